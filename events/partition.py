@@ -1,0 +1,74 @@
+"""Which partition, and which shard, a key belongs to: murmur2 as in Kafka's Java client."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+
+SHARDS = 64
+_SEED = 0x9747B28C
+_M = 0x5BD1E995
+_MASK = 0xFFFFFFFF
+
+
+@lru_cache(maxsize=65_536)
+def murmur2(key: bytes) -> int:
+    """Hash as ``org.apache.kafka.common.utils.Utils.murmur2`` does, as an unsigned 32-bit number.
+
+    Source: Austin Appleby's MurmurHash2, with the seed of Kafka's client.
+    """
+    length = len(key)
+    h = _SEED ^ length
+    whole = length & ~3
+    for i in range(0, whole, 4):
+        k = int.from_bytes(key[i : i + 4], "little")
+        k = (k * _M) & _MASK
+        k ^= k >> 24
+        h = ((h * _M) & _MASK) ^ ((k * _M) & _MASK)
+    if rest := key[whole:]:
+        h ^= int.from_bytes(rest, "little")
+        h = (h * _M) & _MASK
+    h ^= h >> 13
+    h = (h * _M) & _MASK
+    return h ^ (h >> 15)
+
+
+def partition_of(key: bytes, partitions: int) -> int:
+    """The partition in [0, partitions) of a record with this key."""
+    return (murmur2(key) & 0x7FFFFFFF) % partitions
+
+
+def shard_of(name: str) -> int:
+    """The shard in [0, 64) that writes this feed or this post's signals."""
+    return partition_of(name.encode(), SHARDS)
+
+
+def murmur2_many(keys: Sequence[bytes]) -> npt.NDArray[np.uint32]:
+    """`murmur2` of many keys in one go, shape (len(keys),): numpy works a word of all at a time."""
+    lengths = np.fromiter(map(len, keys), np.uint32, len(keys))
+    width = (int(lengths.max(initial=0)) + 3) // 4 * 4
+    padded = b"".join([key.ljust(width, b"\0") for key in keys])
+    words = np.frombuffer(padded, "<u4").reshape(len(keys), width // 4)
+    h = np.uint32(_SEED) ^ lengths
+    m = np.uint32(_M)
+    whole = lengths >> 2
+    rest = (lengths & 3) != 0
+    for i in range(width // 4):
+        k = words[:, i] * m
+        k ^= k >> 24
+        mixed = (h * m) ^ (k * m)
+        tail = (h ^ words[:, i]) * m
+        h = np.where(i < whole, mixed, np.where(rest & (i == whole), tail, h))
+    h ^= h >> 13
+    h *= m
+    return h ^ (h >> 15)
+
+
+def partitions_of(keys: Sequence[bytes], partitions: int) -> npt.NDArray[np.int64]:
+    """`partition_of` of many keys, shape (len(keys),); the quicker way is chosen by their number."""
+    if len(keys) < 24:
+        return np.array([partition_of(key, partitions) for key in keys], np.int64)
+    return (murmur2_many(keys) & np.uint32(0x7FFFFFFF)).astype(np.int64) % partitions

@@ -1,0 +1,105 @@
+"""What a model says of a post, and which signals this installation has."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from msgspec import Struct
+
+from feedmill.events.errors import BadEvent, UsageError
+from feedmill.events.limits import Id, Offset, Short, TimeMs
+
+Role = Literal["gate", "objective"]
+
+BUILT_IN_GATES = ("spam", "nsfw", "misinformation")
+BUILT_IN_OBJECTIVES = ("quality", "engagement")
+# Fields of `signals:<post_id>` and of a setting that a signal may not be called after.
+RESERVED_NAMES = frozenset(
+    [
+        "post_offset",
+        "author_id",
+        "created_ms",
+        "override",
+        "decision",
+        "decided_by",
+        "owner",
+        "scale",
+        "half_life_hours",
+        "max_per_author",
+        "explore",
+        "alpha",
+        "beta",
+    ]
+)
+_DECLARED = re.compile(r"[a-z][a-z0-9_]{0,63}\Z")
+
+
+class Signal(Struct, frozen=True, gc=False, omit_defaults=True):
+    """A model's verdict on one version of a post; `value` null means that it failed, see `error`.
+
+    `value` is a float32 written in full: a gate's is the probability in [0, 1] that
+    the post violates, an objective's is how good the post is.
+    """
+
+    post_id: Id
+    post_offset: Offset
+    value: float | None
+    model: Short
+    version: Short
+    at_ms: TimeMs
+    error: Short | None = None
+
+
+@dataclass(frozen=True)
+class SignalNames:
+    """The signals of an installation, gates and objectives, each in their order."""
+
+    gates: tuple[str, ...] = BUILT_IN_GATES
+    objectives: tuple[str, ...] = BUILT_IN_OBJECTIVES
+
+    @property
+    def all(self) -> tuple[str, ...]:
+        return self.gates + self.objectives
+
+    @classmethod
+    def declared(cls, declaration: str) -> SignalNames:
+        """Read ``extreme:gate,novelty:objective`` beside the five built-in signals.
+
+        Raises
+        ------
+        UsageError
+            A name that is malformed, reserved or declared twice, or a role that does not exist.
+        """
+        gates, objectives = list(BUILT_IN_GATES), list(BUILT_IN_OBJECTIVES)
+        for item in filter(None, (part.strip() for part in declaration.split(","))):
+            name, _, role = item.partition(":")
+            if not _DECLARED.match(name) or name in RESERVED_NAMES:
+                raise UsageError(
+                    f"FEEDMILL_SIGNALS: {name!r} cannot be a signal's name; use lower-case letters,"
+                    " digits and `_`, and none of: " + ", ".join(sorted(RESERVED_NAMES))
+                )
+            if name in gates or name in objectives:
+                raise UsageError(f"FEEDMILL_SIGNALS: {name!r} is declared already; remove it")
+            if role not in ("gate", "objective"):
+                raise UsageError(
+                    f"FEEDMILL_SIGNALS: {item!r} needs a role: {name}:gate or {name}:objective"
+                )
+            (gates if role == "gate" else objectives).append(name)
+        return cls(tuple(gates), tuple(objectives))
+
+
+def check_value(signal: Signal, name: str, *, in_unit_range: bool) -> None:
+    """Check what depends on the signal's role; raise `BadEvent` where it does not hold."""
+    value = signal.value
+    if value is None:
+        if signal.error is None:
+            raise BadEvent("Expected `error` beside a null value, got nothing - at `$.error`")
+        return
+    if in_unit_range and not 0.0 <= value <= 1.0:
+        raise BadEvent(f"Expected `{name}` in [0, 1], got {value!r} - at `$.value`")
+    if not math.isfinite(value) or abs(value) > float(np.finfo(np.float32).max):
+        raise BadEvent(f"Expected a finite float32, got {value!r} - at `$.value`")
