@@ -64,11 +64,12 @@ def murmur2_many(keys: Sequence[bytes]) -> npt.NDArray[np.uint32]:
         h = np.where(i < whole, mixed, np.where(rest & (i == whole), tail, h))
     h ^= h >> 13
     h *= m
-    return h ^ (h >> 15)
+    hashed: npt.NDArray[np.uint32] = (h ^ (h >> 15)).astype(np.uint32, copy=False)
+    return hashed
 
 
 def partitions_of(keys: Sequence[bytes], partitions: int) -> npt.NDArray[np.int64]:
-    """`partition_of` of many keys, shape (len(keys),); the quicker way is chosen by their number."""
+    """`partition_of` of many keys, shape (len(keys),), by the way that suits their number."""
     if len(keys) < 24:
         return np.array([partition_of(key, partitions) for key in keys], np.int64)
     return (murmur2_many(keys) & np.uint32(0x7FFFFFFF)).astype(np.int64) % partitions

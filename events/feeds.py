@@ -1,0 +1,84 @@
+"""Which posts make a feed, and what a feed may be called."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated
+
+import msgspec
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from feedmill.events.errors import BadSetting
+from feedmill.events.limits import NAME_PATTERN, Id, Name
+from feedmill.events.post import Post
+
+DEFAULT_MAX_FEEDS = 1000
+PATTERNS = ("community:*", "lang:*")
+_NAME = re.compile(NAME_PATTERN)
+
+Size = Annotated[int, Meta(ge=1, le=10_000)]
+Hours = Annotated[float, Meta(ge=0.01, le=87_600)]
+MaxFeeds = Annotated[int, Meta(ge=1, le=1_000_000)]
+
+
+class Match(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A post matches if it is in one of each given list; what is left out matches all."""
+
+    communities: tuple[Name, ...] = ()
+    langs: tuple[Name, ...] = ()
+    authors: tuple[Id, ...] = ()
+
+    @property
+    def restricts(self) -> bool:
+        return bool(self.communities or self.langs or self.authors)
+
+    def accepts(self, post: Post) -> bool:
+        """Whether the post belongs."""
+        return (
+            (not self.communities or not set(self.communities).isdisjoint(post.communities or ()))
+            and (not self.langs or post.lang in self.langs)
+            and (not self.authors or post.author_id in self.authors)
+        )
+
+
+class FeedSpec(Struct, frozen=True, forbid_unknown_fields=True):
+    """The setting `feeds/<name>`."""
+
+    match: Match = msgspec.field(default_factory=Match)
+    size: Size = 500
+    window_hours: Hours = 168.0
+    include_replies: bool = False
+    max_feeds: MaxFeeds | UnsetType = UNSET
+
+    @property
+    def most_feeds(self) -> int:
+        """How many feeds a pattern may make."""
+        return DEFAULT_MAX_FEEDS if self.max_feeds is UNSET else self.max_feeds
+
+
+BUILT_IN_FEEDS = {name: FeedSpec() for name in ("global", *PATTERNS)}
+
+
+def pattern_of(feed: str) -> str | None:
+    """`community:*` for ``community:python``, else None."""
+    kind, colon, _ = feed.partition(":")
+    return f"{kind}:*" if colon and f"{kind}:*" in PATTERNS else None
+
+
+def check_feed_name(feed: str, *, pattern_allowed: bool = False) -> None:
+    """Raise `BadSetting` unless this can be a feed's name."""
+    if pattern_allowed and feed in PATTERNS:
+        return
+    name = feed.partition(":")[2] if pattern_of(feed) else feed
+    if not _NAME.match(name):
+        raise BadSetting(
+            "Expected a feed: a name of 1 to 64 letters, digits, `.`, `_` and `-`, or such a name "
+            f"behind `community:` or `lang:`, got {feed[:80]!r}"
+        )
+
+
+def feeds_of(post: Post) -> tuple[str, ...]:
+    """The feeds that follow from the post itself, without settings; `global` first."""
+    communities = tuple(f"community:{name}" for name in dict.fromkeys(post.communities or ()))
+    lang = () if post.lang is None else (f"lang:{post.lang}",)
+    return ("global", *communities, *lang)
