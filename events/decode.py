@@ -17,7 +17,7 @@ from feedmill.events.engagement import Engagement
 from feedmill.events.errors import BadEvent
 from feedmill.events.instance import Instance
 from feedmill.events.label import Label
-from feedmill.events.limits import ID_PATTERN, NAME_PATTERN, check_id
+from feedmill.events.limits import check_id, in_words
 from feedmill.events.override import Override, OverrideKey, parse_subject
 from feedmill.events.post import Deletion, Post
 from feedmill.events.signal import Signal, SignalNames, check_value
@@ -31,11 +31,6 @@ _signal = msgspec.json.Decoder(Signal)
 _override = msgspec.json.Decoder(Override)
 _label = msgspec.json.Decoder(Label)
 _instance = msgspec.json.Decoder(Instance)
-
-_MEANINGS = {
-    ID_PATTERN: "an id of 1 to 256 printable bytes without blanks, `|`, `{` and `}`",
-    NAME_PATTERN: "a name of 1 to 64 letters, digits, `.`, `_` and `-`",
-}
 
 encode = msgspec.json.Encoder().encode
 
@@ -63,7 +58,7 @@ def decode_post(key: bytes | None, value: bytes | None) -> Post | Deletion:
 def _as_deletion(value: bytes, error: msgspec.ValidationError) -> Deletion:
     try:
         deletion = _deletion.decode(value)
-    except msgspec.ValidationError:
+    except Exception:  # noqa: BLE001 - it read further than the post's decoder: broken behind that
         raise _bad(error) from None
     if not deletion.deleted:
         raise _bad(error)
@@ -158,10 +153,7 @@ def _decode(decode: Callable[[bytes], T], value: bytes | None) -> T:
 def _bad(error: Exception) -> BadEvent:
     if isinstance(error, RecursionError):
         return BadEvent("Expected a flat JSON object, got one nested too deeply")
-    text = str(error)[:1000]
-    for pattern, meaning in _MEANINGS.items():
-        text = text.replace(f"`str` matching regex {pattern!r}", meaning)
-    return BadEvent(text)
+    return BadEvent(in_words(str(error)[:1000]))
 
 
 def _check_key(key: bytes | None, post_id: str) -> None:

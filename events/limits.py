@@ -32,6 +32,18 @@ Offset = Annotated[int, Meta(ge=0, le=2**63 - 1, description="Offset of a record
 Text = Annotated[str, Meta(max_length=MAX_TEXT_CHARACTERS)]
 Short = Annotated[str, Meta(max_length=4096)]
 
+_MEANINGS = {
+    ID_PATTERN: "an id of 1 to 256 printable bytes without blanks, `|`, `{` and `}`",
+    NAME_PATTERN: "a name of 1 to 64 letters, digits, `.`, `_` and `-`",
+}
+
+
+def in_words(text: str) -> str:
+    """Msgspec's error with what its patterns mean in their place."""
+    for pattern, meaning in _MEANINGS.items():
+        text = text.replace(f"`str` matching regex {pattern!r}", meaning)
+    return text
+
 
 def check_id(value: str, path: str) -> None:
     """Check what the pattern of `Id` cannot say: bytes and printable characters beyond ASCII."""

@@ -13,12 +13,12 @@ from functools import cached_property
 from typing import Any
 
 import msgspec
-from msgspec import UNSET, Struct
+from msgspec import UNSET, Struct, UnsetType
 
 from feedmill.events.errors import BadEvent, BadSetting
 from feedmill.events.feeds import BUILT_IN_FEEDS, FeedSpec, check_feed_name, pattern_of
 from feedmill.events.gates import Gate, GatePatch
-from feedmill.events.limits import MAX_SETTING_BYTES, check_id
+from feedmill.events.limits import MAX_SETTING_BYTES, check_id, in_words
 from feedmill.events.signal import SignalNames
 from feedmill.events.weights import Weights, WeightsReader
 
@@ -100,10 +100,23 @@ class Settings:
             if kind == "weights":
                 return self._weights_reader.read(record.value)
             if kind == "gates":
-                return _read_gates(record.value, self.names)
+                return self._read_gates(record.value)
             return _read_feed(feed, record.value)
         except msgspec.ValidationError as error:
-            raise BadSetting(str(error).replace("`$.", "`$.value.")) from None
+            raise BadSetting(_within_value(str(error))) from None
+
+    def _read_gates(self, value: dict[str, Any]) -> Mapping[str, GatePatch]:
+        for name in value:
+            if name not in self.names.gates:
+                known = ", ".join(self.names.gates)
+                raise BadSetting(f"Expected a declared gate ({known}), got {name[:80]!r}")
+        patches = msgspec.convert(value, self._gates_shape)
+        return {name: getattr(patches, name) for name in value}
+
+    @cached_property
+    def _gates_shape(self) -> type[Struct]:
+        fields = [(name, GatePatch | UnsetType, UNSET) for name in self.names.gates]
+        return msgspec.defstruct("Gates", fields, frozen=True)
 
     @cached_property
     def _weights_reader(self) -> WeightsReader:
@@ -154,16 +167,15 @@ def _unknown(name: str) -> str:
 
 def _check_feed(kind: str, feed: str) -> None:
     if kind == "weights" and _ARM.search(feed):
-        raise BadSetting(f"`weights/{feed}`: arms are not read yet; leave `@…` out")
+        raise BadSetting(f"`weights/{feed[:80]}`: arms are not read yet; leave `@…` out")
     check_feed_name(feed, pattern_allowed=kind == "feeds")
 
 
-def _read_gates(value: dict[str, Any], names: SignalNames) -> Mapping[str, GatePatch]:
-    for name in value:
-        if name not in names.gates:
-            known = ", ".join(names.gates)
-            raise BadSetting(f"Expected a declared gate ({known}), got {name[:80]!r}")
-    return msgspec.convert(value, dict[str, GatePatch])
+def _within_value(text: str) -> str:
+    """Msgspec's text about the value of a record, its path starting at the record."""
+    if " - at `$" not in text:
+        return in_words(text) + " - at `$.value`"
+    return in_words(text).replace(" - at `$", " - at `$.value")
 
 
 def _read_feed(feed: str, value: dict[str, Any]) -> FeedSpec:

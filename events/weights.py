@@ -79,7 +79,7 @@ class WeightsReader:
         if not any(objectives.values()):
             raise BadSetting("Expected at least one weight above 0, got none")
         if wire.explore:
-            raise BadSetting("Expected `explore` 0, exploration is not built yet - at `$.explore`")
+            raise BadSetting("Expected `explore` 0, it is not built yet - at `$.value.explore`")
         return Weights(
             objectives=objectives,
             scale={name: float(getattr(wire.scale, name)) for name in self._names},
