@@ -1,0 +1,210 @@
+"""The combiner: a view of everything that was read, and what of it Redis does not show yet."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+
+import numpy as np
+
+from feedmill.events.gates import Gate
+from feedmill.events.settings import Settings
+from feedmill.events.signal import SignalNames
+from feedmill.rankers.combiner.changes import FeedChange, SignalsChange
+from feedmill.rankers.combiner.columns import NO_POST, grown
+from feedmill.rankers.combiner.feeds import FeedIndex
+from feedmill.rankers.combiner.gating import DECISIONS, SHOW
+from feedmill.rankers.combiner.lens import GateLens
+from feedmill.rankers.combiner.lenses import Lenses
+from feedmill.rankers.combiner.ranking import Ranking
+from feedmill.rankers.combiner.signals import signal_fields
+from feedmill.rankers.combiner.view import View
+
+
+class Combiner:
+    """Turns posts, signals, overrides and settings into feeds.
+
+    One reader calls `view.update_…` and `apply` between cycles; one writer calls
+    `cycle` and writes what it returns, or calls `rewrite` if it could not.  None of
+    it blocks; memory is bounded by the posts of the longest window.
+    """
+
+    def __init__(self, names: SignalNames, settings: Settings | None = None) -> None:
+        self.settings = settings or Settings(names)
+        self.view = View(names)
+        self.index = FeedIndex(self.view, self.settings)
+        self._lenses = Lenses(self.view)
+        self._rankings: dict[str, Ranking] = {}
+        self._dirty: set[str] = set(self.index.feeds)
+        self._unwritten: dict[int, int] = {}  # masks of `View.changed`, by row
+        self._removed: list[str] = []
+        self._written = np.zeros(0, bool)  # by row: Redis has all fields of the post
+        self._last_tick_ms = 0
+
+    @property
+    def feeds(self) -> tuple[str, ...]:
+        """The names of all feeds that exist."""
+        return tuple(self.index.feeds)
+
+    def apply(self, settings: Settings, now_ms: int) -> None:
+        """Follow new settings, whole, before the next cycle."""
+        self._follow_view(now_ms)
+        before, self.settings = self.settings, settings
+        self._dirty.update(self.index.apply(settings, now_ms))
+        for name, ranking in tuple(self._rankings.items()):
+            if name not in self.index.feeds:
+                del self._rankings[name]
+                continue
+            lens = self._lenses.find(settings, name, now_ms)
+            if lens is not ranking.lens:
+                ranking.lens = lens
+                ranking.whole = True
+                self._dirty.add(name)
+        if before.gates_of("") != settings.gates_of(""):
+            self._follow_default_gates(before.gates_of(""), now_ms)
+        if before.feeds != settings.feeds:
+            self.view.touch(self._live_rows())
+        self._lenses.keep({id(ranking.lens) for ranking in self._rankings.values()})
+
+    def tick(self, now_ms: int) -> None:
+        """Follow the clock: windows, expiring overrides, the grace of open gates.
+
+        Called about once a second.
+        """
+        self._follow_view(now_ms)
+        self._dirty.update(members.name for members in self.index.drop_old(now_ms))
+        for key in tuple(self.view.overrides.expired(self._last_tick_ms, now_ms)):
+            self.view.touch(self.view.rows_about(key))
+        for lens in self._lenses.gates(self.settings, now_ms):
+            if lens.graceful:
+                held = lens.held()
+                lens.update(held, now_ms)
+                self.view.touch(np.setdiff1d(held, lens.held()).tolist())
+        old = self.view.expired(now_ms - self.index.longest_window_ms())
+        if old:
+            self.view.free(old)
+            self.view.authors.keep(np.unique(self.view.post.author).tolist())
+        self._last_tick_ms = now_ms
+
+    def cycle(
+        self, now_ms: int, owns: Callable[[str], bool] = lambda _: True
+    ) -> tuple[list[SignalsChange], list[FeedChange]]:
+        """What Redis does not show yet; taken as written from here on.
+
+        Parameters
+        ----------
+        now_ms
+            Unix milliseconds.
+        owns
+            Whether this instance writes a feed of this name, or the signals of a post.
+        """
+        self._follow_view(now_ms)
+        signals = [SignalsChange(post, 0, whole=True) for post in self._removed if owns(post)]
+        unwritten, self._unwritten = self._unwritten, {}
+        self._removed = []
+        gates, window_ms = self.settings.gates_of(""), self.index.longest_window_ms()
+        for row, mask in unwritten.items():
+            if owns(self.view.ids[row]):
+                signals.append(self._signals_change(row, mask, gates, window_ms, now_ms))
+        changes = []
+        for name in [name for name in self._dirty if owns(name)]:
+            self._dirty.discard(name)
+            ranking = self._ranking(name, now_ms)
+            if ranking and (change := ranking.change(self.view, self.settings.offset)):
+                changes.append(change)
+        return signals, changes
+
+    def rewrite(self, feeds: Iterable[str], post_ids: Iterable[str] = ()) -> None:
+        """Take nothing for written of these feeds and posts; the next cycle has them whole."""
+        for name in feeds:
+            if name in self.index.feeds:
+                self._dirty.add(name)
+            if name in self._rankings:
+                self._rankings[name].whole = True
+        for post_id in post_ids:
+            row = self.view.row_of(post_id)
+            if row is not None and row < len(self._written):
+                self._written[row] = False
+                self.view.touch([row])
+
+    def rewrite_all(self) -> None:
+        """Take nothing for written at all: Redis was flushed, or what it shows is not known."""
+        self._written[:] = False
+        self.rewrite(self.index.feeds)
+        self.view.touch(self._live_rows())
+
+    def renewals(self, owns: Callable[[str], bool] = lambda _: True) -> list[FeedChange]:
+        """Changes that change nothing, of every feed: to renew, and to see that Redis has it."""
+        rankings = [ranking for name, ranking in self._rankings.items() if owns(name)]
+        found = (ranking.renewal(self.settings.offset) for ranking in rankings)
+        return [change for change in found if change is not None]
+
+    def decisions(self, now_ms: int) -> dict[str, int]:
+        """How many posts stand at each decision under the default gates."""
+        codes = self._default_lens(now_ms).code
+        counts = np.bincount(codes, minlength=len(DECISIONS)).tolist()
+        return dict(zip(DECISIONS[:-1], counts, strict=False))
+
+    def _follow_view(self, now_ms: int) -> None:
+        """Bring lenses, members, `_dirty` and `_unwritten` up to date with the view."""
+        changed = self.view.take_changed()
+        if not changed:
+            return
+        self._lenses.update(np.fromiter(changed, np.int32, len(changed)), now_ms)
+        if len(self._written) < self.view.capacity:
+            self._written = grown(self._written, self.view.capacity, False)
+        freed = []
+        for row, mask in changed.items():
+            self._place(row, now_ms)
+            if self.view.is_freed(row):
+                freed.append(row)
+                self._removed.append(self.view.ids[row])
+                self._unwritten.pop(row, None)
+                self._written[row] = False
+            elif self.view.post.offset[row] != NO_POST:
+                self._unwritten[row] = self._unwritten.get(row, 0) | mask
+        self.view.recycle(freed)
+
+    def _place(self, row: int, now_ms: int) -> None:
+        post_id = self.view.ids[row]
+        for members in self.index.place(row, now_ms):
+            name = members.name
+            if name not in self._dirty:
+                ranking = self._rankings.get(name)
+                if ranking is None or ranking.concerns(post_id, row):
+                    self._dirty.add(name)
+
+    def _ranking(self, name: str, now_ms: int) -> Ranking | None:
+        members = self.index.feeds.get(name)
+        if members is None:
+            return None
+        ranking = self._rankings.get(name)
+        if ranking is None:
+            lens = self._lenses.find(self.settings, name, now_ms)
+            ranking = self._rankings[name] = Ranking(members, lens)
+        ranking.members = members
+        return ranking
+
+    def _signals_change(
+        self, row: int, mask: int, gates: Mapping[str, Gate], window_ms: int, now_ms: int
+    ) -> SignalsChange:
+        whole = not self._written[row]
+        self._written[row] = True
+        fields = signal_fields(self.view, row, -1 if whole else mask, gates, now_ms)
+        if whole:
+            fields = {name: value for name, value in fields.items() if value}
+        expires_at_ms = int(self.view.post.created_ms[row]) + window_ms
+        return SignalsChange(self.view.ids[row], expires_at_ms, whole, fields)
+
+    def _default_lens(self, now_ms: int) -> GateLens:
+        return self._lenses.gate_lens(self.settings.gates_of(""), now_ms)
+
+    def _follow_default_gates(self, before: Mapping[str, Gate], now_ms: int) -> None:
+        """Have the decision written of every post that is, or was, not simply shown."""
+        old = self._lenses.gate_lens(before, now_ms).code
+        new = self._default_lens(now_ms).code
+        rows = self._live_rows()
+        self.view.touch([row for row in rows if old[row] != SHOW or new[row] != SHOW])
+
+    def _live_rows(self) -> list[int]:
+        rows: list[int] = np.flatnonzero(self.view.post.offset != NO_POST).tolist()
+        return rows

@@ -1,0 +1,216 @@
+"""Which posts are in which feed: the members, kept up to date as posts come, change and age."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+import numpy.typing as npt
+
+from feedmill.events.feeds import FeedSpec, pattern_of
+from feedmill.events.settings import Settings
+from feedmill.rankers.combiner.columns import NO_POST, grown
+from feedmill.rankers.combiner.view import Group, View
+from feedmill.rankers.score import HOUR_MS
+
+Rows = npt.NDArray[np.int32]
+_NOT_PLACED = -1
+
+
+class Members:
+    """The rows of one feed, in no order."""
+
+    def __init__(self, name: str, spec: FeedSpec) -> None:
+        self.name = name
+        self.spec = spec
+        self.oldest_ms: float = np.inf
+        self._rows: Rows = np.empty(64, np.int32)
+        self._count = 0
+
+    @property
+    def rows(self) -> Rows:
+        """A view, shape (n,), valid until the next change."""
+        return self._rows[: self._count]
+
+    def add(self, row: int, created_ms: int) -> None:
+        """Add a row that is not a member yet."""
+        if self._count == len(self._rows):
+            self._rows = grown(self._rows, self._count * 2, 0)
+        self._rows[self._count] = row
+        self._count += 1
+        self.oldest_ms = min(self.oldest_ms, created_ms)
+
+    def remove(self, row: int) -> None:
+        """Remove a row if it is a member."""
+        for at in np.flatnonzero(self.rows == row).tolist():
+            self._count -= 1
+            self._rows[at] = self._rows[self._count]
+
+    def replace(self, rows: Rows, created_ms: npt.NDArray[np.int64]) -> None:
+        """Have exactly these members."""
+        self._rows = np.ascontiguousarray(rows, np.int32)
+        self._count = len(rows)
+        self.oldest_ms = float(created_ms.min()) if len(rows) else np.inf
+
+    def cutoff_ms(self, now_ms: int) -> int:
+        """Posts created before are out of the window."""
+        return now_ms - int(self.spec.window_hours * HOUR_MS)
+
+    def drop_old(self, created_ms: npt.NDArray[np.int64], now_ms: int) -> bool:
+        """Remove what is out of the window; `created_ms` is the whole column."""
+        cutoff = self.cutoff_ms(now_ms)
+        if self.oldest_ms >= cutoff:
+            return False
+        rows = self.rows
+        created = created_ms[rows]
+        kept = created >= cutoff
+        self.replace(rows[kept], created[kept])
+        return True
+
+
+class FeedIndex:
+    """All feeds and their members.
+
+    Attributes
+    ----------
+    feeds
+        By name; a feed of a pattern appears with its first post.
+    refused
+        How many feeds a pattern's `max_feeds` kept from being made.
+    """
+
+    def __init__(self, view: View, settings: Settings) -> None:
+        self.feeds: dict[str, Members] = {}
+        self.refused = 0
+        self._view = view
+        self._settings = settings
+        self._placed_group: npt.NDArray[np.int32] = np.empty(0, np.int32)
+        self._placed_author: npt.NDArray[np.int32] = np.empty(0, np.int32)
+        self._by_group: dict[int, tuple[Members, ...]] = {}
+        self._per_pattern: dict[str, int] = {}
+        self.apply(settings, 0)
+
+    def apply(self, settings: Settings, now_ms: int) -> set[str]:
+        """Follow new settings; returns the feeds whose members were made anew."""
+        if settings.feeds == self._settings.feeds and self.feeds:
+            self._settings = settings
+            return set()
+        self._settings = settings
+        self._by_group.clear()
+        rebuilt = set()
+        for name in tuple(self.feeds):
+            spec = settings.feed_of(name)
+            if spec is None:
+                del self.feeds[name]
+            elif spec != self.feeds[name].spec:
+                rebuilt.add(name)
+        known = set(self.feeds)
+        for number, group in enumerate(self._view.groups.values):
+            self._by_group[number] = tuple(self._match_group(group))
+        rebuilt.update(name for name in (*settings.named_feeds, *self.feeds) if name not in known)
+        for name in rebuilt:
+            self._rebuild(name, now_ms)
+        return rebuilt
+
+    def place(self, row: int, now_ms: int) -> Iterator[Members]:
+        """Put a post into its feeds, or take it out; yields every feed it is or was in."""
+        view = self._view
+        if len(self._placed_group) < view.capacity:
+            self._placed_group = grown(self._placed_group, view.capacity, _NOT_PLACED)
+            self._placed_author = grown(self._placed_author, view.capacity, _NOT_PLACED)
+        group = int(view.post.group[row]) if view.post.offset[row] != NO_POST else _NOT_PLACED
+        author, created = int(view.post.author[row]), int(view.post.created_ms[row])
+        placed, placed_author = int(self._placed_group[row]), int(self._placed_author[row])
+        if (placed, placed_author) == (group, author):
+            yield from self._matching(group, author)
+            return
+        for feed in self._matching(placed, placed_author):
+            feed.remove(row)
+            yield feed
+        for feed in self._matching(group, author):
+            if created >= feed.cutoff_ms(now_ms):
+                feed.add(row, created)
+            yield feed
+        self._placed_group[row], self._placed_author[row] = group, author
+
+    def drop_old(self, now_ms: int) -> Iterator[Members]:
+        """Drop what has left its window; yields the feeds that lost something."""
+        created_ms = self._view.post.created_ms
+        for feed in self.feeds.values():
+            if feed.drop_old(created_ms, now_ms):
+                yield feed
+
+    def longest_window_ms(self) -> int:
+        """How long any feed may need a post."""
+        specs: Iterable[FeedSpec] = [feed.spec for feed in self.feeds.values()]
+        patterns = [self._settings.feed_of(name) for name in ("community:x", "lang:x")]
+        hours = [spec.window_hours for spec in (*specs, *patterns) if spec is not None]
+        return int(max(hours) * HOUR_MS)
+
+    def _matching(self, group: int, author: int) -> Iterator[Members]:
+        if group == _NOT_PLACED:
+            return
+        found = self._by_group.get(group)
+        if found is None:
+            attributes = self._view.groups.values[group]
+            found = self._by_group[group] = tuple(self._match_group(attributes))
+        for feed in found:
+            authors = feed.spec.match.authors
+            if not authors or self._view.authors.values[author] in authors:
+                yield feed
+
+    def _match_group(self, attributes: Group) -> Iterator[Members]:
+        names = [*self._settings.named_feeds]
+        names += [f"community:{name}" for name in attributes.communities]
+        names += [] if attributes.lang is None else [f"lang:{attributes.lang}"]
+        for name in dict.fromkeys(names):
+            spec = self._settings.feed_of(name)
+            if spec is not None and _accepts(name, spec, attributes):
+                feed = self.feeds.get(name) or self._new(name, spec)
+                if feed is not None:
+                    yield feed
+
+    def _new(self, name: str, spec: FeedSpec) -> Members | None:
+        pattern = pattern_of(name)
+        if pattern is not None:
+            general = self._settings.feeds.get(pattern)
+            most = (general or FeedSpec()).most_feeds
+            if self._per_pattern.get(pattern, 0) >= most:
+                self.refused += 1
+                return None
+            self._per_pattern[pattern] = self._per_pattern.get(pattern, 0) + 1
+        feed = self.feeds[name] = Members(name, spec)
+        return feed
+
+    def _rebuild(self, name: str, now_ms: int) -> None:
+        spec = self._settings.feed_of(name)
+        if spec is None:
+            return
+        feed = self.feeds.get(name) or self._new(name, spec)
+        if feed is None:
+            return
+        feed.spec = spec
+        view = self._view
+        groups = view.groups.values
+        accepted = np.array([_accepts(name, spec, group) for group in groups] + [False], bool)
+        number = view.post.group
+        member = (view.post.offset != NO_POST) & accepted[number]
+        member &= view.post.created_ms >= feed.cutoff_ms(now_ms)
+        if spec.match.authors:
+            known = [view.authors.find(author) for author in spec.match.authors]
+            member &= np.isin(view.post.author, [n for n in known if n is not None])
+        rows = np.flatnonzero(member).astype(np.int32)
+        feed.replace(rows, view.post.created_ms[rows])
+
+
+def _accepts(name: str, spec: FeedSpec, group: Group) -> bool:
+    """Whether a feed takes posts of a group, leaving authors aside."""
+    if group.is_reply and not spec.include_replies:
+        return False
+    kind, colon, value = name.partition(":")
+    if colon:
+        return value in group.communities if kind == "community" else value == group.lang
+    match = spec.match
+    return (not match.communities or not set(match.communities).isdisjoint(group.communities)) and (
+        not match.langs or group.lang in match.langs
+    )

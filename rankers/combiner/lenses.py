@@ -1,0 +1,67 @@
+"""The lenses in use, each made once however many feeds look through it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from feedmill.events.gates import Gate
+from feedmill.events.settings import Settings
+from feedmill.rankers.combiner.columns import NO_POST
+from feedmill.rankers.combiner.lens import GateLens, Lens
+from feedmill.rankers.combiner.view import View
+
+_encode = msgspec.json.Encoder(order="sorted").encode
+
+
+class Lenses:
+    """Lenses over one view, by their gates and weights."""
+
+    def __init__(self, view: View) -> None:
+        self._view = view
+        self._gates: dict[bytes, GateLens] = {}
+        self._lenses: dict[bytes, Lens] = {}
+
+    def find(self, settings: Settings, feed: str, now_ms: int) -> Lens:
+        """The lens of a feed, up to date."""
+        weights, gates = settings.weights_of(feed), settings.gates_of(feed)
+        key = _encode([weights.as_dict(), dict(gates)])
+        lens = self._lenses.get(key)
+        if lens is None:
+            lens = self._lenses[key] = Lens(self._view, weights, self.gate_lens(gates, now_ms))
+            lens.update(self._live())
+        return lens
+
+    def gate_lens(self, gates: Mapping[str, Gate], now_ms: int) -> GateLens:
+        """The decisions under a policy, up to date."""
+        key = _encode(dict[str, Any](gates))
+        lens = self._gates.get(key)
+        if lens is None:
+            lens = self._gates[key] = GateLens(self._view, gates)
+            lens.update(self._live(), now_ms)
+        return lens
+
+    def gates(self, settings: Settings, now_ms: int) -> Iterator[GateLens]:
+        """Every policy in use, the default one among them."""
+        self.gate_lens(settings.gates_of(""), now_ms)
+        yield from self._gates.values()
+
+    def update(self, rows: npt.NDArray[np.int32], now_ms: int) -> None:
+        """Bring all lenses up to date with these rows."""
+        for gates in self._gates.values():
+            gates.update(rows, now_ms)
+        for lens in self._lenses.values():
+            lens.update(rows)
+
+    def keep(self, used: set[int]) -> None:
+        """Forget the lenses whose `id` is not among these, and policies that none looks through."""
+        self._lenses = {key: lens for key, lens in self._lenses.items() if id(lens) in used}
+        gates = {id(lens.gates) for lens in self._lenses.values()}
+        self._gates = {key: lens for key, lens in self._gates.items() if id(lens) in gates}
+
+    def _live(self) -> npt.NDArray[np.int32]:
+        return np.flatnonzero(self._view.post.offset != NO_POST).astype(np.int32)

@@ -1,0 +1,71 @@
+"""Moderators' decisions, and which of them is in force for a post."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from feedmill.events.override import Override, OverrideKey
+
+
+@dataclass(frozen=True)
+class InForce:
+    """The override that decides one gate of one post."""
+
+    key: OverrideKey
+    override: Override
+
+
+class OverrideTable:
+    """All overrides, by the post or author they are about."""
+
+    def __init__(self) -> None:
+        self._by_subject: dict[str, dict[str, InForce]] = {}
+
+    def __len__(self) -> int:
+        return sum(map(len, self._by_subject.values()))
+
+    def update(self, key: OverrideKey, override: Override | None) -> None:
+        """Set an override, or withdraw it with None."""
+        if override is None:
+            gates = self._by_subject.get(key.subject, {})
+            gates.pop(key.gate, None)
+            if not gates:
+                self._by_subject.pop(key.subject, None)
+        else:
+            self._by_subject.setdefault(key.subject, {})[key.gate] = InForce(key, override)
+
+    def concerns(self, post_id: str, author_id: str) -> bool:
+        """Whether any override, in force or not, is about this post or its author."""
+        return f"post:{post_id}" in self._by_subject or f"author:{author_id}" in self._by_subject
+
+    def in_force(
+        self, post_id: str, author_id: str, post_offset: int, gates: Sequence[str], now_ms: int
+    ) -> dict[str, InForce]:
+        """By gate what decides it now: post beats author, a named gate beats `*`."""
+        found: dict[str, InForce] = {}
+        for subject in (f"author:{author_id}", f"post:{post_id}"):
+            held = self._by_subject.get(subject)
+            if not held:
+                continue
+            for name in ("*", *gates):
+                one = held.get(name)
+                if one is not None and _holds(one.override, post_offset, now_ms):
+                    found.update(dict.fromkeys(gates if name == "*" else (name,), one))
+        return found
+
+    def expired(self, since_ms: int, now_ms: int) -> Iterator[OverrideKey]:
+        """Keys of the overrides that ran out in (since_ms, now_ms]."""
+        for gates in self._by_subject.values():
+            for one in gates.values():
+                end = one.override.expires_at_ms
+                if end is not None and since_ms < end <= now_ms:
+                    yield one.key
+
+
+def _holds(override: Override, post_offset: int, now_ms: int) -> bool:
+    if override.expires_at_ms is not None and override.expires_at_ms <= now_ms:
+        return False
+    # An approval is of the version that was seen; a hidden post stays hidden when edited.
+    approved = override.post_offset if override.verdict == "allow" else None
+    return approved is None or approved == post_offset

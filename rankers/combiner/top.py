@@ -1,0 +1,115 @@
+"""The best `size` of many scores, exactly, with ties in a fixed order and a cap per author."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+Rows = npt.NDArray[np.int32]
+
+_SAMPLED_FROM = 20_000  # below this many scores a partition of all is as quick as a sample
+
+
+def top(
+    scores: Floats,
+    rows: Rows,
+    ids: Sequence[str],
+    authors: npt.NDArray[np.int32],
+    size: int,
+    max_per_author: int | None,
+) -> tuple[Rows, Floats]:
+    """The rows with the highest scores, in order, at most `max_per_author` of one author.
+
+    Parameters
+    ----------
+    scores
+        Shape (n,), float64; ``-inf`` is never taken.
+    rows
+        Shape (n,): the row in `ids` and `authors` that each score belongs to.
+    ids
+        Post ids by row; equal scores come in descending order of the id's bytes.
+    authors
+        Author number by row.
+    size
+        The most to return; fewer come back where fewer qualify.
+    max_per_author
+        The hard cap over what is returned; None for no cap.
+
+    Returns
+    -------
+    Rows and their scores, both shape (at most `size`,), new arrays.
+    """
+    wanted = size if max_per_author is None else 2 * size
+    while True:
+        picked, exhausted = _highest(scores, rows, ids, wanted)
+        ordered = _in_order(picked, scores, rows, ids)
+        if max_per_author is not None:
+            ordered = ordered[_rank_within(authors[rows[ordered]]) < max_per_author]
+        if exhausted or len(ordered) >= size:
+            best = ordered[:size]
+            return rows[best], scores[best]
+        wanted *= 4
+
+
+def _highest(
+    scores: Floats, rows: Rows, ids: Sequence[str], wanted: int
+) -> tuple[npt.NDArray[np.intp], bool]:
+    """Positions of the `wanted` highest scores in no order, and whether that is all there is."""
+    pool = _above_estimate(scores, wanted)
+    values = scores if pool is None else scores[pool]
+    if pool is None:
+        pool = np.flatnonzero(values > -np.inf)
+        if len(pool) <= wanted:
+            return pool, True
+        values = values[pool]
+    least = float(np.partition(values, len(values) - wanted)[len(values) - wanted])
+    above = pool[values > least]
+    tied = pool[values == least]
+    room = wanted - len(above)
+    if len(tied) > room:
+        tied = np.array(
+            heapq.nlargest(room, tied.tolist(), key=lambda i: ids[int(rows[i])]), np.intp
+        )
+    return np.concatenate((above, tied)), False
+
+
+def _above_estimate(scores: Floats, wanted: int) -> npt.NDArray[np.intp] | None:
+    """Positions of a superset of the `wanted` highest, guessed from a sample; None: no guess."""
+    if len(scores) < max(_SAMPLED_FROM, 16 * wanted):
+        return None
+    stride = max(len(scores) // 8192, 2)
+    sample = scores[::stride]
+    aim = min(4 * wanted // stride + 16, len(sample) - 1)
+    estimate = np.partition(sample, len(sample) - aim)[len(sample) - aim]
+    if estimate == -np.inf:
+        return None
+    pool = np.flatnonzero(scores >= estimate)
+    return pool if len(pool) > wanted else None
+
+
+def _in_order(
+    picked: npt.NDArray[np.intp], scores: Floats, rows: Rows, ids: Sequence[str]
+) -> npt.NDArray[np.intp]:
+    ordered = picked[np.argsort(-scores[picked], kind="stable")]
+    values = scores[ordered]
+    if len(values) > 1 and (values[1:] == values[:-1]).any():
+        # Python's sort is stable: by id first, then by score.
+        by_id = sorted(ordered.tolist(), key=lambda i: ids[int(rows[i])], reverse=True)
+        by_id.sort(key=scores.__getitem__, reverse=True)
+        ordered = np.array(by_id, np.intp)
+    return ordered
+
+
+def _rank_within(authors: npt.NDArray[np.int32]) -> npt.NDArray[np.intp]:
+    """For each position how many of the same author stand before it."""
+    by_author = np.argsort(authors, kind="stable")
+    grouped = authors[by_author]
+    starts = np.flatnonzero(np.r_[True, grouped[1:] != grouped[:-1]])[: len(grouped)]
+    counts = np.diff(np.r_[starts, len(grouped)])
+    ranks = np.empty(len(authors), np.intp)
+    ranks[by_author] = np.arange(len(authors)) - np.repeat(starts, counts)
+    return ranks
