@@ -1,0 +1,162 @@
+"""Models over the text of posts: what a stage asks of them, and the one form that ships.
+
+`StackedText` serves the three filters and the quality ranker: linear models on hashed n-grams,
+LightGBM over their outputs and the text's shape, a monotone curve to the final value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from feedmill.events.errors import BadArtifact
+from feedmill.events.post import Post
+from feedmill.features.artifact import Arrays, Artifact
+from feedmill.features.shape import SHAPE_NAMES, shape_matrix
+from feedmill.features.text import BUCKETS, TextBatch
+from feedmill.features.trees import Trees
+
+Scores = npt.NDArray[np.float64]
+
+
+class TextModel(Protocol):
+    """Scores posts by their text; the stages of the filters and of quality call it.
+
+    CPU only, does not block on I/O, no clock, safe to call from one thread at a time.  A row's
+    score does not depend on the other rows.  May raise on a post; the caller then goes one by one.
+    """
+
+    @property
+    def name(self) -> str:
+        """The signal's name."""
+        ...
+
+    @property
+    def version(self) -> str:
+        """The first 12 hexadecimal digits of the artifact's sha256."""
+        ...
+
+    def score_many(self, posts: Sequence[Post]) -> Scores:
+        """Return (len(posts),) float64 in [0, 1]."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class LinearTable:
+    """A linear model on hashed n-grams: 12-bit weights, so that sums are exact integers."""
+
+    weights: npt.NDArray[np.int32]  # (BUCKETS,), at most 4095 in size
+    scale: float
+    bias: float
+
+    def score(self, batch: TextBatch) -> Scores:
+        """Return the linear score of each text: (rows,), the token counts having length 1."""
+        return self.score_sums(batch.sums(self.weights), np.sqrt(batch.sizes()))
+
+    def score_sums(self, sums: npt.NDArray[np.int64], lengths: Scores) -> Scores:
+        """Return the linear score from the summed weights and the length of each text."""
+        return sums * self.scale / lengths + self.bias
+
+
+def feature_names(tables: Sequence[str]) -> tuple[str, ...]:
+    """Return the columns of a stacked model: its linear tables, then the text's shape."""
+    return (*(f"ngrams_{table}" for table in tables), *SHAPE_NAMES)
+
+
+def stack(tables: Sequence[LinearTable], batch: TextBatch) -> Scores:
+    """Return the stacked model's input: (rows, tables + shape columns), float64."""
+    lengths = np.sqrt(batch.sizes())
+    linear = [t.score_sums(batch.sums(t.weights), lengths) for t in tables]
+    return np.concatenate([*(column[:, None] for column in linear), shape_matrix(batch)], axis=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """A monotone map of raw scores to [0, 1]: straight between knots in log-odds, then logistic."""
+
+    raw: Scores
+    log_odds: Scores
+
+    def value(self, raw: Scores) -> Scores:
+        """Map (rows,) to (rows,) in [0, 1]; constant beyond the outer knots."""
+        values: Scores = 1.0 / (1.0 + np.exp(-np.interp(raw, self.raw, self.log_odds)))
+        return values
+
+
+@dataclass(frozen=True, slots=True)
+class StackedText:
+    """The shipped `TextModel`."""
+
+    name: str
+    version: str
+    tables: tuple[LinearTable, ...]
+    trees: Trees
+    curve: Curve
+
+    def score_many(self, posts: Sequence[Post]) -> Scores:
+        """Return (len(posts),) float64 in [0, 1]."""
+        return self.score_batch(TextBatch([post.text for post in posts]))
+
+    def score_batch(self, batch: TextBatch) -> Scores:
+        """Score texts whose n-grams are already hashed, for several models over one batch."""
+        if not len(batch):
+            return np.zeros(0)
+        return self.curve.value(self.trees.raw_scores(stack(self.tables, batch)))
+
+    @classmethod
+    def of(cls, artifact: Artifact, tables: Sequence[str]) -> StackedText:
+        """Build from a checked artifact with these linear tables; raises `BadArtifact`."""
+        what = f"model `{artifact.name}@{artifact.version}`"
+        linear = tuple(read_table(artifact, table) for table in tables)
+        trees = read_trees(artifact, "trees")
+        if trees.features != len(tables) + len(SHAPE_NAMES):
+            raise BadArtifact(f"{what}: its trees read {trees.features} columns; retrain")
+        curve = Curve(_array(artifact, "curve_raw"), _array(artifact, "curve_log_odds"))
+        if len(curve.raw) != len(curve.log_odds) or not len(curve.raw):
+            raise BadArtifact(f"{what}: its curve has no or uneven knots; retrain")
+        return cls(artifact.name, artifact.version, linear, trees, curve)
+
+
+def _array(artifact: Artifact, key: str) -> npt.NDArray[Any]:
+    try:
+        return artifact.arrays[key]
+    except KeyError as error:
+        raise BadArtifact(
+            f"model `{artifact.name}@{artifact.version}`: no array `{key}`; retrain"
+        ) from error
+
+
+def read_table(artifact: Artifact, table: str) -> LinearTable:
+    """Read a linear table of an artifact; raises `BadArtifact`."""
+    weights = _array(artifact, f"table_{table}").astype(np.int32)
+    scale, bias = _array(artifact, f"linear_{table}").tolist()
+    if weights.shape != (BUCKETS,):
+        raise BadArtifact(
+            f"model `{artifact.name}@{artifact.version}`: table `{table}` has {len(weights)} "
+            f"buckets, this build {BUCKETS}; retrain"
+        )
+    return LinearTable(weights, scale, bias)
+
+
+def read_trees(artifact: Artifact, key: str) -> Trees:
+    """Read a LightGBM model of an artifact; raises `BadArtifact`."""
+    return Trees.parse(_array(artifact, key).tobytes().decode("utf-8", "replace"))
+
+
+def arrays_of(
+    tables: dict[str, LinearTable], trees: dict[str, str], curve: Curve | None = None
+) -> Arrays:
+    """Return the arrays an artifact of these parts holds."""
+    arrays: Arrays = {}
+    for name, table in tables.items():
+        arrays[f"table_{name}"] = table.weights.astype(np.int16)
+        arrays[f"linear_{name}"] = np.array([table.scale, table.bias])
+    for name, text in trees.items():
+        arrays[name] = np.frombuffer(text.encode(), dtype=np.uint8)
+    if curve is not None:
+        arrays["curve_raw"], arrays["curve_log_odds"] = curve.raw, curve.log_odds
+    return arrays

@@ -1,0 +1,180 @@
+"""The shape of a text: how it is written rather than what it says.
+
+Counts of byte classes and a few patterns over the whole batch; no regular expression, no loop over
+texts.  Counts enter as ``log1p``, shares as a fraction of the text's bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from feedmill.features.text import IS_WORD, ByteRows, Indices, TextBatch, word_bounds
+
+_CLASSES: dict[str, bytes] = {
+    "blank": b" \t\r\x0b\x0c",
+    "line": b"\n",
+    "lower": bytes(range(97, 123)),
+    "upper": bytes(range(65, 91)),
+    "digit": bytes(range(48, 58)),
+    "exclamation": b"!",
+    "question": b"?",
+    "stop": b".",
+    "comma": b",;",
+    "quote": b"\"'`",
+    "hash": b"#",
+    "at": b"@",
+    "money": b"$%",
+    "slash": b"/\\",
+    "colon": b":",
+    "dash": b"-_",
+    "bracket": b"()[]{}",
+    "angle": b"<>",
+    "plus": b"+*=&~^|",
+    "tail": bytes(range(0x80, 0xC0)),
+    "lead2": bytes(range(0xC0, 0xE0)),
+    "lead3": bytes(range(0xE0, 0xF0)),
+    "lead4": bytes(range(0xF0, 0x100)),
+    "other": b"",
+}
+_CLASS_NAMES = tuple(_CLASSES)
+_OTHER = _CLASS_NAMES.index("other")
+
+
+def _class_table() -> npt.NDArray[np.int64]:
+    table = np.full(256, _OTHER, dtype=np.int64)
+    for index, members in enumerate(_CLASSES.values()):
+        table[list(members)] = index
+    return table
+
+
+_CLASS_OF = _class_table()
+_SHARES = ("upper", "digit", "stop", "comma", "quote", "dash", "bracket", "line", "lead2", "lead3")
+_LOGS = (
+    "exclamation",
+    "question",
+    "money",
+    "slash",
+    "colon",
+    "angle",
+    "plus",
+    "hash",
+    "at",
+    "lead4",
+)
+_PATTERNS = ("repeat", "link", "dot_com", "mention", "hashtag", "list_number")
+_WORDS = ("caps_word", "long_number", "number", "letter_word", "long_word")
+
+SHAPE_NAMES: tuple[str, ...] = (
+    "log_bytes",
+    "log_words",
+    "word_length",
+    "longest_word",
+    *(f"share_{name}" for name in _SHARES),
+    *(f"log_{name}" for name in _LOGS),
+    *(f"log_{name}" for name in _PATTERNS),
+    *(f"log_{name}" for name in _WORDS),
+    "share_caps_word",
+    "starts_upper",
+)
+
+
+def shape_matrix(texts: Sequence[str] | TextBatch) -> npt.NDArray[np.float32]:
+    """Return the shape of each text: (rows, len(SHAPE_NAMES)), float32, finite."""
+    batch = texts if isinstance(texts, TextBatch) else TextBatch(texts)
+    parts = [_shape(chunk.raw) for chunk in batch.chunks]
+    return np.concatenate(parts) if parts else np.zeros((0, len(SHAPE_NAMES)), dtype=np.float32)
+
+
+def _shape(rows: ByteRows) -> npt.NDArray[np.float32]:
+    owner = rows.row_of_byte()
+    classes = _class_counts(rows, owner)
+    named = dict(zip(_CLASS_NAMES, classes.T, strict=True))
+    size = np.maximum(rows.ends - rows.starts - 2, 1).astype(np.float64)
+    words = _word_counts(rows)
+    patterns = _pattern_counts(rows, owner)
+    count = np.maximum(words["word"], 1)
+    columns = [
+        np.log1p(size),
+        np.log1p(words["word"]),
+        words["word_bytes"] / count,
+        np.log1p(words["longest"]),
+        *(named[name] / size for name in _SHARES),
+        *(np.log1p(named[name]) for name in _LOGS),
+        *(np.log1p(patterns[name]) for name in _PATTERNS),
+        *(np.log1p(words[name]) for name in _WORDS),
+        words["caps_word"] / count,
+        _CLASS_OF[rows.buffer[rows.starts + 1]] == _CLASS_NAMES.index("upper"),
+    ]
+    return np.stack(columns, axis=1).astype(np.float32)
+
+
+def _class_counts(rows: ByteRows, owner: Indices) -> Indices:
+    width = len(_CLASS_NAMES)
+    flat = owner * width
+    flat += _CLASS_OF[rows.buffer]
+    counts = np.bincount(flat, minlength=len(rows) * width).reshape(-1, width)
+    counts[:, 0] -= 2  # the blanks around the text
+    return counts
+
+
+def _word_counts(rows: ByteRows) -> dict[str, Indices]:
+    starts, ends, first, last = word_bounds(rows)
+    lengths = ends - starts
+    classes = _CLASS_OF[rows.buffer]
+    upper = _count_inside(classes == _CLASS_NAMES.index("upper"), starts, ends)
+    digits = _count_inside(classes == _CLASS_NAMES.index("digit"), starts, ends)
+    owner = np.repeat(np.arange(len(rows)), last - first)
+    longest = np.zeros(len(rows), dtype=np.int64)
+    np.maximum.at(longest, owner, lengths)
+
+    def per_row(mask: npt.NDArray[np.bool_]) -> Indices:
+        return np.bincount(owner[mask], minlength=len(rows))
+
+    return {
+        "word": last - first,
+        "word_bytes": np.bincount(owner, weights=lengths, minlength=len(rows)).astype(np.int64),
+        "longest": longest,
+        "caps_word": per_row((upper == lengths) & (lengths > 1)),
+        "long_number": per_row(digits >= 5),
+        "number": per_row(digits == lengths),
+        "letter_word": per_row((lengths == 1) & (digits == 0)),
+        "long_word": per_row(lengths > 14),
+    }
+
+
+def _count_inside(mask: npt.NDArray[np.bool_], starts: Indices, ends: Indices) -> Indices:
+    prefix = np.zeros(len(mask) + 1, dtype=np.int64)
+    np.cumsum(mask, out=prefix[1:])
+    return prefix[ends] - prefix[starts]
+
+
+def _packed(word: bytes) -> np.uint32:
+    return np.uint32(int.from_bytes(word, "little"))
+
+
+def _pattern_counts(rows: ByteRows, owner: Indices) -> dict[str, Indices]:
+    buffer = rows.buffer
+    wide = buffer.astype(np.uint32)
+    four = wide[:-3] | wide[1:-2] << 8 | wide[2:-1] << 16 | wide[3:] << 24
+    lowered = four | np.uint32(0x20202020)
+    word = IS_WORD[buffer]
+    opens = ~word[:-2] & word[2:]
+    middle = buffer[1:-1]
+
+    def per_row(mask: npt.NDArray[np.bool_]) -> Indices:
+        return np.bincount(owner[np.flatnonzero(mask)], minlength=len(rows))
+
+    same = (buffer[2:] == middle) & (middle == buffer[:-2]) & (buffer[2:] > 32)
+    links = (lowered == _packed(b"http")) | (lowered == _packed(b"www."))
+    first = buffer[rows.starts + 1]
+    return {
+        "repeat": per_row(same),
+        "link": per_row(links),
+        "dot_com": per_row(lowered == _packed(b".com")),
+        "mention": per_row(opens & (middle == ord("@"))),
+        "hashtag": per_row(opens & (middle == ord("#"))),
+        "list_number": ((first >= 48) & (first < 58)).astype(np.int64),
+    }
