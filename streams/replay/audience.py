@@ -1,0 +1,169 @@
+"""The demo's audience: **simulated** people who look at a list from the top and click.
+
+The list is the audience's own, not feedmill's ranking: recent posts, ordered by what others
+clicked and by age, with some chance.  A visitor is shown a slate and examines position k with
+probability 1 / (1 + k) ** ETA, clicks what looks good, and then likes, replies, shares, hides
+or reports by what the post really is.  Clickbait looks better than it is.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from feedmill.events.engagement import Engagement, Kind
+from feedmill.streams.replay.timed import ENGAGEMENTS, Timed
+
+SLATE = 8
+ETA = 0.8
+RECENT = 600
+FEED = "demo"  # in the engagements' `feed`: no feed of feedmill was shown
+
+_USERS = 2000
+_HALF_LIFE_S = 90.0
+_LONGEST_DWELL_MS = 45_000.0
+
+
+@dataclass(frozen=True)
+class Traits:
+    """How people react to a kind of post; probabilities, given that they examined it.
+
+    `looks` + `by_quality` * quality is the chance of a click.  The others are chances after a
+    click, times the quality where the post is ordinary; `hide` and `report` come without one.
+    """
+
+    looks: float
+    by_quality: float
+    like: float
+    reply: float
+    share: float
+    hide: float
+    report: float
+    dwell_s: float
+
+
+TRAITS: Final[Mapping[str, Traits]] = {
+    "ordinary": Traits(0.05, 0.45, 0.45, 0.2, 0.15, 0.003, 0.0005, 22.0),
+    "clickbait": Traits(0.5, 0.0, 0.02, 0.02, 0.01, 0.04, 0.01, 2.5),
+    "spam": Traits(0.04, 0.0, 0.01, 0.01, 0.005, 0.12, 0.08, 1.5),
+    "nsfw": Traits(0.25, 0.0, 0.08, 0.03, 0.02, 0.1, 0.06, 6.0),
+    "false": Traits(0.25, 0.0, 0.12, 0.15, 0.18, 0.03, 0.05, 9.0),
+}
+
+_REACTIONS: tuple[Kind, ...] = ("like", "reply", "share")
+
+
+@dataclass(frozen=True)
+class SimulatedPost:
+    """What the audience can feel of a post, and the engine must find out."""
+
+    post_id: str
+    kind: str  # a key of TRAITS
+    community: int
+    lang: str
+    quality: float
+
+
+class Audience:
+    """Remembers the last `RECENT` posts and no more; takes time and chance from its caller."""
+
+    def __init__(self, run: str, communities: int, rng: np.random.Generator) -> None:
+        self._rng = rng
+        self._ids = (f"{run}-{n}" for n in itertools.count(1))
+        self._posts: list[SimulatedPost] = []
+        self._next = 0
+        self._community = np.zeros(RECENT, np.int64)
+        self._german = np.zeros(RECENT, np.bool_)
+        self._at_s = np.zeros(RECENT)
+        self._shown = np.zeros(RECENT)
+        self._clicked = np.zeros(RECENT)
+        # A user reads one or two communities; one in five reads German posts too.
+        self._reads = rng.random((_USERS, communities)) < 1.2 / communities
+        self._reads_german = rng.random(_USERS) < 0.2
+
+    def publish(self, post: SimulatedPost, now_s: float) -> None:
+        """A new post; the oldest makes room for it."""
+        slot = self._next % RECENT
+        if self._next < RECENT:
+            self._posts.append(post)
+        else:
+            self._posts[slot] = post
+        self._community[slot] = post.community
+        self._german[slot] = post.lang == "de"
+        self._at_s[slot] = now_s
+        self._shown[slot] = self._clicked[slot] = 0.0
+        self._next += 1
+
+    def visit(self, now_s: float) -> list[Timed]:
+        """Somebody comes and looks; the engagements that follow, within a minute."""
+        user = int(self._rng.integers(_USERS))
+        slate = self._slate(user, now_s)
+        examined = self._rng.random(len(slate)) < (1.0 + np.arange(len(slate))) ** -ETA
+        events: list[Timed] = []
+        at_s = now_s
+        for position, slot in enumerate(slate):
+            post = self._posts[slot]
+            self._shown[slot] += 1
+            seen = (f"viewer-{user}", post.post_id, position)
+            events.append(self._event(at_s, "impression", seen))
+            if examined[position]:
+                events.extend(self._examine(post, slot, at_s, seen))
+            at_s += 0.3
+        return events
+
+    def _slate(self, user: int, now_s: float) -> list[int]:
+        count = len(self._posts)
+        score = np.log((self._clicked[:count] + 1) / (self._shown[:count] + 8))
+        score += (self._at_s[:count] - now_s) / _HALF_LIFE_S * np.log(2)
+        score += 1.5 * self._reads[user, self._community[:count]]
+        if not self._reads_german[user]:
+            score -= 5.0 * self._german[:count]
+        score += 0.6 * self._rng.gumbel(size=count)
+        top = min(SLATE, count)
+        best: npt.NDArray[np.int64] = np.argpartition(-score, top - 1)[:top]
+        return [int(slot) for slot in best[np.argsort(-score[best])]]
+
+    def _examine(
+        self, post: SimulatedPost, slot: int, at_s: float, seen: tuple[str, str, int]
+    ) -> Iterator[Timed]:
+        traits = TRAITS[post.kind]
+        chance = self._rng.random(6)
+        if chance[0] < traits.hide:
+            yield self._event(at_s + 1.0, "hide", seen)
+        if chance[1] < traits.report:
+            yield self._event(at_s + 1.5, "report", seen)
+        if chance[2] >= traits.looks + traits.by_quality * post.quality:
+            return
+        self._clicked[slot] += 1
+        clicked_s = at_s + 0.2 + float(self._rng.exponential(0.5))
+        yield self._event(clicked_s, "click", seen)
+        liking = post.quality if post.kind == "ordinary" else 1.0
+        typical_s = traits.dwell_s * (0.2 + liking)
+        dwell_ms = min(_LONGEST_DWELL_MS, float(self._rng.lognormal(np.log(typical_s), 0.6)) * 1000)
+        left_s = clicked_s + dwell_ms / 1000
+        yield self._event(left_s, "dwell", seen, dwell_ms=round(dwell_ms))
+        odds = (traits.like, traits.reply, traits.share)
+        for kind, odd, drawn in zip(_REACTIONS, odds, chance[3:], strict=True):
+            if drawn < odd * liking:
+                yield self._event(left_s + 0.5, kind, seen)
+
+    def _event(
+        self, due_s: float, kind: Kind, seen: tuple[str, str, int], dwell_ms: float | None = None
+    ) -> Timed:
+        user, post_id, position = seen
+        event = Engagement(
+            post_id,
+            user,
+            kind,
+            0,
+            event_id=next(self._ids),
+            feed=FEED,
+            position=position,
+            dwell_ms=dwell_ms,
+        )
+        return Timed(due_s, ENGAGEMENTS, event)

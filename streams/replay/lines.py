@@ -1,0 +1,185 @@
+"""JSON lines as a source: every line an event with its topic, or a bare post or engagement."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from feedmill.events.decode import (
+    decode_engagement,
+    decode_label,
+    decode_override,
+    decode_post,
+    decode_signal,
+)
+from feedmill.events.engagement import Engagement
+from feedmill.events.errors import BadEvent, UsageError
+from feedmill.events.post import Post
+from feedmill.events.signal import SignalNames
+from feedmill.streams.replay.inputs import (
+    MAX_LINE_BYTES,
+    lines_of_file,
+    lines_of_stdin,
+    open_file,
+    spooled,
+)
+from feedmill.streams.replay.options import Counts, ReplayOptions
+from feedmill.streams.replay.timed import ENGAGEMENTS, POSTS, Record, Source, Timed
+
+
+class _Line(msgspec.Struct):
+    """What tells one kind of line from another; the rest is the decoders' business."""
+
+    topic: str | None = None
+    key: str | None = None
+    value: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    post_id: str | None = None
+    kind: msgspec.Raw | None = None
+    author_id: msgspec.Raw | None = None
+    text: msgspec.Raw | None = None
+    deleted: msgspec.Raw | None = None
+
+
+_decode_line = msgspec.json.Decoder(_Line).decode
+
+
+def parse_line(line: bytes, names: SignalNames, *, keep_times: bool) -> tuple[Timed, int | None]:
+    """The event of a line, due at once, and its own time in ms where it has one.
+
+    Raises `BadEvent` with the path of the field, what was expected and what was found.
+    """
+    try:
+        found = _decode_line(line)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise BadEvent(str(error)) from None
+    topic, key, value = _envelope(found, line)
+    event = _decode(topic, key, value, names)
+    at_ms = None
+    if isinstance(event, Post):
+        at_ms = event.created_at_ms
+    elif isinstance(event, Engagement):
+        at_ms = event.at_ms
+    if keep_times or not isinstance(event, Post | Engagement):
+        event = Record(key, value)
+    return Timed(0.0, topic, event), at_ms
+
+
+def _envelope(found: _Line, line: bytes) -> tuple[str, bytes, bytes | None]:
+    if found.topic is None:
+        key = (found.post_id or "").encode()
+        if found.kind is not None:
+            return ENGAGEMENTS, key, line
+        if found.author_id is not None or found.text is not None or found.deleted is not None:
+            return POSTS, key, line
+        raise BadEvent(
+            "Expected `topic` and `value`, or a post (`author_id`, `text`), or an engagement "
+            "(`kind`), got none of these"
+        )
+    if isinstance(found.value, msgspec.UnsetType):
+        raise BadEvent("Object missing required field `value`")
+    raw = bytes(found.value)
+    value = None if raw == b"null" else raw
+    if found.key is None and value is not None:
+        try:
+            return found.topic, (_decode_line(value).post_id or "").encode(), value
+        except msgspec.DecodeError as error:
+            raise BadEvent(f"{error} - in `$.value`") from None
+    return found.topic, (found.key or "").encode(), value
+
+
+def _decode(topic: str, key: bytes, value: bytes | None, names: SignalNames) -> object:
+    if topic == POSTS:
+        return decode_post(key, value)
+    if topic == ENGAGEMENTS:
+        return decode_engagement(key, value)
+    if topic == "labels":
+        return decode_label(key, value)
+    if topic == "overrides":
+        return decode_override(names, key, value)
+    name = topic.removeprefix("signals.")
+    if name != topic and name in names.all:
+        return decode_signal(name, names, key, value or b"")
+    raise BadEvent(
+        "Expected a topic of posts, engagements, labels, overrides, or signals.<a declared "
+        f"signal>, got {topic[:80]!r} - at `$.topic`"
+    )
+
+
+def open_lines(options: ReplayOptions, names: SignalNames, counts: Counts) -> Source:
+    """The events of a file or standard input.
+
+    Bad lines are counted in `counts.skipped`, with number and reason in `counts.complaints`;
+    with `strict` one of them raises `UsageError` and nothing is sent.
+    """
+
+    def parsed(lines: Iterator[bytes | None]) -> Iterator[tuple[Timed, int | None] | None]:
+        return _parsed(lines, names, counts, keep_times=options.keep_times)
+
+    if options.source == "-" and not options.strict:
+        return Source(_paced(parsed(lines_of_stdin()), options))
+    handle = spooled(lines_of_stdin()) if options.source == "-" else open_file(Path(options.source))
+    if options.strict:
+        _refuse_bad(parsed(lines_of_file(handle)), counts, options.source)
+        handle.seek(0)
+    return Source(_paced(parsed(lines_of_file(handle)), options))
+
+
+def _parsed(
+    lines: Iterator[bytes | None], names: SignalNames, counts: Counts, *, keep_times: bool
+) -> Iterator[tuple[Timed, int | None] | None]:
+    number = 0
+    for line in lines:
+        if line is None:
+            yield None
+            continue
+        number += 1
+        if not line.strip():
+            continue
+        try:
+            if len(line) > MAX_LINE_BYTES:
+                raise BadEvent(f"Expected at most {MAX_LINE_BYTES} bytes, got more")
+            yield parse_line(line, names, keep_times=keep_times)
+        except BadEvent as error:
+            counts.skipped += 1
+            counts.complain(f"line {number}: {error}")
+
+
+def _refuse_bad(
+    parsed: Iterator[tuple[Timed, int | None] | None], counts: Counts, source: str
+) -> None:
+    for _ in parsed:
+        pass
+    if counts.skipped:
+        more = counts.skipped - len(counts.complaints)
+        listed = "\n  ".join(counts.complaints) + (f"\n  and {more} more" if more else "")
+        raise UsageError(
+            f"{source}: {counts.skipped} bad lines, nothing was sent; correct them, or leave out "
+            f"--strict to skip them:\n  {listed}"
+        )
+
+
+def _paced(
+    parsed: Iterator[tuple[Timed, int | None] | None], options: ReplayOptions
+) -> Iterator[Timed | None]:
+    """By count with a rate, by the events' own times with a speed, else at once."""
+    by_time = options.speed is not None and options.rate is None
+    sent, first_ms, due_s = 0, None, 0.0
+    posts = 0
+    for item in parsed:
+        if item is None:
+            yield None
+            continue
+        timed, at_ms = item
+        if options.posts and timed.topic == POSTS:
+            if posts == options.posts:
+                return
+            posts += 1
+        if options.rate:
+            due_s = sent / options.rate
+        elif by_time and at_ms is not None:
+            first_ms = at_ms if first_ms is None else first_ms
+            due_s = max(due_s, (at_ms - first_ms) / 1000)
+        sent += 1
+        yield timed._replace(due_s=due_s)

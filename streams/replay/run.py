@@ -1,0 +1,143 @@
+"""One replay from its options to its summary."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+import numpy as np
+
+from feedmill.streams.environment import Environment
+from feedmill.streams.replay.dataset import DATA_SETS, DEFAULT_POSTS, DEFAULT_RATE, open_dataset
+from feedmill.streams.replay.demo import DEFAULT_RATE as DEMO_RATE
+from feedmill.streams.replay.demo import open_demo
+from feedmill.streams.replay.lines import open_lines
+from feedmill.streams.replay.options import Counts, ReplayOptions, ReplaySummary
+from feedmill.streams.replay.producer import close_producer, start_producer
+from feedmill.streams.replay.sender import Sender
+from feedmill.streams.replay.timed import ENGAGEMENTS, POSTS, Source
+
+# Without a stop the last acknowledgements may take this long, after one only that.
+_FLUSH_S = 60.0
+_HASTY_S = 4.0
+
+
+async def run_replay(
+    environment: Environment,
+    options: ReplayOptions,
+    *,
+    stop: asyncio.Event | None = None,
+    counts: Counts | None = None,
+) -> ReplaySummary:
+    """Replay until the source ends, its time is over, or `stop` is set.
+
+    Parameters
+    ----------
+    environment, options
+        Where to, and what.
+    stop
+        Set it from the event loop; the replay then ends within 10 seconds, whatever the broker
+        does.
+    counts
+        Is kept up to date while the replay runs, for whoever shows its progress.
+
+    Raises
+    ------
+    UsageError
+        The source cannot be read, or Kafka cannot be used.  Events that fail later are counted
+        in the summary instead.
+    """
+    stop = stop or asyncio.Event()
+    counts = counts or Counts()
+    run = options.run or run_tag()
+    source = await asyncio.to_thread(open_source, environment, options, run, counts)
+    counts.expected_posts = source.posts
+    began = time.monotonic()
+    producer = await start_producer(environment, (POSTS, ENGAGEMENTS))
+    sender = Sender(producer.send, environment.topic, counts, stop)
+    try:
+        ended = await _send(sender, source, options)
+        await _flush(producer, stop)
+    finally:
+        await close_producer(producer, _HASTY_S)
+    return _summary(counts, time.monotonic() - began, run, ended)
+
+
+def run_tag() -> str:
+    """A short name for this run: the time in milliseconds, in base 36."""
+    digits = "0123456789abcdefghijklmnopqrstuvwxyz"
+    left, tag = time.time_ns() // 1_000_000, ""
+    while left:
+        left, digit = divmod(left, 36)
+        tag = digits[digit] + tag
+    return tag
+
+
+def open_source(
+    environment: Environment, options: ReplayOptions, run: str, counts: Counts
+) -> Source:
+    """The stream the options ask for; may block on a disk."""
+    rng = np.random.default_rng(options.seed)
+    if options.source in DATA_SETS:
+        return open_dataset(
+            options.source,
+            options.data,
+            posts=DEFAULT_POSTS if options.posts is None else options.posts,
+            rate=DEFAULT_RATE if options.rate is None else options.rate,
+            reactions=options.reactions,
+            impressions=options.impressions,
+            run=run,
+            rng=rng,
+            loop=options.loop,
+        )
+    if options.source == "demo":
+        return open_demo(
+            posts=options.posts or 0,
+            rate=DEMO_RATE if options.rate is None else options.rate,
+            audience=options.audience,
+            run=run,
+            rng=rng,
+        )
+    return open_lines(options, environment.signals, counts)
+
+
+async def _send(sender: Sender, source: Source, options: ReplayOptions) -> str:
+    task = asyncio.create_task(sender.run(source, options.speed or 1.0, options.for_s))
+    stopped = asyncio.create_task(sender.stop.wait())
+    try:
+        await asyncio.wait((task, stopped), return_when=asyncio.FIRST_COMPLETED)
+        # It may be waiting for a broker that does not come back.
+        await asyncio.wait((task,), timeout=2.0)
+    finally:
+        stopped.cancel()
+        task.cancel()
+    return task.result() if task.done() and not task.cancelled() else "stopped"
+
+
+async def _flush(producer: Any, stop: asyncio.Event) -> None:
+    flushed = asyncio.create_task(producer.flush())
+    stopped = asyncio.create_task(stop.wait())
+    await asyncio.wait((flushed, stopped), timeout=_FLUSH_S, return_when=asyncio.FIRST_COMPLETED)
+    stopped.cancel()
+    if not flushed.done():
+        flushed.cancel()
+
+
+def _summary(counts: Counts, seconds: float, run: str, ended: str) -> ReplaySummary:
+    lost = counts.sent - counts.acknowledged
+    if lost > counts.failed:
+        counts.complain(f"{lost - counts.failed} events were never acknowledged by the broker")
+    return ReplaySummary(
+        posts=counts.posts,
+        engagements=counts.engagements,
+        others=counts.others,
+        acknowledged=counts.acknowledged,
+        failed=lost,
+        skipped=counts.skipped,
+        seconds=seconds,
+        kinds=dict(sorted(counts.kinds.items())),
+        complaints=list(counts.complaints),
+        run=run,
+        ended=ended,
+    )

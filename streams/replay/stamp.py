@@ -1,0 +1,31 @@
+"""From a timed event to the key and value of its record, with the moment it is sent."""
+
+from __future__ import annotations
+
+from feedmill.events.decode import encode
+from feedmill.events.engagement import Engagement
+from feedmill.events.post import Post
+from feedmill.streams.replay.timed import Record
+
+_POST_FIELDS = tuple(n for n in Post.__struct_fields__ if n not in ("created_at_ms", "deleted"))
+_ENGAGEMENT_FIELDS = tuple(n for n in Engagement.__struct_fields__ if n != "at_ms")
+
+
+def stamped(event: Post | Engagement | Record, now_ms: int) -> Record:
+    """The record to send; a post's `created_at_ms` and an engagement's `at_ms` become now.
+
+    Fields that are not set are left out.
+    """
+    if isinstance(event, Record):
+        return event
+    if isinstance(event, Post):
+        value: dict[str, object] = {"created_at_ms": now_ms}
+        names = _POST_FIELDS
+    else:
+        value = {"at_ms": now_ms}
+        names = _ENGAGEMENT_FIELDS
+    for name in names:
+        field = getattr(event, name)
+        if field is not None:
+            value[name] = field
+    return Record(event.post_id.encode(), encode(value))
