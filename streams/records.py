@@ -9,9 +9,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import TopicPartition
 
 from feedmill.events.errors import UsageError
+from feedmill.streams.clients import new_producer, new_reader
 from feedmill.streams.environment import Environment
 
 
@@ -60,13 +61,7 @@ class Reader:
 async def reading(environment: Environment, topic: str) -> AsyncIterator[Reader]:
     """Open a reader of partition 0; raises `UsageError` where there is no such topic."""
     name = environment.topic(topic)
-    consumer = AIOKafkaConsumer(
-        bootstrap_servers=environment.kafka,
-        group_id=None,
-        enable_auto_commit=False,
-        auto_offset_reset="earliest",
-        **environment.security,
-    )
+    consumer = new_reader(environment)
     try:
         await consumer.start()
         if name not in await consumer.topics():
@@ -90,12 +85,7 @@ async def read_all(environment: Environment, topic: str) -> list[Record]:
 
 async def send(environment: Environment, topic: str, key: bytes, value: bytes | None) -> int:
     """Write one record to partition 0, acknowledged by all replicas; returns its offset."""
-    producer = AIOKafkaProducer(
-        bootstrap_servers=environment.kafka,
-        acks="all",
-        enable_idempotence=True,
-        **environment.security,
-    )
+    producer = new_producer(environment)
     try:
         await producer.start()
         sent = await producer.send_and_wait(

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import click
 
-from feedmill.events.errors import BadSetting, FeedmillError
+from feedmill.events.errors import BadSetting, FeedmillError, UsageError
 from feedmill.streams.cli.options import with_environment
 from feedmill.streams.cli.output import print_json, print_table, short_json, time_text
 from feedmill.streams.config_log import (
@@ -153,10 +153,13 @@ def set_(
     fields of it and leave the others.
     """
     log = _read(environment)
-    wanted = new_value(log, key, value)
+    try:
+        wanted = new_value(log, key, value)
+    except UsageError as error:
+        raise click.UsageError(str(error)) from None
     if if_offset is None:
         if_offset = log.settings.offsets.get(key, -1)
-    said = {"by": by or _user(), "note": note, "if_offset": if_offset}
+    said = {"by": by or user_name(), "note": note, "if_offset": if_offset}
     change = Change(key, record_value(wanted, said), timeout_s, as_json)
     _try(log, change, force=force)
     asyncio.run(_send_and_wait(environment, change))
@@ -185,7 +188,7 @@ def rollback(
     earlier = log.earlier(key, to)
     value = None if earlier is None else earlier.value
     said = {
-        "by": by or _user(),
+        "by": by or user_name(),
         "note": None if earlier is None else f"rollback to {earlier.offset}",
         "if_offset": log.settings.offsets.get(key, -1),
     }
@@ -263,7 +266,7 @@ def _read(environment: Environment) -> ConfigLog:
     return fold_log(asyncio.run(read_all(environment, "config")), environment.signals)
 
 
-def _user() -> str:
+def user_name() -> str:
     try:
         return getpass.getuser()
     except (KeyError, OSError):

@@ -1,0 +1,133 @@
+"""`feedmill explain <post_id>`: why a post stands where it stands, or is hidden or held."""
+
+from __future__ import annotations
+
+import math
+import time
+
+import click
+
+from feedmill.events.errors import UsageError
+from feedmill.rankers.score import LEAST_SUM
+from feedmill.streams.cli.options import with_environment
+from feedmill.streams.cli.output import print_json, print_table, time_text
+from feedmill.streams.environment import Environment
+from feedmill.streams.explanation import Explanation, explain, why_absent
+from feedmill.streams.feed_view import FeedShown, PostShown, Shown, open_shown
+
+WHOLE = 10_000  # the largest feed a setting allows
+
+
+@click.command("explain")
+@click.argument("post_id")
+@click.option("--feed", default="global", show_default=True, help="by whose weights and gates")
+@click.option("--json", "as_json", is_flag=True, help="print JSON")
+@with_environment
+def explain_command(environment: Environment, post_id: str, feed: str, as_json: bool) -> None:
+    """Show what each signal gives to a post's score, or why it is not shown."""
+    shown = open_shown(environment.redis, environment.redis_prefix)
+    explanation = read_explanation(shown, post_id, feed)
+    if as_json:
+        print_json(explanation.as_dict())
+    else:
+        _print(explanation)
+
+
+def read_explanation(shown: Shown, post_id: str, feed_name: str) -> Explanation:
+    """Take a post and a feed from Redis and explain the one by the other.
+
+    Raises
+    ------
+    UsageError
+        Redis knows no such post or feed.
+    """
+    feed = shown.feed(feed_name, WHOLE)
+    if feed is None:
+        raise UsageError(f"there is no feed `{feed_name}` in Redis; is the combiner running?")
+    post = shown.post(post_id)
+    if not post.known:
+        raise UsageError(
+            f"Redis knows no post `{post_id}`: never posted, deleted, or older than every window"
+        )
+    in_redis = shown.score(feed_name, post_id)
+    now_ms = int(time.time() * 1000)
+    first = explain(post, feed, in_redis, "", now_ms)
+    if in_redis is not None or first.decision.name not in ("show", "demote"):
+        return first
+    return explain(post, feed, None, _absent(shown, feed, post, first.score), now_ms)
+
+
+def _absent(shown: Shown, feed: FeedShown, post: PostShown, score: float) -> str:
+    authors = shown.authors([member for member, _ in feed.ranking])
+    return why_absent(feed, post, score, authors)
+
+
+def _print(explanation: Explanation) -> None:
+    post, feed = explanation.post, explanation.feed
+    click.echo(f"{post.post_id} in {feed.feed}: {explanation.verdict}")
+    decided = f", decided by {explanation.decision.decided_by}" * bool(
+        explanation.decision.decided_by
+    )
+    click.echo(
+        f"author {post.author_id}, created {time_text(post.created_ms)}, "
+        f"version {post.post_offset}: {explanation.decision.name}{decided}"
+    )
+    click.echo()
+    print_table(
+        ("gate", "value>", "outcome", "factor>", "why", "model version"),
+        [
+            (g.name, _number(g.value), g.outcome, f"{g.factor:g}", g.text, g.version)
+            for g in explanation.gates
+        ],
+    )
+    click.echo()
+    print_table(("score", "", "value>", "  weight>", "  scale>", ">"), _sum_rows(explanation))
+    click.echo()
+    click.echo(_comparison(explanation))
+
+
+def _sum_rows(explanation: Explanation) -> list[tuple[str, ...]]:
+    """The rows of the sum: contributions, their sum, and the three terms of the score."""
+    rows: list[tuple[str, ...]] = [
+        (
+            one.name,
+            one.version,
+            _number(one.value),
+            f"x {one.weight:g}",
+            f"x {one.scale:g}",
+            f"{one.contribution:.12g}",
+        )
+        for one in explanation.objectives
+    ]
+    logarithm = math.log2(max(explanation.total, LEAST_SUM))
+    rows.append(("sum", "", "", "", "", f"{explanation.total:.12g}"))
+    rows.append(("log2 of the sum", "", "", "", "", f"{logarithm:.12f}"))
+    factor = f"{math.log2(explanation.factor):+.12f}"
+    rows.append((f"log2 of the factors, {explanation.factor:g}", "", "", "", "", factor))
+    half_life = explanation.feed.weights.half_life_hours
+    decay = "no decay" if half_life is None else f"half-life {half_life:g} h"
+    rows.append((f"recency, {decay}", "", "", "", "", f"{explanation.recency:+.12f}"))
+    rows.append(("score", "", "", "", "", f"{explanation.score:.12f}"))
+    return rows
+
+
+def _comparison(explanation: Explanation) -> str:
+    feed = explanation.feed
+    where = f"version {feed.version} of {feed.feed}, config offset {feed.config_offset}"
+    if explanation.in_redis is None:
+        return f"not in {where}"
+    rank = next(
+        (i for i, (member, _) in enumerate(feed.ranking, 1) if member == explanation.post.post_id),
+        None,
+    )
+    place = "" if rank is None else f"rank {rank} in "
+    if explanation.agrees:
+        return f"{place}{where}; the score in Redis is equal within 1e-9"
+    return (
+        f"{place}{where}; the score in Redis is {explanation.in_redis:.12f}, which differs by "
+        f"{explanation.in_redis - explanation.score:.3g}: the post was being rewritten, ask again"
+    )
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.9g}"

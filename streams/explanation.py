@@ -1,0 +1,240 @@
+"""Why a post stands where it stands: from Redis alone, in numbers that add up.  Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import msgspec
+
+from feedmill.events.gates import Gate
+from feedmill.rankers.combiner.gating import Decision, Verdict, decide_one, smallest_factor
+from feedmill.rankers.combiner.overrides import InForce
+from feedmill.rankers.score import LEAST_SUM, recency_of, score_of
+from feedmill.streams.feed_view import FeedShown, PostShown, SignalShown
+
+TOLERANCE = 1e-9
+
+Outcome = Literal["show", "demote", "hide", "hold"]
+
+
+@dataclass(frozen=True)
+class ObjectiveShown:
+    """What one objective gives to the sum."""
+
+    name: str
+    value: float | None
+    weight: float
+    scale: float
+    version: str
+
+    @property
+    def contribution(self) -> float:
+        return self.weight * self.scale * (self.value or 0.0)
+
+
+@dataclass(frozen=True)
+class GateShown:
+    """What one gate says, what follows, and the factor that it applies."""
+
+    name: str
+    outcome: Outcome
+    value: float | None
+    version: str
+    factor: float
+    text: str
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """A post under the weights and gates of one feed.
+
+    `score` is the sum's logarithm, that of the factor, and the recency; it is what a
+    shown post scores, whether or not this one is shown.
+    """
+
+    post: PostShown
+    feed: FeedShown
+    objectives: tuple[ObjectiveShown, ...]
+    gates: tuple[GateShown, ...]
+    decision: Decision
+    total: float
+    recency: float
+    score: float
+    in_redis: float | None
+    verdict: str
+
+    @property
+    def factor(self) -> float:
+        return self.decision.factor
+
+    @property
+    def agrees(self) -> bool | None:
+        """Whether Redis holds this very score; None where the post is not in the feed."""
+        return None if self.in_redis is None else abs(self.in_redis - self.score) <= TOLERANCE
+
+    def as_dict(self) -> dict[str, Any]:
+        objectives = [
+            {**msgspec.to_builtins(one), "contribution": one.contribution}
+            for one in self.objectives
+        ]
+        return {
+            "post_id": self.post.post_id,
+            "feed": self.feed.feed,
+            "version": self.feed.version,
+            "config_offset": self.feed.config_offset,
+            "verdict": self.verdict,
+            "decision": self.decision.name,
+            "decided_by": self.decision.decided_by,
+            "override": self.post.override,
+            "post_offset": self.post.post_offset,
+            "author_id": self.post.author_id,
+            "created_ms": self.post.created_ms,
+            "objectives": objectives,
+            "sum": self.total,
+            "log2_sum": math.log2(max(self.total, LEAST_SUM)),
+            "gates": [msgspec.to_builtins(gate) for gate in self.gates],
+            "factor": self.factor,
+            "log2_factor": math.log2(self.factor),
+            "recency": self.recency,
+            "score": self.score,
+            "score_in_redis": self.in_redis,
+            "agrees": self.agrees,
+        }
+
+
+def explain(
+    post: PostShown, feed: FeedShown, in_redis: float | None, absent: str, now_ms: int
+) -> Explanation:
+    """Recompute decision and score of a post under the policy of a feed.
+
+    Parameters
+    ----------
+    post, feed, in_redis
+        As Redis shows them, the score None where the post is not in the feed.
+    absent
+        Why a post that may be shown is not in the feed (`why_absent`).
+    now_ms
+        The time, for overrides that run out.
+    """
+    weights, policies = feed.weights, feed.gates
+    in_force = post.overrides(tuple(policies), now_ms)
+    verdicts = {name: _verdict(post, name) for name in policies}
+    decision = decide_one(policies, verdicts, in_force, post.created_ms, now_ms)
+    values = {name: _value(post.signal(name)) for name in weights.objectives}
+    objectives = tuple(
+        ObjectiveShown(name, values[name], weight, weights.scale[name], _version(post, name))
+        for name, weight in weights.objectives.items()
+    )
+    gates = _gates(post, policies, in_force, now_ms)
+    return Explanation(
+        post=post,
+        feed=feed,
+        objectives=objectives,
+        gates=gates,
+        decision=decision,
+        total=sum(one.contribution for one in objectives),
+        recency=recency_of(weights, post.created_ms),
+        score=score_of(weights, values, decision.factor, post.created_ms),
+        in_redis=in_redis,
+        verdict=_in_words(decision, gates, absent),
+    )
+
+
+def why_absent(feed: FeedShown, post: PostShown, score: float, authors: Iterable[str]) -> str:
+    """Why a post that may be shown is not in a feed, as far as Redis can tell.
+
+    `feed` must be whole, and `authors` those of its posts in order.
+    """
+    most = feed.weights.max_per_author
+    better = [
+        at
+        for (_, at), author in zip(feed.ranking, authors, strict=True)
+        if author == post.author_id and at >= score
+    ]
+    if most is not None and post.author_id and len(better) >= most:
+        return f"{len(better)} better posts of author {post.author_id} reach the limit of {most}"
+    size = int(feed.info.get("size", "0"))
+    if feed.ranking and len(feed.ranking) >= size and score <= feed.ranking[-1][1]:
+        return f"its score is below that of the last of the {size} posts kept"
+    return "it is older than the feed's window, or does not match the feed"
+
+
+def _verdict(post: PostShown, name: str) -> Verdict:
+    signal = post.signal(name)
+    if signal is None or signal.post_offset != post.post_offset:
+        return Verdict(None, f"{name}@none")
+    return Verdict(signal.value, f"{name}@{signal.version}")
+
+
+def _value(signal: SignalShown | None) -> float | None:
+    return None if signal is None else signal.value
+
+
+def _version(post: PostShown, name: str) -> str:
+    signal = post.signal(name)
+    return "" if signal is None else signal.version
+
+
+def _gates(
+    post: PostShown, policies: Mapping[str, Gate], in_force: Mapping[str, InForce], now_ms: int
+) -> tuple[GateShown, ...]:
+    lines = []
+    for name, gate in policies.items():
+        over = in_force.get(name)
+        outcome, text = _judged(post, name, gate, now_ms) if over is None else _overridden(over)
+        once = over is not None and over.key.gate == "*"
+        factor = gate.demote_factor if outcome == "demote" and not once else 1.0
+        value, version = _value(post.signal(name)), _version(post, name)
+        lines.append(GateShown(name, outcome, value, version, factor, text))
+    for over in in_force.values():
+        if over.key.gate == "*" and over.override.verdict == "demote":
+            text = f"{_overridden(over)[1]}; the smallest factor, once"
+            lines.append(GateShown("*", "demote", None, "", smallest_factor(policies), text))
+            break
+    return tuple(lines)
+
+
+def _overridden(over: InForce) -> tuple[Outcome, str]:
+    said = over.override
+    reason = f" ({said.reason})" if said.reason else ""
+    outcome: Outcome = "show" if said.verdict == "allow" else said.verdict
+    return outcome, f"the override of {said.by} says {said.verdict}{reason}"
+
+
+def _judged(post: PostShown, name: str, gate: Gate, now_ms: int) -> tuple[Outcome, str]:
+    """What follows from a gate's own verdict; mirrors `gating.decide_one`, with words."""
+    signal = post.signal(name)
+    if not gate.required:
+        return "show", "in shadow, not followed" if gate.enabled else "off"
+    if signal is None or signal.post_offset != post.post_offset:
+        seen = "" if signal is None else f", only version {signal.post_offset}"
+        missing = f"{name} has not judged version {post.post_offset}{seen}"
+        return _without_verdict(post, gate, missing, now_ms)
+    if signal.value is None:
+        return _without_verdict(post, gate, f"{name} failed: {signal.error}", now_ms)
+    shown = f"{name} {signal.value:.6g}"
+    if gate.hide_at is not None and signal.value >= gate.hide_at:
+        return "hide", f"{shown} ≥ {gate.hide_at:g}"
+    if gate.demote_at is not None and signal.value >= gate.demote_at:
+        return "demote", f"{shown} ≥ {gate.demote_at:g}"
+    least = next((t for t in (gate.demote_at, gate.hide_at) if t is not None), None)
+    return "show", shown if least is None else f"{shown} < {least:g}"
+
+
+def _without_verdict(post: PostShown, gate: Gate, why: str, now_ms: int) -> tuple[Outcome, str]:
+    if gate.on_failure == "closed":
+        return "hold", why
+    waited = post.created_ms + int(gate.grace_s * 1000) <= now_ms
+    return "show" if waited else "hold", f"{why} (shown without it after {gate.grace_s:g} s)"
+
+
+def _in_words(decision: Decision, gates: Iterable[GateShown], absent: str) -> str:
+    reasons = [gate.text for gate in gates if gate.outcome == decision.name]
+    because = " because " + "; ".join(dict.fromkeys(reasons))
+    if decision.name in ("hide", "hold"):
+        return ("hidden" if decision.name == "hide" else "held") + because
+    shown = "shown" if decision.name == "show" else "demoted" + because
+    return f"{shown}, but not in this feed: {absent}" if absent else shown

@@ -1,0 +1,205 @@
+"""What stands in Redis, read back: a feed with its `:info`, and what is true of a post.
+
+For commands and the console.  Frontends need `feed:*` alone, see `examples/frontend.py`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import msgspec
+import redis
+
+from feedmill.events.errors import FeedmillError
+from feedmill.events.gates import Gate
+from feedmill.events.override import Override, OverrideKey
+from feedmill.events.weights import Weights
+from feedmill.rankers.combiner.overrides import InForce
+
+_NOT_OBJECTIVES = ("scale", "half_life_hours", "max_per_author", "explore")
+
+
+@dataclass(frozen=True)
+class SignalShown:
+    """One signal of a post as Redis shows it."""
+
+    value: float | None
+    model: str = ""
+    version: str = ""
+    post_offset: int = -1
+    at_ms: int = 0
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class PostShown:
+    """The hash `signals:<post_id>`."""
+
+    post_id: str
+    fields: Mapping[str, str]
+
+    @property
+    def known(self) -> bool:
+        return bool(self.fields)
+
+    @property
+    def post_offset(self) -> int:
+        return int(self.fields.get("post_offset", "-1"))
+
+    @property
+    def created_ms(self) -> int:
+        return int(self.fields.get("created_ms", "0"))
+
+    @property
+    def author_id(self) -> str:
+        return self.fields.get("author_id", "")
+
+    @property
+    def decision(self) -> str:
+        return self.fields.get("decision", "")
+
+    @property
+    def decided_by(self) -> str:
+        return self.fields.get("decided_by", "")
+
+    def signal(self, name: str) -> SignalShown | None:
+        """The signal of this name, None where there is none yet."""
+        text = self.fields.get(name)
+        if not text:
+            return None
+        said = json.loads(text)
+        return SignalShown(**{k: v for k, v in said.items() if k in SignalShown.__match_args__})
+
+    @cached_property
+    def override(self) -> Any:
+        """The field `override` as JSON, None where there is none."""
+        text = self.fields.get("override")
+        return json.loads(text) if text else None
+
+    def overrides(self, gates: Sequence[str], now_ms: int) -> dict[str, InForce]:
+        """By gate the override in force, read from the field `override`."""
+        found: dict[str, InForce] = {}
+        for gate, said in sorted(_overrides(self.override)):  # `*` sorts before names
+            override = msgspec.convert(said, Override)
+            if override.expires_at_ms is not None and override.expires_at_ms <= now_ms:
+                continue
+            one = InForce(OverrideKey("post", self.post_id, gate), override)
+            found.update(dict.fromkeys(gates if gate == "*" else (gate,), one))
+        return found
+
+
+def _overrides(said: Any) -> list[tuple[str, dict[str, Any]]]:
+    """Gate and override, whether the field holds one, several in a list, or one a gate."""
+    if isinstance(said, list):
+        return [pair for one in said for pair in _overrides(one)]
+    if not isinstance(said, dict):
+        return []
+    if "verdict" in said:
+        return [(str(said.get("gate", "*")), said)]
+    return [(gate, one) for gate, one in said.items() if isinstance(one, dict)]
+
+
+@dataclass(frozen=True)
+class FeedShown:
+    """A feed and its `:info`, taken in one MULTI."""
+
+    feed: str
+    ranking: tuple[tuple[str, float], ...]
+    info: Mapping[str, str]
+
+    @property
+    def version(self) -> int:
+        return int(self.info.get("version", "0"))
+
+    @property
+    def config_offset(self) -> int:
+        return int(self.info.get("config_offset", "-1"))
+
+    @cached_property
+    def weights(self) -> Weights:
+        said = json.loads(self.info["weights"])
+        names = [name for name in said if name not in _NOT_OBJECTIVES]
+        return Weights(
+            objectives={name: said[name] for name in names},
+            scale={name: said["scale"][name] for name in names},
+            half_life_hours=said["half_life_hours"],
+            max_per_author=said["max_per_author"],
+            explore=said["explore"],
+        )
+
+    @cached_property
+    def gates(self) -> dict[str, Gate]:
+        return msgspec.json.decode(self.info["gates"], type=dict[str, Gate])
+
+    def fresh_for_ms(self, now_ms: int) -> int:
+        """How long the feed counts as fresh from now on; below 0: it is stale."""
+        return int(self.info.get("fresh_until_ms", "0")) - now_ms
+
+
+class Shown:
+    """Reads feeds and posts of one installation."""
+
+    def __init__(self, client: redis.Redis, prefix: str) -> None:
+        self.client = client
+        self.prefix = prefix
+
+    @property
+    def changes(self) -> str:
+        """The channel on which changed feeds are told."""
+        return f"{self.prefix}feed-changes"
+
+    def feed(self, feed: str, top: int) -> FeedShown | None:
+        """The first `top` of a feed, None where there is no such feed."""
+        key = f"{self.prefix}feed:{{{feed}}}"
+        with self.client.pipeline(transaction=True) as pipe:
+            pipe.zrange(key, 0, top - 1, desc=True, withscores=True)
+            pipe.hgetall(f"{key}:info")
+            ranking, info = pipe.execute()
+        if not info:
+            return None
+        pairs = tuple((_text(member), float(score)) for member, score in ranking)
+        return FeedShown(feed, pairs, _hash(info))
+
+    def score(self, feed: str, post_id: str) -> float | None:
+        """The score under which a post stands in a feed, None where it does not."""
+        score = self.client.zscore(f"{self.prefix}feed:{{{feed}}}", post_id)
+        return None if score is None else float(score)
+
+    def posts(self, post_ids: Sequence[str]) -> list[PostShown]:
+        """What is true of these posts; without fields where Redis knows nothing of one."""
+        with self.client.pipeline(transaction=False) as pipe:
+            for post_id in post_ids:
+                pipe.hgetall(f"{self.prefix}signals:{post_id}")
+            hashes = pipe.execute()
+        return [PostShown(post_id, _hash(h)) for post_id, h in zip(post_ids, hashes, strict=True)]
+
+    def post(self, post_id: str) -> PostShown:
+        return self.posts([post_id])[0]
+
+    def authors(self, post_ids: Sequence[str]) -> list[str]:
+        """The authors of posts, "" where unknown."""
+        with self.client.pipeline(transaction=False) as pipe:
+            for post_id in post_ids:
+                pipe.hget(f"{self.prefix}signals:{post_id}", "author_id")
+            return [_text(author or b"") for author in pipe.execute()]
+
+
+def open_shown(url: str, prefix: str) -> Shown:
+    """Connect to Redis; nothing is sent yet."""
+    try:
+        client = redis.Redis.from_url(url, socket_connect_timeout=5, socket_timeout=10)
+    except ValueError as error:
+        raise FeedmillError(f"Redis: {error}") from None
+    return Shown(client, prefix)
+
+
+def _hash(fields: Mapping[bytes, bytes]) -> dict[str, str]:
+    return {_text(name): _text(value) for name, value in fields.items()}
+
+
+def _text(value: bytes | str) -> str:
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
