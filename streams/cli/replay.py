@@ -80,7 +80,7 @@ _PLAIN_EVERY_S = 5.0
 @click.option("--strict", is_flag=True, help="Of a file: one bad line and nothing is sent.")
 @click.option("--json", "as_json", is_flag=True, help="The summary as JSON, on standard output.")
 def replay(*, as_json: bool, **given: Any) -> None:
-    r"""Send posts and engagements to Kafka, each with the moment it is sent as its time.
+    """Send posts and engagements to Kafka, each with the moment it is sent as its time.
 
     The source is a file of JSON lines (gzip or not; - is standard input), each line
     {"topic": ..., "key": ..., "value": {...}} or a bare post or engagement; or a preset:
@@ -92,7 +92,7 @@ def replay(*, as_json: bool, **given: Any) -> None:
              or clickbait) and an audience; needs no data, and runs until it is stopped
 
     Ends with exit 0, or 1 if an event could not be sent.
-    """
+    """  # noqa: D301 - click wants the character \b
     try:
         options = ReplayOptions(**given)
         environment = read_environment()
