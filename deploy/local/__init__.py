@@ -1,0 +1,25 @@
+"""A real Kafka and a real Redis on this machine, from pip alone, for development and tests."""
+
+from feedmill.deploy.local.errors import LocalStackError
+from feedmill.deploy.local.java import kafka_tool
+from feedmill.deploy.local.redis_server import redis_cli
+from feedmill.deploy.local.stack import (
+    StackAddress,
+    StackStatus,
+    default_folder,
+    down,
+    status,
+    up,
+)
+
+__all__ = [
+    "LocalStackError",
+    "StackAddress",
+    "StackStatus",
+    "default_folder",
+    "down",
+    "kafka_tool",
+    "redis_cli",
+    "status",
+    "up",
+]

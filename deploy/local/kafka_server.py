@@ -1,0 +1,103 @@
+"""One Kafka broker, its own controller (KRaft), on loopback."""
+
+from __future__ import annotations
+
+import base64
+import socket
+import struct
+import subprocess
+import uuid
+from pathlib import Path
+
+from feedmill.deploy.local.errors import LocalStackError
+from feedmill.deploy.local.java import java_command
+from feedmill.deploy.local.ports import HOST
+from feedmill.deploy.local.process import Server
+
+# A dead letter carries the whole record that it refuses, so the broker takes more than the
+# 1 MiB which the topics of events are held to by their own setting.
+_LARGEST_RECORD = 4 * 1024 * 1024
+
+# The quorum stands in the settings, not in the formatted folder (`--standalone`), so that the
+# controller may come back on another port.
+_PROPERTIES = f"""\
+process.roles=broker,controller
+node.id=1
+listeners=PLAINTEXT://{HOST}:{{port}},CONTROLLER://{HOST}:{{controller_port}}
+advertised.listeners=PLAINTEXT://{HOST}:{{port}}
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+controller.listener.names=CONTROLLER
+controller.quorum.voters=1@{HOST}:{{controller_port}}
+log.dirs={{folder}}
+
+auto.create.topics.enable=false
+num.partitions=4
+message.max.bytes={_LARGEST_RECORD}
+replica.fetch.max.bytes={_LARGEST_RECORD}
+log.retention.check.interval.ms=60000
+# An index is mapped in full size for each partition; small segments need a small one.
+log.index.size.max.bytes=2097152
+# A quarter of the heap by default; 16 MiB compact 600,000 keys in one pass.
+log.cleaner.dedupe.buffer.size=16777216
+
+group.initial.rebalance.delay.ms=0
+offsets.topic.num.partitions=4
+offsets.topic.replication.factor=1
+transaction.state.log.num.partitions=4
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+share.coordinator.state.topic.num.partitions=4
+share.coordinator.state.topic.replication.factor=1
+share.coordinator.state.topic.min.isr=1
+
+num.network.threads=2
+num.io.threads=4
+background.threads=4
+"""
+
+
+def start_kafka(server: Server, port: int, controller_port: int) -> None:
+    """Format the data folder where that was never finished, then start the broker.
+
+    Does not wait until it serves: see `kafka_serves`.
+    """
+    logs = server.folder / "kafka"
+    properties = server.folder / "kafka.properties"
+    properties.write_text(
+        _PROPERTIES.format(port=port, controller_port=controller_port, folder=logs), "utf-8"
+    )
+    if not (logs / "meta.properties").exists():
+        _format(server, properties)
+    server.start(java_command("kafka.Kafka", [str(properties)], heap_mb=512))
+
+
+def _format(server: Server, properties: Path) -> None:
+    # Kafka's own form of a uuid: 22 characters of url-safe base64; none may look like an option.
+    cluster = "k" + base64.urlsafe_b64encode(uuid.uuid4().bytes).decode()[1:22]
+    arguments = ["format", "-t", cluster, "-c", str(properties), "--ignore-formatted"]
+    command = java_command("kafka.tools.StorageTool", arguments, heap_mb=128)
+    outcome = subprocess.run(
+        command, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False
+    )
+    if outcome.returncode:
+        raise LocalStackError(
+            f"Kafka cannot format {server.folder / 'kafka'}:"
+            f" {(outcome.stderr or outcome.stdout).strip()[-2000:]}"
+        )
+
+
+def kafka_serves(port: int) -> bool:
+    """Whether a broker on this port answers that it is a member of its cluster.
+
+    A listening socket says less: it is there while the broker still loads its logs.
+    """
+    metadata, version, correlation, no_client, no_topics = 3, 1, 1, -1, 0
+    request = struct.pack(">hhihi", metadata, version, correlation, no_client, no_topics)
+    try:
+        with socket.create_connection((HOST, port), timeout=1) as connection:
+            connection.sendall(struct.pack(">i", len(request)) + request)
+            # Size, correlation id, number of brokers.
+            answer = connection.recv(12, socket.MSG_WAITALL)
+    except OSError:
+        return False
+    return len(answer) == 12 and struct.unpack(">iii", answer)[2] > 0
