@@ -9,18 +9,22 @@ from __future__ import annotations
 import gzip
 import io
 import queue
-import sys
 import tempfile
 import threading
 import time
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, Protocol, cast
 
 from feedmill.events.errors import UsageError
 
 MAX_LINE_BYTES = 8 * 1024 * 1024
+
+
+class _Peekable(Protocol):
+    def peek(self, size: int = ..., /) -> bytes: ...
+
 
 _CHUNK = 64 * 1024
 _CHUNKS_AHEAD = 64
@@ -37,11 +41,11 @@ def open_file(path: Path) -> IO[bytes]:
         ) from None
 
 
-def unzipped(handle: io.BufferedReader) -> IO[bytes]:
+def unzipped(handle: _Peekable) -> IO[bytes]:
     """The plain bytes of a stream, which is gzip if it begins so."""
     if handle.peek(2)[:2] == b"\x1f\x8b":
-        return cast(IO[bytes], gzip.GzipFile(fileobj=handle, mode="rb"))
-    return handle
+        return cast(IO[bytes], gzip.GzipFile(fileobj=cast(IO[bytes], handle), mode="rb"))
+    return cast(IO[bytes], handle)
 
 
 def lines_of_file(handle: IO[bytes]) -> Iterator[bytes]:
@@ -56,11 +60,11 @@ def lines_of_file(handle: IO[bytes]) -> Iterator[bytes]:
         raise UsageError(f"cannot read on: {error}; is the file whole?") from None
 
 
-def lines_of_stdin() -> Iterator[bytes | None]:
+def lines_of_stdin(descriptor: int = 0) -> Iterator[bytes | None]:
     """Lines as they arrive; None where the next is not there yet."""
     chunks: queue.Queue[bytes | UsageError] = queue.Queue(_CHUNKS_AHEAD)
     # A daemon: nothing can wake a thread that waits for a silent pipe.
-    threading.Thread(target=_read_ahead, args=(chunks,), daemon=True, name="stdin").start()
+    threading.Thread(target=_read_ahead, args=(descriptor, chunks), daemon=True).start()
     begun = b""
     while True:
         try:
@@ -92,9 +96,11 @@ def spooled(lines: Iterator[bytes | None]) -> IO[bytes]:
     return handle
 
 
-def _read_ahead(chunks: queue.Queue[bytes | UsageError]) -> None:
+def _read_ahead(descriptor: int, chunks: queue.Queue[bytes | UsageError]) -> None:
+    # Not through `sys.stdin`: the interpreter could not shut down while it is being read.
+    raw = io.BufferedReader(io.FileIO(descriptor, closefd=False))
     try:
-        handle = cast(gzip.GzipFile, unzipped(cast(io.BufferedReader, sys.stdin.buffer)))
+        handle = cast(gzip.GzipFile, unzipped(raw))
         while chunk := handle.read1(_CHUNK):
             chunks.put(chunk)
         chunks.put(b"")

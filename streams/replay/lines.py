@@ -28,25 +28,27 @@ from feedmill.streams.replay.inputs import (
 from feedmill.streams.replay.options import Counts, ReplayOptions
 from feedmill.streams.replay.timed import ENGAGEMENTS, POSTS, Record, Source, Timed
 
+_Field = msgspec.Raw | msgspec.UnsetType
+
 
 class _Line(msgspec.Struct):
     """What tells one kind of line from another; the rest is the decoders' business."""
 
     topic: str | None = None
     key: str | None = None
-    value: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    value: _Field = msgspec.UNSET
     post_id: str | None = None
-    kind: msgspec.Raw | None = None
-    author_id: msgspec.Raw | None = None
-    text: msgspec.Raw | None = None
-    deleted: msgspec.Raw | None = None
+    kind: _Field = msgspec.UNSET
+    author_id: _Field = msgspec.UNSET
+    text: _Field = msgspec.UNSET
+    deleted: _Field = msgspec.UNSET
 
 
 _decode_line = msgspec.json.Decoder(_Line).decode
 
 
-def parse_line(line: bytes, names: SignalNames, *, keep_times: bool) -> tuple[Timed, int | None]:
-    """The event of a line, due at once, and its own time in ms where it has one.
+def parse_line(line: bytes, names: SignalNames) -> Timed:
+    """The event of a line, due at once, with the time it has there.
 
     Raises `BadEvent` with the path of the field, what was expected and what was found.
     """
@@ -56,22 +58,17 @@ def parse_line(line: bytes, names: SignalNames, *, keep_times: bool) -> tuple[Ti
         raise BadEvent(str(error)) from None
     topic, key, value = _envelope(found, line)
     event = _decode(topic, key, value, names)
-    at_ms = None
-    if isinstance(event, Post):
-        at_ms = event.created_at_ms
-    elif isinstance(event, Engagement):
-        at_ms = event.at_ms
-    if keep_times or not isinstance(event, Post | Engagement):
+    if not isinstance(event, Post | Engagement):
         event = Record(key, value)
-    return Timed(0.0, topic, event), at_ms
+    return Timed(0.0, topic, event)
 
 
 def _envelope(found: _Line, line: bytes) -> tuple[str, bytes, bytes | None]:
     if found.topic is None:
         key = (found.post_id or "").encode()
-        if found.kind is not None:
+        if found.kind is not msgspec.UNSET:
             return ENGAGEMENTS, key, line
-        if found.author_id is not None or found.text is not None or found.deleted is not None:
+        if any(f is not msgspec.UNSET for f in (found.author_id, found.text, found.deleted)):
             return POSTS, key, line
         raise BadEvent(
             "Expected `topic` and `value`, or a post (`author_id`, `text`), or an engagement "
@@ -114,8 +111,8 @@ def open_lines(options: ReplayOptions, names: SignalNames, counts: Counts) -> So
     with `strict` one of them raises `UsageError` and nothing is sent.
     """
 
-    def parsed(lines: Iterator[bytes | None]) -> Iterator[tuple[Timed, int | None] | None]:
-        return _parsed(lines, names, counts, keep_times=options.keep_times)
+    def parsed(lines: Iterator[bytes | None]) -> Iterator[Timed | None]:
+        return _parsed(lines, names, counts)
 
     if options.source == "-" and not options.strict:
         return Source(_paced(parsed(lines_of_stdin()), options))
@@ -127,8 +124,8 @@ def open_lines(options: ReplayOptions, names: SignalNames, counts: Counts) -> So
 
 
 def _parsed(
-    lines: Iterator[bytes | None], names: SignalNames, counts: Counts, *, keep_times: bool
-) -> Iterator[tuple[Timed, int | None] | None]:
+    lines: Iterator[bytes | None], names: SignalNames, counts: Counts
+) -> Iterator[Timed | None]:
     number = 0
     for line in lines:
         if line is None:
@@ -140,15 +137,13 @@ def _parsed(
         try:
             if len(line) > MAX_LINE_BYTES:
                 raise BadEvent(f"Expected at most {MAX_LINE_BYTES} bytes, got more")
-            yield parse_line(line, names, keep_times=keep_times)
+            yield parse_line(line, names)
         except BadEvent as error:
             counts.skipped += 1
             counts.complain(f"line {number}: {error}")
 
 
-def _refuse_bad(
-    parsed: Iterator[tuple[Timed, int | None] | None], counts: Counts, source: str
-) -> None:
+def _refuse_bad(parsed: Iterator[Timed | None], counts: Counts, source: str) -> None:
     for _ in parsed:
         pass
     if counts.skipped:
@@ -160,26 +155,30 @@ def _refuse_bad(
         )
 
 
-def _paced(
-    parsed: Iterator[tuple[Timed, int | None] | None], options: ReplayOptions
-) -> Iterator[Timed | None]:
+def _paced(parsed: Iterator[Timed | None], options: ReplayOptions) -> Iterator[Timed | None]:
     """By count with a rate, by the events' own times with a speed, else at once."""
     by_time = options.speed is not None and options.rate is None
     sent, first_ms, due_s = 0, None, 0.0
     posts = 0
-    for item in parsed:
-        if item is None:
+    for timed in parsed:
+        if timed is None:
             yield None
             continue
-        timed, at_ms = item
         if options.posts and timed.topic == POSTS:
             if posts == options.posts:
                 return
             posts += 1
         if options.rate:
             due_s = sent / options.rate
-        elif by_time and at_ms is not None:
+        elif by_time and (at_ms := _own_time_ms(timed)) is not None:
             first_ms = at_ms if first_ms is None else first_ms
             due_s = max(due_s, (at_ms - first_ms) / 1000)
         sent += 1
         yield timed._replace(due_s=due_s)
+
+
+def _own_time_ms(timed: Timed) -> int | None:
+    event = timed.event
+    if isinstance(event, Post):
+        return event.created_at_ms
+    return event.at_ms if isinstance(event, Engagement) else None

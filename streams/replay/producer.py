@@ -1,4 +1,4 @@
-"""The producer of a replay: idempotent, acks=all, and errors that say the way out."""
+"""The producer of a replay, begun with errors that say the way out, and closed in time."""
 
 from __future__ import annotations
 
@@ -6,33 +6,26 @@ import asyncio
 from collections.abc import Iterable
 from typing import Any
 
-from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
-from aiokafka.helpers import create_ssl_context
 
 from feedmill.events.errors import UsageError
+from feedmill.streams.clients import new_producer
 from feedmill.streams.environment import Environment
 
 _START_S = 15.0
 
 
-async def start_producer(environment: Environment, topics: Iterable[str]) -> Any:
-    """Connect, and see that the topics are there.
+async def start_producer(
+    environment: Environment, topics: Iterable[str]
+) -> tuple[Any, frozenset[str]]:
+    """Connect, see that these topics are there, and say which there are in all.
 
     Raises
     ------
     UsageError
         The broker does not answer or refuses, or a topic does not exist.
     """
-    producer = AIOKafkaProducer(
-        bootstrap_servers=environment.kafka,
-        client_id="feedmill-replay",
-        enable_idempotence=True,
-        acks="all",
-        linger_ms=0,  # a single event leaves at once; under load batches fill while one is away
-        max_batch_size=64 * 1024,
-        **_security(environment),
-    )
+    producer = new_producer(environment)
     try:
         async with asyncio.timeout(_START_S):
             await producer.start()
@@ -51,7 +44,7 @@ async def start_producer(environment: Environment, topics: Iterable[str]) -> Any
             f"Kafka at {environment.kafka} has no topic {', '.join(missing)}; create the topics "
             "with `feedmill topics create`, or set FEEDMILL_TOPIC_PREFIX to the prefix they have"
         )
-    return producer
+    return producer, frozenset(metadata.topics())
 
 
 async def close_producer(producer: Any, within_s: float) -> None:
@@ -63,12 +56,3 @@ async def close_producer(producer: Any, within_s: float) -> None:
         # `stop` was cancelled while it flushed; its sender would go on trying for ever.
         await producer._sender.close()
         await producer.client.close()
-
-
-def _security(environment: Environment) -> dict[str, object]:
-    """The settings as aiokafka takes them: certificates come as a context."""
-    given: dict[str, object] = dict(environment.security)
-    files = {name: given.pop(f"ssl_{name}", None) for name in ("cafile", "certfile", "keyfile")}
-    if str(given.get("security_protocol", "")).endswith("SSL"):
-        given["ssl_context"] = create_ssl_context(**files)
-    return given

@@ -54,8 +54,8 @@ async def run_replay(
     source = await asyncio.to_thread(open_source, environment, options, run, counts)
     counts.expected_posts = source.posts
     began = time.monotonic()
-    producer = await start_producer(environment, (POSTS, ENGAGEMENTS))
-    sender = Sender(producer.send, environment.topic, counts, stop)
+    producer, topics = await start_producer(environment, (POSTS, ENGAGEMENTS))
+    sender = Sender(producer.send, environment.topic, topics, counts, stop, options.keep_times)
     try:
         ended = await _send(sender, source, options)
         await _flush(producer, stop)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Set
 from dataclasses import dataclass
 from functools import partial
 
 from aiokafka.errors import KafkaError, KafkaTimeoutError, MessageSizeTooLargeError
 
 from feedmill.events.engagement import Engagement
+from feedmill.events.errors import UsageError
 from feedmill.events.post import Post
 from feedmill.streams.replay.options import Counts
 from feedmill.streams.replay.stamp import stamped
@@ -40,14 +41,18 @@ class Sender:
         May wait while the broker is behind; may raise `KafkaTimeoutError` if it stays so.
     topic
         From a topic's name to its full name.
+    topics
+        The full names that the broker has.
     stop
         Ends the run before the next event.
     """
 
     send: Send
     topic: Callable[[str], str]
+    topics: Set[str]
     counts: Counts
     stop: asyncio.Event
+    keep_times: bool = False
 
     async def run(self, source: Source, speed: float, for_s: float) -> str:
         """Send everything; says what ended it: "end", "time", "stopped" or "failed"."""
@@ -85,9 +90,14 @@ class Sender:
             await asyncio.sleep(min(wait, _LONGEST_SLEEP_S))
 
     async def _send(self, timed: Timed) -> None:
-        record = stamped(timed.event, time.time_ns() // 1_000_000)
+        now_ms = None if self.keep_times else time.time_ns() // 1_000_000
+        record = stamped(timed.event, now_ms)
         topic = self.topic(timed.topic)
         self._count(timed)
+        if topic not in self.topics:
+            # The client would look for it for 40 seconds, for every record.
+            self._lost(timed.topic, UsageError("no such topic; `feedmill topics create` makes it"))
+            return
         while True:
             try:
                 future = await self.send(topic, record.key, record.value)

@@ -11,18 +11,19 @@ _POST_FIELDS = tuple(n for n in Post.__struct_fields__ if n not in ("created_at_
 _ENGAGEMENT_FIELDS = tuple(n for n in Engagement.__struct_fields__ if n != "at_ms")
 
 
-def stamped(event: Post | Engagement | Record, now_ms: int) -> Record:
+def stamped(event: Post | Engagement | Record, now_ms: int | None) -> Record:
     """The record to send; a post's `created_at_ms` and an engagement's `at_ms` become now.
 
-    Fields that are not set are left out.
+    With None they stay.  Fields that are not set are left out.
     """
     if isinstance(event, Record):
         return event
     if isinstance(event, Post):
-        value: dict[str, object] = {"created_at_ms": now_ms}
+        at_ms = event.created_at_ms if now_ms is None else now_ms
+        value: dict[str, object] = {"created_at_ms": at_ms}
         names = _POST_FIELDS
     else:
-        value = {"at_ms": now_ms}
+        value = {"at_ms": event.at_ms if now_ms is None else now_ms}
         names = _ENGAGEMENT_FIELDS
     for name in names:
         field = getattr(event, name)

@@ -24,7 +24,8 @@ class Record(NamedTuple):
 class Timed(NamedTuple):
     """An event, and when it is due in seconds since the start at speed 1.
 
-    The times inside a `Post` and an `Engagement` are 0 here: the sender stamps them.
+    The times inside a `Post` and an `Engagement` do not matter: the sender stamps them, unless
+    it was asked to keep them.
     """
 
     due_s: float
