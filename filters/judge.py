@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from feedmill.features.corpus import Corpus
+from feedmill.features.measure import area, recall_at, share
 from feedmill.features.model import StackedText
 from feedmill.features.text import TextBatch
 
@@ -55,27 +56,3 @@ def _labelled(
         f"{name}.fine_hidden": share(scores[~bad] >= HIDE_AT),
         f"{name}.recall_at_1_percent": recall_at(scores, bad, 0.01),
     }
-
-
-def share(mask: npt.NDArray[np.bool_]) -> float:
-    """Return the share that is true, 0 of nothing."""
-    return float(mask.mean()) if len(mask) else 0.0
-
-
-def recall_at(
-    scores: npt.NDArray[np.float64], bad: npt.NDArray[np.bool_], false_positives: float
-) -> float:
-    """Return the recall at the threshold that `false_positives` of the fine rows exceed."""
-    if bad.all() or not bad.any():
-        return 0.0
-    return share(scores[bad] > np.quantile(scores[~bad], 1 - false_positives))
-
-
-def area(scores: npt.NDArray[np.float64], positive: npt.NDArray[np.bool_]) -> float:
-    """Return the area under the ROC curve: the chance that a positive outranks another (ties ½)."""
-    order = np.sort(scores[~positive])
-    if not len(order) or not positive.any():
-        return 0.5
-    below = np.searchsorted(order, scores[positive], side="left")
-    upto = np.searchsorted(order, scores[positive], side="right")
-    return float((below + upto).mean() / 2 / len(order))

@@ -1,0 +1,33 @@
+"""The model rankers that ship: one line each, found by the card in the store."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from feedmill.events.errors import BadArtifact
+from feedmill.features.artifact import Artifact, read
+from feedmill.features.model import StackedText, TextModel, feature_names
+from feedmill.rankers.engagement import FEATURES, Engagement, EngagementModel
+
+STORE = Path(__file__).parent / "artifacts"
+QUALITY_TABLES = ("clickbait", "answer")
+
+
+def _quality(artifact: Artifact) -> TextModel:
+    return StackedText.of(artifact, QUALITY_TABLES)
+
+
+Build = Callable[[Artifact], TextModel | EngagementModel]
+RANKERS: dict[str, tuple[Sequence[str], Build]] = {
+    "quality": (feature_names(QUALITY_TABLES), _quality),
+    "engagement": (FEATURES, Engagement.of),
+}
+
+
+def load(name: str, store: Path | None = None) -> TextModel | EngagementModel:
+    """Load a ranker from `store` (the shipped one if None); raises `BadArtifact`."""
+    if name not in RANKERS:
+        raise BadArtifact(f"no ranker `{name}`; there are: {', '.join(RANKERS)}")
+    features, build = RANKERS[name]
+    return build(read(store or STORE, name, features))
