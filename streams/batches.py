@@ -1,0 +1,39 @@
+"""The unit of work: the records that one fetch brought of one partition."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+
+class Record(Protocol):
+    """A record as the consumer hands it out; timestamps are Unix milliseconds."""
+
+    offset: int
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
+
+
+class Source(NamedTuple):
+    """A partition; `topic` is without the prefix."""
+
+    topic: str
+    partition: int
+
+
+class RecordBatch(NamedTuple):
+    """Records of one partition, in the order of their offsets, never empty.
+
+    `epoch` counts assignments: a batch of an older one than the stage's is stale, its
+    partition may be another's by now.
+    """
+
+    source: Source
+    records: Sequence[Record]
+    epoch: int = 0
+
+    @property
+    def end(self) -> int:
+        """The offset to commit once all of it is dealt with."""
+        return self.records[-1].offset + 1

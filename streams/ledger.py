@@ -1,0 +1,50 @@
+"""Which offsets may be committed: the end of the longest finished prefix of each partition."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+
+from feedmill.streams.batches import RecordBatch, Source
+
+
+class Ledger:
+    """Books batches in and out; a batch may finish before an earlier one."""
+
+    def __init__(self) -> None:
+        self._open: dict[Source, deque[int]] = {}
+        self._finished: dict[Source, set[int]] = {}
+        self._committable: dict[Source, int] = {}
+
+    def begin(self, batch: RecordBatch) -> None:
+        """Book a batch that was fetched."""
+        self._open.setdefault(batch.source, deque()).append(batch.end)
+
+    def finish(self, batch: RecordBatch) -> None:
+        """Book a batch whose effects are acknowledged; one of a revoked partition is ignored."""
+        waiting = self._open.get(batch.source)
+        if waiting is None or batch.end not in waiting:
+            return
+        finished = self._finished.setdefault(batch.source, set())
+        finished.add(batch.end)
+        while waiting and waiting[0] in finished:
+            end = waiting.popleft()
+            finished.discard(end)
+            self._committable[batch.source] = end
+
+    def take(self) -> dict[Source, int]:
+        """Offsets to commit that were not taken before."""
+        committable, self._committable = self._committable, {}
+        return committable
+
+    def forget(self, sources: Iterable[Source]) -> None:
+        """Drop partitions that were revoked, or are to be read from elsewhere."""
+        for source in sources:
+            self._open.pop(source, None)
+            self._finished.pop(source, None)
+            self._committable.pop(source, None)
+
+    @property
+    def in_flight(self) -> int:
+        """How many batches are not finished."""
+        return sum(map(len, self._open.values()))
