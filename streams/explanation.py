@@ -185,8 +185,8 @@ def _gates(
     for name, gate in policies.items():
         over = in_force.get(name)
         outcome, text = _judged(post, name, gate, now_ms) if over is None else _overridden(over)
-        once = over is not None and over.key.gate == "*"
-        factor = gate.demote_factor if outcome == "demote" and not once else 1.0
+        applies = _is_demoting(post, name, gate) if over is None else _is_named_demotion(over)
+        factor = gate.demote_factor if applies else 1.0
         value, version = _value(post.signal(name)), _version(post, name)
         lines.append(GateShown(name, outcome, value, version, factor, text))
     for over in in_force.values():
@@ -195,6 +195,17 @@ def _gates(
             lines.append(GateShown("*", "demote", None, "", smallest_factor(policies), text))
             break
     return tuple(lines)
+
+
+def _is_demoting(post: PostShown, name: str, gate: Gate) -> bool:
+    value = _verdict(post, name).value
+    if not gate.required or value is None or gate.demote_at is None:
+        return False
+    return value >= gate.demote_at
+
+
+def _is_named_demotion(over: InForce) -> bool:
+    return over.override.verdict == "demote" and over.key.gate != "*"
 
 
 def _overridden(over: InForce) -> tuple[Outcome, str]:

@@ -1,0 +1,171 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from click.testing import Result
+
+pytestmark = [pytest.mark.stack, pytest.mark.usefixtures("topics_made")]
+
+Run = Callable[[str], Result]
+Stage = Callable[..., Any]
+
+
+def outcome(result: Result) -> Any:
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout)
+
+
+def test_without_records_the_built_in_settings_hold(run: Run) -> None:
+    shown = outcome(run("config get weights --json"))
+    assert shown["offset"] == -1
+    assert shown["value"] is None
+    assert shown["effective"]["quality"] == 0.5
+    assert shown["effective"]["scale"] == {"quality": 1.0, "engagement": 10.0}
+    assert [one["key"] for one in outcome(run("config get --json"))] == [
+        "weights",
+        "gates",
+        "feeds/global",
+    ]
+
+
+def test_pairs_change_their_fields_and_leave_the_others(run: Run) -> None:
+    assert outcome(run("config set weights alpha=0.2 beta=0.8 --json"))["offset"] == 0
+    outcome(run("config set weights scale.beta=20 half_life_hours=null --note tuned --json"))
+    shown = outcome(run("config get weights --json"))
+    assert shown["value"] == {
+        "quality": 0.2,
+        "engagement": 0.8,
+        "scale": {"engagement": 20},
+        "half_life_hours": None,
+    }
+    assert shown["effective"]["scale"] == {"quality": 1.0, "engagement": 20.0}
+    assert (shown["offset"], shown["note"]) == (1, "tuned")
+
+
+def test_a_feeds_first_pairs_start_from_the_general_weights(run: Run) -> None:
+    outcome(run("config set weights alpha=0.9 beta=0.1 max_per_author=null --json"))
+    outcome(run("config set weights/community:python beta=0.3 --json"))
+    shown = outcome(run("config get weights/community:python --json"))
+    assert shown["value"] == {"quality": 0.9, "engagement": 0.3, "max_per_author": None}
+
+
+def test_json_replaces_a_setting_whole_and_null_removes_it(run: Run) -> None:
+    outcome(run("config set gates/global spam.hide_at=0.8 nsfw.shadow=true --json"))
+    outcome(run("""config set gates/global '{"spam": {"demote_at": null}}' --json"""))
+    shown = outcome(run("config get gates/global --json"))
+    assert shown["value"] == {"spam": {"demote_at": None}}
+    assert shown["effective"]["spam"]["hide_at"] == 0.9
+    outcome(run("config set gates/global null --json"))
+    assert outcome(run("config get gates/global --json"))["value"] is None
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("weights alpha=-1", "Expected `float` >= 0.0 - at `$.value.quality`"),
+        ("weights alpha=0 beta=0", "Expected at least one weight above 0"),
+        ("weights alpha=NaN", "Expected `float`, got `str` - at `$.value.quality`"),
+        ("gates spam.hide_at=2", "Expected `float` <= 1.0 - at `$.value.spam.hide_at`"),
+        ("gates quality.hide_at=0.5", "Expected a declared gate"),
+        ("weigths alpha=1", "Expected one of weights"),
+        ("weights '[1]'", "Expected `object`, got `array` - at `$.value`"),
+    ],
+)
+def test_what_would_be_refused_is_not_sent(run: Run, line: str, reason: str) -> None:
+    result = run(f"config set {line}")
+    assert result.exit_code == 1
+    assert result.stderr.startswith("feedmill: refused, nothing was sent: ")
+    assert reason in result.stderr
+    assert outcome(run("config history --json")) == []
+
+
+@pytest.mark.parametrize(
+    "line", ["weights alpha", "weights '{1'", "weights alpha=1 quality.x=1", "weights", ""]
+)
+def test_what_is_no_value_is_wrong_use(run: Run, line: str) -> None:
+    assert run(f"config set {line}").exit_code == 2
+
+
+def test_alias_and_name_of_one_objective_are_wrong_use(run: Run) -> None:
+    result = run("""config set weights '{"alpha": 1, "quality": 2, "beta": 1}'""")
+    assert result.exit_code == 2
+    assert "say each once" in result.stderr
+
+
+def test_a_stale_if_offset_is_refused(run: Run) -> None:
+    outcome(run("config set weights alpha=1 --if-offset -1 --json"))
+    result = run("config set weights alpha=2 --if-offset -1")
+    assert result.exit_code == 1
+    assert "was changed meanwhile" in result.stderr
+
+
+def test_history_says_what_was_refused_and_rollback_returns_to_what_was_applied(run: Run) -> None:
+    outcome(run("config set weights alpha=0.1 --by ann --json"))
+    outcome(run("config set weights alpha=0.2 --by ben --json"))
+    outcome(run("""config set weights --force '{"quality": 1}' --json"""))
+    history = outcome(run("config history weights --json"))
+    assert [(one["offset"], one["by"], one["applied"]) for one in history[:2]] == [
+        (0, "ann", True),
+        (1, "ben", True),
+    ]
+    assert history[2]["reason"] == "Object missing required field `engagement` - at `$.value`"
+    assert outcome(run("config rollback weights --json"))["offset"] == 3
+    shown = outcome(run("config get weights --json"))
+    assert (shown["value"]["quality"], shown["note"]) == (0.1, "rollback to 0")
+    outcome(run("config rollback weights --to 1 --json"))
+    assert outcome(run("config get weights --json"))["value"]["quality"] == 0.2
+    assert run("config rollback weights --to 2").exit_code == 1
+    assert "refused: Object missing" in run("config history").stdout
+
+
+def test_the_first_values_rollback_removes_the_setting(run: Run) -> None:
+    assert run("config rollback gates").exit_code == 1
+    outcome(run("config set gates spam.enabled=false --json"))
+    outcome(run("config rollback gates --json"))
+    assert outcome(run("config get gates --json"))["effective"]["spam"]["enabled"] is True
+
+
+def test_set_waits_for_every_instance_and_says_how_long_each_took(run: Run, stage: Stage) -> None:
+    stage("spam/1")
+    stage("combiner/1")
+    result = run("config set weights alpha=0.3")
+    assert result.exit_code == 0, result.output
+    lines = result.stdout.splitlines()
+    assert lines[0] == "`weights` written at offset 0"
+    assert sorted(line.split()[1] for line in lines[1:]) == ["combiner/1", "spam/1"]
+    assert all(line.split()[0] == "applied" and line.endswith(" ms") for line in lines[1:])
+
+
+def test_an_instance_that_refuses_fails_the_command(run: Run, stage: Stage) -> None:
+    stage("spam/1")
+    stage("quality/1", "too new for this build")
+    result = run("config set weights alpha=0.3 --json")
+    assert result.exit_code == 1
+    assert "refused by quality/1: too new for this build" in result.stderr
+    answers = {one["instance"]: one for one in json.loads(result.stdout)["instances"]}
+    assert answers["spam/1"]["state"] == "applied"
+    assert answers["quality/1"]["reason"] == "too new for this build"
+
+
+def test_a_silent_instance_is_named(run: Run, stage: Stage) -> None:
+    stage("spam/1")
+    dead = stage("nsfw/1")
+    dead.ended.set()
+    dead.join()
+    result = run("config set weights alpha=0.3 --timeout 1.5")
+    assert result.exit_code == 1
+    assert "nothing was heard from nsfw/1" in result.stderr
+    assert run("config set weights alpha=0.4 --timeout 0").exit_code == 0
+
+
+def test_a_missing_topic_or_broker_is_said_in_one_line(run: Run) -> None:
+    result = run("config get --prefix nobody.")
+    assert result.exit_code == 1
+    assert "there is no topic `nobody.config`" in result.stderr
+    result = run("config get --kafka 127.0.0.1:1")
+    assert result.exit_code == 1
+    assert result.stderr.startswith("feedmill: Kafka: ")
+    assert run("config get --kafka nowhere").exit_code == 1

@@ -1,0 +1,155 @@
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from click.testing import Result
+
+from feedmill.streams.cli.feed import follow
+from feedmill.streams.cli.slate import Movement, live_slate, read_slate
+from feedmill.streams.feed_view import Shown
+
+pytestmark = pytest.mark.stack
+
+Run = Callable[[str], Result]
+Writer = Any
+
+
+@pytest.fixture
+def shown(writer: Writer) -> Shown:
+    return Shown(writer.client, writer.prefix)
+
+
+def test_a_feed_is_shown_with_its_version_weights_and_signals(run: Run, writer: Writer) -> None:
+    writer.signals("p1", quality=0.25, engagement=0.5, spam=0.01, nsfw=0.02, misinformation=0.03)
+    writer.feed("global", {"p1": 2500.5, "p2": 2400.25})
+    lines = run("feed global").stdout.splitlines()
+    assert lines[0] == "global version 1"
+    assert lines[1].startswith("alpha 0.5, beta 0.5, config offset 4, 500 posts, fresh for 1")
+    assert lines[2].split() == [
+        *("rank", "score", "post", "age", "author", "decision", "quality", "engagement"),
+        "spam/nsfw/misinformation",
+    ]
+    first, second = lines[3].split(), lines[4].split()
+    assert first[:3] == ["1", "2500.500000", "p1"]
+    assert first[-5:] == ["ann", "show", "0.2500", "0.5000", "0.01/0.02/0.03"]
+    assert second == ["2", "2400.250000", "p2", "-", "-", "-/-/-"]
+
+
+def test_json_says_all_of_it_and_top_cuts(run: Run, writer: Writer) -> None:
+    writer.signals("p1", quality=0.25)
+    writer.feed("community:python", {f"p{i}": 10.0 - i for i in range(1, 6)}, fresh_until_ms=5)
+    said = json.loads(run("feed community:python --top 2 --json").stdout)
+    assert (said["feed"], said["version"], said["fresh"]) == ("community:python", 1, False)
+    assert [(p["rank"], p["post_id"], p["score"]) for p in said["posts"]] == [
+        (1, "p1", 9.0),
+        (2, "p2", 8.0),
+    ]
+    assert said["posts"][0]["signals"] == {"quality": 0.25}
+
+
+def test_a_stale_feed_says_so(run: Run, writer: Writer) -> None:
+    writer.feed("global", {"p1": 1.0}, fresh_until_ms=int(time.time() * 1000) - 7_500)
+    assert (
+        "STALE for 8 s" in run("feed global").stdout or "STALE for 7 s" in run("feed global").stdout
+    )
+
+
+def test_a_missing_feed_is_said(run: Run) -> None:
+    result = run("feed nowhere")
+    assert result.exit_code == 1
+    assert result.stderr.startswith("feedmill: there is no feed `nowhere` in Redis")
+
+
+def test_an_empty_feed_is_no_missing_one(run: Run, writer: Writer) -> None:
+    writer.feed("global", {})
+    result = run("feed global")
+    assert result.exit_code == 0
+    assert result.stdout.startswith("global version 1\n")
+
+
+def test_redis_away_is_said_in_one_line(run: Run) -> None:
+    result = run("feed global --redis redis://127.0.0.1:1/0")
+    assert result.exit_code == 1
+    assert result.stderr.startswith("feedmill: Redis: ")
+
+
+def test_follow_prints_each_version_once_and_ends_in_time(run: Run, writer: Writer) -> None:
+    def move() -> None:
+        for i in range(12):
+            writer.feed("global", {"p1": float(i), "p2": 5.0})
+            time.sleep(0.2)
+
+    mover = threading.Thread(target=move)
+    mover.start()
+    start = time.monotonic()
+    result = run("feed global --follow --for 3.5")
+    took = time.monotonic() - start
+    mover.join()
+    assert result.exit_code == 0, result.output
+    assert 3.4 < took < 5
+    heads = [line for line in result.stdout.splitlines() if line.startswith("global version ")]
+    versions = [int(line.split()[-1]) for line in heads]
+    assert versions == sorted(set(versions))
+    assert 2 <= len(versions) <= 5  # about one a second
+    assert versions[-1] == 12
+
+
+def test_follow_shows_a_change_long_before_the_next_poll(writer: Writer, shown: Shown) -> None:
+    writer.feed("global", {"p1": 1.0})
+    seen: list[float] = []
+
+    class Clocked(Shown):
+        def feed(self, feed: str, top: int) -> Any:
+            found = super().feed(feed, top)
+            if found is not None and found.version == 2:
+                seen.append(time.monotonic())
+            return found
+
+    def change() -> None:
+        time.sleep(1.2)
+        written.append(time.monotonic())
+        writer.feed("global", {"p1": 2.0})
+
+    written: list[float] = []
+    thread = threading.Thread(target=change)
+    thread.start()
+    follow(Clocked(shown.client, shown.prefix), "global", 5, 2.0)
+    thread.join()
+    assert seen[0] - written[0] < 0.5
+
+
+def test_follow_waits_for_a_feed_but_not_for_ever(run: Run) -> None:
+    result = run("feed nowhere --follow --for 0.5")
+    assert result.exit_code == 1
+    assert "waiting for the feed `nowhere`" in result.stderr
+
+
+def test_follow_as_json_is_a_line_a_version(run: Run, writer: Writer) -> None:
+    writer.feed("global", {"p1": 1.0})
+    lines = run("feed global --follow --for 0.3 --json").stdout.splitlines()
+    assert [json.loads(line)["version"] for line in lines] == [1]
+
+
+def test_movement_is_told_against_the_table_before(writer: Writer, shown: Shown) -> None:
+    movement = Movement(over_s=3.0)
+
+    def moves(scores: dict[str, float], now_s: float) -> dict[str, int | None]:
+        writer.feed("global", scores)
+        slate = read_slate(shown, "global", 10)
+        assert slate is not None
+        assert live_slate(slate, {}).row_count == len(scores)
+        return movement.update(slate, now_s)
+
+    assert moves({"a": 3.0, "b": 2.0, "c": 1.0}, 0.0) == {"a": 0, "b": 0, "c": 0}
+    assert moves({"a": 3.0, "b": 4.0, "c": 1.0, "d": 0.5}, 1.0) == {
+        "b": 1,
+        "a": -1,
+        "c": 0,
+        "d": None,
+    }
+    assert moves({"a": 3.0, "b": 4.0, "c": 1.0, "d": 0.5}, 4.0)["d"] == 0

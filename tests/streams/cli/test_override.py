@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from click.testing import Result
+from kafka import KafkaConsumer, TopicPartition
+
+from feedmill.events.decode import decode_override
+from feedmill.events.signal import SignalNames
+
+pytestmark = [pytest.mark.stack, pytest.mark.usefixtures("topics_made")]
+
+Run = Callable[[str], Result]
+Writer = Any
+
+
+@pytest.fixture
+def written(stack: Any, prefix: str) -> Iterator[Callable[[], list[Any]]]:
+    """All records of `overrides`, by the contract's own decoding."""
+    consumer = KafkaConsumer(bootstrap_servers=stack.kafka)
+    at = TopicPartition(f"{prefix}overrides", 0)
+    consumer.assign([at])
+
+    def read() -> list[Any]:
+        consumer.seek_to_beginning(at)
+        end = consumer.end_offsets([at])[at]
+        records: list[Any] = []
+        while len(records) < end:
+            records += consumer.poll(timeout_ms=200).get(at, [])
+        return [decode_override(SignalNames(), record.key, record.value) for record in records]
+
+    yield read
+    consumer.close()
+
+
+def show_later(writer: Writer, post_id: str, said: object) -> threading.Thread:
+    """Do as a combiner: put what was decided on the post a moment later."""
+
+    def show() -> None:
+        time.sleep(0.3)
+        writer.signals(post_id, override="" if said is None else json.dumps(said))
+
+    thread = threading.Thread(target=show)
+    thread.start()
+    return thread
+
+
+def test_hide_writes_the_contracts_record(run: Run, written: Callable[[], list[Any]]) -> None:
+    line = "override hide post:p1 --gate spam --reason 'buy now' --by ann --expires 2h --timeout 0"
+    assert run(line).exit_code == 0
+    [(key, override)] = written()
+    assert str(key) == "post:p1|spam"
+    assert (override.verdict, override.by, override.reason) == ("hide", "ann", "buy now")
+    assert override.expires_at_ms - override.at_ms == 7_200_000
+    assert override.post_offset is None
+
+
+def test_allow_sends_the_version_that_redis_shows(
+    run: Run, writer: Writer, written: Callable[[], list[Any]]
+) -> None:
+    writer.signals("p1", post_offset=41)
+    assert run("override allow post:p1 --timeout 0").exit_code == 0
+    assert run("override allow post:p1 --timeout 0 --any-version --gate nsfw").exit_code == 0
+    assert run("override allow author:ann").exit_code == 0
+    sent = [(str(key), override.post_offset) for key, override in written()]
+    assert sent == [("post:p1|*", 41), ("post:p1|nsfw", None), ("author:ann|*", None)]
+
+
+def test_allow_of_an_unknown_post_sends_nothing(run: Run, written: Callable[[], list[Any]]) -> None:
+    result = run("override allow post:p9")
+    assert result.exit_code == 1
+    assert "Redis knows no post `p9`" in result.stderr
+    assert written() == []
+
+
+def test_clear_writes_an_empty_value(run: Run, written: Callable[[], list[Any]]) -> None:
+    assert run("override clear author:ann --gate spam").exit_code == 0
+    [(key, override)] = written()
+    assert (str(key), override) == ("author:ann|spam", None)
+
+
+def test_it_waits_until_redis_shows_it(run: Run, writer: Writer, stack: Any, prefix: str) -> None:
+    writer.signals("p1")
+
+    def combine() -> None:
+        consumer = KafkaConsumer(bootstrap_servers=stack.kafka)
+        at = TopicPartition(f"{prefix}overrides", 0)
+        consumer.assign([at])
+        consumer.seek_to_beginning(at)
+        while not (records := consumer.poll(timeout_ms=100).get(at)):
+            pass
+        said = {"spam": json.loads(records[0].value)}
+        consumer.close()
+        writer.signals("p1", override=json.dumps(said), decision="hide")
+
+    combiner = threading.Thread(target=combine)
+    combiner.start()
+    result = run("override hide post:p1 --gate spam")
+    combiner.join()
+    assert result.exit_code == 0, result.output
+    assert "visible in Redis after " in result.stdout
+
+
+def test_it_waits_until_a_cleared_one_is_gone(run: Run, writer: Writer) -> None:
+    writer.signals("p1", override=json.dumps({"verdict": "hide", "by": "ann", "at_ms": 5}))
+    thread = show_later(writer, "p1", None)
+    result = run("override clear post:p1")
+    thread.join()
+    assert result.exit_code == 0, result.output
+    assert "visible in Redis after " in result.stdout
+
+
+def test_what_redis_never_shows_fails(run: Run) -> None:
+    result = run("override hide post:p1 --timeout 0.3 --json")
+    assert result.exit_code == 1
+    assert json.loads(result.stdout)["visible_after_ms"] is None
+    assert "after 0.3 s Redis does not show it on post:p1" in result.stderr
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "hide p1",
+        "hide post:",
+        "hide thread:p1",
+        "hide 'post:a b'",
+        "hide 'post:a|spam'",
+        "hide post:p1 --gate quality",
+        "hide post:p1 --expires 2",
+        "hide post:p1 --expires soon",
+        "hide post:p1 --expires 0h",
+        "allow p1",
+        "clear post:p1 --gate nobody",
+        "approve post:p1",
+    ],
+)
+def test_wrong_use_sends_nothing(run: Run, written: Callable[[], list[Any]], line: str) -> None:
+    assert run(f"override {line}").exit_code == 2
+    assert written() == []
