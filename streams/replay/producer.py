@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Coroutine, Iterable
 from typing import Any
 
 from aiokafka.errors import KafkaError
@@ -48,11 +48,19 @@ async def start_producer(
 
 
 async def close_producer(producer: Any, within_s: float) -> None:
-    """Wait for what is under way, at most so long, and let go of everything."""
+    """Wait for what is under way, at most so long and a second, and let go of everything."""
+    if await _ended(producer.stop(), within_s):
+        return
+    # Its sender would go on trying for ever, and even cancelled it waits for the requests under
+    # way; only a second cancellation ends these.
+    await _ended(producer._sender.close(), 0.5)
+    await _ended(producer.client.close(), 0.5)
+
+
+async def _ended(closing: Coroutine[Any, Any, None], within_s: float) -> bool:
     try:
         async with asyncio.timeout(within_s):
-            await producer.stop()
+            await closing
     except (TimeoutError, KafkaError):
-        # `stop` was cancelled while it flushed; its sender would go on trying for ever.
-        await producer._sender.close()
-        await producer.client.close()
+        return False
+    return True

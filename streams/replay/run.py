@@ -21,6 +21,7 @@ from feedmill.streams.replay.timed import ENGAGEMENTS, POSTS, Source
 # Without a stop the last acknowledgements may take this long, after one only that.
 _FLUSH_S = 60.0
 _HASTY_S = 4.0
+_NOTICE_S = 2.0
 
 
 async def run_replay(
@@ -106,13 +107,17 @@ async def _send(sender: Sender, source: Source, options: ReplayOptions) -> str:
     task = asyncio.create_task(sender.run(source, options.speed or 1.0, options.for_s))
     stopped = asyncio.create_task(sender.stop.wait())
     try:
-        await asyncio.wait((task, stopped), return_when=asyncio.FIRST_COMPLETED)
-        # It may be waiting for a broker that does not come back.
-        await asyncio.wait((task,), timeout=2.0)
+        await asyncio.wait(
+            (task, stopped), timeout=options.for_s or None, return_when=asyncio.FIRST_COMPLETED
+        )
+        # It ends by itself, unless it waits for a broker that does not come back.
+        await asyncio.wait((task,), timeout=_NOTICE_S)
     finally:
         stopped.cancel()
         task.cancel()
-    return task.result() if task.done() and not task.cancelled() else "stopped"
+    if task.done():
+        return task.result()
+    return "stopped" if sender.stop.is_set() else "time"
 
 
 async def _flush(producer: Any, stop: asyncio.Event) -> None:

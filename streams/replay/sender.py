@@ -7,6 +7,7 @@ import time
 from collections.abc import Awaitable, Callable, Set
 from dataclasses import dataclass
 from functools import partial
+from typing import Protocol
 
 from aiokafka.errors import KafkaError, KafkaTimeoutError, MessageSizeTooLargeError
 
@@ -27,8 +28,13 @@ _LONGEST_SLEEP_S = 0.2
 # A replay that cannot keep its pace goes on later instead of faster: no burst after a stall.
 _CATCH_UP_S = 1.0
 
-# Topic, key, value; returns once the record has its place in a batch, with its future outcome.
-Send = Callable[[str, bytes, bytes | None], Awaitable["asyncio.Future[object]"]]
+
+class Send(Protocol):
+    """Returns once the record has its place in a batch, with its future outcome."""
+
+    def __call__(
+        self, topic: str, *, key: bytes, value: bytes | None
+    ) -> Awaitable[asyncio.Future[object]]: ...
 
 
 @dataclass
@@ -100,7 +106,7 @@ class Sender:
             return
         while True:
             try:
-                future = await self.send(topic, record.key, record.value)
+                future = await self.send(topic, key=record.key, value=record.value)
             except KafkaTimeoutError:
                 # The broker is away or behind and the batch full: nothing was taken, so ask again.
                 continue
