@@ -1,0 +1,178 @@
+"""What a frontend does: show a ranked feed out of Redis, page by page, and notice changes.
+
+It needs redis-py, the keys `feed:*` and the channel `feed-changes`, and nothing else of
+feedmill: copy what you need.
+
+    python examples/frontend.py --redis redis://127.0.0.1:6379/0 --feed global --follow
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import redis
+
+WHOLE_FEED = 10_000  # no feed is longer
+
+
+@dataclass(frozen=True)
+class Feed:
+    """The top of a feed at one version, best first, with what it was ranked by."""
+
+    name: str
+    version: int
+    posts: tuple[tuple[str, float], ...]
+    weights: dict[str, Any]
+    config_offset: int
+    fresh_until_ms: int
+
+    def stale(self, now_ms: float) -> bool:
+        """Whether nobody has vouched for this ranking lately: still show it, but know it."""
+        return now_ms > self.fresh_until_ms
+
+
+def read_feed(client: redis.Redis, name: str, first: int = 50, prefix: str = "") -> Feed | None:
+    """Take the first posts of a feed and its `:info` in one MULTI; None: no such feed yet.
+
+    Both in one transaction, so that the ranking and the weights beside it always belong
+    together, whatever is written meanwhile.
+    """
+    key = f"{prefix}feed:{{{name}}}"
+    with client.pipeline(transaction=True) as multi:
+        multi.zrange(key, 0, first - 1, desc=True, withscores=True)
+        multi.hgetall(f"{key}:info")
+        ranking, info = multi.execute()
+    if not info:
+        return None
+    return Feed(
+        name=name,
+        version=int(info[b"version"]),
+        posts=tuple((post_id.decode(), score) for post_id, score in ranking),
+        weights=json.loads(info[b"weights"]),
+        config_offset=int(info[b"config_offset"]),
+        fresh_until_ms=int(info[b"fresh_until_ms"]),
+    )
+
+
+@dataclass(frozen=True)
+class Page:
+    """Some posts of a feed, and the cursor with which the next ones are asked for."""
+
+    version: int
+    post_ids: tuple[str, ...]
+    next_cursor: str | None
+
+
+class Pages:
+    """Serves feeds page by page; who scrolls on stays in the version he began with.
+
+    The ranking moves many times a minute.  Were page 2 cut out of a newer one, posts
+    would be seen twice or never; so the rankings that somebody is reading are kept for a
+    while, a few kilobytes each.
+    """
+
+    def __init__(self, client: redis.Redis, prefix: str = "", kept: int = 100) -> None:
+        self._client, self._prefix, self._kept = client, prefix, kept
+        self._rankings: OrderedDict[tuple[str, int], Feed] = OrderedDict()
+
+    def page(self, name: str, size: int = 50, cursor: str | None = None) -> Page | None:
+        """Return the first page, or that of a cursor; None: there is no such feed.
+
+        A cursor whose version is no longer kept starts anew, from the top of what is there
+        now: the version of the page says so.
+        """
+        feed, start = None, 0
+        if cursor is not None:
+            version, _, start_text = cursor.partition("-")
+            feed, start = self._rankings.get((name, int(version))), int(start_text)
+        if feed is None:
+            feed, start = self._newest(name), 0
+        if feed is None:
+            return None
+        end = start + size
+        following = f"{feed.version}-{end}" if end < len(feed.posts) else None
+        return Page(feed.version, tuple(post for post, _ in feed.posts[start:end]), following)
+
+    def _newest(self, name: str) -> Feed | None:
+        feed = read_feed(self._client, name, WHOLE_FEED, self._prefix)
+        if feed is not None:
+            self._rankings[name, feed.version] = feed
+            while len(self._rankings) > self._kept:
+                self._rankings.popitem(last=False)
+        return feed
+
+
+def changes(
+    client: redis.Redis, name: str, prefix: str = "", seconds: float | None = None
+) -> Iterator[int | None]:
+    """Yield the version of a feed whenever it changed, for some seconds or for ever.
+
+    Messages are told, not kept, so it also yields None once it listens, and after every
+    two seconds of silence: look then, too.
+    """
+    end = time.monotonic() + (float("inf") if seconds is None else seconds)
+    subscription = client.pubsub(ignore_subscribe_messages=True)  # type: ignore[no-untyped-call]
+    subscription.subscribe(f"{prefix}feed-changes")
+    quiet_since = 0.0
+    try:
+        while (now := time.monotonic()) < end:
+            if now - quiet_since >= 2.0:
+                quiet_since = now
+                yield None
+            message = subscription.get_message(timeout=min(0.5, end - now))
+            if message is not None and (change := json.loads(message["data"]))["feed"] == name:
+                quiet_since = time.monotonic()
+                yield change["version"]
+    finally:
+        subscription.close()
+
+
+def watch(client: redis.Redis, name: str, first: int, prefix: str, seconds: float | None) -> None:
+    """Print the feed whenever it changed, at most twice a second."""
+    shown = None
+    for version in changes(client, name, prefix, seconds):
+        if version is not None and shown is not None and version <= shown.version:
+            continue
+        feed = read_feed(client, name, first, prefix)
+        if feed is not None and (shown is None or feed.version > shown.version):
+            show(feed)
+            shown = feed
+            time.sleep(0.5)
+
+
+def show(feed: Feed | None) -> None:
+    """Print a feed."""
+    if feed is None:
+        print("no such feed yet")
+        return
+    stale = ", STALE" if feed.stale(time.time() * 1000) else ""
+    print(f"{feed.name} version {feed.version}, config offset {feed.config_offset}{stale}")
+    for rank, (post_id, score) in enumerate(feed.posts, 1):
+        print(f"{rank:4} {score:16.6f} {post_id}")
+
+
+def main() -> None:
+    """Show a feed once, or with `--follow` whenever it changes."""
+    parser = argparse.ArgumentParser(description="show a feed as a frontend does")
+    parser.add_argument("--redis", default="redis://127.0.0.1:6379/0")
+    parser.add_argument("--redis-prefix", default="")
+    parser.add_argument("--feed", default="global")
+    parser.add_argument("--top", type=int, default=50)
+    parser.add_argument("--follow", action="store_true")
+    parser.add_argument("--for", dest="seconds", type=float, help="end --follow after so long")
+    said = parser.parse_args()
+    client = redis.Redis.from_url(said.redis)
+    if said.follow:
+        watch(client, said.feed, said.top, said.redis_prefix, said.seconds)
+    else:
+        show(read_feed(client, said.feed, said.top, said.redis_prefix))
+
+
+if __name__ == "__main__":
+    main()
