@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -110,17 +110,12 @@ class Settings:
             if name not in self.names.gates:
                 known = ", ".join(self.names.gates)
                 raise BadSetting(f"Expected a declared gate ({known}), got {name[:80]!r}")
-        patches = msgspec.convert(value, self._gates_shape)
+        patches = msgspec.convert(value, shape_of_gates(self.names))
         return {name: getattr(patches, name) for name in value}
 
-    @cached_property
-    def _gates_shape(self) -> type[Struct]:
-        fields = [(name, GatePatch | UnsetType, UNSET) for name in self.names.gates]
-        return msgspec.defstruct("Gates", fields, frozen=True)
-
-    @cached_property
+    @property
     def _weights_reader(self) -> WeightsReader:
-        return WeightsReader(self.names)
+        return _weights_reader(self.names)
 
     def weights_of(self, feed: str) -> Weights:
         """The weights of a feed: its own, else the general ones, else the built-in ones."""
@@ -146,6 +141,24 @@ class Settings:
         """Feeds that exist whether or not a post matches: `global` and every declared name."""
         declared = (name for name in self.feeds if "*" not in name)
         return tuple(dict.fromkeys(("global", *declared)))
+
+
+# Shapes follow from the declared signals alone, and making one takes longer than a fold.
+@cache
+def _weights_reader(names: SignalNames) -> WeightsReader:
+    return WeightsReader(names)
+
+
+def shape_of_weights(names: SignalNames) -> type[Struct]:
+    """The record that the value of a setting `weights` must fit."""
+    return _weights_reader(names).shape
+
+
+@cache
+def shape_of_gates(names: SignalNames) -> type[Struct]:
+    """The record that the value of a setting `gates` must fit."""
+    fields = [(name, GatePatch | UnsetType, UNSET) for name in names.gates]
+    return msgspec.defstruct("Gates", fields, frozen=True)
 
 
 def _key_name(key: bytes | None) -> str:

@@ -57,7 +57,7 @@ class WeightsReader:
         )
         required = [(name, Weight) for name in ("quality", "engagement")]
         declared = [(name, Weight, 0.0) for name in self._names[2:]]
-        self._shape: type[Struct] = msgspec.defstruct(
+        self.shape: type[Struct] = msgspec.defstruct(
             "Weights",
             [
                 *required,
@@ -74,7 +74,7 @@ class WeightsReader:
 
     def read(self, value: dict[str, Any]) -> Weights:
         """Weights from the setting's value; raises `BadSetting` or msgspec's `ValidationError`."""
-        wire: Any = msgspec.convert(value, self._shape)
+        wire: Any = msgspec.convert(value, self.shape)
         objectives = {name: float(getattr(wire, name)) for name in self._names}
         if not any(objectives.values()):
             raise BadSetting("Expected at least one weight above 0, got none")

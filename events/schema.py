@@ -1,0 +1,66 @@
+"""JSON Schemas of the events, generated from their records.
+
+``python -m feedmill.events.schema docs/events`` writes them; a test holds them current.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from feedmill.events.engagement import Engagement
+from feedmill.events.feeds import FeedSpec
+from feedmill.events.instance import Instance
+from feedmill.events.label import Label
+from feedmill.events.override import Override
+from feedmill.events.post import Deletion, Post
+from feedmill.events.settings import SettingRecord, shape_of_gates, shape_of_weights
+from feedmill.events.signal import Signal, SignalNames
+
+_DIALECT = "https://json-schema.org/draft/2020-12/schema"
+
+
+def schemas() -> Mapping[str, dict[str, Any]]:
+    """The schema of each event by its name; of the settings for the five built-in signals."""
+    names = SignalNames()
+    shapes: dict[str, Any] = {
+        "post": Post,
+        "deletion": Deletion,
+        "engagement": Engagement,
+        "signal": Signal,
+        "override": Override,
+        "label": Label,
+        "setting": SettingRecord,
+        "weights": shape_of_weights(names),
+        "gates": shape_of_gates(names),
+        "feed": FeedSpec,
+        "instance": Instance,
+    }
+    return {name: _schema(shape) for name, shape in shapes.items()}
+
+
+def _schema(shape: Any) -> dict[str, Any]:
+    return {"$schema": _DIALECT, **msgspec.json.schema(shape)}
+
+
+def schema_text(schema: Mapping[str, Any]) -> str:
+    """A schema as its file holds it."""
+    return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
+
+
+def write_schemas(folder: Path) -> None:
+    """Write ``<event>.schema.json`` of each event into a folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, schema in schemas().items():
+        (folder / f"{name}.schema.json").write_text(schema_text(schema), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit("usage: python -m feedmill.events.schema FOLDER")
+    write_schemas(Path(sys.argv[1]))
