@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 import signal
 import sys
 from dataclasses import asdict
@@ -15,15 +14,14 @@ import click
 from rich.console import Console
 from rich.progress import (
     BarColumn,
-    MofNCompleteColumn,
     Progress,
     SpinnerColumn,
     TextColumn,
     TimeElapsedColumn,
 )
 
-from feedmill.events.errors import FeedmillError
-from feedmill.streams.environment import Environment, read_environment
+from feedmill.streams.cli.options import with_environment
+from feedmill.streams.environment import Environment
 from feedmill.streams.replay import Counts, ReplayOptions, ReplaySummary, run_replay
 
 _PLAIN_EVERY_S = 5.0
@@ -79,7 +77,8 @@ _PLAIN_EVERY_S = 5.0
 @click.option("--keep-times", is_flag=True, help="Of a file: do not set its events' times to now.")
 @click.option("--strict", is_flag=True, help="Of a file: one bad line and nothing is sent.")
 @click.option("--json", "as_json", is_flag=True, help="The summary as JSON, on standard output.")
-def replay(*, as_json: bool, **given: Any) -> None:
+@with_environment
+def replay(*, environment: Environment, as_json: bool, **given: Any) -> None:
     """Send posts and engagements to Kafka, each with the moment it is sent as its time.
 
     The source is a file of JSON lines (gzip or not; - is standard input), each line
@@ -93,12 +92,7 @@ def replay(*, as_json: bool, **given: Any) -> None:
 
     Ends with exit 0, or 1 if an event could not be sent.
     """  # noqa: D301 - click wants the character \b
-    try:
-        options = ReplayOptions(**given)
-        environment = read_environment()
-        summary = asyncio.run(_replay(environment, options))
-    except FeedmillError as error:
-        raise click.ClickException(str(error)) from None
+    summary = asyncio.run(_replay(environment, ReplayOptions(**given)))
     for complaint in summary.complaints:
         click.echo(complaint, err=True)
     click.echo(json.dumps(asdict(summary)) if as_json else _told(summary))
@@ -111,8 +105,6 @@ async def _replay(environment: Environment, options: ReplayOptions) -> ReplaySum
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
-    # The replay says itself what is wrong with the broker.
-    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     counts = Counts()
     shown = asyncio.create_task(_show(counts, options))
     try:
@@ -132,13 +124,12 @@ async def _show(counts: Counts, options: ReplayOptions) -> None:
     columns = (
         SpinnerColumn(),
         TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
+        BarColumn(bar_width=12),
         TextColumn("{task.fields[live]}"),
         TimeElapsedColumn(),
     )
     with Progress(*columns, console=console, auto_refresh=False, transient=True) as progress:
-        task = progress.add_task(f"replay {options.source}: posts", total=None, live="")
+        task = progress.add_task(f"replay {options.source}", total=None, live="")
         while True:
             progress.update(
                 task, completed=counts.posts, total=counts.expected_posts, live=_live(counts)
@@ -151,7 +142,7 @@ def _live(counts: Counts) -> str:
     parts = [f"{counts.posts} posts", f"{counts.engagements} engagements"]
     if counts.others:
         parts.append(f"{counts.others} others")
-    parts.append(f"{counts.sent - counts.acknowledged} not yet acknowledged")
+    parts.append(f"{counts.sent - counts.acknowledged} under way")
     if counts.skipped:
         parts.append(f"{counts.skipped} bad lines")
     return ", ".join(parts)
