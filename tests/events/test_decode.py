@@ -1,0 +1,412 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import hypothesis
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from feedmill.events.decode import (
+    decode_engagement,
+    decode_instance,
+    decode_label,
+    decode_override,
+    decode_post,
+    decode_signal,
+    encode,
+    key_text,
+)
+from feedmill.events.engagement import KINDS
+from feedmill.events.errors import BadEvent
+from feedmill.events.instance import Instance
+from feedmill.events.label import Label
+from feedmill.events.post import Deletion, Post
+from feedmill.events.signal import Signal, SignalNames
+
+NAMES = SignalNames.declared("extreme:gate,novelty:objective")
+POST = {"post_id": "p", "author_id": "a", "created_at_ms": 1, "text": "x"}
+ENGAGEMENT = {"post_id": "p", "user_id": "u", "kind": "like", "at_ms": 1}
+SIGNAL = {
+    "post_id": "p",
+    "post_offset": 3,
+    "value": 0.5,
+    "model": "m",
+    "version": "v",
+    "at_ms": 1,
+}
+OVERRIDE = {"verdict": "hide", "by": "ann", "reason": "", "at_ms": 1}
+LABEL = {"post_id": "p", "target": "spam", "value": 1, "source": "rater", "at_ms": 1}
+
+AN_ID = "an id of 1 to 256 printable bytes without blanks, `|`, `{` and `}`"
+A_NAME = "a name of 1 to 64 letters, digits, `.`, `_` and `-`"
+
+
+def bytes_of(event: dict[str, Any], **changed: Any) -> bytes:
+    """The event as JSON; a field that is changed to `...` is left out."""
+    fields = {**event, **changed}
+    return json.dumps({k: v for k, v in fields.items() if v is not ...}).encode()
+
+
+def refusal(decode: Callable[..., Any], *arguments: Any) -> str:
+    with pytest.raises(BadEvent) as caught:
+        decode(*arguments)
+    return str(caught.value)
+
+
+def test_a_post_with_everything_comes_through_and_unknown_fields_are_ignored() -> None:
+    fields = {
+        **POST,
+        "lang": "en",
+        "links": ["https://a.example"] * 32,
+        "media": [{"url": "https://a.example/x.png", "kind": "image", "sha256": "0" * 64}] * 16,
+        "communities": [f"c{i}" for i in range(16)],
+        "in_reply_to": "q",
+        "self_labels": ["satire"],
+        "tenant": "t",
+        "mood": {"deep": [1, 2, 3]},
+    }
+    post = decode_post(b"p", json.dumps(fields).encode())
+    assert isinstance(post, Post)
+    assert post.links is not None
+    assert len(post.links) == 32
+    assert decode_post(b"p", encode(post)) == post
+
+
+@pytest.mark.parametrize(
+    ("changed", "reason"),
+    [
+        ({"post_id": ...}, "Object missing required field `post_id`"),
+        ({"author_id": ...}, "Object missing required field `author_id`"),
+        ({"text": ...}, "Object missing required field `text`"),
+        ({"text": None}, "Expected `str`, got `null` - at `$.text`"),
+        ({"text": "x" * 20_001}, "Expected `str` of length <= 20000 - at `$.text`"),
+        ({"created_at_ms": "1"}, "Expected `int`, got `str` - at `$.created_at_ms`"),
+        ({"created_at_ms": True}, "Expected `int`, got `bool` - at `$.created_at_ms`"),
+        ({"created_at_ms": 1.5}, "Expected `int`, got `float` - at `$.created_at_ms`"),
+        ({"created_at_ms": 1.0}, "Expected `int`, got `float` - at `$.created_at_ms`"),
+        ({"created_at_ms": -1}, "Expected `int` >= 0 - at `$.created_at_ms`"),
+        ({"created_at_ms": 2**53}, "Expected `int` <= 9007199254740991 - at `$.created_at_ms`"),
+        ({"created_at_ms": 10**40}, "Expected `int` <= 9007199254740991 - at `$.created_at_ms`"),
+        ({"author_id": "a b"}, f"Expected {AN_ID} - at `$.author_id`"),
+        ({"author_id": "a\nb"}, f"Expected {AN_ID} - at `$.author_id`"),
+        ({"author_id": "a\n"}, f"Expected {AN_ID} - at `$.author_id`"),
+        ({"author_id": ""}, f"Expected {AN_ID} - at `$.author_id`"),
+        ({"author_id": "a|b"}, f"Expected {AN_ID} - at `$.author_id`"),
+        ({"author_id": "a{b}"}, f"Expected {AN_ID} - at `$.author_id`"),
+        ({"author_id": "a\u00a0b"}, f"Expected {AN_ID} - at `$.author_id`"),
+        ({"author_id": "a\u0085b"}, f"Expected {AN_ID} - at `$.author_id`"),
+        (
+            {"author_id": "a\u200bb"},
+            "Expected an id of at most 256 bytes, printable, got 'a\\u200bb' - at `$.author_id`",
+        ),
+        (
+            {"in_reply_to": "\u202eq"},
+            "Expected an id of at most 256 bytes, printable, got '\\u202eq' - at `$.in_reply_to`",
+        ),
+        (
+            {"author_id": "é" * 129},
+            "Expected an id of at most 256 bytes, printable, got 258 bytes - at `$.author_id`",
+        ),
+        ({"author_id": "a" * 257}, "Expected `str` of length <= 256 - at `$.author_id`"),
+        ({"links": ["x"] * 33}, "Expected `array` of length <= 32 - at `$.links`"),
+        ({"links": ["x", 1]}, "Expected `str`, got `int` - at `$.links[1]`"),
+        ({"communities": ["c"] * 17}, "Expected `array` of length <= 16 - at `$.communities`"),
+        ({"communities": ["a b"]}, f"Expected {A_NAME} - at `$.communities[0]`"),
+        ({"self_labels": ["x"] * 17}, "Expected `array` of length <= 16 - at `$.self_labels`"),
+        ({"lang": "e n"}, f"Expected {A_NAME} - at `$.lang`"),
+        ({"lang": "en\n"}, f"Expected {A_NAME} - at `$.lang`"),
+        ({"tenant": "x" * 65}, f"Expected {A_NAME} - at `$.tenant`"),
+        ({"media": [{"url": "u"}]}, "Object missing required field `kind` - at `$.media[0]`"),
+        (
+            {"media": [{"url": "u", "kind": "image"}] * 17},
+            "Expected `array` of length <= 16 - at `$.media`",
+        ),
+        ({"deleted": "yes"}, "Expected `bool`, got `str` - at `$.deleted`"),
+    ],
+)
+def test_a_bad_post_is_refused_with_path_expected_and_found(
+    changed: dict[str, Any], reason: str
+) -> None:
+    assert refusal(decode_post, b"p", bytes_of(POST, **changed)) == reason
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        b"\xff\xfe",
+        b'{"post_id":"p","author_id":"a","created_at_ms":1,"text":"\xc3\x28"}',
+        b'{"post_id":"p","author_id":"a","created_at_ms":NaN,"text":"x"}',
+        b'{"post_id":"p","author_id":"a","created_at_ms":Infinity,"text":"x"}',
+        b'{"post_id":"p","author_id":"a","created_at_ms":1e400,"text":"x"}',
+        b'{"post_id":"p","author_id":"\\ud800","created_at_ms":1,"text":"x"}',
+        b'{"post_id":"p","author_id":"\\udc00x","created_at_ms":1,"text":"x"}',
+        b'{"post_id":"p","author_id":"a","created_at_ms":1,"text":"x"} trailing',
+        b'{"post_id":"p","author_id":"a","created_at_ms":1,"text":"x"',
+        b'{"post_id":"p","author_id":"a","created_at_ms":1,"text":' + b"[" * 200_000,
+        b'{"post_id":"p","author_id":"a","created_at_ms":1,"text":"x","z":' + b'{"a":' * 200_000,
+        # Broken or too deep behind a field of the wrong type: a second decoder reads that far.
+        b'{"post_id":"p","text":5, ]',
+        b'{"post_id":"p","text":5,"z":' + b"[" * 200_000,
+        b"[]",
+        b"null",
+        b"1",
+        b'"p"',
+        b" ",
+        b"\x00",
+        b"\xef\xbb\xbf{}",
+        b"[" * 900_000,
+    ],
+)
+@pytest.mark.parametrize("key", [b"p", None, b"", b"\xff"])
+def test_no_bytes_raise_anything_but_bad_event(key: bytes | None, value: bytes) -> None:
+    assert refusal(decode_post, key, value)
+    assert refusal(decode_engagement, key, value)
+    assert refusal(decode_signal, "spam", NAMES, key, value)
+    assert refusal(decode_label, key, value)
+    assert refusal(decode_override, NAMES, b"post:p|*", value)
+    assert refusal(decode_instance, value)
+
+
+@given(key=st.none() | st.binary(max_size=40), value=st.none() | st.binary(max_size=200))
+def test_drawn_bytes_raise_nothing_else(key: bytes | None, value: bytes | None) -> None:
+    for decode in (decode_post, decode_engagement, decode_label):
+        try:
+            decode(key, value)
+        except BadEvent as error:
+            assert str(error)
+    try:
+        decode_override(NAMES, key, value)
+    except BadEvent as error:
+        assert str(error)
+
+
+# The first draw of text makes hypothesis build its table of characters.
+@hypothesis.settings(suppress_health_check=[hypothesis.HealthCheck.too_slow])
+@given(
+    st.dictionaries(
+        st.sampled_from([*POST, "lang", "links", "media", "deleted", "communities"]),
+        st.recursive(
+            st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+            lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+            max_leaves=5,
+        ),
+    )
+)
+def test_drawn_posts_are_posts_or_bad_events(changed: dict[str, Any]) -> None:
+    try:
+        post = decode_post(b"p", msgspec.json.encode({**POST, **changed}))
+    except BadEvent:
+        return
+    except UnicodeEncodeError:  # a lone surrogate that JSON cannot hold either
+        return
+    assert post.post_id == "p"
+
+
+def test_the_last_of_duplicate_keys_counts() -> None:
+    value = b'{"post_id":"p","author_id":"a","author_id":"b","created_at_ms":1,"text":"x"}'
+    post = decode_post(b"p", value)
+    assert isinstance(post, Post)
+    assert post.author_id == "b"
+
+
+@pytest.mark.parametrize(
+    "post_id", ["é" * 128, "at://did:plc:x/app.bsky/3k", 'a"b', "a\\b", "日本"]
+)
+def test_ids_may_be_any_printable_text_without_blanks(post_id: str) -> None:
+    post = decode_post(post_id.encode(), bytes_of(POST, post_id=post_id))
+    assert post.post_id == post_id
+    assert decode_post(post_id.encode(), None) == Deletion(post_id, deleted=True)
+
+
+@pytest.mark.parametrize(
+    ("key", "reason"),
+    [
+        (b"q", "Expected the record's key 'p', got 'q' - at `$.post_id`"),
+        (b"p ", "Expected the record's key 'p', got 'p ' - at `$.post_id`"),
+        (b"\xff", "Expected the record's key 'p', got '\\xff' - at `$.post_id`"),
+        (None, "Expected the record's key 'p', got none - at `$.post_id`"),
+    ],
+)
+def test_the_key_must_be_the_post_id(key: bytes | None, reason: str) -> None:
+    assert refusal(decode_post, key, bytes_of(POST)) == reason
+    assert refusal(decode_engagement, key, bytes_of(ENGAGEMENT)) == reason
+    assert refusal(decode_signal, "spam", NAMES, key, bytes_of(SIGNAL)) == reason
+    assert refusal(decode_label, key, bytes_of(LABEL)) == reason
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        None,
+        b"",
+        b'{"post_id":"p","deleted":true}',
+        b'{"post_id":"p","deleted":true,"by":"x"}',
+        bytes_of(POST, deleted=True),
+    ],
+)
+def test_deletions(value: bytes | None) -> None:
+    assert decode_post(b"p", value) == Deletion("p", deleted=True)
+
+
+def test_what_only_looks_like_a_deletion_is_none() -> None:
+    missing = "Object missing required field `author_id`"
+    assert refusal(decode_post, b"p", b'{"post_id":"p","deleted":false}') == missing
+    wrong = b'{"post_id":"p","deleted":1}'
+    assert refusal(decode_post, b"p", wrong).startswith("Expected `bool`, got `int`")
+    assert refusal(decode_post, b"q", b'{"post_id":"p","deleted":true}').startswith(
+        "Expected the record's key 'p', got 'q'"
+    )
+    assert refusal(decode_post, b"a b", None) == f"Expected {AN_ID}, got 'a b' - in the key"
+    assert refusal(decode_post, None, None).startswith("Expected a key, got none")
+
+
+def test_keys_of_deletions_and_withdrawn_signals_are_ids() -> None:
+    assert key_text(b"p") == "p"
+    assert refusal(key_text, b"\xff") == "Expected a key in UTF-8, got '\\xff'"
+    assert refusal(key_text, b"a\nb") == f"Expected {AN_ID}, got 'a\\nb' - in the key"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_engagement_comes_through(kind: str) -> None:
+    event = decode_engagement(b"p", bytes_of(ENGAGEMENT, kind=kind, dwell_ms=12.5, position=3))
+    assert (event.kind, event.dwell_ms, event.position) == (kind, 12.5, 3)
+
+
+@pytest.mark.parametrize(
+    ("changed", "reason"),
+    [
+        ({"kind": "love"}, "Invalid enum value 'love' - at `$.kind`"),
+        ({"user_id": ...}, "Object missing required field `user_id`"),
+        ({"user_id": "u|v"}, f"Expected {AN_ID} - at `$.user_id`"),
+        (
+            {"user_id": "\u200d"},
+            "Expected an id of at most 256 bytes, printable, got '\\u200d' - at `$.user_id`",
+        ),
+        ({"at_ms": -5}, "Expected `int` >= 0 - at `$.at_ms`"),
+        ({"position": -1}, "Expected `int` >= 0 - at `$.position`"),
+        ({"dwell_ms": -1}, "Expected `float` >= 0.0 - at `$.dwell_ms`"),
+        ({"dwell_ms": True}, "Expected `float | null`, got `bool` - at `$.dwell_ms`"),
+        ({"feed_version": 2**53}, "Expected `int` <= 9007199254740991 - at `$.feed_version`"),
+    ],
+)
+def test_a_bad_engagement_is_refused(changed: dict[str, Any], reason: str) -> None:
+    assert refusal(decode_engagement, b"p", bytes_of(ENGAGEMENT, **changed)) == reason
+
+
+@pytest.mark.parametrize(
+    ("name", "changed", "reason"),
+    [
+        ("spam", {"value": 1.5}, "Expected `spam` in [0, 1], got 1.5 - at `$.value`"),
+        ("quality", {"value": -0.1}, "Expected `quality` in [0, 1], got -0.1 - at `$.value`"),
+        ("extreme", {"value": 2}, "Expected `extreme` in [0, 1], got 2.0 - at `$.value`"),
+        ("novelty", {"value": 1e39}, "Expected a finite float32, got 1e+39 - at `$.value`"),
+        (
+            "spam",
+            {"value": None},
+            "Expected `error` beside a null value, got nothing - at `$.error`",
+        ),
+        ("spam", {"value": ...}, "Object missing required field `value`"),
+        ("spam", {"value": True}, "Expected `float | null`, got `bool` - at `$.value`"),
+        ("spam", {"value": "0.5"}, "Expected `float | null`, got `str` - at `$.value`"),
+        ("spam", {"post_offset": -1}, "Expected `int` >= 0 - at `$.post_offset`"),
+        ("spam", {"post_offset": 1.0}, "Expected `int`, got `float` - at `$.post_offset`"),
+        ("spam", {"model": "m" * 5000}, "Expected `str` of length <= 4096 - at `$.model`"),
+    ],
+)
+def test_a_bad_signal_is_refused(name: str, changed: dict[str, Any], reason: str) -> None:
+    assert refusal(decode_signal, name, NAMES, b"p", bytes_of(SIGNAL, **changed)) == reason
+
+
+def test_signals_come_through() -> None:
+    assert decode_signal("spam", NAMES, b"p", bytes_of(SIGNAL, value=1)).value == 1.0
+    assert decode_signal("novelty", NAMES, b"p", bytes_of(SIGNAL, value=-7.5)).value == -7.5
+    failed = decode_signal("spam", NAMES, b"p", bytes_of(SIGNAL, value=None, error="no memory"))
+    assert (failed.value, failed.error) == (None, "no memory")
+    assert isinstance(failed, Signal)
+
+
+@pytest.mark.parametrize(
+    ("key", "about"),
+    [
+        (b"post:p|*", ("post", "p", "*")),
+        (b"post:a:b|spam", ("post", "a:b", "spam")),
+        (b"author:a|extreme", ("author", "a", "extreme")),
+        (b"post:author:x|nsfw", ("post", "author:x", "nsfw")),
+    ],
+)
+def test_keys_of_overrides(key: bytes, about: tuple[str, str, str]) -> None:
+    at, override = decode_override(NAMES, key, bytes_of(OVERRIDE))
+    assert tuple(at) == about
+    assert str(at).encode() == key
+    assert override is not None
+    assert override.verdict == "hide"
+    assert decode_override(NAMES, key, b"") == (at, None)
+    assert decode_override(NAMES, key, None) == (at, None)
+
+
+@pytest.mark.parametrize(
+    ("key", "reason"),
+    [
+        (None, "Expected a key, got none; a record without one cannot be placed"),
+        (b"post:p", "Expected the key `<subject>|<gate>` with one `|`, got 'post:p'"),
+        (b"post:p|a|b", "Expected the key `<subject>|<gate>` with one `|`, got 'post:p|a|b'"),
+        (b"p|spam", "Expected `post:<post_id>` or `author:<author_id>`, got 'p'"),
+        (b"post:|spam", "Expected `post:<post_id>` or `author:<author_id>`, got 'post:'"),
+        (b"user:p|spam", "Expected `post:<post_id>` or `author:<author_id>`, got 'user:p'"),
+        (b"post:a b|spam", f"Expected {AN_ID}, got 'a b' - in the key"),
+        (
+            b"post:p|quality",
+            "Expected a gate, one of *, spam, nsfw, misinformation, extreme, got 'quality'"
+            " - in the key",
+        ),
+        (
+            b"post:p|",
+            "Expected a gate, one of *, spam, nsfw, misinformation, extreme, got '' - in the key",
+        ),
+        (b"\xff|spam", "Expected a key in UTF-8, got '\\xff|spam'"),
+    ],
+)
+def test_bad_keys_of_overrides_are_refused(key: bytes | None, reason: str) -> None:
+    assert refusal(decode_override, NAMES, key, bytes_of(OVERRIDE)) == reason
+    assert refusal(decode_override, NAMES, key, None) == reason
+
+
+@pytest.mark.parametrize(
+    ("key", "changed", "reason"),
+    [
+        (b"post:p|*", {"verdict": "ban"}, "Invalid enum value 'ban' - at `$.verdict`"),
+        (b"post:p|*", {"by": ...}, "Object missing required field `by`"),
+        (
+            b"author:a|*",
+            {"post_offset": 3},
+            "Expected no `post_offset` for an author, got one - at `$.post_offset`",
+        ),
+        (
+            b"post:p|*",
+            {"expires_at_ms": "soon"},
+            "Expected `int | null`, got `str` - at `$.expires_at_ms`",
+        ),
+    ],
+)
+def test_a_bad_override_is_refused(key: bytes, changed: dict[str, Any], reason: str) -> None:
+    assert refusal(decode_override, NAMES, key, bytes_of(OVERRIDE, **changed)) == reason
+
+
+def test_labels_and_heartbeats_come_through() -> None:
+    label = decode_label(b"p", bytes_of(LABEL))
+    assert isinstance(label, Label)
+    assert label.value == 1.0
+    assert refusal(decode_label, b"p", bytes_of(LABEL, target="engagement")).startswith("Invalid")
+    heartbeat = Instance("spam", "i", "h", 1, "b", -1, (), {"spam": "v"}, True, 0, 5)
+    assert decode_instance(encode(heartbeat)) == heartbeat
+
+
+def test_messages_stay_short_whatever_the_record() -> None:
+    assert len(refusal(decode_post, b"k" * 900_000, bytes_of(POST))) < 300
+    assert len(refusal(decode_post, b"k" * 900_000, None)) < 300
+    assert len(refusal(decode_override, NAMES, b"k" * 900_000, None)) < 300
+    assert len(refusal(decode_engagement, b"p", bytes_of(ENGAGEMENT, kind="x" * 900_000))) < 1100

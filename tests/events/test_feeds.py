@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+import pytest
+
+from feedmill.events.errors import BadSetting
+from feedmill.events.feeds import FeedSpec, Match, check_feed_name, feeds_of, pattern_of
+from feedmill.events.post import Post
+
+POST = Post("p", "ann", 1, "x", lang="en", communities=("python", "rust", "python"))
+
+
+def test_a_post_is_in_the_global_feed_its_communities_and_its_language() -> None:
+    assert feeds_of(POST) == ("global", "community:python", "community:rust", "lang:en")
+    assert feeds_of(Post("p", "ann", 1, "x")) == ("global",)
+
+
+@pytest.mark.parametrize("feed", ["global", "a", "A.b_c-9", "x" * 64, "community:a", "lang:pt-BR"])
+def test_names_of_feeds(feed: str) -> None:
+    check_feed_name(feed)
+
+
+@pytest.mark.parametrize(
+    "feed",
+    ["", "x" * 65, "a b", "a\n", "a/b", "é", "community:", "community:a b", "topic:a", "lang:a:b",
+     "community:*", "*", "community:" + "x" * 65, "{a}", "a|b"],
+)  # fmt: skip
+def test_what_no_feed_may_be_called(feed: str) -> None:
+    with pytest.raises(BadSetting, match="Expected a feed"):
+        check_feed_name(feed)
+
+
+def test_a_pattern_is_a_name_only_where_patterns_are_asked_for() -> None:
+    check_feed_name("community:*", pattern_allowed=True)
+    with pytest.raises(BadSetting):
+        check_feed_name("topic:*", pattern_allowed=True)
+    assert pattern_of("community:python") == "community:*"
+    assert pattern_of("lang:*") == "lang:*"
+    assert pattern_of("global") is None
+    assert pattern_of("topic:x") is None
+
+
+@pytest.mark.parametrize(
+    ("match", "accepted"),
+    [
+        (Match(), True),
+        (Match(communities=("rust", "go")), True),
+        (Match(communities=("go",)), False),
+        (Match(langs=("en",)), True),
+        (Match(langs=("de",)), False),
+        (Match(authors=("ann",)), True),
+        (Match(communities=("rust",), langs=("de",)), False),
+    ],
+)
+def test_a_post_matches_if_it_is_in_one_of_each_list(match: Match, accepted: bool) -> None:
+    assert match.accepts(POST) is accepted
+
+
+def test_a_pattern_makes_a_thousand_feeds_unless_told() -> None:
+    assert FeedSpec().most_feeds == 1000
+    assert FeedSpec(max_feeds=5).most_feeds == 5

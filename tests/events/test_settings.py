@@ -1,0 +1,216 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from feedmill.events.errors import BadSetting, UsageError
+from feedmill.events.feeds import FeedSpec
+from feedmill.events.gates import Gate
+from feedmill.events.settings import Settings
+from feedmill.events.signal import SignalNames
+
+NAMES = SignalNames.declared("extreme:gate,novelty:objective")
+WEIGHTS = {"quality": 1, "engagement": 2}
+# The golden file: what is written under which key, and the whole reason of its refusal.
+REFUSED = json.loads((Path(__file__).parent / "refused_settings.json").read_text(encoding="utf-8"))
+
+
+def folded(*records: tuple[str, Any], names: SignalNames = NAMES) -> Settings:
+    """The settings after these records, at offsets 0, 1, 2…; None removes."""
+    settings = Settings(names=names)
+    for offset, (key, value) in enumerate(records):
+        settings = settings.fold(key.encode(), record(value), offset)
+    return settings
+
+
+def record(value: Any, **said: Any) -> bytes | None:
+    return None if value is None else json.dumps({"value": value, **said}).encode()
+
+
+def refusal(settings: Settings, key: bytes | None, value: bytes | None) -> str:
+    with pytest.raises(BadSetting) as caught:
+        settings.fold(key, value, 9)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("bad", REFUSED, ids=lambda bad: bad["key"] + " " + bad["reason"][:40])
+def test_a_bad_setting_is_refused_whole_with_its_reason(bad: dict[str, Any]) -> None:
+    settings = folded(("weights", WEIGHTS))
+    assert refusal(settings, bad["key"].encode(), record(bad["value"])) == bad["reason"]
+    assert settings == folded(("weights", WEIGHTS))
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        (b'{"value":{"quality":NaN,"engagement":1}}', "JSON is malformed"),
+        (b'{"value":{"quality":1e400,"engagement":1}}', "Number out of range"),
+        (b'{"value":{"quality":1,"engagement":1},"note":"\xff"}', "'utf-8' codec"),
+        (b'{"value":{"quality":' + b"[" * 60_000, "maximum recursion depth"),
+        (b'{"value":{"quality":1,"engagement":1}', "Input data was truncated"),
+        (b'{"quality":1,"engagement":1}', "Object contains unknown field `quality`"),
+        (b'{"value":{"quality":1,"engagement":1},"why":1}', "Object contains unknown field `why`"),
+        (b'{"by":"ann"}', "Object missing required field `value`"),
+        (b'{"value":{},"if_offset":true}', "Expected `int | null`, got `bool`"),
+        (b'{"value":{},"if_offset":1.0}', "Expected `int | null`, got `float`"),
+        (b'{"value":{},"by":7}', "Expected `str | null`, got `int`"),
+        (b"[]", "Expected `object`, got `array`"),
+        (b" " * (256 * 1024 + 1), "Expected at most 262144 bytes, got 262145"),
+    ],
+)
+def test_a_bad_record_is_refused(value: bytes, reason: str) -> None:
+    assert refusal(Settings(), b"weights", value).startswith(reason)
+
+
+def test_256_kib_are_not_too_much() -> None:
+    value = json.dumps({"value": WEIGHTS}).encode()
+    assert Settings().fold(b"weights", value.ljust(256 * 1024), 0).offsets == {"weights": 0}
+
+
+@pytest.mark.parametrize("key", [None, b"", b"\xff", b"x" * 900_000, b"weights/" + b"@" * 900_000])
+def test_bad_keys_are_refused_in_few_words(key: bytes | None) -> None:
+    assert len(refusal(Settings(), key, record(WEIGHTS))) < 300
+
+
+@given(st.none() | st.binary(max_size=30), st.none() | st.binary(max_size=200))
+def test_drawn_bytes_raise_nothing_else(key: bytes | None, value: bytes | None) -> None:
+    for one in (key, b"weights", b"gates/x", b"feeds/x"):
+        try:
+            Settings().fold(one, value, 0)
+        except BadSetting as error:
+            assert str(error)
+
+
+def test_omitted_fields_take_the_values_of_the_contract() -> None:
+    weights = folded(("weights", WEIGHTS), names=SignalNames()).weights_of("global").as_dict()
+    assert weights == {
+        "quality": 1.0,
+        "engagement": 2.0,
+        "scale": {"quality": 1.0, "engagement": 10.0},
+        "half_life_hours": 24.0,
+        "max_per_author": 3,
+        "explore": 0.0,
+    }
+    assert list(weights) == [*WEIGHTS, "scale", "half_life_hours", "max_per_author", "explore"]
+
+
+def test_a_declared_objective_weighs_nothing_until_told() -> None:
+    before = folded(("weights", WEIGHTS)).weights_of("global")
+    assert (before.objectives["novelty"], before.scale["novelty"]) == (0.0, 1.0)
+    after = folded(("weights", {"quality": 0, "engagement": 0, "novelty": 0.1}))
+    assert after.weights_of("global").objectives["novelty"] == 0.1
+
+
+def test_null_means_no_decay_and_no_limit() -> None:
+    value = {**WEIGHTS, "half_life_hours": None, "max_per_author": None}
+    weights = folded(("weights", value)).weights_of("global")
+    assert (weights.half_life_hours, weights.max_per_author) == (None, None)
+
+
+def test_a_feeds_weights_replace_the_general_ones_whole() -> None:
+    own = {"quality": 3, "engagement": 4}
+    settings = folded(("weights", {**WEIGHTS, "max_per_author": 9}), ("weights/x", own))
+    assert settings.weights_of("x").objectives["quality"] == 3.0
+    assert settings.weights_of("x").max_per_author == 3
+    assert settings.weights_of("y").max_per_author == 9
+
+
+def test_gates_inherit_field_by_field() -> None:
+    settings = folded(
+        ("gates", {"spam": {"hide_at": 0.8, "grace_s": 5}, "nsfw": {"shadow": True}}),
+        ("gates/x", {"spam": {"hide_at": None}, "extreme": {"enabled": False}}),
+    )
+    assert settings.gates_of("y")["spam"] == Gate(hide_at=0.8, grace_s=5)
+    own = settings.gates_of("x")
+    assert own["spam"] == Gate(hide_at=None, grace_s=5)
+    assert own["nsfw"] == Gate(shadow=True)
+    assert not own["nsfw"].required
+    assert own["extreme"] == Gate(enabled=False)
+    assert own["misinformation"] == Gate()
+    assert settings.gates_of("")["extreme"] == Gate()
+
+
+def test_a_feed_without_a_setting_of_its_own_follows_its_pattern() -> None:
+    settings = folded(("feeds/community:*", {"size": 7}), ("feeds/x", {"window_hours": 1}))
+    assert settings.feed_of("community:python") == FeedSpec(size=7)
+    assert settings.feed_of("lang:en") == FeedSpec()
+    assert settings.feed_of("global") == FeedSpec()
+    assert settings.feed_of("x") == FeedSpec(window_hours=1.0)
+    assert settings.feed_of("nobody") is None
+    assert settings.named_feeds == ("global", "x")
+
+
+@pytest.mark.parametrize("empty", [None, b""])
+def test_an_empty_value_removes_a_setting(empty: bytes | None) -> None:
+    settings = folded(("weights", WEIGHTS), ("gates/x", {"spam": {"shadow": True}}))
+    without = settings.fold(b"weights", empty, 2)
+    assert without.weights_of("global") == Settings(names=NAMES).weights_of("global")
+    assert without.offsets == {"gates/x": 1}
+    assert without.offset == 2
+    assert without.fold(b"gates/x", empty, 3).gates_of("x")["spam"] == Gate()
+    assert without.fold(b"feeds/never", empty, 3).offset == 3  # nothing there: nothing to do
+
+
+def test_if_offset_is_compared_with_the_last_applied_record_of_the_key() -> None:
+    settings = Settings()
+    settings = settings.fold(b"weights", record(WEIGHTS, if_offset=-1), 4)
+    assert "if_offset says -1, the last applied record of it is 4" in refusal(
+        settings, b"weights", record(WEIGHTS, if_offset=-1)
+    )
+    settings = settings.fold(b"gates", record({}), 5).skip(6)  # 6 was refused
+    settings = settings.fold(b"weights", record(WEIGHTS, if_offset=4), 7)
+    assert settings.offsets == {"weights": 7, "gates": 5}
+    assert "the last applied record of it is -1" in refusal(
+        settings, b"weights/x", record(WEIGHTS, if_offset=7)
+    )
+    settings = settings.fold(b"weights", None, 8)
+    assert settings.fold(b"weights", record(WEIGHTS, if_offset=-1), 9).offsets["weights"] == 9
+
+
+def test_a_refused_record_is_dealt_with_and_changes_nothing() -> None:
+    settings = folded(("weights", WEIGHTS))
+    assert settings.skip(5).offset == 5
+    assert settings.skip(5).weights_of("global") == settings.weights_of("global")
+    assert settings.skip(5).offsets == settings.offsets
+
+
+def test_folding_changes_no_older_settings() -> None:
+    before = folded(("gates", {"spam": {"hide_at": 0.8}}))
+    before.fold(b"gates", record({"spam": {"hide_at": 0.7}}), 1)
+    before.fold(b"weights", record(WEIGHTS), 1)
+    assert before == folded(("gates", {"spam": {"hide_at": 0.8}}))
+
+
+@pytest.mark.parametrize(
+    ("declaration", "reason"),
+    [
+        ("extreme", "needs a role"),
+        ("extreme:filter", "needs a role"),
+        ("spam:gate", "declared already"),
+        ("a:gate,a:objective", "declared already"),
+        ("override:gate", "cannot be a signal's name"),
+        ("alpha:objective", "cannot be a signal's name"),
+        ("scale:objective", "cannot be a signal's name"),
+        ("Extreme:gate", "cannot be a signal's name"),
+        ("a-b:gate", "cannot be a signal's name"),
+        (":gate", "cannot be a signal's name"),
+    ],
+)
+def test_bad_declarations_of_signals_are_refused(declaration: str, reason: str) -> None:
+    with pytest.raises(UsageError, match=reason):
+        SignalNames.declared(declaration)
+
+
+def test_signals_may_be_called_after_words_of_python() -> None:
+    names = SignalNames.declared(" class:gate , if:objective,")
+    assert names.all == ("spam", "nsfw", "misinformation", "class", "quality", "engagement", "if")
+    settings = folded(
+        ("gates", {"class": {"hide_at": 0.1}}), ("weights", {**WEIGHTS, "if": 1}), names=names
+    )
+    assert settings.gates_of("global")["class"].hide_at == 0.1
+    assert settings.weights_of("global").objectives["if"] == 1.0
