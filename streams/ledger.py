@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Mapping
 
 from feedmill.streams.batches import RecordBatch, Source
 
 
 class Ledger:
-    """Books batches in and out; a batch may finish before an earlier one."""
+    """Books batches in and out; a batch may finish before an earlier one.
+
+    Attributes
+    ----------
+    done
+        By partition where its finished work ends, committed or not.
+    """
 
     def __init__(self) -> None:
         self._open: dict[Source, deque[int]] = {}
         self._finished: dict[Source, set[int]] = {}
         self._committable: dict[Source, int] = {}
+        self.done: dict[Source, int] = {}
+        self._starts: dict[Source, int] = {}
 
     def begin(self, batch: RecordBatch) -> None:
         """Book a batch that was fetched."""
@@ -30,19 +38,24 @@ class Ledger:
         while waiting and waiting[0] in finished:
             end = waiting.popleft()
             finished.discard(end)
-            self._committable[batch.source] = end
+            self._committable[batch.source] = self.done[batch.source] = end
 
     def take(self) -> dict[Source, int]:
         """Offsets to commit that were not taken before."""
         committable, self._committable = self._committable, {}
         return committable
 
-    def forget(self, sources: Iterable[Source]) -> None:
-        """Drop partitions that were revoked, or are to be read from elsewhere."""
-        for source in sources:
-            self._open.pop(source, None)
-            self._finished.pop(source, None)
-            self._committable.pop(source, None)
+    def restart(self, starts: Mapping[Source, int]) -> None:
+        """Have exactly these partitions, each from its offset on; what was open is dropped."""
+        self.done = dict(starts)
+        self._starts = dict(starts)
+        self._open.clear()
+        self._finished.clear()
+        self._committable.clear()
+
+    def start_of(self, source: Source) -> int:
+        """The offset from which a partition was taken over, 0 if it is not ours."""
+        return self._starts.get(source, 0)
 
     @property
     def in_flight(self) -> int:

@@ -6,6 +6,7 @@ partition of a key all depend on it. `create` therefore never changes it.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -33,6 +34,7 @@ EVENT_BYTES = MIB
 LETTER_BYTES = 4 * MIB
 
 _TOPIC_EXISTS = 36
+_SETTLED_S = 10.0
 
 Partitions = Literal["P"] | int
 
@@ -186,6 +188,7 @@ def create(  # noqa: PLR0913 (an installation is that much; the last three have 
         differences = [d for name in found for d in _compare(name, table[name], settings[name])]
         if apply_settings and differences:
             _apply(admin, differences)
+            _wait_until_set(admin, differences)
     return CreateReport(tuple(missing), tuple(found), tuple(differences), apply_settings)
 
 
@@ -294,15 +297,41 @@ def _settings(admin: KafkaAdminClient, names: Sequence[str]) -> dict[str, dict[s
 def _compare(name: str, spec: TopicSpec, settings: Mapping[str, str]) -> Iterator[Difference]:
     for setting, expected in spec.settings.items():
         found = settings.get(setting, "")
-        # Kafka gives a list back in an order of its own.
-        if sorted(found.split(",")) != sorted(expected.split(",")):
+        if not _same(found, expected):
             yield Difference(name, setting, found, expected)
+
+
+def _same(found: str, expected: str) -> bool:
+    # Kafka gives a list back in an order of its own.
+    return sorted(found.split(",")) == sorted(expected.split(","))
 
 
 def _apply(admin: KafkaAdminClient, differences: Sequence[Difference]) -> None:
     wanted: dict[str, dict[str, str]] = {}
     for difference in differences:
         wanted.setdefault(difference.topic, {})[difference.setting] = difference.expected
-    admin.alter_configs(
+    answer = admin.alter_configs(
         [ConfigResource(ConfigResourceType.TOPIC, name, wanted[name]) for name in wanted]
     )
+    refused = [f"`{name}`: {said}" for name, said in answer["topic"].items() if said != "OK"]
+    if refused:
+        raise UsageError(f"Kafka refuses to change {'; '.join(refused)}")
+
+
+def _wait_until_set(admin: KafkaAdminClient, differences: Sequence[Difference]) -> None:
+    """Wait until the brokers follow: the controller answers before they do."""
+    names = sorted({difference.topic for difference in differences})
+    deadline = time.monotonic() + _SETTLED_S
+    while True:
+        settings = _settings(admin, names)
+        late = [
+            d for d in differences if not _same(settings[d.topic].get(d.setting, ""), d.expected)
+        ]
+        if not late:
+            return
+        if time.monotonic() > deadline:
+            raise UsageError(
+                f"{late[0].topic}: {late[0].setting} is still {late[0].found} after"
+                f" {_SETTLED_S:.0f} s; run it again, and look at the broker's log"
+            )
+        time.sleep(0.1)

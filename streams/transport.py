@@ -120,7 +120,6 @@ class BatchConsumer(driver.Consumer):
             if not self.flow_active or app.consumer_generation_id != generation:
                 break
             if active is None or tp in active or tp in self._buffered_partitions:
-                app.fetched[tp] = batch[-1].offset + 1
                 yield tp, self._batch_message(tp, batch, app)
 
     def _batch_message(self, tp: TP, records: Any, app: BatchApp) -> ConsumerMessage:
@@ -183,7 +182,6 @@ class BatchConsumer(driver.Consumer):
         except KafkaError as error:
             log.warning("offsets not committed, trying again with the next batch: %r", error)
             return False
-        app.committed.update({TP(tp.topic, tp.partition): end for tp, end in kept.items()})
         return True
 
     def verify_event_path(self, now: float, tp: TP) -> None:
@@ -218,17 +216,14 @@ class BatchApp(faust.App):
         Finished work; a stage calls `ledger.finish(batch)`, commits follow by themselves.
     epoch
         Grows with every assignment; see `RecordBatch`.
-    fetched, committed
-        By partition the offset after the last record fetched, and committed.
+    assigned
+        Set from the first assignment on; `ledger.done` has the partitions.
     """
 
     def __init__(self, environment: Environment, stage: str, **settings: Any) -> None:
         self.environment = environment
         self.ledger = Ledger()
         self.epoch = 0
-        self.fetched: dict[TP, int] = {}
-        self.committed: dict[TP, int] = {}
-        self.assigned_partitions: frozenset[Source] = frozenset()
         self.assigned = asyncio.Event()
         super().__init__(
             environment.group(stage),
@@ -259,10 +254,8 @@ class BatchApp(faust.App):
     def on_seek(self, offsets: Mapping[TP, int]) -> None:
         """Take over the partitions that a rebalance brought, from these offsets on."""
         named = self.environment.named
-        sources = frozenset(Source(named(tp.topic), tp.partition) for tp in offsets)
-        self.ledger.forget(self.assigned_partitions | sources)
+        self.ledger.restart(
+            {Source(named(tp.topic), tp.partition): offset for tp, offset in offsets.items()}
+        )
         self.epoch += 1
-        self.assigned_partitions = sources
-        self.fetched = dict(offsets)
-        self.committed = dict(offsets)
         self.assigned.set()

@@ -35,7 +35,7 @@ class Members:
     def add(self, row: int, created_ms: int) -> None:
         """Add a row that is not a member yet."""
         if self._count == len(self._rows):
-            self._rows = grown(self._rows, self._count * 2, 0)
+            self._rows = grown(self._rows, max(64, self._count * 2), 0)
         self._rows[self._count] = row
         self._count += 1
         self.oldest_ms = min(self.oldest_ms, created_ms)

@@ -1,0 +1,10 @@
+"""The one place that reads the time of day."""
+
+from __future__ import annotations
+
+import time
+
+
+def now_ms() -> int:
+    """Unix milliseconds."""
+    return time.time_ns() // 1_000_000

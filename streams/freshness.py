@@ -1,0 +1,68 @@
+"""Whether what a feed shows is fresh: the inputs were read, and the stages behind it live."""
+
+from __future__ import annotations
+
+from feedmill.events.decode import decode_instance
+from feedmill.events.errors import BadEvent
+from feedmill.rankers.combiner import FeedChange
+from feedmill.streams.batches import Record
+from feedmill.streams.clock import now_ms
+from feedmill.streams.environment import Environment
+from feedmill.streams.log_reader import LogReader
+
+INPUT_WITHIN_S = 5.0
+SEEN_WITHIN_MS = 15_000
+
+
+class Freshness:
+    """Follows `instances`, and how far the combiner's input is behind."""
+
+    def __init__(self, environment: Environment, inputs: LogReader) -> None:
+        self._inputs = inputs
+        self._instances = LogReader(environment, ["instances"])
+        self._ready_at: dict[str, int] = {}
+        self._inputs_fresh = False
+
+    async def start(self) -> None:
+        """Read `instances` to its end."""
+        await self._instances.start()
+        while not await self._instances.has_caught_up():
+            await self._follow(100)
+
+    async def look(self) -> None:
+        """Look again; called about once a second."""
+        await self._inputs.look_at_ends()
+        self._inputs_fresh = await self._inputs.fresh_within(INPUT_WITHIN_S)
+        await self._follow(10)
+
+    def is_fresh(self, change: FeedChange) -> bool:
+        """Whether a feed may be called fresh for another while."""
+        if not self._inputs_fresh:
+            return False
+        since = now_ms() - SEEN_WITHIN_MS
+        return all(self._ready_at.get(stage, 0) >= since for stage in stages_behind(change))
+
+    async def stop(self) -> None:
+        """Disconnect."""
+        await self._instances.stop()
+
+    async def _follow(self, timeout_ms: int) -> None:
+        for batch in await self._instances.read(timeout_ms):
+            for record in batch.records:
+                self._take(record)
+
+    def _take(self, record: Record) -> None:
+        if not record.value:
+            return
+        try:
+            seen = decode_instance(record.value)
+        except BadEvent:
+            return
+        if seen.ready:
+            self._ready_at[seen.stage] = max(self._ready_at.get(seen.stage, 0), record.timestamp)
+
+
+def stages_behind(change: FeedChange) -> list[str]:
+    """The stages without which a feed grows stale."""
+    gates = [name for name, gate in change.gates.items() if gate.required]
+    return gates + [name for name, weight in change.weights.objectives.items() if weight]

@@ -1,0 +1,51 @@
+"""Follows `config`: the same fold in every stage, and what was refused."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+
+from feedmill.events.errors import BadSetting
+from feedmill.events.instance import Refusal
+from feedmill.events.settings import Settings
+from feedmill.streams.batches import Record
+from feedmill.streams.environment import Environment
+from feedmill.streams.log_reader import LogReader
+
+_KEPT_REFUSALS = 200
+
+
+class SettingsFollower:
+    """The settings so far, and the last refusals; `on_change` is told of each new state."""
+
+    def __init__(self, environment: Environment, on_change: Callable[[Settings], None]) -> None:
+        self.settings = Settings(environment.signals)
+        self.refused: deque[Refusal] = deque(maxlen=_KEPT_REFUSALS)
+        self.refused_count = 0
+        self.reader = LogReader(environment, ["config"])
+        self._on_change = on_change
+
+    async def start(self) -> None:
+        """Read `config` to its end."""
+        await self.reader.start()
+        while not await self.reader.has_caught_up():
+            await self.follow(timeout_ms=100)
+
+    async def follow(self, timeout_ms: int = 500) -> bool:
+        """Deal with what came; whether anything did."""
+        batches = await self.reader.read(timeout_ms)
+        for batch in batches:
+            for record in batch.records:
+                self._take(record)
+        if batches:
+            self._on_change(self.settings)
+        return bool(batches)
+
+    def _take(self, record: Record) -> None:
+        try:
+            self.settings = self.settings.fold(record.key, record.value, record.offset)
+        except BadSetting as error:
+            self.settings = self.settings.skip(record.offset)
+            key = (record.key or b"").decode("utf-8", "replace")[:256]
+            self.refused.append(Refusal(key, record.offset, str(error)))
+            self.refused_count += 1
