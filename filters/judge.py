@@ -1,16 +1,22 @@
-"""Measure a filter on rows that neither trained nor tuned it."""
+"""Measure filters on rows that neither trained nor tuned them.
+
+``python -m feedmill.filters.judge --data ../shared/data`` measures the shipped three together.
+"""
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from feedmill.features.corpus import Corpus
+from feedmill.features.corpus import Corpus, ordinary
 from feedmill.features.measure import area, recall_at, share
 from feedmill.features.model import StackedText
 from feedmill.features.text import TextBatch
+from feedmill.filters.registry import FILTERS, load_text
 
 HIDE_AT, DEMOTE_AT = 0.9, 0.6
 
@@ -56,3 +62,59 @@ def _labelled(
         f"{name}.fine_hidden": share(scores[~bad] >= HIDE_AT),
         f"{name}.recall_at_1_percent": recall_at(scores, bad, 0.01),
     }
+
+
+def together(models: Sequence[StackedText], clean: Sequence[Corpus]) -> dict[str, dict[str, float]]:
+    """Return per ordinary source the shares that any of the filters hides, or else demotes."""
+    table = {}
+    for source in clean:
+        held = source.part("judge")
+        scores = np.stack([scores_of(model, held) for model in models])
+        worst = scores.max(axis=0)
+        hidden = worst >= HIDE_AT
+        demoted = (worst >= DEMOTE_AT) & ~hidden
+        fine = held.labels == 0
+        table[source.source] = {
+            "rows": float(len(held)),
+            "hidden": share(hidden),
+            "demoted": share(demoted),
+            "hidden, not over_18": share(hidden[fine]),
+            "demoted, not over_18": share(demoted[fine]),
+        }
+    return table
+
+
+def as_markdown(table: dict[str, dict[str, float]]) -> str:
+    """Return the table of `together` as a page."""
+    columns = list(next(iter(table.values())))
+    lines = [
+        "# The three filters together on ordinary posts",
+        "",
+        "Rows that trained and tuned nothing (whole subreddits, pages, authors), at the shipped",
+        "thresholds: hidden at 0.9, demoted at 0.6. `python -m feedmill.filters.judge` made it.",
+        "",
+        "| source | " + " | ".join(columns) + " |",
+        "|---|" + "--:|" * len(columns),
+    ]
+    for source, row in table.items():
+        cells = [f"{row['rows']:.0f}", *(f"{100 * row[c]:.2f} %" for c in columns[1:])]
+        lines.append(f"| {source} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Judge the shipped filters together; print the table, and write it with ``--out``."""
+    parser = argparse.ArgumentParser(description="Judge the filters together.")
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--store", type=Path, default=None)
+    parser.add_argument("--out", type=Path, default=None)
+    options = parser.parse_args(arguments)
+    models = [load_text(name, options.store) for name in FILTERS]
+    page = as_markdown(together(models, ordinary(options.data)))
+    print(page)
+    if options.out:
+        options.out.write_text(page, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

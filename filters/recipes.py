@@ -75,7 +75,9 @@ class Recipe:
     weaknesses: tuple[str, ...]
 
 
-ORDINARY_ROWS = 24_000
+ORDINARY_ROWS = 32_000
+# Ordinary posts cut to their first words, none included: a short post is not a suspect.
+SHORT_ROWS = 1_000
 ORDINARY_USE = (
     ("engagement_reddit_top.csv.gz", "PDDL 1.0"),
     ("engagement_facebook_news.csv.gz", "none stated"),
@@ -90,8 +92,8 @@ RECIPES: dict[str, Recipe] = {
             Source(_youtube, 1.0, "spam_youtube.csv.gz", "UCI: CC BY 4.0"),
             Source(_sms, 1.0, "spam_sms_uci.csv.gz", "free for all purposes (authors)"),
         ),
-        hidden_share=0.002,
-        demoted_share=0.006,
+        hidden_share=0.0012,
+        demoted_share=0.005,
         ceiling=0.9999,
         ordinary_weight=0.5,
         strength=30.0,
@@ -105,8 +107,8 @@ RECIPES: dict[str, Recipe] = {
     "nsfw": Recipe(
         summary="Sexual or gory content, by the words that go with it; no picture is looked at.",
         sources=(Source(_over18, 1.0, "nsfw_reddit_over18.csv.gz", "PDDL 1.0"),),
-        hidden_share=0.003,
-        demoted_share=0.012,
+        hidden_share=0.002,
+        demoted_share=0.010,
         ceiling=0.9999,
         ordinary_weight=0.5,
         strength=3.0,

@@ -22,6 +22,11 @@ def load(name: str, store: Path | None = None) -> TextModel:
 
     Called once at start and once per release; reads one file of well under a megabyte.
     """
+    return load_text(name, store)
+
+
+def load_text(name: str, store: Path | None = None) -> StackedText:
+    """Load a filter as what it is, to score texts without posts around them."""
     if name not in FILTERS:
         raise BadArtifact(f"no filter `{name}`; there are: {', '.join(FILTERS)}")
     tables = FILTERS[name]

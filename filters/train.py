@@ -40,7 +40,14 @@ from feedmill.features.model import (
 from feedmill.features.text import TextBatch
 from feedmill.features.trees import Trees
 from feedmill.filters.judge import judge
-from feedmill.filters.recipes import ORDINARY_ROWS, ORDINARY_USE, RECIPES, Recipe, uses
+from feedmill.filters.recipes import (
+    ORDINARY_ROWS,
+    ORDINARY_USE,
+    RECIPES,
+    SHORT_ROWS,
+    Recipe,
+    uses,
+)
 
 TABLES = ("text",)
 _SLOPE = 1.0
@@ -116,7 +123,15 @@ def _row_counts(
 
 def _ordinary_train(clean: Sequence[Corpus]) -> list[Corpus]:
     share = ORDINARY_ROWS // max(len(clean), 1)
-    return [c.part("train").where(c.part("train").labels == 0).sample(share, SEED) for c in clean]
+    fine = [c.part("train").where(c.part("train").labels == 0) for c in clean]
+    rows = [c.sample(share, SEED) for c in fine]
+    return [*rows, *(_cut_short(c.sample(SHORT_ROWS // len(clean), SEED + 1)) for c in fine)]
+
+
+def _cut_short(rows: Corpus) -> Corpus:
+    """Keep the first 0 to 4 words of each text."""
+    texts = [" ".join(text.split()[: index % 5]) for index, text in enumerate(rows.texts)]
+    return Corpus(f"{rows.source}_short", texts, rows.labels, rows.groups, rows.parts)
 
 
 def _weights(recipe: Recipe, labelled: Sequence[Corpus], negatives: Sequence[Corpus]) -> Values:

@@ -1,0 +1,151 @@
+"""What a text costs: each filter beside scikit-learn's hashing, tf-idf and linear pipeline.
+
+    OMP_NUM_THREADS=1 python benchmarks/bench_text.py [--rounds 5]
+
+The texts are generated (25 words each, seeded).  Before anything is timed the answers are checked:
+our trees against LightGBM, batches against single rows.  One thread; processor time per text.
+"""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import time
+from collections.abc import Callable, Sequence
+
+import lightgbm
+import numpy as np
+from sklearn.feature_extraction.text import HashingVectorizer, TfidfTransformer
+from sklearn.linear_model import SGDClassifier
+from sklearn.pipeline import make_pipeline, make_union
+
+from feedmill.events.engagement import KINDS
+from feedmill.events.post import Post
+from feedmill.features.artifact import read
+from feedmill.features.counters import Counters, update, update_many
+from feedmill.features.model import StackedText, feature_names, stack
+from feedmill.features.shape import shape_matrix
+from feedmill.features.text import TextBatch
+from feedmill.filters.registry import FILTERS, STORE, load_text
+from feedmill.rankers.registry import load as load_ranker
+
+Run = Callable[[Sequence[str]], object]
+SYLLABLES = ("ba", "do", "ke", "lim", "ra", "sto", "ter", "un", "vi", "wen", "ing", "a")
+
+
+def generated(count: int, seed: int = 1) -> list[str]:
+    """Return `count` texts of 25 words of one to three syllables, some capitals and marks."""
+    random = np.random.default_rng(seed)
+    vocabulary = ["".join(random.choice(SYLLABLES, random.integers(1, 4))) for _ in range(4_000)]
+    texts = []
+    for _ in range(count):
+        words = [vocabulary[i] for i in (random.pareto(1.1, 25) * 20).astype(int) % 4_000]
+        texts.append(" ".join([words[0].capitalize(), *words[1:]]) + random.choice(list(".!?")))
+    return texts
+
+
+def scikit_learn(texts: Sequence[str]) -> Run:
+    """Return scikit-learn's pipeline on the same kinds of n-grams and as many buckets."""
+    hashing = make_union(
+        HashingVectorizer(ngram_range=(1, 2), n_features=2**18, alternate_sign=False),
+        HashingVectorizer(
+            analyzer="char", ngram_range=(3, 5), n_features=2**18, alternate_sign=False
+        ),
+    )
+    linear = SGDClassifier(loss="log_loss", max_iter=5, tol=None, random_state=1)
+    pipeline = make_pipeline(hashing, TfidfTransformer(), linear)
+    pipeline.fit(texts[:500], np.arange(500) % 2)
+    return lambda part: pipeline.predict_proba(part)[:, 1]
+
+
+def check(texts: Sequence[str], models: Sequence[StackedText]) -> None:
+    """Compare with LightGBM itself and with single rows; raises on a difference."""
+    for model in models:
+        artifact = read(STORE, model.name, feature_names(FILTERS[model.name]))
+        text = artifact.arrays["trees"].tobytes().decode() + "end of trees\n"
+        oracle = lightgbm.Booster(model_str=text)
+        rows = stack(model.tables, TextBatch(texts))
+        raw = oracle.predict(rows, raw_score=True, num_threads=1)
+        np.testing.assert_allclose(model.trees.raw_scores(rows), raw, rtol=1e-9, atol=1e-9)
+        alone = [model.score_batch(TextBatch([t]))[0] for t in texts]
+        np.testing.assert_array_equal(model.score_batch(TextBatch(texts)), alone)
+
+
+def microseconds(run: Run, texts: Sequence[str], size: int, rounds: int) -> float:
+    """Return the processor's microseconds per text, the best of `rounds`."""
+    best = float("inf")
+    for _ in range(rounds):
+        begin = time.process_time()
+        for start in range(0, len(texts), size):
+            run(texts[start : start + size])
+        best = min(best, time.process_time() - begin)
+    return best / len(texts) * 1e6
+
+
+def counters_cost(events: int, posts: int, rounds: int) -> tuple[float, float]:
+    """Return microseconds per event, one by one and by the batch, after comparing the results."""
+    random = np.random.default_rng(3)
+    rows = random.integers(0, posts, events)
+    kinds = random.integers(0, len(KINDS), events)
+    at_ms = np.sort(random.integers(0, 10**9, events))
+    costs = [float("inf")] * 2
+    for _ in range(rounds):
+        one, many = ([Counters() for _ in range(posts)] for _ in range(2))
+        begin = time.process_time()
+        for row, kind, at in zip(rows.tolist(), kinds.tolist(), at_ms.tolist(), strict=True):
+            update(one[row], KINDS[kind], at)
+        middle = time.process_time()
+        update_many(many, rows, kinds, at_ms)
+        end = time.process_time()
+        assert [c.counts for c in one] == [c.counts for c in many]
+        np.testing.assert_allclose([c.sums for c in one], [c.sums for c in many], rtol=1e-12)
+        costs = [min(costs[0], middle - begin), min(costs[1], end - middle)]
+    return costs[0] / events * 1e6, costs[1] / events * 1e6
+
+
+def runs(texts: Sequence[str]) -> dict[str, Run]:
+    """Return what is timed, by its name in the table."""
+    models = [load_text(name) for name in FILTERS]
+    check(texts[:300], models)
+    quality = load_ranker("quality")
+    assert isinstance(quality, StackedText)
+    table = models[0].tables[0].weights
+    return {
+        "hash only": TextBatch,
+        "hash and sum one table": lambda part: TextBatch(part).sums(table),
+        "shape": lambda part: shape_matrix(TextBatch(part)),
+        **{m.name: lambda part, m=m: m.score_batch(TextBatch(part)) for m in [*models, quality]},
+        "three filters, one featuriser": lambda part: _all(models, TextBatch(part)),
+        "spam, from Posts": lambda part: models[0].score_many(
+            [Post("p", "a", 1, text) for text in part]
+        ),
+        "scikit-learn hashing+tf-idf+linear": scikit_learn(texts),
+    }
+
+
+def _all(models: Sequence[StackedText], batch: TextBatch) -> list[object]:
+    return [model.score_batch(batch) for model in models]
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=5)
+    options = parser.parse_args()
+    texts = generated(4_096)
+    characters = np.mean([len(text) for text in texts])
+    print(f"{platform.machine()}, Python {platform.python_version()}, numpy {np.__version__};")
+    print(f"4,096 generated texts of 25 words, {characters:.0f} characters; microseconds of")
+    print("processor time per text, best of the rounds\n")
+    print(f"| {'what':36} | batch of 256 | batch of 1 |\n|{'-' * 38}|-------------:|-----------:|")
+    for name, run in runs(texts).items():
+        large = microseconds(run, texts, 256, options.rounds)
+        single = microseconds(run, texts[:512], 1, max(options.rounds // 2, 1))
+        print(f"| {name:36} | {large:12.1f} | {single:10.1f} |", flush=True)
+    for events, posts in ((1_000, 1_000), (10_000, 500)):
+        one, many = counters_cost(events, posts, options.rounds)
+        print(f"\ncounters, {events:,} events on {posts:,} posts: {one:.2f} one, {many:.2f} many")
+
+
+if __name__ == "__main__":
+    main()

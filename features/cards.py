@@ -1,0 +1,57 @@
+"""Model cards as Markdown: ``python -m feedmill.features.cards <store>… --out docs/models``."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from feedmill.features.artifact import Card, read_card
+
+
+def as_markdown(card: Card) -> str:
+    """Return one model's card as a page."""
+    data = [f"| {d.file} | {d.rows:,} | {d.licence} | {d.role} |" for d in card.data]
+    metrics = [f"| {name} | {value:,.4f} |" for name, value in card.metrics.items()]
+    lines = [
+        f"# Model card: {card.name}",
+        "",
+        card.summary,
+        "",
+        f"Version `{card.version}`, trained {card.trained_on} with `{card.command}`;",
+        f"{card.features} features; artifact sha256 `{card.sha256}`.",
+        "",
+        "## Learned from",
+        "",
+        "| file | rows | licence as stated | role |",
+        "|---|--:|---|---|",
+        *data,
+        "",
+        "## Measured on rows that neither trained nor tuned it",
+        "",
+        "| metric | value |",
+        "|---|--:|",
+        *metrics,
+        "",
+        "## What it cannot do",
+        "",
+        *(f"- {weakness}" for weakness in card.weaknesses),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Write a page for each card of the given stores."""
+    parser = argparse.ArgumentParser(description="Write the model cards as Markdown.")
+    parser.add_argument("stores", nargs="+", type=Path)
+    parser.add_argument("--out", type=Path, required=True)
+    options = parser.parse_args(arguments)
+    options.out.mkdir(parents=True, exist_ok=True)
+    for store in options.stores:
+        for path in sorted(store.glob("*.json")):
+            card = read_card(store, path.stem)
+            (options.out / f"{card.name}.md").write_text(as_markdown(card), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import lightgbm
+import numpy as np
+import pytest
+
+from feedmill.events.errors import BadArtifact
+from feedmill.features.fitting import fit_trees
+from feedmill.features.trees import Trees
+
+
+def _rows(count: int, seed: int) -> np.ndarray:
+    random = np.random.default_rng(seed)
+    rows = random.normal(size=(count, 6))
+    rows[:, 3] = np.round(rows[:, 3])  # ties and exact zeros
+    return rows
+
+
+def _trained(rounds: int, leaves: int) -> str:
+    rows = _rows(2_000, 1)
+    labels = ((rows[:, 0] * rows[:, 1] + rows[:, 3]) > 0).astype(np.float64)
+    return fit_trees(
+        rows,
+        labels,
+        np.ones(len(rows)),
+        objective="binary",
+        rounds=rounds,
+        leaves=leaves,
+        min_rows=20,
+    )
+
+
+@pytest.mark.parametrize(("rounds", "leaves"), [(1, 2), (40, 8), (25, 31)])
+def test_equals_lightgbm(rounds: int, leaves: int) -> None:
+    text = _trained(rounds, leaves)
+    rows = _rows(700, 2)
+    rows[0] = 0.0
+    rows[1] = [np.inf, -np.inf, 1e300, -1e300, 1e-40, -0.0]
+    oracle = lightgbm.Booster(model_str=text + "end of trees\n")
+    expected = oracle.predict(rows, raw_score=True, num_threads=1)
+    trees = Trees.parse(text)
+    np.testing.assert_allclose(trees.raw_scores(rows), expected, rtol=1e-12, atol=1e-12)
+    alone = np.concatenate([trees.raw_scores(row[None]) for row in rows])
+    np.testing.assert_array_equal(trees.raw_scores(rows), alone)
+
+
+def test_training_again_gives_the_same_text() -> None:
+    assert _trained(10, 8) == _trained(10, 8)
+
+
+def test_a_constant_target_makes_trees_of_one_leaf() -> None:
+    text = fit_trees(
+        _rows(200, 3),
+        np.full(200, 0.25),
+        np.ones(200),
+        objective="regression",
+        rounds=3,
+        leaves=4,
+        min_rows=10,
+    )
+    np.testing.assert_allclose(Trees.parse(text).raw_scores(_rows(5, 4)), 0.25)
+
+
+@pytest.mark.parametrize("text", ["", "tree\n", "max_feature_idx=5\n\nTree=0\nnum_leaves=x\n"])
+def test_other_text_is_refused(text: str) -> None:
+    with pytest.raises(BadArtifact, match="not LightGBM text"):
+        Trees.parse(text)
+
+
+def test_missing_value_splits_are_refused() -> None:
+    text = _trained(2, 4)
+    altered = "\n".join(
+        "decision_type=" + " ".join(["10"] * len(line.split()))
+        if line.startswith("decision_type=")
+        else line
+        for line in text.splitlines()
+    )
+    with pytest.raises(BadArtifact, match="missing values"):
+        Trees.parse(altered)

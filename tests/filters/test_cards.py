@@ -1,0 +1,29 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from feedmill.features.artifact import read_card
+from feedmill.features.cards import as_markdown
+from feedmill.filters.registry import FILTERS
+from feedmill.filters.registry import STORE as FILTER_STORE
+from feedmill.rankers.registry import RANKERS
+from feedmill.rankers.registry import STORE as RANKER_STORE
+
+PAGES = Path(__file__).parents[2] / "docs" / "models"
+CARDS = [(FILTER_STORE, name) for name in FILTERS] + [(RANKER_STORE, name) for name in RANKERS]
+
+
+@pytest.mark.parametrize(("store", "name"), CARDS)
+def test_the_page_says_what_the_card_says(store: Path, name: str) -> None:
+    page = (PAGES / f"{name}.md").read_text(encoding="utf-8")
+    # python -m feedmill.features.cards filters/artifacts rankers/artifacts --out docs/models
+    assert page == as_markdown(read_card(store, name))
+
+
+@pytest.mark.parametrize(("store", "name"), CARDS)
+def test_a_store_holds_one_small_file_per_card(store: Path, name: str) -> None:
+    path = store / f"{read_card(store, name).sha256}.npz"
+    assert path.stat().st_size < 2_000_000
+    assert len(list(store.glob("*.npz"))) == len(list(store.glob("*.json")))
