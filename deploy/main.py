@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import click
 
+from feedmill.deploy.local import default_folder, status
 from feedmill.deploy.local.cli import local
+from feedmill.deploy.run import run
 from feedmill.events.errors import FeedmillError
+from feedmill.streams.cli.config import config
+from feedmill.streams.cli.explain import explain_command as explain
+from feedmill.streams.cli.feed import feed_command as feed
 from feedmill.streams.cli.options import Failed
+from feedmill.streams.cli.override import override
+from feedmill.streams.cli.replay import replay
 from feedmill.streams.cli.topics import topics
+from feedmill.streams.cli.worker import worker
+
+# These decide for themselves whether the local stack is wanted.
+_WITHOUT_STACK = ("local", "run")
 
 
 class _Reporting(click.Group):
@@ -24,9 +36,29 @@ class _Reporting(click.Group):
 
 @click.group(cls=_Reporting)
 @click.version_option(package_name="feedmill")
-def main() -> None:
-    """Rank newsfeeds from Kafka with independent models, into Redis."""
+@click.pass_context
+def main(ctx: click.Context) -> None:
+    """Rank newsfeeds from Kafka with independent models, into Redis.
+
+    Commands find Kafka and Redis in FEEDMILL_KAFKA and FEEDMILL_REDIS, else in the local
+    stack if it is running.
+    """
+    if ctx.invoked_subcommand not in _WITHOUT_STACK:
+        _use_local_stack()
 
 
-main.add_command(local)
-main.add_command(topics)
+def _use_local_stack() -> None:
+    if "FEEDMILL_KAFKA" in os.environ or "FEEDMILL_REDIS" in os.environ:
+        return
+    found = status(default_folder())
+    if found.running:
+        os.environ["FEEDMILL_KAFKA"] = found.kafka
+        os.environ["FEEDMILL_REDIS"] = found.redis
+
+
+for command in (run, worker, replay, feed, explain, config, override, topics, local):
+    main.add_command(command)
+
+
+if __name__ == "__main__":
+    main(prog_name="feedmill")

@@ -12,6 +12,7 @@ import importlib.resources
 import json
 import logging
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -120,6 +121,8 @@ def _fetch_missing(jars: Sequence[Jar], folder: Path, fetch: Fetch) -> None:
             len(missing),
             folder,
         )
+        for left_by_a_killed_fetch in folder.glob(".fetch-*"):
+            shutil.rmtree(left_by_a_killed_fetch)
         # On the same file system, so that a jar appears whole or not at all.
         with (
             tempfile.TemporaryDirectory(dir=folder, prefix=".fetch-") as scratch,

@@ -40,6 +40,10 @@ log.index.size.max.bytes=2097152
 # A quarter of the heap by default; 16 MiB compact 600,000 keys in one pass.
 log.cleaner.dedupe.buffer.size=16777216
 
+# A broker that was killed may register again only when its last session has ended.
+broker.heartbeat.interval.ms=1000
+broker.session.timeout.ms=4000
+
 group.initial.rebalance.delay.ms=0
 offsets.topic.num.partitions=4
 offsets.topic.replication.factor=1

@@ -125,8 +125,9 @@ def _start_time(pid: int) -> str | None:
         fields = Path(f"/proc/{pid}/stat").read_text("utf-8").rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
         return None if Path("/proc/self/stat").exists() else _start_time_by_ps(pid)
-    state, started = fields[0], fields[19]
-    return None if state in "ZX" else started
+    state, threads, started = fields[0], int(fields[17]), fields[19]
+    # A dead first thread says little: the others may still hold ports and files.
+    return None if state in "ZX" and threads <= 1 else started
 
 
 def _start_time_by_ps(pid: int) -> str | None:

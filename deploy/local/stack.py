@@ -12,6 +12,7 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 from feedmill.deploy.local.errors import LocalStackError
@@ -96,13 +97,12 @@ def up(folder: Path, *, kafka_port: int = 0, redis_port: int = 0) -> StackAddres
         _refuse_moving(redis, redis_port, last.redis, "--redis-port")
         ports = _choose_ports(last, kafka, redis, kafka_port, redis_port)
         write_whole(folder / "ports.json", json.dumps(asdict(ports)))
-        if redis.pid() is None:
-            start_redis(redis, ports.redis)
         if kafka.pid() is None:
             _log.info("starting Kafka and Redis in %s", folder)
-            start_kafka(kafka, ports.kafka, ports.controller)
-        _wait(redis, lambda: redis_serves(ports.redis))
-        _wait(kafka, lambda: kafka_serves(ports.kafka))
+        start = partial(start_redis, redis, ports.redis)
+        _Running(redis, start, ports.redis, redis_serves).ensure()
+        start = partial(start_kafka, kafka, ports.kafka, ports.controller)
+        _Running(kafka, start, ports.kafka, kafka_serves).ensure()
         return ports.address
 
 
@@ -163,17 +163,38 @@ def _choose_ports(
     return chosen
 
 
-def _wait(server: Server, serves: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + _START_S
-    while not serves():
-        if server.pid() is None:
+@dataclass(frozen=True)
+class _Running:
+    """How one server of the stack is brought to serve on its port."""
+
+    server: Server
+    start: Callable[[], None]
+    port: int
+    serves: Callable[[int], bool]
+
+    def ensure(self) -> None:
+        """Start the server unless it runs, and wait until it serves."""
+        # One that was just killed still looks alive for some milliseconds.
+        if self.server.pid() is not None and self._wait():
+            return
+        self.start()
+        if not self._wait():
             raise LocalStackError(
-                f"{server.name} ended while it started; the end of {server.log_file}:\n"
-                f"{server.last_words()}"
+                f"{self.server.name} ended while it started; the end of"
+                f" {self.server.log_file}:\n{self.server.last_words()}"
             )
-        if time.monotonic() > deadline:
-            raise LocalStackError(
-                f"{server.name} (pid {server.pid()}) does not answer after {_START_S:.0f} s; see"
-                f" {server.log_file}; `feedmill local down` stops it"
-            )
-        time.sleep(0.05)
+
+    def _wait(self) -> bool:
+        """Wait until it serves; False if it ends instead."""
+        deadline = time.monotonic() + _START_S
+        while not self.serves(self.port):
+            if self.server.pid() is None:
+                return False
+            if time.monotonic() > deadline:
+                raise LocalStackError(
+                    f"{self.server.name} (pid {self.server.pid()}) does not answer after"
+                    f" {_START_S:.0f} s; see {self.server.log_file}; `feedmill local down`"
+                    " stops it"
+                )
+            time.sleep(0.05)
+        return True

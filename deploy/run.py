@@ -1,0 +1,182 @@
+"""`feedmill run`: the whole engine on this machine, its feed on the screen."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import click
+
+from feedmill.deploy.local import default_folder, down, status, up
+from feedmill.streams.cli.options import with_environment
+from feedmill.streams.environment import Environment, environment_variables, read_environment
+from feedmill.streams.stages import STAGES
+from feedmill.streams.supervisor import Supervisor, stop_on_signals
+from feedmill.streams.topics import create
+
+log = logging.getLogger(__name__)
+
+
+@click.command()
+@click.option("--demo", is_flag=True, help="Replay the simulated demo beside it.")
+@click.option("--for", "seconds", type=float, default=0, help="End after so many seconds.")
+@click.option("--feed", default="global", show_default=True, help="The feed to show.")
+@click.option("--top", default=15, show_default=True, help="How much of it.")
+@click.option("--partitions", default=4, show_default=True, help="Of the topics, if new.")
+@click.option("--scale", multiple=True, metavar="STAGE=N", help="Several instances of a stage.")
+@with_environment
+def run(  # noqa: PLR0913, PLR0917 - one parameter an option
+    environment: Environment,
+    demo: bool,
+    seconds: float,
+    feed: str,
+    top: int,
+    partitions: int,
+    scale: Sequence[str],
+) -> None:
+    """Run every stage under one supervisor and show a feed.
+
+    On the local stack, which it starts if it is down, unless Kafka and Redis are given.
+    """
+    stages = _stages(scale)
+    folder = default_folder()
+    own_stack = not _given(environment) and not status(folder).running
+    if not _given(environment):
+        click.echo("starting the local Kafka and Redis …" if own_stack else "on the local stack")
+        address = up(folder)
+        overrides = {"FEEDMILL_KAFKA": address.kafka, "FEEDMILL_REDIS": address.redis}
+        environment = read_environment(
+            {**os.environ, **environment_variables(environment), **overrides}
+        )
+    try:
+        create(
+            environment.kafka,
+            environment.topic_prefix,
+            partitions,
+            environment.signals.all,
+            client=environment.security,
+        )
+        shown = ["feed", feed, "--follow", "--top", str(top)]
+        extra = ["replay", "demo", "--for", "0"] if demo else []
+        asyncio.run(_run(environment, stages, shown, extra, seconds))
+    finally:
+        if own_stack:
+            click.echo("stopping the local Kafka and Redis …")
+            down(folder)
+
+
+def _given(environment: Environment) -> bool:
+    """Whether the user named a Kafka or a Redis, in the environment or by flags."""
+    default = Environment()
+    return (environment.kafka, environment.redis) != (default.kafka, default.redis)
+
+
+def _stages(scale: Sequence[str]) -> list[str]:
+    counts = dict.fromkeys(STAGES, 1)
+    for item in scale:
+        name, _, number = item.partition("=")
+        if name not in counts or not number.isdecimal() or not 1 <= int(number) <= 64:
+            raise click.BadParameter(
+                f"expected STAGE=N with a stage of {', '.join(STAGES)} and N from 1 to 64,"
+                f" got {item!r}"
+            )
+        counts[name] = int(number)
+    return [name for name, count in counts.items() for _ in range(count)]
+
+
+async def _run(
+    environment: Environment,
+    stages: Sequence[str],
+    shown: Sequence[str],
+    replay: Sequence[str],
+    seconds: float,
+) -> None:
+    logs = default_folder().parent / "logs"
+    _log_to(logs / "supervisor.log")
+    supervisor = Supervisor(environment, stages, logs)
+    stop_on_signals(supervisor.stopping)
+    supervising = asyncio.ensure_future(supervisor.run())
+    beside: list[asyncio.subprocess.Process] = []
+    try:
+        ready = asyncio.ensure_future(supervisor.wait_ready())
+        await asyncio.wait((ready, supervising), return_when=asyncio.FIRST_COMPLETED)
+        if supervising.done():
+            supervising.result()
+        _greet(environment, supervisor, logs)
+        with (logs / "replay.log").open("ab") as replay_log:
+            if replay:
+                beside.append(await _command(environment, replay, replay_log.fileno()))
+        beside.append(await _command(environment, shown, None))
+        await _wait(supervisor, supervising, seconds)
+    finally:
+        for process in beside:
+            with suppress(ProcessLookupError):
+                process.send_signal(signal.SIGINT)
+        supervisor.stopping.set()
+        await supervising
+        for process in beside:
+            await _end(process)
+
+
+async def _wait(supervisor: Supervisor, supervising: asyncio.Future[None], seconds: float) -> None:
+    stop = asyncio.ensure_future(supervisor.stopping.wait())
+    await asyncio.wait(
+        (stop, supervising), timeout=seconds or None, return_when=asyncio.FIRST_COMPLETED
+    )
+    stop.cancel()
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    try:
+        await asyncio.wait_for(process.wait(), 10)
+    except TimeoutError:
+        process.kill()
+        await process.wait()
+
+
+async def _command(
+    environment: Environment, arguments: Sequence[str], output: int | None
+) -> asyncio.subprocess.Process:
+    """Start another command of feedmill against the same servers."""
+    env: Mapping[str, str] = {**os.environ, **environment_variables(environment)}
+    return await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "feedmill.deploy.main",
+        *arguments,
+        env=env,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=output,
+        stderr=output,
+    )
+
+
+def _greet(environment: Environment, supervisor: Supervisor, logs: Path) -> None:
+    command = "feedmill" if "feedmill" in Path(sys.argv[0]).name else sys.argv[0]
+    beside = Path(sys.executable).parent / "feedmill"
+    if beside.exists():
+        command = os.path.relpath(beside)
+    click.echo(f"Kafka {environment.kafka}  Redis {_without_password(environment.redis)}")
+    click.echo(f"logs in {os.path.relpath(logs)}/")
+    if supervisor.web.port:
+        click.echo(f"metrics on http://{environment.host}:{supervisor.web.port}/metrics")
+    click.echo("\nIn another terminal, let engagement count for more than quality:\n")
+    click.echo(f"    {command} config set weights alpha=0.1 beta=0.9\n")
+
+
+def _without_password(url: str) -> str:
+    scheme, _, rest = url.partition("://")
+    return f"{scheme}://{rest.rpartition('@')[2]}"
+
+
+def _log_to(file: Path) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    logging.basicConfig(
+        filename=file, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s"
+    )

@@ -1,0 +1,48 @@
+"""Real servers for the tests that need them: one Kafka and one Redis for the whole session."""
+
+import os
+import uuid
+from collections.abc import Iterator
+
+import pytest
+from kafka.admin import KafkaAdminClient
+
+from feedmill.deploy.local import StackAddress, down, up
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what needs the servers, so that `-m "not stack"` runs without them."""
+    for item in items:
+        if "stack" in getattr(item, "fixturenames", ()):
+            item.add_marker("stack")
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StackAddress]:
+    """Kafka and Redis, shared by all tests of the session: keep apart by `prefix`.
+
+    With FEEDMILL_TEST_KAFKA and FEEDMILL_TEST_REDIS set, those servers instead.
+    """
+    kafka, redis = os.environ.get("FEEDMILL_TEST_KAFKA"), os.environ.get("FEEDMILL_TEST_REDIS")
+    if kafka and redis:
+        yield StackAddress(kafka, redis)
+        return
+    folder = tmp_path_factory.mktemp("stack")
+    try:
+        yield up(folder)
+    finally:
+        down(folder)
+
+
+@pytest.fixture
+def prefix(stack: StackAddress) -> Iterator[str]:
+    """A topic prefix of this test alone; its topics are deleted afterwards."""
+    unique = f"t{uuid.uuid4().hex[:6]}."
+    yield unique
+    admin = KafkaAdminClient(bootstrap_servers=stack.kafka)
+    try:
+        left = [name for name in admin.list_topics() if name.startswith(unique)]
+        if left:
+            admin.delete_topics(left)
+    finally:
+        admin.close()

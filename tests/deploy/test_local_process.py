@@ -1,0 +1,89 @@
+"""Processes that are known by more than their pid."""
+
+import json
+import os
+import socket
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from feedmill.deploy.local import LocalStackError
+from feedmill.deploy.local.locks import exclusive
+from feedmill.deploy.local.ports import HOST, choose_port, is_free
+from feedmill.deploy.local.process import Server
+
+SLEEP = [sys.executable, "-c", "import time; print('up', flush=True); time.sleep(60)"]
+STUBBORN = [
+    sys.executable,
+    "-c",
+    "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN);"
+    "print('up', flush=True); time.sleep(60)",
+]
+
+
+def started(server: Server, command: list[str]) -> int:
+    pid = server.start(command)
+    deadline = time.monotonic() + 10
+    while "up" not in server.last_words() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return pid
+
+
+def test_a_stopped_server_is_gone(tmp_path: Path) -> None:
+    server = Server("sleep", tmp_path)
+    pid = started(server, SLEEP)
+    assert server.pid() == pid
+    server.stop(patience_s=10)
+    assert server.pid() is None
+    assert not server.pid_file.exists()
+    server.stop(patience_s=10)
+
+
+def test_a_server_that_ignores_sigterm_is_killed(tmp_path: Path) -> None:
+    server = Server("stubborn", tmp_path)
+    started(server, STUBBORN)
+    server.stop(patience_s=0.2)
+    assert server.pid() is None
+
+
+def test_a_recycled_pid_is_never_killed(tmp_path: Path) -> None:
+    victim, server = Server("victim", tmp_path), Server("server", tmp_path)
+    pid = started(victim, SLEEP)
+    server.pid_file.write_text(json.dumps({"pid": pid, "started": "1"}))
+    assert server.pid() is None
+    server.stop(patience_s=0.1)
+    assert victim.pid() == pid
+    victim.stop(patience_s=10)
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"pid": "x", "started": "1"}', "7"])
+def test_a_broken_pid_file_means_that_nothing_runs(tmp_path: Path, content: str) -> None:
+    server = Server("server", tmp_path)
+    server.pid_file.write_text(content)
+    assert server.pid() is None
+
+
+def test_a_remembered_port_is_taken_again_only_if_it_is_free() -> None:
+    with socket.create_server((HOST, 0)) as listening:
+        port = listening.getsockname()[1]
+        chosen = choose_port(0, port, set(), "--port")
+        assert chosen != port
+        with pytest.raises(LocalStackError, match=f"port {port} .* give another --port"):
+            choose_port(port, 0, set(), "--port")
+    assert is_free(port)
+    assert choose_port(0, port, set(), "--port") == port
+    assert choose_port(0, port, {port}, "--port") != port
+
+
+def test_a_held_lock_is_waited_for_and_named(tmp_path: Path) -> None:
+    lock = tmp_path / "lock"
+    with (
+        exclusive(lock, "tests"),
+        pytest.raises(LocalStackError, match=r"lock for 0 s \(tests\); end it"),
+        exclusive(lock, "tests", timeout_s=0.1),
+    ):
+        pass
+    with exclusive(lock, "tests", timeout_s=0.1):
+        assert os.path.exists(lock)  # noqa: PTH110 (says what it means)

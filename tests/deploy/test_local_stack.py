@@ -1,0 +1,178 @@
+"""The local stack with its real servers."""
+
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import redis
+from click.testing import CliRunner
+from kafka import KafkaConsumer, KafkaProducer, TopicPartition
+from kafka.admin import KafkaAdminClient
+
+from feedmill.deploy.local import (
+    LocalStackError,
+    StackAddress,
+    default_folder,
+    down,
+    kafka_tool,
+    redis_cli,
+    status,
+    up,
+)
+from feedmill.deploy.main import main
+
+pytestmark = pytest.mark.stack
+
+
+@pytest.fixture(scope="module")
+def other(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The folder of a second stack, which these tests may kill."""
+    folder = tmp_path_factory.mktemp("other")
+    up(folder)
+    yield folder
+    down(folder)
+
+
+def write(kafka: str, topic: str, value: bytes) -> None:
+    admin = KafkaAdminClient(bootstrap_servers=kafka)
+    admin.create_topics({topic: {"num_partitions": 1}}, wait_for_metadata=True)
+    admin.close()
+    producer = KafkaProducer(bootstrap_servers=kafka, acks="all")
+    producer.send(topic, value).get(timeout=10)
+    producer.close()
+
+
+def read(kafka: str, topic: str) -> list[bytes]:
+    consumer = KafkaConsumer(bootstrap_servers=kafka, auto_offset_reset="earliest")
+    at = TopicPartition(topic, 0)
+    consumer.assign([at])
+    values = []
+    while consumer.position(at) < consumer.end_offsets([at])[at]:
+        values += [record.value for record in consumer.poll(1000).get(at, [])]
+    consumer.close()
+    return values
+
+
+def invoke(*arguments: str) -> tuple[int, str, str]:
+    outcome = CliRunner().invoke(main, arguments, prog_name="feedmill")
+    return outcome.exit_code, outcome.stdout, outcome.stderr
+
+
+def test_two_stacks_stand_beside_each_other(stack: StackAddress, other: Path) -> None:
+    beside = status(other)
+    assert beside.running
+    assert beside.kafka != stack.kafka
+    assert redis.Redis.from_url(beside.redis).set("who", "other")
+    assert redis.Redis.from_url(stack.redis).get("who") is None
+
+
+def test_up_on_a_running_stack_changes_nothing(other: Path) -> None:
+    before = status(other)
+    assert up(other) == StackAddress(before.kafka, before.redis)
+    assert status(other) == before
+
+
+def test_the_servers_have_sessions_of_their_own(other: Path) -> None:
+    found = status(other)
+    for pid in (found.kafka_pid, found.redis_pid):
+        assert pid is not None
+        assert os.getsid(pid) == pid
+
+
+def test_the_servers_listen_on_loopback_alone(other: Path) -> None:
+    properties = (other / "kafka.properties").read_text()
+    assert "listeners=PLAINTEXT://127.0.0.1:" in properties
+    assert redis.Redis.from_url(status(other).redis).config_get("bind") == {"bind": "127.0.0.1"}
+
+
+def test_another_port_than_the_running_one_is_refused(other: Path) -> None:
+    with pytest.raises(LocalStackError, match=r"already runs on port .* `feedmill local down`"):
+        up(other, kafka_port=1)
+
+
+def test_a_taken_port_is_refused(stack: StackAddress, tmp_path: Path) -> None:
+    taken = int(stack.kafka.rpartition(":")[2])
+    with pytest.raises(LocalStackError, match=f"port {taken} .* is taken"):
+        up(tmp_path, kafka_port=taken)
+    assert not status(tmp_path).running
+
+
+def test_a_killed_broker_comes_back_with_what_it_had(other: Path) -> None:
+    before = status(other)
+    write(before.kafka, "kept", b"kept")
+    assert before.kafka_pid is not None
+    os.kill(before.kafka_pid, signal.SIGKILL)
+    assert up(other) == StackAddress(before.kafka, before.redis)
+    after = status(other)
+    assert after.kafka_pid != before.kafka_pid
+    assert after.redis_pid == before.redis_pid
+    assert read(after.kafka, "kept") == [b"kept"]
+
+
+def test_a_console_tool_reads_from_the_stack(stack: StackAddress, prefix: str) -> None:
+    topic = prefix + "said"
+    write(stack.kafka, topic, b"hello")
+    consumer = kafka_tool(
+        "org.apache.kafka.tools.consumer.ConsoleConsumer",
+        *("--bootstrap-server", stack.kafka, "--topic", topic),
+        *("--from-beginning", "--max-messages", "1", "--timeout-ms", "20000"),
+    )
+    outcome = subprocess.run(consumer, capture_output=True, text=True, check=True)
+    assert outcome.stdout.strip() == "hello"
+
+
+def test_the_redis_cli_speaks_to_the_stack(stack: StackAddress) -> None:
+    command = [*redis_cli(), "-u", stack.redis, "ping"]
+    assert subprocess.run(command, capture_output=True, check=True).stdout.strip() == b"PONG"
+
+
+def test_the_command_line_tells_where_the_servers_are(other: Path) -> None:
+    code, out, _ = invoke("local", "status", "--json", "--folder", str(other))
+    assert code == 0
+    found = status(other)
+    assert json.loads(out) == {
+        "kafka": found.kafka,
+        "redis": found.redis,
+        "folder": str(other),
+        "kafka_pid": found.kafka_pid,
+        "redis_pid": found.redis_pid,
+    }
+    assert invoke("local", "up", "--json", "--folder", str(other))[:2] == (0, out)
+
+
+def test_down_stops_what_runs_and_may_be_repeated(other: Path) -> None:
+    before = status(other)
+    for _ in range(2):
+        assert invoke("local", "down", "--folder", str(other))[0] == 0
+    after = status(other)
+    assert not after.kafka_running
+    assert not after.redis_running
+    assert (after.kafka, after.redis) == (before.kafka, before.redis)
+    code, out, err = invoke("local", "status", "--json", "--folder", str(other))
+    assert (code, out) == (1, "")
+    assert err == (
+        f"feedmill: Kafka and Redis of {other} do not run;"
+        " `feedmill local up` starts what is missing\n"
+    )
+
+
+def test_down_where_nothing_ever_ran_does_nothing(tmp_path: Path) -> None:
+    down(tmp_path / "never")
+    assert not (tmp_path / "never").exists()
+    assert not status(tmp_path / "never").running
+
+
+def test_wrong_use_exits_with_2() -> None:
+    assert invoke("local", "up", "--kafka-port", "many")[0] == 2
+    assert invoke("local", "sideways")[0] == 2
+
+
+def test_the_default_folder_follows_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FEEDMILL_HOME", "/somewhere")
+    assert default_folder() == Path("/somewhere/local")
+    monkeypatch.delenv("FEEDMILL_HOME")
+    assert default_folder() == Path.cwd() / ".feedmill" / "local"

@@ -1,0 +1,161 @@
+"""The table of topics, and what it becomes on a real broker."""
+
+import json
+
+import pytest
+from click.testing import CliRunner
+from kafka import KafkaProducer
+from kafka.admin import ConfigResource, ConfigResourceType, KafkaAdminClient
+from kafka.errors import MessageSizeTooLargeError
+
+from feedmill.deploy.local import StackAddress
+from feedmill.deploy.main import main
+from feedmill.events.errors import UsageError
+from feedmill.events.signal import SignalNames
+from feedmill.streams.topics import DAY_MS, HOUR_MS, create, describe, topic_table
+
+SIGNALS = SignalNames.declared("extreme:gate").all
+TABLE = {spec.name: spec for spec in topic_table(SIGNALS)}
+
+
+def test_the_table_is_that_of_the_contract() -> None:
+    shape = {name: (s.partitions, s.settings["cleanup.policy"]) for name, s in TABLE.items()}
+    assert shape == {
+        "posts": ("P", "compact,delete"),
+        "engagements": ("P", "delete"),
+        "signals.spam": ("P", "compact,delete"),
+        "signals.nsfw": ("P", "compact,delete"),
+        "signals.misinformation": ("P", "compact,delete"),
+        "signals.extreme": ("P", "compact,delete"),
+        "signals.quality": ("P", "compact,delete"),
+        "signals.engagement": ("P", "compact,delete"),
+        "counters": ("P", "compact,delete"),
+        "overrides": (1, "compact"),
+        "labels": ("P", "delete"),
+        "config": (1, "delete"),
+        "models": (1, "compact"),
+        "instances": (1, "compact,delete"),
+        "rankings": ("P", "delete"),
+        "feed-shards": (64, "delete"),
+        "dead-letters": (1, "delete"),
+        "follows": ("P", "compact"),
+    }
+
+
+def test_only_what_products_write_is_stamped_by_the_broker() -> None:
+    stamped = {n for n, s in TABLE.items() if "message.timestamp.type" in s.settings}
+    assert stamped == {"posts", "engagements"}
+
+
+def test_views_outlive_the_longest_window_by_a_day() -> None:
+    for name in ("posts", "counters", *(f"signals.{signal}" for signal in SIGNALS)):
+        assert int(TABLE[name].settings["retention.ms"]) >= 8 * DAY_MS
+
+
+def test_counters_stay_uncompacted_for_an_hour() -> None:
+    settings = TABLE["counters"].settings
+    assert int(settings["min.compaction.lag.ms"]) >= HOUR_MS
+    assert int(settings["max.compaction.lag.ms"]) > int(settings["min.compaction.lag.ms"])
+
+
+def test_settings_are_kept_for_ever() -> None:
+    settings = TABLE["config"].settings
+    assert (settings["retention.ms"], settings["retention.bytes"]) == ("-1", "-1")
+
+
+def test_dead_letters_take_more_than_any_source() -> None:
+    largest = {n: int(s.settings["max.message.bytes"]) for n, s in TABLE.items()}
+    letters = largest.pop("dead-letters")
+    assert letters > max(largest.values()) + 64 * 1024
+
+
+def test_create_makes_the_missing_and_describe_agrees(stack: StackAddress, prefix: str) -> None:
+    report = create(stack.kafka, prefix, 2, SIGNALS)
+    assert report.created == tuple(prefix + name for name in TABLE)
+    assert report.existing == ()
+    again = create(stack.kafka, prefix, 2, SIGNALS)
+    assert again.created == ()
+    assert again.existing == report.created
+    assert again.differences == ()
+    states = {state.name.removeprefix(prefix): state for state in describe_all(stack, prefix)}
+    assert {name: state.partitions for name, state in states.items()} == {
+        name: spec.count(2) for name, spec in TABLE.items()
+    }
+    assert not any(state.differences for state in states.values())
+
+
+def describe_all(stack: StackAddress, prefix: str) -> tuple:
+    return describe(stack.kafka, prefix, SIGNALS)
+
+
+def test_another_number_of_partitions_is_refused(stack: StackAddress, prefix: str) -> None:
+    make(stack, prefix + "posts", 3)
+    with pytest.raises(UsageError, match=r"posts 3 instead of 2\. .*FEEDMILL_TOPIC_PREFIX"):
+        create(stack.kafka, prefix, 2, SIGNALS)
+    assert [s.name for s in describe_all(stack, prefix) if s.partitions] == [prefix + "posts"]
+
+
+def test_differing_settings_are_reported_and_set_when_asked(
+    stack: StackAddress, prefix: str
+) -> None:
+    make(stack, prefix + "config", 1, {"retention.ms": "5000", "segment.ms": "60000"})
+    left = create(stack.kafka, prefix, 1, ())
+    differing = {d.setting: (d.found, d.expected) for d in left.differences}
+    assert differing["retention.ms"] == ("5000", "-1")
+    assert setting(stack, prefix + "config", "retention.ms") == "5000"
+    create(stack.kafka, prefix, 1, (), apply_settings=True)
+    assert setting(stack, prefix + "config", "retention.ms") == "-1"
+    assert create(stack.kafka, prefix, 1, ()).differences == ()
+
+
+def test_dead_letters_take_a_record_that_posts_refuses(stack: StackAddress, prefix: str) -> None:
+    create(stack.kafka, prefix, 1, ())
+    producer = KafkaProducer(bootstrap_servers=stack.kafka, max_request_size=8 * 1024 * 1024)
+    large = bytes(1_500_000)
+    try:
+        assert producer.send(prefix + "dead-letters", large).get(timeout=10).offset == 0
+        with pytest.raises(MessageSizeTooLargeError):
+            producer.send(prefix + "posts", large).get(timeout=10)
+    finally:
+        producer.close()
+
+
+def test_a_kafka_that_is_away_is_named() -> None:
+    with pytest.raises(UsageError, match=r"Kafka at 127\.0\.0\.1:1: .* is it up"):
+        describe("127.0.0.1:1", "", (), client={"bootstrap_timeout_ms": 200})
+
+
+@pytest.mark.parametrize("partitions", [0, -1, 1025])
+def test_a_senseless_number_of_partitions_is_refused(partitions: int) -> None:
+    with pytest.raises(UsageError, match=f"expected 1 to 1024, got {partitions}"):
+        create("127.0.0.1:1", "", partitions, ())
+
+
+def test_the_commands_create_and_describe(stack: StackAddress, prefix: str) -> None:
+    where = ("--kafka", stack.kafka, "--prefix", prefix)
+    missing = CliRunner().invoke(main, ["topics", "describe", *where])
+    assert missing.exit_code == 1
+    assert "17 of 17 topics are missing; `feedmill topics create` makes them" in missing.stderr
+    made = CliRunner().invoke(main, ["topics", "create", "--partitions", "1", "--json", *where])
+    assert made.exit_code == 0
+    assert len(json.loads(made.stdout)["created"]) == 17
+    shown = CliRunner().invoke(main, ["topics", "describe", *where])
+    assert shown.exit_code == 0
+    assert f"{prefix}feed-shards" in shown.stdout
+
+
+def make(
+    stack: StackAddress, topic: str, partitions: int, configs: dict[str, str] | None = None
+) -> None:
+    admin = KafkaAdminClient(bootstrap_servers=stack.kafka)
+    wanted = {topic: {"num_partitions": partitions, "configs": configs or {}}}
+    admin.create_topics(wanted, wait_for_metadata=True)
+    admin.close()
+
+
+def setting(stack: StackAddress, topic: str, name: str) -> str:
+    admin = KafkaAdminClient(bootstrap_servers=stack.kafka)
+    asked = ConfigResource(ConfigResourceType.TOPIC, topic)
+    answer = admin.describe_configs([asked], config_filter="all")
+    admin.close()
+    return str(answer["topic"][topic][name]["value"])
