@@ -156,10 +156,10 @@ def why_absent(feed: FeedShown, post: PostShown, score: float, authors: Iterable
     ]
     if most is not None and post.author_id and len(better) >= most:
         return f"{len(better)} better posts of author {post.author_id} reach the limit of {most}"
-    size = int(feed.info.get("size", "0"))
-    if feed.ranking and len(feed.ranking) >= size and score <= feed.ranking[-1][1]:
-        return f"its score is below that of the last of the {size} posts kept"
-    return "it is older than the feed's window, or does not match the feed"
+    other = "it is older than the feed's window, or does not match the feed"
+    if feed.ranking and score <= feed.ranking[-1][1]:
+        return f"its score is below that of all {len(feed.ranking)} posts kept, or {other}"
+    return other
 
 
 def _verdict(post: PostShown, name: str) -> Verdict:

@@ -16,9 +16,9 @@ import redis
 
 from feedmill.events.errors import FeedmillError
 from feedmill.events.gates import Gate
-from feedmill.events.override import Override, OverrideKey
+from feedmill.events.override import Override, OverrideKey, parse_subject
 from feedmill.events.weights import Weights
-from feedmill.rankers.combiner.overrides import InForce
+from feedmill.rankers.combiner.overrides import InForce, OverrideTable
 
 _NOT_OBJECTIVES = ("scale", "half_life_hours", "max_per_author", "explore")
 
@@ -82,25 +82,12 @@ class PostShown:
 
     def overrides(self, gates: Sequence[str], now_ms: int) -> dict[str, InForce]:
         """By gate the override in force, read from the field `override`."""
-        found: dict[str, InForce] = {}
-        for gate, said in sorted(_overrides(self.override)):  # `*` sorts before names
-            override = msgspec.convert(said, Override)
-            if override.expires_at_ms is not None and override.expires_at_ms <= now_ms:
-                continue
-            one = InForce(OverrideKey("post", self.post_id, gate), override)
-            found.update(dict.fromkeys(gates if gate == "*" else (gate,), one))
-        return found
-
-
-def _overrides(said: Any) -> list[tuple[str, dict[str, Any]]]:
-    """Gate and override, whether the field holds one, several in a list, or one a gate."""
-    if isinstance(said, list):
-        return [pair for one in said for pair in _overrides(one)]
-    if not isinstance(said, dict):
-        return []
-    if "verdict" in said:
-        return [(str(said.get("gate", "*")), said)]
-    return [(gate, one) for gate, one in said.items() if isinstance(one, dict)]
+        table = OverrideTable()
+        first = self.override or {}
+        for said in (first, *first.get("others", ())) if first else ():
+            kind, name = parse_subject(said["subject"])
+            table.update(OverrideKey(kind, name, said["gate"]), msgspec.convert(said, Override))
+        return table.in_force(self.post_id, self.author_id, self.post_offset, gates, now_ms)
 
 
 @dataclass(frozen=True)

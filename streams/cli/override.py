@@ -171,10 +171,8 @@ def _visible(environment: Environment, key: OverrideKey) -> Any:
 
 
 def _holds(said: Any, at_ms: int) -> bool:
-    """Whether the field `override`, however nested, holds the override given at this moment."""
-    if isinstance(said, dict):
-        return said.get("at_ms") == at_ms or any(_holds(one, at_ms) for one in said.values())
-    return isinstance(said, list) and any(_holds(one, at_ms) for one in said)
+    """Whether the field `override` holds, alone or beside others, the one given at this moment."""
+    return bool(said) and at_ms in (one["at_ms"] for one in (said, *said.get("others", ())))
 
 
 def _wait(

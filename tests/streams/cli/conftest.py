@@ -142,7 +142,7 @@ class FakeWriter:
         now_ms = int(time.time() * 1000)
         weights = WeightsReader(SignalNames()).default.as_dict()
         gates = {name: _gate() for name in SignalNames().gates}
-        content = {"version": self.version, "config_offset": 4, "size": 500, "owner": 1}
+        content = {"version": self.version, "config_offset": 4, "size": len(scores), "owner": 1}
         content |= {"weights": weights, "gates": gates}
         content |= {"written_at_ms": now_ms, "fresh_until_ms": now_ms + 15_000, **info}
         texts = {k: v if isinstance(v, int) else json.dumps(v) for k, v in content.items()}

@@ -108,11 +108,15 @@ def test_a_gate_that_fails_open_holds_for_its_grace_only(run: Run, writer: Write
     )
 
 
-@pytest.mark.parametrize("shape", ["by gate", "list", "one"])
-def test_an_override_beats_the_gates(run: Run, writer: Writer, shape: str) -> None:
-    allow = {"verdict": "allow", "by": "ann", "reason": "satire", "at_ms": 5, "gate": "spam"}
-    shapes = {"by gate": {"spam": allow}, "list": [allow], "one": allow}
-    writer.signals("p1", **{**GOOD, "spam": 0.97}, override=json.dumps(shapes[shape]))
+def override(subject: str, gate: str, verdict: str, by: str, **said: Any) -> dict[str, Any]:
+    """An override as the field `override` shows it."""
+    usual = {"reason": "", "at_ms": 5}
+    return {"subject": subject, "gate": gate, "verdict": verdict, "by": by, **usual, **said}
+
+
+def test_an_override_beats_the_gates(run: Run, writer: Writer) -> None:
+    allow = override("post:p1", "spam", "allow", "ann", reason="satire", post_offset=7)
+    writer.signals("p1", **{**GOOD, "spam": 0.97}, override=json.dumps(allow))
     writer.feed("global", {"p1": SCORE})
     said = explained(run, "p1")
     assert (said["decision"], said["decided_by"], said["agrees"]) == ("show", "override:ann", True)
@@ -120,9 +124,31 @@ def test_an_override_beats_the_gates(run: Run, writer: Writer, shape: str) -> No
     assert spam["text"] == "the override of ann says allow (satire)"
 
 
+@pytest.mark.parametrize("holds", [{"expires_at_ms": 6}, {"post_offset": 6}])
+def test_an_override_that_ran_out_counts_no_more(
+    run: Run, writer: Writer, holds: dict[str, int]
+) -> None:
+    allow = override("post:p1", "spam", "allow", "ann", **holds)
+    writer.signals("p1", **{**GOOD, "spam": 0.97}, override=json.dumps(allow))
+    writer.feed("global", {})
+    assert explained(run, "p1")["decision"] == "hide"
+
+
+def test_a_posts_own_override_beats_its_authors(run: Run, writer: Writer) -> None:
+    hide = override("author:ann", "*", "hide", "ben")
+    allow = override("post:p1", "*", "allow", "cid")
+    writer.signals("p1", **GOOD, override=json.dumps({**hide, "others": [allow]}))
+    writer.feed("global", {"p1": SCORE})
+    assert explained(run, "p1")["decided_by"] == "override:cid"
+    allow["gate"] = "spam"
+    writer.signals("p1", **GOOD, override=json.dumps({**hide, "others": [allow]}))
+    said = explained(run, "p1")
+    assert said["verdict"] == "hidden because the override of ben says hide"
+
+
 def test_a_demotion_by_star_applies_the_smallest_factor_once(run: Run, writer: Writer) -> None:
-    demote = {"verdict": "demote", "by": "ann", "reason": "", "at_ms": 5}
-    writer.signals("p1", **{**GOOD, "spam": 0.97}, override=json.dumps({"*": demote}))
+    demote = override("post:p1", "*", "demote", "ann")
+    writer.signals("p1", **{**GOOD, "spam": 0.97}, override=json.dumps(demote))
     gates = {"spam": {"demote_factor": 0.25}, "nsfw": {}, "misinformation": {}}
     writer.feed("global", {"p1": SCORE - 2}, gates=gates)
     said = explained(run, "p1")
@@ -142,8 +168,8 @@ def test_a_post_beyond_its_authors_limit_is_told_so(run: Run, writer: Writer) ->
 
 def test_a_post_below_the_last_one_kept_is_told_so(run: Run, writer: Writer) -> None:
     writer.signals("p1", **GOOD)
-    writer.feed("global", {"a": SCORE + 2, "b": SCORE + 1}, size=2)
-    assert "below that of the last of the 2 posts kept" in explained(run, "p1")["verdict"]
+    writer.feed("global", {"a": SCORE + 2, "b": SCORE + 1})
+    assert "below that of all 2 posts kept" in explained(run, "p1")["verdict"]
 
 
 def test_a_post_that_does_not_match_the_feed_is_told_so(run: Run, writer: Writer) -> None:

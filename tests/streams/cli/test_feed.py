@@ -29,7 +29,7 @@ def test_a_feed_is_shown_with_its_version_weights_and_signals(run: Run, writer: 
     writer.feed("global", {"p1": 2500.5, "p2": 2400.25})
     lines = run("feed global").stdout.splitlines()
     assert lines[0] == "global version 1"
-    assert lines[1].startswith("alpha 0.5, beta 0.5, config offset 4, 500 posts, fresh for 1")
+    assert lines[1].startswith("alpha 0.5, beta 0.5, config offset 4, 2 posts, fresh for 1")
     assert lines[2].split() == [
         *("rank", "score", "post", "age", "author", "decision", "quality", "engagement"),
         "spam/nsfw/misinformation",

@@ -94,7 +94,9 @@ def test_it_waits_until_redis_shows_it(run: Run, writer: Writer, stack: Any, pre
         consumer.seek_to_beginning(at)
         while not (records := consumer.poll(timeout_ms=100).get(at)):
             pass
-        said = {"spam": json.loads(records[0].value)}
+        said = {"subject": "author:ann", "gate": "*", "verdict": "hide", "by": "x", "at_ms": 1}
+        given = {"subject": "post:p1", "gate": "spam", **json.loads(records[0].value)}
+        said["others"] = [given]
         consumer.close()
         writer.signals("p1", override=json.dumps(said), decision="hide")
 
