@@ -1,0 +1,110 @@
+"""`explain` reads from Redis what the combiner decided: both must come to the same."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from hypothesis import given
+from hypothesis import strategies as st
+
+from feedmill.events.gates import Gate
+from feedmill.events.override import Override, OverrideKey
+from feedmill.events.post import Post
+from feedmill.events.signal import Signal, SignalNames
+from feedmill.events.weights import Weights
+from feedmill.rankers.combiner.signals import signal_fields
+from feedmill.rankers.combiner.view import POST_CHANGED, View
+from feedmill.rankers.score import score_of
+from feedmill.streams.explanation import explain
+from feedmill.streams.feed_view import FeedShown, PostShown
+
+NAMES = SignalNames()
+NOW_MS = 1_700_000_100_000
+EVERYTHING = POST_CHANGED | (1 << len(NAMES.all)) - 1
+
+# Nothing that hangs on the arrival of the post: Redis knows its creation alone.
+GATES = st.builds(
+    Gate,
+    enabled=st.booleans(),
+    shadow=st.booleans(),
+    hide_at=st.sampled_from([None, 0.5, 0.9]),
+    demote_at=st.sampled_from([None, 0.25, 0.9]),
+    demote_factor=st.sampled_from([0.25, 0.5, 1.0]),
+    on_failure=st.sampled_from(["closed", "open"]),
+    grace_s=st.sampled_from([0.0, 604_800.0]),
+)
+SIGNALS = st.fixed_dictionaries(
+    {}, optional={name: st.sampled_from([None, 0.0, 0.25, 0.5, 0.9, 1.0]) for name in NAMES.all}
+)
+OVERRIDES = st.dictionaries(
+    st.tuples(
+        st.sampled_from([("post", "p"), ("author", "ann")]), st.sampled_from(["*", *NAMES.gates])
+    ),
+    st.builds(
+        Override,
+        verdict=st.sampled_from(["allow", "demote", "hide"]),
+        by=st.sampled_from(["x", "y"]),
+        reason=st.just(""),
+        at_ms=st.just(1),
+        expires_at_ms=st.sampled_from([None, NOW_MS - 1, NOW_MS, NOW_MS + 1]),
+    ),
+    max_size=4,
+)
+WEIGHTS = st.builds(
+    Weights,
+    objectives=st.fixed_dictionaries(
+        {n: st.sampled_from([0.0, 0.3, 1.0]) for n in NAMES.objectives}
+    ),
+    scale=st.just({"quality": 1.0, "engagement": 10.0}),
+    half_life_hours=st.sampled_from([None, 24.0]),
+)
+
+
+@given(
+    gates=st.fixed_dictionaries(dict.fromkeys(NAMES.gates, GATES)),
+    values=SIGNALS,
+    judged=st.dictionaries(st.sampled_from(NAMES.all), st.sampled_from([2, 3])),
+    overrides=OVERRIDES,
+    weights=WEIGHTS,
+)
+def test_decision_factor_and_score_are_those_of_the_combiner(
+    gates: dict[str, Gate],
+    values: dict[str, float | None],
+    judged: dict[str, int],
+    overrides: dict[Any, Override],
+    weights: Weights,
+) -> None:
+    view = View(NAMES)
+    view.update_post(Post("p", "ann", 1_700_000_000_000, "x"), 3, 1_700_000_000_000)
+    for name, value in values.items():
+        error = "no memory" if value is None else None
+        offset = judged.get(name, 3)
+        view.update_signal(name, Signal("p", offset, value, name, "v1", 1, error))
+    for ((kind, about), gate), override in overrides.items():
+        view.update_override(OverrideKey(kind, about, gate), override)
+    row = view.row_of("p")
+    assert row is not None
+
+    fields = signal_fields(view, row, EVERYTHING, gates, NOW_MS)
+    texts = {n: v.decode() if isinstance(v, bytes) else v for n, v in fields.items() if v}
+    info = {
+        "version": "1",
+        "weights": msgspec.json.encode(weights.as_dict()).decode(),
+        "gates": msgspec.json.encode(gates).decode(),
+    }
+    said = explain(PostShown("p", texts), FeedShown("global", (), info), None, "", NOW_MS)
+
+    decided = view.decide(row, gates, NOW_MS)
+    assert said.decision == decided
+    assert (said.post.decision, said.post.decided_by) == (decided.name, decided.decided_by)
+    factor = 1.0
+    for gate in said.gates:
+        factor *= gate.factor
+    assert factor == decided.factor
+    objectives = {name: float(view.signals[name].value[row]) for name in NAMES.objectives}
+    created_ms = int(view.post.created_ms[row])
+    assert said.score == score_of(weights, objectives, decided.factor, created_ms)
+    if decided.name in ("hide", "hold", "demote"):
+        assert " because " in said.verdict
+        assert not said.verdict.endswith(" because ")
