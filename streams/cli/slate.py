@@ -183,13 +183,18 @@ def _add(table: Table, slate: Slate, row: Row, moved: int | None) -> None:
         str(row.rank),
         _arrow(moved),
         f"{row.score:.4f}",
-        escape(row.post.post_id),
+        escape(_shortened(row.post.post_id)),
         age_text(slate.at_ms - row.post.created_ms) if row.post.known else "",
         escape(row.post.author_id),
         f"[{_STYLES.get(decision, 'white')}]{escape(decision)}[/]",
         *_signal_cells(slate, row),
         style="bold" if moved is None or moved > 0 else "",
     )
+
+
+def _shortened(post_id: str, most: int = 28) -> str:
+    """An id without its middle: uris of one network begin alike and differ at their end."""
+    return post_id if len(post_id) <= most else f"{post_id[:8]}…{post_id[9 - most :]}"
 
 
 def _arrow(moved: int | None) -> str:
