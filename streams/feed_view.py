@@ -151,11 +151,6 @@ class Shown:
         pairs = tuple((_text(member), float(score)) for member, score in ranking)
         return FeedShown(feed, pairs, _hash(info))
 
-    def score(self, feed: str, post_id: str) -> float | None:
-        """The score under which a post stands in a feed, None where it does not."""
-        score = self.client.zscore(f"{self.prefix}feed:{{{feed}}}", post_id)
-        return None if score is None else float(score)
-
     def posts(self, post_ids: Sequence[str]) -> list[PostShown]:
         """What is true of these posts; without fields where Redis knows nothing of one."""
         with self.client.pipeline(transaction=False) as pipe:
