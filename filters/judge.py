@@ -45,6 +45,17 @@ def judge(
     return metrics
 
 
+def unseen(model: StackedText, source: Corpus) -> dict[str, float]:
+    """Return the metrics on all of a labelled set that `model` was trained without."""
+    scores, bad = scores_of(model, source), source.labels == 1
+    return {
+        f"trained_without_{source.source}.auc": area(scores, bad),
+        f"trained_without_{source.source}.recall_at_0.6": share(scores[bad] >= DEMOTE_AT),
+        f"trained_without_{source.source}.recall_at_0.9": share(scores[bad] >= HIDE_AT),
+        f"trained_without_{source.source}.fine_demoted_or_hidden": share(scores[~bad] >= DEMOTE_AT),
+    }
+
+
 def scores_of(model: StackedText, rows: Corpus) -> npt.NDArray[np.float64]:
     """Score a corpus."""
     return model.score_batch(TextBatch(rows.texts))

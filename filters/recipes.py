@@ -101,6 +101,7 @@ RECIPES: dict[str, Recipe] = {
         leaves=8,
         weaknesses=(
             "English comments and text messages of 2011-2015; no author history, no links followed",
+            "weak on a platform it has not seen: see the `trained_without_` lines",
             "no defence yet against spaced letters, look-alike letters and l33t",
         ),
     ),

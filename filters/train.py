@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 
@@ -39,7 +39,7 @@ from feedmill.features.model import (
 )
 from feedmill.features.text import TextBatch
 from feedmill.features.trees import Trees
-from feedmill.filters.judge import judge
+from feedmill.filters.judge import judge, unseen
 from feedmill.filters.recipes import (
     ORDINARY_ROWS,
     ORDINARY_USE,
@@ -176,12 +176,23 @@ def train(name: str, folder: Path, out: Path, day: str) -> Card:
         summary=recipe.summary,
         features=len(feature_names(TABLES)),
         data=uses(recipe, fitted.rows),
-        metrics=judge(model, data.labelled, data.ordinary),
+        metrics=judge(model, data.labelled, data.ordinary) | _left_out(recipe, data, learn),
         weaknesses=list(recipe.weaknesses),
         command=f"python -m feedmill.filters.train {name}",
     )
     save(out, card, content)
     return card
+
+
+def _left_out(recipe: Recipe, data: Material, learn: Sequence[Corpus]) -> dict[str, float]:
+    """Train again without each labelled set, whole, and judge on it: a platform never seen."""
+    metrics: dict[str, float] = {}
+    for index in range(len(recipe.sources) if len(recipe.sources) > 1 else 0):
+        others = recipe.sources[:index] + recipe.sources[index + 1 :]
+        rest = [rows for position, rows in enumerate(learn) if position != index]
+        model = fit(replace(recipe, sources=others), rest, data.ordinary).model("left_out", "")
+        metrics |= unseen(model, data.labelled[index])
+    return metrics
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

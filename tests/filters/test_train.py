@@ -63,6 +63,7 @@ def test_the_same_data_give_the_same_sha256_and_a_model_that_learned(tmp_path: P
     assert first.metrics == second.metrics
     assert first.metrics["bad.auc"] > 0.95
     assert first.metrics["one.hidden"] <= 0.05
+    assert first.metrics["trained_without_bad.auc"] > 0.5
     texts = ["river stone BUY cheap pills NOW!!!", "river stone cloud apple"]
     scores = load("spam", tmp_path / "a").score_many([Post("p", "a", 1, text) for text in texts])
     assert scores[0] > scores[1]
