@@ -89,7 +89,8 @@ class Lens:
         for name, weight in self.weights.objectives.items():
             if weight:
                 column = view.signals[name]
-                total += (weight * self.weights.scale[name]) * column.value[rows]
+                # A plain float would have numpy compute in float32.
+                total += np.float64(weight * self.weights.scale[name]) * column.value[rows]
         np.maximum(total, LEAST_SUM, out=total)
         total *= self.gates.factor[rows]
         np.log2(total, out=total)
