@@ -103,6 +103,7 @@ def as_markdown(table: dict[str, dict[str, float]]) -> str:
         "",
         "Rows that trained and tuned nothing (whole subreddits, pages, authors), at the shipped",
         "thresholds: hidden at 0.9, demoted at 0.6. `python -m feedmill.filters.judge` made it.",
+        "The recipes were changed once after a first look at these rows; each card says how.",
         "",
         "| source | " + " | ".join(columns) + " |",
         "|---|" + "--:|" * len(columns),

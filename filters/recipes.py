@@ -75,6 +75,12 @@ class Recipe:
     weaknesses: tuple[str, ...]
 
 
+# Said in every card: the ordinary sources' judge rows are not quite untouched.
+_SEEN_ONCE = (
+    "after a first look at the ordinary sources' judge rows, the number of ordinary training rows "
+    "and (spam, nsfw) the shares allowed above the thresholds were changed once: their hidden and "
+    "demoted shares may be a little flattering"
+)
 ORDINARY_ROWS = 32_000
 # Ordinary posts cut to their first words, none included: a short post is not a suspect.
 SHORT_ROWS = 1_000
@@ -103,6 +109,7 @@ RECIPES: dict[str, Recipe] = {
             "English comments and text messages of 2011-2015; no author history, no links followed",
             "weak on a platform it has not seen: see the `trained_without_` lines",
             "no defence yet against spaced letters, look-alike letters and l33t",
+            _SEEN_ONCE,
         ),
     ),
     "nsfw": Recipe(
@@ -119,6 +126,7 @@ RECIPES: dict[str, Recipe] = {
             "Reddit's flag is about the picture as often as about the words: most flagged posts "
             "say nothing that gives them away, and are missed",
             "an ordinary post about sex, in a community for that, is often demoted",
+            _SEEN_ONCE,
         ),
     ),
     "misinformation": Recipe(
@@ -139,6 +147,7 @@ RECIPES: dict[str, Recipe] = {
             "ordinary to it",
             "it demotes at most: its values end at 0.89, below the shipped hide_at",
             "checks no fact and follows no link",
+            _SEEN_ONCE,
         ),
     ),
 }
