@@ -18,6 +18,7 @@ from feedmill.streams.combiner_input import CombinerInput
 from feedmill.streams.environment import Environment
 from feedmill.streams.freshness import Freshness
 from feedmill.streams.ownership import SHARD_TOPIC, Ownership
+from feedmill.streams.pace import Pace
 from feedmill.streams.redis_writer import Outcome, RedisWriter
 from feedmill.streams.stage import Stage
 from feedmill.streams.transport import BatchApp
@@ -38,6 +39,7 @@ class CombinerStage(Stage):
         self._shown_offset = -1
         self._cycles = 0
         self._lag = 0
+        self._pace = Pace()
         self._trouble = "catching up"
         super().__init__(name, environment)
         self.app = BatchApp(environment, name)
@@ -94,6 +96,8 @@ class CombinerStage(Stage):
     async def _read(self) -> None:
         while True:
             await self._read_once(timeout_ms=500)
+            if (pause_s := self._pace.pause_s()) > 0:
+                await asyncio.sleep(pause_s)
 
     async def _read_once(self, timeout_ms: int) -> None:
         batches, rejected = await self._input.read(timeout_ms)
@@ -159,7 +163,9 @@ class CombinerStage(Stage):
             outcome = await self._writer.write(signals, feeds, now_ms(), self._freshness.is_fresh)
             self._follow(outcome)
             self._cycles += 1
-            self.metrics.observe("feedmill_cycle_seconds", time.perf_counter() - start)
+            seconds = time.perf_counter() - start
+            self._pace.worked(seconds)
+            self.metrics.observe("feedmill_cycle_seconds", seconds)
         if offset != self._shown_offset:
             self._shown_offset = offset
             self.beat()

@@ -84,7 +84,9 @@ class GroupStage(Stage):
                     "feedmill_events_total", len(batch.records), topic=batch.source.topic
                 )
             self._finished += len(batches)
-            self.metrics.observe("feedmill_batch_seconds", time.perf_counter() - start)
+            seconds = time.perf_counter() - start
+            self.app.pace.worked(seconds)
+            self.metrics.observe("feedmill_batch_seconds", seconds)
 
     def _is_current(self, batch: RecordBatch) -> bool:
         # What was fetched before the last rebalance is fetched again, here or elsewhere.

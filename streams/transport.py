@@ -31,6 +31,7 @@ from feedmill.streams.batches import RecordBatch, Source
 from feedmill.streams.clients import FETCH_MAX_WAIT_MS, MAX_FETCH_BYTES, kafka_settings
 from feedmill.streams.environment import Environment
 from feedmill.streams.ledger import Ledger
+from feedmill.streams.pace import Pace
 
 log = logging.getLogger(__name__)
 
@@ -111,8 +112,10 @@ class BatchConsumer(driver.Consumer):
 
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, Any]]:  # noqa: ASYNC109
         """Fetch, and yield what came of each partition as one message."""
-        records, active = await self._wait_next_records(timeout)
         app = cast(BatchApp, self.app)
+        if (pause_s := app.pace.pause_s()) > 0:
+            await asyncio.sleep(pause_s)
+        records, active = await self._wait_next_records(timeout)
         generation = app.consumer_generation_id
         if not records or self.should_stop or not self.flow_active:
             return
@@ -214,6 +217,8 @@ class BatchApp(faust.App):
     ----------
     ledger
         Finished work; a stage calls `ledger.finish(batch)`, commits follow by themselves.
+    pace
+        A stage notes how long its cycles take; fetching waits accordingly.
     epoch
         Grows with every assignment; see `RecordBatch`.
     assigned
@@ -224,6 +229,7 @@ class BatchApp(faust.App):
         self.environment = environment
         self.ledger = Ledger()
         self.epoch = 0
+        self.pace = Pace()
         self.assigned = asyncio.Event()
         super().__init__(
             environment.group(stage),

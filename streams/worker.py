@@ -7,6 +7,8 @@ import logging
 import os
 import sys
 
+import uvloop
+
 from feedmill.events.errors import FeedmillError
 from feedmill.streams.environment import Environment, read_environment
 from feedmill.streams.stages import STAGES
@@ -24,6 +26,8 @@ def run_stage(stage: str, environment: Environment) -> int:
     for name in _QUIET:
         logging.getLogger(name).setLevel(logging.ERROR)
     log = logging.getLogger(f"feedmill.{stage}")
+    # For the consumer's thread too: it makes a loop of its own.
+    asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
     try:
         asyncio.run(_run(stage, environment))
     except FeedmillError as error:
