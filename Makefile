@@ -1,0 +1,76 @@
+# feedmill's whole set-up is `make run` or `make test`; both need Python 3.11 or newer and nothing else.
+.PHONY: help run test check format bench lock clean
+.DEFAULT_GOAL := help
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+LOCK := requirements.lock
+
+# The first of these that is new enough; `make PYTHON=...` chooses another.
+NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
+PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3; do \
+	$$python -c '$(NEW_ENOUGH)' 2>/dev/null && echo $$python && break; done)
+
+# How many seconds `make run` goes on; empty: until Ctrl-C.
+FOR ?=
+# More arguments for `feedmill run`, or for pytest: `make test ARGS='-k feed'`.
+ARGS ?=
+
+# LightGBM wants a libgomp.so.1, which not every machine has; scikit-learn's wheel brings one.
+OPENMP := $(VENV)/openmp
+export LD_LIBRARY_PATH := $(CURDIR)/$(OPENMP)$(if $(LD_LIBRARY_PATH),:$(LD_LIBRARY_PATH))
+
+PACKAGES := events features filters rankers streams deploy
+
+help: ## Say what there is to make
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+run: $(STAMP) ## The whole engine with a simulated demo; FOR=60 ends it after a minute
+	@$(BIN)/feedmill run --demo $(if $(FOR),--for $(FOR)) $(ARGS)
+
+test: $(STAMP) ## All tests, against a real Kafka and Redis of their own
+	$(BIN)/python -m pytest $(ARGS)
+
+check: $(STAMP) ## Lint, format, types, the import rule, docs and schemas: only looks
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy $(PACKAGES:%=-p feedmill.%)
+	$(BIN)/python -m pytest -q tests/test_imports.py tests/test_docs.py tests/events/test_schema.py
+
+format: $(STAMP) ## Put the code in the house's form
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/python -m feedmill.events.schema docs/events
+	$(BIN)/python -m feedmill.streams.metrics_doc docs/metrics.md
+
+bench: $(STAMP) ## Every benchmark, one after another; each prints its table
+	@for script in benchmarks/bench_*.py; do \
+		echo "== $$script"; $(BIN)/python $$script || exit 1; done
+
+lock: $(STAMP) ## Resolve pyproject.toml anew into requirements.lock
+	$(BIN)/python -m pip install -q uv
+	$(BIN)/uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 --upgrade \
+		--generate-hashes --no-emit-index-url --no-emit-find-links \
+		--custom-compile-command 'make lock' --quiet --output-file $(LOCK)
+
+clean: ## Remove what was made, the local stack's data too
+	-@[ -x $(BIN)/feedmill ] && $(BIN)/feedmill local down
+	rm -rf $(VENV) .feedmill .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
+	rm -rf *.egg-info *-data
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# `--no-deps --no-build-isolation`: everything, the build's setuptools too, comes from the lock.
+$(STAMP): $(LOCK) pyproject.toml
+	@[ -n "$(PYTHON)" ] || { echo "feedmill needs Python 3.11 or newer, and there is none on the PATH;" \
+		"install it, or name it: make $(MAKECMDGOALS) PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@$(PYTHON) -c '$(NEW_ENOUGH)' || { echo "feedmill needs Python 3.11 or newer;" \
+		"$(PYTHON) is `$(PYTHON) --version 2>&1`" >&2; exit 1; }
+	@echo "installing feedmill into $(VENV), once ..."
+	@[ -x $(BIN)/pip ] || $(PYTHON) -m venv --clear $(VENV) || { rm -rf $(VENV); echo \
+		"cannot make a virtual environment; on Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r $(LOCK)
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@$(BIN)/python -c 'import lightgbm' 2>/dev/null || { mkdir -p $(OPENMP) && \
+		ln -sf $(CURDIR)/$(VENV)/lib/python3*/site-packages/scikit_learn.libs/libgomp*.so* $(OPENMP)/libgomp.so.1; }
+	@touch $@
