@@ -13,10 +13,11 @@ from feedmill.streams.metrics import METRICS, Metric
 _HEAD = """\
 # Metrics
 
-Made of the list in `streams/metrics.py` by `python -m feedmill.streams.metrics_doc docs/metrics.md`; a test fails when
-this page is not current. `/metrics` serves them in Prometheus' text format, under `feedmill run` those of every stage
-in one text. Each has the labels `stage` and `instance`, and those named beside it. A histogram comes as `_bucket`,
-`_sum` and `_count`.
+Made of the list in `streams/metrics.py` by
+`python -m feedmill.streams.metrics_doc docs/metrics.md`; a test fails when this page is not
+current. `/metrics` serves them in Prometheus' text format, under `feedmill run` those of every
+stage in one text. Each has the labels `stage` and `instance`, and those named beside it. A
+histogram comes as `_bucket`, `_sum` and `_count`.
 
 | metric | kind | unit | what it counts | when it rises |
 |---|---|---|---|---|
