@@ -110,8 +110,14 @@ async def send_posts(
     topic, tag, count = environment.topic("posts"), f"p{rate:.0f}", 0
     async for i in paced(rate, s):
         post_id = f"{tag}-{i}"
-        post = Post(post_id, f"a{i}", time.time_ns() // 1_000_000, TEXT + str(i), lang="en",
-                    communities=(f"c{i % COMMUNITIES}",))
+        post = Post(
+            post_id,
+            f"a{i}",
+            time.time_ns() // 1_000_000,
+            TEXT + str(i),
+            lang="en",
+            communities=(f"c{i % COMMUNITIES}",),
+        )
         watcher.waiting[post_id] = Waiting(
             post_id, watcher.feed(i % COMMUNITIES), time.perf_counter(), None
         )
@@ -133,9 +139,7 @@ async def send_engagements(
         post_id, feed = f"p100-{number}", watcher.feed(number % COMMUNITIES)
         event = Engagement(post_id, f"u{i}", "click", time.time_ns() // 1_000_000, f"e{rate}-{i}")
         if post_id not in watcher.waiting and i < posts:
-            watcher.waiting[post_id] = Waiting(
-                post_id, feed, time.perf_counter(), scores[number]
-            )
+            watcher.waiting[post_id] = Waiting(post_id, feed, time.perf_counter(), scores[number])
         await producer.send(topic, key=post_id.encode(), value=encode(event))
         count += 1
     return count
@@ -147,8 +151,10 @@ async def main() -> None:
     parser.add_argument("--rates", default="100,1000")
     options = parser.parse_args()
     environment = own_environment()
-    print(f"{'events':<12}{'rate/s':>8}{'seen':>8}{'p50 ms':>9}{'p99 ms':>9}{'max ms':>9}"
-          f"{'CPU µs/event':>14}")
+    print(
+        f"{'events':<12}{'rate/s':>8}{'seen':>8}{'p50 ms':>9}{'p99 ms':>9}{'max ms':>9}"
+        f"{'CPU µs/event':>14}"
+    )
     with tempfile.TemporaryDirectory() as logs:
         async with running_engine(environment, Path(logs)) as supervisor:
             producer = new_producer(environment)
@@ -165,8 +171,11 @@ async def main() -> None:
                     await watcher.drained(60)
                     ms = np.array(watcher.seconds) * 1000
                     used = (cpu_seconds(supervisor) - cpu) * 1e6 / count
-                    print(f"{name:<12}{rate:>8.0f}{len(ms):>8}{np.percentile(ms, 50):>9.1f}"
-                          f"{np.percentile(ms, 99):>9.1f}{ms.max():>9.1f}{used:>14.0f}", flush=True)
+                    print(
+                        f"{name:<12}{rate:>8.0f}{len(ms):>8}{np.percentile(ms, 50):>9.1f}"
+                        f"{np.percentile(ms, 99):>9.1f}{ms.max():>9.1f}{used:>14.0f}",
+                        flush=True,
+                    )
             watching.cancel()
             await producer.stop()
 

@@ -23,9 +23,7 @@ def own_environment() -> Environment:
         address = up(default_folder())
         env |= {"FEEDMILL_KAFKA": address.kafka, "FEEDMILL_REDIS": address.redis}
     tag = f"bench{uuid.uuid4().hex[:6]}."
-    return read_environment(
-        {**env, "FEEDMILL_TOPIC_PREFIX": tag, "FEEDMILL_REDIS_PREFIX": tag}
-    )
+    return read_environment({**env, "FEEDMILL_TOPIC_PREFIX": tag, "FEEDMILL_REDIS_PREFIX": tag})
 
 
 @asynccontextmanager

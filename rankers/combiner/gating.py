@@ -76,11 +76,12 @@ def decide_many(
         if not gate.required:
             continue
         value = values[name]
-        known = judged[name] & ~np.isnan(value)
+        known = judged[name] & (value == value)  # noqa: PLR0124 - false where NaN
         if gate.demote_at is not None:
-            factor[known & (value >= np.float64(gate.demote_at))] *= gate.demote_factor
+            demoted = judged[name] & (value >= np.float64(gate.demote_at))
+            factor[demoted] *= gate.demote_factor
         if gate.hide_at is not None:
-            hide |= known & (value >= np.float64(gate.hide_at))
+            hide |= judged[name] & (value >= np.float64(gate.hide_at))
         if gate.on_failure == "closed":
             hold |= ~known
         else:

@@ -17,7 +17,8 @@ from feedmill.rankers.score import EPOCH_MS, HOUR_MS, LEAST_SUM
 if TYPE_CHECKING:
     from feedmill.rankers.combiner.view import View
 
-Rows = npt.NDArray[np.int32]
+# Some rows, or all of them as a slice.
+Rows = npt.NDArray[np.int32] | slice
 
 
 class GateLens:
@@ -60,13 +61,19 @@ class GateLens:
             self._override(rows, now_ms)
 
     def _override(self, rows: Rows, now_ms: int) -> None:
-        for row in rows.tolist():
-            if self._view.is_overridden(row):
-                decision = self._view.decide(row, self.gates, now_ms)
-                self.code[row] = decision.code
-                self.factor[row] = decision.factor
+        for row in self._overridden(rows):
+            decision = self._view.decide(row, self.gates, now_ms)
+            self.code[row] = decision.code
+            self.factor[row] = decision.factor
 
-    def held(self) -> Rows:
+    def _overridden(self, rows: Rows) -> list[int]:
+        view = self._view
+        if isinstance(rows, slice):
+            found = {row for key in view.overrides.subjects() for row in view.rows_about(key)}
+            return [row for row in found if view.post.offset[row] != NO_POST]
+        return [row for row in rows.tolist() if view.is_overridden(row)]
+
+    def held(self) -> npt.NDArray[np.int32]:
         """Rows that wait for a verdict, shape (k,)."""
         return np.flatnonzero(self.code == HOLD).astype(np.int32)
 
@@ -85,7 +92,7 @@ class Lens:
         view = self._view
         if len(self.score) < view.capacity:
             self.score = grown(self.score, view.capacity, -np.inf)
-        total = np.zeros(len(rows))
+        total = np.zeros(len(self.score[rows]))
         for name, weight in self.weights.objectives.items():
             if weight:
                 column = view.signals[name]

@@ -11,7 +11,6 @@ import numpy.typing as npt
 
 from feedmill.events.gates import Gate
 from feedmill.events.settings import Settings
-from feedmill.rankers.combiner.columns import NO_POST
 from feedmill.rankers.combiner.lens import GateLens, Lens
 from feedmill.rankers.combiner.view import View
 
@@ -33,7 +32,7 @@ class Lenses:
         lens = self._lenses.get(key)
         if lens is None:
             lens = self._lenses[key] = Lens(self._view, weights, self.gate_lens(gates, now_ms))
-            lens.update(self._live())
+            lens.update(self._all())
         return lens
 
     def gate_lens(self, gates: Mapping[str, Gate], now_ms: int) -> GateLens:
@@ -42,7 +41,7 @@ class Lenses:
         lens = self._gates.get(key)
         if lens is None:
             lens = self._gates[key] = GateLens(self._view, gates)
-            lens.update(self._live(), now_ms)
+            lens.update(self._all(), now_ms)
         return lens
 
     def gates(self, settings: Settings, now_ms: int) -> Iterator[GateLens]:
@@ -63,5 +62,6 @@ class Lenses:
         gates = {id(lens.gates) for lens in self._lenses.values()}
         self._gates = {key: lens for key, lens in self._gates.items() if id(lens) in gates}
 
-    def _live(self) -> npt.NDArray[np.int32]:
-        return np.flatnonzero(self._view.post.offset != NO_POST).astype(np.int32)
+    def _all(self) -> slice:
+        # A slice spares the copy that picking rows makes of every column.
+        return slice(0, self._view.capacity)

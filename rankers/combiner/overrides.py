@@ -25,6 +25,10 @@ class OverrideTable:
     def __len__(self) -> int:
         return sum(map(len, self._by_subject.values()))
 
+    def subjects(self) -> Iterator[OverrideKey]:
+        """Whom and what the overrides are about."""
+        return (one.key for gates in self._by_subject.values() for one in gates.values())
+
     def update(self, key: OverrideKey, override: Override | None) -> None:
         """Set an override, or withdraw it with None."""
         if override is None:

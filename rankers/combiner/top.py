@@ -61,20 +61,22 @@ def _highest(
     """Positions of the `wanted` highest scores in no order, and whether that is all there is."""
     pool = _above_estimate(scores, wanted)
     values = scores if pool is None else scores[pool]
-    if pool is None:
-        pool = np.flatnonzero(values > -np.inf)
-        if len(pool) <= wanted:
-            return pool, True
-        values = values[pool]
-    least = float(np.partition(values, len(values) - wanted)[len(values) - wanted])
-    above = pool[values > least]
-    tied = pool[values == least]
-    room = wanted - len(above)
-    if len(tied) > room:
-        tied = np.array(
-            heapq.nlargest(room, tied.tolist(), key=lambda i: ids[int(rows[i])]), np.intp
-        )
-    return np.concatenate((above, tied)), False
+    cut = len(values) - wanted
+    if cut <= 0:
+        return np.flatnonzero(values > -np.inf), True
+    best = np.argpartition(values, cut)[cut:]
+    least = values[best].min()
+    if least == -np.inf:
+        return best[values[best] > -np.inf], True
+    tied = np.flatnonzero(values == least)
+    if len(tied) > 1:
+        above = best[values[best] > least]
+        room = wanted - len(above)
+        tied_best = tied if pool is None else pool[tied]
+        chosen = heapq.nlargest(room, tied_best.tolist(), key=lambda i: ids[int(rows[i])])
+        above = above if pool is None else pool[above]
+        return np.concatenate((above, np.array(chosen, np.intp))), False
+    return best if pool is None else pool[best], False
 
 
 def _above_estimate(scores: Floats, wanted: int) -> npt.NDArray[np.intp] | None:
