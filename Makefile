@@ -66,7 +66,7 @@ $(STAMP): $(LOCK) pyproject.toml
 		"install it, or name it: make $(MAKECMDGOALS) PYTHON=/path/to/python3.11" >&2; exit 1; }
 	@$(PYTHON) -c '$(NEW_ENOUGH)' || { echo "feedmill needs Python 3.11 or newer;" \
 		"$(PYTHON) is `$(PYTHON) --version 2>&1`" >&2; exit 1; }
-	@echo "installing feedmill into $(VENV), once ..."
+	@echo "installing feedmill into $(VENV), once: a minute or two ..."
 	@[ -x $(BIN)/pip ] || $(PYTHON) -m venv --clear $(VENV) || { rm -rf $(VENV); echo \
 		"cannot make a virtual environment; on Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
 	@$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r $(LOCK)
