@@ -13,9 +13,10 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -447,12 +448,16 @@ def score(truth: Json, weights: Json, factor: float = 1.0) -> float:
 
 
 @contextlib.contextmanager
-def in_background(work: Callable[[], Any]) -> Iterator[Any]:
-    """Run something beside the test; what it raised is raised at the end."""
+def in_background(work: Callable[[threading.Event], Any]) -> Iterator[Future[Any]]:
+    """Run something beside the block until it is told to stop; raises what it raised."""
+    stop = threading.Event()
     with ThreadPoolExecutor(1) as pool:
-        future = pool.submit(work)
-        yield future
-        future.result(120)
+        future = pool.submit(work, stop)
+        try:
+            yield future
+        finally:
+            stop.set()
+    future.result(60)
 
 
 def percentiles(values: Sequence[float]) -> str:
