@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import time
-import tracemalloc
 from collections.abc import Callable
 
 import numpy as np
@@ -142,16 +141,6 @@ def measure(n: int, rng: np.random.Generator) -> None:
         )
 
 
-def memory(n: int, rng: np.random.Generator) -> None:
-    tracemalloc.start()
-    combiner, arrays = fill(n, rng)
-    combiner.cycle(NOW_MS, lambda name: name == "global")
-    kept, _ = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
-    own = sum(array.nbytes for array in arrays.values())
-    print(f"\ncombiner memory: {(kept - own) / n:.0f} bytes a live post at {n:,} (aim: 300)")
-
-
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--sizes", default="10000,100000,1000000")
@@ -161,7 +150,6 @@ def main() -> None:
     print(f"{'posts':>10}  {'changed':<8}{'ours ms':>10}{'numpy ms':>10}{'ratio':>8}   (bar: 2)")
     for size in map(int, options.sizes.split(",")):
         measure(size, rng)
-    memory(50_000, rng)
 
 
 if __name__ == "__main__":

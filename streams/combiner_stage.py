@@ -137,6 +137,8 @@ class CombinerStage(Stage):
             except redis.RedisError as error:
                 await self._lost_redis(error)
             await self._pause(min(tick_at, renew_at) - time.monotonic())
+            if (pause_s := self._pace.pause_s()) > 0:
+                await asyncio.sleep(pause_s)
 
     async def _pause(self, seconds: float) -> None:
         """Wait for something to write, until the next tick at most."""

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import time
 
+# What comes within it waits a little and shares a cycle; a request costs more than a record.
+LEAST_PAUSE_S = 0.008
 LONGEST_PAUSE_S = 0.05
 # A stage works at most a third of the time before its batches grow.
 PAUSE_PER_WORK = 2.0
@@ -28,6 +30,6 @@ class Pace:
         self._last_end = time.monotonic()
 
     def pause_s(self) -> float:
-        """How long from now until more should be taken; 0 after a quiet while."""
-        wanted = min(self._cycle_s * PAUSE_PER_WORK, LONGEST_PAUSE_S)
+        """How long from now until more should be taken; 0 once the last cycle is long over."""
+        wanted = min(max(self._cycle_s * PAUSE_PER_WORK, LEAST_PAUSE_S), LONGEST_PAUSE_S)
         return max(0.0, self._last_end + wanted - time.monotonic())
