@@ -29,10 +29,12 @@ NOW_MS = 1_790_000_000_000
 TOP = 500
 
 
-def fill(n: int, rng: np.random.Generator) -> tuple[Combiner, dict[str, np.ndarray]]:
+def fill(
+    n: int, rng: np.random.Generator, now_ms: int = NOW_MS
+) -> tuple[Combiner, dict[str, np.ndarray]]:
     """A combiner of n live posts of one in three authors, and the same as plain arrays."""
     combiner = Combiner(NAMES)
-    created = NOW_MS - rng.integers(0, 150 * 3_600_000, n)
+    created = now_ms - rng.integers(0, 150 * 3_600_000, n)
     arrays = {name: rng.beta(1, 12, n).astype(np.float32) for name in NAMES.gates}
     arrays["quality"] = rng.random(n).astype(np.float32)
     arrays["engagement"] = rng.beta(1, 30, n).astype(np.float32)
@@ -41,11 +43,11 @@ def fill(n: int, rng: np.random.Generator) -> tuple[Combiner, dict[str, np.ndarr
     view = combiner.view
     for i in range(n):
         view.update_post(
-            Post(f"post-{i:08d}", f"author-{i % (n // 3)}", int(created[i]), ""), i, NOW_MS
+            Post(f"post-{i:08d}", f"author-{i % (n // 3)}", int(created[i]), ""), i, now_ms
         )
     for name in NAMES.all:
         for i, value in enumerate(arrays[name].tolist()):
-            view.update_signal(name, Signal(f"post-{i:08d}", i, value, name, "1", NOW_MS))
+            view.update_signal(name, Signal(f"post-{i:08d}", i, value, name, "1", now_ms))
     return combiner, arrays
 
 

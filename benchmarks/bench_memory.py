@@ -14,12 +14,13 @@ import tracemalloc
 
 import numpy as np
 import redis.asyncio
-from bench_combine import NOW_MS, fill
+from bench_combine import fill
 from engine import own_environment
 from machine import describe
 
 from feedmill.rankers.combiner import Combiner
 from feedmill.streams.clients import new_redis
+from feedmill.streams.clock import now_ms
 from feedmill.streams.environment import Environment
 from feedmill.streams.redis_writer import RedisWriter
 
@@ -29,8 +30,8 @@ _SLICE = 1000
 def in_combiner(posts: int) -> tuple[Combiner, float]:
     """The combiner, and its bytes a post."""
     tracemalloc.start()
-    combiner, arrays = fill(posts, np.random.default_rng(7))
-    combiner.cycle(NOW_MS, lambda _: False)
+    combiner, arrays = fill(posts, np.random.default_rng(7), now_ms())
+    combiner.cycle(now_ms(), lambda _: False)
     kept, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     own = sum(array.nbytes for array in arrays.values())
@@ -43,10 +44,10 @@ async def in_redis(environment: Environment, combiner: Combiner, posts: int) -> 
     writer = RedisWriter(client, environment.redis_prefix, lambda _: 1)
     before = (await client.info("memory"))["used_memory"]
     combiner.rewrite_all()
-    signals, feeds = combiner.cycle(NOW_MS)
+    signals, feeds = combiner.cycle(now_ms())
     for start in range(0, len(signals), _SLICE):
-        await writer.write(signals[start : start + _SLICE], [], NOW_MS, lambda _: True)
-    await writer.write([], feeds, NOW_MS, lambda _: True)
+        await writer.write(signals[start : start + _SLICE], [], now_ms(), lambda _: True)
+    await writer.write([], feeds, now_ms(), lambda _: True)
     after = (await client.info("memory"))["used_memory"]
     assert await client.zcard(f"{environment.redis_prefix}feed:{{global}}") == 500
     await _remove(client, environment.redis_prefix)
