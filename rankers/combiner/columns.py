@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -88,21 +87,36 @@ class Interned:
     def __init__(self) -> None:
         self.values: list[Any] = []
         self._numbers: dict[Any, int] = {}
+        self._spare: list[int] = []
+
+    def __len__(self) -> int:
+        return len(self._numbers)
 
     def number(self, value: Any) -> int:
         """The number of a value, a new one if it is new."""
         number = self._numbers.get(value)
         if number is None:
-            number = self._numbers[value] = len(self.values)
-            self.values.append(value)
+            if not self._spare:
+                self._spare.append(len(self.values))
+                self.values.append(None)
+            number = self._numbers[value] = self._spare.pop()
+            self.values[number] = value
         return number
 
     def find(self, value: Any) -> int | None:
         """The number of a value that is known, else None."""
         return self._numbers.get(value)
 
-    def keep(self, numbers: Iterable[int]) -> None:
-        """Forget all values but these; a forgotten number is not used again."""
-        kept = set(numbers)
-        for value in [v for v, n in self._numbers.items() if n not in kept]:
-            self.values[self._numbers.pop(value)] = None
+    def keep(self, numbers: npt.NDArray[np.int32]) -> list[int]:
+        """Forget all values but these (negative: none); returns the numbers that are free now.
+
+        They will stand for other values: nothing may refer to them any more.
+        """
+        kept = np.zeros(len(self.values), bool)
+        kept[numbers[numbers >= 0]] = True
+        forgotten = [n for n in np.flatnonzero(~kept).tolist() if self.values[n] is not None]
+        for number in forgotten:
+            del self._numbers[self.values[number]]
+            self.values[number] = None
+        self._spare.extend(forgotten)
+        return forgotten

@@ -37,8 +37,13 @@ class Combiner:
         self._dirty: set[str] = set(self.index.feeds)
         self._unwritten: dict[int, int] = {}  # masks of `View.changed`, by row
         self._removed: list[str] = []
+        # Deleted posts, and when Redis drops them by itself: as long as it may still show them.
+        self._deleted: dict[str, int] = {}
+        self._deleted_kept = 0
+        self._retired: set[str] = set()  # feeds whose setting was removed: to be empty
         self._written = np.zeros(0, bool)  # by row: Redis has all fields of the post
         self._last_tick_ms = 0
+        self._default_lens(0)
 
     @property
     def feeds(self) -> tuple[str, ...]:
@@ -49,13 +54,13 @@ class Combiner:
         """Follow new settings, whole, before the next cycle."""
         self._follow_view(now_ms)
         before, self.settings = self.settings, settings
-        self._dirty.update(self.index.apply(settings, now_ms))
-        for name, ranking in tuple(self._rankings.items()):
-            if name not in self.index.feeds:
-                del self._rankings[name]
-                continue
+        existed = set(self.index.feeds)
+        rebuilt = self.index.apply(settings, now_ms)
+        self._dirty |= rebuilt
+        self._retire(existed.difference(self.index.feeds))
+        for name, ranking in self._rankings.items():
             lens = self._lenses.find(settings, name, now_ms)
-            if lens is not ranking.lens:
+            if lens is not ranking.lens or name in rebuilt:
                 ranking.lens = lens
                 ranking.whole = True
                 self._dirty.add(name)
@@ -63,7 +68,8 @@ class Combiner:
             self._follow_default_gates(before.gates_of(""), now_ms)
         if before.feeds != settings.feeds:
             self.view.touch(self._live_rows())
-        self._lenses.keep({id(ranking.lens) for ranking in self._rankings.values()})
+        used = {id(ranking.lens) for ranking in self._rankings.values()}
+        self._lenses.keep(used, self._default_lens(now_ms))
 
     def tick(self, now_ms: int) -> None:
         """Follow the clock: windows, expiring overrides, the grace of open gates.
@@ -76,13 +82,15 @@ class Combiner:
             self.view.touch(self.view.rows_about(key))
         for lens in self._lenses.gates(self.settings, now_ms):
             if lens.graceful:
-                held = lens.held()
-                lens.update(held, now_ms)
-                self.view.touch(np.setdiff1d(held, lens.held()).tolist())
+                self.view.touch(lens.grace_ended(self._last_tick_ms, now_ms))
         old = self.view.expired(now_ms - self.index.longest_window_ms())
         if old:
             self.view.free(old)
-            self.view.authors.keep(np.unique(self.view.post.author).tolist())
+        self._follow_view(now_ms)
+        self.index.forget(self.view.prune())
+        if len(self._deleted) > 2 * self._deleted_kept + 1024:
+            self._deleted = {post: at for post, at in self._deleted.items() if at > now_ms}
+            self._deleted_kept = len(self._deleted)
         self._last_tick_ms = now_ms
 
     def cycle(
@@ -108,15 +116,15 @@ class Combiner:
         changes = []
         for name in [name for name in self._dirty if owns(name)]:
             self._dirty.discard(name)
-            ranking = self._ranking(name, now_ms)
-            if ranking and (change := ranking.change(self.view, self.settings.offset)):
+            change = self._feed_change(name, now_ms)
+            if change is not None:
                 changes.append(change)
         return signals, changes
 
     def rewrite(self, feeds: Iterable[str], post_ids: Iterable[str] = ()) -> None:
         """Take nothing for written of these feeds and posts; the next cycle has them whole."""
         for name in feeds:
-            if name in self.index.feeds:
+            if name in self.index.feeds or name in self._retired:
                 self._dirty.add(name)
             if name in self._rankings:
                 self._rankings[name].whole = True
@@ -129,7 +137,8 @@ class Combiner:
     def rewrite_all(self) -> None:
         """Take nothing for written at all: Redis was flushed, or what it shows is not known."""
         self._written[:] = False
-        self.rewrite(self.index.feeds)
+        self._removed = list(self._deleted)
+        self.rewrite((*self.index.feeds, *self._retired))
         self.view.touch(self._live_rows())
 
     def renewals(self, owns: Callable[[str], bool] = lambda _: True) -> list[FeedChange]:
@@ -157,12 +166,27 @@ class Combiner:
             self._place(row, now_ms)
             if self.view.is_freed(row):
                 freed.append(row)
-                self._removed.append(self.view.ids[row])
+                self._remove(row, now_ms)
                 self._unwritten.pop(row, None)
                 self._written[row] = False
             elif self.view.post.offset[row] != NO_POST:
                 self._unwritten[row] = self._unwritten.get(row, 0) | mask
         self.view.recycle(freed)
+
+    def _remove(self, row: int, now_ms: int) -> None:
+        post_id = self.view.ids[row]
+        self._removed.append(post_id)
+        gone_ms = int(self.view.post.created_ms[row]) + self.index.longest_window_ms()
+        if gone_ms > now_ms:
+            self._deleted[post_id] = gone_ms
+
+    def _retire(self, feeds: Iterable[str]) -> None:
+        """Have these feeds, which are no more, written empty: nobody keeps them up to date."""
+        self._retired.update(feeds)
+        self._retired.difference_update(self.index.feeds)
+        self._dirty |= self._retired
+        for name in self._retired:
+            self._rankings.pop(name, None)
 
     def _place(self, row: int, now_ms: int) -> None:
         post_id = self.view.ids[row]
@@ -173,10 +197,17 @@ class Combiner:
                 if ranking is None or ranking.concerns(post_id, row):
                     self._dirty.add(name)
 
-    def _ranking(self, name: str, now_ms: int) -> Ranking | None:
-        members = self.index.feeds.get(name)
-        if members is None:
+    def _feed_change(self, name: str, now_ms: int) -> FeedChange | None:
+        if name in self._retired:
+            weights, gates = self.settings.weights_of(name), self.settings.gates_of(name)
+            offset = self.settings.offset
+            return FeedChange(name, True, (), (), 0, weights, gates, offset)
+        if name not in self.index.feeds:
             return None
+        return self._ranking(name, now_ms).change(self.view, self.settings.offset)
+
+    def _ranking(self, name: str, now_ms: int) -> Ranking:
+        members = self.index.feeds[name]
         ranking = self._rankings.get(name)
         if ranking is None:
             lens = self._lenses.find(self.settings, name, now_ms)

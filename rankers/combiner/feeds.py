@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 import numpy.typing as npt
 
-from feedmill.events.feeds import FeedSpec, pattern_of
+from feedmill.events.feeds import PATTERNS, FeedSpec, pattern_of
 from feedmill.events.settings import Settings
 from feedmill.rankers.combiner.columns import NO_POST, grown
 from feedmill.rankers.combiner.view import Group, View
@@ -86,6 +86,7 @@ class FeedIndex:
         self._settings = settings
         self._placed_group: npt.NDArray[np.int32] = np.empty(0, np.int32)
         self._placed_author: npt.NDArray[np.int32] = np.empty(0, np.int32)
+        self._placed_ms: npt.NDArray[np.int64] = np.empty(0, np.int64)
         self._by_group: dict[int, tuple[Members, ...]] = {}
         self._per_pattern: dict[str, int] = {}
         self.apply(settings, 0)
@@ -98,15 +99,19 @@ class FeedIndex:
         self._settings = settings
         self._by_group.clear()
         rebuilt = set()
+        self._per_pattern.clear()
         for name in tuple(self.feeds):
             spec = settings.feed_of(name)
             if spec is None:
                 del self.feeds[name]
-            elif spec != self.feeds[name].spec:
+                continue
+            if spec != self.feeds[name].spec:
                 rebuilt.add(name)
+            self._count(name)
         known = set(self.feeds)
-        for number, group in enumerate(self._view.groups.values):
-            self._by_group[number] = tuple(self._match_group(group))
+        view = self._view
+        for number in np.unique(view.post.group[view.post.offset != NO_POST]).tolist():
+            self._by_group[number] = tuple(self._match_group(view.groups.values[number]))
         rebuilt.update(name for name in (*settings.named_feeds, *self.feeds) if name not in known)
         for name in rebuilt:
             self._rebuild(name, now_ms)
@@ -118,10 +123,12 @@ class FeedIndex:
         if len(self._placed_group) < view.capacity:
             self._placed_group = grown(self._placed_group, view.capacity, _NOT_PLACED)
             self._placed_author = grown(self._placed_author, view.capacity, _NOT_PLACED)
+            self._placed_ms = grown(self._placed_ms, view.capacity, 0)
         group = int(view.post.group[row]) if view.post.offset[row] != NO_POST else _NOT_PLACED
         author, created = int(view.post.author[row]), int(view.post.created_ms[row])
         placed, placed_author = int(self._placed_group[row]), int(self._placed_author[row])
-        if (placed, placed_author) == (group, author):
+        same = (placed, placed_author) == (group, author)
+        if same and (group == _NOT_PLACED or self._placed_ms[row] == created):
             yield from self._matching(group, author)
             return
         for feed in self._matching(placed, placed_author):
@@ -132,6 +139,12 @@ class FeedIndex:
                 feed.add(row, created)
             yield feed
         self._placed_group[row], self._placed_author[row] = group, author
+        self._placed_ms[row] = created
+
+    def forget(self, groups: Iterable[int]) -> None:
+        """These numbers of groups will stand for others."""
+        for number in groups:
+            self._by_group.pop(number, None)
 
     def drop_old(self, now_ms: int) -> Iterator[Members]:
         """Drop what has left its window; yields the feeds that lost something."""
@@ -143,7 +156,7 @@ class FeedIndex:
     def longest_window_ms(self) -> int:
         """How long any feed may need a post."""
         specs: Iterable[FeedSpec] = [feed.spec for feed in self.feeds.values()]
-        patterns = [self._settings.feed_of(name) for name in ("community:x", "lang:x")]
+        patterns = [self._settings.feed_of(name) for name in PATTERNS]
         hours = [spec.window_hours for spec in (*specs, *patterns) if spec is not None]
         return int(max(hours) * HOUR_MS)
 
@@ -172,15 +185,21 @@ class FeedIndex:
 
     def _new(self, name: str, spec: FeedSpec) -> Members | None:
         pattern = pattern_of(name)
-        if pattern is not None:
+        # A feed that is declared is not on demand.
+        if pattern is not None and name not in self._settings.feeds:
             general = self._settings.feeds.get(pattern)
             most = (general or FeedSpec()).most_feeds
             if self._per_pattern.get(pattern, 0) >= most:
                 self.refused += 1
                 return None
-            self._per_pattern[pattern] = self._per_pattern.get(pattern, 0) + 1
         feed = self.feeds[name] = Members(name, spec)
+        self._count(name)
         return feed
+
+    def _count(self, name: str) -> None:
+        pattern = pattern_of(name)
+        if pattern is not None and name not in self._settings.feeds:
+            self._per_pattern[pattern] = self._per_pattern.get(pattern, 0) + 1
 
     def _rebuild(self, name: str, now_ms: int) -> None:
         spec = self._settings.feed_of(name)
@@ -192,7 +211,8 @@ class FeedIndex:
         feed.spec = spec
         view = self._view
         groups = view.groups.values
-        accepted = np.array([_accepts(name, spec, group) for group in groups] + [False], bool)
+        accepts = [group is not None and _accepts(name, spec, group) for group in groups]
+        accepted = np.array([*accepts, False], bool)  # -1, no group, is the last
         number = view.post.group
         member = (view.post.offset != NO_POST) & accepted[number]
         member &= view.post.created_ms >= feed.cutoff_ms(now_ms)

@@ -42,9 +42,7 @@ class GateLens:
     def update(self, rows: Rows, now_ms: int) -> None:
         """Decide these rows anew."""
         view = self._view
-        if len(self.code) < view.capacity:
-            self.code = grown(self.code, view.capacity, ABSENT)
-            self.factor = grown(self.factor, view.capacity, 1.0)
+        self.grow()
         offset = view.post.offset[rows]
         columns = {name: view.signals[name] for name in self.gates}
         code, factor = decide_many(
@@ -60,6 +58,12 @@ class GateLens:
         if len(view.overrides):
             self._override(rows, now_ms)
 
+    def grow(self) -> None:
+        """Make room for all rows of the view."""
+        if len(self.code) < self._view.capacity:
+            self.code = grown(self.code, self._view.capacity, ABSENT)
+            self.factor = grown(self.factor, self._view.capacity, 1.0)
+
     def _override(self, rows: Rows, now_ms: int) -> None:
         for row in self._overridden(rows):
             decision = self._view.decide(row, self.gates, now_ms)
@@ -70,12 +74,21 @@ class GateLens:
         view = self._view
         if isinstance(rows, slice):
             found = {row for key in view.overrides.subjects() for row in view.rows_about(key)}
-            return [row for row in found if view.post.offset[row] != NO_POST]
-        return [row for row in rows.tolist() if view.is_overridden(row)]
+        else:
+            found = {row for row in rows.tolist() if view.is_overridden(row)}
+        return [row for row in found if view.post.offset[row] != NO_POST]
 
-    def held(self) -> npt.NDArray[np.int32]:
-        """Rows that wait for a verdict, shape (k,)."""
-        return np.flatnonzero(self.code == HOLD).astype(np.int32)
+    def grace_ended(self, since_ms: int, now_ms: int) -> list[int]:
+        """Rows held so far for which some open gate's grace ended in (since_ms, now_ms]."""
+        held = np.flatnonzero(self.code == HOLD)
+        arrived_ms = self._view.post.arrived_ms[held]
+        ended = np.zeros(len(held), bool)
+        for gate in self.gates.values():
+            if gate.required and gate.on_failure == "open":
+                end_ms = arrived_ms + int(gate.grace_s * 1000)
+                ended |= (since_ms < end_ms) & (end_ms <= now_ms)
+        rows: list[int] = held[ended].tolist()
+        return rows
 
 
 class Lens:
@@ -90,6 +103,7 @@ class Lens:
     def update(self, rows: Rows) -> None:
         """Score these rows anew; their decisions must be up to date."""
         view = self._view
+        self.gates.grow()
         if len(self.score) < view.capacity:
             self.score = grown(self.score, view.capacity, -np.inf)
         total = np.zeros(len(self.score[rows]))

@@ -56,10 +56,13 @@ class Lenses:
         for lens in self._lenses.values():
             lens.update(rows)
 
-    def keep(self, used: set[int]) -> None:
-        """Forget the lenses whose `id` is not among these, and policies that none looks through."""
+    def keep(self, used: set[int], default: GateLens) -> None:
+        """Forget the lenses whose `id` is not among these, and policies that none looks through.
+
+        The default policy stays: its decisions are those that stand in `signals:<post_id>`.
+        """
         self._lenses = {key: lens for key, lens in self._lenses.items() if id(lens) in used}
-        gates = {id(lens.gates) for lens in self._lenses.values()}
+        gates = {id(default), *(id(lens.gates) for lens in self._lenses.values())}
         self._gates = {key: lens for key, lens in self._gates.items() if id(lens) in gates}
 
     def _all(self) -> slice:

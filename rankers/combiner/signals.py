@@ -20,10 +20,11 @@ _STRENGTH = {"hide": 0, "demote": 1, "allow": 2}
 def signal_fields(
     view: View, row: int, mask: int, gates: Mapping[str, Gate], now_ms: int
 ) -> dict[str, str | bytes]:
-    """The fields of a post that the mask says changed, ready for Redis; "" removes nothing.
+    """The fields of a post that the mask says changed, ready for Redis; "" removes a field.
 
     The decision depends on the gates' signals, on overrides and on settings, never on
-    objectives: it comes along only where one of the former changed.
+    objectives: it comes along where one of the former changed, or where the grace of an open
+    gate may have ended meanwhile.
     """
     fields: dict[str, str | bytes] = {}
     for i, name in enumerate(view.names.all):
@@ -35,7 +36,8 @@ def signal_fields(
         fields["author_id"] = view.author_of(row)
         fields["created_ms"] = str(view.post.created_ms[row])
         fields["override"] = _override(view, row, tuple(gates), now_ms)
-    if whole or mask & ((1 << len(view.names.gates)) - 1):
+    judged = mask & ((1 << len(view.names.gates)) - 1)
+    if whole or judged or any(g.required and g.on_failure == "open" for g in gates.values()):
         decision = view.decide(row, gates, now_ms)
         fields["decision"] = decision.name
         fields["decided_by"] = decision.decided_by

@@ -69,7 +69,9 @@ class View:
         self._bit = {name: 1 << i for i, name in enumerate(names.all)}
         self._rows: dict[str, int] = {}
         self._free: list[int] = []
-        self._early: dict[int, dict[str, Signal]] = {}  # signals of a version yet to come
+        # By row and name the signals of versions yet to come, oldest first.
+        self._early: dict[int, dict[str, list[Signal]]] = {}
+        self._kept = 0
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -108,12 +110,18 @@ class View:
         row = self._rows.get(post_id)
         if row is None or self.post.offset[row] >= offset:
             return
+        early = self._early.get(row, {})
         self.free([row])
+        # What was said of the post that comes after the deletion still waits for it.
+        for name, signals in early.items():
+            for signal in signals:
+                if signal.post_offset > offset:
+                    self.update_signal(name, signal)
 
     def _take_early(self, row: int, offset: int) -> None:
-        waiting = self._early.pop(row)
-        for name, signal in waiting.items():
-            self._store(row, name, signal, offset)
+        for name, signals in self._early.pop(row).items():
+            for signal in signals:
+                self._store(row, name, signal, offset)
 
     def update_signal(self, name: str, signal: Signal) -> None:
         """Take a signal; an older one than the last is ignored, one of a coming version waits."""
@@ -121,11 +129,11 @@ class View:
         self._store(row, name, signal, int(self.post.offset[row]))
 
     def _store(self, row: int, name: str, signal: Signal, post_offset: int) -> None:
-        early = self._early.get(row)
-        if early is not None and name in early and signal.post_offset < early[name].post_offset:
+        early = self._early.get(row, {}).get(name)
+        if early and signal.post_offset < early[-1].post_offset:
             return
         if signal.post_offset > post_offset:
-            self._early.setdefault(row, {})[name] = signal
+            self._wait(row, name, signal)
             if post_offset == NO_POST:
                 self.post.created_ms[row] = signal.at_ms
             return
@@ -145,6 +153,15 @@ class View:
             self.errors.pop((row, name), None)
         self.changed[row] = self.changed.get(row, 0) | self._bit[name]
 
+    def _wait(self, row: int, name: str, signal: Signal) -> None:
+        waiting = self._early.setdefault(row, {}).setdefault(name, [])
+        # Of one version the last holds; a failure leaves the last good value beside it.
+        while waiting and waiting[-1].post_offset == signal.post_offset:
+            if waiting[-1].value is not None and signal.value is None:
+                break
+            waiting.pop()
+        waiting.append(signal)
+
     def clear_signal(self, name: str, post_id: str) -> None:
         """The stage withdrew its signal: the post has none of this name."""
         row = self._rows.get(post_id)
@@ -152,9 +169,11 @@ class View:
             return
         early = self._early.get(row, {})
         early.pop(name, None)
-        if self.post.offset[row] == NO_POST and not early:
-            self.free([row])
-            return
+        if not early:
+            self._early.pop(row, None)
+            if self.post.offset[row] == NO_POST:
+                self.free([row])
+                return
         self.signals[name].clear(row)
         self.errors.pop((row, name), None)
         self.changed[row] = self.changed.get(row, 0) | self._bit[name]
@@ -195,6 +214,7 @@ class View:
                 self.errors.pop((row, name), None)
         self.post.offset[rows] = NO_POST
         self.post.author[rows] = -1
+        self.post.group[rows] = -1
         for column in self.signals.values():
             column.clear(rows)
 
@@ -203,6 +223,18 @@ class View:
         for row in rows:
             self.ids[row] = ""
         self._free.extend(rows)
+
+    def prune(self) -> list[int]:
+        """Forget authors and groups that have no post, once they are many; nothing may be changed.
+
+        Returns the numbers of the groups that are forgotten, for others to use.
+        """
+        if len(self.authors) + len(self.groups) <= 2 * self._kept + 1024:
+            return []
+        self.authors.keep(self.post.author)
+        forgotten = self.groups.keep(self.post.group)
+        self._kept = len(self.authors) + len(self.groups)
+        return forgotten
 
     def is_freed(self, row: int) -> bool:
         """Whether the post of this row was forgotten and the row not yet recycled."""

@@ -1,0 +1,646 @@
+"""The combiner against a naive oracle: dicts and sorting, written from the contract alone.
+
+A run is a list of numbers, each the seed of one operation, so that a failure shrinks to the
+few that matter.  What `cycle` returns is folded into a model of Redis, which must then equal
+what the oracle makes of the same records from nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable
+from random import Random
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from feedmill.events.override import Override, OverrideKey
+from feedmill.events.post import Deletion, Post
+from feedmill.events.signal import Signal, SignalNames
+from feedmill.rankers.combiner import Combiner, FeedChange, SignalsChange
+
+NAMES = SignalNames.declared("extreme:gate,novelty:objective")
+GATES, OBJECTIVES = NAMES.gates, NAMES.objectives
+START_MS = 1_700_000_000_000
+HOUR_MS = 3_600_000
+# Their order differs by bytes, by UTF-16 and by number.
+POSTS = ("a", "B", "p10", "p9", "é", "\uffee", "\U0001f600", "zz", "b", "c", "d")
+AUTHORS = ("al", "bo", "cy")
+COMMUNITIES = ("py", "go", "js")
+# The operations on `World`, and how often each comes.
+KINDS = {
+    "post": 4,
+    "delete": 1,
+    "signal": 5,
+    "clear": 1,
+    "override": 2,
+    "setting": 2,
+    "time": 1,
+    "tick": 1,
+    "cycle": 2,
+    "rewrite": 1,
+    "all": 1,
+    "check": 2,
+}
+PER_RECORD = 10  # offsets between two records of one post
+
+DEFAULT_GATE = {
+    "enabled": True,
+    "shadow": False,
+    "hide_at": 0.9,
+    "demote_at": 0.6,
+    "demote_factor": 0.5,
+    "on_failure": "closed",
+    "grace_s": 60,
+}
+DEFAULT_WEIGHTS = {"quality": 0.5, "engagement": 0.5}
+DEFAULT_SCALE = {"quality": 1.0, "engagement": 10.0, "novelty": 1.0}
+DEFAULT_FEED = {"match": {}, "size": 500, "window_hours": 168, "include_replies": False}
+PATTERNS = ("community:*", "lang:*")
+
+
+class Oracle:
+    """What the contract says of the records so far."""
+
+    def __init__(self) -> None:
+        self.posts: dict[str, dict[str, Any]] = {}
+        # By post and signal everything accepted, oldest first.
+        self.signals: dict[tuple[str, str], list[Signal]] = {}
+        self.heard_ms: dict[str, int] = {}
+        self.overrides: dict[OverrideKey, Override] = {}
+        self.settings: dict[str, dict[str, Any]] = {}
+
+    def post(self, post: Post, offset: int, timestamp_ms: int) -> None:
+        if post.post_id in self.posts and self.posts[post.post_id]["offset"] >= offset:
+            return
+        created_ms = min(post.created_at_ms, timestamp_ms)
+        self.posts[post.post_id] = {
+            "post": post,
+            "offset": offset,
+            "created_ms": created_ms,
+            "arrived_ms": timestamp_ms,
+        }
+
+    def delete(self, post_id: str, offset: int) -> None:
+        if self.posts.get(post_id, {"offset": -1})["offset"] >= offset:
+            return
+        self.posts.pop(post_id, None)
+        for name in NAMES.all:
+            heard = self.signals.get((post_id, name), [])
+            self.signals[post_id, name] = [one for one in heard if one.post_offset > offset]
+
+    def signal(self, name: str, signal: Signal) -> None:
+        heard = self.signals.setdefault((signal.post_id, name), [])
+        if heard and signal.post_offset < heard[-1].post_offset:
+            return
+        heard.append(signal)
+        self.heard_ms[signal.post_id] = signal.at_ms
+
+    def clear(self, name: str, post_id: str) -> None:
+        self.signals.pop((post_id, name), None)
+
+    def override(self, key: OverrideKey, override: Override | None) -> None:
+        self.overrides.pop(key, None)
+        if override is not None:
+            self.overrides[key] = override
+
+    def forget(self, now_ms: int) -> None:
+        """What is older than every window is gone for good."""
+        cutoff = now_ms - self.longest_ms()
+        ids = {post_id for post_id, _ in self.signals} | set(self.posts)
+        for post_id in ids:
+            post = self.posts.get(post_id)
+            at_ms = self.heard_ms.get(post_id, 0) if post is None else post["created_ms"]
+            if at_ms < cutoff:
+                self.posts.pop(post_id, None)
+                for name in NAMES.all:
+                    self.clear(name, post_id)
+
+    def longest_ms(self) -> int:
+        names = {"global", *PATTERNS, *self.declared()}
+        return max(int(self.spec(name)["window_hours"] * HOUR_MS) for name in names)
+
+    # Settings
+
+    def declared(self) -> list[str]:
+        names = [key[6:] for key in self.settings if key.startswith("feeds/")]
+        return [name for name in names if "*" not in name]
+
+    def spec(self, feed: str) -> dict[str, Any]:
+        pattern = feed.partition(":")[0] + ":*"
+        own = self.settings.get("feeds/" + feed)
+        if own is None and pattern in PATTERNS:
+            own = self.settings.get("feeds/" + pattern)
+        return {**DEFAULT_FEED, **(own or {})}
+
+    def weights(self, feed: str) -> dict[str, Any]:
+        own = self.settings.get("weights/" + feed) or self.settings.get("weights")
+        found: dict[str, Any] = {"half_life_hours": 24, "max_per_author": 3, "novelty": 0}
+        found |= own or DEFAULT_WEIGHTS
+        found["scale"] = {**DEFAULT_SCALE, **found.get("scale", {})}
+        return found
+
+    def gates(self, feed: str) -> dict[str, dict[str, Any]]:
+        general = self.settings.get("gates", {})
+        own = self.settings.get("gates/" + feed, {}) if feed else {}
+        return {
+            name: {**DEFAULT_GATE, **general.get(name, {}), **own.get(name, {})} for name in GATES
+        }
+
+    # What follows
+
+    def seen(self, post_id: str, name: str) -> Signal | None:
+        """The signal in force: the last of those whose version of the post is there."""
+        offset = self.posts[post_id]["offset"]
+        found = [s for s in self.signals.get((post_id, name), []) if s.post_offset <= offset]
+        return found[-1] if found else None
+
+    def objective(self, post_id: str, name: str) -> float:
+        offset = self.posts[post_id]["offset"]
+        heard = self.signals.get((post_id, name), [])
+        good = [s.value for s in heard if s.post_offset <= offset and s.value is not None]
+        return float(np.float32(good[-1])) if good else 0.0
+
+    def in_force(self, post_id: str, gate: str, now_ms: int) -> tuple[OverrideKey, Override] | None:
+        post = self.posts[post_id]
+        author = post["post"].author_id
+        for key in (
+            OverrideKey("post", post_id, gate),
+            OverrideKey("post", post_id, "*"),
+            OverrideKey("author", author, gate),
+            OverrideKey("author", author, "*"),
+        ):
+            one = self.overrides.get(key)
+            if one is None or (one.expires_at_ms is not None and one.expires_at_ms <= now_ms):
+                continue
+            if one.verdict == "allow" and one.post_offset not in (None, post["offset"]):
+                continue
+            return key, one
+        return None
+
+    def decide(self, post_id: str, feed: str, now_ms: int) -> tuple[str, str | None, float]:
+        """The decision, who decided, and the demote factor."""
+        gates = self.gates(feed)
+        said: list[tuple[str, str]] = []
+        factor, smallest = 1.0, 1.0
+        for name, gate in gates.items():
+            found = self.in_force(post_id, name, now_ms)
+            if found is None:
+                verdicts, own = self._judge(post_id, name, gate, now_ms)
+                said += verdicts
+                factor *= own
+                continue
+            key, one = found
+            said.append(({"allow": "show"}.get(one.verdict, one.verdict), f"override:{one.by}"))
+            if one.verdict == "demote" and key.gate == "*":
+                counted = [g for g in gates.values() if g["enabled"] and not g["shadow"]]
+                smallest = min(g["demote_factor"] for g in counted or gates.values())
+            elif one.verdict == "demote":
+                factor *= gate["demote_factor"]
+        factor *= smallest
+        for decision in ("hide", "hold", "demote", "show"):
+            by = [who for what, who in said if what == decision]
+            if by:
+                return decision, by[0], factor
+        return "show", None, factor
+
+    def _judge(
+        self, post_id: str, name: str, gate: dict[str, Any], now_ms: int
+    ) -> tuple[list[tuple[str, str]], float]:
+        """What follows from a gate's own verdict, each with who says it, and its factor."""
+        if not gate["enabled"] or gate["shadow"]:
+            return [], 1.0
+        post, signal = self.posts[post_id], self.seen(post_id, name)
+        if signal is None or signal.post_offset != post["offset"]:
+            value, label = None, f"{name}@none"
+        else:
+            value, label = signal.value, f"{name}@{signal.version}"
+        if value is None:
+            waited_ms = now_ms - post["arrived_ms"]
+            held = gate["on_failure"] == "closed" or waited_ms < gate["grace_s"] * 1000
+            return [("hold", label)] if held else [], 1.0
+        value, said, factor = float(np.float32(value)), [], 1.0
+        if gate["hide_at"] is not None and value >= gate["hide_at"]:
+            said.append(("hide", label))
+        if gate["demote_at"] is not None and value >= gate["demote_at"]:
+            factor = gate["demote_factor"]
+            said += [("demote", label)] if factor < 1 else []
+        return said, factor
+
+    def score(self, post_id: str, feed: str, factor: float) -> float:
+        weights = self.weights(feed)
+        total = 0.0
+        for name in OBJECTIVES:
+            total += weights[name] * weights["scale"][name] * self.objective(post_id, name)
+        score = math.log2(max(total, 2.0**-40) * factor)
+        half_life = weights["half_life_hours"]
+        if half_life is not None:
+            age = self.posts[post_id]["created_ms"] - 1_577_836_800_000
+            score += age / (half_life * 3_600_000)
+        return score
+
+    def matches(self, post_id: str, feed: str, now_ms: int) -> bool:
+        post, spec = self.posts[post_id]["post"], self.spec(feed)
+        if self.posts[post_id]["created_ms"] < now_ms - int(spec["window_hours"] * HOUR_MS):
+            return False
+        if post.in_reply_to is not None and not spec["include_replies"]:
+            return False
+        kind, colon, value = feed.partition(":")
+        if colon:
+            return value in (post.communities or ()) if kind == "community" else value == post.lang
+        match, communities = spec["match"], {*(post.communities or ())}
+        return (
+            ("communities" not in match or bool({*match["communities"]} & communities))
+            and ("langs" not in match or post.lang in match["langs"])
+            and ("authors" not in match or post.author_id in match["authors"])
+        )
+
+    def feed(self, feed: str, now_ms: int) -> list[tuple[str, float]]:
+        entries = []
+        for post_id in self.posts:
+            if self.matches(post_id, feed, now_ms):
+                decision, _, factor = self.decide(post_id, feed, now_ms)
+                if decision in ("show", "demote"):
+                    entries.append((post_id, self.score(post_id, feed, factor)))
+        # Scores of equal worth may differ by a rounding; none here are nearer without being equal.
+        entries.sort(key=lambda one: (round(one[1], 9), one[0].encode()), reverse=True)
+        most, taken, kept = self.weights(feed)["max_per_author"], dict[str, int](), []
+        for post_id, score in entries:
+            author = self.posts[post_id]["post"].author_id
+            taken[author] = taken.get(author, 0) + 1
+            if most is None or taken[author] <= most:
+                kept.append((post_id, score))
+        return kept[: self.spec(feed)["size"]]
+
+    def candidates(self, now_ms: int) -> set[str]:
+        """Feeds that must exist, unless `max_feeds` keeps them away."""
+        found = {"global", *self.declared()}
+        for post_id, held in self.posts.items():
+            names = [f"community:{c}" for c in held["post"].communities or ()]
+            names += [f"lang:{held['post'].lang}"] if held["post"].lang else []
+            found |= {name for name in names if self.matches(post_id, name, now_ms)}
+        return found
+
+    def fields(self, post_id: str, now_ms: int) -> dict[str, Any]:
+        """`signals:<post_id>`, JSON decoded; `override` as the set of what is in force."""
+        held = self.posts[post_id]
+        found: dict[str, Any] = {
+            "post_offset": str(held["offset"]),
+            "author_id": held["post"].author_id,
+            "created_ms": str(held["created_ms"]),
+        }
+        for name in NAMES.all:
+            signal = self.seen(post_id, name)
+            if signal is None:
+                continue
+            value = signal.value if signal.value is None else float(np.float32(signal.value))
+            found[name] = {
+                "value": self.objective(post_id, name) if name in OBJECTIVES else value,
+                "model": signal.model,
+                "version": signal.version,
+                "post_offset": signal.post_offset,
+                "at_ms": signal.at_ms,
+            }
+            if signal.error is not None:
+                found[name]["error"] = signal.error
+        decision, by, _ = self.decide(post_id, "", now_ms)
+        found["decision"] = decision
+        if by is not None:
+            found["decided_by"] = by
+        overrides = {self.in_force(post_id, gate, now_ms) for gate in GATES} - {None}
+        if overrides:
+            found["override"] = {(k.subject, k.gate, o.verdict) for k, o in overrides if k}  # type: ignore[misc]
+        return found
+
+
+class Redis:
+    """What the changes make of Redis."""
+
+    def __init__(self) -> None:
+        self.feeds: dict[str, dict[str, float]] = {}
+        self.info: dict[str, dict[str, Any]] = {}
+        self.hashes: dict[str, dict[str, str | bytes]] = {}
+        self.expires: dict[str, int] = {}
+
+    def take(self, signals: Iterable[SignalsChange], feeds: Iterable[FeedChange]) -> None:
+        for change in signals:
+            self._take_signals(change)
+        for feed in feeds:
+            self._take_feed(feed)
+
+    def _take_signals(self, change: SignalsChange) -> None:
+        if not change.fields:
+            self.hashes.pop(change.post_id, None)
+            return
+        assert change.whole or change.post_id in self.hashes
+        held = {} if change.whole else self.hashes[change.post_id]
+        held.update(change.fields)
+        self.hashes[change.post_id] = {name: value for name, value in held.items() if value}
+        self.expires[change.post_id] = change.expires_at_ms
+
+    def _take_feed(self, change: FeedChange) -> None:
+        held = {} if change.whole else self.feeds[change.feed]
+        for post_id in change.removed:
+            del held[post_id]
+        held.update(change.entries)
+        self.feeds[change.feed] = held
+        assert change.size == len(held)
+        if change.whole:
+            info = {"weights": change.weights.as_dict(), "gates": dict(change.gates)}
+            self.info[change.feed] = json.loads(json.dumps(info, default=_fields))
+
+    def ranking(self, feed: str) -> list[tuple[str, float]]:
+        """As ZRANGE REV has it."""
+        entries = self.feeds[feed].items()
+        return sorted(entries, key=lambda one: (one[1], one[0].encode()), reverse=True)
+
+    def fields(self, post_id: str) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for name, value in self.hashes[post_id].items():
+            decoded = name in NAMES.all or name == "override"
+            found[name] = json.loads(value) if decoded else value
+        if "override" in found:
+            first = found["override"]
+            shown = [first, *first.pop("others", [])]
+            strength = ["hide", "demote", "allow"]
+            assert first["verdict"] == min((o["verdict"] for o in shown), key=strength.index)
+            found["override"] = {(o["subject"], o["gate"], o["verdict"]) for o in shown}
+        return found
+
+
+def _fields(struct: Any) -> dict[str, Any]:
+    return {name: getattr(struct, name) for name in struct.__struct_fields__}
+
+
+class World:
+    """The same operations on the combiner and on the oracle."""
+
+    def __init__(self) -> None:
+        self.combiner = Combiner(NAMES)
+        self.oracle = Oracle()
+        self.redis = Redis()
+        self.now_ms = START_MS
+        self.ticked_ms = 0
+        self.records = dict.fromkeys(POSTS, 0)  # how many records of each post there were
+        self.most_feeds = dict.fromkeys(PATTERNS, 1000)
+
+    def run(self, seed: int) -> None:
+        random = Random(seed)
+        [kind] = random.choices(list(KINDS), list(KINDS.values()))
+        getattr(self, kind)(random)
+
+    def post(self, random: Random) -> None:
+        post_id = random.choice(POSTS)
+        age_ms = random.choice((0, 0, 10_000, -HOUR_MS, *(n * HOUR_MS for n in (1, 5, 30, 160))))
+        post = Post(
+            post_id=post_id,
+            author_id=random.choice(AUTHORS),
+            created_at_ms=self.now_ms - age_ms,
+            text="",
+            lang=random.choice((None, "en", "de")),
+            communities=tuple(random.choices(COMMUNITIES, k=random.choice((0, 1, 2)))) or None,
+            in_reply_to=random.choice((None, None, None, "x")),
+        )
+        timestamp_ms = self.now_ms - random.choice((0, 0, 3000))
+        if random.random() < 0.05 and self.records[post_id]:  # read again
+            offset = (self.records[post_id] - 1) * PER_RECORD
+        else:
+            offset = self._next(post_id)
+        self.combiner.view.update_post(post, offset, timestamp_ms)
+        self.oracle.post(post, offset, timestamp_ms)
+        if random.random() < 0.6:
+            value = random.choice((0.1, 0.1, 0.1, 0.7, None))
+            for name in GATES:
+                self._signal(name, post_id, offset, value, random)
+
+    def delete(self, random: Random) -> None:
+        post_id = random.choice(POSTS)
+        offset = self._next(post_id)
+        self.combiner.view.update_post(Deletion(post_id, deleted=True), offset, self.now_ms)
+        self.oracle.delete(post_id, offset)
+
+    def _next(self, post_id: str) -> int:
+        self.records[post_id] += 1
+        return self.records[post_id] * PER_RECORD
+
+    def signal(self, random: Random) -> None:
+        name, post_id = random.choice(NAMES.all), random.choice(POSTS)
+        version = self.records[post_id] + random.choice((0, 0, 0, 0, -1, 1, 1, 2))
+        grid = (0.0, 0.25, 0.5, 0.6, 0.9, 1.0, None)
+        value = random.choice((*grid, -2.0) if name == "novelty" else grid)
+        self._signal(name, post_id, max(version, 0) * PER_RECORD, value, random)
+
+    def _signal(
+        self, name: str, post_id: str, offset: int, value: float | None, random: Random
+    ) -> None:
+        signal = Signal(
+            post_id=post_id,
+            post_offset=offset,
+            value=value if value is None else float(np.float32(value)),
+            model="m",
+            version=random.choice("12"),
+            at_ms=self.now_ms,
+            error="failed" if value is None else None,
+        )
+        self.combiner.view.update_signal(name, signal)
+        self.oracle.signal(name, signal)
+
+    def clear(self, random: Random) -> None:
+        name, post_id = random.choice(NAMES.all), random.choice(POSTS)
+        self.combiner.view.clear_signal(name, post_id)
+        self.oracle.clear(name, post_id)
+
+    def override(self, random: Random) -> None:
+        kind = random.choice(("post", "post", "author"))
+        subject = random.choice(POSTS if kind == "post" else AUTHORS)
+        gate = random.choice(("*", "*", "spam", "extreme"))
+        key = OverrideKey(kind, subject, gate)  # type: ignore[arg-type]
+        override = None
+        if random.random() < 0.8:
+            verdict = random.choice(("allow", "demote", "hide"))
+            bound = verdict == "allow" and kind == "post" and random.random() < 0.5
+            wait_ms = random.choice((None, None, 10_000, 2 * HOUR_MS, -1000))
+            override = Override(
+                verdict=verdict,  # type: ignore[arg-type]
+                by=random.choice(("mo", "jo")),
+                reason="",
+                at_ms=self.now_ms,
+                expires_at_ms=None if wait_ms is None else self.now_ms + wait_ms,
+                post_offset=self.records[subject] * PER_RECORD if bound else None,
+            )
+        self.combiner.view.update_override(key, override)
+        self.oracle.override(key, override)
+
+    def setting(self, random: Random) -> None:
+        key, value = self._draw_setting(random)
+        raw = None if value is None else json.dumps({"value": value}).encode()
+        before = self.combiner.settings
+        self.combiner.apply(before.fold(key.encode(), raw, before.offset + 1), self.now_ms)
+        self.oracle.settings.pop(key, None)
+        if value is not None:
+            self.oracle.settings[key] = value
+        for pattern in PATTERNS:
+            limit = self.oracle.spec(pattern).get("max_feeds", 1000)
+            self.most_feeds[pattern] = max(limit, self.most_feeds[pattern])
+
+    def _draw_setting(self, random: Random) -> tuple[str, dict[str, Any] | None]:
+        feed = random.choice(("", "/global", "/community:py", "/mine", "/lang:en"))
+        kind = random.choice(("weights", "gates", "feeds"))
+        if kind == "feeds":
+            feed = random.choice(("global", "mine", "community:*", "community:py", "lang:*"))
+            if random.random() < 0.25:
+                return "feeds/" + feed, None
+            return "feeds/" + feed, _draw_feed(random, feed)
+        if random.random() < 0.25:
+            return kind + feed, None
+        if kind == "weights":
+            return kind + feed, {
+                "quality": random.choice((0, 0.5, 1, 1e6)),
+                "engagement": 0.5,
+                "novelty": random.choice((0, 0.25)),
+                "half_life_hours": random.choice((24, None, 1)),
+                "max_per_author": random.choice((None, 1, 3)),
+                "scale": random.choice(({}, {"engagement": 1})),
+            }
+        return kind + feed, {name: _draw_gate(random) for name in GATES if random.random() < 0.5}
+
+    def time(self, random: Random) -> None:
+        steps = (300, 1000, 30_000, 59_000, 61_000, HOUR_MS, 5 * HOUR_MS, 100 * HOUR_MS)
+        self.now_ms += random.choice(steps)
+
+    def tick(self, _: Random) -> None:
+        self.combiner.tick(self.now_ms)
+        self.oracle.forget(self.now_ms)
+        self.ticked_ms = self.now_ms
+
+    def cycle(self, random: Random) -> None:
+        """A cycle; where Redis fails it, everything is lost and written again."""
+        if random.random() < 0.1:
+            self.combiner.cycle(self.now_ms)
+            self.combiner.rewrite_all()
+        else:
+            self.write()
+
+    def write(self) -> None:
+        self.redis.take(*self.combiner.cycle(self.now_ms))
+        if self.ticked_ms == self.now_ms:
+            self.check_feeds()
+            self.check_signals()
+
+    def rewrite(self, random: Random) -> None:
+        self.write()
+        feeds = random.sample(sorted(self.redis.feeds), k=min(2, len(self.redis.feeds)))
+        posts = random.sample(sorted(self.redis.hashes), k=min(2, len(self.redis.hashes)))
+        for feed in feeds:
+            self.redis.feeds[feed] = {"junk": 1.0}
+        for post_id in posts:
+            self.redis.hashes.pop(post_id, None)
+        self.combiner.rewrite(feeds, [*posts, "unknown"])
+
+    def all(self, _: Random) -> None:
+        retired = set(self.redis.feeds) - set(self.combiner.feeds)
+        self.redis = Redis()
+        self.redis.feeds = {feed: {} for feed in retired}
+        self.combiner.rewrite_all()
+
+    def check(self, _: Random) -> None:
+        self.tick(_)
+        self.write()
+        counts = {"show": 0, "demote": 0, "hide": 0, "hold": 0}
+        for post_id in self.oracle.posts:
+            counts[self.oracle.decide(post_id, "", self.now_ms)[0]] += 1
+        assert self.combiner.decisions(self.now_ms) == counts
+
+    def check_feeds(self) -> None:
+        oracle, now_ms = self.oracle, self.now_ms
+        exist = set(self.combiner.feeds)
+        assert exist <= set(self.redis.feeds)
+        for feed in set(self.redis.feeds) - exist:
+            assert not self.redis.feeds[feed], f"{feed} is gone and must be empty"
+        for feed in exist:
+            ranking, expected = self.redis.ranking(feed), oracle.feed(feed, now_ms)
+            assert [one for one, _ in ranking] == [one for one, _ in expected], feed
+            for (_, score), (_, true) in zip(ranking, expected, strict=True):
+                assert score == pytest.approx(true, abs=1e-9, rel=0)
+            info = self.redis.info[feed]
+            assert info["gates"] == oracle.gates(feed)
+            assert {**info["weights"], "explore": 0} == {**oracle.weights(feed), "explore": 0}
+        self._check_which(exist)
+
+    def _check_which(self, exist: set[str]) -> None:
+        declared = {"global", *self.oracle.declared()}
+        assert declared <= exist
+        counts = dict.fromkeys(PATTERNS, 0)
+        for feed in exist - declared:
+            counts[feed.partition(":")[0] + ":*"] += 1
+        for pattern, count in counts.items():
+            assert count <= self.most_feeds[pattern]
+        for feed in self.oracle.candidates(self.now_ms) - exist:
+            pattern = feed.partition(":")[0] + ":*"
+            assert counts[pattern] >= self.oracle.spec(pattern).get("max_feeds", 1000), feed
+
+    def check_signals(self) -> None:
+        shown = {p for p in self.redis.hashes if self.redis.expires[p] >= self.now_ms}
+        cutoff = self.now_ms - self.oracle.longest_ms()
+        assert shown == {p for p, at in self.oracle.posts.items() if at["created_ms"] >= cutoff}
+        for post_id in shown:
+            assert self.redis.fields(post_id) == self.oracle.fields(post_id, self.now_ms), post_id
+            created_ms = self.oracle.posts[post_id]["created_ms"]
+            assert self.redis.expires[post_id] == created_ms + self.oracle.longest_ms()
+
+
+def _draw_feed(random: Random, feed: str) -> dict[str, Any]:
+    value: dict[str, Any] = {
+        "size": random.choice((1, 2, 3, 500)),
+        "window_hours": random.choice((1, 24, 168)),
+        "include_replies": random.random() < 0.5,
+    }
+    if "*" in feed and random.random() < 0.4:
+        value["max_feeds"] = random.choice((1, 2))
+    if ":" not in feed:
+        value["match"] = random.choice(
+            (
+                {},
+                {"communities": ["py", "js"]},
+                {"langs": ["en"]},
+                {"authors": ["al", "nobody"]},
+                {"authors": ["bo"], "communities": ["go"]},
+            )
+        )
+    return value
+
+
+def _draw_gate(random: Random) -> dict[str, Any]:
+    choices: dict[str, tuple[Any, ...]] = {
+        "enabled": (True, False),
+        "shadow": (False, False, True),
+        "hide_at": (0.9, 0.6, None, 0.0),
+        "demote_at": (0.6, 0.25, None),
+        "demote_factor": (0.5, 0.25, 1.0),
+        "on_failure": ("open", "closed"),
+        "grace_s": (0, 30, 60),
+    }
+    return {name: random.choice(of) for name, of in choices.items() if random.random() < 0.5}
+
+
+@settings(
+    max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True
+)
+@given(st.lists(st.integers(0, 1_000_000), max_size=120))
+def test_redis_shows_what_the_contract_says(seeds: list[int]) -> None:
+    world = World()
+    for seed in seeds:
+        world.run(seed)
+    world.check(Random(0))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_redis_shows_what_the_contract_says_after_a_long_run(seed: int) -> None:
+    world, random = World(), Random(seed)
+    for _ in range(1200):
+        world.run(random.randrange(1_000_000_000))
+    world.check(random)
