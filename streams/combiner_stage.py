@@ -9,6 +9,7 @@ from collections.abc import Coroutine, Sequence
 from typing import Any
 
 import redis
+from aiokafka.errors import KafkaError
 
 from feedmill.events.settings import Settings
 from feedmill.rankers.combiner import Combiner, FeedChange
@@ -40,7 +41,9 @@ class CombinerStage(Stage):
         self._cycles = 0
         self._lag = 0
         self._pace = Pace()
+        self._renew_at = 0.0
         self._trouble = "catching up"
+        self._away = ""
         super().__init__(name, environment)
         self.app = BatchApp(environment, name)
         client = new_redis(environment)
@@ -74,7 +77,7 @@ class CombinerStage(Stage):
         await self._client.aclose()
 
     def ready_reason(self) -> str:
-        return self._trouble
+        return self._away or self._trouble
 
     async def lag(self) -> int:
         return self._lag
@@ -116,8 +119,7 @@ class CombinerStage(Stage):
 
     async def _write(self) -> None:
         await self.app.assigned.wait()
-        renew_at = time.monotonic()
-        tick_at = renew_at
+        tick_at = time.monotonic()
         while True:
             now = time.monotonic()
             try:
@@ -127,8 +129,8 @@ class CombinerStage(Stage):
                     tick_at = now + TICK_S
                     self.combiner.tick(now_ms())
                     self._changed.set()
-                if now >= renew_at:
-                    renew_at = now + RENEW_S
+                if now >= self._renew_at:
+                    self._renew_at = now + RENEW_S
                     await self._renew()
                 if self._changed.is_set():
                     await self._cycle()
@@ -136,7 +138,7 @@ class CombinerStage(Stage):
                 self._set_trouble("")
             except redis.RedisError as error:
                 await self._lost_redis(error)
-            await self._pause(min(tick_at, renew_at) - time.monotonic())
+            await self._pause(min(tick_at, self._renew_at) - time.monotonic())
             if (pause_s := self._pace.pause_s()) > 0:
                 await asyncio.sleep(pause_s)
 
@@ -195,7 +197,13 @@ class CombinerStage(Stage):
         self._writer.forget(self.combiner.feeds)
         self.combiner.rewrite_all()
         self._changed.set()
-        await asyncio.sleep(_RETRY_S)
+        while True:
+            await asyncio.sleep(_RETRY_S)
+            try:
+                await self._client.ping()
+                return
+            except redis.RedisError:
+                continue
 
     def _set_trouble(self, trouble: str) -> None:
         if trouble != self._trouble:
@@ -206,8 +214,13 @@ class CombinerStage(Stage):
     async def _look(self) -> None:
         refused = 0
         while True:
-            await self._freshness.look()
-            self._lag = await self._input.reader.lag()
+            try:
+                if await self._freshness.look():
+                    self._renew_at = 0.0  # feeds that were stale need not wait for their turn
+                self._lag = await self._input.reader.lag()
+                self._away = ""
+            except KafkaError as error:
+                self._away = f"Kafka: {error!r}"
             for decision, count in self.combiner.decisions(now_ms()).items():
                 self.metrics.set("feedmill_posts", count, decision=decision)
             self.metrics.set("feedmill_feeds", len(self.combiner.feeds))

@@ -69,6 +69,9 @@ class EngagementStage(GroupStage):
     def tasks(self) -> Sequence[Coroutine[Any, Any, None]]:
         return [*super().tasks(), self._prune()]
 
+    async def take_over(self) -> None:
+        await self._follow_assignment()
+
     async def process(self, batches: Sequence[RecordBatch]) -> None:
         await self._follow_assignment()
         batches = [batch for batch in batches if batch.epoch == self._epoch]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from aiokafka.errors import KafkaError
+
 from feedmill.events.decode import decode_instance
 from feedmill.events.errors import BadEvent
 from feedmill.rankers.combiner import FeedChange
@@ -21,7 +23,7 @@ class Freshness:
         self._inputs = inputs
         self._instances = LogReader(environment, ["instances"])
         self._ready_at: dict[str, int] = {}
-        self._inputs_fresh = False
+        self._alive: frozenset[str] = frozenset()
 
     async def start(self) -> None:
         """Read `instances` to its end."""
@@ -29,18 +31,25 @@ class Freshness:
         while not await self._instances.has_caught_up():
             await self._follow(100)
 
-    async def look(self) -> None:
-        """Look again; called about once a second."""
-        await self._inputs.look_at_ends()
-        self._inputs_fresh = await self._inputs.fresh_within(INPUT_WITHIN_S)
-        await self._follow(10)
+    async def look(self) -> bool:
+        """Look again, about once a second; whether more is fresh than the last time."""
+        before = self._alive
+        try:
+            await self._inputs.look_at_ends()
+            inputs_fresh = await self._inputs.fresh_within(INPUT_WITHIN_S)
+            await self._follow(10)
+        except KafkaError:
+            self._alive = frozenset()
+            raise
+        since = now_ms() - SEEN_WITHIN_MS
+        seen = {stage for stage, at_ms in self._ready_at.items() if at_ms >= since}
+        self._alive = frozenset(seen if inputs_fresh else ())
+        return not self._alive <= before
 
     def is_fresh(self, change: FeedChange) -> bool:
         """Whether a feed may be called fresh for another while."""
-        if not self._inputs_fresh:
-            return False
-        since = now_ms() - SEEN_WITHIN_MS
-        return all(self._ready_at.get(stage, 0) >= since for stage in stages_behind(change))
+        # Nobody counts as alive while the input is behind, or Kafka away.
+        return self._alive.issuperset(stages_behind(change))
 
     async def stop(self) -> None:
         """Disconnect."""

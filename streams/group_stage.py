@@ -8,6 +8,8 @@ from abc import abstractmethod
 from collections.abc import Coroutine, Sequence
 from typing import Any
 
+from aiokafka.errors import KafkaError
+
 from feedmill.streams.batches import RecordBatch
 from feedmill.streams.environment import Environment
 from feedmill.streams.inbox import Inbox
@@ -34,6 +36,8 @@ class GroupStage(Stage):
         self._lag = 0
         self._finished = 0
         self._caught_up = False
+        self._trouble = ""
+        self._taken_over = False
 
     @abstractmethod
     async def process(self, batches: Sequence[RecordBatch]) -> None:
@@ -59,7 +63,11 @@ class GroupStage(Stage):
     def ready_reason(self) -> str:
         if not self.app.assigned.is_set():
             return "waiting for partitions"
-        return "" if self._caught_up else f"catching up, {self._lag} records to go"
+        if not self._taken_over:
+            return "taking partitions over"
+        if not self._caught_up:
+            return f"catching up, {self._lag} records to go"
+        return self._trouble
 
     async def lag(self) -> int:
         return self._lag
@@ -70,7 +78,13 @@ class GroupStage(Stage):
     def is_busy(self) -> bool:
         return self._lag > 0
 
+    async def take_over(self) -> None:
+        """Get ready for the partitions of the first assignment, before any batch of them."""
+
     async def _work(self) -> None:
+        await self.app.assigned.wait()
+        await self.take_over()
+        self._taken_over = True
         while True:
             batches = [batch for batch in await self._inbox.take() if self._is_current(batch)]
             if not batches:
@@ -95,8 +109,13 @@ class GroupStage(Stage):
     async def _look_at_lag(self) -> None:
         while True:
             if self.app.assigned.is_set():
-                await self._measure_lag()
-                self._caught_up = self._caught_up or self._lag == 0
+                try:
+                    await self._measure_lag()
+                except KafkaError as error:
+                    self._trouble = f"Kafka: {error!r}"
+                else:
+                    self._trouble = ""
+                    self._caught_up = self._caught_up or self._lag == 0
             await asyncio.sleep(_LOOK_EVERY_S if self._caught_up else 0.2)
 
     async def _measure_lag(self) -> None:

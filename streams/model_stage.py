@@ -20,6 +20,7 @@ from feedmill.streams.intake import admit, last_of_each
 log = logging.getLogger(__name__)
 
 _ERROR_CHARACTERS = 500
+_SAMPLE = Post("sample", "sample", 0, "A sample of plain text, to warm the model up.")
 
 
 class ModelStage(GroupStage):
@@ -32,6 +33,8 @@ class ModelStage(GroupStage):
     async def prepare(self) -> None:
         self._model = self._load()
         self.models = {self.name: self._model.version}
+        # The first call is ten times as slow as the next; let no post wait for it.
+        self._model.score_many([_SAMPLE])
         await super().prepare()
 
     async def process(self, batches: Sequence[RecordBatch]) -> None:

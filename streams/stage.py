@@ -17,7 +17,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Coroutine, Sequence
 from typing import Any
 
-from aiokafka.errors import KafkaConnectionError
+from aiokafka.errors import KafkaConnectionError, KafkaError
 
 from feedmill.events.decode import encode
 from feedmill.events.instance import Instance
@@ -162,7 +162,10 @@ class Stage(ABC):
     async def _heartbeats(self) -> None:
         while True:
             self._beat.clear()
-            await self._publish(encode(await self._heartbeat()))
+            try:
+                await self._publish(encode(await self._heartbeat()))
+            except KafkaError as error:
+                log.warning("no heartbeat: %r", error)
             try:
                 await asyncio.wait_for(self._beat.wait(), HEARTBEAT_S)
             except TimeoutError:
