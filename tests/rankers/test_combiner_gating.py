@@ -1,0 +1,130 @@
+"""`decide_many` and `decide_one` are one rule."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from feedmill.events.gates import Gate
+from feedmill.events.override import Override, OverrideKey
+from feedmill.rankers.combiner.gating import (
+    DECISIONS,
+    Verdict,
+    decide_many,
+    decide_one,
+)
+from feedmill.rankers.combiner.overrides import InForce
+
+NAMES = ("spam", "nsfw", "extreme")
+# Thresholds that float32 rounds up (0.9 is 0.8999…76), down, and not at all.
+EDGES = (0.0, 0.1, 0.25, 0.5, 0.6, 0.7, 0.9, 1.0)
+ROUNDED = tuple(float(np.float32(x)) for x in EDGES)
+NEXT = tuple(float(np.nextafter(np.float32(x), np.float32(2))) for x in (0.6, 0.9))
+
+gates = st.builds(
+    Gate,
+    enabled=st.sampled_from((True, True, False)),
+    shadow=st.sampled_from((False, False, True)),
+    hide_at=st.sampled_from((*EDGES, *ROUNDED, None)),
+    demote_at=st.sampled_from((*EDGES, *ROUNDED, None)),
+    demote_factor=st.sampled_from((0.1, 0.3, 0.5, 1.0)),
+    on_failure=st.sampled_from(("closed", "open")),
+    grace_s=st.sampled_from((0.0, 0.001, 0.0015, 60.0)),
+)
+values = st.sampled_from((*ROUNDED, *NEXT, None))
+posts = st.lists(
+    st.tuples(
+        *([st.tuples(values, st.booleans())] * len(NAMES)),
+        st.sampled_from((0, 1, 2, 59_999, 60_000, 60_001)),
+    ),
+    max_size=12,
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.tuples(gates, gates, gates), posts)
+def test_many_decide_as_each_does(policies: tuple[Gate, ...], rows: list[Any]) -> None:
+    by_name = dict(zip(NAMES, policies, strict=True))
+    now_ms = 10_000_000
+    value = {
+        name: np.array([np.nan if r[i][0] is None else r[i][0] for r in rows], np.float32)
+        for i, name in enumerate(NAMES)
+    }
+    judged = {name: np.array([r[i][1] for r in rows], bool) for i, name in enumerate(NAMES)}
+    arrived_ms = np.array([now_ms - r[-1] for r in rows], np.int64)
+    codes, factors = decide_many(by_name, value, judged, arrived_ms, now_ms)
+    for row, code, factor, at in zip(rows, codes, factors, arrived_ms, strict=True):
+        verdicts = {
+            name: Verdict(row[i][0] if row[i][1] else None, f"{name}@1")
+            for i, name in enumerate(NAMES)
+        }
+        one = decide_one(by_name, verdicts, {}, int(at), now_ms)
+        assert (one.code, one.factor) == (code, factor)
+
+
+@pytest.mark.parametrize(
+    ("published", "threshold", "decision"),
+    [
+        # float32 of 0.9 is below 0.9, that of 0.6 above 0.6: compared in float64, as published.
+        (np.float32(0.9), 0.9, "show"),
+        (np.nextafter(np.float32(0.9), np.float32(1)), 0.9, "hide"),
+        (np.float32(0.9), float(np.float32(0.9)), "hide"),
+        (np.float32(0.6), 0.6, "hide"),
+        (np.nextafter(np.float32(0.6), np.float32(0)), 0.6, "show"),
+        (np.float32(0.5), 0.5, "hide"),
+        (np.float32(0.0), 0.0, "hide"),
+        (np.float32(1.0), 1.0, "hide"),
+    ],
+)
+def test_float32_values_meet_float64_thresholds(
+    published: np.float32, threshold: float, decision: str
+) -> None:
+    policy = {"spam": Gate(hide_at=threshold, demote_at=None)}
+    known, now = np.array([True]), np.zeros(1, np.int64)
+    code, _ = decide_many(policy, {"spam": np.array([published])}, {"spam": known}, now, 0)
+    assert DECISIONS[code[0]] == decision
+    one = decide_one(policy, {"spam": Verdict(float(published), "")}, {}, 0, 0)
+    assert one.name == decision
+
+
+def override(verdict: Any, gate: str, by: str = "mo") -> InForce:
+    return InForce(OverrideKey("post", "p", gate), Override(verdict, by, "", 0))
+
+
+def test_a_demotion_by_star_applies_the_smallest_factor_once() -> None:
+    policy = {
+        "spam": Gate(demote_factor=0.5),
+        "nsfw": Gate(demote_factor=0.25),
+        "extreme": Gate(demote_factor=0.01, shadow=True),
+    }
+    star = override("demote", "*")
+    decision = decide_one(policy, {}, dict.fromkeys(policy, star), 0, 0)
+    assert (decision.name, decision.decided_by, decision.factor) == ("demote", "override:mo", 0.25)
+
+
+def test_an_allowed_gate_needs_no_verdict_and_another_still_does() -> None:
+    policy = {"spam": Gate(), "nsfw": Gate()}
+    allowed = {"spam": override("allow", "spam")}
+    nsfw = {"nsfw": Verdict(None, "nsfw@none"), "spam": Verdict(1.0, "spam@1")}
+    assert decide_one(policy, nsfw, allowed, 0, 0).decided_by == "nsfw@none"
+    judged = {**nsfw, "nsfw": Verdict(0.1, "nsfw@1")}
+    decision = decide_one(policy, judged, allowed, 0, 0)
+    assert (decision.name, decision.decided_by, decision.factor) == ("show", "override:mo", 1.0)
+
+
+def test_who_hides_stands_before_who_holds_and_who_demotes() -> None:
+    policy = {"spam": Gate(), "nsfw": Gate(), "extreme": Gate()}
+    verdicts = {
+        "spam": Verdict(0.7, "spam@1"),
+        "nsfw": Verdict(None, "nsfw@none"),
+        "extreme": Verdict(0.95, "extreme@1"),
+    }
+    assert decide_one(policy, verdicts, {}, 0, 0).decided_by == "extreme@1"
+    verdicts["extreme"] = Verdict(0.0, "extreme@1")
+    assert decide_one(policy, verdicts, {}, 0, 0).decided_by == "nsfw@none"
+    verdicts["nsfw"] = Verdict(0.0, "nsfw@1")
+    assert decide_one(policy, verdicts, {}, 0, 0).decided_by == "spam@1"

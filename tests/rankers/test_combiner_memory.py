@@ -1,0 +1,271 @@
+"""What the combiner keeps, and for how long: memory, rows used again, nothing left behind."""
+
+from __future__ import annotations
+
+import gc
+import json
+import tracemalloc
+from random import Random
+from typing import Any
+
+import numpy as np
+import pytest
+
+from feedmill.events.override import Override, OverrideKey
+from feedmill.events.post import Deletion, Post
+from feedmill.events.settings import Settings
+from feedmill.events.signal import Signal, SignalNames
+from feedmill.rankers.combiner import Combiner, SignalsChange
+from feedmill.rankers.combiner.columns import NO_POST
+
+NAMES = SignalNames()
+NOW_MS = 1_700_000_000_000
+HOUR_MS = 3_600_000
+
+
+def post(post_id: str, **said: Any) -> Post:
+    given: dict[str, Any] = {"author_id": "al", "created_at_ms": NOW_MS, "text": ""}
+    return Post(post_id=post_id, **{**given, **said})
+
+
+def signal(post_id: str, offset: int, value: float | None = 0.5, at_ms: int = NOW_MS) -> Signal:
+    error = "failed" if value is None else None
+    return Signal(post_id, offset, value, "m", "1", at_ms, error)
+
+
+def add(combiner: Combiner, offset: int, one: Post, value: float | None = 0.5) -> None:
+    combiner.view.update_post(one, offset, NOW_MS)
+    for name in NAMES.all:
+        combiner.view.update_signal(name, signal(one.post_id, offset, value))
+
+
+def with_settings(combiner: Combiner, **settings: Any) -> Settings:
+    folded = combiner.settings
+    for key, value in settings.items():
+        raw = json.dumps({"value": value}).encode()
+        folded = folded.fold(key.replace("__", "/").encode(), raw, folded.offset + 1)
+    return folded
+
+
+def hashes(changes: list[SignalsChange]) -> dict[str, SignalsChange]:
+    return {change.post_id: change for change in changes}
+
+
+def check_invariants(combiner: Combiner, now_ms: int) -> None:
+    """Everything that refers to a row refers to one that is in use, and feeds are as placed."""
+    view, index = combiner.view, combiner.index
+    used = set(view._rows.values())
+    assert {view.ids[row] for row in used} == set(view._rows)
+    assert len(used) == len(view)
+    assert len(used) + len(view._free) == view.capacity
+    assert used.isdisjoint(view._free)
+    assert set(view._early) <= used
+    assert all(any(waiting.values()) for waiting in view._early.values())
+    assert {row for row, _ in view.errors} <= used
+    live = set(np.flatnonzero(view.post.offset != NO_POST).tolist())
+    assert live | set(view._early) == used
+    free = np.array(view._free, np.int32)
+    assert (view.post.author[free] == -1).all()
+    for column in view.signals.values():
+        assert (column.offset[free] == -1).all()
+    for name, members in index.feeds.items():
+        rows = members.rows.tolist()
+        assert len(set(rows)) == len(rows), name
+        assert set(rows) <= live
+        communities = {row for row in live if _belongs(combiner, name, row, now_ms)}
+        assert set(rows) == communities, name
+
+
+def _belongs(combiner: Combiner, feed: str, row: int, now_ms: int) -> bool:
+    view, spec = combiner.view, combiner.index.feeds[feed].spec
+    group = view.groups.values[view.post.group[row]]
+    kind, _, value = feed.partition(":")
+    named = {"community": value in group.communities, "lang": value == group.lang}
+    authors = spec.match.authors
+    return (
+        named.get(kind, True)
+        and not group.is_reply
+        and (not authors or view.author_of(row) in authors)
+        and int(view.post.created_ms[row]) >= now_ms - spec.window_hours * HOUR_MS
+    )
+
+
+def test_ten_thousand_operations_leave_nothing_behind() -> None:
+    combiner, random = Combiner(NAMES), Random(5)
+    feed = {"match": {"authors": ["u1", "u2"]}, "window_hours": 2}
+    combiner.apply(with_settings(combiner, feeds__friends=feed), NOW_MS)
+    view, now_ms = combiner.view, NOW_MS
+    for offset in range(10_000):
+        now_ms += random.choice((0, 1000, 20_000))
+        post_id = f"p{random.randrange(3000)}"
+        draw = random.random()
+        if draw < 0.45:
+            one = post(
+                post_id,
+                author_id=f"u{random.randrange(40)}",
+                created_at_ms=now_ms - random.choice((0, HOUR_MS, 30 * HOUR_MS)),
+                lang=random.choice((None, "en", "de")),
+                communities=(f"c{random.randrange(9)}",),
+                in_reply_to=random.choice((None, None, "x")),
+            )
+            view.update_post(one, offset, now_ms)
+        elif draw < 0.6:
+            view.update_post(Deletion(post_id, deleted=True), offset, now_ms)
+        elif draw < 0.9:
+            value = random.choice((0.1, 0.9, None))
+            about = offset + random.choice((-9, 9))
+            view.update_signal(random.choice(NAMES.all), signal(post_id, about, value, now_ms))
+        else:
+            view.clear_signal(random.choice(NAMES.all), post_id)
+        if offset % 50 == 0:
+            combiner.cycle(now_ms)
+        if offset % 250 == 0:
+            combiner.tick(now_ms)
+            check_invariants(combiner, now_ms)
+    assert len(view) > 300
+    now_ms += 200 * HOUR_MS
+    combiner.tick(now_ms)
+    combiner.cycle(now_ms)
+    check_invariants(combiner, now_ms)
+    assert len(view) == len(view._early) == len(view.errors) == len(combiner._unwritten) == 0
+    assert all(len(members.rows) == 0 for members in combiner.index.feeds.values())
+    assert all(not ranking.written for ranking in combiner._rankings.values())
+
+
+def test_a_row_used_again_knows_nothing_of_the_post_before() -> None:
+    combiner = Combiner(NAMES)
+    view = combiner.view
+    theirs = OverrideKey("author", "old", "*")
+    view.update_override(theirs, Override("allow", "mo", "", NOW_MS))
+    for i in range(50):
+        one = post(f"old{i}", author_id="old", communities=("before",), lang="en")
+        add(combiner, 10 + i, one, None if i % 2 else 0.1)
+        view.update_signal("spam", signal(f"old{i}", 500, 0.1))  # of a coming version
+    combiner.cycle(NOW_MS)
+    rows = set(view._rows.values())
+    for i in range(50):
+        view.update_post(Deletion(f"old{i}", deleted=True), 900 + i, NOW_MS)
+    signals, _ = combiner.cycle(NOW_MS)
+    assert all(not change.fields for change in signals)
+    for i in range(50):
+        # An offset that the old post's signals were of: nothing of them may count.
+        view.update_post(post(f"new{i}", author_id="new"), 10 + i, NOW_MS)
+    assert set(view._rows.values()) == rows
+    signals, feeds = combiner.cycle(NOW_MS)
+    assert hashes(signals).keys() == {f"new{i}" for i in range(50)}
+    for change in signals:
+        assert change.whole
+        assert change.fields["author_id"] == "new"
+        assert (change.fields["decision"], change.fields["decided_by"]) == ("hold", "spam@none")
+        assert set(change.fields).isdisjoint((*NAMES.all, "override"))
+    assert not view.errors
+    assert not view._early
+    assert [change.entries for change in feeds if change.entries] == []
+    for name in ("community:before", "lang:en"):
+        assert len(combiner.index.feeds[name].rows) == 0
+    for name in NAMES.gates:
+        for i in range(50):
+            view.update_signal(name, signal(f"new{i}", 10 + i, 0.1))
+    signals, _ = combiner.cycle(NOW_MS)
+    assert {change.fields["decision"] for change in signals} == {"show"}
+    # Objectives count as 0: all that the cap lets in score alike.
+    written = combiner._rankings["global"].written
+    assert list(written) == ["new9", "new8", "new7"]
+    assert len(set(written.values())) == 1
+
+
+def test_rows_authors_and_groups_of_posts_past_their_window_are_used_again() -> None:
+    combiner = Combiner(NAMES)
+    feed = {"window_hours": 1}
+    settings = {"feeds__global": feed, "feeds__community:*": feed, "feeds__lang:*": feed}
+    combiner.apply(with_settings(combiner, **settings), NOW_MS)
+    view, now_ms = combiner.view, NOW_MS
+    for hour in range(40):
+        for i in range(300):
+            number = f"{hour}.{i}"
+            one = post(number, author_id=f"u{number}", created_at_ms=now_ms, lang=f"l{number}")
+            view.update_post(one, i, now_ms)
+        combiner.tick(now_ms)
+        combiner.cycle(now_ms)
+        now_ms += HOUR_MS + 1
+    assert view.capacity == 1024
+    most = 2 * 600 + 1024 + 600  # twice what was kept, and what came since
+    assert len(view.authors) + len(view.groups) <= most
+    assert len(view.authors.values) + len(view.groups.values) <= most
+    assert len(combiner.index._by_group) <= most
+    check_invariants(combiner, now_ms - HOUR_MS - 1)
+
+
+def test_a_number_used_again_stands_for_the_new_author_alone() -> None:
+    combiner = Combiner(NAMES)
+    feed = {"match": {"authors": ["wanted"]}}
+    combiner.apply(with_settings(combiner, feeds__few=feed), NOW_MS)
+    view = combiner.view
+    add(combiner, 1, post("w", author_id="wanted", communities=("only",)), 0.1)
+    combiner.cycle(NOW_MS)
+    view.update_post(Deletion("w", deleted=True), 2, NOW_MS)
+    for i in range(2000):
+        view.update_post(post(f"p{i}", author_id=f"u{i}"), 1, NOW_MS)
+    combiner.tick(NOW_MS)
+    assert view.authors.find("wanted") is None
+    assert view.authors.values.count(None) + len(view.authors) == len(view.authors.values)
+    for i in range(5):
+        add(combiner, 1, post(f"n{i}", author_id=f"v{i}", communities=("other",)), 0.1)
+    add(combiner, 3, post("w", author_id="wanted"), 0.1)
+    combiner.tick(NOW_MS)
+    combiner.cycle(NOW_MS)
+    index = combiner.index.feeds
+    assert [view.ids[row] for row in index["few"].rows] == ["w"]
+    assert len(index["community:only"].rows) == 0
+    assert len(index["community:other"].rows) == 5
+
+
+def test_deletions_are_told_again_after_redis_failed_until_it_forgets_by_itself() -> None:
+    combiner = Combiner(NAMES)
+    add(combiner, 1, post("a"), 0.1)
+    combiner.cycle(NOW_MS)
+    combiner.view.update_post(Deletion("a", deleted=True), 2, NOW_MS)
+    assert [change.post_id for change in combiner.cycle(NOW_MS)[0]] == ["a"]
+    assert combiner.cycle(NOW_MS)[0] == []
+    combiner.rewrite_all()  # Redis was away: the removal may not have reached it
+    [removal] = combiner.cycle(NOW_MS)[0]
+    assert (removal.post_id, dict(removal.fields)) == ("a", {})
+
+
+def test_deletions_are_not_told_for_ever() -> None:
+    combiner = Combiner(NAMES)
+    for week in range(8):
+        now_ms = NOW_MS + week * 169 * HOUR_MS
+        for i in range(1000):
+            one = post(f"{week}.{i}", created_at_ms=now_ms)
+            combiner.view.update_post(one, 1, now_ms)
+            combiner.view.update_post(Deletion(one.post_id, deleted=True), 2, now_ms)
+        combiner.cycle(now_ms)
+        combiner.tick(now_ms)
+    assert 1000 <= len(combiner._deleted) <= 2 * 1000 + 1024
+
+
+@pytest.mark.parametrize("count", [20_000])
+def test_a_live_post_takes_a_few_hundred_bytes(count: int) -> None:
+    gc.collect()
+    tracemalloc.start()
+    combiner, random = Combiner(NAMES), Random(3)
+    for i in range(count):
+        one = post(
+            f"post-{i:012d}",
+            author_id=f"author-{i // 3:08d}",
+            created_at_ms=NOW_MS - random.randrange(100 * HOUR_MS),
+            lang="en",
+            communities=(f"c{i % 50}",),
+        )
+        add(combiner, i, one, random.random() / 2)
+        if i % 2000 == 1999:
+            combiner.cycle(NOW_MS)
+    combiner.tick(NOW_MS)
+    combiner.cycle(NOW_MS)
+    gc.collect()
+    kept, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    print(f"{kept / count:.0f} bytes a live post at {count:,}, {combiner.view.capacity:,} rows")
+    assert len(combiner.view) == count
+    assert kept / count < 600
