@@ -12,6 +12,9 @@ from feedmill.streams.batches import Record, RecordBatch, Source
 
 T = TypeVar("T")
 
+# Any key this long breaks the limits of ids; hashed beside others it would cost its length each.
+_LONGEST_KEY = 4096
+
 
 @dataclass(frozen=True)
 class Rejected:
@@ -36,7 +39,8 @@ def admit(
     """Decode a batch; `decode` raises `BadEvent`, `partitions` is how many the topic has."""
     events: list[tuple[Record, T]] = []
     rejected = []
-    right = partitions_of([record.key or b"" for record in batch.records], partitions)
+    keys = [record.key or b"" for record in batch.records]
+    right = partitions_of([key if len(key) < _LONGEST_KEY else b"" for key in keys], partitions)
     for record, partition in zip(batch.records, right.tolist(), strict=True):
         try:
             event = decode(record.key, record.value)

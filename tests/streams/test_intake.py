@@ -1,0 +1,98 @@
+"""A batch's records, good and bad, on their way into a stage."""
+
+from __future__ import annotations
+
+import tracemalloc
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from feedmill.events.decode import decode_post, encode
+from feedmill.events.partition import partition_of
+from feedmill.events.post import Deletion, Post
+from feedmill.streams.batches import RecordBatch, Source
+from feedmill.streams.intake import Admitted, admit, last_of_each
+
+PARTITIONS = 4
+HERE = [f"p{i}" for i in range(400) if partition_of(f"p{i}".encode(), PARTITIONS) == 2]
+
+
+def value(post_id: str, **said: Any) -> bytes:
+    given = {"post_id": post_id, "author_id": "al", "created_at_ms": 1, "text": "t"}
+    return encode({**given, **said})
+
+
+def admitted(*pairs: tuple[bytes | None, bytes | None]) -> Admitted[Post | Deletion]:
+    records = [
+        SimpleNamespace(offset=i, timestamp=0, key=key, value=value)
+        for i, (key, value) in enumerate(pairs)
+    ]
+    return admit(RecordBatch(Source("posts", 2), records), PARTITIONS, decode_post)
+
+
+def good(post_id: str, **said: Any) -> tuple[bytes, bytes]:
+    return post_id.encode(), value(post_id, **said)
+
+
+@pytest.mark.parametrize("filling", [0, 50])  # few keys are hashed one by one, many at once
+def test_bad_records_are_set_apart_with_their_reason_and_the_rest_goes_on(filling: int) -> None:
+    elsewhere = next(f"q{i}" for i in range(99) if partition_of(f"q{i}".encode(), 4) == 1)
+    bad: list[tuple[tuple[bytes | None, bytes | None], str]] = [
+        (good(elsewhere), "Expected partition 1 for this key, got 2"),
+        ((elsewhere.encode(), None), "partitioner=murmur2_random"),
+        ((None, value(HERE[1])), f"Expected the record's key '{HERE[1]}', got none"),
+        ((None, None), "Expected a key, got none"),
+        ((b"", b""), "Expected a key, got none"),
+        ((b"\xff\xfe", None), "Expected a key in UTF-8"),
+        ((HERE[2].encode(), value(HERE[3])), "at `$.post_id`"),
+        ((HERE[2].encode(), b'{"post_id"'), ""),
+        ((HERE[2].encode(), b"\xff"), ""),
+        ((b"a b", None), "in the key"),
+        ((b"a|b", None), "in the key"),
+        ((b"k" * 300, value("k" * 300)), "at `$.post_id`"),
+    ]
+    fine = [good(post_id) for post_id in HERE[: filling + 2]]
+    pairs = [fine[0], *(pair for pair, _ in bad), *fine[1:]]
+    found = admitted(*pairs)
+    assert [event.post_id for _, event in found.events] == HERE[: filling + 2]
+    assert [one.record.offset for one in found.rejected] == list(range(1, len(bad) + 1))
+    for one, (pair, reason) in zip(found.rejected, bad, strict=True):
+        assert reason in one.reason
+        assert one.reason
+        assert (one.record.key, one.record.value) == pair
+        assert one.source == Source("posts", 2)
+
+
+def test_a_record_that_is_bad_in_two_ways_is_rejected_once() -> None:
+    elsewhere = next(b"%d" % i for i in range(99) if partition_of(b"%d" % i, PARTITIONS) != 2)
+    found = admitted((elsewhere, b"{"))
+    assert len(found.rejected) == 1
+    assert found.events == []
+
+
+def test_a_giant_key_costs_no_memory_beyond_its_own() -> None:
+    pairs = [good(post_id) for post_id in HERE[:80]]
+    giant = b"x" * 1_000_000
+    records = [(giant, value("x")), (giant, None), *pairs]
+    admitted(*pairs)
+    tracemalloc.start()
+    found = admitted(*records)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(found.events) == 80
+    assert [one.record.offset for one in found.rejected] == [0, 1]
+    assert all(len(one.reason) < 2000 for one in found.rejected)
+    assert peak < 10_000_000
+
+
+def test_only_the_last_of_each_key_needs_judging() -> None:
+    first, other, edit = good(HERE[0]), good(HERE[1]), good(HERE[0], text="edited")
+    gone = (HERE[1].encode(), None)
+    found = admitted(first, other, edit, gone)
+    last = [(record.offset, event) for record, event in last_of_each(found.events)]
+    assert [offset for offset, _ in last] == [2, 3]
+    edited, deleted = (event for _, event in last)
+    assert isinstance(edited, Post)
+    assert edited.text == "edited"
+    assert isinstance(deleted, Deletion)
