@@ -1,0 +1,255 @@
+"""The combiner's promises one by one; `test_combiner_oracle` has them all at once."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from feedmill.events.override import Override, OverrideKey
+from feedmill.events.post import Deletion, Post
+from feedmill.events.signal import Signal, SignalNames
+from feedmill.rankers.combiner import Combiner, FeedChange
+
+NAMES = SignalNames()
+NOW_MS = 1_700_000_000_000
+HOUR_MS = 3_600_000
+
+
+class Bench:
+    """A combiner, and short words for what comes to it."""
+
+    def __init__(self) -> None:
+        self.combiner = Combiner(NAMES)
+        self.view = self.combiner.view
+        self.now_ms = NOW_MS
+
+    def post(self, post_id: str, offset: int, **said: Any) -> None:
+        given = {"author_id": post_id, "created_at_ms": self.now_ms, "text": ""}
+        self.view.update_post(Post(post_id=post_id, **{**given, **said}), offset, self.now_ms)
+
+    def delete(self, post_id: str, offset: int) -> None:
+        self.view.update_post(Deletion(post_id, deleted=True), offset, self.now_ms)
+
+    def signal(self, name: str, post_id: str, offset: int, value: float | None) -> None:
+        error = "failed" if value is None else None
+        signal = Signal(post_id, offset, value, "m", "1", self.now_ms, error)
+        self.view.update_signal(name, signal)
+
+    def judge(self, post_id: str, offset: int, value: float = 0.1) -> None:
+        for name in NAMES.gates:
+            self.signal(name, post_id, offset, value)
+
+    def set(self, key: str, value: Any) -> None:
+        raw = None if value is None else json.dumps({"value": value}).encode()
+        before = self.combiner.settings
+        self.combiner.apply(before.fold(key.encode(), raw, before.offset + 1), self.now_ms)
+
+    def cycle(self) -> dict[str, FeedChange]:
+        """The feeds that changed."""
+        return {change.feed: change for change in self.combiner.cycle(self.now_ms)[1]}
+
+    def fields(self) -> dict[str, dict[str, Any]]:
+        """The fields of the signals that changed."""
+        return {one.post_id: dict(one.fields) for one in self.combiner.cycle(self.now_ms)[0]}
+
+    def shown(self, feed: str = "global") -> list[str]:
+        self.cycle()
+        return list(self.combiner._rankings[feed].written)
+
+
+@pytest.fixture
+def bench() -> Bench:
+    return Bench()
+
+
+def test_global_is_written_whole_at_once_though_it_is_empty(bench: Bench) -> None:
+    [change] = bench.cycle().values()
+    assert (change.feed, change.whole, change.size) == ("global", True, 0)
+    assert bench.cycle() == {}
+
+
+def test_signals_of_the_post_after_a_deletion_outlive_the_deletion(bench: Bench) -> None:
+    bench.judge("p", 30)  # the topics of signals may be read ahead of `posts`
+    bench.post("p", 10)
+    bench.delete("p", 20)
+    bench.judge("p", 15)  # lower than the last: ignored
+    bench.post("p", 30)
+    assert bench.shown() == ["p"]
+
+
+def test_signals_of_the_deleted_post_do_not(bench: Bench) -> None:
+    bench.post("p", 10)
+    bench.signal("quality", "p", 10, 1.0)
+    bench.signal("engagement", "p", 15, 1.0)
+    bench.delete("p", 20)
+    bench.post("p", 30)
+    fields = bench.fields()["p"]
+    assert not {"quality", "engagement"} & set(fields)
+
+
+def test_each_coming_version_has_its_own_signals(bench: Bench) -> None:
+    for offset, value in ((10, 0.1), (20, 0.95), (30, 0.2)):
+        bench.judge("p", offset, value)
+    decisions = []
+    for offset in (10, 20, 30):
+        bench.post("p", offset)
+        decisions.append(bench.fields()["p"]["decision"])
+    assert decisions == ["show", "hide", "show"]
+
+
+def test_a_failure_keeps_the_last_good_value_also_before_the_post(bench: Bench) -> None:
+    bench.signal("quality", "p", 10, 0.5)
+    bench.signal("quality", "p", 10, None)
+    bench.signal("spam", "p", 10, 0.1)
+    bench.signal("spam", "p", 10, None)
+    bench.post("p", 10)
+    fields = bench.fields()["p"]
+    assert json.loads(fields["quality"])["value"] == 0.5
+    assert json.loads(fields["quality"])["error"] == "failed"
+    assert json.loads(fields["spam"])["value"] is None
+    assert (fields["decision"], fields["decided_by"]) == ("hold", "spam@1")
+
+
+def test_an_edit_with_another_date_moves_in_and_out_of_the_window(bench: Bench) -> None:
+    bench.post("p", 10, created_at_ms=NOW_MS - 200 * HOUR_MS)
+    bench.post("q", 10)
+    bench.judge("p", 20)
+    bench.judge("q", 10)
+    bench.post("p", 20)
+    assert bench.shown() == ["q", "p"]
+    bench.post("q", 20, created_at_ms=NOW_MS - 167 * HOUR_MS)
+    bench.judge("q", 20)
+    assert bench.shown() == ["p", "q"]
+    bench.now_ms += 2 * HOUR_MS
+    bench.combiner.tick(bench.now_ms)
+    assert bench.shown() == ["p"]
+
+
+def test_the_end_of_an_open_gates_grace_shows_the_post_at_the_next_tick(bench: Bench) -> None:
+    bench.set("gates", {name: {"on_failure": "open", "grace_s": 60} for name in NAMES.gates})
+    bench.post("p", 10)
+    assert bench.fields()["p"]["decision"] == "hold"
+    bench.now_ms += 60_000
+    bench.combiner.tick(bench.now_ms)
+    assert bench.fields() == {"p": bench_fields("p", decision="show", decided_by="")}
+    assert bench.shown() == ["p"]
+
+
+def test_a_signal_between_the_end_of_grace_and_the_tick_brings_the_decision(bench: Bench) -> None:
+    bench.set("gates", {name: {"on_failure": "open", "grace_s": 60} for name in NAMES.gates})
+    bench.post("p", 10)
+    bench.cycle()
+    bench.now_ms += 60_000
+    bench.signal("quality", "p", 10, 0.5)
+    fields = bench.fields()["p"]
+    assert (fields["decision"], fields["decided_by"]) == ("show", "")
+
+
+def test_who_holds_changes_when_one_gates_grace_ends(bench: Bench) -> None:
+    bench.set("gates", {"spam": {"on_failure": "open", "grace_s": 60}})
+    bench.post("p", 10)
+    assert bench.fields()["p"]["decided_by"] == "spam@none"
+    bench.now_ms += 60_000
+    bench.combiner.tick(bench.now_ms)
+    assert bench.fields()["p"]["decided_by"] == "nsfw@none"
+
+
+def bench_fields(post_id: str, **decided: str) -> dict[str, Any]:
+    return {
+        "post_offset": "10",
+        "author_id": post_id,
+        "created_ms": str(NOW_MS),
+        "override": b"",
+        **decided,
+    }
+
+
+def test_a_feed_whose_setting_is_removed_is_written_empty(bench: Bench) -> None:
+    bench.set("feeds/mine", {})
+    bench.post("p", 10)
+    bench.judge("p", 10)
+    assert bench.shown("mine") == ["p"]
+    bench.set("feeds/mine", None)
+    change = bench.cycle()["mine"]
+    assert (change.whole, list(change.entries), change.size) == (True, [], 0)
+    assert "mine" not in {one.feed for one in bench.combiner.renewals()}
+    bench.combiner.rewrite_all()
+    assert bench.cycle()["mine"].size == 0
+    bench.set("feeds/mine", {})
+    assert [post for post, _ in bench.cycle()["mine"].entries] == ["p"]
+
+
+def test_a_setting_that_touches_a_feed_is_in_its_info_at_once(bench: Bench) -> None:
+    bench.cycle()
+    bench.set("feeds/global", {"size": 7})
+    change = bench.cycle()["global"]
+    assert (change.whole, change.config_offset) == (True, 0)
+    bench.set("weights/other", {"quality": 1, "engagement": 0})
+    assert bench.cycle() == {}
+    assert [one.config_offset for one in bench.combiner.renewals()] == [1]
+
+
+def test_a_declared_feed_does_not_count_against_max_feeds(bench: Bench) -> None:
+    bench.set("feeds/community:*", {"max_feeds": 2})
+    for i in range(4):
+        bench.post(f"p{i}", 10, communities=(f"c{i}",))
+    bench.cycle()
+    assert set(bench.combiner.feeds) == {"global", "community:c0", "community:c1"}
+    bench.set("feeds/community:c3", {})
+    bench.cycle()
+    assert set(bench.combiner.feeds) == {*(f"community:c{i}" for i in (0, 1, 3)), "global"}
+    bench.set("feeds/community:*", {"max_feeds": 3})
+    assert "community:c2" in bench.cycle()
+
+
+def test_a_narrow_window_of_one_community_forgets_no_post_of_another(bench: Bench) -> None:
+    for feed in ("global", "lang:*", "community:x"):
+        bench.set(f"feeds/{feed}", {"window_hours": 1})
+    bench.post("p", 10, communities=("late",))
+    bench.now_ms += 2 * HOUR_MS
+    bench.combiner.tick(bench.now_ms)
+    assert bench.view.row_of("p") is not None
+
+
+def test_an_override_about_a_deleted_post_decides_nothing(bench: Bench) -> None:
+    key = OverrideKey("post", "p", "*")
+    bench.view.update_override(key, Override("allow", "mo", "", NOW_MS))
+    bench.post("p", 10)
+    bench.cycle()
+    bench.delete("p", 20)
+    bench.cycle()
+    assert set(bench.combiner.decisions(NOW_MS).values()) == {0}
+
+
+def test_a_new_lens_over_rows_that_only_wait_is_laid_without_harm(bench: Bench) -> None:
+    bench.cycle()
+    bench.signal("quality", "p", 10, 0.5)
+    bench.set("weights", {"quality": 1, "engagement": 0})
+    assert bench.cycle()["global"].whole
+
+
+def test_scores_are_computed_in_float64(bench: Bench) -> None:
+    bench.set("weights", {"quality": 1e6, "engagement": 1e-3, "half_life_hours": None})
+    bench.post("p", 10)
+    bench.judge("p", 10)
+    bench.signal("quality", "p", 10, 0.1)
+    bench.signal("engagement", "p", 10, 0.3)
+    bench.cycle()
+    [score] = bench.combiner._rankings["global"].written.values()
+    # float32(0.1) and float32(0.3), in full
+    total = 1e6 * 0.10000000149011612 + 1e-3 * 10 * 0.30000001192092896
+    assert 2**score == pytest.approx(total, rel=1e-12)
+
+
+def test_only_the_owner_is_handed_changes(bench: Bench) -> None:
+    bench.post("p", 10, communities=("c",))
+    bench.judge("p", 10)
+    signals, feeds = bench.combiner.cycle(NOW_MS, lambda name: name == "global")
+    assert (signals, [change.feed for change in feeds]) == ([], ["global"])
+    assert [one.feed for one in bench.combiner.renewals(lambda name: name != "global")] == []
+    bench.combiner.rewrite_all()  # what a new owner does
+    signals, feeds = bench.combiner.cycle(NOW_MS, lambda name: name != "global")
+    assert [change.post_id for change in signals] == ["p"]
+    assert [change.feed for change in feeds] == ["community:c"]
