@@ -68,7 +68,7 @@ class CombinerStage(Stage):
         await self.app.start()
 
     def tasks(self) -> Sequence[Coroutine[Any, Any, None]]:
-        return [self._read(), self._write(), self._look()]
+        return [self._read(), self._write(), self._look(), self.app.watch()]
 
     async def close(self) -> None:
         await self.app.stop()

@@ -55,7 +55,7 @@ class GroupStage(Stage):
         await self.app.start()
 
     def tasks(self) -> Sequence[Coroutine[Any, Any, None]]:
-        return [self._work(), self._look_at_lag()]
+        return [self._work(), self._look_at_lag(), self.app.watch()]
 
     async def close(self) -> None:
         await self.app.stop()

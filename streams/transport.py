@@ -72,7 +72,7 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
         except NoOffsetForPartitionError as error:
             # The group never committed here.  An offset out of range is another error, and ends
             # the stage: records are missing, and going on would hide it.
-            await self._seek_to_start(consumer, list(error.args[0]))
+            await self._seek_to_start(consumer, [error.args[0]])
             return {}
 
     async def _seek_to_start(self, consumer: aiokafka.AIOKafkaConsumer, partitions: Any) -> None:
@@ -256,6 +256,11 @@ class BatchApp(faust.App):
         """A Faust topic over these topics (without the prefix), of `RecordBatch`es."""
         names = [self.environment.topic(name) for name in topics]
         return self.topic(*names, schema=BatchSchema())
+
+    async def watch(self) -> None:
+        """Raise what broke a part of Faust; its stage would go on outside of the group."""
+        await self._crashed.wait()
+        raise self.crash_reason or RuntimeError("a part of Faust broke")
 
     def on_seek(self, offsets: Mapping[TP, int]) -> None:
         """Take over the partitions that a rebalance brought, from these offsets on."""

@@ -1,0 +1,159 @@
+"""Instances side by side: one's end is nobody else's, and its work goes to the others."""
+
+from __future__ import annotations
+
+import time
+from importlib.resources import files
+from typing import Any
+
+import pytest
+from e2e_engine import PARTITIONS, Engine, Json, Worker, now_ms, until
+from kafka import TopicPartition
+from kafka.admin import KafkaAdminClient
+from kafka.partitioner.default import murmur2
+
+pytestmark = pytest.mark.stack
+
+SESSION_S = 6.0
+GATES = {"nsfw": {"enabled": False}, "misinformation": {"enabled": False}}
+
+
+def members(engine: Engine, stage: str) -> dict[str, set[int]]:
+    """By worker which partitions a stage's group gave it."""
+    admin = KafkaAdminClient(bootstrap_servers=engine.kafka)
+    try:
+        described: Json = admin.describe_groups([engine.topic(stage)])
+    finally:
+        admin.close()
+    by_pid = {f"-{worker.pid}-": worker.name for worker in engine.workers.values()}
+    found: dict[str, set[int]] = {}
+    for member in described[engine.topic(stage)]["members"]:
+        assignment = member["member_assignment"]
+        parts = {p for topic in assignment["assigned_partitions"] for p in topic["partitions"]}
+        (name,) = (name for pid, name in by_pid.items() if pid in member["client_id"])
+        found[name] = parts
+    return found
+
+
+def post_and_wait(engine: Engine, tag: str, seconds: float) -> float:
+    """Write a post to every partition; how long it took until all were ranked."""
+    posts = [f"{tag}-{i}" for i in range(20)]
+    born = {"created_at_ms": now_ms(), "text": "A walk by the river"}
+    start = time.monotonic()
+    engine.posts({"post_id": p, "author_id": p, **born} for p in posts)
+    until(lambda: set(posts) <= set(engine.order()), seconds)
+    return time.monotonic() - start
+
+
+def test_a_stage_restarts_alone_and_shares_its_partitions(start_engine: Any) -> None:
+    engine: Engine = start_engine("spam", "quality", "combiner")
+    engine.wait_applied(engine.set("gates", GATES))
+    post_and_wait(engine, "first", 10)
+    before = engine.instances()
+    engine.workers["spam"].stop()
+    engine.send("posts", "meanwhile", {"post_id": "meanwhile"}).get(10)
+    engine.restart("spam")
+    engine.wait_ready("spam")
+    took = post_and_wait(engine, "restarted", 10)
+    time.sleep(5.5)  # until everyone has said how it is
+    after = engine.instances()
+    for name, beat in before.items():
+        if beat["stage"] != "spam":
+            same = ("pid", "models", "build", "ready", "config_offset")
+            assert {k: beat[k] for k in same} == {k: after[name][k] for k in same}
+            assert after[name]["lag"] == 0
+            assert after[name]["at_ms"] > now_ms() - 7000
+
+    engine.start("spam", tag="-2")
+    engine.wait_ready("spam-2")
+    every = set(range(PARTITIONS))
+    until(lambda: sorted(map(len, members(engine, "spam").values())) == [2, 2], 20, every=0.3)
+    shared = members(engine, "spam")
+    assert shared["spam"] | shared["spam-2"] == every
+    shared_s = post_and_wait(engine, "shared", 10)
+    engine.workers["spam"].kill()
+    over_s = post_and_wait(engine, "handed-over", SESSION_S + 4)
+    assert members(engine, "spam") == {"spam-2": every}
+    print(f"\nranked after {took:.2f} s alone, {shared_s:.2f} s shared, {over_s:.2f} s handed over")
+    assert engine.complaints() == []
+
+
+def owner_of(engine: Engine, feed: str) -> Worker:
+    shard = (murmur2(feed.encode()) & 0x7FFFFFFF) % 64
+    found = [name for name, shards in members(engine, "combiner").items() if shard in shards]
+    return engine.workers[found[0]]
+
+
+def test_a_second_combiner_takes_over_under_a_higher_token(start_engine: Any) -> None:
+    engine: Engine = start_engine("combiner")
+    engine.start("combiner", tag="-2")
+    engine.wait_ready()
+    until(lambda: sorted(map(len, members(engine, "combiner").values())) == [32, 32], 20, every=0.3)
+
+    def show(tag: str, seconds: float) -> float:
+        names = ("gardening", "cycling", "cooking", "chess", "birds")
+        posts = {f"{tag}-{name}": name for name in names}
+        start = time.monotonic()
+        for post, name in posts.items():
+            engine.judge({post: engine.post(post, communities=[name])}, quality=0.5)
+        wanted = set(posts)
+        until(lambda: wanted <= set(engine.order()), seconds)
+        until(lambda: all(p in engine.order(f"community:{n}") for p, n in posts.items()), seconds)
+        until(lambda: len(engine.truths(list(posts))) == len(posts), seconds)
+        return time.monotonic() - start
+
+    show("together", 10)
+    owner = owner_of(engine, "global")
+    token = int(engine.feed()[1]["owner"])
+    owner.kill()
+    took = show("alone", SESSION_S + 5)
+    assert int(engine.feed()[1]["owner"]) > token
+    engine.check_feed()
+    print(f"\ntaken over and shown after {took:.2f} s")
+
+    engine.restart(owner.name)
+    engine.wait_ready()
+    until(lambda: len(members(engine, "combiner")) == 2, 20, every=0.3)
+    show("again", 10)
+    refuse_lower_tokens(engine)
+    assert engine.complaints() == []
+
+
+def refuse_lower_tokens(engine: Engine) -> None:
+    """A paused old owner's write, as the script would get it."""
+    key = f"{engine.prefix}feed:{{global}}"
+    before, info = engine.feed()
+    script = (files("feedmill.streams") / "feed.lua").read_text()
+    lower = int(info["owner"]) - 1
+    said = engine.redis.eval(
+        script, 2, key, key + ":info", lower, "whole", -1, 0, now_ms(), 0, 0, 1, 9.0, "intruder"
+    )
+    assert said[0] == -1
+    assert engine.feed()[0] == before and engine.feed()[1]["owner"] == info["owner"]
+    signals = (files("feedmill.streams") / "signals.lua").read_text()
+    key = f"{engine.prefix}signals:{before[0][0]}"
+    held = engine.redis.hgetall(key)
+    arguments = (int(held["owner"]) - 1, "remove", now_ms())
+    assert engine.redis.eval(signals, 1, key, *arguments) == -1
+    assert engine.redis.hgetall(key) == held
+
+
+def test_no_lag_is_left_in_any_group(whole_engine: Engine) -> None:
+    """What is done is committed: a restart would not do it again."""
+    engine = whole_engine
+    admin = KafkaAdminClient(bootstrap_servers=engine.kafka)
+    consumer = engine.consumer("posts")
+    parts = [TopicPartition(engine.topic("posts"), p) for p in range(PARTITIONS)]
+    try:
+        for stage in ("spam", "nsfw", "misinformation", "quality", "engagement"):
+
+            def behind(stage: str = stage) -> int:
+                ends = consumer.end_offsets(parts)
+                done = admin.list_group_offsets(engine.topic(stage))
+                done = done.get(engine.topic(stage), done)
+                return sum(ends[p] - (done[p].offset if p in done else 0) for p in parts)
+
+            until(lambda behind=behind: behind() == 0, 20, every=0.5)
+    finally:
+        consumer.close()
+        admin.close()
