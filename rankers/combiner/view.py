@@ -135,7 +135,7 @@ class View:
         if signal.post_offset > post_offset:
             self._wait(row, name, signal)
             if post_offset == NO_POST:
-                self.post.created_ms[row] = signal.at_ms
+                self.post.created_ms[row] = max(signal.at_ms, int(self.post.created_ms[row]))
             return
         column = self.signals[name]
         if signal.post_offset < column.offset[row]:
@@ -281,6 +281,7 @@ class View:
                 self._grow()
             row = self._rows[post_id] = self._free.pop()
             self.ids[row] = post_id
+            self.post.created_ms[row] = 0
         return row
 
     def _grow(self) -> None:

@@ -92,6 +92,8 @@ class Oracle:
         for name in NAMES.all:
             heard = self.signals.get((post_id, name), [])
             self.signals[post_id, name] = [one for one in heard if one.post_offset > offset]
+        waiting = [one.at_ms for name in NAMES.all for one in self.signals[post_id, name]]
+        self.heard_ms[post_id] = max(waiting, default=0)
 
     def signal(self, name: str, signal: Signal) -> None:
         heard = self.signals.setdefault((signal.post_id, name), [])
