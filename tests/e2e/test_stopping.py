@@ -1,0 +1,93 @@
+"""A stop ends in ten seconds whatever is frozen, and a Redis that starts anew is filled again."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from e2e_engine import STAGES, Engine, now_ms, until
+
+from feedmill.deploy.local import down, status, up
+
+pytestmark = pytest.mark.stack
+
+
+@pytest.fixture
+def own_stack(tmp_path: Path) -> Iterator[Path]:
+    """Servers that a test may freeze and kill."""
+    up(tmp_path)
+    try:
+        yield tmp_path
+    finally:
+        found = status(tmp_path)
+        for pid in filter(None, (found.kafka_pid, found.redis_pid)):
+            os.kill(pid, signal.SIGCONT)
+        down(tmp_path)
+
+
+def stop_all(engine: Engine) -> dict[str, float]:
+    """SIGTERM to all at once; how long each took, killed after twelve seconds."""
+    start, took = time.monotonic(), {}
+    for worker in engine.workers.values():
+        worker.process.terminate()
+    for name, worker in engine.workers.items():
+        try:
+            worker.process.wait(max(0.1, start + 12 - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            worker.kill()
+        took[name] = round(time.monotonic() - start, 1)
+    return took
+
+
+def test_every_stage_stops_while_its_servers_are_frozen(own_stack: Path) -> None:
+    found = status(own_stack)
+    assert found.kafka_pid and found.redis_pid
+    engine = Engine(found.kafka, found.redis, "frozen.", own_stack)
+    try:
+        engine.start(*STAGES)
+        engine.wait_ready()
+        offsets = engine.posts(
+            {"post_id": f"p{i}", "author_id": f"a{i}", "created_at_ms": now_ms(), "text": "Rain"}
+            for i in range(100)
+        )
+        engine.wait_decided(offsets)
+        until(lambda: all({"quality", "engagement"} <= t.keys() for t in engine.truths().values()))
+        time.sleep(0.5)
+        wanted = engine.feed()[0]
+        assert len(wanted) == 100
+
+        # A Redis killed and started anew is empty: everything comes back.
+        os.kill(found.redis_pid, signal.SIGKILL)
+        time.sleep(2)
+        up(own_stack, redis_port=int(found.redis.rsplit(":", 1)[1].split("/")[0]))
+        start = time.monotonic()
+        until(lambda: len(engine.order()) == len(engine.truths()) == 100, 20)
+        assert engine.feed()[0] == wanted
+        print(f"\nRedis started anew: all back after {time.monotonic() - start:.1f} s")
+        assert {n: w.process.poll() for n, w in engine.workers.items()} == dict.fromkeys(STAGES)
+
+        redis_pid = status(own_stack).redis_pid
+        assert redis_pid
+        os.kill(redis_pid, signal.SIGSTOP)
+        offset = engine.post("p1", "Snow")
+        assert offset > 0
+        time.sleep(1)
+        took = {"Redis": engine.workers["combiner"].stop(10)}
+        os.kill(redis_pid, signal.SIGCONT)
+        engine.restart("combiner")
+        engine.wait_ready()
+
+        os.kill(found.kafka_pid, signal.SIGSTOP)
+        time.sleep(1)
+        frozen = stop_all(engine)
+        os.kill(found.kafka_pid, signal.SIGCONT)
+        print(f"SIGTERM to the end, s: Redis frozen {took['Redis']:.1f}, Kafka frozen {frozen}")
+        assert max(frozen.values()) < 10
+        assert {w.process.returncode for w in engine.workers.values()} == {0}
+    finally:
+        engine.stop()
