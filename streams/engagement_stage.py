@@ -102,6 +102,9 @@ class EngagementStage(GroupStage):
         fresh: dict[str, tuple[Record, Post]] = {}
         for record, event in admitted.events:
             if isinstance(event, Deletion):
+                known = state.posts.get(event.post_id)
+                if known is not None and known.post_offset > record.offset:
+                    continue  # read again after a crash; the post is there again since
                 fresh.pop(event.post_id, None)
                 touched.pop(event.post_id, None)
                 state.posts.pop(event.post_id, None)

@@ -93,7 +93,9 @@ class GroupStage(Stage):
             await self.process(batches)
             await self.producer.flush()
             for batch in batches:
-                self.app.ledger.finish(batch)
+                # After a rebalance a batch that ends alike may be another, not dealt with yet.
+                if self._is_current(batch):
+                    self.app.ledger.finish(batch)
                 self.metrics.add(
                     "feedmill_events_total", len(batch.records), topic=batch.source.topic
                 )

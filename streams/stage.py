@@ -59,6 +59,7 @@ class Stage(ABC):
         self._kafka_producer = new_producer(environment)
         self.producer = BatchProducer(self._kafka_producer, environment)
         self.letters = DeadLetters(name, self.producer)
+        self._failure: Exception | None = None
         self._beat = asyncio.Event()
         self._web = Web(self.ready_reason, self.metrics.text)
         self._pipe = status_pipe(os.environ)
@@ -119,6 +120,9 @@ class Stage(ABC):
                 task.result()
             if not self.stopping.is_set():
                 raise RuntimeError(f"a part of stage {self.name} ended by itself")
+        except Exception as error:
+            self._failure = error
+            raise
         finally:
             self.stopping.set()
             await self._stop(running)
@@ -144,7 +148,7 @@ class Stage(ABC):
             pause_s = min(pause_s * 2, 10.0)
 
     async def _stop(self, running: Sequence[asyncio.Task[Any]]) -> None:
-        deadline = asyncio.get_running_loop().call_later(STOP_WITHIN_S, _end_now)
+        deadline = asyncio.get_running_loop().call_later(STOP_WITHIN_S, _end_now, self._failure)
         for task in running:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
@@ -244,6 +248,6 @@ async def _quietly(part: Coroutine[Any, Any, None]) -> None:
         log.warning("while stopping: %r", error)
 
 
-def _end_now() -> None:
-    log.warning("the stop took longer than %.0f s: ending", STOP_WITHIN_S)
-    os._exit(0)
+def _end_now(failure: Exception | None) -> None:
+    log.warning("the stop took longer than %.0f s: ending", STOP_WITHIN_S, exc_info=failure)
+    os._exit(0 if failure is None else 1)
