@@ -14,6 +14,7 @@ from pathlib import Path
 import click
 
 from feedmill.deploy.local import default_folder, down, status, up
+from feedmill.deploy.local.cli import tell_progress
 from feedmill.streams.cli.options import with_environment
 from feedmill.streams.environment import Environment, environment_variables, read_environment
 from feedmill.streams.stages import STAGES
@@ -49,6 +50,7 @@ def run(  # noqa: PLR0913, PLR0917 - one parameter an option
     own_stack = not _given(environment) and not status(folder).running
     if not _given(environment):
         click.echo("starting the local Kafka and Redis …" if own_stack else "on the local stack")
+        tell_progress()
         address = up(folder)
         overrides = {"FEEDMILL_KAFKA": address.kafka, "FEEDMILL_REDIS": address.redis}
         environment = read_environment(
@@ -63,7 +65,8 @@ def run(  # noqa: PLR0913, PLR0917 - one parameter an option
             client=environment.security,
         )
         shown = ["feed", feed, "--follow", "--top", str(top)]
-        extra = ["replay", "demo", "--for", "0"] if demo else []
+        # Another seed each time: a second run brings posts of its own.
+        extra = ["replay", "demo", "--for", "0", "--seed", str(os.getpid())] if demo else []
         asyncio.run(_run(environment, stages, shown, extra, seconds))
     finally:
         if own_stack:

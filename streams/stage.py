@@ -63,6 +63,7 @@ class Stage(ABC):
         self._beat = asyncio.Event()
         self._web = Web(self.ready_reason, self.metrics.text)
         self._pipe = status_pipe(os.environ)
+        self._refused_told = 0
 
     @abstractmethod
     async def prepare(self) -> None:
@@ -230,6 +231,9 @@ class Stage(ABC):
         self.metrics.set("feedmill_ready", float(not reason))
         self.metrics.set("feedmill_lag", await self.lag())
         self.metrics.set("feedmill_config_offset", self.applied_offset())
+        refused = self.config.refused_count - self._refused_told
+        self.metrics.add("feedmill_refused_settings_total", refused)
+        self._refused_told += refused
         if self._pipe is None:
             return
         status = Status(

@@ -270,6 +270,9 @@ class BatchApp(faust.App):
             **settings,
         )
 
+    def _create_directories(self) -> None:
+        """Faust keeps tables in a folder beside the user's files; there are none here."""
+
     def _new_transport(self) -> Any:
         return BatchTransport([URL(url) for url in self.conf.broker_consumer], self)
 

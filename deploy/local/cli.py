@@ -37,6 +37,11 @@ def _port(option: str, server: str) -> Callable[[Command], Command]:
 @click.group("local")
 def local() -> None:
     """Run Kafka and Redis on this machine, for development and tests."""
+    tell_progress()
+
+
+def tell_progress() -> None:
+    """Have the stack say on stderr what it is doing: the first start fetches Kafka."""
     logger = logging.getLogger("feedmill.deploy.local")
     if not logger.handlers:
         handler = logging.StreamHandler()

@@ -76,9 +76,6 @@ def test_a_deleted_post_is_gone_and_stays_gone(
     assert post not in engine.order("community:gardening")
 
 
-@pytest.mark.xfail(
-    reason="a deletion drops the signals that came early for the version after it", strict=True
-)
 def test_a_post_that_is_there_again_is_ranked_after_a_restart(start_engine: Any) -> None:
     engine: Engine = start_engine("combiner")
     for post in ("again-0", "again-1", "again-2"):
