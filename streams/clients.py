@@ -10,9 +10,11 @@ from aiokafka.helpers import create_ssl_context
 
 from feedmill.streams.environment import Environment
 
-# A quiet partition makes the broker hold a fetch back for so long; new records of a
-# partition that is not part of that fetch wait behind it.
-FETCH_MAX_WAIT_MS = 50
+# How long the broker may hold a fetch back that finds nothing new.  aiokafka leaves a
+# partition whose records were not yet taken out of the next fetch, so that its newer ones
+# wait behind that fetch: short while records come, long while none do.
+FETCH_WAIT_BUSY_MS = 10
+FETCH_WAIT_IDLE_MS = 200
 MAX_FETCH_BYTES = 4 * 1024 * 1024
 MAX_REQUEST_BYTES = 4 * 1024 * 1024
 
@@ -47,10 +49,16 @@ def new_reader(environment: Environment, **settings: Any) -> AIOKafkaConsumer:
         group_id=None,
         enable_auto_commit=False,
         auto_offset_reset="none",
-        fetch_max_wait_ms=FETCH_MAX_WAIT_MS,
+        fetch_max_wait_ms=FETCH_WAIT_IDLE_MS,
         max_partition_fetch_bytes=MAX_FETCH_BYTES,
         **{**kafka_settings(environment), **settings},
     )
+
+
+def adapt_fetch_wait(consumer: AIOKafkaConsumer, busy: bool) -> None:
+    """Have the next fetches wait as suits a consumer that just got records, or did not."""
+    # aiokafka reads it for every request, and has no other way to change it.
+    consumer._fetcher._fetch_max_wait_ms = FETCH_WAIT_BUSY_MS if busy else FETCH_WAIT_IDLE_MS
 
 
 def new_redis(environment: Environment) -> redis.asyncio.Redis:

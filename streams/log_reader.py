@@ -11,7 +11,7 @@ from aiokafka import TopicPartition
 
 from feedmill.events.errors import UsageError
 from feedmill.streams.batches import RecordBatch, Source
-from feedmill.streams.clients import new_reader
+from feedmill.streams.clients import adapt_fetch_wait, new_reader
 from feedmill.streams.environment import Environment
 
 log = logging.getLogger(__name__)
@@ -84,6 +84,7 @@ class LogReader:
     async def read(self, timeout_ms: int = 200) -> list[RecordBatch]:
         """All that is there of all partitions, after at most this time."""
         fetched = await self._consumer.getmany(timeout_ms=timeout_ms, max_records=self._max_records)
+        adapt_fetch_wait(self._consumer, busy=bool(fetched))
         return [RecordBatch(self._source(tp), records) for tp, records in fetched.items()]
 
     async def read_to_end(self) -> list[RecordBatch]:

@@ -29,7 +29,12 @@ from mode.utils.futures import maybe_async
 from yarl import URL
 
 from feedmill.streams.batches import RecordBatch, Source
-from feedmill.streams.clients import FETCH_MAX_WAIT_MS, MAX_FETCH_BYTES, kafka_settings
+from feedmill.streams.clients import (
+    FETCH_WAIT_IDLE_MS,
+    MAX_FETCH_BYTES,
+    adapt_fetch_wait,
+    kafka_settings,
+)
 from feedmill.streams.environment import Environment
 from feedmill.streams.ledger import Ledger
 from feedmill.streams.pace import Pace
@@ -73,7 +78,7 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
             max_poll_records=environment.batch_records,
             max_poll_interval_ms=300_000,
             max_partition_fetch_bytes=MAX_FETCH_BYTES,
-            fetch_max_wait_ms=FETCH_MAX_WAIT_MS,
+            fetch_max_wait_ms=FETCH_WAIT_IDLE_MS,
             session_timeout_ms=environment.session_timeout_ms,
             heartbeat_interval_ms=environment.session_timeout_ms // 5,
             rebalance_timeout_ms=30_000,
@@ -89,7 +94,9 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
         max_records: int | None = None,
     ) -> Any:
         try:
-            return await super()._fetch_records(consumer, active_partitions, timeout, max_records)
+            found = await super()._fetch_records(consumer, active_partitions, timeout, max_records)
+            adapt_fetch_wait(consumer, busy=bool(found))
+            return found
         except NoOffsetForPartitionError as error:
             # The group never committed here.  An offset out of range is another error, and ends
             # the stage: records are missing, and going on would hide it.
