@@ -130,7 +130,7 @@ async def send_engagements(
     producer: AIOKafkaProducer, environment: Environment, watcher: Watcher, rate: float, s: float
 ) -> int:
     topic, count = environment.topic("engagements"), 0
-    posts = int(min(100 * 10, rate * 2))
+    posts = int(min(100 * s, rate * 2))  # of those that were sent at 100 a second
     scores = {}
     for i in range(posts):
         scores[i] = await watcher.score(watcher.feed(i % COMMUNITIES), f"p100-{i}")
