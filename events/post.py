@@ -6,7 +6,7 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
-from feedmill.events.limits import Id, Name, Short, Text, TimeMs
+from feedmill.events.limits import Id, Name, Sha256, Short, Text, TimeMs
 
 Links = Annotated[tuple[str, ...], Meta(max_length=32)]
 Names = Annotated[tuple[Name, ...], Meta(max_length=16)]
@@ -18,7 +18,7 @@ class Media(Struct, frozen=True, gc=False):
 
     url: str
     kind: Short
-    sha256: Annotated[str, Meta(pattern="^[0-9a-fA-F]{64}(?![\\s\\S])")] | None = None
+    sha256: Sha256 | None = None
 
 
 class Post(Struct, frozen=True, gc=False):

@@ -9,16 +9,19 @@ import json
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
+from msgspec import Meta
 
 from feedmill.events.engagement import Engagement
 from feedmill.events.feeds import FeedSpec
 from feedmill.events.instance import Instance
 from feedmill.events.label import Label
+from feedmill.events.limits import Name
 from feedmill.events.override import Override
 from feedmill.events.post import Deletion, Post
+from feedmill.events.rules import MAX_RULES, Rule
 from feedmill.events.settings import SettingRecord, shape_of_gates, shape_of_weights
 from feedmill.events.signal import Signal, SignalNames
 
@@ -39,6 +42,7 @@ def schemas() -> Mapping[str, dict[str, Any]]:
         "weights": shape_of_weights(names),
         "gates": shape_of_gates(names),
         "feed": FeedSpec,
+        "rules": Annotated[dict[Name, Rule], Meta(max_length=MAX_RULES)],
         "instance": Instance,
     }
     return {name: _schema(shape) for name, shape in shapes.items()}

@@ -19,12 +19,12 @@ from feedmill.events.errors import BadEvent, BadSetting
 from feedmill.events.feeds import BUILT_IN_FEEDS, FeedSpec, check_feed_name, pattern_of
 from feedmill.events.gates import Gate, GatePatch
 from feedmill.events.limits import MAX_SETTING_BYTES, check_id, in_words
-from feedmill.events.signal import SignalNames
+from feedmill.events.rules import Rule, read_rules
+from feedmill.events.signal import BUILT_IN_GATES, SignalNames
 from feedmill.events.weights import Weights, WeightsReader
 
 _LATER = {
     "rankings": "slates of `rankings` are not published yet",
-    "rules": "filter rules are not read yet",
     "experiments": "experiments are reserved",
 }
 _ARM = re.compile(r"@")
@@ -51,6 +51,7 @@ class Settings:
     weights: Mapping[str, Weights] = field(default_factory=dict)
     gates: Mapping[str, Mapping[str, GatePatch]] = field(default_factory=dict)
     feeds: Mapping[str, FeedSpec] = field(default_factory=dict)
+    rules: Mapping[str, Mapping[str, Rule]] = field(default_factory=dict)
     offsets: Mapping[str, int] = field(default_factory=dict)
 
     def fold(self, key: bytes | None, value: bytes | None, offset: int) -> Settings:
@@ -62,20 +63,17 @@ class Settings:
             The record is refused whole, with the reason; go on with `skip(offset)`.
         """
         name = _key_name(key)
-        kind, _, feed = name.partition("/")
-        if kind not in ("weights", "gates", "feeds"):
+        kind, _, of = name.partition("/")
+        if kind not in ("weights", "gates", "feeds", "rules"):
             raise BadSetting(_unknown(name))
-        if "/" in name:
-            _check_feed(kind, feed)
-        elif kind == "feeds":
-            raise BadSetting("Expected `feeds/<name>`, got `feeds`")
+        _check_key(name)
         table: dict[str, Any] = dict(getattr(self, kind))
         offsets = {**self.offsets, name: offset}
         if not value:
-            table.pop(feed, None)
+            table.pop(of, None)
             offsets.pop(name)
         else:
-            table[feed] = self._read(kind, feed, name, value)
+            table[of] = self._read(kind, of, name, value)
         changed: dict[str, Any] = {kind: table, "offset": offset, "offsets": offsets}
         return replace(self, **changed)
 
@@ -83,7 +81,7 @@ class Settings:
         """The same settings, with the refused record at `offset` dealt with."""
         return replace(self, offset=offset)
 
-    def _read(self, kind: str, feed: str, name: str, value: bytes) -> object:
+    def _read(self, kind: str, of: str, name: str, value: bytes) -> object:
         if len(value) > MAX_SETTING_BYTES:
             raise BadSetting(f"Expected at most {MAX_SETTING_BYTES} bytes, got {len(value)}")
         try:
@@ -101,7 +99,9 @@ class Settings:
                 return self._weights_reader.read(record.value)
             if kind == "gates":
                 return self._read_gates(record.value)
-            return _read_feed(feed, record.value)
+            if kind == "rules":
+                return read_rules(record.value)
+            return _read_feed(of, record.value)
         except msgspec.ValidationError as error:
             raise BadSetting(_within_value(str(error))) from None
 
@@ -173,15 +173,24 @@ def _unknown(name: str) -> str:
     if kind in _LATER:
         return f"`{name[:80]}`: {_LATER[kind]}; remove the record"
     return (
-        f"Expected one of weights, weights/<feed>, gates, gates/<feed>, feeds/<name>, got "
-        f"{name[:80]!r}"
+        "Expected one of weights, weights/<feed>, gates, gates/<feed>, feeds/<name>,"
+        f" rules/<filter>, got {name[:80]!r}"
     )
 
 
-def _check_feed(kind: str, feed: str) -> None:
-    if kind == "weights" and _ARM.search(feed):
-        raise BadSetting(f"`weights/{feed[:80]}`: arms are not read yet; leave `@…` out")
-    check_feed_name(feed, pattern_allowed=kind == "feeds")
+def _check_key(name: str) -> None:
+    kind, slash, of = name.partition("/")
+    if kind == "rules":
+        # Another gate's stage is not ours: a rule for it would do nothing, and say nothing of it.
+        if of not in BUILT_IN_GATES:
+            filters = ", ".join(BUILT_IN_GATES)
+            raise BadSetting(f"Expected `rules/<filter>`, one of {filters}, got {name[:80]!r}")
+    elif slash:
+        if kind == "weights" and _ARM.search(of):
+            raise BadSetting(f"`weights/{of[:80]}`: arms are not read yet; leave `@…` out")
+        check_feed_name(of, pattern_allowed=kind == "feeds")
+    elif kind == "feeds":
+        raise BadSetting("Expected `feeds/<name>`, got `feeds`")
 
 
 def _within_value(text: str) -> str:

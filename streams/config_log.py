@@ -130,12 +130,14 @@ def effective(settings: Settings, key: str) -> RawValue:
         There is no such key.
     """
     settings.fold(key.encode(), b"", settings.offset)
-    kind, _, feed = key.partition("/")
+    kind, _, of = key.partition("/")
     if kind == "weights":
-        return settings.weights_of(feed).as_dict()
+        return settings.weights_of(of).as_dict()
     if kind == "gates":
-        return {name: _plain(gate) for name, gate in settings.gates_of(feed).items()}
-    spec = settings.feed_of(feed)
+        return {name: _plain(gate) for name, gate in settings.gates_of(of).items()}
+    if kind == "rules":
+        return {name: _plain(rule) for name, rule in settings.rules.get(of, {}).items()}
+    spec = settings.feed_of(of)
     return {} if spec is None else _plain(spec)
 
 
