@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from msgspec.structs import replace
 
 from feedmill.features.artifact import pack
 from feedmill.features.corpus import Corpus, join
@@ -108,8 +109,11 @@ def _ordinary_train(clean: Sequence[Corpus]) -> list[Corpus]:
 
 def _cut_short(rows: Corpus) -> Corpus:
     """Keep the first 0 to 4 words of each text."""
-    texts = [" ".join(text.split()[: index % 5]) for index, text in enumerate(rows.texts)]
-    return Corpus(f"{rows.source}_short", texts, rows.labels, rows.groups, rows.parts)
+    posts = [
+        replace(post, text=" ".join(post.text.split()[: index % 5]))
+        for index, post in enumerate(rows.posts)
+    ]
+    return Corpus(f"{rows.source}_short", posts, rows.labels, rows.groups, rows.parts)
 
 
 def _weights(recipe: Recipe, labelled: Sequence[Corpus], negatives: Sequence[Corpus]) -> Values:

@@ -7,41 +7,71 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from feedmill.features.artifact import DataUse
-from feedmill.features.corpus import Corpus, corpus, read_rows, text_key
+from feedmill.features.corpus import Corpus, Row, corpus, links_to, read_rows, text_key, unix_ms
 
 
 def _youtube(folder: Path) -> Corpus:
-    rows = read_rows(folder, "spam_youtube")
-    return corpus("youtube", "youtube", ((r["text"], float(r["label"]), r["video"]) for r in rows))
+    return corpus(
+        "youtube",
+        "youtube",
+        (
+            Row(
+                r["text"],
+                float(r["label"]),
+                r["video"],
+                author=r["author"],
+                created_at_ms=unix_ms(r["date"]) if r["date"] else 0,
+            )
+            for r in read_rows(folder, "spam_youtube")
+        ),
+    )
 
 
 def _sms(folder: Path) -> Corpus:
     rows = read_rows(folder, "spam_sms_uci")
-    return corpus("sms", "sms", ((r["text"], float(r["label"]), text_key(r["text"])) for r in rows))
+    return corpus(
+        "sms", "sms", (Row(r["text"], float(r["label"]), text_key(r["text"])) for r in rows)
+    )
 
 
 def _over18(folder: Path) -> Corpus:
-    rows = read_rows(folder, "nsfw_reddit_over18")
     return corpus(
         "reddit_over18",
         "reddit",
-        ((r["text"], float(r["label"]), r["subreddit"].lower()) for r in rows),
+        (
+            Row(
+                r["text"],
+                float(r["label"]),
+                r["subreddit"].lower(),
+                created_at_ms=int(r["created_utc"]) * 1000,
+                links=links_to(r["domain"]),
+                community=r["subreddit"].lower(),
+            )
+            for r in read_rows(folder, "nsfw_reddit_over18")
+        ),
     )
 
 
 def _covid(folder: Path) -> Corpus:
     rows = read_rows(folder, "misinfo_constraint_covid")
     return corpus(
-        "covid", "covid", ((r["text"], float(r["label"]), text_key(r["text"])) for r in rows)
+        "covid", "covid", (Row(r["text"], float(r["label"]), text_key(r["text"])) for r in rows)
     )
 
 
 def _fakenewsnet(folder: Path) -> Corpus:
-    rows = read_rows(folder, "misinfo_fakenewsnet_titles")
     return corpus(
         "fakenewsnet",
         "fakenewsnet",
-        ((r["text"], float(r["label"]), r["domain"] or text_key(r["text"])) for r in rows),
+        (
+            Row(
+                r["text"],
+                float(r["label"]),
+                r["domain"] or text_key(r["text"]),
+                links=(r["url"],) if r["url"] else (),
+            )
+            for r in read_rows(folder, "misinfo_fakenewsnet_titles")
+        ),
     )
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from feedmill.features.artifact import Card, DataUse, pack, save, sha256_of
-from feedmill.features.corpus import Corpus, corpus, join, ordinary, read_rows, text_key
+from feedmill.features.corpus import Corpus, Row, corpus, join, ordinary, read_rows, text_key
 from feedmill.features.fitting import (
     Mask,
     Values,
@@ -50,17 +50,17 @@ def read_sets(folder: Path) -> list[Corpus]:
         corpus(
             "clickbait32k",
             "clickbait",
-            ((r["text"], 1 - float(r["label"]), text_key(r["text"])) for r in clickbait),
+            (Row(r["text"], 1 - float(r["label"]), text_key(r["text"])) for r in clickbait),
         ),
         corpus(
             "webis",
             "clickbait",
-            ((r["text"], 1 - float(r["truth_mean"]), text_key(r["text"])) for r in webis),
+            (Row(r["text"], 1 - float(r["truth_mean"]), text_key(r["text"])) for r in webis),
         ),
         corpus(
             "semeval",
             "semeval",
-            ((r["text"], _GRADES[r["rating"]], r["question_id"]) for r in answers),
+            (Row(r["text"], _GRADES[r["rating"]], r["question_id"]) for r in answers),
         ),
     ]
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from feedmill.events.post import Post
-from feedmill.features.corpus import Corpus, corpus
+from feedmill.features.corpus import Corpus, Row, corpus
 from feedmill.filters import train as trainer
 from feedmill.filters.recipes import RECIPES
 from feedmill.filters.registry import load
@@ -40,10 +40,10 @@ def _letters(texts: list[str]) -> list[str]:
 def _generated() -> trainer.Material:
     bad = _letters(_sentences(150, 1, "BUY cheap pills NOW!!!"))
     good = _letters(_sentences(150, 2))
-    rows = [(t, 1.0, f"g{i % 30}") for i, t in enumerate(bad)]
-    rows += [(t, 0.0, f"g{i % 30}") for i, t in enumerate(good)]
+    rows = [Row(t, 1.0, f"g{i % 30}") for i, t in enumerate(bad)]
+    rows += [Row(t, 0.0, f"g{i % 30}") for i, t in enumerate(good)]
     clean: tuple[Corpus, ...] = tuple(
-        corpus(name, name, ((t, 0.0, f"a{i % 30}") for i, t in enumerate(_letters(texts))))
+        corpus(name, name, (Row(t, 0.0, f"a{i % 30}") for i, t in enumerate(_letters(texts))))
         for name, texts in (("one", _sentences(300, 3)), ("two", _sentences(300, 4, "today")))
     )
     return trainer.Material((corpus("bad", "bad", rows), corpus("few", "few", rows[::7])), clean)

@@ -60,15 +60,29 @@ def _quality_sets(folder: Path) -> None:
     _write(folder, "quality_semeval_cqa", answers)
     posts = _texts(120, 5)
     reddit = [
-        {"title": t, "selftext": "", "over_18": "False", "subreddit": f"s{i % 20}"}
+        {
+            "title": t,
+            "selftext": "",
+            "over_18": "False",
+            "subreddit": f"s{i % 20}",
+            "created_utc": 1_400_000_000 + i,
+            "domain": "self.s",
+        }
         for i, t in enumerate(posts)
     ]
     _write(folder, "engagement_reddit_top", reddit)
-    face = [{"message": f"{t} f", "page_id": i % 20} for i, t in enumerate(posts)]
+    day = "2016-05-01T00:00:00+0000"
+    face = [
+        {"message": f"{t} f", "page_id": i % 20, "created_time": day, "link": ""}
+        for i, t in enumerate(posts)
+    ]
     _write(folder, "engagement_facebook_news", face)
-    news = [{"title": f"{t} h", "author": i % 20} for i, t in enumerate(posts)]
+    news = [
+        {"title": f"{t} h", "author": i % 20, "created_at": "5/1/2016 9:30", "url": ""}
+        for i, t in enumerate(posts)
+    ]
     _write(folder, "engagement_hackernews20k", news)
-    sky = [{"text": f"{t} b", "author": i % 20} for i, t in enumerate(posts)]
+    sky = [{"text": f"{t} b", "author": i % 20, "createdAt": day} for i, t in enumerate(posts)]
     _write(folder, "engagement_bluesky_a", sky)
 
 
