@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal
+from unicodedata import category
 
 import msgspec
 import re2
@@ -112,8 +113,10 @@ def _read_rule(name: str, value: object) -> Rule:
     for domain in rule.domains:
         _check_domain(name, domain)
     for phrase in rule.phrases:
-        if not any(character.isalnum() or ord(character) > 127 for character in phrase):
-            raise BadSetting(f"Rule `{name}`: the phrase {phrase[:80]!r} has no letter or digit")
+        if not any(category(character)[0] in "LNS" for character in phrase):
+            raise BadSetting(
+                f"Rule `{name}`: the phrase {phrase[:80]!r} has no letter, digit or symbol"
+            )
     return rule
 
 

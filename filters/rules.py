@@ -1,0 +1,253 @@
+"""Operators' rules as one filter judges by them: compiled once, asked for every post.
+
+Pure.  `events/rules.py` has checked what comes in; the time is an argument.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from unicodedata import category
+
+import numpy as np
+import re2
+
+from feedmill.events.gates import Gate
+from feedmill.events.post import Post
+from feedmill.events.rules import Rule, RuleVerdict, compiled_pattern
+from feedmill.features.links import canonical_host, host_of, hosts_of
+from feedmill.features.text import normalise
+
+_RANK: Mapping[RuleVerdict, int] = {"allow": 0, "hide": 1, "demote": 2}
+_ALL_PATTERNS_MEMORY = 32 * 1024 * 1024
+# Scripts without blanks: each character is a word of its own, so that a phrase is found inside.
+_UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
+# Marks belong to their letter, which `\w` does not say.
+_MARKS = "".join(c for c in map(chr, range(0x300, 0x1D00)) if category(c)[0] == "M")
+_LETTERS = f"(?:[^\\W_{_UNSPACED}][{_MARKS}]*)+|[{_UNSPACED}]"
+_PUNCTUATION = (
+    "!-#%-*,-/:;?@\\[-\\]_{}\u00a1\u00a7\u00ab\u00b6\u00b7\u00bb\u00bf"
+    "\u2000-\u206f\u3000-\u303f\ufe00-\ufe0f"
+)
+_WORD = re.compile(_LETTERS)
+_ASCII_WORD = re.compile("[a-z0-9]+")
+_WORD_OR_SYMBOL = re.compile(f"{_LETTERS}|[^\\s\\w{_PUNCTUATION}{_MARKS}]")
+
+
+@dataclass(frozen=True)
+class Hit:
+    """The rule that decides for a post."""
+
+    verdict: RuleVerdict
+    rule: str
+
+
+class RuleSet:
+    """The rules of one filter, each entry in the table of its kind.
+
+    Of the rules that hold and that a post shows an entry of, `allow` goes before `hide`,
+    `hide` before `demote`, then the first by name.  Cost without a hit: a look into sets for
+    each word, host, hash and label, and one search for all patterns at once; it does not grow
+    with the number of rules.
+    """
+
+    def __init__(self, rules: Mapping[str, Rule]) -> None:
+        ranked = sorted(rules.items(), key=lambda item: (_RANK[item[1].verdict], item[0]))
+        self._hits = [Hit(rule.verdict, name) for name, rule in ranked]
+        self._ends_ms = [
+            math.inf if rule.expires_at_ms is None else rule.expires_at_ms for _, rule in ranked
+        ]
+        self._authors = _table(
+            (author, i) for i, (_, r) in enumerate(ranked) for author in r.authors
+        )
+        self._labels = _table(
+            (label.casefold(), i) for i, (_, r) in enumerate(ranked) for label in r.self_labels
+        )
+        self._hashes = _table(
+            (sha256.lower(), i) for i, (_, r) in enumerate(ranked) for sha256 in r.media_sha256
+        )
+        self._domains = _table(
+            (canonical_host(domain) or "", i)
+            for i, (_, r) in enumerate(ranked)
+            for domain in r.domains
+        )
+        self._phrases = _Phrases((p, i) for i, (_, r) in enumerate(ranked) for p in r.phrases)
+        self._patterns = _Patterns((p, i) for i, (_, r) in enumerate(ranked) for p in r.patterns)
+
+    def __len__(self) -> int:
+        return len(self._hits)
+
+    def verdicts(self, posts: Sequence[Post], at_ms: Sequence[int]) -> list[Hit | None]:
+        """The rule that decides for each post, None where none does.
+
+        Parameters
+        ----------
+        posts
+            n posts.
+        at_ms
+            For each the timestamp of its record, Unix milliseconds: a rule holds before its
+            `expires_at_ms`, so that a post is judged alike whenever its record is read.
+        """
+        if not self._hits:
+            return [None] * len(posts)
+        return [self._verdict(post, now) for post, now in zip(posts, at_ms, strict=True)]
+
+    def _verdict(self, post: Post, at_ms: int) -> Hit | None:
+        best = min((i for i in self._shown(post) if at_ms < self._ends_ms[i]), default=None)
+        return None if best is None else self._hits[best]
+
+    def _shown(self, post: Post) -> Iterator[int]:
+        """The numbers of the rules that the post shows an entry of; some of them twice."""
+        yield from self._authors.get(post.author_id, ())
+        if post.self_labels and self._labels:
+            for label in post.self_labels:
+                yield from self._labels.get(label.casefold(), ())
+        if post.media and self._hashes:
+            for media in post.media:
+                if media.sha256:
+                    yield from self._hashes.get(media.sha256.lower(), ())
+        if self._domains:
+            for domain in _domains_of(post):
+                yield from self._domains.get(domain, ())
+        if self._phrases or self._patterns:
+            text = normalise(post.text)
+            yield from self._phrases.found(text)
+            yield from self._patterns.found(text)
+            if text != post.text:
+                yield from self._patterns.found(post.text)
+
+
+def demoting_value(gates: Iterable[Gate]) -> float:
+    """A gate's value that each of these policies demotes and none hides.
+
+    The middle between the highest `demote_at` and the lowest `hide_at`.  Where no value does
+    both, hiding nothing goes before demoting everywhere.  Policies that are not followed (off, or
+    in shadow) do not count.
+
+    Returns
+    -------
+    A float32 in [0, 1].
+    """
+    followed = [gate for gate in gates if gate.required]
+    demote_at = max((g.demote_at for g in followed if g.demote_at is not None), default=0.0)
+    hide_at = min((g.hide_at for g in followed if g.hide_at is not None), default=None)
+    middle = np.float32((demote_at + (1.0 if hide_at is None else hide_at)) / 2)
+    if hide_at is None or demote_at <= float(middle) < hide_at:
+        return float(middle)
+    below = np.float32(hide_at)
+    if float(below) >= hide_at > 0:
+        below = np.nextafter(below, np.float32(0))
+    return float(below)
+
+
+def _table(entries: Iterable[tuple[Any, int]]) -> dict[Any, tuple[int, ...]]:
+    found: defaultdict[Any, list[int]] = defaultdict(list)
+    for entry, rule in entries:
+        found[entry].append(rule)
+    return {entry: tuple(rules) for entry, rules in found.items()}
+
+
+def _domains_of(post: Post) -> Iterator[str]:
+    """Every domain that a host of the post's links, media and text lies in."""
+    for host in hosts_of(post):
+        yield from _and_above(host)
+    for media in post.media or ():
+        yield from _and_above(host_of(media.url) or "")
+
+
+def _and_above(host: str) -> Iterator[str]:
+    while host:
+        yield host
+        host = host.partition(".")[2]
+
+
+class _Phrases:
+    """Finds phrases as runs of whole words, by their first word.
+
+    Words are runs of letters and digits, without case; what stands between two of them does not
+    count, be it a blank, punctuation or an emoji.  In a phrase that has symbols (`$`, an emoji)
+    each of them is a word as well.
+    """
+
+    def __init__(self, phrases: Iterable[tuple[str, int]]) -> None:
+        plain, with_symbols = [], []
+        for phrase, rule in phrases:
+            words = tuple(_words(_WORD, normalise(phrase)))
+            all_words = tuple(_words(_WORD_OR_SYMBOL, normalise(phrase)))
+            if words == all_words:
+                plain.append((words, rule))
+            else:
+                with_symbols.append((all_words, rule))
+        self._kinds = [
+            (splitter, frozenset(by_first), by_first)
+            for splitter, by_first in (
+                (_WORD, _by_first(_table(plain))),
+                (_WORD_OR_SYMBOL, _by_first(_table(with_symbols))),
+            )
+            if by_first
+        ]
+
+    def __bool__(self) -> bool:
+        return bool(self._kinds)
+
+    def found(self, text: str) -> Iterator[int]:
+        """The rules whose phrases stand in the normalised text."""
+        for splitter, firsts, by_first in self._kinds:
+            words = _words(splitter, text)
+            if firsts.isdisjoint(words):
+                continue
+            for at, word in enumerate(words):
+                for phrase, rules in by_first.get(word, ()):
+                    if tuple(words[at : at + len(phrase)]) == phrase:
+                        yield from rules
+
+
+def _words(splitter: re.Pattern[str], text: str) -> list[str]:
+    if splitter is _WORD and text.isascii():
+        splitter = _ASCII_WORD  # the same words, three times as fast
+    words: list[str] = splitter.findall(text.casefold())
+    return words
+
+
+_Phrase = tuple[tuple[str, ...], tuple[int, ...]]
+
+
+def _by_first(table: Mapping[tuple[str, ...], tuple[int, ...]]) -> dict[str, list[_Phrase]]:
+    """The phrases and their rules by first word; one without any word is nowhere."""
+    found: defaultdict[str, list[_Phrase]] = defaultdict(list)
+    for words, rules in table.items():
+        if words:
+            found[words[0]].append((words, rules))
+    return dict(found)
+
+
+class _Patterns:
+    """Searches for all patterns at once, and for each alone only where one of them is."""
+
+    def __init__(self, patterns: Iterable[tuple[str, int]]) -> None:
+        by_pattern = _table(patterns)
+        self._each = [(compiled_pattern(pattern), rules) for pattern, rules in by_pattern.items()]
+        self._any = None
+        if by_pattern:
+            together = "|".join(f"(?:{pattern})" for pattern in by_pattern)
+            self._any = compiled_pattern(together, _ALL_PATTERNS_MEMORY)
+        # RE2's cache would keep the patterns of settings that hold no longer.
+        re2.purge()
+
+    def __bool__(self) -> bool:
+        return bool(self._each)
+
+    def found(self, text: str) -> Iterator[int]:
+        """The rules whose patterns match somewhere in the text."""
+        if self._any is None:
+            return
+        encoded = text.encode("utf-8", "replace")
+        if self._any.search(encoded) is None:
+            return
+        for pattern, rules in self._each:
+            if pattern.search(encoded) is not None:
+                yield from rules

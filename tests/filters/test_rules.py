@@ -1,0 +1,253 @@
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from feedmill.events.errors import BadSetting
+from feedmill.events.gates import Gate
+from feedmill.events.post import Media, Post
+from feedmill.events.rules import MAX_RULES, read_rules
+from feedmill.filters.rules import Hit, RuleSet, demoting_value
+
+HASH = "0123456789abcdef" * 4
+
+
+def post(text: str = "A walk by the river", author: str = "ann", **more: Any) -> Post:
+    return Post("p", author, 0, text, **more)
+
+
+def rules(**named: Mapping[str, Any]) -> RuleSet:
+    return RuleSet(read_rules({name: {"verdict": "hide", **rule} for name, rule in named.items()}))
+
+
+def verdict(rule_set: RuleSet, one: Post, at_ms: int = 0) -> Hit | None:
+    return rule_set.verdicts([one], [at_ms])[0]
+
+
+def is_hit(one: Post, **rule: Any) -> bool:
+    return verdict(rules(only=rule), one) == Hit("hide", "only")
+
+
+@pytest.mark.parametrize(
+    ("phrase", "text"),
+    [
+        ("free money", "Get FREE  money now"),
+        ("Free Money", "free,money!"),
+        ("free money", "free\U0001f4b0money"),
+        ("free money", "fr\u200bee mon\u00adey"),
+        ("free money", "\uff46\uff52\uff45\uff45 money"),
+        ("free money", "so #free_money"),
+        ("stra\u00dfe", "DIE STRASSE"),
+        ("don't panic", "Don\u2019t panic"),
+        ("$$$", "earn $$$ today"),
+        ("\U0001f346", "look\U0001f346\ufe0f"),
+        ("\u514d\u8d39\u9886\u53d6", "\u70b9\u51fb\u514d\u8d39\u9886\u53d6\u7ea2\u5305"),
+        (
+            "\u092b\u094d\u0930\u0940 \u092a\u0948\u0938\u0947",
+            "\u092b\u094d\u0930\u0940 \u092a\u0948\u0938\u0947!",
+        ),
+        ("caf\u00e9", "cafe\u0301 noir"),
+    ],
+)
+def test_a_phrase_is_found(phrase: str, text: str) -> None:
+    assert is_hit(post(text), phrases=[phrase])
+
+
+@pytest.mark.parametrize(
+    ("phrase", "text"),
+    [
+        ("free money", "carefree money"),
+        ("free money", "free moneybags"),
+        ("free money", "money free"),
+        ("free money", "free the money"),
+        ("free money", ""),
+        ("$$$", "earn $$ today"),
+        ("\u0915", "\u0915\u0940"),
+    ],
+)
+def test_a_phrase_is_whole_words_in_a_row(phrase: str, text: str) -> None:
+    assert not is_hit(post(text), phrases=[phrase])
+
+
+@pytest.mark.parametrize(
+    "one",
+    [
+        post(links=("https://evil.example/x",)),
+        post(links=("http://www.a.b.EVIL.example:8080",)),
+        post("look: https://evil.example/y?z"),
+        post("look at evil.example"),
+        post("look at ev\u200bil.example"),
+        post(media=(Media("https://cdn.evil.example/1.jpg", "image"),)),
+    ],
+)
+def test_a_domain_is_found_with_its_subdomains(one: Post) -> None:
+    assert is_hit(one, domains=["evil.example"])
+    assert is_hit(one, domains=["WWW.Evil.Example."])
+
+
+@pytest.mark.parametrize(
+    "one",
+    [
+        post(links=("https://notevil.example/x",)),
+        post(links=("https://evil.example.org/x",)),
+        post(links=("https://good.example/evil.example",)),
+        post("evil and example"),
+        post("mail me@evil.example"),
+    ],
+)
+def test_another_domain_is_none(one: Post) -> None:
+    assert not is_hit(one, domains=["evil.example"])
+
+
+def test_an_international_domain_has_two_spellings() -> None:
+    for link in ("https://b\u00fccher.example", "https://xn--bcher-kva.example"):
+        for domain in ("b\u00fccher.example", "xn--bcher-kva.example"):
+            assert is_hit(post(links=(link,)), domains=[domain])
+
+
+def test_a_pattern_searches_the_text_as_it_is_and_as_it_looks() -> None:
+    assert is_hit(post("call 0800-1234 now"), patterns=[r"\b0800-\d{4}\b"])
+    assert is_hit(post("call 08\u200b00-1234 now"), patterns=[r"\b0800-\d{4}\b"])
+    assert is_hit(post("a\u200bb"), patterns=["\u200b"])
+    assert not is_hit(post("CALL"), patterns=["call"])
+    assert is_hit(post("CALL"), patterns=["(?i)call"])
+    assert is_hit(post("\ud800 call"), patterns=["call"])
+
+
+def test_every_pattern_is_looked_for() -> None:
+    many = rules(a={"patterns": ["x1|y", "(?i)x2"]}, b={"patterns": ["x3", "x1"]})
+    assert [verdict(many, post(text)) for text in ("x1", "X2", "x3", "x4")] == [
+        Hit("hide", "a"),
+        Hit("hide", "a"),
+        Hit("hide", "b"),
+        None,
+    ]
+
+
+def test_media_are_known_by_their_hash_authors_by_id_labels_without_case() -> None:
+    assert is_hit(post(media=(Media("u", "image", HASH.upper()),)), media_sha256=[HASH])
+    assert is_hit(post(media=(Media("u", "image", HASH),)), media_sha256=[HASH.upper()])
+    assert not is_hit(post(media=(Media("u", "image"),)), media_sha256=[HASH])
+    assert is_hit(post(author="bob"), authors=["ann", "bob"])
+    assert not is_hit(post(author="Bob"), authors=["bob"])
+    assert is_hit(post(self_labels=("art", "Porn")), self_labels=["porn"])
+    assert not is_hit(post(self_labels=("porn2",)), self_labels=["porn"])
+
+
+def test_allow_goes_before_hide_before_demote_then_by_name() -> None:
+    everything = {"phrases": ["river"]}
+    names = {
+        "z-hide": {**everything, "verdict": "hide"},
+        "b-hide": {**everything, "verdict": "hide"},
+        "a-demote": {**everything, "verdict": "demote"},
+        "y-allow": {"authors": ["ann"], "verdict": "allow"},
+    }
+    assert verdict(rules(**names), post()) == Hit("allow", "y-allow")
+    assert verdict(rules(**names), post(author="bob")) == Hit("hide", "b-hide")
+    assert verdict(rules(**{"a-demote": names["a-demote"]}), post()) == Hit("demote", "a-demote")
+
+
+def test_a_rule_holds_until_it_runs_out_by_the_record_s_time() -> None:
+    both = rules(
+        a={"authors": ["ann"], "expires_at_ms": 1000}, b={"authors": ["ann"], "verdict": "demote"}
+    )
+    found = both.verdicts([post()] * 3, [999, 1000, 1001])
+    assert found == [Hit("hide", "a"), Hit("demote", "b"), Hit("demote", "b")]
+
+
+def test_no_rules_are_no_hits() -> None:
+    assert RuleSet({}).verdicts([post(), post()], [0, 0]) == [None, None]
+    assert len(RuleSet({})) == 0
+
+
+@given(
+    st.lists(
+        st.builds(
+            post,
+            st.text(st.sampled_from("abx .\u200b$\ud800\u4e00"), max_size=30),
+            st.sampled_from(["ann", "bob"]),
+            links=st.none() | st.tuples(st.text(max_size=20)),
+            self_labels=st.none() | st.tuples(st.text(max_size=5)),
+        ),
+        max_size=5,
+    )
+)
+def test_a_verdict_does_not_depend_on_the_other_posts(posts: list[Post]) -> None:
+    some = rules(
+        a={"phrases": ["a b", "$", "x"]},
+        b={"patterns": ["bb+", "^x"], "verdict": "demote"},
+        c={"authors": ["bob"], "domains": ["a.xx"], "verdict": "allow"},
+    )
+    together = some.verdicts(posts, [0] * len(posts))
+    assert together == [verdict(some, one) for one in posts]
+
+
+@given(st.text(st.sampled_from("abcXZ0-.ü\u3002_ *:/"), max_size=20))
+def test_every_domain_that_is_accepted_is_found(domain: str) -> None:
+    try:
+        accepted = rules(only={"domains": [domain]})
+    except BadSetting:
+        return
+    assert verdict(accepted, post(links=(f"https://{domain}/x",))) is not None
+
+
+def test_a_thousand_rules_cost_a_post_hardly_more_than_one() -> None:
+    def seconds(count: int) -> float:
+        named = {
+            f"r{i}": {"phrases": [f"zz{i} now"], "domains": [f"z{i}.example"]} for i in range(count)
+        }
+        some, posts = rules(**named), [post("a quiet walk by the river " * 4)] * 500
+        best = 1e9
+        for _ in range(5):
+            start = time.process_time()
+            some.verdicts(posts, [0] * 500)
+            best = min(best, time.process_time() - start)
+        return best
+
+    assert seconds(MAX_RULES) < 5 * seconds(1)
+
+
+def test_hostile_patterns_do_not_explode() -> None:
+    hostile = rules(only={"patterns": ["(a*)*(a*)*(a|aa)+b", "(x+x+)+y"]})
+    start = time.process_time()
+    assert verdict(hostile, post("a" * 10_000 + "x" * 10_000)) is None
+    assert time.process_time() - start < 1
+
+
+@pytest.mark.parametrize(
+    ("gates", "value"),
+    [
+        ([Gate()], 0.75),
+        ([], 0.5),
+        ([Gate(), Gate(hide_at=0.7)], 0.65),
+        ([Gate(hide_at=None)], 0.8),
+        ([Gate(demote_at=None)], 0.45),
+        ([Gate(), Gate(hide_at=0.1, enabled=False), Gate(hide_at=0.1, shadow=True)], 0.75),
+    ],
+)
+def test_a_value_that_demotes_and_does_not_hide(gates: list[Gate], value: float) -> None:
+    assert demoting_value(gates) == float(np.float32(value))
+
+
+UNIT = st.floats(0, 1) | st.floats(0, 1, width=32)
+
+
+@given(st.lists(st.builds(Gate, hide_at=st.none() | UNIT, demote_at=st.none() | UNIT), max_size=4))
+def test_the_demoting_value_never_hides_and_demotes_if_any_can(gates: list[Gate]) -> None:
+    value = demoting_value(gates)
+    assert 0 <= value <= 1
+    assert value == float(np.float32(value))
+    hides = [gate.hide_at for gate in gates if gate.hide_at is not None]
+    demotes = [gate.demote_at for gate in gates if gate.demote_at is not None]
+    assert all(value < hide_at for hide_at in hides if hide_at > 0)
+    lowest, highest = min(hides, default=1.0), max(demotes, default=0.0)
+    if np.nextafter(np.float32(highest), np.float32(1)) < np.nextafter(
+        np.float32(lowest), np.float32(0)
+    ):
+        assert value >= highest
