@@ -53,6 +53,11 @@ def topics_made(stack: Addresses, prefix: str) -> None:
     admin = KafkaAdminClient(bootstrap_servers=stack.kafka)
     names = ("config", "overrides", "instances")
     admin.create_topics([NewTopic(f"{prefix}{name}", 1, 1) for name in names])
+    # The broker hears of them a moment after the controller has made them.
+    until = time.monotonic() + 20
+    while not {f"{prefix}{name}" for name in names} <= set(admin.list_topics()):
+        assert time.monotonic() < until
+        time.sleep(0.02)
     admin.close()
 
 
