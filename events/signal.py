@@ -17,6 +17,8 @@ Role = Literal["gate", "objective"]
 
 BUILT_IN_GATES = ("spam", "nsfw", "misinformation")
 BUILT_IN_OBJECTIVES = ("quality", "engagement")
+# What stands for the model in a signal that a rule decided; its version is the rule's name.
+RULE_MODEL = "rule"
 # Fields of `signals:<post_id>` and of a setting that a signal may not be called after.
 RESERVED_NAMES = frozenset(
     [

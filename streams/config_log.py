@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from feedmill.events.errors import BadSetting, UsageError
+from feedmill.events.rules import Rule
 from feedmill.events.settings import Settings
 from feedmill.events.signal import SignalNames
 from feedmill.events.weights import ALIASES
@@ -159,6 +160,8 @@ def record_value(value: RawValue | None, said: Mapping[str, object]) -> bytes | 
 def new_value(log: ConfigLog, key: str, words: tuple[str, ...]) -> RawValue | None:
     """The setting that `set KEY VALUE…` asks for: JSON as it is, pairs over what holds now.
 
+    Of rules, `<rule>=null` takes one away.
+
     Raises
     ------
     UsageError
@@ -173,7 +176,10 @@ def new_value(log: ConfigLog, key: str, words: tuple[str, ...]) -> RawValue | No
         start = log.raw("weights") or _FIRST_WEIGHTS
     value: RawValue = copy.deepcopy(start or {})
     for path, given in pairs:
-        _put(value, path, given)
+        if kind == "rules" and len(path) == 1 and given is None:
+            value.pop(path[0], None)
+        else:
+            _put(value, path, given)
     return value
 
 
@@ -198,7 +204,7 @@ def _renamed(value: RawValue) -> RawValue:
 
 def _pair(word: str, kind: str) -> tuple[list[str], Any]:
     name, equals, text = word.partition("=")
-    path = name.split(".")
+    path = _rule_path(name) if kind == "rules" else name.split(".")
     if not equals or not all(path):
         raise UsageError(f"expected JSON or name=value pairs, such as alpha=0.2, got {word!r}")
     if kind == "weights":
@@ -207,6 +213,12 @@ def _pair(word: str, kind: str) -> tuple[list[str], Any]:
         return path, msgspec.json.decode(text)
     except (msgspec.DecodeError, RecursionError):
         return path, text
+
+
+def _rule_path(name: str) -> list[str]:
+    """A rule's name may have dots itself; its fields have none."""
+    rule, _, field = name.rpartition(".")
+    return [rule, field] if field in Rule.__struct_fields__ else [name]
 
 
 def _put(value: RawValue, path: list[str], given: object) -> None:

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import msgspec
 
 from feedmill.events.gates import Gate
+from feedmill.events.signal import RULE_MODEL
 from feedmill.rankers.combiner.gating import Decision, Verdict, decide_one, smallest_factor
 from feedmill.rankers.combiner.overrides import InForce
 from feedmill.rankers.score import LEAST_SUM, recency_of, score_of
@@ -166,7 +167,7 @@ def _verdict(post: PostShown, name: str) -> Verdict:
     signal = post.signal(name)
     if signal is None or signal.post_offset != post.post_offset:
         return Verdict(None, f"{name}@none")
-    return Verdict(signal.value, f"{name}@{signal.version}")
+    return Verdict.of(name, signal.value, signal.model, signal.version)
 
 
 def _value(signal: SignalShown | None) -> float | None:
@@ -175,7 +176,9 @@ def _value(signal: SignalShown | None) -> float | None:
 
 def _version(post: PostShown, name: str) -> str:
     signal = post.signal(name)
-    return "" if signal is None else signal.version
+    if signal is None:
+        return ""
+    return f"rule:{signal.version}" if signal.model == RULE_MODEL else signal.version
 
 
 def _gates(
@@ -227,6 +230,8 @@ def _judged(post: PostShown, name: str, gate: Gate, now_ms: int) -> tuple[Outcom
     if signal.value is None:
         return _without_verdict(post, gate, f"{name} failed: {signal.error}", now_ms)
     shown = f"{name} {signal.value:.6g}"
+    if signal.model == RULE_MODEL:
+        shown += f" by the rule `{signal.version}`"
     if gate.hide_at is not None and signal.value >= gate.hide_at:
         return "hide", f"{shown} ≥ {gate.hide_at:g}"
     if gate.demote_at is not None and signal.value >= gate.demote_at:

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from feedmill.events.gates import Gate
+from feedmill.events.signal import RULE_MODEL
 from feedmill.rankers.combiner.overrides import InForce
 
 SHOW, DEMOTE, HIDE, HOLD, ABSENT = range(5)
@@ -26,7 +27,14 @@ class Verdict:
     """What one gate says of one version of a post."""
 
     value: float | None  # float32 as published; None: not judged, or the model failed
-    label: str  # `spam@7f3a`, or `spam@none`
+    label: str  # `spam@7f3a`, `rule:<name>`, or `spam@none`
+    by_rule: bool = False
+
+    @classmethod
+    def of(cls, gate: str, value: float | None, model: str, version: str) -> Verdict:
+        """What the signal of a gate says; a rule's signal has the rule's name as its version."""
+        by_rule = model == RULE_MODEL
+        return cls(value, f"rule:{version}" if by_rule else f"{gate}@{version}", by_rule)
 
 
 @dataclass(frozen=True)
@@ -138,6 +146,8 @@ class _Tally:
                 self._by.setdefault(DEMOTE, verdict.label)
         if gate.hide_at is not None and verdict.value >= gate.hide_at:
             self._by.setdefault(HIDE, verdict.label)
+        if verdict.by_rule and verdict.value == 0:
+            self._by.setdefault(SHOW, verdict.label)
 
     def decision(self) -> Decision:
         factor = self._factor * (smallest_factor(self._gates) if self._by_star else 1.0)

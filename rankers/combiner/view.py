@@ -271,8 +271,8 @@ class View:
         if column.offset[row] == NO_SIGNAL or column.offset[row] != self.post.offset[row]:
             return Verdict(None, f"{gate}@none")
         value = float(column.value[row])
-        version = self.models.values[column.model[row]][1]
-        return Verdict(None if np.isnan(value) else value, f"{gate}@{version}")
+        model, version = self.models.values[column.model[row]]
+        return Verdict.of(gate, None if np.isnan(value) else value, model, version)
 
     def _row(self, post_id: str) -> int:
         row = self._rows.get(post_id)

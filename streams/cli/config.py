@@ -150,7 +150,8 @@ def set_(
 
     VALUE is JSON, which replaces the setting whole (`null` removes it), or pairs such as
     `alpha=0.2 beta=0.8`, `scale.engagement=10`, `spam.hide_at=0.8`, which change those
-    fields of it and leave the others.
+    fields of it and leave the others. Of `rules/<filter>`, `bad-links.verdict=hide` changes a
+    rule and `bad-links=null` removes it.
     """
     log = _read(environment)
     try:

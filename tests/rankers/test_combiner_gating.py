@@ -128,3 +128,20 @@ def test_who_hides_stands_before_who_holds_and_who_demotes() -> None:
     assert decide_one(policy, verdicts, {}, 0, 0).decided_by == "nsfw@none"
     verdicts["nsfw"] = Verdict(0.0, "nsfw@1")
     assert decide_one(policy, verdicts, {}, 0, 0).decided_by == "spam@1"
+
+
+def test_a_rule_is_named_where_it_hides_demotes_or_allows() -> None:
+    policy = {"spam": Gate(), "nsfw": Gate()}
+    model = Verdict.of("nsfw", 0.0, "nsfw", "7f3a")
+    assert model.label == "nsfw@7f3a"
+    for value, decided in ((1.0, "hide"), (0.75, "demote"), (0.0, "show")):
+        rule = Verdict.of("spam", value, "rule", "bad-links")
+        decision = decide_one(policy, {"spam": rule, "nsfw": model}, {}, 0, 0)
+        assert (decision.name, decision.decided_by) == (decided, "rule:bad-links")
+    allowed = {"spam": Verdict.of("spam", 0.0, "rule", "friends")}
+    hidden = {**allowed, "nsfw": Verdict.of("nsfw", 1.0, "nsfw", "7f3a")}
+    assert decide_one(policy, hidden, {}, 0, 0).decided_by == "nsfw@7f3a"
+    # Below every threshold a gate's rule that demotes has done nothing.
+    lax = {"spam": Gate(demote_at=None), "nsfw": Gate()}
+    demoting = {"spam": Verdict.of("spam", 0.75, "rule", "r"), "nsfw": model}
+    assert decide_one(lax, demoting, {}, 0, 0).decided_by == ""

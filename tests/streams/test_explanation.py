@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from feedmill.events.gates import Gate
 from feedmill.events.override import Override, OverrideKey
 from feedmill.events.post import Post
-from feedmill.events.signal import Signal, SignalNames
+from feedmill.events.signal import RULE_MODEL, Signal, SignalNames
 from feedmill.events.weights import Weights
 from feedmill.rankers.combiner.signals import signal_fields
 from feedmill.rankers.combiner.view import POST_CHANGED, View
@@ -67,6 +67,7 @@ WEIGHTS = st.builds(
     judged=st.dictionaries(st.sampled_from(NAMES.all), st.sampled_from([2, 3])),
     overrides=OVERRIDES,
     weights=WEIGHTS,
+    model=st.sampled_from(["model", RULE_MODEL]),
 )
 def test_decision_factor_and_score_are_those_of_the_combiner(
     gates: dict[str, Gate],
@@ -74,13 +75,14 @@ def test_decision_factor_and_score_are_those_of_the_combiner(
     judged: dict[str, int],
     overrides: dict[Any, Override],
     weights: Weights,
+    model: str,
 ) -> None:
     view = View(NAMES)
     view.update_post(Post("p", "ann", 1_700_000_000_000, "x"), 3, 1_700_000_000_000)
     for name, value in values.items():
         error = "no memory" if value is None else None
         offset = judged.get(name, 3)
-        view.update_signal(name, Signal("p", offset, value, name, "v1", 1, error))
+        view.update_signal(name, Signal("p", offset, value, model, "v1", 1, error))
     for ((kind, about), gate), override in overrides.items():
         view.update_override(OverrideKey(kind, about, gate), override)
     row = view.row_of("p")

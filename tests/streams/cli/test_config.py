@@ -62,9 +62,35 @@ def test_json_replaces_a_setting_whole_and_null_removes_it(run: Run) -> None:
     assert outcome(run("config get gates/global --json"))["value"] is None
 
 
+def test_rules_are_set_changed_and_taken_away_one_by_one(run: Run) -> None:
+    links = {"domains": ["evil.example"], "verdict": "hide"}
+    outcome(run(f"config set rules/spam '{json.dumps({'bad-links': links})}' --json"))
+    outcome(
+        run(
+            """config set rules/spam 'v1.words.phrases=["buy now"]' v1.words.verdict=demote"""
+            " bad-links.expires_at_ms=5 --json"
+        )
+    )
+    shown = outcome(run("config get rules/spam --json"))
+    words = {"phrases": ["buy now"], "verdict": "demote"}
+    assert shown["value"] == {"bad-links": {**links, "expires_at_ms": 5}, "v1.words": words}
+    assert shown["effective"] == shown["value"]
+    outcome(run("config set rules/spam v1.words=null bad-links.expires_at_ms=null --json"))
+    shown = outcome(run("config get rules/spam --json"))
+    assert shown["effective"] == {"bad-links": links}
+    assert "bad-links.domains" in run("config get").stdout
+    assert outcome(run("config get rules/nsfw --json"))["effective"] == {}
+
+
 @pytest.mark.parametrize(
     ("line", "reason"),
     [
+        (
+            """rules/spam '{"r": {"verdict": "hide", "patterns": ["(a"]}}'""",
+            "Rule `r`: RE2 refuses",
+        ),
+        ("rules/spam r.verdict=hide", "Rule `r` says of nothing that it is to hide"),
+        ("rules/quality null", "Expected `rules/<filter>`, one of spam, nsfw, misinformation"),
         ("weights alpha=-1", "Expected `float` >= 0.0 - at `$.value.quality`"),
         ("weights alpha=0 beta=0", "Expected at least one weight above 0"),
         ("weights alpha=NaN", "Expected `float`, got `str` - at `$.value.quality`"),

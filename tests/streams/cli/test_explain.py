@@ -66,6 +66,16 @@ def test_a_hidden_post_names_gate_value_and_threshold(run: Run, writer: Writer) 
     assert said["score_in_redis"] is None
 
 
+def test_a_rule_is_named_with_the_gate_it_decides_for(run: Run, writer: Writer) -> None:
+    rule = {"value": 1.0, "model": "rule", "version": "bad-links", "post_offset": 7}
+    writer.signals("p1", **{**GOOD, "spam": rule}, decision="hide")
+    writer.feed("global", {})
+    said = explained(run, "p1")
+    assert said["verdict"] == "hidden because spam 1 by the rule `bad-links` ≥ 0.9"
+    assert (said["decision"], said["decided_by"]) == ("hide", "rule:bad-links")
+    assert "rule:bad-links" in run("explain p1").stdout
+
+
 def test_a_demoted_post_shows_each_factor(run: Run, writer: Writer) -> None:
     writer.signals("p1", **{**GOOD, "spam": 0.7, "nsfw": 0.8}, decision="demote")
     writer.feed("global", {"p1": SCORE - 2})
