@@ -19,6 +19,7 @@ import re2
 from feedmill.events.gates import Gate
 from feedmill.events.post import Post
 from feedmill.events.rules import Rule, RuleVerdict, compiled_pattern
+from feedmill.events.settings import Settings
 from feedmill.features.links import canonical_host, host_of, hosts_of
 from feedmill.features.text import normalise
 
@@ -251,3 +252,35 @@ class _Patterns:
         for pattern, rules in self._each:
             if pattern.search(encoded) is not None:
                 yield from rules
+
+
+class FilterRules:
+    """The rules of one filter under the settings in force, ready to judge by."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._read: Mapping[str, Rule] = {}
+        self._rules = RuleSet({})
+        self._demoting = demoting_value([])
+
+    def __len__(self) -> int:
+        return len(self._rules)
+
+    def follow(self, settings: Settings) -> bool:
+        """Take over new settings, between batches; whether other rules hold now."""
+        feeds = ("", *settings.gates)
+        gates = [settings.gates_of(feed).get(self._name) for feed in feeds]
+        self._demoting = demoting_value([gate for gate in gates if gate is not None])
+        rules = settings.rules.get(self._name, {})
+        if rules is self._read or rules == self._read:
+            return False
+        self._read, self._rules = rules, RuleSet(rules)
+        return True
+
+    def verdicts(self, posts: Sequence[Post], at_ms: Sequence[int]) -> list[Hit | None]:
+        """The rule that decides for each post, as `RuleSet.verdicts` has it."""
+        return self._rules.verdicts(posts, at_ms)
+
+    def value_of(self, hit: Hit) -> float:
+        """The gate's value, a float32, that has the verdict's effect under the gates in force."""
+        return {"hide": 1.0, "demote": self._demoting, "allow": 0.0}[hit.verdict]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -13,7 +14,8 @@ from feedmill.events.errors import BadSetting
 from feedmill.events.gates import Gate
 from feedmill.events.post import Media, Post
 from feedmill.events.rules import MAX_RULES, read_rules
-from feedmill.filters.rules import Hit, RuleSet, demoting_value
+from feedmill.events.settings import Settings
+from feedmill.filters.rules import FilterRules, Hit, RuleSet, demoting_value
 
 HASH = "0123456789abcdef" * 4
 
@@ -251,3 +253,27 @@ def test_the_demoting_value_never_hides_and_demotes_if_any_can(gates: list[Gate]
         np.float32(lowest), np.float32(0)
     ):
         assert value >= highest
+
+
+def settings(*records: tuple[str, Any]) -> Settings:
+    folded = Settings()
+    for offset, (key, value) in enumerate(records):
+        folded = folded.fold(key.encode(), json.dumps({"value": value}).encode(), offset)
+    return folded
+
+
+def test_rules_follow_the_settings_of_their_filter() -> None:
+    spam = FilterRules("spam")
+    assert not spam.follow(settings(("rules/nsfw", {"r": {"authors": ["ann"], "verdict": "hide"}})))
+    assert spam.verdicts([post()], [0]) == [None]
+    one = ("rules/spam", {"r": {"authors": ["ann"], "verdict": "demote"}})
+    assert spam.follow(settings(one))
+    assert not spam.follow(settings(one, ("weights", {"quality": 1, "engagement": 1})))
+    (hit,) = spam.verdicts([post()], [0])
+    assert hit == Hit("demote", "r")
+    assert [spam.value_of(Hit(v, "r")) for v in ("hide", "allow")] == [1.0, 0.0]
+    assert spam.value_of(hit) == 0.75
+    spam.follow(settings(one, ("gates/strict", {"spam": {"hide_at": 0.7}})))
+    assert spam.value_of(hit) == float(np.float32(0.65))
+    assert spam.follow(settings())
+    assert len(spam) == 0
