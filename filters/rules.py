@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
-from unicodedata import category
+from unicodedata import category, normalize
 
 import numpy as np
 import re2
@@ -34,6 +34,13 @@ _PUNCTUATION = (
     "!-#%-*,-/:;?@\\[-\\]_{}\u00a1\u00a7\u00ab\u00b6\u00b7\u00bb\u00bf"
     "\u2000-\u206f\u3000-\u303f\ufe00-\ufe0f"
 )
+_HIDDEN = re.compile(
+    "[\u00ad\u034f\u061c\u115f\u1160\u180b-\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f"
+    "\ufe00-\ufe0f\ufeff]"
+)
+# Undoing disguises costs more than all else here: only where ASCII may be one (signs beside
+# letters, letters set apart, a tag), and beyond ASCII.
+_SUSPICIOUS = re.compile(r"[A-Za-z][4@3105$7]|[4@31!05$7][A-Za-z]|\s\S\s\S\s|<")
 _WORD = re.compile(_LETTERS)
 _ASCII_WORD = re.compile("[a-z0-9]+")
 _WORD_OR_SYMBOL = re.compile(f"{_LETTERS}|[^\\s\\w{_PUNCTUATION}{_MARKS}]")
@@ -115,11 +122,20 @@ class RuleSet:
             for domain in _domains_of(post):
                 yield from self._domains.get(domain, ())
         if self._phrases or self._patterns:
-            text = normalise(post.text)
-            yield from self._phrases.found(text)
-            yield from self._patterns.found(text)
-            if text != post.text:
-                yield from self._patterns.found(post.text)
+            yield from self._shown_in_text(post.text)
+
+    def _shown_in_text(self, text: str) -> Iterator[int]:
+        yield from self._patterns.found(text)
+        visible = _visible(text)
+        yield from self._phrases.found(visible)
+        if visible != text:
+            yield from self._patterns.found(visible)
+        if visible.isascii() and not _SUSPICIOUS.search(visible):
+            return
+        undisguised = normalise(text)
+        if undisguised != visible:
+            yield from self._phrases.found(undisguised)
+            yield from self._patterns.found(undisguised)
 
 
 def demoting_value(gates: Iterable[Gate]) -> float:
@@ -177,8 +193,8 @@ class _Phrases:
     def __init__(self, phrases: Iterable[tuple[str, int]]) -> None:
         plain, with_symbols = [], []
         for phrase, rule in phrases:
-            words = tuple(_words(_WORD, normalise(phrase)))
-            all_words = tuple(_words(_WORD_OR_SYMBOL, normalise(phrase)))
+            words = tuple(_words(_WORD, _visible(phrase)))
+            all_words = tuple(_words(_WORD_OR_SYMBOL, _visible(phrase)))
             if words == all_words:
                 plain.append((words, rule))
             else:
@@ -196,7 +212,7 @@ class _Phrases:
         return bool(self._kinds)
 
     def found(self, text: str) -> Iterator[int]:
-        """The rules whose phrases stand in the normalised text."""
+        """The rules whose phrases stand in the text, the disguises of its characters undone."""
         for splitter, firsts, by_first in self._kinds:
             words = _words(splitter, text)
             if firsts.isdisjoint(words):
@@ -205,6 +221,11 @@ class _Phrases:
                 for phrase, rules in by_first.get(word, ()):
                     if tuple(words[at : at + len(phrase)]) == phrase:
                         yield from rules
+
+
+def _visible(text: str) -> str:
+    """The text in compatibility form, without the characters that nobody sees."""
+    return text if text.isascii() else normalize("NFKC", _HIDDEN.sub("", text))
 
 
 def _words(splitter: re.Pattern[str], text: str) -> list[str]:

@@ -46,6 +46,9 @@ def is_hit(one: Post, **rule: Any) -> bool:
         ("free money", "\uff46\uff52\uff45\uff45 money"),
         ("free money", "so #free_money"),
         ("stra\u00dfe", "DIE STRASSE"),
+        ("4chan", "see 4chan"),
+        ("скидка", "Большая СКИДКА сегодня"),
+        ("$cash", "earn $CASH now"),
         ("don't panic", "Don\u2019t panic"),
         ("$$$", "earn $$$ today"),
         ("\U0001f346", "look\U0001f346\ufe0f"),
@@ -75,6 +78,14 @@ def test_a_phrase_is_found(phrase: str, text: str) -> None:
 )
 def test_a_phrase_is_whole_words_in_a_row(phrase: str, text: str) -> None:
     assert not is_hit(post(text), phrases=[phrase])
+
+
+@pytest.mark.parametrize(
+    "text", ["fr\u0435e money", "FR33 m0ney", "get f r e e  m o n e y now", "free m0n\u200bey"]
+)
+def test_a_phrase_is_found_in_disguise(text: str) -> None:
+    assert is_hit(post(text), phrases=["free money"])
+    assert is_hit(post(text), patterns=["(?i)free money"])
 
 
 @pytest.mark.parametrize(
