@@ -14,7 +14,7 @@ import gzip
 import html
 import re
 import zlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -63,7 +63,10 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Corpus:
-    """Posts of one source with a label each (1 violates, 0 fine; or a value in [0, 1])."""
+    """Posts of one source with a label each (1 violates, 0 fine; or a value in [0, 1]).
+
+    A group is written ``<family>|<group>``: the same in two corpora of one family.
+    """
 
     source: str
     posts: list[Post]
@@ -111,14 +114,15 @@ def corpus(source: str, family: str, rows: Iterable[Row]) -> Corpus:
     posts, labels, groups, seen = [], [], [], set()
     for number, row in enumerate(rows, 1):
         clean = html.unescape(row.text).strip()[:_MAX_TRAINING_CHARACTERS]
-        key = "".join("0" if c.isdigit() else c for c in clean.casefold() if not c.isspace())
+        key = same_text(clean)
         if key and key not in seen:
             seen.add(key)
             posts.append(_post(f"{source}-{number}", clean, row))
             labels.append(row.label)
             groups.append(row.group)
+    named = [f"{family}|{group}" for group in groups]
     parts = np.array(_parts_of(family, groups), dtype=np.str_)
-    return Corpus(source, posts, np.array(labels, dtype=np.float64), groups, parts)
+    return Corpus(source, posts, np.array(labels, dtype=np.float64), named, parts)
 
 
 def _post(default_id: str, text: str, row: Row) -> Post:
@@ -128,7 +132,7 @@ def _post(default_id: str, text: str, row: Row) -> Post:
         as_id(row.author) or f"author-of-{post_id}"[:MAX_ID_BYTES],
         row.created_at_ms,
         text,
-        lang=row.lang,
+        lang=as_name(row.lang) if row.lang else None,
         links=row.links or None,
         communities=(as_name(row.community),) if row.community else None,
     )
@@ -143,6 +147,11 @@ def _parts_of(family: str, groups: Sequence[str]) -> list[Part]:
     else:
         assigned = {name: part_of(family, name) for name in names}
     return [assigned[group] for group in groups]
+
+
+def same_text(text: str) -> str:
+    """Return what equal and numbered copies of a text share: no blanks, no case, digits as 0."""
+    return "".join("0" if c.isdigit() else c for c in text.casefold() if not c.isspace())
 
 
 def as_id(text: str) -> str:
@@ -181,99 +190,12 @@ def unix_ms(time: str, pattern: str = "") -> int:
     return max(0, round(aware.timestamp() * 1000))
 
 
-def links_to(domain: str) -> tuple[str, ...]:
-    """Return the link of a Reddit post of which only the host is known; `self.…` is none."""
-    return () if not domain or domain.startswith("self.") else (f"https://{domain}/",)
-
-
-Loader = Callable[[Path], Corpus]
-
-
-def _reddit(folder: Path) -> Corpus:
-    return corpus(
-        "reddit",
-        "reddit",
-        (
-            Row(
-                f"{r['title']}\n{r['selftext']}",
-                float(r["over_18"] == "True"),
-                r["subreddit"].lower(),
-                created_at_ms=int(r["created_utc"]) * 1000,
-                links=links_to(r["domain"]),
-                community=r["subreddit"].lower(),
-            )
-            for r in read_rows(folder, "engagement_reddit_top")
-        ),
-    )
-
-
-def _facebook(folder: Path) -> Corpus:
-    return corpus(
-        "facebook",
-        "facebook",
-        (
-            Row(
-                r["message"],
-                0.0,
-                r["page_id"],
-                author=r["page_id"],
-                created_at_ms=unix_ms(r["created_time"]),
-                links=(r["link"],) if r["link"] else (),
-            )
-            for r in read_rows(folder, "engagement_facebook_news")
-        ),
-    )
-
-
-def _hackernews(folder: Path) -> Corpus:
-    return corpus(
-        "hackernews",
-        "hackernews",
-        (
-            Row(
-                r["title"],
-                0.0,
-                r["author"],
-                author=r["author"],
-                created_at_ms=unix_ms(r["created_at"], "%m/%d/%Y %H:%M"),
-                links=(r["url"],) if r["url"] else (),
-            )
-            for r in read_rows(folder, "engagement_hackernews20k")
-        ),
-    )
-
-
-def _bluesky(folder: Path) -> Corpus:
-    return corpus(
-        "bluesky",
-        "bluesky",
-        (
-            Row(
-                r["text"],
-                0.0,
-                r["author"],
-                author=r["author"],
-                created_at_ms=unix_ms(r["createdAt"]),
-            )
-            for r in read_rows(folder, "engagement_bluesky_a")
-        ),
-    )
-
-
-ORDINARY: tuple[Loader, ...] = (_reddit, _facebook, _hackernews, _bluesky)
-
-
-def ordinary(folder: Path) -> list[Corpus]:
-    """Read the ordinary posts; the label says over_18 (Reddit's flag), everything else is 0."""
-    return [load(folder) for load in ORDINARY]
-
-
 def join(corpora: Sequence[Corpus]) -> Corpus:
-    """Put corpora one after the other; the groups carry the source's name."""
+    """Put corpora one after the other; groups of one family are the same groups."""
     return Corpus(
         "+".join(c.source for c in corpora),
         [post for c in corpora for post in c.posts],
         np.concatenate([c.labels for c in corpora]),
-        [f"{c.source}|{group}" for c in corpora for group in c.groups],
+        [group for c in corpora for group in c.groups],
         np.concatenate([c.parts for c in corpora]),
     )

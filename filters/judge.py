@@ -12,9 +12,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from feedmill.features.corpus import Corpus, ordinary
+from feedmill.features.corpus import Corpus
 from feedmill.features.measure import area, recall_at, share
 from feedmill.features.model import StackedText
+from feedmill.features.sets import ordinary
 from feedmill.features.text import TextBatch
 from feedmill.filters.registry import FILTERS, load_text
 

@@ -2,87 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from feedmill.features.artifact import DataUse
-from feedmill.features.corpus import Corpus, Row, corpus, links_to, read_rows, text_key, unix_ms
-
-
-def _youtube(folder: Path) -> Corpus:
-    return corpus(
-        "youtube",
-        "youtube",
-        (
-            Row(
-                r["text"],
-                float(r["label"]),
-                r["video"],
-                author=r["author"],
-                created_at_ms=unix_ms(r["date"]) if r["date"] else 0,
-            )
-            for r in read_rows(folder, "spam_youtube")
-        ),
-    )
-
-
-def _sms(folder: Path) -> Corpus:
-    rows = read_rows(folder, "spam_sms_uci")
-    return corpus(
-        "sms", "sms", (Row(r["text"], float(r["label"]), text_key(r["text"])) for r in rows)
-    )
-
-
-def _over18(folder: Path) -> Corpus:
-    return corpus(
-        "reddit_over18",
-        "reddit",
-        (
-            Row(
-                r["text"],
-                float(r["label"]),
-                r["subreddit"].lower(),
-                created_at_ms=int(r["created_utc"]) * 1000,
-                links=links_to(r["domain"]),
-                community=r["subreddit"].lower(),
-            )
-            for r in read_rows(folder, "nsfw_reddit_over18")
-        ),
-    )
-
-
-def _covid(folder: Path) -> Corpus:
-    rows = read_rows(folder, "misinfo_constraint_covid")
-    return corpus(
-        "covid", "covid", (Row(r["text"], float(r["label"]), text_key(r["text"])) for r in rows)
-    )
-
-
-def _fakenewsnet(folder: Path) -> Corpus:
-    return corpus(
-        "fakenewsnet",
-        "fakenewsnet",
-        (
-            Row(
-                r["text"],
-                float(r["label"]),
-                r["domain"] or text_key(r["text"]),
-                links=(r["url"],) if r["url"] else (),
-            )
-            for r in read_rows(folder, "misinfo_fakenewsnet_titles")
-        ),
-    )
+from feedmill.features.corpus import Corpus
+from feedmill.features.sets import COVID, FAKENEWSNET, ORDINARY, OVER18, SMS, YOUTUBE, KnownSet
 
 
 @dataclass(frozen=True)
 class Source:
-    """A labelled set, how much it weighs, and what its card says of it."""
+    """A labelled set and how much it weighs."""
 
-    load: Callable[[Path], Corpus]
+    known: KnownSet
     weight: float
-    file: str
-    licence: str
+
+    @property
+    def file(self) -> str:
+        """The set's file, as cards name it."""
+        return self.known.file
+
+    @property
+    def licence(self) -> str:
+        """Its licence as stated."""
+        return self.known.licence
+
+    def load(self, folder: Path) -> Corpus:
+        """Read it from the data folder; raises `UsageError`."""
+        return self.known.load(folder)
 
 
 @dataclass(frozen=True)
@@ -114,19 +61,14 @@ _SEEN_ONCE = (
 ORDINARY_ROWS = 32_000
 # Ordinary posts cut to their first words, none included: a short post is not a suspect.
 SHORT_ROWS = 1_000
-ORDINARY_USE = (
-    ("engagement_reddit_top.csv.gz", "PDDL 1.0"),
-    ("engagement_facebook_news.csv.gz", "none stated"),
-    ("engagement_hackernews20k.csv.gz", "none stated"),
-    ("engagement_bluesky_a.csv.gz", "none stated"),
-)
+ORDINARY_USE = tuple((known.file, known.licence) for known in ORDINARY)
 
 RECIPES: dict[str, Recipe] = {
     "spam": Recipe(
         summary="Unwanted advertising and fraud, by the words and the shape of a text.",
         sources=(
-            Source(_youtube, 1.0, "spam_youtube.csv.gz", "UCI: CC BY 4.0"),
-            Source(_sms, 1.0, "spam_sms_uci.csv.gz", "free for all purposes (authors)"),
+            Source(YOUTUBE, 1.0),
+            Source(SMS, 1.0),
         ),
         hidden_share=0.0012,
         demoted_share=0.005,
@@ -144,7 +86,7 @@ RECIPES: dict[str, Recipe] = {
     ),
     "nsfw": Recipe(
         summary="Sexual or gory content, by the words that go with it; no picture is looked at.",
-        sources=(Source(_over18, 1.0, "nsfw_reddit_over18.csv.gz", "PDDL 1.0"),),
+        sources=(Source(OVER18, 1.0),),
         hidden_share=0.002,
         demoted_share=0.010,
         ceiling=0.9999,
@@ -162,8 +104,8 @@ RECIPES: dict[str, Recipe] = {
     "misinformation": Recipe(
         summary="Claims written the way false ones were; a hint that demotes, never proof.",
         sources=(
-            Source(_covid, 1.0, "misinfo_constraint_covid.csv.gz", "MIT repository"),
-            Source(_fakenewsnet, 0.5, "misinfo_fakenewsnet_titles.csv.gz", "none stated"),
+            Source(COVID, 1.0),
+            Source(FAKENEWSNET, 0.5),
         ),
         hidden_share=0.0,
         demoted_share=0.008,

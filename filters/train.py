@@ -9,8 +9,9 @@ from datetime import date
 from pathlib import Path
 
 from feedmill.features.artifact import Card, save, sha256_of
-from feedmill.features.corpus import Corpus, ordinary
+from feedmill.features.corpus import Corpus
 from feedmill.features.model import feature_names
+from feedmill.features.sets import ordinary
 from feedmill.filters.fit import TABLES, fit
 from feedmill.filters.judge import judge, unseen
 from feedmill.filters.recipes import RECIPES, Recipe, uses

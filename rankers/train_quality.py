@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from feedmill.features.artifact import Card, DataUse, pack, save, sha256_of
-from feedmill.features.corpus import Corpus, Row, corpus, join, ordinary, read_rows, text_key
+from feedmill.features.corpus import Corpus, Row, corpus, join, read_rows, text_key
 from feedmill.features.fitting import (
     Mask,
     Values,
@@ -32,6 +32,7 @@ from feedmill.features.model import (
     feature_names,
     stack,
 )
+from feedmill.features.sets import ordinary
 from feedmill.features.text import TextBatch
 from feedmill.features.trees import Trees
 from feedmill.rankers.registry import QUALITY_TABLES

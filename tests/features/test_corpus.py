@@ -77,10 +77,11 @@ def test_times_are_utc_unless_they_say(time: str, pattern: str, at_ms: int) -> N
     assert unix_ms(time, pattern) == at_ms
 
 
-def test_joining_keeps_groups_of_sources_apart() -> None:
+def test_groups_of_a_family_are_the_same_in_all_its_sets() -> None:
     one = corpus("a", "f", [Row("one", 1.0, "g")])
     two = corpus("b", "f", [Row("two", 0.0, "g")])
-    assert join([one, two]).groups == ["a|g", "b|g"]
+    other = corpus("c", "e", [Row("two", 0.0, "g")])
+    assert join([one, two, other]).groups == ["f|g", "f|g", "e|g"]
 
 
 def test_missing_data_names_the_option(tmp_path: Path) -> None:
