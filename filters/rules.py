@@ -284,8 +284,10 @@ class FilterRules:
         self._rules = RuleSet({})
         self._demoting = demoting_value([])
 
-    def __len__(self) -> int:
-        return len(self._rules)
+    @property
+    def in_force(self) -> RuleSet:
+        """The rules that hold now; a set never changes in place."""
+        return self._rules
 
     def follow(self, settings: Settings) -> bool:
         """Take over new settings, between batches; whether other rules hold now."""

@@ -61,6 +61,22 @@ METRICS = (
         "Read `error` in the signal; roll the model back if it is new.",
     ),
     Metric(
+        "feedmill_capped_sources",
+        "gauge",
+        "sources",
+        "Communities, languages and linked hosts of which the filter flags more than"
+        " FEEDMILL_FLAGGED_CAP; it demotes there instead of hiding.",
+        "The log names them. A filter that is wrong there, or an attack: look at some posts, then"
+        " hide by rules, or put the filter in shadow.",
+    ),
+    Metric(
+        "feedmill_capped_total",
+        "counter",
+        "posts",
+        "Posts that were demoted instead of hidden because of it.",
+        "As for feedmill_capped_sources.",
+    ),
+    Metric(
         "feedmill_duplicates_total",
         "counter",
         "events",

@@ -51,6 +51,13 @@ def combiner_alone(stack: Any, tmp_path_factory: pytest.TempPathFactory) -> Iter
         yield make("combiner")
 
 
+@pytest.fixture(scope="module")
+def spam_and_combiner(stack: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+    """One filter and the combiner, shared by the tests of a module."""
+    for make in _factory(stack, tmp_path_factory.mktemp("spam")):
+        yield make("spam", "combiner")
+
+
 @pytest.fixture(scope="session")
 def whole_engine(stack: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
     """All stages with their shipped models, shared by the tests that kill nothing."""

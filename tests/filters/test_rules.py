@@ -287,4 +287,4 @@ def test_rules_follow_the_settings_of_their_filter() -> None:
     spam.follow(settings(one, ("gates/strict", {"spam": {"hide_at": 0.7}})))
     assert spam.value_of(hit) == float(np.float32(0.65))
     assert spam.follow(settings())
-    assert len(spam) == 0
+    assert len(spam.in_force) == 0
