@@ -77,6 +77,14 @@ METRICS = (
         "As for feedmill_capped_sources.",
     ),
     Metric(
+        "feedmill_rule_hits_total",
+        "counter",
+        "posts",
+        "Posts that an operator's rule decided instead of the model, by the rule's verdict.",
+        "A rule hits more than was meant: `decided_by` of the posts names it; see `rules/<filter>`.",
+        ("verdict",),
+    ),
+    Metric(
         "feedmill_duplicates_total",
         "counter",
         "events",
