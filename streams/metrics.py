@@ -81,7 +81,7 @@ METRICS = (
         "counter",
         "posts",
         "Posts that an operator's rule decided instead of the model, by the rule's verdict.",
-        "A rule hits more than was meant: `decided_by` of the posts names it; see `rules/<filter>`.",
+        "A rule hits more than was meant: `decided_by` of the posts names it.",
         ("verdict",),
     ),
     Metric(
