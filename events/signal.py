@@ -44,7 +44,8 @@ class Signal(Struct, frozen=True, gc=False, omit_defaults=True):
     """A model's verdict on one version of a post; `value` null means that it failed, see `error`.
 
     `value` is a float32 written in full: a gate's is the probability in [0, 1] that
-    the post violates, an objective's is how good the post is.
+    the post violates, an objective's is how good the post is.  `reason` says in a few words what
+    else than the model decided.
     """
 
     post_id: Id
@@ -54,6 +55,7 @@ class Signal(Struct, frozen=True, gc=False, omit_defaults=True):
     version: Short
     at_ms: TimeMs
     error: Short | None = None
+    reason: Short | None = None
 
 
 @dataclass(frozen=True)

@@ -48,6 +48,8 @@ class Environment:
         The most records a stage takes in one go.
     session_timeout_ms
         How long a killed worker's partitions stay dark.
+    flagged_cap
+        The share of a source's posts that a filter may flag before it demotes instead of hiding.
     security
         What goes to every Kafka client as it is (`security_protocol`, `sasl_…`, `ssl_…`).
     """
@@ -62,6 +64,7 @@ class Environment:
     port: int | None = None
     batch_records: int = 2000
     session_timeout_ms: int = 10_000
+    flagged_cap: float = 0.10
     instance: str = ""
     security: Mapping[str, str] = field(default_factory=dict, repr=False)
 
@@ -93,6 +96,7 @@ def read_environment(environ: Mapping[str, str] | None = None) -> Environment:
         batch_records=_number(env, "FEEDMILL_BATCH_RECORDS", 1, 100_000, 2000) or 2000,
         session_timeout_ms=_number(env, "FEEDMILL_SESSION_TIMEOUT_MS", 6_000, 1_800_000, 10_000)
         or 10_000,
+        flagged_cap=_share(env, "FEEDMILL_FLAGGED_CAP", 0.10),
         instance=_matching(env, "FEEDMILL_INSTANCE", _STAGE_NAME) or _instance_name(),
         security={
             name: env[f"FEEDMILL_KAFKA_{name.upper()}"]
@@ -115,6 +119,7 @@ def environment_variables(environment: Environment) -> dict[str, str]:
         "FEEDMILL_HOST": environment.host,
         "FEEDMILL_BATCH_RECORDS": str(environment.batch_records),
         "FEEDMILL_SESSION_TIMEOUT_MS": str(environment.session_timeout_ms),
+        "FEEDMILL_FLAGGED_CAP": repr(environment.flagged_cap),
     }
     if environment.models is not None:
         found["FEEDMILL_MODELS"] = str(environment.models)
@@ -160,6 +165,17 @@ def _number(
     if not text.isdecimal() or not least <= int(text) <= most:
         raise UsageError(f"{name}: expected a whole number from {least} to {most}, got {text!r}")
     return int(text)
+
+
+def _share(env: Mapping[str, str], name: str, default: float) -> float:
+    text = env.get(name, "")
+    try:
+        share = float(text) if text else default
+    except ValueError:
+        share = -1.0
+    if not 0.0 <= share <= 1.0:
+        raise UsageError(f"{name}: expected a number from 0 to 1, got {text!r}")
+    return share
 
 
 def _folder(env: Mapping[str, str], name: str) -> Path | None:

@@ -23,7 +23,8 @@ class LogReader:
     """All partitions of some topics, or those that are chosen, read by one task.
 
     `start`, then `read` for ever.  An offset out of range raises: records are missing,
-    and the stage that reads must not go on as if they had never been.
+    and the stage that reads must not go on as if they had never been.  With `eager` set the broker
+    never holds a fetch back for long: for readers that somebody waits for.
     """
 
     def __init__(
@@ -39,6 +40,7 @@ class LogReader:
         self._max_records = max_records
         self._consumer = new_reader(environment)
         self.partitions: dict[str, int] = {}
+        self.eager = False
         self._behind: dict[TopicPartition, int] = {}
         self._ends_seen: list[tuple[float, Mapping[TopicPartition, int]]] = []
 
@@ -84,8 +86,22 @@ class LogReader:
     async def read(self, timeout_ms: int = 200) -> list[RecordBatch]:
         """All that is there of all partitions, after at most this time."""
         fetched = await self._consumer.getmany(timeout_ms=timeout_ms, max_records=self._max_records)
-        adapt_fetch_wait(self._consumer, busy=bool(fetched))
+        adapt_fetch_wait(self._consumer, busy=self.eager or bool(fetched))
         return [RecordBatch(self._source(tp), records) for tp, records in fetched.items()]
+
+    def skip(self, sources: Sequence[Source]) -> None:
+        """Have the next `read`s bring no records of these partitions, and of all others again."""
+        unwanted, paused = {self._at(source) for source in sources}, self._consumer.paused()
+        self._consumer.resume(*(paused - unwanted))
+        self._consumer.pause(*(unwanted - paused))
+
+    def seek(self, source: Source, offset: int) -> None:
+        """Go on reading a partition from an offset."""
+        self._consumer.seek(self._at(source), offset)
+
+    async def position(self, source: Source) -> int:
+        """The offset that is read next."""
+        return int(await self._consumer.position(self._at(source)))
 
     async def read_to_end(self) -> list[RecordBatch]:
         """All records up to where the topics ended at `start`."""
@@ -125,19 +141,21 @@ class LogReader:
 
     async def end_of(self, sources: Sequence[Source]) -> dict[Source, int]:
         """Where other partitions end, by the same connection."""
-        at = [TopicPartition(self._environment.topic(s.topic), s.partition) for s in sources]
-        ends = await self._consumer.end_offsets(at)
+        ends = await self._consumer.end_offsets([self._at(source) for source in sources])
         return {self._source(tp): end for tp, end in ends.items()}
 
     async def offset_at(self, source: Source, at_ms: int) -> int | None:
         """The first offset of a partition with this timestamp or a later one."""
-        at = TopicPartition(self._environment.topic(source.topic), source.partition)
+        at = self._at(source)
         found = (await self._consumer.offsets_for_times({at: at_ms}))[at]
         return None if found is None else int(found.offset)
 
     async def stop(self) -> None:
         """Disconnect."""
         await self._consumer.stop()
+
+    def _at(self, source: Source) -> TopicPartition:
+        return TopicPartition(self._environment.topic(source.topic), source.partition)
 
     def _source(self, partition: TopicPartition) -> Source:
         return Source(self._environment.named(partition.topic), partition.partition)

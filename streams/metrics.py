@@ -66,8 +66,8 @@ METRICS = (
         "sources",
         "Communities, languages and linked hosts of which the filter flags more than"
         " FEEDMILL_FLAGGED_CAP; it demotes there instead of hiding.",
-        "The log names them. A filter that is wrong there, or an attack: look at some posts, then"
-        " hide by rules, or put the filter in shadow.",
+        "The log names them. The filter is wrong there, or it is an attack: look at some posts,"
+        " then hide by rules, or put the filter in shadow.",
     ),
     Metric(
         "feedmill_capped_total",

@@ -3,21 +3,30 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from feedmill.events.decode import decode_post, encode
 from feedmill.events.post import Deletion, Post
+from feedmill.events.settings import Settings
 from feedmill.events.signal import Signal
 from feedmill.features.model import TextModel
+from feedmill.filters import campaign
+from feedmill.filters.verdicts import Verdicts
 from feedmill.streams.batches import Record, RecordBatch
 from feedmill.streams.clock import now_ms
 from feedmill.streams.environment import Environment
+from feedmill.streams.flagged_check import FlaggedCheck
 from feedmill.streams.group_stage import GroupStage
 from feedmill.streams.intake import admit, last_of_each
+from feedmill.streams.log_reader import LogReader
+from feedmill.streams.post_memory import PostMemory
 
 log = logging.getLogger(__name__)
+
+Judged = Sequence[tuple[Record, Post]]
 
 _ERROR_CHARACTERS = 500
 _SAMPLE = Post("sample", "sample", 0, "A sample of plain text, to warm the model up.")
@@ -29,6 +38,7 @@ class ModelStage(GroupStage):
     def __init__(self, name: str, environment: Environment, load: Callable[[], TextModel]) -> None:
         super().__init__(name, environment)
         self._load = load
+        self._epoch = 0
 
     async def prepare(self) -> None:
         self._model = self._load()
@@ -37,8 +47,15 @@ class ModelStage(GroupStage):
         self._model.score_many([_SAMPLE])
         await super().prepare()
 
+    async def take_over(self) -> None:
+        await self._follow_assignment()
+
     async def process(self, batches: Sequence[RecordBatch]) -> None:
+        await self._follow_assignment()
+        batches = [batch for batch in batches if batch.epoch == self._epoch]
         partitions = await self.producer.partitions("posts")
+        await self.before(batches)
+        taken = []
         posts: list[tuple[Record, Post]] = []
         for batch in batches:
             admitted = admit(batch, partitions, decode_post)
@@ -47,54 +64,144 @@ class ModelStage(GroupStage):
                 self.metrics.add(
                     "feedmill_rejected_total", len(admitted.rejected), topic=batch.source.topic
                 )
-            for record, event in last_of_each(admitted.events):
-                if isinstance(event, Deletion):
-                    self.producer.add(f"signals.{self.name}", event.post_id.encode(), None)
-                else:
-                    posts.append((record, event))
-        if posts:
-            self._judge(posts)
+            first = len(posts)
+            posts += [(r, event) for r, event in admitted.events if isinstance(event, Post)]
+            taken.append((batch, admitted.events, range(first, len(posts))))
+        said = score(self._model, [post for _, post in posts])
+        if said.errors:
+            self.metrics.add("feedmill_model_errors_total", len(said.errors))
+        for batch, events, rows in taken:
+            self.decide(batch, rows, posts, said)
+            self._emit(events, {posts[i][0].offset: i for i in rows}, said)
 
-    def _judge(self, posts: Sequence[tuple[Record, Post]]) -> None:
-        values, errors = score(self._model, [post for _, post in posts])
-        if errors:
-            self.metrics.add("feedmill_model_errors_total", len(errors))
-        at_ms = now_ms()
-        rounded = values.astype(np.float32).astype(np.float64).tolist()
-        for i, (record, post) in enumerate(posts):
-            error = errors.get(i)
+    async def before(self, batches: Sequence[RecordBatch]) -> None:
+        """Get ready to judge these batches."""
+
+    async def assigned(self) -> None:
+        """Get ready for the partitions of an assignment, `app.ledger.done`."""
+
+    def decide(self, batch: RecordBatch, rows: range, posts: Judged, said: Verdicts) -> None:
+        """Let others than the model have their say on the posts of one batch, at these rows."""
+
+    async def _follow_assignment(self) -> None:
+        epoch = self.app.epoch
+        if epoch != self._epoch:
+            await self.assigned()
+            self._epoch = epoch
+
+    def _emit(
+        self,
+        events: list[tuple[Record, Post | Deletion]],
+        rows: Mapping[int, int],
+        said: Verdicts,
+    ) -> None:
+        """Write what holds of each post at the end of a batch; superseded versions are silent."""
+        at_ms, topic = now_ms(), f"signals.{self.name}"
+        for record, event in last_of_each(events):
+            if isinstance(event, Deletion):
+                self.producer.add(topic, event.post_id.encode(), None)
+                continue
+            i = rows[record.offset]
+            error = said.errors.get(i)
             signal = Signal(
-                post_id=post.post_id,
+                post_id=event.post_id,
                 post_offset=record.offset,
-                value=None if error is not None else rounded[i],
+                value=None if error is not None else float(np.float32(said.values[i])),
                 model=self._model.name,
                 version=self._model.version,
                 at_ms=at_ms,
                 error=error,
+                reason=None if error is not None else said.reasons.get(i),
             )
-            self.producer.add(f"signals.{self.name}", post.post_id.encode(), encode(signal))
+            self.producer.add(topic, event.post_id.encode(), encode(signal))
 
 
-def score(model: TextModel, posts: Sequence[Post]) -> tuple[np.ndarray, dict[int, str]]:
-    """Values of posts, shape (n,), and by position why the model failed on one.
+class FilterStage(ModelStage):
+    """A filter: its model's values are capped where it flags too much, then others raise them.
+
+        text model -> cap of the flagged share -> largest of it and the campaign -> signal
+
+    `remembers`: it knows what came before a post (`PostMemory`); the others do not pay for that.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        environment: Environment,
+        load: Callable[[], TextModel],
+        *,
+        remembers: bool = False,
+    ) -> None:
+        super().__init__(name, environment, load)
+        self._flagged = FlaggedCheck(name, environment, self.metrics, self._score)
+        self._memory = (
+            PostMemory(lambda chosen: LogReader(environment, ["posts"], chosen))
+            if remembers
+            else None
+        )
+
+    def settings_changed(self, settings: Settings) -> None:
+        self._flagged.settings_changed(settings)
+        super().settings_changed(settings)
+
+    async def prepare(self) -> None:
+        self._flagged.settings_changed(self.config.settings)
+        await super().prepare()
+
+    def tasks(self) -> Sequence[Coroutine[Any, Any, None]]:
+        beside = [] if self._memory is None else [self._memory.keep_up()]
+        return [*super().tasks(), *beside]
+
+    async def close(self) -> None:
+        if self._memory is not None:
+            await self._memory.stop()
+        await super().close()
+
+    async def assigned(self) -> None:
+        starts = dict(self.app.ledger.done)
+        await self._flagged.follow(starts)
+        if self._memory is not None:
+            await self._memory.begin(starts)
+
+    async def before(self, batches: Sequence[RecordBatch]) -> None:
+        if self._memory is not None and batches:
+            await self._memory.cover(batches)
+
+    def decide(self, batch: RecordBatch, rows: range, posts: Judged, said: Verdicts) -> None:
+        self._flagged.lower(batch, rows, posts, said)
+        if self._memory is not None and rows:
+            partition = batch.source.partition
+            pasts = [self._memory.past(partition, posts[i][0].offset) for i in rows]
+            values = campaign.probabilities(pasts)
+            said.raise_to(rows, values, lambda i: campaign.reason(pasts[i]))
+
+    def _score(self, posts: Sequence[Post]) -> Verdicts:
+        return score(self._model, posts)
+
+
+def score(model: TextModel, posts: Sequence[Post]) -> Verdicts:
+    """What the model says of each post, or why it failed on one.
 
     A batch on which the model raises is scored post by post, so that one post that breaks
     it takes no other along.
     """
+    if not posts:
+        return Verdicts(np.zeros(0), {})
     try:
         values = model.score_many(posts)
     except Exception as error:  # noqa: BLE001 - a model may raise anything; found out below
         log.warning("model %s failed on a batch of %d: %r", model.name, len(posts), error)
         return _one_by_one(model, posts)
     bad = np.flatnonzero(~((values >= 0) & (values <= 1))).tolist()
-    return values, {i: f"the model returned {values[i]!r}, outside [0, 1]" for i in bad}
+    errors = {i: f"the model returned {values[i]!r}, outside [0, 1]" for i in bad}
+    return Verdicts(values, errors)
 
 
-def _one_by_one(model: TextModel, posts: Sequence[Post]) -> tuple[np.ndarray, dict[int, str]]:
+def _one_by_one(model: TextModel, posts: Sequence[Post]) -> Verdicts:
     values, errors = np.zeros(len(posts)), {}
     for i, post in enumerate(posts):
         try:
             values[i] = model.score_many([post])[0]
         except Exception as error:  # noqa: BLE001 - goes into the signal
             errors[i] = f"{type(error).__name__}: {error}"[:_ERROR_CHARACTERS]
-    return values, errors
+    return Verdicts(values, errors)

@@ -24,12 +24,13 @@ from feedmill.rankers.engagement import EngagementModel
 from feedmill.streams.combiner_stage import CombinerStage
 from feedmill.streams.engagement_stage import EngagementStage
 from feedmill.streams.environment import Environment
-from feedmill.streams.model_stage import ModelStage
+from feedmill.streams.model_stage import FilterStage, ModelStage
 from feedmill.streams.stage import Stage
 
 
 def _filter(name: str, environment: Environment) -> Stage:
-    return ModelStage(name, environment, lambda: filters.load(name, environment.models))
+    load = lambda: filters.load(name, environment.models)  # noqa: E731 - says what it does
+    return FilterStage(name, environment, load, remembers=name == "spam")
 
 
 def _quality(environment: Environment) -> Stage:

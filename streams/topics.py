@@ -58,8 +58,10 @@ def topic_table(signals: Sequence[str]) -> tuple[TopicSpec, ...]:
         TopicSpec(
             "posts",
             "P",
-            # Nobody that lags less than the window misses a deletion.
-            _stamped(_view(WINDOW_MS)) | {"delete.retention.ms": str(WINDOW_MS)},
+            # Nobody that lags less than the window misses a deletion, and what filters remember
+            # of the last hour is the same after a restart: superseded versions stay as long.
+            _stamped(_view(WINDOW_MS, min_lag_ms=2 * HOUR_MS))
+            | {"delete.retention.ms": str(WINDOW_MS)},
         ),
         TopicSpec("engagements", "P", _stamped(_log(WINDOW_MS, segment_ms=6 * HOUR_MS))),
         *(TopicSpec(f"signals.{name}", "P", _view(WINDOW_MS)) for name in signals),

@@ -1,0 +1,261 @@
+"""What came before a post: near copies of its text, and its author's other posts.
+
+A fold over the records of `posts` in one order, in fixed memory; time is that of the records.  What
+it says of a post depends on the records before it alone, never on how they were cut into batches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from feedmill.features.campaigns import NONE, Campaigns
+from feedmill.features.chains import Chains, Heads, Sequence32
+from feedmill.features.near_copies import (
+    ALIKE,
+    BANDS,
+    BINS,
+    BUCKET_BITS,
+    COPIED,
+    COPY,
+    consensus,
+    says_enough,
+    sign,
+    similarity,
+)
+from feedmill.features.text import Indices, TextBatch
+
+WINDOW_MS = 10 * 60 * 1000
+# A stream read from here on says the same of all that comes after twice the window.
+REBUILD_MS = 2 * WINDOW_MS
+MOST_AUTHOR_POSTS = 16
+MOST_COMPARED = 48
+
+_RING_BITS = 18
+_MOST_AT_ONCE = 4096
+_REACH = (1 << _RING_BITS) - _MOST_AT_ONCE
+_MASK = (1 << _RING_BITS) - 1
+
+
+class Version(NamedTuple):
+    """One record of `posts`: a version of a post, or with `text` None its deletion."""
+
+    at_ms: int
+    post_id: str
+    author_id: str
+    text: str | None
+
+
+class Past(NamedTuple):
+    """What came before one version of a post, within `WINDOW_MS`.
+
+    Attributes
+    ----------
+    copies
+        Other posts with nearly the same text, at most `campaigns.KEPT`.
+    authors
+        How many wrote those and this one.
+    author_posts
+        Other posts of the author, at most `MOST_AUTHOR_POSTS`.
+    author_age_ms
+        Since the author's first post, as far as no gap between two was longer than the
+        window; at most the window.
+    """
+
+    copies: int = 0
+    authors: int = 1
+    author_posts: int = 0
+    author_age_ms: int = 0
+
+
+class History:
+    """The memory of one stream of posts; one task folds.  About 40 MB, all of it from the start.
+
+    It reaches back `WINDOW_MS`, but not beyond the last 258,048 records.
+    """
+
+    def __init__(self) -> None:
+        size, self._sequence = 1 << _RING_BITS, 0
+        self._at_ms = np.zeros(size, dtype=np.int64)
+        self._post = np.zeros(size, dtype=np.int64)
+        self._author = np.zeros(size, dtype=np.int64)
+        self._first_ms = np.zeros(size, dtype=np.int64)
+        self._shown = np.zeros(size, dtype=np.bool_)
+        self._fresh = np.zeros(size, dtype=np.bool_)
+        self._group = np.full(size, NONE, dtype=np.int64)
+        self._signed = np.zeros((size, BINS), dtype=np.uint8)
+        self._posts = Chains(_RING_BITS, _REACH, 0)
+        self._authors = Chains(_RING_BITS, _REACH, 0)
+        self._bands = Heads(BANDS << BUCKET_BITS, 0)
+        self._now_ms = 0
+        self._newest = 0
+        self._campaigns = Campaigns(self._is_recent)
+
+    def fold(self, versions: Sequence[Version]) -> list[Past]:
+        """Take records in their order; what came before each, `Past()` for deletions."""
+        said: list[Past] = []
+        for start in range(0, len(versions), _MOST_AT_ONCE):
+            said += self._fold(versions[start : start + _MOST_AT_ONCE])
+        return said
+
+    def _fold(self, versions: Sequence[Version]) -> list[Past]:
+        n = len(versions)
+        sequence = (np.arange(n) + self._sequence).astype(np.uint32)
+        self._sequence = (self._sequence + n) % (1 << 32)
+        slots = sequence & _MASK
+        shown = np.array([v.text is not None for v in versions], dtype=np.bool_)
+        # Hashes of this process: they decide who is equal, and nothing else.
+        authors = np.array([hash(v.author_id) for v in versions], dtype=np.int64)
+        authors[~shown] = np.arange(np.count_nonzero(~shown))
+        posts = np.array([hash(v.post_id) for v in versions], dtype=np.int64)
+        at_ms = np.array([v.at_ms for v in versions], dtype=np.int64)
+        self._at_ms[slots], self._shown[slots] = at_ms, shown
+        self._post[slots], self._author[slots], self._group[slots] = posts, authors, NONE
+
+        older = self._older_versions(posts, sequence, at_ms)
+        self._fresh[slots] = shown & (older == NONE)
+        author_posts, age_ms = self._author_history(authors, sequence, at_ms)
+        rows, alike = self._alike([v.text or "" for v in versions], sequence, at_ms)
+        copies, wrote = self._campaign_sizes(sequence, at_ms, older, rows, alike)
+        columns = (copies, wrote, author_posts, age_ms)
+        said = map(Past, *(column.tolist() for column in columns))
+        return [past if there else Past() for past, there in zip(said, shown.tolist(), strict=True)]
+
+    def _older_versions(self, posts: Indices, sequence: Sequence32, at_ms: Indices) -> Indices:
+        """(n,) the version that each supersedes, `NONE` if there is none inside the window."""
+        rows, entries = self._posts.follow(posts, sequence, self._posts.enter(posts, sequence))
+        inside = self._at_ms[entries & _MASK] > at_ms[rows] - WINDOW_MS
+        older = np.full(len(posts), NONE, dtype=np.int64)
+        older[rows[inside]] = entries[inside]
+        return older
+
+    def _author_history(
+        self, authors: Indices, sequence: Sequence32, at_ms: Indices
+    ) -> tuple[Indices, Indices]:
+        """(n,) earlier posts of the author, and how long there have been some."""
+        count = np.zeros(len(authors), dtype=np.int64)
+        previous = np.full(len(authors), NONE, dtype=np.int64)
+        rows = np.arange(len(authors))
+        at = self._authors.enter(authors, sequence)
+        for step in range(MOST_AUTHOR_POSTS):
+            found, at = self._authors.follow(authors[rows], sequence[rows], at)
+            rows = rows[found]
+            inside = self._at_ms[at & _MASK] > at_ms[rows] - WINDOW_MS
+            rows, at = rows[inside], at[inside]
+            if not len(rows):
+                break
+            if step == 0:
+                previous[rows] = at
+            count[rows] += self._fresh[at & _MASK]
+            at = self._authors.beyond(at)
+        first_ms = self._first_times(sequence, at_ms, previous)
+        return count, np.minimum(at_ms - first_ms, WINDOW_MS)
+
+    def _first_times(self, sequence: Sequence32, at_ms: Indices, previous: Indices) -> Indices:
+        """(n,) when the streak began that each belongs to: its own time, or its predecessor's."""
+        slots = sequence & _MASK
+        self._first_ms[slots] = at_ms
+        linked = np.flatnonzero(previous != NONE)
+        # Predecessors of the same batch come first, so that one pass in order is enough.
+        for i, slot in zip(linked.tolist(), (previous[linked] & _MASK).tolist(), strict=True):
+            self._first_ms[slots[i]] = self._first_ms[slot]
+        first: Indices = self._first_ms[slots]
+        return first
+
+    def _alike(
+        self, texts: Sequence[str], sequence: Sequence32, at_ms: Indices
+    ) -> tuple[Indices, Sequence32]:
+        """Pairs (row, earlier entry) whose texts are alike, inside the window, rows ascending."""
+        rows = np.flatnonzero([says_enough(text) for text in texts])
+        signed, places, varied = sign(TextBatch([texts[i] for i in rows.tolist()]))
+        rows, signed = rows[varied], signed[varied]
+        own = sequence[rows]
+        self._signed[own & _MASK] = signed
+        entered = np.repeat(own, BANDS)
+        found = self._bands.link(places[varied].ravel(), entered)
+        which = np.repeat(np.arange(len(rows)), BANDS)
+        near = (entered - found - np.uint32(1)) < _REACH
+        which, found = which[near], found[near]
+        near = self._at_ms[found & _MASK] > at_ms[rows[which]] - WINDOW_MS
+        pairs = np.unique(which[near] << 32 | found[near].astype(np.int64))
+        which, found = pairs >> 32, (pairs & 0xFFFFFFFF).astype(np.uint32)
+        alike = similarity(signed[which], self._signed[found & _MASK]) >= ALIKE
+        return rows[which[alike]], found[alike]
+
+    def _campaign_sizes(
+        self,
+        sequence: Sequence32,
+        at_ms: Indices,
+        older: Indices,
+        rows: Indices,
+        alike: Sequence32,
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """(n,) copies and authors; goes in order over the few posts that have either to tell."""
+        copies, authors = np.zeros(len(sequence), np.int64), np.ones(len(sequence), np.int64)
+        for i, found in _by_row(rows, alike, np.flatnonzero(older != NONE)):
+            self._now_ms, self._newest = int(at_ms[i]), int(sequence[i])
+            if older[i] != NONE:
+                self._shown[older[i] & _MASK] = False
+            if found:
+                copies[i], authors[i] = self._join(int(sequence[i]), found)
+        return copies, authors
+
+    def _join(self, entry: int, near: Sequence[int]) -> tuple[int, int]:
+        """Count the entries alike to this one, by how many others; put it with most of them.
+
+        Looked at are the nearest ones and the groups they are in.
+        """
+        slot, campaigns = entry & _MASK, self._campaigns
+        groups = {int(self._group[other & _MASK]) for other in near}
+        known = [group for group in sorted(groups) if campaigns.knows(group)]
+        looked_at = {m for group in known for m in campaigns.members(group)}.union(near)
+        entries = np.array(sorted(filter(self._is_recent, looked_at), key=self._age)[::-1])
+        places = entries & _MASK
+        alike = similarity(self._signed[[slot]], self._signed[places]) >= ALIKE
+        self._put(entry, known, entries[alike])
+        places = places[alike][-MOST_COMPARED:]
+        origin = consensus(self._signed[np.append(places, slot)])
+        copied = similarity(self._signed[np.append(places, slot)], origin) >= COPIED
+        if similarity(self._signed[[slot]], origin)[0] < COPY:
+            return 0, 1
+        places = places[copied[:-1]]
+        places = places[self._shown[places] & (self._post[places] != self._post[slot])]
+        copies = places[np.unique(self._post[places], return_index=True)[1]]
+        return len(copies), len({*self._author[copies].tolist(), int(self._author[slot])})
+
+    def _put(self, entry: int, known: Sequence[int], alike: npt.NDArray[np.int64]) -> None:
+        """Add an entry to the group most alike to it, if half of its members are; or open one."""
+        best, share = NONE, 0.5
+        for group in known:
+            recent = [m for m in self._campaigns.members(group) if self._is_recent(m)]
+            part = np.isin(recent, alike).mean() if recent else 0.0
+            if part >= share:
+                best, share = group, float(part)
+        if best != NONE:
+            self._campaigns.add(best, entry)
+        elif len(alike):
+            best = self._campaigns.open([*alike.tolist(), entry])
+            alone = alike[
+                [not self._campaigns.knows(g) for g in self._group[alike & _MASK].tolist()]
+            ]
+            self._group[alone & _MASK] = best
+        self._group[entry & _MASK] = best
+
+    def _age(self, entry: int) -> int:
+        return (self._newest - entry) % (1 << 32)
+
+    def _is_recent(self, entry: int) -> bool:
+        recent = self._at_ms[entry & _MASK] > self._now_ms - WINDOW_MS
+        return self._age(entry) < _REACH and bool(recent)
+
+
+def _by_row(rows: Indices, alike: Sequence32, others: Indices) -> Iterator[tuple[int, list[int]]]:
+    """Each row that has alike entries or stands among `others`, ascending, with those entries."""
+    found: dict[int, list[int]] = {row: [] for row in others.tolist()}
+    for row, entry in zip(rows.tolist(), alike.tolist(), strict=True):
+        found.setdefault(row, []).append(entry)
+    for row in sorted(found):
+        yield row, found[row]

@@ -1,0 +1,147 @@
+"""The flagged shares of an instance's partitions, and the alarm where one is too high."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from feedmill.events.decode import decode_post
+from feedmill.events.post import Post
+from feedmill.events.settings import Settings
+from feedmill.filters.flagged_share import (
+    WINDOW_RECORDS,
+    Ceiling,
+    FlaggedShares,
+    Judged,
+    capped,
+    ceiling,
+    sources_of,
+)
+from feedmill.filters.verdicts import Verdicts
+from feedmill.streams.batches import Record, RecordBatch, Source
+from feedmill.streams.environment import Environment
+from feedmill.streams.intake import admit
+from feedmill.streams.log_reader import LogReader
+from feedmill.streams.metrics import Metrics
+
+log = logging.getLogger(__name__)
+
+Score = Callable[[Sequence[Post]], Verdicts]
+# An alarm ends below this part of the cap, so that it does not come and go with every post.
+_OVER_BELOW = 0.8
+_NEVER = 2.0
+
+
+class FlaggedCheck:
+    """The running check of one filter in one process.
+
+    `follow` on assignment, `settings_changed` between batches, `lower` for every batch.
+    """
+
+    def __init__(self, name: str, environment: Environment, metrics: Metrics, score: Score) -> None:
+        self._name = name
+        self._environment = environment
+        self._metrics = metrics
+        self._score = score
+        self._cap = environment.flagged_cap
+        self._ceiling: Ceiling | None = None
+        self._shares: dict[int, FlaggedShares] = {}
+        self._through: dict[int, int] = {}
+        self._alarms: set[str] = set()
+
+    def settings_changed(self, settings: Settings) -> None:
+        """Follow the thresholds that are in force."""
+        self._ceiling = ceiling(settings, self._name)
+        for shares in self._shares.values():
+            shares.flag_from(self._flagged_at)
+
+    @property
+    def _flagged_at(self) -> float:
+        return _NEVER if self._ceiling is None else self._ceiling.hide_at
+
+    async def follow(self, starts: Mapping[Source, int]) -> None:
+        """Have these partitions, judged from these offsets on; judge the window before again."""
+        kept, missing = {}, {}
+        for source, start in starts.items():
+            if self._through.get(source.partition) == start:
+                kept[source.partition] = self._shares[source.partition]
+            else:
+                missing[source] = start
+        self._shares = kept
+        for source, start in missing.items():
+            self._shares[source.partition] = FlaggedShares(self._flagged_at, self._cap)
+            if start > 0:
+                await self._read_window(source, start)
+        self._through = {source.partition: start for source, start in starts.items()}
+        self._tell(())
+
+    def lower(
+        self,
+        batch: RecordBatch,
+        rows: Iterable[int],
+        posts: Sequence[tuple[Record, Post]],
+        said: Verdicts,
+    ) -> None:
+        """Fold one batch's posts, at these rows, in order; lower what must not hide."""
+        partition = batch.source.partition
+        over: set[str] = set()
+        lowered: dict[int, tuple[float, str]] = {}
+        known, judged = _judged(rows, posts, said)
+        at = self._ceiling or Ceiling(_NEVER, _NEVER)
+        for i, source, share in capped(judged, self._shares[partition], at):
+            over.add(source)
+            lowered[known[i]] = (at.lowered, f"capped: {source} has {share:.0%} flagged")
+        said.lower(lowered)
+        self._through[partition] = batch.end
+        if lowered:
+            self._metrics.add("feedmill_capped_total", len(lowered))
+        self._tell(over)
+
+    def _tell(self, over: Iterable[str]) -> None:
+        """Say which sources began and ended to be over the cap; their names, never a text."""
+        for source in set(over) - self._alarms:
+            self._alarms.add(source)
+            share = max(shares.share(source) for shares in self._shares.values())
+            log.warning(
+                "%s flags %.0f %% of %s, more than %.0f %%: it demotes there instead of hiding",
+                self._name, 100 * share, source, 100 * self._cap,
+            )  # fmt: skip
+        for source in tuple(self._alarms):
+            if not any(s.is_over(source, _OVER_BELOW) for s in self._shares.values()):
+                self._alarms.discard(source)
+                log.warning("%s no longer flags too much of %s", self._name, source)
+        self._metrics.set("feedmill_capped_sources", len(self._alarms))
+
+    async def _read_window(self, source: Source, start: int) -> None:
+        reader = LogReader(self._environment, [source.topic], [source.partition], max_records=500)
+        await reader.start({source: max(0, start - WINDOW_RECORDS)})
+        try:
+            while await reader.position(source) < start:
+                for batch in await reader.read():
+                    self._judge_again(batch, start, reader.partitions[source.topic])
+                    await asyncio.sleep(0)
+        finally:
+            await reader.stop()
+
+    def _judge_again(self, batch: RecordBatch, start: int, partitions: int) -> None:
+        records = [record for record in batch.records if record.offset < start]
+        admitted = admit(RecordBatch(batch.source, records), partitions, decode_post)
+        posts = [(record, event) for record, event in admitted.events if isinstance(event, Post)]
+        if posts:
+            said = self._score([post for _, post in posts])
+            _, judged = _judged(range(len(posts)), posts, said)
+            for one in judged:
+                self._shares[batch.source.partition].fold(one)
+
+
+def _judged(
+    rows: Iterable[int], posts: Sequence[tuple[Record, Post]], said: Verdicts
+) -> tuple[list[int], list[Judged]]:
+    """Those of the rows that have a value, and their posts as the shares take them."""
+    known = [i for i in rows if i not in said.errors]
+    judged = [
+        Judged(record.offset, record.timestamp, sources_of(post), float(said.values[i]))
+        for i, (record, post) in ((i, posts[i]) for i in known)
+    ]
+    return known, judged

@@ -1,0 +1,147 @@
+"""A copy-paste campaign is hidden from its tenth copy on, whoever judges it and whatever dies."""
+
+from __future__ import annotations
+
+import json
+import random
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from e2e_engine import Engine, Json, now_ms
+
+from feedmill.features.history import History, Version
+from feedmill.filters import campaign
+
+pytestmark = pytest.mark.stack
+TEXT = (
+    "Our kitchen turned into a little bakery this spring and every loaf comes with a story,"
+    " come by and taste one before summer"
+)
+HEADLINE = (
+    "The old bridge over the northern canal closes for repairs until the second week of autumn"
+)
+COPIES, SECONDS, RATE = 50, 20, 200
+SPARE = "often today maybe really almost quietly again everyone finally somewhere".split()  # noqa: SIM905
+SYLLABLES = "ba do ke lim ra sto ter un vi wen mor a sil ku pra".split()  # noqa: SIM905
+GATES = {"nsfw": {"enabled": False}, "misinformation": {"enabled": False}}
+
+
+def changed(text: str, drawn: random.Random) -> str:
+    """A text with one or two small changes: a word, a number, a mark, an emoji, capitals."""
+    words = text.split()
+    for _ in range(drawn.choice((1, 2))):
+        at = drawn.randrange(len(words))
+        change = drawn.choice(("word", "number", "mark", "emoji", "case"))
+        if change == "word":
+            words[at] = drawn.choice(SPARE)
+        elif change == "number":
+            words.insert(at, str(drawn.randrange(1000)))
+        elif change == "mark":
+            words[at] += drawn.choice("!.,;?")
+        elif change == "emoji":
+            words.insert(at, drawn.choice(("\U0001f35e", "\U0001f600", "\u2728")))
+        else:
+            words[at] = words[at].upper()
+    return " ".join(words)
+
+
+def ordinary(drawn: random.Random) -> Iterator[str]:
+    """Sentences of 15 to 25 words, each word drawn from some thousands."""
+    names = ["".join(drawn.choices(SYLLABLES, k=drawn.randrange(1, 4))) for _ in range(3000)]
+    while True:
+        yield " ".join(drawn.choices(names, k=drawn.randrange(15, 26))).capitalize() + "."
+
+
+def posts(seed: int) -> list[Json]:
+    """`SECONDS` of ordinary posts; the campaign and the reposts of a headline spread over them."""
+    drawn = random.Random(seed)
+    texts = ordinary(drawn)
+    found: list[Json] = []
+    total = SECONDS * RATE
+    for n in range(total):
+        post = {"post_id": f"plain-{n}", "author_id": f"u{n % 900}", "text": next(texts)}
+        found.append(post)
+        if n % (total // COPIES) == 7:
+            name = f"copy-{n * COPIES // total:02d}"
+            found.append({"post_id": name, "author_id": f"of-{name}", "text": changed(TEXT, drawn)})
+        if n % (total // 5) == 11:
+            name = f"repost-{n * 5 // total}"
+            found.append({"post_id": name, "author_id": f"of-{name}", "text": HEADLINE})
+    # Times of the events say nothing: history goes by those of the records.
+    return [{**p, "created_at_ms": now_ms() - drawn.randrange(80_000_000)} for p in found]
+
+
+def send(engine: Engine, wanted: list[Json], at: dict[int, Callable[[], None]]) -> None:
+    start = time.monotonic()
+    for n, post in enumerate(wanted):
+        if n in at:
+            at[n]()
+        engine.send("posts", post["post_id"], post)
+        if n % 10 == 0:
+            time.sleep(max(0.0, start + n / RATE - time.monotonic()))
+    engine.producer.flush(30)
+
+
+def check(engine: Engine, sent: list[Json]) -> dict[str, Json]:
+    """Check decisions in Redis and signals on the topic; the signals of the campaign's posts."""
+    copies = sorted(p["post_id"] for p in sent if p["post_id"].startswith("copy-"))
+    reposts = [p["post_id"] for p in sent if p["post_id"].startswith("repost-")]
+    assert (len(copies), len(reposts)) == (COPIES, 5)
+    engine.wait_decided([p["post_id"] for p in sent], 60)
+    truths = engine.truths(copies + reposts)
+    decisions = [truths[p]["decision"] for p in copies]
+    assert decisions[9:] == ["hide"] * (COPIES - 9), decisions
+    assert decisions[:5] == ["show"] * 5, decisions
+    assert [truths[p]["decision"] for p in reposts] == ["show"] * 5
+    signals = engine.latest("signals.spam")
+    found = {post: said.get("reason") for post, said in signals.items()}
+    assert "authors within 10 minutes" in found[copies[-1]]
+    assert found == reasons(engine)
+    return {post: signals[post] for post in copies}
+
+
+def reasons(engine: Engine) -> dict[str, str | None]:
+    """By post what one fold over the whole topic in merged order says."""
+    records = engine.read_all("posts")
+    records.sort(key=lambda r: (r.timestamp, r.partition, r.offset))
+    values = [json.loads(r.value) for r in records]
+    pasts = History().fold(
+        [
+            Version(r.timestamp, v["post_id"], v["author_id"], v["text"])
+            for r, v in zip(records, values, strict=True)
+        ]
+    )
+    likely = campaign.probabilities(pasts).tolist()
+    return {
+        v["post_id"]: campaign.reason(past) if value > 0.3 else None
+        for v, past, value in zip(values, pasts, likely, strict=True)
+    }
+
+
+def test_a_campaign_is_hidden_from_the_tenth_copy_on(start_engine: Any) -> None:
+    engine: Engine = start_engine("spam", "quality", "combiner")
+    engine.wait_applied(engine.set("gates", GATES))
+    sent = posts(1)
+    send(engine, sent, {})
+    found = check(engine, sent)
+    print(f"\nhidden from copy {[s['value'] >= 0.9 for s in found.values()].index(True) + 1} on")
+    assert engine.complaints() == []
+
+
+def test_two_instances_and_a_kill_change_nothing(start_engine: Any) -> None:
+    engine: Engine = start_engine("spam", "combiner")
+    engine.start("spam", tag="-2")
+    engine.wait_ready()
+    engine.wait_applied(engine.set("gates", GATES))
+    sent = posts(2)
+    half = len(sent) // 2
+
+    def die() -> None:
+        engine.workers["spam"].kill()
+        engine.restart("spam")
+
+    send(engine, sent, {half: die})
+    check(engine, sent)
+    assert engine.complaints() == []
