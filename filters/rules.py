@@ -40,7 +40,9 @@ _HIDDEN = re.compile(
 )
 # Undoing disguises costs more than all else here: only where ASCII may be one (signs beside
 # letters, letters set apart, a tag), and beyond ASCII.
-_SUSPICIOUS = re.compile(r"[A-Za-z][4@3105$7]|[4@31!05$7][A-Za-z]|\s\S\s\S\s|<")
+_SIGN = re.compile("[4@31!05$7<]")
+_SIGN_BESIDE_LETTER = re.compile("[A-Za-z][4@3105$7]|[4@31!05$7][A-Za-z]|<")
+_APART = re.compile(r"\s\S\s\S\s")
 _WORD = re.compile(_LETTERS)
 _ASCII_WORD = re.compile("[a-z0-9]+")
 _WORD_OR_SYMBOL = re.compile(f"{_LETTERS}|[^\\s\\w{_PUNCTUATION}{_MARKS}]")
@@ -130,7 +132,7 @@ class RuleSet:
         yield from self._phrases.found(visible)
         if visible != text:
             yield from self._patterns.found(visible)
-        if visible.isascii() and not _SUSPICIOUS.search(visible):
+        if not _may_be_disguised(visible):
             return
         undisguised = normalise(text)
         if undisguised != visible:
@@ -226,6 +228,12 @@ class _Phrases:
 def _visible(text: str) -> str:
     """The text in compatibility form, without the characters that nobody sees."""
     return text if text.isascii() else normalize("NFKC", _HIDDEN.sub("", text))
+
+
+def _may_be_disguised(text: str) -> bool:
+    if not text.isascii() or _APART.search(text):
+        return True
+    return bool(_SIGN.search(text) and _SIGN_BESIDE_LETTER.search(text))
 
 
 def _words(splitter: re.Pattern[str], text: str) -> list[str]:
