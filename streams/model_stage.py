@@ -11,9 +11,10 @@ import numpy as np
 from feedmill.events.decode import decode_post, encode
 from feedmill.events.post import Deletion, Post
 from feedmill.events.settings import Settings
-from feedmill.events.signal import Signal
+from feedmill.events.signal import RULE_MODEL, Signal
 from feedmill.features.model import TextModel
 from feedmill.filters import campaign
+from feedmill.filters.rules import FilterRules
 from feedmill.filters.verdicts import Verdicts
 from feedmill.streams.batches import Record, RecordBatch
 from feedmill.streams.clock import now_ms
@@ -21,6 +22,7 @@ from feedmill.streams.environment import Environment
 from feedmill.streams.flagged_check import FlaggedCheck
 from feedmill.streams.group_stage import GroupStage
 from feedmill.streams.intake import admit, last_of_each
+from feedmill.streams.judging_again import JudgingAgain
 from feedmill.streams.log_reader import LogReader
 from feedmill.streams.post_memory import PostMemory
 
@@ -102,13 +104,14 @@ class ModelStage(GroupStage):
                 self.producer.add(topic, event.post_id.encode(), None)
                 continue
             i = rows[record.offset]
-            error = said.errors.get(i)
+            rule = said.rules.get(i)
+            error = said.errors.get(i) if rule is None else None
             signal = Signal(
                 post_id=event.post_id,
                 post_offset=record.offset,
                 value=None if error is not None else float(np.float32(said.values[i])),
-                model=self._model.name,
-                version=self._model.version,
+                model=self._model.name if rule is None else RULE_MODEL,
+                version=self._model.version if rule is None else rule,
                 at_ms=at_ms,
                 error=error,
                 reason=None if error is not None else said.reasons.get(i),
@@ -119,7 +122,7 @@ class ModelStage(GroupStage):
 class FilterStage(ModelStage):
     """A filter: its model's values are capped where it flags too much, then others raise them.
 
-        text model -> cap of the flagged share -> largest of it and the campaign -> signal
+        text model -> cap of the flagged share -> largest of it and the campaign -> rules -> signal
 
     `remembers`: it knows what came before a post (`PostMemory`); the others do not pay for that.
     """
@@ -133,6 +136,8 @@ class FilterStage(ModelStage):
         remembers: bool = False,
     ) -> None:
         super().__init__(name, environment, load)
+        self._rules = FilterRules(name)
+        self._again = JudgingAgain(self, self._rules, self._judge_again)
         self._flagged = FlaggedCheck(name, environment, self.metrics, self._score)
         self._memory = (
             PostMemory(lambda chosen: LogReader(environment, ["posts"], chosen))
@@ -141,6 +146,9 @@ class FilterStage(ModelStage):
         )
 
     def settings_changed(self, settings: Settings) -> None:
+        earlier = self._rules.in_force
+        self._rules.follow(settings)
+        self._again.follow(settings, earlier)
         self._flagged.settings_changed(settings)
         super().settings_changed(settings)
 
@@ -150,7 +158,7 @@ class FilterStage(ModelStage):
 
     def tasks(self) -> Sequence[Coroutine[Any, Any, None]]:
         beside = [] if self._memory is None else [self._memory.keep_up()]
-        return [*super().tasks(), *beside]
+        return [*super().tasks(), self._again.run(), *beside]
 
     async def close(self) -> None:
         if self._memory is not None:
@@ -163,7 +171,14 @@ class FilterStage(ModelStage):
         if self._memory is not None:
             await self._memory.begin(starts)
 
+    async def process(self, batches: Sequence[RecordBatch]) -> None:
+        async with self._again.publishing:
+            await super().process(batches)
+            await self.producer.flush()
+
     async def before(self, batches: Sequence[RecordBatch]) -> None:
+        for batch in batches:
+            self._again.note(batch.records)
         if self._memory is not None and batches:
             await self._memory.cover(batches)
 
@@ -174,6 +189,22 @@ class FilterStage(ModelStage):
             pasts = [self._memory.past(partition, posts[i][0].offset) for i in rows]
             values = campaign.probabilities(pasts)
             said.raise_to(rows, values, lambda i: campaign.reason(pasts[i]))
+        self._rule(rows, posts, said)
+
+    def _rule(self, rows: range, posts: Judged, said: Verdicts) -> None:
+        """Rules beat the model, its failure, the cap and the campaign."""
+        judged = [posts[i] for i in rows]
+        hits = self._rules.verdicts([post for _, post in judged], [r.timestamp for r, _ in judged])
+        for i, hit in zip(rows, hits, strict=True):
+            if hit is not None:
+                said.rule(i, self._rules.value_of(hit), hit.rule)
+                self.metrics.add("feedmill_rule_hits_total", verdict=hit.verdict)
+
+    def _judge_again(self, posts: Judged) -> None:
+        """Judge posts of before by rules or else the model; cap and campaign are for new ones."""
+        said = self._score([post for _, post in posts])
+        self._rule(range(len(posts)), posts, said)
+        self._emit(list(posts), {record.offset: i for i, (record, _) in enumerate(posts)}, said)
 
     def _score(self, posts: Sequence[Post]) -> Verdicts:
         return score(self._model, posts)

@@ -1,0 +1,152 @@
+"""Operators' rules, set while everything runs: what matches is hidden, demoted or allowed."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import pytest
+from e2e_engine import Engine, Json, now_ms, until
+
+pytestmark = pytest.mark.stack
+
+HASH = "0123456789abcdef" * 4
+SPAM = "WINNER!! You have won a £1000 cash prize! Call 09061701461 now to claim it, txt STOP"
+GATES = {
+    "spam": {"hide_at": 0.5, "demote_at": 0.3},
+    "nsfw": {"enabled": False},
+    "misinformation": {"enabled": False},
+}
+LINKS: Json = {
+    "verdict": "hide",
+    "domains": ["evil.example"],
+    "media_sha256": [HASH],
+    "phrases": ["miracle cure"],
+}
+
+
+@pytest.fixture(scope="module")
+def engine(spam_and_combiner: Engine) -> Engine:
+    spam_and_combiner.wait_applied(spam_and_combiner.set("gates", GATES))
+    return spam_and_combiner
+
+
+def decided(engine: Engine, post_id: str, text: str = "A walk by the river", **more: Any) -> Json:
+    """What is true of a new post once the present version of it is judged."""
+    offset = engine.post(post_id, text, **more)
+
+    def judged() -> Json | None:
+        truth = engine.truth(post_id)
+        same = int(truth.get("post_offset", -1)) == truth.get("spam", {}).get("post_offset")
+        return truth if same and int(truth["post_offset"]) == offset else None
+
+    truth: Json = until(judged)
+    return truth
+
+
+def outcome(truth: Json) -> tuple[str, str | None]:
+    return truth["decision"], truth.get("decided_by")
+
+
+def test_what_a_rule_names_is_hidden_and_the_rule_is_named(engine: Engine) -> None:
+    assert outcome(decided(engine, "before", "miracle cure")) == ("show", None)
+    engine.wait_applied(engine.set("rules/spam", {"bad-links": LINKS}))
+    for post_id, more in {
+        "link": {"links": ["https://www.evil.example/x"]},
+        "in-text": {"text": "look at shop.evil.example/now"},
+        "media": {"media": [{"url": "u", "kind": "image", "sha256": HASH.upper()}]},
+        "phrase": {"text": "A Mira\u200bcle\U0001f48aCURE!"},
+    }.items():
+        truth = decided(engine, post_id, **more)
+        assert outcome(truth) == ("hide", "rule:bad-links")
+        assert (truth["spam"]["model"], truth["spam"]["value"]) == ("rule", 1.0)
+    # It was there before the rule: judged again.
+    until(lambda: outcome(engine.truth("before")) == ("hide", "rule:bad-links"))
+    assert outcome(decided(engine, "other", links=["https://notevil.example"])) == ("show", None)
+    until(lambda: "other" in engine.order())
+    assert not {"before", "link", "in-text", "media", "phrase"} & set(engine.order())
+
+
+def test_allow_beats_the_model_and_other_rules(engine: Engine) -> None:
+    assert decided(engine, "prize", SPAM)["decision"] == "hide"
+    friends = {"verdict": "allow", "authors": ["friend"]}
+    engine.wait_applied(engine.set("rules/spam", {"bad-links": LINKS, "friends": friends}))
+    text = f"{SPAM} https://evil.example"
+    assert outcome(decided(engine, "ours", text, author_id="friend")) == ("show", "rule:friends")
+    assert outcome(decided(engine, "theirs", text)) == ("hide", "rule:bad-links")
+    until(lambda: "ours" in engine.order())
+
+
+def test_a_rule_that_demotes_does_not_hide_under_any_gates(engine: Engine) -> None:
+    engine.wait_applied(engine.set("gates/strict", {"spam": {"hide_at": 0.4}}))
+    soft = {"verdict": "demote", "self_labels": ["giveaway"]}
+    engine.wait_applied(engine.set("rules/spam", {"soft": soft}))
+    truth = decided(engine, "labelled", self_labels=["Giveaway"])
+    assert outcome(truth) == ("demote", "rule:soft")
+    assert truth["spam"]["value"] == float(np.float32(0.35))
+
+
+def test_a_rule_that_has_run_out_says_nothing_of_later_posts(engine: Engine) -> None:
+    ends_ms = now_ms() + 3000
+    rule = {"verdict": "hide", "patterns": [r"(?i)limited offer \d+"], "expires_at_ms": ends_ms}
+    engine.wait_applied(engine.set("rules/spam", {"for-now": rule}))
+    assert outcome(decided(engine, "early", "Limited OFFER 7")) == ("hide", "rule:for-now")
+    time.sleep(max(0.0, ends_ms / 1000 - time.time()) + 0.1)
+    assert outcome(decided(engine, "late", "limited offer 8")) == ("show", None)
+    assert engine.truth("early")["decision"] == "hide"  # a post keeps its verdict
+    assert decided(engine, "early", "limited offer 9")["decision"] == "show"  # an edit
+
+
+def test_bad_rules_are_refused_whole_and_the_old_ones_stay(engine: Engine) -> None:
+    engine.wait_applied(engine.set("rules/spam", {"bad-links": LINKS}))
+    bad = {
+        "bad-links": {**LINKS, "verdict": "allow"},
+        "typo": {"verdict": "hide", "patterns": ["(a"]},
+    }
+    offset = engine.set("rules/spam", bad)
+    engine.wait_applied(offset)
+    for beat in engine.instances().values():
+        reasons = {refusal["offset"]: refusal["reason"] for refusal in beat["refused"]}
+        assert reasons[offset] == "Rule `typo`: RE2 refuses the pattern '(a': missing ): (a"
+    truth = decided(engine, "still", links=["http://evil.example"])
+    assert outcome(truth) == ("hide", "rule:bad-links")
+    engine.wait_applied(engine.set("rules/spam", None))
+    until(lambda: outcome(engine.truth("still")) == ("show", None))
+    assert outcome(decided(engine, "free", links=["http://evil.example"])) == ("show", None)
+    assert engine.complaints() == []
+    assert json.loads(engine.feed()[1]["gates"])["spam"]["hide_at"] == 0.5
+
+
+def test_posts_are_judged_again_in_their_last_version_alone(engine: Engine) -> None:
+    rule = {"soon": {"verdict": "hide", "phrases": ["old news"]}}
+    old = engine.posts(
+        {"post_id": f"n{i}", "author_id": f"a{i}", "created_at_ms": now_ms(), "text": "Old news"}
+        for i in range(300)
+    )
+    for i in range(100, 200):
+        engine.post(f"n{i}", "Fresh news")
+    for i in range(200, 300):
+        engine.send("posts", f"n{i}", None).get(10)
+    until(lambda: not engine.truth("n299") and engine.truth("n199").get("decision") == "show")
+    offset = engine.set("rules/spam", rule)
+    for i in range(50):  # while it reads
+        engine.post(f"n{i}", "Fresh news")
+    engine.wait_applied(offset)
+    expected = {f"n{i}" for i in range(50, 100)}
+    until(lambda: hidden_of(engine, old) == expected)
+    time.sleep(1)
+    assert hidden_of(engine, old) == expected
+    # In the topic, too, the last record of each is about its last version.
+    offsets = {r.key.decode(): r.offset for r in engine.read_all("posts") if r.value}
+    last = engine.latest("signals.spam")
+    assert all(offsets[p] == last[p]["post_offset"] for p in old if p in last)
+    assert set(last) & set(old) == {f"n{i}" for i in range(200)}
+    assert engine.complaints() == []
+
+
+def hidden_of(engine: Engine, posts: Iterable[str]) -> set[str]:
+    truths = engine.truths(list(posts))
+    return {post_id for post_id, truth in truths.items() if truth["decision"] == "hide"}
