@@ -55,7 +55,7 @@ class Past(NamedTuple):
     Attributes
     ----------
     copies
-        Other posts with nearly the same text, at most `campaigns.KEPT`.
+        Other posts with nearly the same text; beyond `campaigns.KEPT` they are not counted.
     authors
         How many wrote those and this one.
     author_posts
@@ -117,7 +117,7 @@ class History:
 
         older = self._older_versions(posts, sequence, at_ms)
         self._fresh[slots] = shown & (older == NONE)
-        author_posts, age_ms = self._author_history(authors, sequence, at_ms)
+        author_posts, age_ms = self._author_history(authors, posts, sequence, at_ms)
         rows, alike = self._alike([v.text or "" for v in versions], sequence, at_ms)
         copies, wrote = self._campaign_sizes(sequence, at_ms, older, rows, alike)
         columns = (copies, wrote, author_posts, age_ms)
@@ -133,7 +133,7 @@ class History:
         return older
 
     def _author_history(
-        self, authors: Indices, sequence: Sequence32, at_ms: Indices
+        self, authors: Indices, posts: Indices, sequence: Sequence32, at_ms: Indices
     ) -> tuple[Indices, Indices]:
         """(n,) earlier posts of the author, and how long there have been some."""
         count = np.zeros(len(authors), dtype=np.int64)
@@ -149,7 +149,8 @@ class History:
                 break
             if step == 0:
                 previous[rows] = at
-            count[rows] += self._fresh[at & _MASK]
+            others = self._post[at & _MASK] != posts[rows]
+            count[rows] += self._fresh[at & _MASK] & others
             at = self._authors.beyond(at)
         first_ms = self._first_times(sequence, at_ms, previous)
         return count, np.minimum(at_ms - first_ms, WINDOW_MS)

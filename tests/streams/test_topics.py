@@ -12,6 +12,8 @@ from feedmill.deploy.local import StackAddress
 from feedmill.deploy.main import main
 from feedmill.events.errors import UsageError
 from feedmill.events.signal import SignalNames
+from feedmill.features.history import REBUILD_MS
+from feedmill.filters import flagged_share
 from feedmill.streams.topics import DAY_MS, HOUR_MS, create, describe, topic_table
 
 SIGNALS = SignalNames.declared("extreme:gate").all
@@ -56,6 +58,12 @@ def test_counters_stay_uncompacted_for_an_hour() -> None:
     settings = TABLE["counters"].settings
     assert int(settings["min.compaction.lag.ms"]) >= HOUR_MS
     assert int(settings["max.compaction.lag.ms"]) > int(settings["min.compaction.lag.ms"])
+
+
+def test_superseded_posts_outlive_what_filters_remember() -> None:
+    least = int(TABLE["posts"].settings["min.compaction.lag.ms"])
+    assert least >= max(REBUILD_MS, flagged_share.WINDOW_MS) + HOUR_MS
+    assert int(TABLE["posts"].settings["max.compaction.lag.ms"]) > least
 
 
 def test_settings_are_kept_for_ever() -> None:

@@ -1,0 +1,155 @@
+"""What came before a post: exact where it can be, the same however records are cut into batches."""
+
+from __future__ import annotations
+
+import random
+import tracemalloc
+from collections import deque
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from feedmill.features.history import (
+    MOST_AUTHOR_POSTS,
+    REBUILD_MS,
+    WINDOW_MS,
+    History,
+    Past,
+    Version,
+)
+
+TEXT = "the quick brown fox jumps over the lazy dog while seven wizards wait for the morning train"
+OTHER = (
+    "our neighbours planted forty tulips along the fence and nobody has picked a single one of them"
+)
+MINUTE_MS = 60_000
+
+
+def told(*versions: Version) -> list[Past]:
+    return History().fold(versions)
+
+
+def at(minute: float, post: str, author: str = "al", text: str | None = TEXT) -> Version:
+    return Version(round(minute * MINUTE_MS) + 10 * REBUILD_MS, post, author, text)
+
+
+def copies(*versions: Version) -> list[int]:
+    return [past.copies for past in told(*versions)]
+
+
+def test_copies_and_authors_are_counted_in_order() -> None:
+    said = told(
+        at(0, "a", "al"), at(1, "b", "bo", TEXT + "!"), at(1, "x", "cy", OTHER), at(2, "c", "al")
+    )
+    assert [(past.copies, past.authors) for past in said] == [(0, 1), (1, 2), (0, 1), (2, 2)]
+
+
+def test_only_the_window_counts() -> None:
+    assert copies(at(0, "a"), at(5, "b"), at(10, "c"), at(14, "d")) == [0, 1, 1, 2]
+    assert copies(at(0, "a"), at(10.01, "b")) == [0, 0]
+
+
+def test_short_texts_are_never_copies() -> None:
+    assert copies(*(at(0, f"p{i}", text="good morning everybody") for i in range(20))) == [0] * 20
+
+
+def test_an_edit_is_no_copy_of_its_own_post() -> None:
+    said = copies(
+        at(0, "a"), at(1, "a", text=TEXT + "?"), at(2, "a", text=TEXT + "!!"), at(3, "b", "bo")
+    )
+    assert said == [0, 0, 0, 1]
+
+
+def test_an_edit_into_a_campaign_counts_and_one_out_of_it_does_not() -> None:
+    into = copies(at(0, "a"), at(0, "b", "bo", OTHER), at(1, "b", "bo"), at(2, "c", "cy"))
+    assert into == [0, 0, 1, 2]
+    out_of = copies(at(0, "a"), at(0, "b", "bo"), at(1, "b", "bo", OTHER), at(2, "c", "cy"))
+    assert out_of == [0, 1, 0, 1]
+
+
+def test_a_deletion_takes_its_copy_out() -> None:
+    assert copies(at(0, "a"), at(1, "a", text=None), at(2, "b"), at(3, "c")) == [0, 0, 0, 1]
+
+
+def test_an_authors_posts_and_age() -> None:
+    said = told(
+        at(0, "a", text="one"),
+        at(2, "b", text="two"),
+        at(2, "b", text="two, edited"),
+        at(3, "x", "bo", text="three"),
+        at(11, "c", text="four"),
+        at(40, "d", text="five"),
+    )
+    assert [past.author_posts for past in said] == [0, 1, 1, 0, 1, 0]
+    ages = [past.author_age_ms / MINUTE_MS for past in said]
+    assert ages == [0, 2, 2, 0, WINDOW_MS / MINUTE_MS, 0]
+    flood = told(*(at(0, f"p{i}", text="hi") for i in range(50)))
+    assert [past.author_posts for past in flood] == [min(i, MOST_AUTHOR_POSTS) for i in range(50)]
+
+
+def stream(seed: int, count: int) -> list[Version]:
+    """Texts of a few origins with changes, among others; edits and deletions of them."""
+    drawn, minute, found = random.Random(seed), 0.0, []
+    for i in range(count):
+        minute += drawn.random() * 0.4
+        origin = drawn.choice((TEXT, TEXT, OTHER, " ".join(drawn.choices(TEXT.split(), k=14))))
+        words = origin.split()
+        words[drawn.randrange(len(words))] = drawn.choice(("often", "maybe", "42", "!!"))
+        post = f"p{drawn.randrange(i + 1) if drawn.random() < 0.15 else i}"
+        text = None if drawn.random() < 0.05 else " ".join(words)
+        found.append(at(minute, post, f"a{drawn.randrange(20)}", text))
+    return found
+
+
+@settings(max_examples=8, deadline=None)
+@given(st.integers(0, 1000), st.lists(st.integers(1, 40), min_size=1, max_size=8))
+def test_batches_make_no_difference(seed: int, sizes: list[int]) -> None:
+    versions = stream(seed, 150)
+    history, found, left, cuts = History(), [], deque(versions), deque(sizes)
+    while left:
+        found += history.fold([left.popleft() for _ in range(min(cuts[0], len(left)))])
+        cuts.rotate()
+    assert found == told(*versions)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_fold_that_begins_twice_the_window_earlier_says_the_same(seed: int) -> None:
+    versions = stream(seed, 600)
+    whole, middle = told(*versions), 450
+    since = versions[middle].at_ms - REBUILD_MS
+    first = next(i for i, v in enumerate(versions) if v.at_ms >= since)
+    assert first > 0
+    assert told(*versions[first:])[middle - first :] == whole[middle:]
+
+
+def test_a_campaign_is_found_among_many_ordinary_posts() -> None:
+    drawn = random.Random(1)
+    names = [
+        "".join(drawn.choices("abcdefghiklmnoprstuvwz", k=drawn.randrange(2, 9)))
+        for _ in range(3000)
+    ]
+    versions, campaign = [], []
+    for i in range(6000):
+        versions.append(at(i / 1000, f"p{i}", f"a{i % 900}", " ".join(drawn.choices(names, k=20))))
+        if i % 150 == 0:
+            words = TEXT.split()
+            words[drawn.randrange(len(words))] = drawn.choice(names)
+            words[drawn.randrange(len(words))] += "!"
+            campaign.append(len(versions))
+            versions.append(at(i / 1000, f"c{i}", f"b{i}", " ".join(words)))
+    said = told(*versions)
+    assert all(said[i].copies >= min(n, 30) - 2 for n, i in enumerate(campaign))
+    assert max(past.copies for i, past in enumerate(said) if i not in set(campaign)) <= 1
+
+
+def test_memory_is_bounded_from_the_start() -> None:
+    tracemalloc.start()
+    history = History()
+    made = tracemalloc.get_traced_memory()[0]
+    for n in range(30):
+        history.fold([at(n, f"{n}-{i}", f"a{n}-{i}", f"{TEXT} {n} {i}") for i in range(500)])
+    grown = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    assert made < 60e6
+    assert grown - made < 1e6

@@ -1,0 +1,100 @@
+"""Signatures estimate similarity, buckets bring what is alike together."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from feedmill.features.near_copies import (
+    BANDS,
+    BUCKET_BITS,
+    consensus,
+    says_enough,
+    sign,
+    similarity,
+)
+from feedmill.features.text import TextBatch
+
+WORDS = [
+    f"{a}{b}{c}" for a in ("ba", "tor", "lin") for b in ("ke", "mu", "ra", "so") for c in "nptwz"
+]
+
+
+def jaccard(one: str, other: str) -> float:
+    a, b = ({f" {t} "[i : i + 5] for i in range(len(t) - 2)} for t in (one, other))
+    return len(a & b) / len(a | b)
+
+
+def drawn(seed: int, count: int = 20) -> list[str]:
+    return list(np.random.default_rng(seed).choice(WORDS, count))
+
+
+def changed(words: list[str], changes: int, seed: int) -> str:
+    random, words = np.random.default_rng(seed), list(words)
+    for at in random.choice(len(words), changes, replace=False):
+        words[at] = "".join(random.permutation(list("qxyvjgh")))
+    return " ".join(words)
+
+
+def test_similarity_is_that_of_the_5_grams_on_average() -> None:
+    ones, others, exact = [], [], []
+    for seed in range(200):
+        words = drawn(seed)
+        ones.append(" ".join(words))
+        others.append(changed(words, seed % 12, seed))
+        exact.append(jaccard(ones[-1], others[-1]))
+    a, b = sign(TextBatch(ones))[0], sign(TextBatch(others))[0]
+    error = similarity(a, b) - np.array(exact)
+    assert abs(error.mean()) < 0.02
+    assert error.std() < 0.09
+
+
+def test_what_is_alike_shares_a_bucket_and_what_is_not_does_not() -> None:
+    texts = [" ".join(drawn(seed)) for seed in range(300)]
+    copies = [changed(drawn(seed), 2, seed) for seed in range(300)]
+    _, here, _ = sign(TextBatch(texts))
+    _, there, _ = sign(TextBatch(copies))
+    assert here.shape == (300, BANDS)
+    assert (here < BANDS << BUCKET_BITS).all()
+    assert ((here == there).any(axis=1)).mean() > 0.98
+    assert ((here == np.roll(there, 1, axis=0)).any(axis=1)).mean() < 0.2
+
+
+def test_case_and_digits_make_no_difference_and_rows_do_not_depend_on_others() -> None:
+    one = "Only 17 tickets are left for the summer concert at the lake, be quick about it"
+    other = one.upper().replace("17", "23")
+    together = sign(TextBatch([one, "x " * 40, other, "y"]))[0]
+    assert (together[0] == together[2]).all()
+    assert (together[0] == sign(TextBatch([one]))[0][0]).all()
+
+
+def test_the_consensus_of_varied_copies_is_near_their_origin() -> None:
+    words = drawn(3)
+    origin = sign(TextBatch([" ".join(words)]))[0]
+    copies = sign(TextBatch([changed(words, 4, seed) for seed in range(15)]))[0]
+    near = similarity(np.repeat(consensus(copies), len(copies), axis=0), copies)
+    among = similarity(copies, np.roll(copies, 1, axis=0))
+    assert similarity(consensus(copies), origin)[0] > 0.9
+    assert near.mean() > among.mean() + 0.1
+
+
+@pytest.mark.parametrize(
+    ("text", "enough"),
+    [
+        ("good morning everybody", False),
+        ("post number 17 about gardening", False),
+        ("https://a.example/one/two/three/four/five/six/seven/eight/nine/ten/eleven", False),
+        ("a b c d e f g h i j k l", False),
+        ("ten words are enough if they are not all that short", True),
+        ("今天的天气非常好我们一起去公园散步吧" * 3, True),
+        ("今天的天气非常好", False),
+    ],
+)  # fmt: skip
+def test_short_texts_say_too_little(text: str, enough: bool) -> None:
+    assert says_enough(text) == enough
+
+
+def test_one_thing_over_and_over_says_too_little() -> None:
+    texts = ["\U0001f600 " * 80, "ha " * 80, "ten words are enough if they are not all that short"]
+    assert sign(TextBatch(texts))[2].tolist() == [False, False, True]
+    assert sign(TextBatch([]))[0].shape[0] == 0

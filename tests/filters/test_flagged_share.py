@@ -1,0 +1,149 @@
+"""The flagged share per source: a fold that can be begun anew, and values that hide nowhere."""
+
+from __future__ import annotations
+
+import json
+import random
+
+import numpy as np
+import pytest
+
+from feedmill.events.post import Post
+from feedmill.events.settings import Settings
+from feedmill.filters.flagged_share import (
+    LEAST_POSTS,
+    WINDOW_MS,
+    WINDOW_RECORDS,
+    Ceiling,
+    FlaggedShares,
+    Judged,
+    capped,
+    ceiling,
+    sources_of,
+)
+
+HOME, AWAY = "community:home", "community:away"
+AT = Ceiling(0.9, 0.8)
+
+
+def judged(count: int, flagged: float, source: str = AWAY, first: int = 0) -> list[Judged]:
+    """Every n-th post is flagged."""
+    every = round(1 / flagged) if flagged else count + 1
+    return [
+        Judged(
+            first + i,
+            1000 * (first + i),
+            (source, "lang:en"),
+            0.95 if flagged and i % every == 0 else 0.1,
+        )
+        for i in range(count)
+    ]
+
+
+def found(posts: list[Judged], shares: FlaggedShares | None = None) -> list[int]:
+    return [i for i, _, _ in capped(posts, shares or FlaggedShares(0.9, 0.10), AT)]
+
+
+def test_sources_are_communities_language_and_hosts() -> None:
+    post = Post(
+        "p",
+        "a",
+        0,
+        "see www.b.example",
+        lang="en",
+        communities=("c", "d"),
+        links=("http://a.example/x",),
+    )
+    assert sources_of(post) == (
+        "community:c",
+        "community:d",
+        "lang:en",
+        "host:a.example",
+        "host:b.example",
+    )
+    assert sources_of(Post("p", "a", 0, "plain")) == ()
+
+
+def test_a_share_below_the_cap_is_left_alone() -> None:
+    assert found(judged(1000, 0.05)) == []
+
+
+def test_above_the_cap_only_what_would_hide_is_capped_once_there_are_enough() -> None:
+    posts = judged(1000, 0.25)
+    assert found(posts) == [i for i in range(LEAST_POSTS, 1000) if i % 4 == 0]
+
+
+def test_one_source_over_the_cap_is_enough_and_the_others_stay_free() -> None:
+    shares = FlaggedShares(0.9, 0.10)
+    both = [
+        p for pair in zip(judged(600, 0.02, HOME), judged(600, 0.12), strict=True) for p in pair
+    ]
+    both = [p._replace(offset=i, sources=p.sources[:1]) for i, p in enumerate(both)]
+    assert {both[i].sources[0] for i in found(both, shares)} == {AWAY}
+    assert shares.is_over(AWAY)
+    assert not shares.is_over(HOME)
+
+
+def test_old_posts_leave_by_number_and_by_time() -> None:
+    shares = FlaggedShares(0.9, 0.10)
+    found(judged(500, 0.5), shares)
+    found(judged(WINDOW_RECORDS, 0.0, HOME, first=500), shares)
+    assert shares.share(AWAY) == 0
+    found(judged(300, 0.5, first=10_000), shares)
+    later = [p._replace(at_ms=p.at_ms + WINDOW_MS) for p in judged(300, 0.0, first=10_300)]
+    assert found(later, shares) == []
+    assert shares.share(AWAY) == 0
+
+
+def test_it_says_the_same_when_begun_a_window_earlier() -> None:
+    drawn, posts = random.Random(2), []
+    for i in range(12_000):
+        source, value = drawn.choice((HOME, AWAY)), drawn.random()
+        posts.append(
+            Judged(
+                i, i * drawn.choice((200, 201)), (source,), value**3 if source == HOME else value
+            )
+        )
+    posts = [p._replace(at_ms=200 * p.offset) for p in posts]
+    whole, middle = found(posts), 9000
+    shares = FlaggedShares(0.9, 0.10)
+    found(posts[middle - WINDOW_RECORDS : middle], shares)
+    assert [middle + i for i in found(posts[middle:], shares)] == [i for i in whole if i >= middle]
+
+
+def test_other_thresholds_are_counted_in_the_whole_window() -> None:
+    shares = FlaggedShares(0.9, 0.10)
+    found(judged(400, 0.5), shares)
+    shares.flag_from(0.96)
+    assert shares.share(AWAY) == 0
+    shares.flag_from(0.5)
+    assert shares.share(AWAY) == 0.5
+
+
+def told(**settings: object) -> Settings:
+    state = Settings()
+    for offset, (key, value) in enumerate(settings.items()):
+        record = json.dumps({"value": {"spam": value}}).encode()
+        state = state.fold(key.replace("__", "/").encode(), record, offset)
+    return state
+
+
+@pytest.mark.parametrize("hide_at", [0.9, 0.5, 0.7, 1.0, 0.6000000001, 0.8999999762])
+def test_what_is_lowered_hides_nowhere_and_demotes(hide_at: float) -> None:
+    at = ceiling(told(gates={"hide_at": hide_at, "demote_at": 0.4}), "spam")
+    assert at is not None
+    assert at.hide_at == hide_at
+    assert float(np.float32(at.lowered)) == at.lowered
+    assert 0.4 <= at.lowered < hide_at
+    assert float(np.nextafter(np.float32(at.lowered), np.float32(2))) >= hide_at
+
+
+def test_the_least_threshold_of_all_feeds_counts_but_demoting_goes_before() -> None:
+    at = ceiling(told(gates__mine={"hide_at": 0.7}), "spam")
+    assert at is not None
+    assert at.hide_at == 0.7
+    assert 0.6 <= at.lowered < 0.7
+    low = ceiling(told(gates__mine={"hide_at": 0.3}), "spam")
+    assert low is not None
+    assert 0.6 <= low.lowered < 0.9
+    assert ceiling(told(gates={"hide_at": None}), "spam") is None
