@@ -204,7 +204,9 @@ class FilterStage(ModelStage):
         """Judge posts of before by rules or else the model; cap and campaign are for new ones."""
         said = self._score([post for _, post in posts])
         self._rule(range(len(posts)), posts, said)
-        self._emit(list(posts), {record.offset: i for i, (record, _) in enumerate(posts)}, said)
+        for i, (record, post) in enumerate(posts):
+            # One by one: of several partitions two may have the same offset.
+            self._emit([(record, post)], {record.offset: i}, said)
 
     def _score(self, posts: Sequence[Post]) -> Verdicts:
         return score(self._model, posts)

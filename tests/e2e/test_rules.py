@@ -121,24 +121,31 @@ def test_bad_rules_are_refused_whole_and_the_old_ones_stay(engine: Engine) -> No
 
 
 def test_posts_are_judged_again_in_their_last_version_alone(engine: Engine) -> None:
-    rule = {"soon": {"verdict": "hide", "phrases": ["old news"]}}
+    rules = {
+        "soon": {"verdict": "hide", "phrases": ["old news"]},
+        "soft": {"verdict": "demote", "phrases": ["old hat"]},
+    }
     old = engine.posts(
-        {"post_id": f"n{i}", "author_id": f"a{i}", "created_at_ms": now_ms(), "text": "Old news"}
+        {
+            "post_id": f"n{i}",
+            "author_id": f"a{i}",
+            "created_at_ms": now_ms(),
+            "text": f"{('Old hat', 'Old news')[i % 2]} of {i * i} towns and {i} of their mayors",
+        }
         for i in range(300)
     )
-    for i in range(100, 200):
-        engine.post(f"n{i}", "Fresh news")
+    engine.posts(fresh(i) for i in range(100, 200))
     for i in range(200, 300):
         engine.send("posts", f"n{i}", None).get(10)
     until(lambda: not engine.truth("n299") and engine.truth("n199").get("decision") == "show")
-    offset = engine.set("rules/spam", rule)
-    for i in range(50):  # while it reads
-        engine.post(f"n{i}", "Fresh news")
+    offset = engine.set("rules/spam", rules)
+    engine.posts(fresh(i) for i in range(50))  # while it reads
     engine.wait_applied(offset)
-    expected = {f"n{i}" for i in range(50, 100)}
-    until(lambda: hidden_of(engine, old) == expected)
+    hidden = {f"n{i}": "rule:soon" for i in range(51, 100, 2)}
+    demoted = {f"n{i}": "rule:soft" for i in range(50, 100, 2)}
+    until(lambda: ruled(engine, old) == {**hidden, **demoted})
     time.sleep(1)
-    assert hidden_of(engine, old) == expected
+    assert ruled(engine, old) == {**hidden, **demoted}
     # In the topic, too, the last record of each is about its last version.
     offsets = {r.key.decode(): r.offset for r in engine.read_all("posts") if r.value}
     last = engine.latest("signals.spam")
@@ -147,6 +154,13 @@ def test_posts_are_judged_again_in_their_last_version_alone(engine: Engine) -> N
     assert engine.complaints() == []
 
 
-def hidden_of(engine: Engine, posts: Iterable[str]) -> set[str]:
+def fresh(i: int) -> Json:
+    text = f"Fresh bread from {i} bakers at {i * i} doors"
+    return {"post_id": f"n{i}", "author_id": f"a{i}", "created_at_ms": now_ms(), "text": text}
+
+
+def ruled(engine: Engine, posts: Iterable[str]) -> dict[str, str]:
+    """By post which rule decided."""
     truths = engine.truths(list(posts))
-    return {post_id for post_id, truth in truths.items() if truth["decision"] == "hide"}
+    deciders = {post_id: truth.get("decided_by", "") for post_id, truth in truths.items()}
+    return {post_id: by for post_id, by in deciders.items() if by.startswith("rule:")}
