@@ -154,6 +154,22 @@ def test_posts_are_judged_again_in_their_last_version_alone(engine: Engine) -> N
     assert engine.complaints() == []
 
 
+def test_every_instance_judges_its_own_posts_again(start_engine: Any) -> None:
+    engine: Engine = start_engine("spam", "combiner")
+    engine.start("spam", tag="-2")
+    engine.wait_ready()
+    engine.wait_applied(engine.set("gates", GATES))
+    old = engine.posts(fresh(i) for i in range(100))
+    engine.wait_decided(old)
+    engine.set("rules/spam", {"bread": {"verdict": "hide", "phrases": ["fresh bread"]}})
+    until(lambda: ruled(engine, old) == dict.fromkeys(old, "rule:bread"))
+    engine.set("rules/spam", {})
+    until(lambda: not ruled(engine, old))
+    logs = [engine.workers[name].log.read_text() for name in ("spam", "spam-2")]
+    assert all("posts judged again" in log for log in logs)
+    assert engine.complaints() == []
+
+
 def fresh(i: int) -> Json:
     text = f"Fresh bread from {i} bakers at {i * i} doors"
     return {"post_id": f"n{i}", "author_id": f"a{i}", "created_at_ms": now_ms(), "text": text}
