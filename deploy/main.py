@@ -12,12 +12,14 @@ from feedmill.deploy.local.cli import local
 from feedmill.deploy.run import run
 from feedmill.events.errors import FeedmillError
 from feedmill.streams.cli.config import config
+from feedmill.streams.cli.evaluate import evaluate
 from feedmill.streams.cli.explain import explain_command as explain
 from feedmill.streams.cli.feed import feed_command as feed
 from feedmill.streams.cli.options import Failed
 from feedmill.streams.cli.override import override
 from feedmill.streams.cli.replay import replay
 from feedmill.streams.cli.topics import topics
+from feedmill.streams.cli.train import train
 from feedmill.streams.cli.worker import worker
 
 # These decide for themselves whether the local stack is wanted.
@@ -56,7 +58,19 @@ def _use_local_stack() -> None:
         os.environ["FEEDMILL_REDIS"] = found.redis
 
 
-for command in (run, worker, replay, feed, explain, config, override, topics, local):
+for command in (
+    run,
+    worker,
+    replay,
+    feed,
+    explain,
+    config,
+    override,
+    topics,
+    local,
+    train,
+    evaluate,
+):
     main.add_command(command)
 
 

@@ -18,7 +18,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from feedmill.events.errors import BadArtifact
+from feedmill.events.errors import BadArtifact, UsageError
 from feedmill.features.text import HASH_BITS
 
 Arrays = dict[str, npt.NDArray[Any]]
@@ -26,13 +26,18 @@ Arrays = dict[str, npt.NDArray[Any]]
 FEATURISER = 1
 
 
-class DataUse(msgspec.Struct, frozen=True):
-    """One data set a model learned from."""
+class DataUse(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One data set a model learned from.
+
+    `sha256` is the file's, `split` the rule that tells which of its rows neither trained nor tuned.
+    """
 
     file: str
     rows: int
     licence: str
     role: str
+    sha256: str = ""
+    split: str = ""
 
 
 class Card(msgspec.Struct, frozen=True):
@@ -82,6 +87,15 @@ def pack(meta: Mapping[str, Any], features: Sequence[str], arrays: Arrays) -> by
 def sha256_of(content: bytes) -> str:
     """Return the sha256 as 64 hexadecimal digits."""
     return hashlib.sha256(content).hexdigest()
+
+
+def sha256_of_file(path: Path) -> str:
+    """Return the sha256 of a file's bytes; raises `UsageError`."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error}") from error
 
 
 def save(store: Path, card: Card, content: bytes) -> None:

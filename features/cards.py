@@ -9,33 +9,43 @@ from pathlib import Path
 from feedmill.features.artifact import Card, read_card
 
 
-def as_markdown(card: Card) -> str:
-    """Return one model's card as a page."""
-    data = [f"| {d.file} | {d.rows:,} | {d.licence} | {d.role} |" for d in card.data]
-    metrics = [f"| {name} | {value:,.4f} |" for name, value in card.metrics.items()]
-    lines = [
-        f"# Model card: {card.name}",
-        "",
+def card_lines(card: Card, heading: str = "##") -> list[str]:
+    """Return what a card says of the model itself: what it is, learned from and cannot do."""
+    data = [
+        f"| {d.file} | {d.rows:,} | {d.licence} | {d.role} | {d.split} | `{d.sha256[:12]}` |"
+        for d in card.data
+    ]
+    return [
         card.summary,
         "",
         f"Version `{card.version}`, trained {card.trained_on} with `{card.command}`;",
         f"{card.features} features; artifact sha256 `{card.sha256}`.",
         "",
-        "## Learned from",
+        f"{heading} Learned from",
         "",
-        "| file | rows | licence as stated | role |",
-        "|---|--:|---|---|",
+        "| file | rows | licence as stated | role | split | sha256 |",
+        "|---|--:|---|---|---|---|",
         *data,
+        "",
+        f"{heading} What it cannot do",
+        "",
+        *(f"- {weakness}" for weakness in card.weaknesses),
+    ]
+
+
+def as_markdown(card: Card) -> str:
+    """Return one model's card as a page."""
+    metrics = [f"| {name} | {value:,.4f} |" for name, value in card.metrics.items()]
+    lines = [
+        f"# Model card: {card.name}",
+        "",
+        *card_lines(card),
         "",
         "## Measured on rows that neither trained nor tuned it",
         "",
         "| metric | value |",
         "|---|--:|",
         *metrics,
-        "",
-        "## What it cannot do",
-        "",
-        *(f"- {weakness}" for weakness in card.weaknesses),
     ]
     return "\n".join(lines) + "\n"
 

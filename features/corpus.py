@@ -22,6 +22,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from msgspec.structs import replace
 
 from feedmill.events.errors import UsageError
 from feedmill.events.limits import MAX_ID_BYTES
@@ -33,6 +34,7 @@ PARTS: tuple[Part, ...] = ("train", "tune", "judge")
 _MAX_TRAINING_CHARACTERS = 2_000
 # Of so few groups a hash could leave none to learn from: the last by name judges.
 _FEW_GROUPS = 6
+_DIGIT = re.compile(r"\d")
 _NOT_IN_ID = re.compile(r"[\s|{}\x00-\x1f\x7f]")
 _NOT_IN_NAME = re.compile(r"[^A-Za-z0-9._-]")
 
@@ -107,31 +109,39 @@ class Corpus:
 
 
 def corpus(source: str, family: str, rows: Iterable[Row]) -> Corpus:
-    """Build a corpus; empty texts and repeated ones are left out.
+    """Build a corpus of rows; see `of_posts`."""
+    posts = (
+        (_post(source, number, row), row.label, row.group) for number, row in enumerate(rows, 1)
+    )
+    return of_posts(source, family, posts)
+
+
+def of_posts(source: str, family: str, judged: Iterable[tuple[Post, float, str]]) -> Corpus:
+    """Build a corpus of (post, label, group); empty texts and repeated ones are left out.
 
     Numbered copies of one message are the same text here: digits count as one digit.
     """
     posts, labels, groups, seen = [], [], [], set()
-    for number, row in enumerate(rows, 1):
-        clean = html.unescape(row.text).strip()[:_MAX_TRAINING_CHARACTERS]
+    for post, label, group in judged:
+        clean = html.unescape(post.text).strip()[:_MAX_TRAINING_CHARACTERS]
         key = same_text(clean)
         if key and key not in seen:
             seen.add(key)
-            posts.append(_post(f"{source}-{number}", clean, row))
-            labels.append(row.label)
-            groups.append(row.group)
+            posts.append(replace(post, text=clean))
+            labels.append(label)
+            groups.append(group)
     named = [f"{family}|{group}" for group in groups]
     parts = np.array(_parts_of(family, groups), dtype=np.str_)
     return Corpus(source, posts, np.array(labels, dtype=np.float64), named, parts)
 
 
-def _post(default_id: str, text: str, row: Row) -> Post:
-    post_id = as_id(row.post_id) or default_id
+def _post(source: str, number: int, row: Row) -> Post:
+    post_id = as_id(row.post_id) or f"{source}-{number}"
     return Post(
         post_id,
         as_id(row.author) or f"author-of-{post_id}"[:MAX_ID_BYTES],
         row.created_at_ms,
-        text,
+        row.text,
         lang=as_name(row.lang) if row.lang else None,
         links=row.links or None,
         communities=(as_name(row.community),) if row.community else None,
@@ -151,7 +161,7 @@ def _parts_of(family: str, groups: Sequence[str]) -> list[Part]:
 
 def same_text(text: str) -> str:
     """Return what equal and numbered copies of a text share: no blanks, no case, digits as 0."""
-    return "".join("0" if c.isdigit() else c for c in text.casefold() if not c.isspace())
+    return _DIGIT.sub("0", "".join(text.casefold().split()))
 
 
 def as_id(text: str) -> str:
@@ -199,3 +209,14 @@ def join(corpora: Sequence[Corpus]) -> Corpus:
         [group for c in corpora for group in c.groups],
         np.concatenate([c.parts for c in corpora]),
     )
+
+
+def apart(held: Corpus, taught: Sequence[Corpus]) -> Corpus:
+    """Return the rows of `held` that share neither group nor text with rows that taught a model."""
+    groups = {group for c in taught for group in c.groups}
+    texts = {same_text(post.text) for c in taught for post in c.posts}
+    clean = [
+        group not in groups and same_text(post.text) not in texts
+        for group, post in zip(held.groups, held.posts, strict=True)
+    ]
+    return held.where(np.array(clean, dtype=np.bool_))

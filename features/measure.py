@@ -1,12 +1,15 @@
-"""Measures of a model's order: numpy alone, ties handled exactly."""
+"""Measures of a model's order and of its probabilities: numpy alone, ties handled exactly."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 Values = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
+Points = list[tuple[float, float]]
 
 
 def share(mask: Mask) -> float:
@@ -29,6 +32,85 @@ def area(scores: Values, positive: Mask) -> float:
     below = np.searchsorted(order, scores[positive], side="left")
     upto = np.searchsorted(order, scores[positive], side="right")
     return float((below + upto).mean() / 2 / len(order))
+
+
+def threshold_of(sources: Sequence[Values], exceeded: float) -> float:
+    """Return the least score that at most a share `exceeded` lies above, sources weighing alike.
+
+    Infinite without any score: then nothing lies above it.
+    """
+    some = [scores for scores in sources if len(scores)]
+    if not some:
+        return float("inf")
+    values = np.concatenate(some)
+    weights = np.concatenate([np.full(len(s), 1 / len(s) / len(some)) for s in some])
+    order = np.argsort(values)
+    distinct, first = np.unique(values[order], return_index=True)
+    total = np.cumsum(weights[order])
+    # All of weight that lies above each distinct value.
+    above = 1 - np.append(total[first[1:] - 1], total[-1])
+    return float(distinct[np.argmax(above <= exceeded + 1e-9)])
+
+
+def _counts(scores: Values, positive: Mask) -> tuple[Values, Values]:
+    """Count positives and others at or above each distinct score, from the highest down."""
+    order = np.argsort(-scores, kind="stable")
+    last = np.append(np.flatnonzero(np.diff(scores[order])), len(scores) - 1)
+    hits = np.cumsum(positive[order])[last].astype(np.float64)
+    return hits, last + 1 - hits
+
+
+def average_precision(scores: Values, positive: Mask) -> float:
+    """Return the mean precision over the recalls reached, ties together; 0 without positives."""
+    if not positive.any():
+        return 0.0
+    hits, others = _counts(scores, positive)
+    gained = np.diff(hits, prepend=0.0)
+    return float((gained * hits / (hits + others)).sum() / hits[-1])
+
+
+def roc_points(scores: Values, positive: Mask, most: int = 80) -> Points:
+    """Return (false positive rate, recall) along the ROC curve, from (0, 0) to (1, 1)."""
+    if positive.all() or not positive.any():
+        return []
+    hits, others = _counts(scores, positive)
+    return _thinned(np.append(0, others / others[-1]), np.append(0, hits / hits[-1]), most)
+
+
+def precision_points(scores: Values, positive: Mask, most: int = 80) -> Points:
+    """Return (recall, precision) from the highest score down."""
+    if not positive.any():
+        return []
+    hits, others = _counts(scores, positive)
+    return _thinned(hits / hits[-1], hits / (hits + others), most)
+
+
+def _thinned(across: Values, up: Values, most: int) -> Points:
+    """Keep about `most` points, evenly along the curve, and both ends."""
+    length = np.cumsum(np.hypot(np.diff(across, prepend=across[0]), np.diff(up, prepend=up[0])))
+    at = np.searchsorted(length, np.linspace(0, length[-1], most))
+    kept = np.unique(np.append(at, [0, len(across) - 1]))
+    return [(float(across[i]), float(up[i])) for i in kept]
+
+
+def calibration_bins(
+    values: Values, positive: Mask, bins: int = 15
+) -> list[tuple[int, float, float]]:
+    """Return (rows, mean probability, share positive) of each bin of equal width with rows."""
+    bin_of = np.minimum((values * bins).astype(np.int64), bins - 1)
+    found = []
+    for index in range(bins):
+        inside = bin_of == index
+        if inside.any():
+            rows = int(inside.sum())
+            found.append((rows, float(values[inside].mean()), float(positive[inside].mean())))
+    return found
+
+
+def calibration_error(values: Values, positive: Mask, bins: int = 15) -> float:
+    """Return the expected calibration error (Naeini et al. 2015) of probabilities in [0, 1]."""
+    found = calibration_bins(values, positive, bins)
+    return sum(rows * abs(mean - hit) for rows, mean, hit in found) / max(len(values), 1)
 
 
 def ranks(values: Values) -> Values:

@@ -31,7 +31,7 @@ OF_THE_OUTSIDE = {
     *(f"os.{name}" for name in ("environ", "environb", "getenv", "putenv")),
 }
 # Commands in their own right, which date the model's card.
-MAY_ASK_THE_DATE = ("filters/train.py", "rankers/train.py")
+MAY_ASK_THE_DATE = ("rankers/train.py",)
 # Artifacts and messages are data, never code.
 NEVER = {
     *("pickle", "cPickle", "_pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"),

@@ -1,72 +1,81 @@
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 
+from feedmill.events.errors import UsageError
 from feedmill.events.post import Post
-from feedmill.features.corpus import Corpus, Row, corpus
-from feedmill.filters import train as trainer
+from feedmill.features.artifact import read_card
+from feedmill.filters.material import Material, gather
 from feedmill.filters.recipes import RECIPES
 from feedmill.filters.registry import load
+from feedmill.filters.train import train
 
-WORDS = (
-    "river",
-    "stone",
-    "cloud",
-    "apple",
-    "winter",
-    "garden",
-    "letter",
-    "music",
-    "train",
-    "coffee",
-)
+sys.path.insert(0, str(Path(__file__).parent))
+
+from generated import material, sentences
 
 
-def _sentences(count: int, seed: int, extra: str = "") -> list[str]:
-    random = np.random.default_rng(seed)
-    return [" ".join([*random.choice(WORDS, 8), extra, str(i)]) for i in range(count)]
-
-
-def _letters(texts: list[str]) -> list[str]:
-    """Make the texts differ in more than digits, which count as one."""
-    return [
-        f"{text} {'abcdefghij'[i % 10]}{'klmnopqrst'[i // 10 % 10]}" for i, text in enumerate(texts)
-    ]
-
-
-def _generated() -> trainer.Material:
-    bad = _letters(_sentences(150, 1, "BUY cheap pills NOW!!!"))
-    good = _letters(_sentences(150, 2))
-    rows = [Row(t, 1.0, f"g{i % 30}") for i, t in enumerate(bad)]
-    rows += [Row(t, 0.0, f"g{i % 30}") for i, t in enumerate(good)]
-    clean: tuple[Corpus, ...] = tuple(
-        corpus(name, name, (Row(t, 0.0, f"a{i % 30}") for i, t in enumerate(_letters(texts))))
-        for name, texts in (("one", _sentences(300, 3)), ("two", _sentences(300, 4, "today")))
-    )
-    return trainer.Material((corpus("bad", "bad", rows), corpus("few", "few", rows[::7])), clean)
-
-
-@pytest.fixture
-def generated(monkeypatch: pytest.MonkeyPatch) -> None:
-    material = _generated()
-    monkeypatch.setattr(trainer, "material", lambda recipe, folder: material)
-
-
-@pytest.mark.usefixtures("generated")
 def test_the_same_data_give_the_same_sha256_and_a_model_that_learned(tmp_path: Path) -> None:
-    first = trainer.train("spam", Path(), tmp_path / "a", "2026-01-01")
-    second = trainer.train("spam", Path(), tmp_path / "b", "2026-01-02")
+    first = train(
+        *("spam", material(), tmp_path / "a"), day="2026-01-01", command="x", left_out=True
+    )
+    second = train(
+        *("spam", material(), tmp_path / "b"), day="2026-01-02", command="x", left_out=True
+    )
     assert first.sha256 == second.sha256
     assert first.metrics == second.metrics
     assert first.metrics["bad.auc"] > 0.95
     assert first.metrics["one.hidden"] <= 0.05
     assert first.metrics["trained_without_bad.auc"] > 0.5
-    texts = ["river stone BUY cheap pills NOW!!!", "river stone cloud apple"]
+    texts = ["river stone BUY pills NOW!!!", "river stone cloud apple"]
     scores = load("spam", tmp_path / "a").score_many([Post("p", "a", 1, text) for text in texts])
     assert scores[0] > scores[1]
+
+
+def test_the_card_says_which_files_taught_and_how_they_were_split(tmp_path: Path) -> None:
+    train("spam", material(), tmp_path, day="2026-01-01", command="feedmill train spam")
+    card = read_card(tmp_path, "spam")
+    assert [(d.file, d.role, d.sha256[:1]) for d in card.data] == [
+        ("bad.csv", "labelled", "1"),
+        ("few.csv", "labelled", "2"),
+        ("one.csv", "ordinary", "3"),
+        ("two.csv", "ordinary", "4"),
+    ]
+    assert {d.split for d in card.data} == {"g, by g"}
+    assert all(d.rows for d in card.data)
+
+
+def test_without_ordinary_posts_the_card_says_so(tmp_path: Path) -> None:
+    only = Material(material().labelled, ())
+    card = train("spam", only, tmp_path, day="2026-01-01", command="x")
+    assert any("no ordinary posts" in weakness for weakness in card.weaknesses)
+
+
+def test_too_few_rows_are_refused(tmp_path: Path) -> None:
+    few = tmp_path / "few.csv"
+    few.write_text("text,label\n" + "".join(f"{t},1\n" for t in sentences(40, 1)))
+    with pytest.raises(UsageError, match="at least 10 labelled posts to learn from that are fine"):
+        train("spam", gather("spam", [str(few)], []), tmp_path, day="2026-01-01", command="x")
+
+
+def test_too_few_ordinary_groups_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "plain.csv"
+    path.write_text(
+        "text,user\n" + "".join(f"{t},u{i % 2}\n" for i, t in enumerate(sentences(99, 1)))
+    )
+    clean = gather("spam", [], [f"{path},group=user"]).ordinary
+    data = Material(material().labelled, clean)
+    with pytest.raises(UsageError, match="found 0 in 2 groups"):
+        train("spam", data, tmp_path, day="2026-01-01", command="x")
+
+
+def test_two_files_of_one_name_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("text,label\nx,1\n")
+    with pytest.raises(UsageError, match="two files are called `a`"):
+        gather("spam", [f"{tmp_path}/a.csv"] * 2, [])
 
 
 def test_what_is_for_research_only_is_in_no_recipe() -> None:

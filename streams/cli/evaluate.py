@@ -1,0 +1,109 @@
+"""`feedmill evaluate`: how good a filter is, and on what."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import click
+import msgspec
+
+from feedmill.events.errors import UsageError
+from feedmill.streams.cli.options import with_environment
+from feedmill.streams.cli.output import print_json
+from feedmill.streams.cli.sources import data_folder
+from feedmill.streams.cli.train import FILTERS
+from feedmill.streams.environment import Environment
+
+_FEW_ORDINARY = 4000
+
+
+@click.command()
+@click.argument("name", metavar="<filter>", required=False, type=click.Choice(FILTERS))
+@click.option("--data", multiple=True, metavar="PATH[,…]", help="Labelled posts, as of `train`.")
+@click.option("--ordinary", multiple=True, metavar="PATH[,…]", help="Ordinary posts, no labels.")
+@click.option(
+    "--model",
+    "store",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="STORE",
+    help="Judge the filter of this store.  [FEEDMILL_MODELS, else the shipped one]",
+)
+@click.option("--folds", type=click.IntRange(min=2), help="Judge by grouped cross-validation.")
+@click.option("--leave-one-out", is_flag=True, help="Judge each set by a model without it.")
+@click.option("--all", "everything", is_flag=True, help="All filters, in every way.")
+@click.option("--out", type=click.Path(path_type=Path), help="Write report and curves here.")
+@click.option("--docs", type=click.Path(path_type=Path), help="With --all: write filters.md here.")
+@click.option(
+    "--ordinary-rows",
+    type=click.IntRange(min=200),
+    help="The most rows of each ordinary source that a model trained here learns from.",
+)
+@click.option(
+    "--rows",
+    "labelled_rows",
+    type=click.IntRange(min=100),
+    help="The most rows of each labelled set that a model trained here learns from.",
+)
+@click.option("--jobs", type=click.IntRange(1, 64), default=2, help="Models trained at a time.")
+@click.option("--json", "as_json", is_flag=True, help="The report as JSON.")
+@with_environment
+def evaluate(
+    *,
+    environment: Environment,
+    name: str | None,
+    data: tuple[str, ...],
+    ordinary: tuple[str, ...],
+    store: Path | None,
+    folds: int | None,
+    leave_one_out: bool,
+    everything: bool,
+    out: Path | None,
+    docs: Path | None,
+    ordinary_rows: int | None,
+    labelled_rows: int | None,
+    jobs: int,
+    as_json: bool,
+) -> None:
+    """Judge a filter on labelled and on ordinary posts.
+
+    Judges the stored filter on the rows that neither trained nor tuned it: of the files that its
+    card names the part set apart, any other file whole. With --folds or --leave-one-out it judges
+    models trained here instead (give --model too for both). No row judges a model that it, its
+    group or its text taught.
+
+    --all judges all filters in every way on the sets of one folder.
+    """
+    # scikit-learn takes a second to import, and only these commands need it.
+    from feedmill.filters import page, report, runs  # noqa: PLC0415
+    from feedmill.filters.evaluation import Cost  # noqa: PLC0415
+    from feedmill.filters.material import gather  # noqa: PLC0415
+
+    cost = Cost(ordinary_rows, labelled_rows, jobs)
+    own = store or environment.models
+    if everything:
+        folder = Path(data[0]) if data else data_folder()
+        if name or ordinary or folds or leave_one_out or len(data) > 1 or not folder.is_dir():
+            raise UsageError("--all judges all filters in all ways on one --data FOLDER")
+        # So that all of it takes minutes, on the many small models of the folds.
+        cost = replace(cost, ordinary_rows=ordinary_rows or _FEW_ORDINARY)
+        found = runs.evaluate_all(folder, own, cost, lambda what: click.echo(what, err=True))
+    elif docs or name is None:
+        raise UsageError("--docs goes with --all" if docs else "name a filter, or say --all")
+    else:
+        ways = runs.Ways(
+            stored=store is not None or not (folds or leave_one_out),
+            store=own,
+            folds=folds or 0,
+            left_out=leave_one_out,
+        )
+        material = gather(name, data or (str(data_folder()),), ordinary)
+        found = runs.evaluate_one(name, material, ways, cost)
+    if docs:
+        page.write_page(found, docs)
+    if out:
+        runs.write_report(found, out)
+    if as_json:
+        print_json(msgspec.to_builtins(found))
+    else:
+        click.echo(report.as_markdown(found), nl=False)

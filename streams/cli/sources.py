@@ -1,0 +1,29 @@
+"""What the commands that train and judge share: where the data are, and times on a command line."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+from feedmill.events.errors import UsageError
+from feedmill.features.corpus import unix_ms
+
+
+def data_folder() -> Path:
+    """The folder of the data sets: FEEDMILL_DATA, else where this repository has them."""
+    return Path(os.environ.get("FEEDMILL_DATA", "../shared/data"))
+
+
+def since_ms(text: str | None) -> int:
+    """A time in Unix milliseconds: ISO 8601, or a number of milliseconds; 0 of None."""
+    if text is None:
+        return 0
+    if re.fullmatch(r"\d+", text):
+        return int(text)
+    try:
+        return unix_ms(text)
+    except ValueError as error:
+        raise UsageError(
+            f"--since: expected ISO 8601 or Unix milliseconds, found `{text}`"
+        ) from error

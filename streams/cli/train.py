@@ -1,0 +1,149 @@
+"""`feedmill train`: a model from labelled files, or from the topic `labels`."""
+
+from __future__ import annotations
+
+import shlex
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+import msgspec
+
+from feedmill.events.errors import UsageError
+from feedmill.features.artifact import Card
+from feedmill.streams.cli.options import with_environment
+from feedmill.streams.cli.output import plain_table, print_json
+from feedmill.streams.cli.sources import data_folder, since_ms
+from feedmill.streams.environment import Environment
+
+if TYPE_CHECKING:
+    from feedmill.filters.material import Material
+
+FILTERS = ("spam", "nsfw", "misinformation")
+RANKERS = ("quality", "engagement")
+
+
+@click.command()
+@click.argument("model", type=click.Choice([*FILTERS, *RANKERS]))
+@click.option("--data", multiple=True, metavar="PATH[,…]", help="Labelled posts; see above.")
+@click.option("--ordinary", multiple=True, metavar="PATH[,…]", help="Ordinary posts, no labels.")
+@click.option("--from-labels", is_flag=True, help="Also learn from the topics labels and posts.")
+@click.option("--since", metavar="TIME", help="Of the topic: labels at or after it.  [all]")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="The store, made if need be.  [FEEDMILL_MODELS, else ./models]",
+)
+@click.option("--day", metavar="DATE", help="The day its card says.  [today]")
+@click.option("--leave-one-out", is_flag=True, help="Measure too how it does on a set left out.")
+@click.option("--json", "as_json", is_flag=True, help="The card as JSON.")
+@with_environment
+def train(
+    *,
+    environment: Environment,
+    model: str,
+    data: tuple[str, ...],
+    ordinary: tuple[str, ...],
+    from_labels: bool,
+    since: str | None,
+    out: Path | None,
+    day: str | None,
+    leave_one_out: bool,
+    as_json: bool,
+) -> None:
+    """Train a model and save it, with its card, into a store.
+
+    --data and --ordinary take a file of CSV, TSV, JSON lines (each also .gz) or Parquet and say
+    which of its columns is what: FILE,text=COLUMN,label=COLUMN,positive=VALUE|VALUE,
+    group=COLUMN,time=COLUMN,author=COLUMN,lang=COLUMN,link=COLUMN,community=COLUMN,id=COLUMN,
+    name=NAME,weight=W, all of them optional; give several to learn from several.  A folder stands
+    for the sets that the shipped models learned from.
+
+    Rows of one group are never parted: some groups train, some choose the thresholds, some only
+    judge. The same data give the same model.
+    """
+    store = out or environment.models or Path("models")
+    trained_on = day or datetime.now(UTC).date().isoformat()
+    if model in RANKERS:
+        if ordinary or from_labels or leave_one_out:
+            raise UsageError(f"{model} learns from its own sets alone: --data FOLDER")
+        card = _train_ranker(model, data, store, trained_on)
+    else:
+        if since and not from_labels:
+            raise UsageError("--since is about --from-labels")
+        command = _command(model, data, ordinary, from_labels, leave_one_out)
+        folders = data or (() if from_labels else (str(data_folder()),))
+        material = _material(environment, model, folders, ordinary, from_labels, since)
+        from feedmill.filters.train import train as train_filter  # noqa: PLC0415 scikit-learn
+
+        card = train_filter(
+            model, material, store, day=trained_on, command=command, left_out=leave_one_out
+        )
+    if as_json:
+        print_json(msgspec.to_builtins(card))
+    else:
+        click.echo(_told(card, store))
+
+
+def _train_ranker(model: str, data: tuple[str, ...], store: Path, day: str) -> Card:
+    from feedmill.rankers.train import TRAINERS  # noqa: PLC0415 scikit-learn
+
+    folder = Path(data[0]) if data else data_folder()
+    if len(data) > 1 or not folder.is_dir():
+        raise UsageError(f"{model} learns from the sets of one folder: --data FOLDER")
+    return TRAINERS[model](folder, store, day)
+
+
+def _material(
+    environment: Environment,
+    model: str,
+    data: tuple[str, ...],
+    ordinary: tuple[str, ...],
+    from_labels: bool,
+    since: str | None,
+) -> Material:
+    from feedmill.filters.material import gather  # noqa: PLC0415 scikit-learn
+
+    found = gather(model, data, ordinary)
+    if not from_labels:
+        return found
+    from feedmill.streams.labelled import add_labels  # noqa: PLC0415 imports the above
+
+    found, left_out = add_labels(environment, model, found, since_ms(since))
+    for what, count in left_out.items():
+        click.echo(f"left out: {count} {what}", err=True)
+    return found
+
+
+def _command(
+    model: str,
+    data: tuple[str, ...],
+    ordinary: tuple[str, ...],
+    from_labels: bool,
+    leave_one_out: bool,
+) -> str:
+    """The command for the card; of files it tells the names, not where they lie."""
+    words = ["feedmill", "train", model]
+    for option, given in (("--data", data or ("",)), ("--ordinary", ordinary)):
+        for path in given:
+            if not path and from_labels:
+                continue
+            words += [option, "DATA" if not path or Path(path).is_dir() else Path(path).name]
+    words += ["--from-labels"] if from_labels else []
+    words += ["--leave-one-out"] if leave_one_out else []
+    return shlex.join(words)
+
+
+def _told(card: Card, store: Path) -> str:
+    uses = [[use.file, use.role, f"{use.rows}", use.split] for use in card.data]
+    metrics = [[name, f"{value:.4f}"] for name, value in card.metrics.items()]
+    return "\n".join(
+        [
+            f"{card.name}@{card.version}, {card.features} features, in {store}",
+            "",
+            plain_table(["learned from", "role", "rows>", "split"], uses),
+            "",
+            plain_table(["measured on rows set apart", "value>"], metrics),
+        ]
+    )
