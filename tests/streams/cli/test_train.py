@@ -1,0 +1,123 @@
+"""`feedmill train` and `feedmill evaluate` on files, as a stranger would call them."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner, Result
+
+from feedmill.streams.cli.evaluate import evaluate
+from feedmill.streams.cli.train import train
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "filters"))
+
+from generated import sentences
+
+MAIN = click.Group(commands={"train": train, "evaluate": evaluate})
+
+
+def run(*words: str) -> Result:
+    return CliRunner().invoke(MAIN, list(words))
+
+
+@pytest.fixture
+def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.delenv("FEEDMILL_MODELS", raising=False)
+    monkeypatch.chdir(tmp_path)
+    bad, good = sentences(150, 1, "BUY pills NOW!!!"), sentences(150, 2)
+    with Path("mail.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["body", "kind", "who"])
+        writer.writerows([text, "junk", f"u{i % 40}"] for i, text in enumerate(bad))
+        writer.writerows([text, "fine", f"u{i % 40}"] for i, text in enumerate(good))
+    other = [
+        *zip(sentences(80, 5, "BUY now!!"), "1" * 80, strict=True),
+        *zip(sentences(80, 6), "0" * 80, strict=True),
+    ]
+    Path("other.tsv").write_text("text\tlabel\n" + "".join(f"{t}\t{y}\n" for t, y in other))
+    Path("plain.jsonl").write_text(
+        "".join(
+            json.dumps({"text": t, "user": f"p{i % 60}"}) + "\n"
+            for i, t in enumerate(sentences(400, 3, "today"))
+        )
+    )
+    return tmp_path
+
+
+MAIL = "mail.csv,text=body,label=kind,positive=junk,group=who"
+PLAIN = "plain.jsonl,group=user"
+
+
+def test_a_filter_is_trained_on_strange_files_and_judged_on_others(files: Path) -> None:
+    trained = run("train", "spam", "--data", MAIL, "--ordinary", PLAIN, "--day", "2026-01-01")
+    assert trained.exit_code == 0, trained.output
+    card = json.loads((files / "models" / "spam.json").read_text())
+    assert card["command"] == f"feedmill train spam --data {MAIL} --ordinary {PLAIN}"
+    assert trained.output.startswith(f"spam@{card['sha256'][:12]}")
+    assert [use["file"] for use in card["data"]] == ["mail.csv", "plain.jsonl"]
+    again = run("train", "spam", "--data", MAIL, "--ordinary", PLAIN, "--out", "b", "--json")
+    assert json.loads(again.output)["sha256"] == card["sha256"]
+
+    words = ["evaluate", "spam", "--model", "models", "--data", MAIL, "--data", "other.tsv"]
+    judged = run(*words, "--ordinary", PLAIN, "--out", "report", "--json")
+    assert judged.exit_code == 0, judged.output
+    report = json.loads(judged.output)
+    (found,) = report["filters"]
+    assert found["card"]["sha256"] == card["sha256"]
+    notes = {one["name"]: one["note"] for one in found["sets"]}
+    assert notes["mail"].startswith("the judge part of a file that trained it")
+    assert notes["other"] == "a file it never saw"
+    assert found["sets"][0]["measures"]["auc"] > 0.95
+    assert [one["source"] for one in report["together"]] == ["plain"]
+    assert {path.name for path in (files / "report").iterdir()} == {
+        *("evaluation.json", "evaluation.md", "spam-mail-stored.svg", "spam-other-stored.svg"),
+    }
+    assert json.loads((files / "report" / "evaluation.json").read_text()) == report
+
+
+def test_folds_and_sets_left_out_are_told_as_markdown(files: Path) -> None:
+    done = run(
+        *("evaluate", "spam", "--data", MAIL, "--data", "other.tsv", "--ordinary", PLAIN),
+        *("--folds", "2", "--leave-one-out", "--jobs", "1", "--out", "report"),
+    )
+    assert done.exit_code == 0, done.output
+    assert "## spam: trained here" in done.output
+    assert "### Grouped cross-validation" in done.output
+    assert "### Sets left out" in done.output
+    assert "- mail: 2 folds by group; learned from its other folds and other" in done.output
+    assert "pills" not in done.output
+    assert done.output == (files / "report" / "evaluation.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        ("train spam --data nowhere.csv", "cannot read nowhere.csv"),
+        ("train spam --data mail.csv", "expected a column of labels"),
+        ("train spam --data other.tsv --since 2026-01-01", "--since is about --from-labels"),
+        ("train quality --data other.tsv", "quality learns from the sets of one folder"),
+        ("train quality --data . --from-labels", "quality learns from its own sets alone"),
+        ("evaluate --data other.tsv", "name a filter, or say --all"),
+        ("evaluate spam --data other.tsv --docs docs", "--docs goes with --all"),
+        ("evaluate spam --all --data .", "--all judges all filters"),
+        ("evaluate spam --data other.tsv --leave-one-out", "takes two or more"),
+        ("evaluate spam --data other.tsv --model empty", "no card at empty/spam.json"),
+        ("evaluate spam --data . --model empty", "cannot read spam_youtube.csv.gz"),
+    ],
+)
+@pytest.mark.usefixtures("files")
+def test_what_cannot_be_done_is_said_in_one_line(words: str, reason: str) -> None:
+    done = run(*words.split())
+    assert done.exit_code == 1
+    assert reason in done.output
+    assert done.output.count("\n") == 1
+
+
+@pytest.mark.parametrize("words", ["train nothing", "evaluate quality", "train spam --colour red"])
+def test_wrong_use_ends_with_2(words: str) -> None:
+    assert run(*words.split()).exit_code == 2
