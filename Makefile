@@ -1,5 +1,5 @@
 # feedmill's whole set-up is `make run` or `make test`; both need Python 3.11 or newer and nothing else.
-.PHONY: help run test check format bench lock clean
+.PHONY: help run test check format bench judge lock clean
 .DEFAULT_GOAL := help
 
 VENV := .venv
@@ -47,6 +47,9 @@ format: $(STAMP) ## Put the code in the house's form
 bench: $(STAMP) ## Every benchmark, one after another; each prints its table
 	@for script in benchmarks/bench_*.py; do \
 		echo "== $$script"; $(BIN)/python $$script || exit 1; done
+
+judge: $(STAMP) ## Judge the filters on the data folder, and write docs/filters.md anew: minutes
+	$(BIN)/feedmill evaluate --all --docs docs $(ARGS) > /dev/null
 
 lock: $(STAMP) ## Resolve pyproject.toml anew into requirements.lock
 	$(BIN)/python -m pip install -q uv

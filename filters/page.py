@@ -55,7 +55,7 @@ _HEAD = """\
 # The filters
 
 What the shipped filters catch, what they do to ordinary posts, and what they cannot do. Made by
-`feedmill evaluate --all --docs docs`; nothing on this page is written by hand.
+`make judge`, which is `feedmill evaluate --all --docs docs`; nothing on this page is written by hand.
 
 A filter says with which probability a post violates. Unless an operator sets other thresholds, a
 post is demoted from 0.6 and hidden from 0.9. Three ways of judging are kept apart:

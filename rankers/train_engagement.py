@@ -109,7 +109,7 @@ def train(folder: Path, out: Path, day: str) -> Card:
             "no author, community or position: a product with positions must correct for them",
             "likes, replies and shares count as clicks; dwell is kept, not used",
         ],
-        command="python -m feedmill.rankers.train engagement",
+        command="feedmill train engagement --data DATA",
     )
     save(out, card, content)
     return card

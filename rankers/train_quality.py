@@ -167,5 +167,5 @@ def _card(digest: str, day: str, rows: list[int], metrics: dict[str, float]) -> 
             "clickbait32k teaches the publisher's style, not quality",
             "says nothing of truth, pictures or the author; English only",
         ],
-        command="python -m feedmill.rankers.train quality",
+        command="feedmill train quality --data DATA",
     )

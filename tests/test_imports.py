@@ -30,8 +30,6 @@ OF_THE_OUTSIDE = {
     "datetime.date.today",
     *(f"os.{name}" for name in ("environ", "environb", "getenv", "putenv")),
 }
-# Commands in their own right, which date the model's card.
-MAY_ASK_THE_DATE = ("rankers/train.py",)
 # Artifacts and messages are data, never code.
 NEVER = {
     *("pickle", "cPickle", "_pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"),
@@ -117,8 +115,7 @@ def test_only_the_outside_reads_clock_and_environment() -> None:
     found = {}
     for path in modules():
         name = path.relative_to(ROOT).as_posix()
-        dated = {"datetime.date.today"} if name in MAY_ASK_THE_DATE else set()
-        wrong = forbidden(OF_THE_OUTSIDE - dated, path.read_text("utf-8"))
+        wrong = forbidden(OF_THE_OUTSIDE, path.read_text("utf-8"))
         if wrong and not name.startswith(OUTSIDE):
             found[name] = wrong
     assert found == {}
