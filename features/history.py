@@ -6,7 +6,7 @@ it says of a post depends on the records before it alone, never on how they were
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -72,7 +72,7 @@ class Past(NamedTuple):
 
 
 class History:
-    """The memory of one stream of posts; one task folds.  About 40 MB, all of it from the start.
+    """The memory of one stream of posts; one task folds.  About 48 MB, all of it from the start.
 
     It reaches back `WINDOW_MS`, but not beyond the last 258,048 records.
     """
@@ -209,48 +209,52 @@ class History:
 
         Looked at are the nearest ones and the groups they are in.
         """
-        slot, campaigns = entry & _MASK, self._campaigns
+        slot = entry & _MASK
         groups = {int(self._group[other & _MASK]) for other in near}
-        known = [group for group in sorted(groups) if campaigns.knows(group)]
-        looked_at = {m for group in known for m in campaigns.members(group)}.union(near)
-        entries = np.array(sorted(filter(self._is_recent, looked_at), key=self._age)[::-1])
-        places = entries & _MASK
-        alike = similarity(self._signed[[slot]], self._signed[places]) >= ALIKE
-        self._put(entry, known, entries[alike])
-        places = places[alike][-MOST_COMPARED:]
-        origin = consensus(self._signed[np.append(places, slot)])
-        copied = similarity(self._signed[np.append(places, slot)], origin) >= COPIED
-        if similarity(self._signed[[slot]], origin)[0] < COPY:
+        known = [group for group in sorted(groups) if self._campaigns.knows(group)]
+        members = {group: self._campaigns.members(group) for group in known}
+        recent = self._recent([*near, *(m for group in known for m in members[group])])
+        signed = self._signed[np.append(recent & _MASK, slot)]
+        alike = similarity(signed, signed[-1:]) >= ALIKE
+        self._put(entry, members, recent, recent[alike[:-1]])
+        places, signed = recent[alike[:-1]][-MOST_COMPARED:] & _MASK, signed[alike]
+        signed = signed[-1 - len(places) :]
+        near_origin = similarity(signed, consensus(signed))
+        if near_origin[-1] < COPY:
             return 0, 1
-        places = places[copied[:-1]]
+        places = places[near_origin[:-1] >= COPIED]
         places = places[self._shown[places] & (self._post[places] != self._post[slot])]
-        copies = places[np.unique(self._post[places], return_index=True)[1]]
-        return len(copies), len({*self._author[copies].tolist(), int(self._author[slot])})
+        return len(places), len({*self._author[places].tolist(), int(self._author[slot])})
 
-    def _put(self, entry: int, known: Sequence[int], alike: npt.NDArray[np.int64]) -> None:
+    def _put(
+        self, entry: int, members: Mapping[int, Sequence[int]], recent: Indices, alike: Indices
+    ) -> None:
         """Add an entry to the group most alike to it, if half of its members are; or open one."""
         best, share = NONE, 0.5
-        for group in known:
-            recent = [m for m in self._campaigns.members(group) if self._is_recent(m)]
-            part = np.isin(recent, alike).mean() if recent else 0.0
+        inside, like = set(recent.tolist()), set(alike.tolist())
+        for group, entries in members.items():
+            now = inside.intersection(entries)
+            part = len(now & like) / max(len(now), 1)
             if part >= share:
-                best, share = group, float(part)
+                best, share = group, part
         if best != NONE:
             self._campaigns.add(best, entry)
         elif len(alike):
             best = self._campaigns.open([*alike.tolist(), entry])
-            alone = alike[
-                [not self._campaigns.knows(g) for g in self._group[alike & _MASK].tolist()]
-            ]
-            self._group[alone & _MASK] = best
+            for other in alike.tolist():
+                if not self._campaigns.knows(int(self._group[other & _MASK])):
+                    self._group[other & _MASK] = best
         self._group[entry & _MASK] = best
 
-    def _age(self, entry: int) -> int:
-        return (self._newest - entry) % (1 << 32)
+    def _recent(self, entries: Sequence[int]) -> Indices:
+        """Those of the entries that are reachable and in the window, each once, oldest first."""
+        ages = np.unique((self._newest - np.array(entries, dtype=np.int64)) % (1 << 32))[::-1]
+        found = (self._newest - ages[ages < _REACH]) % (1 << 32)
+        inside: Indices = found[self._at_ms[found & _MASK] > self._now_ms - WINDOW_MS]
+        return inside
 
     def _is_recent(self, entry: int) -> bool:
-        recent = self._at_ms[entry & _MASK] > self._now_ms - WINDOW_MS
-        return self._age(entry) < _REACH and bool(recent)
+        return len(self._recent([entry])) > 0
 
 
 def _by_row(rows: Indices, alike: Sequence32, others: Indices) -> Iterator[tuple[int, list[int]]]:

@@ -98,10 +98,10 @@ def _buckets(least: Minima) -> Indices:
 
 
 def similarity(one: Signatures, other: Signatures) -> npt.NDArray[np.float64]:
-    """Return the estimated Jaccard similarity of pairs, (rows,) in [0, 1]."""
-    same = one == other
-    empty = ((one == EMPTY) & same).sum(axis=1)
-    shared: npt.NDArray[np.float64] = (same.sum(axis=1) - empty) / np.maximum(BINS - empty, 1)
+    """Return the estimated Jaccard similarity of pairs, (rows,) in [0, 1]; `other` may be one."""
+    filled = np.count_nonzero(one | other, axis=1)
+    agree = np.count_nonzero((one == other) & (one != EMPTY), axis=1)
+    shared: npt.NDArray[np.float64] = agree / np.maximum(filled, 1)
     return shared
 
 
