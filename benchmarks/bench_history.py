@@ -202,16 +202,13 @@ def main() -> None:
     print(f"\n{describe()}, {count} posts, batches of {BATCH}")
     print("| | µs a post | MB |")
     print("|---|--:|--:|")
+    size, exact_size = megabytes(History, versions), megabytes(ExactHistory, versions[:EXACT])
     print(f"| hashing alone (TextBatch) | {hashing:.1f} | |")
-    print(
-        f"| history with the campaigns, hashing included | {ours:.1f} | {megabytes(History, versions):.0f} |"
-    )
-    print(f"| history of ordinary posts, hashing included | {plain:.1f} | |")
+    print(f"| history of ordinary posts, hashing included | {plain:.1f} | {size:.0f} |")
     print(f"| … on top of hashing | {plain - hashing:.1f} | |")
+    print(f"| history with the campaigns, hashing included | {ours:.1f} | |")
     print(f"| history, every post a copy | {flooded:.1f} | |")
-    print(
-        f"| exact sets of 5-grams, {EXACT} posts | {exact:.1f} | {megabytes(ExactHistory, versions[:EXACT]):.0f} |"
-    )
+    print(f"| exact sets of 5-grams, {EXACT} posts | {exact:.1f} | {exact_size:.0f} |")
 
 
 if __name__ == "__main__":
