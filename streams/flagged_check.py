@@ -74,7 +74,7 @@ class FlaggedCheck:
             if start > 0:
                 await self._read_window(source, start)
         self._through = {source.partition: start for source, start in starts.items()}
-        self._tell(())
+        self._tell({})
 
     def lower(
         self,
@@ -85,12 +85,12 @@ class FlaggedCheck:
     ) -> None:
         """Fold one batch's posts, at these rows, in order; lower what must not hide."""
         partition = batch.source.partition
-        over: set[str] = set()
+        over: dict[str, float] = {}
         lowered: dict[int, tuple[float, str]] = {}
         known, judged = _judged(rows, posts, said)
         at = self._ceiling or Ceiling(_NEVER, _NEVER)
         for i, source, share in capped(judged, self._shares[partition], at):
-            over.add(source)
+            over[source] = share
             lowered[known[i]] = (at.lowered, f"capped: {source} has {share:.0%} flagged")
         said.lower(lowered)
         self._through[partition] = batch.end
@@ -98,14 +98,13 @@ class FlaggedCheck:
             self._metrics.add("feedmill_capped_total", len(lowered))
         self._tell(over)
 
-    def _tell(self, over: Iterable[str]) -> None:
+    def _tell(self, over: Mapping[str, float]) -> None:
         """Say which sources began and ended to be over the cap; their names, never a text."""
-        for source in set(over) - self._alarms:
+        for source in over.keys() - self._alarms:
             self._alarms.add(source)
-            share = max(shares.share(source) for shares in self._shares.values())
             log.warning(
                 "%s flags %.0f %% of %s, more than %.0f %%: it demotes there instead of hiding",
-                self._name, 100 * share, source, 100 * self._cap,
+                self._name, 100 * over[source], source, 100 * self._cap,
             )  # fmt: skip
         for source in tuple(self._alarms):
             if not any(s.is_over(source, _OVER_BELOW) for s in self._shares.values()):

@@ -15,6 +15,8 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+from aiokafka.errors import KafkaError
+
 from feedmill.events.decode import decode_post
 from feedmill.events.post import Post
 from feedmill.features.history import REBUILD_MS, History, Past, Version
@@ -87,14 +89,16 @@ class PostMemory:
         await reader.start()
         since_ms = min([await self._time_of(s, start) for s, start in starts.items()] or [now_ms()])
         since_ms -= REBUILD_MS + _CLOCK_MARGIN_MS
-        ends = await reader.end_of(self._sources())
+        ends = await self._ends()
         for source, end in ends.items():
             first = await reader.offset_at(source, since_ms)
             first = end if first is None else first
             reader.seek(source, first)
             self._waiting[source.partition] = deque()
-            self._known_from[source.partition] = first
+            self._known_from[source.partition] = min(first, starts.get(source, first))
         log.info("the memory of posts begins %d s ago", (now_ms() - since_ms) // 1000)
+        # Now rather than before the first verdict.
+        await self._fold_until(since_ms + REBUILD_MS, {}, ends)
 
     async def _time_of(self, source: Source, start: int) -> int:
         """The timestamp of the first record from an offset on; now if there is none."""
@@ -120,7 +124,7 @@ class PostMemory:
             self._connected.eager = True
             needed = {batch.source.partition: batch.end for batch in batches}
             until_ms = max(record.timestamp for batch in batches for record in batch.records)
-            await self._fold_until(until_ms, needed, await self._connected.end_of(self._sources()))
+            await self._fold_until(until_ms, needed, await self._ends())
 
     def past(self, partition: int, offset: int) -> Past:
         """What came before a post of a batch that is covered."""
@@ -134,8 +138,7 @@ class PostMemory:
                 continue
             async with self._lock:
                 self._connected.eager = False
-                ends = await self._connected.end_of(self._sources())
-                await self._fold_until(now_ms() - _SETTLED_MS, {}, ends)
+                await self._fold_until(now_ms() - _SETTLED_MS, {}, await self._ends())
 
     async def stop(self) -> None:
         """Disconnect."""
@@ -143,8 +146,16 @@ class PostMemory:
         if reader is not None:
             await reader.stop()
 
-    def _sources(self) -> list[Source]:
-        return [Source(TOPIC, p) for p in range(self._connected.partitions[TOPIC])]
+    async def _ends(self) -> dict[Source, int]:
+        """Where the partitions end now; waits while Kafka is away."""
+        reader = self._connected
+        sources = [Source(TOPIC, p) for p in range(reader.partitions[TOPIC])]
+        while True:
+            try:
+                return await reader.end_of(sources)
+            except KafkaError as error:
+                log.warning("where `posts` ends is not known, asking again: %r", error)
+            await asyncio.sleep(1)
 
     @property
     def _connected(self) -> LogReader:
