@@ -73,7 +73,7 @@ def test_a_cap_of_one_lowers_nothing() -> None:
 
 def test_posts_on_which_the_model_failed_do_not_count() -> None:
     made, _ = check()
-    errors = {i: "broken" for i in range(0, 100, 2)}
+    errors = dict.fromkeys(range(0, 100, 2), "broken")
     for start in range(0, 380, 100):
         judge(made, start, [0.95, 0.1] * 50, errors=errors)
     assert judge(made, 400, [0.95]).values[0] == 0.95
