@@ -20,6 +20,7 @@ import numpy as np
 import redis.asyncio
 from aiokafka import AIOKafkaProducer
 from engine import own_environment, running_engine
+from sentences import sentences
 
 from feedmill.events.decode import encode
 from feedmill.events.engagement import Engagement
@@ -30,10 +31,7 @@ from feedmill.streams.supervisor import Supervisor
 
 COMMUNITIES = 100
 POLL_S = 0.002
-TEXT = (
-    "The council repaired the old bridge over the river last night, and the cyclists of the "
-    "town say that the way to work is a quarter of an hour shorter now."
-)
+WORDS = 29
 
 
 @dataclass
@@ -108,13 +106,15 @@ async def send_posts(
     producer: AIOKafkaProducer, environment: Environment, watcher: Watcher, rate: float, s: float
 ) -> int:
     topic, tag, count = environment.topic("posts"), f"p{rate:.0f}", 0
+    # One text for all would be a campaign, and hidden.
+    texts = sentences(WORDS, seed=round(rate))
     async for i in paced(rate, s):
         post_id = f"{tag}-{i}"
         post = Post(
             post_id,
             f"a{i}",
             time.time_ns() // 1_000_000,
-            TEXT + str(i),
+            next(texts),
             lang="en",
             communities=(f"c{i % COMMUNITIES}",),
         )
