@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,6 +23,28 @@ if TYPE_CHECKING:
 
 FILTERS = ("spam", "nsfw", "misinformation")
 RANKERS = ("quality", "engagement")
+
+
+@dataclass(frozen=True)
+class _Given:
+    """What a filter is to learn from, as the command line has it."""
+
+    model: str
+    data: tuple[str, ...]
+    ordinary: tuple[str, ...]
+    from_labels: bool
+    since_ms: int
+
+    @property
+    def command(self) -> str:
+        """The command for the card; of files it tells the names, not where they lie."""
+        words = ["feedmill", "train", self.model]
+        for option, paths in (("--data", self.data), ("--ordinary", self.ordinary)):
+            for path in paths:
+                file, comma, columns = path.partition(",")
+                name = "DATA" if Path(path).is_dir() else Path(file).name
+                words += [option, name + comma + columns]
+        return shlex.join([*words, *(["--from-labels"] if self.from_labels else [])])
 
 
 @click.command()
@@ -72,13 +95,13 @@ def train(
     else:
         if since and not from_labels:
             raise UsageError("--since is about --from-labels")
-        command = _command(model, data, ordinary, from_labels, leave_one_out)
         folders = data or (() if from_labels else (str(data_folder()),))
-        material = _material(environment, model, folders, ordinary, from_labels, since)
+        given = _Given(model, folders, ordinary, from_labels, since_ms(since))
+        material = _material(environment, given)
         from feedmill.filters.train import train as train_filter  # noqa: PLC0415 scikit-learn
 
         card = train_filter(
-            model, material, store, day=trained_on, command=command, left_out=leave_one_out
+            model, material, store, day=trained_on, command=given.command, left_out=leave_one_out
         )
     if as_json:
         print_json(msgspec.to_builtins(card))
@@ -95,44 +118,18 @@ def _train_ranker(model: str, data: tuple[str, ...], store: Path, day: str) -> C
     return TRAINERS[model](folder, store, day)
 
 
-def _material(
-    environment: Environment,
-    model: str,
-    data: tuple[str, ...],
-    ordinary: tuple[str, ...],
-    from_labels: bool,
-    since: str | None,
-) -> Material:
+def _material(environment: Environment, given: _Given) -> Material:
     from feedmill.filters.material import gather  # noqa: PLC0415 scikit-learn
 
-    found = gather(model, data, ordinary)
-    if not from_labels:
+    found = gather(given.model, given.data, given.ordinary)
+    if not given.from_labels:
         return found
     from feedmill.streams.labelled import add_labels  # noqa: PLC0415 imports the above
 
-    found, left_out = add_labels(environment, model, found, since_ms(since))
+    found, left_out = add_labels(environment, given.model, found, given.since_ms)
     for what, count in left_out.items():
         click.echo(f"left out: {count} {what}", err=True)
     return found
-
-
-def _command(
-    model: str,
-    data: tuple[str, ...],
-    ordinary: tuple[str, ...],
-    from_labels: bool,
-    leave_one_out: bool,
-) -> str:
-    """The command for the card; of files it tells the names, not where they lie."""
-    words = ["feedmill", "train", model]
-    for option, given in (("--data", data or ("",)), ("--ordinary", ordinary)):
-        for path in given:
-            if not path and from_labels:
-                continue
-            words += [option, "DATA" if not path or Path(path).is_dir() else Path(path).name]
-    words += ["--from-labels"] if from_labels else []
-    words += ["--leave-one-out"] if leave_one_out else []
-    return shlex.join(words)
 
 
 def _told(card: Card, store: Path) -> str:
