@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal, TypeVar
 
 import msgspec
@@ -333,7 +333,7 @@ def _judge_without(name: str, data: Material, index: int, mask: Mask, cost: Cost
     for source in data.clean:
         rows = apart(source.where(source.parts != "judge"), [held])
         if (rows.parts == "tune").sum() >= _FEWEST_TO_TUNE:
-            taught.append(_at_most(rows, cost.ordinary_rows))
+            taught.append(_fewer_to_train(rows, cost.ordinary_rows))
         judges.append(apart(source.part("judge"), learn))
     check_enough(learn, taught)
     model = fit(recipe_of(name, samples), learn, taught).model(name, "")
@@ -348,6 +348,11 @@ def _at_most(rows: Corpus, most: int | None) -> Corpus:
     return rows if most is None else rows.sample(most, SEED)
 
 
-def alone(data: Material, index: int) -> Material:
-    """Return the material with one labelled set alone."""
-    return replace(data, labelled=(data.labelled[index],))
+def _fewer_to_train(rows: Corpus, most: int | None) -> Corpus:
+    """Leave rows to train out; those that choose thresholds stay, or the choice would be coarse."""
+    train = np.flatnonzero(rows.parts == "train")
+    kept = np.ones(len(rows), dtype=np.bool_)
+    if most is not None and len(train) > most:
+        kept[train] = False
+        kept[np.random.default_rng(SEED).choice(train, most, replace=False)] = True
+    return rows.where(kept)

@@ -15,7 +15,7 @@ from feedmill.streams.cli.sources import data_folder
 from feedmill.streams.cli.train import FILTERS
 from feedmill.streams.environment import Environment
 
-_FEW_ORDINARY = 4000
+_FEW_ORDINARY = 2000
 
 
 @click.command()
