@@ -40,7 +40,7 @@ from feedmill.filters.material import Material, Sample, check_enough, recipe_of
 from feedmill.filters.slices import Slice, slices_of
 
 HIDE_AT, DEMOTE_AT = float(Gate().hide_at or 1), float(Gate().demote_at or 1)
-Mode = Literal["stored", "folds", "left out"]
+Mode = Literal["stored", "folds", "alone", "left out"]
 _WORST = 10
 _FEWEST_TO_TUNE = 50
 S = TypeVar("S")
@@ -99,10 +99,12 @@ class OrdinaryReport(msgspec.Struct, frozen=True):
 class Cost:
     """What bounds the training of models that only judge.
 
-    The most rows of each ordinary source, and of each labelled set, that a model learns from; how
+    `alone`: folds learn from their own set, not from others nor from ordinary posts.  Then: the
+    most rows of each ordinary source, and of each labelled set, that a model learns from; how
     many models are trained at a time.
     """
 
+    alone: bool = False
     ordinary_rows: int | None = None
     labelled_rows: int | None = None
     jobs: int = 1
@@ -295,9 +297,11 @@ def cross_validate(
     fold_of = np.array(grouped_folds(rows.groups, folds))
     held = [np.asarray(fold_of == fold) for fold in range(int(fold_of.max()) + 1)]
     judged = _each(lambda mask: _judge_without(name, data, index, mask, cost), held, cost.jobs)
-    others = [s.rows.source for i, s in enumerate(data.labelled) if i != index]
+    others = [s.rows.source for i, s in enumerate(data.labelled) if i != index and not cost.alone]
     note = f"{len(held)} folds by group; learned from {' and '.join(['its other folds', *others])}"
-    return _report(rows.source, "folds", note, judged)
+    if cost.alone or not data.ordinary:
+        note += ", without ordinary posts"
+    return _report(rows.source, "alone" if cost.alone else "folds", note, judged)
 
 
 def leave_one_out(name: str, data: Material, cost: Cost = _ALL) -> list[SetReport]:
@@ -324,6 +328,8 @@ def _judge_without(name: str, data: Material, index: int, mask: Mask, cost: Cost
     held = data.labelled[index].rows.where(mask)
     samples, learn = [], []
     for position, sample in enumerate(data.labelled):
+        if cost.alone and position != index:
+            continue
         rows = sample.rows.where(~mask) if position == index else sample.rows
         rows = apart(rows, [held])
         if len(rows):
@@ -332,7 +338,7 @@ def _judge_without(name: str, data: Material, index: int, mask: Mask, cost: Cost
     taught, judges = [], []
     for source in data.clean:
         rows = apart(source.where(source.parts != "judge"), [held])
-        if (rows.parts == "tune").sum() >= _FEWEST_TO_TUNE:
+        if not cost.alone and (rows.parts == "tune").sum() >= _FEWEST_TO_TUNE:
             taught.append(_fewer_to_train(rows, cost.ordinary_rows))
         judges.append(apart(source.part("judge"), learn))
     check_enough(learn, taught)

@@ -13,6 +13,7 @@ from feedmill.filters.evaluation import DEMOTE_AT, HIDE_AT, OrdinaryReport, SetR
 MODES = {
     "stored": "The stored model, on rows that neither trained nor tuned it",
     "folds": "Grouped cross-validation: each group judged by a model that knew none of it",
+    "alone": "Grouped cross-validation within one set, without other sets and ordinary posts",
     "left out": "Sets left out: each judged by a model that learned from the other sets alone",
 }
 _COLUMNS = (

@@ -52,7 +52,7 @@ def evaluate_one(name: str, data: Material, ways: Ways, cost: Cost) -> Evaluatio
         for index in range(len(data.labelled)):
             sets.append(cross_validate(name, data, index, ways.folds, cost))
     if ways.left_out:
-        sets += leave_one_out(name, data, cost)
+        sets += leave_one_out(name, data, replace(cost, alone=False))
     return Evaluation([FilterReport(name, card, sets, alone)], together)
 
 
@@ -68,14 +68,16 @@ def evaluate_all(
         sets = judge_stored(*stored[name], data)
         for index, sample in enumerate(data.labelled):
             told(f"{name}: folds of {sample.rows.source}")
-            sets.append(cross_validate(name, data, index, _folds(data, index), cost))
+            for way in (cost, replace(cost, alone=True)):
+                sets.append(cross_validate(name, data, index, _folds(data, index), way))
         if len(data.labelled) > 1:
             told(f"{name}: each set left out")
             sets += leave_one_out(name, data, cost)
         if name == "misinformation" and (folder / LIAR.file).exists():
             told(f"{name}: folds of {LIAR.file}, for research only")
             liar = gather(name, [str(folder / LIAR.file)], []).labelled
-            sets.append(cross_validate(name, replace(data, labelled=liar), 0, 5, cost))
+            research = replace(data, labelled=liar)
+            sets.append(cross_validate(name, research, 0, 5, replace(cost, alone=True)))
         ordinary = on_ordinary([stored[name]], data.ordinary)
         reports.append(FilterReport(name, stored[name][1], sets, ordinary))
     together = on_ordinary(list(stored.values()), data.ordinary)

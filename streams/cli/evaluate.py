@@ -30,6 +30,7 @@ _FEW_ORDINARY = 2000
     help="Judge the filter of this store.  [FEEDMILL_MODELS, else the shipped one]",
 )
 @click.option("--folds", type=click.IntRange(min=2), help="Judge by grouped cross-validation.")
+@click.option("--alone", is_flag=True, help="Folds learn from their own set only.")
 @click.option("--leave-one-out", is_flag=True, help="Judge each set by a model without it.")
 @click.option("--all", "everything", is_flag=True, help="All filters, in every way.")
 @click.option("--out", type=click.Path(path_type=Path), help="Write report and curves here.")
@@ -56,6 +57,7 @@ def evaluate(
     ordinary: tuple[str, ...],
     store: Path | None,
     folds: int | None,
+    alone: bool,
     leave_one_out: bool,
     everything: bool,
     out: Path | None,
@@ -79,24 +81,21 @@ def evaluate(
     from feedmill.filters.evaluation import Cost  # noqa: PLC0415
     from feedmill.filters.material import gather  # noqa: PLC0415
 
-    cost = Cost(ordinary_rows, labelled_rows, jobs)
+    cost = Cost(alone, ordinary_rows, labelled_rows, jobs)
     own = store or environment.models
     if everything:
-        folder = Path(data[0]) if data else data_folder()
-        if name or ordinary or folds or leave_one_out or len(data) > 1 or not folder.is_dir():
+        if name or ordinary or folds or alone or leave_one_out:
             raise UsageError("--all judges all filters in all ways on one --data FOLDER")
-        # So that all of it takes minutes, on the many small models of the folds.
+        # Few ordinary posts, so that the many models of the folds take minutes.
         cost = replace(cost, ordinary_rows=ordinary_rows or _FEW_ORDINARY)
-        found = runs.evaluate_all(folder, own, cost, lambda what: click.echo(what, err=True))
+        found = runs.evaluate_all(_one_folder(data), own, cost, _tell)
     elif docs or name is None:
         raise UsageError("--docs goes with --all" if docs else "name a filter, or say --all")
+    elif alone and not folds:
+        raise UsageError("--alone is about --folds")
     else:
-        ways = runs.Ways(
-            stored=store is not None or not (folds or leave_one_out),
-            store=own,
-            folds=folds or 0,
-            left_out=leave_one_out,
-        )
+        stored = store is not None or not (folds or leave_one_out)
+        ways = runs.Ways(stored, own, folds or 0, leave_one_out)
         material = gather(name, data or (str(data_folder()),), ordinary)
         found = runs.evaluate_one(name, material, ways, cost)
     if docs:
@@ -107,3 +106,14 @@ def evaluate(
         print_json(msgspec.to_builtins(found))
     else:
         click.echo(report.as_markdown(found), nl=False)
+
+
+def _one_folder(data: tuple[str, ...]) -> Path:
+    folder = Path(data[0]) if data else data_folder()
+    if len(data) > 1 or not folder.is_dir():
+        raise UsageError(f"--all takes one folder: no folder {', '.join(data) or folder}")
+    return folder
+
+
+def _tell(what: str) -> None:
+    click.echo(what, err=True)

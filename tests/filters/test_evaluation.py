@@ -136,6 +136,16 @@ def test_no_fold_is_judged_by_a_model_that_knew_its_texts_or_groups(parrots: lis
             assert not asked & parrot.groups
 
 
+def test_alone_a_fold_learns_from_its_own_set(parrots: list[Parrot]) -> None:
+    data = leaky()
+    report = cross_validate("spam", data, 0, 3, evaluation.Cost(alone=True))
+    check_nothing_leaked(parrots)
+    own = {same_text(post.text) for post in data.labelled[0].rows.posts}
+    assert all(parrot.texts <= own for parrot in parrots)
+    assert report.mode == "alone"
+    assert report.note == "3 folds by group; learned from its other folds, without ordinary posts"
+
+
 def test_a_set_left_out_taught_nothing(parrots: list[Parrot]) -> None:
     reports = leave_one_out("spam", leaky())
     check_nothing_leaked(parrots)

@@ -104,6 +104,7 @@ def test_folds_and_sets_left_out_are_told_as_markdown(files: Path) -> None:
         ("train quality --data . --from-labels", "quality learns from its own sets alone"),
         ("evaluate --data other.tsv", "name a filter, or say --all"),
         ("evaluate spam --data other.tsv --docs docs", "--docs goes with --all"),
+        ("evaluate spam --data other.tsv --alone", "--alone is about --folds"),
         ("evaluate spam --all --data .", "--all judges all filters"),
         ("evaluate spam --data other.tsv --leave-one-out", "takes two or more"),
         ("evaluate spam --data other.tsv --model empty", "no card at empty/spam.json"),
