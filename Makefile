@@ -48,7 +48,8 @@ bench: $(STAMP) ## Every benchmark, one after another; each prints its table
 	@for script in benchmarks/bench_*.py; do \
 		echo "== $$script"; $(BIN)/python $$script || exit 1; done
 
-judge: $(STAMP) ## Judge the filters on the data folder, and write docs/filters.md anew: minutes
+judge: $(STAMP) ## Judge the filters on the data folder: docs/filters.md and the cards anew, in minutes
+	$(BIN)/python -m feedmill.features.cards rankers/artifacts --out docs/models
 	$(BIN)/feedmill evaluate --all --docs docs $(ARGS) > /dev/null
 
 lock: $(STAMP) ## Resolve pyproject.toml anew into requirements.lock
