@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import argparse
 import platform
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Sequence
 
@@ -23,10 +25,13 @@ from feedmill.events.engagement import KINDS
 from feedmill.events.post import Post
 from feedmill.features.artifact import read
 from feedmill.features.counters import Counters, update, update_many
-from feedmill.features.model import StackedText, feature_names, stack
+from feedmill.features.cues import cue_matrix
+from feedmill.features.model import StackedText
+from feedmill.features.post_batch import PostBatch
 from feedmill.features.shape import shape_matrix
 from feedmill.features.text import TextBatch
-from feedmill.filters.registry import FILTERS, STORE, load_text
+from feedmill.filters.model import FilterModel, Weights, view_score, with_columns
+from feedmill.filters.registry import FILTERS, STORE, load_filter
 from feedmill.rankers.registry import load as load_ranker
 
 Run = Callable[[Sequence[str]], object]
@@ -58,17 +63,34 @@ def scikit_learn(texts: Sequence[str]) -> Run:
     return lambda part: pipeline.predict_proba(part)[:, 1]
 
 
-def check(texts: Sequence[str], models: Sequence[StackedText]) -> None:
-    """Compare with LightGBM itself and with single rows; raises on a difference."""
+def check(texts: Sequence[str], models: Sequence[FilterModel]) -> None:
+    """Compare with LightGBM or numpy, and with single rows; raises on a difference."""
     for model in models:
-        artifact = read(STORE, model.name, feature_names(FILTERS[model.name]))
-        text = artifact.arrays["trees"].tobytes().decode() + "end of trees\n"
-        oracle = lightgbm.Booster(model_str=text)
-        rows = stack(model.tables, TextBatch(texts))
-        raw = oracle.predict(rows, raw_score=True, num_threads=1)
-        np.testing.assert_allclose(model.trees.raw_scores(rows), raw, rtol=1e-9, atol=1e-9)
-        alone = [model.score_batch(TextBatch([t]))[0] for t in texts]
-        np.testing.assert_array_equal(model.score_batch(TextBatch(texts)), alone)
+        batch = PostBatch(posts(texts))
+        views = zip(model.tables, model.evidence.views, strict=True)
+        scores = np.stack([view_score(table, view, batch) for table, view in views], axis=1)
+        rows = with_columns(scores, model.evidence.groups, batch)
+        if isinstance(model.head, Weights):
+            raw = rows @ model.head.weights + model.head.bias
+        else:
+            artifact = read(STORE, model.name, FILTERS[model.name].names)
+            text = artifact.arrays["trees"].tobytes().decode() + "end of trees\n"
+            raw = lightgbm.Booster(model_str=text).predict(rows, raw_score=True, num_threads=1)
+        np.testing.assert_allclose(model.raw_scores(batch), raw, rtol=1e-9, atol=1e-9)
+        alone = [model.score_many(posts([text]))[0] for text in texts]
+        np.testing.assert_array_equal(model.score_batch(batch), alone)
+
+
+def posts(texts: Sequence[str]) -> list[Post]:
+    """Return a post of each text, every third with a link of its own."""
+    return [
+        Post(f"p{i}", "a", 1, text, links=_link(text) if i % 3 == 0 else None)
+        for i, text in enumerate(texts)
+    ]
+
+
+def _link(text: str) -> tuple[str, ...]:
+    return ("https://news.example.org/2026/11/" + "-".join(text.lower().split()[:8]),)
 
 
 def microseconds(run: Run, texts: Sequence[str], size: int, rounds: int) -> float:
@@ -104,27 +126,57 @@ def counters_cost(events: int, posts: int, rounds: int) -> tuple[float, float]:
 
 
 def runs(texts: Sequence[str]) -> dict[str, Run]:
-    """Return what is timed, by its name in the table."""
-    models = [load_text(name) for name in FILTERS]
+    """Return what is timed, by its name in the table; filters judge posts, links and all."""
+    models = [load_filter(name) for name in FILTERS]
     check(texts[:300], models)
     quality = load_ranker("quality")
     assert isinstance(quality, StackedText)
     table = models[0].tables[0].weights
     return {
-        "hash only": TextBatch,
-        "hash and sum one table": lambda part: TextBatch(part).sums(table),
+        "normalise and hash": TextBatch,
+        "normalise, hash, sum one table": lambda part: TextBatch(part).sums(table),
         "shape": lambda part: shape_matrix(TextBatch(part)),
-        **{m.name: lambda part, m=m: m.score_batch(TextBatch(part)) for m in [*models, quality]},
-        "three filters, one featuriser": lambda part: _all(models, TextBatch(part)),
-        "spam, from Posts": lambda part: models[0].score_many(
-            [Post("p", "a", 1, text) for text in part]
-        ),
+        "cues": lambda part: cue_matrix(TextBatch(part)),
+        **{m.name: lambda part, m=m: m.score_many(posts(part)) for m in models},
+        "quality": lambda part: quality.score_batch(TextBatch(part)),
+        "three filters, one featuriser": lambda part: _all(models, PostBatch(posts(part))),
         "scikit-learn hashing+tf-idf+linear": scikit_learn(texts),
     }
 
 
-def _all(models: Sequence[StackedText], batch: TextBatch) -> list[object]:
+def _all(models: Sequence[FilterModel], batch: PostBatch) -> list[object]:
     return [model.score_batch(batch) for model in models]
+
+
+def added_memory() -> float:
+    """Return the MB that three models and a full history add to a process, in one of its own."""
+    command = [sys.executable, "-c", _MEMORY]
+    return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+
+
+_MEMORY = """
+import numpy, msgspec, resource
+from feedmill.events.post import Post
+import feedmill.filters.registry as registry
+import feedmill.features.history as history
+
+def resident():
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * resource.getpagesize() / 1e6
+
+before = resident()
+models = [registry.load_filter(name) for name in registry.FILTERS]
+past = history.History()
+texts = [f"{i} tells of place {i * 7919 % 10007} and of what was seen" for i in range(2048)]
+for start in range(0, 1 << 18, 2048):
+    past.fold([
+        history.Version(start + i, f"p{start + i}", f"a{(start + i) % 50021}", f"{start} {text}")
+        for i, text in enumerate(texts)
+    ])
+for model in models:
+    model.score_many([Post("p", "a", 1, text) for text in texts])
+print(resident() - before)
+"""
 
 
 def main() -> None:
@@ -142,9 +194,10 @@ def main() -> None:
         large = microseconds(run, texts, 256, options.rounds)
         single = microseconds(run, texts[:512], 1, max(options.rounds // 2, 1))
         print(f"| {name:36} | {large:12.1f} | {single:10.1f} |", flush=True)
-    for events, posts in ((1_000, 1_000), (10_000, 500)):
-        one, many = counters_cost(events, posts, options.rounds)
-        print(f"\ncounters, {events:,} events on {posts:,} posts: {one:.2f} one, {many:.2f} many")
+    print(f"\nthree models and a full history add {added_memory():.0f} MB to a process (aim 200)")
+    for events, counted in ((1_000, 1_000), (10_000, 500)):
+        one, many = counters_cost(events, counted, options.rounds)
+        print(f"\ncounters, {events:,} events on {counted:,} posts: {one:.2f} one, {many:.2f} many")
 
 
 if __name__ == "__main__":

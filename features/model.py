@@ -52,10 +52,16 @@ class LinearTable:
     weights: npt.NDArray[np.int32]  # (BUCKETS,), at most 4095 in size
     scale: float
     bias: float
+    word_factor: int = 1  # how many times a word or a pair of words counts
+
+    @property
+    def unscaled(self) -> Scores:
+        """The weights as real numbers: (BUCKETS,)."""
+        return np.asarray(self.weights * self.scale, dtype=np.float64)
 
     def score(self, batch: TextBatch) -> Scores:
         """Return the linear score of each text: (rows,), the token counts having length 1."""
-        return self.score_sums(batch.sums(self.weights), np.sqrt(batch.sizes()))
+        return self.score_sums(batch.sums(self.weights, self.word_factor), np.sqrt(batch.sizes()))
 
     def score_sums(self, sums: npt.NDArray[np.int64], lengths: Scores) -> Scores:
         """Return the linear score from the summed weights and the length of each text."""
@@ -70,7 +76,7 @@ def feature_names(tables: Sequence[str]) -> tuple[str, ...]:
 def stack(tables: Sequence[LinearTable], batch: TextBatch) -> Scores:
     """Return the stacked model's input: (rows, tables + shape columns), float64."""
     lengths = np.sqrt(batch.sizes())
-    linear = [t.score_sums(batch.sums(t.weights), lengths) for t in tables]
+    linear = [t.score_sums(batch.sums(t.weights, t.word_factor), lengths) for t in tables]
     return np.concatenate([*(column[:, None] for column in linear), shape_matrix(batch)], axis=1)
 
 
@@ -115,13 +121,14 @@ class StackedText:
         trees = read_trees(artifact, "trees")
         if trees.features != len(tables) + len(SHAPE_NAMES):
             raise BadArtifact(f"{what}: its trees read {trees.features} columns; retrain")
-        curve = Curve(_array(artifact, "curve_raw"), _array(artifact, "curve_log_odds"))
+        curve = Curve(read_array(artifact, "curve_raw"), read_array(artifact, "curve_log_odds"))
         if len(curve.raw) != len(curve.log_odds) or not len(curve.raw):
             raise BadArtifact(f"{what}: its curve has no or uneven knots; retrain")
         return cls(artifact.name, artifact.version, linear, trees, curve)
 
 
-def _array(artifact: Artifact, key: str) -> npt.NDArray[Any]:
+def read_array(artifact: Artifact, key: str) -> npt.NDArray[Any]:
+    """Read an array of an artifact; raises `BadArtifact`."""
     try:
         return artifact.arrays[key]
     except KeyError as error:
@@ -132,19 +139,19 @@ def _array(artifact: Artifact, key: str) -> npt.NDArray[Any]:
 
 def read_table(artifact: Artifact, table: str) -> LinearTable:
     """Read a linear table of an artifact; raises `BadArtifact`."""
-    weights = _array(artifact, f"table_{table}").astype(np.int32)
-    scale, bias = _array(artifact, f"linear_{table}").tolist()
+    weights = read_array(artifact, f"table_{table}").astype(np.int32)
+    scale, bias, word_factor = read_array(artifact, f"linear_{table}").tolist()
     if weights.shape != (BUCKETS,):
         raise BadArtifact(
             f"model `{artifact.name}@{artifact.version}`: table `{table}` has {len(weights)} "
             f"buckets, this build {BUCKETS}; retrain"
         )
-    return LinearTable(weights, scale, bias)
+    return LinearTable(weights, scale, bias, int(word_factor))
 
 
 def read_trees(artifact: Artifact, key: str) -> Trees:
     """Read a LightGBM model of an artifact; raises `BadArtifact`."""
-    return Trees.parse(_array(artifact, key).tobytes().decode("utf-8", "replace"))
+    return Trees.parse(read_array(artifact, key).tobytes().decode("utf-8", "replace"))
 
 
 def arrays_of(
@@ -154,7 +161,7 @@ def arrays_of(
     arrays: Arrays = {}
     for name, table in tables.items():
         arrays[f"table_{name}"] = table.weights.astype(np.int16)
-        arrays[f"linear_{name}"] = np.array([table.scale, table.bias])
+        arrays[f"linear_{name}"] = np.array([table.scale, table.bias, table.word_factor])
     for name, text in trees.items():
         arrays[name] = np.frombuffer(text.encode(), dtype=np.uint8)
     if curve is not None:

@@ -7,13 +7,13 @@ exact and not "up to rounding".
 
 from __future__ import annotations
 
-import re
-import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+
+from feedmill.features.disguise import LEET, MAX_CHARACTERS, plain, undisguise
 
 Bytes = npt.NDArray[np.uint8]
 Indices = npt.NDArray[np.int64]
@@ -23,14 +23,9 @@ HASH_BITS = 18
 BUCKETS = 1 << HASH_BITS
 # One chunk's temporaries stay in the processor's cache, and its memory is bounded.
 CHUNK_BYTES = 1 << 16
-MAX_CHARACTERS = 20_000
 # The longest n-gram reaches four bytes beyond the last one of its row.
 PAD = 5
 _PADDING = b" " + b"\0" * PAD
-
-_INVISIBLE = re.compile(
-    "[\u00ad\u034f\u061c\u115f\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufeff]"
-)
 
 
 def _fold_table() -> Bytes:
@@ -61,8 +56,23 @@ def _odd_multipliers(count: int, seed: int) -> npt.NDArray[np.uint64]:
     return np.array(values, dtype=np.uint64)
 
 
+_IS_LETTER, _IS_SIGN, _IS_SHRIEK, _IS_BLANK, _IS_SOLID = 1, 2, 4, 8, 16
+
+
+def _kind_table() -> Bytes:
+    """What a byte is to the search for disguises; blanks as `str.isspace` has them in ASCII."""
+    table = np.zeros(256, dtype=np.uint8)
+    table[[*range(65, 91), *range(97, 123)]] |= _IS_LETTER
+    table[list(LEET.replace(b"!", b""))] |= _IS_SIGN
+    table[ord("!")] |= _IS_SHRIEK
+    table[[*range(9, 14), *range(28, 33)]] |= _IS_BLANK
+    table[33:127] |= _IS_SOLID
+    return table
+
+
 FOLD = _fold_table()
 IS_WORD = _word_table()
+_KINDS = _kind_table()
 _LETTER = _odd_multipliers(256, seed=1)
 _BASE = 0x9E3779B97F4A7C15
 _BASE_INVERSE = pow(_BASE, -1, 1 << 64)
@@ -84,11 +94,9 @@ _INVERSE_POWERS = _powers(_BASE_INVERSE, _MAX_CHUNK)
 
 
 def normalise(text: str) -> str:
-    """Compatibility form without invisible characters, at most `MAX_CHARACTERS` long."""
-    if text.isascii():
-        return text[:MAX_CHARACTERS]
-    visible = _INVISIBLE.sub("", text[:MAX_CHARACTERS])
-    return unicodedata.normalize("NFKC", visible)[:MAX_CHARACTERS]
+    """Return the text as the models read it, its case kept: see `feedmill.features.disguise`."""
+    text = plain(text)
+    return undisguise(text) if len(disguised_rows(ByteRows.of([_encode(text)]))) else text
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,13 +133,28 @@ class TokenBlock:
     tokens: Tokens
     starts: Indices
     ends: Indices
+    words: bool = False  # whole words or pairs of them
+
+
+@dataclass(frozen=True, slots=True)
+class WordRows:
+    """64-bit hashes of the words: row i has ``words[starts[i]:ends[i]]``.
+
+    ``pairs[j]`` is the hash of word j and the next one, which may stand in another row.
+    """
+
+    words: npt.NDArray[np.uint64]
+    pairs: npt.NDArray[np.uint64]
+    starts: Indices
+    ends: Indices
 
 
 @dataclass(frozen=True, slots=True)
 class TextChunk:
-    """What the models read of some consecutive texts: raw bytes, token blocks, token counts."""
+    """What the models read of some consecutive texts: raw bytes, words, token blocks and counts."""
 
     raw: ByteRows
+    words: WordRows
     blocks: tuple[TokenBlock, ...]
     sizes: Indices  # (rows,) number of tokens, at least 2
 
@@ -152,13 +175,17 @@ class TextBatch:
     def __len__(self) -> int:
         return len(self.texts)
 
-    def sums(self, table: npt.NDArray[np.int32]) -> npt.NDArray[np.int64]:
+    def sums(self, table: npt.NDArray[np.int32], word_factor: int = 1) -> npt.NDArray[np.int64]:
         """Sum ``table[token]`` over all tokens of each text: (rows,), exact.
 
-        `table` has `BUCKETS` entries, each at most 4095 in size, so that no text overflows.
+        Words and their pairs count `word_factor` times.  `table` has `BUCKETS` entries, each at
+        most 4095 in size, so that no text overflows.
         """
         parts = [
-            sum(segment_sums(table[b.tokens], b.starts, b.ends) for b in chunk.blocks)
+            sum(
+                segment_sums(table[b.tokens], b.starts, b.ends) * (word_factor if b.words else 1)
+                for b in chunk.blocks
+            )
             for chunk in self.chunks
         ]
         return np.concatenate(parts) if parts else np.zeros(0, dtype=np.int64)
@@ -187,12 +214,12 @@ def _chunks(texts: Sequence[str]) -> Iterator[TextChunk]:
     pending: list[str] = []
     size = 0
     for text in texts:
-        clean = normalise(text)
+        clean = plain(text)
         if pending and size + len(clean) > CHUNK_BYTES // 2:
             yield _chunk(pending)
             pending, size = [], 0
         pending.append(clean)
-        size += len(clean) if clean.isascii() else 2 * len(clean)
+        size += (len(clean) if clean.isascii() else 2 * len(clean)) + len(_PADDING) + 1
     if pending:
         yield _chunk(pending)
 
@@ -203,15 +230,37 @@ def _encode(text: str) -> bytes:
 
 def _chunk(texts: list[str]) -> TextChunk:
     raw = ByteRows.of([_encode(t) for t in texts])
+    disguised = disguised_rows(raw).tolist()
+    if disguised:
+        for row in disguised:
+            texts[row] = undisguise(texts[row])
+        raw = ByteRows.of([_encode(t) for t in texts])
     if all(map(str.isascii, texts)):
         rows = raw
     else:
         # Only Python knows the lower case beyond ASCII; the length may change, so a second layout.
         rows = ByteRows.of([_encode(t.lower()[:MAX_CHARACTERS]) for t in texts])
     folded = ByteRows(FOLD[rows.buffer], rows.starts, rows.ends)
-    blocks = (*_character_blocks(folded), *_word_blocks(folded))
+    words = _hashed_words(folded)
+    blocks = (*_character_blocks(folded), *_word_blocks(words))
     sizes = sum((b.ends - b.starts for b in blocks), start=np.zeros(len(texts), dtype=np.int64))
-    return TextChunk(raw, blocks, sizes)
+    return TextChunk(raw, words, blocks, sizes)
+
+
+def disguised_rows(rows: ByteRows) -> Indices:
+    """Return the rows that `undisguise` may change: spaced letters, signs beside letters."""
+    kinds = _KINDS[rows.buffer]
+    letter, sign = (kinds & _IS_LETTER).astype(np.bool_), (kinds & _IS_SIGN).astype(np.bool_)
+    # Side by side: sign and letter, or an exclamation mark and what follows it in the word.
+    shriek = (kinds & _IS_SHRIEK).astype(np.bool_)
+    near = (letter[1:] | sign[1:]) & shriek[:-1]
+    near |= (sign[1:] & letter[:-1]) | (letter[1:] & sign[:-1])
+    blank = (kinds & _IS_BLANK).astype(np.bool_)
+    solid = (kinds & _IS_SOLID).astype(np.bool_)
+    single = blank[:-2] & solid[1:-1] & blank[2:]
+    apart = single[:-6] & single[2:-4] & single[4:-2] & single[6:]
+    places = np.concatenate([np.flatnonzero(near), np.flatnonzero(apart)])
+    return np.unique(np.searchsorted(rows.starts, places, side="right") - 1)
 
 
 def _bucket32(mixed: npt.NDArray[np.uint32]) -> Tokens:
@@ -242,7 +291,7 @@ def word_bounds(rows: ByteRows) -> tuple[Indices, Indices, Indices, Indices]:
     return starts, ends, np.searchsorted(starts, rows.starts), np.searchsorted(starts, rows.ends)
 
 
-def _word_blocks(rows: ByteRows) -> Iterator[TokenBlock]:
+def _hashed_words(rows: ByteRows) -> WordRows:
     """Hash words and pairs of neighbouring words: a polynomial over the bytes, by prefix sums."""
     starts, ends, first, last = word_bounds(rows)
     prefix = np.zeros(len(rows.buffer) + 1, dtype=np.uint64)
@@ -250,10 +299,17 @@ def _word_blocks(rows: ByteRows) -> Iterator[TokenBlock]:
     words = (prefix[ends] - prefix[starts]) * _INVERSE_POWERS[starts]
     words ^= words >> np.uint64(31)
     words *= _MIX64
-    shift = np.uint64(64 - HASH_BITS)
-    yield TokenBlock((words >> shift).astype(np.uint32), first, last)
     following = np.append(words[1:], np.uint64(0))
     pairs = words * _PAIR + (following ^ (following >> np.uint64(29)))
     pairs ^= pairs >> np.uint64(32)
     pairs *= _MIX64
-    yield TokenBlock((pairs >> shift).astype(np.uint32), first, np.maximum(last - 1, first))
+    return WordRows(words, pairs, first, last)
+
+
+def _word_blocks(rows: WordRows) -> Iterator[TokenBlock]:
+    """Bucket the words and the pairs that do not cross a row."""
+    shift = np.uint64(64 - HASH_BITS)
+    yield TokenBlock((rows.words >> shift).astype(np.uint32), rows.starts, rows.ends, words=True)
+    pairs = (rows.pairs >> shift).astype(np.uint32)
+    last = np.maximum(rows.ends - 1, rows.starts)
+    yield TokenBlock(pairs, rows.starts, last, words=True)

@@ -6,14 +6,15 @@ from pathlib import Path
 
 from feedmill.events.errors import BadArtifact
 from feedmill.features.artifact import read
-from feedmill.features.model import StackedText, TextModel, feature_names
+from feedmill.features.model import TextModel
+from feedmill.filters.model import Evidence, FilterModel
 
 STORE = Path(__file__).parent / "artifacts"
-# Each filter's linear tables; a filter of another form gets a branch of its own in `load`.
-FILTERS: dict[str, tuple[str, ...]] = {
-    "spam": ("text",),
-    "nsfw": ("text",),
-    "misinformation": ("text",),
+# What each filter reads.
+FILTERS: dict[str, Evidence] = {
+    "spam": Evidence(("text",), ("cues", "shape")),
+    "nsfw": Evidence(("text",), ("profanity", "shape")),
+    "misinformation": Evidence(("text", "paths"), ("shape",)),
 }
 
 
@@ -22,12 +23,12 @@ def load(name: str, store: Path | None = None) -> TextModel:
 
     Called once at start and once per release; reads one file of well under a megabyte.
     """
-    return load_text(name, store)
+    return load_filter(name, store)
 
 
-def load_text(name: str, store: Path | None = None) -> StackedText:
-    """Load a filter as what it is, to score texts without posts around them."""
+def load_filter(name: str, store: Path | None = None) -> FilterModel:
+    """Load a filter as what it is: several can then score one `PostBatch`."""
     if name not in FILTERS:
         raise BadArtifact(f"no filter `{name}`; there are: {', '.join(FILTERS)}")
-    tables = FILTERS[name]
-    return StackedText.of(read(store or STORE, name, feature_names(tables)), tables)
+    evidence = FILTERS[name]
+    return FilterModel.of(read(store or STORE, name, evidence.names), evidence)

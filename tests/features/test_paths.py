@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+import pytest
+
+from feedmill.events.post import Post
+from feedmill.features.paths import is_platform, path_texts, path_words
+
+
+def post(*links: str) -> Post:
+    return Post("p", "a", 1, "text", links=links or None)
+
+
+@pytest.mark.parametrize(
+    ("links", "words"),
+    [
+        ((), ""),
+        (
+            ("https://news.example.org/2026/11/star-marries_again.html?id=7#top",),
+            "2026 11 star marries again html",
+        ),
+        (("news.example.org/a-b", "http://other.example/c"), "a b c"),
+        (("https://www.youtube.com/watch/a-b",), ""),
+        (("https://m.facebook.com/some-page",), ""),
+        (("https://example.org",), ""),
+        (("not a link",), ""),
+    ],
+)
+def test_the_words_of_paths(links: tuple[str, ...], words: str) -> None:
+    assert path_words(post(*links)) == words
+
+
+def test_a_scheme_makes_no_difference() -> None:
+    assert path_words(post("https://www.a.org/x-y")) == path_words(post("a.org/x-y")) == "x y"
+
+
+def test_texts_of_many_posts() -> None:
+    assert path_texts([post(), post("a.org/x")]) == ["", "x"]
+
+
+def test_platforms_include_what_stands_below_them() -> None:
+    assert is_platform("old.reddit.com")
+    assert not is_platform("notreddit.com")
