@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -109,6 +110,12 @@ def _key(term: str) -> tuple[int, int]:
 def spam_cues() -> Lexicon:
     """Return the list of spam cues that ships."""
     return Lexicon.of(read_terms(_CUES.read_text(encoding="utf-8"), KINDS))
+
+
+@cache
+def cue_terms() -> frozenset[str]:
+    """Return the words and pairs of words of that list."""
+    return frozenset(chain(*read_terms(_CUES.read_text(encoding="utf-8"), KINDS)))
 
 
 def read_terms(text: str, kinds: Sequence[str]) -> list[list[str]]:

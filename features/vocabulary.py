@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from feedmill.features.corpus import read_rows
+from feedmill.features.cues import cue_terms
 from feedmill.features.profanity import SOURCES
 from feedmill.features.text import TextBatch
 
@@ -50,10 +51,17 @@ def common_words(rows: Iterable[tuple[str, str]]) -> npt.NDArray[np.uint32]:
 
 
 def _is_compound(word: str, rank: Mapping[str, int]) -> bool:
-    """Say whether it is a rarer word made of two common ones: better read as two (`checkout`)."""
-    return rank[word] > _RARE and any(
-        rank.get(word[:cut], _RARE) < _COMMON and rank.get(word[cut:], _RARE) < _COMMON
-        for cut in range(3, len(word) - 2)
+    """Say whether it is a rarer word made of two common ones: better read as two (`checkout`).
+
+    A cue of spam stays whole (`playlist`).
+    """
+    return (
+        rank[word] > _RARE
+        and word not in cue_terms()
+        and any(
+            rank.get(word[:cut], _RARE) < _COMMON and rank.get(word[cut:], _RARE) < _COMMON
+            for cut in range(3, len(word) - 2)
+        )
     )
 
 

@@ -20,7 +20,7 @@ from feedmill.features.sets import (
     KnownSet,
 )
 from feedmill.features.tables import parse_table, read_table
-from feedmill.filters.recipes import RECIPES, Recipe, Source
+from feedmill.filters.recipes import RECIPES, STATEMENTS, Recipe, Source
 
 KNOWN = {known.file: known for known in (YOUTUBE, SMS, OVER18, COVID, FAKENEWSNET, LIAR, *ORDINARY)}
 _FEWEST = 10  # rows of each class to learn from
@@ -105,6 +105,8 @@ def _check_names(samples: Sequence[Sample]) -> None:
 
 def recipe_of(name: str, labelled: Sequence[Sample]) -> Recipe:
     """Return the filter's recipe with these sets in place of its own, each by its weight."""
+    if [sample.known.file for sample in labelled] == [LIAR.file]:
+        return STATEMENTS
     own = {source.file: source.weight for source in RECIPES[name].sources}
     sources = tuple(Source(s.known, own.get(s.known.file, s.known.table.weight)) for s in labelled)
     return replace(RECIPES[name], sources=sources)

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from feedmill.features.artifact import DataUse
 from feedmill.features.corpus import Corpus
-from feedmill.features.sets import COVID, FAKENEWSNET, ORDINARY, OVER18, SMS, YOUTUBE, KnownSet
+from feedmill.features.sets import (
+    COVID,
+    FAKENEWSNET,
+    LIAR,
+    ORDINARY,
+    OVER18,
+    SMS,
+    YOUTUBE,
+    KnownSet,
+)
 from feedmill.filters.heads import Blend, Boosted, Expert
 
 
@@ -66,11 +74,11 @@ class Recipe:
     weaknesses: tuple[str, ...]
 
 
-# Said in every card: the ordinary sources' judge rows are not quite untouched.
-_SEEN_ONCE = (
-    "after a first look at the ordinary sources' judge rows, the number of ordinary training rows "
-    "and (spam, nsfw) the shares allowed above the thresholds were changed once: their hidden and "
-    "demoted shares may be a little flattering"
+# Said in every card: the judge rows are not quite untouched.
+_SEEN = (
+    "while the recipe was chosen, the judge rows were looked at several times, and the shares "
+    "allowed above the thresholds were set by what they showed: figures at the thresholds may be "
+    "a little flattering"
 )
 ORDINARY_ROWS = 32_000
 # Ordinary posts cut to their first words, none included: a short post is not a suspect.
@@ -85,24 +93,24 @@ RECIPES: dict[str, Recipe] = {
             Source(SMS, 1.0),
         ),
         hidden_share=0.0015,
-        demoted_share=0.009,
+        demoted_share=0.0088,
         ceiling=0.9999,
-        ordinary_weight=4.0,
-        tables=(Table("text", 30.0, 1, 4.0),),
+        ordinary_weight=1.0,
+        tables=(Table("text", 30.0, 1, 1.0),),
         head=Blend((Expert("cues", 0.003, 1.0), Expert("shape", 0.1, 0.75))),
         weaknesses=(
             "English comments and text messages of 2011-2015; no link is followed",
             "weaker on a platform it has not seen: see the `trained_without_` lines",
             "the list of cues was written by people who had seen examples of both sets",
             "disguises are undone for Latin letters and English words only",
-            _SEEN_ONCE,
+            _SEEN,
         ),
     ),
     "nsfw": Recipe(
         summary="Sexual or gory content, by the words that go with it; no picture is looked at.",
         sources=(Source(OVER18, 1.0),),
         hidden_share=0.0015,
-        demoted_share=0.010,
+        demoted_share=0.0095,
         ceiling=0.9999,
         ordinary_weight=0.5,
         tables=(Table("text", 0.04, 2, 0.5),),
@@ -111,7 +119,7 @@ RECIPES: dict[str, Recipe] = {
             "Reddit's flag is about the picture as often as about the words: most flagged posts "
             "say nothing that gives them away, and are missed",
             "an ordinary post about sex, in a community for that, is often demoted",
-            _SEEN_ONCE,
+            _SEEN,
         ),
     ),
     "misinformation": Recipe(
@@ -132,14 +140,16 @@ RECIPES: dict[str, Recipe] = {
             "it demotes at most: its values end at 0.89, below the shipped hide_at",
             "checks no fact and follows no link; what a publisher is worth, it does not know: hide "
             "sources by rules (`rules/misinformation`)",
-            _SEEN_ONCE,
+            _SEEN,
         ),
     ),
 }
 
-
-def uses(recipe: Recipe, rows: dict[str, int]) -> list[DataUse]:
-    """Return the card's list of data; `rows` counts the training rows per file."""
-    labelled = [DataUse(s.file, rows.get(s.file, 0), s.licence, "labelled") for s in recipe.sources]
-    clean = [DataUse(f, rows.get(f, 0), licence, "ordinary") for f, licence in ORDINARY_USE]
-    return labelled + clean
+# Short statements of politicians: words alone tell a little, and trees over them unlearn it.  For
+# measuring only (its set's licence allows research alone), so it has no name and no artifact.
+STATEMENTS = replace(
+    RECIPES["misinformation"],
+    sources=(Source(LIAR, 1.0),),
+    tables=(Table("text", 0.01, 4, 0.25),),
+    head=Blend(()),
+)

@@ -1,0 +1,69 @@
+"""Spam in disguise is caught as the plain text is; texts are written for this test."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from feedmill.events.post import Post
+from feedmill.filters.registry import load
+
+SPAM = (
+    "Subscribe to my channel for free gift cards and check out my new video",
+    "Congratulations, you have won a cash prize! Call now to claim your reward",
+    "Make money from home, earn a week of income in a day, sign up now at my website",
+    "Please check out my new song and subscribe to my channel, thank you",
+    "Your mobile number was selected for a free prize, text WIN to claim now",
+    "Get free followers and likes instantly, click the link and join us today",
+)
+_LEET = {"a": "4@", "e": "3", "i": "1!", "o": "0", "s": "5$", "t": "7"}
+_CYRILLIC = dict(zip("aeopcxyi", "аеорсхуі", strict=True))  # noqa: RUF001
+
+
+def leet(text: str, seeded: random.Random) -> str:
+    return "".join(
+        seeded.choice(_LEET[c.lower()]) if c.lower() in _LEET and seeded.random() < 0.3 else c
+        for c in text
+    )
+
+
+def cyrillic(text: str, seeded: random.Random) -> str:
+    return "".join(_CYRILLIC.get(c, c) if seeded.random() < 0.5 else c for c in text)
+
+
+def invisible(text: str, seeded: random.Random) -> str:
+    return "".join(c + "\u200b" if c.isalpha() and seeded.random() < 0.3 else c for c in text)
+
+
+def spaced(text: str, _: random.Random) -> str:
+    return " ".join(text)
+
+
+def spaced_evenly(text: str, _: random.Random) -> str:
+    return " ".join(" ".join(word) for word in text.split())
+
+
+def with_emoji(text: str, seeded: random.Random) -> str:
+    return "".join(word + seeded.choice("😀🔥💰🎁") for word in text.split())
+
+
+def values(texts: list[str]) -> np.ndarray:
+    return load("spam").score_many([Post(f"p{i}", "a", 1, text) for i, text in enumerate(texts)])
+
+
+@pytest.mark.parametrize("disguise", [leet, cyrillic, invisible, spaced, spaced_evenly, with_emoji])
+def test_spam_in_disguise_is_flagged_like_the_plain_text(
+    disguise: Callable[[str, random.Random], str],
+) -> None:
+    seeded = random.Random(4)
+    assert values(list(SPAM)).min() >= 0.6
+    hidden = values([disguise(text, seeded) for text in SPAM for _ in range(5)])
+    assert (hidden >= 0.6).mean() >= 0.9
+
+
+def test_a_foreign_script_is_no_disguise() -> None:
+    texts = ["Сегодня мы гуляли вдоль реки и видели цаплю", "Η βιβλιοθήκη ανοίγει στις εννέα"]  # noqa: RUF001
+    assert values(texts).max() < 0.6

@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from feedmill.events.errors import BadArtifact
+from feedmill.events.post import Post
+from feedmill.features.artifact import Artifact
+from feedmill.features.model import LinearTable, arrays_of
+from feedmill.features.post_batch import GROUPS, PostBatch
+from feedmill.features.text import BUCKETS
+from feedmill.filters.heads import Blend, Expert, arrays_of_head, fit_blend, slope_of
+from feedmill.filters.model import Evidence, FilterModel, Weights, view_score
+from feedmill.filters.recipes import RECIPES
+from feedmill.filters.registry import FILTERS
+
+TABLE = LinearTable(np.ones(BUCKETS, dtype=np.int32), 0.01, -0.5, 2)
+EVIDENCE = Evidence(("text", "paths"), ("cues",))
+
+
+def artifact(weights: int) -> Artifact:
+    arrays = arrays_of({"text": TABLE, "paths": TABLE}, {})
+    arrays |= arrays_of_head(Weights(np.ones(weights), 0.25))
+    arrays |= {"curve_raw": np.array([0.0]), "curve_log_odds": np.array([0.0])}
+    return Artifact("spam", "abc", arrays, {})
+
+
+def test_a_model_comes_back_from_its_artifact_as_it_was() -> None:
+    columns = len(EVIDENCE.names)
+    assert columns == 2 + len(GROUPS["cues"][0])
+    model = FilterModel.of(artifact(columns), EVIDENCE)
+    assert model.tables[0].word_factor == 2
+    assert isinstance(model.head, Weights)
+    assert model.head.bias == 0.25
+    assert model.score_many([Post("p", "a", 1, "text")])[0] == 0.5
+
+
+def test_a_head_of_other_columns_is_refused_with_the_way_out() -> None:
+    with pytest.raises(BadArtifact, match="`spam@abc`: it weighs 3 columns, not 21; retrain"):
+        FilterModel.of(artifact(3), EVIDENCE)
+
+
+def test_an_empty_view_scores_nothing() -> None:
+    posts = [Post("p", "a", 1, "x"), Post("q", "a", 1, "x", links=("https://a.org/b-c",))]
+    scores = view_score(TABLE, "paths", PostBatch(posts))
+    assert scores[0] == 0
+    assert scores[1] != 0
+
+
+@given(st.lists(st.lists(st.floats(-1e6, 1e6), min_size=3, max_size=3), min_size=1, max_size=9))
+def test_weights_sum_each_row_by_itself(rows: list[list[float]]) -> None:
+    matrix = np.array(rows)
+    head = Weights(np.array([0.5, -2.0, 1e-3]), 0.25)
+    scores = head.raw_scores(matrix)
+    np.testing.assert_allclose(scores, matrix @ head.weights + 0.25, rtol=1e-9, atol=1e-6)
+    alone = [head.raw_scores(row[None, :])[0] for row in matrix]
+    np.testing.assert_array_equal(scores, alone)
+
+
+def test_experts_of_a_blend_weigh_alike_however_large_their_columns_are() -> None:
+    texts = ["win free money now", "a walk in the woods"] * 40
+    batch = PostBatch([Post(f"p{i}", "a", 1, text) for i, text in enumerate(texts)])
+    labels = np.array([1.0, 0.0] * 40)
+    ngrams = (labels * 1e6)[:, None]
+    everything = np.ones(80, dtype=np.bool_)
+    blend = Blend((Expert("cues", 1.0, 1.0),))
+    head = fit_blend(blend, ngrams, batch, labels, np.ones(80), everything)
+    rows = np.concatenate([ngrams, batch.columns("cues")], axis=1)
+    from_ngrams = rows[:, :1] * head.weights[:1]
+    from_cues = rows[:, 1:] @ head.weights[1:]
+    assert from_ngrams.std() == pytest.approx(1.0, rel=1e-5)
+    assert from_cues.std() == pytest.approx(1.0, rel=1e-5)
+
+
+def test_the_slope_is_the_one_that_labels_call_for() -> None:
+    random = np.random.default_rng(1)
+    raw = random.normal(-2, 2, 20_000)
+    truth = 1 / (1 + np.exp(-(np.log(0.6 / 0.4) + 1.5 * raw)))
+    labels = (random.random(20_000) < truth).astype(float)
+    assert slope_of(raw, labels, np.ones(20_000), at=0.0) == pytest.approx(1.5, rel=0.15)
+
+
+def test_what_a_recipe_trains_is_what_the_registry_reads() -> None:
+    for name, evidence in FILTERS.items():
+        recipe = RECIPES[name]
+        views = tuple(table.view for table in recipe.tables)
+        assert Evidence(views, recipe.head.groups) == evidence
