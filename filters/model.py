@@ -22,6 +22,7 @@ from feedmill.features.model import (
 )
 from feedmill.features.post_batch import GROUPS, PostBatch
 from feedmill.features.trees import Trees
+from feedmill.filters.self_labels import raised
 
 
 class Evidence(NamedTuple):
@@ -85,7 +86,9 @@ class FilterModel:
 
     def score_batch(self, batch: PostBatch) -> Scores:
         """Score posts whose features several models share."""
-        return self.curve.value(self.raw_scores(batch)) if len(batch) else np.zeros(0)
+        if not len(batch):
+            return np.zeros(0)
+        return raised(self.name, batch.posts, self.curve.value(self.raw_scores(batch)))
 
     def raw_scores(self, batch: PostBatch) -> Scores:
         """Return the scores before the curve: (posts,), any real number."""
