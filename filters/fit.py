@@ -200,7 +200,11 @@ def _labelled_weights(recipe: Recipe, labelled: Sequence[Corpus]) -> Values:
 
 
 def _ordinary_weights(negatives: Sequence[Corpus]) -> Values:
-    """Weigh the ordinary rows: each corpus alike; the sum is 1, or nothing."""
+    """Weigh the ordinary rows: each corpus alike; the sum is 1, or nothing.
+
+    A source's shortened rows are a corpus of their own: a short post is no suspect, and there are
+    few of them, so each weighs much.
+    """
     parts = [np.full(len(c), 1 / len(negatives) / len(c)) for c in negatives if len(c)]
     return np.concatenate([np.zeros(0), *parts])
 
