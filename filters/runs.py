@@ -24,6 +24,8 @@ from feedmill.filters.material import Material, gather
 from feedmill.filters.registry import FILTERS, STORE, load
 from feedmill.filters.report import Evaluation, FilterReport, as_markdown, plot, plot_name
 
+_FOLDS = 5
+
 
 @dataclass(frozen=True)
 class Ways:
@@ -69,7 +71,7 @@ def evaluate_all(
         for index, sample in enumerate(data.labelled):
             told(f"{name}: folds of {sample.rows.source}")
             for way in (cost, replace(cost, alone=True)):
-                sets.append(cross_validate(name, data, index, _folds(data, index), way))
+                sets.append(cross_validate(name, data, index, _FOLDS, way))
         if len(data.labelled) > 1:
             told(f"{name}: each set left out")
             sets += leave_one_out(name, data, cost)
@@ -77,16 +79,11 @@ def evaluate_all(
             told(f"{name}: folds of {LIAR.file}, for research only")
             liar = gather(name, [str(folder / LIAR.file)], []).labelled
             research = replace(data, labelled=liar)
-            sets.append(cross_validate(name, research, 0, 5, replace(cost, alone=True)))
+            sets.append(cross_validate(name, research, 0, _FOLDS, replace(cost, alone=True)))
         ordinary = on_ordinary([stored[name]], data.ordinary)
         reports.append(FilterReport(name, stored[name][1], sets, ordinary))
     together = on_ordinary(list(stored.values()), data.ordinary)
     return Evaluation(reports, together)
-
-
-def _folds(data: Material, index: int) -> int:
-    """Three folds of a large set, for the time it takes; five of others."""
-    return 3 if len(data.labelled[index].rows) > 20_000 else 5
 
 
 def _stored(name: str, store: Path | None) -> tuple[TextModel, Card]:

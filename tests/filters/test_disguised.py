@@ -14,7 +14,7 @@ from feedmill.filters.registry import load
 SPAM = (
     "Subscribe to my channel for free gift cards and check out my new video",
     "Congratulations, you have won a cash prize! Call now to claim your reward",
-    "Make money from home, earn a week of income in a day, sign up now at my website",
+    "Make extra money from home, earn free cash every week, sign up now at my website",
     "Please check out my new song and subscribe to my channel, thank you",
     "Your mobile number was selected for a free prize, text WIN to claim now",
     "Get free followers and likes instantly, click the link and join us today",
