@@ -77,7 +77,7 @@ def check(texts: Sequence[str], models: Sequence[FilterModel]) -> None:
             text = artifact.arrays["trees"].tobytes().decode() + "end of trees\n"
             raw = lightgbm.Booster(model_str=text).predict(rows, raw_score=True, num_threads=1)
         np.testing.assert_allclose(model.raw_scores(batch), raw, rtol=1e-9, atol=1e-9)
-        alone = [model.score_many(posts([text]))[0] for text in texts]
+        alone = [model.score_many([post])[0] for post in batch.posts]
         np.testing.assert_array_equal(model.score_batch(batch), alone)
 
 
