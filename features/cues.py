@@ -109,13 +109,17 @@ def _key(term: str) -> tuple[int, int]:
 @cache
 def spam_cues() -> Lexicon:
     """Return the list of spam cues that ships."""
-    return Lexicon.of(read_terms(_CUES.read_text(encoding="utf-8"), KINDS))
+    return Lexicon.of(_cues_by_kind())
 
 
 @cache
 def cue_terms() -> frozenset[str]:
     """Return the words and pairs of words of that list."""
-    return frozenset(chain(*read_terms(_CUES.read_text(encoding="utf-8"), KINDS)))
+    return frozenset(chain(*_cues_by_kind()))
+
+
+def _cues_by_kind() -> list[list[str]]:
+    return read_terms(_CUES.read_text(encoding="utf-8"), KINDS)
 
 
 def read_terms(text: str, kinds: Sequence[str]) -> list[list[str]]:

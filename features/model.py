@@ -121,9 +121,7 @@ class StackedText:
         trees = read_trees(artifact, "trees")
         if trees.features != len(tables) + len(SHAPE_NAMES):
             raise BadArtifact(f"{what}: its trees read {trees.features} columns; retrain")
-        curve = Curve(read_array(artifact, "curve_raw"), read_array(artifact, "curve_log_odds"))
-        if len(curve.raw) != len(curve.log_odds) or not len(curve.raw):
-            raise BadArtifact(f"{what}: its curve has no or uneven knots; retrain")
+        curve = read_curve(artifact)
         return cls(artifact.name, artifact.version, linear, trees, curve)
 
 
@@ -147,6 +145,16 @@ def read_table(artifact: Artifact, table: str) -> LinearTable:
             f"buckets, this build {BUCKETS}; retrain"
         )
     return LinearTable(weights, scale, bias, int(word_factor))
+
+
+def read_curve(artifact: Artifact) -> Curve:
+    """Read the curve of an artifact; raises `BadArtifact`."""
+    curve = Curve(read_array(artifact, "curve_raw"), read_array(artifact, "curve_log_odds"))
+    if len(curve.raw) != len(curve.log_odds) or not len(curve.raw):
+        raise BadArtifact(
+            f"model `{artifact.name}@{artifact.version}`: its curve has no or uneven knots; retrain"
+        )
+    return curve
 
 
 def read_trees(artifact: Artifact, key: str) -> Trees:

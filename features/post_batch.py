@@ -43,7 +43,7 @@ class PostBatch:
 
     def view(self, name: str) -> TextBatch:
         """Return the texts a linear table reads: ``text`` or ``paths``."""
-        return {"text": lambda: self.text, "paths": lambda: self.paths}[name]()
+        return self.paths if name == "paths" else self.text
 
     def says(self, name: str) -> npt.NDArray[np.bool_]:
         """Return which posts have something in a view: (posts,); every post has a text."""

@@ -127,6 +127,8 @@ ORDINARY: tuple[KnownSet, ...] = (
         labelled=False,
     ),
 )
+# Every set by its file's name.
+KNOWN = {known.file: known for known in (YOUTUBE, SMS, OVER18, COVID, FAKENEWSNET, LIAR, *ORDINARY)}
 
 
 def ordinary(folder: Path) -> list[Corpus]:

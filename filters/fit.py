@@ -38,7 +38,6 @@ from feedmill.filters.heads import (
 from feedmill.filters.model import Evidence, FilterModel, Weights, with_columns
 from feedmill.filters.recipes import (
     ORDINARY_ROWS,
-    ORDINARY_USE,
     SHORT_ROWS,
     Recipe,
     Table,
@@ -53,7 +52,7 @@ class Fitted:
     evidence: Evidence
     head: Weights | str  # trees as LightGBM's text
     curve: Curve
-    rows: dict[str, int]
+    rows: dict[str, int]  # that trained it, by source
 
     @property
     def features(self) -> tuple[str, ...]:
@@ -91,7 +90,7 @@ def fit(recipe: Recipe, labelled: Sequence[Corpus], clean: Sequence[Corpus]) -> 
         head = fit_boosted(recipe.head, unseen, data.batch, data.labels, data.weights)
         raw = head_of(head).raw_scores(with_columns(unseen, recipe.head.groups, data.batch))
     evidence = Evidence(tuple(table.view for table in recipe.tables), recipe.head.groups)
-    counts = _row_counts(recipe, labelled, negatives)
+    counts = {corpus.source: len(corpus) for corpus in (*labelled, *negatives)}
     draft = Fitted(tables, evidence, head, Curve(np.zeros(1), np.zeros(1)), counts)
     demote, hide = _thresholds(recipe, draft, clean or labelled)
     slope = slope_of(raw, data.labels, data.weights, demote)
@@ -164,13 +163,6 @@ def _out_of_fold(recipe: Recipe, data: _Rows, readers: Sequence[_Reader]) -> tup
             rows = with_columns(ngrams, recipe.head.groups, data.batch)
             raw[held] = blend.raw_scores(rows[held])
     return unseen, raw
-
-
-def _row_counts(
-    recipe: Recipe, labelled: Sequence[Corpus], negatives: Sequence[Corpus]
-) -> dict[str, int]:
-    files = [*(s.file for s in recipe.sources), *(file for file, _ in ORDINARY_USE)]
-    return dict(zip(files, map(len, [*labelled, *negatives]), strict=False))
 
 
 def _ordinary_train(clean: Sequence[Corpus]) -> list[Corpus]:

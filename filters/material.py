@@ -9,20 +9,10 @@ from pathlib import Path
 from feedmill.events.errors import UsageError
 from feedmill.features.artifact import DataUse, sha256_of_file
 from feedmill.features.corpus import Corpus
-from feedmill.features.sets import (
-    COVID,
-    FAKENEWSNET,
-    LIAR,
-    ORDINARY,
-    OVER18,
-    SMS,
-    YOUTUBE,
-    KnownSet,
-)
+from feedmill.features.sets import KNOWN, LIAR, ORDINARY, KnownSet
 from feedmill.features.tables import parse_table, read_table
 from feedmill.filters.recipes import RECIPES, STATEMENTS, Recipe, Source
 
-KNOWN = {known.file: known for known in (YOUTUBE, SMS, OVER18, COVID, FAKENEWSNET, LIAR, *ORDINARY)}
 _FEWEST = 10  # rows of each class to learn from
 _FEWEST_TO_TUNE = 50
 

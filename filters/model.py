@@ -17,6 +17,7 @@ from feedmill.features.model import (
     LinearTable,
     Scores,
     read_array,
+    read_curve,
     read_table,
     read_trees,
 )
@@ -110,8 +111,6 @@ class FilterModel:
             found = head.features
         if found != columns:
             raise BadArtifact(f"{what}: it weighs {found} columns, not {columns}; retrain")
-        curve = Curve(read_array(artifact, "curve_raw"), read_array(artifact, "curve_log_odds"))
-        if len(curve.raw) != len(curve.log_odds) or not len(curve.raw):
-            raise BadArtifact(f"{what}: its curve has no or uneven knots; retrain")
+        curve = read_curve(artifact)
         tables = tuple(read_table(artifact, view) for view in evidence.views)
         return cls(artifact.name, artifact.version, tables, evidence, head, curve)

@@ -10,7 +10,6 @@ from feedmill.features.sets import (
     COVID,
     FAKENEWSNET,
     LIAR,
-    ORDINARY,
     OVER18,
     SMS,
     YOUTUBE,
@@ -83,7 +82,6 @@ _SEEN = (
 ORDINARY_ROWS = 32_000
 # Ordinary posts cut to their first words, none included: a short post is not a suspect.
 SHORT_ROWS = 1_000
-ORDINARY_USE = tuple((known.file, known.licence) for known in ORDINARY)
 
 RECIPES: dict[str, Recipe] = {
     "spam": Recipe(

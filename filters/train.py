@@ -59,10 +59,7 @@ def train(
 
 
 def _ordinary_uses(data: Material, trained: dict[str, int]) -> list[DataUse]:
-    return [
-        s.use(trained.get(s.known.file, int((s.rows.parts == "train").sum())), "ordinary")
-        for s in data.ordinary
-    ]
+    return [s.use(trained[s.rows.source], "ordinary") for s in data.ordinary]
 
 
 def _metrics(model: TextModel, card: Card, data: Material) -> dict[str, float]:

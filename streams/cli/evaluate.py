@@ -9,17 +9,17 @@ import click
 import msgspec
 
 from feedmill.events.errors import UsageError
+from feedmill.filters.registry import FILTERS
 from feedmill.streams.cli.options import with_environment
 from feedmill.streams.cli.output import print_json
 from feedmill.streams.cli.sources import data_folder
-from feedmill.streams.cli.train import FILTERS
 from feedmill.streams.environment import Environment
 
 _FEW_ORDINARY = 2000
 
 
 @click.command()
-@click.argument("name", metavar="<filter>", required=False, type=click.Choice(FILTERS))
+@click.argument("name", metavar="<filter>", required=False, type=click.Choice([*FILTERS]))
 @click.option("--data", multiple=True, metavar="PATH[,…]", help="Labelled posts, as of `train`.")
 @click.option("--ordinary", multiple=True, metavar="PATH[,…]", help="Ordinary posts, no labels.")
 @click.option(

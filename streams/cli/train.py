@@ -13,6 +13,8 @@ import msgspec
 
 from feedmill.events.errors import UsageError
 from feedmill.features.artifact import Card
+from feedmill.filters.registry import FILTERS
+from feedmill.rankers.registry import RANKERS
 from feedmill.streams.cli.options import with_environment
 from feedmill.streams.cli.output import plain_table, print_json
 from feedmill.streams.cli.sources import data_folder, since_ms
@@ -20,9 +22,6 @@ from feedmill.streams.environment import Environment
 
 if TYPE_CHECKING:
     from feedmill.filters.material import Material
-
-FILTERS = ("spam", "nsfw", "misinformation")
-RANKERS = ("quality", "engagement")
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,6 @@ def test_disguises_are_undone(disguised: str, read: str) -> None:
         "I a m ok",
         "covid19 and 7-zip in 2026",
         "https://m0ney.example.org/fr33?a=1",
-        "Привет, как дела?"[:1],
         "",
     ],
 )
