@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import math
 import os
 import signal
 import subprocess
@@ -23,6 +22,7 @@ from typing import Any
 
 import numpy as np
 import redis
+from contract_score import check_ranking, truth_of
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.admin import KafkaAdminClient
 
@@ -32,7 +32,6 @@ from feedmill.streams.environment import read_environment
 STAGES = ("spam", "nsfw", "misinformation", "quality", "engagement", "combiner")
 GATES = ("spam", "nsfw", "misinformation")
 PARTITIONS = 4
-EPOCH_MS = 1577836800000
 KINDS = ("impression", "click", "like", "reply", "share", "dwell", "hide", "report")
 
 _COMPLAINTS = (" ERROR ", " CRITICAL ", "Traceback", "never retrieved", "was destroyed")
@@ -347,7 +346,7 @@ class Engine:
 
     def truth(self, post_id: str) -> Json:
         """`signals:<post_id>`, its JSON fields decoded; empty where there is none."""
-        return _decoded(self.redis.hgetall(f"{self.prefix}signals:{post_id}"))
+        return truth_of(self.redis.hgetall(f"{self.prefix}signals:{post_id}"))
 
     def truths(self, post_ids: Sequence[str] | None = None) -> dict[str, Json]:
         """`signals:` of these posts, of all without an argument."""
@@ -363,7 +362,7 @@ class Engine:
                     pipe.hgetall(key)
                 for key, fields in zip(keys[i : i + 500], pipe.execute(), strict=True):
                     if fields:
-                        found[key.removeprefix(start)] = _decoded(fields)
+                        found[key.removeprefix(start)] = truth_of(fields)
         return found
 
     def wait_decided(self, post_ids: Iterable[str], seconds: float = 60.0) -> dict[str, Json]:
@@ -383,75 +382,8 @@ class Engine:
     def check_feed(self, name: str = "global", truths: dict[str, Json] | None = None) -> int:
         """Recompute a quiet feed from `:info` and `signals:` and compare; its size."""
         entries, info = self.feed(name)
-        wanted = ranking(truths if truths is not None else self.truths(), info)
-        assert [post for post, _ in entries] == [post for post, _ in wanted][:500]
-        for (_, found), (_, score) in zip(entries, wanted, strict=False):
-            assert abs(found - score) <= 1e-9
-        assert int(info["size"]) == len(entries)
+        check_ranking(entries, info, truths if truths is not None else self.truths())
         return len(entries)
-
-
-def _decoded(fields: Mapping[str, str]) -> Json:
-    return {
-        name: json.loads(value) if value.startswith("{") else value
-        for name, value in fields.items()
-    }
-
-
-def ranking(truths: Mapping[str, Json], info: Mapping[str, str]) -> list[tuple[str, float]]:
-    """What a feed of all these posts must be: contracts, sections 3 and 4, written anew."""
-    weights, gates = json.loads(info["weights"]), json.loads(info["gates"])
-    scored = []
-    for post_id, truth in truths.items():
-        factor = factor_of(truth, gates)
-        if factor is not None:
-            scored.append((score(truth, weights, factor), post_id.encode(), truth["author_id"]))
-    scored.sort(reverse=True)
-    most, per_author, kept = weights["max_per_author"], dict[str, int](), []
-    for value, post_id, author in scored:
-        per_author[author] = per_author.get(author, 0) + 1
-        if most is None or per_author[author] <= most:
-            kept.append((post_id.decode(), value))
-    return kept
-
-
-def factor_of(truth: Json, gates: Mapping[str, Json]) -> float | None:
-    """The product of demote factors of a post; None where it is not shown.
-
-    Of overrides the tests use one that hides.
-    """
-    if truth.get("override"):
-        assert truth["override"]["verdict"] == "hide"
-        return None
-    factor = 1.0
-    for name, gate in gates.items():
-        if not gate["enabled"] or gate["shadow"]:
-            continue
-        said = truth.get(name)
-        if (
-            said is None
-            or said["value"] is None
-            or said["post_offset"] != int(truth["post_offset"])
-        ):
-            return None
-        value = float(np.float32(said["value"]))
-        if gate["hide_at"] is not None and value >= gate["hide_at"]:
-            return None
-        if gate["demote_at"] is not None and value >= gate["demote_at"]:
-            factor *= gate["demote_factor"]
-    return factor
-
-
-def score(truth: Json, weights: Json, factor: float = 1.0) -> float:
-    """The contract's formula."""
-    total = sum(
-        weights[name] * scale * float(np.float32((truth.get(name) or {}).get("value") or 0.0))
-        for name, scale in weights["scale"].items()
-    )
-    value = math.log2(max(total, 2.0**-40) * factor)
-    if weights["half_life_hours"] is not None:
-        value += (int(truth["created_ms"]) - EPOCH_MS) / (weights["half_life_hours"] * 3_600_000)
-    return value
 
 
 @contextlib.contextmanager
@@ -465,8 +397,3 @@ def in_background(work: Callable[[threading.Event], Any]) -> Iterator[Future[Any
         finally:
             stop.set()
     future.result(60)
-
-
-def percentiles(values: Sequence[float]) -> str:
-    p50, p99 = np.percentile(values, [50, 99])
-    return f"p50 {p50:.1f}, p99 {p99:.1f}, max {max(values):.1f} (n {len(values)})"

@@ -6,10 +6,13 @@ import itertools
 import json
 import threading
 import time
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pytest
-from e2e_engine import Engine, in_background, now_ms, percentiles, score, until
+from contract_score import score
+from e2e_engine import Engine, in_background, now_ms, until
 
 pytestmark = pytest.mark.stack
 
@@ -62,6 +65,11 @@ def check_reads(engine: Engine, stop: threading.Event) -> list[tuple[str, int, i
             assert abs(found - score(truths[post], weights)) <= 1e-9
         reads.append((by, int(info["version"]), int(info["config_offset"])))
     return reads
+
+
+def percentiles(values: Sequence[float]) -> str:
+    p50, p99 = np.percentile(values, [50, 99])
+    return f"p50 {p50:.1f}, p99 {p99:.1f}, max {max(values):.1f} (n {len(values)})"
 
 
 def test_every_read_shows_one_whole_ranking_under_its_weights(combiner_alone: Engine) -> None:

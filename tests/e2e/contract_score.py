@@ -1,0 +1,93 @@
+"""What a feed must be, recomputed from `:info` and `signals:` as anyone may.
+
+The contract's sections 3 and 4, written anew: nothing here goes through feedmill's own code.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+EPOCH_MS = 1577836800000
+LARGEST_FEED = 500
+
+Truth = Mapping[str, Any]
+
+
+def truth_of(fields: Mapping[str, str]) -> dict[str, Any]:
+    """The hash `signals:<post_id>` with its JSON fields decoded."""
+    return {
+        name: json.loads(value) if value.startswith("{") else value
+        for name, value in fields.items()
+    }
+
+
+def check_ranking(
+    entries: Sequence[tuple[str, float]], info: Mapping[str, str], truths: Mapping[str, Truth]
+) -> None:
+    """Assert that a feed as read, best first, is the ranking of all these posts."""
+    wanted = ranking(truths, info)[:LARGEST_FEED]
+    assert [post for post, _ in entries] == [post for post, _ in wanted]
+    for (_, found), (_, right) in zip(entries, wanted, strict=True):
+        assert abs(found - right) <= 1e-9
+    assert int(info["size"]) == len(entries)
+
+
+def ranking(truths: Mapping[str, Truth], info: Mapping[str, str]) -> list[tuple[str, float]]:
+    """Every post that is shown, and its score, best first."""
+    weights, gates = json.loads(info["weights"]), json.loads(info["gates"])
+    scored = []
+    for post_id, truth in truths.items():
+        factor = factor_of(truth, gates)
+        if factor is not None:
+            scored.append((score(truth, weights, factor), post_id.encode(), truth["author_id"]))
+    scored.sort(reverse=True)
+    most, per_author, kept = weights["max_per_author"], dict[str, int](), []
+    for value, post_id, author in scored:
+        per_author[author] = per_author.get(author, 0) + 1
+        if most is None or per_author[author] <= most:
+            kept.append((post_id.decode(), value))
+    return kept
+
+
+def factor_of(truth: Truth, gates: Mapping[str, Mapping[str, Any]]) -> float | None:
+    """The product of demote factors of a post; None where it is not shown.
+
+    Of overrides the tests use one that hides.
+    """
+    if truth.get("override"):
+        assert truth["override"]["verdict"] == "hide"
+        return None
+    factor = 1.0
+    for name, gate in gates.items():
+        if not gate["enabled"] or gate["shadow"]:
+            continue
+        said = truth.get(name)
+        if (
+            said is None
+            or said["value"] is None
+            or said["post_offset"] != int(truth["post_offset"])
+        ):
+            return None
+        value = float(np.float32(said["value"]))
+        if gate["hide_at"] is not None and value >= gate["hide_at"]:
+            return None
+        if gate["demote_at"] is not None and value >= gate["demote_at"]:
+            factor *= gate["demote_factor"]
+    return factor
+
+
+def score(truth: Truth, weights: Mapping[str, Any], factor: float = 1.0) -> float:
+    """The contract's formula."""
+    total = sum(
+        weights[name] * scale * float(np.float32((truth.get(name) or {}).get("value") or 0.0))
+        for name, scale in weights["scale"].items()
+    )
+    value = math.log2(max(total, 2.0**-40) * factor)
+    if weights["half_life_hours"] is not None:
+        value += (int(truth["created_ms"]) - EPOCH_MS) / (weights["half_life_hours"] * 3_600_000)
+    return value
