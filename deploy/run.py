@@ -7,9 +7,11 @@ import logging
 import os
 import signal
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -22,6 +24,9 @@ from feedmill.streams.supervisor import Supervisor, stop_on_signals
 from feedmill.streams.topics import create
 
 log = logging.getLogger(__name__)
+
+READY_WITHIN_S = 60.0
+TELL_EVERY_S = 10.0
 
 
 @click.command()
@@ -101,17 +106,14 @@ async def _run(
     seconds: float,
 ) -> None:
     logs = default_folder().parent / "logs"
-    _log_to(logs / "supervisor.log")
+    _log_to(logs)
     supervisor = Supervisor(environment, stages, logs)
     stop_on_signals(supervisor.stopping)
     supervising = asyncio.ensure_future(supervisor.run())
     beside: list[asyncio.subprocess.Process] = []
     try:
-        ready = asyncio.ensure_future(supervisor.wait_ready())
-        await asyncio.wait((ready, supervising), return_when=asyncio.FIRST_COMPLETED)
-        if supervising.done():
-            supervising.result()
-        _greet(environment, supervisor, logs)
+        await until_ready(supervisor, supervising)
+        _greet(environment, supervisor)
         with (logs / "replay.log").open("ab") as replay_log:
             if replay:
                 beside.append(await _command(environment, replay, replay_log.fileno()))
@@ -127,12 +129,40 @@ async def _run(
             await _end(process)
 
 
+async def until_ready(
+    supervisor: Supervisor,
+    supervising: asyncio.Future[None],
+    within_s: float = READY_WITHIN_S,
+    tell_every_s: float = TELL_EVERY_S,
+) -> None:
+    """Return when every stage is ready, or after a while without those that are not.
+
+    Says which stages it waits for, and which it goes on without.  Raises what ended the
+    supervisor.
+    """
+    ready = asyncio.ensure_future(supervisor.wait_ready())
+    end = time.monotonic() + within_s
+    while not await _first_of((ready, supervising), tell_every_s):
+        late = supervisor.ready_reason()
+        if time.monotonic() >= end:
+            click.echo(f"not ready after {within_s:.0f} s, going on without {late}", err=True)
+            break
+        click.echo(f"waiting for {late}", err=True)
+    ready.cancel()
+    if supervising.done():
+        supervising.result()
+
+
 async def _wait(supervisor: Supervisor, supervising: asyncio.Future[None], seconds: float) -> None:
     stop = asyncio.ensure_future(supervisor.stopping.wait())
-    await asyncio.wait(
-        (stop, supervising), timeout=seconds or None, return_when=asyncio.FIRST_COMPLETED
-    )
+    await _first_of((stop, supervising), seconds or None)
     stop.cancel()
+
+
+async def _first_of(waited: Sequence[asyncio.Future[Any]], seconds: float | None) -> bool:
+    """Wait until one of these is done; whether one is."""
+    done, _ = await asyncio.wait(waited, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+    return bool(done)
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:
@@ -160,13 +190,12 @@ async def _command(
     )
 
 
-def _greet(environment: Environment, supervisor: Supervisor, logs: Path) -> None:
+def _greet(environment: Environment, supervisor: Supervisor) -> None:
     command = "feedmill" if "feedmill" in Path(sys.argv[0]).name else sys.argv[0]
     beside = Path(sys.executable).parent / "feedmill"
     if beside.exists():
         command = os.path.relpath(beside)
     click.echo(f"Kafka {environment.kafka}  Redis {_without_password(environment.redis)}")
-    click.echo(f"logs in {os.path.relpath(logs)}/")
     if supervisor.web.port:
         click.echo(f"metrics on http://{environment.host}:{supervisor.web.port}/metrics")
     click.echo("\nIn another terminal, let engagement count for more than quality:\n")
@@ -178,8 +207,11 @@ def _without_password(url: str) -> str:
     return f"{scheme}://{rest.rpartition('@')[2]}"
 
 
-def _log_to(file: Path) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
+def _log_to(folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
     logging.basicConfig(
-        filename=file, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s"
+        filename=folder / "supervisor.log",
+        level=logging.INFO,
+        format="%(asctime)s %(levelname)s %(message)s",
     )
+    click.echo(f"logs in {os.path.relpath(folder)}/")

@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Final, Literal
 
 import msgspec
 import redis
@@ -19,6 +19,12 @@ from feedmill.events.gates import Gate
 from feedmill.events.override import Override, OverrideKey, parse_subject
 from feedmill.events.weights import Weights
 from feedmill.rankers.combiner.overrides import InForce, OverrideTable
+from feedmill.streams.redis_writer import FRESH_MS
+
+State = Literal["fresh", "starting", "stale"]
+
+# Stages that have not come up by then will not do so by themselves.
+STARTING_MS: Final = 60_000
 
 _NOT_OBJECTIVES = ("scale", "half_life_hours", "max_per_author", "explore")
 
@@ -125,6 +131,21 @@ class FeedShown:
     def fresh_for_ms(self, now_ms: int) -> int:
         """How long the feed counts as fresh from now on; below 0: it is stale."""
         return int(self.info.get("fresh_until_ms", "0")) - now_ms
+
+    def owned_for_ms(self, now_ms: int) -> int:
+        """How long ago its owner took it over: the token is the time of that."""
+        return now_ms - int(self.info.get("owner", "0"))
+
+    def state(self, now_ms: int) -> State:
+        """Whether it is fresh; if not, whether its owner is new and has not called it so yet.
+
+        Starting ends after `STARTING_MS`, whatever has happened by then.
+        """
+        left_ms, owned_ms = self.fresh_for_ms(now_ms), self.owned_for_ms(now_ms)
+        if left_ms >= 0:
+            return "fresh"
+        called_fresh = left_ms + owned_ms >= FRESH_MS
+        return "stale" if called_fresh or abs(owned_ms) > STARTING_MS else "starting"
 
 
 class Shown:

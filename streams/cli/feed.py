@@ -67,9 +67,9 @@ def follow(
 ) -> None:
     """Show a feed whenever it changes, until interrupted or for some seconds.
 
-    On a terminal a live table, elsewhere plain tables when the version changes, at most
-    one a second; with `as_json` a line of JSON instead.  Waits for a feed that is not
-    there yet and goes on when Redis is away for a while.
+    On a terminal a live table, elsewhere plain tables when the version changes or the feed
+    grows stale or fresh, at most one a second; with `as_json` a line of JSON instead.  Waits
+    for a feed that is not there yet and goes on when Redis is away for a while.
 
     Raises
     ------
@@ -98,16 +98,17 @@ def _show_live(slates: Iterator[Slate]) -> bool:
 
 
 def _show_lines(slates: Iterator[Slate], as_json: bool) -> bool:
-    version = None
+    told = None
     for slate in slates:
-        if slate.shown.version == version:
+        now = (slate.shown.version, slate.state)
+        if now == told:
             continue
-        version = slate.shown.version
+        told = now
         if as_json:
             click.echo(msgspec.json.encode(slate.as_dict()))
         else:
             click.echo(plain_slate(slate))
-    return version is not None
+    return told is not None
 
 
 def _slates(

@@ -14,10 +14,11 @@ from rich.table import Table
 
 from feedmill.events.weights import ALIASES
 from feedmill.streams.cli.output import plain_table
-from feedmill.streams.feed_view import FeedShown, PostShown, Shown
+from feedmill.streams.feed_view import FeedShown, PostShown, Shown, State
 
 _WORDS = {objective: word for word, objective in ALIASES.items()}
 _STYLES = {"show": "green", "demote": "yellow", "hide": "red", "hold": "magenta"}
+_STATE_STYLES = {"fresh": "green", "starting": "yellow", "stale": "bold red"}
 
 
 @dataclass(frozen=True)
@@ -58,8 +59,8 @@ class Slate:
         return tuple(self.shown.gates)
 
     @property
-    def fresh(self) -> bool:
-        return self.shown.fresh_for_ms(self.at_ms) >= 0
+    def state(self) -> State:
+        return self.shown.state(self.at_ms)
 
     @property
     def title(self) -> str:
@@ -75,10 +76,14 @@ class Slate:
 
     @property
     def freshness(self) -> str:
-        left_ms = self.shown.fresh_for_ms(self.at_ms)
-        if left_ms >= 0:
-            return f"fresh for {left_ms / 1000:.0f} s"
-        return f"STALE for {-left_ms / 1000:.0f} s: a stage is dead or behind"
+        left_s = self.shown.fresh_for_ms(self.at_ms) / 1000
+        owned_s = max(self.shown.owned_for_ms(self.at_ms), 0) / 1000
+        said: dict[State, str] = {
+            "fresh": f"fresh for {left_s:.0f} s",
+            "starting": f"starting for {owned_s:.0f} s: not every stage has reported yet",
+            "stale": f"STALE for {-left_s:.0f} s: a stage is dead or behind",
+        }
+        return said[self.state]
 
     def as_dict(self) -> dict[str, Any]:
         info = self.shown.info
@@ -90,7 +95,8 @@ class Slate:
             "size": int(info.get("size", "0")),
             "written_at_ms": int(info.get("written_at_ms", "0")),
             "fresh_until_ms": int(info.get("fresh_until_ms", "0")),
-            "fresh": self.fresh,
+            "fresh": self.state == "fresh",
+            "state": self.state,
             "posts": [row.as_dict(self.objectives + self.gates) for row in self.rows],
         }
 
@@ -154,10 +160,10 @@ def plain_slate(slate: Slate) -> str:
 
 def live_slate(slate: Slate, moves: Mapping[str, int | None]) -> Table:
     """The feed as a table for a terminal, with what rose and fell."""
-    fresh = "green" if slate.fresh else "bold red"
+    style = _STATE_STYLES[slate.state]
     table = Table(
         title=f"[bold]{escape(slate.title)}[/]  {escape(slate.subtitle)}  "
-        f"[{fresh}]{escape(slate.freshness)}[/]",
+        f"[{style}]{escape(slate.freshness)}[/]",
         title_justify="left",
         title_style="",
         box=None,

@@ -99,6 +99,16 @@ def test_follow_prints_each_version_once_and_ends_in_time(run: Run, writer: Writ
     assert versions[-1] == 12
 
 
+def test_follow_tells_when_a_feed_has_grown_stale(run: Run, writer: Writer) -> None:
+    now_ms = int(time.time() * 1000)
+    writer.feed("global", {"p1": 1.0}, fresh_until_ms=now_ms + 1000)
+    said = run("feed global --follow --for 4").stdout.splitlines()
+    assert [line for line in said if line.startswith("global")] == ["global version 1"] * 2
+    states = [line.split(", ")[4] for line in said if line.startswith("alpha")]
+    assert states[0].startswith("fresh for")
+    assert states[1].startswith("STALE for")
+
+
 def test_follow_shows_a_change_long_before_the_next_poll(writer: Writer, shown: Shown) -> None:
     writer.feed("global", {"p1": 1.0})
     seen: list[float] = []
