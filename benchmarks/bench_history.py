@@ -2,6 +2,9 @@
 
     OMP_NUM_THREADS=1 python benchmarks/bench_history.py [--posts 20000] [--rounds 3]
 
+A second table has what it adds to the spam model by the size of a batch, its texts hashed for
+itself or the model's hashes read.
+
 The posts are generated (seeded): ordinary ones of 25 words, and campaigns of one text with one to
 three changes a copy, by as many authors.  Before anything is timed, the planted copies have to be
 found, and ordinary posts must not be copies of each other.  One thread, processor time, least of
@@ -19,9 +22,13 @@ from collections.abc import Callable, Iterator, Sequence
 
 from machine import describe
 
+from feedmill.events.post import Post
 from feedmill.features.history import WINDOW_MS, History, Past, Version
+from feedmill.features.model import TextModel
 from feedmill.features.near_copies import says_enough
+from feedmill.features.post_batch import PostBatch
 from feedmill.features.text import TextBatch
+from feedmill.filters.registry import load
 
 SYLLABLES = [consonant + vowel for consonant in "bcdfghjklmnprstvwxz" for vowel in "aeiou"]
 BATCH = 256
@@ -165,6 +172,37 @@ def folding(history: History | ExactHistory, versions: Sequence[Version], rounds
     return microseconds(lambda: told(history, hours.pop(0)), len(versions), rounds)
 
 
+def judging(
+    model: TextModel, history: History, versions: Sequence[Version], size: int, kind: str
+) -> float:
+    """Microseconds a post of the model, alone or with the memory, in batches of a size."""
+    posts = [Post(v.post_id, v.author_id, 1, v.text or "") for v in versions]
+    start = time.process_time()
+    for at in range(0, len(posts), size):
+        read, part = PostBatch(posts[at : at + size]), versions[at : at + size]
+        if kind == "twice":
+            history.fold(part)
+        elif kind == "once":
+            history.fold(part, range(len(part)), read)
+        model.score_batch(read)
+    return (time.process_time() - start) / len(posts) * 1e6
+
+
+def print_judging(versions: Sequence[Version], rounds: int) -> None:
+    """The second table: kinds in turn, the least of some rounds of each, ordinary posts."""
+    model, history, hour = load("spam"), History(), 0
+    told(history, versions)
+    print("\n| batch of | spam model | with history, hashing twice | hashing once |")
+    print("|--:|--:|--:|--:|")
+    for size, count in ((1, 2000), (16, 8000), (256, 16_000)):
+        least = dict.fromkeys(("alone", "twice", "once"), float("inf"))
+        for kind in [*least] * (rounds + 1):
+            hour += 1
+            later = [v._replace(at_ms=v.at_ms + hour * 3_600_000) for v in versions[:count]]
+            least[kind] = min(least[kind], judging(model, history, later, size, kind))
+        print(f"| {size} | " + " | ".join(f"{cost:.1f}" for cost in least.values()) + " |")
+
+
 def megabytes(history: Callable[[], History | ExactHistory], versions: Sequence[Version]) -> float:
     tracemalloc.start()
     kept = history()
@@ -209,6 +247,7 @@ def main() -> None:
     print(f"| history with the campaigns, hashing included | {ours:.1f} | |")
     print(f"| history, every post a copy | {flooded:.1f} | |")
     print(f"| exact sets of 5-grams, {EXACT} posts | {exact:.1f} | {exact_size:.0f} |")
+    print_judging(ordinary, arguments.rounds)
 
 
 if __name__ == "__main__":

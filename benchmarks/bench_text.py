@@ -138,7 +138,7 @@ def runs(texts: Sequence[str]) -> dict[str, Run]:
         "shape": lambda part: shape_matrix(TextBatch(part)),
         "cues": lambda part: cue_matrix(TextBatch(part)),
         **{m.name: lambda part, m=m: m.score_many(posts(part)) for m in models},
-        "quality": lambda part: quality.score_batch(TextBatch(part)),
+        "quality": lambda part: quality.score_texts(TextBatch(part)),
         "three filters, one featuriser": lambda part: _all(models, PostBatch(posts(part))),
         "scikit-learn hashing+tf-idf+linear": scikit_learn(texts),
     }

@@ -13,6 +13,8 @@ import numpy.typing as npt
 from feedmill.features.text import Indices
 
 Sequence32 = npt.NDArray[np.uint32]
+# So many buckets are sooner seen to be all different than sorted.
+_FEW = 32
 
 
 class Heads:
@@ -24,8 +26,10 @@ class Heads:
 
     def link(self, buckets: Indices, sequence: Sequence32) -> Sequence32:
         """Enter (n,) entries in order; for each, what was last in its bucket just before it."""
-        if not len(buckets):
-            return np.zeros(0, dtype=np.uint32)
+        if len(buckets) <= _FEW and len(set(buckets.tolist())) == len(buckets):
+            alone: Sequence32 = self._last[buckets]
+            self._last[buckets] = sequence
+            return alone
         order = np.argsort(buckets, kind="stable")
         ordered, entered = buckets[order], sequence[order]
         starts = np.append(True, ordered[1:] != ordered[:-1])

@@ -21,11 +21,13 @@ from feedmill.features.near_copies import (
     BUCKET_BITS,
     COPIED,
     COPY,
+    Signed,
     consensus,
     says_enough,
     sign,
     similarity,
 )
+from feedmill.features.post_batch import PostBatch
 from feedmill.features.text import Indices, TextBatch
 
 WINDOW_MS = 10 * 60 * 1000
@@ -38,6 +40,8 @@ _RING_BITS = 18
 _MOST_AT_ONCE = 4096
 _REACH = (1 << _RING_BITS) - _MOST_AT_ONCE
 _MASK = (1 << _RING_BITS) - 1
+_NO_ROWS = np.zeros(0, dtype=np.int64)
+_NO_ENTRIES = np.zeros(0, dtype=np.uint32)
 
 
 class Version(NamedTuple):
@@ -94,14 +98,23 @@ class History:
         self._newest = 0
         self._campaigns = Campaigns(self._is_recent)
 
-    def fold(self, versions: Sequence[Version]) -> list[Past]:
-        """Take records in their order; what came before each, `Past()` for deletions."""
+    def fold(
+        self, versions: Sequence[Version], rows: Sequence[int] = (), read: PostBatch | None = None
+    ) -> list[Past]:
+        """Take records in their order; what came before each, `Past()` for deletions.
+
+        `rows` are where they stand in `read`, a batch that others read as well, so that their
+        texts are not hashed twice; -1 for those that do not, none if none does.
+        """
         said: list[Past] = []
         for start in range(0, len(versions), _MOST_AT_ONCE):
-            said += self._fold(versions[start : start + _MOST_AT_ONCE])
+            end = start + _MOST_AT_ONCE
+            said += self._fold(versions[start:end], rows[start:end], read)
         return said
 
-    def _fold(self, versions: Sequence[Version]) -> list[Past]:
+    def _fold(
+        self, versions: Sequence[Version], rows_read: Sequence[int], read: PostBatch | None
+    ) -> list[Past]:
         n = len(versions)
         sequence = (np.arange(n) + self._sequence).astype(np.uint32)
         self._sequence = (self._sequence + n) % (1 << 32)
@@ -118,7 +131,8 @@ class History:
         older = self._older_versions(posts, sequence, at_ms)
         self._fresh[slots] = shown & (older == NONE)
         author_posts, age_ms = self._author_history(authors, posts, sequence, at_ms)
-        rows, alike = self._alike([v.text or "" for v in versions], sequence, at_ms)
+        rows, signed = _signed([v.text or "" for v in versions], rows_read, read)
+        rows, alike = self._alike(rows, signed, sequence, at_ms)
         copies, wrote = self._campaign_sizes(sequence, at_ms, older, rows, alike)
         columns = (copies, wrote, author_posts, age_ms)
         said = map(Past, *(column.tolist() for column in columns))
@@ -167,23 +181,25 @@ class History:
         return first
 
     def _alike(
-        self, texts: Sequence[str], sequence: Sequence32, at_ms: Indices
+        self, rows: Indices, signed: Signed, sequence: Sequence32, at_ms: Indices
     ) -> tuple[Indices, Sequence32]:
-        """Pairs (row, earlier entry) whose texts are alike, inside the window, rows ascending."""
-        rows = np.flatnonzero([says_enough(text) for text in texts])
-        signed, places, varied = sign(TextBatch([texts[i] for i in rows.tolist()]))
-        rows, signed = rows[varied], signed[varied]
+        """Pairs (row, earlier entry) whose texts are alike, inside the window, rows ascending.
+
+        `signed` are the texts at `rows` that can be compared.
+        """
         own = sequence[rows]
-        self._signed[own & _MASK] = signed
+        self._signed[own & _MASK] = signed.signatures
         entered = np.repeat(own, BANDS)
-        found = self._bands.link(places[varied].ravel(), entered)
+        found = self._bands.link(signed.buckets.ravel(), entered)
         which = np.repeat(np.arange(len(rows)), BANDS)
         near = (entered - found - np.uint32(1)) < _REACH
+        if not near.any():
+            return _NO_ROWS, _NO_ENTRIES
         which, found = which[near], found[near]
         near = self._at_ms[found & _MASK] > at_ms[rows[which]] - WINDOW_MS
         pairs = np.unique(which[near] << 32 | found[near].astype(np.int64))
         which, found = pairs >> 32, (pairs & 0xFFFFFFFF).astype(np.uint32)
-        alike = similarity(signed[which], self._signed[found & _MASK]) >= ALIKE
+        alike = similarity(signed.signatures[which], self._signed[found & _MASK]) >= ALIKE
         return rows[which[alike]], found[alike]
 
     def _campaign_sizes(
@@ -255,6 +271,24 @@ class History:
 
     def _is_recent(self, entry: int) -> bool:
         return len(self._recent([entry])) > 0
+
+
+def _signed(
+    texts: Sequence[str], rows_read: Sequence[int], read: PostBatch | None
+) -> tuple[Indices, Signed]:
+    """Those of the texts that can be compared: their positions, ascending, and as signed."""
+    rows = np.array([i for i, text in enumerate(texts) if says_enough(text)], dtype=np.int64)
+    if read is None:
+        signed = sign(TextBatch([texts[i] for i in rows.tolist()]))
+    else:
+        at = np.array(rows_read, dtype=np.int64)[rows]
+        there = at >= 0
+        signed = read.signed.of(at[there])
+        if len(signed.varied) < len(rows):
+            more = sign(TextBatch([texts[i] for i in rows[~there].tolist()]))
+            order = np.concatenate([np.flatnonzero(there), np.flatnonzero(~there)])
+            signed = signed.and_then(more).of(np.argsort(order))
+    return rows[signed.varied], signed.of(signed.varied)
 
 
 def _by_row(rows: Indices, alike: Sequence32, others: Indices) -> Iterator[tuple[int, list[int]]]:

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from feedmill.events.errors import BadArtifact
 from feedmill.events.post import Post
 from feedmill.features.artifact import Arrays, Artifact
+from feedmill.features.post_batch import PostBatch
 from feedmill.features.shape import SHAPE_NAMES, shape_matrix
 from feedmill.features.text import BUCKETS, TextBatch
 from feedmill.features.trees import Trees
@@ -42,6 +43,10 @@ class TextModel(Protocol):
 
     def score_many(self, posts: Sequence[Post]) -> Scores:
         """Return (len(posts),) float64 in [0, 1]."""
+        ...
+
+    def score_batch(self, batch: PostBatch) -> Scores:
+        """Return (len(batch),) float64 in [0, 1], of posts that others read as well."""
         ...
 
 
@@ -105,10 +110,14 @@ class StackedText:
 
     def score_many(self, posts: Sequence[Post]) -> Scores:
         """Return (len(posts),) float64 in [0, 1]."""
-        return self.score_batch(TextBatch([post.text for post in posts]))
+        return self.score_batch(PostBatch(posts))
 
-    def score_batch(self, batch: TextBatch) -> Scores:
-        """Score texts whose n-grams are already hashed, for several models over one batch."""
+    def score_batch(self, batch: PostBatch) -> Scores:
+        """Score posts whose texts several models share."""
+        return self.score_texts(batch.text)
+
+    def score_texts(self, batch: TextBatch) -> Scores:
+        """Score texts whose n-grams are already hashed."""
         if not len(batch):
             return np.zeros(0)
         return self.curve.value(self.trees.raw_scores(stack(self.tables, batch)))

@@ -10,6 +10,8 @@ Pure numpy: a row never depends on its neighbours.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 import numpy.typing as npt
 
@@ -49,6 +51,37 @@ _BAND_MIX = np.array([0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9
 _OWN_BUCKETS = np.arange(BANDS, dtype=np.int64) << BUCKET_BITS
 
 
+class Signed(NamedTuple):
+    """Texts as they are compared.
+
+    Attributes
+    ----------
+    signatures
+        (rows, `BINS`).
+    buckets
+        (rows, `BANDS`), below ``BANDS << BUCKET_BITS``; each band has its own.  Texts of
+        similarity s share one with probability 1 - (1 - s**3)**10: 0.96 for 0.65, 0.1 % for 0.05.
+    varied
+        (rows,) which texts have 5-grams enough to be compared.
+    """
+
+    signatures: Signatures
+    buckets: Indices
+    varied: Flags
+
+    def of(self, rows: Indices | Flags) -> Signed:
+        """Return these rows."""
+        return Signed(self.signatures[rows], self.buckets[rows], self.varied[rows])
+
+    def and_then(self, more: Signed) -> Signed:
+        """Return these texts with others after them."""
+        return Signed(
+            np.concatenate([self.signatures, more.signatures]),
+            np.concatenate([self.buckets, more.buckets]),
+            np.concatenate([self.varied, more.varied]),
+        )
+
+
 def says_enough(text: str) -> bool:
     """Whether a text is long enough for a copy of it to mean something."""
     if len(text) < LEAST_CHARACTERS:
@@ -59,29 +92,18 @@ def says_enough(text: str) -> bool:
     return size >= max(_LEAST_UNSPACED_BYTES, 2 * len(text))
 
 
-def sign(batch: TextBatch) -> tuple[Signatures, Indices, Flags]:
-    """Sign texts.
-
-    Returns
-    -------
-    signatures
-        (rows, `BINS`).
-    buckets
-        (rows, `BANDS`), below ``BANDS << BUCKET_BITS``; each band has its own.  Texts of
-        similarity s share one with probability 1 - (1 - s**3)**10: 0.96 for 0.65, 0.1 % for 0.05.
-    varied
-        (rows,) which texts have 5-grams enough to be compared.
-    """
+def sign(batch: TextBatch) -> Signed:
+    """Sign texts."""
     if not len(batch):
         none = np.zeros(0, dtype=np.int64)
-        return np.zeros((0, BINS), np.uint8), none.reshape(0, BANDS), none.astype(np.bool_)
+        return Signed(np.zeros((0, BINS), np.uint8), none.reshape(0, BANDS), none.astype(np.bool_))
     least = np.concatenate([_least(chunk) for chunk in batch.chunks])
     # A bin's value in 8 bits: unlike values agree in 1 of 255.
     signatures = ((least * _SPREAD) >> np.uint32(24)).astype(np.uint8)
     np.maximum(signatures, 1, out=signatures)
     signatures[least == _NOTHING] = EMPTY
     varied = np.count_nonzero(signatures, axis=1) >= _LEAST_FILLED
-    return signatures, _buckets(least), varied
+    return Signed(signatures, _buckets(least), varied)
 
 
 def _buckets(least: Minima) -> Indices:
@@ -135,9 +157,9 @@ def _least(chunk: TextChunk) -> Minima:
 def _row_of_token(size: int, starts: Indices, ends: Indices) -> npt.NDArray[np.uint32]:
     """Return the row whose segment each of `size` positions lies in, ``len(starts)`` if none."""
     rows = len(starts)
-    bounds = np.empty(2 * rows, dtype=np.int64)
-    bounds[0::2], bounds[1::2] = starts, ends
-    lengths = np.diff(bounds, prepend=0, append=size)
+    bounds = np.zeros(2 * rows + 2, dtype=np.int64)
+    bounds[1:-1:2], bounds[2:-1:2], bounds[-1] = starts, ends, size
+    lengths = bounds[1:] - bounds[:-1]
     labels = np.full(2 * rows + 1, rows, dtype=np.uint32)
     labels[1::2] = np.arange(rows)
     return np.repeat(labels, lengths)

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from feedmill.events.post import Post
 from feedmill.features.cues import CUE_NAMES, cue_matrix
+from feedmill.features.near_copies import Signed, sign
 from feedmill.features.paths import path_texts
 from feedmill.features.profanity import PROFANITY_NAMES, profanity_matrix
 from feedmill.features.shape import SHAPE_NAMES, shape_matrix
@@ -35,6 +36,11 @@ class PostBatch:
     def text(self) -> TextBatch:
         """The texts with their hashed n-grams."""
         return TextBatch([post.text for post in self.posts])
+
+    @cached_property
+    def signed(self) -> Signed:
+        """The texts as near copies are looked for."""
+        return sign(self.text)
 
     @cached_property
     def paths(self) -> TextBatch:

@@ -136,7 +136,7 @@ def _curve(tables: tuple[LinearTable, ...], trees: str, clean: list[Corpus]) -> 
 
 def _judge(model: StackedText, sets: list[Corpus]) -> dict[str, float]:
     held = [c.part("judge") for c in sets]
-    scores = [model.score_batch(TextBatch(c.texts)) for c in held]
+    scores = [model.score_texts(TextBatch(c.texts)) for c in held]
     good = held[_ANSWERS].labels == 1
     return {
         "clickbait32k.rows": float(len(held[_CLICKBAIT])),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from feedmill.events.post import Deletion, Post
 from feedmill.events.settings import Settings
 from feedmill.events.signal import RULE_MODEL, Signal
 from feedmill.features.model import TextModel
+from feedmill.features.post_batch import PostBatch
 from feedmill.filters import campaign
 from feedmill.filters.rules import FilterRules
 from feedmill.filters.verdicts import Verdicts
@@ -24,7 +25,7 @@ from feedmill.streams.group_stage import GroupStage
 from feedmill.streams.intake import admit, last_of_each
 from feedmill.streams.judging_again import JudgingAgain
 from feedmill.streams.log_reader import LogReader
-from feedmill.streams.post_memory import PostMemory
+from feedmill.streams.post_memory import PostMemory, ReadPosts
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +33,14 @@ Judged = Sequence[tuple[Record, Post]]
 
 _ERROR_CHARACTERS = 500
 _SAMPLE = Post("sample", "sample", 0, "A sample of plain text, to warm the model up.")
+
+
+class Taken(NamedTuple):
+    """A batch, what it says, and at which rows its posts stand among those of all batches."""
+
+    batch: RecordBatch
+    events: list[tuple[Record, Post | Deletion]]
+    rows: range
 
 
 class ModelStage(GroupStage):
@@ -54,12 +63,10 @@ class ModelStage(GroupStage):
 
     async def process(self, batches: Sequence[RecordBatch]) -> None:
         await self._follow_assignment()
-        batches = [batch for batch in batches if batch.epoch == self._epoch]
         partitions = await self.producer.partitions("posts")
-        await self.before(batches)
         taken = []
         posts: list[tuple[Record, Post]] = []
-        for batch in batches:
+        for batch in (batch for batch in batches if batch.epoch == self._epoch):
             admitted = admit(batch, partitions, decode_post)
             if admitted.rejected:
                 # `engagement` letters them: one letter a record is enough.
@@ -68,16 +75,18 @@ class ModelStage(GroupStage):
                 )
             first = len(posts)
             posts += [(r, event) for r, event in admitted.events if isinstance(event, Post)]
-            taken.append((batch, admitted.events, range(first, len(posts))))
-        said = score(self._model, [post for _, post in posts])
+            taken.append(Taken(batch, admitted.events, range(first, len(posts))))
+        read = PostBatch([post for _, post in posts])
+        await self.before(taken, posts, read)
+        said = score(self._model, read)
         if said.errors:
             self.metrics.add("feedmill_model_errors_total", len(said.errors))
         for batch, events, rows in taken:
             self.decide(batch, rows, posts, said)
             self._emit(events, {posts[i][0].offset: i for i in rows}, said)
 
-    async def before(self, batches: Sequence[RecordBatch]) -> None:
-        """Get ready to judge these batches."""
+    async def before(self, taken: Sequence[Taken], posts: Judged, read: PostBatch) -> None:
+        """Get ready to judge these batches, whose posts the model will read in `read`."""
 
     async def assigned(self) -> None:
         """Get ready for the partitions of an assignment, `app.ledger.done`."""
@@ -176,11 +185,16 @@ class FilterStage(ModelStage):
             await super().process(batches)
             await self.producer.flush()
 
-    async def before(self, batches: Sequence[RecordBatch]) -> None:
-        for batch in batches:
-            self._again.note(batch.records)
-        if self._memory is not None and batches:
-            await self._memory.cover(batches)
+    async def before(self, taken: Sequence[Taken], posts: Judged, read: PostBatch) -> None:
+        for one in taken:
+            self._again.note(record for record, _ in one.events)
+        if self._memory is not None and taken:
+            rows = {
+                (one.batch.source.partition, posts[i][0].offset): i
+                for one in taken
+                for i in one.rows
+            }
+            await self._memory.cover([one.batch for one in taken], ReadPosts(rows, read))
 
     def decide(self, batch: RecordBatch, rows: range, posts: Judged, said: Verdicts) -> None:
         self._flagged.lower(batch, rows, posts, said)
@@ -209,22 +223,22 @@ class FilterStage(ModelStage):
             self._emit([(record, post)], {record.offset: i}, said)
 
     def _score(self, posts: Sequence[Post]) -> Verdicts:
-        return score(self._model, posts)
+        return score(self._model, PostBatch(posts))
 
 
-def score(model: TextModel, posts: Sequence[Post]) -> Verdicts:
+def score(model: TextModel, posts: PostBatch) -> Verdicts:
     """What the model says of each post, or why it failed on one.
 
     A batch on which the model raises is scored post by post, so that one post that breaks
     it takes no other along.
     """
-    if not posts:
+    if not len(posts):
         return Verdicts(np.zeros(0), {})
     try:
-        values = model.score_many(posts)
+        values = model.score_batch(posts)
     except Exception as error:  # noqa: BLE001 - a model may raise anything; found out below
         log.warning("model %s failed on a batch of %d: %r", model.name, len(posts), error)
-        return _one_by_one(model, posts)
+        return _one_by_one(model, posts.posts)
     bad = np.flatnonzero(~((values >= 0) & (values <= 1))).tolist()
     errors = {i: f"the model returned {values[i]!r}, outside [0, 1]" for i in bad}
     return Verdicts(values, errors)

@@ -20,6 +20,7 @@ from aiokafka.errors import KafkaError
 from feedmill.events.decode import decode_post
 from feedmill.events.post import Post
 from feedmill.features.history import REBUILD_MS, History, Past, Version
+from feedmill.features.post_batch import PostBatch
 from feedmill.streams.batches import RecordBatch, Source
 from feedmill.streams.clock import now_ms
 from feedmill.streams.intake import admit
@@ -47,6 +48,16 @@ class _Waiting(NamedTuple):
     partition: int
     offset: int
     version: Version
+
+
+class ReadPosts(NamedTuple):
+    """Posts that are about to be judged, so that their texts are not hashed once more here.
+
+    `rows` has by partition and offset where each stands in `posts`.
+    """
+
+    rows: Mapping[tuple[int, int], int]
+    posts: PostBatch
 
 
 class PostMemory:
@@ -114,8 +125,8 @@ class PostMemory:
         finally:
             await reader.stop()
 
-    async def cover(self, batches: Sequence[RecordBatch]) -> None:
-        """Read and fold on until the past of these batches' posts is known."""
+    async def cover(self, batches: Sequence[RecordBatch], read: ReadPosts | None = None) -> None:
+        """Read and fold on until the past of these batches' posts is known; `read` is of them."""
         async with self._lock:
             self._covered_at = time.monotonic()
             first = {batch.source: batch.records[0].offset for batch in reversed(batches)}
@@ -124,7 +135,7 @@ class PostMemory:
             self._connected.eager = True
             needed = {batch.source.partition: batch.end for batch in batches}
             until_ms = max(record.timestamp for batch in batches for record in batch.records)
-            await self._fold_until(until_ms, needed, await self._ends())
+            await self._fold_until(until_ms, needed, await self._ends(), read)
 
     def past(self, partition: int, offset: int) -> Past:
         """What came before a post of a batch that is covered."""
@@ -164,7 +175,11 @@ class PostMemory:
         return self._reader
 
     async def _fold_until(
-        self, until_ms: int, needed: Mapping[int, int], ends: Mapping[Source, int]
+        self,
+        until_ms: int,
+        needed: Mapping[int, int],
+        ends: Mapping[Source, int],
+        read: ReadPosts | None = None,
     ) -> None:
         """Fold everything up to a time and the needed offsets, as far as partitions have it."""
         reader = self._connected
@@ -180,7 +195,7 @@ class PostMemory:
                     complete_ms = min(complete_ms, latest_ms - 1)
                 elif position < end:
                     ahead.append(source)
-            await self._fold(complete_ms, {} if behind else needed)
+            await self._fold(complete_ms, {} if behind else needed, read)
             if not behind:
                 return
             reader.skip(ahead)
@@ -205,11 +220,11 @@ class PostMemory:
                 waiting.append(_Waiting(latest_ms, partition, record.offset, version))
         self._latest_ms[partition] = latest_ms
 
-    async def _fold(self, until_ms: int, needed: Mapping[int, int]) -> None:
+    async def _fold(self, until_ms: int, needed: Mapping[int, int], read: ReadPosts | None) -> None:
         ready = sorted(self._ready(until_ms, needed), key=_merged)
         for start in range(0, len(ready), _AT_ONCE):
             part = ready[start : start + _AT_ONCE]
-            pasts = self._history.fold([one.version for one in part])
+            pasts = self._history.fold([one.version for one in part], *_standing(part, read))
             for (_, partition, offset, _), past in zip(part, pasts, strict=True):
                 if past.copies:
                     self._pasts[partition, offset] = past
@@ -225,6 +240,15 @@ class PostMemory:
             end = needed.get(partition, 0)
             while waiting and (waiting[0].at_ms <= until_ms or waiting[0].offset < end):
                 yield waiting.popleft()
+
+
+def _standing(
+    part: Sequence[_Waiting], read: ReadPosts | None
+) -> tuple[Sequence[int], PostBatch | None]:
+    """Where each of these stands among the posts that were read, and those."""
+    if read is None:
+        return (), None
+    return [read.rows.get((one.partition, one.offset), -1) for one in part], read.posts
 
 
 def _merged(one: _Waiting) -> tuple[int, int, int]:

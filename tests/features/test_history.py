@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from feedmill.events.post import Post
 from feedmill.features.history import (
     MOST_AUTHOR_POSTS,
     REBUILD_MS,
@@ -18,6 +19,7 @@ from feedmill.features.history import (
     Past,
     Version,
 )
+from feedmill.features.post_batch import PostBatch
 
 TEXT = "the quick brown fox jumps over the lazy dog while seven wizards wait for the morning train"
 OTHER = (
@@ -110,6 +112,20 @@ def test_batches_make_no_difference(seed: int, sizes: list[int]) -> None:
     while left:
         found += history.fold([left.popleft() for _ in range(min(cuts[0], len(left)))])
         cuts.rotate()
+    assert found == told(*versions)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+def test_texts_that_others_have_read_make_no_difference(share: float) -> None:
+    drawn, versions = random.Random(1), stream(1, 300)
+    history, found = History(), []
+    for start in range(0, len(versions), 25):
+        part = versions[start : start + 25]
+        known = [i for i, v in enumerate(part) if v.text is not None and drawn.random() < share]
+        drawn.shuffle(known)
+        rows = [known.index(i) if i in known else -1 for i in range(len(part))]
+        posts = [Post(part[i].post_id, part[i].author_id, 1, part[i].text or "") for i in known]
+        found += history.fold(part, rows, PostBatch(posts))
     assert found == told(*versions)
 
 

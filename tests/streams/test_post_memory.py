@@ -10,11 +10,13 @@ from typing import Any
 
 import pytest
 
-from feedmill.events.decode import encode
+from feedmill.events.decode import decode_post, encode
 from feedmill.events.partition import partition_of
+from feedmill.events.post import Post
 from feedmill.features.history import REBUILD_MS, History, Past, Version
+from feedmill.features.post_batch import PostBatch
 from feedmill.streams.batches import RecordBatch, Source
-from feedmill.streams.post_memory import PostMemory
+from feedmill.streams.post_memory import PostMemory, ReadPosts
 
 PARTITIONS = 3
 TEXT = "the quick brown fox jumps over the lazy dog while seven wizards wait for the morning train"
@@ -112,6 +114,19 @@ def memory(topic: Topic, seed: int = 0) -> PostMemory:
     return made
 
 
+def read_posts(batches: Sequence[RecordBatch]) -> ReadPosts:
+    """What the stage hands over: its posts, by partition and offset."""
+    posts: list[Post] = []
+    rows = {}
+    for batch in batches:
+        for record in (r for r in batch.records if r.value != b"{"):
+            post = decode_post(record.key, record.value)
+            assert isinstance(post, Post)
+            rows[batch.source.partition, record.offset] = len(posts)
+            posts.append(post)
+    return ReadPosts(rows, PostBatch(posts))
+
+
 async def judge(
     topic: Topic, partitions: Sequence[int], starts: Mapping[int, int], seed: int = 0
 ) -> dict[tuple[int, int], Past]:
@@ -126,7 +141,7 @@ async def judge(
             end = min(at[partition] + drawn.randrange(1, 30), topic.ends[partition])
             batches.append(topic.batch(partition, at[partition], end))
             at[partition] = end
-        await remembers.cover(batches)
+        await remembers.cover(batches, read_posts(batches) if drawn.random() < 0.7 else None)
         for batch in batches:
             for record in batch.records:
                 key = (batch.source.partition, record.offset)
