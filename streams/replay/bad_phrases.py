@@ -15,7 +15,7 @@ Words = Mapping[str, tuple[str, ...]]
 SPAM: Final[Words] = {
     "frame": (
         "{shout} {offer} {call} {link}",
-        "{offer} {offer2} {call} {link}",
+        "{offer} {offer} {call} {link}",
         "Check out my channel!! {offer} {call} {link}",
         "{shout} You have been selected. {offer} Txt {code} to {n}{m}00 now or click {link}",
         "I earned ${n}00 in {m} days from home, no experience! {call} {link}",

@@ -1,7 +1,8 @@
 """What the simulated communities of the demo talk about, in English; see `phrases_de`.
 
 All of it was written for this file; no text of any data set stands here.  Braces are filled
-from the same table: `{thing}`, `{act}`, …, and `{n}` with a number.
+from the same table and from `voices`: `{thing}`, `{who}`, …, each time with another of its
+kind, and `{n}` with a number.
 """
 
 from __future__ import annotations
@@ -51,6 +52,10 @@ TOPICS: Final[Mapping[tuple[str, str], Words]] = {
             "three old bugs showed up on the first day",
             "the tests now finish before my coffee does",
             "nothing got faster, but I finally understand it",
+            "the error messages finally point at the right line",
+            "one dependency less to explain to the new people",
+            "the memory graph is flat for the first time in {n} weeks",
+            "everything works except on the one machine that matters",
         ),
         "detail": (
             "The slow part was a list that was searched {n} times per request; a set fixed it",
@@ -59,12 +64,20 @@ TOPICS: Final[Mapping[tuple[str, str], Words]] = {
             "The trick is to keep the input and output at the edge and the rest plain functions",
             "A property based test found an off by one error within {n} seconds",
             "We deleted the cache, because it was wrong more often than it was useful",
+            "Every module got one test that only imports it, which caught {n} typos",
+            "Reading the standard library's own source answered more than the documentation",
+            "The crash needed {n} workers and a full disk, so nobody could repeat it at home",
+            "Plain dictionaries were faster than my clever class, and shorter too",
         ),
         "question": (
             "how do you lay out a project with {n} modules",
             "do you use a lock file for libraries",
             "what is your rule for catching exceptions",
             "is there a good way to test code that waits",
+            "who still writes docstrings for private functions",
+            "which linter rule do you switch off first",
+            "when does a script become a package",
+            "do you pin {n} packages or none",
         ),
     },
     ("cooking", "en"): {
@@ -97,6 +110,10 @@ TOPICS: Final[Mapping[tuple[str, str], Words]] = {
             "it takes {n} minutes and one pan",
             "it tastes better the next day",
             "it came out dry again, my oven must run hot",
+            "the bottom burnt while I was on the phone",
+            "{n} portions went into the freezer",
+            "nobody noticed that the butter was missing",
+            "the kitchen smelled wonderful until midnight",
         ),
         "detail": (
             "Salt the water well and keep a cup of it for the sauce",
@@ -105,12 +122,20 @@ TOPICS: Final[Mapping[tuple[str, str], Words]] = {
             "I weigh everything now: {n} grams more water made all the difference",
             "A spoon of vinegar at the end wakes the whole dish up",
             "Roast the tomatoes at a low heat for {n} minutes before they go into the pot",
+            "An old cast iron pan browns better than the expensive one ever did",
+            "Cut the onions first, and the other {n} jobs fit into the time they need",
+            "The recipe says medium heat, but every stove means something else by it",
+            "Cold water stops the cooking; that keeps the beans green",
         ),
         "question": (
             "what do you do with leftover rice",
             "which flour do you use for this",
             "can this be frozen for {n} days",
             "how do you keep herbs fresh",
+            "how long does your sourdough starter live",
+            "who else cooks for {n} on Fridays",
+            "is a pressure cooker worth the space",
+            "what goes with beetroot",
         ),
     },
     ("cycling", "en"): {
@@ -141,6 +166,10 @@ TOPICS: Final[Mapping[tuple[str, str], Words]] = {
             "the rattle is gone at last",
             "I was {n} minutes faster than by car",
             "I walked home, pump in hand",
+            "the gears shift as on the first day",
+            "it rained for {n} of the five hours",
+            "my hands no longer go numb",
+            "a spoke broke within sight of home",
         ),
         "detail": (
             "Raising the saddle by {n} millimetres was all it took",
@@ -149,12 +178,20 @@ TOPICS: Final[Mapping[tuple[str, str], Words]] = {
             "The descent is gravel, so let some air out before the top",
             "The light runs from the hub, so there is no battery to forget",
             "We split the tour into {n} short days and had time to swim",
+            "The path along the canal is closed for {n} weeks, take the farm road instead",
+            "Wax keeps the chain clean in summer and does nothing in the wet",
+            "With a second bottle I could skip the hill with the shop",
+            "Thin gloves under wide ones beat a single warm pair below {n} degrees",
         ),
         "question": (
             "which lock do you trust in the city",
             "how wide are your tyres",
             "is {n} gears too many for a commuter",
             "how do you carry a laptop in the rain",
+            "where do you keep the bike at home",
+            "mudguards all year or not",
+            "who trues wheels without a stand",
+            "how often do you replace the cables",
         ),
     },
     ("photography", "en"): {
@@ -185,6 +222,10 @@ TOPICS: Final[Mapping[tuple[str, str], Words]] = {
             "the colours look the way I remember them",
             "everything is slightly out of focus",
             "I sold the first print ever",
+            "{n} rolls came back without a scratch",
+            "my sister asked for a copy of every one",
+            "the sensor had dust in each corner",
+            "grain the size of peas, and I like it",
         ),
         "detail": (
             "I exposed for the highlights and lifted the shadows by one stop afterwards",
@@ -193,12 +234,20 @@ TOPICS: Final[Mapping[tuple[str, str], Words]] = {
             "I kept one lens for {n} weeks, and stopped thinking about equipment",
             "The fog lifts about {n} minutes after sunrise, so be there before",
             "A sheet of white card brought the light back into the face",
+            "A roll has {n} frames, and that limit makes me look twice",
+            "Printing at home costs more than the lab, but the contrast is mine to choose",
+            "Focus by distance and walk; the moment is gone before any motor turns",
+            "Rain makes the pavement a mirror, so I carry a cloth and stay out",
         ),
         "question": (
             "how do you back up {n} thousand pictures",
             "which film for a cloudy day",
             "do you ask before you photograph people",
             "how do you sort after a trip",
+            "is film worth the money this year",
+            "which paper for soft portraits",
+            "tripod or higher iso at dusk",
+            "who has space for a darkroom",
         ),
     },
     ("local-news", "en"): {
@@ -229,6 +278,10 @@ TOPICS: Final[Mapping[tuple[str, str], Words]] = {
             "the costs rose by {n} percent",
             "volunteers have collected the first half",
             "nobody at the town hall picks up the phone",
+            "the opening is put off by {n} weeks",
+            "the petition has {n} hundred names",
+            "both parties now claim the idea",
+            "the builders found a cellar nobody knew of",
         ),
         "detail": (
             "According to the published minutes the work will take {n} weeks and stay in budget",
@@ -237,12 +290,20 @@ TOPICS: Final[Mapping[tuple[str, str], Words]] = {
             "Tickets stay at the old price until the review in spring",
             "About {n} people came to the meeting, most of them in favour",
             "The reporter spoke with both sides; the figures are linked below",
+            "The grant covers {n} percent, and the rest has to come out of next year's budget",
+            "A second expert was asked, since the first report contradicts the map",
+            "Shopkeepers expect fewer customers while the street is dug up",
+            "The youth council wants longer hours and offered to lock up itself",
         ),
         "question": (
             "does anyone know when the road opens again",
             "who goes to the meeting tonight",
-            "why are there {n} buses on one line and none on mine",
+            "why {n} buses there and none here",
             "where can we see the plans",
+            "is the market moving for good",
+            "which office handles broken street lamps",
+            "when is the next open day",
+            "who was there last night",
         ),
     },
     ("gaming", "en"): {
@@ -273,6 +334,10 @@ TOPICS: Final[Mapping[tuple[str, str], Words]] = {
             "the ending made my brother cry",
             "my record fell by {n} seconds",
             "the save file is gone",
+            "the last puzzle took longer than the other {n}",
+            "we laughed too much to keep score",
+            "my keyboard did not survive it",
+            "the secret level exists after all",
         ),
         "detail": (
             "The second boss is easier if you keep {n} arrows and never stand still",
@@ -281,44 +346,20 @@ TOPICS: Final[Mapping[tuple[str, str], Words]] = {
             "The level editor saves plain text, so I keep my maps in version control",
             "Turn the music up in the cave; the echo tells you where the door is",
             "I mapped all {n} rooms on paper, and the layout is a word",
+            "Save before the bridge, because the cutscene cannot be skipped the next {n} times",
+            "A pad works better than keys as soon as the road gets wet",
+            "The soundtrack was recorded in one room, and you can hear the chairs",
+            "House rules make the slow middle part bearable: {n} minutes a turn, then pass",
         ),
         "question": (
             "what should I play with a ten year old",
             "which save slot do you use",
             "is it worth it after {n} hours",
             "who has space in a group of four",
+            "easy mode or be stubborn",
+            "what runs well on an old laptop",
+            "who remembers the level with the bells",
+            "paper maps or the wiki",
         ),
     },
-}
-
-# By how good the post is: throwaway, ordinary, careful.
-FRAMES: Final[Mapping[str, tuple[tuple[str, ...], ...]]] = {
-    "de": phrases_de.FRAMES,
-    "en": (
-        (
-            "{n} hours of {thing} lol",
-            "anyone else into {act} {thing}??",
-            "so bored today. {act} {thing} maybe",
-            "first post here, {act} {thing} i guess",
-            "{question}?",
-            "day {n} of {thing}, thoughts?",
-            "this. {thing} and {thing2}",
-        ),
-        (
-            "Tried {act} {thing} this week: {result}.",
-            "A question about {thing}: {question}? So far {result}.",
-            "{n} days of {act} {thing}, and {result}.",
-            "Small update on {thing}. {detail}.",
-            "After some {act}, a note on {thing}: {result}.",
-        ),
-        (
-            "What I learned from {act} {thing} for {n} weeks: {result}. {detail}. {detail2}.",
-            "{detail}. That was the lesson of {act} {thing} for {n} days. {detail2}. In the end "
-            "{result}.",
-            "A short guide to {thing}, after {n} attempts. {detail}. {detail2}. Result: {result}. "
-            "Happy to answer questions.",
-            "Why {act} {thing} took me {n} evenings, and what I would do differently. {detail}. "
-            "{detail2}.",
-        ),
-    ),
 }

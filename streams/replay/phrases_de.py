@@ -28,6 +28,9 @@ TOPICS: Final[Mapping[tuple[str, str], Words]] = {
             "die Kruste bleibt zwei Tage knusprig",
             "leider wieder zu trocken geworden",
             "sogar die Kinder wollten Nachschlag",
+            "unten angebrannt, weil das Telefon klingelte",
+            "{n} Portionen liegen jetzt auf Eis",
+            "keiner hat gemerkt, dass die Butter fehlte",
         ),
         "detail": (
             "Den Teig über Nacht kalt stellen, das Aroma lohnt das Warten",
@@ -35,12 +38,18 @@ TOPICS: Final[Mapping[tuple[str, str], Words]] = {
             "Die Gewürze {n} Sekunden trocken anrösten, nicht länger",
             "Ich wiege jetzt alles ab: {n} Gramm mehr Wasser machten den Unterschied",
             "Vom Kochwasser eine Tasse für die Soße aufheben",
+            "Die alte Gusspfanne bräunt besser als die teure",
+            "Zuerst die Zwiebeln, dann passt der Rest in ihre {n} Minuten",
+            "Mittlere Hitze heißt auf jedem Herd etwas anderes",
         ),
         "question": (
             "welches Mehl nehmt ihr dafür",
             "hält sich das {n} Tage im Kühlschrank",
             "was macht ihr aus altem Brot",
             "geht das auch ohne Ofen",
+            "wie lange lebt euer Sauerteig schon",
+            "lohnt sich ein Schnellkochtopf",
+            "was passt zu Roter Bete",
         ),
     },
     ("cycling", "de"): {
@@ -61,6 +70,9 @@ TOPICS: Final[Mapping[tuple[str, str], Words]] = {
             "{n} Minuten schneller als mit dem Auto",
             "am Ende habe ich geschoben",
             "die Knie tun nicht mehr weh",
+            "die Gänge schalten wie am ersten Tag",
+            "von fünf Stunden hat es {n} geregnet",
+            "kurz vor der Haustür riss eine Speiche",
         ),
         "detail": (
             "Den Sattel {n} Millimeter höher, mehr brauchte es nicht",
@@ -68,12 +80,18 @@ TOPICS: Final[Mapping[tuple[str, str], Words]] = {
             "Auf der Abfahrt liegt Schotter, also vorher etwas Luft ablassen",
             "Flickzeug, zwei Hebel und eine kleine Pumpe passen unter den Sattel",
             "Wir haben die Tour auf {n} kurze Tage verteilt und konnten baden",
+            "Der Weg am Kanal ist {n} Wochen gesperrt, außen herum geht es über die Felder",
+            "Wachs hält die Kette im Sommer sauber und taugt bei Nässe nichts",
+            "Mit der zweiten Flasche spart man sich den Umweg zum Laden",
         ),
         "question": (
             "welches Schloss nehmt ihr in der Stadt",
             "wie breit sind eure Reifen",
             "lohnt sich ein Lastenrad bei {n} Kilometern am Tag",
             "wer kommt am Sonntag mit",
+            "wo steht das Rad bei euch daheim",
+            "Schutzbleche das ganze Jahr",
+            "wer zentriert Laufräder selbst",
         ),
     },
     ("local-news", "de"): {
@@ -94,6 +112,9 @@ TOPICS: Final[Mapping[tuple[str, str], Words]] = {
             "die Kosten stiegen um {n} Prozent",
             "im Rathaus geht niemand ans Telefon",
             "die Hälfte der Spenden ist da",
+            "die Eröffnung verschiebt sich um {n} Wochen",
+            "{n} hundert Leute haben unterschrieben",
+            "nun wollen es beide Seiten erfunden haben",
         ),
         "detail": (
             "Laut Protokoll dauern die Arbeiten {n} Wochen und bleiben im Haushalt",
@@ -101,35 +122,18 @@ TOPICS: Final[Mapping[tuple[str, str], Words]] = {
             "An {n} Stützen wurde Rost gefunden, eine Spur ist gesperrt",
             "Rund {n} Leute kamen zur Versammlung, die meisten waren dafür",
             "Der Fahrpreis bleibt bis zur Prüfung im Frühjahr gleich",
+            "Die Förderung deckt {n} Prozent, der Rest muss aus dem nächsten Haushalt kommen",
+            "Ein zweites Gutachten wird nötig, das erste passt nicht zum Plan",
+            "Die Läden rechnen mit weniger Kundschaft, solange die Straße offen liegt",
         ),
         "question": (
             "weiß jemand, wann die Straße wieder offen ist",
             "wer geht heute zur Sitzung",
             "warum fährt der Bus nur {n} Mal am Tag",
             "wo kann man die Pläne sehen",
+            "bleibt der Markt jetzt dort",
+            "welches Amt repariert Laternen",
+            "wann ist der nächste Tag der offenen Tür",
         ),
     },
 }
-
-# By how good the post is, as in `phrases.FRAMES`.
-FRAMES: Final[tuple[tuple[str, ...], ...]] = (
-    (
-        "{thing} halt",
-        "noch jemand hier wegen {thing}??",
-        "mir ist langweilig. {thing}?",
-        "{question}?",
-        "{thing}, was meint ihr?",
-    ),
-    (
-        "{thing}, diese Woche ausprobiert: {result}.",
-        "Eine Frage zum Thema {thing}: {question}? Bisher gilt: {result}.",
-        "Kurz notiert, {act}, Tag {n}. {thing}: {result}.",
-        "Neues zum Thema {thing}. {detail}.",
-    ),
-    (
-        "Was ich in {n} Wochen gelernt habe, Thema {thing}: {result}. {detail}. {detail2}.",
-        "{thing}, eine kleine Anleitung nach {n} Versuchen. {detail}. {detail2}. "
-        "Ergebnis: {result}. Fragen gern.",
-        "{detail}. {detail2}. So ging es uns beim Thema {thing}, und {result}.",
-    ),
-)
