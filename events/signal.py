@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from msgspec import Struct
@@ -40,12 +40,23 @@ RESERVED_NAMES = frozenset(
 _DECLARED = re.compile(r"[a-z][a-z0-9_]{0,63}\Z")
 
 
+class Opinion(Struct, frozen=True, gc=False, omit_defaults=True):
+    """What a filter says of a post by itself, operators' rules aside; the fields are a signal's."""
+
+    value: float | None
+    model: Short
+    version: Short
+    error: Short | None = None
+    reason: Short | None = None
+
+
 class Signal(Struct, frozen=True, gc=False, omit_defaults=True):
     """A model's verdict on one version of a post; `value` null means that it failed, see `error`.
 
     `value` is a float32 written in full: a gate's is the probability in [0, 1] that
     the post violates, an objective's is how good the post is.  `reason` says in a few words what
-    else than the model decided.
+    else than the model decided.  Where a rule of an operator decided, `overruled` keeps what would
+    hold without it.
     """
 
     post_id: Id
@@ -56,6 +67,45 @@ class Signal(Struct, frozen=True, gc=False, omit_defaults=True):
     at_ms: TimeMs
     error: Short | None = None
     reason: Short | None = None
+    overruled: Opinion | None = None
+
+    def ruled(self, ruling: Ruling, at_ms: int) -> Signal:
+        """Return the signal of a rule instead; it keeps what holds without it."""
+        said = self.overruled
+        if self.model != RULE_MODEL:
+            said = Opinion(self.value, self.model, self.version, self.error, self.reason)
+        return Signal(
+            self.post_id,
+            self.post_offset,
+            ruling.value,
+            RULE_MODEL,
+            ruling.rule,
+            at_ms,
+            overruled=said,
+        )
+
+    def unruled(self, at_ms: int) -> Signal:
+        """Return what holds without a rule; the same where one decided and did not keep it."""
+        said = self.overruled
+        if said is None:
+            return self
+        return Signal(
+            self.post_id,
+            self.post_offset,
+            said.value,
+            said.model,
+            said.version,
+            at_ms,
+            said.error,
+            said.reason,
+        )
+
+
+class Ruling(NamedTuple):
+    """The rule of an operator that decides, and the gate's value that has its effect."""
+
+    rule: str
+    value: float
 
 
 @dataclass(frozen=True)
@@ -98,12 +148,18 @@ class SignalNames:
 
 def check_value(signal: Signal, name: str, *, in_unit_range: bool) -> None:
     """Check what depends on the signal's role; raise `BadEvent` where it does not hold."""
-    value = signal.value
+    _check(signal, name, "$", in_unit_range=in_unit_range)
+    if signal.overruled is not None:
+        _check(signal.overruled, name, "$.overruled", in_unit_range=in_unit_range)
+
+
+def _check(said: Signal | Opinion, name: str, path: str, *, in_unit_range: bool) -> None:
+    value = said.value
     if value is None:
-        if signal.error is None:
-            raise BadEvent("Expected `error` beside a null value, got nothing - at `$.error`")
+        if said.error is None:
+            raise BadEvent(f"Expected `error` beside a null value, got nothing - at `{path}.error`")
         return
     if in_unit_range and not 0.0 <= value <= 1.0:
-        raise BadEvent(f"Expected `{name}` in [0, 1], got {value!r} - at `$.value`")
+        raise BadEvent(f"Expected `{name}` in [0, 1], got {value!r} - at `{path}.value`")
     if not math.isfinite(value) or abs(value) > float(np.finfo(np.float32).max):
-        raise BadEvent(f"Expected a finite float32, got {value!r} - at `$.value`")
+        raise BadEvent(f"Expected a finite float32, got {value!r} - at `{path}.value`")

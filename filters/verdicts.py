@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from feedmill.events.signal import Ruling, Signal
+
 Values = npt.NDArray[np.float64]
 
 
@@ -24,13 +26,13 @@ class Verdicts:
     reasons
         By position what else than the model decided, in a few words for `Signal.reason`.
     rules
-        By position the rule of an operator that decided, whatever was said before.
+        By position the rule of an operator that decides, whatever is said beside it.
     """
 
     values: Values
     errors: Mapping[int, str]
     reasons: dict[int, str] = field(default_factory=dict)
-    rules: dict[int, str] = field(default_factory=dict)
+    rules: dict[int, Ruling] = field(default_factory=dict)
 
     def lower(self, rows: Mapping[int, tuple[float, str]]) -> None:
         """Set the values at these positions, with the reason."""
@@ -42,7 +44,12 @@ class Verdicts:
         for i in np.flatnonzero(values > self.values[rows.start : rows.stop]).tolist():
             self.values[rows[i]], self.reasons[rows[i]] = values[i], reason(i)
 
-    def rule(self, row: int, value: float, rule: str) -> None:
-        """Set the value at this position, for a rule has the last word."""
-        self.values[row], self.rules[row] = value, rule
-        self.reasons.pop(row, None)
+    def signal(
+        self, row: int, post_id: str, post_offset: int, at_ms: int, model: str, version: str
+    ) -> Signal:
+        """Return the signal of the post at this position, by this model; a rule goes before it."""
+        error = self.errors.get(row)
+        value = None if error is not None else float(np.float32(self.values[row]))
+        reason = None if error is not None else self.reasons.get(row)
+        signal = Signal(post_id, post_offset, value, model, version, at_ms, error, reason)
+        return signal.ruled(self.rules[row], at_ms) if row in self.rules else signal

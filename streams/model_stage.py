@@ -11,11 +11,11 @@ import numpy as np
 from feedmill.events.decode import decode_post, encode
 from feedmill.events.post import Deletion, Post
 from feedmill.events.settings import Settings
-from feedmill.events.signal import RULE_MODEL, Signal
+from feedmill.events.signal import Ruling
 from feedmill.features.model import TextModel
 from feedmill.features.post_batch import PostBatch
 from feedmill.filters import campaign
-from feedmill.filters.rules import FilterRules
+from feedmill.filters.rules import FilterRules, Hit
 from feedmill.filters.verdicts import Verdicts
 from feedmill.streams.batches import Record, RecordBatch
 from feedmill.streams.clock import now_ms
@@ -112,19 +112,9 @@ class ModelStage(GroupStage):
             if isinstance(event, Deletion):
                 self.producer.add(topic, event.post_id.encode(), None)
                 continue
-            i = rows[record.offset]
-            rule = said.rules.get(i)
-            error = said.errors.get(i) if rule is None else None
-            signal = Signal(
-                post_id=event.post_id,
-                post_offset=record.offset,
-                value=None if error is not None else float(np.float32(said.values[i])),
-                model=self._model.name if rule is None else RULE_MODEL,
-                version=self._model.version if rule is None else rule,
-                at_ms=at_ms,
-                error=error,
-                reason=None if error is not None else said.reasons.get(i),
-            )
+            name, version = self._model.name, self._model.version
+            row, offset = rows[record.offset], record.offset
+            signal = said.signal(row, event.post_id, offset, at_ms, name, version)
             self.producer.add(topic, event.post_id.encode(), encode(signal))
 
 
@@ -146,7 +136,7 @@ class FilterStage(ModelStage):
     ) -> None:
         super().__init__(name, environment, load)
         self._rules = FilterRules(name)
-        self._again = JudgingAgain(self, self._rules, self._judge_again)
+        self._again = JudgingAgain(self, self._rules, self._ruling)
         self._flagged = FlaggedCheck(name, environment, self.metrics, self._score)
         self._memory = (
             PostMemory(lambda chosen: LogReader(environment, ["posts"], chosen))
@@ -155,9 +145,8 @@ class FilterStage(ModelStage):
         )
 
     def settings_changed(self, settings: Settings) -> None:
-        earlier = self._rules.in_force
         self._rules.follow(settings)
-        self._again.follow(settings, earlier)
+        self._again.follow(settings)
         self._flagged.settings_changed(settings)
         super().settings_changed(settings)
 
@@ -211,16 +200,11 @@ class FilterStage(ModelStage):
         hits = self._rules.verdicts([post for _, post in judged], [r.timestamp for r, _ in judged])
         for i, hit in zip(rows, hits, strict=True):
             if hit is not None:
-                said.rule(i, self._rules.value_of(hit), hit.rule)
-                self.metrics.add("feedmill_rule_hits_total", verdict=hit.verdict)
+                said.rules[i] = self._ruling(hit)
 
-    def _judge_again(self, posts: Judged) -> None:
-        """Judge posts of before by rules or else the model; cap and campaign are for new ones."""
-        said = self._score([post for _, post in posts])
-        self._rule(range(len(posts)), posts, said)
-        for i, (record, post) in enumerate(posts):
-            # One by one: of several partitions two may have the same offset.
-            self._emit([(record, post)], {record.offset: i}, said)
+    def _ruling(self, hit: Hit) -> Ruling:
+        self.metrics.add("feedmill_rule_hits_total", verdict=hit.verdict)
+        return Ruling(hit.rule, self._rules.value_of(hit))
 
     def _score(self, posts: Sequence[Post]) -> Verdicts:
         return score(self._model, PostBatch(posts))

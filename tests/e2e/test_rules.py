@@ -154,6 +154,33 @@ def test_posts_are_judged_again_in_their_last_version_alone(engine: Engine) -> N
     assert engine.complaints() == []
 
 
+COPIED = "Come by our little bakery this spring, every single loaf we bake there has a story"
+
+
+def test_a_rule_taken_away_leaves_what_the_filter_said_of_a_campaign(engine: Engine) -> None:
+    engine.wait_applied(engine.set("rules/spam", {}))
+    copies = [f"copy-{i}" for i in range(10)]
+    for post_id in copies:
+        decided(engine, post_id, COPIED)
+    before = {p: engine.latest("signals.spam")[p] for p in copies}
+    assert before["copy-9"]["reason"].startswith("copy of 9 posts by 10 authors")
+    assert outcome(engine.truth("copy-9"))[0] == "hide"
+    for rule in ({"verdict": "allow"}, {"verdict": "demote"}):
+        engine.set("rules/spam", {"bakers": {**rule, "phrases": ["little bakery"]}})
+        until(lambda: ruled(engine, copies) == dict.fromkeys(copies, "rule:bakers"))
+    late = decided(engine, "copy-10", COPIED)
+    assert outcome(late) == ("demote", "rule:bakers")
+    engine.set("rules/spam", {"other": {"verdict": "hide", "phrases": ["miracle cure"]}})
+    until(lambda: not ruled(engine, [*copies, "copy-10"]))
+    after = engine.latest("signals.spam")
+    assert {p: {**after[p], "at_ms": 0} for p in copies} == {
+        p: {**said, "at_ms": 0} for p, said in before.items()
+    }
+    assert after["copy-10"]["reason"].startswith("copy of 10 posts by 11 authors")
+    until(lambda: outcome(engine.truth("copy-10"))[0] == "hide")
+    assert engine.complaints() == []
+
+
 def test_every_instance_judges_its_own_posts_again(start_engine: Any) -> None:
     engine: Engine = start_engine("spam", "combiner")
     engine.start("spam", tag="-2")

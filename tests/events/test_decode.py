@@ -309,6 +309,11 @@ def test_a_bad_engagement_is_refused(changed: dict[str, Any], reason: str) -> No
             {"value": None},
             "Expected `error` beside a null value, got nothing - at `$.error`",
         ),
+        (
+            "spam",
+            {"overruled": {"value": 2.0, "model": "spam", "version": "v"}},
+            "Expected `spam` in [0, 1], got 2.0 - at `$.overruled.value`",
+        ),
         ("spam", {"value": ...}, "Object missing required field `value`"),
         ("spam", {"value": True}, "Expected `float | null`, got `bool` - at `$.value`"),
         ("spam", {"value": "0.5"}, "Expected `float | null`, got `str` - at `$.value`"),
