@@ -44,7 +44,10 @@ _record = msgspec.json.Decoder(SettingRecord)
 
 @dataclass(frozen=True)
 class Settings:
-    """All settings after the records up to `offset` (-1: none yet).  Never changed in place."""
+    """All settings after the records up to `offset` (-1: none yet).  Never changed in place.
+
+    `offsets` has by key the record that holds, `changed_at` the last one that set or removed it.
+    """
 
     names: SignalNames = field(default_factory=SignalNames)
     offset: int = -1
@@ -53,6 +56,7 @@ class Settings:
     feeds: Mapping[str, FeedSpec] = field(default_factory=dict)
     rules: Mapping[str, Mapping[str, Rule]] = field(default_factory=dict)
     offsets: Mapping[str, int] = field(default_factory=dict)
+    changed_at: Mapping[str, int] = field(default_factory=dict)
 
     def fold(self, key: bytes | None, value: bytes | None, offset: int) -> Settings:
         """These settings with one record of `config` applied.
@@ -74,8 +78,9 @@ class Settings:
             offsets.pop(name)
         else:
             table[of] = self._read(kind, of, name, value)
+        changed_at = {**self.changed_at, name: offset}
         changed: dict[str, Any] = {kind: table, "offset": offset, "offsets": offsets}
-        return replace(self, **changed)
+        return replace(self, **changed, changed_at=changed_at)
 
     def skip(self, offset: int) -> Settings:
         """The same settings, with the refused record at `offset` dealt with."""

@@ -7,7 +7,9 @@ time of the post, stands in its signal.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import re
 import time
 from collections.abc import Callable, Iterable, Sequence
 
@@ -18,19 +20,28 @@ from feedmill.events.decode import encode
 from feedmill.events.settings import Settings
 from feedmill.events.signal import Ruling
 from feedmill.filters.rules import FilterRules, Hit
-from feedmill.streams.batches import Record
+from feedmill.streams.batches import Record, Source
 from feedmill.streams.clock import now_ms
 from feedmill.streams.group_stage import GroupStage
 from feedmill.streams.rule_search import Found, Search
 
 log = logging.getLogger(__name__)
 
+# As versions of the rules: before any change, and before that.
+NEVER, _UNKNOWN = -1, -2
+
+_NOTE = "rules="
 _AT_ONCE = 500
 _RETRY_S = 5.0
+_LOOK_EVERY_S = 2.0
 
 
 class JudgingAgain:
-    """A part of a filter's stage: one search after each change of its rules, then new signals.
+    """A part of a filter's stage: searches until every post knows the present rules.
+
+    Beside the offset of each partition the stage commits the last change of the rules that all of
+    its judged posts have been searched for, so that whoever takes it over goes on: after a crash,
+    a rebalance, or a change while nobody was there.
 
     It and whatever else publishes the stage's signals hold `publishing` until they are flushed:
     the versions of a post must reach their topic in order, or its compaction would keep the older
@@ -44,16 +55,40 @@ class JudgingAgain:
         self._stage = stage
         self._rules = rules
         self._ruling = ruling
-        self._offset: int | None = None
+        self._version = NEVER
         self._changed = asyncio.Event()
+        self._epoch = 0
+        self._searched: dict[Source, int] = {}
         self._search: Search | None = None
 
     def follow(self, settings: Settings) -> None:
-        """Settings were taken over.  Nothing is new while starting up."""
-        offset = settings.offsets.get(f"rules/{self._stage.name}", -1)
-        if self._offset is not None and self._offset != offset:
-            self._offset = offset
+        """Settings were taken over, the rules with them."""
+        version = settings.changed_at.get(f"rules/{self._stage.name}", NEVER)
+        if version != self._version:
+            self._version = version
             self._changed.set()
+
+    def take_over(self) -> None:
+        """Learn how far the posts of a new assignment are, before any more of them are judged."""
+        app = self._stage.app
+        if self._epoch != app.epoch:
+            self._epoch = app.epoch
+            notes = app.ledger.notes
+            self._searched = {source: self._read(note) for source, note in notes.items()}
+            notes.update({source: _NOTE + str(at) for source, at in self._searched.items()})
+
+    def _read(self, note: str | None) -> int:
+        if note is None:
+            return self._version  # Nothing was judged yet.
+        found = note.removeprefix(_NOTE)
+        searched = int(found) if re.fullmatch(r"-?\d+", found) else NEVER
+        # A change that never was: `config` was made anew, or is read a moment later here.
+        return searched if searched <= self._version else _UNKNOWN
+
+    def behind(self) -> list[Source]:
+        """The partitions of the assignment whose posts may not know the present rules."""
+        self.take_over()
+        return [source for source, at in self._searched.items() if at < self._version]
 
     def note(self, records: Iterable[Record]) -> None:
         """The stage is about to judge these records."""
@@ -61,44 +96,46 @@ class JudgingAgain:
             self._search.note(records)
 
     async def run(self) -> None:
-        """Search and judge whenever the rules have changed, for ever."""
-        self._offset = self._stage.config.settings.offsets.get(f"rules/{self._stage.name}", -1)
+        """Search and judge where it has to be, for ever."""
         await self._stage.app.assigned.wait()
         while True:
-            await self._changed.wait()
+            if behind := self.behind():
+                try:
+                    await self._search_and_judge(behind)
+                except KafkaError as error:
+                    log.warning("judging by the new rules, trying again: %r", error)
+                    await asyncio.sleep(_RETRY_S)
+                finally:
+                    self._search = None
+                continue
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._changed.wait(), _LOOK_EVERY_S)
             self._changed.clear()
-            try:
-                whole = await self._search_and_judge()
-            except KafkaError as error:
-                log.warning("judging by the new rules, trying again: %r", error)
-                whole = False
-                await asyncio.sleep(_RETRY_S)
-            finally:
-                self._search = None
-            if not whole:
-                self._changed.set()
 
-    async def _search_and_judge(self) -> bool:
-        """Judge again what is found in the partitions of this assignment; whether it held."""
-        app, name = self._stage.app, self._stage.name
-        epoch, partitions = app.epoch, sorted({source.partition for source in app.ledger.done})
+    async def _search_and_judge(self, behind: Sequence[Source]) -> None:
+        """Judge again what is found in these partitions, unless rules or assignment change."""
+        stage, start = self._stage, time.monotonic()
         async with self.publishing:
             # What was judged by the rules of before is on its topic now, the rest will be noted.
-            search = Search(name, self._stage.environment.signals, self._rules.in_force)
-            self._search = search
-        start = time.monotonic()
-        if partitions:
-            await search.read(self._stage.environment, partitions)
+            search = Search(stage.name, stage.environment.signals, self._rules.in_force)
+            self._search, now = search, (self._version, self._epoch)
+        await search.read(stage.environment, sorted(source.partition for source in behind))
         changed = 0
-        while search:
+        while True:
             async with self.publishing:
-                if app.epoch != epoch:
-                    return False
-                changed += self._judge(search.take(_AT_ONCE))
-                await self._stage.producer.flush()
+                if now != (self._version, stage.app.epoch):
+                    return
+                posts = search.take(_AT_ONCE)
+                if not posts:
+                    break
+                changed += self._judge(posts)
+                await stage.producer.flush()
+        # Nothing was awaited since rules and assignment were looked at.
+        for source in behind:
+            self._searched[source] = self._version
+            stage.app.ledger.note(source, _NOTE + str(self._version))
         seconds = time.monotonic() - start
         log.info("rules changed: %d posts judged again within %.1f s", changed, seconds)
-        return app.epoch == epoch
 
     def _judge(self, posts: Sequence[Found]) -> int:
         """Gather the signals that become others; how many."""

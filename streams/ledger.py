@@ -15,6 +15,9 @@ class Ledger:
     ----------
     done
         By partition where its finished work ends, committed or not.
+    notes
+        By partition what is committed beside its offset, for whoever takes it over next; None
+        where nothing was committed yet.
     """
 
     def __init__(self) -> None:
@@ -22,6 +25,7 @@ class Ledger:
         self._finished: dict[Source, set[int]] = {}
         self._committable: dict[Source, int] = {}
         self.done: dict[Source, int] = {}
+        self.notes: dict[Source, str | None] = {}
         self._starts: dict[Source, int] = {}
 
     def begin(self, batch: RecordBatch) -> None:
@@ -45,9 +49,16 @@ class Ledger:
         committable, self._committable = self._committable, {}
         return committable
 
-    def restart(self, starts: Mapping[Source, int]) -> None:
+    def note(self, source: Source, text: str) -> None:
+        """Commit this beside the offset of a partition, now and with every offset to come."""
+        self.notes[source] = text
+        self._committable.setdefault(source, self.done[source])
+
+    def restart(
+        self, starts: Mapping[Source, int], notes: Mapping[Source, str | None] = {}
+    ) -> None:
         """Have exactly these partitions, each from its offset on; what was open is dropped."""
-        self.done = dict(starts)
+        self.done, self.notes = dict(starts), dict(notes)
         self._starts = dict(starts)
         self._open.clear()
         self._finished.clear()

@@ -164,6 +164,7 @@ class FilterStage(ModelStage):
         await super().close()
 
     async def assigned(self) -> None:
+        self._again.take_over()
         starts = dict(self.app.ledger.done)
         await self._flagged.follow(starts)
         if self._memory is not None:

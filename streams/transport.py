@@ -109,27 +109,30 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
             if partition in consumer.assignment():
                 consumer.seek(partition, offset)
 
-    async def seek_to_committed(self) -> Mapping[TP, int]:
-        """Seek every assigned partition to its committed offset, or to its first record."""
-        found: Mapping[TP, int] = await self.call_thread(self._seek_to_committed)
+    async def take_up(self) -> Mapping[TP, tuple[int, str | None]]:
+        """Seek every assigned partition to its committed offset, or to its first record.
+
+        Those offsets, and what was committed beside each; None where nothing was.
+        """
+        found: Mapping[TP, tuple[int, str | None]] = await self.call_thread(self._take_up)
         return found
 
-    async def _seek_to_committed(self) -> dict[TP, int]:
+    async def _take_up(self) -> dict[TP, tuple[int, str | None]]:
         consumer = self._ensure_consumer()
-        offsets: dict[TP, int] = {}
-        fresh = []
-        for partition in consumer.assignment():
-            committed = await consumer.committed(partition)
-            if committed is None:
-                fresh.append(partition)
-            else:
-                offsets[TP(partition.topic, partition.partition)] = committed
+        assigned = list(consumer.assignment())
+        # `consumer.committed` asks for one partition at a time, and leaves the metadata out.
+        committed = await consumer._coordinator.fetch_committed_offsets(assigned)
+        found: dict[TP, tuple[int, str | None]] = {
+            TP(p.topic, p.partition): (one.offset, one.metadata or "")
+            for p, one in committed.items()
+        }
+        fresh = [p for p in assigned if p not in committed]
         if fresh:
             starts = await consumer.beginning_offsets(fresh)
-            offsets.update({TP(p.topic, p.partition): start for p, start in starts.items()})
-        for partition, offset in offsets.items():
+            found.update({TP(p.topic, p.partition): (start, None) for p, start in starts.items()})
+        for partition, (offset, _) in found.items():
             consumer.seek(partition, offset)
-        return offsets
+        return found
 
 
 class BatchConsumer(driver.Consumer):
@@ -186,16 +189,19 @@ class BatchConsumer(driver.Consumer):
     async def perform_seek(self) -> None:
         """On assignment: start every partition where its finished work ends."""
         app = cast(BatchApp, self.app)
-        offsets = await self.seek_to_committed()
-        app.on_seek(offsets)
-        for tp, offset in offsets.items():
+        found = await cast(BatchConsumerThread, self._thread).take_up()
+        app.on_seek(found)
+        for tp, (offset, _) in found.items():
             self._read_offset[tp] = offset
 
     async def commit(self, topics: Any = None, start_new_transaction: bool = True) -> bool:
         """Commit what the ledger has; Faust calls it on its timer, on revocation and on stop."""
         app = cast(BatchApp, self.app)
         offsets = {
-            aiokafka.TopicPartition(app.environment.topic(source.topic), source.partition): end
+            aiokafka.TopicPartition(app.environment.topic(source.topic), source.partition): (
+                end,
+                app.ledger.notes.get(source) or "",
+            )
             for source, end in app.ledger.take().items()
         }
         if not offsets:
@@ -293,11 +299,13 @@ class BatchApp(faust.App):
         await self._crashed.wait()
         raise self.crash_reason or RuntimeError("a part of Faust broke")
 
-    def on_seek(self, offsets: Mapping[TP, int]) -> None:
+    def on_seek(self, found: Mapping[TP, tuple[int, str | None]]) -> None:
         """Take over the partitions that a rebalance brought, from these offsets on."""
         named = self.environment.named
+        sources = {tp: Source(named(tp.topic), tp.partition) for tp in found}
         self.ledger.restart(
-            {Source(named(tp.topic), tp.partition): offset for tp, offset in offsets.items()}
+            {sources[tp]: offset for tp, (offset, _) in found.items()},
+            {sources[tp]: note for tp, (_, note) in found.items()},
         )
         self.epoch += 1
         self.assigned.set()

@@ -197,6 +197,35 @@ def test_every_instance_judges_its_own_posts_again(start_engine: Any) -> None:
     assert engine.complaints() == []
 
 
+def test_what_changed_while_nobody_was_there_is_made_up_for_once(start_engine: Any) -> None:
+    engine: Engine = start_engine("spam", "combiner")
+    engine.wait_applied(engine.set("gates", GATES))
+    engine.wait_applied(
+        engine.set("rules/spam", {"bread": {"verdict": "hide", "phrases": ["fresh bread"]}})
+    )
+    old = engine.posts(fresh(i) for i in range(60))
+    engine.posts([{**fresh(60), "text": "The town hall is open again"}])
+    until(lambda: ruled(engine, old) == dict.fromkeys(old, "rule:bread"))
+    engine.wait_decided(["n60"])
+    time.sleep(2)  # it commits once a second
+    engine.workers["spam"].kill()
+    engine.set("rules/spam", {"halls": {"verdict": "demote", "phrases": ["town hall"]}})
+    engine.set("rules/spam", {"halls": {"verdict": "hide", "phrases": ["town hall"]}})
+    engine.restart("spam")
+    until(lambda: ruled(engine, [*old, "n60"]) == {"n60": "rule:halls"}, 60)
+    assert {engine.truth(p)["decision"] for p in old} == {"show"}
+    log = engine.workers["spam"].log
+    until(lambda: "rules changed: 61 posts judged again" in log.read_text())
+    time.sleep(2)
+    times = log.read_text().count("posts judged again")
+    engine.workers["spam"].kill()
+    engine.restart("spam")
+    assert outcome(decided(engine, "n61", "Neither of them")) == ("show", None)
+    time.sleep(3)
+    assert log.read_text().count("posts judged again") == times
+    assert engine.complaints() == []
+
+
 def fresh(i: int) -> Json:
     text = f"Fresh bread from {i} bakers at {i * i} doors"
     return {"post_id": f"n{i}", "author_id": f"a{i}", "created_at_ms": now_ms(), "text": text}

@@ -151,6 +151,7 @@ def test_an_empty_value_removes_a_setting(empty: bytes | None) -> None:
     without = settings.fold(b"weights", empty, 2)
     assert without.weights_of("global") == Settings(names=NAMES).weights_of("global")
     assert without.offsets == {"gates/x": 1}
+    assert without.changed_at == {"gates/x": 1, "weights": 2}
     assert without.offset == 2
     assert without.fold(b"gates/x", empty, 3).gates_of("x")["spam"] == Gate()
     assert without.fold(b"feeds/never", empty, 3).offset == 3  # nothing there: nothing to do

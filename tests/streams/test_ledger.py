@@ -85,6 +85,20 @@ def test_a_restart_drops_what_was_open_and_takes_exactly_the_given_partitions() 
     assert ledger.start_of(A) == 3
 
 
+def test_a_note_is_committed_at_once_and_with_every_offset_to_come() -> None:
+    first = batch(A, 0)
+    ledger = begun(first)
+    ledger.restart({A: 7, B: 0}, {A: "before", B: None})
+    assert ledger.notes == {A: "before", B: None}
+    ledger.note(A, "now")
+    assert (ledger.take(), ledger.notes[A]) == ({A: 7}, "now")
+    again = batch(A, 7, 8)
+    ledger.begin(again)
+    ledger.finish(again)
+    ledger.note(A, "later")
+    assert (ledger.take(), ledger.notes[A]) == ({A: 9}, "later")
+
+
 @given(st.data())
 def test_commits_end_at_the_longest_finished_prefix(data: st.DataObject) -> None:
     sizes = data.draw(st.lists(st.tuples(st.sampled_from((A, B)), st.integers(1, 4)), max_size=12))
