@@ -71,7 +71,9 @@ def check(texts: Sequence[str], models: Sequence[FilterModel]) -> None:
         scores = np.stack([view_score(table, view, batch) for table, view in views], axis=1)
         rows = with_columns(scores, model.evidence.groups, batch)
         if isinstance(model.head, Weights):
-            raw = rows @ model.head.weights + model.head.bias
+            parts = np.split(rows * model.head.weights, model.head.starts[1:], axis=1)
+            said = np.stack([part.sum(axis=1) for part in parts], axis=1) + model.head.biases
+            raw = np.maximum(said, model.head.floors).sum(axis=1)
         else:
             artifact = read(STORE, model.name, FILTERS[model.name].names)
             text = artifact.arrays["trees"].tobytes().decode() + "end of trees\n"

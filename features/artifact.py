@@ -23,7 +23,7 @@ from feedmill.features.text import HASH_BITS
 
 Arrays = dict[str, npt.NDArray[Any]]
 # Raise when the meaning of a token or a shape column changes without a change of its name.
-FEATURISER = 2
+FEATURISER = 3
 
 
 class DataUse(msgspec.Struct, frozen=True, omit_defaults=True):

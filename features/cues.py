@@ -15,10 +15,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from feedmill.features.text import TextBatch, TextChunk
+from feedmill.features.text import TextBatch, TextChunk, gapped_pairs
 
 _CUES = Path(__file__).parent / "lists" / "cues.txt"
 _COMMENT, _KIND = "#", "["
+ANY = "_"  # stands for any one word
 # Shares are taken as if every text had so many words more: one cue in two words is no proof.
 _MORE_WORDS = 3
 KINDS = ("action", "promotion", "money", "urgency", "selected", "contact", "bait", "adult")
@@ -61,21 +62,23 @@ class HashedTerms:
 
 @dataclass(frozen=True, slots=True)
 class Lexicon:
-    """Terms of one and of two words."""
+    """Terms of one word, of two neighbours, and of two with any one word between them."""
 
     singles: HashedTerms
     pairs: HashedTerms
+    gapped: HashedTerms
     kinds: int
 
     @classmethod
     def of(cls, terms: Sequence[Sequence[str]]) -> Lexicon:
         """Build from the terms of each kind; a term of another number of words is refused."""
-        by_length: tuple[dict[int, int], dict[int, int]] = ({}, {})
+        by_length: tuple[dict[int, int], ...] = ({}, {}, {})
         for kind, members in enumerate(terms):
             for term in members:
                 count, key = _key(term)
                 by_length[count - 1].setdefault(key, kind)
-        return cls(HashedTerms.of(by_length[0]), HashedTerms.of(by_length[1]), len(terms))
+        singles, pairs, gapped = map(HashedTerms.of, by_length)
+        return cls(singles, pairs, gapped, len(terms))
 
     def counts(self, batch: TextBatch) -> npt.NDArray[np.int64]:
         """Count the terms of each kind in each text: (rows, kinds)."""
@@ -88,6 +91,7 @@ class Lexicon:
         for terms, hashes, last in (
             (self.singles, words.words, words.ends),
             (self.pairs, words.pairs, words.ends - 1),
+            (self.gapped, gapped_pairs(words), words.ends - 2),
         ):
             places, kinds = terms.found(hashes)
             row = np.searchsorted(words.starts, places, side="right") - 1
@@ -101,9 +105,10 @@ class Lexicon:
 def _key(term: str) -> tuple[int, int]:
     words = TextBatch([term]).chunks[0].words
     count = int(words.ends[0] - words.starts[0])
-    if count not in (1, 2):
-        raise ValueError(f"term {term!r} has {count} words; a term has one or two")
-    return count, int((words.words if count == 1 else words.pairs)[words.starts[0]])
+    hashes = {1: words.words, 2: words.pairs, 3: gapped_pairs(words)}.get(count)
+    if hashes is None or (count == 3 and term.split()[1] != ANY):
+        raise ValueError(f"term {term!r}: expected one word, two, or two with ` {ANY} ` between")
+    return count, int(hashes[words.starts[0]])
 
 
 @cache

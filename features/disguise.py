@@ -27,6 +27,8 @@ _INVISIBLE = re.compile(
 _TAG = re.compile(
     r"<(?:a\s[^<>]{0,60}?href=[\"']?([^\"'<>\s]{0,2000}+)[^<>]{0,200}|/?[a-zA-Z][^<>]{0,200})>"
 )
+# What platforms make of a moment in a video: `<a href="…&amp;t=3m40s">3:40</a>` leads nowhere else.
+_MOMENT = re.compile(r"<a\s[^<>]{0,2000}+>(\d{1,2}(?::\d\d){1,2})</a>")
 _PICTURES = (
     "\u2190-\u21ff\u2300-\u23ff\u25a0-\u27bf\u2900-\u297f\u2b00-\u2bff\u3030\u303d\u3297\u3299"
     "\U0001f000-\U0001faff\U000e0000-\U000e007f"
@@ -66,7 +68,9 @@ def plain(text: str) -> str:
 
 
 def _untagged(text: str) -> str:
-    return _TAG.sub(lambda tag: f" {tag.group(1) or ''} ", text) if "<" in text else text
+    if "<" not in text:
+        return text
+    return _TAG.sub(lambda tag: f" {tag.group(1) or ''} ", _MOMENT.sub(r"\1", text))
 
 
 def undisguise(text: str) -> str:

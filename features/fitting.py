@@ -20,6 +20,9 @@ Mask = npt.NDArray[np.bool_]
 SEED = 20
 FOLDS = 4
 _LIMIT = 4095
+# A curve's ends lie so far beyond its thresholds, in raw scores; and so much of the way to its
+# ceiling it climbs as steadily as before.
+_REACH, _STEADY = 12.0, 0.8
 
 
 def count_matrix(batch: TextBatch, word_factor: int = 1) -> Any:
@@ -172,20 +175,21 @@ def stacked_rows(scores: Sequence[Values], batch: TextBatch) -> Values:
 def fixed_curve(raw_demote: float, raw_hide: float, slope: float, ceiling: float) -> Curve:
     """Map raw scores so that `raw_demote` becomes 0.6 and `raw_hide` 0.9.
 
-    Below 0.6 the log-odds fall with `slope` per unit; values end at `ceiling`.
+    Below 0.6 the log-odds fall with `slope` per unit.  Above 0.9, or 0.6 with a `ceiling` below it,
+    they go on as they came, then gently: values stay apart, and end at `ceiling`.
     """
     odds = [_log_odds(p) for p in (0.6, 0.9, ceiling)]
     raw_hide = max(raw_hide, raw_demote + 1e-3)
     climb = (odds[1] - odds[0]) / (raw_hide - raw_demote)
-    reach = 12.0
-    raw = [raw_demote - reach, raw_demote]
-    log_odds = [odds[0] - reach * slope, odds[0]]
+    raw = [raw_demote - _REACH, raw_demote]
+    log_odds = [odds[0] - _REACH * slope, odds[0]]
     if ceiling > 0.9:
-        raw += [raw_hide, raw_hide + (odds[2] - odds[1]) / climb]
-        log_odds += [odds[1], odds[2]]
-    else:
-        raw += [raw_demote + (odds[2] - odds[0]) / climb]
-        log_odds += [odds[2]]
+        raw.append(raw_hide)
+        log_odds.append(odds[1])
+    rise = _STEADY * (odds[2] - log_odds[-1])
+    steady = raw[-1] + rise / climb
+    raw += [steady, steady + _REACH]
+    log_odds += [log_odds[-1] + rise, odds[2]]
     return Curve(np.array(raw), np.array(log_odds))
 
 

@@ -1,9 +1,15 @@
-"""The words in the addresses of a post's links: publishers write their headlines there."""
+"""What the addresses of a post's links say: publishers write their headlines into paths.
+
+Hosts have telling names, platforms left out; and a post with a link speaks of what it leads to.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import numpy.typing as npt
 
 from feedmill.events.post import Post
 from feedmill.features.links import host_of
@@ -19,6 +25,8 @@ PLATFORMS = frozenset(
         *("wikipedia.org", "archive.org", "web.archive.org", "google.com", "bit.ly", "bsky.app"),
     )
 )
+
+LINK_NAMES = ("log_links", "log_platform_links")
 
 
 def path_words(post: Post) -> str:
@@ -46,3 +54,24 @@ def _words(url: str) -> str:
 def path_texts(posts: Iterable[Post]) -> list[str]:
     """Return `path_words` of each post."""
     return [path_words(post) if post.links else "" for post in posts]
+
+
+def host_texts(posts: Iterable[Post]) -> list[str]:
+    """Return the hosts of each post's links, parted by blanks, platforms left out."""
+    return [
+        " ".join(_hosts(post.links, of_platforms=False)) if post.links else "" for post in posts
+    ]
+
+
+def link_matrix(posts: Sequence[Post]) -> npt.NDArray[np.float32]:
+    """Return how many links each post has, and how many to platforms: (posts, 2), as log1p."""
+    counts = np.zeros((len(posts), 2))
+    for row, post in enumerate(posts):
+        if post.links:
+            counts[row] = len(post.links), len(_hosts(post.links, of_platforms=True))
+    return np.log1p(counts).astype(np.float32)
+
+
+def _hosts(links: Iterable[str], *, of_platforms: bool) -> list[str]:
+    found = filter(None, map(host_of, links))
+    return [host for host in found if is_platform(host) is of_platforms]

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from feedmill.events.post import Post
 from feedmill.features.cues import CUE_NAMES, cue_matrix
 from feedmill.features.near_copies import Signed, sign
-from feedmill.features.paths import path_texts
+from feedmill.features.paths import LINK_NAMES, host_texts, link_matrix, path_texts
 from feedmill.features.profanity import PROFANITY_NAMES, profanity_matrix
 from feedmill.features.shape import SHAPE_NAMES, shape_matrix
 from feedmill.features.text import TextBatch
@@ -47,9 +47,16 @@ class PostBatch:
         """The words of the links' paths, likewise; an empty text where there are none."""
         return TextBatch(path_texts(self.posts))
 
+    @cached_property
+    def hosts(self) -> TextBatch:
+        """The hosts of the links, platforms left out, likewise."""
+        return TextBatch(host_texts(self.posts))
+
     def view(self, name: str) -> TextBatch:
-        """Return the texts a linear table reads: ``text`` or ``paths``."""
-        return self.paths if name == "paths" else self.text
+        """Return the texts a linear table reads: ``text``, ``paths`` or ``hosts``."""
+        if name == "paths":
+            return self.paths
+        return self.hosts if name == "hosts" else self.text
 
     def says(self, name: str) -> npt.NDArray[np.bool_]:
         """Return which posts have something in a view: (posts,); every post has a text."""
@@ -66,6 +73,7 @@ class PostBatch:
 
 GROUPS: dict[str, tuple[tuple[str, ...], Callable[[PostBatch], Columns]]] = {
     "cues": (CUE_NAMES, lambda batch: cue_matrix(batch.text)),
+    "links": (LINK_NAMES, lambda batch: link_matrix(batch.posts)),
     "profanity": (PROFANITY_NAMES, lambda batch: profanity_matrix(batch.text)),
     "shape": (SHAPE_NAMES, lambda batch: shape_matrix(batch.text)),
 }

@@ -64,8 +64,14 @@ _LOGS = (
     "at",
     "lead4",
 )
+_TOP_LEVELS = frozenset(
+    (
+        b"com net org info biz edu gov io ly tv co uk us ca au de fr br ru pl nl es gl gd fm me be"
+        b" eu app"
+    ).split()
+)
 _PATTERNS = ("repeat", "link", "dot_com", "mention", "hashtag", "list_number")
-_WORDS = ("caps_word", "long_number", "number", "letter_word", "long_word")
+_WORDS = ("caps_word", "long_number", "number", "letter_word", "long_word", "domain")
 
 SHAPE_NAMES: tuple[str, ...] = (
     "log_bytes",
@@ -142,7 +148,18 @@ def _word_counts(rows: ByteRows) -> dict[str, Indices]:
         "number": per_row(digits == lengths),
         "letter_word": per_row((lengths == 1) & (digits == 0)),
         "long_word": per_row(lengths > 14),
+        "domain": per_row(_top_level(rows, starts, ends)),
     }
+
+
+def _top_level(rows: ByteRows, starts: Indices, ends: Indices) -> npt.NDArray[np.bool_]:
+    """Tell which words end an address: after a dot inside a run, and known as such an end."""
+    buffer = rows.buffer
+    after_dot = (buffer[starts - 1] == ord(".")) & IS_WORD[buffer[starts - 2]]
+    found = np.zeros(len(starts), dtype=np.bool_)
+    for word in np.flatnonzero(after_dot & (ends - starts <= 4)):
+        found[word] = buffer[starts[word] : ends[word]].tobytes().lower() in _TOP_LEVELS
+    return found
 
 
 def _count_inside(mask: npt.NDArray[np.bool_], starts: Indices, ends: Indices) -> Indices:

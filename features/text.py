@@ -80,6 +80,7 @@ _NGRAM = _odd_multipliers(4, seed=2).astype(np.uint32) | np.uint32(1)
 _MIX32 = np.uint32(0x2C1B3C6D)
 _MIX64 = np.uint64(0xD6E8FEB86659FD93)
 _PAIR = np.uint64(0xA0761D6478BD642F)
+_GAPPED = np.uint64(0xE7037ED1A0B428DB)
 
 
 def _powers(base: int, count: int) -> npt.NDArray[np.uint64]:
@@ -299,11 +300,23 @@ def _hashed_words(rows: ByteRows) -> WordRows:
     words = (prefix[ends] - prefix[starts]) * _INVERSE_POWERS[starts]
     words ^= words >> np.uint64(31)
     words *= _MIX64
-    following = np.append(words[1:], np.uint64(0))
-    pairs = words * _PAIR + (following ^ (following >> np.uint64(29)))
+    return WordRows(words, _paired(words, _PAIR, 1), first, last)
+
+
+def _paired(
+    words: npt.NDArray[np.uint64], multiplier: np.uint64, apart: int
+) -> npt.NDArray[np.uint64]:
+    following = np.zeros_like(words)
+    following[:-apart] = words[apart:]
+    pairs = words * multiplier + (following ^ (following >> np.uint64(29)))
     pairs ^= pairs >> np.uint64(32)
     pairs *= _MIX64
-    return WordRows(words, pairs, first, last)
+    return pairs
+
+
+def gapped_pairs(rows: WordRows) -> npt.NDArray[np.uint64]:
+    """Hash each word and the next but one, which may stand in another row: (words,)."""
+    return _paired(rows.words, _GAPPED, 2)
 
 
 def _word_blocks(rows: WordRows) -> Iterator[TokenBlock]:

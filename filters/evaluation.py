@@ -68,13 +68,18 @@ class Measures(msgspec.Struct, frozen=True):
 
 
 class SetReport(msgspec.Struct, frozen=True):
-    """A set judged in one mode; `folds` has one entry for each model that judged a part of it."""
+    """A set judged in one mode; `folds` has one entry for each model that judged a part of it.
+
+    `measures` are the mean of the folds; `pooled_auc` is of all rows together, as scored by several
+    models.
+    """
 
     name: str
     mode: Mode
     note: str
     dropped: int  # rows that a model knew by group or text, and that judge nothing
     measures: Measures
+    pooled_auc: float
     folds: list[Measures]
     slices: list[Slice]
     worst_fine: list[str]
@@ -167,6 +172,7 @@ def _report(name: str, mode: Mode, note: str, judged: Sequence[_Judged]) -> SetR
         note,
         sum(part.dropped for part in judged),
         mean_of(folds),
+        area(scores, bad),
         folds,
         slices_of(whole, scores, DEMOTE_AT),
         [ids[i] for i in fine_first[: min(_WORST, int((~bad).sum()))]],

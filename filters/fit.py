@@ -39,9 +39,12 @@ from feedmill.filters.model import Evidence, FilterModel, Weights, with_columns
 from feedmill.filters.recipes import (
     ORDINARY_ROWS,
     SHORT_ROWS,
+    SHORT_WEIGHT,
     Recipe,
     Table,
 )
+
+_SHORT = "_short"
 
 
 @dataclass(frozen=True)
@@ -178,7 +181,7 @@ def _cut_short(rows: Corpus) -> Corpus:
         replace(post, text=" ".join(post.text.split()[: index % 5]))
         for index, post in enumerate(rows.posts)
     ]
-    return Corpus(f"{rows.source}_short", posts, rows.labels, rows.groups, rows.parts)
+    return Corpus(rows.source + _SHORT, posts, rows.labels, rows.groups, rows.parts)
 
 
 def _labelled_weights(recipe: Recipe, labelled: Sequence[Corpus]) -> Values:
@@ -192,12 +195,13 @@ def _labelled_weights(recipe: Recipe, labelled: Sequence[Corpus]) -> Values:
 
 
 def _ordinary_weights(negatives: Sequence[Corpus]) -> Values:
-    """Weigh the ordinary rows: each corpus alike; the sum is 1, or nothing.
-
-    A source's shortened rows are a corpus of their own: a short post is no suspect, and there are
-    few of them, so each weighs much.
-    """
-    parts = [np.full(len(c), 1 / len(negatives) / len(c)) for c in negatives if len(c)]
+    """Weigh the ordinary rows: each source alike, its shortened rows a tenth; the sum is 1."""
+    shares = [SHORT_WEIGHT if c.source.endswith(_SHORT) else 1.0 for c in negatives]
+    parts = [
+        np.full(len(c), share / sum(shares) / len(c))
+        for c, share in zip(negatives, shares, strict=True)
+        if len(c)
+    ]
     return np.concatenate([np.zeros(0), *parts])
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 import numpy as np
 import numpy.typing as npt
@@ -35,10 +36,12 @@ class Expert:
 class Blend:
     """Experts that never see each other's columns, each brought to unit deviation, then added.
 
-    What one learns of a set's habits cannot push aside what another knows of spam anywhere.
+    What one learns of a set's habits cannot push aside what another knows of spam anywhere.  No
+    expert says less than `floor` deviations: that it knows nothing of a post proves nothing.
     """
 
     experts: tuple[Expert, ...]
+    floor: float = -np.inf
 
     @property
     def groups(self) -> tuple[str, ...]:
@@ -68,19 +71,22 @@ def fit_blend(
     rows: Mask,
 ) -> Weights:
     """Fit the experts on `rows`; `ngrams` (posts, views) are the scores of all of the batch."""
+    shares = [1.0] * ngrams.shape[1] + [expert.weight for expert in blend.experts]
     parts: list[Values] = []
-    bias = 0.0
+    biases: list[float] = []
     for score in ngrams.T:
         shift, scale = _deviation(score[rows])
         parts.append(np.array([1.0 / scale]))
-        bias -= shift / scale
+        biases.append(-shift / scale)
     for expert in blend.experts:
         columns = batch.columns(expert.group).astype(np.float64)[rows]
         coefficients, constant = _logistic(columns, labels[rows], weights[rows], expert.strength)
         shift, scale = _deviation(columns @ coefficients + constant)
         parts.append(coefficients * expert.weight / scale)
-        bias += (constant - shift) * expert.weight / scale
-    return Weights(np.concatenate(parts).astype(np.float32).astype(np.float64), float(bias))
+        biases.append((constant - shift) * expert.weight / scale)
+    starts = tuple(accumulate(map(len, parts[:-1]), initial=0))
+    weighed = np.concatenate(parts).astype(np.float32).astype(np.float64)
+    return Weights(weighed, starts, np.array(biases), blend.floor * np.array(shares))
 
 
 def _deviation(scores: Values) -> tuple[float, float]:
@@ -124,7 +130,7 @@ def arrays_of_head(head: Weights | str) -> dict[str, npt.NDArray[np.generic]]:
     """Return the arrays an artifact holds of a head; trees are LightGBM's text."""
     if isinstance(head, str):
         return {"trees": np.frombuffer(head.encode(), dtype=np.uint8)}
-    return {"weights": np.append(head.weights, head.bias)}
+    return {"weights": head.weights, "experts": np.stack([head.biases, head.floors])}
 
 
 def head_of(head: Weights | str) -> Weights | Trees:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import NamedTuple
 
 import numpy as np
@@ -33,6 +34,12 @@ class Evidence(NamedTuple):
     groups: tuple[str, ...]
 
     @property
+    def starts(self) -> tuple[int, ...]:
+        """The first column of each view and of each group."""
+        sizes = [*(1 for _ in self.views), *(len(GROUPS[group][0]) for group in self.groups)]
+        return tuple(accumulate(sizes[:-1], initial=0))
+
+    @property
     def names(self) -> tuple[str, ...]:
         """The columns: a score for each view, then the groups' columns."""
         columns = (name for group in self.groups for name in GROUPS[group][0])
@@ -41,15 +48,21 @@ class Evidence(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """A weighted sum of columns."""
+    """A sum of experts: each weighs its own columns, and says no less than its floor.
 
-    weights: npt.NDArray[np.float64]
-    bias: float
+    So an expert that knows nothing of a post cannot outweigh one that does.
+    """
+
+    weights: npt.NDArray[np.float64]  # (columns,)
+    starts: tuple[int, ...]  # the first column of each expert
+    biases: npt.NDArray[np.float64]  # (experts,)
+    floors: npt.NDArray[np.float64]  # (experts,), -inf for none
 
     def raw_scores(self, rows: npt.NDArray[np.float64]) -> Scores:
         """Weigh (rows, columns) to (rows,); a row's sum does not depend on the other rows."""
-        # A matrix product may round a row differently in another batch; this sum does not.
-        scores: Scores = (rows * self.weights).sum(axis=1) + self.bias
+        # A matrix product may round a row differently in another batch; these sums do not.
+        said = np.add.reduceat(rows * self.weights, self.starts, axis=1) + self.biases
+        scores: Scores = np.maximum(said, self.floors).sum(axis=1)
         return scores
 
 
@@ -104,8 +117,8 @@ class FilterModel:
         columns = len(evidence.names)
         head: Weights | Trees
         if "weights" in artifact.arrays:
-            weights = read_array(artifact, "weights").astype(np.float64)
-            head, found = Weights(weights[:-1], float(weights[-1])), len(weights) - 1
+            head = _read_weights(artifact, evidence)
+            found = len(head.weights)
         else:
             head = read_trees(artifact, "trees")
             found = head.features
@@ -114,3 +127,14 @@ class FilterModel:
         curve = read_curve(artifact)
         tables = tuple(read_table(artifact, view) for view in evidence.views)
         return cls(artifact.name, artifact.version, tables, evidence, head, curve)
+
+
+def _read_weights(artifact: Artifact, evidence: Evidence) -> Weights:
+    weights = read_array(artifact, "weights").astype(np.float64)
+    experts = read_array(artifact, "experts").astype(np.float64)
+    if experts.shape != (2, len(evidence.starts)):
+        raise BadArtifact(
+            f"model `{artifact.name}@{artifact.version}`: its experts are {experts.shape}, not "
+            f"(2, {len(evidence.starts)}); retrain"
+        )
+    return Weights(weights, evidence.starts, experts[0], experts[1])

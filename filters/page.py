@@ -80,7 +80,8 @@ In each, a row whose group or text (numbers aside) also taught the model is drop
 posts of the same set that do not violate; *ordinary* are posts of Reddit, Facebook pages, Hacker
 News and Bluesky that nobody labelled, each source weighing alike. A recall at 1 % is the share
 caught by the threshold that 1 % of the fine, or of the ordinary posts, exceed. Of cross-validation
-the mean of the folds is shown. "Flagged" is Reddit's own over_18.
+the mean of the folds is shown, and the AUC of all rows together beside it ("pooled"). "Flagged" is
+Reddit's own over_18.
 """
 
 

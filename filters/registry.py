@@ -13,7 +13,7 @@ STORE = Path(__file__).parent / "artifacts"
 # What each filter reads.
 FILTERS: dict[str, Evidence] = {
     "spam": Evidence(("text",), ("cues", "shape")),
-    "nsfw": Evidence(("text",), ("profanity", "shape")),
+    "nsfw": Evidence(("text", "hosts"), ("profanity", "shape", "links")),
     "misinformation": Evidence(("text", "paths"), ("shape",)),
 }
 

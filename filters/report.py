@@ -16,9 +16,8 @@ MODES = {
     "alone": "Grouped cross-validation within one set, without other sets and ordinary posts",
     "left out": "Sets left out: each judged by a model that learned from the other sets alone",
 }
+_COUNTS = (("rows", "rows"), ("violating", "violating"))
 _COLUMNS = (
-    ("rows", "rows"),
-    ("violating", "violating"),
     ("AUC", "auc"),
     ("average precision", "average_precision"),
     ("recall at 1 % of its fine", "recall_at_1_percent"),
@@ -60,14 +59,17 @@ def percent(share: float) -> str:
 
 def sets_table(reports: Sequence[SetReport]) -> list[str]:
     """Return the measures of sets judged in one mode."""
-    rows = []
-    for report in reports:
-        cells = []
-        for _, name in _COLUMNS:
-            value = getattr(report.measures, name)
-            cells.append(f"{value:,}" if isinstance(value, int) else f"{value:.3f}")
-        rows.append([report.name, *cells])
-    return table(["set", *(title for title, _ in _COLUMNS)], rows)
+    rows = [
+        [
+            report.name,
+            *(f"{getattr(report.measures, name):,}" for _, name in _COUNTS),
+            f"{report.pooled_auc:.3f}",
+            *(f"{getattr(report.measures, name):.3f}" for _, name in _COLUMNS),
+        ]
+        for report in reports
+    ]
+    titles = [title for title, _ in (*_COUNTS, ("AUC, pooled", ""), *_COLUMNS)]
+    return table(["set", *titles], rows)
 
 
 def ordinary_table(reports: Sequence[OrdinaryReport]) -> list[str]:

@@ -23,6 +23,7 @@ SENTENCE = "subscribe to my channel and get free money now"
         ("subscribe 😀 to 🎁 my channel 🔥 and get free money 💰 now", SENTENCE),
         ("buy F R E E stuff", "buy FREE stuff"),
         ('a<br />b <a href="http://x.org/a">c</a>', "a  b  http://x.org/a c  "),
+        ('so good <a href="http://v.org/w?v=1&t=2m3s">2:03</a> yes', "so good 2:03 yes"),
         ("ＦＲＥＥ 𝗙𝗥𝗘𝗘", "FREE FREE"),  # noqa: RUF001
     ],
 )
@@ -57,6 +58,7 @@ def test_texts_in_a_batch_read_as_alone_and_as_the_slow_way_has_it(text: str) ->
 
 HOSTILE = (
     *("<" * 20_000, "<a " * 7_000, " " * 20_000, "a " * 10_000, "1a" * 10_000, "😀 " * 10_000),
+    *('<a href="x">1:00' * 1_300, "<a " + "x" * 19_000),
     *("a!" * 10_000, "<a href=" * 2_500, "ab" * 10_000, "w w w . " * 2_500),
 )
 

@@ -1,9 +1,16 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from feedmill.events.post import Post
-from feedmill.features.paths import is_platform, path_texts, path_words
+from feedmill.features.paths import (
+    host_texts,
+    is_platform,
+    link_matrix,
+    path_texts,
+    path_words,
+)
 
 
 def post(*links: str) -> Post:
@@ -40,3 +47,15 @@ def test_texts_of_many_posts() -> None:
 def test_platforms_include_what_stands_below_them() -> None:
     assert is_platform("old.reddit.com")
     assert not is_platform("notreddit.com")
+
+
+LINKS = ("https://www.a-b.org/x", "https://youtu.be/1", "no link", "c.example")
+
+
+def test_hosts_of_links_are_read_and_platforms_are_not() -> None:
+    assert host_texts([post(), post(*LINKS)]) == ["", "a-b.org c.example"]
+
+
+def test_links_are_counted_and_those_to_platforms_apart() -> None:
+    expected = np.log1p([[0, 0], [4, 1]]).astype(np.float32)
+    np.testing.assert_array_equal(link_matrix([post(), post(*LINKS)]), expected)

@@ -22,7 +22,8 @@ EVIDENCE = Evidence(("text", "paths"), ("cues",))
 
 def artifact(weights: int) -> Artifact:
     arrays = arrays_of({"text": TABLE, "paths": TABLE}, {})
-    arrays |= arrays_of_head(Weights(np.ones(weights), 0.25))
+    starts = EVIDENCE.starts
+    arrays |= arrays_of_head(Weights(np.ones(weights), starts, np.full(3, 0.25), np.full(3, -9.0)))
     arrays |= {"curve_raw": np.array([0.0]), "curve_log_odds": np.array([0.0])}
     return Artifact("spam", "abc", arrays, {})
 
@@ -33,8 +34,17 @@ def test_a_model_comes_back_from_its_artifact_as_it_was() -> None:
     model = FilterModel.of(artifact(columns), EVIDENCE)
     assert model.tables[0].word_factor == 2
     assert isinstance(model.head, Weights)
-    assert model.head.bias == 0.25
+    assert model.head.starts == (0, 1, 2)
+    np.testing.assert_array_equal(model.head.biases, 0.25)
+    np.testing.assert_array_equal(model.head.floors, -9.0)
     assert model.score_many([Post("p", "a", 1, "text")])[0] == 0.5
+
+
+def test_experts_of_another_number_are_refused_with_the_way_out() -> None:
+    other = artifact(len(EVIDENCE.names))
+    other.arrays["experts"] = np.zeros((2, 5))
+    with pytest.raises(BadArtifact, match=r"its experts are \(2, 5\), not \(2, 3\); retrain"):
+        FilterModel.of(other, EVIDENCE)
 
 
 def test_a_head_of_other_columns_is_refused_with_the_way_out() -> None:
@@ -52,9 +62,12 @@ def test_an_empty_view_scores_nothing() -> None:
 @given(st.lists(st.lists(st.floats(-1e6, 1e6), min_size=3, max_size=3), min_size=1, max_size=9))
 def test_weights_sum_each_row_by_itself(rows: list[list[float]]) -> None:
     matrix = np.array(rows)
-    head = Weights(np.array([0.5, -2.0, 1e-3]), 0.25)
+    weights, biases = np.array([0.5, -2.0, 1e-3]), np.array([0.25, 0.5])
+    head = Weights(weights, (0, 1), biases, np.array([-np.inf, -1.0]))
     scores = head.raw_scores(matrix)
-    np.testing.assert_allclose(scores, matrix @ head.weights + 0.25, rtol=1e-9, atol=1e-6)
+    first = matrix[:, 0] * 0.5 + 0.25
+    second = np.maximum(matrix[:, 1:] @ weights[1:] + 0.5, -1.0)
+    np.testing.assert_allclose(scores, first + second, rtol=1e-9, atol=1e-6)
     alone = [head.raw_scores(row[None, :])[0] for row in matrix]
     np.testing.assert_array_equal(scores, alone)
 
@@ -72,6 +85,22 @@ def test_experts_of_a_blend_weigh_alike_however_large_their_columns_are() -> Non
     from_cues = rows[:, 1:] @ head.weights[1:]
     assert from_ngrams.std() == pytest.approx(1.0, rel=1e-5)
     assert from_cues.std() == pytest.approx(1.0, rel=1e-5)
+    assert np.isneginf(head.floors).all()
+
+
+def test_an_expert_that_knows_nothing_does_not_outweigh_one_that_does() -> None:
+    texts = ["win free money now", "a walk in the woods"] * 40
+    batch = PostBatch([Post(f"p{i}", "a", 1, text) for i, text in enumerate(texts)])
+    labels, everything = np.array([1.0, 0.0] * 40), np.ones(80, dtype=np.bool_)
+    ngrams = np.tile([0.0, 1.0], 40)[:, None]
+    blend = Blend((Expert("cues", 1.0, 1.0),), floor=-1.0)
+    head = fit_blend(blend, ngrams, batch, labels, np.ones(80), everything)
+    np.testing.assert_array_equal(head.floors, [-1.0, -1.0])
+    rows = np.concatenate([ngrams, batch.columns("cues")], axis=1)
+    rows[0, 0] = -1e9
+    cues_say = rows[0, 1:] @ head.weights[1:] + head.biases[1]
+    assert cues_say == pytest.approx(1.0, rel=1e-5)
+    assert head.raw_scores(rows)[0] == pytest.approx(-1.0 + cues_say)
 
 
 def test_the_slope_is_the_one_that_labels_call_for() -> None:
