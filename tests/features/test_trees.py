@@ -18,7 +18,8 @@ def _rows(count: int, seed: int) -> np.ndarray:
 
 def _trained(rounds: int, leaves: int) -> str:
     rows = _rows(2_000, 1)
-    labels = ((rows[:, 0] * rows[:, 1] + rows[:, 3]) > 0).astype(np.float64)
+    # The last column is noise to the trees, which then grow all the leaves they may.
+    labels = ((rows[:, 0] * rows[:, 1] + rows[:, 3] + np.sin(99 * rows[:, 5])) > 0).astype(float)
     return fit_trees(
         rows,
         labels,
@@ -26,11 +27,11 @@ def _trained(rounds: int, leaves: int) -> str:
         objective="binary",
         rounds=rounds,
         leaves=leaves,
-        min_rows=20,
+        min_rows=2,
     )
 
 
-@pytest.mark.parametrize(("rounds", "leaves"), [(1, 2), (40, 8), (25, 31)])
+@pytest.mark.parametrize(("rounds", "leaves"), [(1, 2), (40, 8), (25, 31), (3, 64)])
 def test_equals_lightgbm(rounds: int, leaves: int) -> None:
     text = _trained(rounds, leaves)
     rows = _rows(700, 2)
@@ -40,8 +41,9 @@ def test_equals_lightgbm(rounds: int, leaves: int) -> None:
     expected = oracle.predict(rows, raw_score=True, num_threads=1)
     trees = Trees.parse(text)
     np.testing.assert_allclose(trees.raw_scores(rows), expected, rtol=1e-12, atol=1e-12)
-    alone = np.concatenate([trees.raw_scores(row[None]) for row in rows])
-    np.testing.assert_array_equal(trees.raw_scores(rows), alone)
+    for size in (1, 7, 100):
+        parts = [trees.raw_scores(rows[i : i + size]) for i in range(0, len(rows), size)]
+        np.testing.assert_array_equal(trees.raw_scores(rows), np.concatenate(parts))
 
 
 def test_training_again_gives_the_same_text() -> None:
@@ -76,4 +78,20 @@ def test_missing_value_splits_are_refused() -> None:
         for line in text.splitlines()
     )
     with pytest.raises(BadArtifact, match="missing values"):
+        Trees.parse(altered)
+
+
+def test_trees_of_too_many_leaves_are_refused() -> None:
+    with pytest.raises(BadArtifact, match="65 leaves in a tree, 64 at most"):
+        Trees.parse(_trained(1, 65))
+
+
+def test_a_tree_that_leads_back_into_itself_is_refused() -> None:
+    altered = "\n".join(
+        "left_child=" + " ".join(["0"] * len(line.split()))
+        if line.startswith("left_child=")
+        else line
+        for line in _trained(1, 4).splitlines()
+    )
+    with pytest.raises(BadArtifact, match="leads back into itself"):
         Trees.parse(altered)
