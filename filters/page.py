@@ -153,7 +153,7 @@ def _bar_row(bar: _Bar, report: SetReport) -> list[str]:
     reached = measured <= bar.value if bar.at_most else measured >= bar.value
     sign = "≤" if bar.at_most else "≥"
     cells = [bar.filter, bar.set, bar.mode, bar.measure.replace("_", " ")]
-    return [*cells, f"{sign} {bar.value:g}", f"{measured:.3f}", _reached(reached)]
+    return [*cells, f"{sign} {bar.value:g}", f"{measured:.4f}", _reached(reached)]
 
 
 def _reached(reached: bool) -> str:

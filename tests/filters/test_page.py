@@ -50,7 +50,7 @@ def test_the_page_shows_bars_cards_and_curves_that_are_there(tmp_path: Path) -> 
     write_page(found(), tmp_path)
     text = (tmp_path / "filters.md").read_text("utf-8")
     assert text == page(found())
-    assert "| spam | sms | stored | caught demoted | ≥ 0.88 | 1.000 | yes |" in text
+    assert "| spam | sms | stored | caught demoted | ≥ 0.88 | 1.0000 | yes |" in text
     assert "| all | ordinary posts of one, the most of any source | stored | hidden |" in text
     assert "- reads no pictures" in text
     images = re.findall(r"\]\((filters/[^)]*)\)", text)
