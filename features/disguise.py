@@ -1,8 +1,8 @@
 """Undoes the ways in which words are disguised, so that models read what people read.
 
 Pure functions of one text.  `plain` undoes tags, invisible and look-alike characters and emoji
-between words; `undisguise` letters set apart and digits or signs in the place of letters.  Both
-are applied alike when models learn and when they judge.
+between words; `undisguise` letters set apart, words torn by blanks, and digits or signs in the
+place of letters.  Both are applied alike when models learn and when they judge.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import re
 import unicodedata
 import zlib
 from functools import cache
-from math import log
+from math import inf, log
 from pathlib import Path
 
 import numpy as np
@@ -53,6 +53,19 @@ _APART = re.compile(r"(?<!\S)(?:[!-~] ){3,}[!-~](?!\S)")
 _BLANKS = re.compile(r" {2,}")
 _PIECES = re.compile(r"[A-Za-z']+|[0-9]+|[^A-Za-z'0-9]+")
 _LONGEST_WORD = 16
+# Letters alone between blanks, but for those that are words; so many make a text look torn.
+_LONE = re.compile(r"(?<![^\t-\r\x1c- ])[B-HJ-Zb-hj-z](?![^\t-\r\x1c- ])")
+MANY_LONE, _LONE_SHARE = 2, 1 / 8
+_MOST_PIECES, _MOST_TOKENS = 8, 1_000
+_PUNCTUATION = ".,:;!?\"'()"
+# The words of one or two letters; a list of common words has many others, such as initials.
+_SHORT_WORDS = frozenset(
+    (
+        *("a", "i", "am", "an", "as", "at", "be", "by", "do", "go", "he", "hi", "if", "in", "is"),
+        *("it", "me", "my", "no", "of", "oh", "ok", "on", "or", "so", "to", "up", "us", "we"),
+    )
+)
+_NO_REASON_TO_JOIN = 6.0
 # An unknown word, and each of its letters, as Norvig's word segmentation has it.
 _UNKNOWN, _UNKNOWN_LETTER = 10.0, 2.3
 
@@ -77,6 +90,8 @@ def undisguise(text: str) -> str:
     """Return a plain text with spaced letters closed up and l33t words spelled out."""
     if _APART.search(text):
         text = _closed_up(text)
+    if _is_torn(text):
+        text = _mended(text)
     return "".join(
         part if index % 2 else _TOKEN.sub(_spelled_out, part)
         for index, part in enumerate(_ADDRESS.split(text))
@@ -163,6 +178,62 @@ def _cut(letters: str) -> list[str]:
         words.append(letters[start:end])
         end = start
     return words[::-1]
+
+
+def _is_torn(text: str) -> bool:
+    lone = sum(1 for _ in _LONE.finditer(text))
+    return lone >= MANY_LONE and lone >= _LONE_SHARE * (text.count(" ") + 1)
+
+
+def _mended(text: str) -> str:
+    """Join pieces that neighbouring blanks part to the most likely common words."""
+    tokens = text.split(" ")
+    tokens, rest = tokens[:_MOST_TOKENS], tokens[_MOST_TOKENS:]
+    best = [(0.0, 0)]
+    for end in range(1, len(tokens) + 1):
+        choices = [(best[end - 1][0] + _cost(tokens[end - 1]), end - 1)]
+        for start in range(end - 2, max(-1, end - 1 - _MOST_PIECES), -1):
+            cost = _cost_joined(tokens[start:end])
+            if cost is None:
+                break
+            choices.append((best[start][0] + cost, start))
+        best.append(min(choices))
+    words, end = [], len(tokens)
+    while end:
+        start = best[end][1]
+        words.append("".join(tokens[start:end]))
+        end = start
+    return " ".join([*words[::-1], *rest])
+
+
+def _cost(token: str) -> float:
+    """What a piece costs as it stands; nothing if it is no word at all, such as a number."""
+    core = token.strip(_PUNCTUATION)
+    if not core.isalpha() or not core.isascii():
+        return 0.0
+    return _cost_of_word(core) if _stands_alone(core) else _UNKNOWN + _UNKNOWN_LETTER * len(core)
+
+
+def _stands_alone(core: str) -> bool:
+    return core.lower() in _SHORT_WORDS if len(core) < 3 else is_word(core)
+
+
+def _cost_of_word(word: str) -> float:
+    ranks = _ranks()
+    return log((ranks[zlib.crc32(word.lower().encode())] + 1) * log(len(ranks) + 1))
+
+
+def _cost_joined(tokens: list[str]) -> float | None:
+    """What these pieces cost as one word, infinite if it is none; None if no longer one can be."""
+    first, last = tokens[0].lstrip(_PUNCTUATION), tokens[-1].rstrip(_PUNCTUATION)
+    pieces = [first, *tokens[1:-1], last]
+    whole = "".join(pieces)
+    if not whole.isalpha() or not whole.isascii() or len(whole) > _LONGEST_WORD:
+        # Its end may not be letters alone; what is between must be.
+        return None if len(whole) > _LONGEST_WORD or not first.isalpha() else inf
+    if not all(pieces) or not _stands_alone(whole):
+        return inf
+    return _cost_of_word(whole) + _NO_REASON_TO_JOIN * all(map(_stands_alone, pieces))
 
 
 def _spelled_out(token: re.Match[str]) -> str:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from feedmill.features.disguise import LEET, MAX_CHARACTERS, plain, undisguise
+from feedmill.features.disguise import LEET, MANY_LONE, MAX_CHARACTERS, plain, undisguise
 
 Bytes = npt.NDArray[np.uint8]
 Indices = npt.NDArray[np.int64]
@@ -56,7 +56,7 @@ def _odd_multipliers(count: int, seed: int) -> npt.NDArray[np.uint64]:
     return np.array(values, dtype=np.uint64)
 
 
-_IS_LETTER, _IS_SIGN, _IS_SHRIEK, _IS_BLANK, _IS_SOLID = 1, 2, 4, 8, 16
+_IS_LETTER, _IS_SIGN, _IS_SHRIEK, _IS_BLANK, _IS_SOLID, _IS_LONE = 1, 2, 4, 8, 16, 32
 
 
 def _kind_table() -> Bytes:
@@ -67,6 +67,7 @@ def _kind_table() -> Bytes:
     table[ord("!")] |= _IS_SHRIEK
     table[[*range(9, 14), *range(28, 33)]] |= _IS_BLANK
     table[33:127] |= _IS_SOLID
+    table[[c for c in range(65, 123) if chr(c).isalpha() and chr(c) not in "aAiI"]] |= _IS_LONE
     return table
 
 
@@ -249,7 +250,7 @@ def _chunk(texts: list[str]) -> TextChunk:
 
 
 def disguised_rows(rows: ByteRows) -> Indices:
-    """Return the rows that `undisguise` may change: spaced letters, signs beside letters."""
+    """Return the rows that `undisguise` may change: letters set apart, signs beside letters."""
     kinds = _KINDS[rows.buffer]
     letter, sign = (kinds & _IS_LETTER).astype(np.bool_), (kinds & _IS_SIGN).astype(np.bool_)
     # Side by side: sign and letter, or an exclamation mark and what follows it in the word.
@@ -261,7 +262,10 @@ def disguised_rows(rows: ByteRows) -> Indices:
     single = blank[:-2] & solid[1:-1] & blank[2:]
     apart = single[:-6] & single[2:-4] & single[4:-2] & single[6:]
     places = np.concatenate([np.flatnonzero(near), np.flatnonzero(apart)])
-    return np.unique(np.searchsorted(rows.starts, places, side="right") - 1)
+    lone = np.flatnonzero(single & (kinds[1:-1] & _IS_LONE).astype(np.bool_)) + 1
+    owner = np.searchsorted(rows.starts, lone, side="right") - 1
+    torn = np.flatnonzero(np.bincount(owner, minlength=len(rows)) >= MANY_LONE)
+    return np.union1d(np.searchsorted(rows.starts, places, side="right") - 1, torn)
 
 
 def _bucket32(mixed: npt.NDArray[np.uint32]) -> Tokens:

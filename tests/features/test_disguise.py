@@ -22,6 +22,8 @@ SENTENCE = "subscribe to my channel and get free money now"
         ("subscribe😀to😀my😀channel🔥and💰get😀free😀money😀now", SENTENCE),
         ("subscribe 😀 to 🎁 my channel 🔥 and get free money 💰 now", SENTENCE),
         ("buy F R E E stuff", "buy FREE stuff"),
+        ("s ubscri be to m y ch ann el and get f ree mo n ey now", SENTENCE),
+        ('Wa tch "m y vid eo", p lease ! I t is f ree', 'Watch "my video", please ! It is free'),
         ('a<br />b <a href="http://x.org/a">c</a>', "a  b  http://x.org/a c  "),
         ('so good <a href="http://v.org/w?v=1&t=2m3s">2:03</a> yes', "so good 2:03 yes"),
         ("ＦＲＥＥ 𝗙𝗥𝗘𝗘", "FREE FREE"),  # noqa: RUF001
@@ -39,6 +41,9 @@ def test_disguises_are_undone(disguised: str, read: str) -> None:
         "@katy said hi to @bob",
         "I <3 this & 2 < 3 > 1",
         "I a m ok",
+        "J R R Tolkien and C S Lewis",
+        "c u later m8, r u ok, b safe n call",
+        "x = y + z, check out in to",
         "covid19 and 7-zip in 2026",
         "https://m0ney.example.org/fr33?a=1",
         "",
@@ -59,6 +64,7 @@ def test_texts_in_a_batch_read_as_alone_and_as_the_slow_way_has_it(text: str) ->
 HOSTILE = (
     *("<" * 20_000, "<a " * 7_000, " " * 20_000, "a " * 10_000, "1a" * 10_000, "😀 " * 10_000),
     *('<a href="x">1:00' * 1_300, "<a " + "x" * 19_000),
+    *("b " * 10_000, "sub scri be s " * 1_400),
     *("a!" * 10_000, "<a href=" * 2_500, "ab" * 10_000, "w w w . " * 2_500),
 )
 

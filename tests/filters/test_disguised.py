@@ -46,6 +46,10 @@ def spaced_evenly(text: str, _: random.Random) -> str:
     return " ".join(" ".join(word) for word in text.split())
 
 
+def torn(text: str, seeded: random.Random) -> str:
+    return "".join(c + " " if c.isalpha() and seeded.random() < 0.3 else c for c in text)
+
+
 def with_emoji(text: str, seeded: random.Random) -> str:
     return "".join(word + seeded.choice("😀🔥💰🎁") for word in text.split())
 
@@ -54,7 +58,10 @@ def values(texts: list[str]) -> np.ndarray:
     return load("spam").score_many([Post(f"p{i}", "a", 1, text) for i, text in enumerate(texts)])
 
 
-@pytest.mark.parametrize("disguise", [leet, cyrillic, invisible, spaced, spaced_evenly, with_emoji])
+@pytest.mark.parametrize(
+    "disguise",
+    [leet, cyrillic, invisible, spaced, spaced_evenly, torn, with_emoji],
+)
 def test_spam_in_disguise_is_flagged_like_the_plain_text(
     disguise: Callable[[str, random.Random], str],
 ) -> None:
