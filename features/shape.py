@@ -144,7 +144,7 @@ def _word_counts(rows: ByteRows) -> dict[str, Indices]:
         "word_bytes": np.bincount(owner, weights=lengths, minlength=len(rows)).astype(np.int64),
         "longest": longest,
         "caps_word": per_row((upper == lengths) & (lengths > 1)),
-        "long_number": per_row(digits >= 5),
+        "long_number": per_row(digits >= 7),
         "number": per_row(digits == lengths),
         "letter_word": per_row((lengths == 1) & (digits == 0)),
         "long_word": per_row(lengths > 14),

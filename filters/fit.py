@@ -44,7 +44,7 @@ from feedmill.filters.recipes import (
     Table,
 )
 
-_SHORT = "_short"
+_SHORT = " (shortened)"
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,8 @@ FINE = [
     "Does anybody know a good book about the history of bridges?",
     "The library opens at nine tomorrow",
     "My sister made soup for all of us yesterday",
+    "We sold 12000 tickets in a week, from 20 towns",
+    "Fresh bread from 199 bakers at 39601 doors",
 ]
 EDGE = [
     "",
