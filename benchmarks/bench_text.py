@@ -30,6 +30,7 @@ from feedmill.features.model import StackedText
 from feedmill.features.post_batch import PostBatch
 from feedmill.features.shape import shape_matrix
 from feedmill.features.text import TextBatch
+from feedmill.features.trees import Trees
 from feedmill.filters.model import FilterModel, Weights, view_score, with_columns
 from feedmill.filters.registry import FILTERS, STORE, load_filter
 from feedmill.rankers.registry import load as load_ranker
@@ -75,12 +76,35 @@ def check(texts: Sequence[str], models: Sequence[FilterModel]) -> None:
             said = np.stack([part.sum(axis=1) for part in parts], axis=1) + model.head.biases
             raw = np.maximum(said, model.head.floors).sum(axis=1)
         else:
-            artifact = read(STORE, model.name, FILTERS[model.name].names)
-            text = artifact.arrays["trees"].tobytes().decode() + "end of trees\n"
-            raw = lightgbm.Booster(model_str=text).predict(rows, raw_score=True, num_threads=1)
+            raw = lightgbm_of(model.name).predict(rows, raw_score=True, num_threads=1)
         np.testing.assert_allclose(model.raw_scores(batch), raw, rtol=1e-9, atol=1e-9)
         alone = [model.score_many([post])[0] for post in batch.posts]
         np.testing.assert_array_equal(model.score_batch(batch), alone)
+
+
+def lightgbm_of(name: str) -> lightgbm.Booster:
+    """Return a filter's trees as LightGBM itself reads them."""
+    text = read(STORE, name, FILTERS[name].names).arrays["trees"].tobytes().decode()
+    return lightgbm.Booster(model_str=text + "end of trees\n")
+
+
+def trees_cost(size: int, rounds: int) -> tuple[float, float]:
+    """Return microseconds per row of the nsfw filter's trees, here and by LightGBM."""
+    trees, peer = load_filter("nsfw").head, lightgbm_of("nsfw")
+    assert isinstance(trees, Trees)
+    rows = np.random.default_rng(4).normal(size=(2_048, trees.features))
+    costs = [float("inf")] * 2
+    for _ in range(rounds):
+        for which in (0, 1):
+            begin = time.process_time()
+            for start in range(0, 8 * size, size):
+                part = rows[start : start + size]
+                if which:
+                    peer.predict(part, raw_score=True, num_threads=1)
+                else:
+                    trees.raw_scores(part)
+            costs[which] = min(costs[which], time.process_time() - begin)
+    return costs[0] / (8 * size) * 1e6, costs[1] / (8 * size) * 1e6
 
 
 def posts(texts: Sequence[str]) -> list[Post]:
@@ -197,6 +221,9 @@ def main() -> None:
         single = microseconds(run, texts[:512], 1, max(options.rounds // 2, 1))
         print(f"| {name:36} | {large:12.1f} | {single:10.1f} |", flush=True)
     print(f"\nthree models and a full history add {added_memory():.0f} MB to a process (aim 200)")
+    for size in (256, 1):
+        ours, peer = trees_cost(size, 20 * options.rounds)
+        print(f"\ntrees of nsfw, batches of {size}: {ours:.1f}, LightGBM's own {peer:.1f} a row")
     for events, counted in ((1_000, 1_000), (10_000, 500)):
         one, many = counters_cost(events, counted, options.rounds)
         print(f"\ncounters, {events:,} events on {counted:,} posts: {one:.2f} one, {many:.2f} many")
