@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -56,22 +57,24 @@ def path_texts(posts: Iterable[Post]) -> list[str]:
     return [path_words(post) if post.links else "" for post in posts]
 
 
-def host_texts(posts: Iterable[Post]) -> list[str]:
-    """Return the hosts of each post's links, parted by blanks, platforms left out."""
-    return [
-        " ".join(_hosts(post.links, of_platforms=False)) if post.links else "" for post in posts
-    ]
+class LinkHosts(NamedTuple):
+    """The hosts of one post's links, those of platforms only counted."""
+
+    own: tuple[str, ...] = ()
+    platforms: int = 0
+    links: int = 0
+
+    @classmethod
+    def of(cls, post: Post) -> LinkHosts:
+        """Read a post's links; what has no host counts as a link."""
+        if not post.links:
+            return cls()
+        hosts = [host for host in map(host_of, post.links) if host]
+        own = tuple(host for host in hosts if not is_platform(host))
+        return cls(own, len(hosts) - len(own), len(post.links))
 
 
-def link_matrix(posts: Sequence[Post]) -> npt.NDArray[np.float32]:
+def link_matrix(hosts: Sequence[LinkHosts]) -> npt.NDArray[np.float32]:
     """Return how many links each post has, and how many to platforms: (posts, 2), as log1p."""
-    counts = np.zeros((len(posts), 2))
-    for row, post in enumerate(posts):
-        if post.links:
-            counts[row] = len(post.links), len(_hosts(post.links, of_platforms=True))
-    return np.log1p(counts).astype(np.float32)
-
-
-def _hosts(links: Iterable[str], *, of_platforms: bool) -> list[str]:
-    found = filter(None, map(host_of, links))
-    return [host for host in found if is_platform(host) is of_platforms]
+    counts = np.array([(one.links, one.platforms) for one in hosts], dtype=np.float64)
+    return np.log1p(counts.reshape(-1, 2)).astype(np.float32)

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from feedmill.events.post import Post
 from feedmill.features.cues import CUE_NAMES, cue_matrix
 from feedmill.features.near_copies import Signed, sign
-from feedmill.features.paths import LINK_NAMES, host_texts, link_matrix, path_texts
+from feedmill.features.paths import LINK_NAMES, LinkHosts, link_matrix, path_texts
 from feedmill.features.profanity import PROFANITY_NAMES, profanity_matrix
 from feedmill.features.shape import SHAPE_NAMES, shape_matrix
 from feedmill.features.text import TextBatch
@@ -48,9 +48,14 @@ class PostBatch:
         return TextBatch(path_texts(self.posts))
 
     @cached_property
+    def link_hosts(self) -> list[LinkHosts]:
+        """The hosts of each post's links."""
+        return [LinkHosts.of(post) for post in self.posts]
+
+    @cached_property
     def hosts(self) -> TextBatch:
         """The hosts of the links, platforms left out, likewise."""
-        return TextBatch(host_texts(self.posts))
+        return TextBatch([" ".join(one.own) for one in self.link_hosts])
 
     def view(self, name: str) -> TextBatch:
         """Return the texts a linear table reads: ``text``, ``paths`` or ``hosts``."""
@@ -73,7 +78,7 @@ class PostBatch:
 
 GROUPS: dict[str, tuple[tuple[str, ...], Callable[[PostBatch], Columns]]] = {
     "cues": (CUE_NAMES, lambda batch: cue_matrix(batch.text)),
-    "links": (LINK_NAMES, lambda batch: link_matrix(batch.posts)),
+    "links": (LINK_NAMES, lambda batch: link_matrix(batch.link_hosts)),
     "profanity": (PROFANITY_NAMES, lambda batch: profanity_matrix(batch.text)),
     "shape": (SHAPE_NAMES, lambda batch: shape_matrix(batch.text)),
 }

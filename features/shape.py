@@ -64,12 +64,12 @@ _LOGS = (
     "at",
     "lead4",
 )
-_TOP_LEVELS = frozenset(
-    (
-        b"com net org info biz edu gov io ly tv co uk us ca au de fr br ru pl nl es gl gd fm me be"
-        b" eu app"
-    ).split()
+_ENDS = (
+    b"com net org info biz edu gov io ly tv co uk us ca au de fr br ru pl nl es gl gd fm me be eu"
+    b" app"
 )
+_LONGEST_END = 4
+_TOP_LEVELS = np.array([int.from_bytes(e, "little") for e in _ENDS.split()], dtype=np.uint32)
 _PATTERNS = ("repeat", "link", "dot_com", "mention", "hashtag", "list_number")
 _WORDS = ("caps_word", "long_number", "number", "letter_word", "long_word", "domain")
 
@@ -157,8 +157,12 @@ def _top_level(rows: ByteRows, starts: Indices, ends: Indices) -> npt.NDArray[np
     buffer = rows.buffer
     after_dot = (buffer[starts - 1] == ord(".")) & IS_WORD[buffer[starts - 2]]
     found = np.zeros(len(starts), dtype=np.bool_)
-    for word in np.flatnonzero(after_dot & (ends - starts <= 4)):
-        found[word] = buffer[starts[word] : ends[word]].tobytes().lower() in _TOP_LEVELS
+    maybe = np.flatnonzero(after_dot & (ends - starts <= _LONGEST_END))
+    place = np.arange(_LONGEST_END)
+    inside = place < (ends - starts)[maybe, None]
+    # Row by row the word's letters in lower case, then zeros; rows are padded beyond their words.
+    letters = np.where(inside, buffer[starts[maybe, None] + place] | 0x20, 0).astype(np.uint32)
+    found[maybe] = np.isin(letters @ (1 << 8 * place).astype(np.uint32), _TOP_LEVELS)
     return found
 
 

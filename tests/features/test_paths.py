@@ -5,7 +5,7 @@ import pytest
 
 from feedmill.events.post import Post
 from feedmill.features.paths import (
-    host_texts,
+    LinkHosts,
     is_platform,
     link_matrix,
     path_texts,
@@ -53,9 +53,12 @@ LINKS = ("https://www.a-b.org/x", "https://youtu.be/1", "no link", "c.example")
 
 
 def test_hosts_of_links_are_read_and_platforms_are_not() -> None:
-    assert host_texts([post(), post(*LINKS)]) == ["", "a-b.org c.example"]
+    assert LinkHosts.of(post()) == LinkHosts()
+    assert LinkHosts.of(post(*LINKS)) == LinkHosts(("a-b.org", "c.example"), platforms=1, links=4)
 
 
 def test_links_are_counted_and_those_to_platforms_apart() -> None:
     expected = np.log1p([[0, 0], [4, 1]]).astype(np.float32)
-    np.testing.assert_array_equal(link_matrix([post(), post(*LINKS)]), expected)
+    hosts = [LinkHosts.of(post()), LinkHosts.of(post(*LINKS))]
+    np.testing.assert_array_equal(link_matrix(hosts), expected)
+    assert link_matrix([]).shape == (0, 2)
