@@ -8,8 +8,9 @@ what the oracle makes of the same records from nothing.
 from __future__ import annotations
 
 import json
-import math
+import sys
 from collections.abc import Iterable
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -20,13 +21,14 @@ from hypothesis import strategies as st
 
 from feedmill.events.override import Override, OverrideKey
 from feedmill.events.post import Deletion, Post
-from feedmill.events.signal import Signal, SignalNames
+from feedmill.events.signal import Signal
 from feedmill.rankers.combiner import Combiner, FeedChange, SignalsChange
 
-NAMES = SignalNames.declared("extreme:gate,novelty:objective")
-GATES, OBJECTIVES = NAMES.gates, NAMES.objectives
+sys.path.insert(0, str(Path(__file__).parent))
+
+from contract_oracle import GATES, HOUR_MS, NAMES, PATTERNS, Oracle
+
 START_MS = 1_700_000_000_000
-HOUR_MS = 3_600_000
 # Their order differs by bytes, by UTF-16 and by number.
 POSTS = ("a", "B", "p10", "p9", "é", "\uffee", "\U0001f600", "zz", "b", "c", "d")
 AUTHORS = ("al", "bo", "cy")
@@ -47,276 +49,6 @@ KINDS = {
     "check": 2,
 }
 PER_RECORD = 10  # offsets between two records of one post
-
-DEFAULT_GATE = {
-    "enabled": True,
-    "shadow": False,
-    "hide_at": 0.9,
-    "demote_at": 0.6,
-    "demote_factor": 0.5,
-    "on_failure": "closed",
-    "grace_s": 60,
-}
-DEFAULT_WEIGHTS = {"quality": 0.5, "engagement": 0.5}
-DEFAULT_SCALE = {"quality": 1.0, "engagement": 10.0, "novelty": 1.0}
-DEFAULT_FEED = {"match": {}, "size": 500, "window_hours": 168, "include_replies": False}
-PATTERNS = ("community:*", "lang:*")
-
-
-class Oracle:
-    """What the contract says of the records so far."""
-
-    def __init__(self) -> None:
-        self.posts: dict[str, dict[str, Any]] = {}
-        # By post and signal everything accepted, oldest first.
-        self.signals: dict[tuple[str, str], list[Signal]] = {}
-        self.heard_ms: dict[str, int] = {}
-        self.overrides: dict[OverrideKey, Override] = {}
-        self.settings: dict[str, dict[str, Any]] = {}
-
-    def post(self, post: Post, offset: int, timestamp_ms: int) -> None:
-        if post.post_id in self.posts and self.posts[post.post_id]["offset"] >= offset:
-            return
-        created_ms = min(post.created_at_ms, timestamp_ms)
-        self.posts[post.post_id] = {
-            "post": post,
-            "offset": offset,
-            "created_ms": created_ms,
-            "arrived_ms": timestamp_ms,
-        }
-
-    def delete(self, post_id: str, offset: int) -> None:
-        if self.posts.get(post_id, {"offset": -1})["offset"] >= offset:
-            return
-        self.posts.pop(post_id, None)
-        for name in NAMES.all:
-            heard = self.signals.get((post_id, name), [])
-            self.signals[post_id, name] = [one for one in heard if one.post_offset > offset]
-        waiting = [one.at_ms for name in NAMES.all for one in self.signals[post_id, name]]
-        self.heard_ms[post_id] = max(waiting, default=0)
-
-    def signal(self, name: str, signal: Signal) -> None:
-        heard = self.signals.setdefault((signal.post_id, name), [])
-        if heard and signal.post_offset < heard[-1].post_offset:
-            return
-        heard.append(signal)
-        self.heard_ms[signal.post_id] = signal.at_ms
-
-    def clear(self, name: str, post_id: str) -> None:
-        self.signals.pop((post_id, name), None)
-
-    def override(self, key: OverrideKey, override: Override | None) -> None:
-        self.overrides.pop(key, None)
-        if override is not None:
-            self.overrides[key] = override
-
-    def forget(self, now_ms: int) -> None:
-        """What is older than every window is gone for good."""
-        cutoff = now_ms - self.longest_ms()
-        ids = {post_id for post_id, _ in self.signals} | set(self.posts)
-        for post_id in ids:
-            post = self.posts.get(post_id)
-            at_ms = self.heard_ms.get(post_id, 0) if post is None else post["created_ms"]
-            if at_ms < cutoff:
-                self.posts.pop(post_id, None)
-                for name in NAMES.all:
-                    self.clear(name, post_id)
-
-    def longest_ms(self) -> int:
-        names = {"global", *PATTERNS, *self.declared()}
-        return max(int(self.spec(name)["window_hours"] * HOUR_MS) for name in names)
-
-    # Settings
-
-    def declared(self) -> list[str]:
-        names = [key[6:] for key in self.settings if key.startswith("feeds/")]
-        return [name for name in names if "*" not in name]
-
-    def spec(self, feed: str) -> dict[str, Any]:
-        pattern = feed.partition(":")[0] + ":*"
-        own = self.settings.get("feeds/" + feed)
-        if own is None and pattern in PATTERNS:
-            own = self.settings.get("feeds/" + pattern)
-        return {**DEFAULT_FEED, **(own or {})}
-
-    def weights(self, feed: str) -> dict[str, Any]:
-        own = self.settings.get("weights/" + feed) or self.settings.get("weights")
-        found: dict[str, Any] = {"half_life_hours": 24, "max_per_author": 3, "novelty": 0}
-        found |= own or DEFAULT_WEIGHTS
-        found["scale"] = {**DEFAULT_SCALE, **found.get("scale", {})}
-        return found
-
-    def gates(self, feed: str) -> dict[str, dict[str, Any]]:
-        general = self.settings.get("gates", {})
-        own = self.settings.get("gates/" + feed, {}) if feed else {}
-        return {
-            name: {**DEFAULT_GATE, **general.get(name, {}), **own.get(name, {})} for name in GATES
-        }
-
-    # What follows
-
-    def seen(self, post_id: str, name: str) -> Signal | None:
-        """The signal in force: the last of those whose version of the post is there."""
-        offset = self.posts[post_id]["offset"]
-        found = [s for s in self.signals.get((post_id, name), []) if s.post_offset <= offset]
-        return found[-1] if found else None
-
-    def objective(self, post_id: str, name: str) -> float:
-        offset = self.posts[post_id]["offset"]
-        heard = self.signals.get((post_id, name), [])
-        good = [s.value for s in heard if s.post_offset <= offset and s.value is not None]
-        return float(np.float32(good[-1])) if good else 0.0
-
-    def in_force(self, post_id: str, gate: str, now_ms: int) -> tuple[OverrideKey, Override] | None:
-        post = self.posts[post_id]
-        author = post["post"].author_id
-        for key in (
-            OverrideKey("post", post_id, gate),
-            OverrideKey("post", post_id, "*"),
-            OverrideKey("author", author, gate),
-            OverrideKey("author", author, "*"),
-        ):
-            one = self.overrides.get(key)
-            if one is None or (one.expires_at_ms is not None and one.expires_at_ms <= now_ms):
-                continue
-            if one.verdict == "allow" and one.post_offset not in (None, post["offset"]):
-                continue
-            return key, one
-        return None
-
-    def decide(self, post_id: str, feed: str, now_ms: int) -> tuple[str, str | None, float]:
-        """The decision, who decided, and the demote factor."""
-        gates = self.gates(feed)
-        said: list[tuple[str, str]] = []
-        factor, smallest = 1.0, 1.0
-        for name, gate in gates.items():
-            found = self.in_force(post_id, name, now_ms)
-            if found is None:
-                verdicts, own = self._judge(post_id, name, gate, now_ms)
-                said += verdicts
-                factor *= own
-                continue
-            key, one = found
-            said.append(({"allow": "show"}.get(one.verdict, one.verdict), f"override:{one.by}"))
-            if one.verdict == "demote" and key.gate == "*":
-                counted = [g for g in gates.values() if g["enabled"] and not g["shadow"]]
-                smallest = min(g["demote_factor"] for g in counted or gates.values())
-            elif one.verdict == "demote":
-                factor *= gate["demote_factor"]
-        factor *= smallest
-        for decision in ("hide", "hold", "demote", "show"):
-            by = [who for what, who in said if what == decision]
-            if by:
-                return decision, by[0], factor
-        return "show", None, factor
-
-    def _judge(
-        self, post_id: str, name: str, gate: dict[str, Any], now_ms: int
-    ) -> tuple[list[tuple[str, str]], float]:
-        """What follows from a gate's own verdict, each with who says it, and its factor."""
-        if not gate["enabled"] or gate["shadow"]:
-            return [], 1.0
-        post, signal = self.posts[post_id], self.seen(post_id, name)
-        if signal is None or signal.post_offset != post["offset"]:
-            value, label = None, f"{name}@none"
-        else:
-            value, label = signal.value, f"{name}@{signal.version}"
-        if value is None:
-            waited_ms = now_ms - post["arrived_ms"]
-            held = gate["on_failure"] == "closed" or waited_ms < gate["grace_s"] * 1000
-            return [("hold", label)] if held else [], 1.0
-        value, said, factor = float(np.float32(value)), [], 1.0
-        if gate["hide_at"] is not None and value >= gate["hide_at"]:
-            said.append(("hide", label))
-        if gate["demote_at"] is not None and value >= gate["demote_at"]:
-            factor = gate["demote_factor"]
-            said += [("demote", label)] if factor < 1 else []
-        return said, factor
-
-    def score(self, post_id: str, feed: str, factor: float) -> float:
-        weights = self.weights(feed)
-        total = 0.0
-        for name in OBJECTIVES:
-            total += weights[name] * weights["scale"][name] * self.objective(post_id, name)
-        score = math.log2(max(total, 2.0**-40) * factor)
-        half_life = weights["half_life_hours"]
-        if half_life is not None:
-            age = self.posts[post_id]["created_ms"] - 1_577_836_800_000
-            score += age / (half_life * 3_600_000)
-        return score
-
-    def matches(self, post_id: str, feed: str, now_ms: int) -> bool:
-        post, spec = self.posts[post_id]["post"], self.spec(feed)
-        if self.posts[post_id]["created_ms"] < now_ms - int(spec["window_hours"] * HOUR_MS):
-            return False
-        if post.in_reply_to is not None and not spec["include_replies"]:
-            return False
-        kind, colon, value = feed.partition(":")
-        if colon:
-            return value in (post.communities or ()) if kind == "community" else value == post.lang
-        match, communities = spec["match"], {*(post.communities or ())}
-        return (
-            ("communities" not in match or bool({*match["communities"]} & communities))
-            and ("langs" not in match or post.lang in match["langs"])
-            and ("authors" not in match or post.author_id in match["authors"])
-        )
-
-    def feed(self, feed: str, now_ms: int) -> list[tuple[str, float]]:
-        entries = []
-        for post_id in self.posts:
-            if self.matches(post_id, feed, now_ms):
-                decision, _, factor = self.decide(post_id, feed, now_ms)
-                if decision in ("show", "demote"):
-                    entries.append((post_id, self.score(post_id, feed, factor)))
-        # Scores of equal worth may differ by a rounding; none here are nearer without being equal.
-        entries.sort(key=lambda one: (round(one[1], 9), one[0].encode()), reverse=True)
-        most, taken, kept = self.weights(feed)["max_per_author"], dict[str, int](), []
-        for post_id, score in entries:
-            author = self.posts[post_id]["post"].author_id
-            taken[author] = taken.get(author, 0) + 1
-            if most is None or taken[author] <= most:
-                kept.append((post_id, score))
-        return kept[: self.spec(feed)["size"]]
-
-    def candidates(self, now_ms: int) -> set[str]:
-        """Feeds that must exist, unless `max_feeds` keeps them away."""
-        found = {"global", *self.declared()}
-        for post_id, held in self.posts.items():
-            names = [f"community:{c}" for c in held["post"].communities or ()]
-            names += [f"lang:{held['post'].lang}"] if held["post"].lang else []
-            found |= {name for name in names if self.matches(post_id, name, now_ms)}
-        return found
-
-    def fields(self, post_id: str, now_ms: int) -> dict[str, Any]:
-        """`signals:<post_id>`, JSON decoded; `override` as the set of what is in force."""
-        held = self.posts[post_id]
-        found: dict[str, Any] = {
-            "post_offset": str(held["offset"]),
-            "author_id": held["post"].author_id,
-            "created_ms": str(held["created_ms"]),
-        }
-        for name in NAMES.all:
-            signal = self.seen(post_id, name)
-            if signal is None:
-                continue
-            value = signal.value if signal.value is None else float(np.float32(signal.value))
-            found[name] = {
-                "value": self.objective(post_id, name) if name in OBJECTIVES else value,
-                "model": signal.model,
-                "version": signal.version,
-                "post_offset": signal.post_offset,
-                "at_ms": signal.at_ms,
-            }
-            if signal.error is not None:
-                found[name]["error"] = signal.error
-        decision, by, _ = self.decide(post_id, "", now_ms)
-        found["decision"] = decision
-        if by is not None:
-            found["decided_by"] = by
-        overrides = {self.in_force(post_id, gate, now_ms) for gate in GATES} - {None}
-        if overrides:
-            found["override"] = {(k.subject, k.gate, o.verdict) for k, o in overrides if k}  # type: ignore[misc]
-        return found
 
 
 class Redis:
