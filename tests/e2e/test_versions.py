@@ -86,6 +86,9 @@ def test_a_post_that_is_there_again_is_ranked_after_a_restart(start_engine: Any)
             engine.send(f"signals.{name}", post, None).get(10)
         engine.judge({post: engine.post(post)}, quality=0.8)
     until(lambda: len(engine.order()) == 3)
+    # Not what was ranked of the last one's first version, but of its second.
+    until(lambda: engine.truth("again-2")["quality"]["value"] > 0.5)
+    time.sleep(1)
     before = engine.feed()[0]
     engine.workers["combiner"].stop()
     engine.forget_redis()
