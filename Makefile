@@ -77,4 +77,6 @@ $(STAMP): $(LOCK) pyproject.toml
 	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@$(BIN)/python -c 'import lightgbm' 2>/dev/null || { mkdir -p $(OPENMP) && \
 		ln -sf $(CURDIR)/$(VENV)/lib/python3*/site-packages/scikit_learn.libs/libgomp*.so* $(OPENMP)/libgomp.so.1; }
+	@rm -rf $(VENV)/typing && mkdir -p $(VENV)/typing/feedmill
+	@for folder in $(PACKAGES); do ln -s $(CURDIR)/$$folder $(VENV)/typing/feedmill/$$folder; done
 	@touch $@

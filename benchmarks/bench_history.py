@@ -27,7 +27,7 @@ from feedmill.features.history import WINDOW_MS, History, Past, Version
 from feedmill.features.model import TextModel
 from feedmill.features.near_copies import says_enough
 from feedmill.features.post_batch import PostBatch
-from feedmill.features.text import TextBatch
+from feedmill.features.text.ngrams import TextBatch
 from feedmill.filters.registry import load
 
 SYLLABLES = [consonant + vowel for consonant in "bcdfghjklmnprstvwxz" for vowel in "aeiou"]

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from feedmill.events.errors import BadArtifact, UsageError
-from feedmill.features.text import HASH_BITS
+from feedmill.features.text.ngrams import HASH_BITS
 
 Arrays = dict[str, npt.NDArray[Any]]
 # Raise when the meaning of a token or a shape column changes without a change of its name.

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from feedmill.features.text import Indices
+from feedmill.features.text.ngrams import Indices
 
 Sequence32 = npt.NDArray[np.uint32]
 # So many buckets are sooner seen to be all different than sorted.

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from feedmill.features.model import Curve, LinearTable, stack
-from feedmill.features.text import BUCKETS, TextBatch
+from feedmill.features.text.ngrams import BUCKETS, TextBatch
 
 Values = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]

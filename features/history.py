@@ -28,7 +28,7 @@ from feedmill.features.near_copies import (
     similarity,
 )
 from feedmill.features.post_batch import PostBatch
-from feedmill.features.text import Indices, TextBatch
+from feedmill.features.text.ngrams import Indices, TextBatch
 
 WINDOW_MS = 10 * 60 * 1000
 # A stream read from here on says the same of all that comes after twice the window.

@@ -1,75 +1,80 @@
-"""Where a post leads: the hosts of its links and of the addresses that stand in its text.
+"""What the addresses of a post's links say: publishers write their headlines into paths.
 
-Pure functions.  A host is lower case, in the ASCII form of IDNA, without `www.`, user, port and
-closing dot, so that two spellings of one host are equal.
+Hosts have telling names, platforms left out; and a post with a link speaks of what it leads to.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
 
 from feedmill.events.post import Post
+from feedmill.features.hosts import host_of
 
-_MAX_HOST = 253
-# Invisible characters belong to the run, so that one of them does not cut a host in two.
-_AUTHORITY = "[^\\s/\\\\?#\"'<>`|{}^,;()]+"
-_SCHEME = r"[A-Za-z][A-Za-z0-9+.-]{0,30}:"
-_LINK = re.compile(rf"\s*(?:{_SCHEME})?[/\\]{{2,}}({_AUTHORITY})")
-_WITHOUT_SCHEME = re.compile(rf"\s*({_AUTHORITY})")
-# Possessive, so that a long run is looked at once; what stands before `@` is a mail address.
-_RUN = r"\w\u00ad\u200b-\u200d\u2060\ufeff-"
-_IN_TEXT = re.compile(
-    rf"\bhttps?:[/\\]+({_AUTHORITY})(?:[/\\?#][^\s<>\"]*)?"
-    rf"|(?<![.@/{_RUN}])(\w[{_RUN}]*+(?:[.\u3002\uff0e\uff61][{_RUN}]++)++)(?!@)",
-    re.IGNORECASE,
+_SCHEME = re.compile(r"\A[a-z][a-z0-9+.-]{0,30}://", re.IGNORECASE)
+_SEPARATORS = str.maketrans("-_/.+%=&", " " * 8)
+# Where everybody posts everything, an address says nothing of who wrote it.
+PLATFORMS = frozenset(
+    (
+        *("youtube.com", "youtu.be", "facebook.com", "fb.com", "twitter.com", "x.com", "t.co"),
+        *("instagram.com", "reddit.com", "redd.it", "imgur.com", "tiktok.com", "github.com"),
+        *("linkedin.com", "tumblr.com", "pinterest.com", "vimeo.com", "twitch.tv", "medium.com"),
+        *("wikipedia.org", "archive.org", "web.archive.org", "google.com", "bit.ly", "bsky.app"),
+    )
 )
-_LABEL = "[a-z0-9](?:[a-z0-9-]*[a-z0-9])?"
-_HOST = re.compile(rf"(?:{_LABEL.replace('9', '9_')}\.)+{_LABEL}\Z")
-_LAST_LABEL = re.compile(r"\.(?:[a-z]{2,}|xn--[a-z0-9-]+)\Z")
-_DOT_INSIDE = re.compile(r"[.\u3002\uff0e\uff61][^\s.]")
+
+LINK_NAMES = ("log_links", "log_platform_links")
 
 
-def hosts_of(post: Post) -> tuple[str, ...]:
-    """The hosts of a post's links, then of its text, each once; media are not among them."""
-    found = [host for link in post.links or () if (host := host_of(link))]
-    return tuple(dict.fromkeys([*found, *hosts_in(post.text)]))
+def path_words(post: Post) -> str:
+    """Return the words of the post's links' paths, parted by blanks; "" where there are none.
 
-
-def hosts_in(text: str) -> Iterator[str]:
-    """The hosts of addresses in a text, with a scheme or bare (`example.org/x`), as they stand.
-
-    Hosts of mail addresses are none.  A bare one may be no host after all, as in `end.Next`.
+    Neither scheme nor host nor query belong to them, and links to platforms are left out.
     """
-    if not _DOT_INSIDE.search(text):
-        return
-    for with_scheme, bare in _IN_TEXT.findall(text):
-        host = canonical_host(_without_user(with_scheme) if with_scheme else bare)
-        if host and (with_scheme or _LAST_LABEL.search(host)):
-            yield host
+    return " ".join(filter(None, map(_words, post.links or ())))
 
 
-def host_of(url: str) -> str | None:
-    """The host of one address, which may lack its scheme; None where it has none."""
-    match = _LINK.match(url) or _WITHOUT_SCHEME.match(url)
-    return None if match is None else canonical_host(_without_user(match[1]))
+def is_platform(host: str) -> bool:
+    """Say whether a host, or the domain above it, is a platform."""
+    parts = host.split(".")
+    return any(".".join(parts[i:]) in PLATFORMS for i in range(len(parts) - 1))
 
 
-def canonical_host(host: str) -> str | None:
-    """A host as this module writes it, None unless it is one; numeric addresses are hosts."""
-    if len(host) > 4 * _MAX_HOST:
-        return None
-    if not host.isascii():
-        try:
-            host = host.encode("idna").decode("ascii")
-        except UnicodeError:
-            return None
-    host = host.lower().rstrip(".")
-    if len(host) > _MAX_HOST or not _HOST.match(host):
-        return None
-    shorter = host.removeprefix("www.")
-    return shorter if "." in shorter else host
+def _words(url: str) -> str:
+    host = host_of(url)
+    if host is None or is_platform(host):
+        return ""
+    rest = _SCHEME.sub("", url.strip()).partition("#")[0].partition("?")[0]
+    return " ".join(rest.partition("/")[2].translate(_SEPARATORS).split())
 
 
-def _without_user(authority: str) -> str:
-    return authority.rpartition("@")[2].partition(":")[0]
+def path_texts(posts: Iterable[Post]) -> list[str]:
+    """Return `path_words` of each post."""
+    return [path_words(post) if post.links else "" for post in posts]
+
+
+class LinkHosts(NamedTuple):
+    """The hosts of one post's links, those of platforms only counted."""
+
+    own: tuple[str, ...] = ()
+    platforms: int = 0
+    links: int = 0
+
+    @classmethod
+    def of(cls, post: Post) -> LinkHosts:
+        """Read a post's links; what has no host counts as a link."""
+        if not post.links:
+            return cls()
+        hosts = [host for host in map(host_of, post.links) if host]
+        own = tuple(host for host in hosts if not is_platform(host))
+        return cls(own, len(hosts) - len(own), len(post.links))
+
+
+def link_matrix(hosts: Sequence[LinkHosts]) -> npt.NDArray[np.float32]:
+    """Return how many links each post has, and how many to platforms: (posts, 2), as log1p."""
+    counts = np.array([(one.links, one.platforms) for one in hosts], dtype=np.float64)
+    return np.log1p(counts.reshape(-1, 2)).astype(np.float32)

@@ -17,8 +17,8 @@ from feedmill.events.errors import BadArtifact
 from feedmill.events.post import Post
 from feedmill.features.artifact import Arrays, Artifact
 from feedmill.features.post_batch import PostBatch
-from feedmill.features.shape import SHAPE_NAMES, shape_matrix
-from feedmill.features.text import BUCKETS, TextBatch
+from feedmill.features.text.ngrams import BUCKETS, TextBatch
+from feedmill.features.text.shape import SHAPE_NAMES, shape_matrix
 from feedmill.features.trees import Trees
 
 Scores = npt.NDArray[np.float64]

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from feedmill.features.text import Indices, TextBatch, TextChunk
+from feedmill.features.text.ngrams import Indices, TextBatch, TextChunk
 
 Signatures = npt.NDArray[np.uint8]
 Minima = npt.NDArray[np.uint32]

@@ -9,12 +9,12 @@ import numpy as np
 import numpy.typing as npt
 
 from feedmill.events.post import Post
-from feedmill.features.cues import CUE_NAMES, cue_matrix
+from feedmill.features.links import LINK_NAMES, LinkHosts, link_matrix, path_texts
 from feedmill.features.near_copies import Signed, sign
-from feedmill.features.paths import LINK_NAMES, LinkHosts, link_matrix, path_texts
-from feedmill.features.profanity import PROFANITY_NAMES, profanity_matrix
-from feedmill.features.shape import SHAPE_NAMES, shape_matrix
-from feedmill.features.text import TextBatch
+from feedmill.features.text.lexicon import CUE_NAMES, cue_matrix
+from feedmill.features.text.ngrams import TextBatch
+from feedmill.features.text.profanity import PROFANITY_NAMES, profanity_matrix
+from feedmill.features.text.shape import SHAPE_NAMES, shape_matrix
 
 Columns = npt.NDArray[np.float32]
 

@@ -18,9 +18,9 @@ import numpy as np
 import numpy.typing as npt
 
 from feedmill.features.corpus import read_rows
-from feedmill.features.cues import cue_terms
-from feedmill.features.profanity import SOURCES
-from feedmill.features.text import TextBatch
+from feedmill.features.text.lexicon import cue_terms
+from feedmill.features.text.ngrams import TextBatch
+from feedmill.features.text.profanity import SOURCES
 
 _WORD = re.compile(r"[a-z]+(?:'[a-z]+)?")
 _WORDS = 20_000
@@ -89,7 +89,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Write the lists."""
     parser = argparse.ArgumentParser(description="Make the word lists.")
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "lists")
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "text" / "lists")
     options = parser.parse_args(arguments)
     rows = read_rows(options.data, "engagement_reddit_top")
     words = common_words((row["title"], row["subreddit"]) for row in rows)

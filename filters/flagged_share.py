@@ -15,7 +15,7 @@ import numpy as np
 
 from feedmill.events.post import Post
 from feedmill.events.settings import Settings
-from feedmill.features.links import hosts_of
+from feedmill.features.hosts import hosts_of
 
 # Of one partition: so many records back, and so long.
 WINDOW_RECORDS = 5000

@@ -20,8 +20,8 @@ from feedmill.events.gates import Gate
 from feedmill.events.post import Post
 from feedmill.events.rules import Rule, RuleVerdict, compiled_pattern
 from feedmill.events.settings import Settings
-from feedmill.features.links import canonical_host, host_of, hosts_of
-from feedmill.features.text import normalise
+from feedmill.features.hosts import canonical_host, host_of, hosts_of
+from feedmill.features.text.ngrams import normalise
 
 _RANK: Mapping[RuleVerdict, int] = {"allow": 0, "hide": 1, "demote": 2}
 _ALL_PATTERNS_MEMORY = 32 * 1024 * 1024

@@ -19,7 +19,7 @@ from feedmill.events.post import Post
 from feedmill.features.artifact import Artifact
 from feedmill.features.counters import KIND_INDEX, Counters, decayed_matrix
 from feedmill.features.model import LinearTable, feature_names, read_table, read_trees, stack
-from feedmill.features.text import TextBatch
+from feedmill.features.text.ngrams import TextBatch
 from feedmill.features.trees import Trees
 
 Scores = npt.NDArray[np.float64]

@@ -28,7 +28,7 @@ from feedmill.features.fitting import (
 )
 from feedmill.features.measure import rank_correlation, share
 from feedmill.features.model import LinearTable, arrays_of
-from feedmill.features.text import TextBatch
+from feedmill.features.text.ngrams import TextBatch
 from feedmill.features.trees import Trees
 from feedmill.rankers.engagement import (
     COUNT_FEATURES,

@@ -33,7 +33,7 @@ from feedmill.features.model import (
     stack,
 )
 from feedmill.features.sets import ordinary
-from feedmill.features.text import TextBatch
+from feedmill.features.text.ngrams import TextBatch
 from feedmill.features.trees import Trees
 from feedmill.rankers.registry import QUALITY_TABLES
 

@@ -13,7 +13,7 @@ from feedmill.features.near_copies import (
     sign,
     similarity,
 )
-from feedmill.features.text import TextBatch
+from feedmill.features.text.ngrams import TextBatch
 
 WORDS = [
     f"{a}{b}{c}" for a in ("ba", "tor", "lin") for b in ("ke", "mu", "ra", "so") for c in "nptwz"

@@ -10,7 +10,7 @@ from feedmill.events.post import Post
 from feedmill.features.artifact import Artifact
 from feedmill.features.model import LinearTable, arrays_of
 from feedmill.features.post_batch import GROUPS, PostBatch
-from feedmill.features.text import BUCKETS
+from feedmill.features.text.ngrams import BUCKETS
 from feedmill.filters.heads import Blend, Expert, arrays_of_head, fit_blend, slope_of
 from feedmill.filters.model import Evidence, FilterModel, Weights, view_score
 from feedmill.filters.recipes import RECIPES

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from feedmill.features.disguise import is_word, plain, undisguise
-from feedmill.features.text import TextBatch, normalise
+from feedmill.features.text.deobfuscation import is_word, plain, undisguise
+from feedmill.features.text.ngrams import TextBatch, normalise
 
 SENTENCE = "subscribe to my channel and get free money now"
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from feedmill.features.disguise import LEET, MANY_LONE, MAX_CHARACTERS, plain, undisguise
+from feedmill.features.text.deobfuscation import LEET, MANY_LONE, MAX_CHARACTERS, plain, undisguise
 
 Bytes = npt.NDArray[np.uint8]
 Indices = npt.NDArray[np.int64]
@@ -96,7 +96,7 @@ _INVERSE_POWERS = _powers(_BASE_INVERSE, _MAX_CHUNK)
 
 
 def normalise(text: str) -> str:
-    """Return the text as the models read it, its case kept: see `feedmill.features.disguise`."""
+    """Return the text as the models read it, its case kept; see `deobfuscation`."""
     text = plain(text)
     return undisguise(text) if len(disguised_rows(ByteRows.of([_encode(text)]))) else text
 

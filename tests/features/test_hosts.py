@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from feedmill.events.post import Post
+from feedmill.features.hosts import canonical_host, host_of, hosts_in, hosts_of
+
+
+@pytest.mark.parametrize(
+    ("url", "host"),
+    [
+        ("https://example.org/a?b#c", "example.org"),
+        ("HTTPS://WWW.Example.ORG:8080/", "example.org"),
+        ("//cdn.example.org/x.png", "cdn.example.org"),
+        ("example.org/path", "example.org"),
+        ("example.org:8080/path", "example.org"),
+        ("https://good.org@evil.example/login", "evil.example"),
+        ("https:\\\\evil.example\\x", "evil.example"),
+        ("https://evil.example.", "evil.example"),
+        ("https://bücher.example/x", "xn--bcher-kva.example"),
+        ("https://xn--bcher-kva.example", "xn--bcher-kva.example"),
+        ("https://ev\u200bil.example/x", "evil.example"),
+        ("https://\uff45vil\u3002example/x", "evil.example"),
+        ("http://203.0.113.5/x", "203.0.113.5"),
+        ("https://my_page.example.org", "my_page.example.org"),
+        ("https://www.org/", "www.org"),
+        ("mailto:me@localhost", None),
+        ("localhost", None),
+        ("https://", None),
+        ("", None),
+        ("https://" + "a" * 300 + ".org", None),
+        ("https://..org", None),
+    ],
+)
+def test_the_host_of_a_link(url: str, host: str | None) -> None:
+    assert host_of(url) == host
+
+
+@pytest.mark.parametrize(
+    ("text", "hosts"),
+    [
+        ("no link here. None at all", []),
+        ("see https://a.example/x, http://b.example.", ["a.example", "b.example"]),
+        ("(https://a.example/x)", ["a.example"]),
+        ("buy at shop.example now", ["shop.example"]),
+        ("buy at www.shop.example/now!", ["shop.example"]),
+        ("buy at SHOP.EXAMPLE.", ["shop.example"]),
+        ("sh\u200bop.example", ["shop.example"]),
+        ("write to me@mail.example please", []),
+        ("version 1.2.3 costs 4.50", []),
+        ("https://a.example/go?to=b.example", ["a.example"]),
+        ("1.5 of 2.0, e.g. this", []),
+        ("first.last@mail.example and a.b.example@x.example", []),
+        ("https://a.example,https://b.example", ["a.example", "b.example"]),
+        ("bücher.example", ["xn--bcher-kva.example"]),
+    ],
+)
+def test_the_hosts_in_a_text(text: str, hosts: list[str]) -> None:
+    assert list(hosts_in(text)) == hosts
+
+
+def test_the_hosts_of_a_post_come_once_links_first() -> None:
+    text = "look at https://b.example and a.example"
+    post = Post("p", "a", 0, text, links=("https://www.a.example", "no link", "c.example/x"))
+    assert hosts_of(post) == ("a.example", "c.example", "b.example")
+    assert hosts_of(Post("p", "a", 0, "plain")) == ()
+
+
+@pytest.mark.parametrize("piece", ["a\u200b", "a.", "a-", "http:/", "http://", "a@", "a.b@", "."])
+def test_a_long_run_is_looked_at_once(piece: str) -> None:
+    text = piece * (20_000 // len(piece))
+    start = time.perf_counter()
+    list(hosts_in(text))
+    assert time.perf_counter() - start < 0.5  # twice over each piece takes seconds
+
+
+@given(st.text(st.sampled_from("aB1.-_@:/\\ ?#\u200b\u3002ü\ud800www[]"), max_size=60) | st.text())
+def test_hosts_are_canonical_whatever_stands_there(text: str) -> None:
+    for host in (*hosts_in(text), host_of(text), host_of(f"https://{text}")):
+        assert host is None or canonical_host(host) == host
