@@ -23,9 +23,9 @@ from collections.abc import Callable, Iterator, Sequence
 from machine import describe
 
 from feedmill.events.post import Post
-from feedmill.features.history import WINDOW_MS, History, Past, Version
+from feedmill.features.history.near_duplicates import says_enough
+from feedmill.features.history.post_history import WINDOW_MS, History, Past, Version
 from feedmill.features.model import TextModel
-from feedmill.features.near_copies import says_enough
 from feedmill.features.post_batch import PostBatch
 from feedmill.features.text.ngrams import TextBatch
 from feedmill.filters.registry import load

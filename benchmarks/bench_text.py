@@ -184,7 +184,7 @@ _MEMORY = """
 import numpy, msgspec, resource
 from feedmill.events.post import Post
 import feedmill.filters.registry as registry
-import feedmill.features.history as history
+import feedmill.features.history.post_history as history
 
 def resident():
     with open("/proc/self/statm") as file:

@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from feedmill.events.post import Post
+from feedmill.features.history.near_duplicates import Signed, sign
 from feedmill.features.links import LINK_NAMES, LinkHosts, link_matrix, path_texts
-from feedmill.features.near_copies import Signed, sign
 from feedmill.features.text.lexicon import CUE_NAMES, cue_matrix
 from feedmill.features.text.ngrams import TextBatch
 from feedmill.features.text.profanity import PROFANITY_NAMES, profanity_matrix

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from feedmill.features.history import WINDOW_MS, Past
+from feedmill.features.history.post_history import WINDOW_MS, Past
 
 # By earlier copies.  At the shipped thresholds six demote and eight hide: the tenth post is to be
 # hidden for certain, and one with more changes than most may not have been counted.

@@ -19,7 +19,7 @@ from aiokafka.errors import KafkaError
 
 from feedmill.events.decode import decode_post
 from feedmill.events.post import Post
-from feedmill.features.history import REBUILD_MS, History, Past, Version
+from feedmill.features.history.post_history import REBUILD_MS, History, Past, Version
 from feedmill.features.post_batch import PostBatch
 from feedmill.streams.batches import RecordBatch, Source
 from feedmill.streams.clock import now_ms

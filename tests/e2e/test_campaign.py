@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from e2e_engine import Engine, Json, now_ms
 
-from feedmill.features.history import History, Past, Version
+from feedmill.features.history.post_history import History, Past, Version
 from feedmill.filters import campaign
 
 pytestmark = pytest.mark.stack

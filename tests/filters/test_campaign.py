@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 
 from feedmill.events.gates import Gate
-from feedmill.features.history import Past
+from feedmill.features.history.post_history import Past
 from feedmill.filters.campaign import probabilities, reason
 
 SHIPPED = Gate()

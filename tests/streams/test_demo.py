@@ -10,7 +10,7 @@ import pytest
 
 from feedmill.events.gates import Gate
 from feedmill.events.post import Post
-from feedmill.features.history import History, Version
+from feedmill.features.history.post_history import History, Version
 from feedmill.filters import campaign
 from feedmill.streams.replay.demo import DEFAULT_RATE, Demo
 

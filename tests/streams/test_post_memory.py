@@ -13,7 +13,7 @@ import pytest
 from feedmill.events.decode import decode_post, encode
 from feedmill.events.partition import partition_of
 from feedmill.events.post import Post
-from feedmill.features.history import REBUILD_MS, History, Past, Version
+from feedmill.features.history.post_history import REBUILD_MS, History, Past, Version
 from feedmill.features.post_batch import PostBatch
 from feedmill.streams.batches import RecordBatch, Source
 from feedmill.streams.post_memory import PostMemory, ReadPosts

@@ -12,7 +12,7 @@ from feedmill.deploy.local import StackAddress
 from feedmill.deploy.main import main
 from feedmill.events.errors import UsageError
 from feedmill.events.signal import SignalNames
-from feedmill.features.history import REBUILD_MS
+from feedmill.features.history.post_history import REBUILD_MS
 from feedmill.filters import flagged_share
 from feedmill.streams.topics import DAY_MS, HOUR_MS, create, describe, topic_table
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from feedmill.features.near_copies import (
+from feedmill.features.history.near_duplicates import (
     BANDS,
     BUCKET_BITS,
     consensus,

@@ -12,9 +12,9 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from feedmill.features.campaigns import NONE, Campaigns
-from feedmill.features.chains import Chains, Heads, Sequence32
-from feedmill.features.near_copies import (
+from feedmill.features.history.clusters import NONE, Campaigns
+from feedmill.features.history.hash_index import Chains, Heads, Sequence32
+from feedmill.features.history.near_duplicates import (
     ALIKE,
     BANDS,
     BINS,

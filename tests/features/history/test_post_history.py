@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from feedmill.events.post import Post
-from feedmill.features.history import (
+from feedmill.features.history.post_history import (
     MOST_AUTHOR_POSTS,
     REBUILD_MS,
     WINDOW_MS,
