@@ -21,7 +21,7 @@ ARGS ?=
 OPENMP := $(VENV)/openmp
 export LD_LIBRARY_PATH := $(CURDIR)/$(OPENMP)$(if $(LD_LIBRARY_PATH),:$(LD_LIBRARY_PATH))
 
-PACKAGES := events features filters rankers streams deploy
+PACKAGES := events features models filters rankers streams deploy
 
 help: ## Say what there is to make
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -49,7 +49,7 @@ bench: $(STAMP) ## Every benchmark, one after another; each prints its table
 		echo "== $$script"; $(BIN)/python $$script || exit 1; done
 
 judge: $(STAMP) ## Judge the filters on the data folder: docs/filters.md and the cards anew, in minutes
-	$(BIN)/python -m feedmill.features.cards rankers/artifacts --out docs/models
+	$(BIN)/python -m feedmill.models.cards rankers/artifacts --out docs/models
 	$(BIN)/feedmill evaluate --all --docs docs $(ARGS) > /dev/null
 
 lock: $(STAMP) ## Resolve pyproject.toml anew into requirements.lock

@@ -25,10 +25,10 @@ from machine import describe
 from feedmill.events.post import Post
 from feedmill.features.history.near_duplicates import says_enough
 from feedmill.features.history.post_history import WINDOW_MS, History, Past, Version
-from feedmill.features.model import TextModel
 from feedmill.features.post_batch import PostBatch
 from feedmill.features.text.ngrams import TextBatch
 from feedmill.filters.registry import load
+from feedmill.models.text_model import TextModel
 
 SYLLABLES = [consonant + vowel for consonant in "bcdfghjklmnprstvwxz" for vowel in "aeiou"]
 BATCH = 256

@@ -23,16 +23,16 @@ from sklearn.pipeline import make_pipeline, make_union
 
 from feedmill.events.engagement import KINDS
 from feedmill.events.post import Post
-from feedmill.features.artifact import read
 from feedmill.features.counters import Counters, update, update_many
-from feedmill.features.model import StackedText
 from feedmill.features.post_batch import PostBatch
 from feedmill.features.text.lexicon import cue_matrix
 from feedmill.features.text.ngrams import TextBatch
 from feedmill.features.text.shape import shape_matrix
-from feedmill.features.trees import Trees
 from feedmill.filters.model import FilterModel, Weights, view_score, with_columns
 from feedmill.filters.registry import FILTERS, STORE, load_filter
+from feedmill.models.artifact import read
+from feedmill.models.text_model import StackedText
+from feedmill.models.trees import Trees
 from feedmill.rankers.registry import load as load_ranker
 
 Run = Callable[[Sequence[str]], object]

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from feedmill.features.model import Curve, LinearTable, stack
 from feedmill.features.text.ngrams import BUCKETS, TextBatch
+from feedmill.models.text_model import Curve, LinearTable, stack
 
 Values = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]

@@ -17,7 +17,6 @@ import numpy as np
 
 from feedmill.events.errors import UsageError
 from feedmill.events.gates import Gate
-from feedmill.features.artifact import Card
 from feedmill.features.corpus import Corpus, apart
 from feedmill.features.fitting import SEED
 from feedmill.features.measure import (
@@ -34,10 +33,11 @@ from feedmill.features.measure import (
     share,
     threshold_of,
 )
-from feedmill.features.model import TextModel
 from feedmill.filters.fit import fit
 from feedmill.filters.material import Material, Sample, check_enough, recipe_of
 from feedmill.filters.slices import Slice, slices_of
+from feedmill.models.artifact import Card
+from feedmill.models.text_model import TextModel
 
 HIDE_AT, DEMOTE_AT = float(Gate().hide_at or 1), float(Gate().demote_at or 1)
 Mode = Literal["stored", "folds", "alone", "left out"]

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 from msgspec.structs import replace
 
-from feedmill.features.artifact import pack
 from feedmill.features.corpus import Corpus, join
 from feedmill.features.fitting import (
     SEED,
@@ -25,7 +24,6 @@ from feedmill.features.fitting import (
     fixed_curve,
     folds_of,
 )
-from feedmill.features.model import Curve, LinearTable, arrays_of
 from feedmill.features.post_batch import PostBatch
 from feedmill.filters.heads import (
     Blend,
@@ -43,6 +41,8 @@ from feedmill.filters.recipes import (
     Recipe,
     Table,
 )
+from feedmill.models.artifact import pack
+from feedmill.models.text_model import Curve, LinearTable, arrays_of
 
 _SHORT = " (shortened)"
 

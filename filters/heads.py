@@ -15,8 +15,8 @@ import numpy.typing as npt
 
 from feedmill.features.fitting import SEED, Mask, Values, fit_trees
 from feedmill.features.post_batch import PostBatch
-from feedmill.features.trees import Trees
 from feedmill.filters.model import Weights, with_columns
+from feedmill.models.trees import Trees
 
 
 @dataclass(frozen=True)

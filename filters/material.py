@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from feedmill.events.errors import UsageError
-from feedmill.features.artifact import DataUse, sha256_of_file
 from feedmill.features.corpus import Corpus
 from feedmill.features.sets import KNOWN, LIAR, ORDINARY, KnownSet
 from feedmill.features.tables import parse_table, read_table
 from feedmill.filters.recipes import RECIPES, STATEMENTS, Recipe, Source
+from feedmill.models.artifact import DataUse, sha256_of_file
 
 _FEWEST = 10  # rows of each class to learn from
 _FEWEST_TO_TUNE = 50

@@ -12,8 +12,10 @@ import numpy.typing as npt
 
 from feedmill.events.errors import BadArtifact
 from feedmill.events.post import Post
-from feedmill.features.artifact import Artifact
-from feedmill.features.model import (
+from feedmill.features.post_batch import GROUPS, PostBatch
+from feedmill.filters.self_labels import raised
+from feedmill.models.artifact import Artifact
+from feedmill.models.text_model import (
     Curve,
     LinearTable,
     Scores,
@@ -22,9 +24,7 @@ from feedmill.features.model import (
     read_table,
     read_trees,
 )
-from feedmill.features.post_batch import GROUPS, PostBatch
-from feedmill.features.trees import Trees
-from feedmill.filters.self_labels import raised
+from feedmill.models.trees import Trees
 
 
 class Evidence(NamedTuple):

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from feedmill.features.cards import card_lines
 from feedmill.filters.evaluation import Mode, SetReport
 from feedmill.filters.report import (
     Evaluation,
@@ -15,6 +14,7 @@ from feedmill.filters.report import (
     plot_name,
     table,
 )
+from feedmill.models.cards import card_lines
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from feedmill.events.errors import BadArtifact
-from feedmill.features.artifact import read
-from feedmill.features.model import TextModel
 from feedmill.filters.model import Evidence, FilterModel
+from feedmill.models.artifact import read
+from feedmill.models.text_model import TextModel
 
 STORE = Path(__file__).parent / "artifacts"
 # What each filter reads.

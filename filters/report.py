@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import msgspec
 
-from feedmill.features.artifact import Card
 from feedmill.features.plots import Panel, svg
 from feedmill.filters.evaluation import DEMOTE_AT, HIDE_AT, OrdinaryReport, SetReport
+from feedmill.models.artifact import Card
 
 MODES = {
     "stored": "The stored model, on rows that neither trained nor tuned it",

@@ -8,8 +8,6 @@ from pathlib import Path
 
 import msgspec
 
-from feedmill.features.artifact import Card, read_card
-from feedmill.features.model import TextModel
 from feedmill.features.sets import LIAR
 from feedmill.filters.evaluation import (
     Cost,
@@ -23,6 +21,8 @@ from feedmill.filters.evaluation import (
 from feedmill.filters.material import Material, gather
 from feedmill.filters.registry import FILTERS, STORE, load
 from feedmill.filters.report import Evaluation, FilterReport, as_markdown, plot, plot_name
+from feedmill.models.artifact import Card, read_card
+from feedmill.models.text_model import TextModel
 
 _FOLDS = 5
 

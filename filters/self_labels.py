@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from feedmill.events.post import Post
-from feedmill.features.model import Scores
+from feedmill.models.text_model import Scores
 
 # Bluesky's labels of content, and what other products call the same.
 ADULT = frozenset(("porn", "sexual", "nudity", "graphic-media", "nsfw", "adult", "gore", "nsfl"))

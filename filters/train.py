@@ -7,8 +7,6 @@ from pathlib import Path
 
 import msgspec
 
-from feedmill.features.artifact import Card, DataUse, save, sha256_of
-from feedmill.features.model import TextModel
 from feedmill.filters.evaluation import (
     Measures,
     judge_stored,
@@ -17,6 +15,8 @@ from feedmill.filters.evaluation import (
 )
 from feedmill.filters.fit import fit
 from feedmill.filters.material import Material, check_enough, recipe_of
+from feedmill.models.artifact import Card, DataUse, save, sha256_of
+from feedmill.models.text_model import TextModel
 
 _UNTUNED = (
     "no ordinary posts were given: its thresholds were chosen on the fine posts of its own sets"

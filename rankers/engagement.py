@@ -16,11 +16,11 @@ import numpy.typing as npt
 
 from feedmill.events.errors import BadArtifact
 from feedmill.events.post import Post
-from feedmill.features.artifact import Artifact
 from feedmill.features.counters import KIND_INDEX, Counters, decayed_matrix
-from feedmill.features.model import LinearTable, feature_names, read_table, read_trees, stack
 from feedmill.features.text.ngrams import TextBatch
-from feedmill.features.trees import Trees
+from feedmill.models.artifact import Artifact
+from feedmill.models.text_model import LinearTable, feature_names, read_table, read_trees, stack
+from feedmill.models.trees import Trees
 
 Scores = npt.NDArray[np.float64]
 

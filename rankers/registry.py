@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from feedmill.events.errors import BadArtifact
-from feedmill.features.artifact import Artifact, read
-from feedmill.features.model import StackedText, TextModel, feature_names
+from feedmill.models.artifact import Artifact, read
+from feedmill.models.text_model import StackedText, TextModel, feature_names
 from feedmill.rankers.engagement import FEATURES, Engagement, EngagementModel
 
 STORE = Path(__file__).parent / "artifacts"

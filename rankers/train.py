@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from feedmill.features.artifact import Card
+from feedmill.models.artifact import Card
 from feedmill.rankers import train_engagement, train_quality
 
 # Each takes the folder of its sets, the store to save into and the day its card says.

@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from feedmill.features.artifact import Card, DataUse, pack, save, sha256_of
 from feedmill.features.corpus import part_of, read_rows
 from feedmill.features.fitting import (
     SEED,
@@ -27,9 +26,10 @@ from feedmill.features.fitting import (
     stacked_rows,
 )
 from feedmill.features.measure import rank_correlation, share
-from feedmill.features.model import LinearTable, arrays_of
 from feedmill.features.text.ngrams import TextBatch
-from feedmill.features.trees import Trees
+from feedmill.models.artifact import Card, DataUse, pack, save, sha256_of
+from feedmill.models.text_model import LinearTable, arrays_of
+from feedmill.models.trees import Trees
 from feedmill.rankers.engagement import (
     COUNT_FEATURES,
     FEATURES,

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 
-from feedmill.features.artifact import Card, DataUse, pack, save, sha256_of
 from feedmill.features.corpus import Corpus, Row, corpus, join, read_rows, text_key
 from feedmill.features.fitting import (
     Mask,
@@ -24,7 +23,10 @@ from feedmill.features.fitting import (
     stacked_rows,
 )
 from feedmill.features.measure import area, rank_correlation
-from feedmill.features.model import (
+from feedmill.features.sets import ordinary
+from feedmill.features.text.ngrams import TextBatch
+from feedmill.models.artifact import Card, DataUse, pack, save, sha256_of
+from feedmill.models.text_model import (
     Curve,
     LinearTable,
     StackedText,
@@ -32,9 +34,7 @@ from feedmill.features.model import (
     feature_names,
     stack,
 )
-from feedmill.features.sets import ordinary
-from feedmill.features.text.ngrams import TextBatch
-from feedmill.features.trees import Trees
+from feedmill.models.trees import Trees
 from feedmill.rankers.registry import QUALITY_TABLES
 
 _GRADES = {"Good": 1.0, "PotentiallyUseful": 0.5, "Bad": 0.0}

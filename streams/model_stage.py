@@ -12,11 +12,11 @@ from feedmill.events.decode import decode_post, encode
 from feedmill.events.post import Deletion, Post
 from feedmill.events.settings import Settings
 from feedmill.events.signal import Ruling
-from feedmill.features.model import TextModel
 from feedmill.features.post_batch import PostBatch
 from feedmill.filters import campaign
 from feedmill.filters.rules import FilterRules, Hit
 from feedmill.filters.verdicts import Verdicts
+from feedmill.models.text_model import TextModel
 from feedmill.streams.batches import Record, RecordBatch
 from feedmill.streams.clock import now_ms
 from feedmill.streams.environment import Environment

@@ -19,7 +19,7 @@ from typing import cast
 
 import feedmill.filters.registry as filters
 import feedmill.rankers.registry as rankers
-from feedmill.features.model import TextModel
+from feedmill.models.text_model import TextModel
 from feedmill.rankers.engagement import EngagementModel
 from feedmill.streams.combiner_stage import CombinerStage
 from feedmill.streams.engagement_stage import EngagementStage

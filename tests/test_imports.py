@@ -14,12 +14,13 @@ ROOT = Path(__file__).parents[1]
 MAY_IMPORT = {
     "events": set(),
     "features": {"events"},
-    "filters": {"events", "features"},
-    "rankers": {"events", "features"},
-    "streams": {"events", "features", "filters", "rankers"},
-    "deploy": {"events", "features", "filters", "rankers", "streams"},
+    "models": {"events", "features"},
+    "filters": {"events", "features", "models"},
+    "rankers": {"events", "features", "models"},
+    "streams": {"events", "features", "models", "filters", "rankers"},
+    "deploy": {"events", "features", "models", "filters", "rankers", "streams"},
     "examples": set(),
-    "benchmarks": {"events", "features", "filters", "rankers", "streams", "deploy"},
+    "benchmarks": {"events", "features", "models", "filters", "rankers", "streams", "deploy"},
 }
 OUTSIDE = ("streams/", "deploy/", "examples/", "benchmarks/")
 # Time and the environment come in through `streams` and `deploy`; below them they are arguments.

@@ -12,8 +12,8 @@ import click
 import msgspec
 
 from feedmill.events.errors import UsageError
-from feedmill.features.artifact import Card
 from feedmill.filters.registry import FILTERS
+from feedmill.models.artifact import Card
 from feedmill.rankers.registry import RANKERS
 from feedmill.streams.cli.options import with_environment
 from feedmill.streams.cli.output import plain_table, print_json

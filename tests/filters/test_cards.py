@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from feedmill.features.artifact import read_card
-from feedmill.features.cards import as_markdown, card_lines
 from feedmill.filters.registry import FILTERS
 from feedmill.filters.registry import STORE as FILTER_STORE
+from feedmill.models.artifact import read_card
+from feedmill.models.cards import as_markdown, card_lines
 from feedmill.rankers.registry import RANKERS
 from feedmill.rankers.registry import STORE as RANKER_STORE
 
@@ -18,7 +18,7 @@ CARDS = [(FILTER_STORE, name) for name in FILTERS] + [(RANKER_STORE, name) for n
 @pytest.mark.parametrize("name", RANKERS)
 def test_the_page_says_what_the_card_says(name: str) -> None:
     page = (DOCS / "models" / f"{name}.md").read_text(encoding="utf-8")
-    # python -m feedmill.features.cards rankers/artifacts --out docs/models
+    # python -m feedmill.models.cards rankers/artifacts --out docs/models
     assert page == as_markdown(read_card(RANKER_STORE, name))
 
 

@@ -14,7 +14,6 @@ import pytest
 
 from feedmill.events.errors import UsageError
 from feedmill.events.post import Post
-from feedmill.features.artifact import Card
 from feedmill.features.corpus import Corpus, Row, corpus, same_text
 from feedmill.filters import evaluation
 from feedmill.filters.evaluation import (
@@ -28,6 +27,7 @@ from feedmill.filters.evaluation import (
 )
 from feedmill.filters.material import Material, Sample
 from feedmill.filters.slices import author_ages, slices_of
+from feedmill.models.artifact import Card
 
 sys.path.insert(0, str(Path(__file__).parent))
 

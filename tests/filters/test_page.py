@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 
 from feedmill.events.post import Post
-from feedmill.features.artifact import Card
 from feedmill.features.corpus import Corpus
 from feedmill.filters.evaluation import judge_stored, on_ordinary
 from feedmill.filters.material import Material
 from feedmill.filters.page import page, write_page
 from feedmill.filters.report import Evaluation, FilterReport, as_markdown
+from feedmill.models.artifact import Card
 
 sys.path.insert(0, str(Path(__file__).parent))
 

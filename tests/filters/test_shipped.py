@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from feedmill.events.errors import BadArtifact
 from feedmill.events.post import Post
-from feedmill.features.artifact import Card, read_card
 from feedmill.filters.registry import FILTERS, STORE, load
+from feedmill.models.artifact import Card, read_card
 
 # Written for this test; none comes from a data set.
 SPAM = [

@@ -7,11 +7,11 @@ import pytest
 
 from feedmill.events.errors import UsageError
 from feedmill.events.post import Post
-from feedmill.features.artifact import read_card
 from feedmill.filters.material import Material, gather
 from feedmill.filters.recipes import RECIPES
 from feedmill.filters.registry import load
 from feedmill.filters.train import train
+from feedmill.models.artifact import read_card
 
 sys.path.insert(0, str(Path(__file__).parent))
 

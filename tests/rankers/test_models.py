@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from feedmill.events.engagement import KINDS, Kind
 from feedmill.events.errors import BadArtifact
 from feedmill.events.post import Post
-from feedmill.features.artifact import read_card
 from feedmill.features.counters import Counters, update
+from feedmill.models.artifact import read_card
 from feedmill.rankers.engagement import Engagement
 from feedmill.rankers.registry import RANKERS, STORE, load
 

@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from kafka import KafkaProducer
 from kafka.admin import KafkaAdminClient, NewTopic
 
-from feedmill.features.artifact import read_card
+from feedmill.models.artifact import read_card
 from feedmill.streams.cli.train import train
 from feedmill.streams.labelled import LabelJoin
 

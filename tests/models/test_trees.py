@@ -6,7 +6,7 @@ import pytest
 
 from feedmill.events.errors import BadArtifact
 from feedmill.features.fitting import fit_trees
-from feedmill.features.trees import Trees
+from feedmill.models.trees import Trees
 
 
 def _rows(count: int, seed: int) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Model cards as Markdown: ``python -m feedmill.features.cards <store>… --out docs/models``."""
+"""Model cards as Markdown: ``python -m feedmill.models.cards <store>… --out docs/models``."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from feedmill.features.artifact import Card, read_card
+from feedmill.models.artifact import Card, read_card
 
 
 def card_lines(card: Card, heading: str = "##") -> list[str]:

@@ -15,11 +15,11 @@ import numpy.typing as npt
 
 from feedmill.events.errors import BadArtifact
 from feedmill.events.post import Post
-from feedmill.features.artifact import Arrays, Artifact
 from feedmill.features.post_batch import PostBatch
 from feedmill.features.text.ngrams import BUCKETS, TextBatch
 from feedmill.features.text.shape import SHAPE_NAMES, shape_matrix
-from feedmill.features.trees import Trees
+from feedmill.models.artifact import Arrays, Artifact
+from feedmill.models.trees import Trees
 
 Scores = npt.NDArray[np.float64]
 

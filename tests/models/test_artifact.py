@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from feedmill.events.errors import BadArtifact
-from feedmill.features.artifact import Card, pack, read, save, sha256_of
-from feedmill.features.cards import as_markdown
+from feedmill.models.artifact import Card, pack, read, save, sha256_of
+from feedmill.models.cards import as_markdown
 
 FEATURES = ("one", "two")
 
