@@ -1,7 +1,7 @@
 """Profanity: which of three public lists hold the words of a text, and how many of them.
 
 The lists ship as 64-bit hashes of words with flags, so that no term stands in the project; made by
-``python -m feedmill.features.vocabulary`` from `lists_profanity` (CC BY 4.0, MIT).
+``python -m feedmill.training.word_lists`` from `lists_profanity` (CC BY 4.0, MIT).
 """
 
 from __future__ import annotations

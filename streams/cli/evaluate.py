@@ -78,8 +78,8 @@ def evaluate(
     """
     # scikit-learn takes a second to import, and only these commands need it.
     from feedmill.filters import page, report, runs  # noqa: PLC0415
-    from feedmill.filters.evaluation import Cost  # noqa: PLC0415
-    from feedmill.filters.material import gather  # noqa: PLC0415
+    from feedmill.training.evaluation.filters import Cost  # noqa: PLC0415
+    from feedmill.training.training_data import gather  # noqa: PLC0415
 
     cost = Cost(alone, ordinary_rows, labelled_rows, jobs)
     own = store or environment.models

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from feedmill.events.errors import UsageError
-from feedmill.features.corpus import unix_ms
+from feedmill.training.datasets.labelled_posts import unix_ms
 
 
 def data_folder() -> Path:

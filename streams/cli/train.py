@@ -21,7 +21,7 @@ from feedmill.streams.cli.sources import data_folder, since_ms
 from feedmill.streams.environment import Environment
 
 if TYPE_CHECKING:
-    from feedmill.filters.material import Material
+    from feedmill.training.training_data import Material
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ def train(
         folders = data or (() if from_labels else (str(data_folder()),))
         given = _Given(model, folders, ordinary, from_labels, since_ms(since))
         material = _material(environment, given)
-        from feedmill.filters.train import train as train_filter  # noqa: PLC0415 scikit-learn
+        from feedmill.training.train_filter import train as train_filter  # noqa: PLC0415 scikit-learn
 
         card = train_filter(
             model, material, store, day=trained_on, command=given.command, left_out=leave_one_out
@@ -109,7 +109,7 @@ def train(
 
 
 def _train_ranker(model: str, data: tuple[str, ...], store: Path, day: str) -> Card:
-    from feedmill.rankers.train import TRAINERS  # noqa: PLC0415 scikit-learn
+    from feedmill.training.train_ranker import TRAINERS  # noqa: PLC0415 scikit-learn
 
     folder = Path(data[0]) if data else data_folder()
     if len(data) > 1 or not folder.is_dir():
@@ -118,12 +118,12 @@ def _train_ranker(model: str, data: tuple[str, ...], store: Path, day: str) -> C
 
 
 def _material(environment: Environment, given: _Given) -> Material:
-    from feedmill.filters.material import gather  # noqa: PLC0415 scikit-learn
+    from feedmill.training.training_data import gather  # noqa: PLC0415 scikit-learn
 
     found = gather(given.model, given.data, given.ordinary)
     if not given.from_labels:
         return found
-    from feedmill.streams.labelled import add_labels  # noqa: PLC0415 imports the above
+    from feedmill.streams.cli.label_topics import add_labels  # noqa: PLC0415 imports the above
 
     found, left_out = add_labels(environment, given.model, found, given.since_ms)
     for what, count in left_out.items():

@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from e2e_engine import PARTITIONS, STAGES, Engine, Json, now_ms, until
 from kafka.partitioner.default import murmur2
+
+from builders.engine import PARTITIONS, STAGES, Engine, Json, now_ms, until
 
 pytestmark = pytest.mark.stack
 

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from e2e_engine import Engine, Json, now_ms
 
+from builders.engine import Engine, Json, now_ms
 from feedmill.features.history.post_history import History, Past, Version
 from feedmill.filters import campaign
 

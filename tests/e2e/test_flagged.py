@@ -6,7 +6,8 @@ import random
 from typing import Any
 
 import pytest
-from e2e_engine import Engine, Json, now_ms, until
+
+from builders.engine import Engine, Json, now_ms, until
 
 pytestmark = pytest.mark.stack
 SPAM = "FREE CASH!!! WINNER claim your {} prize NOW"

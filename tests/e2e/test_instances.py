@@ -7,10 +7,11 @@ from importlib.resources import files
 from typing import Any
 
 import pytest
-from e2e_engine import PARTITIONS, Engine, Json, Worker, now_ms, until
 from kafka import TopicPartition
 from kafka.admin import KafkaAdminClient
 from kafka.partitioner.default import murmur2
+
+from builders.engine import PARTITIONS, Engine, Json, Worker, now_ms, until
 
 pytestmark = pytest.mark.stack
 

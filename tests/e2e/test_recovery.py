@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from e2e_engine import KINDS, STAGES, Engine, Json, now_ms, until
+
+from builders.engine import KINDS, STAGES, Engine, Json, now_ms, until
 
 pytestmark = pytest.mark.stack
 COMMUNITIES = ("gardening", "cycling", "cooking")

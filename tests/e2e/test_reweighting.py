@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from contract_score import score
-from e2e_engine import Engine, in_background, now_ms, until
+
+from builders.contract_score import score
+from builders.engine import Engine, in_background, now_ms, until
 
 pytestmark = pytest.mark.stack
 

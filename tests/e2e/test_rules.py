@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from e2e_engine import Engine, Json, now_ms, until
+
+from builders.engine import Engine, Json, now_ms, until
 
 pytestmark = pytest.mark.stack
 

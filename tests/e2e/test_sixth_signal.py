@@ -7,7 +7,8 @@ import time
 from typing import Any
 
 import pytest
-from e2e_engine import Engine, until
+
+from builders.engine import Engine, until
 
 pytestmark = pytest.mark.stack
 

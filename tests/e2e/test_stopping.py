@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from e2e_engine import STAGES, Engine, now_ms, until
 
+from builders.engine import STAGES, Engine, now_ms, until
 from feedmill.deploy.local import down, status, up
 
 pytestmark = pytest.mark.stack

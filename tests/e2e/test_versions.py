@@ -8,7 +8,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from e2e_engine import Engine, in_background, now_ms, until
+
+from builders.engine import Engine, in_background, now_ms, until
 
 pytestmark = pytest.mark.stack
 

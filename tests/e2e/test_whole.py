@@ -10,8 +10,8 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from e2e_engine import STAGES, Engine, Json, now_ms, until
 
+from builders.engine import STAGES, Engine, Json, now_ms, until
 from feedmill.deploy.local import kafka_tool, redis_cli
 
 pytestmark = pytest.mark.stack

@@ -9,12 +9,12 @@ from feedmill.events.errors import BadArtifact
 from feedmill.events.post import Post
 from feedmill.features.post_batch import GROUPS, PostBatch
 from feedmill.features.text.ngrams import BUCKETS
-from feedmill.filters.heads import Blend, Expert, arrays_of_head, fit_blend, slope_of
 from feedmill.filters.model import Evidence, FilterModel, Weights, view_score
-from feedmill.filters.recipes import RECIPES
 from feedmill.filters.registry import FILTERS
 from feedmill.models.artifact import Artifact
 from feedmill.models.text_model import LinearTable, arrays_of
+from feedmill.training.fitting.classifiers import Blend, Expert, arrays_of_head, fit_blend, slope_of
+from feedmill.training.recipes import RECIPES
 
 TABLE = LinearTable(np.ones(BUCKETS, dtype=np.int32), 0.01, -0.5, 2)
 EVIDENCE = Evidence(("text", "paths"), ("cues",))

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from feedmill.events.errors import BadArtifact
-from feedmill.features.fitting import fit_trees
 from feedmill.models.trees import Trees
+from feedmill.training.fitting.stacking import fit_trees
 
 
 def _rows(count: int, seed: int) -> np.ndarray:

@@ -8,9 +8,7 @@ what the oracle makes of the same records from nothing.
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterable
-from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -19,14 +17,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from builders.contract_oracle import GATES, HOUR_MS, NAMES, PATTERNS, Oracle
 from feedmill.events.override import Override, OverrideKey
 from feedmill.events.post import Deletion, Post
 from feedmill.events.signal import Signal
 from feedmill.rankers.combiner import Combiner, FeedChange, SignalsChange
-
-sys.path.insert(0, str(Path(__file__).parent))
-
-from contract_oracle import GATES, HOUR_MS, NAMES, PATTERNS, Oracle
 
 START_MS = 1_700_000_000_000
 # Their order differs by bytes, by UTF-16 and by number.

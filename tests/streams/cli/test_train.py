@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import csv
 import json
-import sys
 from pathlib import Path
 
 import click
 import pytest
 from click.testing import CliRunner, Result
 
+from builders.training_data import sentences
 from feedmill.streams.cli.evaluate import evaluate
 from feedmill.streams.cli.train import train
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "filters"))
-
-from generated import sentences
 
 MAIN = click.Group(commands={"train": train, "evaluate": evaluate})
 

@@ -1,0 +1,51 @@
+"""Labelled posts from the topics `labels` and `posts`, for `feedmill train --from-labels`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import replace
+
+from feedmill.events.errors import UsageError
+from feedmill.streams.batches import Record
+from feedmill.streams.environment import Environment
+from feedmill.streams.log_reader import LogReader
+from feedmill.training.label_join import LabelJoin, topic_sample
+from feedmill.training.training_data import Material
+
+
+def add_labels(
+    environment: Environment, target: str, data: Material, since_ms: int
+) -> tuple[Material, dict[str, int]]:
+    """Return the material with the labelled posts of the topics, and what was left out of them.
+
+    The unlabelled posts become ordinary ones if `data` has none.  Raises `UsageError`.
+    """
+    join = LabelJoin(target, since_ms)
+    asyncio.run(_read(environment, join))
+    judged = join.labelled()
+    if not judged:
+        raise UsageError(f"no labels of `{target}` with their posts in the topics labels and posts")
+    found = replace(data, labelled=(*data.labelled, topic_sample("labels", judged)))
+    if not data.ordinary and (others := join.unlabelled()):
+        found = replace(found, ordinary=(topic_sample("posts", [(post, 0.0) for post in others]),))
+    return found, join.left_out
+
+
+async def _read(environment: Environment, join: LabelJoin) -> None:
+    async for record in _records(environment, "labels"):
+        join.add_label(record.key, record.value)
+    async for record in _records(environment, "posts"):
+        join.add_post(record.key, record.value, record.timestamp)
+
+
+async def _records(environment: Environment, topic: str) -> AsyncIterator[Record]:
+    reader = LogReader(environment, [topic])
+    try:
+        await reader.start()
+        while not await reader.has_caught_up():
+            for batch in await reader.read():
+                for record in batch.records:
+                    yield record
+    finally:
+        await reader.stop()

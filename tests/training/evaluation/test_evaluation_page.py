@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from builders.training_data import labelled, material, ordinary, sample
+from feedmill.events.post import Post
+from feedmill.models.artifact import Card
+from feedmill.training.datasets.labelled_posts import Corpus
+from feedmill.training.evaluation.evaluation_page import page, write_page
+from feedmill.training.evaluation.filters import judge_stored, on_ordinary
+from feedmill.training.evaluation.report import Evaluation, FilterReport, as_markdown
+from feedmill.training.training_data import Material
+
+
+class Shouting:
+    """Scores by capital letters."""
+
+    name, version = "spam", "0" * 12
+
+    def score_many(self, posts: Sequence[Post]) -> Any:
+        return np.array([0.95 if "BUY" in post.text else 0.05 for post in posts])
+
+
+def found() -> Evaluation:
+    sets = [
+        sample(Corpus("sms", rows.posts, rows.labels, rows.groups, rows.parts))
+        for rows in [labelled("sms", 1)]
+    ]
+    data = Material(tuple(sets), material().ordinary)
+    card = Card(
+        "spam", "a" * 64, "2026-01-01", "Unwanted.", 3, [], {}, ["reads no pictures"], "made"
+    )
+    reports = judge_stored(Shouting(), card, data)
+    clean = on_ordinary([(Shouting(), card)], [sample(ordinary("one", 3))])
+    return Evaluation([FilterReport("spam", card, reports, clean)], clean)
+
+
+def test_the_page_shows_bars_cards_and_curves_that_are_there(tmp_path: Path) -> None:
+    (tmp_path / "filters").mkdir()
+    (tmp_path / "filters" / "old.svg").touch()
+    write_page(found(), tmp_path)
+    text = (tmp_path / "filters.md").read_text("utf-8")
+    assert text == page(found())
+    assert "| spam | sms | stored | caught demoted | ≥ 0.88 | 1.0000 | yes |" in text
+    assert "| all | ordinary posts of one, the most of any source | stored | hidden |" in text
+    assert "- reads no pictures" in text
+    images = re.findall(r"\]\((filters/[^)]*)\)", text)
+    assert images == ["filters/spam-sms-stored.svg"]
+    assert [path.name for path in (tmp_path / "filters").iterdir()] == ["spam-sms-stored.svg"]
+
+
+def test_no_report_shows_a_text() -> None:
+    for told in (page(found()), as_markdown(found())):
+        assert "sms-" in told
+        assert "BUY" not in told

@@ -1,0 +1,150 @@
+"""Labels meet the very version of a post that their raters saw."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import click
+import msgspec
+import pytest
+from click.testing import CliRunner
+from kafka import KafkaProducer
+from kafka.admin import KafkaAdminClient, NewTopic
+
+from builders.training_data import sentences
+from feedmill.models.artifact import read_card
+from feedmill.streams.cli.train import train
+from feedmill.training.label_join import LabelJoin
+
+
+def record(key: str, value: dict[str, Any] | None, timestamp: int = 0) -> Any:
+    content = None if value is None else msgspec.json.encode(value)
+    return SimpleNamespace(key=key.encode(), value=content, timestamp=timestamp, offset=0)
+
+
+def label(post_id: str, value: float, at_ms: int, source: str = "ann", target: str = "spam") -> Any:
+    content = {
+        "post_id": post_id,
+        "target": target,
+        "value": value,
+        "source": source,
+        "at_ms": at_ms,
+    }
+    return record(post_id, content)
+
+
+def post(post_id: str, text: str, at_ms: int) -> Any:
+    content = {"post_id": post_id, "author_id": "a", "created_at_ms": 10**12, "text": text}
+    return record(post_id, content, at_ms)
+
+
+def joined(
+    labels: list[Any], posts: list[Any], since_ms: int = 0
+) -> tuple[LabelJoin, dict[str, Any]]:
+    join = LabelJoin("spam", since_ms)
+    for one in labels:
+        join.add_label(one.key, one.value)
+    for one in posts:
+        join.add_post(one.key, one.value, one.timestamp)
+    return join, {p.post_id: (p.text, bad) for p, bad in join.labelled()}
+
+
+def test_the_text_is_the_version_that_stood_when_the_label_was_given() -> None:
+    posts = [post("p", "first", 100), post("p", "second", 200), post("p", "third", 300)]
+    for at_ms, text in ((100, "first"), (199, "first"), (200, "second"), (999, "third")):
+        _, found = joined([label("p", 1, at_ms)], posts)
+        assert found == {"p": (text, 1.0)}
+    join, found = joined([label("p", 1, 99)], posts)
+    assert found == {}
+    assert join.left_out == {"labelled posts whose version of then is gone": 1}
+
+
+def test_the_last_label_of_a_source_counts_and_sources_are_averaged() -> None:
+    posts = [post("p", "text", 1)]
+    twice = [label("p", 1, 50), label("p", 0, 60), label("p", 1, 40)]
+    assert joined(twice, posts)[1]["p"][1] == 0.0
+    several = [label("p", 1, 50), label("p", 0, 60, "bob"), label("p", 0, 60, "cy")]
+    assert joined(several, posts)[1]["p"][1] == 0.0
+    assert joined(several[:2], posts)[1]["p"][1] == 1.0
+
+
+def test_a_source_that_saw_an_earlier_version_has_no_say() -> None:
+    posts = [post("p", "kind", 1), post("p", "rude", 100)]
+    labels = [label("p", 0, 50), label("p", 0, 51, "bob"), label("p", 1, 150, "cy")]
+    assert joined(labels, posts)[1] == {"p": ("rude", 1.0)}
+
+
+def test_deleted_posts_strange_targets_and_old_labels_are_left_out() -> None:
+    posts = [post("p", "one", 1), post("q", "two", 1), record("p", None, 5), post("r", "three", 1)]
+    labels = [
+        *(label("p", 1, 50), label("q", 1, 50, target="nsfw"), label("r", 1, 10)),
+        record("s", {"post_id": "s"}),
+    ]
+    join, found = joined(labels, posts, since_ms=20)
+    assert found == {}
+    assert join.left_out == {
+        "labels that break the contract": 1,
+        "labelled posts that are not there, or were deleted": 1,
+    }
+    assert [p.post_id for p in join.unlabelled()] == ["q", "r"]
+
+
+def test_a_post_is_no_younger_than_its_record() -> None:
+    join, _ = joined([label("p", 1, 50)], [post("p", "text", 7)])
+    assert join.labelled()[0][0].created_at_ms == 7
+
+
+@pytest.fixture
+def train_from_labels(stack: Any, prefix: str, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Posts and labels in a real Kafka, and the command that learns from them."""
+    monkeypatch.setenv("FEEDMILL_KAFKA", stack.kafka)
+    monkeypatch.setenv("FEEDMILL_TOPIC_PREFIX", prefix)
+    admin = KafkaAdminClient(bootstrap_servers=stack.kafka)
+    names = {f"{prefix}{name}" for name in ("labels", "posts")}
+    configs = {"message.timestamp.type": "LogAppendTime"}
+    admin.create_topics([NewTopic(name, 2, 1, topic_configs=configs) for name in names])
+    until = time.monotonic() + 20
+    while not names <= set(admin.list_topics()):
+        assert time.monotonic() < until
+        time.sleep(0.02)
+    producer = KafkaProducer(bootstrap_servers=stack.kafka)
+
+    def send(topic: str, key: str, value: dict[str, Any] | None) -> None:
+        content = None if value is None else msgspec.json.encode(value)
+        producer.send(f"{prefix}{topic}", content, key.encode())
+
+    bad, good, plain = sentences(120, 1, "BUY pills NOW!!!"), sentences(120, 2), sentences(400, 3)
+    now_ms = int(time.time() * 1000)
+    for index, text in enumerate([*bad, *good, *plain]):
+        key = f"p{index}"
+        value = {"author_id": f"u{index % 60}", "created_at_ms": now_ms, "text": text}
+        send("posts", key, {"post_id": key, **value})
+        if index < 240:
+            judged = {"target": "spam", "value": float(index < 120), "source": "ann"}
+            send("labels", key, {"post_id": key, **judged, "at_ms": now_ms + 60_000})
+    send("posts", "p0", None)
+    producer.flush()
+    producer.close()
+    main = click.Group(commands={"train": train})
+    return lambda *words: CliRunner().invoke(main, ["train", "spam", "--from-labels", *words])
+
+
+def test_a_filter_learns_from_the_topics(train_from_labels: Any, tmp_path: Path) -> None:
+    done = train_from_labels("--out", str(tmp_path), "--day", "2026-01-01")
+    assert done.exit_code == 0, done.output
+    card = read_card(tmp_path, "spam")
+    assert card.command == "feedmill train spam --from-labels"
+    assert [(use.file, use.split) for use in card.data] == [
+        ("topic:labels", "author, by author"),
+        ("topic:posts", "author, by author"),
+    ]
+    assert card.metrics["labels.auc"] > 0.9
+    assert "left out: 1 labelled posts that are not there, or were deleted" in done.output
+    again = train_from_labels("--out", str(tmp_path / "b"), "--json")
+    assert card.sha256 in again.output
+    none = train_from_labels("--since", "2100-01-01")
+    assert none.exit_code == 1
+    assert "no labels of `spam`" in none.output

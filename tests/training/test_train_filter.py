@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from builders.training_data import material, sentences
+from feedmill.events.errors import UsageError
+from feedmill.events.post import Post
+from feedmill.filters.registry import load
+from feedmill.models.artifact import read_card
+from feedmill.training.recipes import RECIPES
+from feedmill.training.train_filter import train
+from feedmill.training.training_data import Material, gather
+
+
+def test_the_same_data_give_the_same_sha256_and_a_model_that_learned(tmp_path: Path) -> None:
+    first = train(
+        *("spam", material(), tmp_path / "a"), day="2026-01-01", command="x", left_out=True
+    )
+    second = train(
+        *("spam", material(), tmp_path / "b"), day="2026-01-02", command="x", left_out=True
+    )
+    assert first.sha256 == second.sha256
+    assert first.metrics == second.metrics
+    assert first.metrics["bad.auc"] > 0.95
+    assert first.metrics["one.hidden"] <= 0.05
+    assert first.metrics["trained_without_bad.auc"] > 0.5
+    texts = ["river stone BUY pills NOW!!!", "river stone cloud apple"]
+    scores = load("spam", tmp_path / "a").score_many([Post("p", "a", 1, text) for text in texts])
+    assert scores[0] > scores[1]
+
+
+def test_the_card_says_which_files_taught_and_how_they_were_split(tmp_path: Path) -> None:
+    train("spam", material(), tmp_path, day="2026-01-01", command="feedmill train spam")
+    card = read_card(tmp_path, "spam")
+    assert [(d.file, d.role, d.sha256[:1]) for d in card.data] == [
+        ("bad.csv", "labelled", "1"),
+        ("few.csv", "labelled", "2"),
+        ("one.csv", "ordinary", "3"),
+        ("two.csv", "ordinary", "4"),
+    ]
+    assert {d.split for d in card.data} == {"g, by g"}
+    assert all(d.rows for d in card.data)
+
+
+def test_without_ordinary_posts_the_card_says_so(tmp_path: Path) -> None:
+    only = Material(material().labelled, ())
+    card = train("spam", only, tmp_path, day="2026-01-01", command="x")
+    assert any("no ordinary posts" in weakness for weakness in card.weaknesses)
+
+
+def test_too_few_rows_are_refused(tmp_path: Path) -> None:
+    few = tmp_path / "few.csv"
+    few.write_text("text,label\n" + "".join(f"{t},1\n" for t in sentences(40, 1)))
+    with pytest.raises(UsageError, match="at least 10 labelled posts to learn from that are fine"):
+        train("spam", gather("spam", [str(few)], []), tmp_path, day="2026-01-01", command="x")
+
+
+def test_too_few_ordinary_groups_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "plain.csv"
+    path.write_text(
+        "text,user\n" + "".join(f"{t},u{i % 2}\n" for i, t in enumerate(sentences(99, 1)))
+    )
+    clean = gather("spam", [], [f"{path},group=user"]).ordinary
+    data = Material(material().labelled, clean)
+    with pytest.raises(UsageError, match="found 0 in 2 groups"):
+        train("spam", data, tmp_path, day="2026-01-01", command="x")
+
+
+def test_two_files_of_one_name_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("text,label\nx,1\n")
+    with pytest.raises(UsageError, match="two files are called `a`"):
+        gather("spam", [f"{tmp_path}/a.csv"] * 2, [])
+
+
+def test_what_is_for_research_only_is_in_no_recipe() -> None:
+    files = [source.file for recipe in RECIPES.values() for source in recipe.sources]
+    assert not any(word in file for file in files for word in ("liar", "mind"))

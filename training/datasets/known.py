@@ -1,0 +1,136 @@
+"""The sets of the data folder that models of this repository learn from and are judged by."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from feedmill.training.datasets.labelled_posts import Corpus
+from feedmill.training.datasets.tables import Table, read_table
+
+
+@dataclass(frozen=True)
+class KnownSet:
+    """A file of the data folder, how to read it and its licence as stated."""
+
+    table: Table
+    licence: str
+    labelled: bool = True
+
+    @property
+    def file(self) -> str:
+        """Its name in the folder."""
+        return self.table.path.name
+
+    def load(self, folder: Path) -> Corpus:
+        """Read it; raises `UsageError`."""
+        return read_table(self.table.within(folder), labelled=self.labelled)
+
+
+def _table(path: str, name: str, **columns: str) -> Table:
+    given: dict[str, Any] = {"text": "text", "name": name, "family": name, **columns}
+    return Table(Path(path), **given)
+
+
+YOUTUBE = KnownSet(
+    _table(
+        *("spam_youtube.csv.gz", "youtube"),
+        label="label",
+        group="video",
+        author="author",
+        time="date",
+    ),
+    "UCI: CC BY 4.0",
+)
+SMS = KnownSet(
+    _table("spam_sms_uci.csv.gz", "sms", label="label"), "free for all purposes (authors)"
+)
+OVER18 = KnownSet(
+    _table(
+        *("nsfw_reddit_over18.csv.gz", "reddit_over18"),
+        label="label",
+        group="subreddit",
+        community="subreddit",
+        time="created_utc",
+        link="domain",
+        family="reddit",
+    ),
+    "PDDL 1.0",
+)
+COVID = KnownSet(
+    _table("misinfo_constraint_covid.csv.gz", "covid", label="label"), "MIT repository"
+)
+FAKENEWSNET = KnownSet(
+    _table(
+        *("misinfo_fakenewsnet_titles.csv.gz", "fakenewsnet"),
+        label="label",
+        group="domain",
+        link="url",
+    ),
+    "none stated",
+)
+# Measured, never learned from: its licence allows research alone.
+LIAR = KnownSet(
+    _table("misinfo_liar.csv.gz", "liar", label="label", group="speaker", author="speaker"),
+    "research only",
+)
+
+# Their label, where there is one, is another's opinion: Reddit's flag over_18.
+ORDINARY: tuple[KnownSet, ...] = (
+    KnownSet(
+        _table(
+            *("engagement_reddit_top.csv.gz", "reddit"),
+            text="title+selftext",
+            label="over_18",
+            group="subreddit",
+            community="subreddit",
+            time="created_utc",
+            link="domain",
+        ),
+        "PDDL 1.0",
+        labelled=False,
+    ),
+    KnownSet(
+        _table(
+            *("engagement_facebook_news.csv.gz", "facebook"),
+            text="message",
+            group="page_id",
+            author="page_id",
+            time="created_time",
+            link="link",
+        ),
+        "none stated",
+        labelled=False,
+    ),
+    KnownSet(
+        _table(
+            *("engagement_hackernews20k.csv.gz", "hackernews"),
+            text="title",
+            group="author",
+            author="author",
+            time="created_at",
+            time_format="%m/%d/%Y %H:%M",
+            link="url",
+        ),
+        "none stated",
+        labelled=False,
+    ),
+    KnownSet(
+        _table(
+            *("engagement_bluesky_a.csv.gz", "bluesky"),
+            group="author",
+            author="author",
+            time="createdAt",
+        ),
+        "none stated",
+        labelled=False,
+    ),
+)
+# Every set by its file's name.
+KNOWN = {known.file: known for known in (YOUTUBE, SMS, OVER18, COVID, FAKENEWSNET, LIAR, *ORDINARY)}
+
+
+def ordinary(folder: Path) -> list[Corpus]:
+    """Read the ordinary posts; the label says over_18 (Reddit's flag), everything else is 0."""
+    return [known.load(folder) for known in ORDINARY]

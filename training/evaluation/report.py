@@ -1,0 +1,174 @@
+"""What `feedmill evaluate` found, as Markdown for people and as SVG curves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from feedmill.models.artifact import Card
+from feedmill.training.evaluation.filters import DEMOTE_AT, HIDE_AT, OrdinaryReport, SetReport
+from feedmill.training.evaluation.plots import Panel, svg
+
+MODES = {
+    "stored": "The stored model, on rows that neither trained nor tuned it",
+    "folds": "Grouped cross-validation: each group judged by a model that knew none of it",
+    "alone": "Grouped cross-validation within one set, without other sets and ordinary posts",
+    "left out": "Sets left out: each judged by a model that learned from the other sets alone",
+}
+_COUNTS = (("rows", "rows"), ("violating", "violating"))
+_COLUMNS = (
+    ("AUC", "auc"),
+    ("average precision", "average_precision"),
+    ("recall at 1 % of its fine", "recall_at_1_percent"),
+    ("recall at 1 % of ordinary", "recall_at_ordinary"),
+    ("calibration error", "calibration_error"),
+    (f"caught at {DEMOTE_AT:g}", "caught_demoted"),
+    (f"caught at {HIDE_AT:g}", "caught_hidden"),
+    (f"fine at {DEMOTE_AT:g}", "fine_demoted"),
+    (f"fine at {HIDE_AT:g}", "fine_hidden"),
+)
+
+
+class FilterReport(msgspec.Struct, frozen=True):
+    """All that was found of one filter; `card` is None if only models trained here were judged."""
+
+    filter: str
+    card: Card | None
+    sets: list[SetReport]
+    ordinary: list[OrdinaryReport]
+
+
+class Evaluation(msgspec.Struct, frozen=True):
+    """What one run found; `together` is what all filters of the store do to ordinary posts."""
+
+    filters: list[FilterReport]
+    together: list[OrdinaryReport]
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> list[str]:
+    """Return the lines of a Markdown table whose columns from `left` on hold numbers."""
+    rule = ["---"] * left + ["--:"] * (len(header) - left)
+    return [f"| {' | '.join(line)} |" for line in (header, rule, *rows)]
+
+
+def percent(share: float) -> str:
+    """Return a share as it is read best."""
+    return f"{100 * share:.2f} %"
+
+
+def sets_table(reports: Sequence[SetReport]) -> list[str]:
+    """Return the measures of sets judged in one mode."""
+    rows = [
+        [
+            report.name,
+            *(f"{getattr(report.measures, name):,}" for _, name in _COUNTS),
+            f"{report.pooled_auc:.3f}",
+            *(f"{getattr(report.measures, name):.3f}" for _, name in _COLUMNS),
+        ]
+        for report in reports
+    ]
+    titles = [title for title, _ in (*_COUNTS, ("AUC, pooled", ""), *_COLUMNS)]
+    return table(["set", *titles], rows)
+
+
+def ordinary_table(reports: Sequence[OrdinaryReport]) -> list[str]:
+    """Return what is hidden and demoted of ordinary posts."""
+    header = ["ordinary posts", "rows", "hidden", "demoted", "hidden, not flagged"]
+    rows = [
+        [
+            report.source,
+            f"{report.rows:,}",
+            percent(report.hidden),
+            percent(report.demoted),
+            percent(report.not_flagged_hidden),
+            percent(report.not_flagged_demoted),
+        ]
+        for report in reports
+    ]
+    return table([*header, "demoted, not flagged"], rows)
+
+
+def slices_table(reports: Sequence[SetReport]) -> list[str]:
+    """Return the slices of sets, one line each."""
+    rows = [
+        [
+            *(report.name, f"{one.by}: {one.value}", f"{one.rows:,}", f"{one.violating:,}"),
+            "" if one.auc is None else f"{one.auc:.3f}",
+            f"{one.caught:.3f}" if one.violating else "",
+            f"{one.false_alarms:.3f}" if one.violating < one.rows else "",
+        ]
+        for report in reports
+        for one in report.slices
+    ]
+    header = ["set", "slice", "rows", "violating", "AUC"]
+    return table([*header, f"caught at {DEMOTE_AT:g}", f"fine at {DEMOTE_AT:g}"], rows, left=2)
+
+
+def filter_lines(report: FilterReport, heading: str = "##") -> list[str]:
+    """Return the sections of one filter's report: a table for each mode, slices, worst errors."""
+    lines: list[str] = []
+    for mode, title in MODES.items():
+        found = [one for one in report.sets if one.mode == mode]
+        if not found:
+            continue
+        lines += [f"{heading} {title}", "", *sets_table(found), ""]
+        lines += [f"- {one.name}: {_said(one)}" for one in found] + [""]
+        if slices := [one for one in found if one.slices]:
+            lines += ["Slices:", "", *slices_table(slices), ""]
+        lines += ["Worst errors, by id (`<set>-<row>`):", ""]
+        lines += [line for one in found for line in _worst(one)] + [""]
+    if report.ordinary:
+        lines += [f"{heading} Ordinary posts, by this filter alone", ""]
+        lines += [*ordinary_table(report.ordinary), ""]
+    return lines
+
+
+def _said(report: SetReport) -> str:
+    dropped = f"; {report.dropped} rows dropped that a model knew" if report.dropped else ""
+    return f"{report.note}{dropped}"
+
+
+def _worst(report: SetReport) -> list[str]:
+    return [
+        f"- {report.name}, {what}: {', '.join(ids)}"
+        for what, ids in (
+            ("fine but scored highest", report.worst_fine),
+            ("violating but scored lowest", report.worst_violating),
+        )
+        if ids
+    ]
+
+
+def as_markdown(found: Evaluation) -> str:
+    """Return the whole report of one run."""
+    lines = ["# What the filters do", ""]
+    for report in found.filters:
+        version = f"`{report.filter}@{report.card.version}`" if report.card else "trained here"
+        lines += [f"## {report.filter}: {version}", "", *filter_lines(report, "###")]
+    if found.together:
+        lines += ["## Ordinary posts, by all filters together", ""]
+        lines += [*ordinary_table(found.together), ""]
+    return "\n".join(lines).rstrip("\n") + "\n"
+
+
+def plot_name(filter_name: str, report: SetReport) -> str:
+    """Return the file name of a set's curves."""
+    return f"{filter_name}-{report.name}-{report.mode.replace(' ', '-')}.svg"
+
+
+def plot(filter_name: str, report: SetReport) -> str:
+    """Return a set's ROC, precision and calibration curves as SVG."""
+    calibration = [(mean, hit) for _, mean, hit in report.calibration]
+    return svg(
+        f"{filter_name} on {report.name} ({report.mode})",
+        (
+            Panel("ROC", "false positive rate", "recall", report.roc, diagonal=True),
+            Panel("precision and recall", "recall", "precision", report.precision),
+            Panel(
+                *("calibration", "probability", "share violating", calibration),
+                diagonal=True,
+                dots=True,
+            ),
+        ),
+    )

@@ -1,0 +1,104 @@
+"""Slices of judged posts: by language or script, by length, by how long an author is known."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from feedmill.events.post import Post
+from feedmill.training.datasets.labelled_posts import Corpus
+from feedmill.training.evaluation.metrics import area, share
+
+_LATIN = re.compile(r"[A-Za-z\u00c0-\u024f\u1e00-\u1eff]")
+_LETTER = re.compile(r"[^\W\d_]")
+_DAY_MS = 86_400_000
+_FEWEST_ROWS = 20
+
+
+class Slice(msgspec.Struct, frozen=True):
+    """How a filter does on one slice; `auc` is None where the slice has one class alone."""
+
+    by: str
+    value: str
+    rows: int
+    violating: int
+    auc: float | None
+    caught: float
+    false_alarms: float
+
+
+def slices_of(rows: Corpus, scores: npt.NDArray[np.float64], threshold: float) -> list[Slice]:
+    """Return the slices with enough rows; caught and false alarms are shares at `threshold`."""
+    found = []
+    for by, values in (
+        ("language", [post.lang or _script(post.text) for post in rows.posts]),
+        ("length", [_length(post.text) for post in rows.posts]),
+        ("author known", author_ages(rows.posts)),
+    ):
+        names = np.array(values, dtype=np.str_)
+        for value in sorted(set(values)):
+            inside = names == value
+            if value and inside.sum() >= _FEWEST_ROWS:
+                found.append(_slice(by, value, scores[inside], rows.labels[inside] == 1, threshold))
+    return found
+
+
+def _slice(
+    by: str,
+    value: str,
+    scores: npt.NDArray[np.float64],
+    bad: npt.NDArray[np.bool_],
+    threshold: float,
+) -> Slice:
+    return Slice(
+        by,
+        value,
+        len(scores),
+        int(bad.sum()),
+        area(scores, bad) if bad.any() and not bad.all() else None,
+        share(scores[bad] >= threshold),
+        share(scores[~bad] >= threshold),
+    )
+
+
+def _script(text: str) -> str:
+    letters = len(_LETTER.findall(text))
+    return "latin script" if 2 * len(_LATIN.findall(text)) >= letters else "other script"
+
+
+def _length(text: str) -> str:
+    words = len(text.split())
+    for most, name in ((5, "1-5 words"), (15, "6-15 words"), (40, "16-40 words")):
+        if words <= most:
+            return name
+    return "41 words and more"
+
+
+def author_ages(posts: Sequence[Post]) -> list[str]:
+    """Return how long before each post its author first posted, in bands; "" where unknown.
+
+    Known are authors and times that the file gave, and only what lies before the post.
+    """
+    known: Callable[[Post], bool] = lambda post: (  # noqa: E731 read once, right below
+        post.created_at_ms > 0 and post.author_id != f"author-of-{post.post_id}"
+    )
+    first: dict[str, int] = {}
+    for post in posts:
+        if known(post):
+            at_ms = first.get(post.author_id, post.created_at_ms)
+            first[post.author_id] = min(at_ms, post.created_at_ms)
+    return [
+        _age(post.created_at_ms - first[post.author_id]) if known(post) else "" for post in posts
+    ]
+
+
+def _age(age_ms: int) -> str:
+    if age_ms == 0:
+        return "first post"
+    if age_ms < _DAY_MS:
+        return "less than a day"
+    return "less than 30 days" if age_ms < 30 * _DAY_MS else "30 days and more"

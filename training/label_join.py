@@ -1,0 +1,110 @@
+"""Labelled posts from the topics `labels` and `posts`, read whole, as material to train on.
+
+The text of a labelled post is the version that its rater saw: the highest offset whose timestamp is
+not after the label.  Of a source's labels of a post the last counts; those of several sources are
+averaged, if they saw the same version as the last label; 0.5 or more violates.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import zlib
+from bisect import bisect_right
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+
+from feedmill.events.decode import decode_label, decode_post
+from feedmill.events.errors import BadEvent
+from feedmill.events.label import Label
+from feedmill.events.post import Deletion, Post
+from feedmill.training.datasets.known import KnownSet
+from feedmill.training.datasets.labelled_posts import of_posts
+from feedmill.training.datasets.tables import Table
+from feedmill.training.training_data import Sample
+
+_MOST_ORDINARY = 50_000
+
+
+@dataclass
+class LabelJoin:
+    """Folds the labels of one target, then the posts, record by record in the order of offsets."""
+
+    target: str
+    since_ms: int = 0
+    left_out: dict[str, int] = field(default_factory=dict)
+    _labels: dict[str, dict[str, Label]] = field(default_factory=dict)
+    _versions: dict[str, list[tuple[int, Post]]] = field(default_factory=dict)
+    _others: dict[str, Post] = field(default_factory=dict)
+
+    def add_label(self, key: bytes | None, value: bytes | None) -> None:
+        """Fold a record of `labels`; one that breaks the contract is counted."""
+        try:
+            label = decode_label(key, value)
+        except BadEvent:
+            self._leave_out("labels that break the contract")
+            return
+        if label.target == self.target and label.at_ms >= self.since_ms:
+            of_post = self._labels.setdefault(label.post_id, {})
+            before = of_post.get(label.source)
+            if before is None or before.at_ms <= label.at_ms:
+                of_post[label.source] = label
+
+    def add_post(self, key: bytes | None, value: bytes | None, at_ms: int) -> None:
+        """Fold a record of `posts`, once all labels are in."""
+        try:
+            post = decode_post(key, value)
+        except BadEvent:
+            return
+        if isinstance(post, Deletion):
+            self._versions.pop(post.post_id, None)
+            self._others.pop(post.post_id, None)
+            return
+        post = msgspec.structs.replace(post, created_at_ms=min(post.created_at_ms, at_ms))
+        if post.post_id in self._labels:
+            self._versions.setdefault(post.post_id, []).append((at_ms, post))
+        else:
+            self._others[post.post_id] = post
+
+    def labelled(self) -> list[tuple[Post, float]]:
+        """Return the labelled posts with 1 where they violate, by time, then id."""
+        found = []
+        for post_id, by_source in self._labels.items():
+            versions = self._versions.get(post_id)
+            if not versions:
+                self._leave_out("labelled posts that are not there, or were deleted")
+                continue
+            stamps = [at_ms for at_ms, _ in versions]
+            seen = {name: bisect_right(stamps, label.at_ms) for name, label in by_source.items()}
+            last = max(by_source.values(), key=lambda label: (label.at_ms, label.source))
+            version = seen[last.source]
+            if not version:
+                self._leave_out("labelled posts whose version of then is gone")
+                continue
+            values = [label.value for name, label in by_source.items() if seen[name] == version]
+            found.append((versions[version - 1][1], float(sum(values) / len(values) >= 0.5)))
+        return sorted(found, key=lambda judged: _by_time(judged[0]))
+
+    def unlabelled(self) -> list[Post]:
+        """Return posts without a label of the target, at most 50,000 chosen by their ids."""
+        chosen = sorted(self._others, key=lambda post_id: (zlib.crc32(post_id.encode()), post_id))
+        return sorted((self._others[i] for i in chosen[:_MOST_ORDINARY]), key=_by_time)
+
+    def _leave_out(self, what: str) -> None:
+        self.left_out[what] = self.left_out.get(what, 0) + 1
+
+
+def _by_time(post: Post) -> tuple[int, str]:
+    return post.created_at_ms, post.post_id
+
+
+def topic_sample(topic: str, judged: list[tuple[Post, float]]) -> Sample:
+    def rows() -> Iterator[tuple[Post, float, str]]:
+        for post, label in judged:
+            yield post, label, post.author_id
+
+    table = Table(Path(f"topic:{topic}"), name=topic, group="author", family="author")
+    digest = hashlib.sha256(msgspec.json.encode(judged)).hexdigest()
+    return Sample(of_posts(topic, "author", rows()), KnownSet(table, "the product's own"), digest)

@@ -1,0 +1,15 @@
+"""The trainers of the rankers, each by its model's name: what `feedmill train` calls."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from feedmill.models.artifact import Card
+from feedmill.training import train_engagement, train_quality
+
+# Each takes the folder of its sets, the store to save into and the day its card says.
+TRAINERS: dict[str, Callable[[Path, Path, str], Card]] = {
+    "quality": train_quality.train,
+    "engagement": train_engagement.train,
+}

@@ -1,0 +1,105 @@
+"""Make the word lists that ship: ``python -m feedmill.training.word_lists --data ../shared/data``.
+
+Common words are counted in the titles of `engagement_reddit_top` (PDDL 1.0); their list holds
+CRC-32 alone, most common first.  Profane words come from `lists_profanity` (CC BY 4.0, MIT), as
+64-bit hashes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import zlib
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from feedmill.features.text.lexicon import cue_terms
+from feedmill.features.text.ngrams import TextBatch
+from feedmill.features.text.profanity import SOURCES
+from feedmill.training.datasets.labelled_posts import read_rows
+
+_WORD = re.compile(r"[a-z]+(?:'[a-z]+)?")
+_WORDS = 20_000
+_COMMUNITIES = 3
+# Ranks: a compound beyond the one, made of words within the other, is read as two words.
+_RARE, _COMMON = 3_000, 1_000
+
+
+def common_words(rows: Iterable[tuple[str, str]]) -> npt.NDArray[np.uint32]:
+    """Return the CRC-32 of the commonest words of (text, community) rows, most common first."""
+    counts: Counter[str] = Counter()
+    where: dict[str, set[str]] = {}
+    for text, community in rows:
+        for word in _WORD.findall(text.lower()):
+            counts[word] += 1
+            where.setdefault(word, set()).add(community)
+    single = {"a", "i", "u"}
+    kept = [
+        word
+        for word, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+        if len(where[word]) >= _COMMUNITIES and (len(word) > 1 or word in single)
+    ]
+    rank = {word: position for position, word in enumerate(kept[:_WORDS])}
+    return np.array(
+        [zlib.crc32(word.encode()) for word in rank if not _is_compound(word, rank)],
+        dtype=np.uint32,
+    )
+
+
+def _is_compound(word: str, rank: Mapping[str, int]) -> bool:
+    """Say whether it is a rarer word made of two common ones: better read as two (`checkout`).
+
+    A cue of spam stays whole (`playlist`).
+    """
+    return (
+        rank[word] > _RARE
+        and word not in cue_terms()
+        and any(
+            rank.get(word[:cut], _RARE) < _COMMON and rank.get(word[cut:], _RARE) < _COMMON
+            for cut in range(3, len(word) - 2)
+        )
+    )
+
+
+def profane_words(
+    rows: Iterable[tuple[str, str]],
+) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint8]]:
+    """Return hashes of the single words of (term, source) rows, and the bits of their sources.
+
+    Terms with a digit are left out: digits count as one, and such a term would be many.
+    """
+    bits: dict[int, int] = {}
+    for term, source in rows:
+        if any(map(str.isdigit, term)):
+            continue
+        words = TextBatch([term]).chunks[0].words
+        if words.ends[0] - words.starts[0] == 1:
+            key = int(words.words[words.starts[0]])
+            bits[key] = bits.get(key, 0) | 1 << SOURCES.index(source)
+    keys = sorted(bits)
+    flags = np.array([bits[key] for key in keys], dtype=np.uint8)
+    return np.array(keys, dtype=np.uint64), flags
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Write the lists."""
+    parser = argparse.ArgumentParser(description="Make the word lists.")
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument(
+        "--out", type=Path, default=Path(__file__).parents[1] / "features" / "text" / "lists"
+    )
+    options = parser.parse_args(arguments)
+    rows = read_rows(options.data, "engagement_reddit_top")
+    words = common_words((row["title"], row["subreddit"]) for row in rows)
+    np.save(options.out / "words.npy", words, allow_pickle=False)
+    terms = read_rows(options.data, "lists_profanity")
+    keys, bits = profane_words((r["term"], r["source"]) for r in terms if r["lang"] == "en")
+    np.savez(options.out / "profanity.npz", keys=keys, bits=bits, allow_pickle=False)
+
+
+if __name__ == "__main__":
+    main()
