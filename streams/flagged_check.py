@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from feedmill.events.decode import decode_post
 from feedmill.events.post import Post
 from feedmill.events.settings import Settings
-from feedmill.filters.flagged_share import (
+from feedmill.filters.hide_rate_guard import (
     WINDOW_RECORDS,
     Ceiling,
     FlaggedShares,

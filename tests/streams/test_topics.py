@@ -13,7 +13,7 @@ from feedmill.deploy.main import main
 from feedmill.events.errors import UsageError
 from feedmill.events.signal import SignalNames
 from feedmill.features.history.post_history import REBUILD_MS
-from feedmill.filters import flagged_share
+from feedmill.filters import hide_rate_guard as flagged_share
 from feedmill.streams.topics import DAY_MS, HOUR_MS, create, describe, topic_table
 
 SIGNALS = SignalNames.declared("extreme:gate").all

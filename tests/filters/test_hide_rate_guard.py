@@ -10,7 +10,7 @@ import pytest
 
 from feedmill.events.post import Post
 from feedmill.events.settings import Settings
-from feedmill.filters.flagged_share import (
+from feedmill.filters.hide_rate_guard import (
     LEAST_POSTS,
     WINDOW_MS,
     WINDOW_RECORDS,
