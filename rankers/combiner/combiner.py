@@ -11,12 +11,12 @@ from feedmill.events.settings import Settings
 from feedmill.events.signal import SignalNames
 from feedmill.rankers.combiner.changes import FeedChange, SignalsChange
 from feedmill.rankers.combiner.columns import NO_POST, grown
+from feedmill.rankers.combiner.feed_scores import GateLens
 from feedmill.rankers.combiner.feeds import FeedIndex
 from feedmill.rankers.combiner.gating import DECISIONS, SHOW
-from feedmill.rankers.combiner.lens import GateLens
-from feedmill.rankers.combiner.lenses import Lenses
+from feedmill.rankers.combiner.policy_cache import Lenses
 from feedmill.rankers.combiner.ranking import Ranking
-from feedmill.rankers.combiner.signals import signal_fields
+from feedmill.rankers.combiner.signal_fields import signal_fields
 from feedmill.rankers.combiner.view import View
 
 

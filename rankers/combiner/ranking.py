@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from feedmill.rankers.combiner.changes import FeedChange
+from feedmill.rankers.combiner.feed_scores import Lens
 from feedmill.rankers.combiner.feeds import Members
-from feedmill.rankers.combiner.lens import Lens
 from feedmill.rankers.combiner.top import top
 from feedmill.rankers.combiner.view import View
 

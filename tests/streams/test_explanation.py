@@ -13,7 +13,7 @@ from feedmill.events.override import Override, OverrideKey
 from feedmill.events.post import Post
 from feedmill.events.signal import RULE_MODEL, Signal, SignalNames
 from feedmill.events.weights import Weights
-from feedmill.rankers.combiner.signals import signal_fields
+from feedmill.rankers.combiner.signal_fields import signal_fields
 from feedmill.rankers.combiner.view import POST_CHANGED, View
 from feedmill.rankers.score import score_of
 from feedmill.streams.explanation import explain

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from feedmill.events.gates import Gate
 from feedmill.events.settings import Settings
-from feedmill.rankers.combiner.lens import GateLens, Lens
+from feedmill.rankers.combiner.feed_scores import GateLens, Lens
 from feedmill.rankers.combiner.view import View
 
 _encode = msgspec.json.Encoder(order="sorted").encode
