@@ -19,9 +19,9 @@ from engine import own_environment
 from machine import describe
 
 from feedmill.rankers.combiner import Combiner
-from feedmill.streams.clients import new_redis
 from feedmill.streams.clock import now_ms
 from feedmill.streams.environment import Environment
+from feedmill.streams.kafka.clients import new_redis
 from feedmill.streams.redis_writer import RedisWriter
 
 _SLICE = 1000

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from feedmill.deploy.local import default_folder, up
 from feedmill.streams.environment import Environment, read_environment
+from feedmill.streams.kafka.topics import create
 from feedmill.streams.stages import STAGES
 from feedmill.streams.supervisor import Supervisor
-from feedmill.streams.topics import create
 
 
 def own_environment() -> Environment:

@@ -13,16 +13,16 @@ from aiokafka.errors import KafkaError
 
 from feedmill.events.settings import Settings
 from feedmill.rankers.combiner import Combiner, FeedChange
-from feedmill.streams.clients import new_redis
 from feedmill.streams.clock import now_ms
 from feedmill.streams.combiner_input import CombinerInput
 from feedmill.streams.environment import Environment
 from feedmill.streams.freshness import Freshness
+from feedmill.streams.kafka.clients import new_redis
+from feedmill.streams.kafka.pace import Pace
+from feedmill.streams.kafka.transport import BatchApp
 from feedmill.streams.ownership import SHARD_TOPIC, Ownership
-from feedmill.streams.pace import Pace
 from feedmill.streams.redis_writer import Outcome, RedisWriter
 from feedmill.streams.stage import Stage
-from feedmill.streams.transport import BatchApp
 
 log = logging.getLogger(__name__)
 

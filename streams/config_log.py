@@ -17,7 +17,7 @@ from feedmill.events.rules import Rule
 from feedmill.events.settings import Settings
 from feedmill.events.signal import SignalNames
 from feedmill.events.weights import ALIASES
-from feedmill.streams.records import Record
+from feedmill.streams.kafka.topic_reader import Record
 
 RawValue = dict[str, Any]
 _FIRST_WEIGHTS: RawValue = {"quality": 0.5, "engagement": 0.5}

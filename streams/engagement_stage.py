@@ -14,7 +14,6 @@ from feedmill.events.errors import UsageError
 from feedmill.events.post import Deletion, Post
 from feedmill.events.signal import Signal
 from feedmill.rankers.engagement import EngagementModel
-from feedmill.streams.batches import Record, RecordBatch, Source
 from feedmill.streams.clock import now_ms
 from feedmill.streams.engagement_state import (
     DEDUPLICATED_MS,
@@ -26,9 +25,10 @@ from feedmill.streams.engagement_state import (
 )
 from feedmill.streams.environment import Environment
 from feedmill.streams.group_stage import GroupStage
-from feedmill.streams.intake import Rejected, admit
-from feedmill.streams.log_reader import LogReader
-from feedmill.streams.topics import WINDOW_MS
+from feedmill.streams.kafka.batches import Record, RecordBatch, Source
+from feedmill.streams.kafka.log_reader import LogReader
+from feedmill.streams.kafka.topics import WINDOW_MS
+from feedmill.streams.kafka.validation import Rejected, admit
 
 log = logging.getLogger(__name__)
 

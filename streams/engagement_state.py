@@ -15,7 +15,7 @@ from msgspec import Struct, field
 
 from feedmill.events.engagement import Engagement
 from feedmill.features.counters import Counters, update
-from feedmill.streams.batches import Record
+from feedmill.streams.kafka.batches import Record
 
 DEDUPLICATED_MS = 600_000
 NO_OFFSET = -1

@@ -10,11 +10,11 @@ from typing import Any
 
 from aiokafka.errors import KafkaError
 
-from feedmill.streams.batches import RecordBatch
 from feedmill.streams.environment import Environment
-from feedmill.streams.inbox import Inbox
+from feedmill.streams.kafka.batches import RecordBatch
+from feedmill.streams.kafka.inbox import Inbox
+from feedmill.streams.kafka.transport import BatchApp
 from feedmill.streams.stage import Stage
-from feedmill.streams.transport import BatchApp
 
 _LOOK_EVERY_S = 2.0
 

@@ -10,7 +10,7 @@ from typing import Literal
 from feedmill.events.decode import decode_instance
 from feedmill.events.errors import BadEvent
 from feedmill.events.instance import Instance
-from feedmill.streams.records import Reader, Record
+from feedmill.streams.kafka.topic_reader import Reader, Record
 
 SEEN_WITHIN_MS = 15_000
 

@@ -17,14 +17,14 @@ from feedmill.filters import campaign
 from feedmill.filters.rules import FilterRules, Hit
 from feedmill.filters.verdicts import Verdicts
 from feedmill.models.text_model import TextModel
-from feedmill.streams.batches import Record, RecordBatch
 from feedmill.streams.clock import now_ms
 from feedmill.streams.environment import Environment
 from feedmill.streams.flagged_check import FlaggedCheck
 from feedmill.streams.group_stage import GroupStage
-from feedmill.streams.intake import admit, last_of_each
 from feedmill.streams.judging_again import JudgingAgain
-from feedmill.streams.log_reader import LogReader
+from feedmill.streams.kafka.batches import Record, RecordBatch
+from feedmill.streams.kafka.log_reader import LogReader
+from feedmill.streams.kafka.validation import admit, last_of_each
 from feedmill.streams.post_memory import PostMemory, ReadPosts
 
 log = logging.getLogger(__name__)

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import redis.asyncio
 
 from feedmill.events.partition import SHARDS, shard_of
-from feedmill.streams.transport import BatchApp
+from feedmill.streams.kafka.transport import BatchApp
 
 SHARD_TOPIC = "feed-shards"
 

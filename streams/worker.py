@@ -15,7 +15,7 @@ from feedmill.streams.stages import STAGES
 
 _FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 # Faust and its friends tell of every step of every rebalance.
-_QUIET = ("faust", "mode", "aiokafka", "feedmill.streams.transport", "kafka")
+_QUIET = ("faust", "mode", "aiokafka", "feedmill.streams.kafka.transport", "kafka")
 
 
 def run_stage(stage: str, environment: Environment) -> int:

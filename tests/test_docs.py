@@ -21,7 +21,7 @@ from feedmill.events.settings import Settings
 from feedmill.events.signal import SignalNames
 from feedmill.streams import metrics_doc
 from feedmill.streams.environment import _SECURITY, Environment
-from feedmill.streams.topics import topic_table
+from feedmill.streams.kafka.topics import topic_table
 
 ROOT = Path(__file__).parents[1]
 CODE = ("events", "features", "filters", "rankers", "streams", "deploy", "benchmarks", "examples")
@@ -168,7 +168,7 @@ def contract_rows() -> dict[str, list[str]]:
 
 
 @pytest.mark.parametrize("spec", topic_table(["<name>"]), ids=lambda spec: spec.name)
-def test_topics_are_as_documented(spec: feedmill.streams.topics.TopicSpec) -> None:
+def test_topics_are_as_documented(spec: feedmill.streams.kafka.topics.TopicSpec) -> None:
     _, _, partitions, cleanup, _, _ = contract_rows()[spec.name]
     assert partitions == str(spec.partitions)
     policies = spec.settings["cleanup.policy"].split(",")

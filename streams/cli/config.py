@@ -23,7 +23,7 @@ from feedmill.streams.config_log import (
 )
 from feedmill.streams.environment import Environment
 from feedmill.streams.instances import Answer, answers, living_now
-from feedmill.streams.records import Reader, read_all, reading, send
+from feedmill.streams.kafka.topic_reader import Reader, read_all, reading, send
 
 as_json = click.option("--json", "as_json", is_flag=True, help="print JSON")
 by_option = click.option("--by", help="who changes it [the user's name]")

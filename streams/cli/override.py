@@ -18,7 +18,7 @@ from feedmill.streams.cli.options import with_environment
 from feedmill.streams.cli.output import print_json
 from feedmill.streams.environment import Environment
 from feedmill.streams.feed_view import Shown, open_shown
-from feedmill.streams.records import send
+from feedmill.streams.kafka.topic_reader import send
 
 _UNITS_MS = {"s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)([smhd])\Z")

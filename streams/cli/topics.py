@@ -10,7 +10,7 @@ from feedmill.events.errors import UsageError
 from feedmill.streams.cli.options import with_environment
 from feedmill.streams.cli.output import print_json, print_table
 from feedmill.streams.environment import Environment
-from feedmill.streams.topics import (
+from feedmill.streams.kafka.topics import (
     DEFAULT_PARTITIONS,
     MOST_PARTITIONS,
     CreateReport,

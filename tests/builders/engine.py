@@ -26,8 +26,8 @@ from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.admin import KafkaAdminClient
 
 from builders.contract_score import check_ranking, truth_of
-from feedmill.streams import topics
 from feedmill.streams.environment import read_environment
+from feedmill.streams.kafka import topics
 
 STAGES = ("spam", "nsfw", "misinformation", "quality", "engagement", "combiner")
 GATES = ("spam", "nsfw", "misinformation")

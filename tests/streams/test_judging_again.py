@@ -12,10 +12,10 @@ from feedmill.events.decode import decode_signal
 from feedmill.events.settings import Settings
 from feedmill.events.signal import Ruling, Signal, SignalNames
 from feedmill.filters.rules import FilterRules, Hit
-from feedmill.streams.batches import Source
 from feedmill.streams.environment import Environment
 from feedmill.streams.judging_again import JudgingAgain
-from feedmill.streams.ledger import Ledger
+from feedmill.streams.kafka.batches import Source
+from feedmill.streams.kafka.ledger import Ledger
 from feedmill.streams.rule_search import Found, Search
 
 A, B = Source("posts", 0), Source("posts", 1)

@@ -15,7 +15,7 @@ from feedmill.events.partition import partition_of
 from feedmill.events.post import Post
 from feedmill.features.history.post_history import REBUILD_MS, History, Past, Version
 from feedmill.features.post_batch import PostBatch
-from feedmill.streams.batches import RecordBatch, Source
+from feedmill.streams.kafka.batches import RecordBatch, Source
 from feedmill.streams.post_memory import PostMemory, ReadPosts
 
 PARTITIONS = 3

@@ -10,7 +10,7 @@ from feedmill.events.rules import read_rules
 from feedmill.events.signal import SignalNames
 from feedmill.filters.rules import RuleSet
 from feedmill.streams import rule_search
-from feedmill.streams.batches import RecordBatch, Source
+from feedmill.streams.kafka.batches import RecordBatch, Source
 from feedmill.streams.rule_search import Search
 
 NONE = RuleSet({})

@@ -7,8 +7,8 @@ import time
 from collections.abc import Iterable
 
 from feedmill.streams.clock import now_ms
-from feedmill.streams.intake import Rejected
-from feedmill.streams.producing import BatchProducer, Headers
+from feedmill.streams.kafka.producing import BatchProducer, Headers
+from feedmill.streams.kafka.validation import Rejected
 
 log = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ from typing import Generic, TypeVar
 
 from feedmill.events.errors import BadEvent
 from feedmill.events.partition import partitions_of
-from feedmill.streams.batches import Record, RecordBatch, Source
+from feedmill.streams.kafka.batches import Record, RecordBatch, Source
 
 T = TypeVar("T")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping
 
-from feedmill.streams.batches import RecordBatch, Source
+from feedmill.streams.kafka.batches import RecordBatch, Source
 
 
 class Ledger:

@@ -11,8 +11,8 @@ import pytest
 from feedmill.events.decode import decode_post, encode
 from feedmill.events.partition import partition_of
 from feedmill.events.post import Deletion, Post
-from feedmill.streams.batches import RecordBatch, Source
-from feedmill.streams.intake import Admitted, admit, last_of_each
+from feedmill.streams.kafka.batches import RecordBatch, Source
+from feedmill.streams.kafka.validation import Admitted, admit, last_of_each
 
 PARTITIONS = 4
 HERE = [f"p{i}" for i in range(400) if partition_of(f"p{i}".encode(), PARTITIONS) == 2]

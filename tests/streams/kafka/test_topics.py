@@ -14,7 +14,7 @@ from feedmill.events.errors import UsageError
 from feedmill.events.signal import SignalNames
 from feedmill.features.history.post_history import REBUILD_MS
 from feedmill.filters import hide_rate_guard as flagged_share
-from feedmill.streams.topics import DAY_MS, HOUR_MS, create, describe, topic_table
+from feedmill.streams.kafka.topics import DAY_MS, HOUR_MS, create, describe, topic_table
 
 SIGNALS = SignalNames.declared("extreme:gate").all
 TABLE = {spec.name: spec for spec in topic_table(SIGNALS)}

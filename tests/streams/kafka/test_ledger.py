@@ -7,8 +7,8 @@ from types import SimpleNamespace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from feedmill.streams.batches import RecordBatch, Source
-from feedmill.streams.ledger import Ledger
+from feedmill.streams.kafka.batches import RecordBatch, Source
+from feedmill.streams.kafka.ledger import Ledger
 
 A, B = Source("posts", 0), Source("posts", 1)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from feedmill.streams.batches import RecordBatch
+from feedmill.streams.kafka.batches import RecordBatch
 
 
 class Inbox:

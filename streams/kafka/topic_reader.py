@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 from aiokafka import TopicPartition
 
 from feedmill.events.errors import UsageError
-from feedmill.streams.clients import new_producer, new_reader
 from feedmill.streams.environment import Environment
+from feedmill.streams.kafka.clients import new_producer, new_reader
 
 
 class Record(NamedTuple):

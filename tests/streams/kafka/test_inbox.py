@@ -7,8 +7,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from feedmill.streams.batches import RecordBatch, Source
-from feedmill.streams.inbox import Inbox
+from feedmill.streams.kafka.batches import RecordBatch, Source
+from feedmill.streams.kafka.inbox import Inbox
 
 
 def batch(partition: int, size: int) -> RecordBatch:

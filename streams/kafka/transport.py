@@ -28,16 +28,16 @@ from faust.types.tuples import ConsumerMessage
 from mode.utils.futures import maybe_async
 from yarl import URL
 
-from feedmill.streams.batches import RecordBatch, Source
-from feedmill.streams.clients import (
+from feedmill.streams.environment import Environment
+from feedmill.streams.kafka.batches import RecordBatch, Source
+from feedmill.streams.kafka.clients import (
     FETCH_WAIT_IDLE_MS,
     MAX_FETCH_BYTES,
     adapt_fetch_wait,
     kafka_settings,
 )
-from feedmill.streams.environment import Environment
-from feedmill.streams.ledger import Ledger
-from feedmill.streams.pace import Pace
+from feedmill.streams.kafka.ledger import Ledger
+from feedmill.streams.kafka.pace import Pace
 
 log = logging.getLogger(__name__)
 
