@@ -22,7 +22,7 @@ from feedmill.rankers.combiner import Combiner
 from feedmill.streams.clock import now_ms
 from feedmill.streams.environment import Environment
 from feedmill.streams.kafka.clients import new_redis
-from feedmill.streams.redis_writer import RedisWriter
+from feedmill.streams.redis.writer import RedisWriter
 
 _SLICE = 1000
 

@@ -20,8 +20,8 @@ from feedmill.streams.freshness import Freshness
 from feedmill.streams.kafka.clients import new_redis
 from feedmill.streams.kafka.pace import Pace
 from feedmill.streams.kafka.transport import BatchApp
-from feedmill.streams.ownership import SHARD_TOPIC, Ownership
-from feedmill.streams.redis_writer import Outcome, RedisWriter
+from feedmill.streams.redis.ownership import SHARD_TOPIC, Ownership
+from feedmill.streams.redis.writer import Outcome, RedisWriter
 from feedmill.streams.stage import Stage
 
 log = logging.getLogger(__name__)

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from feedmill.events.weights import ALIASES
 from feedmill.streams.cli.output import plain_table
-from feedmill.streams.feed_view import FeedShown, PostShown, Shown, State
+from feedmill.streams.redis.reader import FeedShown, PostShown, Shown, State
 
 _WORDS = {objective: word for word, objective in ALIASES.items()}
 _STYLES = {"show": "green", "demote": "yellow", "hide": "red", "hold": "magenta"}

@@ -11,7 +11,7 @@ from click.testing import Result
 
 from feedmill.streams.cli.feed import follow
 from feedmill.streams.cli.slate import Movement, live_slate, read_slate
-from feedmill.streams.feed_view import Shown
+from feedmill.streams.redis.reader import Shown
 
 pytestmark = pytest.mark.stack
 

@@ -14,7 +14,7 @@ from feedmill.events.signal import RULE_MODEL
 from feedmill.rankers.combiner.gating import Decision, Verdict, decide_one, smallest_factor
 from feedmill.rankers.combiner.overrides import InForce
 from feedmill.rankers.score import LEAST_SUM, recency_of, score_of
-from feedmill.streams.feed_view import FeedShown, PostShown, SignalShown
+from feedmill.streams.redis.reader import FeedShown, PostShown, SignalShown
 
 TOLERANCE = 1e-9
 

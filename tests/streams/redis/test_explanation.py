@@ -16,8 +16,8 @@ from feedmill.events.weights import Weights
 from feedmill.rankers.combiner.signal_fields import signal_fields
 from feedmill.rankers.combiner.view import POST_CHANGED, View
 from feedmill.rankers.score import score_of
-from feedmill.streams.explanation import explain
-from feedmill.streams.feed_view import FeedShown, PostShown
+from feedmill.streams.redis.explanation import explain
+from feedmill.streams.redis.reader import FeedShown, PostShown
 
 NAMES = SignalNames()
 NOW_MS = 1_700_000_100_000
