@@ -19,10 +19,10 @@ from engine import own_environment
 from machine import describe
 
 from feedmill.rankers.combiner import Combiner
-from feedmill.streams.clock import now_ms
-from feedmill.streams.environment import Environment
 from feedmill.streams.kafka.clients import new_redis
 from feedmill.streams.redis.writer import RedisWriter
+from feedmill.streams.settings.clock import now_ms
+from feedmill.streams.settings.environment import Environment
 
 _SLICE = 1000
 

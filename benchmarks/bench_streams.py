@@ -25,11 +25,15 @@ from machine import describe
 
 from feedmill.events.decode import decode_engagement, encode
 from feedmill.events.engagement import Engagement
-from feedmill.streams.environment import Environment, environment_variables, read_environment
 from feedmill.streams.kafka.clients import new_producer
 from feedmill.streams.kafka.producing import BatchProducer
 from feedmill.streams.kafka.topics import create
 from feedmill.streams.kafka.transport import BatchApp
+from feedmill.streams.settings.environment import (
+    Environment,
+    environment_variables,
+    read_environment,
+)
 
 BAR = 15
 

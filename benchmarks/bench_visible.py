@@ -25,8 +25,8 @@ from sentences import sentences
 from feedmill.events.decode import encode
 from feedmill.events.engagement import Engagement
 from feedmill.events.post import Post
-from feedmill.streams.environment import Environment
 from feedmill.streams.kafka.clients import new_producer
+from feedmill.streams.settings.environment import Environment
 from feedmill.streams.supervisor import Supervisor
 
 COMMUNITIES = 100

@@ -10,8 +10,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from feedmill.deploy.local import default_folder, up
-from feedmill.streams.environment import Environment, read_environment
 from feedmill.streams.kafka.topics import create
+from feedmill.streams.settings.environment import Environment, read_environment
 from feedmill.streams.stages import STAGES
 from feedmill.streams.supervisor import Supervisor
 

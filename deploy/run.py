@@ -18,8 +18,12 @@ import click
 from feedmill.deploy.local import default_folder, down, status, up
 from feedmill.deploy.local.cli import tell_progress
 from feedmill.streams.cli.options import with_environment
-from feedmill.streams.environment import Environment, environment_variables, read_environment
 from feedmill.streams.kafka.topics import create
+from feedmill.streams.settings.environment import (
+    Environment,
+    environment_variables,
+    read_environment,
+)
 from feedmill.streams.stages import STAGES
 from feedmill.streams.supervisor import Supervisor, stop_on_signals
 

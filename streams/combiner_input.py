@@ -9,10 +9,10 @@ from typing import Any
 from feedmill.events.decode import decode_override, decode_post, decode_signal, key_text
 from feedmill.events.signal import Signal, SignalNames
 from feedmill.rankers.combiner.view import View
-from feedmill.streams.environment import Environment
 from feedmill.streams.kafka.batches import RecordBatch
 from feedmill.streams.kafka.log_reader import LogReader
 from feedmill.streams.kafka.validation import Rejected, admit
+from feedmill.streams.settings.environment import Environment
 
 SIGNALS = "signals."
 OVERRIDES = "overrides"

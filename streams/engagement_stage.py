@@ -14,7 +14,6 @@ from feedmill.events.errors import UsageError
 from feedmill.events.post import Deletion, Post
 from feedmill.events.signal import Signal
 from feedmill.rankers.engagement import EngagementModel
-from feedmill.streams.clock import now_ms
 from feedmill.streams.engagement_state import (
     DEDUPLICATED_MS,
     NO_OFFSET,
@@ -23,12 +22,13 @@ from feedmill.streams.engagement_state import (
     RecentEvents,
     encode_state,
 )
-from feedmill.streams.environment import Environment
 from feedmill.streams.group_stage import GroupStage
 from feedmill.streams.kafka.batches import Record, RecordBatch, Source
 from feedmill.streams.kafka.log_reader import LogReader
 from feedmill.streams.kafka.topics import WINDOW_MS
 from feedmill.streams.kafka.validation import Rejected, admit
+from feedmill.streams.settings.clock import now_ms
+from feedmill.streams.settings.environment import Environment
 
 log = logging.getLogger(__name__)
 

@@ -19,11 +19,11 @@ from feedmill.filters.hide_rate_guard import (
     sources_of,
 )
 from feedmill.filters.verdicts import Verdicts
-from feedmill.streams.environment import Environment
 from feedmill.streams.kafka.batches import Record, RecordBatch, Source
 from feedmill.streams.kafka.log_reader import LogReader
 from feedmill.streams.kafka.validation import admit
 from feedmill.streams.metrics import Metrics
+from feedmill.streams.settings.environment import Environment
 
 log = logging.getLogger(__name__)
 

@@ -7,10 +7,10 @@ from aiokafka.errors import KafkaError
 from feedmill.events.decode import decode_instance
 from feedmill.events.errors import BadEvent
 from feedmill.rankers.combiner import FeedChange
-from feedmill.streams.clock import now_ms
-from feedmill.streams.environment import Environment
 from feedmill.streams.kafka.batches import Record
 from feedmill.streams.kafka.log_reader import LogReader
+from feedmill.streams.settings.clock import now_ms
+from feedmill.streams.settings.environment import Environment
 
 INPUT_WITHIN_S = 5.0
 SEEN_WITHIN_MS = 15_000

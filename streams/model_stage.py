@@ -17,8 +17,6 @@ from feedmill.filters import campaign
 from feedmill.filters.rules import FilterRules, Hit
 from feedmill.filters.verdicts import Verdicts
 from feedmill.models.text_model import TextModel
-from feedmill.streams.clock import now_ms
-from feedmill.streams.environment import Environment
 from feedmill.streams.flagged_check import FlaggedCheck
 from feedmill.streams.group_stage import GroupStage
 from feedmill.streams.judging_again import JudgingAgain
@@ -26,6 +24,8 @@ from feedmill.streams.kafka.batches import Record, RecordBatch
 from feedmill.streams.kafka.log_reader import LogReader
 from feedmill.streams.kafka.validation import admit, last_of_each
 from feedmill.streams.post_memory import PostMemory, ReadPosts
+from feedmill.streams.settings.clock import now_ms
+from feedmill.streams.settings.environment import Environment
 
 log = logging.getLogger(__name__)
 

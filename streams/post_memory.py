@@ -21,10 +21,10 @@ from feedmill.events.decode import decode_post
 from feedmill.events.post import Post
 from feedmill.features.history.post_history import REBUILD_MS, History, Past, Version
 from feedmill.features.post_batch import PostBatch
-from feedmill.streams.clock import now_ms
 from feedmill.streams.kafka.batches import RecordBatch, Source
 from feedmill.streams.kafka.log_reader import LogReader
 from feedmill.streams.kafka.validation import admit
+from feedmill.streams.settings.clock import now_ms
 
 log = logging.getLogger(__name__)
 

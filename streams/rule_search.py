@@ -13,11 +13,11 @@ from feedmill.events.errors import BadEvent
 from feedmill.events.post import Deletion
 from feedmill.events.signal import RULE_MODEL, Signal, SignalNames
 from feedmill.filters.rules import Hit, RuleSet
-from feedmill.streams.clock import now_ms
-from feedmill.streams.environment import Environment
 from feedmill.streams.kafka.batches import Record, RecordBatch, Source
 from feedmill.streams.kafka.log_reader import LogReader
 from feedmill.streams.kafka.validation import admit
+from feedmill.streams.settings.clock import now_ms
+from feedmill.streams.settings.environment import Environment
 
 BACK_MS = 168 * 3_600_000
 MOST_POSTS = 100_000

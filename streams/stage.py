@@ -22,13 +22,13 @@ from aiokafka.errors import KafkaConnectionError, KafkaError
 from feedmill.events.decode import encode
 from feedmill.events.instance import Instance
 from feedmill.events.settings import Settings
-from feedmill.streams.clock import now_ms
-from feedmill.streams.environment import Environment
 from feedmill.streams.kafka.clients import new_producer
 from feedmill.streams.kafka.dead_letters import DeadLetters
 from feedmill.streams.kafka.producing import BatchProducer
 from feedmill.streams.metrics import Metrics
-from feedmill.streams.settings_follower import SettingsFollower
+from feedmill.streams.settings.clock import now_ms
+from feedmill.streams.settings.environment import Environment
+from feedmill.streams.settings.follower import SettingsFollower
 from feedmill.streams.status import Status, status_pipe, write_status
 from feedmill.streams.web import Web
 

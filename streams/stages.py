@@ -23,8 +23,8 @@ from feedmill.models.text_model import TextModel
 from feedmill.rankers.engagement import EngagementModel
 from feedmill.streams.combiner_stage import CombinerStage
 from feedmill.streams.engagement_stage import EngagementStage
-from feedmill.streams.environment import Environment
 from feedmill.streams.model_stage import FilterStage, ModelStage
+from feedmill.streams.settings.environment import Environment
 from feedmill.streams.stage import Stage
 
 

@@ -16,8 +16,8 @@ from typing import IO
 
 import msgspec
 
-from feedmill.streams.environment import Environment, environment_variables
 from feedmill.streams.metrics import Metrics, merge
+from feedmill.streams.settings.environment import Environment, environment_variables
 from feedmill.streams.status import STATUS_FD, Status, decode
 from feedmill.streams.web import Web
 

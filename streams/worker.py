@@ -10,7 +10,7 @@ import sys
 import uvloop
 
 from feedmill.events.errors import FeedmillError
-from feedmill.streams.environment import Environment, read_environment
+from feedmill.streams.settings.environment import Environment, read_environment
 from feedmill.streams.stages import STAGES
 
 _FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"

@@ -20,8 +20,8 @@ from feedmill.events.gates import Gate
 from feedmill.events.settings import Settings
 from feedmill.events.signal import SignalNames
 from feedmill.streams import metrics_doc
-from feedmill.streams.environment import _SECURITY, Environment
 from feedmill.streams.kafka.topics import topic_table
+from feedmill.streams.settings.environment import _SECURITY, Environment
 
 ROOT = Path(__file__).parents[1]
 CODE = ("events", "features", "filters", "rankers", "streams", "deploy", "benchmarks", "examples")

@@ -13,7 +13,8 @@ import click
 from feedmill.events.errors import BadSetting, FeedmillError, UsageError
 from feedmill.streams.cli.options import with_environment
 from feedmill.streams.cli.output import print_json, print_table, short_json, time_text
-from feedmill.streams.config_log import (
+from feedmill.streams.kafka.topic_reader import Reader, read_all, reading, send
+from feedmill.streams.settings.config_log import (
     ConfigLog,
     RawValue,
     effective,
@@ -21,9 +22,8 @@ from feedmill.streams.config_log import (
     new_value,
     record_value,
 )
-from feedmill.streams.environment import Environment
-from feedmill.streams.instances import Answer, answers, living_now
-from feedmill.streams.kafka.topic_reader import Reader, read_all, reading, send
+from feedmill.streams.settings.environment import Environment
+from feedmill.streams.settings.instances import Answer, answers, living_now
 
 as_json = click.option("--json", "as_json", is_flag=True, help="print JSON")
 by_option = click.option("--by", help="who changes it [the user's name]")

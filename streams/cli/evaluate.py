@@ -13,7 +13,7 @@ from feedmill.filters.registry import FILTERS
 from feedmill.streams.cli.options import with_environment
 from feedmill.streams.cli.output import print_json
 from feedmill.streams.cli.sources import data_folder
-from feedmill.streams.environment import Environment
+from feedmill.streams.settings.environment import Environment
 
 _FEW_ORDINARY = 2000
 

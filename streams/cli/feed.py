@@ -16,8 +16,8 @@ from feedmill.events.errors import UsageError
 from feedmill.streams.cli.options import with_environment
 from feedmill.streams.cli.output import on_terminal, print_json
 from feedmill.streams.cli.slate import Movement, Slate, live_slate, plain_slate, read_slate
-from feedmill.streams.environment import Environment
 from feedmill.streams.redis.reader import Shown, open_shown
+from feedmill.streams.settings.environment import Environment
 
 POLL_S = 2.0
 PAUSE_LIVE_S = 0.4

@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 
 from feedmill.events.errors import UsageError
-from feedmill.streams.environment import Environment
 from feedmill.streams.kafka.batches import Record
 from feedmill.streams.kafka.log_reader import LogReader
+from feedmill.streams.settings.environment import Environment
 from feedmill.training.label_join import LabelJoin, topic_sample
 from feedmill.training.training_data import Material
 

@@ -14,7 +14,7 @@ import click
 import redis
 
 from feedmill.events.errors import FeedmillError
-from feedmill.streams.environment import Environment, read_environment
+from feedmill.streams.settings.environment import Environment, read_environment
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 

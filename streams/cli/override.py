@@ -16,9 +16,9 @@ from feedmill.events.override import Override, OverrideKey, Verdict
 from feedmill.streams.cli.config import as_json, by_option, user_name
 from feedmill.streams.cli.options import with_environment
 from feedmill.streams.cli.output import print_json
-from feedmill.streams.environment import Environment
 from feedmill.streams.kafka.topic_reader import send
 from feedmill.streams.redis.reader import Shown, open_shown
+from feedmill.streams.settings.environment import Environment
 
 _UNITS_MS = {"s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)([smhd])\Z")

@@ -21,8 +21,8 @@ from rich.progress import (
 )
 
 from feedmill.streams.cli.options import with_environment
-from feedmill.streams.environment import Environment
 from feedmill.streams.replay import Counts, ReplayOptions, ReplaySummary, run_replay
+from feedmill.streams.settings.environment import Environment
 
 _PLAIN_EVERY_S = 5.0
 

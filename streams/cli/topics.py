@@ -9,7 +9,6 @@ import click
 from feedmill.events.errors import UsageError
 from feedmill.streams.cli.options import with_environment
 from feedmill.streams.cli.output import print_json, print_table
-from feedmill.streams.environment import Environment
 from feedmill.streams.kafka.topics import (
     DEFAULT_PARTITIONS,
     MOST_PARTITIONS,
@@ -18,6 +17,7 @@ from feedmill.streams.kafka.topics import (
     create,
     describe,
 )
+from feedmill.streams.settings.environment import Environment
 
 _as_json = click.option("--json", "as_json", is_flag=True, help="print JSON")
 

@@ -18,7 +18,7 @@ from feedmill.rankers.registry import RANKERS
 from feedmill.streams.cli.options import with_environment
 from feedmill.streams.cli.output import plain_table, print_json
 from feedmill.streams.cli.sources import data_folder, since_ms
-from feedmill.streams.environment import Environment
+from feedmill.streams.settings.environment import Environment
 
 if TYPE_CHECKING:
     from feedmill.training.training_data import Material

@@ -8,7 +8,7 @@ import logging
 import click
 
 from feedmill.streams.cli.options import Failed, with_environment
-from feedmill.streams.environment import Environment
+from feedmill.streams.settings.environment import Environment
 from feedmill.streams.stages import STAGES
 from feedmill.streams.supervisor import Supervisor, stop_on_signals
 from feedmill.streams.worker import run_stage

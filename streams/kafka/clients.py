@@ -8,7 +8,7 @@ import redis.asyncio
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.helpers import create_ssl_context
 
-from feedmill.streams.environment import Environment
+from feedmill.streams.settings.environment import Environment
 
 # How long the broker may hold a fetch back that finds nothing new.  aiokafka leaves a
 # partition whose records were not yet taken out of the next fetch, so that its newer ones

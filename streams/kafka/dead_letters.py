@@ -6,9 +6,9 @@ import logging
 import time
 from collections.abc import Iterable
 
-from feedmill.streams.clock import now_ms
 from feedmill.streams.kafka.producing import BatchProducer, Headers
 from feedmill.streams.kafka.validation import Rejected
+from feedmill.streams.settings.clock import now_ms
 
 log = logging.getLogger(__name__)
 

@@ -10,9 +10,9 @@ from collections.abc import Mapping, Sequence
 from aiokafka import TopicPartition
 
 from feedmill.events.errors import UsageError
-from feedmill.streams.environment import Environment
 from feedmill.streams.kafka.batches import RecordBatch, Source
 from feedmill.streams.kafka.clients import adapt_fetch_wait, new_reader
+from feedmill.streams.settings.environment import Environment
 
 log = logging.getLogger(__name__)
 

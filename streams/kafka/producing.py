@@ -9,7 +9,7 @@ import numpy as np
 from aiokafka import AIOKafkaProducer
 
 from feedmill.events.partition import partitions_of
-from feedmill.streams.environment import Environment
+from feedmill.streams.settings.environment import Environment
 
 Headers = Sequence[tuple[str, bytes]]
 # Larger records travel alone, through the producer's own path.

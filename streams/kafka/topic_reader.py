@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 from aiokafka import TopicPartition
 
 from feedmill.events.errors import UsageError
-from feedmill.streams.environment import Environment
 from feedmill.streams.kafka.clients import new_producer, new_reader
+from feedmill.streams.settings.environment import Environment
 
 
 class Record(NamedTuple):

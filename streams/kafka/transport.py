@@ -28,7 +28,6 @@ from faust.types.tuples import ConsumerMessage
 from mode.utils.futures import maybe_async
 from yarl import URL
 
-from feedmill.streams.environment import Environment
 from feedmill.streams.kafka.batches import RecordBatch, Source
 from feedmill.streams.kafka.clients import (
     FETCH_WAIT_IDLE_MS,
@@ -38,6 +37,7 @@ from feedmill.streams.kafka.clients import (
 )
 from feedmill.streams.kafka.ledger import Ledger
 from feedmill.streams.kafka.pace import Pace
+from feedmill.streams.settings.environment import Environment
 
 log = logging.getLogger(__name__)
 

@@ -9,8 +9,8 @@ from typing import Any
 from aiokafka.errors import KafkaError
 
 from feedmill.events.errors import UsageError
-from feedmill.streams.environment import Environment
 from feedmill.streams.kafka.clients import new_producer
+from feedmill.streams.settings.environment import Environment
 
 _START_S = 15.0
 

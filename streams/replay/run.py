@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from feedmill.streams.environment import Environment
 from feedmill.streams.replay.dataset import DATA_SETS, DEFAULT_POSTS, DEFAULT_RATE, open_dataset
 from feedmill.streams.replay.demo import DEFAULT_RATE as DEMO_RATE
 from feedmill.streams.replay.demo import open_demo
@@ -17,6 +16,7 @@ from feedmill.streams.replay.options import Counts, ReplayOptions, ReplaySummary
 from feedmill.streams.replay.producer import close_producer, start_producer
 from feedmill.streams.replay.sender import Sender
 from feedmill.streams.replay.timed import ENGAGEMENTS, POSTS, Source
+from feedmill.streams.settings.environment import Environment
 
 # Without a stop the last acknowledgements may take this long, after one only that.
 _FLUSH_S = 60.0

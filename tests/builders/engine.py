@@ -26,8 +26,8 @@ from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.admin import KafkaAdminClient
 
 from builders.contract_score import check_ranking, truth_of
-from feedmill.streams.environment import read_environment
 from feedmill.streams.kafka import topics
+from feedmill.streams.settings.environment import read_environment
 
 STAGES = ("spam", "nsfw", "misinformation", "quality", "engagement", "combiner")
 GATES = ("spam", "nsfw", "misinformation")

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from feedmill.events.errors import BadSetting
 from feedmill.events.instance import Refusal
 from feedmill.events.settings import Settings
-from feedmill.streams.environment import Environment
 from feedmill.streams.kafka.batches import Record
 from feedmill.streams.kafka.log_reader import LogReader
+from feedmill.streams.settings.environment import Environment
 
 _KEPT_REFUSALS = 200
 
