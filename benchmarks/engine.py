@@ -12,7 +12,7 @@ from pathlib import Path
 from feedmill.deploy.local import default_folder, up
 from feedmill.streams.kafka.topics import create
 from feedmill.streams.settings.environment import Environment, read_environment
-from feedmill.streams.stages import STAGES
+from feedmill.streams.stages.flow import STAGES
 from feedmill.streams.supervisor import Supervisor
 
 

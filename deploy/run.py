@@ -24,7 +24,7 @@ from feedmill.streams.settings.environment import (
     environment_variables,
     read_environment,
 )
-from feedmill.streams.stages import STAGES
+from feedmill.streams.stages.flow import STAGES
 from feedmill.streams.supervisor import Supervisor, stop_on_signals
 
 log = logging.getLogger(__name__)

@@ -115,7 +115,7 @@ class Supervisor:
             child.process = await asyncio.create_subprocess_exec(
                 sys.executable,
                 "-m",
-                "feedmill.streams.worker",
+                "feedmill.streams.stages.process",
                 child.stage,
                 pass_fds=(writing,),
                 env=self._child_environment(writing),

@@ -14,7 +14,7 @@ import click
 import msgspec
 import pytest
 
-import feedmill.streams.stages
+import feedmill.streams.stages.flow
 from feedmill.deploy.main import main
 from feedmill.events.gates import Gate
 from feedmill.events.settings import Settings
@@ -196,7 +196,7 @@ def test_settings_have_the_documented_defaults() -> None:
 
 
 def test_the_table_of_stages_is_the_codes() -> None:
-    docstring = feedmill.streams.stages.__doc__ or ""
+    docstring = feedmill.streams.stages.flow.__doc__ or ""
     table = docstring.split("\n\n")[1]
     assert table in text_of("docs/architecture.md")
 

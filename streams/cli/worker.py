@@ -9,9 +9,9 @@ import click
 
 from feedmill.streams.cli.options import Failed, with_environment
 from feedmill.streams.settings.environment import Environment
-from feedmill.streams.stages import STAGES
+from feedmill.streams.stages.flow import STAGES
+from feedmill.streams.stages.process import run_stage
 from feedmill.streams.supervisor import Supervisor, stop_on_signals
-from feedmill.streams.worker import run_stage
 
 
 @click.command()

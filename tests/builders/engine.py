@@ -131,7 +131,7 @@ class Engine:
             path = self.folder / f"{name}.log"
             with path.open("ab") as log:
                 process = subprocess.Popen(
-                    [sys.executable, "-m", "feedmill.streams.worker", stage],
+                    [sys.executable, "-m", "feedmill.streams.stages.process", stage],
                     env=self.environment(),
                     cwd=self.folder,
                     stdin=subprocess.DEVNULL,

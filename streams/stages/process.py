@@ -1,4 +1,4 @@
-"""One stage as this process: `python -m feedmill.streams.worker spam`."""
+"""One stage as this process: `python -m feedmill.streams.stages.process spam`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import uvloop
 
 from feedmill.events.errors import FeedmillError
 from feedmill.streams.settings.environment import Environment, read_environment
-from feedmill.streams.stages import STAGES
+from feedmill.streams.stages.flow import STAGES
 
 _FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 # Faust and its friends tell of every step of every rebalance.

@@ -13,10 +13,10 @@ import pytest
 from feedmill.events.post import Post
 from feedmill.events.settings import Settings
 from feedmill.filters.verdicts import Verdicts
-from feedmill.streams.flagged_check import FlaggedCheck
 from feedmill.streams.kafka.batches import RecordBatch, Source
 from feedmill.streams.metrics import Metrics
 from feedmill.streams.settings.environment import Environment
+from feedmill.streams.stages.hide_rate_check import FlaggedCheck
 
 HERE = Source("posts", 0)
 

@@ -9,9 +9,9 @@ import pytest
 from feedmill.events.rules import read_rules
 from feedmill.events.signal import SignalNames
 from feedmill.filters.rules import RuleSet
-from feedmill.streams import rule_search
 from feedmill.streams.kafka.batches import RecordBatch, Source
-from feedmill.streams.rule_search import Search
+from feedmill.streams.stages import backfill_scan as rule_search
+from feedmill.streams.stages.backfill_scan import Search
 
 NONE = RuleSet({})
 

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from feedmill.events.engagement import KINDS, Engagement
-from feedmill.streams.engagement_state import (
+from feedmill.streams.stages.engagement_state import (
     DEDUPLICATED_MS,
     PartitionState,
     PostState,

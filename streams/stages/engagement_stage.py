@@ -14,7 +14,13 @@ from feedmill.events.errors import UsageError
 from feedmill.events.post import Deletion, Post
 from feedmill.events.signal import Signal
 from feedmill.rankers.engagement import EngagementModel
-from feedmill.streams.engagement_state import (
+from feedmill.streams.kafka.batches import Record, RecordBatch, Source
+from feedmill.streams.kafka.log_reader import LogReader
+from feedmill.streams.kafka.topics import WINDOW_MS
+from feedmill.streams.kafka.validation import Rejected, admit
+from feedmill.streams.settings.clock import now_ms
+from feedmill.streams.settings.environment import Environment
+from feedmill.streams.stages.engagement_state import (
     DEDUPLICATED_MS,
     NO_OFFSET,
     PartitionState,
@@ -22,13 +28,7 @@ from feedmill.streams.engagement_state import (
     RecentEvents,
     encode_state,
 )
-from feedmill.streams.group_stage import GroupStage
-from feedmill.streams.kafka.batches import Record, RecordBatch, Source
-from feedmill.streams.kafka.log_reader import LogReader
-from feedmill.streams.kafka.topics import WINDOW_MS
-from feedmill.streams.kafka.validation import Rejected, admit
-from feedmill.streams.settings.clock import now_ms
-from feedmill.streams.settings.environment import Environment
+from feedmill.streams.stages.group_stage import GroupStage
 
 log = logging.getLogger(__name__)
 

@@ -13,8 +13,6 @@ from aiokafka.errors import KafkaError
 
 from feedmill.events.settings import Settings
 from feedmill.rankers.combiner import Combiner, FeedChange
-from feedmill.streams.combiner_input import CombinerInput
-from feedmill.streams.freshness import Freshness
 from feedmill.streams.kafka.clients import new_redis
 from feedmill.streams.kafka.pace import Pace
 from feedmill.streams.kafka.transport import BatchApp
@@ -22,7 +20,9 @@ from feedmill.streams.redis.ownership import SHARD_TOPIC, Ownership
 from feedmill.streams.redis.writer import Outcome, RedisWriter
 from feedmill.streams.settings.clock import now_ms
 from feedmill.streams.settings.environment import Environment
-from feedmill.streams.stage import Stage
+from feedmill.streams.stages.combiner_input import CombinerInput
+from feedmill.streams.stages.freshness import Freshness
+from feedmill.streams.stages.stage import Stage
 
 log = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ from feedmill.streams.kafka.batches import RecordBatch
 from feedmill.streams.kafka.inbox import Inbox
 from feedmill.streams.kafka.transport import BatchApp
 from feedmill.streams.settings.environment import Environment
-from feedmill.streams.stage import Stage
+from feedmill.streams.stages.stage import Stage
 
 _LOOK_EVERY_S = 2.0
 

@@ -12,11 +12,11 @@ from feedmill.events.decode import decode_signal
 from feedmill.events.settings import Settings
 from feedmill.events.signal import Ruling, Signal, SignalNames
 from feedmill.filters.rules import FilterRules, Hit
-from feedmill.streams.judging_again import JudgingAgain
 from feedmill.streams.kafka.batches import Source
 from feedmill.streams.kafka.ledger import Ledger
-from feedmill.streams.rule_search import Found, Search
 from feedmill.streams.settings.environment import Environment
+from feedmill.streams.stages.backfill_scan import Found, Search
+from feedmill.streams.stages.rule_backfill import JudgingAgain
 
 A, B = Source("posts", 0), Source("posts", 1)
 SOME = b'{"value": {"r": {"verdict": "hide", "phrases": ["new"]}}}'

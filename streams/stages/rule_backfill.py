@@ -20,10 +20,10 @@ from feedmill.events.decode import encode
 from feedmill.events.settings import Settings
 from feedmill.events.signal import Ruling
 from feedmill.filters.rules import FilterRules, Hit
-from feedmill.streams.group_stage import GroupStage
 from feedmill.streams.kafka.batches import Record, Source
-from feedmill.streams.rule_search import Found, Search
 from feedmill.streams.settings.clock import now_ms
+from feedmill.streams.stages.backfill_scan import Found, Search
+from feedmill.streams.stages.group_stage import GroupStage
 
 log = logging.getLogger(__name__)
 

@@ -16,7 +16,7 @@ from feedmill.events.post import Post
 from feedmill.features.history.post_history import REBUILD_MS, History, Past, Version
 from feedmill.features.post_batch import PostBatch
 from feedmill.streams.kafka.batches import RecordBatch, Source
-from feedmill.streams.post_memory import PostMemory, ReadPosts
+from feedmill.streams.stages.post_history_reader import PostMemory, ReadPosts
 
 PARTITIONS = 3
 TEXT = "the quick brown fox jumps over the lazy dog while seven wizards wait for the morning train"

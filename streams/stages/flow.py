@@ -21,11 +21,11 @@ import feedmill.filters.registry as filters
 import feedmill.rankers.registry as rankers
 from feedmill.models.text_model import TextModel
 from feedmill.rankers.engagement import EngagementModel
-from feedmill.streams.combiner_stage import CombinerStage
-from feedmill.streams.engagement_stage import EngagementStage
-from feedmill.streams.model_stage import FilterStage, ModelStage
 from feedmill.streams.settings.environment import Environment
-from feedmill.streams.stage import Stage
+from feedmill.streams.stages.combiner_stage import CombinerStage
+from feedmill.streams.stages.engagement_stage import EngagementStage
+from feedmill.streams.stages.model_stage import FilterStage, ModelStage
+from feedmill.streams.stages.stage import Stage
 
 
 def _filter(name: str, environment: Environment) -> Stage:

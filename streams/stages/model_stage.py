@@ -17,15 +17,15 @@ from feedmill.filters import campaign
 from feedmill.filters.rules import FilterRules, Hit
 from feedmill.filters.verdicts import Verdicts
 from feedmill.models.text_model import TextModel
-from feedmill.streams.flagged_check import FlaggedCheck
-from feedmill.streams.group_stage import GroupStage
-from feedmill.streams.judging_again import JudgingAgain
 from feedmill.streams.kafka.batches import Record, RecordBatch
 from feedmill.streams.kafka.log_reader import LogReader
 from feedmill.streams.kafka.validation import admit, last_of_each
-from feedmill.streams.post_memory import PostMemory, ReadPosts
 from feedmill.streams.settings.clock import now_ms
 from feedmill.streams.settings.environment import Environment
+from feedmill.streams.stages.group_stage import GroupStage
+from feedmill.streams.stages.hide_rate_check import FlaggedCheck
+from feedmill.streams.stages.post_history_reader import PostMemory, ReadPosts
+from feedmill.streams.stages.rule_backfill import JudgingAgain
 
 log = logging.getLogger(__name__)
 
