@@ -42,7 +42,7 @@ format: $(STAMP) ## Put the code in the house's form
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 	$(BIN)/python -m feedmill.events.schema docs/events
-	$(BIN)/python -m feedmill.streams.metrics_doc docs/metrics.md
+	$(BIN)/python -m feedmill.streams.observe.metrics_page docs/metrics.md
 
 bench: $(STAMP) ## Every benchmark, one after another; each prints its table
 	@for script in benchmarks/bench_*.py; do \

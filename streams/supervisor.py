@@ -16,10 +16,10 @@ from typing import IO
 
 import msgspec
 
-from feedmill.streams.metrics import Metrics, merge
+from feedmill.streams.observe.http import Web
+from feedmill.streams.observe.metrics import Metrics, merge
+from feedmill.streams.observe.status import STATUS_FD, Status, decode
 from feedmill.streams.settings.environment import Environment, environment_variables
-from feedmill.streams.status import STATUS_FD, Status, decode
-from feedmill.streams.web import Web
 
 log = logging.getLogger(__name__)
 

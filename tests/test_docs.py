@@ -19,8 +19,8 @@ from feedmill.deploy.main import main
 from feedmill.events.gates import Gate
 from feedmill.events.settings import Settings
 from feedmill.events.signal import SignalNames
-from feedmill.streams import metrics_doc
 from feedmill.streams.kafka.topics import topic_table
+from feedmill.streams.observe import metrics_page as metrics_doc
 from feedmill.streams.settings.environment import _SECURITY, Environment
 
 ROOT = Path(__file__).parents[1]

@@ -22,7 +22,7 @@ from feedmill.filters.verdicts import Verdicts
 from feedmill.streams.kafka.batches import Record, RecordBatch, Source
 from feedmill.streams.kafka.log_reader import LogReader
 from feedmill.streams.kafka.validation import admit
-from feedmill.streams.metrics import Metrics
+from feedmill.streams.observe.metrics import Metrics
 from feedmill.streams.settings.environment import Environment
 
 log = logging.getLogger(__name__)

@@ -25,12 +25,12 @@ from feedmill.events.settings import Settings
 from feedmill.streams.kafka.clients import new_producer
 from feedmill.streams.kafka.dead_letters import DeadLetters
 from feedmill.streams.kafka.producing import BatchProducer
-from feedmill.streams.metrics import Metrics
+from feedmill.streams.observe.http import Web
+from feedmill.streams.observe.metrics import Metrics
+from feedmill.streams.observe.status import Status, status_pipe, write_status
 from feedmill.streams.settings.clock import now_ms
 from feedmill.streams.settings.environment import Environment
 from feedmill.streams.settings.follower import SettingsFollower
-from feedmill.streams.status import Status, status_pipe, write_status
-from feedmill.streams.web import Web
 
 log = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ from feedmill.events.post import Post
 from feedmill.events.settings import Settings
 from feedmill.filters.verdicts import Verdicts
 from feedmill.streams.kafka.batches import RecordBatch, Source
-from feedmill.streams.metrics import Metrics
+from feedmill.streams.observe.metrics import Metrics
 from feedmill.streams.settings.environment import Environment
 from feedmill.streams.stages.hide_rate_check import FlaggedCheck
 

@@ -1,6 +1,6 @@
 """`docs/metrics.md`, made of the list of metrics.
 
-``python -m feedmill.streams.metrics_doc docs/metrics.md`` writes it; a test holds it current.
+``python -m feedmill.streams.observe.metrics_page docs/metrics.md`` writes it; a test holds it current.
 """
 
 from __future__ import annotations
@@ -8,13 +8,13 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from feedmill.streams.metrics import METRICS, Metric
+from feedmill.streams.observe.metrics import METRICS, Metric
 
 _HEAD = """\
 # Metrics
 
 Made of the list in `streams/metrics.py` by
-`python -m feedmill.streams.metrics_doc docs/metrics.md`; a test fails when this page is not
+`python -m feedmill.streams.observe.metrics_page docs/metrics.md`; a test fails when this page is not
 current. `/metrics` serves them in Prometheus' text format, under `feedmill run` those of every
 stage in one text. Each has the labels `stage` and `instance`, and those named beside it. A
 histogram comes as `_bucket`, `_sum` and `_count`.
@@ -43,5 +43,5 @@ def _row(metric: Metric) -> str:
 
 if __name__ == "__main__":
     if len(sys.argv) != 2:
-        sys.exit("usage: python -m feedmill.streams.metrics_doc FILE")
+        sys.exit("usage: python -m feedmill.streams.observe.metrics_page FILE")
     Path(sys.argv[1]).write_text(page(), encoding="utf-8")
