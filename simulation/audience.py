@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from feedmill.events.engagement import Engagement, Kind
-from feedmill.streams.replay.timed import ENGAGEMENTS, Timed
+from feedmill.simulation.schedule import ENGAGEMENTS, Timed
 
 SLATE = 8
 ETA = 0.8

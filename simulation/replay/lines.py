@@ -18,15 +18,15 @@ from feedmill.events.engagement import Engagement
 from feedmill.events.errors import BadEvent, UsageError
 from feedmill.events.post import Post
 from feedmill.events.signal import SignalNames
-from feedmill.streams.replay.inputs import (
+from feedmill.simulation.replay.inputs import (
     MAX_LINE_BYTES,
     lines_of_file,
     lines_of_stdin,
     open_file,
     spooled,
 )
-from feedmill.streams.replay.options import Counts, ReplayOptions
-from feedmill.streams.replay.timed import ENGAGEMENTS, POSTS, Record, Source, Timed
+from feedmill.simulation.replay.options import Counts, ReplayOptions
+from feedmill.simulation.schedule import ENGAGEMENTS, POSTS, Record, Source, Timed
 
 _Field = msgspec.Raw | msgspec.UnsetType
 

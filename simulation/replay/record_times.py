@@ -5,7 +5,7 @@ from __future__ import annotations
 from feedmill.events.decode import encode
 from feedmill.events.engagement import Engagement
 from feedmill.events.post import Post
-from feedmill.streams.replay.timed import Record
+from feedmill.simulation.schedule import Record
 
 _POST_FIELDS = tuple(n for n in Post.__struct_fields__ if n not in ("created_at_ms", "deleted"))
 _ENGAGEMENT_FIELDS = tuple(n for n in Engagement.__struct_fields__ if n != "at_ms")

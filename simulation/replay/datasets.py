@@ -19,8 +19,8 @@ import numpy.typing as npt
 from feedmill.events.errors import UsageError
 from feedmill.events.limits import MAX_TEXT_CHARACTERS
 from feedmill.events.post import Post
-from feedmill.streams.replay.reactions import Reactions, scale_to_mean
-from feedmill.streams.replay.timed import POSTS, Agenda, Source, Timed
+from feedmill.simulation.replay.reactions import Reactions, scale_to_mean
+from feedmill.simulation.schedule import POSTS, Agenda, Source, Timed
 
 DEFAULT_POSTS = 3000
 DEFAULT_RATE = 200.0

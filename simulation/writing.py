@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from feedmill.streams.replay.bad_phrases import BAD
-from feedmill.streams.replay.phrases import TOPICS
-from feedmill.streams.replay.voices import FRAMES, VOICES
+from feedmill.simulation.bad_phrases import BAD
+from feedmill.simulation.phrases import TOPICS
+from feedmill.simulation.voices import FRAMES, VOICES
 
 # Below the first a post is throwaway, from the second on careful; see `FRAMES`.
 _TIERS = (0.3, 0.62)

@@ -14,9 +14,9 @@ from aiokafka.errors import KafkaError, KafkaTimeoutError, MessageSizeTooLargeEr
 from feedmill.events.engagement import Engagement
 from feedmill.events.errors import UsageError
 from feedmill.events.post import Post
-from feedmill.streams.replay.options import Counts
-from feedmill.streams.replay.stamp import stamped
-from feedmill.streams.replay.timed import Source, Timed
+from feedmill.simulation.replay.options import Counts
+from feedmill.simulation.replay.record_times import stamped
+from feedmill.simulation.schedule import Source, Timed
 
 # `send` by default waits for nothing as long as a partition's batch has room, so the event loop
 # gets its turn at least every so many events.

@@ -17,15 +17,20 @@ from feedmill.events.engagement import Engagement
 from feedmill.events.errors import BadEvent, UsageError
 from feedmill.events.post import Post
 from feedmill.events.signal import SignalNames
-from feedmill.streams.replay.audience import RECENT, TRAITS, Audience, SimulatedPost
-from feedmill.streams.replay.dataset import open_dataset
-from feedmill.streams.replay.demo import SHARES, Demo, open_demo
-from feedmill.streams.replay.inputs import MAX_LINE_BYTES, lines_of_file, lines_of_stdin, open_file
-from feedmill.streams.replay.lines import open_lines, parse_line
-from feedmill.streams.replay.options import Counts, ReplayOptions
-from feedmill.streams.replay.reactions import CAP, SPREAD_S, scale_to_mean
-from feedmill.streams.replay.stamp import stamped
-from feedmill.streams.replay.timed import Agenda, Record, Source, Timed
+from feedmill.simulation.audience import RECENT, TRAITS, Audience, SimulatedPost
+from feedmill.simulation.demo import SHARES, Demo, open_demo
+from feedmill.simulation.replay.datasets import open_dataset
+from feedmill.simulation.replay.inputs import (
+    MAX_LINE_BYTES,
+    lines_of_file,
+    lines_of_stdin,
+    open_file,
+)
+from feedmill.simulation.replay.lines import open_lines, parse_line
+from feedmill.simulation.replay.options import Counts, ReplayOptions
+from feedmill.simulation.replay.reactions import CAP, SPREAD_S, scale_to_mean
+from feedmill.simulation.replay.record_times import stamped
+from feedmill.simulation.schedule import Agenda, Record, Source, Timed
 
 REACTIONS = {"like", "reply", "share"}
 NAMES = SignalNames()

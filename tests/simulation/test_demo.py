@@ -12,7 +12,7 @@ from feedmill.events.gates import Gate
 from feedmill.events.post import Post
 from feedmill.features.history.post_history import History, Version
 from feedmill.filters import campaign
-from feedmill.streams.replay.demo import DEFAULT_RATE, Demo
+from feedmill.simulation.demo import DEFAULT_RATE, Demo
 
 POSTS = 5000
 GATE = Gate()

@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from feedmill.streams.replay.dataset import DATA_SETS, DEFAULT_POSTS, DEFAULT_RATE, open_dataset
-from feedmill.streams.replay.demo import DEFAULT_RATE as DEMO_RATE
-from feedmill.streams.replay.demo import open_demo
-from feedmill.streams.replay.lines import open_lines
-from feedmill.streams.replay.options import Counts, ReplayOptions, ReplaySummary
-from feedmill.streams.replay.producer import close_producer, start_producer
-from feedmill.streams.replay.sender import Sender
-from feedmill.streams.replay.timed import ENGAGEMENTS, POSTS, Source
+from feedmill.simulation.demo import DEFAULT_RATE as DEMO_RATE
+from feedmill.simulation.demo import open_demo
+from feedmill.simulation.replay.datasets import DATA_SETS, DEFAULT_POSTS, DEFAULT_RATE, open_dataset
+from feedmill.simulation.replay.lines import open_lines
+from feedmill.simulation.replay.options import Counts, ReplayOptions, ReplaySummary
+from feedmill.simulation.replay.producer import close_producer, start_producer
+from feedmill.simulation.replay.sender import Sender
+from feedmill.simulation.schedule import ENGAGEMENTS, POSTS, Source
 from feedmill.streams.settings.environment import Environment
 
 # Without a stop the last acknowledgements may take this long, after one only that.

@@ -13,10 +13,10 @@ from typing import Final
 import numpy as np
 
 from feedmill.events.post import Post
-from feedmill.streams.replay.audience import Audience, SimulatedPost
-from feedmill.streams.replay.phrases import COMMUNITIES, TOPICS
-from feedmill.streams.replay.timed import POSTS, Agenda, Source, Timed
-from feedmill.streams.replay.writing import Writing
+from feedmill.simulation.audience import Audience, SimulatedPost
+from feedmill.simulation.phrases import COMMUNITIES, TOPICS
+from feedmill.simulation.schedule import POSTS, Agenda, Source, Timed
+from feedmill.simulation.writing import Writing
 
 DEFAULT_RATE = 5.0
 

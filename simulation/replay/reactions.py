@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from feedmill.events.engagement import Engagement, Kind
-from feedmill.streams.replay.timed import ENGAGEMENTS, Timed
+from feedmill.simulation.schedule import ENGAGEMENTS, Timed
 
 # Nobody gets more than so many times the mean; without a cap one post of ten thousand would
 # take a tenth of all reactions.
