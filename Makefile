@@ -21,7 +21,7 @@ ARGS ?=
 OPENMP := $(VENV)/openmp
 export LD_LIBRARY_PATH := $(CURDIR)/$(OPENMP)$(if $(LD_LIBRARY_PATH),:$(LD_LIBRARY_PATH))
 
-PACKAGES := events features models filters rankers training streams simulation deploy
+PACKAGES := events features models filters rankers training streams simulation deploy cli
 
 help: ## Say what there is to make
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12

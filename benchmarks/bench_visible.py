@@ -22,12 +22,12 @@ from aiokafka import AIOKafkaProducer
 from engine import own_environment, running_engine
 from sentences import sentences
 
+from feedmill.deploy.supervisor import Supervisor
 from feedmill.events.decode import encode
 from feedmill.events.engagement import Engagement
 from feedmill.events.post import Post
 from feedmill.streams.kafka.clients import new_producer
 from feedmill.streams.settings.environment import Environment
-from feedmill.streams.supervisor import Supervisor
 
 COMMUNITIES = 100
 POLL_S = 0.002

@@ -10,10 +10,10 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from feedmill.deploy.local import default_folder, up
+from feedmill.deploy.supervisor import Supervisor
 from feedmill.streams.kafka.topics import create
 from feedmill.streams.settings.environment import Environment, read_environment
 from feedmill.streams.stages.flow import STAGES
-from feedmill.streams.supervisor import Supervisor
 
 
 def own_environment() -> Environment:

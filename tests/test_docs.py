@@ -15,7 +15,7 @@ import msgspec
 import pytest
 
 import feedmill.streams.stages.flow
-from feedmill.deploy.main import main
+from feedmill.cli.main import main
 from feedmill.events.gates import Gate
 from feedmill.events.settings import Settings
 from feedmill.events.signal import SignalNames

@@ -138,7 +138,7 @@ def test_nothing_is_pickled_or_evaluated() -> None:
         ("events", "from feedmill.features.text.ngrams import score"),
         ("filters", "import feedmill.rankers.score"),
         ("rankers", "def late():\n    from feedmill.streams.settings.clock import now_ms"),
-        ("streams", "from feedmill.deploy import run"),
+        ("streams", "from feedmill.cli import run"),
         ("examples", "import feedmill.events.post"),
         ("events", "from . import post"),
     ],

@@ -13,6 +13,7 @@ from click.testing import CliRunner
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.admin import KafkaAdminClient
 
+from feedmill.cli.main import main
 from feedmill.deploy.local import (
     LocalStackError,
     StackAddress,
@@ -23,7 +24,6 @@ from feedmill.deploy.local import (
     status,
     up,
 )
-from feedmill.deploy.main import main
 
 pytestmark = pytest.mark.stack
 

@@ -22,7 +22,7 @@ POSTS = 600 if DATA.is_dir() else 150
 
 
 def feedmill(engine: Engine, *words: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", "from feedmill.deploy.main import main; main()", *words]
+    command = [sys.executable, "-c", "from feedmill.cli.main import main; main()", *words]
     return subprocess.run(
         command,
         env=engine.environment(),

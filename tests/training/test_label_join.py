@@ -15,8 +15,8 @@ from kafka import KafkaProducer
 from kafka.admin import KafkaAdminClient, NewTopic
 
 from builders.training_data import sentences
+from feedmill.cli.train import train
 from feedmill.models.artifact import read_card
-from feedmill.streams.cli.train import train
 from feedmill.training.label_join import LabelJoin
 
 

@@ -26,7 +26,7 @@ from feedmill.streams.settings.environment import Environment
 pytestmark = pytest.mark.stack
 
 PARTITIONS = 3
-COMMAND = "from feedmill.streams.cli.replay import replay; replay()"
+COMMAND = "from feedmill.cli.replay import replay; replay()"
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ from kafka import KafkaProducer
 from kafka.admin import ConfigResource, ConfigResourceType, KafkaAdminClient
 from kafka.errors import MessageSizeTooLargeError
 
+from feedmill.cli.main import main
 from feedmill.deploy.local import StackAddress
-from feedmill.deploy.main import main
 from feedmill.events.errors import UsageError
 from feedmill.events.signal import SignalNames
 from feedmill.features.history.post_history import REBUILD_MS

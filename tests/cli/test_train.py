@@ -11,8 +11,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from builders.training_data import sentences
-from feedmill.streams.cli.evaluate import evaluate
-from feedmill.streams.cli.train import train
+from feedmill.cli.evaluate import evaluate
+from feedmill.cli.train import train
 
 MAIN = click.Group(commands={"train": train, "evaluate": evaluate})
 

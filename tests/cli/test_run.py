@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from feedmill.deploy.run import until_ready
+from feedmill.cli.run import until_ready
 
 
 class FakeSupervisor:

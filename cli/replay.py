@@ -20,8 +20,8 @@ from rich.progress import (
     TimeElapsedColumn,
 )
 
+from feedmill.cli.options import with_environment
 from feedmill.simulation.replay import Counts, ReplayOptions, ReplaySummary, run_replay
-from feedmill.streams.cli.options import with_environment
 from feedmill.streams.settings.environment import Environment
 
 _PLAIN_EVERY_S = 5.0

@@ -8,11 +8,11 @@ from pathlib import Path
 import click
 import msgspec
 
+from feedmill.cli.data_options import data_folder
+from feedmill.cli.options import with_environment
+from feedmill.cli.output import print_json
 from feedmill.events.errors import UsageError
 from feedmill.filters.registry import FILTERS
-from feedmill.streams.cli.options import with_environment
-from feedmill.streams.cli.output import print_json
-from feedmill.streams.cli.sources import data_folder
 from feedmill.streams.settings.environment import Environment
 
 _FEW_ORDINARY = 2000

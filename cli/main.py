@@ -7,20 +7,20 @@ from typing import Any
 
 import click
 
+from feedmill.cli.config import config
+from feedmill.cli.evaluate import evaluate
+from feedmill.cli.explain import explain_command as explain
+from feedmill.cli.feed import feed_command as feed
+from feedmill.cli.local import local
+from feedmill.cli.options import Failed
+from feedmill.cli.override import override
+from feedmill.cli.replay import replay
+from feedmill.cli.run import run
+from feedmill.cli.topics import topics
+from feedmill.cli.train import train
+from feedmill.cli.worker import worker
 from feedmill.deploy.local import default_folder, status
-from feedmill.deploy.local.cli import local
-from feedmill.deploy.run import run
 from feedmill.events.errors import FeedmillError
-from feedmill.streams.cli.config import config
-from feedmill.streams.cli.evaluate import evaluate
-from feedmill.streams.cli.explain import explain_command as explain
-from feedmill.streams.cli.feed import feed_command as feed
-from feedmill.streams.cli.options import Failed
-from feedmill.streams.cli.override import override
-from feedmill.streams.cli.replay import replay
-from feedmill.streams.cli.topics import topics
-from feedmill.streams.cli.train import train
-from feedmill.streams.cli.worker import worker
 
 # These decide for themselves whether the local stack is wanted.
 _WITHOUT_STACK = ("local", "run")

@@ -14,13 +14,13 @@ from click.testing import CliRunner, Result
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.admin import KafkaAdminClient, NewTopic
 
+from feedmill.cli.config import config
+from feedmill.cli.explain import explain_command
+from feedmill.cli.feed import feed_command
+from feedmill.cli.override import override
 from feedmill.events.gates import Gate
 from feedmill.events.signal import SignalNames
 from feedmill.events.weights import WeightsReader
-from feedmill.streams.cli.config import config
-from feedmill.streams.cli.explain import explain_command
-from feedmill.streams.cli.feed import feed_command
-from feedmill.streams.cli.override import override
 
 
 class Addresses(Protocol):

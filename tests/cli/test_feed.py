@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from click.testing import Result
 
-from feedmill.streams.cli.feed import follow
-from feedmill.streams.cli.slate import Movement, live_slate, read_slate
+from feedmill.cli.feed import follow
+from feedmill.cli.feed_table import Movement, live_slate, read_slate
 from feedmill.streams.redis.reader import Shown
 
 pytestmark = pytest.mark.stack

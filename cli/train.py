@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
+from feedmill.cli.data_options import data_folder, since_ms
+from feedmill.cli.options import with_environment
+from feedmill.cli.output import plain_table, print_json
 from feedmill.events.errors import UsageError
 from feedmill.filters.registry import FILTERS
 from feedmill.models.artifact import Card
 from feedmill.rankers.registry import RANKERS
-from feedmill.streams.cli.options import with_environment
-from feedmill.streams.cli.output import plain_table, print_json
-from feedmill.streams.cli.sources import data_folder, since_ms
 from feedmill.streams.settings.environment import Environment
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ def _material(environment: Environment, given: _Given) -> Material:
     found = gather(given.model, given.data, given.ordinary)
     if not given.from_labels:
         return found
-    from feedmill.streams.cli.label_topics import add_labels  # noqa: PLC0415 imports the above
+    from feedmill.cli.label_topics import add_labels  # noqa: PLC0415 imports the above
 
     found, left_out = add_labels(environment, given.model, found, given.since_ms)
     for what, count in left_out.items():

@@ -12,8 +12,8 @@ import redis
 from rich.markup import escape
 from rich.table import Table
 
+from feedmill.cli.output import plain_table
 from feedmill.events.weights import ALIASES
-from feedmill.streams.cli.output import plain_table
 from feedmill.streams.redis.reader import FeedShown, PostShown, Shown, State
 
 _WORDS = {objective: word for word, objective in ALIASES.items()}

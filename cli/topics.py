@@ -6,9 +6,9 @@ from dataclasses import asdict
 
 import click
 
+from feedmill.cli.options import with_environment
+from feedmill.cli.output import print_json, print_table
 from feedmill.events.errors import UsageError
-from feedmill.streams.cli.options import with_environment
-from feedmill.streams.cli.output import print_json, print_table
 from feedmill.streams.kafka.topics import (
     DEFAULT_PARTITIONS,
     MOST_PARTITIONS,

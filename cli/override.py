@@ -10,12 +10,12 @@ from typing import Any
 
 import click
 
+from feedmill.cli.config import as_json, by_option, user_name
+from feedmill.cli.options import with_environment
+from feedmill.cli.output import print_json
 from feedmill.events.decode import decode_override, encode
 from feedmill.events.errors import BadEvent, FeedmillError, UsageError
 from feedmill.events.override import Override, OverrideKey, Verdict
-from feedmill.streams.cli.config import as_json, by_option, user_name
-from feedmill.streams.cli.options import with_environment
-from feedmill.streams.cli.output import print_json
 from feedmill.streams.kafka.topic_reader import send
 from feedmill.streams.redis.reader import Shown, open_shown
 from feedmill.streams.settings.environment import Environment

@@ -12,10 +12,10 @@ import redis
 from rich.console import Console
 from rich.live import Live
 
+from feedmill.cli.feed_table import Movement, Slate, live_slate, plain_slate, read_slate
+from feedmill.cli.options import with_environment
+from feedmill.cli.output import on_terminal, print_json
 from feedmill.events.errors import UsageError
-from feedmill.streams.cli.options import with_environment
-from feedmill.streams.cli.output import on_terminal, print_json
-from feedmill.streams.cli.slate import Movement, Slate, live_slate, plain_slate, read_slate
 from feedmill.streams.redis.reader import Shown, open_shown
 from feedmill.streams.settings.environment import Environment
 

@@ -7,10 +7,10 @@ import time
 
 import click
 
+from feedmill.cli.options import with_environment
+from feedmill.cli.output import print_json, print_table, time_text
 from feedmill.events.errors import UsageError
 from feedmill.rankers.score import LEAST_SUM
-from feedmill.streams.cli.options import with_environment
-from feedmill.streams.cli.output import print_json, print_table, time_text
 from feedmill.streams.redis.explanation import Explanation, explain, why_absent
 from feedmill.streams.redis.reader import FeedShown, PostShown, Shown, open_shown
 from feedmill.streams.settings.environment import Environment

@@ -7,11 +7,11 @@ import logging
 
 import click
 
-from feedmill.streams.cli.options import Failed, with_environment
+from feedmill.cli.options import Failed, with_environment
+from feedmill.deploy.supervisor import Supervisor, stop_on_signals
 from feedmill.streams.settings.environment import Environment
 from feedmill.streams.stages.flow import STAGES
 from feedmill.streams.stages.process import run_stage
-from feedmill.streams.supervisor import Supervisor, stop_on_signals
 
 
 @click.command()

@@ -15,9 +15,10 @@ from typing import Any
 
 import click
 
+from feedmill.cli.local import tell_progress
+from feedmill.cli.options import with_environment
 from feedmill.deploy.local import default_folder, down, status, up
-from feedmill.deploy.local.cli import tell_progress
-from feedmill.streams.cli.options import with_environment
+from feedmill.deploy.supervisor import Supervisor, stop_on_signals
 from feedmill.streams.kafka.topics import create
 from feedmill.streams.settings.environment import (
     Environment,
@@ -25,7 +26,6 @@ from feedmill.streams.settings.environment import (
     read_environment,
 )
 from feedmill.streams.stages.flow import STAGES
-from feedmill.streams.supervisor import Supervisor, stop_on_signals
 
 log = logging.getLogger(__name__)
 
@@ -185,7 +185,7 @@ async def _command(
     return await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
-        "feedmill.deploy.main",
+        "feedmill.cli.main",
         *arguments,
         env=env,
         stdin=asyncio.subprocess.DEVNULL,

@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 
 import click
 
+from feedmill.cli.options import with_environment
+from feedmill.cli.output import print_json, print_table, short_json, time_text
 from feedmill.events.errors import BadSetting, FeedmillError, UsageError
-from feedmill.streams.cli.options import with_environment
-from feedmill.streams.cli.output import print_json, print_table, short_json, time_text
 from feedmill.streams.kafka.topic_reader import Reader, read_all, reading, send
 from feedmill.streams.settings.config_log import (
     ConfigLog,

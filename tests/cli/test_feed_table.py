@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from feedmill.streams.cli.slate import Slate, live_slate, plain_slate
+from feedmill.cli.feed_table import Slate, live_slate, plain_slate
 from feedmill.streams.redis.reader import STARTING_MS, FeedShown
 
 NOW_MS = 1_790_000_000_000
