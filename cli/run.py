@@ -41,7 +41,7 @@ TELL_EVERY_S = 10.0
 @click.option("--partitions", default=4, show_default=True, help="Of the topics, if new.")
 @click.option("--scale", multiple=True, metavar="STAGE=N", help="Several instances of a stage.")
 @with_environment
-def run(  # noqa: PLR0913, PLR0917 - one parameter an option
+def run(
     environment: Environment,
     demo: bool,
     seconds: float,

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from feedmill.simulation.replay import phrases_de
+from feedmill.simulation import phrases_de
 
 Words = Mapping[str, tuple[str, ...]]
 

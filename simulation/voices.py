@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from feedmill.simulation.replay import voices_de
+from feedmill.simulation import voices_de
 
 ENGLISH: Final[Mapping[str, tuple[str, ...]]] = {
     "opener": (

@@ -11,19 +11,23 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 # What each folder may import of the others; `filters` and `rankers` never each other.
+_MODELS = {"events", "features", "models"}
+_SERVING = _MODELS | {"filters", "rankers"}
 MAY_IMPORT = {
     "events": set(),
     "features": {"events"},
     "models": {"events", "features"},
-    "filters": {"events", "features", "models"},
-    "rankers": {"events", "features", "models"},
-    "training": {"events", "features", "models", "filters", "rankers"},
-    "streams": {"events", "features", "models", "filters", "rankers", "training"},
-    "deploy": {"events", "features", "models", "filters", "rankers", "streams"},
+    "filters": _MODELS,
+    "rankers": _MODELS,
+    "training": _SERVING,
+    "streams": _SERVING,
+    "simulation": {"events", "streams"},
+    "deploy": _SERVING | {"streams", "simulation"},
+    "cli": _SERVING | {"training", "streams", "simulation", "deploy"},
     "examples": set(),
-    "benchmarks": {"events", "features", "models", "filters", "rankers", "streams", "deploy"},
+    "benchmarks": _SERVING | {"streams", "deploy"},
 }
-OUTSIDE = ("streams/", "deploy/", "examples/", "benchmarks/")
+OUTSIDE = ("streams/", "simulation/", "deploy/", "cli/", "examples/", "benchmarks/")
 # Time and the environment come in through `streams` and `deploy`; below them they are arguments.
 OF_THE_OUTSIDE = {
     *(f"time.{name}{ns}" for name in ("time", "monotonic", "perf_counter") for ns in ("", "_ns")),

@@ -1,6 +1,6 @@
 """`docs/metrics.md`, made of the list of metrics.
 
-``python -m feedmill.streams.observe.metrics_page docs/metrics.md`` writes it; a test holds it current.
+``python -m feedmill.streams.observe.metrics_page docs/metrics.md`` writes it; a test checks it.
 """
 
 from __future__ import annotations
@@ -13,9 +13,8 @@ from feedmill.streams.observe.metrics import METRICS, Metric
 _HEAD = """\
 # Metrics
 
-Made of the list in `streams/metrics.py` by
-`python -m feedmill.streams.observe.metrics_page docs/metrics.md`; a test fails when this page is not
-current. `/metrics` serves them in Prometheus' text format, under `feedmill run` those of every
+Made of the list in `streams/observe/metrics.py` by `make format`; a test fails when this page is
+not current. `/metrics` serves them in Prometheus' text format, under `feedmill run` those of every
 stage in one text. Each has the labels `stage` and `instance`, and those named beside it. A
 histogram comes as `_bucket`, `_sum` and `_count`.
 

@@ -124,14 +124,14 @@ def refuse_lower_tokens(engine: Engine) -> None:
     """A paused old owner's write, as the script would get it."""
     key = f"{engine.prefix}feed:{{global}}"
     before, info = engine.feed()
-    script = (files("feedmill.streams") / "feed.lua").read_text()
+    script = (files("feedmill.streams.redis") / "feed.lua").read_text()
     lower = int(info["owner"]) - 1
     said = engine.redis.eval(
         script, 2, key, key + ":info", lower, "whole", -1, 0, now_ms(), 0, 0, 1, 9.0, "intruder"
     )
     assert said[0] == -1
     assert engine.feed()[0] == before and engine.feed()[1]["owner"] == info["owner"]
-    signals = (files("feedmill.streams") / "signals.lua").read_text()
+    signals = (files("feedmill.streams.redis") / "signals.lua").read_text()
     key = f"{engine.prefix}signals:{before[0][0]}"
     held = engine.redis.hgetall(key)
     arguments = (int(held["owner"]) - 1, "remove", now_ms())
