@@ -77,7 +77,7 @@ def evaluate(
     --all judges all filters in every way on the sets of one folder.
     """
     # scikit-learn takes a second to import, and only these commands need it.
-    from feedmill.filters import page, report, runs  # noqa: PLC0415
+    from feedmill.training.evaluation import evaluation_page, evaluation_runs, report  # noqa: PLC0415
     from feedmill.training.evaluation.filters import Cost  # noqa: PLC0415
     from feedmill.training.training_data import gather  # noqa: PLC0415
 
@@ -88,20 +88,20 @@ def evaluate(
             raise UsageError("--all judges all filters in all ways on one --data FOLDER")
         # Few ordinary posts, so that the many models of the folds take minutes.
         cost = replace(cost, ordinary_rows=ordinary_rows or _FEW_ORDINARY)
-        found = runs.evaluate_all(_one_folder(data), own, cost, _tell)
+        found = evaluation_runs.evaluate_all(_one_folder(data), own, cost, _tell)
     elif docs or name is None:
         raise UsageError("--docs goes with --all" if docs else "name a filter, or say --all")
     elif alone and not folds:
         raise UsageError("--alone is about --folds")
     else:
         stored = store is not None or not (folds or leave_one_out)
-        ways = runs.Ways(stored, own, folds or 0, leave_one_out)
+        ways = evaluation_runs.Ways(stored, own, folds or 0, leave_one_out)
         material = gather(name, data or (str(data_folder()),), ordinary)
-        found = runs.evaluate_one(name, material, ways, cost)
+        found = evaluation_runs.evaluate_one(name, material, ways, cost)
     if docs:
-        page.write_page(found, docs)
+        evaluation_page.write_page(found, docs)
     if out:
-        runs.write_report(found, out)
+        evaluation_runs.write_report(found, out)
     if as_json:
         print_json(msgspec.to_builtins(found))
     else:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from feedmill.rankers import train_engagement, train_quality
+from feedmill.training import train_engagement, train_quality
 
 WORDS = (
     "river",
