@@ -24,7 +24,7 @@ from machine import describe
 
 from feedmill.events.post import Post
 from feedmill.features.history.near_duplicates import says_enough
-from feedmill.features.history.post_history import WINDOW_MS, History, Past, Version
+from feedmill.features.history.post_history import WINDOW_MS, EarlierPosts, PostHistory, PostVersion
 from feedmill.features.post_batch import PostBatch
 from feedmill.features.text.ngrams import TextBatch
 from feedmill.filters.registry import load
@@ -40,7 +40,7 @@ EXACT = 4000
 FLOOD = "one and the same text again and again from all of us today"
 
 
-def generated(posts: int, seed: int = 1) -> list[Version]:
+def generated(posts: int, seed: int = 1) -> list[PostVersion]:
     """Ordinary posts, and `CAMPAIGNS` of `COPIES` copies each, spread over them."""
     drawn = random.Random(seed)
     names = ["".join(drawn.choices(SYLLABLES, k=drawn.randrange(1, 5))) for _ in range(4000)]
@@ -56,10 +56,10 @@ def generated(posts: int, seed: int = 1) -> list[Version]:
         if i in planted:
             which, copy = planted[i]
             text = _changed(origins[which], names, drawn)
-            found.append(Version(at_ms, f"c{which}-{copy}", f"b{which}-{copy}", text))
+            found.append(PostVersion(at_ms, f"c{which}-{copy}", f"b{which}-{copy}", text))
         else:
             text = " ".join(drawn.choices(names, k=25))
-            found.append(Version(at_ms, f"p{i}", f"a{i % 5000}", text))
+            found.append(PostVersion(at_ms, f"p{i}", f"a{i % 5000}", text))
     return found
 
 
@@ -86,15 +86,15 @@ class ExactHistory:
         self._window: deque[tuple[int, int, list[str]]] = deque()
         self._next = 0
 
-    def fold(self, versions: Sequence[Version]) -> list[Past]:
-        """As `History.fold`, for posts that are neither edited nor deleted."""
+    def fold(self, versions: Sequence[PostVersion]) -> list[EarlierPosts]:
+        """As `PostHistory.fold`, for posts that are neither edited nor deleted."""
         return [self._take(version) for version in versions]
 
-    def _take(self, version: Version) -> Past:
+    def _take(self, version: PostVersion) -> EarlierPosts:
         self._forget(version.at_ms - WINDOW_MS)
         text = version.text or ""
         if not says_enough(text):
-            return Past()
+            return EarlierPosts()
         low = f" {text.lower()} "
         grams = {low[i : i + 5] for i in range(len(low) - 4)}
         keys = sorted(grams, key=hash)[: self._KEYS]
@@ -106,7 +106,7 @@ class ExactHistory:
         for key in keys:
             self._index[key].append(entry)
         self._window.append((version.at_ms, entry, keys))
-        return Past(len(copies), len(authors))
+        return EarlierPosts(len(copies), len(authors))
 
     def _forget(self, at_ms: int) -> None:
         while self._window and self._window[0][0] <= at_ms:
@@ -123,16 +123,18 @@ def _jaccard(one: set[str], other: set[str]) -> float:
     return both / (len(one) + len(other) - both)
 
 
-def batches(versions: Sequence[Version]) -> Iterator[Sequence[Version]]:
+def batches(versions: Sequence[PostVersion]) -> Iterator[Sequence[PostVersion]]:
     for start in range(0, len(versions), BATCH):
         yield versions[start : start + BATCH]
 
 
-def told(history: History | ExactHistory, versions: Sequence[Version]) -> list[Past]:
+def told(
+    history: PostHistory | ExactHistory, versions: Sequence[PostVersion]
+) -> list[EarlierPosts]:
     return [past for batch in batches(versions) for past in history.fold(batch)]
 
 
-def check(versions: Sequence[Version], history: History | ExactHistory, name: str) -> None:
+def check(versions: Sequence[PostVersion], history: PostHistory | ExactHistory, name: str) -> None:
     """Planted copies are found from the tenth on, ordinary posts are none."""
     copies: defaultdict[str, int] = defaultdict(int)
     late = found = false = ordinary = 0
@@ -162,7 +164,9 @@ def microseconds(run: Callable[[], object], count: int, rounds: int) -> float:
     return least / count * 1e6
 
 
-def folding(history: History | ExactHistory, versions: Sequence[Version], rounds: int) -> float:
+def folding(
+    history: PostHistory | ExactHistory, versions: Sequence[PostVersion], rounds: int
+) -> float:
     """Microseconds a post of folding them once each hour."""
     hours = [
         [v._replace(at_ms=v.at_ms + hour * 3_600_000) for v in versions]
@@ -173,7 +177,7 @@ def folding(history: History | ExactHistory, versions: Sequence[Version], rounds
 
 
 def judging(
-    model: TextModel, history: History, versions: Sequence[Version], size: int, kind: str
+    model: TextModel, history: PostHistory, versions: Sequence[PostVersion], size: int, kind: str
 ) -> float:
     """Microseconds a post of the model, alone or with the memory, in batches of a size."""
     posts = [Post(v.post_id, v.author_id, 1, v.text or "") for v in versions]
@@ -188,9 +192,9 @@ def judging(
     return (time.process_time() - start) / len(posts) * 1e6
 
 
-def print_judging(versions: Sequence[Version], rounds: int) -> None:
+def print_judging(versions: Sequence[PostVersion], rounds: int) -> None:
     """The second table: kinds in turn, the least of some rounds of each, ordinary posts."""
-    model, history, hour = load("spam"), History(), 0
+    model, history, hour = load("spam"), PostHistory(), 0
     told(history, versions)
     print("\n| batch of | spam model | with history, hashing twice | hashing once |")
     print("|--:|--:|--:|--:|")
@@ -203,7 +207,9 @@ def print_judging(versions: Sequence[Version], rounds: int) -> None:
         print(f"| {size} | " + " | ".join(f"{cost:.1f}" for cost in least.values()) + " |")
 
 
-def megabytes(history: Callable[[], History | ExactHistory], versions: Sequence[Version]) -> float:
+def megabytes(
+    history: Callable[[], PostHistory | ExactHistory], versions: Sequence[PostVersion]
+) -> float:
     tracemalloc.start()
     kept = history()
     told(kept, versions)
@@ -220,15 +226,15 @@ def main() -> None:
     versions = generated(arguments.posts)
     count = len(versions)
     check(versions[:EXACT], ExactHistory(), "exact sets")
-    check(versions, History(), "feedmill")
+    check(versions, PostHistory(), "feedmill")
     texts = [[v.text or "" for v in batch] for batch in batches(versions)]
     hashing = microseconds(lambda: [TextBatch(part) for part in texts], count, arguments.rounds)
-    ours = folding(History(), versions, arguments.rounds)
+    ours = folding(PostHistory(), versions, arguments.rounds)
     ordinary = [v for v in versions if v.post_id[0] == "p"]
-    plain = folding(History(), ordinary, arguments.rounds)
+    plain = folding(PostHistory(), ordinary, arguments.rounds)
     exact = folding(ExactHistory(), versions[:EXACT], 1)
     flood = [
-        Version(
+        PostVersion(
             v.at_ms,
             v.post_id,
             v.author_id,
@@ -236,11 +242,11 @@ def main() -> None:
         )
         for v in versions[:2000]
     ]
-    flooded = folding(History(), flood, arguments.rounds)
+    flooded = folding(PostHistory(), flood, arguments.rounds)
     print(f"\n{describe()}, {count} posts, batches of {BATCH}")
     print("| | µs a post | MB |")
     print("|---|--:|--:|")
-    size, exact_size = megabytes(History, versions), megabytes(ExactHistory, versions[:EXACT])
+    size, exact_size = megabytes(PostHistory, versions), megabytes(ExactHistory, versions[:EXACT])
     print(f"| hashing alone (TextBatch) | {hashing:.1f} | |")
     print(f"| history of ordinary posts, hashing included | {plain:.1f} | {size:.0f} |")
     print(f"| … on top of hashing | {plain - hashing:.1f} | |")

@@ -21,17 +21,17 @@ from sklearn.feature_extraction.text import HashingVectorizer, TfidfTransformer
 from sklearn.linear_model import SGDClassifier
 from sklearn.pipeline import make_pipeline, make_union
 
-from feedmill.events.engagement import KINDS
+from feedmill.events.engagement import ENGAGEMENT_KINDS
 from feedmill.events.post import Post
 from feedmill.features.counters import Counters, update, update_many
 from feedmill.features.post_batch import PostBatch
-from feedmill.features.text.lexicon import cue_matrix
+from feedmill.features.text.lexicon import lexicon_matrix
 from feedmill.features.text.ngrams import TextBatch
 from feedmill.features.text.shape import shape_matrix
-from feedmill.filters.model import FilterModel, Weights, view_score, with_columns
+from feedmill.filters.model import ExpertWeights, FilterModel, view_score, with_columns
 from feedmill.filters.registry import FILTERS, STORE, load_filter
 from feedmill.models.artifact import read
-from feedmill.models.text_model import StackedText
+from feedmill.models.text_model import StackedTextModel
 from feedmill.models.trees import Trees
 from feedmill.rankers.registry import load as load_ranker
 
@@ -71,7 +71,7 @@ def check(texts: Sequence[str], models: Sequence[FilterModel]) -> None:
         views = zip(model.tables, model.evidence.views, strict=True)
         scores = np.stack([view_score(table, view, batch) for table, view in views], axis=1)
         rows = with_columns(scores, model.evidence.groups, batch)
-        if isinstance(model.head, Weights):
+        if isinstance(model.head, ExpertWeights):
             parts = np.split(rows * model.head.weights, model.head.starts[1:], axis=1)
             said = np.stack([part.sum(axis=1) for part in parts], axis=1) + model.head.biases
             raw = np.maximum(said, model.head.floors).sum(axis=1)
@@ -134,14 +134,14 @@ def counters_cost(events: int, posts: int, rounds: int) -> tuple[float, float]:
     """Return microseconds per event, one by one and by the batch, after comparing the results."""
     random = np.random.default_rng(3)
     rows = random.integers(0, posts, events)
-    kinds = random.integers(0, len(KINDS), events)
+    kinds = random.integers(0, len(ENGAGEMENT_KINDS), events)
     at_ms = np.sort(random.integers(0, 10**9, events))
     costs = [float("inf")] * 2
     for _ in range(rounds):
         one, many = ([Counters() for _ in range(posts)] for _ in range(2))
         begin = time.process_time()
         for row, kind, at in zip(rows.tolist(), kinds.tolist(), at_ms.tolist(), strict=True):
-            update(one[row], KINDS[kind], at)
+            update(one[row], ENGAGEMENT_KINDS[kind], at)
         middle = time.process_time()
         update_many(many, rows, kinds, at_ms)
         end = time.process_time()
@@ -156,13 +156,13 @@ def runs(texts: Sequence[str]) -> dict[str, Run]:
     models = [load_filter(name) for name in FILTERS]
     check(texts[:300], models)
     quality = load_ranker("quality")
-    assert isinstance(quality, StackedText)
+    assert isinstance(quality, StackedTextModel)
     table = models[0].tables[0].weights
     return {
         "normalise and hash": TextBatch,
         "normalise, hash, sum one table": lambda part: TextBatch(part).sums(table),
         "shape": lambda part: shape_matrix(TextBatch(part)),
-        "cues": lambda part: cue_matrix(TextBatch(part)),
+        "cues": lambda part: lexicon_matrix(TextBatch(part)),
         **{m.name: lambda part, m=m: m.score_many(posts(part)) for m in models},
         "quality": lambda part: quality.score_texts(TextBatch(part)),
         "three filters, one featuriser": lambda part: _all(models, PostBatch(posts(part))),

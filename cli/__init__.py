@@ -1,1 +1,1 @@
-"""The command line: one module a command; `deploy/main.py` puts them together."""
+"""The command line: one module a command; `cli/main.py` puts them together."""

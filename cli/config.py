@@ -13,7 +13,7 @@ import click
 from feedmill.cli.options import with_environment
 from feedmill.cli.output import print_json, print_table, short_json, time_text
 from feedmill.events.errors import BadSetting, FeedmillError, UsageError
-from feedmill.streams.kafka.topic_reader import Reader, read_all, reading, send
+from feedmill.streams.kafka.topic_reader import TopicReader, open_topic, read_all, send
 from feedmill.streams.settings.config_log import (
     ConfigLog,
     RawValue,
@@ -23,7 +23,7 @@ from feedmill.streams.settings.config_log import (
     record_value,
 )
 from feedmill.streams.settings.environment import Environment
-from feedmill.streams.settings.instances import Answer, answers, living_now
+from feedmill.streams.settings.instances import SettingAnswer, answers, living_now
 
 as_json = click.option("--json", "as_json", is_flag=True, help="print JSON")
 by_option = click.option("--by", help="who changes it [the user's name]")
@@ -223,7 +223,7 @@ async def _send_and_wait(environment: Environment, change: Change) -> None:
             click.echo(f"`{change.key}` written at offset {offset}")
             if reader is not None and not asked:
                 click.echo("no instance was seen in the last 15 s; the next to start follows it")
-        heard: list[Answer] = []
+        heard: list[SettingAnswer] = []
         if reader is not None:
             async for answer in answers(reader, asked, offset, change.timeout_s):
                 heard.append(answer)
@@ -232,27 +232,29 @@ async def _send_and_wait(environment: Environment, change: Change) -> None:
     if change.as_json:
         said = [answer.as_dict() for answer in heard]
         print_json({"key": change.key, "offset": offset, "instances": said})
-    _judge(heard, change.timeout_s)
+    _check_answers(heard, change.timeout_s)
 
 
 @asynccontextmanager
-async def _instances(environment: Environment, timeout_s: float) -> AsyncIterator[Reader | None]:
+async def _instances(
+    environment: Environment, timeout_s: float
+) -> AsyncIterator[TopicReader | None]:
     """A reader of `instances`, opened before the record is sent, or None not to wait."""
     if not timeout_s:
         yield None
         return
-    async with reading(environment, "instances") as reader:
+    async with open_topic(environment, "instances") as reader:
         yield reader
 
 
-def _line(answer: Answer) -> str:
+def _line(answer: SettingAnswer) -> str:
     if answer.state == "silent":
         return f"  silent   {answer.instance}"
     reason = "" if answer.reason is None else f": {answer.reason}"
     return f"  {answer.state:8} {answer.instance}  {answer.ms} ms{reason}"
 
 
-def _judge(heard: list[Answer], timeout_s: float) -> None:
+def _check_answers(heard: list[SettingAnswer], timeout_s: float) -> None:
     refused = [a for a in heard if a.state == "refused"]
     silent = [a for a in heard if a.state == "silent"]
     if refused:

@@ -78,10 +78,10 @@ def evaluate(
     """
     # scikit-learn takes a second to import, and only these commands need it.
     from feedmill.training.evaluation import evaluation_page, evaluation_runs, report  # noqa: PLC0415
-    from feedmill.training.evaluation.filters import Cost  # noqa: PLC0415
-    from feedmill.training.training_data import gather  # noqa: PLC0415
+    from feedmill.training.evaluation.filters import TrainingBudget  # noqa: PLC0415
+    from feedmill.training.training_data import read_training_data  # noqa: PLC0415
 
-    cost = Cost(alone, ordinary_rows, labelled_rows, jobs)
+    cost = TrainingBudget(alone, ordinary_rows, labelled_rows, jobs)
     own = store or environment.models
     if everything:
         if name or ordinary or folds or alone or leave_one_out:
@@ -95,8 +95,8 @@ def evaluate(
         raise UsageError("--alone is about --folds")
     else:
         stored = store is not None or not (folds or leave_one_out)
-        ways = evaluation_runs.Ways(stored, own, folds or 0, leave_one_out)
-        material = gather(name, data or (str(data_folder()),), ordinary)
+        ways = evaluation_runs.EvaluationModes(stored, own, folds or 0, leave_one_out)
+        material = read_training_data(name, data or (str(data_folder()),), ordinary)
         found = evaluation_runs.evaluate_one(name, material, ways, cost)
     if docs:
         evaluation_page.write_page(found, docs)

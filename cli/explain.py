@@ -12,7 +12,7 @@ from feedmill.cli.output import print_json, print_table, time_text
 from feedmill.events.errors import UsageError
 from feedmill.rankers.score import LEAST_SUM
 from feedmill.streams.redis.explanation import Explanation, explain, why_absent
-from feedmill.streams.redis.reader import FeedShown, PostShown, Shown, open_shown
+from feedmill.streams.redis.reader import FeedReader, FeedSnapshot, PostSnapshot, open_feed_reader
 from feedmill.streams.settings.environment import Environment
 
 WHOLE = 10_000  # the largest feed a setting allows
@@ -26,7 +26,7 @@ READINGS = 5
 @with_environment
 def explain_command(environment: Environment, post_id: str, feed: str, as_json: bool) -> None:
     """Show what each signal gives to a post's score, or why it is not shown."""
-    shown = open_shown(environment.redis, environment.redis_prefix)
+    shown = open_feed_reader(environment.redis, environment.redis_prefix)
     explanation = read_explanation(shown, post_id, feed)
     if as_json:
         print_json(explanation.as_dict())
@@ -34,7 +34,7 @@ def explain_command(environment: Environment, post_id: str, feed: str, as_json: 
         _print(explanation)
 
 
-def read_explanation(shown: Shown, post_id: str, feed_name: str) -> Explanation:
+def read_explanation(shown: FeedReader, post_id: str, feed_name: str) -> Explanation:
     """Take a post and a feed from Redis and explain the one by the other.
 
     The two are written one after the other, so what does not agree is read again.
@@ -53,7 +53,7 @@ def read_explanation(shown: Shown, post_id: str, feed_name: str) -> Explanation:
     return explanation
 
 
-def _read_once(shown: Shown, post_id: str, feed_name: str) -> Explanation:
+def _read_once(shown: FeedReader, post_id: str, feed_name: str) -> Explanation:
     feed = shown.feed(feed_name, WHOLE)
     if feed is None:
         raise UsageError(f"there is no feed `{feed_name}` in Redis; is the combiner running?")
@@ -70,7 +70,7 @@ def _read_once(shown: Shown, post_id: str, feed_name: str) -> Explanation:
     return explain(post, feed, None, _absent(shown, feed, post, first.score), now_ms)
 
 
-def _absent(shown: Shown, feed: FeedShown, post: PostShown, score: float) -> str:
+def _absent(shown: FeedReader, feed: FeedSnapshot, post: PostSnapshot, score: float) -> str:
     authors = shown.authors([member for member, _ in feed.ranking])
     return why_absent(feed, post, score, authors)
 

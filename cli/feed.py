@@ -12,11 +12,17 @@ import redis
 from rich.console import Console
 from rich.live import Live
 
-from feedmill.cli.feed_table import Movement, Slate, live_slate, plain_slate, read_slate
+from feedmill.cli.feed_table import (
+    FeedTable,
+    RankChanges,
+    live_feed_table,
+    plain_feed_table,
+    read_feed_table,
+)
 from feedmill.cli.options import with_environment
 from feedmill.cli.output import on_terminal, print_json
 from feedmill.events.errors import UsageError
-from feedmill.streams.redis.reader import Shown, open_shown
+from feedmill.streams.redis.reader import FeedReader, open_feed_reader
 from feedmill.streams.settings.environment import Environment
 
 POLL_S = 2.0
@@ -40,19 +46,19 @@ def feed_command(
     as_json: bool,
 ) -> None:
     """Show the top of a feed: global, community:<name>, lang:<name> or a declared one."""
-    shown = open_shown(environment.redis, environment.redis_prefix)
+    shown = open_feed_reader(environment.redis, environment.redis_prefix)
     if following:
         follow(shown, feed, top, seconds, as_json=as_json)
         return
-    slate = read_slate(shown, feed, top)
+    slate = read_feed_table(shown, feed, top)
     if slate is None:
         raise UsageError(missing(feed))
     if as_json:
         print_json(slate.as_dict())
     elif on_terminal():
-        Console().print(live_slate(slate, {}))
+        Console().print(live_feed_table(slate, {}))
     else:
-        click.echo(plain_slate(slate), nl=False)
+        click.echo(plain_feed_table(slate), nl=False)
 
 
 def missing(feed: str) -> str:
@@ -63,7 +69,7 @@ def missing(feed: str) -> str:
 
 
 def follow(
-    shown: Shown, feed: str, top: int, seconds: float | None, *, as_json: bool = False
+    shown: FeedReader, feed: str, top: int, seconds: float | None, *, as_json: bool = False
 ) -> None:
     """Show a feed whenever it changes, until interrupted or for some seconds.
 
@@ -78,7 +84,7 @@ def follow(
     """
     end = None if seconds is None else time.monotonic() + seconds
     live = on_terminal() and not as_json
-    slates = _slates(shown, feed, top, end, PAUSE_LIVE_S if live else PAUSE_PLAIN_S)
+    slates = _feed_tables(shown, feed, top, end, PAUSE_LIVE_S if live else PAUSE_PLAIN_S)
     seen = False
     with suppress(KeyboardInterrupt):
         seen = _show_live(slates) if live else _show_lines(slates, as_json)
@@ -86,18 +92,18 @@ def follow(
         raise UsageError(missing(feed))
 
 
-def _show_live(slates: Iterator[Slate]) -> bool:
-    movement = Movement()
+def _show_live(slates: Iterator[FeedTable]) -> bool:
+    movement = RankChanges()
     seen = False
     with Live(console=Console(), auto_refresh=False, vertical_overflow="crop") as screen:
         for slate in slates:
             moves = movement.update(slate, time.monotonic())
-            screen.update(live_slate(slate, moves), refresh=True)
+            screen.update(live_feed_table(slate, moves), refresh=True)
             seen = True
     return seen
 
 
-def _show_lines(slates: Iterator[Slate], as_json: bool) -> bool:
+def _show_lines(slates: Iterator[FeedTable], as_json: bool) -> bool:
     told = None
     for slate in slates:
         now = (slate.shown.version, slate.state)
@@ -107,20 +113,20 @@ def _show_lines(slates: Iterator[Slate], as_json: bool) -> bool:
         if as_json:
             click.echo(msgspec.json.encode(slate.as_dict()))
         else:
-            click.echo(plain_slate(slate))
+            click.echo(plain_feed_table(slate))
     return told is not None
 
 
-def _slates(
-    shown: Shown, feed: str, top: int, end: float | None, pause_s: float
-) -> Iterator[Slate]:
+def _feed_tables(
+    shown: FeedReader, feed: str, top: int, end: float | None, pause_s: float
+) -> Iterator[FeedTable]:
     """Yield the feed when it is said to have changed and every 2 s, at most once a pause."""
     changes = shown.client.pubsub(ignore_subscribe_messages=True)  # type: ignore[no-untyped-call]
     told = -60.0
     try:
         while (now := time.monotonic()) < (end or now + 1):
             try:
-                slate = read_slate(shown, feed, top)
+                slate = read_feed_table(shown, feed, top)
                 if slate is not None:
                     yield slate
                 elif now - told > 10:

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from feedmill.cli.output import plain_table
 from feedmill.events.weights import ALIASES
-from feedmill.streams.redis.reader import FeedShown, PostShown, Shown, State
+from feedmill.streams.redis.reader import FeedReader, FeedSnapshot, PostSnapshot, State
 
 _WORDS = {objective: word for word, objective in ALIASES.items()}
 _STYLES = {"show": "green", "demote": "yellow", "hide": "red", "hold": "magenta"}
@@ -22,12 +22,12 @@ _STATE_STYLES = {"fresh": "green", "starting": "yellow", "stale": "bold red"}
 
 
 @dataclass(frozen=True)
-class Row:
+class FeedRow:
     """One line of a feed."""
 
     rank: int
     score: float
-    post: PostShown
+    post: PostSnapshot
 
     def as_dict(self, names: Sequence[str]) -> dict[str, Any]:
         signals = {name: self.post.signal(name) for name in names}
@@ -43,11 +43,11 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Slate:
+class FeedTable:
     """The top of a feed at one version, with what is known of its posts."""
 
-    shown: FeedShown
-    rows: tuple[Row, ...]
+    shown: FeedSnapshot
+    rows: tuple[FeedRow, ...]
     at_ms: int
 
     @property
@@ -101,7 +101,7 @@ class Slate:
         }
 
 
-def read_slate(shown: Shown, feed: str, top: int) -> Slate | None:
+def read_feed_table(shown: FeedReader, feed: str, top: int) -> FeedTable | None:
     """Take the top of a feed and what is known of its posts; None: there is no such feed."""
     found = shown.feed(feed, top)
     if found is None:
@@ -110,22 +110,22 @@ def read_slate(shown: Shown, feed: str, top: int) -> Slate | None:
     try:
         posts = shown.posts(ids) if ids else []
     except redis.exceptions.NoPermissionError:  # a frontend's account: `feed:*` alone
-        posts = [PostShown(post_id, {}) for post_id in ids]
+        posts = [PostSnapshot(post_id, {}) for post_id in ids]
     rows = (
-        Row(rank, score, post)
+        FeedRow(rank, score, post)
         for rank, ((_, score), post) in enumerate(zip(found.ranking, posts, strict=True), 1)
     )
-    return Slate(found, tuple(rows), int(time.time() * 1000))
+    return FeedTable(found, tuple(rows), int(time.time() * 1000))
 
 
-class Movement:
+class RankChanges:
     """How far each post has risen or fallen since the table of a few seconds ago."""
 
     def __init__(self, over_s: float = 3.0) -> None:
         self._over_s = over_s
         self._past: deque[tuple[float, Mapping[str, int]]] = deque()
 
-    def update(self, slate: Slate, now_s: float) -> dict[str, int | None]:
+    def update(self, slate: FeedTable, now_s: float) -> dict[str, int | None]:
         """By post id the places won, negative for lost ones, None for a post that is new."""
         ranks = {row.post.post_id: row.rank for row in slate.rows}
         while len(self._past) > 1 and self._past[1][0] <= now_s - self._over_s:
@@ -138,7 +138,7 @@ class Movement:
         }
 
 
-def plain_slate(slate: Slate) -> str:
+def plain_feed_table(slate: FeedTable) -> str:
     """The feed as plain text, `<feed> version <n>` first."""
     columns = ("rank>", "score>", "post", "age>", "author", "decision", *_signal_columns(slate))
     rows = [
@@ -158,7 +158,7 @@ def plain_slate(slate: Slate) -> str:
     )
 
 
-def live_slate(slate: Slate, moves: Mapping[str, int | None]) -> Table:
+def live_feed_table(slate: FeedTable, moves: Mapping[str, int | None]) -> Table:
     """The feed as a table for a terminal, with what rose and fell."""
     style = _STATE_STYLES[slate.state]
     table = Table(
@@ -183,7 +183,7 @@ def live_slate(slate: Slate, moves: Mapping[str, int | None]) -> Table:
     return table
 
 
-def _add(table: Table, slate: Slate, row: Row, moved: int | None) -> None:
+def _add(table: Table, slate: FeedTable, row: FeedRow, moved: int | None) -> None:
     decision = row.post.decision
     table.add_row(
         str(row.rank),
@@ -211,17 +211,17 @@ def _arrow(moved: int | None) -> str:
     return f"[green]▲{moved}[/]" if moved > 0 else f"[red]▼{-moved}[/]"
 
 
-def _signal_columns(slate: Slate) -> tuple[str, ...]:
+def _signal_columns(slate: FeedTable) -> tuple[str, ...]:
     gates = "/".join(slate.gates)
     return (*(f"{name}>" for name in slate.objectives), f"{gates}>")
 
 
-def _signal_cells(slate: Slate, row: Row) -> tuple[str, ...]:
+def _signal_cells(slate: FeedTable, row: FeedRow) -> tuple[str, ...]:
     objectives = (_value(row.post, name, 4) for name in slate.objectives)
     return (*objectives, "/".join(_value(row.post, name, 2) for name in slate.gates))
 
 
-def _value(post: PostShown, name: str, digits: int) -> str:
+def _value(post: PostSnapshot, name: str, digits: int) -> str:
     signal = post.signal(name)
     return "-" if signal is None or signal.value is None else f"{signal.value:.{digits}f}"
 

@@ -10,13 +10,13 @@ from feedmill.events.errors import UsageError
 from feedmill.streams.kafka.batches import Record
 from feedmill.streams.kafka.log_reader import LogReader
 from feedmill.streams.settings.environment import Environment
-from feedmill.training.label_join import LabelJoin, topic_sample
-from feedmill.training.training_data import Material
+from feedmill.training.label_join import LabelJoin, topic_dataset
+from feedmill.training.training_data import TrainingData
 
 
 def add_labels(
-    environment: Environment, target: str, data: Material, since_ms: int
-) -> tuple[Material, dict[str, int]]:
+    environment: Environment, target: str, data: TrainingData, since_ms: int
+) -> tuple[TrainingData, dict[str, int]]:
     """Return the material with the labelled posts of the topics, and what was left out of them.
 
     The unlabelled posts become ordinary ones if `data` has none.  Raises `UsageError`.
@@ -26,9 +26,9 @@ def add_labels(
     judged = join.labelled()
     if not judged:
         raise UsageError(f"no labels of `{target}` with their posts in the topics labels and posts")
-    found = replace(data, labelled=(*data.labelled, topic_sample("labels", judged)))
+    found = replace(data, labelled=(*data.labelled, topic_dataset("labels", judged)))
     if not data.ordinary and (others := join.unlabelled()):
-        found = replace(found, ordinary=(topic_sample("posts", [(post, 0.0) for post in others]),))
+        found = replace(found, ordinary=(topic_dataset("posts", [(post, 0.0) for post in others]),))
     return found, join.left_out
 
 

@@ -15,9 +15,9 @@ from feedmill.cli.options import with_environment
 from feedmill.cli.output import print_json
 from feedmill.events.decode import decode_override, encode
 from feedmill.events.errors import BadEvent, FeedmillError, UsageError
-from feedmill.events.override import Override, OverrideKey, Verdict
+from feedmill.events.override import Override, OverrideKey, OverrideVerdict
 from feedmill.streams.kafka.topic_reader import send
-from feedmill.streams.redis.reader import Shown, open_shown
+from feedmill.streams.redis.reader import FeedReader, open_feed_reader
 from feedmill.streams.settings.environment import Environment
 
 _UNITS_MS = {"s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
@@ -118,7 +118,7 @@ def clear(
 
 def _decide(
     environment: Environment,
-    verdict: Verdict,
+    verdict: OverrideVerdict,
     subject: str,
     gate: str,
     said: dict[str, Any],
@@ -151,7 +151,7 @@ def _key(environment: Environment, subject: str, gate: str) -> OverrideKey:
         raise click.UsageError(str(error)) from None
 
 
-def _present_version(shown: Shown, post_id: str) -> int:
+def _present_version(shown: FeedReader, post_id: str) -> int:
     post = shown.post(post_id)
     if post.post_offset < 0:
         raise UsageError(
@@ -161,8 +161,8 @@ def _present_version(shown: Shown, post_id: str) -> int:
     return post.post_offset
 
 
-def _shown(environment: Environment) -> Shown:
-    return open_shown(environment.redis, environment.redis_prefix)
+def _shown(environment: Environment) -> FeedReader:
+    return open_feed_reader(environment.redis, environment.redis_prefix)
 
 
 def _visible(environment: Environment, key: OverrideKey) -> Any:

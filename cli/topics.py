@@ -13,7 +13,7 @@ from feedmill.streams.kafka.topics import (
     DEFAULT_PARTITIONS,
     MOST_PARTITIONS,
     CreateReport,
-    Difference,
+    SettingDifference,
     create,
     describe,
 )
@@ -111,5 +111,5 @@ def _print_report(report: CreateReport) -> None:
         click.echo(f"{verb}: {difference.topic} {_difference_text(difference)}")
 
 
-def _difference_text(difference: Difference) -> str:
+def _difference_text(difference: SettingDifference) -> str:
     return f"{difference.setting} {difference.found or 'unset'} -> {difference.expected}"

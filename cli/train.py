@@ -21,11 +21,11 @@ from feedmill.rankers.registry import RANKERS
 from feedmill.streams.settings.environment import Environment
 
 if TYPE_CHECKING:
-    from feedmill.training.training_data import Material
+    from feedmill.training.training_data import TrainingData
 
 
 @dataclass(frozen=True)
-class _Given:
+class _TrainOptions:
     """What a filter is to learn from, as the command line has it."""
 
     model: str
@@ -95,8 +95,8 @@ def train(
         if since and not from_labels:
             raise UsageError("--since is about --from-labels")
         folders = data or (() if from_labels else (str(data_folder()),))
-        given = _Given(model, folders, ordinary, from_labels, since_ms(since))
-        material = _material(environment, given)
+        given = _TrainOptions(model, folders, ordinary, from_labels, since_ms(since))
+        material = _training_data(environment, given)
         from feedmill.training.train_filter import train as train_filter  # noqa: PLC0415 scikit-learn
 
         card = train_filter(
@@ -105,7 +105,7 @@ def train(
     if as_json:
         print_json(msgspec.to_builtins(card))
     else:
-        click.echo(_told(card, store))
+        click.echo(_summary(card, store))
 
 
 def _train_ranker(model: str, data: tuple[str, ...], store: Path, day: str) -> Card:
@@ -117,10 +117,10 @@ def _train_ranker(model: str, data: tuple[str, ...], store: Path, day: str) -> C
     return TRAINERS[model](folder, store, day)
 
 
-def _material(environment: Environment, given: _Given) -> Material:
-    from feedmill.training.training_data import gather  # noqa: PLC0415 scikit-learn
+def _training_data(environment: Environment, given: _TrainOptions) -> TrainingData:
+    from feedmill.training.training_data import read_training_data  # noqa: PLC0415 scikit-learn
 
-    found = gather(given.model, given.data, given.ordinary)
+    found = read_training_data(given.model, given.data, given.ordinary)
     if not given.from_labels:
         return found
     from feedmill.cli.label_topics import add_labels  # noqa: PLC0415 imports the above
@@ -131,7 +131,7 @@ def _material(environment: Environment, given: _Given) -> Material:
     return found
 
 
-def _told(card: Card, store: Path) -> str:
+def _summary(card: Card, store: Path) -> str:
     uses = [[use.file, use.role, f"{use.rows}", use.split] for use in card.data]
     metrics = [[name, f"{value:.4f}"] for name, value in card.metrics.items()]
     return "\n".join(

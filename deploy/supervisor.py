@@ -16,7 +16,7 @@ from typing import IO
 
 import msgspec
 
-from feedmill.streams.observe.http import Web
+from feedmill.streams.observe.http import StatusServer
 from feedmill.streams.observe.metrics import Metrics, merge
 from feedmill.streams.observe.status import STATUS_FD, Status, decode
 from feedmill.streams.settings.environment import Environment, environment_variables
@@ -30,7 +30,7 @@ _SILENT_S = 15.0
 
 
 @dataclass
-class Child:
+class StageProcess:
     """A stage's process, and what it last said of itself."""
 
     stage: str
@@ -66,10 +66,10 @@ class Supervisor:
         self.stopping = asyncio.Event()
         self.metrics = Metrics("supervisor", environment.instance)
         self.children = [
-            Child(stage, stage if stages.count(stage) == 1 else f"{stage}-{i}")
+            StageProcess(stage, stage if stages.count(stage) == 1 else f"{stage}-{i}")
             for i, stage in enumerate(stages)
         ]
-        self.web = Web(self.ready_reason, self._metrics_text)
+        self.web = StatusServer(self.ready_reason, self._metrics_text)
         self._logs = logs
 
     def ready_reason(self) -> str:
@@ -92,7 +92,7 @@ class Supervisor:
         while self.ready_reason() and not self.stopping.is_set():  # noqa: ASYNC110 - six sources
             await asyncio.sleep(0.1)
 
-    async def _keep(self, child: Child) -> None:
+    async def _keep(self, child: StageProcess) -> None:
         pause_s = _LEAST_PAUSE_S
         while not self.stopping.is_set():
             started = time.monotonic()
@@ -107,7 +107,7 @@ class Supervisor:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self.stopping.wait(), pause_s)
 
-    async def _run_once(self, child: Child) -> int:
+    async def _run_once(self, child: StageProcess) -> int:
         reading, writing = os.pipe()
         os.set_blocking(writing, False)
         child.status = None
@@ -138,7 +138,7 @@ class Supervisor:
         await asyncio.gather(stop, listening, return_exceptions=True)
         return await ended
 
-    async def _end(self, child: Child, ended: asyncio.Future[int]) -> None:
+    async def _end(self, child: StageProcess, ended: asyncio.Future[int]) -> None:
         process = child.process
         if process is None:
             return
@@ -149,7 +149,7 @@ class Supervisor:
             log.warning("%s did not stop within %.0f s: killed", child.name, STOP_WITHIN_S)
             process.kill()
 
-    async def _listen(self, child: Child, pipe: int) -> None:
+    async def _listen(self, child: StageProcess, pipe: int) -> None:
         reader = asyncio.StreamReader(limit=4 * 1024 * 1024)
         transport, _ = await asyncio.get_running_loop().connect_read_pipe(
             lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(pipe, "rb")
@@ -178,7 +178,7 @@ class Supervisor:
             "OPENBLAS_NUM_THREADS": "1",
         }
 
-    def _output(self, child: Child) -> IO[bytes] | None:
+    def _output(self, child: StageProcess) -> IO[bytes] | None:
         if self._logs is None:
             return None
         if child.log_file is None:

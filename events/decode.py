@@ -17,7 +17,7 @@ from feedmill.events.engagement import Engagement
 from feedmill.events.errors import BadEvent
 from feedmill.events.instance import Instance
 from feedmill.events.label import Label
-from feedmill.events.limits import check_id, in_words
+from feedmill.events.limits import check_id, explain_patterns
 from feedmill.events.override import Override, OverrideKey, parse_subject
 from feedmill.events.post import Deletion, Post
 from feedmill.events.signal import Signal, SignalNames, check_value
@@ -153,7 +153,7 @@ def _decode(decode: Callable[[bytes], T], value: bytes | None) -> T:
 def _bad(error: Exception) -> BadEvent:
     if isinstance(error, RecursionError):
         return BadEvent("Expected a flat JSON object, got one nested too deeply")
-    return BadEvent(in_words(str(error)[:1000]))
+    return BadEvent(explain_patterns(str(error)[:1000]))
 
 
 def _check_key(key: bytes | None, post_id: str) -> None:

@@ -8,8 +8,8 @@ from msgspec import Meta, Struct
 
 from feedmill.events.limits import MAX_SAFE_INTEGER, Id, Short, TimeMs
 
-Kind = Literal["impression", "click", "like", "reply", "share", "dwell", "hide", "report"]
-KINDS: tuple[Kind, ...] = (
+EngagementKind = Literal["impression", "click", "like", "reply", "share", "dwell", "hide", "report"]
+ENGAGEMENT_KINDS: tuple[EngagementKind, ...] = (
     "impression",
     "click",
     "like",
@@ -28,7 +28,7 @@ class Engagement(Struct, frozen=True, gc=False):
 
     post_id: Id
     user_id: Id
-    kind: Kind
+    kind: EngagementKind
     at_ms: TimeMs
     event_id: Id | None = None
     feed: Short | None = None

@@ -13,7 +13,7 @@ from feedmill.events.limits import NAME_PATTERN, Id, Name
 from feedmill.events.post import Post
 
 DEFAULT_MAX_FEEDS = 1000
-PATTERNS = ("community:*", "lang:*")
+FEED_PATTERNS = ("community:*", "lang:*")
 _NAME = re.compile(NAME_PATTERN)
 
 Size = Annotated[int, Meta(ge=1, le=10_000)]
@@ -21,7 +21,7 @@ Hours = Annotated[float, Meta(ge=0.01, le=87_600)]
 MaxFeeds = Annotated[int, Meta(ge=1, le=1_000_000)]
 
 
-class Match(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+class FeedMatch(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """A post matches if it is in one of each given list; what is left out matches all."""
 
     communities: tuple[Name, ...] = ()
@@ -44,30 +44,30 @@ class Match(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True)
 class FeedSpec(Struct, frozen=True, forbid_unknown_fields=True):
     """The setting `feeds/<name>`."""
 
-    match: Match = msgspec.field(default_factory=Match)
+    match: FeedMatch = msgspec.field(default_factory=FeedMatch)
     size: Size = 500
     window_hours: Hours = 168.0
     include_replies: bool = False
     max_feeds: MaxFeeds | UnsetType = UNSET
 
     @property
-    def most_feeds(self) -> int:
+    def feed_limit(self) -> int:
         """How many feeds a pattern may make."""
         return DEFAULT_MAX_FEEDS if self.max_feeds is UNSET else self.max_feeds
 
 
-BUILT_IN_FEEDS = {name: FeedSpec() for name in ("global", *PATTERNS)}
+BUILT_IN_FEEDS = {name: FeedSpec() for name in ("global", *FEED_PATTERNS)}
 
 
 def pattern_of(feed: str) -> str | None:
     """`community:*` for ``community:python``, else None."""
     kind, colon, _ = feed.partition(":")
-    return f"{kind}:*" if colon and f"{kind}:*" in PATTERNS else None
+    return f"{kind}:*" if colon and f"{kind}:*" in FEED_PATTERNS else None
 
 
 def check_feed_name(feed: str, *, pattern_allowed: bool = False) -> None:
     """Raise `BadSetting` unless this can be a feed's name."""
-    if pattern_allowed and feed in PATTERNS:
+    if pattern_allowed and feed in FEED_PATTERNS:
         return
     name = feed.partition(":")[2] if pattern_of(feed) else feed
     if not _NAME.match(name):

@@ -13,7 +13,7 @@ Seconds = Annotated[float, Meta(ge=0, le=604_800)]
 OnFailure = Literal["closed", "open"]
 
 
-class Gate(Struct, frozen=True):
+class GatePolicy(Struct, frozen=True):
     """The effective policy of one gate in one feed."""
 
     enabled: bool = True
@@ -29,12 +29,12 @@ class Gate(Struct, frozen=True):
         """Whether a post needs this gate's verdict before it is shown."""
         return self.enabled and not self.shadow
 
-    def patched(self, patch: GatePatch | None) -> Gate:
+    def patched(self, patch: GatePolicyPatch | None) -> GatePolicy:
         """Return the policy with what the patch says replaced."""
         return self if patch is None else msgspec.structs.replace(self, **patch.given())
 
 
-class GatePatch(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+class GatePolicyPatch(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """What the settings `gates` and `gates/<feed>` say of one gate; unset is inherited."""
 
     enabled: bool | UnsetType = UNSET

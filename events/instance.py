@@ -5,7 +5,7 @@ from __future__ import annotations
 from msgspec import Struct
 
 
-class Refusal(Struct, frozen=True, gc=False):
+class RefusedSetting(Struct, frozen=True, gc=False):
     """A setting that was refused, and why."""
 
     key: str
@@ -22,7 +22,7 @@ class Instance(Struct, frozen=True, omit_defaults=False):
     pid: int
     build: str
     config_offset: int
-    refused: tuple[Refusal, ...]
+    refused: tuple[RefusedSetting, ...]
     models: dict[str, str]
     ready: bool
     lag: int

@@ -41,7 +41,7 @@ _MEANINGS = {
 }
 
 
-def in_words(text: str) -> str:
+def explain_patterns(text: str) -> str:
     """Msgspec's error with what its patterns mean in their place."""
     for pattern, meaning in _MEANINGS.items():
         text = text.replace(f"`str` matching regex {pattern!r}", meaning)

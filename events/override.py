@@ -9,13 +9,13 @@ from msgspec import Struct
 from feedmill.events.errors import BadEvent
 from feedmill.events.limits import Offset, Short, TimeMs
 
-Verdict = Literal["allow", "demote", "hide"]
+OverrideVerdict = Literal["allow", "demote", "hide"]
 
 
 class Override(Struct, frozen=True, gc=False, omit_defaults=True):
     """The value under the key ``<subject>|<gate>``."""
 
-    verdict: Verdict
+    verdict: OverrideVerdict
     by: Short
     reason: Short
     at_ms: TimeMs

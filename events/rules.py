@@ -22,7 +22,7 @@ from feedmill.events.limits import (
     Short,
     TimeMs,
     check_id,
-    in_words,
+    explain_patterns,
 )
 
 MAX_RULES = 1_000
@@ -33,7 +33,7 @@ PATTERN_MEMORY = 256 * 1024
 # All patterns of a setting are searched for at once, at worst an instruction a byte of text.
 MAX_INSTRUCTIONS = 20_000
 
-RuleVerdict = Literal["hide", "demote", "allow"]
+RuleAction = Literal["hide", "demote", "allow"]
 Rules = Mapping[str, "Rule"]
 
 _NAME = re.compile(NAME_PATTERN)
@@ -49,7 +49,7 @@ SelfLabel = Annotated[str, Meta(min_length=1, max_length=128)]
 class Rule(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """One rule: a post that shows any of its entries has its verdict, until it runs out."""
 
-    verdict: RuleVerdict
+    verdict: RuleAction
     phrases: tuple[Phrase, ...] = ()
     domains: tuple[Domain, ...] = ()
     patterns: tuple[PatternText, ...] = ()
@@ -101,7 +101,7 @@ def _read_rule(name: str, value: object) -> Rule:
             check_id(author, "$.authors")
     except (msgspec.ValidationError, BadEvent) as error:
         path = f"$.value.{name}"
-        text = in_words(str(error))
+        text = explain_patterns(str(error))
         if " - at `$" not in text:
             raise BadSetting(f"{text} - at `{path}`") from None
         raise BadSetting(text.replace(" - at `$", f" - at `{path}")) from None

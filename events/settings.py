@@ -17,11 +17,11 @@ from msgspec import UNSET, Struct, UnsetType
 
 from feedmill.events.errors import BadEvent, BadSetting
 from feedmill.events.feeds import BUILT_IN_FEEDS, FeedSpec, check_feed_name, pattern_of
-from feedmill.events.gates import Gate, GatePatch
-from feedmill.events.limits import MAX_SETTING_BYTES, check_id, in_words
+from feedmill.events.gates import GatePolicy, GatePolicyPatch
+from feedmill.events.limits import MAX_SETTING_BYTES, check_id, explain_patterns
 from feedmill.events.rules import Rule, read_rules
 from feedmill.events.signal import BUILT_IN_GATES, SignalNames
-from feedmill.events.weights import Weights, WeightsReader
+from feedmill.events.weights import Weights, WeightsDecoder
 
 _LATER = {
     "rankings": "slates of `rankings` are not published yet",
@@ -52,7 +52,7 @@ class Settings:
     names: SignalNames = field(default_factory=SignalNames)
     offset: int = -1
     weights: Mapping[str, Weights] = field(default_factory=dict)
-    gates: Mapping[str, Mapping[str, GatePatch]] = field(default_factory=dict)
+    gates: Mapping[str, Mapping[str, GatePolicyPatch]] = field(default_factory=dict)
     feeds: Mapping[str, FeedSpec] = field(default_factory=dict)
     rules: Mapping[str, Mapping[str, Rule]] = field(default_factory=dict)
     offsets: Mapping[str, int] = field(default_factory=dict)
@@ -110,7 +110,7 @@ class Settings:
         except msgspec.ValidationError as error:
             raise BadSetting(_within_value(str(error))) from None
 
-    def _read_gates(self, value: dict[str, Any]) -> Mapping[str, GatePatch]:
+    def _read_gates(self, value: dict[str, Any]) -> Mapping[str, GatePolicyPatch]:
         for name in value:
             if name not in self.names.gates:
                 known = ", ".join(self.names.gates)
@@ -119,18 +119,18 @@ class Settings:
         return {name: getattr(patches, name) for name in value}
 
     @property
-    def _weights_reader(self) -> WeightsReader:
+    def _weights_reader(self) -> WeightsDecoder:
         return _weights_reader(self.names)
 
     def weights_of(self, feed: str) -> Weights:
         """The weights of a feed: its own, else the general ones, else the built-in ones."""
         return self.weights.get(feed) or self.weights.get("") or self._weights_reader.default
 
-    def gates_of(self, feed: str) -> Mapping[str, Gate]:
+    def gates_of(self, feed: str) -> Mapping[str, GatePolicy]:
         """The gates of a feed, field by field: its own over the general over the built-in ones."""
         general, own = self.gates.get("", {}), self.gates.get(feed, {}) if feed else {}
         return {
-            name: Gate().patched(general.get(name)).patched(own.get(name))
+            name: GatePolicy().patched(general.get(name)).patched(own.get(name))
             for name in self.names.gates
         }
 
@@ -150,8 +150,8 @@ class Settings:
 
 # Shapes follow from the declared signals alone, and making one takes longer than a fold.
 @cache
-def _weights_reader(names: SignalNames) -> WeightsReader:
-    return WeightsReader(names)
+def _weights_reader(names: SignalNames) -> WeightsDecoder:
+    return WeightsDecoder(names)
 
 
 def shape_of_weights(names: SignalNames) -> type[Struct]:
@@ -162,7 +162,7 @@ def shape_of_weights(names: SignalNames) -> type[Struct]:
 @cache
 def shape_of_gates(names: SignalNames) -> type[Struct]:
     """The record that the value of a setting `gates` must fit."""
-    fields = [(name, GatePatch | UnsetType, UNSET) for name in names.gates]
+    fields = [(name, GatePolicyPatch | UnsetType, UNSET) for name in names.gates]
     return msgspec.defstruct("Gates", fields, frozen=True)
 
 
@@ -201,8 +201,8 @@ def _check_key(name: str) -> None:
 def _within_value(text: str) -> str:
     """Msgspec's text about the value of a record, its path starting at the record."""
     if " - at `$" not in text:
-        return in_words(text) + " - at `$.value`"
-    return in_words(text).replace(" - at `$", " - at `$.value")
+        return explain_patterns(text) + " - at `$.value`"
+    return explain_patterns(text).replace(" - at `$", " - at `$.value")
 
 
 def _read_feed(feed: str, value: dict[str, Any]) -> FeedSpec:

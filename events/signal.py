@@ -40,7 +40,7 @@ RESERVED_NAMES = frozenset(
 _DECLARED = re.compile(r"[a-z][a-z0-9_]{0,63}\Z")
 
 
-class Opinion(Struct, frozen=True, gc=False, omit_defaults=True):
+class ModelVerdict(Struct, frozen=True, gc=False, omit_defaults=True):
     """What a filter says of a post by itself, operators' rules aside; the fields are a signal's."""
 
     value: float | None
@@ -67,13 +67,13 @@ class Signal(Struct, frozen=True, gc=False, omit_defaults=True):
     at_ms: TimeMs
     error: Short | None = None
     reason: Short | None = None
-    overruled: Opinion | None = None
+    overruled: ModelVerdict | None = None
 
-    def ruled(self, ruling: Ruling, at_ms: int) -> Signal:
+    def with_rule(self, ruling: RuleVerdict, at_ms: int) -> Signal:
         """Return the signal of a rule instead; it keeps what holds without it."""
         said = self.overruled
         if self.model != RULE_MODEL:
-            said = Opinion(self.value, self.model, self.version, self.error, self.reason)
+            said = ModelVerdict(self.value, self.model, self.version, self.error, self.reason)
         return Signal(
             self.post_id,
             self.post_offset,
@@ -84,7 +84,7 @@ class Signal(Struct, frozen=True, gc=False, omit_defaults=True):
             overruled=said,
         )
 
-    def unruled(self, at_ms: int) -> Signal:
+    def without_rule(self, at_ms: int) -> Signal:
         """Return what holds without a rule; the same where one decided and did not keep it."""
         said = self.overruled
         if said is None:
@@ -101,7 +101,7 @@ class Signal(Struct, frozen=True, gc=False, omit_defaults=True):
         )
 
 
-class Ruling(NamedTuple):
+class RuleVerdict(NamedTuple):
     """The rule of an operator that decides, and the gate's value that has its effect."""
 
     rule: str
@@ -153,7 +153,7 @@ def check_value(signal: Signal, name: str, *, in_unit_range: bool) -> None:
         _check(signal.overruled, name, "$.overruled", in_unit_range=in_unit_range)
 
 
-def _check(said: Signal | Opinion, name: str, path: str, *, in_unit_range: bool) -> None:
+def _check(said: Signal | ModelVerdict, name: str, path: str, *, in_unit_range: bool) -> None:
     value = said.value
     if value is None:
         if said.error is None:

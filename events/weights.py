@@ -44,7 +44,7 @@ class Weights:
         }
 
 
-class WeightsReader:
+class WeightsDecoder:
     """Reads the setting `weights` for the signals of this installation."""
 
     def __init__(self, names: SignalNames) -> None:

@@ -16,26 +16,26 @@ import numpy as np
 import numpy.typing as npt
 from msgspec import Meta, Struct, convert, field, to_builtins
 
-from feedmill.events.engagement import KINDS, Kind
+from feedmill.events.engagement import ENGAGEMENT_KINDS, EngagementKind
 
 HALF_LIFE_MS = 6 * 3_600_000
-KIND_INDEX: dict[str, int] = {kind: index for index, kind in enumerate(KINDS)}
+KIND_INDEX: dict[str, int] = {kind: index for index, kind in enumerate(ENGAGEMENT_KINDS)}
 
 _Whole = Annotated[int, Meta(ge=0)]
 _Real = Annotated[float, Meta(ge=0)]
-_EIGHT = Meta(min_length=len(KINDS), max_length=len(KINDS))
+_EIGHT = Meta(min_length=len(ENGAGEMENT_KINDS), max_length=len(ENGAGEMENT_KINDS))
 
 
 def _no_counts() -> list[int]:
-    return [0] * len(KINDS)
+    return [0] * len(ENGAGEMENT_KINDS)
 
 
 def _no_sums() -> list[float]:
-    return [0.0] * len(KINDS)
+    return [0.0] * len(ENGAGEMENT_KINDS)
 
 
 class Counters(Struct, gc=False):
-    """One post's engagement; lists are in the order of `KINDS`.  Changed in place.
+    """One post's engagement; lists are in the order of `ENGAGEMENT_KINDS`.  Changed in place.
 
     ``sums[k]`` is the decayed number of events of kind k as of ``at_ms[k]``, the time of that
     kind's latest event; 0 events leave both 0.  Dwell is summed in whole milliseconds.
@@ -64,7 +64,7 @@ class Counters(Struct, gc=False):
 
 def update(
     counters: Counters,
-    kind: Kind,
+    kind: EngagementKind,
     at_ms: int,
     dwell_ms: float | None = None,
     half_life_ms: float = HALF_LIFE_MS,
@@ -101,19 +101,19 @@ def update_many(
 ) -> None:
     """Count a batch of events in, in any order: event i belongs to ``counters[rows[i]]``.
 
-    `kinds` are indices into `KINDS`; `dwell_ms` is 0 or NaN where an event has none.  Equal to
+    `kinds` are indices into `ENGAGEMENT_KINDS`; `dwell_ms` is 0 or NaN without one.  Equal to
     `update` event by event: integers exactly, decayed sums within rounding (1e-12 relative).
     """
     if not len(rows):
         return
-    cells = rows * len(KINDS) + kinds
+    cells = rows * len(ENGAGEMENT_KINDS) + kinds
     touched, cell_of = np.unique(cells, return_inverse=True)
     latest = np.zeros(len(touched), dtype=np.int64)
     np.maximum.at(latest, cell_of, at_ms)
     worth = np.exp2((at_ms - latest[cell_of]) / half_life_ms)
     values = np.bincount(cell_of, weights=worth, minlength=len(touched))
     counts = np.bincount(cell_of, minlength=len(touched))
-    owners, columns = np.divmod(touched, len(KINDS))
+    owners, columns = np.divmod(touched, len(ENGAGEMENT_KINDS))
     for owner, kind, count, value, at in zip(
         owners.tolist(),
         columns.tolist(),
@@ -140,7 +140,7 @@ def decayed_matrix(
     counters: Sequence[Counters], half_life_ms: float = HALF_LIFE_MS
 ) -> npt.NDArray[np.float64]:
     """Return each kind's decayed number as of the post's own last event: (rows, len(KINDS))."""
-    shape = (len(counters), len(KINDS))
+    shape = (len(counters), len(ENGAGEMENT_KINDS))
     sums = np.array([c.sums for c in counters], dtype=np.float64).reshape(shape)
     at_ms = np.array([c.at_ms for c in counters], dtype=np.int64).reshape(shape)
     gaps = at_ms.max(axis=1, keepdims=True, initial=0) - at_ms

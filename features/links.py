@@ -27,7 +27,7 @@ PLATFORMS = frozenset(
     )
 )
 
-LINK_NAMES = ("log_links", "log_platform_links")
+LINK_COLUMNS = ("log_links", "log_platform_links")
 
 
 def path_words(post: Post) -> str:

@@ -9,12 +9,12 @@ import numpy as np
 import numpy.typing as npt
 
 from feedmill.events.post import Post
-from feedmill.features.history.near_duplicates import Signed, sign
-from feedmill.features.links import LINK_NAMES, LinkHosts, link_matrix, path_texts
-from feedmill.features.text.lexicon import CUE_NAMES, cue_matrix
+from feedmill.features.history.near_duplicates import SignatureBatch, sign
+from feedmill.features.links import LINK_COLUMNS, LinkHosts, link_matrix, path_texts
+from feedmill.features.text.lexicon import LEXICON_COLUMNS, lexicon_matrix
 from feedmill.features.text.ngrams import TextBatch
-from feedmill.features.text.profanity import PROFANITY_NAMES, profanity_matrix
-from feedmill.features.text.shape import SHAPE_NAMES, shape_matrix
+from feedmill.features.text.profanity import PROFANITY_COLUMNS, profanity_matrix
+from feedmill.features.text.shape import SHAPE_COLUMNS, shape_matrix
 
 Columns = npt.NDArray[np.float32]
 
@@ -38,7 +38,7 @@ class PostBatch:
         return TextBatch([post.text for post in self.posts])
 
     @cached_property
-    def signed(self) -> Signed:
+    def signed(self) -> SignatureBatch:
         """The texts as near copies are looked for."""
         return sign(self.text)
 
@@ -77,8 +77,8 @@ class PostBatch:
 
 
 GROUPS: dict[str, tuple[tuple[str, ...], Callable[[PostBatch], Columns]]] = {
-    "cues": (CUE_NAMES, lambda batch: cue_matrix(batch.text)),
-    "links": (LINK_NAMES, lambda batch: link_matrix(batch.link_hosts)),
-    "profanity": (PROFANITY_NAMES, lambda batch: profanity_matrix(batch.text)),
-    "shape": (SHAPE_NAMES, lambda batch: shape_matrix(batch.text)),
+    "cues": (LEXICON_COLUMNS, lambda batch: lexicon_matrix(batch.text)),
+    "links": (LINK_COLUMNS, lambda batch: link_matrix(batch.link_hosts)),
+    "profanity": (PROFANITY_COLUMNS, lambda batch: profanity_matrix(batch.text)),
+    "shape": (SHAPE_COLUMNS, lambda batch: shape_matrix(batch.text)),
 }

@@ -34,7 +34,7 @@ def sources_of(post: Post) -> tuple[str, ...]:
     return tuple(dict.fromkeys(found))
 
 
-class Judged(NamedTuple):
+class ScoredPost(NamedTuple):
     """A post and what the model said of it."""
 
     offset: int
@@ -43,7 +43,7 @@ class Judged(NamedTuple):
     value: float
 
 
-class FlaggedShares:
+class HideRates:
     """The sources of one partition over its last `WINDOW_RECORDS` records, at most `WINDOW_MS`.
 
     A fold in the order of offsets; what it says of a post depends on the posts before it alone.
@@ -52,12 +52,12 @@ class FlaggedShares:
 
     def __init__(self, flagged_at: float, cap: float) -> None:
         self._flagged_at, self._cap = flagged_at, cap
-        self._window: deque[Judged] = deque()
+        self._window: deque[ScoredPost] = deque()
         self._posts: dict[str, int] = {}
         self._flagged: dict[str, int] = {}
         self._at_ms = 0
 
-    def flag_from(self, flagged_at: float) -> None:
+    def set_flagged_at(self, flagged_at: float) -> None:
         """Count values from here on as flagged, in the whole window."""
         if flagged_at == self._flagged_at:
             return
@@ -65,7 +65,7 @@ class FlaggedShares:
         for judged in self._window:
             self._count_flagged(judged, 1)
 
-    def fold(self, judged: Judged) -> str | None:
+    def fold(self, judged: ScoredPost) -> str | None:
         """Take the next post; the source of it that was over the cap before it, None if none."""
         self._at_ms = max(self._at_ms, judged.at_ms)
         self._forget(judged.offset - WINDOW_RECORDS, self._at_ms - WINDOW_MS)
@@ -100,20 +100,20 @@ class FlaggedShares:
                     del self._posts[source]
                     self._flagged.pop(source, None)
 
-    def _count_flagged(self, judged: Judged, by: int) -> None:
+    def _count_flagged(self, judged: ScoredPost, by: int) -> None:
         if judged.value >= self._flagged_at:
             for source in judged.sources:
                 self._flagged[source] = self._flagged.get(source, 0) + by
 
 
-class Ceiling(NamedTuple):
+class HideLimit(NamedTuple):
     """From where on a value hides a post somewhere, and what it becomes where it must not."""
 
     hide_at: float
     lowered: float
 
 
-def ceiling(settings: Settings, name: str) -> Ceiling | None:
+def hide_limit(settings: Settings, name: str) -> HideLimit | None:
     """Of a gate under all policies in force; None if it hides nowhere.
 
     What is lowered stays below the least `hide_at` of the general policy and of every feed's, and
@@ -131,7 +131,7 @@ def ceiling(settings: Settings, name: str) -> Ceiling | None:
     demote_at = general.demote_at
     if demote_at is not None and general.hide_at is not None and demote_at < general.hide_at:
         lowered = max(lowered, _from(demote_at))
-    return Ceiling(hide_at, lowered)
+    return HideLimit(hide_at, lowered)
 
 
 def _from(threshold: float) -> float:
@@ -140,8 +140,8 @@ def _from(threshold: float) -> float:
     return float(at if float(at) >= threshold else np.nextafter(at, np.float32(1)))
 
 
-def capped(
-    posts: Sequence[Judged], shares: FlaggedShares, at: Ceiling
+def over_limit(
+    posts: Sequence[ScoredPost], shares: HideRates, at: HideLimit
 ) -> Iterator[tuple[int, str, float]]:
     """Fold posts in; position, source and its share of each that must not be hidden."""
     for i, judged in enumerate(posts):

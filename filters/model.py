@@ -13,15 +13,15 @@ import numpy.typing as npt
 from feedmill.events.errors import BadArtifact
 from feedmill.events.post import Post
 from feedmill.features.post_batch import GROUPS, PostBatch
-from feedmill.filters.self_labels import raised
+from feedmill.filters.self_labels import raise_self_labelled
 from feedmill.models.artifact import Artifact
 from feedmill.models.text_model import (
-    Curve,
-    LinearTable,
+    Calibrator,
+    NgramModel,
     Scores,
     read_array,
-    read_curve,
-    read_table,
+    read_calibrator,
+    read_ngram_model,
     read_trees,
 )
 from feedmill.models.trees import Trees
@@ -47,7 +47,7 @@ class Evidence(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Weights:
+class ExpertWeights:
     """A sum of experts: each weighs its own columns, and says no less than its floor.
 
     So an expert that knows nothing of a post cannot outweigh one that does.
@@ -73,7 +73,7 @@ def with_columns(
     return np.concatenate([scores, *(batch.columns(group) for group in groups)], axis=1)
 
 
-def view_score(table: LinearTable, view: str, batch: PostBatch) -> Scores:
+def view_score(table: NgramModel, view: str, batch: PostBatch) -> Scores:
     """Return a table's score of each post's view: (posts,), 0 where it is empty."""
     texts = batch.view(view)
     if view == "text":
@@ -89,10 +89,10 @@ class FilterModel:
 
     name: str
     version: str
-    tables: tuple[LinearTable, ...]
+    tables: tuple[NgramModel, ...]
     evidence: Evidence
-    head: Weights | Trees
-    curve: Curve
+    head: ExpertWeights | Trees
+    curve: Calibrator
 
     def score_many(self, posts: Sequence[Post]) -> Scores:
         """Return (len(posts),) float64 in [0, 1]: the probability that a post violates."""
@@ -102,7 +102,7 @@ class FilterModel:
         """Score posts whose features several models share."""
         if not len(batch):
             return np.zeros(0)
-        return raised(self.name, batch.posts, self.curve.value(self.raw_scores(batch)))
+        return raise_self_labelled(self.name, batch.posts, self.curve.value(self.raw_scores(batch)))
 
     def raw_scores(self, batch: PostBatch) -> Scores:
         """Return the scores before the curve: (posts,), any real number."""
@@ -115,7 +115,7 @@ class FilterModel:
         """Build from a checked artifact; raises `BadArtifact`."""
         what = f"model `{artifact.name}@{artifact.version}`"
         columns = len(evidence.names)
-        head: Weights | Trees
+        head: ExpertWeights | Trees
         if "weights" in artifact.arrays:
             head = _read_weights(artifact, evidence)
             found = len(head.weights)
@@ -124,12 +124,12 @@ class FilterModel:
             found = head.features
         if found != columns:
             raise BadArtifact(f"{what}: it weighs {found} columns, not {columns}; retrain")
-        curve = read_curve(artifact)
-        tables = tuple(read_table(artifact, view) for view in evidence.views)
+        curve = read_calibrator(artifact)
+        tables = tuple(read_ngram_model(artifact, view) for view in evidence.views)
         return cls(artifact.name, artifact.version, tables, evidence, head, curve)
 
 
-def _read_weights(artifact: Artifact, evidence: Evidence) -> Weights:
+def _read_weights(artifact: Artifact, evidence: Evidence) -> ExpertWeights:
     weights = read_array(artifact, "weights").astype(np.float64)
     experts = read_array(artifact, "experts").astype(np.float64)
     if experts.shape != (2, len(evidence.starts)):
@@ -137,4 +137,4 @@ def _read_weights(artifact: Artifact, evidence: Evidence) -> Weights:
             f"model `{artifact.name}@{artifact.version}`: its experts are {experts.shape}, not "
             f"(2, {len(evidence.starts)}); retrain"
         )
-    return Weights(weights, evidence.starts, experts[0], experts[1])
+    return ExpertWeights(weights, evidence.starts, experts[0], experts[1])

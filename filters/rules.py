@@ -16,14 +16,14 @@ from unicodedata import category, normalize
 import numpy as np
 import re2
 
-from feedmill.events.gates import Gate
+from feedmill.events.gates import GatePolicy
 from feedmill.events.post import Post
-from feedmill.events.rules import Rule, RuleVerdict, compiled_pattern
+from feedmill.events.rules import Rule, RuleAction, compiled_pattern
 from feedmill.events.settings import Settings
 from feedmill.features.hosts import canonical_host, host_of, hosts_of
 from feedmill.features.text.ngrams import normalise
 
-_RANK: Mapping[RuleVerdict, int] = {"allow": 0, "hide": 1, "demote": 2}
+_RANK: Mapping[RuleAction, int] = {"allow": 0, "hide": 1, "demote": 2}
 _ALL_PATTERNS_MEMORY = 32 * 1024 * 1024
 # Scripts without blanks: each character is a word of its own, so that a phrase is found inside.
 _UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
@@ -49,10 +49,10 @@ _WORD_OR_SYMBOL = re.compile(f"{_LETTERS}|[^\\s\\w{_PUNCTUATION}{_MARKS}]")
 
 
 @dataclass(frozen=True)
-class Hit:
+class RuleMatch:
     """The rule that decides for a post."""
 
-    verdict: RuleVerdict
+    verdict: RuleAction
     rule: str
 
 
@@ -67,7 +67,7 @@ class RuleSet:
 
     def __init__(self, rules: Mapping[str, Rule]) -> None:
         ranked = sorted(rules.items(), key=lambda item: (_RANK[item[1].verdict], item[0]))
-        self._hits = [Hit(rule.verdict, name) for name, rule in ranked]
+        self._hits = [RuleMatch(rule.verdict, name) for name, rule in ranked]
         self._ends_ms = [
             math.inf if rule.expires_at_ms is None else rule.expires_at_ms for _, rule in ranked
         ]
@@ -91,7 +91,7 @@ class RuleSet:
     def __len__(self) -> int:
         return len(self._hits)
 
-    def verdicts(self, posts: Sequence[Post], at_ms: Sequence[int]) -> list[Hit | None]:
+    def verdicts(self, posts: Sequence[Post], at_ms: Sequence[int]) -> list[RuleMatch | None]:
         """The rule that decides for each post, None where none does.
 
         Parameters
@@ -106,7 +106,7 @@ class RuleSet:
             return [None] * len(posts)
         return [self._verdict(post, now) for post, now in zip(posts, at_ms, strict=True)]
 
-    def _verdict(self, post: Post, at_ms: int) -> Hit | None:
+    def _verdict(self, post: Post, at_ms: int) -> RuleMatch | None:
         best = min((i for i in self._shown(post) if at_ms < self._ends_ms[i]), default=None)
         return None if best is None else self._hits[best]
 
@@ -140,7 +140,7 @@ class RuleSet:
             yield from self._patterns.found(undisguised)
 
 
-def demoting_value(gates: Iterable[Gate]) -> float:
+def demoting_value(gates: Iterable[GatePolicy]) -> float:
     """A gate's value that each of these policies demotes and none hides.
 
     The middle between the highest `demote_at` and the lowest `hide_at`.  Where no value does
@@ -308,10 +308,10 @@ class FilterRules:
         self._read, self._rules = rules, RuleSet(rules)
         return True
 
-    def verdicts(self, posts: Sequence[Post], at_ms: Sequence[int]) -> list[Hit | None]:
+    def verdicts(self, posts: Sequence[Post], at_ms: Sequence[int]) -> list[RuleMatch | None]:
         """The rule that decides for each post, as `RuleSet.verdicts` has it."""
         return self._rules.verdicts(posts, at_ms)
 
-    def value_of(self, hit: Hit) -> float:
+    def value_of(self, hit: RuleMatch) -> float:
         """The gate's value, a float32, that has the verdict's effect under the gates in force."""
         return {"hide": 1.0, "demote": self._demoting, "allow": 0.0}[hit.verdict]

@@ -15,7 +15,7 @@ ADULT = frozenset(("porn", "sexual", "nudity", "graphic-media", "nsfw", "adult",
 SAID = 0.95
 
 
-def raised(filter_name: str, posts: Sequence[Post], values: Scores) -> Scores:
+def raise_self_labelled(filter_name: str, posts: Sequence[Post], values: Scores) -> Scores:
     """Return the values, (posts,), those of nsfw at least `SAID` where the author says so."""
     if filter_name != "nsfw":
         return values

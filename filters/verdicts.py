@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from feedmill.events.signal import Ruling, Signal
+from feedmill.events.signal import RuleVerdict, Signal
 
 Values = npt.NDArray[np.float64]
 
 
 @dataclass(slots=True)
-class Verdicts:
+class BatchVerdicts:
     """Columns over the posts of one batch.
 
     Attributes
@@ -32,7 +32,7 @@ class Verdicts:
     values: Values
     errors: Mapping[int, str]
     reasons: dict[int, str] = field(default_factory=dict)
-    rules: dict[int, Ruling] = field(default_factory=dict)
+    rules: dict[int, RuleVerdict] = field(default_factory=dict)
 
     def lower(self, rows: Mapping[int, tuple[float, str]]) -> None:
         """Set the values at these positions, with the reason."""
@@ -52,4 +52,4 @@ class Verdicts:
         value = None if error is not None else float(np.float32(self.values[row]))
         reason = None if error is not None else self.reasons.get(row)
         signal = Signal(post_id, post_offset, value, model, version, at_ms, error, reason)
-        return signal.ruled(self.rules[row], at_ms) if row in self.rules else signal
+        return signal.with_rule(self.rules[row], at_ms) if row in self.rules else signal

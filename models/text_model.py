@@ -1,6 +1,6 @@
 """Models over the text of posts: what a stage asks of them, and the one form that ships.
 
-`StackedText` serves the three filters and the quality ranker: linear models on hashed n-grams,
+`StackedTextModel` serves the three filters and the quality ranker: linear models on hashed n-grams,
 LightGBM over their outputs and the text's shape, a monotone curve to the final value.
 """
 
@@ -17,7 +17,7 @@ from feedmill.events.errors import BadArtifact
 from feedmill.events.post import Post
 from feedmill.features.post_batch import PostBatch
 from feedmill.features.text.ngrams import BUCKETS, TextBatch
-from feedmill.features.text.shape import SHAPE_NAMES, shape_matrix
+from feedmill.features.text.shape import SHAPE_COLUMNS, shape_matrix
 from feedmill.models.artifact import Arrays, Artifact
 from feedmill.models.trees import Trees
 
@@ -51,7 +51,7 @@ class TextModel(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class LinearTable:
+class NgramModel:
     """A linear model on hashed n-grams: 12-bit weights, so that sums are exact integers."""
 
     weights: npt.NDArray[np.int32]  # (BUCKETS,), at most 4095 in size
@@ -75,10 +75,10 @@ class LinearTable:
 
 def feature_names(tables: Sequence[str]) -> tuple[str, ...]:
     """Return the columns of a stacked model: its linear tables, then the text's shape."""
-    return (*(f"ngrams_{table}" for table in tables), *SHAPE_NAMES)
+    return (*(f"ngrams_{table}" for table in tables), *SHAPE_COLUMNS)
 
 
-def stack(tables: Sequence[LinearTable], batch: TextBatch) -> Scores:
+def stack(tables: Sequence[NgramModel], batch: TextBatch) -> Scores:
     """Return the stacked model's input: (rows, tables + shape columns), float64."""
     lengths = np.sqrt(batch.sizes())
     linear = [t.score_sums(batch.sums(t.weights, t.word_factor), lengths) for t in tables]
@@ -86,7 +86,7 @@ def stack(tables: Sequence[LinearTable], batch: TextBatch) -> Scores:
 
 
 @dataclass(frozen=True, slots=True)
-class Curve:
+class Calibrator:
     """A monotone map of raw scores to [0, 1]: straight between knots in log-odds, then logistic."""
 
     raw: Scores
@@ -99,14 +99,14 @@ class Curve:
 
 
 @dataclass(frozen=True, slots=True)
-class StackedText:
+class StackedTextModel:
     """The shipped `TextModel`."""
 
     name: str
     version: str
-    tables: tuple[LinearTable, ...]
+    tables: tuple[NgramModel, ...]
     trees: Trees
-    curve: Curve
+    curve: Calibrator
 
     def score_many(self, posts: Sequence[Post]) -> Scores:
         """Return (len(posts),) float64 in [0, 1]."""
@@ -123,14 +123,14 @@ class StackedText:
         return self.curve.value(self.trees.raw_scores(stack(self.tables, batch)))
 
     @classmethod
-    def of(cls, artifact: Artifact, tables: Sequence[str]) -> StackedText:
+    def of(cls, artifact: Artifact, tables: Sequence[str]) -> StackedTextModel:
         """Build from a checked artifact with these linear tables; raises `BadArtifact`."""
         what = f"model `{artifact.name}@{artifact.version}`"
-        linear = tuple(read_table(artifact, table) for table in tables)
+        linear = tuple(read_ngram_model(artifact, table) for table in tables)
         trees = read_trees(artifact, "trees")
-        if trees.features != len(tables) + len(SHAPE_NAMES):
+        if trees.features != len(tables) + len(SHAPE_COLUMNS):
             raise BadArtifact(f"{what}: its trees read {trees.features} columns; retrain")
-        curve = read_curve(artifact)
+        curve = read_calibrator(artifact)
         return cls(artifact.name, artifact.version, linear, trees, curve)
 
 
@@ -144,7 +144,7 @@ def read_array(artifact: Artifact, key: str) -> npt.NDArray[Any]:
         ) from error
 
 
-def read_table(artifact: Artifact, table: str) -> LinearTable:
+def read_ngram_model(artifact: Artifact, table: str) -> NgramModel:
     """Read a linear table of an artifact; raises `BadArtifact`."""
     weights = read_array(artifact, f"table_{table}").astype(np.int32)
     scale, bias, word_factor = read_array(artifact, f"linear_{table}").tolist()
@@ -153,12 +153,12 @@ def read_table(artifact: Artifact, table: str) -> LinearTable:
             f"model `{artifact.name}@{artifact.version}`: table `{table}` has {len(weights)} "
             f"buckets, this build {BUCKETS}; retrain"
         )
-    return LinearTable(weights, scale, bias, int(word_factor))
+    return NgramModel(weights, scale, bias, int(word_factor))
 
 
-def read_curve(artifact: Artifact) -> Curve:
+def read_calibrator(artifact: Artifact) -> Calibrator:
     """Read the curve of an artifact; raises `BadArtifact`."""
-    curve = Curve(read_array(artifact, "curve_raw"), read_array(artifact, "curve_log_odds"))
+    curve = Calibrator(read_array(artifact, "curve_raw"), read_array(artifact, "curve_log_odds"))
     if len(curve.raw) != len(curve.log_odds) or not len(curve.raw):
         raise BadArtifact(
             f"model `{artifact.name}@{artifact.version}`: its curve has no or uneven knots; retrain"
@@ -172,7 +172,7 @@ def read_trees(artifact: Artifact, key: str) -> Trees:
 
 
 def arrays_of(
-    tables: dict[str, LinearTable], trees: dict[str, str], curve: Curve | None = None
+    tables: dict[str, NgramModel], trees: dict[str, str], curve: Calibrator | None = None
 ) -> Arrays:
     """Return the arrays an artifact of these parts holds."""
     arrays: Arrays = {}

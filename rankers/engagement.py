@@ -19,7 +19,13 @@ from feedmill.events.post import Post
 from feedmill.features.counters import KIND_INDEX, Counters, decayed_matrix
 from feedmill.features.text.ngrams import TextBatch
 from feedmill.models.artifact import Artifact
-from feedmill.models.text_model import LinearTable, feature_names, read_table, read_trees, stack
+from feedmill.models.text_model import (
+    NgramModel,
+    feature_names,
+    read_ngram_model,
+    read_trees,
+    stack,
+)
 from feedmill.models.trees import Trees
 
 Scores = npt.NDArray[np.float64]
@@ -98,12 +104,12 @@ def probability(odds: Scores) -> Scores:
 
 
 @dataclass(frozen=True, slots=True)
-class Engagement:
+class ExpectedClicks:
     """The shipped `EngagementModel`."""
 
     name: str
     version: str
-    table: LinearTable
+    table: NgramModel
     lift: Trees
     correction: Trees
     base: float  # expected clicks per impression of an average post
@@ -137,7 +143,7 @@ class Engagement:
         return np.where(impressions > 0, probability(odds), priors)
 
     @classmethod
-    def of(cls, artifact: Artifact) -> Engagement:
+    def of(cls, artifact: Artifact) -> ExpectedClicks:
         """Build from a checked artifact; raises `BadArtifact`."""
         try:
             base, strength = (float(artifact.meta[key]) for key in ("base", "strength"))
@@ -145,6 +151,6 @@ class Engagement:
             raise BadArtifact(
                 f"model `{artifact.name}@{artifact.version}`: no {error} in it; retrain"
             ) from error
-        table = read_table(artifact, "lift")
+        table = read_ngram_model(artifact, "lift")
         trees = (read_trees(artifact, "trees_lift"), read_trees(artifact, "trees_correction"))
         return cls(artifact.name, artifact.version, table, *trees, base, strength)

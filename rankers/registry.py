@@ -7,21 +7,21 @@ from pathlib import Path
 
 from feedmill.events.errors import BadArtifact
 from feedmill.models.artifact import Artifact, read
-from feedmill.models.text_model import StackedText, TextModel, feature_names
-from feedmill.rankers.engagement import FEATURES, Engagement, EngagementModel
+from feedmill.models.text_model import StackedTextModel, TextModel, feature_names
+from feedmill.rankers.engagement import FEATURES, EngagementModel, ExpectedClicks
 
 STORE = Path(__file__).parent / "artifacts"
 QUALITY_TABLES = ("clickbait", "answer")
 
 
 def _quality(artifact: Artifact) -> TextModel:
-    return StackedText.of(artifact, QUALITY_TABLES)
+    return StackedTextModel.of(artifact, QUALITY_TABLES)
 
 
 Build = Callable[[Artifact], TextModel | EngagementModel]
 RANKERS: dict[str, tuple[Sequence[str], Build]] = {
     "quality": (feature_names(QUALITY_TABLES), _quality),
-    "engagement": (FEATURES, Engagement.of),
+    "engagement": (FEATURES, ExpectedClicks.of),
 }
 
 

@@ -16,8 +16,8 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from feedmill.events.engagement import Engagement, Kind
-from feedmill.simulation.schedule import ENGAGEMENTS, Timed
+from feedmill.events.engagement import Engagement, EngagementKind
+from feedmill.simulation.schedule import ENGAGEMENTS, ScheduledEvent
 
 SLATE = 8
 ETA = 0.8
@@ -30,7 +30,7 @@ _LONGEST_DWELL_MS = 45_000.0
 
 
 @dataclass(frozen=True)
-class Traits:
+class AudienceTraits:
     """How people react to a kind of post; probabilities, given that they examined it.
 
     `looks` + `by_quality` * quality is the chance of a click.  The others are chances after a
@@ -47,15 +47,15 @@ class Traits:
     dwell_s: float
 
 
-TRAITS: Final[Mapping[str, Traits]] = {
-    "ordinary": Traits(0.05, 0.45, 0.45, 0.2, 0.15, 0.003, 0.0005, 22.0),
-    "clickbait": Traits(0.5, 0.0, 0.02, 0.02, 0.01, 0.04, 0.01, 2.5),
-    "spam": Traits(0.04, 0.0, 0.01, 0.01, 0.005, 0.12, 0.08, 1.5),
-    "nsfw": Traits(0.25, 0.0, 0.08, 0.03, 0.02, 0.1, 0.06, 6.0),
-    "false": Traits(0.25, 0.0, 0.12, 0.15, 0.18, 0.03, 0.05, 9.0),
+TRAITS: Final[Mapping[str, AudienceTraits]] = {
+    "ordinary": AudienceTraits(0.05, 0.45, 0.45, 0.2, 0.15, 0.003, 0.0005, 22.0),
+    "clickbait": AudienceTraits(0.5, 0.0, 0.02, 0.02, 0.01, 0.04, 0.01, 2.5),
+    "spam": AudienceTraits(0.04, 0.0, 0.01, 0.01, 0.005, 0.12, 0.08, 1.5),
+    "nsfw": AudienceTraits(0.25, 0.0, 0.08, 0.03, 0.02, 0.1, 0.06, 6.0),
+    "false": AudienceTraits(0.25, 0.0, 0.12, 0.15, 0.18, 0.03, 0.05, 9.0),
 }
 
-_REACTIONS: tuple[Kind, ...] = ("like", "reply", "share")
+_REACTIONS: tuple[EngagementKind, ...] = ("like", "reply", "share")
 
 
 @dataclass(frozen=True)
@@ -99,12 +99,12 @@ class Audience:
         self._shown[slot] = self._clicked[slot] = 0.0
         self._next += 1
 
-    def visit(self, now_s: float) -> list[Timed]:
+    def visit(self, now_s: float) -> list[ScheduledEvent]:
         """Somebody comes and looks; the engagements that follow, within a minute."""
         user = int(self._rng.integers(_USERS))
         slate = self._slate(user, now_s)
         examined = self._rng.random(len(slate)) < (1.0 + np.arange(len(slate))) ** -ETA
-        events: list[Timed] = []
+        events: list[ScheduledEvent] = []
         at_s = now_s
         for position, slot in enumerate(slate):
             post = self._posts[slot]
@@ -130,7 +130,7 @@ class Audience:
 
     def _examine(
         self, post: SimulatedPost, slot: int, at_s: float, seen: tuple[str, str, int]
-    ) -> Iterator[Timed]:
+    ) -> Iterator[ScheduledEvent]:
         traits = TRAITS[post.kind]
         chance = self._rng.random(6)
         if chance[0] < traits.hide:
@@ -153,8 +153,12 @@ class Audience:
                 yield self._event(left_s + 0.5, kind, seen)
 
     def _event(
-        self, due_s: float, kind: Kind, seen: tuple[str, str, int], dwell_ms: float | None = None
-    ) -> Timed:
+        self,
+        due_s: float,
+        kind: EngagementKind,
+        seen: tuple[str, str, int],
+        dwell_ms: float | None = None,
+    ) -> ScheduledEvent:
         user, post_id, position = seen
         event = Engagement(
             post_id,
@@ -166,4 +170,4 @@ class Audience:
             position=position,
             dwell_ms=dwell_ms,
         )
-        return Timed(due_s, ENGAGEMENTS, event)
+        return ScheduledEvent(due_s, ENGAGEMENTS, event)

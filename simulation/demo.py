@@ -15,8 +15,8 @@ import numpy as np
 from feedmill.events.post import Post
 from feedmill.simulation.audience import Audience, SimulatedPost
 from feedmill.simulation.phrases import COMMUNITIES, TOPICS
-from feedmill.simulation.schedule import POSTS, Agenda, Source, Timed
-from feedmill.simulation.writing import Writing
+from feedmill.simulation.schedule import POSTS, EventSchedule, EventSource, ScheduledEvent
+from feedmill.simulation.writing import PostWriter
 
 DEFAULT_RATE = 5.0
 
@@ -61,7 +61,7 @@ class Demo:
     rng: np.random.Generator
 
     def __post_init__(self) -> None:
-        self._writing = Writing(self.rng)
+        self._writing = PostWriter(self.rng)
         # Numbered at random, so that a name gives nothing away.
         numbers = iter(self.rng.permutation(sum(AUTHORS.values())))
         self.authors = {
@@ -110,21 +110,23 @@ class Demo:
 
 def open_demo(
     *, posts: int, rate: float, audience: float, run: str, rng: np.random.Generator
-) -> Source:
+) -> EventSource:
     """A stream without an end (`posts` 0), in constant memory.
 
     `rate` and `audience` are posts and engagements a second, on average over some seconds.
     """
-    paced = Source(_stream(Demo(run, rng), posts, rate or _UNPACED_RATE, audience), posts or None)
+    paced = EventSource(
+        _stream(Demo(run, rng), posts, rate or _UNPACED_RATE, audience), posts or None
+    )
     if rate:
         return paced
     at_once = (timed and timed._replace(due_s=0.0) for timed in paced.events)
-    return Source(at_once, posts or None)
+    return EventSource(at_once, posts or None)
 
 
-def _stream(demo: Demo, posts: int, rate: float, audience: float) -> Iterator[Timed]:
+def _stream(demo: Demo, posts: int, rate: float, audience: float) -> Iterator[ScheduledEvent]:
     readers = Audience(demo.run, len(COMMUNITIES), demo.rng)
-    agenda = Agenda()
+    agenda = EventSchedule()
     visit_s = 0.0
     number = 0
     while not posts or number < posts:
@@ -138,6 +140,6 @@ def _stream(demo: Demo, posts: int, rate: float, audience: float) -> Iterator[Ti
         yield from agenda.until(post_s)
         number += 1
         post, truth = demo.post(number)
-        yield Timed(post_s, POSTS, post)
+        yield ScheduledEvent(post_s, POSTS, post)
         readers.publish(truth, post_s)
     yield from agenda.rest()

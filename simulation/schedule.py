@@ -14,14 +14,14 @@ POSTS = "posts"
 ENGAGEMENTS = "engagements"
 
 
-class Record(NamedTuple):
+class OutgoingRecord(NamedTuple):
     """Bytes that are sent as they are; `value` None is a tombstone."""
 
     key: bytes
     value: bytes | None
 
 
-class Timed(NamedTuple):
+class ScheduledEvent(NamedTuple):
     """An event, and when it is due in seconds since the start at speed 1.
 
     The times inside a `Post` and an `Engagement` do not matter: the sender stamps them, unless
@@ -30,40 +30,40 @@ class Timed(NamedTuple):
 
     due_s: float
     topic: str
-    event: Post | Engagement | Record
+    event: Post | Engagement | OutgoingRecord
 
 
 @dataclass(frozen=True)
-class Source:
+class EventSource:
     """A stream of events in the order they are due.
 
     `events` may yield None: nothing is there yet, ask again soon.  `posts` is how many posts
     it will bring, None where nobody can know.
     """
 
-    events: Iterator[Timed | None]
+    events: Iterator[ScheduledEvent | None]
     posts: int | None = None
 
 
-class Agenda:
+class EventSchedule:
     """Events that are still to come, handed out in the order they are due."""
 
     def __init__(self) -> None:
-        self._heap: list[tuple[float, int, Timed]] = []
+        self._heap: list[tuple[float, int, ScheduledEvent]] = []
         self._added = 0
 
     def __len__(self) -> int:
         return len(self._heap)
 
-    def add(self, events: Iterable[Timed]) -> None:
+    def add(self, events: Iterable[ScheduledEvent]) -> None:
         for event in events:
             heapq.heappush(self._heap, (event.due_s, self._added, event))
             self._added += 1
 
-    def until(self, due_s: float) -> Iterator[Timed]:
+    def until(self, due_s: float) -> Iterator[ScheduledEvent]:
         """Take out and yield what is due by then."""
         while self._heap and self._heap[0][0] <= due_s:
             yield heapq.heappop(self._heap)[2]
 
-    def rest(self) -> Iterator[Timed]:
+    def rest(self) -> Iterator[ScheduledEvent]:
         return self.until(float("inf"))

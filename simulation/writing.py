@@ -16,7 +16,7 @@ _TIERS = (0.3, 0.62)
 
 
 @dataclass
-class Writing:
+class PostWriter:
     """Draws texts; the same generator state gives the same texts."""
 
     rng: np.random.Generator

@@ -16,7 +16,7 @@ import pytest
 
 import feedmill.streams.stages.flow
 from feedmill.cli.main import main
-from feedmill.events.gates import Gate
+from feedmill.events.gates import GatePolicy
 from feedmill.events.settings import Settings
 from feedmill.events.signal import SignalNames
 from feedmill.streams.kafka.topics import topic_table
@@ -24,7 +24,10 @@ from feedmill.streams.observe import metrics_page as metrics_doc
 from feedmill.streams.settings.environment import _SECURITY, Environment
 
 ROOT = Path(__file__).parents[1]
-CODE = ("events", "features", "filters", "rankers", "streams", "deploy", "benchmarks", "examples")
+CODE = (
+    *("events", "features", "models", "filters", "rankers", "training", "streams", "simulation"),
+    *("deploy", "cli", "benchmarks", "examples"),
+)
 PAGES = sorted(
     [
         *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")),
@@ -184,7 +187,7 @@ def test_settings_have_the_documented_defaults() -> None:
     assert weights == settings.weights_of("").as_dict()
     gate = re.search(r'"<gate>": ({.*?})', rows["gates`, `gates/<feed>"][0])
     assert gate is not None
-    assert json.loads(gate[1]) == msgspec.structs.asdict(Gate())
+    assert json.loads(gate[1]) == msgspec.structs.asdict(GatePolicy())
     feed = json.loads(rows["feeds/<name>"][0].strip("`").replace("[…]", "[]"))
     spec = settings.feed_of("global")
     assert spec is not None

@@ -20,10 +20,10 @@ from feedmill.events.decode import decode_label, decode_post
 from feedmill.events.errors import BadEvent
 from feedmill.events.label import Label
 from feedmill.events.post import Deletion, Post
-from feedmill.training.datasets.known import KnownSet
-from feedmill.training.datasets.labelled_posts import of_posts
+from feedmill.training.datasets.known import KnownDataset
+from feedmill.training.datasets.labelled_posts import from_posts
 from feedmill.training.datasets.tables import Table
-from feedmill.training.training_data import Sample
+from feedmill.training.training_data import Dataset
 
 _MOST_ORDINARY = 50_000
 
@@ -100,11 +100,13 @@ def _by_time(post: Post) -> tuple[int, str]:
     return post.created_at_ms, post.post_id
 
 
-def topic_sample(topic: str, judged: list[tuple[Post, float]]) -> Sample:
+def topic_dataset(topic: str, judged: list[tuple[Post, float]]) -> Dataset:
     def rows() -> Iterator[tuple[Post, float, str]]:
         for post, label in judged:
             yield post, label, post.author_id
 
     table = Table(Path(f"topic:{topic}"), name=topic, group="author", family="author")
     digest = hashlib.sha256(msgspec.json.encode(judged)).hexdigest()
-    return Sample(of_posts(topic, "author", rows()), KnownSet(table, "the product's own"), digest)
+    return Dataset(
+        from_posts(topic, "author", rows()), KnownDataset(table, "the product's own"), digest
+    )

@@ -12,17 +12,17 @@ from feedmill.training.datasets.known import (
     OVER18,
     SMS,
     YOUTUBE,
-    KnownSet,
+    KnownDataset,
 )
-from feedmill.training.datasets.labelled_posts import Corpus
-from feedmill.training.fitting.classifiers import Blend, Boosted, Expert
+from feedmill.training.datasets.labelled_posts import LabelledPosts
+from feedmill.training.fitting.classifiers import BoostedTrees, Expert, LinearBlend
 
 
 @dataclass(frozen=True)
-class Source:
+class WeightedDataset:
     """A labelled set and how much it weighs."""
 
-    known: KnownSet
+    known: KnownDataset
     weight: float
 
     @property
@@ -35,13 +35,13 @@ class Source:
         """Its licence as stated."""
         return self.known.licence
 
-    def load(self, folder: Path) -> Corpus:
+    def load(self, folder: Path) -> LabelledPosts:
         """Read it from the data folder; raises `UsageError`."""
         return self.known.load(folder)
 
 
 @dataclass(frozen=True)
-class Table:
+class NgramRecipe:
     """A linear model on the n-grams of one view.
 
     `strength` is scikit-learn's C, the labelled rows weighing 1 on average; words count
@@ -63,13 +63,13 @@ class Recipe:
     """
 
     summary: str
-    sources: tuple[Source, ...]
+    sources: tuple[WeightedDataset, ...]
     hidden_share: float
     demoted_share: float
     ceiling: float
     ordinary_weight: float
-    tables: tuple[Table, ...]
-    head: Blend | Boosted
+    tables: tuple[NgramRecipe, ...]
+    head: LinearBlend | BoostedTrees
     weaknesses: tuple[str, ...]
 
 
@@ -88,15 +88,15 @@ RECIPES: dict[str, Recipe] = {
     "spam": Recipe(
         summary="Unwanted advertising and fraud, by words, cues known of spam, and a text's shape.",
         sources=(
-            Source(YOUTUBE, 1.0),
-            Source(SMS, 1.0),
+            WeightedDataset(YOUTUBE, 1.0),
+            WeightedDataset(SMS, 1.0),
         ),
         hidden_share=0.0015,
         demoted_share=0.0105,
         ceiling=0.9999,
         ordinary_weight=2.0,
-        tables=(Table("text", 30.0, 3, 2.0),),
-        head=Blend((Expert("cues", 0.003, 0.7), Expert("shape", 0.1, 0.6)), floor=-0.5),
+        tables=(NgramRecipe("text", 30.0, 3, 2.0),),
+        head=LinearBlend((Expert("cues", 0.003, 0.7), Expert("shape", 0.1, 0.6)), floor=-0.5),
         weaknesses=(
             "English comments and text messages of 2011-2015; no link is followed",
             "weaker on a platform it has not seen: see the `trained_without_` lines",
@@ -110,13 +110,13 @@ RECIPES: dict[str, Recipe] = {
     ),
     "nsfw": Recipe(
         summary="Sexual or gory content, by the words that go with it; no picture is looked at.",
-        sources=(Source(OVER18, 1.0),),
+        sources=(WeightedDataset(OVER18, 1.0),),
         hidden_share=0.0015,
         demoted_share=0.008,
         ceiling=0.9999,
         ordinary_weight=0.5,
-        tables=(Table("text", 0.04, 2, 0.5), Table("hosts", 0.5, 4, 0.5)),
-        head=Boosted(("profanity", "shape", "links"), rounds=120, leaves=16),
+        tables=(NgramRecipe("text", 0.04, 2, 0.5), NgramRecipe("hosts", 0.5, 4, 0.5)),
+        head=BoostedTrees(("profanity", "shape", "links"), rounds=120, leaves=16),
         weaknesses=(
             "Reddit's flag is about the picture as often as about the words: most flagged posts "
             "say nothing that gives them away, and are missed",
@@ -127,15 +127,15 @@ RECIPES: dict[str, Recipe] = {
     "misinformation": Recipe(
         summary="Claims written the way false ones were; a hint that demotes, never proof.",
         sources=(
-            Source(COVID, 1.0),
-            Source(FAKENEWSNET, 2.0),
+            WeightedDataset(COVID, 1.0),
+            WeightedDataset(FAKENEWSNET, 2.0),
         ),
         hidden_share=0.0,
         demoted_share=0.007,
         ceiling=0.89,
         ordinary_weight=0.25,
-        tables=(Table("text", 0.25, 4, 0.25), Table("paths", 0.06, 4, 0.1)),
-        head=Boosted(("shape",), rounds=120, leaves=8, rising=True),
+        tables=(NgramRecipe("text", 0.25, 4, 0.25), NgramRecipe("paths", 0.06, 4, 0.1)),
+        head=BoostedTrees(("shape",), rounds=120, leaves=8, rising=True),
         weaknesses=(
             "knows COVID-19 claims of 2020 and celebrity gossip of 2018; new false claims look "
             "ordinary to it",
@@ -151,7 +151,7 @@ RECIPES: dict[str, Recipe] = {
 # measuring only (its set's licence allows research alone), so it has no name and no artifact.
 STATEMENTS = replace(
     RECIPES["misinformation"],
-    sources=(Source(LIAR, 1.0),),
-    tables=(Table("text", 0.01, 4, 0.25),),
-    head=Blend(()),
+    sources=(WeightedDataset(LIAR, 1.0),),
+    tables=(NgramRecipe("text", 0.01, 4, 0.25),),
+    head=LinearBlend(()),
 )

@@ -15,19 +15,19 @@ import numpy.typing as npt
 
 from feedmill.features.text.ngrams import TextBatch
 from feedmill.models.artifact import Card, DataUse, pack, save, sha256_of
-from feedmill.models.text_model import LinearTable, arrays_of
+from feedmill.models.text_model import NgramModel, arrays_of
 from feedmill.models.trees import Trees
 from feedmill.rankers.engagement import (
     COUNT_FEATURES,
     FEATURES,
     STRENGTHS,
-    Engagement,
+    ExpectedClicks,
     count_columns,
     posterior,
     probability,
 )
-from feedmill.training.datasets.labelled_posts import part_of, read_rows
-from feedmill.training.evaluation.metrics import rank_correlation, share
+from feedmill.training.datasets.labelled_posts import read_csv_rows, split_of
+from feedmill.training.evaluation.metrics import fraction, rank_correlation
 from feedmill.training.fitting.stacking import (
     SEED,
     Mask,
@@ -65,7 +65,7 @@ class Arms:
 
 def read_arms(folder: Path) -> tuple[Arms, Arms]:
     """Return the arms to learn from, and those that judge; a test is never split."""
-    rows = read_rows(folder, "engagement_upworthy")
+    rows = read_csv_rows(folder, "engagement_upworthy")
     arms = Arms(
         [r["headline"] for r in rows],
         [r["clickability_test_id"] for r in rows],
@@ -73,7 +73,7 @@ def read_arms(folder: Path) -> tuple[Arms, Arms]:
         np.array([int(r["clicks"]) for r in rows], dtype=np.int64),
     )
     arms = arms.where(arms.impressions > 0)
-    judges = np.array([part_of("upworthy", test) == "judge" for test in arms.tests])
+    judges = np.array([split_of("upworthy", test) == "judge" for test in arms.tests])
     return arms.where(~judges), arms.where(judges)
 
 
@@ -102,7 +102,7 @@ def train(folder: Path, out: Path, day: str) -> Card:
         metrics={
             "base_rate": base,
             "prior_strength_impressions": strength,
-            **_judge(model, held),
+            **_evaluate(model, held),
         },
         weaknesses=[
             "headlines of one publisher, 2013-2015; the base rate is theirs",
@@ -115,7 +115,7 @@ def train(folder: Path, out: Path, day: str) -> Card:
     return card
 
 
-def _fit(learn: Arms) -> tuple[Engagement, dict[str, str]]:
+def _fit(learn: Arms) -> tuple[ExpectedClicks, dict[str, str]]:
     rates = (learn.clicks + 0.5) / (learn.impressions + 1)
     tests = np.unique(np.array(learn.tests), return_inverse=True)[1]
     weights = np.minimum(learn.impressions.astype(np.float64), 20_000) * rates
@@ -124,7 +124,7 @@ def _fit(learn: Arms) -> tuple[Engagement, dict[str, str]]:
     batch = TextBatch(learn.texts)
     matrix = count_matrix(batch)
 
-    def fit_table(mask: Mask) -> LinearTable:
+    def fit_table(mask: Mask) -> NgramModel:
         return fit_ridge(matrix[mask], lifts[mask], weights[mask], 3.0)
 
     scores = out_of_fold(fit_table, matrix, folds_of(learn.tests))
@@ -143,7 +143,7 @@ def _fit(learn: Arms) -> tuple[Engagement, dict[str, str]]:
     strength, correction = _fit_counts(learn, base)
     trees = {"trees_lift": lift, "trees_correction": correction}
     forests = (Trees.parse(lift), Trees.parse(correction))
-    return Engagement("engagement", "", table, *forests, base, strength), trees
+    return ExpectedClicks("engagement", "", table, *forests, base, strength), trees
 
 
 def _test_means(values: Values, weights: Values, tests: npt.NDArray[np.int64]) -> Values:
@@ -199,7 +199,7 @@ def _log_loss(odds: Values, truth: Values, weights: Values) -> float:
     return float((loss * weights).sum() / weights.sum())
 
 
-def _judge(model: Engagement, held: Arms) -> dict[str, float]:
+def _evaluate(model: ExpectedClicks, held: Arms) -> dict[str, float]:
     priors = model.prior_texts(TextBatch(held.texts))
     right = _significant_pairs(held, priors)
     seen, clicked, rest, truth = thinned(held, np.random.default_rng(SEED + 2))
@@ -210,7 +210,7 @@ def _judge(model: Engagement, held: Arms) -> dict[str, float]:
     return {
         "upworthy.arms": float(len(held.texts)),
         "upworthy.pairs": float(len(right)),
-        "upworthy.pairs_right_by_text": share(right),
+        "upworthy.pairs_right_by_text": fraction(right),
         "upworthy.spearman_thinned": rank_correlation(values[some], truth[some]),
         "upworthy.spearman_thinned_raw_rate": rank_correlation(raw[some], truth[some]),
         "upworthy.log_loss": _log_loss(_odds(values), truth, rest),

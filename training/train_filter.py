@@ -10,13 +10,13 @@ import msgspec
 from feedmill.models.artifact import Card, DataUse, save, sha256_of
 from feedmill.models.text_model import TextModel
 from feedmill.training.evaluation.filters import (
-    Measures,
-    judge_stored,
-    leave_one_out,
-    on_ordinary,
+    FilterMetrics,
+    evaluate_ordinary,
+    evaluate_stored,
+    leave_one_dataset_out,
 )
 from feedmill.training.fitting.filters import fit
-from feedmill.training.training_data import Material, check_enough, recipe_of
+from feedmill.training.training_data import TrainingData, check_enough, recipe_for
 
 _UNTUNED = (
     "no ordinary posts were given: its thresholds were chosen on the fine posts of its own sets"
@@ -24,14 +24,14 @@ _UNTUNED = (
 
 
 def train(
-    name: str, data: Material, out: Path, *, day: str, command: str, left_out: bool = False
+    name: str, data: TrainingData, out: Path, *, day: str, command: str, left_out: bool = False
 ) -> Card:
     """Train, judge and save the filter `name` into the store `out`; raises `UsageError`.
 
     The same data give the same sha256.  Rows set apart to judge do not train; with `left_out`,
     further models show how it does on each set if that is left out of training.
     """
-    recipe = recipe_of(name, data.labelled)
+    recipe = recipe_for(name, data.labelled)
     learn = [s.rows.where(s.rows.parts != "judge") for s in data.labelled]
     check_enough(learn, data.clean)
     fitted = fit(recipe, learn, data.clean)
@@ -51,24 +51,24 @@ def train(
     )
     metrics = _metrics(fitted.model(name, digest[:12]), card, data)
     if left_out and len(data.labelled) > 1:
-        for report in leave_one_out(name, data):
+        for report in leave_one_dataset_out(name, data):
             metrics |= _flat(f"trained_without_{report.name}", report.measures)
     card = msgspec.structs.replace(card, metrics=metrics)
     save(out, card, content)
     return card
 
 
-def _ordinary_uses(data: Material, trained: dict[str, int]) -> list[DataUse]:
+def _ordinary_uses(data: TrainingData, trained: dict[str, int]) -> list[DataUse]:
     return [s.use(trained[s.rows.source], "ordinary") for s in data.ordinary]
 
 
-def _metrics(model: TextModel, card: Card, data: Material) -> dict[str, float]:
+def _metrics(model: TextModel, card: Card, data: TrainingData) -> dict[str, float]:
     """Return a card's metrics: on the judge parts only, at the shipped thresholds."""
     metrics: dict[str, float] = {}
     some = tuple(s for s in data.labelled if (s.rows.parts == "judge").any())
-    for report in judge_stored(model, card, replace(data, labelled=some)):
+    for report in evaluate_stored(model, card, replace(data, labelled=some)):
         metrics |= _flat(report.name, report.measures)
-    for source in on_ordinary([(model, card)], data.ordinary):
+    for source in evaluate_ordinary([(model, card)], data.ordinary):
         metrics |= {
             f"{source.source}.rows": float(source.rows),
             f"{source.source}.hidden": source.hidden,
@@ -78,7 +78,8 @@ def _metrics(model: TextModel, card: Card, data: Material) -> dict[str, float]:
     return metrics
 
 
-def _flat(name: str, measures: Measures) -> dict[str, float]:
+def _flat(name: str, measures: FilterMetrics) -> dict[str, float]:
     return {
-        f"{name}.{field}": float(getattr(measures, field)) for field in Measures.__struct_fields__
+        f"{name}.{field}": float(getattr(measures, field))
+        for field in FilterMetrics.__struct_fields__
     }

@@ -14,9 +14,9 @@ import numpy as np
 from feedmill.features.text.ngrams import TextBatch
 from feedmill.models.artifact import Card, DataUse, pack, save, sha256_of
 from feedmill.models.text_model import (
-    Curve,
-    LinearTable,
-    StackedText,
+    Calibrator,
+    NgramModel,
+    StackedTextModel,
     arrays_of,
     feature_names,
     stack,
@@ -24,8 +24,15 @@ from feedmill.models.text_model import (
 from feedmill.models.trees import Trees
 from feedmill.rankers.registry import QUALITY_TABLES
 from feedmill.training.datasets.known import ordinary
-from feedmill.training.datasets.labelled_posts import Corpus, Row, corpus, join, read_rows, text_key
-from feedmill.training.evaluation.metrics import area, rank_correlation
+from feedmill.training.datasets.labelled_posts import (
+    LabelledPosts,
+    LabelledRow,
+    concatenate,
+    labelled_posts,
+    opening_words,
+    read_csv_rows,
+)
+from feedmill.training.evaluation.metrics import rank_correlation, roc_auc
 from feedmill.training.fitting.stacking import (
     Mask,
     Values,
@@ -42,26 +49,32 @@ _CLICKBAIT, _WEBIS, _ANSWERS = range(3)
 _WEIGHTS = (0.4, 0.3, 0.3)  # of the three sets, in the trees
 
 
-def read_sets(folder: Path) -> list[Corpus]:
+def read_sets(folder: Path) -> list[LabelledPosts]:
     """Read the three sets; labels are the quality in [0, 1]."""
-    clickbait = read_rows(folder, "quality_clickbait32k")
-    webis = read_rows(folder, "quality_webis_clickbait17")
-    answers = read_rows(folder, "quality_semeval_cqa")
+    clickbait = read_csv_rows(folder, "quality_clickbait32k")
+    webis = read_csv_rows(folder, "quality_webis_clickbait17")
+    answers = read_csv_rows(folder, "quality_semeval_cqa")
     return [
-        corpus(
+        labelled_posts(
             "clickbait32k",
             "clickbait",
-            (Row(r["text"], 1 - float(r["label"]), text_key(r["text"])) for r in clickbait),
+            (
+                LabelledRow(r["text"], 1 - float(r["label"]), opening_words(r["text"]))
+                for r in clickbait
+            ),
         ),
-        corpus(
+        labelled_posts(
             "webis",
             "clickbait",
-            (Row(r["text"], 1 - float(r["truth_mean"]), text_key(r["text"])) for r in webis),
+            (
+                LabelledRow(r["text"], 1 - float(r["truth_mean"]), opening_words(r["text"]))
+                for r in webis
+            ),
         ),
-        corpus(
+        labelled_posts(
             "semeval",
             "semeval",
-            (Row(r["text"], _GRADES[r["rating"]], r["question_id"]) for r in answers),
+            (LabelledRow(r["text"], _GRADES[r["rating"]], r["question_id"]) for r in answers),
         ),
     ]
 
@@ -72,29 +85,29 @@ def train(folder: Path, out: Path, day: str) -> Card:
     clean = ordinary(folder)
     learn = [c.where(c.parts != "judge") for c in sets]
     tables, trees = _fit(learn)
-    curve = _curve(tables, trees, clean)
+    curve = _fit_calibrator(tables, trees, clean)
     arrays = arrays_of(dict(zip(QUALITY_TABLES, tables, strict=True)), {"trees": trees}, curve)
     content = pack({"name": "quality"}, feature_names(QUALITY_TABLES), arrays)
     digest = sha256_of(content)
-    model = StackedText("quality", digest[:12], tables, Trees.parse(trees), curve)
-    card = _card(digest, day, [len(c) for c in learn], _judge(model, sets))
+    model = StackedTextModel("quality", digest[:12], tables, Trees.parse(trees), curve)
+    card = _card(digest, day, [len(c) for c in learn], _evaluate(model, sets))
     save(out, card, content)
     return card
 
 
-def _fit(learn: list[Corpus]) -> tuple[tuple[LinearTable, LinearTable], str]:
-    rows = join(learn)
+def _fit(learn: list[LabelledPosts]) -> tuple[tuple[NgramModel, NgramModel], str]:
+    rows = concatenate(learn)
     owner = np.repeat(np.arange(len(learn)), [len(c) for c in learn])
     batch = TextBatch(rows.texts)
     matrix = count_matrix(batch)
     # Webis' five ratings say more than a publisher's name.
     emphasis = np.where(owner == _WEBIS, 4.0, 1.0)
 
-    def clickbait(mask: Mask) -> LinearTable:
+    def clickbait(mask: Mask) -> NgramModel:
         weights = np.where(mask & (owner != _ANSWERS), emphasis, 0.0)
         return fit_logistic(matrix, 1 - rows.labels, weights, 10.0)
 
-    def answer(mask: Mask) -> LinearTable:
+    def answer(mask: Mask) -> NgramModel:
         return fit_logistic(matrix, rows.labels, 1.0 * (mask & (owner == _ANSWERS)), 3.0)
 
     folds = folds_of(rows.groups)
@@ -119,7 +132,9 @@ def _centred(labels: Values) -> Values:
     return np.asarray(middle[np.searchsorted(values, labels)], dtype=np.float64)
 
 
-def _curve(tables: tuple[LinearTable, ...], trees: str, clean: list[Corpus]) -> Curve:
+def _fit_calibrator(
+    tables: tuple[NgramModel, ...], trees: str, clean: list[LabelledPosts]
+) -> Calibrator:
     """Map raw scores to the share of ordinary posts below, each source counting alike."""
     forest = Trees.parse(trees)
     shares = np.linspace(0.02, 0.98, 25)
@@ -131,20 +146,20 @@ def _curve(tables: tuple[LinearTable, ...], trees: str, clean: list[Corpus]) -> 
     odds = np.log(shares / (1 - shares))
     # Beyond the outer knots the value still moves, by one log-odd per unit of raw score.
     raw = np.concatenate([[raw[0] - 4], raw, [raw[-1] + 4]])
-    return Curve(raw, np.concatenate([[odds[0] - 4], odds, [odds[-1] + 4]]))
+    return Calibrator(raw, np.concatenate([[odds[0] - 4], odds, [odds[-1] + 4]]))
 
 
-def _judge(model: StackedText, sets: list[Corpus]) -> dict[str, float]:
+def _evaluate(model: StackedTextModel, sets: list[LabelledPosts]) -> dict[str, float]:
     held = [c.part("judge") for c in sets]
     scores = [model.score_texts(TextBatch(c.texts)) for c in held]
     good = held[_ANSWERS].labels == 1
     return {
         "clickbait32k.rows": float(len(held[_CLICKBAIT])),
-        "clickbait32k.auc": area(scores[_CLICKBAIT], held[_CLICKBAIT].labels == 1),
+        "clickbait32k.auc": roc_auc(scores[_CLICKBAIT], held[_CLICKBAIT].labels == 1),
         "webis.rows": float(len(held[_WEBIS])),
         "webis.spearman": rank_correlation(scores[_WEBIS], held[_WEBIS].labels),
         "semeval.rows": float(len(held[_ANSWERS])),
-        "semeval.auc": area(scores[_ANSWERS], good),
+        "semeval.auc": roc_auc(scores[_ANSWERS], good),
         "semeval.spearman": rank_correlation(scores[_ANSWERS], held[_ANSWERS].labels),
     }
 

@@ -8,21 +8,21 @@ from pathlib import Path
 
 from feedmill.events.errors import UsageError
 from feedmill.models.artifact import DataUse, sha256_of_file
-from feedmill.training.datasets.known import KNOWN, LIAR, ORDINARY, KnownSet
-from feedmill.training.datasets.labelled_posts import Corpus
+from feedmill.training.datasets.known import KNOWN, LIAR, ORDINARY, KnownDataset
+from feedmill.training.datasets.labelled_posts import LabelledPosts
 from feedmill.training.datasets.tables import parse_table, read_table
-from feedmill.training.recipes import RECIPES, STATEMENTS, Recipe, Source
+from feedmill.training.recipes import RECIPES, STATEMENTS, Recipe, WeightedDataset
 
 _FEWEST = 10  # rows of each class to learn from
 _FEWEST_TO_TUNE = 50
 
 
 @dataclass(frozen=True)
-class Sample:
+class Dataset:
     """The posts of one file."""
 
-    rows: Corpus
-    known: KnownSet
+    rows: LabelledPosts
+    known: KnownDataset
     sha256: str = ""
 
     def use(self, rows: int, role: str) -> DataUse:
@@ -32,26 +32,26 @@ class Sample:
 
 
 @dataclass(frozen=True)
-class Material:
+class TrainingData:
     """Everything a filter is trained, tuned and judged on."""
 
-    labelled: tuple[Sample, ...]
-    ordinary: tuple[Sample, ...]
+    labelled: tuple[Dataset, ...]
+    ordinary: tuple[Dataset, ...]
 
     @property
-    def clean(self) -> list[Corpus]:
+    def clean(self) -> list[LabelledPosts]:
         """The ordinary posts."""
         return [sample.rows for sample in self.ordinary]
 
 
-def gather(name: str, data: Sequence[str], ordinary: Sequence[str]) -> Material:
+def read_training_data(name: str, data: Sequence[str], ordinary: Sequence[str]) -> TrainingData:
     """Read what ``--data`` and ``--ordinary`` name: files as `parse_table` has them, or folders.
 
     A folder stands for the sets of the filter's recipe in it, and for the ordinary posts in it.
     Raises `UsageError`.
     """
-    labelled: list[Sample] = []
-    clean: list[Sample] = []
+    labelled: list[Dataset] = []
+    clean: list[Dataset] = []
     for given in data:
         folder = Path(given)
         if folder.is_dir():
@@ -66,15 +66,15 @@ def gather(name: str, data: Sequence[str], ordinary: Sequence[str]) -> Material:
         else:
             clean.append(_file(given, labelled=False))
     _check_names([*labelled, *clean])
-    return Material(tuple(labelled), tuple(clean))
+    return TrainingData(tuple(labelled), tuple(clean))
 
 
-def _known(known: KnownSet, folder: Path) -> Sample:
+def _known(known: KnownDataset, folder: Path) -> Dataset:
     rows = known.load(folder)
-    return Sample(rows, known, sha256_of_file(folder / known.file))
+    return Dataset(rows, known, sha256_of_file(folder / known.file))
 
 
-def _file(given: str, *, labelled: bool) -> Sample:
+def _file(given: str, *, labelled: bool) -> Dataset:
     table = parse_table(given)
     known = KNOWN.get(table.path.name)
     if known is not None and str(table.path) == given:
@@ -82,27 +82,29 @@ def _file(given: str, *, labelled: bool) -> Sample:
     rows = read_table(table, labelled=labelled)
     digest = sha256_of_file(table.path)
     # A card says what a file is called, not where it lies.
-    own = KnownSet(replace(table, path=Path(table.path.name)), "not stated", labelled)
-    return Sample(rows, own, digest)
+    own = KnownDataset(replace(table, path=Path(table.path.name)), "not stated", labelled)
+    return Dataset(rows, own, digest)
 
 
-def _check_names(samples: Sequence[Sample]) -> None:
+def _check_names(samples: Sequence[Dataset]) -> None:
     names = [sample.rows.source for sample in samples]
     for name in names:
         if names.count(name) > 1:
             raise UsageError(f"two files are called `{name}`; tell them apart with name=NAME")
 
 
-def recipe_of(name: str, labelled: Sequence[Sample]) -> Recipe:
+def recipe_for(name: str, labelled: Sequence[Dataset]) -> Recipe:
     """Return the filter's recipe with these sets in place of its own, each by its weight."""
     if [sample.known.file for sample in labelled] == [LIAR.file]:
         return STATEMENTS
     own = {source.file: source.weight for source in RECIPES[name].sources}
-    sources = tuple(Source(s.known, own.get(s.known.file, s.known.table.weight)) for s in labelled)
+    sources = tuple(
+        WeightedDataset(s.known, own.get(s.known.file, s.known.table.weight)) for s in labelled
+    )
     return replace(RECIPES[name], sources=sources)
 
 
-def check_enough(labelled: Sequence[Corpus], clean: Sequence[Corpus]) -> None:
+def check_enough(labelled: Sequence[LabelledPosts], clean: Sequence[LabelledPosts]) -> None:
     """Raise `UsageError` unless there is enough to learn from and to choose thresholds on."""
     for label, what in ((1.0, "violate"), (0.0, "are fine")):
         count = sum(int((c.labels == label).sum()) for c in labelled)

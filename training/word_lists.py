@@ -17,10 +17,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from feedmill.features.text.lexicon import cue_terms
+from feedmill.features.text.lexicon import spam_terms
 from feedmill.features.text.ngrams import TextBatch
 from feedmill.features.text.profanity import SOURCES
-from feedmill.training.datasets.labelled_posts import read_rows
+from feedmill.training.datasets.labelled_posts import read_csv_rows
 
 _WORD = re.compile(r"[a-z]+(?:'[a-z]+)?")
 _WORDS = 20_000
@@ -57,7 +57,7 @@ def _is_compound(word: str, rank: Mapping[str, int]) -> bool:
     """
     return (
         rank[word] > _RARE
-        and word not in cue_terms()
+        and word not in spam_terms()
         and any(
             rank.get(word[:cut], _RARE) < _COMMON and rank.get(word[cut:], _RARE) < _COMMON
             for cut in range(3, len(word) - 2)
@@ -93,10 +93,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--out", type=Path, default=Path(__file__).parents[1] / "features" / "text" / "lists"
     )
     options = parser.parse_args(arguments)
-    rows = read_rows(options.data, "engagement_reddit_top")
+    rows = read_csv_rows(options.data, "engagement_reddit_top")
     words = common_words((row["title"], row["subreddit"]) for row in rows)
     np.save(options.out / "words.npy", words, allow_pickle=False)
-    terms = read_rows(options.data, "lists_profanity")
+    terms = read_csv_rows(options.data, "lists_profanity")
     keys, bits = profane_words((r["term"], r["source"]) for r in terms if r["lang"] == "en")
     np.savez(options.out / "profanity.npz", keys=keys, bits=bits, allow_pickle=False)
 

@@ -16,7 +16,7 @@ GROUPS = 1 << 13
 _TRIES = 16
 
 
-class Campaigns:
+class Clusters:
     """Groups of entries, known by a number that only grows; entries are uint32.
 
     Parameters

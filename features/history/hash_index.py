@@ -17,7 +17,7 @@ Sequence32 = npt.NDArray[np.uint32]
 _FEW = 32
 
 
-class Heads:
+class BucketHeads:
     """The last entry of each bucket."""
 
     def __init__(self, buckets: int, first: int) -> None:
@@ -43,7 +43,7 @@ class Heads:
         return found
 
 
-class Chains:
+class HashIndex:
     """All reachable entries of a key, newest first.
 
     Parameters
@@ -59,7 +59,7 @@ class Chains:
     def __init__(self, bits: int, reach: int, first: int) -> None:
         self._mask = (1 << bits) - 1
         self._reach = reach
-        self._heads = Heads(1 << bits, first)
+        self._heads = BucketHeads(1 << bits, first)
         self._next = np.zeros(1 << bits, dtype=np.uint32)
         self._keys = np.zeros(1 << bits, dtype=np.int64)
 

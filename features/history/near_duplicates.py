@@ -51,7 +51,7 @@ _BAND_MIX = np.array([0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9
 _OWN_BUCKETS = np.arange(BANDS, dtype=np.int64) << BUCKET_BITS
 
 
-class Signed(NamedTuple):
+class SignatureBatch(NamedTuple):
     """Texts as they are compared.
 
     Attributes
@@ -69,13 +69,13 @@ class Signed(NamedTuple):
     buckets: Indices
     varied: Flags
 
-    def of(self, rows: Indices | Flags) -> Signed:
+    def of(self, rows: Indices | Flags) -> SignatureBatch:
         """Return these rows."""
-        return Signed(self.signatures[rows], self.buckets[rows], self.varied[rows])
+        return SignatureBatch(self.signatures[rows], self.buckets[rows], self.varied[rows])
 
-    def and_then(self, more: Signed) -> Signed:
+    def and_then(self, more: SignatureBatch) -> SignatureBatch:
         """Return these texts with others after them."""
-        return Signed(
+        return SignatureBatch(
             np.concatenate([self.signatures, more.signatures]),
             np.concatenate([self.buckets, more.buckets]),
             np.concatenate([self.varied, more.varied]),
@@ -92,18 +92,20 @@ def says_enough(text: str) -> bool:
     return size >= max(_LEAST_UNSPACED_BYTES, 2 * len(text))
 
 
-def sign(batch: TextBatch) -> Signed:
+def sign(batch: TextBatch) -> SignatureBatch:
     """Sign texts."""
     if not len(batch):
         none = np.zeros(0, dtype=np.int64)
-        return Signed(np.zeros((0, BINS), np.uint8), none.reshape(0, BANDS), none.astype(np.bool_))
+        return SignatureBatch(
+            np.zeros((0, BINS), np.uint8), none.reshape(0, BANDS), none.astype(np.bool_)
+        )
     least = np.concatenate([_least(chunk) for chunk in batch.chunks])
     # A bin's value in 8 bits: unlike values agree in 1 of 255.
     signatures = ((least * _SPREAD) >> np.uint32(24)).astype(np.uint8)
     np.maximum(signatures, 1, out=signatures)
     signatures[least == _NOTHING] = EMPTY
     varied = np.count_nonzero(signatures, axis=1) >= _LEAST_FILLED
-    return Signed(signatures, _buckets(least), varied)
+    return SignatureBatch(signatures, _buckets(least), varied)
 
 
 def _buckets(least: Minima) -> Indices:

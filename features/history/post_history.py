@@ -12,8 +12,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from feedmill.features.history.clusters import NONE, Campaigns
-from feedmill.features.history.hash_index import Chains, Heads, Sequence32
+from feedmill.features.history.clusters import NONE, Clusters
+from feedmill.features.history.hash_index import BucketHeads, HashIndex, Sequence32
 from feedmill.features.history.near_duplicates import (
     ALIKE,
     BANDS,
@@ -21,7 +21,7 @@ from feedmill.features.history.near_duplicates import (
     BUCKET_BITS,
     COPIED,
     COPY,
-    Signed,
+    SignatureBatch,
     consensus,
     says_enough,
     sign,
@@ -44,7 +44,7 @@ _NO_ROWS = np.zeros(0, dtype=np.int64)
 _NO_ENTRIES = np.zeros(0, dtype=np.uint32)
 
 
-class Version(NamedTuple):
+class PostVersion(NamedTuple):
     """One record of `posts`: a version of a post, or with `text` None its deletion."""
 
     at_ms: int
@@ -53,7 +53,7 @@ class Version(NamedTuple):
     text: str | None
 
 
-class Past(NamedTuple):
+class EarlierPosts(NamedTuple):
     """What came before one version of a post, within `WINDOW_MS`.
 
     Attributes
@@ -75,7 +75,7 @@ class Past(NamedTuple):
     author_age_ms: int = 0
 
 
-class History:
+class PostHistory:
     """The memory of one stream of posts; one task folds.  About 48 MB, all of it from the start.
 
     It reaches back `WINDOW_MS`, but not beyond the last 258,048 records.
@@ -91,30 +91,33 @@ class History:
         self._fresh = np.zeros(size, dtype=np.bool_)
         self._group = np.full(size, NONE, dtype=np.int64)
         self._signed = np.zeros((size, BINS), dtype=np.uint8)
-        self._posts = Chains(_RING_BITS, _REACH, 0)
-        self._authors = Chains(_RING_BITS, _REACH, 0)
-        self._bands = Heads(BANDS << BUCKET_BITS, 0)
+        self._posts = HashIndex(_RING_BITS, _REACH, 0)
+        self._authors = HashIndex(_RING_BITS, _REACH, 0)
+        self._bands = BucketHeads(BANDS << BUCKET_BITS, 0)
         self._now_ms = 0
         self._newest = 0
-        self._campaigns = Campaigns(self._is_recent)
+        self._campaigns = Clusters(self._is_recent)
 
     def fold(
-        self, versions: Sequence[Version], rows: Sequence[int] = (), read: PostBatch | None = None
-    ) -> list[Past]:
-        """Take records in their order; what came before each, `Past()` for deletions.
+        self,
+        versions: Sequence[PostVersion],
+        rows: Sequence[int] = (),
+        read: PostBatch | None = None,
+    ) -> list[EarlierPosts]:
+        """Take records in their order; what came before each, `EarlierPosts()` for deletions.
 
         `rows` are where they stand in `read`, a batch that others read as well, so that their
         texts are not hashed twice; -1 for those that do not, none if none does.
         """
-        said: list[Past] = []
+        said: list[EarlierPosts] = []
         for start in range(0, len(versions), _MOST_AT_ONCE):
             end = start + _MOST_AT_ONCE
             said += self._fold(versions[start:end], rows[start:end], read)
         return said
 
     def _fold(
-        self, versions: Sequence[Version], rows_read: Sequence[int], read: PostBatch | None
-    ) -> list[Past]:
+        self, versions: Sequence[PostVersion], rows_read: Sequence[int], read: PostBatch | None
+    ) -> list[EarlierPosts]:
         n = len(versions)
         sequence = (np.arange(n) + self._sequence).astype(np.uint32)
         self._sequence = (self._sequence + n) % (1 << 32)
@@ -135,8 +138,11 @@ class History:
         rows, alike = self._alike(rows, signed, sequence, at_ms)
         copies, wrote = self._campaign_sizes(sequence, at_ms, older, rows, alike)
         columns = (copies, wrote, author_posts, age_ms)
-        said = map(Past, *(column.tolist() for column in columns))
-        return [past if there else Past() for past, there in zip(said, shown.tolist(), strict=True)]
+        said = map(EarlierPosts, *(column.tolist() for column in columns))
+        return [
+            past if there else EarlierPosts()
+            for past, there in zip(said, shown.tolist(), strict=True)
+        ]
 
     def _older_versions(self, posts: Indices, sequence: Sequence32, at_ms: Indices) -> Indices:
         """(n,) the version that each supersedes, `NONE` if there is none inside the window."""
@@ -181,7 +187,7 @@ class History:
         return first
 
     def _alike(
-        self, rows: Indices, signed: Signed, sequence: Sequence32, at_ms: Indices
+        self, rows: Indices, signed: SignatureBatch, sequence: Sequence32, at_ms: Indices
     ) -> tuple[Indices, Sequence32]:
         """Pairs (row, earlier entry) whose texts are alike, inside the window, rows ascending.
 
@@ -275,7 +281,7 @@ class History:
 
 def _signed(
     texts: Sequence[str], rows_read: Sequence[int], read: PostBatch | None
-) -> tuple[Indices, Signed]:
+) -> tuple[Indices, SignatureBatch]:
     """Those of the texts that can be compared: their positions, ascending, and as signed."""
     rows = np.array([i for i, text in enumerate(texts) if says_enough(text)], dtype=np.int64)
     if read is None:

@@ -1,8 +1,8 @@
 """Undoes the ways in which words are disguised, so that models read what people read.
 
-Pure functions of one text.  `plain` undoes tags, invisible and look-alike characters and emoji
-between words; `undisguise` letters set apart, words torn by blanks, and digits or signs in the
-place of letters.  Both are applied alike when models learn and when they judge.
+Pure functions of one text.  `normalise_characters` undoes tags, invisible and look-alike
+characters, and emoji between words; `deobfuscate` undoes letters set apart, words torn by blanks, and digits or
+signs in the place of letters.  Training and serving apply both in the same way.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ _NO_REASON_TO_JOIN = 6.0
 _UNKNOWN, _UNKNOWN_LETTER = 10.0, 2.3
 
 
-def plain(text: str) -> str:
+def normalise_characters(text: str) -> str:
     """Return the text in compatibility form, its look-alikes Latin, tags and emoji a blank."""
     text = text[:MAX_CHARACTERS]
     text = _untagged(text)
@@ -86,7 +86,7 @@ def _untagged(text: str) -> str:
     return _TAG.sub(lambda tag: f" {tag.group(1) or ''} ", _MOMENT.sub(r"\1", text))
 
 
-def undisguise(text: str) -> str:
+def deobfuscate(text: str) -> str:
     """Return a plain text with spaced letters closed up and l33t words spelled out."""
     if _APART.search(text):
         text = _closed_up(text)

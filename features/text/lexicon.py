@@ -22,10 +22,10 @@ _COMMENT, _KIND = "#", "["
 ANY = "_"  # stands for any one word
 # Shares are taken as if every text had so many words more: one cue in two words is no proof.
 _MORE_WORDS = 3
-KINDS = ("action", "promotion", "money", "urgency", "selected", "contact", "bait", "adult")
-CUE_NAMES: tuple[str, ...] = (
-    *(f"log_cues_{kind}" for kind in KINDS),
-    *(f"share_cues_{kind}" for kind in KINDS),
+LEXICON_KINDS = ("action", "promotion", "money", "urgency", "selected", "contact", "bait", "adult")
+LEXICON_COLUMNS: tuple[str, ...] = (
+    *(f"log_cues_{kind}" for kind in LEXICON_KINDS),
+    *(f"share_cues_{kind}" for kind in LEXICON_KINDS),
     "log_cues",
     "share_cues",
     "kinds_of_cues",
@@ -112,19 +112,19 @@ def _key(term: str) -> tuple[int, int]:
 
 
 @cache
-def spam_cues() -> Lexicon:
+def spam_lexicon() -> Lexicon:
     """Return the list of spam cues that ships."""
     return Lexicon.of(_cues_by_kind())
 
 
 @cache
-def cue_terms() -> frozenset[str]:
+def spam_terms() -> frozenset[str]:
     """Return the words and pairs of words of that list."""
     return frozenset(chain(*_cues_by_kind()))
 
 
 def _cues_by_kind() -> list[list[str]]:
-    return read_terms(_CUES.read_text(encoding="utf-8"), KINDS)
+    return read_terms(_CUES.read_text(encoding="utf-8"), LEXICON_KINDS)
 
 
 def read_terms(text: str, kinds: Sequence[str]) -> list[list[str]]:
@@ -139,9 +139,9 @@ def read_terms(text: str, kinds: Sequence[str]) -> list[list[str]]:
     return list(terms.values())
 
 
-def cue_matrix(batch: TextBatch) -> npt.NDArray[np.float32]:
+def lexicon_matrix(batch: TextBatch) -> npt.NDArray[np.float32]:
     """Return what the spam cues say of each text: (rows, len(CUE_NAMES)), float32, finite."""
-    counts = spam_cues().counts(batch).astype(np.float64)
+    counts = spam_lexicon().counts(batch).astype(np.float64)
     words = np.concatenate(
         [chunk.words.ends - chunk.words.starts for chunk in batch.chunks]
         or [np.zeros(0, dtype=np.int64)]

@@ -13,7 +13,13 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from feedmill.features.text.deobfuscation import LEET, MANY_LONE, MAX_CHARACTERS, plain, undisguise
+from feedmill.features.text.deobfuscation import (
+    LEET,
+    MANY_LONE,
+    MAX_CHARACTERS,
+    deobfuscate,
+    normalise_characters,
+)
 
 Bytes = npt.NDArray[np.uint8]
 Indices = npt.NDArray[np.int64]
@@ -97,8 +103,8 @@ _INVERSE_POWERS = _powers(_BASE_INVERSE, _MAX_CHUNK)
 
 def normalise(text: str) -> str:
     """Return the text as the models read it, its case kept; see `deobfuscation`."""
-    text = plain(text)
-    return undisguise(text) if len(disguised_rows(ByteRows.of([_encode(text)]))) else text
+    text = normalise_characters(text)
+    return deobfuscate(text) if len(obfuscated_rows(ByteRows.of([_encode(text)]))) else text
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,7 +222,7 @@ def _chunks(texts: Sequence[str]) -> Iterator[TextChunk]:
     pending: list[str] = []
     size = 0
     for text in texts:
-        clean = plain(text)
+        clean = normalise_characters(text)
         if pending and size + len(clean) > CHUNK_BYTES // 2:
             yield _chunk(pending)
             pending, size = [], 0
@@ -232,10 +238,10 @@ def _encode(text: str) -> bytes:
 
 def _chunk(texts: list[str]) -> TextChunk:
     raw = ByteRows.of([_encode(t) for t in texts])
-    disguised = disguised_rows(raw).tolist()
+    disguised = obfuscated_rows(raw).tolist()
     if disguised:
         for row in disguised:
-            texts[row] = undisguise(texts[row])
+            texts[row] = deobfuscate(texts[row])
         raw = ByteRows.of([_encode(t) for t in texts])
     if all(map(str.isascii, texts)):
         rows = raw
@@ -249,8 +255,8 @@ def _chunk(texts: list[str]) -> TextChunk:
     return TextChunk(raw, words, blocks, sizes)
 
 
-def disguised_rows(rows: ByteRows) -> Indices:
-    """Return the rows that `undisguise` may change: letters set apart, signs beside letters."""
+def obfuscated_rows(rows: ByteRows) -> Indices:
+    """Return the rows that `deobfuscate` may change: letters set apart, signs beside letters."""
     kinds = _KINDS[rows.buffer]
     letter, sign = (kinds & _IS_LETTER).astype(np.bool_), (kinds & _IS_SIGN).astype(np.bool_)
     # Side by side: sign and letter, or an exclamation mark and what follows it in the word.

@@ -27,7 +27,7 @@ _COUNTED = np.array(
 )
 _KINDS = ("wide", "multilingual", "narrow", "agreed", "only_wide")
 _SHARES = (0, 2, 3)
-PROFANITY_NAMES: tuple[str, ...] = (
+PROFANITY_COLUMNS: tuple[str, ...] = (
     *(f"log_profanity_{kind}" for kind in _KINDS),
     *(f"share_profanity_{_KINDS[kind]}" for kind in _SHARES),
 )
@@ -55,7 +55,7 @@ def profanity_matrix(batch: TextBatch) -> npt.NDArray[np.float32]:
         counts.append(found)
         sizes.append(words.ends - words.starts)
     if not counts:
-        return np.zeros((0, len(PROFANITY_NAMES)), dtype=np.float32)
+        return np.zeros((0, len(PROFANITY_COLUMNS)), dtype=np.float32)
     count = np.concatenate(counts).astype(np.float64)
     size = np.maximum(np.concatenate(sizes), 1)[:, None]
     return np.concatenate([np.log1p(count), count[:, _SHARES] / size], axis=1).astype(np.float32)

@@ -73,7 +73,7 @@ _TOP_LEVELS = np.array([int.from_bytes(e, "little") for e in _ENDS.split()], dty
 _PATTERNS = ("repeat", "link", "dot_com", "mention", "hashtag", "list_number")
 _WORDS = ("caps_word", "long_number", "number", "letter_word", "long_word", "domain")
 
-SHAPE_NAMES: tuple[str, ...] = (
+SHAPE_COLUMNS: tuple[str, ...] = (
     "log_bytes",
     "log_words",
     "word_length",
@@ -91,7 +91,7 @@ def shape_matrix(texts: Sequence[str] | TextBatch) -> npt.NDArray[np.float32]:
     """Return the shape of each text: (rows, len(SHAPE_NAMES)), float32, finite."""
     batch = texts if isinstance(texts, TextBatch) else TextBatch(texts)
     parts = [_shape(chunk.raw) for chunk in batch.chunks]
-    return np.concatenate(parts) if parts else np.zeros((0, len(SHAPE_NAMES)), dtype=np.float32)
+    return np.concatenate(parts) if parts else np.zeros((0, len(SHAPE_COLUMNS)), dtype=np.float32)
 
 
 def _shape(rows: ByteRows) -> npt.NDArray[np.float32]:

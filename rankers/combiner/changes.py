@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from feedmill.events.gates import Gate
+from feedmill.events.gates import GatePolicy
 from feedmill.events.weights import Weights
 
 
@@ -36,7 +36,7 @@ class FeedChange:
     removed: Sequence[str]
     size: int
     weights: Weights
-    gates: Mapping[str, Gate]
+    gates: Mapping[str, GatePolicy]
     config_offset: int
 
     @property

@@ -81,7 +81,7 @@ def grown(column: npt.NDArray[Any], capacity: int, fill: float) -> npt.NDArray[A
     return wider
 
 
-class Interned:
+class InternTable:
     """A table of distinct values and their numbers."""
 
     def __init__(self) -> None:

@@ -6,18 +6,18 @@ from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 
-from feedmill.events.gates import Gate
+from feedmill.events.gates import GatePolicy
 from feedmill.events.settings import Settings
 from feedmill.events.signal import SignalNames
 from feedmill.rankers.combiner.changes import FeedChange, SignalsChange
 from feedmill.rankers.combiner.columns import NO_POST, grown
-from feedmill.rankers.combiner.feed_scores import GateLens
+from feedmill.rankers.combiner.feed_scores import GateDecisions
 from feedmill.rankers.combiner.feeds import FeedIndex
 from feedmill.rankers.combiner.gating import DECISIONS, SHOW
-from feedmill.rankers.combiner.policy_cache import Lenses
-from feedmill.rankers.combiner.ranking import Ranking
+from feedmill.rankers.combiner.policy_cache import PolicyCache
+from feedmill.rankers.combiner.ranking import FeedRanking
 from feedmill.rankers.combiner.signal_fields import signal_fields
-from feedmill.rankers.combiner.view import View
+from feedmill.rankers.combiner.view import PostView
 
 
 class Combiner:
@@ -30,12 +30,12 @@ class Combiner:
 
     def __init__(self, names: SignalNames, settings: Settings | None = None) -> None:
         self.settings = settings or Settings(names)
-        self.view = View(names)
+        self.view = PostView(names)
         self.index = FeedIndex(self.view, self.settings)
-        self._lenses = Lenses(self.view)
-        self._rankings: dict[str, Ranking] = {}
+        self._lenses = PolicyCache(self.view)
+        self._rankings: dict[str, FeedRanking] = {}
         self._dirty: set[str] = set(self.index.feeds)
-        self._unwritten: dict[int, int] = {}  # masks of `View.changed`, by row
+        self._unwritten: dict[int, int] = {}  # masks of `PostView.changed`, by row
         self._removed: list[str] = []
         # Deleted posts, and when Redis drops them by itself: as long as it may still show them.
         self._deleted: dict[str, int] = {}
@@ -81,7 +81,7 @@ class Combiner:
         for key in tuple(self.view.overrides.expired(self._last_tick_ms, now_ms)):
             self.view.touch(self.view.rows_about(key))
         for lens in self._lenses.gates(self.settings, now_ms):
-            if lens.graceful:
+            if lens.has_open_gate:
                 self.view.touch(lens.grace_ended(self._last_tick_ms, now_ms))
         old = self.view.expired(now_ms - self.index.longest_window_ms())
         if old:
@@ -206,17 +206,17 @@ class Combiner:
             return None
         return self._ranking(name, now_ms).change(self.view, self.settings.offset)
 
-    def _ranking(self, name: str, now_ms: int) -> Ranking:
+    def _ranking(self, name: str, now_ms: int) -> FeedRanking:
         members = self.index.feeds[name]
         ranking = self._rankings.get(name)
         if ranking is None:
             lens = self._lenses.find(self.settings, name, now_ms)
-            ranking = self._rankings[name] = Ranking(members, lens)
+            ranking = self._rankings[name] = FeedRanking(members, lens)
         ranking.members = members
         return ranking
 
     def _signals_change(
-        self, row: int, mask: int, gates: Mapping[str, Gate], window_ms: int, now_ms: int
+        self, row: int, mask: int, gates: Mapping[str, GatePolicy], window_ms: int, now_ms: int
     ) -> SignalsChange:
         whole = not self._written[row]
         self._written[row] = True
@@ -226,10 +226,10 @@ class Combiner:
         expires_at_ms = int(self.view.post.created_ms[row]) + window_ms
         return SignalsChange(self.view.ids[row], expires_at_ms, whole, fields)
 
-    def _default_lens(self, now_ms: int) -> GateLens:
+    def _default_lens(self, now_ms: int) -> GateDecisions:
         return self._lenses.gate_lens(self.settings.gates_of(""), now_ms)
 
-    def _follow_default_gates(self, before: Mapping[str, Gate], now_ms: int) -> None:
+    def _follow_default_gates(self, before: Mapping[str, GatePolicy], now_ms: int) -> None:
         """Have the decision written of every post that is, or was, not simply shown."""
         old = self._lenses.gate_lens(before, now_ms).code
         new = self._default_lens(now_ms).code

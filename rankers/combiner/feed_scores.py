@@ -8,20 +8,20 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from feedmill.events.gates import Gate
+from feedmill.events.gates import GatePolicy
 from feedmill.events.weights import Weights
 from feedmill.rankers.combiner.columns import NO_POST, grown
 from feedmill.rankers.combiner.gating import ABSENT, DEMOTE, HOLD, decide_many
 from feedmill.rankers.score import EPOCH_MS, HOUR_MS, LEAST_SUM
 
 if TYPE_CHECKING:
-    from feedmill.rankers.combiner.view import View
+    from feedmill.rankers.combiner.view import PostView
 
 # Some rows, or all of them as a slice.
 Rows = npt.NDArray[np.int32] | slice
 
 
-class GateLens:
+class GateDecisions:
     """Decision and demote factor of every post under one gate policy.
 
     Attributes
@@ -32,9 +32,9 @@ class GateLens:
         float64, the product of demote factors.
     """
 
-    def __init__(self, view: View, gates: Mapping[str, Gate]) -> None:
+    def __init__(self, view: PostView, gates: Mapping[str, GatePolicy]) -> None:
         self.gates = gates
-        self.graceful = any(g.required and g.on_failure == "open" for g in gates.values())
+        self.has_open_gate = any(g.required and g.on_failure == "open" for g in gates.values())
         self.code: npt.NDArray[np.uint8] = np.full(view.capacity, ABSENT, np.uint8)
         self.factor: npt.NDArray[np.float64] = np.ones(view.capacity)
         self._view = view
@@ -91,10 +91,10 @@ class GateLens:
         return rows
 
 
-class Lens:
+class FeedScores:
     """The score of every post under one weighting and one gate policy, ``-inf`` where not shown."""
 
-    def __init__(self, view: View, weights: Weights, gates: GateLens) -> None:
+    def __init__(self, view: PostView, weights: Weights, gates: GateDecisions) -> None:
         self.weights = weights
         self.gates = gates
         self.score: npt.NDArray[np.float64] = np.full(view.capacity, -np.inf)

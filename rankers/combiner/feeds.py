@@ -7,17 +7,17 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 import numpy.typing as npt
 
-from feedmill.events.feeds import PATTERNS, FeedSpec, pattern_of
+from feedmill.events.feeds import FEED_PATTERNS, FeedSpec, pattern_of
 from feedmill.events.settings import Settings
 from feedmill.rankers.combiner.columns import NO_POST, grown
-from feedmill.rankers.combiner.view import Group, View
+from feedmill.rankers.combiner.view import PostGroup, PostView
 from feedmill.rankers.score import HOUR_MS
 
 Rows = npt.NDArray[np.int32]
 _NOT_PLACED = -1
 
 
-class Members:
+class FeedMembers:
     """The rows of one feed, in no order."""
 
     def __init__(self, name: str, spec: FeedSpec) -> None:
@@ -79,15 +79,15 @@ class FeedIndex:
         How many feeds a pattern's `max_feeds` kept from being made.
     """
 
-    def __init__(self, view: View, settings: Settings) -> None:
-        self.feeds: dict[str, Members] = {}
+    def __init__(self, view: PostView, settings: Settings) -> None:
+        self.feeds: dict[str, FeedMembers] = {}
         self.refused = 0
         self._view = view
         self._settings = settings
         self._placed_group: npt.NDArray[np.int32] = np.empty(0, np.int32)
         self._placed_author: npt.NDArray[np.int32] = np.empty(0, np.int32)
         self._placed_ms: npt.NDArray[np.int64] = np.empty(0, np.int64)
-        self._by_group: dict[int, tuple[Members, ...]] = {}
+        self._by_group: dict[int, tuple[FeedMembers, ...]] = {}
         self._per_pattern: dict[str, int] = {}
         self.apply(settings, 0)
 
@@ -117,7 +117,7 @@ class FeedIndex:
             self._rebuild(name, now_ms)
         return rebuilt
 
-    def place(self, row: int, now_ms: int) -> Iterator[Members]:
+    def place(self, row: int, now_ms: int) -> Iterator[FeedMembers]:
         """Put a post into its feeds, or take it out; yields every feed it is or was in."""
         view = self._view
         if len(self._placed_group) < view.capacity:
@@ -146,7 +146,7 @@ class FeedIndex:
         for number in groups:
             self._by_group.pop(number, None)
 
-    def drop_old(self, now_ms: int) -> Iterator[Members]:
+    def drop_old(self, now_ms: int) -> Iterator[FeedMembers]:
         """Drop what has left its window; yields the feeds that lost something."""
         created_ms = self._view.post.created_ms
         for feed in self.feeds.values():
@@ -156,11 +156,11 @@ class FeedIndex:
     def longest_window_ms(self) -> int:
         """How long any feed may need a post."""
         specs: Iterable[FeedSpec] = [feed.spec for feed in self.feeds.values()]
-        patterns = [self._settings.feed_of(name) for name in PATTERNS]
+        patterns = [self._settings.feed_of(name) for name in FEED_PATTERNS]
         hours = [spec.window_hours for spec in (*specs, *patterns) if spec is not None]
         return int(max(hours) * HOUR_MS)
 
-    def _matching(self, group: int, author: int) -> Iterator[Members]:
+    def _matching(self, group: int, author: int) -> Iterator[FeedMembers]:
         if group == _NOT_PLACED:
             return
         found = self._by_group.get(group)
@@ -172,7 +172,7 @@ class FeedIndex:
             if not authors or self._view.authors.values[author] in authors:
                 yield feed
 
-    def _match_group(self, attributes: Group) -> Iterator[Members]:
+    def _match_group(self, attributes: PostGroup) -> Iterator[FeedMembers]:
         names = [*self._settings.named_feeds]
         names += [f"community:{name}" for name in attributes.communities]
         names += [] if attributes.lang is None else [f"lang:{attributes.lang}"]
@@ -183,16 +183,16 @@ class FeedIndex:
                 if feed is not None:
                     yield feed
 
-    def _new(self, name: str, spec: FeedSpec) -> Members | None:
+    def _new(self, name: str, spec: FeedSpec) -> FeedMembers | None:
         pattern = pattern_of(name)
         # A feed that is declared is not on demand.
         if pattern is not None and name not in self._settings.feeds:
             general = self._settings.feeds.get(pattern)
-            most = (general or FeedSpec()).most_feeds
+            most = (general or FeedSpec()).feed_limit
             if self._per_pattern.get(pattern, 0) >= most:
                 self.refused += 1
                 return None
-        feed = self.feeds[name] = Members(name, spec)
+        feed = self.feeds[name] = FeedMembers(name, spec)
         self._count(name)
         return feed
 
@@ -223,7 +223,7 @@ class FeedIndex:
         feed.replace(rows, view.post.created_ms[rows])
 
 
-def _accepts(name: str, spec: FeedSpec, group: Group) -> bool:
+def _accepts(name: str, spec: FeedSpec, group: PostGroup) -> bool:
     """Whether a feed takes posts of a group, leaving authors aside."""
     if group.is_reply and not spec.include_replies:
         return False

@@ -13,9 +13,9 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from feedmill.events.gates import Gate
+from feedmill.events.gates import GatePolicy
 from feedmill.events.signal import RULE_MODEL
-from feedmill.rankers.combiner.overrides import InForce
+from feedmill.rankers.combiner.overrides import ActiveOverride
 
 SHOW, DEMOTE, HIDE, HOLD, ABSENT = range(5)
 DecisionName = Literal["show", "demote", "hide", "hold", "absent"]
@@ -23,7 +23,7 @@ DECISIONS: tuple[DecisionName, ...] = ("show", "demote", "hide", "hold", "absent
 
 
 @dataclass(frozen=True)
-class Verdict:
+class GateVerdict:
     """What one gate says of one version of a post."""
 
     value: float | None  # float32 as published; None: not judged, or the model failed
@@ -31,7 +31,7 @@ class Verdict:
     by_rule: bool = False
 
     @classmethod
-    def of(cls, gate: str, value: float | None, model: str, version: str) -> Verdict:
+    def of(cls, gate: str, value: float | None, model: str, version: str) -> GateVerdict:
         """What the signal of a gate says; a rule's signal has the rule's name as its version."""
         by_rule = model == RULE_MODEL
         return cls(value, f"rule:{version}" if by_rule else f"{gate}@{version}", by_rule)
@@ -51,7 +51,7 @@ class Decision:
 
 
 def decide_many(
-    gates: Mapping[str, Gate],
+    gates: Mapping[str, GatePolicy],
     values: Mapping[str, npt.NDArray[np.float32]],
     judged: Mapping[str, npt.NDArray[np.bool_]],
     arrived_ms: npt.NDArray[np.int64],
@@ -102,9 +102,9 @@ def decide_many(
 
 
 def decide_one(
-    gates: Mapping[str, Gate],
-    verdicts: Mapping[str, Verdict],
-    overrides: Mapping[str, InForce],
+    gates: Mapping[str, GatePolicy],
+    verdicts: Mapping[str, GateVerdict],
+    overrides: Mapping[str, ActiveOverride],
     arrived_ms: int,
     now_ms: int,
 ) -> Decision:
@@ -121,13 +121,13 @@ def decide_one(
 class _Tally:
     """Who hides, holds, demotes or allows; the first of each is named."""
 
-    def __init__(self, gates: Mapping[str, Gate]) -> None:
+    def __init__(self, gates: Mapping[str, GatePolicy]) -> None:
         self._gates = gates
         self._by: dict[int, str] = {}
         self._factor = 1.0
         self._by_star = False
 
-    def take_override(self, over: InForce, gate: Gate) -> None:
+    def take_override(self, over: ActiveOverride, gate: GatePolicy) -> None:
         by, verdict = f"override:{over.override.by}", over.override.verdict
         self._by.setdefault({"hide": HIDE, "demote": DEMOTE, "allow": SHOW}[verdict], by)
         if verdict == "demote" and over.key.gate == "*":
@@ -135,7 +135,7 @@ class _Tally:
         elif verdict == "demote":
             self._factor *= gate.demote_factor
 
-    def take_verdict(self, verdict: Verdict, gate: Gate, waited_ms: int) -> None:
+    def take_verdict(self, verdict: GateVerdict, gate: GatePolicy, waited_ms: int) -> None:
         if verdict.value is None:
             if gate.on_failure == "closed" or waited_ms < int(gate.grace_s * 1000):
                 self._by.setdefault(HOLD, verdict.label)
@@ -157,7 +157,7 @@ class _Tally:
         return Decision(SHOW, self._by.get(SHOW, ""), factor)
 
 
-def smallest_factor(gates: Mapping[str, Gate]) -> float:
+def smallest_factor(gates: Mapping[str, GatePolicy]) -> float:
     """What an override that demotes by `*` applies, once: the smallest factor of the gates."""
     required = [gate.demote_factor for gate in gates.values() if gate.required]
     return min(required or [gate.demote_factor for gate in gates.values()])

@@ -9,7 +9,7 @@ from feedmill.events.override import Override, OverrideKey
 
 
 @dataclass(frozen=True)
-class InForce:
+class ActiveOverride:
     """The override that decides one gate of one post."""
 
     key: OverrideKey
@@ -20,7 +20,7 @@ class OverrideTable:
     """All overrides, by the post or author they are about."""
 
     def __init__(self) -> None:
-        self._by_subject: dict[str, dict[str, InForce]] = {}
+        self._by_subject: dict[str, dict[str, ActiveOverride]] = {}
 
     def __len__(self) -> int:
         """How many posts and authors have one."""
@@ -38,7 +38,7 @@ class OverrideTable:
             if not gates:
                 self._by_subject.pop(key.subject, None)
         else:
-            self._by_subject.setdefault(key.subject, {})[key.gate] = InForce(key, override)
+            self._by_subject.setdefault(key.subject, {})[key.gate] = ActiveOverride(key, override)
 
     def concerns(self, post_id: str, author_id: str) -> bool:
         """Whether any override, in force or not, is about this post or its author."""
@@ -46,9 +46,9 @@ class OverrideTable:
 
     def in_force(
         self, post_id: str, author_id: str, post_offset: int, gates: Sequence[str], now_ms: int
-    ) -> dict[str, InForce]:
+    ) -> dict[str, ActiveOverride]:
         """By gate what decides it now: post beats author, a named gate beats `*`."""
-        found: dict[str, InForce] = {}
+        found: dict[str, ActiveOverride] = {}
         for subject in (f"author:{author_id}", f"post:{post_id}"):
             held = self._by_subject.get(subject)
             if not held:

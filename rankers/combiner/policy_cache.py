@@ -9,42 +9,44 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from feedmill.events.gates import Gate
+from feedmill.events.gates import GatePolicy
 from feedmill.events.settings import Settings
-from feedmill.rankers.combiner.feed_scores import GateLens, Lens
-from feedmill.rankers.combiner.view import View
+from feedmill.rankers.combiner.feed_scores import FeedScores, GateDecisions
+from feedmill.rankers.combiner.view import PostView
 
 _encode = msgspec.json.Encoder(order="sorted").encode
 
 
-class Lenses:
+class PolicyCache:
     """Lenses over one view, by their gates and weights."""
 
-    def __init__(self, view: View) -> None:
+    def __init__(self, view: PostView) -> None:
         self._view = view
-        self._gates: dict[bytes, GateLens] = {}
-        self._lenses: dict[bytes, Lens] = {}
+        self._gates: dict[bytes, GateDecisions] = {}
+        self._lenses: dict[bytes, FeedScores] = {}
 
-    def find(self, settings: Settings, feed: str, now_ms: int) -> Lens:
+    def find(self, settings: Settings, feed: str, now_ms: int) -> FeedScores:
         """The lens of a feed, up to date."""
         weights, gates = settings.weights_of(feed), settings.gates_of(feed)
         key = _encode([weights.as_dict(), dict(gates)])
         lens = self._lenses.get(key)
         if lens is None:
-            lens = self._lenses[key] = Lens(self._view, weights, self.gate_lens(gates, now_ms))
+            lens = self._lenses[key] = FeedScores(
+                self._view, weights, self.gate_lens(gates, now_ms)
+            )
             lens.update(self._all())
         return lens
 
-    def gate_lens(self, gates: Mapping[str, Gate], now_ms: int) -> GateLens:
+    def gate_lens(self, gates: Mapping[str, GatePolicy], now_ms: int) -> GateDecisions:
         """The decisions under a policy, up to date."""
         key = _encode(dict[str, Any](gates))
         lens = self._gates.get(key)
         if lens is None:
-            lens = self._gates[key] = GateLens(self._view, gates)
+            lens = self._gates[key] = GateDecisions(self._view, gates)
             lens.update(self._all(), now_ms)
         return lens
 
-    def gates(self, settings: Settings, now_ms: int) -> Iterator[GateLens]:
+    def gates(self, settings: Settings, now_ms: int) -> Iterator[GateDecisions]:
         """Every policy in use, the default one among them."""
         self.gate_lens(settings.gates_of(""), now_ms)
         yield from self._gates.values()
@@ -56,7 +58,7 @@ class Lenses:
         for lens in self._lenses.values():
             lens.update(rows)
 
-    def keep(self, used: set[int], default: GateLens) -> None:
+    def keep(self, used: set[int], default: GateDecisions) -> None:
         """Forget the lenses whose `id` is not among these, and policies that none looks through.
 
         The default policy stays: its decisions are those that stand in `signals:<post_id>`.

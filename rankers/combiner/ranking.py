@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from feedmill.rankers.combiner.changes import FeedChange
-from feedmill.rankers.combiner.feed_scores import Lens
-from feedmill.rankers.combiner.feeds import Members
+from feedmill.rankers.combiner.feed_scores import FeedScores
+from feedmill.rankers.combiner.feeds import FeedMembers
 from feedmill.rankers.combiner.top import top
-from feedmill.rankers.combiner.view import View
+from feedmill.rankers.combiner.view import PostView
 
 
-class Ranking:
+class FeedRanking:
     """One feed's members seen through its lens.
 
     Attributes
@@ -22,7 +22,7 @@ class Ranking:
         Whether the next change must be whole: it is not known what Redis shows.
     """
 
-    def __init__(self, members: Members, lens: Lens) -> None:
+    def __init__(self, members: FeedMembers, lens: FeedScores) -> None:
         self.members = members
         self.lens = lens
         self.written: dict[str, float] = {}
@@ -33,7 +33,7 @@ class Ranking:
         """Whether a change of this member may change the stored feed."""
         return post_id in self.written or bool(self.lens.score[row] >= self._least)
 
-    def change(self, view: View, config_offset: int) -> FeedChange | None:
+    def change(self, view: PostView, config_offset: int) -> FeedChange | None:
         """Rank anew; what moved since the last call, or None if nothing did."""
         before, self.written = self.written, self._rank(view)
         whole, self.whole = self.whole, False
@@ -69,7 +69,7 @@ class Ranking:
             config_offset=config_offset,
         )
 
-    def _rank(self, view: View) -> dict[str, float]:
+    def _rank(self, view: PostView) -> dict[str, float]:
         rows, size = self.members.rows, self.members.spec.size
         best, scores = top(
             self.lens.score[rows],

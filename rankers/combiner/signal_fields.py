@@ -8,17 +8,17 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from feedmill.events.gates import Gate
+from feedmill.events.gates import GatePolicy
 from feedmill.rankers.combiner.columns import NO_SIGNAL
-from feedmill.rankers.combiner.overrides import InForce
-from feedmill.rankers.combiner.view import POST_CHANGED, View
+from feedmill.rankers.combiner.overrides import ActiveOverride
+from feedmill.rankers.combiner.view import POST_CHANGED, PostView
 
 _encode = msgspec.json.Encoder().encode
 _STRENGTH = {"hide": 0, "demote": 1, "allow": 2}
 
 
 def signal_fields(
-    view: View, row: int, mask: int, gates: Mapping[str, Gate], now_ms: int
+    view: PostView, row: int, mask: int, gates: Mapping[str, GatePolicy], now_ms: int
 ) -> dict[str, str | bytes]:
     """The fields of a post that the mask says changed, ready for Redis; "" removes a field.
 
@@ -44,7 +44,7 @@ def signal_fields(
     return fields
 
 
-def _signal(view: View, row: int, name: str) -> bytes:
+def _signal(view: PostView, row: int, name: str) -> bytes:
     column = view.signals[name]
     if column.offset[row] == NO_SIGNAL:
         return b""
@@ -63,7 +63,7 @@ def _signal(view: View, row: int, name: str) -> bytes:
     return _encode(found)
 
 
-def _override(view: View, row: int, gates: tuple[str, ...], now_ms: int) -> bytes:
+def _override(view: PostView, row: int, gates: tuple[str, ...], now_ms: int) -> bytes:
     """The strongest override in force as JSON, others beside it under `others`; b"" for none."""
     if not len(view.overrides):
         return b""
@@ -75,7 +75,7 @@ def _override(view: View, row: int, gates: tuple[str, ...], now_ms: int) -> byte
     return _encode({**first, "others": others} if others else first)
 
 
-def _shown(one: InForce) -> dict[str, Any]:
+def _shown(one: ActiveOverride) -> dict[str, Any]:
     return {
         "subject": one.key.subject,
         "gate": one.key.gate,

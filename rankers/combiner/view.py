@@ -12,26 +12,26 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from feedmill.events.gates import Gate
+from feedmill.events.gates import GatePolicy
 from feedmill.events.override import Override, OverrideKey
 from feedmill.events.post import Deletion, Post
 from feedmill.events.signal import Signal, SignalNames
 from feedmill.rankers.combiner.columns import (
     NO_POST,
     NO_SIGNAL,
-    Interned,
+    InternTable,
     PostColumns,
     SignalColumns,
 )
-from feedmill.rankers.combiner.gating import Decision, Verdict, decide_one
-from feedmill.rankers.combiner.overrides import InForce, OverrideTable
+from feedmill.rankers.combiner.gating import Decision, GateVerdict, decide_one
+from feedmill.rankers.combiner.overrides import ActiveOverride, OverrideTable
 
 Rows = npt.NDArray[np.int32]
 # What of a post has changed, beside one bit a signal.
 POST_CHANGED = 1 << 62
 
 
-class Group(NamedTuple):
+class PostGroup(NamedTuple):
     """What of a post decides which feeds it is in, beside its author."""
 
     communities: tuple[str, ...]
@@ -39,7 +39,7 @@ class Group(NamedTuple):
     is_reply: bool
 
 
-class View:
+class PostView:
     """All posts of the window, one row each.
 
     Attributes
@@ -61,9 +61,9 @@ class View:
         self.signals = {name: SignalColumns(np.nan) for name in names.gates}
         self.signals |= {name: SignalColumns(0.0) for name in names.objectives}
         self.overrides = OverrideTable()
-        self.authors = Interned()
-        self.groups = Interned()
-        self.models = Interned()
+        self.authors = InternTable()
+        self.groups = InternTable()
+        self.models = InternTable()
         self.errors: dict[tuple[int, str], str] = {}
         self.changed: dict[int, int] = {}
         self._bit = {name: 1 << i for i, name in enumerate(names.all)}
@@ -98,7 +98,7 @@ class View:
         columns.created_ms[row] = min(post.created_at_ms, timestamp_ms)
         columns.arrived_ms[row] = timestamp_ms
         columns.author[row] = self.authors.number(post.author_id)
-        group = Group(
+        group = PostGroup(
             tuple(dict.fromkeys(post.communities or ())), post.lang, post.in_reply_to is not None
         )
         columns.group[row] = self.groups.number(group)
@@ -250,12 +250,14 @@ class View:
         """Whether some override is about the post in this row or its author."""
         return self.overrides.concerns(self.ids[row], self.author_of(row))
 
-    def overrides_of(self, row: int, gates: Sequence[str], now_ms: int) -> dict[str, InForce]:
+    def overrides_of(
+        self, row: int, gates: Sequence[str], now_ms: int
+    ) -> dict[str, ActiveOverride]:
         """By gate the override in force for the post in this row."""
         offset = int(self.post.offset[row])
         return self.overrides.in_force(self.ids[row], self.author_of(row), offset, gates, now_ms)
 
-    def decide(self, row: int, gates: Mapping[str, Gate], now_ms: int) -> Decision:
+    def decide(self, row: int, gates: Mapping[str, GatePolicy], now_ms: int) -> Decision:
         """Decide the post in this row, with overrides, and say who decided."""
         return decide_one(
             gates,
@@ -265,14 +267,14 @@ class View:
             now_ms,
         )
 
-    def verdict(self, row: int, gate: str) -> Verdict:
+    def verdict(self, row: int, gate: str) -> GateVerdict:
         """What a gate says of the present version of the post in this row."""
         column = self.signals[gate]
         if column.offset[row] == NO_SIGNAL or column.offset[row] != self.post.offset[row]:
-            return Verdict(None, f"{gate}@none")
+            return GateVerdict(None, f"{gate}@none")
         value = float(column.value[row])
         model, version = self.models.values[column.model[row]]
-        return Verdict.of(gate, None if np.isnan(value) else value, model, version)
+        return GateVerdict.of(gate, None if np.isnan(value) else value, model, version)
 
     def _row(self, post_id: str) -> int:
         row = self._rows.get(post_id)

@@ -20,7 +20,7 @@ from feedmill.events.errors import UsageError
 from feedmill.events.limits import MAX_TEXT_CHARACTERS
 from feedmill.events.post import Post
 from feedmill.simulation.replay.reactions import Reactions, scale_to_mean
-from feedmill.simulation.schedule import POSTS, Agenda, Source, Timed
+from feedmill.simulation.schedule import POSTS, EventSchedule, EventSource, ScheduledEvent
 
 DEFAULT_POSTS = 3000
 DEFAULT_RATE = 200.0
@@ -33,7 +33,7 @@ Row = Mapping[str, str]
 
 
 @dataclass(frozen=True)
-class Known:
+class ReplayedPost:
     """A post of a data set: as it will be sent, but for id and time, and its known reactions."""
 
     post: Post
@@ -41,14 +41,14 @@ class Known:
 
 
 @dataclass(frozen=True)
-class DataSet:
+class ReplayDataset:
     """Where a preset's rows are and how one becomes a post."""
 
     file: str
-    known: Callable[[Row], Known]
+    known: Callable[[Row], ReplayedPost]
 
 
-def from_reddit(row: Row) -> Known:
+def from_reddit(row: Row) -> ReplayedPost:
     """Ups become likes, comments replies.  The file has no authors: they are made up, stably."""
     subreddit = _NOT_A_NAME.sub("-", row["subreddit"])[:64] or "unknown"
     text = row["title"] if not row["selftext"] else f"{row['title']}\n\n{row['selftext']}"
@@ -66,10 +66,10 @@ def from_reddit(row: Row) -> Known:
         links=(f"https://{domain}/{row['id']}",) if linked else None,
         communities=(subreddit,),
     )
-    return Known(post, (_count(row["ups"]), _count(row["num_comments"]), 0.0))
+    return ReplayedPost(post, (_count(row["ups"]), _count(row["num_comments"]), 0.0))
 
 
-def from_bluesky(row: Row) -> Known:
+def from_bluesky(row: Row) -> ReplayedPost:
     """Likes, replies; reposts and quotes become shares.  The file does not say the language."""
     repository, _, key = row["uri"].removeprefix("at://").partition("/")
     text = row["text"][:MAX_TEXT_CHARACTERS]
@@ -82,12 +82,12 @@ def from_bluesky(row: Row) -> Known:
         communities=("bluesky",),
     )
     shares = _count(row["repostCount"]) + _count(row["quoteCount"])
-    return Known(post, (_count(row["likeCount"]), _count(row["replyCount"]), shares))
+    return ReplayedPost(post, (_count(row["likeCount"]), _count(row["replyCount"]), shares))
 
 
-DATA_SETS: Mapping[str, DataSet] = {
-    "reddit": DataSet("engagement_reddit_top.csv.gz", from_reddit),
-    "bluesky": DataSet("engagement_bluesky_a.csv.gz", from_bluesky),
+DATA_SETS: Mapping[str, ReplayDataset] = {
+    "reddit": ReplayDataset("engagement_reddit_top.csv.gz", from_reddit),
+    "bluesky": ReplayDataset("engagement_bluesky_a.csv.gz", from_bluesky),
 }
 
 
@@ -110,14 +110,14 @@ def rows_of(path: Path) -> Iterator[dict[str, str]]:
 
 
 def sample(
-    rows: Iterator[Row], known: Callable[[Row], Known], count: int, rng: np.random.Generator
-) -> list[Known]:
+    rows: Iterator[Row], known: Callable[[Row], ReplayedPost], count: int, rng: np.random.Generator
+) -> list[ReplayedPost]:
     """Draw `count` posts (0: all), in random order, holding no more than these in memory.
 
     The files are sorted by subreddit: their first thousands would be one community.
     Source: reservoir sampling, Vitter's algorithm R.
     """
-    kept: list[Known] = []
+    kept: list[ReplayedPost] = []
     for seen, row in enumerate(rows):
         if not count or seen < count:
             kept.append(known(row))
@@ -137,7 +137,7 @@ def open_dataset(  # noqa: PLR0913 - the seam to the options, all by name
     run: str,
     rng: np.random.Generator,
     loop: bool = False,
-) -> Source:
+) -> EventSource:
     """Read a sample of the preset's posts and make the stream of them and their engagements.
 
     Reactions are scaled so that their mean over this very sample is `reactions`.
@@ -154,18 +154,18 @@ def open_dataset(  # noqa: PLR0913 - the seam to the options, all by name
     factor = scale_to_mean(counts.sum(axis=1), reactions)
     drawn = Reactions(factor, reactions, impressions, run, rng)
     events = _stream(known, counts, drawn, rate, loop=loop)
-    return Source(events, None if loop else len(known))
+    return EventSource(events, None if loop else len(known))
 
 
 def _stream(
-    known: list[Known],
+    known: list[ReplayedPost],
     counts: npt.NDArray[np.float64],
     reactions: Reactions,
     rate: float,
     *,
     loop: bool,
-) -> Iterator[Timed]:
-    agenda = Agenda()
+) -> Iterator[ScheduledEvent]:
+    agenda = EventSchedule()
     sent = 0
     while known:
         for row, reacted in zip(known, counts, strict=True):
@@ -174,7 +174,7 @@ def _stream(
             post = _named(row.post, suffix)
             due_s = sent / rate if rate else 0.0
             yield from agenda.until(due_s)
-            yield Timed(due_s, POSTS, post)
+            yield ScheduledEvent(due_s, POSTS, post)
             agenda.add(reactions.draw(post.post_id, due_s, reacted))
             sent += 1
         if not loop:

@@ -26,7 +26,13 @@ from feedmill.simulation.replay.inputs import (
     spooled,
 )
 from feedmill.simulation.replay.options import Counts, ReplayOptions
-from feedmill.simulation.schedule import ENGAGEMENTS, POSTS, Record, Source, Timed
+from feedmill.simulation.schedule import (
+    ENGAGEMENTS,
+    POSTS,
+    EventSource,
+    OutgoingRecord,
+    ScheduledEvent,
+)
 
 _Field = msgspec.Raw | msgspec.UnsetType
 
@@ -47,7 +53,7 @@ class _Line(msgspec.Struct):
 _decode_line = msgspec.json.Decoder(_Line).decode
 
 
-def parse_line(line: bytes, names: SignalNames) -> Timed:
+def parse_line(line: bytes, names: SignalNames) -> ScheduledEvent:
     """The event of a line, due at once, with the time it has there.
 
     Raises `BadEvent` with the path of the field, what was expected and what was found.
@@ -59,8 +65,8 @@ def parse_line(line: bytes, names: SignalNames) -> Timed:
     topic, key, value = _envelope(found, line)
     event = _decode(topic, key, value, names)
     if not isinstance(event, Post | Engagement):
-        event = Record(key, value)
-    return Timed(0.0, topic, event)
+        event = OutgoingRecord(key, value)
+    return ScheduledEvent(0.0, topic, event)
 
 
 def _envelope(found: _Line, line: bytes) -> tuple[str, bytes, bytes | None]:
@@ -104,28 +110,28 @@ def _decode(topic: str, key: bytes, value: bytes | None, names: SignalNames) -> 
     )
 
 
-def open_lines(options: ReplayOptions, names: SignalNames, counts: Counts) -> Source:
+def open_lines(options: ReplayOptions, names: SignalNames, counts: Counts) -> EventSource:
     """The events of a file or standard input.
 
     Bad lines are counted in `counts.skipped`, with number and reason in `counts.complaints`;
     with `strict` one of them raises `UsageError` and nothing is sent.
     """
 
-    def parsed(lines: Iterator[bytes | None]) -> Iterator[Timed | None]:
+    def parsed(lines: Iterator[bytes | None]) -> Iterator[ScheduledEvent | None]:
         return _parsed(lines, names, counts)
 
     if options.source == "-" and not options.strict:
-        return Source(_paced(parsed(lines_of_stdin()), options))
+        return EventSource(_paced(parsed(lines_of_stdin()), options))
     handle = spooled(lines_of_stdin()) if options.source == "-" else open_file(Path(options.source))
     if options.strict:
         _refuse_bad(parsed(lines_of_file(handle)), counts, options.source)
         handle.seek(0)
-    return Source(_paced(parsed(lines_of_file(handle)), options))
+    return EventSource(_paced(parsed(lines_of_file(handle)), options))
 
 
 def _parsed(
     lines: Iterator[bytes | None], names: SignalNames, counts: Counts
-) -> Iterator[Timed | None]:
+) -> Iterator[ScheduledEvent | None]:
     number = 0
     for line in lines:
         if line is None:
@@ -143,7 +149,7 @@ def _parsed(
             counts.complain(f"line {number}: {error}")
 
 
-def _refuse_bad(parsed: Iterator[Timed | None], counts: Counts, source: str) -> None:
+def _refuse_bad(parsed: Iterator[ScheduledEvent | None], counts: Counts, source: str) -> None:
     for _ in parsed:
         pass
     if counts.skipped:
@@ -155,7 +161,9 @@ def _refuse_bad(parsed: Iterator[Timed | None], counts: Counts, source: str) -> 
         )
 
 
-def _paced(parsed: Iterator[Timed | None], options: ReplayOptions) -> Iterator[Timed | None]:
+def _paced(
+    parsed: Iterator[ScheduledEvent | None], options: ReplayOptions
+) -> Iterator[ScheduledEvent | None]:
     """By count with a rate, by the events' own times with a speed, else at once."""
     by_time = options.speed is not None and options.rate is None
     sent, first_ms, due_s = 0, None, 0.0
@@ -177,7 +185,7 @@ def _paced(parsed: Iterator[Timed | None], options: ReplayOptions) -> Iterator[T
         yield timed._replace(due_s=due_s)
 
 
-def _own_time_ms(timed: Timed) -> int | None:
+def _own_time_ms(timed: ScheduledEvent) -> int | None:
     event = timed.event
     if isinstance(event, Post):
         return event.created_at_ms

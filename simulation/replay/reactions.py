@@ -15,15 +15,15 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from feedmill.events.engagement import Engagement, Kind
-from feedmill.simulation.schedule import ENGAGEMENTS, Timed
+from feedmill.events.engagement import Engagement, EngagementKind
+from feedmill.simulation.schedule import ENGAGEMENTS, ScheduledEvent
 
 # Nobody gets more than so many times the mean; without a cap one post of ten thousand would
 # take a tenth of all reactions.
 CAP = 20.0
 SPREAD_S = 10.0
 
-REACTIONS: tuple[Kind, ...] = ("like", "reply", "share")
+REACTIONS: tuple[EngagementKind, ...] = ("like", "reply", "share")
 
 # A prime, so that walking by any step visits everybody once.
 _AUDIENCE = 10_007
@@ -69,9 +69,11 @@ class Reactions:
     def __post_init__(self) -> None:
         self._ids = itertools.count(1)
 
-    def draw(self, post_id: str, due_s: float, known: npt.NDArray[np.float64]) -> list[Timed]:
+    def draw(
+        self, post_id: str, due_s: float, known: npt.NDArray[np.float64]
+    ) -> list[ScheduledEvent]:
         """The engagements of a post sent at `due_s`; `known` are counts in order of `REACTIONS`."""
-        events: list[Timed] = []
+        events: list[ScheduledEvent] = []
         total = float(known.sum())
         expected = min(CAP * self.mean, self.factor * total)
         count = int(expected + self.rng.random())  # keeps the mean, also below one
@@ -94,9 +96,9 @@ class Reactions:
             events.append(self._event(seen, post_id, next(users), "impression"))
         return events
 
-    def _event(self, due_s: float, post_id: str, user: str, kind: Kind) -> Timed:
+    def _event(self, due_s: float, post_id: str, user: str, kind: EngagementKind) -> ScheduledEvent:
         event = Engagement(post_id, user, kind, 0, event_id=f"{self.run}-{next(self._ids)}")
-        return Timed(due_s, ENGAGEMENTS, event)
+        return ScheduledEvent(due_s, ENGAGEMENTS, event)
 
     def _delays(self, count: int) -> npt.NDArray[np.float64]:
         """Most come soon, none after `SPREAD_S`: a truncated exponential."""

@@ -5,18 +5,18 @@ from __future__ import annotations
 from feedmill.events.decode import encode
 from feedmill.events.engagement import Engagement
 from feedmill.events.post import Post
-from feedmill.simulation.schedule import Record
+from feedmill.simulation.schedule import OutgoingRecord
 
 _POST_FIELDS = tuple(n for n in Post.__struct_fields__ if n not in ("created_at_ms", "deleted"))
 _ENGAGEMENT_FIELDS = tuple(n for n in Engagement.__struct_fields__ if n != "at_ms")
 
 
-def stamped(event: Post | Engagement | Record, now_ms: int | None) -> Record:
+def with_send_time(event: Post | Engagement | OutgoingRecord, now_ms: int | None) -> OutgoingRecord:
     """The record to send; a post's `created_at_ms` and an engagement's `at_ms` become now.
 
     With None they stay.  Fields that are not set are left out.
     """
-    if isinstance(event, Record):
+    if isinstance(event, OutgoingRecord):
         return event
     if isinstance(event, Post):
         at_ms = event.created_at_ms if now_ms is None else now_ms
@@ -29,4 +29,4 @@ def stamped(event: Post | Engagement | Record, now_ms: int | None) -> Record:
         field = getattr(event, name)
         if field is not None:
             value[name] = field
-    return Record(event.post_id.encode(), encode(value))
+    return OutgoingRecord(event.post_id.encode(), encode(value))

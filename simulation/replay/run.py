@@ -15,7 +15,7 @@ from feedmill.simulation.replay.lines import open_lines
 from feedmill.simulation.replay.options import Counts, ReplayOptions, ReplaySummary
 from feedmill.simulation.replay.producer import close_producer, start_producer
 from feedmill.simulation.replay.sender import Sender
-from feedmill.simulation.schedule import ENGAGEMENTS, POSTS, Source
+from feedmill.simulation.schedule import ENGAGEMENTS, POSTS, EventSource
 from feedmill.streams.settings.environment import Environment
 
 # Without a stop the last acknowledgements may take this long, after one only that.
@@ -77,7 +77,7 @@ def run_tag() -> str:
 
 def open_source(
     environment: Environment, options: ReplayOptions, run: str, counts: Counts
-) -> Source:
+) -> EventSource:
     """The stream the options ask for; may block on a disk."""
     rng = np.random.default_rng(options.seed)
     if options.source in DATA_SETS:
@@ -103,7 +103,7 @@ def open_source(
     return open_lines(options, environment.signals, counts)
 
 
-async def _send(sender: Sender, source: Source, options: ReplayOptions) -> str:
+async def _send(sender: Sender, source: EventSource, options: ReplayOptions) -> str:
     task = asyncio.create_task(sender.run(source, options.speed or 1.0, options.for_s))
     stopped = asyncio.create_task(sender.stop.wait())
     try:

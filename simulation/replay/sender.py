@@ -15,8 +15,8 @@ from feedmill.events.engagement import Engagement
 from feedmill.events.errors import UsageError
 from feedmill.events.post import Post
 from feedmill.simulation.replay.options import Counts
-from feedmill.simulation.replay.record_times import stamped
-from feedmill.simulation.schedule import Source, Timed
+from feedmill.simulation.replay.record_times import with_send_time
+from feedmill.simulation.schedule import EventSource, ScheduledEvent
 
 # `send` by default waits for nothing as long as a partition's batch has room, so the event loop
 # gets its turn at least every so many events.
@@ -60,7 +60,7 @@ class Sender:
     stop: asyncio.Event
     keep_times: bool = False
 
-    async def run(self, source: Source, speed: float, for_s: float) -> str:
+    async def run(self, source: EventSource, speed: float, for_s: float) -> str:
         """Send everything; says what ended it: "end", "time", "stopped" or "failed"."""
         clock = asyncio.get_running_loop().time
         start = clock()
@@ -95,9 +95,9 @@ class Sender:
         while (wait := due - clock()) > 0 and not self.stop.is_set():  # noqa: ASYNC110
             await asyncio.sleep(min(wait, _LONGEST_SLEEP_S))
 
-    async def _send(self, timed: Timed) -> None:
+    async def _send(self, timed: ScheduledEvent) -> None:
         now_ms = None if self.keep_times else time.time_ns() // 1_000_000
-        record = stamped(timed.event, now_ms)
+        record = with_send_time(timed.event, now_ms)
         topic = self.topic(timed.topic)
         self._count(timed)
         if topic not in self.topics:
@@ -116,7 +116,7 @@ class Sender:
             break
         future.add_done_callback(partial(self._done, timed.topic))
 
-    def _count(self, timed: Timed) -> None:
+    def _count(self, timed: ScheduledEvent) -> None:
         event = timed.event
         if isinstance(event, Post):
             self.counts.posts += 1

@@ -15,7 +15,7 @@ class Record(Protocol):
     value: bytes | None
 
 
-class Source(NamedTuple):
+class TopicPartition(NamedTuple):
     """A partition; `topic` is without the prefix."""
 
     topic: str
@@ -29,7 +29,7 @@ class RecordBatch(NamedTuple):
     partition may be another's by now.
     """
 
-    source: Source
+    source: TopicPartition
     records: Sequence[Record]
     epoch: int = 0
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterable
 
 from feedmill.streams.kafka.producing import BatchProducer, Headers
-from feedmill.streams.kafka.validation import Rejected
+from feedmill.streams.kafka.validation import RejectedRecord
 from feedmill.streams.settings.clock import now_ms
 
 log = logging.getLogger(__name__)
@@ -26,14 +26,14 @@ class DeadLetters:
         self._said_at = -_SAY_EVERY_S
         self._said = 0
 
-    def add(self, rejected: Iterable[Rejected]) -> None:
+    def add(self, rejected: Iterable[RejectedRecord]) -> None:
         """Gather letters; they leave with the producer's next flush."""
         for one in rejected:
             self.count += 1
             self._producer.add_alone(TOPIC, one.record.key, one.record.value, self._headers(one))
             self._say(one)
 
-    def _headers(self, one: Rejected) -> Headers:
+    def _headers(self, one: RejectedRecord) -> Headers:
         found = {
             "topic": one.source.topic,
             "partition": one.source.partition,
@@ -44,7 +44,7 @@ class DeadLetters:
         }
         return [(name, str(value).encode()) for name, value in found.items()]
 
-    def _say(self, one: Rejected) -> None:
+    def _say(self, one: RejectedRecord) -> None:
         if time.monotonic() - self._said_at < _SAY_EVERY_S:
             return
         log.warning(

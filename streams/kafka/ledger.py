@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping
 
-from feedmill.streams.kafka.batches import RecordBatch, Source
+from feedmill.streams.kafka.batches import RecordBatch, TopicPartition
 
 
 class Ledger:
@@ -21,12 +21,12 @@ class Ledger:
     """
 
     def __init__(self) -> None:
-        self._open: dict[Source, deque[int]] = {}
-        self._finished: dict[Source, set[int]] = {}
-        self._committable: dict[Source, int] = {}
-        self.done: dict[Source, int] = {}
-        self.notes: dict[Source, str | None] = {}
-        self._starts: dict[Source, int] = {}
+        self._open: dict[TopicPartition, deque[int]] = {}
+        self._finished: dict[TopicPartition, set[int]] = {}
+        self._committable: dict[TopicPartition, int] = {}
+        self.done: dict[TopicPartition, int] = {}
+        self.notes: dict[TopicPartition, str | None] = {}
+        self._starts: dict[TopicPartition, int] = {}
 
     def begin(self, batch: RecordBatch) -> None:
         """Book a batch that was fetched."""
@@ -44,18 +44,18 @@ class Ledger:
             finished.discard(end)
             self._committable[batch.source] = self.done[batch.source] = end
 
-    def take(self) -> dict[Source, int]:
+    def take(self) -> dict[TopicPartition, int]:
         """Offsets to commit that were not taken before."""
         committable, self._committable = self._committable, {}
         return committable
 
-    def note(self, source: Source, text: str) -> None:
+    def note(self, source: TopicPartition, text: str) -> None:
         """Commit this beside the offset of a partition, now and with every offset to come."""
         self.notes[source] = text
         self._committable.setdefault(source, self.done[source])
 
     def restart(
-        self, starts: Mapping[Source, int], notes: Mapping[Source, str | None] = {}
+        self, starts: Mapping[TopicPartition, int], notes: Mapping[TopicPartition, str | None] = {}
     ) -> None:
         """Have exactly these partitions, each from its offset on; what was open is dropped."""
         self.done, self.notes = dict(starts), dict(notes)
@@ -64,7 +64,7 @@ class Ledger:
         self._finished.clear()
         self._committable.clear()
 
-    def start_of(self, source: Source) -> int:
+    def start_of(self, source: TopicPartition) -> int:
         """The offset from which a partition was taken over, 0 if it is not ours."""
         return self._starts.get(source, 0)
 

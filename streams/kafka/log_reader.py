@@ -7,10 +7,10 @@ import logging
 import time
 from collections.abc import Mapping, Sequence
 
-from aiokafka import TopicPartition
+from aiokafka import TopicPartition as KafkaPartition
 
 from feedmill.events.errors import UsageError
-from feedmill.streams.kafka.batches import RecordBatch, Source
+from feedmill.streams.kafka.batches import RecordBatch, TopicPartition
 from feedmill.streams.kafka.clients import adapt_fetch_wait, new_reader
 from feedmill.streams.settings.environment import Environment
 
@@ -41,10 +41,10 @@ class LogReader:
         self._consumer = new_reader(environment)
         self.partitions: dict[str, int] = {}
         self.eager = False
-        self._behind: dict[TopicPartition, int] = {}
-        self._ends_seen: list[tuple[float, Mapping[TopicPartition, int]]] = []
+        self._behind: dict[KafkaPartition, int] = {}
+        self._ends_seen: list[tuple[float, Mapping[KafkaPartition, int]]] = []
 
-    async def start(self, starts: Mapping[Source, int] | None = None) -> None:
+    async def start(self, starts: Mapping[TopicPartition, int] | None = None) -> None:
         """Connect, and stand at the beginning, or at `starts` where given.
 
         Raises
@@ -58,7 +58,7 @@ class LogReader:
             count = await self._count(topic)
             self.partitions[topic] = count
             chosen = range(count) if self._chosen is None else self._chosen
-            assigned += [TopicPartition(self._environment.topic(topic), p) for p in chosen]
+            assigned += [KafkaPartition(self._environment.topic(topic), p) for p in chosen]
         self._consumer.assign(assigned)
         first = await self._consumer.beginning_offsets(assigned)
         for partition, offset in first.items():
@@ -89,17 +89,17 @@ class LogReader:
         adapt_fetch_wait(self._consumer, busy=self.eager or bool(fetched))
         return [RecordBatch(self._source(tp), records) for tp, records in fetched.items()]
 
-    def skip(self, sources: Sequence[Source]) -> None:
+    def skip(self, sources: Sequence[TopicPartition]) -> None:
         """Have the next `read`s bring no records of these partitions, and of all others again."""
         unwanted, paused = {self._at(source) for source in sources}, self._consumer.paused()
         self._consumer.resume(*(paused - unwanted))
         self._consumer.pause(*(unwanted - paused))
 
-    def seek(self, source: Source, offset: int) -> None:
+    def seek(self, source: TopicPartition, offset: int) -> None:
         """Go on reading a partition from an offset."""
         self._consumer.seek(self._at(source), offset)
 
-    async def position(self, source: Source) -> int:
+    async def position(self, source: TopicPartition) -> int:
         """The offset that is read next."""
         return int(await self._consumer.position(self._at(source)))
 
@@ -139,12 +139,12 @@ class LogReader:
                 return True
         return False
 
-    async def end_of(self, sources: Sequence[Source]) -> dict[Source, int]:
+    async def end_of(self, sources: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
         """Where other partitions end, by the same connection."""
         ends = await self._consumer.end_offsets([self._at(source) for source in sources])
         return {self._source(tp): end for tp, end in ends.items()}
 
-    async def offset_at(self, source: Source, at_ms: int) -> int | None:
+    async def offset_at(self, source: TopicPartition, at_ms: int) -> int | None:
         """The first offset of a partition with this timestamp or a later one."""
         at = self._at(source)
         found = (await self._consumer.offsets_for_times({at: at_ms}))[at]
@@ -154,8 +154,8 @@ class LogReader:
         """Disconnect."""
         await self._consumer.stop()
 
-    def _at(self, source: Source) -> TopicPartition:
-        return TopicPartition(self._environment.topic(source.topic), source.partition)
+    def _at(self, source: TopicPartition) -> KafkaPartition:
+        return KafkaPartition(self._environment.topic(source.topic), source.partition)
 
-    def _source(self, partition: TopicPartition) -> Source:
-        return Source(self._environment.named(partition.topic), partition.partition)
+    def _source(self, partition: KafkaPartition) -> TopicPartition:
+        return TopicPartition(self._environment.named(partition.topic), partition.partition)

@@ -16,7 +16,7 @@ from feedmill.streams.kafka.clients import new_producer, new_reader
 from feedmill.streams.settings.environment import Environment
 
 
-class Record(NamedTuple):
+class TopicRecord(NamedTuple):
     """A record as it stands in its topic."""
 
     offset: int
@@ -25,8 +25,8 @@ class Record(NamedTuple):
     value: bytes | None
 
 
-class Reader:
-    """Reads partition 0 of a topic; made by `reading`."""
+class TopicReader:
+    """Reads partition 0 of a topic; made by `open_topic`."""
 
     def __init__(self, consumer: Any, at: TopicPartition) -> None:
         self._consumer = consumer
@@ -41,24 +41,26 @@ class Reader:
         end = (await self._consumer.end_offsets([self._at]))[self._at]
         self._consumer.seek(self._at, end if found is None else found.offset)
 
-    async def some(self, timeout_ms: int) -> list[Record]:
+    async def some(self, timeout_ms: int) -> list[TopicRecord]:
         """Read what is there, after at most this time."""
         fetched = await self._consumer.getmany(self._at, timeout_ms=timeout_ms)
         return [
-            Record(r.offset, r.timestamp, r.key, r.value) for rs in fetched.values() for r in rs
+            TopicRecord(r.offset, r.timestamp, r.key, r.value)
+            for rs in fetched.values()
+            for r in rs
         ]
 
-    async def to_end(self) -> list[Record]:
+    async def to_end(self) -> list[TopicRecord]:
         """Read all up to where the topic ends now."""
         end = (await self._consumer.end_offsets([self._at]))[self._at]
-        records: list[Record] = []
+        records: list[TopicRecord] = []
         while await self._consumer.position(self._at) < end:
             records += await self.some(timeout_ms=200)
         return records
 
 
 @asynccontextmanager
-async def reading(environment: Environment, topic: str) -> AsyncIterator[Reader]:
+async def open_topic(environment: Environment, topic: str) -> AsyncIterator[TopicReader]:
     """Open a reader of partition 0; raises `UsageError` where there is no such topic."""
     name = environment.topic(topic)
     consumer = new_reader(environment)
@@ -71,14 +73,14 @@ async def reading(environment: Environment, topic: str) -> AsyncIterator[Reader]
             )
         at = TopicPartition(name, 0)
         consumer.assign([at])
-        yield Reader(consumer, at)
+        yield TopicReader(consumer, at)
     finally:
         await consumer.stop()
 
 
-async def read_all(environment: Environment, topic: str) -> list[Record]:
+async def read_all(environment: Environment, topic: str) -> list[TopicRecord]:
     """Read the whole of a topic of one partition."""
-    async with reading(environment, topic) as reader:
+    async with open_topic(environment, topic) as reader:
         await reader.from_beginning()
         return await reader.to_end()
 

@@ -127,7 +127,7 @@ def _stamped(settings: dict[str, str]) -> dict[str, str]:
 
 
 @dataclass(frozen=True)
-class Difference:
+class SettingDifference:
     """A setting of a topic that is not what the table says."""
 
     topic: str
@@ -142,7 +142,7 @@ class CreateReport:
 
     created: tuple[str, ...]
     existing: tuple[str, ...]
-    differences: tuple[Difference, ...]
+    differences: tuple[SettingDifference, ...]
     applied: bool
 
 
@@ -154,7 +154,7 @@ class TopicState:
     partitions: int | None
     replicas: int
     settings: Mapping[str, str] = field(hash=False)
-    differences: tuple[Difference, ...]
+    differences: tuple[SettingDifference, ...]
 
 
 def create(  # noqa: PLR0913 (an installation is that much; the last three have defaults)
@@ -296,11 +296,13 @@ def _settings(admin: KafkaAdminClient, names: Sequence[str]) -> dict[str, dict[s
     }
 
 
-def _compare(name: str, spec: TopicSpec, settings: Mapping[str, str]) -> Iterator[Difference]:
+def _compare(
+    name: str, spec: TopicSpec, settings: Mapping[str, str]
+) -> Iterator[SettingDifference]:
     for setting, expected in spec.settings.items():
         found = settings.get(setting, "")
         if not _same(found, expected):
-            yield Difference(name, setting, found, expected)
+            yield SettingDifference(name, setting, found, expected)
 
 
 def _same(found: str, expected: str) -> bool:
@@ -308,7 +310,7 @@ def _same(found: str, expected: str) -> bool:
     return sorted(found.split(",")) == sorted(expected.split(","))
 
 
-def _apply(admin: KafkaAdminClient, differences: Sequence[Difference]) -> None:
+def _apply(admin: KafkaAdminClient, differences: Sequence[SettingDifference]) -> None:
     wanted: dict[str, dict[str, str]] = {}
     for difference in differences:
         wanted.setdefault(difference.topic, {})[difference.setting] = difference.expected
@@ -320,7 +322,7 @@ def _apply(admin: KafkaAdminClient, differences: Sequence[Difference]) -> None:
         raise UsageError(f"Kafka refuses to change {'; '.join(refused)}")
 
 
-def _wait_until_set(admin: KafkaAdminClient, differences: Sequence[Difference]) -> None:
+def _wait_until_set(admin: KafkaAdminClient, differences: Sequence[SettingDifference]) -> None:
     """Wait until the brokers follow: the controller answers before they do."""
     names = sorted({difference.topic for difference in differences})
     deadline = time.monotonic() + _SETTLED_S

@@ -28,7 +28,7 @@ from faust.types.tuples import ConsumerMessage
 from mode.utils.futures import maybe_async
 from yarl import URL
 
-from feedmill.streams.kafka.batches import RecordBatch, Source
+from feedmill.streams.kafka.batches import RecordBatch, TopicPartition
 from feedmill.streams.kafka.clients import (
     FETCH_WAIT_IDLE_MS,
     MAX_FETCH_BYTES,
@@ -158,7 +158,7 @@ class BatchConsumer(driver.Consumer):
 
     def _batch_message(self, tp: TP, records: Any, app: BatchApp) -> ConsumerMessage:
         last = records[-1]
-        source = Source(app.environment.named(tp.topic), tp.partition)
+        source = TopicPartition(app.environment.named(tp.topic), tp.partition)
         batch = RecordBatch(source, records, app.epoch)
         app.ledger.begin(batch)
         return ConsumerMessage(
@@ -302,7 +302,7 @@ class BatchApp(faust.App):
     def on_seek(self, found: Mapping[TP, tuple[int, str | None]]) -> None:
         """Take over the partitions that a rebalance brought, from these offsets on."""
         named = self.environment.named
-        sources = {tp: Source(named(tp.topic), tp.partition) for tp in found}
+        sources = {tp: TopicPartition(named(tp.topic), tp.partition) for tp in found}
         self.ledger.restart(
             {sources[tp]: offset for tp, (offset, _) in found.items()},
             {sources[tp]: note for tp, (_, note) in found.items()},

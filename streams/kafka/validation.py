@@ -8,7 +8,7 @@ from typing import Generic, TypeVar
 
 from feedmill.events.errors import BadEvent
 from feedmill.events.partition import partitions_of
-from feedmill.streams.kafka.batches import Record, RecordBatch, Source
+from feedmill.streams.kafka.batches import Record, RecordBatch, TopicPartition
 
 T = TypeVar("T")
 
@@ -17,25 +17,25 @@ _LONGEST_KEY = 4096
 
 
 @dataclass(frozen=True)
-class Rejected:
+class RejectedRecord:
     """A record that breaks the contract, and why."""
 
-    source: Source
+    source: TopicPartition
     record: Record
     reason: str
 
 
 @dataclass(frozen=True)
-class Admitted(Generic[T]):
+class ValidatedBatch(Generic[T]):
     """The events of a batch, each with its record, and what was rejected."""
 
     events: list[tuple[Record, T]]
-    rejected: list[Rejected]
+    rejected: list[RejectedRecord]
 
 
-def admit(
+def validate_batch(
     batch: RecordBatch, partitions: int, decode: Callable[[bytes | None, bytes | None], T]
-) -> Admitted[T]:
+) -> ValidatedBatch[T]:
     """Decode a batch; `decode` raises `BadEvent`, `partitions` is how many the topic has."""
     events: list[tuple[Record, T]] = []
     rejected = []
@@ -47,13 +47,13 @@ def admit(
             if partition != batch.source.partition:
                 raise BadEvent(_misplaced(partition, batch.source))
         except BadEvent as error:
-            rejected.append(Rejected(batch.source, record, str(error)))
+            rejected.append(RejectedRecord(batch.source, record, str(error)))
         else:
             events.append((record, event))
-    return Admitted(events, rejected)
+    return ValidatedBatch(events, rejected)
 
 
-def _misplaced(partition: int, source: Source) -> str:
+def _misplaced(partition: int, source: TopicPartition) -> str:
     return (
         f"Expected partition {partition} for this key, got {source.partition}: use the murmur2 "
         "partitioner of Kafka's Java client (librdkafka: partitioner=murmur2_random)"

@@ -11,7 +11,7 @@ from feedmill.events.errors import UsageError
 _METRICS_TYPE = "text/plain; version=0.0.4"
 
 
-class Web:
+class StatusServer:
     """A small HTTP server over three functions of its owner."""
 
     def __init__(self, is_ready: Callable[[], str], metrics: Callable[[], str]) -> None:

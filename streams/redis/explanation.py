@@ -9,20 +9,20 @@ from typing import Any, Literal
 
 import msgspec
 
-from feedmill.events.gates import Gate
+from feedmill.events.gates import GatePolicy
 from feedmill.events.signal import RULE_MODEL
-from feedmill.rankers.combiner.gating import Decision, Verdict, decide_one, smallest_factor
-from feedmill.rankers.combiner.overrides import InForce
+from feedmill.rankers.combiner.gating import Decision, GateVerdict, decide_one, smallest_factor
+from feedmill.rankers.combiner.overrides import ActiveOverride
 from feedmill.rankers.score import LEAST_SUM, recency_of, score_of
-from feedmill.streams.redis.reader import FeedShown, PostShown, SignalShown
+from feedmill.streams.redis.reader import FeedSnapshot, PostSnapshot, SignalSnapshot
 
 TOLERANCE = 1e-9
 
-Outcome = Literal["show", "demote", "hide", "hold"]
+GateOutcome = Literal["show", "demote", "hide", "hold"]
 
 
 @dataclass(frozen=True)
-class ObjectiveShown:
+class ObjectiveTerm:
     """What one objective gives to the sum."""
 
     name: str
@@ -37,11 +37,11 @@ class ObjectiveShown:
 
 
 @dataclass(frozen=True)
-class GateShown:
+class GateTerm:
     """What one gate says, what follows, and the factor that it applies."""
 
     name: str
-    outcome: Outcome
+    outcome: GateOutcome
     value: float | None
     version: str
     factor: float
@@ -56,10 +56,10 @@ class Explanation:
     shown post scores, whether or not this one is shown.
     """
 
-    post: PostShown
-    feed: FeedShown
-    objectives: tuple[ObjectiveShown, ...]
-    gates: tuple[GateShown, ...]
+    post: PostSnapshot
+    feed: FeedSnapshot
+    objectives: tuple[ObjectiveTerm, ...]
+    gates: tuple[GateTerm, ...]
     decision: Decision
     total: float
     recency: float
@@ -107,7 +107,7 @@ class Explanation:
 
 
 def explain(
-    post: PostShown, feed: FeedShown, in_redis: float | None, absent: str, now_ms: int
+    post: PostSnapshot, feed: FeedSnapshot, in_redis: float | None, absent: str, now_ms: int
 ) -> Explanation:
     """Recompute decision and score of a post under the policy of a feed.
 
@@ -126,7 +126,7 @@ def explain(
     decision = decide_one(policies, verdicts, in_force, post.created_ms, now_ms)
     values = {name: _value(post.signal(name)) for name in weights.objectives}
     objectives = tuple(
-        ObjectiveShown(name, values[name], weight, weights.scale[name], _version(post, name))
+        ObjectiveTerm(name, values[name], weight, weights.scale[name], _version(post, name))
         for name, weight in weights.objectives.items()
     )
     gates = _gates(post, policies, in_force, now_ms)
@@ -144,7 +144,7 @@ def explain(
     )
 
 
-def why_absent(feed: FeedShown, post: PostShown, score: float, authors: Iterable[str]) -> str:
+def why_absent(feed: FeedSnapshot, post: PostSnapshot, score: float, authors: Iterable[str]) -> str:
     """Why a post that may be shown is not in a feed, as far as Redis can tell.
 
     `feed` must be whole, and `authors` those of its posts in order.
@@ -163,18 +163,18 @@ def why_absent(feed: FeedShown, post: PostShown, score: float, authors: Iterable
     return other
 
 
-def _verdict(post: PostShown, name: str) -> Verdict:
+def _verdict(post: PostSnapshot, name: str) -> GateVerdict:
     signal = post.signal(name)
     if signal is None or signal.post_offset != post.post_offset:
-        return Verdict(None, f"{name}@none")
-    return Verdict.of(name, signal.value, signal.model, signal.version)
+        return GateVerdict(None, f"{name}@none")
+    return GateVerdict.of(name, signal.value, signal.model, signal.version)
 
 
-def _value(signal: SignalShown | None) -> float | None:
+def _value(signal: SignalSnapshot | None) -> float | None:
     return None if signal is None else signal.value
 
 
-def _version(post: PostShown, name: str) -> str:
+def _version(post: PostSnapshot, name: str) -> str:
     signal = post.signal(name)
     if signal is None:
         return ""
@@ -182,8 +182,11 @@ def _version(post: PostShown, name: str) -> str:
 
 
 def _gates(
-    post: PostShown, policies: Mapping[str, Gate], in_force: Mapping[str, InForce], now_ms: int
-) -> tuple[GateShown, ...]:
+    post: PostSnapshot,
+    policies: Mapping[str, GatePolicy],
+    in_force: Mapping[str, ActiveOverride],
+    now_ms: int,
+) -> tuple[GateTerm, ...]:
     lines = []
     for name, gate in policies.items():
         over = in_force.get(name)
@@ -191,34 +194,36 @@ def _gates(
         applies = _is_demoting(post, name, gate) if over is None else _is_named_demotion(over)
         factor = gate.demote_factor if applies else 1.0
         value, version = _value(post.signal(name)), _version(post, name)
-        lines.append(GateShown(name, outcome, value, version, factor, text))
+        lines.append(GateTerm(name, outcome, value, version, factor, text))
     for over in in_force.values():
         if over.key.gate == "*" and over.override.verdict == "demote":
             text = f"{_overridden(over)[1]}; the smallest factor, once"
-            lines.append(GateShown("*", "demote", None, "", smallest_factor(policies), text))
+            lines.append(GateTerm("*", "demote", None, "", smallest_factor(policies), text))
             break
     return tuple(lines)
 
 
-def _is_demoting(post: PostShown, name: str, gate: Gate) -> bool:
+def _is_demoting(post: PostSnapshot, name: str, gate: GatePolicy) -> bool:
     value = _verdict(post, name).value
     if not gate.required or value is None or gate.demote_at is None:
         return False
     return value >= gate.demote_at
 
 
-def _is_named_demotion(over: InForce) -> bool:
+def _is_named_demotion(over: ActiveOverride) -> bool:
     return over.override.verdict == "demote" and over.key.gate != "*"
 
 
-def _overridden(over: InForce) -> tuple[Outcome, str]:
+def _overridden(over: ActiveOverride) -> tuple[GateOutcome, str]:
     said = over.override
     reason = f" ({said.reason})" if said.reason else ""
-    outcome: Outcome = "show" if said.verdict == "allow" else said.verdict
+    outcome: GateOutcome = "show" if said.verdict == "allow" else said.verdict
     return outcome, f"the override of {said.by} says {said.verdict}{reason}"
 
 
-def _judged(post: PostShown, name: str, gate: Gate, now_ms: int) -> tuple[Outcome, str]:
+def _judged(
+    post: PostSnapshot, name: str, gate: GatePolicy, now_ms: int
+) -> tuple[GateOutcome, str]:
     """What follows from a gate's own verdict; mirrors `gating.decide_one`, with words."""
     signal = post.signal(name)
     if not gate.required:
@@ -240,14 +245,16 @@ def _judged(post: PostShown, name: str, gate: Gate, now_ms: int) -> tuple[Outcom
     return "show", shown if least is None else f"{shown} < {least:g}"
 
 
-def _without_verdict(post: PostShown, gate: Gate, why: str, now_ms: int) -> tuple[Outcome, str]:
+def _without_verdict(
+    post: PostSnapshot, gate: GatePolicy, why: str, now_ms: int
+) -> tuple[GateOutcome, str]:
     if gate.on_failure == "closed":
         return "hold", why
     waited = post.created_ms + int(gate.grace_s * 1000) <= now_ms
     return "show" if waited else "hold", f"{why} (shown without it after {gate.grace_s:g} s)"
 
 
-def _in_words(decision: Decision, gates: Iterable[GateShown], absent: str) -> str:
+def _in_words(decision: Decision, gates: Iterable[GateTerm], absent: str) -> str:
     reasons = [gate.text for gate in gates if gate.outcome == decision.name]
     because = " because " + "; ".join(dict.fromkeys(reasons))
     if decision.name in ("hide", "hold"):

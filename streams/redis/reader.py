@@ -15,10 +15,10 @@ import msgspec
 import redis
 
 from feedmill.events.errors import FeedmillError
-from feedmill.events.gates import Gate
+from feedmill.events.gates import GatePolicy
 from feedmill.events.override import Override, OverrideKey, parse_subject
 from feedmill.events.weights import Weights
-from feedmill.rankers.combiner.overrides import InForce, OverrideTable
+from feedmill.rankers.combiner.overrides import ActiveOverride, OverrideTable
 from feedmill.streams.redis.writer import FRESH_MS
 
 State = Literal["fresh", "starting", "stale"]
@@ -30,7 +30,7 @@ _NOT_OBJECTIVES = ("scale", "half_life_hours", "max_per_author", "explore")
 
 
 @dataclass(frozen=True)
-class SignalShown:
+class SignalSnapshot:
     """One signal of a post as Redis shows it."""
 
     value: float | None
@@ -42,7 +42,7 @@ class SignalShown:
 
 
 @dataclass(frozen=True)
-class PostShown:
+class PostSnapshot:
     """The hash `signals:<post_id>`."""
 
     post_id: str
@@ -72,13 +72,15 @@ class PostShown:
     def decided_by(self) -> str:
         return self.fields.get("decided_by", "")
 
-    def signal(self, name: str) -> SignalShown | None:
+    def signal(self, name: str) -> SignalSnapshot | None:
         """The signal of this name, None where there is none yet."""
         text = self.fields.get(name)
         if not text:
             return None
         said = json.loads(text)
-        return SignalShown(**{k: v for k, v in said.items() if k in SignalShown.__match_args__})
+        return SignalSnapshot(
+            **{k: v for k, v in said.items() if k in SignalSnapshot.__match_args__}
+        )
 
     @cached_property
     def override(self) -> Any:
@@ -86,7 +88,7 @@ class PostShown:
         text = self.fields.get("override")
         return json.loads(text) if text else None
 
-    def overrides(self, gates: Sequence[str], now_ms: int) -> dict[str, InForce]:
+    def overrides(self, gates: Sequence[str], now_ms: int) -> dict[str, ActiveOverride]:
         """By gate the override in force, read from the field `override`."""
         table = OverrideTable()
         first = self.override or {}
@@ -97,7 +99,7 @@ class PostShown:
 
 
 @dataclass(frozen=True)
-class FeedShown:
+class FeedSnapshot:
     """A feed and its `:info`, taken in one MULTI."""
 
     feed: str
@@ -125,8 +127,8 @@ class FeedShown:
         )
 
     @cached_property
-    def gates(self) -> dict[str, Gate]:
-        return msgspec.json.decode(self.info["gates"], type=dict[str, Gate])
+    def gates(self) -> dict[str, GatePolicy]:
+        return msgspec.json.decode(self.info["gates"], type=dict[str, GatePolicy])
 
     def fresh_for_ms(self, now_ms: int) -> int:
         """How long the feed counts as fresh from now on; below 0: it is stale."""
@@ -148,7 +150,7 @@ class FeedShown:
         return "stale" if called_fresh or abs(owned_ms) > STARTING_MS else "starting"
 
 
-class Shown:
+class FeedReader:
     """Reads feeds and posts of one installation."""
 
     def __init__(self, client: redis.Redis, prefix: str) -> None:
@@ -160,7 +162,7 @@ class Shown:
         """The channel on which changed feeds are told."""
         return f"{self.prefix}feed-changes"
 
-    def feed(self, feed: str, top: int) -> FeedShown | None:
+    def feed(self, feed: str, top: int) -> FeedSnapshot | None:
         """The first `top` of a feed, None where there is no such feed."""
         key = f"{self.prefix}feed:{{{feed}}}"
         with self.client.pipeline(transaction=True) as pipe:
@@ -170,17 +172,19 @@ class Shown:
         if not info:
             return None
         pairs = tuple((_text(member), float(score)) for member, score in ranking)
-        return FeedShown(feed, pairs, _hash(info))
+        return FeedSnapshot(feed, pairs, _hash(info))
 
-    def posts(self, post_ids: Sequence[str]) -> list[PostShown]:
+    def posts(self, post_ids: Sequence[str]) -> list[PostSnapshot]:
         """What is true of these posts; without fields where Redis knows nothing of one."""
         with self.client.pipeline(transaction=False) as pipe:
             for post_id in post_ids:
                 pipe.hgetall(f"{self.prefix}signals:{post_id}")
             hashes = pipe.execute()
-        return [PostShown(post_id, _hash(h)) for post_id, h in zip(post_ids, hashes, strict=True)]
+        return [
+            PostSnapshot(post_id, _hash(h)) for post_id, h in zip(post_ids, hashes, strict=True)
+        ]
 
-    def post(self, post_id: str) -> PostShown:
+    def post(self, post_id: str) -> PostSnapshot:
         return self.posts([post_id])[0]
 
     def authors(self, post_ids: Sequence[str]) -> list[str]:
@@ -191,13 +195,13 @@ class Shown:
             return [_text(author or b"") for author in pipe.execute()]
 
 
-def open_shown(url: str, prefix: str) -> Shown:
+def open_feed_reader(url: str, prefix: str) -> FeedReader:
     """Connect to Redis; nothing is sent yet."""
     try:
         client = redis.Redis.from_url(url, socket_connect_timeout=5, socket_timeout=10)
     except ValueError as error:
         raise FeedmillError(f"Redis: {error}") from None
-    return Shown(client, prefix)
+    return FeedReader(client, prefix)
 
 
 def _hash(fields: Mapping[bytes, bytes]) -> dict[str, str]:

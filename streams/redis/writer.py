@@ -28,7 +28,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 @dataclass
-class Outcome:
+class WriteResult:
     """What of a write did not stand: to be written whole, or another's by now."""
 
     missing_feeds: list[str] = field(default_factory=list)
@@ -64,7 +64,7 @@ class RedisWriter:
         feeds: Sequence[FeedChange],
         now_ms: int,
         is_fresh: Callable[[FeedChange], bool],
-    ) -> Outcome:
+    ) -> WriteResult:
         """Write signals, then feeds: no feed shows a post whose signals are not there."""
         if not self._loaded:
             await self._load()
@@ -79,7 +79,7 @@ class RedisWriter:
             self._loaded = False
             raise
         self._raise_errors(answers)
-        outcome = Outcome()
+        outcome = WriteResult()
         self._read_signals(signals, answers, outcome)
         self._read_feeds(feeds, answers[len(signals) :], now_ms, outcome)
         return outcome
@@ -168,7 +168,7 @@ class RedisWriter:
 
     @staticmethod
     def _read_signals(
-        signals: Sequence[SignalsChange], answers: Sequence[Any], outcome: Outcome
+        signals: Sequence[SignalsChange], answers: Sequence[Any], outcome: WriteResult
     ) -> None:
         for change, status in zip(signals, answers, strict=False):
             if status == NOT_THERE:
@@ -181,7 +181,7 @@ class RedisWriter:
         feeds: Sequence[FeedChange],
         answers: Sequence[Any],
         now_ms: int,
-        outcome: Outcome,
+        outcome: WriteResult,
     ) -> None:
         for change, (status, version) in zip(feeds, answers, strict=True):
             if status == WRITTEN:

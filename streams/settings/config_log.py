@@ -17,7 +17,7 @@ from feedmill.events.rules import Rule
 from feedmill.events.settings import Settings
 from feedmill.events.signal import SignalNames
 from feedmill.events.weights import ALIASES
-from feedmill.streams.kafka.topic_reader import Record
+from feedmill.streams.kafka.topic_reader import TopicRecord
 
 RawValue = dict[str, Any]
 _FIRST_WEIGHTS: RawValue = {"quality": 0.5, "engagement": 0.5}
@@ -85,7 +85,7 @@ class ConfigLog:
         return applied[-2] if len(applied) > 1 else None
 
 
-def fold_log(records: Iterable[Record], names: SignalNames) -> ConfigLog:
+def fold_log(records: Iterable[TopicRecord], names: SignalNames) -> ConfigLog:
     """Fold the log from its beginning."""
     settings = Settings(names=names)
     entries = []
@@ -100,7 +100,7 @@ def fold_log(records: Iterable[Record], names: SignalNames) -> ConfigLog:
     return ConfigLog(settings, tuple(entries))
 
 
-def _entry(record: Record, refused: str | None) -> Entry:
+def _entry(record: TopicRecord, refused: str | None) -> Entry:
     key = (record.key or b"").decode("utf-8", "replace")
     try:
         said = msgspec.json.decode(record.value or b"{}", type=dict[str, Any])

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable
 
 from feedmill.events.errors import BadSetting
-from feedmill.events.instance import Refusal
+from feedmill.events.instance import RefusedSetting
 from feedmill.events.settings import Settings
 from feedmill.streams.kafka.batches import Record
 from feedmill.streams.kafka.log_reader import LogReader
@@ -20,7 +20,7 @@ class SettingsFollower:
 
     def __init__(self, environment: Environment, on_change: Callable[[Settings], None]) -> None:
         self.settings = Settings(environment.signals)
-        self.refused: deque[Refusal] = deque(maxlen=_KEPT_REFUSALS)
+        self.refused: deque[RefusedSetting] = deque(maxlen=_KEPT_REFUSALS)
         self.refused_count = 0
         self.reader = LogReader(environment, ["config"])
         self._on_change = on_change
@@ -47,5 +47,5 @@ class SettingsFollower:
         except BadSetting as error:
             self.settings = self.settings.skip(record.offset)
             key = (record.key or b"").decode("utf-8", "replace")[:256]
-            self.refused.append(Refusal(key, record.offset, str(error)))
+            self.refused.append(RefusedSetting(key, record.offset, str(error)))
             self.refused_count += 1

@@ -10,7 +10,7 @@ from typing import Literal
 from feedmill.events.decode import decode_instance
 from feedmill.events.errors import BadEvent
 from feedmill.events.instance import Instance
-from feedmill.streams.kafka.topic_reader import Reader, Record
+from feedmill.streams.kafka.topic_reader import TopicReader, TopicRecord
 
 SEEN_WITHIN_MS = 15_000
 
@@ -18,7 +18,7 @@ State = Literal["applied", "refused", "silent"]
 
 
 @dataclass(frozen=True)
-class Answer:
+class SettingAnswer:
     """How one instance dealt with a record of `config`, and how long it took."""
 
     instance: str
@@ -35,7 +35,7 @@ class Answer:
         }
 
 
-def living(records: Iterable[Record], now_ms: int) -> dict[str, Instance]:
+def living(records: Iterable[TopicRecord], now_ms: int) -> dict[str, Instance]:
     """The last heartbeat of each instance seen in the last 15 s, by ``<stage>/<instance>``."""
     seen: dict[str, Instance] = {}
     for record in records:
@@ -48,17 +48,17 @@ def living(records: Iterable[Record], now_ms: int) -> dict[str, Instance]:
     return seen
 
 
-def answer_of(name: str, heartbeat: Instance, offset: int, ms: int) -> Answer | None:
+def answer_of(name: str, heartbeat: Instance, offset: int, ms: int) -> SettingAnswer | None:
     """What a heartbeat says of the record at `offset`; None: it has not come that far."""
     if heartbeat.config_offset < offset:
         return None
     for refusal in heartbeat.refused:
         if refusal.offset == offset:
-            return Answer(name, "refused", ms, refusal.reason)
-    return Answer(name, "applied", ms)
+            return SettingAnswer(name, "refused", ms, refusal.reason)
+    return SettingAnswer(name, "applied", ms)
 
 
-async def living_now(reader: Reader) -> dict[str, Instance]:
+async def living_now(reader: TopicReader) -> dict[str, Instance]:
     """Who runs; leaves the reader at the end of `instances`."""
     now_ms = int(time.time() * 1000)
     await reader.from_time(now_ms - SEEN_WITHIN_MS)
@@ -66,8 +66,8 @@ async def living_now(reader: Reader) -> dict[str, Instance]:
 
 
 async def answers(
-    reader: Reader, asked: Iterable[str], offset: int, timeout_s: float
-) -> AsyncIterator[Answer]:
+    reader: TopicReader, asked: Iterable[str], offset: int, timeout_s: float
+) -> AsyncIterator[SettingAnswer]:
     """Yield how each of these instances deals with the record at `offset`, as they say it.
 
     The clock starts with this call.  Who has said nothing after `timeout_s` is `silent`.
@@ -87,10 +87,10 @@ async def answers(
                 waiting.discard(name)
                 yield answer
     for name in sorted(waiting):
-        yield Answer(name, "silent")
+        yield SettingAnswer(name, "silent")
 
 
-def _heartbeat(record: Record) -> Instance | None:
+def _heartbeat(record: TopicRecord) -> Instance | None:
     if not record.value:
         return None
     try:

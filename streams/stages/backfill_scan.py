@@ -12,10 +12,10 @@ from feedmill.events.decode import decode_post, decode_signal
 from feedmill.events.errors import BadEvent
 from feedmill.events.post import Deletion
 from feedmill.events.signal import RULE_MODEL, Signal, SignalNames
-from feedmill.filters.rules import Hit, RuleSet
-from feedmill.streams.kafka.batches import Record, RecordBatch, Source
+from feedmill.filters.rules import RuleMatch, RuleSet
+from feedmill.streams.kafka.batches import Record, RecordBatch, TopicPartition
 from feedmill.streams.kafka.log_reader import LogReader
-from feedmill.streams.kafka.validation import admit
+from feedmill.streams.kafka.validation import validate_batch
 from feedmill.streams.settings.clock import now_ms
 from feedmill.streams.settings.environment import Environment
 
@@ -28,20 +28,20 @@ _PAUSES = 3.0
 _BY_RULE = f'"{RULE_MODEL}"'.encode()
 
 
-class Found(NamedTuple):
+class BackfillMatch(NamedTuple):
     """A post by the last signal of it, and the rule that now decides for that version."""
 
     signal: Signal
-    hit: Hit | None
+    hit: RuleMatch | None
 
 
-class _Hit(NamedTuple):
+class _RuleHit(NamedTuple):
     partition: int
     offset: int
-    hit: Hit
+    hit: RuleMatch
 
 
-class Search:
+class BackfillScan:
     """One pass over some partitions of `posts`, then over those of the filter's signals.
 
     Finds what the filter has judged and the rules hit, and what some rule has decided so far.
@@ -53,8 +53,8 @@ class Search:
         self._signals = f"signals.{name}"
         self._decode = partial(decode_signal, name, names)
         self._rules = rules
-        self._hits: dict[bytes, _Hit] = {}
-        self._found: dict[bytes, Found] = {}
+        self._hits: dict[bytes, _RuleHit] = {}
+        self._found: dict[bytes, BackfillMatch] = {}
         self._newer: dict[bytes, int] = {}
         # By partition from where to where all hits are known.
         self._first: dict[int, int] = {}
@@ -66,15 +66,15 @@ class Search:
     async def read(self, environment: Environment, partitions: Sequence[int]) -> None:
         """Read these partitions back to `BACK_MS`, up to where they end now."""
         if len(self._rules):
-            await _read(environment, "posts", partitions, self.look_at)
-        await _read(environment, self._signals, partitions, self.look_at_signals)
+            await _read(environment, "posts", partitions, self.scan_posts)
+        await _read(environment, self._signals, partitions, self.scan_signals)
 
-    def look_at(self, batch: RecordBatch, partitions: int) -> None:
+    def scan_posts(self, batch: RecordBatch, partitions: int) -> None:
         """Note the posts of a batch of `posts` that a rule hits."""
         partition = batch.source.partition
         self._first.setdefault(partition, batch.records[0].offset)
         self._end[partition] = batch.end
-        events = admit(batch, partitions, decode_post).events
+        events = validate_batch(batch, partitions, decode_post).events
         posts = [(record, post) for record, post in events if not isinstance(post, Deletion)]
         at_ms = [record.timestamp for record, _ in posts]
         hits = self._rules.verdicts([post for _, post in posts], at_ms)
@@ -82,12 +82,12 @@ class Search:
             if hit is not None:
                 key = record.key or b""
                 self._hits.pop(key, None)
-                self._hits[key] = _Hit(partition, record.offset, hit)
+                self._hits[key] = _RuleHit(partition, record.offset, hit)
         while len(self._hits) > MOST_POSTS:
             dropped = self._hits.pop(next(iter(self._hits)))
             self._first[dropped.partition] = dropped.offset + 1
 
-    def look_at_signals(self, batch: RecordBatch, partitions: int) -> None:
+    def scan_signals(self, batch: RecordBatch, partitions: int) -> None:
         """Note the last signals that are about those posts, and those that a rule decided."""
         del partitions
         for record in batch.records:
@@ -105,13 +105,13 @@ class Search:
         while len(self._found) > MOST_POSTS:
             del self._found[next(iter(self._found))]
 
-    def _about(self, partition: int, key: bytes, signal: Signal) -> Found | None:
+    def _about(self, partition: int, key: bytes, signal: Signal) -> BackfillMatch | None:
         at = self._hits.get(key)
         if at is not None and at.offset >= signal.post_offset:
-            return Found(signal, at.hit) if at.offset == signal.post_offset else None
+            return BackfillMatch(signal, at.hit) if at.offset == signal.post_offset else None
         if signal.model != RULE_MODEL or not self._has_read(partition, signal.post_offset):
             return None
-        return Found(signal, None)
+        return BackfillMatch(signal, None)
 
     def _has_read(self, partition: int, offset: int) -> bool:
         """Whether a version that is no hit is known to be none."""
@@ -124,9 +124,9 @@ class Search:
         for record in records:
             self._newer[record.key or b""] = record.offset
 
-    def take(self, count: int) -> list[Found]:
+    def take(self, count: int) -> list[BackfillMatch]:
         """Up to `count` of what was found and not judged since, each once; none: no more."""
-        taken: list[Found] = []
+        taken: list[BackfillMatch] = []
         while self._found and len(taken) < count:
             key, found = self._found.popitem()
             if self._newer.get(key, -1) < found.signal.post_offset:
@@ -138,12 +138,12 @@ async def _read(
     environment: Environment,
     topic: str,
     partitions: Sequence[int],
-    look_at: Callable[[RecordBatch, int], None],
+    scan_posts: Callable[[RecordBatch, int], None],
 ) -> None:
     reader = LogReader(environment, [topic], partitions, max_records=_CHUNK)
     try:
         await reader.start()
-        sources = [Source(topic, partition) for partition in partitions]
+        sources = [TopicPartition(topic, partition) for partition in partitions]
         for source, end in (await reader.end_of(sources)).items():
             first = await reader.offset_at(source, now_ms() - BACK_MS)
             reader.seek(source, end if first is None else first)
@@ -151,7 +151,7 @@ async def _read(
             batches = await reader.read()
             start = time.perf_counter()
             for batch in batches:
-                look_at(batch, reader.partitions[topic])
+                scan_posts(batch, reader.partitions[topic])
             await asyncio.sleep((time.perf_counter() - start) * _PAUSES)
     finally:
         await reader.stop()

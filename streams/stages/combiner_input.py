@@ -8,10 +8,10 @@ from typing import Any
 
 from feedmill.events.decode import decode_override, decode_post, decode_signal, key_text
 from feedmill.events.signal import Signal, SignalNames
-from feedmill.rankers.combiner.view import View
+from feedmill.rankers.combiner.view import PostView
 from feedmill.streams.kafka.batches import RecordBatch
 from feedmill.streams.kafka.log_reader import LogReader
-from feedmill.streams.kafka.validation import Rejected, admit
+from feedmill.streams.kafka.validation import RejectedRecord, validate_batch
 from feedmill.streams.settings.environment import Environment
 
 SIGNALS = "signals."
@@ -28,7 +28,7 @@ def _decode_signal(
 class CombinerInput:
     """Reads without a group, from the beginning; `read` brings the view up to date."""
 
-    def __init__(self, environment: Environment, view: View) -> None:
+    def __init__(self, environment: Environment, view: PostView) -> None:
         names = environment.signals
         self._view = view
         self.reader = LogReader(
@@ -40,17 +40,17 @@ class CombinerInput:
             **{SIGNALS + name: partial(_decode_signal, name, names) for name in names.all},
         }
 
-    async def read(self, timeout_ms: int) -> tuple[list[RecordBatch], list[Rejected]]:
+    async def read(self, timeout_ms: int) -> tuple[list[RecordBatch], list[RejectedRecord]]:
         """Take what is there of all topics into the view; returns it, and what broke a rule."""
         batches = await self.reader.read(timeout_ms)
-        rejected: list[Rejected] = []
+        rejected: list[RejectedRecord] = []
         for batch in batches:
             rejected += self._take(batch)
         return batches, rejected
 
-    def _take(self, batch: RecordBatch) -> Sequence[Rejected]:
+    def _take(self, batch: RecordBatch) -> Sequence[RejectedRecord]:
         topic = batch.source.topic
-        admitted = admit(batch, self.reader.partitions[topic], self._decoders[topic])
+        admitted = validate_batch(batch, self.reader.partitions[topic], self._decoders[topic])
         view = self._view
         if topic == "posts":
             for record, post in admitted.events:

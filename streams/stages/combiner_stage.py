@@ -17,7 +17,7 @@ from feedmill.streams.kafka.clients import new_redis
 from feedmill.streams.kafka.pace import Pace
 from feedmill.streams.kafka.transport import BatchApp
 from feedmill.streams.redis.ownership import SHARD_TOPIC, Ownership
-from feedmill.streams.redis.writer import Outcome, RedisWriter
+from feedmill.streams.redis.writer import RedisWriter, WriteResult
 from feedmill.streams.settings.clock import now_ms
 from feedmill.streams.settings.environment import Environment
 from feedmill.streams.stages.combiner_input import CombinerInput
@@ -179,7 +179,7 @@ class CombinerStage(Stage):
         if renewals:
             self._follow(await self._writer.write([], renewals, now_ms(), self._freshness.is_fresh))
 
-    def _follow(self, outcome: Outcome) -> None:
+    def _follow(self, outcome: WriteResult) -> None:
         if outcome.outdated:
             self.metrics.add("feedmill_redis_refused_total", outcome.outdated)
         if outcome.missing_feeds:

@@ -14,10 +14,10 @@ from feedmill.events.errors import UsageError
 from feedmill.events.post import Deletion, Post
 from feedmill.events.signal import Signal
 from feedmill.rankers.engagement import EngagementModel
-from feedmill.streams.kafka.batches import Record, RecordBatch, Source
+from feedmill.streams.kafka.batches import Record, RecordBatch, TopicPartition
 from feedmill.streams.kafka.log_reader import LogReader
 from feedmill.streams.kafka.topics import WINDOW_MS
-from feedmill.streams.kafka.validation import Rejected, admit
+from feedmill.streams.kafka.validation import RejectedRecord, validate_batch
 from feedmill.streams.settings.clock import now_ms
 from feedmill.streams.settings.environment import Environment
 from feedmill.streams.stages.engagement_state import (
@@ -97,7 +97,7 @@ class EngagementStage(GroupStage):
         touched: dict[str, PostState],
         deleted: dict[str, None],
     ) -> None:
-        admitted = admit(batch, self._count, decode_post)
+        admitted = validate_batch(batch, self._count, decode_post)
         self._reject(batch, admitted.rejected)
         fresh: dict[str, tuple[Record, Post]] = {}
         for record, event in admitted.events:
@@ -124,7 +124,7 @@ class EngagementStage(GroupStage):
     def _take_engagements(
         self, batch: RecordBatch, state: PartitionState, touched: dict[str, PostState]
     ) -> None:
-        admitted = admit(batch, self._count, decode_engagement)
+        admitted = validate_batch(batch, self._count, decode_engagement)
         self._reject(batch, admitted.rejected)
         duplicates = 0
         for record, event in admitted.events:
@@ -136,7 +136,7 @@ class EngagementStage(GroupStage):
         if duplicates:
             self.metrics.add("feedmill_duplicates_total", duplicates)
 
-    def _reject(self, batch: RecordBatch, rejected: Sequence[Rejected]) -> None:
+    def _reject(self, batch: RecordBatch, rejected: Sequence[RejectedRecord]) -> None:
         if rejected:
             self.letters.add(rejected)
             topic = batch.source.topic
@@ -221,10 +221,10 @@ class EngagementStage(GroupStage):
         return states
 
     async def _refuse_recreated(self, states: dict[int, PartitionState]) -> None:
-        sources = [Source(ENGAGEMENTS, partition) for partition in states]
+        sources = [TopicPartition(ENGAGEMENTS, partition) for partition in states]
         ends = await self.config.reader.end_of(sources)
         for partition, state in states.items():
-            end = ends[Source(ENGAGEMENTS, partition)]
+            end = ends[TopicPartition(ENGAGEMENTS, partition)]
             beyond = [one.post_id for one in state.posts.values() if one.through >= end]
             if beyond:
                 raise UsageError(
@@ -236,12 +236,14 @@ class EngagementStage(GroupStage):
     async def _read_recent(self, states: dict[int, PartitionState]) -> None:
         """Read the ten minutes before each committed offset again, for repeated event ids."""
         for partition, state in states.items():
-            source = Source(ENGAGEMENTS, partition)
+            source = TopicPartition(ENGAGEMENTS, partition)
             start = self.app.ledger.start_of(source)
             if start > 0:
                 await self._read_recent_of(source, start, state.recent)
 
-    async def _read_recent_of(self, source: Source, start: int, recent: RecentEvents) -> None:
+    async def _read_recent_of(
+        self, source: TopicPartition, start: int, recent: RecentEvents
+    ) -> None:
         reader = LogReader(self.environment, [source.topic], [source.partition])
         await reader.start({source: start - 1})
         try:
@@ -262,7 +264,9 @@ class EngagementStage(GroupStage):
                     records = [record for record in batch.records if record.offset < start]
                     if not records:
                         return
-                    events = admit(RecordBatch(source, records), self._count, decode_engagement)
+                    events = validate_batch(
+                        RecordBatch(source, records), self._count, decode_engagement
+                    )
                     for record, event in events.events:
                         recent.repeats(event, record.timestamp)
         finally:

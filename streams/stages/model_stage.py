@@ -11,31 +11,31 @@ import numpy as np
 from feedmill.events.decode import decode_post, encode
 from feedmill.events.post import Deletion, Post
 from feedmill.events.settings import Settings
-from feedmill.events.signal import Ruling
+from feedmill.events.signal import RuleVerdict
 from feedmill.features.post_batch import PostBatch
 from feedmill.filters import campaign
-from feedmill.filters.rules import FilterRules, Hit
-from feedmill.filters.verdicts import Verdicts
+from feedmill.filters.rules import FilterRules, RuleMatch
+from feedmill.filters.verdicts import BatchVerdicts
 from feedmill.models.text_model import TextModel
 from feedmill.streams.kafka.batches import Record, RecordBatch
 from feedmill.streams.kafka.log_reader import LogReader
-from feedmill.streams.kafka.validation import admit, last_of_each
+from feedmill.streams.kafka.validation import last_of_each, validate_batch
 from feedmill.streams.settings.clock import now_ms
 from feedmill.streams.settings.environment import Environment
 from feedmill.streams.stages.group_stage import GroupStage
-from feedmill.streams.stages.hide_rate_check import FlaggedCheck
-from feedmill.streams.stages.post_history_reader import PostMemory, ReadPosts
-from feedmill.streams.stages.rule_backfill import JudgingAgain
+from feedmill.streams.stages.hide_rate_check import HideRateGuard
+from feedmill.streams.stages.post_history_reader import HashedPosts, PostHistoryReader
+from feedmill.streams.stages.rule_backfill import RuleBackfill
 
 log = logging.getLogger(__name__)
 
-Judged = Sequence[tuple[Record, Post]]
+PostRecords = Sequence[tuple[Record, Post]]
 
 _ERROR_CHARACTERS = 500
 _SAMPLE = Post("sample", "sample", 0, "A sample of plain text, to warm the model up.")
 
 
-class Taken(NamedTuple):
+class DecodedBatch(NamedTuple):
     """A batch, what it says, and at which rows its posts stand among those of all batches."""
 
     batch: RecordBatch
@@ -67,7 +67,7 @@ class ModelStage(GroupStage):
         taken = []
         posts: list[tuple[Record, Post]] = []
         for batch in (batch for batch in batches if batch.epoch == self._epoch):
-            admitted = admit(batch, partitions, decode_post)
+            admitted = validate_batch(batch, partitions, decode_post)
             if admitted.rejected:
                 # `engagement` letters them: one letter a record is enough.
                 self.metrics.add(
@@ -75,23 +75,27 @@ class ModelStage(GroupStage):
                 )
             first = len(posts)
             posts += [(r, event) for r, event in admitted.events if isinstance(event, Post)]
-            taken.append(Taken(batch, admitted.events, range(first, len(posts))))
+            taken.append(DecodedBatch(batch, admitted.events, range(first, len(posts))))
         read = PostBatch([post for _, post in posts])
         await self.before(taken, posts, read)
-        said = score(self._model, read)
+        said = score_posts(self._model, read)
         if said.errors:
             self.metrics.add("feedmill_model_errors_total", len(said.errors))
         for batch, events, rows in taken:
             self.decide(batch, rows, posts, said)
             self._emit(events, {posts[i][0].offset: i for i in rows}, said)
 
-    async def before(self, taken: Sequence[Taken], posts: Judged, read: PostBatch) -> None:
+    async def before(
+        self, taken: Sequence[DecodedBatch], posts: PostRecords, read: PostBatch
+    ) -> None:
         """Get ready to judge these batches, whose posts the model will read in `read`."""
 
     async def assigned(self) -> None:
         """Get ready for the partitions of an assignment, `app.ledger.done`."""
 
-    def decide(self, batch: RecordBatch, rows: range, posts: Judged, said: Verdicts) -> None:
+    def decide(
+        self, batch: RecordBatch, rows: range, posts: PostRecords, said: BatchVerdicts
+    ) -> None:
         """Let others than the model have their say on the posts of one batch, at these rows."""
 
     async def _follow_assignment(self) -> None:
@@ -104,7 +108,7 @@ class ModelStage(GroupStage):
         self,
         events: list[tuple[Record, Post | Deletion]],
         rows: Mapping[int, int],
-        said: Verdicts,
+        said: BatchVerdicts,
     ) -> None:
         """Write what holds of each post at the end of a batch; superseded versions are silent."""
         at_ms, topic = now_ms(), f"signals.{self.name}"
@@ -123,7 +127,7 @@ class FilterStage(ModelStage):
 
         text model -> cap of the flagged share -> largest of it and the campaign -> rules -> signal
 
-    `remembers`: it knows what came before a post (`PostMemory`); the others do not pay for that.
+    `remembers`: it reads what came before a post (`PostHistoryReader`); the others do not.
     """
 
     def __init__(
@@ -136,10 +140,10 @@ class FilterStage(ModelStage):
     ) -> None:
         super().__init__(name, environment, load)
         self._rules = FilterRules(name)
-        self._again = JudgingAgain(self, self._rules, self._ruling)
-        self._flagged = FlaggedCheck(name, environment, self.metrics, self._score)
+        self._again = RuleBackfill(self, self._rules, self._ruling)
+        self._flagged = HideRateGuard(name, environment, self.metrics, self._score)
         self._memory = (
-            PostMemory(lambda chosen: LogReader(environment, ["posts"], chosen))
+            PostHistoryReader(lambda chosen: LogReader(environment, ["posts"], chosen))
             if remembers
             else None
         )
@@ -175,7 +179,9 @@ class FilterStage(ModelStage):
             await super().process(batches)
             await self.producer.flush()
 
-    async def before(self, taken: Sequence[Taken], posts: Judged, read: PostBatch) -> None:
+    async def before(
+        self, taken: Sequence[DecodedBatch], posts: PostRecords, read: PostBatch
+    ) -> None:
         for one in taken:
             self._again.note(record for record, _ in one.events)
         if self._memory is not None and taken:
@@ -184,18 +190,20 @@ class FilterStage(ModelStage):
                 for one in taken
                 for i in one.rows
             }
-            await self._memory.cover([one.batch for one in taken], ReadPosts(rows, read))
+            await self._memory.cover([one.batch for one in taken], HashedPosts(rows, read))
 
-    def decide(self, batch: RecordBatch, rows: range, posts: Judged, said: Verdicts) -> None:
+    def decide(
+        self, batch: RecordBatch, rows: range, posts: PostRecords, said: BatchVerdicts
+    ) -> None:
         self._flagged.lower(batch, rows, posts, said)
         if self._memory is not None and rows:
             partition = batch.source.partition
             pasts = [self._memory.past(partition, posts[i][0].offset) for i in rows]
-            values = campaign.probabilities(pasts)
-            said.raise_to(rows, values, lambda i: campaign.reason(pasts[i]))
+            values = campaign.campaign_probabilities(pasts)
+            said.raise_to(rows, values, lambda i: campaign.campaign_reason(pasts[i]))
         self._rule(rows, posts, said)
 
-    def _rule(self, rows: range, posts: Judged, said: Verdicts) -> None:
+    def _rule(self, rows: range, posts: PostRecords, said: BatchVerdicts) -> None:
         """Rules beat the model, its failure, the cap and the campaign."""
         judged = [posts[i] for i in rows]
         hits = self._rules.verdicts([post for _, post in judged], [r.timestamp for r, _ in judged])
@@ -203,22 +211,22 @@ class FilterStage(ModelStage):
             if hit is not None:
                 said.rules[i] = self._ruling(hit)
 
-    def _ruling(self, hit: Hit) -> Ruling:
+    def _ruling(self, hit: RuleMatch) -> RuleVerdict:
         self.metrics.add("feedmill_rule_hits_total", verdict=hit.verdict)
-        return Ruling(hit.rule, self._rules.value_of(hit))
+        return RuleVerdict(hit.rule, self._rules.value_of(hit))
 
-    def _score(self, posts: Sequence[Post]) -> Verdicts:
-        return score(self._model, PostBatch(posts))
+    def _score(self, posts: Sequence[Post]) -> BatchVerdicts:
+        return score_posts(self._model, PostBatch(posts))
 
 
-def score(model: TextModel, posts: PostBatch) -> Verdicts:
+def score_posts(model: TextModel, posts: PostBatch) -> BatchVerdicts:
     """What the model says of each post, or why it failed on one.
 
     A batch on which the model raises is scored post by post, so that one post that breaks
     it takes no other along.
     """
     if not len(posts):
-        return Verdicts(np.zeros(0), {})
+        return BatchVerdicts(np.zeros(0), {})
     try:
         values = model.score_batch(posts)
     except Exception as error:  # noqa: BLE001 - a model may raise anything; found out below
@@ -226,14 +234,14 @@ def score(model: TextModel, posts: PostBatch) -> Verdicts:
         return _one_by_one(model, posts.posts)
     bad = np.flatnonzero(~((values >= 0) & (values <= 1))).tolist()
     errors = {i: f"the model returned {values[i]!r}, outside [0, 1]" for i in bad}
-    return Verdicts(values, errors)
+    return BatchVerdicts(values, errors)
 
 
-def _one_by_one(model: TextModel, posts: Sequence[Post]) -> Verdicts:
+def _one_by_one(model: TextModel, posts: Sequence[Post]) -> BatchVerdicts:
     values, errors = np.zeros(len(posts)), {}
     for i, post in enumerate(posts):
         try:
             values[i] = model.score_many([post])[0]
         except Exception as error:  # noqa: BLE001 - goes into the signal
             errors[i] = f"{type(error).__name__}: {error}"[:_ERROR_CHARACTERS]
-    return Verdicts(values, errors)
+    return BatchVerdicts(values, errors)

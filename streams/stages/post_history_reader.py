@@ -19,11 +19,16 @@ from aiokafka.errors import KafkaError
 
 from feedmill.events.decode import decode_post
 from feedmill.events.post import Post
-from feedmill.features.history.post_history import REBUILD_MS, History, Past, Version
+from feedmill.features.history.post_history import (
+    REBUILD_MS,
+    EarlierPosts,
+    PostHistory,
+    PostVersion,
+)
 from feedmill.features.post_batch import PostBatch
-from feedmill.streams.kafka.batches import RecordBatch, Source
+from feedmill.streams.kafka.batches import RecordBatch, TopicPartition
 from feedmill.streams.kafka.log_reader import LogReader
-from feedmill.streams.kafka.validation import admit
+from feedmill.streams.kafka.validation import validate_batch
 from feedmill.streams.settings.clock import now_ms
 
 log = logging.getLogger(__name__)
@@ -38,19 +43,19 @@ _KEEP_UP_EVERY_S = 0.5
 # Between records that an idle instance reads on its own the latest second is left open.
 _SETTLED_MS = 1000
 _CLOCK_MARGIN_MS = 60_000
-_NOTHING = Past()
+_NOTHING = EarlierPosts()
 
 
-class _Waiting(NamedTuple):
+class _PendingVersion(NamedTuple):
     """A record that was read and not folded."""
 
     at_ms: int
     partition: int
     offset: int
-    version: Version
+    version: PostVersion
 
 
-class ReadPosts(NamedTuple):
+class HashedPosts(NamedTuple):
     """Posts that are about to be judged, so that their texts are not hashed once more here.
 
     `rows` has by partition and offset where each stands in `posts`.
@@ -60,7 +65,7 @@ class ReadPosts(NamedTuple):
     posts: PostBatch
 
 
-class PostMemory:
+class PostHistoryReader:
     """Reads on as far as a batch needs, never further than one fetch a partition.
 
     `begin` on assignment, `cover` before judging, `past` for each post; `keep_up` runs beside and
@@ -76,14 +81,14 @@ class PostMemory:
         self._reset()
 
     def _reset(self) -> None:
-        self._history = History()
-        self._waiting: dict[int, deque[_Waiting]] = {}
+        self._history = PostHistory()
+        self._waiting: dict[int, deque[_PendingVersion]] = {}
         self._latest_ms: dict[int, int] = {}
         self._known_from: dict[int, int] = {}
-        self._pasts: dict[tuple[int, int], Past] = {}
+        self._pasts: dict[tuple[int, int], EarlierPosts] = {}
         self._told: deque[tuple[int, int]] = deque()
 
-    async def begin(self, starts: Mapping[Source, int]) -> None:
+    async def begin(self, starts: Mapping[TopicPartition, int]) -> None:
         """Be able to tell the past of all records from these offsets on.
 
         Begins anew, twice the window before the earliest of them, unless it has been there.
@@ -93,7 +98,7 @@ class PostMemory:
             if not known or any(known[s.partition] > start for s, start in starts.items()):
                 await self._begin_at(starts)
 
-    async def _begin_at(self, starts: Mapping[Source, int]) -> None:
+    async def _begin_at(self, starts: Mapping[TopicPartition, int]) -> None:
         await self.stop()
         self._reset()
         reader = self._reader = self._new_reader(None)
@@ -111,7 +116,7 @@ class PostMemory:
         # Now rather than before the first verdict.
         await self._fold_until(since_ms + REBUILD_MS, {}, ends)
 
-    async def _time_of(self, source: Source, start: int) -> int:
+    async def _time_of(self, source: TopicPartition, start: int) -> int:
         """The timestamp of the first record from an offset on; now if there is none."""
         ends = await self._connected.end_of([source])
         if start >= ends[source]:
@@ -125,7 +130,7 @@ class PostMemory:
         finally:
             await reader.stop()
 
-    async def cover(self, batches: Sequence[RecordBatch], read: ReadPosts | None = None) -> None:
+    async def cover(self, batches: Sequence[RecordBatch], read: HashedPosts | None = None) -> None:
         """Read and fold on until the past of these batches' posts is known; `read` is of them."""
         async with self._lock:
             self._covered_at = time.monotonic()
@@ -137,7 +142,7 @@ class PostMemory:
             until_ms = max(record.timestamp for batch in batches for record in batch.records)
             await self._fold_until(until_ms, needed, await self._ends(), read)
 
-    def past(self, partition: int, offset: int) -> Past:
+    def past(self, partition: int, offset: int) -> EarlierPosts:
         """What came before a post of a batch that is covered."""
         return self._pasts.get((partition, offset), _NOTHING)
 
@@ -157,10 +162,10 @@ class PostMemory:
         if reader is not None:
             await reader.stop()
 
-    async def _ends(self) -> dict[Source, int]:
+    async def _ends(self) -> dict[TopicPartition, int]:
         """Where the partitions end now; waits while Kafka is away."""
         reader = self._connected
-        sources = [Source(TOPIC, p) for p in range(reader.partitions[TOPIC])]
+        sources = [TopicPartition(TOPIC, p) for p in range(reader.partitions[TOPIC])]
         while True:
             try:
                 return await reader.end_of(sources)
@@ -178,8 +183,8 @@ class PostMemory:
         self,
         until_ms: int,
         needed: Mapping[int, int],
-        ends: Mapping[Source, int],
-        read: ReadPosts | None = None,
+        ends: Mapping[TopicPartition, int],
+        read: HashedPosts | None = None,
     ) -> None:
         """Fold everything up to a time and the needed offsets, as far as partitions have it."""
         reader = self._connected
@@ -204,11 +209,11 @@ class PostMemory:
 
     def _take(self, batch: RecordBatch, partitions: int) -> None:
         partition = batch.source.partition
-        admitted = admit(batch, partitions, decode_post)
+        admitted = validate_batch(batch, partitions, decode_post)
         versions = {
-            record.offset: Version(0, event.post_id, event.author_id, event.text)
+            record.offset: PostVersion(0, event.post_id, event.author_id, event.text)
             if isinstance(event, Post)
-            else Version(0, event.post_id, "", None)
+            else PostVersion(0, event.post_id, "", None)
             for record, event in admitted.events
         }
         waiting, latest_ms = self._waiting[partition], self._latest_ms.get(partition, 0)
@@ -217,10 +222,12 @@ class PostMemory:
             latest_ms = max(latest_ms, record.timestamp)
             if record.offset in versions:
                 version = versions[record.offset]._replace(at_ms=latest_ms)
-                waiting.append(_Waiting(latest_ms, partition, record.offset, version))
+                waiting.append(_PendingVersion(latest_ms, partition, record.offset, version))
         self._latest_ms[partition] = latest_ms
 
-    async def _fold(self, until_ms: int, needed: Mapping[int, int], read: ReadPosts | None) -> None:
+    async def _fold(
+        self, until_ms: int, needed: Mapping[int, int], read: HashedPosts | None
+    ) -> None:
         ready = sorted(self._ready(until_ms, needed), key=_merged)
         for start in range(0, len(ready), _AT_ONCE):
             part = ready[start : start + _AT_ONCE]
@@ -235,7 +242,7 @@ class PostMemory:
                 self._known_from[partition] = offset + 1
             await asyncio.sleep(0)
 
-    def _ready(self, until_ms: int, needed: Mapping[int, int]) -> Iterator[_Waiting]:
+    def _ready(self, until_ms: int, needed: Mapping[int, int]) -> Iterator[_PendingVersion]:
         for partition, waiting in self._waiting.items():
             end = needed.get(partition, 0)
             while waiting and (waiting[0].at_ms <= until_ms or waiting[0].offset < end):
@@ -243,7 +250,7 @@ class PostMemory:
 
 
 def _standing(
-    part: Sequence[_Waiting], read: ReadPosts | None
+    part: Sequence[_PendingVersion], read: HashedPosts | None
 ) -> tuple[Sequence[int], PostBatch | None]:
     """Where each of these stands among the posts that were read, and those."""
     if read is None:
@@ -251,5 +258,5 @@ def _standing(
     return [read.rows.get((one.partition, one.offset), -1) for one in part], read.posts
 
 
-def _merged(one: _Waiting) -> tuple[int, int, int]:
+def _merged(one: _PendingVersion) -> tuple[int, int, int]:
     return one.at_ms, one.partition, one.offset

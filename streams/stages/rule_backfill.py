@@ -18,11 +18,11 @@ from aiokafka.errors import KafkaError
 
 from feedmill.events.decode import encode
 from feedmill.events.settings import Settings
-from feedmill.events.signal import Ruling
-from feedmill.filters.rules import FilterRules, Hit
-from feedmill.streams.kafka.batches import Record, Source
+from feedmill.events.signal import RuleVerdict
+from feedmill.filters.rules import FilterRules, RuleMatch
+from feedmill.streams.kafka.batches import Record, TopicPartition
 from feedmill.streams.settings.clock import now_ms
-from feedmill.streams.stages.backfill_scan import Found, Search
+from feedmill.streams.stages.backfill_scan import BackfillMatch, BackfillScan
 from feedmill.streams.stages.group_stage import GroupStage
 
 log = logging.getLogger(__name__)
@@ -36,7 +36,7 @@ _RETRY_S = 5.0
 _LOOK_EVERY_S = 2.0
 
 
-class JudgingAgain:
+class RuleBackfill:
     """A part of a filter's stage: searches until every post knows the present rules.
 
     Beside the offset of each partition the stage commits the last change of the rules that all of
@@ -49,7 +49,7 @@ class JudgingAgain:
     """
 
     def __init__(
-        self, stage: GroupStage, rules: FilterRules, ruling: Callable[[Hit], Ruling]
+        self, stage: GroupStage, rules: FilterRules, ruling: Callable[[RuleMatch], RuleVerdict]
     ) -> None:
         self.publishing = asyncio.Lock()
         self._stage = stage
@@ -58,8 +58,8 @@ class JudgingAgain:
         self._version = NEVER
         self._changed = asyncio.Event()
         self._epoch = 0
-        self._searched: dict[Source, int] = {}
-        self._search: Search | None = None
+        self._searched: dict[TopicPartition, int] = {}
+        self._search: BackfillScan | None = None
 
     def follow(self, settings: Settings) -> None:
         """Settings were taken over, the rules with them."""
@@ -85,7 +85,7 @@ class JudgingAgain:
         # A change that never was: `config` was made anew, or is read a moment later here.
         return searched if searched <= self._version else _UNKNOWN
 
-    def behind(self) -> list[Source]:
+    def behind(self) -> list[TopicPartition]:
         """The partitions of the assignment whose posts may not know the present rules."""
         self.take_over()
         return [source for source, at in self._searched.items() if at < self._version]
@@ -112,12 +112,12 @@ class JudgingAgain:
                 await asyncio.wait_for(self._changed.wait(), _LOOK_EVERY_S)
             self._changed.clear()
 
-    async def _search_and_judge(self, behind: Sequence[Source]) -> None:
+    async def _search_and_judge(self, behind: Sequence[TopicPartition]) -> None:
         """Judge again what is found in these partitions, unless rules or assignment change."""
         stage, start = self._stage, time.monotonic()
         async with self.publishing:
             # What was judged by the rules of before is on its topic now, the rest will be noted.
-            search = Search(stage.name, stage.environment.signals, self._rules.in_force)
+            search = BackfillScan(stage.name, stage.environment.signals, self._rules.in_force)
             self._search, now = search, (self._version, self._epoch)
         await search.read(stage.environment, sorted(source.partition for source in behind))
         changed = 0
@@ -137,14 +137,14 @@ class JudgingAgain:
         seconds = time.monotonic() - start
         log.info("rules changed: %d posts judged again within %.1f s", changed, seconds)
 
-    def _judge(self, posts: Sequence[Found]) -> int:
+    def _judge(self, posts: Sequence[BackfillMatch]) -> int:
         """Gather the signals that become others; how many."""
         at_ms, topic, changed = now_ms(), f"signals.{self._stage.name}", 0
         for post in posts:
             if post.hit is None:
-                signal = post.signal.unruled(at_ms)
+                signal = post.signal.without_rule(at_ms)
             else:
-                signal = post.signal.ruled(self._ruling(post.hit), at_ms)
+                signal = post.signal.with_rule(self._ruling(post.hit), at_ms)
             if msgspec.structs.replace(signal, at_ms=post.signal.at_ms) != post.signal:
                 self._stage.producer.add(topic, signal.post_id.encode(), encode(signal))
                 changed += 1

@@ -25,7 +25,7 @@ from feedmill.events.settings import Settings
 from feedmill.streams.kafka.clients import new_producer
 from feedmill.streams.kafka.dead_letters import DeadLetters
 from feedmill.streams.kafka.producing import BatchProducer
-from feedmill.streams.observe.http import Web
+from feedmill.streams.observe.http import StatusServer
 from feedmill.streams.observe.metrics import Metrics
 from feedmill.streams.observe.status import Status, status_pipe, write_status
 from feedmill.streams.settings.clock import now_ms
@@ -61,7 +61,7 @@ class Stage(ABC):
         self.letters = DeadLetters(name, self.producer)
         self._failure: Exception | None = None
         self._beat = asyncio.Event()
-        self._web = Web(self.ready_reason, self.metrics.text)
+        self._web = StatusServer(self.ready_reason, self.metrics.text)
         self._pipe = status_pipe(os.environ)
         self._refused_told = 0
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from feedmill.training.datasets.known import KnownSet
-from feedmill.training.datasets.labelled_posts import Corpus, Row, corpus
+from feedmill.training.datasets.known import KnownDataset
+from feedmill.training.datasets.labelled_posts import LabelledPosts, LabelledRow, labelled_posts
 from feedmill.training.datasets.tables import Table
-from feedmill.training.training_data import Material, Sample
+from feedmill.training.training_data import Dataset, TrainingData
 
 WORDS = (
     *("river", "stone", "cloud", "apple", "winter"),
@@ -28,26 +28,29 @@ def sentences(count: int, seed: int, extra: str = "") -> list[str]:
     ]
 
 
-def sample(rows: Corpus, sha256: str = "", group: str = "g") -> Sample:
+def sample(rows: LabelledPosts, sha256: str = "", group: str = "g") -> Dataset:
     table = Table(Path(f"{rows.source}.csv"), name=rows.source, group=group)
-    return Sample(rows, KnownSet(table, "made up"), sha256)
+    return Dataset(rows, KnownDataset(table, "made up"), sha256)
 
 
-def labelled(name: str, seed: int, count: int = 150) -> Corpus:
+def labelled(name: str, seed: int, count: int = 150) -> LabelledPosts:
     bad = [
-        Row(t, 1.0, f"g{i % 30}") for i, t in enumerate(sentences(count, seed, "BUY pills NOW!!!"))
+        LabelledRow(t, 1.0, f"g{i % 30}")
+        for i, t in enumerate(sentences(count, seed, "BUY pills NOW!!!"))
     ]
-    good = [Row(t, 0.0, f"g{i % 30}") for i, t in enumerate(sentences(count, seed + 1))]
-    return corpus(name, name, [*bad, *good])
+    good = [LabelledRow(t, 0.0, f"g{i % 30}") for i, t in enumerate(sentences(count, seed + 1))]
+    return labelled_posts(name, name, [*bad, *good])
 
 
-def ordinary(name: str, seed: int, extra: str = "") -> Corpus:
+def ordinary(name: str, seed: int, extra: str = "") -> LabelledPosts:
     texts = sentences(300, seed, extra)
-    return corpus(name, name, (Row(t, 0.0, f"a{i % 30}") for i, t in enumerate(texts)))
+    return labelled_posts(
+        name, name, (LabelledRow(t, 0.0, f"a{i % 30}") for i, t in enumerate(texts))
+    )
 
 
-def material() -> Material:
-    return Material(
+def material() -> TrainingData:
+    return TrainingData(
         (sample(labelled("bad", 1), "1" * 64), sample(labelled("few", 11, 60), "2" * 64)),
         (sample(ordinary("one", 3), "3" * 64), sample(ordinary("two", 4, "today"), "4" * 64)),
     )

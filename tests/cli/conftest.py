@@ -18,9 +18,9 @@ from feedmill.cli.config import config
 from feedmill.cli.explain import explain_command
 from feedmill.cli.feed import feed_command
 from feedmill.cli.override import override
-from feedmill.events.gates import Gate
+from feedmill.events.gates import GatePolicy
 from feedmill.events.signal import SignalNames
-from feedmill.events.weights import WeightsReader
+from feedmill.events.weights import WeightsDecoder
 
 
 class Addresses(Protocol):
@@ -145,7 +145,7 @@ class FakeWriter:
         """Write a feed and its `:info` in one transaction; returns the version."""
         self.version += 1
         now_ms = int(time.time() * 1000)
-        weights = WeightsReader(SignalNames()).default.as_dict()
+        weights = WeightsDecoder(SignalNames()).default.as_dict()
         gates = {name: _gate() for name in SignalNames().gates}
         content = {"version": self.version, "config_offset": 4, "size": len(scores), "owner": 1}
         content |= {"weights": weights, "gates": gates}
@@ -164,7 +164,7 @@ class FakeWriter:
 
 
 def _gate(**changed: Any) -> dict[str, Any]:
-    gate = Gate()
+    gate = GatePolicy()
     return {**{name: getattr(gate, name) for name in gate.__struct_fields__}, **changed}
 
 

@@ -10,8 +10,8 @@ import pytest
 from click.testing import Result
 
 from feedmill.cli.feed import follow
-from feedmill.cli.feed_table import Movement, live_slate, read_slate
-from feedmill.streams.redis.reader import Shown
+from feedmill.cli.feed_table import RankChanges, live_feed_table, read_feed_table
+from feedmill.streams.redis.reader import FeedReader
 
 pytestmark = pytest.mark.stack
 
@@ -20,8 +20,8 @@ Writer = Any
 
 
 @pytest.fixture
-def shown(writer: Writer) -> Shown:
-    return Shown(writer.client, writer.prefix)
+def shown(writer: Writer) -> FeedReader:
+    return FeedReader(writer.client, writer.prefix)
 
 
 def test_a_feed_is_shown_with_its_version_weights_and_signals(run: Run, writer: Writer) -> None:
@@ -109,11 +109,11 @@ def test_follow_tells_when_a_feed_has_grown_stale(run: Run, writer: Writer) -> N
     assert states[1].startswith("STALE for")
 
 
-def test_follow_shows_a_change_long_before_the_next_poll(writer: Writer, shown: Shown) -> None:
+def test_follow_shows_a_change_long_before_the_next_poll(writer: Writer, shown: FeedReader) -> None:
     writer.feed("global", {"p1": 1.0})
     seen: list[float] = []
 
-    class Clocked(Shown):
+    class Clocked(FeedReader):
         def feed(self, feed: str, top: int) -> Any:
             found = super().feed(feed, top)
             if found is not None and found.version == 2:
@@ -145,14 +145,14 @@ def test_follow_as_json_is_a_line_a_version(run: Run, writer: Writer) -> None:
     assert [json.loads(line)["version"] for line in lines] == [1]
 
 
-def test_movement_is_told_against_the_table_before(writer: Writer, shown: Shown) -> None:
-    movement = Movement(over_s=3.0)
+def test_movement_is_told_against_the_table_before(writer: Writer, shown: FeedReader) -> None:
+    movement = RankChanges(over_s=3.0)
 
     def moves(scores: dict[str, float], now_s: float) -> dict[str, int | None]:
         writer.feed("global", scores)
-        slate = read_slate(shown, "global", 10)
+        slate = read_feed_table(shown, "global", 10)
         assert slate is not None
-        assert live_slate(slate, {}).row_count == len(scores)
+        assert live_feed_table(slate, {}).row_count == len(scores)
         return movement.update(slate, now_s)
 
     assert moves({"a": 3.0, "b": 2.0, "c": 1.0}, 0.0) == {"a": 0, "b": 0, "c": 0}

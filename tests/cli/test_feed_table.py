@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from feedmill.cli.feed_table import Slate, live_slate, plain_slate
-from feedmill.streams.redis.reader import STARTING_MS, FeedShown
+from feedmill.cli.feed_table import FeedTable, live_feed_table, plain_feed_table
+from feedmill.streams.redis.reader import STARTING_MS, FeedSnapshot
 
 NOW_MS = 1_790_000_000_000
 INFO = {
@@ -16,10 +16,10 @@ INFO = {
 }
 
 
-def slate(owned_ms: int, fresh_until_ms: int) -> Slate:
+def slate(owned_ms: int, fresh_until_ms: int) -> FeedTable:
     """A feed that was taken over, and is fresh until then; both from now."""
     times = {"owner": str(NOW_MS + owned_ms), "fresh_until_ms": str(NOW_MS + fresh_until_ms)}
-    return Slate(FeedShown("global", (), {**INFO, **times}), (), NOW_MS)
+    return FeedTable(FeedSnapshot("global", (), {**INFO, **times}), (), NOW_MS)
 
 
 @pytest.mark.parametrize(
@@ -44,11 +44,11 @@ def slate(owned_ms: int, fresh_until_ms: int) -> Slate:
 def test_starting_is_told_from_stale(owned_ms: int, fresh_until_ms: int, said: str) -> None:
     feed = slate(owned_ms, fresh_until_ms)
     assert feed.freshness == said
-    assert plain_slate(feed).splitlines()[1].endswith(said)
-    assert said in str(live_slate(feed, {}).title)
+    assert plain_feed_table(feed).splitlines()[1].endswith(said)
+    assert said in str(live_feed_table(feed, {}).title)
     assert feed.as_dict()["fresh"] is said.startswith("fresh")
     assert feed.as_dict()["state"] == said.split(maxsplit=1)[0].lower()
 
 
 def test_a_feed_without_a_token_is_stale() -> None:
-    assert Slate(FeedShown("global", (), INFO), (), NOW_MS).state == "stale"
+    assert FeedTable(FeedSnapshot("global", (), INFO), (), NOW_MS).state == "stale"

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from builders.engine import Engine, Json, now_ms
-from feedmill.features.history.post_history import History, Past, Version
+from feedmill.features.history.post_history import EarlierPosts, PostHistory, PostVersion
 from feedmill.filters import campaign
 
 pytestmark = pytest.mark.stack
@@ -98,20 +98,20 @@ def check(engine: Engine, sent: list[Json]) -> dict[str, Json]:
     signals = engine.latest("signals.spam")
     pasts = whole_history(engine)
     for post, said in signals.items():
-        expected = campaign.reason(pasts[post])
+        expected = campaign.campaign_reason(pasts[post])
         # Where the model says more than the campaign does, there is no reason to give.
         assert said.get("reason") in ((expected,) if pasts[post].copies > 7 else (expected, None))
     return {post: signals[post] for post in copies}
 
 
-def whole_history(engine: Engine) -> dict[str, Past]:
+def whole_history(engine: Engine) -> dict[str, EarlierPosts]:
     """By post what one fold over the whole topic in merged order says."""
     records = engine.read_all("posts")
     records.sort(key=lambda r: (r.timestamp, r.partition, r.offset))
     values = [json.loads(r.value) for r in records]
-    pasts = History().fold(
+    pasts = PostHistory().fold(
         [
-            Version(r.timestamp, v["post_id"], v["author_id"], v["text"])
+            PostVersion(r.timestamp, v["post_id"], v["author_id"], v["text"])
             for r, v in zip(records, values, strict=True)
         ]
     )

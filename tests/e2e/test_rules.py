@@ -144,9 +144,9 @@ def test_posts_are_judged_again_in_their_last_version_alone(engine: Engine) -> N
     engine.wait_applied(offset)
     hidden = {f"n{i}": "rule:soon" for i in range(51, 100, 2)}
     demoted = {f"n{i}": "rule:soft" for i in range(50, 100, 2)}
-    until(lambda: ruled(engine, old) == {**hidden, **demoted})
+    until(lambda: with_rule(engine, old) == {**hidden, **demoted})
     time.sleep(1)
-    assert ruled(engine, old) == {**hidden, **demoted}
+    assert with_rule(engine, old) == {**hidden, **demoted}
     # In the topic, too, the last record of each is about its last version.
     offsets = {r.key.decode(): r.offset for r in engine.read_all("posts") if r.value}
     last = engine.latest("signals.spam")
@@ -168,11 +168,11 @@ def test_a_rule_taken_away_leaves_what_the_filter_said_of_a_campaign(engine: Eng
     assert outcome(engine.truth("copy-9"))[0] == "hide"
     for rule in ({"verdict": "allow"}, {"verdict": "demote"}):
         engine.set("rules/spam", {"bakers": {**rule, "phrases": ["little bakery"]}})
-        until(lambda: ruled(engine, copies) == dict.fromkeys(copies, "rule:bakers"))
+        until(lambda: with_rule(engine, copies) == dict.fromkeys(copies, "rule:bakers"))
     late = decided(engine, "copy-10", COPIED)
     assert outcome(late) == ("demote", "rule:bakers")
     engine.set("rules/spam", {"other": {"verdict": "hide", "phrases": ["miracle cure"]}})
-    until(lambda: not ruled(engine, [*copies, "copy-10"]))
+    until(lambda: not with_rule(engine, [*copies, "copy-10"]))
     after = engine.latest("signals.spam")
     assert {p: {**after[p], "at_ms": 0} for p in copies} == {
         p: {**said, "at_ms": 0} for p, said in before.items()
@@ -190,9 +190,9 @@ def test_every_instance_judges_its_own_posts_again(start_engine: Any) -> None:
     old = engine.posts(fresh(i) for i in range(100))
     engine.wait_decided(old)
     engine.set("rules/spam", {"bread": {"verdict": "hide", "phrases": ["fresh bread"]}})
-    until(lambda: ruled(engine, old) == dict.fromkeys(old, "rule:bread"))
+    until(lambda: with_rule(engine, old) == dict.fromkeys(old, "rule:bread"))
     engine.set("rules/spam", {})
-    until(lambda: not ruled(engine, old))
+    until(lambda: not with_rule(engine, old))
     logs = [engine.workers[name].log.read_text() for name in ("spam", "spam-2")]
     assert all("posts judged again" in log for log in logs)
     assert engine.complaints() == []
@@ -206,14 +206,14 @@ def test_what_changed_while_nobody_was_there_is_made_up_for_once(start_engine: A
     )
     old = engine.posts(fresh(i) for i in range(60))
     engine.posts([{**fresh(60), "text": "The town hall is open again"}])
-    until(lambda: ruled(engine, old) == dict.fromkeys(old, "rule:bread"))
+    until(lambda: with_rule(engine, old) == dict.fromkeys(old, "rule:bread"))
     engine.wait_decided(["n60"])
     time.sleep(2)  # it commits once a second
     engine.workers["spam"].kill()
     engine.set("rules/spam", {"halls": {"verdict": "demote", "phrases": ["town hall"]}})
     engine.set("rules/spam", {"halls": {"verdict": "hide", "phrases": ["town hall"]}})
     engine.restart("spam")
-    until(lambda: ruled(engine, [*old, "n60"]) == {"n60": "rule:halls"}, 60)
+    until(lambda: with_rule(engine, [*old, "n60"]) == {"n60": "rule:halls"}, 60)
     assert {engine.truth(p)["decision"] for p in old} == {"show"}
     log = engine.workers["spam"].log
     until(lambda: "rules changed: 61 posts judged again" in log.read_text())
@@ -232,7 +232,7 @@ def fresh(i: int) -> Json:
     return {"post_id": f"n{i}", "author_id": f"a{i}", "created_at_ms": now_ms(), "text": text}
 
 
-def ruled(engine: Engine, posts: Iterable[str]) -> dict[str, str]:
+def with_rule(engine: Engine, posts: Iterable[str]) -> dict[str, str]:
     """By post which rule decided."""
     truths = engine.truths(list(posts))
     deciders = {post_id: truth.get("decided_by", "") for post_id, truth in truths.items()}

@@ -20,7 +20,7 @@ from feedmill.events.decode import (
     encode,
     key_text,
 )
-from feedmill.events.engagement import KINDS
+from feedmill.events.engagement import ENGAGEMENT_KINDS
 from feedmill.events.errors import BadEvent
 from feedmill.events.instance import Instance
 from feedmill.events.label import Label
@@ -270,7 +270,7 @@ def test_keys_of_deletions_and_withdrawn_signals_are_ids() -> None:
     assert refusal(key_text, b"a\nb") == f"Expected {AN_ID}, got 'a\\nb' - in the key"
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ENGAGEMENT_KINDS)
 def test_every_kind_of_engagement_comes_through(kind: str) -> None:
     event = decode_engagement(b"p", bytes_of(ENGAGEMENT, kind=kind, dwell_ms=12.5, position=3))
     assert (event.kind, event.dwell_ms, event.position) == (kind, 12.5, 3)

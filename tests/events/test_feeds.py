@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from feedmill.events.errors import BadSetting
-from feedmill.events.feeds import FeedSpec, Match, check_feed_name, feeds_of, pattern_of
+from feedmill.events.feeds import FeedMatch, FeedSpec, check_feed_name, feeds_of, pattern_of
 from feedmill.events.post import Post
 
 POST = Post("p", "ann", 1, "x", lang="en", communities=("python", "rust", "python"))
@@ -42,19 +42,19 @@ def test_a_pattern_is_a_name_only_where_patterns_are_asked_for() -> None:
 @pytest.mark.parametrize(
     ("match", "accepted"),
     [
-        (Match(), True),
-        (Match(communities=("rust", "go")), True),
-        (Match(communities=("go",)), False),
-        (Match(langs=("en",)), True),
-        (Match(langs=("de",)), False),
-        (Match(authors=("ann",)), True),
-        (Match(communities=("rust",), langs=("de",)), False),
+        (FeedMatch(), True),
+        (FeedMatch(communities=("rust", "go")), True),
+        (FeedMatch(communities=("go",)), False),
+        (FeedMatch(langs=("en",)), True),
+        (FeedMatch(langs=("de",)), False),
+        (FeedMatch(authors=("ann",)), True),
+        (FeedMatch(communities=("rust",), langs=("de",)), False),
     ],
 )
-def test_a_post_matches_if_it_is_in_one_of_each_list(match: Match, accepted: bool) -> None:
+def test_a_post_matches_if_it_is_in_one_of_each_list(match: FeedMatch, accepted: bool) -> None:
     assert match.accepts(POST) is accepted
 
 
 def test_a_pattern_makes_a_thousand_feeds_unless_told() -> None:
-    assert FeedSpec().most_feeds == 1000
-    assert FeedSpec(max_feeds=5).most_feeds == 5
+    assert FeedSpec().feed_limit == 1000
+    assert FeedSpec(max_feeds=5).feed_limit == 5

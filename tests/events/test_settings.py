@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from feedmill.events.errors import BadSetting, UsageError
 from feedmill.events.feeds import FeedSpec
-from feedmill.events.gates import Gate
+from feedmill.events.gates import GatePolicy
 from feedmill.events.settings import Settings
 from feedmill.events.signal import SignalNames
 
@@ -125,14 +125,14 @@ def test_gates_inherit_field_by_field() -> None:
         ("gates", {"spam": {"hide_at": 0.8, "grace_s": 5}, "nsfw": {"shadow": True}}),
         ("gates/x", {"spam": {"hide_at": None}, "extreme": {"enabled": False}}),
     )
-    assert settings.gates_of("y")["spam"] == Gate(hide_at=0.8, grace_s=5)
+    assert settings.gates_of("y")["spam"] == GatePolicy(hide_at=0.8, grace_s=5)
     own = settings.gates_of("x")
-    assert own["spam"] == Gate(hide_at=None, grace_s=5)
-    assert own["nsfw"] == Gate(shadow=True)
+    assert own["spam"] == GatePolicy(hide_at=None, grace_s=5)
+    assert own["nsfw"] == GatePolicy(shadow=True)
     assert not own["nsfw"].required
-    assert own["extreme"] == Gate(enabled=False)
-    assert own["misinformation"] == Gate()
-    assert settings.gates_of("")["extreme"] == Gate()
+    assert own["extreme"] == GatePolicy(enabled=False)
+    assert own["misinformation"] == GatePolicy()
+    assert settings.gates_of("")["extreme"] == GatePolicy()
 
 
 def test_a_feed_without_a_setting_of_its_own_follows_its_pattern() -> None:
@@ -153,7 +153,7 @@ def test_an_empty_value_removes_a_setting(empty: bytes | None) -> None:
     assert without.offsets == {"gates/x": 1}
     assert without.changed_at == {"gates/x": 1, "weights": 2}
     assert without.offset == 2
-    assert without.fold(b"gates/x", empty, 3).gates_of("x")["spam"] == Gate()
+    assert without.fold(b"gates/x", empty, 3).gates_of("x")["spam"] == GatePolicy()
     assert without.fold(b"feeds/never", empty, 3).offset == 3  # nothing there: nothing to do
 
 

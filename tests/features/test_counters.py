@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from feedmill.events.engagement import KINDS
+from feedmill.events.engagement import ENGAGEMENT_KINDS
 from feedmill.features.counters import (
     HALF_LIFE_MS,
     KIND_INDEX,
@@ -23,7 +23,7 @@ POSTS = 3
 EVENTS = st.lists(
     st.tuples(
         st.integers(0, POSTS - 1),
-        st.integers(0, len(KINDS) - 1),
+        st.integers(0, len(ENGAGEMENT_KINDS) - 1),
         st.one_of(st.integers(0, 10**8), st.integers(0, 2**53 - 1)),
         st.one_of(st.just(0.0), st.floats(0, 86_400_000)),
     ),
@@ -35,7 +35,7 @@ Event = tuple[int, int, int, float]
 def fold_one(events: list[Event]) -> list[Counters]:
     counters = [Counters() for _ in range(POSTS)]
     for row, kind, at_ms, dwell in events:
-        update(counters[row], KINDS[kind], at_ms, dwell or None)
+        update(counters[row], ENGAGEMENT_KINDS[kind], at_ms, dwell or None)
     return counters
 
 
@@ -69,7 +69,7 @@ def test_the_value_is_the_decayed_sum_by_definition(events: list[Event]) -> None
         own = [(kind, at_ms) for r, kind, at_ms, _ in events if r == row]
         last = max((at_ms for _, at_ms in own), default=0)
         assert counters[row].last_ms == last
-        expected = np.zeros(len(KINDS))
+        expected = np.zeros(len(ENGAGEMENT_KINDS))
         for kind, at_ms in own:
             expected[kind] += 2.0 ** (-(last - at_ms) / HALF_LIFE_MS)
         np.testing.assert_allclose(values[row], expected, rtol=1e-9, atol=1e-300)
@@ -110,4 +110,4 @@ def test_two_posts_do_not_share_their_lists() -> None:
 
 
 def test_no_counters_no_rows() -> None:
-    assert decayed_matrix([]).shape == (0, len(KINDS))
+    assert decayed_matrix([]).shape == (0, len(ENGAGEMENT_KINDS))

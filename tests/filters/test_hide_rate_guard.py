@@ -14,23 +14,23 @@ from feedmill.filters.hide_rate_guard import (
     LEAST_POSTS,
     WINDOW_MS,
     WINDOW_RECORDS,
-    Ceiling,
-    FlaggedShares,
-    Judged,
-    capped,
-    ceiling,
+    HideLimit,
+    HideRates,
+    ScoredPost,
+    hide_limit,
+    over_limit,
     sources_of,
 )
 
 HOME, AWAY = "community:home", "community:away"
-AT = Ceiling(0.9, 0.8)
+AT = HideLimit(0.9, 0.8)
 
 
-def judged(count: int, flagged: float, source: str = AWAY, first: int = 0) -> list[Judged]:
+def judged(count: int, flagged: float, source: str = AWAY, first: int = 0) -> list[ScoredPost]:
     """Every n-th post is flagged."""
     every = round(1 / flagged) if flagged else count + 1
     return [
-        Judged(
+        ScoredPost(
             first + i,
             1000 * (first + i),
             (source, "lang:en"),
@@ -40,8 +40,8 @@ def judged(count: int, flagged: float, source: str = AWAY, first: int = 0) -> li
     ]
 
 
-def found(posts: list[Judged], shares: FlaggedShares | None = None) -> list[int]:
-    return [i for i, _, _ in capped(posts, shares or FlaggedShares(0.9, 0.10), AT)]
+def found(posts: list[ScoredPost], shares: HideRates | None = None) -> list[int]:
+    return [i for i, _, _ in over_limit(posts, shares or HideRates(0.9, 0.10), AT)]
 
 
 def test_sources_are_communities_language_and_hosts() -> None:
@@ -74,7 +74,7 @@ def test_above_the_cap_only_what_would_hide_is_capped_once_there_are_enough() ->
 
 
 def test_one_source_over_the_cap_is_enough_and_the_others_stay_free() -> None:
-    shares = FlaggedShares(0.9, 0.10)
+    shares = HideRates(0.9, 0.10)
     both = [
         p for pair in zip(judged(600, 0.02, HOME), judged(600, 0.12), strict=True) for p in pair
     ]
@@ -85,7 +85,7 @@ def test_one_source_over_the_cap_is_enough_and_the_others_stay_free() -> None:
 
 
 def test_old_posts_leave_by_number_and_by_time() -> None:
-    shares = FlaggedShares(0.9, 0.10)
+    shares = HideRates(0.9, 0.10)
     found(judged(500, 0.5), shares)
     found(judged(WINDOW_RECORDS, 0.0, HOME, first=500), shares)
     assert shares.share(AWAY) == 0
@@ -100,23 +100,23 @@ def test_it_says_the_same_when_begun_a_window_earlier() -> None:
     for i in range(12_000):
         source, value = drawn.choice((HOME, AWAY)), drawn.random()
         posts.append(
-            Judged(
+            ScoredPost(
                 i, i * drawn.choice((200, 201)), (source,), value**3 if source == HOME else value
             )
         )
     posts = [p._replace(at_ms=200 * p.offset) for p in posts]
     whole, middle = found(posts), 9000
-    shares = FlaggedShares(0.9, 0.10)
+    shares = HideRates(0.9, 0.10)
     found(posts[middle - WINDOW_RECORDS : middle], shares)
     assert [middle + i for i in found(posts[middle:], shares)] == [i for i in whole if i >= middle]
 
 
 def test_other_thresholds_are_counted_in_the_whole_window() -> None:
-    shares = FlaggedShares(0.9, 0.10)
+    shares = HideRates(0.9, 0.10)
     found(judged(400, 0.5), shares)
-    shares.flag_from(0.96)
+    shares.set_flagged_at(0.96)
     assert shares.share(AWAY) == 0
-    shares.flag_from(0.5)
+    shares.set_flagged_at(0.5)
     assert shares.share(AWAY) == 0.5
 
 
@@ -130,7 +130,7 @@ def told(**settings: object) -> Settings:
 
 @pytest.mark.parametrize("hide_at", [0.9, 0.5, 0.7, 1.0, 0.6000000001, 0.8999999762])
 def test_what_is_lowered_hides_nowhere_and_demotes(hide_at: float) -> None:
-    at = ceiling(told(gates={"hide_at": hide_at, "demote_at": 0.4}), "spam")
+    at = hide_limit(told(gates={"hide_at": hide_at, "demote_at": 0.4}), "spam")
     assert at is not None
     assert at.hide_at == hide_at
     assert float(np.float32(at.lowered)) == at.lowered
@@ -139,11 +139,11 @@ def test_what_is_lowered_hides_nowhere_and_demotes(hide_at: float) -> None:
 
 
 def test_the_least_threshold_of_all_feeds_counts_but_demoting_goes_before() -> None:
-    at = ceiling(told(gates__mine={"hide_at": 0.7}), "spam")
+    at = hide_limit(told(gates__mine={"hide_at": 0.7}), "spam")
     assert at is not None
     assert at.hide_at == 0.7
     assert 0.6 <= at.lowered < 0.7
-    low = ceiling(told(gates__mine={"hide_at": 0.3}), "spam")
+    low = hide_limit(told(gates__mine={"hide_at": 0.3}), "spam")
     assert low is not None
     assert 0.6 <= low.lowered < 0.9
-    assert ceiling(told(gates={"hide_at": None}), "spam") is None
+    assert hide_limit(told(gates={"hide_at": None}), "spam") is None

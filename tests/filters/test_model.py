@@ -9,21 +9,29 @@ from feedmill.events.errors import BadArtifact
 from feedmill.events.post import Post
 from feedmill.features.post_batch import GROUPS, PostBatch
 from feedmill.features.text.ngrams import BUCKETS
-from feedmill.filters.model import Evidence, FilterModel, Weights, view_score
+from feedmill.filters.model import Evidence, ExpertWeights, FilterModel, view_score
 from feedmill.filters.registry import FILTERS
 from feedmill.models.artifact import Artifact
-from feedmill.models.text_model import LinearTable, arrays_of
-from feedmill.training.fitting.classifiers import Blend, Expert, arrays_of_head, fit_blend, slope_of
+from feedmill.models.text_model import NgramModel, arrays_of
+from feedmill.training.fitting.classifiers import (
+    Expert,
+    LinearBlend,
+    classifier_arrays,
+    fit_linear_blend,
+    fit_slope,
+)
 from feedmill.training.recipes import RECIPES
 
-TABLE = LinearTable(np.ones(BUCKETS, dtype=np.int32), 0.01, -0.5, 2)
+TABLE = NgramModel(np.ones(BUCKETS, dtype=np.int32), 0.01, -0.5, 2)
 EVIDENCE = Evidence(("text", "paths"), ("cues",))
 
 
 def artifact(weights: int) -> Artifact:
     arrays = arrays_of({"text": TABLE, "paths": TABLE}, {})
     starts = EVIDENCE.starts
-    arrays |= arrays_of_head(Weights(np.ones(weights), starts, np.full(3, 0.25), np.full(3, -9.0)))
+    arrays |= classifier_arrays(
+        ExpertWeights(np.ones(weights), starts, np.full(3, 0.25), np.full(3, -9.0))
+    )
     arrays |= {"curve_raw": np.array([0.0]), "curve_log_odds": np.array([0.0])}
     return Artifact("spam", "abc", arrays, {})
 
@@ -33,7 +41,7 @@ def test_a_model_comes_back_from_its_artifact_as_it_was() -> None:
     assert columns == 2 + len(GROUPS["cues"][0])
     model = FilterModel.of(artifact(columns), EVIDENCE)
     assert model.tables[0].word_factor == 2
-    assert isinstance(model.head, Weights)
+    assert isinstance(model.head, ExpertWeights)
     assert model.head.starts == (0, 1, 2)
     np.testing.assert_array_equal(model.head.biases, 0.25)
     np.testing.assert_array_equal(model.head.floors, -9.0)
@@ -63,7 +71,7 @@ def test_an_empty_view_scores_nothing() -> None:
 def test_weights_sum_each_row_by_itself(rows: list[list[float]]) -> None:
     matrix = np.array(rows)
     weights, biases = np.array([0.5, -2.0, 1e-3]), np.array([0.25, 0.5])
-    head = Weights(weights, (0, 1), biases, np.array([-np.inf, -1.0]))
+    head = ExpertWeights(weights, (0, 1), biases, np.array([-np.inf, -1.0]))
     scores = head.raw_scores(matrix)
     first = matrix[:, 0] * 0.5 + 0.25
     second = np.maximum(matrix[:, 1:] @ weights[1:] + 0.5, -1.0)
@@ -78,8 +86,8 @@ def test_experts_of_a_blend_weigh_alike_however_large_their_columns_are() -> Non
     labels = np.array([1.0, 0.0] * 40)
     ngrams = (labels * 1e6)[:, None]
     everything = np.ones(80, dtype=np.bool_)
-    blend = Blend((Expert("cues", 1.0, 1.0),))
-    head = fit_blend(blend, ngrams, batch, labels, np.ones(80), everything)
+    blend = LinearBlend((Expert("cues", 1.0, 1.0),))
+    head = fit_linear_blend(blend, ngrams, batch, labels, np.ones(80), everything)
     rows = np.concatenate([ngrams, batch.columns("cues")], axis=1)
     from_ngrams = rows[:, :1] * head.weights[:1]
     from_cues = rows[:, 1:] @ head.weights[1:]
@@ -93,8 +101,8 @@ def test_an_expert_that_knows_nothing_does_not_outweigh_one_that_does() -> None:
     batch = PostBatch([Post(f"p{i}", "a", 1, text) for i, text in enumerate(texts)])
     labels, everything = np.array([1.0, 0.0] * 40), np.ones(80, dtype=np.bool_)
     ngrams = np.tile([0.0, 1.0], 40)[:, None]
-    blend = Blend((Expert("cues", 1.0, 1.0),), floor=-1.0)
-    head = fit_blend(blend, ngrams, batch, labels, np.ones(80), everything)
+    blend = LinearBlend((Expert("cues", 1.0, 1.0),), floor=-1.0)
+    head = fit_linear_blend(blend, ngrams, batch, labels, np.ones(80), everything)
     np.testing.assert_array_equal(head.floors, [-1.0, -1.0])
     rows = np.concatenate([ngrams, batch.columns("cues")], axis=1)
     rows[0, 0] = -1e9
@@ -108,7 +116,7 @@ def test_the_slope_is_the_one_that_labels_call_for() -> None:
     raw = random.normal(-2, 2, 20_000)
     truth = 1 / (1 + np.exp(-(np.log(0.6 / 0.4) + 1.5 * raw)))
     labels = (random.random(20_000) < truth).astype(float)
-    assert slope_of(raw, labels, np.ones(20_000), at=0.0) == pytest.approx(1.5, rel=0.15)
+    assert fit_slope(raw, labels, np.ones(20_000), at=0.0) == pytest.approx(1.5, rel=0.15)
 
 
 def test_what_a_recipe_trains_is_what_the_registry_reads() -> None:

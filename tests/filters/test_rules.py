@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from feedmill.events.errors import BadSetting
-from feedmill.events.gates import Gate
+from feedmill.events.gates import GatePolicy
 from feedmill.events.post import Media, Post
 from feedmill.events.rules import MAX_RULES, read_rules
 from feedmill.events.settings import Settings
-from feedmill.filters.rules import FilterRules, Hit, RuleSet, demoting_value
+from feedmill.filters.rules import FilterRules, RuleMatch, RuleSet, demoting_value
 
 HASH = "0123456789abcdef" * 4
 
@@ -28,12 +28,12 @@ def rules(**named: Mapping[str, Any]) -> RuleSet:
     return RuleSet(read_rules({name: {"verdict": "hide", **rule} for name, rule in named.items()}))
 
 
-def verdict(rule_set: RuleSet, one: Post, at_ms: int = 0) -> Hit | None:
+def verdict(rule_set: RuleSet, one: Post, at_ms: int = 0) -> RuleMatch | None:
     return rule_set.verdicts([one], [at_ms])[0]
 
 
 def is_hit(one: Post, **rule: Any) -> bool:
-    return verdict(rules(only=rule), one) == Hit("hide", "only")
+    return verdict(rules(only=rule), one) == RuleMatch("hide", "only")
 
 
 @pytest.mark.parametrize(
@@ -136,9 +136,9 @@ def test_a_pattern_searches_the_text_as_it_is_and_as_it_looks() -> None:
 def test_every_pattern_is_looked_for() -> None:
     many = rules(a={"patterns": ["x1|y", "(?i)x2"]}, b={"patterns": ["x3", "x1"]})
     assert [verdict(many, post(text)) for text in ("x1", "X2", "x3", "x4")] == [
-        Hit("hide", "a"),
-        Hit("hide", "a"),
-        Hit("hide", "b"),
+        RuleMatch("hide", "a"),
+        RuleMatch("hide", "a"),
+        RuleMatch("hide", "b"),
         None,
     ]
 
@@ -161,9 +161,11 @@ def test_allow_goes_before_hide_before_demote_then_by_name() -> None:
         "a-demote": {**everything, "verdict": "demote"},
         "y-allow": {"authors": ["ann"], "verdict": "allow"},
     }
-    assert verdict(rules(**names), post()) == Hit("allow", "y-allow")
-    assert verdict(rules(**names), post(author="bob")) == Hit("hide", "b-hide")
-    assert verdict(rules(**{"a-demote": names["a-demote"]}), post()) == Hit("demote", "a-demote")
+    assert verdict(rules(**names), post()) == RuleMatch("allow", "y-allow")
+    assert verdict(rules(**names), post(author="bob")) == RuleMatch("hide", "b-hide")
+    assert verdict(rules(**{"a-demote": names["a-demote"]}), post()) == RuleMatch(
+        "demote", "a-demote"
+    )
 
 
 def test_a_rule_holds_until_it_runs_out_by_the_record_s_time() -> None:
@@ -171,7 +173,7 @@ def test_a_rule_holds_until_it_runs_out_by_the_record_s_time() -> None:
         a={"authors": ["ann"], "expires_at_ms": 1000}, b={"authors": ["ann"], "verdict": "demote"}
     )
     found = both.verdicts([post()] * 3, [999, 1000, 1001])
-    assert found == [Hit("hide", "a"), Hit("demote", "b"), Hit("demote", "b")]
+    assert found == [RuleMatch("hide", "a"), RuleMatch("demote", "b"), RuleMatch("demote", "b")]
 
 
 def test_no_rules_are_no_hits() -> None:
@@ -236,23 +238,34 @@ def test_hostile_patterns_do_not_explode() -> None:
 @pytest.mark.parametrize(
     ("gates", "value"),
     [
-        ([Gate()], 0.75),
+        ([GatePolicy()], 0.75),
         ([], 0.5),
-        ([Gate(), Gate(hide_at=0.7)], 0.65),
-        ([Gate(hide_at=None)], 0.8),
-        ([Gate(demote_at=None)], 0.45),
-        ([Gate(), Gate(hide_at=0.1, enabled=False), Gate(hide_at=0.1, shadow=True)], 0.75),
+        ([GatePolicy(), GatePolicy(hide_at=0.7)], 0.65),
+        ([GatePolicy(hide_at=None)], 0.8),
+        ([GatePolicy(demote_at=None)], 0.45),
+        (
+            [
+                GatePolicy(),
+                GatePolicy(hide_at=0.1, enabled=False),
+                GatePolicy(hide_at=0.1, shadow=True),
+            ],
+            0.75,
+        ),
     ],
 )
-def test_a_value_that_demotes_and_does_not_hide(gates: list[Gate], value: float) -> None:
+def test_a_value_that_demotes_and_does_not_hide(gates: list[GatePolicy], value: float) -> None:
     assert demoting_value(gates) == float(np.float32(value))
 
 
 UNIT = st.floats(0, 1) | st.floats(0, 1, width=32)
 
 
-@given(st.lists(st.builds(Gate, hide_at=st.none() | UNIT, demote_at=st.none() | UNIT), max_size=4))
-def test_the_demoting_value_never_hides_and_demotes_if_any_can(gates: list[Gate]) -> None:
+@given(
+    st.lists(
+        st.builds(GatePolicy, hide_at=st.none() | UNIT, demote_at=st.none() | UNIT), max_size=4
+    )
+)
+def test_the_demoting_value_never_hides_and_demotes_if_any_can(gates: list[GatePolicy]) -> None:
     value = demoting_value(gates)
     assert 0 <= value <= 1
     assert value == float(np.float32(value))
@@ -281,8 +294,8 @@ def test_rules_follow_the_settings_of_their_filter() -> None:
     assert spam.follow(settings(one))
     assert not spam.follow(settings(one, ("weights", {"quality": 1, "engagement": 1})))
     (hit,) = spam.verdicts([post()], [0])
-    assert hit == Hit("demote", "r")
-    assert [spam.value_of(Hit(v, "r")) for v in ("hide", "allow")] == [1.0, 0.0]
+    assert hit == RuleMatch("demote", "r")
+    assert [spam.value_of(RuleMatch(v, "r")) for v in ("hide", "allow")] == [1.0, 0.0]
     assert spam.value_of(hit) == 0.75
     spam.follow(settings(one, ("gates/strict", {"spam": {"hide_at": 0.7}})))
     assert spam.value_of(hit) == float(np.float32(0.65))

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from feedmill.events.engagement import KINDS, Kind
+from feedmill.events.engagement import ENGAGEMENT_KINDS, EngagementKind
 from feedmill.events.errors import BadArtifact
 from feedmill.events.post import Post
 from feedmill.features.counters import Counters, update
 from feedmill.models.artifact import read_card
-from feedmill.rankers.engagement import Engagement
+from feedmill.rankers.engagement import ExpectedClicks
 from feedmill.rankers.registry import RANKERS, STORE, load
 
 # Written for this test; none comes from a data set.
@@ -31,13 +31,13 @@ def posts(texts: list[str]) -> list[Post]:
 
 
 @pytest.fixture(scope="module")
-def engagement() -> Engagement:
+def engagement() -> ExpectedClicks:
     model = load("engagement")
-    assert isinstance(model, Engagement)
+    assert isinstance(model, ExpectedClicks)
     return model
 
 
-def counted(*events: tuple[Kind, int], at_ms: int = 1_000) -> Counters:
+def counted(*events: tuple[EngagementKind, int], at_ms: int = 1_000) -> Counters:
     counters = Counters()
     for kind, count in events:
         for _ in range(count):
@@ -59,7 +59,7 @@ def test_bait_reads_worse_than_plain_news() -> None:
     assert model.score_many(posts(BAIT)).max() < model.score_many(posts(PLAIN)).min()
 
 
-def test_priors_are_rates_of_each_row_alone(engagement: Engagement) -> None:
+def test_priors_are_rates_of_each_row_alone(engagement: ExpectedClicks) -> None:
     many = posts([*BAIT, *PLAIN, *EDGE])
     priors = engagement.prior_many(many)
     assert ((priors > 0) & (priors < 0.1)).all()
@@ -68,14 +68,14 @@ def test_priors_are_rates_of_each_row_alone(engagement: Engagement) -> None:
     assert engagement.prior_many([]).shape == (0,)
 
 
-def test_a_post_that_nobody_has_seen_gets_its_prior(engagement: Engagement) -> None:
+def test_a_post_that_nobody_has_seen_gets_its_prior(engagement: ExpectedClicks) -> None:
     priors = engagement.prior_many(posts(PLAIN))
     np.testing.assert_array_equal(engagement.score_many(priors, [Counters(), Counters()]), priors)
     only_reports = counted(("report", 3))
     assert engagement.score_many(priors[:1], [only_reports])[0] == priors[0]
 
 
-def test_small_counts_shrink_to_the_prior(engagement: Engagement) -> None:
+def test_small_counts_shrink_to_the_prior(engagement: ExpectedClicks) -> None:
     prior = np.array([engagement.base] * 3)
     rows = [
         counted(("impression", 10), ("click", 1)),
@@ -86,31 +86,31 @@ def test_small_counts_shrink_to_the_prior(engagement: Engagement) -> None:
     assert engagement.base < low < middle < high < 0.12
 
 
-def test_ignored_impressions_lower_the_value(engagement: Engagement) -> None:
+def test_ignored_impressions_lower_the_value(engagement: ExpectedClicks) -> None:
     prior = np.array([0.016, 0.016])
     rows = [counted(("impression", 50)), counted(("impression", 2_000))]
     few, many = engagement.score_many(prior, rows)
     assert many < few < 0.016
 
 
-def test_reactions_without_impressions_count(engagement: Engagement) -> None:
+def test_reactions_without_impressions_count(engagement: ExpectedClicks) -> None:
     prior = np.full(3, engagement.base)
     rows = [Counters(), counted(("like", 2)), counted(("like", 20), ("share", 5))]
     assert (np.diff(engagement.score_many(prior, rows)) > 0).all()
 
 
 KIND_COUNTS = st.lists(
-    st.tuples(st.sampled_from(KINDS), st.integers(0, 40)), min_size=0, max_size=6
+    st.tuples(st.sampled_from(ENGAGEMENT_KINDS), st.integers(0, 40)), min_size=0, max_size=6
 )
 
 
 @settings(max_examples=150, deadline=None)
 @given(KIND_COUNTS, st.sampled_from(["click", "like", "reply", "share"]), st.floats(1e-4, 0.5))
 def test_one_more_positive_never_lowers(
-    events: list[tuple[Kind, int]], kind: Kind, prior: float
+    events: list[tuple[EngagementKind, int]], kind: EngagementKind, prior: float
 ) -> None:
     model = load("engagement")
-    assert isinstance(model, Engagement)
+    assert isinstance(model, ExpectedClicks)
     before, after = counted(*events), counted(*events, (kind, 1))
     low, high = model.score_many(np.array([prior, prior]), [before, after])
     assert 0 <= low <= high + 1e-12 <= 1 + 1e-12
@@ -124,14 +124,14 @@ def test_the_value_rises_with_positives_at_the_same_impressions(
     impressions: float, positives: list[float], prior: float
 ) -> None:
     model = load("engagement")
-    assert isinstance(model, Engagement)
+    assert isinstance(model, ExpectedClicks)
     rising = np.sort(np.array([0.0, *positives]))
     values = model.value(np.full(len(rising), prior), rising, np.maximum(impressions, rising))
     assert (np.diff(values) >= -1e-12).all()
 
 
 def test_the_value_does_not_depend_on_when_it_is_asked_or_how_rows_are_batched(
-    engagement: Engagement,
+    engagement: ExpectedClicks,
 ) -> None:
     rows = [counted(("impression", 9), ("like", i), at_ms=i * 10**9) for i in range(40)]
     priors = np.linspace(0.005, 0.05, 40)

@@ -8,23 +8,23 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from feedmill.events.gates import Gate
+from feedmill.events.gates import GatePolicy
 from feedmill.events.post import Post
-from feedmill.features.history.post_history import History, Version
+from feedmill.features.history.post_history import PostHistory, PostVersion
 from feedmill.filters import campaign
 from feedmill.simulation.demo import DEFAULT_RATE, Demo
 
 POSTS = 5000
-GATE = Gate()
+GATE = GatePolicy()
 
 
 def probabilities(posts: Sequence[Post]) -> npt.NDArray[np.float64]:
     """That each is part of a campaign, the posts coming at the preset's default rate."""
     versions = [
-        Version(round(number * 1000 / DEFAULT_RATE), post.post_id, post.author_id, post.text)
+        PostVersion(round(number * 1000 / DEFAULT_RATE), post.post_id, post.author_id, post.text)
         for number, post in enumerate(posts)
     ]
-    return campaign.probabilities(History().fold(versions))
+    return campaign.campaign_probabilities(PostHistory().fold(versions))
 
 
 @pytest.mark.parametrize("seed", [1, 2])

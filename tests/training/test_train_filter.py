@@ -11,7 +11,7 @@ from feedmill.filters.registry import load
 from feedmill.models.artifact import read_card
 from feedmill.training.recipes import RECIPES
 from feedmill.training.train_filter import train
-from feedmill.training.training_data import Material, gather
+from feedmill.training.training_data import TrainingData, read_training_data
 
 
 def test_the_same_data_give_the_same_sha256_and_a_model_that_learned(tmp_path: Path) -> None:
@@ -45,7 +45,7 @@ def test_the_card_says_which_files_taught_and_how_they_were_split(tmp_path: Path
 
 
 def test_without_ordinary_posts_the_card_says_so(tmp_path: Path) -> None:
-    only = Material(material().labelled, ())
+    only = TrainingData(material().labelled, ())
     card = train("spam", only, tmp_path, day="2026-01-01", command="x")
     assert any("no ordinary posts" in weakness for weakness in card.weaknesses)
 
@@ -54,7 +54,13 @@ def test_too_few_rows_are_refused(tmp_path: Path) -> None:
     few = tmp_path / "few.csv"
     few.write_text("text,label\n" + "".join(f"{t},1\n" for t in sentences(40, 1)))
     with pytest.raises(UsageError, match="at least 10 labelled posts to learn from that are fine"):
-        train("spam", gather("spam", [str(few)], []), tmp_path, day="2026-01-01", command="x")
+        train(
+            "spam",
+            read_training_data("spam", [str(few)], []),
+            tmp_path,
+            day="2026-01-01",
+            command="x",
+        )
 
 
 def test_too_few_ordinary_groups_are_refused(tmp_path: Path) -> None:
@@ -62,8 +68,8 @@ def test_too_few_ordinary_groups_are_refused(tmp_path: Path) -> None:
     path.write_text(
         "text,user\n" + "".join(f"{t},u{i % 2}\n" for i, t in enumerate(sentences(99, 1)))
     )
-    clean = gather("spam", [], [f"{path},group=user"]).ordinary
-    data = Material(material().labelled, clean)
+    clean = read_training_data("spam", [], [f"{path},group=user"]).ordinary
+    data = TrainingData(material().labelled, clean)
     with pytest.raises(UsageError, match="found 0 in 2 groups"):
         train("spam", data, tmp_path, day="2026-01-01", command="x")
 
@@ -71,7 +77,7 @@ def test_too_few_ordinary_groups_are_refused(tmp_path: Path) -> None:
 def test_two_files_of_one_name_are_refused(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("text,label\nx,1\n")
     with pytest.raises(UsageError, match="two files are called `a`"):
-        gather("spam", [f"{tmp_path}/a.csv"] * 2, [])
+        read_training_data("spam", [f"{tmp_path}/a.csv"] * 2, [])
 
 
 def test_what_is_for_research_only_is_in_no_recipe() -> None:

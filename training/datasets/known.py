@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from feedmill.training.datasets.labelled_posts import Corpus
+from feedmill.training.datasets.labelled_posts import LabelledPosts
 from feedmill.training.datasets.tables import Table, read_table
 
 
 @dataclass(frozen=True)
-class KnownSet:
+class KnownDataset:
     """A file of the data folder, how to read it and its licence as stated."""
 
     table: Table
@@ -23,7 +23,7 @@ class KnownSet:
         """Its name in the folder."""
         return self.table.path.name
 
-    def load(self, folder: Path) -> Corpus:
+    def load(self, folder: Path) -> LabelledPosts:
         """Read it; raises `UsageError`."""
         return read_table(self.table.within(folder), labelled=self.labelled)
 
@@ -33,7 +33,7 @@ def _table(path: str, name: str, **columns: str) -> Table:
     return Table(Path(path), **given)
 
 
-YOUTUBE = KnownSet(
+YOUTUBE = KnownDataset(
     _table(
         *("spam_youtube.csv.gz", "youtube"),
         label="label",
@@ -43,10 +43,10 @@ YOUTUBE = KnownSet(
     ),
     "UCI: CC BY 4.0",
 )
-SMS = KnownSet(
+SMS = KnownDataset(
     _table("spam_sms_uci.csv.gz", "sms", label="label"), "free for all purposes (authors)"
 )
-OVER18 = KnownSet(
+OVER18 = KnownDataset(
     _table(
         *("nsfw_reddit_over18.csv.gz", "reddit_over18"),
         label="label",
@@ -58,10 +58,10 @@ OVER18 = KnownSet(
     ),
     "PDDL 1.0",
 )
-COVID = KnownSet(
+COVID = KnownDataset(
     _table("misinfo_constraint_covid.csv.gz", "covid", label="label"), "MIT repository"
 )
-FAKENEWSNET = KnownSet(
+FAKENEWSNET = KnownDataset(
     _table(
         *("misinfo_fakenewsnet_titles.csv.gz", "fakenewsnet"),
         label="label",
@@ -71,14 +71,14 @@ FAKENEWSNET = KnownSet(
     "none stated",
 )
 # Measured, never learned from: its licence allows research alone.
-LIAR = KnownSet(
+LIAR = KnownDataset(
     _table("misinfo_liar.csv.gz", "liar", label="label", group="speaker", author="speaker"),
     "research only",
 )
 
 # Their label, where there is one, is another's opinion: Reddit's flag over_18.
-ORDINARY: tuple[KnownSet, ...] = (
-    KnownSet(
+ORDINARY: tuple[KnownDataset, ...] = (
+    KnownDataset(
         _table(
             *("engagement_reddit_top.csv.gz", "reddit"),
             text="title+selftext",
@@ -91,7 +91,7 @@ ORDINARY: tuple[KnownSet, ...] = (
         "PDDL 1.0",
         labelled=False,
     ),
-    KnownSet(
+    KnownDataset(
         _table(
             *("engagement_facebook_news.csv.gz", "facebook"),
             text="message",
@@ -103,7 +103,7 @@ ORDINARY: tuple[KnownSet, ...] = (
         "none stated",
         labelled=False,
     ),
-    KnownSet(
+    KnownDataset(
         _table(
             *("engagement_hackernews20k.csv.gz", "hackernews"),
             text="title",
@@ -116,7 +116,7 @@ ORDINARY: tuple[KnownSet, ...] = (
         "none stated",
         labelled=False,
     ),
-    KnownSet(
+    KnownDataset(
         _table(
             *("engagement_bluesky_a.csv.gz", "bluesky"),
             group="author",
@@ -131,6 +131,6 @@ ORDINARY: tuple[KnownSet, ...] = (
 KNOWN = {known.file: known for known in (YOUTUBE, SMS, OVER18, COVID, FAKENEWSNET, LIAR, *ORDINARY)}
 
 
-def ordinary(folder: Path) -> list[Corpus]:
+def ordinary(folder: Path) -> list[LabelledPosts]:
     """Read the ordinary posts; the label says over_18 (Reddit's flag), everything else is 0."""
     return [known.load(folder) for known in ORDINARY]

@@ -3,7 +3,7 @@
 A row is a `Post` like those of the topic `posts`, so that training, judging and a live stage see
 the very same thing.  Its id is ``<source>-<row number>``: reports name that, never its text.
 
-Groups (subreddit, video, domain, page, author, test) are never split: `part_of` puts a whole group
+Groups (subreddit, video, domain, page, author, test) are never split: `split_of` puts a whole group
 into ``train``, ``tune`` (thresholds, calibration) or ``judge`` (only ever measured), by a hash.
 """
 
@@ -28,8 +28,8 @@ from feedmill.events.errors import UsageError
 from feedmill.events.limits import MAX_ID_BYTES
 from feedmill.events.post import Post
 
-Part = Literal["train", "tune", "judge"]
-PARTS: tuple[Part, ...] = ("train", "tune", "judge")
+Split = Literal["train", "tune", "judge"]
+SPLITS: tuple[Split, ...] = ("train", "tune", "judge")
 # The opening of the longest texts is enough to learn from, and keeps training short.
 _MAX_TRAINING_CHARACTERS = 2_000
 # Of so few groups a hash could leave none to learn from: the last by name judges.
@@ -39,13 +39,13 @@ _NOT_IN_ID = re.compile(r"[\s|{}\x00-\x1f\x7f]")
 _NOT_IN_NAME = re.compile(r"[^A-Za-z0-9._-]")
 
 
-def part_of(family: str, group: str) -> Part:
+def split_of(family: str, group: str) -> Split:
     """Return the part a group belongs to: half train, a quarter each tune and judge."""
     bucket = zlib.crc32(f"{family}|{group}".encode()) % 100
     return "train" if bucket < 50 else "tune" if bucket < 75 else "judge"
 
 
-class Row(NamedTuple):
+class LabelledRow(NamedTuple):
     """What is known of one labelled post; only text, label and group need be.
 
     Without an author a post has one of its own, so that nobody's history is made up; without a
@@ -64,7 +64,7 @@ class Row(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Corpus:
+class LabelledPosts:
     """Posts of one source with a label each (1 violates, 0 fine; or a value in [0, 1]).
 
     A group is written ``<family>|<group>``: the same in two corpora of one family.
@@ -84,10 +84,10 @@ class Corpus:
         """The texts of the posts."""
         return [post.text for post in self.posts]
 
-    def where(self, mask: npt.NDArray[np.bool_]) -> Corpus:
+    def where(self, mask: npt.NDArray[np.bool_]) -> LabelledPosts:
         """Return the rows where `mask` is true."""
         kept = np.flatnonzero(mask)
-        return Corpus(
+        return LabelledPosts(
             self.source,
             [self.posts[i] for i in kept],
             self.labels[kept],
@@ -95,11 +95,11 @@ class Corpus:
             self.parts[kept],
         )
 
-    def part(self, part: Part) -> Corpus:
+    def part(self, part: Split) -> LabelledPosts:
         """Return the rows of one part."""
         return self.where(self.parts == part)
 
-    def sample(self, rows: int, seed: int) -> Corpus:
+    def sample(self, rows: int, seed: int) -> LabelledPosts:
         """Return at most `rows` rows, drawn without replacement, in their order."""
         if len(self) <= rows:
             return self
@@ -108,15 +108,17 @@ class Corpus:
         return self.where(mask)
 
 
-def corpus(source: str, family: str, rows: Iterable[Row]) -> Corpus:
-    """Build a corpus of rows; see `of_posts`."""
+def labelled_posts(source: str, family: str, rows: Iterable[LabelledRow]) -> LabelledPosts:
+    """Build a corpus of rows; see `from_posts`."""
     posts = (
         (_post(source, number, row), row.label, row.group) for number, row in enumerate(rows, 1)
     )
-    return of_posts(source, family, posts)
+    return from_posts(source, family, posts)
 
 
-def of_posts(source: str, family: str, judged: Iterable[tuple[Post, float, str]]) -> Corpus:
+def from_posts(
+    source: str, family: str, judged: Iterable[tuple[Post, float, str]]
+) -> LabelledPosts:
     """Build a corpus of (post, label, group); empty texts and repeated ones are left out.
 
     Numbered copies of one message are the same text here: digits count as one digit.
@@ -124,7 +126,7 @@ def of_posts(source: str, family: str, judged: Iterable[tuple[Post, float, str]]
     posts, labels, groups, seen = [], [], [], set()
     for post, label, group in judged:
         clean = html.unescape(post.text).strip()[:_MAX_TRAINING_CHARACTERS]
-        key = same_text(clean)
+        key = text_fingerprint(clean)
         if key and key not in seen:
             seen.add(key)
             posts.append(replace(post, text=clean))
@@ -132,10 +134,10 @@ def of_posts(source: str, family: str, judged: Iterable[tuple[Post, float, str]]
             groups.append(group)
     named = [f"{family}|{group}" for group in groups]
     parts = np.array(_parts_of(family, groups), dtype=np.str_)
-    return Corpus(source, posts, np.array(labels, dtype=np.float64), named, parts)
+    return LabelledPosts(source, posts, np.array(labels, dtype=np.float64), named, parts)
 
 
-def _post(source: str, number: int, row: Row) -> Post:
+def _post(source: str, number: int, row: LabelledRow) -> Post:
     post_id = as_id(row.post_id) or f"{source}-{number}"
     return Post(
         post_id,
@@ -148,18 +150,18 @@ def _post(source: str, number: int, row: Row) -> Post:
     )
 
 
-def _parts_of(family: str, groups: Sequence[str]) -> list[Part]:
+def _parts_of(family: str, groups: Sequence[str]) -> list[Split]:
     names = sorted(set(groups))
     if len(names) < _FEW_GROUPS:
-        assigned: dict[str, Part] = dict.fromkeys(names, "train")
+        assigned: dict[str, Split] = dict.fromkeys(names, "train")
         if names:
             assigned[names[-1]] = "judge"
     else:
-        assigned = {name: part_of(family, name) for name in names}
+        assigned = {name: split_of(family, name) for name in names}
     return [assigned[group] for group in groups]
 
 
-def same_text(text: str) -> str:
+def text_fingerprint(text: str) -> str:
     """Return what equal and numbered copies of a text share: no blanks, no case, digits as 0."""
     return _DIGIT.sub("0", "".join(text.casefold().split()))
 
@@ -175,7 +177,7 @@ def as_name(text: str) -> str:
     return _NOT_IN_NAME.sub("_", text.strip())[:64]
 
 
-def read_rows(folder: Path, name: str) -> list[dict[str, str]]:
+def read_csv_rows(folder: Path, name: str) -> list[dict[str, str]]:
     """Read ``<name>.csv.gz`` of the data folder; raises `UsageError`."""
     path = folder / f"{name}.csv.gz"
     try:
@@ -185,7 +187,7 @@ def read_rows(folder: Path, name: str) -> list[dict[str, str]]:
         raise UsageError(f"no data at {path} ({error}); give the folder with --data") from error
 
 
-def text_key(text: str) -> str:
+def opening_words(text: str) -> str:
     """Return a group for texts without one: the same opening words are one group."""
     return " ".join("".join(c for c in text.casefold() if c.isalpha() or c == " ").split()[:4])
 
@@ -200,9 +202,9 @@ def unix_ms(time: str, pattern: str = "") -> int:
     return max(0, round(aware.timestamp() * 1000))
 
 
-def join(corpora: Sequence[Corpus]) -> Corpus:
+def concatenate(corpora: Sequence[LabelledPosts]) -> LabelledPosts:
     """Put corpora one after the other; groups of one family are the same groups."""
-    return Corpus(
+    return LabelledPosts(
         "+".join(c.source for c in corpora),
         [post for c in corpora for post in c.posts],
         np.concatenate([c.labels for c in corpora]),
@@ -211,12 +213,12 @@ def join(corpora: Sequence[Corpus]) -> Corpus:
     )
 
 
-def apart(held: Corpus, taught: Sequence[Corpus]) -> Corpus:
+def drop_leaked(held: LabelledPosts, taught: Sequence[LabelledPosts]) -> LabelledPosts:
     """Return the rows of `held` that share neither group nor text with rows that taught a model."""
     groups = {group for c in taught for group in c.groups}
-    texts = {same_text(post.text) for c in taught for post in c.posts}
+    texts = {text_fingerprint(post.text) for c in taught for post in c.posts}
     clean = [
-        group not in groups and same_text(post.text) not in texts
+        group not in groups and text_fingerprint(post.text) not in texts
         for group, post in zip(held.groups, held.posts, strict=True)
     ]
     return held.where(np.array(clean, dtype=np.bool_))

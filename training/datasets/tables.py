@@ -1,4 +1,4 @@
-"""Any table of posts, labelled or not, becomes a `Corpus`: CSV, TSV, JSON lines, Parquet.
+"""Any table of posts, labelled or not, becomes a `LabelledPosts`: CSV, TSV, JSON lines, Parquet.
 
 A table is read whole or refused whole: the error names the file and, of its first bad rows, line,
 column, what was expected and what was found; never a post's text.
@@ -18,7 +18,13 @@ from typing import Any
 
 from feedmill.events.errors import UsageError
 from feedmill.events.limits import MAX_SAFE_INTEGER
-from feedmill.training.datasets.labelled_posts import Corpus, Row, corpus, text_key, unix_ms
+from feedmill.training.datasets.labelled_posts import (
+    LabelledPosts,
+    LabelledRow,
+    labelled_posts,
+    opening_words,
+    unix_ms,
+)
 
 TEXT_COLUMNS = ("text", "message", "title", "body", "tweet", "content", "comment", "headline")
 LABEL_COLUMNS = ("label", "class", "target", "is_spam", "spam", "category", "label_num")
@@ -34,7 +40,7 @@ _BAD_ROWS_SHOWN = 5
 _LARGEST_FIELD = 10_000_000
 _SECONDS_BELOW = 100_000_000_000  # a Unix time below it counts seconds, else milliseconds
 
-_Record = tuple[int, Mapping[str, Any]]
+_TableRow = tuple[int, Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -114,24 +120,24 @@ def _weight(given: str, text: str) -> float:
     return weight
 
 
-def read_table(table: Table, *, labelled: bool) -> Corpus:
+def read_table(table: Table, *, labelled: bool) -> LabelledPosts:
     """Read a table; without `labelled` its rows may lack a label, and then count as fine.
 
     Raises `UsageError`: no such file or column, or rows that cannot be read.
     """
-    reader = _Reader(table, labelled)
-    found = list(records(table.path))
+    reader = _RowReader(table, labelled)
+    found = list(table_rows(table.path))
     reader.choose_columns(list(dict.fromkeys(c for _, record in found[:1000] for c in record)))
     rows = [row for line, record in found if (row := reader.row(line, record))]
     reader.finish()
-    posts = corpus(table.source, table._family, rows)
+    posts = labelled_posts(table.source, table._family, rows)
     if not len(posts):
         raise UsageError(f"{table.path}: no row has a text in `{'+'.join(reader.texts)}`")
     return posts
 
 
 @dataclass
-class _Reader:
+class _RowReader:
     """Turns records into rows and collects what is wrong with them."""
 
     table: Table
@@ -141,7 +147,7 @@ class _Reader:
     bad: list[str] = field(default_factory=list)
     count: int = 0
 
-    def row(self, line: int, record: Mapping[str, Any]) -> Row | None:
+    def row(self, line: int, record: Mapping[str, Any]) -> LabelledRow | None:
         """Return the record as a row; None if it is bad."""
         before = self.count
         row = self._row(line, record)
@@ -154,7 +160,7 @@ class _Reader:
             more = f"; and {self.count - len(self.bad)} more" if self.count > len(self.bad) else ""
             raise UsageError(f"{path}: {'; '.join(self.bad)}{more}; nothing was read")
 
-    def _row(self, line: int, record: Mapping[str, Any]) -> Row:
+    def _row(self, line: int, record: Mapping[str, Any]) -> LabelledRow:
         table = self.table
         paragraphs = [self._text(line, column, record.get(column)) for column in self.texts]
         text = "\n".join(paragraphs)
@@ -163,10 +169,10 @@ class _Reader:
         if table.group and table.group == table.community:
             group = community
         link = self._text(line, table.link, record.get(table.link)).strip()
-        return Row(
+        return LabelledRow(
             text,
             self._label(line, record.get(self.label)) if self.label else 0.0,
-            group or text_key(text),
+            group or opening_words(text),
             author=self._text(line, table.author, record.get(table.author)),
             created_at_ms=self._time(line, record.get(table.time)),
             # Reddit's `self.<subreddit>` leads nowhere; a host alone is a link to it.
@@ -262,7 +268,7 @@ def _no_column(table: Table, wanted: str, columns: list[str]) -> str:
     return f"{table.path}: expected {wanted}; its columns are {shown}"
 
 
-def records(path: Path) -> Iterator[_Record]:
+def table_rows(path: Path) -> Iterator[_TableRow]:
     """Read a file's rows, each with its line (row number in Parquet); raises `UsageError`."""
     name = path.name.lower()
     ending = Path(name.removesuffix(".gz")).suffix
@@ -286,7 +292,7 @@ def records(path: Path) -> Iterator[_Record]:
         ) from error
 
 
-def _cells(path: Path, file: Any, ending: str) -> Iterator[_Record]:
+def _cells(path: Path, file: Any, ending: str) -> Iterator[_TableRow]:
     csv.field_size_limit(_LARGEST_FIELD)
     reader = csv.reader(file, delimiter="\t" if ending == ".tsv" else ",")
     line = 1
@@ -307,7 +313,7 @@ def _cells(path: Path, file: Any, ending: str) -> Iterator[_Record]:
         raise UsageError(f"{path}: line {line}: {error}") from error
 
 
-def _lines(path: Path, file: Any) -> Iterator[_Record]:
+def _lines(path: Path, file: Any) -> Iterator[_TableRow]:
     for line, text in enumerate(file, 1):
         if not text.strip():
             continue
@@ -321,7 +327,7 @@ def _lines(path: Path, file: Any) -> Iterator[_Record]:
         yield line, record
 
 
-def _parquet(path: Path) -> Iterator[_Record]:
+def _parquet(path: Path) -> Iterator[_TableRow]:
     try:
         from pyarrow import ArrowException, parquet  # noqa: PLC0415 the `train` extra
     except ImportError as error:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from feedmill.models.cards import card_lines
-from feedmill.training.evaluation.filters import Mode, SetReport
+from feedmill.training.evaluation.filters import DatasetReport, Mode
 from feedmill.training.evaluation.report import (
     Evaluation,
     filter_lines,
@@ -148,7 +148,7 @@ def _bar_lines(found: Evaluation) -> list[str]:
     ]
 
 
-def _bar_row(bar: _Bar, report: SetReport) -> list[str]:
+def _bar_row(bar: _Bar, report: DatasetReport) -> list[str]:
     measured: float = getattr(report.measures, bar.measure)
     reached = measured <= bar.value if bar.at_most else measured >= bar.value
     sign = "≤" if bar.at_most else "≥"

@@ -13,13 +13,13 @@ from feedmill.models.artifact import Card, read_card
 from feedmill.models.text_model import TextModel
 from feedmill.training.datasets.known import LIAR
 from feedmill.training.evaluation.filters import (
-    Cost,
+    DatasetReport,
     OrdinaryReport,
-    SetReport,
+    TrainingBudget,
     cross_validate,
-    judge_stored,
-    leave_one_out,
-    on_ordinary,
+    evaluate_ordinary,
+    evaluate_stored,
+    leave_one_dataset_out,
 )
 from feedmill.training.evaluation.report import (
     Evaluation,
@@ -28,13 +28,13 @@ from feedmill.training.evaluation.report import (
     plot,
     plot_name,
 )
-from feedmill.training.training_data import Material, gather
+from feedmill.training.training_data import TrainingData, read_training_data
 
 _FOLDS = 5
 
 
 @dataclass(frozen=True)
-class Ways:
+class EvaluationModes:
     """How to judge: the stored model of `store` (None: the shipped), in folds, by leaving out."""
 
     stored: bool = True
@@ -43,52 +43,54 @@ class Ways:
     left_out: bool = False
 
 
-def evaluate_one(name: str, data: Material, ways: Ways, cost: Cost) -> Evaluation:
+def evaluate_one(
+    name: str, data: TrainingData, ways: EvaluationModes, cost: TrainingBudget
+) -> Evaluation:
     """Judge one filter; with a stored model also what all filters do to the ordinary posts."""
-    sets: list[SetReport] = []
+    sets: list[DatasetReport] = []
     alone: list[OrdinaryReport] = []
     together: list[OrdinaryReport] = []
     card = None
     if ways.stored:
         model, card = _stored(name, ways.store)
-        sets += judge_stored(model, card, data)
+        sets += evaluate_stored(model, card, data)
         if data.ordinary:
-            alone = on_ordinary([(model, card)], data.ordinary)
+            alone = evaluate_ordinary([(model, card)], data.ordinary)
             others = [_or_shipped(one, ways.store) for one in FILTERS if one != name]
-            together = on_ordinary([(model, card), *others], data.ordinary)
+            together = evaluate_ordinary([(model, card), *others], data.ordinary)
     if ways.folds:
         for index in range(len(data.labelled)):
             sets.append(cross_validate(name, data, index, ways.folds, cost))
     if ways.left_out:
-        sets += leave_one_out(name, data, replace(cost, alone=False))
+        sets += leave_one_dataset_out(name, data, replace(cost, alone=False))
     return Evaluation([FilterReport(name, card, sets, alone)], together)
 
 
 def evaluate_all(
-    folder: Path, store: Path | None, cost: Cost, told: Callable[[str], None]
+    folder: Path, store: Path | None, cost: TrainingBudget, told: Callable[[str], None]
 ) -> Evaluation:
     """Judge every filter of a store (the shipped one if None) in every mode; minutes of work."""
     stored = {name: _stored(name, store) for name in FILTERS}
     reports = []
     for name in FILTERS:
-        data = gather(name, [str(folder)], [])
+        data = read_training_data(name, [str(folder)], [])
         told(f"{name}: the stored model")
-        sets = judge_stored(*stored[name], data)
+        sets = evaluate_stored(*stored[name], data)
         for index, sample in enumerate(data.labelled):
             told(f"{name}: folds of {sample.rows.source}")
             for way in (cost, replace(cost, alone=True)):
                 sets.append(cross_validate(name, data, index, _FOLDS, way))
         if len(data.labelled) > 1:
             told(f"{name}: each set left out")
-            sets += leave_one_out(name, data, cost)
+            sets += leave_one_dataset_out(name, data, cost)
         if name == "misinformation" and (folder / LIAR.file).exists():
             told(f"{name}: folds of {LIAR.file}, for research only")
-            liar = gather(name, [str(folder / LIAR.file)], []).labelled
+            liar = read_training_data(name, [str(folder / LIAR.file)], []).labelled
             research = replace(data, labelled=liar)
             sets.append(cross_validate(name, research, 0, _FOLDS, replace(cost, alone=True)))
-        ordinary = on_ordinary([stored[name]], data.ordinary)
+        ordinary = evaluate_ordinary([stored[name]], data.ordinary)
         reports.append(FilterReport(name, stored[name][1], sets, ordinary))
-    together = on_ordinary(list(stored.values()), data.ordinary)
+    together = evaluate_ordinary(list(stored.values()), data.ordinary)
     return Evaluation(reports, together)
 
 

@@ -1,7 +1,7 @@
 """Judge a filter: a stored model, by grouped cross-validation, and with a set left out.
 
 In every mode a row judges only a model that neither it, nor its group, nor its text taught: neither
-trained, nor chose a threshold.  `apart` sees to it, across files too.
+trained, nor chose a threshold.  `drop_leaked` sees to it, across files too.
 """
 
 from __future__ import annotations
@@ -16,30 +16,30 @@ import msgspec
 import numpy as np
 
 from feedmill.events.errors import UsageError
-from feedmill.events.gates import Gate
+from feedmill.events.gates import GatePolicy
 from feedmill.models.artifact import Card
 from feedmill.models.text_model import TextModel
-from feedmill.training.datasets.labelled_posts import Corpus, apart
+from feedmill.training.datasets.labelled_posts import LabelledPosts, drop_leaked
 from feedmill.training.evaluation.metrics import (
     Mask,
     Points,
     Values,
-    area,
     average_precision,
     calibration_bins,
     calibration_error,
-    precision_points,
-    recall_at,
+    common_threshold,
+    fraction,
+    precision_recall_points,
+    recall_at_fpr,
+    roc_auc,
     roc_points,
-    share,
-    threshold_of,
 )
 from feedmill.training.evaluation.slices import Slice, slices_of
 from feedmill.training.fitting.filters import fit
 from feedmill.training.fitting.stacking import SEED
-from feedmill.training.training_data import Material, Sample, check_enough, recipe_of
+from feedmill.training.training_data import Dataset, TrainingData, check_enough, recipe_for
 
-HIDE_AT, DEMOTE_AT = float(Gate().hide_at or 1), float(Gate().demote_at or 1)
+HIDE_AT, DEMOTE_AT = float(GatePolicy().hide_at or 1), float(GatePolicy().demote_at or 1)
 Mode = Literal["stored", "folds", "alone", "left out"]
 _WORST = 10
 _FEWEST_TO_TUNE = 50
@@ -47,7 +47,7 @@ S = TypeVar("S")
 T = TypeVar("T")
 
 
-class Measures(msgspec.Struct, frozen=True):
+class FilterMetrics(msgspec.Struct, frozen=True):
     """What is measured of one set, all shares in [0, 1].
 
     `recall_at_ordinary` is the recall at the threshold that 1 % of ordinary posts exceed, each
@@ -67,7 +67,7 @@ class Measures(msgspec.Struct, frozen=True):
     fine_hidden: float
 
 
-class SetReport(msgspec.Struct, frozen=True):
+class DatasetReport(msgspec.Struct, frozen=True):
     """A set judged in one mode; `folds` has one entry for each model that judged a part of it.
 
     `measures` are the mean of the folds; `pooled_auc` is of all rows together, as scored by several
@@ -78,9 +78,9 @@ class SetReport(msgspec.Struct, frozen=True):
     mode: Mode
     note: str
     dropped: int  # rows that a model knew by group or text, and that judge nothing
-    measures: Measures
+    measures: FilterMetrics
     pooled_auc: float
-    folds: list[Measures]
+    folds: list[FilterMetrics]
     slices: list[Slice]
     worst_fine: list[str]
     worst_violating: list[str]
@@ -101,7 +101,7 @@ class OrdinaryReport(msgspec.Struct, frozen=True):
 
 
 @dataclass(frozen=True)
-class Cost:
+class TrainingBudget:
     """What bounds the training of models that only judge.
 
     `alone`: folds learn from their own set, not from others nor from ordinary posts.  Then: the
@@ -115,70 +115,70 @@ class Cost:
     jobs: int = 1
 
 
-_ALL = Cost()
+_ALL = TrainingBudget()
 
 
-def measure(scores: Values, bad: Mask, ordinary: Sequence[Values]) -> Measures:
+def filter_metrics(scores: Values, bad: Mask, ordinary: Sequence[Values]) -> FilterMetrics:
     """Measure scores of rows, given the scores of ordinary posts by the same model."""
-    threshold = threshold_of(ordinary, 0.01)
-    return Measures(
+    threshold = common_threshold(ordinary, 0.01)
+    return FilterMetrics(
         len(scores),
         int(bad.sum()),
-        area(scores, bad),
+        roc_auc(scores, bad),
         average_precision(scores, bad),
-        recall_at(scores, bad, 0.01),
-        share(scores[bad] > threshold),
+        recall_at_fpr(scores, bad, 0.01),
+        fraction(scores[bad] > threshold),
         calibration_error(scores, bad),
-        share(scores[bad] >= DEMOTE_AT),
-        share(scores[bad] >= HIDE_AT),
-        share(scores[~bad] >= DEMOTE_AT),
-        share(scores[~bad] >= HIDE_AT),
+        fraction(scores[bad] >= DEMOTE_AT),
+        fraction(scores[bad] >= HIDE_AT),
+        fraction(scores[~bad] >= DEMOTE_AT),
+        fraction(scores[~bad] >= HIDE_AT),
     )
 
 
-def mean_of(folds: Sequence[Measures]) -> Measures:
+def mean_metrics(folds: Sequence[FilterMetrics]) -> FilterMetrics:
     """Return the mean over folds, by rows; folds with one class alone count only as rows."""
     ranked = [fold for fold in folds if 0 < fold.violating < fold.rows] or list(folds)
     weights = np.array([fold.rows for fold in ranked], dtype=np.float64)
     means = {
         name: float(np.average([getattr(fold, name) for fold in ranked], weights=weights))
-        for name in Measures.__struct_fields__[2:]
+        for name in FilterMetrics.__struct_fields__[2:]
     }
-    return Measures(sum(f.rows for f in folds), sum(f.violating for f in folds), **means)
+    return FilterMetrics(sum(f.rows for f in folds), sum(f.violating for f in folds), **means)
 
 
 @dataclass(frozen=True)
-class _Judged:
+class _Scored:
     """Rows with the scores of a model that knew none of them."""
 
-    rows: Corpus
+    rows: LabelledPosts
     scores: Values
-    measures: Measures
+    measures: FilterMetrics
     dropped: int
 
 
-def _report(name: str, mode: Mode, note: str, judged: Sequence[_Judged]) -> SetReport:
+def _report(name: str, mode: Mode, note: str, judged: Sequence[_Scored]) -> DatasetReport:
     posts = [post for part in judged for post in part.rows.posts]
     scores = np.concatenate([part.scores for part in judged])
     labels = np.concatenate([part.rows.labels for part in judged])
     bad, folds = labels == 1, [part.measures for part in judged]
-    whole = Corpus(name, posts, labels, [""] * len(posts), np.full(len(posts), "judge"))
+    whole = LabelledPosts(name, posts, labels, [""] * len(posts), np.full(len(posts), "judge"))
     ids = [post.post_id for post in posts]
     fine_first = np.argsort(np.where(bad, np.inf, -scores), kind="stable")
     violating_first = np.argsort(np.where(bad, scores, np.inf), kind="stable")
-    return SetReport(
+    return DatasetReport(
         name,
         mode,
         note,
         sum(part.dropped for part in judged),
-        mean_of(folds),
-        area(scores, bad),
+        mean_metrics(folds),
+        roc_auc(scores, bad),
         folds,
         slices_of(whole, scores, DEMOTE_AT),
         [ids[i] for i in fine_first[: min(_WORST, int((~bad).sum()))]],
         [ids[i] for i in violating_first[: min(_WORST, int(bad.sum()))]],
         roc_points(scores, bad),
-        precision_points(scores, bad),
+        precision_recall_points(scores, bad),
         calibration_bins(scores, bad),
     )
 
@@ -186,34 +186,34 @@ def _report(name: str, mode: Mode, note: str, judged: Sequence[_Judged]) -> SetR
 # --- a stored model ---------------------------------------------------------------------------
 
 
-def judge_stored(model: TextModel, card: Card, data: Material) -> list[SetReport]:
+def evaluate_stored(model: TextModel, card: Card, data: TrainingData) -> list[DatasetReport]:
     """Judge a model on what neither trained nor tuned it.
 
     Of a file that its card names, by sha256 or by name, the judge part; any other file whole.
     Raises `UsageError` for a file that its card split otherwise: its judge part cannot be told.
     """
-    taught = [rows for s in (*data.labelled, *data.ordinary) if (rows := taught_rows(card, s))]
+    taught = [rows for s in (*data.labelled, *data.ordinary) if (rows := training_rows(card, s))]
     ordinary = [
         scores
         for sample in data.ordinary
-        if len(scores := fine_scores(model, apart(judge_rows(card, sample), taught)))
+        if len(scores := fine_scores(model, drop_leaked(test_rows(card, sample), taught)))
     ]
     reports = []
     for sample in data.labelled:
-        rows = judge_rows(card, sample)
-        held = apart(rows, taught)
+        rows = test_rows(card, sample)
+        held = drop_leaked(rows, taught)
         if not len(held):
             raise UsageError(
                 f"`{sample.rows.source}`: every row of it trained or tuned {card.name}"
             )
         scores = model.score_many(held.posts)
-        measures = measure(scores, held.labels == 1, ordinary)
-        judged = _Judged(held, scores, measures, len(rows) - len(held))
+        measures = filter_metrics(scores, held.labels == 1, ordinary)
+        judged = _Scored(held, scores, measures, len(rows) - len(held))
         reports.append(_report(held.source, "stored", _note(card, data, sample), [judged]))
     return reports
 
 
-def _entry(card: Card, sample: Sample) -> tuple[bool, bool]:
+def _entry(card: Card, sample: Dataset) -> tuple[bool, bool]:
     """Tell if the card names the sample's file, and if it is the very same file."""
     entries = [d for d in card.data if d.file == sample.known.file or _same(d.sha256, sample)]
     for use in entries:
@@ -226,23 +226,23 @@ def _entry(card: Card, sample: Sample) -> tuple[bool, bool]:
     return bool(entries), any(_same(use.sha256, sample) for use in entries)
 
 
-def _same(digest: str, sample: Sample) -> bool:
+def _same(digest: str, sample: Dataset) -> bool:
     return bool(digest) and digest == sample.sha256
 
 
-def judge_rows(card: Card, sample: Sample) -> Corpus:
+def test_rows(card: Card, sample: Dataset) -> LabelledPosts:
     """Return the rows of a file that may judge the card's model."""
     return sample.rows.part("judge") if _entry(card, sample)[0] else sample.rows
 
 
-def taught_rows(card: Card, sample: Sample) -> Corpus | None:
+def training_rows(card: Card, sample: Dataset) -> LabelledPosts | None:
     """Return the rows of a file that trained or tuned the card's model, None of a strange file."""
     if not _entry(card, sample)[0]:
         return None
     return sample.rows.where(sample.rows.parts != "judge")
 
 
-def _note(card: Card, data: Material, sample: Sample) -> str:
+def _note(card: Card, data: TrainingData, sample: Dataset) -> str:
     named, same = _entry(card, sample)
     if named and same:
         return "the judge part of a file that trained it"
@@ -255,26 +255,31 @@ def _note(card: Card, data: Material, sample: Sample) -> str:
     return "a file it never saw"
 
 
-def fine_scores(model: TextModel, rows: Corpus) -> Values:
+def fine_scores(model: TextModel, rows: LabelledPosts) -> Values:
     """Score the ordinary posts that nobody flagged."""
     return model.score_many(rows.where(rows.labels == 0).posts)
 
 
-def on_ordinary(
-    models: Sequence[tuple[TextModel, Card]], data: Sequence[Sample]
+def evaluate_ordinary(
+    models: Sequence[tuple[TextModel, Card]], data: Sequence[Dataset]
 ) -> list[OrdinaryReport]:
     """Return what the models, together, hide and else demote of each ordinary source."""
     reports = []
     for sample in data:
         rows = sample.rows
         for _, card in models:
-            if taught_rows(card, sample) is not None:
+            if training_rows(card, sample) is not None:
                 rows = sample.rows.part("judge")
         worst = np.max([model.score_many(rows.posts) for model, _ in models], axis=0)
         hidden = worst >= HIDE_AT
         demoted = (worst >= DEMOTE_AT) & ~hidden
         fine = rows.labels == 0
-        shares = (share(hidden), share(demoted), share(hidden[fine]), share(demoted[fine]))
+        shares = (
+            fraction(hidden),
+            fraction(demoted),
+            fraction(hidden[fine]),
+            fraction(demoted[fine]),
+        )
         reports.append(OrdinaryReport(rows.source, len(rows), *shares))
     return reports
 
@@ -296,13 +301,13 @@ def grouped_folds(groups: Sequence[str], folds: int) -> list[int]:
 
 
 def cross_validate(
-    name: str, data: Material, index: int, folds: int, cost: Cost = _ALL
-) -> SetReport:
+    name: str, data: TrainingData, index: int, folds: int, cost: TrainingBudget = _ALL
+) -> DatasetReport:
     """Judge one set by models that learned from its other folds and from the other sets."""
     rows = data.labelled[index].rows
     fold_of = np.array(grouped_folds(rows.groups, folds))
     held = [np.asarray(fold_of == fold) for fold in range(int(fold_of.max()) + 1)]
-    judged = _each(lambda mask: _judge_without(name, data, index, mask, cost), held, cost.jobs)
+    judged = _each(lambda mask: _evaluate_without(name, data, index, mask, cost), held, cost.jobs)
     others = [s.rows.source for i, s in enumerate(data.labelled) if i != index and not cost.alone]
     note = f"{len(held)} folds by group; learned from {' and '.join(['its other folds', *others])}"
     if cost.alone or not data.ordinary:
@@ -310,15 +315,17 @@ def cross_validate(
     return _report(rows.source, "alone" if cost.alone else "folds", note, judged)
 
 
-def leave_one_out(name: str, data: Material, cost: Cost = _ALL) -> list[SetReport]:
+def leave_one_dataset_out(
+    name: str, data: TrainingData, cost: TrainingBudget = _ALL
+) -> list[DatasetReport]:
     """Judge each set by a model that learned from the other sets alone."""
     if len(data.labelled) < 2:
         raise UsageError("to leave one set out takes two or more; give more with --data")
 
-    def judge(index: int) -> SetReport:
+    def judge(index: int) -> DatasetReport:
         rows = data.labelled[index].rows
         others = [s.rows.source for i, s in enumerate(data.labelled) if i != index]
-        judged = _judge_without(name, data, index, np.ones(len(rows), dtype=np.bool_), cost)
+        judged = _evaluate_without(name, data, index, np.ones(len(rows), dtype=np.bool_), cost)
         return _report(rows.source, "left out", f"learned from {' and '.join(others)}", [judged])
 
     return _each(judge, range(len(data.labelled)), cost.jobs)
@@ -329,7 +336,9 @@ def _each(work: Callable[[S], T], items: Sequence[S], jobs: int) -> list[T]:
         return list(pool.map(work, items))
 
 
-def _judge_without(name: str, data: Material, index: int, mask: Mask, cost: Cost) -> _Judged:
+def _evaluate_without(
+    name: str, data: TrainingData, index: int, mask: Mask, cost: TrainingBudget
+) -> _Scored:
     """Train without the rows of `mask` of one set, and judge on them."""
     held = data.labelled[index].rows.where(mask)
     samples, learn = [], []
@@ -337,30 +346,30 @@ def _judge_without(name: str, data: Material, index: int, mask: Mask, cost: Cost
         if cost.alone and position != index:
             continue
         rows = sample.rows.where(~mask) if position == index else sample.rows
-        rows = apart(rows, [held])
+        rows = drop_leaked(rows, [held])
         if len(rows):
             samples.append(sample)
             learn.append(_at_most(rows, cost.labelled_rows))
     taught, judges = [], []
     for source in data.clean:
-        rows = apart(source.where(source.parts != "judge"), [held])
+        rows = drop_leaked(source.where(source.parts != "judge"), [held])
         if not cost.alone and (rows.parts == "tune").sum() >= _FEWEST_TO_TUNE:
             taught.append(_fewer_to_train(rows, cost.ordinary_rows))
-        judges.append(apart(source.part("judge"), learn))
+        judges.append(drop_leaked(source.part("judge"), learn))
     check_enough(learn, taught)
-    model = fit(recipe_of(name, samples), learn, taught).model(name, "")
-    clean = apart(held, [*learn, *taught])
+    model = fit(recipe_for(name, samples), learn, taught).model(name, "")
+    clean = drop_leaked(held, [*learn, *taught])
     scores = model.score_many(clean.posts)
-    ordinary = [fine_scores(model, apart(rows, taught)) for rows in judges]
-    measures = measure(scores, clean.labels == 1, ordinary)
-    return _Judged(clean, scores, measures, len(held) - len(clean))
+    ordinary = [fine_scores(model, drop_leaked(rows, taught)) for rows in judges]
+    measures = filter_metrics(scores, clean.labels == 1, ordinary)
+    return _Scored(clean, scores, measures, len(held) - len(clean))
 
 
-def _at_most(rows: Corpus, most: int | None) -> Corpus:
+def _at_most(rows: LabelledPosts, most: int | None) -> LabelledPosts:
     return rows if most is None else rows.sample(most, SEED)
 
 
-def _fewer_to_train(rows: Corpus, most: int | None) -> Corpus:
+def _fewer_to_train(rows: LabelledPosts, most: int | None) -> LabelledPosts:
     """Leave rows to train out; those that choose thresholds stay, or the choice would be coarse."""
     train = np.flatnonzero(rows.parts == "train")
     kept = np.ones(len(rows), dtype=np.bool_)

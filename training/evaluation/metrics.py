@@ -12,19 +12,19 @@ Mask = npt.NDArray[np.bool_]
 Points = list[tuple[float, float]]
 
 
-def share(mask: Mask) -> float:
+def fraction(mask: Mask) -> float:
     """Return the share that is true, 0 of nothing."""
     return float(mask.mean()) if len(mask) else 0.0
 
 
-def recall_at(scores: Values, positive: Mask, false_positives: float) -> float:
+def recall_at_fpr(scores: Values, positive: Mask, false_positives: float) -> float:
     """Return the recall at the threshold that `false_positives` of the other rows exceed."""
     if positive.all() or not positive.any():
         return 0.0
-    return share(scores[positive] > np.quantile(scores[~positive], 1 - false_positives))
+    return fraction(scores[positive] > np.quantile(scores[~positive], 1 - false_positives))
 
 
-def area(scores: Values, positive: Mask) -> float:
+def roc_auc(scores: Values, positive: Mask) -> float:
     """Return the area under the ROC curve: the chance that a positive outranks another (ties ½)."""
     order = np.sort(scores[~positive])
     if not len(order) or not positive.any():
@@ -34,7 +34,7 @@ def area(scores: Values, positive: Mask) -> float:
     return float((below + upto).mean() / 2 / len(order))
 
 
-def threshold_of(sources: Sequence[Values], exceeded: float) -> float:
+def common_threshold(sources: Sequence[Values], exceeded: float) -> float:
     """Return the least score that at most a share `exceeded` lies above, sources weighing alike.
 
     Infinite without any score: then nothing lies above it.
@@ -77,7 +77,7 @@ def roc_points(scores: Values, positive: Mask, most: int = 80) -> Points:
     return _thinned(np.append(0, others / others[-1]), np.append(0, hits / hits[-1]), most)
 
 
-def precision_points(scores: Values, positive: Mask, most: int = 80) -> Points:
+def precision_recall_points(scores: Values, positive: Mask, most: int = 80) -> Points:
     """Return (recall, precision) from the highest score down."""
     if not positive.any():
         return []

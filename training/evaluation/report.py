@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import msgspec
 
 from feedmill.models.artifact import Card
-from feedmill.training.evaluation.filters import DEMOTE_AT, HIDE_AT, OrdinaryReport, SetReport
+from feedmill.training.evaluation.filters import DEMOTE_AT, HIDE_AT, DatasetReport, OrdinaryReport
 from feedmill.training.evaluation.plots import Panel, svg
 
 MODES = {
@@ -35,7 +35,7 @@ class FilterReport(msgspec.Struct, frozen=True):
 
     filter: str
     card: Card | None
-    sets: list[SetReport]
+    sets: list[DatasetReport]
     ordinary: list[OrdinaryReport]
 
 
@@ -57,7 +57,7 @@ def percent(share: float) -> str:
     return f"{100 * share:.2f} %"
 
 
-def sets_table(reports: Sequence[SetReport]) -> list[str]:
+def datasets_table(reports: Sequence[DatasetReport]) -> list[str]:
     """Return the measures of sets judged in one mode."""
     rows = [
         [
@@ -89,7 +89,7 @@ def ordinary_table(reports: Sequence[OrdinaryReport]) -> list[str]:
     return table([*header, "demoted, not flagged"], rows)
 
 
-def slices_table(reports: Sequence[SetReport]) -> list[str]:
+def slices_table(reports: Sequence[DatasetReport]) -> list[str]:
     """Return the slices of sets, one line each."""
     rows = [
         [
@@ -112,7 +112,7 @@ def filter_lines(report: FilterReport, heading: str = "##") -> list[str]:
         found = [one for one in report.sets if one.mode == mode]
         if not found:
             continue
-        lines += [f"{heading} {title}", "", *sets_table(found), ""]
+        lines += [f"{heading} {title}", "", *datasets_table(found), ""]
         lines += [f"- {one.name}: {_said(one)}" for one in found] + [""]
         if slices := [one for one in found if one.slices]:
             lines += ["Slices:", "", *slices_table(slices), ""]
@@ -124,12 +124,12 @@ def filter_lines(report: FilterReport, heading: str = "##") -> list[str]:
     return lines
 
 
-def _said(report: SetReport) -> str:
+def _said(report: DatasetReport) -> str:
     dropped = f"; {report.dropped} rows dropped that a model knew" if report.dropped else ""
     return f"{report.note}{dropped}"
 
 
-def _worst(report: SetReport) -> list[str]:
+def _worst(report: DatasetReport) -> list[str]:
     return [
         f"- {report.name}, {what}: {', '.join(ids)}"
         for what, ids in (
@@ -152,12 +152,12 @@ def as_markdown(found: Evaluation) -> str:
     return "\n".join(lines).rstrip("\n") + "\n"
 
 
-def plot_name(filter_name: str, report: SetReport) -> str:
+def plot_name(filter_name: str, report: DatasetReport) -> str:
     """Return the file name of a set's curves."""
     return f"{filter_name}-{report.name}-{report.mode.replace(' ', '-')}.svg"
 
 
-def plot(filter_name: str, report: SetReport) -> str:
+def plot(filter_name: str, report: DatasetReport) -> str:
     """Return a set's ROC, precision and calibration curves as SVG."""
     calibration = [(mean, hit) for _, mean, hit in report.calibration]
     return svg(

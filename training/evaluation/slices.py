@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from feedmill.events.post import Post
-from feedmill.training.datasets.labelled_posts import Corpus
-from feedmill.training.evaluation.metrics import area, share
+from feedmill.training.datasets.labelled_posts import LabelledPosts
+from feedmill.training.evaluation.metrics import fraction, roc_auc
 
 _LATIN = re.compile(r"[A-Za-z\u00c0-\u024f\u1e00-\u1eff]")
 _LETTER = re.compile(r"[^\W\d_]")
@@ -31,7 +31,9 @@ class Slice(msgspec.Struct, frozen=True):
     false_alarms: float
 
 
-def slices_of(rows: Corpus, scores: npt.NDArray[np.float64], threshold: float) -> list[Slice]:
+def slices_of(
+    rows: LabelledPosts, scores: npt.NDArray[np.float64], threshold: float
+) -> list[Slice]:
     """Return the slices with enough rows; caught and false alarms are shares at `threshold`."""
     found = []
     for by, values in (
@@ -59,9 +61,9 @@ def _slice(
         value,
         len(scores),
         int(bad.sum()),
-        area(scores, bad) if bad.any() and not bad.all() else None,
-        share(scores[bad] >= threshold),
-        share(scores[~bad] >= threshold),
+        roc_auc(scores, bad) if bad.any() and not bad.all() else None,
+        fraction(scores[bad] >= threshold),
+        fraction(scores[~bad] >= threshold),
     )
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from feedmill.features.post_batch import PostBatch
-from feedmill.filters.model import Weights, with_columns
+from feedmill.filters.model import ExpertWeights, with_columns
 from feedmill.models.trees import Trees
 from feedmill.training.fitting.stacking import SEED, Mask, Values, fit_trees
 
@@ -33,7 +33,7 @@ class Expert:
 
 
 @dataclass(frozen=True)
-class Blend:
+class LinearBlend:
     """Experts that never see each other's columns, each brought to unit deviation, then added.
 
     What one learns of a set's habits cannot push aside what another knows of spam anywhere.  No
@@ -50,7 +50,7 @@ class Blend:
 
 
 @dataclass(frozen=True)
-class Boosted:
+class BoostedTrees:
     """LightGBM over the views' scores (out of fold) and the columns.
 
     With `rising`, a higher score of a view never lowers the value.
@@ -62,14 +62,14 @@ class Boosted:
     rising: bool = False
 
 
-def fit_blend(
-    blend: Blend,
+def fit_linear_blend(
+    blend: LinearBlend,
     ngrams: Values,
     batch: PostBatch,
     labels: Values,
     weights: Values,
     rows: Mask,
-) -> Weights:
+) -> ExpertWeights:
     """Fit the experts on `rows`; `ngrams` (posts, views) are the scores of all of the batch."""
     shares = [1.0] * ngrams.shape[1] + [expert.weight for expert in blend.experts]
     parts: list[Values] = []
@@ -86,7 +86,7 @@ def fit_blend(
         biases.append((constant - shift) * expert.weight / scale)
     starts = tuple(accumulate(map(len, parts[:-1]), initial=0))
     weighed = np.concatenate(parts).astype(np.float32).astype(np.float64)
-    return Weights(weighed, starts, np.array(biases), blend.floor * np.array(shares))
+    return ExpertWeights(weighed, starts, np.array(biases), blend.floor * np.array(shares))
 
 
 def _deviation(scores: Values) -> tuple[float, float]:
@@ -106,8 +106,8 @@ def _logistic(
     return coefficients, float(model.intercept_[0] - coefficients @ mean)
 
 
-def fit_boosted(
-    boosted: Boosted, ngrams: Values, batch: PostBatch, labels: Values, weights: Values
+def fit_boosted_trees(
+    boosted: BoostedTrees, ngrams: Values, batch: PostBatch, labels: Values, weights: Values
 ) -> str:
     """Train the trees; `ngrams` (posts, views) are scores out of fold.  Returns LightGBM's text."""
     rows = with_columns(ngrams, boosted.groups, batch)
@@ -126,19 +126,19 @@ def fit_boosted(
     )
 
 
-def arrays_of_head(head: Weights | str) -> dict[str, npt.NDArray[np.generic]]:
+def classifier_arrays(head: ExpertWeights | str) -> dict[str, npt.NDArray[np.generic]]:
     """Return the arrays an artifact holds of a head; trees are LightGBM's text."""
     if isinstance(head, str):
         return {"trees": np.frombuffer(head.encode(), dtype=np.uint8)}
     return {"weights": head.weights, "experts": np.stack([head.biases, head.floors])}
 
 
-def head_of(head: Weights | str) -> Weights | Trees:
+def build_classifier(head: ExpertWeights | str) -> ExpertWeights | Trees:
     """Return the head as the model evaluates it."""
     return Trees.parse(head) if isinstance(head, str) else head
 
 
-def slope_of(raw: Sequence[float] | Values, labels: Values, weights: Values, at: float) -> float:
+def fit_slope(raw: Sequence[float] | Values, labels: Values, weights: Values, at: float) -> float:
     """Return how steeply the log-odds should fall below the raw score `at`, where they are 0.6's.
 
     The one of a few slopes that gives the rows below `at` the least weighted log-loss.

@@ -15,17 +15,17 @@ import numpy as np
 from msgspec.structs import replace
 
 from feedmill.features.post_batch import PostBatch
-from feedmill.filters.model import Evidence, FilterModel, Weights, with_columns
+from feedmill.filters.model import Evidence, ExpertWeights, FilterModel, with_columns
 from feedmill.models.artifact import pack
-from feedmill.models.text_model import Curve, LinearTable, arrays_of
-from feedmill.training.datasets.labelled_posts import Corpus, join
+from feedmill.models.text_model import Calibrator, NgramModel, arrays_of
+from feedmill.training.datasets.labelled_posts import LabelledPosts, concatenate
 from feedmill.training.fitting.classifiers import (
-    Blend,
-    arrays_of_head,
-    fit_blend,
-    fit_boosted,
-    head_of,
-    slope_of,
+    LinearBlend,
+    build_classifier,
+    classifier_arrays,
+    fit_boosted_trees,
+    fit_linear_blend,
+    fit_slope,
 )
 from feedmill.training.fitting.stacking import (
     SEED,
@@ -33,28 +33,28 @@ from feedmill.training.fitting.stacking import (
     Values,
     count_matrix,
     fit_logistic,
-    fixed_curve,
+    fixed_calibrator,
     folds_of,
 )
 from feedmill.training.recipes import (
     ORDINARY_ROWS,
     SHORT_ROWS,
     SHORT_WEIGHT,
+    NgramRecipe,
     Recipe,
-    Table,
 )
 
 _SHORT = " (shortened)"
 
 
 @dataclass(frozen=True)
-class Fitted:
+class FittedFilter:
     """The parts of a trained filter, before it has a name."""
 
-    tables: tuple[LinearTable, ...]
+    tables: tuple[NgramModel, ...]
     evidence: Evidence
-    head: Weights | str  # trees as LightGBM's text
-    curve: Curve
+    head: ExpertWeights | str  # trees as LightGBM's text
+    curve: Calibrator
     rows: dict[str, int]  # that trained it, by source
 
     @property
@@ -65,16 +65,18 @@ class Fitted:
     def content(self, name: str) -> bytes:
         """Return the artifact's bytes."""
         tables = dict(zip(self.evidence.views, self.tables, strict=True))
-        arrays = arrays_of(tables, {}, self.curve) | arrays_of_head(self.head)
+        arrays = arrays_of(tables, {}, self.curve) | classifier_arrays(self.head)
         return pack({"name": name}, self.features, arrays)
 
     def model(self, name: str, version: str) -> FilterModel:
         """Return the model these parts make."""
-        head = head_of(self.head)
+        head = build_classifier(self.head)
         return FilterModel(name, version, self.tables, self.evidence, head, self.curve)
 
 
-def fit(recipe: Recipe, labelled: Sequence[Corpus], clean: Sequence[Corpus]) -> Fitted:
+def fit(
+    recipe: Recipe, labelled: Sequence[LabelledPosts], clean: Sequence[LabelledPosts]
+) -> FittedFilter:
     """Train on `labelled`, all of it, and on the ordinary rows' train part; tune on theirs.
 
     Without ordinary rows (`clean` empty) the thresholds are set on the fine rows of `labelled`.
@@ -82,23 +84,27 @@ def fit(recipe: Recipe, labelled: Sequence[Corpus], clean: Sequence[Corpus]) -> 
     negatives = _ordinary_train(clean)
     data = _Rows(recipe, labelled, negatives)
     everything = np.ones(len(data.batch), dtype=np.bool_)
-    readers = [_Reader(table, data) for table in recipe.tables]
+    readers = [_NgramTrainer(table, data) for table in recipe.tables]
     tables = tuple(reader.fit(everything) for reader in readers)
     ngrams = np.stack([r.scores(t) for r, t in zip(readers, tables, strict=True)], axis=1)
     unseen, raw = _out_of_fold(recipe, data, readers)
-    head: Weights | str
-    if isinstance(recipe.head, Blend):
-        head = fit_blend(recipe.head, ngrams, data.batch, data.labels, data.weights, everything)
+    head: ExpertWeights | str
+    if isinstance(recipe.head, LinearBlend):
+        head = fit_linear_blend(
+            recipe.head, ngrams, data.batch, data.labels, data.weights, everything
+        )
     else:
-        head = fit_boosted(recipe.head, unseen, data.batch, data.labels, data.weights)
-        raw = head_of(head).raw_scores(with_columns(unseen, recipe.head.groups, data.batch))
+        head = fit_boosted_trees(recipe.head, unseen, data.batch, data.labels, data.weights)
+        raw = build_classifier(head).raw_scores(
+            with_columns(unseen, recipe.head.groups, data.batch)
+        )
     evidence = Evidence(tuple(table.view for table in recipe.tables), recipe.head.groups)
     counts = {corpus.source: len(corpus) for corpus in (*labelled, *negatives)}
-    draft = Fitted(tables, evidence, head, Curve(np.zeros(1), np.zeros(1)), counts)
+    draft = FittedFilter(tables, evidence, head, Calibrator(np.zeros(1), np.zeros(1)), counts)
     demote, hide = _thresholds(recipe, draft, clean or labelled)
-    slope = slope_of(raw, data.labels, data.weights, demote)
-    curve = fixed_curve(demote, hide, slope, recipe.ceiling)
-    return Fitted(tables, evidence, head, curve, counts)
+    slope = fit_slope(raw, data.labels, data.weights, demote)
+    curve = fixed_calibrator(demote, hide, slope, recipe.ceiling)
+    return FittedFilter(tables, evidence, head, curve, counts)
 
 
 class _Rows:
@@ -108,9 +114,9 @@ class _Rows:
     """
 
     def __init__(
-        self, recipe: Recipe, labelled: Sequence[Corpus], negatives: Sequence[Corpus]
+        self, recipe: Recipe, labelled: Sequence[LabelledPosts], negatives: Sequence[LabelledPosts]
     ) -> None:
-        rows = join([*labelled, *negatives])
+        rows = concatenate([*labelled, *negatives])
         self.batch = PostBatch(rows.posts)
         self.labels = np.concatenate(
             [*(c.labels for c in labelled), *(0 * c.labels for c in negatives)]
@@ -126,10 +132,10 @@ class _Rows:
         return np.concatenate([self._of_labelled, ordinary]) * len(self._of_labelled)
 
 
-class _Reader:
+class _NgramTrainer:
     """One linear table on its view of the rows."""
 
-    def __init__(self, table: Table, data: _Rows) -> None:
+    def __init__(self, table: NgramRecipe, data: _Rows) -> None:
         self._table = table
         self._data = data
         self._weights = data.weighed(table.ordinary_weight)
@@ -139,52 +145,56 @@ class _Reader:
     def _matrix(self) -> Any:
         return count_matrix(self._data.batch.view(self._table.view), self._table.word_factor)
 
-    def fit(self, rows: Mask) -> LinearTable:
+    def fit(self, rows: Mask) -> NgramModel:
         """Fit on these rows, as far as they have this view."""
         kept = rows & self._says
         labels, table = self._data.labels[kept], self._table
         if not 0 < (labels > 0.5).sum() < len(labels):
-            return LinearTable(np.zeros(self._matrix.shape[1], np.int32), 1.0, 0.0)
+            return NgramModel(np.zeros(self._matrix.shape[1], np.int32), 1.0, 0.0)
         return fit_logistic(
             self._matrix[kept], labels, self._weights[kept], table.strength, table.word_factor
         )
 
-    def scores(self, table: LinearTable) -> Values:
+    def scores(self, table: NgramModel) -> Values:
         """Return the scores of all rows, 0 where the view is empty."""
         return np.where(self._says, self._matrix @ table.unscaled + table.bias, 0.0)
 
 
-def _out_of_fold(recipe: Recipe, data: _Rows, readers: Sequence[_Reader]) -> tuple[Values, Values]:
+def _out_of_fold(
+    recipe: Recipe, data: _Rows, readers: Sequence[_NgramTrainer]
+) -> tuple[Values, Values]:
     """Return views' scores (rows, views) and a blend's raw scores, by fits without each fold."""
     unseen, raw = np.zeros((len(data.batch), len(readers))), np.zeros(len(data.batch))
     for fold in np.unique(data.folds):
         held = data.folds == fold
         ngrams = np.stack([reader.scores(reader.fit(~held)) for reader in readers], axis=1)
         unseen[held] = ngrams[held]
-        if isinstance(recipe.head, Blend):
-            blend = fit_blend(recipe.head, ngrams, data.batch, data.labels, data.weights, ~held)
+        if isinstance(recipe.head, LinearBlend):
+            blend = fit_linear_blend(
+                recipe.head, ngrams, data.batch, data.labels, data.weights, ~held
+            )
             rows = with_columns(ngrams, recipe.head.groups, data.batch)
             raw[held] = blend.raw_scores(rows[held])
     return unseen, raw
 
 
-def _ordinary_train(clean: Sequence[Corpus]) -> list[Corpus]:
+def _ordinary_train(clean: Sequence[LabelledPosts]) -> list[LabelledPosts]:
     share = ORDINARY_ROWS // max(len(clean), 1)
     fine = [c.part("train").where(c.part("train").labels == 0) for c in clean]
     rows = [c.sample(share, SEED) for c in fine]
     return [*rows, *(_cut_short(c.sample(SHORT_ROWS // len(clean), SEED + 1)) for c in fine)]
 
 
-def _cut_short(rows: Corpus) -> Corpus:
+def _cut_short(rows: LabelledPosts) -> LabelledPosts:
     """Keep the first 0 to 4 words of each text."""
     posts = [
         replace(post, text=" ".join(post.text.split()[: index % 5]))
         for index, post in enumerate(rows.posts)
     ]
-    return Corpus(rows.source + _SHORT, posts, rows.labels, rows.groups, rows.parts)
+    return LabelledPosts(rows.source + _SHORT, posts, rows.labels, rows.groups, rows.parts)
 
 
-def _labelled_weights(recipe: Recipe, labelled: Sequence[Corpus]) -> Values:
+def _labelled_weights(recipe: Recipe, labelled: Sequence[LabelledPosts]) -> Values:
     """Weigh the labelled rows: sets by the recipe, both classes of a set alike; the sum is 1."""
     shares = np.array([source.weight for source in recipe.sources[: len(labelled)]])
     parts = []
@@ -194,7 +204,7 @@ def _labelled_weights(recipe: Recipe, labelled: Sequence[Corpus]) -> Values:
     return np.concatenate(parts)
 
 
-def _ordinary_weights(negatives: Sequence[Corpus]) -> Values:
+def _ordinary_weights(negatives: Sequence[LabelledPosts]) -> Values:
     """Weigh the ordinary rows: each source alike, its shortened rows a tenth; the sum is 1."""
     shares = [SHORT_WEIGHT if c.source.endswith(_SHORT) else 1.0 for c in negatives]
     parts = [
@@ -205,7 +215,9 @@ def _ordinary_weights(negatives: Sequence[Corpus]) -> Values:
     return np.concatenate([np.zeros(0), *parts])
 
 
-def _thresholds(recipe: Recipe, fitted: Fitted, clean: Sequence[Corpus]) -> tuple[float, float]:
+def _thresholds(
+    recipe: Recipe, fitted: FittedFilter, clean: Sequence[LabelledPosts]
+) -> tuple[float, float]:
     """Return the raw scores above which at most the recipe's shares of any source lie."""
     model = fitted.model("", "")
     demote, hide = -np.inf, -np.inf

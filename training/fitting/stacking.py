@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from feedmill.features.text.ngrams import BUCKETS, TextBatch
-from feedmill.models.text_model import Curve, LinearTable, stack
+from feedmill.models.text_model import Calibrator, NgramModel, stack
 
 Values = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
@@ -59,7 +59,7 @@ def inverse_frequency(matrix: Any) -> npt.NDArray[np.float32]:
 
 def fit_logistic(
     matrix: Any, labels: Values, weights: Values, strength: float, word_factor: int = 1
-) -> LinearTable:
+) -> NgramModel:
     """Fit tf-idf and logistic regression; labels in [0, 1], `strength` is scikit-learn's C.
 
     `word_factor` is the one the matrix was made with.
@@ -84,7 +84,7 @@ def fit_logistic(
     return quantised(model.coef_[0] * idf, float(model.intercept_[0]), word_factor)
 
 
-def fit_ridge(matrix: Any, values: Values, weights: Values, penalty: float) -> LinearTable:
+def fit_ridge(matrix: Any, values: Values, weights: Values, penalty: float) -> NgramModel:
     """Fit tf-idf and ridge regression to real values."""
     from scipy import sparse  # noqa: PLC0415 the `train` extra
     from sklearn.linear_model import Ridge  # noqa: PLC0415 the `train` extra
@@ -95,12 +95,12 @@ def fit_ridge(matrix: Any, values: Values, weights: Values, penalty: float) -> L
     return quantised(np.asarray(model.coef_, dtype=np.float64) * idf, float(model.intercept_))
 
 
-def quantised(weights: Values, bias: float, word_factor: int = 1) -> LinearTable:
+def quantised(weights: Values, bias: float, word_factor: int = 1) -> NgramModel:
     """Round weights to whole steps of the largest over 4095."""
     scale = float(np.abs(weights).max()) / _LIMIT or 1.0
     scale = float(np.float32(scale))
     whole = np.clip(np.rint(weights / scale), -_LIMIT, _LIMIT).astype(np.int32)
-    return LinearTable(whole, scale, float(np.float32(bias)), word_factor)
+    return NgramModel(whole, scale, float(np.float32(bias)), word_factor)
 
 
 def folds_of(groups: Sequence[str], seed: int = SEED) -> npt.NDArray[np.int64]:
@@ -111,7 +111,7 @@ def folds_of(groups: Sequence[str], seed: int = SEED) -> npt.NDArray[np.int64]:
 
 
 def out_of_fold(
-    fit: Callable[[Mask], LinearTable], matrix: Any, folds: npt.NDArray[np.int64]
+    fit: Callable[[Mask], NgramModel], matrix: Any, folds: npt.NDArray[np.int64]
 ) -> Values:
     """Score each row by a table fitted without its fold: what the trees learn from."""
     scores = np.zeros(len(folds))
@@ -172,7 +172,9 @@ def stacked_rows(scores: Sequence[Values], batch: TextBatch) -> Values:
     return np.concatenate([np.stack(scores, axis=1), rows], axis=1) if scores else rows
 
 
-def fixed_curve(raw_demote: float, raw_hide: float, slope: float, ceiling: float) -> Curve:
+def fixed_calibrator(
+    raw_demote: float, raw_hide: float, slope: float, ceiling: float
+) -> Calibrator:
     """Map raw scores so that `raw_demote` becomes 0.6 and `raw_hide` 0.9.
 
     Below 0.6 the log-odds fall with `slope` per unit.  Above 0.9, or 0.6 with a `ceiling` below it,
@@ -190,7 +192,7 @@ def fixed_curve(raw_demote: float, raw_hide: float, slope: float, ceiling: float
     steady = raw[-1] + rise / climb
     raw += [steady, steady + _REACH]
     log_odds += [log_odds[-1] + rise, odds[2]]
-    return Curve(np.array(raw), np.array(log_odds))
+    return Calibrator(np.array(raw), np.array(log_odds))
 
 
 def _log_odds(probability: float) -> float:

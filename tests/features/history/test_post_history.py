@@ -15,9 +15,9 @@ from feedmill.features.history.post_history import (
     MOST_AUTHOR_POSTS,
     REBUILD_MS,
     WINDOW_MS,
-    History,
-    Past,
-    Version,
+    EarlierPosts,
+    PostHistory,
+    PostVersion,
 )
 from feedmill.features.post_batch import PostBatch
 
@@ -28,15 +28,15 @@ OTHER = (
 MINUTE_MS = 60_000
 
 
-def told(*versions: Version) -> list[Past]:
-    return History().fold(versions)
+def told(*versions: PostVersion) -> list[EarlierPosts]:
+    return PostHistory().fold(versions)
 
 
-def at(minute: float, post: str, author: str = "al", text: str | None = TEXT) -> Version:
-    return Version(round(minute * MINUTE_MS) + 10 * REBUILD_MS, post, author, text)
+def at(minute: float, post: str, author: str = "al", text: str | None = TEXT) -> PostVersion:
+    return PostVersion(round(minute * MINUTE_MS) + 10 * REBUILD_MS, post, author, text)
 
 
-def copies(*versions: Version) -> list[int]:
+def copies(*versions: PostVersion) -> list[int]:
     return [past.copies for past in told(*versions)]
 
 
@@ -90,7 +90,7 @@ def test_an_authors_posts_and_age() -> None:
     assert [past.author_posts for past in flood] == [min(i, MOST_AUTHOR_POSTS) for i in range(50)]
 
 
-def stream(seed: int, count: int) -> list[Version]:
+def stream(seed: int, count: int) -> list[PostVersion]:
     """Texts of a few origins with changes, among others; edits and deletions of them."""
     drawn, minute, found = random.Random(seed), 0.0, []
     for i in range(count):
@@ -108,7 +108,7 @@ def stream(seed: int, count: int) -> list[Version]:
 @given(st.integers(0, 1000), st.lists(st.integers(1, 40), min_size=1, max_size=8))
 def test_batches_make_no_difference(seed: int, sizes: list[int]) -> None:
     versions = stream(seed, 150)
-    history, found, left, cuts = History(), [], deque(versions), deque(sizes)
+    history, found, left, cuts = PostHistory(), [], deque(versions), deque(sizes)
     while left:
         found += history.fold([left.popleft() for _ in range(min(cuts[0], len(left)))])
         cuts.rotate()
@@ -118,7 +118,7 @@ def test_batches_make_no_difference(seed: int, sizes: list[int]) -> None:
 @pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
 def test_texts_that_others_have_read_make_no_difference(share: float) -> None:
     drawn, versions = random.Random(1), stream(1, 300)
-    history, found = History(), []
+    history, found = PostHistory(), []
     for start in range(0, len(versions), 25):
         part = versions[start : start + 25]
         known = [i for i, v in enumerate(part) if v.text is not None and drawn.random() < share]
@@ -161,7 +161,7 @@ def test_a_campaign_is_found_among_many_ordinary_posts() -> None:
 
 def test_memory_is_bounded_from_the_start() -> None:
     tracemalloc.start()
-    history = History()
+    history = PostHistory()
     made = tracemalloc.get_traced_memory()[0]
     for n in range(30):
         history.fold([at(n, f"{n}-{i}", f"a{n}-{i}", f"{TEXT} {n} {i}") for i in range(500)])

@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 
 from feedmill.features.text.lexicon import (
-    CUE_NAMES,
-    KINDS,
+    LEXICON_COLUMNS,
+    LEXICON_KINDS,
     Lexicon,
-    cue_matrix,
+    lexicon_matrix,
     read_terms,
-    spam_cues,
+    spam_lexicon,
 )
 from feedmill.features.text.ngrams import TextBatch
-from feedmill.features.text.profanity import PROFANITY_NAMES, profanity_matrix
+from feedmill.features.text.profanity import PROFANITY_COLUMNS, profanity_matrix
 
 
 def test_words_and_neighbouring_words_are_counted_by_kind() -> None:
@@ -56,19 +56,21 @@ def test_other_terms_are_refused(term: str) -> None:
 def test_the_list_that_ships_has_terms_of_every_kind() -> None:
     text = "# a comment\n[money]  of money\nfree, cash\nprize\n\n[bait]\nlike this\n"
     assert read_terms(text, ("money", "bait")) == [["free", "cash", "prize"], ["like this"]]
-    assert spam_cues().kinds == len(KINDS)
+    assert spam_lexicon().kinds == len(LEXICON_KINDS)
 
 
 def test_cues_speak_of_spam_and_not_of_a_walk() -> None:
-    rows = cue_matrix(TextBatch(["WINNER! Claim your free prize, call now", "a walk in the woods"]))
-    assert rows.shape == (2, len(CUE_NAMES))
-    total = CUE_NAMES.index("log_cues")
+    rows = lexicon_matrix(
+        TextBatch(["WINNER! Claim your free prize, call now", "a walk in the woods"])
+    )
+    assert rows.shape == (2, len(LEXICON_COLUMNS))
+    total = LEXICON_COLUMNS.index("log_cues")
     assert rows[0, total] > 1.5
     assert rows[1, total] == 0
 
 
 def test_profanity_is_counted_alone_in_each_text() -> None:
     rows = profanity_matrix(TextBatch(["what a damn shame", "what a shame", ""]))
-    assert rows.shape == (3, len(PROFANITY_NAMES))
+    assert rows.shape == (3, len(PROFANITY_COLUMNS))
     assert rows[0].any()
     assert not rows[1:].any()

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from feedmill.features.text.ngrams import BUCKETS, TextBatch, normalise
-from feedmill.features.text.shape import SHAPE_NAMES, shape_matrix
+from feedmill.features.text.shape import SHAPE_COLUMNS, shape_matrix
 
 TABLE = np.random.default_rng(1).integers(-4095, 4096, BUCKETS, dtype=np.int32)
 
@@ -28,7 +28,7 @@ TEXTS = st.lists(
 def test_a_row_does_not_depend_on_its_batch(texts: list[str], size: int) -> None:
     whole = TextBatch(texts)
     sums, sizes, shape = whole.sums(TABLE), whole.sizes(), shape_matrix(whole)
-    assert shape.shape == (len(texts), len(SHAPE_NAMES))
+    assert shape.shape == (len(texts), len(SHAPE_COLUMNS))
     assert np.isfinite(shape).all()
     assert (sizes >= 2).all()
     for begin in range(0, len(texts), size):
@@ -98,7 +98,7 @@ def test_case_digits_and_blanks_are_folded() -> None:
     ],
 )
 def test_shape_sees(name: str, more: str, less: str) -> None:
-    column = shape_matrix([more, less])[:, SHAPE_NAMES.index(name)]
+    column = shape_matrix([more, less])[:, SHAPE_COLUMNS.index(name)]
     assert column[0] > column[1]
 
 

@@ -9,15 +9,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from feedmill.events.gates import Gate
+from feedmill.events.gates import GatePolicy
 from feedmill.events.override import Override, OverrideKey
 from feedmill.rankers.combiner.gating import (
     DECISIONS,
-    Verdict,
+    GateVerdict,
     decide_many,
     decide_one,
 )
-from feedmill.rankers.combiner.overrides import InForce
+from feedmill.rankers.combiner.overrides import ActiveOverride
 
 NAMES = ("spam", "nsfw", "extreme")
 # Thresholds that float32 rounds up (0.9 is 0.8999…76), down, and not at all.
@@ -26,7 +26,7 @@ ROUNDED = tuple(float(np.float32(x)) for x in EDGES)
 NEXT = tuple(float(np.nextafter(np.float32(x), np.float32(2))) for x in (0.6, 0.9))
 
 gates = st.builds(
-    Gate,
+    GatePolicy,
     enabled=st.sampled_from((True, True, False)),
     shadow=st.sampled_from((False, False, True)),
     hide_at=st.sampled_from((*EDGES, *ROUNDED, None)),
@@ -47,7 +47,7 @@ posts = st.lists(
 
 @settings(max_examples=300, deadline=None)
 @given(st.tuples(gates, gates, gates), posts)
-def test_many_decide_as_each_does(policies: tuple[Gate, ...], rows: list[Any]) -> None:
+def test_many_decide_as_each_does(policies: tuple[GatePolicy, ...], rows: list[Any]) -> None:
     by_name = dict(zip(NAMES, policies, strict=True))
     now_ms = 10_000_000
     value = {
@@ -59,7 +59,7 @@ def test_many_decide_as_each_does(policies: tuple[Gate, ...], rows: list[Any]) -
     codes, factors = decide_many(by_name, value, judged, arrived_ms, now_ms)
     for row, code, factor, at in zip(rows, codes, factors, arrived_ms, strict=True):
         verdicts = {
-            name: Verdict(row[i][0] if row[i][1] else None, f"{name}@1")
+            name: GateVerdict(row[i][0] if row[i][1] else None, f"{name}@1")
             for i, name in enumerate(NAMES)
         }
         one = decide_one(by_name, verdicts, {}, int(at), now_ms)
@@ -83,23 +83,23 @@ def test_many_decide_as_each_does(policies: tuple[Gate, ...], rows: list[Any]) -
 def test_float32_values_meet_float64_thresholds(
     published: np.float32, threshold: float, decision: str
 ) -> None:
-    policy = {"spam": Gate(hide_at=threshold, demote_at=None)}
+    policy = {"spam": GatePolicy(hide_at=threshold, demote_at=None)}
     known, now = np.array([True]), np.zeros(1, np.int64)
     code, _ = decide_many(policy, {"spam": np.array([published])}, {"spam": known}, now, 0)
     assert DECISIONS[code[0]] == decision
-    one = decide_one(policy, {"spam": Verdict(float(published), "")}, {}, 0, 0)
+    one = decide_one(policy, {"spam": GateVerdict(float(published), "")}, {}, 0, 0)
     assert one.name == decision
 
 
-def override(verdict: Any, gate: str, by: str = "mo") -> InForce:
-    return InForce(OverrideKey("post", "p", gate), Override(verdict, by, "", 0))
+def override(verdict: Any, gate: str, by: str = "mo") -> ActiveOverride:
+    return ActiveOverride(OverrideKey("post", "p", gate), Override(verdict, by, "", 0))
 
 
 def test_a_demotion_by_star_applies_the_smallest_factor_once() -> None:
     policy = {
-        "spam": Gate(demote_factor=0.5),
-        "nsfw": Gate(demote_factor=0.25),
-        "extreme": Gate(demote_factor=0.01, shadow=True),
+        "spam": GatePolicy(demote_factor=0.5),
+        "nsfw": GatePolicy(demote_factor=0.25),
+        "extreme": GatePolicy(demote_factor=0.01, shadow=True),
     }
     star = override("demote", "*")
     decision = decide_one(policy, {}, dict.fromkeys(policy, star), 0, 0)
@@ -107,41 +107,41 @@ def test_a_demotion_by_star_applies_the_smallest_factor_once() -> None:
 
 
 def test_an_allowed_gate_needs_no_verdict_and_another_still_does() -> None:
-    policy = {"spam": Gate(), "nsfw": Gate()}
+    policy = {"spam": GatePolicy(), "nsfw": GatePolicy()}
     allowed = {"spam": override("allow", "spam")}
-    nsfw = {"nsfw": Verdict(None, "nsfw@none"), "spam": Verdict(1.0, "spam@1")}
+    nsfw = {"nsfw": GateVerdict(None, "nsfw@none"), "spam": GateVerdict(1.0, "spam@1")}
     assert decide_one(policy, nsfw, allowed, 0, 0).decided_by == "nsfw@none"
-    judged = {**nsfw, "nsfw": Verdict(0.1, "nsfw@1")}
+    judged = {**nsfw, "nsfw": GateVerdict(0.1, "nsfw@1")}
     decision = decide_one(policy, judged, allowed, 0, 0)
     assert (decision.name, decision.decided_by, decision.factor) == ("show", "override:mo", 1.0)
 
 
 def test_who_hides_stands_before_who_holds_and_who_demotes() -> None:
-    policy = {"spam": Gate(), "nsfw": Gate(), "extreme": Gate()}
+    policy = {"spam": GatePolicy(), "nsfw": GatePolicy(), "extreme": GatePolicy()}
     verdicts = {
-        "spam": Verdict(0.7, "spam@1"),
-        "nsfw": Verdict(None, "nsfw@none"),
-        "extreme": Verdict(0.95, "extreme@1"),
+        "spam": GateVerdict(0.7, "spam@1"),
+        "nsfw": GateVerdict(None, "nsfw@none"),
+        "extreme": GateVerdict(0.95, "extreme@1"),
     }
     assert decide_one(policy, verdicts, {}, 0, 0).decided_by == "extreme@1"
-    verdicts["extreme"] = Verdict(0.0, "extreme@1")
+    verdicts["extreme"] = GateVerdict(0.0, "extreme@1")
     assert decide_one(policy, verdicts, {}, 0, 0).decided_by == "nsfw@none"
-    verdicts["nsfw"] = Verdict(0.0, "nsfw@1")
+    verdicts["nsfw"] = GateVerdict(0.0, "nsfw@1")
     assert decide_one(policy, verdicts, {}, 0, 0).decided_by == "spam@1"
 
 
 def test_a_rule_is_named_where_it_hides_demotes_or_allows() -> None:
-    policy = {"spam": Gate(), "nsfw": Gate()}
-    model = Verdict.of("nsfw", 0.0, "nsfw", "7f3a")
+    policy = {"spam": GatePolicy(), "nsfw": GatePolicy()}
+    model = GateVerdict.of("nsfw", 0.0, "nsfw", "7f3a")
     assert model.label == "nsfw@7f3a"
     for value, decided in ((1.0, "hide"), (0.75, "demote"), (0.0, "show")):
-        rule = Verdict.of("spam", value, "rule", "bad-links")
+        rule = GateVerdict.of("spam", value, "rule", "bad-links")
         decision = decide_one(policy, {"spam": rule, "nsfw": model}, {}, 0, 0)
         assert (decision.name, decision.decided_by) == (decided, "rule:bad-links")
-    allowed = {"spam": Verdict.of("spam", 0.0, "rule", "friends")}
-    hidden = {**allowed, "nsfw": Verdict.of("nsfw", 1.0, "nsfw", "7f3a")}
+    allowed = {"spam": GateVerdict.of("spam", 0.0, "rule", "friends")}
+    hidden = {**allowed, "nsfw": GateVerdict.of("nsfw", 1.0, "nsfw", "7f3a")}
     assert decide_one(policy, hidden, {}, 0, 0).decided_by == "nsfw@7f3a"
     # Below every threshold a gate's rule that demotes has done nothing.
-    lax = {"spam": Gate(demote_at=None), "nsfw": Gate()}
-    demoting = {"spam": Verdict.of("spam", 0.75, "rule", "r"), "nsfw": model}
+    lax = {"spam": GatePolicy(demote_at=None), "nsfw": GatePolicy()}
+    demoting = {"spam": GateVerdict.of("spam", 0.75, "rule", "r"), "nsfw": model}
     assert decide_one(lax, demoting, {}, 0, 0).decided_by == ""

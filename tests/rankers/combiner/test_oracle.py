@@ -115,7 +115,7 @@ class World:
         self.now_ms = START_MS
         self.ticked_ms = 0
         self.records = dict.fromkeys(POSTS, 0)  # how many records of each post there were
-        self.most_feeds = dict.fromkeys(PATTERNS, 1000)
+        self.feed_limit = dict.fromkeys(PATTERNS, 1000)
 
     def run(self, seed: int) -> None:
         random = Random(seed)
@@ -214,7 +214,7 @@ class World:
             self.oracle.settings[key] = value
         for pattern in PATTERNS:
             limit = self.oracle.spec(pattern).get("max_feeds", 1000)
-            self.most_feeds[pattern] = max(limit, self.most_feeds[pattern])
+            self.feed_limit[pattern] = max(limit, self.feed_limit[pattern])
 
     def _draw_setting(self, random: Random) -> tuple[str, dict[str, Any] | None]:
         feed = random.choice(("", "/global", "/community:py", "/mine", "/lang:en"))
@@ -307,7 +307,7 @@ class World:
         for feed in exist - declared:
             counts[feed.partition(":")[0] + ":*"] += 1
         for pattern, count in counts.items():
-            assert count <= self.most_feeds[pattern]
+            assert count <= self.feed_limit[pattern]
         for feed in self.oracle.candidates(self.now_ms) - exist:
             pattern = feed.partition(":")[0] + ":*"
             assert counts[pattern] >= self.oracle.spec(pattern).get("max_feeds", 1000), feed

@@ -29,8 +29,8 @@ from feedmill.simulation.replay.inputs import (
 from feedmill.simulation.replay.lines import open_lines, parse_line
 from feedmill.simulation.replay.options import Counts, ReplayOptions
 from feedmill.simulation.replay.reactions import CAP, SPREAD_S, scale_to_mean
-from feedmill.simulation.replay.record_times import stamped
-from feedmill.simulation.schedule import Agenda, Record, Source, Timed
+from feedmill.simulation.replay.record_times import with_send_time
+from feedmill.simulation.schedule import EventSchedule, EventSource, OutgoingRecord, ScheduledEvent
 
 REACTIONS = {"like", "reply", "share"}
 NAMES = SignalNames()
@@ -77,25 +77,27 @@ def write_bluesky(folder: Path, rows: int) -> None:
             out.writerow([uri, f"a{n % 9}", "", "", text, n % 3, n % 2, n % 50, 0])
 
 
-def dataset(name: str, folder: Path, seed: int = 0, **given: object) -> Source:
+def dataset(name: str, folder: Path, seed: int = 0, **given: object) -> EventSource:
     settings = {"posts": 500, "rate": 100.0, "reactions": 5.0, "impressions": 5.0, "run": "r"}
     rng = np.random.default_rng(seed)
     return open_dataset(name, folder, rng=rng, **(settings | given))  # type: ignore[arg-type]
 
 
-def demo(seed: int = 0, *, posts: int = 0, rate: float = 5.0, audience: float = 100.0) -> Source:
+def demo(
+    seed: int = 0, *, posts: int = 0, rate: float = 5.0, audience: float = 100.0
+) -> EventSource:
     rng = np.random.default_rng(seed)
     return open_demo(posts=posts, rate=rate, audience=audience, run="r", rng=rng)
 
 
-def decoded(events: Iterable[Timed | None]) -> Iterator[tuple[float, Post | Engagement]]:
+def decoded(events: Iterable[ScheduledEvent | None]) -> Iterator[tuple[float, Post | Engagement]]:
     """What a reader would see; every event passes the border, in the order it is due."""
     last = 0.0
     for timed in events:
         assert timed is not None
         assert timed.due_s >= last
         last = timed.due_s
-        record = stamped(timed.event, 1_700_000_000_000)
+        record = with_send_time(timed.event, 1_700_000_000_000)
         decode = decode_post if timed.topic == "posts" else decode_engagement
         event = decode(record.key, record.value)
         assert isinstance(event, Post | Engagement)
@@ -272,8 +274,8 @@ def test_the_demo_ends_after_its_posts() -> None:
 
 
 def test_an_agenda_hands_out_in_order() -> None:
-    agenda = Agenda()
-    agenda.add(Timed(due, "posts", Record(b"k", None)) for due in (3.0, 1.0, 2.0))
+    agenda = EventSchedule()
+    agenda.add(ScheduledEvent(due, "posts", OutgoingRecord(b"k", None)) for due in (3.0, 1.0, 2.0))
     assert [t.due_s for t in agenda.until(2.5)] == [1.0, 2.0]
     assert [t.due_s for t in agenda.rest()] == [3.0]
     assert len(agenda) == 0
@@ -284,11 +286,11 @@ GOOD = {
     b'{"post_id":"a","user_id":"u","kind":"like","at_ms":5}': ("engagements", Engagement),
     b'{"topic":"engagements","key":"a","value":{"post_id":"a","user_id":"u","kind":"like",'
     b'"at_ms":5}}': ("engagements", Engagement),
-    b'{"post_id":"a","deleted":true}': ("posts", Record),
-    b'{"topic":"posts","key":"a","value":null}': ("posts", Record),
-    b'{"topic":"overrides","key":"post:a|*","value":null}': ("overrides", Record),
+    b'{"post_id":"a","deleted":true}': ("posts", OutgoingRecord),
+    b'{"topic":"posts","key":"a","value":null}': ("posts", OutgoingRecord),
+    b'{"topic":"overrides","key":"post:a|*","value":null}': ("overrides", OutgoingRecord),
     b'{"topic":"signals.spam","value":{"post_id":"a","post_offset":0,"value":0.5,"model":"m",'
-    b'"version":"1","at_ms":5}}': ("signals.spam", Record),
+    b'"version":"1","at_ms":5}}': ("signals.spam", OutgoingRecord),
 }
 
 
@@ -296,7 +298,7 @@ GOOD = {
 def test_a_line_is_recognised(line: bytes) -> None:
     timed = parse_line(line, NAMES)
     assert (timed.topic, type(timed.event)) == GOOD[line]
-    again = stamped(timed.event, None)
+    again = with_send_time(timed.event, None)
     assert again.key == (b"post:a|*" if timed.topic == "overrides" else b"a")
 
 

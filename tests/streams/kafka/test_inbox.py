@@ -7,13 +7,13 @@ from types import SimpleNamespace
 
 import pytest
 
-from feedmill.streams.kafka.batches import RecordBatch, Source
+from feedmill.streams.kafka.batches import RecordBatch, TopicPartition
 from feedmill.streams.kafka.inbox import Inbox
 
 
 def batch(partition: int, size: int) -> RecordBatch:
     records = [SimpleNamespace(offset=i, timestamp=0, key=None, value=None) for i in range(size)]
-    return RecordBatch(Source("posts", partition), records)
+    return RecordBatch(TopicPartition("posts", partition), records)
 
 
 def test_take_brings_all_that_is_ready_in_order() -> None:

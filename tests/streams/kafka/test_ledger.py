@@ -7,13 +7,13 @@ from types import SimpleNamespace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from feedmill.streams.kafka.batches import RecordBatch, Source
+from feedmill.streams.kafka.batches import RecordBatch, TopicPartition
 from feedmill.streams.kafka.ledger import Ledger
 
-A, B = Source("posts", 0), Source("posts", 1)
+A, B = TopicPartition("posts", 0), TopicPartition("posts", 1)
 
 
-def batch(source: Source, *offsets: int, epoch: int = 0) -> RecordBatch:
+def batch(source: TopicPartition, *offsets: int, epoch: int = 0) -> RecordBatch:
     records = [SimpleNamespace(offset=o, timestamp=0, key=b"k", value=b"v") for o in offsets]
     return RecordBatch(source, records, epoch)
 
@@ -61,7 +61,7 @@ def test_finishing_twice_or_what_never_began_changes_nothing() -> None:
     first, second = batch(A, 0), batch(A, 1)
     ledger = begun(first, second)
     ledger.finish(batch(A, 40))
-    ledger.finish(batch(Source("posts", 9), 4))
+    ledger.finish(batch(TopicPartition("posts", 9), 4))
     ledger.finish(first)
     ledger.finish(first)
     assert ledger.take() == {A: 1}

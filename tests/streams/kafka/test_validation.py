@@ -11,8 +11,8 @@ import pytest
 from feedmill.events.decode import decode_post, encode
 from feedmill.events.partition import partition_of
 from feedmill.events.post import Deletion, Post
-from feedmill.streams.kafka.batches import RecordBatch, Source
-from feedmill.streams.kafka.validation import Admitted, admit, last_of_each
+from feedmill.streams.kafka.batches import RecordBatch, TopicPartition
+from feedmill.streams.kafka.validation import ValidatedBatch, last_of_each, validate_batch
 
 PARTITIONS = 4
 HERE = [f"p{i}" for i in range(400) if partition_of(f"p{i}".encode(), PARTITIONS) == 2]
@@ -23,12 +23,12 @@ def value(post_id: str, **said: Any) -> bytes:
     return encode({**given, **said})
 
 
-def admitted(*pairs: tuple[bytes | None, bytes | None]) -> Admitted[Post | Deletion]:
+def admitted(*pairs: tuple[bytes | None, bytes | None]) -> ValidatedBatch[Post | Deletion]:
     records = [
         SimpleNamespace(offset=i, timestamp=0, key=key, value=value)
         for i, (key, value) in enumerate(pairs)
     ]
-    return admit(RecordBatch(Source("posts", 2), records), PARTITIONS, decode_post)
+    return validate_batch(RecordBatch(TopicPartition("posts", 2), records), PARTITIONS, decode_post)
 
 
 def good(post_id: str, **said: Any) -> tuple[bytes, bytes]:
@@ -61,7 +61,7 @@ def test_bad_records_are_set_apart_with_their_reason_and_the_rest_goes_on(fillin
         assert reason in one.reason
         assert one.reason
         assert (one.record.key, one.record.value) == pair
-        assert one.source == Source("posts", 2)
+        assert one.source == TopicPartition("posts", 2)
 
 
 def test_a_record_that_is_bad_in_two_ways_is_rejected_once() -> None:

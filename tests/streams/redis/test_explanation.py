@@ -8,16 +8,16 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from feedmill.events.gates import Gate
+from feedmill.events.gates import GatePolicy
 from feedmill.events.override import Override, OverrideKey
 from feedmill.events.post import Post
 from feedmill.events.signal import RULE_MODEL, Signal, SignalNames
 from feedmill.events.weights import Weights
 from feedmill.rankers.combiner.signal_fields import signal_fields
-from feedmill.rankers.combiner.view import POST_CHANGED, View
+from feedmill.rankers.combiner.view import POST_CHANGED, PostView
 from feedmill.rankers.score import score_of
 from feedmill.streams.redis.explanation import explain
-from feedmill.streams.redis.reader import FeedShown, PostShown
+from feedmill.streams.redis.reader import FeedSnapshot, PostSnapshot
 
 NAMES = SignalNames()
 NOW_MS = 1_700_000_100_000
@@ -25,7 +25,7 @@ EVERYTHING = POST_CHANGED | (1 << len(NAMES.all)) - 1
 
 # Nothing that hangs on the arrival of the post: Redis knows its creation alone.
 GATES = st.builds(
-    Gate,
+    GatePolicy,
     enabled=st.booleans(),
     shadow=st.booleans(),
     hide_at=st.sampled_from([None, 0.5, 0.9]),
@@ -70,14 +70,14 @@ WEIGHTS = st.builds(
     model=st.sampled_from(["model", RULE_MODEL]),
 )
 def test_decision_factor_and_score_are_those_of_the_combiner(
-    gates: dict[str, Gate],
+    gates: dict[str, GatePolicy],
     values: dict[str, float | None],
     judged: dict[str, int],
     overrides: dict[Any, Override],
     weights: Weights,
     model: str,
 ) -> None:
-    view = View(NAMES)
+    view = PostView(NAMES)
     view.update_post(Post("p", "ann", 1_700_000_000_000, "x"), 3, 1_700_000_000_000)
     for name, value in values.items():
         error = "no memory" if value is None else None
@@ -95,7 +95,7 @@ def test_decision_factor_and_score_are_those_of_the_combiner(
         "weights": msgspec.json.encode(weights.as_dict()).decode(),
         "gates": msgspec.json.encode(gates).decode(),
     }
-    said = explain(PostShown("p", texts), FeedShown("global", (), info), None, "", NOW_MS)
+    said = explain(PostSnapshot("p", texts), FeedSnapshot("global", (), info), None, "", NOW_MS)
 
     decided = view.decide(row, gates, NOW_MS)
     assert said.decision == decided

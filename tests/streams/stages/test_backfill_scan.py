@@ -9,9 +9,9 @@ import pytest
 from feedmill.events.rules import read_rules
 from feedmill.events.signal import SignalNames
 from feedmill.filters.rules import RuleSet
-from feedmill.streams.kafka.batches import RecordBatch, Source
+from feedmill.streams.kafka.batches import RecordBatch, TopicPartition
 from feedmill.streams.stages import backfill_scan as rule_search
-from feedmill.streams.stages.backfill_scan import Search
+from feedmill.streams.stages.backfill_scan import BackfillScan
 
 NONE = RuleSet({})
 
@@ -39,17 +39,17 @@ def signal(post_id: str, post_offset: int, model: str = "spam", **more: Any) -> 
     return Written(0, post_id.encode(), json.dumps(value).encode())
 
 
-def searched(posts: list[Written], signals: list[Written], rule_set: RuleSet) -> Search:
+def searched(posts: list[Written], signals: list[Written], rule_set: RuleSet) -> BackfillScan:
     """A search that has read these, each record in a batch of its own."""
-    search = Search("spam", SignalNames(), rule_set)
+    search = BackfillScan("spam", SignalNames(), rule_set)
     for record in posts:
-        search.look_at(RecordBatch(Source("posts", 0), [record]), 1)
+        search.scan_posts(RecordBatch(TopicPartition("posts", 0), [record]), 1)
     for record in signals:
-        search.look_at_signals(RecordBatch(Source("signals.spam", 0), [record]), 1)
+        search.scan_signals(RecordBatch(TopicPartition("signals.spam", 0), [record]), 1)
     return search
 
 
-def taken(search: Search) -> dict[tuple[str, int], str | None]:
+def taken(search: BackfillScan) -> dict[tuple[str, int], str | None]:
     """By post and version that were found the rule that decides now."""
     found = {}
     while search:

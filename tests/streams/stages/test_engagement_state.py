@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from feedmill.events.engagement import KINDS, Engagement
+from feedmill.events.engagement import ENGAGEMENT_KINDS, Engagement
 from feedmill.streams.stages.engagement_state import (
     DEDUPLICATED_MS,
     PartitionState,
@@ -47,7 +47,7 @@ def draw_log(random: Random, length: int) -> list[Event]:
         event = Engagement(
             post_id=post_id,
             user_id="u",
-            kind=random.choice(KINDS),
+            kind=random.choice(ENGAGEMENT_KINDS),
             at_ms=at_ms - random.choice((0, 3, 7_000_000, -90_000)),
             event_id=random.choice((None, *(f"e{i}" for i in range(6)))),
             dwell_ms=random.choice((None, 12.5, 900.0)),

@@ -12,32 +12,32 @@ import pytest
 
 from feedmill.events.post import Post
 from feedmill.events.settings import Settings
-from feedmill.filters.verdicts import Verdicts
-from feedmill.streams.kafka.batches import RecordBatch, Source
+from feedmill.filters.verdicts import BatchVerdicts
+from feedmill.streams.kafka.batches import RecordBatch, TopicPartition
 from feedmill.streams.observe.metrics import Metrics
 from feedmill.streams.settings.environment import Environment
-from feedmill.streams.stages.hide_rate_check import FlaggedCheck
+from feedmill.streams.stages.hide_rate_check import HideRateGuard
 
-HERE = Source("posts", 0)
+HERE = TopicPartition("posts", 0)
 
 
-def check(cap: float = 0.10) -> tuple[FlaggedCheck, Metrics]:
+def check(cap: float = 0.10) -> tuple[HideRateGuard, Metrics]:
     metrics = Metrics("spam", "one")
-    made = FlaggedCheck(
-        "spam", Environment(flagged_cap=cap), metrics, lambda posts: Verdicts(np.zeros(0), {})
+    made = HideRateGuard(
+        "spam", Environment(flagged_cap=cap), metrics, lambda posts: BatchVerdicts(np.zeros(0), {})
     )
     made.settings_changed(Settings())
     asyncio.run(made.follow({HERE: 0}))
     return made, metrics
 
 
-def judge(made: FlaggedCheck, first: int, values: list[float], **more: Any) -> Verdicts:
+def judge(made: HideRateGuard, first: int, values: list[float], **more: Any) -> BatchVerdicts:
     """One batch of posts of the community `x` with these model values."""
     records: list[Any] = [
         SimpleNamespace(offset=first + i, timestamp=1000 * (first + i)) for i in range(len(values))
     ]
     posts = [(r, Post(f"p{r.offset}", "a", 0, "plain", communities=("x",))) for r in records]
-    said = Verdicts(np.array(values), more.get("errors", {}))
+    said = BatchVerdicts(np.array(values), more.get("errors", {}))
     made.lower(RecordBatch(HERE, records), range(len(posts)), posts, said)
     return said
 

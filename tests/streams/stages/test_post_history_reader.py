@@ -13,10 +13,15 @@ import pytest
 from feedmill.events.decode import decode_post, encode
 from feedmill.events.partition import partition_of
 from feedmill.events.post import Post
-from feedmill.features.history.post_history import REBUILD_MS, History, Past, Version
+from feedmill.features.history.post_history import (
+    REBUILD_MS,
+    EarlierPosts,
+    PostHistory,
+    PostVersion,
+)
 from feedmill.features.post_batch import PostBatch
-from feedmill.streams.kafka.batches import RecordBatch, Source
-from feedmill.streams.stages.post_history_reader import PostMemory, ReadPosts
+from feedmill.streams.kafka.batches import RecordBatch, TopicPartition
+from feedmill.streams.stages.post_history_reader import HashedPosts, PostHistoryReader
 
 PARTITIONS = 3
 TEXT = "the quick brown fox jumps over the lazy dog while seven wizards wait for the morning train"
@@ -30,7 +35,7 @@ class Topic:
     def __init__(self, minutes: float, seed: int = 1) -> None:
         drawn, at_ms, number = random.Random(seed), float(START_MS), 0
         self.records: list[list[Any]] = [[] for _ in range(PARTITIONS)]
-        self.versions: list[tuple[int, int, int, Version]] = []
+        self.versions: list[tuple[int, int, int, PostVersion]] = []
         while at_ms < START_MS + minutes * 60_000:
             at_ms += drawn.random() * 8000
             post = f"p{drawn.randrange(number + 1) if drawn.random() < 0.1 else number}"
@@ -48,16 +53,16 @@ class Topic:
         self.records[partition].append(
             SimpleNamespace(offset=offset, timestamp=at_ms, key=post.encode(), value=value)
         )
-        version = Version(at_ms, post, said["author_id"], " ".join(words))
+        version = PostVersion(at_ms, post, said["author_id"], " ".join(words))
         self.versions.append((at_ms, partition, offset, version))
 
     def batch(self, partition: int, start: int, end: int) -> RecordBatch:
-        return RecordBatch(Source("posts", partition), self.records[partition][start:end])
+        return RecordBatch(TopicPartition("posts", partition), self.records[partition][start:end])
 
-    def whole(self) -> dict[tuple[int, int], Past]:
+    def whole(self) -> dict[tuple[int, int], EarlierPosts]:
         """What one fold from the beginning says."""
         ordered = sorted(self.versions, key=lambda v: v[:3])
-        pasts = History().fold([v[3] for v in ordered])
+        pasts = PostHistory().fold([v[3] for v in ordered])
         return {(v[1], v[2]): past for v, past in zip(ordered, pasts, strict=True)}
 
 
@@ -72,24 +77,24 @@ class FakeReader:
         self.partitions = {"posts": PARTITIONS}
         self.eager = False
 
-    async def start(self, starts: Mapping[Source, int] | None = None) -> None:
+    async def start(self, starts: Mapping[TopicPartition, int] | None = None) -> None:
         for source, start in (starts or {}).items():
             self._position[source.partition] = start
 
-    async def end_of(self, sources: Sequence[Source]) -> dict[Source, int]:
+    async def end_of(self, sources: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
         return {source: self._topic.ends[source.partition] for source in sources}
 
-    async def offset_at(self, source: Source, at_ms: int) -> int | None:
+    async def offset_at(self, source: TopicPartition, at_ms: int) -> int | None:
         records = self._topic.records[source.partition][: self._topic.ends[source.partition]]
         return next((r.offset for r in records if r.timestamp >= at_ms), None)
 
-    def seek(self, source: Source, offset: int) -> None:
+    def seek(self, source: TopicPartition, offset: int) -> None:
         self._position[source.partition] = offset
 
-    def skip(self, sources: Sequence[Source]) -> None:
+    def skip(self, sources: Sequence[TopicPartition]) -> None:
         self._skipped = {source.partition for source in sources}
 
-    async def position(self, source: Source) -> int:
+    async def position(self, source: TopicPartition) -> int:
         return self._position[source.partition]
 
     async def read(self, timeout_ms: int = 0) -> list[RecordBatch]:
@@ -109,12 +114,12 @@ class FakeReader:
         pass
 
 
-def memory(topic: Topic, seed: int = 0) -> PostMemory:
-    made: Any = PostMemory(lambda chosen: FakeReader(topic, chosen, seed))  # type: ignore[arg-type,return-value]
+def memory(topic: Topic, seed: int = 0) -> PostHistoryReader:
+    made: Any = PostHistoryReader(lambda chosen: FakeReader(topic, chosen, seed))  # type: ignore[arg-type,return-value]
     return made
 
 
-def read_posts(batches: Sequence[RecordBatch]) -> ReadPosts:
+def read_posts(batches: Sequence[RecordBatch]) -> HashedPosts:
     """What the stage hands over: its posts, by partition and offset."""
     posts: list[Post] = []
     rows = {}
@@ -124,16 +129,16 @@ def read_posts(batches: Sequence[RecordBatch]) -> ReadPosts:
             assert isinstance(post, Post)
             rows[batch.source.partition, record.offset] = len(posts)
             posts.append(post)
-    return ReadPosts(rows, PostBatch(posts))
+    return HashedPosts(rows, PostBatch(posts))
 
 
 async def judge(
     topic: Topic, partitions: Sequence[int], starts: Mapping[int, int], seed: int = 0
-) -> dict[tuple[int, int], Past]:
+) -> dict[tuple[int, int], EarlierPosts]:
     """What an instance with these partitions says of each post from its start on."""
     remembers, drawn = memory(topic, seed), random.Random(seed)
     at = {p: starts.get(p, 0) for p in partitions}
-    await remembers.begin({Source("posts", p): start for p, start in at.items()})
+    await remembers.begin({TopicPartition("posts", p): start for p, start in at.items()})
     found = {}
     while left := [p for p in partitions if at[p] < topic.ends[p]]:
         batches = []
@@ -149,7 +154,9 @@ async def judge(
     return found
 
 
-def counted(pasts: Mapping[tuple[int, int], Past]) -> dict[tuple[int, int], tuple[int, int]]:
+def counted(
+    pasts: Mapping[tuple[int, int], EarlierPosts],
+) -> dict[tuple[int, int], tuple[int, int]]:
     return {key: (past.copies, past.authors) for key, past in pasts.items()}
 
 
@@ -179,13 +186,13 @@ def test_a_partition_taken_over_where_the_memory_is_past_begins_anew() -> None:
     topic = Topic(minutes=60)
     whole = counted(topic.whole())
 
-    async def take_over() -> dict[tuple[int, int], Past]:
+    async def take_over() -> dict[tuple[int, int], EarlierPosts]:
         remembers = memory(topic)
-        late = {Source("posts", 0): topic.ends[0] - 5}
+        late = {TopicPartition("posts", 0): topic.ends[0] - 5}
         await remembers.begin(late)
         await remembers.cover([topic.batch(0, topic.ends[0] - 5, topic.ends[0])])
         early = topic.ends[1] // 3
-        await remembers.begin({**late, Source("posts", 1): early})
+        await remembers.begin({**late, TopicPartition("posts", 1): early})
         await remembers.cover([topic.batch(1, early, topic.ends[1])])
         return {(1, o): remembers.past(1, o) for o in range(early, topic.ends[1])}
 
@@ -198,9 +205,9 @@ def test_records_of_others_that_come_later_are_waited_for_by_nobody() -> None:
     topic = Topic(minutes=20)
     topic.ends[1] = topic.ends[2] = 0
 
-    async def judged() -> Past:
+    async def judged() -> EarlierPosts:
         remembers = memory(topic)
-        await remembers.begin({Source("posts", 0): 0})
+        await remembers.begin({TopicPartition("posts", 0): 0})
         await remembers.cover([topic.batch(0, 0, topic.ends[0])])
         return remembers.past(0, topic.ends[0] - 1)
 

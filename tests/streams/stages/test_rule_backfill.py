@@ -10,15 +10,15 @@ import pytest
 
 from feedmill.events.decode import decode_signal
 from feedmill.events.settings import Settings
-from feedmill.events.signal import Ruling, Signal, SignalNames
-from feedmill.filters.rules import FilterRules, Hit
-from feedmill.streams.kafka.batches import Source
+from feedmill.events.signal import RuleVerdict, Signal, SignalNames
+from feedmill.filters.rules import FilterRules, RuleMatch
+from feedmill.streams.kafka.batches import TopicPartition
 from feedmill.streams.kafka.ledger import Ledger
 from feedmill.streams.settings.environment import Environment
-from feedmill.streams.stages.backfill_scan import Found, Search
-from feedmill.streams.stages.rule_backfill import JudgingAgain
+from feedmill.streams.stages.backfill_scan import BackfillMatch, BackfillScan
+from feedmill.streams.stages.rule_backfill import RuleBackfill
 
-A, B = Source("posts", 0), Source("posts", 1)
+A, B = TopicPartition("posts", 0), TopicPartition("posts", 1)
 SOME = b'{"value": {"r": {"verdict": "hide", "phrases": ["new"]}}}'
 
 
@@ -43,7 +43,7 @@ def settings(*changes: tuple[int, bytes | None]) -> Settings:
     return found
 
 
-def made(notes: dict[Source, str | None], in_force: Settings) -> tuple[JudgingAgain, Any]:
+def made(notes: dict[TopicPartition, str | None], in_force: Settings) -> tuple[RuleBackfill, Any]:
     """One with an assignment of these partitions, and its stage."""
     ledger = Ledger()
     ledger.restart(dict.fromkeys(notes, 10), notes)
@@ -52,7 +52,7 @@ def made(notes: dict[Source, str | None], in_force: Settings) -> tuple[JudgingAg
     stage: Any = SimpleNamespace(
         name="spam", app=app, environment=Environment(), producer=Gathered()
     )
-    again = JudgingAgain(stage, FilterRules("spam"), lambda hit: Ruling(hit.rule, 1.0))
+    again = RuleBackfill(stage, FilterRules("spam"), lambda hit: RuleVerdict(hit.rule, 1.0))
     again.follow(in_force)
     return again, stage
 
@@ -83,16 +83,16 @@ def test_a_change_of_rules_is_searched_for_once_and_noted(monkeypatch: pytest.Mo
     hidden = Signal("p", 3, 1.0, "rule", "r", 5)
     other = Signal("q", 4, 0.2, "spam", "v", 5)
 
-    async def fake(search: Search, environment: Environment, partitions: list[int]) -> None:
+    async def fake(search: BackfillScan, environment: Environment, partitions: list[int]) -> None:
         read.append(partitions)
         search._found = {
-            b"p": Found(hidden, Hit("hide", "r")),
-            b"q": Found(other, Hit("hide", "r")),
+            b"p": BackfillMatch(hidden, RuleMatch("hide", "r")),
+            b"q": BackfillMatch(other, RuleMatch("hide", "r")),
         }
 
-    monkeypatch.setattr(Search, "read", fake)
+    monkeypatch.setattr(BackfillScan, "read", fake)
 
-    async def changed() -> tuple[JudgingAgain, Any]:
+    async def changed() -> tuple[RuleBackfill, Any]:
         again, stage = made({A: "rules=7", B: "rules=9"}, settings((7, SOME), (9, SOME)))
         running = asyncio.ensure_future(again.run())
         for _ in range(20):
@@ -117,14 +117,16 @@ def test_a_change_in_the_middle_begins_anew(what: str, monkeypatch: pytest.Monke
     async def run() -> Any:
         again, stage = made({A: "rules=7"}, settings((7, SOME), (9, SOME)))
 
-        async def fake(search: Search, environment: Environment, partitions: list[int]) -> None:
+        async def fake(
+            search: BackfillScan, environment: Environment, partitions: list[int]
+        ) -> None:
             if what == "rules":
                 again.follow(settings((7, SOME), (9, SOME), (11, SOME)))
             else:
                 stage.app.epoch += 1
                 stage.app.ledger.restart({B: 3}, {B: "rules=7"})
 
-        monkeypatch.setattr(Search, "read", fake)
+        monkeypatch.setattr(BackfillScan, "read", fake)
         await again._search_and_judge(again.behind())
         return again, stage.app.ledger
 

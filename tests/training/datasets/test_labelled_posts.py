@@ -7,11 +7,20 @@ import pytest
 
 from feedmill.events.decode import decode_post
 from feedmill.events.errors import UsageError
-from feedmill.training.datasets.labelled_posts import Row, corpus, join, part_of, read_rows, unix_ms
+from feedmill.training.datasets.labelled_posts import (
+    LabelledRow,
+    concatenate,
+    labelled_posts,
+    read_csv_rows,
+    split_of,
+    unix_ms,
+)
 
 
 def test_a_group_is_never_split() -> None:
-    rows = corpus("s", "f", (Row(f"text {'x' * i}", 0.0, f"g{i % 40}") for i in range(400)))
+    rows = labelled_posts(
+        "s", "f", (LabelledRow(f"text {'x' * i}", 0.0, f"g{i % 40}") for i in range(400))
+    )
     parts = {
         g: {p for h, p in zip(rows.groups, rows.parts, strict=True) if h == g} for g in rows.groups
     }
@@ -21,27 +30,43 @@ def test_a_group_is_never_split() -> None:
 
 
 def test_two_sets_of_one_family_agree() -> None:
-    assert part_of("reddit", "pics") == part_of("reddit", "pics")
-    left = corpus("a", "reddit", (Row("a" * i, 0.0, f"g{i}") for i in range(1, 30)))
-    right = corpus("b", "reddit", (Row("b" * i, 1.0, f"g{i}") for i in range(1, 30)))
+    assert split_of("reddit", "pics") == split_of("reddit", "pics")
+    left = labelled_posts("a", "reddit", (LabelledRow("a" * i, 0.0, f"g{i}") for i in range(1, 30)))
+    right = labelled_posts(
+        "b", "reddit", (LabelledRow("b" * i, 1.0, f"g{i}") for i in range(1, 30))
+    )
     assert left.parts.tolist() == right.parts.tolist()
 
 
 def test_repeated_and_empty_texts_are_left_out() -> None:
-    rows = corpus(
-        "s", "f", [Row("Call 0800", 1.0, "a"), Row("call  1234", 1.0, "b"), Row(" ", 0.0, "c")]
+    rows = labelled_posts(
+        "s",
+        "f",
+        [
+            LabelledRow("Call 0800", 1.0, "a"),
+            LabelledRow("call  1234", 1.0, "b"),
+            LabelledRow(" ", 0.0, "c"),
+        ],
     )
     assert rows.texts == ["Call 0800"]
 
 
 def test_of_few_groups_the_last_judges() -> None:
-    rows = corpus("s", "f", [Row("one", 1.0, "v1"), Row("two", 0.0, "v2"), Row("three", 0.0, "v3")])
+    rows = labelled_posts(
+        "s",
+        "f",
+        [
+            LabelledRow("one", 1.0, "v1"),
+            LabelledRow("two", 0.0, "v2"),
+            LabelledRow("three", 0.0, "v3"),
+        ],
+    )
     assert rows.part("judge").texts == ["three"]
     assert rows.part("train").texts == ["one", "two"]
 
 
 def test_a_row_becomes_the_post_that_a_stage_would_see() -> None:
-    known = Row(
+    known = LabelledRow(
         "read &amp; share",
         1.0,
         "g",
@@ -51,7 +76,7 @@ def test_a_row_becomes_the_post_that_a_stage_would_see() -> None:
         community="Old Bridges",
         lang="en",
     )
-    post, unknown = corpus("s", "f", [known, Row("another", 0.0, "h")]).posts
+    post, unknown = labelled_posts("s", "f", [known, LabelledRow("another", 0.0, "h")]).posts
     assert decode_post(b"s-1", msgspec.json.encode(post)) == post
     assert (post.post_id, post.author_id, post.text) == ("s-1", "Jane__Doe_x", "read & share")
     assert (post.communities, post.links) == (("Old_Bridges",), ("https://example.org/a",))
@@ -78,12 +103,12 @@ def test_times_are_utc_unless_they_say(time: str, pattern: str, at_ms: int) -> N
 
 
 def test_groups_of_a_family_are_the_same_in_all_its_sets() -> None:
-    one = corpus("a", "f", [Row("one", 1.0, "g")])
-    two = corpus("b", "f", [Row("two", 0.0, "g")])
-    other = corpus("c", "e", [Row("two", 0.0, "g")])
-    assert join([one, two, other]).groups == ["f|g", "f|g", "e|g"]
+    one = labelled_posts("a", "f", [LabelledRow("one", 1.0, "g")])
+    two = labelled_posts("b", "f", [LabelledRow("two", 0.0, "g")])
+    other = labelled_posts("c", "e", [LabelledRow("two", 0.0, "g")])
+    assert concatenate([one, two, other]).groups == ["f|g", "f|g", "e|g"]
 
 
 def test_missing_data_names_the_option(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="--data"):
-        read_rows(tmp_path, "spam_youtube")
+        read_csv_rows(tmp_path, "spam_youtube")

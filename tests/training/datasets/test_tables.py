@@ -12,7 +12,7 @@ import pytest
 from pyarrow import parquet
 
 from feedmill.events.errors import UsageError
-from feedmill.training.datasets.labelled_posts import Corpus
+from feedmill.training.datasets.labelled_posts import LabelledPosts
 from feedmill.training.datasets.tables import Table, parse_table, read_table
 
 ROWS: list[dict[str, Any]] = [
@@ -44,7 +44,7 @@ def write(path: Path, rows: list[dict[str, Any]]) -> Path:
     return path
 
 
-def read(path: Path, options: str = "", *, labelled: bool = True) -> Corpus:
+def read(path: Path, options: str = "", *, labelled: bool = True) -> LabelledPosts:
     return read_table(parse_table(f"{path}{options}"), labelled=labelled)
 
 

@@ -10,11 +10,11 @@ import numpy as np
 from builders.training_data import labelled, material, ordinary, sample
 from feedmill.events.post import Post
 from feedmill.models.artifact import Card
-from feedmill.training.datasets.labelled_posts import Corpus
+from feedmill.training.datasets.labelled_posts import LabelledPosts
 from feedmill.training.evaluation.evaluation_page import page, write_page
-from feedmill.training.evaluation.filters import judge_stored, on_ordinary
+from feedmill.training.evaluation.filters import evaluate_ordinary, evaluate_stored
 from feedmill.training.evaluation.report import Evaluation, FilterReport, as_markdown
-from feedmill.training.training_data import Material
+from feedmill.training.training_data import TrainingData
 
 
 class Shouting:
@@ -28,15 +28,15 @@ class Shouting:
 
 def found() -> Evaluation:
     sets = [
-        sample(Corpus("sms", rows.posts, rows.labels, rows.groups, rows.parts))
+        sample(LabelledPosts("sms", rows.posts, rows.labels, rows.groups, rows.parts))
         for rows in [labelled("sms", 1)]
     ]
-    data = Material(tuple(sets), material().ordinary)
+    data = TrainingData(tuple(sets), material().ordinary)
     card = Card(
         "spam", "a" * 64, "2026-01-01", "Unwanted.", 3, [], {}, ["reads no pictures"], "made"
     )
-    reports = judge_stored(Shouting(), card, data)
-    clean = on_ordinary([(Shouting(), card)], [sample(ordinary("one", 3))])
+    reports = evaluate_stored(Shouting(), card, data)
+    clean = evaluate_ordinary([(Shouting(), card)], [sample(ordinary("one", 3))])
     return Evaluation([FilterReport("spam", card, reports, clean)], clean)
 
 

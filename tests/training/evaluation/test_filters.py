@@ -14,29 +14,37 @@ from builders.training_data import labelled, material, ordinary, sample
 from feedmill.events.errors import UsageError
 from feedmill.events.post import Post
 from feedmill.models.artifact import Card
-from feedmill.training.datasets.labelled_posts import Corpus, Row, corpus, same_text
+from feedmill.training.datasets.labelled_posts import (
+    LabelledPosts,
+    LabelledRow,
+    labelled_posts,
+    text_fingerprint,
+)
 from feedmill.training.evaluation import filters as evaluation
 from feedmill.training.evaluation.filters import (
     cross_validate,
+    evaluate_ordinary,
+    evaluate_stored,
+    filter_metrics,
     grouped_folds,
-    judge_stored,
-    leave_one_out,
-    mean_of,
-    measure,
-    on_ordinary,
+    leave_one_dataset_out,
+    mean_metrics,
 )
 from feedmill.training.evaluation.slices import author_ages, slices_of
-from feedmill.training.training_data import Material, Sample
+from feedmill.training.training_data import Dataset, TrainingData
 
 
 class Parrot:
     """Knows by heart what it was taught: a leak makes it perfect, and it says what it scored."""
 
-    def __init__(self, taught: Sequence[Corpus] = ()) -> None:
+    def __init__(self, taught: Sequence[LabelledPosts] = ()) -> None:
         self.bad = {
-            same_text(p.text) for c in taught for p, y in zip(c.posts, c.labels, strict=True) if y
+            text_fingerprint(p.text)
+            for c in taught
+            for p, y in zip(c.posts, c.labels, strict=True)
+            if y
         }
-        self.texts = {same_text(post.text) for c in taught for post in c.posts}
+        self.texts = {text_fingerprint(post.text) for c in taught for post in c.posts}
         self.groups = {group for c in taught for group in c.groups}
         self.asked: list[Post] = []
 
@@ -44,7 +52,7 @@ class Parrot:
 
     def score_many(self, posts: Sequence[Post]) -> Any:
         self.asked += posts
-        return np.array([0.95 if same_text(p.text) in self.bad else 0.1 for p in posts])
+        return np.array([0.95 if text_fingerprint(p.text) in self.bad else 0.1 for p in posts])
 
 
 class Fitted:
@@ -60,7 +68,9 @@ def parrots(monkeypatch: pytest.MonkeyPatch) -> list[Parrot]:
     """The models that the evaluation trains, in order."""
     made: list[Parrot] = []
 
-    def fit(recipe: object, rows: Sequence[Corpus], clean: Sequence[Corpus]) -> Fitted:
+    def fit(
+        recipe: object, rows: Sequence[LabelledPosts], clean: Sequence[LabelledPosts]
+    ) -> Fitted:
         made.append(Parrot([*rows, *clean]))
         return Fitted(made[-1])
 
@@ -68,43 +78,43 @@ def parrots(monkeypatch: pytest.MonkeyPatch) -> list[Parrot]:
     return made
 
 
-def leaky() -> Material:
+def leaky() -> TrainingData:
     """Texts and groups that stand in several files and parts, as they do in the wild."""
     data = material()
     bad, few = (s.rows for s in data.labelled)
     copies = [
-        Row(p.text.upper(), y, f"copy{i % 9}")
+        LabelledRow(p.text.upper(), y, f"copy{i % 9}")
         for i, (p, y) in enumerate(zip(bad.posts, bad.labels, strict=True))
         if i % 3 == 0
     ]
-    shared = corpus(
+    shared = labelled_posts(
         "few",
         "bad",
         [
-            Row(p.text, y, f"g{i % 7}")
+            LabelledRow(p.text, y, f"g{i % 7}")
             for i, (p, y) in enumerate(zip(few.posts, few.labels, strict=True))
         ],
     )
-    planted = corpus(
+    planted = labelled_posts(
         "copies",
         "copies",
         [
             *copies,
             *(
-                Row(f"own {p.text}", y, f"own{i % 40}")
+                LabelledRow(f"own {p.text}", y, f"own{i % 40}")
                 for i, (p, y) in enumerate(zip(few.posts, few.labels, strict=True))
             ),
         ],
     )
-    clean = corpus(
+    clean = labelled_posts(
         "one",
         "one",
         [
-            Row(p.text, 0.0, f"a{i % 40}")
+            LabelledRow(p.text, 0.0, f"a{i % 40}")
             for i, p in enumerate([*data.ordinary[0].rows.posts, *bad.posts[150::2]])
         ],
     )
-    return Material(
+    return TrainingData(
         (data.labelled[0], sample(shared, "5" * 64), sample(planted, "6" * 64)),
         (sample(clean, "7" * 64), data.ordinary[1]),
     )
@@ -114,7 +124,7 @@ def check_nothing_leaked(parrots: list[Parrot]) -> None:
     assert parrots
     for parrot in parrots:
         assert parrot.asked
-        assert not {same_text(post.text) for post in parrot.asked} & parrot.texts
+        assert not {text_fingerprint(post.text) for post in parrot.asked} & parrot.texts
 
 
 def test_no_fold_is_judged_by_a_model_that_knew_its_texts_or_groups(parrots: list[Parrot]) -> None:
@@ -133,29 +143,29 @@ def test_no_fold_is_judged_by_a_model_that_knew_its_texts_or_groups(parrots: lis
 
 def test_alone_a_fold_learns_from_its_own_set(parrots: list[Parrot]) -> None:
     data = leaky()
-    report = cross_validate("spam", data, 0, 3, evaluation.Cost(alone=True))
+    report = cross_validate("spam", data, 0, 3, evaluation.TrainingBudget(alone=True))
     check_nothing_leaked(parrots)
-    own = {same_text(post.text) for post in data.labelled[0].rows.posts}
+    own = {text_fingerprint(post.text) for post in data.labelled[0].rows.posts}
     assert all(parrot.texts <= own for parrot in parrots)
     assert report.mode == "alone"
     assert report.note == "3 folds by group; learned from its other folds, without ordinary posts"
 
 
 def test_a_set_left_out_taught_nothing(parrots: list[Parrot]) -> None:
-    reports = leave_one_out("spam", leaky())
+    reports = leave_one_dataset_out("spam", leaky())
     check_nothing_leaked(parrots)
     assert [report.name for report in reports] == ["bad", "few", "copies"]
     assert all(report.measures.auc == 0.5 for report in reports)
     with pytest.raises(UsageError, match="takes two"):
-        leave_one_out("spam", replace(leaky(), labelled=leaky().labelled[:1]))
+        leave_one_dataset_out("spam", replace(leaky(), labelled=leaky().labelled[:1]))
 
 
-def card_of(*samples: Sample) -> Card:
+def card_of(*samples: Dataset) -> Card:
     uses = [s.use(1, "labelled") for s in samples]
     return Card("spam", "0" * 64, "2026-01-01", "", 1, uses, {}, [], "")
 
 
-def taught_of(*samples: Sample) -> list[Corpus]:
+def taught_of(*samples: Dataset) -> list[LabelledPosts]:
     return [s.rows.where(s.rows.parts != "judge") for s in samples]
 
 
@@ -163,7 +173,7 @@ def test_a_stored_model_is_judged_on_what_it_never_saw() -> None:
     data = leaky()
     trained = (data.labelled[0], data.labelled[1], *data.ordinary)
     parrot = Parrot(taught_of(*trained))
-    reports = judge_stored(parrot, card_of(*trained), data)
+    reports = evaluate_stored(parrot, card_of(*trained), data)
     check_nothing_leaked([parrot])
     assert [report.note.split(" that")[0] for report in reports[:2]] == [
         "the judge part of a file"
@@ -185,11 +195,11 @@ def test_a_file_is_known_again_by_its_content_and_by_its_name() -> None:
         (renamed, "a file that trained it"),
         (altered, "of other or unknown sha256"),
     ):
-        report = judge_stored(Parrot(), card, Material((given,), ()))[0]
+        report = evaluate_stored(Parrot(), card, TrainingData((given,), ()))[0]
         assert said in report.note
         assert report.measures.rows == int((own.rows.parts == "judge").sum())
     strange = sample(labelled("new", 5), "5" * 64)
-    report = judge_stored(Parrot(), card, Material((strange,), ()))[0]
+    report = evaluate_stored(Parrot(), card, TrainingData((strange,), ()))[0]
     assert report.note == "a file it never saw; its rows were not looked for in bad.csv"
     assert report.measures.rows == len(strange.rows)
 
@@ -200,13 +210,15 @@ def test_another_split_of_a_file_that_taught_is_refused() -> None:
     with pytest.raises(
         UsageError, match=r"bad.csv taught `spam@0+`, split g, by g; it cannot judge"
     ):
-        judge_stored(Parrot(), card, Material((other,), ()))
+        evaluate_stored(Parrot(), card, TrainingData((other,), ()))
 
 
 def test_a_file_all_of_which_taught_cannot_judge() -> None:
     own = sample(labelled("bad", 1), "1" * 64)
     with pytest.raises(UsageError, match="every row of it trained or tuned"):
-        judge_stored(Parrot(), card_of(own), Material((sample(taught_of(own)[0], "1" * 64),), ()))
+        evaluate_stored(
+            Parrot(), card_of(own), TrainingData((sample(taught_of(own)[0], "1" * 64),), ())
+        )
 
 
 def test_ordinary_posts_count_once_under_the_strictest_filter() -> None:
@@ -218,14 +230,16 @@ def test_ordinary_posts_count_once_under_the_strictest_filter() -> None:
         def score_many(self, posts: Sequence[Post]) -> Any:
             return np.array(self.scores)
 
-    rows = corpus(
-        "o", "o", [Row(t, y, t) for t, y in (("a", 0.0), ("b", 0.0), ("c", 0.0), ("d", 1.0))]
+    rows = labelled_posts(
+        "o",
+        "o",
+        [LabelledRow(t, y, t) for t, y in (("a", 0.0), ("b", 0.0), ("c", 0.0), ("d", 1.0))],
     )
     models = [(Says([0.9, 0.7, 0.1, 0.95]), card_of()), (Says([0.1, 0.95, 0.6, 0.1]), card_of())]
-    (report,) = on_ordinary(models, [sample(rows)])
+    (report,) = evaluate_ordinary(models, [sample(rows)])
     assert (report.rows, report.hidden, report.demoted) == (4, 0.75, 0.25)
     assert (report.not_flagged_hidden, report.not_flagged_demoted) == (2 / 3, 1 / 3)
-    (judge_part,) = on_ordinary(
+    (judge_part,) = evaluate_ordinary(
         [(Parrot(), card_of(sample(ordinary("one", 3))))], [sample(ordinary("one", 3))]
     )
     assert judge_part.rows == int((ordinary("one", 3).parts == "judge").sum())
@@ -245,9 +259,9 @@ def test_folds_keep_groups_whole_and_are_of_like_size() -> None:
 
 def test_the_mean_of_folds_leaves_out_those_of_one_class() -> None:
     scores = np.array([0.1, 0.2, 0.95, 0.7])
-    good = measure(scores, np.array([False, False, True, True]), [np.zeros(10)])
-    none = measure(scores, np.zeros(4, dtype=np.bool_), [])
-    mean = mean_of([good, none])
+    good = filter_metrics(scores, np.array([False, False, True, True]), [np.zeros(10)])
+    none = filter_metrics(scores, np.zeros(4, dtype=np.bool_), [])
+    mean = mean_metrics([good, none])
     assert (mean.rows, mean.violating, mean.auc, mean.caught_hidden) == (8, 2, 1.0, 0.5)
     assert good.recall_at_ordinary == 1.0
     assert none.recall_at_ordinary == 0.0
@@ -275,7 +289,7 @@ def test_slices_by_language_length_and_how_long_an_author_is_known() -> None:
         for i, t in enumerate(texts)
     ]
     labels = np.arange(60) % 2 * 1.0
-    whole = Corpus("s", rows, labels, [""] * 60, np.full(60, "judge"))
+    whole = LabelledPosts("s", rows, labels, [""] * 60, np.full(60, "judge"))
     found = {(s.by, s.value): s for s in slices_of(whole, labels * 0.7, 0.6)}
     assert set(found) == {
         ("language", "de"),

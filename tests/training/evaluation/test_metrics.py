@@ -14,15 +14,15 @@ from sklearn.metrics import (
 )
 
 from feedmill.training.evaluation.metrics import (
-    area,
     average_precision,
     calibration_bins,
     calibration_error,
-    precision_points,
+    common_threshold,
+    precision_recall_points,
     rank_correlation,
-    recall_at,
+    recall_at_fpr,
+    roc_auc,
     roc_points,
-    threshold_of,
 )
 
 # Few distinct scores, so that ties are common; both classes.
@@ -39,7 +39,7 @@ def arrays(rows: list[tuple[float, bool]]) -> tuple[np.ndarray, np.ndarray]:
 @given(JUDGED)
 def test_order_is_measured_as_scikit_learn_does(rows: list[tuple[float, bool]]) -> None:
     scores, bad = arrays(rows)
-    assert np.isclose(area(scores, bad), roc_auc_score(bad, scores))
+    assert np.isclose(roc_auc(scores, bad), roc_auc_score(bad, scores))
     assert np.isclose(average_precision(scores, bad), average_precision_score(bad, scores))
 
 
@@ -54,7 +54,7 @@ def test_curves_run_where_scikit_learn_draws_them(rows: list[tuple[float, bool]]
     assert (found[0], found[-1]) == ((0.0, 0.0), (1.0, 1.0))
     precision, recall, _ = precision_recall_curve(bad, scores)
     expected = set(zip(recall.round(9), precision.round(9), strict=True))
-    assert {(round(x, 9), round(y, 9)) for x, y in precision_points(scores, bad)} <= expected
+    assert {(round(x, 9), round(y, 9)) for x, y in precision_recall_points(scores, bad)} <= expected
 
 
 @settings(deadline=None)
@@ -88,7 +88,7 @@ def test_at_most_the_share_lies_above_and_a_lower_score_would_not_do(
     sources: list[list[float]], share: float
 ) -> None:
     arrays_of = [np.array(source) for source in sources]
-    threshold = threshold_of(arrays_of, share)
+    threshold = common_threshold(arrays_of, share)
 
     def above(at: float) -> float:
         return float(np.mean([(source > at).mean() for source in arrays_of]))
@@ -99,14 +99,14 @@ def test_at_most_the_share_lies_above_and_a_lower_score_would_not_do(
 
 
 def test_of_no_ordinary_posts_the_threshold_is_out_of_reach() -> None:
-    assert threshold_of([], 0.01) == float("inf")
-    assert threshold_of([np.zeros(0)], 0.01) == float("inf")
+    assert common_threshold([], 0.01) == float("inf")
+    assert common_threshold([np.zeros(0)], 0.01) == float("inf")
 
 
 def test_what_has_one_class_has_no_curve() -> None:
     scores, none = np.arange(3.0), np.zeros(3, dtype=np.bool_)
     assert roc_points(scores, none) == []
-    assert precision_points(scores, none) == []
+    assert precision_recall_points(scores, none) == []
     assert average_precision(scores, none) == 0.0
 
 
@@ -120,6 +120,6 @@ def test_ranks_equal_scipys_with_ties() -> None:
 def test_recall_at_a_share_of_false_positives() -> None:
     scores = np.arange(100.0)
     positive = scores >= 95
-    assert recall_at(scores, positive, 0.01) == 1.0
-    assert area(scores, positive) == 1.0
-    assert recall_at(scores, np.ones(100, dtype=np.bool_), 0.01) == 0.0
+    assert recall_at_fpr(scores, positive, 0.01) == 1.0
+    assert roc_auc(scores, positive) == 1.0
+    assert recall_at_fpr(scores, np.ones(100, dtype=np.bool_), 0.01) == 0.0
