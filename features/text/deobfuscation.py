@@ -1,8 +1,8 @@
 """Undoes the ways in which words are disguised, so that models read what people read.
 
 Pure functions of one text.  `normalise_characters` undoes tags, invisible and look-alike
-characters, and emoji between words; `deobfuscate` undoes letters set apart, words torn by blanks, and digits or
-signs in the place of letters.  Training and serving apply both in the same way.
+characters, and emoji between words; `deobfuscate` undoes letters set apart, words torn by blanks,
+and digits or signs in the place of letters.  Training and serving apply both in the same way.
 """
 
 from __future__ import annotations
