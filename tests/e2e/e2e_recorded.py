@@ -1,0 +1,209 @@
+"""The same posts, engagements and settings every time, and what a whole engine makes of them.
+
+Nothing recorded depends on when it runs: posts were created, and engagements happened, a fixed
+time before now, and the recency is taken off the scores.  Names are of this test alone, so that
+other tests' posts in the same engine change no flagged share and no feed of it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from e2e_engine import GATES, KINDS, Engine, Json, now_ms, until
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "golden"))
+
+from golden_texts import EDGES, changed, disguised, drawn
+from golden_texts import KINDS as TEXT_KINDS
+
+RECORDED = Path(__file__).parent / "recorded_engine.json"
+COMMUNITY = "golden"
+FEED = f"community:{COMMUNITY}"
+SIGNALS = (*GATES, "quality", "engagement")
+WEIGHTS = {
+    **{"quality": 0.7, "engagement": 0.4, "scale": {"engagement": 20}},
+    **{"half_life_hours": 12, "max_per_author": 3},
+}
+EPOCH_MS = 1_577_836_800_000
+HALF_LIFE_MS = 12 * 3_600_000
+MINUTE_MS = 60_000
+CAMPAIGN = (
+    "Neighbours, the golden lantern parade starts behind the station on Friday, bring a lamp and "
+    "warm gloves, and tell everybody you know about the wonderful evening"
+)
+
+
+@dataclass
+class Sent:
+    """What was sent, as far as it tells when the engine has dealt with it."""
+
+    base_ms: int
+    offsets: dict[str, int] = field(default_factory=dict)
+    deleted: list[str] = field(default_factory=list)
+    counted: dict[str, int] = field(default_factory=dict)
+    overrides: list[str] = field(default_factory=list)
+    weights: int = -1
+
+
+@contextlib.contextmanager
+def recorded_posts(engine: Engine) -> Iterator[Sent]:
+    """Send everything; afterwards take it back, as the engine may be shared."""
+    random, sent = Random(20_240_602), Sent(now_ms())
+    sent.weights = engine.set(f"weights/{FEED}", WEIGHTS)
+    try:
+        _send_posts(engine, random, sent)
+        _send_campaign(engine, random, sent)
+        _send_changes(engine, random, sent)
+        _send_overrides(engine, sent)
+        _send_engagements(engine, random, sent)
+        yield sent
+    finally:
+        for key in sent.overrides:
+            engine.send("overrides", key, None)
+        for post_id in sent.offsets:
+            engine.send("posts", post_id, None)
+        engine.wait_applied(engine.set(f"weights/{FEED}", None))
+        until(lambda: not engine.truths(list(sent.offsets)))
+
+
+def _post(engine: Engine, sent: Sent, number: int, text: str, **more: Any) -> None:
+    """Write a post, the acknowledged one before the next: the filters know its place in time."""
+    post_id = f"golden-{number}"
+    given = {
+        "author_id": f"golden-author-{number}",
+        "created_at_ms": sent.base_ms - (number * 97 % 60 + 5) * 7 * MINUTE_MS,
+        "communities": [COMMUNITY],
+        "lang": "x-golden",
+    }
+    sent.offsets[post_id] = engine.post(post_id, text, **{**given, **more})
+    time.sleep(0.003)
+
+
+def _send_posts(engine: Engine, random: Random, sent: Sent) -> None:
+    for number in range(36):
+        text = drawn(list(TEXT_KINDS)[number % len(TEXT_KINDS)], random)
+        text = disguised(text, random) if number % 5 == 4 else text
+        _post(engine, sent, number, text)
+    for number, text in enumerate(EDGES[:8], 40):
+        _post(engine, sent, number, text)
+    text = "A picture from the harbour this morning"
+    _post(engine, sent, 50, text, self_labels=["porn"])
+    _post(engine, sent, 51, text, in_reply_to="golden-1")
+    _post(engine, sent, 52, text, created_at_ms=sent.base_ms + 24 * 3_600_000)
+    _post(engine, sent, 53, text, links=["https://golden.example/covid-hoax-exposed"])
+    for number in range(54, 59):
+        _post(engine, sent, number, drawn("ordinary", random), author_id="golden-author")
+
+
+def _send_campaign(engine: Engine, random: Random, sent: Sent) -> None:
+    for number in range(60, 72):
+        _post(engine, sent, number, changed(CAMPAIGN, random))
+
+
+def _send_changes(engine: Engine, random: Random, sent: Sent) -> None:
+    """Edits, and deletions after which the engine must know nothing of the posts."""
+    for number in (3, 6, 9):
+        _post(engine, sent, number, drawn("rated", random))
+    sent.deleted = ["golden-12", "golden-60"]
+    for post_id in sent.deleted:
+        engine.send("posts", post_id, None).get(30)
+        del sent.offsets[post_id]
+
+
+def _send_overrides(engine: Engine, sent: Sent) -> None:
+    said = {"by": "mo", "reason": "seen", "at_ms": sent.base_ms}
+    told = {
+        "post:golden-0|*": {**said, "verdict": "hide"},
+        "post:golden-1|spam": {**said, "verdict": "allow", "post_offset": sent.offsets["golden-1"]},
+        "author:golden-author-24|*": {**said, "verdict": "demote"},
+    }
+    for key, override in told.items():
+        sent.overrides.append(key)
+        engine.send("overrides", key, override).get(30)
+
+
+def _send_engagements(engine: Engine, random: Random, sent: Sent) -> None:
+    """Every kind, some of them repeated: what decays hangs on the times between them alone."""
+    seen, futures = set[tuple[str, int]](), []
+    for number in range(150):
+        post_id, event = f"golden-{random.randrange(24, 32)}", random.randrange(40)
+        said = {
+            "post_id": post_id,
+            "user_id": f"golden-user-{number}",
+            "kind": random.choice((*KINDS, "impression", "impression", "click")),
+            "at_ms": sent.base_ms - random.randrange(1, 600) * MINUTE_MS,
+            "event_id": f"event-{event}",
+            "dwell_ms": 1500.5,
+        }
+        if (post_id, event) not in seen:
+            sent.counted[post_id] = sent.counted.get(post_id, 0) + 1
+        seen.add((post_id, event))
+        futures.append(engine.send("engagements", post_id, said))
+    for future in futures:
+        future.get(30)
+
+
+def settled(engine: Engine, sent: Sent) -> Json:
+    """Wait until Redis shows the last of everything; what it shows, without what is of its time."""
+    engine.wait_applied(sent.weights)
+    until(lambda: _has_counted(engine, sent), 60, every=0.3)
+    until(lambda: not engine.truths(sent.deleted))
+    truths: dict[str, Json] = until(lambda: _last_truths(engine, sent), 60, every=0.3)
+    entries, info = engine.feed(FEED)
+    assert json.loads(info["weights"])["half_life_hours"] == WEIGHTS["half_life_hours"]
+    scores = {
+        post_id: score - (int(truths[post_id]["created_ms"]) - EPOCH_MS) / HALF_LIFE_MS
+        for post_id, score in entries
+    }
+    return {
+        "decisions": {p: [t["decision"], t.get("decided_by", "")] for p, t in truths.items()},
+        "values": {p: {name: t[name]["value"] for name in SIGNALS} for p, t in truths.items()},
+        "models": {name: _models(truths, name) for name in SIGNALS},
+        "age_ms": {
+            p: sent.base_ms - int(t["created_ms"]) for p, t in truths.items() if p != "golden-52"
+        },
+        "scores": scores,
+    }
+
+
+def _models(truths: Mapping[str, Json], name: str) -> list[str]:
+    return sorted({f"{truth[name]['model']}@{truth[name]['version']}" for truth in truths.values()})
+
+
+def _latest(engine: Engine, topic: str) -> dict[str, Json]:
+    """The last value of each of our posts on a topic; others' keys may be no text at all."""
+    own = [record for record in engine.read_all(topic) if (record.key or b"")[:7] == b"golden-"]
+    last = {record.key.decode(): record.value for record in own}
+    return {post_id: json.loads(value) for post_id, value in last.items() if value}
+
+
+def _has_counted(engine: Engine, sent: Sent) -> bool:
+    counters = engine.latest("counters")
+    found = {
+        p: sum(said["counters"]["counts"]) for p, said in counters.items() if p in sent.counted
+    }
+    return found == sent.counted
+
+
+def _last_truths(engine: Engine, sent: Sent) -> dict[str, Json] | None:
+    """What Redis says of the posts, once that is what stands last on the topics."""
+    truths = engine.truths(list(sent.offsets))
+    latest = {name: _latest(engine, f"signals.{name}") for name in SIGNALS}
+    for post_id, offset in sent.offsets.items():
+        truth = truths.get(post_id, {})
+        for name in SIGNALS:
+            last, shown = latest[name].get(post_id), truth.get(name)
+            if last is None or shown is None or last["post_offset"] != offset:
+                return None
+            if any(shown[part] != last[part] for part in ("value", "post_offset", "at_ms")):
+                return None
+    overridden = {p for p, truth in truths.items() if "override" in truth}
+    return truths if overridden == {"golden-0", "golden-1", "golden-24"} else None

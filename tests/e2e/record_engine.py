@@ -1,0 +1,46 @@
+"""Record the whole engine anew: `.venv/bin/python tests/e2e/record_engine.py`, half a minute.
+
+Only for an intended change of behaviour, in the commit that makes it, with a line on it in
+CHANGELOG.md.  A refactoring that needs this has changed what the engine decides.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+
+from e2e_engine import STAGES, Engine, Json
+from e2e_recorded import RECORDED, recorded_posts, settled
+
+from feedmill.deploy.local import down, up
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        try:
+            stack = up(folder)
+            engine = Engine(stack.kafka, stack.redis, "recorded.", folder)
+            try:
+                engine.start(*STAGES)
+                engine.wait_ready()
+                with recorded_posts(engine) as sent:
+                    RECORDED.write_text(_as_json(settled(engine, sent)), "utf-8")
+            finally:
+                engine.stop()
+        finally:
+            down(folder)
+
+
+def _as_json(recorded: Json) -> str:
+    """One line of the file a post."""
+    parts = []
+    for section, lines in recorded.items():
+        rows = [f"  {json.dumps(line)}: {json.dumps(value)}" for line, value in lines.items()]
+        parts.append(f" {json.dumps(section)}: {{\n" + ",\n".join(rows) + "\n }")
+    return "{\n" + ",\n".join(parts) + "\n}\n"
+
+
+if __name__ == "__main__":
+    main()

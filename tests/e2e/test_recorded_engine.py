@@ -1,0 +1,31 @@
+"""A whole engine still decides and scores as it did when `recorded_engine.json` was recorded.
+
+`record_engine.py` says when to record anew.  That feeds are right is for the other tests to say.
+"""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from e2e_engine import Engine, Json
+from e2e_recorded import RECORDED, recorded_posts, settled
+
+pytestmark = pytest.mark.stack
+
+TOLERANCE = 1e-9
+
+
+def test_decisions_and_scores_are_those_that_were_recorded(whole_engine: Engine) -> None:
+    recorded: Json = json.loads(RECORDED.read_text("utf-8"))
+    with recorded_posts(whole_engine) as sent:
+        found = settled(whole_engine, sent)
+    assert list(found) == list(recorded)
+    for exact in ("decisions", "models", "age_ms"):
+        assert found[exact] == recorded[exact]
+    assert found["values"].keys() == recorded["values"].keys()
+    for post_id, values in found["values"].items():
+        assert values == pytest.approx(recorded["values"][post_id], abs=TOLERANCE, rel=0), post_id
+    assert list(found["scores"]) == list(recorded["scores"])
+    assert found["scores"] == pytest.approx(recorded["scores"], abs=TOLERANCE, rel=0)
+    assert whole_engine.complaints() == []
