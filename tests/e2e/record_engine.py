@@ -1,4 +1,6 @@
-"""Record the whole engine anew: `.venv/bin/python tests/e2e/record_engine.py`, half a minute.
+"""Record the whole engine anew (half a minute; starts its own Kafka and Redis).
+
+Run `PYTHONPATH=tests .venv/bin/python tests/e2e/record_engine.py`.
 
 Only for an intended change of behaviour, in the commit that makes it, with a line on it in
 CHANGELOG.md.  A refactoring that needs this has changed what the engine decides.
@@ -10,9 +12,8 @@ import json
 import tempfile
 from pathlib import Path
 
-from e2e_engine import STAGES, Engine, Json
-from e2e_recorded import RECORDED, recorded_posts, settled
-
+from builders.engine import STAGES, Engine, Json
+from builders.recorded_engine import RECORDED, recorded_posts, settled
 from feedmill.deploy.local import down, up
 
 

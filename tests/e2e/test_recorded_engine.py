@@ -8,8 +8,9 @@ from __future__ import annotations
 import json
 
 import pytest
-from e2e_engine import Engine, Json
-from e2e_recorded import RECORDED, recorded_posts, settled
+
+from builders.engine import Engine, Json
+from builders.recorded_engine import RECORDED, recorded_posts, settled
 
 pytestmark = pytest.mark.stack
 

@@ -1,4 +1,4 @@
-"""Record the flow anew: `.venv/bin/python tests/golden/record.py`.
+"""Record the flow anew: `PYTHONPATH=tests .venv/bin/python tests/golden/record.py`.
 
 Only for an intended change of behaviour (a retrained model, another formula, another format), in
 the commit that makes it, with a line on it in CHANGELOG.md.  A refactoring that needs this has
@@ -7,8 +7,8 @@ changed what the engine does.  The two files differ line by line: read what chan
 
 from __future__ import annotations
 
-from golden_flow import Flow
-from golden_recording import RECORDED, REFUSALS, as_json
+from builders.golden_flow import Flow
+from builders.golden_recording import RECORDED, REFUSALS, as_json
 
 if __name__ == "__main__":
     recording = Flow().run()

@@ -6,15 +6,10 @@ the combiner, without Kafka and Redis; `record.py` says when to record anew.
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from golden_flow import Flow
-from golden_recording import RECORDED, REFUSALS, Recording, differences, plain, read
+from builders.golden_flow import Flow
+from builders.golden_recording import RECORDED, REFUSALS, Recording, differences, plain, read
 
 SHOWN = 10  # differences that a failure shows
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -17,14 +16,11 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from e2e_engine import GATES, KINDS, Engine, Json, now_ms, until
+from builders.engine import GATES, KINDS, Engine, Json, now_ms, until
+from builders.golden_texts import EDGES, changed, disguised, drawn
+from builders.golden_texts import KINDS as TEXT_KINDS
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "golden"))
-
-from golden_texts import EDGES, changed, disguised, drawn
-from golden_texts import KINDS as TEXT_KINDS
-
-RECORDED = Path(__file__).parent / "recorded_engine.json"
+RECORDED = Path(__file__).parents[1] / "e2e" / "recorded_engine.json"
 COMMUNITY = "golden"
 FEED = f"community:{COMMUNITY}"
 SIGNALS = (*GATES, "quality", "engagement")

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from feedmill.events.decode import encode
 from feedmill.rankers.combiner import FeedChange, SignalsChange
-from feedmill.streams.feed_view import FeedShown, PostShown
+from feedmill.streams.redis.reader import FeedSnapshot, PostSnapshot
 
 
 class RedisModel:
@@ -55,11 +55,11 @@ class RedisModel:
         entries = self.feeds[feed].items()
         return sorted(entries, key=lambda one: (one[1], one[0].encode()), reverse=True)
 
-    def feed_shown(self, feed: str) -> FeedShown:
-        return FeedShown(feed, tuple(self.ranking(feed)), self.info[feed])
+    def feed_shown(self, feed: str) -> FeedSnapshot:
+        return FeedSnapshot(feed, tuple(self.ranking(feed)), self.info[feed])
 
-    def post_shown(self, post_id: str) -> PostShown:
-        return PostShown(post_id, self.hashes[post_id])
+    def post_shown(self, post_id: str) -> PostSnapshot:
+        return PostSnapshot(post_id, self.hashes[post_id])
 
     @staticmethod
     def value(text: str | None) -> float | None:

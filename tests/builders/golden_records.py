@@ -5,9 +5,9 @@ from __future__ import annotations
 from random import Random
 from typing import Any
 
-from golden_invalid import add_invalid
-from golden_log import Log, Round
-from golden_texts import EDGES, KINDS, changed, disguised, drawn
+from builders.golden_invalid import add_invalid
+from builders.golden_log import Log, Round
+from builders.golden_texts import EDGES, KINDS, changed, disguised, drawn
 
 Json = dict[str, Any]
 

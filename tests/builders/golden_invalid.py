@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from golden_log import Log
+from builders.golden_log import Log
 
 Json = dict[str, Any]
 

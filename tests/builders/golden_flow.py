@@ -6,12 +6,11 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, cast
 
-from golden_log import ONE_PARTITION, PARTITIONS, Round, Stored
-from golden_recording import Recording, summary
-from golden_records import generated
-from golden_redis import RedisModel
-from golden_stages import Brittle, EngagementFlow, FilterFlow, ModelFlow, Takes, Written
-
+from builders.golden_log import ONE_PARTITION, PARTITIONS, Round, Stored
+from builders.golden_recording import Recording, summary
+from builders.golden_records import generated
+from builders.golden_redis import RedisModel
+from builders.golden_stages import Brittle, EngagementFlow, FilterFlow, ModelFlow, Takes, Written
 from feedmill.events.decode import (
     decode_engagement,
     decode_instance,
@@ -27,15 +26,15 @@ from feedmill.events.instance import Instance
 from feedmill.events.partition import partition_of
 from feedmill.events.settings import Settings
 from feedmill.events.signal import Signal, SignalNames
-from feedmill.features.model import TextModel
 from feedmill.filters.registry import load as load_filter
+from feedmill.models.text_model import TextModel
 from feedmill.rankers.combiner import Combiner, FeedChange, SignalsChange
 from feedmill.rankers.engagement import EngagementModel
 from feedmill.rankers.registry import load as load_ranker
-from feedmill.streams.batches import RecordBatch, Source
-from feedmill.streams.engagement_state import PartitionState, encode_state
-from feedmill.streams.explanation import explain
-from feedmill.streams.intake import admit
+from feedmill.streams.kafka.batches import RecordBatch, TopicPartition
+from feedmill.streams.kafka.validation import validate_batch
+from feedmill.streams.redis.explanation import explain
+from feedmill.streams.stages.engagement_state import PartitionState, encode_state
 
 NAMES = SignalNames.declared("extreme:gate,novelty:objective")
 SIGNALS = "signals."
@@ -102,8 +101,8 @@ class Flow:
                 continue
             count = 1 if topic in ONE_PARTITION else PARTITIONS
             for number, (at, records) in enumerate(round_.batches(topic)):
-                batch = RecordBatch(Source(topic, at), records)
-                found = admit(batch, count, DECODERS[topic])
+                batch = RecordBatch(TopicPartition(topic, at), records)
+                found = validate_batch(batch, count, DECODERS[topic])
                 events = [encode((record.offset, event)) for record, event in found.events]
                 line = f"{round_.name}: {topic}[{at}] {number}"
                 said = {**summary(events, shown=1), "refused": len(found.rejected)}
@@ -161,12 +160,12 @@ class Flow:
         view, name = self.combiner.view, round_.name
         self.combiner.apply(self.settings, round_.now_ms)
         for at, records in round_.batches("posts"):
-            batch = RecordBatch(Source("posts", at), records)
-            for record, post in admit(batch, PARTITIONS, decode_post).events:
+            batch = RecordBatch(TopicPartition("posts", at), records)
+            for record, post in validate_batch(batch, PARTITIONS, decode_post).events:
                 view.update_post(post, record.offset, record.timestamp)
         for at, records in round_.batches("overrides"):
-            batch = RecordBatch(Source("overrides", at), records)
-            for _, (key, override) in admit(batch, 1, DECODERS["overrides"]).events:
+            batch = RecordBatch(TopicPartition("overrides", at), records)
+            for _, (key, override) in validate_batch(batch, 1, DECODERS["overrides"]).events:
                 view.update_override(key, override)
         for topic in (SIGNALS + name for name in NAMES.all):
             own = [Stored(i, 0, w.key, w.value) for i, w in enumerate(written) if w.topic == topic]
@@ -183,8 +182,8 @@ class Flow:
 
     def _take_signals(self, topic: str, partition: int, records: Sequence[Stored]) -> None:
         name, view = topic.removeprefix(SIGNALS), self.combiner.view
-        batch = RecordBatch(Source(topic, partition), records)
-        for _, signal in admit(batch, PARTITIONS, DECODERS[topic]).events:
+        batch = RecordBatch(TopicPartition(topic, partition), records)
+        for _, signal in validate_batch(batch, PARTITIONS, DECODERS[topic]).events:
             if isinstance(signal, str):
                 view.clear_signal(name, signal)
             else:

@@ -10,35 +10,40 @@ from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
-from golden_log import PARTITIONS, Round, Stored
 
+from builders.golden_log import PARTITIONS, Round, Stored
 from feedmill.events.decode import decode_engagement, decode_post, decode_signal, encode
 from feedmill.events.post import Deletion, Post
 from feedmill.events.settings import Settings
-from feedmill.events.signal import RULE_MODEL, Ruling, Signal, SignalNames
-from feedmill.features.history import History, Past, Version
-from feedmill.features.model import TextModel
+from feedmill.events.signal import RULE_MODEL, RuleVerdict, Signal, SignalNames
+from feedmill.features.history.post_history import EarlierPosts, PostHistory, PostVersion
 from feedmill.features.post_batch import PostBatch
-from feedmill.filters.campaign import probabilities, reason
-from feedmill.filters.flagged_share import (
-    Ceiling,
-    FlaggedShares,
-    Judged,
-    capped,
-    ceiling,
+from feedmill.filters.campaign import campaign_probabilities, campaign_reason
+from feedmill.filters.hide_rate_guard import (
+    HideLimit,
+    HideRates,
+    ScoredPost,
+    hide_limit,
+    over_limit,
     sources_of,
 )
-from feedmill.filters.rules import FilterRules, Hit
-from feedmill.filters.verdicts import Verdicts
+from feedmill.filters.rules import FilterRules, RuleMatch
+from feedmill.filters.verdicts import BatchVerdicts
+from feedmill.models.text_model import TextModel
 from feedmill.rankers.engagement import EngagementModel
-from feedmill.streams.batches import Record, RecordBatch, Source
-from feedmill.streams.engagement_state import NO_OFFSET, PartitionState, PostState, encode_state
-from feedmill.streams.intake import admit, last_of_each
-from feedmill.streams.model_stage import score
+from feedmill.streams.kafka.batches import Record, RecordBatch, TopicPartition
+from feedmill.streams.kafka.validation import last_of_each, validate_batch
+from feedmill.streams.stages.engagement_state import (
+    NO_OFFSET,
+    PartitionState,
+    PostState,
+    encode_state,
+)
+from feedmill.streams.stages.model_stage import score_posts
 
 FLAGGED_CAP = 0.10
 _NEVER = 2.0
-_NOTHING = Past()
+_NOTHING = EarlierPosts()
 
 
 class Written(NamedTuple):
@@ -85,8 +90,8 @@ def take_posts(round_: Round) -> tuple[list[Taken], list[tuple[Record, Post]]]:
     taken: list[Taken] = []
     posts: list[tuple[Record, Post]] = []
     for partition, records in round_.batches("posts"):
-        batch = RecordBatch(Source("posts", partition), records)
-        events = admit(batch, PARTITIONS, decode_post).events
+        batch = RecordBatch(TopicPartition("posts", partition), records)
+        events = validate_batch(batch, PARTITIONS, decode_post).events
         first = len(posts)
         posts += [(record, event) for record, event in events if isinstance(event, Post)]
         taken.append(Taken(partition, events, range(first, len(posts))))
@@ -107,7 +112,7 @@ class ModelFlow:
     def take(self, round_: Round) -> list[Written]:
         taken, posts = take_posts(round_)
         read = PostBatch([post for _, post in posts])
-        said = score(self._model, read)
+        said = score_posts(self._model, read)
         self.decide(taken, posts, read, said)
         written = []
         for one in taken:
@@ -125,11 +130,13 @@ class ModelFlow:
         taken: Sequence[Taken],
         posts: Sequence[tuple[Record, Post]],
         read: PostBatch,
-        said: Verdicts,
+        said: BatchVerdicts,
     ) -> None:
         """Let others than the model have their say."""
 
-    def _signal(self, row: int, record: Record, post: Post, said: Verdicts, at_ms: int) -> Signal:
+    def _signal(
+        self, row: int, record: Record, post: Post, said: BatchVerdicts, at_ms: int
+    ) -> Signal:
         model, version = self._model.name, self._model.version
         return said.signal(row, post.post_id, record.offset, at_ms, model, version)
 
@@ -141,16 +148,16 @@ class FilterFlow(ModelFlow):
         super().__init__(name, model)
         self._names = names
         self._rules = FilterRules(name)
-        self._history = History() if remembers else None
-        self._ceiling: Ceiling | None = None
-        self._shares = {p: FlaggedShares(_NEVER, FLAGGED_CAP) for p in range(PARTITIONS)}
+        self._history = PostHistory() if remembers else None
+        self._ceiling: HideLimit | None = None
+        self._shares = {p: HideRates(_NEVER, FLAGGED_CAP) for p in range(PARTITIONS)}
         self._judged: dict[str, tuple[int, Post, bytes]] = {}
 
     def follow(self, settings: Settings, now_ms: int) -> list[Written]:
         changed = self._rules.follow(settings)
-        self._ceiling = ceiling(settings, self.name)
+        self._ceiling = hide_limit(settings, self.name)
         for shares in self._shares.values():
-            shares.flag_from(_NEVER if self._ceiling is None else self._ceiling.hide_at)
+            shares.set_flagged_at(_NEVER if self._ceiling is None else self._ceiling.hide_at)
         return self._judge_again(now_ms) if changed else []
 
     def take(self, round_: Round) -> list[Written]:
@@ -170,35 +177,37 @@ class FilterFlow(ModelFlow):
         taken: Sequence[Taken],
         posts: Sequence[tuple[Record, Post]],
         read: PostBatch,
-        said: Verdicts,
+        said: BatchVerdicts,
     ) -> None:
         pasts = self._pasts(taken, read)
         for one in taken:
             self._cap(one, posts, said)
             if self._history is not None:
                 own = [pasts.get((one.partition, posts[i][0].offset), _NOTHING) for i in one.rows]
-                reasons = [reason(past) for past in own]
-                said.raise_to(one.rows, probabilities(own), reasons.__getitem__)
+                reasons = [campaign_reason(past) for past in own]
+                said.raise_to(one.rows, campaign_probabilities(own), reasons.__getitem__)
             judged = [posts[i] for i in one.rows]
             texts, times = [post for _, post in judged], [r.timestamp for r, _ in judged]
             for i, hit in zip(one.rows, self._rules.verdicts(texts, times), strict=True):
                 if hit is not None:
                     said.rules[i] = self._ruling(hit)
 
-    def _cap(self, one: Taken, posts: Sequence[tuple[Record, Post]], said: Verdicts) -> None:
+    def _cap(self, one: Taken, posts: Sequence[tuple[Record, Post]], said: BatchVerdicts) -> None:
         known = [i for i in one.rows if i not in said.errors]
         judged = [
-            Judged(record.offset, record.timestamp, sources_of(post), float(said.values[i]))
+            ScoredPost(record.offset, record.timestamp, sources_of(post), float(said.values[i]))
             for i, (record, post) in ((i, posts[i]) for i in known)
         ]
-        at = self._ceiling or Ceiling(_NEVER, _NEVER)
+        at = self._ceiling or HideLimit(_NEVER, _NEVER)
         lowered = {
             known[i]: (at.lowered, f"capped: {source} has {share:.0%} flagged")
-            for i, source, share in capped(judged, self._shares[one.partition], at)
+            for i, source, share in over_limit(judged, self._shares[one.partition], at)
         }
         said.lower(lowered)
 
-    def _pasts(self, taken: Sequence[Taken], read: PostBatch) -> dict[tuple[int, int], Past]:
+    def _pasts(
+        self, taken: Sequence[Taken], read: PostBatch
+    ) -> dict[tuple[int, int], EarlierPosts]:
         """What came before each post, all partitions folded in the order of time."""
         if self._history is None:
             return {}
@@ -207,17 +216,17 @@ class FilterFlow(ModelFlow):
             rows = iter(one.rows)
             for record, event in one.events:
                 if isinstance(event, Post):
-                    said = Version(record.timestamp, event.post_id, event.author_id, event.text)
+                    said = PostVersion(record.timestamp, event.post_id, event.author_id, event.text)
                     found.append((record.timestamp, one.partition, record.offset, next(rows), said))
                 else:
-                    gone = Version(record.timestamp, event.post_id, "", None)
+                    gone = PostVersion(record.timestamp, event.post_id, "", None)
                     found.append((record.timestamp, one.partition, record.offset, -1, gone))
         found.sort(key=lambda each: each[:3])
         pasts = self._history.fold([v for *_, v in found], [row for *_, row, _ in found], read)
         return {(p, offset): past for (_, p, offset, *_), past in zip(found, pasts, strict=True)}
 
-    def _ruling(self, hit: Hit) -> Ruling:
-        return Ruling(hit.rule, self._rules.value_of(hit))
+    def _ruling(self, hit: RuleMatch) -> RuleVerdict:
+        return RuleVerdict(hit.rule, self._rules.value_of(hit))
 
     def _judge_again(self, now_ms: int) -> list[Written]:
         written = []
@@ -228,9 +237,9 @@ class FilterFlow(ModelFlow):
             if hit is None and before.model != RULE_MODEL:
                 continue
             if hit is None:
-                signal = before.unruled(now_ms)
+                signal = before.without_rule(now_ms)
             else:
-                signal = before.ruled(self._ruling(hit), now_ms)
+                signal = before.with_rule(self._ruling(hit), now_ms)
             self._judged[post_id] = (at_ms, post, encode(signal))
             written.append(Written(f"signals.{self.name}", key, encode(signal)))
         return written
@@ -286,8 +295,8 @@ class EngagementFlow:
     def _take_engagements(
         self, partition: int, records: Sequence[Stored], touched: dict[str, PostState]
     ) -> None:
-        batch = RecordBatch(Source("engagements", partition), records)
-        for record, event in admit(batch, PARTITIONS, decode_engagement).events:
+        batch = RecordBatch(TopicPartition("engagements", partition), records)
+        for record, event in validate_batch(batch, PARTITIONS, decode_engagement).events:
             held = self.partitions[partition].count(event, record)
             if held is not None:
                 touched[event.post_id] = held

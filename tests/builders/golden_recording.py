@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-FOLDER = Path(__file__).parent
+FOLDER = Path(__file__).parents[1] / "golden"
 RECORDED = FOLDER / "recorded_flow.json"
 # Apart, because these are texts for people: they may be worded anew.
 REFUSALS = FOLDER / "recorded_refusals.json"
