@@ -1,4 +1,4 @@
-"""Real servers for the tests that need them: one Kafka and one Redis for the whole session."""
+"""What all tests share: golden files, and one real Kafka and Redis for the whole session."""
 
 import os
 import uuid
@@ -7,7 +7,22 @@ from collections.abc import Iterator
 import pytest
 from kafka.admin import KafkaAdminClient
 
+from builders.golden import Golden
 from feedmill.deploy.local import StackAddress, down, up
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--update-golden",
+        action="store_true",
+        help="rewrite the golden files with what the code says now, instead of comparing",
+    )
+
+
+@pytest.fixture
+def golden(request: pytest.FixtureRequest) -> Golden:
+    """The golden files beside the test: `golden.check("refusals.txt", text)`."""
+    return Golden(request.path.parent, update=request.config.getoption("--update-golden"))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

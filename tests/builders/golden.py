@@ -1,0 +1,30 @@
+"""Texts that a test compares with a file checked in beside it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+
+@dataclass(frozen=True)
+class Golden:
+    """The golden files of one folder of tests.
+
+    `pytest --update-golden` writes the files instead of comparing; the diff is then the review.
+    """
+
+    folder: Path
+    update: bool
+
+    def check(self, name: str, text: str) -> None:
+        """Fail unless the file `name`, beside the test, holds exactly this text."""
+        path = self.folder / name
+        if self.update:
+            path.write_text(text, encoding="utf-8", newline="\n")
+            return
+        if not path.exists():
+            pytest.fail(f"{path} is missing; write it with `pytest --update-golden`", pytrace=False)
+        expected = path.read_text(encoding="utf-8")
+        assert text == expected, f"{path.name} differs; `pytest --update-golden` rewrites it"
