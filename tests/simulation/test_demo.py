@@ -1,21 +1,35 @@
-"""What the demo writes, judged by the campaign code that runs in the spam filter."""
+"""What the demo sends, and how the spam filter's campaign code judges it."""
 
 from __future__ import annotations
 
+import itertools
+import tracemalloc
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 
+from builders.simulated import REACTIONS, decoded
+from feedmill.events.engagement import Engagement
 from feedmill.events.gates import GatePolicy
 from feedmill.events.post import Post
 from feedmill.features.history.post_history import PostHistory, PostVersion
 from feedmill.filters import campaign
-from feedmill.simulation.demo import DEFAULT_RATE, Demo
+from feedmill.simulation.audience import RECENT
+from feedmill.simulation.demo import DEFAULT_RATE, SHARES, Demo, open_demo
+from feedmill.simulation.schedule import EventSource
 
 POSTS = 5000
 GATE = GatePolicy()
+
+
+def demo(
+    seed: int = 0, *, posts: int = 0, rate: float = 5.0, audience: float = 100.0
+) -> EventSource:
+    rng = np.random.default_rng(seed)
+    return open_demo(posts=posts, rate=rate, audience=audience, run="r", rng=rng)
 
 
 def probabilities(posts: Sequence[Post]) -> npt.NDArray[np.float64]:
@@ -46,3 +60,56 @@ def test_a_campaign_among_them_is_found() -> None:
         posts[i] = Post(f"copy-{i}", f"copier-{i}", 0, f"{long.text} {i}", lang="en")
     values = probabilities(posts)[list(places)]
     assert (values[9:] >= (GATE.hide_at or 0)).all()
+
+
+def test_the_demo_is_valid_steady_and_the_same_for_a_seed() -> None:
+    events = list(decoded(itertools.islice(demo().events, 12_000)))
+    assert events == list(decoded(itertools.islice(demo().events, 12_000)))
+    assert events != list(decoded(itertools.islice(demo(1).events, 12_000)))
+    kinds = Counter("post" if isinstance(e, Post) else e.kind for _, e in events)
+    seconds = events[-1][0]
+    assert kinds["post"] / seconds == pytest.approx(5.0, rel=0.02)
+    assert (kinds.total() - kinds["post"]) / seconds == pytest.approx(100.0, rel=0.1)
+    assert set(kinds) == {"post", "impression", "click", "dwell", "hide", "report", *REACTIONS}
+    assert kinds["impression"] > kinds["click"] >= kinds["dwell"] > kinds["like"] > 0
+    ids = [e.event_id for _, e in events if isinstance(e, Engagement)]
+    assert len(set(ids)) == len(ids)
+
+
+def test_the_demo_has_the_shares_it_states_and_writes_varied_posts() -> None:
+    maker = Demo("r", np.random.default_rng(3))
+    made = [maker.post(n) for n in range(3000)]
+    kinds = Counter(truth.kind for _, truth in made)
+    for kind, share in SHARES.items():
+        assert kinds[kind] / 3000 == pytest.approx(share, abs=0.015)
+    ordinary = [post.text for post, truth in made if truth.kind == "ordinary"]
+    assert len(set(ordinary)) > 0.9 * len(ordinary)
+    assert {post.lang for post, _ in made} == {"en", "de"}
+    assert len({post.communities for post, _ in made}) == 6
+    assert 180 <= len({post.author_id for post, _ in made}) <= 200
+    assert not any("{" in post.text or "}" in post.text for post, _ in made)
+    better = [t.quality > 0.62 for _, t in made if t.kind == "ordinary"]
+    lengths = np.array([len(text) for text in ordinary])
+    assert lengths[better].mean() > 2 * lengths[np.logical_not(better)].mean()
+
+
+def test_the_demo_runs_for_ever_in_constant_memory() -> None:
+    events = demo(rate=20.0, audience=200.0).events
+    tracemalloc.start()
+    try:
+        sizes = []
+        for _ in range(4):
+            for _ in itertools.islice(events, 14_000):
+                pass
+            sizes.append(tracemalloc.get_traced_memory()[0])
+    finally:
+        tracemalloc.stop()
+    # The schedule of pending clicks is full after its longest delay, 60 simulated seconds.
+    assert sizes[3] < 1.25 * sizes[2]
+    assert RECENT < 1000
+
+
+def test_the_demo_ends_after_its_posts() -> None:
+    events = [t for t in demo(posts=40, rate=0.0).events if t is not None]
+    assert sum(t.topic == "posts" for t in events) == 40
+    assert {t.due_s for t in events} == {0.0}

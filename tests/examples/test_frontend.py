@@ -22,7 +22,7 @@ import redis
 
 pytestmark = pytest.mark.stack
 
-EXAMPLE = Path(__file__).parents[1] / "examples" / "frontend.py"
+EXAMPLE = Path(__file__).parents[2] / "examples" / "frontend.py"
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,22 @@
+from __future__ import annotations
+
+import pytest
+
+from feedmill.events.errors import UsageError
+from feedmill.simulation.replay.options import ReplayOptions
+
+
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    [
+        ({"rate": -1.0}, "rate: expected"),
+        ({"speed": 0.0}, "speed: expected"),
+        ({"speed": float("nan")}, "speed: expected"),
+        ({"run": "a b"}, "run: expected"),
+        ({"strict": True}, "are for files"),
+        ({"loop": True}, "loop is for"),
+    ],
+)
+def test_impossible_options_are_refused(given: dict[str, object], reason: str) -> None:
+    with pytest.raises(UsageError, match=reason):
+        ReplayOptions("demo", **given)  # type: ignore[arg-type]
