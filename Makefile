@@ -35,7 +35,7 @@ test: $(STAMP) ## All tests, against a real Kafka and Redis of their own
 check: $(STAMP) ## Lint, format, types, the import rule, docs and schemas: only looks
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy $(PACKAGES:%=-p feedmill.%)
+	$(BIN)/mypy
 	$(BIN)/python -m pytest -q tests/test_imports.py tests/test_docs.py tests/events/test_schema.py
 
 format: $(STAMP) ## Put the code in the house's form
@@ -79,4 +79,5 @@ $(STAMP): $(LOCK) pyproject.toml
 		ln -sf $(CURDIR)/$(VENV)/lib/python3*/site-packages/scikit_learn.libs/libgomp*.so* $(OPENMP)/libgomp.so.1; }
 	@rm -rf $(VENV)/typing && mkdir -p $(VENV)/typing/feedmill
 	@for folder in $(PACKAGES); do ln -s $(CURDIR)/$$folder $(VENV)/typing/feedmill/$$folder; done
+	@ln -s $(CURDIR)/tests/builders $(VENV)/typing/builders
 	@touch $@

@@ -13,8 +13,10 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from machine import describe
 
 from feedmill.events.decode import encode
@@ -27,15 +29,14 @@ from feedmill.rankers.score import EPOCH_MS, HOUR_MS, LEAST_SUM
 NAMES = SignalNames()
 NOW_MS = 1_790_000_000_000
 TOP = 500
+Arrays = dict[str, npt.NDArray[Any]]  # by column, a row per post
 
 
-def fill(
-    n: int, rng: np.random.Generator, now_ms: int = NOW_MS
-) -> tuple[Combiner, dict[str, np.ndarray]]:
+def fill(n: int, rng: np.random.Generator, now_ms: int = NOW_MS) -> tuple[Combiner, Arrays]:
     """A combiner of n live posts of one in three authors, and the same as plain arrays."""
     combiner = Combiner(NAMES)
     created = now_ms - rng.integers(0, 150 * 3_600_000, n)
-    arrays = {name: rng.beta(1, 12, n).astype(np.float32) for name in NAMES.gates}
+    arrays: Arrays = {name: rng.beta(1, 12, n).astype(np.float32) for name in NAMES.gates}
     arrays["quality"] = rng.random(n).astype(np.float32)
     arrays["engagement"] = rng.beta(1, 30, n).astype(np.float32)
     arrays["created_ms"] = created
@@ -52,7 +53,7 @@ def fill(
 
 
 def bare(
-    arrays: dict[str, np.ndarray], ids: list[str], alpha: float, beta: float, factor: np.ndarray
+    arrays: Arrays, ids: list[str], alpha: float, beta: float, factor: npt.NDArray[np.float64]
 ) -> list[tuple[str, float]]:
     """The top 500, by numpy alone; `factor` 0 hides."""
     total = np.float64(alpha) * arrays["quality"] + np.float64(beta * 10) * arrays["engagement"]
@@ -66,7 +67,7 @@ def bare(
     return list(zip([ids[i] for i in best.tolist()], total[best].tolist(), strict=True))
 
 
-def bare_gates(arrays: dict[str, np.ndarray], hide_at: float) -> np.ndarray:
+def bare_gates(arrays: Arrays, hide_at: float) -> npt.NDArray[np.float64]:
     """The product of demote factors, 0 where hidden."""
     n = len(arrays["created_ms"])
     factor, hide = np.ones(n), np.zeros(n, bool)

@@ -14,6 +14,7 @@ import random
 import re
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from machine import describe
@@ -92,12 +93,12 @@ def main() -> None:
     cases += [(1 if kind == "patterns" else 1000, [kind]) for kind in KINDS]
     for count, kinds in [*cases, (500, ["patterns"])]:
         setting = rules(count, kinds)
-        checked = best(lambda setting=setting: read_rules(setting), rounds)
+        checked = best(partial(read_rules, setting), rounds)
         read = read_rules(setting)
-        compiled = best(lambda read=read: RuleSet(read), rounds)
+        compiled = best(partial(RuleSet, read), rounds)
         rule_set = RuleSet(read)
         assert not any(rule_set.verdicts(drawn, at_ms))
-        seconds = best(lambda one=rule_set: one.verdicts(drawn, at_ms), rounds)
+        seconds = best(partial(rule_set.verdicts, drawn, at_ms), rounds)
         of = kinds[0] if len(kinds) == 1 else "all kinds"
         print(
             f"{count:6}  {of:<12}  {1e3 * checked:8.1f}  {1e3 * compiled:10.1f}"

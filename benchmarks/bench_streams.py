@@ -17,7 +17,8 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 import faust
 from engine import own_environment
@@ -119,7 +120,8 @@ async def fill(environment: Environment, count: int) -> int:
     return total
 
 
-READERS: dict[str, Callable[[Environment, Tally], object]] = {"plain": plain, "batch": batch}
+Reader = Callable[[Environment, Tally], Coroutine[Any, Any, None]]
+READERS: dict[str, Reader] = {"plain": plain, "batch": batch}
 
 
 def measure(environment: Environment, name: str, count: int) -> dict[str, float]:
@@ -141,7 +143,7 @@ def main() -> None:
     options = parser.parse_args()
     if options.read:
         environment = read_environment()
-        asyncio.run(READERS[options.read](environment, Tally(options.records)))  # type: ignore[arg-type]
+        asyncio.run(READERS[options.read](environment, Tally(options.records)))
         return
     environment = own_environment()
     create(environment.kafka, environment.topic_prefix, 4, environment.signals.all)

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import lightgbm
 import numpy as np
@@ -48,6 +49,10 @@ def generated(count: int, seed: int = 1) -> list[str]:
         words = [vocabulary[i] for i in (random.pareto(1.1, 25) * 20).astype(int) % 4_000]
         texts.append(" ".join([words[0].capitalize(), *words[1:]]) + random.choice(list(".!?")))
     return texts
+
+
+def filtered(model: FilterModel, texts: Sequence[str]) -> object:
+    return model.score_many(posts(texts))
 
 
 def scikit_learn(texts: Sequence[str]) -> Run:
@@ -163,7 +168,7 @@ def runs(texts: Sequence[str]) -> dict[str, Run]:
         "normalise, hash, sum one table": lambda part: TextBatch(part).sums(table),
         "shape": lambda part: shape_matrix(TextBatch(part)),
         "cues": lambda part: lexicon_matrix(TextBatch(part)),
-        **{m.name: lambda part, m=m: m.score_many(posts(part)) for m in models},
+        **{model.name: partial(filtered, model) for model in models},
         "quality": lambda part: quality.score_texts(TextBatch(part)),
         "three filters, one featuriser": lambda part: _all(models, PostBatch(posts(part))),
         "scikit-learn hashing+tf-idf+linear": scikit_learn(texts),

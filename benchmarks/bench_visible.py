@@ -13,6 +13,7 @@ import argparse
 import asyncio
 import tempfile
 import time
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -92,7 +93,7 @@ def cpu_seconds(supervisor: Supervisor) -> float:
     return total
 
 
-async def paced(rate: float, seconds: float):
+async def paced(rate: float, seconds: float) -> AsyncIterator[int]:
     """Yield numbers at a steady rate."""
     start = time.perf_counter()
     for i in range(int(rate * seconds)):

@@ -117,7 +117,7 @@ def changes(
     two seconds of silence: look then, too.
     """
     end = time.monotonic() + (float("inf") if seconds is None else seconds)
-    subscription = client.pubsub(ignore_subscribe_messages=True)  # type: ignore[no-untyped-call]
+    subscription = client.pubsub(ignore_subscribe_messages=True)  # type: ignore[no-untyped-call]  # redis has no type here
     subscription.subscribe(f"{prefix}feed-changes")
     quiet_since = 0.0
     try:

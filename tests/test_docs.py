@@ -19,7 +19,7 @@ from feedmill.cli.main import main
 from feedmill.events.gates import GatePolicy
 from feedmill.events.settings import Settings
 from feedmill.events.signal import SignalNames
-from feedmill.streams.kafka.topics import topic_table
+from feedmill.streams.kafka.topics import TopicSpec, topic_table
 from feedmill.streams.observe import metrics_page as metrics_doc
 from feedmill.streams.settings.environment import _SECURITY, Environment
 
@@ -60,7 +60,7 @@ def leaves(command: click.Command, path: tuple[str, ...] = ()) -> Iterator[tuple
 
 def named_commands(text: str) -> set[tuple[str, ...]]:
     """`feedmill config get|set` names (config, get) and (config, set)."""
-    found = set()
+    found: set[tuple[str, ...]] = set()
     for match in re.finditer(r"feedmill ([a-z][a-z|]*)(?: ([a-z][a-z|]*))?", text):
         words = [word.split("|") for word in match.groups() if word]
         for end in range(1, len(words) + 1):
@@ -171,7 +171,7 @@ def contract_rows() -> dict[str, list[str]]:
 
 
 @pytest.mark.parametrize("spec", topic_table(["<name>"]), ids=lambda spec: spec.name)
-def test_topics_are_as_documented(spec: feedmill.streams.kafka.topics.TopicSpec) -> None:
+def test_topics_are_as_documented(spec: TopicSpec) -> None:
     _, _, partitions, cleanup, _, _ = contract_rows()[spec.name]
     assert partitions == str(spec.partitions)
     policies = spec.settings["cleanup.policy"].split(",")

@@ -283,7 +283,11 @@ class Oracle:
         found["decision"] = decision
         if by is not None:
             found["decided_by"] = by
-        overrides = {self.in_force(post_id, gate, now_ms) for gate in GATES} - {None}
+        overrides = {
+            (key.subject, key.gate, override.verdict)
+            for gate in GATES
+            for key, override in filter(None, [self.in_force(post_id, gate, now_ms)])
+        }
         if overrides:
-            found["override"] = {(k.subject, k.gate, o.verdict) for k, o in overrides if k}  # type: ignore[misc]
+            found["override"] = overrides
         return found

@@ -47,10 +47,10 @@ def ranking(truths: Mapping[str, Truth], info: Mapping[str, str]) -> list[tuple[
             scored.append((score(truth, weights, factor), post_id.encode(), truth["author_id"]))
     scored.sort(reverse=True)
     most, per_author, kept = weights["max_per_author"], dict[str, int](), []
-    for value, post_id, author in scored:
+    for value, id_bytes, author in scored:
         per_author[author] = per_author.get(author, 0) + 1
         if most is None or per_author[author] <= most:
-            kept.append((post_id.decode(), value))
+            kept.append((id_bytes.decode(), value))
     return kept
 
 

@@ -16,9 +16,11 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from builders.engine import GATES, KINDS, Engine, Json, now_ms, until
+from builders.engine import GATES, KINDS, Engine
+from builders.engine_topics import Json
 from builders.golden_texts import EDGES, changed, disguised, drawn
 from builders.golden_texts import KINDS as TEXT_KINDS
+from builders.waiting import now_ms, until
 
 RECORDED = Path(__file__).parents[1] / "e2e" / "recorded_engine.json"
 COMMUNITY = "golden"

@@ -1,16 +1,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 from click.testing import Result
 
-pytestmark = [pytest.mark.stack, pytest.mark.usefixtures("topics_made")]
+from builders.commands import Run, StartStage
 
-Run = Callable[[str], Result]
-Stage = Callable[..., Any]
+pytestmark = [pytest.mark.stack, pytest.mark.usefixtures("topics_made")]
 
 
 def outcome(result: Result) -> Any:
@@ -154,7 +152,9 @@ def test_the_first_values_rollback_removes_the_setting(run: Run) -> None:
     assert outcome(run("config get gates --json"))["effective"]["spam"]["enabled"] is True
 
 
-def test_set_waits_for_every_instance_and_says_how_long_each_took(run: Run, stage: Stage) -> None:
+def test_set_waits_for_every_instance_and_says_how_long_each_took(
+    run: Run, stage: StartStage
+) -> None:
     stage("spam/1")
     stage("combiner/1")
     result = run("config set weights alpha=0.3")
@@ -165,7 +165,7 @@ def test_set_waits_for_every_instance_and_says_how_long_each_took(run: Run, stag
     assert all(line.split()[0] == "applied" and line.endswith(" ms") for line in lines[1:])
 
 
-def test_an_instance_that_refuses_fails_the_command(run: Run, stage: Stage) -> None:
+def test_an_instance_that_refuses_fails_the_command(run: Run, stage: StartStage) -> None:
     stage("spam/1")
     stage("quality/1", "too new for this build")
     result = run("config set weights alpha=0.3 --json")
@@ -176,7 +176,7 @@ def test_an_instance_that_refuses_fails_the_command(run: Run, stage: Stage) -> N
     assert answers["quality/1"]["reason"] == "too new for this build"
 
 
-def test_a_silent_instance_is_named(run: Run, stage: Stage) -> None:
+def test_a_silent_instance_is_named(run: Run, stage: StartStage) -> None:
     stage("spam/1")
     dead = stage("nsfw/1")
     dead.ended.set()

@@ -2,25 +2,24 @@ from __future__ import annotations
 
 import json
 import threading
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from click.testing import Result
 from kafka import KafkaConsumer, TopicPartition
 
+from builders.commands import Run
+from builders.events import override
+from builders.written_redis import WrittenRedis
+from feedmill.deploy.local import StackAddress
 from feedmill.events.decode import decode_override
 from feedmill.events.signal import SignalNames
 
 pytestmark = [pytest.mark.stack, pytest.mark.usefixtures("topics_made")]
 
-Run = Callable[[str], Result]
-Writer = Any
-
 
 @pytest.fixture
-def written(stack: Any, prefix: str) -> Iterator[Callable[[], list[Any]]]:
+def written(stack: StackAddress, prefix: str) -> Iterator[Callable[[], list[Any]]]:
     """All records of `overrides`, by the contract's own decoding."""
     consumer = KafkaConsumer(bootstrap_servers=stack.kafka)
     at = TopicPartition(f"{prefix}overrides", 0)
@@ -38,18 +37,6 @@ def written(stack: Any, prefix: str) -> Iterator[Callable[[], list[Any]]]:
     consumer.close()
 
 
-def show_later(writer: Writer, post_id: str, said: object) -> threading.Thread:
-    """Do as a combiner: put what was decided on the post a moment later."""
-
-    def show() -> None:
-        time.sleep(0.3)
-        writer.signals(post_id, override="" if said is None else json.dumps(said))
-
-    thread = threading.Thread(target=show)
-    thread.start()
-    return thread
-
-
 def test_hide_writes_the_contracts_record(run: Run, written: Callable[[], list[Any]]) -> None:
     line = "override hide post:p1 --gate spam --reason 'buy now' --by ann --expires 2h --timeout 0"
     assert run(line).exit_code == 0
@@ -61,7 +48,7 @@ def test_hide_writes_the_contracts_record(run: Run, written: Callable[[], list[A
 
 
 def test_allow_sends_the_version_that_redis_shows(
-    run: Run, writer: Writer, written: Callable[[], list[Any]]
+    run: Run, writer: WrittenRedis, written: Callable[[], list[Any]]
 ) -> None:
     writer.signals("p1", post_offset=41)
     assert run("override allow post:p1 --timeout 0").exit_code == 0
@@ -84,7 +71,9 @@ def test_clear_writes_an_empty_value(run: Run, written: Callable[[], list[Any]])
     assert (str(key), override) == ("author:ann|spam", None)
 
 
-def test_it_waits_until_redis_shows_it(run: Run, writer: Writer, stack: Any, prefix: str) -> None:
+def test_it_waits_until_redis_shows_it(
+    run: Run, writer: WrittenRedis, stack: StackAddress, prefix: str
+) -> None:
     writer.signals("p1")
 
     def combine() -> None:
@@ -94,11 +83,11 @@ def test_it_waits_until_redis_shows_it(run: Run, writer: Writer, stack: Any, pre
         consumer.seek_to_beginning(at)
         while not (records := consumer.poll(timeout_ms=100).get(at)):
             pass
-        said = {"subject": "author:ann", "gate": "*", "verdict": "hide", "by": "x", "at_ms": 1}
-        given = {"subject": "post:p1", "gate": "spam", **json.loads(records[0].value)}
-        said["others"] = [given]
         consumer.close()
-        writer.signals("p1", override=json.dumps(said), decision="hide")
+        key, given = decode_override(SignalNames(), records[0].key, records[0].value)
+        assert given is not None
+        before = {"author:ann|*": override("hide", at_ms=1)}
+        writer.signals("p1", overrides={**before, str(key): given})
 
     combiner = threading.Thread(target=combine)
     combiner.start()
@@ -108,11 +97,12 @@ def test_it_waits_until_redis_shows_it(run: Run, writer: Writer, stack: Any, pre
     assert "visible in Redis after " in result.stdout
 
 
-def test_it_waits_until_a_cleared_one_is_gone(run: Run, writer: Writer) -> None:
-    writer.signals("p1", override=json.dumps({"verdict": "hide", "by": "ann", "at_ms": 5}))
-    thread = show_later(writer, "p1", None)
+def test_it_waits_until_a_cleared_one_is_gone(run: Run, writer: WrittenRedis) -> None:
+    writer.signals("p1", overrides={"post:p1|*": override("hide")})
+    combiner = threading.Timer(0.3, writer.signals, ["p1"])
+    combiner.start()
     result = run("override clear post:p1")
-    thread.join()
+    combiner.join()
     assert result.exit_code == 0, result.output
     assert "visible in Redis after " in result.stdout
 

@@ -21,14 +21,14 @@ class FakeSupervisor:
         await self.is_ready.wait()
 
 
-def wait(supervisor: FakeSupervisor, supervising: Any, within_s: float, after_s: float) -> None:
+def wait(supervisor: Any, supervising: Any, within_s: float, after_s: float) -> None:
     """Wait for stages that are ready, or a supervisor that ends, after some time."""
 
     async def run() -> None:
         loop = asyncio.get_running_loop()
         ends = loop.create_future() if supervising is None else asyncio.ensure_future(supervising)
         loop.call_later(after_s, supervisor.is_ready.set)
-        await until_ready(supervisor, ends, within_s, tell_every_s=0.02)  # type: ignore[arg-type]
+        await until_ready(supervisor, ends, within_s, tell_every_s=0.02)
 
     asyncio.run(run())
 

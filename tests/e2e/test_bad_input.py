@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 from kafka.partitioner.default import murmur2
 
-from builders.engine import PARTITIONS, STAGES, Engine, Json, now_ms, until
+from builders.engine import STAGES, Engine
+from builders.engine_topics import PARTITIONS, Json
+from builders.waiting import now_ms, until
 
 pytestmark = pytest.mark.stack
 
@@ -80,16 +82,14 @@ def bad_overrides() -> Iterator[Raw]:
 
 def send_bad(engine: Engine, topic: str, raws: Iterator[Raw]) -> dict[Any, Raw]:
     """Send bad records, large ones last; by position what was sent."""
-    sent = [(raw, engine.send(topic, *raw[:2], partition=raw[2])) for raw in take(raws, BAD)]
+    sent = [
+        (raw, engine.send(topic, *raw[:2], partition=raw[2])) for raw in itertools.islice(raws, BAD)
+    ]
     for n in range(LARGE):
         raw = (f"large-{n}".encode(), b'{"text": "' + b"x" * 900_000, None)
         sent.append((raw, engine.send(topic, *raw[:2])))
     positions = [(raw, future.get(60)) for raw, future in sent]
     return {(topic, at.partition, at.offset): raw for raw, at in positions}
-
-
-def take(raws: Iterator[Raw], count: int) -> Iterator[Raw]:
-    return itertools.islice(raws, count)
 
 
 def send_good(engine: Engine, ns: range) -> dict[str, int]:
@@ -156,6 +156,7 @@ def invalid_settings() -> Iterator[tuple[bytes, bytes]]:
     ):
         for key in (b"weights", b"weights/global", b"weights/community:bees"):
             yield key, json.dumps({"value": {**weights, **change}}).encode()
+    gate: Json
     for gate in (
         {"toxicity": {}},
         {"spam": {"hide_at": 1.5}},
@@ -169,7 +170,7 @@ def invalid_settings() -> Iterator[tuple[bytes, bytes]]:
     ):
         for key in (b"gates", b"gates/global"):
             yield key, json.dumps({"value": gate}).encode()
-    for key, value in (
+    for name, value in (
         ("weights", b"no JSON"),
         ("weights", b'{"value": ' + b"[" * 50_000),
         ("weights", b'{"value": {"quality": NaN, "engagement": 1}}'),
@@ -189,7 +190,7 @@ def invalid_settings() -> Iterator[tuple[bytes, bytes]]:
         ("feeds/global", b'{"value": {"colour": "red"}}'),
         ("feeds/b|d", b'{"value": {"match": {}}}'),
     ):
-        yield key.encode(), value
+        yield name.encode(), value
     for n in itertools.count():
         yield f"unknown-{n}".encode(), b'{"value": {}}'
 
@@ -201,7 +202,7 @@ def test_every_invalid_setting_is_refused_and_the_old_one_stays(whole_engine: En
     before = engine.feed()[1]
     sent = [
         engine.send("config", key, value, partition=0)
-        for key, value in take(invalid_settings(), 100)
+        for key, value in itertools.islice(invalid_settings(), 100)
     ]
     offsets = [future.get(30).offset for future in sent]
     engine.wait_applied(offsets[-1])

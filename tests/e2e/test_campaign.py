@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 
-from builders.engine import Engine, Json, now_ms
+from builders.engine import Engine
+from builders.engine_topics import Json
+from builders.waiting import now_ms
 from feedmill.features.history.post_history import EarlierPosts, PostHistory, PostVersion
 from feedmill.filters import campaign
 

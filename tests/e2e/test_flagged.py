@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
-from builders.engine import Engine, Json, now_ms, until
+from builders.engine import Engine
+from builders.engine_topics import Json
+from builders.waiting import now_ms, until
 
 pytestmark = pytest.mark.stack
 SPAM = "FREE CASH!!! WINNER claim your {} prize NOW"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from importlib.resources import files
 from typing import Any
 
@@ -11,7 +12,9 @@ from kafka import TopicPartition
 from kafka.admin import KafkaAdminClient
 from kafka.partitioner.default import murmur2
 
-from builders.engine import PARTITIONS, Engine, Json, Worker, now_ms, until
+from builders.engine import Engine, Worker
+from builders.engine_topics import PARTITIONS, Json
+from builders.waiting import now_ms, until
 
 pytestmark = pytest.mark.stack
 
@@ -145,16 +148,18 @@ def test_no_lag_is_left_in_any_group(whole_engine: Engine) -> None:
     admin = KafkaAdminClient(bootstrap_servers=engine.kafka)
     consumer = engine.consumer("posts")
     parts = [TopicPartition(engine.topic("posts"), p) for p in range(PARTITIONS)]
+
+    def caught_up(stage: str) -> bool:
+        done = admin.list_group_offsets(engine.topic(stage))
+        done = done.get(engine.topic(stage), done)
+        return all(
+            (done[part].offset if part in done else 0) == end
+            for part, end in consumer.end_offsets(parts).items()
+        )
+
     try:
         for stage in ("spam", "nsfw", "misinformation", "quality", "engagement"):
-
-            def behind(stage: str = stage) -> int:
-                ends = consumer.end_offsets(parts)
-                done = admin.list_group_offsets(engine.topic(stage))
-                done = done.get(engine.topic(stage), done)
-                return sum(ends[p] - (done[p].offset if p in done else 0) for p in parts)
-
-            until(lambda behind=behind: behind() == 0, 20, every=0.5)
+            until(partial(caught_up, stage), 20, every=0.5)
     finally:
         consumer.close()
         admin.close()

@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 
-from builders.engine import KINDS, STAGES, Engine, Json, now_ms, until
+from builders.engine import KINDS, STAGES, Engine
+from builders.engine_topics import Json
+from builders.waiting import now_ms, until
 
 pytestmark = pytest.mark.stack
 COMMUNITIES = ("gardening", "cycling", "cooking")

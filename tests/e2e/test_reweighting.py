@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from builders.contract_score import score
-from builders.engine import Engine, in_background, now_ms, until
+from builders.engine import Engine
+from builders.waiting import in_background, now_ms, until
 
 pytestmark = pytest.mark.stack
 

@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from builders.engine import Engine, Json, now_ms, until
+from builders.engine import Engine
+from builders.engine_topics import Json
+from builders.waiting import now_ms, until
 
 pytestmark = pytest.mark.stack
 
@@ -55,12 +57,13 @@ def outcome(truth: Json) -> tuple[str, str | None]:
 def test_what_a_rule_names_is_hidden_and_the_rule_is_named(engine: Engine) -> None:
     assert outcome(decided(engine, "before", "miracle cure")) == ("show", None)
     engine.wait_applied(engine.set("rules/spam", {"bad-links": LINKS}))
-    for post_id, more in {
+    posts: dict[str, Json] = {
         "link": {"links": ["https://www.evil.example/x"]},
         "in-text": {"text": "look at shop.evil.example/now"},
         "media": {"media": [{"url": "u", "kind": "image", "sha256": HASH.upper()}]},
         "phrase": {"text": "A Mira\u200bcle\U0001f48aCURE!"},
-    }.items():
+    }
+    for post_id, more in posts.items():
         truth = decided(engine, post_id, **more)
         assert outcome(truth) == ("hide", "rule:bad-links")
         assert (truth["spam"]["model"], truth["spam"]["value"]) == ("rule", 1.0)

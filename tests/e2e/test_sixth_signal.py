@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from builders.engine import Engine, until
+from builders.engine import Engine
+from builders.waiting import until
 
 pytestmark = pytest.mark.stack
 

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from builders.engine import STAGES, Engine, now_ms, until
+from builders.engine import STAGES, Engine
+from builders.waiting import now_ms, until
 from feedmill.deploy.local import down, status, up
 
 pytestmark = pytest.mark.stack

@@ -5,11 +5,13 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
 
-from builders.engine import Engine, in_background, now_ms, until
+from builders.engine import Engine
+from builders.waiting import in_background, now_ms, until
 
 pytestmark = pytest.mark.stack
 
@@ -36,18 +38,18 @@ def test_an_edit_is_never_shown_on_the_old_verdict(combiner_alone: Engine, appro
         first = engine.post(post, "A painting of a nude")
         engine.judge({post: first}, quality=0.9, nsfw=0.95 if approved else 0.0)
         if approved:
-            until(lambda post=post: engine.truth(post).get("decision") == "hide")
+            engine.wait_decision(post, "hide")
             approve(engine, post, first)
-        until(lambda post=post: post in engine.order())
-        with in_background(lambda stop, post=post: watch(engine, post, stop)) as watching:
+        engine.wait_shown(post)
+        with in_background(partial(watch, engine, post)) as watching:
             second = engine.post(post, "porn")
             for name, value in (("spam", 0.0), ("misinformation", 0.0), ("quality", 1.0)):
                 engine.signal(name, post, second, value)
             engine.signal("nsfw", post, first, 0.0)  # an old verdict that comes late
-            until(lambda post=post: post not in engine.order(), 5)
+            engine.wait_gone(post)
             time.sleep(0.1)
             engine.signal("nsfw", post, second, 0.99).get(10)
-            until(lambda post=post: engine.truth(post).get("decision") == "hide", 5)
+            engine.wait_decision(post, "hide", 5)
         seen = watching.result()
         gone = seen.index(False)
         assert not any(seen[gone:]), f"shown again after {gone} reads"
@@ -126,11 +128,14 @@ def test_a_repeated_event_counts_once_also_across_restarts(start_engine: Any) ->
     def clicks() -> dict[str, int]:
         return {p: state["counters"]["counts"][1] for p, state in engine.latest("counters").items()}
 
+    def wait_clicks(expected: dict[str, int]) -> None:
+        until(lambda: clicks() == expected, 20)
+
     for _ in range(3):
         click("p", "e1")
         click("q", "e1")
         click("p", None)
-    until(lambda: clicks() == {"p": 4, "q": 1})
+    wait_clicks({"p": 4, "q": 1})
     time.sleep(1.5)  # until the offsets are committed
     for kill in (False, True):
         worker = engine.workers["engagement"]
@@ -141,7 +146,6 @@ def test_a_repeated_event_counts_once_also_across_restarts(start_engine: Any) ->
         engine.wait_ready()
         click("p", "e1")
         click("q", f"e-{kill}")
-        until(lambda kill=kill: clicks()["q"] == 2 + kill, 20)
-        assert clicks()["p"] == 4
+        wait_clicks({"p": 4, "q": 2 + kill})
         time.sleep(1.5)
     assert engine.complaints() == []

@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from builders.engine import STAGES, Engine, Json, now_ms, until
+from builders.engine import STAGES, Engine
+from builders.engine_topics import Json
+from builders.waiting import now_ms, until
 from feedmill.deploy.local import kafka_tool, redis_cli
 
 pytestmark = pytest.mark.stack

@@ -2,16 +2,16 @@ from __future__ import annotations
 
 import pytest
 
+from builders.events import post
 from feedmill.events.errors import BadSetting
 from feedmill.events.feeds import FeedMatch, FeedSpec, check_feed_name, feeds_of, pattern_of
-from feedmill.events.post import Post
 
-POST = Post("p", "ann", 1, "x", lang="en", communities=("python", "rust", "python"))
+POST = post(lang="en", communities=("python", "rust", "python"))
 
 
 def test_a_post_is_in_the_global_feed_its_communities_and_its_language() -> None:
     assert feeds_of(POST) == ("global", "community:python", "community:rust", "lang:en")
-    assert feeds_of(Post("p", "ann", 1, "x")) == ("global",)
+    assert feeds_of(post()) == ("global",)
 
 
 @pytest.mark.parametrize("feed", ["global", "a", "A.b_c-9", "x" * 64, "community:a", "lang:pt-BR"])

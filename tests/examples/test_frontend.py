@@ -1,4 +1,4 @@
-"""The frontend example against real Redis, filled in the shape of the contract.
+"""The frontend example against a real Redis, filled by the engine's own writer.
 
 It runs under an account that may read `feed:*` alone, as the shipped ACL has it.
 """
@@ -6,11 +6,9 @@ It runs under an account that may read `feed:*` alone, as the shipped ACL has it
 from __future__ import annotations
 
 import importlib.util
-import json
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -19,6 +17,10 @@ from urllib.parse import urlsplit
 
 import pytest
 import redis
+
+from builders.waiting import in_background, now_ms
+from builders.written_redis import WrittenRedis
+from feedmill.deploy.local import StackAddress
 
 pytestmark = pytest.mark.stack
 
@@ -37,24 +39,29 @@ def frontend() -> ModuleType:
 
 
 @pytest.fixture
-def writer(stack: Any, prefix: str) -> Iterator[redis.Redis]:
-    client = redis.Redis.from_url(stack.redis)
-    yield client
-    for key in client.scan_iter(f"{prefix}*"):
-        client.delete(key)
-    client.close()
+def writer(stack: StackAddress, prefix: str) -> Iterator[WrittenRedis]:
+    writer = WrittenRedis(stack.redis, prefix)
+    yield writer
+    writer.close()
 
 
 @pytest.fixture
-def url(stack: Any, prefix: str, writer: redis.Redis) -> Iterator[str]:
+def url(stack: StackAddress, prefix: str, writer: WrittenRedis) -> Iterator[str]:
     """The address with an account that may read `feed:*` and hear of changes, no more."""
-    rules = ("on", ">secret", "resetchannels", f"~{prefix}feed:*", f"&{prefix}feed-changes")
-    commands = ("+@read", "+@connection", "+@pubsub", "+@transaction")
     name = f"{prefix}frontend"
-    writer.execute_command("ACL", "SETUSER", name, "reset", *rules, *commands)
+    writer.client.acl_setuser(
+        name,
+        enabled=True,
+        reset=True,
+        reset_channels=True,
+        passwords=["+secret"],
+        keys=[f"{prefix}feed:*"],
+        channels=[f"{prefix}feed-changes"],
+        categories=["+@read", "+@connection", "+@pubsub", "+@transaction"],
+    )
     at = urlsplit(stack.redis)
     yield at._replace(netloc=f"{name}:secret@{at.hostname}:{at.port}").geturl()
-    writer.execute_command("ACL", "DELUSER", name)
+    writer.client.acl_deluser(name)
 
 
 @pytest.fixture
@@ -64,114 +71,90 @@ def client(url: str) -> Iterator[redis.Redis]:
     client.close()
 
 
-def write(writer: redis.Redis, prefix: str, version: int, scores: dict[str, float]) -> None:
-    """As the combiner does: the feed and its `:info` at once, then the message."""
-    now_ms = int(time.time() * 1000)
-    key = f"{prefix}feed:{{global}}"
-    weights = {"quality": version, "engagement": 1, "scale": {"quality": 1, "engagement": 10}}
-    info = {
-        "version": version,
-        "weights": json.dumps(weights),
-        "gates": "{}",
-        "config_offset": 3,
-        "size": 500,
-        "written_at_ms": now_ms,
-        "fresh_until_ms": now_ms + 15_000,
-        "owner": 1,
-    }
-    message = {"feed": "global", "version": version, "config_offset": 3, "at_ms": now_ms}
-    with writer.pipeline(transaction=True) as multi:
-        multi.delete(key)
-        multi.zadd(key, scores)
-        multi.hset(f"{key}:info", mapping=info)
-        multi.publish(f"{prefix}feed-changes", json.dumps(message))
-        multi.execute()
-
-
 def test_a_feed_is_read_with_the_weights_it_was_ranked_by(
-    frontend: ModuleType, client: redis.Redis, writer: redis.Redis, prefix: str
+    frontend: ModuleType, client: redis.Redis, writer: WrittenRedis, prefix: str
 ) -> None:
     assert frontend.read_feed(client, "global", 50, prefix) is None
-    write(writer, prefix, 1, {f"p{i:03}": float(i) for i in range(120)})
+    writer.set("weights", {"quality": 0.25, "engagement": 0.75})
+    version = writer.feed("global", {f"p{i:03}": float(i) for i in range(120)})
     feed = frontend.read_feed(client, "global", 50, prefix)
-    assert (feed.version, feed.config_offset, feed.weights["quality"]) == (1, 3, 1)
+    assert (feed.version, feed.config_offset, feed.weights["quality"]) == (version, 0, 0.25)
     assert len(feed.posts) == 50
     assert feed.posts[0] == ("p119", 119.0)
-    assert not feed.stale(time.time() * 1000)
-    assert feed.stale(time.time() * 1000 + 15_001)
+    assert not feed.stale(now_ms())
+    assert feed.stale(now_ms() + 15_001)
 
 
 def test_version_and_ranking_belong_together_while_it_is_rewritten(
-    frontend: ModuleType, client: redis.Redis, writer: redis.Redis, prefix: str
+    frontend: ModuleType, client: redis.Redis, writer: WrittenRedis, prefix: str
 ) -> None:
-    write(writer, prefix, 1, {"a": 1.0, "b": 0.0})
-    ended = threading.Event()
-
-    def rewrite() -> None:
-        version = 1
+    def rewrite(ended: threading.Event) -> dict[int, float]:
+        written: dict[int, float] = {}
         while not ended.is_set():
-            version += 1
-            write(writer, prefix, version, {"a": float(version), "b": 0.0})
+            score = float(len(written))
+            writer.set("weights", {"quality": score + 1, "engagement": 1})
+            written[writer.feed("global", {"a": score, "b": -1.0})] = score
+        return written
 
-    thread = threading.Thread(target=rewrite)
-    thread.start()
-    seen = [frontend.read_feed(client, "global", 50, prefix) for _ in range(300)]
-    ended.set()
-    thread.join()
-    assert len({feed.version for feed in seen}) > 10
-    for feed in seen:
-        assert feed.posts == (("a", float(feed.version)), ("b", 0.0))
-        assert feed.weights["quality"] == feed.version
+    seen: dict[int, Any] = {}
+    with in_background(rewrite) as rewriting:
+        while len(seen) < 10:
+            feed = frontend.read_feed(client, "global", 50, prefix)
+            if feed is not None:
+                seen[feed.version] = feed
+    written = rewriting.result()
+    for version, feed in seen.items():
+        assert feed.posts == (("a", written[version]), ("b", -1.0))
+        assert feed.weights["quality"] == written[version] + 1
 
 
 def test_pages_stay_in_the_version_they_began_with(
-    frontend: ModuleType, client: redis.Redis, writer: redis.Redis, prefix: str
+    frontend: ModuleType, client: redis.Redis, writer: WrittenRedis, prefix: str
 ) -> None:
     pages = frontend.Pages(client, prefix, kept=2)
     assert pages.page("global") is None
-    write(writer, prefix, 1, {f"p{i:03}": float(i) for i in range(120)})
+    one = writer.feed("global", {f"p{i:03}": float(i) for i in range(120)})
     first = pages.page("global", 50)
-    write(writer, prefix, 2, {f"p{i:03}": float(-i) for i in range(120)})
+    two = writer.feed("global", {f"p{i:03}": float(-i) for i in range(120)})
     second = pages.page("global", 50, first.next_cursor)
     third = pages.page("global", 50, second.next_cursor)
-    assert (first.version, second.version, third.version) == (1, 1, 1)
+    assert (first.version, second.version, third.version) == (one, one, one)
     assert third.next_cursor is None
     read = first.post_ids + second.post_ids + third.post_ids
     assert read == tuple(f"p{i:03}" for i in reversed(range(120)))
-    assert pages.page("global", 50).version == 2
-    write(writer, prefix, 3, {"p": 1.0})
-    assert pages.page("global", 50).version == 3  # the two kept ones are now 2 and 3
+    assert pages.page("global", 50).version == two
+    three = writer.feed("global", {"p": 1.0})
+    assert pages.page("global", 50).version == three  # the two kept ones are now 2 and 3
     forgotten = pages.page("global", 50, first.next_cursor)
-    assert (forgotten.version, forgotten.post_ids) == (3, ("p",))
+    assert (forgotten.version, forgotten.post_ids) == (three, ("p",))
 
 
 def test_changes_are_heard(
-    frontend: ModuleType, client: redis.Redis, writer: redis.Redis, prefix: str
+    frontend: ModuleType, client: redis.Redis, writer: WrittenRedis, prefix: str
 ) -> None:
-    def write_soon() -> None:
-        time.sleep(0.3)
-        for version in (1, 2, 3):
-            write(writer, prefix, version, {"a": 1.0})
-
-    thread = threading.Thread(target=write_soon)
-    thread.start()
-    assert list(frontend.changes(client, "global", prefix, 1.0)) == [None, 1, 2, 3]
-    thread.join()
+    heard = frontend.changes(client, "global", prefix, 10.0)
+    assert next(heard) is None
+    for score in (1.0, 2.0, 3.0):
+        version = writer.feed("global", {"a": score})
+        assert next(change for change in heard if change is not None) == version
 
 
-def test_it_runs_as_a_program(url: str, writer: redis.Redis, prefix: str) -> None:
-    write(writer, prefix, 7, {"a": 2.0, "b": 1.0})
+def test_it_runs_as_a_program(url: str, writer: WrittenRedis, prefix: str) -> None:
+    version = writer.feed("global", {"a": 2.0, "b": 1.0})
     command = [sys.executable, str(EXAMPLE), "--redis", url, "--redis-prefix", prefix]
     command += ["--follow", "--for", "1"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
     assert done.stdout.splitlines() == [
-        "global version 7, config offset 3",
+        f"global version {version}, config offset -1",
         "   1         2.000000 a",
         "   2         1.000000 b",
     ]
 
 
-def test_its_account_sees_no_signals(client: redis.Redis, writer: redis.Redis, prefix: str) -> None:
-    writer.hset(f"{prefix}signals:p1", "decision", "hide")
+def test_its_account_sees_no_signals(
+    client: redis.Redis, writer: WrittenRedis, prefix: str
+) -> None:
+    writer.signals("p1")
+    assert writer.client.exists(f"{prefix}signals:p1")
     with pytest.raises(redis.exceptions.NoPermissionError):
         client.hgetall(f"{prefix}signals:p1")

@@ -44,8 +44,9 @@ def fold_many(events: list[Event], cuts: list[int]) -> list[Counters]:
     bounds = [0, *sorted(min(cut, len(events)) for cut in cuts), len(events)]
     for begin, end in pairwise(bounds):
         part = events[begin:end]
-        columns = [np.array([e[i] for e in part], dtype=np.int64) for i in range(3)]
-        update_many(counters, *columns, np.array([e[3] for e in part], dtype=np.float64))
+        rows, kinds, at_ms = (np.array([e[i] for e in part], dtype=np.int64) for i in range(3))
+        dwell_ms = np.array([e[3] for e in part], dtype=np.float64)
+        update_many(counters, rows, kinds, at_ms, dwell_ms)
     return counters
 
 

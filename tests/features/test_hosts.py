@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from feedmill.events.post import Post
+from builders.events import post
 from feedmill.features.hosts import canonical_host, host_of, hosts_in, hosts_of
 
 
@@ -65,9 +65,9 @@ def test_the_hosts_in_a_text(text: str, hosts: list[str]) -> None:
 
 def test_the_hosts_of_a_post_come_once_links_first() -> None:
     text = "look at https://b.example and a.example"
-    post = Post("p", "a", 0, text, links=("https://www.a.example", "no link", "c.example/x"))
-    assert hosts_of(post) == ("a.example", "c.example", "b.example")
-    assert hosts_of(Post("p", "a", 0, "plain")) == ()
+    linked = post(text=text, links=("https://www.a.example", "no link", "c.example/x"))
+    assert hosts_of(linked) == ("a.example", "c.example", "b.example")
+    assert hosts_of(post()) == ()
 
 
 @pytest.mark.parametrize("piece", ["a\u200b", "a.", "a-", "http:/", "http://", "a@", "a.b@", "."])

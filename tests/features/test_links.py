@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from feedmill.events.post import Post
+from builders.events import post
 from feedmill.features.links import (
     LinkHosts,
     is_platform,
@@ -11,10 +11,6 @@ from feedmill.features.links import (
     path_texts,
     path_words,
 )
-
-
-def post(*links: str) -> Post:
-    return Post("p", "a", 1, "text", links=links or None)
 
 
 @pytest.mark.parametrize(
@@ -33,15 +29,19 @@ def post(*links: str) -> Post:
     ],
 )
 def test_the_words_of_paths(links: tuple[str, ...], words: str) -> None:
-    assert path_words(post(*links)) == words
+    assert path_words(post(links=(*links,))) == words
 
 
 def test_a_scheme_makes_no_difference() -> None:
-    assert path_words(post("https://www.a.org/x-y")) == path_words(post("a.org/x-y")) == "x y"
+    assert (
+        path_words(post(links=("https://www.a.org/x-y",)))
+        == path_words(post(links=("a.org/x-y",)))
+        == "x y"
+    )
 
 
 def test_texts_of_many_posts() -> None:
-    assert path_texts([post(), post("a.org/x")]) == ["", "x"]
+    assert path_texts([post(), post(links=("a.org/x",))]) == ["", "x"]
 
 
 def test_platforms_include_what_stands_below_them() -> None:
@@ -54,11 +54,13 @@ LINKS = ("https://www.a-b.org/x", "https://youtu.be/1", "no link", "c.example")
 
 def test_hosts_of_links_are_read_and_platforms_are_not() -> None:
     assert LinkHosts.of(post()) == LinkHosts()
-    assert LinkHosts.of(post(*LINKS)) == LinkHosts(("a-b.org", "c.example"), platforms=1, links=4)
+    assert LinkHosts.of(post(links=(*LINKS,))) == LinkHosts(
+        ("a-b.org", "c.example"), platforms=1, links=4
+    )
 
 
 def test_links_are_counted_and_those_to_platforms_apart() -> None:
     expected = np.log1p([[0, 0], [4, 1]]).astype(np.float32)
-    hosts = [LinkHosts.of(post()), LinkHosts.of(post(*LINKS))]
+    hosts = [LinkHosts.of(post()), LinkHosts.of(post(links=(*LINKS,)))]
     np.testing.assert_array_equal(link_matrix(hosts), expected)
     assert link_matrix([]).shape == (0, 2)

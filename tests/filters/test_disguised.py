@@ -6,9 +6,10 @@ import random
 from collections.abc import Callable
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
-from feedmill.events.post import Post
+from builders.events import posts_of
 from feedmill.filters.registry import load
 
 SPAM = (
@@ -54,8 +55,8 @@ def with_emoji(text: str, seeded: random.Random) -> str:
     return "".join(word + seeded.choice("😀🔥💰🎁") for word in text.split())
 
 
-def values(texts: list[str]) -> np.ndarray:
-    return load("spam").score_many([Post(f"p{i}", "a", 1, text) for i, text in enumerate(texts)])
+def values(texts: list[str]) -> npt.NDArray[np.float64]:
+    return load("spam").score_many(posts_of(texts))
 
 
 @pytest.mark.parametrize(

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import random
 
 import numpy as np
 import pytest
 
-from feedmill.events.post import Post
+from builders.events import post, settings_of
 from feedmill.events.settings import Settings
 from feedmill.filters.hide_rate_guard import (
     LEAST_POSTS,
@@ -45,23 +44,20 @@ def found(posts: list[ScoredPost], shares: HideRates | None = None) -> list[int]
 
 
 def test_sources_are_communities_language_and_hosts() -> None:
-    post = Post(
-        "p",
-        "a",
-        0,
-        "see www.b.example",
+    of_all = post(
+        text="see www.b.example",
         lang="en",
         communities=("c", "d"),
         links=("http://a.example/x",),
     )
-    assert sources_of(post) == (
+    assert sources_of(of_all) == (
         "community:c",
         "community:d",
         "lang:en",
         "host:a.example",
         "host:b.example",
     )
-    assert sources_of(Post("p", "a", 0, "plain")) == ()
+    assert sources_of(post(text="plain")) == ()
 
 
 def test_a_share_below_the_cap_is_left_alone() -> None:
@@ -121,11 +117,9 @@ def test_other_thresholds_are_counted_in_the_whole_window() -> None:
 
 
 def told(**settings: object) -> Settings:
-    state = Settings()
-    for offset, (key, value) in enumerate(settings.items()):
-        record = json.dumps({"value": {"spam": value}}).encode()
-        state = state.fold(key.replace("__", "/").encode(), record, offset)
-    return state
+    return settings_of(
+        *((key.replace("__", "/"), {"spam": value}) for key, value in settings.items())
+    )
 
 
 @pytest.mark.parametrize("hide_at", [0.9, 0.5, 0.7, 1.0, 0.6000000001, 0.8999999762])

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from builders.events import post, posts_of
 from feedmill.events.errors import BadArtifact
-from feedmill.events.post import Post
 from feedmill.features.post_batch import GROUPS, PostBatch
 from feedmill.features.text.ngrams import BUCKETS
 from feedmill.filters.model import Evidence, ExpertWeights, FilterModel, view_score
@@ -45,7 +45,7 @@ def test_a_model_comes_back_from_its_artifact_as_it_was() -> None:
     assert model.head.starts == (0, 1, 2)
     np.testing.assert_array_equal(model.head.biases, 0.25)
     np.testing.assert_array_equal(model.head.floors, -9.0)
-    assert model.score_many([Post("p", "a", 1, "text")])[0] == 0.5
+    assert model.score_many([post()])[0] == 0.5
 
 
 def test_experts_of_another_number_are_refused_with_the_way_out() -> None:
@@ -61,7 +61,7 @@ def test_a_head_of_other_columns_is_refused_with_the_way_out() -> None:
 
 
 def test_an_empty_view_scores_nothing() -> None:
-    posts = [Post("p", "a", 1, "x"), Post("q", "a", 1, "x", links=("https://a.org/b-c",))]
+    posts = [post(), post("q", links=("https://a.org/b-c",))]
     scores = view_score(TABLE, "paths", PostBatch(posts))
     assert scores[0] == 0
     assert scores[1] != 0
@@ -82,7 +82,7 @@ def test_weights_sum_each_row_by_itself(rows: list[list[float]]) -> None:
 
 def test_experts_of_a_blend_weigh_alike_however_large_their_columns_are() -> None:
     texts = ["win free money now", "a walk in the woods"] * 40
-    batch = PostBatch([Post(f"p{i}", "a", 1, text) for i, text in enumerate(texts)])
+    batch = PostBatch(posts_of(texts))
     labels = np.array([1.0, 0.0] * 40)
     ngrams = (labels * 1e6)[:, None]
     everything = np.ones(80, dtype=np.bool_)
@@ -98,7 +98,7 @@ def test_experts_of_a_blend_weigh_alike_however_large_their_columns_are() -> Non
 
 def test_an_expert_that_knows_nothing_does_not_outweigh_one_that_does() -> None:
     texts = ["win free money now", "a walk in the woods"] * 40
-    batch = PostBatch([Post(f"p{i}", "a", 1, text) for i, text in enumerate(texts)])
+    batch = PostBatch(posts_of(texts))
     labels, everything = np.array([1.0, 0.0] * 40), np.ones(80, dtype=np.bool_)
     ngrams = np.tile([0.0, 1.0], 40)[:, None]
     blend = LinearBlend((Expert("cues", 1.0, 1.0),), floor=-1.0)

@@ -2,14 +2,14 @@ from __future__ import annotations
 
 import pytest
 
-from feedmill.events.post import Post
+from builders.events import post
 from feedmill.filters.registry import load
 
 TEXT = "We walked along the river this morning and saw a heron."
 
 
 def value(name: str, *labels: str) -> float:
-    return float(load(name).score_many([Post("p", "a", 1, TEXT, self_labels=labels or None)])[0])
+    return float(load(name).score_many([post(text=TEXT, self_labels=labels or None)])[0])
 
 
 @pytest.mark.parametrize("label", ["porn", "NSFW", "graphic-media"])

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from builders.events import posts_of
 from feedmill.events.errors import BadArtifact
-from feedmill.events.post import Post
 from feedmill.filters.registry import FILTERS, STORE, load
 from feedmill.models.artifact import Card, read_card
 
@@ -44,14 +44,10 @@ EDGE = [
 ]
 
 
-def posts(texts: list[str]) -> list[Post]:
-    return [Post(f"p{i}", "author", 1, text) for i, text in enumerate(texts)]
-
-
 @pytest.mark.parametrize("name", FILTERS)
 def test_scores_are_probabilities_of_each_row_alone(name: str) -> None:
     model = load(name)
-    many = posts([*SPAM, *FINE, *EDGE])
+    many = posts_of([*SPAM, *FINE, *EDGE])
     scores = model.score_many(many)
     assert scores.shape == (len(many),)
     assert scores.dtype == np.float64
@@ -66,28 +62,29 @@ def test_scores_are_probabilities_of_each_row_alone(name: str) -> None:
 @given(st.lists(st.text(max_size=80), min_size=1, max_size=9), st.integers(1, 8))
 def test_any_text_scores_the_same_however_it_is_batched(texts: list[str], size: int) -> None:
     model = load("spam")
-    whole = model.score_many(posts(texts))
+    whole = model.score_many(posts_of(texts))
     parts = [
-        model.score_many(posts(texts[begin : begin + size])) for begin in range(0, len(texts), size)
+        model.score_many(posts_of(texts[begin : begin + size]))
+        for begin in range(0, len(texts), size)
     ]
     np.testing.assert_array_equal(whole, np.concatenate(parts))
 
 
 def test_obvious_spam_is_demoted_and_ordinary_sentences_are_not() -> None:
     model = load("spam")
-    assert model.score_many(posts(SPAM)).min() >= 0.6
-    assert model.score_many(posts(FINE)).max() < 0.6
+    assert model.score_many(posts_of(SPAM)).min() >= 0.6
+    assert model.score_many(posts_of(FINE)).max() < 0.6
 
 
 @pytest.mark.parametrize("name", FILTERS)
 def test_nothing_ordinary_is_demoted(name: str) -> None:
-    scores = load(name).score_many(posts([*FINE, "", "ok", "Thanks!", "Good morning"]))
+    scores = load(name).score_many(posts_of([*FINE, "", "ok", "Thanks!", "Good morning"]))
     assert scores.max() < 0.6
 
 
 def test_misinformation_never_hides_by_itself() -> None:
     shouting = ["BREAKING: the vaccine kills, the virus is a hoax, drink bleach to cure covid"]
-    assert load("misinformation").score_many(posts([*shouting, *SPAM, *EDGE])).max() < 0.9
+    assert load("misinformation").score_many(posts_of([*shouting, *SPAM, *EDGE])).max() < 0.9
 
 
 @pytest.mark.parametrize("name", FILTERS)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,7 @@ WORDS = (
 )
 
 
-def _write(folder: Path, name: str, rows: list[dict[str, object]]) -> None:
+def _write(folder: Path, name: str, rows: Sequence[Mapping[str, object]]) -> None:
     with gzip.open(folder / f"{name}.csv.gz", "wt", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()

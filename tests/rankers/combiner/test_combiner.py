@@ -7,14 +7,13 @@ from typing import Any
 
 import pytest
 
+from builders.events import HOUR_MS, NOW_MS, post, settings_of, signal
 from feedmill.events.override import Override, OverrideKey
-from feedmill.events.post import Deletion, Post
-from feedmill.events.signal import Signal, SignalNames
+from feedmill.events.post import Deletion
+from feedmill.events.signal import SignalNames
 from feedmill.rankers.combiner import Combiner, FeedChange
 
 NAMES = SignalNames()
-NOW_MS = 1_700_000_000_000
-HOUR_MS = 3_600_000
 
 
 class Bench:
@@ -26,25 +25,22 @@ class Bench:
         self.now_ms = NOW_MS
 
     def post(self, post_id: str, offset: int, **said: Any) -> None:
-        given = {"author_id": post_id, "created_at_ms": self.now_ms, "text": ""}
-        self.view.update_post(Post(post_id=post_id, **{**given, **said}), offset, self.now_ms)
+        given = {"author_id": post_id, "created_at_ms": self.now_ms, **said}
+        self.view.update_post(post(post_id, **given), offset, self.now_ms)
 
     def delete(self, post_id: str, offset: int) -> None:
         self.view.update_post(Deletion(post_id, deleted=True), offset, self.now_ms)
 
     def signal(self, name: str, post_id: str, offset: int, value: float | None) -> None:
-        error = "failed" if value is None else None
-        signal = Signal(post_id, offset, value, "m", "1", self.now_ms, error)
-        self.view.update_signal(name, signal)
+        self.view.update_signal(name, signal(post_id, offset, value, at_ms=self.now_ms))
 
     def judge(self, post_id: str, offset: int, value: float = 0.1) -> None:
         for name in NAMES.gates:
             self.signal(name, post_id, offset, value)
 
     def set(self, key: str, value: Any) -> None:
-        raw = None if value is None else json.dumps({"value": value}).encode()
-        before = self.combiner.settings
-        self.combiner.apply(before.fold(key.encode(), raw, before.offset + 1), self.now_ms)
+        settings = settings_of((key, value), before=self.combiner.settings)
+        self.combiner.apply(settings, self.now_ms)
 
     def cycle(self) -> dict[str, FeedChange]:
         """The feeds that changed."""

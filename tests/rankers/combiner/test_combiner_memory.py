@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import json
 import tracemalloc
 from random import Random
 from typing import Any
@@ -11,26 +10,15 @@ from typing import Any
 import numpy as np
 import pytest
 
+from builders.events import HOUR_MS, NOW_MS, post, settings_of, signal
 from feedmill.events.override import Override, OverrideKey
 from feedmill.events.post import Deletion, Post
 from feedmill.events.settings import Settings
-from feedmill.events.signal import Signal, SignalNames
+from feedmill.events.signal import SignalNames
 from feedmill.rankers.combiner import Combiner, SignalsChange
 from feedmill.rankers.combiner.columns import NO_POST
 
 NAMES = SignalNames()
-NOW_MS = 1_700_000_000_000
-HOUR_MS = 3_600_000
-
-
-def post(post_id: str, **said: Any) -> Post:
-    given: dict[str, Any] = {"author_id": "al", "created_at_ms": NOW_MS, "text": ""}
-    return Post(post_id=post_id, **{**given, **said})
-
-
-def signal(post_id: str, offset: int, value: float | None = 0.5, at_ms: int = NOW_MS) -> Signal:
-    error = "failed" if value is None else None
-    return Signal(post_id, offset, value, "m", "1", at_ms, error)
 
 
 def add(combiner: Combiner, offset: int, one: Post, value: float | None = 0.5) -> None:
@@ -40,11 +28,8 @@ def add(combiner: Combiner, offset: int, one: Post, value: float | None = 0.5) -
 
 
 def with_settings(combiner: Combiner, **settings: Any) -> Settings:
-    folded = combiner.settings
-    for key, value in settings.items():
-        raw = json.dumps({"value": value}).encode()
-        folded = folded.fold(key.replace("__", "/").encode(), raw, folded.offset + 1)
-    return folded
+    records = ((key.replace("__", "/"), value) for key, value in settings.items())
+    return settings_of(*records, before=combiner.settings)
 
 
 def hashes(changes: list[SignalsChange]) -> dict[str, SignalsChange]:
@@ -114,7 +99,9 @@ def test_ten_thousand_operations_leave_nothing_behind() -> None:
         elif draw < 0.9:
             value = random.choice((0.1, 0.9, None))
             about = offset + random.choice((-9, 9))
-            view.update_signal(random.choice(NAMES.all), signal(post_id, about, value, now_ms))
+            view.update_signal(
+                random.choice(NAMES.all), signal(post_id, about, value, at_ms=now_ms)
+            )
         else:
             view.clear_signal(random.choice(NAMES.all), post_id)
         if offset % 50 == 0:

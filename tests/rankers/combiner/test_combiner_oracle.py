@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from random import Random
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from builders.contract_oracle import GATES, HOUR_MS, NAMES, PATTERNS, Oracle
-from feedmill.events.override import Override, OverrideKey
+from feedmill.events.override import Override, OverrideKey, OverrideVerdict
 from feedmill.events.post import Deletion, Post
 from feedmill.events.signal import Signal
 from feedmill.rankers.combiner import Combiner, FeedChange, SignalsChange
@@ -184,17 +184,17 @@ class World:
         self.oracle.clear(name, post_id)
 
     def override(self, random: Random) -> None:
-        kind = random.choice(("post", "post", "author"))
+        kind: Literal["post", "author"] = random.choice(("post", "post", "author"))
         subject = random.choice(POSTS if kind == "post" else AUTHORS)
         gate = random.choice(("*", "*", "spam", "extreme"))
-        key = OverrideKey(kind, subject, gate)  # type: ignore[arg-type]
+        key = OverrideKey(kind, subject, gate)
         override = None
         if random.random() < 0.8:
-            verdict = random.choice(("allow", "demote", "hide"))
+            verdict: OverrideVerdict = random.choice(("allow", "demote", "hide"))
             bound = verdict == "allow" and kind == "post" and random.random() < 0.5
             wait_ms = random.choice((None, None, 10_000, 2 * HOUR_MS, -1000))
             override = Override(
-                verdict=verdict,  # type: ignore[arg-type]
+                verdict=verdict,
                 by=random.choice(("mo", "jo")),
                 reason="",
                 at_ms=self.now_ms,

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from builders.events import override
 from feedmill.events.gates import GatePolicy
-from feedmill.events.override import Override, OverrideKey
+from feedmill.events.override import OverrideKey, OverrideVerdict
 from feedmill.rankers.combiner.gating import (
     DECISIONS,
     GateVerdict,
@@ -91,8 +92,8 @@ def test_float32_values_meet_float64_thresholds(
     assert one.name == decision
 
 
-def override(verdict: Any, gate: str, by: str = "mo") -> ActiveOverride:
-    return ActiveOverride(OverrideKey("post", "p", gate), Override(verdict, by, "", 0))
+def active(verdict: OverrideVerdict, gate: str, by: str = "mo") -> ActiveOverride:
+    return ActiveOverride(OverrideKey("post", "p", gate), override(verdict, by=by))
 
 
 def test_a_demotion_by_star_applies_the_smallest_factor_once() -> None:
@@ -101,14 +102,14 @@ def test_a_demotion_by_star_applies_the_smallest_factor_once() -> None:
         "nsfw": GatePolicy(demote_factor=0.25),
         "extreme": GatePolicy(demote_factor=0.01, shadow=True),
     }
-    star = override("demote", "*")
+    star = active("demote", "*")
     decision = decide_one(policy, {}, dict.fromkeys(policy, star), 0, 0)
     assert (decision.name, decision.decided_by, decision.factor) == ("demote", "override:mo", 0.25)
 
 
 def test_an_allowed_gate_needs_no_verdict_and_another_still_does() -> None:
     policy = {"spam": GatePolicy(), "nsfw": GatePolicy()}
-    allowed = {"spam": override("allow", "spam")}
+    allowed = {"spam": active("allow", "spam")}
     nsfw = {"nsfw": GateVerdict(None, "nsfw@none"), "spam": GateVerdict(1.0, "spam@1")}
     assert decide_one(policy, nsfw, allowed, 0, 0).decided_by == "nsfw@none"
     judged = {**nsfw, "nsfw": GateVerdict(0.1, "nsfw@1")}

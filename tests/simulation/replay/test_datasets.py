@@ -7,6 +7,7 @@ import gzip
 import itertools
 from collections import Counter, defaultdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -60,10 +61,11 @@ def write_bluesky(folder: Path, rows: int) -> None:
             out.writerow([uri, f"a{n % 9}", "", "", text, n % 3, n % 2, n % 50, 0])
 
 
-def dataset(name: str, folder: Path, seed: int = 0, **given: object) -> EventSource:
-    settings = {"posts": 500, "rate": 100.0, "reactions": 5.0, "impressions": 5.0, "run": "r"}
+def dataset(name: str, folder: Path, seed: int = 0, **given: Any) -> EventSource:
+    settings: dict[str, Any] = {"posts": 500, "rate": 100.0, "run": "r"}
+    settings |= {"reactions": 5.0, "impressions": 5.0, **given}
     rng = np.random.default_rng(seed)
-    return open_dataset(name, folder, rng=rng, **(settings | given))  # type: ignore[arg-type]
+    return open_dataset(name, folder, rng=rng, **settings)
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gzip
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -69,8 +70,8 @@ def lines_file(folder: Path, *, bad: bool = False) -> Path:
     return path
 
 
-def due_times(path: Path, **given: object) -> list[float]:
-    options = ReplayOptions(str(path), **given)  # type: ignore[arg-type]
+def due_times(path: Path, **given: Any) -> list[float]:
+    options = ReplayOptions(str(path), **given)
     return [t.due_s for t in open_lines(options, SignalNames(), Counts()).events if t is not None]
 
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from feedmill.events.errors import UsageError
@@ -17,6 +19,6 @@ from feedmill.simulation.replay.options import ReplayOptions
         ({"loop": True}, "loop is for"),
     ],
 )
-def test_impossible_options_are_refused(given: dict[str, object], reason: str) -> None:
+def test_impossible_options_are_refused(given: dict[str, Any], reason: str) -> None:
     with pytest.raises(UsageError, match=reason):
-        ReplayOptions("demo", **given)  # type: ignore[arg-type]
+        ReplayOptions("demo", **given)

@@ -14,7 +14,14 @@ from feedmill.events.errors import UsageError
 from feedmill.events.signal import SignalNames
 from feedmill.features.history.post_history import REBUILD_MS
 from feedmill.filters import hide_rate_guard as flagged_share
-from feedmill.streams.kafka.topics import DAY_MS, HOUR_MS, create, describe, topic_table
+from feedmill.streams.kafka.topics import (
+    DAY_MS,
+    HOUR_MS,
+    TopicState,
+    create,
+    describe,
+    topic_table,
+)
 
 SIGNALS = SignalNames.declared("extreme:gate").all
 TABLE = {spec.name: spec for spec in topic_table(SIGNALS)}
@@ -92,7 +99,7 @@ def test_create_makes_the_missing_and_describe_agrees(stack: StackAddress, prefi
     assert not any(state.differences for state in states.values())
 
 
-def describe_all(stack: StackAddress, prefix: str) -> tuple:
+def describe_all(stack: StackAddress, prefix: str) -> tuple[TopicState, ...]:
     return describe(stack.kafka, prefix, SIGNALS)
 
 

@@ -115,8 +115,8 @@ class FakeReader:
 
 
 def memory(topic: Topic, seed: int = 0) -> PostHistoryReader:
-    made: Any = PostHistoryReader(lambda chosen: FakeReader(topic, chosen, seed))  # type: ignore[arg-type,return-value]
-    return made
+    new_reader: Any = lambda chosen: FakeReader(topic, chosen, seed)  # noqa: E731 - a fake, so Any
+    return PostHistoryReader(new_reader)
 
 
 def read_posts(batches: Sequence[RecordBatch]) -> HashedPosts:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import msgspec
 import numpy as np
@@ -13,7 +12,9 @@ import pytest
 from builders.training_data import labelled, material, ordinary, sample
 from feedmill.events.errors import UsageError
 from feedmill.events.post import Post
+from feedmill.features.post_batch import PostBatch
 from feedmill.models.artifact import Card
+from feedmill.models.text_model import Scores, TextModel
 from feedmill.training.datasets.labelled_posts import (
     LabelledPosts,
     LabelledRow,
@@ -50,9 +51,12 @@ class Parrot:
 
     name, version = "spam", "0" * 12
 
-    def score_many(self, posts: Sequence[Post]) -> Any:
+    def score_many(self, posts: Sequence[Post]) -> Scores:
         self.asked += posts
         return np.array([0.95 if text_fingerprint(p.text) in self.bad else 0.1 for p in posts])
+
+    def score_batch(self, batch: PostBatch) -> Scores:
+        return self.score_many(batch.posts)
 
 
 class Fitted:
@@ -227,7 +231,7 @@ def test_ordinary_posts_count_once_under_the_strictest_filter() -> None:
             super().__init__()
             self.scores = scores
 
-        def score_many(self, posts: Sequence[Post]) -> Any:
+        def score_many(self, posts: Sequence[Post]) -> Scores:
             return np.array(self.scores)
 
     rows = labelled_posts(
@@ -235,7 +239,10 @@ def test_ordinary_posts_count_once_under_the_strictest_filter() -> None:
         "o",
         [LabelledRow(t, y, t) for t, y in (("a", 0.0), ("b", 0.0), ("c", 0.0), ("d", 1.0))],
     )
-    models = [(Says([0.9, 0.7, 0.1, 0.95]), card_of()), (Says([0.1, 0.95, 0.6, 0.1]), card_of())]
+    models: list[tuple[TextModel, Card]] = [
+        (Says([0.9, 0.7, 0.1, 0.95]), card_of()),
+        (Says([0.1, 0.95, 0.6, 0.1]), card_of()),
+    ]
     (report,) = evaluate_ordinary(models, [sample(rows)])
     assert (report.rows, report.hidden, report.demoted) == (4, 0.75, 0.25)
     assert (report.not_flagged_hidden, report.not_flagged_demoted) == (2 / 3, 1 / 3)
@@ -288,7 +295,7 @@ def test_slices_by_language_length_and_how_long_an_author_is_known() -> None:
         Post(f"{i}", f"author-of-{i}", 0, t, lang="de" if i < 25 else None)
         for i, t in enumerate(texts)
     ]
-    labels = np.arange(60) % 2 * 1.0
+    labels = (np.arange(60) % 2).astype(np.float64)
     whole = LabelledPosts("s", rows, labels, [""] * 60, np.full(60, "judge"))
     found = {(s.by, s.value): s for s in slices_of(whole, labels * 0.7, 0.6)}
     assert set(found) == {

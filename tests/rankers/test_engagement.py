@@ -1,33 +1,25 @@
 from __future__ import annotations
 
-import subprocess
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from builders.events import counters_of, posts_of
 from feedmill.events.engagement import ENGAGEMENT_KINDS, EngagementKind
-from feedmill.events.errors import BadArtifact
-from feedmill.events.post import Post
-from feedmill.features.counters import Counters, update
-from feedmill.models.artifact import read_card
+from feedmill.features.counters import Counters
 from feedmill.rankers.engagement import ExpectedClicks
-from feedmill.rankers.registry import RANKERS, STORE, load
+from feedmill.rankers.registry import load
 
 # Written for this test; none comes from a data set.
 BAIT = ["You Won't Believe What This Mom Did Next!", "21 Things Only Cat People Will Understand"]
+
 PLAIN = [
     "The council approved the new budget on Tuesday after a debate of two hours.",
     "Scientists at the institute measured the temperature of the lake for ten years.",
 ]
+
 EDGE = ["", " ", "a", "😀" * 40, "x" * 20_000, "日本語のテキスト"]
-
-
-def posts(texts: list[str]) -> list[Post]:
-    return [Post(f"p{i}", "author", 1, text) for i, text in enumerate(texts)]
 
 
 @pytest.fixture(scope="module")
@@ -37,30 +29,8 @@ def engagement() -> ExpectedClicks:
     return model
 
 
-def counted(*events: tuple[EngagementKind, int], at_ms: int = 1_000) -> Counters:
-    counters = Counters()
-    for kind, count in events:
-        for _ in range(count):
-            update(counters, kind, at_ms)
-    return counters
-
-
-def test_quality_is_of_each_row_alone_and_in_range() -> None:
-    model = load("quality")
-    many = posts([*BAIT, *PLAIN, *EDGE])
-    scores = model.score_many(many)
-    assert scores.shape == (len(many),)
-    assert ((scores >= 0) & (scores <= 1)).all()
-    np.testing.assert_array_equal(scores, np.concatenate([model.score_many([p]) for p in many]))
-
-
-def test_bait_reads_worse_than_plain_news() -> None:
-    model = load("quality")
-    assert model.score_many(posts(BAIT)).max() < model.score_many(posts(PLAIN)).min()
-
-
 def test_priors_are_rates_of_each_row_alone(engagement: ExpectedClicks) -> None:
-    many = posts([*BAIT, *PLAIN, *EDGE])
+    many = posts_of([*BAIT, *PLAIN, *EDGE])
     priors = engagement.prior_many(many)
     assert ((priors > 0) & (priors < 0.1)).all()
     alone = np.concatenate([engagement.prior_many([p]) for p in many])
@@ -69,18 +39,18 @@ def test_priors_are_rates_of_each_row_alone(engagement: ExpectedClicks) -> None:
 
 
 def test_a_post_that_nobody_has_seen_gets_its_prior(engagement: ExpectedClicks) -> None:
-    priors = engagement.prior_many(posts(PLAIN))
+    priors = engagement.prior_many(posts_of(PLAIN))
     np.testing.assert_array_equal(engagement.score_many(priors, [Counters(), Counters()]), priors)
-    only_reports = counted(("report", 3))
+    only_reports = counters_of(("report", 3))
     assert engagement.score_many(priors[:1], [only_reports])[0] == priors[0]
 
 
 def test_small_counts_shrink_to_the_prior(engagement: ExpectedClicks) -> None:
     prior = np.array([engagement.base] * 3)
     rows = [
-        counted(("impression", 10), ("click", 1)),
-        counted(("impression", 100), ("click", 10)),
-        counted(("impression", 1_000), ("click", 100)),
+        counters_of(("impression", 10), ("click", 1)),
+        counters_of(("impression", 100), ("click", 10)),
+        counters_of(("impression", 1_000), ("click", 100)),
     ]
     low, middle, high = engagement.score_many(prior, rows)
     assert engagement.base < low < middle < high < 0.12
@@ -88,14 +58,14 @@ def test_small_counts_shrink_to_the_prior(engagement: ExpectedClicks) -> None:
 
 def test_ignored_impressions_lower_the_value(engagement: ExpectedClicks) -> None:
     prior = np.array([0.016, 0.016])
-    rows = [counted(("impression", 50)), counted(("impression", 2_000))]
+    rows = [counters_of(("impression", 50)), counters_of(("impression", 2_000))]
     few, many = engagement.score_many(prior, rows)
     assert many < few < 0.016
 
 
 def test_reactions_without_impressions_count(engagement: ExpectedClicks) -> None:
     prior = np.full(3, engagement.base)
-    rows = [Counters(), counted(("like", 2)), counted(("like", 20), ("share", 5))]
+    rows = [Counters(), counters_of(("like", 2)), counters_of(("like", 20), ("share", 5))]
     assert (np.diff(engagement.score_many(prior, rows)) > 0).all()
 
 
@@ -111,7 +81,7 @@ def test_one_more_positive_never_lowers(
 ) -> None:
     model = load("engagement")
     assert isinstance(model, ExpectedClicks)
-    before, after = counted(*events), counted(*events, (kind, 1))
+    before, after = counters_of(*events), counters_of(*events, (kind, 1))
     low, high = model.score_many(np.array([prior, prior]), [before, after])
     assert 0 <= low <= high + 1e-12 <= 1 + 1e-12
 
@@ -133,37 +103,10 @@ def test_the_value_rises_with_positives_at_the_same_impressions(
 def test_the_value_does_not_depend_on_when_it_is_asked_or_how_rows_are_batched(
     engagement: ExpectedClicks,
 ) -> None:
-    rows = [counted(("impression", 9), ("like", i), at_ms=i * 10**9) for i in range(40)]
+    rows = [counters_of(("impression", 9), ("like", i), at_ms=i * 10**9) for i in range(40)]
     priors = np.linspace(0.005, 0.05, 40)
     whole = engagement.score_many(priors, rows)
     alone = [engagement.score_many(priors[i : i + 1], rows[i : i + 1])[0] for i in range(40)]
     np.testing.assert_array_equal(whole, alone)
-    shifted = [counted(("impression", 9), ("like", i), at_ms=10**12) for i in range(40)]
+    shifted = [counters_of(("impression", 9), ("like", i), at_ms=10**12) for i in range(40)]
     np.testing.assert_allclose(engagement.score_many(priors, shifted), whole, rtol=1e-12)
-
-
-@pytest.mark.parametrize("name", RANKERS)
-def test_name_and_version_are_the_cards(name: str) -> None:
-    model, card = load(name), read_card(STORE, name)
-    assert (model.name, model.version) == (name, card.sha256[:12])
-    assert not any("liar" in use.file or "mind" in use.file for use in card.data)
-
-
-@pytest.mark.parametrize("name", RANKERS)
-def test_an_altered_artifact_is_refused(name: str, tmp_path: Path) -> None:
-    card = read_card(STORE, name)
-    (tmp_path / f"{name}.json").write_bytes((STORE / f"{name}.json").read_bytes())
-    content = (STORE / f"{card.sha256}.npz").read_bytes()
-    (tmp_path / f"{card.sha256}.npz").write_bytes(content[:-9] + b"123456789")
-    with pytest.raises(BadArtifact, match="altered"):
-        load(name, tmp_path)
-
-
-def test_loading_brings_no_training_library() -> None:
-    code = (
-        "import sys; from feedmill.rankers.registry import load; load('quality'); "
-        "load('engagement');"
-        "print([m for m in ('lightgbm', 'sklearn', 'scipy', 'pandas') if m in sys.modules])"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"

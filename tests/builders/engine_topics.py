@@ -1,0 +1,129 @@
+"""The topics of an engine, written and read by plain clients."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+from kafka import KafkaConsumer, KafkaProducer, TopicPartition
+
+from builders.waiting import now_ms
+
+PARTITIONS = 4
+Json = dict[str, Any]
+
+
+class EngineTopics:
+    """The topics under one prefix; `signals` names those beside the six that ship."""
+
+    kafka: str
+    prefix: str
+    gates: tuple[str, ...]
+    objectives: tuple[str, ...]
+    producer: KafkaProducer
+
+    def topic(self, name: str) -> str:
+        return self.prefix + name
+
+    def send(self, topic: str, key: str | bytes | None, value: Any, **more: Any) -> Any:
+        """Send one record; a future whose `get()` knows its partition and offset."""
+        raw = value if value is None or isinstance(value, bytes) else json.dumps(value).encode()
+        raw_key = key.encode() if isinstance(key, str) else key
+        return self.producer.send(self.topic(topic), key=raw_key, value=raw, **more)
+
+    def post(self, post_id: str, text: str = "A walk by the river", **more: Any) -> int:
+        """Write a post; its offset."""
+        value = {
+            "post_id": post_id,
+            "author_id": f"author-of-{post_id}",
+            "created_at_ms": now_ms(),
+            "text": text,
+        }
+        return int(self.send("posts", post_id, {**value, **more}).get(30).offset)
+
+    def posts(self, values: Iterable[Json]) -> dict[str, int]:
+        """Write many posts; their offsets."""
+        sent = {v["post_id"]: self.send("posts", v["post_id"], v) for v in values}
+        return {post_id: int(future.get(60).offset) for post_id, future in sent.items()}
+
+    def signal(self, name: str, post_id: str, offset: int, value: float | None, **more: Any) -> Any:
+        """Write what a stage would say of a version of a post."""
+        told: Json = {
+            "post_id": post_id,
+            "post_offset": offset,
+            "value": None if value is None else float(np.float32(value)),
+            "model": name,
+            "version": "written-by-the-test",
+            "at_ms": now_ms(),
+        }
+        return self.send(f"signals.{name}", post_id, {**told, **more})
+
+    def judge(self, offsets: Mapping[str, int], **values: float) -> None:
+        """Write constant signals for posts: gates 0 unless given, objectives as given."""
+        futures = [
+            self.signal(name, post_id, offset, values.get(name, 0.0))
+            for post_id, offset in offsets.items()
+            for name in (*self.gates, *self.objectives)
+            if name in values or name in self.gates
+        ]
+        for future in futures:
+            future.get(60)
+
+    def set(self, key: str, value: Any, **more: Any) -> int:
+        """Write a setting; its offset."""
+        told = None if value is None else {"value": value, **more}
+        return int(self.send("config", key, told, partition=0).get(30).offset)
+
+    def consumer(self, *names: str, beginning: bool = False) -> KafkaConsumer:
+        consumer = KafkaConsumer(
+            bootstrap_servers=self.kafka,
+            enable_auto_commit=False,
+            fetch_max_wait_ms=100,
+            check_crcs=False,  # in Python it takes a second a megabyte
+            max_partition_fetch_bytes=8 * 1024 * 1024,
+        )
+        parts = [
+            TopicPartition(self.topic(name), p)
+            for name in names
+            for p in sorted(consumer.partitions_for_topic(self.topic(name)) or ())
+        ]
+        consumer.assign(parts)
+        (consumer.seek_to_beginning if beginning else consumer.seek_to_end)()
+        for part in parts:
+            consumer.position(part)
+        return consumer
+
+    def read_all(self, *names: str) -> list[Any]:
+        """Every record of topics up to where they end now, in order within a partition."""
+        consumer = self.consumer(*names, beginning=True)
+        try:
+            ends = consumer.end_offsets(list(consumer.assignment()))
+            records: list[Any] = []
+            while any(consumer.position(part) < end for part, end in ends.items()):
+                for batch in consumer.poll(timeout_ms=500).values():
+                    records.extend(batch)
+            return records
+        finally:
+            consumer.close()
+
+    def latest(self, name: str) -> dict[str, Json]:
+        """The last value of every key of a topic; tombstones leave nothing."""
+        found: dict[str, Json] = {}
+        for record in self.read_all(name):
+            key = record.key.decode()
+            if record.value:
+                found[key] = json.loads(record.value)
+            else:
+                found.pop(key, None)
+        return found
+
+    def letters(self) -> dict[tuple[str, int, int], Json]:
+        """Dead letters by their position, with their headers and bytes."""
+        found = {}
+        for record in self.read_all("dead-letters"):
+            headers = {name: value.decode() for name, value in record.headers}
+            at = (headers["topic"], int(headers["partition"]), int(headers["offset"]))
+            found[at] = {**headers, "key": record.key, "value": record.value}
+        return found

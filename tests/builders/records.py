@@ -1,0 +1,33 @@
+"""Kafka records as a consumer hands them out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from feedmill.events.decode import encode
+from feedmill.streams.kafka.batches import RecordBatch, TopicPartition
+
+
+@dataclass(slots=True)
+class StoredRecord:
+    """A record of one partition; the timestamp is Unix milliseconds."""
+
+    offset: int = 0
+    timestamp: int = 0
+    key: bytes | None = b"k"
+    value: bytes | None = b"v"
+
+
+def record(key: str, value: Any, *, offset: int = 0, timestamp: int = 0) -> StoredRecord:
+    """Return the record of an event, None for a tombstone."""
+    content = None if value is None else encode(value)
+    return StoredRecord(offset, timestamp, key.encode(), content)
+
+
+def record_batch(
+    topic: str, records: Iterable[StoredRecord], *, partition: int = 0, epoch: int = 0
+) -> RecordBatch:
+    """Return what one fetch brings of one partition."""
+    return RecordBatch(TopicPartition(topic, partition), list(records), epoch)

@@ -1,0 +1,39 @@
+"""Waiting for what other processes and threads do."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+
+def now_ms() -> int:
+    return int(time.time() * 1000)
+
+
+def until(condition: Callable[[], Any], seconds: float = 30.0, every: float = 0.05) -> Any:
+    """Wait until a condition holds and return what it returned; say what it was if it never did."""
+    end = time.monotonic() + seconds
+    while True:
+        found = condition()
+        if found:
+            return found
+        if time.monotonic() > end:
+            raise AssertionError(f"not within {seconds} s: {condition}, last {found!r}")
+        time.sleep(every)
+
+
+@contextlib.contextmanager
+def in_background(work: Callable[[threading.Event], Any]) -> Iterator[Future[Any]]:
+    """Run something beside the block until it is told to stop; raises what it raised."""
+    stop = threading.Event()
+    with ThreadPoolExecutor(1) as pool:
+        future = pool.submit(work, stop)
+        try:
+            yield future
+        finally:
+            stop.set()
+    future.result(60)
