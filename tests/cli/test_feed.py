@@ -4,16 +4,19 @@ import json
 import re
 import threading
 import time
-from typing import Any
+from collections.abc import Callable
+from functools import partial
+from itertools import pairwise
 
 import pytest
 
+import feedmill.cli.feed as feed_module
 from builders.commands import Run
-from builders.waiting import now_ms
+from builders.waiting import in_background, now_ms, until
 from builders.written_redis import WrittenRedis
 from feedmill.cli.feed import follow
 from feedmill.cli.feed_table import RankChanges, live_feed_table, read_feed_table
-from feedmill.streams.redis.reader import FeedReader
+from feedmill.streams.redis.reader import FeedReader, FeedSnapshot
 
 pytestmark = pytest.mark.stack
 
@@ -81,60 +84,95 @@ def test_redis_away_is_said_in_one_line(run: Run) -> None:
     assert result.stderr.startswith("feedmill: Redis: ")
 
 
-def test_follow_prints_each_version_once_and_ends_in_time(run: Run, writer: WrittenRedis) -> None:
-    def move() -> None:
-        for i in range(12):
-            writer.feed("global", {"p1": float(i), "p2": 5.0})
-            time.sleep(0.2)
+class ScriptedReader(FeedReader):
+    """Takes the next step before it reads a feed; after the last one it interrupts `follow`."""
 
-    mover = threading.Thread(target=move)
-    mover.start()
-    start = time.monotonic()
-    result = run("feed global --follow --for 3.5")
-    took = time.monotonic() - start
-    mover.join()
-    assert result.exit_code == 0, result.output
-    assert 3.4 < took < 5
-    heads = [line for line in result.stdout.splitlines() if line.startswith("global version ")]
-    versions = [int(line.split()[-1]) for line in heads]
-    assert versions == sorted(set(versions))
-    assert 2 <= len(versions) <= 5  # about one a second
-    assert versions[-1] == 12
+    def __init__(self, writer: WrittenRedis, *steps: Callable[[], object]) -> None:
+        super().__init__(writer.client, writer.prefix)
+        self._steps = iter(steps)
+        self.read_at_s: list[float] = []
+
+    def feed(self, feed: str, top: int) -> FeedSnapshot | None:
+        step = next(self._steps, None)
+        if step is None:
+            raise KeyboardInterrupt
+        step()
+        self.read_at_s.append(time.monotonic())
+        return super().feed(feed, top)
 
 
-def test_follow_tells_when_a_feed_has_grown_stale(run: Run, writer: WrittenRedis) -> None:
-    version = writer.feed("global", {"p1": 1.0}, fresh_until_ms=now_ms() + 1000)
-    said = run("feed global --follow --for 4").stdout.splitlines()
-    assert [line for line in said if line.startswith("global")] == [f"global version {version}"] * 2
-    states = [line.split(", ")[4] for line in said if line.startswith("alpha")]
+def nothing() -> None:
+    """A step in which the feed stays as it is."""
+
+
+def versions_in(output: str) -> list[int]:
+    return [int(version) for version in re.findall(r"^global version (\d+)$", output, re.M)]
+
+
+def test_follow_prints_each_version_that_it_reads_once(
+    writer: WrittenRedis, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(feed_module, "POLL_S", 0.05)
+    monkeypatch.setattr(feed_module, "PAUSE_PLAIN_S", 0.01)
+    written: list[int] = []
+
+    def write() -> None:
+        written.append(writer.feed("global", {"p1": float(len(written)), "p2": 5.0}))
+
+    def write_three() -> None:
+        for _ in range(3):
+            write()
+
+    follow(ScriptedReader(writer, write, nothing, write, write_three, nothing), "global", 5, 60)
+    assert versions_in(capsys.readouterr().out) == [written[0], written[1], written[-1]]
+    assert len(written) == 5
+
+
+def test_follow_pauses_however_often_a_feed_changes(
+    writer: WrittenRedis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feed_module, "PAUSE_PLAIN_S", 0.2)
+    reader = ScriptedReader(writer, *[nothing] * 4)
+
+    def write_on(stop: threading.Event) -> None:
+        while not stop.is_set():
+            writer.feed("global", {"p1": 1.0})
+
+    with in_background(write_on):
+        follow(reader, "global", 5, 60)
+    # At least: a slow machine makes it more, and nothing less.
+    assert min(later - sooner for sooner, later in pairwise(reader.read_at_s)) > 0.19
+
+
+def test_follow_tells_when_a_feed_has_grown_stale(
+    writer: WrittenRedis, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(feed_module, "POLL_S", 0.05)
+    end_ms = now_ms() + 1500
+    version = writer.feed("global", {"p1": 1.0}, fresh_until_ms=end_ms)
+    grow_stale = partial(until, lambda: now_ms() > end_ms)
+    follow(ScriptedReader(writer, nothing, grow_stale, nothing), "global", 5, 60)
+    output = capsys.readouterr().out
+    assert versions_in(output) == [version] * 2
+    states = [line.split(", ")[4] for line in output.splitlines() if line.startswith("alpha")]
     assert states[0].startswith("fresh for")
     assert states[1].startswith("STALE for")
 
 
-def test_follow_shows_a_change_long_before_the_next_poll(
-    writer: WrittenRedis, shown: FeedReader
+def test_follow_shows_a_change_without_waiting_for_the_next_poll(
+    writer: WrittenRedis, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    writer.feed("global", {"p1": 1.0})
-    seen: list[float] = []
+    monkeypatch.setattr(feed_module, "POLL_S", 3600.0)
+    monkeypatch.setattr(feed_module, "PAUSE_PLAIN_S", 0.0)
+    writer.feed("global", {"p1": 0.0})
 
-    class Clocked(FeedReader):
-        def feed(self, feed: str, top: int) -> Any:
-            found = super().feed(feed, top)
-            if found is not None and found.version == 2:
-                seen.append(time.monotonic())
-            return found
+    def write_on(stop: threading.Event) -> None:
+        while not stop.wait(0.1):
+            writer.feed("global", {"p1": 1.0})
 
-    def change() -> None:
-        time.sleep(1.2)
-        written.append(time.monotonic())
-        writer.feed("global", {"p1": 2.0})
-
-    written: list[float] = []
-    thread = threading.Thread(target=change)
-    thread.start()
-    follow(Clocked(shown.client, shown.prefix), "global", 5, 2.0)
-    thread.join()
-    assert seen[0] - written[0] < 0.5
+    with in_background(write_on):
+        follow(ScriptedReader(writer, nothing, nothing), "global", 5, 30)
+    assert len(versions_in(capsys.readouterr().out)) == 2
 
 
 def test_follow_waits_for_a_feed_but_not_for_ever(run: Run) -> None:
