@@ -77,9 +77,9 @@ def evaluate(
     --all judges all filters in every way on the sets of one folder.
     """
     # scikit-learn takes a second to import, and only these commands need it.
-    from feedmill.training.evaluation import evaluation_page, evaluation_runs, report  # noqa: PLC0415
-    from feedmill.training.evaluation.filters import TrainingBudget  # noqa: PLC0415
-    from feedmill.training.training_data import read_training_data  # noqa: PLC0415
+    from feedmill.training.evaluation import evaluation_page, evaluation_runs, report  # noqa: PLC0415 - the `train` extra
+    from feedmill.training.evaluation.filters import TrainingBudget  # noqa: PLC0415 - the `train` extra
+    from feedmill.training.training_data import read_training_data  # noqa: PLC0415 - the `train` extra
 
     cost = TrainingBudget(alone, ordinary_rows, labelled_rows, jobs)
     own = store or environment.models

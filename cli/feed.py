@@ -121,7 +121,7 @@ def _feed_tables(
     shown: FeedReader, feed: str, top: int, end: float | None, pause_s: float
 ) -> Iterator[FeedTable]:
     """Yield the feed when it is said to have changed and every 2 s, at most once a pause."""
-    changes = shown.client.pubsub(ignore_subscribe_messages=True)  # type: ignore[no-untyped-call]
+    changes = shown.client.pubsub(ignore_subscribe_messages=True)  # type: ignore[no-untyped-call]  # redis
     told = -60.0
     try:
         while (now := time.monotonic()) < (end or now + 1):

@@ -71,7 +71,7 @@ def reporting(command: Command) -> Command:
         except redis.RedisError as error:
             raise Failed(f"Redis: {error}; is it up? `feedmill local status`") from error
 
-    return wrapped  # type: ignore[return-value]
+    return wrapped  # type: ignore[return-value]  # of click
 
 
 def _over_environment(flags: dict[str, str | None]) -> Environment:

@@ -4,6 +4,7 @@ import os
 import uuid
 from collections.abc import Iterator
 
+import hypothesis
 import pytest
 from kafka.admin import KafkaAdminClient
 
@@ -23,6 +24,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def golden(request: pytest.FixtureRequest) -> Golden:
     """The golden files beside the test: `golden.check("refusals.txt", text)`."""
     return Golden(request.path.parent, update=request.config.getoption("--update-golden"))
+
+
+# A busy machine is no failure: how long one draw takes says nothing of the code.
+hypothesis.settings.register_profile("feedmill", deadline=None)
+hypothesis.settings.load_profile("feedmill")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

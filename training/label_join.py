@@ -101,6 +101,8 @@ def _by_time(post: Post) -> tuple[int, str]:
 
 
 def topic_dataset(topic: str, judged: list[tuple[Post, float]]) -> Dataset:
+    """Return labelled posts of a topic as a data set, split by author; its hash is of the rows."""
+
     def rows() -> Iterator[tuple[Post, float, str]]:
         for post, label in judged:
             yield post, label, post.author_id

@@ -93,8 +93,8 @@ def class_path(folder: Path | None = None) -> str:
 def fetch_from_maven(jar: Jar, scratch: Path) -> Path:
     """Fetch one jar into the scratch folder, with jgo's resolver and the user's jgo settings."""
     from jgo.config import GlobalSettings  # noqa: PLC0415 (slow import, needed once a machine)
-    from jgo.constants import MAVEN_CENTRAL_URL  # noqa: PLC0415
-    from jgo.maven import MavenContext, PythonResolver  # noqa: PLC0415
+    from jgo.constants import MAVEN_CENTRAL_URL  # noqa: PLC0415 - as above
+    from jgo.maven import MavenContext, PythonResolver  # noqa: PLC0415 - as above
 
     maven = MavenContext(
         resolver=PythonResolver(),

@@ -92,7 +92,7 @@ class Sender:
         clock = asyncio.get_running_loop().time
         await asyncio.sleep(0)
         # Waiting for `stop` with a timeout costs three times what a short sleep does.
-        while (wait := due - clock()) > 0 and not self.stop.is_set():  # noqa: ASYNC110
+        while (wait := due - clock()) > 0 and not self.stop.is_set():  # noqa: ASYNC110 - two ends
             await asyncio.sleep(min(wait, _LONGEST_SLEEP_S))
 
     async def _send(self, timed: ScheduledEvent) -> None:

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from typing import Any
 
 import hypothesis
@@ -10,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from builders.encoded import bytes_of, refusal
 from feedmill.events.decode import (
     decode_engagement,
     decode_instance,
@@ -38,23 +38,10 @@ SIGNAL = {
     "version": "v",
     "at_ms": 1,
 }
-OVERRIDE = {"verdict": "hide", "by": "ann", "reason": "", "at_ms": 1}
 LABEL = {"post_id": "p", "target": "spam", "value": 1, "source": "rater", "at_ms": 1}
 
 AN_ID = "an id of 1 to 256 printable bytes without blanks, `|`, `{` and `}`"
 A_NAME = "a name of 1 to 64 letters, digits, `.`, `_` and `-`"
-
-
-def bytes_of(event: dict[str, Any], **changed: Any) -> bytes:
-    """The event as JSON; a field that is changed to `...` is left out."""
-    fields = {**event, **changed}
-    return json.dumps({k: v for k, v in fields.items() if v is not ...}).encode()
-
-
-def refusal(decode: Callable[..., Any], *arguments: Any) -> str:
-    with pytest.raises(BadEvent) as caught:
-        decode(*arguments)
-    return str(caught.value)
 
 
 def test_a_post_with_everything_comes_through_and_unknown_fields_are_ignored() -> None:
@@ -334,73 +321,6 @@ def test_signals_come_through() -> None:
     assert isinstance(failed, Signal)
 
 
-@pytest.mark.parametrize(
-    ("key", "about"),
-    [
-        (b"post:p|*", ("post", "p", "*")),
-        (b"post:a:b|spam", ("post", "a:b", "spam")),
-        (b"author:a|extreme", ("author", "a", "extreme")),
-        (b"post:author:x|nsfw", ("post", "author:x", "nsfw")),
-    ],
-)
-def test_keys_of_overrides(key: bytes, about: tuple[str, str, str]) -> None:
-    at, override = decode_override(NAMES, key, bytes_of(OVERRIDE))
-    assert tuple(at) == about
-    assert str(at).encode() == key
-    assert override is not None
-    assert override.verdict == "hide"
-    assert decode_override(NAMES, key, b"") == (at, None)
-    assert decode_override(NAMES, key, None) == (at, None)
-
-
-@pytest.mark.parametrize(
-    ("key", "reason"),
-    [
-        (None, "Expected a key, got none; a record without one cannot be placed"),
-        (b"post:p", "Expected the key `<subject>|<gate>` with one `|`, got 'post:p'"),
-        (b"post:p|a|b", "Expected the key `<subject>|<gate>` with one `|`, got 'post:p|a|b'"),
-        (b"p|spam", "Expected `post:<post_id>` or `author:<author_id>`, got 'p'"),
-        (b"post:|spam", "Expected `post:<post_id>` or `author:<author_id>`, got 'post:'"),
-        (b"user:p|spam", "Expected `post:<post_id>` or `author:<author_id>`, got 'user:p'"),
-        (b"post:a b|spam", f"Expected {AN_ID}, got 'a b' - in the key"),
-        (
-            b"post:p|quality",
-            "Expected a gate, one of *, spam, nsfw, misinformation, extreme, got 'quality'"
-            " - in the key",
-        ),
-        (
-            b"post:p|",
-            "Expected a gate, one of *, spam, nsfw, misinformation, extreme, got '' - in the key",
-        ),
-        (b"\xff|spam", "Expected a key in UTF-8, got '\\xff|spam'"),
-    ],
-)
-def test_bad_keys_of_overrides_are_refused(key: bytes | None, reason: str) -> None:
-    assert refusal(decode_override, NAMES, key, bytes_of(OVERRIDE)) == reason
-    assert refusal(decode_override, NAMES, key, None) == reason
-
-
-@pytest.mark.parametrize(
-    ("key", "changed", "reason"),
-    [
-        (b"post:p|*", {"verdict": "ban"}, "Invalid enum value 'ban' - at `$.verdict`"),
-        (b"post:p|*", {"by": ...}, "Object missing required field `by`"),
-        (
-            b"author:a|*",
-            {"post_offset": 3},
-            "Expected no `post_offset` for an author, got one - at `$.post_offset`",
-        ),
-        (
-            b"post:p|*",
-            {"expires_at_ms": "soon"},
-            "Expected `int | null`, got `str` - at `$.expires_at_ms`",
-        ),
-    ],
-)
-def test_a_bad_override_is_refused(key: bytes, changed: dict[str, Any], reason: str) -> None:
-    assert refusal(decode_override, NAMES, key, bytes_of(OVERRIDE, **changed)) == reason
-
-
 def test_labels_and_heartbeats_come_through() -> None:
     label = decode_label(b"p", bytes_of(LABEL))
     assert isinstance(label, Label)
@@ -413,5 +333,4 @@ def test_labels_and_heartbeats_come_through() -> None:
 def test_messages_stay_short_whatever_the_record() -> None:
     assert len(refusal(decode_post, b"k" * 900_000, bytes_of(POST))) < 300
     assert len(refusal(decode_post, b"k" * 900_000, None)) < 300
-    assert len(refusal(decode_override, NAMES, b"k" * 900_000, None)) < 300
     assert len(refusal(decode_engagement, b"p", bytes_of(ENGAGEMENT, kind="x" * 900_000))) < 1100

@@ -50,7 +50,7 @@ def fold_many(events: list[Event], cuts: list[int]) -> list[Counters]:
     return counters
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(EVENTS, st.lists(st.integers(0, 60), max_size=5))
 def test_the_split_into_batches_does_not_matter(events: list[Event], cuts: list[int]) -> None:
     for one, many in zip(fold_one(events), fold_many(events, cuts), strict=True):
@@ -60,7 +60,7 @@ def test_the_split_into_batches_does_not_matter(events: list[Event], cuts: list[
         np.testing.assert_allclose(one.sums, many.sums, rtol=1e-12, atol=0)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(EVENTS)
 def test_the_value_is_the_decayed_sum_by_definition(events: list[Event]) -> None:
     counters = fold_one(events)

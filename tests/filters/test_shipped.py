@@ -58,7 +58,7 @@ def test_scores_are_probabilities_of_each_row_alone(name: str) -> None:
     assert model.score_many([]).shape == (0,)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.text(max_size=80), min_size=1, max_size=9), st.integers(1, 8))
 def test_any_text_scores_the_same_however_it_is_batched(texts: list[str], size: int) -> None:
     model = load("spam")

@@ -74,7 +74,7 @@ KIND_COUNTS = st.lists(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(KIND_COUNTS, st.sampled_from(["click", "like", "reply", "share"]), st.floats(1e-4, 0.5))
 def test_one_more_positive_never_lowers(
     events: list[tuple[EngagementKind, int]], kind: EngagementKind, prior: float
@@ -86,7 +86,7 @@ def test_one_more_positive_never_lowers(
     assert 0 <= low <= high + 1e-12 <= 1 + 1e-12
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     st.floats(0, 1e6), st.lists(st.floats(0, 1e6), min_size=2, max_size=20), st.floats(0.001, 0.2)
 )

@@ -104,7 +104,7 @@ def stream(seed: int, count: int) -> list[PostVersion]:
     return found
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(st.integers(0, 1000), st.lists(st.integers(1, 40), min_size=1, max_size=8))
 def test_batches_make_no_difference(seed: int, sizes: list[int]) -> None:
     versions = stream(seed, 150)

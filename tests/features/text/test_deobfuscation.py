@@ -15,7 +15,7 @@ SENTENCE = "subscribe to my channel and get free money now"
     [
         ("5ub5crib3 t0 my ch4nn3l 4nd g3t fr33 m0ney n0w", SENTENCE),
         ("$ubscribe to my ch@nnel and get fr33 mon3y now", SENTENCE),
-        ("ѕubѕсrіbе tо mу сhаnnеl аnd gеt frее mоnеу nоw", SENTENCE),  # noqa: RUF001
+        ("ѕubѕсrіbе tо mу сhаnnеl аnd gеt frее mоnеу nоw", SENTENCE),  # noqa: RUF001 - meant
         ("sub\u200bscribe to my chan\u200bnel and get fr\u200bee mon\u200bey now", SENTENCE),
         ("   ".join(" ".join(word) for word in SENTENCE.split()), SENTENCE),
         (" ".join(" ".join(word) for word in SENTENCE.split()), SENTENCE),
@@ -26,7 +26,7 @@ SENTENCE = "subscribe to my channel and get free money now"
         ('Wa tch "m y vid eo", p lease ! I t is f ree', 'Watch "my video", please ! It is free'),
         ('a<br />b <a href="http://x.org/a">c</a>', "a  b  http://x.org/a c  "),
         ('so good <a href="http://v.org/w?v=1&t=2m3s">2:03</a> yes', "so good 2:03 yes"),
-        ("ＦＲＥＥ 𝗙𝗥𝗘𝗘", "FREE FREE"),  # noqa: RUF001
+        ("ＦＲＥＥ 𝗙𝗥𝗘𝗘", "FREE FREE"),  # noqa: RUF001 - meant
     ],
 )
 def test_disguises_are_undone(disguised: str, read: str) -> None:

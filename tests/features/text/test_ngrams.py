@@ -23,7 +23,7 @@ TEXTS = st.lists(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(TEXTS, st.integers(min_value=1, max_value=5))
 def test_a_row_does_not_depend_on_its_batch(texts: list[str], size: int) -> None:
     whole = TextBatch(texts)

@@ -46,7 +46,7 @@ posts = st.lists(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.tuples(gates, gates, gates), posts)
 def test_many_decide_as_each_does(policies: tuple[GatePolicy, ...], rows: list[Any]) -> None:
     by_name = dict(zip(NAMES, policies, strict=True))

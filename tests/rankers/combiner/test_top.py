@@ -57,7 +57,7 @@ GRID = (-np.inf, -3.0, -1.0, 0.0, 0.5, 0.5 + 2**-50, 7.0)
 caps = st.sampled_from((None, 1, 2, 3, 50))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     st.lists(st.sampled_from(GRID), max_size=60),
     st.integers(0, 99),
@@ -71,7 +71,7 @@ def test_few_scores_come_as_sorted(
     check(np.array(scores), seed, size, most, authors)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(
     seed=st.integers(0, 9999),
     n=st.integers(20_000, 30_000),

@@ -173,7 +173,7 @@ def run(seed: int, length: int, crashes: int) -> None:
     assert {post: encode_state(one) for post, one in restored.posts.items()} == expected
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(seed=st.integers(0, 2**32), length=st.integers(0, 120), crashes=st.integers(0, 8))
 def test_crashes_anywhere_change_no_count_and_no_decayed_sum(
     seed: int, length: int, crashes: int
@@ -181,7 +181,7 @@ def test_crashes_anywhere_change_no_count_and_no_decayed_sum(
     run(seed, length, crashes)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(seed=st.integers(0, 2**32), length=st.integers(1, 150))
 def test_ten_minutes_read_again_give_the_verdicts_of_an_undisturbed_run(
     seed: int, length: int
@@ -197,7 +197,7 @@ def test_ten_minutes_read_again_give_the_verdicts_of_an_undisturbed_run(
             assert recent.repeats(event, record.timestamp) == repeats[record.offset]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(seed=st.integers(0, 2**32))
 def test_an_event_repeats_if_its_id_stands_in_the_ten_minutes_before(seed: int) -> None:
     log = draw_log(Random(seed), 100)

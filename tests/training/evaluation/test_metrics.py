@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import spearmanr
 from sklearn.calibration import calibration_curve
@@ -35,7 +35,6 @@ def arrays(rows: list[tuple[float, bool]]) -> tuple[np.ndarray, np.ndarray]:
     return np.array([score for score, _ in rows]), np.array([bad for _, bad in rows])
 
 
-@settings(deadline=None)
 @given(JUDGED)
 def test_order_is_measured_as_scikit_learn_does(rows: list[tuple[float, bool]]) -> None:
     scores, bad = arrays(rows)
@@ -43,7 +42,6 @@ def test_order_is_measured_as_scikit_learn_does(rows: list[tuple[float, bool]]) 
     assert np.isclose(average_precision(scores, bad), average_precision_score(bad, scores))
 
 
-@settings(deadline=None)
 @given(JUDGED)
 def test_curves_run_where_scikit_learn_draws_them(rows: list[tuple[float, bool]]) -> None:
     scores, bad = arrays(rows)
@@ -57,7 +55,6 @@ def test_curves_run_where_scikit_learn_draws_them(rows: list[tuple[float, bool]]
     assert {(round(x, 9), round(y, 9)) for x, y in precision_recall_points(scores, bad)} <= expected
 
 
-@settings(deadline=None)
 @given(JUDGED, st.integers(2, 20))
 def test_calibration_is_binned_as_scikit_learn_does(
     rows: list[tuple[float, bool]], bins: int
