@@ -36,7 +36,7 @@ check: $(STAMP) ## Lint, format, types, the import rule, docs and schemas: only 
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -q tests/test_imports.py tests/test_house.py tests/test_docs.py tests/events/test_schema.py
+	$(BIN)/python -m pytest -q tests/test_imports.py tests/test_house.py tests/test_docs.py tests/test_map.py tests/events/test_schema.py
 
 format: $(STAMP) ## Put the code in the house's form
 	$(BIN)/ruff check --fix .
