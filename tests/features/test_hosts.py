@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import time
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -71,11 +69,10 @@ def test_the_hosts_of_a_post_come_once_links_first() -> None:
 
 
 @pytest.mark.parametrize("piece", ["a\u200b", "a.", "a-", "http:/", "http://", "a@", "a.b@", "."])
-def test_a_long_run_is_looked_at_once(piece: str) -> None:
-    text = piece * (20_000 // len(piece))
-    start = time.perf_counter()
-    list(hosts_in(text))
-    assert time.perf_counter() - start < 0.5  # twice over each piece takes seconds
+@pytest.mark.timeout(60)  # reading every piece twice takes hours, reading it once no second
+def test_a_long_run_is_read_once(piece: str) -> None:
+    text = piece * (1_000_000 // len(piece))
+    assert list(hosts_in(f"{text} see example.org"))[-1] == "example.org"
 
 
 @given(st.text(st.sampled_from("aB1.-_@:/\\ ?#\u200b\u3002ü\ud800www[]"), max_size=60) | st.text())

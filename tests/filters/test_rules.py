@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from builders.events import post, settings_of
+from builders.work import bytecode_steps
 from feedmill.events.errors import BadSetting
 from feedmill.events.gates import GatePolicy
 from feedmill.events.post import Media, Post
@@ -208,26 +208,20 @@ def test_every_domain_that_is_accepted_is_found(domain: str) -> None:
 
 
 def test_a_thousand_rules_cost_a_post_hardly_more_than_one() -> None:
-    def seconds(count: int) -> float:
+    def steps(count: int) -> int:
         named = {
             f"r{i}": {"phrases": [f"zz{i} now"], "domains": [f"z{i}.example"]} for i in range(count)
         }
-        some, posts = rules(**named), [post(text="a quiet walk by the river " * 4)] * 500
-        best = 1e9
-        for _ in range(5):
-            start = time.process_time()
-            some.verdicts(posts, [0] * 500)
-            best = min(best, time.process_time() - start)
-        return best
+        some, posts = rules(**named), [post(text="a quiet walk by the river " * 4)] * 10
+        return bytecode_steps(lambda: some.verdicts(posts, [0] * 10))
 
-    assert seconds(MAX_RULES) < 5 * seconds(1)
+    assert 0 < steps(MAX_RULES) < 1.1 * steps(1)
 
 
+@pytest.mark.timeout(60)  # a pattern that is tried in every way takes longer than the world
 def test_hostile_patterns_do_not_explode() -> None:
     hostile = rules(only={"patterns": ["(a*)*(a*)*(a|aa)+b", "(x+x+)+y"]})
-    start = time.process_time()
     assert verdict(hostile, post(text="a" * 10_000 + "x" * 10_000)) is None
-    assert time.process_time() - start < 1
 
 
 @pytest.mark.parametrize(
