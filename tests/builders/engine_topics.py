@@ -119,7 +119,7 @@ class EngineTopics:
                 found.pop(key, None)
         return found
 
-    def letters(self) -> dict[tuple[str, int, int], Json]:
+    def dead_letters(self) -> dict[tuple[str, int, int], Json]:
         """Dead letters by their position, with their headers and bytes."""
         found = {}
         for record in self.read_all("dead-letters"):

@@ -26,13 +26,21 @@ from feedmill.streams.redis.writer import FRESH_MS, RedisWriter
 CREATED_MS = now_ms() - 3_600_000
 
 
+class NotWrittenError(Exception):
+    """Redis refused a write: a newer owner has the key."""
+
+
 @dataclass
 class WrittenRedis:
-    """Writes under one prefix.  Every write is that of a combiner that has just started."""
+    """Writes under one prefix, and under one owner's token.
+
+    Every write is that of a combiner that has just started.
+    """
 
     url: str
     prefix: str
     names: SignalNames = field(default_factory=SignalNames)
+    token: int = 1
 
     def __post_init__(self) -> None:
         self.client = redis.Redis.from_url(self.url)
@@ -102,9 +110,10 @@ class WrittenRedis:
     def _write(self, signals: list[SignalsChange], feeds: list[FeedChange], at_ms: int) -> None:
         async def write() -> None:
             async with redis.asyncio.Redis.from_url(self.url) as client:
-                writer = RedisWriter(client, self.prefix, lambda _: 1)
+                writer = RedisWriter(client, self.prefix, lambda _: self.token)
                 result = await writer.write(signals, feeds, at_ms, lambda _: True)
-                assert (result.missing_feeds, result.missing_posts, result.outdated) == ([], [], 0)
+                if result.missing_feeds or result.missing_posts or result.outdated:
+                    raise NotWrittenError(result)
                 await writer.announce()
 
         asyncio.run(write())

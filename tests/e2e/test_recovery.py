@@ -125,8 +125,8 @@ def test_killed_stages_lose_and_repeat_nothing(start_engine: Any) -> None:
     send(calm, work.records)
     wanted = settle(calm, work)
     assert calm.complaints() == []
-    stopped = {name: worker.stop() for name, worker in calm.workers.items()}
-    print(f"\nSIGTERM to the end, s: { {k: round(v, 1) for k, v in stopped.items()} }")
+    for worker in calm.workers.values():
+        worker.stop()
 
     engine: Engine = start_engine(*STAGES)
     parts = len(STAGES) + 2
@@ -136,14 +136,10 @@ def test_killed_stages_lose_and_repeat_nothing(start_engine: Any) -> None:
             engine.workers[stage].kill()
             engine.restart(stage)
         send(engine, work.records[n * share : (n + 1) * share], rate=300)
-    start = time.monotonic()
     assert_same(settle(engine, work), wanted)
-    print(f"settled {time.monotonic() - start:.1f} s after the last event")
     decisions = Counter(t["decision"] for t in engine.truths().values())
-    print(f"{len(work.records)} records, {dict(decisions)}")
+    assert min(decisions["show"], decisions["hide"] + decisions["demote"]) > 10
 
     assert engine.forget_redis() > 400
-    start = time.monotonic()
     until(lambda: feeds(engine) == wanted and set(engine.truths()) == set(work.counts), 30)
-    print(f"Redis emptied: all back after {time.monotonic() - start:.1f} s")
     assert engine.complaints() == []

@@ -17,6 +17,9 @@ from feedmill.deploy.local import down, status, up
 
 pytestmark = pytest.mark.stack
 
+# What operators are promised: they, and orchestrators, kill what is still there then.
+STOP_WITHIN_S = 10
+
 
 @pytest.fixture
 def own_stack(tmp_path: Path) -> Iterator[Path]:
@@ -31,18 +34,19 @@ def own_stack(tmp_path: Path) -> Iterator[Path]:
         down(tmp_path)
 
 
-def stop_all(engine: Engine) -> dict[str, float]:
-    """SIGTERM to all at once; how long each took, killed after twelve seconds."""
-    start, took = time.monotonic(), {}
+def stop_all(engine: Engine) -> list[str]:
+    """SIGTERM to all at once; those that had to be killed, because they did not end in time."""
+    end = time.monotonic() + STOP_WITHIN_S
+    late = []
     for worker in engine.workers.values():
         worker.process.terminate()
     for name, worker in engine.workers.items():
         try:
-            worker.process.wait(max(0.1, start + 12 - time.monotonic()))
+            worker.process.wait(max(0.1, end - time.monotonic()))
         except subprocess.TimeoutExpired:
             worker.kill()
-        took[name] = round(time.monotonic() - start, 1)
-    return took
+            late.append(name)
+    return late
 
 
 def test_every_stage_stops_while_its_servers_are_frozen(own_stack: Path) -> None:
@@ -66,10 +70,8 @@ def test_every_stage_stops_while_its_servers_are_frozen(own_stack: Path) -> None
         os.kill(found.redis_pid, signal.SIGKILL)
         time.sleep(2)
         up(own_stack, redis_port=int(found.redis.rsplit(":", 1)[1].split("/")[0]))
-        start = time.monotonic()
         until(lambda: len(engine.order()) == len(engine.truths()) == 100, 20)
         assert engine.feed()[0] == wanted
-        print(f"\nRedis started anew: all back after {time.monotonic() - start:.1f} s")
         assert {n: w.process.poll() for n, w in engine.workers.items()} == dict.fromkeys(STAGES)
 
         redis_pid = status(own_stack).redis_pid
@@ -78,17 +80,16 @@ def test_every_stage_stops_while_its_servers_are_frozen(own_stack: Path) -> None
         offset = engine.post("p1", "Snow")
         assert offset > 0
         time.sleep(1)
-        took = {"Redis": engine.workers["combiner"].stop(10)}
+        engine.workers["combiner"].stop(STOP_WITHIN_S)
         os.kill(redis_pid, signal.SIGCONT)
         engine.restart("combiner")
         engine.wait_ready()
 
         os.kill(found.kafka_pid, signal.SIGSTOP)
         time.sleep(1)
-        frozen = stop_all(engine)
+        late = stop_all(engine)
         os.kill(found.kafka_pid, signal.SIGCONT)
-        print(f"SIGTERM to the end, s: Redis frozen {took['Redis']:.1f}, Kafka frozen {frozen}")
-        assert max(frozen.values()) < 10
+        assert late == []
         assert {w.process.returncode for w in engine.workers.values()} == {0}
     finally:
         engine.stop()
