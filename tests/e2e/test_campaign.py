@@ -24,7 +24,7 @@ TEXT = (
 HEADLINE = (
     "The old bridge over the northern canal closes for repairs until the second week of autumn"
 )
-COPIES, SECONDS, RATE = 50, 20, 200
+COPIES, SECONDS, RATE = 50, 10, 400
 SPARE = "often today maybe really almost quietly again everyone finally somewhere".split()  # noqa: SIM905 - shorter
 SYLLABLES = "ba do ke lim ra sto ter un vi wen mor a sil ku pra".split()  # noqa: SIM905 - shorter
 GATES = {"nsfw": {"enabled": False}, "misinformation": {"enabled": False}}

@@ -135,6 +135,7 @@ def refuse_lower_tokens(engine: Engine) -> None:
 def test_no_lag_is_left_in_any_group(whole_engine: Engine) -> None:
     """What is done is committed: a restart would not do it again."""
     engine = whole_engine
+    post_and_wait(engine, "committed")
     admin = KafkaAdminClient(bootstrap_servers=engine.kafka)
     consumer = engine.consumer("posts")
     parts = [TopicPartition(engine.topic("posts"), p) for p in range(PARTITIONS)]
@@ -142,12 +143,10 @@ def test_no_lag_is_left_in_any_group(whole_engine: Engine) -> None:
     def caught_up(stage: str) -> bool:
         done = admin.list_group_offsets(engine.topic(stage))
         done = done.get(engine.topic(stage), done)
-        return all(
-            (done[part].offset if part in done else 0) == end
-            for part, end in consumer.end_offsets(parts).items()
-        )
+        return bool({p: done[p].offset for p in done if p in parts} == consumer.end_offsets(parts))
 
     try:
+        assert all(end > 0 for end in consumer.end_offsets(parts).values())
         for stage in ("spam", "nsfw", "misinformation", "quality", "engagement"):
             until(partial(caught_up, stage), 20, every=0.5)
     finally:
