@@ -34,7 +34,14 @@ PAGES = sorted(
         *(ROOT / "docs").rglob("*.md"),
     ]
 )
-WITH_COMMANDS = [ROOT / "README.md", ROOT / "docs/operating.md", ROOT / "docs/contracts.md"]
+OPERATOR = "docs/operating/operator.md"
+WITH_COMMANDS = [
+    ROOT / page
+    for page in (
+        *("README.md", "docs/contracts.md", OPERATOR),
+        *("docs/operating/moderator.md", "docs/operating/trainer.md"),
+    )
+]
 
 
 def text_of(page: str) -> str:
@@ -138,7 +145,7 @@ def variables_in_code() -> set[str]:
 
 def variables_in_table() -> dict[str, str]:
     """By variable what the table says of its default."""
-    rows = re.findall(r"^\| `(FEEDMILL_\w+)` \| ([^|]*) \|", text_of("docs/operating.md"), re.M)
+    rows = re.findall(r"^\| `(FEEDMILL_\w+)` \| ([^|]*) \|", text_of(OPERATOR), re.M)
     return dict(rows)
 
 
@@ -147,7 +154,7 @@ def test_every_variable_is_documented() -> None:
     assert internal <= variables_in_code()
     assert variables_in_code() - internal == set(variables_in_table())
     for name in internal | {"FEEDMILL_TEST_KAFKA", "FEEDMILL_TEST_REDIS"}:
-        assert f"`{name}`" in text_of("docs/operating.md")
+        assert f"`{name}`" in text_of(OPERATOR)
 
 
 def test_documented_defaults_are_the_defaults() -> None:
