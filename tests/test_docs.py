@@ -1,4 +1,4 @@
-"""The docs say what the code does: commands, variables, metrics, topics, defaults and links."""
+"""The docs agree with the code: commands, variables, metrics, topics, settings, names and links."""
 
 from __future__ import annotations
 
@@ -16,11 +16,22 @@ import pytest
 
 import feedmill.streams.stages.flow
 from feedmill.cli.main import main
+from feedmill.events.decode import decode_engagement, decode_post
+from feedmill.events.engagement import Engagement
+from feedmill.events.feeds import FeedMatch, FeedSpec
 from feedmill.events.gates import GatePolicy
+from feedmill.events.instance import Instance
+from feedmill.events.label import Label
+from feedmill.events.override import Override
+from feedmill.events.post import Post
+from feedmill.events.rules import Rule
 from feedmill.events.settings import Settings
-from feedmill.events.signal import SignalNames
+from feedmill.events.signal import Signal, SignalNames
+from feedmill.filters.registry import FILTERS
+from feedmill.rankers.registry import RANKERS
 from feedmill.streams.kafka.topics import TopicSpec, topic_table
 from feedmill.streams.observe import metrics_page as metrics_doc
+from feedmill.streams.observe.metrics import METRICS
 from feedmill.streams.settings.environment import _SECURITY, Environment
 
 ROOT = Path(__file__).parents[1]
@@ -34,7 +45,14 @@ PAGES = sorted(
         *(ROOT / "docs").rglob("*.md"),
     ]
 )
-WITH_COMMANDS = [ROOT / "README.md", ROOT / "docs/operating.md", ROOT / "docs/contracts.md"]
+OPERATOR = "docs/operating/operator.md"
+WITH_COMMANDS = [
+    ROOT / page
+    for page in (
+        *("README.md", "docs/contracts.md", OPERATOR),
+        *("docs/operating/moderator.md", "docs/operating/trainer.md"),
+    )
+]
 
 
 def text_of(page: str) -> str:
@@ -138,7 +156,7 @@ def variables_in_code() -> set[str]:
 
 def variables_in_table() -> dict[str, str]:
     """By variable what the table says of its default."""
-    rows = re.findall(r"^\| `(FEEDMILL_\w+)` \| ([^|]*) \|", text_of("docs/operating.md"), re.M)
+    rows = re.findall(r"^\| `(FEEDMILL_\w+)` \| ([^|]*) \|", text_of(OPERATOR), re.M)
     return dict(rows)
 
 
@@ -147,7 +165,7 @@ def test_every_variable_is_documented() -> None:
     assert internal <= variables_in_code()
     assert variables_in_code() - internal == set(variables_in_table())
     for name in internal | {"FEEDMILL_TEST_KAFKA", "FEEDMILL_TEST_REDIS"}:
-        assert f"`{name}`" in text_of("docs/operating.md")
+        assert f"`{name}`" in text_of(OPERATOR)
 
 
 def test_documented_defaults_are_the_defaults() -> None:
@@ -198,10 +216,116 @@ def test_settings_have_the_documented_defaults() -> None:
     )
 
 
+def test_no_other_topic_is_documented() -> None:
+    table = text_of("docs/contracts.md").partition("| topic |")[2].partition("\n\n")[0]
+    documented = set(re.findall(r"^\| `([^`]+)` \|", table, re.MULTILINE))
+    assert documented == {spec.name for spec in topic_table(["<name>"])}
+
+
+@pytest.mark.parametrize(
+    ("setting", "fields"),
+    [
+        ("weights`, `weights/<feed>", set(Settings(SignalNames()).weights_of("").as_dict())),
+        ("gates`, `gates/<feed>", set(GatePolicy.__struct_fields__)),
+        ("feeds/<name>", {*FeedSpec.__struct_fields__, *FeedMatch.__struct_fields__}),
+        ("rules/<filter>", set(Rule.__struct_fields__)),
+    ],
+    ids=["weights", "gates", "feeds", "rules"],
+)
+def test_every_field_of_a_setting_is_documented(setting: str, fields: set[str]) -> None:
+    row = " ".join(contract_rows()[setting])
+    assert fields <= set(re.findall(r"[`\"](\w+)[`\"]", row))
+
+
+@pytest.mark.parametrize(
+    "event", [Post, Engagement, Signal, Override, Label, Instance], ids=lambda event: event.__name__
+)
+def test_every_field_of_an_event_is_documented(event: type[msgspec.Struct]) -> None:
+    named = set(re.findall(r"[`\"](\w+)[`\"]", text_of("docs/contracts.md")))
+    assert set(event.__struct_fields__) <= named
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/concepts.md"])
+def test_the_events_of_a_page_are_valid(page: str) -> None:
+    examples = re.findall(r"^    (\{\"post_id\".*\})$", text_of(page), re.MULTILINE)
+    assert examples
+    for example in examples:
+        key = json.loads(example)["post_id"].encode()
+        decode = decode_engagement if '"kind"' in example else decode_post
+        decode(key, example.encode())
+
+
+def test_every_filter_and_every_ranker_has_a_page() -> None:
+    headings = re.findall(r"^## (.+)$", text_of("docs/filters.md"), re.MULTILINE)
+    assert set(FILTERS) <= set(headings)
+    cards = {page.stem for page in (ROOT / "docs/models").glob("*.md")}
+    assert set(RANKERS) == cards
+
+
+def test_the_metrics_of_the_pages_exist() -> None:
+    known = {metric.name for metric in METRICS}
+    for page in PAGES:
+        named = set(re.findall(r"`(feedmill_[a-z_]+)", page.read_text("utf-8")))
+        assert named <= known, page
+
+
 def test_the_table_of_stages_is_the_codes() -> None:
     docstring = feedmill.streams.stages.flow.__doc__ or ""
     table = docstring.split("\n\n")[1]
     assert table in text_of("docs/architecture.md")
+
+
+# --- names of the code, and the terms -------------------------------------------------------
+
+# Decisions and the changelog keep the names of their time.
+CURRENT = [
+    page
+    for page in PAGES
+    if page.parent.name != "decisions" and page.stem not in ("CHANGELOG", "renames")
+]
+# What feedmill called these things once, and what it calls them now.
+FORMER_TERMS = {
+    r"lens(es)?": "feed scores, gate decisions, policy cache",
+    r"lettered|letters? what|to letter": "to write a dead letter",
+    r"judg(e|es|ed|ing) again": "rule backfill",
+    r"flagged shares?": "hide rate",
+}
+
+
+@pytest.mark.parametrize("page", CURRENT, ids=lambda page: str(page.relative_to(ROOT)))
+def test_the_files_and_classes_of_a_page_exist(page: Path) -> None:
+    code = "\n".join(sources())
+    for name in re.findall(r"`([\w./-]+)`", page.read_text("utf-8")):
+        if re.fullmatch(r"[\w-]+(/[\w-]+)+\.(py|md|txt|lua)", name):
+            assert (ROOT / name).exists(), name
+        elif re.fullmatch(r"([A-Z][a-z]+){2,}", name) and page.name == "architecture.md":
+            assert re.search(rf"^ *class {name}\b", code, re.MULTILINE), name
+
+
+@pytest.mark.parametrize("page", CURRENT, ids=lambda page: str(page.relative_to(ROOT)))
+def test_a_page_uses_the_present_terms(page: Path) -> None:
+    text = page.read_text("utf-8").lower()
+    found = {term: now for term, now in FORMER_TERMS.items() if re.search(rf"\b({term})\b", text)}
+    assert found == {}
+
+
+def test_the_present_places_of_the_renames_exist() -> None:
+    rows = re.findall(
+        r"^\| `(.+?)` \| (.+?) \| ?(.*) \|$", text_of("docs/renames.md"), re.MULTILINE
+    )
+    assert rows
+    for before, now, names in rows:
+        if now == "gone":
+            continue
+        module = before if now == "the same" else now.strip("`")
+        assert (ROOT / module).exists(), module
+        for name, elsewhere in re.findall(r"→ `([\w.]+)`(?: in `([^`]+)`)?", names):
+            source = text_of(elsewhere or module)
+            last = name.rpartition(".")[2]
+            assert re.search(rf"^ *(?:async def |def |class |){last}\b", source, re.MULTILINE), (
+                module,
+                name,
+            )
 
 
 # --- what is generated, and links -----------------------------------------------------------
@@ -226,6 +350,23 @@ def test_links_lead_somewhere(page: Path) -> None:
         assert found.is_relative_to(ROOT), target
         assert found.exists(), target
         assert not anchor or anchor in anchors(found), target
+
+
+def links_of(page: Path) -> set[Path]:
+    """The files of the repository to which a page links."""
+    targets = re.findall(r"\]\(([^)#\s]+)", page.read_text("utf-8"))
+    paths = ((page.parent / target).resolve() for target in targets if ":" not in target)
+    return {path / "README.md" if path.is_dir() else path for path in paths}
+
+
+def test_every_page_can_be_reached_from_the_readme() -> None:
+    reached: set[Path] = set()
+    ahead = {ROOT / "README.md"}
+    while ahead:
+        page = ahead.pop()
+        reached.add(page)
+        ahead |= {path for path in links_of(page) if path.suffix == ".md"} - reached
+    assert set(PAGES) <= reached
 
 
 def test_the_lock_names_no_host_and_no_path() -> None:

@@ -1,4 +1,4 @@
-"""The one place that reads the time of day."""
+"""The time of day of this host."""
 
 from __future__ import annotations
 

@@ -26,7 +26,6 @@ def run_stage(stage: str, environment: Environment) -> int:
     for name in _QUIET:
         logging.getLogger(name).setLevel(logging.ERROR)
     log = logging.getLogger(f"feedmill.{stage}")
-    # For the consumer's thread too: it makes a loop of its own.
     asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
     try:
         asyncio.run(_run(stage, environment))
