@@ -14,9 +14,11 @@ from feedmill.events.gates import GatePolicy
 from feedmill.events.override import OverrideKey, OverrideVerdict
 from feedmill.rankers.combiner.gating import (
     DECISIONS,
+    Decision,
     GateVerdict,
     decide_many,
     decide_one,
+    outcomes_of,
 )
 from feedmill.rankers.combiner.overrides import ActiveOverride
 
@@ -63,7 +65,7 @@ def test_many_decide_as_each_does(policies: tuple[GatePolicy, ...], rows: list[A
             name: GateVerdict(row[i][0] if row[i][1] else None, f"{name}@1")
             for i, name in enumerate(NAMES)
         }
-        one = decide_one(by_name, verdicts, {}, int(at), now_ms)
+        one = decided(by_name, verdicts, {}, int(at), now_ms)
         assert (one.code, one.factor) == (code, factor)
 
 
@@ -88,8 +90,18 @@ def test_float32_values_meet_float64_thresholds(
     known, now = np.array([True]), np.zeros(1, np.int64)
     code, _ = decide_many(policy, {"spam": np.array([published])}, {"spam": known}, now, 0)
     assert DECISIONS[code[0]] == decision
-    one = decide_one(policy, {"spam": GateVerdict(float(published), "")}, {}, 0, 0)
+    one = decided(policy, {"spam": GateVerdict(float(published), "")}, {})
     assert one.name == decision
+
+
+def decided(
+    gates: dict[str, GatePolicy],
+    verdicts: dict[str, GateVerdict],
+    overrides: dict[str, ActiveOverride],
+    arrived_ms: int = 0,
+    now_ms: int = 0,
+) -> Decision:
+    return decide_one(gates, outcomes_of(gates, verdicts, overrides, arrived_ms, now_ms))
 
 
 def active(verdict: OverrideVerdict, gate: str, by: str = "mo") -> ActiveOverride:
@@ -103,7 +115,7 @@ def test_a_demotion_by_star_applies_the_smallest_factor_once() -> None:
         "extreme": GatePolicy(demote_factor=0.01, shadow=True),
     }
     star = active("demote", "*")
-    decision = decide_one(policy, {}, dict.fromkeys(policy, star), 0, 0)
+    decision = decided(policy, {}, dict.fromkeys(policy, star))
     assert (decision.name, decision.decided_by, decision.factor) == ("demote", "override:mo", 0.25)
 
 
@@ -111,9 +123,9 @@ def test_an_allowed_gate_needs_no_verdict_and_another_still_does() -> None:
     policy = {"spam": GatePolicy(), "nsfw": GatePolicy()}
     allowed = {"spam": active("allow", "spam")}
     nsfw = {"nsfw": GateVerdict(None, "nsfw@none"), "spam": GateVerdict(1.0, "spam@1")}
-    assert decide_one(policy, nsfw, allowed, 0, 0).decided_by == "nsfw@none"
+    assert decided(policy, nsfw, allowed).decided_by == "nsfw@none"
     judged = {**nsfw, "nsfw": GateVerdict(0.1, "nsfw@1")}
-    decision = decide_one(policy, judged, allowed, 0, 0)
+    decision = decided(policy, judged, allowed)
     assert (decision.name, decision.decided_by, decision.factor) == ("show", "override:mo", 1.0)
 
 
@@ -124,25 +136,25 @@ def test_who_hides_stands_before_who_holds_and_who_demotes() -> None:
         "nsfw": GateVerdict(None, "nsfw@none"),
         "extreme": GateVerdict(0.95, "extreme@1"),
     }
-    assert decide_one(policy, verdicts, {}, 0, 0).decided_by == "extreme@1"
+    assert decided(policy, verdicts, {}).decided_by == "extreme@1"
     verdicts["extreme"] = GateVerdict(0.0, "extreme@1")
-    assert decide_one(policy, verdicts, {}, 0, 0).decided_by == "nsfw@none"
+    assert decided(policy, verdicts, {}).decided_by == "nsfw@none"
     verdicts["nsfw"] = GateVerdict(0.0, "nsfw@1")
-    assert decide_one(policy, verdicts, {}, 0, 0).decided_by == "spam@1"
+    assert decided(policy, verdicts, {}).decided_by == "spam@1"
 
 
 def test_a_rule_is_named_where_it_hides_demotes_or_allows() -> None:
     policy = {"spam": GatePolicy(), "nsfw": GatePolicy()}
     model = GateVerdict.of("nsfw", 0.0, "nsfw", "7f3a")
     assert model.label == "nsfw@7f3a"
-    for value, decided in ((1.0, "hide"), (0.75, "demote"), (0.0, "show")):
+    for value, name in ((1.0, "hide"), (0.75, "demote"), (0.0, "show")):
         rule = GateVerdict.of("spam", value, "rule", "bad-links")
-        decision = decide_one(policy, {"spam": rule, "nsfw": model}, {}, 0, 0)
-        assert (decision.name, decision.decided_by) == (decided, "rule:bad-links")
+        decision = decided(policy, {"spam": rule, "nsfw": model}, {})
+        assert (decision.name, decision.decided_by) == (name, "rule:bad-links")
     allowed = {"spam": GateVerdict.of("spam", 0.0, "rule", "friends")}
     hidden = {**allowed, "nsfw": GateVerdict.of("nsfw", 1.0, "nsfw", "7f3a")}
-    assert decide_one(policy, hidden, {}, 0, 0).decided_by == "nsfw@7f3a"
+    assert decided(policy, hidden, {}).decided_by == "nsfw@7f3a"
     # Below every threshold a gate's rule that demotes has done nothing.
     lax = {"spam": GatePolicy(demote_at=None), "nsfw": GatePolicy()}
     demoting = {"spam": GateVerdict.of("spam", 0.75, "rule", "r"), "nsfw": model}
-    assert decide_one(lax, demoting, {}, 0, 0).decided_by == ""
+    assert decided(lax, demoting, {}).decided_by == ""
