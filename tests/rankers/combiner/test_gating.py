@@ -14,7 +14,12 @@ from feedmill.events.gates import GatePolicy
 from feedmill.events.override import OverrideKey, OverrideVerdict
 from feedmill.rankers.combiner.gating import (
     DECISIONS,
+    DEMOTE,
+    HIDE,
+    HOLD,
+    SHOW,
     Decision,
+    GateOutcome,
     GateVerdict,
     decide_many,
     decide_one,
@@ -86,12 +91,46 @@ def test_many_decide_as_each_does(policies: tuple[GatePolicy, ...], rows: list[A
 def test_float32_values_meet_float64_thresholds(
     published: np.float32, threshold: float, decision: str
 ) -> None:
-    policy = {"spam": GatePolicy(hide_at=threshold, demote_at=None)}
-    known, now = np.array([True]), np.zeros(1, np.int64)
-    code, _ = decide_many(policy, {"spam": np.array([published])}, {"spam": known}, now, 0)
-    assert DECISIONS[code[0]] == decision
-    one = decided(policy, {"spam": GateVerdict(float(published), "")}, {})
-    assert one.name == decision
+    hiding = {"spam": GatePolicy(hide_at=threshold, demote_at=None)}
+    demoting = {"spam": GatePolicy(hide_at=None, demote_at=threshold)}
+    for policy, name in ((hiding, "hide"), (demoting, "demote")):
+        expected = name if decision == "hide" else "show"
+        known, arrived_ms = np.array([True]), np.zeros(1, np.int64)
+        values = {"spam": np.array([published])}
+        code, _ = decide_many(policy, values, {"spam": known}, arrived_ms, 0)
+        assert DECISIONS[code[0]] == expected
+        assert decided(policy, {"spam": GateVerdict(float(published), "")}, {}).name == expected
+
+
+@pytest.mark.parametrize(
+    ("on_failure", "grace_s", "waited_ms", "decision"),
+    [
+        ("closed", 60.0, 10**9, "hold"),
+        ("open", 60.0, 0, "hold"),
+        ("open", 60.0, 59_999, "hold"),
+        ("open", 60.0, 60_000, "show"),
+        ("open", 0.0, 0, "show"),
+        ("open", 0.0015, 0, "hold"),  # in whole milliseconds
+        ("open", 0.0015, 1, "show"),
+    ],
+)
+def test_an_open_gate_without_a_verdict_holds_for_its_grace(
+    on_failure: Any, grace_s: float, waited_ms: int, decision: str
+) -> None:
+    policy = {"spam": GatePolicy(on_failure=on_failure, grace_s=grace_s)}
+    now_ms = 1_700_000_000_000
+    arrived_ms = now_ms - waited_ms
+    # Not judged in this version, and judged without success.
+    values, judged = np.array([0.95, np.nan], np.float32), np.array([False, True])
+    codes, _ = decide_many(
+        policy, {"spam": values}, {"spam": judged}, np.full(2, arrived_ms), now_ms
+    )
+    assert [DECISIONS[code] for code in codes] == [decision] * 2
+    missing = {"spam": GateVerdict.missing("spam")}
+    assert decided(policy, missing, {}, arrived_ms, now_ms).name == decision
+    # A verdict needs no grace.
+    known = {"spam": GateVerdict(0.1, "spam@1")}
+    assert decided(policy, known, {}, arrived_ms, now_ms).name == "show"
 
 
 def decided(
@@ -158,3 +197,46 @@ def test_a_rule_is_named_where_it_hides_demotes_or_allows() -> None:
     lax = {"spam": GatePolicy(demote_at=None), "nsfw": GatePolicy()}
     demoting = {"spam": GateVerdict.of("spam", 0.75, "rule", "r"), "nsfw": model}
     assert decided(lax, demoting, {}).decided_by == ""
+
+
+def test_each_gate_does_what_its_value_reached() -> None:
+    policy = {
+        "hides": GatePolicy(),
+        "demotes": GatePolicy(),
+        "demotes by nothing": GatePolicy(demote_factor=1.0),
+        "passes": GatePolicy(),
+        "allows": GatePolicy(),
+        "missing": GatePolicy(),
+        "shadow": GatePolicy(shadow=True),
+        "off": GatePolicy(enabled=False),
+        "overridden": GatePolicy(demote_factor=0.25),
+        "all overridden": GatePolicy(demote_factor=0.1),
+    }
+    verdicts = {
+        "hides": GateVerdict(0.95, "hides@1"),
+        "demotes": GateVerdict(0.75, "demotes@1"),
+        "demotes by nothing": GateVerdict(0.75, "demotes by nothing@1"),
+        "passes": GateVerdict(0.5, "passes@1"),
+        "allows": GateVerdict.of("allows", 0.0, "rule", "friends"),
+        "missing": GateVerdict.missing("missing"),
+    }
+    named, star = active("demote", "overridden"), active("demote", "*", by="jo")
+    overrides = {"overridden": named, "all overridden": star}
+    outcomes = list(outcomes_of(policy, verdicts, overrides, 0, 0))
+    assert outcomes == [
+        GateOutcome("hides", HIDE, 0.5, "hides@1", 0.9),
+        GateOutcome("demotes", DEMOTE, 0.5, "demotes@1", 0.6),
+        GateOutcome("demotes by nothing", SHOW, 1.0, "", 0.6),
+        GateOutcome("passes", SHOW, 1.0, ""),
+        GateOutcome("allows", SHOW, 1.0, "rule:friends"),
+        GateOutcome("missing", HOLD, 1.0, "missing@none"),
+        GateOutcome("shadow", SHOW, 1.0, ""),
+        GateOutcome("off", SHOW, 1.0, ""),
+        GateOutcome("overridden", DEMOTE, 0.25, "override:mo", None, named),
+        GateOutcome("all overridden", DEMOTE, 1.0, "override:jo", None, star),
+    ]
+    assert [outcome.is_star_demotion for outcome in outcomes] == [False] * 9 + [True]
+    # 0.5 and 0.5 by verdicts, 0.25 by the named override, and the smallest of all by `*`.
+    decision = decide_one(policy, outcomes)
+    assert (decision.code, decision.decided_by) == (HIDE, "hides@1")
+    assert decision.factor == 0.5 * 0.5 * 0.25 * 0.1
