@@ -1,5 +1,5 @@
 # feedmill's whole set-up is `make run` or `make test`; both need Python 3.11 or newer and nothing else.
-.PHONY: help run test check format bench judge lock clean
+.PHONY: help run test check format bench mutation judge lock clean
 .DEFAULT_GOAL := help
 
 VENV := .venv
@@ -48,6 +48,9 @@ bench: $(STAMP) ## Every benchmark, one after another; each prints its table
 	@for script in benchmarks/bench_*.py; do \
 		echo "== $$script"; $(BIN)/python $$script || exit 1; done
 
+mutation: $(STAMP) ## Change the pure core in small ways, see that tests notice; MODULES=rankers/score.py for one
+	$(BIN)/python tests/mutation.py $(MODULES)
+
 judge: $(STAMP) ## Judge the filters on the data folder: docs/filters.md and the cards anew, in minutes
 	$(BIN)/python -m feedmill.models.cards rankers/artifacts --out docs/models
 	$(BIN)/feedmill evaluate --all --docs docs $(ARGS) > /dev/null
@@ -60,7 +63,7 @@ lock: $(STAMP) ## Resolve pyproject.toml anew into requirements.lock
 
 clean: ## Remove what was made, the local stack's data too
 	-@[ -x $(BIN)/feedmill ] && $(BIN)/feedmill local down
-	rm -rf $(VENV) .feedmill .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
+	rm -rf $(VENV) .feedmill .mutation .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
 	rm -rf *.egg-info *-data
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 

@@ -25,6 +25,7 @@ RESERVED_NAMES = frozenset(
         "post_offset",
         "author_id",
         "created_ms",
+        "arrived_ms",
         "override",
         "decision",
         "decided_by",
@@ -37,6 +38,8 @@ RESERVED_NAMES = frozenset(
         "beta",
     ]
 )
+# The combiner keeps a bit for each signal of a post, and one for the post, in 63.
+MAX_SIGNALS = 62
 _DECLARED = re.compile(r"[a-z][a-z0-9_]{0,63}\Z")
 
 
@@ -126,7 +129,8 @@ class SignalNames:
         Raises
         ------
         UsageError
-            A name that is malformed, reserved or declared twice, or a role that does not exist.
+            A name that is malformed, reserved or declared twice, a role that does not exist, or
+            more than `MAX_SIGNALS` signals with the built-in ones.
         """
         gates, objectives = list(BUILT_IN_GATES), list(BUILT_IN_OBJECTIVES)
         for item in filter(None, (part.strip() for part in declaration.split(","))):
@@ -143,6 +147,11 @@ class SignalNames:
                     f"FEEDMILL_SIGNALS: {item!r} needs a role: {name}:gate or {name}:objective"
                 )
             (gates if role == "gate" else objectives).append(name)
+        if len(gates) + len(objectives) > MAX_SIGNALS:
+            raise UsageError(
+                f"FEEDMILL_SIGNALS: {len(gates) + len(objectives)} signals with the five built-in"
+                f" ones, and {MAX_SIGNALS} are the most; declare fewer"
+            )
         return cls(tuple(gates), tuple(objectives))
 
 

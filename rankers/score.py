@@ -1,7 +1,7 @@
-"""The score of one post, in plain float64: what the combiner does for many at once.
+"""The score of one post, in plain float64.
 
-Frontends, `feedmill explain` and the tests recompute rankings with it; the
-formula stands in the contracts (section 4).
+`FeedScores` computes the same for many posts at once.  `feedmill explain` and tests
+recompute rankings with it; docs/contracts.md has the formula under "The score".
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def score_of(
 
 
 def recency_of(weights: Weights, created_ms: int) -> float:
-    """What the creation time adds to the score: half-lives since 2020, 0 without decay."""
+    """What the creation time adds to the score: half-lives since 2020, or 0 without decay."""
     if weights.half_life_hours is None:
         return 0.0
     return (created_ms - EPOCH_MS) / (weights.half_life_hours * HOUR_MS)

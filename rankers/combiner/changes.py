@@ -1,4 +1,4 @@
-"""What the combiner hands out to be written."""
+"""What the combiner hands out to be written to Redis."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from feedmill.events.weights import Weights
 
 @dataclass(frozen=True)
 class SignalsChange:
-    """What to write to `signals:<post_id>`; without fields the key is to be removed.
+    """What to write to `signals:<post_id>`.
 
-    `whole`: the fields are all there are.  A field that is empty is to be removed.
+    Without fields the key is removed.  With `whole` the fields replace all others; else they
+    are added, and an empty field is removed.
     """
 
     post_id: str
@@ -24,10 +25,10 @@ class SignalsChange:
 
 @dataclass(frozen=True)
 class FeedChange:
-    """What to write to one feed, at once.
+    """What to write to one feed, in one step.
 
-    `whole`: `entries` are all members, in order; else only those that are new or moved,
-    and `removed` leave.  `size` is the number of members afterwards.
+    With `whole`, `entries` are all members, best first.  Else they are those that are new or
+    have another score, and `removed` leave.  `size` is the number of members afterwards.
     """
 
     feed: str
@@ -41,5 +42,5 @@ class FeedChange:
 
     @property
     def is_renewal(self) -> bool:
-        """Whether nothing changes but the freshness."""
+        """Whether only the freshness changes."""
         return not self.whole and not self.entries and not self.removed

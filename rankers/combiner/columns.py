@@ -20,9 +20,9 @@ class SignalColumns:
     value
         float32; a gate without a verdict is NaN, an objective without one 0.
     offset
-        The post record it judged, `NO_SIGNAL` where there is none yet.
+        The offset of the post record that was judged, `NO_SIGNAL` where there is no signal.
     at_ms, model
-        When, and the number of its ``(model, version)`` in the view's table.
+        When it was judged, and the number of ``(model, version)`` in the view's table.
     """
 
     def __init__(self, empty: float) -> None:
@@ -51,7 +51,7 @@ class PostColumns:
     Attributes
     ----------
     offset
-        Of the post's record, `NO_POST` where signals wait for a post that is not there.
+        The offset of the post's record, `NO_POST` where there is no post, only waiting signals.
     created_ms, arrived_ms
         The effective creation time, and the record's own timestamp.
     author, group
@@ -108,13 +108,14 @@ class InternTable:
         return self._numbers.get(value)
 
     def keep(self, numbers: npt.NDArray[np.int32]) -> list[int]:
-        """Forget all values but these (negative: none); returns the numbers that are free now.
+        """Forget all values but those with these numbers; negative numbers stand for none.
 
-        They will stand for other values: nothing may refer to them any more.
+        Returns the numbers that are free now.  They will stand for other values, so the
+        caller drops all that refers to them.
         """
-        kept = np.zeros(len(self.values), bool)
-        kept[numbers[numbers >= 0]] = True
-        forgotten = [n for n in np.flatnonzero(~kept).tolist() if self.values[n] is not None]
+        is_kept = np.zeros(len(self.values), bool)
+        is_kept[numbers[numbers >= 0]] = True
+        forgotten = [n for n in np.flatnonzero(~is_kept).tolist() if self.values[n] is not None]
         for number in forgotten:
             del self._numbers[self.values[number]]
             self.values[number] = None

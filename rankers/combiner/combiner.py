@@ -1,4 +1,4 @@
-"""The combiner: a view of everything that was read, and what of it Redis does not show yet."""
+"""The combiner: all posts and signals, the feeds they make, and what Redis does not show yet."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from feedmill.events.settings import Settings
 from feedmill.events.signal import SignalNames
 from feedmill.rankers.combiner.changes import FeedChange, SignalsChange
 from feedmill.rankers.combiner.columns import NO_POST, grown
-from feedmill.rankers.combiner.feed_scores import GateDecisions
+from feedmill.rankers.combiner.feed_ranking import FeedRanking
 from feedmill.rankers.combiner.feeds import FeedIndex
+from feedmill.rankers.combiner.gate_decisions import GateDecisions
 from feedmill.rankers.combiner.gating import DECISIONS, SHOW
 from feedmill.rankers.combiner.policy_cache import PolicyCache
-from feedmill.rankers.combiner.ranking import FeedRanking
 from feedmill.rankers.combiner.signal_fields import signal_fields
 from feedmill.rankers.combiner.view import PostView
 
@@ -32,18 +32,18 @@ class Combiner:
         self.settings = settings or Settings(names)
         self.view = PostView(names)
         self.index = FeedIndex(self.view, self.settings)
-        self._lenses = PolicyCache(self.view)
+        self._policies = PolicyCache(self.view)
         self._rankings: dict[str, FeedRanking] = {}
         self._dirty: set[str] = set(self.index.feeds)
         self._unwritten: dict[int, int] = {}  # masks of `PostView.changed`, by row
         self._removed: list[str] = []
-        # Deleted posts, and when Redis drops them by itself: as long as it may still show them.
+        # Deleted posts, and when Redis drops their keys by itself: until then it may show them.
         self._deleted: dict[str, int] = {}
         self._deleted_kept = 0
-        self._retired: set[str] = set()  # feeds whose setting was removed: to be empty
+        self._retired: set[str] = set()  # feeds whose setting was removed: written empty
         self._written = np.zeros(0, bool)  # by row: Redis has all fields of the post
         self._last_tick_ms = 0
-        self._default_lens(0)
+        self._default_decisions(0)
 
     @property
     def feeds(self) -> tuple[str, ...]:
@@ -51,7 +51,7 @@ class Combiner:
         return tuple(self.index.feeds)
 
     def apply(self, settings: Settings, now_ms: int) -> None:
-        """Follow new settings, whole, before the next cycle."""
+        """Follow new settings; the next cycle has all that changes by them."""
         self._follow_view(now_ms)
         before, self.settings = self.settings, settings
         existed = set(self.index.feeds)
@@ -59,17 +59,17 @@ class Combiner:
         self._dirty |= rebuilt
         self._retire(existed.difference(self.index.feeds))
         for name, ranking in self._rankings.items():
-            lens = self._lenses.find(settings, name, now_ms)
-            if lens is not ranking.lens or name in rebuilt:
-                ranking.lens = lens
+            scores = self._policies.scores(settings, name, now_ms)
+            if scores is not ranking.scores or name in rebuilt:
+                ranking.scores = scores
                 ranking.whole = True
                 self._dirty.add(name)
         if before.gates_of("") != settings.gates_of(""):
             self._follow_default_gates(before.gates_of(""), now_ms)
         if before.feeds != settings.feeds:
             self.view.touch(self._live_rows())
-        used = {id(ranking.lens) for ranking in self._rankings.values()}
-        self._lenses.keep(used, self._default_lens(now_ms))
+        in_use = (ranking.scores for ranking in self._rankings.values())
+        self._policies.keep(in_use, self._default_decisions(now_ms))
 
     def tick(self, now_ms: int) -> None:
         """Follow the clock: windows, expiring overrides, the grace of open gates.
@@ -80,9 +80,9 @@ class Combiner:
         self._dirty.update(members.name for members in self.index.drop_old(now_ms))
         for key in tuple(self.view.overrides.expired(self._last_tick_ms, now_ms)):
             self.view.touch(self.view.rows_about(key))
-        for lens in self._lenses.gates(self.settings, now_ms):
-            if lens.has_open_gate:
-                self.view.touch(lens.grace_ended(self._last_tick_ms, now_ms))
+        for decisions in self._policies.all_decisions():
+            if decisions.has_open_gate:
+                self.view.touch(decisions.grace_ended(self._last_tick_ms, now_ms))
         old = self.view.expired(now_ms - self.index.longest_window_ms())
         if old:
             self.view.free(old)
@@ -96,7 +96,7 @@ class Combiner:
     def cycle(
         self, now_ms: int, owns: Callable[[str], bool] = lambda _: True
     ) -> tuple[list[SignalsChange], list[FeedChange]]:
-        """What Redis does not show yet; taken as written from here on.
+        """Return what Redis does not show yet; from here on it counts as written.
 
         Parameters
         ----------
@@ -122,7 +122,7 @@ class Combiner:
         return signals, changes
 
     def rewrite(self, feeds: Iterable[str], post_ids: Iterable[str] = ()) -> None:
-        """Take nothing for written of these feeds and posts; the next cycle has them whole."""
+        """Forget what was written of these feeds and posts: the next cycle has them whole."""
         for name in feeds:
             if name in self.index.feeds or name in self._retired:
                 self._dirty.add(name)
@@ -135,30 +135,30 @@ class Combiner:
                 self.view.touch([row])
 
     def rewrite_all(self) -> None:
-        """Take nothing for written at all: Redis was flushed, or what it shows is not known."""
+        """Forget all that was written: Redis was flushed, or it is not known what it shows."""
         self._written[:] = False
         self._removed = list(self._deleted)
         self.rewrite((*self.index.feeds, *self._retired))
         self.view.touch(self._live_rows())
 
     def renewals(self, owns: Callable[[str], bool] = lambda _: True) -> list[FeedChange]:
-        """Changes that change nothing, of every feed: to renew, and to see that Redis has it."""
+        """A change without entries for every feed: it renews the feed, if Redis still has it."""
         rankings = [ranking for name, ranking in self._rankings.items() if owns(name)]
-        found = (ranking.renewal(self.settings.offset) for ranking in rankings)
-        return [change for change in found if change is not None]
+        renewals = (ranking.renewal(self.settings.offset) for ranking in rankings)
+        return [renewal for renewal in renewals if renewal is not None]
 
     def decisions(self, now_ms: int) -> dict[str, int]:
-        """How many posts stand at each decision under the default gates."""
-        codes = self._default_lens(now_ms).code
+        """How many posts have each decision under the default gates."""
+        codes = self._default_decisions(now_ms).code
         counts = np.bincount(codes, minlength=len(DECISIONS)).tolist()
         return dict(zip(DECISIONS[:-1], counts, strict=False))
 
     def _follow_view(self, now_ms: int) -> None:
-        """Bring lenses, members, `_dirty` and `_unwritten` up to date with the view."""
+        """Bring decisions, scores, members and what is to be written up to date with the view."""
         changed = self.view.take_changed()
         if not changed:
             return
-        self._lenses.update(np.fromiter(changed, np.int32, len(changed)), now_ms)
+        self._policies.update(np.fromiter(changed, np.int32, len(changed)), now_ms)
         if len(self._written) < self.view.capacity:
             self._written = grown(self._written, self.view.capacity, False)
         freed = []
@@ -181,7 +181,7 @@ class Combiner:
             self._deleted[post_id] = gone_ms
 
     def _retire(self, feeds: Iterable[str]) -> None:
-        """Have these feeds, which are no more, written empty: nobody keeps them up to date."""
+        """Have these feeds, whose settings are gone, written empty: nothing updates them now."""
         self._retired.update(feeds)
         self._retired.difference_update(self.index.feeds)
         self._dirty |= self._retired
@@ -210,8 +210,8 @@ class Combiner:
         members = self.index.feeds[name]
         ranking = self._rankings.get(name)
         if ranking is None:
-            lens = self._lenses.find(self.settings, name, now_ms)
-            ranking = self._rankings[name] = FeedRanking(members, lens)
+            scores = self._policies.scores(self.settings, name, now_ms)
+            ranking = self._rankings[name] = FeedRanking(members, scores)
         ranking.members = members
         return ranking
 
@@ -226,13 +226,13 @@ class Combiner:
         expires_at_ms = int(self.view.post.created_ms[row]) + window_ms
         return SignalsChange(self.view.ids[row], expires_at_ms, whole, fields)
 
-    def _default_lens(self, now_ms: int) -> GateDecisions:
-        return self._lenses.gate_lens(self.settings.gates_of(""), now_ms)
+    def _default_decisions(self, now_ms: int) -> GateDecisions:
+        return self._policies.decisions(self.settings.gates_of(""), now_ms)
 
     def _follow_default_gates(self, before: Mapping[str, GatePolicy], now_ms: int) -> None:
-        """Have the decision written of every post that is, or was, not simply shown."""
-        old = self._lenses.gate_lens(before, now_ms).code
-        new = self._default_lens(now_ms).code
+        """Have the decision written again of every post that is, or was, not simply shown."""
+        old = self._policies.decisions(before, now_ms).code
+        new = self._default_decisions(now_ms).code
         rows = self._live_rows()
         self.view.touch([row for row in rows if old[row] != SHOW or new[row] != SHOW])
 

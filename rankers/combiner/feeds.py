@@ -1,4 +1,4 @@
-"""Which posts are in which feed: the members, kept up to date as posts come, change and age."""
+"""Which posts are in which feed, kept up to date as posts come, change and age."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _NOT_PLACED = -1
 
 
 class FeedMembers:
-    """The rows of one feed, in no order."""
+    """The rows of the posts in one feed, in no order."""
 
     def __init__(self, name: str, spec: FeedSpec) -> None:
         self.name = name
@@ -47,17 +47,17 @@ class FeedMembers:
             self._rows[at] = self._rows[self._count]
 
     def replace(self, rows: Rows, created_ms: npt.NDArray[np.int64]) -> None:
-        """Have exactly these members."""
+        """Make these the only members."""
         self._rows = np.ascontiguousarray(rows, np.int32)
         self._count = len(rows)
         self.oldest_ms = float(created_ms.min()) if len(rows) else np.inf
 
     def cutoff_ms(self, now_ms: int) -> int:
-        """Posts created before are out of the window."""
+        """Posts created before this are out of the window."""
         return now_ms - int(self.spec.window_hours * HOUR_MS)
 
     def drop_old(self, created_ms: npt.NDArray[np.int64], now_ms: int) -> bool:
-        """Remove what is out of the window; `created_ms` is the whole column."""
+        """Remove posts out of the window; `created_ms` is the view's whole column."""
         cutoff = self.cutoff_ms(now_ms)
         if self.oldest_ms >= cutoff:
             return False
@@ -76,7 +76,7 @@ class FeedIndex:
     feeds
         By name; a feed of a pattern appears with its first post.
     refused
-        How many feeds a pattern's `max_feeds` kept from being made.
+        How often a pattern's `max_feeds` kept a feed from being made.
     """
 
     def __init__(self, view: PostView, settings: Settings) -> None:
@@ -118,7 +118,7 @@ class FeedIndex:
         return rebuilt
 
     def place(self, row: int, now_ms: int) -> Iterator[FeedMembers]:
-        """Put a post into its feeds, or take it out; yields every feed it is or was in."""
+        """Add a post to its feeds, or remove it; yields every feed that it is or was in."""
         view = self._view
         if len(self._placed_group) < view.capacity:
             self._placed_group = grown(self._placed_group, view.capacity, _NOT_PLACED)
@@ -142,19 +142,19 @@ class FeedIndex:
         self._placed_ms[row] = created
 
     def forget(self, groups: Iterable[int]) -> None:
-        """These numbers of groups will stand for others."""
+        """Drop what is known of these group numbers: they will stand for other groups."""
         for number in groups:
             self._by_group.pop(number, None)
 
     def drop_old(self, now_ms: int) -> Iterator[FeedMembers]:
-        """Drop what has left its window; yields the feeds that lost something."""
+        """Remove posts that left a feed's window; yields the feeds that lost some."""
         created_ms = self._view.post.created_ms
         for feed in self.feeds.values():
             if feed.drop_old(created_ms, now_ms):
                 yield feed
 
     def longest_window_ms(self) -> int:
-        """How long any feed may need a post."""
+        """The longest window of any feed, or feed that may yet be made, in milliseconds."""
         specs: Iterable[FeedSpec] = [feed.spec for feed in self.feeds.values()]
         patterns = [self._settings.feed_of(name) for name in FEED_PATTERNS]
         hours = [spec.window_hours for spec in (*specs, *patterns) if spec is not None]
@@ -163,11 +163,11 @@ class FeedIndex:
     def _matching(self, group: int, author: int) -> Iterator[FeedMembers]:
         if group == _NOT_PLACED:
             return
-        found = self._by_group.get(group)
-        if found is None:
+        feeds = self._by_group.get(group)
+        if feeds is None:
             attributes = self._view.groups.values[group]
-            found = self._by_group[group] = tuple(self._match_group(attributes))
-        for feed in found:
+            feeds = self._by_group[group] = tuple(self._match_group(attributes))
+        for feed in feeds:
             authors = feed.spec.match.authors
             if not authors or self._view.authors.values[author] in authors:
                 yield feed
@@ -185,11 +185,11 @@ class FeedIndex:
 
     def _new(self, name: str, spec: FeedSpec) -> FeedMembers | None:
         pattern = pattern_of(name)
-        # A feed that is declared is not on demand.
+        # A declared feed does not count against `max_feeds`.
         if pattern is not None and name not in self._settings.feeds:
             general = self._settings.feeds.get(pattern)
-            most = (general or FeedSpec()).feed_limit
-            if self._per_pattern.get(pattern, 0) >= most:
+            limit = (general or FeedSpec()).feed_limit
+            if self._per_pattern.get(pattern, 0) >= limit:
                 self.refused += 1
                 return None
         feed = self.feeds[name] = FeedMembers(name, spec)
@@ -212,7 +212,7 @@ class FeedIndex:
         view = self._view
         groups = view.groups.values
         accepts = [group is not None and _accepts(name, spec, group) for group in groups]
-        accepted = np.array([*accepts, False], bool)  # -1, no group, is the last
+        accepted = np.array([*accepts, False], bool)  # number -1, no group, reads the last
         number = view.post.group
         member = (view.post.offset != NO_POST) & accepted[number]
         member &= view.post.created_ms >= feed.cutoff_ms(now_ms)
@@ -224,7 +224,7 @@ class FeedIndex:
 
 
 def _accepts(name: str, spec: FeedSpec, group: PostGroup) -> bool:
-    """Whether a feed takes posts of a group, leaving authors aside."""
+    """Whether a feed takes posts of a group, whoever their authors are."""
     if group.is_reply and not spec.include_replies:
         return False
     kind, colon, value = name.partition(":")

@@ -1,14 +1,15 @@
 """May a post be shown?  The gates' verdicts under a policy, for many posts and for one.
 
-`decide_many` and `decide_one` are the same rule; `decide_one` also knows
-overrides and says who decided.
+`gate_effect` is the only place that compares a gate's value with its policy.  `decide_many`
+applies it to whole columns; `outcomes_of` and `decide_one` apply it to one post, know
+overrides, and say who decided.  The combiner, `feedmill explain` and previews call these.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -20,11 +21,15 @@ from feedmill.rankers.combiner.overrides import ActiveOverride
 SHOW, DEMOTE, HIDE, HOLD, ABSENT = range(5)
 DecisionName = Literal["show", "demote", "hide", "hold", "absent"]
 DECISIONS: tuple[DecisionName, ...] = ("show", "demote", "hide", "hold", "absent")
+_OVERRIDE_CODE = {"hide": HIDE, "demote": DEMOTE, "allow": SHOW}
+
+# A bool for one post, an array of bools for many.
+Flags = TypeVar("Flags")
 
 
 @dataclass(frozen=True)
 class GateVerdict:
-    """What one gate says of one version of a post."""
+    """The signal of one gate about one version of a post."""
 
     value: float | None  # float32 as published; None: not judged, or the model failed
     label: str  # `spam@7f3a`, `rule:<name>`, or `spam@none`
@@ -32,9 +37,43 @@ class GateVerdict:
 
     @classmethod
     def of(cls, gate: str, value: float | None, model: str, version: str) -> GateVerdict:
-        """What the signal of a gate says; a rule's signal has the rule's name as its version."""
+        """The verdict in a gate's signal; a rule's signal has the rule's name as its version."""
         by_rule = model == RULE_MODEL
         return cls(value, f"rule:{version}" if by_rule else f"{gate}@{version}", by_rule)
+
+    @classmethod
+    def missing(cls, gate: str) -> GateVerdict:
+        """The verdict of a gate that has not judged this version of the post."""
+        return cls(None, f"{gate}@none")
+
+
+class GateEffect(NamedTuple, Generic[Flags]):
+    """What one gate does to a post, or to many."""
+
+    hides: Flags
+    demotes: Flags
+    holds: Flags
+
+
+class GateOutcome(NamedTuple):
+    """What one gate, or the override in its place, does to one post.
+
+    `decided_by` is "" for a gate that simply lets the post pass.  `reached` is the highest
+    threshold that the gate's value reached, None where it reached none or nobody asked.
+    """
+
+    gate: str
+    code: int
+    factor: float
+    decided_by: str
+    reached: float | None = None
+    override: ActiveOverride | None = None
+
+    @property
+    def is_star_demotion(self) -> bool:
+        """Whether an override of all gates (`*`) demotes; its factor applies once, not per gate."""
+        over = self.override
+        return over is not None and self.code == DEMOTE and over.key.gate == "*"
 
 
 @dataclass(frozen=True)
@@ -48,6 +87,44 @@ class Decision:
     @property
     def name(self) -> DecisionName:
         return DECISIONS[self.code]
+
+
+def grace_ms(gate: GatePolicy) -> int:
+    """How long an open gate holds a post without its verdict, in milliseconds."""
+    return int(gate.grace_s * 1000)
+
+
+def gate_effect(gate: GatePolicy, value: Any, judged: Any, arrived_ms: Any, now_ms: int) -> Any:
+    """Return the `GateEffect` of a required gate, for one post or for many.
+
+    Parameters
+    ----------
+    gate
+        The policy; `required` is not looked at.
+    value
+        The probability of violation: a float, or float32 of shape (n,); NaN where the model failed.
+    judged
+        Whether `value` is about the present version of the post: a bool, or of shape (n,).
+    arrived_ms
+        The timestamp of the post's record, from which grace counts: an int, or of shape (n,).
+    now_ms
+        Unix milliseconds.
+
+    Returns
+    -------
+    A `GateEffect` of bools, or of arrays of bools.
+    """
+    hides = demotes = judged & False
+    # With a plain float numpy would round the threshold to the column's float32.
+    exact = float if isinstance(value, float) else np.float64
+    if gate.hide_at is not None:
+        hides = judged & (value >= exact(gate.hide_at))
+    if gate.demote_at is not None:
+        demotes = judged & (value >= exact(gate.demote_at))
+    holds = (judged & (value == value)) ^ True  # noqa: PLR0124 - false where NaN
+    if gate.on_failure == "open":
+        holds = holds & (arrived_ms > now_ms - grace_ms(gate))
+    return GateEffect(hides, demotes, holds)
 
 
 def decide_many(
@@ -81,80 +158,87 @@ def decide_many(
     hide = np.zeros(n, bool)
     hold = np.zeros(n, bool)
     for name, gate in gates.items():
-        if not gate.required:
-            continue
-        value = values[name]
-        known = judged[name] & (value == value)  # noqa: PLR0124 - false where NaN
-        if gate.demote_at is not None:
-            demoted = judged[name] & (value >= np.float64(gate.demote_at))
-            factor[demoted] *= gate.demote_factor
-        if gate.hide_at is not None:
-            hide |= judged[name] & (value >= np.float64(gate.hide_at))
-        if gate.on_failure == "closed":
-            hold |= ~known
-        else:
-            hold |= ~known & (arrived_ms + int(gate.grace_s * 1000) > now_ms)
+        if gate.required:
+            effect: GateEffect[npt.NDArray[np.bool_]]
+            effect = gate_effect(gate, values[name], judged[name], arrived_ms, now_ms)
+            factor[effect.demotes] *= gate.demote_factor
+            hide |= effect.hides
+            hold |= effect.holds
+    # A gate whose factor is 1 demotes nothing: the decision stays `show`.
     code = np.where(factor < 1.0, np.uint8(DEMOTE), np.uint8(SHOW))
-    # A factor of 1 demotes nothing by number, yet the gate did decide: it stays `show`.
     code[hold] = HOLD
     code[hide] = HIDE
     return code, factor
 
 
-def decide_one(
+def outcomes_of(
     gates: Mapping[str, GatePolicy],
     verdicts: Mapping[str, GateVerdict],
     overrides: Mapping[str, ActiveOverride],
     arrived_ms: int,
     now_ms: int,
-) -> Decision:
-    """Decide one post; `overrides` is by gate what is in force (`OverrideTable.in_force`)."""
-    tally = _Tally(gates)
+) -> Iterator[GateOutcome]:
+    """What each gate does to one post, in the order of `gates`.
+
+    Parameters
+    ----------
+    gates
+        Effective policy by gate.
+    verdicts
+        By gate; of gates that are not required none is needed.
+    overrides
+        By gate what is in force (`OverrideTable.in_force`).
+    arrived_ms, now_ms
+        The timestamp of the post's record, and the time, Unix milliseconds.
+    """
     for name, gate in gates.items():
         if (over := overrides.get(name)) is not None:
-            tally.take_override(over, gate)
+            yield _overridden(name, gate, over)
         elif gate.required:
-            tally.take_verdict(verdicts[name], gate, now_ms - arrived_ms)
-    return tally.decision()
+            yield _outcome(name, gate, verdicts[name], arrived_ms, now_ms)
+        else:
+            yield GateOutcome(name, SHOW, 1.0, "")
 
 
-class _Tally:
-    """Who hides, holds, demotes or allows; the first of each is named."""
+def _overridden(name: str, gate: GatePolicy, over: ActiveOverride) -> GateOutcome:
+    code = _OVERRIDE_CODE[over.override.verdict]
+    factor = gate.demote_factor if code == DEMOTE and over.key.gate != "*" else 1.0
+    return GateOutcome(name, code, factor, f"override:{over.override.by}", None, over)
 
-    def __init__(self, gates: Mapping[str, GatePolicy]) -> None:
-        self._gates = gates
-        self._by: dict[int, str] = {}
-        self._factor = 1.0
-        self._by_star = False
 
-    def take_override(self, over: ActiveOverride, gate: GatePolicy) -> None:
-        by, verdict = f"override:{over.override.by}", over.override.verdict
-        self._by.setdefault({"hide": HIDE, "demote": DEMOTE, "allow": SHOW}[verdict], by)
-        if verdict == "demote" and over.key.gate == "*":
-            self._by_star = True
-        elif verdict == "demote":
-            self._factor *= gate.demote_factor
+def _outcome(
+    name: str, gate: GatePolicy, verdict: GateVerdict, arrived_ms: int, now_ms: int
+) -> GateOutcome:
+    value = np.nan if verdict.value is None else verdict.value
+    effect: GateEffect[bool] = gate_effect(gate, value, True, arrived_ms, now_ms)
+    factor = gate.demote_factor if effect.demotes else 1.0
+    if effect.hides:
+        return GateOutcome(name, HIDE, factor, verdict.label, gate.hide_at)
+    if effect.holds:
+        return GateOutcome(name, HOLD, factor, verdict.label)
+    reached = gate.demote_at if effect.demotes else None
+    if factor < 1.0:
+        return GateOutcome(name, DEMOTE, factor, verdict.label, reached)
+    allows = verdict.by_rule and verdict.value == 0
+    return GateOutcome(name, SHOW, factor, verdict.label if allows else "", reached)
 
-    def take_verdict(self, verdict: GateVerdict, gate: GatePolicy, waited_ms: int) -> None:
-        if verdict.value is None:
-            if gate.on_failure == "closed" or waited_ms < int(gate.grace_s * 1000):
-                self._by.setdefault(HOLD, verdict.label)
-            return
-        if gate.demote_at is not None and verdict.value >= gate.demote_at:
-            self._factor *= gate.demote_factor
-            if gate.demote_factor < 1.0:
-                self._by.setdefault(DEMOTE, verdict.label)
-        if gate.hide_at is not None and verdict.value >= gate.hide_at:
-            self._by.setdefault(HIDE, verdict.label)
-        if verdict.by_rule and verdict.value == 0:
-            self._by.setdefault(SHOW, verdict.label)
 
-    def decision(self) -> Decision:
-        factor = self._factor * (smallest_factor(self._gates) if self._by_star else 1.0)
-        for code in (HIDE, HOLD, DEMOTE):
-            if code in self._by:
-                return Decision(code, self._by[code], factor)
-        return Decision(SHOW, self._by.get(SHOW, ""), factor)
+def decide_one(gates: Mapping[str, GatePolicy], outcomes: Iterable[GateOutcome]) -> Decision:
+    """Decide one post by what each gate does (`outcomes_of`).
+
+    Hide goes before hold, hold before demote, demote before show; of several gates with the
+    same outcome the first is named.
+    """
+    deciders: dict[int, str] = {}
+    factor, star_factor = 1.0, 1.0
+    for outcome in outcomes:
+        if outcome.decided_by or outcome.code != SHOW:
+            deciders.setdefault(outcome.code, outcome.decided_by)
+        factor *= outcome.factor
+        if outcome.is_star_demotion:
+            star_factor = smallest_factor(gates)
+    code = next((code for code in (HIDE, HOLD, DEMOTE) if code in deciders), SHOW)
+    return Decision(code, deciders.get(code, ""), factor * star_factor)
 
 
 def smallest_factor(gates: Mapping[str, GatePolicy]) -> float:

@@ -1,4 +1,4 @@
-"""Moderators' decisions, and which of them is in force for a post."""
+"""Moderators' overrides, and which of them is in force for a post."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ class OverrideTable:
         """How many posts and authors have one."""
         return len(self._by_subject)
 
-    def subjects(self) -> Iterator[OverrideKey]:
-        """Whom and what the overrides are about."""
-        return (one.key for gates in self._by_subject.values() for one in gates.values())
+    def all_keys(self) -> Iterator[OverrideKey]:
+        """The key of every override, in force or not."""
+        return (active.key for gates in self._by_subject.values() for active in gates.values())
 
     def update(self, key: OverrideKey, override: Override | None) -> None:
         """Set an override, or withdraw it with None."""
@@ -48,29 +48,29 @@ class OverrideTable:
         self, post_id: str, author_id: str, post_offset: int, gates: Sequence[str], now_ms: int
     ) -> dict[str, ActiveOverride]:
         """By gate what decides it now: post beats author, a named gate beats `*`."""
-        found: dict[str, ActiveOverride] = {}
+        in_force: dict[str, ActiveOverride] = {}
         for subject in (f"author:{author_id}", f"post:{post_id}"):
-            held = self._by_subject.get(subject)
-            if not held:
+            by_gate = self._by_subject.get(subject)
+            if not by_gate:
                 continue
             for name in ("*", *gates):
-                one = held.get(name)
-                if one is not None and _holds(one.override, post_offset, now_ms):
-                    found.update(dict.fromkeys(gates if name == "*" else (name,), one))
-        return found
+                active = by_gate.get(name)
+                if active is not None and _is_in_force(active.override, post_offset, now_ms):
+                    in_force.update(dict.fromkeys(gates if name == "*" else (name,), active))
+        return in_force
 
     def expired(self, since_ms: int, now_ms: int) -> Iterator[OverrideKey]:
         """Keys of the overrides that ran out in (since_ms, now_ms]."""
         for gates in self._by_subject.values():
-            for one in gates.values():
-                end = one.override.expires_at_ms
-                if end is not None and since_ms < end <= now_ms:
-                    yield one.key
+            for active in gates.values():
+                end_ms = active.override.expires_at_ms
+                if end_ms is not None and since_ms < end_ms <= now_ms:
+                    yield active.key
 
 
-def _holds(override: Override, post_offset: int, now_ms: int) -> bool:
+def _is_in_force(override: Override, post_offset: int, now_ms: int) -> bool:
     if override.expires_at_ms is not None and override.expires_at_ms <= now_ms:
         return False
-    # An approval is of the version that was seen; a hidden post stays hidden when edited.
-    approved = override.post_offset if override.verdict == "allow" else None
-    return approved is None or approved == post_offset
+    # `allow` holds for the version that was reviewed; a hidden post stays hidden when edited.
+    approved_offset = override.post_offset if override.verdict == "allow" else None
+    return approved_offset is None or approved_offset == post_offset

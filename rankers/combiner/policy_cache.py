@@ -1,8 +1,8 @@
-"""The lenses in use, each made once however many feeds look through it."""
+"""Decisions and scores in use, each computed once however many feeds share it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -11,62 +11,62 @@ import numpy.typing as npt
 
 from feedmill.events.gates import GatePolicy
 from feedmill.events.settings import Settings
-from feedmill.rankers.combiner.feed_scores import FeedScores, GateDecisions
+from feedmill.rankers.combiner.feed_scores import FeedScores
+from feedmill.rankers.combiner.gate_decisions import GateDecisions
 from feedmill.rankers.combiner.view import PostView
 
 _encode = msgspec.json.Encoder(order="sorted").encode
 
 
 class PolicyCache:
-    """Lenses over one view, by their gates and weights."""
+    """`GateDecisions` by gate policy, and `FeedScores` by weights and policy, over one view."""
 
     def __init__(self, view: PostView) -> None:
         self._view = view
-        self._gates: dict[bytes, GateDecisions] = {}
-        self._lenses: dict[bytes, FeedScores] = {}
+        self._decisions: dict[bytes, GateDecisions] = {}
+        self._scores: dict[bytes, FeedScores] = {}
 
-    def find(self, settings: Settings, feed: str, now_ms: int) -> FeedScores:
-        """The lens of a feed, up to date."""
+    def scores(self, settings: Settings, feed: str, now_ms: int) -> FeedScores:
+        """The scores for a feed, up to date."""
         weights, gates = settings.weights_of(feed), settings.gates_of(feed)
         key = _encode([weights.as_dict(), dict(gates)])
-        lens = self._lenses.get(key)
-        if lens is None:
-            lens = self._lenses[key] = FeedScores(
-                self._view, weights, self.gate_lens(gates, now_ms)
-            )
-            lens.update(self._all())
-        return lens
+        scores = self._scores.get(key)
+        if scores is None:
+            scores = FeedScores(self._view, weights, self.decisions(gates, now_ms))
+            scores.update(self._all_rows())
+            self._scores[key] = scores
+        return scores
 
-    def gate_lens(self, gates: Mapping[str, GatePolicy], now_ms: int) -> GateDecisions:
+    def decisions(self, gates: Mapping[str, GatePolicy], now_ms: int) -> GateDecisions:
         """The decisions under a policy, up to date."""
         key = _encode(dict[str, Any](gates))
-        lens = self._gates.get(key)
-        if lens is None:
-            lens = self._gates[key] = GateDecisions(self._view, gates)
-            lens.update(self._all(), now_ms)
-        return lens
+        decisions = self._decisions.get(key)
+        if decisions is None:
+            decisions = self._decisions[key] = GateDecisions(self._view, gates)
+            decisions.update(self._all_rows(), now_ms)
+        return decisions
 
-    def gates(self, settings: Settings, now_ms: int) -> Iterator[GateDecisions]:
-        """Every policy in use, the default one among them."""
-        self.gate_lens(settings.gates_of(""), now_ms)
-        yield from self._gates.values()
+    def all_decisions(self) -> Iterator[GateDecisions]:
+        """The decisions under every policy in use."""
+        yield from self._decisions.values()
 
     def update(self, rows: npt.NDArray[np.int32], now_ms: int) -> None:
-        """Bring all lenses up to date with these rows."""
-        for gates in self._gates.values():
-            gates.update(rows, now_ms)
-        for lens in self._lenses.values():
-            lens.update(rows)
+        """Decide and score these rows anew under every policy in use."""
+        for decisions in self._decisions.values():
+            decisions.update(rows, now_ms)
+        for scores in self._scores.values():
+            scores.update(rows)
 
-    def keep(self, used: set[int], default: GateDecisions) -> None:
-        """Forget the lenses whose `id` is not among these, and policies that none looks through.
+    def keep(self, in_use: Iterable[FeedScores], default: GateDecisions) -> None:
+        """Forget all scores but these, and all decisions that neither they nor the default use.
 
-        The default policy stays: its decisions are those that stand in `signals:<post_id>`.
+        The default decisions stay: they stand in `signals:<post_id>`.
         """
-        self._lenses = {key: lens for key, lens in self._lenses.items() if id(lens) in used}
-        gates = {id(default), *(id(lens.gates) for lens in self._lenses.values())}
-        self._gates = {key: lens for key, lens in self._gates.items() if id(lens) in gates}
+        kept = {id(scores) for scores in in_use}
+        self._scores = {key: value for key, value in self._scores.items() if id(value) in kept}
+        kept = {id(default), *(id(scores.gates) for scores in self._scores.values())}
+        decisions = self._decisions
+        self._decisions = {key: value for key, value in decisions.items() if id(value) in kept}
 
-    def _all(self) -> slice:
-        # A slice spares the copy that picking rows makes of every column.
+    def _all_rows(self) -> slice:
         return slice(0, self._view.capacity)

@@ -11,7 +11,7 @@ import numpy as np
 from feedmill.events.gates import GatePolicy
 from feedmill.rankers.combiner.columns import NO_SIGNAL
 from feedmill.rankers.combiner.overrides import ActiveOverride
-from feedmill.rankers.combiner.view import POST_CHANGED, PostView
+from feedmill.rankers.combiner.view import POST_CHANGED, PostView, signal_bit
 
 _encode = msgspec.json.Encoder().encode
 _STRENGTH = {"hide": 0, "demote": 1, "allow": 2}
@@ -20,28 +20,36 @@ _STRENGTH = {"hide": 0, "demote": 1, "allow": 2}
 def signal_fields(
     view: PostView, row: int, mask: int, gates: Mapping[str, GatePolicy], now_ms: int
 ) -> dict[str, str | bytes]:
-    """The fields of a post that the mask says changed, ready for Redis; "" removes a field.
+    """The fields of a post that changed, ready for Redis; "" removes a field.
 
-    The decision depends on the gates' signals, on overrides and on settings, never on
-    objectives: it comes along where one of the former changed, or where the grace of an open
-    gate may have ended meanwhile.
+    `mask` says what changed (`PostView.changed`; -1: everything); `gates` is the default policy,
+    under which `decision` stands.  The decision is among the fields if a gate's signal, an
+    override or a setting changed, or if the grace of an open gate may have ended meanwhile;
+    objectives do not decide.
     """
     fields: dict[str, str | bytes] = {}
     for i, name in enumerate(view.names.all):
-        if mask & (1 << i):
+        if mask & signal_bit(i):
             fields[name] = _signal(view, row, name)
-    whole = bool(mask & POST_CHANGED)
-    if whole:
+    if mask & POST_CHANGED:
         fields["post_offset"] = str(view.post.offset[row])
         fields["author_id"] = view.author_of(row)
         fields["created_ms"] = str(view.post.created_ms[row])
+        fields["arrived_ms"] = _arrived_ms(view, row)
         fields["override"] = _override(view, row, tuple(gates), now_ms)
-    judged = mask & ((1 << len(view.names.gates)) - 1)
-    if whole or judged or any(g.required and g.on_failure == "open" for g in gates.values()):
+    # The lowest bits are those of the post and of the gates, which come first among signals.
+    judged = mask & (signal_bit(len(view.names.gates)) - 1)
+    if judged or any(g.required and g.on_failure == "open" for g in gates.values()):
         decision = view.decide(row, gates, now_ms)
         fields["decision"] = decision.name
         fields["decided_by"] = decision.decided_by
     return fields
+
+
+def _arrived_ms(view: PostView, row: int) -> str:
+    """The timestamp of the post's record, "" where it is the creation time."""
+    arrived_ms = int(view.post.arrived_ms[row])
+    return "" if arrived_ms == view.post.created_ms[row] else str(arrived_ms)
 
 
 def _signal(view: PostView, row: int, name: str) -> bytes:
@@ -50,7 +58,7 @@ def _signal(view: PostView, row: int, name: str) -> bytes:
         return b""
     value = float(column.value[row])
     model, version = view.models.values[column.model[row]]
-    found: dict[str, Any] = {
+    fields: dict[str, Any] = {
         "value": None if np.isnan(value) else value,
         "model": model,
         "version": version,
@@ -59,25 +67,25 @@ def _signal(view: PostView, row: int, name: str) -> bytes:
     }
     error = view.errors.get((row, name))
     if error is not None:
-        found["error"] = error
-    return _encode(found)
+        fields["error"] = error
+    return _encode(fields)
 
 
 def _override(view: PostView, row: int, gates: tuple[str, ...], now_ms: int) -> bytes:
     """The strongest override in force as JSON, others beside it under `others`; b"" for none."""
     if not len(view.overrides):
         return b""
-    found = list(dict.fromkeys(view.overrides_of(row, gates, now_ms).values()))
-    if not found:
+    in_force = list(dict.fromkeys(view.overrides_of(row, gates, now_ms).values()))
+    if not in_force:
         return b""
-    found.sort(key=lambda one: _STRENGTH[one.override.verdict])
-    first, *others = map(_shown, found)
+    in_force.sort(key=lambda active: _STRENGTH[active.override.verdict])
+    first, *others = map(_as_dict, in_force)
     return _encode({**first, "others": others} if others else first)
 
 
-def _shown(one: ActiveOverride) -> dict[str, Any]:
+def _as_dict(active: ActiveOverride) -> dict[str, Any]:
     return {
-        "subject": one.key.subject,
-        "gate": one.key.gate,
-        **msgspec.to_builtins(one.override),
+        "subject": active.key.subject,
+        "gate": active.key.gate,
+        **msgspec.to_builtins(active.override),
     }

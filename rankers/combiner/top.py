@@ -1,4 +1,4 @@
-"""The best `size` of many scores, exactly, with ties in a fixed order and a cap per author."""
+"""The best `size` of many scores: exact, with ties in a fixed order and a limit per author."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.int32]
 
-_SAMPLED_FROM = 20_000  # below this many scores a partition of all is as quick as a sample
+_SAMPLED_FROM = 20_000  # with fewer scores a partition of all is as quick as a sample
 
 
 def top(
@@ -35,9 +35,9 @@ def top(
     authors
         Author number by row.
     size
-        The most to return; fewer come back where fewer qualify.
+        How many to return at most.
     max_per_author
-        The hard cap over what is returned; None for no cap.
+        How many of one author to return at most; None for no limit.
 
     Returns
     -------
@@ -58,7 +58,7 @@ def top(
 def _highest(
     scores: Floats, rows: Rows, ids: Sequence[str], wanted: int
 ) -> tuple[npt.NDArray[np.intp], bool]:
-    """Positions of the `wanted` highest scores in no order, and whether that is all there is."""
+    """Positions of the `wanted` highest scores in no order, and whether there are no more."""
     pool = _above_estimate(scores, wanted)
     values = scores if pool is None else scores[pool]
     cut = len(values) - wanted
@@ -80,7 +80,7 @@ def _highest(
 
 
 def _above_estimate(scores: Floats, wanted: int) -> npt.NDArray[np.intp] | None:
-    """Positions of a superset of the `wanted` highest, guessed from a sample; None: no guess."""
+    """Positions of a superset of the `wanted` highest, by a sample; None if it did not help."""
     if len(scores) < max(_SAMPLED_FROM, 16 * wanted):
         return None
     stride = max(len(scores) // 8192, 2)
@@ -107,7 +107,7 @@ def _in_order(
 
 
 def _rank_within(authors: npt.NDArray[np.int32]) -> npt.NDArray[np.intp]:
-    """For each position how many of the same author stand before it."""
+    """For each position, how many of the same author come before it."""
     by_author = np.argsort(authors, kind="stable")
     grouped = authors[by_author]
     starts = np.flatnonzero(np.r_[True, grouped[1:] != grouped[:-1]])[: len(grouped)]

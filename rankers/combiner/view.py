@@ -1,7 +1,7 @@
-"""The combiner's materialised view: every post, every signal, every override, in columns.
+"""The combiner's materialised view: every post, signal and override, in columns.
 
-Called by one reader with batches of decoded records, in the order of each
-partition; between topics any order leads to the same view.
+One reader calls it with decoded records, in the order of each partition.  Records of
+different topics may come in any order: the view is the same.
 """
 
 from __future__ import annotations
@@ -23,16 +23,21 @@ from feedmill.rankers.combiner.columns import (
     PostColumns,
     SignalColumns,
 )
-from feedmill.rankers.combiner.gating import Decision, GateVerdict, decide_one
+from feedmill.rankers.combiner.gating import Decision, GateVerdict, decide_one, outcomes_of
 from feedmill.rankers.combiner.overrides import ActiveOverride, OverrideTable
 
 Rows = npt.NDArray[np.int32]
-# What of a post has changed, beside one bit a signal.
-POST_CHANGED = 1 << 62
+# In a mask of changes: the post itself, its overrides, or whether it is there at all.
+POST_CHANGED = 1
+
+
+def signal_bit(number: int) -> int:
+    """The bit of the signal with this number (its place in `SignalNames.all`) in a mask."""
+    return POST_CHANGED << (number + 1)
 
 
 class PostGroup(NamedTuple):
-    """What of a post decides which feeds it is in, beside its author."""
+    """Which feeds a post may be in: all that their settings match, but the author."""
 
     communities: tuple[str, ...]
     lang: str | None
@@ -49,8 +54,8 @@ class PostView:
     post, signals
         The columns.
     changed
-        By row a mask of what changed since `take_changed`: `POST_CHANGED`, and bit i for
-        the i-th declared signal.
+        By row a mask of what changed since `take_changed`: `POST_CHANGED`, and
+        `signal_bit(i)` for the i-th declared signal.
     """
 
     def __init__(self, names: SignalNames) -> None:
@@ -66,7 +71,7 @@ class PostView:
         self.models = InternTable()
         self.errors: dict[tuple[int, str], str] = {}
         self.changed: dict[int, int] = {}
-        self._bit = {name: 1 << i for i, name in enumerate(names.all)}
+        self._bit = {name: signal_bit(i) for i, name in enumerate(names.all)}
         self._rows: dict[str, int] = {}
         self._free: list[int] = []
         # By row and name the signals of versions yet to come, oldest first.
@@ -112,7 +117,7 @@ class PostView:
             return
         early = self._early.get(row, {})
         self.free([row])
-        # What was said of the post that comes after the deletion still waits for it.
+        # Signals about a version after the deletion go on waiting for it.
         for name, signals in early.items():
             for signal in signals:
                 if signal.post_offset > offset:
@@ -155,7 +160,7 @@ class PostView:
 
     def _wait(self, row: int, name: str, signal: Signal) -> None:
         waiting = self._early.setdefault(row, {}).setdefault(name, [])
-        # Of one version the last holds; a failure leaves the last good value beside it.
+        # Each version keeps its last signal; a failure also keeps the last good value.
         while waiting and waiting[-1].post_offset == signal.post_offset:
             if waiting[-1].value is not None and signal.value is None:
                 break
@@ -163,7 +168,7 @@ class PostView:
         waiting.append(signal)
 
     def clear_signal(self, name: str, post_id: str) -> None:
-        """The stage withdrew its signal: the post has none of this name."""
+        """Remove a signal that its stage withdrew."""
         row = self._rows.get(post_id)
         if row is None:
             return
@@ -191,11 +196,11 @@ class PostView:
         number = self.authors.find(key.id)
         if number is None:
             return []
-        found: list[int] = np.flatnonzero(self.post.author == number).tolist()
-        return found
+        rows: list[int] = np.flatnonzero(self.post.author == number).tolist()
+        return rows
 
     def touch(self, rows: Sequence[int]) -> None:
-        """Have the decisions of these rows made and written anew."""
+        """Mark these rows as changed: they are decided, scored and written again."""
         for row in rows:
             self.changed[row] = self.changed.get(row, 0) | POST_CHANGED
 
@@ -259,19 +264,16 @@ class PostView:
 
     def decide(self, row: int, gates: Mapping[str, GatePolicy], now_ms: int) -> Decision:
         """Decide the post in this row, with overrides, and say who decided."""
-        return decide_one(
-            gates,
-            {name: self.verdict(row, name) for name in gates},
-            self.overrides_of(row, tuple(gates), now_ms) if len(self.overrides) else {},
-            int(self.post.arrived_ms[row]),
-            now_ms,
-        )
+        verdicts = {name: self.verdict(row, name) for name in gates}
+        overrides = self.overrides_of(row, tuple(gates), now_ms) if len(self.overrides) else {}
+        arrived_ms = int(self.post.arrived_ms[row])
+        return decide_one(gates, outcomes_of(gates, verdicts, overrides, arrived_ms, now_ms))
 
     def verdict(self, row: int, gate: str) -> GateVerdict:
-        """What a gate says of the present version of the post in this row."""
+        """The verdict of a gate on the present version of the post in this row."""
         column = self.signals[gate]
         if column.offset[row] == NO_SIGNAL or column.offset[row] != self.post.offset[row]:
-            return GateVerdict(None, f"{gate}@none")
+            return GateVerdict.missing(gate)
         value = float(column.value[row])
         model, version = self.models.values[column.model[row]]
         return GateVerdict.of(gate, None if np.isnan(value) else value, model, version)

@@ -3,27 +3,34 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
 from feedmill.events.gates import GatePolicy
 from feedmill.events.signal import RULE_MODEL
-from feedmill.rankers.combiner.gating import Decision, GateVerdict, decide_one, smallest_factor
+from feedmill.rankers.combiner.gating import (
+    DECISIONS,
+    Decision,
+    DecisionName,
+    GateOutcome,
+    GateVerdict,
+    decide_one,
+    outcomes_of,
+    smallest_factor,
+)
 from feedmill.rankers.combiner.overrides import ActiveOverride
 from feedmill.rankers.score import LEAST_SUM, recency_of, score_of
 from feedmill.streams.redis.reader import FeedSnapshot, PostSnapshot, SignalSnapshot
 
 TOLERANCE = 1e-9
 
-GateOutcome = Literal["show", "demote", "hide", "hold"]
-
 
 @dataclass(frozen=True)
 class ObjectiveTerm:
-    """What one objective gives to the sum."""
+    """What one objective adds to the sum."""
 
     name: str
     value: float | None
@@ -38,10 +45,10 @@ class ObjectiveTerm:
 
 @dataclass(frozen=True)
 class GateTerm:
-    """What one gate says, what follows, and the factor that it applies."""
+    """What one gate does to the post, why, and the factor that it applies."""
 
     name: str
-    outcome: GateOutcome
+    outcome: DecisionName
     value: float | None
     version: str
     factor: float
@@ -52,8 +59,8 @@ class GateTerm:
 class Explanation:
     """A post under the weights and gates of one feed.
 
-    `score` is the sum's logarithm, that of the factor, and the recency; it is what a
-    shown post scores, whether or not this one is shown.
+    `score` adds the logarithms of the sum and of the factor, and the recency.  It is what
+    the post scores if it is shown.
     """
 
     post: PostSnapshot
@@ -78,8 +85,8 @@ class Explanation:
 
     def as_dict(self) -> dict[str, Any]:
         objectives = [
-            {**msgspec.to_builtins(one), "contribution": one.contribution}
-            for one in self.objectives
+            {**msgspec.to_builtins(term), "contribution": term.contribution}
+            for term in self.objectives
         ]
         return {
             "post_id": self.post.post_id,
@@ -118,25 +125,24 @@ def explain(
     absent
         Why a post that may be shown is not in the feed (`why_absent`).
     now_ms
-        The time, for overrides that run out.
+        Unix milliseconds, for overrides that run out and the grace of open gates.
     """
     weights, policies = feed.weights, feed.gates
-    in_force = post.overrides(tuple(policies), now_ms)
-    verdicts = {name: _verdict(post, name) for name in policies}
-    decision = decide_one(policies, verdicts, in_force, post.created_ms, now_ms)
+    outcomes = _outcomes(post, policies, post.overrides(tuple(policies), now_ms), now_ms)
+    decision = decide_one(policies, outcomes)
     values = {name: _value(post.signal(name)) for name in weights.objectives}
     objectives = tuple(
         ObjectiveTerm(name, values[name], weight, weights.scale[name], _version(post, name))
         for name, weight in weights.objectives.items()
     )
-    gates = _gates(post, policies, in_force, now_ms)
+    gates = tuple(_gate_terms(post, policies, outcomes))
     return Explanation(
         post=post,
         feed=feed,
         objectives=objectives,
         gates=gates,
         decision=decision,
-        total=sum(one.contribution for one in objectives),
+        total=sum(term.contribution for term in objectives),
         recency=recency_of(weights, post.created_ms),
         score=score_of(weights, values, decision.factor, post.created_ms),
         in_redis=in_redis,
@@ -149,24 +155,34 @@ def why_absent(feed: FeedSnapshot, post: PostSnapshot, score: float, authors: It
 
     `feed` must be whole, and `authors` those of its posts in order.
     """
-    most = feed.weights.max_per_author
+    limit = feed.weights.max_per_author
     better = [
-        at
-        for (_, at), author in zip(feed.ranking, authors, strict=True)
-        if author == post.author_id and at >= score
+        member_score
+        for (_, member_score), author in zip(feed.ranking, authors, strict=True)
+        if author == post.author_id and member_score >= score
     ]
-    if most is not None and post.author_id and len(better) >= most:
-        return f"{len(better)} better posts of author {post.author_id} reach the limit of {most}"
+    if limit is not None and post.author_id and len(better) >= limit:
+        return f"{len(better)} better posts of author {post.author_id} reach the limit of {limit}"
     other = "it is older than the feed's window, or does not match the feed"
     if feed.ranking and score <= feed.ranking[-1][1]:
         return f"its score is below that of all {len(feed.ranking)} posts kept, or {other}"
     return other
 
 
+def _outcomes(
+    post: PostSnapshot,
+    policies: Mapping[str, GatePolicy],
+    overrides: Mapping[str, ActiveOverride],
+    now_ms: int,
+) -> list[GateOutcome]:
+    verdicts = {name: _verdict(post, name) for name in policies}
+    return list(outcomes_of(policies, verdicts, overrides, post.arrived_ms, now_ms))
+
+
 def _verdict(post: PostSnapshot, name: str) -> GateVerdict:
     signal = post.signal(name)
     if signal is None or signal.post_offset != post.post_offset:
-        return GateVerdict(None, f"{name}@none")
+        return GateVerdict.missing(name)
     return GateVerdict.of(name, signal.value, signal.model, signal.version)
 
 
@@ -181,77 +197,59 @@ def _version(post: PostSnapshot, name: str) -> str:
     return f"rule:{signal.version}" if signal.model == RULE_MODEL else signal.version
 
 
-def _gates(
-    post: PostSnapshot,
-    policies: Mapping[str, GatePolicy],
-    in_force: Mapping[str, ActiveOverride],
-    now_ms: int,
-) -> tuple[GateTerm, ...]:
-    lines = []
-    for name, gate in policies.items():
-        over = in_force.get(name)
-        outcome, text = _judged(post, name, gate, now_ms) if over is None else _overridden(over)
-        applies = _is_demoting(post, name, gate) if over is None else _is_named_demotion(over)
-        factor = gate.demote_factor if applies else 1.0
+def _gate_terms(
+    post: PostSnapshot, policies: Mapping[str, GatePolicy], outcomes: Iterable[GateOutcome]
+) -> Iterator[GateTerm]:
+    star_demotion: ActiveOverride | None = None
+    for outcome in outcomes:
+        name = outcome.gate
+        if outcome.is_star_demotion:
+            star_demotion = outcome.override
+        text = _reason(post, policies[name], outcome)
         value, version = _value(post.signal(name)), _version(post, name)
-        lines.append(GateTerm(name, outcome, value, version, factor, text))
-    for over in in_force.values():
-        if over.key.gate == "*" and over.override.verdict == "demote":
-            text = f"{_overridden(over)[1]}; the smallest factor, once"
-            lines.append(GateTerm("*", "demote", None, "", smallest_factor(policies), text))
-            break
-    return tuple(lines)
+        yield GateTerm(name, DECISIONS[outcome.code], value, version, outcome.factor, text)
+    if star_demotion is not None:
+        text = f"{_override_text(star_demotion)}; the smallest factor, once"
+        yield GateTerm("*", "demote", None, "", smallest_factor(policies), text)
 
 
-def _is_demoting(post: PostSnapshot, name: str, gate: GatePolicy) -> bool:
-    value = _verdict(post, name).value
-    if not gate.required or value is None or gate.demote_at is None:
-        return False
-    return value >= gate.demote_at
-
-
-def _is_named_demotion(over: ActiveOverride) -> bool:
-    return over.override.verdict == "demote" and over.key.gate != "*"
-
-
-def _overridden(over: ActiveOverride) -> tuple[GateOutcome, str]:
-    said = over.override
-    reason = f" ({said.reason})" if said.reason else ""
-    outcome: GateOutcome = "show" if said.verdict == "allow" else said.verdict
-    return outcome, f"the override of {said.by} says {said.verdict}{reason}"
-
-
-def _judged(
-    post: PostSnapshot, name: str, gate: GatePolicy, now_ms: int
-) -> tuple[GateOutcome, str]:
-    """What follows from a gate's own verdict; mirrors `gating.decide_one`, with words."""
-    signal = post.signal(name)
+def _reason(post: PostSnapshot, gate: GatePolicy, outcome: GateOutcome) -> str:
+    """Why a gate does what it does."""
+    if outcome.override is not None:
+        return _override_text(outcome.override)
     if not gate.required:
-        return "show", "in shadow, not followed" if gate.enabled else "off"
+        return "in shadow, not followed" if gate.enabled else "off"
+    signal = post.signal(outcome.gate)
     if signal is None or signal.post_offset != post.post_offset:
-        seen = "" if signal is None else f", only version {signal.post_offset}"
-        missing = f"{name} has not judged version {post.post_offset}{seen}"
-        return _without_verdict(post, gate, missing, now_ms)
+        other = "" if signal is None else f", only version {signal.post_offset}"
+        missing = f"{outcome.gate} has not judged version {post.post_offset}{other}"
+        return missing + _grace_text(gate)
     if signal.value is None:
-        return _without_verdict(post, gate, f"{name} failed: {signal.error}", now_ms)
-    shown = f"{name} {signal.value:.6g}"
+        return f"{outcome.gate} failed: {signal.error}" + _grace_text(gate)
+    return _value_text(outcome, signal, signal.value, gate)
+
+
+def _value_text(
+    outcome: GateOutcome, signal: SignalSnapshot, value: float, gate: GatePolicy
+) -> str:
+    text = f"{outcome.gate} {value:.6g}"
     if signal.model == RULE_MODEL:
-        shown += f" by the rule `{signal.version}`"
-    if gate.hide_at is not None and signal.value >= gate.hide_at:
-        return "hide", f"{shown} ≥ {gate.hide_at:g}"
-    if gate.demote_at is not None and signal.value >= gate.demote_at:
-        return "demote", f"{shown} ≥ {gate.demote_at:g}"
-    least = next((t for t in (gate.demote_at, gate.hide_at) if t is not None), None)
-    return "show", shown if least is None else f"{shown} < {least:g}"
+        text += f" by the rule `{signal.version}`"
+    if outcome.reached is not None:
+        return f"{text} ≥ {outcome.reached:g}"
+    lowest = next((t for t in (gate.demote_at, gate.hide_at) if t is not None), None)
+    return text if lowest is None else f"{text} < {lowest:g}"
 
 
-def _without_verdict(
-    post: PostSnapshot, gate: GatePolicy, why: str, now_ms: int
-) -> tuple[GateOutcome, str]:
-    if gate.on_failure == "closed":
-        return "hold", why
-    waited = post.created_ms + int(gate.grace_s * 1000) <= now_ms
-    return "show" if waited else "hold", f"{why} (shown without it after {gate.grace_s:g} s)"
+def _grace_text(gate: GatePolicy) -> str:
+    closed = gate.on_failure == "closed"
+    return "" if closed else f" (shown without it after {gate.grace_s:g} s)"
+
+
+def _override_text(active: ActiveOverride) -> str:
+    override = active.override
+    reason = f" ({override.reason})" if override.reason else ""
+    return f"the override of {override.by} says {override.verdict}{reason}"
 
 
 def _in_words(decision: Decision, gates: Iterable[GateTerm], absent: str) -> str:

@@ -61,6 +61,11 @@ class PostSnapshot:
         return int(self.fields.get("created_ms", "0"))
 
     @property
+    def arrived_ms(self) -> int:
+        """The timestamp of the post's record; Redis has it where it is not the creation time."""
+        return int(self.fields.get("arrived_ms", self.created_ms))
+
+    @property
     def author_id(self) -> str:
         return self.fields.get("author_id", "")
 

@@ -265,6 +265,8 @@ class Oracle:
             "author_id": held["post"].author_id,
             "created_ms": str(held["created_ms"]),
         }
+        if held["arrived_ms"] != held["created_ms"]:
+            found["arrived_ms"] = str(held["arrived_ms"])
         for name in NAMES.all:
             signal = self.seen(post_id, name)
             if signal is None:

@@ -200,6 +200,8 @@ def test_folding_changes_no_older_settings() -> None:
         ("Extreme:gate", "cannot be a signal's name"),
         ("a-b:gate", "cannot be a signal's name"),
         (":gate", "cannot be a signal's name"),
+        ("arrived_ms:gate", "cannot be a signal's name"),
+        (",".join(f"s{i}:gate" for i in range(58)), "63 signals .* 62 are the most"),
     ],
 )
 def test_bad_declarations_of_signals_are_refused(declaration: str, reason: str) -> None:

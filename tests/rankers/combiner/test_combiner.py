@@ -157,6 +157,7 @@ def bench_fields(post_id: str, **decided: str) -> dict[str, Any]:
         "post_offset": "10",
         "author_id": post_id,
         "created_ms": str(NOW_MS),
+        "arrived_ms": "",
         "override": b"",
         **decided,
     }
@@ -219,7 +220,7 @@ def test_an_override_about_a_deleted_post_decides_nothing(bench: Bench) -> None:
     assert set(bench.combiner.decisions(NOW_MS).values()) == {0}
 
 
-def test_a_new_lens_over_rows_that_only_wait_is_laid_without_harm(bench: Bench) -> None:
+def test_new_weights_score_nothing_for_rows_where_signals_wait_for_their_post(bench: Bench) -> None:
     bench.cycle()
     bench.signal("quality", "p", 10, 0.5)
     bench.set("weights", {"quality": 1, "engagement": 0})

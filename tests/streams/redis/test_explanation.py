@@ -14,16 +14,17 @@ from feedmill.events.post import Post
 from feedmill.events.signal import RULE_MODEL, Signal, SignalNames
 from feedmill.events.weights import Weights
 from feedmill.rankers.combiner.signal_fields import signal_fields
-from feedmill.rankers.combiner.view import POST_CHANGED, PostView
+from feedmill.rankers.combiner.view import PostView
 from feedmill.rankers.score import score_of
 from feedmill.streams.redis.explanation import explain
 from feedmill.streams.redis.reader import FeedSnapshot, PostSnapshot
 
 NAMES = SignalNames()
 NOW_MS = 1_700_000_100_000
-EVERYTHING = POST_CHANGED | (1 << len(NAMES.all)) - 1
+EVERYTHING = -1
+ARRIVED_MS = NOW_MS - 1000
 
-# Nothing that hangs on the arrival of the post: Redis knows its creation alone.
+# The graces end before, at and after the time at which the post is explained.
 GATES = st.builds(
     GatePolicy,
     enabled=st.booleans(),
@@ -32,7 +33,7 @@ GATES = st.builds(
     demote_at=st.sampled_from([None, 0.25, 0.9]),
     demote_factor=st.sampled_from([0.25, 0.5, 1.0]),
     on_failure=st.sampled_from(["closed", "open"]),
-    grace_s=st.sampled_from([0.0, 604_800.0]),
+    grace_s=st.sampled_from([0.0, 0.999, 1.0, 1.001, 604_800.0]),
 )
 SIGNALS = st.fixed_dictionaries(
     {}, optional={name: st.sampled_from([None, 0.0, 0.25, 0.5, 0.9, 1.0]) for name in NAMES.all}
@@ -68,6 +69,7 @@ WEIGHTS = st.builds(
     overrides=OVERRIDES,
     weights=WEIGHTS,
     model=st.sampled_from(["model", RULE_MODEL]),
+    created_ms=st.sampled_from([NOW_MS - 5000, ARRIVED_MS]),
 )
 def test_decision_factor_and_score_are_those_of_the_combiner(
     gates: dict[str, GatePolicy],
@@ -76,9 +78,10 @@ def test_decision_factor_and_score_are_those_of_the_combiner(
     overrides: dict[Any, Override],
     weights: Weights,
     model: str,
+    created_ms: int,
 ) -> None:
     view = PostView(NAMES)
-    view.update_post(Post("p", "ann", 1_700_000_000_000, "x"), 3, 1_700_000_000_000)
+    view.update_post(Post("p", "ann", created_ms, "x"), 3, ARRIVED_MS)
     for name, value in values.items():
         error = "no memory" if value is None else None
         offset = judged.get(name, 3)
@@ -95,18 +98,38 @@ def test_decision_factor_and_score_are_those_of_the_combiner(
         "weights": msgspec.json.encode(weights.as_dict()).decode(),
         "gates": msgspec.json.encode(gates).decode(),
     }
-    said = explain(PostSnapshot("p", texts), FeedSnapshot("global", (), info), None, "", NOW_MS)
+    explanation = explain(
+        PostSnapshot("p", texts), FeedSnapshot("global", (), info), None, "", NOW_MS
+    )
 
     decided = view.decide(row, gates, NOW_MS)
-    assert said.decision == decided
-    assert (said.post.decision, said.post.decided_by) == (decided.name, decided.decided_by)
+    assert explanation.decision == decided
+    post = explanation.post
+    assert (post.decision, post.decided_by) == (decided.name, decided.decided_by)
     factor = 1.0
-    for gate in said.gates:
+    for gate in explanation.gates:
         factor *= gate.factor
     assert factor == decided.factor
     objectives = {name: float(view.signals[name].value[row]) for name in NAMES.objectives}
-    created_ms = int(view.post.created_ms[row])
-    assert said.score == score_of(weights, objectives, decided.factor, created_ms)
+    assert explanation.score == score_of(weights, objectives, decided.factor, created_ms)
     if decided.name in ("hide", "hold", "demote"):
-        assert " because " in said.verdict
-        assert not said.verdict.endswith(" because ")
+        assert " because " in explanation.verdict
+        assert not explanation.verdict.endswith(" because ")
+
+
+def test_grace_counts_from_the_arrival_of_the_posts_record() -> None:
+    gates = {"spam": GatePolicy(on_failure="open", grace_s=60.0)}
+    info = {
+        "weights": msgspec.json.encode(Weights({"quality": 1.0}, {"quality": 1.0}).as_dict()),
+        "gates": msgspec.json.encode(gates),
+    }
+    feed = FeedSnapshot("global", (), {name: text.decode() for name, text in info.items()})
+    fields = {"post_offset": "3", "created_ms": "1000", "arrived_ms": "500000"}
+    decisions = [
+        explain(PostSnapshot("p", fields), feed, None, "", now_ms).decision.name
+        for now_ms in (61_000, 559_999, 560_000)
+    ]
+    assert decisions == ["hold", "hold", "show"]
+    # Without the field the post arrived when it was created.
+    del fields["arrived_ms"]
+    assert explain(PostSnapshot("p", fields), feed, None, "", 61_000).decision.name == "show"

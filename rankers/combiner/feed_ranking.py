@@ -1,4 +1,4 @@
-"""The ranking of one feed, and what of it was handed out to be written."""
+"""The ranking of one feed, and what was last handed out of it to be written."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ from feedmill.rankers.combiner.view import PostView
 
 
 class FeedRanking:
-    """One feed's members seen through its lens.
+    """One feed's members, ranked by its scores.
 
     Attributes
     ----------
     written
-        The stored feed, score by post id, in order, as last handed out.
+        The stored feed as last handed out: score by post id, best first.
     whole
-        Whether the next change must be whole: it is not known what Redis shows.
+        Whether the next change must be whole, because it is not known what Redis shows.
     """
 
-    def __init__(self, members: FeedMembers, lens: FeedScores) -> None:
+    def __init__(self, members: FeedMembers, scores: FeedScores) -> None:
         self.members = members
-        self.lens = lens
+        self.scores = scores
         self.written: dict[str, float] = {}
         self.whole = True
         self._least = -np.inf
 
     def concerns(self, post_id: str, row: int) -> bool:
         """Whether a change of this member may change the stored feed."""
-        return post_id in self.written or bool(self.lens.score[row] >= self._least)
+        return post_id in self.written or bool(self.scores.score[row] >= self._least)
 
     def change(self, view: PostView, config_offset: int) -> FeedChange | None:
-        """Rank anew; what moved since the last call, or None if nothing did."""
+        """Rank anew; what changed since the last call, or None if nothing did."""
         before, self.written = self.written, self._rank(view)
         whole, self.whole = self.whole, False
         now = self.written
@@ -47,7 +47,7 @@ class FeedRanking:
         return self._feed_change(config_offset, moved, removed)
 
     def renewal(self, config_offset: int) -> FeedChange | None:
-        """A change that changes nothing; None while it is not known what Redis shows."""
+        """A change without entries, to renew the feed; None while a whole one is due."""
         return None if self.whole else self._feed_change(config_offset, [])
 
     def _feed_change(
@@ -64,22 +64,22 @@ class FeedRanking:
             entries=entries,
             removed=removed or [],
             size=len(self.written),
-            weights=self.lens.weights,
-            gates=self.lens.gates.gates,
+            weights=self.scores.weights,
+            gates=self.scores.gates.gates,
             config_offset=config_offset,
         )
 
     def _rank(self, view: PostView) -> dict[str, float]:
         rows, size = self.members.rows, self.members.spec.size
         best, scores = top(
-            self.lens.score[rows],
+            self.scores.score[rows],
             rows,
             view.ids,
             view.post.author,
             size,
-            self.lens.weights.max_per_author,
+            self.scores.weights.max_per_author,
         )
-        # Below the last of a full feed nothing can enter it; a feed with room takes anything.
+        # Nothing scored below the last of a full feed can enter it; a feed with room takes all.
         self._least = float(scores[-1]) if len(scores) == size else np.nextafter(-np.inf, 0)
         ids = view.ids
         return dict(zip([ids[row] for row in best.tolist()], scores.tolist(), strict=True))
