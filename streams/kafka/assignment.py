@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import msgspec
+
 from feedmill.streams.kafka.batches import TopicPartition
 
 
@@ -46,3 +48,26 @@ class AssignmentChange:
     def owned(self) -> tuple[int, ...]:
         """All partitions of this worker now, in order."""
         return tuple(sorted((*self.gained, *self.kept)))
+
+
+class CommitMark(msgspec.Struct, frozen=True):
+    """What a transaction writes beside each offset: who committed, the how-manieth time, notes."""
+
+    by: str = ""
+    number: int = 0
+    notes: dict[str, str] = {}
+
+
+_decode = msgspec.json.Decoder(CommitMark).decode
+
+
+def encode_mark(mark: CommitMark) -> str:
+    return msgspec.json.encode(mark).decode()
+
+
+def decode_mark(text: str) -> CommitMark:
+    """Read what stands beside an offset; an empty mark where it is not one of ours."""
+    try:
+        return _decode(text)
+    except (msgspec.DecodeError, UnicodeError):
+        return CommitMark()

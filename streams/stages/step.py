@@ -13,7 +13,11 @@ from feedmill.events.settings import Settings
 from feedmill.features.post_batch import PostBatch
 from feedmill.streams.kafka.assignment import AssignmentChange
 from feedmill.streams.kafka.batches import Record, TopicPartition
+from feedmill.streams.kafka.client import ClientHealth
 from feedmill.streams.kafka.validation import RejectedRecord
+from feedmill.streams.observe.metrics import Metrics
+from feedmill.streams.settings.clock import LogClock
+from feedmill.streams.settings.environment import Environment
 
 Headers = Sequence[tuple[str, bytes]]
 
@@ -112,6 +116,20 @@ class WorkBatch:
     rejected: Sequence[RejectedRecord] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class StepContext:
+    """What a worker lends a step; `metrics` carry the step's name as their stage.
+
+    `partitions` is how many partitions `posts` and every co-partitioned topic has.
+    """
+
+    environment: Environment
+    health: ClientHealth
+    clock: LogClock
+    metrics: Metrics
+    partitions: int
+
+
 class Step(ABC):
     """One part of what a worker does; the worker calls all steps in order, in one thread.
 
@@ -132,14 +150,18 @@ class Step(ABC):
     def __init__(self) -> None:
         self.models: dict[str, str] = {}
 
-    def start(self) -> None:  # noqa: B027 - most steps have nothing to load
-        """Load models and make clients; called once, before the worker joins its group."""
+    def start(self, context: StepContext) -> None:
+        """Load models and make clients; called once, before the worker joins its group.
+
+        Overriding methods call this first: it keeps `self.context`.
+        """
+        self.context = context
 
     def settings_changed(self, settings: Settings) -> None:  # noqa: B027
         """Follow new settings; called before the first batch and whenever `config` changed them."""
 
     def applied_offset(self) -> int | None:
-        """Return the last record of `config` whose effect can be seen; None: as soon as it is read."""
+        """Return the last record of `config` whose effect can be seen; None: all that came."""
         return None
 
     def on_assigned(self, change: AssignmentChange) -> None:  # noqa: B027
@@ -156,7 +178,8 @@ class Step(ABC):
     def poll(self, writer: Writer) -> bool:
         """Read what came on logs of its own, without waiting; return whether anything did.
 
-        Called at the beginning of every cycle, before `apply`.
+        Called at the beginning of every cycle.  Where one step returns True, `apply` of all
+        steps follows, with an empty batch if no input came.
         """
         return False
 
