@@ -75,7 +75,7 @@ def client_settings(environment: Environment, health: ClientHealth) -> dict[str,
         # Back to a broker within a second of its return, without a storm of connections.
         "reconnect.backoff.ms": 50,
         "reconnect.backoff.max.ms": 1_000,
-        "socket.timeout.ms": 10_000,
+        "socket.timeout.ms": TRANSACTION_TIMEOUT_MS,
         "topic.metadata.propagation.max.ms": 1_000,
         **security,
     }

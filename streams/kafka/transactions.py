@@ -70,6 +70,7 @@ class TransactionalWriter:
         self._dirty = False
         self._number = 0
         self._closing = False
+        self._failure: Exception | None = None
         self._statistics = CommitStatistics([])
         self._thread = threading.Thread(target=self._run, name="commits", daemon=True)
 
@@ -112,7 +113,12 @@ class TransactionalWriter:
             self._dirty = True
 
     def seal(self, positions: Mapping[TopicPartition, int]) -> None:
-        """End a cycle: what was gathered belongs to these positions, of every owned partition."""
+        """End a cycle: what was gathered belongs to these positions, of every owned partition.
+
+        Raises what ended the thread that commits.
+        """
+        if self._failure is not None:
+            raise self._failure
         gathered, self._gathered = self._gathered, []
         if not gathered and positions == self._positions:
             return
@@ -187,6 +193,12 @@ class TransactionalWriter:
     # --- the commits -----------------------------------------------------------------------
 
     def _run(self) -> None:
+        try:
+            self._commit_for_ever()
+        except Exception as error:  # noqa: BLE001 - `seal` raises it on the loop's thread
+            self._failure = error
+
+    def _commit_for_ever(self) -> None:
         self._transaction.connect()
         due = 0.0
         while True:
