@@ -62,6 +62,7 @@ _decode = msgspec.json.Decoder(CommitMark).decode
 
 
 def encode_mark(mark: CommitMark) -> str:
+    """Return the text that stands beside an offset."""
     return msgspec.json.encode(mark).decode()
 
 

@@ -284,7 +284,7 @@ class GroupConsumer:
             if position is None or source.partition not in self._reading:
                 continue
             if records[0].offset < position:
-                records = [record for record in records if record.offset >= position]  # noqa: PLW2901
+                records = [one for one in records if one.offset >= position]  # noqa: PLW2901 - less of it
                 if not records:
                     continue
             batch = RecordBatch(source, records, self.epoch)

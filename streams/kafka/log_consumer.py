@@ -187,7 +187,7 @@ class LogConsumer:
             if position is None or records[-1].offset < position:
                 continue
             if records[0].offset < position:
-                records = [record for record in records if record.offset >= position]  # noqa: PLW2901
+                records = [one for one in records if one.offset >= position]  # noqa: PLW2901 - less of it
             batch = RecordBatch(source, records)
             self._positions[source] = batch.end
             batches.append(batch)

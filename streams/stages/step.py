@@ -157,14 +157,14 @@ class Step(ABC):
         """
         self.context = context
 
-    def settings_changed(self, settings: Settings) -> None:  # noqa: B027
+    def settings_changed(self, settings: Settings) -> None:  # noqa: B027 - not every step needs it
         """Follow new settings; called before the first batch and whenever `config` changed them."""
 
     def applied_offset(self) -> int | None:
         """Return the last record of `config` whose effect can be seen; None: all that came."""
         return None
 
-    def on_assigned(self, change: AssignmentChange) -> None:  # noqa: B027
+    def on_assigned(self, change: AssignmentChange) -> None:  # noqa: B027 - not every step needs it
         """Drop the state of `change.lost`, begin to restore that of `change.gained`.
 
         Called between two batches.  While `ready_for` is False of a partition, the worker reads
@@ -209,5 +209,5 @@ class Step(ABC):
         """Say why the step cannot serve yet; "" when it can."""
         return ""
 
-    def close(self) -> None:  # noqa: B027
+    def close(self) -> None:  # noqa: B027 - not every step needs it
         """Let go of everything; called once, after the last commit, within a few seconds."""
