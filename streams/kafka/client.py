@@ -7,7 +7,6 @@ import threading
 import time
 
 from confluent_kafka import Consumer, KafkaError, Producer
-from confluent_kafka.admin import AdminClient
 
 from feedmill.streams.settings.environment import Environment
 
@@ -71,7 +70,8 @@ def client_settings(environment: Environment, health: ClientHealth) -> dict[str,
         "bootstrap.servers": environment.kafka,
         "client.id": environment.instance or "feedmill",
         "error_cb": health.report,
-        "logger": logging.getLogger("librdkafka"),
+        # Critical alone: in an outage it writes hundreds of lines a second, and `health` says it.
+        "log_level": 2,
         # Back to a broker within a second of its return, without a storm of connections.
         "reconnect.backoff.ms": 50,
         "reconnect.backoff.max.ms": 1_000,
@@ -124,13 +124,17 @@ def new_log_consumer(
     *,
     committed: bool = True,
     queue_kib: int = LOG_QUEUE_KIB,
+    group: str = "unused",
 ) -> Consumer:
-    """Return a consumer to be assigned by hand; it never joins a group and commits nothing."""
+    """Return a consumer to be assigned by hand; it never joins a group and commits nothing.
+
+    `group` is only needed by who asks for that group's offsets.
+    """
     return Consumer(
         {
             **client_settings(environment, health),
             **_consumer_settings(queue_kib),
-            "group.id": environment.group("unused"),
+            "group.id": environment.group(group),
             "isolation.level": "read_committed" if committed else "read_uncommitted",
         }
     )
@@ -163,8 +167,3 @@ def new_producer(
     else:
         settings |= {"linger.ms": 0, "message.timeout.ms": 10_000}
     return Producer(settings)
-
-
-def new_admin(environment: Environment, health: ClientHealth) -> AdminClient:
-    """Return a client for offsets of topics and groups."""
-    return AdminClient(client_settings(environment, health))

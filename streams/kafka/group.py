@@ -14,20 +14,14 @@ from typing import Literal
 
 from confluent_kafka import Consumer, KafkaError, KafkaException
 from confluent_kafka import TopicPartition as KafkaPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from feedmill.events.errors import UsageError
 from feedmill.streams.kafka.assignment import AssignmentChange, CommitMark, decode_mark
 from feedmill.streams.kafka.batches import RecordBatch, TopicPartition
-from feedmill.streams.kafka.client import (
-    ClientHealth,
-    new_admin,
-    new_group_consumer,
-    new_log_consumer,
-)
+from feedmill.streams.kafka.client import new_group_consumer, new_log_consumer
+from feedmill.streams.kafka.connection import Connection
 from feedmill.streams.kafka.messages import Fetched, fetch, is_out_of_range
-from feedmill.streams.kafka.offsets import CommittedQuery, OffsetQuery, is_unstable
-from feedmill.streams.settings.environment import Environment
+from feedmill.streams.kafka.offsets import Bounds, Committed, Offsets
 
 log = logging.getLogger(__name__)
 
@@ -47,10 +41,9 @@ class GroupConsumer:
     and returns whether all of it is committed.
     """
 
-    def __init__(  # noqa: PLR0913 - what it joins, and what it calls
+    def __init__(
         self,
-        environment: Environment,
-        health: ClientHealth,
+        connection: Connection,
         group: str,
         *,
         owner: str,
@@ -59,8 +52,10 @@ class GroupConsumer:
         shards: bool = False,
     ) -> None:
         self.epoch = 0
+        environment, health = connection.environment, connection.health
         self._environment = environment
         self._health = health
+        self._offsets = connection.offsets
         self._group = group
         self._owner = owner
         self._on_revoked = on_revoked
@@ -69,7 +64,6 @@ class GroupConsumer:
         instance = environment.instance if environment.instance_is_given else ""
         self._consumer = new_group_consumer(environment, group, health, instance=instance)
         self._beside = new_log_consumer(environment, health) if beside else None
-        self._admin = new_admin(environment, health)
         self._phase: Literal["waiting", "settling", "settled"] = "waiting"
         self._granted: tuple[frozenset[int], frozenset[int]] = (frozenset(), frozenset())
         self._asked: _Settling | None = None
@@ -214,15 +208,14 @@ class GroupConsumer:
         mine, shards = self._granted
         if self._asked is None:
             sources = [TopicPartition(topic, p) for topic in self._topics for p in sorted(mine)]
-            self._asked = _Settling(self._admin, self._environment, self._group, sources)
+            self._asked = _Settling(self._offsets, self._group, sources)
         if not self._asked.done():
             return
         try:
             offsets = self._asked.result()
         except KafkaException as error:
-            # Unstable: the transaction of a former owner ends within seconds, by itself.
-            if not is_unstable(error):
-                self._health.report(error.args[0])
+            # Often the transaction of a former owner, which ends within seconds by itself.
+            self._health.report(error.args[0])
             self._asked = None
             return
         self._phase, self._asked = "settled", None
@@ -345,30 +338,23 @@ class _Offsets:
 
     __slots__ = ("end", "first", "mark", "start")
 
-    def __init__(self, first: int, end: int, committed: tuple[int, str] | None) -> None:
-        self.first, self.end = first, end
-        self.start = first if committed is None else committed[0]
-        self.mark = CommitMark() if committed is None else decode_mark(committed[1])
+    def __init__(self, bounds: Bounds, committed: Committed | None) -> None:
+        self.first, self.end = bounds
+        self.start = bounds.first if committed is None else committed.offset
+        self.mark = CommitMark() if committed is None else decode_mark(committed.text)
 
 
 class _Settling:
-    """The three requests behind an assignment."""
+    """The two questions behind an assignment."""
 
-    def __init__(
-        self,
-        admin: AdminClient,
-        environment: Environment,
-        group: str,
-        sources: Sequence[TopicPartition],
-    ) -> None:
+    def __init__(self, offsets: Offsets, group: str, sources: Sequence[TopicPartition]) -> None:
         self._sources = sources
-        self._committed = CommittedQuery(admin, environment, group, sources)
-        self._first = OffsetQuery(admin, environment, dict.fromkeys(sources, OffsetSpec.earliest()))
-        self._ends = OffsetQuery(admin, environment, dict.fromkeys(sources, OffsetSpec.latest()))
+        self._committed = offsets.committed(group, sources)
+        self._bounds = offsets.bounds(sources)
 
     def done(self) -> bool:
-        return self._committed.done() and self._first.done() and self._ends.done()
+        return self._committed.done() and self._bounds.done()
 
     def result(self) -> dict[TopicPartition, _Offsets]:
-        committed, first, ends = self._committed.result(), self._first.result(), self._ends.result()
-        return {at: _Offsets(first[at], ends[at], committed.get(at)) for at in self._sources}
+        committed, bounds = self._committed.result(), self._bounds.result()
+        return {at: _Offsets(bounds[at], committed.get(at)) for at in self._sources}

@@ -13,13 +13,12 @@ from collections.abc import Iterable, Mapping
 
 from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaError, KafkaException
 from confluent_kafka import TopicPartition as KafkaPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from feedmill.streams.kafka.batches import RecordBatch, TopicPartition
-from feedmill.streams.kafka.client import LOG_QUEUE_KIB, ClientHealth, new_admin, new_log_consumer
+from feedmill.streams.kafka.client import LOG_QUEUE_KIB, new_log_consumer
+from feedmill.streams.kafka.connection import Connection
 from feedmill.streams.kafka.messages import Fetched, fetch, is_out_of_range
-from feedmill.streams.kafka.offsets import OffsetQuery
-from feedmill.streams.settings.environment import Environment
+from feedmill.streams.kafka.offsets import Offsets
 
 log = logging.getLogger(__name__)
 
@@ -37,8 +36,7 @@ class LogConsumer:
 
     def __init__(
         self,
-        environment: Environment,
-        health: ClientHealth,
+        connection: Connection,
         name: str,
         *,
         live: bool = False,
@@ -46,9 +44,10 @@ class LogConsumer:
     ) -> None:
         self.name = name
         self.stopped: dict[TopicPartition, str] = {}
+        environment, health = connection.environment, connection.health
         self._environment = environment
         self._health = health
-        self._admin: AdminClient = new_admin(environment, health)
+        self._offsets = connection.offsets
         self._restoring = new_log_consumer(environment, health, queue_kib=queue_kib)
         self._live = (
             new_log_consumer(environment, health, committed=False, queue_kib=queue_kib)
@@ -63,12 +62,12 @@ class LogConsumer:
     def add(self, starts: Mapping[TopicPartition, int]) -> None:
         """Read these partitions too, each from an offset, `BEGINNING` or `END`."""
         if starts:
-            self._asking.append(_Adding(self._admin, self._environment, dict(starts)))
+            self._asking.append(_Adding(self._offsets, dict(starts)))
 
     def add_since(self, times: Mapping[TopicPartition, int]) -> None:
         """Read these partitions too, from the first record stamped at a time (Unix ms) or later."""
         if times:
-            self._asking.append(_Adding(self._admin, self._environment, {}, dict(times)))
+            self._asking.append(_Adding(self._offsets, {}, dict(times)))
 
     def drop(self, sources: Iterable[TopicPartition]) -> None:
         """Read these partitions no more; those that are not read are ignored."""
@@ -91,12 +90,14 @@ class LogConsumer:
     def read(self, most: int, wait_s: float = 0.0) -> list[RecordBatch]:
         """Return what is there, at most `most` records, after at most `wait_s` seconds."""
         self._begin()
-        batches = []
-        if self._restoring.assignment() if self._live else self._positions:
-            batches += self._take(self._restoring, most, wait_s)
-        if self._live is not None and self._at_live:
-            batches += self._take(self._live, most, 0 if batches else wait_s)
+        restoring = self._live is None or len(self._at_live) < len(self._positions)
+        # Both even if one has nothing: a client that is not polled keeps its reports for ever.
+        batches = self._take(self._restoring, most, wait_s if restoring else 0)
         if self._live is not None:
+            taken = sum(len(batch.records) for batch in batches)
+            if taken < most:
+                wait_s = 0 if restoring else wait_s
+                batches += self._take(self._live, most - taken, wait_s)
             self._go_live()
         return batches
 
@@ -149,7 +150,7 @@ class LogConsumer:
                 found = adding.result()
             except KafkaException as error:
                 self._health.report(error.args[0])
-                self._asking.append(adding.again(self._admin, self._environment))
+                self._asking.append(adding.again(self._offsets))
                 return
             for source, (start, end) in found.items():
                 self._positions[source], self._ends[source] = start, end
@@ -221,45 +222,40 @@ class LogConsumer:
 
 
 class _Adding:
-    """Partitions to add, while the client asks where they begin and end."""
+    """Partitions to add, while it is asked where they begin and end."""
 
     def __init__(
         self,
-        admin: AdminClient,
-        environment: Environment,
+        offsets: Offsets,
         starts: dict[TopicPartition, int],
         times: dict[TopicPartition, int] | None = None,
     ) -> None:
         self._starts, self._times = starts, times or {}
-        sources = [*starts, *self._times]
-        self._ends = OffsetQuery(admin, environment, dict.fromkeys(sources, OffsetSpec.latest()))
-        self._firsts = OffsetQuery(
-            admin,
-            environment,
-            {
-                **dict.fromkeys(starts, OffsetSpec.earliest()),
-                **{at: OffsetSpec.for_timestamp(time) for at, time in self._times.items()},
-            },
-        )
+        self._bounds = offsets.bounds([*starts, *self._times])
+        self._since = offsets.since(self._times) if self._times else None
 
     def done(self) -> bool:
-        return self._ends.done() and self._firsts.done()
+        return self._bounds.done() and (self._since is None or self._since.done())
 
     def result(self) -> dict[TopicPartition, tuple[int, int]]:
-        ends, firsts = self._ends.result(), self._firsts.result()
+        """Return of each partition where to start, and the end to restore to."""
+        bounds = self._bounds.result()
         found = {}
         for source, start in self._starts.items():
-            known = {OFFSET_BEGINNING: firsts[source], OFFSET_END: ends[source]}
-            found[source] = (known.get(start, start), ends[source])
+            first, end = bounds[source]
+            found[source] = ({BEGINNING: first, END: end}.get(start, start), end)
+        since = self._since.result() if self._since is not None else {}
         for source in self._times:
-            first = firsts[source]
-            found[source] = (ends[source] if first < 0 else first, ends[source])
+            end = bounds[source].end
+            found[source] = (end if since[source] < 0 else since[source], end)
         return found
 
-    def again(self, admin: AdminClient, environment: Environment) -> _Adding:
-        return _Adding(admin, environment, self._starts, self._times)
+    def again(self, offsets: Offsets) -> _Adding:
+        """Ask once more."""
+        return _Adding(offsets, self._starts, self._times)
 
     def forget(self, sources: set[TopicPartition]) -> None:
+        """Leave some partitions out."""
         for source in sources:
             self._starts.pop(source, None)
             self._times.pop(source, None)

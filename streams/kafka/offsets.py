@@ -1,144 +1,155 @@
-"""Offsets of topics and groups, asked for without waiting: a few requests for all partitions."""
+"""Offsets of topics and groups, asked for on threads of their own: the loop never waits for them.
+
+By consumers, not by the admin client: after an outage of the broker that one answers with a
+stale leader for ever, or ends the process (decision 0014).
+"""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping, Sequence
-from concurrent.futures import Future
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import NamedTuple, TypeVar
 
-from confluent_kafka import ConsumerGroupTopicPartitions, IsolationLevel, KafkaError, KafkaException
+from confluent_kafka import Consumer, KafkaException
 from confluent_kafka import TopicPartition as KafkaPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from feedmill.events.errors import UsageError
 from feedmill.streams.kafka.batches import TopicPartition
-from feedmill.streams.kafka.client import ClientHealth, new_admin
+from feedmill.streams.kafka.client import ClientHealth, new_log_consumer
 from feedmill.streams.settings.environment import Environment
+
+T = TypeVar("T")
 
 _TIMEOUT_S = 5.0
 _TOPIC_WAIT_S = 30.0
+# Who asks again after an error does so at once.
+_AFTER_ERROR_S = 0.2
 
 
-class OffsetQuery:
-    """One request for the ends, beginnings or times of some partitions.
+class Bounds(NamedTuple):
+    """The first offset of a partition, and its high watermark.
 
-    The end is the high watermark, which open transactions do not hold back: whoever read up to
-    it has seen everything that could have been committed when it was asked.
+    Open transactions do not hold the high watermark back: whoever read up to it has seen all
+    that could have been committed when it was asked for.
     """
 
-    def __init__(
-        self,
-        admin: AdminClient,
-        environment: Environment,
-        specs: Mapping[TopicPartition, OffsetSpec],
-    ) -> None:
-        self._futures: dict[TopicPartition, Future[Any]] = {}
-        if specs:
-            wanted = {
-                KafkaPartition(environment.topic(at.topic), at.partition): spec
-                for at, spec in specs.items()
-            }
-            found = admin.list_offsets(
-                wanted,
-                isolation_level=IsolationLevel.READ_UNCOMMITTED,
-                request_timeout=_TIMEOUT_S,
-            )
-            self._futures = {
-                TopicPartition(environment.named(at.topic), at.partition): future
-                for at, future in found.items()
-            }
-
-    def done(self) -> bool:
-        return all(future.done() for future in self._futures.values())
-
-    def result(self) -> dict[TopicPartition, int]:
-        """Return the offsets; -1: there is no record at or after the time that was asked for.
-
-        Waits for what is not `done`; raises `KafkaException`.
-        """
-        return {at: int(future.result().offset) for at, future in self._futures.items()}
+    first: int
+    end: int
 
 
-class CommittedQuery:
-    """One request for what a group committed: offsets and their metadata."""
+class Committed(NamedTuple):
+    """What a group committed of a partition: the offset, and the text beside it."""
 
-    def __init__(
-        self,
-        admin: AdminClient,
-        environment: Environment,
-        group: str,
-        sources: Sequence[TopicPartition],
-    ) -> None:
+    offset: int
+    text: str
+
+
+class Offsets:
+    """Answers as futures; each raises `KafkaException` where the broker is away or refuses."""
+
+    def __init__(self, environment: Environment, health: ClientHealth) -> None:
         self._environment = environment
-        self._future: Future[Any] | None = None
-        if sources:
-            wanted = [KafkaPartition(environment.topic(s.topic), s.partition) for s in sources]
-            # Stable: not while a transaction that moves an offset is open; see `result`.
-            found = admin.list_consumer_group_offsets(
-                [ConsumerGroupTopicPartitions(environment.group(group), wanted)],
-                require_stable=True,
-                request_timeout=_TIMEOUT_S,
-            )
-            self._future = next(iter(found.values()))
+        self._health = health
+        self._threads = ThreadPoolExecutor(2, thread_name_prefix="offsets")
+        self._topics = new_log_consumer(environment, health, committed=False)
+        self._groups: dict[str, Consumer] = {}
 
-    def done(self) -> bool:
-        return self._future is None or self._future.done()
+    def bounds(self, sources: Sequence[TopicPartition]) -> Future[dict[TopicPartition, Bounds]]:
+        """Ask where partitions begin and end."""
+        return self._ask(lambda: {at: self._bounds(at) for at in sources})
 
-    def result(self) -> dict[TopicPartition, tuple[int, str]]:
-        """Return (offset, metadata); partitions without a committed offset are left out.
+    def since(self, times: Mapping[TopicPartition, int]) -> Future[dict[TopicPartition, int]]:
+        """Ask for the first record stamped at a time (Unix ms) or later; -1: there is none."""
+        wanted = [self._at(source, at_ms) for source, at_ms in times.items()]
+        return self._ask(
+            lambda: {
+                self._source(one): int(one.offset)
+                for one in self._checked(self._topics.offsets_for_times(wanted, _TIMEOUT_S))
+            }
+        )
+
+    def committed(
+        self, group: str, sources: Sequence[TopicPartition]
+    ) -> Future[dict[TopicPartition, Committed]]:
+        """Ask what a group committed; partitions without an offset are left out.
+
+        While a transaction that moves one of them is open it raises after five seconds.
+        """
+        wanted = [self._at(source) for source in sources]
+        return self._ask(
+            lambda: {
+                self._source(one): Committed(int(one.offset), one.metadata or "")
+                for one in self._checked(self._group(group).committed(wanted, _TIMEOUT_S))
+                if one.offset >= 0
+            }
+        )
+
+    def partition_count(self, topic: str, stopping: threading.Event) -> int:
+        """Wait for a topic and return how many partitions it has; 0 when stopped.
 
         Raises
         ------
-        KafkaException
-            The broker is away, or a transaction that moves one of the offsets is not over yet:
-            ask again.
+        UsageError
+            Kafka is there, and the topic has not been for half a minute.
         """
-        if self._future is None:
-            return {}
-        found: dict[TopicPartition, tuple[int, str]] = {}
-        for one in self._future.result().topic_partitions:
+        name = self._environment.topic(topic)
+        missing_since: float | None = None
+        while not stopping.is_set():
+            try:
+                found = self._topics.list_topics(topic=name, timeout=2).topics[name]
+            except KafkaException as error:
+                self._health.report(error.args[0])
+            else:
+                if found.error is None and found.partitions:
+                    return len(found.partitions)
+                now = time.monotonic()
+                missing_since = now if missing_since is None else missing_since
+                if now - missing_since > _TOPIC_WAIT_S:
+                    raise UsageError(
+                        f"there is no topic `{name}` at {self._environment.kafka}; create it with"
+                        " `feedmill topics create`, or mind FEEDMILL_TOPIC_PREFIX"
+                    )
+            stopping.wait(_AFTER_ERROR_S)
+        return 0
+
+    def close(self) -> None:
+        """Let go of the threads; what is asked for is not answered any more."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def _ask(self, question: Callable[[], T]) -> Future[T]:
+        def answer() -> T:
+            try:
+                return question()
+            except KafkaException:
+                time.sleep(_AFTER_ERROR_S)
+                raise
+            finally:
+                # Without it the client's reports would pile up.
+                for consumer in (self._topics, *self._groups.values()):
+                    consumer.poll(0)
+
+        return self._threads.submit(answer)
+
+    def _bounds(self, source: TopicPartition) -> Bounds:
+        return Bounds(*self._topics.get_watermark_offsets(self._at(source), timeout=_TIMEOUT_S))
+
+    def _group(self, name: str) -> Consumer:
+        # Read committed, so that only stable offsets are returned; it never joins the group.
+        if name not in self._groups:
+            self._groups[name] = new_log_consumer(self._environment, self._health, group=name)
+        return self._groups[name]
+
+    @staticmethod
+    def _checked(found: Sequence[KafkaPartition]) -> Sequence[KafkaPartition]:
+        for one in found:
             if one.error is not None:
                 raise KafkaException(one.error)
-            if one.offset >= 0:
-                at = TopicPartition(self._environment.named(one.topic), one.partition)
-                found[at] = (int(one.offset), one.metadata or "")
         return found
 
+    def _at(self, source: TopicPartition, offset: int = 0) -> KafkaPartition:
+        return KafkaPartition(self._environment.topic(source.topic), source.partition, offset)
 
-def is_unstable(error: KafkaException) -> bool:
-    """Whether it says that a transaction which moves an offset is open still."""
-    return bool(error.args[0].code() == KafkaError.UNSTABLE_OFFSET_COMMIT)
-
-
-def partition_count(
-    environment: Environment, health: ClientHealth, topic: str, stopping: threading.Event
-) -> int:
-    """Return how many partitions a topic has, however long Kafka is away; 0 when stopped.
-
-    Raises
-    ------
-    UsageError
-        Kafka is there, and the topic has not been for half a minute.
-    """
-    name = environment.topic(topic)
-    admin = new_admin(environment, health)
-    missing_since: float | None = None
-    while not stopping.is_set():
-        try:
-            found = admin.list_topics(topic=name, timeout=2).topics[name]
-        except KafkaException as error:
-            health.report(error.args[0])
-        else:
-            if found.error is None and found.partitions:
-                return len(found.partitions)
-            now = time.monotonic()
-            missing_since = now if missing_since is None else missing_since
-            if now - missing_since > _TOPIC_WAIT_S:
-                raise UsageError(
-                    f"there is no topic `{name}` at {environment.kafka}; create it with"
-                    " `feedmill topics create`, or mind FEEDMILL_TOPIC_PREFIX"
-                )
-        stopping.wait(0.2)
-    return 0
+    def _source(self, one: KafkaPartition) -> TopicPartition:
+        return TopicPartition(self._environment.named(one.topic), one.partition)

@@ -15,12 +15,11 @@ from confluent_kafka import TopicPartition as KafkaPartition
 
 from feedmill.streams.kafka.assignment import decode_mark
 from feedmill.streams.kafka.batches import FetchedRecord, TopicPartition
-from feedmill.streams.kafka.client import ClientHealth, new_admin, new_producer
+from feedmill.streams.kafka.client import new_producer
+from feedmill.streams.kafka.connection import Connection
 from feedmill.streams.kafka.dead_letters import TOPIC, dead_letter
-from feedmill.streams.kafka.offsets import CommittedQuery, is_unstable
 from feedmill.streams.kafka.validation import RejectedRecord
 from feedmill.streams.settings.clock import now_ms
-from feedmill.streams.settings.environment import Environment
 
 log = logging.getLogger(__name__)
 
@@ -74,19 +73,19 @@ class Transaction:
 
     def __init__(
         self,
-        environment: Environment,
-        health: ClientHealth,
+        connection: Connection,
         group: str,
         *,
         stage: str,
         now_ms: Callable[[], int] = now_ms,
     ) -> None:
         self._now_ms = now_ms
-        self._environment = environment
-        self._health = health
+        self._environment = connection.environment
+        self._health = connection.health
+        self._offsets = connection.offsets
         self._group = group
         self._stage = stage
-        self._id = f"{group}/{environment.instance}"
+        self._id = f"{group}/{connection.environment.instance}"
         self._producer: Producer | None = None
         self._careful = False
         self._closed = threading.Event()
@@ -269,16 +268,17 @@ class Transaction:
                 return Outcome(False, records, "commit: no connection", pause_s=0.1)
             # A new producer by the same id ends what the old one left open.
             self.connect()
-        query = CommittedQuery(
-            new_admin(self._environment, self._health), self._environment, self._group, sources
-        )
         try:
-            found = query.result()
-        except KafkaException as error:
-            if not is_unstable(error):
-                self._health.report(error.args[0])
+            wait_s = None if deadline is None else max(0.0, deadline - time.monotonic())
+            found = self._offsets.committed(self._group, sources).result(wait_s)
+        except (KafkaException, TimeoutError):
             return Outcome(False, records, "commit: waiting for the last one", pause_s=0.1)
-        marks = [decode_mark(text) for _, text in found.values()]
+        marks = [decode_mark(one.text) for one in found.values()]
         committed = any((mark.by, mark.number) == self._unsure for mark in marks)
         self._unsure = None
         return Outcome(committed, [] if committed else records)
+
+    def serve(self) -> None:
+        """Take the client's reports; to be called every second or so without a transaction."""
+        if self._producer is not None:
+            self._producer.poll(0)

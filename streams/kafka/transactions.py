@@ -25,6 +25,7 @@ FULL_BYTES = 64 * 1024 * 1024
 # The broker takes 4,096 bytes of metadata; the rest is the mark's own.
 MAX_NOTE_BYTES = 3_900
 _REVOKED_WITHIN_S = 5.0
+_SERVE_EVERY_S = 1.0
 
 
 @dataclass
@@ -204,7 +205,8 @@ class TransactionalWriter:
         while True:
             with self._changed:
                 while not self._closing and (wait := self._wait_s(due)) is not None:
-                    self._changed.wait(wait or None)
+                    self._changed.wait(wait or _SERVE_EVERY_S)
+                    self._transaction.serve()
                 if self._closing:
                     return
             due = self._now() + self._interval_s

@@ -9,8 +9,8 @@ from confluent_kafka import KafkaError, KafkaException
 
 from feedmill.events.decode import encode
 from feedmill.events.instance import Instance
-from feedmill.streams.kafka.client import ClientHealth, new_producer
-from feedmill.streams.settings.environment import Environment
+from feedmill.streams.kafka.client import new_producer
+from feedmill.streams.kafka.connection import Connection
 
 log = logging.getLogger(__name__)
 
@@ -22,10 +22,10 @@ _GOODBYE_S = 2.0
 class Heartbeats:
     """Writes heartbeats outside of all transactions: at once, aborts or not.  Never waits."""
 
-    def __init__(self, environment: Environment, health: ClientHealth) -> None:
-        self._environment = environment
-        self._health = health
-        self._producer = new_producer(environment, health, queue_records=10_000)
+    def __init__(self, connection: Connection) -> None:
+        self._environment = connection.environment
+        self._health = connection.health
+        self._producer = new_producer(self._environment, self._health, queue_records=10_000)
         self._next_at = 0.0
         self._stages: set[str] = set()
 

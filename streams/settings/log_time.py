@@ -7,10 +7,9 @@ from collections.abc import Callable, Iterable
 
 from feedmill.events.instance import Instance
 from feedmill.streams.kafka.batches import TopicPartition
-from feedmill.streams.kafka.client import ClientHealth
+from feedmill.streams.kafka.connection import Connection
 from feedmill.streams.kafka.log_consumer import END, LogConsumer
 from feedmill.streams.settings.clock import LogClock
-from feedmill.streams.settings.environment import Environment
 from feedmill.streams.settings.heartbeats import Heartbeats
 
 _MOST_RECORDS = 1000
@@ -22,11 +21,11 @@ class LogTime:
     `on_beat`, if set, gets each heartbeat that came: whoever needs to know who is alive.
     """
 
-    def __init__(self, environment: Environment, health: ClientHealth) -> None:
+    def __init__(self, connection: Connection) -> None:
         self.clock = LogClock()
-        self.heartbeats = Heartbeats(environment, health)
+        self.heartbeats = Heartbeats(connection)
         self.on_beat: Callable[[bytes | None, bytes | None], None] | None = None
-        self._log = LogConsumer(environment, health, "instances", live=True)
+        self._log = LogConsumer(connection, "instances", live=True)
         self._log.add({TopicPartition("instances", 0): END})
 
     def follow(self, instances: Callable[[], Iterable[Instance]]) -> None:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from feedmill.streams.kafka.batches import TopicPartition
-from feedmill.streams.kafka.client import ClientHealth
+from feedmill.streams.kafka.connection import Connection
 from feedmill.streams.kafka.log_consumer import BEGINNING, LogConsumer
-from feedmill.streams.settings.environment import Environment
 from feedmill.streams.settings.follower import SettingsFold
 
 _MOST_RECORDS = 1000
@@ -14,9 +13,9 @@ _MOST_RECORDS = 1000
 class SettingsLog(SettingsFold):
     """The settings so far; `follow` reads on, without waiting."""
 
-    def __init__(self, environment: Environment, health: ClientHealth) -> None:
-        super().__init__(environment)
-        self.log = LogConsumer(environment, health, "config", live=True)
+    def __init__(self, connection: Connection) -> None:
+        super().__init__(connection.environment)
+        self.log = LogConsumer(connection, "config", live=True)
         self.log.add({TopicPartition("config", 0): BEGINNING})
 
     def follow(self) -> bool:

@@ -13,11 +13,10 @@ from feedmill.events.settings import Settings
 from feedmill.features.post_batch import PostBatch
 from feedmill.streams.kafka.assignment import AssignmentChange
 from feedmill.streams.kafka.batches import Record, TopicPartition
-from feedmill.streams.kafka.client import ClientHealth
+from feedmill.streams.kafka.connection import Connection
 from feedmill.streams.kafka.validation import RejectedRecord
 from feedmill.streams.observe.metrics import Metrics
 from feedmill.streams.settings.clock import LogClock
-from feedmill.streams.settings.environment import Environment
 
 Headers = Sequence[tuple[str, bytes]]
 
@@ -118,13 +117,13 @@ class WorkBatch:
 
 @dataclass(frozen=True, slots=True)
 class StepContext:
-    """What a worker lends a step; `metrics` carry the step's name as their stage.
+    """What a worker lends a step: `connection` for logs of its own, the log's time, metrics.
 
-    `partitions` is how many partitions `posts` and every co-partitioned topic has.
+    `metrics` carry the step's name as their stage; `partitions` is how many partitions `posts` and
+    every co-partitioned topic have.
     """
 
-    environment: Environment
-    health: ClientHealth
+    connection: Connection
     clock: LogClock
     metrics: Metrics
     partitions: int

@@ -20,11 +20,10 @@ from collections.abc import Sequence
 from types import FrameType
 
 from feedmill.streams.kafka.batches import RecordBatch
-from feedmill.streams.kafka.client import ClientHealth
+from feedmill.streams.kafka.connection import Connection
 from feedmill.streams.kafka.dead_letters import TOPIC as DEAD_LETTERS
 from feedmill.streams.kafka.dead_letters import dead_letter
 from feedmill.streams.kafka.group import GroupConsumer
-from feedmill.streams.kafka.offsets import partition_count
 from feedmill.streams.kafka.transaction import Transaction
 from feedmill.streams.kafka.transactions import TransactionalWriter
 from feedmill.streams.observe.metrics import Metrics
@@ -67,17 +66,16 @@ class Worker:
     ) -> None:
         self.environment = environment
         self.steps = tuple(steps)
-        self.health = ClientHealth()
+        self.connection = Connection(environment)
         self.metrics = Metrics(group, environment.instance)
         self.stopping = threading.Event()
-        self.time = LogTime(environment, self.health)
-        self.settings = SettingsLog(environment, self.health)
+        self.time = LogTime(self.connection)
+        self.settings = SettingsLog(self.connection)
         owner = uuid.uuid4().hex[:12]
-        transaction = Transaction(environment, self.health, group, stage=group)
+        transaction = Transaction(self.connection, group, stage=group)
         self.writer = TransactionalWriter(transaction, owner=owner)
         self.group = GroupConsumer(
-            environment,
-            self.health,
+            self.connection,
             group,
             owner=owner,
             on_revoked=self.writer.revoked,
@@ -122,14 +120,10 @@ class Worker:
 
     def _start(self) -> None:
         self.status.start()
-        self._partitions = partition_count(self.environment, self.health, "posts", self.stopping)
+        self._partitions = self.connection.offsets.partition_count("posts", self.stopping)
         for step in self.steps:
             metrics = self.metrics.of_stage(step.name)
-            step.start(
-                StepContext(
-                    self.environment, self.health, self.time.clock, metrics, self._partitions
-                )
-            )
+            step.start(StepContext(self.connection, self.time.clock, metrics, self._partitions))
         self._watchdog.start()
         self.writer.start()
         while not (self.settings.is_complete and self.time.clock.is_set):
@@ -152,7 +146,13 @@ class Worker:
         deadline.start()
         self._watchdog.stop()
         parts = [self.group.close, self.writer.close, *(step.close for step in self.steps)]
-        for part in (*parts, self.status.close, self.time.close, self.settings.close):
+        for part in (
+            *parts,
+            self.status.close,
+            self.time.close,
+            self.settings.close,
+            self.connection.close,
+        ):
             try:
                 part()
             except Exception as error:  # noqa: BLE001 - the process is ending whatever happens

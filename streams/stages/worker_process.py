@@ -69,7 +69,12 @@ def main() -> None:
     except FeedmillError as error:
         print(f"feedmill: {error}", file=sys.stderr)
         sys.exit(1)
-    sys.exit(run_worker(sys.argv[1:], environment))
+    code = run_worker(sys.argv[1:], environment)
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # Threads that wait for an absent broker must not keep a stopped process alive.
+    os._exit(code)
 
 
 if __name__ == "__main__":

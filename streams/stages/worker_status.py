@@ -110,7 +110,7 @@ class WorkerStatus:
             worker.group.ready_reason(),
             worker.writer.trouble,
             *(step.ready_reason() for step in worker.steps),
-            worker.health.reason(),
+            worker.connection.health.reason(),
         )
         return next((part for part in parts if part), "")
 

@@ -9,7 +9,7 @@ from confluent_kafka import TopicPartition as KafkaPartition
 from builders.kafka_log import KafkaLog, until
 from feedmill.deploy.local import StackAddress
 from feedmill.streams.kafka.assignment import AssignmentChange
-from feedmill.streams.kafka.client import ClientHealth
+from feedmill.streams.kafka.connection import Connection
 from feedmill.streams.kafka.group import GroupConsumer
 from feedmill.streams.kafka.transaction import Transaction
 from feedmill.streams.kafka.transactions import TransactionalWriter
@@ -26,12 +26,10 @@ class Member:
     seen: int = 0
 
     def __post_init__(self) -> None:
-        health, name = ClientHealth(), self.environment.instance
-        transaction = Transaction(self.environment, health, "worker", stage="worker")
+        connection, name = Connection(self.environment), self.environment.instance
+        transaction = Transaction(connection, "worker", stage="worker")
         self.writer = TransactionalWriter(transaction, owner=name, interval_s=self.interval_s)
-        self.group = GroupConsumer(
-            self.environment, health, "worker", owner=name, on_revoked=self.writer.revoked
-        )
+        self.group = GroupConsumer(connection, "worker", owner=name, on_revoked=self.writer.revoked)
         self.writer.start()
         self.group.start()
 

@@ -3,10 +3,9 @@
 from builders.kafka_log import KafkaLog, until
 from feedmill.deploy.local import StackAddress
 from feedmill.streams.kafka.batches import TopicPartition
-from feedmill.streams.kafka.client import ClientHealth
+from feedmill.streams.kafka.connection import Connection
 from feedmill.streams.kafka.log_consumer import BEGINNING, LogConsumer
 
-HEALTH = ClientHealth()
 BOTH = {TopicPartition("posts", p): BEGINNING for p in (0, 1)}
 
 
@@ -32,7 +31,7 @@ def test_a_restore_ends_at_markers_and_aborted_records(stack: StackAddress, pref
     with kafka.transaction("upstream", abort=True) as produce:
         for key in keys:
             produce("posts", key + b"-aborted", b"x")
-    log = LogConsumer(kafka.environment, HEALTH, "posts")
+    log = LogConsumer(Connection(kafka.environment), "posts")
     log.add(BOTH)
     assert sorted(read_all(log)) == sorted(keys)
     log.close()
@@ -43,7 +42,7 @@ def test_a_restore_waits_for_a_transaction_that_may_still_commit(
 ) -> None:
     kafka = KafkaLog.created(stack.kafka, prefix)
     kafka.produce("posts", [(b"before", b"x")])
-    log = LogConsumer(kafka.environment, HEALTH, "posts")
+    log = LogConsumer(Connection(kafka.environment), "posts")
     found: list[bytes] = []
 
     def turn() -> None:
@@ -69,7 +68,7 @@ def test_a_restore_waits_for_a_transaction_that_may_still_commit(
 def test_a_live_log_goes_on_where_its_restore_ended(stack: StackAddress, prefix: str) -> None:
     kafka = KafkaLog.created(stack.kafka, prefix)
     kafka.produce("posts", [(f"old{i}".encode(), b"x") for i in range(100)])
-    log = LogConsumer(kafka.environment, HEALTH, "posts", live=True)
+    log = LogConsumer(Connection(kafka.environment), "posts", live=True)
     log.add(BOTH)
     assert len(read_all(log)) == 100
     found: list[bytes] = []
@@ -96,7 +95,7 @@ def test_an_offset_out_of_range_stops_that_partition_alone(
 ) -> None:
     kafka = KafkaLog.created(stack.kafka, prefix)
     kafka.produce("posts", [(f"p{i}".encode(), b"x") for i in range(40)])
-    log = LogConsumer(kafka.environment, HEALTH, "posts")
+    log = LogConsumer(Connection(kafka.environment), "posts")
     lost, other = TopicPartition("posts", 0), TopicPartition("posts", 1)
     log.add({lost: 10_000, other: BEGINNING})
     found: list[TopicPartition] = []
