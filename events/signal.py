@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
+import msgspec
 import numpy as np
 from msgspec import Struct
 
@@ -60,6 +61,10 @@ class Signal(Struct, frozen=True, gc=False, omit_defaults=True):
     the post violates, an objective's is how good the post is.  `reason` says in a few words what
     else than the model decided.  Where a rule of an operator decided, `overruled` keeps what would
     hold without it.
+
+    `revision` orders signals of the same `post_offset`: of two, the one with the lower revision is
+    ignored, so that a paused owner's late signal loses.  A filter's is the offset of its rules in
+    `config`, engagement's the last offset it counted; without one it is 0.
     """
 
     post_id: Id
@@ -71,6 +76,7 @@ class Signal(Struct, frozen=True, gc=False, omit_defaults=True):
     error: Short | None = None
     reason: Short | None = None
     overruled: ModelVerdict | None = None
+    revision: Offset = 0
 
     def with_rule(self, ruling: RuleVerdict, at_ms: int) -> Signal:
         """Return the signal of a rule instead; it keeps what holds without it."""
@@ -85,6 +91,7 @@ class Signal(Struct, frozen=True, gc=False, omit_defaults=True):
             ruling.rule,
             at_ms,
             overruled=said,
+            revision=self.revision,
         )
 
     def without_rule(self, at_ms: int) -> Signal:
@@ -101,7 +108,12 @@ class Signal(Struct, frozen=True, gc=False, omit_defaults=True):
             at_ms,
             said.error,
             said.reason,
+            revision=self.revision,
         )
+
+    def with_revision(self, revision: int) -> Signal:
+        """Return the same signal under another revision."""
+        return msgspec.structs.replace(self, revision=revision)
 
 
 class RuleVerdict(NamedTuple):

@@ -5,14 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
+import msgspec
+
 
 class Record(Protocol):
     """A record as the consumer hands it out; timestamps are Unix milliseconds."""
 
-    offset: int
-    timestamp: int
-    key: bytes | None
-    value: bytes | None
+    @property
+    def offset(self) -> int: ...
+    @property
+    def timestamp(self) -> int: ...
+    @property
+    def key(self) -> bytes | None: ...
+    @property
+    def value(self) -> bytes | None: ...
 
 
 class TopicPartition(NamedTuple):
@@ -37,3 +43,12 @@ class RecordBatch(NamedTuple):
     def end(self) -> int:
         """The offset to commit once all of it is dealt with."""
         return self.records[-1].offset + 1
+
+
+class FetchedRecord(msgspec.Struct, frozen=True, gc=False):
+    """A record that this process copied out of the client: the `Record` of the worker."""
+
+    offset: int
+    timestamp: int
+    key: bytes | None
+    value: bytes | None

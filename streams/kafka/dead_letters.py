@@ -1,10 +1,15 @@
-"""Dead letters: what was refused, as it came, with the reason and where it stood."""
+"""Dead letters: what was refused, as it came, with the reason and where it stood.
+
+What is larger than any event may be is cut, with its size and sha256 in the headers.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import time
 from collections.abc import Iterable
+from typing import NamedTuple
 
 from feedmill.streams.kafka.producing import BatchProducer, Headers
 from feedmill.streams.kafka.validation import RejectedRecord
@@ -13,7 +18,39 @@ from feedmill.streams.settings.clock import now_ms
 log = logging.getLogger(__name__)
 
 TOPIC = "dead-letters"
+# The size of the largest event (`EVENT_BYTES`): what is larger was refused for that, or inflated.
+MAX_VALUE_BYTES = 1024 * 1024
+MAX_KEY_BYTES = 4096
+_MAX_REASON = 2000
 _SAY_EVERY_S = 10.0
+
+
+class DeadLetter(NamedTuple):
+    """A record of `dead-letters`."""
+
+    key: bytes | None
+    value: bytes | None
+    headers: Headers
+
+
+def dead_letter(one: RejectedRecord, stage: str, at_ms: int) -> DeadLetter:
+    """Make the dead letter of a refused record; `stage` is who refused it."""
+    key, value = one.record.key, one.record.value
+    found: dict[str, object] = {
+        "topic": one.source.topic,
+        "partition": one.source.partition,
+        "offset": one.record.offset,
+        "stage": stage,
+        "at_ms": at_ms,
+        "error": one.reason[:_MAX_REASON],
+    }
+    if value is not None and len(value) > MAX_VALUE_BYTES:
+        found |= {"size": len(value), "sha256": hashlib.sha256(value).hexdigest()}
+        value = value[:MAX_VALUE_BYTES]
+    if key is not None and len(key) > MAX_KEY_BYTES:
+        found |= {"key_size": len(key), "key_sha256": hashlib.sha256(key).hexdigest()}
+        key = key[:MAX_KEY_BYTES]
+    return DeadLetter(key, value, [(name, str(text).encode()) for name, text in found.items()])
 
 
 class DeadLetters:
@@ -30,19 +67,9 @@ class DeadLetters:
         """Gather letters; they leave with the producer's next flush."""
         for one in rejected:
             self.count += 1
-            self._producer.add_alone(TOPIC, one.record.key, one.record.value, self._headers(one))
+            letter = dead_letter(one, self._stage, now_ms())
+            self._producer.add_alone(TOPIC, letter.key, letter.value, letter.headers)
             self._say(one)
-
-    def _headers(self, one: RejectedRecord) -> Headers:
-        found = {
-            "topic": one.source.topic,
-            "partition": one.source.partition,
-            "offset": one.record.offset,
-            "stage": self._stage,
-            "at_ms": now_ms(),
-            "error": one.reason,
-        }
-        return [(name, str(value).encode()) for name, value in found.items()]
 
     def _say(self, one: RejectedRecord) -> None:
         if time.monotonic() - self._said_at < _SAY_EVERY_S:

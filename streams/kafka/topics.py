@@ -60,10 +60,9 @@ def topic_table(signals: Sequence[str]) -> tuple[TopicSpec, ...]:
             "P",
             # Nobody that lags less than the window misses a deletion, and what filters remember
             # of the last hour is the same after a restart: superseded versions stay as long.
-            _stamped(_view(WINDOW_MS, min_lag_ms=2 * HOUR_MS))
-            | {"delete.retention.ms": str(WINDOW_MS)},
+            _view(WINDOW_MS, min_lag_ms=2 * HOUR_MS) | {"delete.retention.ms": str(WINDOW_MS)},
         ),
-        TopicSpec("engagements", "P", _stamped(_log(WINDOW_MS, segment_ms=6 * HOUR_MS))),
+        TopicSpec("engagements", "P", _log(WINDOW_MS, segment_ms=6 * HOUR_MS)),
         *(TopicSpec(f"signals.{name}", "P", _view(WINDOW_MS)) for name in signals),
         # An hour's lag lets a new owner see what a paused old one wrote after it.
         TopicSpec("counters", "P", _view(WINDOW_MS, min_lag_ms=HOUR_MS)),
@@ -81,9 +80,15 @@ def topic_table(signals: Sequence[str]) -> tuple[TopicSpec, ...]:
     )
 
 
+# The broker's time on every record: no producer can post-date what it writes, and what goes by
+# time does not depend on the clocks of hosts.
+_STAMPED = {"message.timestamp.type": "LogAppendTime"}
+
+
 def _log(retention_ms: int, segment_ms: int, largest: int = EVENT_BYTES) -> dict[str, str]:
     """Records in order, dropped by age; a segment goes when its last record is old enough."""
     return {
+        **_STAMPED,
         "cleanup.policy": "delete",
         "retention.ms": str(retention_ms),
         "segment.bytes": str(64 * MIB),
@@ -99,6 +104,7 @@ def _view(retention_ms: int, min_lag_ms: int = 0, segment_mib: int = 16) -> dict
     records from piling up in front of a restart.
     """
     return {
+        **_STAMPED,
         "cleanup.policy": "compact,delete",
         "retention.ms": str(retention_ms),
         "segment.bytes": str(segment_mib * MIB),
@@ -113,17 +119,13 @@ def _view(retention_ms: int, min_lag_ms: int = 0, segment_mib: int = 16) -> dict
 def _compacted() -> dict[str, str]:
     """Last record per key, kept for ever."""
     return {
+        **_STAMPED,
         "cleanup.policy": "compact",
         "segment.bytes": str(16 * MIB),
         "segment.ms": str(HOUR_MS),
         "max.compaction.lag.ms": str(DAY_MS),
         "max.message.bytes": str(EVENT_BYTES),
     }
-
-
-def _stamped(settings: dict[str, str]) -> dict[str, str]:
-    """With the broker's time on each record: no producer can post-date what it writes."""
-    return settings | {"message.timestamp.type": "LogAppendTime"}
 
 
 @dataclass(frozen=True)

@@ -99,6 +99,41 @@ METRICS = (
         "The model or the broker has become slow; add instances of the stage.",
     ),
     Metric(
+        "feedmill_loop_seconds",
+        "histogram",
+        "seconds",
+        "One cycle of a worker's loop without its waiting: how long nothing else could be done.",
+        "A batch was large, or a step works in too large slices.",
+    ),
+    Metric(
+        "feedmill_commit_seconds",
+        "histogram",
+        "seconds",
+        "One transaction: records and offsets, from its beginning to the broker's answer.",
+        "The broker has become slow; what others read of this worker is that much older.",
+    ),
+    Metric(
+        "feedmill_commit_records_total",
+        "counter",
+        "records",
+        "Records that were committed in transactions.",
+        "Traffic.",
+    ),
+    Metric(
+        "feedmill_aborts_total",
+        "counter",
+        "transactions",
+        "Transactions that failed; what they held was sent again, or was another worker's.",
+        "Rebalances, or the broker is away: read the log.",
+    ),
+    Metric(
+        "feedmill_clock_refused_total",
+        "counter",
+        "timestamps",
+        "Timestamps of the broker more than an hour from the time so far, which were refused.",
+        "The broker's clock jumped: mend it, or restart all workers to follow it.",
+    ),
+    Metric(
         "feedmill_lag",
         "gauge",
         "records",
@@ -189,6 +224,13 @@ class Metrics:
         self._registry = prometheus_client.CollectorRegistry()
         self._own = {"stage": stage, "instance": instance}
         self._made: dict[str, prometheus_client.metrics.MetricWrapperBase] = {}
+
+    def of_stage(self, stage: str) -> Metrics:
+        """Return metrics in the same registry that carry another stage's name."""
+        other = Metrics.__new__(Metrics)
+        other._registry, other._made = self._registry, self._made
+        other._own = {**self._own, "stage": stage}
+        return other
 
     def add(self, name: str, amount: float = 1, **labels: str) -> None:
         """Count up."""

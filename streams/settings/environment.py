@@ -50,6 +50,9 @@ class Environment:
         How long a killed worker's partitions stay dark.
     flagged_cap
         The share of a source's posts that a filter may flag before it demotes instead of hiding.
+    instance, instance_is_given
+        The name of this process on `instances`, and whether `FEEDMILL_INSTANCE` gave it: then
+        it is stable, and the process a static member of its consumer group.
     security
         What goes to every Kafka client as it is (`security_protocol`, `sasl_…`, `ssl_…`).
     """
@@ -66,6 +69,7 @@ class Environment:
     session_timeout_ms: int = 10_000
     flagged_cap: float = 0.10
     instance: str = ""
+    instance_is_given: bool = False
     security: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     def topic(self, name: str) -> str:
@@ -98,6 +102,7 @@ def read_environment(environ: Mapping[str, str] | None = None) -> Environment:
         or 10_000,
         flagged_cap=_share(env, "FEEDMILL_FLAGGED_CAP", 0.10),
         instance=_matching(env, "FEEDMILL_INSTANCE", _STAGE_NAME) or _instance_name(),
+        instance_is_given=bool(env.get("FEEDMILL_INSTANCE")),
         security={
             name: env[f"FEEDMILL_KAFKA_{name.upper()}"]
             for name in _SECURITY

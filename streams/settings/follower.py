@@ -15,13 +15,30 @@ from feedmill.streams.settings.environment import Environment
 _KEPT_REFUSALS = 200
 
 
-class SettingsFollower:
-    """The settings so far, and the last refusals; `on_change` is told of each new state."""
+class SettingsFold:
+    """The settings so far, and the last refusals."""
 
-    def __init__(self, environment: Environment, on_change: Callable[[Settings], None]) -> None:
+    def __init__(self, environment: Environment) -> None:
         self.settings = Settings(environment.signals)
         self.refused: deque[RefusedSetting] = deque(maxlen=_KEPT_REFUSALS)
         self.refused_count = 0
+
+    def take(self, record: Record) -> None:
+        """Apply a record of `config`, or refuse it."""
+        try:
+            self.settings = self.settings.fold(record.key, record.value, record.offset)
+        except BadSetting as error:
+            self.settings = self.settings.skip(record.offset)
+            key = (record.key or b"").decode("utf-8", "replace")[:256]
+            self.refused.append(RefusedSetting(key, record.offset, str(error)))
+            self.refused_count += 1
+
+
+class SettingsFollower(SettingsFold):
+    """Reads `config` for a stage of the first engine; `on_change` is told of each new state."""
+
+    def __init__(self, environment: Environment, on_change: Callable[[Settings], None]) -> None:
+        super().__init__(environment)
         self.reader = LogReader(environment, ["config"])
         self._on_change = on_change
 
@@ -36,16 +53,7 @@ class SettingsFollower:
         batches = await self.reader.read(timeout_ms)
         for batch in batches:
             for record in batch.records:
-                self._take(record)
+                self.take(record)
         if batches:
             self._on_change(self.settings)
         return bool(batches)
-
-    def _take(self, record: Record) -> None:
-        try:
-            self.settings = self.settings.fold(record.key, record.value, record.offset)
-        except BadSetting as error:
-            self.settings = self.settings.skip(record.offset)
-            key = (record.key or b"").decode("utf-8", "replace")[:256]
-            self.refused.append(RefusedSetting(key, record.offset, str(error)))
-            self.refused_count += 1

@@ -6,8 +6,6 @@ import logging
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from feedmill.events.decode import decode_post, encode
 from feedmill.events.post import Deletion, Post
 from feedmill.events.settings import Settings
@@ -26,12 +24,12 @@ from feedmill.streams.stages.group_stage import GroupStage
 from feedmill.streams.stages.hide_rate_check import HideRateGuard
 from feedmill.streams.stages.post_history_reader import HashedPosts, PostHistoryReader
 from feedmill.streams.stages.rule_backfill import RuleBackfill
+from feedmill.streams.stages.scoring import score_posts
 
 log = logging.getLogger(__name__)
 
 PostRecords = Sequence[tuple[Record, Post]]
 
-_ERROR_CHARACTERS = 500
 _SAMPLE = Post("sample", "sample", 0, "A sample of plain text, to warm the model up.")
 
 
@@ -217,31 +215,3 @@ class FilterStage(ModelStage):
 
     def _score(self, posts: Sequence[Post]) -> BatchVerdicts:
         return score_posts(self._model, PostBatch(posts))
-
-
-def score_posts(model: TextModel, posts: PostBatch) -> BatchVerdicts:
-    """What the model says of each post, or why it failed on one.
-
-    A batch on which the model raises is scored post by post, so that one post that breaks
-    it takes no other along.
-    """
-    if not len(posts):
-        return BatchVerdicts(np.zeros(0), {})
-    try:
-        values = model.score_batch(posts)
-    except Exception as error:  # noqa: BLE001 - a model may raise anything; found out below
-        log.warning("model %s failed on a batch of %d: %r", model.name, len(posts), error)
-        return _one_by_one(model, posts.posts)
-    bad = np.flatnonzero(~((values >= 0) & (values <= 1))).tolist()
-    errors = {i: f"the model returned {values[i]!r}, outside [0, 1]" for i in bad}
-    return BatchVerdicts(values, errors)
-
-
-def _one_by_one(model: TextModel, posts: Sequence[Post]) -> BatchVerdicts:
-    values, errors = np.zeros(len(posts)), {}
-    for i, post in enumerate(posts):
-        try:
-            values[i] = model.score_many([post])[0]
-        except Exception as error:  # noqa: BLE001 - goes into the signal
-            errors[i] = f"{type(error).__name__}: {error}"[:_ERROR_CHARACTERS]
-    return BatchVerdicts(values, errors)

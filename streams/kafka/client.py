@@ -1,0 +1,169 @@
+"""Clients of librdkafka, all made here: addresses, security, memory and timeouts in one place."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+
+from confluent_kafka import Consumer, KafkaError, Producer
+
+from feedmill.streams.settings.environment import Environment
+
+log = logging.getLogger(__name__)
+
+Setting = str | int | float | bool
+# What one consumer keeps of records that were fetched and not taken yet.
+GROUP_QUEUE_KIB = 16 * 1024
+LOG_QUEUE_KIB = 4 * 1024
+# A dead letter is the largest record: a refused record, cut, with its headers.
+MAX_MESSAGE_BYTES = 4 * 1024 * 1024
+# Below what a topic takes, since a broker judges the size of whole batches.
+MAX_BATCH_BYTES = 512 * 1024
+TRANSACTION_TIMEOUT_MS = 5_000
+MAX_POLL_INTERVAL_MS = 30_000
+# An error that is not repeated within this time is over.
+_ERROR_HOLDS_S = 5.0
+_SAY_EVERY_S = 10.0
+
+_SECURITY = {
+    "security_protocol": "security.protocol",
+    "sasl_mechanism": "sasl.mechanism",
+    "sasl_plain_username": "sasl.username",
+    "sasl_plain_password": "sasl.password",
+    "ssl_cafile": "ssl.ca.location",
+    "ssl_certfile": "ssl.certificate.location",
+    "ssl_keyfile": "ssl.key.location",
+}
+
+
+class ClientHealth:
+    """What clients of this process last complained of; any thread may report, any may ask."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._trouble = ""
+        self._at = -_ERROR_HOLDS_S
+        self._logged_at = -_SAY_EVERY_S
+
+    def report(self, error: KafkaError | str) -> None:
+        """Note an error, and log one at most every ten seconds."""
+        now = time.monotonic()
+        with self._lock:
+            self._trouble, self._at = str(error), now
+            if now - self._logged_at < _SAY_EVERY_S:
+                return
+            self._logged_at = now
+        log.warning("Kafka: %s", error)
+
+    def reason(self) -> str:
+        """Return the error of the last seconds, as a reason not to be ready; "" without one."""
+        with self._lock:
+            recent = time.monotonic() - self._at < _ERROR_HOLDS_S
+            return f"Kafka: {self._trouble}" if recent else ""
+
+
+def client_settings(environment: Environment, health: ClientHealth) -> dict[str, object]:
+    """Address, security and error reporting, as librdkafka spells them."""
+    security = {_SECURITY[name]: value for name, value in environment.security.items()}
+    return {
+        "bootstrap.servers": environment.kafka,
+        "client.id": environment.instance or "feedmill",
+        "error_cb": health.report,
+        # Critical alone: in an outage it writes hundreds of lines a second, and `health` says it.
+        "log_level": 2,
+        # Back to a broker within a second of its return, without a storm of connections.
+        "reconnect.backoff.ms": 50,
+        "reconnect.backoff.max.ms": 1_000,
+        "socket.timeout.ms": TRANSACTION_TIMEOUT_MS,
+        "topic.metadata.propagation.max.ms": 1_000,
+        **security,
+    }
+
+
+def _consumer_settings(queue_kib: int) -> dict[str, Setting]:
+    return {
+        "enable.auto.commit": False,
+        "enable.auto.offset.store": False,
+        # An offset that is gone stops the partition; it never resets by itself.
+        "auto.offset.reset": "error",
+        "enable.partition.eof": True,
+        "queued.max.messages.kbytes": queue_kib,
+        "fetch.message.max.bytes": 1024 * 1024,
+        # The default of a second would hold a full queue's partition back for that long.
+        "fetch.queue.backoff.ms": 5,
+        "fetch.error.backoff.ms": 100,
+        "fetch.wait.max.ms": 200,
+    }
+
+
+def new_group_consumer(
+    environment: Environment, group: str, health: ClientHealth, *, instance: str = ""
+) -> Consumer:
+    """Return a member-to-be of a consumer group, read committed; static if `instance` is given."""
+    static: dict[str, Setting] = {"group.instance.id": instance} if instance else {}
+    return Consumer(
+        {
+            **client_settings(environment, health),
+            **_consumer_settings(GROUP_QUEUE_KIB),
+            "group.id": environment.group(group),
+            # The same partition numbers of every topic go to one member.
+            "partition.assignment.strategy": "range",
+            "isolation.level": "read_committed",
+            "session.timeout.ms": environment.session_timeout_ms,
+            "heartbeat.interval.ms": min(3_000, environment.session_timeout_ms // 3),
+            "max.poll.interval.ms": max(MAX_POLL_INTERVAL_MS, environment.session_timeout_ms),
+            **static,
+        }
+    )
+
+
+def new_log_consumer(
+    environment: Environment,
+    health: ClientHealth,
+    *,
+    committed: bool = True,
+    queue_kib: int = LOG_QUEUE_KIB,
+    group: str = "unused",
+) -> Consumer:
+    """Return a consumer to be assigned by hand; it never joins a group and commits nothing.
+
+    `group` is only needed by who asks for that group's offsets.
+    """
+    return Consumer(
+        {
+            **client_settings(environment, health),
+            **_consumer_settings(queue_kib),
+            "group.id": environment.group(group),
+            "isolation.level": "read_committed" if committed else "read_uncommitted",
+        }
+    )
+
+
+def new_producer(
+    environment: Environment,
+    health: ClientHealth,
+    *,
+    transactional_id: str = "",
+    queue_records: int = 1_000_000,
+) -> Producer:
+    """Return an idempotent producer with acks=all, transactional if an id is given."""
+    settings: dict[str, object] = {
+        **client_settings(environment, health),
+        "enable.idempotence": True,
+        "acks": "all",
+        "partitioner": "murmur2_random",
+        "message.max.bytes": MAX_MESSAGE_BYTES,
+        "batch.size": MAX_BATCH_BYTES,
+        "queue.buffering.max.messages": queue_records,
+    }
+    if transactional_id:
+        settings |= {
+            "transactional.id": environment.topic(transactional_id),
+            "transaction.timeout.ms": TRANSACTION_TIMEOUT_MS,
+            # A commit flushes at once; until then records gather.
+            "linger.ms": 5,
+        }
+    else:
+        settings |= {"linger.ms": 0, "message.timeout.ms": 10_000}
+    return Producer(settings)

@@ -1,0 +1,360 @@
+"""A worker's share of the partitions: membership, positions, and what a rebalance changes.
+
+    waiting --on_assign--> settling --offsets known--> settled --on_revoke/on_lost--> waiting
+
+The client decides when; what the rest of the worker sees is one `AssignmentChange`, between two
+batches, with the committed offsets in it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Literal
+
+from confluent_kafka import Consumer, KafkaError, KafkaException
+from confluent_kafka import TopicPartition as KafkaPartition
+
+from feedmill.events.errors import UsageError
+from feedmill.streams.kafka.assignment import AssignmentChange, CommitMark, decode_mark
+from feedmill.streams.kafka.batches import RecordBatch, TopicPartition
+from feedmill.streams.kafka.client import new_group_consumer, new_log_consumer
+from feedmill.streams.kafka.connection import Connection
+from feedmill.streams.kafka.messages import Fetched, fetch, is_out_of_range
+from feedmill.streams.kafka.offsets import Bounds, Committed, Offsets
+
+log = logging.getLogger(__name__)
+
+MOST_BYTES = 8 * 1024 * 1024
+SHARDS_TOPIC = "feed-shards"
+
+
+class GroupConsumer:
+    """Member of a consumer group on `posts`, with other topics beside it.
+
+    `beside` are topics with the same partition numbers (`engagements`): a consumer of their own
+    reads them, assigned by hand to the owned partitions, so that `posts` never wait behind them.
+    Their offsets belong to the same group.  With `shards` the group also shares out the
+    partitions of `feed-shards`; their records are not read here.
+
+    One thread uses it.  `on_revoked` is called before partitions go: it commits what is done
+    and returns whether all of it is committed.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        group: str,
+        *,
+        owner: str,
+        on_revoked: Callable[[], bool],
+        beside: Sequence[str] = (),
+        shards: bool = False,
+    ) -> None:
+        self.epoch = 0
+        environment, health = connection.environment, connection.health
+        self._environment = environment
+        self._health = health
+        self._offsets = connection.offsets
+        self._group = group
+        self._owner = owner
+        self._on_revoked = on_revoked
+        self._topics = ("posts", *beside)
+        self._subscribed = ["posts", SHARDS_TOPIC] if shards else ["posts"]
+        instance = environment.instance if environment.instance_is_given else ""
+        self._consumer = new_group_consumer(environment, group, health, instance=instance)
+        self._beside = new_log_consumer(environment, health) if beside else None
+        self._phase: Literal["waiting", "settling", "settled"] = "waiting"
+        self._granted: tuple[frozenset[int], frozenset[int]] = (frozenset(), frozenset())
+        self._asked: _Settling | None = None
+        self._changes: list[AssignmentChange] = []
+        self._last = AssignmentChange(0)
+        self._clean: dict[TopicPartition, int] = {}
+        self._positions: dict[TopicPartition, int] = {}
+        self._reading: set[int] = set()
+        self.stopped: dict[TopicPartition, str] = {}
+
+    def start(self) -> None:
+        """Join the group; the assignment comes through `take_change`."""
+        names = [self._environment.topic(topic) for topic in self._subscribed]
+        self._consumer.subscribe(
+            names, on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._lost
+        )
+
+    # --- records -------------------------------------------------------------------------
+
+    def poll(self, most: int, wait_s: float) -> list[RecordBatch]:
+        """Take what there is of `posts`; wait at most `wait_s` where there is nothing.
+
+        Serves the group too, so it must be called every few seconds whatever happens.
+
+        Raises
+        ------
+        UsageError
+            Another process joined the group under this instance's name.
+        """
+        fetched = self._fetch(self._consumer, most, wait_s)
+        if self._phase == "settling":
+            self._settle()
+        return self._accept(fetched)
+
+    def poll_beside(self, most: int) -> list[RecordBatch]:
+        """Take what there is of the topics beside `posts`, without waiting."""
+        if self._beside is None:
+            return []
+        return self._accept(self._fetch(self._beside, most, 0))
+
+    def begin(self, partitions: Iterable[int]) -> None:
+        """Start to read these owned partitions, from their positions; others go on."""
+        wanted = {p for p in partitions if p in self._last.owned} | self._reading
+        if wanted == self._reading:
+            return
+        self._reading = wanted
+        self._consumer.assign(self._starts("posts"))
+        if self._beside is not None:
+            self._beside.assign([s for topic in self._topics[1:] for s in self._starts(topic)])
+
+    @property
+    def reading(self) -> frozenset[int]:
+        """The partitions that were begun."""
+        return frozenset(self._reading)
+
+    # --- offsets -------------------------------------------------------------------------
+
+    def take_change(self) -> AssignmentChange | None:
+        """Return the next change of the assignment that was not taken yet, if there is one."""
+        return self._changes.pop(0) if self._changes else None
+
+    def positions(self) -> dict[TopicPartition, int]:
+        """Return for every owned partition the offset after what `poll` handed out."""
+        return dict(self._positions)
+
+    def group_metadata(self) -> object:
+        """Return what a transaction needs to commit for this member of the group."""
+        return self._consumer.consumer_group_metadata()
+
+    def caught_up(self) -> bool:
+        """Whether everything was handed out that was there when the assignment was settled."""
+        ends = self._last.ends
+        return self._phase == "settled" and all(
+            self._positions.get(at, 0) >= end for at, end in ends.items()
+        )
+
+    def lag(self) -> dict[TopicPartition, int]:
+        """Return how many offsets of each owned partition lie ahead, as last heard of."""
+        found = {}
+        for at, position in self._positions.items():
+            end = self._known_end(at)
+            found[at] = max(0, end - position)
+        return found
+
+    def ready_reason(self) -> str:
+        """Say why not all is well; "" when it is."""
+        if self.stopped:
+            return next(iter(self.stopped.values()))
+        if self._phase != "settled":
+            return "waiting for partitions"
+        if not self.caught_up():
+            return f"catching up, {sum(self.lag().values())} records to go"
+        return ""
+
+    def close(self) -> None:
+        """Commit by `on_revoked`, and leave the group unless the membership is static."""
+        try:
+            self._consumer.close()
+        finally:
+            if self._beside is not None:
+                self._beside.close()
+
+    # --- the group's callbacks -------------------------------------------------------------
+
+    def _assigned(self, consumer: Consumer, partitions: Sequence[KafkaPartition]) -> None:
+        mine: set[int] = set()
+        shards: set[int] = set()
+        for one in partitions:
+            topic = self._environment.named(one.topic)
+            (shards if topic == SHARDS_TOPIC else mine).add(one.partition)
+        # Nothing is read before the offsets are known and the steps have restored their state.
+        consumer.assign([])
+        self._granted = frozenset(mine), frozenset(shards)
+        self._phase, self._asked = "settling", None
+
+    def _revoked(self, consumer: Consumer, partitions: Sequence[KafkaPartition]) -> None:
+        positions, was_settled = self.positions(), self._phase == "settled"
+        clean = self._on_revoked()
+        if was_settled:
+            self._clean = positions if clean else {}
+        self._stop_reading(consumer)
+
+    def _lost(self, consumer: Consumer, partitions: Sequence[KafkaPartition]) -> None:
+        log.warning("the group expelled this worker: %d partitions are lost", len(partitions))
+        self._clean = {}
+        self._stop_reading(consumer)
+        self.epoch += 1
+        self._last = AssignmentChange(self.epoch, lost=self._last.owned)
+        self._changes.append(self._last)
+
+    def _stop_reading(self, consumer: Consumer) -> None:
+        consumer.unassign()
+        if self._beside is not None:
+            self._beside.unassign()
+        self._phase, self._asked = "waiting", None
+        self._reading = set()
+        self._positions = {}
+        self.stopped = {}
+
+    def _settle(self) -> None:
+        """Ask for the offsets of what was granted; once they are there, hand the change down."""
+        mine, shards = self._granted
+        if self._asked is None:
+            sources = [TopicPartition(topic, p) for topic in self._topics for p in sorted(mine)]
+            self._asked = _Settling(self._offsets, self._group, sources)
+        if not self._asked.done():
+            return
+        try:
+            offsets = self._asked.result()
+        except KafkaException as error:
+            # Often the transaction of a former owner, which ends within seconds by itself.
+            self._health.report(error.args[0])
+            self._asked = None
+            return
+        self._phase, self._asked = "settled", None
+        self._hand_down(mine, shards, offsets)
+
+    def _hand_down(
+        self,
+        mine: frozenset[int],
+        shards: frozenset[int],
+        offsets: Mapping[TopicPartition, _Offsets],
+    ) -> None:
+        before = set(self._last.owned)
+        kept = {p for p in mine & before if self._is_untouched(p, offsets)}
+        self.epoch += 1
+        self._positions = {at: found.start for at, found in offsets.items()}
+        for at, found in offsets.items():
+            if not found.first <= found.start <= found.end:
+                self._stop(at, f"the topic has {found.first} to {found.end}")
+        self._last = AssignmentChange(
+            epoch=self.epoch,
+            gained=tuple(sorted(mine - kept)),
+            lost=tuple(sorted(before - kept)),
+            kept=tuple(sorted(kept)),
+            shards=shards,
+            starts=dict(self._positions),
+            ends={at: found.end for at, found in offsets.items()},
+            notes={p: offsets[TopicPartition("posts", p)].mark.notes for p in mine},
+        )
+        self._changes.append(self._last)
+        log.info("assigned: %s", self._last.owned)
+
+    def _is_untouched(self, partition: int, offsets: Mapping[TopicPartition, _Offsets]) -> bool:
+        """Whether its last commit is this process's own, made when it was revoked."""
+        at = [TopicPartition(topic, partition) for topic in self._topics]
+        return all(
+            self._clean.get(one) == offsets[one].start and offsets[one].mark.by == self._owner
+            for one in at
+        )
+
+    # --- messages ------------------------------------------------------------------------
+
+    def _fetch(self, consumer: Consumer, most: int, wait_s: float) -> Fetched:
+        try:
+            fetched = fetch(
+                consumer, self._environment, most=most, most_bytes=MOST_BYTES, wait_s=wait_s
+            )
+        except KafkaException as error:
+            self._judge(None, error.args[0])
+            return Fetched()
+        for source, complaint in fetched.errors:
+            self._judge(source, complaint)
+        return fetched
+
+    def _accept(self, fetched: Fetched) -> list[RecordBatch]:
+        """Move the positions; records of partitions that are not read any more are left out."""
+        batches = []
+        for source, records in fetched.records.items():
+            position = self._positions.get(source)
+            if position is None or source.partition not in self._reading:
+                continue
+            if records[0].offset < position:
+                records = [one for one in records if one.offset >= position]  # noqa: PLW2901 - less of it
+                if not records:
+                    continue
+            batch = RecordBatch(source, records, self.epoch)
+            self._positions[source] = batch.end
+            batches.append(batch)
+        for source, end in fetched.ends.items():
+            if source.partition in self._reading and end > self._positions.get(source, end):
+                self._positions[source] = end
+        return batches
+
+    def _judge(self, source: TopicPartition | None, error: KafkaError) -> None:
+        if error.code() == KafkaError.FENCED_INSTANCE_ID:
+            raise UsageError(
+                f"another process joined as instance `{self._environment.instance}`: give each"
+                " worker a FEEDMILL_INSTANCE of its own"
+            )
+        if source is not None and is_out_of_range(error):
+            self._stop(source, error.str())
+        else:
+            self._health.report(error)
+
+    def _stop(self, source: TopicPartition, found: str) -> None:
+        topic, group = self._environment.topic(source.topic), self._environment.group(self._group)
+        reason = (
+            f"offset {self._positions.get(source)} of {topic}[{source.partition}] is out of range"
+            f" ({found}): records are missing, or the topic was made anew. Stop all workers, then"
+            f" go on from what is there: kafka-consumer-groups --bootstrap-server"
+            f" {self._environment.kafka} --group {group} --topic {topic}:{source.partition}"
+            " --reset-offsets --to-earliest --execute"
+        )
+        if source not in self.stopped:
+            log.error("%s", reason)
+        self.stopped[source] = reason
+
+    def _starts(self, topic: str) -> list[KafkaPartition]:
+        name = self._environment.topic(topic)
+        return [
+            KafkaPartition(name, p, self._positions[TopicPartition(topic, p)])
+            for p in sorted(self._reading)
+            if TopicPartition(topic, p) not in self.stopped
+        ]
+
+    def _known_end(self, at: TopicPartition) -> int:
+        consumer = self._consumer if at.topic == "posts" or self._beside is None else self._beside
+        known = self._last.ends.get(at, 0)
+        if at.partition not in self._reading:
+            return known
+        one = KafkaPartition(self._environment.topic(at.topic), at.partition)
+        try:
+            found = consumer.get_watermark_offsets(one, cached=True)
+        except KafkaException:
+            return known
+        return max(known, found[1]) if found else known
+
+
+class _Offsets:
+    """Of one partition: its log from `first` to `end`, where to start, and the last commit."""
+
+    __slots__ = ("end", "first", "mark", "start")
+
+    def __init__(self, bounds: Bounds, committed: Committed | None) -> None:
+        self.first, self.end = bounds
+        self.start = bounds.first if committed is None else committed.offset
+        self.mark = CommitMark() if committed is None else decode_mark(committed.text)
+
+
+class _Settling:
+    """The two questions behind an assignment."""
+
+    def __init__(self, offsets: Offsets, group: str, sources: Sequence[TopicPartition]) -> None:
+        self._sources = sources
+        self._committed = offsets.committed(group, sources)
+        self._bounds = offsets.bounds(sources)
+
+    def done(self) -> bool:
+        return self._committed.done() and self._bounds.done()
+
+    def result(self) -> dict[TopicPartition, _Offsets]:
+        committed, bounds = self._committed.result(), self._bounds.result()
+        return {at: _Offsets(bounds[at], committed.get(at)) for at in self._sources}

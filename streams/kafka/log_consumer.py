@@ -1,0 +1,261 @@
+"""Reads partitions of the reader's choice, without a group: restores, settings, history.
+
+    add --ends and starts known--> restoring --read to the end seen at `add`--> restored
+
+A restore reads committed.  With `live` set a restored partition goes on uncommitted, from where
+the restore ended: such a reader sees records at once, and must bear ones that are aborted later.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping
+
+from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaError, KafkaException
+from confluent_kafka import TopicPartition as KafkaPartition
+
+from feedmill.streams.kafka.batches import RecordBatch, TopicPartition
+from feedmill.streams.kafka.client import LOG_QUEUE_KIB, new_log_consumer
+from feedmill.streams.kafka.connection import Connection
+from feedmill.streams.kafka.messages import Fetched, fetch, is_out_of_range
+from feedmill.streams.kafka.offsets import Offsets
+
+log = logging.getLogger(__name__)
+
+BEGINNING = OFFSET_BEGINNING
+END = OFFSET_END
+MOST_BYTES = 4 * 1024 * 1024
+
+
+class LogConsumer:
+    """Partitions that are added and dropped at will; one thread uses it, and no call waits.
+
+    `read` is to be called until `restored` says so of a partition, and after that for ever.
+    `name` stands in logs and reasons.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        name: str,
+        *,
+        live: bool = False,
+        queue_kib: int = LOG_QUEUE_KIB,
+    ) -> None:
+        self.name = name
+        self.stopped: dict[TopicPartition, str] = {}
+        environment, health = connection.environment, connection.health
+        self._environment = environment
+        self._health = health
+        self._offsets = connection.offsets
+        self._restoring = new_log_consumer(environment, health, queue_kib=queue_kib)
+        self._live = (
+            new_log_consumer(environment, health, committed=False, queue_kib=queue_kib)
+            if live
+            else None
+        )
+        self._at_live: set[TopicPartition] = set()
+        self._positions: dict[TopicPartition, int] = {}
+        self._ends: dict[TopicPartition, int] = {}
+        self._asking: list[_Adding] = []
+
+    def add(self, starts: Mapping[TopicPartition, int]) -> None:
+        """Read these partitions too, each from an offset, `BEGINNING` or `END`."""
+        if starts:
+            self._asking.append(_Adding(self._offsets, dict(starts)))
+
+    def add_since(self, times: Mapping[TopicPartition, int]) -> None:
+        """Read these partitions too, from the first record stamped at a time (Unix ms) or later."""
+        if times:
+            self._asking.append(_Adding(self._offsets, {}, dict(times)))
+
+    def drop(self, sources: Iterable[TopicPartition]) -> None:
+        """Read these partitions no more; those that are not read are ignored."""
+        gone = set(sources)
+        for adding in self._asking:
+            adding.forget(gone)
+        known = gone & self._positions.keys()
+        if not known:
+            return
+        for consumer, mine in ((self._restoring, False), (self._live, True)):
+            old = [self._at(s) for s in known if (s in self._at_live) is mine]
+            if consumer is not None and old:
+                consumer.incremental_unassign(old)
+        for source in known:
+            self._at_live.discard(source)
+            self._positions.pop(source)
+            self._ends.pop(source)
+            self.stopped.pop(source, None)
+
+    def read(self, most: int, wait_s: float = 0.0) -> list[RecordBatch]:
+        """Return what is there, at most `most` records, after at most `wait_s` seconds."""
+        self._begin()
+        restoring = self._live is None or len(self._at_live) < len(self._positions)
+        # Both even if one has nothing: a client that is not polled keeps its reports for ever.
+        batches = self._take(self._restoring, most, wait_s if restoring else 0)
+        if self._live is not None:
+            taken = sum(len(batch.records) for batch in batches)
+            if taken < most:
+                wait_s = 0 if restoring else wait_s
+                batches += self._take(self._live, most - taken, wait_s)
+            self._go_live()
+        return batches
+
+    def restored(self, source: TopicPartition) -> bool:
+        """Whether all was read that had been written when the partition was added.
+
+        What counts is the offset after everything, markers of transactions and aborted records
+        included; an open transaction of others holds it back until that ends.
+        """
+        end = self._ends.get(source)
+        return end is not None and self._positions[source] >= end
+
+    def all_restored(self) -> bool:
+        """Whether `restored` holds of every partition that was added."""
+        return not self._asking and all(map(self.restored, self._positions))
+
+    def progress(self) -> tuple[int, int]:
+        """Return how many offsets were read of how many there were at `add`."""
+        known = [(self._positions[at], end) for at, end in self._ends.items()]
+        return sum(min(at, end) for at, end in known), sum(end for _, end in known)
+
+    def positions(self) -> dict[TopicPartition, int]:
+        """Return the offset that is read next of every partition."""
+        return dict(self._positions)
+
+    def lag(self) -> int:
+        """Return how many offsets lie ahead, as last heard of."""
+        return sum(max(0, self._known_end(at) - p) for at, p in self._positions.items())
+
+    def ready_reason(self) -> str:
+        """Say why not everything is restored; "" when it is."""
+        if self.stopped:
+            return next(iter(self.stopped.values()))
+        if self.all_restored():
+            return ""
+        done, of = self.progress()
+        return f"reading {self.name}, {done} of {of}"
+
+    def close(self) -> None:
+        self._restoring.close()
+        if self._live is not None:
+            self._live.close()
+
+    # --- beginning -------------------------------------------------------------------------
+
+    def _begin(self) -> None:
+        while self._asking and self._asking[0].done():
+            adding = self._asking.pop(0)
+            try:
+                found = adding.result()
+            except KafkaException as error:
+                self._health.report(error.args[0])
+                self._asking.append(adding.again(self._offsets))
+                return
+            for source, (start, end) in found.items():
+                self._positions[source], self._ends[source] = start, end
+            self._restoring.incremental_assign(
+                [self._at(source, start) for source, (start, _) in found.items()]
+            )
+
+    def _go_live(self) -> None:
+        ready = [s for s in self._positions if s not in self._at_live and self.restored(s)]
+        if not ready or self._live is None:
+            return
+        self._restoring.incremental_unassign([self._at(source) for source in ready])
+        self._live.incremental_assign([self._at(s, self._positions[s]) for s in ready])
+        self._at_live.update(ready)
+
+    # --- messages ------------------------------------------------------------------------
+
+    def _take(self, consumer: Consumer, most: int, wait_s: float) -> list[RecordBatch]:
+        try:
+            fetched = fetch(
+                consumer, self._environment, most=most, most_bytes=MOST_BYTES, wait_s=wait_s
+            )
+        except KafkaException as error:
+            self._health.report(error.args[0])
+            return []
+        for source, complaint in fetched.errors:
+            self._judge(source, complaint)
+        return self._accept(fetched)
+
+    def _accept(self, fetched: Fetched) -> list[RecordBatch]:
+        batches = []
+        for source, records in fetched.records.items():
+            position = self._positions.get(source)
+            # What was dropped meanwhile, and what a former place of the partition left behind.
+            if position is None or records[-1].offset < position:
+                continue
+            if records[0].offset < position:
+                records = [one for one in records if one.offset >= position]  # noqa: PLW2901 - less of it
+            batch = RecordBatch(source, records)
+            self._positions[source] = batch.end
+            batches.append(batch)
+        for source, end in fetched.ends.items():
+            if end > self._positions.get(source, end):
+                self._positions[source] = end
+        return batches
+
+    def _judge(self, source: TopicPartition | None, error: KafkaError) -> None:
+        if source is None or not is_out_of_range(error):
+            self._health.report(error)
+            return
+        if source not in self.stopped:
+            self.stopped[source] = (
+                f"offset {self._positions.get(source)} of {self._environment.topic(source.topic)}"
+                f"[{source.partition}] is out of range ({error.str()}): records are missing;"
+                " start this process again, which restores from the beginning"
+            )
+            log.error("%s", self.stopped[source])
+
+    def _known_end(self, at: TopicPartition) -> int:
+        consumer = self._live if self._live is not None and at in self._at_live else self._restoring
+        try:
+            found = consumer.get_watermark_offsets(self._at(at), cached=True)
+        except KafkaException:
+            return self._ends[at]
+        return max(self._ends[at], found[1]) if found else self._ends[at]
+
+    def _at(self, source: TopicPartition, offset: int = OFFSET_BEGINNING) -> KafkaPartition:
+        return KafkaPartition(self._environment.topic(source.topic), source.partition, offset)
+
+
+class _Adding:
+    """Partitions to add, while it is asked where they begin and end."""
+
+    def __init__(
+        self,
+        offsets: Offsets,
+        starts: dict[TopicPartition, int],
+        times: dict[TopicPartition, int] | None = None,
+    ) -> None:
+        self._starts, self._times = starts, times or {}
+        self._bounds = offsets.bounds([*starts, *self._times])
+        self._since = offsets.since(self._times) if self._times else None
+
+    def done(self) -> bool:
+        return self._bounds.done() and (self._since is None or self._since.done())
+
+    def result(self) -> dict[TopicPartition, tuple[int, int]]:
+        """Return of each partition where to start, and the end to restore to."""
+        bounds = self._bounds.result()
+        found = {}
+        for source, start in self._starts.items():
+            first, end = bounds[source]
+            found[source] = ({BEGINNING: first, END: end}.get(start, start), end)
+        since = self._since.result() if self._since is not None else {}
+        for source in self._times:
+            end = bounds[source].end
+            found[source] = (end if since[source] < 0 else since[source], end)
+        return found
+
+    def again(self, offsets: Offsets) -> _Adding:
+        """Ask once more."""
+        return _Adding(offsets, self._starts, self._times)
+
+    def forget(self, sources: set[TopicPartition]) -> None:
+        """Leave some partitions out."""
+        for source in sources:
+            self._starts.pop(source, None)
+            self._times.pop(source, None)

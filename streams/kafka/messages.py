@@ -1,0 +1,97 @@
+"""From the client's messages to record batches and events of a partition."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from confluent_kafka import Consumer, KafkaError, Message
+
+from feedmill.streams.kafka.batches import FetchedRecord, TopicPartition
+from feedmill.streams.settings.environment import Environment
+
+# Small enough that a list of large records stays within the bound on bytes, nearly.
+_SLICE = 256
+
+
+@dataclass
+class Fetched:
+    """What one read of a consumer brought.
+
+    Attributes
+    ----------
+    records
+        By partition, in the order of their offsets.
+    ends
+        Partitions that were read to their end, and the offset there: beyond markers of
+        transactions and aborted records, which are never handed out.
+    errors
+        Errors of partitions; `source` is None where one is about the client.
+    """
+
+    records: dict[TopicPartition, list[FetchedRecord]] = field(default_factory=dict)
+    ends: dict[TopicPartition, int] = field(default_factory=dict)
+    errors: list[tuple[TopicPartition | None, KafkaError]] = field(default_factory=list)
+
+
+def fetch(
+    consumer: Consumer, environment: Environment, *, most: int, most_bytes: int, wait_s: float
+) -> Fetched:
+    """Take what a consumer has, at most `most` records and about `most_bytes`.
+
+    Returns at once where there is something, else waits for the first message.  Calls the
+    consumer's rebalance callbacks.
+    """
+    fetched = Fetched()
+    name = environment.named
+    # `consume` with a timeout would wait for a fuller list.
+    messages = consumer.consume(min(most, _SLICE), 0)
+    if not messages and wait_s > 0:
+        first = consumer.poll(wait_s)
+        if first is None:
+            return fetched
+        messages = [first]
+    taken = size = 0
+    while messages:
+        size += _sort(messages, fetched, name)
+        taken += len(messages)
+        if taken >= most or size >= most_bytes:
+            break
+        messages = consumer.consume(min(most - taken, _SLICE), 0)
+    return fetched
+
+
+def _sort(messages: Sequence[Message], fetched: Fetched, name: Callable[[str], str]) -> int:
+    """Put messages where they belong; return the bytes of their values."""
+    size = 0
+    last_topic, last_partition = None, -1
+    into: list[FetchedRecord] = []
+    for message in messages:
+        error = message.error()
+        if error is not None:
+            _take_error(message, error, fetched, name)
+            continue
+        topic, partition = message.topic(), message.partition()
+        if topic != last_topic or partition != last_partition:
+            last_topic, last_partition = topic, partition
+            into = fetched.records.setdefault(TopicPartition(name(topic), partition), [])
+        value = message.value()
+        into.append(FetchedRecord(message.offset(), message.timestamp()[1], message.key(), value))
+        size += len(value) if value is not None else 0
+    return size
+
+
+def _take_error(
+    message: Message, error: KafkaError, fetched: Fetched, name: Callable[[str], str]
+) -> None:
+    topic, partition = message.topic(), message.partition()
+    source = None if topic is None else TopicPartition(name(topic), partition)
+    if error.code() == KafkaError._PARTITION_EOF and source is not None:
+        fetched.ends[source] = message.offset()
+    else:
+        fetched.errors.append((source, error))
+
+
+def is_out_of_range(error: KafkaError) -> bool:
+    """Whether the offset that was asked for is not in the log: never reset, always loud."""
+    return bool(error.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE))

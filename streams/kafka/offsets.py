@@ -1,0 +1,155 @@
+"""Offsets of topics and groups, asked for on threads of their own: the loop never waits for them.
+
+By consumers, not by the admin client: after an outage of the broker that one answers with a
+stale leader for ever, or ends the process (decision 0014).
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import NamedTuple, TypeVar
+
+from confluent_kafka import Consumer, KafkaException
+from confluent_kafka import TopicPartition as KafkaPartition
+
+from feedmill.events.errors import UsageError
+from feedmill.streams.kafka.batches import TopicPartition
+from feedmill.streams.kafka.client import ClientHealth, new_log_consumer
+from feedmill.streams.settings.environment import Environment
+
+T = TypeVar("T")
+
+_TIMEOUT_S = 5.0
+_TOPIC_WAIT_S = 30.0
+# Who asks again after an error does so at once.
+_AFTER_ERROR_S = 0.2
+
+
+class Bounds(NamedTuple):
+    """The first offset of a partition, and its high watermark.
+
+    Open transactions do not hold the high watermark back: whoever read up to it has seen all
+    that could have been committed when it was asked for.
+    """
+
+    first: int
+    end: int
+
+
+class Committed(NamedTuple):
+    """What a group committed of a partition: the offset, and the text beside it."""
+
+    offset: int
+    text: str
+
+
+class Offsets:
+    """Answers as futures; each raises `KafkaException` where the broker is away or refuses."""
+
+    def __init__(self, environment: Environment, health: ClientHealth) -> None:
+        self._environment = environment
+        self._health = health
+        self._threads = ThreadPoolExecutor(2, thread_name_prefix="offsets")
+        self._topics = new_log_consumer(environment, health, committed=False)
+        self._groups: dict[str, Consumer] = {}
+
+    def bounds(self, sources: Sequence[TopicPartition]) -> Future[dict[TopicPartition, Bounds]]:
+        """Ask where partitions begin and end."""
+        return self._ask(lambda: {at: self._bounds(at) for at in sources})
+
+    def since(self, times: Mapping[TopicPartition, int]) -> Future[dict[TopicPartition, int]]:
+        """Ask for the first record stamped at a time (Unix ms) or later; -1: there is none."""
+        wanted = [self._at(source, at_ms) for source, at_ms in times.items()]
+        return self._ask(
+            lambda: {
+                self._source(one): int(one.offset)
+                for one in self._checked(self._topics.offsets_for_times(wanted, _TIMEOUT_S))
+            }
+        )
+
+    def committed(
+        self, group: str, sources: Sequence[TopicPartition]
+    ) -> Future[dict[TopicPartition, Committed]]:
+        """Ask what a group committed; partitions without an offset are left out.
+
+        While a transaction that moves one of them is open it raises after five seconds.
+        """
+        wanted = [self._at(source) for source in sources]
+        return self._ask(
+            lambda: {
+                self._source(one): Committed(int(one.offset), one.metadata or "")
+                for one in self._checked(self._group(group).committed(wanted, _TIMEOUT_S))
+                if one.offset >= 0
+            }
+        )
+
+    def partition_count(self, topic: str, stopping: threading.Event) -> int:
+        """Wait for a topic and return how many partitions it has; 0 when stopped.
+
+        Raises
+        ------
+        UsageError
+            Kafka is there, and the topic has not been for half a minute.
+        """
+        name = self._environment.topic(topic)
+        missing_since: float | None = None
+        while not stopping.is_set():
+            try:
+                found = self._topics.list_topics(topic=name, timeout=2).topics[name]
+            except KafkaException as error:
+                self._health.report(error.args[0])
+            else:
+                if found.error is None and found.partitions:
+                    return len(found.partitions)
+                now = time.monotonic()
+                missing_since = now if missing_since is None else missing_since
+                if now - missing_since > _TOPIC_WAIT_S:
+                    raise UsageError(
+                        f"there is no topic `{name}` at {self._environment.kafka}; create it with"
+                        " `feedmill topics create`, or mind FEEDMILL_TOPIC_PREFIX"
+                    )
+            stopping.wait(_AFTER_ERROR_S)
+        return 0
+
+    def close(self) -> None:
+        """Let go of the threads; what is asked for is not answered any more."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def _ask(self, question: Callable[[], T]) -> Future[T]:
+        def answer() -> T:
+            try:
+                return question()
+            except KafkaException:
+                time.sleep(_AFTER_ERROR_S)
+                raise
+            finally:
+                # Without it the client's reports would pile up.
+                for consumer in (self._topics, *self._groups.values()):
+                    consumer.poll(0)
+
+        return self._threads.submit(answer)
+
+    def _bounds(self, source: TopicPartition) -> Bounds:
+        return Bounds(*self._topics.get_watermark_offsets(self._at(source), timeout=_TIMEOUT_S))
+
+    def _group(self, name: str) -> Consumer:
+        # Read committed, so that only stable offsets are returned; it never joins the group.
+        if name not in self._groups:
+            self._groups[name] = new_log_consumer(self._environment, self._health, group=name)
+        return self._groups[name]
+
+    @staticmethod
+    def _checked(found: Sequence[KafkaPartition]) -> Sequence[KafkaPartition]:
+        for one in found:
+            if one.error is not None:
+                raise KafkaException(one.error)
+        return found
+
+    def _at(self, source: TopicPartition, offset: int = 0) -> KafkaPartition:
+        return KafkaPartition(self._environment.topic(source.topic), source.partition, offset)
+
+    def _source(self, one: KafkaPartition) -> TopicPartition:
+        return TopicPartition(self._environment.named(one.topic), one.partition)

@@ -1,0 +1,284 @@
+"""One transaction of librdkafka after the other, with every way it may end."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+from confluent_kafka import KafkaError, KafkaException, Producer
+from confluent_kafka import TopicPartition as KafkaPartition
+
+from feedmill.streams.kafka.assignment import decode_mark
+from feedmill.streams.kafka.batches import FetchedRecord, TopicPartition
+from feedmill.streams.kafka.client import new_producer
+from feedmill.streams.kafka.connection import Connection
+from feedmill.streams.kafka.dead_letters import TOPIC, dead_letter
+from feedmill.streams.kafka.validation import RejectedRecord
+from feedmill.streams.settings.clock import now_ms
+
+log = logging.getLogger(__name__)
+
+Headers = Sequence[tuple[str, bytes]]
+_CALL_S = 5.0
+_INIT_S = 10.0
+# The member is not in the group any more, or in a newer generation of it.
+_EXPELLED = (
+    KafkaError.ILLEGAL_GENERATION,
+    KafkaError.UNKNOWN_MEMBER_ID,
+    KafkaError.FENCED_INSTANCE_ID,
+    KafkaError.REBALANCE_IN_PROGRESS,
+)
+_REFUSED = (
+    KafkaError.MSG_SIZE_TOO_LARGE,
+    KafkaError.INVALID_RECORD,
+    KafkaError.INVALID_MSG,
+    KafkaError.RECORD_LIST_TOO_LARGE,
+)
+
+
+class Outgoing(msgspec.Struct, frozen=True, gc=False):
+    """A record on its way; `owner` is the input partition whose owner writes it."""
+
+    topic: str
+    partition: int
+    key: bytes | None
+    value: bytes | None
+    owner: int
+    headers: Headers = ()
+
+
+@dataclass
+class Outcome:
+    """How a transaction ended; `records` are what the next one must send."""
+
+    committed: bool
+    records: list[Outgoing] = field(default_factory=list)
+    trouble: str = ""
+    is_expelled: bool = False
+    dead_letters: int = 0
+    pause_s: float = 0.0
+
+
+class Transaction:
+    """Runs transactions, one at a time, on whatever thread asks.
+
+    A fatal or fenced producer is replaced; whether its last transaction had been committed is
+    then read from the group's offsets, so that nothing is sent twice.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        group: str,
+        *,
+        stage: str,
+        now_ms: Callable[[], int] = now_ms,
+    ) -> None:
+        self._now_ms = now_ms
+        self._environment = connection.environment
+        self._health = connection.health
+        self._offsets = connection.offsets
+        self._group = group
+        self._stage = stage
+        self._id = f"{group}/{connection.environment.instance}"
+        self._producer: Producer | None = None
+        self._careful = False
+        self._closed = threading.Event()
+        self._unsure: tuple[str, int] | None = None
+
+    def connect(self) -> None:
+        """Get a producer that may begin transactions, however long Kafka is away.
+
+        It ends an open transaction of an earlier process by this instance's name.
+        """
+        while self._producer is None and not self._closed.is_set():
+            producer = new_producer(self._environment, self._health, transactional_id=self._id)
+            try:
+                producer.init_transactions(_INIT_S)
+            except KafkaException as error:
+                self._health.report(error.args[0])
+                self._closed.wait(0.5)
+                continue
+            self._producer = producer
+
+    def run(
+        self,
+        records: list[Outgoing],
+        offsets: Mapping[TopicPartition, tuple[int, str]],
+        session: object,
+        mark: tuple[str, int],
+        deadline: float | None = None,
+    ) -> Outcome:
+        """Send records and offsets in one transaction; return how it ended, never raise."""
+        if self._producer is None and deadline is None:
+            self.connect()
+        producer = self._producer
+        if producer is None:
+            return Outcome(False, records, "commit: no connection", pause_s=0.1)
+        refused: list[int] = []
+        letters = 0
+        try:
+            producer.begin_transaction()
+            letters = self._produce(producer, records, refused)
+            producer.send_offsets_to_transaction(
+                [
+                    KafkaPartition(self._environment.topic(at.topic), at.partition, offset, text)
+                    for at, (offset, text) in offsets.items()
+                ],
+                session,
+                _CALL_S,
+            )
+            self._unsure = mark
+            self._finish(producer.commit_transaction, deadline)
+        except KafkaException as error:
+            return self._failed(producer, error.args[0], records, refused, deadline)
+        self._unsure, self._careful = None, False
+        return Outcome(True, dead_letters=letters)
+
+    def close(self) -> None:
+        self._closed.set()
+        self._producer = None
+
+    # --- producing -------------------------------------------------------------------------
+
+    def _produce(self, producer: Producer, records: list[Outgoing], refused: list[int]) -> int:
+        """Hand everything to the client; what it refuses for its size becomes a dead letter."""
+        letters = 0
+        names: dict[str, str] = {}
+        for i, one in enumerate(records):
+            name = names.get(one.topic) or names.setdefault(
+                one.topic, self._environment.topic(one.topic)
+            )
+            try:
+                self._send(producer, name, one, self._watch(i, refused) if self._careful else None)
+            except KafkaException as error:
+                if error.args[0].code() not in _REFUSED:
+                    raise
+                records[i] = letter = self._letter(one, error.args[0])
+                letters += 1
+                self._send(producer, self._environment.topic(TOPIC), letter, None)
+        producer.poll(0)
+        return letters
+
+    def _send(
+        self, producer: Producer, topic: str, one: Outgoing, callback: Callable[..., None] | None
+    ) -> None:
+        more: dict[str, Any] = {"on_delivery": callback} if callback else {}
+        if one.headers:
+            more["headers"] = list(one.headers)
+        while True:
+            try:
+                producer.produce(topic, one.value, one.key, one.partition, **more)
+                return
+            except BufferError:
+                producer.poll(0.05)
+
+    @staticmethod
+    def _watch(i: int, refused: list[int]) -> Callable[..., None]:
+        def delivered(error: KafkaError | None, _: object) -> None:
+            if error is not None and error.code() in _REFUSED:
+                refused.append(i)
+
+        return delivered
+
+    def _letter(self, one: Outgoing, error: KafkaError) -> Outgoing:
+        """A dead letter instead of a record that Kafka does not take."""
+        if one.topic == TOPIC:
+            # Cut already, and refused all the same: only its headers are left.
+            return Outgoing(TOPIC, 0, None, None, one.owner, one.headers)
+        at = TopicPartition(one.topic, one.partition)
+        record = FetchedRecord(-1, 0, one.key, one.value)
+        letter = dead_letter(RejectedRecord(at, record, error.str()), self._stage, self._now_ms())
+        return Outgoing(TOPIC, 0, letter.key, letter.value, one.owner, letter.headers)
+
+    # --- endings ---------------------------------------------------------------------------
+
+    def _finish(self, end: Callable[[float], None], deadline: float | None) -> None:
+        """Call `end` until it neither times out nor asks to be called again."""
+        while True:
+            try:
+                end(_CALL_S if deadline is None else max(0.1, deadline - time.monotonic()))
+                return
+            except KafkaException as error:
+                late = deadline is not None and time.monotonic() >= deadline
+                if not error.args[0].retriable() or late or self._closed.is_set():
+                    raise
+
+    def _failed(
+        self,
+        producer: Producer,
+        error: KafkaError,
+        records: list[Outgoing],
+        refused: list[int],
+        deadline: float | None,
+    ) -> Outcome:
+        expelled = error.code() in _EXPELLED
+        if not expelled:
+            self._health.report(error)
+        outcome = Outcome(False, records, f"commit: {error.str()}", is_expelled=expelled)
+        if error.fatal():
+            self._producer = None
+            return outcome
+        try:
+            self._finish(producer.abort_transaction, deadline or time.monotonic() + _INIT_S)
+        except KafkaException as failure:
+            self._health.report(failure.args[0])
+            self._producer = None
+            outcome.pause_s = 0.2
+            return outcome
+        # An aborted transaction is certain.
+        self._unsure = None
+        if error.code() in _REFUSED:
+            outcome.dead_letters = self._replace(records, refused, error)
+        elif not expelled:
+            outcome.pause_s = 0.1
+        return outcome
+
+    def _replace(self, records: list[Outgoing], refused: list[int], error: KafkaError) -> int:
+        """Put dead letters in the place of what the broker refused; the first time, find out."""
+        if not refused:
+            self._careful = True
+            return 0
+        # A broker refuses whole batches: the large ones among them are to blame.
+        sizes = {i: len(records[i].value or b"") + len(records[i].key or b"") for i in refused}
+        guilty = [i for i, size in sizes.items() if 2 * size >= max(sizes.values())]
+        for i in guilty:
+            records[i] = self._letter(records[i], error)
+        return len(guilty)
+
+    @property
+    def is_unsure(self) -> bool:
+        """Whether it is not known how the last transaction ended: call `make_sure` first."""
+        return self._unsure is not None
+
+    def make_sure(
+        self, records: list[Outgoing], sources: Sequence[TopicPartition], deadline: float | None
+    ) -> Outcome:
+        """Read from the group's offsets whether the last one was committed after all.
+
+        `records` are what it sent, `sources` the partitions whose offsets it moved.
+        """
+        if self._producer is None:
+            if deadline is not None:
+                return Outcome(False, records, "commit: no connection", pause_s=0.1)
+            # A new producer by the same id ends what the old one left open.
+            self.connect()
+        try:
+            wait_s = None if deadline is None else max(0.0, deadline - time.monotonic())
+            found = self._offsets.committed(self._group, sources).result(wait_s)
+        except (KafkaException, TimeoutError):
+            return Outcome(False, records, "commit: waiting for the last one", pause_s=0.1)
+        marks = [decode_mark(one.text) for one in found.values()]
+        committed = any((mark.by, mark.number) == self._unsure for mark in marks)
+        self._unsure = None
+        return Outcome(committed, [] if committed else records)
+
+    def serve(self) -> None:
+        """Take the client's reports; to be called every second or so without a transaction."""
+        if self._producer is not None:
+            self._producer.poll(0)

@@ -1,0 +1,297 @@
+"""Records and offsets in one transaction: what a worker wrote is there once, or not at all.
+
+The loop gathers records and seals them with its positions at the end of every cycle; a thread
+commits what is sealed.  Records sealed meanwhile wait for the next transaction.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from feedmill.streams.kafka.assignment import AssignmentChange, CommitMark, encode_mark
+from feedmill.streams.kafka.batches import TopicPartition
+from feedmill.streams.kafka.transaction import Outcome, Outgoing, Transaction
+
+log = logging.getLogger(__name__)
+
+Headers = Sequence[tuple[str, bytes]]
+# Beyond this the loop must read no more: Kafka is slow or away.
+FULL_RECORDS = 200_000
+FULL_BYTES = 64 * 1024 * 1024
+# The broker takes 4,096 bytes of metadata; the rest is the mark's own.
+MAX_NOTE_BYTES = 3_900
+_REVOKED_WITHIN_S = 5.0
+_SERVE_EVERY_S = 1.0
+
+
+@dataclass
+class CommitStatistics:
+    """What was committed since the last look: for metrics."""
+
+    commit_seconds: list[float]
+    records: int = 0
+    aborts: int = 0
+    dead_letters: int = 0
+
+
+class TransactionalWriter:
+    """Gathers what steps write, and commits it with the positions of all owned partitions.
+
+    `add`, `note`, `seal`, `assigned`, `revoked` and `lost` belong to the loop's thread.
+    """
+
+    def __init__(
+        self,
+        transaction: Transaction,
+        *,
+        owner: str,
+        interval_s: float = 0.2,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.trouble = ""
+        self._transaction = transaction
+        self._owner = owner
+        self._interval_s = interval_s
+        self._now = now
+        self._changed = threading.Condition()
+        # One commit at a time; held while Kafka is talked to, which `_changed` never is.
+        self._committing = threading.Lock()
+        self._gathered: list[Outgoing] = []
+        self._sealed: list[Outgoing] = []
+        self._in_flight: list[Outgoing] = []
+        self._bytes = 0
+        self._positions: dict[TopicPartition, int] = {}
+        self._notes: dict[int, dict[str, str]] = {}
+        self._session: object | None = None
+        self._epoch = 0
+        self._dirty = False
+        self._number = 0
+        self._closing = False
+        self._failure: Exception | None = None
+        self._statistics = CommitStatistics([])
+        self._thread = threading.Thread(target=self._run, name="commits", daemon=True)
+
+    def start(self) -> None:
+        """Start to commit; nothing is until `assigned`."""
+        self._thread.start()
+
+    # --- the loop's side -------------------------------------------------------------------
+
+    def add(
+        self,
+        topic: str,
+        key: bytes | None,
+        value: bytes | None,
+        *,
+        owner: int,
+        partition: int | None = None,
+        headers: Headers = (),
+    ) -> None:
+        """Gather a record; see `Writer.add`."""
+        place = owner if partition is None else partition
+        self._gathered.append(Outgoing(topic, place, key, value, owner, headers))
+
+    def note(self, partition: int, name: str, text: str) -> None:
+        """Commit a text beside the offset of `posts[partition]` from the next `seal` on.
+
+        Raises
+        ------
+        ValueError
+            The notes of the partition would take more than the broker allows.
+        """
+        notes = {**self._notes.get(partition, {}), name: text}
+        if not text:
+            del notes[name]
+        size = len(encode_mark(CommitMark(notes=notes)).encode())
+        if size > MAX_NOTE_BYTES:
+            raise ValueError(f"the notes of partition {partition} take {size} bytes: too many")
+        with self._changed:
+            self._notes[partition] = notes
+            self._dirty = True
+
+    def seal(self, positions: Mapping[TopicPartition, int]) -> None:
+        """End a cycle: what was gathered belongs to these positions, of every owned partition.
+
+        Raises what ended the thread that commits.
+        """
+        if self._failure is not None:
+            raise self._failure
+        gathered, self._gathered = self._gathered, []
+        if not gathered and positions == self._positions:
+            return
+        with self._changed:
+            if self._session is None and not gathered:
+                return
+            self._sealed += gathered
+            self._bytes += sum(map(_size, gathered))
+            if self._session is not None:
+                self._positions = dict(positions)
+            self._dirty = True
+            self._changed.notify()
+
+    def assigned(self, change: AssignmentChange, session: object) -> None:
+        """Go on for a new assignment; `session` is the member's `group_metadata`.
+
+        Records of partitions that are not `kept` are dropped.  The first transaction follows at
+        once, records or not: from then on no former owner can commit.
+        """
+        kept = set(change.kept)
+        with self._changed:
+            self._epoch = change.epoch
+            self._drop(kept)
+            self._notes = {p: dict(change.notes.get(p, {})) for p in change.owned}
+            self._positions = dict(change.starts)
+            self._session = session if change.owned else None
+            self._dirty = bool(change.owned)
+            self._changed.notify()
+
+    def revoked(self) -> bool:
+        """Commit what is sealed, then stop until `assigned`; return whether all is committed."""
+        deadline = self._now() + _REVOKED_WITHIN_S
+        done = self._commit_until(deadline)
+        with self._changed:
+            self._session = None
+        if not done:
+            log.warning("a revocation came before the last %d records", len(self._in_flight))
+        return done
+
+    def lost(self) -> None:
+        """Drop everything: the partitions are another's."""
+        with self._changed:
+            self._epoch += 1
+            self._session = None
+            self._drop(set())
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the loop must wait: too much is not committed yet."""
+        return len(self._sealed) + len(self._in_flight) > FULL_RECORDS or self._bytes > FULL_BYTES
+
+    def statistics(self) -> CommitStatistics:
+        """Return what happened since the last call."""
+        with self._changed:
+            found, self._statistics = self._statistics, CommitStatistics([])
+        return found
+
+    def is_committed(self) -> bool:
+        """Whether nothing waits."""
+        with self._changed:
+            return not self._dirty and not self._in_flight
+
+    def close(self) -> None:
+        """Stop; what is not committed is made again by whoever has the partitions next."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify()
+        if self._thread.is_alive():
+            self._thread.join(timeout=2)
+        self._transaction.close()
+
+    # --- the commits -----------------------------------------------------------------------
+
+    def _run(self) -> None:
+        try:
+            self._commit_for_ever()
+        except Exception as error:  # noqa: BLE001 - `seal` raises it on the loop's thread
+            self._failure = error
+
+    def _commit_for_ever(self) -> None:
+        self._transaction.connect()
+        due = 0.0
+        while True:
+            with self._changed:
+                while not self._closing and (wait := self._wait_s(due)) is not None:
+                    self._changed.wait(wait or _SERVE_EVERY_S)
+                    self._transaction.serve()
+                if self._closing:
+                    return
+            due = self._now() + self._interval_s
+            with self._committing:
+                self._commit()
+
+    def _wait_s(self, due: float) -> float | None:
+        """How long there is nothing to do: None: now, 0: until somebody says so."""
+        if self._session is None or not self._dirty:
+            return 0.0
+        left = due - self._now()
+        return left if left > 0 else None
+
+    def _commit_until(self, deadline: float) -> bool:
+        """Commit on this thread until all is done or the time is over."""
+        if not self._committing.acquire(timeout=max(0.0, deadline - self._now())):
+            return False
+        try:
+            while self._session is not None and self._dirty:
+                if not self._commit(deadline) and self._now() >= deadline:
+                    return False
+                if self._session is None:
+                    return False
+            return not self._dirty
+        finally:
+            self._committing.release()
+
+    def _commit(self, deadline: float | None = None) -> bool:
+        """One transaction with all that is sealed; `_committing` is held."""
+        with self._changed:
+            if self._session is None:
+                return False
+            unsure = self._transaction.is_unsure
+            if not unsure:
+                self._in_flight, self._sealed = self._in_flight + self._sealed, []
+                self._number += 1
+            records, epoch, session = self._in_flight, self._epoch, self._session
+            offsets, self._dirty = self._offsets(), unsure
+        start = self._now()
+        if unsure:
+            outcome = self._transaction.make_sure(records, list(offsets), deadline)
+        else:
+            mark = (self._owner, self._number)
+            outcome = self._transaction.run(records, offsets, session, mark, deadline)
+        with self._changed:
+            self._book(outcome, records, epoch, self._now() - start)
+        if outcome.pause_s:
+            time.sleep(outcome.pause_s)
+        return outcome.committed
+
+    def _offsets(self) -> dict[TopicPartition, tuple[int, str]]:
+        # Of every owned partition, moved or not: without offsets a transaction fences nobody.
+        marks = {
+            p: encode_mark(CommitMark(self._owner, self._number, notes))
+            for p, notes in self._notes.items()
+        }
+        plain = encode_mark(CommitMark(self._owner, self._number))
+        return {
+            at: (offset, marks.get(at.partition, plain) if at.topic == "posts" else plain)
+            for at, offset in self._positions.items()
+        }
+
+    def _book(self, outcome: Outcome, records: list[Outgoing], epoch: int, seconds: float) -> None:
+        self.trouble = outcome.trouble
+        self._statistics.dead_letters += outcome.dead_letters
+        if outcome.committed:
+            self._statistics.commit_seconds.append(seconds)
+            self._statistics.records += len(records)
+            self._in_flight = []
+        else:
+            self._statistics.aborts += 1
+            # An assignment that came meanwhile dropped them already.
+            self._in_flight = outcome.records if epoch == self._epoch else self._in_flight
+            self._dirty = self._session is not None
+            if outcome.is_expelled and epoch == self._epoch:
+                self._session = None
+        self._bytes = sum(map(_size, self._in_flight)) + sum(map(_size, self._sealed))
+
+    def _drop(self, kept: set[int]) -> None:
+        """Forget records of partitions that are not kept; `_changed` is held."""
+        self._gathered = [one for one in self._gathered if one.owner in kept]
+        self._in_flight = [one for one in self._in_flight if one.owner in kept]
+        self._sealed = [one for one in self._sealed if one.owner in kept]
+        self._bytes = sum(map(_size, self._in_flight)) + sum(map(_size, self._sealed))
+
+
+def _size(record: Outgoing) -> int:
+    return len(record.key or b"") + len(record.value or b"") + 64

@@ -1,0 +1,45 @@
+"""`instances` from a worker's side: its own heartbeats out, the log's time in."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+
+from feedmill.events.instance import Instance
+from feedmill.streams.kafka.batches import TopicPartition
+from feedmill.streams.kafka.connection import Connection
+from feedmill.streams.kafka.log_consumer import END, LogConsumer
+from feedmill.streams.settings.clock import LogClock
+from feedmill.streams.settings.heartbeats import Heartbeats
+
+_MOST_RECORDS = 1000
+
+
+class LogTime:
+    """Writes heartbeats every five seconds, and sets `clock` by the stamps of all workers'.
+
+    `on_beat`, if set, gets each heartbeat that came: whoever needs to know who is alive.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self.clock = LogClock()
+        self.heartbeats = Heartbeats(connection)
+        self.on_beat: Callable[[bytes | None, bytes | None], None] | None = None
+        self._log = LogConsumer(connection, "instances", live=True)
+        self._log.add({TopicPartition("instances", 0): END})
+
+    def follow(self, instances: Callable[[], Iterable[Instance]]) -> None:
+        """Write a heartbeat where it is time, read what came; never waits."""
+        if self._log.all_restored():
+            # Not before: the first stamp is that of a heartbeat of our own.
+            self.heartbeats.beat(time.monotonic(), instances)
+        for batch in self._log.read(_MOST_RECORDS):
+            for record in batch.records:
+                self.clock.stamp(record.timestamp)
+                if self.on_beat is not None:
+                    self.on_beat(record.key, record.value)
+
+    def close(self) -> None:
+        """Say goodbye for all stages."""
+        self.heartbeats.goodbye()
+        self._log.close()

@@ -1,0 +1,212 @@
+"""A stage is a list of steps: what the worker hands each of them, and what they hand back."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
+
+from feedmill.events.engagement import Engagement
+from feedmill.events.post import Deletion, Post
+from feedmill.events.settings import Settings
+from feedmill.features.post_batch import PostBatch
+from feedmill.streams.kafka.assignment import AssignmentChange
+from feedmill.streams.kafka.batches import Record, TopicPartition
+from feedmill.streams.kafka.connection import Connection
+from feedmill.streams.kafka.validation import RejectedRecord
+from feedmill.streams.observe.metrics import Metrics
+from feedmill.streams.settings.clock import LogClock
+
+Headers = Sequence[tuple[str, bytes]]
+
+
+class Writer(Protocol):
+    """Takes what steps write; it reaches Kafka with the offsets of the cycle, or not at all."""
+
+    def add(
+        self,
+        topic: str,
+        key: bytes | None,
+        value: bytes | None,
+        *,
+        owner: int,
+        partition: int | None = None,
+        headers: Headers = (),
+    ) -> None:
+        """Gather a record for a topic (named without the prefix).
+
+        `owner` is the input partition whose owner writes it: once that is lost, the record is
+        dropped.  `partition` is `owner` unless given: right for every co-partitioned topic.
+        """
+        ...
+
+    def note(self, partition: int, name: str, text: str) -> None:
+        """Commit a short text beside the offset of `posts[partition]`; see `notes`.
+
+        All notes of a partition share some 3,900 bytes.  A note stays until it is replaced, or
+        removed by an empty text.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class PostPartition:
+    """The events of one partition of `posts` in one cycle, in the order of their offsets.
+
+    `events` are all valid records; `rows` are where its posts (deletions left out) stand in
+    `WorkBatch.posts`, in the same order.
+    """
+
+    source: TopicPartition
+    events: Sequence[tuple[Record, Post | Deletion]]
+    rows: range
+
+
+@dataclass(frozen=True, slots=True)
+class EngagementPartition:
+    """The engagements of one partition in one cycle, in the order of their offsets."""
+
+    source: TopicPartition
+    events: Sequence[tuple[Record, Engagement]]
+
+
+class LatestEvent(NamedTuple):
+    """The last record of a post within a cycle; `row` is in `WorkBatch.posts`, -1: a deletion."""
+
+    partition: int
+    record: Record
+    event: Post | Deletion
+    row: int
+
+
+@dataclass(frozen=True, slots=True)
+class WorkBatch:
+    """All that one cycle brought, decoded and validated once for all steps.
+
+    Attributes
+    ----------
+    epoch
+        The assignment it belongs to.
+    now_ms
+        The log's time at the beginning of the cycle, Unix milliseconds.
+    partitions
+        The events of `posts` by partition; partitions without any are left out.
+    posts
+        All posts of the cycle, superseded versions too, one row each; what one step computes
+        of them (normalised texts, hashes) the next one finds.
+    records
+        The record of each row of `posts`.
+    latest
+        What holds of each post at the end of the cycle; what it superseded needs no signal.
+    engagements
+        The engagements by partition.
+    rejected
+        Records of `posts` and `engagements` that break the contract; the worker dead-letters them.
+    """
+
+    epoch: int
+    now_ms: int
+    partitions: Sequence[PostPartition] = ()
+    posts: PostBatch = field(default_factory=lambda: PostBatch([]))
+    records: Sequence[Record] = ()
+    latest: Sequence[LatestEvent] = ()
+    engagements: Sequence[EngagementPartition] = ()
+    rejected: Sequence[RejectedRecord] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class StepContext:
+    """What a worker lends a step: `connection` for logs of its own, the log's time, metrics.
+
+    `metrics` carry the step's name as their stage; `partitions` is how many partitions `posts` and
+    every co-partitioned topic have.
+    """
+
+    connection: Connection
+    clock: LogClock
+    metrics: Metrics
+    partitions: int
+
+
+class Step(ABC):
+    """One part of what a worker does; the worker calls all steps in order, in one thread.
+
+    Only the order in `Worker(steps=…)` matters: a step sees what earlier ones did in the same
+    cycle.  No call may block, and none may work for more than 20 ms at a time, `apply` on its
+    batch apart: what takes longer goes into slices of `background`.
+
+    Attributes
+    ----------
+    name
+        The stage it belongs to: `spam`, …, `engagement`, `combiner`.  Names its heartbeat.
+    models
+        The versions of its models, by name, for the heartbeat.
+    """
+
+    name: str = ""
+
+    def __init__(self) -> None:
+        self.models: dict[str, str] = {}
+
+    def start(self, context: StepContext) -> None:
+        """Load models and make clients; called once, before the worker joins its group.
+
+        Overriding methods call this first: it keeps `self.context`.
+        """
+        self.context = context
+
+    def settings_changed(self, settings: Settings) -> None:  # noqa: B027 - not every step needs it
+        """Follow new settings; called before the first batch and whenever `config` changed them."""
+
+    def applied_offset(self) -> int | None:
+        """Return the last record of `config` whose effect can be seen; None: all that came."""
+        return None
+
+    def on_assigned(self, change: AssignmentChange) -> None:  # noqa: B027 - not every step needs it
+        """Drop the state of `change.lost`, begin to restore that of `change.gained`.
+
+        Called between two batches.  While `ready_for` is False of a partition, the worker reads
+        nothing of it.
+        """
+
+    def ready_for(self, partition: int) -> bool:
+        """Return whether records of this partition may come: its state is restored."""
+        return True
+
+    def poll(self, writer: Writer) -> bool:
+        """Read what came on logs of its own, without waiting; return whether anything did.
+
+        Called at the beginning of every cycle.  Where one step returns True, `apply` of all
+        steps follows, with an empty batch if no input came.
+        """
+        return False
+
+    @abstractmethod
+    def apply(self, work: WorkBatch, writer: Writer) -> None:
+        """Deal with a cycle's records; what is added to `writer` is committed with their offsets.
+
+        What it raises goes to `failed`.
+        """
+
+    def failed(self, work: WorkBatch, error: Exception, writer: Writer) -> None:
+        """Deal with what `apply` raised.  The default ends the worker with it.
+
+        A step of one model alone overrides this: it writes signals with an error, so that a
+        broken model harms nothing but its own signal.
+        """
+        raise error
+
+    def background(self, writer: Writer, budget_s: float) -> bool:
+        """Work on something long for at most `budget_s`; return whether there is more of it.
+
+        Called after `apply` in each cycle, also when no record came.
+        """
+        return False
+
+    def ready_reason(self) -> str:
+        """Say why the step cannot serve yet; "" when it can."""
+        return ""
+
+    def close(self) -> None:  # noqa: B027 - not every step needs it
+        """Let go of everything; called once, after the last commit, within a few seconds."""

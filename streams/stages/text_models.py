@@ -1,0 +1,78 @@
+"""The step of one model over the text of posts: it writes `signals.<name>`."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+import numpy as np
+
+from feedmill.events.decode import encode
+from feedmill.events.post import Deletion, Post
+from feedmill.filters.verdicts import BatchVerdicts
+from feedmill.models.text_model import TextModel
+from feedmill.streams.stages.scoring import score_posts
+from feedmill.streams.stages.step import Step, StepContext, WorkBatch, Writer
+
+log = logging.getLogger(__name__)
+
+_SAMPLE = Post("sample", "sample", 0, "A sample of plain text, to warm the model up.")
+_ERROR_CHARACTERS = 500
+
+
+class TextModelStep(Step):
+    """Scores every post once; an edit is scored again, a deletion empties the signal.
+
+    Subclasses override `decide` to lower, raise or overrule what the model says, and
+    `revision` to say how new it is beside the post's offset.
+    """
+
+    def __init__(self, name: str, load: Callable[[], TextModel]) -> None:
+        super().__init__()
+        self.name = name
+        self.topic = f"signals.{name}"
+        self._load = load
+
+    def start(self, context: StepContext) -> None:
+        super().start(context)
+        self.model = self._load()
+        self.models = {self.name: self.model.version}
+        # The first call is ten times as slow as the next; let no post wait for it.
+        self.model.score_many([_SAMPLE])
+
+    def apply(self, work: WorkBatch, writer: Writer) -> None:
+        if not work.latest:
+            return
+        said = score_posts(self.model, work.posts)
+        if said.errors:
+            self.context.metrics.add("feedmill_model_errors_total", len(said.errors))
+        self.decide(work, said, writer)
+        self.emit(work, said, writer)
+
+    def failed(self, work: WorkBatch, error: Exception, writer: Writer) -> None:
+        """Write a signal with the error for every post of the cycle: no other model notices."""
+        log.error("step %s failed on %d posts", self.name, len(work.posts), exc_info=error)
+        self.context.metrics.add("feedmill_model_errors_total", len(work.posts))
+        text = f"{type(error).__name__}: {error}"[:_ERROR_CHARACTERS]
+        size = len(work.posts)
+        self.emit(work, BatchVerdicts(np.zeros(size), dict.fromkeys(range(size), text)), writer)
+
+    def decide(self, work: WorkBatch, said: BatchVerdicts, writer: Writer) -> None:
+        """Let others than the model have their say; `said` has a row for each of `work.posts`."""
+
+    def revision(self) -> int:
+        """Return the revision of the signals that are written now; 0 where only models decide."""
+        return 0
+
+    def emit(self, work: WorkBatch, said: BatchVerdicts, writer: Writer) -> None:
+        """Write what holds of each post at the end of the cycle; superseded versions are silent."""
+        name, version, revision = self.model.name, self.model.version, self.revision()
+        for partition, record, event, row in work.latest:
+            key = record.key
+            if isinstance(event, Deletion):
+                writer.add(self.topic, key, None, owner=partition)
+                continue
+            signal = said.signal(row, event.post_id, record.offset, work.now_ms, name, version)
+            if revision:
+                signal = signal.with_revision(revision)
+            writer.add(self.topic, key, encode(signal), owner=partition)

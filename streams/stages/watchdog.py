@@ -1,0 +1,46 @@
+"""Ends a process whose loop stands still: heartbeats of the Kafka client go on without it."""
+
+from __future__ import annotations
+
+import faulthandler
+import logging
+import os
+import threading
+import time
+
+log = logging.getLogger(__name__)
+
+STALL_S = 30.0
+EXIT_STALLED = 3
+
+
+class Watchdog:
+    """A thread that looks once a second; `turn` is to be called in every cycle."""
+
+    def __init__(self, stall_s: float = STALL_S) -> None:
+        self._stall_s = stall_s
+        self._turned_at = time.monotonic()
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
+
+    def start(self) -> None:
+        self.turn()
+        self._thread.start()
+
+    def turn(self) -> None:
+        """Say that the loop goes round."""
+        self._turned_at = time.monotonic()
+
+    def stuck_s(self) -> float:
+        """Return how long it has not gone round."""
+        return time.monotonic() - self._turned_at
+
+    def stop(self) -> None:
+        self._stopped.set()
+
+    def _watch(self) -> None:
+        while not self._stopped.wait(1.0):
+            if self.stuck_s() > self._stall_s:
+                log.critical("the loop has stood still for %.0f s: ending", self.stuck_s())
+                faulthandler.dump_traceback(all_threads=True)
+                os._exit(EXIT_STALLED)

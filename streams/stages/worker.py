@@ -1,0 +1,276 @@
+"""A worker: one synchronous loop that reads, decides, writes and commits.
+
+    config, instances ─► assignment ─► posts, engagements ─► decode ─► steps ─► writer ─► background
+
+Every cycle takes what has come since the last one; nothing waits for fuller batches.  Commits,
+HTTP and the watchdog have threads of their own, and share nothing but what their classes lock.
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Sequence
+from types import FrameType
+
+from feedmill.streams.kafka.batches import RecordBatch
+from feedmill.streams.kafka.connection import Connection
+from feedmill.streams.kafka.dead_letters import TOPIC as DEAD_LETTERS
+from feedmill.streams.kafka.dead_letters import dead_letter
+from feedmill.streams.kafka.group import GroupConsumer
+from feedmill.streams.kafka.transaction import Transaction
+from feedmill.streams.kafka.transactions import TransactionalWriter
+from feedmill.streams.observe.metrics import Metrics
+from feedmill.streams.settings.environment import Environment
+from feedmill.streams.settings.log_time import LogTime
+from feedmill.streams.settings.settings_log import SettingsLog
+from feedmill.streams.stages.decoding import decode_work
+from feedmill.streams.stages.step import Step, StepContext, WorkBatch
+from feedmill.streams.stages.watchdog import Watchdog
+from feedmill.streams.stages.worker_status import WorkerStatus
+
+log = logging.getLogger(__name__)
+
+# What background work of all steps may take of one cycle.
+BACKGROUND_S = 0.020
+# How long the loop waits for a post when it has nothing else to do; settings wait as long.
+IDLE_S = 0.003
+STOP_WITHIN_S = 8.0
+_SERVE_GROUP_EVERY_S = 1.0
+
+
+class Worker:
+    """Runs steps in order over the partitions that its group gives it, until it is stopped.
+
+    `group` names the consumer group, `beside` the topics read beside `posts` with the same
+    partition numbers, `shards` whether partitions of `feed-shards` are shared out too.  With
+    `dead_letters` it letters what is bad on `posts` and `engagements`; one group of an
+    installation should.
+    """
+
+    def __init__(
+        self,
+        environment: Environment,
+        steps: Sequence[Step],
+        *,
+        group: str = "worker",
+        beside: Sequence[str] = ("engagements",),
+        shards: bool = False,
+        dead_letters: bool = True,
+    ) -> None:
+        self.environment = environment
+        self.steps = tuple(steps)
+        self.connection = Connection(environment)
+        self.metrics = Metrics(group, environment.instance)
+        self.stopping = threading.Event()
+        self.time = LogTime(self.connection)
+        self.settings = SettingsLog(self.connection)
+        owner = uuid.uuid4().hex[:12]
+        transaction = Transaction(self.connection, group, stage=group)
+        self.writer = TransactionalWriter(transaction, owner=owner)
+        self.group = GroupConsumer(
+            self.connection,
+            group,
+            owner=owner,
+            on_revoked=self.writer.revoked,
+            beside=beside,
+            shards=shards,
+        )
+        self._name = group
+        self._dead_letters = dead_letters
+        self._partitions = 0
+        self._started = False
+        self._owned: tuple[int, ...] = ()
+        self._served_at = 0.0
+        self._busy = False
+        self._next_step = 0
+        self._watchdog = Watchdog()
+        self.status = WorkerStatus(self, self._watchdog)
+
+    def run(self) -> None:
+        """Start, go round until SIGTERM, SIGINT or `stopping`, stop; in the main thread.
+
+        Raises
+        ------
+        FeedmillError
+            A topic is missing, a model is refused, or another worker has this instance's name.
+        """
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(number, self._on_signal)
+        # The thread of the commits must not hold the interpreter for 5 ms, Python's default.
+        sys.setswitchinterval(0.001)
+        try:
+            self._start()
+            while not self.stopping.is_set():
+                self._cycle()
+        finally:
+            self._stop()
+
+    def _on_signal(self, number: int, _: FrameType | None) -> None:
+        self.stopping.set()
+
+    # --- start and stop ------------------------------------------------------------------------
+
+    def _start(self) -> None:
+        self.status.start()
+        self._partitions = self.connection.offsets.partition_count("posts", self.stopping)
+        for step in self.steps:
+            metrics = self.metrics.of_stage(step.name)
+            step.start(StepContext(self.connection, self.time.clock, metrics, self._partitions))
+        self._watchdog.start()
+        self.writer.start()
+        while not (self.settings.is_complete and self.time.clock.is_set):
+            if self.stopping.is_set():
+                return
+            self._follow_logs()
+            time.sleep(IDLE_S)
+        self._started = True
+        for step in self.steps:
+            step.settings_changed(self.settings.settings)
+        # Models and lists stay; the collector need not look at them again.
+        gc.collect()
+        gc.freeze()
+        self.group.start()
+
+    def _stop(self) -> None:
+        failed = sys.exc_info()[1] is not None
+        deadline = threading.Timer(STOP_WITHIN_S, _end_now, [1 if failed else 0])
+        deadline.daemon = True
+        deadline.start()
+        self._watchdog.stop()
+        parts = [self.group.close, self.writer.close, *(step.close for step in self.steps)]
+        for part in (
+            *parts,
+            self.status.close,
+            self.time.close,
+            self.settings.close,
+            self.connection.close,
+        ):
+            try:
+                part()
+            except Exception as error:  # noqa: BLE001 - the process is ending whatever happens
+                log.warning("while stopping: %r", error)
+        deadline.cancel()
+
+    # --- one cycle ----------------------------------------------------------------------------
+
+    def _cycle(self) -> None:
+        start = time.perf_counter()
+        self._watchdog.turn()
+        self._follow_logs()
+        self._follow_assignment()
+        moved = False
+        for step in self.steps:
+            moved = step.poll(self.writer) or moved
+        before_wait = time.perf_counter()
+        posts = self._take_posts(0.0 if moved or self._busy else IDLE_S)
+        waited = time.perf_counter() - before_wait
+        engagements = self._take_engagements(posts)
+        if posts or engagements or moved:
+            self._apply(posts, engagements)
+        self.writer.seal(self.group.positions())
+        self._busy = self._work_in_background()
+        self.status.look()
+        seconds = time.perf_counter() - start - waited
+        if posts or engagements or self._busy:
+            self.metrics.observe("feedmill_loop_seconds", seconds)
+
+    def _follow_logs(self) -> None:
+        self.time.follow(self.status.instances)
+        if self.settings.follow() and self._started:
+            for step in self.steps:
+                step.settings_changed(self.settings.settings)
+            self.time.heartbeats.hurry()
+
+    def _follow_assignment(self) -> None:
+        while (change := self.group.take_change()) is not None:
+            self._owned = change.owned
+            if change.owned:
+                self.writer.assigned(change, self.group.group_metadata())
+            else:
+                self.writer.lost()
+            for step in self.steps:
+                step.on_assigned(change)
+            self.status.hurry()
+        if len(self.group.reading) < len(self._owned):
+            self.group.begin(
+                p for p in self._owned if all(step.ready_for(p) for step in self.steps)
+            )
+
+    def _take_posts(self, wait_s: float) -> list[RecordBatch]:
+        most = self.environment.batch_records
+        now = time.monotonic()
+        if self.writer.is_full:
+            # Kafka takes no more at present; the group must be served all the same.
+            most = 1 if now - self._served_at > _SERVE_GROUP_EVERY_S else 0
+            if not most:
+                time.sleep(IDLE_S)
+                return []
+        self._served_at = now
+        return self.group.poll(most, wait_s)
+
+    def _take_engagements(self, posts: Sequence[RecordBatch]) -> list[RecordBatch]:
+        """Engagements come after posts where there is more than can be done."""
+        room = self.environment.batch_records - sum(len(batch.records) for batch in posts)
+        if room <= 0 or self.writer.is_full:
+            return []
+        return self.group.poll_beside(room)
+
+    def _apply(self, posts: list[RecordBatch], engagements: list[RecordBatch]) -> None:
+        for batch in (*posts, *engagements):
+            topic = batch.source.topic
+            self.metrics.add("feedmill_events_total", len(batch.records), topic=topic)
+        now_ms = self.time.clock.now_ms()
+        work = decode_work(
+            posts,
+            engagements,
+            partitions=self._partitions,
+            epoch=self.group.epoch,
+            now_ms=now_ms,
+        )
+        self._letter(work)
+        for step in self.steps:
+            try:
+                step.apply(work, self.writer)
+            except Exception as error:  # noqa: BLE001 - the step says whether it is its own affair
+                step.failed(work, error, self.writer)
+
+    def _letter(self, work: WorkBatch) -> None:
+        for one in work.rejected:
+            self.metrics.add("feedmill_rejected_total", topic=one.source.topic)
+            if not self._dead_letters:
+                continue
+            key, value, headers = dead_letter(one, self._name, work.now_ms)
+            self.metrics.add("feedmill_letters_total")
+            self.writer.add(
+                DEAD_LETTERS,
+                key,
+                value,
+                owner=one.source.partition,
+                partition=0,
+                headers=headers,
+            )
+
+    def _work_in_background(self) -> bool:
+        """Give each step its turn within one budget, the first another one every time."""
+        end = time.perf_counter() + BACKGROUND_S
+        self._next_step = (self._next_step + 1) % max(1, len(self.steps))
+        more = False
+        for step in (*self.steps[self._next_step :], *self.steps[: self._next_step]):
+            left = end - time.perf_counter()
+            if left <= 0:
+                return True
+            more = step.background(self.writer, left) or more
+        return more
+
+
+def _end_now(code: int) -> None:
+    log.warning("the stop took longer than %.0f s: ending", STOP_WITHIN_S)
+    os._exit(code)

@@ -1,0 +1,143 @@
+"""What a worker says of itself: readiness, heartbeats, metrics, its supervisor."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import logging
+import os
+import socket
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from feedmill.events.instance import Instance
+from feedmill.streams.observe.http_thread import StatusThread
+from feedmill.streams.observe.status import Status, status_pipe, write_status
+from feedmill.streams.stages.watchdog import Watchdog
+
+if TYPE_CHECKING:
+    from feedmill.streams.stages.worker import Worker
+
+log = logging.getLogger(__name__)
+
+_LOOK_EVERY_S = 0.2
+_REPORT_EVERY_S = 1.0
+_STUCK_S = 5.0
+
+
+class WorkerStatus:
+    """Looks at the worker on its loop a few times a second; HTTP reads what was seen last."""
+
+    def __init__(self, worker: Worker, watchdog: Watchdog) -> None:
+        self._worker = worker
+        self._watchdog = watchdog
+        self._reason = "starting"
+        self._lag = 0
+        self._look_at = self._report_at = 0.0
+        self._refused_settings = self._refused_stamps = 0
+        self._pipe = status_pipe(os.environ)
+        self._web = StatusThread(self.ready_reason, worker.metrics.text)
+
+    @property
+    def port(self) -> int:
+        """The port of the HTTP server; 0 without one."""
+        return self._web.port
+
+    def start(self) -> None:
+        environment = self._worker.environment
+        if environment.port is not None and self._pipe is None:
+            self._web.start(environment.host, environment.port)
+            log.info("http://%s:%d/metrics", environment.host, self._web.port)
+
+    def ready_reason(self) -> str:
+        """Say why the worker is not ready, as last seen; "" when it is.  Any thread may ask."""
+        stuck_s = self._watchdog.stuck_s()
+        return f"the loop stands still for {stuck_s:.0f} s" if stuck_s > _STUCK_S else self._reason
+
+    def hurry(self) -> None:
+        """Have the next `look` look at once."""
+        self._look_at = 0.0
+
+    def look(self) -> None:
+        """Look whether it is time to; called in every cycle."""
+        now = time.monotonic()
+        if now < self._look_at:
+            return
+        self._look_at = now + _LOOK_EVERY_S
+        reason = self._current_reason()
+        if reason != self._reason:
+            if not reason or not self._reason or self._reason == "starting":
+                log.info("ready" if not reason else f"not ready: {reason}")
+            was_ready, self._reason = not self._reason, reason
+            if was_ready != (not reason):
+                self._worker.time.heartbeats.hurry()
+        if now >= self._report_at:
+            self._report_at = now + _REPORT_EVERY_S
+            self._report()
+
+    def instances(self) -> Iterator[Instance]:
+        """Yield a heartbeat for each stage of the worker."""
+        worker = self._worker
+        settings = worker.settings
+        models: dict[str, dict[str, str]] = {}
+        applied: dict[str, int] = {}
+        for step in worker.steps:
+            models.setdefault(step.name, {}).update(step.models)
+            offset = step.applied_offset()
+            seen = settings.settings.offset if offset is None else offset
+            applied[step.name] = min(applied.get(step.name, seen), seen)
+        for stage, versions in models.items():
+            yield Instance(
+                stage=stage,
+                instance=worker.environment.instance,
+                host=socket.gethostname(),
+                pid=os.getpid(),
+                build=importlib.metadata.version("feedmill"),
+                config_offset=applied[stage],
+                refused=tuple(settings.refused),
+                models=versions,
+                ready=not self._reason,
+                lag=self._lag,
+                at_ms=worker.time.clock.now_ms(),
+            )
+
+    def close(self) -> None:
+        self._web.stop()
+
+    def _current_reason(self) -> str:
+        worker = self._worker
+        parts = (
+            worker.group.ready_reason(),
+            worker.writer.trouble,
+            *(step.ready_reason() for step in worker.steps),
+            worker.connection.health.reason(),
+        )
+        return next((part for part in parts if part), "")
+
+    def _report(self) -> None:
+        worker, metrics = self._worker, self._worker.metrics
+        self._lag = sum(worker.group.lag().values())
+        metrics.set("feedmill_ready", float(not self._reason))
+        metrics.set("feedmill_lag", self._lag)
+        metrics.set("feedmill_config_offset", worker.settings.settings.offset)
+        refused = worker.settings.refused_count
+        metrics.add("feedmill_refused_settings_total", refused - self._refused_settings)
+        stamps = worker.time.clock.refused
+        metrics.add("feedmill_clock_refused_total", stamps - self._refused_stamps)
+        self._refused_settings, self._refused_stamps = refused, stamps
+        self._report_commits()
+        if self._pipe is None:
+            return
+        stage, instance = "worker", worker.environment.instance
+        status = Status(stage, instance, os.getpid(), self._reason, metrics.text())
+        if not write_status(self._pipe, status):
+            log.info("the supervisor is gone: stopping")
+            worker.stopping.set()
+
+    def _report_commits(self) -> None:
+        metrics, seen = self._worker.metrics, self._worker.writer.statistics()
+        for seconds in seen.commit_seconds:
+            metrics.observe("feedmill_commit_seconds", seconds)
+        metrics.add("feedmill_commit_records_total", seen.records)
+        metrics.add("feedmill_aborts_total", seen.aborts)
+        metrics.add("feedmill_letters_total", seen.dead_letters)

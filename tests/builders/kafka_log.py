@@ -1,0 +1,107 @@
+"""Plain clients for tests of the Kafka layer: what stands on a topic, seen from outside."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartition
+
+from feedmill.streams.kafka.topics import create
+from feedmill.streams.settings.environment import Environment
+
+SIGNALS = ("spam", "nsfw", "misinformation", "quality", "engagement")
+
+
+@dataclass
+class KafkaLog:
+    """One installation's topics under a prefix of its own."""
+
+    environment: Environment
+    partitions: int
+
+    @classmethod
+    def created(cls, kafka: str, prefix: str, partitions: int = 2, **more: Any) -> KafkaLog:
+        create(kafka, prefix, partitions, SIGNALS)
+        return cls(Environment(kafka=kafka, topic_prefix=prefix, **more), partitions)
+
+    def named(self, instance: str) -> Environment:
+        """The same installation, as another process sees it."""
+        return Environment(
+            kafka=self.environment.kafka,
+            topic_prefix=self.environment.topic_prefix,
+            instance=instance,
+        )
+
+    def producer(self, **settings: Any) -> Producer:
+        return Producer(
+            {
+                "bootstrap.servers": self.environment.kafka,
+                "partitioner": "murmur2_random",
+                "message.max.bytes": 16_000_000,
+                **settings,
+            }
+        )
+
+    def produce(
+        self, topic: str, records: Sequence[tuple[bytes | None, bytes | None]], **settings: Any
+    ) -> None:
+        """Write records and wait; fails where one is refused."""
+        producer, refused = self.producer(**settings), []
+        for key, value in records:
+            producer.produce(
+                self.environment.topic(topic),
+                value,
+                key,
+                on_delivery=lambda error, _: refused.append(error) if error else None,
+            )
+        assert producer.flush(20) == 0
+        assert not refused
+
+    def read(self, topic: str, *, committed: bool = True) -> list[Message]:
+        """Everything on a topic."""
+        consumer = Consumer(
+            {
+                "bootstrap.servers": self.environment.kafka,
+                "group.id": "outside",
+                "enable.partition.eof": True,
+                "isolation.level": "read_committed" if committed else "read_uncommitted",
+            }
+        )
+        name = self.environment.topic(topic)
+        count = len(consumer.list_topics(name, timeout=10).topics[name].partitions)
+        consumer.assign([TopicPartition(name, p, 0) for p in range(count)])
+        found, at_end = [], set()
+        until = time.monotonic() + 30
+        while len(at_end) < count:
+            assert time.monotonic() < until, "a partition does not come to its end"
+            for message in consumer.consume(5000, 0.2):
+                if message.error() is None:
+                    found.append(message)
+                else:
+                    assert message.error().code() == KafkaError._PARTITION_EOF
+                    at_end.add(message.partition())
+        consumer.close()
+        return found
+
+    @contextmanager
+    def transaction(self, name: str, *, abort: bool = False) -> Iterator[Callable[..., None]]:
+        """An upstream's transaction; gives `produce(topic, key, value)`."""
+        producer = self.producer(**{"transactional.id": self.environment.topic(name)})
+        producer.init_transactions(20)
+        producer.begin_transaction()
+        yield lambda topic, key, value: producer.produce(self.environment.topic(topic), value, key)
+        producer.flush(10)
+        producer.abort_transaction(10) if abort else producer.commit_transaction(10)
+
+
+def until(condition: Callable[[], Any], turn: Callable[[], Any], seconds: float = 40.0) -> Any:
+    """Call `turn` until the condition holds, and return what it gave."""
+    end = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < end, "it did not come to pass in time"
+        turn()
+    return found

@@ -1,0 +1,169 @@
+"""Rebalances and transactions on a real Kafka: each input once in what others read."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from confluent_kafka import Producer
+from confluent_kafka import TopicPartition as KafkaPartition
+
+from builders.kafka_log import KafkaLog, until
+from feedmill.deploy.local import StackAddress
+from feedmill.streams.kafka.assignment import AssignmentChange
+from feedmill.streams.kafka.connection import Connection
+from feedmill.streams.kafka.group import GroupConsumer
+from feedmill.streams.kafka.transaction import Transaction
+from feedmill.streams.kafka.transactions import TransactionalWriter
+from feedmill.streams.settings.environment import Environment
+
+
+@dataclass
+class Member:
+    """A group consumer and its writer: copies `posts` to `signals.quality`."""
+
+    environment: Environment
+    interval_s: float = 0.05
+    changes: list[AssignmentChange] = field(default_factory=list)
+    seen: int = 0
+
+    def __post_init__(self) -> None:
+        connection, name = Connection(self.environment), self.environment.instance
+        transaction = Transaction(connection, "worker", stage="worker")
+        self.writer = TransactionalWriter(transaction, owner=name, interval_s=self.interval_s)
+        self.group = GroupConsumer(connection, "worker", owner=name, on_revoked=self.writer.revoked)
+        self.writer.start()
+        self.group.start()
+
+    def turn(self) -> None:
+        while (change := self.group.take_change()) is not None:
+            self.changes.append(change)
+            if change.owned:
+                self.writer.assigned(change, self.group.group_metadata())
+            else:
+                self.writer.lost()
+            self.group.begin(change.owned)
+        for batch in self.group.poll(100, 0.01):
+            for record in batch.records:
+                self.seen += 1
+                self.writer.add(
+                    "signals.quality", record.key, record.value, owner=batch.source.partition
+                )
+        self.writer.seal(self.group.positions())
+
+    @property
+    def is_done(self) -> bool:
+        return self.group.ready_reason() == "" and self.writer.is_committed()
+
+    def close(self) -> None:
+        self.group.close()
+        self.writer.close()
+
+
+def claimed(member: Member) -> Member:
+    """The member once its first transaction, which only claims the partitions, is committed."""
+    until(lambda: member.changes and member.is_done, member.turn)
+    return member
+
+
+def posts(count: int, name: str = "p") -> list[tuple[bytes, bytes]]:
+    return [(f"{name}{i}".encode(), b"x") for i in range(count)]
+
+
+def copies(kafka: KafkaLog) -> Counter[bytes]:
+    return Counter(message.key() for message in kafka.read("signals.quality"))
+
+
+def test_a_rebalance_commits_before_the_partitions_go(stack: StackAddress, prefix: str) -> None:
+    kafka = KafkaLog.created(stack.kafka, prefix)
+    # An hour between commits: what is committed, the revocation committed.
+    first = claimed(Member(kafka.named("first"), interval_s=3600))
+    kafka.produce("posts", posts(300))
+    until(lambda: first.seen == 300, first.turn)
+    first.writer.note(0, "rules", "offset 7")
+    second = Member(kafka.named("second"))
+    until(lambda: second.changes and len(first.changes) == 2, lambda: (first.turn(), second.turn()))
+    assert copies(kafka) == Counter(key for key, _ in posts(300))
+    kept, moved = first.changes[1], second.changes[0]
+    assert (kept.kept, kept.lost, kept.gained) == ((0,), (1,), ())
+    assert moved.gained == (1,)
+    assert kept.notes[0] == {"rules": "offset 7"}
+    assert sum((*kept.starts.values(), *moved.starts.values())) >= 300
+    kafka.produce("posts", posts(100, "later"))
+    until(
+        lambda: first.seen + second.seen == 400 and second.is_done,
+        lambda: (first.turn(), second.turn()),
+    )
+    first.close()
+    second.close()
+    assert copies(kafka) == Counter(key for key, _ in posts(300) + posts(100, "later"))
+
+
+def test_a_kill_in_the_middle_of_a_transaction_loses_and_repeats_nothing(
+    stack: StackAddress, prefix: str
+) -> None:
+    kafka = KafkaLog.created(stack.kafka, prefix)
+    dead = claimed(Member(kafka.named("dead"), interval_s=3600))
+    kafka.produce("posts", posts(200))
+    until(lambda: dead.seen == 200, dead.turn)
+    assert not kafka.read("signals.quality")
+    # As a killed process leaves it: records and offsets sent, the transaction open.
+    with dead.writer._committing:
+        dead.writer._session = None
+        open_one: Producer = dead.writer._transaction._producer
+        open_one.begin_transaction()
+        for key, value in posts(200):
+            open_one.produce(kafka.environment.topic("signals.quality"), value, key)
+        open_one.send_offsets_to_transaction(
+            [
+                KafkaPartition(kafka.environment.topic(at.topic), at.partition, offset)
+                for at, offset in dead.group.positions().items()
+            ],
+            dead.group.group_metadata(),
+            10,
+        )
+        open_one.flush(10)
+    assert len(kafka.read("signals.quality", committed=False)) >= 200
+    dead.group._on_revoked = lambda: False
+    dead.group.close()
+    # The same name: its producer ends what the dead one left open.
+    heir = Member(kafka.named("dead"))
+    until(lambda: heir.seen == 200 and heir.is_done, heir.turn)
+    heir.close()
+    assert copies(kafka) == Counter(key for key, _ in posts(200))
+
+
+def test_an_upstream_that_aborts_does_not_keep_a_restart_from_being_ready(
+    stack: StackAddress, prefix: str
+) -> None:
+    kafka = KafkaLog.created(stack.kafka, prefix)
+    for number in range(21):
+        with kafka.transaction("upstream", abort=number == 20) as produce:
+            for key, value in posts(10, f"t{number}-"):
+                produce("posts", key, value)
+    for _ in range(2):
+        member = Member(kafka.named("again"))
+        until(lambda member=member: member.is_done, member.turn)
+        assert sum(member.group.lag().values()) == 0
+        member.close()
+    assert sum(copies(kafka).values()) == 200
+
+
+def test_what_kafka_refuses_for_its_size_becomes_a_dead_letter(
+    stack: StackAddress, prefix: str
+) -> None:
+    kafka = KafkaLog.created(stack.kafka, prefix)
+    kafka.produce("posts", posts(50))
+    member = Member(kafka.named("large"))
+    until(lambda: member.seen == 50 and member.is_done, member.turn)
+    # One beyond the client's limit, one beyond the topic's.
+    for name, size in ((b"beyond-client", 6_000_000), (b"beyond-topic", 2_000_000)):
+        member.writer.add("signals.quality", name, b"x" * size, owner=0)
+    member.writer.add("signals.quality", b"fits", b"x", owner=0)
+    member.turn()
+    until(lambda: member.is_done, member.turn)
+    member.close()
+    assert copies(kafka) == Counter([key for key, _ in posts(50)] + [b"fits"])
+    letters = {m.key(): dict(m.headers()) for m in kafka.read("dead-letters")}
+    assert {key: headers["size"] for key, headers in letters.items()} == {
+        b"beyond-client": b"6000000",
+        b"beyond-topic": b"2000000",
+    }

@@ -1,0 +1,109 @@
+"""Restores on a real Kafka: they end, whatever stands at the end of the log."""
+
+from builders.kafka_log import KafkaLog, until
+from feedmill.deploy.local import StackAddress
+from feedmill.streams.kafka.batches import TopicPartition
+from feedmill.streams.kafka.connection import Connection
+from feedmill.streams.kafka.log_consumer import BEGINNING, LogConsumer
+
+BOTH = {TopicPartition("posts", p): BEGINNING for p in (0, 1)}
+
+
+def read_all(log: LogConsumer, most: int = 50) -> list[bytes]:
+    found: list[bytes] = []
+
+    def turn() -> None:
+        batches = log.read(most, 0.05)
+        assert sum(len(batch.records) for batch in batches) <= most
+        found.extend(record.key for batch in batches for record in batch.records)
+
+    until(log.all_restored, turn)
+    return found
+
+
+def test_a_restore_ends_at_markers_and_aborted_records(stack: StackAddress, prefix: str) -> None:
+    kafka = KafkaLog.created(stack.kafka, prefix)
+    keys = [f"p{i}".encode() for i in range(200)]
+    for number in range(4):
+        with kafka.transaction("upstream") as produce:
+            for key in keys[number * 50 : number * 50 + 50]:
+                produce("posts", key, b"x")
+    with kafka.transaction("upstream", abort=True) as produce:
+        for key in keys:
+            produce("posts", key + b"-aborted", b"x")
+    log = LogConsumer(Connection(kafka.environment), "posts")
+    log.add(BOTH)
+    assert sorted(read_all(log)) == sorted(keys)
+    log.close()
+
+
+def test_a_restore_waits_for_a_transaction_that_may_still_commit(
+    stack: StackAddress, prefix: str
+) -> None:
+    kafka = KafkaLog.created(stack.kafka, prefix)
+    kafka.produce("posts", [(b"before", b"x")])
+    log = LogConsumer(Connection(kafka.environment), "posts")
+    found: list[bytes] = []
+
+    def turn() -> None:
+        for batch in log.read(50, 0.02):
+            found.extend(record.key for record in batch.records)
+
+    with kafka.transaction("upstream") as produce:
+        for i in range(20):
+            produce("posts", f"open{i}".encode(), b"x")
+        # The open transaction's records must stand in the log before the restore asks for its end.
+        until(lambda: len(kafka.read("posts", committed=False)) == 21, lambda: None)
+        log.add(BOTH)
+        until(lambda: found, turn)
+        for _ in range(20):
+            turn()
+        assert found == [b"before"]
+        assert not log.all_restored()
+    until(log.all_restored, turn)
+    assert len(found) == 21
+    log.close()
+
+
+def test_a_live_log_goes_on_where_its_restore_ended(stack: StackAddress, prefix: str) -> None:
+    kafka = KafkaLog.created(stack.kafka, prefix)
+    kafka.produce("posts", [(f"old{i}".encode(), b"x") for i in range(100)])
+    log = LogConsumer(Connection(kafka.environment), "posts", live=True)
+    log.add(BOTH)
+    assert len(read_all(log)) == 100
+    found: list[bytes] = []
+
+    def turn() -> None:
+        for batch in log.read(50, 0.02):
+            found.extend(record.key for record in batch.records)
+
+    # Uncommitted: it is there before the transaction ends.
+    with kafka.transaction("upstream") as produce:
+        produce("posts", b"new", b"x")
+        until(lambda: found, turn)
+    assert found == [b"new"]
+    log.drop(BOTH)
+    kafka.produce("posts", [(b"after", b"x")])
+    for _ in range(10):
+        turn()
+    assert found == [b"new"]
+    log.close()
+
+
+def test_an_offset_out_of_range_stops_that_partition_alone(
+    stack: StackAddress, prefix: str
+) -> None:
+    kafka = KafkaLog.created(stack.kafka, prefix)
+    kafka.produce("posts", [(f"p{i}".encode(), b"x") for i in range(40)])
+    log = LogConsumer(Connection(kafka.environment), "posts")
+    lost, other = TopicPartition("posts", 0), TopicPartition("posts", 1)
+    log.add({lost: 10_000, other: BEGINNING})
+    found: list[TopicPartition] = []
+
+    def turn() -> None:
+        found.extend(batch.source for batch in log.read(50, 0.02))
+
+    until(lambda: lost in log.stopped and log.restored(other), turn)
+    assert "out of range" in log.ready_reason()
+    assert set(found) == {other}
+    log.close()

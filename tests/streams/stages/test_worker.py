@@ -1,0 +1,165 @@
+"""A worker as a process on a real Kafka, judged by what others read."""
+
+import json
+import os
+import random
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from builders.kafka_log import KafkaLog, until
+from feedmill.deploy.local import StackAddress
+from feedmill.streams.settings.environment import environment_variables
+
+
+class WorkerProcess:
+    """`python -m feedmill.streams.stages.worker_process quality`."""
+
+    def __init__(self, kafka: KafkaLog, folder: Path, instance: str = "one") -> None:
+        self.log = folder / f"{instance}-{random.randrange(10**9)}.log"
+        env = {**os.environ, **environment_variables(kafka.environment)}
+        env |= {"FEEDMILL_INSTANCE": instance, "FEEDMILL_PORT": "0"}
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "feedmill.streams.stages.worker_process", "quality"],
+                env=env,
+                stdout=log,
+                stderr=log,
+            )
+
+    def stop(self) -> None:
+        self.process.terminate()
+        assert self.process.wait(10) == 0, self.log.read_text()[-3000:]
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+    @property
+    def is_ready(self) -> bool:
+        assert self.process.poll() is None, self.log.read_text()[-3000:]
+        found = [word for word in self.log.read_text().split() if word.endswith("/metrics")]
+        if not found:
+            return False
+        try:
+            url = found[0].replace("/metrics", "/readyz")
+            with urllib.request.urlopen(url, timeout=5) as page:  # noqa: S310 - loopback
+                return bool(page.status == 200)
+        except urllib.error.HTTPError:
+            return False
+
+
+@pytest.fixture
+def kafka(stack: StackAddress, prefix: str) -> KafkaLog:
+    return KafkaLog.created(stack.kafka, prefix, session_timeout_ms=6000)
+
+
+@contextmanager
+def running(kafka: KafkaLog, folder: Path) -> Iterator[WorkerProcess]:
+    worker = WorkerProcess(kafka, folder)
+    try:
+        yield worker
+        worker.stop()
+    finally:
+        worker.kill()
+
+
+def posts(count: int, name: str = "p") -> list[tuple[bytes, bytes]]:
+    text = "A text of some length about what happened, with the number"
+    return [
+        (
+            f"{name}{i}".encode(),
+            json.dumps(
+                {
+                    "post_id": f"{name}{i}",
+                    "author_id": f"a{i % 97}",
+                    "created_at_ms": 1_700_000_000_000,
+                    "text": f"{text} {i}",
+                }
+            ).encode(),
+        )
+        for i in range(count)
+    ]
+
+
+def judged(kafka: KafkaLog) -> Counter[bytes]:
+    return Counter(message.key() for message in kafka.read("signals.quality"))
+
+
+def written(kafka: KafkaLog) -> int:
+    return len(kafka.read("signals.quality", committed=False))
+
+
+def nap() -> None:
+    # Waits for another process; nothing is measured.
+    time.sleep(0.05)
+
+
+def test_each_post_is_judged_once_however_often_the_worker_is_killed(
+    kafka: KafkaLog, tmp_path: Path
+) -> None:
+    expected = posts(6000)
+    kafka.produce("posts", expected)
+    for kill in range(3):
+        worker = WorkerProcess(kafka, tmp_path)
+        before = written(kafka)
+        # In the midst of its work: some are written, not all.
+        until(lambda before=before: written(kafka) > before, nap)
+        worker.kill()
+        kafka.produce("posts", more := posts(500, f"k{kill}-"))
+        expected += more
+    with running(kafka, tmp_path) as worker:
+        until(lambda: worker.is_ready and len(judged(kafka)) == len(expected), nap)
+    assert judged(kafka) == Counter(key for key, _ in expected)
+    signal = json.loads(kafka.read("signals.quality")[0].value())
+    assert 0.0 <= signal["value"] <= 1.0
+
+
+def test_records_that_are_empty_or_bombs_become_dead_letters(
+    kafka: KafkaLog, tmp_path: Path
+) -> None:
+    bombs = [(f"bomb{i}".encode(), b"a" * 6_000_000) for i in range(4)]
+    kafka.produce("posts", bombs, **{"compression.type": "gzip"})
+    kafka.produce(
+        "engagements",
+        [(None, None), (b"k" * 50_000, b"{}"), *bombs[:1]],
+        **{"compression.type": "gzip"},
+    )
+    kafka.produce("posts", posts(20))
+    with running(kafka, tmp_path) as worker:
+        until(lambda: worker.is_ready and len(judged(kafka)) == 20, nap)
+        letters = until(lambda: len(found := kafka.read("dead-letters")) >= 7 and found, nap)
+    assert len(letters) == 7
+    by_key = {letter.key(): (letter, dict(letter.headers())) for letter in letters}
+    for key, value in bombs:
+        letter, headers = by_key[key]
+        assert len(letter.value()) < len(value)
+        assert headers["size"] == b"6000000"
+        assert len(headers["sha256"]) == 64
+    assert len(by_key[b"k" * 4096][1]["key_sha256"]) == 64
+    assert by_key[None][1]["topic"] == b"engagements"
+
+
+def test_a_worker_says_on_instances_what_it_is_and_when_it_ends(
+    kafka: KafkaLog, tmp_path: Path
+) -> None:
+    def beats() -> list[dict[str, object]]:
+        found = kafka.read("instances")
+        return [json.loads(m.value()) if m.value() else {} for m in found]
+
+    with running(kafka, tmp_path):
+        ready = until(lambda: [b for b in beats() if b["ready"]], nap)[-1]
+        assert ready["stage"] == "quality"
+        assert set(ready["models"]) == {"quality"}
+        kafka.produce("config", [(b"weights", b"{}"), (b"nonsense", b'{"value": 1}')])
+        told = until(lambda: [b for b in beats() if b["config_offset"] == 1], nap)[-1]
+        assert {refused["key"] for refused in told["refused"]} >= {"nonsense"}
+    assert beats()[-1] == {}
