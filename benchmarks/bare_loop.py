@@ -12,8 +12,8 @@ from __future__ import annotations
 import math
 import os
 import signal
-import sys
 from collections.abc import Sequence
+from typing import Any, cast
 
 import numpy as np
 import redis
@@ -26,6 +26,8 @@ from feedmill.features.counters import Counters, update
 from feedmill.features.post_batch import PostBatch
 from feedmill.filters.registry import FILTERS
 from feedmill.filters.registry import load as load_filter
+from feedmill.models.text_model import TextModel
+from feedmill.rankers.engagement import EngagementModel
 from feedmill.rankers.registry import load as load_ranker
 from feedmill.streams.settings.environment import Environment, read_environment
 
@@ -47,8 +49,8 @@ class BareLoop:
         )
         self._producer = Producer({**common, "linger.ms": 0, "partitioner": "murmur2_random"})
         self._models = {name: load_filter(name) for name in FILTERS}
-        self._models["quality"] = load_ranker("quality")  # type: ignore[assignment] # a TextModel
-        self._engagement = load_ranker("engagement")
+        self._models["quality"] = cast(TextModel, load_ranker("quality"))
+        self._engagement = cast(EngagementModel, load_ranker("engagement"))
         self._posts: dict[str, tuple[int, Post, float, float]] = {}
         self._counters: dict[str, Counters] = {}
         self.stopping = False
@@ -90,7 +92,7 @@ class BareLoop:
             return
         batch = PostBatch([post for _, post in posts])
         values = {name: model.score_batch(batch) for name, model in self._models.items()}
-        values["engagement"] = self._engagement.prior_many(batch.posts)  # type: ignore[union-attr]
+        values["engagement"] = self._engagement.prior_many(batch.posts)
         for row, (message, post) in enumerate(posts):
             fields = {name: float(np.float32(column[row])) for name, column in values.items()}
             offset, at_ms = message.offset() or 0, message.timestamp()[1]
@@ -98,7 +100,7 @@ class BareLoop:
                 self._signal(name, post.post_id, offset, value, at_ms)
             prior, quality = fields["engagement"], fields["quality"]
             self._posts[post.post_id] = (offset, post, prior, quality)
-            pipeline.hset(f"{self._prefix}signals:{post.post_id}", mapping=fields)
+            pipeline.hset(f"{self._prefix}signals:{post.post_id}", mapping=cast(Any, fields))
             self._rank(post, quality, prior, pipeline)
 
     def _take_engagements(
@@ -116,7 +118,7 @@ class BareLoop:
             return
         priors = np.array([self._posts[post_id][2] for post_id in known])
         counts = [self._counters[post_id] for post_id in known]
-        values = self._engagement.score_many(priors, counts)  # type: ignore[union-attr]
+        values = self._engagement.score_many(priors, counts)
         for post_id, value in zip(known, values.tolist(), strict=True):
             offset, post, _, quality = self._posts[post_id]
             self._signal("engagement", post_id, offset, value, counts[0].last_ms)
@@ -153,4 +155,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

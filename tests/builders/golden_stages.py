@@ -39,7 +39,7 @@ from feedmill.streams.stages.engagement_state import (
     PostState,
     encode_state,
 )
-from feedmill.streams.stages.model_stage import score_posts
+from feedmill.streams.stages.scoring import score_posts
 
 FLAGGED_CAP = 0.10
 _NEVER = 2.0

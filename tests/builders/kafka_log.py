@@ -74,7 +74,8 @@ class KafkaLog:
         name = self.environment.topic(topic)
         count = len(consumer.list_topics(name, timeout=10).topics[name].partitions)
         consumer.assign([TopicPartition(name, p, 0) for p in range(count)])
-        found, at_end = [], set()
+        found = []
+        at_end: set[int] = set()
         until = time.monotonic() + 30
         while len(at_end) < count:
             assert time.monotonic() < until, "a partition does not come to its end"

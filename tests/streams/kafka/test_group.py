@@ -2,6 +2,8 @@
 
 from collections import Counter
 from dataclasses import dataclass, field
+from functools import partial
+from operator import attrgetter
 
 from confluent_kafka import Producer
 from confluent_kafka import TopicPartition as KafkaPartition
@@ -80,7 +82,12 @@ def test_a_rebalance_commits_before_the_partitions_go(stack: StackAddress, prefi
     until(lambda: first.seen == 300, first.turn)
     first.writer.note(0, "rules", "offset 7")
     second = Member(kafka.named("second"))
-    until(lambda: second.changes and len(first.changes) == 2, lambda: (first.turn(), second.turn()))
+
+    def both_turn() -> None:
+        first.turn()
+        second.turn()
+
+    until(lambda: second.changes and len(first.changes) == 2, both_turn)
     assert copies(kafka) == Counter(key for key, _ in posts(300))
     kept, moved = first.changes[1], second.changes[0]
     assert (kept.kept, kept.lost, kept.gained) == ((0,), (1,), ())
@@ -90,7 +97,7 @@ def test_a_rebalance_commits_before_the_partitions_go(stack: StackAddress, prefi
     kafka.produce("posts", posts(100, "later"))
     until(
         lambda: first.seen + second.seen == 400 and second.is_done,
-        lambda: (first.turn(), second.turn()),
+        both_turn,
     )
     first.close()
     second.close()
@@ -141,7 +148,7 @@ def test_an_upstream_that_aborts_does_not_keep_a_restart_from_being_ready(
                 produce("posts", key, value)
     for _ in range(2):
         member = Member(kafka.named("again"))
-        until(lambda member=member: member.is_done, member.turn)
+        until(partial(attrgetter("is_done"), member), member.turn)
         assert sum(member.group.lag().values()) == 0
         member.close()
     assert sum(copies(kafka).values()) == 200

@@ -11,6 +11,7 @@ import urllib.request
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -98,6 +99,10 @@ def written(kafka: KafkaLog) -> int:
     return len(kafka.read("signals.quality", committed=False))
 
 
+def has_more(kafka: KafkaLog, before: int) -> bool:
+    return written(kafka) > before
+
+
 def nap() -> None:
     # Waits for another process; nothing is measured.
     time.sleep(0.05)
@@ -112,7 +117,7 @@ def test_each_post_is_judged_once_however_often_the_worker_is_killed(
         worker = WorkerProcess(kafka, tmp_path)
         before = written(kafka)
         # In the midst of its work: some are written, not all.
-        until(lambda before=before: written(kafka) > before, nap)
+        until(partial(has_more, kafka, before), nap)
         worker.kill()
         kafka.produce("posts", more := posts(500, f"k{kill}-"))
         expected += more
