@@ -310,28 +310,6 @@ def test_a_page_uses_the_present_terms(page: Path) -> None:
     assert found == {}
 
 
-def test_the_present_places_of_the_renames_exist() -> None:
-    rows = re.findall(
-        r"^\| `(.+?)` \| (.+?) \| ?(.*) \|$", text_of("docs/renames.md"), re.MULTILINE
-    )
-    assert rows
-    for before, now, names in rows:
-        if now == "gone":
-            continue
-        module = before if now == "the same" else now.strip("`")
-        assert (ROOT / module).exists(), module
-        for name, elsewhere in re.findall(r"→ `([\w.]+)`(?: in `([^`]+)`)?", names):
-            source = text_of(elsewhere or module)
-            last = name.rpartition(".")[2]
-            assert re.search(rf"^ *(?:async def |def |class |){last}\b", source, re.MULTILINE), (
-                module,
-                name,
-            )
-
-
-# --- what is generated, and links -----------------------------------------------------------
-
-
 def test_the_page_of_metrics_is_current() -> None:
     assert text_of("docs/metrics.md") == metrics_doc.page(), "make format writes it anew"
 
