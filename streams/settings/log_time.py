@@ -18,13 +18,13 @@ _MOST_RECORDS = 1000
 class LogTime:
     """Writes heartbeats every five seconds, and sets `clock` by the stamps of all workers'.
 
-    `on_beat`, if set, gets each heartbeat that came: whoever needs to know who is alive.
+    `on_beat`, if set, gets the value and the stamp of each heartbeat that came.
     """
 
     def __init__(self, connection: Connection) -> None:
         self.clock = LogClock()
         self.heartbeats = Heartbeats(connection)
-        self.on_beat: Callable[[bytes | None, bytes | None], None] | None = None
+        self.on_beat: Callable[[bytes | None, int], None] | None = None
         self._log = LogConsumer(connection, "instances", live=True)
         self._log.add({TopicPartition("instances", 0): END})
 
@@ -37,7 +37,7 @@ class LogTime:
             for record in batch.records:
                 self.clock.stamp(record.timestamp)
                 if self.on_beat is not None:
-                    self.on_beat(record.key, record.value)
+                    self.on_beat(record.value, record.timestamp)
 
     def close(self) -> None:
         """Say goodbye for all stages."""

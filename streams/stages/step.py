@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 from feedmill.events.engagement import Engagement
+from feedmill.events.instance import Instance
 from feedmill.events.post import Deletion, Post
 from feedmill.events.settings import Settings
+from feedmill.events.signal import Signal
 from feedmill.features.post_batch import PostBatch
 from feedmill.streams.kafka.assignment import AssignmentChange
 from feedmill.streams.kafka.batches import Record, TopicPartition
@@ -80,6 +82,14 @@ class LatestEvent(NamedTuple):
     row: int
 
 
+class WrittenSignal(NamedTuple):
+    """A signal that a step wrote to `signals.<name>` in this cycle; `signal` None removes it."""
+
+    name: str
+    post_id: str
+    signal: Signal | None
+
+
 @dataclass(frozen=True, slots=True)
 class WorkBatch:
     """All that one cycle brought, decoded and validated once for all steps.
@@ -103,6 +113,9 @@ class WorkBatch:
         The engagements by partition.
     rejected
         Records of `posts` and `engagements` that break the contract; the worker dead-letters them.
+    signals
+        What the steps of this cycle said so far, in order; a step that writes a signal appends it,
+        and the combiner's step reads them here instead of from Kafka.
     """
 
     epoch: int
@@ -113,6 +126,7 @@ class WorkBatch:
     latest: Sequence[LatestEvent] = ()
     engagements: Sequence[EngagementPartition] = ()
     rejected: Sequence[RejectedRecord] = ()
+    signals: list[WrittenSignal] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,13 +134,14 @@ class StepContext:
     """What a worker lends a step: `connection` for logs of its own, the log's time, metrics.
 
     `metrics` carry the step's name as their stage; `partitions` is how many partitions `posts` and
-    every co-partitioned topic have.
+    every co-partitioned topic have.  `hurry` has the worker publish its heartbeats at once.
     """
 
     connection: Connection
     clock: LogClock
     metrics: Metrics
     partitions: int
+    hurry: Callable[[], None] = lambda: None
 
 
 class Step(ABC):
@@ -203,6 +218,9 @@ class Step(ABC):
         Called after `apply` in each cycle, also when no record came.
         """
         return False
+
+    def heartbeat(self, instance: Instance, at_ms: int) -> None:  # noqa: B027 - few steps need it
+        """Take a heartbeat of any worker's stage, stamped by the broker at `at_ms`."""
 
     def ready_reason(self) -> str:
         """Say why the step cannot serve yet; "" when it can."""

@@ -12,7 +12,7 @@ from feedmill.events.post import Deletion, Post
 from feedmill.filters.verdicts import BatchVerdicts
 from feedmill.models.text_model import TextModel
 from feedmill.streams.stages.scoring import score_posts
-from feedmill.streams.stages.step import Step, StepContext, WorkBatch, Writer
+from feedmill.streams.stages.step import Step, StepContext, WorkBatch, Writer, WrittenSignal
 
 log = logging.getLogger(__name__)
 
@@ -71,8 +71,10 @@ class TextModelStep(Step):
             key = record.key
             if isinstance(event, Deletion):
                 writer.add(self.topic, key, None, owner=partition)
+                work.signals.append(WrittenSignal(self.name, event.post_id, None))
                 continue
             signal = said.signal(row, event.post_id, record.offset, work.now_ms, name, version)
             if revision:
                 signal = signal.with_revision(revision)
             writer.add(self.topic, key, encode(signal), owner=partition)
+            work.signals.append(WrittenSignal(self.name, event.post_id, signal))

@@ -19,6 +19,8 @@ import uuid
 from collections.abc import Sequence
 from types import FrameType
 
+from feedmill.events.decode import decode_instance
+from feedmill.events.errors import BadEvent
 from feedmill.streams.kafka.batches import RecordBatch
 from feedmill.streams.kafka.connection import Connection
 from feedmill.streams.kafka.dead_letters import TOPIC as DEAD_LETTERS
@@ -123,7 +125,11 @@ class Worker:
         self._partitions = self.connection.offsets.partition_count("posts", self.stopping)
         for step in self.steps:
             metrics = self.metrics.of_stage(step.name)
-            step.start(StepContext(self.connection, self.time.clock, metrics, self._partitions))
+            hurry = self.time.heartbeats.hurry
+            step.start(
+                StepContext(self.connection, self.time.clock, metrics, self._partitions, hurry)
+            )
+        self.time.on_beat = self._hand_heartbeat_down
         self._watchdog.start()
         self.writer.start()
         while not (self.settings.is_complete and self.time.clock.is_set):
@@ -188,6 +194,16 @@ class Worker:
             for step in self.steps:
                 step.settings_changed(self.settings.settings)
             self.time.heartbeats.hurry()
+
+    def _hand_heartbeat_down(self, value: bytes | None, at_ms: int) -> None:
+        if not value:
+            return
+        try:
+            instance = decode_instance(value)
+        except BadEvent:
+            return
+        for step in self.steps:
+            step.heartbeat(instance, at_ms)
 
     def _follow_assignment(self) -> None:
         while (change := self.group.take_change()) is not None:

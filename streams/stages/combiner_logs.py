@@ -1,0 +1,149 @@
+"""What the combiner reads from Kafka: everything that this worker does not make itself.
+
+At a start, and when partitions come, it reads committed records to their ends.  After that it
+follows live what others write; a step of the same worker hands its signals over in memory instead.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Collection, Iterable
+from functools import partial
+from typing import Any
+
+from feedmill.events.decode import decode_override, decode_post, decode_signal, key_text
+from feedmill.events.signal import Signal, SignalNames
+from feedmill.rankers.combiner.view import PostView
+from feedmill.streams.kafka.assignment import AssignmentChange
+from feedmill.streams.kafka.batches import RecordBatch, TopicPartition
+from feedmill.streams.kafka.connection import Connection
+from feedmill.streams.kafka.log_consumer import BEGINNING, LogConsumer
+from feedmill.streams.kafka.validation import RejectedRecord, validate_batch
+
+log = logging.getLogger(__name__)
+
+OVERRIDES = "overrides"
+SIGNALS = "signals."
+POSTS = "posts"
+QUEUE_KIB = 32 * 1024
+
+
+def _decode_signal(
+    name: str, names: SignalNames, key: bytes | None, value: bytes | None
+) -> Signal | str:
+    """Decode a signal; an empty value is the id of a post that has none any more."""
+    return decode_signal(name, names, key, value) if value else key_text(key)
+
+
+class CombinerLogs:
+    """Brings a view up to date with `posts`, `signals.*` and `overrides`; never waits.
+
+    Parameters
+    ----------
+    connection
+        The worker's.
+    view
+        What is read goes there.
+    names
+        All declared signals.
+    made_here
+        The signals that steps of this worker write.
+    partitions
+        How many partitions `posts` and `signals.*` have.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        view: PostView,
+        names: SignalNames,
+        made_here: Collection[str],
+        partitions: int,
+    ) -> None:
+        self._view = view
+        self._names = names
+        self._made_here = frozenset(made_here)
+        self._partitions = partitions
+        self._log = LogConsumer(connection, "the combiner's logs", live=True, queue_kib=QUEUE_KIB)
+        self._decoders: dict[str, Callable[[bytes | None, bytes | None], Any]] = {
+            POSTS: decode_post,
+            OVERRIDES: partial(decode_override, names),
+            **{SIGNALS + name: partial(_decode_signal, name, names) for name in names.all},
+        }
+        # What is read to its end once more, and then no longer: this worker makes it now.
+        self._leaving: set[TopicPartition] = set()
+        topics = (POSTS, *(SIGNALS + name for name in names.all))
+        everything = {TopicPartition(t, p): BEGINNING for t in topics for p in range(partitions)}
+        self._positions: dict[TopicPartition, int] = {}
+        self._log.add({TopicPartition(OVERRIDES, 0): BEGINNING, **everything})
+        self._everything = frozenset(everything)
+        self._restored_once = False
+
+    @property
+    def is_restored(self) -> bool:
+        """Whether everything was read that stood there at the start, or at the last assignment."""
+        return self._log.all_restored()
+
+    def ready_reason(self) -> str:
+        """Say what is still to be read; "" if nothing is."""
+        return self._log.ready_reason()
+
+    def lag(self) -> int:
+        """Return how many records lie ahead."""
+        return self._log.lag()
+
+    def assigned(self, change: AssignmentChange) -> None:
+        """Read what came with an assignment to its end; then leave it to the worker's own steps."""
+        made = set(self._own(change.owned))
+        positions = self._log.positions()
+        again = {at: positions.get(at, BEGINNING) for at in self._everything - made}
+        once = {at: positions.get(at, BEGINNING) for at in self._own(change.gained)}
+        # What others wrote must be read as of now before anything is ranked as the owner.
+        moving = {**again, **once}
+        self._log.drop(moving)
+        self._log.add(moving)
+        self._leaving = (self._leaving | set(once)) & made
+
+    def read(self, most: int) -> tuple[int, list[RejectedRecord]]:
+        """Bring the view up to date; return how many records came, and those that were refused."""
+        count, rejected = 0, []
+        for batch in self._log.read(most):
+            count += len(batch.records)
+            rejected += self._take(batch)
+        self._leave()
+        return count, rejected
+
+    def close(self) -> None:
+        self._log.close()
+
+    def _own(self, partitions: Iterable[int]) -> Iterable[TopicPartition]:
+        for partition in partitions:
+            yield TopicPartition(POSTS, partition)
+            for name in self._made_here:
+                yield TopicPartition(SIGNALS + name, partition)
+
+    def _leave(self) -> None:
+        done = {at for at in self._leaving if self._log.restored(at)}
+        if done:
+            self._log.drop(done)
+            self._leaving -= done
+
+    def _take(self, batch: RecordBatch) -> list[RejectedRecord]:
+        topic = batch.source.topic
+        count = 1 if topic == OVERRIDES else self._partitions
+        found = validate_batch(batch, count, self._decoders[topic])
+        view = self._view
+        if topic == POSTS:
+            for record, post in found.events:
+                view.update_post(post, record.offset, record.timestamp)
+        elif topic == OVERRIDES:
+            for _, (key, override) in found.events:
+                view.update_override(key, override)
+        else:
+            name = topic.removeprefix(SIGNALS)
+            for _, signal in found.events:
+                if isinstance(signal, str):
+                    view.clear_signal(name, signal)
+                else:
+                    view.update_signal(name, signal)
+        return found.rejected
