@@ -17,6 +17,7 @@ import numpy.typing as npt
 from feedmill.events.errors import BadArtifact
 from feedmill.events.post import Post
 from feedmill.features.counters import KIND_INDEX, Counters, decayed_matrix
+from feedmill.features.post_batch import PostBatch
 from feedmill.features.text.ngrams import TextBatch
 from feedmill.models.artifact import Artifact
 from feedmill.models.text_model import (
@@ -58,6 +59,10 @@ class EngagementModel(Protocol):
 
     def prior_many(self, posts: Sequence[Post]) -> Scores:
         """Return (len(posts),) expected clicks per impression before anybody has seen the post."""
+        ...
+
+    def prior_batch(self, batch: PostBatch) -> Scores:
+        """Return `prior_many` of posts whose texts other models read as well."""
         ...
 
     def score_many(self, priors: Scores, counters: Sequence[Counters]) -> Scores:
@@ -120,6 +125,10 @@ class ExpectedClicks:
         if not posts:
             return np.zeros(0)
         return self.prior_texts(TextBatch([post.text for post in posts]))
+
+    def prior_batch(self, batch: PostBatch) -> Scores:
+        """Return the prior of posts whose texts other models read as well."""
+        return self.prior_texts(batch.text) if len(batch) else np.zeros(0)
 
     def prior_texts(self, batch: TextBatch) -> Scores:
         """Return the prior of texts whose n-grams are already hashed."""

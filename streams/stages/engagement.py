@@ -1,0 +1,217 @@
+"""The step of the engagement ranker: it counts reactions, and says what to expect of each post.
+
+Counts, signals and offsets are committed in one transaction, so each event counts once.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from feedmill.events.decode import encode
+from feedmill.events.post import Deletion
+from feedmill.events.signal import Signal
+from feedmill.models.text_model import Scores
+from feedmill.rankers.engagement import EngagementModel
+from feedmill.streams.kafka.assignment import AssignmentChange
+from feedmill.streams.kafka.batches import TopicPartition
+from feedmill.streams.kafka.topics import WINDOW_MS
+from feedmill.streams.stages.engagement_restore import EngagementRestore
+from feedmill.streams.stages.engagement_state import (
+    NO_OFFSET,
+    PartitionState,
+    PostState,
+    encode_state,
+)
+from feedmill.streams.stages.step import Step, StepContext, WorkBatch, Writer, WrittenSignal
+
+log = logging.getLogger(__name__)
+
+COUNTERS = "counters"
+SIGNAL = "signals.engagement"
+_ERROR_CHARACTERS = 500
+_EXPIRE_ROWS = 2_000
+
+
+@dataclass
+class _Touched:
+    """What changed in one partition in one cycle."""
+
+    state: PartitionState
+    posts: dict[str, PostState] = field(default_factory=dict)
+    deleted: dict[str, None] = field(default_factory=dict)
+
+
+class EngagementStep(Step):
+    """Folds `engagements` into `counters`, and writes `signals.engagement`.
+
+    A signal's `revision` is the last offset counted, so that an older count never replaces a newer
+    one of the same version of a post.
+    """
+
+    name = "engagement"
+
+    def __init__(self, load: Callable[[], EngagementModel]) -> None:
+        super().__init__()
+        self._load = load
+        self._states: dict[int, PartitionState] = {}
+        self._expiring: Iterator[bool] = iter(())
+
+    def start(self, context: StepContext) -> None:
+        super().start(context)
+        self._model = self._load()
+        self.models = {self.name: self._model.version}
+        self._restore = EngagementRestore(context.connection, context.partitions)
+
+    def on_assigned(self, change: AssignmentChange) -> None:
+        for partition in change.lost:
+            self._states.pop(partition, None)
+        self._restore.drop(change.lost)
+        for partition in change.gained:
+            self._states[partition] = PartitionState()
+            source = TopicPartition("engagements", partition)
+            start, end = change.starts.get(source, 0), change.ends.get(source, 0)
+            self._restore.begin(partition, self._states[partition], start, end)
+
+    def ready_for(self, partition: int) -> bool:
+        return self._restore.is_done(partition)
+
+    def ready_reason(self) -> str:
+        return self._restore.ready_reason()
+
+    def poll(self, writer: Writer) -> bool:
+        self._restore.read()
+        return False
+
+    def apply(self, work: WorkBatch, writer: Writer) -> None:
+        touched: dict[int, _Touched] = {}
+        self._take_posts(work, touched)
+        self._take_engagements(work, touched)
+        if touched:
+            self._write(work, touched, writer)
+
+    def background(self, writer: Writer, budget_s: float) -> bool:
+        """Forget posts that were neither written nor touched for the window, some at a time."""
+        if next(self._expiring, False):
+            return False
+        self._expiring = self._expire(self.context.clock.now_ms() - WINDOW_MS)
+        return False
+
+    def close(self) -> None:
+        self._restore.close()
+
+    def _of(self, partition: int, touched: dict[int, _Touched]) -> _Touched:
+        if partition not in touched:
+            touched[partition] = _Touched(self._states[partition])
+        return touched[partition]
+
+    def _take_posts(self, work: WorkBatch, touched: dict[int, _Touched]) -> None:
+        if not work.latest:
+            return
+        priors = self._priors(work)
+        for partition, record, event, row in work.latest:
+            mine = self._of(partition, touched)
+            if isinstance(event, Deletion):
+                mine.posts.pop(event.post_id, None)
+                mine.state.posts.pop(event.post_id, None)
+                mine.deleted[event.post_id] = None
+                continue
+            one = mine.state.post(event.post_id)
+            if record.offset > one.post_offset:
+                one.post_offset, one.prior = record.offset, float(priors[row])
+                one.at_ms = max(one.at_ms, record.timestamp)
+                mine.posts[event.post_id] = one
+                mine.deleted.pop(event.post_id, None)
+
+    def _take_engagements(self, work: WorkBatch, touched: dict[int, _Touched]) -> None:
+        duplicates = 0
+        for part in work.engagements:
+            mine = self._of(part.source.partition, touched)
+            for record, event in part.events:
+                one = mine.state.count(event, record)
+                if one is None:
+                    duplicates += 1
+                else:
+                    mine.posts[event.post_id] = one
+        if duplicates:
+            self.context.metrics.add("feedmill_duplicates_total", duplicates)
+
+    def _priors(self, work: WorkBatch) -> Scores:
+        """Return what to expect of posts that nobody has seen; 0 where the model fails."""
+        try:
+            return self._model.prior_batch(work.posts)
+        except Exception as error:  # noqa: BLE001 - a model may raise anything
+            log.warning("the prior failed on a batch of %d: %r", len(work.posts), error)
+        priors = np.zeros(len(work.posts))
+        for row, post in enumerate(work.posts.posts):
+            try:
+                priors[row] = self._model.prior_many([post])[0]
+            except Exception:  # noqa: BLE001 - counted; the post starts from 0
+                self.context.metrics.add("feedmill_model_errors_total")
+        return priors
+
+    def _write(self, work: WorkBatch, touched: dict[int, _Touched], writer: Writer) -> None:
+        for partition, mine in touched.items():
+            for post_id in mine.deleted:
+                key = post_id.encode()
+                writer.add(SIGNAL, key, None, owner=partition)
+                writer.add(COUNTERS, key, None, owner=partition)
+                work.signals.append(WrittenSignal(self.name, post_id, None))
+        rows = [
+            (partition, one) for partition, mine in touched.items() for one in mine.posts.values()
+        ]
+        for (partition, one), signal in zip(rows, self._signals(rows, work.now_ms), strict=True):
+            key = one.post_id.encode()
+            writer.add(COUNTERS, key, encode_state(one), owner=partition)
+            if signal is not None:
+                writer.add(SIGNAL, key, encode(signal), owner=partition)
+                work.signals.append(WrittenSignal(self.name, one.post_id, signal))
+
+    def _signals(
+        self, rows: Sequence[tuple[int, PostState]], at_ms: int
+    ) -> Iterable[Signal | None]:
+        """Yield the signal of each state, None for those whose post was not read yet."""
+        known = [one for _, one in rows if one.post_offset != NO_OFFSET]
+        values, error = self._score(known)
+        at = iter(values.tolist())
+        for _, one in rows:
+            if one.post_offset == NO_OFFSET:
+                yield None
+                continue
+            value = float(np.float32(next(at)))
+            yield Signal(
+                post_id=one.post_id,
+                post_offset=one.post_offset,
+                value=None if error else value,
+                model=self._model.name,
+                version=self._model.version,
+                at_ms=at_ms,
+                error=error,
+                revision=max(one.through, 0),
+            )
+
+    def _score(self, states: Sequence[PostState]) -> tuple[Scores, str | None]:
+        if not states:
+            return np.zeros(0), None
+        priors = np.array([one.prior for one in states])
+        try:
+            return self._model.score_many(priors, [one.counters for one in states]), None
+        except Exception as error:  # noqa: BLE001 - goes into the signals; the last good ones hold
+            log.warning("model %s failed on %d posts: %r", self._model.name, len(states), error)
+            self.context.metrics.add("feedmill_model_errors_total", len(states))
+            reason = f"{type(error).__name__}: {error}"[:_ERROR_CHARACTERS]
+            return np.zeros(len(states)), reason
+
+    def _expire(self, cutoff_ms: int) -> Iterator[bool]:
+        for partition in tuple(self._states):
+            state = self._states.get(partition)
+            ids = [] if state is None else list(state.posts)
+            for first in range(0, len(ids), _EXPIRE_ROWS):
+                for post_id in ids[first : first + _EXPIRE_ROWS]:
+                    one = state.posts.get(post_id) if state is not None else None
+                    if state is not None and one is not None and one.at_ms < cutoff_ms:
+                        del state.posts[post_id]
+                yield True

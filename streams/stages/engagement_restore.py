@@ -1,0 +1,122 @@
+"""Restores what the engagement step knows of a partition, in slices, before it reads on.
+
+First `counters[p]` to its end, then the ten minutes of `engagements[p]` before the committed offset:
+they say which event ids repeat.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from feedmill.events.decode import decode_engagement
+from feedmill.streams.kafka.batches import RecordBatch, TopicPartition
+from feedmill.streams.kafka.connection import Connection
+from feedmill.streams.kafka.log_consumer import BEGINNING, LogConsumer
+from feedmill.streams.kafka.validation import validate_batch
+from feedmill.streams.stages.engagement_state import DEDUPLICATED_MS, PartitionState
+
+SLICE_RECORDS = 1_000
+
+
+@dataclass
+class _Restoring:
+    state: PartitionState
+    start: int  # the offset of `engagements` that is read next
+    end: int  # where `engagements` ended at the assignment
+    phase: str = "counters"  # then "stamp", "recent", "done"
+
+
+class EngagementRestore:
+    """Partitions being restored; `read` is called in every cycle and never waits."""
+
+    def __init__(self, connection: Connection, partitions: int) -> None:
+        self._count = partitions
+        self._counters = LogConsumer(connection, "counters")
+        self._events = LogConsumer(connection, "recent engagements")
+        self._partitions: dict[int, _Restoring] = {}
+        self._trouble = ""
+
+    def begin(self, partition: int, state: PartitionState, start: int, end: int) -> None:
+        """Restore a partition whose engagements are read from `start` on."""
+        self._partitions[partition] = _Restoring(state, start, end)
+        self._counters.add({TopicPartition("counters", partition): BEGINNING})
+
+    def drop(self, partitions: Iterable[int]) -> None:
+        """Stop to restore these."""
+        for partition in partitions:
+            self._partitions.pop(partition, None)
+            self._counters.drop([TopicPartition("counters", partition)])
+            self._events.drop([TopicPartition("engagements", partition)])
+
+    def is_done(self, partition: int) -> bool:
+        """Whether the partition's state is whole."""
+        found = self._partitions.get(partition)
+        return found is None or found.phase == "done"
+
+    def ready_reason(self) -> str:
+        """Say what is restored still, or cannot be; "" if all is."""
+        if self._trouble or all(one.phase == "done" for one in self._partitions.values()):
+            return self._trouble
+        return self._counters.ready_reason() or "reading the engagements of the last ten minutes"
+
+    def read(self) -> None:
+        """Take a slice of what is there."""
+        if all(one.phase == "done" for one in self._partitions.values()):
+            return
+        for batch in self._counters.read(SLICE_RECORDS):
+            one = self._partitions.get(batch.source.partition)
+            if one is not None:
+                one.state.restore(batch.records)
+        for partition, one in self._partitions.items():
+            if one.phase == "counters":
+                self._end_counters(partition, one)
+        for batch in self._events.read(SLICE_RECORDS):
+            self._take_events(batch)
+        for partition, one in self._partitions.items():
+            source = TopicPartition("engagements", partition)
+            if one.phase == "recent" and self._events.positions().get(source, -1) >= one.start:
+                self._events.drop([source])
+                one.phase = "done"
+
+    def close(self) -> None:
+        self._counters.close()
+        self._events.close()
+
+    def _end_counters(self, partition: int, one: _Restoring) -> None:
+        source = TopicPartition("counters", partition)
+        if not self._counters.restored(source):
+            return
+        self._counters.drop([source])
+        beyond = sum(post.through >= one.end for post in one.state.posts.values())
+        if beyond:
+            self._trouble = (
+                f"`counters` knows engagements of {beyond} posts beyond offset {one.end}, where"
+                f" engagements[{partition}] ends: the topic was created anew; delete `counters`"
+                " too, or use another FEEDMILL_TOPIC_PREFIX"
+            )
+            return
+        if one.start == 0:
+            one.phase = "done"
+        else:
+            one.phase = "stamp"
+            # The last record before the committed offset says when the ten minutes begin.
+            self._events.add({TopicPartition("engagements", partition): max(0, one.start - 1)})
+
+    def _take_events(self, batch: RecordBatch) -> None:
+        one = self._partitions.get(batch.source.partition)
+        if one is None or one.phase == "done":
+            return
+        if one.phase == "stamp":
+            since_ms = batch.records[0].timestamp - DEDUPLICATED_MS
+            self._events.drop([batch.source])
+            self._events.add_since({batch.source: since_ms})
+            one.phase = "recent"
+            return
+        records = [record for record in batch.records if record.offset < one.start]
+        if records:
+            found = validate_batch(
+                RecordBatch(batch.source, records), self._count, decode_engagement
+            )
+            for record, event in found.events:
+                one.state.recent.repeats(event, record.timestamp)
