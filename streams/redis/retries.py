@@ -65,7 +65,7 @@ class RetrySchedule:
         return due
 
     def next_s(self) -> float:
-        """When to call `take_due` again; infinity where nothing failed."""
+        """When to call `take_due` again at the latest; infinity where nothing failed."""
         return self._events[0][0] if self._events else float("inf")
 
     def clear(self) -> None:

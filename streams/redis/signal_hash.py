@@ -13,12 +13,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from urllib.parse import unquote
 
 import numpy as np
 
 from feedmill.events.signal import RULE_MODEL
 
 _RULE = f"{RULE_MODEL}:"
+_ESCAPED_IN_MODELS = str.maketrans({"%": "%25", "@": "%40", ":": "%3A"})
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,7 @@ def _version(name: str, model: str, version: str) -> str:
         return _RULE + version
     if model == name and "@" not in version and not version.startswith(_RULE):
         return version
-    return f"{model.replace('%', '%25').replace('@', '%40')}@{version}"
+    return f"{model.translate(_ESCAPED_IN_MODELS)}@{version}"
 
 
 def _model_and_version(name: str, text: str) -> tuple[str, str]:
@@ -105,4 +107,4 @@ def _model_and_version(name: str, text: str) -> tuple[str, str]:
     model, at, version = text.partition("@")
     if not at:
         return name, text
-    return model.replace("%40", "@").replace("%25", "%"), version
+    return unquote(model), version
