@@ -12,7 +12,7 @@ from redis.exceptions import NoScriptError
 from feedmill.rankers.combiner import FeedChange
 from feedmill.streams.redis.announcements import Announcements
 from feedmill.streams.redis.canary import CANARY_EVERY_S, Canary
-from feedmill.streams.redis.command_pipeline import Command, CommandPipeline, is_broken
+from feedmill.streams.redis.command_pipeline import Command, CommandPipeline
 from feedmill.streams.redis.feed_index import FeedIndex
 from feedmill.streams.redis.feed_writes import FeedWrites
 from feedmill.streams.redis.keys import Keys
@@ -40,7 +40,6 @@ class BatchWriter:
         self._clock_s = clock_s
         keys = Keys(prefix)
         self._pipeline = CommandPipeline(client)
-        self._has_scripts = False
         self._canary = Canary(keys)
         self._checked_s = -CANARY_EVERY_S
         self._announcements = Announcements(keys)
@@ -128,17 +127,14 @@ class BatchWriter:
         return answers[1:]
 
     def _send(self, commands: Sequence[Command]) -> list[Any]:
-        """Send commands, the scripts before them if Redis may not have them."""
-        loading = [] if self._has_scripts else load_commands()
-        answers = self._pipeline.execute([*loading, *commands])[len(loading) :]
+        """Send commands; those whose script Redis does not know again, with the scripts."""
+        answers = self._pipeline.execute(commands)
         missed = [i for i, answer in enumerate(answers) if isinstance(answer, NoScriptError)]
         if missed:
             loading = load_commands()
             again = self._pipeline.execute([*loading, *(commands[i] for i in missed)])
             for i, answer in zip(missed, again[len(loading) :], strict=True):
                 answers[i] = answer
-        # A connection that is made again may lead to another server.
-        self._has_scripts = not any(map(is_broken, answers))
         return answers
 
     def _put_on_index(

@@ -31,6 +31,7 @@ class FeedCommands:
     def __init__(self, keys: Keys) -> None:
         self._keys = keys
         self._known: dict[str, _Known] = {}
+        self._last_version: dict[str, int] = {}  # also of what a flush took
 
     def write(self, change: FeedChange, token: int, now_ms: int, *, fresh: bool) -> Command:
         """Write a change of a feed."""
@@ -61,10 +62,16 @@ class FeedCommands:
     def written(self, change: FeedChange, version: int) -> None:
         """Redis holds this change now."""
         self._known[change.feed] = _Known(version, change.size)
+        self._last_version[change.feed] = version
 
     def forget(self, feed: str) -> None:
         """What Redis holds of this feed is not known any more."""
         self._known.pop(feed, None)
+
+    def removed(self, feed: str) -> None:
+        """The feed is no more; its tombstone has its version."""
+        self._known.pop(feed, None)
+        self._last_version.pop(feed, None)
 
     def forget_all(self) -> None:
         """What Redis holds of any feed is not known any more."""
@@ -79,7 +86,7 @@ class FeedCommands:
             known.size,
             len(change.entries) if change.whole else change.size,
             now_ms,
-            known.version,
+            self._last_version.get(change.feed, 0),
             len(change.removed),
             *change.removed,
             len(change.entries),

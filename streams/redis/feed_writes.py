@@ -138,7 +138,7 @@ class FeedWrites:
             return
         self._removals.pop(feed, None)
         self.retries.succeeded(feed)
-        self._commands.forget(feed)
+        self._commands.removed(feed)
         status, version, config_offset = answer
         if status == _OUTDATED:
             trip.unwritten += 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from builders.changes import write_batch
+from builders.own_redis import RedisClient
 from feedmill.rankers.combiner import FeedChange, SignalsChange
 from feedmill.streams.redis.batch_writer import BatchWriter
 from feedmill.streams.redis.command_pipeline import open_writer_client
@@ -37,3 +38,28 @@ class SteppedWriter:
         report = WriteReport()
         self.batch_writer.tend(report)
         return report
+
+
+def feed_of(client: RedisClient, feed: str = "global") -> dict[str, float]:
+    """Return the scores of a feed."""
+    members = client.zrange(KEYS.feed(feed), 0, -1, withscores=True)
+    return dict(members)
+
+
+def index(client: RedisClient) -> dict[str, float]:
+    """Return the tokens on the index of feeds."""
+    return dict(client.zrange(KEYS.feed_index, 0, -1, withscores=True))
+
+
+def everything(client: RedisClient) -> dict[str, object]:
+    """Return all keys but canaries with their content."""
+    found: dict[str, object] = {}
+    for key in client.scan_iter(f"{PREFIX}*"):
+        kind = client.type(key)
+        if kind == "zset":
+            found[key] = client.zrange(key, 0, -1, withscores=True)
+        elif kind == "hash":
+            found[key] = client.hgetall(key)
+        elif not key.startswith(f"{PREFIX}canary:"):
+            found[key] = client.get(key)
+    return found

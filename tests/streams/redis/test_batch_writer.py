@@ -17,20 +17,24 @@ from builders.changes import (
     whole_post,
 )
 from builders.own_redis import OwnRedis, RedisClient
-from builders.redis_writer import KEYS, PREFIX, SteppedWriter
+from builders.redis_writer import (
+    KEYS,
+    PREFIX,
+    SteppedWriter,
+    everything,
+    feed_of,
+    index,
+)
 from builders.waiting import in_background, now_ms
-from feedmill.rankers.combiner import FeedChange, SignalsChange
+from feedmill.streams.redis.command_pipeline import CommandPipeline
+from feedmill.streams.redis.feed_index import FeedIndex
 from feedmill.streams.redis.keys import TOMBSTONE_MS, Keys
 from feedmill.streams.redis.reader import FeedReader
 from feedmill.streams.redis.retries import FIRST_RETRY_S
+from feedmill.streams.redis.scripts import load_commands
 from feedmill.streams.redis.write_batch import WriteReport
 
 pytestmark = pytest.mark.stack
-
-
-def feed_of(client: RedisClient, feed: str = "global") -> dict[str, float]:
-    members = client.zrange(KEYS.feed(feed), 0, -1, withscores=True)
-    return dict(members)
 
 
 def test_a_feed_has_what_the_contract_says(writer: SteppedWriter, client: RedisClient) -> None:
@@ -148,20 +152,6 @@ def test_what_redis_does_not_hold_is_asked_for_whole(
 # --- tokens and tombstones ------------------------------------------------------------------
 
 
-def everything(client: RedisClient) -> dict[str, object]:
-    """All keys but canaries with their content."""
-    found: dict[str, object] = {}
-    for key in client.scan_iter(f"{PREFIX}*"):
-        kind = client.type(key)
-        if kind == "zset":
-            found[key] = client.zrange(key, 0, -1, withscores=True)
-        elif kind == "hash":
-            found[key] = client.hgetall(key)
-        elif not key.startswith(f"{PREFIX}canary:"):
-            found[key] = client.get(key)
-    return found
-
-
 def test_a_paused_owner_changes_nothing(
     own_redis: OwnRedis, writer: SteppedWriter, client: RedisClient
 ) -> None:
@@ -228,10 +218,6 @@ def test_what_one_script_writes_is_in_one_slot_of_a_cluster(prefix: str) -> None
 # --- the index of feeds ---------------------------------------------------------------------
 
 
-def index(client: RedisClient) -> dict[str, float]:
-    return dict(client.zrange(KEYS.feed_index, 0, -1, withscores=True))
-
-
 def test_the_index_has_every_feed_until_it_is_removed(
     writer: SteppedWriter, client: RedisClient
 ) -> None:
@@ -286,80 +272,51 @@ def test_a_feed_that_is_removed_and_made_again_at_once_is_on_the_index(
     assert index(client) == {"global": 10}
 
 
-# --- one key that fails ---------------------------------------------------------------------
-
-
-def test_an_error_on_one_key_concerns_that_key_alone(
-    writer: SteppedWriter, client: RedisClient
-) -> None:
-    client.set(KEYS.feed("broken"), "no feed")
-    client.set(KEYS.signals("broken"), "no hash")
-    changes: list[SignalsChange | FeedChange] = [
-        *(whole_post("p"), whole_post("broken"), whole_post("q")),
-        *(whole_feed("global", {"p": 1.0}), whole_feed("broken", {"p": 1.0})),
-    ]
-    report = writer.write(*changes)
-    assert (set(report.written_feeds), report.written_posts) == ({"global"}, 2)
-    assert report.errors == {"WRONGTYPE": 2}
-    assert writer.batch_writer.trouble == ""
-
-    # Nothing is written again before its time; a change of the others goes on as a change.
-    report = writer.write(post_change("p", x="1"), feed_change("global", {"q": 2.0}, size=2))
-    assert (set(report.written_feeds), report.written_posts) == ({"global"}, 1)
-    report = writer.write(post_change("broken", x="1"), feed_change("broken", {"q": 1.0}, size=2))
-    assert report == WriteReport()
-    assert not writer.tend_after(FIRST_RETRY_S * 0.9).rewrite_posts
-    report = writer.tend_after(FIRST_RETRY_S * 0.1)
-    assert (report.rewrite_feeds, report.rewrite_posts) == ({"broken"}, {"broken"})
-
-    # It fails once more and waits twice as long; then its key is free.
-    assert writer.write(*changes[1:2], *changes[4:]).errors == {"WRONGTYPE": 2}
-    assert not writer.tend_after(FIRST_RETRY_S * 1.9).rewrite_feeds
-    assert writer.tend_after(FIRST_RETRY_S * 0.1).rewrite_feeds == {"broken"}
-    client.delete(KEYS.feed("broken"), KEYS.signals("broken"))
-    report = writer.write(*changes[1:2], *changes[4:])
-    assert (set(report.written_feeds), report.written_posts) == ({"broken"}, 1)
-    assert not writer.tend_after(60.0).rewrite_feeds
-
-
-def test_removals_that_fail_are_repeated_by_the_writer(
+def test_a_late_removal_leaves_the_place_of_a_newer_owner(
     own_redis: OwnRedis, writer: SteppedWriter, client: RedisClient
 ) -> None:
-    broken = (KEYS.info("gone"), KEYS.signals("gone"))
-    for key in broken:
-        client.set(key, "no hash")
-    assert writer.write(removal("gone"), removed_feeds=["gone"]).errors == {"WRONGTYPE": 2}
-    client.delete(*broken)
-    former = SteppedWriter(own_redis.url)
-    former.write(whole_feed("gone", {"a": 1.0}), whole_post("gone"), token=9)
-    report = writer.tend_after(FIRST_RETRY_S)
-    assert (report.rewrite_feeds, report.rewrite_posts) == (set(), set())
-    left = {KEYS.feed_tombstone("gone"), KEYS.post_tombstone("gone")}
-    assert set(everything(client)) == left
-    assert client.exists(*left) == 2
+    writer.write(whole_feed("global", {"a": 1.0}), whole_feed("lang:en", {}), token=11)
+    pipeline = CommandPipeline(own_redis.client(decode_responses=False))
+    tokens = {"global": 10, "lang:en": 11}
+    former = FeedIndex(KEYS).remove_command(tokens)
+    assert pipeline.execute([*load_commands(), former])[-1] == 1
+    assert index(client) == {"global": 11}
+    pipeline.close()
 
 
-def test_a_removal_that_failed_does_not_remove_what_was_written_after_it(
+def test_a_feed_made_again_before_it_was_off_the_index_is_put_there_again(
     writer: SteppedWriter, client: RedisClient
 ) -> None:
-    broken = (KEYS.info("again"), KEYS.signals("again"))
-    for key in broken:
-        client.set(key, "no hash")
-    writer.write(removal("again"), removed_feeds=["again"])
-    client.delete(*broken)
-    writer.write(whole_feed("again", {"a": 1.0}), whole_post("again"))
-    writer.tend_after(60.0)
-    assert client.exists(KEYS.feed("again"), *broken) == 3
+    writer.write(whole_feed("global", {"a": 1.0}))
+    client.rename(KEYS.feed_index, "aside")
+    client.set(KEYS.feed_index, "no sorted set")
+    writer.write(removed_feeds=["global"])
+    client.delete(KEYS.feed_index)
+    writer.write(whole_feed("global", {"a": 1.0}))
+    assert index(client) == {"global": 10}
+    writer.tend_after(1.0)
+    assert index(client) == {"global": 10}
 
 
-def test_scripts_that_redis_forgot_are_loaded_again(
-    writer: SteppedWriter, client: RedisClient
+# --- order and messages ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("feeds_first", [False, True])
+def test_signals_are_written_before_the_feeds_that_show_them_unless_told_otherwise(
+    writer: SteppedWriter, client: RedisClient, feeds_first: bool
 ) -> None:
-    writer.write(whole_feed("global", {"p": 1.0}), whole_post("p"))
-    client.script_flush()
-    report = writer.write(feed_change("global", {"q": 2.0}, size=2), post_change("p", x="1"))
-    assert (set(report.written_feeds), report.written_posts) == ({"global"}, 1)
-    assert not report.errors
+    writer.write(whole_feed("global", {}))
+    client.config_set("slowlog-log-slower-than", 0)
+    writer.write(
+        *(feed_change("global", {"p": 1.0, "q": 1.0}, size=2), whole_post("p"), whole_post("q")),
+        feeds_first=feeds_first,
+    )
+    client.config_set("slowlog-log-slower-than", -1)
+    commands = [entry["command"].decode().split() for entry in client.slowlog_get(100)]
+    keys = [words[3] for words in commands if words[0] == "EVALSHA"]
+    posts = [KEYS.signals("p"), KEYS.signals("q")]
+    feed = [KEYS.feed("global")]
+    assert list(reversed(keys)) == (feed + posts if feeds_first else posts + feed)
 
 
 def test_changes_of_a_feed_are_published_at_most_ten_a_second(
