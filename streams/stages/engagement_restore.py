@@ -1,7 +1,7 @@
 """Restores what the engagement step knows of a partition, in slices, before it reads on.
 
-First `counters[p]` to its end, then the ten minutes of `engagements[p]` before the committed offset:
-they say which event ids repeat.
+First `counters[p]` to its end, then the ten minutes of `engagements[p]` before the committed
+offset: they say which event ids repeat.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Whether a feed may count as fresh: its inputs are read, and the stages it depends on are alive."""
+"""Whether a feed may count as fresh: its inputs are read, and the stages behind it are alive."""
 
 from __future__ import annotations
 

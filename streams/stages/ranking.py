@@ -1,4 +1,4 @@
-"""The combiner's step: posts and signals become feeds, and the writer's thread puts them in Redis."""
+"""The combiner's step: posts and signals become feeds; a thread of its own writes Redis."""
 
 from __future__ import annotations
 

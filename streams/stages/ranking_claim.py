@@ -1,7 +1,7 @@
 """Who ranks: the owner of `posts[0]`, under the offset of its latest claim on `feed-shards[0]`.
 
-A claim is written in the owner's transaction, so no former owner can write one any more.  Its offset
-only grows, and neither a flush of Redis nor a lagging replica can lower it.
+A claim is written in the owner's transaction, so no former owner can write one any more.  Its
+offset only grows, and neither a flush of Redis nor a lagging replica can lower it.
 """
 
 from __future__ import annotations
