@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -26,6 +27,8 @@ log = logging.getLogger(__name__)
 Headers = Sequence[tuple[str, bytes]]
 _CALL_S = 5.0
 _INIT_S = 10.0
+# How much longer than its timeout a call may take.
+_STUCK_S = 2.0
 # The member is not in the group any more, or in a newer generation of it.
 _EXPELLED = (
     KafkaError.ILLEGAL_GENERATION,
@@ -64,6 +67,38 @@ class Outcome:
     pause_s: float = 0.0
 
 
+class CallIsStuck(Exception):
+    """A call of the client did not return, its own timeout notwithstanding."""
+
+
+def bounded(call: Callable[[], None], seconds: float) -> None:
+    """Run a call of the client on a thread of its own, and leave it there if it hangs.
+
+    After an outage of the broker librdkafka may never answer a transactional call.  The thread
+    keeps the producer alive, which must not be used any more.
+
+    Raises
+    ------
+    CallIsStuck
+        It took longer than so many seconds.
+    """
+    failures: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            call()
+        except BaseException as error:  # noqa: BLE001 - raised on the caller's thread
+            failures.append(error)
+
+    thread = threading.Thread(target=run, name="transaction call", daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if thread.is_alive():
+        raise CallIsStuck
+    if failures:
+        raise failures[0]
+
+
 class Transaction:
     """Runs transactions, one at a time, on whatever thread asks.
 
@@ -89,6 +124,7 @@ class Transaction:
         self._producer: Producer | None = None
         self._careful = False
         self._closed = threading.Event()
+        self._renew = threading.Event()
         self._unsure: tuple[str, int] | None = None
 
     def connect(self) -> None:
@@ -99,10 +135,13 @@ class Transaction:
         while self._producer is None and not self._closed.is_set():
             producer = new_producer(self._environment, self._health, transactional_id=self._id)
             try:
-                producer.init_transactions(_INIT_S)
+                bounded(partial(producer.init_transactions, _INIT_S), _INIT_S + _STUCK_S)
             except KafkaException as error:
                 self._health.report(error.args[0])
                 self._closed.wait(0.5)
+                continue
+            except CallIsStuck:
+                self._health.report("a transactional call hangs; trying another producer")
                 continue
             self._producer = producer
 
@@ -115,6 +154,9 @@ class Transaction:
         deadline: float | None = None,
     ) -> Outcome:
         """Send records and offsets in one transaction; return how it ended, never raise."""
+        if self._renew.is_set():
+            self._renew.clear()
+            self._producer = None
         if self._producer is None and deadline is None:
             self.connect()
         producer = self._producer
@@ -125,18 +167,18 @@ class Transaction:
         try:
             producer.begin_transaction()
             letters = self._produce(producer, records, refused)
-            producer.send_offsets_to_transaction(
-                [
-                    KafkaPartition(self._environment.topic(at.topic), at.partition, offset, text)
-                    for at, (offset, text) in offsets.items()
-                ],
-                session,
-                _CALL_S,
-            )
+            places = [
+                KafkaPartition(self._environment.topic(at.topic), at.partition, offset, text)
+                for at, (offset, text) in offsets.items()
+            ]
+            send = partial(producer.send_offsets_to_transaction, places, session, _CALL_S)
+            bounded(send, _CALL_S + _STUCK_S)
             self._unsure = mark
             self._finish(producer.commit_transaction, deadline)
         except KafkaException as error:
             return self._failed(producer, error.args[0], records, refused, deadline)
+        except CallIsStuck:
+            return self._stuck(records)
         self._unsure, self._careful = None, False
         return Outcome(True, dead_letters=letters)
 
@@ -202,9 +244,11 @@ class Transaction:
         """Call `end` until it neither times out nor asks to be called again."""
         while True:
             try:
-                end(_CALL_S if deadline is None else max(0.1, deadline - time.monotonic()))
+                left = _CALL_S if deadline is None else max(0.1, deadline - time.monotonic())
+                bounded(partial(end, left), left + _STUCK_S)
                 return
             except KafkaException as error:
+                self._health.report(error.args[0])
                 late = deadline is not None and time.monotonic() >= deadline
                 if not error.args[0].retriable() or late or self._closed.is_set():
                     raise
@@ -231,6 +275,8 @@ class Transaction:
             self._producer = None
             outcome.pause_s = 0.2
             return outcome
+        except CallIsStuck:
+            return self._stuck(records)
         # An aborted transaction is certain.
         self._unsure = None
         if error.code() in _REFUSED:
@@ -277,6 +323,16 @@ class Transaction:
         committed = any((mark.by, mark.number) == self._unsure for mark in marks)
         self._unsure = None
         return Outcome(committed, [] if committed else records)
+
+    def _stuck(self, records: list[Outgoing]) -> Outcome:
+        trouble = "a transactional call hangs; another producer takes its place"
+        self._health.report(trouble)
+        self._producer = None
+        return Outcome(False, records, f"commit: {trouble}")
+
+    def renew(self) -> None:
+        """Have another producer for the next transaction: the group expelled this member."""
+        self._renew.set()
 
     def serve(self) -> None:
         """Take the client's reports; to be called every second or so without a transaction."""

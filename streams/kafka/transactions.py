@@ -165,6 +165,7 @@ class TransactionalWriter:
             self._epoch += 1
             self._session = None
             self._drop(set())
+        self._transaction.renew()
 
     @property
     def is_full(self) -> bool:

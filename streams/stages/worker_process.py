@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import faulthandler
 import logging
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from functools import partial
@@ -50,6 +52,8 @@ def run_worker(names: Sequence[str], environment: Environment) -> int:
     logging.basicConfig(
         level=os.environ.get("FEEDMILL_LOG_LEVEL", "INFO").upper(), format=_FORMAT, force=True
     )
+    # `kill -USR1` has every thread say where it is.
+    faulthandler.register(signal.SIGUSR1, all_threads=True)
     log = logging.getLogger("feedmill.worker")
     try:
         Worker(environment, steps_of(names, environment)).run()

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from builders.kafka_log import KafkaLog, until
-from feedmill.deploy.local import StackAddress
+from feedmill.deploy.local import StackAddress, down, up
 from feedmill.streams.settings.environment import environment_variables
 
 
@@ -126,6 +126,24 @@ def test_each_post_is_judged_once_however_often_the_worker_is_killed(
     assert judged(kafka) == Counter(key for key, _ in expected)
     signal = json.loads(kafka.read("signals.quality")[0].value())
     assert 0.0 <= signal["value"] <= 1.0
+
+
+def test_a_worker_outlives_the_broker_and_goes_on_where_it_was(tmp_path: Path) -> None:
+    servers = tmp_path / "servers"
+    try:
+        kafka = KafkaLog.created(up(servers).kafka, "outage.", session_timeout_ms=6000)
+        kafka.produce("posts", posts(100))
+        with running(kafka, tmp_path) as worker:
+            until(lambda: worker.is_ready and len(judged(kafka)) == 100, nap)
+            down(servers)
+            until(lambda: "partitions are lost" in worker.log.read_text(), nap)
+            assert not worker.is_ready
+            up(servers)
+            kafka.produce("posts", posts(100, "later"))
+            until(lambda: worker.is_ready and len(judged(kafka)) == 200, nap, 90)
+        assert set(judged(kafka).values()) == {1}
+    finally:
+        down(servers)
 
 
 def test_records_that_are_empty_or_bombs_become_dead_letters(
