@@ -15,12 +15,16 @@ class SignalsChange:
 
     Without fields the key is removed.  With `whole` the fields replace all others; else they
     are added, and an empty field is removed.
+
+    A new version of a post is written whole.  `post_offset` is the version that a change which
+    is not whole is about: it is not written where Redis holds another one.  -1 stands for any.
     """
 
     post_id: str
     expires_at_ms: int
     whole: bool
     fields: Mapping[str, str | bytes] = field(default_factory=dict)
+    post_offset: int = -1
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from feedmill.events.gates import GatePolicy
 from feedmill.events.override import Override, OverrideKey, parse_subject
 from feedmill.events.weights import Weights
 from feedmill.rankers.combiner.overrides import ActiveOverride, OverrideTable
+from feedmill.streams.redis.signal_hash import SignalSnapshot, decode_signal
 from feedmill.streams.redis.writer import FRESH_MS
 
 State = Literal["fresh", "starting", "stale"]
@@ -27,18 +28,6 @@ State = Literal["fresh", "starting", "stale"]
 STARTING_MS: Final = 60_000
 
 _NOT_OBJECTIVES = ("scale", "half_life_hours", "max_per_author", "explore")
-
-
-@dataclass(frozen=True)
-class SignalSnapshot:
-    """One signal of a post as Redis shows it."""
-
-    value: float | None
-    model: str = ""
-    version: str = ""
-    post_offset: int = -1
-    at_ms: int = 0
-    error: str | None = None
 
 
 @dataclass(frozen=True)
@@ -82,10 +71,9 @@ class PostSnapshot:
         text = self.fields.get(name)
         if not text:
             return None
-        said = json.loads(text)
-        return SignalSnapshot(
-            **{k: v for k, v in said.items() if k in SignalSnapshot.__match_args__}
-        )
+        if text.startswith("{"):  # as `RedisWriter` writes it
+            return msgspec.convert(json.loads(text), SignalSnapshot)
+        return decode_signal(name, self.fields)
 
     @cached_property
     def override(self) -> Any:
@@ -140,8 +128,9 @@ class FeedSnapshot:
         return int(self.info.get("fresh_until_ms", "0")) - now_ms
 
     def owned_for_ms(self, now_ms: int) -> int:
-        """How long ago its owner took it over: the token is the time of that."""
-        return now_ms - int(self.info.get("owner", "0"))
+        """How long ago its owner took it over."""
+        # The token of a `RedisWriter` is the time of that.
+        return now_ms - int(self.info.get("owned_since_ms") or self.info.get("owner", "0"))
 
     def state(self, now_ms: int) -> State:
         """Whether it is fresh; if not, whether its owner is new and has not called it so yet.
