@@ -1,9 +1,11 @@
 """Memory per live post: in the combiner, and in Redis, apart.
 
-    python benchmarks/bench_memory.py [--posts 50000]
+    python benchmarks/bench_memory.py [--posts 50000] [--compact-posts 100000]
 
 The combiner's by `tracemalloc`, of posts with all five signals by one author in three;
 Redis' by the growth of `used_memory` while `signals:` and the feeds of these posts are written.
+The compact hashes of the writer's thread are measured apart, in a Redis of their own without
+a prefix: ids of posts and authors of 20 bytes, five signals, one post in twenty hidden.
 """
 
 from __future__ import annotations
@@ -11,15 +13,22 @@ from __future__ import annotations
 import argparse
 import asyncio
 import tracemalloc
+from itertools import islice
 
 import numpy as np
+import redis
 import redis.asyncio
 from bench_combine import fill
+from compact_posts import post_ids, whole_posts
 from engine import own_environment
 from machine import describe
+from own_redis import own_redis
 
 from feedmill.rankers.combiner import Combiner
 from feedmill.streams.kafka.clients import new_redis
+from feedmill.streams.redis.batch_writer import BatchWriter
+from feedmill.streams.redis.command_pipeline import open_writer_client
+from feedmill.streams.redis.write_batch import WriteBatch, WriteReport
 from feedmill.streams.redis.writer import RedisWriter
 from feedmill.streams.settings.clock import now_ms
 from feedmill.streams.settings.environment import Environment
@@ -55,6 +64,25 @@ async def in_redis(environment: Environment, combiner: Combiner, posts: int) -> 
     return float(after - before) / posts
 
 
+def of_compact_hashes(posts: int) -> tuple[float, float]:
+    """Bytes a post by the growth of `used_memory`, and by MEMORY USAGE of a thousand keys."""
+    with own_redis() as url, redis.Redis.from_url(url) as client:
+        writer, report = BatchWriter(open_writer_client(url), ""), WriteReport()
+        writer.probe(report)
+        before = client.info("memory")["used_memory"]
+        ids, at_ms = post_ids(posts), now_ms()
+        changes = whole_posts(ids, at_ms)
+        while part := list(islice(changes, _SLICE)):
+            writer.write(WriteBatch(at_ms, lambda _: 12_345, part), report)
+        assert (report.written_posts, report.errors.total()) == (posts, 0)
+        after = client.info("memory")["used_memory"]
+        keys = [f"signals:{post_id}" for post_id in ids[:: max(posts // 1000, 1)]]
+        assert {client.object("encoding", key) for key in keys} == {b"listpack"}
+        sizes = [client.memory_usage(key) for key in keys]
+        writer.close()
+    return float(after - before) / posts, float(np.mean(sizes))
+
+
 async def _remove(client: redis.asyncio.Redis, prefix: str) -> None:
     keys = [key async for key in client.scan_iter(f"{prefix}*", count=_SLICE)]
     for start in range(0, len(keys), _SLICE):
@@ -64,8 +92,15 @@ async def _remove(client: redis.asyncio.Redis, prefix: str) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--posts", type=int, default=50_000)
-    posts = parser.parse_args().posts
+    parser.add_argument("--compact-posts", type=int, default=100_000)
+    options = parser.parse_args()
+    posts = options.posts
     print(describe())
+    bytes_each, key_bytes = of_compact_hashes(options.compact_posts)
+    print(
+        f"Redis:    {bytes_each:.0f} bytes a live post in compact hashes at"
+        f" {options.compact_posts:,} (aim: 450); MEMORY USAGE says {key_bytes:.0f}"
+    )
     combiner, bytes_each = in_combiner(posts)
     print(f"combiner: {bytes_each:.0f} bytes a live post at {posts:,} (aim: 300)")
     bytes_each = asyncio.run(in_redis(own_environment(), combiner, posts))

@@ -19,8 +19,8 @@ from feedmill.events.gates import GatePolicy
 from feedmill.events.override import Override, OverrideKey, parse_subject
 from feedmill.events.weights import Weights
 from feedmill.rankers.combiner.overrides import ActiveOverride, OverrideTable
+from feedmill.streams.redis.feed_commands import FRESH_MS
 from feedmill.streams.redis.signal_hash import SignalSnapshot, decode_signal
-from feedmill.streams.redis.writer import FRESH_MS
 
 State = Literal["fresh", "starting", "stale"]
 

@@ -18,9 +18,9 @@ import redis.asyncio
 
 from feedmill.events.partition import shard_of
 from feedmill.rankers.combiner import FeedChange, SignalsChange
+from feedmill.streams.redis.feed_commands import FRESH_MS
 
 WRITTEN, NOT_THERE, OUTDATED = 1, 0, -1
-FRESH_MS = 15_000
 CHANGES_EVERY_S = 0.1  # at most ten `feed-changes` a second a feed
 
 _HERE = Path(__file__).parent

@@ -20,7 +20,8 @@ from feedmill.events.override import Override
 from feedmill.events.settings import Settings
 from feedmill.events.signal import SignalNames
 from feedmill.rankers.combiner import Combiner, FeedChange, SignalsChange
-from feedmill.streams.redis.writer import FRESH_MS, RedisWriter
+from feedmill.streams.redis.feed_commands import FRESH_MS
+from feedmill.streams.redis.writer import RedisWriter
 
 # Redis forgets a post that is older than every window.
 CREATED_MS = now_ms() - 3_600_000

@@ -1,0 +1,44 @@
+"""Posts as the writer's thread writes them, drawn: ids of 20 bytes, five signals each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from feedmill.events.signal import SignalNames
+from feedmill.rankers.combiner import SignalsChange
+from feedmill.streams.redis.signal_hash import SignalSnapshot, signal_fields
+
+VERSION = "56e6e21cd4ce"  # as long as those of shipped models
+DAY_MS = 86_400_000
+
+
+def post_ids(posts: int) -> list[str]:
+    """Distinct ids of 20 bytes."""
+    return [f"post-{i:015d}" for i in range(posts)]
+
+
+def whole_posts(ids: Sequence[str], now_ms: int, seed: int = 7) -> Iterator[SignalsChange]:
+    """What to write of each post, whole; one in twenty is hidden, one author has three."""
+    rng = np.random.default_rng(seed)
+    names = SignalNames().all
+    for i, post_id in enumerate(ids):
+        offset = 10_000_000 + i
+        created_ms = now_ms - int(rng.integers(0, DAY_MS))
+        fields = {
+            "post_offset": str(offset),
+            "author_id": f"author-{i // 3:013d}",
+            "created_ms": str(created_ms),
+            "arrived_ms": str(created_ms + int(rng.integers(1, 500))),
+            "decision": "show",
+        }
+        if i % 20 == 0:
+            fields |= {"decision": "hide", "decided_by": f"spam@{VERSION}"}
+        for name, value in zip(names, rng.random(len(names), np.float32), strict=True):
+            # Engagement is judged long after the post was created, the others at once.
+            waited_ms = int(rng.integers(1, DAY_MS if name == "engagement" else 1_000))
+            signal = SignalSnapshot(float(value), name, VERSION, offset, created_ms + waited_ms)
+            fields |= signal_fields(name, signal, offset, created_ms)
+        written = {name: text for name, text in fields.items() if text}
+        yield SignalsChange(post_id, now_ms + DAY_MS, True, written, offset)

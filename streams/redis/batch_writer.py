@@ -1,0 +1,174 @@
+"""Writes batches of changes to Redis, each change by itself: what fails takes nothing with it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import redis
+from redis.exceptions import NoScriptError
+
+from feedmill.rankers.combiner import FeedChange
+from feedmill.streams.redis.announcements import Announcements
+from feedmill.streams.redis.canary import CANARY_EVERY_S, Canary
+from feedmill.streams.redis.command_pipeline import Command, CommandPipeline
+from feedmill.streams.redis.feed_index import FeedIndex
+from feedmill.streams.redis.feed_writes import FeedWrites
+from feedmill.streams.redis.keys import Keys
+from feedmill.streams.redis.post_writes import PostWrites
+from feedmill.streams.redis.round_trip import RoundTrip, error_text, is_of_the_server
+from feedmill.streams.redis.scripts import load_commands
+from feedmill.streams.redis.write_batch import WriteBatch, WriteReport
+
+
+class BatchWriter:
+    """The work of the writer's thread; `clock_s` gives seconds that only grow.
+
+    Every call blocks for a few round trips at most, and reports instead of raising.
+
+    Attributes
+    ----------
+    trouble
+        Why Redis takes no write at all; "" while it does.
+    """
+
+    def __init__(
+        self, client: redis.Redis, prefix: str, clock_s: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.trouble = "Redis: not connected yet"
+        self._clock_s = clock_s
+        keys = Keys(prefix)
+        self._pipeline = CommandPipeline(client)
+        self._canary = Canary(keys)
+        self._checked_s = -CANARY_EVERY_S
+        self._announcements = Announcements(keys)
+        self._posts = PostWrites(keys)
+        self._feeds = FeedWrites(keys, self._announcements)
+        self._index = FeedIndex(keys)
+
+    def write(self, batch: WriteBatch, report: WriteReport) -> int:
+        """Write a batch; returns how many of its changes Redis does not show."""
+        now_s = self._clock_s()
+        trip = RoundTrip(report)
+        feeds = self._put_on_index(trip, batch, now_s)
+        if batch.feeds_first:
+            self._feeds.add(trip, feeds, batch, now_s)
+            self._posts.add(trip, batch, now_s)
+        else:
+            self._posts.add(trip, batch, now_s)
+            self._feeds.add(trip, feeds, batch, now_s)
+        self._feeds.add_removals(trip, batch, now_s)
+        self._make(trip)
+        self._take_off_index(report)
+        return trip.unwritten
+
+    def tend(self, report: WriteReport) -> None:
+        """Do what is due: look for a flush, report retries, repeat removals, publish."""
+        now_s = self._clock_s()
+        trip = RoundTrip(report)
+        self._feeds.retry(trip, now_s)
+        self._posts.retry(trip, now_s)
+        for command in self._announcements.take_due(now_s):
+            trip.add(command, trip.count_error)
+        is_check_due = now_s >= self._checked_s + CANARY_EVERY_S
+        if is_check_due:
+            trip.add(self._index.size_command(), self._index.counted)
+        if trip.commands:
+            self._make(trip)
+        self._take_off_index(report)
+        self._restore_index(report)
+        self._announcements.forget_old(now_s)
+
+    def probe(self, report: WriteReport) -> bool:
+        """Whether Redis takes writes again; if not, `trouble` says why."""
+        self._exchange([], report)
+        return not self.trouble
+
+    def read_index(self, report: WriteReport) -> None:
+        """Report which feeds exist; where Redis does not answer, nothing is reported."""
+        trip = RoundTrip(report)
+
+        def listed(answer: Any) -> None:
+            trip.count_error(answer)
+            if not isinstance(answer, redis.RedisError):
+                report.existing_feeds = tuple(feed.decode() for feed in answer)
+
+        trip.add(self._index.list_command(), listed)
+        self._make(trip)
+
+    def next_s(self) -> float:
+        """When to call `tend` again, in seconds of the clock."""
+        return min(
+            self._checked_s + CANARY_EVERY_S,
+            self._posts.retries.next_s(),
+            self._feeds.retries.next_s(),
+            self._announcements.next_s(),
+        )
+
+    def close(self) -> None:
+        """Disconnect."""
+        self._pipeline.close()
+
+    def _make(self, trip: RoundTrip) -> None:
+        trip.answered(self._exchange(trip.commands, trip.report))
+
+    def _exchange(self, commands: Sequence[Command], report: WriteReport) -> list[Any]:
+        """The answers to these commands; notices trouble, lost scripts and flushes."""
+        answers = self._send([self._canary.command(), *commands])
+        self._checked_s = self._clock_s()
+        error = next((answer for answer in answers if is_of_the_server(answer)), None)
+        self.trouble = "" if error is None else f"Redis: {error_text(error)}"
+        if self._canary.shows_flush(answers[0]):
+            report.flushed = True
+            self._posts.forget_all()
+            self._feeds.forget_all()
+            self._index.forget_all()
+        return answers[1:]
+
+    def _send(self, commands: Sequence[Command]) -> list[Any]:
+        """Send commands; those whose script Redis does not know again, with the scripts."""
+        answers = self._pipeline.execute(commands)
+        missed = [i for i, answer in enumerate(answers) if isinstance(answer, NoScriptError)]
+        if missed:
+            loading = load_commands()
+            again = self._pipeline.execute([*loading, *(commands[i] for i in missed)])
+            for i, answer in zip(missed, again[len(loading) :], strict=True):
+                answers[i] = answer
+        return answers
+
+    def _put_on_index(
+        self, trip: RoundTrip, batch: WriteBatch, now_s: float
+    ) -> Sequence[FeedChange]:
+        """Put new feeds on the index; returns the changes of feeds that may be written."""
+        whole = {change.feed: batch.token_of(change.feed) for change in batch.feeds if change.whole}
+        for feed in self._feeds.removed.keys() & whole.keys():
+            del self._feeds.removed[feed]  # made again before it was taken off the index
+            self._index.removed([feed])
+        missing = self._index.missing(whole)
+        if not missing:
+            return batch.feeds
+        (answer,) = self._exchange([self._index.add_command(missing)], trip.report)
+        if not isinstance(answer, redis.RedisError):
+            self._index.added(missing)
+            return batch.feeds
+        for feed in missing:
+            self._feeds.failed(trip, feed, answer, now_s)
+        return [change for change in batch.feeds if change.feed not in missing]
+
+    def _take_off_index(self, report: WriteReport) -> None:
+        """Take feeds that were removed off the index; after an error, the next time."""
+        removed = self._feeds.removed
+        if removed:
+            (answer,) = self._exchange([self._index.remove_command(removed)], report)
+            if not isinstance(answer, redis.RedisError):
+                self._index.removed(removed)
+                removed.clear()
+
+    def _restore_index(self, report: WriteReport) -> None:
+        """Make the index again where somebody removed it, as Redis does when it evicts."""
+        if self._index.is_short:
+            own = self._index.own
+            (answer,) = self._exchange([self._index.add_command(own)], report)
+            if not isinstance(answer, redis.RedisError):
+                self._index.added(own)

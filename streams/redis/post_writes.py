@@ -1,0 +1,97 @@
+"""Writes `signals:<post_id>`, and keeps what of it failed."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import redis
+
+from feedmill.rankers.combiner import SignalsChange
+from feedmill.streams.redis import scripts
+from feedmill.streams.redis.command_pipeline import Argument, Command
+from feedmill.streams.redis.keys import TOMBSTONE_MS, Keys
+from feedmill.streams.redis.retries import RetrySchedule
+from feedmill.streams.redis.round_trip import RoundTrip, is_of_the_server
+from feedmill.streams.redis.write_batch import WriteBatch
+
+_WRITTEN, _NOT_THERE = 1, 0
+
+
+class PostWrites:
+    """The posts' part of a round trip.
+
+    A post that failed gets no partial change until it was written whole; removals are always
+    tried, and repeated from here, since the loop has forgotten the post.
+    """
+
+    def __init__(self, keys: Keys) -> None:
+        self.retries = RetrySchedule()
+        self._keys = keys
+        self._removals: dict[str, int] = {}  # the token of each removal that failed
+
+    def add(self, trip: RoundTrip, batch: WriteBatch, now_s: float) -> None:
+        """Add the signals of a batch to a round trip."""
+        for change in batch.signals:
+            if change.post_id in self.retries and change.fields and not change.whole:
+                trip.unwritten += 1
+                continue
+            if self._removals and change.fields:
+                self._removals.pop(change.post_id, None)
+            self._add(trip, change, batch.token_of(change.post_id), now_s)
+
+    def retry(self, trip: RoundTrip, now_s: float) -> None:
+        """Repeat the removals that are due; report what else is to be written again."""
+        for post_id in self.retries.take_due(now_s):
+            token = self._removals.get(post_id)
+            if token is None:
+                trip.report.rewrite_posts.add(post_id)
+            else:
+                self._add(trip, SignalsChange(post_id, 0, whole=True), token, now_s)
+
+    def forget_all(self) -> None:
+        """Redis was flushed: there is nothing to remove, and all is written again anyhow."""
+        self.retries.clear()
+        self._removals.clear()
+
+    def _add(self, trip: RoundTrip, change: SignalsChange, token: int, now_s: float) -> None:
+        trip.add(
+            signals_command(self._keys, change, token),
+            partial(self._answered, trip, change, token, now_s),
+        )
+
+    def _answered(
+        self, trip: RoundTrip, change: SignalsChange, token: int, now_s: float, answer: Any
+    ) -> None:
+        post_id, report = change.post_id, trip.report
+        if isinstance(answer, redis.RedisError):
+            if not change.fields:
+                self._removals[post_id] = token
+            trip.count_error(answer)
+            trip.unwritten += 1
+            self.retries.failed(post_id, now_s, at_once=is_of_the_server(answer))
+            return
+        if not change.fields:
+            self._removals.pop(post_id, None)
+        self.retries.succeeded(post_id)
+        if answer == _WRITTEN:
+            report.written_posts += 1
+            return
+        trip.unwritten += 1
+        (report.rewrite_posts if answer == _NOT_THERE else report.refused_posts).add(post_id)
+
+
+def signals_command(keys: Keys, change: SignalsChange, token: int) -> Command:
+    """The script call that writes, or removes, what is true of a post."""
+    key_names = [keys.signals(change.post_id), keys.post_tombstone(change.post_id)]
+    if not change.fields:
+        return scripts.WRITE_SIGNALS.call(key_names, [token, "remove", TOMBSTONE_MS])
+    arguments: list[Argument] = [
+        token,
+        "whole" if change.whole else "change",
+        change.expires_at_ms,
+        change.post_offset,
+    ]
+    for name, value in change.fields.items():
+        arguments += (name, value)
+    return scripts.WRITE_SIGNALS.call(key_names, arguments)

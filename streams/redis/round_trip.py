@@ -1,0 +1,72 @@
+"""The commands of one round trip to Redis, and what its answers mean."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+import redis
+
+from feedmill.streams.redis.command_pipeline import Command, is_broken
+from feedmill.streams.redis.write_batch import WriteReport
+
+AnswerHandler = Callable[[Any], None]
+
+# What Redis answers when no key can be written, whichever it is.
+_OF_THE_SERVER: Final = ("LOADING", "READONLY", "MASTERDOWN", "MISCONF", "NOREPLICAS", "BUSY")
+
+
+class RoundTrip:
+    """Gathers commands, and who takes the answer to each.
+
+    Attributes
+    ----------
+    commands
+        In the order in which Redis executes them.
+    report
+        Where the handlers say what happened.
+    unwritten
+        How many changes Redis does not show afterwards.
+    """
+
+    def __init__(self, report: WriteReport) -> None:
+        self.commands: list[Command] = []
+        self.report = report
+        self.unwritten = 0
+        self._handlers: list[AnswerHandler] = []
+
+    def add(self, command: Command, handler: AnswerHandler) -> None:
+        """Send this command, and call the handler with its answer."""
+        self.commands.append(command)
+        self._handlers.append(handler)
+
+    def answered(self, answers: Sequence[Any]) -> None:
+        """Hand each answer to its handler, in order."""
+        for handler, answer in zip(self._handlers, answers, strict=True):
+            handler(answer)
+
+    def count_error(self, answer: Any) -> None:
+        """Count the answer if it is an error."""
+        if isinstance(answer, redis.RedisError):
+            self.report.errors[error_code(answer)] += 1
+
+
+def is_of_the_server(answer: object) -> bool:
+    """Whether this answer says that Redis takes no write at all, whatever key it is about."""
+    if is_broken(answer):
+        return True
+    return isinstance(answer, redis.RedisError) and error_code(answer) in _OF_THE_SERVER
+
+
+def error_code(error: redis.RedisError) -> str:
+    """Redis' code of an error, such as OOM; else the kind of the error."""
+    if error.status_code:
+        return error.status_code
+    first = str(error).partition(" ")[0]
+    return first if first.isupper() else type(error).__name__
+
+
+def error_text(error: redis.RedisError) -> str:
+    """The error as a person reads it, its code first."""
+    code, text = error_code(error), str(error)
+    return text if text.startswith(code) else f"{code} {text}"

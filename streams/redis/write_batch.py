@@ -1,0 +1,113 @@
+"""What the loop hands to the Redis writer, and what it gets back."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
+
+from feedmill.rankers.combiner import FeedChange, SignalsChange
+
+
+@dataclass(frozen=True)
+class WriteBatch:
+    """Changes to write, in order: signals, feeds, removals of feeds.
+
+    A post's signals stand in the batch of the first feed that shows it, or in an earlier one.
+
+    Attributes
+    ----------
+    now_ms
+        The log's time, Unix milliseconds: for versions, and for how long feeds count as fresh.
+    token_of
+        The token of this owner by the name of a feed or the id of a post: an integer that grows
+        with every owner.  Called on the writer's thread, so it must not change.
+    signals
+        At most one for each post.  A change of a post's record is written whole.
+    feeds
+        At most one for each feed.  A new owner's first change of a feed is written whole, as is
+        one of its weights or gates.
+    removed_feeds
+        Feeds that exist no more; nothing else of them is in the batch.
+    fresh_feeds
+        Those of `feeds` that count as fresh for another while.
+    feeds_first
+        Write feeds before signals: what is to be done after a flush, or when Redis was away.
+    """
+
+    now_ms: int
+    token_of: Callable[[str], int]
+    signals: Sequence[SignalsChange] = ()
+    feeds: Sequence[FeedChange] = ()
+    removed_feeds: Sequence[str] = ()
+    fresh_feeds: Collection[str] = frozenset()
+    feeds_first: bool = False
+
+
+@dataclass(frozen=True)
+class FinishedBatch:
+    """A batch that was dealt with; times are seconds of `time.monotonic`.
+
+    `unwritten` counts its changes that Redis does not show: they are written again later, or
+    are a newer owner's.
+    """
+
+    batch: WriteBatch
+    started_s: float
+    finished_s: float
+    unwritten: int
+
+
+@dataclass
+class WriteReport:
+    """What happened since the last report.
+
+    Attributes
+    ----------
+    finished
+        Batches, in the order in which they were submitted.
+    written_feeds, written_posts
+        The new version of each feed that was written, and how many posts were.
+    flushed
+        Redis lost what was written: everything is to be written whole, feeds first.
+    rewrite_feeds, rewrite_posts
+        To be written whole from the newest state, feeds first: Redis does not hold what a change
+        was about, or the change failed and its back-off is over.  A name that the loop does not
+        know, or does not own any more, is ignored; removals that failed are repeated here.
+    refused_feeds, refused_posts
+        Not written, since a newer owner holds them.
+    existing_feeds
+        The answer to `WriterThread.request_feeds`: every feed in Redis, and perhaps some that
+        are gone.  None where there is no answer.
+    errors
+        How many commands failed, by Redis' code (OOM, WRONGTYPE, …) or the kind of error.
+    """
+
+    finished: list[FinishedBatch] = field(default_factory=list)
+    written_feeds: dict[str, int] = field(default_factory=dict)
+    written_posts: int = 0
+    flushed: bool = False
+    rewrite_feeds: set[str] = field(default_factory=set)
+    rewrite_posts: set[str] = field(default_factory=set)
+    refused_feeds: set[str] = field(default_factory=set)
+    refused_posts: set[str] = field(default_factory=set)
+    existing_feeds: tuple[str, ...] | None = None
+    errors: Counter[str] = field(default_factory=Counter)
+
+    def __bool__(self) -> bool:
+        """Whether it says anything."""
+        return self != WriteReport()
+
+    def add(self, later: WriteReport) -> None:
+        """Take up what a later report says."""
+        self.finished += later.finished
+        self.written_feeds |= later.written_feeds
+        self.written_posts += later.written_posts
+        self.flushed |= later.flushed
+        self.rewrite_feeds |= later.rewrite_feeds
+        self.rewrite_posts |= later.rewrite_posts
+        self.refused_feeds |= later.refused_feeds
+        self.refused_posts |= later.refused_posts
+        if later.existing_feeds is not None:
+            self.existing_feeds = later.existing_feeds
+        self.errors += later.errors

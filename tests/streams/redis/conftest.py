@@ -1,0 +1,36 @@
+"""A Redis of one test alone, and writers on it.  No Kafka."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from builders.own_redis import OwnRedis, RedisClient
+from builders.redis_writer import SteppedWriter
+
+
+@pytest.fixture
+def own_redis(tmp_path: Path) -> Iterator[OwnRedis]:
+    """An empty server, which nobody else uses."""
+    server = OwnRedis(tmp_path / "redis")
+    try:
+        server.start()
+        yield server
+    finally:
+        server.close()
+
+
+@pytest.fixture
+def writer(own_redis: OwnRedis) -> Iterator[SteppedWriter]:
+    """A batch writer of token 10 on it."""
+    writer = SteppedWriter(own_redis.url)
+    yield writer
+    writer.batch_writer.close()
+
+
+@pytest.fixture
+def client(own_redis: OwnRedis) -> RedisClient:
+    """A client that looks, and breaks things."""
+    return own_redis.client()

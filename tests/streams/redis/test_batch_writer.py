@@ -1,0 +1,338 @@
+"""What is written to a real Redis, under which token, and what of it fails alone."""
+
+from __future__ import annotations
+
+import json
+import random
+
+import pytest
+from redis.crc import key_slot
+
+from builders.changes import (
+    feed_change,
+    post_change,
+    removal,
+    weights_of,
+    whole_feed,
+    whole_post,
+)
+from builders.own_redis import OwnRedis, RedisClient
+from builders.redis_writer import (
+    KEYS,
+    PREFIX,
+    SteppedWriter,
+    everything,
+    feed_of,
+    index,
+)
+from builders.waiting import in_background, now_ms
+from feedmill.streams.redis.command_pipeline import CommandPipeline
+from feedmill.streams.redis.feed_index import FeedIndex
+from feedmill.streams.redis.keys import TOMBSTONE_MS, Keys
+from feedmill.streams.redis.reader import FeedReader
+from feedmill.streams.redis.retries import FIRST_RETRY_S
+from feedmill.streams.redis.scripts import load_commands
+from feedmill.streams.redis.write_batch import WriteReport
+
+pytestmark = pytest.mark.stack
+
+
+def test_a_feed_has_what_the_contract_says(writer: SteppedWriter, client: RedisClient) -> None:
+    at_ms = now_ms()
+    change = whole_feed("global", {"a": 2.5, "b": 1.5}, weights=weights_of(0.25))
+    report = writer.write(change, at_ms=at_ms, fresh_feeds={"global"})
+    info = client.hgetall(KEYS.info("global"))
+    assert feed_of(client) == {"a": 2.5, "b": 1.5}
+    assert json.loads(info.pop("weights"))["quality"] == 0.25
+    assert set(json.loads(info.pop("gates"))) == {"spam", "nsfw", "misinformation"}
+    assert info == {
+        "version": str(at_ms),
+        "config_offset": "3",
+        "size": "2",
+        "written_at_ms": str(at_ms),
+        "fresh_until_ms": str(at_ms + 15_000),
+        "owner": "10",
+        "owned_since_ms": str(at_ms),
+    }
+    assert report.written_feeds == {"global": at_ms}
+
+
+def test_a_renewal_changes_freshness_alone(writer: SteppedWriter, client: RedisClient) -> None:
+    at_ms = now_ms()
+    writer.write(whole_feed("global", {"a": 1.0}), at_ms=at_ms)
+    before = client.hgetall(KEYS.info("global"))
+    assert before["fresh_until_ms"] == str(at_ms)
+    renewal = feed_change("global", {}, size=1)
+    writer.write(renewal, at_ms=at_ms + 5_000, fresh_feeds={"global"})
+    after = client.hgetall(KEYS.info("global"))
+    assert after == {**before, "fresh_until_ms": str(at_ms + 20_000)}
+
+
+def test_changes_lead_to_what_writing_whole_would(
+    writer: SteppedWriter, client: RedisClient
+) -> None:
+    """Random changes, a third of them whole; some feeds are longer than one chunk of a script."""
+    drawn = random.Random(7)
+    for length in (0, 3, 150, 1_200):
+        members: dict[str, float] = {f"p{i}": drawn.random() for i in range(length)}
+        versions = [writer.write(whole_feed("global", members)).written_feeds["global"]]
+        for step in range(12):
+            gone = drawn.sample(sorted(members), drawn.randint(0, len(members) // 3))
+            scores = {f"n{step}-{i}": drawn.random() for i in range(drawn.randint(0, length + 3))}
+            scores |= {p: drawn.random() for p in sorted(members)[:5] if p not in gone}
+            members = {p: s for p, s in members.items() if p not in gone} | scores
+            change = feed_change("global", scores, gone, size=len(members))
+            if step % 3 == 0:
+                change = whole_feed("global", members)
+            versions.append(writer.write(change).written_feeds["global"])
+            assert feed_of(client) == members
+            assert client.hget(KEYS.info("global"), "size") == str(len(members))
+        assert versions == sorted(versions)
+        assert client.exists(KEYS.feed_copy("global")) == 0
+
+
+def test_readers_see_no_short_empty_or_mixed_feed(
+    own_redis: OwnRedis, writer: SteppedWriter, client: RedisClient
+) -> None:
+    posts = [f"p{i:03}" for i in range(500)]
+    reader = FeedReader(own_redis.client(decode_responses=False), PREFIX)
+
+    def write(number: int) -> int:
+        # Every second one has other posts, so that a mixture would be too long.
+        names = posts if number % 2 else [f"q{post}" for post in posts]
+        scores = {post: float(number) for post in names}
+        report = writer.write(whole_feed("global", scores, weights=weights_of(number)))
+        return report.written_feeds["global"]
+
+    write(1)
+    with in_background(lambda _: [write(number) for number in range(2, 202)]) as writing:
+        seen = []
+        while not writing.done():
+            seen.append(reader.feed("global", 10_000))
+    for snapshot in seen:
+        assert snapshot is not None
+        number = snapshot.weights.objectives["quality"]
+        assert {score for _, score in snapshot.ranking} == {number}
+        assert len(snapshot.ranking) == 500
+        assert len({post[0] for post, _ in snapshot.ranking}) == 1
+    assert len({snapshot.version for snapshot in seen if snapshot is not None}) > 10
+
+
+def test_a_post_is_written_whole_and_changed(writer: SteppedWriter, client: RedisClient) -> None:
+    writer.write(whole_post("p", spam="0.5 v1 +1", decided_by="spam@v1"))
+    report = writer.write(post_change("p", spam="0.1 v2 +9", decided_by=""))
+    key = KEYS.signals("p")
+    usual = {"post_offset": "7", "author_id": "ann", "decision": "show", "owner": "10"}
+    assert client.hgetall(key) == {**usual, "spam": "0.1 v2 +9"}
+    assert client.object("encoding", key) == "listpack"
+    assert 3_500_000 < client.pttl(key) <= 3_600_000
+    assert report.written_posts == 1
+    writer.write(whole_post("p", quality="0.5 v1 +1"))
+    assert client.hgetall(key) == {**usual, "quality": "0.5 v1 +1"}
+
+
+def test_what_redis_does_not_hold_is_asked_for_whole(
+    writer: SteppedWriter, client: RedisClient
+) -> None:
+    writer.write(whole_feed("global", {"a": 1.0}), whole_post("p"))
+    client.zadd(KEYS.feed("global"), {"stranger": 3.0})
+    report = writer.write(
+        feed_change("global", {"b": 2.0}, size=2),
+        feed_change("new", {"b": 2.0}, size=2),
+        post_change("p", post_offset=8, spam="0.5 v1 +1"),
+        post_change("q", spam="0.5 v1 +1"),
+    )
+    assert report.rewrite_feeds == {"global", "new"}
+    assert report.rewrite_posts == {"p", "q"}
+    assert feed_of(client) == {"a": 1.0, "stranger": 3.0}
+    assert "spam" not in client.hgetall(KEYS.signals("p"))
+    assert client.exists(KEYS.signals("q"), KEYS.feed("new")) == 0
+
+
+# --- tokens and tombstones ------------------------------------------------------------------
+
+
+def test_a_paused_owner_changes_nothing(
+    own_redis: OwnRedis, writer: SteppedWriter, client: RedisClient
+) -> None:
+    paused = SteppedWriter(own_redis.url)
+    paused.write(whole_feed("global", {"a": 1.0}), whole_post("p"), token=10)
+    writer.write(whole_feed("global", {"b": 2.0}), whole_post("p", decision="hide"), token=11)
+    before = everything(client)
+    reports = [
+        paused.write(whole_feed("global", {"a": 1.0}), whole_post("p"), token=10),
+        paused.write(feed_change("global", {}, ["b"], size=0), post_change("p", x="1"), token=10),
+        paused.write(removal("p"), removed_feeds=["global"], token=10),
+    ]
+    assert everything(client) == before
+    for report in reports:
+        assert (report.refused_feeds, report.refused_posts) == ({"global"}, {"p"})
+        assert (report.rewrite_feeds, report.rewrite_posts) == (set(), set())
+    # The owner's own next change finds what it wrote.
+    assert (
+        "global" in writer.write(feed_change("global", {"c": 3.0}, size=2), token=11).written_feeds
+    )
+
+
+def test_a_paused_owner_brings_nothing_back_that_was_removed(
+    own_redis: OwnRedis, writer: SteppedWriter, client: RedisClient
+) -> None:
+    paused = SteppedWriter(own_redis.url)
+    paused.write(whole_feed("global", {"a": 1.0}), whole_post("p"), token=10)
+    writer.write(whole_feed("global", {"a": 1.0}), whole_post("p"), token=11)
+    writer.write(removal("p"), removed_feeds=["global"], token=11)
+    for _ in range(2):  # its first attempt leaves nothing behind that lets the second pass
+        report = paused.write(whole_feed("global", {"a": 1.0}), whole_post("p"), token=10)
+        assert (report.refused_feeds, report.refused_posts) == ({"global"}, {"p"})
+        report = paused.write(
+            feed_change("global", {"a": 1.0}, size=1), post_change("p", x="1"), token=10
+        )
+        assert (report.refused_feeds, report.refused_posts) == ({"global"}, {"p"})
+    left = {KEYS.feed_tombstone("global"), KEYS.post_tombstone("p")}
+    assert {key for key in everything(client) if key != KEYS.feed_index} == left
+    for key in left:
+        assert TOMBSTONE_MS - 60_000 < client.pttl(key) <= TOMBSTONE_MS
+
+
+def test_its_owner_makes_a_removed_feed_and_post_again(
+    writer: SteppedWriter, client: RedisClient
+) -> None:
+    first = writer.write(whole_feed("global", {"a": 1.0}), whole_post("p")).written_feeds["global"]
+    writer.write(removal("p"), removed_feeds=["global"])
+    assert client.exists(KEYS.feed("global"), KEYS.info("global"), KEYS.signals("p")) == 0
+    report = writer.write(whole_feed("global", {"b": 2.0}), whole_post("p"), at_ms=1)
+    assert report.written_feeds["global"] > first + 1  # the removal was a version, too
+    assert client.exists(KEYS.feed_tombstone("global"), KEYS.post_tombstone("p")) == 0
+    assert client.hget(KEYS.signals("p"), "owner") == "10"
+
+
+@pytest.mark.parametrize("prefix", ["", "test."])
+def test_what_one_script_writes_is_in_one_slot_of_a_cluster(prefix: str) -> None:
+    keys = Keys(prefix)
+    of_feed = (keys.feed, keys.info, keys.feed_tombstone, keys.feed_copy)
+    assert len({key_slot(key("lang:en").encode()) for key in of_feed}) == 1
+    of_post = (keys.signals, keys.post_tombstone)
+    assert len({key_slot(key("post:1").encode()) for key in of_post}) == 1
+
+
+# --- the index of feeds ---------------------------------------------------------------------
+
+
+def test_the_index_has_every_feed_until_it_is_removed(
+    writer: SteppedWriter, client: RedisClient
+) -> None:
+    writer.write(whole_feed("global", {}), whole_feed("community:a", {"p": 1.0}), token=10)
+    assert index(client) == {"global": 10, "community:a": 10}
+    writer.write(removed_feeds=["community:a"], token=10)
+    assert index(client) == {"global": 10}
+    report = WriteReport()
+    writer.batch_writer.read_index(report)
+    assert report.existing_feeds == ("global",)
+
+
+def test_a_feed_without_a_place_on_the_index_is_not_written(
+    writer: SteppedWriter, client: RedisClient
+) -> None:
+    client.set(KEYS.feed_index, "no sorted set")
+    report = writer.write(whole_feed("global", {"a": 1.0}))
+    assert (report.written_feeds, report.errors["WRONGTYPE"]) == ({}, 1)
+    assert client.exists(KEYS.feed("global")) == 0
+    client.delete(KEYS.feed_index)
+    assert writer.tend_after(FIRST_RETRY_S).rewrite_feeds == {"global"}
+    writer.write(whole_feed("global", {"a": 1.0}))
+    assert (index(client), feed_of(client)) == ({"global": 10}, {"a": 1.0})
+
+
+def test_a_feed_that_a_newer_owner_made_again_stays_on_the_index(
+    own_redis: OwnRedis, writer: SteppedWriter, client: RedisClient
+) -> None:
+    former = SteppedWriter(own_redis.url)
+    former.write(whole_feed("global", {"a": 1.0}), token=10)
+    writer.write(whole_feed("global", {"a": 1.0}), token=11)
+    former.write(removed_feeds=["global"], token=10)
+    assert index(client) == {"global": 11}
+
+
+def test_an_index_that_somebody_removed_is_made_again(
+    writer: SteppedWriter, client: RedisClient
+) -> None:
+    writer.write(whole_feed("global", {}), whole_feed("lang:en", {}))
+    client.delete(KEYS.feed_index)
+    report = writer.tend_after(1.0)
+    assert index(client) == {"global": 10, "lang:en": 10}
+    assert not report.flushed
+
+
+def test_a_feed_that_is_removed_and_made_again_at_once_is_on_the_index(
+    writer: SteppedWriter, client: RedisClient
+) -> None:
+    writer.write(whole_feed("global", {"a": 1.0}))
+    writer.write(removed_feeds=["global"])
+    writer.write(whole_feed("global", {"a": 1.0}))
+    assert index(client) == {"global": 10}
+
+
+def test_a_late_removal_leaves_the_place_of_a_newer_owner(
+    own_redis: OwnRedis, writer: SteppedWriter, client: RedisClient
+) -> None:
+    writer.write(whole_feed("global", {"a": 1.0}), whole_feed("lang:en", {}), token=11)
+    pipeline = CommandPipeline(own_redis.client(decode_responses=False))
+    tokens = {"global": 10, "lang:en": 11}
+    former = FeedIndex(KEYS).remove_command(tokens)
+    assert pipeline.execute([*load_commands(), former])[-1] == 1
+    assert index(client) == {"global": 11}
+    pipeline.close()
+
+
+def test_a_feed_made_again_before_it_was_off_the_index_is_put_there_again(
+    writer: SteppedWriter, client: RedisClient
+) -> None:
+    writer.write(whole_feed("global", {"a": 1.0}))
+    client.rename(KEYS.feed_index, "aside")
+    client.set(KEYS.feed_index, "no sorted set")
+    writer.write(removed_feeds=["global"])
+    client.delete(KEYS.feed_index)
+    writer.write(whole_feed("global", {"a": 1.0}))
+    assert index(client) == {"global": 10}
+    writer.tend_after(1.0)
+    assert index(client) == {"global": 10}
+
+
+# --- order and messages ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("feeds_first", [False, True])
+def test_signals_are_written_before_the_feeds_that_show_them_unless_told_otherwise(
+    writer: SteppedWriter, client: RedisClient, feeds_first: bool
+) -> None:
+    writer.write(whole_feed("global", {}))
+    client.config_set("slowlog-log-slower-than", 0)
+    writer.write(
+        *(feed_change("global", {"p": 1.0, "q": 1.0}, size=2), whole_post("p"), whole_post("q")),
+        feeds_first=feeds_first,
+    )
+    client.config_set("slowlog-log-slower-than", -1)
+    commands = [entry["command"].decode().split() for entry in client.slowlog_get(100)]
+    keys = [words[3] for words in commands if words[0] == "EVALSHA"]
+    posts = [KEYS.signals("p"), KEYS.signals("q")]
+    feed = [KEYS.feed("global")]
+    assert list(reversed(keys)) == (feed + posts if feeds_first else posts + feed)
+
+
+def test_changes_of_a_feed_are_published_at_most_ten_a_second(
+    own_redis: OwnRedis, writer: SteppedWriter
+) -> None:
+    subscription = own_redis.client().pubsub(ignore_subscribe_messages=True)
+    subscription.subscribe(KEYS.feed_changes)
+    assert subscription.get_message(timeout=10) is None  # that it has subscribed
+    versions = []
+    for score in range(5):
+        report = writer.write(whole_feed("global", {"a": float(score)}))
+        versions.append(report.written_feeds["global"])
+        writer.tend_after(0.03)
+    writer.tend_after(0.1)
+    messages = []
+    while message := subscription.get_message(timeout=1):
+        messages.append(json.loads(message["data"]))
+    assert [message["version"] for message in messages] == [versions[0], versions[4]]
+    assert (messages[0]["feed"], messages[0]["config_offset"]) == ("global", 3)

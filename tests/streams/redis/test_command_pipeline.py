@@ -1,0 +1,87 @@
+"""Commands in one round trip: each has its own answer, also when the connection breaks halfway."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+import redis
+
+from builders.own_redis import OwnRedis
+from feedmill.events.errors import FeedmillError
+from feedmill.streams.redis.command_pipeline import (
+    CommandPipeline,
+    is_broken,
+    open_writer_client,
+)
+
+
+@pytest.mark.stack
+def test_each_command_has_its_own_answer(own_redis: OwnRedis) -> None:
+    pipeline = CommandPipeline(open_writer_client(own_redis.url))
+    answers = pipeline.execute(
+        [
+            ["SET", "a", "späße"],
+            ["INCRBY", "a", 1],
+            ["INCRBY", "n", -5],
+            ["GET", b"a"],
+            ["GET", "none"],
+            ["SET", "empty", ""],
+            ["NOSUCHCOMMAND"],
+        ]
+    )
+    assert (answers[0], answers[2], answers[3]) == (b"OK", -5, "späße".encode())
+    assert (answers[4], answers[5]) == (None, b"OK")
+    assert isinstance(answers[1], redis.ResponseError)
+    assert isinstance(answers[6], redis.ResponseError)
+    assert pipeline.execute([]) == []
+    pipeline.close()
+
+
+@pytest.mark.stack
+def test_a_broken_connection_is_made_again(own_redis: OwnRedis) -> None:
+    pipeline = CommandPipeline(open_writer_client(own_redis.url))
+    assert pipeline.execute([["PING"]]) == [b"PONG"]
+    own_redis.stop()
+    answers = pipeline.execute([["PING"], ["PING"]])
+    assert [is_broken(answer) for answer in answers] == [True, True]
+    own_redis.start()
+    assert pipeline.execute([["PING"]]) == [b"PONG"]
+    pipeline.close()
+
+
+@contextmanager
+def server_that_answers(answers: bytes) -> Iterator[str]:
+    """Says this to whoever sends something, and hangs up."""
+
+    def serve() -> None:
+        connection, _ = listening.accept()
+        with connection:
+            connection.recv(65_536)
+            connection.sendall(answers)
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield f"redis://127.0.0.1:{listening.getsockname()[1]}/0"
+        thread.join()
+
+
+@pytest.mark.parametrize(
+    ("said", "answered"), [(b"+OK\r\n:1\r\n", [b"OK", 1]), (b"", []), (b"?what\r\n", [])]
+)
+def test_answers_that_came_before_the_end_are_kept(said: bytes, answered: list[object]) -> None:
+    with server_that_answers(said) as url:
+        client = redis.Redis.from_url(url, protocol=2, driver_info=None)
+        answers = CommandPipeline(client).execute([["SET", "a", "b"], ["INCR", "c"], ["INCR", "d"]])
+    assert answers[: len(answered)] == answered
+    assert len(answers) == 3
+    assert all(is_broken(answer) for answer in answers[len(answered) :])
+
+
+def test_an_address_that_is_none_is_refused() -> None:
+    with pytest.raises(FeedmillError, match="Redis: "):
+        open_writer_client("http://127.0.0.1")
