@@ -1,0 +1,205 @@
+"""The Redis writer on a thread of its own: the loop hands it batches, and is never held up."""
+
+from __future__ import annotations
+
+import logging
+import math
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Final
+
+import redis
+
+from feedmill.streams.redis.batch_writer import BatchWriter
+from feedmill.streams.redis.write_batch import FinishedBatch, WriteBatch, WriteReport
+
+log = logging.getLogger(__name__)
+
+FIRST_PROBE_S: Final = 0.05
+LAST_PROBE_S: Final = 0.5
+
+
+class WriterThread:
+    """Writes batches in the order in which they were submitted, and reports what became of them.
+
+    `submit`, `poll`, `request_feeds`, `is_idle` and `trouble` are for the loop's thread: none of
+    them waits for Redis.  While Redis takes no writes, the batches that were submitted stay
+    queued and `submit` returns False, so the loop keeps the newest state of what it could not
+    submit and merges what changes meanwhile: one pending change of each feed and post, not a
+    growing list.  `poll` says what of the submitted changes must be written again.
+
+    Parameters
+    ----------
+    client
+        See `open_writer_client`.  The thread alone uses it, until `stop` has returned.
+    prefix
+        What all keys begin with.
+    capacity
+        How many batches may wait beside the one that is being written.  A small number: what
+        waits here is older than what the loop could submit instead.
+    wake
+        Called on the writer's thread whenever `poll` has something, for a loop that waits.
+    """
+
+    def __init__(
+        self,
+        client: redis.Redis,
+        prefix: str,
+        *,
+        capacity: int = 2,
+        wake: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._writer = BatchWriter(client, prefix)
+        self._capacity = capacity
+        self._wake = wake
+        self._changed = threading.Condition()
+        self._queue: deque[WriteBatch] = deque()
+        self._report = WriteReport()
+        self._is_busy = False
+        self._feeds_wanted_s = math.inf  # when to ask which feeds exist
+        self._is_stopping = False
+        self._failure: BaseException | None = None
+        self._probe_s = 0.0
+        self._thread = threading.Thread(target=self._run, name="redis-writer", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread, which connects at once."""
+        self._thread.start()
+
+    def submit(self, batch: WriteBatch) -> bool:
+        """Queue a batch; False, and nothing happens, while the queue is full.
+
+        Raises
+        ------
+        RuntimeError
+            The thread has ended by an error of its own (Redis' errors are reported instead).
+        """
+        with self._changed:
+            self._raise_failure()
+            if len(self._queue) >= self._capacity or self._is_stopping:
+                return False
+            self._queue.append(batch)
+            self._changed.notify_all()
+            return True
+
+    def poll(self) -> WriteReport:
+        """What happened since the last call, false if nothing did; raises as `submit` does."""
+        with self._changed:
+            self._raise_failure()
+            report, self._report = self._report, WriteReport()
+            return report
+
+    def request_feeds(self) -> None:
+        """Have one of the next reports say which feeds exist in Redis."""
+        with self._changed:
+            self._feeds_wanted_s = -math.inf
+            self._changed.notify_all()
+
+    @property
+    def has_room(self) -> bool:
+        """Whether `submit` would take a batch."""
+        return len(self._queue) < self._capacity and not self._is_stopping
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether all that was submitted was dealt with; what failed may still have to wait."""
+        with self._changed:
+            return not self._queue and not self._is_busy
+
+    @property
+    def trouble(self) -> str:
+        """Why Redis takes no writes, for people; "" while it does."""
+        return self._writer.trouble
+
+    def stop(self, timeout_s: float) -> bool:
+        """Write what is queued unless Redis is away, disconnect and end; whether it has ended.
+
+        Waits for at most `timeout_s`; a thread that has not ended by then ends with the process.
+        """
+        with self._changed:
+            self._is_stopping = True
+            self._changed.notify_all()
+        self._thread.join(timeout_s)
+        return not self._thread.is_alive()
+
+    # --- the thread -------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        try:
+            while self._go_on():
+                pass
+            self._writer.close()
+        except BaseException as error:
+            log.exception("the Redis writer ended")
+            with self._changed:
+                self._failure = error
+            self._wake()
+
+    def _go_on(self) -> bool:
+        """Do one thing; whether there may be another."""
+        report, before = WriteReport(), self._writer.trouble
+        is_going_on = self._probe(report) if before else self._work(report)
+        self._hand_over(report, before)
+        return is_going_on
+
+    def _probe(self, report: WriteReport) -> bool:
+        """Wait a moment, look whether Redis takes writes; not when the loop wants to stop."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._is_stopping, self._probe_s)
+            if self._is_stopping:
+                return False
+        self._probe_s = min(max(2 * self._probe_s, FIRST_PROBE_S), LAST_PROBE_S)
+        if self._writer.probe(report):
+            self._probe_s = 0.0
+        return True
+
+    def _work(self, report: WriteReport) -> bool:
+        """Wait for a batch, or for something that is due, and deal with it."""
+        batch = self._take()
+        if batch is not None:
+            started_s = time.monotonic()
+            unwritten = self._writer.write(batch, report)
+            finished = FinishedBatch(batch, started_s, time.monotonic(), unwritten)
+            report.finished.append(finished)
+        if not self._writer.trouble and self._feeds_wanted_s <= time.monotonic():
+            self._read_index(report)
+        if not self._writer.trouble and self._writer.next_s() <= time.monotonic():
+            self._writer.tend(report)
+        return batch is not None or not self._is_stopping
+
+    def _take(self) -> WriteBatch | None:
+        """The next batch, once there is one, or None when something else is to be done."""
+        with self._changed:
+            now_s = time.monotonic()
+            due_s = min(self._writer.next_s(), self._feeds_wanted_s)
+            self._changed.wait_for(
+                lambda: self._queue or self._is_stopping or self._feeds_wanted_s <= now_s,
+                max(due_s - now_s, 0.0),
+            )
+            self._is_busy = bool(self._queue)
+            return self._queue.popleft() if self._queue else None
+
+    def _read_index(self, report: WriteReport) -> None:
+        with self._changed:
+            self._feeds_wanted_s = math.inf
+        self._writer.read_index(report)
+        if report.existing_feeds is None:
+            with self._changed:
+                self._feeds_wanted_s = min(self._feeds_wanted_s, time.monotonic() + LAST_PROBE_S)
+
+    def _hand_over(self, report: WriteReport, trouble_before: str) -> None:
+        trouble = self._writer.trouble
+        if trouble != trouble_before:
+            log.log(logging.WARNING if trouble else logging.INFO, "%s", trouble or "Redis: writing")
+        with self._changed:
+            self._is_busy = False
+            if not report:
+                return
+            self._report.add(report)
+        self._wake()
+
+    def _raise_failure(self) -> None:
+        if self._failure is not None:
+            raise RuntimeError("the Redis writer has ended") from self._failure

@@ -1,0 +1,118 @@
+"""A loop that follows the contract of the Redis writer and keeps nothing but the newest state."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from types import TracebackType
+
+import redis
+
+from builders.changes import removal, whole_feed, whole_post, write_batch
+from builders.redis_writer import PREFIX
+from builders.waiting import until
+from feedmill.streams.redis.command_pipeline import open_writer_client
+from feedmill.streams.redis.write_batch import WriteBatch, WriteReport
+from feedmill.streams.redis.writer_thread import WriterThread
+
+
+class WritingLoop:
+    """Owns feeds and posts, writes each of them whole, and again when a report says so.
+
+    Attributes
+    ----------
+    feeds, posts
+        The newest state: the scores of each feed, the fields of each post.
+    submitted
+        All batches that the writer took.
+    report
+        All that was polled so far.
+    """
+
+    def __init__(
+        self, url: str, *, token: int = 10, batch_size: int = 200, capacity: int = 2
+    ) -> None:
+        self.feeds: dict[str, Mapping[str, float]] = {}
+        self.posts: dict[str, Mapping[str, str]] = {}
+        self.submitted: list[WriteBatch] = []
+        self.report = WriteReport()
+        self._token = token
+        self._batch_size = batch_size
+        self._pending_feeds: dict[str, None] = {}
+        self._pending_posts: dict[str, None] = {}
+        self._is_recovering = False
+        self._client: redis.Redis = open_writer_client(url)
+        self.writer = WriterThread(self._client, PREFIX, capacity=capacity)
+
+    def __enter__(self) -> WritingLoop:
+        self.writer.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        assert self.writer.stop(20.0)
+        self._client.close()
+
+    def set_feed(self, feed: str, scores: Mapping[str, float]) -> None:
+        self.feeds[feed] = scores
+        self._pending_feeds[feed] = None
+
+    def remove_feed(self, feed: str) -> None:
+        del self.feeds[feed]
+        self._pending_feeds[feed] = None
+
+    def set_post(self, post_id: str, **fields: str) -> None:
+        self.posts[post_id] = fields
+        self._pending_posts[post_id] = None
+
+    def remove_post(self, post_id: str) -> None:
+        del self.posts[post_id]
+        self._pending_posts[post_id] = None
+
+    def step(self) -> WriteReport:
+        """One cycle: poll, then submit what is pending as far as the writer takes it."""
+        report = self.writer.poll()
+        self.report.add(report)
+        if report.flushed:
+            self._is_recovering = True
+            self._pending_feeds |= dict.fromkeys(self.feeds)
+            self._pending_posts |= dict.fromkeys(self.posts)
+        self._pending_feeds |= dict.fromkeys(report.rewrite_feeds & self.feeds.keys())
+        self._pending_posts |= dict.fromkeys(report.rewrite_posts & self.posts.keys())
+        self._is_recovering &= bool(self._pending_feeds)
+        posts = [] if self._is_recovering else list(self._pending_posts)[: self._batch_size]
+        feeds = list(self._pending_feeds)
+        if (posts or feeds) and self.writer.submit(self._batch(posts, feeds)):
+            self.submitted.append(self._batch(posts, feeds))
+            for post_id in posts:
+                del self._pending_posts[post_id]
+            self._pending_feeds.clear()
+        return report
+
+    def settle(self, seconds: float = 30.0) -> None:
+        """Go on until everything that is pending was dealt with."""
+
+        def is_settled() -> bool:
+            self.step()
+            return not (self._pending_feeds or self._pending_posts) and self.writer.is_idle
+
+        until(is_settled, seconds, every=0.002)
+        self.step()
+
+    def _batch(self, posts: Iterable[str], feeds: Iterable[str]) -> WriteBatch:
+        signals = [
+            whole_post(post_id, **self.posts[post_id])
+            if post_id in self.posts
+            else removal(post_id)
+            for post_id in posts
+        ]
+        changes = [whole_feed(feed, self.feeds[feed]) for feed in feeds if feed in self.feeds]
+        return write_batch(
+            *signals,
+            *changes,
+            token=self._token,
+            removed_feeds=[feed for feed in feeds if feed not in self.feeds],
+        )

@@ -1,0 +1,276 @@
+"""The writer beside a loop: Redis may be slow, away, read-only, restarted or flushed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from builders.changes import whole_feed, whole_post, write_batch
+from builders.own_redis import OwnRedis, RedisClient
+from builders.redis_writer import KEYS, PREFIX
+from builders.waiting import until
+from builders.writing_loop import WritingLoop
+from feedmill.streams.redis.batch_writer import BatchWriter
+from feedmill.streams.redis.command_pipeline import open_writer_client
+from feedmill.streams.redis.writer_thread import WriterThread
+
+pytestmark = pytest.mark.stack
+
+
+@pytest.fixture
+def loop(own_redis: OwnRedis) -> Iterator[WritingLoop]:
+    """A loop with two feeds and three posts that Redis shows."""
+    with WritingLoop(own_redis.url) as loop:
+        loop.set_feed("global", {"p0": 1.0, "p1": 2.0})
+        loop.set_feed("community:a", {"p2": 1.0})
+        for i in range(3):
+            loop.set_post(f"p{i}", spam="0.1 v1 +1")
+        loop.settle()
+        yield loop
+
+
+def shown(client: RedisClient) -> tuple[dict[str, dict[str, float]], dict[str, Any]]:
+    """The feeds on the index and the posts that Redis has."""
+    feeds = {
+        feed: dict(client.zrange(KEYS.feed(feed), 0, -1, withscores=True))
+        for feed in client.zrange(KEYS.feed_index, 0, -1)
+    }
+    start = KEYS.signals("")
+    posts = {
+        key.removeprefix(start): client.hget(key, "spam") for key in client.scan_iter(f"{start}*")
+    }
+    return feeds, posts
+
+
+def expected(loop: WritingLoop) -> tuple[dict[str, Any], dict[str, Any]]:
+    return dict(loop.feeds), {post_id: fields["spam"] for post_id, fields in loop.posts.items()}
+
+
+def wait_until_shown(loop: WritingLoop, client: RedisClient) -> None:
+    def is_shown() -> bool:
+        loop.step()
+        return shown(client) == expected(loop)
+
+    until(is_shown, every=0.002)
+
+
+def test_what_is_submitted_is_shown(loop: WritingLoop, client: RedisClient) -> None:
+    assert shown(client) == expected(loop)
+    loop.set_feed("global", {"p0": 3.0})
+    loop.remove_feed("community:a")
+    loop.remove_post("p2")
+    loop.settle()
+    assert shown(client) == expected(loop)
+    assert loop.writer.trouble == ""
+    assert sum(batch.unwritten for batch in loop.report.finished) == 0
+    assert len(loop.report.finished) == len(loop.submitted)
+
+
+def test_no_feed_shows_a_post_before_its_signals(own_redis: OwnRedis, client: RedisClient) -> None:
+    watcher = own_redis.client()
+    with WritingLoop(own_redis.url) as loop:
+        for i in range(200):
+            loop.set_post(f"p{i}", spam="0.1 v1 +1")
+            loop.set_feed("global", {f"p{i}": 1.0})
+            loop.step()
+            with watcher.pipeline(transaction=True) as both:
+                both.zrange(KEYS.feed("global"), 0, -1)
+                both.keys(KEYS.signals("*"))
+                members, keys = both.execute()
+            assert {KEYS.signals(post_id) for post_id in members} <= set(keys)
+        loop.settle()
+    assert shown(client) == expected(loop)
+
+
+def test_a_full_queue_takes_no_more_and_the_newest_state_is_written_later(
+    own_redis: OwnRedis, loop: WritingLoop, client: RedisClient
+) -> None:
+    own_redis.freeze()
+    before = len(loop.submitted)
+
+    def is_full() -> bool:
+        """Whether two batches wait behind the one that Redis does not answer."""
+        loop.set_feed("global", {"p0": float(len(loop.submitted))})
+        loop.step()
+        return len(loop.submitted) - before == 3
+
+    until(is_full, every=0.002)
+    assert not loop.writer.has_room
+    assert not loop.writer.is_idle
+    for score in range(100, 200):
+        loop.set_feed("global", {"p0": float(score)})
+        loop.step()
+    assert len(loop.submitted) - before == 3
+    own_redis.go_on()
+    loop.settle()
+    wait_until_shown(loop, client)
+    assert loop.feeds["global"] == {"p0": 199.0}
+
+
+def test_a_server_that_is_read_only_gets_what_it_refused_once_it_may_be_written(
+    loop: WritingLoop, client: RedisClient
+) -> None:
+    # A replica that never reaches its primary keeps what it has, and is read-only.
+    client.replicaof("127.0.0.1", "1")
+    before = len(loop.submitted)
+    loop.set_feed("global", {"p0": 9.0})
+    until(lambda: (loop.step(), loop.writer.trouble)[1])
+    assert "READONLY" in loop.writer.trouble
+    assert loop.report.errors["READONLY"] >= 1
+    client.replicaof("NO", "ONE")
+    wait_until_shown(loop, client)
+    loop.settle()
+    assert loop.writer.trouble == ""
+    written = loop.submitted[before:]
+    assert {change.feed for batch in written for change in batch.feeds} == {"global"}
+    assert [change for batch in written for change in batch.signals] == []
+    assert not loop.report.flushed
+
+
+def test_after_a_broken_connection_only_what_was_not_answered_is_written_again(
+    loop: WritingLoop, client: RedisClient
+) -> None:
+    before = len(loop.submitted)
+    client.client_kill_filter(_type="normal", skipme=True)
+    loop.set_feed("global", {"p0": 9.0})
+    wait_until_shown(loop, client)
+    loop.settle()
+    written = loop.submitted[before:]
+    assert {change.feed for batch in written for change in batch.feeds} == {"global"}
+    assert [change for batch in written for change in batch.signals] == []
+    assert not loop.report.flushed
+
+
+def test_nothing_is_lost_while_redis_is_away(
+    own_redis: OwnRedis, loop: WritingLoop, client: RedisClient
+) -> None:
+    own_redis.stop()
+    loop.set_post("p9", spam="0.9 v1 +1")
+    loop.set_feed("global", {"p9": 9.0})
+    until(lambda: (loop.step(), loop.writer.trouble)[1])
+    for score in range(50):
+        loop.set_feed("community:a", {"p2": float(score)})
+        loop.step()
+    own_redis.start()
+    wait_until_shown(loop, client)
+    loop.settle()
+    assert loop.report.flushed  # it came back empty
+    assert shown(client) == expected(loop)
+
+
+@pytest.mark.parametrize("how", ["flush", "restart"])
+def test_after_a_flush_all_feeds_are_back_before_any_signals(
+    own_redis: OwnRedis, client: RedisClient, how: str
+) -> None:
+    watcher = own_redis.client()
+    posts = {KEYS.signals(f"p{i}") for i in range(2_000)}
+    feeds = {KEYS.feed(f"community:{i}") for i in range(30)}
+    with WritingLoop(own_redis.url) as loop:
+        for i in range(2_000):
+            loop.set_post(f"p{i}", spam="0.1 v1 +1")
+        for i in range(30):
+            loop.set_feed(f"community:{i}", {f"p{i}": 1.0})
+        loop.settle()
+        assert {*watcher.keys(f"{PREFIX}*")} >= posts | feeds
+
+        if how == "flush":
+            watcher.flushall()
+        else:
+            own_redis.stop()
+            own_redis.start()
+        until(lambda: loop.step().flushed, 10.0, every=0.002)
+        signals_seen = 0
+        while signals_seen < len(posts):
+            loop.step()
+            keys = set(watcher.keys(f"{PREFIX}*"))
+            signals_seen = len(keys & posts)
+            assert not signals_seen or keys >= feeds
+        loop.settle()
+    assert shown(client) == expected(loop)
+
+
+def test_an_owner_of_nothing_sees_a_flush_too(own_redis: OwnRedis, client: RedisClient) -> None:
+    with WritingLoop(own_redis.url) as loop:
+        until(lambda: client.keys(KEYS.canary("*")))
+        assert not loop.step().flushed
+        client.flushall()
+        until(lambda: loop.step().flushed, 10.0)
+        # One flush is one report, and the next flush is seen as well.
+        until(lambda: client.keys(KEYS.canary("*")))
+        assert not loop.step().flushed
+        client.flushall()
+        until(lambda: loop.step().flushed, 10.0)
+
+
+def test_a_former_owners_feeds_are_listed_on_request(
+    own_redis: OwnRedis, loop: WritingLoop, client: RedisClient
+) -> None:
+    with WritingLoop(own_redis.url, token=11) as owner:
+        owner.writer.request_feeds()
+        until(lambda: (owner.step(), owner.report.existing_feeds)[1] is not None)
+        assert owner.report.existing_feeds is not None
+        assert set(owner.report.existing_feeds) == {"global", "community:a"}
+        # No post is in one of them any more.
+        owner.set_feed("global", {"p0": 1.0})
+        owner.set_feed("community:a", {})
+        owner.remove_feed("community:a")
+        owner.settle()
+        loop.set_feed("community:a", {"p2": 1.0})
+        loop.settle()
+        assert shown(client)[0] == {"global": {"p0": 1.0}}
+        assert loop.report.refused_feeds == {"community:a"}
+
+
+def test_stopping_writes_what_is_queued(own_redis: OwnRedis, client: RedisClient) -> None:
+    writer = WriterThread(open_writer_client(own_redis.url), PREFIX, capacity=50)
+    writer.start()
+    for i in range(50):
+        assert writer.submit(write_batch(whole_post(f"p{i}"), whole_feed("global", {f"p{i}": 1.0})))
+    assert writer.stop(20.0)
+    assert client.zrange(KEYS.feed("global"), 0, -1) == ["p49"]
+    assert len(client.keys(KEYS.signals("*"))) == 50
+    assert not writer.submit(write_batch(whole_post("late")))
+
+
+def test_stopping_does_not_wait_for_a_redis_that_is_away(own_redis: OwnRedis) -> None:
+    own_redis.stop()
+    writer = WriterThread(open_writer_client(own_redis.url), PREFIX)
+    writer.start()
+    writer.submit(write_batch(whole_post("p")))
+    until(lambda: "not connected" not in writer.trouble)
+    assert writer.stop(20.0)
+
+
+def test_the_loop_is_woken_for_a_report(own_redis: OwnRedis) -> None:
+    reports = []
+    writer = WriterThread(
+        open_writer_client(own_redis.url), PREFIX, wake=lambda: reports.append(writer.poll())
+    )
+    writer.start()
+    writer.submit(write_batch(whole_post("p")))
+    until(lambda: reports)
+    assert reports[0].written_posts == 1
+    assert reports[0].finished[0].started_s <= reports[0].finished[0].finished_s
+    assert writer.stop(20.0)
+
+
+def test_an_error_in_the_writer_is_not_silent(
+    own_redis: OwnRedis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> int:
+        raise KeyError("a fault of ours")
+
+    monkeypatch.setattr(BatchWriter, "write", fail)
+    woken: list[bool] = []
+    writer = WriterThread(
+        open_writer_client(own_redis.url), PREFIX, wake=lambda: woken.append(True)
+    )
+    writer.start()
+    writer.submit(write_batch(whole_post("p")))
+    until(lambda: woken)
+    with pytest.raises(RuntimeError, match="the Redis writer has ended"):
+        writer.poll()
+    with pytest.raises(RuntimeError, match="the Redis writer has ended"):
+        writer.submit(write_batch(whole_post("p")))
