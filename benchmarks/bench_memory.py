@@ -99,7 +99,7 @@ def main() -> None:
     bytes_each, key_bytes = of_compact_hashes(options.compact_posts)
     print(
         f"Redis:    {bytes_each:.0f} bytes a live post in compact hashes at"
-        f" {options.compact_posts:,}, {key_bytes:.0f} of them the key's (aim: 450)"
+        f" {options.compact_posts:,} (aim: 450); MEMORY USAGE says {key_bytes:.0f}"
     )
     combiner, bytes_each = in_combiner(posts)
     print(f"combiner: {bytes_each:.0f} bytes a live post at {posts:,} (aim: 300)")

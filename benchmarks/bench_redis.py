@@ -13,6 +13,7 @@ import argparse
 import time
 from collections.abc import Callable, Sequence
 from statistics import median
+from typing import Any
 
 import redis
 from compact_posts import post_ids, whole_posts
@@ -23,7 +24,7 @@ from feedmill.events.settings import Settings
 from feedmill.events.signal import SignalNames
 from feedmill.rankers.combiner import FeedChange, SignalsChange
 from feedmill.streams.redis.batch_writer import BatchWriter
-from feedmill.streams.redis.command_pipeline import open_writer_client
+from feedmill.streams.redis.command_pipeline import CommandPipeline, open_writer_client
 from feedmill.streams.redis.keys import Keys
 from feedmill.streams.redis.post_writes import signals_command
 from feedmill.streams.redis.scripts import load_commands
@@ -44,8 +45,7 @@ class Peers:
         self.client = redis.Redis.from_url(url)
         self.writer = BatchWriter(open_writer_client(url), "")
         self.writer.probe(WriteReport())
-        for command in load_commands():
-            self.client.execute_command(*command)
+        CommandPipeline(self.client).execute(load_commands())
 
     def by_writer(self, changes: Sequence[SignalsChange], size: int) -> None:
         """As the engine does, with the check for a flush in every batch."""
@@ -59,7 +59,7 @@ class Peers:
         """The same calls, without bookkeeping."""
         keys = Keys("")
         for start in range(0, len(changes), size):
-            pipeline = self.client.pipeline(transaction=False)
+            pipeline: Any = self.client.pipeline(transaction=False)
             for change in changes[start : start + size]:
                 pipeline.execute_command(*signals_command(keys, change, TOKEN))
             assert all(answer == 1 for answer in pipeline.execute(raise_on_error=False))

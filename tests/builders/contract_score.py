@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -18,11 +19,27 @@ LARGEST_FEED = 500
 Truth = Mapping[str, Any]
 
 
+# A signal that is not JSON: value, version, milliseconds after `created_ms`, version of the post.
+SIGNAL = re.compile(r"(\S+) (.*) ([+-]\d+)(?: @(\d+))?", re.DOTALL)
+
+
 def truth_of(fields: Mapping[str, str]) -> dict[str, Any]:
-    """The hash `signals:<post_id>` with its JSON fields decoded."""
+    """The hash `signals:<post_id>` with its signals and JSON fields decoded."""
+    return {name: _decoded(value, fields) for name, value in fields.items()}
+
+
+def _decoded(value: str, fields: Mapping[str, str]) -> Any:
+    if value.startswith("{"):
+        return json.loads(value)
+    signal = SIGNAL.fullmatch(value)
+    if signal is None:
+        return value
+    number, version, after_ms, post_offset = signal.groups()
     return {
-        name: json.loads(value) if value.startswith("{") else value
-        for name, value in fields.items()
+        "value": None if number == "null" else float(np.float32(number)),
+        "version": version,
+        "at_ms": int(fields["created_ms"]) + int(after_ms),
+        "post_offset": int(post_offset or fields["post_offset"]),
     }
 
 

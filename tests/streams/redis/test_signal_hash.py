@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from builders.contract_score import truth_of
 from feedmill.events.signal import RULE_MODEL
 from feedmill.streams.redis.signal_hash import (
     SignalSnapshot,
@@ -45,6 +47,17 @@ def fields_of(signal: SignalSnapshot | None, post_offset: int, created_ms: int) 
 @given(signal=SIGNALS, post_offset=OFFSETS, created_ms=st.integers(0, 2**53 - 1))
 def test_what_is_written_is_read(signal: SignalSnapshot, post_offset: int, created_ms: int) -> None:
     assert decode_signal("spam", fields_of(signal, post_offset, created_ms)) == signal
+
+
+@given(signal=SIGNALS, post_offset=OFFSETS)
+def test_anyone_can_read_it_by_the_contract(signal: SignalSnapshot, post_offset: int) -> None:
+    named = replace(signal, model="spam", version="v 1")
+    assert truth_of(fields_of(named, post_offset, CREATED_MS))["spam"] == {
+        "value": named.value,
+        "version": "v 1",
+        "at_ms": named.at_ms,
+        "post_offset": named.post_offset,
+    }
 
 
 @given(signal=SIGNALS)

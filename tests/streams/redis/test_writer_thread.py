@@ -129,6 +129,20 @@ def test_a_server_that_is_read_only_gets_what_it_refused_once_it_may_be_written(
     assert not loop.report.flushed
 
 
+def test_after_a_broken_connection_only_what_was_not_answered_is_written_again(
+    loop: WritingLoop, client: RedisClient
+) -> None:
+    before = len(loop.submitted)
+    client.client_kill_filter(_type="normal", skipme=True)
+    loop.set_feed("global", {"p0": 9.0})
+    wait_until_shown(loop, client)
+    loop.settle()
+    written = loop.submitted[before:]
+    assert {change.feed for batch in written for change in batch.feeds} == {"global"}
+    assert [change for batch in written for change in batch.signals] == []
+    assert not loop.report.flushed
+
+
 def test_nothing_is_lost_while_redis_is_away(
     own_redis: OwnRedis, loop: WritingLoop, client: RedisClient
 ) -> None:
