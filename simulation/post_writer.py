@@ -1,4 +1,4 @@
-"""Writes the posts of the demo from its phrases: invented, varied, and as good as asked."""
+"""Writes the texts of the demo's posts from its phrases: invented, varied, good or bad."""
 
 from __future__ import annotations
 
@@ -11,38 +11,38 @@ from feedmill.simulation.bad_phrases import BAD
 from feedmill.simulation.phrases import TOPICS
 from feedmill.simulation.voices import FRAMES, VOICES
 
-# Below the first a post is throwaway, from the second on careful; see `FRAMES`.
+# Qualities from which a post is ordinary and from which it is careful; see `FRAMES`.
 _TIERS = (0.3, 0.62)
 
 
 @dataclass
 class PostWriter:
-    """Draws texts; the same generator state gives the same texts."""
+    """Draws texts from `rng`; the same state of it gives the same texts."""
 
     rng: np.random.Generator
 
     def ordinary(self, community: str, lang: str, quality: float) -> str:
-        """A post about the community's topics, careful or careless as `quality` in [0, 1] says."""
+        """A text about the community's topics, as careful as `quality` in [0, 1] says."""
         tier = sum(quality >= limit for limit in _TIERS)
         words = {**VOICES[lang], **TOPICS[community, lang], "frame": FRAMES[lang][tier]}
-        text = _capitalised(_Drawn(words, self.rng)["frame"])
-        # Careless posts begin small, as they do.
+        text = _capitalised(_DrawnPhrases(words, self.rng)["frame"])
+        # Careless posts start with a small letter.
         return text[:1].upper() + text[1:] if tier else text
 
     def bad(self, kind: str, community: str) -> tuple[str, tuple[str, ...] | None]:
-        """A post of kind spam, nsfw, false or clickbait, and its links."""
+        """A text of kind spam, nsfw, false or clickbait, and its links; None if it has none."""
         words = BAD[kind]
         if kind == "clickbait":
             words = {**words, "thing": TOPICS[community, "en"]["thing"]}
-        text = _Drawn(words, self.rng)["frame"]
+        text = _DrawnPhrases(words, self.rng)["frame"]
         links = tuple(word for word in text.split() if word.startswith("http"))
         return _capitalised(text), links or None
 
 
-class _Drawn(dict[str, str]):
-    """Fills `{name}` with one of its options, each time with another, until no brace is left.
+class _DrawnPhrases(dict[str, str]):
+    """Gives a phrase for each name in braces, each time another one, itself without braces left.
 
-    `{n}` and `{m}`, which no table has, are numbers.
+    A name that no table has, such as `{n}` and `{m}`, becomes a number.
     """
 
     def __init__(self, words: Mapping[str, Sequence[str]], rng: np.random.Generator) -> None:
