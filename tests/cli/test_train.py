@@ -6,19 +6,15 @@ import csv
 import json
 from pathlib import Path
 
-import click
 import pytest
 from click.testing import CliRunner, Result
 
 from builders.training_data import sentences
-from feedmill.cli.evaluate import evaluate
-from feedmill.cli.train import train
-
-MAIN = click.Group(commands={"train": train, "evaluate": evaluate})
+from feedmill.cli.main import main
 
 
 def run(*words: str) -> Result:
-    return CliRunner().invoke(MAIN, list(words))
+    return CliRunner().invoke(main, list(words))
 
 
 @pytest.fixture

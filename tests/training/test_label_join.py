@@ -7,7 +7,6 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import click
 import msgspec
 import pytest
 from click.testing import CliRunner
@@ -15,7 +14,7 @@ from kafka import KafkaProducer
 from kafka.admin import KafkaAdminClient, NewTopic
 
 from builders.training_data import sentences
-from feedmill.cli.train import train
+from feedmill.cli.main import main
 from feedmill.models.artifact import read_card
 from feedmill.training.label_join import LabelJoin
 
@@ -128,7 +127,6 @@ def train_from_labels(stack: Any, prefix: str, monkeypatch: pytest.MonkeyPatch) 
     send("posts", "p0", None)
     producer.flush()
     producer.close()
-    main = click.Group(commands={"train": train})
     return lambda *words: CliRunner().invoke(main, ["train", "spam", "--from-labels", *words])
 
 
