@@ -90,8 +90,8 @@ def topic_table(signals: Sequence[str]) -> tuple[TopicSpec, ...]:
     )
 
 
-# The broker's timestamps: no producer can set a wrong time, and what depends on time does not depend
-# on the clocks of hosts.
+# The broker's timestamps: no producer can set a wrong time, and nothing depends on the clocks of
+# hosts.
 _STAMPED = {"message.timestamp.type": "LogAppendTime"}
 
 
