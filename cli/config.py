@@ -265,7 +265,7 @@ async def _send_and_wait(environment: Environment, change: SettingChange) -> Non
 async def _instances_topic(
     environment: Environment, timeout_s: float
 ) -> AsyncIterator[TopicReader | None]:
-    """Open `instances` before the record is sent, lest an answer be missed; None: do not wait."""
+    """Open `instances` before the record is sent, to miss no answer; None: do not wait."""
     if not timeout_s:
         yield None
         return

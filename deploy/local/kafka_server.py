@@ -14,8 +14,8 @@ from feedmill.deploy.local.java import java_command
 from feedmill.deploy.local.ports import HOST
 from feedmill.deploy.local.process import Server
 
-# A dead letter holds a whole rejected record, so the broker's limit is above the 1 MiB that the
-# topics of events set for themselves.
+# A dead letter holds up to 1 MiB of a rejected record, a key and headers, so the broker's limit is
+# above the 1 MiB that the topics of events set for themselves.
 _MAX_RECORD_BYTES = 4 * 1024 * 1024
 
 # The quorum is part of these settings, not of the formatted folder (`--standalone`), so that the
@@ -77,7 +77,7 @@ def start_kafka(server: Server, port: int, controller_port: int) -> None:
 
 
 def _format(server: Server, properties: Path) -> None:
-    # Kafka's form of a uuid, 22 characters of url-safe base64; "k" lest it looks like an option.
+    # Kafka's form of a uuid, 22 characters of url-safe base64; with "k" it is never like an option.
     cluster = "k" + base64.urlsafe_b64encode(uuid.uuid4().bytes).decode()[1:22]
     arguments = ["format", "-t", cluster, "-c", str(properties), "--ignore-formatted"]
     command = java_command("kafka.tools.StorageTool", arguments, heap_mb=128)

@@ -26,7 +26,7 @@ def is_free(port: int) -> bool:
 
 
 def free_port(taken: set[int]) -> int:
-    """A free port that is not in `taken`, at random lest two starting stacks choose the same."""
+    """A random free port that is not in `taken`: two stacks that start rarely choose the same."""
     for _ in range(1000):
         port = _FIRST + secrets.randbelow(_LAST - _FIRST)
         if port not in taken and is_free(port):

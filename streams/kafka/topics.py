@@ -30,7 +30,7 @@ MAX_PARTITIONS = 1024
 WINDOW_MS = 8 * DAY_MS
 # The largest record of an event topic; far above what the limits of events allow.
 EVENT_BYTES = MIB
-# A dead letter holds a whole rejected record, and headers.
+# A dead letter holds up to 1 MiB of a rejected record, a key and headers.
 DEAD_LETTER_BYTES = 4 * MIB
 
 _TOPIC_EXISTS = 36
