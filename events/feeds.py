@@ -10,7 +10,6 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from feedmill.events.errors import BadSetting
 from feedmill.events.limits import NAME_PATTERN, Id, Name
-from feedmill.events.post import Post
 
 DEFAULT_MAX_FEEDS = 1000
 FEED_PATTERNS = ("community:*", "lang:*")
@@ -31,14 +30,6 @@ class FeedMatch(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=T
     @property
     def restricts(self) -> bool:
         return bool(self.communities or self.langs or self.authors)
-
-    def accepts(self, post: Post) -> bool:
-        """Whether the post belongs."""
-        return (
-            (not self.communities or not set(self.communities).isdisjoint(post.communities or ()))
-            and (not self.langs or post.lang in self.langs)
-            and (not self.authors or post.author_id in self.authors)
-        )
 
 
 class FeedSpec(Struct, frozen=True, forbid_unknown_fields=True):
@@ -75,10 +66,3 @@ def check_feed_name(feed: str, *, pattern_allowed: bool = False) -> None:
             "Expected a feed: a name of 1 to 64 letters, digits, `.`, `_` and `-`, or such a name "
             f"behind `community:` or `lang:`, got {feed[:80]!r}"
         )
-
-
-def feeds_of(post: Post) -> tuple[str, ...]:
-    """The feeds that follow from the post itself, without settings; `global` first."""
-    communities = tuple(f"community:{name}" for name in dict.fromkeys(post.communities or ()))
-    lang = () if post.lang is None else (f"lang:{post.lang}",)
-    return ("global", *communities, *lang)

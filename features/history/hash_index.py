@@ -86,8 +86,3 @@ class HashIndex:
         if not found:
             return rows, at
         return np.concatenate(found_rows), np.concatenate(found)
-
-    def beyond(self, entries: Sequence32) -> Sequence32:
-        """Where to follow on from these entries."""
-        further: Sequence32 = self._next[entries & self._mask]
-        return further

@@ -1,4 +1,4 @@
-"""What came before a post: near copies of its text, and its author's other posts.
+"""What came before a post: near copies of its text.
 
 A fold over the records of `posts` in one order, in fixed memory; time is that of the records.  What
 it says of a post depends on the records before it alone, never on how they were cut into batches.
@@ -33,7 +33,6 @@ from feedmill.features.text.ngrams import Indices, TextBatch
 WINDOW_MS = 10 * 60 * 1000
 # A stream read from here on says the same of all that comes after twice the window.
 REBUILD_MS = 2 * WINDOW_MS
-MOST_AUTHOR_POSTS = 16
 MOST_COMPARED = 48
 
 _RING_BITS = 18
@@ -62,21 +61,14 @@ class EarlierPosts(NamedTuple):
         Other posts with nearly the same text; beyond `campaigns.KEPT` they are not counted.
     authors
         How many wrote those and this one.
-    author_posts
-        Other posts of the author, at most `MOST_AUTHOR_POSTS`.
-    author_age_ms
-        Since the author's first post, as far as no gap between two was longer than the
-        window; at most the window.
     """
 
     copies: int = 0
     authors: int = 1
-    author_posts: int = 0
-    author_age_ms: int = 0
 
 
 class PostHistory:
-    """The memory of one stream of posts; one task folds.  About 48 MB, all of it from the start.
+    """The memory of one stream of posts; one task folds.  About 41 MB, all of it from the start.
 
     It reaches back `WINDOW_MS`, but not beyond the last 258,048 records.
     """
@@ -86,13 +78,10 @@ class PostHistory:
         self._at_ms = np.zeros(size, dtype=np.int64)
         self._post = np.zeros(size, dtype=np.int64)
         self._author = np.zeros(size, dtype=np.int64)
-        self._first_ms = np.zeros(size, dtype=np.int64)
         self._shown = np.zeros(size, dtype=np.bool_)
-        self._fresh = np.zeros(size, dtype=np.bool_)
         self._group = np.full(size, NONE, dtype=np.int64)
         self._signed = np.zeros((size, BINS), dtype=np.uint8)
         self._posts = HashIndex(_RING_BITS, _REACH, 0)
-        self._authors = HashIndex(_RING_BITS, _REACH, 0)
         self._bands = BucketHeads(BANDS << BUCKET_BITS, 0)
         self._now_ms = 0
         self._newest = 0
@@ -125,20 +114,16 @@ class PostHistory:
         shown = np.array([v.text is not None for v in versions], dtype=np.bool_)
         # Hashes of this process: they decide who is equal, and nothing else.
         authors = np.array([hash(v.author_id) for v in versions], dtype=np.int64)
-        authors[~shown] = np.arange(np.count_nonzero(~shown))
         posts = np.array([hash(v.post_id) for v in versions], dtype=np.int64)
         at_ms = np.array([v.at_ms for v in versions], dtype=np.int64)
         self._at_ms[slots], self._shown[slots] = at_ms, shown
         self._post[slots], self._author[slots], self._group[slots] = posts, authors, NONE
 
         older = self._older_versions(posts, sequence, at_ms)
-        self._fresh[slots] = shown & (older == NONE)
-        author_posts, age_ms = self._author_history(authors, posts, sequence, at_ms)
         rows, signed = _signed([v.text or "" for v in versions], rows_read, read)
         rows, alike = self._alike(rows, signed, sequence, at_ms)
         copies, wrote = self._campaign_sizes(sequence, at_ms, older, rows, alike)
-        columns = (copies, wrote, author_posts, age_ms)
-        said = map(EarlierPosts, *(column.tolist() for column in columns))
+        said = map(EarlierPosts, copies.tolist(), wrote.tolist())
         return [
             past if there else EarlierPosts()
             for past, there in zip(said, shown.tolist(), strict=True)
@@ -151,40 +136,6 @@ class PostHistory:
         older = np.full(len(posts), NONE, dtype=np.int64)
         older[rows[inside]] = entries[inside]
         return older
-
-    def _author_history(
-        self, authors: Indices, posts: Indices, sequence: Sequence32, at_ms: Indices
-    ) -> tuple[Indices, Indices]:
-        """(n,) earlier posts of the author, and how long there have been some."""
-        count = np.zeros(len(authors), dtype=np.int64)
-        previous = np.full(len(authors), NONE, dtype=np.int64)
-        rows = np.arange(len(authors))
-        at = self._authors.enter(authors, sequence)
-        for step in range(MOST_AUTHOR_POSTS):
-            found, at = self._authors.follow(authors[rows], sequence[rows], at)
-            rows = rows[found]
-            inside = self._at_ms[at & _MASK] > at_ms[rows] - WINDOW_MS
-            rows, at = rows[inside], at[inside]
-            if not len(rows):
-                break
-            if step == 0:
-                previous[rows] = at
-            others = self._post[at & _MASK] != posts[rows]
-            count[rows] += self._fresh[at & _MASK] & others
-            at = self._authors.beyond(at)
-        first_ms = self._first_times(sequence, at_ms, previous)
-        return count, np.minimum(at_ms - first_ms, WINDOW_MS)
-
-    def _first_times(self, sequence: Sequence32, at_ms: Indices, previous: Indices) -> Indices:
-        """(n,) when the streak began that each belongs to: its own time, or its predecessor's."""
-        slots = sequence & _MASK
-        self._first_ms[slots] = at_ms
-        linked = np.flatnonzero(previous != NONE)
-        # Predecessors of the same batch come first, so that one pass in order is enough.
-        for i, slot in zip(linked.tolist(), (previous[linked] & _MASK).tolist(), strict=True):
-            self._first_ms[slots[i]] = self._first_ms[slot]
-        first: Indices = self._first_ms[slots]
-        return first
 
     def _alike(
         self, rows: Indices, signed: SignatureBatch, sequence: Sequence32, at_ms: Indices

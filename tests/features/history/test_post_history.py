@@ -12,9 +12,7 @@ from hypothesis import strategies as st
 
 from feedmill.events.post import Post
 from feedmill.features.history.post_history import (
-    MOST_AUTHOR_POSTS,
     REBUILD_MS,
-    WINDOW_MS,
     EarlierPosts,
     PostHistory,
     PostVersion,
@@ -72,22 +70,6 @@ def test_an_edit_into_a_campaign_counts_and_one_out_of_it_does_not() -> None:
 
 def test_a_deletion_takes_its_copy_out() -> None:
     assert copies(at(0, "a"), at(1, "a", text=None), at(2, "b"), at(3, "c")) == [0, 0, 0, 1]
-
-
-def test_an_authors_posts_and_age() -> None:
-    said = told(
-        at(0, "a", text="one"),
-        at(2, "b", text="two"),
-        at(2, "b", text="two, edited"),
-        at(3, "x", "bo", text="three"),
-        at(11, "c", text="four"),
-        at(40, "d", text="five"),
-    )
-    assert [past.author_posts for past in said] == [0, 1, 1, 0, 1, 0]
-    ages = [past.author_age_ms / MINUTE_MS for past in said]
-    assert ages == [0, 2, 2, 0, WINDOW_MS / MINUTE_MS, 0]
-    flood = told(*(at(0, f"p{i}", text="hi") for i in range(50)))
-    assert [past.author_posts for past in flood] == [min(i, MOST_AUTHOR_POSTS) for i in range(50)]
 
 
 def stream(seed: int, count: int) -> list[PostVersion]:
