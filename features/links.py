@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from feedmill.events.post import Post
+from feedmill.features.feature_group import FeatureGroup
 from feedmill.features.hosts import host_of
 
 _SCHEME = re.compile(r"\A[a-z][a-z0-9+.-]{0,30}://", re.IGNORECASE)
@@ -78,3 +79,6 @@ def link_matrix(hosts: Sequence[LinkHosts]) -> npt.NDArray[np.float32]:
     """Return how many links each post has, and how many to platforms: (posts, 2), as log1p."""
     counts = np.array([(one.links, one.platforms) for one in hosts], dtype=np.float64)
     return np.log1p(counts.reshape(-1, 2)).astype(np.float32)
+
+
+LINKS = FeatureGroup("links", LINK_COLUMNS, lambda batch: link_matrix(batch.link_hosts))

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 
 from feedmill.events.post import Post
+from feedmill.features.feature_group import FeatureMatrix
 from feedmill.features.history.near_duplicates import SignatureBatch, sign
-from feedmill.features.links import LINK_COLUMNS, LinkHosts, link_matrix, path_texts
-from feedmill.features.text.lexicon import LEXICON_COLUMNS, lexicon_matrix
+from feedmill.features.links import LinkHosts, path_texts
+from feedmill.features.registry import FEATURE_GROUPS
 from feedmill.features.text.ngrams import TextBatch
-from feedmill.features.text.profanity import PROFANITY_COLUMNS, profanity_matrix
-from feedmill.features.text.shape import SHAPE_COLUMNS, shape_matrix
-
-Columns = npt.NDArray[np.float32]
 
 
 class PostBatch:
@@ -27,7 +24,7 @@ class PostBatch:
 
     def __init__(self, posts: Sequence[Post]) -> None:
         self.posts = posts
-        self._groups: dict[str, Columns] = {}
+        self._groups: dict[str, FeatureMatrix] = {}
 
     def __len__(self) -> int:
         return len(self.posts)
@@ -69,16 +66,8 @@ class PostBatch:
             return np.ones(len(self), dtype=np.bool_)
         return np.array([bool(text) for text in self.view(name).texts], dtype=np.bool_)
 
-    def columns(self, group: str) -> Columns:
-        """Return a group of columns: (posts, len(GROUPS[group] names)), float32, finite."""
+    def columns(self, group: str) -> FeatureMatrix:
+        """Return the columns of a group in the registry: (posts, columns), float32, finite."""
         if group not in self._groups:
-            self._groups[group] = GROUPS[group][1](self)
+            self._groups[group] = FEATURE_GROUPS[group].compute(self)
         return self._groups[group]
-
-
-GROUPS: dict[str, tuple[tuple[str, ...], Callable[[PostBatch], Columns]]] = {
-    "cues": (LEXICON_COLUMNS, lambda batch: lexicon_matrix(batch.text)),
-    "links": (LINK_COLUMNS, lambda batch: link_matrix(batch.link_hosts)),
-    "profanity": (PROFANITY_COLUMNS, lambda batch: profanity_matrix(batch.text)),
-    "shape": (SHAPE_COLUMNS, lambda batch: shape_matrix(batch.text)),
-}

@@ -12,7 +12,8 @@ import numpy.typing as npt
 
 from feedmill.events.errors import BadArtifact
 from feedmill.events.post import Post
-from feedmill.features.post_batch import GROUPS, PostBatch
+from feedmill.features.post_batch import PostBatch
+from feedmill.features.registry import FEATURE_GROUPS
 from feedmill.filters.self_labels import raise_self_labelled
 from feedmill.models.artifact import Artifact
 from feedmill.models.text_model import (
@@ -36,13 +37,16 @@ class Evidence(NamedTuple):
     @property
     def starts(self) -> tuple[int, ...]:
         """The first column of each view and of each group."""
-        sizes = [*(1 for _ in self.views), *(len(GROUPS[group][0]) for group in self.groups)]
+        sizes = [
+            *(1 for _ in self.views),
+            *(len(FEATURE_GROUPS[group].columns) for group in self.groups),
+        ]
         return tuple(accumulate(sizes[:-1], initial=0))
 
     @property
     def names(self) -> tuple[str, ...]:
         """The columns: a score for each view, then the groups' columns."""
-        columns = (name for group in self.groups for name in GROUPS[group][0])
+        columns = (name for group in self.groups for name in FEATURE_GROUPS[group].columns)
         return (*(f"ngrams_{view}" for view in self.views), *columns)
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from feedmill.features.feature_group import FeatureGroup
 from feedmill.features.text.ngrams import TextBatch, TextChunk, gapped_pairs
 
 _CUES = Path(__file__).parent / "lists" / "spam_lexicon.txt"
@@ -151,3 +152,6 @@ def lexicon_matrix(batch: TextBatch) -> npt.NDArray[np.float32]:
     columns = [np.log1p(counts), counts / size, np.log1p(total), total / size]
     kinds = (counts > 0).sum(axis=1, keepdims=True)
     return np.concatenate([*columns, kinds], axis=1).astype(np.float32)
+
+
+LEXICON = FeatureGroup("cues", LEXICON_COLUMNS, lambda batch: lexicon_matrix(batch.text))

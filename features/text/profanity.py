@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from feedmill.features.feature_group import FeatureGroup
 from feedmill.features.text.lexicon import HashedTerms
 from feedmill.features.text.ngrams import TextBatch
 
@@ -59,3 +60,6 @@ def profanity_matrix(batch: TextBatch) -> npt.NDArray[np.float32]:
     count = np.concatenate(counts).astype(np.float64)
     size = np.maximum(np.concatenate(sizes), 1)[:, None]
     return np.concatenate([np.log1p(count), count[:, _SHARES] / size], axis=1).astype(np.float32)
+
+
+PROFANITY = FeatureGroup("profanity", PROFANITY_COLUMNS, lambda batch: profanity_matrix(batch.text))

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from feedmill.features.feature_group import FeatureGroup
 from feedmill.features.text.ngrams import IS_WORD, ByteRows, Indices, TextBatch, word_bounds
 
 _CLASSES: dict[str, bytes] = {
@@ -199,3 +200,6 @@ def _pattern_counts(rows: ByteRows, owner: Indices) -> dict[str, Indices]:
         "hashtag": per_row(opens & (middle == ord("#"))),
         "list_number": ((first >= 48) & (first < 58)).astype(np.int64),
     }
+
+
+SHAPE = FeatureGroup("shape", SHAPE_COLUMNS, lambda batch: shape_matrix(batch.text))

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from builders.events import post, posts_of
 from feedmill.events.errors import BadArtifact
-from feedmill.features.post_batch import GROUPS, PostBatch
+from feedmill.features.post_batch import PostBatch
+from feedmill.features.registry import FEATURE_GROUPS
 from feedmill.features.text.ngrams import BUCKETS
 from feedmill.filters.model import Evidence, ExpertWeights, FilterModel, view_score
 from feedmill.filters.registry import FILTERS
@@ -38,7 +39,7 @@ def artifact(weights: int) -> Artifact:
 
 def test_a_model_comes_back_from_its_artifact_as_it_was() -> None:
     columns = len(EVIDENCE.names)
-    assert columns == 2 + len(GROUPS["cues"][0])
+    assert columns == 2 + len(FEATURE_GROUPS["cues"].columns)
     model = FilterModel.of(artifact(columns), EVIDENCE)
     assert model.tables[0].word_factor == 2
     assert isinstance(model.head, ExpertWeights)
