@@ -31,7 +31,7 @@ from feedmill.features.text.ngrams import TextBatch
 from feedmill.features.text.shape import shape_matrix
 from feedmill.filters.model import ExpertWeights, FilterModel, view_score, with_columns
 from feedmill.filters.registry import FILTERS, STORE, load_filter
-from feedmill.models.artifact import read
+from feedmill.models.artifact import read_artifact
 from feedmill.models.text_model import StackedTextModel
 from feedmill.models.trees import Trees
 from feedmill.rankers.registry import load as load_ranker
@@ -73,7 +73,7 @@ def check(texts: Sequence[str], models: Sequence[FilterModel]) -> None:
     """Compare with LightGBM or numpy, and with single rows; raises on a difference."""
     for model in models:
         batch = PostBatch(posts(texts))
-        views = zip(model.tables, model.evidence.views, strict=True)
+        views = zip(model.ngram_models, model.evidence.views, strict=True)
         scores = np.stack([view_score(table, view, batch) for table, view in views], axis=1)
         rows = with_columns(scores, model.evidence.groups, batch)
         if isinstance(model.head, ExpertWeights):
@@ -89,7 +89,7 @@ def check(texts: Sequence[str], models: Sequence[FilterModel]) -> None:
 
 def lightgbm_of(name: str) -> lightgbm.Booster:
     """Return a filter's trees as LightGBM itself reads them."""
-    text = read(STORE, name, FILTERS[name].names).arrays["trees"].tobytes().decode()
+    text = read_artifact(STORE, name, FILTERS[name].names).arrays["trees"].tobytes().decode()
     return lightgbm.Booster(model_str=text + "end of trees\n")
 
 
@@ -158,10 +158,10 @@ def runs(texts: Sequence[str]) -> dict[str, Run]:
     check(texts[:300], models)
     quality = load_ranker("quality")
     assert isinstance(quality, StackedTextModel)
-    table = models[0].tables[0].weights
+    table = models[0].ngram_models[0].weights
     return {
         "normalise and hash": TextBatch,
-        "normalise, hash, sum one table": lambda part: TextBatch(part).sums(table),
+        "normalise, hash, sum one table": lambda part: TextBatch(part).weighted_sums(table),
         "shape": lambda part: shape_matrix(TextBatch(part)),
         "cues": lambda part: lexicon_matrix(TextBatch(part)),
         **{model.name: partial(filtered, model) for model in models},

@@ -13,10 +13,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from feedmill.cli.output import plain_table
-from feedmill.events.weights import ALIASES
+from feedmill.events.weights import OBJECTIVE_ALIASES
 from feedmill.streams.redis.reader import FeedReader, FeedSnapshot, PostSnapshot, State
 
-_WORDS = {objective: word for word, objective in ALIASES.items()}
+_WORDS = {objective: word for word, objective in OBJECTIVE_ALIASES.items()}
 _STYLES = {"show": "green", "demote": "yellow", "hide": "red", "hold": "magenta"}
 _STATE_STYLES = {"fresh": "green", "starting": "yellow", "stale": "bold red"}
 

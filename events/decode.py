@@ -38,7 +38,7 @@ encode = msgspec.json.Encoder().encode
 def decode_post(key: bytes | None, value: bytes | None) -> Post | Deletion:
     """A post, or its deletion (an empty value, or `deleted` true)."""
     if not value:
-        return Deletion(key_text(key), deleted=True)
+        return Deletion(decode_key(key), deleted=True)
     try:
         post: Post | Deletion = _post.decode(value)
     except msgspec.ValidationError as error:
@@ -74,7 +74,7 @@ def decode_engagement(key: bytes | None, value: bytes | None) -> Engagement:
 
 
 def decode_signal(name: str, names: SignalNames, key: bytes | None, value: bytes) -> Signal:
-    """The signal `name`; an empty value is no signal, see `key_text`."""
+    """The signal `name`; an empty value is no signal, see `decode_key`."""
     signal = _decode(_signal.decode, value)
     _check_key(key, signal.post_id)
     known = name in names.gates or name in ("quality", "engagement")
@@ -86,7 +86,7 @@ def decode_override(
     names: SignalNames, key: bytes | None, value: bytes | None
 ) -> tuple[OverrideKey, Override | None]:
     """Whom an override is about, and its verdict; None where it is withdrawn."""
-    parts = key_text(key, any_text=True).split("|")
+    parts = _key_text(key).split("|")
     if len(parts) != 2:
         raise BadEvent("Expected the key `<subject>|<gate>` with one `|`, got " + _shown(key))
     kind, name = parse_subject(parts[0])
@@ -116,17 +116,20 @@ def decode_instance(value: bytes) -> Instance:
     return _decode(_instance.decode, value)
 
 
-def key_text(key: bytes | None, *, any_text: bool = False) -> str:
-    """The key as text; an id by the rules of ids unless `any_text`."""
+def decode_key(key: bytes | None) -> str:
+    """The key as an id, of a record without a value."""
+    text = _key_text(key)
+    _check_plain_id(text)
+    return text
+
+
+def _key_text(key: bytes | None) -> str:
     if not key:
         raise BadEvent("Expected a key, got none; a record without one cannot be placed")
     try:
-        text = key.decode()
+        return key.decode()
     except UnicodeDecodeError:
         raise BadEvent(f"Expected a key in UTF-8, got {_shown(key)}") from None
-    if not any_text:
-        _check_plain_id(text)
-    return text
 
 
 _id_decode: Callable[[object], Deletion] = partial(msgspec.convert, type=Deletion)

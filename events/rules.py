@@ -66,7 +66,7 @@ class Rule(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
         return sum(map(len, (*kinds, self.authors, self.self_labels)))
 
 
-def read_rules(value: Mapping[str, Any]) -> dict[str, Rule]:
+def decode_rules(value: Mapping[str, Any]) -> dict[str, Rule]:
     """The rules by name of a setting's value.
 
     Raises
@@ -139,7 +139,7 @@ def _check_patterns(name: str, patterns: Iterable[str]) -> int:
 
 def _check_pattern(name: str, pattern: str) -> int:
     try:
-        compiled = compiled_pattern(pattern)
+        compiled = compile_pattern(pattern)
     except re2.error as error:
         said = error.args[0]
         reason = said.decode("utf-8", "replace") if isinstance(said, bytes) else str(said)
@@ -147,7 +147,7 @@ def _check_pattern(name: str, pattern: str) -> int:
             f"Rule `{name}`: RE2 refuses the pattern {pattern[:80]!r}: {reason[:200]}"
         ) from None
     try:
-        compiled_pattern(f"(?:{pattern})")
+        compile_pattern(f"(?:{pattern})")
     except re2.error:
         raise BadSetting(
             f"Rule `{name}`: the pattern {pattern[:80]!r} cannot stand beside others; close its"
@@ -160,7 +160,7 @@ def _check_pattern(name: str, pattern: str) -> int:
     return int(compiled.programsize)
 
 
-def compiled_pattern(pattern: str, memory: int = PATTERN_MEMORY) -> Any:
+def compile_pattern(pattern: str, memory: int = PATTERN_MEMORY) -> Any:
     """A pattern in RE2's syntax, for UTF-8 bytes: linear in the text, bounded in memory.
 
     Raises

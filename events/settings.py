@@ -19,7 +19,7 @@ from feedmill.events.errors import BadEvent, BadSetting
 from feedmill.events.feeds import BUILT_IN_FEEDS, FeedSpec, check_feed_name, pattern_of
 from feedmill.events.gates import GatePolicy, GatePolicyPatch
 from feedmill.events.limits import MAX_SETTING_BYTES, check_id, explain_patterns
-from feedmill.events.rules import Rule, read_rules
+from feedmill.events.rules import Rule, decode_rules
 from feedmill.events.signal import BUILT_IN_GATES, SignalNames
 from feedmill.events.weights import Weights, WeightsDecoder
 
@@ -46,7 +46,8 @@ _record = msgspec.json.Decoder(SettingRecord)
 class Settings:
     """All settings after the records up to `offset` (-1: none yet).  Never changed in place.
 
-    `offsets` has by key the record that holds, `changed_at` the last one that set or removed it.
+    `offsets` has by key the record that holds, `change_offsets` the last one that set or removed
+    it.
     """
 
     names: SignalNames = field(default_factory=SignalNames)
@@ -56,7 +57,7 @@ class Settings:
     feeds: Mapping[str, FeedSpec] = field(default_factory=dict)
     rules: Mapping[str, Mapping[str, Rule]] = field(default_factory=dict)
     offsets: Mapping[str, int] = field(default_factory=dict)
-    changed_at: Mapping[str, int] = field(default_factory=dict)
+    change_offsets: Mapping[str, int] = field(default_factory=dict)
 
     def fold(self, key: bytes | None, value: bytes | None, offset: int) -> Settings:
         """These settings with one record of `config` applied.
@@ -78,9 +79,9 @@ class Settings:
             offsets.pop(name)
         else:
             table[of] = self._read(kind, of, name, value)
-        changed_at = {**self.changed_at, name: offset}
+        change_offsets = {**self.change_offsets, name: offset}
         changed: dict[str, Any] = {kind: table, "offset": offset, "offsets": offsets}
-        return replace(self, **changed, changed_at=changed_at)
+        return replace(self, **changed, change_offsets=change_offsets)
 
     def skip(self, offset: int) -> Settings:
         """The same settings, with the refused record at `offset` dealt with."""
@@ -105,7 +106,7 @@ class Settings:
             if kind == "gates":
                 return self._read_gates(record.value)
             if kind == "rules":
-                return read_rules(record.value)
+                return decode_rules(record.value)
             return _read_feed(of, record.value)
         except msgspec.ValidationError as error:
             raise BadSetting(_within_value(str(error))) from None

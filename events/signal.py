@@ -135,7 +135,7 @@ class SignalNames:
         return self.gates + self.objectives
 
     @classmethod
-    def declared(cls, declaration: str) -> SignalNames:
+    def parse(cls, declaration: str) -> SignalNames:
         """Read ``extreme:gate,novelty:objective`` beside the five built-in signals.
 
         Raises

@@ -20,7 +20,7 @@ Explore = Annotated[float, Meta(ge=0, le=1e6)]
 
 DEFAULT_SCALE = {"quality": 1.0, "engagement": 10.0}
 # The book's words for the two objectives; the command line takes either.
-ALIASES = {"alpha": "quality", "beta": "engagement"}
+OBJECTIVE_ALIASES = {"alpha": "quality", "beta": "engagement"}
 
 
 @dataclass(frozen=True)

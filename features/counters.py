@@ -70,7 +70,7 @@ def update(
         counters.dwell_ms += round(dwell_ms)
 
 
-def decayed_matrix(
+def decayed_counts(
     counters: Sequence[Counters], half_life_ms: float = HALF_LIFE_MS
 ) -> npt.NDArray[np.float64]:
     """Return each kind's decayed number as of the post's own last event: (rows, len(KINDS))."""

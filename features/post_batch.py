@@ -60,7 +60,7 @@ class PostBatch:
             return self.paths
         return self.hosts if name == "hosts" else self.text
 
-    def says(self, name: str) -> npt.NDArray[np.bool_]:
+    def has_content(self, name: str) -> npt.NDArray[np.bool_]:
         """Return which posts have something in a view: (posts,); every post has a text."""
         if name == "text":
             return np.ones(len(self), dtype=np.bool_)

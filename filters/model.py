@@ -82,7 +82,7 @@ def view_score(table: NgramModel, view: str, batch: PostBatch) -> Scores:
     texts = batch.view(view)
     if view == "text":
         return table.score(texts)
-    says = batch.says(view)
+    says = batch.has_content(view)
     scores: Scores = np.where(says, table.score(texts), 0.0) if says.any() else np.zeros(len(batch))
     return scores
 
@@ -93,10 +93,10 @@ class FilterModel:
 
     name: str
     version: str
-    tables: tuple[NgramModel, ...]
+    ngram_models: tuple[NgramModel, ...]
     evidence: Evidence
     head: ExpertWeights | Trees
-    curve: Calibrator
+    calibrator: Calibrator
 
     def score_many(self, posts: Sequence[Post]) -> Scores:
         """Return (len(posts),) float64 in [0, 1]: the probability that a post violates."""
@@ -106,11 +106,13 @@ class FilterModel:
         """Score posts whose features several models share."""
         if not len(batch):
             return np.zeros(0)
-        return raise_self_labelled(self.name, batch.posts, self.curve.value(self.raw_scores(batch)))
+        return raise_self_labelled(
+            self.name, batch.posts, self.calibrator.value(self.raw_scores(batch))
+        )
 
     def raw_scores(self, batch: PostBatch) -> Scores:
         """Return the scores before the curve: (posts,), any real number."""
-        views = zip(self.tables, self.evidence.views, strict=True)
+        views = zip(self.ngram_models, self.evidence.views, strict=True)
         scores = np.stack([view_score(table, view, batch) for table, view in views], axis=1)
         return self.head.raw_scores(with_columns(scores, self.evidence.groups, batch))
 
@@ -128,9 +130,9 @@ class FilterModel:
             found = head.features
         if found != columns:
             raise BadArtifact(f"{what}: it weighs {found} columns, not {columns}; retrain")
-        curve = read_calibrator(artifact)
+        calibrator = read_calibrator(artifact)
         tables = tuple(read_ngram_model(artifact, view) for view in evidence.views)
-        return cls(artifact.name, artifact.version, tables, evidence, head, curve)
+        return cls(artifact.name, artifact.version, tables, evidence, head, calibrator)
 
 
 def _read_weights(artifact: Artifact, evidence: Evidence) -> ExpertWeights:

@@ -23,7 +23,7 @@ from feedmill.features.text.ngrams import HASH_BITS
 
 Arrays = dict[str, npt.NDArray[Any]]
 # Raise when the meaning of a token or a shape column changes without a change of its name.
-FEATURISER = 3
+FEATURISER_VERSION = 3
 
 
 class DataUse(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -40,7 +40,7 @@ class DataUse(msgspec.Struct, frozen=True, omit_defaults=True):
     split: str = ""
 
 
-class Card(msgspec.Struct, frozen=True):
+class ModelCard(msgspec.Struct, frozen=True):
     """What a model is, learned from and can do; everything in it was measured by the trainer."""
 
     name: str
@@ -66,12 +66,17 @@ class Artifact:
     name: str
     version: str
     arrays: Arrays
-    meta: dict[str, Any]
+    metadata: dict[str, Any]
 
 
-def pack(meta: Mapping[str, Any], features: Sequence[str], arrays: Arrays) -> bytes:
+def pack_artifact(meta: Mapping[str, Any], features: Sequence[str], arrays: Arrays) -> bytes:
     """Return the artifact's bytes; `features` are the names of its columns, in order."""
-    full = {**meta, "features": list(features), "hash_bits": HASH_BITS, "featuriser": FEATURISER}
+    full = {
+        **meta,
+        "features": list(features),
+        "hash_bits": HASH_BITS,
+        "featuriser": FEATURISER_VERSION,
+    }
     encoded = np.frombuffer(msgspec.json.encode(full, order="deterministic"), dtype=np.uint8)
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as archive:
@@ -98,7 +103,7 @@ def sha256_of_file(path: Path) -> str:
         raise UsageError(f"cannot read {path}: {error}") from error
 
 
-def save(store: Path, card: Card, content: bytes) -> None:
+def save_artifact(store: Path, card: ModelCard, content: bytes) -> None:
     """Write artifact and card, and remove the artifact the card named before."""
     store.mkdir(parents=True, exist_ok=True)
     path = store / f"{card.name}.json"
@@ -111,18 +116,18 @@ def save(store: Path, card: Card, content: bytes) -> None:
     path.write_bytes(text + b"\n")
 
 
-def read_card(store: Path, name: str) -> Card:
+def read_card(store: Path, name: str) -> ModelCard:
     """Read the card of a model; raises `BadArtifact`."""
     path = store / f"{name}.json"
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Card)
+        return msgspec.json.decode(path.read_bytes(), type=ModelCard)
     except (OSError, msgspec.DecodeError) as error:
         raise BadArtifact(
             f"model `{name}`: no card at {path} ({error}); train it or restore the file"
         ) from error
 
 
-def read(store: Path, name: str, features: Sequence[str]) -> Artifact:
+def read_artifact(store: Path, name: str, features: Sequence[str]) -> Artifact:
     """Read, check against its card and against this build's `features`; raises `BadArtifact`."""
     card = read_card(store, name)
     path = store / f"{card.sha256}.npz"
@@ -162,7 +167,7 @@ def _check_features(what: str, meta: Mapping[str, Any], features: Sequence[str])
             f"{what} was trained on {len(trained)} features, this build has {len(features)} "
             f"(new: {new}; gone: {gone}); retrain or roll back"
         )
-    for key, own in (("hash_bits", HASH_BITS), ("featuriser", FEATURISER)):
+    for key, own in (("hash_bits", HASH_BITS), ("featuriser", FEATURISER_VERSION)):
         if meta.get(key) != own:
             raise BadArtifact(
                 f"{what} was trained with {key} {meta.get(key)}, this build has {own}; "

@@ -6,10 +6,10 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from feedmill.models.artifact import Card, read_card
+from feedmill.models.artifact import ModelCard, read_card
 
 
-def card_lines(card: Card, heading: str = "##") -> list[str]:
+def card_lines(card: ModelCard, heading: str = "##") -> list[str]:
     """Return what a card says of the model itself: what it is, learned from and cannot do."""
     data = [
         f"| {d.file} | {d.rows:,} | {d.licence} | {d.role} | {d.split} | `{d.sha256[:12]}` |"
@@ -33,7 +33,7 @@ def card_lines(card: Card, heading: str = "##") -> list[str]:
     ]
 
 
-def as_markdown(card: Card) -> str:
+def as_markdown(card: ModelCard) -> str:
     """Return one model's card as a page."""
     metrics = [f"| {name} | {value:,.4f} |" for name, value in card.metrics.items()]
     lines = [

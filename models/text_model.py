@@ -60,28 +60,30 @@ class NgramModel:
     word_factor: int = 1  # how many times a word or a pair of words counts
 
     @property
-    def unscaled(self) -> Scores:
+    def real_weights(self) -> Scores:
         """The weights as real numbers: (BUCKETS,)."""
         return np.asarray(self.weights * self.scale, dtype=np.float64)
 
     def score(self, batch: TextBatch) -> Scores:
         """Return the linear score of each text: (rows,), the token counts having length 1."""
-        return self.score_sums(batch.sums(self.weights, self.word_factor), np.sqrt(batch.sizes()))
+        return self.score_sums(
+            batch.weighted_sums(self.weights, self.word_factor), np.sqrt(batch.token_counts())
+        )
 
     def score_sums(self, sums: npt.NDArray[np.int64], lengths: Scores) -> Scores:
         """Return the linear score from the summed weights and the length of each text."""
         return sums * self.scale / lengths + self.bias
 
 
-def feature_names(tables: Sequence[str]) -> tuple[str, ...]:
+def stacked_columns(tables: Sequence[str]) -> tuple[str, ...]:
     """Return the columns of a stacked model: its linear tables, then the text's shape."""
     return (*(f"ngrams_{table}" for table in tables), *SHAPE_COLUMNS)
 
 
-def stack(tables: Sequence[NgramModel], batch: TextBatch) -> Scores:
+def stacked_matrix(tables: Sequence[NgramModel], batch: TextBatch) -> Scores:
     """Return the stacked model's input: (rows, tables + shape columns), float64."""
-    lengths = np.sqrt(batch.sizes())
-    linear = [t.score_sums(batch.sums(t.weights, t.word_factor), lengths) for t in tables]
+    lengths = np.sqrt(batch.token_counts())
+    linear = [t.score_sums(batch.weighted_sums(t.weights, t.word_factor), lengths) for t in tables]
     return np.concatenate([*(column[:, None] for column in linear), shape_matrix(batch)], axis=1)
 
 
@@ -104,9 +106,9 @@ class StackedTextModel:
 
     name: str
     version: str
-    tables: tuple[NgramModel, ...]
+    ngram_models: tuple[NgramModel, ...]
     trees: Trees
-    curve: Calibrator
+    calibrator: Calibrator
 
     def score_many(self, posts: Sequence[Post]) -> Scores:
         """Return (len(posts),) float64 in [0, 1]."""
@@ -120,7 +122,9 @@ class StackedTextModel:
         """Score texts whose n-grams are already hashed."""
         if not len(batch):
             return np.zeros(0)
-        return self.curve.value(self.trees.raw_scores(stack(self.tables, batch)))
+        return self.calibrator.value(
+            self.trees.raw_scores(stacked_matrix(self.ngram_models, batch))
+        )
 
     @classmethod
     def of(cls, artifact: Artifact, tables: Sequence[str]) -> StackedTextModel:
@@ -130,8 +134,8 @@ class StackedTextModel:
         trees = read_trees(artifact, "trees")
         if trees.features != len(tables) + len(SHAPE_COLUMNS):
             raise BadArtifact(f"{what}: its trees read {trees.features} columns; retrain")
-        curve = read_calibrator(artifact)
-        return cls(artifact.name, artifact.version, linear, trees, curve)
+        calibrator = read_calibrator(artifact)
+        return cls(artifact.name, artifact.version, linear, trees, calibrator)
 
 
 def read_array(artifact: Artifact, key: str) -> npt.NDArray[Any]:
@@ -158,12 +162,14 @@ def read_ngram_model(artifact: Artifact, table: str) -> NgramModel:
 
 def read_calibrator(artifact: Artifact) -> Calibrator:
     """Read the curve of an artifact; raises `BadArtifact`."""
-    curve = Calibrator(read_array(artifact, "curve_raw"), read_array(artifact, "curve_log_odds"))
-    if len(curve.raw) != len(curve.log_odds) or not len(curve.raw):
+    calibrator = Calibrator(
+        read_array(artifact, "curve_raw"), read_array(artifact, "curve_log_odds")
+    )
+    if len(calibrator.raw) != len(calibrator.log_odds) or not len(calibrator.raw):
         raise BadArtifact(
             f"model `{artifact.name}@{artifact.version}`: its curve has no or uneven knots; retrain"
         )
-    return curve
+    return calibrator
 
 
 def read_trees(artifact: Artifact, key: str) -> Trees:
@@ -171,8 +177,8 @@ def read_trees(artifact: Artifact, key: str) -> Trees:
     return Trees.parse(read_array(artifact, key).tobytes().decode("utf-8", "replace"))
 
 
-def arrays_of(
-    tables: dict[str, NgramModel], trees: dict[str, str], curve: Calibrator | None = None
+def model_arrays(
+    tables: dict[str, NgramModel], trees: dict[str, str], calibrator: Calibrator | None = None
 ) -> Arrays:
     """Return the arrays an artifact of these parts holds."""
     arrays: Arrays = {}
@@ -181,6 +187,6 @@ def arrays_of(
         arrays[f"linear_{name}"] = np.array([table.scale, table.bias, table.word_factor])
     for name, text in trees.items():
         arrays[name] = np.frombuffer(text.encode(), dtype=np.uint8)
-    if curve is not None:
-        arrays["curve_raw"], arrays["curve_log_odds"] = curve.raw, curve.log_odds
+    if calibrator is not None:
+        arrays["curve_raw"], arrays["curve_log_odds"] = calibrator.raw, calibrator.log_odds
     return arrays

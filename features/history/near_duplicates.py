@@ -82,7 +82,7 @@ class SignatureBatch(NamedTuple):
         )
 
 
-def says_enough(text: str) -> bool:
+def is_long_enough(text: str) -> bool:
     """Whether a text is long enough for a copy of it to mean something."""
     if len(text) < LEAST_CHARACTERS:
         return False

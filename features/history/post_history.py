@@ -23,7 +23,7 @@ from feedmill.features.history.near_duplicates import (
     COPY,
     SignatureBatch,
     consensus,
-    says_enough,
+    is_long_enough,
     sign,
     similarity,
 )
@@ -52,7 +52,7 @@ class PostVersion(NamedTuple):
     text: str | None
 
 
-class EarlierPosts(NamedTuple):
+class CopyCounts(NamedTuple):
     """What came before one version of a post, within `WINDOW_MS`.
 
     Attributes
@@ -92,13 +92,13 @@ class PostHistory:
         versions: Sequence[PostVersion],
         rows: Sequence[int] = (),
         read: PostBatch | None = None,
-    ) -> list[EarlierPosts]:
-        """Take records in their order; what came before each, `EarlierPosts()` for deletions.
+    ) -> list[CopyCounts]:
+        """Take records in their order; what came before each, `CopyCounts()` for deletions.
 
         `rows` are where they stand in `read`, a batch that others read as well, so that their
         texts are not hashed twice; -1 for those that do not, none if none does.
         """
-        said: list[EarlierPosts] = []
+        said: list[CopyCounts] = []
         for start in range(0, len(versions), _MOST_AT_ONCE):
             end = start + _MOST_AT_ONCE
             said += self._fold(versions[start:end], rows[start:end], read)
@@ -106,7 +106,7 @@ class PostHistory:
 
     def _fold(
         self, versions: Sequence[PostVersion], rows_read: Sequence[int], read: PostBatch | None
-    ) -> list[EarlierPosts]:
+    ) -> list[CopyCounts]:
         n = len(versions)
         sequence = (np.arange(n) + self._sequence).astype(np.uint32)
         self._sequence = (self._sequence + n) % (1 << 32)
@@ -123,9 +123,9 @@ class PostHistory:
         rows, signed = _signed([v.text or "" for v in versions], rows_read, read)
         rows, alike = self._alike(rows, signed, sequence, at_ms)
         copies, wrote = self._campaign_sizes(sequence, at_ms, older, rows, alike)
-        said = map(EarlierPosts, copies.tolist(), wrote.tolist())
+        said = map(CopyCounts, copies.tolist(), wrote.tolist())
         return [
-            past if there else EarlierPosts()
+            past if there else CopyCounts()
             for past, there in zip(said, shown.tolist(), strict=True)
         ]
 
@@ -234,7 +234,7 @@ def _signed(
     texts: Sequence[str], rows_read: Sequence[int], read: PostBatch | None
 ) -> tuple[Indices, SignatureBatch]:
     """Those of the texts that can be compared: their positions, ascending, and as signed."""
-    rows = np.array([i for i, text in enumerate(texts) if says_enough(text)], dtype=np.int64)
+    rows = np.array([i for i, text in enumerate(texts) if is_long_enough(text)], dtype=np.int64)
     if read is None:
         signed = sign(TextBatch([texts[i] for i in rows.tolist()]))
     else:

@@ -183,7 +183,9 @@ class TextBatch:
     def __len__(self) -> int:
         return len(self.texts)
 
-    def sums(self, table: npt.NDArray[np.int32], word_factor: int = 1) -> npt.NDArray[np.int64]:
+    def weighted_sums(
+        self, table: npt.NDArray[np.int32], word_factor: int = 1
+    ) -> npt.NDArray[np.int64]:
         """Sum ``table[token]`` over all tokens of each text: (rows,), exact.
 
         Words and their pairs count `word_factor` times.  `table` has `BUCKETS` entries, each at
@@ -198,7 +200,7 @@ class TextBatch:
         ]
         return np.concatenate(parts) if parts else np.zeros(0, dtype=np.int64)
 
-    def sizes(self) -> Indices:
+    def token_counts(self) -> Indices:
         """Return the number of tokens of each text: (rows,), at least 2."""
         return np.concatenate([c.sizes for c in self.chunks] or [np.zeros(0, dtype=np.int64)])
 

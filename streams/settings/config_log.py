@@ -16,7 +16,7 @@ from feedmill.events.errors import BadSetting, UsageError
 from feedmill.events.rules import Rule
 from feedmill.events.settings import Settings
 from feedmill.events.signal import SignalNames
-from feedmill.events.weights import ALIASES
+from feedmill.events.weights import OBJECTIVE_ALIASES
 from feedmill.streams.kafka.topic_reader import TopicRecord
 
 RawValue = dict[str, Any]
@@ -196,7 +196,7 @@ def _whole(text: str, kind: str) -> RawValue | None:
 
 
 def _renamed(value: RawValue) -> RawValue:
-    renamed = {ALIASES.get(name, name): given for name, given in value.items()}
+    renamed = {OBJECTIVE_ALIASES.get(name, name): given for name, given in value.items()}
     if len(renamed) < len(value):
         raise UsageError("alpha is quality and beta is engagement; say each once")
     return renamed
@@ -208,7 +208,7 @@ def _pair(word: str, kind: str) -> tuple[list[str], Any]:
     if not equals or not all(path):
         raise UsageError(f"expected JSON or name=value pairs, such as alpha=0.2, got {word!r}")
     if kind == "weights":
-        path = [ALIASES.get(part, part) for part in path]
+        path = [OBJECTIVE_ALIASES.get(part, part) for part in path]
     try:
         return path, msgspec.json.decode(text)
     except (msgspec.DecodeError, RecursionError):

@@ -13,12 +13,12 @@ from builders.encoded import bytes_of, refusal
 from feedmill.events.decode import (
     decode_engagement,
     decode_instance,
+    decode_key,
     decode_label,
     decode_override,
     decode_post,
     decode_signal,
     encode,
-    key_text,
 )
 from feedmill.events.engagement import ENGAGEMENT_KINDS
 from feedmill.events.errors import BadEvent
@@ -27,7 +27,7 @@ from feedmill.events.label import Label
 from feedmill.events.post import Deletion, Post
 from feedmill.events.signal import Signal, SignalNames
 
-NAMES = SignalNames.declared("extreme:gate,novelty:objective")
+NAMES = SignalNames.parse("extreme:gate,novelty:objective")
 POST = {"post_id": "p", "author_id": "a", "created_at_ms": 1, "text": "x"}
 ENGAGEMENT = {"post_id": "p", "user_id": "u", "kind": "like", "at_ms": 1}
 SIGNAL = {
@@ -252,9 +252,9 @@ def test_what_only_looks_like_a_deletion_is_none() -> None:
 
 
 def test_keys_of_deletions_and_withdrawn_signals_are_ids() -> None:
-    assert key_text(b"p") == "p"
-    assert refusal(key_text, b"\xff") == "Expected a key in UTF-8, got '\\xff'"
-    assert refusal(key_text, b"a\nb") == f"Expected {AN_ID}, got 'a\\nb' - in the key"
+    assert decode_key(b"p") == "p"
+    assert refusal(decode_key, b"\xff") == "Expected a key in UTF-8, got '\\xff'"
+    assert refusal(decode_key, b"a\nb") == f"Expected {AN_ID}, got 'a\\nb' - in the key"
 
 
 @pytest.mark.parametrize("kind", ENGAGEMENT_KINDS)

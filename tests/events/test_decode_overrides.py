@@ -8,7 +8,7 @@ from builders.encoded import bytes_of, refusal
 from feedmill.events.decode import decode_override
 from feedmill.events.signal import SignalNames
 
-NAMES = SignalNames.declared("extreme:gate,novelty:objective")
+NAMES = SignalNames.parse("extreme:gate,novelty:objective")
 OVERRIDE = {"verdict": "hide", "by": "ann", "reason": "", "at_ms": 1}
 
 AN_ID = "an id of 1 to 256 printable bytes without blanks, `|`, `{` and `}`"

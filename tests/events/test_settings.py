@@ -14,7 +14,7 @@ from feedmill.events.gates import GatePolicy
 from feedmill.events.settings import Settings
 from feedmill.events.signal import SignalNames
 
-NAMES = SignalNames.declared("extreme:gate,novelty:objective")
+NAMES = SignalNames.parse("extreme:gate,novelty:objective")
 WEIGHTS = {"quality": 1, "engagement": 2}
 # The golden file: what is written under which key, and the whole reason of its refusal.
 REFUSED = json.loads((Path(__file__).parent / "refused_settings.json").read_text(encoding="utf-8"))
@@ -151,7 +151,7 @@ def test_an_empty_value_removes_a_setting(empty: bytes | None) -> None:
     without = settings.fold(b"weights", empty, 2)
     assert without.weights_of("global") == Settings(names=NAMES).weights_of("global")
     assert without.offsets == {"gates/x": 1}
-    assert without.changed_at == {"gates/x": 1, "weights": 2}
+    assert without.change_offsets == {"gates/x": 1, "weights": 2}
     assert without.offset == 2
     assert without.fold(b"gates/x", empty, 3).gates_of("x")["spam"] == GatePolicy()
     assert without.fold(b"feeds/never", empty, 3).offset == 3  # nothing there: nothing to do
@@ -206,11 +206,11 @@ def test_folding_changes_no_older_settings() -> None:
 )
 def test_bad_declarations_of_signals_are_refused(declaration: str, reason: str) -> None:
     with pytest.raises(UsageError, match=reason):
-        SignalNames.declared(declaration)
+        SignalNames.parse(declaration)
 
 
 def test_signals_may_be_called_after_words_of_python() -> None:
-    names = SignalNames.declared(" class:gate , if:objective,")
+    names = SignalNames.parse(" class:gate , if:objective,")
     assert names.all == ("spam", "nsfw", "misinformation", "class", "quality", "engagement", "if")
     settings = folded(
         ("gates", {"class": {"hide_at": 0.1}}), ("weights", {**WEIGHTS, "if": 1}), names=names

@@ -11,7 +11,7 @@ from feedmill.features.counters import (
     HALF_LIFE_MS,
     KIND_INDEX,
     Counters,
-    decayed_matrix,
+    decayed_counts,
     update,
 )
 
@@ -39,7 +39,7 @@ def fold(events: list[Event]) -> list[Counters]:
 @given(EVENTS)
 def test_the_value_is_the_decayed_sum_by_definition(events: list[Event]) -> None:
     counters = fold(events)
-    values = decayed_matrix(counters)
+    values = decayed_counts(counters)
     assert np.isfinite(values).all()
     for row in range(POSTS):
         own = [(kind, at_ms) for r, kind, at_ms, _ in events if r == row]
@@ -86,4 +86,4 @@ def test_two_posts_do_not_share_their_lists() -> None:
 
 
 def test_no_counters_no_rows() -> None:
-    assert decayed_matrix([]).shape == (0, len(ENGAGEMENT_KINDS))
+    assert decayed_counts([]).shape == (0, len(ENGAGEMENT_KINDS))

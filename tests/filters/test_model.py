@@ -13,7 +13,7 @@ from feedmill.features.text.ngrams import BUCKETS
 from feedmill.filters.model import Evidence, ExpertWeights, FilterModel, view_score
 from feedmill.filters.registry import FILTERS
 from feedmill.models.artifact import Artifact
-from feedmill.models.text_model import NgramModel, arrays_of
+from feedmill.models.text_model import NgramModel, model_arrays
 from feedmill.training.fitting.classifiers import (
     Expert,
     LinearBlend,
@@ -28,7 +28,7 @@ EVIDENCE = Evidence(("text", "paths"), ("cues",))
 
 
 def artifact(weights: int) -> Artifact:
-    arrays = arrays_of({"text": TABLE, "paths": TABLE}, {})
+    arrays = model_arrays({"text": TABLE, "paths": TABLE}, {})
     starts = EVIDENCE.starts
     arrays |= classifier_arrays(
         ExpertWeights(np.ones(weights), starts, np.full(3, 0.25), np.full(3, -9.0))
@@ -41,7 +41,7 @@ def test_a_model_comes_back_from_its_artifact_as_it_was() -> None:
     columns = len(EVIDENCE.names)
     assert columns == 2 + len(FEATURE_GROUPS["cues"].columns)
     model = FilterModel.of(artifact(columns), EVIDENCE)
-    assert model.tables[0].word_factor == 2
+    assert model.ngram_models[0].word_factor == 2
     assert isinstance(model.head, ExpertWeights)
     assert model.head.starts == (0, 1, 2)
     np.testing.assert_array_equal(model.head.biases, 0.25)

@@ -9,7 +9,7 @@ from feedmill.features.history.near_duplicates import (
     BANDS,
     BUCKET_BITS,
     consensus,
-    says_enough,
+    is_long_enough,
     sign,
     similarity,
 )
@@ -91,7 +91,7 @@ def test_the_consensus_of_varied_copies_is_near_their_origin() -> None:
     ],
 )  # fmt: skip
 def test_short_texts_say_too_little(text: str, enough: bool) -> None:
-    assert says_enough(text) == enough
+    assert is_long_enough(text) == enough
 
 
 def test_one_thing_over_and_over_says_too_little() -> None:

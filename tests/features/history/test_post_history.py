@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from feedmill.events.post import Post
 from feedmill.features.history.post_history import (
     REBUILD_MS,
-    EarlierPosts,
+    CopyCounts,
     PostHistory,
     PostVersion,
 )
@@ -26,7 +26,7 @@ OTHER = (
 MINUTE_MS = 60_000
 
 
-def told(*versions: PostVersion) -> list[EarlierPosts]:
+def told(*versions: PostVersion) -> list[CopyCounts]:
     return PostHistory().fold(versions)
 
 
