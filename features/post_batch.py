@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from feedmill.events.post import Post
 from feedmill.features.feature_group import FeatureMatrix
-from feedmill.features.history.near_duplicates import SignatureBatch, sign
+from feedmill.features.history.near_duplicates import SignatureBatch, minhash
 from feedmill.features.links import LinkHosts, path_texts
 from feedmill.features.registry import FEATURE_GROUPS
 from feedmill.features.text.ngrams import TextBatch
@@ -35,9 +35,9 @@ class PostBatch:
         return TextBatch([post.text for post in self.posts])
 
     @cached_property
-    def signed(self) -> SignatureBatch:
-        """The texts as near copies are looked for."""
-        return sign(self.text)
+    def signatures(self) -> SignatureBatch:
+        """The MinHash signatures of the texts."""
+        return minhash(self.text)
 
     @cached_property
     def paths(self) -> TextBatch:
