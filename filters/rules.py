@@ -21,7 +21,7 @@ from feedmill.events.post import Post
 from feedmill.events.rules import Rule, RuleAction, compile_pattern
 from feedmill.events.settings import Settings
 from feedmill.features.hosts import canonical_host, host_of, hosts_of
-from feedmill.features.text.ngrams import normalise
+from feedmill.features.text.normalise import normalise
 
 _RANK: Mapping[RuleAction, int] = {"allow": 0, "hide": 1, "demote": 2}
 _ALL_PATTERNS_MEMORY = 32 * 1024 * 1024

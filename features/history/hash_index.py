@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from feedmill.features.text.ngrams import Indices
+from feedmill.features.text.byte_rows import Indices
 
 Sequence32 = npt.NDArray[np.uint32]
 # For so few buckets, a set finds out faster than a sort that no two are equal.

@@ -4,7 +4,7 @@ The character 5-grams of a text are hashed into `BINS` bins; a bin keeps 8 bits 
 that fell into it (one-permutation MinHash with b-bit values; Li, Owen and Zhang 2012).  Of the
 bins that are filled in either of two signatures, the fraction with equal values estimates the
 Jaccard similarity of the two sets of 5-grams.  Case and digits make no difference, nor does
-anything else that `ngrams.normalise` removes.
+anything else that `text.normalise` removes.
 
 Pure numpy: a row never depends on the other rows of its batch.
 """
@@ -16,7 +16,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from feedmill.features.text.ngrams import Indices, TextBatch, TextChunk
+from feedmill.features.text.byte_rows import Indices
+from feedmill.features.text.ngrams import TextBatch, TextChunk
 
 Signatures = npt.NDArray[np.uint8]
 Minima = npt.NDArray[np.uint32]

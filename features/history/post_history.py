@@ -29,7 +29,8 @@ from feedmill.features.history.near_duplicates import (
     similarity,
 )
 from feedmill.features.post_batch import PostBatch
-from feedmill.features.text.ngrams import Indices, TextBatch
+from feedmill.features.text.byte_rows import Indices
+from feedmill.features.text.ngrams import TextBatch
 
 WINDOW_MS = 10 * 60 * 1000
 # A history that starts so long before a record gives the same answers from that record on.

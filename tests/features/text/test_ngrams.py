@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from feedmill.features.text.ngrams import BUCKETS, TextBatch, normalise
+from feedmill.features.text.ngrams import BUCKETS, TextBatch
+from feedmill.features.text.normalise import normalise
 from feedmill.features.text.shape import SHAPE_COLUMNS, shape_matrix
 
 TABLE = np.random.default_rng(1).integers(-4095, 4096, BUCKETS, dtype=np.int32)
