@@ -1,9 +1,10 @@
 """Engagement counters of one post: a fold over its events in offset order, by the events' own time.
 
-The decayed value of a kind at time t is the sum of ``2 ** (-(t - at) / half_life)`` over its events
-(exponential decay; Cormode et al. 2009, "Forward decay").  It is kept as the value at the kind's
-latest event: an earlier event that comes late is decayed itself, so that no exponent is ever
-positive and nothing overflows, however far apart the times.  No clock: a value is as of an event.
+The decayed count of a kind at time t is the sum of ``2 ** (-(t - at) / half_life)`` over its events
+(exponential decay; Cormode et al. 2009, "Forward decay").  It is stored as of the latest event of
+the kind.  An older event that arrives later is decayed before it is added, so that no exponent is
+positive and nothing overflows, however far apart the times are.  No clock: counts are as of an
+event.
 """
 
 from __future__ import annotations
@@ -23,27 +24,35 @@ KIND_INDEX: dict[str, int] = {kind: index for index, kind in enumerate(ENGAGEMEN
 
 _Whole = Annotated[int, Meta(ge=0)]
 _Real = Annotated[float, Meta(ge=0)]
-_EIGHT = Meta(min_length=len(ENGAGEMENT_KINDS), max_length=len(ENGAGEMENT_KINDS))
+_ONE_A_KIND = Meta(min_length=len(ENGAGEMENT_KINDS), max_length=len(ENGAGEMENT_KINDS))
 
 
-def _no_counts() -> list[int]:
+def _zero_counts() -> list[int]:
     return [0] * len(ENGAGEMENT_KINDS)
 
 
-def _no_sums() -> list[float]:
+def _zero_sums() -> list[float]:
     return [0.0] * len(ENGAGEMENT_KINDS)
 
 
 class Counters(Struct, gc=False):
-    """One post's engagement; lists are in the order of `ENGAGEMENT_KINDS`.  Changed in place.
+    """The engagement of one post, as the topic `counters` holds it.  `update` changes it in place.
 
-    ``sums[k]`` is the decayed number of events of kind k as of ``at_ms[k]``, the time of that
-    kind's latest event; 0 events leave both 0.  Dwell is summed in whole milliseconds.
+    Attributes
+    ----------
+    counts
+        Number of events of each kind, in the order of `ENGAGEMENT_KINDS`.
+    sums
+        Decayed number of events of each kind as of ``at_ms`` of the kind; 0 without events.
+    at_ms
+        Time of the latest event of each kind, Unix milliseconds; 0 without events.
+    dwell_ms
+        Sum of all dwell times, each rounded to whole milliseconds.
     """
 
-    counts: Annotated[list[_Whole], _EIGHT] = field(default_factory=_no_counts)
-    sums: Annotated[list[_Real], _EIGHT] = field(default_factory=_no_sums)
-    at_ms: Annotated[list[_Whole], _EIGHT] = field(default_factory=_no_counts)
+    counts: Annotated[list[_Whole], _ONE_A_KIND] = field(default_factory=_zero_counts)
+    sums: Annotated[list[_Real], _ONE_A_KIND] = field(default_factory=_zero_sums)
+    at_ms: Annotated[list[_Whole], _ONE_A_KIND] = field(default_factory=_zero_counts)
     dwell_ms: _Whole = 0
 
 
@@ -54,7 +63,7 @@ def update(
     dwell_ms: float | None = None,
     half_life_ms: float = HALF_LIFE_MS,
 ) -> None:
-    """Count one event in."""
+    """Add one event; `at_ms` is its own time, `dwell_ms` its dwell time, in milliseconds."""
     index = KIND_INDEX[kind]
     gap = (at_ms - counters.at_ms[index]) / half_life_ms
     if counters.counts[index] == 0:
@@ -73,7 +82,10 @@ def update(
 def decayed_counts(
     counters: Sequence[Counters], half_life_ms: float = HALF_LIFE_MS
 ) -> npt.NDArray[np.float64]:
-    """Return each kind's decayed number as of the post's own last event: (rows, len(KINDS))."""
+    """Return the decayed number of events of each kind, as of the last event of each post.
+
+    (len(counters), len(ENGAGEMENT_KINDS)) float64, at least 0.
+    """
     shape = (len(counters), len(ENGAGEMENT_KINDS))
     sums = np.array([c.sums for c in counters], dtype=np.float64).reshape(shape)
     at_ms = np.array([c.at_ms for c in counters], dtype=np.int64).reshape(shape)

@@ -1,4 +1,4 @@
-"""Posts as the filters see them: one featuriser for training, judging and the live stage."""
+"""Posts with their features: the same code for training, evaluation and the live stages."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ from feedmill.features.text.ngrams import TextBatch
 
 
 class PostBatch:
-    """Some posts; what is computed of them is computed once, for all models that read it.
+    """Some posts and their features, each computed at most once for all models that read it.
 
-    A row depends on its post alone.
+    Features are computed on first use, and kept.  A row depends on its post alone.  Not safe for
+    more than one thread at a time.
     """
 
     def __init__(self, posts: Sequence[Post]) -> None:
@@ -41,7 +42,7 @@ class PostBatch:
 
     @cached_property
     def paths(self) -> TextBatch:
-        """The words of the links' paths, likewise; an empty text where there are none."""
+        """The words of the links' paths, with their hashed n-grams; "" where there are none."""
         return TextBatch(path_texts(self.posts))
 
     @cached_property
@@ -51,17 +52,17 @@ class PostBatch:
 
     @cached_property
     def hosts(self) -> TextBatch:
-        """The hosts of the links, platforms left out, likewise."""
-        return TextBatch([" ".join(one.own) for one in self.link_hosts])
+        """The hosts of the links, platforms left out, with their hashed n-grams."""
+        return TextBatch([" ".join(links.hosts) for links in self.link_hosts])
 
     def view(self, name: str) -> TextBatch:
-        """Return the texts a linear table reads: ``text``, ``paths`` or ``hosts``."""
+        """Return the texts that an n-gram model reads: ``text``, ``paths`` or ``hosts``."""
         if name == "paths":
             return self.paths
         return self.hosts if name == "hosts" else self.text
 
     def has_content(self, name: str) -> npt.NDArray[np.bool_]:
-        """Return which posts have something in a view: (posts,); every post has a text."""
+        """Return which posts have something in a view: (posts,) bool; every post has a text."""
         if name == "text":
             return np.ones(len(self), dtype=np.bool_)
         return np.array([bool(text) for text in self.view(name).texts], dtype=np.bool_)
