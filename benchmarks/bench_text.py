@@ -97,7 +97,7 @@ def trees_cost(size: int, rounds: int) -> tuple[float, float]:
     """Return microseconds per row of the nsfw filter's trees, here and by LightGBM."""
     trees, peer = load_filter("nsfw").head, lightgbm_of("nsfw")
     assert isinstance(trees, Trees)
-    rows = np.random.default_rng(4).normal(size=(2_048, trees.features))
+    rows = np.random.default_rng(4).normal(size=(2_048, trees.feature_count))
     costs = [float("inf")] * 2
     for _ in range(rounds):
         for which in (0, 1):

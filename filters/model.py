@@ -127,7 +127,7 @@ class FilterModel:
             found = len(head.weights)
         else:
             head = read_trees(artifact, "trees")
-            found = head.features
+            found = head.feature_count
         if found != columns:
             raise BadArtifact(f"{what}: it weighs {found} columns, not {columns}; retrain")
         calibrator = read_calibrator(artifact)

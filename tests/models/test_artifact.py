@@ -13,7 +13,7 @@ from feedmill.models.artifact import (
     save_artifact,
     sha256_of,
 )
-from feedmill.models.cards import as_markdown
+from feedmill.models.cards import card_page
 
 FEATURES = ("one", "two")
 
@@ -85,6 +85,6 @@ def test_pickled_arrays_are_refused(tmp_path: Path) -> None:
 
 def test_the_page_names_version_and_metrics(tmp_path: Path) -> None:
     card = _store(tmp_path)
-    page = as_markdown(card)
+    page = card_page(card)
     assert card.version in page
     assert "| auc | 0.5000 |" in page
