@@ -67,6 +67,7 @@ class ByteRows:
 
 
 def encode(text: str) -> bytes:
+    """Return a text in UTF-8; a lone surrogate becomes a question mark."""
     return text.encode("utf-8", "replace")
 
 

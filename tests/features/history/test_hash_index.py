@@ -16,7 +16,8 @@ CUTS = st.lists(st.integers(1, MAX_BATCH), min_size=1, max_size=8)
 
 def batches(keys: list[int], cuts: list[int]) -> list[tuple[np.ndarray, np.ndarray]]:
     """Batches of keys, spread over all buckets, with their wrapping sequence numbers."""
-    parts, start = [], 0
+    parts: list[tuple[np.ndarray, np.ndarray]] = []
+    start = 0
     while start < len(keys):
         size = cuts[len(parts) % len(cuts)]
         part = np.array(keys[start : start + size], dtype=np.int64) * 0x9E3779B97F4A7
@@ -46,7 +47,8 @@ def test_an_entry_finds_the_newest_earlier_one_of_its_key_within_reach(
 
 @given(st.lists(st.integers(0, 5), max_size=120), st.integers(1, 60))
 def test_a_push_returns_what_was_the_newest_of_the_bucket(buckets: list[int], size: int) -> None:
-    heads, newest = BucketHeads(6, FIRST), {}
+    heads = BucketHeads(6, FIRST)
+    newest: dict[int, int] = {}
     for start in range(0, len(buckets), size):
         part = buckets[start : start + size]
         sequence = ((FIRST + start + np.arange(len(part))) % (1 << 32)).astype(np.uint32)
