@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from feedmill.events.errors import BadArtifact, UsageError
+from feedmill.events.reasons import reason_of
 from feedmill.features.text.ngrams import HASH_BITS
 
 Arrays = dict[str, npt.NDArray[Any]]
@@ -188,7 +189,8 @@ def read_card(store: Path, name: str) -> ModelCard:
         ) from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise BadArtifact(
-            f"model `{name}`: {path} is not a model card ({error}); restore the file or retrain"
+            f"model `{name}`: {path} is not a model card ({reason_of(error)}); restore the file or"
+            " retrain"
         ) from error
 
 

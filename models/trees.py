@@ -84,9 +84,8 @@ class Trees:
             feature_count = int(_fields(header)["max_feature_idx"]) + 1
             return _assemble(feature_count, [_fields(block) for block in blocks])
         except (KeyError, ValueError, IndexError) as error:
-            reason = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
             raise BadArtifact(
-                f"the trees are not LightGBM text that this build reads ({reason}); retrain"
+                f"the trees are not LightGBM text that this build reads ({_reason(error)}); retrain"
             ) from error
 
     def raw_scores(self, rows: Values) -> Values:
@@ -147,6 +146,12 @@ class Trees:
         return scores
 
 
+def _reason(error: KeyError | ValueError | IndexError) -> str:
+    if isinstance(error, KeyError):
+        return f"the field `{error.args[0]}` is missing"
+    return "a node or leaf is missing" if isinstance(error, IndexError) else str(error)
+
+
 def _fields(block: str) -> dict[str, str]:
     """Return the lines ``key=value`` of a block."""
     pairs = (line.partition("=") for line in block.splitlines())
@@ -163,7 +168,7 @@ def _assemble(feature_count: int, blocks: Sequence[dict[str, str]]) -> Trees:
         splits += _splits(tree, block, order)
         values.append([leaf_values[leaf] for leaf in order])
     if any(split.feature >= feature_count for split in splits):
-        raise ValueError("a split beyond the features")
+        raise ValueError("a split on a feature beyond the last one")
     width = max(map(len, values), default=1)
     if width > _MAX_LEAVES:
         raise ValueError(f"{width} leaves in a tree, {_MAX_LEAVES} at most")
@@ -182,7 +187,7 @@ def _splits(tree: int, block: dict[str, str], order: list[int]) -> Iterator[_Spl
         order.append(0)
         return
     if any(int(kind) & (_CATEGORICAL | _MISSING) for kind in block["decision_type"].split()):
-        raise ValueError("categorical split or missing values")
+        raise ValueError("a categorical split, or one for missing values")
     left, right = ([int(n) for n in block[side].split()] for side in ("left_child", "right_child"))
     features = [int(number) for number in block["split_feature"].split()]
     thresholds = [float(number) for number in block["threshold"].split()]
