@@ -176,8 +176,8 @@ class SignalNames:
             (gates if role == "gate" else objectives).append(name)
         if len(gates) + len(objectives) > MAX_SIGNALS:
             raise UsageError(
-                f"FEEDMILL_SIGNALS: {len(gates) + len(objectives)} signals with the five built-in"
-                f" ones, and {MAX_SIGNALS} are the most; declare fewer"
+                f"FEEDMILL_SIGNALS: expected at most {MAX_SIGNALS} signals with the five built-in"
+                f" ones, got {len(gates) + len(objectives)}; declare fewer"
             )
         return cls(tuple(gates), tuple(objectives))
 
