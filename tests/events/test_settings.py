@@ -25,8 +25,8 @@ def folded(*records: tuple[str, Any], names: SignalNames = NAMES) -> Settings:
     return settings
 
 
-def record(value: Any, **said: Any) -> bytes | None:
-    return None if value is None else json.dumps({"value": value, **said}).encode()
+def record(value: Any, **more: Any) -> bytes | None:
+    return None if value is None else json.dumps({"value": value, **more}).encode()
 
 
 def refusal(settings: Settings, key: bytes | None, value: bytes | None) -> str:
