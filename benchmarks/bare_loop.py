@@ -121,7 +121,7 @@ class BareLoop:
         values = self._engagement.score_many(priors, counts)
         for post_id, value in zip(known, values.tolist(), strict=True):
             offset, post, _, quality = self._posts[post_id]
-            self._signal("engagement", post_id, offset, value, counts[0].last_ms)
+            self._signal("engagement", post_id, offset, value, max(counts[0].at_ms))
             pipeline.hset(f"{self._prefix}signals:{post_id}", "engagement", value)
             self._rank(post, quality, value, pipeline)
 

@@ -23,8 +23,8 @@ from collections.abc import Callable, Iterator, Sequence
 from machine import describe
 
 from feedmill.events.post import Post
-from feedmill.features.history.near_duplicates import says_enough
-from feedmill.features.history.post_history import WINDOW_MS, EarlierPosts, PostHistory, PostVersion
+from feedmill.features.history.near_duplicates import is_long_enough
+from feedmill.features.history.post_history import WINDOW_MS, CopyCounts, PostHistory, PostVersion
 from feedmill.features.post_batch import PostBatch
 from feedmill.features.text.ngrams import TextBatch
 from feedmill.filters.registry import load
@@ -86,15 +86,15 @@ class ExactHistory:
         self._window: deque[tuple[int, int, list[str]]] = deque()
         self._next = 0
 
-    def fold(self, versions: Sequence[PostVersion]) -> list[EarlierPosts]:
+    def fold(self, versions: Sequence[PostVersion]) -> list[CopyCounts]:
         """As `PostHistory.fold`, for posts that are neither edited nor deleted."""
         return [self._take(version) for version in versions]
 
-    def _take(self, version: PostVersion) -> EarlierPosts:
+    def _take(self, version: PostVersion) -> CopyCounts:
         self._forget(version.at_ms - WINDOW_MS)
         text = version.text or ""
-        if not says_enough(text):
-            return EarlierPosts()
+        if not is_long_enough(text):
+            return CopyCounts()
         low = f" {text.lower()} "
         grams = {low[i : i + 5] for i in range(len(low) - 4)}
         keys = sorted(grams, key=hash)[: self._KEYS]
@@ -106,7 +106,7 @@ class ExactHistory:
         for key in keys:
             self._index[key].append(entry)
         self._window.append((version.at_ms, entry, keys))
-        return EarlierPosts(len(copies), len(authors))
+        return CopyCounts(len(copies), len(authors))
 
     def _forget(self, at_ms: int) -> None:
         while self._window and self._window[0][0] <= at_ms:
@@ -128,9 +128,7 @@ def batches(versions: Sequence[PostVersion]) -> Iterator[Sequence[PostVersion]]:
         yield versions[start : start + BATCH]
 
 
-def told(
-    history: PostHistory | ExactHistory, versions: Sequence[PostVersion]
-) -> list[EarlierPosts]:
+def told(history: PostHistory | ExactHistory, versions: Sequence[PostVersion]) -> list[CopyCounts]:
     return [past for batch in batches(versions) for past in history.fold(batch)]
 
 

@@ -24,14 +24,14 @@ from sklearn.pipeline import make_pipeline, make_union
 
 from feedmill.events.engagement import ENGAGEMENT_KINDS
 from feedmill.events.post import Post
-from feedmill.features.counters import Counters, update, update_many
+from feedmill.features.counters import Counters, update
 from feedmill.features.post_batch import PostBatch
 from feedmill.features.text.lexicon import lexicon_matrix
 from feedmill.features.text.ngrams import TextBatch
 from feedmill.features.text.shape import shape_matrix
 from feedmill.filters.model import ExpertWeights, FilterModel, view_score, with_columns
 from feedmill.filters.registry import FILTERS, STORE, load_filter
-from feedmill.models.artifact import read
+from feedmill.models.artifact import read_artifact
 from feedmill.models.text_model import StackedTextModel
 from feedmill.models.trees import Trees
 from feedmill.rankers.registry import load as load_ranker
@@ -73,7 +73,7 @@ def check(texts: Sequence[str], models: Sequence[FilterModel]) -> None:
     """Compare with LightGBM or numpy, and with single rows; raises on a difference."""
     for model in models:
         batch = PostBatch(posts(texts))
-        views = zip(model.tables, model.evidence.views, strict=True)
+        views = zip(model.ngram_models, model.evidence.views, strict=True)
         scores = np.stack([view_score(table, view, batch) for table, view in views], axis=1)
         rows = with_columns(scores, model.evidence.groups, batch)
         if isinstance(model.head, ExpertWeights):
@@ -89,7 +89,7 @@ def check(texts: Sequence[str], models: Sequence[FilterModel]) -> None:
 
 def lightgbm_of(name: str) -> lightgbm.Booster:
     """Return a filter's trees as LightGBM itself reads them."""
-    text = read(STORE, name, FILTERS[name].names).arrays["trees"].tobytes().decode()
+    text = read_artifact(STORE, name, FILTERS[name].names).arrays["trees"].tobytes().decode()
     return lightgbm.Booster(model_str=text + "end of trees\n")
 
 
@@ -97,7 +97,7 @@ def trees_cost(size: int, rounds: int) -> tuple[float, float]:
     """Return microseconds per row of the nsfw filter's trees, here and by LightGBM."""
     trees, peer = load_filter("nsfw").head, lightgbm_of("nsfw")
     assert isinstance(trees, Trees)
-    rows = np.random.default_rng(4).normal(size=(2_048, trees.features))
+    rows = np.random.default_rng(4).normal(size=(2_048, trees.feature_count))
     costs = [float("inf")] * 2
     for _ in range(rounds):
         for which in (0, 1):
@@ -135,25 +135,21 @@ def microseconds(run: Run, texts: Sequence[str], size: int, rounds: int) -> floa
     return best / len(texts) * 1e6
 
 
-def counters_cost(events: int, posts: int, rounds: int) -> tuple[float, float]:
-    """Return microseconds per event, one by one and by the batch, after comparing the results."""
+def counters_cost(events: int, posts: int, rounds: int) -> float:
+    """Return microseconds per event that is counted in."""
     random = np.random.default_rng(3)
-    rows = random.integers(0, posts, events)
-    kinds = random.integers(0, len(ENGAGEMENT_KINDS), events)
-    at_ms = np.sort(random.integers(0, 10**9, events))
-    costs = [float("inf")] * 2
+    rows = random.integers(0, posts, events).tolist()
+    kinds = [ENGAGEMENT_KINDS[kind] for kind in random.integers(0, len(ENGAGEMENT_KINDS), events)]
+    at_ms = np.sort(random.integers(0, 10**9, events)).tolist()
+    best = float("inf")
     for _ in range(rounds):
-        one, many = ([Counters() for _ in range(posts)] for _ in range(2))
+        counters = [Counters() for _ in range(posts)]
         begin = time.process_time()
-        for row, kind, at in zip(rows.tolist(), kinds.tolist(), at_ms.tolist(), strict=True):
-            update(one[row], ENGAGEMENT_KINDS[kind], at)
-        middle = time.process_time()
-        update_many(many, rows, kinds, at_ms)
-        end = time.process_time()
-        assert [c.counts for c in one] == [c.counts for c in many]
-        np.testing.assert_allclose([c.sums for c in one], [c.sums for c in many], rtol=1e-12)
-        costs = [min(costs[0], middle - begin), min(costs[1], end - middle)]
-    return costs[0] / events * 1e6, costs[1] / events * 1e6
+        for row, kind, at in zip(rows, kinds, at_ms, strict=True):
+            update(counters[row], kind, at)
+        best = min(best, time.process_time() - begin)
+        assert sum(sum(counter.counts) for counter in counters) == events
+    return best / events * 1e6
 
 
 def runs(texts: Sequence[str]) -> dict[str, Run]:
@@ -162,10 +158,10 @@ def runs(texts: Sequence[str]) -> dict[str, Run]:
     check(texts[:300], models)
     quality = load_ranker("quality")
     assert isinstance(quality, StackedTextModel)
-    table = models[0].tables[0].weights
+    table = models[0].ngram_models[0].weights
     return {
         "normalise and hash": TextBatch,
-        "normalise, hash, sum one table": lambda part: TextBatch(part).sums(table),
+        "normalise, hash, sum one table": lambda part: TextBatch(part).weighted_sums(table),
         "shape": lambda part: shape_matrix(TextBatch(part)),
         "cues": lambda part: lexicon_matrix(TextBatch(part)),
         **{model.name: partial(filtered, model) for model in models},
@@ -197,11 +193,11 @@ def resident():
 
 before = resident()
 models = [registry.load_filter(name) for name in registry.FILTERS]
-past = history.History()
+past = history.PostHistory()
 texts = [f"{i} tells of place {i * 7919 % 10007} and of what was seen" for i in range(2048)]
 for start in range(0, 1 << 18, 2048):
     past.fold([
-        history.Version(start + i, f"p{start + i}", f"a{(start + i) % 50021}", f"{start} {text}")
+        history.PostVersion(start + i, f"p{start + i}", f"a{i % 50021}", f"{start} {text}")
         for i, text in enumerate(texts)
     ])
 for model in models:
@@ -230,8 +226,8 @@ def main() -> None:
         ours, peer = trees_cost(size, 20 * options.rounds)
         print(f"\ntrees of nsfw, batches of {size}: {ours:.1f}, LightGBM's own {peer:.1f} a row")
     for events, counted in ((1_000, 1_000), (10_000, 500)):
-        one, many = counters_cost(events, counted, options.rounds)
-        print(f"\ncounters, {events:,} events on {counted:,} posts: {one:.2f} one, {many:.2f} many")
+        cost = counters_cost(events, counted, options.rounds)
+        print(f"\ncounters, {events:,} events on {counted:,} posts: {cost:.2f} an event")
 
 
 if __name__ == "__main__":

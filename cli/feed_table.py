@@ -12,11 +12,11 @@ from rich.markup import escape
 from rich.table import Table
 
 from feedmill.cli.output import plain_table
-from feedmill.events.weights import ALIASES
+from feedmill.events.weights import OBJECTIVE_ALIASES
 from feedmill.streams.redis.reader import FeedReader, FeedSnapshot, PostSnapshot, State
 from feedmill.streams.settings.clock import now_ms
 
-_ALIAS_OF = {objective: alias for alias, objective in ALIASES.items()}
+_ALIAS_OF = {objective: alias for alias, objective in OBJECTIVE_ALIASES.items()}
 _POST_COLUMNS = ("rank>", "score>", "post", "age>", "author", "decision")
 _STYLES = {"show": "green", "demote": "yellow", "hide": "red", "hold": "magenta"}
 _STATE_STYLES = {"fresh": "green", "starting": "yellow", "stale": "bold red"}

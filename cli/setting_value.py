@@ -9,7 +9,7 @@ import msgspec
 
 from feedmill.events.errors import UsageError
 from feedmill.events.rules import Rule
-from feedmill.events.weights import ALIASES
+from feedmill.events.weights import OBJECTIVE_ALIASES
 from feedmill.streams.settings.config_log import ConfigLog, RawValue
 
 
@@ -66,7 +66,7 @@ def _parse_json(text: str, kind: str) -> RawValue | None:
 
 
 def _without_aliases(value: RawValue) -> RawValue:
-    renamed = {ALIASES.get(name, name): field for name, field in value.items()}
+    renamed = {OBJECTIVE_ALIASES.get(name, name): field for name, field in value.items()}
     if len(renamed) < len(value):
         raise UsageError("alpha means quality and beta means engagement; give each only once")
     return renamed
@@ -79,7 +79,7 @@ def _parse_pair(word: str, kind: str) -> tuple[list[str], Any]:
     if not equals or not all(path):
         raise UsageError(f"expected JSON or name=value pairs, such as alpha=0.2, got {word!r}")
     if kind == "weights":
-        path = [ALIASES.get(part, part) for part in path]
+        path = [OBJECTIVE_ALIASES.get(part, part) for part in path]
     try:
         return path, msgspec.json.decode(text)
     except (msgspec.DecodeError, RecursionError):

@@ -16,7 +16,7 @@ from feedmill.cli.options import with_environment
 from feedmill.cli.output import plain_table, print_json
 from feedmill.events.errors import UsageError
 from feedmill.filters.registry import FILTERS
-from feedmill.models.artifact import Card
+from feedmill.models.artifact import ModelCard
 from feedmill.rankers.registry import RANKERS
 from feedmill.streams.settings.environment import Environment
 
@@ -108,7 +108,7 @@ def train(
         click.echo(_summary(card, store))
 
 
-def _train_ranker(model: str, data: tuple[str, ...], store: Path, day: str) -> Card:
+def _train_ranker(model: str, data: tuple[str, ...], store: Path, day: str) -> ModelCard:
     from feedmill.training.train_ranker import TRAINERS  # noqa: PLC0415 scikit-learn
 
     folder = Path(data[0]) if data else data_folder()
@@ -131,7 +131,7 @@ def _training_data(environment: Environment, given: _TrainOptions) -> TrainingDa
     return found
 
 
-def _summary(card: Card, store: Path) -> str:
+def _summary(card: ModelCard, store: Path) -> str:
     uses = [[use.file, use.role, f"{use.rows}", use.split] for use in card.data]
     metrics = [[name, f"{value:.4f}"] for name, value in card.metrics.items()]
     return "\n".join(

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from feedmill.features.history.post_history import WINDOW_MS, EarlierPosts
+from feedmill.features.history.post_history import WINDOW_MS, CopyCounts
 
 # By earlier copies.  At the shipped thresholds six demote and eight hide: the tenth post is to be
 # hidden for certain, and one with more changes than most may not have been counted.
@@ -26,13 +26,13 @@ _PROBABILITIES = (0.0, 0.4, 0.62, 0.8, 0.92, 0.99)
 _MINUTES = WINDOW_MS // 60_000
 
 
-def campaign_probabilities(pasts: Sequence[EarlierPosts]) -> npt.NDArray[np.float64]:
+def campaign_probabilities(pasts: Sequence[CopyCounts]) -> npt.NDArray[np.float64]:
     """Return (len(pasts),) float64 in [0, 1]: the probability that each post is part of one."""
     copies = np.array([past.copies + (past.authors == 1) for past in pasts], dtype=np.float64)
     return np.interp(copies, _COPIES, _PROBABILITIES)
 
 
-def campaign_reason(past: EarlierPosts) -> str:
+def campaign_reason(past: CopyCounts) -> str:
     """Say what speaks against a post, for its signal."""
     who = "one author" if past.authors == 1 else f"{past.authors} authors"
     return f"copy of {past.copies} posts by {who} within {_MINUTES} minutes"

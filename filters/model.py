@@ -12,7 +12,8 @@ import numpy.typing as npt
 
 from feedmill.events.errors import BadArtifact
 from feedmill.events.post import Post
-from feedmill.features.post_batch import GROUPS, PostBatch
+from feedmill.features.post_batch import PostBatch
+from feedmill.features.registry import FEATURE_GROUPS
 from feedmill.filters.self_labels import raise_self_labelled
 from feedmill.models.artifact import Artifact
 from feedmill.models.text_model import (
@@ -36,13 +37,16 @@ class Evidence(NamedTuple):
     @property
     def starts(self) -> tuple[int, ...]:
         """The first column of each view and of each group."""
-        sizes = [*(1 for _ in self.views), *(len(GROUPS[group][0]) for group in self.groups)]
+        sizes = [
+            *(1 for _ in self.views),
+            *(len(FEATURE_GROUPS[group].columns) for group in self.groups),
+        ]
         return tuple(accumulate(sizes[:-1], initial=0))
 
     @property
     def names(self) -> tuple[str, ...]:
         """The columns: a score for each view, then the groups' columns."""
-        columns = (name for group in self.groups for name in GROUPS[group][0])
+        columns = (name for group in self.groups for name in FEATURE_GROUPS[group].columns)
         return (*(f"ngrams_{view}" for view in self.views), *columns)
 
 
@@ -78,7 +82,7 @@ def view_score(table: NgramModel, view: str, batch: PostBatch) -> Scores:
     texts = batch.view(view)
     if view == "text":
         return table.score(texts)
-    says = batch.says(view)
+    says = batch.has_content(view)
     scores: Scores = np.where(says, table.score(texts), 0.0) if says.any() else np.zeros(len(batch))
     return scores
 
@@ -89,10 +93,10 @@ class FilterModel:
 
     name: str
     version: str
-    tables: tuple[NgramModel, ...]
+    ngram_models: tuple[NgramModel, ...]
     evidence: Evidence
     head: ExpertWeights | Trees
-    curve: Calibrator
+    calibrator: Calibrator
 
     def score_many(self, posts: Sequence[Post]) -> Scores:
         """Return (len(posts),) float64 in [0, 1]: the probability that a post violates."""
@@ -102,11 +106,13 @@ class FilterModel:
         """Score posts whose features several models share."""
         if not len(batch):
             return np.zeros(0)
-        return raise_self_labelled(self.name, batch.posts, self.curve.value(self.raw_scores(batch)))
+        return raise_self_labelled(
+            self.name, batch.posts, self.calibrator.value(self.raw_scores(batch))
+        )
 
     def raw_scores(self, batch: PostBatch) -> Scores:
         """Return the scores before the curve: (posts,), any real number."""
-        views = zip(self.tables, self.evidence.views, strict=True)
+        views = zip(self.ngram_models, self.evidence.views, strict=True)
         scores = np.stack([view_score(table, view, batch) for table, view in views], axis=1)
         return self.head.raw_scores(with_columns(scores, self.evidence.groups, batch))
 
@@ -121,12 +127,12 @@ class FilterModel:
             found = len(head.weights)
         else:
             head = read_trees(artifact, "trees")
-            found = head.features
+            found = head.feature_count
         if found != columns:
             raise BadArtifact(f"{what}: it weighs {found} columns, not {columns}; retrain")
-        curve = read_calibrator(artifact)
+        calibrator = read_calibrator(artifact)
         tables = tuple(read_ngram_model(artifact, view) for view in evidence.views)
-        return cls(artifact.name, artifact.version, tables, evidence, head, curve)
+        return cls(artifact.name, artifact.version, tables, evidence, head, calibrator)
 
 
 def _read_weights(artifact: Artifact, evidence: Evidence) -> ExpertWeights:

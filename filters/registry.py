@@ -6,7 +6,7 @@ from pathlib import Path
 
 from feedmill.events.errors import BadArtifact
 from feedmill.filters.model import Evidence, FilterModel
-from feedmill.models.artifact import read
+from feedmill.models.artifact import read_artifact
 from feedmill.models.text_model import TextModel
 
 STORE = Path(__file__).parent / "artifacts"
@@ -31,4 +31,4 @@ def load_filter(name: str, store: Path | None = None) -> FilterModel:
     if name not in FILTERS:
         raise BadArtifact(f"no filter `{name}`; there are: {', '.join(FILTERS)}")
     evidence = FILTERS[name]
-    return FilterModel.of(read(store or STORE, name, evidence.names), evidence)
+    return FilterModel.of(read_artifact(store or STORE, name, evidence.names), evidence)

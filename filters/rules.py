@@ -18,10 +18,10 @@ import re2
 
 from feedmill.events.gates import GatePolicy
 from feedmill.events.post import Post
-from feedmill.events.rules import Rule, RuleAction, compiled_pattern
+from feedmill.events.rules import Rule, RuleAction, compile_pattern
 from feedmill.events.settings import Settings
 from feedmill.features.hosts import canonical_host, host_of, hosts_of
-from feedmill.features.text.ngrams import normalise
+from feedmill.features.text.normalise import normalise
 
 _RANK: Mapping[RuleAction, int] = {"allow": 0, "hide": 1, "demote": 2}
 _ALL_PATTERNS_MEMORY = 32 * 1024 * 1024
@@ -260,11 +260,11 @@ class _Patterns:
 
     def __init__(self, patterns: Iterable[tuple[str, int]]) -> None:
         by_pattern = _table(patterns)
-        self._each = [(compiled_pattern(pattern), rules) for pattern, rules in by_pattern.items()]
+        self._each = [(compile_pattern(pattern), rules) for pattern, rules in by_pattern.items()]
         self._any = None
         if by_pattern:
             together = "|".join(f"(?:{pattern})" for pattern in by_pattern)
-            self._any = compiled_pattern(together, _ALL_PATTERNS_MEMORY)
+            self._any = compile_pattern(together, _ALL_PATTERNS_MEMORY)
         # RE2's cache would keep the patterns of settings that hold no longer.
         re2.purge()
 

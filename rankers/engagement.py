@@ -16,15 +16,15 @@ import numpy.typing as npt
 
 from feedmill.events.errors import BadArtifact
 from feedmill.events.post import Post
-from feedmill.features.counters import KIND_INDEX, Counters, decayed_matrix
+from feedmill.features.counters import KIND_INDEX, Counters, decayed_counts
 from feedmill.features.text.ngrams import TextBatch
 from feedmill.models.artifact import Artifact
 from feedmill.models.text_model import (
     NgramModel,
-    feature_names,
     read_ngram_model,
     read_trees,
-    stack,
+    stacked_columns,
+    stacked_matrix,
 )
 from feedmill.models.trees import Trees
 
@@ -38,7 +38,7 @@ _SIGN[[KIND_INDEX[kind] for kind in NEGATIVE]] = -1.0
 # How many times the fitted strength the prior is worth in each of the trees' columns.
 STRENGTHS = (0.1, 0.3, 1.0, 3.0, 10.0)
 COUNT_FEATURES = ("log_odds_prior", *(f"log_odds_posterior_{s:g}" for s in STRENGTHS))
-FEATURES = (*feature_names(("lift",)), *COUNT_FEATURES)
+FEATURES = (*stacked_columns(("lift",)), *COUNT_FEATURES)
 _LEAST, _MOST = 1e-6, 1 - 1e-6
 _LARGEST_LIFT = 1.2
 
@@ -71,7 +71,7 @@ def reactions(counters: Sequence[Counters]) -> tuple[Scores, Scores]:
     Positives are clicks, likes, replies and shares less hides and reports, at least 0.  Where
     there are fewer impressions than positives (a product that logs none), every positive is one.
     """
-    decayed = decayed_matrix(counters)
+    decayed = decayed_counts(counters)
     positives = np.maximum((decayed * _SIGN).sum(axis=1), 0.0)
     return positives, np.maximum(decayed[:, KIND_INDEX["impression"]], positives)
 
@@ -109,7 +109,7 @@ class ExpectedClicks:
 
     name: str
     version: str
-    table: NgramModel
+    ngram_model: NgramModel
     lift: Trees
     correction: Trees
     base: float  # expected clicks per impression of an average post
@@ -123,7 +123,7 @@ class ExpectedClicks:
 
     def prior_texts(self, batch: TextBatch) -> Scores:
         """Return the prior of texts whose n-grams are already hashed."""
-        lift = self.lift.raw_scores(stack((self.table,), batch))
+        lift = self.lift.raw_scores(stacked_matrix((self.ngram_model,), batch))
         return self.base * np.exp(np.clip(lift, -_LARGEST_LIFT, _LARGEST_LIFT))
 
     def score_many(self, priors: Scores, counters: Sequence[Counters]) -> Scores:
@@ -146,7 +146,7 @@ class ExpectedClicks:
     def of(cls, artifact: Artifact) -> ExpectedClicks:
         """Build from a checked artifact; raises `BadArtifact`."""
         try:
-            base, strength = (float(artifact.meta[key]) for key in ("base", "strength"))
+            base, strength = (float(artifact.metadata[key]) for key in ("base", "strength"))
         except (KeyError, TypeError, ValueError) as error:
             raise BadArtifact(
                 f"model `{artifact.name}@{artifact.version}`: no {error} in it; retrain"

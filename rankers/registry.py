@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from feedmill.events.errors import BadArtifact
-from feedmill.models.artifact import Artifact, read
-from feedmill.models.text_model import StackedTextModel, TextModel, feature_names
+from feedmill.models.artifact import Artifact, read_artifact
+from feedmill.models.text_model import StackedTextModel, TextModel, stacked_columns
 from feedmill.rankers.engagement import FEATURES, EngagementModel, ExpectedClicks
 
 STORE = Path(__file__).parent / "artifacts"
@@ -20,7 +20,7 @@ def _quality(artifact: Artifact) -> TextModel:
 
 Build = Callable[[Artifact], TextModel | EngagementModel]
 RANKERS: dict[str, tuple[Sequence[str], Build]] = {
-    "quality": (feature_names(QUALITY_TABLES), _quality),
+    "quality": (stacked_columns(QUALITY_TABLES), _quality),
     "engagement": (FEATURES, ExpectedClicks.of),
 }
 
@@ -30,4 +30,4 @@ def load(name: str, store: Path | None = None) -> TextModel | EngagementModel:
     if name not in RANKERS:
         raise BadArtifact(f"no ranker `{name}`; there are: {', '.join(RANKERS)}")
     features, build = RANKERS[name]
-    return build(read(store or STORE, name, features))
+    return build(read_artifact(store or STORE, name, features))

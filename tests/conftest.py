@@ -8,23 +8,9 @@ import hypothesis
 import pytest
 from kafka.admin import KafkaAdminClient
 
-from builders.golden import Golden
 from feedmill.deploy.local import StackAddress, down, up
 
-
-def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption(
-        "--update-golden",
-        action="store_true",
-        help="rewrite the golden files with what the code says now, instead of comparing",
-    )
-
-
-@pytest.fixture
-def golden(request: pytest.FixtureRequest) -> Golden:
-    """The golden files beside the test: `golden.check("refusals.txt", text)`."""
-    return Golden(request.path.parent, update=request.config.getoption("--update-golden"))
-
+pytest_plugins = ["builders.golden"]
 
 # A busy machine is no failure: how long one draw takes says nothing of the code.
 hypothesis.settings.register_profile("feedmill", deadline=None)

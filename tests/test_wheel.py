@@ -115,6 +115,6 @@ def test_the_extra_train_installs_what_training_needs(metadata: Message) -> None
     plain = {
         line.split(">")[0].split(";")[0].strip() for line in required if "extra ==" not in line
     }
-    assert not plain & {"lightgbm", "pyarrow", "scipy", "scikit-learn"}
+    assert not plain & {"pyarrow", "scipy", "scikit-learn"}
     extra = {line.split(">")[0] for line in required if 'extra == "train"' in line}
-    assert extra == {"lightgbm", "pyarrow", "scikit-learn"}
+    assert extra == {"pyarrow", "scikit-learn"}

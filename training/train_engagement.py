@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from feedmill.features.text.ngrams import TextBatch
-from feedmill.models.artifact import Card, DataUse, pack, save, sha256_of
-from feedmill.models.text_model import NgramModel, arrays_of
+from feedmill.models.artifact import DataUse, ModelCard, pack_artifact, save_artifact, sha256_of
+from feedmill.models.text_model import NgramModel, model_arrays
 from feedmill.models.trees import Trees
 from feedmill.rankers.engagement import (
     COUNT_FEATURES,
@@ -77,15 +77,17 @@ def read_arms(folder: Path) -> tuple[Arms, Arms]:
     return arms.where(~judges), arms.where(judges)
 
 
-def train(folder: Path, out: Path, day: str) -> Card:
+def train(folder: Path, out: Path, day: str) -> ModelCard:
     """Train, judge and save the engagement ranker into the store `out`."""
     learn, held = read_arms(folder)
     model, trees = _fit(learn)
     base, strength = model.base, model.strength
-    arrays = arrays_of({"lift": model.table}, trees)
-    content = pack({"name": "engagement", "base": base, "strength": strength}, FEATURES, arrays)
+    arrays = model_arrays({"lift": model.ngram_model}, trees)
+    content = pack_artifact(
+        {"name": "engagement", "base": base, "strength": strength}, FEATURES, arrays
+    )
     digest = sha256_of(content)
-    card = Card(
+    card = ModelCard(
         name="engagement",
         sha256=digest,
         trained_on=day,
@@ -111,7 +113,7 @@ def train(folder: Path, out: Path, day: str) -> Card:
         ],
         command="feedmill train engagement --data DATA",
     )
-    save(out, card, content)
+    save_artifact(out, card, content)
     return card
 
 

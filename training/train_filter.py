@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from feedmill.models.artifact import Card, DataUse, save, sha256_of
+from feedmill.models.artifact import DataUse, ModelCard, save_artifact, sha256_of
 from feedmill.models.text_model import TextModel
 from feedmill.training.evaluation.filters import (
     FilterMetrics,
@@ -25,7 +25,7 @@ _UNTUNED = (
 
 def train(
     name: str, data: TrainingData, out: Path, *, day: str, command: str, left_out: bool = False
-) -> Card:
+) -> ModelCard:
     """Train, judge and save the filter `name` into the store `out`; raises `UsageError`.
 
     The same data give the same sha256.  Rows set apart to judge do not train; with `left_out`,
@@ -38,7 +38,7 @@ def train(
     content = fitted.content(name)
     digest = sha256_of(content)
     uses = [s.use(len(rows), "labelled") for s, rows in zip(data.labelled, learn, strict=True)]
-    card = Card(
+    card = ModelCard(
         name=name,
         sha256=digest,
         trained_on=day,
@@ -54,7 +54,7 @@ def train(
         for report in leave_one_dataset_out(name, data):
             metrics |= _flat(f"trained_without_{report.name}", report.measures)
     card = msgspec.structs.replace(card, metrics=metrics)
-    save(out, card, content)
+    save_artifact(out, card, content)
     return card
 
 
@@ -62,7 +62,7 @@ def _ordinary_uses(data: TrainingData, trained: dict[str, int]) -> list[DataUse]
     return [s.use(trained[s.rows.source], "ordinary") for s in data.ordinary]
 
 
-def _metrics(model: TextModel, card: Card, data: TrainingData) -> dict[str, float]:
+def _metrics(model: TextModel, card: ModelCard, data: TrainingData) -> dict[str, float]:
     """Return a card's metrics: on the judge parts only, at the shipped thresholds."""
     metrics: dict[str, float] = {}
     some = tuple(s for s in data.labelled if (s.rows.parts == "judge").any())

@@ -12,14 +12,14 @@ from pathlib import Path
 import numpy as np
 
 from feedmill.features.text.ngrams import TextBatch
-from feedmill.models.artifact import Card, DataUse, pack, save, sha256_of
+from feedmill.models.artifact import DataUse, ModelCard, pack_artifact, save_artifact, sha256_of
 from feedmill.models.text_model import (
     Calibrator,
     NgramModel,
     StackedTextModel,
-    arrays_of,
-    feature_names,
-    stack,
+    model_arrays,
+    stacked_columns,
+    stacked_matrix,
 )
 from feedmill.models.trees import Trees
 from feedmill.rankers.registry import QUALITY_TABLES
@@ -79,19 +79,21 @@ def read_sets(folder: Path) -> list[LabelledPosts]:
     ]
 
 
-def train(folder: Path, out: Path, day: str) -> Card:
+def train(folder: Path, out: Path, day: str) -> ModelCard:
     """Train, judge and save the quality ranker into the store `out`."""
     sets = read_sets(folder)
     clean = ordinary(folder)
     learn = [c.where(c.parts != "judge") for c in sets]
     tables, trees = _fit(learn)
-    curve = _fit_calibrator(tables, trees, clean)
-    arrays = arrays_of(dict(zip(QUALITY_TABLES, tables, strict=True)), {"trees": trees}, curve)
-    content = pack({"name": "quality"}, feature_names(QUALITY_TABLES), arrays)
+    calibrator = _fit_calibrator(tables, trees, clean)
+    arrays = model_arrays(
+        dict(zip(QUALITY_TABLES, tables, strict=True)), {"trees": trees}, calibrator
+    )
+    content = pack_artifact({"name": "quality"}, stacked_columns(QUALITY_TABLES), arrays)
     digest = sha256_of(content)
-    model = StackedTextModel("quality", digest[:12], tables, Trees.parse(trees), curve)
+    model = StackedTextModel("quality", digest[:12], tables, Trees.parse(trees), calibrator)
     card = _card(digest, day, [len(c) for c in learn], _evaluate(model, sets))
-    save(out, card, content)
+    save_artifact(out, card, content)
     return card
 
 
@@ -133,7 +135,7 @@ def _centred(labels: Values) -> Values:
 
 
 def _fit_calibrator(
-    tables: tuple[NgramModel, ...], trees: str, clean: list[LabelledPosts]
+    ngram_models: tuple[NgramModel, ...], trees: str, clean: list[LabelledPosts]
 ) -> Calibrator:
     """Map raw scores to the share of ordinary posts below, each source counting alike."""
     forest = Trees.parse(trees)
@@ -141,7 +143,11 @@ def _fit_calibrator(
     knots = []
     for source in clean:
         tune = source.part("tune")
-        knots.append(np.quantile(forest.raw_scores(stack(tables, TextBatch(tune.texts))), shares))
+        knots.append(
+            np.quantile(
+                forest.raw_scores(stacked_matrix(ngram_models, TextBatch(tune.texts))), shares
+            )
+        )
     raw = np.maximum.accumulate(np.mean(knots, axis=0) + np.arange(len(shares)) * 1e-9)
     odds = np.log(shares / (1 - shares))
     # Beyond the outer knots the value still moves, by one log-odd per unit of raw score.
@@ -164,13 +170,13 @@ def _evaluate(model: StackedTextModel, sets: list[LabelledPosts]) -> dict[str, f
     }
 
 
-def _card(digest: str, day: str, rows: list[int], metrics: dict[str, float]) -> Card:
-    return Card(
+def _card(digest: str, day: str, rows: list[int], metrics: dict[str, float]) -> ModelCard:
+    return ModelCard(
         name="quality",
         sha256=digest,
         trained_on=day,
         summary="How well a text reads beside ordinary posts: no clickbait, says something.",
-        features=len(feature_names(QUALITY_TABLES)),
+        features=len(stacked_columns(QUALITY_TABLES)),
         data=[
             DataUse("quality_clickbait32k.csv.gz", rows[0], "MIT", "labelled"),
             DataUse("quality_webis_clickbait17.csv.gz", rows[1], "MIT repository", "labelled"),

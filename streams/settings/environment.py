@@ -203,7 +203,7 @@ def _any_text(_variable: str, text: str) -> str:
 
 
 def _signals(_variable: str, text: str) -> SignalNames:
-    return SignalNames.declared(text)
+    return SignalNames.parse(text)
 
 
 def _folder(variable: str, text: str) -> Path:

@@ -14,7 +14,7 @@ from feedmill.events.override import Override, OverrideKey
 from feedmill.events.post import Post
 from feedmill.events.signal import Signal, SignalNames
 
-NAMES = SignalNames.declared("extreme:gate,novelty:objective")
+NAMES = SignalNames.parse("extreme:gate,novelty:objective")
 GATES, OBJECTIVES = NAMES.gates, NAMES.objectives
 HOUR_MS = 3_600_000
 

@@ -14,12 +14,12 @@ from builders.golden_stages import Brittle, EngagementFlow, FilterFlow, ModelFlo
 from feedmill.events.decode import (
     decode_engagement,
     decode_instance,
+    decode_key,
     decode_label,
     decode_override,
     decode_post,
     decode_signal,
     encode,
-    key_text,
 )
 from feedmill.events.errors import BadSetting
 from feedmill.events.instance import Instance
@@ -36,14 +36,14 @@ from feedmill.streams.kafka.validation import validate_batch
 from feedmill.streams.redis.explanation import explain
 from feedmill.streams.stages.engagement_state import PartitionState, encode_state
 
-NAMES = SignalNames.declared("extreme:gate,novelty:objective")
+NAMES = SignalNames.parse("extreme:gate,novelty:objective")
 SIGNALS = "signals."
 # The last round in which the posts of the first ones are in every window.
 ALL_THERE = "thirty hours"
 
 
 def _decode_signal(name: str, key: bytes | None, value: bytes | None) -> Signal | str:
-    return decode_signal(name, NAMES, key, value) if value else key_text(key)
+    return decode_signal(name, NAMES, key, value) if value else decode_key(key)
 
 
 def _decode_instance(_: bytes | None, value: bytes | None) -> Instance:
@@ -130,7 +130,7 @@ class Flow:
             {
                 "offset": settings.offset,
                 "offsets": dict(settings.offsets),
-                "changed_at": dict(settings.changed_at),
+                "changed_at": dict(settings.change_offsets),
                 "weights": settings.weights_of("mine").as_dict(),
                 **summary([encode(settings.gates_of(feed)) for feed in ("", "mine", "x")], 1),
                 "rules": {of: sorted(rules) for of, rules in settings.rules.items()},

@@ -16,7 +16,7 @@ from feedmill.events.decode import decode_engagement, decode_post, decode_signal
 from feedmill.events.post import Deletion, Post
 from feedmill.events.settings import Settings
 from feedmill.events.signal import RULE_MODEL, RuleVerdict, Signal, SignalNames
-from feedmill.features.history.post_history import EarlierPosts, PostHistory, PostVersion
+from feedmill.features.history.post_history import CopyCounts, PostHistory, PostVersion
 from feedmill.features.post_batch import PostBatch
 from feedmill.filters.campaign import campaign_probabilities, campaign_reason
 from feedmill.filters.hide_rate_guard import (
@@ -43,7 +43,7 @@ from feedmill.streams.stages.scoring import score_posts
 
 FLAGGED_CAP = 0.10
 _NEVER = 2.0
-_NOTHING = EarlierPosts()
+_NOTHING = CopyCounts()
 
 
 class Written(NamedTuple):
@@ -205,9 +205,7 @@ class FilterFlow(ModelFlow):
         }
         said.lower(lowered)
 
-    def _pasts(
-        self, taken: Sequence[Taken], read: PostBatch
-    ) -> dict[tuple[int, int], EarlierPosts]:
+    def _pasts(self, taken: Sequence[Taken], read: PostBatch) -> dict[tuple[int, int], CopyCounts]:
         """What came before each post, all partitions folded in the order of time."""
         if self._history is None:
             return {}

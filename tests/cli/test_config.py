@@ -87,7 +87,7 @@ def test_rules_are_set_changed_and_taken_away_one_by_one(run: Run) -> None:
             """rules/spam '{"r": {"verdict": "hide", "patterns": ["(a"]}}'""",
             "Rule `r`: RE2 refuses",
         ),
-        ("rules/spam r.verdict=hide", "Rule `r` says of nothing that it is to hide"),
+        ("rules/spam r.verdict=hide", "Rule `r` has no entries, so it matches no post"),
         ("rules/quality null", "Expected `rules/<filter>`, one of spam, nsfw, misinformation"),
         ("weights alpha=-1", "Expected `float` >= 0.0 - at `$.value.quality`"),
         ("weights alpha=0 beta=0", "Expected at least one weight above 0"),

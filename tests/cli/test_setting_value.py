@@ -24,7 +24,7 @@ def log_of(declared: str = "", **settings: Any) -> ConfigLog:
         for offset, (key, value) in enumerate(settings.items())
         for record in ({"value": value},)
     ]
-    return fold_log(records, SignalNames.declared(declared))
+    return fold_log(records, SignalNames.parse(declared))
 
 
 def value_of(log: ConfigLog, key: str, *words: str) -> Any:

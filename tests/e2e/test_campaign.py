@@ -13,7 +13,7 @@ import pytest
 from builders.engine import Engine
 from builders.engine_topics import Json
 from builders.waiting import now_ms
-from feedmill.features.history.post_history import EarlierPosts, PostHistory, PostVersion
+from feedmill.features.history.post_history import CopyCounts, PostHistory, PostVersion
 from feedmill.filters import campaign
 
 pytestmark = pytest.mark.stack
@@ -105,7 +105,7 @@ def check(engine: Engine, sent: list[Json]) -> None:
         assert said.get("reason") in ((expected,) if pasts[post].copies > 7 else (expected, None))
 
 
-def whole_history(engine: Engine) -> dict[str, EarlierPosts]:
+def whole_history(engine: Engine) -> dict[str, CopyCounts]:
     """By post what one fold over the whole topic in merged order says."""
     records = engine.read_all("posts")
     records.sort(key=lambda r: (r.timestamp, r.partition, r.offset))

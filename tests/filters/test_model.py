@@ -7,12 +7,13 @@ from hypothesis import strategies as st
 
 from builders.events import post, posts_of
 from feedmill.events.errors import BadArtifact
-from feedmill.features.post_batch import GROUPS, PostBatch
+from feedmill.features.post_batch import PostBatch
+from feedmill.features.registry import FEATURE_GROUPS
 from feedmill.features.text.ngrams import BUCKETS
 from feedmill.filters.model import Evidence, ExpertWeights, FilterModel, view_score
 from feedmill.filters.registry import FILTERS
 from feedmill.models.artifact import Artifact
-from feedmill.models.text_model import NgramModel, arrays_of
+from feedmill.models.text_model import NgramModel, model_arrays
 from feedmill.training.fitting.classifiers import (
     Expert,
     LinearBlend,
@@ -27,7 +28,7 @@ EVIDENCE = Evidence(("text", "paths"), ("cues",))
 
 
 def artifact(weights: int) -> Artifact:
-    arrays = arrays_of({"text": TABLE, "paths": TABLE}, {})
+    arrays = model_arrays({"text": TABLE, "paths": TABLE}, {})
     starts = EVIDENCE.starts
     arrays |= classifier_arrays(
         ExpertWeights(np.ones(weights), starts, np.full(3, 0.25), np.full(3, -9.0))
@@ -38,9 +39,9 @@ def artifact(weights: int) -> Artifact:
 
 def test_a_model_comes_back_from_its_artifact_as_it_was() -> None:
     columns = len(EVIDENCE.names)
-    assert columns == 2 + len(GROUPS["cues"][0])
+    assert columns == 2 + len(FEATURE_GROUPS["cues"].columns)
     model = FilterModel.of(artifact(columns), EVIDENCE)
-    assert model.tables[0].word_factor == 2
+    assert model.ngram_models[0].word_factor == 2
     assert isinstance(model.head, ExpertWeights)
     assert model.head.starts == (0, 1, 2)
     np.testing.assert_array_equal(model.head.biases, 0.25)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from builders.events import posts_of
 from feedmill.events.errors import BadArtifact
 from feedmill.filters.registry import FILTERS, STORE, load
-from feedmill.models.artifact import Card, read_card
+from feedmill.models.artifact import ModelCard, read_card
 
 # Written for this test; none comes from a data set.
 SPAM = [
@@ -102,7 +102,7 @@ def test_the_cards_hold_what_the_thresholds_promise() -> None:
         assert sum(card[f"{source}.hidden"] for card in cards) <= 0.03
 
 
-def copied(tmp_path: Path, name: str) -> tuple[Path, Card]:
+def copied(tmp_path: Path, name: str) -> tuple[Path, ModelCard]:
     card = read_card(STORE, name)
     for file in (f"{name}.json", f"{card.sha256}.npz"):
         shutil.copy(STORE / file, tmp_path / file)

@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 
 from feedmill.filters.registry import FILTERS, STORE, load
-from feedmill.models.artifact import Card, read_card
+from feedmill.models.artifact import ModelCard, read_card
 from feedmill.models.text_model import TextModel
 from feedmill.training.datasets.known import LIAR
 from feedmill.training.evaluation.filters import (
@@ -94,11 +94,11 @@ def evaluate_all(
     return Evaluation(reports, together)
 
 
-def _stored(name: str, store: Path | None) -> tuple[TextModel, Card]:
+def _stored(name: str, store: Path | None) -> tuple[TextModel, ModelCard]:
     return load(name, store), read_card(store or STORE, name)
 
 
-def _or_shipped(name: str, store: Path | None) -> tuple[TextModel, Card]:
+def _or_shipped(name: str, store: Path | None) -> tuple[TextModel, ModelCard]:
     """Load a filter; the shipped one where the store has none of that name."""
     return _stored(name, store if store and (store / f"{name}.json").exists() else None)
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from feedmill.events.errors import UsageError
 from feedmill.events.gates import GatePolicy
-from feedmill.models.artifact import Card
+from feedmill.models.artifact import ModelCard
 from feedmill.models.text_model import TextModel
 from feedmill.training.datasets.labelled_posts import LabelledPosts, drop_leaked
 from feedmill.training.evaluation.metrics import (
@@ -186,7 +186,7 @@ def _report(name: str, mode: Mode, note: str, judged: Sequence[_Scored]) -> Data
 # --- a stored model ---------------------------------------------------------------------------
 
 
-def evaluate_stored(model: TextModel, card: Card, data: TrainingData) -> list[DatasetReport]:
+def evaluate_stored(model: TextModel, card: ModelCard, data: TrainingData) -> list[DatasetReport]:
     """Judge a model on what neither trained nor tuned it.
 
     Of a file that its card names, by sha256 or by name, the judge part; any other file whole.
@@ -213,7 +213,7 @@ def evaluate_stored(model: TextModel, card: Card, data: TrainingData) -> list[Da
     return reports
 
 
-def _entry(card: Card, sample: Dataset) -> tuple[bool, bool]:
+def _entry(card: ModelCard, sample: Dataset) -> tuple[bool, bool]:
     """Tell if the card names the sample's file, and if it is the very same file."""
     entries = [d for d in card.data if d.file == sample.known.file or _same(d.sha256, sample)]
     for use in entries:
@@ -230,19 +230,19 @@ def _same(digest: str, sample: Dataset) -> bool:
     return bool(digest) and digest == sample.sha256
 
 
-def test_rows(card: Card, sample: Dataset) -> LabelledPosts:
+def test_rows(card: ModelCard, sample: Dataset) -> LabelledPosts:
     """Return the rows of a file that may judge the card's model."""
     return sample.rows.part("judge") if _entry(card, sample)[0] else sample.rows
 
 
-def training_rows(card: Card, sample: Dataset) -> LabelledPosts | None:
+def training_rows(card: ModelCard, sample: Dataset) -> LabelledPosts | None:
     """Return the rows of a file that trained or tuned the card's model, None of a strange file."""
     if not _entry(card, sample)[0]:
         return None
     return sample.rows.where(sample.rows.parts != "judge")
 
 
-def _note(card: Card, data: TrainingData, sample: Dataset) -> str:
+def _note(card: ModelCard, data: TrainingData, sample: Dataset) -> str:
     named, same = _entry(card, sample)
     if named and same:
         return "the judge part of a file that trained it"
@@ -261,7 +261,7 @@ def fine_scores(model: TextModel, rows: LabelledPosts) -> Values:
 
 
 def evaluate_ordinary(
-    models: Sequence[tuple[TextModel, Card]], data: Sequence[Dataset]
+    models: Sequence[tuple[TextModel, ModelCard]], data: Sequence[Dataset]
 ) -> list[OrdinaryReport]:
     """Return what the models, together, hide and else demote of each ordinary source."""
     reports = []

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from feedmill.models.artifact import Card
+from feedmill.models.artifact import ModelCard
 from feedmill.training.evaluation.filters import DEMOTE_AT, HIDE_AT, DatasetReport, OrdinaryReport
 from feedmill.training.evaluation.plots import Panel, svg
 
@@ -34,7 +34,7 @@ class FilterReport(msgspec.Struct, frozen=True):
     """All that was found of one filter; `card` is None if only models trained here were judged."""
 
     filter: str
-    card: Card | None
+    card: ModelCard | None
     sets: list[DatasetReport]
     ordinary: list[OrdinaryReport]
 

@@ -16,8 +16,8 @@ from msgspec.structs import replace
 
 from feedmill.features.post_batch import PostBatch
 from feedmill.filters.model import Evidence, ExpertWeights, FilterModel, with_columns
-from feedmill.models.artifact import pack
-from feedmill.models.text_model import Calibrator, NgramModel, arrays_of
+from feedmill.models.artifact import pack_artifact
+from feedmill.models.text_model import Calibrator, NgramModel, model_arrays
 from feedmill.training.datasets.labelled_posts import LabelledPosts, concatenate
 from feedmill.training.fitting.classifiers import (
     LinearBlend,
@@ -51,10 +51,10 @@ _SHORT = " (shortened)"
 class FittedFilter:
     """The parts of a trained filter, before it has a name."""
 
-    tables: tuple[NgramModel, ...]
+    ngram_models: tuple[NgramModel, ...]
     evidence: Evidence
     head: ExpertWeights | str  # trees as LightGBM's text
-    curve: Calibrator
+    calibrator: Calibrator
     rows: dict[str, int]  # that trained it, by source
 
     @property
@@ -64,14 +64,14 @@ class FittedFilter:
 
     def content(self, name: str) -> bytes:
         """Return the artifact's bytes."""
-        tables = dict(zip(self.evidence.views, self.tables, strict=True))
-        arrays = arrays_of(tables, {}, self.curve) | classifier_arrays(self.head)
-        return pack({"name": name}, self.features, arrays)
+        tables = dict(zip(self.evidence.views, self.ngram_models, strict=True))
+        arrays = model_arrays(tables, {}, self.calibrator) | classifier_arrays(self.head)
+        return pack_artifact({"name": name}, self.features, arrays)
 
     def model(self, name: str, version: str) -> FilterModel:
         """Return the model these parts make."""
         head = build_classifier(self.head)
-        return FilterModel(name, version, self.tables, self.evidence, head, self.curve)
+        return FilterModel(name, version, self.ngram_models, self.evidence, head, self.calibrator)
 
 
 def fit(
@@ -103,8 +103,8 @@ def fit(
     draft = FittedFilter(tables, evidence, head, Calibrator(np.zeros(1), np.zeros(1)), counts)
     demote, hide = _thresholds(recipe, draft, clean or labelled)
     slope = fit_slope(raw, data.labels, data.weights, demote)
-    curve = fixed_calibrator(demote, hide, slope, recipe.ceiling)
-    return FittedFilter(tables, evidence, head, curve, counts)
+    calibrator = fixed_calibrator(demote, hide, slope, recipe.ceiling)
+    return FittedFilter(tables, evidence, head, calibrator, counts)
 
 
 class _Rows:
@@ -139,7 +139,7 @@ class _NgramTrainer:
         self._table = table
         self._data = data
         self._weights = data.weighed(table.ordinary_weight)
-        self._says = data.batch.says(table.view)
+        self._says = data.batch.has_content(table.view)
 
     @cached_property
     def _matrix(self) -> Any:
@@ -157,7 +157,7 @@ class _NgramTrainer:
 
     def scores(self, table: NgramModel) -> Values:
         """Return the scores of all rows, 0 where the view is empty."""
-        return np.where(self._says, self._matrix @ table.unscaled + table.bias, 0.0)
+        return np.where(self._says, self._matrix @ table.real_weights + table.bias, 0.0)
 
 
 def _out_of_fold(

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from feedmill.features.text.ngrams import BUCKETS, TextBatch
-from feedmill.models.text_model import Calibrator, NgramModel, stack
+from feedmill.models.text_model import Calibrator, NgramModel, stacked_matrix
 
 Values = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
@@ -44,7 +44,7 @@ def count_matrix(batch: TextBatch, word_factor: int = 1) -> Any:
             factors.append(np.full(len(owner), factor, dtype=np.float32))
         base += len(chunk)
     row, column = np.concatenate(rows), np.concatenate(columns)
-    scale = (1.0 / np.sqrt(batch.sizes())).astype(np.float32)
+    scale = (1.0 / np.sqrt(batch.token_counts())).astype(np.float32)
     values = scale[row] * np.concatenate(factors)
     matrix = sparse.coo_matrix((values, (row, column)), shape=(len(batch), BUCKETS))
     return matrix.tocsr()
@@ -118,7 +118,7 @@ def out_of_fold(
     for fold in np.unique(folds):
         held = folds == fold
         table = fit(~held)
-        scores[held] = matrix[held] @ table.unscaled + table.bias
+        scores[held] = matrix[held] @ table.real_weights + table.bias
     return scores
 
 
@@ -168,7 +168,7 @@ def fit_trees(  # noqa: PLR0913 the settings of one training, each named at the 
 
 def stacked_rows(scores: Sequence[Values], batch: TextBatch) -> Values:
     """Return the trees' training rows: given linear scores (out of fold), then the shape."""
-    rows = stack((), batch)
+    rows = stacked_matrix((), batch)
     return np.concatenate([np.stack(scores, axis=1), rows], axis=1) if scores else rows
 
 

@@ -23,7 +23,7 @@ from feedmill.streams.kafka.topics import (
     topic_table,
 )
 
-SIGNALS = SignalNames.declared("extreme:gate").all
+SIGNALS = SignalNames.parse("extreme:gate").all
 TABLE = {spec.name: spec for spec in topic_table(SIGNALS)}
 
 

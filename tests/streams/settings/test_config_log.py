@@ -178,7 +178,7 @@ def test_rules_and_feeds_are_shown_as_plain_objects() -> None:
 
 
 def test_declared_signals_have_weights_and_gates() -> None:
-    names = SignalNames.declared("extreme:gate,novelty:objective")
+    names = SignalNames.parse("extreme:gate,novelty:objective")
     settings = log_of(names=names).settings
     assert effective_value(settings, "weights")["novelty"] == 0.0
     assert "extreme" in effective_value(settings, "gates")

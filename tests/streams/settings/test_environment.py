@@ -113,7 +113,7 @@ def test_models_are_a_folder(tmp_path: Path) -> None:
 
 def test_signals_are_declared_beside_the_built_in_ones() -> None:
     signals = read_environment({"FEEDMILL_SIGNALS": "extreme:gate, novelty:objective"}).signals
-    assert signals == SignalNames.declared("extreme:gate,novelty:objective")
+    assert signals == SignalNames.parse("extreme:gate,novelty:objective")
     assert signals.gates[-1] == "extreme"
     assert signals.objectives[-1] == "novelty"
 
@@ -195,7 +195,7 @@ def environments(draw: st.DrawFn) -> Environment:
         redis=draw(st.sampled_from(["redis://h/0", "rediss://u:p@h:1/2"])),
         topic_prefix=draw(NAME_PARTS),
         redis_prefix=draw(TEXTS),
-        signals=SignalNames.declared(declared),
+        signals=SignalNames.parse(declared),
         models=draw(st.sampled_from([None, Path("/")])),
         host=draw(st.sampled_from(["127.0.0.1", "::1", "feedmill.example"])),
         batch_records=draw(st.integers(1, 100_000)),

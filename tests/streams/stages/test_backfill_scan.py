@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from feedmill.events.rules import read_rules
+from feedmill.events.rules import decode_rules
 from feedmill.events.signal import SignalNames
 from feedmill.filters.rules import RuleSet
 from feedmill.streams.kafka.batches import RecordBatch, TopicPartition
@@ -25,7 +25,7 @@ class Written:
 
 
 def rules(phrase: str, **more: Any) -> RuleSet:
-    return RuleSet(read_rules({"r": {"verdict": "hide", "phrases": [phrase], **more}}))
+    return RuleSet(decode_rules({"r": {"verdict": "hide", "phrases": [phrase], **more}}))
 
 
 def post(offset: int, post_id: str, text: str) -> Written:

@@ -9,7 +9,7 @@ import numpy as np
 from builders.training_data import labelled, material, ordinary, sample
 from feedmill.events.post import Post
 from feedmill.features.post_batch import PostBatch
-from feedmill.models.artifact import Card
+from feedmill.models.artifact import ModelCard
 from feedmill.models.text_model import Scores
 from feedmill.training.datasets.labelled_posts import LabelledPosts
 from feedmill.training.evaluation.evaluation_page import page, write_page
@@ -36,7 +36,7 @@ def found() -> Evaluation:
         for rows in [labelled("sms", 1)]
     ]
     data = TrainingData(tuple(sets), material().ordinary)
-    card = Card(
+    card = ModelCard(
         "spam", "a" * 64, "2026-01-01", "Unwanted.", 3, [], {}, ["reads no pictures"], "made"
     )
     reports = evaluate_stored(Shouting(), card, data)

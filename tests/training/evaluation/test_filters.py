@@ -13,7 +13,7 @@ from builders.training_data import labelled, material, ordinary, sample
 from feedmill.events.errors import UsageError
 from feedmill.events.post import Post
 from feedmill.features.post_batch import PostBatch
-from feedmill.models.artifact import Card
+from feedmill.models.artifact import ModelCard
 from feedmill.models.text_model import Scores, TextModel
 from feedmill.training.datasets.labelled_posts import (
     LabelledPosts,
@@ -164,9 +164,9 @@ def test_a_set_left_out_taught_nothing(parrots: list[Parrot]) -> None:
         leave_one_dataset_out("spam", replace(leaky(), labelled=leaky().labelled[:1]))
 
 
-def card_of(*samples: Dataset) -> Card:
+def card_of(*samples: Dataset) -> ModelCard:
     uses = [s.use(1, "labelled") for s in samples]
-    return Card("spam", "0" * 64, "2026-01-01", "", 1, uses, {}, [], "")
+    return ModelCard("spam", "0" * 64, "2026-01-01", "", 1, uses, {}, [], "")
 
 
 def taught_of(*samples: Dataset) -> list[LabelledPosts]:
@@ -239,7 +239,7 @@ def test_ordinary_posts_count_once_under_the_strictest_filter() -> None:
         "o",
         [LabelledRow(t, y, t) for t, y in (("a", 0.0), ("b", 0.0), ("c", 0.0), ("d", 1.0))],
     )
-    models: list[tuple[TextModel, Card]] = [
+    models: list[tuple[TextModel, ModelCard]] = [
         (Says([0.9, 0.7, 0.1, 0.95]), card_of()),
         (Says([0.1, 0.95, 0.6, 0.1]), card_of()),
     ]
