@@ -1,6 +1,6 @@
 """What a text costs: each filter beside scikit-learn's hashing, tf-idf and linear pipeline.
 
-    OMP_NUM_THREADS=1 python benchmarks/bench_text.py [--rounds 5]
+    OMP_NUM_THREADS=1 python benchmarks/bench_text.py [--rounds 5] [--texts 4096]
 
 The texts are generated (25 words each, seeded).  Before anything is timed the answers are checked:
 our trees against LightGBM, batches against single rows.  One thread; processor time per text.
@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 
 import lightgbm
 import numpy as np
@@ -181,44 +182,22 @@ def _all(models: Sequence[FilterModel], batch: PostBatch) -> list[object]:
 
 def added_memory() -> float:
     """Return the MB that three models and a full history add to a process, in one of its own."""
-    command = [sys.executable, "-c", _MEMORY]
+    command = [sys.executable, str(Path(__file__).with_name("model_memory.py"))]
     return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
-
-
-_MEMORY = """
-import numpy, msgspec, resource
-from feedmill.events.post import Post
-import feedmill.filters.registry as registry
-import feedmill.features.history.post_history as history
-
-def resident():
-    with open("/proc/self/statm") as file:
-        return int(file.read().split()[1]) * resource.getpagesize() / 1e6
-
-before = resident()
-models = [registry.load_filter(name) for name in registry.FILTERS]
-past = history.History()
-texts = [f"{i} tells of place {i * 7919 % 10007} and of what was seen" for i in range(2048)]
-for start in range(0, 1 << 18, 2048):
-    past.fold([
-        history.Version(start + i, f"p{start + i}", f"a{(start + i) % 50021}", f"{start} {text}")
-        for i, text in enumerate(texts)
-    ])
-for model in models:
-    model.score_many([Post("p", "a", 1, text) for text in texts])
-print(resident() - before)
-"""
 
 
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--texts", type=int, default=4_096)
     options = parser.parse_args()
-    texts = generated(4_096)
+    texts = generated(options.texts)
     characters = np.mean([len(text) for text in texts])
     print(f"{platform.machine()}, Python {platform.python_version()}, numpy {np.__version__};")
-    print(f"4,096 generated texts of 25 words, {characters:.0f} characters; microseconds of")
+    print(
+        f"{len(texts):,} generated texts of 25 words, {characters:.0f} characters; microseconds of"
+    )
     print("processor time per text, best of the rounds\n")
     print(f"| {'what':36} | batch of 256 | batch of 1 |\n|{'-' * 38}|-------------:|-----------:|")
     for name, run in runs(texts).items():
