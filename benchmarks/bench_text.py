@@ -79,8 +79,8 @@ def check(texts: Sequence[str], models: Sequence[FilterModel]) -> None:
         rows = with_columns(scores, model.evidence.groups, batch)
         if isinstance(model.head, ExpertWeights):
             parts = np.split(rows * model.head.weights, model.head.starts[1:], axis=1)
-            said = np.stack([part.sum(axis=1) for part in parts], axis=1) + model.head.biases
-            raw = np.maximum(said, model.head.floors).sum(axis=1)
+            sums = np.stack([part.sum(axis=1) for part in parts], axis=1) + model.head.biases
+            raw = np.maximum(sums, model.head.floors).sum(axis=1)
         else:
             raw = lightgbm_of(model.name).predict(rows, raw_score=True, num_threads=1)
         np.testing.assert_allclose(model.raw_scores(batch), raw, rtol=1e-9, atol=1e-9)
@@ -158,7 +158,7 @@ def counters_cost(events: int, posts: int, rounds: int) -> tuple[float, float]:
 
 
 def runs(texts: Sequence[str]) -> dict[str, Run]:
-    """Return what is timed, by its name in the table; filters judge posts, links and all."""
+    """Return what is timed, by its name in the table; filters read whole posts, links too."""
     models = [load_filter(name) for name in FILTERS]
     check(texts[:300], models)
     quality = load_ranker("quality")

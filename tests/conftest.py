@@ -26,7 +26,7 @@ def golden(request: pytest.FixtureRequest) -> Golden:
     return Golden(request.path.parent, update=request.config.getoption("--update-golden"))
 
 
-# A busy machine is no failure: how long one draw takes says nothing of the code.
+# A busy machine is no failure, so no draw has a deadline.
 hypothesis.settings.register_profile("feedmill", deadline=None)
 hypothesis.settings.load_profile("feedmill")
 

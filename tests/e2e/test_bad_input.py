@@ -1,4 +1,4 @@
-"""However much junk arrives: each bad record is a dead letter, each good one is ranked."""
+"""However much junk arrives: each bad record is a dead dead_letter, each good one is ranked."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ def engagement(n: int) -> tuple[str, Json]:
     return f"bees-{n % GOOD}", {"user_id": f"u{n}", "kind": "click", "at_ms": now_ms()}
 
 
-def verdict(n: int) -> tuple[str, Json]:
-    told = {"post_offset": 2**40 + n, "model": "m", "version": "v", "at_ms": now_ms()}
-    return f"unknown-{n}", {"value": 0.5, **told}
+def signal(n: int) -> tuple[str, Json]:
+    of_version = {"post_offset": 2**40 + n, "model": "m", "version": "v", "at_ms": now_ms()}
+    return f"unknown-{n}", {"value": 0.5, **of_version}
 
 
-GOOD_RECORDS = {"posts": post, "engagements": engagement, "signals.nsfw": verdict}
+GOOD_RECORDS = {"posts": post, "engagements": engagement, "signals.nsfw": signal}
 REQUIRED = {"posts": "text", "engagements": "kind", "signals.nsfw": "version"}
 WRITERS = {"posts": "engagement", "engagements": "engagement"}
 TIMES = {"posts": "created_at_ms", "engagements": "at_ms", "signals.nsfw": "at_ms"}
@@ -125,10 +125,10 @@ def test_bad_records_become_dead_letters_and_good_ones_are_ranked(
     dead_letters = engine.dead_letters()
     assert set(dead_letters) == set(sent)
     for at, (key, value, _) in sent.items():
-        letter = dead_letters[at]
-        assert (letter["key"], letter["value"]) == (key, value)
-        assert len(letter["error"]) > 10 and int(letter["at_ms"]) > 0
-        assert letter["stage"] == (
+        dead_letter = dead_letters[at]
+        assert (dead_letter["key"], dead_letter["value"]) == (key, value)
+        assert len(dead_letter["error"]) > 10 and int(dead_letter["at_ms"]) > 0
+        assert dead_letter["stage"] == (
             "engagement" if at[0] in ("posts", "engagements") else "combiner"
         )
     counters = engine.latest("counters")

@@ -56,7 +56,7 @@ def test_a_stage_restarts_alone_and_shares_its_partitions(start_engine: Any) -> 
     engine.restart("spam")
     engine.wait_ready("spam")
     post_and_wait(engine, "restarted")
-    time.sleep(5.5)  # until everyone has said how it is
+    time.sleep(5.5)  # until every instance has sent a heartbeat
     after = engine.instances()
     for name, beat in before.items():
         if beat["stage"] != "spam":
@@ -94,7 +94,7 @@ def test_a_second_combiner_takes_over_under_a_higher_token(start_engine: Any) ->
         names = ("gardening", "cycling", "cooking", "chess", "birds")
         posts = {f"{tag}-{name}": name for name in names}
         for post, name in posts.items():
-            engine.judge({post: engine.post(post, communities=[name])}, quality=0.5)
+            engine.write_signals({post: engine.post(post, communities=[name])}, quality=0.5)
         wanted = set(posts)
         until(lambda: wanted <= set(engine.order()))
         until(lambda: all(p in engine.order(f"community:{n}") for p, n in posts.items()))

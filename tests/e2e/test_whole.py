@@ -73,8 +73,8 @@ def test_every_post_of_a_replay_is_decided(whole_engine: Engine) -> None:
     pace = ("--rate", "20", "--speed", "20")
     done = feedmill(engine, "replay", "demo", "--posts", str(POSTS), *pace, "--json")
     assert done.returncode == 0, done.stderr
-    told: Json = json.loads(done.stdout)
-    assert (told["posts"], told["failed"]) == (POSTS, 0)
+    summary: Json = json.loads(done.stdout)
+    assert (summary["posts"], summary["failed"]) == (POSTS, 0)
 
     def decisions() -> Counter[str]:
         truths = engine.truths()
