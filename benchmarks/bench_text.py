@@ -180,9 +180,10 @@ def _all(models: Sequence[FilterModel], batch: PostBatch) -> list[object]:
     return [model.score_batch(batch) for model in models]
 
 
-def added_memory() -> float:
-    """Return the MB that three models and a full history add to a process, in one of its own."""
-    command = [sys.executable, str(Path(__file__).with_name("model_memory.py"))]
+def added_memory(posts: int) -> float:
+    """Return the MB that three models and a history of `posts` add to a process of its own."""
+    script = str(Path(__file__).with_name("model_memory.py"))
+    command = [sys.executable, script, "--posts", str(posts)]
     return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 
 
@@ -191,6 +192,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--texts", type=int, default=4_096)
+    parser.add_argument("--history-posts", type=int, default=1 << 18, help="default: a full one")
     options = parser.parse_args()
     texts = generated(options.texts)
     characters = np.mean([len(text) for text in texts])
@@ -204,7 +206,8 @@ def main() -> None:
         large = microseconds(run, texts, 256, options.rounds)
         single = microseconds(run, texts[:512], 1, max(options.rounds // 2, 1))
         print(f"| {name:36} | {large:12.1f} | {single:10.1f} |", flush=True)
-    print(f"\nthree models and a full history add {added_memory():.0f} MB to a process (aim 200)")
+    added = added_memory(options.history_posts)
+    print(f"\nthree models and a full history add {added:.0f} MB to a process (aim 200)")
     for size in (256, 1):
         ours, peer = trees_cost(size, 20 * options.rounds)
         print(f"\ntrees of nsfw, batches of {size}: {ours:.1f}, LightGBM's own {peer:.1f} a row")

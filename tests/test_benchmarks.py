@@ -15,10 +15,10 @@ BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
     ("script", "options", "shown"),
     [
         ("bench_combine.py", "--sizes 2000", "2,000  gates"),
-        ("bench_history.py", "--posts 2000 --rounds 1", "µs"),
+        ("bench_history.py", "--posts 800 --rounds 1", "µs"),
         ("bench_memory.py", "--posts 500 --combiner-only", "bytes a live post at 500"),
         ("bench_rules.py", "--rounds 1", "re, phrases"),
-        ("bench_text.py", "--rounds 1 --texts 512", "counters, 10,000 events"),
+        ("bench_text.py", "--rounds 1 --texts 512 --history-posts 2048", "counters, 10,000 events"),
         ("model_memory.py", "--posts 2048", "."),
     ],
 )

@@ -49,7 +49,7 @@ def test_a_post_of_kafkas_console_producer_shows_in_the_feed(whole_engine: Engin
     line = f"console-1\t{json.dumps(value)}\n"
     subprocess.run(command, input=line, text=True, timeout=60, check=True, capture_output=True)
     key = f"{engine.prefix}feed:{{global}}"
-    read = [*redis_cli(), "-u", engine.redis_url, "ZRANGE", key, "0", "49", "REV", "WITHSCORES"]
+    read = [*redis_cli(), "-u", engine.redis_url, "ZRANGE", key, "0", "-1", "REV", "WITHSCORES"]
 
     def shown() -> list[str]:
         out = subprocess.run(read, capture_output=True, text=True, timeout=10, check=True).stdout
