@@ -1,6 +1,6 @@
 """Memory per live post: in the combiner, and in Redis, apart.
 
-    python benchmarks/bench_memory.py [--posts 50000]
+    python benchmarks/bench_memory.py [--posts 50000] [--combiner-only]
 
 The combiner's by `tracemalloc`, of posts with all five signals by one author in three;
 Redis' by the growth of `used_memory` while `signals:` and the feeds of these posts are written.
@@ -64,10 +64,14 @@ async def _remove(client: redis.asyncio.Redis, prefix: str) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--posts", type=int, default=50_000)
-    posts = parser.parse_args().posts
+    parser.add_argument("--combiner-only", action="store_true", help="needs no Redis")
+    options = parser.parse_args()
+    posts = options.posts
     print(describe())
     combiner, bytes_each = in_combiner(posts)
     print(f"combiner: {bytes_each:.0f} bytes a live post at {posts:,} (aim: 300)")
+    if options.combiner_only:
+        return
     bytes_each = asyncio.run(in_redis(own_environment(), combiner, posts))
     print(f"Redis:    {bytes_each:.0f} bytes a live post at {posts:,}")
 

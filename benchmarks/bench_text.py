@@ -1,6 +1,6 @@
 """What a text costs: each filter beside scikit-learn's hashing, tf-idf and linear pipeline.
 
-    OMP_NUM_THREADS=1 python benchmarks/bench_text.py [--rounds 5]
+    OMP_NUM_THREADS=1 python benchmarks/bench_text.py [--rounds 5] [--texts 4096]
 
 The texts are generated (25 words each, seeded).  Before anything is timed the answers are checked:
 our trees against LightGBM, batches against single rows.  One thread; processor time per text.
@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 
 import lightgbm
 import numpy as np
@@ -78,8 +79,8 @@ def check(texts: Sequence[str], models: Sequence[FilterModel]) -> None:
         rows = with_columns(scores, model.evidence.groups, batch)
         if isinstance(model.head, ExpertWeights):
             parts = np.split(rows * model.head.weights, model.head.starts[1:], axis=1)
-            said = np.stack([part.sum(axis=1) for part in parts], axis=1) + model.head.biases
-            raw = np.maximum(said, model.head.floors).sum(axis=1)
+            sums = np.stack([part.sum(axis=1) for part in parts], axis=1) + model.head.biases
+            raw = np.maximum(sums, model.head.floors).sum(axis=1)
         else:
             raw = lightgbm_of(model.name).predict(rows, raw_score=True, num_threads=1)
         np.testing.assert_allclose(model.raw_scores(batch), raw, rtol=1e-9, atol=1e-9)
@@ -153,7 +154,7 @@ def counters_cost(events: int, posts: int, rounds: int) -> float:
 
 
 def runs(texts: Sequence[str]) -> dict[str, Run]:
-    """Return what is timed, by its name in the table; filters judge posts, links and all."""
+    """Return what is timed, by its name in the table; filters read whole posts, links too."""
     models = [load_filter(name) for name in FILTERS]
     check(texts[:300], models)
     quality = load_ranker("quality")
@@ -175,53 +176,34 @@ def _all(models: Sequence[FilterModel], batch: PostBatch) -> list[object]:
     return [model.score_batch(batch) for model in models]
 
 
-def added_memory() -> float:
-    """Return the MB that three models and a full history add to a process, in one of its own."""
-    command = [sys.executable, "-c", _MEMORY]
+def added_memory(posts: int) -> float:
+    """Return the MB that three models and a history of `posts` add to a process of its own."""
+    script = str(Path(__file__).with_name("model_memory.py"))
+    command = [sys.executable, script, "--posts", str(posts)]
     return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
-
-
-_MEMORY = """
-import numpy, msgspec, resource
-from feedmill.events.post import Post
-import feedmill.filters.registry as registry
-import feedmill.features.history.post_history as history
-
-def resident():
-    with open("/proc/self/statm") as file:
-        return int(file.read().split()[1]) * resource.getpagesize() / 1e6
-
-before = resident()
-models = [registry.load_filter(name) for name in registry.FILTERS]
-past = history.PostHistory()
-texts = [f"{i} tells of place {i * 7919 % 10007} and of what was seen" for i in range(2048)]
-for start in range(0, 1 << 18, 2048):
-    past.fold([
-        history.PostVersion(start + i, f"p{start + i}", f"a{i % 50021}", f"{start} {text}")
-        for i, text in enumerate(texts)
-    ])
-for model in models:
-    model.score_many([Post("p", "a", 1, text) for text in texts])
-print(resident() - before)
-"""
 
 
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--texts", type=int, default=4_096)
+    parser.add_argument("--history-posts", type=int, default=1 << 18, help="default: a full one")
     options = parser.parse_args()
-    texts = generated(4_096)
+    texts = generated(options.texts)
     characters = np.mean([len(text) for text in texts])
     print(f"{platform.machine()}, Python {platform.python_version()}, numpy {np.__version__};")
-    print(f"4,096 generated texts of 25 words, {characters:.0f} characters; microseconds of")
+    print(
+        f"{len(texts):,} generated texts of 25 words, {characters:.0f} characters; microseconds of"
+    )
     print("processor time per text, best of the rounds\n")
     print(f"| {'what':36} | batch of 256 | batch of 1 |\n|{'-' * 38}|-------------:|-----------:|")
     for name, run in runs(texts).items():
         large = microseconds(run, texts, 256, options.rounds)
         single = microseconds(run, texts[:512], 1, max(options.rounds // 2, 1))
         print(f"| {name:36} | {large:12.1f} | {single:10.1f} |", flush=True)
-    print(f"\nthree models and a full history add {added_memory():.0f} MB to a process (aim 200)")
+    added = added_memory(options.history_posts)
+    print(f"\nthree models and a full history add {added:.0f} MB to a process (aim 200)")
     for size in (256, 1):
         ours, peer = trees_cost(size, 20 * options.rounds)
         print(f"\ntrees of nsfw, batches of {size}: {ours:.1f}, LightGBM's own {peer:.1f} a row")

@@ -12,7 +12,7 @@ from feedmill.deploy.local import StackAddress, down, up
 
 pytest_plugins = ["builders.golden"]
 
-# A busy machine is no failure: how long one draw takes says nothing of the code.
+# A busy machine is no failure, so no draw has a deadline.
 hypothesis.settings.register_profile("feedmill", deadline=None)
 hypothesis.settings.load_profile("feedmill")
 

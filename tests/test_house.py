@@ -17,6 +17,7 @@ MAX_FUNCTION_LINES = 60
 OF_NO_MODULE = {
     "tests/e2e/": "a whole engine on real Kafka and Redis",
     "tests/golden/": "the flow without Kafka and Redis, compared to the bit",
+    "tests/test_benchmarks.py": "the scripts of benchmarks/",
     "tests/test_docs.py": "docs/ and README against the code",
     "tests/test_house.py": "the repository",
     "tests/test_imports.py": "the imports of every module",

@@ -11,7 +11,8 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from builders.golden_log import PARTITIONS, Round, Stored
+from builders.golden_log import PARTITIONS, Round
+from builders.records import StoredRecord
 from feedmill.events.decode import decode_engagement, decode_post, decode_signal, encode
 from feedmill.events.post import Deletion, Post
 from feedmill.events.settings import Settings
@@ -291,7 +292,7 @@ class EngagementFlow:
             deleted.pop(post.post_id, None)
 
     def _take_engagements(
-        self, partition: int, records: Sequence[Stored], touched: dict[str, PostState]
+        self, partition: int, records: Sequence[StoredRecord], touched: dict[str, PostState]
     ) -> None:
         batch = RecordBatch(TopicPartition("engagements", partition), records)
         for record, event in validate_batch(batch, PARTITIONS, decode_engagement).events:

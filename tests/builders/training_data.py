@@ -1,4 +1,4 @@
-"""Generated posts for the tests of training and judging: none comes from a data set."""
+"""Generated posts for the tests of training and evaluation: none comes from a data set."""
 
 from __future__ import annotations
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Mapping, Sequence
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from builders.records import StoredRecord
 from feedmill.events.decode import decode_post, encode
 from feedmill.events.partition import partition_of
 from feedmill.events.post import Post
@@ -34,7 +34,7 @@ class Topic:
 
     def __init__(self, minutes: float, seed: int = 1) -> None:
         drawn, at_ms, number = random.Random(seed), float(START_MS), 0
-        self.records: list[list[Any]] = [[] for _ in range(PARTITIONS)]
+        self.records: list[list[StoredRecord]] = [[] for _ in range(PARTITIONS)]
         self.versions: list[tuple[int, int, int, PostVersion]] = []
         while at_ms < START_MS + minutes * 60_000:
             at_ms += drawn.random() * 8000
@@ -50,9 +50,7 @@ class Topic:
     def add(self, at_ms: int, post: str, value: bytes, said: Any, words: list[str]) -> None:
         partition = partition_of(post.encode(), PARTITIONS)
         offset = len(self.records[partition])
-        self.records[partition].append(
-            SimpleNamespace(offset=offset, timestamp=at_ms, key=post.encode(), value=value)
-        )
+        self.records[partition].append(StoredRecord(offset, at_ms, post.encode(), value))
         version = PostVersion(at_ms, post, said["author_id"], " ".join(words))
         self.versions.append((at_ms, partition, offset, version))
 
