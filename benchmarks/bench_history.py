@@ -128,9 +128,7 @@ def batches(versions: Sequence[PostVersion]) -> Iterator[Sequence[PostVersion]]:
         yield versions[start : start + BATCH]
 
 
-def fold(
-    history: PostHistory | ExactHistory, versions: Sequence[PostVersion]
-) -> list[CopyCounts]:
+def fold(history: PostHistory | ExactHistory, versions: Sequence[PostVersion]) -> list[CopyCounts]:
     return [past for batch in batches(versions) for past in history.fold(batch)]
 
 
