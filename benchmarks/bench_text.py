@@ -30,7 +30,9 @@ from feedmill.features.text.lexicon import lexicon_matrix
 from feedmill.features.text.ngrams import TextBatch
 from feedmill.features.text.shape import shape_matrix
 from feedmill.filters.model import ExpertWeights, FilterModel, view_score, with_columns
-from feedmill.filters.registry import FILTERS, STORE, load_filter
+from feedmill.filters.registry import FILTERS
+from feedmill.filters.registry import load as load_filter
+from feedmill.filters.spec import STORE
 from feedmill.models.artifact import read
 from feedmill.models.text_model import StackedTextModel
 from feedmill.models.trees import Trees
@@ -73,13 +75,13 @@ def check(texts: Sequence[str], models: Sequence[FilterModel]) -> None:
     """Compare with LightGBM or numpy, and with single rows; raises on a difference."""
     for model in models:
         batch = PostBatch(posts(texts))
-        views = zip(model.tables, model.evidence.views, strict=True)
+        views = zip(model.ngram_models, model.evidence.views, strict=True)
         scores = np.stack([view_score(table, view, batch) for table, view in views], axis=1)
         rows = with_columns(scores, model.evidence.groups, batch)
-        if isinstance(model.head, ExpertWeights):
-            parts = np.split(rows * model.head.weights, model.head.starts[1:], axis=1)
-            said = np.stack([part.sum(axis=1) for part in parts], axis=1) + model.head.biases
-            raw = np.maximum(said, model.head.floors).sum(axis=1)
+        if isinstance(model.classifier, ExpertWeights):
+            parts = np.split(rows * model.classifier.weights, model.classifier.starts[1:], axis=1)
+            said = np.stack([part.sum(axis=1) for part in parts], axis=1) + model.classifier.biases
+            raw = np.maximum(said, model.classifier.floors).sum(axis=1)
         else:
             raw = lightgbm_of(model.name).predict(rows, raw_score=True, num_threads=1)
         np.testing.assert_allclose(model.raw_scores(batch), raw, rtol=1e-9, atol=1e-9)
@@ -89,13 +91,13 @@ def check(texts: Sequence[str], models: Sequence[FilterModel]) -> None:
 
 def lightgbm_of(name: str) -> lightgbm.Booster:
     """Return a filter's trees as LightGBM itself reads them."""
-    text = read(STORE, name, FILTERS[name].names).arrays["trees"].tobytes().decode()
+    text = read(STORE, name, FILTERS[name].evidence.names).arrays["trees"].tobytes().decode()
     return lightgbm.Booster(model_str=text + "end of trees\n")
 
 
 def trees_cost(size: int, rounds: int) -> tuple[float, float]:
     """Return microseconds per row of the nsfw filter's trees, here and by LightGBM."""
-    trees, peer = load_filter("nsfw").head, lightgbm_of("nsfw")
+    trees, peer = load_filter("nsfw").classifier, lightgbm_of("nsfw")
     assert isinstance(trees, Trees)
     rows = np.random.default_rng(4).normal(size=(2_048, trees.features))
     costs = [float("inf")] * 2
@@ -162,7 +164,7 @@ def runs(texts: Sequence[str]) -> dict[str, Run]:
     check(texts[:300], models)
     quality = load_ranker("quality")
     assert isinstance(quality, StackedTextModel)
-    table = models[0].tables[0].weights
+    table = models[0].ngram_models[0].weights
     return {
         "normalise and hash": TextBatch,
         "normalise, hash, sum one table": lambda part: TextBatch(part).sums(table),
@@ -196,13 +198,13 @@ def resident():
         return int(file.read().split()[1]) * resource.getpagesize() / 1e6
 
 before = resident()
-models = [registry.load_filter(name) for name in registry.FILTERS]
-past = history.History()
+models = [registry.load(name) for name in registry.FILTERS]
+past = history.PostHistory()
 texts = [f"{i} tells of place {i * 7919 % 10007} and of what was seen" for i in range(2048)]
 for start in range(0, 1 << 18, 2048):
     past.fold([
-        history.Version(start + i, f"p{start + i}", f"a{(start + i) % 50021}", f"{start} {text}")
-        for i, text in enumerate(texts)
+        history.PostVersion(at, f"p{at}", f"a{at % 50021}", f"{start} {text}")
+        for at, text in enumerate(texts, start)
     ])
 for model in models:
     model.score_many([Post("p", "a", 1, text) for text in texts])

@@ -25,7 +25,7 @@ from feedmill.streams.settings.environment import (
     environment_variables,
     read_environment,
 )
-from feedmill.streams.stages.flow import STAGES
+from feedmill.streams.stages.flow import stages_of
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +54,7 @@ def run(
 
     On the local stack, which it starts if it is down, unless Kafka and Redis are given.
     """
-    stages = _stages(scale)
+    stages = _stages(scale, stages_of(environment.signals))
     folder = default_folder()
     own_stack = not _given(environment) and not status(folder).running
     if not _given(environment):
@@ -89,13 +89,13 @@ def _given(environment: Environment) -> bool:
     return (environment.kafka, environment.redis) != (default.kafka, default.redis)
 
 
-def _stages(scale: Sequence[str]) -> list[str]:
-    counts = dict.fromkeys(STAGES, 1)
+def _stages(scale: Sequence[str], stages: Sequence[str]) -> list[str]:
+    counts = dict.fromkeys(stages, 1)
     for item in scale:
         name, _, number = item.partition("=")
         if name not in counts or not number.isdecimal() or not 1 <= int(number) <= 64:
             raise click.BadParameter(
-                f"expected STAGE=N with a stage of {', '.join(STAGES)} and N from 1 to 64,"
+                f"expected STAGE=N with a stage of {', '.join(stages)} and N from 1 to 64,"
                 f" got {item!r}"
             )
         counts[name] = int(number)

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from msgspec import Meta, Struct
 
-from feedmill.events.limits import Id, Short, TimeMs
+from feedmill.events.limits import Id, Short, SignalName, TimeMs
 
 
 class Label(Struct, frozen=True, gc=False, omit_defaults=True):
-    """A judged post, for training."""
+    """What a rater gives a post, for training; `target` is the signal that learns from it."""
 
     post_id: Id
-    target: Literal["spam", "nsfw", "misinformation", "quality"]
+    target: SignalName
     value: Annotated[float, Meta(ge=0, le=1)]
     source: Short
     at_ms: TimeMs

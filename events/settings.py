@@ -20,7 +20,7 @@ from feedmill.events.feeds import BUILT_IN_FEEDS, FeedSpec, check_feed_name, pat
 from feedmill.events.gates import GatePolicy, GatePolicyPatch
 from feedmill.events.limits import MAX_SETTING_BYTES, check_id, explain_patterns
 from feedmill.events.rules import Rule, read_rules
-from feedmill.events.signal import BUILT_IN_GATES, SignalNames
+from feedmill.events.signal import SignalNames
 from feedmill.events.weights import Weights, WeightsDecoder
 
 _LATER = {
@@ -70,7 +70,7 @@ class Settings:
         kind, _, of = name.partition("/")
         if kind not in ("weights", "gates", "feeds", "rules"):
             raise BadSetting(_unknown(name))
-        _check_key(name)
+        _check_key(name, self.names)
         table: dict[str, Any] = dict(getattr(self, kind))
         offsets = {**self.offsets, name: offset}
         if not value:
@@ -130,7 +130,7 @@ class Settings:
         """The gates of a feed, field by field: its own over the general over the built-in ones."""
         general, own = self.gates.get("", {}), self.gates.get(feed, {}) if feed else {}
         return {
-            name: GatePolicy().patched(general.get(name)).patched(own.get(name))
+            name: self.names.default_gate(name).patched(general.get(name)).patched(own.get(name))
             for name in self.names.gates
         }
 
@@ -183,12 +183,12 @@ def _unknown(name: str) -> str:
     )
 
 
-def _check_key(name: str) -> None:
+def _check_key(name: str, names: SignalNames) -> None:
     kind, slash, of = name.partition("/")
     if kind == "rules":
-        # Another gate's stage is not ours: a rule for it would do nothing, and say nothing of it.
-        if of not in BUILT_IN_GATES:
-            filters = ", ".join(BUILT_IN_GATES)
+        # A gate without a filter is written from outside: its rules would silently do nothing.
+        if of not in names.filters:
+            filters = ", ".join(names.filters)
             raise BadSetting(f"Expected `rules/<filter>`, one of {filters}, got {name[:80]!r}")
     elif slash:
         if kind == "weights" and _ARM.search(of):

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from feedmill.events.errors import UsageError
 from feedmill.events.signal import SignalNames
+from feedmill.filters.registry import FILTERS
 
 _PREFIX = re.compile(r"[A-Za-z0-9._-]{0,64}\Z")
 _STAGE_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}\Z")
@@ -93,7 +94,7 @@ def read_environment(environ: Mapping[str, str] | None = None) -> Environment:
         redis=_redis(env),
         topic_prefix=_matching(env, "FEEDMILL_TOPIC_PREFIX", _PREFIX),
         redis_prefix=env.get("FEEDMILL_REDIS_PREFIX", ""),
-        signals=SignalNames.declared(env.get("FEEDMILL_SIGNALS", "")),
+        signals=_signals(env),
         models=_folder(env, "FEEDMILL_MODELS"),
         host=env.get("FEEDMILL_HOST", "127.0.0.1"),
         port=_number(env, "FEEDMILL_PORT", 0, 65_535, None),
@@ -130,6 +131,11 @@ def environment_variables(environment: Environment) -> dict[str, str]:
         found["FEEDMILL_MODELS"] = str(environment.models)
     found.update({f"FEEDMILL_KAFKA_{k.upper()}": v for k, v in environment.security.items()})
     return found
+
+
+def _signals(env: Mapping[str, str]) -> SignalNames:
+    declared = SignalNames.declared(env.get("FEEDMILL_SIGNALS", ""))
+    return declared.with_filters({name: spec.gate for name, spec in FILTERS.items()})
 
 
 def _instance_name() -> str:

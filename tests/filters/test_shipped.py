@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from builders.events import posts_of
 from feedmill.events.errors import BadArtifact
-from feedmill.filters.registry import FILTERS, STORE, load
+from feedmill.filters.registry import FILTERS, load
+from feedmill.filters.spec import STORE
 from feedmill.models.artifact import Card, read_card
 
 # Written for this test; none comes from a data set.

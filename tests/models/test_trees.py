@@ -6,7 +6,7 @@ import pytest
 
 from feedmill.events.errors import BadArtifact
 from feedmill.models.trees import Trees
-from feedmill.training.fitting.stacking import fit_trees
+from feedmill.training.fitting.trees import fit_trees
 
 
 def _rows(count: int, seed: int) -> np.ndarray:

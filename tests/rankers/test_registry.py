@@ -11,7 +11,8 @@ from builders.events import posts_of
 from feedmill.events.errors import BadArtifact
 from feedmill.models.artifact import read_card
 from feedmill.models.text_model import StackedTextModel
-from feedmill.rankers.registry import RANKERS, STORE, load
+from feedmill.rankers.registry import RANKERS, load
+from feedmill.rankers.spec import STORE
 
 # Written for this test; none comes from a data set.
 BAIT = ["You Won't Believe What This Mom Did Next!", "21 Things Only Cat People Will Understand"]

@@ -4,22 +4,24 @@ from pathlib import Path
 
 import pytest
 
-from builders.training_data import material, sentences
+from builders.training_data import sentences, training_data
 from feedmill.events.errors import UsageError
 from feedmill.events.post import Post
-from feedmill.filters.registry import load
+from feedmill.filters.registry import FILTERS, load
 from feedmill.models.artifact import read_card
 from feedmill.training.recipes import RECIPES
-from feedmill.training.train_filter import train
+from feedmill.training.trainers.filters import train
 from feedmill.training.training_data import TrainingData, read_training_data
+
+SPAM = FILTERS["spam"]
 
 
 def test_the_same_data_give_the_same_sha256_and_a_model_that_learned(tmp_path: Path) -> None:
     first = train(
-        *("spam", material(), tmp_path / "a"), day="2026-01-01", command="x", left_out=True
+        *(SPAM, training_data(), tmp_path / "a"), day="2026-01-01", command="x", left_out=True
     )
     second = train(
-        *("spam", material(), tmp_path / "b"), day="2026-01-02", command="x", left_out=True
+        *(SPAM, training_data(), tmp_path / "b"), day="2026-01-02", command="x", left_out=True
     )
     assert first.sha256 == second.sha256
     assert first.metrics == second.metrics
@@ -31,8 +33,8 @@ def test_the_same_data_give_the_same_sha256_and_a_model_that_learned(tmp_path: P
     assert scores[0] > scores[1]
 
 
-def test_the_card_says_which_files_taught_and_how_they_were_split(tmp_path: Path) -> None:
-    train("spam", material(), tmp_path, day="2026-01-01", command="feedmill train spam")
+def test_the_card_says_which_files_trained_it_and_how_they_were_split(tmp_path: Path) -> None:
+    train(SPAM, training_data(), tmp_path, day="2026-01-01", command="feedmill train spam")
     card = read_card(tmp_path, "spam")
     assert [(d.file, d.role, d.sha256[:1]) for d in card.data] == [
         ("bad.csv", "labelled", "1"),
@@ -45,18 +47,18 @@ def test_the_card_says_which_files_taught_and_how_they_were_split(tmp_path: Path
 
 
 def test_without_ordinary_posts_the_card_says_so(tmp_path: Path) -> None:
-    only = TrainingData(material().labelled, ())
-    card = train("spam", only, tmp_path, day="2026-01-01", command="x")
+    only = TrainingData(training_data().labelled, ())
+    card = train(SPAM, only, tmp_path, day="2026-01-01", command="x")
     assert any("no ordinary posts" in weakness for weakness in card.weaknesses)
 
 
 def test_too_few_rows_are_refused(tmp_path: Path) -> None:
     few = tmp_path / "few.csv"
     few.write_text("text,label\n" + "".join(f"{t},1\n" for t in sentences(40, 1)))
-    with pytest.raises(UsageError, match="at least 10 labelled posts to learn from that are fine"):
+    with pytest.raises(UsageError, match="at least 10 labelled posts to train on that are fine"):
         train(
-            "spam",
-            read_training_data("spam", [str(few)], []),
+            SPAM,
+            read_training_data(SPAM, [str(few)], []),
             tmp_path,
             day="2026-01-01",
             command="x",
@@ -68,18 +70,18 @@ def test_too_few_ordinary_groups_are_refused(tmp_path: Path) -> None:
     path.write_text(
         "text,user\n" + "".join(f"{t},u{i % 2}\n" for i, t in enumerate(sentences(99, 1)))
     )
-    clean = read_training_data("spam", [], [f"{path},group=user"]).ordinary
-    data = TrainingData(material().labelled, clean)
+    ordinary = read_training_data(SPAM, [], [f"{path},group=user"]).ordinary
+    data = TrainingData(training_data().labelled, ordinary)
     with pytest.raises(UsageError, match="found 0 in 2 groups"):
-        train("spam", data, tmp_path, day="2026-01-01", command="x")
+        train(SPAM, data, tmp_path, day="2026-01-01", command="x")
 
 
 def test_two_files_of_one_name_are_refused(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("text,label\nx,1\n")
     with pytest.raises(UsageError, match="two files are called `a`"):
-        read_training_data("spam", [f"{tmp_path}/a.csv"] * 2, [])
+        read_training_data(SPAM, [f"{tmp_path}/a.csv"] * 2, [])
 
 
 def test_what_is_for_research_only_is_in_no_recipe() -> None:
-    files = [source.file for recipe in RECIPES.values() for source in recipe.sources]
+    files = [file for recipe in RECIPES.values() for file in recipe.files]
     assert not any(word in file for file in files for word in ("liar", "mind"))
