@@ -29,7 +29,7 @@ def test_slices_by_language_length_and_how_long_an_author_is_known() -> None:
         Post(f"{i}", f"author-of-{i}", 0, t, lang="de" if i < 25 else None)
         for i, t in enumerate(texts)
     ]
-    labels = np.arange(60) % 2 * 1.0
+    labels = (np.arange(60) % 2).astype(np.float64)
     whole = LabelledPosts("s", rows, labels, [""] * 60, np.full(60, "test"))
     slices = {(s.by, s.value): s for s in slices_of(whole, labels * 0.7, 0.6)}
     assert set(slices) == {

@@ -1,17 +1,18 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from builders.events import posts_of
 from builders.training_data import sentences, training_data
 from feedmill.events.errors import UsageError
-from feedmill.events.post import Post
 from feedmill.filters.registry import FILTERS, load
 from feedmill.models.artifact import read_card
 from feedmill.training.recipes import RECIPES
 from feedmill.training.trainers.filters import train
-from feedmill.training.training_data import TrainingData, read_training_data
+from feedmill.training.training_data import Dataset, TrainingData, read_training_data
 
 SPAM = FILTERS["spam"]
 
@@ -25,12 +26,38 @@ def test_the_same_data_give_the_same_sha256_and_a_model_that_learned(tmp_path: P
     )
     assert first.sha256 == second.sha256
     assert first.metrics == second.metrics
-    assert first.metrics["bad.auc"] > 0.95
-    assert first.metrics["one.hidden"] <= 0.05
-    assert first.metrics["trained_without_bad.auc"] > 0.5
-    texts = ["river stone BUY pills NOW!!!", "river stone cloud apple"]
-    scores = load("spam", tmp_path / "a").score_many([Post("p", "a", 1, text) for text in texts])
-    assert scores[0] > scores[1]
+    # One phrase tells the classes apart, in both data sets.
+    for evaluated in ("bad", "few", "trained_without_bad", "trained_without_few"):
+        assert first.metrics[f"{evaluated}.auc"] > 0.95
+        assert first.metrics[f"{evaluated}.caught_hidden"] > 0.9
+        assert first.metrics[f"{evaluated}.fine_demoted"] < 0.05
+    for source in ("one", "two"):
+        assert first.metrics[f"{source}.demoted_or_hidden"] <= 0.05
+
+
+@pytest.mark.parametrize("name", FILTERS)
+def test_every_filter_learns_by_its_recipe_and_is_loaded_again(name: str, tmp_path: Path) -> None:
+    card = train(FILTERS[name], training_data(), tmp_path, day="2026-01-01", command="x")
+    assert card.metrics["bad.auc"] > 0.95
+    scores = load(name, tmp_path).score_many(
+        posts_of([*sentences(20, 8, "BUY pills NOW!!!"), *sentences(20, 9)])
+    )
+    assert scores[:20].min() > scores[20:].max() + 0.1
+
+
+def test_a_model_that_its_filter_could_not_load_is_not_saved(tmp_path: Path) -> None:
+    research = RECIPES["misinformation"].research
+    assert research is not None
+    (rows,) = (d.rows for d in training_data().labelled[:1])
+    only = TrainingData((Dataset(rows, research.datasets[0].known),), ())
+    with pytest.raises(UsageError, match="can be evaluated, not stored"):
+        train(FILTERS["misinformation"], only, tmp_path, day="2026-01-01", command="x")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_filter_without_a_recipe_is_refused_with_those_there_are() -> None:
+    with pytest.raises(UsageError, match=r"no recipe `none` in training/recipes\.py; there are: "):
+        read_training_data(replace(SPAM, recipe="none"), [str(Path.cwd())], [])
 
 
 def test_the_card_says_which_files_trained_it_and_how_they_were_split(tmp_path: Path) -> None:
