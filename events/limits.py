@@ -17,7 +17,6 @@ MAX_SAFE_INTEGER = 2**53 - 1
 # Python's `$` would let a line break through.
 ID_PATTERN = r"^[^\s|{}\u0000-\u001f\u007f]{1,256}(?![\s\S])"
 NAME_PATTERN = r"^[A-Za-z0-9._-]{1,64}(?![\s\S])"
-SIGNAL_PATTERN = r"^[a-z][a-z0-9_]{0,63}(?![\s\S])"
 SHA256_PATTERN = r"^[0-9a-fA-F]{64}(?![\s\S])"
 
 Id = Annotated[
@@ -28,7 +27,6 @@ Id = Annotated[
         description="1 to 256 bytes of UTF-8, printable, without blanks, `|`, `{` and `}`",
     ),
 ]
-SignalName = Annotated[str, Meta(pattern=SIGNAL_PATTERN, description="A gate or an objective")]
 Name = Annotated[str, Meta(pattern=NAME_PATTERN, description="A community, language, tenant")]
 TimeMs = Annotated[int, Meta(ge=0, le=MAX_SAFE_INTEGER, description="Unix milliseconds")]
 Offset = Annotated[int, Meta(ge=0, le=2**63 - 1, description="Offset of a record of `posts`")]
@@ -39,7 +37,6 @@ Short = Annotated[str, Meta(max_length=4096)]
 _MEANINGS = {
     ID_PATTERN: "an id of 1 to 256 printable bytes without blanks, `|`, `{` and `}`",
     NAME_PATTERN: "a name of 1 to 64 letters, digits, `.`, `_` and `-`",
-    SIGNAL_PATTERN: "the name of a signal: lower-case letters, digits and `_`",
     SHA256_PATTERN: "a sha256 in 64 hexadecimal digits",
 }
 

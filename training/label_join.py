@@ -18,7 +18,7 @@ import msgspec
 
 from feedmill.events.decode import decode_label, decode_post
 from feedmill.events.errors import BadEvent
-from feedmill.events.label import Label
+from feedmill.events.label import LABEL_TARGETS, Label
 from feedmill.events.post import Deletion, Post
 from feedmill.training.datasets.known import KnownDataset
 from feedmill.training.datasets.labelled_posts import from_posts
@@ -45,7 +45,7 @@ class LabelJoin:
     def add_label(self, key: bytes | None, value: bytes | None) -> None:
         """Fold a record of `labels`; one that breaks the contract is counted and left out."""
         try:
-            label = decode_label(key, value)
+            label = decode_label(key, value, (*LABEL_TARGETS, self.target))
         except BadEvent:
             self._leave_out("labels that break the contract")
             return

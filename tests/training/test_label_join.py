@@ -92,6 +92,16 @@ def test_deleted_posts_strange_targets_and_old_labels_are_left_out() -> None:
     assert [p.post_id for p in join.unlabelled()] == ["q", "r"]
 
 
+def test_a_filter_of_ones_own_has_labels_too() -> None:
+    join = LabelJoin("pills")
+    for given in (label("p", 1, 50, target="pills"), label("p", 0, 60, target="potions")):
+        join.add_label(given.key, given.value)
+    written = post("p", "text", 1)
+    join.add_post(written.key, written.value, written.timestamp)
+    assert [value for _, value in join.labelled()] == [1.0]
+    assert join.left_out == {"labels that break the contract": 1}
+
+
 def test_a_post_is_no_younger_than_its_record() -> None:
     join, _ = joined([label("p", 1, 50)], [post("p", "text", 7)])
     assert join.labelled()[0][0].created_at_ms == 7

@@ -3,10 +3,13 @@ from __future__ import annotations
 import pytest
 
 from feedmill.events.errors import UsageError
+from feedmill.events.gates import GatePolicy
 from feedmill.events.signal import SignalNames
+from feedmill.filters.model import Evidence
 from feedmill.filters.registry import FILTERS
+from feedmill.filters.spec import FilterSpec
 from feedmill.rankers.registry import RANKERS
-from feedmill.streams.settings.environment import Environment, read_environment
+from feedmill.streams.settings import environment
 from feedmill.streams.stages import flow
 
 
@@ -23,11 +26,15 @@ def test_a_model_without_a_declared_signal_has_no_stage() -> None:
     names = SignalNames(gates=("spam", "nsfw"))
     assert flow.stages_of(names) == ("spam", "nsfw", "quality", "engagement", "combiner")
     with pytest.raises(UsageError, match="FEEDMILL_SIGNALS=misinformation:gate"):
-        flow.STAGES["misinformation"](Environment(signals=names))
+        flow.STAGES["misinformation"](environment.Environment(signals=names))
 
 
-def test_the_environment_knows_which_gates_have_filters() -> None:
-    names = read_environment({"FEEDMILL_SIGNALS": "extreme:gate"}).signals
-    assert names.gates == (*FILTERS, "extreme")
-    assert names.filters == tuple(FILTERS)
-    assert all(names.default_gate(name) == spec.gate for name, spec in FILTERS.items())
+def test_the_environment_knows_which_gates_have_filters(monkeypatch: pytest.MonkeyPatch) -> None:
+    own = FilterSpec("extreme", Evidence(("text",), ()), "linear", gate=GatePolicy(shadow=True))
+    monkeypatch.setattr(environment, "FILTERS", {**FILTERS, "extreme": own})
+    names = environment.read_environment({"FEEDMILL_SIGNALS": "other:gate,extreme:gate"}).signals
+    assert names.gates == (*FILTERS, "other", "extreme")
+    assert names.filters == (*FILTERS, "extreme")
+    assert names.default_gate("extreme") == own.gate
+    assert names.default_gate("other") == GatePolicy()
+    assert environment.read_environment({}).signals.filters == tuple(FILTERS)
