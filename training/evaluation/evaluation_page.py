@@ -11,6 +11,7 @@ from feedmill.training.evaluation.bars import Bar
 from feedmill.training.evaluation.filter_metrics import DatasetReport, OrdinaryReport
 from feedmill.training.evaluation.report import (
     Evaluation,
+    FilterReport,
     filter_lines,
     ordinary_table,
     plot,
@@ -70,12 +71,16 @@ def page(evaluation: Evaluation) -> str:
         if report.card:
             lines += [*card_lines(report.card, "###"), ""]
         lines += filter_lines(report, "###")
-        lines += ["### Curves", ""]
-        for dataset in report.datasets:
-            path = f"filters/{plot_name(report.filter, dataset)}"
-            lines.append(f"![{report.filter} on {dataset.name}, {dataset.mode}]({path})")
-        lines.append("")
+        if report.datasets:
+            lines += ["### Curves", "", *_curves(report), ""]
     return "\n".join(lines).rstrip("\n") + "\n"
+
+
+def _curves(report: FilterReport) -> list[str]:
+    return [
+        f"![{report.filter} on {d.name}, {d.mode}](filters/{plot_name(report.filter, d)})"
+        for d in report.datasets
+    ]
 
 
 def _bar_lines(evaluation: Evaluation) -> list[str]:
