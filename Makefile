@@ -1,5 +1,5 @@
 # feedmill's whole set-up is `make run` or `make test`; both need Python 3.11 or newer and nothing else.
-.PHONY: help run test check format bench mutation judge wheel lock clean
+.PHONY: help run test check format bench mutation evaluate wheel lock clean
 .DEFAULT_GOAL := help
 
 VENV := .venv
@@ -60,7 +60,7 @@ bench: $(STAMP) ## Every benchmark, one after another; each prints its table
 mutation: $(STAMP) ## Change the pure core in small ways, see that tests notice; MODULES=rankers/score.py for one
 	$(BIN)/python tests/mutation.py $(MODULES)
 
-judge: $(STAMP) ## Judge the filters on the data folder: docs/filters.md and the cards anew, in minutes
+evaluate: $(STAMP) ## Evaluate the filters on the data folder, in minutes: writes docs/filters.md and docs/models/
 	$(BIN)/python -m feedmill.models.cards rankers/artifacts --out docs/models
 	$(BIN)/feedmill evaluate --all --docs docs $(ARGS) > /dev/null
 

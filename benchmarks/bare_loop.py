@@ -48,7 +48,7 @@ class BareLoop:
             {**common, "group.id": "bare-loop", "enable.auto.commit": False, "fetch.wait.max.ms": 5}
         )
         self._producer = Producer({**common, "linger.ms": 0, "partitioner": "murmur2_random"})
-        self._models = {name: load_filter(name) for name in FILTERS}
+        self._models: dict[str, TextModel] = {name: load_filter(name) for name in FILTERS}
         self._models["quality"] = cast(TextModel, load_ranker("quality"))
         self._engagement = cast(EngagementModel, load_ranker("engagement"))
         self._posts: dict[str, tuple[int, Post, float, float]] = {}

@@ -31,7 +31,9 @@ from feedmill.features.text.lexicon import lexicon_matrix
 from feedmill.features.text.ngrams import TextBatch
 from feedmill.features.text.shape import shape_matrix
 from feedmill.filters.model import ExpertWeights, FilterModel, view_score, with_columns
-from feedmill.filters.registry import FILTERS, STORE, load_filter
+from feedmill.filters.registry import FILTERS
+from feedmill.filters.registry import load as load_filter
+from feedmill.filters.spec import STORE
 from feedmill.models.artifact import read_artifact
 from feedmill.models.text_model import StackedTextModel
 from feedmill.models.trees import Trees
@@ -77,10 +79,10 @@ def check(texts: Sequence[str], models: Sequence[FilterModel]) -> None:
         views = zip(model.ngram_models, model.evidence.views, strict=True)
         scores = np.stack([view_score(table, view, batch) for table, view in views], axis=1)
         rows = with_columns(scores, model.evidence.groups, batch)
-        if isinstance(model.head, ExpertWeights):
-            parts = np.split(rows * model.head.weights, model.head.starts[1:], axis=1)
-            sums = np.stack([part.sum(axis=1) for part in parts], axis=1) + model.head.biases
-            raw = np.maximum(sums, model.head.floors).sum(axis=1)
+        if isinstance(model.classifier, ExpertWeights):
+            parts = np.split(rows * model.classifier.weights, model.classifier.starts[1:], axis=1)
+            sums = np.stack([part.sum(axis=1) for part in parts], axis=1) + model.classifier.biases
+            raw = np.maximum(sums, model.classifier.floors).sum(axis=1)
         else:
             raw = lightgbm_of(model.name).predict(rows, raw_score=True, num_threads=1)
         np.testing.assert_allclose(model.raw_scores(batch), raw, rtol=1e-9, atol=1e-9)
@@ -90,13 +92,15 @@ def check(texts: Sequence[str], models: Sequence[FilterModel]) -> None:
 
 def lightgbm_of(name: str) -> lightgbm.Booster:
     """Return a filter's trees as LightGBM itself reads them."""
-    text = read_artifact(STORE, name, FILTERS[name].names).arrays["trees"].tobytes().decode()
+    text = (
+        read_artifact(STORE, name, FILTERS[name].evidence.names).arrays["trees"].tobytes().decode()
+    )
     return lightgbm.Booster(model_str=text + "end of trees\n")
 
 
 def trees_cost(size: int, rounds: int) -> tuple[float, float]:
     """Return microseconds per row of the nsfw filter's trees, here and by LightGBM."""
-    trees, peer = load_filter("nsfw").head, lightgbm_of("nsfw")
+    trees, peer = load_filter("nsfw").classifier, lightgbm_of("nsfw")
     assert isinstance(trees, Trees)
     rows = np.random.default_rng(4).normal(size=(2_048, trees.feature_count))
     costs = [float("inf")] * 2

@@ -25,7 +25,7 @@ from feedmill.streams.settings.environment import (
     environment_variables,
     read_environment,
 )
-from feedmill.streams.stages.flow import STAGES
+from feedmill.streams.stages.flow import stages_of
 
 _READY_WITHIN_S = 60.0
 _REPORT_EVERY_S = 10.0
@@ -70,7 +70,7 @@ def run(
     Runs on the Kafka and the Redis that are named by flags or variables, else on the local stack,
     which it starts and stops unless it runs already.
     """
-    stages = _stage_instances(scale)
+    stages = _stage_instances(scale, stages_of(environment.signals))
     folder = default_folder()
     on_local_stack = not _names_servers(environment)
     stop_at_end = on_local_stack and not status(folder).running
@@ -108,14 +108,14 @@ def _start_local_stack(environment: Environment, folder: Path) -> Environment:
     return read_environment({**os.environ, **environment_variables(environment), **servers})
 
 
-def _stage_instances(scale: Sequence[str]) -> list[str]:
+def _stage_instances(scale: Sequence[str], stages: Sequence[str]) -> list[str]:
     """The stage of each process to start; `scale` has the values of `--scale`."""
-    counts = dict.fromkeys(STAGES, 1)
+    counts = dict.fromkeys(stages, 1)
     for item in scale:
         name, _, number = item.partition("=")
         if name not in counts or not number.isdecimal() or not 1 <= int(number) <= _MOST_INSTANCES:
             raise click.BadParameter(
-                f"expected STAGE=N with a stage of {', '.join(STAGES)} and N from 1 to"
+                f"expected STAGE=N with a stage of {', '.join(stages)} and N from 1 to"
                 f" {_MOST_INSTANCES}, got {item!r}",
                 param_hint="--scale",
             )

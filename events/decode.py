@@ -7,7 +7,7 @@ bytes are.  Pure and quick enough for the event loop: a few microseconds a recor
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 from typing import TypeVar
 
@@ -16,7 +16,7 @@ import msgspec
 from feedmill.events.engagement import Engagement
 from feedmill.events.errors import BadEvent
 from feedmill.events.instance import Instance
-from feedmill.events.label import Label
+from feedmill.events.label import LABEL_TARGETS, Label
 from feedmill.events.limits import check_id
 from feedmill.events.override import Override, OverrideKey, parse_subject
 from feedmill.events.post import Deletion, Post
@@ -115,9 +115,13 @@ def decode_override(
     return at, override
 
 
-def decode_label(key: bytes | None, value: bytes | None) -> Label:
-    """Decode a record of `labels`."""
+def decode_label(
+    key: bytes | None, value: bytes | None, targets: Collection[str] = LABEL_TARGETS
+) -> Label:
+    """Decode a record of `labels` whose target is one of these."""
     label = _decode(_label.decode, value)
+    if label.target not in targets:
+        raise BadEvent(f"Invalid enum value {label.target!r} - at `$.target`")
     _check_key(key, label.post_id)
     return label
 

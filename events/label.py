@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from msgspec import Meta, Struct
 
 from feedmill.events.limits import Id, ShortText, TimeMs
+from feedmill.events.signal import BUILT_IN_GATES
 
-LabelTarget = Literal["spam", "nsfw", "misinformation", "quality"]
+# The built-in signals that learn from labels; a filter of one's own adds its name.
+LABEL_TARGETS = (*BUILT_IN_GATES, "quality")
+
+LabelTarget = Annotated[
+    str, Meta(max_length=64, description="The signal that learns from the label")
+]
 
 
 class Label(Struct, frozen=True, gc=False, omit_defaults=True):

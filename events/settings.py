@@ -20,7 +20,7 @@ from feedmill.events.gates import GatePolicy, GatePolicyPatch
 from feedmill.events.limits import MAX_SETTING_BYTES, check_id
 from feedmill.events.reasons import reason_of
 from feedmill.events.rules import Rule, decode_rules
-from feedmill.events.signal import BUILT_IN_GATES, SignalNames
+from feedmill.events.signal import SignalNames
 from feedmill.events.weights import Weights, WeightsDecoder
 
 _KINDS = ("weights", "gates", "feeds", "rules")
@@ -80,7 +80,7 @@ class Settings:
         """
         name = _key_text(key)
         kind, _, target = name.partition("/")
-        _check_key(name)
+        _check_key(name, self.names)
         of_kind: dict[str, Any] = dict(getattr(self, kind))
         offsets = {**self.offsets, name: offset}
         if not value:
@@ -147,7 +147,7 @@ class Settings:
         """
         general, own = self.gates.get("", {}), self.gates.get(feed, {}) if feed else {}
         return {
-            name: GatePolicy().patched(general.get(name)).patched(own.get(name))
+            name: self.names.default_gate(name).patched(general.get(name)).patched(own.get(name))
             for name in self.names.gates
         }
 
@@ -193,7 +193,7 @@ def _key_text(key: bytes | None) -> str:
         raise BadSetting("Expected a key in UTF-8, got " + repr(key)[:80]) from None
 
 
-def _check_key(name: str) -> None:
+def _check_key(name: str, names: SignalNames) -> None:
     kind, slash, target = name.partition("/")
     if kind in _RESERVED_KINDS:
         raise BadSetting(f"`{name[:80]}`: {_RESERVED_KINDS[kind]}; remove the record")
@@ -203,9 +203,9 @@ def _check_key(name: str) -> None:
             f" rules/<filter>, got {name[:80]!r}"
         )
     if kind == "rules":
-        # Only the built-in gates have a stage that applies rules.
-        if target not in BUILT_IN_GATES:
-            filters = ", ".join(BUILT_IN_GATES)
+        # A gate without a filter is written from outside: nothing would apply its rules.
+        if target not in names.filters:
+            filters = ", ".join(names.filters)
             raise BadSetting(f"Expected `rules/<filter>`, one of {filters}, got {name[:80]!r}")
     elif slash:
         if kind == "weights" and "@" in target:

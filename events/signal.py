@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
 import msgspec
@@ -12,6 +13,7 @@ import numpy as np
 from msgspec import Struct
 
 from feedmill.events.errors import BadEvent, UsageError
+from feedmill.events.gates import GatePolicy
 from feedmill.events.limits import Id, Offset, ShortText, TimeMs
 
 Role = Literal["gate", "objective"]
@@ -138,15 +140,40 @@ class RuleVerdict(NamedTuple):
 
 @dataclass(frozen=True)
 class SignalNames:
-    """The signals of an installation: its gates and its objectives, each in their order."""
+    """The signals of an installation: its gates and its objectives, each in their order.
+
+    Attributes
+    ----------
+    gates, objectives
+        The built-in signals, then the declared ones.
+    filters
+        The gates that a filter of this installation writes; only these take rules.
+    gate_defaults
+        By gate its policy where no setting says otherwise; `GatePolicy()` for every other gate.
+    """
 
     gates: tuple[str, ...] = BUILT_IN_GATES
     objectives: tuple[str, ...] = BUILT_IN_OBJECTIVES
+    filters: tuple[str, ...] = BUILT_IN_GATES
+    gate_defaults: tuple[tuple[str, GatePolicy], ...] = ()
 
     @property
     def all(self) -> tuple[str, ...]:
         """Gates, then objectives."""
         return self.gates + self.objectives
+
+    def default_gate(self, name: str) -> GatePolicy:
+        """The policy of a gate where no setting says otherwise."""
+        return dict(self.gate_defaults).get(name) or GatePolicy()
+
+    def with_filters(self, policies: Mapping[str, GatePolicy]) -> SignalNames:
+        """These signals, told which filters are registered: by gate its default policy.
+
+        A registered filter whose gate is not declared is left out.
+        """
+        filters = tuple(gate for gate in self.gates if gate in policies)
+        defaults = tuple((gate, policies[gate]) for gate in filters)
+        return replace(self, filters=filters, gate_defaults=defaults)
 
     @classmethod
     def parse(cls, declaration: str) -> SignalNames:

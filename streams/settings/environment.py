@@ -13,6 +13,7 @@ from typing import Any
 
 from feedmill.events.errors import UsageError
 from feedmill.events.signal import BUILT_IN_GATES, BUILT_IN_OBJECTIVES, SignalNames
+from feedmill.filters.registry import FILTERS
 
 # Settings of the Kafka clients that `FEEDMILL_KAFKA_…` passes on, by the clients' names.
 CLIENT_SETTINGS = (
@@ -203,7 +204,11 @@ def _any_text(_variable: str, text: str) -> str:
 
 
 def _signals(_variable: str, text: str) -> SignalNames:
-    return SignalNames.parse(text)
+    return _with_filters(SignalNames.parse(text))
+
+
+def _with_filters(names: SignalNames) -> SignalNames:
+    return names.with_filters({name: spec.gate for name, spec in FILTERS.items()})
 
 
 def _folder(variable: str, text: str) -> Path:

@@ -68,8 +68,8 @@ def test_what_ends_the_supervisor_is_raised() -> None:
 
 
 def test_every_stage_has_one_instance_unless_it_is_scaled() -> None:
-    assert _stage_instances([]) == list(STAGES)
-    scaled = _stage_instances(["spam=3", "combiner=2"])
+    assert _stage_instances([], tuple(STAGES)) == list(STAGES)
+    scaled = _stage_instances(["spam=3", "combiner=2"], tuple(STAGES))
     assert {name: scaled.count(name) for name in STAGES} == {
         **dict.fromkeys(STAGES, 1),
         "spam": 3,
@@ -80,4 +80,4 @@ def test_every_stage_has_one_instance_unless_it_is_scaled() -> None:
 @pytest.mark.parametrize("scale", ["spam", "spam=0", "spam=65", "spam=-1", "spam=two", "ham=2"])
 def test_another_scale_is_wrong_use(scale: str) -> None:
     with pytest.raises(click.BadParameter, match=r"N from 1 to 64, got"):
-        _stage_instances([scale])
+        _stage_instances([scale], tuple(STAGES))

@@ -185,6 +185,8 @@ def test_labels_and_heartbeats_come_through() -> None:
     label = decode_label(b"p", bytes_of(LABEL))
     assert isinstance(label, Label)
     assert label.value == 1.0
+    own = decode_label(b"p", bytes_of(LABEL, target="pills"), ("pills",))
+    assert own.target == "pills"
     heartbeat = Instance("spam", "i", "h", 1, "b", -1, (), {"spam": "v"}, True, 0, 5)
     assert decode_instance(encode(heartbeat)) == heartbeat
 

@@ -162,3 +162,21 @@ def test_signals_may_be_called_after_words_of_python() -> None:
     )
     assert settings.gates_of("global")["class"].hide_at == 0.1
     assert settings.weights_of("global").objectives["if"] == 1.0
+
+
+def test_rules_are_for_the_gates_that_have_a_filter() -> None:
+    names = NAMES.with_filters({"spam": GatePolicy(), "extreme": GatePolicy()})
+    rule = {"r": {"verdict": "hide", "authors": ["ann"]}}
+    assert set(folded(("rules/extreme", rule), names=names).rules) == {"extreme"}
+    reason = refusal(Settings(names), b"rules/nsfw", record(rule))
+    assert reason == "Expected `rules/<filter>`, one of spam, extreme, got 'rules/nsfw'"
+
+
+def test_a_filter_brings_the_defaults_of_its_gate() -> None:
+    names = NAMES.with_filters(
+        {"extreme": GatePolicy(hide_at=None, demote_at=0.4), "none": GatePolicy()}
+    )
+    assert names.filters == ("extreme",)
+    gates = folded(("gates", {"extreme": {"demote_at": 0.5}}), names=names).gates_of("global")
+    assert gates["extreme"] == GatePolicy(hide_at=None, demote_at=0.5)
+    assert gates["spam"] == GatePolicy()

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from feedmill.models.trees import Trees
-from feedmill.training.fitting.stacking import fit_trees
+from feedmill.training.fitting.trees import fit_trees
 
 
 def _rows(count: int, seed: int) -> np.ndarray:
