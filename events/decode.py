@@ -121,7 +121,9 @@ def decode_label(
     """Decode a record of `labels` whose target is one of these."""
     label = _decode(_label.decode, value)
     if label.target not in targets:
-        raise BadEvent(f"Invalid enum value {label.target!r} - at `$.target`")
+        raise BadEvent(
+            f"Expected one of {', '.join(targets)}, got {label.target[:80]!r} - at `$.target`"
+        )
     _check_key(key, label.post_id)
     return label
 

@@ -204,11 +204,16 @@ def _any_text(_variable: str, text: str) -> str:
 
 
 def _signals(_variable: str, text: str) -> SignalNames:
-    return _with_filters(SignalNames.parse(text))
+    return declared_signals(text)
 
 
-def _with_filters(names: SignalNames) -> SignalNames:
-    return names.with_filters({name: spec.gate for name, spec in FILTERS.items()})
+def declared_signals(declaration: str) -> SignalNames:
+    """The built-in and the declared signals, with the gates of the filters that are registered.
+
+    Raises `UsageError`, as `SignalNames.parse` does.
+    """
+    policies = {name: spec.gate for name, spec in FILTERS.items()}
+    return SignalNames.parse(declaration).with_filters(policies)
 
 
 def _folder(variable: str, text: str) -> Path:

@@ -44,7 +44,7 @@ def test_a_wrong_choice_is_refused_with_all_right_ones(
 
 
 def test_there_are_such_fields() -> None:
-    assert {field for _, field, _ in choices()} == {"kind", "on_failure", "target", "verdict"}
+    assert {field for _, field, _ in choices()} == {"kind", "on_failure", "verdict"}
 
 
 def test_a_reason_stays_short() -> None:

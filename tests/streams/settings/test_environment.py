@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 
 from builders.golden import Golden
 from feedmill.events.errors import UsageError
-from feedmill.events.signal import RESERVED_NAMES, SignalNames
+from feedmill.events.signal import BUILT_IN_GATES, RESERVED_NAMES, SignalNames
 from feedmill.streams.settings.environment import (
     CLIENT_SETTINGS,
     Environment,
+    declared_signals,
     environment_variables,
     read_environment,
     variable_of,
@@ -113,7 +114,8 @@ def test_models_are_a_folder(tmp_path: Path) -> None:
 
 def test_signals_are_declared_beside_the_built_in_ones() -> None:
     signals = read_environment({"FEEDMILL_SIGNALS": "extreme:gate, novelty:objective"}).signals
-    assert signals == SignalNames.parse("extreme:gate,novelty:objective")
+    assert signals == declared_signals("extreme:gate,novelty:objective")
+    assert signals.filters == BUILT_IN_GATES
     assert signals.gates[-1] == "extreme"
     assert signals.objectives[-1] == "novelty"
 
@@ -195,7 +197,7 @@ def environments(draw: st.DrawFn) -> Environment:
         redis=draw(st.sampled_from(["redis://h/0", "rediss://u:p@h:1/2"])),
         topic_prefix=draw(NAME_PARTS),
         redis_prefix=draw(TEXTS),
-        signals=SignalNames.parse(declared),
+        signals=declared_signals(declared),
         models=draw(st.sampled_from([None, Path("/")])),
         host=draw(st.sampled_from(["127.0.0.1", "::1", "feedmill.example"])),
         batch_records=draw(st.integers(1, 100_000)),
