@@ -66,7 +66,7 @@ class Environment:
     redis: str = "redis://127.0.0.1:6379/0"
     topic_prefix: str = ""
     redis_prefix: str = ""
-    signals: SignalNames = field(default_factory=SignalNames)
+    signals: SignalNames = field(default_factory=lambda: declared_signals(""))
     models: Path | None = None
     host: str = "127.0.0.1"
     port: int | None = None
