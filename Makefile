@@ -47,7 +47,7 @@ check: $(STAMP) $(TYPING)/.linked ## Lint, format, types, the import rule, docs 
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q tests/test_imports.py tests/test_house.py tests/test_docs.py tests/test_map.py tests/events/test_schema.py
 
-format: $(STAMP) ## Put the code in the house's form
+format: $(STAMP) ## Format the code; write the schemas and docs/metrics.md
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 	$(BIN)/python -m feedmill.events.schema docs/events
@@ -70,7 +70,7 @@ wheel: $(STAMP) ## Build dist/feedmill-….whl
 	$(BIN)/python -m pip wheel -q --disable-pip-version-check --no-deps --no-build-isolation -w dist .
 	@rm -rf build
 
-lock: $(STAMP) ## Resolve pyproject.toml anew into requirements.lock
+lock: $(STAMP) ## Resolve pyproject.toml into requirements.lock again
 	$(BIN)/python -m pip install -q uv
 	$(BIN)/uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 --upgrade \
 		--generate-hashes --no-emit-index-url --no-emit-find-links \
