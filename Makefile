@@ -1,5 +1,5 @@
 # feedmill's whole set-up is `make run` or `make test`; both need Python 3.11 or newer and nothing else.
-.PHONY: help run test check format bench mutation judge lock clean
+.PHONY: help run test check format bench mutation evaluate wheel lock clean
 .DEFAULT_GOAL := help
 
 VENV := .venv
@@ -21,7 +21,16 @@ ARGS ?=
 OPENMP := $(VENV)/openmp
 export LD_LIBRARY_PATH := $(CURDIR)/$(OPENMP)$(if $(LD_LIBRARY_PATH),:$(LD_LIBRARY_PATH))
 
+# mypy finds these folders as `feedmill` and tests/builders as `builders`, through links.
+TYPING := $(VENV)/typing
 PACKAGES := events features models filters rankers training streams simulation deploy cli
+
+define link_for_mypy
+	@rm -rf $(TYPING) && mkdir -p $(TYPING)/feedmill
+	@for folder in $(PACKAGES); do ln -s ../../../$$folder $(TYPING)/feedmill/$$folder; done
+	@ln -s ../../tests/builders $(TYPING)/builders
+	@touch $(TYPING)/.linked
+endef
 
 help: ## Say what there is to make
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -32,13 +41,13 @@ run: $(STAMP) ## The whole engine with a simulated demo; FOR=60 ends it after a 
 test: $(STAMP) ## All tests, against a real Kafka and Redis of their own
 	$(BIN)/python -m pytest $(ARGS)
 
-check: $(STAMP) ## Lint, format, types, the import rule, docs and schemas: only looks
+check: $(STAMP) $(TYPING)/.linked ## Lint, format, types, the import rule, docs and schemas: only looks
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q tests/test_imports.py tests/test_house.py tests/test_docs.py tests/test_map.py tests/events/test_schema.py
 
-format: $(STAMP) ## Put the code in the house's form
+format: $(STAMP) ## Format the code; write the schemas and docs/metrics.md
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 	$(BIN)/python -m feedmill.events.schema docs/events
@@ -51,11 +60,17 @@ bench: $(STAMP) ## Every benchmark, one after another; each prints its table
 mutation: $(STAMP) ## Change the pure core in small ways, see that tests notice; MODULES=rankers/score.py for one
 	$(BIN)/python tests/mutation.py $(MODULES)
 
-judge: $(STAMP) ## Judge the filters on the data folder: docs/filters.md and the cards anew, in minutes
+evaluate: $(STAMP) ## Evaluate the filters on the data folder, in minutes: writes docs/filters.md and docs/models/
 	$(BIN)/python -m feedmill.models.cards rankers/artifacts --out docs/models
 	$(BIN)/feedmill evaluate --all --docs docs $(ARGS) > /dev/null
 
-lock: $(STAMP) ## Resolve pyproject.toml anew into requirements.lock
+# Without `build/`, from which setuptools would take files that the tree has no more.
+wheel: $(STAMP) ## Build dist/feedmill-….whl
+	@rm -rf build dist
+	$(BIN)/python -m pip wheel -q --disable-pip-version-check --no-deps --no-build-isolation -w dist .
+	@rm -rf build
+
+lock: $(STAMP) ## Resolve pyproject.toml into requirements.lock again
 	$(BIN)/python -m pip install -q uv
 	$(BIN)/uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 --upgrade \
 		--generate-hashes --no-emit-index-url --no-emit-find-links \
@@ -80,7 +95,9 @@ $(STAMP): $(LOCK) pyproject.toml
 	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@$(BIN)/python -c 'import lightgbm' 2>/dev/null || { mkdir -p $(OPENMP) && \
 		ln -sf $(CURDIR)/$(VENV)/lib/python3*/site-packages/scikit_learn.libs/libgomp*.so* $(OPENMP)/libgomp.so.1; }
-	@rm -rf $(VENV)/typing && mkdir -p $(VENV)/typing/feedmill
-	@for folder in $(PACKAGES); do ln -s $(CURDIR)/$$folder $(VENV)/typing/feedmill/$$folder; done
-	@ln -s $(CURDIR)/tests/builders $(VENV)/typing/builders
+	$(link_for_mypy)
 	@touch $@
+
+# Again when PACKAGES may have changed.
+$(TYPING)/.linked: Makefile | $(STAMP)
+	$(link_for_mypy)

@@ -48,7 +48,7 @@ class BareLoop:
             {**common, "group.id": "bare-loop", "enable.auto.commit": False, "fetch.wait.max.ms": 5}
         )
         self._producer = Producer({**common, "linger.ms": 0, "partitioner": "murmur2_random"})
-        self._models = {name: load_filter(name) for name in FILTERS}
+        self._models: dict[str, TextModel] = {name: load_filter(name) for name in FILTERS}
         self._models["quality"] = cast(TextModel, load_ranker("quality"))
         self._engagement = cast(EngagementModel, load_ranker("engagement"))
         self._posts: dict[str, tuple[int, Post, float, float]] = {}
@@ -121,7 +121,7 @@ class BareLoop:
         values = self._engagement.score_many(priors, counts)
         for post_id, value in zip(known, values.tolist(), strict=True):
             offset, post, _, quality = self._posts[post_id]
-            self._signal("engagement", post_id, offset, value, counts[0].last_ms)
+            self._signal("engagement", post_id, offset, value, max(counts[0].at_ms))
             pipeline.hset(f"{self._prefix}signals:{post_id}", "engagement", value)
             self._rank(post, quality, value, pipeline)
 

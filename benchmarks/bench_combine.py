@@ -40,7 +40,7 @@ def fill(n: int, rng: np.random.Generator, now_ms: int = NOW_MS) -> tuple[Combin
     arrays["quality"] = rng.random(n).astype(np.float32)
     arrays["engagement"] = rng.beta(1, 30, n).astype(np.float32)
     arrays["created_ms"] = created
-    arrays["offset"], arrays["judged"] = np.arange(n), np.arange(n)
+    arrays["offset"], arrays["signal_offset"] = np.arange(n), np.arange(n)
     view = combiner.view
     for i in range(n):
         view.update_post(
@@ -73,7 +73,7 @@ def bare_gates(arrays: Arrays, hide_at: float) -> npt.NDArray[np.float64]:
     factor, hide = np.ones(n), np.zeros(n, bool)
     for name in NAMES.gates:
         value = arrays[name]
-        known = (arrays["judged"] == arrays["offset"]) & ~np.isnan(value)
+        known = (arrays["signal_offset"] == arrays["offset"]) & ~np.isnan(value)
         factor[known & (value >= np.float64(0.6))] *= 0.5
         hide |= known & (value >= np.float64(hide_at))
     factor[hide] = 0

@@ -23,8 +23,8 @@ from collections.abc import Callable, Iterator, Sequence
 from machine import describe
 
 from feedmill.events.post import Post
-from feedmill.features.history.near_duplicates import says_enough
-from feedmill.features.history.post_history import WINDOW_MS, EarlierPosts, PostHistory, PostVersion
+from feedmill.features.history.near_duplicates import is_long_enough
+from feedmill.features.history.post_history import WINDOW_MS, CopyCounts, PostHistory, PostVersion
 from feedmill.features.post_batch import PostBatch
 from feedmill.features.text.ngrams import TextBatch
 from feedmill.filters.registry import load
@@ -86,15 +86,15 @@ class ExactHistory:
         self._window: deque[tuple[int, int, list[str]]] = deque()
         self._next = 0
 
-    def fold(self, versions: Sequence[PostVersion]) -> list[EarlierPosts]:
+    def fold(self, versions: Sequence[PostVersion]) -> list[CopyCounts]:
         """As `PostHistory.fold`, for posts that are neither edited nor deleted."""
         return [self._take(version) for version in versions]
 
-    def _take(self, version: PostVersion) -> EarlierPosts:
+    def _take(self, version: PostVersion) -> CopyCounts:
         self._forget(version.at_ms - WINDOW_MS)
         text = version.text or ""
-        if not says_enough(text):
-            return EarlierPosts()
+        if not is_long_enough(text):
+            return CopyCounts()
         low = f" {text.lower()} "
         grams = {low[i : i + 5] for i in range(len(low) - 4)}
         keys = sorted(grams, key=hash)[: self._KEYS]
@@ -106,7 +106,7 @@ class ExactHistory:
         for key in keys:
             self._index[key].append(entry)
         self._window.append((version.at_ms, entry, keys))
-        return EarlierPosts(len(copies), len(authors))
+        return CopyCounts(len(copies), len(authors))
 
     def _forget(self, at_ms: int) -> None:
         while self._window and self._window[0][0] <= at_ms:
@@ -128,9 +128,7 @@ def batches(versions: Sequence[PostVersion]) -> Iterator[Sequence[PostVersion]]:
         yield versions[start : start + BATCH]
 
 
-def told(
-    history: PostHistory | ExactHistory, versions: Sequence[PostVersion]
-) -> list[EarlierPosts]:
+def fold(history: PostHistory | ExactHistory, versions: Sequence[PostVersion]) -> list[CopyCounts]:
     return [past for batch in batches(versions) for past in history.fold(batch)]
 
 
@@ -138,7 +136,7 @@ def check(versions: Sequence[PostVersion], history: PostHistory | ExactHistory, 
     """Planted copies are found from the tenth on, ordinary posts are none."""
     copies: defaultdict[str, int] = defaultdict(int)
     late = found = false = ordinary = 0
-    for version, past in zip(versions, told(history, versions), strict=True):
+    for version, past in zip(versions, fold(history, versions), strict=True):
         which = version.post_id.partition("-")[0]
         if version.post_id[0] == "c":
             copies[which] += 1
@@ -172,11 +170,11 @@ def folding(
         [v._replace(at_ms=v.at_ms + hour * 3_600_000) for v in versions]
         for hour in range(rounds + 1)
     ]
-    told(history, hours.pop(0))
-    return microseconds(lambda: told(history, hours.pop(0)), len(versions), rounds)
+    fold(history, hours.pop(0))
+    return microseconds(lambda: fold(history, hours.pop(0)), len(versions), rounds)
 
 
-def judging(
+def score_with_history(
     model: TextModel, history: PostHistory, versions: Sequence[PostVersion], size: int, kind: str
 ) -> float:
     """Microseconds a post of the model, alone or with the memory, in batches of a size."""
@@ -195,7 +193,7 @@ def judging(
 def print_judging(versions: Sequence[PostVersion], rounds: int) -> None:
     """The second table: kinds in turn, the least of some rounds of each, ordinary posts."""
     model, history, hour = load("spam"), PostHistory(), 0
-    told(history, versions)
+    fold(history, versions)
     print("\n| batch of | spam model | with history, hashing twice | hashing once |")
     print("|--:|--:|--:|--:|")
     for size, count in ((1, 2000), (16, 8000), (256, 16_000)):
@@ -203,7 +201,7 @@ def print_judging(versions: Sequence[PostVersion], rounds: int) -> None:
         for kind in [*least] * (rounds + 1):
             hour += 1
             later = [v._replace(at_ms=v.at_ms + hour * 3_600_000) for v in versions[:count]]
-            least[kind] = min(least[kind], judging(model, history, later, size, kind))
+            least[kind] = min(least[kind], score_with_history(model, history, later, size, kind))
         print(f"| {size} | " + " | ".join(f"{cost:.1f}" for cost in least.values()) + " |")
 
 
@@ -212,7 +210,7 @@ def megabytes(
 ) -> float:
     tracemalloc.start()
     kept = history()
-    told(kept, versions)
+    fold(kept, versions)
     size = tracemalloc.get_traced_memory()[0]
     tracemalloc.stop()
     return size / 1e6

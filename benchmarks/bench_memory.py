@@ -103,6 +103,8 @@ def main() -> None:
     )
     combiner, bytes_each = in_combiner(posts)
     print(f"combiner: {bytes_each:.0f} bytes a live post at {posts:,} (aim: 300)")
+    if options.combiner_only:
+        return
     bytes_each = asyncio.run(in_redis(own_environment(), combiner, posts))
     print(f"Redis:    {bytes_each:.0f} bytes a live post at {posts:,}")
 

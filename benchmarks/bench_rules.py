@@ -20,7 +20,7 @@ from typing import Any
 from machine import describe
 
 from feedmill.events.post import Media, Post
-from feedmill.events.rules import read_rules
+from feedmill.events.rules import decode_rules
 from feedmill.filters.rules import RuleSet
 
 LETTERS = "abcdefghijklmnopqrstuvwxy"
@@ -85,16 +85,16 @@ def main() -> None:
     rounds = parser.parse_args().rounds
     drawn = posts(4096)
     at_ms = [0] * len(drawn)
-    check(RuleSet(read_rules(rules(6, list(KINDS)))))
-    check(RuleSet(read_rules(rules(1000, list(KINDS)))))
+    check(RuleSet(decode_rules(rules(6, list(KINDS)))))
+    check(RuleSet(decode_rules(rules(1000, list(KINDS)))))
     print(describe())
     print(f"{'rules':>6}  {'of':<12}  {'check ms':>8}  {'compile ms':>10}  {'µs a post':>9}")
     cases = [(0, list(KINDS)), (6, list(KINDS)), (1000, list(KINDS))]
     cases += [(1 if kind == "patterns" else 1000, [kind]) for kind in KINDS]
     for count, kinds in [*cases, (500, ["patterns"])]:
         setting = rules(count, kinds)
-        checked = best(partial(read_rules, setting), rounds)
-        read = read_rules(setting)
+        checked = best(partial(decode_rules, setting), rounds)
+        read = decode_rules(setting)
         compiled = best(partial(RuleSet, read), rounds)
         rule_set = RuleSet(read)
         assert not any(rule_set.verdicts(drawn, at_ms))

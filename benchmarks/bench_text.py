@@ -1,6 +1,6 @@
 """What a text costs: each filter beside scikit-learn's hashing, tf-idf and linear pipeline.
 
-    OMP_NUM_THREADS=1 python benchmarks/bench_text.py [--rounds 5]
+    OMP_NUM_THREADS=1 python benchmarks/bench_text.py [--rounds 5] [--texts 4096]
 
 The texts are generated (25 words each, seeded).  Before anything is timed the answers are checked:
 our trees against LightGBM, batches against single rows.  One thread; processor time per text.
@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 
 import lightgbm
 import numpy as np
@@ -24,14 +25,16 @@ from sklearn.pipeline import make_pipeline, make_union
 
 from feedmill.events.engagement import ENGAGEMENT_KINDS
 from feedmill.events.post import Post
-from feedmill.features.counters import Counters, update, update_many
+from feedmill.features.counters import Counters, update
 from feedmill.features.post_batch import PostBatch
 from feedmill.features.text.lexicon import lexicon_matrix
 from feedmill.features.text.ngrams import TextBatch
 from feedmill.features.text.shape import shape_matrix
 from feedmill.filters.model import ExpertWeights, FilterModel, view_score, with_columns
-from feedmill.filters.registry import FILTERS, STORE, load_filter
-from feedmill.models.artifact import read
+from feedmill.filters.registry import FILTERS
+from feedmill.filters.registry import load as load_filter
+from feedmill.filters.spec import STORE
+from feedmill.models.artifact import read_artifact
 from feedmill.models.text_model import StackedTextModel
 from feedmill.models.trees import Trees
 from feedmill.rankers.registry import load as load_ranker
@@ -73,13 +76,13 @@ def check(texts: Sequence[str], models: Sequence[FilterModel]) -> None:
     """Compare with LightGBM or numpy, and with single rows; raises on a difference."""
     for model in models:
         batch = PostBatch(posts(texts))
-        views = zip(model.tables, model.evidence.views, strict=True)
+        views = zip(model.ngram_models, model.evidence.views, strict=True)
         scores = np.stack([view_score(table, view, batch) for table, view in views], axis=1)
         rows = with_columns(scores, model.evidence.groups, batch)
-        if isinstance(model.head, ExpertWeights):
-            parts = np.split(rows * model.head.weights, model.head.starts[1:], axis=1)
-            said = np.stack([part.sum(axis=1) for part in parts], axis=1) + model.head.biases
-            raw = np.maximum(said, model.head.floors).sum(axis=1)
+        if isinstance(model.classifier, ExpertWeights):
+            parts = np.split(rows * model.classifier.weights, model.classifier.starts[1:], axis=1)
+            sums = np.stack([part.sum(axis=1) for part in parts], axis=1) + model.classifier.biases
+            raw = np.maximum(sums, model.classifier.floors).sum(axis=1)
         else:
             raw = lightgbm_of(model.name).predict(rows, raw_score=True, num_threads=1)
         np.testing.assert_allclose(model.raw_scores(batch), raw, rtol=1e-9, atol=1e-9)
@@ -89,15 +92,17 @@ def check(texts: Sequence[str], models: Sequence[FilterModel]) -> None:
 
 def lightgbm_of(name: str) -> lightgbm.Booster:
     """Return a filter's trees as LightGBM itself reads them."""
-    text = read(STORE, name, FILTERS[name].names).arrays["trees"].tobytes().decode()
+    text = (
+        read_artifact(STORE, name, FILTERS[name].evidence.names).arrays["trees"].tobytes().decode()
+    )
     return lightgbm.Booster(model_str=text + "end of trees\n")
 
 
 def trees_cost(size: int, rounds: int) -> tuple[float, float]:
     """Return microseconds per row of the nsfw filter's trees, here and by LightGBM."""
-    trees, peer = load_filter("nsfw").head, lightgbm_of("nsfw")
+    trees, peer = load_filter("nsfw").classifier, lightgbm_of("nsfw")
     assert isinstance(trees, Trees)
-    rows = np.random.default_rng(4).normal(size=(2_048, trees.features))
+    rows = np.random.default_rng(4).normal(size=(2_048, trees.feature_count))
     costs = [float("inf")] * 2
     for _ in range(rounds):
         for which in (0, 1):
@@ -135,37 +140,33 @@ def microseconds(run: Run, texts: Sequence[str], size: int, rounds: int) -> floa
     return best / len(texts) * 1e6
 
 
-def counters_cost(events: int, posts: int, rounds: int) -> tuple[float, float]:
-    """Return microseconds per event, one by one and by the batch, after comparing the results."""
+def counters_cost(events: int, posts: int, rounds: int) -> float:
+    """Return microseconds per event that is counted in."""
     random = np.random.default_rng(3)
-    rows = random.integers(0, posts, events)
-    kinds = random.integers(0, len(ENGAGEMENT_KINDS), events)
-    at_ms = np.sort(random.integers(0, 10**9, events))
-    costs = [float("inf")] * 2
+    rows = random.integers(0, posts, events).tolist()
+    kinds = [ENGAGEMENT_KINDS[kind] for kind in random.integers(0, len(ENGAGEMENT_KINDS), events)]
+    at_ms = np.sort(random.integers(0, 10**9, events)).tolist()
+    best = float("inf")
     for _ in range(rounds):
-        one, many = ([Counters() for _ in range(posts)] for _ in range(2))
+        counters = [Counters() for _ in range(posts)]
         begin = time.process_time()
-        for row, kind, at in zip(rows.tolist(), kinds.tolist(), at_ms.tolist(), strict=True):
-            update(one[row], ENGAGEMENT_KINDS[kind], at)
-        middle = time.process_time()
-        update_many(many, rows, kinds, at_ms)
-        end = time.process_time()
-        assert [c.counts for c in one] == [c.counts for c in many]
-        np.testing.assert_allclose([c.sums for c in one], [c.sums for c in many], rtol=1e-12)
-        costs = [min(costs[0], middle - begin), min(costs[1], end - middle)]
-    return costs[0] / events * 1e6, costs[1] / events * 1e6
+        for row, kind, at in zip(rows, kinds, at_ms, strict=True):
+            update(counters[row], kind, at)
+        best = min(best, time.process_time() - begin)
+        assert sum(sum(counter.counts) for counter in counters) == events
+    return best / events * 1e6
 
 
 def runs(texts: Sequence[str]) -> dict[str, Run]:
-    """Return what is timed, by its name in the table; filters judge posts, links and all."""
+    """Return what is timed, by its name in the table; filters read whole posts, links too."""
     models = [load_filter(name) for name in FILTERS]
     check(texts[:300], models)
     quality = load_ranker("quality")
     assert isinstance(quality, StackedTextModel)
-    table = models[0].tables[0].weights
+    table = models[0].ngram_models[0].weights
     return {
         "normalise and hash": TextBatch,
-        "normalise, hash, sum one table": lambda part: TextBatch(part).sums(table),
+        "normalise, hash, sum one table": lambda part: TextBatch(part).weighted_sums(table),
         "shape": lambda part: shape_matrix(TextBatch(part)),
         "cues": lambda part: lexicon_matrix(TextBatch(part)),
         **{model.name: partial(filtered, model) for model in models},
@@ -179,59 +180,40 @@ def _all(models: Sequence[FilterModel], batch: PostBatch) -> list[object]:
     return [model.score_batch(batch) for model in models]
 
 
-def added_memory() -> float:
-    """Return the MB that three models and a full history add to a process, in one of its own."""
-    command = [sys.executable, "-c", _MEMORY]
+def added_memory(posts: int) -> float:
+    """Return the MB that three models and a history of `posts` add to a process of its own."""
+    script = str(Path(__file__).with_name("model_memory.py"))
+    command = [sys.executable, script, "--posts", str(posts)]
     return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
-
-
-_MEMORY = """
-import numpy, msgspec, resource
-from feedmill.events.post import Post
-import feedmill.filters.registry as registry
-import feedmill.features.history.post_history as history
-
-def resident():
-    with open("/proc/self/statm") as file:
-        return int(file.read().split()[1]) * resource.getpagesize() / 1e6
-
-before = resident()
-models = [registry.load_filter(name) for name in registry.FILTERS]
-past = history.History()
-texts = [f"{i} tells of place {i * 7919 % 10007} and of what was seen" for i in range(2048)]
-for start in range(0, 1 << 18, 2048):
-    past.fold([
-        history.Version(start + i, f"p{start + i}", f"a{(start + i) % 50021}", f"{start} {text}")
-        for i, text in enumerate(texts)
-    ])
-for model in models:
-    model.score_many([Post("p", "a", 1, text) for text in texts])
-print(resident() - before)
-"""
 
 
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--texts", type=int, default=4_096)
+    parser.add_argument("--history-posts", type=int, default=1 << 18, help="default: a full one")
     options = parser.parse_args()
-    texts = generated(4_096)
+    texts = generated(options.texts)
     characters = np.mean([len(text) for text in texts])
     print(f"{platform.machine()}, Python {platform.python_version()}, numpy {np.__version__};")
-    print(f"4,096 generated texts of 25 words, {characters:.0f} characters; microseconds of")
+    print(
+        f"{len(texts):,} generated texts of 25 words, {characters:.0f} characters; microseconds of"
+    )
     print("processor time per text, best of the rounds\n")
     print(f"| {'what':36} | batch of 256 | batch of 1 |\n|{'-' * 38}|-------------:|-----------:|")
     for name, run in runs(texts).items():
         large = microseconds(run, texts, 256, options.rounds)
         single = microseconds(run, texts[:512], 1, max(options.rounds // 2, 1))
         print(f"| {name:36} | {large:12.1f} | {single:10.1f} |", flush=True)
-    print(f"\nthree models and a full history add {added_memory():.0f} MB to a process (aim 200)")
+    added = added_memory(options.history_posts)
+    print(f"\nthree models and a full history add {added:.0f} MB to a process (aim 200)")
     for size in (256, 1):
         ours, peer = trees_cost(size, 20 * options.rounds)
         print(f"\ntrees of nsfw, batches of {size}: {ours:.1f}, LightGBM's own {peer:.1f} a row")
     for events, counted in ((1_000, 1_000), (10_000, 500)):
-        one, many = counters_cost(events, counted, options.rounds)
-        print(f"\ncounters, {events:,} events on {counted:,} posts: {one:.2f} one, {many:.2f} many")
+        cost = counters_cost(events, counted, options.rounds)
+        print(f"\ncounters, {events:,} events on {counted:,} posts: {cost:.2f} an event")
 
 
 if __name__ == "__main__":

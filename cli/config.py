@@ -1,127 +1,143 @@
-"""`feedmill config get|set|history|rollback`: the settings, while everything runs."""
+"""`feedmill config get|set|history|rollback`: the settings, which stages follow as they run."""
 
 from __future__ import annotations
 
 import asyncio
-import getpass
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
 
 import click
 
-from feedmill.cli.options import with_environment
-from feedmill.cli.output import print_json, print_table, short_json, time_text
+from feedmill.cli.options import by_option, user_name, with_environment
+from feedmill.cli.output import json_option, print_json, print_table, short_json, time_text
+from feedmill.cli.setting_value import parse_setting_value
 from feedmill.events.errors import BadSetting, FeedmillError, UsageError
 from feedmill.streams.kafka.topic_reader import TopicReader, open_topic, read_all, send
 from feedmill.streams.settings.config_log import (
+    ConfigEntry,
     ConfigLog,
     RawValue,
-    effective,
+    effective_value,
+    encode_record,
     fold_log,
-    new_value,
-    record_value,
 )
 from feedmill.streams.settings.environment import Environment
-from feedmill.streams.settings.instances import SettingAnswer, answers, living_now
+from feedmill.streams.settings.instances import (
+    RECENT_MS,
+    SettingAnswer,
+    read_recent_instances,
+    setting_answers,
+)
 
-as_json = click.option("--json", "as_json", is_flag=True, help="print JSON")
-by_option = click.option("--by", help="who changes it [the user's name]")
 timeout_option = click.option(
     "--timeout",
     "timeout_s",
     type=click.FloatRange(min=0),
     default=15.0,
     show_default=True,
-    help="seconds to wait for the instances; 0: do not wait",
+    metavar="SECONDS",
+    help="How long to wait for the instances' answers; 0: do not wait.",
 )
 
 
 @click.group()
 def config() -> None:
-    """Read and change the settings that every stage follows at run time."""
+    """Read and change the settings that every stage follows while it runs."""
 
 
 @config.command("get")
 @click.argument("key", required=False)
-@as_json
+@json_option
 @with_environment
-def get(environment: Environment, key: str | None, as_json: bool) -> None:
-    """Show a setting as it was written and as it takes effect, or all of them."""
-    log = _read(environment)
-    keys = (key,) if key else ("weights", "gates", "feeds/global")
-    others = () if key else tuple(k for k in log.settings.offsets if k not in keys)
-    shown = [_current(log, one) for one in (*keys, *sorted(others))]
+def get_command(environment: Environment, key: str | None, as_json: bool) -> None:
+    """Show one setting or all: the values in force, and what was written.
+
+    KEY is weights, weights/<feed>, gates, gates/<feed>, feeds/<name> or rules/<filter>.
+    """
+    log = _read_log(environment)
+    keys = [key] if key else _keys_to_show(log)
+    settings = [_setting_as_dict(log, name) for name in keys]
     if as_json:
-        print_json(shown[0] if key else shown)
+        print_json(settings[0] if key else settings)
         return
-    for one in shown:
-        click.echo(_heading(one))
-        rows = _rows(one["effective"], one["value"] or {})
+    for setting in settings:
+        click.echo(_heading(setting))
+        rows = _field_rows(setting["effective"], setting["value"] or {})
         print_table(("field", "effective", "written"), rows)
         click.echo()
 
 
-def _current(log: ConfigLog, key: str) -> dict[str, Any]:
-    said = log.current(key)
+def _keys_to_show(log: ConfigLog) -> list[str]:
+    built_in = ("weights", "gates", "feeds/global")
+    return [*built_in, *sorted(key for key in log.settings.offsets if key not in built_in)]
+
+
+def _setting_as_dict(log: ConfigLog, key: str) -> dict[str, Any]:
+    not_set = ConfigEntry(-1, 0, key, None, None, None, None)
+    entry = log.current(key)
+    fields = (entry or not_set).as_dict()
     return {
         "key": key,
-        "effective": effective(log.settings, key),
-        "value": None if said is None else said.value,
-        "offset": -1 if said is None else said.offset,
-        "by": None if said is None else said.by,
-        "note": None if said is None else said.note,
-        "at_ms": None if said is None else said.at_ms,
+        "effective": effective_value(log.settings, key),
+        "value": fields["value"],
+        "offset": fields["offset"],
+        "by": fields["by"],
+        "note": fields["note"],
+        "at_ms": None if entry is None else entry.at_ms,
     }
 
 
-def _heading(shown: Mapping[str, Any]) -> str:
-    if shown["offset"] < 0:
-        return f"{shown['key']}: not set, this holds:"
-    by = f" by {shown['by']}" if shown["by"] else ""
-    note = f": {shown['note']}" if shown["note"] else ""
-    return f"{shown['key']}: offset {shown['offset']}, {time_text(shown['at_ms'])}{by}{note}"
+def _heading(setting: Mapping[str, Any]) -> str:
+    if setting["offset"] < 0:
+        return f"{setting['key']}: not set, these values are in force:"
+    by = f" by {setting['by']}" if setting["by"] else ""
+    note = f": {setting['note']}" if setting["note"] else ""
+    return f"{setting['key']}: offset {setting['offset']}, {time_text(setting['at_ms'])}{by}{note}"
 
 
-def _rows(holds: RawValue, written: RawValue, path: str = "") -> list[tuple[str, str, str]]:
+def _field_rows(
+    effective: RawValue, written: RawValue, path: str = ""
+) -> list[tuple[str, str, str]]:
+    """A row per field, fields of objects by their path: effective value, written value."""
     rows: list[tuple[str, str, str]] = []
-    for name, value in holds.items():
+    for name, value in effective.items():
         own = written.get(name)
         if isinstance(value, dict):
-            rows += _rows(value, own if isinstance(own, dict) else {}, f"{path}{name}.")
+            rows += _field_rows(value, own if isinstance(own, dict) else {}, f"{path}{name}.")
         else:
-            said = short_json(own) if name in written else ""
-            rows.append((path + name, short_json(value), said))
+            rows.append(
+                (path + name, short_json(value), short_json(own) if name in written else "")
+            )
     return rows
 
 
 @config.command("history")
 @click.argument("key", required=False)
-@as_json
+@json_option
 @with_environment
-def history(environment: Environment, key: str | None, as_json: bool) -> None:
+def history_command(environment: Environment, key: str | None, as_json: bool) -> None:
     """List what was written, oldest first, and whether it was applied or refused."""
-    entries = _read(environment).history(key)
+    entries = _read_log(environment).history(key)
     if as_json:
         print_json([entry.as_dict() for entry in entries])
-        return
-    if not entries:
+    elif not entries:
         click.echo("nothing was written" + (f" under `{key}`" if key else ""))
-        return
-    print_table(
-        ("offset>", "time", "key", "by", "value", "note", "outcome"),
-        [
-            (
-                str(entry.offset),
-                time_text(entry.at_ms),
-                entry.key,
-                entry.by or "",
-                "(removed)" if entry.value is None and entry.applied else short_json(entry.value),
-                entry.note or "",
-                "applied" if entry.applied else f"refused: {entry.refused}",
-            )
-            for entry in entries
-        ],
+    else:
+        columns = ("offset>", "time", "key", "by", "value", "note", "outcome")
+        print_table(columns, [_history_row(entry) for entry in entries])
+
+
+def _history_row(entry: ConfigEntry) -> tuple[str, ...]:
+    removed = entry.value is None and entry.applied
+    return (
+        str(entry.offset),
+        time_text(entry.at_ms),
+        entry.key,
+        entry.by or "",
+        "(removed)" if removed else short_json(entry.value),
+        entry.note or "",
+        "applied" if entry.applied else f"refused: {entry.refusal}",
     )
 
 
@@ -129,13 +145,18 @@ def history(environment: Environment, key: str | None, as_json: bool) -> None:
 @click.argument("key")
 @click.argument("value", nargs=-1, required=True)
 @by_option
-@click.option("--note", help="why")
-@click.option("--if-offset", type=int, help="refuse unless this is the setting's last offset")
-@click.option("--force", is_flag=True, help="send what this build would refuse, too")
+@click.option("--note", metavar="TEXT", help="Why.")
+@click.option(
+    "--if-offset",
+    type=int,
+    metavar="OFFSET",
+    help="Refuse the change unless the setting's last applied record has this offset; -1: none.",
+)
+@click.option("--force", is_flag=True, help="Send even what this version would refuse.")
 @timeout_option
-@as_json
+@json_option
 @with_environment
-def set_(
+def set_command(
     environment: Environment,
     key: str,
     value: tuple[str, ...],
@@ -148,32 +169,35 @@ def set_(
 ) -> None:
     """Change a setting, and wait until every running instance has applied or refused it.
 
-    VALUE is JSON, which replaces the setting whole (`null` removes it), or pairs such as
-    `alpha=0.2 beta=0.8`, `scale.engagement=10`, `spam.hide_at=0.8`, which change those
-    fields of it and leave the others. Of `rules/<filter>`, `bad-links.verdict=hide` changes a
-    rule and `bad-links=null` removes it.
+    VALUE is either JSON, which replaces the whole setting (`null` removes it), or pairs, which
+    change only the fields they name: `alpha=0.2 beta=0.8`, `scale.engagement=10`,
+    `spam.hide_at=0.8`. Under `rules/<filter>`, `bad-links.verdict=hide` changes one rule and
+    `bad-links=null` removes it.
     """
-    log = _read(environment)
+    log = _read_log(environment)
     try:
-        wanted = new_value(log, key, value)
+        new_value = parse_setting_value(log, key, value)
     except UsageError as error:
         raise click.UsageError(str(error)) from None
     if if_offset is None:
         if_offset = log.settings.offsets.get(key, -1)
-    said = {"by": by or user_name(), "note": note, "if_offset": if_offset}
-    change = Change(key, record_value(wanted, said), timeout_s, as_json)
-    _try(log, change, force=force)
+    record = encode_record(new_value, by=by or user_name(), note=note, if_offset=if_offset)
+    change = SettingChange(key, record, timeout_s, as_json)
+    if not force:
+        _check_applies(log, change)
     asyncio.run(_send_and_wait(environment, change))
 
 
 @config.command("rollback")
 @click.argument("key")
-@click.option("--to", type=int, help="the offset of the record to go back to")
+@click.option(
+    "--to", type=int, metavar="OFFSET", help="Go back to the record at this offset instead."
+)
 @by_option
 @timeout_option
-@as_json
+@json_option
 @with_environment
-def rollback(
+def rollback_command(
     environment: Environment,
     key: str,
     to: int | None,
@@ -181,65 +205,67 @@ def rollback(
     timeout_s: float,
     as_json: bool,
 ) -> None:
-    """Write an earlier value of a setting again: the one before the last, or that at --to.
+    """Write the previous value of a setting again.
 
-    A setting that had no value before is removed: what it inherits holds again.
+    A setting that had no value before is removed, so that it inherits again.
     """
-    log = _read(environment)
-    earlier = log.earlier(key, to)
-    value = None if earlier is None else earlier.value
-    said = {
-        "by": by or user_name(),
-        "note": None if earlier is None else f"rollback to {earlier.offset}",
-        "if_offset": log.settings.offsets.get(key, -1),
-    }
-    change = Change(key, record_value(value, said), timeout_s, as_json)
-    _try(log, change, force=False)
+    log = _read_log(environment)
+    target = log.rollback_target(key, to)
+    record = encode_record(
+        None if target is None else target.value,
+        by=by or user_name(),
+        note=None if target is None else f"rollback to {target.offset}",
+        if_offset=log.settings.offsets.get(key, -1),
+    )
+    change = SettingChange(key, record, timeout_s, as_json)
+    _check_applies(log, change)
     asyncio.run(_send_and_wait(environment, change))
 
 
-class Change(NamedTuple):
-    """What is sent, and how its way is followed."""
+class SettingChange(NamedTuple):
+    """A record to write to `config`, and how to report what the instances do with it."""
 
     key: str
-    value: bytes | None
+    record: bytes | None
     timeout_s: float
     as_json: bool
 
 
-def _try(log: ConfigLog, change: Change, *, force: bool) -> None:
+def _check_applies(log: ConfigLog, change: SettingChange) -> None:
     try:
-        log.settings.fold(change.key.encode(), change.value, log.settings.offset + 1)
+        log.settings.fold(change.key.encode(), change.record, log.settings.offset + 1)
     except BadSetting as error:
-        if not force:
-            raise BadSetting(f"refused, nothing was sent: {error}") from None
+        raise BadSetting(f"refused, nothing was sent: {error}") from None
 
 
-async def _send_and_wait(environment: Environment, change: Change) -> None:
-    async with _instances(environment, change.timeout_s) as reader:
-        asked = {} if reader is None else await living_now(reader)
-        offset = await send(environment, "config", change.key.encode(), change.value)
+async def _send_and_wait(environment: Environment, change: SettingChange) -> None:
+    async with _instances_topic(environment, change.timeout_s) as reader:
+        instances = {} if reader is None else await read_recent_instances(reader)
+        offset = await send(environment, "config", change.key.encode(), change.record)
         if not change.as_json:
             click.echo(f"`{change.key}` written at offset {offset}")
-            if reader is not None and not asked:
-                click.echo("no instance was seen in the last 15 s; the next to start follows it")
-        heard: list[SettingAnswer] = []
+            if reader is not None and not instances:
+                click.echo(
+                    f"no instance has reported in the last {RECENT_MS / 1000:.0f} s; instances"
+                    " apply it when they start"
+                )
+        answers: list[SettingAnswer] = []
         if reader is not None:
-            async for answer in answers(reader, asked, offset, change.timeout_s):
-                heard.append(answer)
+            async for answer in setting_answers(reader, instances, offset, change.timeout_s):
+                answers.append(answer)
                 if not change.as_json:
-                    click.echo(_line(answer))
+                    click.echo(_answer_line(answer))
     if change.as_json:
-        said = [answer.as_dict() for answer in heard]
-        print_json({"key": change.key, "offset": offset, "instances": said})
-    _check_answers(heard, change.timeout_s)
+        as_dicts = [answer.as_dict() for answer in answers]
+        print_json({"key": change.key, "offset": offset, "instances": as_dicts})
+    _check_answers(answers, change.timeout_s)
 
 
 @asynccontextmanager
-async def _instances(
+async def _instances_topic(
     environment: Environment, timeout_s: float
 ) -> AsyncIterator[TopicReader | None]:
-    """A reader of `instances`, opened before the record is sent, or None not to wait."""
+    """Open `instances` before the record is sent, to miss no answer; None: do not wait."""
     if not timeout_s:
         yield None
         return
@@ -247,30 +273,26 @@ async def _instances(
         yield reader
 
 
-def _line(answer: SettingAnswer) -> str:
+def _answer_line(answer: SettingAnswer) -> str:
     if answer.state == "silent":
         return f"  silent   {answer.instance}"
     reason = "" if answer.reason is None else f": {answer.reason}"
     return f"  {answer.state:8} {answer.instance}  {answer.ms} ms{reason}"
 
 
-def _check_answers(heard: list[SettingAnswer], timeout_s: float) -> None:
-    refused = [a for a in heard if a.state == "refused"]
-    silent = [a for a in heard if a.state == "silent"]
+def _check_answers(answers: list[SettingAnswer], timeout_s: float) -> None:
+    refused = [answer for answer in answers if answer.state == "refused"]
+    silent = [answer for answer in answers if answer.state == "silent"]
     if refused:
-        names = ", ".join(a.instance for a in refused)
+        names = ", ".join(answer.instance for answer in refused)
         raise FeedmillError(f"refused by {names}: {refused[0].reason}")
     if silent:
-        names = ", ".join(a.instance for a in silent)
-        raise FeedmillError(f"written, but after {timeout_s:g} s nothing was heard from {names}")
+        names = ", ".join(answer.instance for answer in silent)
+        raise FeedmillError(
+            f"the setting is written, but {names} did not answer within {timeout_s:g} s; see the"
+            " log there, the setting is applied once it reads `config` again"
+        )
 
 
-def _read(environment: Environment) -> ConfigLog:
+def _read_log(environment: Environment) -> ConfigLog:
     return fold_log(asyncio.run(read_all(environment, "config")), environment.signals)
-
-
-def user_name() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return "unknown"

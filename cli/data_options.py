@@ -1,4 +1,4 @@
-"""What the commands that train and judge share: where the data are, and times on a command line."""
+"""What `feedmill train` and `evaluate` share: where the data are, and times on a command line."""
 
 from __future__ import annotations
 
@@ -11,12 +11,15 @@ from feedmill.training.datasets.labelled_posts import unix_ms
 
 
 def data_folder() -> Path:
-    """The folder of the data sets: FEEDMILL_DATA, else where this repository has them."""
+    """The folder of the data sets: FEEDMILL_DATA, by default `../shared/data`."""
     return Path(os.environ.get("FEEDMILL_DATA", "../shared/data"))
 
 
 def since_ms(text: str | None) -> int:
-    """A time in Unix milliseconds: ISO 8601, or a number of milliseconds; 0 of None."""
+    """A time in Unix milliseconds, 0 for None.
+
+    Raises `UsageError` unless the text is ISO 8601 or a number of milliseconds.
+    """
     if text is None:
         return 0
     if re.fullmatch(r"\d+", text):

@@ -1,9 +1,10 @@
-"""`feedmill evaluate`: how good a filter is, and on what."""
+"""`feedmill evaluate`: how good a filter is, and on which posts."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 import msgspec
@@ -15,24 +16,29 @@ from feedmill.events.errors import UsageError
 from feedmill.filters.registry import FILTERS
 from feedmill.streams.settings.environment import Environment
 
-_FEW_ORDINARY = 2000
+if TYPE_CHECKING:
+    from feedmill.training.evaluation.cross_validation import TrainingBudget
+    from feedmill.training.evaluation.report import Evaluation
+
+# So few ordinary posts that the many models of --all take minutes, not hours.
+_ORDINARY_ROWS_OF_ALL = 2000
 
 
 @click.command()
 @click.argument("name", metavar="<filter>", required=False, type=click.Choice([*FILTERS]))
-@click.option("--data", multiple=True, metavar="PATH[,…]", help="Labelled posts, as of `train`.")
+@click.option("--data", multiple=True, metavar="PATH[,…]", help="Labelled posts, as for `train`.")
 @click.option("--ordinary", multiple=True, metavar="PATH[,…]", help="Ordinary posts, no labels.")
 @click.option(
     "--model",
     "store",
     type=click.Path(path_type=Path, file_okay=False),
     metavar="STORE",
-    help="Judge the filter of this store.  [FEEDMILL_MODELS, else the shipped one]",
+    help="Evaluate the filter in this store.  [FEEDMILL_MODELS, else the shipped one]",
 )
-@click.option("--folds", type=click.IntRange(min=2), help="Judge by grouped cross-validation.")
-@click.option("--alone", is_flag=True, help="Folds learn from their own set only.")
-@click.option("--leave-one-out", is_flag=True, help="Judge each set by a model without it.")
-@click.option("--all", "everything", is_flag=True, help="All filters, in every way.")
+@click.option("--folds", type=click.IntRange(min=2), help="Evaluate by grouped cross-validation.")
+@click.option("--alone", is_flag=True, help="Train folds on their own data set only.")
+@click.option("--leave-one-out", is_flag=True, help="Evaluate each set by a model without it.")
+@click.option("--all", "everything", is_flag=True, help="Evaluate all filters in every mode.")
 @click.option("--out", type=click.Path(path_type=Path), help="Write report and curves here.")
 @click.option("--docs", type=click.Path(path_type=Path), help="With --all: write filters.md here.")
 @click.option(
@@ -67,45 +73,84 @@ def evaluate(
     jobs: int,
     as_json: bool,
 ) -> None:
-    """Judge a filter on labelled and on ordinary posts.
+    """Evaluate a filter on labelled and on ordinary posts.
 
-    Judges the stored filter on the rows that neither trained nor tuned it: of the files that its
-    card names the part set apart, any other file whole. With --folds or --leave-one-out it judges
-    models trained here instead (give --model too for both). No row judges a model that it, its
-    group or its text taught.
+    Evaluates the stored model on rows that neither trained it nor chose its thresholds: on the
+    test split of a file that its card names, on all of any other file. With --folds or
+    --leave-one-out it evaluates models that it trains and throws away (give --model too for both).
+    A row is dropped if the model learned the row, its group or its text.
 
-    --all judges all filters in every way on the sets of one folder.
+    --all evaluates all filters in every mode on the data sets of one folder.
     """
     # scikit-learn takes a second to import, and only these commands need it.
     from feedmill.training.evaluation import evaluation_page, evaluation_runs, report  # noqa: PLC0415 - the `train` extra
-    from feedmill.training.evaluation.filters import TrainingBudget  # noqa: PLC0415 - the `train` extra
+    from feedmill.training.evaluation.cross_validation import TrainingBudget  # noqa: PLC0415 - the `train` extra
+
+    given = _Given(name, data, ordinary, store, folds, alone, leave_one_out)
+    given.check(everything=everything, docs=docs)
+    budget = TrainingBudget(alone, ordinary_rows, labelled_rows, jobs)
+    if everything:
+        evaluation = _evaluate_all(given, environment, budget)
+    else:
+        evaluation = _evaluate_one(given, environment, budget)
+    if docs:
+        evaluation_page.write_page(evaluation, docs)
+    if out:
+        evaluation_runs.write_report(evaluation, out)
+    if as_json:
+        print_json(msgspec.to_builtins(evaluation))
+    else:
+        click.echo(report.as_markdown(evaluation), nl=False)
+
+
+@dataclass(frozen=True)
+class _Given:
+    """What to evaluate, as the command line gives it."""
+
+    name: str | None
+    data: tuple[str, ...]
+    ordinary: tuple[str, ...]
+    store: Path | None
+    folds: int | None
+    alone: bool
+    leave_one_out: bool
+
+    def check(self, *, everything: bool, docs: Path | None) -> None:
+        """Raise `UsageError` where options do not go together."""
+        if everything:
+            if self.name or self.ordinary or self.folds or self.alone or self.leave_one_out:
+                raise UsageError("--all evaluates all filters in all modes on one --data FOLDER")
+        elif docs:
+            raise UsageError("--docs goes with --all")
+        elif self.name is None:
+            raise UsageError("name a filter, or give --all")
+        elif self.alone and not self.folds:
+            raise UsageError("--alone needs --folds")
+
+
+def _evaluate_one(given: _Given, environment: Environment, budget: TrainingBudget) -> Evaluation:
+    from feedmill.training.evaluation import evaluation_runs  # noqa: PLC0415 - the `train` extra
     from feedmill.training.training_data import read_training_data  # noqa: PLC0415 - the `train` extra
 
-    cost = TrainingBudget(alone, ordinary_rows, labelled_rows, jobs)
-    own = store or environment.models
-    if everything:
-        if name or ordinary or folds or alone or leave_one_out:
-            raise UsageError("--all judges all filters in all ways on one --data FOLDER")
-        # Few ordinary posts, so that the many models of the folds take minutes.
-        cost = replace(cost, ordinary_rows=ordinary_rows or _FEW_ORDINARY)
-        found = evaluation_runs.evaluate_all(_one_folder(data), own, cost, _tell)
-    elif docs or name is None:
-        raise UsageError("--docs goes with --all" if docs else "name a filter, or say --all")
-    elif alone and not folds:
-        raise UsageError("--alone is about --folds")
-    else:
-        stored = store is not None or not (folds or leave_one_out)
-        ways = evaluation_runs.EvaluationModes(stored, own, folds or 0, leave_one_out)
-        material = read_training_data(name, data or (str(data_folder()),), ordinary)
-        found = evaluation_runs.evaluate_one(name, material, ways, cost)
-    if docs:
-        evaluation_page.write_page(found, docs)
-    if out:
-        evaluation_runs.write_report(found, out)
-    if as_json:
-        print_json(msgspec.to_builtins(found))
-    else:
-        click.echo(report.as_markdown(found), nl=False)
+    spec = FILTERS[given.name or ""]
+    is_stored = given.store is not None or not (given.folds or given.leave_one_out)
+    modes = evaluation_runs.EvaluationModes(
+        is_stored, given.store or environment.models, given.folds or 0, given.leave_one_out
+    )
+    data = read_training_data(spec, given.data or (str(data_folder()),), given.ordinary)
+    return evaluation_runs.evaluate_one(spec, data, modes, budget)
+
+
+def _evaluate_all(given: _Given, environment: Environment, budget: TrainingBudget) -> Evaluation:
+    from feedmill.training.evaluation import evaluation_runs  # noqa: PLC0415 - the `train` extra
+
+    rows = budget.ordinary_rows or _ORDINARY_ROWS_OF_ALL
+    return evaluation_runs.evaluate_all(
+        _one_folder(given.data),
+        given.store or environment.models,
+        replace(budget, ordinary_rows=rows),
+        _report_progress,
+    )
 
 
 def _one_folder(data: tuple[str, ...]) -> Path:
@@ -115,5 +160,5 @@ def _one_folder(data: tuple[str, ...]) -> Path:
     return folder
 
 
-def _tell(what: str) -> None:
+def _report_progress(what: str) -> None:
     click.echo(what, err=True)

@@ -11,7 +11,8 @@ from feedmill.cli.options import with_environment
 from feedmill.cli.output import print_json, print_table, time_text
 from feedmill.events.errors import UsageError
 from feedmill.rankers.score import LEAST_SUM
-from feedmill.streams.redis.explanation import Explanation, explain, why_absent
+from feedmill.streams.redis.explanation import Explanation, why_absent
+from feedmill.streams.redis.explanation import explain as explain_post
 from feedmill.streams.redis.reader import FeedReader, FeedSnapshot, PostSnapshot, open_feed_reader
 from feedmill.streams.settings.environment import Environment
 
@@ -24,7 +25,7 @@ READINGS = 5
 @click.option("--feed", default="global", show_default=True, help="by whose weights and gates")
 @click.option("--json", "as_json", is_flag=True, help="print JSON")
 @with_environment
-def explain_command(environment: Environment, post_id: str, feed: str, as_json: bool) -> None:
+def explain(environment: Environment, post_id: str, feed: str, as_json: bool) -> None:
     """Show what each signal gives to a post's score, or why it is not shown."""
     shown = open_feed_reader(environment.redis, environment.redis_prefix)
     explanation = read_explanation(shown, post_id, feed)
@@ -64,10 +65,10 @@ def _read_once(shown: FeedReader, post_id: str, feed_name: str) -> Explanation:
         )
     in_redis = dict(feed.ranking).get(post_id)
     now_ms = int(time.time() * 1000)
-    first = explain(post, feed, in_redis, "", now_ms)
+    first = explain_post(post, feed, in_redis, "", now_ms)
     if in_redis is not None or first.decision.name not in ("show", "demote"):
         return first
-    return explain(post, feed, None, _absent(shown, feed, post, first.score), now_ms)
+    return explain_post(post, feed, None, _absent(shown, feed, post, first.score), now_ms)
 
 
 def _absent(shown: FeedReader, feed: FeedSnapshot, post: PostSnapshot, score: float) -> str:

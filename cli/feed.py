@@ -1,4 +1,4 @@
-"""`feedmill feed <feed>`: the ranking, once or as it moves."""
+"""`feedmill feed <feed>`: show a ranked feed, once or whenever it changes."""
 
 from __future__ import annotations
 
@@ -28,139 +28,178 @@ from feedmill.streams.settings.environment import Environment
 POLL_S = 2.0
 PAUSE_LIVE_S = 0.4
 PAUSE_PLAIN_S = 1.0
+_RETRY_S = 1.0
+_NOTICE_EVERY_S = 10.0
 
 
 @click.command("feed")
-@click.argument("feed")
-@click.option("--top", type=click.IntRange(1, 10_000), default=20, show_default=True)
-@click.option("--follow", "following", is_flag=True, help="show it again whenever it changes")
-@click.option("--for", "seconds", type=click.FloatRange(min=0), help="end --follow after this long")
-@click.option("--json", "as_json", is_flag=True, help="print JSON, with --follow a line each time")
+@click.argument("feed_name", metavar="FEED")
+@click.option(
+    "--top",
+    type=click.IntRange(1, 10_000),
+    default=20,
+    show_default=True,
+    metavar="N",
+    help="How many posts.",
+)
+@click.option("--follow", "following", is_flag=True, help="Show it again whenever it changes.")
+@click.option(
+    "--for",
+    "duration_s",
+    type=click.FloatRange(min=0),
+    metavar="SECONDS",
+    help="How long to follow.  [until Ctrl-C]",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON; with --follow a line each time.")
 @with_environment
-def feed_command(
+def feed(
     environment: Environment,
-    feed: str,
+    feed_name: str,
     top: int,
     following: bool,
-    seconds: float | None,
+    duration_s: float | None,
     as_json: bool,
 ) -> None:
-    """Show the top of a feed: global, community:<name>, lang:<name> or a declared one."""
-    shown = open_feed_reader(environment.redis, environment.redis_prefix)
+    """Show the top of a feed.
+
+    FEED is global, community:<name>, lang:<name> or the name of a declared feed.
+    """
+    reader = open_feed_reader(environment.redis, environment.redis_prefix)
     if following:
-        follow(shown, feed, top, seconds, as_json=as_json)
+        follow(reader, feed_name, top, duration_s, as_json=as_json)
         return
-    slate = read_feed_table(shown, feed, top)
-    if slate is None:
-        raise UsageError(missing(feed))
+    table = read_feed_table(reader, feed_name, top)
+    if table is None:
+        raise UsageError(_no_feed_text(feed_name))
     if as_json:
-        print_json(slate.as_dict())
+        print_json(table.as_dict())
     elif on_terminal():
-        Console().print(live_feed_table(slate, {}))
+        Console().print(live_feed_table(table, {}))
     else:
-        click.echo(plain_feed_table(slate), nl=False)
+        click.echo(plain_feed_table(table), nl=False)
 
 
-def missing(feed: str) -> str:
+def _no_feed_text(feed_name: str) -> str:
     return (
-        f"there is no feed `{feed}` in Redis: no combiner is writing yet, no post matches it, or"
-        " --redis or --redis-prefix point elsewhere"
+        f"Redis has no feed `{feed_name}`; check the name, that a combiner runs, that a post"
+        " matches the feed, and --redis and --redis-prefix"
     )
 
 
 def follow(
-    shown: FeedReader, feed: str, top: int, seconds: float | None, *, as_json: bool = False
+    reader: FeedReader,
+    feed_name: str,
+    top: int,
+    duration_s: float | None,
+    *,
+    as_json: bool = False,
 ) -> None:
-    """Show a feed whenever it changes, until interrupted or for some seconds.
+    """Show a feed whenever it changes, until Ctrl-C or for `duration_s` seconds.
 
-    On a terminal a live table, elsewhere plain tables when the version changes or the feed
-    grows stale or fresh, at most one a second; with `as_json` a line of JSON instead.  Waits
-    for a feed that is not there yet and goes on when Redis is away for a while.
+    On a terminal the table is drawn in place. Elsewhere a plain table is printed when the version
+    or the freshness changes, at most one a second; with `as_json` a line of JSON instead. Waits
+    for a feed that does not exist yet, and goes on when Redis was away for a while.
 
     Raises
     ------
     UsageError
-        The time is over and the feed never appeared.
+        The feed did not appear within `duration_s`.
     """
-    end = None if seconds is None else time.monotonic() + seconds
+    end = None if duration_s is None else time.monotonic() + duration_s
     live = on_terminal() and not as_json
-    slates = _feed_tables(shown, feed, top, end, PAUSE_LIVE_S if live else PAUSE_PLAIN_S)
-    seen = False
+    min_pause_s = PAUSE_LIVE_S if live else PAUSE_PLAIN_S
+    tables = _feed_tables(reader, feed_name, top, end, min_pause_s)
+    appeared = False
     with suppress(KeyboardInterrupt):
-        seen = _show_live(slates) if live else _show_lines(slates, as_json)
-    if end is not None and not seen and time.monotonic() >= end:
-        raise UsageError(missing(feed))
+        appeared = _draw_in_place(tables) if live else _print_changes(tables, as_json)
+    if end is not None and not appeared and time.monotonic() >= end:
+        raise UsageError(_no_feed_text(feed_name))
 
 
-def _show_live(slates: Iterator[FeedTable]) -> bool:
-    movement = RankChanges()
-    seen = False
+def _draw_in_place(tables: Iterator[FeedTable]) -> bool:
+    """Draw each table over the one before; False if there was none."""
+    rank_changes = RankChanges()
+    appeared = False
     with Live(console=Console(), auto_refresh=False, vertical_overflow="crop") as screen:
-        for slate in slates:
-            moves = movement.update(slate, time.monotonic())
-            screen.update(live_feed_table(slate, moves), refresh=True)
-            seen = True
-    return seen
+        for table in tables:
+            changes = rank_changes.update(table, time.monotonic())
+            screen.update(live_feed_table(table, changes), refresh=True)
+            appeared = True
+    return appeared
 
 
-def _show_lines(slates: Iterator[FeedTable], as_json: bool) -> bool:
-    told = None
-    for slate in slates:
-        now = (slate.shown.version, slate.state)
-        if now == told:
+def _print_changes(tables: Iterator[FeedTable], as_json: bool) -> bool:
+    """Print the tables that differ in version or freshness; False if there was none."""
+    printed = None
+    for table in tables:
+        current = (table.snapshot.version, table.state)
+        if current == printed:
             continue
-        told = now
+        printed = current
         if as_json:
-            click.echo(msgspec.json.encode(slate.as_dict()))
+            click.echo(msgspec.json.encode(table.as_dict()))
         else:
-            click.echo(plain_feed_table(slate))
-    return told is not None
+            click.echo(plain_feed_table(table))
+    return printed is not None
 
 
 def _feed_tables(
-    shown: FeedReader, feed: str, top: int, end: float | None, pause_s: float
+    reader: FeedReader, feed_name: str, top: int, end: float | None, min_pause_s: float
 ) -> Iterator[FeedTable]:
-    """Yield the feed when it is said to have changed and every 2 s, at most once a pause."""
-    changes = shown.client.pubsub(ignore_subscribe_messages=True)  # type: ignore[no-untyped-call]  # redis
-    told = -60.0
+    """Yield the feed after each message about it and every 2 s, until `end`.
+
+    Two tables are at least `min_pause_s` apart.
+    """
+    messages = reader.client.pubsub(ignore_subscribe_messages=True)  # type: ignore[no-untyped-call]  # redis
+    notice = _RareNotice()
     try:
         while (now := time.monotonic()) < (end or now + 1):
             try:
-                slate = read_feed_table(shown, feed, top)
-                if slate is not None:
-                    yield slate
-                elif now - told > 10:
-                    told = now
-                    click.echo(f"waiting for the feed `{feed}` …", err=True)
-                if not changes.subscribed:
-                    changes.subscribe(shown.changes)
-                _wait_for_change(changes, feed, now + pause_s, _earlier(now + POLL_S, end))
+                table = read_feed_table(reader, feed_name, top)
+                if table is not None:
+                    yield table
+                else:
+                    notice.print(f"waiting for the feed `{feed_name}` …")
+                if not messages.subscribed:
+                    messages.subscribe(reader.changes)
+                latest = now + POLL_S if end is None else min(now + POLL_S, end)
+                _wait_for_message(messages, feed_name, now + min_pause_s, latest)
             except (redis.ConnectionError, redis.TimeoutError) as error:
-                if now - told > 10:
-                    told = now
-                    click.echo(f"Redis is away, trying again: {error}", err=True)
-                time.sleep(min(1.0, max(0.0, (end or now + 1) - time.monotonic())))
+                notice.print(f"Redis is away, trying again: {error}")
+                time.sleep(min(_RETRY_S, max(0.0, (end or now + 1) - time.monotonic())))
     finally:
-        changes.close()
+        messages.close()
 
 
-def _earlier(one: float, other: float | None) -> float:
-    return one if other is None else min(one, other)
+class _RareNotice:
+    """Prints on stderr, but at most every ten seconds."""
+
+    def __init__(self) -> None:
+        self._printed_at: float | None = None
+
+    def print(self, text: str) -> None:
+        now = time.monotonic()
+        if self._printed_at is None or now - self._printed_at > _NOTICE_EVERY_S:
+            self._printed_at = now
+            click.echo(text, err=True)
 
 
-def _wait_for_change(changes: redis.client.PubSub, feed: str, least: float, most: float) -> None:
-    """Return when this feed has changed, but not before `least` nor after `most`."""
+def _wait_for_message(
+    messages: redis.client.PubSub, feed_name: str, earliest: float, latest: float
+) -> None:
+    """Return once the feed has changed, but neither before `earliest` nor after `latest`."""
     changed = False
-    while (left := (least if changed else most) - time.monotonic()) > 0:
-        message = changes.get_message(timeout=left)
-        if message is not None and _feed_of(message) == feed:
+    while (left_s := (earliest if changed else latest) - time.monotonic()) > 0:
+        message = messages.get_message(timeout=left_s)
+        if message is not None and _feed_in(message) == feed_name:
             changed = True
 
 
-def _feed_of(message: dict[str, object]) -> object:
+def _feed_in(message: dict[str, object]) -> object:
+    """The feed that a message on `feed-changes` is about; None if it cannot be decoded."""
     data = message.get("data")
     try:
-        said = msgspec.json.decode(data) if isinstance(data, bytes) else None
+        change = msgspec.json.decode(data) if isinstance(data, bytes) else None
     except msgspec.DecodeError:
         return None
-    return said.get("feed") if isinstance(said, dict) else None
+    return change.get("feed") if isinstance(change, dict) else None

@@ -1,8 +1,7 @@
-"""A feed as a table: what stands where, why, and how it moved."""
+"""A feed as a table: posts by rank, with their signals and how their ranks changed."""
 
 from __future__ import annotations
 
-import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,24 +12,27 @@ from rich.markup import escape
 from rich.table import Table
 
 from feedmill.cli.output import plain_table
-from feedmill.events.weights import ALIASES
+from feedmill.events.weights import OBJECTIVE_ALIASES
 from feedmill.streams.redis.reader import FeedReader, FeedSnapshot, PostSnapshot, State
+from feedmill.streams.settings.clock import now_ms
 
-_WORDS = {objective: word for word, objective in ALIASES.items()}
+_ALIAS_OF = {objective: alias for alias, objective in OBJECTIVE_ALIASES.items()}
+_POST_COLUMNS = ("rank>", "score>", "post", "age>", "author", "decision")
 _STYLES = {"show": "green", "demote": "yellow", "hide": "red", "hold": "magenta"}
 _STATE_STYLES = {"fresh": "green", "starting": "yellow", "stale": "bold red"}
 
 
 @dataclass(frozen=True)
 class FeedRow:
-    """One line of a feed."""
+    """One post of a feed; `rank` starts at 1."""
 
     rank: int
     score: float
     post: PostSnapshot
 
-    def as_dict(self, names: Sequence[str]) -> dict[str, Any]:
-        signals = {name: self.post.signal(name) for name in names}
+    def as_dict(self, signal_names: Sequence[str]) -> dict[str, Any]:
+        """The row as `feedmill feed --json` prints it; signals without a record are left out."""
+        signals = {name: self.post.signal(name) for name in signal_names}
         return {
             "rank": self.rank,
             "post_id": self.post.post_id,
@@ -38,60 +40,65 @@ class FeedRow:
             "author_id": self.post.author_id,
             "created_ms": self.post.created_ms,
             "decision": self.post.decision,
-            "signals": {name: s.value for name, s in signals.items() if s is not None},
+            "signals": {
+                name: signal.value for name, signal in signals.items() if signal is not None
+            },
         }
 
 
 @dataclass(frozen=True)
 class FeedTable:
-    """The top of a feed at one version, with what is known of its posts."""
+    """The top of a feed at one version, with its posts' data as Redis had them at `at_ms`."""
 
-    shown: FeedSnapshot
+    snapshot: FeedSnapshot
     rows: tuple[FeedRow, ...]
     at_ms: int
 
     @property
     def objectives(self) -> tuple[str, ...]:
-        return tuple(self.shown.weights.objectives)
+        return tuple(self.snapshot.weights.objectives)
 
     @property
     def gates(self) -> tuple[str, ...]:
-        return tuple(self.shown.gates)
+        return tuple(self.snapshot.gates)
 
     @property
     def state(self) -> State:
-        return self.shown.state(self.at_ms)
+        return self.snapshot.state(self.at_ms)
 
     @property
     def title(self) -> str:
-        """`<feed> version <n>`, as scripts look for it."""
-        return f"{self.shown.feed} version {self.shown.version}"
+        """`<feed> version <n>`; scripts look for this line."""
+        return f"{self.snapshot.feed} version {self.snapshot.version}"
 
     @property
     def subtitle(self) -> str:
-        weights = self.shown.weights.objectives
-        said = [f"{_WORDS.get(name, name)} {weight:g}" for name, weight in weights.items()]
-        size = self.shown.info.get("size", "?")
-        return f"{', '.join(said)}, config offset {self.shown.config_offset}, {size} posts"
+        weights = ", ".join(
+            f"{_ALIAS_OF.get(name, name)} {weight:g}"
+            for name, weight in self.snapshot.weights.objectives.items()
+        )
+        size = self.snapshot.info.get("size", "?")
+        return f"{weights}, config offset {self.snapshot.config_offset}, {size} posts"
 
     @property
     def freshness(self) -> str:
-        left_s = self.shown.fresh_for_ms(self.at_ms) / 1000
-        owned_s = max(self.shown.owned_for_ms(self.at_ms), 0) / 1000
-        said: dict[State, str] = {
+        left_s = self.snapshot.fresh_for_ms(self.at_ms) / 1000
+        owned_s = max(self.snapshot.owned_for_ms(self.at_ms), 0) / 1000
+        texts: dict[State, str] = {
             "fresh": f"fresh for {left_s:.0f} s",
             "starting": f"starting for {owned_s:.0f} s: not every stage has reported yet",
-            "stale": f"STALE for {-left_s:.0f} s: a stage is dead or behind",
+            "stale": f"STALE for {-left_s:.0f} s: a stage is down or behind",
         }
-        return said[self.state]
+        return texts[self.state]
 
     def as_dict(self) -> dict[str, Any]:
-        info = self.shown.info
+        """The table as `feedmill feed --json` prints it."""
+        info = self.snapshot.info
         return {
-            "feed": self.shown.feed,
-            "version": self.shown.version,
-            "config_offset": self.shown.config_offset,
-            "weights": self.shown.weights.as_dict(),
+            "feed": self.snapshot.feed,
+            "version": self.snapshot.version,
+            "config_offset": self.snapshot.config_offset,
+            "weights": self.snapshot.weights.as_dict(),
             "size": int(info.get("size", "0")),
             "written_at_ms": int(info.get("written_at_ms", "0")),
             "fresh_until_ms": int(info.get("fresh_until_ms", "0")),
@@ -101,33 +108,36 @@ class FeedTable:
         }
 
 
-def read_feed_table(shown: FeedReader, feed: str, top: int) -> FeedTable | None:
-    """Take the top of a feed and what is known of its posts; None: there is no such feed."""
-    found = shown.feed(feed, top)
-    if found is None:
+def read_feed_table(reader: FeedReader, feed: str, top: int) -> FeedTable | None:
+    """Read the first `top` posts of a feed; None if there is no such feed.
+
+    Raises `redis.RedisError` if Redis cannot be used.
+    """
+    snapshot = reader.feed(feed, top)
+    if snapshot is None:
         return None
-    ids = [post_id for post_id, _ in found.ranking]
+    post_ids = [post_id for post_id, _ in snapshot.ranking]
     try:
-        posts = shown.posts(ids) if ids else []
-    except redis.exceptions.NoPermissionError:  # a frontend's account: `feed:*` alone
-        posts = [PostSnapshot(post_id, {}) for post_id in ids]
+        posts = reader.posts(post_ids) if post_ids else []
+    except redis.exceptions.NoPermissionError:  # a frontend's account may read only `feed:*`
+        posts = [PostSnapshot(post_id, {}) for post_id in post_ids]
     rows = (
         FeedRow(rank, score, post)
-        for rank, ((_, score), post) in enumerate(zip(found.ranking, posts, strict=True), 1)
+        for rank, ((_, score), post) in enumerate(zip(snapshot.ranking, posts, strict=True), 1)
     )
-    return FeedTable(found, tuple(rows), int(time.time() * 1000))
+    return FeedTable(snapshot, tuple(rows), now_ms())
 
 
 class RankChanges:
-    """How far each post has risen or fallen since the table of a few seconds ago."""
+    """How far each post has risen or fallen since the table of `over_s` seconds ago."""
 
     def __init__(self, over_s: float = 3.0) -> None:
         self._over_s = over_s
         self._past: deque[tuple[float, Mapping[str, int]]] = deque()
 
-    def update(self, slate: FeedTable, now_s: float) -> dict[str, int | None]:
-        """By post id the places won, negative for lost ones, None for a post that is new."""
-        ranks = {row.post.post_id: row.rank for row in slate.rows}
+    def update(self, table: FeedTable, now_s: float) -> dict[str, int | None]:
+        """By post id the ranks gained, negative for ranks lost, None for a new post."""
+        ranks = {row.post.post_id: row.rank for row in table.rows}
         while len(self._past) > 1 and self._past[1][0] <= now_s - self._over_s:
             self._past.popleft()
         before = self._past[0][1] if self._past else ranks
@@ -138,32 +148,31 @@ class RankChanges:
         }
 
 
-def plain_feed_table(slate: FeedTable) -> str:
-    """The feed as plain text, `<feed> version <n>` first."""
-    columns = ("rank>", "score>", "post", "age>", "author", "decision", *_signal_columns(slate))
+def plain_feed_table(feed_table: FeedTable) -> str:
+    """The feed as plain text; its first line is `<feed> version <n>`."""
+    columns = (*_POST_COLUMNS, *_signal_columns(feed_table))
     rows = [
         (
             str(row.rank),
             f"{row.score:.6f}",
             row.post.post_id,
-            age_text(slate.at_ms - row.post.created_ms) if row.post.known else "",
+            age_text(feed_table.at_ms - row.post.created_ms) if row.post.known else "",
             row.post.author_id,
             row.post.decision,
-            *_signal_cells(slate, row),
+            *_signal_cells(feed_table, row),
         )
-        for row in slate.rows
+        for row in feed_table.rows
     ]
-    return "\n".join(
-        (slate.title, f"{slate.subtitle}, {slate.freshness}", plain_table(columns, rows), "")
-    )
+    heading = f"{feed_table.title}\n{feed_table.subtitle}, {feed_table.freshness}"
+    return f"{heading}\n{plain_table(columns, rows)}\n"
 
 
-def live_feed_table(slate: FeedTable, moves: Mapping[str, int | None]) -> Table:
-    """The feed as a table for a terminal, with what rose and fell."""
-    style = _STATE_STYLES[slate.state]
+def live_feed_table(feed_table: FeedTable, rank_changes: Mapping[str, int | None]) -> Table:
+    """The feed as a table for a terminal; `rank_changes` as `RankChanges.update` returns them."""
+    style = _STATE_STYLES[feed_table.state]
     table = Table(
-        title=f"[bold]{escape(slate.title)}[/]  {escape(slate.subtitle)}  "
-        f"[{style}]{escape(slate.freshness)}[/]",
+        title=f"[bold]{escape(feed_table.title)}[/]  {escape(feed_table.subtitle)}  "
+        f"[{style}]{escape(feed_table.freshness)}[/]",
         title_justify="left",
         title_style="",
         box=None,
@@ -176,49 +185,51 @@ def live_feed_table(slate: FeedTable, moves: Mapping[str, int | None]) -> Table:
     table.add_column("age", justify="right", no_wrap=True)
     table.add_column("author", no_wrap=True, overflow="ellipsis", max_width=18)
     table.add_column("decision", no_wrap=True)
-    for name in _signal_columns(slate):
+    for name in _signal_columns(feed_table):
         table.add_column(name.removesuffix(">"), justify="right", no_wrap=True)
-    for row in slate.rows:
-        _add(table, slate, row, moves.get(row.post.post_id, 0))
+    for row in feed_table.rows:
+        _add_row(table, feed_table, row, rank_changes.get(row.post.post_id, 0))
     return table
 
 
-def _add(table: Table, slate: FeedTable, row: FeedRow, moved: int | None) -> None:
+def _add_row(table: Table, feed_table: FeedTable, row: FeedRow, rank_change: int | None) -> None:
     decision = row.post.decision
     table.add_row(
         str(row.rank),
-        _arrow(moved),
+        _arrow(rank_change),
         f"{row.score:.4f}",
         escape(_shortened(row.post.post_id)),
-        age_text(slate.at_ms - row.post.created_ms) if row.post.known else "",
+        age_text(feed_table.at_ms - row.post.created_ms) if row.post.known else "",
         escape(row.post.author_id),
         f"[{_STYLES.get(decision, 'white')}]{escape(decision)}[/]",
-        *_signal_cells(slate, row),
-        style="bold" if moved is None or moved > 0 else "",
+        *_signal_cells(feed_table, row),
+        style="bold" if rank_change is None or rank_change > 0 else "",
     )
 
 
-def _shortened(post_id: str, most: int = 28) -> str:
-    """An id without its middle: uris of one network begin alike and differ at their end."""
-    return post_id if len(post_id) <= most else f"{post_id[:8]}…{post_id[9 - most :]}"
+def _shortened(post_id: str, max_length: int = 28) -> str:
+    """An id without its middle: the uris of one network differ at their ends."""
+    if len(post_id) <= max_length:
+        return post_id
+    return f"{post_id[:8]}…{post_id[9 - max_length :]}"
 
 
-def _arrow(moved: int | None) -> str:
-    if moved is None:
+def _arrow(rank_change: int | None) -> str:
+    if rank_change is None:
         return "[cyan]new[/]"
-    if not moved:
+    if not rank_change:
         return "[dim]·[/]"
-    return f"[green]▲{moved}[/]" if moved > 0 else f"[red]▼{-moved}[/]"
+    return f"[green]▲{rank_change}[/]" if rank_change > 0 else f"[red]▼{-rank_change}[/]"
 
 
-def _signal_columns(slate: FeedTable) -> tuple[str, ...]:
-    gates = "/".join(slate.gates)
-    return (*(f"{name}>" for name in slate.objectives), f"{gates}>")
+def _signal_columns(feed_table: FeedTable) -> tuple[str, ...]:
+    gates = "/".join(feed_table.gates)
+    return (*(f"{name}>" for name in feed_table.objectives), f"{gates}>")
 
 
-def _signal_cells(slate: FeedTable, row: FeedRow) -> tuple[str, ...]:
-    objectives = (_value(row.post, name, 4) for name in slate.objectives)
-    return (*objectives, "/".join(_value(row.post, name, 2) for name in slate.gates))
+def _signal_cells(feed_table: FeedTable, row: FeedRow) -> tuple[str, ...]:
+    objectives = (_value(row.post, name, 4) for name in feed_table.objectives)
+    return (*objectives, "/".join(_value(row.post, name, 2) for name in feed_table.gates))
 
 
 def _value(post: PostSnapshot, name: str, digits: int) -> str:

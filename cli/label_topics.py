@@ -17,19 +17,29 @@ from feedmill.training.training_data import TrainingData
 def add_labels(
     environment: Environment, target: str, data: TrainingData, since_ms: int
 ) -> tuple[TrainingData, dict[str, int]]:
-    """Return the material with the labelled posts of the topics, and what was left out of them.
+    """Add the posts of the topics that have labels of a target.
 
-    The unlabelled posts become ordinary ones if `data` has none.  Raises `UsageError`.
+    The posts without such a label become ordinary posts if `data` has none.
+
+    Returns
+    -------
+    The data, and how many labels and posts were left out, by the reason.
+
+    Raises
+    ------
+    UsageError
+        There is no labelled post.
     """
     join = LabelJoin(target, since_ms)
     asyncio.run(_read(environment, join))
-    judged = join.labelled()
-    if not judged:
+    labelled = join.labelled()
+    if not labelled:
         raise UsageError(f"no labels of `{target}` with their posts in the topics labels and posts")
-    found = replace(data, labelled=(*data.labelled, topic_dataset("labels", judged)))
-    if not data.ordinary and (others := join.unlabelled()):
-        found = replace(found, ordinary=(topic_dataset("posts", [(post, 0.0) for post in others]),))
-    return found, join.left_out
+    data = replace(data, labelled=(*data.labelled, topic_dataset("labels", labelled)))
+    if not data.ordinary and (unlabelled := join.unlabelled()):
+        ordinary = topic_dataset("posts", [(post, 0.0) for post in unlabelled])
+        data = replace(data, ordinary=(ordinary,))
+    return data, join.left_out
 
 
 async def _read(environment: Environment, join: LabelJoin) -> None:

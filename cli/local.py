@@ -1,101 +1,91 @@
-"""`feedmill local up|down|status`."""
+"""`feedmill local up|down|status`: Kafka and Redis on this machine."""
 
 from __future__ import annotations
 
-import json
-import logging
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
-from feedmill.deploy.local.errors import LocalStackError
-from feedmill.deploy.local.stack import StackStatus, default_folder, down, status, up
+from feedmill.cli.output import json_option, print_json, print_local_stack_log
+from feedmill.deploy.local import LocalStackError, StackStatus, default_folder, down, status, up
 
-Command = TypeVar("Command", bound=Callable[..., Any])
-
-_folder = click.option(
+_folder_option = click.option(
     "--folder",
     type=click.Path(file_okay=False, path_type=Path),
     default=default_folder,
     show_default="$FEEDMILL_HOME/local, else .feedmill/local",
-    help="where the stack keeps everything",
+    help="The folder of the stack's data, logs and process ids.",
 )
-_as_json = click.option("--json", "as_json", is_flag=True, help="print JSON")
 
 
-def _port(option: str, server: str) -> Callable[[Command], Command]:
+def _port_option(name: str, server: str) -> Callable[..., Any]:
     return click.option(
-        option,
+        name,
         type=click.IntRange(0, 65_535),
         default=0,
-        help=f"{server}'s port; 0: the last one, else any free one",
+        show_default="the last one, else any free one",
+        help=f"The port of {server}.",
     )
 
 
 @click.group("local")
 def local() -> None:
     """Run Kafka and Redis on this machine, for development and tests."""
-    tell_progress()
-
-
-def tell_progress() -> None:
-    """Have the stack say on stderr what it is doing: the first start fetches Kafka."""
-    logger = logging.getLogger("feedmill.deploy.local")
-    if not logger.handlers:
-        handler = logging.StreamHandler()
-        handler.setFormatter(logging.Formatter("%(message)s"))
-        logger.addHandler(handler)
-    logger.setLevel(logging.INFO)
+    print_local_stack_log()
 
 
 @local.command("up")
-@_folder
-@_port("--kafka-port", "Kafka")
-@_port("--redis-port", "Redis")
-@_as_json
+@_folder_option
+@_port_option("--kafka-port", "Kafka")
+@_port_option("--redis-port", "Redis")
+@json_option
 def up_command(folder: Path, kafka_port: int, redis_port: int, as_json: bool) -> None:
-    """Start Kafka and Redis, unless they run; they go on until `down`."""
+    """Start Kafka and Redis if they do not run; they run until `feedmill local down`."""
     up(folder, kafka_port=kafka_port, redis_port=redis_port)
-    _print(status(folder), as_json)
+    _print_status(status(folder), as_json)
 
 
 @local.command("down")
-@_folder
+@_folder_option
 def down_command(folder: Path) -> None:
-    """Stop Kafka and Redis; what Kafka holds is kept."""
+    """Stop Kafka and Redis. Kafka's data are kept, Redis' are not."""
     down(folder)
 
 
 @local.command("status")
-@_folder
-@_as_json
+@_folder_option
+@json_option
 def status_command(folder: Path, as_json: bool) -> None:
-    """Say where Kafka and Redis are; exit 1 if they do not run."""
-    found = status(folder)
-    if not found.running:
-        raise LocalStackError(_why_not(found))
-    _print(found, as_json)
+    """Show the addresses of Kafka and Redis; exit 1 if one of them does not run."""
+    stack = status(folder)
+    if not stack.running:
+        raise LocalStackError(_not_running_text(stack))
+    _print_status(stack, as_json)
 
 
-def _why_not(found: StackStatus) -> str:
-    running = {"Kafka": found.kafka_running, "Redis": found.redis_running}
-    away = " and ".join(name for name, runs in running.items() if not runs)
-    verb = "do" if not any(running.values()) else "does"
-    return f"{away} of {found.folder} {verb} not run; `feedmill local up` starts what is missing"
+def _not_running_text(stack: StackStatus) -> str:
+    running = {"Kafka": stack.kafka_running, "Redis": stack.redis_running}
+    stopped = [name for name, runs in running.items() if not runs]
+    verb = "do" if len(stopped) > 1 else "does"
+    return (
+        f"{' and '.join(stopped)} of the local stack in {stack.folder} {verb} not run;"
+        " `feedmill local up` starts what is missing"
+    )
 
 
-def _print(found: StackStatus, as_json: bool) -> None:
+def _print_status(stack: StackStatus, as_json: bool) -> None:
     if as_json:
-        shown = {
-            "kafka": found.kafka,
-            "redis": found.redis,
-            "folder": str(found.folder),
-            "kafka_pid": found.kafka_pid,
-            "redis_pid": found.redis_pid,
-        }
-        click.echo(json.dumps(shown))
+        print_json(
+            {
+                "kafka": stack.kafka,
+                "redis": stack.redis,
+                "folder": str(stack.folder),
+                "kafka_pid": stack.kafka_pid,
+                "redis_pid": stack.redis_pid,
+            }
+        )
         return
-    click.echo(f"kafka  {found.kafka}  (pid {found.kafka_pid})")
-    click.echo(f"redis  {found.redis}  (pid {found.redis_pid})")
+    click.echo(f"kafka  {stack.kafka}  (pid {stack.kafka_pid})")
+    click.echo(f"redis  {stack.redis}  (pid {stack.redis_pid})")

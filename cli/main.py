@@ -1,77 +1,90 @@
-"""The command line `feedmill`: every command under one group."""
+"""The command line `feedmill`: the list of its commands, and how a command fails.
+
+To add a command, write `cli/<name>.py` with a click command `<name>`, and add the name to
+`COMMANDS`.
+"""
 
 from __future__ import annotations
 
-import os
-from typing import Any
+import importlib
+from typing import IO, Any
 
 import click
 
-from feedmill.cli.config import config
-from feedmill.cli.evaluate import evaluate
-from feedmill.cli.explain import explain_command as explain
-from feedmill.cli.feed import feed_command as feed
-from feedmill.cli.local import local
-from feedmill.cli.options import Failed
-from feedmill.cli.override import override
-from feedmill.cli.replay import replay
-from feedmill.cli.run import run
-from feedmill.cli.topics import topics
-from feedmill.cli.train import train
-from feedmill.cli.worker import worker
-from feedmill.deploy.local import default_folder, status
 from feedmill.events.errors import FeedmillError
 
-# These decide for themselves whether the local stack is wanted.
-_WITHOUT_STACK = ("local", "run")
+# In the order of `feedmill --help`.
+COMMANDS = (
+    "run",
+    "worker",
+    "replay",
+    "feed",
+    "explain",
+    "config",
+    "override",
+    "topics",
+    "local",
+    "train",
+    "evaluate",
+)
+
+# What the extra `train` installs, by the names of its modules.
+_TRAIN_MODULES = ("lightgbm", "pyarrow", "scipy", "sklearn")
 
 
-class _Reporting(click.Group):
-    """A group whose commands fail with one line on stderr and exit 1."""
+class CommandFailed(click.ClickException):
+    """Ends a command with its reason in one line on stderr and exit code 1."""
+
+    exit_code = 1
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        click.echo(f"feedmill: {self.message}", file=file, err=file is None)
+
+
+class CommandGroup(click.Group):
+    """The commands of `COMMANDS`; a command's module is imported when the command is used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command = getattr(importlib.import_module(f"feedmill.cli.{cmd_name}"), cmd_name)
+        if not isinstance(command, click.Command):
+            raise TypeError(f"cli/{cmd_name}.py defines no click command `{cmd_name}`")
+        return command
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
         except FeedmillError as error:
-            raise Failed(str(error)) from error
+            raise CommandFailed(str(error)) from error
+        except ModuleNotFoundError as error:
+            if str(error.name).partition(".")[0] not in _TRAIN_MODULES:
+                raise
+            raise CommandFailed(
+                f"`{ctx.invoked_subcommand}` needs {error.name}, which is not installed; install"
+                " it with pip install 'feedmill[train]'"
+            ) from error
+        except OSError as error:
+            # LightGBM's wheel needs a library of the system, which not every machine has.
+            if "libgomp" not in str(error):
+                raise
+            raise CommandFailed(
+                f"`{ctx.invoked_subcommand}` needs LightGBM, which cannot be loaded: {error};"
+                " install libgomp, for example with apt install libgomp1"
+            ) from error
 
 
-@click.group(cls=_Reporting)
+@click.group(cls=CommandGroup)
 @click.version_option(package_name="feedmill")
-@click.pass_context
-def main(ctx: click.Context) -> None:
-    """Rank newsfeeds from Kafka with independent models, into Redis.
+def main() -> None:
+    """Rank newsfeeds: posts in from Kafka, independent models, feeds out to Redis.
 
-    Commands find Kafka and Redis in FEEDMILL_KAFKA and FEEDMILL_REDIS, else in the local
-    stack if it is running.
+    Commands find Kafka and Redis by the variables FEEDMILL_KAFKA and FEEDMILL_REDIS. If neither
+    is set, they use the local stack if it runs.
     """
-    if ctx.invoked_subcommand not in _WITHOUT_STACK:
-        _use_local_stack()
-
-
-def _use_local_stack() -> None:
-    if "FEEDMILL_KAFKA" in os.environ or "FEEDMILL_REDIS" in os.environ:
-        return
-    found = status(default_folder())
-    if found.running:
-        os.environ["FEEDMILL_KAFKA"] = found.kafka
-        os.environ["FEEDMILL_REDIS"] = found.redis
-
-
-for command in (
-    run,
-    worker,
-    replay,
-    feed,
-    explain,
-    config,
-    override,
-    topics,
-    local,
-    train,
-    evaluate,
-):
-    main.add_command(command)
 
 
 if __name__ == "__main__":

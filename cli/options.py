@@ -1,79 +1,110 @@
-"""What the commands share: where Kafka and Redis are, and how a failure ends a command."""
+"""Options that several commands have, and where a command finds Kafka and Redis."""
 
 from __future__ import annotations
 
 import functools
+import getpass
 import logging
 import os
-import sys
-from collections.abc import Callable
-from typing import IO, Any, TypeVar
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import aiokafka.errors
 import click
 import redis
 
-from feedmill.events.errors import FeedmillError
+from feedmill.deploy.local import default_folder, status
+from feedmill.events.errors import UsageError
 from feedmill.streams.settings.environment import Environment, read_environment
 
-Command = TypeVar("Command", bound=Callable[..., Any])
-
-_FLAGS = {
+_VARIABLE_OF_FLAG = {
     "kafka": "FEEDMILL_KAFKA",
     "redis_url": "FEEDMILL_REDIS",
     "topic_prefix": "FEEDMILL_TOPIC_PREFIX",
     "redis_prefix": "FEEDMILL_REDIS_PREFIX",
 }
 
-
-class Failed(click.ClickException):
-    """A command that failed: its reason on stderr, exit 1."""
-
-    exit_code = 1
-
-    def show(self, file: IO[Any] | None = None) -> None:
-        click.echo(f"feedmill: {self.message}", file=file or sys.stderr)
+Command = Callable[..., Any]
 
 
-def with_environment(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command `--kafka`, `--redis`, `--prefix` and `--redis-prefix` over the environment.
+def user_name() -> str:
+    """The name of the user who runs the command; "unknown" if the system has none."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return "unknown"
 
-    The command gets the outcome as its keyword `environment`; see `reporting` for
-    how it may fail.
+
+by_option = click.option("--by", show_default="your user name", help="Who makes the change.")
+
+
+def with_environment(command: Command) -> Command:
+    """Give a command `--kafka`, `--redis`, `--prefix` and `--redis-prefix`.
+
+    The command gets the resulting `Environment` as its keyword argument `environment`. A flag
+    wins over its variable. If neither FEEDMILL_KAFKA nor FEEDMILL_REDIS is set, the local stack
+    serves if it runs.
+
+    The command then raises `UsageError` if a flag or a variable is wrong, or if it cannot use
+    Kafka or Redis.
     """
+    return _with_flags(command, _environment_or_local_stack)
 
-    @click.option("--kafka", metavar="HOST:PORT", help="Kafka [FEEDMILL_KAFKA]")
-    @click.option("--redis", "redis_url", metavar="URL", help="Redis [FEEDMILL_REDIS]")
-    @click.option("--prefix", "topic_prefix", help="before topics [FEEDMILL_TOPIC_PREFIX]")
-    @click.option("--redis-prefix", help="before Redis keys [FEEDMILL_REDIS_PREFIX]")
+
+def with_given_environment(command: Command) -> Command:
+    """Do the same as `with_environment`, but never choose the local stack."""
+    return _with_flags(command, read_environment)
+
+
+def _with_flags(command: Command, read: Callable[[Mapping[str, str]], Environment]) -> Command:
+    @click.option("--kafka", metavar="HOST:PORT", help="Kafka's address.  [FEEDMILL_KAFKA]")
+    @click.option("--redis", "redis_url", metavar="URL", help="Redis' url.  [FEEDMILL_REDIS]")
+    @click.option(
+        "--prefix",
+        "topic_prefix",
+        metavar="PREFIX",
+        help="Prefix of topics and consumer groups.  [FEEDMILL_TOPIC_PREFIX]",
+    )
+    @click.option(
+        "--redis-prefix", metavar="PREFIX", help="Prefix of Redis keys.  [FEEDMILL_REDIS_PREFIX]"
+    )
     @functools.wraps(command)
-    @reporting
     def wrapped(*args: object, **options: Any) -> Any:
-        flags = {name: options.pop(name) for name in _FLAGS}
-        return command(*args, environment=_over_environment(flags), **options)
+        flags = {name: options.pop(name) for name in _VARIABLE_OF_FLAG}
+        given = {_VARIABLE_OF_FLAG[name]: text for name, text in flags.items() if text is not None}
+        environment = read({**os.environ, **given})
+        # The clients log each failed attempt; the one reason below is enough.
+        logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+        try:
+            return command(*args, environment=environment, **options)
+        except aiokafka.errors.KafkaError as error:
+            raise UsageError(
+                f"Kafka at {environment.kafka}: {_reason(error)}; start it (`feedmill local up`"
+                " starts a local one), or correct --kafka, FEEDMILL_KAFKA or the credentials"
+            ) from error
+        except redis.RedisError as error:
+            raise UsageError(
+                f"Redis at {environment.redis_address}: {_reason(error)}; start it (`feedmill local"
+                " up` starts a local one), or correct --redis or FEEDMILL_REDIS"
+            ) from error
 
     return wrapped
 
 
-def reporting(command: Command) -> Command:
-    """Turn what may go wrong into one line on stderr and exit 1."""
-
-    @functools.wraps(command)
-    def wrapped(*args: object, **options: object) -> object:
-        # The clients' own log lines would stand beside the reason that is given here.
-        logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
-        try:
-            return command(*args, **options)
-        except FeedmillError as error:
-            raise Failed(str(error)) from error
-        except aiokafka.errors.KafkaError as error:
-            raise Failed(f"Kafka: {error}; is it up? `feedmill local status`") from error
-        except redis.RedisError as error:
-            raise Failed(f"Redis: {error}; is it up? `feedmill local status`") from error
-
-    return wrapped  # type: ignore[return-value]  # of click
+def _reason(error: Exception) -> str:
+    # aiokafka's own text lists sockets; the address is in the message already.
+    if isinstance(error, aiokafka.errors.KafkaConnectionError):
+        return "cannot connect"
+    return str(error).rstrip(".") or type(error).__name__
 
 
-def _over_environment(flags: dict[str, str | None]) -> Environment:
-    given = {_FLAGS[name]: value for name, value in flags.items() if value is not None}
-    return read_environment({**os.environ, **given})
+def _environment_or_local_stack(variables: Mapping[str, str]) -> Environment:
+    if "FEEDMILL_KAFKA" not in os.environ and "FEEDMILL_REDIS" not in os.environ:
+        local_stack = status(default_folder())
+        if local_stack.running:
+            variables = {
+                "FEEDMILL_KAFKA": local_stack.kafka,
+                "FEEDMILL_REDIS": local_stack.redis,
+                **variables,
+            }
+    return read_environment(variables)

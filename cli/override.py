@@ -1,4 +1,4 @@
-"""`feedmill override hide|demote|allow|clear <subject>`: a moderator's decision, at once."""
+"""`feedmill override hide|demote|allow|clear <subject>`: a moderator overrules the models."""
 
 from __future__ import annotations
 
@@ -10,22 +10,23 @@ from typing import Any
 
 import click
 
-from feedmill.cli.config import as_json, by_option, user_name
-from feedmill.cli.options import with_environment
-from feedmill.cli.output import print_json
+from feedmill.cli.options import by_option, user_name, with_environment
+from feedmill.cli.output import json_option, print_json
 from feedmill.events.decode import decode_override, encode
 from feedmill.events.errors import BadEvent, FeedmillError, UsageError
 from feedmill.events.override import Override, OverrideKey, OverrideVerdict
 from feedmill.streams.kafka.topic_reader import send
 from feedmill.streams.redis.reader import FeedReader, open_feed_reader
+from feedmill.streams.settings.clock import now_ms
 from feedmill.streams.settings.environment import Environment
 
 _UNITS_MS = {"s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)([smhd])\Z")
+_POLL_S = 0.02
 
 
 class Duration(click.ParamType):
-    """``90s``, ``30m``, ``2h``, ``7d``, in milliseconds."""
+    """A time span such as ``90s``, ``30m``, ``2h`` or ``7d``; converts to milliseconds."""
 
     name = "duration"
 
@@ -34,174 +35,199 @@ class Duration(click.ParamType):
             return value
         match = _DURATION.match(str(value))
         if match is None or not float(match[1]):
-            self.fail(f"expected a time such as 90s, 30m, 2h or 7d, got {value!r}", param, ctx)
+            self.fail(f"expected a duration such as 90s, 30m, 2h or 7d, got {value!r}", param, ctx)
         return int(float(match[1]) * _UNITS_MS[match[2]])
 
 
-def _common(command: Callable[..., Any]) -> Callable[..., Any]:
+def _subject_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The argument and the options that all four commands have."""
     for decorate in (
         with_environment,
-        as_json,
+        json_option,
         click.option(
             "--timeout",
             "timeout_s",
             type=click.FloatRange(min=0),
             default=5.0,
             show_default=True,
-            help="seconds to wait until Redis shows it; 0: do not wait",
+            metavar="SECONDS",
+            help="How long to wait until the post in Redis shows it; 0: do not wait.",
         ),
-        click.option("--gate", default="*", show_default=True, help="the gate it decides, * all"),
+        click.option(
+            "--gate",
+            default="*",
+            show_default=True,
+            help="The gate that it overrules; *: all gates.",
+        ),
         click.argument("subject"),
     ):
         command = decorate(command)
     return command
 
 
-def _decision(command: Callable[..., Any]) -> Callable[..., Any]:
+def _verdict_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Those, and what hide, demote and allow have beside them."""
     for decorate in (
-        click.option("--expires", "lasts_ms", type=Duration(), help="until when: 90s, 2h, 7d"),
+        click.option(
+            "--expires",
+            "duration_ms",
+            type=Duration(),
+            help="How long it is in force: 90s, 30m, 2h or 7d.  [without an end]",
+        ),
         by_option,
-        click.option("--reason", default="", help="why; shown by explain"),
+        click.option(
+            "--reason", default="", metavar="TEXT", help="Why; `feedmill explain` shows it."
+        ),
     ):
         command = decorate(command)
-    return _common(command)
+    return _subject_options(command)
 
 
 @click.group()
 def override() -> None:
-    """Overrule the models for a post (post:<id>) or an author (author:<id>)."""
+    """Overrule the models for a post (post:<id>) or for an author's posts (author:<id>)."""
 
 
 @override.command("hide")
-@_decision
-def hide(environment: Environment, subject: str, gate: str, **said: Any) -> None:
-    """Take it out of every feed."""
-    _decide(environment, "hide", subject, gate, said)
+@_verdict_options
+def hide_command(environment: Environment, subject: str, gate: str, **options: Any) -> None:
+    """Hide it in every feed."""
+    _send_verdict(environment, "hide", subject, gate, options)
 
 
 @override.command("demote")
-@_decision
-def demote(environment: Environment, subject: str, gate: str, **said: Any) -> None:
-    """Apply the gate's demote factor, for `*` the smallest of all."""
-    _decide(environment, "demote", subject, gate, said)
+@_verdict_options
+def demote_command(environment: Environment, subject: str, gate: str, **options: Any) -> None:
+    """Demote it: apply the gate's demote factor, the smallest of all for the gate `*`."""
+    _send_verdict(environment, "demote", subject, gate, options)
 
 
 @override.command("allow")
-@click.option("--any-version", is_flag=True, help="hold for later edits of the post, too")
-@_decision
-def allow(
-    environment: Environment, subject: str, gate: str, any_version: bool, **said: Any
+@click.option("--any-version", is_flag=True, help="Allow later edits of the post too.")
+@_verdict_options
+def allow_command(
+    environment: Environment, subject: str, gate: str, any_version: bool, **options: Any
 ) -> None:
-    """Show it whatever the gate says; a post in its present version, unless --any-version."""
-    key = _key(environment, subject, gate)
-    offset = None
+    """Show it, whatever the gate says.
+
+    Of a post only the current version is allowed, unless --any-version is given.
+    """
+    key = _parse_key(environment, subject, gate)
+    post_offset = None
     if key.kind == "post" and not any_version:
-        offset = _present_version(_shown(environment), key.id)
-    _decide(environment, "allow", subject, gate, said, offset)
+        post_offset = _current_version(_feed_reader(environment), key.id)
+    _send_verdict(environment, "allow", subject, gate, options, post_offset)
 
 
 @override.command("clear")
-@_common
-def clear(
+@_subject_options
+def clear_command(
     environment: Environment, subject: str, gate: str, timeout_s: float, as_json: bool
 ) -> None:
-    """Withdraw an override: the models decide again."""
-    key = _key(environment, subject, gate)
-    before = _visible(environment, key) if timeout_s else None
+    """Withdraw an override, so that the models decide again."""
+    key = _parse_key(environment, subject, gate)
+    before = _override_in_redis(environment, key) if timeout_s else None
     offset = asyncio.run(send(environment, "overrides", str(key).encode(), None))
-    wait = timeout_s if before is not None else 0.0
-    seen = _wait(environment, key, wait, lambda now: now != before)
-    if wait and seen is None and not as_json:
-        click.echo("the override that Redis shows on the post is another one, and still holds")
-    _report(key, offset, seen, 0.0, as_json)
+    wait_s = timeout_s if before is not None else 0.0
+    visible_ms = _wait_for_override(environment, key, wait_s, lambda now: now != before)
+    if wait_s and visible_ms is None and not as_json:
+        click.echo("another override is still in force for this post; see `feedmill explain`")
+    _report(key, offset, visible_ms, 0.0, as_json)
 
 
-def _decide(
+def _send_verdict(
     environment: Environment,
     verdict: OverrideVerdict,
     subject: str,
     gate: str,
-    said: dict[str, Any],
+    options: dict[str, Any],
     post_offset: int | None = None,
 ) -> None:
-    key = _key(environment, subject, gate)
-    now_ms = int(time.time() * 1000)
-    lasts_ms = said["lasts_ms"]
-    decided = Override(
+    key = _parse_key(environment, subject, gate)
+    at_ms = now_ms()
+    duration_ms = options["duration_ms"]
+    override_record = Override(
         verdict=verdict,
-        by=said["by"] or user_name(),
-        reason=said["reason"],
-        at_ms=now_ms,
-        expires_at_ms=None if lasts_ms is None else now_ms + lasts_ms,
+        by=options["by"] or user_name(),
+        reason=options["reason"],
+        at_ms=at_ms,
+        expires_at_ms=None if duration_ms is None else at_ms + duration_ms,
         post_offset=post_offset,
     )
-    value = encode(decided)
+    value = encode(override_record)
     decode_override(environment.signals, str(key).encode(), value)
     offset = asyncio.run(send(environment, "overrides", str(key).encode(), value))
-    wait = said["timeout_s"] if key.kind == "post" else 0.0
-    seen = _wait(environment, key, wait, lambda now: _holds(now, now_ms))
-    _report(key, offset, seen, wait, said["as_json"])
+    wait_s = options["timeout_s"] if key.kind == "post" else 0.0
+    visible_ms = _wait_for_override(environment, key, wait_s, lambda now: _has(now, at_ms))
+    _report(key, offset, visible_ms, wait_s, options["as_json"])
 
 
-def _key(environment: Environment, subject: str, gate: str) -> OverrideKey:
-    """The key, checked by the rules of the topic."""
+def _parse_key(environment: Environment, subject: str, gate: str) -> OverrideKey:
+    """The record's key, checked as every reader of the topic checks it."""
     try:
         return decode_override(environment.signals, f"{subject}|{gate}".encode(), None)[0]
     except BadEvent as error:
         raise click.UsageError(str(error)) from None
 
 
-def _present_version(shown: FeedReader, post_id: str) -> int:
-    post = shown.post(post_id)
+def _current_version(reader: FeedReader, post_id: str) -> int:
+    """The offset of the post's record, which stands for its version."""
+    post = reader.post(post_id)
     if post.post_offset < 0:
         raise UsageError(
-            f"Redis knows no post `{post_id}`, so the version to allow is unknown; wait until it"
-            " is there, or allow whatever version comes with --any-version"
+            f"Redis has no post `{post_id}`, so its current version is unknown; wait until the"
+            " combiner has written the post, or allow every version with --any-version"
         )
     return post.post_offset
 
 
-def _shown(environment: Environment) -> FeedReader:
+def _feed_reader(environment: Environment) -> FeedReader:
     return open_feed_reader(environment.redis, environment.redis_prefix)
 
 
-def _visible(environment: Environment, key: OverrideKey) -> Any:
-    """The field `override` of the post, None for an author or where there is none."""
-    return _shown(environment).post(key.id).override if key.kind == "post" else None
+def _override_in_redis(environment: Environment, key: OverrideKey) -> Any:
+    """The field `override` of the post; None if it has none, and for an author."""
+    return _feed_reader(environment).post(key.id).override if key.kind == "post" else None
 
 
-def _holds(said: Any, at_ms: int) -> bool:
-    """Whether the field `override` holds, alone or beside others, the one given at this moment."""
-    return bool(said) and at_ms in (one["at_ms"] for one in (said, *said.get("others", ())))
+def _has(override_field: Any, at_ms: int) -> bool:
+    """Whether the override given at this moment is in the field, alone or beside `others`."""
+    if not override_field:
+        return False
+    overrides = (override_field, *override_field.get("others", ()))
+    return any(each["at_ms"] == at_ms for each in overrides)
 
 
-def _wait(
-    environment: Environment, key: OverrideKey, timeout_s: float, done: Callable[[Any], bool]
+def _wait_for_override(
+    environment: Environment, key: OverrideKey, timeout_s: float, is_done: Callable[[Any], bool]
 ) -> float | None:
-    """Wait until Redis shows it; returns the milliseconds it took, None if it does not."""
+    """Wait until the post's field `override` is as wanted.
+
+    Returns the milliseconds until then, None if `timeout_s` was too short.
+    """
     if not timeout_s:
         return None
-    shown = _shown(environment)
+    reader = _feed_reader(environment)
     start = time.monotonic()
     while time.monotonic() - start < timeout_s:
-        if done(shown.post(key.id).override):
+        if is_done(reader.post(key.id).override):
             return (time.monotonic() - start) * 1000
-        time.sleep(0.02)
+        time.sleep(_POLL_S)
     return None
 
 
 def _report(
-    key: OverrideKey, offset: int, seen_ms: float | None, waited_s: float, as_json: bool
+    key: OverrideKey, offset: int, visible_ms: float | None, waited_s: float, as_json: bool
 ) -> None:
     if as_json:
-        ms = None if seen_ms is None else round(seen_ms)
-        print_json({"key": str(key), "offset": offset, "visible_after_ms": ms})
+        rounded_ms = None if visible_ms is None else round(visible_ms)
+        print_json({"key": str(key), "offset": offset, "visible_after_ms": rounded_ms})
     else:
         click.echo(f"`{key}` written at offset {offset}")
-        if seen_ms is not None:
-            click.echo(f"visible in Redis after {seen_ms:.0f} ms")
-    if waited_s and seen_ms is None:
+        if visible_ms is not None:
+            click.echo(f"visible in Redis after {visible_ms:.0f} ms")
+    if waited_s and visible_ms is None:
         raise FeedmillError(
-            f"written, but after {waited_s:g} s Redis does not show it on {key.subject}; it holds"
-            " once a combiner runs and the post is there"
+            f"the override is written, but {key.subject} in Redis does not show it after"
+            f" {waited_s:g} s; it takes effect as soon as a combiner runs and has the post"
         )

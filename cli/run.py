@@ -1,4 +1,4 @@
-"""`feedmill run`: the whole engine on this machine, its feed on the screen."""
+"""`feedmill run`: the whole engine on this machine, with a feed on the screen."""
 
 from __future__ import annotations
 
@@ -8,63 +8,75 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import click
 
-from feedmill.cli.local import tell_progress
-from feedmill.cli.options import with_environment
+from feedmill.cli.options import with_given_environment
+from feedmill.cli.output import print_local_stack_log
 from feedmill.deploy.local import default_folder, down, status, up
 from feedmill.deploy.supervisor import Supervisor, stop_on_signals
-from feedmill.streams.kafka.topics import create
+from feedmill.streams.kafka.topics import DEFAULT_PARTITIONS, create
 from feedmill.streams.settings.environment import (
     Environment,
     environment_variables,
     read_environment,
 )
-from feedmill.streams.stages.flow import STAGES
+from feedmill.streams.stages.flow import stages_of
 
-log = logging.getLogger(__name__)
-
-READY_WITHIN_S = 60.0
-TELL_EVERY_S = 10.0
+_READY_WITHIN_S = 60.0
+_REPORT_EVERY_S = 10.0
+_STOP_COMMAND_S = 10.0
+_MOST_INSTANCES = 64
 
 
 @click.command()
-@click.option("--demo", is_flag=True, help="Replay the simulated demo beside it.")
-@click.option("--for", "seconds", type=float, default=0, help="End after so many seconds.")
+@click.option("--demo", is_flag=True, help="Also replay the simulated demo.")
+@click.option(
+    "--for",
+    "duration_s",
+    type=float,
+    default=0,
+    metavar="SECONDS",
+    help="End after so long.  [at Ctrl-C]",
+)
 @click.option("--feed", default="global", show_default=True, help="The feed to show.")
-@click.option("--top", default=15, show_default=True, help="How much of it.")
-@click.option("--partitions", default=4, show_default=True, help="Of the topics, if new.")
-@click.option("--scale", multiple=True, metavar="STAGE=N", help="Several instances of a stage.")
-@with_environment
+@click.option("--top", default=15, show_default=True, metavar="N", help="How many posts of it.")
+@click.option(
+    "--partitions",
+    default=DEFAULT_PARTITIONS,
+    show_default=True,
+    metavar="N",
+    help="Number of partitions of the topics, if they do not exist yet.",
+)
+@click.option(
+    "--scale", multiple=True, metavar="STAGE=N", help="Run N instances of a stage; repeatable."
+)
+@with_given_environment
 def run(
     environment: Environment,
     demo: bool,
-    seconds: float,
+    duration_s: float,
     feed: str,
     top: int,
     partitions: int,
     scale: Sequence[str],
 ) -> None:
-    """Run every stage under one supervisor and show a feed.
+    """Run all stages under one supervisor, and show a feed.
 
-    On the local stack, which it starts if it is down, unless Kafka and Redis are given.
+    Runs on the Kafka and the Redis that are named by flags or variables, else on the local stack,
+    which it starts and stops unless it runs already.
     """
-    stages = _stages(scale)
+    stages = _stage_instances(scale, stages_of(environment.signals))
     folder = default_folder()
-    own_stack = not _given(environment) and not status(folder).running
-    if not _given(environment):
-        click.echo("starting the local Kafka and Redis …" if own_stack else "on the local stack")
-        tell_progress()
-        address = up(folder)
-        overrides = {"FEEDMILL_KAFKA": address.kafka, "FEEDMILL_REDIS": address.redis}
-        environment = read_environment(
-            {**os.environ, **environment_variables(environment), **overrides}
-        )
+    on_local_stack = not _names_servers(environment)
+    stop_at_end = on_local_stack and not status(folder).running
+    if on_local_stack:
+        click.echo("starting the local Kafka and Redis …" if stop_at_end else "on the local stack")
+        environment = _start_local_stack(environment, folder)
     try:
         create(
             environment.kafka,
@@ -73,145 +85,155 @@ def run(
             environment.signals.all,
             client=environment.security,
         )
-        shown = ["feed", feed, "--follow", "--top", str(top)]
-        # Another seed each time: a second run brings posts of its own.
-        extra = ["replay", "demo", "--for", "0", "--seed", str(os.getpid())] if demo else []
-        asyncio.run(_run(environment, stages, shown, extra, seconds))
+        commands = [["feed", feed, "--follow", "--top", str(top)]]
+        if demo:
+            # A seed of its own per run, so that a second run brings other posts.
+            commands.insert(0, ["replay", "demo", "--for", "0", "--seed", str(os.getpid())])
+        asyncio.run(_run_stages(environment, stages, commands, duration_s))
     finally:
-        if own_stack:
+        if stop_at_end:
             click.echo("stopping the local Kafka and Redis …")
             down(folder)
 
 
-def _given(environment: Environment) -> bool:
-    """Whether the user named a Kafka or a Redis, in the environment or by flags."""
-    default = Environment()
-    return (environment.kafka, environment.redis) != (default.kafka, default.redis)
+def _names_servers(environment: Environment) -> bool:
+    """Whether the user named a Kafka or a Redis, by variables or by flags."""
+    return (environment.kafka, environment.redis) != (Environment.kafka, Environment.redis)
 
 
-def _stages(scale: Sequence[str]) -> list[str]:
-    counts = dict.fromkeys(STAGES, 1)
+def _start_local_stack(environment: Environment, folder: Path) -> Environment:
+    print_local_stack_log()
+    address = up(folder)
+    servers = {"FEEDMILL_KAFKA": address.kafka, "FEEDMILL_REDIS": address.redis}
+    return read_environment({**os.environ, **environment_variables(environment), **servers})
+
+
+def _stage_instances(scale: Sequence[str], stages: Sequence[str]) -> list[str]:
+    """The stage of each process to start; `scale` has the values of `--scale`."""
+    counts = dict.fromkeys(stages, 1)
     for item in scale:
         name, _, number = item.partition("=")
-        if name not in counts or not number.isdecimal() or not 1 <= int(number) <= 64:
+        if name not in counts or not number.isdecimal() or not 1 <= int(number) <= _MOST_INSTANCES:
             raise click.BadParameter(
-                f"expected STAGE=N with a stage of {', '.join(STAGES)} and N from 1 to 64,"
-                f" got {item!r}"
+                f"expected STAGE=N with a stage of {', '.join(stages)} and N from 1 to"
+                f" {_MOST_INSTANCES}, got {item!r}",
+                param_hint="--scale",
             )
         counts[name] = int(number)
     return [name for name, count in counts.items() for _ in range(count)]
 
 
-async def _run(
+async def _run_stages(
     environment: Environment,
     stages: Sequence[str],
-    shown: Sequence[str],
-    replay: Sequence[str],
-    seconds: float,
+    commands: Sequence[Sequence[str]],
+    duration_s: float,
 ) -> None:
+    """Run the stages, and beside them these commands of feedmill once the stages are ready."""
     logs = default_folder().parent / "logs"
-    _log_to(logs)
+    _log_to_folder(logs)
     supervisor = Supervisor(environment, stages, logs)
     stop_on_signals(supervisor.stopping)
     supervising = asyncio.ensure_future(supervisor.run())
-    beside: list[asyncio.subprocess.Process] = []
+    processes: list[asyncio.subprocess.Process] = []
     try:
-        await until_ready(supervisor, supervising)
-        _greet(environment, supervisor)
-        with (logs / "replay.log").open("ab") as replay_log:
-            if replay:
-                beside.append(await _command(environment, replay, replay_log.fileno()))
-        beside.append(await _command(environment, shown, None))
-        await _wait(supervisor, supervising, seconds)
+        await wait_until_ready(supervisor, supervising)
+        _print_addresses(environment, supervisor)
+        for arguments in commands:
+            process = await _start_command(environment, arguments, logs)
+            processes.append(process)
+        await _wait_for_end(supervisor, supervising, duration_s)
     finally:
-        for process in beside:
+        for process in processes:
             with suppress(ProcessLookupError):
                 process.send_signal(signal.SIGINT)
         supervisor.stopping.set()
         await supervising
-        for process in beside:
-            await _end(process)
+        for process in processes:
+            await _wait_or_kill(process)
 
 
-async def until_ready(
+async def wait_until_ready(
     supervisor: Supervisor,
     supervising: asyncio.Future[None],
-    within_s: float = READY_WITHIN_S,
-    tell_every_s: float = TELL_EVERY_S,
+    timeout_s: float = _READY_WITHIN_S,
+    report_every_s: float = _REPORT_EVERY_S,
 ) -> None:
-    """Return when every stage is ready, or after a while without those that are not.
+    """Return when every stage is ready, or after `timeout_s` without those that are not.
 
-    Says which stages it waits for, and which it goes on without.  Raises what ended the
-    supervisor.
+    Prints on stderr which stages it waits for. If `supervising`, the supervisor's own task,
+    ends with an exception, it is raised.
     """
     ready = asyncio.ensure_future(supervisor.wait_ready())
-    end = time.monotonic() + within_s
-    while not await _first_of((ready, supervising), tell_every_s):
-        late = supervisor.ready_reason()
+    end = time.monotonic() + timeout_s
+    while not await _wait_for_first((ready, supervising), report_every_s):
+        reasons = supervisor.ready_reason()
         if time.monotonic() >= end:
-            click.echo(f"not ready after {within_s:.0f} s, going on without {late}", err=True)
+            click.echo(f"not ready after {timeout_s:.0f} s, going on without {reasons}", err=True)
             break
-        click.echo(f"waiting for {late}", err=True)
+        click.echo(f"waiting for {reasons}", err=True)
     ready.cancel()
     if supervising.done():
         supervising.result()
 
 
-async def _wait(supervisor: Supervisor, supervising: asyncio.Future[None], seconds: float) -> None:
+async def _wait_for_end(
+    supervisor: Supervisor, supervising: asyncio.Future[None], duration_s: float
+) -> None:
     stop = asyncio.ensure_future(supervisor.stopping.wait())
-    await _first_of((stop, supervising), seconds or None)
+    await _wait_for_first((stop, supervising), duration_s or None)
     stop.cancel()
 
 
-async def _first_of(waited: Sequence[asyncio.Future[Any]], seconds: float | None) -> bool:
-    """Wait until one of these is done; whether one is."""
-    done, _ = await asyncio.wait(waited, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+async def _wait_for_first(futures: Sequence[asyncio.Future[Any]], timeout_s: float | None) -> bool:
+    """Wait until one of them is done; False if none was in time."""
+    done, _ = await asyncio.wait(futures, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
     return bool(done)
 
 
-async def _end(process: asyncio.subprocess.Process) -> None:
+async def _wait_or_kill(process: asyncio.subprocess.Process) -> None:
     try:
-        await asyncio.wait_for(process.wait(), 10)
+        await asyncio.wait_for(process.wait(), _STOP_COMMAND_S)
     except TimeoutError:
         process.kill()
         await process.wait()
 
 
-async def _command(
-    environment: Environment, arguments: Sequence[str], output: int | None
+async def _start_command(
+    environment: Environment, arguments: Sequence[str], logs: Path
 ) -> asyncio.subprocess.Process:
-    """Start another command of feedmill against the same servers."""
-    env: Mapping[str, str] = {**os.environ, **environment_variables(environment)}
-    return await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "feedmill.cli.main",
-        *arguments,
-        env=env,
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=output,
-        stderr=output,
-    )
+    """Start `feedmill <arguments>` on the same servers; `replay` writes to its own log file."""
+    with (logs / "replay.log").open("ab") as replay_log:
+        output = replay_log if arguments[0] == "replay" else None
+        return await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "feedmill.cli.main",
+            *arguments,
+            env={**os.environ, **environment_variables(environment)},
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+        )
 
 
-def _greet(environment: Environment, supervisor: Supervisor) -> None:
-    command = "feedmill" if "feedmill" in Path(sys.argv[0]).name else sys.argv[0]
-    beside = Path(sys.executable).parent / "feedmill"
-    if beside.exists():
-        command = os.path.relpath(beside)
-    click.echo(f"Kafka {environment.kafka}  Redis {_without_password(environment.redis)}")
+def _print_addresses(environment: Environment, supervisor: Supervisor) -> None:
+    click.echo(f"Kafka {environment.kafka}  Redis {environment.redis_address}")
     if supervisor.web.port:
         click.echo(f"metrics on http://{environment.host}:{supervisor.web.port}/metrics")
     click.echo("\nIn another terminal, let engagement count for more than quality:\n")
-    click.echo(f"    {command} config set weights alpha=0.1 beta=0.9\n")
+    click.echo(f"    {_own_command()} config set weights alpha=0.1 beta=0.9\n")
 
 
-def _without_password(url: str) -> str:
-    scheme, _, rest = url.partition("://")
-    return f"{scheme}://{rest.rpartition('@')[2]}"
+def _own_command() -> str:
+    """How the user calls feedmill: the script of this environment if it has one."""
+    script = Path(sys.executable).parent / "feedmill"
+    if script.exists():
+        return os.path.relpath(script)
+    return "feedmill" if "feedmill" in Path(sys.argv[0]).name else sys.argv[0]
 
 
-def _log_to(folder: Path) -> None:
+def _log_to_folder(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     logging.basicConfig(
         filename=folder / "supervisor.log",

@@ -16,7 +16,7 @@ from feedmill.cli.options import with_environment
 from feedmill.cli.output import plain_table, print_json
 from feedmill.events.errors import UsageError
 from feedmill.filters.registry import FILTERS
-from feedmill.models.artifact import Card
+from feedmill.models.artifact import ModelCard
 from feedmill.rankers.registry import RANKERS
 from feedmill.streams.settings.environment import Environment
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class _TrainOptions:
-    """What a filter is to learn from, as the command line has it."""
+    """What a filter is to learn from, as the command line gives it."""
 
     model: str
     data: tuple[str, ...]
@@ -36,7 +36,7 @@ class _TrainOptions:
 
     @property
     def command(self) -> str:
-        """The command for the card; of files it tells the names, not where they lie."""
+        """The command for the card, with the files' names but not their folders."""
         words = ["feedmill", "train", self.model]
         for option, paths in (("--data", self.data), ("--ordinary", self.ordinary)):
             for path in paths:
@@ -51,14 +51,14 @@ class _TrainOptions:
 @click.option("--data", multiple=True, metavar="PATH[,…]", help="Labelled posts; see above.")
 @click.option("--ordinary", multiple=True, metavar="PATH[,…]", help="Ordinary posts, no labels.")
 @click.option("--from-labels", is_flag=True, help="Also learn from the topics labels and posts.")
-@click.option("--since", metavar="TIME", help="Of the topic: labels at or after it.  [all]")
+@click.option("--since", metavar="TIME", help="Take only labels from this time on.  [all]")
 @click.option(
     "--out",
     type=click.Path(path_type=Path, file_okay=False),
     help="The store, made if need be.  [FEEDMILL_MODELS, else ./models]",
 )
-@click.option("--day", metavar="DATE", help="The day its card says.  [today]")
-@click.option("--leave-one-out", is_flag=True, help="Measure too how it does on a set left out.")
+@click.option("--day", metavar="DATE", help="The day that its card states.  [today]")
+@click.option("--leave-one-out", is_flag=True, help="Evaluate each set also by a model without it.")
 @click.option("--json", "as_json", is_flag=True, help="The card as JSON.")
 @with_environment
 def train(
@@ -77,61 +77,67 @@ def train(
     """Train a model and save it, with its card, into a store.
 
     --data and --ordinary take a file of CSV, TSV, JSON lines (each also .gz) or Parquet and say
-    which of its columns is what: FILE,text=COLUMN,label=COLUMN,positive=VALUE|VALUE,
+    which column is what: FILE,text=COLUMN,label=COLUMN,positive=VALUE|VALUE,
     group=COLUMN,time=COLUMN,author=COLUMN,lang=COLUMN,link=COLUMN,community=COLUMN,id=COLUMN,
     name=NAME,weight=W, all of them optional; give several to learn from several.  A folder stands
-    for the sets that the shipped models learned from.
+    for the data sets of the filter's recipe in it.
 
-    Rows of one group are never parted: some groups train, some choose the thresholds, some only
-    judge. The same data give the same model.
+    Groups are never split: half of them train the model, a quarter chooses its thresholds, and a
+    quarter only tests it. The same data give the same model.
     """
     store = out or environment.models or Path("models")
     trained_on = day or datetime.now(UTC).date().isoformat()
     if model in RANKERS:
         if ordinary or from_labels or leave_one_out:
-            raise UsageError(f"{model} learns from its own sets alone: --data FOLDER")
+            raise UsageError(f"{model} learns from its own data sets alone: --data FOLDER")
         card = _train_ranker(model, data, store, trained_on)
     else:
         if since and not from_labels:
-            raise UsageError("--since is about --from-labels")
+            raise UsageError("--since needs --from-labels")
         folders = data or (() if from_labels else (str(data_folder()),))
         given = _TrainOptions(model, folders, ordinary, from_labels, since_ms(since))
-        material = _training_data(environment, given)
-        from feedmill.training.train_filter import train as train_filter  # noqa: PLC0415 scikit-learn
-
-        card = train_filter(
-            model, material, store, day=trained_on, command=given.command, left_out=leave_one_out
-        )
+        card = _train_filter(environment, given, store, trained_on, left_out=leave_one_out)
     if as_json:
         print_json(msgspec.to_builtins(card))
     else:
         click.echo(_summary(card, store))
 
 
-def _train_ranker(model: str, data: tuple[str, ...], store: Path, day: str) -> Card:
-    from feedmill.training.train_ranker import TRAINERS  # noqa: PLC0415 scikit-learn
+def _train_ranker(model: str, data: tuple[str, ...], store: Path, day: str) -> ModelCard:
+    from feedmill.training.trainers.registry import TRAINERS  # noqa: PLC0415 scikit-learn
 
     folder = Path(data[0]) if data else data_folder()
     if len(data) > 1 or not folder.is_dir():
-        raise UsageError(f"{model} learns from the sets of one folder: --data FOLDER")
+        raise UsageError(f"{model} learns from the data sets of one folder: --data FOLDER")
     return TRAINERS[model](folder, store, day)
+
+
+def _train_filter(
+    environment: Environment, given: _TrainOptions, store: Path, day: str, *, left_out: bool
+) -> ModelCard:
+    from feedmill.training.trainers import filters  # noqa: PLC0415 scikit-learn
+
+    data = _training_data(environment, given)
+    return filters.train(
+        FILTERS[given.model], data, store, day=day, command=given.command, left_out=left_out
+    )
 
 
 def _training_data(environment: Environment, given: _TrainOptions) -> TrainingData:
     from feedmill.training.training_data import read_training_data  # noqa: PLC0415 scikit-learn
 
-    found = read_training_data(given.model, given.data, given.ordinary)
+    data = read_training_data(FILTERS[given.model], given.data, given.ordinary)
     if not given.from_labels:
-        return found
+        return data
     from feedmill.cli.label_topics import add_labels  # noqa: PLC0415 imports the above
 
-    found, left_out = add_labels(environment, given.model, found, given.since_ms)
+    data, left_out = add_labels(environment, given.model, data, given.since_ms)
     for what, count in left_out.items():
         click.echo(f"left out: {count} {what}", err=True)
-    return found
+    return data
 
 
-def _summary(card: Card, store: Path) -> str:
+def _summary(card: ModelCard, store: Path) -> str:
     uses = [[use.file, use.role, f"{use.rows}", use.split] for use in card.data]
     metrics = [[name, f"{value:.4f}"] for name, value in card.metrics.items()]
     return "\n".join(
@@ -140,6 +146,6 @@ def _summary(card: Card, store: Path) -> str:
             "",
             plain_table(["learned from", "role", "rows>", "split"], uses),
             "",
-            plain_table(["measured on rows set apart", "value>"], metrics),
+            plain_table(["measured on the test rows", "value>"], metrics),
         ]
     )

@@ -1,4 +1,4 @@
-"""One process a stage: a stage that dies is started again, and spares the others."""
+"""Runs stages, each in a process of its own, and restarts those that end."""
 
 from __future__ import annotations
 
@@ -24,39 +24,51 @@ from feedmill.streams.settings.environment import Environment, environment_varia
 log = logging.getLogger(__name__)
 
 STOP_WITHIN_S = 10.0
-_LEAST_PAUSE_S, _MOST_PAUSE_S = 0.5, 30.0
-_SETTLED_S = 30.0
-_SILENT_S = 15.0
+# The pause before a restart doubles from the first to the second.
+_MIN_PAUSE_S, _MAX_PAUSE_S = 0.5, 30.0
+# A stage that ran this long starts again after the shortest pause.
+_STABLE_AFTER_S = 30.0
+# A stage reports every second; one that did not for this long is not ready.
+_SILENT_AFTER_S = 15.0
 
 
 @dataclass
 class StageProcess:
-    """A stage's process, and what it last said of itself."""
+    """The process of a stage instance, and the status that it reported last.
+
+    `status` is None, and `reported_at` (monotonic seconds) meaningless, until its first report.
+    """
 
     stage: str
     name: str
     process: asyncio.subprocess.Process | None = None
     status: Status | None = None
-    heard_at: float = 0.0
+    reported_at: float = 0.0
     restarts: int = 0
     log_file: IO[bytes] | None = field(default=None, repr=False)
 
-    def reason(self) -> str:
-        """Say why it is not ready; "" when it is."""
+    def not_ready_reason(self) -> str:
+        """Why it is not ready; "" if it is."""
         if self.process is None or self.process.returncode is not None:
-            return f"{self.name}: down, starting again"
+            return f"{self.name}: down, is restarted"
         if self.status is None:
             return f"{self.name}: starting"
-        if time.monotonic() - self.heard_at > _SILENT_S:
-            return f"{self.name}: silent for {time.monotonic() - self.heard_at:.0f} s"
+        if time.monotonic() - self.reported_at > _SILENT_AFTER_S:
+            return f"{self.name}: no report for {time.monotonic() - self.reported_at:.0f} s"
         return f"{self.name}: {self.status.not_ready}" if self.status.not_ready else ""
 
 
 class Supervisor:
-    """Runs stages as processes of their own until it is told to stop.
+    """Keeps one process per stage running until `stopping` is set.
 
-    `logs` is a folder for one file a stage; None leaves their output on stderr.
-    The supervisor alone listens on the environment's port.
+    Parameters
+    ----------
+    environment
+        For the supervisor and all stages; only the supervisor listens on its port.
+    stages
+        The names of the stages; a name that appears twice gets two instances.
+    logs
+        The folder of the stages' log files, one per instance; None leaves their output on stderr.
     """
 
     def __init__(
@@ -73,41 +85,48 @@ class Supervisor:
         self._logs = logs
 
     def ready_reason(self) -> str:
-        """Say which stages are not ready and why; "" when all are."""
-        return "; ".join(filter(None, (child.reason() for child in self.children)))
+        """Which stages are not ready, and why; "" if all are ready."""
+        return "; ".join(filter(None, (child.not_ready_reason() for child in self.children)))
 
     async def run(self) -> None:
-        """Start all, keep them running, and stop all once `stopping` is set."""
+        """Start all stages, restart those that end, and stop all once `stopping` is set.
+
+        Raises
+        ------
+        UsageError
+            The environment's port cannot be used.
+        """
         environment = self.environment
         if environment.port is not None:
             await self.web.start(environment.host, environment.port)
             log.info("http://%s:%d/metrics", environment.host, self.web.port)
         try:
-            await asyncio.gather(*(self._keep(child) for child in self.children))
+            await asyncio.gather(*(self._keep_running(child) for child in self.children))
         finally:
             await self.web.stop()
 
     async def wait_ready(self) -> None:
-        """Return when every stage is ready, or the stop has begun."""
-        while self.ready_reason() and not self.stopping.is_set():  # noqa: ASYNC110 - six sources
+        """Return when every stage is ready, or `stopping` is set."""
+        while self.ready_reason() and not self.stopping.is_set():  # noqa: ASYNC110 - several sources
             await asyncio.sleep(0.1)
 
-    async def _keep(self, child: StageProcess) -> None:
-        pause_s = _LEAST_PAUSE_S
+    async def _keep_running(self, child: StageProcess) -> None:
+        pause_s = _MIN_PAUSE_S
         while not self.stopping.is_set():
-            started = time.monotonic()
+            start = time.monotonic()
             code = await self._run_once(child)
             if self.stopping.is_set():
                 return
             child.restarts += 1
             self.metrics.add("feedmill_stage_restarts_total", child=child.name)
-            lived_s = time.monotonic() - started
-            pause_s = _LEAST_PAUSE_S if lived_s > _SETTLED_S else min(pause_s * 2, _MOST_PAUSE_S)
-            log.warning("%s ended with %s, starting it again in %.1f s", child.name, code, pause_s)
+            ran_s = time.monotonic() - start
+            pause_s = _MIN_PAUSE_S if ran_s > _STABLE_AFTER_S else min(pause_s * 2, _MAX_PAUSE_S)
+            log.warning("%s ended with exit code %s, restart in %.1f s", child.name, code, pause_s)
             with suppress(TimeoutError):
                 await asyncio.wait_for(self.stopping.wait(), pause_s)
 
     async def _run_once(self, child: StageProcess) -> int:
+        """Start the process and return its exit code once it has ended."""
         reading, writing = os.pipe()
         os.set_blocking(writing, False)
         child.status = None
@@ -118,27 +137,27 @@ class Supervisor:
                 "feedmill.streams.stages.process",
                 child.stage,
                 pass_fds=(writing,),
-                env=self._child_environment(writing),
+                env=self._child_variables(writing),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=self._output(child),
                 stderr=self._output(child),
-                # A Ctrl-C in the terminal is the supervisor's to pass on.
+                # Ctrl-C in the terminal must reach only the supervisor, which stops the stages.
                 start_new_session=True,
             )
         finally:
             os.close(writing)
-        listening = asyncio.ensure_future(self._listen(child, reading))
+        reports = asyncio.ensure_future(self._read_reports(child, reading))
         stop = asyncio.ensure_future(self.stopping.wait())
         ended = asyncio.ensure_future(child.process.wait())
         await asyncio.wait((stop, ended), return_when=asyncio.FIRST_COMPLETED)
         if not ended.done():
-            await self._end(child, ended)
+            await self._stop(child, ended)
         stop.cancel()
-        listening.cancel()
-        await asyncio.gather(stop, listening, return_exceptions=True)
+        reports.cancel()
+        await asyncio.gather(stop, reports, return_exceptions=True)
         return await ended
 
-    async def _end(self, child: StageProcess, ended: asyncio.Future[int]) -> None:
+    async def _stop(self, child: StageProcess, ended: asyncio.Future[int]) -> None:
         process = child.process
         if process is None:
             return
@@ -146,10 +165,10 @@ class Supervisor:
             process.send_signal(signal.SIGTERM)
         done, _ = await asyncio.wait((ended,), timeout=STOP_WITHIN_S)
         if not done:
-            log.warning("%s did not stop within %.0f s: killed", child.name, STOP_WITHIN_S)
+            log.warning("%s did not stop within %.0f s, killing it", child.name, STOP_WITHIN_S)
             process.kill()
 
-    async def _listen(self, child: StageProcess, pipe: int) -> None:
+    async def _read_reports(self, child: StageProcess, pipe: int) -> None:
         reader = asyncio.StreamReader(limit=4 * 1024 * 1024)
         transport, _ = await asyncio.get_running_loop().connect_read_pipe(
             lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(pipe, "rb")
@@ -158,22 +177,22 @@ class Supervisor:
             while line := await reader.readline():
                 with suppress(msgspec.DecodeError):
                     child.status = decode(line)
-                    child.heard_at = time.monotonic()
+                    child.reported_at = time.monotonic()
         finally:
             transport.close()
 
-    def _child_environment(self, pipe: int) -> dict[str, str]:
-        kept = {
-            name: value
-            for name, value in os.environ.items()
-            # Each child names itself, and only the supervisor listens.
+    def _child_variables(self, pipe: int) -> dict[str, str]:
+        inherited = {
+            name: text
+            for name, text in os.environ.items()
+            # Each process has its own instance name, and only the supervisor listens.
             if name not in ("FEEDMILL_INSTANCE", "FEEDMILL_PORT")
         }
         return {
-            **kept,
+            **inherited,
             **environment_variables(self.environment),
             STATUS_FD: str(pipe),
-            # One thread a stage: batches are small, and the stages share the processors.
+            # Batches are small and the stages share the processors: one thread each is faster.
             "OMP_NUM_THREADS": "1",
             "OPENBLAS_NUM_THREADS": "1",
         }
@@ -192,6 +211,6 @@ class Supervisor:
 
 
 def stop_on_signals(stopping: asyncio.Event) -> None:
-    """Have SIGTERM and SIGINT set the event."""
+    """Set the event at SIGTERM and SIGINT, from now on."""
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)

@@ -1,4 +1,4 @@
-"""What somebody did with a post."""
+"""Engagements: what somebody did with a post."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
-from feedmill.events.limits import MAX_SAFE_INTEGER, Id, Short, TimeMs
+from feedmill.events.limits import MAX_SAFE_INTEGER, Id, ShortText, TimeMs
 
 EngagementKind = Literal["impression", "click", "like", "reply", "share", "dwell", "hide", "report"]
 ENGAGEMENT_KINDS: tuple[EngagementKind, ...] = (
@@ -24,14 +24,28 @@ Count = Annotated[int, Meta(ge=0, le=MAX_SAFE_INTEGER)]
 
 
 class Engagement(Struct, frozen=True, gc=False):
-    """One engagement.  A repeated `event_id` of a post counts once within ten minutes."""
+    """Somebody saw a post, or did something with it.  An `event_id` counts once in ten minutes.
+
+    Attributes
+    ----------
+    post_id, user_id
+        Who did it, and with which post.
+    kind, at_ms
+        What was done, and when, Unix milliseconds.
+    event_id
+        The same id of the same post counts once within ten minutes.
+    feed, feed_version, position
+        Where the post was shown: the feed, its version, and the place in it from 0.
+    dwell_ms
+        For how many milliseconds the post was looked at.
+    """
 
     post_id: Id
     user_id: Id
     kind: EngagementKind
     at_ms: TimeMs
     event_id: Id | None = None
-    feed: Short | None = None
+    feed: ShortText | None = None
     feed_version: Count | None = None
     position: Count | None = None
     dwell_ms: Annotated[float, Meta(ge=0, le=86_400_000)] | None = None

@@ -1,30 +1,30 @@
-"""Every error of feedmill descends from one tree.
+"""The errors of feedmill, one tree.
 
 FeedmillError
-├── BadEvent          a record from Kafka breaks a rule: dead-lettered, the rest goes on
-├── BadSetting        a setting is refused whole, the old value stays
-├── BadArtifact       a model file is missing, altered or does not fit this build
-└── UsageError        a command or an environment variable is wrong, or a service is away
+├── BadEvent          a record breaks the contract: it goes to `dead-letters`, the rest goes on
+├── BadSetting        a setting is refused whole, and the old one stays in force
+├── BadArtifact       a model file is missing or altered, or does not fit this build
+└── UsageError        a command or an environment variable is wrong, or a service is not there
 """
 
 from __future__ import annotations
 
 
 class FeedmillError(Exception):
-    """Something feedmill refuses; its text says what, where and the way out."""
+    """Something that feedmill refuses; its text says what, where, and the way out."""
 
 
 class BadEvent(FeedmillError):
-    """A record that breaks the contract, with the path of the field, expected and found."""
+    """A record breaks the contract; the text has the path, what was expected and what was found."""
 
 
 class BadSetting(FeedmillError):
-    """A setting that is refused whole."""
+    """A setting is refused whole."""
 
 
 class BadArtifact(FeedmillError):
-    """A model artifact that cannot be used."""
+    """A model artifact cannot be used."""
 
 
 class UsageError(FeedmillError):
-    """A command, flag or environment variable that cannot be followed."""
+    """A command, an option or an environment variable is wrong, or a service is not there."""

@@ -1,4 +1,4 @@
-"""Which posts make a feed, and what a feed may be called."""
+"""Which posts a feed holds, and what a feed may be called."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from feedmill.events.errors import BadSetting
 from feedmill.events.limits import NAME_PATTERN, Id, Name
-from feedmill.events.post import Post
 
 DEFAULT_MAX_FEEDS = 1000
 FEED_PATTERNS = ("community:*", "lang:*")
@@ -22,7 +21,7 @@ MaxFeeds = Annotated[int, Meta(ge=1, le=1_000_000)]
 
 
 class FeedMatch(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """A post matches if it is in one of each given list; what is left out matches all."""
+    """Which posts match: those with an entry of every list that is not empty."""
 
     communities: tuple[Name, ...] = ()
     langs: tuple[Name, ...] = ()
@@ -30,19 +29,26 @@ class FeedMatch(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=T
 
     @property
     def restricts(self) -> bool:
+        """Whether some posts do not match."""
         return bool(self.communities or self.langs or self.authors)
-
-    def accepts(self, post: Post) -> bool:
-        """Whether the post belongs."""
-        return (
-            (not self.communities or not set(self.communities).isdisjoint(post.communities or ()))
-            and (not self.langs or post.lang in self.langs)
-            and (not self.authors or post.author_id in self.authors)
-        )
 
 
 class FeedSpec(Struct, frozen=True, forbid_unknown_fields=True):
-    """The setting `feeds/<name>`."""
+    """The setting `feeds/<name>`.
+
+    Attributes
+    ----------
+    match
+        Which posts belong to the feed.
+    size
+        How many posts it holds at most.
+    window_hours
+        How old its posts are at most.
+    include_replies
+        Whether replies belong to it.
+    max_feeds
+        For a pattern, how many feeds it makes at most; see `feed_limit`.
+    """
 
     match: FeedMatch = msgspec.field(default_factory=FeedMatch)
     size: Size = 500
@@ -52,7 +58,7 @@ class FeedSpec(Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def feed_limit(self) -> int:
-        """How many feeds a pattern may make."""
+        """How many feeds a pattern makes at most."""
         return DEFAULT_MAX_FEEDS if self.max_feeds is UNSET else self.max_feeds
 
 
@@ -60,25 +66,18 @@ BUILT_IN_FEEDS = {name: FeedSpec() for name in ("global", *FEED_PATTERNS)}
 
 
 def pattern_of(feed: str) -> str | None:
-    """`community:*` for ``community:python``, else None."""
+    """Return the pattern that a feed follows from, such as `community:*`; None for any other."""
     kind, colon, _ = feed.partition(":")
     return f"{kind}:*" if colon and f"{kind}:*" in FEED_PATTERNS else None
 
 
 def check_feed_name(feed: str, *, pattern_allowed: bool = False) -> None:
-    """Raise `BadSetting` unless this can be a feed's name."""
+    """Raise `BadSetting` unless a feed, or where allowed a pattern, can have this name."""
     if pattern_allowed and feed in FEED_PATTERNS:
         return
     name = feed.partition(":")[2] if pattern_of(feed) else feed
     if not _NAME.match(name):
         raise BadSetting(
             "Expected a feed: a name of 1 to 64 letters, digits, `.`, `_` and `-`, or such a name "
-            f"behind `community:` or `lang:`, got {feed[:80]!r}"
+            f"after `community:` or `lang:`, got {feed[:80]!r}"
         )
-
-
-def feeds_of(post: Post) -> tuple[str, ...]:
-    """The feeds that follow from the post itself, without settings; `global` first."""
-    communities = tuple(f"community:{name}" for name in dict.fromkeys(post.communities or ()))
-    lang = () if post.lang is None else (f"lang:{post.lang}",)
-    return ("global", *communities, *lang)

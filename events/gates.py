@@ -1,4 +1,4 @@
-"""When a gate hides, demotes or holds a post."""
+"""The policy of a gate: when it hides, demotes or holds a post."""
 
 from __future__ import annotations
 
@@ -14,7 +14,23 @@ OnFailure = Literal["closed", "open"]
 
 
 class GatePolicy(Struct, frozen=True):
-    """The effective policy of one gate in one feed."""
+    """The policy of one gate in force in one feed.
+
+    Attributes
+    ----------
+    enabled
+        Whether the gate counts at all.
+    shadow
+        Whether its decisions are only reported, not followed.
+    hide_at, demote_at
+        From which value on it hides, or demotes, a post; None for never.
+    demote_factor
+        What the score of a demoted post is multiplied by.
+    on_failure
+        What happens to a post without a value of this gate: `closed` holds it, `open` shows it.
+    grace_s
+        How many seconds a post waits for a missing value before `on_failure` applies.
+    """
 
     enabled: bool = True
     shadow: bool = False
@@ -26,16 +42,16 @@ class GatePolicy(Struct, frozen=True):
 
     @property
     def required(self) -> bool:
-        """Whether a post needs this gate's verdict before it is shown."""
+        """Whether a post needs the value of this gate before it is shown."""
         return self.enabled and not self.shadow
 
     def patched(self, patch: GatePolicyPatch | None) -> GatePolicy:
-        """Return the policy with what the patch says replaced."""
-        return self if patch is None else msgspec.structs.replace(self, **patch.given())
+        """Return the policy with the fields of the patch replaced."""
+        return self if patch is None else msgspec.structs.replace(self, **patch.fields_set())
 
 
 class GatePolicyPatch(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """What the settings `gates` and `gates/<feed>` say of one gate; unset is inherited."""
+    """The part of one gate in the settings `gates` and `gates/<feed>`; unset fields inherit."""
 
     enabled: bool | UnsetType = UNSET
     shadow: bool | UnsetType = UNSET
@@ -45,7 +61,7 @@ class GatePolicyPatch(Struct, frozen=True, forbid_unknown_fields=True, omit_defa
     on_failure: OnFailure | UnsetType = UNSET
     grace_s: Seconds | UnsetType = UNSET
 
-    def given(self) -> dict[str, Any]:
-        """The fields that are set."""
-        given = ((name, getattr(self, name)) for name in self.__struct_fields__)
-        return {name: value for name, value in given if value is not UNSET}
+    def fields_set(self) -> dict[str, Any]:
+        """Return the fields that are set, by name."""
+        fields = ((name, getattr(self, name)) for name in self.__struct_fields__)
+        return {name: value for name, value in fields if value is not UNSET}

@@ -1,4 +1,4 @@
-"""What a running stage instance says of itself on `instances`."""
+"""The heartbeat of a running instance of a stage, on `instances`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from msgspec import Struct
 
 
 class RefusedSetting(Struct, frozen=True, gc=False):
-    """A setting that was refused, and why."""
+    """A setting that an instance refused: its key and offset in `config`, and why."""
 
     key: str
     offset: int
@@ -14,7 +14,27 @@ class RefusedSetting(Struct, frozen=True, gc=False):
 
 
 class Instance(Struct, frozen=True, omit_defaults=False):
-    """A heartbeat; `config_offset` is the last record of `config` it has dealt with (-1: none)."""
+    """A heartbeat of an instance; an empty value says that it has stopped.
+
+    Attributes
+    ----------
+    stage, instance
+        The stage, and the id of its instance.
+    host, pid, build
+        Where it runs, and which build.
+    config_offset
+        The last record of `config` that it applied or refused; -1 before the first.
+    refused
+        The settings that it refused.
+    models
+        By signal, the version of its model.
+    ready
+        Whether it has caught up and works.
+    lag
+        How many records it is behind.
+    at_ms
+        When it said so, Unix milliseconds.
+    """
 
     stage: str
     instance: str

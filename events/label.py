@@ -1,20 +1,42 @@
-"""What a rater, a report or an appeal says of a post; trainers read it, decisions do not."""
+"""Labels of posts, from raters, reports and appeals.  Trainers read them, decisions do not."""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from msgspec import Meta, Struct
 
-from feedmill.events.limits import Id, Short, TimeMs
+from feedmill.events.limits import Id, ShortText, TimeMs
+from feedmill.events.signal import BUILT_IN_GATES
+
+# The built-in signals that learn from labels; a filter of one's own adds its name.
+LABEL_TARGETS = (*BUILT_IN_GATES, "quality")
+
+LabelTarget = Annotated[
+    str, Meta(max_length=64, description="The signal that learns from the label")
+]
 
 
 class Label(Struct, frozen=True, gc=False, omit_defaults=True):
-    """A judged post, for training."""
+    """What somebody says that a signal of a post should be.
+
+    Attributes
+    ----------
+    post_id
+        The post, in the version that was current when the label was given.
+    target, value
+        The signal, and its right value in [0, 1].
+    source
+        Who or what gave the label.
+    at_ms
+        When, Unix milliseconds.
+    note
+        For people.
+    """
 
     post_id: Id
-    target: Literal["spam", "nsfw", "misinformation", "quality"]
+    target: LabelTarget
     value: Annotated[float, Meta(ge=0, le=1)]
-    source: Short
+    source: ShortText
     at_ms: TimeMs
-    note: Short | None = None
+    note: ShortText | None = None

@@ -1,4 +1,4 @@
-"""Limits at the border (contracts, section 2) as annotated types that msgspec enforces."""
+"""Limits of what comes in (contracts, section 2), as annotated types that msgspec enforces."""
 
 from __future__ import annotations
 
@@ -32,29 +32,23 @@ TimeMs = Annotated[int, Meta(ge=0, le=MAX_SAFE_INTEGER, description="Unix millis
 Offset = Annotated[int, Meta(ge=0, le=2**63 - 1, description="Offset of a record of `posts`")]
 Text = Annotated[str, Meta(max_length=MAX_TEXT_CHARACTERS)]
 Sha256 = Annotated[str, Meta(pattern=SHA256_PATTERN)]
-Short = Annotated[str, Meta(max_length=4096)]
-
-_MEANINGS = {
-    ID_PATTERN: "an id of 1 to 256 printable bytes without blanks, `|`, `{` and `}`",
-    NAME_PATTERN: "a name of 1 to 64 letters, digits, `.`, `_` and `-`",
-    SHA256_PATTERN: "a sha256 in 64 hexadecimal digits",
-}
-
-
-def explain_patterns(text: str) -> str:
-    """Msgspec's error with what its patterns mean in their place."""
-    for pattern, meaning in _MEANINGS.items():
-        text = text.replace(f"`str` matching regex {pattern!r}", meaning)
-    return text
+ShortText = Annotated[str, Meta(max_length=4096)]
 
 
 def check_id(value: str, path: str) -> None:
-    """Check what the pattern of `Id` cannot say: bytes and printable characters beyond ASCII."""
+    """Check what the pattern of `Id` cannot: its size in bytes, and characters beyond ASCII.
+
+    Raises
+    ------
+    BadEvent
+        With `path`, the place of the id in the record.
+    """
     if value.isascii():
         return
     size = len(value.encode("utf-8", "replace"))
     if size > MAX_ID_BYTES or not value.isprintable():
-        found = f"{size} bytes" if size > MAX_ID_BYTES else repr(value[:40])
+        got = f"{size} bytes" if size > MAX_ID_BYTES else repr(value[:40])
         raise BadEvent(
-            f"Expected an id of at most {MAX_ID_BYTES} bytes, printable, got {found} - at `{path}`"
+            f"Expected an id of at most {MAX_ID_BYTES} bytes, all characters printable, got {got}"
+            f" - at `{path}`"
         )

@@ -1,4 +1,4 @@
-"""A moderator's decision: beats every model at once."""
+"""Overrides: decisions of moderators, which go before every model."""
 
 from __future__ import annotations
 
@@ -7,24 +7,38 @@ from typing import Literal, NamedTuple
 from msgspec import Struct
 
 from feedmill.events.errors import BadEvent
-from feedmill.events.limits import Offset, Short, TimeMs
+from feedmill.events.limits import Offset, ShortText, TimeMs
 
 OverrideVerdict = Literal["allow", "demote", "hide"]
 
 
 class Override(Struct, frozen=True, gc=False, omit_defaults=True):
-    """The value under the key ``<subject>|<gate>``."""
+    """The value of a record of `overrides`, whose key is ``<subject>|<gate>``.
+
+    Attributes
+    ----------
+    verdict
+        What happens to the post, or to all posts of the author.
+    by, reason
+        For people.
+    at_ms
+        When it was decided, Unix milliseconds.
+    expires_at_ms
+        Until when it holds; None for ever.
+    post_offset
+        The one version of a post that it is about; None for all versions.
+    """
 
     verdict: OverrideVerdict
-    by: Short
-    reason: Short
+    by: ShortText
+    reason: ShortText
     at_ms: TimeMs
     expires_at_ms: TimeMs | None = None
     post_offset: Offset | None = None
 
 
 class OverrideKey(NamedTuple):
-    """Whom an override is about, and which gate it decides (`*`: all of them)."""
+    """Which post or author an override is about, and which gate it decides (`*` for all)."""
 
     kind: Literal["post", "author"]
     id: str
@@ -32,6 +46,7 @@ class OverrideKey(NamedTuple):
 
     @property
     def subject(self) -> str:
+        """``post:<post_id>`` or ``author:<author_id>``."""
         return f"{self.kind}:{self.id}"
 
     def __str__(self) -> str:
@@ -39,7 +54,7 @@ class OverrideKey(NamedTuple):
 
 
 def parse_subject(subject: str) -> tuple[Literal["post", "author"], str]:
-    """Split ``post:<post_id>`` or ``author:<author_id>``."""
+    """Split ``post:<post_id>`` or ``author:<author_id>``; raises `BadEvent` for anything else."""
     kind, _, name = subject.partition(":")
     if kind == "post" and name:
         return "post", name

@@ -1,4 +1,4 @@
-"""Which partition, and which shard, a key belongs to: murmur2 as in Kafka's Java client."""
+"""The partition and the shard of a key, by murmur2 as in Kafka's Java client."""
 
 from __future__ import annotations
 
@@ -12,13 +12,15 @@ SHARDS = 64
 _SEED = 0x9747B28C
 _M = 0x5BD1E995
 _MASK = 0xFFFFFFFF
+# For fewer keys, hashing them one by one is faster.
+_FEW_KEYS = 24
 
 
 @lru_cache(maxsize=65_536)
 def murmur2(key: bytes) -> int:
-    """Hash as ``org.apache.kafka.common.utils.Utils.murmur2`` does, as an unsigned 32-bit number.
+    """Return the hash of ``org.apache.kafka.common.utils.Utils.murmur2``, unsigned 32-bit.
 
-    Source: Austin Appleby's MurmurHash2, with the seed of Kafka's client.
+    It is Austin Appleby's MurmurHash2 with the seed of Kafka's client.
     """
     length = len(key)
     h = _SEED ^ length
@@ -37,17 +39,17 @@ def murmur2(key: bytes) -> int:
 
 
 def partition_of(key: bytes, partitions: int) -> int:
-    """The partition in [0, partitions) of a record with this key."""
+    """Return the partition in [0, partitions) of a record with this key."""
     return (murmur2(key) & 0x7FFFFFFF) % partitions
 
 
 def shard_of(name: str) -> int:
-    """The shard in [0, 64) that writes this feed or this post's signals."""
+    """Return the shard in [0, `SHARDS`) that writes a feed, or the signals of a post."""
     return partition_of(name.encode(), SHARDS)
 
 
 def murmur2_many(keys: Sequence[bytes]) -> npt.NDArray[np.uint32]:
-    """`murmur2` of many keys in one go, shape (len(keys),): numpy works a word of all at a time."""
+    """Return `murmur2` of many keys at once: (len(keys),) uint32."""
     lengths = np.fromiter(map(len, keys), np.uint32, len(keys))
     width = (int(lengths.max(initial=0)) + 3) // 4 * 4
     padded = b"".join([key.ljust(width, b"\0") for key in keys])
@@ -69,7 +71,7 @@ def murmur2_many(keys: Sequence[bytes]) -> npt.NDArray[np.uint32]:
 
 
 def partitions_of(keys: Sequence[bytes], partitions: int) -> npt.NDArray[np.int64]:
-    """`partition_of` of many keys, shape (len(keys),), by the way that suits their number."""
-    if len(keys) < 24:
+    """Return `partition_of` of many keys: (len(keys),) int64."""
+    if len(keys) < _FEW_KEYS:
         return np.array([partition_of(key, partitions) for key in keys], np.int64)
     return (murmur2_many(keys) & np.uint32(0x7FFFFFFF)).astype(np.int64) % partitions

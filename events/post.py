@@ -1,4 +1,4 @@
-"""A post of the product, and its removal."""
+"""Posts, and their deletions."""
 
 from __future__ import annotations
 
@@ -6,23 +6,43 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
-from feedmill.events.limits import Id, Name, Sha256, Short, Text, TimeMs
+from feedmill.events.limits import Id, Name, Sha256, ShortText, Text, TimeMs
 
 Links = Annotated[tuple[str, ...], Meta(max_length=32)]
 Names = Annotated[tuple[Name, ...], Meta(max_length=16)]
-Labels = Annotated[tuple[Short, ...], Meta(max_length=16)]
+Labels = Annotated[tuple[ShortText, ...], Meta(max_length=16)]
 
 
 class Media(Struct, frozen=True, gc=False):
-    """A picture, video or sound that goes with a post."""
+    """A picture, a video or a sound of a post; `sha256` is that of its content."""
 
     url: str
-    kind: Short
+    kind: ShortText
     sha256: Sha256 | None = None
 
 
 class Post(Struct, frozen=True, gc=False):
-    """What somebody published.  The record with the highest offset is the post."""
+    """A version of a post: the record with the highest offset is the post.
+
+    Attributes
+    ----------
+    post_id, author_id
+        Ids of the product.
+    created_at_ms
+        When the post was published, Unix milliseconds.
+    text, lang, links, media
+        What it says; `lang` is a language code, `links` are addresses.
+    communities
+        Where it was published.
+    in_reply_to
+        The post that it answers.
+    self_labels
+        What its author says that it contains, such as ``nsfw``.
+    tenant
+        Reserved.
+    deleted
+        Whether the record deletes the post.
+    """
 
     post_id: Id
     author_id: Id
@@ -39,7 +59,7 @@ class Post(Struct, frozen=True, gc=False):
 
 
 class Deletion(Struct, frozen=True, gc=False):
-    """The post is gone: an empty record value, or ``{"post_id": …, "deleted": true}``."""
+    """The deletion of a post: an empty value, or ``{"post_id": …, "deleted": true}``."""
 
     post_id: Id
     deleted: bool

@@ -1,6 +1,7 @@
-"""What operators know for certain: phrases, hosts, patterns, hashes, authors and labels by rule.
+"""The rules of operators: the setting `rules/<filter>`, checked whole.
 
-The setting `rules/<filter>`, checked whole.  `filters/rules.py` applies it.
+A rule names phrases, domains, patterns, hashes of media, authors or self labels, and what happens
+to a post that has one of them.  `filters/rules.py` applies it.
 """
 
 from __future__ import annotations
@@ -15,23 +16,16 @@ import re2
 from msgspec import Meta, Struct
 
 from feedmill.events.errors import BadEvent, BadSetting
-from feedmill.events.limits import (
-    NAME_PATTERN,
-    Id,
-    Sha256,
-    Short,
-    TimeMs,
-    check_id,
-    explain_patterns,
-)
+from feedmill.events.limits import NAME_PATTERN, Id, Sha256, ShortText, TimeMs, check_id
+from feedmill.events.reasons import reason_of
 
 MAX_RULES = 1_000
 MAX_ENTRIES = 10_000
 MAX_PATTERN_CHARACTERS = 500
-# A pattern's program: 16 bytes an instruction, a third of the memory is for the search itself.
-PATTERN_MEMORY = 256 * 1024
-# All patterns of a setting are searched for at once, at worst an instruction a byte of text.
-MAX_INSTRUCTIONS = 20_000
+# Of one compiled pattern: 16 bytes an instruction, and a third of it for the search itself.
+PATTERN_MEMORY_BYTES = 256 * 1024
+# All patterns of a setting are searched at once: at worst so many steps for each byte of a text.
+MAX_PATTERN_INSTRUCTIONS = 20_000
 
 RuleAction = Literal["hide", "demote", "allow"]
 Rules = Mapping[str, "Rule"]
@@ -47,7 +41,7 @@ SelfLabel = Annotated[str, Meta(min_length=1, max_length=128)]
 
 
 class Rule(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """One rule: a post that shows any of its entries has its verdict, until it runs out."""
+    """One rule: a post that has any of its entries gets its verdict, until the rule expires."""
 
     verdict: RuleAction
     phrases: tuple[Phrase, ...] = ()
@@ -57,39 +51,40 @@ class Rule(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     authors: tuple[Id, ...] = ()
     self_labels: tuple[SelfLabel, ...] = ()
     expires_at_ms: TimeMs | None = None
-    note: Short | None = None
+    note: ShortText | None = None
 
     @property
-    def size(self) -> int:
-        """How many entries it has."""
+    def entry_count(self) -> int:
+        """How many entries it has, of all kinds."""
         kinds = (self.phrases, self.domains, self.patterns, self.media_sha256)
         return sum(map(len, (*kinds, self.authors, self.self_labels)))
 
 
-def read_rules(value: Mapping[str, Any]) -> dict[str, Rule]:
-    """The rules by name of a setting's value.
+def decode_rules(value: Mapping[str, Any]) -> dict[str, Rule]:
+    """Return the rules of a setting's value, by name.
 
     Raises
     ------
     BadSetting
-        Something in it is wrong: which rule, what was expected, what was found.
+        The first thing that is wrong: in which rule, what was expected, what was found.
     """
     if len(value) > MAX_RULES:
         raise BadSetting(f"Expected at most {MAX_RULES} rules, got {len(value)}")
-    rules = {name: _read_rule(name, rule) for name, rule in value.items()}
-    entries = sum(rule.size for rule in rules.values())
+    rules = {name: _decode_rule(name, rule) for name, rule in value.items()}
+    entries = sum(rule.entry_count for rule in rules.values())
     if entries > MAX_ENTRIES:
         raise BadSetting(f"Expected at most {MAX_ENTRIES} entries in all rules, got {entries}")
     instructions = sum(_check_patterns(name, rule.patterns) for name, rule in rules.items())
-    if instructions > MAX_INSTRUCTIONS:
+    if instructions > MAX_PATTERN_INSTRUCTIONS:
         raise BadSetting(
-            f"Expected patterns of at most {MAX_INSTRUCTIONS} RE2 instructions in all rules, got"
-            f" {instructions}; use phrases, shorter repetitions, or fewer classes such as \\pL"
+            f"Expected patterns of at most {MAX_PATTERN_INSTRUCTIONS} RE2 instructions in all"
+            f" rules, got {instructions}; use phrases, shorter repetitions, or fewer classes such"
+            " as \\pL"
         )
     return rules
 
 
-def _read_rule(name: str, value: object) -> Rule:
+def _decode_rule(name: str, value: object) -> Rule:
     if not _NAME.match(name):
         raise BadSetting(
             "Expected a rule's name of 1 to 64 letters, digits, `.`, `_` and `-`, got "
@@ -100,14 +95,10 @@ def _read_rule(name: str, value: object) -> Rule:
         for author in rule.authors:
             check_id(author, "$.authors")
     except (msgspec.ValidationError, BadEvent) as error:
-        path = f"$.value.{name}"
-        text = explain_patterns(str(error))
-        if " - at `$" not in text:
-            raise BadSetting(f"{text} - at `{path}`") from None
-        raise BadSetting(text.replace(" - at `$", f" - at `{path}")) from None
-    if not rule.size:
+        raise BadSetting(reason_of(error, f"$.value.{name}")) from None
+    if not rule.entry_count:
         raise BadSetting(
-            f"Rule `{name}` says of nothing that it is to {rule.verdict}; give it phrases, domains,"
+            f"Rule `{name}` has no entries, so it matches no post; give it phrases, domains,"
             " patterns, media_sha256, authors or self_labels"
         )
     for domain in rule.domains:
@@ -115,7 +106,8 @@ def _read_rule(name: str, value: object) -> Rule:
     for phrase in rule.phrases:
         if not any(category(character)[0] in "LNS" for character in phrase):
             raise BadSetting(
-                f"Rule `{name}`: the phrase {phrase[:80]!r} has no letter, digit or symbol"
+                f"Rule `{name}`: expected a phrase with a letter, a digit or a symbol such as `$`,"
+                f" got {phrase[:80]!r}"
             )
     return rule
 
@@ -128,48 +120,49 @@ def _check_domain(name: str, domain: str) -> None:
     if not _DOMAIN.match(ascii_form):
         raise BadSetting(
             f"Rule `{name}`: expected a domain such as `example.org`, without scheme, port, path"
-            f" and `*` (its subdomains are meant too), got {domain[:80]!r}"
+            f" and `*` (it includes its subdomains), got {domain[:80]!r}"
         )
 
 
 def _check_patterns(name: str, patterns: Iterable[str]) -> int:
-    """How many instructions they take; raise `BadSetting` for one that cannot be used."""
+    """Return how many RE2 instructions patterns take; raise `BadSetting` for an unusable one."""
     return sum(_check_pattern(name, pattern) for pattern in patterns)
 
 
 def _check_pattern(name: str, pattern: str) -> int:
     try:
-        compiled = compiled_pattern(pattern)
+        compiled = compile_pattern(pattern)
     except re2.error as error:
-        said = error.args[0]
-        reason = said.decode("utf-8", "replace") if isinstance(said, bytes) else str(said)
+        message = error.args[0]
+        reason = message.decode("utf-8", "replace") if isinstance(message, bytes) else str(message)
         raise BadSetting(
             f"Rule `{name}`: RE2 refuses the pattern {pattern[:80]!r}: {reason[:200]}"
         ) from None
     try:
-        compiled_pattern(f"(?:{pattern})")
+        compile_pattern(f"(?:{pattern})")
     except re2.error:
         raise BadSetting(
-            f"Rule `{name}`: the pattern {pattern[:80]!r} cannot stand beside others; close its"
-            " \\Q by \\E"
+            f"Rule `{name}`: the pattern {pattern[:80]!r} cannot be combined with others; end its"
+            " \\Q with \\E"
         ) from None
     if compiled.search(b"") is not None:
         raise BadSetting(
-            f"Rule `{name}`: the pattern {pattern[:80]!r} matches the empty text, and so every post"
+            f"Rule `{name}`: the pattern {pattern[:80]!r} matches the empty text, and so every"
+            " post; it must require a character"
         )
     return int(compiled.programsize)
 
 
-def compiled_pattern(pattern: str, memory: int = PATTERN_MEMORY) -> Any:
-    """A pattern in RE2's syntax, for UTF-8 bytes: linear in the text, bounded in memory.
+def compile_pattern(pattern: str, memory_bytes: int = PATTERN_MEMORY_BYTES) -> Any:
+    """Compile a pattern in RE2's syntax, to search UTF-8 bytes in linear time.
 
     Raises
     ------
     re2.error
-        RE2 cannot read it, or it takes more than `memory` bytes.
+        RE2 cannot parse the pattern, or it takes more than `memory_bytes`.
     """
     options = re2.Options()
-    options.max_mem = memory
+    options.max_mem = memory_bytes
     options.log_errors = False
     options.never_capture = True
     return re2.compile(pattern, options)

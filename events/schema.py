@@ -1,10 +1,11 @@
-"""JSON Schemas of the events, generated from their records.
+"""The JSON Schemas of the events, generated from their records.
 
-``python -m feedmill.events.schema docs/events`` writes them; a test holds them current.
+``python -m feedmill.events.schema docs/events`` writes them; a test compares what is written.
 """
 
 from __future__ import annotations
 
+import inspect
 import json
 import sys
 from collections.abc import Mapping
@@ -22,16 +23,16 @@ from feedmill.events.limits import Name
 from feedmill.events.override import Override
 from feedmill.events.post import Deletion, Post
 from feedmill.events.rules import MAX_RULES, Rule
-from feedmill.events.settings import SettingRecord, shape_of_gates, shape_of_weights
+from feedmill.events.settings import SettingRecord, gates_struct, weights_struct
 from feedmill.events.signal import Signal, SignalNames
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
 def schemas() -> Mapping[str, dict[str, Any]]:
-    """The schema of each event by its name; of the settings for the five built-in signals."""
+    """Return the schema of each event by its name; those of settings for the built-in signals."""
     names = SignalNames()
-    shapes: dict[str, Any] = {
+    records: dict[str, Any] = {
         "post": Post,
         "deletion": Deletion,
         "engagement": Engagement,
@@ -39,21 +40,27 @@ def schemas() -> Mapping[str, dict[str, Any]]:
         "override": Override,
         "label": Label,
         "setting": SettingRecord,
-        "weights": shape_of_weights(names),
-        "gates": shape_of_gates(names),
+        "weights": weights_struct(names),
+        "gates": gates_struct(names),
         "feed": FeedSpec,
         "rules": Annotated[dict[Name, Rule], Meta(max_length=MAX_RULES)],
         "instance": Instance,
     }
-    return {name: _schema(shape) for name, shape in shapes.items()}
+    return {name: _schema(record) for name, record in records.items()}
 
 
-def _schema(shape: Any) -> dict[str, Any]:
-    return {"$schema": _DIALECT, **msgspec.json.schema(shape)}
+def _schema(record: Any) -> dict[str, Any]:
+    schema: dict[str, Any] = {"$schema": _DIALECT, **msgspec.json.schema(record)}
+    for described in (schema, *schema.get("$defs", {}).values()):
+        if "description" in described:
+            # A record's docstring; the section on its attributes is for readers of the code.
+            text = inspect.cleandoc(described["description"])
+            described["description"] = text.partition("\n\nAttributes\n")[0]
+    return schema
 
 
 def schema_text(schema: Mapping[str, Any]) -> str:
-    """A schema as its file holds it."""
+    """Return a schema as its file holds it."""
     return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
 
 

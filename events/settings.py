@@ -1,12 +1,11 @@
-"""The settings on the `config` topic: typed, validated whole, folded from the log.
+"""The settings on the topic `config`: typed, validated whole, folded from the log.
 
-`Settings.fold` is the one piece of code by which every stage applies or refuses
-a record, so that all of them come to the same settings from the same log.
+Every stage applies or refuses a record by `Settings.fold` and by nothing else, so that all of them
+have the same settings after the same records.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -18,16 +17,17 @@ from msgspec import UNSET, Struct, UnsetType
 from feedmill.events.errors import BadEvent, BadSetting
 from feedmill.events.feeds import BUILT_IN_FEEDS, FeedSpec, check_feed_name, pattern_of
 from feedmill.events.gates import GatePolicy, GatePolicyPatch
-from feedmill.events.limits import MAX_SETTING_BYTES, check_id, explain_patterns
-from feedmill.events.rules import Rule, read_rules
-from feedmill.events.signal import BUILT_IN_GATES, SignalNames
+from feedmill.events.limits import MAX_SETTING_BYTES, check_id
+from feedmill.events.reasons import reason_of
+from feedmill.events.rules import Rule, decode_rules
+from feedmill.events.signal import SignalNames
 from feedmill.events.weights import Weights, WeightsDecoder
 
-_LATER = {
+_KINDS = ("weights", "gates", "feeds", "rules")
+_RESERVED_KINDS = {
     "rankings": "slates of `rankings` are not published yet",
-    "experiments": "experiments are reserved",
+    "experiments": "experiments are not supported yet",
 }
-_ARM = re.compile(r"@")
 
 
 class SettingRecord(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -44,9 +44,21 @@ _record = msgspec.json.Decoder(SettingRecord)
 
 @dataclass(frozen=True)
 class Settings:
-    """All settings after the records up to `offset` (-1: none yet).  Never changed in place.
+    """All settings after the records of `config` up to an offset.  Never changed in place.
 
-    `offsets` has by key the record that holds, `changed_at` the last one that set or removed it.
+    Attributes
+    ----------
+    names
+        The signals of this installation.
+    offset
+        The last record that was applied or skipped; -1 before the first.
+    weights, gates, feeds, rules
+        The settings of each kind by what follows the kind in the key: a feed, or a filter for
+        rules; "" for the general weights and gates.
+    offsets
+        By whole key, the offset of the record in force.
+    change_offsets
+        By whole key, the offset of the last record that set or removed the setting.
     """
 
     names: SignalNames = field(default_factory=SignalNames)
@@ -56,86 +68,94 @@ class Settings:
     feeds: Mapping[str, FeedSpec] = field(default_factory=dict)
     rules: Mapping[str, Mapping[str, Rule]] = field(default_factory=dict)
     offsets: Mapping[str, int] = field(default_factory=dict)
-    changed_at: Mapping[str, int] = field(default_factory=dict)
+    change_offsets: Mapping[str, int] = field(default_factory=dict)
 
     def fold(self, key: bytes | None, value: bytes | None, offset: int) -> Settings:
-        """These settings with one record of `config` applied.
+        """Return these settings with one record of `config` applied.
 
         Raises
         ------
         BadSetting
             The record is refused whole, with the reason; go on with `skip(offset)`.
         """
-        name = _key_name(key)
-        kind, _, of = name.partition("/")
-        if kind not in ("weights", "gates", "feeds", "rules"):
-            raise BadSetting(_unknown(name))
-        _check_key(name)
-        table: dict[str, Any] = dict(getattr(self, kind))
+        name = _key_text(key)
+        kind, _, target = name.partition("/")
+        _check_key(name, self.names)
+        of_kind: dict[str, Any] = dict(getattr(self, kind))
         offsets = {**self.offsets, name: offset}
         if not value:
-            table.pop(of, None)
+            of_kind.pop(target, None)
             offsets.pop(name)
         else:
-            table[of] = self._read(kind, of, name, value)
-        changed_at = {**self.changed_at, name: offset}
-        changed: dict[str, Any] = {kind: table, "offset": offset, "offsets": offsets}
-        return replace(self, **changed, changed_at=changed_at)
+            of_kind[target] = self._decode(name, value)
+        change_offsets = {**self.change_offsets, name: offset}
+        changed: dict[str, Any] = {kind: of_kind, "offset": offset, "offsets": offsets}
+        return replace(self, **changed, change_offsets=change_offsets)
 
     def skip(self, offset: int) -> Settings:
-        """The same settings, with the refused record at `offset` dealt with."""
+        """Return the same settings after the refused record at `offset`."""
         return replace(self, offset=offset)
 
-    def _read(self, kind: str, of: str, name: str, value: bytes) -> object:
+    def _decode(self, name: str, value: bytes) -> object:
         if len(value) > MAX_SETTING_BYTES:
             raise BadSetting(f"Expected at most {MAX_SETTING_BYTES} bytes, got {len(value)}")
         try:
             record = _record.decode(value)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise BadSetting(f"{error} (of the record)"[:1000]) from None
+            raise BadSetting(reason_of(error)) from None
         current = self.offsets.get(name, -1)
         if record.if_offset is not None and record.if_offset != current:
             raise BadSetting(
-                f"`{name}` was changed meanwhile: if_offset says {record.if_offset}, the last"
-                f" applied record of it is {current}; read it again and decide anew"
+                f"`{name}` was changed meanwhile: `if_offset` is {record.if_offset}, but the record"
+                f" in force has the offset {current}; read the setting again and retry"
             )
+        kind, _, target = name.partition("/")
         try:
             if kind == "weights":
-                return self._weights_reader.read(record.value)
+                return self._weights_decoder.decode(record.value)
             if kind == "gates":
-                return self._read_gates(record.value)
+                return self._decode_gates(record.value)
             if kind == "rules":
-                return read_rules(record.value)
-            return _read_feed(of, record.value)
+                return decode_rules(record.value)
+            return _decode_feed(target, record.value)
         except msgspec.ValidationError as error:
-            raise BadSetting(_within_value(str(error))) from None
+            raise BadSetting(reason_of(error, "$.value")) from None
 
-    def _read_gates(self, value: dict[str, Any]) -> Mapping[str, GatePolicyPatch]:
+    def _decode_gates(self, value: dict[str, Any]) -> Mapping[str, GatePolicyPatch]:
         for name in value:
             if name not in self.names.gates:
                 known = ", ".join(self.names.gates)
-                raise BadSetting(f"Expected a declared gate ({known}), got {name[:80]!r}")
-        patches = msgspec.convert(value, shape_of_gates(self.names))
+                raise BadSetting(
+                    f"Expected a declared gate ({known}), got {name[:80]!r} - at `$.value`;"
+                    " FEEDMILL_SIGNALS declares further ones"
+                )
+        patches = msgspec.convert(value, gates_struct(self.names))
         return {name: getattr(patches, name) for name in value}
 
     @property
-    def _weights_reader(self) -> WeightsDecoder:
-        return _weights_reader(self.names)
+    def _weights_decoder(self) -> WeightsDecoder:
+        return _weights_decoder(self.names)
 
     def weights_of(self, feed: str) -> Weights:
-        """The weights of a feed: its own, else the general ones, else the built-in ones."""
-        return self.weights.get(feed) or self.weights.get("") or self._weights_reader.default
+        """Return the weights of a feed: its own, else the general ones, else the built-in ones."""
+        return self.weights.get(feed) or self.weights.get("") or self._weights_decoder.default
 
     def gates_of(self, feed: str) -> Mapping[str, GatePolicy]:
-        """The gates of a feed, field by field: its own over the general over the built-in ones."""
+        """Return the policy of each gate in a feed, of the general policy for "".
+
+        Field by field: the feed's own, else the general one, else the built-in one.
+        """
         general, own = self.gates.get("", {}), self.gates.get(feed, {}) if feed else {}
         return {
-            name: GatePolicy().patched(general.get(name)).patched(own.get(name))
+            name: self.names.default_gate(name).patched(general.get(name)).patched(own.get(name))
             for name in self.names.gates
         }
 
     def feed_of(self, feed: str) -> FeedSpec | None:
-        """What goes into a feed: its own setting, else its pattern's, else None (no such feed)."""
+        """Return what goes into a feed: by its own setting, else by its pattern's.
+
+        None if there is no such feed.
+        """
         spec = self.feeds.get(feed) or BUILT_IN_FEEDS.get(feed)
         if spec is None and (pattern := pattern_of(feed)):
             spec = self.feeds.get(pattern) or BUILT_IN_FEEDS[pattern]
@@ -143,74 +163,70 @@ class Settings:
 
     @property
     def named_feeds(self) -> tuple[str, ...]:
-        """Feeds that exist whether or not a post matches: `global` and every declared name."""
+        """The feeds that exist without a post in them: `global` and every declared name."""
         declared = (name for name in self.feeds if "*" not in name)
         return tuple(dict.fromkeys(("global", *declared)))
 
 
-# Shapes follow from the declared signals alone, and making one takes longer than a fold.
+# They depend on the declared signals alone, and making one takes longer than folding a record.
 @cache
-def _weights_reader(names: SignalNames) -> WeightsDecoder:
+def _weights_decoder(names: SignalNames) -> WeightsDecoder:
     return WeightsDecoder(names)
 
 
-def shape_of_weights(names: SignalNames) -> type[Struct]:
-    """The record that the value of a setting `weights` must fit."""
-    return _weights_reader(names).shape
+def weights_struct(names: SignalNames) -> type[Struct]:
+    """Return the record that the value of a setting `weights` must fit."""
+    return _weights_decoder(names).struct
 
 
 @cache
-def shape_of_gates(names: SignalNames) -> type[Struct]:
-    """The record that the value of a setting `gates` must fit."""
+def gates_struct(names: SignalNames) -> type[Struct]:
+    """Return the record that the value of a setting `gates` must fit."""
     fields = [(name, GatePolicyPatch | UnsetType, UNSET) for name in names.gates]
     return msgspec.defstruct("Gates", fields, frozen=True)
 
 
-def _key_name(key: bytes | None) -> str:
+def _key_text(key: bytes | None) -> str:
     try:
         return (key or b"").decode()
     except UnicodeDecodeError:
         raise BadSetting("Expected a key in UTF-8, got " + repr(key)[:80]) from None
 
 
-def _unknown(name: str) -> str:
-    kind = name.partition("/")[0]
-    if kind in _LATER:
-        return f"`{name[:80]}`: {_LATER[kind]}; remove the record"
-    return (
-        "Expected one of weights, weights/<feed>, gates, gates/<feed>, feeds/<name>,"
-        f" rules/<filter>, got {name[:80]!r}"
-    )
-
-
-def _check_key(name: str) -> None:
-    kind, slash, of = name.partition("/")
+def _check_key(name: str, names: SignalNames) -> None:
+    kind, slash, target = name.partition("/")
+    if kind in _RESERVED_KINDS:
+        raise BadSetting(f"`{name[:80]}`: {_RESERVED_KINDS[kind]}; remove the record")
+    if kind not in _KINDS:
+        raise BadSetting(
+            "Expected one of weights, weights/<feed>, gates, gates/<feed>, feeds/<name>,"
+            f" rules/<filter>, got {name[:80]!r}"
+        )
     if kind == "rules":
-        # Another gate's stage is not ours: a rule for it would do nothing, and say nothing of it.
-        if of not in BUILT_IN_GATES:
-            filters = ", ".join(BUILT_IN_GATES)
+        # A gate without a filter is written from outside: nothing would apply its rules.
+        if target not in names.filters:
+            filters = ", ".join(names.filters)
             raise BadSetting(f"Expected `rules/<filter>`, one of {filters}, got {name[:80]!r}")
     elif slash:
-        if kind == "weights" and _ARM.search(of):
-            raise BadSetting(f"`weights/{of[:80]}`: arms are not read yet; leave `@…` out")
-        check_feed_name(of, pattern_allowed=kind == "feeds")
+        if kind == "weights" and "@" in target:
+            raise BadSetting(
+                f"`weights/{target[:80]}`: weights for an arm of an experiment are not supported"
+                " yet; leave `@…` out"
+            )
+        check_feed_name(target, pattern_allowed=kind == "feeds")
     elif kind == "feeds":
         raise BadSetting("Expected `feeds/<name>`, got `feeds`")
 
 
-def _within_value(text: str) -> str:
-    """Msgspec's text about the value of a record, its path starting at the record."""
-    if " - at `$" not in text:
-        return explain_patterns(text) + " - at `$.value`"
-    return explain_patterns(text).replace(" - at `$", " - at `$.value")
-
-
-def _read_feed(feed: str, value: dict[str, Any]) -> FeedSpec:
+def _decode_feed(feed: str, value: dict[str, Any]) -> FeedSpec:
     spec = msgspec.convert(value, FeedSpec)
     if pattern_of(feed) and spec.match.restricts:
         raise BadSetting(f"`feeds/{feed}` matches by its name; leave `match` out or empty")
     if spec.max_feeds is not UNSET and "*" not in feed:
-        raise BadSetting(f"`feeds/{feed}` is one feed; `max_feeds` belongs to a pattern")
+        raise BadSetting(
+            f"`feeds/{feed}` is one feed; leave `max_feeds` out, which only a pattern such as"
+            " `feeds/community:*` has"
+        )
     try:
         for author in spec.match.authors:
             check_id(author, "$.value.match.authors")

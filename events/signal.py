@@ -1,10 +1,11 @@
-"""What a model says of a post, and which signals this installation has."""
+"""Signals, what a model or a rule says about a post, and which signals an installation has."""
 
 from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
 import msgspec
@@ -12,15 +13,16 @@ import numpy as np
 from msgspec import Struct
 
 from feedmill.events.errors import BadEvent, UsageError
-from feedmill.events.limits import Id, Offset, Short, TimeMs
+from feedmill.events.gates import GatePolicy
+from feedmill.events.limits import Id, Offset, ShortText, TimeMs
 
 Role = Literal["gate", "objective"]
 
 BUILT_IN_GATES = ("spam", "nsfw", "misinformation")
 BUILT_IN_OBJECTIVES = ("quality", "engagement")
-# What stands for the model in a signal that a rule decided; its version is the rule's name.
+# The `model` of a signal that a rule decided; its `version` is the name of the rule.
 RULE_MODEL = "rule"
-# Fields of `signals:<post_id>` and of a setting that a signal may not be called after.
+# Names of other fields of `signals:<post_id>` and of settings, which no signal may have.
 RESERVED_NAMES = frozenset(
     [
         "post_offset",
@@ -41,73 +43,86 @@ RESERVED_NAMES = frozenset(
 )
 # The combiner keeps a bit for each signal of a post, and one for the post, in 63.
 MAX_SIGNALS = 62
-_DECLARED = re.compile(r"[a-z][a-z0-9_]{0,63}\Z")
+_DECLARED_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}\Z")
 
 
 class ModelVerdict(Struct, frozen=True, gc=False, omit_defaults=True):
-    """What a filter says of a post by itself, operators' rules aside; the fields are a signal's."""
+    """What a filter says about a post without the rules of operators; fields as in `Signal`."""
 
     value: float | None
-    model: Short
-    version: Short
-    error: Short | None = None
-    reason: Short | None = None
+    model: ShortText
+    version: ShortText
+    error: ShortText | None = None
+    reason: ShortText | None = None
 
 
 class Signal(Struct, frozen=True, gc=False, omit_defaults=True):
-    """A model's verdict on one version of a post; `value` null means that it failed, see `error`.
+    """What a model says about one version of a post.
 
-    `value` is a float32 written in full: a gate's is the probability in [0, 1] that
-    the post violates, an objective's is how good the post is.  `reason` says in a few words what
-    else than the model decided.  Where a rule of an operator decided, `overruled` keeps what would
-    hold without it.
-
-    `revision` orders signals of the same `post_offset`: of two, the one with the lower revision is
-    ignored, so that a paused owner's late signal loses.  A filter's is the offset of its rules in
-    `config`, engagement's the last offset it counted; without one it is 0.
+    Attributes
+    ----------
+    post_id, post_offset
+        The post, and the offset in `posts` of the version.
+    value
+        A float32 written in full: for a gate the probability in [0, 1] that the post violates, for
+        an objective how good the post is.  None means that the model failed, see `error`.
+    model, version
+        Which model; `RULE_MODEL` and the rule's name where a rule of an operator decided.
+    at_ms
+        When the signal was made, Unix milliseconds.
+    error
+        Why the model failed.
+    reason
+        In a few words, what decided instead of the model.
+    overruled
+        What holds without the rule that decided.
+    revision
+        Orders signals of the same `post_offset`: of two, the one with the lower revision is
+        ignored, so that a late signal of a paused owner loses.  Of a filter it is the offset of its
+        rules in `config`, of engagement the last offset that it counted; 0 for any other.
     """
 
     post_id: Id
     post_offset: Offset
     value: float | None
-    model: Short
-    version: Short
+    model: ShortText
+    version: ShortText
     at_ms: TimeMs
-    error: Short | None = None
-    reason: Short | None = None
+    error: ShortText | None = None
+    reason: ShortText | None = None
     overruled: ModelVerdict | None = None
     revision: Offset = 0
 
-    def with_rule(self, ruling: RuleVerdict, at_ms: int) -> Signal:
-        """Return the signal of a rule instead; it keeps what holds without it."""
-        said = self.overruled
+    def with_rule(self, verdict: RuleVerdict, at_ms: int) -> Signal:
+        """Return the signal of a rule for the same version; it keeps what holds without it."""
+        overruled = self.overruled
         if self.model != RULE_MODEL:
-            said = ModelVerdict(self.value, self.model, self.version, self.error, self.reason)
+            overruled = ModelVerdict(self.value, self.model, self.version, self.error, self.reason)
         return Signal(
             self.post_id,
             self.post_offset,
-            ruling.value,
+            verdict.value,
             RULE_MODEL,
-            ruling.rule,
+            verdict.rule,
             at_ms,
-            overruled=said,
+            overruled=overruled,
             revision=self.revision,
         )
 
     def without_rule(self, at_ms: int) -> Signal:
-        """Return what holds without a rule; the same where one decided and did not keep it."""
-        said = self.overruled
-        if said is None:
+        """Return the signal that holds without a rule; itself if it overruled nothing."""
+        verdict = self.overruled
+        if verdict is None:
             return self
         return Signal(
             self.post_id,
             self.post_offset,
-            said.value,
-            said.model,
-            said.version,
+            verdict.value,
+            verdict.model,
+            verdict.version,
             at_ms,
-            said.error,
-            said.reason,
+            verdict.error,
+            verdict.reason,
             revision=self.revision,
         )
 
@@ -117,7 +132,7 @@ class Signal(Struct, frozen=True, gc=False, omit_defaults=True):
 
 
 class RuleVerdict(NamedTuple):
-    """The rule of an operator that decides, and the gate's value that has its effect."""
+    """The name of the rule that decides, and the value of the gate that has its effect."""
 
     rule: str
     value: float
@@ -125,32 +140,59 @@ class RuleVerdict(NamedTuple):
 
 @dataclass(frozen=True)
 class SignalNames:
-    """The signals of an installation, gates and objectives, each in their order."""
+    """The signals of an installation: its gates and its objectives, each in their order.
+
+    Attributes
+    ----------
+    gates, objectives
+        The built-in signals, then the declared ones.
+    filters
+        The gates that a filter of this installation writes; only these take rules.
+    gate_defaults
+        By gate its policy where no setting says otherwise; `GatePolicy()` for every other gate.
+    """
 
     gates: tuple[str, ...] = BUILT_IN_GATES
     objectives: tuple[str, ...] = BUILT_IN_OBJECTIVES
+    filters: tuple[str, ...] = BUILT_IN_GATES
+    gate_defaults: tuple[tuple[str, GatePolicy], ...] = ()
 
     @property
     def all(self) -> tuple[str, ...]:
+        """Gates, then objectives."""
         return self.gates + self.objectives
 
+    def default_gate(self, name: str) -> GatePolicy:
+        """The policy of a gate where no setting says otherwise."""
+        return dict(self.gate_defaults).get(name) or GatePolicy()
+
+    def with_filters(self, policies: Mapping[str, GatePolicy]) -> SignalNames:
+        """These signals, told which filters are registered: by gate its default policy.
+
+        A registered filter whose gate is not declared is left out.
+        """
+        filters = tuple(gate for gate in self.gates if gate in policies)
+        defaults = tuple((gate, policies[gate]) for gate in filters)
+        return replace(self, filters=filters, gate_defaults=defaults)
+
     @classmethod
-    def declared(cls, declaration: str) -> SignalNames:
-        """Read ``extreme:gate,novelty:objective`` beside the five built-in signals.
+    def parse(cls, declaration: str) -> SignalNames:
+        """Return the built-in signals and those of ``extreme:gate,novelty:objective``.
 
         Raises
         ------
         UsageError
-            A name that is malformed, reserved or declared twice, a role that does not exist, or
+            A name is malformed, reserved or declared twice, a role does not exist, or there are
             more than `MAX_SIGNALS` signals with the built-in ones.
         """
         gates, objectives = list(BUILT_IN_GATES), list(BUILT_IN_OBJECTIVES)
         for item in filter(None, (part.strip() for part in declaration.split(","))):
             name, _, role = item.partition(":")
-            if not _DECLARED.match(name) or name in RESERVED_NAMES:
+            if not _DECLARED_NAME.match(name) or name in RESERVED_NAMES:
                 raise UsageError(
-                    f"FEEDMILL_SIGNALS: {name!r} cannot be a signal's name; use lower-case letters,"
-                    " digits and `_`, and none of: " + ", ".join(sorted(RESERVED_NAMES))
+                    f"FEEDMILL_SIGNALS: {name!r} cannot be a signal's name; use up to 64 lower-case"
+                    " letters, digits and `_`, a letter first, and none of: "
+                    + ", ".join(sorted(RESERVED_NAMES))
                 )
             if name in gates or name in objectives:
                 raise UsageError(f"FEEDMILL_SIGNALS: {name!r} is declared already; remove it")
@@ -161,23 +203,31 @@ class SignalNames:
             (gates if role == "gate" else objectives).append(name)
         if len(gates) + len(objectives) > MAX_SIGNALS:
             raise UsageError(
-                f"FEEDMILL_SIGNALS: {len(gates) + len(objectives)} signals with the five built-in"
-                f" ones, and {MAX_SIGNALS} are the most; declare fewer"
+                f"FEEDMILL_SIGNALS: expected at most {MAX_SIGNALS} signals with the five built-in"
+                f" ones, got {len(gates) + len(objectives)}; declare fewer"
             )
         return cls(tuple(gates), tuple(objectives))
 
 
-def check_value(signal: Signal, name: str, *, in_unit_range: bool) -> None:
-    """Check what depends on the signal's role; raise `BadEvent` where it does not hold."""
-    _check(signal, name, "$", in_unit_range=in_unit_range)
+def check_signal(signal: Signal, name: str, *, in_unit_range: bool) -> None:
+    """Check what the fields' types cannot say: finite values, errors beside missing ones.
+
+    Raises
+    ------
+    BadEvent
+        With the path of the field.
+    """
+    _check_verdict(signal, name, "$", in_unit_range=in_unit_range)
     if signal.overruled is not None:
-        _check(signal.overruled, name, "$.overruled", in_unit_range=in_unit_range)
+        _check_verdict(signal.overruled, name, "$.overruled", in_unit_range=in_unit_range)
 
 
-def _check(said: Signal | ModelVerdict, name: str, path: str, *, in_unit_range: bool) -> None:
-    value = said.value
+def _check_verdict(
+    verdict: Signal | ModelVerdict, name: str, path: str, *, in_unit_range: bool
+) -> None:
+    value = verdict.value
     if value is None:
-        if said.error is None:
+        if verdict.error is None:
             raise BadEvent(f"Expected `error` beside a null value, got nothing - at `{path}.error`")
         return
     if in_unit_range and not 0.0 <= value <= 1.0:

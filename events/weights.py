@@ -19,13 +19,25 @@ PerAuthor = Annotated[int, Meta(ge=1, le=1_000_000)]
 Explore = Annotated[float, Meta(ge=0, le=1e6)]
 
 DEFAULT_SCALE = {"quality": 1.0, "engagement": 10.0}
-# The book's words for the two objectives; the command line takes either.
-ALIASES = {"alpha": "quality", "beta": "engagement"}
+# The usual letters for the two weights; the command line takes them for the names.
+OBJECTIVE_ALIASES = {"alpha": "quality", "beta": "engagement"}
 
 
 @dataclass(frozen=True)
 class Weights:
-    """Effective weights of a feed, every declared objective in `objectives` and `scale`."""
+    """The weights in force in a feed.
+
+    Attributes
+    ----------
+    objectives, scale
+        By objective, every declared one: its weight, and what its signal is multiplied by.
+    half_life_hours
+        After how many hours a post counts half as much; None for no decay.
+    max_per_author
+        How many posts of one author a feed holds; None for any number.
+    explore
+        Always 0, until exploration is built.
+    """
 
     objectives: Mapping[str, float]
     scale: Mapping[str, float]
@@ -34,7 +46,7 @@ class Weights:
     explore: float = 0.0
 
     def as_dict(self) -> dict[str, Any]:
-        """In the shape of the setting, as `:info` shows it."""
+        """Return the value of the setting that gives these weights, as `:info` shows it."""
         return {
             **self.objectives,
             "scale": dict(self.scale),
@@ -45,7 +57,15 @@ class Weights:
 
 
 class WeightsDecoder:
-    """Reads the setting `weights` for the signals of this installation."""
+    """Decodes the setting `weights` for the signals of one installation.
+
+    Attributes
+    ----------
+    struct
+        The record that the value of the setting must fit.
+    default
+        The built-in weights.
+    """
 
     def __init__(self, names: SignalNames) -> None:
         self._names = names.objectives
@@ -57,7 +77,7 @@ class WeightsDecoder:
         )
         required = [(name, Weight) for name in ("quality", "engagement")]
         declared = [(name, Weight, 0.0) for name in self._names[2:]]
-        self.shape: type[Struct] = msgspec.defstruct(
+        self.struct: type[Struct] = msgspec.defstruct(
             "Weights",
             [
                 *required,
@@ -70,19 +90,32 @@ class WeightsDecoder:
             frozen=True,
             forbid_unknown_fields=True,
         )
-        self.default = self.read({"quality": 0.5, "engagement": 0.5})
+        self.default = self.decode({"quality": 0.5, "engagement": 0.5})
 
-    def read(self, value: dict[str, Any]) -> Weights:
-        """Weights from the setting's value; raises `BadSetting` or msgspec's `ValidationError`."""
-        wire: Any = msgspec.convert(value, self.shape)
-        objectives = {name: float(getattr(wire, name)) for name in self._names}
+    def decode(self, value: dict[str, Any]) -> Weights:
+        """Return the weights of a setting's value.
+
+        Raises
+        ------
+        msgspec.ValidationError
+            The value does not fit `struct`.
+        BadSetting
+            No weight is above 0, or exploration is asked for.
+        """
+        decoded: Any = msgspec.convert(value, self.struct)
+        objectives = {name: float(getattr(decoded, name)) for name in self._names}
         if not any(objectives.values()):
-            raise BadSetting("Expected at least one weight above 0, got none")
-        if wire.explore:
-            raise BadSetting("Expected `explore` 0, it is not built yet - at `$.value.explore`")
+            raise BadSetting("Expected at least one weight above 0, got none - at `$.value`")
+        if decoded.explore:
+            raise BadSetting(
+                f"Expected 0, because exploration is not supported yet, got {decoded.explore!r}"
+                " - at `$.value.explore`"
+            )
         return Weights(
             objectives=objectives,
-            scale={name: float(getattr(wire.scale, name)) for name in self._names},
-            half_life_hours=None if wire.half_life_hours is None else float(wire.half_life_hours),
-            max_per_author=wire.max_per_author,
+            scale={name: float(getattr(decoded.scale, name)) for name in self._names},
+            half_life_hours=None
+            if decoded.half_life_hours is None
+            else float(decoded.half_life_hours),
+            max_per_author=decoded.max_per_author,
         )

@@ -1,7 +1,7 @@
-"""What a frontend does: show a ranked feed out of Redis, page by page, and notice changes.
+"""A frontend: reads ranked feeds from Redis, page by page, and follows their changes.
 
-It needs redis-py, the keys `feed:*` and the channel `feed-changes`, and nothing else of
-feedmill: copy what you need.
+It needs redis-py, and may read the keys `feed:*` and the channel `feed-changes`; it needs nothing
+of feedmill. Copy what you need.
 
     python examples/frontend.py --redis redis://127.0.0.1:6379/0 --feed global --follow
 """
@@ -23,7 +23,7 @@ WHOLE_FEED = 10_000  # no feed is longer
 
 @dataclass(frozen=True)
 class Feed:
-    """The top of a feed at one version, best first, with what it was ranked by."""
+    """The top of a feed at one version, best first, with the weights that ranked it."""
 
     name: str
     version: int
@@ -33,15 +33,15 @@ class Feed:
     fresh_until_ms: int
 
     def stale(self, now_ms: float) -> bool:
-        """Whether nobody has vouched for this ranking lately: still show it, but know it."""
+        """Whether the combiner has not confirmed the ranking lately; show it all the same."""
         return now_ms > self.fresh_until_ms
 
 
 def read_feed(client: redis.Redis, name: str, first: int = 50, prefix: str = "") -> Feed | None:
-    """Take the first posts of a feed and its `:info` in one MULTI; None: no such feed yet.
+    """Read the first posts of a feed and its `:info`; None if there is no such feed.
 
-    Both in one transaction, so that the ranking and the weights beside it always belong
-    together, whatever is written meanwhile.
+    Both are read in one MULTI, so that ranking and weights belong together, whatever is written
+    meanwhile.
     """
     key = f"{prefix}feed:{{{name}}}"
     with client.pipeline(transaction=True) as multi:
@@ -62,7 +62,7 @@ def read_feed(client: redis.Redis, name: str, first: int = 50, prefix: str = "")
 
 @dataclass(frozen=True)
 class Page:
-    """Some posts of a feed, and the cursor with which the next ones are asked for."""
+    """Some posts of a feed, and the cursor of the next page; None on the last page."""
 
     version: int
     post_ids: tuple[str, ...]
@@ -70,11 +70,10 @@ class Page:
 
 
 class Pages:
-    """Serves feeds page by page; who scrolls on stays in the version he began with.
+    """Serves feeds page by page; a user who scrolls on stays in the version of the first page.
 
-    The ranking moves many times a minute.  Were page 2 cut out of a newer one, posts
-    would be seen twice or never; so the rankings that somebody is reading are kept for a
-    while, a few kilobytes each.
+    The ranking changes many times per minute. A second page from a newer version would repeat or
+    skip posts. So the last `kept` rankings that were served stay in memory, some kilobytes each.
     """
 
     def __init__(self, client: redis.Redis, prefix: str = "", kept: int = 100) -> None:
@@ -82,10 +81,10 @@ class Pages:
         self._rankings: OrderedDict[tuple[str, int], Feed] = OrderedDict()
 
     def page(self, name: str, size: int = 50, cursor: str | None = None) -> Page | None:
-        """Return the first page, or that of a cursor; None: there is no such feed.
+        """Return the first page, or the page of a cursor; None if there is no such feed.
 
-        A cursor whose version is no longer kept starts anew, from the top of what is there
-        now: the version of the page says so.
+        If the version of the cursor is no longer kept, this is the first page of the current
+        version; `version` of the page tells.
         """
         feed, start = None, 0
         if cursor is not None:
@@ -96,8 +95,8 @@ class Pages:
         if feed is None:
             return None
         end = start + size
-        following = f"{feed.version}-{end}" if end < len(feed.posts) else None
-        return Page(feed.version, tuple(post for post, _ in feed.posts[start:end]), following)
+        next_cursor = f"{feed.version}-{end}" if end < len(feed.posts) else None
+        return Page(feed.version, tuple(post for post, _ in feed.posts[start:end]), next_cursor)
 
     def _newest(self, name: str) -> Feed | None:
         feed = read_feed(self._client, name, WHOLE_FEED, self._prefix)
@@ -111,10 +110,10 @@ class Pages:
 def changes(
     client: redis.Redis, name: str, prefix: str = "", seconds: float | None = None
 ) -> Iterator[int | None]:
-    """Yield the version of a feed whenever it changed, for some seconds or for ever.
+    """Yield the version of a feed whenever it changed, for some seconds or without an end.
 
-    Messages are told, not kept, so it also yields None once it listens, and after every
-    two seconds of silence: look then, too.
+    Redis does not keep messages, and one can be lost. So None is yielded at the start and after
+    two seconds without a message: read the feed then, too.
     """
     end = time.monotonic() + (float("inf") if seconds is None else seconds)
     subscription = client.pubsub(ignore_subscribe_messages=True)  # type: ignore[no-untyped-call]  # redis has no type here
@@ -134,15 +133,15 @@ def changes(
 
 
 def watch(client: redis.Redis, name: str, first: int, prefix: str, seconds: float | None) -> None:
-    """Print the feed whenever it changed, at most twice a second."""
-    shown = None
+    """Print the feed whenever it changed, at most twice per second."""
+    printed = None
     for version in changes(client, name, prefix, seconds):
-        if version is not None and shown is not None and version <= shown.version:
+        if version is not None and printed is not None and version <= printed.version:
             continue
         feed = read_feed(client, name, first, prefix)
-        if feed is not None and (shown is None or feed.version > shown.version):
+        if feed is not None and (printed is None or feed.version > printed.version):
             show(feed)
-            shown = feed
+            printed = feed
             time.sleep(0.5)
 
 
@@ -158,20 +157,20 @@ def show(feed: Feed | None) -> None:
 
 
 def main() -> None:
-    """Show a feed once, or with `--follow` whenever it changes."""
-    parser = argparse.ArgumentParser(description="show a feed as a frontend does")
+    """Print a feed once, or with `--follow` whenever it changes."""
+    parser = argparse.ArgumentParser(description="Print a ranked feed from Redis.")
     parser.add_argument("--redis", default="redis://127.0.0.1:6379/0")
     parser.add_argument("--redis-prefix", default="")
     parser.add_argument("--feed", default="global")
     parser.add_argument("--top", type=int, default=50)
     parser.add_argument("--follow", action="store_true")
-    parser.add_argument("--for", dest="seconds", type=float, help="end --follow after so long")
-    said = parser.parse_args()
-    client = redis.Redis.from_url(said.redis)
-    if said.follow:
-        watch(client, said.feed, said.top, said.redis_prefix, said.seconds)
+    parser.add_argument("--for", dest="seconds", type=float, help="how long to follow")
+    arguments = parser.parse_args()
+    client = redis.Redis.from_url(arguments.redis)
+    if arguments.follow:
+        watch(client, arguments.feed, arguments.top, arguments.redis_prefix, arguments.seconds)
     else:
-        show(read_feed(client, said.feed, said.top, said.redis_prefix))
+        show(read_feed(client, arguments.feed, arguments.top, arguments.redis_prefix))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""Where a post leads: the hosts of its links and of the addresses that stand in its text.
+"""The hosts of a post's links, and of the addresses in its text.
 
-Pure functions.  A host is lower case, in the ASCII form of IDNA, without `www.`, user, port and
-closing dot, so that two spellings of one host are equal.
+Pure functions.  A host is in lower case and in IDNA's ASCII form, without `www.`, user, port and
+final dot, so that two spellings of one host are equal.
 """
 
 from __future__ import annotations
@@ -11,15 +11,15 @@ from collections.abc import Iterator
 
 from feedmill.events.post import Post
 
-_MAX_HOST = 253
-# Invisible characters belong to the run, so that one of them does not cut a host in two.
+_MAX_HOST_CHARACTERS = 253
+# Invisible characters are part of a run, so that they do not cut a host in two.
 _AUTHORITY = "[^\\s/\\\\?#\"'<>`|{}^,;()]+"
 _SCHEME = r"[A-Za-z][A-Za-z0-9+.-]{0,30}:"
 _LINK = re.compile(rf"\s*(?:{_SCHEME})?[/\\]{{2,}}({_AUTHORITY})")
 _WITHOUT_SCHEME = re.compile(rf"\s*({_AUTHORITY})")
-# Possessive, so that a long run is looked at once; what stands before `@` is a mail address.
+# Possessive, so that a long run takes linear time.  What is followed by `@` is a mail address.
 _RUN = r"\w\u00ad\u200b-\u200d\u2060\ufeff-"
-_IN_TEXT = re.compile(
+_ADDRESS_IN_TEXT = re.compile(
     rf"\bhttps?:[/\\]+({_AUTHORITY})(?:[/\\?#][^\s<>\"]*)?"
     rf"|(?<![.@/{_RUN}])(\w[{_RUN}]*+(?:[.\u3002\uff0e\uff61][{_RUN}]++)++)(?!@)",
     re.IGNORECASE,
@@ -31,33 +31,37 @@ _DOT_INSIDE = re.compile(r"[.\u3002\uff0e\uff61][^\s.]")
 
 
 def hosts_of(post: Post) -> tuple[str, ...]:
-    """The hosts of a post's links, then of its text, each once; media are not among them."""
-    found = [host for link in post.links or () if (host := host_of(link))]
-    return tuple(dict.fromkeys([*found, *hosts_in(post.text)]))
+    """Return the hosts of a post's links, then of its text, each once; not those of its media."""
+    link_hosts = [host for link in post.links or () if (host := host_of(link))]
+    return tuple(dict.fromkeys([*link_hosts, *hosts_in(post.text)]))
 
 
 def hosts_in(text: str) -> Iterator[str]:
-    """The hosts of addresses in a text, with a scheme or bare (`example.org/x`), as they stand.
+    """Yield the hosts of the addresses in a text, with a scheme or bare (`example.org/x`).
 
-    Hosts of mail addresses are none.  A bare one may be no host after all, as in `end.Next`.
+    In the order of the text, repeated ones too, without those of mail addresses.  A bare one may
+    be no host after all, as in `end.Next`.
     """
     if not _DOT_INSIDE.search(text):
         return
-    for with_scheme, bare in _IN_TEXT.findall(text):
+    for with_scheme, bare in _ADDRESS_IN_TEXT.findall(text):
         host = canonical_host(_without_user(with_scheme) if with_scheme else bare)
         if host and (with_scheme or _LAST_LABEL.search(host)):
             yield host
 
 
 def host_of(url: str) -> str | None:
-    """The host of one address, which may lack its scheme; None where it has none."""
+    """Return the host of one address, with a scheme or without; None if it has no host."""
     match = _LINK.match(url) or _WITHOUT_SCHEME.match(url)
     return None if match is None else canonical_host(_without_user(match[1]))
 
 
 def canonical_host(host: str) -> str | None:
-    """A host as this module writes it, None unless it is one; numeric addresses are hosts."""
-    if len(host) > 4 * _MAX_HOST:
+    """Return a host in the form of this module, None if it is no host.
+
+    Numeric addresses are hosts; a single name such as `localhost` is not.
+    """
+    if len(host) > 4 * _MAX_HOST_CHARACTERS:
         return None
     if not host.isascii():
         try:
@@ -65,10 +69,10 @@ def canonical_host(host: str) -> str | None:
         except UnicodeError:
             return None
     host = host.lower().rstrip(".")
-    if len(host) > _MAX_HOST or not _HOST.match(host):
+    if len(host) > _MAX_HOST_CHARACTERS or not _HOST.match(host):
         return None
-    shorter = host.removeprefix("www.")
-    return shorter if "." in shorter else host
+    without_www = host.removeprefix("www.")
+    return without_www if "." in without_www else host
 
 
 def _without_user(authority: str) -> str:

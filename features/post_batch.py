@@ -1,33 +1,31 @@
-"""Posts as the filters see them: one featuriser for training, judging and the live stage."""
+"""Posts with their features: the same code for training, evaluation and the live stages."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 
 from feedmill.events.post import Post
-from feedmill.features.history.near_duplicates import SignatureBatch, sign
-from feedmill.features.links import LINK_COLUMNS, LinkHosts, link_matrix, path_texts
-from feedmill.features.text.lexicon import LEXICON_COLUMNS, lexicon_matrix
+from feedmill.features.feature_group import FeatureMatrix
+from feedmill.features.history.near_duplicates import SignatureBatch, minhash
+from feedmill.features.links import LinkHosts, path_texts
+from feedmill.features.registry import FEATURE_GROUPS
 from feedmill.features.text.ngrams import TextBatch
-from feedmill.features.text.profanity import PROFANITY_COLUMNS, profanity_matrix
-from feedmill.features.text.shape import SHAPE_COLUMNS, shape_matrix
-
-Columns = npt.NDArray[np.float32]
 
 
 class PostBatch:
-    """Some posts; what is computed of them is computed once, for all models that read it.
+    """Some posts and their features, each computed at most once for all models that read it.
 
-    A row depends on its post alone.
+    Features are computed on first use, and kept.  A row depends on its post alone.  Not safe for
+    more than one thread at a time.
     """
 
     def __init__(self, posts: Sequence[Post]) -> None:
         self.posts = posts
-        self._groups: dict[str, Columns] = {}
+        self._groups: dict[str, FeatureMatrix] = {}
 
     def __len__(self) -> int:
         return len(self.posts)
@@ -38,13 +36,13 @@ class PostBatch:
         return TextBatch([post.text for post in self.posts])
 
     @cached_property
-    def signed(self) -> SignatureBatch:
-        """The texts as near copies are looked for."""
-        return sign(self.text)
+    def signatures(self) -> SignatureBatch:
+        """The MinHash signatures of the texts."""
+        return minhash(self.text)
 
     @cached_property
     def paths(self) -> TextBatch:
-        """The words of the links' paths, likewise; an empty text where there are none."""
+        """The words of the links' paths, with their hashed n-grams; "" where there are none."""
         return TextBatch(path_texts(self.posts))
 
     @cached_property
@@ -54,31 +52,23 @@ class PostBatch:
 
     @cached_property
     def hosts(self) -> TextBatch:
-        """The hosts of the links, platforms left out, likewise."""
-        return TextBatch([" ".join(one.own) for one in self.link_hosts])
+        """The hosts of the links, platforms left out, with their hashed n-grams."""
+        return TextBatch([" ".join(links.hosts) for links in self.link_hosts])
 
     def view(self, name: str) -> TextBatch:
-        """Return the texts a linear table reads: ``text``, ``paths`` or ``hosts``."""
+        """Return the texts that an n-gram model reads: ``text``, ``paths`` or ``hosts``."""
         if name == "paths":
             return self.paths
         return self.hosts if name == "hosts" else self.text
 
-    def says(self, name: str) -> npt.NDArray[np.bool_]:
-        """Return which posts have something in a view: (posts,); every post has a text."""
+    def has_content(self, name: str) -> npt.NDArray[np.bool_]:
+        """Return which posts have something in a view: (posts,) bool; every post has a text."""
         if name == "text":
             return np.ones(len(self), dtype=np.bool_)
         return np.array([bool(text) for text in self.view(name).texts], dtype=np.bool_)
 
-    def columns(self, group: str) -> Columns:
-        """Return a group of columns: (posts, len(GROUPS[group] names)), float32, finite."""
+    def columns(self, group: str) -> FeatureMatrix:
+        """Return the columns of a group in the registry: (posts, columns), float32, finite."""
         if group not in self._groups:
-            self._groups[group] = GROUPS[group][1](self)
+            self._groups[group] = FEATURE_GROUPS[group].compute(self)
         return self._groups[group]
-
-
-GROUPS: dict[str, tuple[tuple[str, ...], Callable[[PostBatch], Columns]]] = {
-    "cues": (LEXICON_COLUMNS, lambda batch: lexicon_matrix(batch.text)),
-    "links": (LINK_COLUMNS, lambda batch: link_matrix(batch.link_hosts)),
-    "profanity": (PROFANITY_COLUMNS, lambda batch: profanity_matrix(batch.text)),
-    "shape": (SHAPE_COLUMNS, lambda batch: shape_matrix(batch.text)),
-}

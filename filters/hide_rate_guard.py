@@ -1,8 +1,8 @@
-"""The share of posts that a filter flags, by where they come from.
+"""The guard on the hide rate: where a filter would hide too much of a source, it demotes instead.
 
-A filter that flags one ordinary post in a hundred at home may flag one in ten elsewhere.  Where it
-flags more than a cap of a community's, a language's or a linked host's posts, it is more likely
-wrong than right, and should demote instead of hiding until somebody has looked.
+A filter that hides one ordinary post in a hundred in one place may hide one in ten in another.  If
+it would hide more than a limit of the posts of a community, a language or a linked host, it is more
+likely wrong than right, and should demote there until somebody has looked.
 """
 
 from __future__ import annotations
@@ -17,25 +17,25 @@ from feedmill.events.post import Post
 from feedmill.events.settings import Settings
 from feedmill.features.hosts import hosts_of
 
-# Of one partition: so many records back, and so long.
+# The rates are of one partition's last records, and of no longer than this.
 WINDOW_RECORDS = 5000
 WINDOW_MS = 60 * 60 * 1000
-# A share of fewer posts says little: of 200 with 1 % flagged, 8 % never are.
+# A rate of fewer posts means little; of 200 with a true rate of 1 %, 8 % never would be hidden.
 LEAST_POSTS = 200
-_MOST_HOSTS = 8
+_MAX_HOSTS = 8
 
 
 def sources_of(post: Post) -> tuple[str, ...]:
-    """Where a post comes from: `community:<name>`, `lang:<name>` and `host:<name>`."""
-    found = [f"community:{name}" for name in post.communities or ()]
+    """The sources of a post: `community:<name>`, `lang:<name>` and, of 8 hosts, `host:<name>`."""
+    sources = [f"community:{name}" for name in post.communities or ()]
     if post.lang is not None:
-        found.append(f"lang:{post.lang}")
-    found += [f"host:{host}" for host in hosts_of(post)[:_MOST_HOSTS]]
-    return tuple(dict.fromkeys(found))
+        sources.append(f"lang:{post.lang}")
+    sources += [f"host:{host}" for host in hosts_of(post)[:_MAX_HOSTS]]
+    return tuple(dict.fromkeys(sources))
 
 
 class ScoredPost(NamedTuple):
-    """A post and what the model said of it."""
+    """A post with the value that the model gave it; `at_ms` is its record's timestamp."""
 
     offset: int
     at_ms: int
@@ -44,47 +44,59 @@ class ScoredPost(NamedTuple):
 
 
 class HideRates:
-    """The sources of one partition over its last `WINDOW_RECORDS` records, at most `WINDOW_MS`.
+    """The hide rates of one partition's sources, over `WINDOW_RECORDS` and at most `WINDOW_MS`.
 
-    A fold in the order of offsets; what it says of a post depends on the posts before it alone.
-    Read from `WINDOW_RECORDS` before an offset on it says the same from there.  About 1 MB.
+    It folds posts in the order of offsets.  What it returns for a post depends only on the posts in
+    the window before it, so that a fold begun `WINDOW_RECORDS` earlier returns the same.  1 MB.
+
+    Parameters
+    ----------
+    flagged_at
+        The value from which on a post would be hidden: it counts as flagged.
+    max_rate
+        The largest fraction of a source's posts that may be flagged.
     """
 
-    def __init__(self, flagged_at: float, cap: float) -> None:
-        self._flagged_at, self._cap = flagged_at, cap
+    def __init__(self, flagged_at: float, max_rate: float) -> None:
+        self._flagged_at, self._max_rate = flagged_at, max_rate
         self._window: deque[ScoredPost] = deque()
         self._posts: dict[str, int] = {}
         self._flagged: dict[str, int] = {}
         self._at_ms = 0
 
     def set_flagged_at(self, flagged_at: float) -> None:
-        """Count values from here on as flagged, in the whole window."""
+        """Count posts as flagged from another value on, those in the window too."""
         if flagged_at == self._flagged_at:
             return
         self._flagged_at, self._flagged = flagged_at, {}
-        for judged in self._window:
-            self._count_flagged(judged, 1)
+        for post in self._window:
+            self._count_flagged(post, 1)
 
-    def fold(self, judged: ScoredPost) -> str | None:
-        """Take the next post; the source of it that was over the cap before it, None if none."""
-        self._at_ms = max(self._at_ms, judged.at_ms)
-        self._forget(judged.offset - WINDOW_RECORDS, self._at_ms - WINDOW_MS)
+    def fold(self, post: ScoredPost) -> str | None:
+        """Fold the next post in.
+
+        Returns
+        -------
+        The first of its sources whose rate was above the limit before it, None if there is none.
+        """
+        self._at_ms = max(self._at_ms, post.at_ms)
+        self._forget(post.offset - WINDOW_RECORDS, self._at_ms - WINDOW_MS)
         over = None
-        for source in judged.sources:
+        for source in post.sources:
             if over is None and self.is_over(source):
                 over = source
             self._posts[source] = self._posts.get(source, 0) + 1
-        self._count_flagged(judged, 1)
-        self._window.append(judged._replace(at_ms=self._at_ms))
+        self._count_flagged(post, 1)
+        self._window.append(post._replace(at_ms=self._at_ms))
         return over
 
     def is_over(self, source: str, part: float = 1.0) -> bool:
-        """Whether more than the cap, or this part of it, of a source's posts are flagged."""
+        """Whether a source's rate is above the limit, or above this part of it."""
         posts = self._posts.get(source, 0)
-        return posts >= LEAST_POSTS and self._flagged.get(source, 0) > part * self._cap * posts
+        return posts >= LEAST_POSTS and self._flagged.get(source, 0) > part * self._max_rate * posts
 
-    def share(self, source: str) -> float:
-        """The share of a source's posts that are flagged."""
+    def rate(self, source: str) -> float:
+        """The fraction of a source's posts that are flagged."""
         return self._flagged.get(source, 0) / max(self._posts.get(source, 0), 1)
 
     def _forget(self, offset: int, at_ms: int) -> None:
@@ -100,24 +112,24 @@ class HideRates:
                     del self._posts[source]
                     self._flagged.pop(source, None)
 
-    def _count_flagged(self, judged: ScoredPost, by: int) -> None:
-        if judged.value >= self._flagged_at:
-            for source in judged.sources:
+    def _count_flagged(self, post: ScoredPost, by: int) -> None:
+        if post.value >= self._flagged_at:
+            for source in post.sources:
                 self._flagged[source] = self._flagged.get(source, 0) + by
 
 
 class HideLimit(NamedTuple):
-    """From where on a value hides a post somewhere, and what it becomes where it must not."""
+    """The least value that hides a post in some feed, and the value it becomes under the guard."""
 
     hide_at: float
     lowered: float
 
 
 def hide_limit(settings: Settings, name: str) -> HideLimit | None:
-    """Of a gate under all policies in force; None if it hides nowhere.
+    """The limit of a filter's gate under all policies in force; None if it hides in no feed.
 
-    What is lowered stays below the least `hide_at` of the general policy and of every feed's, and
-    not below the general `demote_at`, which goes before.
+    `lowered` is the highest value below every feed's `hide_at`; but it is at least the general
+    `demote_at`, even where some feed hides from there on.
     """
     general = settings.gates_of("")[name]
     policies = (general, *(settings.gates_of(feed)[name] for feed in settings.gates if feed))
@@ -130,21 +142,21 @@ def hide_limit(settings: Settings, name: str) -> HideLimit | None:
     lowered = max(float(below), 0.0)
     demote_at = general.demote_at
     if demote_at is not None and general.hide_at is not None and demote_at < general.hide_at:
-        lowered = max(lowered, _from(demote_at))
+        lowered = max(lowered, _least_float32(demote_at))
     return HideLimit(hide_at, lowered)
 
 
-def _from(threshold: float) -> float:
+def _least_float32(threshold: float) -> float:
     """The least float32 that is not below a threshold."""
     at = np.float32(threshold)
     return float(at if float(at) >= threshold else np.nextafter(at, np.float32(1)))
 
 
 def over_limit(
-    posts: Sequence[ScoredPost], shares: HideRates, at: HideLimit
+    posts: Sequence[ScoredPost], rates: HideRates, limit: HideLimit
 ) -> Iterator[tuple[int, str, float]]:
-    """Fold posts in; position, source and its share of each that must not be hidden."""
-    for i, judged in enumerate(posts):
-        over = shares.fold(judged)
-        if over is not None and judged.value >= at.hide_at:
-            yield i, over, shares.share(over)
+    """Fold posts in; yield position, source and rate of those that must not be hidden."""
+    for i, post in enumerate(posts):
+        over = rates.fold(post)
+        if over is not None and post.value >= limit.hide_at:
+            yield i, over, rates.rate(over)

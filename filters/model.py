@@ -1,4 +1,4 @@
-"""The model of a filter: hashed n-grams and columns of evidence, weighed, as a probability."""
+"""The model of a filter: n-gram models and columns of evidence, a classifier, a calibrator."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ import numpy.typing as npt
 
 from feedmill.events.errors import BadArtifact
 from feedmill.events.post import Post
-from feedmill.features.post_batch import GROUPS, PostBatch
+from feedmill.features.post_batch import PostBatch
+from feedmill.features.registry import FEATURE_GROUPS
 from feedmill.filters.self_labels import raise_self_labelled
 from feedmill.models.artifact import Artifact
 from feedmill.models.text_model import (
@@ -28,7 +29,16 @@ from feedmill.models.trees import Trees
 
 
 class Evidence(NamedTuple):
-    """What a filter reads: views of a post by n-grams (a linear table each), groups of columns."""
+    """What a filter reads of a post.
+
+    Attributes
+    ----------
+    views
+        The texts of a post (`PostBatch.view`) that get an n-gram model each: `text`, `hosts`,
+        `paths`.
+    groups
+        The groups of numeric columns (`features.registry.FEATURE_GROUPS`).
+    """
 
     views: tuple[str, ...]
     groups: tuple[str, ...]
@@ -36,100 +46,168 @@ class Evidence(NamedTuple):
     @property
     def starts(self) -> tuple[int, ...]:
         """The first column of each view and of each group."""
-        sizes = [*(1 for _ in self.views), *(len(GROUPS[group][0]) for group in self.groups)]
+        sizes = [
+            *(1 for _ in self.views),
+            *(len(FEATURE_GROUPS[group].columns) for group in self.groups),
+        ]
         return tuple(accumulate(sizes[:-1], initial=0))
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The columns: a score for each view, then the groups' columns."""
-        columns = (name for group in self.groups for name in GROUPS[group][0])
+        """The names of the columns: a score for each view, then the groups' columns."""
+        columns = (name for group in self.groups for name in FEATURE_GROUPS[group].columns)
         return (*(f"ngrams_{view}" for view in self.views), *columns)
 
 
 @dataclass(frozen=True, slots=True)
 class ExpertWeights:
-    """A sum of experts: each weighs its own columns, and says no less than its floor.
+    """A sum of linear experts, one for each view and group, each of them with a floor.
 
-    So an expert that knows nothing of a post cannot outweigh one that does.
+    The floor keeps an expert that found nothing in a post from outweighing one that did.
+
+    Attributes
+    ----------
+    weights
+        (columns,) float64.
+    starts
+        The first column of each expert.
+    biases, floors
+        (experts,) float64; a floor of -inf is none.
     """
 
-    weights: npt.NDArray[np.float64]  # (columns,)
-    starts: tuple[int, ...]  # the first column of each expert
-    biases: npt.NDArray[np.float64]  # (experts,)
-    floors: npt.NDArray[np.float64]  # (experts,), -inf for none
+    weights: npt.NDArray[np.float64]
+    starts: tuple[int, ...]
+    biases: npt.NDArray[np.float64]
+    floors: npt.NDArray[np.float64]
 
     def raw_scores(self, rows: npt.NDArray[np.float64]) -> Scores:
         """Weigh (rows, columns) to (rows,); a row's sum does not depend on the other rows."""
         # A matrix product may round a row differently in another batch; these sums do not.
-        said = np.add.reduceat(rows * self.weights, self.starts, axis=1) + self.biases
-        scores: Scores = np.maximum(said, self.floors).sum(axis=1)
+        sums = np.add.reduceat(rows * self.weights, self.starts, axis=1) + self.biases
+        scores: Scores = np.maximum(sums, self.floors).sum(axis=1)
         return scores
 
 
 def with_columns(
     scores: npt.NDArray[np.float64], groups: Sequence[str], batch: PostBatch
 ) -> npt.NDArray[np.float64]:
-    """Put the columns of `groups` beside the views' scores: (posts, views + columns), float64."""
+    """Put the columns of `groups` beside the views' scores.
+
+    Parameters
+    ----------
+    scores
+        (posts, views) float64.
+    groups
+        Groups of columns.
+    batch
+        The posts.
+
+    Returns
+    -------
+    (posts, views + columns) float64, a copy.
+    """
     return np.concatenate([scores, *(batch.columns(group) for group in groups)], axis=1)
 
 
-def view_score(table: NgramModel, view: str, batch: PostBatch) -> Scores:
-    """Return a table's score of each post's view: (posts,), 0 where it is empty."""
+def view_score(model: NgramModel, view: str, batch: PostBatch) -> Scores:
+    """Return an n-gram model's score of each post's view: (posts,), 0 where the view is empty."""
     texts = batch.view(view)
     if view == "text":
-        return table.score(texts)
-    says = batch.says(view)
-    scores: Scores = np.where(says, table.score(texts), 0.0) if says.any() else np.zeros(len(batch))
+        return model.score(texts)
+    has_view = batch.has_content(view)
+    if not has_view.any():
+        return np.zeros(len(batch))
+    scores: Scores = np.where(has_view, model.score(texts), 0.0)
     return scores
 
 
 @dataclass(frozen=True, slots=True)
 class FilterModel:
-    """A filter that ships; a `TextModel`."""
+    """The model of every filter; a `TextModel`.
+
+    Attributes
+    ----------
+    ngram_models
+        One for each view of the evidence.
+    classifier
+        Makes one raw score of the views' scores and the columns of evidence.
+    calibrator
+        Maps raw scores to probabilities.
+    believed_self_labels
+        As in `FilterSpec`.
+    """
 
     name: str
     version: str
-    tables: tuple[NgramModel, ...]
+    ngram_models: tuple[NgramModel, ...]
     evidence: Evidence
-    head: ExpertWeights | Trees
-    curve: Calibrator
+    classifier: ExpertWeights | Trees
+    calibrator: Calibrator
+    believed_self_labels: frozenset[str] = frozenset()
 
     def score_many(self, posts: Sequence[Post]) -> Scores:
         """Return (len(posts),) float64 in [0, 1]: the probability that a post violates."""
         return self.score_batch(PostBatch(posts))
 
     def score_batch(self, batch: PostBatch) -> Scores:
-        """Score posts whose features several models share."""
+        """Return (len(batch),) float64 in [0, 1], of posts whose features several models share."""
         if not len(batch):
             return np.zeros(0)
-        return raise_self_labelled(self.name, batch.posts, self.curve.value(self.raw_scores(batch)))
+        values = self.calibrator.value(self.raw_scores(batch))
+        return raise_self_labelled(self.believed_self_labels, batch.posts, values)
 
     def raw_scores(self, batch: PostBatch) -> Scores:
-        """Return the scores before the curve: (posts,), any real number."""
-        views = zip(self.tables, self.evidence.views, strict=True)
-        scores = np.stack([view_score(table, view, batch) for table, view in views], axis=1)
-        return self.head.raw_scores(with_columns(scores, self.evidence.groups, batch))
+        """Return the classifier's scores before calibration: (posts,), any real number."""
+        views = zip(self.ngram_models, self.evidence.views, strict=True)
+        scores = np.stack([view_score(model, view, batch) for model, view in views], axis=1)
+        return self.classifier.raw_scores(with_columns(scores, self.evidence.groups, batch))
 
     @classmethod
-    def of(cls, artifact: Artifact, evidence: Evidence) -> FilterModel:
-        """Build from a checked artifact; raises `BadArtifact`."""
-        what = f"model `{artifact.name}@{artifact.version}`"
-        columns = len(evidence.names)
-        head: ExpertWeights | Trees
-        if "weights" in artifact.arrays:
-            head = _read_weights(artifact, evidence)
-            found = len(head.weights)
-        else:
-            head = read_trees(artifact, "trees")
-            found = head.features
-        if found != columns:
-            raise BadArtifact(f"{what}: it weighs {found} columns, not {columns}; retrain")
-        curve = read_calibrator(artifact)
-        tables = tuple(read_ngram_model(artifact, view) for view in evidence.views)
-        return cls(artifact.name, artifact.version, tables, evidence, head, curve)
+    def of(
+        cls,
+        artifact: Artifact,
+        evidence: Evidence,
+        believed_self_labels: frozenset[str] = frozenset(),
+    ) -> FilterModel:
+        """Build from a checked artifact.
+
+        Raises
+        ------
+        BadArtifact
+            An array is missing, or its classifier was trained on another number of columns.
+        """
+        classifier = _read_classifier(artifact, evidence)
+        calibrator = read_calibrator(artifact)
+        ngram_models = tuple(read_ngram_model(artifact, view) for view in evidence.views)
+        return cls(
+            artifact.name,
+            artifact.version,
+            ngram_models,
+            evidence,
+            classifier,
+            calibrator,
+            believed_self_labels,
+        )
 
 
-def _read_weights(artifact: Artifact, evidence: Evidence) -> ExpertWeights:
+def _read_classifier(artifact: Artifact, evidence: Evidence) -> ExpertWeights | Trees:
+    expected = len(evidence.names)
+    classifier: ExpertWeights | Trees
+    if "weights" in artifact.arrays:
+        classifier = _read_expert_weights(artifact, evidence)
+        columns = len(classifier.weights)
+    else:
+        classifier = read_trees(artifact, "trees")
+        columns = classifier.feature_count
+    if columns != expected:
+        raise BadArtifact(
+            f"model `{artifact.name}@{artifact.version}`: it weighs {columns} columns, not "
+            f"{expected}; retrain"
+        )
+    return classifier
+
+
+def _read_expert_weights(artifact: Artifact, evidence: Evidence) -> ExpertWeights:
     weights = read_array(artifact, "weights").astype(np.float64)
     experts = read_array(artifact, "experts").astype(np.float64)
     if experts.shape != (2, len(evidence.starts)):

@@ -1,34 +1,33 @@
-"""The filters that ship: one line each, its artifact found by the card in the store."""
+"""The filters of this installation, a line each: the file `filters/<name>.py` has its `FILTER`."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from importlib import import_module
 from pathlib import Path
 
 from feedmill.events.errors import BadArtifact
-from feedmill.filters.model import Evidence, FilterModel
-from feedmill.models.artifact import read
-from feedmill.models.text_model import TextModel
+from feedmill.filters.model import FilterModel
+from feedmill.filters.spec import FilterSpec
 
-STORE = Path(__file__).parent / "artifacts"
-# What each filter reads.
-FILTERS: dict[str, Evidence] = {
-    "spam": Evidence(("text",), ("cues", "shape")),
-    "nsfw": Evidence(("text", "hosts"), ("profanity", "shape", "links")),
-    "misinformation": Evidence(("text", "paths"), ("shape",)),
-}
+_FILES = (
+    "spam",
+    "nsfw",
+    "misinformation",
+)
 
 
-def load(name: str, store: Path | None = None) -> TextModel:
-    """Load a filter from `store` (the shipped one if None); raises `BadArtifact`.
-
-    Called once at start and once per release; reads one file of well under a megabyte.
-    """
-    return load_filter(name, store)
+def _read_files() -> dict[str, FilterSpec]:
+    """Return the specs by name, in the order of the files."""
+    specs: list[FilterSpec] = [import_module(f"{__package__}.{file}").FILTER for file in _FILES]
+    return {spec.name: spec for spec in specs}
 
 
-def load_filter(name: str, store: Path | None = None) -> FilterModel:
-    """Load a filter as what it is: several can then score one `PostBatch`."""
+FILTERS: Mapping[str, FilterSpec] = _read_files()
+
+
+def load(name: str, store: Path | None = None) -> FilterModel:
+    """Load a filter's model by name, as `FilterSpec.load`; raises `BadArtifact`."""
     if name not in FILTERS:
         raise BadArtifact(f"no filter `{name}`; there are: {', '.join(FILTERS)}")
-    evidence = FILTERS[name]
-    return FilterModel.of(read(store or STORE, name, evidence.names), evidence)
+    return FILTERS[name].load(store)

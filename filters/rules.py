@@ -1,6 +1,6 @@
-"""Operators' rules as one filter judges by them: compiled once, asked for every post.
+"""Operators' rules of one filter, compiled once and matched against every post.
 
-Pure.  `events/rules.py` has checked what comes in; the time is an argument.
+No I/O and no clock.  `events/rules.py` has checked the rules before.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ import re2
 
 from feedmill.events.gates import GatePolicy
 from feedmill.events.post import Post
-from feedmill.events.rules import Rule, RuleAction, compiled_pattern
+from feedmill.events.rules import Rule, RuleAction, compile_pattern
 from feedmill.events.settings import Settings
 from feedmill.features.hosts import canonical_host, host_of, hosts_of
-from feedmill.features.text.ngrams import normalise
+from feedmill.features.text.normalise import normalise
 
 _RANK: Mapping[RuleAction, int] = {"allow": 0, "hide": 1, "demote": 2}
 _ALL_PATTERNS_MEMORY = 32 * 1024 * 1024
-# Scripts without blanks: each character is a word of its own, so that a phrase is found inside.
+# In scripts without blanks each character is a word, so that a phrase is found within a sentence.
 _UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
-# Marks belong to their letter, which `\w` does not say.
+# Combining marks belong to their letter, but `\w` does not match them.
 _MARKS = "".join(c for c in map(chr, range(0x300, 0x1D00)) if category(c)[0] == "M")
 _LETTERS = f"(?:[^\\W_{_UNSPACED}][{_MARKS}]*)+|[{_UNSPACED}]"
 _PUNCTUATION = (
@@ -38,8 +38,8 @@ _HIDDEN = re.compile(
     "[\u00ad\u034f\u061c\u115f\u1160\u180b-\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f"
     "\ufe00-\ufe0f\ufeff]"
 )
-# Undoing disguises costs more than all else here: only where ASCII may be one (signs beside
-# letters, letters set apart, a tag), and beyond ASCII.
+# Undoing disguises costs more than all else here.  In ASCII there may be one only where signs stand
+# beside letters, letters stand apart, or there is a tag.
 _SIGN = re.compile("[4@31!05$7<]")
 _SIGN_BESIDE_LETTER = re.compile("[A-Za-z][4@3105$7]|[4@31!05$7][A-Za-z]|<")
 _APART = re.compile(r"\s\S\s\S\s")
@@ -57,17 +57,17 @@ class RuleMatch:
 
 
 class RuleSet:
-    """The rules of one filter, each entry in the table of its kind.
+    """The rules of one filter, with the entries of each kind in a table.
 
-    Of the rules that hold and that a post shows an entry of, `allow` goes before `hide`,
-    `hide` before `demote`, then the first by name.  Cost without a hit: a look into sets for
-    each word, host, hash and label, and one search for all patterns at once; it does not grow
-    with the number of rules.
+    A rule matches a post that has any of its entries.  Of several that match, `allow` goes before
+    `hide`, `hide` before `demote`, then the first by name.  A post without a match costs a look-up
+    for each word, host, hash and label, and one search for all patterns at once, so that the cost
+    does not grow with the number of rules.
     """
 
     def __init__(self, rules: Mapping[str, Rule]) -> None:
         ranked = sorted(rules.items(), key=lambda item: (_RANK[item[1].verdict], item[0]))
-        self._hits = [RuleMatch(rule.verdict, name) for name, rule in ranked]
+        self._matches = [RuleMatch(rule.verdict, name) for name, rule in ranked]
         self._ends_ms = [
             math.inf if rule.expires_at_ms is None else rule.expires_at_ms for _, rule in ranked
         ]
@@ -89,29 +89,29 @@ class RuleSet:
         self._patterns = _Patterns((p, i) for i, (_, r) in enumerate(ranked) for p in r.patterns)
 
     def __len__(self) -> int:
-        return len(self._hits)
+        return len(self._matches)
 
     def verdicts(self, posts: Sequence[Post], at_ms: Sequence[int]) -> list[RuleMatch | None]:
-        """The rule that decides for each post, None where none does.
+        """The rule that decides for each post, None where no rule matches.
 
         Parameters
         ----------
         posts
             n posts.
         at_ms
-            For each the timestamp of its record, Unix milliseconds: a rule holds before its
-            `expires_at_ms`, so that a post is judged alike whenever its record is read.
+            For each post the timestamp of its record, Unix milliseconds.  A rule holds before its
+            `expires_at_ms`; by the record's time a post gets the same verdict whenever it is read.
         """
-        if not self._hits:
+        if not self._matches:
             return [None] * len(posts)
         return [self._verdict(post, now) for post, now in zip(posts, at_ms, strict=True)]
 
     def _verdict(self, post: Post, at_ms: int) -> RuleMatch | None:
-        best = min((i for i in self._shown(post) if at_ms < self._ends_ms[i]), default=None)
-        return None if best is None else self._hits[best]
+        best = min((i for i in self._matching(post) if at_ms < self._ends_ms[i]), default=None)
+        return None if best is None else self._matches[best]
 
-    def _shown(self, post: Post) -> Iterator[int]:
-        """The numbers of the rules that the post shows an entry of; some of them twice."""
+    def _matching(self, post: Post) -> Iterator[int]:
+        """The ranks of the rules that match, some of them more than once."""
         yield from self._authors.get(post.author_id, ())
         if post.self_labels and self._labels:
             for label in post.self_labels:
@@ -124,36 +124,36 @@ class RuleSet:
             for domain in _domains_of(post):
                 yield from self._domains.get(domain, ())
         if self._phrases or self._patterns:
-            yield from self._shown_in_text(post.text)
+            yield from self._matching_text(post.text)
 
-    def _shown_in_text(self, text: str) -> Iterator[int]:
-        yield from self._patterns.found(text)
+    def _matching_text(self, text: str) -> Iterator[int]:
+        yield from self._patterns.matching(text)
         visible = _visible(text)
-        yield from self._phrases.found(visible)
+        yield from self._phrases.matching(visible)
         if visible != text:
-            yield from self._patterns.found(visible)
+            yield from self._patterns.matching(visible)
         if not _may_be_disguised(visible):
             return
         undisguised = normalise(text)
         if undisguised != visible:
-            yield from self._phrases.found(undisguised)
-            yield from self._patterns.found(undisguised)
+            yield from self._phrases.matching(undisguised)
+            yield from self._patterns.matching(undisguised)
 
 
 def demoting_value(gates: Iterable[GatePolicy]) -> float:
     """A gate's value that each of these policies demotes and none hides.
 
-    The middle between the highest `demote_at` and the lowest `hide_at`.  Where no value does
-    both, hiding nothing goes before demoting everywhere.  Policies that are not followed (off, or
-    in shadow) do not count.
+    It is the middle between the highest `demote_at` and the lowest `hide_at`.  If no value does
+    both, it hides nowhere, and does not demote everywhere.  Policies that are off or in shadow do
+    not count.
 
     Returns
     -------
     A float32 in [0, 1].
     """
-    followed = [gate for gate in gates if gate.required]
-    demote_at = max((g.demote_at for g in followed if g.demote_at is not None), default=0.0)
-    hide_at = min((g.hide_at for g in followed if g.hide_at is not None), default=None)
+    required = [gate for gate in gates if gate.required]
+    demote_at = max((g.demote_at for g in required if g.demote_at is not None), default=0.0)
+    hide_at = min((g.hide_at for g in required if g.hide_at is not None), default=None)
     middle = np.float32((demote_at + (1.0 if hide_at is None else hide_at)) / 2)
     if hide_at is None or demote_at <= float(middle) < hide_at:
         return float(middle)
@@ -164,32 +164,32 @@ def demoting_value(gates: Iterable[GatePolicy]) -> float:
 
 
 def _table(entries: Iterable[tuple[Any, int]]) -> dict[Any, tuple[int, ...]]:
-    found: defaultdict[Any, list[int]] = defaultdict(list)
+    """The rules of each entry."""
+    rules_of: defaultdict[Any, list[int]] = defaultdict(list)
     for entry, rule in entries:
-        found[entry].append(rule)
-    return {entry: tuple(rules) for entry, rules in found.items()}
+        rules_of[entry].append(rule)
+    return {entry: tuple(rules) for entry, rules in rules_of.items()}
 
 
 def _domains_of(post: Post) -> Iterator[str]:
-    """Every domain that a host of the post's links, media and text lies in."""
+    """Every domain that has a host of the post's links, media and text in it."""
     for host in hosts_of(post):
-        yield from _and_above(host)
+        yield from _with_parents(host)
     for media in post.media or ():
-        yield from _and_above(host_of(media.url) or "")
+        yield from _with_parents(host_of(media.url) or "")
 
 
-def _and_above(host: str) -> Iterator[str]:
+def _with_parents(host: str) -> Iterator[str]:
     while host:
         yield host
         host = host.partition(".")[2]
 
 
 class _Phrases:
-    """Finds phrases as runs of whole words, by their first word.
+    """Finds phrases as whole words in a row, by their first word.
 
-    Words are runs of letters and digits, without case; what stands between two of them does not
-    count, be it a blank, punctuation or an emoji.  In a phrase that has symbols (`$`, an emoji)
-    each of them is a word as well.
+    Words are letters and digits, without case; blanks, punctuation and emoji between two words do
+    not count.  In a phrase that has symbols (`$`, an emoji) each symbol is a word too.
     """
 
     def __init__(self, phrases: Iterable[tuple[str, int]]) -> None:
@@ -213,8 +213,8 @@ class _Phrases:
     def __bool__(self) -> bool:
         return bool(self._kinds)
 
-    def found(self, text: str) -> Iterator[int]:
-        """The rules whose phrases stand in the text, the disguises of its characters undone."""
+    def matching(self, text: str) -> Iterator[int]:
+        """The rules that have a phrase of the text."""
         for splitter, firsts, by_first in self._kinds:
             words = _words(splitter, text)
             if firsts.isdisjoint(words):
@@ -226,7 +226,7 @@ class _Phrases:
 
 
 def _visible(text: str) -> str:
-    """The text in compatibility form, without the characters that nobody sees."""
+    """The text in Unicode's compatibility form, without invisible characters."""
     return text if text.isascii() else normalize("NFKC", _HIDDEN.sub("", text))
 
 
@@ -238,7 +238,7 @@ def _may_be_disguised(text: str) -> bool:
 
 def _words(splitter: re.Pattern[str], text: str) -> list[str]:
     if splitter is _WORD and text.isascii():
-        splitter = _ASCII_WORD  # the same words, three times as fast
+        splitter = _ASCII_WORD  # finds the same words three times as fast
     words: list[str] = splitter.findall(text.casefold())
     return words
 
@@ -247,32 +247,32 @@ _Phrase = tuple[tuple[str, ...], tuple[int, ...]]
 
 
 def _by_first(table: Mapping[tuple[str, ...], tuple[int, ...]]) -> dict[str, list[_Phrase]]:
-    """The phrases and their rules by first word; one without any word is nowhere."""
-    found: defaultdict[str, list[_Phrase]] = defaultdict(list)
+    """The phrases and their rules by first word; a phrase without a word never matches."""
+    phrases: defaultdict[str, list[_Phrase]] = defaultdict(list)
     for words, rules in table.items():
         if words:
-            found[words[0]].append((words, rules))
-    return dict(found)
+            phrases[words[0]].append((words, rules))
+    return dict(phrases)
 
 
 class _Patterns:
-    """Searches for all patterns at once, and for each alone only where one of them is."""
+    """Searches for all patterns at once, and for each alone only in texts that have one."""
 
     def __init__(self, patterns: Iterable[tuple[str, int]]) -> None:
         by_pattern = _table(patterns)
-        self._each = [(compiled_pattern(pattern), rules) for pattern, rules in by_pattern.items()]
+        self._each = [(compile_pattern(pattern), rules) for pattern, rules in by_pattern.items()]
         self._any = None
         if by_pattern:
             together = "|".join(f"(?:{pattern})" for pattern in by_pattern)
-            self._any = compiled_pattern(together, _ALL_PATTERNS_MEMORY)
-        # RE2's cache would keep the patterns of settings that hold no longer.
+            self._any = compile_pattern(together, _ALL_PATTERNS_MEMORY)
+        # RE2's cache would keep patterns of settings that are gone.
         re2.purge()
 
     def __bool__(self) -> bool:
         return bool(self._each)
 
-    def found(self, text: str) -> Iterator[int]:
-        """The rules whose patterns match somewhere in the text."""
+    def matching(self, text: str) -> Iterator[int]:
+        """The rules that have a pattern which matches somewhere in the text."""
         if self._any is None:
             return
         encoded = text.encode("utf-8", "replace")
@@ -284,7 +284,7 @@ class _Patterns:
 
 
 class FilterRules:
-    """The rules of one filter under the settings in force, ready to judge by."""
+    """The rules of one filter under the settings in force."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -294,11 +294,11 @@ class FilterRules:
 
     @property
     def in_force(self) -> RuleSet:
-        """The rules that hold now; a set never changes in place."""
+        """The rules in force; a set never changes in place."""
         return self._rules
 
     def follow(self, settings: Settings) -> bool:
-        """Take over new settings, between batches; whether other rules hold now."""
+        """Take over new settings, between batches; return whether the rules are others now."""
         feeds = ("", *settings.gates)
         gates = [settings.gates_of(feed).get(self._name) for feed in feeds]
         self._demoting = demoting_value([gate for gate in gates if gate is not None])
@@ -309,9 +309,9 @@ class FilterRules:
         return True
 
     def verdicts(self, posts: Sequence[Post], at_ms: Sequence[int]) -> list[RuleMatch | None]:
-        """The rule that decides for each post, as `RuleSet.verdicts` has it."""
+        """The rule that decides for each post, as `RuleSet.verdicts`."""
         return self._rules.verdicts(posts, at_ms)
 
-    def value_of(self, hit: RuleMatch) -> float:
+    def value_of(self, match: RuleMatch) -> float:
         """The gate's value, a float32, that has the verdict's effect under the gates in force."""
-        return {"hide": 1.0, "demote": self._demoting, "allow": 0.0}[hit.verdict]
+        return {"hide": 1.0, "demote": self._demoting, "allow": 0.0}[match.verdict]

@@ -1,4 +1,4 @@
-"""What a filter says of a batch of posts, as one source after the other lowers or raises it."""
+"""A filter's verdicts on a batch of posts: the model's, then what else decides."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ Values = npt.NDArray[np.float64]
 
 @dataclass(slots=True)
 class BatchVerdicts:
-    """Columns over the posts of one batch.
+    """The verdicts on the n posts of one batch, by their rows.
 
     Attributes
     ----------
     values
-        (n,) float64 in [0, 1]; anything where there is an error.
+        (n,) float64 in [0, 1]; meaningless where there is an error.
     errors
-        By position why the model failed; such a post has no value, and the gate decides.
+        By row why the model failed; such a post has no value, and its gate's policy decides.
     reasons
-        By position what else than the model decided, in a few words for `Signal.reason`.
+        By row what decided instead of the model, in a few words for `Signal.reason`.
     rules
-        By position the rule of an operator that decides, whatever is said beside it.
+        By row the operator's rule that decides, whatever else was found.
     """
 
     values: Values
@@ -35,19 +35,22 @@ class BatchVerdicts:
     rules: dict[int, RuleVerdict] = field(default_factory=dict)
 
     def lower(self, rows: Mapping[int, tuple[float, str]]) -> None:
-        """Set the values at these positions, with the reason."""
+        """Set values and reasons, by row."""
         for row, (value, reason) in rows.items():
             self.values[row], self.reasons[row] = value, reason
 
     def raise_to(self, rows: range, values: Values, reason: Callable[[int], str]) -> None:
-        """Take the larger of (len(rows),) values at these rows; `reason` says why, by position."""
+        """Raise the values of these rows to (len(rows),) values where those are larger.
+
+        `reason` returns the reason for the i-th of the rows.
+        """
         for i in np.flatnonzero(values > self.values[rows.start : rows.stop]).tolist():
             self.values[rows[i]], self.reasons[rows[i]] = values[i], reason(i)
 
     def signal(
         self, row: int, post_id: str, post_offset: int, at_ms: int, model: str, version: str
     ) -> Signal:
-        """Return the signal of the post at this position, by this model; a rule goes before it."""
+        """Return the signal of the post at a row; its rule's, if a rule decides."""
         error = self.errors.get(row)
         value = None if error is not None else float(np.float32(self.values[row]))
         reason = None if error is not None else self.reasons.get(row)

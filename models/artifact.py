@@ -1,7 +1,7 @@
-"""Model artifacts: one file of arrays, named by its sha256, and a card beside it.  Never pickle.
+"""Model artifacts: a file of arrays, named by its sha256, and a model card beside it.  No pickle.
 
-A store is a folder: ``<name>.json`` is the card, ``<sha256>.npz`` the artifact it names.  The
-same arrays give the same bytes, so that a retrained model with the same sha256 is the same model.
+A store is a folder: ``<name>.json`` is the card, ``<sha256>.npz`` the artifact that it names.  The
+same arrays give the same bytes, so that two models with the same sha256 are the same model.
 """
 
 from __future__ import annotations
@@ -19,17 +19,27 @@ import numpy as np
 import numpy.typing as npt
 
 from feedmill.events.errors import BadArtifact, UsageError
+from feedmill.events.reasons import reason_of
 from feedmill.features.text.ngrams import HASH_BITS
 
 Arrays = dict[str, npt.NDArray[Any]]
-# Raise when the meaning of a token or a shape column changes without a change of its name.
-FEATURISER = 3
+# Raise this number when tokens or feature columns change their meaning, but not their names.
+FEATURISER_VERSION = 3
 
 
 class DataUse(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One data set a model learned from.
+    """A data set that a model learned from.
 
-    `sha256` is the file's, `split` the rule that tells which of its rows neither trained nor tuned.
+    Attributes
+    ----------
+    file, rows, licence
+        The name of the file, how many of its rows trained the model, the licence as stated.
+    role
+        What the rows were for.
+    sha256
+        Of the file.
+    split
+        The rule that says which rows of the file neither trained nor tuned the model.
     """
 
     file: str
@@ -40,12 +50,28 @@ class DataUse(msgspec.Struct, frozen=True, omit_defaults=True):
     split: str = ""
 
 
-class Card(msgspec.Struct, frozen=True):
-    """What a model is, learned from and can do; everything in it was measured by the trainer."""
+class ModelCard(msgspec.Struct, frozen=True):
+    """What a model is, what it learned from, and what it can do, as its trainer measured it.
+
+    Attributes
+    ----------
+    name, sha256
+        The signal that the model gives, and the sha256 of its artifact in hexadecimal digits.
+    trained_on
+        The day, ISO 8601.
+    features
+        The number of feature columns.
+    metrics
+        By name, measured on rows that neither trained nor tuned the model.
+    weaknesses
+        What the model cannot do, a sentence each.
+    command
+        The command that trains it.
+    """
 
     name: str
     sha256: str
-    trained_on: str  # the day, ISO 8601
+    trained_on: str
     summary: str
     features: int
     data: list[DataUse]
@@ -61,36 +87,71 @@ class Card(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Artifact:
-    """A checked artifact: its version, arrays and settings."""
+    """An artifact whose bytes and features have been checked.
+
+    Attributes
+    ----------
+    name, version
+        Of the card.
+    arrays
+        By key; what each means is up to the model that reads it.
+    metadata
+        The trainer's constants, and what the artifact was packed with: ``features``,
+        ``hash_bits``, ``featuriser``.
+    """
 
     name: str
     version: str
     arrays: Arrays
-    meta: dict[str, Any]
+    metadata: dict[str, Any]
+
+    @property
+    def label(self) -> str:
+        """How errors name the model: ``model `spam@0123456789ab` ``."""
+        return _label(self.name, self.version)
 
 
-def pack(meta: Mapping[str, Any], features: Sequence[str], arrays: Arrays) -> bytes:
-    """Return the artifact's bytes; `features` are the names of its columns, in order."""
-    full = {**meta, "features": list(features), "hash_bits": HASH_BITS, "featuriser": FEATURISER}
+def _label(name: str, version: str) -> str:
+    return f"model `{name}@{version}`"
+
+
+def pack_artifact(metadata: Mapping[str, Any], features: Sequence[str], arrays: Arrays) -> bytes:
+    """Return the bytes of an artifact, the same for the same arguments on every machine.
+
+    Parameters
+    ----------
+    metadata
+        Constants of the model, as JSON can hold them.
+    features
+        The names of the feature columns that the model reads, in order.
+    arrays
+        The parts of the model; no array of objects.
+    """
+    full = {
+        **metadata,
+        "features": list(features),
+        "hash_bits": HASH_BITS,
+        "featuriser": FEATURISER_VERSION,
+    }
     encoded = np.frombuffer(msgspec.json.encode(full, order="deterministic"), dtype=np.uint8)
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as archive:
         for key, array in sorted({**arrays, "meta": encoded}.items()):
             member = io.BytesIO()
             np.lib.format.write_array(member, np.ascontiguousarray(array), allow_pickle=False)
-            # A ZipInfo of its own has a fixed date; a path's would have today's.
+            # A bare ZipInfo has a fixed date, where writing a file would use the current one.
             info = zipfile.ZipInfo(f"{key}.npy")
             archive.writestr(info, member.getvalue(), zipfile.ZIP_DEFLATED, 9)
     return file.getvalue()
 
 
 def sha256_of(content: bytes) -> str:
-    """Return the sha256 as 64 hexadecimal digits."""
+    """Return the sha256 of bytes in 64 hexadecimal digits."""
     return hashlib.sha256(content).hexdigest()
 
 
 def sha256_of_file(path: Path) -> str:
-    """Return the sha256 of a file's bytes; raises `UsageError`."""
+    """Return the sha256 of a file in 64 hexadecimal digits; raises `UsageError`."""
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
@@ -98,8 +159,8 @@ def sha256_of_file(path: Path) -> str:
         raise UsageError(f"cannot read {path}: {error}") from error
 
 
-def save(store: Path, card: Card, content: bytes) -> None:
-    """Write artifact and card, and remove the artifact the card named before."""
+def save_artifact(store: Path, card: ModelCard, content: bytes) -> None:
+    """Write artifact and card into a store, and remove the artifact that the card named before."""
     store.mkdir(parents=True, exist_ok=True)
     path = store / f"{card.name}.json"
     (store / f"{card.sha256}.npz").write_bytes(content)
@@ -111,60 +172,86 @@ def save(store: Path, card: Card, content: bytes) -> None:
     path.write_bytes(text + b"\n")
 
 
-def read_card(store: Path, name: str) -> Card:
-    """Read the card of a model; raises `BadArtifact`."""
+def read_card(store: Path, name: str) -> ModelCard:
+    """Read the card of a model in a store.
+
+    Raises
+    ------
+    BadArtifact
+        The card is missing, or its text is no model card.
+    """
     path = store / f"{name}.json"
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Card)
-    except (OSError, msgspec.DecodeError) as error:
+        return msgspec.json.decode(path.read_bytes(), type=ModelCard)
+    except OSError as error:
         raise BadArtifact(
-            f"model `{name}`: no card at {path} ({error}); train it or restore the file"
+            f"model `{name}`: no card at {path} ({error.strerror}); train it or restore the file"
+        ) from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise BadArtifact(
+            f"model `{name}`: {path} is not a model card ({reason_of(error)}); restore the file or"
+            " retrain"
         ) from error
 
 
-def read(store: Path, name: str, features: Sequence[str]) -> Artifact:
-    """Read, check against its card and against this build's `features`; raises `BadArtifact`."""
+def read_artifact(store: Path, name: str, features: Sequence[str]) -> Artifact:
+    """Read a model of a store, and check that it fits its card and this build.
+
+    Parameters
+    ----------
+    store, name
+        The folder, and the model's name in it.
+    features
+        The names of the feature columns that this build computes for the model, in order.
+
+    Raises
+    ------
+    BadArtifact
+        A file is missing or altered, or the model was trained on other features, another number
+        of hash bits or another version of the featuriser.
+    """
     card = read_card(store, name)
+    label = _label(name, card.version)
     path = store / f"{card.sha256}.npz"
     try:
         content = path.read_bytes()
     except OSError as error:
         raise BadArtifact(
-            f"model `{name}@{card.version}`: no artifact at {path}; train it or restore the file"
+            f"{label}: no artifact at {path} ({error.strerror}); train it or restore the file"
         ) from error
-    found = sha256_of(content)
-    if found != card.sha256:
+    actual = sha256_of(content)
+    if actual != card.sha256:
         raise BadArtifact(
-            f"model `{name}@{card.version}`: {path} was altered (its sha256 is {found[:12]}…, the "
+            f"{label}: {path} was altered (its sha256 is {actual[:12]}…, the "
             f"card says {card.version}…); restore the file or retrain"
         )
-    arrays, meta = _unpack(content, f"model `{name}@{card.version}`")
-    _check_features(f"model `{name}@{card.version}`", meta, features)
-    return Artifact(name, card.version, arrays, meta)
+    arrays, metadata = _unpack(content, label)
+    _check_features(label, metadata, features)
+    return Artifact(name, card.version, arrays, metadata)
 
 
-def _unpack(content: bytes, what: str) -> tuple[Arrays, dict[str, Any]]:
+def _unpack(content: bytes, label: str) -> tuple[Arrays, dict[str, Any]]:
     try:
         with np.load(io.BytesIO(content), allow_pickle=False) as members:
             arrays = {key: members[key] for key in members.files}
-        meta = msgspec.json.decode(arrays.pop("meta").tobytes(), type=dict[str, Any])
+        metadata = msgspec.json.decode(arrays.pop("meta").tobytes(), type=dict[str, Any])
     except (ValueError, KeyError, OSError, zipfile.BadZipFile) as error:
-        raise BadArtifact(f"{what}: not an artifact ({error}); retrain") from error
-    return arrays, meta
+        raise BadArtifact(f"{label}: not an artifact ({error}); retrain") from error
+    return arrays, metadata
 
 
-def _check_features(what: str, meta: Mapping[str, Any], features: Sequence[str]) -> None:
-    trained = [str(name) for name in meta.get("features", [])]
+def _check_features(label: str, metadata: Mapping[str, Any], features: Sequence[str]) -> None:
+    trained = [str(name) for name in metadata.get("features", [])]
     if trained != list(features):
         new = ", ".join(f"`{n}`" for n in features if n not in trained) or "none"
         gone = ", ".join(f"`{n}`" for n in trained if n not in features) or "none"
         raise BadArtifact(
-            f"{what} was trained on {len(trained)} features, this build has {len(features)} "
+            f"{label} was trained on {len(trained)} features, this build has {len(features)} "
             f"(new: {new}; gone: {gone}); retrain or roll back"
         )
-    for key, own in (("hash_bits", HASH_BITS), ("featuriser", FEATURISER)):
-        if meta.get(key) != own:
+    for key, current in (("hash_bits", HASH_BITS), ("featuriser", FEATURISER_VERSION)):
+        if metadata.get(key) != current:
             raise BadArtifact(
-                f"{what} was trained with {key} {meta.get(key)}, this build has {own}; "
+                f"{label} was trained with {key} {metadata.get(key)}, this build has {current}; "
                 "retrain or roll back"
             )

@@ -6,11 +6,11 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from feedmill.models.artifact import Card, read_card
+from feedmill.models.artifact import ModelCard, read_card
 
 
-def card_lines(card: Card, heading: str = "##") -> list[str]:
-    """Return what a card says of the model itself: what it is, learned from and cannot do."""
+def card_lines(card: ModelCard, heading: str = "##") -> list[str]:
+    """Return the lines of a card about the model itself, its metrics left out, as Markdown."""
     data = [
         f"| {d.file} | {d.rows:,} | {d.licence} | {d.role} | {d.split} | `{d.sha256[:12]}` |"
         for d in card.data
@@ -33,8 +33,8 @@ def card_lines(card: Card, heading: str = "##") -> list[str]:
     ]
 
 
-def as_markdown(card: Card) -> str:
-    """Return one model's card as a page."""
+def card_page(card: ModelCard) -> str:
+    """Return the page of one model card as Markdown."""
     metrics = [f"| {name} | {value:,.4f} |" for name, value in card.metrics.items()]
     lines = [
         f"# Model card: {card.name}",
@@ -60,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for store in options.stores:
         for path in sorted(store.glob("*.json")):
             card = read_card(store, path.stem)
-            (options.out / f"{card.name}.md").write_text(as_markdown(card), encoding="utf-8")
+            (options.out / f"{card.name}.md").write_text(card_page(card), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,13 +1,13 @@
-"""LightGBM trees evaluated in numpy, read from LightGBM's own text format.
+"""LightGBM's trees evaluated in numpy, from LightGBM's own text format.
 
-Importing LightGBM takes a second and brings scikit-learn and scipy with it; a model stage needs
-neither.  Numeric splits without missing values only (what `fitting.fit_trees` makes); LightGBM
-itself is the oracle in the tests.
+Importing LightGBM takes a second and loads scikit-learn and scipy; a model stage needs none of
+them.  Only numeric splits without missing values are supported, which is what
+`training.fitting.stacking.fit_trees` makes.  The tests compare with LightGBM itself.
 
-No tree is descended.  A value beyond a split's threshold rules out the leaves on the split's left,
-and the first leaf that no split rules out is the one a row falls into (QuickScorer, Lucchese et
-al., SIGIR 2015).  So each feature is looked up once, in the sorted thresholds of all trees, and the
-leaves that are left are the bitwise and of one row of bits a feature.
+Trees are not walked (QuickScorer; Lucchese et al., SIGIR 2015).  A value above the threshold of a
+split excludes the leaves on the left of the split, and a row falls into the first leaf that no
+split excludes.  So each feature is looked up once, among the sorted thresholds of all trees, and
+the leaves that remain possible are the bitwise and of one row of leaf masks for each feature.
 """
 
 from __future__ import annotations
@@ -23,100 +23,143 @@ from feedmill.events.errors import BadArtifact
 
 _CHUNK_ROWS = 256
 _FEW_ROWS = 8
-_MOST_LEAVES = 64
-_CATEGORICAL = 1
+_MAX_LEAVES = 64
+# Flags of LightGBM's `decision_type`: a categorical split, a kind of missing value.
+_CATEGORICAL = 0b0001
 _MISSING = 0b1100
 
-Bits = npt.NDArray[np.unsignedinteger[Any]]
+Masks = npt.NDArray[np.unsignedinteger[Any]]
 Values = npt.NDArray[np.float64]
 
 
 class _Split(NamedTuple):
-    """A split of one tree; `left` has the bits of the leaves left of it."""
+    """A split of one tree; bit i of `left_leaves` stands for leaf i on the left of the split."""
 
     feature: int
     threshold: float
     tree: int
-    left: int
+    left_leaves: int
 
 
 @dataclass(frozen=True, slots=True)
 class Trees:
-    """A forest, turned about: the splits by feature and threshold, leaves as bits.
+    """A forest, stored by feature and threshold instead of by tree.
 
-    Feature ``used[f]`` has the thresholds ``thresholds[starts[f]:starts[f + 1]]``, rising;
-    ``left[starts[f] + f + k]`` are the leaves, of each tree, that a value leaves possible which
-    exceeds k of them.
+    Attributes
+    ----------
+    feature_count
+        How many columns the rows have, split on or not.
+    used_features
+        (used,) the columns that some tree splits on, rising.
+    threshold_starts
+        (used + 1,) ``thresholds[threshold_starts[f]:threshold_starts[f + 1]]`` are those of
+        ``used_features[f]``, rising.
+    thresholds
+        (thresholds,)
+    leaf_masks
+        (thresholds + used, trees): row ``threshold_starts[f] + f + k`` has for each tree the leaves
+        that remain possible for a value above k of the thresholds of ``used_features[f]``.
+    leaf_values
+        (trees, leaves) from left to right, 0 beyond the leaves of a tree.
     """
 
-    features: int
-    used: npt.NDArray[np.int64]
-    starts: npt.NDArray[np.int64]  # (used + 1,)
+    feature_count: int
+    used_features: npt.NDArray[np.int64]
+    threshold_starts: npt.NDArray[np.int64]
     thresholds: Values
-    left: Bits  # (thresholds + used, trees)
-    value: Values  # (trees, leaves), from left to right
+    leaf_masks: Masks
+    leaf_values: Values
 
     @classmethod
     def parse(cls, text: str) -> Trees:
-        """Read LightGBM's model text; raises `BadArtifact` on what this evaluator does not know."""
+        """Read LightGBM's model text.
+
+        Raises
+        ------
+        BadArtifact
+            The text is not a model, or has splits or more leaves than this evaluator supports.
+        """
         try:
             header, *blocks = text.split("\nTree=")
-            features = int(_fields(header)["max_feature_idx"]) + 1
-            return _assemble(features, [_fields(block) for block in blocks])
+            feature_count = int(_fields(header)["max_feature_idx"]) + 1
+            return _assemble(feature_count, [_fields(block) for block in blocks])
         except (KeyError, ValueError, IndexError) as error:
-            raise BadArtifact(f"the trees are not LightGBM text ({error!r}); retrain") from error
+            raise BadArtifact(
+                f"the trees are not LightGBM text that this build reads ({_reason(error)}); retrain"
+            ) from error
 
     def raw_scores(self, rows: Values) -> Values:
-        """Sum the leaves each row falls into: (rows,) from (rows, features) without NaN."""
+        """Return the sum of the leaves that each row falls into, as LightGBM's raw score.
+
+        Parameters
+        ----------
+        rows
+            (rows, `feature_count`), any numbers but NaN, infinities included.
+
+        Returns
+        -------
+        (rows,) float64.
+        """
         scores = np.empty(len(rows), dtype=np.float64)
         for begin in range(0, len(rows), _CHUNK_ROWS):
             part = rows[begin : begin + _CHUNK_ROWS]
-            possible = self._of_few(part) if len(part) <= _FEW_ROWS else self._of_many(part)
-            scores[begin : begin + len(part)] = self._sum(possible)
+            few = len(part) <= _FEW_ROWS
+            possible = self._possible_of_few(part) if few else self._possible_of_many(part)
+            scores[begin : begin + len(part)] = self._sum_first_leaves(possible)
         return scores
 
-    def _of_few(self, rows: Values) -> Bits:
-        """Compare with every threshold: few calls of numpy."""
-        if not len(self.used):
-            return self._all(len(rows))
-        counts = np.diff(self.starts)
-        beyond = rows[:, np.repeat(self.used, counts)] > self.thresholds
-        places = np.add.reduceat(beyond, self.starts[:-1], axis=1, dtype=np.int64)
-        places += self.starts[:-1] + np.arange(len(self.used))
-        possible: Bits = np.bitwise_and.reduce(self.left[places], axis=1)
+    def _possible_of_few(self, rows: Values) -> Masks:
+        """Compare each value with all thresholds of its feature: few calls of numpy."""
+        if not len(self.used_features):
+            return self._all_leaves(len(rows))
+        starts = self.threshold_starts[:-1]
+        counts = np.diff(self.threshold_starts)
+        is_above = rows[:, np.repeat(self.used_features, counts)] > self.thresholds
+        places = np.add.reduceat(is_above, starts, axis=1, dtype=np.int64)
+        places += starts + np.arange(len(self.used_features))
+        possible: Masks = np.bitwise_and.reduce(self.leaf_masks[places], axis=1)
         return possible
 
-    def _of_many(self, rows: Values) -> Bits:
-        """Search each feature's thresholds: little work a row."""
-        possible = self._all(len(rows))
-        buffer = np.empty_like(possible)
-        for index, feature in enumerate(self.used):
-            begin, end = self.starts[index], self.starts[index + 1]
+    def _possible_of_many(self, rows: Values) -> Masks:
+        """Search the thresholds of each feature for all rows: little work for each row."""
+        possible = self._all_leaves(len(rows))
+        masks = np.empty_like(possible)
+        for index, feature in enumerate(self.used_features):
+            begin, end = self.threshold_starts[index], self.threshold_starts[index + 1]
             places = np.searchsorted(self.thresholds[begin:end], rows[:, feature])
-            # Places are within bounds; `clip` spares numpy a copy.
-            np.take(self.left, places + (begin + index), axis=0, out=buffer, mode="clip")
-            possible &= buffer
+            # Places are within bounds; `clip` saves numpy a copy.
+            np.take(self.leaf_masks, places + (begin + index), axis=0, out=masks, mode="clip")
+            possible &= masks
         return possible
 
-    def _all(self, rows: int) -> Bits:
-        every = np.array(-1).astype(self.left.dtype)
-        return np.full((rows, len(self.value)), every, dtype=self.left.dtype)
+    def _all_leaves(self, rows: int) -> Masks:
+        every = np.array(-1).astype(self.leaf_masks.dtype)
+        return np.full((rows, len(self.leaf_values)), every, dtype=self.leaf_masks.dtype)
 
-    def _sum(self, possible: Bits) -> Values:
-        trees, leaves = self.value.shape
+    def _sum_first_leaves(self, possible: Masks) -> Values:
+        """Sum for each row the value of the first possible leaf of each tree: (rows,)."""
+        trees, leaves = self.leaf_values.shape
         one = possible.dtype.type(1)
-        lowest = possible & (~possible + one)
-        leaf = np.bitwise_count(lowest - one) + np.arange(trees) * leaves
-        scores: Values = self.value.ravel()[leaf].sum(axis=1)
+        lowest_bit = possible & (~possible + one)
+        leaf = np.bitwise_count(lowest_bit - one) + np.arange(trees) * leaves
+        scores: Values = self.leaf_values.ravel()[leaf].sum(axis=1)
         return scores
+
+
+def _reason(error: KeyError | ValueError | IndexError) -> str:
+    if isinstance(error, KeyError):
+        return f"the field `{error.args[0]}` is missing"
+    return "a node or leaf is missing" if isinstance(error, IndexError) else str(error)
 
 
 def _fields(block: str) -> dict[str, str]:
+    """Return the lines ``key=value`` of a block."""
     pairs = (line.partition("=") for line in block.splitlines())
     return {key: value for key, equals, value in pairs if equals}
 
 
-def _assemble(features: int, blocks: Sequence[dict[str, str]]) -> Trees:
+def _assemble(feature_count: int, blocks: Sequence[dict[str, str]]) -> Trees:
+    """Build the forest from the fields of each tree; raises `ValueError`."""
     splits: list[_Split] = []
     values: list[list[float]] = []
     for tree, block in enumerate(blocks):
@@ -124,64 +167,66 @@ def _assemble(features: int, blocks: Sequence[dict[str, str]]) -> Trees:
         order: list[int] = []
         splits += _splits(tree, block, order)
         values.append([leaf_values[leaf] for leaf in order])
-    if any(split.feature >= features for split in splits):
-        raise ValueError("a split beyond the features")
+    if any(split.feature >= feature_count for split in splits):
+        raise ValueError("a split on a feature beyond the last one")
     width = max(map(len, values), default=1)
-    if width > _MOST_LEAVES:
-        raise ValueError(f"{width} leaves in a tree, {_MOST_LEAVES} at most")
-    value = np.zeros((len(values), width))
+    if width > _MAX_LEAVES:
+        raise ValueError(f"{width} leaves in a tree, {_MAX_LEAVES} at most")
+    padded = np.zeros((len(values), width))
     for tree, row in enumerate(values):
-        value[tree, : len(row)] = row
+        padded[tree, : len(row)] = row
     bits = next(size for size in (8, 16, 32, 64) if size >= width)
-    return Trees(features, *_by_feature(splits, len(values), np.dtype(f"u{bits // 8}")), value)
+    by_feature = _by_feature(splits, len(values), np.dtype(f"u{bits // 8}"))
+    return Trees(feature_count, *by_feature, padded)
 
 
 def _splits(tree: int, block: dict[str, str], order: list[int]) -> Iterator[_Split]:
-    """Walk one tree from left to right: put its leaves into `order`, and yield its splits."""
-    inner = int(block["num_leaves"]) - 1
-    if not inner:
+    """Walk a tree from left to right: append its leaves to `order`, and yield its splits."""
+    splits = int(block["num_leaves"]) - 1
+    if not splits:
         order.append(0)
         return
     if any(int(kind) & (_CATEGORICAL | _MISSING) for kind in block["decision_type"].split()):
-        raise ValueError("categorical split or missing values")
-    sides = [[int(n) for n in block[side].split()] for side in ("left_child", "right_child")]
-    feature = [int(number) for number in block["split_feature"].split()]
-    threshold = [float(number) for number in block["threshold"].split()]
-    # On the way: nodes to enter, and nodes whose left side is done, with where it began.
-    way: list[tuple[int, int | None]] = [(0, None)]
+        raise ValueError("a categorical split, or one for missing values")
+    left, right = ([int(n) for n in block[side].split()] for side in ("left_child", "right_child"))
+    features = [int(number) for number in block["split_feature"].split()]
+    thresholds = [float(number) for number in block["threshold"].split()]
+    # Nodes to visit, each with the number of leaves before its left side once that side is done.
+    stack: list[tuple[int, int | None]] = [(0, None)]
     steps = 0
-    while way:
-        node, began = way.pop()
+    while stack:
+        node, first_leaf = stack.pop()
         steps += 1
-        if steps > 3 * inner + 1:
+        if steps > 3 * splits + 1:
             raise ValueError("a tree that leads back into itself")
         if node < 0:  # LightGBM's ``~leaf``
             order.append(~node)
-        elif began is None:
-            way += [(node, len(order)), (sides[0][node], None)]
+        elif first_leaf is None:
+            stack += [(node, len(order)), (left[node], None)]
         else:
-            left = (1 << len(order)) - (1 << began)
-            yield _Split(feature[node], threshold[node], tree, left)
-            way.append((sides[1][node], None))
+            left_leaves = (1 << len(order)) - (1 << first_leaf)
+            yield _Split(features[node], thresholds[node], tree, left_leaves)
+            stack.append((right[node], None))
 
 
 def _by_feature(
-    splits: Sequence[_Split], trees: int, bits: np.dtype[Any]
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], Values, Bits]:
-    """Return a forest's `used`, `starts`, `thresholds` and `left`."""
+    splits: Sequence[_Split], trees: int, mask_type: np.dtype[Any]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], Values, Masks]:
+    """Return `used_features`, `threshold_starts`, `thresholds` and `leaf_masks` of a forest."""
     used = sorted({split.feature for split in splits})
     rising = {f: sorted({s.threshold for s in splits if s.feature == f}) for f in used}
     starts = np.cumsum([0, *(len(rising[feature]) for feature in used)])
-    left = np.full((int(starts[-1]) + len(used), trees), np.array(-1).astype(bits), dtype=bits)
+    every = np.array(-1).astype(mask_type)
+    masks = np.full((int(starts[-1]) + len(used), trees), every, dtype=mask_type)
     for index, feature in enumerate(used):
         begin = int(starts[index]) + index
         place = {threshold: begin + k for k, threshold in enumerate(rising[feature], 1)}
         for split in splits:
             if split.feature == feature:
-                left[place[split.threshold], split.tree] &= ~bits.type(split.left)
+                masks[place[split.threshold], split.tree] &= ~mask_type.type(split.left_leaves)
         end = begin + len(rising[feature]) + 1
-        left[begin:end] = np.bitwise_and.accumulate(left[begin:end], axis=0)
+        masks[begin:end] = np.bitwise_and.accumulate(masks[begin:end], axis=0)
     thresholds = np.array(
         [value for feature in used for value in rising[feature]], dtype=np.float64
     )
-    return np.array(used, dtype=np.int64), starts, thresholds, left
+    return np.array(used, dtype=np.int64), starts, thresholds, masks

@@ -1,33 +1,42 @@
-"""The model rankers that ship: one line each, found by the card in the store."""
+"""The model rankers of this installation: the file `rankers/<name>.py` has its `RANKER`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from feedmill.events.errors import BadArtifact
-from feedmill.models.artifact import Artifact, read
-from feedmill.models.text_model import StackedTextModel, TextModel, feature_names
-from feedmill.rankers.engagement import FEATURES, EngagementModel, ExpectedClicks
+from feedmill.models.text_model import TextModel
+from feedmill.rankers import engagement
+from feedmill.rankers.engagement import EngagementModel
+from feedmill.rankers.spec import RankerSpec
 
-STORE = Path(__file__).parent / "artifacts"
-QUALITY_TABLES = ("clickbait", "answer")
-
-
-def _quality(artifact: Artifact) -> TextModel:
-    return StackedTextModel.of(artifact, QUALITY_TABLES)
+# The rankers by the text of posts, a line each; `ModelStage` runs them.
+_TEXT_FILES = ("quality",)
 
 
-Build = Callable[[Artifact], TextModel | EngagementModel]
-RANKERS: dict[str, tuple[Sequence[str], Build]] = {
-    "quality": (feature_names(QUALITY_TABLES), _quality),
-    "engagement": (FEATURES, ExpectedClicks.of),
+def _read_files() -> dict[str, RankerSpec[TextModel]]:
+    """Return the specs by name, in the order of the files."""
+    specs: list[RankerSpec[TextModel]] = [
+        import_module(f"{__package__}.{file}").RANKER for file in _TEXT_FILES
+    ]
+    return {spec.name: spec for spec in specs}
+
+
+TEXT_RANKERS: Mapping[str, RankerSpec[TextModel]] = _read_files()
+# Exactly one: its stage owns the topic `counters`.
+ENGAGEMENT_RANKER: RankerSpec[EngagementModel] = engagement.RANKER
+RANKERS: Mapping[str, RankerSpec[Any]] = {
+    **TEXT_RANKERS,
+    ENGAGEMENT_RANKER.name: ENGAGEMENT_RANKER,
 }
 
 
 def load(name: str, store: Path | None = None) -> TextModel | EngagementModel:
-    """Load a ranker from `store` (the shipped one if None); raises `BadArtifact`."""
+    """Load a ranker's model by name, as `RankerSpec.load`; raises `BadArtifact`."""
     if name not in RANKERS:
         raise BadArtifact(f"no ranker `{name}`; there are: {', '.join(RANKERS)}")
-    features, build = RANKERS[name]
-    return build(read(store or STORE, name, features))
+    model: TextModel | EngagementModel = RANKERS[name].load(store)
+    return model

@@ -1,9 +1,9 @@
-"""The demo's audience: **simulated** people who look at a list from the top and click.
+"""The demo's audience: **simulated** users who look at a slate of posts from the top and click.
 
-The list is the audience's own, not feedmill's ranking: recent posts, ordered by what others
-clicked and by age, with some chance.  A visitor is shown a slate and examines position k with
-probability 1 / (1 + k) ** ETA, clicks what looks good, and then likes, replies, shares, hides
-or reports by what the post really is.  Clickbait looks better than it is.
+The slate is not feedmill's ranking: recent posts by the clicks of others and by age, with some
+randomness. A visitor examines position k with probability 1 / (1 + k) ** ETA (position bias),
+clicks what looks good, and then likes, replies, shares, hides or reports by what the post really
+is. Clickbait looks better than it is.
 """
 
 from __future__ import annotations
@@ -22,23 +22,31 @@ from feedmill.simulation.schedule import ENGAGEMENTS, ScheduledEvent
 SLATE = 8
 ETA = 0.8
 RECENT = 600
-FEED = "demo"  # in the engagements' `feed`: no feed of feedmill was shown
+FEED = "demo"  # `feed` of the engagements: the slate was none of feedmill's feeds
 
 _USERS = 2000
 _HALF_LIFE_S = 90.0
-_LONGEST_DWELL_MS = 45_000.0
+_MAX_DWELL_MS = 45_000.0
 
 
 @dataclass(frozen=True)
 class AudienceTraits:
-    """How people react to a kind of post; probabilities, given that they examined it.
+    """How users react to one kind of post that they examine; all but `dwell_s` are probabilities.
 
-    `looks` + `by_quality` * quality is the chance of a click.  The others are chances after a
-    click, times the quality where the post is ordinary; `hide` and `report` come without one.
+    Attributes
+    ----------
+    click, click_by_quality
+        A click has the probability `click` + `click_by_quality` * quality.
+    like, reply, share
+        After a click; of an ordinary post times its quality.
+    hide, report
+        Without a click.
+    dwell_s
+        Typical seconds on the post after a click.
     """
 
-    looks: float
-    by_quality: float
+    click: float
+    click_by_quality: float
     like: float
     reply: float
     share: float
@@ -60,7 +68,7 @@ _REACTIONS: tuple[EngagementKind, ...] = ("like", "reply", "share")
 
 @dataclass(frozen=True)
 class SimulatedPost:
-    """What the audience can feel of a post, and the engine must find out."""
+    """A post as the audience perceives it; `quality` in [0, 1] is what the engine must estimate."""
 
     post_id: str
     kind: str  # a key of TRAITS
@@ -70,7 +78,10 @@ class SimulatedPost:
 
 
 class Audience:
-    """Remembers the last `RECENT` posts and no more; takes time and chance from its caller."""
+    """The users, and the last `RECENT` posts; time and randomness come from the caller.
+
+    `run` becomes part of the event ids.
+    """
 
     def __init__(self, run: str, communities: int, rng: np.random.Generator) -> None:
         self._rng = rng
@@ -87,7 +98,7 @@ class Audience:
         self._reads_german = rng.random(_USERS) < 0.2
 
     def publish(self, post: SimulatedPost, now_s: float) -> None:
-        """A new post; the oldest makes room for it."""
+        """Add a post; it replaces the oldest one."""
         slot = self._next % RECENT
         if self._next < RECENT:
             self._posts.append(post)
@@ -100,7 +111,7 @@ class Audience:
         self._next += 1
 
     def visit(self, now_s: float) -> list[ScheduledEvent]:
-        """Somebody comes and looks; the engagements that follow, within a minute."""
+        """One user looks at a slate; returns the engagements, due within a minute from `now_s`."""
         user = int(self._rng.integers(_USERS))
         slate = self._slate(user, now_s)
         examined = self._rng.random(len(slate)) < (1.0 + np.arange(len(slate))) ** -ETA
@@ -109,10 +120,10 @@ class Audience:
         for position, slot in enumerate(slate):
             post = self._posts[slot]
             self._shown[slot] += 1
-            seen = (f"viewer-{user}", post.post_id, position)
-            events.append(self._event(at_s, "impression", seen))
+            impression = (f"viewer-{user}", post.post_id, position)
+            events.append(self._event(at_s, "impression", impression))
             if examined[position]:
-                events.extend(self._examine(post, slot, at_s, seen))
+                events.extend(self._examine(post, slot, at_s, impression))
             at_s += 0.3
         return events
 
@@ -129,37 +140,37 @@ class Audience:
         return [int(slot) for slot in best[np.argsort(-score[best])]]
 
     def _examine(
-        self, post: SimulatedPost, slot: int, at_s: float, seen: tuple[str, str, int]
+        self, post: SimulatedPost, slot: int, at_s: float, impression: tuple[str, str, int]
     ) -> Iterator[ScheduledEvent]:
         traits = TRAITS[post.kind]
-        chance = self._rng.random(6)
-        if chance[0] < traits.hide:
-            yield self._event(at_s + 1.0, "hide", seen)
-        if chance[1] < traits.report:
-            yield self._event(at_s + 1.5, "report", seen)
-        if chance[2] >= traits.looks + traits.by_quality * post.quality:
+        drawn = self._rng.random(6)
+        if drawn[0] < traits.hide:
+            yield self._event(at_s + 1.0, "hide", impression)
+        if drawn[1] < traits.report:
+            yield self._event(at_s + 1.5, "report", impression)
+        if drawn[2] >= traits.click + traits.click_by_quality * post.quality:
             return
         self._clicked[slot] += 1
         clicked_s = at_s + 0.2 + float(self._rng.exponential(0.5))
-        yield self._event(clicked_s, "click", seen)
+        yield self._event(clicked_s, "click", impression)
         liking = post.quality if post.kind == "ordinary" else 1.0
         typical_s = traits.dwell_s * (0.2 + liking)
-        dwell_ms = min(_LONGEST_DWELL_MS, float(self._rng.lognormal(np.log(typical_s), 0.6)) * 1000)
+        dwell_ms = min(_MAX_DWELL_MS, float(self._rng.lognormal(np.log(typical_s), 0.6)) * 1000)
         left_s = clicked_s + dwell_ms / 1000
-        yield self._event(left_s, "dwell", seen, dwell_ms=round(dwell_ms))
-        odds = (traits.like, traits.reply, traits.share)
-        for kind, odd, drawn in zip(_REACTIONS, odds, chance[3:], strict=True):
-            if drawn < odd * liking:
-                yield self._event(left_s + 0.5, kind, seen)
+        yield self._event(left_s, "dwell", impression, dwell_ms=round(dwell_ms))
+        probabilities = (traits.like, traits.reply, traits.share)
+        for kind, probability, value in zip(_REACTIONS, probabilities, drawn[3:], strict=True):
+            if value < probability * liking:
+                yield self._event(left_s + 0.5, kind, impression)
 
     def _event(
         self,
         due_s: float,
         kind: EngagementKind,
-        seen: tuple[str, str, int],
+        impression: tuple[str, str, int],
         dwell_ms: float | None = None,
     ) -> ScheduledEvent:
-        user, post_id, position = seen
+        user, post_id, position = impression
         event = Engagement(
             post_id,
             user,

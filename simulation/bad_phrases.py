@@ -1,8 +1,8 @@
-"""What the bad actors of the demo write: spam, NSFW, false claims, clickbait.
+"""The bad posts of the demo: spam, NSFW, false claims and clickbait.
 
-All of it is invented.  **The claims in `FALSE` are false**, and meant to be recognised as such;
-the addresses end in `.example`, which nobody can own.  NSFW is kept mild enough for a
-repository, and plain enough for a text filter.
+Everything is invented. **The claims in `FALSE` are false**, so that a filter can find them.
+Addresses end in `.example`, which nobody can own. NSFW is mild enough for a repository, and plain
+enough for a text filter.
 """
 
 from __future__ import annotations

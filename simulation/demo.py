@@ -1,7 +1,7 @@
-"""The preset `demo`: communities, authors, posts and an audience, **all of it simulated**.
+"""The preset `demo`: communities, authors, posts and an audience, **all of them simulated**.
 
-It needs no data.  What is planted (shares of bad posts, latent quality, position bias) stands
-in `SHARES` here and in `audience.TRAITS`; nothing measured on it says anything about people.
+It needs no data. Its assumptions are `POST_FRACTIONS` here and `audience.TRAITS`: fractions of bad
+posts, latent quality, position bias. Nothing that is measured on it tells anything about people.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ import numpy as np
 from feedmill.events.post import Post
 from feedmill.simulation.audience import Audience, SimulatedPost
 from feedmill.simulation.phrases import COMMUNITIES, TOPICS
+from feedmill.simulation.post_writer import PostWriter
 from feedmill.simulation.schedule import POSTS, EventSchedule, EventSource, ScheduledEvent
-from feedmill.simulation.writing import PostWriter
 
 DEFAULT_RATE = 5.0
 
-# Of all posts; and of the authors, who each write posts of one kind.
-SHARES: Final[Mapping[str, float]] = {
+# How much of all posts is of each kind, and how many authors write each; an author writes one kind.
+POST_FRACTIONS: Final[Mapping[str, float]] = {
     "ordinary": 0.78,
     "spam": 0.06,
     "nsfw": 0.04,
@@ -36,15 +36,15 @@ AUTHORS: Final[Mapping[str, int]] = {
     "clickbait": 12,
 }
 
-# Of the posts of authors whose community has a second language.
-_GERMAN = 0.3
-# Without a rate posts still need an order among the engagements.
+# The fraction of ordinary authors who write German, in communities that have a second language.
+_GERMAN_FRACTION = 0.3
+# Without a rate, posts still need times to be ordered among the engagements.
 _UNPACED_RATE = 1000.0
 
 
 @dataclass(frozen=True)
 class Author:
-    """Somebody who writes one kind of post, better or worse."""
+    """An author, who writes posts of one kind; `skill` in [0, 1] is their mean quality."""
 
     author_id: str
     kind: str
@@ -54,35 +54,39 @@ class Author:
 
 
 @dataclass
-class Demo:
-    """Draws authors once, then their posts one by one."""
+class DemoPosts:
+    """Draws the authors once, then one post after the other.
+
+    `run` becomes part of the post ids.
+    """
 
     run: str
     rng: np.random.Generator
 
     def __post_init__(self) -> None:
-        self._writing = PostWriter(self.rng)
-        # Numbered at random, so that a name gives nothing away.
+        self._writer = PostWriter(self.rng)
+        # Numbers are random, so that a name does not reveal the kind.
         numbers = iter(self.rng.permutation(sum(AUTHORS.values())))
         self.authors = {
             kind: [self._draw_author(kind, int(next(numbers))) for _ in range(count)]
             for kind, count in AUTHORS.items()
         }
-        self._kinds = tuple(SHARES)
-        self._shares = np.cumsum(list(SHARES.values()))
+        self._kinds = tuple(POST_FRACTIONS)
+        self._cumulative = np.cumsum(list(POST_FRACTIONS.values()))
 
     def post(self, number: int) -> tuple[Post, SimulatedPost]:
-        """The next post, with its truth."""
-        kind = self._kinds[int(np.searchsorted(self._shares, self.rng.random() * 0.999_999))]
+        """The next post, as it is sent and as the audience perceives it."""
+        drawn = self.rng.random() * 0.999_999
+        kind = self._kinds[int(np.searchsorted(self._cumulative, drawn))]
         group = self.authors[kind]
         author = group[int(self.rng.integers(len(group)))]
         quality = float(np.clip(author.skill + self.rng.normal(0, 0.15), 0.0, 1.0))
         community = COMMUNITIES[author.community]
         if kind == "ordinary":
-            text, links = self._writing.ordinary(community, author.lang, quality), None
+            text, links = self._writer.ordinary(community, author.lang, quality), None
         else:
             quality *= 0.2
-            text, links = self._writing.bad(kind, community)
+            text, links = self._writer.bad(kind, community)
         post_id = f"demo-{self.run}-{number}"
         post = Post(
             post_id,
@@ -97,8 +101,8 @@ class Demo:
 
     def _draw_author(self, kind: str, number: int) -> Author:
         community = int(self.rng.integers(len(COMMUNITIES)))
-        second = kind == "ordinary" and (COMMUNITIES[community], "de") in TOPICS
-        german = second and self.rng.random() < _GERMAN
+        may_be_german = kind == "ordinary" and (COMMUNITIES[community], "de") in TOPICS
+        german = may_be_german and self.rng.random() < _GERMAN_FRACTION
         return Author(
             f"author-{number}",
             kind,
@@ -111,35 +115,47 @@ class Demo:
 def open_demo(
     *, posts: int, rate: float, audience: float, run: str, rng: np.random.Generator
 ) -> EventSource:
-    """A stream without an end (`posts` 0), in constant memory.
+    """Open the demo's stream of posts and engagements; it needs constant memory.
 
-    `rate` and `audience` are posts and engagements a second, on average over some seconds.
+    Parameters
+    ----------
+    posts
+        How many posts; 0 for a stream without an end.
+    rate, audience
+        Posts per second and engagements per second, on average over some seconds. With a rate of
+        0 every event is due at once.
+    run
+        Part of every post id and event id.
+    rng
+        The source of all randomness.
     """
-    paced = EventSource(
-        _stream(Demo(run, rng), posts, rate or _UNPACED_RATE, audience), posts or None
-    )
+    demo_posts = DemoPosts(run, rng)
+    paced = _events(demo_posts, posts, rate or _UNPACED_RATE, audience)
     if rate:
-        return paced
-    at_once = (timed and timed._replace(due_s=0.0) for timed in paced.events)
+        return EventSource(paced, posts or None)
+    at_once = (scheduled._replace(due_s=0.0) for scheduled in paced)
     return EventSource(at_once, posts or None)
 
 
-def _stream(demo: Demo, posts: int, rate: float, audience: float) -> Iterator[ScheduledEvent]:
-    readers = Audience(demo.run, len(COMMUNITIES), demo.rng)
-    agenda = EventSchedule()
+def _events(
+    demo_posts: DemoPosts, posts: int, rate: float, audience: float
+) -> Iterator[ScheduledEvent]:
+    """Posts at their rate, visits of the audience in between; in the order of their times."""
+    visitors = Audience(demo_posts.run, len(COMMUNITIES), demo_posts.rng)
+    schedule = EventSchedule()
     visit_s = 0.0
     number = 0
     while not posts or number < posts:
         post_s = number / rate
         while audience and visit_s < post_s:
-            yield from agenda.until(visit_s)
-            events = readers.visit(visit_s)
-            agenda.add(events)
-            # A visit takes as long as its engagements may: that keeps the pace exactly.
+            yield from schedule.until(visit_s)
+            events = visitors.visit(visit_s)
+            schedule.add(events)
+            # The next visit starts after as long as the engagements of this one take at the rate.
             visit_s += len(events) / audience
-        yield from agenda.until(post_s)
+        yield from schedule.until(post_s)
         number += 1
-        post, truth = demo.post(number)
+        post, simulated = demo_posts.post(number)
         yield ScheduledEvent(post_s, POSTS, post)
-        readers.publish(truth, post_s)
-    yield from agenda.rest()
+        visitors.publish(simulated, post_s)
+    yield from schedule.rest()

@@ -1,8 +1,8 @@
-"""What the simulated communities of the demo talk about, in English; see `phrases_de`.
+"""The topics of the demo's communities, in English (German: `phrases_de`).
 
-All of it was written for this file; no text of any data set stands here.  Braces are filled
-from the same table and from `voices`: `{thing}`, `{who}`, …, each time with another of its
-kind, and `{n}` with a number.
+Everything was written for this file; nothing comes from a data set. `PostWriter` replaces names in
+braces, such as `{thing}` and `{who}`, by a phrase of that name from this table or from `voices`,
+each time another one, and `{n}` by a number.
 """
 
 from __future__ import annotations

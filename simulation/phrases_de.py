@@ -1,4 +1,4 @@
-"""What some of the demo's communities talk about, in German.  Written for this file."""
+"""The topics of some of the demo's communities, in German. Written for this file."""
 
 from __future__ import annotations
 

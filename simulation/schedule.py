@@ -1,4 +1,4 @@
-"""Events with the moment they are due: what every source yields and the sender takes."""
+"""Events with their due times: sources yield them, the sender of a replay takes them."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ ENGAGEMENTS = "engagements"
 
 
 class OutgoingRecord(NamedTuple):
-    """Bytes that are sent as they are; `value` None is a tombstone."""
+    """Key and value of a record, sent as they are; the value None is a tombstone."""
 
     key: bytes
     value: bytes | None
 
 
 class ScheduledEvent(NamedTuple):
-    """An event, and when it is due in seconds since the start at speed 1.
+    """An event, and its due time in seconds since the start, at speed 1.
 
-    The times inside a `Post` and an `Engagement` do not matter: the sender stamps them, unless
-    it was asked to keep them.
+    The sender replaces the times inside a `Post` or an `Engagement` by the time of sending, unless
+    it is told to keep them.
     """
 
     due_s: float
@@ -35,10 +35,14 @@ class ScheduledEvent(NamedTuple):
 
 @dataclass(frozen=True)
 class EventSource:
-    """A stream of events in the order they are due.
+    """A stream of events in the order of their due times.
 
-    `events` may yield None: nothing is there yet, ask again soon.  `posts` is how many posts
-    it will bring, None where nobody can know.
+    Attributes
+    ----------
+    events
+        Yields None if the next event is not there yet; ask again soon.
+    posts
+        How many posts it has; None if that is unknown.
     """
 
     events: Iterator[ScheduledEvent | None]
@@ -46,7 +50,7 @@ class EventSource:
 
 
 class EventSchedule:
-    """Events that are still to come, handed out in the order they are due."""
+    """A priority queue of events by due time; events due at the same time keep their order."""
 
     def __init__(self) -> None:
         self._heap: list[tuple[float, int, ScheduledEvent]] = []
@@ -56,14 +60,16 @@ class EventSchedule:
         return len(self._heap)
 
     def add(self, events: Iterable[ScheduledEvent]) -> None:
+        """Add events in any order."""
         for event in events:
             heapq.heappush(self._heap, (event.due_s, self._added, event))
             self._added += 1
 
     def until(self, due_s: float) -> Iterator[ScheduledEvent]:
-        """Take out and yield what is due by then."""
+        """Remove and yield the events that are due at `due_s` or before."""
         while self._heap and self._heap[0][0] <= due_s:
             yield heapq.heappop(self._heap)[2]
 
     def rest(self) -> Iterator[ScheduledEvent]:
+        """Remove and yield all events."""
         return self.until(float("inf"))

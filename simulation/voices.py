@@ -1,7 +1,9 @@
-"""How the demo's ordinary posts are told, in English; see `voices_de`.  Written for this file.
+"""The sentences of the demo's ordinary posts, in English (German: `voices_de`).
 
-A post is put together from many parts, each drawn by itself: who, when, an aside, the things of
-its community.  So hardly any two are near copies, which the spam filter would take for a campaign.
+Everything was written for this file.
+
+A post consists of many parts that are drawn independently: who, when, an aside, the things of its
+community. Hence few posts are near duplicates, which the spam filter would take for a campaign.
 """
 
 from __future__ import annotations

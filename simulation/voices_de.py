@@ -1,4 +1,4 @@
-"""How the demo's ordinary posts are told, in German.  Written for this file."""
+"""The sentences of the demo's ordinary posts, in German. Written for this file."""
 
 from __future__ import annotations
 

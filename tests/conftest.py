@@ -8,25 +8,14 @@ import hypothesis
 import pytest
 from kafka.admin import KafkaAdminClient
 
-from builders.golden import Golden
 from feedmill.deploy.local import StackAddress, down, up
 
+pytest_plugins = ["builders.golden"]
 
-def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption(
-        "--update-golden",
-        action="store_true",
-        help="rewrite the golden files with what the code says now, instead of comparing",
-    )
+# OpenMP threads wait by spinning: beside other processes training takes ten times as long.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-
-@pytest.fixture
-def golden(request: pytest.FixtureRequest) -> Golden:
-    """The golden files beside the test: `golden.check("refusals.txt", text)`."""
-    return Golden(request.path.parent, update=request.config.getoption("--update-golden"))
-
-
-# A busy machine is no failure: how long one draw takes says nothing of the code.
+# A busy machine is no failure, so no draw has a deadline.
 hypothesis.settings.register_profile("feedmill", deadline=None)
 hypothesis.settings.load_profile("feedmill")
 

@@ -21,11 +21,14 @@ WORK = ROOT / ".mutation"
 LEAST_KILLED = 0.9
 # Each module, and the tests that are to notice when it is wrong.
 MODULES = {
-    "rankers/combiner/gating.py": "tests/rankers/combiner/test_gating.py",
-    "rankers/combiner/top.py": "tests/rankers/combiner/test_top.py",
-    "rankers/score.py": "tests/rankers/test_score.py",
-    "features/counters.py": "tests/features/test_counters.py",
-    "events/settings.py": "tests/events/test_settings.py",
+    "rankers/combiner/gating.py": ["tests/rankers/combiner/test_gating.py"],
+    "rankers/combiner/top.py": ["tests/rankers/combiner/test_top.py"],
+    "rankers/score.py": ["tests/rankers/test_score.py"],
+    "features/counters.py": ["tests/features/test_counters.py"],
+    "events/settings.py": [
+        "tests/events/test_settings.py",
+        "tests/events/test_settings_refusals.py",
+    ],
 }
 PACKAGES = ("events", "features", "models", "filters", "rankers")
 _CONFIG = """
@@ -59,8 +62,9 @@ def _lay_out(modules: Sequence[str]) -> None:
         shutil.copytree(ROOT / package, WORK / "src/feedmill" / package, ignore=ignore)
     ignore = shutil.ignore_patterns("__pycache__", "conftest.py")  # it starts Kafka and Redis
     shutil.copytree(ROOT / "tests", WORK / "tests", ignore=ignore)
+    (WORK / "tests/conftest.py").write_text('pytest_plugins = ["builders.golden"]\n')
     sources = [f"src/feedmill/{module}" for module in modules]
-    tests = [MODULES[module] for module in modules]
+    tests = [test for module in modules for test in MODULES[module]]
     (WORK / "pyproject.toml").write_text(_CONFIG.format(modules=sources, tests=tests))
 
 

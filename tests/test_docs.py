@@ -32,7 +32,7 @@ from feedmill.rankers.registry import RANKERS
 from feedmill.streams.kafka.topics import TopicSpec, topic_table
 from feedmill.streams.observe import metrics_page as metrics_doc
 from feedmill.streams.observe.metrics import METRICS
-from feedmill.streams.settings.environment import _SECURITY, Environment
+from feedmill.streams.settings.environment import CLIENT_SETTINGS, Environment, variable_of
 
 ROOT = Path(__file__).parents[1]
 CODE = (
@@ -68,10 +68,20 @@ def sources() -> Iterator[str]:
 # --- commands -------------------------------------------------------------------------------
 
 
+CONTEXT = click.Context(main)
+
+
+def subcommand(group: click.Group, name: str) -> click.Command:
+    command = group.get_command(CONTEXT, name)
+    if command is None:
+        raise click.UsageError(f"no such command: {name}")
+    return command
+
+
 def leaves(command: click.Command, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
     if isinstance(command, click.Group):
-        for name, child in command.commands.items():
-            yield from leaves(child, (*path, name))
+        for name in command.list_commands(CONTEXT):
+            yield from leaves(subcommand(command, name), (*path, name))
     else:
         yield path
 
@@ -103,11 +113,7 @@ def check_command(arguments: list[str], *, whole: bool = True) -> None:
     command: click.Command = main
     words = list(arguments)
     while isinstance(command, click.Group) and words:
-        name = words.pop(0)
-        child = command.commands.get(name)
-        if child is None:
-            raise click.UsageError(f"no such command: {' '.join(arguments)}")
-        command = child
+        command = subcommand(command, words.pop(0))
     if whole and not set("".join(words)) & set("<[…|"):
         command.make_context("feedmill", words)
         return
@@ -151,7 +157,10 @@ def test_what_is_made_can_be_made(page: str) -> None:
 
 def variables_in_code() -> set[str]:
     written = {name for text in sources() for name in re.findall(r"FEEDMILL_[A-Z_]*[A-Z]\b", text)}
-    return written | {f"FEEDMILL_KAFKA_{name.upper()}" for name in _SECURITY}
+    attributes = {field.name for field in dataclasses.fields(Environment)}
+    attributes -= {"instance_is_given", "security"}
+    attributes |= {f"kafka_{name}" for name in CLIENT_SETTINGS}
+    return written | {variable_of(name) for name in attributes}
 
 
 def variables_in_table() -> dict[str, str]:

@@ -17,10 +17,12 @@ MAX_FUNCTION_LINES = 60
 OF_NO_MODULE = {
     "tests/e2e/": "a whole engine on real Kafka and Redis",
     "tests/golden/": "the flow without Kafka and Redis, compared to the bit",
+    "tests/test_benchmarks.py": "the scripts of benchmarks/",
     "tests/test_docs.py": "docs/ and README against the code",
     "tests/test_house.py": "the repository",
     "tests/test_imports.py": "the imports of every module",
     "tests/test_map.py": "docs/map.md against the code",
+    "tests/test_wheel.py": "the wheel against the tree",
     "tests/filters/test_shipped.py": "the shipped artifacts of all filters",
     "tests/filters/test_disguised.py": "the shipped spam filter on texts in disguise",
 }

@@ -1,8 +1,8 @@
-"""Labelled posts from the topics `labels` and `posts`, read whole, as material to train on.
+"""Join the topics `labels` and `posts`, both read whole, to labelled posts for training.
 
-The text of a labelled post is the version that its rater saw: the highest offset whose timestamp is
-not after the label.  Of a source's labels of a post the last counts; those of several sources are
-averaged, if they saw the same version as the last label; 0.5 or more violates.
+A label belongs to the version of the post that its rater saw: the one with the highest offset whose
+timestamp is not after the label.  The last label of each source counts.  Those sources that saw the
+same version as the post's last label are averaged; a mean of 0.5 or more violates.
 """
 
 from __future__ import annotations
@@ -18,19 +18,22 @@ import msgspec
 
 from feedmill.events.decode import decode_label, decode_post
 from feedmill.events.errors import BadEvent
-from feedmill.events.label import Label
+from feedmill.events.label import LABEL_TARGETS, Label
 from feedmill.events.post import Deletion, Post
 from feedmill.training.datasets.known import KnownDataset
 from feedmill.training.datasets.labelled_posts import from_posts
 from feedmill.training.datasets.tables import Table
 from feedmill.training.training_data import Dataset
 
-_MOST_ORDINARY = 50_000
+_MAX_UNLABELLED = 50_000
 
 
 @dataclass
 class LabelJoin:
-    """Folds the labels of one target, then the posts, record by record in the order of offsets."""
+    """Folds the labels of one target, then the posts, record by record in the order of offsets.
+
+    `left_out` counts what could not be used, by the reason.
+    """
 
     target: str
     since_ms: int = 0
@@ -40,9 +43,9 @@ class LabelJoin:
     _others: dict[str, Post] = field(default_factory=dict)
 
     def add_label(self, key: bytes | None, value: bytes | None) -> None:
-        """Fold a record of `labels`; one that breaks the contract is counted."""
+        """Fold a record of `labels`; one that breaks the contract is counted and left out."""
         try:
-            label = decode_label(key, value)
+            label = decode_label(key, value, (*LABEL_TARGETS, self.target))
         except BadEvent:
             self._leave_out("labels that break the contract")
             return
@@ -53,7 +56,7 @@ class LabelJoin:
                 of_post[label.source] = label
 
     def add_post(self, key: bytes | None, value: bytes | None, at_ms: int) -> None:
-        """Fold a record of `posts`, once all labels are in."""
+        """Fold a record of `posts`, after all labels; `at_ms` is the record's timestamp."""
         try:
             post = decode_post(key, value)
         except BadEvent:
@@ -69,14 +72,15 @@ class LabelJoin:
             self._others[post.post_id] = post
 
     def labelled(self) -> list[tuple[Post, float]]:
-        """Return the labelled posts with 1 where they violate, by time, then id."""
-        found = []
+        """Return the labelled posts in the order of time, then id, with 1 where they violate."""
+        labelled = []
         for post_id, by_source in self._labels.items():
             versions = self._versions.get(post_id)
             if not versions:
                 self._leave_out("labelled posts that are not there, or were deleted")
                 continue
             stamps = [at_ms for at_ms, _ in versions]
+            # By source the number of the version it saw, from 1; 0 where none is left.
             seen = {name: bisect_right(stamps, label.at_ms) for name, label in by_source.items()}
             last = max(by_source.values(), key=lambda label: (label.at_ms, label.source))
             version = seen[last.source]
@@ -84,13 +88,13 @@ class LabelJoin:
                 self._leave_out("labelled posts whose version of then is gone")
                 continue
             values = [label.value for name, label in by_source.items() if seen[name] == version]
-            found.append((versions[version - 1][1], float(sum(values) / len(values) >= 0.5)))
-        return sorted(found, key=lambda judged: _by_time(judged[0]))
+            labelled.append((versions[version - 1][1], float(sum(values) / len(values) >= 0.5)))
+        return sorted(labelled, key=lambda row: _by_time(row[0]))
 
     def unlabelled(self) -> list[Post]:
-        """Return posts without a label of the target, at most 50,000 chosen by their ids."""
-        chosen = sorted(self._others, key=lambda post_id: (zlib.crc32(post_id.encode()), post_id))
-        return sorted((self._others[i] for i in chosen[:_MOST_ORDINARY]), key=_by_time)
+        """Return posts without a label of the target, at most 50,000 chosen by a hash of the id."""
+        ids = sorted(self._others, key=lambda post_id: (zlib.crc32(post_id.encode()), post_id))
+        return sorted((self._others[i] for i in ids[:_MAX_UNLABELLED]), key=_by_time)
 
     def _leave_out(self, what: str) -> None:
         self.left_out[what] = self.left_out.get(what, 0) + 1
@@ -100,15 +104,15 @@ def _by_time(post: Post) -> tuple[int, str]:
     return post.created_at_ms, post.post_id
 
 
-def topic_dataset(topic: str, judged: list[tuple[Post, float]]) -> Dataset:
-    """Return labelled posts of a topic as a data set, split by author; its hash is of the rows."""
+def topic_dataset(topic: str, labelled: list[tuple[Post, float]]) -> Dataset:
+    """Return posts and their labels as the data set of a topic, grouped by author."""
 
     def rows() -> Iterator[tuple[Post, float, str]]:
-        for post, label in judged:
+        for post, label in labelled:
             yield post, label, post.author_id
 
     table = Table(Path(f"topic:{topic}"), name=topic, group="author", family="author")
-    digest = hashlib.sha256(msgspec.json.encode(judged)).hexdigest()
+    digest = hashlib.sha256(msgspec.json.encode(labelled)).hexdigest()
     return Dataset(
         from_posts(topic, "author", rows()), KnownDataset(table, "the product's own"), digest
     )

@@ -1,4 +1,4 @@
-"""What a filter is trained, tuned and judged on: files of posts, and where each came from."""
+"""What a filter is trained and evaluated on: files of posts, and where each came from."""
 
 from __future__ import annotations
 
@@ -7,66 +7,79 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from feedmill.events.errors import UsageError
+from feedmill.filters.spec import FilterSpec
 from feedmill.models.artifact import DataUse, sha256_of_file
-from feedmill.training.datasets.known import KNOWN, LIAR, ORDINARY, KnownDataset
+from feedmill.training.datasets.known import KNOWN, ORDINARY, KnownDataset
 from feedmill.training.datasets.labelled_posts import LabelledPosts
 from feedmill.training.datasets.tables import parse_table, read_table
-from feedmill.training.recipes import RECIPES, STATEMENTS, Recipe, WeightedDataset
+from feedmill.training.recipes import RECIPES, Recipe, WeightedDataset
 
-_FEWEST = 10  # rows of each class to learn from
-_FEWEST_TO_TUNE = 50
+_MIN_TRAINING_ROWS = 10  # of each class
+MIN_VALIDATION_ROWS = 50  # fine rows of each ordinary source, to choose thresholds on
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """The posts of one file."""
+    """The posts of one file; `sha256` is the file's."""
 
     rows: LabelledPosts
     known: KnownDataset
     sha256: str = ""
 
     def use(self, rows: int, role: str) -> DataUse:
-        """Return what a card says of it."""
-        known = self.known
-        return DataUse(known.file, rows, known.licence, role, self.sha256, known.table.split)
+        """Return what a card states of it: so many rows were used, in this role."""
+        known, rule = self.known, self.known.table.split_rule
+        return DataUse(known.file, rows, known.licence, role, self.sha256, rule)
 
 
 @dataclass(frozen=True)
 class TrainingData:
-    """Everything a filter is trained, tuned and judged on."""
+    """Everything that a filter is trained and evaluated on."""
 
     labelled: tuple[Dataset, ...]
     ordinary: tuple[Dataset, ...]
 
     @property
-    def clean(self) -> list[LabelledPosts]:
-        """The ordinary posts."""
-        return [sample.rows for sample in self.ordinary]
+    def ordinary_posts(self) -> list[LabelledPosts]:
+        """The ordinary posts, by source."""
+        return [dataset.rows for dataset in self.ordinary]
 
 
-def read_training_data(name: str, data: Sequence[str], ordinary: Sequence[str]) -> TrainingData:
-    """Read what ``--data`` and ``--ordinary`` name: files as `parse_table` has them, or folders.
+def read_training_data(
+    spec: FilterSpec, data: Sequence[str], ordinary: Sequence[str]
+) -> TrainingData:
+    """Read what ``--data`` and ``--ordinary`` name.
 
-    A folder stands for the sets of the filter's recipe in it, and for the ordinary posts in it.
-    Raises `UsageError`.
+    Parameters
+    ----------
+    spec
+        The filter.
+    data, ordinary
+        Files, as `parse_table` reads them, or folders.  A folder stands for the data sets of the
+        filter's recipe in it (`data` alone), and for the sets of ordinary posts in it.
+
+    Raises
+    ------
+    UsageError
+        A file is missing or cannot be read, or two have the same name.
     """
     labelled: list[Dataset] = []
-    clean: list[Dataset] = []
+    unlabelled: list[Dataset] = []
     for given in data:
         folder = Path(given)
         if folder.is_dir():
-            labelled += [_known(source.known, folder) for source in RECIPES[name].sources]
-            clean += [_known(known, folder) for known in ORDINARY]
+            labelled += [_known(use.known, folder) for use in recipe_of(spec).datasets]
+            unlabelled += [_known(known, folder) for known in ORDINARY]
         else:
             labelled.append(_file(given, labelled=True))
     for given in ordinary:
         folder = Path(given)
         if folder.is_dir():
-            clean += [_known(known, folder) for known in ORDINARY]
+            unlabelled += [_known(known, folder) for known in ORDINARY]
         else:
-            clean.append(_file(given, labelled=False))
-    _check_names([*labelled, *clean])
-    return TrainingData(tuple(labelled), tuple(clean))
+            unlabelled.append(_file(given, labelled=False))
+    _check_names([*labelled, *unlabelled])
+    return TrainingData(tuple(labelled), tuple(unlabelled))
 
 
 def _known(known: KnownDataset, folder: Path) -> Dataset:
@@ -81,43 +94,64 @@ def _file(given: str, *, labelled: bool) -> Dataset:
         return _known(known, table.path.parent)
     rows = read_table(table, labelled=labelled)
     digest = sha256_of_file(table.path)
-    # A card says what a file is called, not where it lies.
+    # A card states what a file is called, not where it lies.
     own = KnownDataset(replace(table, path=Path(table.path.name)), "not stated", labelled)
     return Dataset(rows, own, digest)
 
 
-def _check_names(samples: Sequence[Dataset]) -> None:
-    names = [sample.rows.source for sample in samples]
+def _check_names(datasets: Sequence[Dataset]) -> None:
+    names = [dataset.rows.source for dataset in datasets]
     for name in names:
         if names.count(name) > 1:
             raise UsageError(f"two files are called `{name}`; tell them apart with name=NAME")
 
 
-def recipe_for(name: str, labelled: Sequence[Dataset]) -> Recipe:
-    """Return the filter's recipe with these sets in place of its own, each by its weight."""
-    if [sample.known.file for sample in labelled] == [LIAR.file]:
-        return STATEMENTS
-    own = {source.file: source.weight for source in RECIPES[name].sources}
-    sources = tuple(
-        WeightedDataset(s.known, own.get(s.known.file, s.known.table.weight)) for s in labelled
+def recipe_of(spec: FilterSpec) -> Recipe:
+    """Return a filter's recipe; raises `UsageError` where there is none of that name."""
+    if spec.recipe not in RECIPES:
+        raise UsageError(
+            f"filter `{spec.name}`: no recipe `{spec.recipe}` in training/recipes.py; there are: "
+            + ", ".join(RECIPES)
+        )
+    return RECIPES[spec.recipe]
+
+
+def recipe_for(spec: FilterSpec, labelled: Sequence[Dataset]) -> Recipe:
+    """Return a filter's recipe with these data sets in place of its own.
+
+    A data set of the recipe keeps its weight, another has its table's.  On the data sets of the
+    recipe's research alone it is the research's recipe.  Raises `UsageError`.
+    """
+    recipe = recipe_of(spec)
+    if recipe.research and [dataset.known.file for dataset in labelled] == recipe.research.files:
+        return recipe.research
+    weights = {use.file: use.weight for use in recipe.datasets}
+    datasets = tuple(
+        WeightedDataset(d.known, weights.get(d.known.file, d.known.table.weight)) for d in labelled
     )
-    return replace(RECIPES[name], sources=sources)
+    return replace(recipe, datasets=datasets)
 
 
-def check_enough(labelled: Sequence[LabelledPosts], clean: Sequence[LabelledPosts]) -> None:
-    """Raise `UsageError` unless there is enough to learn from and to choose thresholds on."""
+def check_enough(labelled: Sequence[LabelledPosts], ordinary: Sequence[LabelledPosts]) -> None:
+    """Check that there is enough to train on, and to choose thresholds on.
+
+    Raises
+    ------
+    UsageError
+        With the number of rows that was expected, and the number that there is.
+    """
     for label, what in ((1.0, "violate"), (0.0, "are fine")):
-        count = sum(int((c.labels == label).sum()) for c in labelled)
-        if count < _FEWEST:
+        count = sum(int((rows.labels == label).sum()) for rows in labelled)
+        if count < _MIN_TRAINING_ROWS:
             raise UsageError(
-                f"expected at least {_FEWEST} labelled posts to learn from that {what}, found "
-                f"{count}; rows set apart to judge do not count"
+                f"expected at least {_MIN_TRAINING_ROWS} labelled posts to train on that {what}, "
+                f"found {count}; rows of the test split do not count"
             )
-    for source in clean:
-        rows = int(((source.parts == "tune") & (source.labels == 0)).sum())
-        if rows < _FEWEST_TO_TUNE:
+    for source in ordinary:
+        rows = int(((source.splits == "validation") & (source.labels == 0)).sum())
+        if rows < MIN_VALIDATION_ROWS:
             raise UsageError(
-                f"ordinary posts `{source.source}`: expected at least {_FEWEST_TO_TUNE} rows to "
-                f"choose thresholds on, found {rows} in {len(set(source.groups))} groups; give "
+                f"ordinary posts `{source.source}`: expected at least {MIN_VALIDATION_ROWS} rows "
+                f"to choose thresholds on, found {rows} in {len(set(source.groups))} groups; give "
                 "more, or group them by something finer"
             )

@@ -24,24 +24,24 @@ from feedmill.training.datasets.labelled_posts import read_csv_rows
 
 _WORD = re.compile(r"[a-z]+(?:'[a-z]+)?")
 _WORDS = 20_000
-_COMMUNITIES = 3
-# Ranks: a compound beyond the one, made of words within the other, is read as two words.
+_MIN_COMMUNITIES = 3
+# A compound of a rank above `_RARE`, made of words of ranks below `_COMMON`, is read as two words.
 _RARE, _COMMON = 3_000, 1_000
 
 
 def common_words(rows: Iterable[tuple[str, str]]) -> npt.NDArray[np.uint32]:
     """Return the CRC-32 of the commonest words of (text, community) rows, most common first."""
     counts: Counter[str] = Counter()
-    where: dict[str, set[str]] = {}
+    communities: dict[str, set[str]] = {}
     for text, community in rows:
         for word in _WORD.findall(text.lower()):
             counts[word] += 1
-            where.setdefault(word, set()).add(community)
+            communities.setdefault(word, set()).add(community)
     single = {"a", "i", "u"}
     kept = [
         word
         for word, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-        if len(where[word]) >= _COMMUNITIES and (len(word) > 1 or word in single)
+        if len(communities[word]) >= _MIN_COMMUNITIES and (len(word) > 1 or word in single)
     ]
     rank = {word: position for position, word in enumerate(kept[:_WORDS])}
     return np.array(
@@ -51,9 +51,9 @@ def common_words(rows: Iterable[tuple[str, str]]) -> npt.NDArray[np.uint32]:
 
 
 def _is_compound(word: str, rank: Mapping[str, int]) -> bool:
-    """Say whether it is a rarer word made of two common ones: better read as two (`checkout`).
+    """Return whether a word is a rare one made of two common ones (`checkout`).
 
-    A cue of spam stays whole (`playlist`).
+    A term of the spam lexicon is none (`playlist`).
     """
     return (
         rank[word] > _RARE
@@ -70,7 +70,7 @@ def profane_words(
 ) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint8]]:
     """Return hashes of the single words of (term, source) rows, and the bits of their sources.
 
-    Terms with a digit are left out: digits count as one, and such a term would be many.
+    Terms with a digit are left out: all digits are alike, so that such a term would be many.
     """
     bits: dict[int, int] = {}
     for term, source in rows:

@@ -1,4 +1,4 @@
-"""A real Kafka and a real Redis on this machine, from pip alone, for development and tests."""
+"""The local stack: a real Kafka and Redis on this machine, from pip, for development and tests."""
 
 from feedmill.deploy.local.errors import LocalStackError
 from feedmill.deploy.local.java import kafka_tool

@@ -1,7 +1,7 @@
-"""What goes wrong with the local stack."""
+"""The error of the local stack."""
 
 from feedmill.events.errors import FeedmillError
 
 
 class LocalStackError(FeedmillError):
-    """A local server cannot be fetched, started or stopped; says which, why and the way out."""
+    """A server cannot be installed, started or stopped; the text has which, why and the way out."""

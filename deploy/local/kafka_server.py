@@ -1,4 +1,4 @@
-"""One Kafka broker, its own controller (KRaft), on loopback."""
+"""Kafka of the local stack: one broker, which is its own controller (KRaft), on loopback."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from feedmill.deploy.local.java import java_command
 from feedmill.deploy.local.ports import HOST
 from feedmill.deploy.local.process import Server
 
-# A dead letter carries the whole record that it refuses, so the broker takes more than the
-# 1 MiB which the topics of events are held to by their own setting.
-_LARGEST_RECORD = 4 * 1024 * 1024
+# A dead letter holds up to 1 MiB of a rejected record, a key and headers, so the broker's limit is
+# above the 1 MiB that the topics of events set for themselves.
+_MAX_RECORD_BYTES = 4 * 1024 * 1024
 
-# The quorum stands in the settings, not in the formatted folder (`--standalone`), so that the
-# controller may come back on another port.
+# The quorum is part of these settings, not of the formatted folder (`--standalone`), so that the
+# controller can use another port at the next start.
 _PROPERTIES = f"""\
 process.roles=broker,controller
 node.id=1
@@ -32,15 +32,15 @@ log.dirs={{folder}}
 
 auto.create.topics.enable=false
 num.partitions=4
-message.max.bytes={_LARGEST_RECORD}
-replica.fetch.max.bytes={_LARGEST_RECORD}
+message.max.bytes={_MAX_RECORD_BYTES}
+replica.fetch.max.bytes={_MAX_RECORD_BYTES}
 log.retention.check.interval.ms=60000
-# An index is mapped in full size for each partition; small segments need a small one.
+# Each partition maps an index of this size; small segments need a small one.
 log.index.size.max.bytes=2097152
-# A quarter of the heap by default; 16 MiB compact 600,000 keys in one pass.
+# By default a quarter of the heap; 16 MiB are enough to compact 600,000 keys in one pass.
 log.cleaner.dedupe.buffer.size=16777216
 
-# A broker that was killed may register again only when its last session has ended.
+# A broker that was killed can register again only after its last session has ended.
 broker.heartbeat.interval.ms=1000
 broker.session.timeout.ms=4000
 
@@ -62,9 +62,9 @@ background.threads=4
 
 
 def start_kafka(server: Server, port: int, controller_port: int) -> None:
-    """Format the data folder where that was never finished, then start the broker.
+    """Format the data folder if that was never done, and start the broker.
 
-    Does not wait until it serves: see `kafka_serves`.
+    Does not wait until it serves, see `kafka_serves`. Raises `LocalStackError`.
     """
     logs = server.folder / "kafka"
     properties = server.folder / "kafka.properties"
@@ -77,7 +77,7 @@ def start_kafka(server: Server, port: int, controller_port: int) -> None:
 
 
 def _format(server: Server, properties: Path) -> None:
-    # Kafka's own form of a uuid: 22 characters of url-safe base64; none may look like an option.
+    # Kafka's form of a uuid, 22 characters of url-safe base64; with "k" it is never like an option.
     cluster = "k" + base64.urlsafe_b64encode(uuid.uuid4().bytes).decode()[1:22]
     arguments = ["format", "-t", cluster, "-c", str(properties), "--ignore-formatted"]
     command = java_command("kafka.tools.StorageTool", arguments, heap_mb=128)
@@ -92,9 +92,9 @@ def _format(server: Server, properties: Path) -> None:
 
 
 def kafka_serves(port: int) -> bool:
-    """Whether a broker on this port answers that it is a member of its cluster.
+    """Whether a broker on this port answers requests.
 
-    A listening socket says less: it is there while the broker still loads its logs.
+    An open socket is not enough: the broker has one while it still loads its logs.
     """
     metadata, version, correlation, no_client, no_topics = 3, 1, 1, -1, 0
     request = struct.pack(">hhihi", metadata, version, correlation, no_client, no_topics)

@@ -1,4 +1,4 @@
-"""Locks between processes: one `up` a folder, one fetch a machine."""
+"""Locks between processes: one `up` per folder, one download of Kafka per user."""
 
 from __future__ import annotations
 
@@ -16,28 +16,34 @@ _log = logging.getLogger(__name__)
 
 @contextmanager
 def exclusive(path: Path, purpose: str, timeout_s: float = 300.0) -> Iterator[None]:
-    """Hold the lock file while the block runs; the kernel frees it when the process dies.
+    """Hold the lock file while the block runs; the kernel releases it if the process dies.
 
-    Blocks while another process holds it; raises `LocalStackError` after `timeout_s`.
+    Waits while another process holds it. `purpose` completes "another process that …" in the
+    messages.
+
+    Raises
+    ------
+    LocalStackError
+        Another process still holds it after `timeout_s`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a") as file:
         deadline = time.monotonic() + timeout_s
-        told = False
-        while not _taken(file.fileno()):
-            if not told:
+        logged = False
+        while not _try_lock(file.fileno()):
+            if not logged:
                 _log.info("waiting for another process that %s", purpose)
-                told = True
+                logged = True
             if time.monotonic() > deadline:
                 raise LocalStackError(
-                    f"another process has held {path} for {timeout_s:.0f} s ({purpose});"
-                    " end it, then try again"
+                    f"another process that {purpose} has held {path} for {timeout_s:.0f} s;"
+                    " end that process, then try again"
                 )
             time.sleep(0.05)
         yield
 
 
-def _taken(fileno: int) -> bool:
+def _try_lock(fileno: int) -> bool:
     try:
         fcntl.flock(fileno, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -1,4 +1,4 @@
-"""Ports on loopback that nobody listens on."""
+"""Chooses free ports on loopback."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ import socket
 from feedmill.deploy.local.errors import LocalStackError
 
 HOST = "127.0.0.1"
-# Below the range from which systems take the local ports of outgoing connections,
-# so that a stack which was down finds its remembered ports free more often.
+# Below the range of outgoing connections, so that a stack that was down mostly finds its last
+# ports still free.
 _FIRST, _LAST = 20_000, 32_000
 
 
 def is_free(port: int) -> bool:
+    """Whether a server could listen on this port now."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        # As the servers themselves do: connections that linger in TIME_WAIT do not count.
+        # The servers set it too: connections in TIME_WAIT do not matter.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((HOST, port))
@@ -25,26 +26,34 @@ def is_free(port: int) -> bool:
 
 
 def free_port(taken: set[int]) -> int:
-    """Return a free port at random, so that stacks which start at once seldom pick the same."""
+    """A random free port that is not in `taken`: two stacks that start rarely choose the same."""
     for _ in range(1000):
         port = _FIRST + secrets.randbelow(_LAST - _FIRST)
         if port not in taken and is_free(port):
             return port
-    raise LocalStackError(f"no port between {_FIRST} and {_LAST} of {HOST} is free")
+    raise LocalStackError(
+        f"no port between {_FIRST} and {_LAST} of {HOST} is free; end other programs, or name a"
+        " port with --kafka-port and --redis-port"
+    )
 
 
-def choose_port(asked: int, remembered: int, taken: set[int], option: str) -> int:
-    """Return the asked port, else the remembered one if it is free, else any free one.
+def choose_port(requested: int, last: int, taken: set[int], option: str) -> int:
+    """The requested port, else the last one if it is free, else any free one.
 
-    Raises `LocalStackError` if the asked one is taken.
+    0 stands for no requested and no last port.
+
+    Raises
+    ------
+    LocalStackError
+        The requested port, the value of `option`, is taken.
     """
-    if asked:
-        if asked in taken or not is_free(asked):
+    if requested:
+        if requested in taken or not is_free(requested):
             raise LocalStackError(
-                f"port {asked} of {HOST} is taken by another program; give another {option},"
-                " or none to have a free one chosen"
+                f"port {requested} of {HOST} is taken by another program; give another {option},"
+                " or leave it out to get a free one"
             )
-        return asked
-    if remembered and remembered not in taken and is_free(remembered):
-        return remembered
+        return requested
+    if last and last not in taken and is_free(last):
+        return last
     return free_port(taken)

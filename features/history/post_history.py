@@ -1,7 +1,8 @@
-"""What came before a post: near copies of its text, and its author's other posts.
+"""How many near copies of a post's text came before it, and from how many authors.
 
-A fold over the records of `posts` in one order, in fixed memory; time is that of the records.  What
-it says of a post depends on the records before it alone, never on how they were cut into batches.
+A fold over the records of `posts` in one order, in fixed memory.  Time is that of the records.
+The answer for a post depends on the records before it alone, never on how they were cut into
+batches.
 """
 
 from __future__ import annotations
@@ -12,40 +13,44 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from feedmill.features.history.clusters import NONE, Clusters
+from feedmill.features.history.clusters import NO_CLUSTER, Clusters
 from feedmill.features.history.hash_index import BucketHeads, HashIndex, Sequence32
 from feedmill.features.history.near_duplicates import (
-    ALIKE,
     BANDS,
     BINS,
     BUCKET_BITS,
-    COPIED,
-    COPY,
+    MIN_COPY_SIMILARITY,
+    MIN_NEW_COPY_SIMILARITY,
+    MIN_SIMILARITY,
     SignatureBatch,
     consensus,
-    says_enough,
-    sign,
+    is_long_enough,
+    minhash,
     similarity,
 )
 from feedmill.features.post_batch import PostBatch
-from feedmill.features.text.ngrams import Indices, TextBatch
+from feedmill.features.text.byte_rows import Indices
+from feedmill.features.text.ngrams import TextBatch
 
 WINDOW_MS = 10 * 60 * 1000
-# A stream read from here on says the same of all that comes after twice the window.
+# A history that starts so long before a record gives the same answers from that record on.
 REBUILD_MS = 2 * WINDOW_MS
-MOST_AUTHOR_POSTS = 16
-MOST_COMPARED = 48
+MAX_COMPARED = 48
 
 _RING_BITS = 18
-_MOST_AT_ONCE = 4096
-_REACH = (1 << _RING_BITS) - _MOST_AT_ONCE
+_MAX_BATCH = 4096
+_REACH = (1 << _RING_BITS) - _MAX_BATCH
 _MASK = (1 << _RING_BITS) - 1
+_NO_ENTRY = -1
 _NO_ROWS = np.zeros(0, dtype=np.int64)
 _NO_ENTRIES = np.zeros(0, dtype=np.uint32)
 
 
 class PostVersion(NamedTuple):
-    """One record of `posts`: a version of a post, or with `text` None its deletion."""
+    """One record of `posts`: a version of a post, or its deletion if `text` is None.
+
+    `at_ms` is the timestamp of the record, Unix milliseconds.
+    """
 
     at_ms: int
     post_id: str
@@ -53,254 +58,226 @@ class PostVersion(NamedTuple):
     text: str | None
 
 
-class EarlierPosts(NamedTuple):
-    """What came before one version of a post, within `WINDOW_MS`.
+class CopyCounts(NamedTuple):
+    """The near copies that came before one version of a post, within `WINDOW_MS`.
 
     Attributes
     ----------
     copies
-        Other posts with nearly the same text; beyond `campaigns.KEPT` they are not counted.
+        Other posts with nearly the same text, at most `MAX_COMPARED`.
     authors
-        How many wrote those and this one.
-    author_posts
-        Other posts of the author, at most `MOST_AUTHOR_POSTS`.
-    author_age_ms
-        Since the author's first post, as far as no gap between two was longer than the
-        window; at most the window.
+        How many authors wrote those and this one, at least 1.
     """
 
     copies: int = 0
     authors: int = 1
-    author_posts: int = 0
-    author_age_ms: int = 0
 
 
 class PostHistory:
-    """The memory of one stream of posts; one task folds.  About 48 MB, all of it from the start.
+    """The memory of one stream of posts.  About 41 MB, all of it allocated at the start.
 
-    It reaches back `WINDOW_MS`, but not beyond the last 258,048 records.
+    It reaches back `WINDOW_MS`, but not beyond the last 258,048 records.  Not safe for more than
+    one thread or task at a time; does not block.
     """
 
     def __init__(self) -> None:
-        size, self._sequence = 1 << _RING_BITS, 0
+        size, self._next_entry = 1 << _RING_BITS, 0
         self._at_ms = np.zeros(size, dtype=np.int64)
         self._post = np.zeros(size, dtype=np.int64)
         self._author = np.zeros(size, dtype=np.int64)
-        self._first_ms = np.zeros(size, dtype=np.int64)
-        self._shown = np.zeros(size, dtype=np.bool_)
-        self._fresh = np.zeros(size, dtype=np.bool_)
-        self._group = np.full(size, NONE, dtype=np.int64)
-        self._signed = np.zeros((size, BINS), dtype=np.uint8)
+        # Whether the entry is the text that readers see: not deleted, not replaced by an edit.
+        self._is_current = np.zeros(size, dtype=np.bool_)
+        self._cluster = np.full(size, NO_CLUSTER, dtype=np.int64)
+        self._signatures = np.zeros((size, BINS), dtype=np.uint8)
         self._posts = HashIndex(_RING_BITS, _REACH, 0)
-        self._authors = HashIndex(_RING_BITS, _REACH, 0)
         self._bands = BucketHeads(BANDS << BUCKET_BITS, 0)
         self._now_ms = 0
         self._newest = 0
-        self._campaigns = Clusters(self._is_recent)
+        self._clusters = Clusters(self._is_recent)
 
     def fold(
         self,
         versions: Sequence[PostVersion],
-        rows: Sequence[int] = (),
-        read: PostBatch | None = None,
-    ) -> list[EarlierPosts]:
-        """Take records in their order; what came before each, `EarlierPosts()` for deletions.
+        batch_rows: Sequence[int] = (),
+        batch: PostBatch | None = None,
+    ) -> list[CopyCounts]:
+        """Take records in their order, and count for each the copies that came before it.
 
-        `rows` are where they stand in `read`, a batch that others read as well, so that their
-        texts are not hashed twice; -1 for those that do not, none if none does.
+        Parameters
+        ----------
+        versions
+            n records, in the order of the stream.
+        batch_rows
+            (n,) the row of each version's text in `batch`, -1 if it is not there.
+        batch
+            A batch of posts that other models read too, so that no text is hashed twice.
+
+        Returns
+        -------
+        n counts; `CopyCounts()` for deletions and for texts that are too short to compare.
         """
-        said: list[EarlierPosts] = []
-        for start in range(0, len(versions), _MOST_AT_ONCE):
-            end = start + _MOST_AT_ONCE
-            said += self._fold(versions[start:end], rows[start:end], read)
-        return said
+        counts: list[CopyCounts] = []
+        for start in range(0, len(versions), _MAX_BATCH):
+            end = start + _MAX_BATCH
+            counts += self._fold(versions[start:end], batch_rows[start:end], batch)
+        return counts
 
     def _fold(
-        self, versions: Sequence[PostVersion], rows_read: Sequence[int], read: PostBatch | None
-    ) -> list[EarlierPosts]:
+        self, versions: Sequence[PostVersion], batch_rows: Sequence[int], batch: PostBatch | None
+    ) -> list[CopyCounts]:
         n = len(versions)
-        sequence = (np.arange(n) + self._sequence).astype(np.uint32)
-        self._sequence = (self._sequence + n) % (1 << 32)
+        sequence = (np.arange(n) + self._next_entry).astype(np.uint32)
+        self._next_entry = (self._next_entry + n) % (1 << 32)
         slots = sequence & _MASK
-        shown = np.array([v.text is not None for v in versions], dtype=np.bool_)
-        # Hashes of this process: they decide who is equal, and nothing else.
-        authors = np.array([hash(v.author_id) for v in versions], dtype=np.int64)
-        authors[~shown] = np.arange(np.count_nonzero(~shown))
+        has_text = np.array([v.text is not None for v in versions], dtype=np.bool_)
+        # These hashes differ between processes; they only ever decide which ids are equal.
         posts = np.array([hash(v.post_id) for v in versions], dtype=np.int64)
         at_ms = np.array([v.at_ms for v in versions], dtype=np.int64)
-        self._at_ms[slots], self._shown[slots] = at_ms, shown
-        self._post[slots], self._author[slots], self._group[slots] = posts, authors, NONE
+        self._at_ms[slots], self._is_current[slots] = at_ms, has_text
+        self._post[slots], self._cluster[slots] = posts, NO_CLUSTER
+        self._author[slots] = [hash(v.author_id) for v in versions]
 
-        older = self._older_versions(posts, sequence, at_ms)
-        self._fresh[slots] = shown & (older == NONE)
-        author_posts, age_ms = self._author_history(authors, posts, sequence, at_ms)
-        rows, signed = _signed([v.text or "" for v in versions], rows_read, read)
-        rows, alike = self._alike(rows, signed, sequence, at_ms)
-        copies, wrote = self._campaign_sizes(sequence, at_ms, older, rows, alike)
-        columns = (copies, wrote, author_posts, age_ms)
-        said = map(EarlierPosts, *(column.tolist() for column in columns))
-        return [
-            past if there else EarlierPosts()
-            for past, there in zip(said, shown.tolist(), strict=True)
-        ]
+        replaced = self._replaced_versions(posts, sequence, at_ms)
+        rows, signatures = _comparable([v.text or "" for v in versions], batch_rows, batch)
+        rows, similar = self._similar_entries(rows, signatures, sequence, at_ms)
+        copies, authors = self._count_copies(sequence, at_ms, replaced, rows, similar)
+        return list(map(CopyCounts, copies.tolist(), authors.tolist()))
 
-    def _older_versions(self, posts: Indices, sequence: Sequence32, at_ms: Indices) -> Indices:
-        """(n,) the version that each supersedes, `NONE` if there is none inside the window."""
-        rows, entries = self._posts.follow(posts, sequence, self._posts.enter(posts, sequence))
-        inside = self._at_ms[entries & _MASK] > at_ms[rows] - WINDOW_MS
-        older = np.full(len(posts), NONE, dtype=np.int64)
-        older[rows[inside]] = entries[inside]
-        return older
+    def _replaced_versions(self, posts: Indices, sequence: Sequence32, at_ms: Indices) -> Indices:
+        """Return the entry that each version replaces, `_NO_ENTRY` if none in the window: (n,)."""
+        rows, entries = self._posts.insert(posts, sequence)
+        is_recent = self._at_ms[entries & _MASK] > at_ms[rows] - WINDOW_MS
+        replaced = np.full(len(posts), _NO_ENTRY, dtype=np.int64)
+        replaced[rows[is_recent]] = entries[is_recent]
+        return replaced
 
-    def _author_history(
-        self, authors: Indices, posts: Indices, sequence: Sequence32, at_ms: Indices
-    ) -> tuple[Indices, Indices]:
-        """(n,) earlier posts of the author, and how long there have been some."""
-        count = np.zeros(len(authors), dtype=np.int64)
-        previous = np.full(len(authors), NONE, dtype=np.int64)
-        rows = np.arange(len(authors))
-        at = self._authors.enter(authors, sequence)
-        for step in range(MOST_AUTHOR_POSTS):
-            found, at = self._authors.follow(authors[rows], sequence[rows], at)
-            rows = rows[found]
-            inside = self._at_ms[at & _MASK] > at_ms[rows] - WINDOW_MS
-            rows, at = rows[inside], at[inside]
-            if not len(rows):
-                break
-            if step == 0:
-                previous[rows] = at
-            others = self._post[at & _MASK] != posts[rows]
-            count[rows] += self._fresh[at & _MASK] & others
-            at = self._authors.beyond(at)
-        first_ms = self._first_times(sequence, at_ms, previous)
-        return count, np.minimum(at_ms - first_ms, WINDOW_MS)
-
-    def _first_times(self, sequence: Sequence32, at_ms: Indices, previous: Indices) -> Indices:
-        """(n,) when the streak began that each belongs to: its own time, or its predecessor's."""
-        slots = sequence & _MASK
-        self._first_ms[slots] = at_ms
-        linked = np.flatnonzero(previous != NONE)
-        # Predecessors of the same batch come first, so that one pass in order is enough.
-        for i, slot in zip(linked.tolist(), (previous[linked] & _MASK).tolist(), strict=True):
-            self._first_ms[slots[i]] = self._first_ms[slot]
-        first: Indices = self._first_ms[slots]
-        return first
-
-    def _alike(
-        self, rows: Indices, signed: SignatureBatch, sequence: Sequence32, at_ms: Indices
+    def _similar_entries(
+        self, rows: Indices, signatures: SignatureBatch, sequence: Sequence32, at_ms: Indices
     ) -> tuple[Indices, Sequence32]:
-        """Pairs (row, earlier entry) whose texts are alike, inside the window, rows ascending.
+        """Return pairs (row, earlier entry in the window) of similar texts, rows ascending.
 
-        `signed` are the texts at `rows` that can be compared.
+        `signatures` are those of the texts at `rows`, all comparable.
         """
         own = sequence[rows]
-        self._signed[own & _MASK] = signed.signatures
-        entered = np.repeat(own, BANDS)
-        found = self._bands.link(signed.buckets.ravel(), entered)
+        self._signatures[own & _MASK] = signatures.signatures
+        own_by_band = np.repeat(own, BANDS)
+        entries = self._bands.push(signatures.buckets.ravel(), own_by_band)
         which = np.repeat(np.arange(len(rows)), BANDS)
-        near = (entered - found - np.uint32(1)) < _REACH
-        if not near.any():
+        is_near = (own_by_band - entries - np.uint32(1)) < _REACH
+        if not is_near.any():
             return _NO_ROWS, _NO_ENTRIES
-        which, found = which[near], found[near]
-        near = self._at_ms[found & _MASK] > at_ms[rows[which]] - WINDOW_MS
-        pairs = np.unique(which[near] << 32 | found[near].astype(np.int64))
-        which, found = pairs >> 32, (pairs & 0xFFFFFFFF).astype(np.uint32)
-        alike = similarity(signed.signatures[which], self._signed[found & _MASK]) >= ALIKE
-        return rows[which[alike]], found[alike]
+        which, entries = which[is_near], entries[is_near]
+        is_near = self._at_ms[entries & _MASK] > at_ms[rows[which]] - WINDOW_MS
+        # One number for each pair, so that `unique` drops pairs that meet in several bands.
+        pairs = np.unique(which[is_near] << 32 | entries[is_near].astype(np.int64))
+        which, entries = pairs >> 32, (pairs & 0xFFFFFFFF).astype(np.uint32)
+        similarities = similarity(signatures.signatures[which], self._signatures[entries & _MASK])
+        is_similar = similarities >= MIN_SIMILARITY
+        return rows[which[is_similar]], entries[is_similar]
 
-    def _campaign_sizes(
+    def _count_copies(
         self,
         sequence: Sequence32,
         at_ms: Indices,
-        older: Indices,
+        replaced: Indices,
         rows: Indices,
-        alike: Sequence32,
+        similar: Sequence32,
     ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        """(n,) copies and authors; goes in order over the few posts that have either to tell."""
+        """Return copies and authors, (n,) each.
+
+        Goes in order over the few versions that replace another one or have similar entries.
+        """
         copies, authors = np.zeros(len(sequence), np.int64), np.ones(len(sequence), np.int64)
-        for i, found in _by_row(rows, alike, np.flatnonzero(older != NONE)):
+        for i, entries in _by_row(rows, similar, np.flatnonzero(replaced != _NO_ENTRY)):
             self._now_ms, self._newest = int(at_ms[i]), int(sequence[i])
-            if older[i] != NONE:
-                self._shown[older[i] & _MASK] = False
-            if found:
-                copies[i], authors[i] = self._join(int(sequence[i]), found)
+            if replaced[i] != _NO_ENTRY:
+                self._is_current[replaced[i] & _MASK] = False
+            if entries:
+                copies[i], authors[i] = self._copies_of(int(sequence[i]), entries)
         return copies, authors
 
-    def _join(self, entry: int, near: Sequence[int]) -> tuple[int, int]:
-        """Count the entries alike to this one, by how many others; put it with most of them.
+    def _copies_of(self, entry: int, similar: Sequence[int]) -> tuple[int, int]:
+        """Count copies and authors of one entry, and add it to a cluster.
 
-        Looked at are the nearest ones and the groups they are in.
+        Candidates are the similar entries that were found and the members of their clusters.  Of
+        the candidates that are similar to this entry, those near the consensus of all are copies.
         """
         slot = entry & _MASK
-        groups = {int(self._group[other & _MASK]) for other in near}
-        known = [group for group in sorted(groups) if self._campaigns.knows(group)]
-        members = {group: self._campaigns.members(group) for group in known}
-        recent = self._recent([*near, *(m for group in known for m in members[group])])
-        signed = self._signed[np.append(recent & _MASK, slot)]
-        alike = similarity(signed, signed[-1:]) >= ALIKE
-        self._put(entry, members, recent, recent[alike[:-1]])
-        places, signed = recent[alike[:-1]][-MOST_COMPARED:] & _MASK, signed[alike]
-        signed = signed[-1 - len(places) :]
-        near_origin = similarity(signed, consensus(signed))
-        if near_origin[-1] < COPY:
+        clusters = sorted({int(self._cluster[other & _MASK]) for other in similar})
+        members = {c: self._clusters.members(c) for c in clusters if c in self._clusters}
+        candidates = self._recent([*similar, *(m for entries in members.values() for m in entries)])
+        signatures = self._signatures[np.append(candidates & _MASK, slot)]
+        is_similar = similarity(signatures, signatures[-1:]) >= MIN_SIMILARITY
+        confirmed = candidates[is_similar[:-1]]
+        self._assign_cluster(entry, members, candidates, confirmed)
+        slots = confirmed[-MAX_COMPARED:] & _MASK
+        signatures = signatures[is_similar][-1 - len(slots) :]
+        to_consensus = similarity(signatures, consensus(signatures))
+        if to_consensus[-1] < MIN_NEW_COPY_SIMILARITY:
             return 0, 1
-        places = places[near_origin[:-1] >= COPIED]
-        places = places[self._shown[places] & (self._post[places] != self._post[slot])]
-        return len(places), len({*self._author[places].tolist(), int(self._author[slot])})
+        slots = slots[to_consensus[:-1] >= MIN_COPY_SIMILARITY]
+        slots = slots[self._is_current[slots] & (self._post[slots] != self._post[slot])]
+        return len(slots), len({*self._author[slots].tolist(), int(self._author[slot])})
 
-    def _put(
-        self, entry: int, members: Mapping[int, Sequence[int]], recent: Indices, alike: Indices
+    def _assign_cluster(
+        self, entry: int, members: Mapping[int, Sequence[int]], recent: Indices, similar: Indices
     ) -> None:
-        """Add an entry to the group most alike to it, if half of its members are; or open one."""
-        best, share = NONE, 0.5
-        inside, like = set(recent.tolist()), set(alike.tolist())
-        for group, entries in members.items():
-            now = inside.intersection(entries)
-            part = len(now & like) / max(len(now), 1)
-            if part >= share:
-                best, share = group, part
-        if best != NONE:
-            self._campaigns.add(best, entry)
-        elif len(alike):
-            best = self._campaigns.open([*alike.tolist(), entry])
-            for other in alike.tolist():
-                if not self._campaigns.knows(int(self._group[other & _MASK])):
-                    self._group[other & _MASK] = best
-        self._group[entry & _MASK] = best
+        """Add an entry to the cluster of which the largest fraction is similar to it.
+
+        Only recent members count, and at least half of them have to be similar.  If there is no
+        such cluster, the entry makes a new one with the entries similar to it.
+        """
+        best, best_fraction = NO_CLUSTER, 0.5
+        recent_entries, similar_entries = set(recent.tolist()), set(similar.tolist())
+        for cluster, entries in members.items():
+            present = recent_entries.intersection(entries)
+            fraction = len(present & similar_entries) / max(len(present), 1)
+            if fraction >= best_fraction:
+                best, best_fraction = cluster, fraction
+        if best != NO_CLUSTER:
+            self._clusters.add(best, entry)
+        elif len(similar):
+            best = self._clusters.create([*similar.tolist(), entry])
+            for other in similar.tolist():
+                if int(self._cluster[other & _MASK]) not in self._clusters:
+                    self._cluster[other & _MASK] = best
+        self._cluster[entry & _MASK] = best
 
     def _recent(self, entries: Sequence[int]) -> Indices:
-        """Those of the entries that are reachable and in the window, each once, oldest first."""
+        """Return the entries that are within reach and window, each once, oldest first."""
         ages = np.unique((self._newest - np.array(entries, dtype=np.int64)) % (1 << 32))[::-1]
-        found = (self._newest - ages[ages < _REACH]) % (1 << 32)
-        inside: Indices = found[self._at_ms[found & _MASK] > self._now_ms - WINDOW_MS]
-        return inside
+        reachable = (self._newest - ages[ages < _REACH]) % (1 << 32)
+        recent: Indices = reachable[self._at_ms[reachable & _MASK] > self._now_ms - WINDOW_MS]
+        return recent
 
     def _is_recent(self, entry: int) -> bool:
         return len(self._recent([entry])) > 0
 
 
-def _signed(
-    texts: Sequence[str], rows_read: Sequence[int], read: PostBatch | None
+def _comparable(
+    texts: Sequence[str], batch_rows: Sequence[int], batch: PostBatch | None
 ) -> tuple[Indices, SignatureBatch]:
-    """Those of the texts that can be compared: their positions, ascending, and as signed."""
-    rows = np.array([i for i, text in enumerate(texts) if says_enough(text)], dtype=np.int64)
-    if read is None:
-        signed = sign(TextBatch([texts[i] for i in rows.tolist()]))
+    """Return which texts can be compared, ascending, and their signatures."""
+    rows = np.array([i for i, text in enumerate(texts) if is_long_enough(text)], dtype=np.int64)
+    if batch is None:
+        signatures = minhash(TextBatch([texts[i] for i in rows.tolist()]))
     else:
-        at = np.array(rows_read, dtype=np.int64)[rows]
-        there = at >= 0
-        signed = read.signed.of(at[there])
-        if len(signed.varied) < len(rows):
-            more = sign(TextBatch([texts[i] for i in rows[~there].tolist()]))
-            order = np.concatenate([np.flatnonzero(there), np.flatnonzero(~there)])
-            signed = signed.and_then(more).of(np.argsort(order))
-    return rows[signed.varied], signed.of(signed.varied)
+        rows_there = np.array(batch_rows, dtype=np.int64)[rows]
+        is_there = rows_there >= 0
+        signatures = batch.signatures.take(rows_there[is_there])
+        if len(signatures.comparable) < len(rows):
+            missing = minhash(TextBatch([texts[i] for i in rows[~is_there].tolist()]))
+            order = np.concatenate([np.flatnonzero(is_there), np.flatnonzero(~is_there)])
+            signatures = signatures.append(missing).take(np.argsort(order))
+    return rows[signatures.comparable], signatures.take(signatures.comparable)
 
 
-def _by_row(rows: Indices, alike: Sequence32, others: Indices) -> Iterator[tuple[int, list[int]]]:
-    """Each row that has alike entries or stands among `others`, ascending, with those entries."""
-    found: dict[int, list[int]] = {row: [] for row in others.tolist()}
-    for row, entry in zip(rows.tolist(), alike.tolist(), strict=True):
-        found.setdefault(row, []).append(entry)
-    for row in sorted(found):
-        yield row, found[row]
+def _by_row(
+    rows: Indices, similar: Sequence32, more_rows: Indices
+) -> Iterator[tuple[int, list[int]]]:
+    """Yield the rows with similar entries and `more_rows`, ascending, each with its entries."""
+    entries_of: dict[int, list[int]] = {row: [] for row in more_rows.tolist()}
+    for row, entry in zip(rows.tolist(), similar.tolist(), strict=True):
+        entries_of.setdefault(row, []).append(entry)
+    for row in sorted(entries_of):
+        yield row, entries_of[row]

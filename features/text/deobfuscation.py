@@ -1,8 +1,9 @@
-"""Undoes the ways in which words are disguised, so that models read what people read.
+"""Undoes disguises of words, so that models read what people read.
 
-Pure functions of one text.  `normalise_characters` undoes tags, invisible and look-alike
-characters, and emoji between words; `deobfuscate` undoes letters set apart, words torn by blanks,
-and digits or signs in the place of letters.  Training and serving apply both in the same way.
+Pure functions of one text.  `normalise_characters` removes HTML tags and invisible characters, and
+replaces look-alike characters and emoji.  `deobfuscate` joins spaced letters (``F R E E``) and torn
+words (``mo n ey``), and reads digits and signs as letters (``fr33``).  Training and serving call
+both in the same way, through `normalise` and `TextBatch`.
 """
 
 from __future__ import annotations
@@ -16,117 +17,128 @@ from pathlib import Path
 
 import numpy as np
 
-MAX_CHARACTERS = 20_000
+from feedmill.events.limits import MAX_TEXT_CHARACTERS
+
 _WORDS = Path(__file__).parent / "lists" / "words.npy"
 
 _INVISIBLE = re.compile(
     "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180e\u200b-\u200f\u202a-\u202e"
     "\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff]"
 )
-# Possessive and bounded: a text of many `<` is looked at once.
+# Possessive and bounded, so that a text of many `<` takes linear time.
 _TAG = re.compile(
     r"<(?:a\s[^<>]{0,60}?href=[\"']?([^\"'<>\s]{0,2000}+)[^<>]{0,200}|/?[a-zA-Z][^<>]{0,200})>"
 )
-# What platforms make of a moment in a video: `<a href="…&amp;t=3m40s">3:40</a>` leads nowhere else.
-_MOMENT = re.compile(r"<a\s[^<>]{0,2000}+>(\d{1,2}(?::\d\d){1,2})</a>")
-_PICTURES = (
+# A link to a moment of the same video, as platforms write it: `<a href="…&amp;t=3m40s">3:40</a>`.
+_VIDEO_MOMENT = re.compile(r"<a\s[^<>]{0,2000}+>(\d{1,2}(?::\d\d){1,2})</a>")
+_PICTOGRAPHS = (
     "\u2190-\u21ff\u2300-\u23ff\u25a0-\u27bf\u2900-\u297f\u2b00-\u2bff\u3030\u303d\u3297\u3299"
     "\U0001f000-\U0001faff\U000e0000-\U000e007f"
 )
-_EMOJI = re.compile(f"( ?)[{_PICTURES}][ {_PICTURES}]*+")
-# Letters of other scripts that look like Latin ones, and the Latin ones.
+_EMOJI = re.compile(f"( ?)[{_PICTOGRAPHS}][ {_PICTOGRAPHS}]*+")
+# Letters that look like Latin ones, and those Latin letters in the same order.
 _CYRILLIC = ("аАеЕоОрРсСхХуУіІѕЅјЈһҺԁԛԝВКМНТ", "aAeEoOpPcCxXyYiIsSjJhHdqwBKMHT")
 _GREEK = ("αΑεΕοΟρΡτΤυΥχΧιΙκΚνΝΜΒΗΖ", "aAeEoOpPtTuYxXiIkKvNMBHZ")
-_SMALL = ("ɑɡıɩʏʀɴʜᴀʙᴄᴅᴇᴊᴋʟᴍᴏᴘᴛᴜᴠᴡᴢ", "agiiyrnhabcdejklmoptuvwz")
+_SMALL_CAPITALS = ("ɑɡıɩʏʀɴʜᴀʙᴄᴅᴇᴊᴋʟᴍᴏᴘᴛᴜᴠᴡᴢ", "agiiyrnhabcdejklmoptuvwz")
 _LOOK_ALIKES = str.maketrans(
-    "".join(other for other, _ in (_CYRILLIC, _GREEK, _SMALL)),
-    "".join(latin for _, latin in (_CYRILLIC, _GREEK, _SMALL)),
+    "".join(other for other, _ in (_CYRILLIC, _GREEK, _SMALL_CAPITALS)),
+    "".join(latin for _, latin in (_CYRILLIC, _GREEK, _SMALL_CAPITALS)),
 )
 
 LEET = b"4@31!05$7"
 _LEET = str.maketrans(LEET.decode(), "aaeiiosst")
 _ADDRESS = re.compile(r"(https?://\S+|www\.\S+)")
 _TOKEN = re.compile(r"[A-Za-z0-9@$!]*[A-Za-z][A-Za-z0-9@$!]*")
-_SIGNS = re.compile(r"[4@31!05$7]+")
-_NUMBER = re.compile(r"[0-9]{3}")
-_APART = re.compile(r"(?<!\S)(?:[!-~] ){3,}[!-~](?!\S)")
+_LEET_SIGNS = re.compile(r"[4@31!05$7]+")
+_THREE_DIGITS = re.compile(r"[0-9]{3}")
+_SPACED_LETTERS = re.compile(r"(?<!\S)(?:[!-~] ){3,}[!-~](?!\S)")
 _BLANKS = re.compile(r" {2,}")
 _PIECES = re.compile(r"[A-Za-z']+|[0-9]+|[^A-Za-z'0-9]+")
 _LONGEST_WORD = 16
-# Letters alone between blanks, but for those that are words; so many make a text look torn.
-_LONE = re.compile(r"(?<![^\t-\r\x1c- ])[B-HJ-Zb-hj-z](?![^\t-\r\x1c- ])")
-MANY_LONE, _LONE_SHARE = 2, 1 / 8
-_MOST_PIECES, _MOST_TOKENS = 8, 1_000
+# A letter between blanks that is no word by itself.  With so many of them, and such a fraction of
+# all tokens, a text counts as torn.
+_LONE_LETTER = re.compile(r"(?<![^\t-\r\x1c- ])[B-HJ-Zb-hj-z](?![^\t-\r\x1c- ])")
+MIN_LONE_LETTERS, _MIN_LONE_FRACTION = 2, 1 / 8
+_MAX_PIECES, _MAX_TOKENS = 8, 1_000
 _PUNCTUATION = ".,:;!?\"'()"
-# The words of one or two letters; a list of common words has many others, such as initials.
+# Words of one or two letters; the list of common words also has initials and abbreviations.
 _SHORT_WORDS = frozenset(
     (
         *("a", "i", "am", "an", "as", "at", "be", "by", "do", "go", "he", "hi", "if", "in", "is"),
         *("it", "me", "my", "no", "of", "oh", "ok", "on", "or", "so", "to", "up", "us", "we"),
     )
 )
-_NO_REASON_TO_JOIN = 6.0
-# An unknown word, and each of its letters, as Norvig's word segmentation has it.
-_UNKNOWN, _UNKNOWN_LETTER = 10.0, 2.3
+# Costs are negative log-probabilities, as in Norvig, "Natural Language Corpus Data" (2009): of an
+# unknown word, of each of its letters, and of joining pieces that are all words by themselves.
+_UNKNOWN_WORD_COST, _UNKNOWN_LETTER_COST = 10.0, 2.3
+_JOINED_WORDS_COST = 6.0
 
 
 def normalise_characters(text: str) -> str:
-    """Return the text in compatibility form, its look-alikes Latin, tags and emoji a blank."""
-    text = text[:MAX_CHARACTERS]
-    text = _untagged(text)
+    """Return the text without tags and invisible characters, in Unicode's form NFKC.
+
+    Look-alikes of Latin letters become those letters, a run of emoji becomes one blank.  At most
+    `MAX_TEXT_CHARACTERS` characters are read and returned.
+    """
+    text = text[:MAX_TEXT_CHARACTERS]
+    text = _without_tags(text)
     if text.isascii():
         return text
     text = unicodedata.normalize("NFKC", _INVISIBLE.sub("", text)).translate(_LOOK_ALIKES)
-    return _EMOJI.sub(" ", text)[:MAX_CHARACTERS]
+    return _EMOJI.sub(" ", text)[:MAX_TEXT_CHARACTERS]
 
 
-def _untagged(text: str) -> str:
+def _without_tags(text: str) -> str:
     if "<" not in text:
         return text
-    return _TAG.sub(lambda tag: f" {tag.group(1) or ''} ", _MOMENT.sub(r"\1", text))
+    return _TAG.sub(lambda tag: f" {tag.group(1) or ''} ", _VIDEO_MOMENT.sub(r"\1", text))
 
 
 def deobfuscate(text: str) -> str:
-    """Return a plain text with spaced letters closed up and l33t words spelled out."""
-    if _APART.search(text):
-        text = _closed_up(text)
+    """Return the text with spaced letters and torn words joined, and leet words in letters.
+
+    Expects what `normalise_characters` returns; addresses stay as they are.
+    """
+    if _SPACED_LETTERS.search(text):
+        text = _join_spaced_letters(text)
     if _is_torn(text):
-        text = _mended(text)
+        text = _mend_torn_words(text)
     return "".join(
-        part if index % 2 else _TOKEN.sub(_spelled_out, part)
+        part if index % 2 else _TOKEN.sub(_undo_leet, part)
         for index, part in enumerate(_ADDRESS.split(text))
     )
 
 
 @cache
-def _ranks() -> dict[int, int]:
-    """CRC-32 of common English words, most common first, to their ranks."""
+def _word_ranks() -> dict[int, int]:
+    """Return the rank of each common English word, 0 for the most common, by its CRC-32."""
     return {word: rank for rank, word in enumerate(np.load(_WORDS, allow_pickle=False).tolist())}
 
 
 def is_word(word: str) -> bool:
     """Say whether it is a common English word."""
-    return zlib.crc32(word.lower().encode()) in _ranks()
+    return zlib.crc32(word.lower().encode()) in _word_ranks()
 
 
-def _closed_up(text: str) -> str:
+def _join_spaced_letters(text: str) -> str:
+    """Join letters with a blank between each: ``F R E E stuff`` gives ``FREE stuff``."""
     tokens = text.split()
     if sum(len(token) == 1 for token in tokens) < 0.6 * len(tokens):
-        return _APART.sub(lambda run: _joined(run.group()), text)
-    # Nearly everything is spaced: two blanks or more part the words, if there are any such.
+        return _SPACED_LETTERS.sub(lambda run: _join_run(run.group()), text)
+    # Nearly every letter is spaced, so that words are separated by two blanks or more, if at all.
     parts = _BLANKS.split(text.strip())
     if len(parts) > 1:
-        return " ".join(_without_blanks(part) for part in parts)
-    return _joined(text)
+        return " ".join(_join_part(part) for part in parts)
+    return _join_run(text)
 
 
-def _without_blanks(part: str) -> str:
+def _join_part(part: str) -> str:
     tokens = part.split(" ")
-    return "".join(tokens) if all(len(token) == 1 for token in tokens) else _joined(part)
+    return "".join(tokens) if all(len(token) == 1 for token in tokens) else _join_run(part)
 
 
-def _joined(part: str) -> str:
-    """Close up the single characters of a stretch; a long one is cut into words."""
+def _join_run(part: str) -> str:
+    """Join runs of single characters, and split each run into words."""
     words: list[str] = []
     run = ""
     for token in [*part.split(" "), ""]:
@@ -134,21 +146,21 @@ def _joined(part: str) -> str:
             run += token
             continue
         if run:
-            words.append(_segmented(run))
+            words.append(_split_run(run))
             run = ""
         if token:
             words.append(token)
     return " ".join(words)
 
 
-def _segmented(run: str) -> str:
-    """Cut a run of letters, digits and signs into words; marks stay with what they follow."""
+def _split_run(run: str) -> str:
+    """Split joined letters, digits and signs into words; a sign stays with what it follows."""
     if sum(map(str.isalpha, run)) < 3:
         return " ".join(run)
     pieces: list[str] = []
-    for piece in _PIECES.findall(_untagged(run)):
+    for piece in _PIECES.findall(_without_tags(run)):
         if piece[0].isalpha():
-            pieces += [piece] if is_word(piece) else _cut(piece)
+            pieces += [piece] if is_word(piece) else _split_letters(piece)
         elif piece.isdigit() or not pieces:
             pieces.append(piece)
         else:
@@ -156,9 +168,13 @@ def _segmented(run: str) -> str:
     return " ".join(pieces)
 
 
-def _cut(letters: str) -> list[str]:
-    """Cut letters into the most likely common words, their frequencies after Zipf's law."""
-    ranks, lower = _ranks(), letters.lower().encode()
+def _split_letters(letters: str) -> list[str]:
+    """Split letters into the most likely sequence of common words.
+
+    The frequency of a word follows from its rank by Zipf's law.  Dynamic programming over the
+    ends of words; linear in the letters, as no word is longer than `_LONGEST_WORD`.
+    """
+    ranks, lower = _word_ranks(), letters.lower().encode()
     scale = log(len(ranks) + 1)
     best = [(0.0, 0)]
     for end in range(1, len(lower) + 1):
@@ -166,7 +182,7 @@ def _cut(letters: str) -> list[str]:
         for start in range(max(0, end - _LONGEST_WORD), end):
             rank = ranks.get(zlib.crc32(lower[start:end]))
             cost = (
-                _UNKNOWN + _UNKNOWN_LETTER * (end - start)
+                _UNKNOWN_WORD_COST + _UNKNOWN_LETTER_COST * (end - start)
                 if rank is None
                 else log((rank + 1) * scale)
             )
@@ -181,19 +197,20 @@ def _cut(letters: str) -> list[str]:
 
 
 def _is_torn(text: str) -> bool:
-    lone = sum(1 for _ in _LONE.finditer(text))
-    return lone >= MANY_LONE and lone >= _LONE_SHARE * (text.count(" ") + 1)
+    """Say whether so many letters stand alone that words seem to be torn by blanks."""
+    lone = sum(1 for _ in _LONE_LETTER.finditer(text))
+    return lone >= MIN_LONE_LETTERS and lone >= _MIN_LONE_FRACTION * (text.count(" ") + 1)
 
 
-def _mended(text: str) -> str:
-    """Join pieces that neighbouring blanks part to the most likely common words."""
+def _mend_torn_words(text: str) -> str:
+    """Join neighbouring tokens to the most likely common words, by dynamic programming."""
     tokens = text.split(" ")
-    tokens, rest = tokens[:_MOST_TOKENS], tokens[_MOST_TOKENS:]
+    tokens, rest = tokens[:_MAX_TOKENS], tokens[_MAX_TOKENS:]
     best = [(0.0, 0)]
     for end in range(1, len(tokens) + 1):
-        choices = [(best[end - 1][0] + _cost(tokens[end - 1]), end - 1)]
-        for start in range(end - 2, max(-1, end - 1 - _MOST_PIECES), -1):
-            cost = _cost_joined(tokens[start:end])
+        choices = [(best[end - 1][0] + _token_cost(tokens[end - 1]), end - 1)]
+        for start in range(end - 2, max(-1, end - 1 - _MAX_PIECES), -1):
+            cost = _joined_cost(tokens[start:end])
             if cost is None:
                 break
             choices.append((best[start][0] + cost, start))
@@ -206,51 +223,57 @@ def _mended(text: str) -> str:
     return " ".join([*words[::-1], *rest])
 
 
-def _cost(token: str) -> float:
-    """What a piece costs as it stands; nothing if it is no word at all, such as a number."""
+def _token_cost(token: str) -> float:
+    """Return the cost of a token by itself; 0 if it is not made of letters, such as a number."""
     core = token.strip(_PUNCTUATION)
     if not core.isalpha() or not core.isascii():
         return 0.0
-    return _cost_of_word(core) if _stands_alone(core) else _UNKNOWN + _UNKNOWN_LETTER * len(core)
+    if _stands_alone(core):
+        return _word_cost(core)
+    return _UNKNOWN_WORD_COST + _UNKNOWN_LETTER_COST * len(core)
 
 
 def _stands_alone(core: str) -> bool:
     return core.lower() in _SHORT_WORDS if len(core) < 3 else is_word(core)
 
 
-def _cost_of_word(word: str) -> float:
-    ranks = _ranks()
+def _word_cost(word: str) -> float:
+    ranks = _word_ranks()
     return log((ranks[zlib.crc32(word.lower().encode())] + 1) * log(len(ranks) + 1))
 
 
-def _cost_joined(tokens: list[str]) -> float | None:
-    """What these pieces cost as one word, infinite if it is none; None if no longer one can be."""
+def _joined_cost(tokens: list[str]) -> float | None:
+    """Return the cost of tokens joined to one word: infinite if it is no word.
+
+    None if no longer sequence of tokens with the same last one can make a word either.
+    """
     first, last = tokens[0].lstrip(_PUNCTUATION), tokens[-1].rstrip(_PUNCTUATION)
     pieces = [first, *tokens[1:-1], last]
     whole = "".join(pieces)
     if not whole.isalpha() or not whole.isascii() or len(whole) > _LONGEST_WORD:
-        # Its end may not be letters alone; what is between must be.
+        # In a longer sequence `first` stands inside, where only letters may be.
         return None if len(whole) > _LONGEST_WORD or not first.isalpha() else inf
     if not all(pieces) or not _stands_alone(whole):
         return inf
-    return _cost_of_word(whole) + _NO_REASON_TO_JOIN * all(map(_stands_alone, pieces))
+    return _word_cost(whole) + _JOINED_WORDS_COST * all(map(_stands_alone, pieces))
 
 
-def _spelled_out(token: re.Match[str]) -> str:
+def _undo_leet(token: re.Match[str]) -> str:
+    """Replace signs by letters where that makes a word, or where they stand among letters."""
     whole = token.group()
     core = whole.rstrip("!")
-    if core.isalpha() or not _SIGNS.search(core):
+    if core.isalpha() or not _LEET_SIGNS.search(core):
         return whole
     for guess in (whole.translate(_LEET), core.translate(_LEET)):
         if guess.isalpha() and is_word(guess) and not (core[0] == "@" and is_word(core[1:])):
             return guess + whole[len(guess) :]
-    if _NUMBER.search(core):
+    if _THREE_DIGITS.search(core):
         return whole
-    return _SIGNS.sub(_letter_between, core) + whole[len(core) :]
+    return _LEET_SIGNS.sub(_letters_for, core) + whole[len(core) :]
 
 
-def _letter_between(signs: re.Match[str]) -> str:
-    """Spell out signs between letters, after letters at the end, or one before a long rest."""
+def _letters_for(signs: re.Match[str]) -> str:
+    """Replace signs between letters or after them, or a single one before at least 3 letters."""
     text, (start, end) = signs.string, signs.span()
     before, after = text[:start], text[end:]
     inside = before[-1:].isalpha() and (not after or after[:1].isalpha())

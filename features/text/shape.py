@@ -1,7 +1,8 @@
-"""The shape of a text: how it is written rather than what it says.
+"""The shape of a text: how it is written, not what it says.
 
-Counts of byte classes and a few patterns over the whole batch; no regular expression, no loop over
-texts.  Counts enter as ``log1p``, shares as a fraction of the text's bytes.
+Counts of byte classes and of a few patterns, over a whole batch at once: no regular expression, no
+loop over texts.  Columns named ``log_…`` are counts as ``log1p``, those named ``share_…`` fractions
+of the bytes or words of the text.
 """
 
 from __future__ import annotations
@@ -11,7 +12,9 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from feedmill.features.text.ngrams import IS_WORD, ByteRows, Indices, TextBatch, word_bounds
+from feedmill.features.feature_group import FeatureGroup
+from feedmill.features.text.byte_rows import IS_WORD, ByteRows, Indices, word_bounds
+from feedmill.features.text.ngrams import TextBatch
 
 _CLASSES: dict[str, bytes] = {
     "blank": b" \t\r\x0b\x0c",
@@ -51,7 +54,18 @@ def _class_table() -> npt.NDArray[np.int64]:
 
 
 _CLASS_OF = _class_table()
-_SHARES = ("upper", "digit", "stop", "comma", "quote", "dash", "bracket", "line", "lead2", "lead3")
+_FRACTIONS = (
+    "upper",
+    "digit",
+    "stop",
+    "comma",
+    "quote",
+    "dash",
+    "bracket",
+    "line",
+    "lead2",
+    "lead3",
+)
 _LOGS = (
     "exclamation",
     "question",
@@ -64,12 +78,14 @@ _LOGS = (
     "at",
     "lead4",
 )
-_ENDS = (
+_TOP_LEVEL_DOMAINS = (
     b"com net org info biz edu gov io ly tv co uk us ca au de fr br ru pl nl es gl gd fm me be eu"
     b" app"
 )
-_LONGEST_END = 4
-_TOP_LEVELS = np.array([int.from_bytes(e, "little") for e in _ENDS.split()], dtype=np.uint32)
+_LONGEST_TOP_LEVEL = 4
+_PACKED_TOP_LEVELS = np.array(
+    [int.from_bytes(e, "little") for e in _TOP_LEVEL_DOMAINS.split()], dtype=np.uint32
+)
 _PATTERNS = ("repeat", "link", "dot_com", "mention", "hashtag", "list_number")
 _WORDS = ("caps_word", "long_number", "number", "letter_word", "long_word", "domain")
 
@@ -78,7 +94,7 @@ SHAPE_COLUMNS: tuple[str, ...] = (
     "log_words",
     "word_length",
     "longest_word",
-    *(f"share_{name}" for name in _SHARES),
+    *(f"share_{name}" for name in _FRACTIONS),
     *(f"log_{name}" for name in _LOGS),
     *(f"log_{name}" for name in _PATTERNS),
     *(f"log_{name}" for name in _WORDS),
@@ -88,7 +104,7 @@ SHAPE_COLUMNS: tuple[str, ...] = (
 
 
 def shape_matrix(texts: Sequence[str] | TextBatch) -> npt.NDArray[np.float32]:
-    """Return the shape of each text: (rows, len(SHAPE_NAMES)), float32, finite."""
+    """Return `SHAPE_COLUMNS` of each text: (rows, columns) float32, finite."""
     batch = texts if isinstance(texts, TextBatch) else TextBatch(texts)
     parts = [_shape(chunk.raw) for chunk in batch.chunks]
     return np.concatenate(parts) if parts else np.zeros((0, len(SHAPE_COLUMNS)), dtype=np.float32)
@@ -107,7 +123,7 @@ def _shape(rows: ByteRows) -> npt.NDArray[np.float32]:
         np.log1p(words["word"]),
         words["word_bytes"] / count,
         np.log1p(words["longest"]),
-        *(named[name] / size for name in _SHARES),
+        *(named[name] / size for name in _FRACTIONS),
         *(np.log1p(named[name]) for name in _LOGS),
         *(np.log1p(patterns[name]) for name in _PATTERNS),
         *(np.log1p(words[name]) for name in _WORDS),
@@ -122,7 +138,7 @@ def _class_counts(rows: ByteRows, owner: Indices) -> Indices:
     flat = owner * width
     flat += _CLASS_OF[rows.buffer]
     counts = np.bincount(flat, minlength=len(rows) * width).reshape(-1, width)
-    counts[:, 0] -= 2  # the blanks around the text
+    counts[:, 0] -= 2  # the blanks that `ByteRows` puts around a text
     return counts
 
 
@@ -148,31 +164,33 @@ def _word_counts(rows: ByteRows) -> dict[str, Indices]:
         "number": per_row(digits == lengths),
         "letter_word": per_row((lengths == 1) & (digits == 0)),
         "long_word": per_row(lengths > 14),
-        "domain": per_row(_top_level(rows, starts, ends)),
+        "domain": per_row(_is_top_level(rows, starts, ends)),
     }
 
 
-def _top_level(rows: ByteRows, starts: Indices, ends: Indices) -> npt.NDArray[np.bool_]:
-    """Tell which words end an address: after a dot inside a run, and known as such an end."""
+def _is_top_level(rows: ByteRows, starts: Indices, ends: Indices) -> npt.NDArray[np.bool_]:
+    """Say which words are the top-level domain of an address, ``com`` in ``a.com``: (words,)."""
     buffer = rows.buffer
     after_dot = (buffer[starts - 1] == ord(".")) & IS_WORD[buffer[starts - 2]]
-    found = np.zeros(len(starts), dtype=np.bool_)
-    maybe = np.flatnonzero(after_dot & (ends - starts <= _LONGEST_END))
-    place = np.arange(_LONGEST_END)
+    is_top_level = np.zeros(len(starts), dtype=np.bool_)
+    maybe = np.flatnonzero(after_dot & (ends - starts <= _LONGEST_TOP_LEVEL))
+    place = np.arange(_LONGEST_TOP_LEVEL)
     inside = place < (ends - starts)[maybe, None]
-    # Row by row the word's letters in lower case, then zeros; rows are padded beyond their words.
+    # (maybe, 4): a word's letters in lower case, then zeros.  Rows are padded beyond their words.
     letters = np.where(inside, buffer[starts[maybe, None] + place] | 0x20, 0).astype(np.uint32)
-    found[maybe] = np.isin(letters @ (1 << 8 * place).astype(np.uint32), _TOP_LEVELS)
-    return found
+    is_top_level[maybe] = np.isin(letters @ (1 << 8 * place).astype(np.uint32), _PACKED_TOP_LEVELS)
+    return is_top_level
 
 
 def _count_inside(mask: npt.NDArray[np.bool_], starts: Indices, ends: Indices) -> Indices:
+    """Count the true values of each segment ``mask[start:end]``."""
     prefix = np.zeros(len(mask) + 1, dtype=np.int64)
     np.cumsum(mask, out=prefix[1:])
     return prefix[ends] - prefix[starts]
 
 
 def _packed(word: bytes) -> np.uint32:
+    """Return up to four bytes as the number that they make in a little-endian buffer."""
     return np.uint32(int.from_bytes(word, "little"))
 
 
@@ -199,3 +217,6 @@ def _pattern_counts(rows: ByteRows, owner: Indices) -> dict[str, Indices]:
         "hashtag": per_row(opens & (middle == ord("#"))),
         "list_number": ((first >= 48) & (first < 58)).astype(np.int64),
     }
+
+
+SHAPE = FeatureGroup("shape", SHAPE_COLUMNS, lambda batch: shape_matrix(batch.text))

@@ -1,4 +1,4 @@
-"""`feedmill replay`: posts and engagements from files, data sets or a simulation, into Kafka."""
+"""Sends posts and engagements from files, data sets or the demo to Kafka: `feedmill replay`."""
 
 from feedmill.simulation.replay.options import Counts, ReplayOptions, ReplaySummary
 from feedmill.simulation.replay.run import run_replay

@@ -1,6 +1,6 @@
-"""The presets `reddit` and `bluesky`: real posts of the data folder, then their reactions.
+"""The presets `reddit` and `bluesky`: real posts from the data folder, with simulated reactions.
 
-The files lie outside the project and no row of them is ever copied into it.
+The files are not part of the project, and no row of them is ever copied into it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import numpy.typing as npt
 from feedmill.events.errors import UsageError
 from feedmill.events.limits import MAX_TEXT_CHARACTERS
 from feedmill.events.post import Post
-from feedmill.simulation.replay.reactions import Reactions, scale_to_mean
+from feedmill.simulation.replay.reactions import ReactionSimulator, scale_to_mean
 from feedmill.simulation.schedule import POSTS, EventSchedule, EventSource, ScheduledEvent
 
 DEFAULT_POSTS = 3000
@@ -34,22 +34,25 @@ Row = Mapping[str, str]
 
 @dataclass(frozen=True)
 class ReplayedPost:
-    """A post of a data set: as it will be sent, but for id and time, and its known reactions."""
+    """A post of a data set; its id and time still change before it is sent.
+
+    `reaction_counts` are those of the data set, in the order of `reactions.REACTIONS`.
+    """
 
     post: Post
-    reactions: tuple[float, float, float]  # in order of `reactions.REACTIONS`
+    reaction_counts: tuple[float, float, float]
 
 
 @dataclass(frozen=True)
 class ReplayDataset:
-    """Where a preset's rows are and how one becomes a post."""
+    """The file of a preset in the data folder, and how one of its rows becomes a post."""
 
     file: str
-    known: Callable[[Row], ReplayedPost]
+    parse_row: Callable[[Row], ReplayedPost]
 
 
 def from_reddit(row: Row) -> ReplayedPost:
-    """Ups become likes, comments replies.  The file has no authors: they are made up, stably."""
+    """Ups count as likes, comments as replies. The file has no authors: the id determines one."""
     subreddit = _NOT_A_NAME.sub("-", row["subreddit"])[:64] or "unknown"
     text = row["title"] if not row["selftext"] else f"{row['title']}\n\n{row['selftext']}"
     domain = row["domain"]
@@ -62,7 +65,7 @@ def from_reddit(row: Row) -> ReplayedPost:
         created_at_ms=0,
         text=text[:MAX_TEXT_CHARACTERS],
         lang="en",
-        # The file knows the domain alone; the id as path keeps links apart.
+        # The file has only the domain; the id as path makes links differ.
         links=(f"https://{domain}/{row['id']}",) if linked else None,
         communities=(subreddit,),
     )
@@ -70,7 +73,7 @@ def from_reddit(row: Row) -> ReplayedPost:
 
 
 def from_bluesky(row: Row) -> ReplayedPost:
-    """Likes, replies; reposts and quotes become shares.  The file does not say the language."""
+    """Reposts and quotes count as shares. The file has no languages."""
     repository, _, key = row["uri"].removeprefix("at://").partition("/")
     text = row["text"][:MAX_TEXT_CHARACTERS]
     post = Post(
@@ -96,37 +99,40 @@ def _count(text: str) -> float:
 
 
 def rows_of(path: Path) -> Iterator[dict[str, str]]:
-    """Stream the rows; raises `UsageError` where the folder is missing."""
+    """Read the rows of a file one by one; raises `UsageError` if it is missing or broken."""
     try:
         with gzip.open(path, "rt", encoding="utf-8", newline="") as handle:
             yield from csv.DictReader(handle)
     except FileNotFoundError:
         raise UsageError(
-            f"no {path.name} in the data folder {path.parent}: set FEEDMILL_DATA or --data to the "
-            "folder that has it, or use `feedmill replay demo`, which needs no data"
+            f"the data folder {path.parent} has no {path.name}; name the folder that has it with "
+            "--data or FEEDMILL_DATA, or use `feedmill replay demo`, which needs no data"
         ) from None
     except (OSError, EOFError, csv.Error, UnicodeDecodeError) as error:
-        raise UsageError(f"cannot read {path}: {error}; fetch the file again") from None
+        raise UsageError(f"cannot read {path}: {error}; download the file again") from None
 
 
 def sample(
-    rows: Iterator[Row], known: Callable[[Row], ReplayedPost], count: int, rng: np.random.Generator
+    rows: Iterator[Row],
+    parse_row: Callable[[Row], ReplayedPost],
+    count: int,
+    rng: np.random.Generator,
 ) -> list[ReplayedPost]:
-    """Draw `count` posts (0: all), in random order, holding no more than these in memory.
+    """Draw `count` posts (0: all) in random order, with no more than `count` of them in memory.
 
-    The files are sorted by subreddit: their first thousands would be one community.
+    The files are sorted by subreddit, so their first rows would be a single community.
     Source: reservoir sampling, Vitter's algorithm R.
     """
     kept: list[ReplayedPost] = []
     for seen, row in enumerate(rows):
         if not count or seen < count:
-            kept.append(known(row))
+            kept.append(parse_row(row))
         elif (slot := int(rng.integers(seen + 1))) < count:
-            kept[slot] = known(row)
+            kept[slot] = parse_row(row)
     return [kept[i] for i in rng.permutation(len(kept))]
 
 
-def open_dataset(  # noqa: PLR0913 - the seam to the options, all by name
+def open_dataset(  # noqa: PLR0913 - one parameter per option, all by name
     name: str,
     folder: Path,
     *,
@@ -138,51 +144,72 @@ def open_dataset(  # noqa: PLR0913 - the seam to the options, all by name
     rng: np.random.Generator,
     loop: bool = False,
 ) -> EventSource:
-    """Read a sample of the preset's posts and make the stream of them and their engagements.
+    """Open the stream of a sample of a preset's posts and of their engagements.
 
-    Reactions are scaled so that their mean over this very sample is `reactions`.
+    Parameters
+    ----------
+    name, folder
+        The preset, a key of `DATA_SETS`, and the data folder.
+    posts
+        How many posts to draw; 0 for all.
+    rate
+        Posts per second; 0 sends all at once.
+    reactions, impressions
+        Mean number per post. Reactions are scaled to this mean over the drawn posts; impressions
+        are those of users who do not react.
+    run
+        Part of every post id and event id.
+    rng
+        The source of all randomness.
+    loop
+        Whether to start again at the end, with new ids.
+
+    Raises
+    ------
+    UsageError
+        The file is missing, broken, or another one than expected.
     """
     data_set = DATA_SETS[name]
     try:
-        known = sample(rows_of(folder / data_set.file), data_set.known, posts, rng)
+        drawn = sample(rows_of(folder / data_set.file), data_set.parse_row, posts, rng)
     except (KeyError, ValueError, TypeError) as error:
         raise UsageError(
-            f"{folder / data_set.file} is not the file this preset knows: {error!r}; "
-            "fetch it again, or use `feedmill replay demo`"
+            f"{folder / data_set.file} is not the file that this preset expects: {error!r}; "
+            "download it again, or use `feedmill replay demo`"
         ) from None
-    counts = np.array([k.reactions for k in known], np.float64).reshape(-1, 3)
+    counts = np.array([each.reaction_counts for each in drawn], np.float64).reshape(-1, 3)
     factor = scale_to_mean(counts.sum(axis=1), reactions)
-    drawn = Reactions(factor, reactions, impressions, run, rng)
-    events = _stream(known, counts, drawn, rate, loop=loop)
-    return EventSource(events, None if loop else len(known))
+    simulator = ReactionSimulator(factor, reactions, impressions, run, rng)
+    events = _events(drawn, counts, simulator, rate, loop=loop)
+    return EventSource(events, None if loop else len(drawn))
 
 
-def _stream(
-    known: list[ReplayedPost],
+def _events(
+    posts: list[ReplayedPost],
     counts: npt.NDArray[np.float64],
-    reactions: Reactions,
+    simulator: ReactionSimulator,
     rate: float,
     *,
     loop: bool,
 ) -> Iterator[ScheduledEvent]:
-    agenda = EventSchedule()
+    schedule = EventSchedule()
     sent = 0
-    while known:
-        for row, reacted in zip(known, counts, strict=True):
-            again = sent // len(known)
-            suffix = reactions.run if not again else f"{reactions.run}-{again + 1}"
-            post = _named(row.post, suffix)
+    while posts:
+        for replayed, reaction_counts in zip(posts, counts, strict=True):
+            rounds = sent // len(posts)
+            suffix = simulator.run if not rounds else f"{simulator.run}-{rounds + 1}"
+            post = _with_id_suffix(replayed.post, suffix)
             due_s = sent / rate if rate else 0.0
-            yield from agenda.until(due_s)
+            yield from schedule.until(due_s)
             yield ScheduledEvent(due_s, POSTS, post)
-            agenda.add(reactions.draw(post.post_id, due_s, reacted))
+            schedule.add(simulator.draw(post.post_id, due_s, reaction_counts))
             sent += 1
         if not loop:
             break
-    yield from agenda.rest()
+    yield from schedule.rest()
 
 
-def _named(post: Post, suffix: str) -> Post:
+def _with_id_suffix(post: Post, suffix: str) -> Post:
     return Post(
         f"{post.post_id}-{suffix}",
         post.author_id,

@@ -1,7 +1,7 @@
-"""Lines of files and of standard input, plain or gzip, without ever blocking the event loop long.
+"""Reads the lines of files and of standard input, plain or gzip, for use in an event loop.
 
-A file is read where it is needed: a disk answers at once.  Standard input may be a pipe that
-says nothing for an hour; a thread of its own waits there.
+Files are read directly, since a disk answers at once. Standard input may be a pipe that is silent
+for an hour, so a thread of its own reads it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class _Peekable(Protocol):
     def peek(self, size: int = ..., /) -> bytes: ...
 
 
-_CHUNK = 64 * 1024
+_CHUNK_BYTES = 64 * 1024
 _CHUNKS_AHEAD = 64
 
 
@@ -36,20 +36,23 @@ def open_file(path: Path) -> IO[bytes]:
         return unzipped(path.open("rb"))
     except OSError as error:
         raise UsageError(
-            f"cannot read {path}: {error.strerror}; give a file of JSON lines, `-` for standard "
-            "input, or a preset: reddit, bluesky, demo"
+            f"cannot read {path}: {error.strerror}; the source must be a file of JSON lines, `-` "
+            "for standard input, or a preset: reddit, bluesky, demo"
         ) from None
 
 
 def unzipped(handle: _Peekable) -> IO[bytes]:
-    """The plain bytes of a stream, which is gzip if it begins so."""
+    """The uncompressed bytes of a stream that may be gzip."""
     if handle.peek(2)[:2] == b"\x1f\x8b":
         return cast(IO[bytes], gzip.GzipFile(fileobj=cast(IO[bytes], handle), mode="rb"))
     return cast(IO[bytes], handle)
 
 
 def lines_of_file(handle: IO[bytes]) -> Iterator[bytes]:
-    """Its lines; of one that is too long the beginning, one byte more than `MAX_LINE_BYTES`."""
+    """The lines of a file; a line that is too long is cut to `MAX_LINE_BYTES` + 1 bytes.
+
+    Raises `UsageError` if the file cannot be read on.
+    """
     try:
         while line := handle.readline(MAX_LINE_BYTES + 1):
             rest = line
@@ -57,15 +60,20 @@ def lines_of_file(handle: IO[bytes]) -> Iterator[bytes]:
                 rest = handle.readline(MAX_LINE_BYTES + 1)
             yield line
     except (OSError, EOFError, zlib.error) as error:
-        raise UsageError(f"cannot read on: {error}; is the file whole?") from None
+        raise UsageError(
+            f"cannot read on: {error}; the file is broken or incomplete, get it again"
+        ) from None
 
 
 def lines_of_stdin(descriptor: int = 0) -> Iterator[bytes | None]:
-    """Lines as they arrive; None where the next is not there yet."""
+    """The lines of a file descriptor as they arrive; None if the next is not there yet.
+
+    Raises `UsageError` if it cannot be read.
+    """
     chunks: queue.Queue[bytes | UsageError] = queue.Queue(_CHUNKS_AHEAD)
-    # A daemon: nothing can wake a thread that waits for a silent pipe.
+    # A daemon, because nothing can wake a thread that waits for a silent pipe.
     threading.Thread(target=_read_ahead, args=(descriptor, chunks), daemon=True).start()
-    begun = b""
+    unfinished = b""
     while True:
         try:
             chunk = chunks.get_nowait()
@@ -76,16 +84,16 @@ def lines_of_stdin(descriptor: int = 0) -> Iterator[bytes | None]:
             raise chunk
         if not chunk:
             break
-        *whole, begun = (begun + chunk).split(b"\n")
-        yield from whole
-        if len(begun) > MAX_LINE_BYTES:
-            begun = begun[: MAX_LINE_BYTES + 1]
-    if begun:
-        yield begun
+        *finished, unfinished = (unfinished + chunk).split(b"\n")
+        yield from finished
+        if len(unfinished) > MAX_LINE_BYTES:
+            unfinished = unfinished[: MAX_LINE_BYTES + 1]
+    if unfinished:
+        yield unfinished
 
 
 def spooled(lines: Iterator[bytes | None]) -> IO[bytes]:
-    """All of them in a temporary file, to be read more than once."""
+    """Copy the lines into a temporary file, which can be read more than once; blocks until then."""
     handle = cast(IO[bytes], tempfile.TemporaryFile())  # noqa: SIM115 - lives as long as the run
     for line in lines:
         if line is None:
@@ -97,12 +105,12 @@ def spooled(lines: Iterator[bytes | None]) -> IO[bytes]:
 
 
 def _read_ahead(descriptor: int, chunks: queue.Queue[bytes | UsageError]) -> None:
-    # Not through `sys.stdin`: the interpreter could not shut down while it is being read.
+    # Not `sys.stdin`: the interpreter could not shut down while a thread reads it.
     raw = io.BufferedReader(io.FileIO(descriptor, closefd=False))
     try:
         handle = cast(gzip.GzipFile, unzipped(raw))
-        while chunk := handle.read1(_CHUNK):
+        while chunk := handle.read1(_CHUNK_BYTES):
             chunks.put(chunk)
         chunks.put(b"")
     except (OSError, EOFError, zlib.error) as error:
-        chunks.put(UsageError(f"cannot read standard input: {error}"))
+        chunks.put(UsageError(f"cannot read standard input: {error}; check what writes to it"))

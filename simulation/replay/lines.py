@@ -1,4 +1,4 @@
-"""JSON lines as a source: every line an event with its topic, or a bare post or engagement."""
+"""JSON lines as a source: each line is an event with its topic, or just a post or engagement."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _Field = msgspec.Raw | msgspec.UnsetType
 
 
 class _Line(msgspec.Struct):
-    """What tells one kind of line from another; the rest is the decoders' business."""
+    """The fields that tell the kinds of lines apart; the decoders of the events read the rest."""
 
     topic: str | None = None
     key: str | None = None
@@ -54,42 +54,45 @@ _decode_line = msgspec.json.Decoder(_Line).decode
 
 
 def parse_line(line: bytes, names: SignalNames) -> ScheduledEvent:
-    """The event of a line, due at once, with the time it has there.
+    """Decode one line to an event that is due at once and keeps its own times.
 
-    Raises `BadEvent` with the path of the field, what was expected and what was found.
+    Raises
+    ------
+    BadEvent
+        The line breaks the contract; the text has the field, what is expected and what came.
     """
     try:
-        found = _decode_line(line)
+        fields = _decode_line(line)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadEvent(str(error)) from None
-    topic, key, value = _envelope(found, line)
+    topic, key, value = _topic_key_value(fields, line)
     event = _decode(topic, key, value, names)
     if not isinstance(event, Post | Engagement):
         event = OutgoingRecord(key, value)
     return ScheduledEvent(0.0, topic, event)
 
 
-def _envelope(found: _Line, line: bytes) -> tuple[str, bytes, bytes | None]:
-    if found.topic is None:
-        key = (found.post_id or "").encode()
-        if found.kind is not msgspec.UNSET:
+def _topic_key_value(fields: _Line, line: bytes) -> tuple[str, bytes, bytes | None]:
+    if fields.topic is None:
+        key = (fields.post_id or "").encode()
+        if fields.kind is not msgspec.UNSET:
             return ENGAGEMENTS, key, line
-        if any(f is not msgspec.UNSET for f in (found.author_id, found.text, found.deleted)):
+        if any(f is not msgspec.UNSET for f in (fields.author_id, fields.text, fields.deleted)):
             return POSTS, key, line
         raise BadEvent(
             "Expected `topic` and `value`, or a post (`author_id`, `text`), or an engagement "
             "(`kind`), got none of these"
         )
-    if isinstance(found.value, msgspec.UnsetType):
+    if isinstance(fields.value, msgspec.UnsetType):
         raise BadEvent("Object missing required field `value`")
-    raw = bytes(found.value)
+    raw = bytes(fields.value)
     value = None if raw == b"null" else raw
-    if found.key is None and value is not None:
+    if fields.key is None and value is not None:
         try:
-            return found.topic, (_decode_line(value).post_id or "").encode(), value
+            return fields.topic, (_decode_line(value).post_id or "").encode(), value
         except msgspec.DecodeError as error:
             raise BadEvent(f"{error} - in `$.value`") from None
-    return found.topic, (found.key or "").encode(), value
+    return fields.topic, (fields.key or "").encode(), value
 
 
 def _decode(topic: str, key: bytes, value: bytes | None, names: SignalNames) -> object:
@@ -111,10 +114,15 @@ def _decode(topic: str, key: bytes, value: bytes | None, names: SignalNames) -> 
 
 
 def open_lines(options: ReplayOptions, names: SignalNames, counts: Counts) -> EventSource:
-    """The events of a file or standard input.
+    """Open a file or standard input as a stream of events.
 
-    Bad lines are counted in `counts.skipped`, with number and reason in `counts.complaints`;
-    with `strict` one of them raises `UsageError` and nothing is sent.
+    Bad lines are skipped: `counts.skipped` has their number, `counts.complaints` the first of them
+    with line number and reason.
+
+    Raises
+    ------
+    UsageError
+        The file cannot be read, or with `options.strict` a line is bad.
     """
 
     def parsed(lines: Iterator[bytes | None]) -> Iterator[ScheduledEvent | None]:
@@ -146,7 +154,7 @@ def _parsed(
             yield parse_line(line, names)
         except BadEvent as error:
             counts.skipped += 1
-            counts.complain(f"line {number}: {error}")
+            counts.add_complaint(f"line {number}: {error}")
 
 
 def _refuse_bad(parsed: Iterator[ScheduledEvent | None], counts: Counts, source: str) -> None:
@@ -156,37 +164,37 @@ def _refuse_bad(parsed: Iterator[ScheduledEvent | None], counts: Counts, source:
         more = counts.skipped - len(counts.complaints)
         listed = "\n  ".join(counts.complaints) + (f"\n  and {more} more" if more else "")
         raise UsageError(
-            f"{source}: {counts.skipped} bad lines, nothing was sent; correct them, or leave out "
-            f"--strict to skip them:\n  {listed}"
+            f"{source}: {counts.skipped} bad lines, nothing was sent; correct them, or skip them "
+            f"by leaving out --strict:\n  {listed}"
         )
 
 
 def _paced(
     parsed: Iterator[ScheduledEvent | None], options: ReplayOptions
 ) -> Iterator[ScheduledEvent | None]:
-    """By count with a rate, by the events' own times with a speed, else at once."""
-    by_time = options.speed is not None and options.rate is None
+    """Set due times: by the rate if there is one, by the events' times if a speed is, else 0."""
+    by_own_times = options.speed is not None and options.rate is None
     sent, first_ms, due_s = 0, None, 0.0
     posts = 0
-    for timed in parsed:
-        if timed is None:
+    for scheduled in parsed:
+        if scheduled is None:
             yield None
             continue
-        if options.posts and timed.topic == POSTS:
+        if options.posts and scheduled.topic == POSTS:
             if posts == options.posts:
                 return
             posts += 1
         if options.rate:
             due_s = sent / options.rate
-        elif by_time and (at_ms := _own_time_ms(timed)) is not None:
+        elif by_own_times and (at_ms := _own_time_ms(scheduled)) is not None:
             first_ms = at_ms if first_ms is None else first_ms
             due_s = max(due_s, (at_ms - first_ms) / 1000)
         sent += 1
-        yield timed._replace(due_s=due_s)
+        yield scheduled._replace(due_s=due_s)
 
 
-def _own_time_ms(timed: ScheduledEvent) -> int | None:
-    event = timed.event
+def _own_time_ms(scheduled: ScheduledEvent) -> int | None:
+    event = scheduled.event
     if isinstance(event, Post):
         return event.created_at_ms
     return event.at_ms if isinstance(event, Engagement) else None

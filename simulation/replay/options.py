@@ -1,4 +1,4 @@
-"""What a replay is asked to do, and what it did."""
+"""The options of a replay, its counts while it runs, and its summary."""
 
 from __future__ import annotations
 
@@ -11,33 +11,56 @@ from feedmill.events.errors import UsageError
 
 PRESETS = ("reddit", "bluesky", "demo")
 _RUN = re.compile(r"[A-Za-z0-9._-]{1,32}\Z")
+_MAX_COMPLAINTS = 20
+# Options of the command by attribute.
+_NOT_NEGATIVE = {
+    "rate": "--rate",
+    "speed": "--speed",
+    "reactions": "--reactions",
+    "impressions": "--impressions",
+    "audience": "--audience",
+    "duration_s": "--for",
+}
 
 
 @dataclass(frozen=True)
 class ReplayOptions:
-    """How to replay.
+    """What to replay, and how fast.
+
+    Raises `UsageError` for values that make no sense.
 
     Attributes
     ----------
     source
         A preset, a file of JSON lines, or `-` for standard input.
     posts
-        End after so many posts; 0: all there are; None: 3,000 of a data set, no limit else.
+        End after so many posts; 0 for all; None for 3,000 of a data set, else for all.
     rate
-        Posts a second of a preset, records a second of a file; 0: as fast as it goes;
-        None: 200 of a data set, 5 of the demo, and 0 for files.
+        Posts per second of a preset, records per second of a file; 0 for as fast as possible;
+        None for 200 of a data set, 5 of the demo, and 0 of files.
     speed
-        Everything so many times as fast.  For a file without `rate`, times of its own events;
-        None there: as fast as it goes.
+        Send so many times as fast. A file without `rate` then keeps the intervals of its events;
+        without a speed it is sent as fast as possible.
     reactions, impressions
-        Of the data sets: mean likes, replies and shares a post, and mean simulated impressions
-        a post by people who then do nothing.
+        Of the data sets: mean number per post of likes, replies and shares together, and of
+        simulated impressions of users who do not react.
     audience
-        Of the demo: engagements a second.
-    for_s
-        End after so many seconds; 0: at the end, or when stopped.
+        Of the demo: engagements per second.
+    seed
+        The seed of everything that is random.
+    data
+        The folder of the data sets.
+    duration_s
+        End after so many seconds; 0 for no limit.
+    loop
+        Of the data sets: start again at the end, with new post ids.
     run
-        What tells the post ids of this run from those of another; None: derived from the time.
+        Part of the post ids, which makes them differ from those of other runs; None for one that
+        is derived from the time.
+    keep_times
+        Of a file: keep the times of its events instead of the time of sending.
+    strict
+        Of a file: send nothing if one line is bad.
     """
 
     source: str
@@ -49,39 +72,48 @@ class ReplayOptions:
     audience: float = 100.0
     seed: int = 0
     data: Path = Path("../shared/data")
-    for_s: float = 0.0
+    duration_s: float = 0.0
     loop: bool = False
     run: str | None = None
     keep_times: bool = False
     strict: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("rate", "speed", "reactions", "impressions", "audience", "for_s"):
+        for name, option in _NOT_NEGATIVE.items():
             value = getattr(self, name)
             if value is not None and not (math.isfinite(value) and value >= 0):
-                raise UsageError(f"{name}: expected a number of at least 0, got {value}")
+                raise UsageError(f"{option}: expected a number of at least 0, got {value}")
         if self.speed == 0:
-            raise UsageError("speed: expected more than 0; `rate` 0 is as fast as it goes")
+            raise UsageError(
+                "--speed: expected a number above 0, got 0; --rate 0 sends as fast as possible"
+            )
         if self.run is not None and not _RUN.match(self.run):
             raise UsageError(
-                f"run: expected 1 to 32 letters, digits, `.`, `_` and `-`, got {self.run!r}"
+                f"--run: expected 1 to 32 letters, digits, `.`, `_` and `-`, got {self.run!r}"
             )
         if self.is_preset and (self.keep_times or self.strict):
-            raise UsageError("keep-times and strict are for files, not for presets")
+            raise UsageError(
+                f"--keep-times and --strict work on files only, and {self.source} is a preset;"
+                " leave them out"
+            )
         if self.loop and self.source not in ("reddit", "bluesky"):
-            raise UsageError("loop is for the presets `reddit` and `bluesky`; `demo` never ends")
+            raise UsageError(
+                "--loop works on the presets reddit and bluesky only; leave it out (demo never"
+                " ends by itself)"
+            )
 
     @property
     def is_preset(self) -> bool:
+        """Whether the source is a preset, not a file."""
         return self.source in PRESETS
 
 
 @dataclass
 class Counts:
-    """The live state of a replay, for whoever draws its progress.
+    """The counts of a replay while it runs, for a progress display.
 
-    Every event that was `sent` ends as `acknowledged` or `failed`; `skipped` are bad lines of
-    a file.  `complaints` keeps the first few reasons of either.
+    Each event in `sent` becomes `acknowledged` or `failed`. `skipped` are bad lines of a file.
+    `complaints` has the reasons of the first 20 failed events and bad lines.
     """
 
     expected_posts: int | None = None
@@ -96,18 +128,21 @@ class Counts:
 
     @property
     def sent(self) -> int:
+        """How many events were sent, of all topics."""
         return self.posts + self.engagements + self.others
 
-    def complain(self, text: str) -> None:
-        if len(self.complaints) < 20:
+    def add_complaint(self, text: str) -> None:
+        """Keep a reason, unless there are enough of them."""
+        if len(self.complaints) < _MAX_COMPLAINTS:
             self.complaints.append(text)
 
 
 @dataclass(frozen=True)
 class ReplaySummary:
-    """What was sent: `acknowledged` + `failed` is `posts` + `engagements` + `others`.
+    """What a replay sent; `acknowledged` + `failed` is `posts` + `engagements` + `others`.
 
-    `kinds` counts engagements by kind.  `ended` says why: "end", "time" or "stopped".
+    `kinds` has the number of engagements by kind. `ended` is why the replay ended: "end" of the
+    source, "time" is over, "stopped", or "failed".
     """
 
     posts: int

@@ -1,4 +1,4 @@
-"""The producer of a replay, begun with errors that say the way out, and closed in time."""
+"""Starts the producer of a replay with clear errors, and closes it within a limited time."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Coroutine, Iterable
 from typing import Any
 
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaConnectionError, KafkaError
 
 from feedmill.events.errors import UsageError
 from feedmill.streams.kafka.clients import new_producer
@@ -18,12 +18,12 @@ _START_S = 15.0
 async def start_producer(
     environment: Environment, topics: Iterable[str]
 ) -> tuple[Any, frozenset[str]]:
-    """Connect, see that these topics are there, and say which there are in all.
+    """Connect, check that these topics exist, and return the producer and all topics there are.
 
     Raises
     ------
     UsageError
-        The broker does not answer or refuses, or a topic does not exist.
+        The broker does not answer or refuses, or one of the topics does not exist.
     """
     producer = new_producer(environment)
     try:
@@ -33,33 +33,35 @@ async def start_producer(
     except (KafkaError, OSError, TimeoutError) as error:
         await close_producer(producer, 1.0)
         reason = str(error) or f"no answer within {_START_S:.0f} s"
+        if isinstance(error, KafkaConnectionError):
+            reason = "cannot connect"
         raise UsageError(
-            f"Kafka at {environment.kafka}: {reason}; start it with `feedmill local up`, or set "
-            "FEEDMILL_KAFKA to the broker's host:port"
+            f"Kafka at {environment.kafka}: {reason}; start it (`feedmill local up` starts a local"
+            " one), or correct --kafka, FEEDMILL_KAFKA or the credentials"
         ) from None
     missing = [name for name in map(environment.topic, topics) if name not in metadata.topics()]
     if missing:
         await close_producer(producer, 1.0)
         raise UsageError(
             f"Kafka at {environment.kafka} has no topic {', '.join(missing)}; create the topics "
-            "with `feedmill topics create`, or set FEEDMILL_TOPIC_PREFIX to the prefix they have"
+            "with `feedmill topics create`, or give the right --prefix"
         )
     return producer, frozenset(metadata.topics())
 
 
 async def close_producer(producer: Any, within_s: float) -> None:
-    """Wait for what is under way, at most so long and a second, and let go of everything."""
-    if await _ended(producer.stop(), within_s):
+    """Close the producer; what is not acknowledged `within_s` is given up, within a second more."""
+    if await _ends_within(producer.stop(), within_s):
         return
-    # Its sender would go on trying for ever, and even cancelled it waits for the requests under
-    # way; only a second cancellation ends these.
-    await _ended(producer._sender.close(), 0.5)
-    await _ended(producer.client.close(), 0.5)
+    # aiokafka's sender retries for ever, and even when cancelled waits for its requests; only a
+    # second cancellation ends these.
+    await _ends_within(producer._sender.close(), 0.5)
+    await _ends_within(producer.client.close(), 0.5)
 
 
-async def _ended(closing: Coroutine[Any, Any, None], within_s: float) -> bool:
+async def _ends_within(closing: Coroutine[Any, Any, None], timeout_s: float) -> bool:
     try:
-        async with asyncio.timeout(within_s):
+        async with asyncio.timeout(timeout_s):
             await closing
     except (TimeoutError, KafkaError):
         return False

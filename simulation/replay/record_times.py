@@ -1,4 +1,4 @@
-"""From a timed event to the key and value of its record, with the moment it is sent."""
+"""Makes the record of an event, with the time at which it is sent."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ _ENGAGEMENT_FIELDS = tuple(n for n in Engagement.__struct_fields__ if n != "at_m
 
 
 def with_send_time(event: Post | Engagement | OutgoingRecord, now_ms: int | None) -> OutgoingRecord:
-    """The record to send; a post's `created_at_ms` and an engagement's `at_ms` become now.
+    """The record of an event, with `now_ms` as a post's `created_at_ms`, an engagement's `at_ms`.
 
-    With None they stay.  Fields that are not set are left out.
+    If `now_ms` is None, the event keeps its own time. Fields that are None are left out.
     """
     if isinstance(event, OutgoingRecord):
         return event

@@ -1,4 +1,4 @@
-"""One replay from its options to its summary."""
+"""Runs a replay: opens its source, sends the events, and sums up."""
 
 from __future__ import annotations
 
@@ -16,11 +16,13 @@ from feedmill.simulation.replay.options import Counts, ReplayOptions, ReplaySumm
 from feedmill.simulation.replay.producer import close_producer, start_producer
 from feedmill.simulation.replay.sender import Sender
 from feedmill.simulation.schedule import ENGAGEMENTS, POSTS, EventSource
+from feedmill.streams.settings.clock import now_ms
 from feedmill.streams.settings.environment import Environment
 
-# Without a stop the last acknowledgements may take this long, after one only that.
+# How long to wait for the last acknowledgements.
 _FLUSH_S = 60.0
-_HASTY_S = 4.0
+# How long to wait for the producer to close, and for the sender to notice the end.
+_CLOSE_S = 4.0
 _NOTICE_S = 2.0
 
 
@@ -31,46 +33,45 @@ async def run_replay(
     stop: asyncio.Event | None = None,
     counts: Counts | None = None,
 ) -> ReplaySummary:
-    """Replay until the source ends, its time is over, or `stop` is set.
+    """Replay until the source ends, the time is over, or `stop` is set.
 
     Parameters
     ----------
     environment, options
-        Where to, and what.
+        Where Kafka is, and what to replay.
     stop
-        Set it from the event loop; the replay then ends within 10 seconds, whatever the broker
-        does.
+        When it is set, the replay ends within 10 seconds, even if the broker does not answer.
     counts
-        Is kept up to date while the replay runs, for whoever shows its progress.
+        Is updated while the replay runs, for a progress display.
 
     Raises
     ------
     UsageError
-        The source cannot be read, or Kafka cannot be used.  Events that fail later are counted
-        in the summary instead.
+        The source cannot be read, or Kafka cannot be used. Events that fail later are counted in
+        the summary instead.
     """
     stop = stop or asyncio.Event()
     counts = counts or Counts()
     run = options.run or run_tag()
     source = await asyncio.to_thread(open_source, environment, options, run, counts)
     counts.expected_posts = source.posts
-    began = time.monotonic()
+    start = time.monotonic()
     producer, topics = await start_producer(environment, (POSTS, ENGAGEMENTS))
     sender = Sender(producer.send, environment.topic, topics, counts, stop, options.keep_times)
     try:
         ended = await _send(sender, source, options)
         await _flush(producer, stop)
     finally:
-        await close_producer(producer, _HASTY_S)
-    return _summary(counts, time.monotonic() - began, run, ended)
+        await close_producer(producer, _CLOSE_S)
+    return _summary(counts, time.monotonic() - start, run, ended)
 
 
 def run_tag() -> str:
-    """A short name for this run: the time in milliseconds, in base 36."""
+    """A short name for a run: the time in milliseconds, in base 36."""
     digits = "0123456789abcdefghijklmnopqrstuvwxyz"
-    left, tag = time.time_ns() // 1_000_000, ""
-    while left:
-        left, digit = divmod(left, 36)
+    rest, tag = now_ms(), ""
+    while rest:
+        rest, digit = divmod(rest, 36)
         tag = digits[digit] + tag
     return tag
 
@@ -78,7 +79,7 @@ def run_tag() -> str:
 def open_source(
     environment: Environment, options: ReplayOptions, run: str, counts: Counts
 ) -> EventSource:
-    """The stream the options ask for; may block on a disk."""
+    """Open the stream that the options name; blocks while it reads files."""
     rng = np.random.default_rng(options.seed)
     if options.source in DATA_SETS:
         return open_dataset(
@@ -104,13 +105,13 @@ def open_source(
 
 
 async def _send(sender: Sender, source: EventSource, options: ReplayOptions) -> str:
-    task = asyncio.create_task(sender.run(source, options.speed or 1.0, options.for_s))
+    task = asyncio.create_task(sender.run(source, options.speed or 1.0, options.duration_s))
     stopped = asyncio.create_task(sender.stop.wait())
     try:
         await asyncio.wait(
-            (task, stopped), timeout=options.for_s or None, return_when=asyncio.FIRST_COMPLETED
+            (task, stopped), timeout=options.duration_s or None, return_when=asyncio.FIRST_COMPLETED
         )
-        # It ends by itself, unless it waits for a broker that does not come back.
+        # It ends by itself, unless the broker does not answer.
         await asyncio.wait((task,), timeout=_NOTICE_S)
     finally:
         stopped.cancel()
@@ -132,7 +133,7 @@ async def _flush(producer: Any, stop: asyncio.Event) -> None:
 def _summary(counts: Counts, seconds: float, run: str, ended: str) -> ReplaySummary:
     lost = counts.sent - counts.acknowledged
     if lost > counts.failed:
-        counts.complain(f"{lost - counts.failed} events were never acknowledged by the broker")
+        counts.add_complaint(f"{lost - counts.failed} events were never acknowledged by the broker")
     return ReplaySummary(
         posts=counts.posts,
         engagements=counts.engagements,

@@ -1,4 +1,4 @@
-"""Sends a source's events at its pace through one idempotent producer, and keeps count."""
+"""Sends the events of a source when they are due, and counts what became of them."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from feedmill.simulation.replay.options import Counts
 from feedmill.simulation.replay.record_times import with_send_time
 from feedmill.simulation.schedule import EventSource, ScheduledEvent
 
-# `send` by default waits for nothing as long as a partition's batch has room, so the event loop
-# gets its turn at least every so many events.
-_TURN = 64
-# It wakes at most so often; what fell due meanwhile leaves together, which costs half the CPU.
-# Events are stamped as they leave, so nobody downstream sees a delay.
+# `send` does not wait as long as a batch has room, so the event loop runs at least every so many
+# events.
+_EVENTS_PER_TURN = 64
+# Events that are due within one tick are sent together, which halves the CPU time. They get the
+# time of sending, so no reader sees the delay.
 _TICK_S = 0.005
-_LONGEST_SLEEP_S = 0.2
-# A replay that cannot keep its pace goes on later instead of faster: no burst after a stall.
+_MAX_SLEEP_S = 0.2
+# A replay that falls behind by more shifts its start instead of sending a burst.
 _CATCH_UP_S = 1.0
 
 
 class Send(Protocol):
-    """Returns once the record has its place in a batch, with its future outcome."""
+    """The producer's `send`: returns a future of the outcome once the record is in a batch."""
 
     def __call__(
         self, topic: str, *, key: bytes, value: bytes | None
@@ -39,18 +39,22 @@ class Send(Protocol):
 
 @dataclass
 class Sender:
-    """Paces events into `send`.
+    """Calls `send` for each event when it is due.
 
     Parameters
     ----------
     send
-        May wait while the broker is behind; may raise `KafkaTimeoutError` if it stays so.
+        May wait while the broker is slow, and raise `KafkaTimeoutError` if it stays slow.
     topic
-        From a topic's name to its full name.
+        Makes the full name of a topic from its name.
     topics
-        The full names that the broker has.
+        The full names of the topics that exist.
+    counts
+        Is updated for every event.
     stop
-        Ends the run before the next event.
+        When it is set, the run ends before the next event.
+    keep_times
+        Whether events keep their own times.
     """
 
     send: Send
@@ -60,16 +64,19 @@ class Sender:
     stop: asyncio.Event
     keep_times: bool = False
 
-    async def run(self, source: EventSource, speed: float, for_s: float) -> str:
-        """Send everything; says what ended it: "end", "time", "stopped" or "failed"."""
+    async def run(self, source: EventSource, speed: float, duration_s: float) -> str:
+        """Send all events; returns why it ended: "end", "time", "stopped" or "failed".
+
+        `speed` divides the due times; `duration_s` is a limit, 0 for none.
+        """
         clock = asyncio.get_running_loop().time
         start = clock()
-        deadline = start + for_s if for_s else float("inf")
+        deadline = start + duration_s if duration_s else float("inf")
         since_turn, woke = 0, start
-        for timed in source.events:
-            due = clock() + _TICK_S if timed is None else start + timed.due_s / speed
+        for scheduled in source.events:
+            due = clock() + _TICK_S if scheduled is None else start + scheduled.due_s / speed
             since_turn += 1
-            if due > (now := clock()) or since_turn >= _TURN:
+            if due > (now := clock()) or since_turn >= _EVENTS_PER_TURN:
                 since_turn = 0
                 wake = max(due, woke + _TICK_S) if due > now else now
                 await self._sleep_until(min(wake, deadline))
@@ -78,46 +85,47 @@ class Sender:
                 return "stopped"
             if clock() >= deadline:
                 return "time"
-            if timed is None:
+            if scheduled is None:
                 continue
             start += max(0.0, clock() - due - _CATCH_UP_S)
             try:
-                await self._send(timed)
+                await self._send(scheduled)
             except KafkaError as error:
-                self._lost(timed.topic, error)
+                self._count_failure(scheduled.topic, error)
                 return "failed"
         return "end"
 
     async def _sleep_until(self, due: float) -> None:
         clock = asyncio.get_running_loop().time
         await asyncio.sleep(0)
-        # Waiting for `stop` with a timeout costs three times what a short sleep does.
+        # Waiting for `stop` with a timeout takes three times the CPU of a short sleep.
         while (wait := due - clock()) > 0 and not self.stop.is_set():  # noqa: ASYNC110 - two ends
-            await asyncio.sleep(min(wait, _LONGEST_SLEEP_S))
+            await asyncio.sleep(min(wait, _MAX_SLEEP_S))
 
-    async def _send(self, timed: ScheduledEvent) -> None:
+    async def _send(self, scheduled: ScheduledEvent) -> None:
         now_ms = None if self.keep_times else time.time_ns() // 1_000_000
-        record = with_send_time(timed.event, now_ms)
-        topic = self.topic(timed.topic)
-        self._count(timed)
+        record = with_send_time(scheduled.event, now_ms)
+        topic = self.topic(scheduled.topic)
+        self._count(scheduled)
         if topic not in self.topics:
-            # The client would look for it for 40 seconds, for every record.
-            self._lost(timed.topic, UsageError("no such topic; `feedmill topics create` makes it"))
+            # The client would look for the topic for 40 seconds, for every record.
+            error = UsageError("no such topic; create it with `feedmill topics create`")
+            self._count_failure(scheduled.topic, error)
             return
         while True:
             try:
                 future = await self.send(topic, key=record.key, value=record.value)
             except KafkaTimeoutError:
-                # The broker is away or behind and the batch full: nothing was taken, so ask again.
+                # The broker is down or slow and the batch is full; the record was not accepted.
                 continue
             except MessageSizeTooLargeError as error:
-                self._lost(timed.topic, error)
+                self._count_failure(scheduled.topic, error)
                 return
             break
-        future.add_done_callback(partial(self._done, timed.topic))
+        future.add_done_callback(partial(self._count_outcome, scheduled.topic))
 
-    def _count(self, timed: ScheduledEvent) -> None:
-        event = timed.event
+    def _count(self, scheduled: ScheduledEvent) -> None:
+        event = scheduled.event
         if isinstance(event, Post):
             self.counts.posts += 1
         elif isinstance(event, Engagement):
@@ -126,15 +134,15 @@ class Sender:
         else:
             self.counts.others += 1
 
-    def _done(self, topic: str, future: asyncio.Future[object]) -> None:
+    def _count_outcome(self, topic: str, future: asyncio.Future[object]) -> None:
         if future.cancelled():
             return
         if (error := future.exception()) is not None:
-            self._lost(topic, error)
+            self._count_failure(topic, error)
         else:
             self.counts.acknowledged += 1
 
-    def _lost(self, topic: str, error: BaseException) -> None:
+    def _count_failure(self, topic: str, error: BaseException) -> None:
         self.counts.failed += 1
         reason = str(error) or type(error).__name__
-        self.counts.complain(f"{topic}: not sent: {reason}")
+        self.counts.add_complaint(f"{topic}: not sent: {reason}")

@@ -1,6 +1,6 @@
-"""Dead letters: what was refused, as it came, with the reason and where it stood.
+"""Dead letters: rejected records, with the reason and where they came from.
 
-What is larger than any event may be is cut, with its size and sha256 in the headers.
+A key or value that is larger than any event may be is cut; headers have its size and sha256.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from feedmill.streams.settings.clock import now_ms
 log = logging.getLogger(__name__)
 
 TOPIC = "dead-letters"
-# The size of the largest event (`EVENT_BYTES`): what is larger was refused for that, or inflated.
+# The size of the largest event (`EVENT_BYTES`): a larger value was rejected for that, or inflated.
 MAX_VALUE_BYTES = 1024 * 1024
 MAX_KEY_BYTES = 4096
 _MAX_REASON = 2000
-_SAY_EVERY_S = 10.0
+_LOG_EVERY_S = 10.0
 
 
 class DeadLetter(NamedTuple):
@@ -33,53 +33,57 @@ class DeadLetter(NamedTuple):
     headers: Headers
 
 
-def dead_letter(one: RejectedRecord, stage: str, at_ms: int) -> DeadLetter:
-    """Make the dead letter of a refused record; `stage` is who refused it."""
-    key, value = one.record.key, one.record.value
-    found: dict[str, object] = {
-        "topic": one.source.topic,
-        "partition": one.source.partition,
-        "offset": one.record.offset,
+def dead_letter(rejection: RejectedRecord, stage: str, at_ms: int) -> DeadLetter:
+    """Make the dead letter of a record that `stage` rejected."""
+    key, value = rejection.record.key, rejection.record.value
+    headers: dict[str, object] = {
+        "topic": rejection.source.topic,
+        "partition": rejection.source.partition,
+        "offset": rejection.record.offset,
         "stage": stage,
         "at_ms": at_ms,
-        "error": one.reason[:_MAX_REASON],
+        "error": rejection.reason[:_MAX_REASON],
     }
     if value is not None and len(value) > MAX_VALUE_BYTES:
-        found |= {"size": len(value), "sha256": hashlib.sha256(value).hexdigest()}
+        headers |= {"size": len(value), "sha256": hashlib.sha256(value).hexdigest()}
         value = value[:MAX_VALUE_BYTES]
     if key is not None and len(key) > MAX_KEY_BYTES:
-        found |= {"key_size": len(key), "key_sha256": hashlib.sha256(key).hexdigest()}
+        headers |= {"key_size": len(key), "key_sha256": hashlib.sha256(key).hexdigest()}
         key = key[:MAX_KEY_BYTES]
-    return DeadLetter(key, value, [(name, str(text).encode()) for name, text in found.items()])
+    return DeadLetter(key, value, [(name, str(text).encode()) for name, text in headers.items()])
 
 
 class DeadLetters:
-    """Letters what a stage refuses, and says so in the log at most every ten seconds."""
+    """Writes a dead letter for each rejected record of a stage, and logs one every ten seconds.
+
+    `count` is how many were written since the start.
+    """
 
     def __init__(self, stage: str, producer: BatchProducer) -> None:
         self.count = 0
         self._stage = stage
         self._producer = producer
-        self._said_at = -_SAY_EVERY_S
-        self._said = 0
+        self._logged_at = -_LOG_EVERY_S
+        self._logged_count = 0
 
     def add(self, rejected: Iterable[RejectedRecord]) -> None:
-        """Gather letters; they leave with the producer's next flush."""
-        for one in rejected:
+        """Hand the dead letters to the producer, which sends them with its next flush."""
+        for rejection in rejected:
             self.count += 1
-            letter = dead_letter(one, self._stage, now_ms())
+            letter = dead_letter(rejection, self._stage, now_ms())
             self._producer.add_alone(TOPIC, letter.key, letter.value, letter.headers)
-            self._say(one)
+            self._log(rejection)
 
-    def _say(self, one: RejectedRecord) -> None:
-        if time.monotonic() - self._said_at < _SAY_EVERY_S:
+    def _log(self, rejection: RejectedRecord) -> None:
+        if time.monotonic() - self._logged_at < _LOG_EVERY_S:
             return
         log.warning(
-            "%d records refused so far, %d since last said; the last: %s[%d] offset %d: %s",
+            "%d records rejected since the start, %d since the last such line; the last one:"
+            " %s[%d] offset %d: %s",
             self.count,
-            self.count - self._said,
-            *one.source,
-            one.record.offset,
-            one.reason,
+            self.count - self._logged_count,
+            *rejection.source,
+            rejection.record.offset,
+            rejection.reason,
         )
-        self._said_at, self._said = time.monotonic(), self.count
+        self._logged_at, self._logged_count = time.monotonic(), self.count

@@ -1,6 +1,6 @@
-"""Topics of one partition, read whole or from a moment on, and single writes: for commands.
+"""For commands: read a topic of one partition, and write single records.
 
-No group and no commits; a command leaves nothing behind but what it wrote.
+There is no consumer group and nothing is committed, so a command leaves no trace but its records.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from feedmill.streams.settings.environment import Environment
 
 
 class TopicRecord(NamedTuple):
-    """A record as it stands in its topic."""
+    """A record of a topic; `at_ms` is its timestamp in Unix milliseconds."""
 
     offset: int
     at_ms: int
@@ -26,73 +26,86 @@ class TopicRecord(NamedTuple):
 
 
 class TopicReader:
-    """Reads partition 0 of a topic; made by `open_topic`."""
+    """Reads partition 0 of a topic from a position on; made by `open_topic`."""
 
-    def __init__(self, consumer: Any, at: TopicPartition) -> None:
+    def __init__(self, consumer: Any, partition: TopicPartition) -> None:
         self._consumer = consumer
-        self._at = at
+        self._partition = partition
 
-    async def from_beginning(self) -> None:
-        await self._consumer.seek_to_beginning(self._at)
+    async def seek_to_beginning(self) -> None:
+        """Go to the first record that is still there."""
+        await self._consumer.seek_to_beginning(self._partition)
 
-    async def from_time(self, at_ms: int) -> None:
+    async def seek_to_time(self, at_ms: int) -> None:
         """Go to the first record with this timestamp or a later one, else to the end."""
-        found = (await self._consumer.offsets_for_times({self._at: at_ms}))[self._at]
-        end = (await self._consumer.end_offsets([self._at]))[self._at]
-        self._consumer.seek(self._at, end if found is None else found.offset)
+        offsets = await self._consumer.offsets_for_times({self._partition: at_ms})
+        first = offsets[self._partition]
+        self._consumer.seek(self._partition, await self._end() if first is None else first.offset)
 
-    async def some(self, timeout_ms: int) -> list[TopicRecord]:
-        """Read what is there, after at most this time."""
-        fetched = await self._consumer.getmany(self._at, timeout_ms=timeout_ms)
+    async def read(self, timeout_ms: int) -> list[TopicRecord]:
+        """The next records; waits at most `timeout_ms` for the first and may return none."""
+        fetched = await self._consumer.getmany(self._partition, timeout_ms=timeout_ms)
         return [
-            TopicRecord(r.offset, r.timestamp, r.key, r.value)
-            for rs in fetched.values()
-            for r in rs
+            TopicRecord(record.offset, record.timestamp, record.key, record.value)
+            for records in fetched.values()
+            for record in records
         ]
 
-    async def to_end(self) -> list[TopicRecord]:
-        """Read all up to where the topic ends now."""
-        end = (await self._consumer.end_offsets([self._at]))[self._at]
+    async def read_to_end(self) -> list[TopicRecord]:
+        """All records up to the end that the topic has at the time of the call."""
+        end = await self._end()
         records: list[TopicRecord] = []
-        while await self._consumer.position(self._at) < end:
-            records += await self.some(timeout_ms=200)
+        while await self._consumer.position(self._partition) < end:
+            records += await self.read(timeout_ms=200)
         return records
+
+    async def _end(self) -> int:
+        ends = await self._consumer.end_offsets([self._partition])
+        return int(ends[self._partition])
 
 
 @asynccontextmanager
 async def open_topic(environment: Environment, topic: str) -> AsyncIterator[TopicReader]:
-    """Open a reader of partition 0; raises `UsageError` where there is no such topic."""
+    """Open a reader of partition 0 of a topic, named without the prefix.
+
+    Raises
+    ------
+    UsageError
+        There is no such topic.
+    aiokafka.errors.KafkaError
+        Kafka cannot be reached.
+    """
     name = environment.topic(topic)
     consumer = new_reader(environment)
     try:
         await consumer.start()
         if name not in await consumer.topics():
             raise UsageError(
-                f"there is no topic `{name}` at {environment.kafka}; `feedmill topics create`"
-                " makes it, or mind --kafka and --prefix"
+                f"Kafka at {environment.kafka} has no topic `{name}`; create the topics with"
+                " `feedmill topics create`, or give the right --kafka and --prefix"
             )
-        at = TopicPartition(name, 0)
-        consumer.assign([at])
-        yield TopicReader(consumer, at)
+        partition = TopicPartition(name, 0)
+        consumer.assign([partition])
+        yield TopicReader(consumer, partition)
     finally:
         await consumer.stop()
 
 
 async def read_all(environment: Environment, topic: str) -> list[TopicRecord]:
-    """Read the whole of a topic of one partition."""
+    """Read a whole topic of one partition; raises what `open_topic` raises."""
     async with open_topic(environment, topic) as reader:
-        await reader.from_beginning()
-        return await reader.to_end()
+        await reader.seek_to_beginning()
+        return await reader.read_to_end()
 
 
 async def send(environment: Environment, topic: str, key: bytes, value: bytes | None) -> int:
-    """Write one record to partition 0, acknowledged by all replicas; returns its offset."""
+    """Write one record to partition 0 and return its offset once all replicas have it."""
     producer = new_producer(environment)
     try:
         await producer.start()
-        sent = await producer.send_and_wait(
+        metadata = await producer.send_and_wait(
             environment.topic(topic), key=key, value=value, partition=0
         )
     finally:
         await producer.stop()
-    return int(sent.offset)
+    return int(metadata.offset)

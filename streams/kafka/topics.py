@@ -1,7 +1,7 @@
-"""Every topic of an installation in one table, and its creation.
+"""The table of an installation's topics; creates them and compares them with the table.
 
-The number of partitions is fixed for the life of a prefix: offsets, counters and the
-partition of a key all depend on it. `create` therefore never changes it.
+The number of partitions can never change under one prefix, because offsets, counters and the
+partition of a key depend on it. `create` therefore refuses to change it.
 """
 
 from __future__ import annotations
@@ -24,84 +24,94 @@ DAY_MS = 24 * HOUR_MS
 MIB = 1024 * 1024
 
 DEFAULT_PARTITIONS = 4
-# The most hosts allow: each partition costs a broker open files and memory.
-MOST_PARTITIONS = 1024
-# The longest feed window (`window_hours` 168 by default) and a day.
+# Each partition costs a broker open files and memory.
+MAX_PARTITIONS = 1024
+# The longest built-in feed window (`window_hours` 168) and one more day.
 WINDOW_MS = 8 * DAY_MS
-# What one record of an event topic may take; far above the limits at the border.
+# The largest record of an event topic; far above what the limits of events allow.
 EVENT_BYTES = MIB
-# A dead letter is a whole refused record and its headers.
-LETTER_BYTES = 4 * MIB
+# A dead letter holds up to 1 MiB of a rejected record, a key and headers.
+DEAD_LETTER_BYTES = 4 * MIB
 
 _TOPIC_EXISTS = 36
-_SETTLED_S = 10.0
+_SETTINGS_TIMEOUT_S = 10.0
 
 Partitions = Literal["P"] | int
 
 
 @dataclass(frozen=True)
 class TopicSpec:
-    """One topic, named without its prefix; `settings` are Kafka's own, by Kafka's names."""
+    """One topic.
+
+    Attributes
+    ----------
+    name
+        Without the prefix.
+    partitions
+        A number, or "P" for the number of partitions of the installation.
+    settings
+        Settings of the topic by Kafka's names.
+    """
 
     name: str
     partitions: Partitions
     settings: Mapping[str, str] = field(hash=False)
 
     def count(self, partitions: int) -> int:
-        """Return how many partitions it has where `P` is `partitions`."""
+        """The number of partitions in an installation with `partitions` of them."""
         return partitions if self.partitions == "P" else self.partitions
 
 
 def topic_table(signals: Sequence[str]) -> tuple[TopicSpec, ...]:
-    """Return every topic; `signals` are the names of all signals, built in and declared."""
+    """Every topic of an installation; `signals` are the names of its signals, built in or not."""
     return (
         TopicSpec(
             "posts",
             "P",
-            # Nobody that lags less than the window misses a deletion, and what filters remember
-            # of the last hour is the same after a restart: superseded versions stay as long.
+            # Tombstones stay for the whole window, so that no reader misses a deletion. Superseded
+            # versions stay for two hours: filters read them again to restore their memory.
             _view(WINDOW_MS, min_lag_ms=2 * HOUR_MS) | {"delete.retention.ms": str(WINDOW_MS)},
         ),
         TopicSpec("engagements", "P", _log(WINDOW_MS, segment_ms=6 * HOUR_MS)),
         *(TopicSpec(f"signals.{name}", "P", _view(WINDOW_MS)) for name in signals),
-        # An hour's lag lets a new owner see what a paused old one wrote after it.
+        # A new owner has an hour to read what a paused former owner still writes.
         TopicSpec("counters", "P", _view(WINDOW_MS, min_lag_ms=HOUR_MS)),
         TopicSpec("overrides", 1, _compacted()),
         TopicSpec("labels", "P", _log(365 * DAY_MS, segment_ms=7 * DAY_MS)),
-        # Settings are folded from the log's beginning: no record of it may ever go.
+        # Stages apply all records from the first one on, so none may ever be removed.
         TopicSpec("config", 1, _log(-1, segment_ms=7 * DAY_MS) | {"retention.bytes": "-1"}),
         TopicSpec("models", 1, _compacted()),
         TopicSpec("instances", 1, _view(DAY_MS, segment_mib=1)),
         TopicSpec("rankings", "P", _log(30 * DAY_MS, segment_ms=DAY_MS)),
-        # Nobody writes here: its assignment says who writes which feeds.
+        # Always empty: the assignment of its partitions decides who writes which feeds.
         TopicSpec("feed-shards", 64, _log(DAY_MS, segment_ms=DAY_MS)),
-        TopicSpec("dead-letters", 1, _log(14 * DAY_MS, DAY_MS, largest=LETTER_BYTES)),
+        TopicSpec("dead-letters", 1, _log(14 * DAY_MS, DAY_MS, max_bytes=DEAD_LETTER_BYTES)),
         TopicSpec("follows", "P", _compacted()),
     )
 
 
-# The broker's time on every record: no producer can post-date what it writes, and what goes by
-# time does not depend on the clocks of hosts.
+# The broker's timestamps: no producer can set a wrong time, and nothing depends on the clocks of
+# hosts.
 _STAMPED = {"message.timestamp.type": "LogAppendTime"}
 
 
-def _log(retention_ms: int, segment_ms: int, largest: int = EVENT_BYTES) -> dict[str, str]:
-    """Records in order, dropped by age; a segment goes when its last record is old enough."""
+def _log(retention_ms: int, segment_ms: int, max_bytes: int = EVENT_BYTES) -> dict[str, str]:
+    """A log: records are dropped by age, a segment at a time, by its newest record."""
     return {
         **_STAMPED,
         "cleanup.policy": "delete",
         "retention.ms": str(retention_ms),
         "segment.bytes": str(64 * MIB),
         "segment.ms": str(segment_ms),
-        "max.message.bytes": str(largest),
+        "max.message.bytes": str(max_bytes),
     }
 
 
 def _view(retention_ms: int, min_lag_ms: int = 0, segment_mib: int = 16) -> dict[str, str]:
-    """Last record per key within a time; readers start at the beginning, so it stays short.
+    """A table: the last record of each key, for a limited time.
 
-    Only closed segments are compacted: small ones, closed often, keep superseded
-    records from piling up in front of a restart.
+    Readers start at the beginning, so superseded records slow down every start. Kafka compacts
+    only closed segments; hence segments are small and closed often.
     """
     return {
         **_STAMPED,
@@ -117,7 +127,7 @@ def _view(retention_ms: int, min_lag_ms: int = 0, segment_mib: int = 16) -> dict
 
 
 def _compacted() -> dict[str, str]:
-    """Last record per key, kept for ever."""
+    """A table without a time limit: the last record of each key."""
     return {
         **_STAMPED,
         "cleanup.policy": "compact",
@@ -130,7 +140,7 @@ def _compacted() -> dict[str, str]:
 
 @dataclass(frozen=True)
 class SettingDifference:
-    """A setting of a topic that is not what the table says."""
+    """A setting of a topic that differs from the table; `found` is "" where it is not set."""
 
     topic: str
     setting: str
@@ -140,7 +150,10 @@ class SettingDifference:
 
 @dataclass(frozen=True)
 class CreateReport:
-    """What `create` did, topics by their full names."""
+    """What `create` did; topics by their full names.
+
+    `applied` says whether it changed the settings in `differences`.
+    """
 
     created: tuple[str, ...]
     existing: tuple[str, ...]
@@ -150,7 +163,7 @@ class CreateReport:
 
 @dataclass(frozen=True)
 class TopicState:
-    """A topic of the table as the broker has it; `partitions` is None where it is missing."""
+    """A topic of the table as the broker has it; `partitions` is None if it does not exist."""
 
     name: str
     partitions: int | None
@@ -159,7 +172,7 @@ class TopicState:
     differences: tuple[SettingDifference, ...]
 
 
-def create(  # noqa: PLR0913 (an installation is that much; the last three have defaults)
+def create(  # noqa: PLR0913 - the last three have defaults
     bootstrap: str,
     prefix: str,
     partitions: int,
@@ -169,48 +182,62 @@ def create(  # noqa: PLR0913 (an installation is that much; the last three have 
     apply_settings: bool = False,
     client: Mapping[str, Any] = {},
 ) -> CreateReport:
-    """Create the missing topics and wait until each has a leader.
+    """Create the missing topics, and wait until each has a leader.
 
-    What exists is left as it is, except that `apply_settings` sets what differs from the
-    table. `replicas` -1 is the broker's default; `client` goes to the Kafka client as it is.
+    Parameters
+    ----------
+    bootstrap
+        Kafka's address, ``host:port[,host:port…]``.
+    prefix
+        Comes before the name of every topic.
+    partitions
+        How many partitions the topics have that have "P" of them.
+    signals
+        The names of all signals.
+    replicas
+        The replication factor; -1 is the broker's default.
+    apply_settings
+        Whether to change the settings of existing topics to those of the table.
+    client
+        Further settings for Kafka's client, such as `security_protocol`.
 
     Raises
     ------
     UsageError
-        A topic has another number of partitions (nothing is created then), or Kafka is away
-        or refuses.
+        A topic has another number of partitions (then nothing is created), or Kafka cannot be
+        reached, or it refuses.
     """
-    if not 1 <= partitions <= MOST_PARTITIONS:
-        raise UsageError(f"partitions: expected 1 to {MOST_PARTITIONS}, got {partitions}")
+    if not 1 <= partitions <= MAX_PARTITIONS:
+        raise UsageError(f"partitions: expected 1 to {MAX_PARTITIONS}, got {partitions}")
     table = {prefix + spec.name: spec for spec in topic_table(signals)}
     with _admin(bootstrap, client) as admin:
-        found = _found(admin, table)
-        _refuse_repartitioning(found, table, partitions, prefix)
-        missing = [name for name in table if name not in found]
-        _create(admin, missing, table, partitions, replicas)
-        settings = _settings(admin, list(found))
-        differences = [d for name in found for d in _compare(name, table[name], settings[name])]
+        existing = _existing_topics(admin, table)
+        _refuse_repartitioning(existing, table, partitions, prefix)
+        missing = [name for name in table if name not in existing]
+        _create_topics(admin, missing, table, partitions, replicas)
+        settings = _read_settings(admin, list(existing))
+        differences = [d for name in existing for d in _compare(name, table[name], settings[name])]
         if apply_settings and differences:
-            _apply(admin, differences)
+            _change_settings(admin, differences)
             _wait_until_set(admin, differences)
-    return CreateReport(tuple(missing), tuple(found), tuple(differences), apply_settings)
+    return CreateReport(tuple(missing), tuple(existing), tuple(differences), apply_settings)
 
 
 def describe(
     bootstrap: str, prefix: str, signals: Sequence[str], *, client: Mapping[str, Any] = {}
 ) -> tuple[TopicState, ...]:
-    """Return every topic of the table as the broker has it; raises `UsageError`."""
+    """Every topic of the table as the broker has it; parameters and errors as of `create`."""
     table = {prefix + spec.name: spec for spec in topic_table(signals)}
     with _admin(bootstrap, client) as admin:
-        found = _found(admin, table)
-        settings = _settings(admin, list(found))
+        existing = _existing_topics(admin, table)
+        settings = _read_settings(admin, list(existing))
     return tuple(
         TopicState(
             name=name,
-            partitions=len(found[name]) if name in found else None,
-            replicas=len(found[name][0]["replica_nodes"]) if name in found else 0,
+            partitions=len(existing[name]) if name in existing else None,
+            replicas=len(existing[name][0]["replica_nodes"]) if name in existing else 0,
             settings={key: settings.get(name, {}).get(key, "") for key in spec.settings},
-            differences=tuple(_compare(name, spec, settings[name])) if name in found else (),
+            differences=tuple(_compare(name, spec, settings[name])) if name in existing else (),
         )
         for name, spec in table.items()
     )
@@ -219,7 +246,7 @@ def describe(
 @contextmanager
 def _admin(bootstrap: str, client: Mapping[str, Any]) -> Iterator[KafkaAdminClient]:
     try:
-        # Half a minute, kafka-python's default, is long for "wrong address".
+        # kafka-python waits for half a minute by default, which is long for a wrong address.
         settings = {"bootstrap_timeout_ms": 10_000, **client}
         admin = KafkaAdminClient(bootstrap_servers=bootstrap.split(","), **settings)
         try:
@@ -228,37 +255,40 @@ def _admin(bootstrap: str, client: Mapping[str, Any]) -> Iterator[KafkaAdminClie
             admin.close()
     except kafka.errors.KafkaError as error:
         raise UsageError(
-            f"Kafka at {bootstrap}: {error or type(error).__name__}; is it up, and are the address"
-            " and the credentials right?"
+            f"Kafka at {bootstrap}: {str(error) or type(error).__name__}; start it, or correct the"
+            " address (FEEDMILL_KAFKA) or the credentials (FEEDMILL_KAFKA_SASL_…)"
         ) from error
 
 
-def _found(admin: KafkaAdminClient, table: Mapping[str, TopicSpec]) -> dict[str, Any]:
-    """Return the partitions of those topics of the table that exist, in the table's order."""
-    # Asking for all does not create any, whatever the broker's setting.
-    exist = {topic["name"]: topic["partitions"] for topic in admin.describe_topics()}
-    return {name: exist[name] for name in table if name in exist}
+def _existing_topics(
+    admin: KafkaAdminClient, table: Mapping[str, TopicSpec]
+) -> dict[str, list[dict[str, Any]]]:
+    """The partitions of the table's topics that exist, in the table's order."""
+    # To describe a topic by name would create it on a broker that creates topics by itself.
+    partitions = {topic["name"]: topic["partitions"] for topic in admin.describe_topics()}
+    return {name: partitions[name] for name in table if name in partitions}
 
 
 def _refuse_repartitioning(
-    found: Mapping[str, Any], table: Mapping[str, TopicSpec], partitions: int, prefix: str
+    existing: Mapping[str, Any], table: Mapping[str, TopicSpec], partitions: int, prefix: str
 ) -> None:
     wrong = [
-        f"{name} {len(found[name])} instead of {table[name].count(partitions)}"
-        for name in found
-        if len(found[name]) != table[name].count(partitions)
+        f"{name} {len(existing[name])} instead of {table[name].count(partitions)}"
+        for name in existing
+        if len(existing[name]) != table[name].count(partitions)
     ]
     if wrong:
         more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
         raise UsageError(
-            f"topics have another number of partitions: {', '.join(wrong[:3])}{more}. It is fixed"
-            f" for the life of the prefix '{prefix}', since keys and offsets depend on it. To"
-            " change it: create the topics under a new FEEDMILL_TOPIC_PREFIX, replay posts and"
-            " engagements into it, and move the readers once its feeds are up to date"
+            f"topics exist with another number of partitions: {', '.join(wrong[:3])}{more}. The"
+            f" number cannot change under the prefix '{prefix}', because keys and offsets depend on"
+            " it. Give the old number as --partitions; or create the topics under a new"
+            " FEEDMILL_TOPIC_PREFIX, replay posts and engagements into them, and move the readers"
+            " once the new feeds are up to date"
         )
 
 
-def _create(
+def _create_topics(
     admin: KafkaAdminClient,
     missing: Sequence[str],
     table: Mapping[str, TopicSpec],
@@ -279,19 +309,19 @@ def _create(
     refused = [
         f"`{topic['name']}`: {topic['error_message'] or kafka.errors.for_code(code).__name__}"
         for topic in answer["topics"]
-        # Another `create` may have been quicker, by the same table.
+        # Another process may have created it in the meantime, from the same table.
         if (code := topic["error_code"]) not in (0, _TOPIC_EXISTS)
     ]
     if refused:
-        raise UsageError(f"Kafka refuses to create {'; '.join(refused)}")
+        raise UsageError(f"Kafka does not create {'; '.join(refused)}")
     admin.wait_for_topics(missing)
 
 
-def _settings(admin: KafkaAdminClient, names: Sequence[str]) -> dict[str, dict[str, str]]:
+def _read_settings(admin: KafkaAdminClient, names: Sequence[str]) -> dict[str, dict[str, str]]:
     if not names:
         return {}
-    asked = [ConfigResource(ConfigResourceType.TOPIC, name) for name in names]
-    answer = admin.describe_configs(asked, config_filter="all")["topic"]
+    resources = [ConfigResource(ConfigResourceType.TOPIC, name) for name in names]
+    answer = admin.describe_configs(resources, config_filter="all")["topic"]
     return {
         name: {key: str(entry["value"]) for key, entry in entries.items()}
         for name, entries in answer.items()
@@ -303,41 +333,45 @@ def _compare(
 ) -> Iterator[SettingDifference]:
     for setting, expected in spec.settings.items():
         found = settings.get(setting, "")
-        if not _same(found, expected):
+        if not _is_same(found, expected):
             yield SettingDifference(name, setting, found, expected)
 
 
-def _same(found: str, expected: str) -> bool:
-    # Kafka gives a list back in an order of its own.
+def _is_same(found: str, expected: str) -> bool:
+    # Kafka returns a list in an order of its own.
     return sorted(found.split(",")) == sorted(expected.split(","))
 
 
-def _apply(admin: KafkaAdminClient, differences: Sequence[SettingDifference]) -> None:
+def _change_settings(admin: KafkaAdminClient, differences: Sequence[SettingDifference]) -> None:
     wanted: dict[str, dict[str, str]] = {}
     for difference in differences:
         wanted.setdefault(difference.topic, {})[difference.setting] = difference.expected
     answer = admin.alter_configs(
         [ConfigResource(ConfigResourceType.TOPIC, name, wanted[name]) for name in wanted]
     )
-    refused = [f"`{name}`: {said}" for name, said in answer["topic"].items() if said != "OK"]
+    refused = [f"`{name}`: {text}" for name, text in answer["topic"].items() if text != "OK"]
     if refused:
-        raise UsageError(f"Kafka refuses to change {'; '.join(refused)}")
+        raise UsageError(f"Kafka does not change the settings of {'; '.join(refused)}")
 
 
 def _wait_until_set(admin: KafkaAdminClient, differences: Sequence[SettingDifference]) -> None:
-    """Wait until the brokers follow: the controller answers before they do."""
+    """Wait until the brokers have the new settings: the controller answers before they do."""
     names = sorted({difference.topic for difference in differences})
-    deadline = time.monotonic() + _SETTLED_S
+    deadline = time.monotonic() + _SETTINGS_TIMEOUT_S
     while True:
-        settings = _settings(admin, names)
-        late = [
-            d for d in differences if not _same(settings[d.topic].get(d.setting, ""), d.expected)
+        settings = _read_settings(admin, names)
+        pending = [
+            difference
+            for difference in differences
+            if not _is_same(
+                settings[difference.topic].get(difference.setting, ""), difference.expected
+            )
         ]
-        if not late:
+        if not pending:
             return
         if time.monotonic() > deadline:
             raise UsageError(
-                f"{late[0].topic}: {late[0].setting} is still {late[0].found} after"
-                f" {_SETTLED_S:.0f} s; run it again, and look at the broker's log"
+                f"{pending[0].topic}: {pending[0].setting} is still {pending[0].found} after"
+                f" {_SETTINGS_TIMEOUT_S:.0f} s; run the command again, and see the broker's log"
             )
         time.sleep(0.1)

@@ -1,4 +1,4 @@
-"""From a fetched batch to events: what breaks the contract is set apart, the rest goes on."""
+"""Decodes a fetched batch: valid records become events, the others are rejected one by one."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from feedmill.streams.kafka.batches import Record, RecordBatch, TopicPartition
 
 T = TypeVar("T")
 
-# Any key this long breaks the limits of ids; hashed beside others it would cost its length each.
-_LONGEST_KEY = 4096
+# A longer key breaks the limits of ids in any case; to hash it would slow down the whole batch.
+_MAX_HASHED_KEY = 4096
 
 
 @dataclass(frozen=True)
 class RejectedRecord:
-    """A record that breaks the contract, and why."""
+    """A record that breaks the contract; `reason` has the field, what is expected, what came."""
 
     source: TopicPartition
     record: Record
@@ -27,7 +27,7 @@ class RejectedRecord:
 
 @dataclass(frozen=True)
 class ValidatedBatch(Generic[T]):
-    """The events of a batch, each with its record, and what was rejected."""
+    """The events of a batch, each with its record, and the rejected records, in their order."""
 
     events: list[tuple[Record, T]]
     rejected: list[RejectedRecord]
@@ -36,12 +36,18 @@ class ValidatedBatch(Generic[T]):
 def validate_batch(
     batch: RecordBatch, partitions: int, decode: Callable[[bytes | None, bytes | None], T]
 ) -> ValidatedBatch[T]:
-    """Decode a batch; `decode` raises `BadEvent`, `partitions` is how many the topic has."""
+    """Decode each record of a batch and check that it is in the partition of its key.
+
+    The topic has so many `partitions`. `decode` makes an event of a key and a value; it raises
+    `BadEvent` to reject the record.
+    """
     events: list[tuple[Record, T]] = []
     rejected = []
     keys = [record.key or b"" for record in batch.records]
-    right = partitions_of([key if len(key) < _LONGEST_KEY else b"" for key in keys], partitions)
-    for record, partition in zip(batch.records, right.tolist(), strict=True):
+    expected = partitions_of(
+        [key if len(key) < _MAX_HASHED_KEY else b"" for key in keys], partitions
+    )
+    for record, partition in zip(batch.records, expected.tolist(), strict=True):
         try:
             event = decode(record.key, record.value)
             if partition != batch.source.partition:
@@ -61,8 +67,8 @@ def _misplaced(partition: int, source: TopicPartition) -> str:
 
 
 def last_of_each(events: list[tuple[Record, T]]) -> Iterator[tuple[Record, T]]:
-    """The last event of each key, in order; what it superseded within a batch needs no judging."""
-    last = {record.key: i for i, (record, _) in enumerate(events)}
+    """The last event of each key, in the order of the batch; it supersedes the earlier ones."""
+    last_index = {record.key: i for i, (record, _) in enumerate(events)}
     for i, (record, event) in enumerate(events):
-        if last[record.key] == i:
+        if last_index[record.key] == i:
             yield record, event

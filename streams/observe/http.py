@@ -1,4 +1,4 @@
-"""`/healthz`, `/readyz` and `/metrics`; read only, on loopback unless told otherwise."""
+"""The HTTP server of a process: `/healthz`, `/readyz` and `/metrics`, all read-only."""
 
 from __future__ import annotations
 
@@ -12,17 +12,30 @@ _METRICS_TYPE = "text/plain; version=0.0.4"
 
 
 class StatusServer:
-    """A small HTTP server over three functions of its owner."""
+    """Answers `/healthz` with 200, `/readyz` and `/metrics` with what its owner says.
 
-    def __init__(self, is_ready: Callable[[], str], metrics: Callable[[], str]) -> None:
-        """`is_ready` returns "" when ready, else the reason why not."""
-        self._is_ready = is_ready
+    Parameters
+    ----------
+    not_ready
+        Returns "" if the process is ready, else the reason why it is not.
+    metrics
+        Returns the metrics in Prometheus' text format.
+    """
+
+    def __init__(self, not_ready: Callable[[], str], metrics: Callable[[], str]) -> None:
+        self._not_ready = not_ready
         self._metrics = metrics
         self._runner: web.AppRunner | None = None
         self.port = 0
 
     async def start(self, host: str, port: int) -> None:
-        """Listen; port 0 takes any free one, see `port`."""
+        """Listen; port 0 takes any free one, which `port` then has.
+
+        Raises
+        ------
+        UsageError
+            The port is taken, or the host is no address of this machine.
+        """
         app = web.Application()
         app.router.add_get("/healthz", self._healthz)
         app.router.add_get("/readyz", self._readyz)
@@ -34,13 +47,13 @@ class StatusServer:
             await site.start()
         except OSError as error:
             raise UsageError(
-                f"cannot listen on {host}:{port} ({error.strerror}); choose another FEEDMILL_PORT,"
-                " 0 takes any free one"
+                f"cannot listen on {host}:{port} ({error.strerror}); set FEEDMILL_HOST and"
+                " FEEDMILL_PORT to others, port 0 takes any free one"
             ) from None
         self.port = int(self._runner.addresses[0][1])
 
     async def stop(self) -> None:
-        """Stop listening."""
+        """Stop listening; nothing happens if it never listened."""
         if self._runner is not None:
             await self._runner.cleanup()
 
@@ -48,7 +61,7 @@ class StatusServer:
         return web.Response(text="alive\n")
 
     async def _readyz(self, _: web.Request) -> web.Response:
-        reason = self._is_ready()
+        reason = self._not_ready()
         return web.Response(text=(reason or "ready") + "\n", status=503 if reason else 200)
 
     async def _get_metrics(self, _: web.Request) -> web.Response:

@@ -1,6 +1,6 @@
-"""Every metric, in one typed list: name, kind, unit, and what to do when it rises.
+"""All metrics in one typed list: name, kind, unit, meaning, and what to do when one rises.
 
-`docs/metrics.md` is made of this list; `Metrics` is its Prometheus form, one a process.
+`docs/metrics.md` is generated from this list. `Metrics` counts them in a process.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _SECONDS = tuple(0.0005 * 2**i for i in range(15))
 
 @dataclass(frozen=True)
 class Metric:
-    """One metric; `labels` beside `stage` and `instance`, which every one has."""
+    """One metric; every metric has the labels `stage` and `instance` beside its own `labels`."""
 
     name: str
     kind: Literal["counter", "gauge", "histogram"]
@@ -34,7 +34,7 @@ METRICS = (
         "feedmill_events_total",
         "counter",
         "events",
-        "Records that were dealt with, by topic.",
+        "Records that were processed, by topic.",
         "Traffic; compare with the producers' own count.",
         ("topic",),
     ),
@@ -43,7 +43,7 @@ METRICS = (
         "counter",
         "records",
         "Records that break the contract, by topic.",
-        "Read `dead-letters`: each has the field, what was expected and what was found.",
+        "Read `dead-letters`: each has the field, what is expected and what came.",
         ("topic",),
     ),
     Metric(
@@ -65,15 +65,15 @@ METRICS = (
         "gauge",
         "sources",
         "Communities, languages and linked hosts of which the filter flags more than"
-        " FEEDMILL_FLAGGED_CAP; it demotes there instead of hiding.",
-        "The log names them. The filter is wrong there, or it is an attack: look at some posts,"
-        " then hide by rules, or put the filter in shadow.",
+        " FEEDMILL_FLAGGED_CAP; there it demotes instead of hiding.",
+        "The log names them. Either the filter is wrong there or it is an attack: look at some"
+        " posts, then hide by rules, or put the filter in shadow.",
     ),
     Metric(
         "feedmill_capped_total",
         "counter",
         "posts",
-        "Posts that were demoted instead of hidden because of it.",
+        "Posts that were demoted instead of hidden because of that cap.",
         "As for feedmill_capped_sources.",
     ),
     Metric(
@@ -81,36 +81,36 @@ METRICS = (
         "counter",
         "posts",
         "Posts that an operator's rule decided instead of the model, by the rule's verdict.",
-        "A rule hits more than was meant: `decided_by` of the posts names it.",
+        "A rule matches more than intended: `decided_by` of the posts names it.",
         ("verdict",),
     ),
     Metric(
         "feedmill_duplicates_total",
         "counter",
         "events",
-        "Engagements that were counted already: a repeated event_id, or read again after a crash.",
+        "Engagements that were already counted: a repeated event_id, or read again after a crash.",
         "A producer retries without idempotence, or a stage restarts often.",
     ),
     Metric(
         "feedmill_batch_seconds",
         "histogram",
         "seconds",
-        "From having a batch to its effects being acknowledged.",
+        "Time from fetching a batch until all its effects are acknowledged.",
         "The model or the broker has become slow; add instances of the stage.",
     ),
     Metric(
         "feedmill_loop_seconds",
         "histogram",
         "seconds",
-        "One cycle of a worker's loop without its waiting: how long nothing else could be done.",
-        "A batch was large, or a step works in too large slices.",
+        "One cycle of a worker's loop, without its waiting: nothing else can happen meanwhile.",
+        "A batch was large, or a step does too much at once.",
     ),
     Metric(
         "feedmill_commit_seconds",
         "histogram",
         "seconds",
-        "One transaction: records and offsets, from its beginning to the broker's answer.",
-        "The broker has become slow; what others read of this worker is that much older.",
+        "One transaction of records and offsets, from its beginning to the broker's answer.",
+        "The broker has become slow; readers see the worker's records that much later.",
     ),
     Metric(
         "feedmill_commit_records_total",
@@ -123,21 +123,21 @@ METRICS = (
         "feedmill_aborts_total",
         "counter",
         "transactions",
-        "Transactions that failed; what they held was sent again, or was another worker's.",
-        "Rebalances, or the broker is away: read the log.",
+        "Transactions that failed; their records were sent again, or belong to another worker now.",
+        "Rebalances, or the broker is down: read the log.",
     ),
     Metric(
         "feedmill_clock_refused_total",
         "counter",
         "timestamps",
-        "Timestamps of the broker more than an hour from the time so far, which were refused.",
-        "The broker's clock jumped: mend it, or restart all workers to follow it.",
+        "Timestamps of the broker that were ignored: more than an hour from the time so far.",
+        "The broker's clock jumped: correct it, or restart all workers to follow it.",
     ),
     Metric(
         "feedmill_lag",
         "gauge",
         "records",
-        "Records that are written but not yet dealt with.",
+        "Records that are written but not yet processed.",
         "The stage is down, slow or short of instances.",
     ),
     Metric(
@@ -145,14 +145,14 @@ METRICS = (
         "gauge",
         "0 or 1",
         "Whether the instance has caught up and serves.",
-        "It is good at 1; at 0 read the instance's log.",
+        "1 is good; at 0, read the instance's log.",
     ),
     Metric(
         "feedmill_config_offset",
         "gauge",
         "offset",
-        "The last record of `config` this instance has dealt with.",
-        "An operator changed a setting; all instances should agree within moments.",
+        "The offset of the last record of `config` that this instance applied or refused.",
+        "An operator changed a setting; all instances should have the same value within seconds.",
     ),
     Metric(
         "feedmill_refused_settings_total",
@@ -180,7 +180,7 @@ METRICS = (
         "feedmill_feeds_refused_total",
         "counter",
         "posts",
-        "Times that `max_feeds` kept a feed from being made.",
+        "Times that `max_feeds` prevented a new feed.",
         "Raise `max_feeds` in `feeds/community:*`, or look for invented community names.",
     ),
     Metric(
@@ -194,22 +194,22 @@ METRICS = (
         "feedmill_redis_errors_total",
         "counter",
         "errors",
-        "Writes to Redis that failed; everything is written again when it is back.",
-        "Redis is away or full; feeds grow stale meanwhile.",
+        "Writes to Redis that failed; everything is written again once Redis is back.",
+        "Redis is down or full; feeds become stale meanwhile.",
     ),
     Metric(
         "feedmill_redis_refused_total",
         "counter",
         "writes",
         "Writes that Redis refused because a newer owner has the feed.",
-        "Two combiners take turns; a paused one has woken up.",
+        "Two combiners alternate, or a paused one has resumed.",
     ),
     Metric(
         "feedmill_stage_restarts_total",
         "counter",
         "restarts",
-        "Stages that the supervisor started again, by stage.",
-        "The stage dies: read its last log lines.",
+        "Stages that the supervisor restarted, by stage.",
+        "The stage keeps failing: read the end of its log.",
         ("child",),
     ),
 )
@@ -218,22 +218,24 @@ _BY_NAME = {metric.name: metric for metric in METRICS}
 
 
 class Metrics:
-    """The metrics of one process; each call names one of `METRICS`."""
+    """The metrics of one process; `name` is always one of `METRICS`, `labels` are its own.
+
+    A metric appears in `text` once it has a value.
+    """
 
     def __init__(self, stage: str, instance: str) -> None:
         self._registry = prometheus_client.CollectorRegistry()
-        self._own = {"stage": stage, "instance": instance}
-        self._made: dict[str, prometheus_client.metrics.MetricWrapperBase] = {}
+        self._process_labels = {"stage": stage, "instance": instance}
+        self._used: dict[str, prometheus_client.metrics.MetricWrapperBase] = {}
 
     def of_stage(self, stage: str) -> Metrics:
-        """Return metrics in the same registry that carry another stage's name."""
-        other = Metrics.__new__(Metrics)
-        other._registry, other._made = self._registry, self._made
-        other._own = {**self._own, "stage": stage}
+        """The same metrics under another stage's name: `text` has those of both."""
+        other = Metrics(stage, self._process_labels["instance"])
+        other._registry, other._used = self._registry, self._used
         return other
 
     def add(self, name: str, amount: float = 1, **labels: str) -> None:
-        """Count up."""
+        """Increase a counter."""
         self._labelled(name, labels).inc(amount)
 
     def set(self, name: str, value: float, **labels: str) -> None:
@@ -245,42 +247,44 @@ class Metrics:
         self._labelled(name, labels).observe(value)
 
     def text(self) -> str:
-        """Return all of it in Prometheus' text format."""
+        """All metrics in Prometheus' text format."""
         return prometheus_client.generate_latest(self._registry).decode()
 
     def _labelled(self, name: str, labels: dict[str, str]) -> Any:
-        made = self._made.get(name)
-        if made is None:
-            made = self._made[name] = self._make(_BY_NAME[name])
-        return made.labels(**self._own, **labels)
+        if name not in self._used:
+            self._used[name] = self._register(_BY_NAME[name])
+        return self._used[name].labels(**self._process_labels, **labels)
 
-    def _make(self, metric: Metric) -> prometheus_client.metrics.MetricWrapperBase:
+    def _register(self, metric: Metric) -> prometheus_client.metrics.MetricWrapperBase:
         names = ("stage", "instance", *metric.labels)
-        about = f"{metric.meaning} Unit: {metric.unit}."
+        documentation = f"{metric.meaning} Unit: {metric.unit}."
         if metric.kind == "histogram":
             return prometheus_client.Histogram(
-                metric.name, about, names, registry=self._registry, buckets=_SECONDS
+                metric.name, documentation, names, registry=self._registry, buckets=_SECONDS
             )
         kind = prometheus_client.Counter if metric.kind == "counter" else prometheus_client.Gauge
-        return kind(metric.name, about, names, registry=self._registry)
+        return kind(metric.name, documentation, names, registry=self._registry)
 
 
-class _Families(Collector):
+class _MergedTexts(Collector):
+    """Gathers each family of several texts once, with the samples of all."""
+
     def __init__(self, texts: Iterable[str]) -> None:
         self._texts = texts
 
     def collect(self) -> Iterable[prometheus_client.Metric]:
-        merged: dict[str, prometheus_client.Metric] = {}
+        families: dict[str, prometheus_client.Metric] = {}
         for text in self._texts:
             for family in text_string_to_metric_families(text):
-                kept = merged.setdefault(family.name, family)
-                if kept is not family:
-                    kept.samples.extend(family.samples)
-        return merged.values()
+                if family.name in families:
+                    families[family.name].samples.extend(family.samples)
+                else:
+                    families[family.name] = family
+        return families.values()
 
 
 def merge(texts: Iterable[str]) -> str:
-    """Several processes' metrics as one text, each family once."""
+    """The metrics of several processes as one text in Prometheus' format, each family once."""
     registry = prometheus_client.CollectorRegistry()
-    registry.register(_Families(texts))
+    registry.register(_MergedTexts(texts))
     return prometheus_client.generate_latest(registry).decode()

@@ -1,6 +1,7 @@
-"""`docs/metrics.md`, made of the list of metrics.
+"""Generates `docs/metrics.md` from the list of metrics.
 
-``python -m feedmill.streams.observe.metrics_page docs/metrics.md`` writes it; a test checks it.
+``python -m feedmill.streams.observe.metrics_page docs/metrics.md`` writes it; a test fails if the
+page is not current.
 """
 
 from __future__ import annotations
@@ -13,18 +14,19 @@ from feedmill.streams.observe.metrics import METRICS, Metric
 _HEAD = """\
 # Metrics
 
-Made of the list in `streams/observe/metrics.py` by `make format`; a test fails when this page is
-not current. `/metrics` serves them in Prometheus' text format, under `feedmill run` those of every
-stage in one text. Each has the labels `stage` and `instance`, and those named beside it. A
-histogram comes as `_bucket`, `_sum` and `_count`.
+`make format` generates this page from the list in `streams/observe/metrics.py`; a test fails if it
+is not current. `/metrics` serves the metrics in Prometheus' text format; under `feedmill run` and
+`feedmill worker` with several stages, those of all stages in one text. Each metric has the labels
+`stage` and `instance`, and those below its name. A histogram consists of `_bucket`, `_sum` and
+`_count`.
 
-| metric | kind | unit | what it counts | when it rises |
+| metric | kind | unit | meaning | when it rises |
 |---|---|---|---|---|
 """
 
 
 def page() -> str:
-    """The page as its file holds it."""
+    """The whole text of the page."""
     return _HEAD + "".join(map(_row, METRICS))
 
 

@@ -1,8 +1,9 @@
-"""How a stage tells its supervisor how it is: one JSON line a second through a pipe."""
+"""A stage reports to its supervisor through a pipe: one line of JSON per second."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 
 import msgspec
 
@@ -10,7 +11,10 @@ STATUS_FD = "FEEDMILL_STATUS_FD"
 
 
 class Status(msgspec.Struct, frozen=True):
-    """What a stage instance says of itself; `not_ready` is "" when it is ready."""
+    """The state of a stage instance.
+
+    `not_ready` is "" if it is ready, else the reason; `metrics` are in Prometheus' text format.
+    """
 
     stage: str
     instance: str
@@ -23,14 +27,14 @@ encode = msgspec.json.Encoder().encode
 decode = msgspec.json.Decoder(Status).decode
 
 
-def status_pipe(environ: os._Environ[str]) -> int | None:
-    """The pipe a supervisor left for this process, if one did."""
-    text = environ.get(STATUS_FD, "")
+def status_pipe(variables: Mapping[str, str]) -> int | None:
+    """The file descriptor of the pipe to the supervisor; None if there is no supervisor."""
+    text = variables.get(STATUS_FD, "")
     return int(text) if text.isdecimal() else None
 
 
 def write_status(pipe: int, status: Status) -> bool:
-    """Write one line; False when the supervisor is gone.  A full pipe drops the line."""
+    """Write one line without blocking; a full pipe drops it. False if the supervisor is gone."""
     try:
         os.write(pipe, encode(status) + b"\n")
     except BlockingIOError:

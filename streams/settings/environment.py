@@ -1,4 +1,4 @@
-"""The settings of a process: from the environment and flags, validated once at start."""
+"""The settings of a process: read from variables `FEEDMILL_…` once at start, and checked."""
 
 from __future__ import annotations
 
@@ -6,18 +6,17 @@ import os
 import re
 import socket
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from feedmill.events.errors import UsageError
-from feedmill.events.signal import SignalNames
+from feedmill.events.signal import BUILT_IN_GATES, BUILT_IN_OBJECTIVES, SignalNames
+from feedmill.filters.registry import FILTERS
 
-_PREFIX = re.compile(r"[A-Za-z0-9._-]{0,64}\Z")
-_STAGE_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}\Z")
-
-# What `FEEDMILL_KAFKA_*` may set, and how each client spells it.
-_SECURITY = (
+# Settings of the Kafka clients that `FEEDMILL_KAFKA_…` passes on, by the clients' names.
+CLIENT_SETTINGS = (
     "security_protocol",
     "sasl_mechanism",
     "sasl_plain_username",
@@ -30,38 +29,44 @@ _SECURITY = (
 
 @dataclass(frozen=True)
 class Environment:
-    """Where a process finds everything, and how it may behave.
+    """Where a process finds Kafka, Redis and models, and how it behaves.
+
+    The variable of an attribute is ``FEEDMILL_`` and its name in capitals; the defaults are those
+    of the variables.
 
     Attributes
     ----------
-    kafka, redis
-        Bootstrap servers ``host:port[,host:port]`` and a ``redis://`` or ``rediss://`` url.
+    kafka
+        Bootstrap servers ``host:port[,host:port…]``.
+    redis
+        A url ``redis://``, ``rediss://`` or ``unix://``, with user and password if needed.
     topic_prefix, redis_prefix
-        Stand before every topic, group and key; one installation beside another.
+        Come before every topic and consumer group, and before every key and channel: several
+        installations can share servers.
     signals
-        Gates and objectives, the built-in ones and those of `FEEDMILL_SIGNALS`.
+        The gates and objectives, the built-in ones and those that FEEDMILL_SIGNALS declares.
     models
-        The model store; None: the models that ship with feedmill.
+        The folder of model files; None for the models that ship with feedmill.
     host, port
-        Where `/healthz`, `/readyz` and `/metrics` listen; port 0: any free one, None: nowhere.
+        Where `/healthz`, `/readyz` and `/metrics` listen. Port 0 is any free one, None is off.
     batch_records
-        The most records a stage takes in one go.
+        The most records that a stage processes at once.
     session_timeout_ms
-        How long a killed worker's partitions stay dark.
+        How long Kafka waits for a silent worker before it reassigns its partitions.
     flagged_cap
-        The share of a source's posts that a filter may flag before it demotes instead of hiding.
+        The largest fraction of a source's posts that a filter may hide; above it, it demotes.
     instance, instance_is_given
-        The name of this process on `instances`, and whether `FEEDMILL_INSTANCE` gave it: then
-        it is stable, and the process a static member of its consumer group.
+        The name of this process on `instances` and in its metrics, and whether FEEDMILL_INSTANCE
+        gave it. Then it is stable, and the process is a static member of its consumer group.
     security
-        What goes to every Kafka client as it is (`security_protocol`, `sasl_…`, `ssl_…`).
+        Settings for every Kafka client, of `CLIENT_SETTINGS`; not printed, they hold a password.
     """
 
     kafka: str = "127.0.0.1:9092"
     redis: str = "redis://127.0.0.1:6379/0"
     topic_prefix: str = ""
     redis_prefix: str = ""
-    signals: SignalNames = field(default_factory=SignalNames)
+    signals: SignalNames = field(default_factory=lambda: declared_signals(""))
     models: Path | None = None
     host: str = "127.0.0.1"
     port: int | None = None
@@ -72,8 +77,13 @@ class Environment:
     instance_is_given: bool = False
     security: Mapping[str, str] = field(default_factory=dict, repr=False)
 
+    @property
+    def redis_address(self) -> str:
+        """The url of Redis without user and password, for messages."""
+        return _without_credentials(self.redis)
+
     def topic(self, name: str) -> str:
-        """The full name of a topic."""
+        """The full name of a topic: with the prefix."""
         return self.topic_prefix + name
 
     def group(self, stage: str) -> str:
@@ -81,113 +91,175 @@ class Environment:
         return self.topic_prefix + stage
 
     def named(self, topic: str) -> str:
-        """A topic's name without the prefix."""
+        """The name of a topic without the prefix, from its full name."""
         return topic.removeprefix(self.topic_prefix)
 
 
-def read_environment(environ: Mapping[str, str] | None = None) -> Environment:
-    """Read `FEEDMILL_…`; raises `UsageError` naming the variable, what was expected and found."""
-    env = os.environ if environ is None else environ
-    return Environment(
-        kafka=_address(env),
-        redis=_redis(env),
-        topic_prefix=_matching(env, "FEEDMILL_TOPIC_PREFIX", _PREFIX),
-        redis_prefix=env.get("FEEDMILL_REDIS_PREFIX", ""),
-        signals=SignalNames.declared(env.get("FEEDMILL_SIGNALS", "")),
-        models=_folder(env, "FEEDMILL_MODELS"),
-        host=env.get("FEEDMILL_HOST", "127.0.0.1"),
-        port=_number(env, "FEEDMILL_PORT", 0, 65_535, None),
-        batch_records=_number(env, "FEEDMILL_BATCH_RECORDS", 1, 100_000, 2000) or 2000,
-        session_timeout_ms=_number(env, "FEEDMILL_SESSION_TIMEOUT_MS", 6_000, 1_800_000, 10_000)
-        or 10_000,
-        flagged_cap=_share(env, "FEEDMILL_FLAGGED_CAP", 0.10),
-        instance=_matching(env, "FEEDMILL_INSTANCE", _STAGE_NAME) or _instance_name(),
-        instance_is_given=bool(env.get("FEEDMILL_INSTANCE")),
-        security={
-            name: env[f"FEEDMILL_KAFKA_{name.upper()}"]
-            for name in _SECURITY
-            if f"FEEDMILL_KAFKA_{name.upper()}" in env
-        },
-    )
+def read_environment(variables: Mapping[str, str] | None = None) -> Environment:
+    """Read the settings from `variables`, by default those of the process.
+
+    A variable that is not set, or empty, leaves the default; the addresses may not be empty.
+
+    Raises
+    ------
+    UsageError
+        A value is wrong; the text has the variable, what is expected, and the value.
+    """
+    variables = os.environ if variables is None else variables
+    given: dict[str, Any] = {}
+    for attribute, parse in _PARSERS.items():
+        name = variable_of(attribute)
+        text = variables.get(name, "")
+        if text or (name in variables and attribute in _NEVER_EMPTY):
+            given[attribute] = parse(name, text)
+    given["instance_is_given"] = "instance" in given
+    given.setdefault("instance", _generated_instance())
+    security = {name: variables.get(variable_of(f"kafka_{name}")) for name in CLIENT_SETTINGS}
+    given["security"] = {name: text for name, text in security.items() if text is not None}
+    return Environment(**given)
 
 
 def environment_variables(environment: Environment) -> dict[str, str]:
-    """What a child process must find in its environment to read the same `Environment`."""
-    declared = [f"{name}:gate" for name in environment.signals.gates[3:]]
-    declared += [f"{name}:objective" for name in environment.signals.objectives[2:]]
-    found = {
-        "FEEDMILL_KAFKA": environment.kafka,
-        "FEEDMILL_REDIS": environment.redis,
-        "FEEDMILL_TOPIC_PREFIX": environment.topic_prefix,
-        "FEEDMILL_REDIS_PREFIX": environment.redis_prefix,
-        "FEEDMILL_SIGNALS": ",".join(declared),
-        "FEEDMILL_HOST": environment.host,
-        "FEEDMILL_BATCH_RECORDS": str(environment.batch_records),
-        "FEEDMILL_SESSION_TIMEOUT_MS": str(environment.session_timeout_ms),
-        "FEEDMILL_FLAGGED_CAP": repr(environment.flagged_cap),
+    """The variables from which a child process reads the same `Environment`.
+
+    Two are left out: each process has its own `instance`, and only a supervisor listens on `port`.
+    """
+    variables = {
+        "kafka": environment.kafka,
+        "redis": environment.redis,
+        "topic_prefix": environment.topic_prefix,
+        "redis_prefix": environment.redis_prefix,
+        "signals": _declaration(environment.signals),
+        "models": "" if environment.models is None else str(environment.models),
+        "host": environment.host,
+        "batch_records": str(environment.batch_records),
+        "session_timeout_ms": str(environment.session_timeout_ms),
+        "flagged_cap": repr(environment.flagged_cap),
+        **{f"kafka_{name}": text for name, text in environment.security.items()},
     }
-    if environment.models is not None:
-        found["FEEDMILL_MODELS"] = str(environment.models)
-    found.update({f"FEEDMILL_KAFKA_{k.upper()}": v for k, v in environment.security.items()})
-    return found
+    return {variable_of(attribute): text for attribute, text in variables.items()}
 
 
-def _instance_name() -> str:
+def variable_of(attribute: str) -> str:
+    """The variable of an attribute of `Environment`."""
+    return f"FEEDMILL_{attribute.upper()}"
+
+
+def _generated_instance() -> str:
     host = re.sub(r"[^A-Za-z0-9._-]", "-", socket.gethostname())[:40]
     return f"{host}-{os.getpid()}-{uuid.uuid4().hex[:4]}"
 
 
-def _address(env: Mapping[str, str]) -> str:
-    address = env.get("FEEDMILL_KAFKA", Environment.kafka)
-    for part in address.split(","):
-        host, _, port = part.strip().rpartition(":")
+def _declaration(signals: SignalNames) -> str:
+    """The declared signals as FEEDMILL_SIGNALS has them."""
+    gates = [f"{name}:gate" for name in signals.gates if name not in BUILT_IN_GATES]
+    objectives = [
+        f"{name}:objective" for name in signals.objectives if name not in BUILT_IN_OBJECTIVES
+    ]
+    return ",".join(gates + objectives)
+
+
+def _without_credentials(url: str) -> str:
+    scheme, separator, rest = url.rpartition("://")
+    return scheme + separator + rest.rpartition("@")[2]
+
+
+# --- parsers: each gets the variable's name, for the error, and its text ------------------------
+
+
+def _bootstrap_servers(variable: str, text: str) -> str:
+    for server in text.split(","):
+        host, _, port = server.strip().rpartition(":")
         if not host or not port.isdigit():
-            raise UsageError(f"FEEDMILL_KAFKA: expected host:port[,host:port], got {address!r}")
-    return address
+            raise UsageError(f"{variable}: expected host:port[,host:port…], got {text!r}")
+    return text
 
 
-def _redis(env: Mapping[str, str]) -> str:
-    url = env.get("FEEDMILL_REDIS", Environment.redis)
-    if not url.startswith(("redis://", "rediss://", "unix://")):
-        shown = url if "@" not in url else "…@" + url.rpartition("@")[2]
-        raise UsageError(f"FEEDMILL_REDIS: expected redis://host:port/db, got {shown!r}")
-    return url
+def _redis_url(variable: str, text: str) -> str:
+    if not text.startswith(("redis://", "rediss://", "unix://")):
+        raise UsageError(
+            f"{variable}: expected redis://host:port/db, rediss://host:port/db or unix://path,"
+            f" got {_without_credentials(text)!r}"
+        )
+    return text
 
 
-def _matching(env: Mapping[str, str], name: str, pattern: re.Pattern[str]) -> str:
-    value = env.get(name, "")
-    if value and not pattern.match(value):
-        raise UsageError(f"{name}: expected letters, digits, `.`, `_` and `-`, got {value!r}")
-    return value
+def _name_part(most: int) -> Callable[[str, str], str]:
+    """A parser of what becomes part of names in Kafka."""
+    pattern = re.compile(rf"[A-Za-z0-9._-]{{1,{most}}}\Z")
+
+    def parse(variable: str, text: str) -> str:
+        if not pattern.match(text):
+            raise UsageError(
+                f"{variable}: expected at most {most} letters, digits, `.`, `_` and `-`,"
+                f" got {text!r}"
+            )
+        return text
+
+    return parse
 
 
-def _number(
-    env: Mapping[str, str], name: str, least: int, most: int, default: int | None
-) -> int | None:
-    text = env.get(name, "")
-    if not text:
-        return default
-    if not text.isdecimal() or not least <= int(text) <= most:
-        raise UsageError(f"{name}: expected a whole number from {least} to {most}, got {text!r}")
-    return int(text)
+def _any_text(_variable: str, text: str) -> str:
+    return text
 
 
-def _share(env: Mapping[str, str], name: str, default: float) -> float:
-    text = env.get(name, "")
-    try:
-        share = float(text) if text else default
-    except ValueError:
-        share = -1.0
-    if not 0.0 <= share <= 1.0:
-        raise UsageError(f"{name}: expected a number from 0 to 1, got {text!r}")
-    return share
+def _signals(_variable: str, text: str) -> SignalNames:
+    return declared_signals(text)
 
 
-def _folder(env: Mapping[str, str], name: str) -> Path | None:
-    text = env.get(name, "")
-    if not text:
-        return None
+def declared_signals(declaration: str) -> SignalNames:
+    """The built-in and the declared signals, with the gates of the filters that are registered.
+
+    Raises `UsageError`, as `SignalNames.parse` does.
+    """
+    policies = {name: spec.gate for name, spec in FILTERS.items()}
+    return SignalNames.parse(declaration).with_filters(policies)
+
+
+def _folder(variable: str, text: str) -> Path:
     folder = Path(text)
     if not folder.is_dir():
-        raise UsageError(f"{name}: expected a folder with models, {text!r} is none")
+        raise UsageError(
+            f"{variable}: expected a folder of models, got {text!r}, which is no folder"
+        )
     return folder
+
+
+def _whole_number(least: int, most: int) -> Callable[[str, str], int]:
+    def parse(variable: str, text: str) -> int:
+        if not text.isdecimal() or not least <= int(text) <= most:
+            raise UsageError(
+                f"{variable}: expected a whole number from {least} to {most}, got {text!r}"
+            )
+        return int(text)
+
+    return parse
+
+
+def _fraction(variable: str, text: str) -> float:
+    try:
+        fraction = float(text)
+    except ValueError:
+        fraction = -1.0
+    if not 0.0 <= fraction <= 1.0:
+        raise UsageError(f"{variable}: expected a number from 0 to 1, got {text!r}")
+    return fraction
+
+
+# By attribute of `Environment`.
+_PARSERS: Mapping[str, Callable[[str, str], Any]] = {
+    "kafka": _bootstrap_servers,
+    "redis": _redis_url,
+    "topic_prefix": _name_part(64),
+    "redis_prefix": _any_text,
+    "signals": _signals,
+    "models": _folder,
+    "host": _any_text,
+    "port": _whole_number(0, 65_535),
+    "batch_records": _whole_number(1, 100_000),
+    "session_timeout_ms": _whole_number(6_000, 1_800_000),
+    "flagged_cap": _fraction,
+    "instance": _name_part(64),
+}
+# An empty address is a mistake, as of a template: the default would be another server.
+_NEVER_EMPTY = ("kafka", "redis")

@@ -1,4 +1,4 @@
-"""Follows `config`: the same fold in every stage, and what was refused."""
+"""Follows `config` in a stage: the settings in force, and the records that were refused."""
 
 from __future__ import annotations
 
@@ -16,7 +16,11 @@ _KEPT_REFUSALS = 200
 
 
 class SettingsFold:
-    """The settings so far, and the last refusals."""
+    """Applies the records of `config` in order, as every stage does.
+
+    `settings` are those in force, `refused` the last refusals, at most 200 of them, and
+    `refused_count` the number of all.
+    """
 
     def __init__(self, environment: Environment) -> None:
         self.settings = Settings(environment.signals)
@@ -24,7 +28,7 @@ class SettingsFold:
         self.refused_count = 0
 
     def take(self, record: Record) -> None:
-        """Apply a record of `config`, or refuse it."""
+        """Apply the next record, or refuse it and keep the old value."""
         try:
             self.settings = self.settings.fold(record.key, record.value, record.offset)
         except BadSetting as error:
@@ -35,7 +39,10 @@ class SettingsFold:
 
 
 class SettingsFollower(SettingsFold):
-    """Reads `config` for a stage of the first engine; `on_change` is told of each new state."""
+    """Reads `config` for a stage of the first engine.
+
+    `on_change` gets the new settings after every batch of records.
+    """
 
     def __init__(self, environment: Environment, on_change: Callable[[Settings], None]) -> None:
         super().__init__(environment)
@@ -43,13 +50,13 @@ class SettingsFollower(SettingsFold):
         self._on_change = on_change
 
     async def start(self) -> None:
-        """Read `config` to its end."""
+        """Read `config` from its beginning to its end."""
         await self.reader.start()
         while not await self.reader.has_caught_up():
             await self.follow(timeout_ms=100)
 
     async def follow(self, timeout_ms: int = 500) -> bool:
-        """Deal with what came; whether anything did."""
+        """Apply the next records; False if none came within `timeout_ms`."""
         batches = await self.reader.read(timeout_ms)
         for batch in batches:
             for record in batch.records:

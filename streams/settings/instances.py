@@ -1,4 +1,4 @@
-"""Who runs, by `instances`, and how far each has dealt with `config`."""
+"""Which instances run, by their heartbeats on `instances`, and how far each follows `config`."""
 
 from __future__ import annotations
 
@@ -11,15 +11,29 @@ from feedmill.events.decode import decode_instance
 from feedmill.events.errors import BadEvent
 from feedmill.events.instance import Instance
 from feedmill.streams.kafka.topic_reader import TopicReader, TopicRecord
+from feedmill.streams.settings.clock import now_ms
 
-SEEN_WITHIN_MS = 15_000
+# An instance sends a heartbeat every 5 s; one that missed three counts as gone.
+RECENT_MS = 15_000
 
 State = Literal["applied", "refused", "silent"]
 
 
 @dataclass(frozen=True)
 class SettingAnswer:
-    """How one instance dealt with a record of `config`, and how long it took."""
+    """What one instance did with a record of `config`.
+
+    Attributes
+    ----------
+    instance
+        ``<stage>/<instance>``.
+    state
+        "silent" if the instance did not answer in time.
+    ms
+        Milliseconds until the answer; None if silent.
+    reason
+        Why it refused the record, else None.
+    """
 
     instance: str
     state: State
@@ -27,6 +41,7 @@ class SettingAnswer:
     reason: str | None = None
 
     def as_dict(self) -> dict[str, object]:
+        """The answer as `feedmill config set --json` prints it."""
         return {
             "instance": self.instance,
             "state": self.state,
@@ -35,21 +50,57 @@ class SettingAnswer:
         }
 
 
-def living(records: Iterable[TopicRecord], now_ms: int) -> dict[str, Instance]:
-    """The last heartbeat of each instance seen in the last 15 s, by ``<stage>/<instance>``."""
-    seen: dict[str, Instance] = {}
+def recent_instances(records: Iterable[TopicRecord], at_ms: int) -> dict[str, Instance]:
+    """The last heartbeat of each instance that runs at `at_ms`, by ``<stage>/<instance>``.
+
+    An instance that said goodbye, or whose last heartbeat is older than `RECENT_MS`, is left out.
+    """
+    instances: dict[str, Instance] = {}
     for record in records:
-        name = (record.key or b"").decode("utf-8", "replace")
+        name = _instance_name(record)
         heartbeat = _heartbeat(record)
         if heartbeat is None:
-            seen.pop(name, None)
-        elif record.at_ms >= now_ms - SEEN_WITHIN_MS:
-            seen[name] = heartbeat
-    return seen
+            instances.pop(name, None)
+        elif record.at_ms >= at_ms - RECENT_MS:
+            instances[name] = heartbeat
+    return instances
 
 
-def answer_of(name: str, heartbeat: Instance, offset: int, ms: int) -> SettingAnswer | None:
-    """What a heartbeat says of the record at `offset`; None: it has not come that far."""
+async def read_recent_instances(reader: TopicReader) -> dict[str, Instance]:
+    """The instances that run now; leaves the reader at the end of `instances`."""
+    at_ms = now_ms()
+    await reader.seek_to_time(at_ms - RECENT_MS)
+    return recent_instances(await reader.read_to_end(), at_ms)
+
+
+async def setting_answers(
+    reader: TopicReader, instances: Iterable[str], offset: int, timeout_s: float
+) -> AsyncIterator[SettingAnswer]:
+    """Yield what each instance does with the record of `config` at `offset`, as answers arrive.
+
+    `instances` are names as in `recent_instances`; times count from this call. After `timeout_s`
+    those that are left come as "silent", in the order of their names.
+    """
+    waiting = set(instances)
+    start = time.monotonic()
+    while waiting and (left_s := start + timeout_s - time.monotonic()) > 0:
+        records = await reader.read(timeout_ms=min(200, max(1, int(left_s * 1000))))
+        elapsed_ms = round((time.monotonic() - start) * 1000)
+        for record in records:
+            name = _instance_name(record)
+            heartbeat = _heartbeat(record)
+            if name not in waiting or heartbeat is None:
+                continue
+            answer = answer_in(name, heartbeat, offset, elapsed_ms)
+            if answer is not None:
+                waiting.discard(name)
+                yield answer
+    for name in sorted(waiting):
+        yield SettingAnswer(name, "silent")
+
+
+def answer_in(name: str, heartbeat: Instance, offset: int, ms: int) -> SettingAnswer | None:
+    """The answer about the record at `offset`; None if the instance has not read it yet."""
     if heartbeat.config_offset < offset:
         return None
     for refusal in heartbeat.refused:
@@ -58,39 +109,12 @@ def answer_of(name: str, heartbeat: Instance, offset: int, ms: int) -> SettingAn
     return SettingAnswer(name, "applied", ms)
 
 
-async def living_now(reader: TopicReader) -> dict[str, Instance]:
-    """Who runs; leaves the reader at the end of `instances`."""
-    now_ms = int(time.time() * 1000)
-    await reader.from_time(now_ms - SEEN_WITHIN_MS)
-    return living(await reader.to_end(), now_ms)
-
-
-async def answers(
-    reader: TopicReader, asked: Iterable[str], offset: int, timeout_s: float
-) -> AsyncIterator[SettingAnswer]:
-    """Yield how each of these instances deals with the record at `offset`, as they say it.
-
-    The clock starts with this call.  Who has said nothing after `timeout_s` is `silent`.
-    """
-    waiting = set(asked)
-    start = time.monotonic()
-    while waiting and (left := start + timeout_s - time.monotonic()) > 0:
-        records = await reader.some(timeout_ms=min(200, max(1, int(left * 1000))))
-        ms = round((time.monotonic() - start) * 1000)
-        for record in records:
-            name = (record.key or b"").decode("utf-8", "replace")
-            heartbeat = _heartbeat(record)
-            if name not in waiting or heartbeat is None:
-                continue
-            answer = answer_of(name, heartbeat, offset, ms)
-            if answer is not None:
-                waiting.discard(name)
-                yield answer
-    for name in sorted(waiting):
-        yield SettingAnswer(name, "silent")
+def _instance_name(record: TopicRecord) -> str:
+    return (record.key or b"").decode("utf-8", "replace")
 
 
 def _heartbeat(record: TopicRecord) -> Instance | None:
+    """None for a goodbye, which has no value, and for what cannot be decoded."""
     if not record.value:
         return None
     try:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-from feedmill.events.decode import decode_override, decode_post, decode_signal, key_text
+from feedmill.events.decode import decode_key, decode_override, decode_post, decode_signal
 from feedmill.events.signal import Signal, SignalNames
 from feedmill.rankers.combiner.view import PostView
 from feedmill.streams.kafka.batches import RecordBatch
@@ -22,7 +22,7 @@ def _decode_signal(
     name: str, names: SignalNames, key: bytes | None, value: bytes | None
 ) -> Signal | str:
     """A signal, or the id of the post that has it no more."""
-    return decode_signal(name, names, key, value) if value else key_text(key)
+    return decode_signal(name, names, key, value) if value else decode_key(key)
 
 
 class CombinerInput:

@@ -13,6 +13,7 @@ from feedmill.events.signal import RuleVerdict
 from feedmill.features.post_batch import PostBatch
 from feedmill.filters import campaign
 from feedmill.filters.rules import FilterRules, RuleMatch
+from feedmill.filters.spec import FilterSpec
 from feedmill.filters.verdicts import BatchVerdicts
 from feedmill.models.text_model import TextModel
 from feedmill.streams.kafka.batches import Record, RecordBatch
@@ -125,24 +126,17 @@ class FilterStage(ModelStage):
 
         text model -> cap of the flagged share -> largest of it and the campaign -> rules -> signal
 
-    `remembers`: it reads what came before a post (`PostHistoryReader`); the others do not.
+    One that `reads_near_copies` reads what came before a post (`PostHistoryReader`).
     """
 
-    def __init__(
-        self,
-        name: str,
-        environment: Environment,
-        load: Callable[[], TextModel],
-        *,
-        remembers: bool = False,
-    ) -> None:
-        super().__init__(name, environment, load)
-        self._rules = FilterRules(name)
+    def __init__(self, spec: FilterSpec, environment: Environment) -> None:
+        super().__init__(spec.name, environment, lambda: spec.load(environment.models))
+        self._rules = FilterRules(spec.name)
         self._again = RuleBackfill(self, self._rules, self._ruling)
-        self._flagged = HideRateGuard(name, environment, self.metrics, self._score)
+        self._flagged = HideRateGuard(spec.name, environment, self.metrics, self._score)
         self._memory = (
             PostHistoryReader(lambda chosen: LogReader(environment, ["posts"], chosen))
-            if remembers
+            if spec.reads_near_copies
             else None
         )
 

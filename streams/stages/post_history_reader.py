@@ -21,7 +21,7 @@ from feedmill.events.decode import decode_post
 from feedmill.events.post import Post
 from feedmill.features.history.post_history import (
     REBUILD_MS,
-    EarlierPosts,
+    CopyCounts,
     PostHistory,
     PostVersion,
 )
@@ -43,7 +43,7 @@ _KEEP_UP_EVERY_S = 0.5
 # Between records that an idle instance reads on its own the latest second is left open.
 _SETTLED_MS = 1000
 _CLOCK_MARGIN_MS = 60_000
-_NOTHING = EarlierPosts()
+_NOTHING = CopyCounts()
 
 
 class _PendingVersion(NamedTuple):
@@ -85,7 +85,7 @@ class PostHistoryReader:
         self._waiting: dict[int, deque[_PendingVersion]] = {}
         self._latest_ms: dict[int, int] = {}
         self._known_from: dict[int, int] = {}
-        self._pasts: dict[tuple[int, int], EarlierPosts] = {}
+        self._pasts: dict[tuple[int, int], CopyCounts] = {}
         self._told: deque[tuple[int, int]] = deque()
 
     async def begin(self, starts: Mapping[TopicPartition, int]) -> None:
@@ -142,7 +142,7 @@ class PostHistoryReader:
             until_ms = max(record.timestamp for batch in batches for record in batch.records)
             await self._fold_until(until_ms, needed, await self._ends(), read)
 
-    def past(self, partition: int, offset: int) -> EarlierPosts:
+    def past(self, partition: int, offset: int) -> CopyCounts:
         """What came before a post of a batch that is covered."""
         return self._pasts.get((partition, offset), _NOTHING)
 

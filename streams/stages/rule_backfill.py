@@ -63,7 +63,7 @@ class RuleBackfill:
 
     def follow(self, settings: Settings) -> None:
         """Settings were taken over, the rules with them."""
-        version = settings.changed_at.get(f"rules/{self._stage.name}", NEVER)
+        version = settings.change_offsets.get(f"rules/{self._stage.name}", NEVER)
         if version != self._version:
             self._version = version
             self._changed.set()

@@ -9,19 +9,16 @@ import signal
 import sys
 from collections.abc import Sequence
 from functools import partial
-from typing import cast
 
-import feedmill.filters.registry as filters
-import feedmill.rankers.registry as rankers
 from feedmill.events.errors import FeedmillError, UsageError
-from feedmill.models.text_model import TextModel
+from feedmill.filters.registry import FILTERS
+from feedmill.rankers.registry import TEXT_RANKERS
 from feedmill.streams.settings.environment import Environment, read_environment
 from feedmill.streams.stages.step import Step
 from feedmill.streams.stages.text_models import TextModelStep
 from feedmill.streams.stages.worker import Worker
 
 _FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
-_FILTERS = ("spam", "nsfw", "misinformation")
 
 
 def steps_of(names: Sequence[str], environment: Environment) -> list[Step]:
@@ -34,17 +31,14 @@ def steps_of(names: Sequence[str], environment: Environment) -> list[Step]:
     """
     steps: list[Step] = []
     for name in names:
-        if name in _FILTERS:
-            steps.append(TextModelStep(name, partial(filters.load, name, environment.models)))
-        elif name == "quality":
-            steps.append(TextModelStep(name, partial(_load_ranker, name, environment)))
+        if name in FILTERS:
+            steps.append(TextModelStep(name, partial(FILTERS[name].load, environment.models)))
+        elif name in TEXT_RANKERS:
+            steps.append(TextModelStep(name, partial(TEXT_RANKERS[name].load, environment.models)))
         else:
-            raise UsageError(f"no stage `{name}`; there are: {', '.join((*_FILTERS, 'quality'))}")
+            known = ", ".join([*FILTERS, *TEXT_RANKERS])
+            raise UsageError(f"no stage `{name}`; there are: {known}")
     return steps
-
-
-def _load_ranker(name: str, environment: Environment) -> TextModel:
-    return cast(TextModel, rankers.load(name, environment.models))
 
 
 def run_worker(names: Sequence[str], environment: Environment) -> int:

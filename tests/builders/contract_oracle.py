@@ -1,4 +1,4 @@
-"""What the contract says of posts, signals, overrides and settings: dicts and sorting.
+"""The contract's rules for posts, signals, overrides and settings: dicts and sorting.
 
 Written from the contract alone, to be compared with the combiner.
 """
@@ -14,7 +14,7 @@ from feedmill.events.override import Override, OverrideKey
 from feedmill.events.post import Post
 from feedmill.events.signal import Signal, SignalNames
 
-NAMES = SignalNames.declared("extreme:gate,novelty:objective")
+NAMES = SignalNames.parse("extreme:gate,novelty:objective")
 GATES, OBJECTIVES = NAMES.gates, NAMES.objectives
 HOUR_MS = 3_600_000
 
@@ -34,13 +34,13 @@ PATTERNS = ("community:*", "lang:*")
 
 
 class Oracle:
-    """What the contract says of the records so far."""
+    """What follows from the records so far, by the contract."""
 
     def __init__(self) -> None:
         self.posts: dict[str, dict[str, Any]] = {}
         # By post and signal everything accepted, oldest first.
         self.signals: dict[tuple[str, str], list[Signal]] = {}
-        self.heard_ms: dict[str, int] = {}
+        self.received_ms: dict[str, int] = {}
         self.overrides: dict[OverrideKey, Override] = {}
         self.settings: dict[str, dict[str, Any]] = {}
 
@@ -60,17 +60,17 @@ class Oracle:
             return
         self.posts.pop(post_id, None)
         for name in NAMES.all:
-            heard = self.signals.get((post_id, name), [])
-            self.signals[post_id, name] = [one for one in heard if one.post_offset > offset]
+            received = self.signals.get((post_id, name), [])
+            self.signals[post_id, name] = [one for one in received if one.post_offset > offset]
         waiting = [one.at_ms for name in NAMES.all for one in self.signals[post_id, name]]
-        self.heard_ms[post_id] = max(waiting, default=0)
+        self.received_ms[post_id] = max(waiting, default=0)
 
     def signal(self, name: str, signal: Signal) -> None:
-        heard = self.signals.setdefault((signal.post_id, name), [])
-        if heard and signal.post_offset < heard[-1].post_offset:
+        received = self.signals.setdefault((signal.post_id, name), [])
+        if received and signal.post_offset < received[-1].post_offset:
             return
-        heard.append(signal)
-        self.heard_ms[signal.post_id] = signal.at_ms
+        received.append(signal)
+        self.received_ms[signal.post_id] = signal.at_ms
 
     def clear(self, name: str, post_id: str) -> None:
         self.signals.pop((post_id, name), None)
@@ -86,7 +86,7 @@ class Oracle:
         ids = {post_id for post_id, _ in self.signals} | set(self.posts)
         for post_id in ids:
             post = self.posts.get(post_id)
-            at_ms = self.heard_ms.get(post_id, 0) if post is None else post["created_ms"]
+            at_ms = self.received_ms.get(post_id, 0) if post is None else post["created_ms"]
             if at_ms < cutoff:
                 self.posts.pop(post_id, None)
                 for name in NAMES.all:
@@ -133,8 +133,8 @@ class Oracle:
 
     def objective(self, post_id: str, name: str) -> float:
         offset = self.posts[post_id]["offset"]
-        heard = self.signals.get((post_id, name), [])
-        good = [s.value for s in heard if s.post_offset <= offset and s.value is not None]
+        received = self.signals.get((post_id, name), [])
+        good = [s.value for s in received if s.post_offset <= offset and s.value is not None]
         return float(np.float32(good[-1])) if good else 0.0
 
     def in_force(self, post_id: str, gate: str, now_ms: int) -> tuple[OverrideKey, Override] | None:
@@ -157,17 +157,17 @@ class Oracle:
     def decide(self, post_id: str, feed: str, now_ms: int) -> tuple[str, str | None, float]:
         """The decision, who decided, and the demote factor."""
         gates = self.gates(feed)
-        said: list[tuple[str, str]] = []
+        verdicts: list[tuple[str, str]] = []
         factor, smallest = 1.0, 1.0
         for name, gate in gates.items():
             found = self.in_force(post_id, name, now_ms)
             if found is None:
-                verdicts, own = self._judge(post_id, name, gate, now_ms)
-                said += verdicts
+                own_verdicts, own = self._own_verdicts(post_id, name, gate, now_ms)
+                verdicts += own_verdicts
                 factor *= own
                 continue
             key, one = found
-            said.append(({"allow": "show"}.get(one.verdict, one.verdict), f"override:{one.by}"))
+            verdicts.append(({"allow": "show"}.get(one.verdict, one.verdict), f"override:{one.by}"))
             if one.verdict == "demote" and key.gate == "*":
                 counted = [g for g in gates.values() if g["enabled"] and not g["shadow"]]
                 smallest = min(g["demote_factor"] for g in counted or gates.values())
@@ -175,15 +175,15 @@ class Oracle:
                 factor *= gate["demote_factor"]
         factor *= smallest
         for decision in ("hide", "hold", "demote", "show"):
-            by = [who for what, who in said if what == decision]
+            by = [who for what, who in verdicts if what == decision]
             if by:
                 return decision, by[0], factor
         return "show", None, factor
 
-    def _judge(
+    def _own_verdicts(
         self, post_id: str, name: str, gate: dict[str, Any], now_ms: int
     ) -> tuple[list[tuple[str, str]], float]:
-        """What follows from a gate's own verdict, each with who says it, and its factor."""
+        """The decisions of a gate's own signal, each with its label, and the demote factor."""
         if not gate["enabled"] or gate["shadow"]:
             return [], 1.0
         post, signal = self.posts[post_id], self.seen(post_id, name)
@@ -195,13 +195,13 @@ class Oracle:
             waited_ms = now_ms - post["arrived_ms"]
             held = gate["on_failure"] == "closed" or waited_ms < gate["grace_s"] * 1000
             return [("hold", label)] if held else [], 1.0
-        value, said, factor = float(np.float32(value)), [], 1.0
+        value, verdicts, factor = float(np.float32(value)), [], 1.0
         if gate["hide_at"] is not None and value >= gate["hide_at"]:
-            said.append(("hide", label))
+            verdicts.append(("hide", label))
         if gate["demote_at"] is not None and value >= gate["demote_at"]:
             factor = gate["demote_factor"]
-            said += [("demote", label)] if factor < 1 else []
-        return said, factor
+            verdicts += [("demote", label)] if factor < 1 else []
+        return verdicts, factor
 
     def score(self, post_id: str, feed: str, factor: float) -> float:
         weights = self.weights(feed)

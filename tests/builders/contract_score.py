@@ -1,6 +1,6 @@
 """What a feed must be, recomputed from `:info` and `signals:` as anyone may.
 
-The contract's sections 3 and 4, written anew: nothing here goes through feedmill's own code.
+The contract's sections 3 and 4 once more: nothing here uses feedmill's own code.
 """
 
 from __future__ import annotations
@@ -83,14 +83,14 @@ def factor_of(truth: Truth, gates: Mapping[str, Mapping[str, Any]]) -> float | N
     for name, gate in gates.items():
         if not gate["enabled"] or gate["shadow"]:
             continue
-        said = truth.get(name)
+        signal = truth.get(name)
         if (
-            said is None
-            or said["value"] is None
-            or said["post_offset"] != int(truth["post_offset"])
+            signal is None
+            or signal["value"] is None
+            or signal["post_offset"] != int(truth["post_offset"])
         ):
             return None
-        value = float(np.float32(said["value"]))
+        value = float(np.float32(signal["value"]))
         if gate["hide_at"] is not None and value >= gate["hide_at"]:
             return None
         if gate["demote_at"] is not None and value >= gate["demote_at"]:

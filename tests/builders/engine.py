@@ -121,7 +121,7 @@ class Engine(EngineTopics, EngineFeeds):
             self.workers[name] = Worker(stage, name, process, path)
 
     def wait_ready(self, *names: str, seconds: float = 60.0) -> None:
-        """Wait until these workers, all without a name, say on `instances` that they are ready."""
+        """Wait until these workers, or all of them, publish that they are ready."""
         wanted = names or tuple(self.workers)
 
         def waiting() -> list[str]:
@@ -166,7 +166,7 @@ class Engine(EngineTopics, EngineFeeds):
             admin.close()
 
     def instances(self) -> dict[str, Json]:
-        """The last heartbeat of everyone who has not said goodbye."""
+        """The last heartbeat of every instance that has not left."""
         while batches := self._heartbeats.poll(timeout_ms=20):
             for record in (r for records in batches.values() for r in records):
                 if record.value:
@@ -186,7 +186,7 @@ class Engine(EngineTopics, EngineFeeds):
         until(lambda: not behind(), seconds)
 
     def complaints(self) -> list[str]:
-        """Lines of the logs that tell of something nobody expected."""
+        """Lines of the logs about errors that no test expects."""
         return [
             f"{worker.name}: {line}"
             for worker in self.workers.values()

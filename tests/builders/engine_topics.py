@@ -49,8 +49,8 @@ class EngineTopics:
         return {post_id: int(future.get(60).offset) for post_id, future in sent.items()}
 
     def signal(self, name: str, post_id: str, offset: int, value: float | None, **more: Any) -> Any:
-        """Write what a stage would say of a version of a post."""
-        told: Json = {
+        """Write the signal of a stage for one version of a post."""
+        fields: Json = {
             "post_id": post_id,
             "post_offset": offset,
             "value": None if value is None else float(np.float32(value)),
@@ -58,9 +58,9 @@ class EngineTopics:
             "version": "written-by-the-test",
             "at_ms": now_ms(),
         }
-        return self.send(f"signals.{name}", post_id, {**told, **more})
+        return self.send(f"signals.{name}", post_id, {**fields, **more})
 
-    def judge(self, offsets: Mapping[str, int], **values: float) -> None:
+    def write_signals(self, offsets: Mapping[str, int], **values: float) -> None:
         """Write constant signals for posts: gates 0 unless given, objectives as given."""
         futures = [
             self.signal(name, post_id, offset, values.get(name, 0.0))
@@ -73,8 +73,8 @@ class EngineTopics:
 
     def set(self, key: str, value: Any, **more: Any) -> int:
         """Write a setting; its offset."""
-        told = None if value is None else {"value": value, **more}
-        return int(self.send("config", key, told, partition=0).get(30).offset)
+        record = None if value is None else {"value": value, **more}
+        return int(self.send("config", key, record, partition=0).get(30).offset)
 
     def consumer(self, *names: str, beginning: bool = False) -> KafkaConsumer:
         consumer = KafkaConsumer(

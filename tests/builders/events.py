@@ -59,7 +59,7 @@ def override(
     expires_at_ms: int | None = None,
     post_offset: int | None = None,
 ) -> Override:
-    """Return a moderator's decision, for ever and of every version unless told otherwise."""
+    """Return a moderator's decision: without an end and of every version, by default."""
     return Override(verdict, by, reason, at_ms, expires_at_ms, post_offset)
 
 

@@ -1,4 +1,4 @@
-"""Texts that a test compares with a file checked in beside it."""
+"""Texts that a test compares with a file checked in beside it: a plugin of pytest."""
 
 from __future__ import annotations
 
@@ -28,3 +28,17 @@ class Golden:
             pytest.fail(f"{path} is missing; write it with `pytest --update-golden`", pytrace=False)
         expected = path.read_text(encoding="utf-8")
         assert text == expected, f"{path.name} differs; `pytest --update-golden` rewrites it"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--update-golden",
+        action="store_true",
+        help="rewrite the golden files with what the code says now, instead of comparing",
+    )
+
+
+@pytest.fixture
+def golden(request: pytest.FixtureRequest) -> Golden:
+    """The golden files beside the test: `golden.check("refusals.txt", text)`."""
+    return Golden(request.path.parent, update=request.config.getoption("--update-golden"))

@@ -6,20 +6,21 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, cast
 
-from builders.golden_log import ONE_PARTITION, PARTITIONS, Round, Stored
+from builders.golden_log import ONE_PARTITION, PARTITIONS, Round
 from builders.golden_recording import Recording, summary
 from builders.golden_records import generated
 from builders.golden_redis import RedisModel
 from builders.golden_stages import Brittle, EngagementFlow, FilterFlow, ModelFlow, Takes, Written
+from builders.records import StoredRecord
 from feedmill.events.decode import (
     decode_engagement,
     decode_instance,
+    decode_key,
     decode_label,
     decode_override,
     decode_post,
     decode_signal,
     encode,
-    key_text,
 )
 from feedmill.events.errors import BadSetting
 from feedmill.events.instance import Instance
@@ -36,14 +37,14 @@ from feedmill.streams.kafka.validation import validate_batch
 from feedmill.streams.redis.explanation import explain
 from feedmill.streams.stages.engagement_state import PartitionState, encode_state
 
-NAMES = SignalNames.declared("extreme:gate,novelty:objective")
+NAMES = SignalNames.parse("extreme:gate,novelty:objective")
 SIGNALS = "signals."
 # The last round in which the posts of the first ones are in every window.
 ALL_THERE = "thirty hours"
 
 
 def _decode_signal(name: str, key: bytes | None, value: bytes | None) -> Signal | str:
-    return decode_signal(name, NAMES, key, value) if value else key_text(key)
+    return decode_signal(name, NAMES, key, value) if value else decode_key(key)
 
 
 def _decode_instance(_: bytes | None, value: bytes | None) -> Instance:
@@ -76,7 +77,7 @@ class Flow:
         ]
         self.quality = ModelFlow("quality", cast(TextModel, load_ranker("quality")))
         self.engagement = EngagementFlow(cast(EngagementModel, load_ranker("engagement")))
-        self.counters: dict[int, list[Stored]] = {p: [] for p in range(PARTITIONS)}
+        self.counters: dict[int, list[StoredRecord]] = {p: [] for p in range(PARTITIONS)}
 
     def run(self) -> Recording:
         for round_ in generated():
@@ -130,7 +131,7 @@ class Flow:
             {
                 "offset": settings.offset,
                 "offsets": dict(settings.offsets),
-                "changed_at": dict(settings.changed_at),
+                "changed_at": dict(settings.change_offsets),
                 "weights": settings.weights_of("mine").as_dict(),
                 **summary([encode(settings.gates_of(feed)) for feed in ("", "mine", "x")], 1),
                 "rules": {of: sorted(rules) for of, rules in settings.rules.items()},
@@ -153,7 +154,7 @@ class Flow:
         for one in written:
             if one.topic == "counters":
                 held = self.counters[partition_of(one.key, PARTITIONS)]
-                held.append(Stored(len(held), 0, one.key, one.value))
+                held.append(StoredRecord(len(held), 0, one.key, one.value))
 
     def _rank(self, round_: Round, written: Sequence[Written]) -> None:
         """The combiner's stage: everything into its view, one tick, one cycle."""
@@ -168,7 +169,11 @@ class Flow:
             for _, (key, override) in validate_batch(batch, 1, DECODERS["overrides"]).events:
                 view.update_override(key, override)
         for topic in (SIGNALS + name for name in NAMES.all):
-            own = [Stored(i, 0, w.key, w.value) for i, w in enumerate(written) if w.topic == topic]
+            own = [
+                StoredRecord(i, 0, w.key, w.value)
+                for i, w in enumerate(written)
+                if w.topic == topic
+            ]
             for partition in range(PARTITIONS):
                 mine = [one for one in own if partition_of(one.key or b"", PARTITIONS) == partition]
                 sent = round_.records.get((topic, partition), [])
@@ -180,7 +185,7 @@ class Flow:
         said = self.combiner.decisions(round_.now_ms)
         self.recording.add("decisions", name, {**said, "feeds": sorted(self.combiner.feeds)})
 
-    def _take_signals(self, topic: str, partition: int, records: Sequence[Stored]) -> None:
+    def _take_signals(self, topic: str, partition: int, records: Sequence[StoredRecord]) -> None:
         name, view = topic.removeprefix(SIGNALS), self.combiner.view
         batch = RecordBatch(TopicPartition(topic, partition), records)
         for _, signal in validate_batch(batch, PARTITIONS, DECODERS[topic]).events:

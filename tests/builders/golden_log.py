@@ -7,21 +7,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from builders.records import StoredRecord
 from feedmill.events.partition import partition_of
 
 PARTITIONS = 2
 ONE_PARTITION = ("overrides", "config", "instances")
 BATCH_RECORDS = 80
-
-
-@dataclass(slots=True)
-class Stored:
-    """A record as a consumer hands it out."""
-
-    offset: int
-    timestamp: int
-    key: bytes | None
-    value: bytes | None
 
 
 @dataclass
@@ -30,9 +21,9 @@ class Round:
 
     name: str
     now_ms: int
-    records: dict[tuple[str, int], list[Stored]] = field(default_factory=dict)
+    records: dict[tuple[str, int], list[StoredRecord]] = field(default_factory=dict)
 
-    def batches(self, topic: str) -> Iterator[tuple[int, list[Stored]]]:
+    def batches(self, topic: str) -> Iterator[tuple[int, list[StoredRecord]]]:
         """The records of a topic, cut as fetches would cut them: partition and records."""
         for (of, partition), records in sorted(self.records.items()):
             if of == topic:
@@ -66,7 +57,7 @@ class Log:
         offset = self._ends.get(at, 0) + (3 if self.at_ms % 11 == 0 else 0)
         self._ends[at] = offset + 1
         last = self.rounds[-1]
-        last.records.setdefault(at, []).append(Stored(offset, self.at_ms, key, value))
+        last.records.setdefault(at, []).append(StoredRecord(offset, self.at_ms, key, value))
         last.now_ms = self.at_ms + 5
         return offset
 

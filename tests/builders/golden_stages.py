@@ -11,12 +11,13 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from builders.golden_log import PARTITIONS, Round, Stored
+from builders.golden_log import PARTITIONS, Round
+from builders.records import StoredRecord
 from feedmill.events.decode import decode_engagement, decode_post, decode_signal, encode
 from feedmill.events.post import Deletion, Post
 from feedmill.events.settings import Settings
 from feedmill.events.signal import RULE_MODEL, RuleVerdict, Signal, SignalNames
-from feedmill.features.history.post_history import EarlierPosts, PostHistory, PostVersion
+from feedmill.features.history.post_history import CopyCounts, PostHistory, PostVersion
 from feedmill.features.post_batch import PostBatch
 from feedmill.filters.campaign import campaign_probabilities, campaign_reason
 from feedmill.filters.hide_rate_guard import (
@@ -43,7 +44,7 @@ from feedmill.streams.stages.scoring import score_posts
 
 FLAGGED_CAP = 0.10
 _NEVER = 2.0
-_NOTHING = EarlierPosts()
+_NOTHING = CopyCounts()
 
 
 class Written(NamedTuple):
@@ -205,9 +206,7 @@ class FilterFlow(ModelFlow):
         }
         said.lower(lowered)
 
-    def _pasts(
-        self, taken: Sequence[Taken], read: PostBatch
-    ) -> dict[tuple[int, int], EarlierPosts]:
+    def _pasts(self, taken: Sequence[Taken], read: PostBatch) -> dict[tuple[int, int], CopyCounts]:
         """What came before each post, all partitions folded in the order of time."""
         if self._history is None:
             return {}
@@ -293,7 +292,7 @@ class EngagementFlow:
             deleted.pop(post.post_id, None)
 
     def _take_engagements(
-        self, partition: int, records: Sequence[Stored], touched: dict[str, PostState]
+        self, partition: int, records: Sequence[StoredRecord], touched: dict[str, PostState]
     ) -> None:
         batch = RecordBatch(TopicPartition("engagements", partition), records)
         for record, event in validate_batch(batch, PARTITIONS, decode_engagement).events:

@@ -41,7 +41,7 @@ CAMPAIGN = (
 
 @dataclass
 class Sent:
-    """What was sent, as far as it tells when the engine has dealt with it."""
+    """What was sent, to know when the engine has dealt with all of it."""
 
     base_ms: int
     offsets: dict[str, int] = field(default_factory=dict)
@@ -117,13 +117,17 @@ def _send_changes(engine: Engine, random: Random, sent: Sent) -> None:
 
 
 def _send_overrides(engine: Engine, sent: Sent) -> None:
-    said = {"by": "mo", "reason": "seen", "at_ms": sent.base_ms}
-    told = {
-        "post:golden-0|*": {**said, "verdict": "hide"},
-        "post:golden-1|spam": {**said, "verdict": "allow", "post_offset": sent.offsets["golden-1"]},
-        "author:golden-author-24|*": {**said, "verdict": "demote"},
+    given = {"by": "mo", "reason": "seen", "at_ms": sent.base_ms}
+    overrides = {
+        "post:golden-0|*": {**given, "verdict": "hide"},
+        "post:golden-1|spam": {
+            **given,
+            "verdict": "allow",
+            "post_offset": sent.offsets["golden-1"],
+        },
+        "author:golden-author-24|*": {**given, "verdict": "demote"},
     }
-    for key, override in told.items():
+    for key, override in overrides.items():
         sent.overrides.append(key)
         engine.send("overrides", key, override).get(30)
 
@@ -133,7 +137,7 @@ def _send_engagements(engine: Engine, random: Random, sent: Sent) -> None:
     seen, futures = set[tuple[str, int]](), []
     for number in range(150):
         post_id, event = f"golden-{random.randrange(24, 32)}", random.randrange(40)
-        said = {
+        given = {
             "post_id": post_id,
             "user_id": f"golden-user-{number}",
             "kind": random.choice((*KINDS, "impression", "impression", "click")),
@@ -144,7 +148,7 @@ def _send_engagements(engine: Engine, random: Random, sent: Sent) -> None:
         if (post_id, event) not in seen:
             sent.counted[post_id] = sent.counted.get(post_id, 0) + 1
         seen.add((post_id, event))
-        futures.append(engine.send("engagements", post_id, said))
+        futures.append(engine.send("engagements", post_id, given))
     for future in futures:
         future.get(30)
 
@@ -186,13 +190,13 @@ def _latest(engine: Engine, topic: str) -> dict[str, Json]:
 def _has_counted(engine: Engine, sent: Sent) -> bool:
     counters = engine.latest("counters")
     found = {
-        p: sum(said["counters"]["counts"]) for p, said in counters.items() if p in sent.counted
+        p: sum(given["counters"]["counts"]) for p, given in counters.items() if p in sent.counted
     }
     return found == sent.counted
 
 
 def _last_truths(engine: Engine, sent: Sent) -> dict[str, Json] | None:
-    """What Redis says of the posts, once that is what stands last on the topics."""
+    """What Redis shows of the posts, once it has all that the topics have."""
     truths = engine.truths(list(sent.offsets))
     latest = {name: _latest(engine, f"signals.{name}") for name in SIGNALS}
     for post_id, offset in sent.offsets.items():

@@ -1,4 +1,4 @@
-"""Generated posts for the tests of training and judging: none comes from a data set."""
+"""Generated posts for the tests of training and evaluation; none comes from a data set."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ WORDS = (
 
 
 def sentences(count: int, seed: int, extra: str = "") -> list[str]:
-    """Texts that differ in more than digits, which count as one."""
+    """Texts that differ in more than digits."""
     random = np.random.default_rng(seed)
     return [
         " ".join(
@@ -28,7 +28,7 @@ def sentences(count: int, seed: int, extra: str = "") -> list[str]:
     ]
 
 
-def sample(rows: LabelledPosts, sha256: str = "", group: str = "g") -> Dataset:
+def dataset(rows: LabelledPosts, sha256: str = "", group: str = "g") -> Dataset:
     table = Table(Path(f"{rows.source}.csv"), name=rows.source, group=group)
     return Dataset(rows, KnownDataset(table, "made up"), sha256)
 
@@ -49,8 +49,8 @@ def ordinary(name: str, seed: int, extra: str = "") -> LabelledPosts:
     )
 
 
-def material() -> TrainingData:
+def training_data() -> TrainingData:
     return TrainingData(
-        (sample(labelled("bad", 1), "1" * 64), sample(labelled("few", 11, 60), "2" * 64)),
-        (sample(ordinary("one", 3), "3" * 64), sample(ordinary("two", 4, "today"), "4" * 64)),
+        (dataset(labelled("bad", 1), "1" * 64), dataset(labelled("few", 11, 60), "2" * 64)),
+        (dataset(ordinary("one", 3), "3" * 64), dataset(ordinary("two", 4, "today"), "4" * 64)),
     )

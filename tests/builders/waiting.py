@@ -15,7 +15,7 @@ def now_ms() -> int:
 
 
 def until(condition: Callable[[], Any], seconds: float = 30.0, every: float = 0.05) -> Any:
-    """Wait until a condition holds and return what it returned; say what it was if it never did."""
+    """Wait until a condition holds and return its value; raise if it does not in time."""
     end = time.monotonic() + seconds
     while True:
         found = condition()
@@ -28,7 +28,7 @@ def until(condition: Callable[[], Any], seconds: float = 30.0, every: float = 0.
 
 @contextlib.contextmanager
 def in_background(work: Callable[[threading.Event], Any]) -> Iterator[Future[Any]]:
-    """Run something beside the block until it is told to stop; raises what it raised."""
+    """Run `work` beside the block and set its event at the end; raises what it raised."""
     stop = threading.Event()
     with ThreadPoolExecutor(1) as pool:
         future = pool.submit(work, stop)

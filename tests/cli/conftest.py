@@ -4,17 +4,13 @@ import shlex
 import time
 from collections.abc import Callable, Iterator
 
-import click
 import pytest
 from click.testing import CliRunner, Result
 from kafka.admin import KafkaAdminClient, NewTopic
 
 from builders.commands import FakeStage, Run
 from builders.written_redis import WrittenRedis
-from feedmill.cli.config import config
-from feedmill.cli.explain import explain_command
-from feedmill.cli.feed import feed_command
-from feedmill.cli.override import override
+from feedmill.cli.main import main
 from feedmill.deploy.local import StackAddress
 
 
@@ -25,8 +21,6 @@ def run(stack: StackAddress, prefix: str, monkeypatch: pytest.MonkeyPatch) -> Ru
     monkeypatch.setenv("FEEDMILL_REDIS", stack.redis)
     monkeypatch.setenv("FEEDMILL_TOPIC_PREFIX", prefix)
     monkeypatch.setenv("FEEDMILL_REDIS_PREFIX", prefix)
-    commands = (config, explain_command, feed_command, override)
-    main = click.Group(commands={str(command.name): command for command in commands})
 
     def run_line(line: str) -> Result:
         return CliRunner().invoke(main, shlex.split(line))

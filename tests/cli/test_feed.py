@@ -68,7 +68,7 @@ def test_a_stale_feed_says_so(run: Run, writer: WrittenRedis) -> None:
 def test_a_missing_feed_is_said(run: Run) -> None:
     result = run("feed nowhere")
     assert result.exit_code == 1
-    assert result.stderr.startswith("feedmill: there is no feed `nowhere` in Redis")
+    assert result.stderr.startswith("feedmill: Redis has no feed `nowhere`")
 
 
 def test_an_empty_feed_is_no_missing_one(run: Run, writer: WrittenRedis) -> None:
@@ -81,7 +81,7 @@ def test_an_empty_feed_is_no_missing_one(run: Run, writer: WrittenRedis) -> None
 def test_redis_away_is_said_in_one_line(run: Run) -> None:
     result = run("feed global --redis redis://127.0.0.1:1/0")
     assert result.exit_code == 1
-    assert result.stderr.startswith("feedmill: Redis: ")
+    assert result.stderr.startswith("feedmill: Redis at redis://127.0.0.1:1/0: ")
 
 
 class ScriptedReader(FeedReader):

@@ -1,11 +1,21 @@
-"""What a feed says of how fresh it is; without Redis, unlike `test_feed`."""
+"""Feed tables; without Redis, unlike `test_feed`."""
 
 from __future__ import annotations
 
-import pytest
+import json
 
-from feedmill.cli.feed_table import FeedTable, live_feed_table, plain_feed_table
-from feedmill.streams.redis.reader import STARTING_MS, FeedSnapshot
+import pytest
+from rich.console import Console
+
+from feedmill.cli.feed_table import (
+    FeedRow,
+    FeedTable,
+    RankChanges,
+    age_text,
+    live_feed_table,
+    plain_feed_table,
+)
+from feedmill.streams.redis.reader import STARTING_MS, FeedSnapshot, PostSnapshot
 
 NOW_MS = 1_790_000_000_000
 INFO = {
@@ -16,14 +26,14 @@ INFO = {
 }
 
 
-def slate(owned_ms: int, fresh_until_ms: int) -> FeedTable:
-    """A feed that was taken over, and is fresh until then; both from now."""
+def feed_table(owned_ms: int, fresh_until_ms: int) -> FeedTable:
+    """A feed that its owner took over, and that is fresh until then; both from now."""
     times = {"owner": str(NOW_MS + owned_ms), "fresh_until_ms": str(NOW_MS + fresh_until_ms)}
     return FeedTable(FeedSnapshot("global", (), {**INFO, **times}), (), NOW_MS)
 
 
 @pytest.mark.parametrize(
-    ("owned_ms", "fresh_until_ms", "said"),
+    ("owned_ms", "fresh_until_ms", "freshness"),
     [
         # The first write of all, before every stage has reported.
         (-3000, -2990, "starting for 3 s: not every stage has reported yet"),
@@ -33,22 +43,149 @@ def slate(owned_ms: int, fresh_until_ms: int) -> FeedTable:
         # Fresh under the owner before, not yet under this one.
         (-14_000, -4000, "starting for 14 s: not every stage has reported yet"),
         # Called fresh when taken over, and never after.
-        (-23_000, -8000, "STALE for 8 s: a stage is dead or behind"),
-        (-86_400_000, -8000, "STALE for 8 s: a stage is dead or behind"),
+        (-23_000, -8000, "STALE for 8 s: a stage is down or behind"),
+        (-86_400_000, -8000, "STALE for 8 s: a stage is down or behind"),
         # A stage that never comes up.
-        (-STARTING_MS - 1000, -STARTING_MS - 1000, "STALE for 61 s: a stage is dead or behind"),
+        (-STARTING_MS - 1000, -STARTING_MS - 1000, "STALE for 61 s: a stage is down or behind"),
         # A token from a clock that was wrong.
-        (86_400_000, -8000, "STALE for 8 s: a stage is dead or behind"),
+        (86_400_000, -8000, "STALE for 8 s: a stage is down or behind"),
     ],
 )
-def test_starting_is_told_from_stale(owned_ms: int, fresh_until_ms: int, said: str) -> None:
-    feed = slate(owned_ms, fresh_until_ms)
-    assert feed.freshness == said
-    assert plain_feed_table(feed).splitlines()[1].endswith(said)
-    assert said in str(live_feed_table(feed, {}).title)
-    assert feed.as_dict()["fresh"] is said.startswith("fresh")
-    assert feed.as_dict()["state"] == said.split(maxsplit=1)[0].lower()
+def test_starting_and_stale_are_distinguished(
+    owned_ms: int, fresh_until_ms: int, freshness: str
+) -> None:
+    table = feed_table(owned_ms, fresh_until_ms)
+    assert table.freshness == freshness
+    assert plain_feed_table(table).splitlines()[1].endswith(freshness)
+    assert freshness in str(live_feed_table(table, {}).title)
+    assert table.as_dict()["fresh"] is freshness.startswith("fresh")
+    assert table.as_dict()["state"] == freshness.split(maxsplit=1)[0].lower()
 
 
 def test_a_feed_without_a_token_is_stale() -> None:
     assert FeedTable(FeedSnapshot("global", (), INFO), (), NOW_MS).state == "stale"
+
+
+# --- rows -----------------------------------------------------------------------------------
+
+
+def post(post_id: str, decision: str = "show", **values: float | None) -> PostSnapshot:
+    """A post of 90 seconds ago with these signals."""
+    signals = {name: json.dumps({"value": value}) for name, value in values.items()}
+    fields = {"author_id": "ann", "created_ms": str(NOW_MS - 90_000), "decision": decision}
+    return PostSnapshot(post_id, {**fields, **signals})
+
+
+def ranked(*posts: PostSnapshot) -> FeedTable:
+    """A fresh feed of these posts, with one gate."""
+    info = {**INFO, "gates": '{"spam": {}}', "config_offset": "3", "size": "42"}
+    info["fresh_until_ms"] = str(NOW_MS + 14_000)
+    rows = [FeedRow(rank, 100.0 - rank, post) for rank, post in enumerate(posts, 1)]
+    ranking = tuple((row.post.post_id, row.score) for row in rows)
+    return FeedTable(FeedSnapshot("global", ranking, info), tuple(rows), NOW_MS)
+
+
+GOOD = post("p1", quality=0.25, engagement=0.5, spam=0.125)
+DEMOTED = post("p2", "demote", quality=None, spam=0.7)
+UNKNOWN = PostSnapshot("p3", {})
+
+
+def test_a_plain_table_has_a_line_per_post() -> None:
+    assert plain_feed_table(ranked(GOOD, DEMOTED, UNKNOWN)).splitlines() == [
+        "global version 1",
+        "alpha 1, beta 1, config offset 3, 42 posts, fresh for 14 s",
+        "rank      score  post  age  author  decision  quality  engagement  spam",
+        "   1  99.000000  p1    1 m  ann     show       0.2500      0.5000  0.12",
+        "   2  98.000000  p2    1 m  ann     demote          -           -  0.70",
+        "   3  97.000000  p3                                 -           -     -",
+    ]
+
+
+def test_json_has_the_values_of_the_signals_that_are_there() -> None:
+    first, second, third = ranked(GOOD, DEMOTED, UNKNOWN).as_dict()["posts"]
+    assert first == {
+        "rank": 1,
+        "post_id": "p1",
+        "score": 99.0,
+        "author_id": "ann",
+        "created_ms": NOW_MS - 90_000,
+        "decision": "show",
+        "signals": {"quality": 0.25, "engagement": 0.5, "spam": 0.125},
+    }
+    assert second["signals"] == {"quality": None, "spam": 0.7}
+    assert (third["author_id"], third["decision"], third["signals"]) == ("", "", {})
+
+
+def terminal_rows(
+    feed_table: FeedTable, rank_changes: dict[str, int | None] | None = None
+) -> list[str]:
+    """The lines of the posts as a wide terminal shows them."""
+    console = Console(width=160, force_terminal=False)
+    with console.capture() as capture:
+        console.print(live_feed_table(feed_table, rank_changes or {}))
+    return capture.get().splitlines()[-len(feed_table.rows) :]
+
+
+def test_a_table_on_a_terminal_shows_how_ranks_changed() -> None:
+    feed_table = ranked(GOOD, DEMOTED, UNKNOWN, post("p4"))
+    rows = terminal_rows(feed_table, {"p1": 2, "p2": -1, "p3": None})
+    assert [row.split()[:2] for row in rows] == [
+        ["1", "▲2"],
+        ["2", "▼1"],
+        ["3", "new"],
+        ["4", "·"],
+    ]
+
+
+def test_names_from_outside_are_no_markup() -> None:
+    (row,) = terminal_rows(ranked(post("[red]p1[/]", "[bold]")))
+    assert "[red]p1[/]" in row
+    assert "[bold]" in row
+
+
+def test_a_long_id_keeps_its_beginning_and_its_end() -> None:
+    long_id = "at://did:plc:abcdefghijklmnop/app.bsky.feed.post/3kxyz"
+    rows = terminal_rows(ranked(post(long_id), post("x" * 28)))
+    shortened, whole = (row.split()[3] for row in rows)
+    assert (len(shortened), whole) == (28, "x" * 28)
+    assert shortened.startswith("at://did…")
+    assert shortened.endswith("post/3kxyz")
+
+
+# --- rank changes ---------------------------------------------------------------------------
+
+
+def ranks(changes: RankChanges, order: str, now_s: float) -> dict[str, int | None]:
+    return changes.update(ranked(*(post(name) for name in order)), now_s)
+
+
+def test_changes_are_against_the_table_of_some_seconds_ago() -> None:
+    changes = RankChanges(over_s=3.0)
+    assert ranks(changes, "abc", 0.0) == {"a": 0, "b": 0, "c": 0}
+    assert ranks(changes, "bacd", 1.0) == {"b": 1, "a": -1, "c": 0, "d": None}
+    assert ranks(changes, "bacd", 2.9) == {"b": 1, "a": -1, "c": 0, "d": None}
+    assert ranks(changes, "bacd", 4.0) == {"b": 0, "a": 0, "c": 0, "d": 0}
+
+
+def test_a_post_that_left_and_returned_is_new() -> None:
+    changes = RankChanges(over_s=3.0)
+    ranks(changes, "ab", 0.0)
+    ranks(changes, "b", 10.0)
+    assert ranks(changes, "ab", 20.0) == {"a": None, "b": -1}
+
+
+@pytest.mark.parametrize(
+    ("age_ms", "text"),
+    [
+        (-5, "0 s"),
+        (999, "0 s"),
+        (59_999, "59 s"),
+        (60_000, "1 m"),
+        (3_599_999, "59 m"),
+        (3_600_000, "1 h"),
+        (86_399_999, "23 h"),
+        (86_400_000, "1 d"),
+    ],
+)
+def test_an_age_is_in_its_largest_unit(age_ms: int, text: str) -> None:
+    assert age_text(age_ms) == text

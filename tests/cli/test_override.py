@@ -61,7 +61,7 @@ def test_allow_sends_the_version_that_redis_shows(
 def test_allow_of_an_unknown_post_sends_nothing(run: Run, written: Callable[[], list[Any]]) -> None:
     result = run("override allow post:p9")
     assert result.exit_code == 1
-    assert "Redis knows no post `p9`" in result.stderr
+    assert "Redis has no post `p9`" in result.stderr
     assert written() == []
 
 
@@ -111,7 +111,7 @@ def test_what_redis_never_shows_fails(run: Run) -> None:
     result = run("override hide post:p1 --timeout 0.3 --json")
     assert result.exit_code == 1
     assert json.loads(result.stdout)["visible_after_ms"] is None
-    assert "after 0.3 s Redis does not show it on post:p1" in result.stderr
+    assert "post:p1 in Redis does not show it after 0.3 s" in result.stderr
 
 
 @pytest.mark.parametrize(

@@ -3,53 +3,60 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import click
 import pytest
 
-from feedmill.cli.run import until_ready
+from feedmill.cli.run import _stage_instances, wait_until_ready
+from feedmill.streams.stages.flow import STAGES
+
+REASON = "spam: down, is restarted"
 
 
 class FakeSupervisor:
-    """Stages that are ready once told so."""
+    """Its stages are ready once the reason has been asked for so many times."""
 
-    def __init__(self) -> None:
+    def __init__(self, ready_after: int) -> None:
+        self.ready_after = ready_after
         self.is_ready = asyncio.Event()
 
     def ready_reason(self) -> str:
-        return "" if self.is_ready.is_set() else "spam: down, starting again"
+        self.ready_after -= 1
+        if self.ready_after == 0:
+            self.is_ready.set()
+        return REASON
 
     async def wait_ready(self) -> None:
-        await self.is_ready.wait()
+        if self.ready_after > 0:
+            await self.is_ready.wait()
 
 
-def wait(supervisor: Any, supervising: Any, within_s: float, after_s: float) -> None:
-    """Wait for stages that are ready, or a supervisor that ends, after some time."""
+def wait(ready_after: int, *, timeout_s: float = 600, supervising: Any = None) -> None:
+    """Wait for a supervisor, reporting as often as the loop turns."""
 
     async def run() -> None:
-        loop = asyncio.get_running_loop()
-        ends = loop.create_future() if supervising is None else asyncio.ensure_future(supervising)
-        loop.call_later(after_s, supervisor.is_ready.set)
-        await until_ready(supervisor, ends, within_s, tell_every_s=0.02)
+        supervisor: Any = FakeSupervisor(ready_after)
+        never: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        task = never if supervising is None else asyncio.ensure_future(supervising)
+        await wait_until_ready(supervisor, task, timeout_s, report_every_s=0.001)
 
     asyncio.run(run())
 
 
-def test_ready_stages_need_no_word(capsys: pytest.CaptureFixture[str]) -> None:
-    wait(FakeSupervisor(), None, within_s=5, after_s=0)
+def test_ready_stages_are_not_reported(capsys: pytest.CaptureFixture[str]) -> None:
+    wait(0)
     assert capsys.readouterr() == ("", "")
 
 
-def test_it_says_what_it_waits_for(capsys: pytest.CaptureFixture[str]) -> None:
-    wait(FakeSupervisor(), None, within_s=5, after_s=0.05)
-    assert set(capsys.readouterr().err.splitlines()) == {"waiting for spam: down, starting again"}
+def test_it_reports_what_it_waits_for(capsys: pytest.CaptureFixture[str]) -> None:
+    wait(3)
+    assert capsys.readouterr().err.splitlines() == [f"waiting for {REASON}"] * 3
 
 
-def test_it_goes_on_without_a_stage_that_never_comes_up(
+def test_it_goes_on_without_a_stage_that_never_gets_ready(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    wait(FakeSupervisor(), None, within_s=0.05, after_s=60)
-    *waiting, last = capsys.readouterr().err.splitlines()
-    assert waiting
-    assert last == "not ready after 0 s, going on without spam: down, starting again"
+    wait(10**9, timeout_s=0)
+    assert capsys.readouterr().err == f"not ready after 0 s, going on without {REASON}\n"
 
 
 def test_what_ends_the_supervisor_is_raised() -> None:
@@ -57,4 +64,20 @@ def test_what_ends_the_supervisor_is_raised() -> None:
         raise OSError("the port is taken")
 
     with pytest.raises(OSError, match="the port is taken"):
-        wait(FakeSupervisor(), fail(), within_s=5, after_s=60)
+        wait(10**9, supervising=fail())
+
+
+def test_every_stage_has_one_instance_unless_it_is_scaled() -> None:
+    assert _stage_instances([], tuple(STAGES)) == list(STAGES)
+    scaled = _stage_instances(["spam=3", "combiner=2"], tuple(STAGES))
+    assert {name: scaled.count(name) for name in STAGES} == {
+        **dict.fromkeys(STAGES, 1),
+        "spam": 3,
+        "combiner": 2,
+    }
+
+
+@pytest.mark.parametrize("scale", ["spam", "spam=0", "spam=65", "spam=-1", "spam=two", "ham=2"])
+def test_another_scale_is_wrong_use(scale: str) -> None:
+    with pytest.raises(click.BadParameter, match=r"N from 1 to 64, got"):
+        _stage_instances([scale], tuple(STAGES))

@@ -6,19 +6,15 @@ import csv
 import json
 from pathlib import Path
 
-import click
 import pytest
 from click.testing import CliRunner, Result
 
 from builders.training_data import sentences
-from feedmill.cli.evaluate import evaluate
-from feedmill.cli.train import train
-
-MAIN = click.Group(commands={"train": train, "evaluate": evaluate})
+from feedmill.cli.main import main
 
 
 def run(*words: str) -> Result:
-    return CliRunner().invoke(MAIN, list(words))
+    return CliRunner().invoke(main, list(words))
 
 
 @pytest.fixture
@@ -49,7 +45,7 @@ MAIL = "mail.csv,text=body,label=kind,positive=junk,group=who"
 PLAIN = "plain.jsonl,group=user"
 
 
-def test_a_filter_is_trained_on_strange_files_and_judged_on_others(files: Path) -> None:
+def test_a_filter_is_trained_on_strange_files_and_evaluated_on_others(files: Path) -> None:
     trained = run("train", "spam", "--data", MAIL, "--ordinary", PLAIN, "--day", "2026-01-01")
     assert trained.exit_code == 0, trained.output
     card = json.loads((files / "models" / "spam.json").read_text())
@@ -60,23 +56,23 @@ def test_a_filter_is_trained_on_strange_files_and_judged_on_others(files: Path) 
     assert json.loads(again.output)["sha256"] == card["sha256"]
 
     words = ["evaluate", "spam", "--model", "models", "--data", MAIL, "--data", "other.tsv"]
-    judged = run(*words, "--ordinary", PLAIN, "--out", "report", "--json")
-    assert judged.exit_code == 0, judged.output
-    report = json.loads(judged.output)
-    (found,) = report["filters"]
-    assert found["card"]["sha256"] == card["sha256"]
-    notes = {one["name"]: one["note"] for one in found["sets"]}
-    assert notes["mail"].startswith("the judge part of a file that trained it")
+    evaluated = run(*words, "--ordinary", PLAIN, "--out", "report", "--json")
+    assert evaluated.exit_code == 0, evaluated.output
+    report = json.loads(evaluated.output)
+    (of_spam,) = report["filters"]
+    assert of_spam["card"]["sha256"] == card["sha256"]
+    notes = {dataset["name"]: dataset["note"] for dataset in of_spam["sets"]}
+    assert notes["mail"] == "the test split of a file that it was trained on"
     assert notes["other"] == "a file it never saw"
-    assert found["sets"][0]["measures"]["auc"] > 0.95
-    assert [one["source"] for one in report["together"]] == ["plain"]
+    assert of_spam["sets"][0]["measures"]["auc"] > 0.95
+    assert [source["source"] for source in report["together"]] == ["plain"]
     assert {path.name for path in (files / "report").iterdir()} == {
         *("evaluation.json", "evaluation.md", "spam-mail-stored.svg", "spam-other-stored.svg"),
     }
     assert json.loads((files / "report" / "evaluation.json").read_text()) == report
 
 
-def test_folds_and_sets_left_out_are_told_as_markdown(files: Path) -> None:
+def test_folds_and_sets_left_out_are_reported_as_markdown(files: Path) -> None:
     done = run(
         *("evaluate", "spam", "--data", MAIL, "--data", "other.tsv", "--ordinary", PLAIN),
         *("--folds", "2", "--leave-one-out", "--jobs", "1", "--out", "report"),
@@ -95,20 +91,20 @@ def test_folds_and_sets_left_out_are_told_as_markdown(files: Path) -> None:
     [
         ("train spam --data nowhere.csv", "cannot read nowhere.csv"),
         ("train spam --data mail.csv", "expected a column of labels"),
-        ("train spam --data other.tsv --since 2026-01-01", "--since is about --from-labels"),
-        ("train quality --data other.tsv", "quality learns from the sets of one folder"),
-        ("train quality --data . --from-labels", "quality learns from its own sets alone"),
-        ("evaluate --data other.tsv", "name a filter, or say --all"),
+        ("train spam --data other.tsv --since 2026-01-01", "--since needs --from-labels"),
+        ("train quality --data other.tsv", "quality learns from the data sets of one folder"),
+        ("train quality --data . --from-labels", "quality learns from its own data sets alone"),
+        ("evaluate --data other.tsv", "name a filter, or give --all"),
         ("evaluate spam --data other.tsv --docs docs", "--docs goes with --all"),
-        ("evaluate spam --data other.tsv --alone", "--alone is about --folds"),
-        ("evaluate spam --all --data .", "--all judges all filters"),
+        ("evaluate spam --data other.tsv --alone", "--alone needs --folds"),
+        ("evaluate spam --all --data .", "--all evaluates all filters"),
         ("evaluate spam --data other.tsv --leave-one-out", "takes two or more"),
         ("evaluate spam --data other.tsv --model empty", "no card at empty/spam.json"),
         ("evaluate spam --data . --model empty", "cannot read spam_youtube.csv.gz"),
     ],
 )
 @pytest.mark.usefixtures("files")
-def test_what_cannot_be_done_is_said_in_one_line(words: str, reason: str) -> None:
+def test_what_cannot_be_done_is_refused_in_one_line(words: str, reason: str) -> None:
     done = run(*words.split())
     assert done.exit_code == 1
     assert reason in done.output

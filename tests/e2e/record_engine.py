@@ -1,4 +1,4 @@
-"""Record the whole engine anew (half a minute; starts its own Kafka and Redis).
+"""Record the whole engine again (half a minute; starts its own Kafka and Redis).
 
 Run `PYTHONPATH=tests .venv/bin/python tests/e2e/record_engine.py`.
 

@@ -1,4 +1,4 @@
-"""A copy-paste campaign is hidden from its tenth copy on, whoever judges it and whatever dies."""
+"""A copy-paste campaign is hidden from its tenth copy on, by any instance and after any crash."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from builders.engine import Engine
 from builders.engine_topics import Json
 from builders.waiting import now_ms
-from feedmill.features.history.post_history import EarlierPosts, PostHistory, PostVersion
+from feedmill.features.history.post_history import CopyCounts, PostHistory, PostVersion
 from feedmill.filters import campaign
 
 pytestmark = pytest.mark.stack
@@ -71,7 +71,7 @@ def posts(seed: int) -> list[Json]:
         if n % (total // 5) == 11:
             name = f"repost-{n * 5 // total}"
             found.append({"post_id": name, "author_id": f"of-{name}", "text": HEADLINE})
-    # Times of the events say nothing: history goes by those of the records.
+    # The history goes by the records' times; those of the events do not matter.
     return [{**p, "created_at_ms": now_ms() - drawn.randrange(80_000_000)} for p in found]
 
 
@@ -99,14 +99,14 @@ def check(engine: Engine, sent: list[Json]) -> None:
     assert [truths[p]["decision"] for p in reposts] == ["show"] * 5
     signals = engine.latest("signals.spam")
     pasts = whole_history(engine)
-    for post, said in signals.items():
+    for post, signal in signals.items():
         expected = campaign.campaign_reason(pasts[post])
-        # Where the model says more than the campaign does, there is no reason to give.
-        assert said.get("reason") in ((expected,) if pasts[post].copies > 7 else (expected, None))
+        # Where the model's own value is higher, the campaign is not the reason.
+        assert signal.get("reason") in ((expected,) if pasts[post].copies > 7 else (expected, None))
 
 
-def whole_history(engine: Engine) -> dict[str, EarlierPosts]:
-    """By post what one fold over the whole topic in merged order says."""
+def whole_history(engine: Engine) -> dict[str, CopyCounts]:
+    """By post the copies that one fold over the whole topic, in merged order, finds."""
     records = engine.read_all("posts")
     records.sort(key=lambda r: (r.timestamp, r.partition, r.offset))
     values = [json.loads(r.value) for r in records]

@@ -43,28 +43,28 @@ def test_a_community_over_the_cap_is_demoted_not_hidden(start_engine: Any) -> No
     engine: Engine = start_engine("spam", "combiner")
     engine.wait_applied(engine.set("gates", GATES))
 
-    def judged(sent: list[Json]) -> dict[str, Json]:
+    def signals_of(sent: list[Json]) -> dict[str, Json]:
         engine.posts(sent)
         wanted = {p["post_id"] for p in sent}
         until(lambda: wanted <= set(engine.latest("signals.spam")), 60, every=0.5)
         return {p: s for p, s in engine.latest("signals.spam").items() if p in wanted}
 
     def spam(signals: dict[str, Json]) -> list[Json]:
-        return [said for post, said in signals.items() if post.endswith("-spam")]
+        return [signal for post, signal in signals.items() if post.endswith("-spam")]
 
-    calm = judged(posts("calm", "calm", 1600, spam_every=25))
-    assert all(said["value"] >= 0.5 and "reason" not in said for said in spam(calm))
-    judged(posts("first", "loud", 1600, spam_every=4))
+    calm = signals_of(posts("calm", "calm", 1600, spam_every=25))
+    assert all(signal["value"] >= 0.5 and "reason" not in signal for signal in spam(calm))
+    signals_of(posts("first", "loud", 1600, spam_every=4))
     for tag in ("then", "restarted"):
-        later = judged(posts(tag, "loud", 200, spam_every=4))
+        later = signals_of(posts(tag, "loud", 200, spam_every=4))
         assert len(spam(later)) == 50
-        for said in spam(later):
-            assert 0.2 <= said["value"] < 0.5
-            assert said["reason"].startswith("capped: community:loud has ")
+        for signal in spam(later):
+            assert 0.2 <= signal["value"] < 0.5
+            assert signal["reason"].startswith("capped: community:loud has ")
         decided = engine.wait_decided(later)
         assert {decided[p]["decision"] for p in later if p.endswith("-spam")} == {"demote"}
-        still = judged(posts(f"{tag}-calm", "calm", 40, spam_every=10))
-        assert all(said["value"] >= 0.5 for said in spam(still))
+        still = signals_of(posts(f"{tag}-calm", "calm", 40, spam_every=10))
+        assert all(signal["value"] >= 0.5 for signal in spam(still))
         engine.workers["spam"].kill()
         engine.restart("spam")
     log = engine.workers["spam"].log.read_text()

@@ -1,6 +1,6 @@
 """A whole engine still decides and scores as it did when `recorded_engine.json` was recorded.
 
-`record_engine.py` says when to record anew.  That feeds are right is for the other tests to say.
+`record_engine.py` records it again.  Whether the feeds are right, other tests check.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""New weights: all at once, under the version that says so, however much else goes on."""
+"""New weights apply to a whole feed at once, whatever else changes meanwhile."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ def write_posts(engine: Engine) -> dict[str, int]:
         for p, at in [(p, born) for p in RANKED] + [(p, born - 86_400_000) for p in OTHERS]
     )
     for i, p in enumerate(RANKED):
-        engine.judge({p: offsets[p]}, quality=0.1 + i * 0.08, engagement=0.09 - i * 0.008)
-    engine.judge({p: offsets[p] for p in OTHERS}, quality=0.05, engagement=0.005)
+        engine.write_signals({p: offsets[p]}, quality=0.1 + i * 0.08, engagement=0.09 - i * 0.008)
+    engine.write_signals({p: offsets[p] for p in OTHERS}, quality=0.05, engagement=0.005)
     return offsets
 
 
@@ -61,7 +61,7 @@ class MovingPosts:
 
 
 def check_reads(engine: Engine, stop: threading.Event) -> list[tuple[str, int, int]]:
-    """Read until told to stop, each read a whole feed; by which weight, version and offset."""
+    """Read whole feeds until `stop` is set; by which objective, version and offset each was."""
     truths: dict[str, Any] = engine.truths(RANKED)
     reads = []
     while not stop.is_set():

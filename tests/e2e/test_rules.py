@@ -38,15 +38,15 @@ def engine(spam_and_combiner: Engine) -> Engine:
 
 
 def decided(engine: Engine, post_id: str, text: str = "A walk by the river", **more: Any) -> Json:
-    """What is true of a new post once the present version of it is judged."""
+    """What is true of a new post once its present version has a signal."""
     offset = engine.post(post_id, text, **more)
 
-    def judged() -> Json | None:
+    def scored() -> Json | None:
         truth = engine.truth(post_id)
         same = int(truth.get("post_offset", -1)) == truth.get("spam", {}).get("post_offset")
         return truth if same and int(truth["post_offset"]) == offset else None
 
-    truth: Json = until(judged)
+    truth: Json = until(scored)
     return truth
 
 
@@ -67,7 +67,7 @@ def test_what_a_rule_names_is_hidden_and_the_rule_is_named(engine: Engine) -> No
         truth = decided(engine, post_id, **more)
         assert outcome(truth) == ("hide", "rule:bad-links")
         assert (truth["spam"]["model"], truth["spam"]["value"]) == ("rule", 1.0)
-    # It was there before the rule: judged again.
+    # It was there before the rule: the backfill finds it.
     until(lambda: outcome(engine.truth("before")) == ("hide", "rule:bad-links"))
     assert outcome(decided(engine, "other", links=["https://notevil.example"])) == ("show", None)
     until(lambda: "other" in engine.order())
@@ -93,7 +93,7 @@ def test_a_rule_that_demotes_does_not_hide_under_any_gates(engine: Engine) -> No
     assert truth["spam"]["value"] == float(np.float32(0.35))
 
 
-def test_a_rule_that_has_run_out_says_nothing_of_later_posts(engine: Engine) -> None:
+def test_an_expired_rule_does_not_match_later_posts(engine: Engine) -> None:
     ends_ms = now_ms() + 3000
     rule = {"verdict": "hide", "patterns": [r"(?i)limited offer \d+"], "expires_at_ms": ends_ms}
     engine.wait_applied(engine.set("rules/spam", {"for-now": rule}))
@@ -124,7 +124,7 @@ def test_bad_rules_are_refused_whole_and_the_old_ones_stay(engine: Engine) -> No
     assert json.loads(engine.feed()[1]["gates"])["spam"]["hide_at"] == 0.5
 
 
-def test_posts_are_judged_again_in_their_last_version_alone(engine: Engine) -> None:
+def test_the_backfill_takes_only_the_last_version_of_a_post(engine: Engine) -> None:
     rules = {
         "soon": {"verdict": "hide", "phrases": ["old news"]},
         "soft": {"verdict": "demote", "phrases": ["old hat"]},
@@ -161,7 +161,7 @@ def test_posts_are_judged_again_in_their_last_version_alone(engine: Engine) -> N
 COPIED = "Come by our little bakery this spring, every single loaf we bake there has a story"
 
 
-def test_a_rule_taken_away_leaves_what_the_filter_said_of_a_campaign(engine: Engine) -> None:
+def test_a_removed_rule_leaves_the_filters_own_signal_of_a_campaign(engine: Engine) -> None:
     engine.wait_applied(engine.set("rules/spam", {}))
     copies = [f"copy-{i}" for i in range(10)]
     for post_id in copies:
@@ -178,14 +178,14 @@ def test_a_rule_taken_away_leaves_what_the_filter_said_of_a_campaign(engine: Eng
     until(lambda: not with_rule(engine, [*copies, "copy-10"]))
     after = engine.latest("signals.spam")
     assert {p: {**after[p], "at_ms": 0} for p in copies} == {
-        p: {**said, "at_ms": 0} for p, said in before.items()
+        p: {**signal, "at_ms": 0} for p, signal in before.items()
     }
     assert after["copy-10"]["reason"].startswith("copy of 10 posts by 11 authors")
     until(lambda: outcome(engine.truth("copy-10"))[0] == "hide")
     assert engine.complaints() == []
 
 
-def test_every_instance_judges_its_own_posts_again(start_engine: Any) -> None:
+def test_every_instance_backfills_its_own_posts(start_engine: Any) -> None:
     engine: Engine = start_engine("spam", "combiner")
     engine.start("spam", tag="-2")
     engine.wait_ready()
@@ -201,7 +201,7 @@ def test_every_instance_judges_its_own_posts_again(start_engine: Any) -> None:
     assert engine.complaints() == []
 
 
-def test_what_changed_while_nobody_was_there_is_made_up_for_once(start_engine: Any) -> None:
+def test_rules_that_changed_while_no_instance_ran_are_backfilled_once(start_engine: Any) -> None:
     engine: Engine = start_engine("spam", "combiner")
     engine.wait_applied(engine.set("gates", GATES))
     engine.wait_applied(

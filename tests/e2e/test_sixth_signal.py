@@ -1,4 +1,4 @@
-"""A signal of somebody else's stage: declared, written by the test, weighed like the others."""
+"""A declared signal, written by the test, gates and ranks like those that ship."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A stop ends in ten seconds whatever is frozen, and a Redis that starts anew is filled again."""
+"""A stop ends in ten seconds whatever is frozen; a Redis that was restarted is filled again."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_every_stage_stops_while_its_servers_are_frozen(own_stack: Path) -> None
         wanted = engine.feed()[0]
         assert len(wanted) == 100
 
-        # A Redis killed and started anew is empty: everything comes back.
+        # A Redis that was killed and restarted is empty: everything is written again.
         os.kill(found.redis_pid, signal.SIGKILL)
         time.sleep(2)
         up(own_stack, redis_port=int(found.redis.rsplit(":", 1)[1].split("/")[0]))

@@ -30,13 +30,13 @@ def approve(engine: Engine, post_id: str, offset: int) -> None:
     engine.send("overrides", f"post:{post_id}|nsfw", {**allowed, "post_offset": offset}).get(30)
 
 
-@pytest.mark.parametrize("approved", [True, False], ids=["approved", "judged harmless"])
+@pytest.mark.parametrize("approved", [True, False], ids=["approved", "harmless"])
 def test_an_edit_is_never_shown_on_the_old_verdict(combiner_alone: Engine, approved: bool) -> None:
     engine = combiner_alone
     for round_ in range(10):
         post = f"edited-{approved}-{round_}"
         first = engine.post(post, "A painting of a nude")
-        engine.judge({post: first}, quality=0.9, nsfw=0.95 if approved else 0.0)
+        engine.write_signals({post: first}, quality=0.9, nsfw=0.95 if approved else 0.0)
         if approved:
             engine.wait_decision(post, "hide")
             approve(engine, post, first)
@@ -65,16 +65,16 @@ def test_a_deleted_post_is_gone_and_stays_gone(
     engine = combiner_alone
     post = f"deleted-{now_ms()}"
     offset = engine.post(post, communities=["gardening"])
-    engine.judge({post: offset}, quality=0.9)
+    engine.write_signals({post: offset}, quality=0.9)
     until(lambda: post in engine.order() and post in engine.order("community:gardening"))
     engine.send("posts", post, removal(post)).get(10)
     until(lambda: post not in engine.order() and not engine.truth(post), 5)
-    engine.judge({post: offset}, quality=0.9)  # what came too late
+    engine.write_signals({post: offset}, quality=0.9)  # what came too late
     time.sleep(0.5)
     assert post not in engine.order() + engine.order("community:gardening")
     assert not engine.truth(post)
     offset = engine.post(post)
-    engine.judge({post: offset}, quality=0.9)
+    engine.write_signals({post: offset}, quality=0.9)
     until(lambda: post in engine.order())
     assert post not in engine.order("community:gardening")
 
@@ -83,11 +83,11 @@ def test_a_post_that_is_there_again_is_ranked_after_a_restart(start_engine: Any)
     engine: Engine = start_engine("combiner")
     for post in ("again-0", "again-1", "again-2"):
         first = engine.post(post)
-        engine.judge({post: first}, quality=0.2)
+        engine.write_signals({post: first}, quality=0.2)
         engine.send("posts", post, None).get(10)
         for name in (*engine.gates, "quality"):
             engine.send(f"signals.{name}", post, None).get(10)
-        engine.judge({post: engine.post(post)}, quality=0.8)
+        engine.write_signals({post: engine.post(post)}, quality=0.8)
     until(lambda: len(engine.order()) == 3)
     # Not what was ranked of the last one's first version, but of its second.
     until(lambda: engine.truth("again-2")["quality"]["value"] > 0.5)
@@ -106,7 +106,7 @@ def test_a_date_in_the_future_does_not_float(combiner_alone: Engine) -> None:
     ahead, later = f"ahead-{now_ms()}", f"later-{now_ms()}"
     offset = engine.post(ahead, created_at_ms=now_ms() + 365 * 86_400_000)
     time.sleep(0.02)
-    engine.judge({ahead: offset, later: engine.post(later)}, quality=0.5)
+    engine.write_signals({ahead: offset, later: engine.post(later)}, quality=0.5)
     until(lambda: {ahead, later} <= set(engine.order()))
     order = engine.order()
     assert order.index(later) < order.index(ahead)

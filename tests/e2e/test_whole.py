@@ -49,7 +49,7 @@ def test_a_post_of_kafkas_console_producer_shows_in_the_feed(whole_engine: Engin
     line = f"console-1\t{json.dumps(value)}\n"
     subprocess.run(command, input=line, text=True, timeout=60, check=True, capture_output=True)
     key = f"{engine.prefix}feed:{{global}}"
-    read = [*redis_cli(), "-u", engine.redis_url, "ZRANGE", key, "0", "49", "REV", "WITHSCORES"]
+    read = [*redis_cli(), "-u", engine.redis_url, "ZRANGE", key, "0", "-1", "REV", "WITHSCORES"]
 
     def shown() -> list[str]:
         out = subprocess.run(read, capture_output=True, text=True, timeout=10, check=True).stdout
@@ -73,8 +73,8 @@ def test_every_post_of_a_replay_is_decided(whole_engine: Engine) -> None:
     pace = ("--rate", "20", "--speed", "20")
     done = feedmill(engine, "replay", "demo", "--posts", str(POSTS), *pace, "--json")
     assert done.returncode == 0, done.stderr
-    told: Json = json.loads(done.stdout)
-    assert (told["posts"], told["failed"]) == (POSTS, 0)
+    summary: Json = json.loads(done.stdout)
+    assert (summary["posts"], summary["failed"]) == (POSTS, 0)
 
     def decisions() -> Counter[str]:
         truths = engine.truths()

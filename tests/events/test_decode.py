@@ -13,12 +13,12 @@ from builders.encoded import bytes_of, refusal
 from feedmill.events.decode import (
     decode_engagement,
     decode_instance,
+    decode_key,
     decode_label,
     decode_override,
     decode_post,
     decode_signal,
     encode,
-    key_text,
 )
 from feedmill.events.engagement import ENGAGEMENT_KINDS
 from feedmill.events.errors import BadEvent
@@ -27,7 +27,7 @@ from feedmill.events.label import Label
 from feedmill.events.post import Deletion, Post
 from feedmill.events.signal import Signal, SignalNames
 
-NAMES = SignalNames.declared("extreme:gate,novelty:objective")
+NAMES = SignalNames.parse("extreme:gate,novelty:objective")
 POST = {"post_id": "p", "author_id": "a", "created_at_ms": 1, "text": "x"}
 ENGAGEMENT = {"post_id": "p", "user_id": "u", "kind": "like", "at_ms": 1}
 SIGNAL = {
@@ -39,9 +39,6 @@ SIGNAL = {
     "at_ms": 1,
 }
 LABEL = {"post_id": "p", "target": "spam", "value": 1, "source": "rater", "at_ms": 1}
-
-AN_ID = "an id of 1 to 256 printable bytes without blanks, `|`, `{` and `}`"
-A_NAME = "a name of 1 to 64 letters, digits, `.`, `_` and `-`"
 
 
 def test_a_post_with_everything_comes_through_and_unknown_fields_are_ignored() -> None:
@@ -61,64 +58,6 @@ def test_a_post_with_everything_comes_through_and_unknown_fields_are_ignored() -
     assert post.links is not None
     assert len(post.links) == 32
     assert decode_post(b"p", encode(post)) == post
-
-
-@pytest.mark.parametrize(
-    ("changed", "reason"),
-    [
-        ({"post_id": ...}, "Object missing required field `post_id`"),
-        ({"author_id": ...}, "Object missing required field `author_id`"),
-        ({"text": ...}, "Object missing required field `text`"),
-        ({"text": None}, "Expected `str`, got `null` - at `$.text`"),
-        ({"text": "x" * 20_001}, "Expected `str` of length <= 20000 - at `$.text`"),
-        ({"created_at_ms": "1"}, "Expected `int`, got `str` - at `$.created_at_ms`"),
-        ({"created_at_ms": True}, "Expected `int`, got `bool` - at `$.created_at_ms`"),
-        ({"created_at_ms": 1.5}, "Expected `int`, got `float` - at `$.created_at_ms`"),
-        ({"created_at_ms": 1.0}, "Expected `int`, got `float` - at `$.created_at_ms`"),
-        ({"created_at_ms": -1}, "Expected `int` >= 0 - at `$.created_at_ms`"),
-        ({"created_at_ms": 2**53}, "Expected `int` <= 9007199254740991 - at `$.created_at_ms`"),
-        ({"created_at_ms": 10**40}, "Expected `int` <= 9007199254740991 - at `$.created_at_ms`"),
-        ({"author_id": "a b"}, f"Expected {AN_ID} - at `$.author_id`"),
-        ({"author_id": "a\nb"}, f"Expected {AN_ID} - at `$.author_id`"),
-        ({"author_id": "a\n"}, f"Expected {AN_ID} - at `$.author_id`"),
-        ({"author_id": ""}, f"Expected {AN_ID} - at `$.author_id`"),
-        ({"author_id": "a|b"}, f"Expected {AN_ID} - at `$.author_id`"),
-        ({"author_id": "a{b}"}, f"Expected {AN_ID} - at `$.author_id`"),
-        ({"author_id": "a\u00a0b"}, f"Expected {AN_ID} - at `$.author_id`"),
-        ({"author_id": "a\u0085b"}, f"Expected {AN_ID} - at `$.author_id`"),
-        (
-            {"author_id": "a\u200bb"},
-            "Expected an id of at most 256 bytes, printable, got 'a\\u200bb' - at `$.author_id`",
-        ),
-        (
-            {"in_reply_to": "\u202eq"},
-            "Expected an id of at most 256 bytes, printable, got '\\u202eq' - at `$.in_reply_to`",
-        ),
-        (
-            {"author_id": "é" * 129},
-            "Expected an id of at most 256 bytes, printable, got 258 bytes - at `$.author_id`",
-        ),
-        ({"author_id": "a" * 257}, "Expected `str` of length <= 256 - at `$.author_id`"),
-        ({"links": ["x"] * 33}, "Expected `array` of length <= 32 - at `$.links`"),
-        ({"links": ["x", 1]}, "Expected `str`, got `int` - at `$.links[1]`"),
-        ({"communities": ["c"] * 17}, "Expected `array` of length <= 16 - at `$.communities`"),
-        ({"communities": ["a b"]}, f"Expected {A_NAME} - at `$.communities[0]`"),
-        ({"self_labels": ["x"] * 17}, "Expected `array` of length <= 16 - at `$.self_labels`"),
-        ({"lang": "e n"}, f"Expected {A_NAME} - at `$.lang`"),
-        ({"lang": "en\n"}, f"Expected {A_NAME} - at `$.lang`"),
-        ({"tenant": "x" * 65}, f"Expected {A_NAME} - at `$.tenant`"),
-        ({"media": [{"url": "u"}]}, "Object missing required field `kind` - at `$.media[0]`"),
-        (
-            {"media": [{"url": "u", "kind": "image"}] * 17},
-            "Expected `array` of length <= 16 - at `$.media`",
-        ),
-        ({"deleted": "yes"}, "Expected `bool`, got `str` - at `$.deleted`"),
-    ],
-)
-def test_a_bad_post_is_refused_with_path_expected_and_found(
-    changed: dict[str, Any], reason: str
-) -> None:
-    assert refusal(decode_post, b"p", bytes_of(POST, **changed)) == reason
 
 
 @pytest.mark.parametrize(
@@ -210,22 +149,6 @@ def test_ids_may_be_any_printable_text_without_blanks(post_id: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("key", "reason"),
-    [
-        (b"q", "Expected the record's key 'p', got 'q' - at `$.post_id`"),
-        (b"p ", "Expected the record's key 'p', got 'p ' - at `$.post_id`"),
-        (b"\xff", "Expected the record's key 'p', got '\\xff' - at `$.post_id`"),
-        (None, "Expected the record's key 'p', got none - at `$.post_id`"),
-    ],
-)
-def test_the_key_must_be_the_post_id(key: bytes | None, reason: str) -> None:
-    assert refusal(decode_post, key, bytes_of(POST)) == reason
-    assert refusal(decode_engagement, key, bytes_of(ENGAGEMENT)) == reason
-    assert refusal(decode_signal, "spam", NAMES, key, bytes_of(SIGNAL)) == reason
-    assert refusal(decode_label, key, bytes_of(LABEL)) == reason
-
-
-@pytest.mark.parametrize(
     "value",
     [
         None,
@@ -239,78 +162,15 @@ def test_deletions(value: bytes | None) -> None:
     assert decode_post(b"p", value) == Deletion("p", deleted=True)
 
 
-def test_what_only_looks_like_a_deletion_is_none() -> None:
-    missing = "Object missing required field `author_id`"
-    assert refusal(decode_post, b"p", b'{"post_id":"p","deleted":false}') == missing
-    wrong = b'{"post_id":"p","deleted":1}'
-    assert refusal(decode_post, b"p", wrong).startswith("Expected `bool`, got `int`")
-    assert refusal(decode_post, b"q", b'{"post_id":"p","deleted":true}').startswith(
-        "Expected the record's key 'p', got 'q'"
-    )
-    assert refusal(decode_post, b"a b", None) == f"Expected {AN_ID}, got 'a b' - in the key"
-    assert refusal(decode_post, None, None).startswith("Expected a key, got none")
-
-
-def test_keys_of_deletions_and_withdrawn_signals_are_ids() -> None:
-    assert key_text(b"p") == "p"
-    assert refusal(key_text, b"\xff") == "Expected a key in UTF-8, got '\\xff'"
-    assert refusal(key_text, b"a\nb") == f"Expected {AN_ID}, got 'a\\nb' - in the key"
+def test_keys_of_withdrawn_signals_are_ids() -> None:
+    assert decode_key(b"p") == "p"
+    assert refusal(decode_key, b"a\nb") == refusal(decode_post, b"a\nb", None)
 
 
 @pytest.mark.parametrize("kind", ENGAGEMENT_KINDS)
 def test_every_kind_of_engagement_comes_through(kind: str) -> None:
     event = decode_engagement(b"p", bytes_of(ENGAGEMENT, kind=kind, dwell_ms=12.5, position=3))
     assert (event.kind, event.dwell_ms, event.position) == (kind, 12.5, 3)
-
-
-@pytest.mark.parametrize(
-    ("changed", "reason"),
-    [
-        ({"kind": "love"}, "Invalid enum value 'love' - at `$.kind`"),
-        ({"user_id": ...}, "Object missing required field `user_id`"),
-        ({"user_id": "u|v"}, f"Expected {AN_ID} - at `$.user_id`"),
-        (
-            {"user_id": "\u200d"},
-            "Expected an id of at most 256 bytes, printable, got '\\u200d' - at `$.user_id`",
-        ),
-        ({"at_ms": -5}, "Expected `int` >= 0 - at `$.at_ms`"),
-        ({"position": -1}, "Expected `int` >= 0 - at `$.position`"),
-        ({"dwell_ms": -1}, "Expected `float` >= 0.0 - at `$.dwell_ms`"),
-        ({"dwell_ms": True}, "Expected `float | null`, got `bool` - at `$.dwell_ms`"),
-        ({"feed_version": 2**53}, "Expected `int` <= 9007199254740991 - at `$.feed_version`"),
-    ],
-)
-def test_a_bad_engagement_is_refused(changed: dict[str, Any], reason: str) -> None:
-    assert refusal(decode_engagement, b"p", bytes_of(ENGAGEMENT, **changed)) == reason
-
-
-@pytest.mark.parametrize(
-    ("name", "changed", "reason"),
-    [
-        ("spam", {"value": 1.5}, "Expected `spam` in [0, 1], got 1.5 - at `$.value`"),
-        ("quality", {"value": -0.1}, "Expected `quality` in [0, 1], got -0.1 - at `$.value`"),
-        ("extreme", {"value": 2}, "Expected `extreme` in [0, 1], got 2.0 - at `$.value`"),
-        ("novelty", {"value": 1e39}, "Expected a finite float32, got 1e+39 - at `$.value`"),
-        (
-            "spam",
-            {"value": None},
-            "Expected `error` beside a null value, got nothing - at `$.error`",
-        ),
-        (
-            "spam",
-            {"overruled": {"value": 2.0, "model": "spam", "version": "v"}},
-            "Expected `spam` in [0, 1], got 2.0 - at `$.overruled.value`",
-        ),
-        ("spam", {"value": ...}, "Object missing required field `value`"),
-        ("spam", {"value": True}, "Expected `float | null`, got `bool` - at `$.value`"),
-        ("spam", {"value": "0.5"}, "Expected `float | null`, got `str` - at `$.value`"),
-        ("spam", {"post_offset": -1}, "Expected `int` >= 0 - at `$.post_offset`"),
-        ("spam", {"post_offset": 1.0}, "Expected `int`, got `float` - at `$.post_offset`"),
-        ("spam", {"model": "m" * 5000}, "Expected `str` of length <= 4096 - at `$.model`"),
-    ],
-)
-def test_a_bad_signal_is_refused(name: str, changed: dict[str, Any], reason: str) -> None:
-    assert refusal(decode_signal, name, NAMES, b"p", bytes_of(SIGNAL, **changed)) == reason
 
 
 def test_signals_come_through() -> None:
@@ -325,7 +185,8 @@ def test_labels_and_heartbeats_come_through() -> None:
     label = decode_label(b"p", bytes_of(LABEL))
     assert isinstance(label, Label)
     assert label.value == 1.0
-    assert refusal(decode_label, b"p", bytes_of(LABEL, target="engagement")).startswith("Invalid")
+    own = decode_label(b"p", bytes_of(LABEL, target="pills"), ("pills",))
+    assert own.target == "pills"
     heartbeat = Instance("spam", "i", "h", 1, "b", -1, (), {"spam": "v"}, True, 0, 5)
     assert decode_instance(encode(heartbeat)) == heartbeat
 

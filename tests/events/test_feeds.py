@@ -2,16 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from builders.events import post
 from feedmill.events.errors import BadSetting
-from feedmill.events.feeds import FeedMatch, FeedSpec, check_feed_name, feeds_of, pattern_of
-
-POST = post(lang="en", communities=("python", "rust", "python"))
-
-
-def test_a_post_is_in_the_global_feed_its_communities_and_its_language() -> None:
-    assert feeds_of(POST) == ("global", "community:python", "community:rust", "lang:en")
-    assert feeds_of(post()) == ("global",)
+from feedmill.events.feeds import FeedSpec, check_feed_name, pattern_of
 
 
 @pytest.mark.parametrize("feed", ["global", "a", "A.b_c-9", "x" * 64, "community:a", "lang:pt-BR"])
@@ -37,22 +29,6 @@ def test_a_pattern_is_a_name_only_where_patterns_are_asked_for() -> None:
     assert pattern_of("lang:*") == "lang:*"
     assert pattern_of("global") is None
     assert pattern_of("topic:x") is None
-
-
-@pytest.mark.parametrize(
-    ("match", "accepted"),
-    [
-        (FeedMatch(), True),
-        (FeedMatch(communities=("rust", "go")), True),
-        (FeedMatch(communities=("go",)), False),
-        (FeedMatch(langs=("en",)), True),
-        (FeedMatch(langs=("de",)), False),
-        (FeedMatch(authors=("ann",)), True),
-        (FeedMatch(communities=("rust",), langs=("de",)), False),
-    ],
-)
-def test_a_post_matches_if_it_is_in_one_of_each_list(match: FeedMatch, accepted: bool) -> None:
-    assert match.accepts(POST) is accepted
 
 
 def test_a_pattern_makes_a_thousand_feeds_unless_told() -> None:

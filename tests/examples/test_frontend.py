@@ -129,14 +129,14 @@ def test_pages_stay_in_the_version_they_began_with(
     assert (forgotten.version, forgotten.post_ids) == (three, ("p",))
 
 
-def test_changes_are_heard(
+def test_changes_are_announced(
     frontend: ModuleType, client: redis.Redis, writer: WrittenRedis, prefix: str
 ) -> None:
-    heard = frontend.changes(client, "global", prefix, 10.0)
-    assert next(heard) is None
+    changes = frontend.changes(client, "global", prefix, 10.0)
+    assert next(changes) is None
     for score in (1.0, 2.0, 3.0):
         version = writer.feed("global", {"a": score})
-        assert next(change for change in heard if change is not None) == version
+        assert next(change for change in changes if change is not None) == version
 
 
 def test_it_runs_as_a_program(url: str, writer: WrittenRedis, prefix: str) -> None:

@@ -55,7 +55,7 @@ LINKS = ("https://www.a-b.org/x", "https://youtu.be/1", "no link", "c.example")
 def test_hosts_of_links_are_read_and_platforms_are_not() -> None:
     assert LinkHosts.of(post()) == LinkHosts()
     assert LinkHosts.of(post(links=(*LINKS,))) == LinkHosts(
-        ("a-b.org", "c.example"), platforms=1, links=4
+        ("a-b.org", "c.example"), platform_count=1, link_count=4
     )
 
 

@@ -3,14 +3,14 @@ from __future__ import annotations
 import numpy as np
 
 from feedmill.events.gates import GatePolicy
-from feedmill.features.history.post_history import EarlierPosts
+from feedmill.features.history.post_history import CopyCounts
 from feedmill.filters.campaign import campaign_probabilities, campaign_reason
 
 SHIPPED = GatePolicy()
 
 
 def probability(copies: int, authors: int) -> float:
-    return float(np.float32(campaign_probabilities([EarlierPosts(copies, authors)])[0]))
+    return float(np.float32(campaign_probabilities([CopyCounts(copies, authors)])[0]))
 
 
 def test_at_the_shipped_thresholds() -> None:
@@ -37,7 +37,5 @@ def test_more_copies_never_speak_for_a_post_and_one_author_speaks_against() -> N
 
 
 def test_the_reason_says_what_and_when() -> None:
-    assert (
-        campaign_reason(EarlierPosts(12, 11)) == "copy of 12 posts by 11 authors within 10 minutes"
-    )
-    assert campaign_reason(EarlierPosts(9, 1)) == "copy of 9 posts by one author within 10 minutes"
+    assert campaign_reason(CopyCounts(12, 11)) == "copy of 12 posts by 11 authors within 10 minutes"
+    assert campaign_reason(CopyCounts(9, 1)) == "copy of 9 posts by one author within 10 minutes"

@@ -84,11 +84,11 @@ def test_old_posts_leave_by_number_and_by_time() -> None:
     shares = HideRates(0.9, 0.10)
     found(judged(500, 0.5), shares)
     found(judged(WINDOW_RECORDS, 0.0, HOME, first=500), shares)
-    assert shares.share(AWAY) == 0
+    assert shares.rate(AWAY) == 0
     found(judged(300, 0.5, first=10_000), shares)
     later = [p._replace(at_ms=p.at_ms + WINDOW_MS) for p in judged(300, 0.0, first=10_300)]
     assert found(later, shares) == []
-    assert shares.share(AWAY) == 0
+    assert shares.rate(AWAY) == 0
 
 
 def test_it_says_the_same_when_begun_a_window_earlier() -> None:
@@ -111,9 +111,9 @@ def test_other_thresholds_are_counted_in_the_whole_window() -> None:
     shares = HideRates(0.9, 0.10)
     found(judged(400, 0.5), shares)
     shares.set_flagged_at(0.96)
-    assert shares.share(AWAY) == 0
+    assert shares.rate(AWAY) == 0
     shares.set_flagged_at(0.5)
-    assert shares.share(AWAY) == 0.5
+    assert shares.rate(AWAY) == 0.5
 
 
 def told(**settings: object) -> Settings:

@@ -13,14 +13,16 @@ from builders.work import bytecode_steps
 from feedmill.events.errors import BadSetting
 from feedmill.events.gates import GatePolicy
 from feedmill.events.post import Media, Post
-from feedmill.events.rules import MAX_RULES, read_rules
+from feedmill.events.rules import MAX_RULES, decode_rules
 from feedmill.filters.rules import FilterRules, RuleMatch, RuleSet, demoting_value
 
 HASH = "0123456789abcdef" * 4
 
 
 def rules(**named: Mapping[str, Any]) -> RuleSet:
-    return RuleSet(read_rules({name: {"verdict": "hide", **rule} for name, rule in named.items()}))
+    return RuleSet(
+        decode_rules({name: {"verdict": "hide", **rule} for name, rule in named.items()})
+    )
 
 
 def verdict(rule_set: RuleSet, one: Post, at_ms: int = 0) -> RuleMatch | None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -11,17 +12,54 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from builders.events import posts_of
+from builders.events import post, posts_of
 from feedmill.events.errors import BadArtifact
-from feedmill.filters.registry import FILTERS, STORE, load
-from feedmill.models.artifact import Card, read_card
+from feedmill.events.post import Post
+from feedmill.events.signal import BUILT_IN_GATES
+from feedmill.features.post_batch import PostBatch
+from feedmill.features.text.ngrams import BUCKETS
+from feedmill.filters.registry import FILTERS, load
+from feedmill.filters.spec import STORE
+from feedmill.models.artifact import ModelCard, read_card
+from feedmill.models.text_model import NgramModel
 
 # Written for this test; none comes from a data set.
-SPAM = [
-    "WINNER!! You have been selected for a £1000 cash prize! Call 09061701461 now to claim",
-    "Check out my new channel and subscribe!!! http://www.example.com/watch?v=abc please share",
-    "FREE entry in our weekly draw, text WIN to 80086 now! T&C apply, 150p/msg",
-]
+VIOLATING = {
+    "spam": [
+        "WINNER!! You have been selected for a £1000 cash prize! Call 09061701461 now to claim",
+        "Check out my new channel and subscribe!!! http://www.example.com/watch?v=abc please share",
+        "FREE entry in our weekly draw, text WIN to 80086 now! T&C apply, 150p/msg",
+    ],
+    "nsfw": [
+        "Hot nude girls masturbating, full sex tape",
+        "My first anal porn video, big cock and wet pussy",
+        "Sexy milf fucked hard, free porn gallery",
+        "Naked amateur slut shows her tits and ass",
+        "[f] topless and horny tonight",
+    ],
+    "misinformation": [
+        "Drinking bleach cures the coronavirus, doctors hide it",
+        "5G towers spread the coronavirus, a secret report proves",
+        "The government hides that COVID-19 vaccines contain microchips",
+        "Garlic and hot water kill the novel coronavirus in the throat",
+    ],
+}
+# Of the same subject, or in the same words, and yet fine.
+LOOK_ALIKES = {
+    "spam": [
+        "The museum is free on Sundays, and the winner of the prize was our neighbour",
+        "Call me when you are home, I will text you the address",
+    ],
+    "nsfw": [
+        "We painted the naked branches of the oak",
+        "A hard day at the office, then a hot bath",
+        "The nurse took off her coat and made tea",
+    ],
+    "misinformation": [
+        "The ministry reports 1,204 new cases and 33 deaths today",
+        "Hospital visits are allowed again from May",
+    ],
+}
 FINE = [
     "We walked along the river this morning and saw a heron.",
     "Does anybody know a good book about the history of bridges?",
@@ -47,7 +85,7 @@ EDGE = [
 @pytest.mark.parametrize("name", FILTERS)
 def test_scores_are_probabilities_of_each_row_alone(name: str) -> None:
     model = load(name)
-    many = posts_of([*SPAM, *FINE, *EDGE])
+    many = posts_of([*(text for texts in VIOLATING.values() for text in texts), *FINE, *EDGE])
     scores = model.score_many(many)
     assert scores.shape == (len(many),)
     assert scores.dtype == np.float64
@@ -70,21 +108,33 @@ def test_any_text_scores_the_same_however_it_is_batched(texts: list[str], size: 
     np.testing.assert_array_equal(whole, np.concatenate(parts))
 
 
-def test_obvious_spam_is_demoted_and_ordinary_sentences_are_not() -> None:
-    model = load("spam")
-    assert model.score_many(posts_of(SPAM)).min() >= 0.6
-    assert model.score_many(posts_of(FINE)).max() < 0.6
+@pytest.mark.parametrize("name", BUILT_IN_GATES)
+def test_what_violates_is_demoted(name: str) -> None:
+    assert load(name).score_many(posts_of(VIOLATING[name])).min() >= 0.6
 
 
-@pytest.mark.parametrize("name", FILTERS)
+@pytest.mark.parametrize("name", BUILT_IN_GATES)
 def test_nothing_ordinary_is_demoted(name: str) -> None:
-    scores = load(name).score_many(posts_of([*FINE, "", "ok", "Thanks!", "Good morning"]))
-    assert scores.max() < 0.6
+    short = ["", "ok", "Thanks!", "Good morning"]
+    assert load(name).score_many(posts_of([*FINE, *LOOK_ALIKES[name], *short])).max() < 0.6
+
+
+@pytest.mark.parametrize("name", BUILT_IN_GATES)
+def test_what_violates_one_filter_is_not_for_that_reason_what_violates_another(name: str) -> None:
+    own = load(name).score_many(posts_of(VIOLATING[name]))
+    for other in VIOLATING.keys() - {name}:
+        assert np.median(own) > np.median(load(name).score_many(posts_of(VIOLATING[other])))
+
+
+@pytest.mark.parametrize("name", ["spam", "nsfw"])
+def test_the_plainest_posts_are_hidden(name: str) -> None:
+    assert load(name).score_many(posts_of(VIOLATING[name])).max() >= 0.9
 
 
 def test_misinformation_never_hides_by_itself() -> None:
-    shouting = ["BREAKING: the vaccine kills, the virus is a hoax, drink bleach to cure covid"]
-    assert load("misinformation").score_many(posts_of([*shouting, *SPAM, *EDGE])).max() < 0.9
+    texts = [*VIOLATING["misinformation"], *VIOLATING["spam"], *EDGE]
+    texts.append("BREAKING: the vaccine kills, the virus is a hoax, drink bleach to cure covid")
+    assert load("misinformation").score_many(posts_of(texts)).max() < 0.9
 
 
 @pytest.mark.parametrize("name", FILTERS)
@@ -96,13 +146,44 @@ def test_name_and_version_are_the_cards(name: str) -> None:
     assert not any("liar" in use.file or "mind" in use.file for use in card.data)
 
 
+EVIDENCE = [(name, FILTERS[name].evidence) for name in BUILT_IN_GATES]
+GROUPS = [(name, group) for name, evidence in EVIDENCE for group in evidence.groups]
+VIEWS = [(name, view) for name, evidence in EVIDENCE for view in evidence.views]
+
+
+def telling_posts(name: str) -> list[Post]:
+    links = ("https://example.org/shocking-secret-baby-divorce", "https://xvideos.com/a")
+    texts = [*VIOLATING[name], *LOOK_ALIKES[name], *FINE]
+    return [post(f"p{i}", text, links=links) for i, text in enumerate(texts)]
+
+
+@pytest.mark.parametrize(("name", "group"), GROUPS)
+def test_every_group_of_columns_counts(name: str, group: str) -> None:
+    model, batch = load(name), PostBatch(telling_posts(name))
+    without = PostBatch(batch.posts)
+    without._groups[group] = np.zeros_like(batch.columns(group))
+    assert np.abs(model.score_batch(batch) - model.score_batch(without)).max() > 0.01
+
+
+@pytest.mark.parametrize(("name", "view"), VIEWS)
+def test_every_view_counts(name: str, view: str) -> None:
+    model, batch = load(name), PostBatch(telling_posts(name))
+    place = model.evidence.views.index(view)
+    nothing = NgramModel(np.zeros(BUCKETS, dtype=np.int32), 1.0, 0.0)
+    ngram_models = tuple(
+        nothing if i == place else ngrams for i, ngrams in enumerate(model.ngram_models)
+    )
+    without = replace(model, ngram_models=ngram_models)
+    assert np.abs(model.score_batch(batch) - without.score_batch(batch)).max() > 0.01
+
+
 def test_the_cards_hold_what_the_thresholds_promise() -> None:
     for source in ("reddit", "facebook", "hackernews", "bluesky"):
-        cards = [read_card(STORE, name).metrics for name in FILTERS]
+        cards = [read_card(STORE, name).metrics for name in BUILT_IN_GATES]
         assert sum(card[f"{source}.hidden"] for card in cards) <= 0.03
 
 
-def copied(tmp_path: Path, name: str) -> tuple[Path, Card]:
+def copied(tmp_path: Path, name: str) -> tuple[Path, ModelCard]:
     card = read_card(STORE, name)
     for file in (f"{name}.json", f"{card.sha256}.npz"):
         shutil.copy(STORE / file, tmp_path / file)
@@ -125,11 +206,6 @@ def test_an_altered_card_is_refused(tmp_path: Path) -> None:
     (store / "spam.json").write_bytes(msgspec.json.encode(other))
     with pytest.raises(BadArtifact, match="no artifact"):
         load("spam", store)
-
-
-def test_an_unknown_filter_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(BadArtifact, match="there are: spam, nsfw, misinformation"):
-        load("../spam", tmp_path)
 
 
 def test_loading_brings_no_training_library() -> None:

@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 
 from feedmill.filters.registry import FILTERS
-from feedmill.filters.registry import STORE as FILTER_STORE
+from feedmill.filters.spec import STORE as FILTER_STORE
 from feedmill.models.artifact import read_card
-from feedmill.models.cards import as_markdown, card_lines
+from feedmill.models.cards import card_lines, card_page
 from feedmill.rankers.registry import RANKERS
-from feedmill.rankers.registry import STORE as RANKER_STORE
+from feedmill.rankers.spec import STORE as RANKER_STORE
 
 DOCS = Path(__file__).parents[2] / "docs"
 CARDS = [(FILTER_STORE, name) for name in FILTERS] + [(RANKER_STORE, name) for name in RANKERS]
@@ -19,7 +19,7 @@ CARDS = [(FILTER_STORE, name) for name in FILTERS] + [(RANKER_STORE, name) for n
 def test_the_page_says_what_the_card_says(name: str) -> None:
     page = (DOCS / "models" / f"{name}.md").read_text(encoding="utf-8")
     # python -m feedmill.models.cards rankers/artifacts --out docs/models
-    assert page == as_markdown(read_card(RANKER_STORE, name))
+    assert page == card_page(read_card(RANKER_STORE, name))
 
 
 @pytest.mark.parametrize("name", FILTERS)

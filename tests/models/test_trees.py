@@ -4,9 +4,8 @@ import lightgbm
 import numpy as np
 import pytest
 
-from feedmill.events.errors import BadArtifact
 from feedmill.models.trees import Trees
-from feedmill.training.fitting.stacking import fit_trees
+from feedmill.training.fitting.trees import fit_trees
 
 
 def _rows(count: int, seed: int) -> np.ndarray:
@@ -61,37 +60,3 @@ def test_a_constant_target_makes_trees_of_one_leaf() -> None:
         min_rows=10,
     )
     np.testing.assert_allclose(Trees.parse(text).raw_scores(_rows(5, 4)), 0.25)
-
-
-@pytest.mark.parametrize("text", ["", "tree\n", "max_feature_idx=5\n\nTree=0\nnum_leaves=x\n"])
-def test_other_text_is_refused(text: str) -> None:
-    with pytest.raises(BadArtifact, match="not LightGBM text"):
-        Trees.parse(text)
-
-
-def test_missing_value_splits_are_refused() -> None:
-    text = _trained(2, 4)
-    altered = "\n".join(
-        "decision_type=" + " ".join(["10"] * len(line.split()))
-        if line.startswith("decision_type=")
-        else line
-        for line in text.splitlines()
-    )
-    with pytest.raises(BadArtifact, match="missing values"):
-        Trees.parse(altered)
-
-
-def test_trees_of_too_many_leaves_are_refused() -> None:
-    with pytest.raises(BadArtifact, match="65 leaves in a tree, 64 at most"):
-        Trees.parse(_trained(1, 65))
-
-
-def test_a_tree_that_leads_back_into_itself_is_refused() -> None:
-    altered = "\n".join(
-        "left_child=" + " ".join(["0"] * len(line.split()))
-        if line.startswith("left_child=")
-        else line
-        for line in _trained(1, 4).splitlines()
-    )
-    with pytest.raises(BadArtifact, match="leads back into itself"):
-        Trees.parse(altered)

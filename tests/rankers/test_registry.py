@@ -9,9 +9,13 @@ import pytest
 
 from builders.events import posts_of
 from feedmill.events.errors import BadArtifact
+from feedmill.events.signal import BUILT_IN_OBJECTIVES
 from feedmill.models.artifact import read_card
 from feedmill.models.text_model import StackedTextModel
-from feedmill.rankers.registry import RANKERS, STORE, load
+from feedmill.rankers import registry
+from feedmill.rankers.registry import RANKERS, load
+from feedmill.rankers.spec import STORE
+from feedmill.training.trainers.registry import TRAINERS
 
 # Written for this test; none comes from a data set.
 BAIT = ["You Won't Believe What This Mom Did Next!", "21 Things Only Cat People Will Understand"]
@@ -28,6 +32,17 @@ def quality() -> StackedTextModel:
     model = load("quality")
     assert isinstance(model, StackedTextModel)
     return model
+
+
+def test_every_built_in_objective_has_its_ranker() -> None:
+    assert set(BUILT_IN_OBJECTIVES) <= set(RANKERS)
+
+
+@pytest.mark.parametrize("name", RANKERS)
+def test_a_ranker_and_its_trainer_are_called_like_its_file(name: str) -> None:
+    assert (Path(registry.__file__).parent / f"{name}.py").exists()
+    assert RANKERS[name].name == name
+    assert name in TRAINERS
 
 
 def test_quality_is_of_each_row_alone_and_in_range() -> None:

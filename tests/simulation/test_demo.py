@@ -18,7 +18,7 @@ from feedmill.events.post import Post
 from feedmill.features.history.post_history import PostHistory, PostVersion
 from feedmill.filters import campaign
 from feedmill.simulation.audience import RECENT
-from feedmill.simulation.demo import DEFAULT_RATE, SHARES, Demo, open_demo
+from feedmill.simulation.demo import DEFAULT_RATE, POST_FRACTIONS, DemoPosts, open_demo
 from feedmill.simulation.schedule import EventSource
 
 POSTS = 5000
@@ -43,7 +43,7 @@ def probabilities(posts: Sequence[Post]) -> npt.NDArray[np.float64]:
 
 @pytest.mark.parametrize("seed", [1, 2])
 def test_ordinary_posts_are_no_campaign(seed: int) -> None:
-    demo = Demo("r", np.random.default_rng(seed))
+    demo = DemoPosts("r", np.random.default_rng(seed))
     posts, truths = zip(*(demo.post(number) for number in range(POSTS)), strict=True)
     values = probabilities(posts)[[truth.kind == "ordinary" for truth in truths]]
     assert len(values) > 3500
@@ -52,7 +52,7 @@ def test_ordinary_posts_are_no_campaign(seed: int) -> None:
 
 
 def test_a_campaign_among_them_is_found() -> None:
-    demo = Demo("r", np.random.default_rng(3))
+    demo = DemoPosts("r", np.random.default_rng(3))
     posts = [demo.post(number)[0] for number in range(1000)]
     long = max(posts, key=lambda post: len(post.text))
     places = range(500, 740, 20)
@@ -77,10 +77,10 @@ def test_the_demo_is_valid_steady_and_the_same_for_a_seed() -> None:
 
 
 def test_the_demo_has_the_shares_it_states_and_writes_varied_posts() -> None:
-    maker = Demo("r", np.random.default_rng(3))
+    maker = DemoPosts("r", np.random.default_rng(3))
     made = [maker.post(n) for n in range(3000)]
     kinds = Counter(truth.kind for _, truth in made)
-    for kind, share in SHARES.items():
+    for kind, share in POST_FRACTIONS.items():
         assert kinds[kind] / 3000 == pytest.approx(share, abs=0.015)
     ordinary = [post.text for post, truth in made if truth.kind == "ordinary"]
     assert len(set(ordinary)) > 0.9 * len(ordinary)

@@ -1,4 +1,4 @@
-"""Labels meet the very version of a post that their raters saw."""
+"""Labels are joined with the version of a post that their raters saw."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import click
 import msgspec
 import pytest
 from click.testing import CliRunner
@@ -15,7 +14,7 @@ from kafka import KafkaProducer
 from kafka.admin import KafkaAdminClient, NewTopic
 
 from builders.training_data import sentences
-from feedmill.cli.train import train
+from feedmill.cli.main import main
 from feedmill.models.artifact import read_card
 from feedmill.training.label_join import LabelJoin
 
@@ -45,20 +44,20 @@ def joined(
     labels: list[Any], posts: list[Any], since_ms: int = 0
 ) -> tuple[LabelJoin, dict[str, Any]]:
     join = LabelJoin("spam", since_ms)
-    for one in labels:
-        join.add_label(one.key, one.value)
-    for one in posts:
-        join.add_post(one.key, one.value, one.timestamp)
-    return join, {p.post_id: (p.text, bad) for p, bad in join.labelled()}
+    for given in labels:
+        join.add_label(given.key, given.value)
+    for given in posts:
+        join.add_post(given.key, given.value, given.timestamp)
+    return join, {post.post_id: (post.text, value) for post, value in join.labelled()}
 
 
 def test_the_text_is_the_version_that_stood_when_the_label_was_given() -> None:
     posts = [post("p", "first", 100), post("p", "second", 200), post("p", "third", 300)]
     for at_ms, text in ((100, "first"), (199, "first"), (200, "second"), (999, "third")):
-        _, found = joined([label("p", 1, at_ms)], posts)
-        assert found == {"p": (text, 1.0)}
-    join, found = joined([label("p", 1, 99)], posts)
-    assert found == {}
+        _, by_id = joined([label("p", 1, at_ms)], posts)
+        assert by_id == {"p": (text, 1.0)}
+    join, by_id = joined([label("p", 1, 99)], posts)
+    assert by_id == {}
     assert join.left_out == {"labelled posts whose version of then is gone": 1}
 
 
@@ -83,13 +82,23 @@ def test_deleted_posts_strange_targets_and_old_labels_are_left_out() -> None:
         *(label("p", 1, 50), label("q", 1, 50, target="nsfw"), label("r", 1, 10)),
         record("s", {"post_id": "s"}),
     ]
-    join, found = joined(labels, posts, since_ms=20)
-    assert found == {}
+    join, by_id = joined(labels, posts, since_ms=20)
+    assert by_id == {}
     assert join.left_out == {
         "labels that break the contract": 1,
         "labelled posts that are not there, or were deleted": 1,
     }
     assert [p.post_id for p in join.unlabelled()] == ["q", "r"]
+
+
+def test_a_filter_of_ones_own_has_labels_too() -> None:
+    join = LabelJoin("pills")
+    for given in (label("p", 1, 50, target="pills"), label("p", 0, 60, target="potions")):
+        join.add_label(given.key, given.value)
+    written = post("p", "text", 1)
+    join.add_post(written.key, written.value, written.timestamp)
+    assert [value for _, value in join.labelled()] == [1.0]
+    assert join.left_out == {"labels that break the contract": 1}
 
 
 def test_a_post_is_no_younger_than_its_record() -> None:
@@ -123,12 +132,11 @@ def train_from_labels(stack: Any, prefix: str, monkeypatch: pytest.MonkeyPatch) 
         value = {"author_id": f"u{index % 60}", "created_at_ms": now_ms, "text": text}
         send("posts", key, {"post_id": key, **value})
         if index < 240:
-            judged = {"target": "spam", "value": float(index < 120), "source": "ann"}
-            send("labels", key, {"post_id": key, **judged, "at_ms": now_ms + 60_000})
+            judgement = {"target": "spam", "value": float(index < 120), "source": "ann"}
+            send("labels", key, {"post_id": key, **judgement, "at_ms": now_ms + 60_000})
     send("posts", "p0", None)
     producer.flush()
     producer.close()
-    main = click.Group(commands={"train": train})
     return lambda *words: CliRunner().invoke(main, ["train", "spam", "--from-labels", *words])
 
 

@@ -1,4 +1,4 @@
-"""The sets of the data folder that models of this repository learn from and are judged by."""
+"""The data sets of the data folder that models of this repository are trained and evaluated on."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from feedmill.training.datasets.tables import Table, read_table
 
 @dataclass(frozen=True)
 class KnownDataset:
-    """A file of the data folder, how to read it and its licence as stated."""
+    """A file of the data folder: how to read it, and its licence as stated."""
 
     table: Table
     licence: str
@@ -20,11 +20,11 @@ class KnownDataset:
 
     @property
     def file(self) -> str:
-        """Its name in the folder."""
+        """The file's name in the folder."""
         return self.table.path.name
 
     def load(self, folder: Path) -> LabelledPosts:
-        """Read it; raises `UsageError`."""
+        """Read it from a folder; raises `UsageError` where it is missing or cannot be read."""
         return read_table(self.table.within(folder), labelled=self.labelled)
 
 
@@ -70,13 +70,13 @@ FAKENEWSNET = KnownDataset(
     ),
     "none stated",
 )
-# Measured, never learned from: its licence allows research alone.
+# Models may be evaluated on it, never released: its licence allows research alone.
 LIAR = KnownDataset(
     _table("misinfo_liar.csv.gz", "liar", label="label", group="speaker", author="speaker"),
     "research only",
 )
 
-# Their label, where there is one, is another's opinion: Reddit's flag over_18.
+# Posts that nobody labelled; where there is a label, it is Reddit's flag over_18.
 ORDINARY: tuple[KnownDataset, ...] = (
     KnownDataset(
         _table(
@@ -127,10 +127,10 @@ ORDINARY: tuple[KnownDataset, ...] = (
         labelled=False,
     ),
 )
-# Every set by its file's name.
+# Every data set by its file's name.
 KNOWN = {known.file: known for known in (YOUTUBE, SMS, OVER18, COVID, FAKENEWSNET, LIAR, *ORDINARY)}
 
 
-def ordinary(folder: Path) -> list[LabelledPosts]:
-    """Read the ordinary posts; the label says over_18 (Reddit's flag), everything else is 0."""
+def read_ordinary(folder: Path) -> list[LabelledPosts]:
+    """Read the ordinary posts; the label is 1 where Reddit flagged over_18, else 0."""
     return [known.load(folder) for known in ORDINARY]

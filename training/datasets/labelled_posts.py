@@ -1,10 +1,10 @@
-"""Labelled posts for training and judging, read from files; never needed online.
+"""Labelled posts for training and evaluation, read from files; never needed online.
 
-A row is a `Post` like those of the topic `posts`, so that training, judging and a live stage see
+A row is a `Post` like those of the topic `posts`, so that training, evaluation and a live stage see
 the very same thing.  Its id is ``<source>-<row number>``: reports name that, never its text.
 
-Groups (subreddit, video, domain, page, author, test) are never split: `split_of` puts a whole group
-into ``train``, ``tune`` (thresholds, calibration) or ``judge`` (only ever measured), by a hash.
+A group (a subreddit, video, domain, page, author) is never divided between splits: `split_of` puts
+all of it into ``train``, ``validation`` (thresholds, calibration) or ``test`` (only ever measured).
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ from feedmill.events.errors import UsageError
 from feedmill.events.limits import MAX_ID_BYTES
 from feedmill.events.post import Post
 
-Split = Literal["train", "tune", "judge"]
-SPLITS: tuple[Split, ...] = ("train", "tune", "judge")
+Split = Literal["train", "validation", "test"]
+SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 # The opening of the longest texts is enough to learn from, and keeps training short.
 _MAX_TRAINING_CHARACTERS = 2_000
-# Of so few groups a hash could leave none to learn from: the last by name judges.
+# With fewer groups a hash could leave none to train on: then the last by name is the test split.
 _FEW_GROUPS = 6
 _DIGIT = re.compile(r"\d")
 _NOT_IN_ID = re.compile(r"[\s|{}\x00-\x1f\x7f]")
@@ -40,16 +40,16 @@ _NOT_IN_NAME = re.compile(r"[^A-Za-z0-9._-]")
 
 
 def split_of(family: str, group: str) -> Split:
-    """Return the part a group belongs to: half train, a quarter each tune and judge."""
+    """Return the split of a group, by a hash: half train, a quarter each validation and test."""
     bucket = zlib.crc32(f"{family}|{group}".encode()) % 100
-    return "train" if bucket < 50 else "tune" if bucket < 75 else "judge"
+    return "train" if bucket < 50 else "validation" if bucket < 75 else "test"
 
 
 class LabelledRow(NamedTuple):
-    """What is known of one labelled post; only text, label and group need be.
+    """What is known of one labelled post; only text, label and group have to be.
 
-    Without an author a post has one of its own, so that nobody's history is made up; without a
-    time it is of 1970.
+    A post without an author gets one of its own, so that no history is made up; one without a time
+    is from 1970.
     """
 
     text: str
@@ -65,16 +65,27 @@ class LabelledRow(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class LabelledPosts:
-    """Posts of one source with a label each (1 violates, 0 fine; or a value in [0, 1]).
+    """Posts of one source, each with its label.
 
-    A group is written ``<family>|<group>``: the same in two corpora of one family.
+    Attributes
+    ----------
+    source
+        What reports call it.
+    posts
+        n posts.
+    labels
+        (n,) float64: 1 violates, 0 is fine; a ranker's quality is anything in [0, 1].
+    groups
+        n texts ``<family>|<group>``: the same group in all sources of one family.
+    splits
+        (n,) texts, each one of `SPLITS`.
     """
 
     source: str
     posts: list[Post]
     labels: npt.NDArray[np.float64]
     groups: list[str]
-    parts: npt.NDArray[np.str_]
+    splits: npt.NDArray[np.str_]
 
     def __len__(self) -> int:
         return len(self.posts)
@@ -85,19 +96,23 @@ class LabelledPosts:
         return [post.text for post in self.posts]
 
     def where(self, mask: npt.NDArray[np.bool_]) -> LabelledPosts:
-        """Return the rows where `mask` is true."""
+        """Return the rows where the (n,) `mask` is true."""
         kept = np.flatnonzero(mask)
         return LabelledPosts(
             self.source,
             [self.posts[i] for i in kept],
             self.labels[kept],
             [self.groups[i] for i in kept],
-            self.parts[kept],
+            self.splits[kept],
         )
 
-    def part(self, part: Split) -> LabelledPosts:
-        """Return the rows of one part."""
-        return self.where(self.parts == part)
+    def split(self, split: Split) -> LabelledPosts:
+        """Return the rows of one split."""
+        return self.where(self.splits == split)
+
+    def without_test(self) -> LabelledPosts:
+        """Return the rows that may train a model or choose its thresholds."""
+        return self.where(self.splits != "test")
 
     def sample(self, rows: int, seed: int) -> LabelledPosts:
         """Return at most `rows` rows, drawn without replacement, in their order."""
@@ -109,22 +124,20 @@ class LabelledPosts:
 
 
 def labelled_posts(source: str, family: str, rows: Iterable[LabelledRow]) -> LabelledPosts:
-    """Build a corpus of rows; see `from_posts`."""
+    """Build labelled posts of rows, as `from_posts` does."""
     posts = (
         (_post(source, number, row), row.label, row.group) for number, row in enumerate(rows, 1)
     )
     return from_posts(source, family, posts)
 
 
-def from_posts(
-    source: str, family: str, judged: Iterable[tuple[Post, float, str]]
-) -> LabelledPosts:
-    """Build a corpus of (post, label, group); empty texts and repeated ones are left out.
+def from_posts(source: str, family: str, rows: Iterable[tuple[Post, float, str]]) -> LabelledPosts:
+    """Build labelled posts of (post, label, group); empty and repeated texts are left out.
 
-    Numbered copies of one message are the same text here: digits count as one digit.
+    Texts that differ in digits alone count as repeated: numbered copies of one message.
     """
     posts, labels, groups, seen = [], [], [], set()
-    for post, label, group in judged:
+    for post, label, group in rows:
         clean = html.unescape(post.text).strip()[:_MAX_TRAINING_CHARACTERS]
         key = text_fingerprint(clean)
         if key and key not in seen:
@@ -133,8 +146,8 @@ def from_posts(
             labels.append(label)
             groups.append(group)
     named = [f"{family}|{group}" for group in groups]
-    parts = np.array(_parts_of(family, groups), dtype=np.str_)
-    return LabelledPosts(source, posts, np.array(labels, dtype=np.float64), named, parts)
+    splits = np.array(_splits_of(family, groups), dtype=np.str_)
+    return LabelledPosts(source, posts, np.array(labels, dtype=np.float64), named, splits)
 
 
 def _post(source: str, number: int, row: LabelledRow) -> Post:
@@ -150,30 +163,30 @@ def _post(source: str, number: int, row: LabelledRow) -> Post:
     )
 
 
-def _parts_of(family: str, groups: Sequence[str]) -> list[Split]:
+def _splits_of(family: str, groups: Sequence[str]) -> list[Split]:
     names = sorted(set(groups))
     if len(names) < _FEW_GROUPS:
         assigned: dict[str, Split] = dict.fromkeys(names, "train")
         if names:
-            assigned[names[-1]] = "judge"
+            assigned[names[-1]] = "test"
     else:
         assigned = {name: split_of(family, name) for name in names}
     return [assigned[group] for group in groups]
 
 
 def text_fingerprint(text: str) -> str:
-    """Return what equal and numbered copies of a text share: no blanks, no case, digits as 0."""
+    """Return what copies of a text share: it has no blanks, no case, and 0 for every digit."""
     return _DIGIT.sub("0", "".join(text.casefold().split()))
 
 
 def as_id(text: str) -> str:
-    """Return a text as an id of the contract: blanks and other forbidden characters as `_`."""
+    """Return a text as an id that the contract allows: forbidden characters become `_`."""
     clean = _NOT_IN_ID.sub("_", text.strip())
     return clean.encode()[:MAX_ID_BYTES].decode(errors="ignore")
 
 
 def as_name(text: str) -> str:
-    """Return a text as the name of a community."""
+    """Return a text as a community's name: at most 64 characters, forbidden ones become `_`."""
     return _NOT_IN_NAME.sub("_", text.strip())[:64]
 
 
@@ -188,37 +201,37 @@ def read_csv_rows(folder: Path, name: str) -> list[dict[str, str]]:
 
 
 def opening_words(text: str) -> str:
-    """Return a group for texts without one: the same opening words are one group."""
+    """Return a group for a text that has none: its first four words."""
     return " ".join("".join(c for c in text.casefold() if c.isalpha() or c == " ").split()[:4])
 
 
 def unix_ms(time: str, pattern: str = "") -> int:
-    """Return a time as Unix milliseconds: ISO 8601 (UTC unless it says), or by a `pattern`.
+    """Return a time as Unix milliseconds: ISO 8601, or by a `strptime` pattern; UTC by default.
 
-    Raises `ValueError`; what lies before 1970 is 1970.
+    A time before 1970 becomes 0.  Raises `ValueError`.
     """
-    found = datetime.strptime(time, pattern) if pattern else datetime.fromisoformat(time)
-    aware = found if found.tzinfo else found.replace(tzinfo=UTC)
+    parsed = datetime.strptime(time, pattern) if pattern else datetime.fromisoformat(time)
+    aware = parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)
     return max(0, round(aware.timestamp() * 1000))
 
 
-def concatenate(corpora: Sequence[LabelledPosts]) -> LabelledPosts:
-    """Put corpora one after the other; groups of one family are the same groups."""
+def concatenate(parts: Sequence[LabelledPosts]) -> LabelledPosts:
+    """Put labelled posts one after the other."""
     return LabelledPosts(
-        "+".join(c.source for c in corpora),
-        [post for c in corpora for post in c.posts],
-        np.concatenate([c.labels for c in corpora]),
-        [group for c in corpora for group in c.groups],
-        np.concatenate([c.parts for c in corpora]),
+        "+".join(rows.source for rows in parts),
+        [post for rows in parts for post in rows.posts],
+        np.concatenate([rows.labels for rows in parts]),
+        [group for rows in parts for group in rows.groups],
+        np.concatenate([rows.splits for rows in parts]),
     )
 
 
-def drop_leaked(held: LabelledPosts, taught: Sequence[LabelledPosts]) -> LabelledPosts:
-    """Return the rows of `held` that share neither group nor text with rows that taught a model."""
-    groups = {group for c in taught for group in c.groups}
-    texts = {text_fingerprint(post.text) for c in taught for post in c.posts}
-    clean = [
+def drop_leaked(rows: LabelledPosts, training: Sequence[LabelledPosts]) -> LabelledPosts:
+    """Return the rows that share neither their group nor their text with any training row."""
+    groups = {group for part in training for group in part.groups}
+    texts = {text_fingerprint(post.text) for part in training for post in part.posts}
+    is_new = [
         group not in groups and text_fingerprint(post.text) not in texts
-        for group, post in zip(held.groups, held.posts, strict=True)
+        for group, post in zip(rows.groups, rows.posts, strict=True)
     ]
-    return held.where(np.array(clean, dtype=np.bool_))
+    return rows.where(np.array(is_new, dtype=np.bool_))

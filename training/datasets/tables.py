@@ -1,7 +1,7 @@
-"""Any table of posts, labelled or not, becomes a `LabelledPosts`: CSV, TSV, JSON lines, Parquet.
+"""Read any table of posts as `LabelledPosts`: CSV, TSV, JSON lines or Parquet.
 
-A table is read whole or refused whole: the error names the file and, of its first bad rows, line,
-column, what was expected and what was found; never a post's text.
+A table is read whole or refused whole.  The error names the file and, for its first bad rows, the
+line, the column, what was expected and what was found; it never shows a post's text.
 """
 
 from __future__ import annotations
@@ -45,10 +45,25 @@ _TableRow = tuple[int, Mapping[str, Any]]
 
 @dataclass(frozen=True)
 class Table:
-    """A file of posts and which of its columns say what; an empty name: none, or the default.
+    """A file of posts, and which of its columns hold what.
 
-    `text` may name several columns joined by `+`, which become paragraphs.  Rows of one `family`
-    with the same group are never parted; by default all tables grouped by one column are one.
+    Most attributes are the names of columns; an empty one stands for none, or for the default.
+
+    Attributes
+    ----------
+    text
+        One column, or several joined by `+`, which become paragraphs.
+    positive
+        The values of the label column that violate; by default 1, true, yes and spam.
+    time_format
+        A `strptime` pattern for `time`.
+    name
+        What reports call the table; by default the file's name.
+    weight
+        How much it weighs beside the other tables of a training.
+    family
+        Tables of one family share their groups: equal ones get into the same split.  By default
+        tables that are grouped by a column of the same name are one family.
     """
 
     path: Path
@@ -73,8 +88,8 @@ class Table:
         return self.name or self.path.name.partition(".")[0]
 
     @property
-    def split(self) -> str:
-        """The rule that puts its rows into train, tune and judge, for a card."""
+    def split_rule(self) -> str:
+        """How its rows are divided into train, validation and test, as a card states it."""
         by = self.group or "the text's first words"
         return f"{self._family}, by {by}"
 
@@ -90,22 +105,22 @@ class Table:
 def parse_table(given: str) -> Table:
     """Read ``PATH[,text=COLUMN][,label=COLUMN]…``; raises `UsageError`."""
     path, *options = _NEXT_OPTION.split(given)
-    found: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for option in options:
         key, _, value = option.partition("=")
-        if key not in _OPTIONS or not value or key in found:
+        if key not in _OPTIONS or not value or key in values:
             raise UsageError(
                 f"`{given}`: expected PATH and each of {', '.join(_OPTIONS)} at most once, as "
                 f"`key=value`, found `{option}`"
             )
-        found[key] = value
-    if "positive" in found:
-        found["positive"] = tuple(found["positive"].split("|"))
-    if "weight" in found:
-        found["weight"] = _weight(given, found["weight"])
+        values[key] = value
+    if "positive" in values:
+        values["positive"] = tuple(values["positive"].split("|"))
+    if "weight" in values:
+        values["weight"] = _weight(given, values["weight"])
     if not path:
         raise UsageError(f"`{given}`: expected a file's path before the first comma")
-    return Table(Path(path), **found)
+    return Table(Path(path), **values)
 
 
 def _weight(given: str, text: str) -> float:
@@ -121,14 +136,19 @@ def _weight(given: str, text: str) -> float:
 
 
 def read_table(table: Table, *, labelled: bool) -> LabelledPosts:
-    """Read a table; without `labelled` its rows may lack a label, and then count as fine.
+    """Read a table.
 
-    Raises `UsageError`: no such file or column, or rows that cannot be read.
+    Without `labelled` it needs no column of labels; its rows then count as fine.
+
+    Raises
+    ------
+    UsageError
+        There is no such file or column, or there are rows that cannot be read.
     """
     reader = _RowReader(table, labelled)
-    found = list(table_rows(table.path))
-    reader.choose_columns(list(dict.fromkeys(c for _, record in found[:1000] for c in record)))
-    rows = [row for line, record in found if (row := reader.row(line, record))]
+    records = list(table_rows(table.path))
+    reader.choose_columns(list(dict.fromkeys(c for _, record in records[:1000] for c in record)))
+    rows = [row for line, record in records if (row := reader.row(line, record))]
     reader.finish()
     posts = labelled_posts(table.source, table._family, rows)
     if not len(posts):
@@ -154,7 +174,7 @@ class _RowReader:
         return row if self.count == before else None
 
     def finish(self) -> None:
-        """Raise what was wrong, if anything was."""
+        """Raise `UsageError` with the bad rows, if there were any."""
         path = self.table.path
         if self.count:
             more = f"; and {self.count - len(self.bad)} more" if self.count > len(self.bad) else ""
@@ -175,7 +195,7 @@ class _RowReader:
             group or opening_words(text),
             author=self._text(line, table.author, record.get(table.author)),
             created_at_ms=self._time(line, record.get(table.time)),
-            # Reddit's `self.<subreddit>` leads nowhere; a host alone is a link to it.
+            # Reddit's `self.<subreddit>` is no link; a host alone is a link to the host.
             links=() if not link or link.startswith("self.") else (_with_scheme(link),),
             community=community,
             lang=self._text(line, table.lang, record.get(table.lang)).strip() or None,
@@ -183,7 +203,7 @@ class _RowReader:
         )
 
     def choose_columns(self, columns: list[str]) -> None:
-        """Find the columns of text and label; raises `UsageError`."""
+        """Choose the columns of text and label; raises `UsageError`."""
         table = self.table
         if not columns:
             raise UsageError(f"{table.path}: expected rows, found none")
@@ -192,10 +212,10 @@ class _RowReader:
             if column and column not in columns:
                 raise UsageError(_no_column(table, f"column `{column}`", columns))
         if table.text:
-            whole = (table.text,) if table.text in columns else tuple(table.text.split("+"))
-            if missing := [column for column in whole if column not in columns]:
+            texts = (table.text,) if table.text in columns else tuple(table.text.split("+"))
+            if missing := [column for column in texts if column not in columns]:
                 raise UsageError(_no_column(table, f"column `{missing[0]}`", columns))
-            self.texts = whole
+            self.texts = texts
         else:
             self.texts = (_guess(table, "text", TEXT_COLUMNS, columns),)
         if table.label or self.labelled:
@@ -255,12 +275,12 @@ def _with_scheme(link: str) -> str:
 
 
 def _guess(table: Table, what: str, known: tuple[str, ...], columns: list[str]) -> str:
-    found = [column for column in columns if column.lower() in known]
-    if len(found) == 1:
-        return found[0]
-    which = f"one of {', '.join(f'`{column}`' for column in found)}" if found else "none"
-    return_hint = f"a column of {what}s ({which} could be it), to be named as `{what}=COLUMN`"
-    raise UsageError(_no_column(table, return_hint, columns))
+    candidates = [column for column in columns if column.lower() in known]
+    if len(candidates) == 1:
+        return candidates[0]
+    which = f"one of {', '.join(f'`{column}`' for column in candidates)}" if candidates else "none"
+    wanted = f"a column of {what}s ({which} could be it), to be named as `{what}=COLUMN`"
+    raise UsageError(_no_column(table, wanted, columns))
 
 
 def _no_column(table: Table, wanted: str, columns: list[str]) -> str:
@@ -269,7 +289,7 @@ def _no_column(table: Table, wanted: str, columns: list[str]) -> str:
 
 
 def table_rows(path: Path) -> Iterator[_TableRow]:
-    """Read a file's rows, each with its line (row number in Parquet); raises `UsageError`."""
+    """Read a file's rows, each with its line, in Parquet its row; raises `UsageError`."""
     name = path.name.lower()
     ending = Path(name.removesuffix(".gz")).suffix
     try:
@@ -322,8 +342,8 @@ def _lines(path: Path, file: Any) -> Iterator[_TableRow]:
         except ValueError as error:
             raise UsageError(f"{path}: line {line}: expected JSON, one object a line") from error
         if not isinstance(record, dict):
-            found = type(record).__name__
-            raise UsageError(f"{path}: line {line}: expected a JSON object, found {found}")
+            kind = type(record).__name__
+            raise UsageError(f"{path}: line {line}: expected a JSON object, found {kind}")
         yield line, record
 
 

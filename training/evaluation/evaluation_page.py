@@ -1,159 +1,129 @@
-"""The page docs/filters.md: every filter judged in every mode, beside the bars it is held to."""
+"""The page docs/filters.md: every filter evaluated in every mode, beside the bars of its recipe."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from feedmill.filters.registry import FILTERS
 from feedmill.models.cards import card_lines
-from feedmill.training.evaluation.filters import DatasetReport, Mode
+from feedmill.training.evaluation.bars import Bar
+from feedmill.training.evaluation.filter_metrics import DatasetReport, OrdinaryReport
 from feedmill.training.evaluation.report import (
     Evaluation,
+    FilterReport,
     filter_lines,
     ordinary_table,
     plot,
     plot_name,
     table,
 )
+from feedmill.training.training_data import recipe_of
 
-
-@dataclass(frozen=True)
-class _Bar:
-    """What a filter must reach on a set; `at_most` where less is better."""
-
-    filter: str
-    set: str
-    mode: Mode
-    measure: str
-    value: float
-    at_most: bool = False
-
-
-_BARS = (
-    _Bar("spam", "sms", "left out", "auc", 0.95),
-    _Bar("spam", "sms", "left out", "recall_at_1_percent", 0.55),
-    _Bar("spam", "youtube", "left out", "auc", 0.87),
-    _Bar("spam", "youtube", "left out", "recall_at_1_percent", 0.30),
-    _Bar("spam", "youtube", "folds", "auc", 0.985),
-    _Bar("spam", "youtube", "alone", "auc", 0.985),
-    _Bar("spam", "youtube", "folds", "recall_at_1_percent", 0.87),
-    _Bar("spam", "youtube", "alone", "recall_at_1_percent", 0.87),
-    _Bar("spam", "sms", "folds", "auc", 0.995),
-    _Bar("spam", "sms", "alone", "auc", 0.995),
-    _Bar("spam", "sms", "folds", "recall_at_1_percent", 0.95),
-    _Bar("spam", "sms", "alone", "recall_at_1_percent", 0.95),
-    _Bar("spam", "youtube", "stored", "caught_demoted", 0.80),
-    _Bar("spam", "sms", "stored", "caught_demoted", 0.88),
-    _Bar("nsfw", "reddit_over18", "folds", "auc", 0.71),
-    _Bar("nsfw", "reddit_over18", "alone", "auc", 0.71),
-    _Bar("nsfw", "reddit_over18", "folds", "recall_at_ordinary", 0.25),
-    _Bar("nsfw", "reddit_over18", "alone", "recall_at_ordinary", 0.25),
-    _Bar("nsfw", "reddit_over18", "stored", "caught_demoted", 0.25),
-    _Bar("misinformation", "covid", "folds", "auc", 0.975),
-    _Bar("misinformation", "covid", "alone", "auc", 0.975),
-    _Bar("misinformation", "fakenewsnet", "folds", "auc", 0.86),
-    _Bar("misinformation", "fakenewsnet", "alone", "auc", 0.86),
-    _Bar("misinformation", "liar", "alone", "auc", 0.64),
-    _Bar("misinformation", "covid", "stored", "caught_demoted", 0.75),
-    _Bar("misinformation", "covid", "stored", "fine_demoted", 0.10, at_most=True),
-    _Bar("misinformation", "covid", "stored", "fine_hidden", 0.01, at_most=True),
-)
-_MOST_HIDDEN, _MOST_DEMOTED = 0.01, 0.03
+_MAX_HIDDEN, _MAX_DEMOTED = 0.01, 0.03
 _HEAD = """\
 # The filters
 
-What the shipped filters catch, what they do to ordinary posts, and what they cannot do. Made by
-`make judge`, which is `feedmill evaluate --all --docs docs`; nothing here is written by hand.
+What the shipped filters catch, what they do to ordinary posts, and what they cannot do. This page
+is made by `make evaluate`, which is `feedmill evaluate --all --docs docs`; nothing in it is written
+by hand.
 
-A filter says with which probability a post violates. Unless an operator sets other thresholds, a
-post is demoted from 0.6 and hidden from 0.9. Four ways of judging are kept apart:
+The value of a filter is the probability that a post violates. By default a post is demoted from 0.6
+and hidden from 0.9. The rows of a file are split by whole groups (video, subreddit, domain, opening
+words) into train, validation (which chooses the thresholds) and test; the cards call the test rows
+"judge rows". There are four modes of evaluation:
 
-- **stored**: the shipped model, on the rows of each file that were set apart: whole groups (video,
-  subreddit, domain, opening words) that neither trained it nor chose a threshold;
-- **folds**: a set is parted by groups, and each part judged by a model that learned from the rest
-  of it, from the filter's other sets and from ordinary posts;
-- **alone**: the same, learning from that set alone: how far words carry at home;
-- **left out**: each set is judged by a model that learned from the other sets alone, as a platform
-  never seen.
+- **stored**: the shipped model, on the test rows of each file;
+- **folds**: a set is divided into folds by groups, and each fold is scored by a model that learned
+  from the other folds, from the filter's other sets and from ordinary posts;
+- **alone**: the same, but the model learned from the other folds alone: how far words carry within
+  one set;
+- **left out**: each set is scored by a model that learned from the other sets alone, as if it came
+  from a platform never seen before.
 
-In each, a row whose group or text (numbers aside) also taught the model is dropped. "Fine" are the
-posts of the same set that do not violate; *ordinary* are posts of Reddit, Facebook pages, Hacker
-News and Bluesky that nobody labelled, each source weighing alike. A recall at 1 % is the share
-caught by the threshold that 1 % of the fine, or of the ordinary posts, exceed. Of cross-validation
-the mean of the folds is shown, and the AUC of all rows together beside it ("pooled"). "Flagged" is
-Reddit's own over_18.
+In each mode a row is dropped if the model learned its group or its text (digits aside). "Fine" are
+the posts of the same set that do not violate; *ordinary* are posts of Reddit, Facebook pages,
+Hacker News and Bluesky that nobody labelled, where each source weighs alike. A recall at 1 % is the
+fraction caught at the threshold that 1 % of the fine, or of the ordinary posts, exceed. For
+cross-validation we show the mean over folds, and beside it the AUC of all rows together ("pooled").
+"Flagged" is Reddit's own flag over_18.
 """
 
 
-def write_page(found: Evaluation, docs: Path) -> None:
-    """Write ``filters.md`` and its curves below ``filters/``; old curves go."""
+def write_page(evaluation: Evaluation, docs: Path) -> None:
+    """Write ``filters.md`` and its curves below ``filters/``; curves of before are deleted."""
     plots = docs / "filters"
     plots.mkdir(parents=True, exist_ok=True)
     for path in plots.glob("*.svg"):
         path.unlink()
-    for report in found.filters:
-        for one in report.sets:
-            (plots / plot_name(report.filter, one)).write_text(plot(report.filter, one), "utf-8")
-    (docs / "filters.md").write_text(page(found), encoding="utf-8")
+    for report in evaluation.filters:
+        for dataset in report.datasets:
+            path = plots / plot_name(report.filter, dataset)
+            path.write_text(plot(report.filter, dataset), "utf-8")
+    (docs / "filters.md").write_text(page(evaluation), encoding="utf-8")
 
 
-def page(found: Evaluation) -> str:
-    """Return the page."""
-    lines = [*_HEAD.splitlines(), "", *_bar_lines(found)]
-    for report in found.filters:
+def page(evaluation: Evaluation) -> str:
+    """Return the page as Markdown."""
+    lines = [*_HEAD.splitlines(), "", *_bar_lines(evaluation)]
+    for report in evaluation.filters:
         lines += [f"## {report.filter}", ""]
         if report.card:
             lines += [*card_lines(report.card, "###"), ""]
         lines += filter_lines(report, "###")
-        lines += ["### Curves", ""]
-        for one in report.sets:
-            path = f"filters/{plot_name(report.filter, one)}"
-            lines.append(f"![{report.filter} on {one.name}, {one.mode}]({path})")
-        lines.append("")
+        if report.datasets:
+            lines += ["### Curves", "", *_curves(report), ""]
     return "\n".join(lines).rstrip("\n") + "\n"
 
 
-def _bar_lines(found: Evaluation) -> list[str]:
-    reports = {(f.filter, one.name, one.mode): one for f in found.filters for one in f.sets}
-    rows = []
-    for bar in _BARS:
-        report = reports.get((bar.filter, bar.set, bar.mode))
-        if report is not None:
-            rows.append(_bar_row(bar, report))
-    if not found.together:
+def _curves(report: FilterReport) -> list[str]:
+    return [
+        f"![{report.filter} on {d.name}, {d.mode}](filters/{plot_name(report.filter, d)})"
+        for d in report.datasets
+    ]
+
+
+def _bar_lines(evaluation: Evaluation) -> list[str]:
+    if not evaluation.together:
         return []
-    worst = max(found.together, key=lambda one: one.hidden)
-    most = max(found.together, key=lambda one: one.demoted)
-    for what, source, share, most_of_all in (
-        ("hidden", worst.source, worst.hidden, _MOST_HIDDEN),
-        ("demoted", most.source, most.demoted, _MOST_DEMOTED),
-    ):
-        where = f"ordinary posts of {source}, the most of any source"
-        rows.append(
-            [
-                "all",
-                where,
-                "stored",
-                what,
-                f"≤ {most_of_all:g}",
-                f"{share:.4f}",
-                _reached(share <= most_of_all),
-            ]
-        )
-    header = ["filter", "set", "judged", "measure", "bar", "measured", "reached"]
+    rows = [*_filter_rows(evaluation), *_ordinary_rows(evaluation.together)]
+    header = ["filter", "set", "mode", "metric", "bar", "measured", "reached"]
     return [
         *("## The bars", "", *table(header, rows, left=4), ""),
-        *("## Ordinary posts, by all filters together", "", *ordinary_table(found.together), ""),
+        *("## Ordinary posts, by all filters together", ""),
+        *(*ordinary_table(evaluation.together), ""),
         *("Liar is for research only: it is measured, by models that are thrown away.", ""),
     ]
 
 
-def _bar_row(bar: _Bar, report: DatasetReport) -> list[str]:
-    measured: float = getattr(report.measures, bar.measure)
-    reached = measured <= bar.value if bar.at_most else measured >= bar.value
-    sign = "≤" if bar.at_most else "≥"
-    cells = [bar.filter, bar.set, bar.mode, bar.measure.replace("_", " ")]
-    return [*cells, f"{sign} {bar.value:g}", f"{measured:.4f}", _reached(reached)]
+def _filter_rows(evaluation: Evaluation) -> Iterator[list[str]]:
+    """Yield a row for each bar of a recipe whose data set was evaluated."""
+    reports = {(f.filter, d.name, d.mode): d for f in evaluation.filters for d in f.datasets}
+    for name, spec in FILTERS.items():
+        for bar in recipe_of(spec).bars:
+            report = reports.get((name, bar.dataset, bar.mode))
+            if report is not None:
+                yield _bar_row(name, bar, report)
+
+
+def _bar_row(name: str, bar: Bar, report: DatasetReport) -> list[str]:
+    measured: float = getattr(report.metrics, bar.metric)
+    cells = [name, bar.dataset, bar.mode, bar.metric.replace("_", " ")]
+    limit = f"{'≤' if bar.at_most else '≥'} {bar.value:g}"
+    return [*cells, limit, f"{measured:.4f}", _reached(bar.is_reached(measured))]
+
+
+def _ordinary_rows(together: Sequence[OrdinaryReport]) -> Iterator[list[str]]:
+    """Yield what all filters hide and demote of the source where they do it most."""
+    hidden = max(together, key=lambda report: report.hidden)
+    demoted = max(together, key=lambda report: report.demoted)
+    for metric, source, measured, limit in (
+        ("hidden", hidden.source, hidden.hidden, _MAX_HIDDEN),
+        ("demoted", demoted.source, demoted.demoted, _MAX_DEMOTED),
+    ):
+        where = f"ordinary posts of {source}, the most of any source"
+        cells = ["all", where, "stored", metric, f"≤ {limit:g}", f"{measured:.4f}"]
+        yield [*cells, _reached(measured <= limit)]
 
 
 def _reached(reached: bool) -> str:

@@ -1,31 +1,41 @@
-"""Measures of a model's order and of its probabilities: numpy alone, ties handled exactly."""
+"""Metrics of how a model orders rows, and of its probabilities: numpy alone, ties exact."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 
-Values = npt.NDArray[np.float64]
-Mask = npt.NDArray[np.bool_]
+from feedmill.training.arrays import Mask, Values
+
 Points = list[tuple[float, float]]
 
 
 def fraction(mask: Mask) -> float:
-    """Return the share that is true, 0 of nothing."""
+    """Return the fraction of a (rows,) mask that is true, 0 of no rows."""
     return float(mask.mean()) if len(mask) else 0.0
 
 
 def recall_at_fpr(scores: Values, positive: Mask, false_positives: float) -> float:
-    """Return the recall at the threshold that `false_positives` of the other rows exceed."""
+    """Return the recall at the threshold that a fraction `false_positives` of the others exceeds.
+
+    0 where there is one class alone.
+    """
     if positive.all() or not positive.any():
         return 0.0
     return fraction(scores[positive] > np.quantile(scores[~positive], 1 - false_positives))
 
 
 def roc_auc(scores: Values, positive: Mask) -> float:
-    """Return the area under the ROC curve: the chance that a positive outranks another (ties ½)."""
+    """Return the area under the ROC curve: how often a positive outranks another, ties half.
+
+    0.5 where there is one class alone.
+
+    Parameters
+    ----------
+    scores, positive
+        (rows,) each.
+    """
     order = np.sort(scores[~positive])
     if not len(order) or not positive.any():
         return 0.5
@@ -35,19 +45,19 @@ def roc_auc(scores: Values, positive: Mask) -> float:
 
 
 def common_threshold(sources: Sequence[Values], exceeded: float) -> float:
-    """Return the least score that at most a share `exceeded` lies above, sources weighing alike.
+    """Return the least score that at most a fraction `exceeded` lies above, sources weighing alike.
 
-    Infinite without any score: then nothing lies above it.
+    `sources` are the scores of each source, (rows,) each.  Infinite if there is no score at all.
     """
-    some = [scores for scores in sources if len(scores)]
-    if not some:
+    with_rows = [scores for scores in sources if len(scores)]
+    if not with_rows:
         return float("inf")
-    values = np.concatenate(some)
-    weights = np.concatenate([np.full(len(s), 1 / len(s) / len(some)) for s in some])
+    values = np.concatenate(with_rows)
+    weights = np.concatenate([np.full(len(s), 1 / len(s) / len(with_rows)) for s in with_rows])
     order = np.argsort(values)
     distinct, first = np.unique(values[order], return_index=True)
     total = np.cumsum(weights[order])
-    # All of weight that lies above each distinct value.
+    # The weight of all scores above each distinct one.
     above = 1 - np.append(total[first[1:] - 1], total[-1])
     return float(distinct[np.argmax(above <= exceeded + 1e-9)])
 
@@ -61,7 +71,7 @@ def _counts(scores: Values, positive: Mask) -> tuple[Values, Values]:
 
 
 def average_precision(scores: Values, positive: Mask) -> float:
-    """Return the mean precision over the recalls reached, ties together; 0 without positives."""
+    """Return the mean precision over the recalls reached, ties as one; 0 without positives."""
     if not positive.any():
         return 0.0
     hits, others = _counts(scores, positive)
@@ -86,7 +96,7 @@ def precision_recall_points(scores: Values, positive: Mask, most: int = 80) -> P
 
 
 def _thinned(across: Values, up: Values, most: int) -> Points:
-    """Keep about `most` points, evenly along the curve, and both ends."""
+    """Keep both ends, and about `most` points at equal distances along the curve."""
     length = np.cumsum(np.hypot(np.diff(across, prepend=across[0]), np.diff(up, prepend=up[0])))
     at = np.searchsorted(length, np.linspace(0, length[-1], most))
     kept = np.unique(np.append(at, [0, len(across) - 1]))
@@ -96,25 +106,25 @@ def _thinned(across: Values, up: Values, most: int) -> Points:
 def calibration_bins(
     values: Values, positive: Mask, bins: int = 15
 ) -> list[tuple[int, float, float]]:
-    """Return (rows, mean probability, share positive) of each bin of equal width with rows."""
+    """Return (rows, mean probability, fraction positive) of each bin of equal width with rows."""
     bin_of = np.minimum((values * bins).astype(np.int64), bins - 1)
-    found = []
+    with_rows = []
     for index in range(bins):
         inside = bin_of == index
         if inside.any():
             rows = int(inside.sum())
-            found.append((rows, float(values[inside].mean()), float(positive[inside].mean())))
-    return found
+            with_rows.append((rows, float(values[inside].mean()), float(positive[inside].mean())))
+    return with_rows
 
 
 def calibration_error(values: Values, positive: Mask, bins: int = 15) -> float:
     """Return the expected calibration error (Naeini et al. 2015) of probabilities in [0, 1]."""
-    found = calibration_bins(values, positive, bins)
-    return sum(rows * abs(mean - hit) for rows, mean, hit in found) / max(len(values), 1)
+    with_rows = calibration_bins(values, positive, bins)
+    return sum(rows * abs(mean - hit) for rows, mean, hit in with_rows) / max(len(values), 1)
 
 
 def ranks(values: Values) -> Values:
-    """Return mid-ranks."""
+    """Return mid-ranks: (rows,)."""
     order = np.sort(values)
     below = np.searchsorted(order, values, side="left")
     return (below + np.searchsorted(order, values, side="right")) / 2

@@ -25,7 +25,7 @@ class Panel:
 
 
 def svg(title: str, panels: Sequence[Panel]) -> str:
-    """Return the panels side by side, on a white ground."""
+    """Return the panels side by side on a white background, as SVG."""
     width = len(panels) * (_SIDE + _GAP) + 16
     height = _TOP + _SIDE + _BOTTOM
     lines = [

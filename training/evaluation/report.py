@@ -1,4 +1,4 @@
-"""What `feedmill evaluate` found, as Markdown for people and as SVG curves."""
+"""An evaluation as Markdown for people, and as SVG curves."""
 
 from __future__ import annotations
 
@@ -6,15 +6,20 @@ from collections.abc import Sequence
 
 import msgspec
 
-from feedmill.models.artifact import Card
-from feedmill.training.evaluation.filters import DEMOTE_AT, HIDE_AT, DatasetReport, OrdinaryReport
+from feedmill.models.artifact import ModelCard
+from feedmill.training.evaluation.filter_metrics import (
+    DEMOTE_AT,
+    HIDE_AT,
+    DatasetReport,
+    OrdinaryReport,
+)
 from feedmill.training.evaluation.plots import Panel, svg
 
-MODES = {
-    "stored": "The stored model, on rows that neither trained nor tuned it",
-    "folds": "Grouped cross-validation: each group judged by a model that knew none of it",
+MODE_TITLES = {
+    "stored": "The stored model, on rows that neither trained it nor chose its thresholds",
+    "folds": "Grouped cross-validation: each group scored by a model that learned none of it",
     "alone": "Grouped cross-validation within one set, without other sets and ordinary posts",
-    "left out": "Sets left out: each judged by a model that learned from the other sets alone",
+    "left out": "Sets left out: each scored by a model that learned from the other sets alone",
 }
 _COUNTS = (("rows", "rows"), ("violating", "violating"))
 _COLUMNS = (
@@ -31,40 +36,40 @@ _COLUMNS = (
 
 
 class FilterReport(msgspec.Struct, frozen=True):
-    """All that was found of one filter; `card` is None if only models trained here were judged."""
+    """The evaluation of one filter; `card` is None if no stored model was evaluated."""
 
     filter: str
-    card: Card | None
-    sets: list[DatasetReport]
+    card: ModelCard | None
+    datasets: list[DatasetReport] = msgspec.field(name="sets")
     ordinary: list[OrdinaryReport]
 
 
 class Evaluation(msgspec.Struct, frozen=True):
-    """What one run found; `together` is what all filters of the store do to ordinary posts."""
+    """One run; `together` is what all filters of the store do to the ordinary posts."""
 
     filters: list[FilterReport]
     together: list[OrdinaryReport]
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> list[str]:
-    """Return the lines of a Markdown table whose columns from `left` on hold numbers."""
+    """Return the lines of a Markdown table; its columns from `left` on hold numbers."""
     rule = ["---"] * left + ["--:"] * (len(header) - left)
     return [f"| {' | '.join(line)} |" for line in (header, rule, *rows)]
 
 
-def percent(share: float) -> str:
-    """Return a share as it is read best."""
-    return f"{100 * share:.2f} %"
+def percent(part: float) -> str:
+    """Return a fraction in percent."""
+    return f"{100 * part:.2f} %"
 
 
 def datasets_table(reports: Sequence[DatasetReport]) -> list[str]:
-    """Return the measures of sets judged in one mode."""
+    """Return the metrics of data sets, one line each."""
     rows = [
         [
             report.name,
-            *(f"{getattr(report.measures, name):,}" for _, name in _COUNTS),
+            *(f"{getattr(report.metrics, name):,}" for _, name in _COUNTS),
             f"{report.pooled_auc:.3f}",
-            *(f"{getattr(report.measures, name):.3f}" for _, name in _COLUMNS),
+            *(f"{getattr(report.metrics, name):.3f}" for _, name in _COLUMNS),
         ]
         for report in reports
     ]
@@ -73,7 +78,7 @@ def datasets_table(reports: Sequence[DatasetReport]) -> list[str]:
 
 
 def ordinary_table(reports: Sequence[OrdinaryReport]) -> list[str]:
-    """Return what is hidden and demoted of ordinary posts."""
+    """Return what is hidden and demoted of ordinary posts, one line a source."""
     header = ["ordinary posts", "rows", "hidden", "demoted", "hidden, not flagged"]
     rows = [
         [
@@ -90,42 +95,42 @@ def ordinary_table(reports: Sequence[OrdinaryReport]) -> list[str]:
 
 
 def slices_table(reports: Sequence[DatasetReport]) -> list[str]:
-    """Return the slices of sets, one line each."""
+    """Return the slices of data sets, one line each."""
     rows = [
         [
-            *(report.name, f"{one.by}: {one.value}", f"{one.rows:,}", f"{one.violating:,}"),
-            "" if one.auc is None else f"{one.auc:.3f}",
-            f"{one.caught:.3f}" if one.violating else "",
-            f"{one.false_alarms:.3f}" if one.violating < one.rows else "",
+            *(report.name, f"{part.by}: {part.value}", f"{part.rows:,}", f"{part.violating:,}"),
+            "" if part.auc is None else f"{part.auc:.3f}",
+            f"{part.caught:.3f}" if part.violating else "",
+            f"{part.false_alarms:.3f}" if part.violating < part.rows else "",
         ]
         for report in reports
-        for one in report.slices
+        for part in report.slices
     ]
     header = ["set", "slice", "rows", "violating", "AUC"]
     return table([*header, f"caught at {DEMOTE_AT:g}", f"fine at {DEMOTE_AT:g}"], rows, left=2)
 
 
 def filter_lines(report: FilterReport, heading: str = "##") -> list[str]:
-    """Return the sections of one filter's report: a table for each mode, slices, worst errors."""
+    """Return the sections of one filter: tables by mode, slices, worst errors."""
     lines: list[str] = []
-    for mode, title in MODES.items():
-        found = [one for one in report.sets if one.mode == mode]
-        if not found:
+    for mode, title in MODE_TITLES.items():
+        in_mode = [dataset for dataset in report.datasets if dataset.mode == mode]
+        if not in_mode:
             continue
-        lines += [f"{heading} {title}", "", *datasets_table(found), ""]
-        lines += [f"- {one.name}: {_said(one)}" for one in found] + [""]
-        if slices := [one for one in found if one.slices]:
-            lines += ["Slices:", "", *slices_table(slices), ""]
+        lines += [f"{heading} {title}", "", *datasets_table(in_mode), ""]
+        lines += [f"- {dataset.name}: {_note(dataset)}" for dataset in in_mode] + [""]
+        if with_slices := [dataset for dataset in in_mode if dataset.slices]:
+            lines += ["Slices:", "", *slices_table(with_slices), ""]
         lines += ["Worst errors, by id (`<set>-<row>`):", ""]
-        lines += [line for one in found for line in _worst(one)] + [""]
+        lines += [line for dataset in in_mode for line in _worst(dataset)] + [""]
     if report.ordinary:
         lines += [f"{heading} Ordinary posts, by this filter alone", ""]
         lines += [*ordinary_table(report.ordinary), ""]
     return lines
 
 
-def _said(report: DatasetReport) -> str:
-    dropped = f"; {report.dropped} rows dropped that a model knew" if report.dropped else ""
+def _note(report: DatasetReport) -> str:
+    dropped = f"; {report.dropped} rows dropped that a model had learned" if report.dropped else ""
     return f"{report.note}{dropped}"
 
 
@@ -140,26 +145,26 @@ def _worst(report: DatasetReport) -> list[str]:
     ]
 
 
-def as_markdown(found: Evaluation) -> str:
+def as_markdown(evaluation: Evaluation) -> str:
     """Return the whole report of one run."""
     lines = ["# What the filters do", ""]
-    for report in found.filters:
+    for report in evaluation.filters:
         version = f"`{report.filter}@{report.card.version}`" if report.card else "trained here"
         lines += [f"## {report.filter}: {version}", "", *filter_lines(report, "###")]
-    if found.together:
+    if evaluation.together:
         lines += ["## Ordinary posts, by all filters together", ""]
-        lines += [*ordinary_table(found.together), ""]
+        lines += [*ordinary_table(evaluation.together), ""]
     return "\n".join(lines).rstrip("\n") + "\n"
 
 
 def plot_name(filter_name: str, report: DatasetReport) -> str:
-    """Return the file name of a set's curves."""
+    """Return the file name of a data set's curves."""
     return f"{filter_name}-{report.name}-{report.mode.replace(' ', '-')}.svg"
 
 
 def plot(filter_name: str, report: DatasetReport) -> str:
-    """Return a set's ROC, precision and calibration curves as SVG."""
-    calibration = [(mean, hit) for _, mean, hit in report.calibration]
+    """Return a data set's ROC, precision and calibration curves as SVG."""
+    calibration = [(mean, violating) for _, mean, violating in report.calibration]
     return svg(
         f"{filter_name} on {report.name} ({report.mode})",
         (

@@ -1,4 +1,4 @@
-"""Slices of judged posts: by language or script, by length, by how long an author is known."""
+"""Slices of evaluated posts: by language or script, by length, by how long an author is known."""
 
 from __future__ import annotations
 
@@ -7,20 +7,24 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 import numpy as np
-import numpy.typing as npt
 
 from feedmill.events.post import Post
+from feedmill.training.arrays import Mask, Values
 from feedmill.training.datasets.labelled_posts import LabelledPosts
 from feedmill.training.evaluation.metrics import fraction, roc_auc
 
 _LATIN = re.compile(r"[A-Za-z\u00c0-\u024f\u1e00-\u1eff]")
 _LETTER = re.compile(r"[^\W\d_]")
 _DAY_MS = 86_400_000
-_FEWEST_ROWS = 20
+_MIN_ROWS = 20
 
 
 class Slice(msgspec.Struct, frozen=True):
-    """How a filter does on one slice; `auc` is None where the slice has one class alone."""
+    """How a filter does on one slice.
+
+    `caught` and `false_alarms` are the fractions of violating and of fine posts that reach the
+    threshold; `auc` is None where the slice has one class alone.
+    """
 
     by: str
     value: str
@@ -31,11 +35,12 @@ class Slice(msgspec.Struct, frozen=True):
     false_alarms: float
 
 
-def slices_of(
-    rows: LabelledPosts, scores: npt.NDArray[np.float64], threshold: float
-) -> list[Slice]:
-    """Return the slices with enough rows; caught and false alarms are shares at `threshold`."""
-    found = []
+def slices_of(rows: LabelledPosts, scores: Values, threshold: float) -> list[Slice]:
+    """Return the slices with at least 20 rows.
+
+    `scores` are (rows,); a post of at least `threshold` counts as caught.
+    """
+    slices = []
     for by, values in (
         ("language", [post.lang or _script(post.text) for post in rows.posts]),
         ("length", [_length(post.text) for post in rows.posts]),
@@ -44,26 +49,27 @@ def slices_of(
         names = np.array(values, dtype=np.str_)
         for value in sorted(set(values)):
             inside = names == value
-            if value and inside.sum() >= _FEWEST_ROWS:
-                found.append(_slice(by, value, scores[inside], rows.labels[inside] == 1, threshold))
-    return found
+            if value and inside.sum() >= _MIN_ROWS:
+                violating = rows.labels[inside] == 1
+                slices.append(_slice(by, value, scores[inside], violating, threshold))
+    return slices
 
 
 def _slice(
     by: str,
     value: str,
-    scores: npt.NDArray[np.float64],
-    bad: npt.NDArray[np.bool_],
+    scores: Values,
+    violating: Mask,
     threshold: float,
 ) -> Slice:
     return Slice(
         by,
         value,
         len(scores),
-        int(bad.sum()),
-        roc_auc(scores, bad) if bad.any() and not bad.all() else None,
-        fraction(scores[bad] >= threshold),
-        fraction(scores[~bad] >= threshold),
+        int(violating.sum()),
+        roc_auc(scores, violating) if violating.any() and not violating.all() else None,
+        fraction(scores[violating] >= threshold),
+        fraction(scores[~violating] >= threshold),
     )
 
 
@@ -81,9 +87,9 @@ def _length(text: str) -> str:
 
 
 def author_ages(posts: Sequence[Post]) -> list[str]:
-    """Return how long before each post its author first posted, in bands; "" where unknown.
+    """Return in bands how long before each post its author first posted; "" where unknown.
 
-    Known are authors and times that the file gave, and only what lies before the post.
+    It is known where the file gave author and time, of the posts before this one.
     """
     known: Callable[[Post], bool] = lambda post: (  # noqa: E731 read once, right below
         post.created_at_ms > 0 and post.author_id != f"author-of-{post.post_id}"

@@ -1,12 +1,10 @@
-"""What weighs a filter's evidence: a blend of linear experts, or boosted trees, and its fitting.
+"""Fit a filter's classifier: a blend of linear experts, or boosted trees.
 
-The decision between them, and the figures behind it, stand in
-`docs/decisions/0013-what-the-filters-read.md`.
+`docs/decisions/0013-what-the-filters-read.md` has the choice between them and the figures.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
@@ -16,28 +14,36 @@ import numpy.typing as npt
 from feedmill.features.post_batch import PostBatch
 from feedmill.filters.model import ExpertWeights, with_columns
 from feedmill.models.trees import Trees
-from feedmill.training.fitting.stacking import SEED, Mask, Values, fit_trees
+from feedmill.training.arrays import Mask, Values
+from feedmill.training.fitting.ngram_models import SEED
+from feedmill.training.fitting.trees import fit_trees
 
 
 @dataclass(frozen=True)
 class Expert:
     """A logistic regression on one group of columns.
 
-    `strength` is scikit-learn's C on columns of unit deviation, `weight` its share in the blend,
-    where the n-grams' share is 1.
+    Attributes
+    ----------
+    group
+        One of `features.post_batch.GROUPS`.
+    regularization_c
+        scikit-learn's C, on columns of unit deviation.
+    weight
+        What it weighs in the blend, where the n-grams weigh 1.
     """
 
     group: str
-    strength: float
+    regularization_c: float
     weight: float
 
 
 @dataclass(frozen=True)
 class LinearBlend:
-    """Experts that never see each other's columns, each brought to unit deviation, then added.
+    """Experts that never see each other's columns, each scaled to unit deviation, then added.
 
-    What one learns of a set's habits cannot push aside what another knows of spam anywhere.  No
-    expert says less than `floor` deviations: that it knows nothing of a post proves nothing.
+    What one expert learns of a data set's habits cannot displace what another knows of spam
+    anywhere.  No expert scores below `floor` deviations: finding nothing in a post proves nothing.
     """
 
     experts: tuple[Expert, ...]
@@ -45,7 +51,7 @@ class LinearBlend:
 
     @property
     def groups(self) -> tuple[str, ...]:
-        """The groups of columns the head reads."""
+        """The groups of columns it reads."""
         return tuple(expert.group for expert in self.experts)
 
 
@@ -70,37 +76,54 @@ def fit_linear_blend(
     weights: Values,
     rows: Mask,
 ) -> ExpertWeights:
-    """Fit the experts on `rows`; `ngrams` (posts, views) are the scores of all of the batch."""
-    shares = [1.0] * ngrams.shape[1] + [expert.weight for expert in blend.experts]
+    """Fit the experts.
+
+    Parameters
+    ----------
+    blend
+        Which experts.
+    ngrams
+        (posts, views): the n-gram models' scores of the whole batch.
+    batch
+        The posts.
+    labels, weights
+        (posts,) each.
+    rows
+        (posts,): which posts to learn from.
+    """
+    expert_weights = [1.0] * ngrams.shape[1] + [expert.weight for expert in blend.experts]
     parts: list[Values] = []
     biases: list[float] = []
     for score in ngrams.T:
-        shift, scale = _deviation(score[rows])
+        shift, scale = _mean_and_deviation(score[rows])
         parts.append(np.array([1.0 / scale]))
         biases.append(-shift / scale)
     for expert in blend.experts:
         columns = batch.columns(expert.group).astype(np.float64)[rows]
-        coefficients, constant = _logistic(columns, labels[rows], weights[rows], expert.strength)
-        shift, scale = _deviation(columns @ coefficients + constant)
+        coefficients, constant = _logistic(
+            columns, labels[rows], weights[rows], expert.regularization_c
+        )
+        shift, scale = _mean_and_deviation(columns @ coefficients + constant)
         parts.append(coefficients * expert.weight / scale)
         biases.append((constant - shift) * expert.weight / scale)
     starts = tuple(accumulate(map(len, parts[:-1]), initial=0))
-    weighed = np.concatenate(parts).astype(np.float32).astype(np.float64)
-    return ExpertWeights(weighed, starts, np.array(biases), blend.floor * np.array(shares))
+    column_weights = np.concatenate(parts).astype(np.float32).astype(np.float64)
+    floors = blend.floor * np.array(expert_weights)
+    return ExpertWeights(column_weights, starts, np.array(biases), floors)
 
 
-def _deviation(scores: Values) -> tuple[float, float]:
+def _mean_and_deviation(scores: Values) -> tuple[float, float]:
     return float(scores.mean()), float(scores.std()) or 1.0
 
 
 def _logistic(
-    columns: Values, labels: Values, weights: Values, strength: float
+    columns: Values, labels: Values, weights: Values, regularization_c: float
 ) -> tuple[Values, float]:
     from sklearn.linear_model import LogisticRegression  # noqa: PLC0415 the `train` extra
 
     mean, deviation = columns.mean(axis=0), columns.std(axis=0)
     deviation[deviation == 0] = 1.0
-    model = LogisticRegression(C=strength, max_iter=3_000, random_state=SEED)
+    model = LogisticRegression(C=regularization_c, max_iter=3_000, random_state=SEED)
     model.fit((columns - mean) / deviation, labels > 0.5, sample_weight=weights)
     coefficients = np.asarray(model.coef_[0], dtype=np.float64) / deviation
     return coefficients, float(model.intercept_[0] - coefficients @ mean)
@@ -109,7 +132,11 @@ def _logistic(
 def fit_boosted_trees(
     boosted: BoostedTrees, ngrams: Values, batch: PostBatch, labels: Values, weights: Values
 ) -> str:
-    """Train the trees; `ngrams` (posts, views) are scores out of fold.  Returns LightGBM's text."""
+    """Train the trees and return LightGBM's text.
+
+    `ngrams` are the n-gram models' scores out of fold, (posts, views); `labels` and `weights` are
+    (posts,) each.
+    """
     rows = with_columns(ngrams, boosted.groups, batch)
     views = ngrams.shape[1]
     return fit_trees(
@@ -126,29 +153,14 @@ def fit_boosted_trees(
     )
 
 
-def classifier_arrays(head: ExpertWeights | str) -> dict[str, npt.NDArray[np.generic]]:
-    """Return the arrays an artifact holds of a head; trees are LightGBM's text."""
-    if isinstance(head, str):
-        return {"trees": np.frombuffer(head.encode(), dtype=np.uint8)}
-    return {"weights": head.weights, "experts": np.stack([head.biases, head.floors])}
+def classifier_arrays(classifier: ExpertWeights | str) -> dict[str, npt.NDArray[np.generic]]:
+    """Return a classifier as the arrays of an artifact; trees are given as LightGBM's text."""
+    if isinstance(classifier, str):
+        return {"trees": np.frombuffer(classifier.encode(), dtype=np.uint8)}
+    experts = np.stack([classifier.biases, classifier.floors])
+    return {"weights": classifier.weights, "experts": experts}
 
 
-def build_classifier(head: ExpertWeights | str) -> ExpertWeights | Trees:
-    """Return the head as the model evaluates it."""
-    return Trees.parse(head) if isinstance(head, str) else head
-
-
-def fit_slope(raw: Sequence[float] | Values, labels: Values, weights: Values, at: float) -> float:
-    """Return how steeply the log-odds should fall below the raw score `at`, where they are 0.6's.
-
-    The one of a few slopes that gives the rows below `at` the least weighted log-loss.
-    """
-    scores = np.asarray(raw, dtype=np.float64)
-    below = scores < at
-    gap, bad, share = at - scores[below], labels[below] > 0.5, weights[below]
-    slopes = np.geomspace(0.1, 10.0, 41)
-    losses = []
-    for slope in slopes:
-        odds = np.log(0.6 / 0.4) - slope * gap
-        losses.append(float((share * np.logaddexp(0.0, np.where(bad, -odds, odds))).sum()))
-    return float(slopes[int(np.argmin(losses))])
+def build_classifier(classifier: ExpertWeights | str) -> ExpertWeights | Trees:
+    """Return a classifier as a `FilterModel` evaluates it; trees are given as LightGBM's text."""
+    return Trees.parse(classifier) if isinstance(classifier, str) else classifier

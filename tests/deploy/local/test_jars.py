@@ -20,7 +20,7 @@ LOCK = tuple(
 def small_lock(monkeypatch: pytest.MonkeyPatch) -> None:
     """A lock of five small jars, and nothing to fetch them from."""
     monkeypatch.setattr(jars, "read_lock", lambda: jars.Lock("0.0", LOCK))
-    monkeypatch.setattr(jars, "fetch_from_maven", refuse)
+    monkeypatch.setattr(jars, "download_from_maven", refuse)
 
 
 def refuse(jar: Jar, scratch: Path) -> Path:
@@ -48,7 +48,7 @@ def test_jars_are_fetched_once_by_all(tmp_path: Path, monkeypatch: pytest.Monkey
         fetched.append(jar.name)
         return serve(jar, scratch)
 
-    monkeypatch.setattr(jars, "fetch_from_maven", counting)
+    monkeypatch.setattr(jars, "download_from_maven", counting)
     with ThreadPoolExecutor(3) as pool:
         found = set(pool.map(class_path, [tmp_path] * 3))
     assert found == {os.pathsep.join(str(tmp_path / jar.name) for jar in LOCK)}
@@ -58,7 +58,7 @@ def test_jars_are_fetched_once_by_all(tmp_path: Path, monkeypatch: pytest.Monkey
 
 @pytest.mark.usefixtures("small_lock")
 def test_an_altered_jar_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(jars, "fetch_from_maven", serve)
+    monkeypatch.setattr(jars, "download_from_maven", serve)
     class_path(tmp_path)
     altered = tmp_path / LOCK[3].name
     altered.write_bytes(CONTENT + b" with a stowaway")
@@ -79,7 +79,7 @@ def test_an_altered_download_is_refused_and_not_kept(
             path.write_bytes(b"something else")
         return path
 
-    monkeypatch.setattr(jars, "fetch_from_maven", altering)
+    monkeypatch.setattr(jars, "download_from_maven", altering)
     with pytest.raises(LocalStackError, match=r"part0-1\.0\.jar is not the jar"):
         class_path(tmp_path)
     assert not (tmp_path / LOCK[0].name).exists()
@@ -87,6 +87,8 @@ def test_an_altered_download_is_refused_and_not_kept(
 
 @pytest.mark.usefixtures("small_lock")
 def test_a_failed_fetch_names_the_jar_and_the_way_out(tmp_path: Path) -> None:
-    with pytest.raises(LocalStackError, match=r"cannot fetch org.example:part.*check the network"):
+    with pytest.raises(
+        LocalStackError, match=r"cannot download org.example:part.*check the network"
+    ):
         class_path(tmp_path)
     assert not list(tmp_path.glob(".fetch-*"))

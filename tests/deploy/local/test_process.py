@@ -26,7 +26,7 @@ STUBBORN = [
 def started(server: Server, command: list[str]) -> int:
     pid = server.start(command)
     deadline = time.monotonic() + 10
-    while "up" not in server.last_words() and time.monotonic() < deadline:
+    while "up" not in server.log_tail() and time.monotonic() < deadline:
         time.sleep(0.01)
     return pid
 
@@ -35,16 +35,16 @@ def test_a_stopped_server_is_gone(tmp_path: Path) -> None:
     server = Server("sleep", tmp_path)
     pid = started(server, SLEEP)
     assert server.pid() == pid
-    server.stop(patience_s=10)
+    server.stop(timeout_s=10)
     assert server.pid() is None
     assert not server.pid_file.exists()
-    server.stop(patience_s=10)
+    server.stop(timeout_s=10)
 
 
 def test_a_server_that_ignores_sigterm_is_killed(tmp_path: Path) -> None:
     server = Server("stubborn", tmp_path)
     started(server, STUBBORN)
-    server.stop(patience_s=0.2)
+    server.stop(timeout_s=0.2)
     assert server.pid() is None
 
 
@@ -53,9 +53,9 @@ def test_a_recycled_pid_is_never_killed(tmp_path: Path) -> None:
     pid = started(victim, SLEEP)
     server.pid_file.write_text(json.dumps({"pid": pid, "started": "1"}))
     assert server.pid() is None
-    server.stop(patience_s=0.1)
+    server.stop(timeout_s=0.1)
     assert victim.pid() == pid
-    victim.stop(patience_s=10)
+    victim.stop(timeout_s=10)
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"pid": "x", "started": "1"}', "7"])
@@ -81,7 +81,9 @@ def test_a_held_lock_is_waited_for_and_named(tmp_path: Path) -> None:
     lock = tmp_path / "lock"
     with (
         exclusive(lock, "tests"),
-        pytest.raises(LocalStackError, match=r"lock for 0 s \(tests\); end it"),
+        pytest.raises(
+            LocalStackError, match=r"that tests has held .*lock for 0 s; end that process"
+        ),
         exclusive(lock, "tests", timeout_s=0.1),
     ):
         pass

@@ -155,7 +155,7 @@ def test_down_stops_what_runs_and_may_be_repeated(other: Path) -> None:
     code, out, err = invoke("local", "status", "--json", "--folder", str(other))
     assert (code, out) == (1, "")
     assert err == (
-        f"feedmill: Kafka and Redis of {other} do not run;"
+        f"feedmill: Kafka and Redis of the local stack in {other} do not run;"
         " `feedmill local up` starts what is missing\n"
     )
 

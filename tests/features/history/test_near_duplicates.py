@@ -1,4 +1,4 @@
-"""Signatures estimate similarity, buckets bring what is alike together."""
+"""Signatures estimate similarity, and similar texts share a bucket."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from feedmill.features.history.near_duplicates import (
     BANDS,
     BUCKET_BITS,
     consensus,
-    says_enough,
-    sign,
+    is_long_enough,
+    minhash,
     similarity,
 )
 from feedmill.features.text.ngrams import TextBatch
@@ -43,17 +43,17 @@ def test_similarity_is_that_of_the_5_grams_on_average() -> None:
         ones.append(" ".join(words))
         others.append(changed(words, seed % 12, seed))
         exact.append(jaccard(ones[-1], others[-1]))
-    a, b = sign(TextBatch(ones))[0], sign(TextBatch(others))[0]
+    a, b = minhash(TextBatch(ones))[0], minhash(TextBatch(others))[0]
     error = similarity(a, b) - np.array(exact)
     assert abs(error.mean()) < 0.02
     assert error.std() < 0.09
 
 
-def test_what_is_alike_shares_a_bucket_and_what_is_not_does_not() -> None:
+def test_similar_texts_share_a_bucket_and_others_rarely_do() -> None:
     texts = [" ".join(drawn(seed)) for seed in range(300)]
     copies = [changed(drawn(seed), 2, seed) for seed in range(300)]
-    _, here, _ = sign(TextBatch(texts))
-    _, there, _ = sign(TextBatch(copies))
+    _, here, _ = minhash(TextBatch(texts))
+    _, there, _ = minhash(TextBatch(copies))
     assert here.shape == (300, BANDS)
     assert (here < BANDS << BUCKET_BITS).all()
     assert ((here == there).any(axis=1)).mean() > 0.98
@@ -63,15 +63,15 @@ def test_what_is_alike_shares_a_bucket_and_what_is_not_does_not() -> None:
 def test_case_and_digits_make_no_difference_and_rows_do_not_depend_on_others() -> None:
     one = "Only 17 tickets are left for the summer concert at the lake, be quick about it"
     other = one.upper().replace("17", "23")
-    together = sign(TextBatch([one, "x " * 40, other, "y"]))[0]
+    together = minhash(TextBatch([one, "x " * 40, other, "y"]))[0]
     assert (together[0] == together[2]).all()
-    assert (together[0] == sign(TextBatch([one]))[0][0]).all()
+    assert (together[0] == minhash(TextBatch([one]))[0][0]).all()
 
 
 def test_the_consensus_of_varied_copies_is_near_their_origin() -> None:
     words = drawn(3)
-    origin = sign(TextBatch([" ".join(words)]))[0]
-    copies = sign(TextBatch([changed(words, 4, seed) for seed in range(15)]))[0]
+    origin = minhash(TextBatch([" ".join(words)]))[0]
+    copies = minhash(TextBatch([changed(words, 4, seed) for seed in range(15)]))[0]
     near = similarity(np.repeat(consensus(copies), len(copies), axis=0), copies)
     among = similarity(copies, np.roll(copies, 1, axis=0))
     assert similarity(consensus(copies), origin)[0] > 0.9
@@ -90,11 +90,11 @@ def test_the_consensus_of_varied_copies_is_near_their_origin() -> None:
         ("今天的天气非常好", False),
     ],
 )  # fmt: skip
-def test_short_texts_say_too_little(text: str, enough: bool) -> None:
-    assert says_enough(text) == enough
+def test_short_texts_are_not_compared(text: str, enough: bool) -> None:
+    assert is_long_enough(text) == enough
 
 
-def test_one_thing_over_and_over_says_too_little() -> None:
+def test_texts_of_few_different_n_grams_are_not_compared() -> None:
     texts = ["\U0001f600 " * 80, "ha " * 80, "ten words are enough if they are not all that short"]
-    assert sign(TextBatch(texts))[2].tolist() == [False, False, True]
-    assert sign(TextBatch([]))[0].shape[0] == 0
+    assert minhash(TextBatch(texts))[2].tolist() == [False, False, True]
+    assert minhash(TextBatch([]))[0].shape[0] == 0

@@ -1,4 +1,4 @@
-"""What came before a post: exact where it can be, the same however records are cut into batches."""
+"""Copies of a post are counted exactly where the text allows it, whatever the batches."""
 
 from __future__ import annotations
 
@@ -12,10 +12,8 @@ from hypothesis import strategies as st
 
 from feedmill.events.post import Post
 from feedmill.features.history.post_history import (
-    MOST_AUTHOR_POSTS,
     REBUILD_MS,
-    WINDOW_MS,
-    EarlierPosts,
+    CopyCounts,
     PostHistory,
     PostVersion,
 )
@@ -28,7 +26,7 @@ OTHER = (
 MINUTE_MS = 60_000
 
 
-def told(*versions: PostVersion) -> list[EarlierPosts]:
+def counted(*versions: PostVersion) -> list[CopyCounts]:
     return PostHistory().fold(versions)
 
 
@@ -37,14 +35,14 @@ def at(minute: float, post: str, author: str = "al", text: str | None = TEXT) ->
 
 
 def copies(*versions: PostVersion) -> list[int]:
-    return [past.copies for past in told(*versions)]
+    return [past.copies for past in counted(*versions)]
 
 
 def test_copies_and_authors_are_counted_in_order() -> None:
-    said = told(
+    counts = counted(
         at(0, "a", "al"), at(1, "b", "bo", TEXT + "!"), at(1, "x", "cy", OTHER), at(2, "c", "al")
     )
-    assert [(past.copies, past.authors) for past in said] == [(0, 1), (1, 2), (0, 1), (2, 2)]
+    assert [(past.copies, past.authors) for past in counts] == [(0, 1), (1, 2), (0, 1), (2, 2)]
 
 
 def test_only_the_window_counts() -> None:
@@ -57,10 +55,10 @@ def test_short_texts_are_never_copies() -> None:
 
 
 def test_an_edit_is_no_copy_of_its_own_post() -> None:
-    said = copies(
+    counts = copies(
         at(0, "a"), at(1, "a", text=TEXT + "?"), at(2, "a", text=TEXT + "!!"), at(3, "b", "bo")
     )
-    assert said == [0, 0, 0, 1]
+    assert counts == [0, 0, 0, 1]
 
 
 def test_an_edit_into_a_campaign_counts_and_one_out_of_it_does_not() -> None:
@@ -74,25 +72,9 @@ def test_a_deletion_takes_its_copy_out() -> None:
     assert copies(at(0, "a"), at(1, "a", text=None), at(2, "b"), at(3, "c")) == [0, 0, 0, 1]
 
 
-def test_an_authors_posts_and_age() -> None:
-    said = told(
-        at(0, "a", text="one"),
-        at(2, "b", text="two"),
-        at(2, "b", text="two, edited"),
-        at(3, "x", "bo", text="three"),
-        at(11, "c", text="four"),
-        at(40, "d", text="five"),
-    )
-    assert [past.author_posts for past in said] == [0, 1, 1, 0, 1, 0]
-    ages = [past.author_age_ms / MINUTE_MS for past in said]
-    assert ages == [0, 2, 2, 0, WINDOW_MS / MINUTE_MS, 0]
-    flood = told(*(at(0, f"p{i}", text="hi") for i in range(50)))
-    assert [past.author_posts for past in flood] == [min(i, MOST_AUTHOR_POSTS) for i in range(50)]
-
-
 def stream(seed: int, count: int) -> list[PostVersion]:
     """Texts of a few origins with changes, among others; edits and deletions of them."""
-    drawn, minute, found = random.Random(seed), 0.0, []
+    drawn, minute, versions = random.Random(seed), 0.0, []
     for i in range(count):
         minute += drawn.random() * 0.4
         origin = drawn.choice((TEXT, TEXT, OTHER, " ".join(drawn.choices(TEXT.split(), k=14))))
@@ -100,43 +82,43 @@ def stream(seed: int, count: int) -> list[PostVersion]:
         words[drawn.randrange(len(words))] = drawn.choice(("often", "maybe", "42", "!!"))
         post = f"p{drawn.randrange(i + 1) if drawn.random() < 0.15 else i}"
         text = None if drawn.random() < 0.05 else " ".join(words)
-        found.append(at(minute, post, f"a{drawn.randrange(20)}", text))
-    return found
+        versions.append(at(minute, post, f"a{drawn.randrange(20)}", text))
+    return versions
 
 
 @settings(max_examples=8)
 @given(st.integers(0, 1000), st.lists(st.integers(1, 40), min_size=1, max_size=8))
 def test_batches_make_no_difference(seed: int, sizes: list[int]) -> None:
     versions = stream(seed, 150)
-    history, found, left, cuts = PostHistory(), [], deque(versions), deque(sizes)
+    history, counts, left, cuts = PostHistory(), [], deque(versions), deque(sizes)
     while left:
-        found += history.fold([left.popleft() for _ in range(min(cuts[0], len(left)))])
+        counts += history.fold([left.popleft() for _ in range(min(cuts[0], len(left)))])
         cuts.rotate()
-    assert found == told(*versions)
+    assert counts == counted(*versions)
 
 
-@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
-def test_texts_that_others_have_read_make_no_difference(share: float) -> None:
+@pytest.mark.parametrize("fraction", [0.0, 0.5, 1.0])
+def test_signatures_from_a_shared_batch_make_no_difference(fraction: float) -> None:
     drawn, versions = random.Random(1), stream(1, 300)
-    history, found = PostHistory(), []
+    history, counts = PostHistory(), []
     for start in range(0, len(versions), 25):
         part = versions[start : start + 25]
-        known = [i for i, v in enumerate(part) if v.text is not None and drawn.random() < share]
+        known = [i for i, v in enumerate(part) if v.text is not None and drawn.random() < fraction]
         drawn.shuffle(known)
         rows = [known.index(i) if i in known else -1 for i in range(len(part))]
         posts = [Post(part[i].post_id, part[i].author_id, 1, part[i].text or "") for i in known]
-        found += history.fold(part, rows, PostBatch(posts))
-    assert found == told(*versions)
+        counts += history.fold(part, rows, PostBatch(posts))
+    assert counts == counted(*versions)
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_a_fold_that_begins_twice_the_window_earlier_says_the_same(seed: int) -> None:
+def test_a_history_that_starts_two_windows_earlier_gives_the_same_counts(seed: int) -> None:
     versions = stream(seed, 600)
-    whole, middle = told(*versions), 450
+    whole, middle = counted(*versions), 450
     since = versions[middle].at_ms - REBUILD_MS
     first = next(i for i, v in enumerate(versions) if v.at_ms >= since)
     assert first > 0
-    assert told(*versions[first:])[middle - first :] == whole[middle:]
+    assert counted(*versions[first:])[middle - first :] == whole[middle:]
 
 
 def test_a_campaign_is_found_among_many_ordinary_posts() -> None:
@@ -154,9 +136,9 @@ def test_a_campaign_is_found_among_many_ordinary_posts() -> None:
             words[drawn.randrange(len(words))] += "!"
             campaign.append(len(versions))
             versions.append(at(i / 1000, f"c{i}", f"b{i}", " ".join(words)))
-    said = told(*versions)
-    assert all(said[i].copies >= min(n, 30) - 2 for n, i in enumerate(campaign))
-    assert max(past.copies for i, past in enumerate(said) if i not in set(campaign)) <= 1
+    counts = counted(*versions)
+    assert all(counts[i].copies >= min(n, 30) - 2 for n, i in enumerate(campaign))
+    assert max(past.copies for i, past in enumerate(counts) if i not in set(campaign)) <= 1
 
 
 def test_memory_is_bounded_from_the_start() -> None:

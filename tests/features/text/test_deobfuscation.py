@@ -5,7 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from feedmill.features.text.deobfuscation import deobfuscate, is_word, normalise_characters
-from feedmill.features.text.ngrams import TextBatch, normalise
+from feedmill.features.text.ngrams import TextBatch
+from feedmill.features.text.normalise import normalise
 
 SENTENCE = "subscribe to my channel and get free money now"
 

@@ -10,7 +10,7 @@ from feedmill.features.text.lexicon import (
     LEXICON_KINDS,
     Lexicon,
     lexicon_matrix,
-    read_terms,
+    parse_terms,
     spam_lexicon,
 )
 from feedmill.features.text.ngrams import TextBatch
@@ -55,7 +55,7 @@ def test_other_terms_are_refused(term: str) -> None:
 
 def test_the_list_that_ships_has_terms_of_every_kind() -> None:
     text = "# a comment\n[money]  of money\nfree, cash\nprize\n\n[bait]\nlike this\n"
-    assert read_terms(text, ("money", "bait")) == [["free", "cash", "prize"], ["like this"]]
+    assert parse_terms(text, ("money", "bait")) == [["free", "cash", "prize"], ["like this"]]
     assert spam_lexicon().kinds == len(LEXICON_KINDS)
 
 

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from feedmill.features.text.ngrams import BUCKETS, TextBatch, normalise
+from feedmill.features.text.ngrams import BUCKETS, TextBatch
+from feedmill.features.text.normalise import normalise
 from feedmill.features.text.shape import SHAPE_COLUMNS, shape_matrix
 
 TABLE = np.random.default_rng(1).integers(-4095, 4096, BUCKETS, dtype=np.int32)
@@ -27,15 +28,15 @@ TEXTS = st.lists(
 @given(TEXTS, st.integers(min_value=1, max_value=5))
 def test_a_row_does_not_depend_on_its_batch(texts: list[str], size: int) -> None:
     whole = TextBatch(texts)
-    sums, sizes, shape = whole.sums(TABLE), whole.sizes(), shape_matrix(whole)
+    sums, sizes, shape = whole.weighted_sums(TABLE), whole.token_counts(), shape_matrix(whole)
     assert shape.shape == (len(texts), len(SHAPE_COLUMNS))
     assert np.isfinite(shape).all()
     assert (sizes >= 2).all()
     for begin in range(0, len(texts), size):
         part = TextBatch(texts[begin : begin + size])
         rows = slice(begin, begin + size)
-        np.testing.assert_array_equal(part.sums(TABLE), sums[rows])
-        np.testing.assert_array_equal(part.sizes(), sizes[rows])
+        np.testing.assert_array_equal(part.weighted_sums(TABLE), sums[rows])
+        np.testing.assert_array_equal(part.token_counts(), sizes[rows])
         np.testing.assert_array_equal(shape_matrix(part), shape[rows])
 
 
@@ -43,8 +44,8 @@ def test_long_texts_are_split_into_chunks_without_a_difference() -> None:
     texts = ["word " * 3_000, "", "é" * 25_000, "x" * 20_000, "\U0001d518" * 20_000, "short"] * 2
     whole = TextBatch(texts)
     assert len(whole.chunks) > 2
-    alone = np.concatenate([TextBatch([text]).sums(TABLE) for text in texts])
-    np.testing.assert_array_equal(whole.sums(TABLE), alone)
+    alone = np.concatenate([TextBatch([text]).weighted_sums(TABLE) for text in texts])
+    np.testing.assert_array_equal(whole.weighted_sums(TABLE), alone)
 
 
 def test_the_longest_text_of_largest_weights_does_not_overflow() -> None:
@@ -52,7 +53,7 @@ def test_the_longest_text_of_largest_weights_does_not_overflow() -> None:
     table = np.full(BUCKETS, 4095, dtype=np.int32)
     for text in ("𐍈" * 20_000, "a " * 10_000):
         batch = TextBatch([text])
-        assert batch.sums(table)[0] == 4095 * batch.sizes()[0]
+        assert batch.weighted_sums(table)[0] == 4095 * batch.token_counts()[0]
 
 
 def _tokens(text: str) -> list[set[int]]:

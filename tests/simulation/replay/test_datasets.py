@@ -139,12 +139,12 @@ def test_a_loop_goes_on_with_new_ids(folder: Path) -> None:
 
 
 def test_a_missing_or_strange_data_set_names_the_way_out(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"FEEDMILL_DATA.*replay demo"):
+    with pytest.raises(UsageError, match=r"--data or FEEDMILL_DATA.*replay demo"):
         dataset("reddit", tmp_path)
     path = tmp_path / "engagement_reddit_top.csv.gz"
     path.write_bytes(b"no gzip")
     with pytest.raises(UsageError, match="cannot read"):
         dataset("reddit", tmp_path)
     path.write_bytes(gzip.compress(b"a,b\n1,2\n"))
-    with pytest.raises(UsageError, match="not the file this preset knows"):
+    with pytest.raises(UsageError, match="not the file that this preset expects"):
         dataset("reddit", tmp_path)

@@ -25,7 +25,7 @@ def test_a_line_that_is_too_long_is_one_bad_line(tmp_path: Path) -> None:
 def test_a_broken_archive_is_a_clear_error(tmp_path: Path) -> None:
     path = tmp_path / "lines.jsonl.gz"
     path.write_bytes(gzip.compress(b"one\ntwo\nthree\n")[:-10])
-    with pytest.raises(UsageError, match="is the file whole"):
+    with pytest.raises(UsageError, match="broken or incomplete, get it again"):
         list(lines_of_file(open_file(path)))
 
 

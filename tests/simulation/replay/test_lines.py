@@ -48,7 +48,7 @@ BAD = {
     b'"text":"t"}}': "Expected the record's key",
     b'{"topic":"config","key":"weights","value":{}}': "Expected a topic",
     b'{"topic":"signals.unknown","value":{"post_id":"a"}}': "Expected a topic",
-    b'{"post_id":"a","user_id":"u","kind":"love","at_ms":5}': "Invalid enum value",
+    b'{"post_id":"a","user_id":"u","kind":"love","at_ms":5}': "Expected one of impression, click",
 }
 
 

@@ -15,8 +15,8 @@ from feedmill.simulation.replay.options import ReplayOptions
         ({"speed": 0.0}, "speed: expected"),
         ({"speed": float("nan")}, "speed: expected"),
         ({"run": "a b"}, "run: expected"),
-        ({"strict": True}, "are for files"),
-        ({"loop": True}, "loop is for"),
+        ({"strict": True}, "work on files only"),
+        ({"loop": True}, "--loop works on the presets"),
     ],
 )
 def test_impossible_options_are_refused(given: dict[str, Any], reason: str) -> None:

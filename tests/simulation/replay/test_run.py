@@ -26,7 +26,6 @@ from feedmill.streams.settings.environment import Environment
 pytestmark = pytest.mark.stack
 
 PARTITIONS = 3
-COMMAND = "from feedmill.cli.replay import replay; replay()"
 
 
 @pytest.fixture
@@ -58,7 +57,7 @@ def command(environment: Environment, *arguments: str) -> subprocess.Popen[str]:
     settings = {"FEEDMILL_KAFKA": environment.kafka}
     settings["FEEDMILL_TOPIC_PREFIX"] = environment.topic_prefix
     return subprocess.Popen(
-        [sys.executable, "-c", COMMAND, *arguments],
+        [sys.executable, "-m", "feedmill.cli.main", "replay", *arguments],
         env={**os.environ, **settings},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

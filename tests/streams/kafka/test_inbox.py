@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from types import SimpleNamespace
 
 import pytest
 
-from feedmill.streams.kafka.batches import RecordBatch, TopicPartition
+from builders.records import StoredRecord, record_batch
+from feedmill.streams.kafka.batches import RecordBatch
 from feedmill.streams.kafka.inbox import Inbox
 
 
 def batch(partition: int, size: int) -> RecordBatch:
-    records = [SimpleNamespace(offset=i, timestamp=0, key=None, value=None) for i in range(size)]
-    return RecordBatch(TopicPartition("posts", partition), records)
+    return record_batch("posts", map(StoredRecord, range(size)), partition=partition)
 
 
 def test_take_brings_all_that_is_ready_in_order() -> None:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 from hypothesis import given
 from hypothesis import strategies as st
 
+from builders.records import StoredRecord, record_batch
 from feedmill.streams.kafka.batches import RecordBatch, TopicPartition
 from feedmill.streams.kafka.ledger import Ledger
 
@@ -14,8 +13,8 @@ A, B = TopicPartition("posts", 0), TopicPartition("posts", 1)
 
 
 def batch(source: TopicPartition, *offsets: int, epoch: int = 0) -> RecordBatch:
-    records = [SimpleNamespace(offset=o, timestamp=0, key=b"k", value=b"v") for o in offsets]
-    return RecordBatch(source, records, epoch)
+    records = map(StoredRecord, offsets)
+    return record_batch(source.topic, records, partition=source.partition, epoch=epoch)
 
 
 def begun(*batches: RecordBatch) -> Ledger:

@@ -23,7 +23,7 @@ from feedmill.streams.kafka.topics import (
     topic_table,
 )
 
-SIGNALS = SignalNames.declared("extreme:gate").all
+SIGNALS = SignalNames.parse("extreme:gate").all
 TABLE = {spec.name: spec for spec in topic_table(SIGNALS)}
 
 
@@ -136,7 +136,9 @@ def test_dead_letters_take_a_record_that_posts_refuses(stack: StackAddress, pref
 
 
 def test_a_kafka_that_is_away_is_named() -> None:
-    with pytest.raises(UsageError, match=r"Kafka at 127\.0\.0\.1:1: .* is it up"):
+    with pytest.raises(
+        UsageError, match=r"Kafka at 127\.0\.0\.1:1: .* start it, or correct the address"
+    ):
         describe("127.0.0.1:1", "", (), client={"bootstrap_timeout_ms": 200})
 
 
@@ -150,7 +152,7 @@ def test_the_commands_create_and_describe(stack: StackAddress, prefix: str) -> N
     where = ("--kafka", stack.kafka, "--prefix", prefix)
     missing = CliRunner().invoke(main, ["topics", "describe", *where])
     assert missing.exit_code == 1
-    assert "17 of 17 topics are missing; `feedmill topics create` makes them" in missing.stderr
+    assert "17 of 17 topics are missing; `feedmill topics create` creates them" in missing.stderr
     made = CliRunner().invoke(main, ["topics", "create", "--partitions", "1", "--json", *where])
     assert made.exit_code == 0
     assert len(json.loads(made.stdout)["created"]) == 17

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import tracemalloc
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from builders.records import StoredRecord, record_batch
 from feedmill.events.decode import decode_post, encode
 from feedmill.events.partition import partition_of
 from feedmill.events.post import Deletion, Post
-from feedmill.streams.kafka.batches import RecordBatch, TopicPartition
+from feedmill.streams.kafka.batches import TopicPartition
 from feedmill.streams.kafka.validation import ValidatedBatch, last_of_each, validate_batch
 
 PARTITIONS = 4
@@ -24,11 +24,8 @@ def value(post_id: str, **said: Any) -> bytes:
 
 
 def admitted(*pairs: tuple[bytes | None, bytes | None]) -> ValidatedBatch[Post | Deletion]:
-    records = [
-        SimpleNamespace(offset=i, timestamp=0, key=key, value=value)
-        for i, (key, value) in enumerate(pairs)
-    ]
-    return validate_batch(RecordBatch(TopicPartition("posts", 2), records), PARTITIONS, decode_post)
+    records = [StoredRecord(i, key=key, value=value) for i, (key, value) in enumerate(pairs)]
+    return validate_batch(record_batch("posts", records, partition=2), PARTITIONS, decode_post)
 
 
 def good(post_id: str, **said: Any) -> tuple[bytes, bytes]:

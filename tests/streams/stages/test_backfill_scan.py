@@ -1,51 +1,43 @@
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
-from feedmill.events.rules import read_rules
+from builders.records import StoredRecord, record, record_batch
+from feedmill.events.rules import decode_rules
 from feedmill.events.signal import SignalNames
 from feedmill.filters.rules import RuleSet
-from feedmill.streams.kafka.batches import RecordBatch, TopicPartition
 from feedmill.streams.stages import backfill_scan as rule_search
 from feedmill.streams.stages.backfill_scan import BackfillScan
 
 NONE = RuleSet({})
 
 
-@dataclass
-class Written:
-    offset: int
-    key: bytes | None
-    value: bytes | None
-    timestamp: int = 1000
-
-
 def rules(phrase: str, **more: Any) -> RuleSet:
-    return RuleSet(read_rules({"r": {"verdict": "hide", "phrases": [phrase], **more}}))
+    return RuleSet(decode_rules({"r": {"verdict": "hide", "phrases": [phrase], **more}}))
 
 
-def post(offset: int, post_id: str, text: str) -> Written:
+def post(offset: int, post_id: str, text: str) -> StoredRecord:
     value = {"post_id": post_id, "author_id": "a", "created_at_ms": 1, "text": text}
-    return Written(offset, post_id.encode(), json.dumps(value).encode())
+    return record(post_id, value, offset=offset, timestamp=1000)
 
 
-def signal(post_id: str, post_offset: int, model: str = "spam", **more: Any) -> Written:
+def signal(post_id: str, post_offset: int, model: str = "spam", **more: Any) -> StoredRecord:
     said = {"post_id": post_id, "post_offset": post_offset, "value": 0.5, "model": model}
     value = {**said, "version": "v", "at_ms": 1, **more}
-    return Written(0, post_id.encode(), json.dumps(value).encode())
+    return record(post_id, value, timestamp=1000)
 
 
-def searched(posts: list[Written], signals: list[Written], rule_set: RuleSet) -> BackfillScan:
+def searched(
+    posts: list[StoredRecord], signals: list[StoredRecord], rule_set: RuleSet
+) -> BackfillScan:
     """A search that has read these, each record in a batch of its own."""
     search = BackfillScan("spam", SignalNames(), rule_set)
-    for record in posts:
-        search.scan_posts(RecordBatch(TopicPartition("posts", 0), [record]), 1)
-    for record in signals:
-        search.scan_signals(RecordBatch(TopicPartition("signals.spam", 0), [record]), 1)
+    for one in posts:
+        search.scan_posts(record_batch("posts", [one]), 1)
+    for one in signals:
+        search.scan_signals(record_batch("signals.spam", [one]), 1)
     return search
 
 
@@ -78,7 +70,12 @@ def test_what_is_not_judged_yet_is_left_to_the_stage() -> None:
 
 def test_the_last_signal_counts_and_a_deleted_post_has_none() -> None:
     posts = [post(0, "p", "new"), post(1, "p", "other"), post(2, "q", "new")]
-    signals = [signal("p", 0, "rule"), signal("q", 2), signal("p", 1), Written(9, b"q", None)]
+    signals = [
+        signal("p", 0, "rule"),
+        signal("q", 2),
+        signal("p", 1),
+        StoredRecord(9, 1000, b"q", None),
+    ]
     assert taken(searched(posts, signals, rules("new"))) == {}
     assert taken(searched(posts, signals[:2], rules("new"))) == {("p", 0): "r", ("q", 2): "r"}
 
@@ -90,10 +87,10 @@ def test_versions_before_what_was_read_keep_what_a_rule_said() -> None:
 
 
 def test_bad_records_are_passed_over() -> None:
-    posts = [post(0, "p", "new"), Written(1, b"p", b"{")]
+    posts = [post(0, "p", "new"), StoredRecord(1, 1000, b"p", b"{")]
     signals = [
         signal("p", 0),
-        Written(1, b"q", b'{"model": "rule"'),
+        StoredRecord(1, 1000, b"q", b'{"model": "rule"'),
         signal("r", 2, "rule", value=7),
     ]
     assert taken(searched(posts, signals, rules("new"))) == {("p", 0): "r"}

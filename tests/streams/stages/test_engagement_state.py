@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from random import Random
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from builders.records import StoredRecord
 from feedmill.events.engagement import ENGAGEMENT_KINDS, Engagement
 from feedmill.streams.stages.engagement_state import (
     DEDUPLICATED_MS,
@@ -244,18 +243,18 @@ def test_a_date_after_the_records_own_is_clamped() -> None:
     state = PartitionState()
     one = state.count(Engagement("p", "u", "like", START_MS + 99), Record(4, START_MS, b"p"))
     assert one is not None
-    assert one.counters.last_ms == START_MS
+    assert max(one.counters.at_ms) == START_MS
     assert (one.through, one.at_ms, one.post_offset) == (4, START_MS, -1)
 
 
-def stored(post_id: str, through: int, post_offset: int = 1) -> Any:
+def stored(post_id: str, through: int, post_offset: int = 1) -> StoredRecord:
     value = encode_state(PostState(post_id, post_offset, 0.5, through, START_MS))
-    return SimpleNamespace(offset=0, timestamp=0, key=post_id.encode(), value=value)
+    return StoredRecord(key=post_id.encode(), value=value)
 
 
 def test_the_furthest_record_holds_and_is_named_to_be_written_again() -> None:
     state = PartitionState()
-    deleted = SimpleNamespace(offset=0, timestamp=0, key=b"gone", value=None)
+    deleted = StoredRecord(key=b"gone", value=None)
     records = [stored("p", 9), stored("p", 7), stored("q", 1), stored("q", 2)]
     records += [stored("gone", 9), stored("gone", 3), deleted]
     assert state.restore(records) == {"p"}

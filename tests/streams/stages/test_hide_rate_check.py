@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from feedmill.events.post import Post
+from builders.events import post
+from builders.records import StoredRecord
 from feedmill.events.settings import Settings
 from feedmill.filters.verdicts import BatchVerdicts
 from feedmill.streams.kafka.batches import RecordBatch, TopicPartition
@@ -33,10 +33,8 @@ def check(cap: float = 0.10) -> tuple[HideRateGuard, Metrics]:
 
 def judge(made: HideRateGuard, first: int, values: list[float], **more: Any) -> BatchVerdicts:
     """One batch of posts of the community `x` with these model values."""
-    records: list[Any] = [
-        SimpleNamespace(offset=first + i, timestamp=1000 * (first + i)) for i in range(len(values))
-    ]
-    posts = [(r, Post(f"p{r.offset}", "a", 0, "plain", communities=("x",))) for r in records]
+    records = [StoredRecord(n, 1000 * n) for n in range(first, first + len(values))]
+    posts = [(r, post(f"p{r.offset}", communities=("x",))) for r in records]
     said = BatchVerdicts(np.array(values), more.get("errors", {}))
     made.lower(RecordBatch(HERE, records), range(len(posts)), posts, said)
     return said

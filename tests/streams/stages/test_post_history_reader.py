@@ -5,17 +5,17 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Mapping, Sequence
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from builders.records import StoredRecord
 from feedmill.events.decode import decode_post, encode
 from feedmill.events.partition import partition_of
 from feedmill.events.post import Post
 from feedmill.features.history.post_history import (
     REBUILD_MS,
-    EarlierPosts,
+    CopyCounts,
     PostHistory,
     PostVersion,
 )
@@ -34,7 +34,7 @@ class Topic:
 
     def __init__(self, minutes: float, seed: int = 1) -> None:
         drawn, at_ms, number = random.Random(seed), float(START_MS), 0
-        self.records: list[list[Any]] = [[] for _ in range(PARTITIONS)]
+        self.records: list[list[StoredRecord]] = [[] for _ in range(PARTITIONS)]
         self.versions: list[tuple[int, int, int, PostVersion]] = []
         while at_ms < START_MS + minutes * 60_000:
             at_ms += drawn.random() * 8000
@@ -50,16 +50,14 @@ class Topic:
     def add(self, at_ms: int, post: str, value: bytes, said: Any, words: list[str]) -> None:
         partition = partition_of(post.encode(), PARTITIONS)
         offset = len(self.records[partition])
-        self.records[partition].append(
-            SimpleNamespace(offset=offset, timestamp=at_ms, key=post.encode(), value=value)
-        )
+        self.records[partition].append(StoredRecord(offset, at_ms, post.encode(), value))
         version = PostVersion(at_ms, post, said["author_id"], " ".join(words))
         self.versions.append((at_ms, partition, offset, version))
 
     def batch(self, partition: int, start: int, end: int) -> RecordBatch:
         return RecordBatch(TopicPartition("posts", partition), self.records[partition][start:end])
 
-    def whole(self) -> dict[tuple[int, int], EarlierPosts]:
+    def whole(self) -> dict[tuple[int, int], CopyCounts]:
         """What one fold from the beginning says."""
         ordered = sorted(self.versions, key=lambda v: v[:3])
         pasts = PostHistory().fold([v[3] for v in ordered])
@@ -134,7 +132,7 @@ def read_posts(batches: Sequence[RecordBatch]) -> HashedPosts:
 
 async def judge(
     topic: Topic, partitions: Sequence[int], starts: Mapping[int, int], seed: int = 0
-) -> dict[tuple[int, int], EarlierPosts]:
+) -> dict[tuple[int, int], CopyCounts]:
     """What an instance with these partitions says of each post from its start on."""
     remembers, drawn = memory(topic, seed), random.Random(seed)
     at = {p: starts.get(p, 0) for p in partitions}
@@ -155,7 +153,7 @@ async def judge(
 
 
 def counted(
-    pasts: Mapping[tuple[int, int], EarlierPosts],
+    pasts: Mapping[tuple[int, int], CopyCounts],
 ) -> dict[tuple[int, int], tuple[int, int]]:
     return {key: (past.copies, past.authors) for key, past in pasts.items()}
 
@@ -186,7 +184,7 @@ def test_a_partition_taken_over_where_the_memory_is_past_begins_anew() -> None:
     topic = Topic(minutes=60)
     whole = counted(topic.whole())
 
-    async def take_over() -> dict[tuple[int, int], EarlierPosts]:
+    async def take_over() -> dict[tuple[int, int], CopyCounts]:
         remembers = memory(topic)
         late = {TopicPartition("posts", 0): topic.ends[0] - 5}
         await remembers.begin(late)
@@ -205,7 +203,7 @@ def test_records_of_others_that_come_later_are_waited_for_by_nobody() -> None:
     topic = Topic(minutes=20)
     topic.ends[1] = topic.ends[2] = 0
 
-    async def judged() -> EarlierPosts:
+    async def judged() -> CopyCounts:
         remembers = memory(topic)
         await remembers.begin({TopicPartition("posts", 0): 0})
         await remembers.cover([topic.batch(0, 0, topic.ends[0])])

@@ -8,6 +8,7 @@ import pytest
 from feedmill.events.decode import decode_post
 from feedmill.events.errors import UsageError
 from feedmill.training.datasets.labelled_posts import (
+    SPLITS,
     LabelledRow,
     concatenate,
     labelled_posts,
@@ -21,12 +22,13 @@ def test_a_group_is_never_split() -> None:
     rows = labelled_posts(
         "s", "f", (LabelledRow(f"text {'x' * i}", 0.0, f"g{i % 40}") for i in range(400))
     )
-    parts = {
-        g: {p for h, p in zip(rows.groups, rows.parts, strict=True) if h == g} for g in rows.groups
-    }
-    assert all(len(found) == 1 for found in parts.values())
-    assert {part for found in parts.values() for part in found} == {"train", "tune", "judge"}
-    assert sum(len(rows.part(part)) for part in ("train", "tune", "judge")) == len(rows)
+    of_group: dict[str, set[str]] = {}
+    for group, split in zip(rows.groups, rows.splits, strict=True):
+        of_group.setdefault(group, set()).add(split)
+    assert all(len(splits) == 1 for splits in of_group.values())
+    assert set().union(*of_group.values()) == set(SPLITS)
+    assert sum(len(rows.split(split)) for split in SPLITS) == len(rows)
+    assert len(rows.without_test()) == len(rows.split("train")) + len(rows.split("validation"))
 
 
 def test_two_sets_of_one_family_agree() -> None:
@@ -35,7 +37,7 @@ def test_two_sets_of_one_family_agree() -> None:
     right = labelled_posts(
         "b", "reddit", (LabelledRow("b" * i, 1.0, f"g{i}") for i in range(1, 30))
     )
-    assert left.parts.tolist() == right.parts.tolist()
+    assert left.splits.tolist() == right.splits.tolist()
 
 
 def test_repeated_and_empty_texts_are_left_out() -> None:
@@ -51,7 +53,7 @@ def test_repeated_and_empty_texts_are_left_out() -> None:
     assert rows.texts == ["Call 0800"]
 
 
-def test_of_few_groups_the_last_judges() -> None:
+def test_of_few_groups_the_last_is_the_test_split() -> None:
     rows = labelled_posts(
         "s",
         "f",
@@ -61,8 +63,8 @@ def test_of_few_groups_the_last_judges() -> None:
             LabelledRow("three", 0.0, "v3"),
         ],
     )
-    assert rows.part("judge").texts == ["three"]
-    assert rows.part("train").texts == ["one", "two"]
+    assert rows.split("test").texts == ["three"]
+    assert rows.split("train").texts == ["one", "two"]
 
 
 def test_a_row_becomes_the_post_that_a_stage_would_see() -> None:

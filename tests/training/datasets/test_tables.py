@@ -65,15 +65,15 @@ def test_every_form_gives_the_same_posts(tmp_path: Path, name: str) -> None:
 
 
 def test_a_specification_names_columns() -> None:
-    found = parse_table("a,b.csv,text=title+body,positive=bad|worse,weight=0.5,time_format=%d, %m")
-    assert found == Table(
+    table = parse_table("a,b.csv,text=title+body,positive=bad|worse,weight=0.5,time_format=%d, %m")
+    assert table == Table(
         Path("a,b.csv"),
         text="title+body",
         positive=("bad", "worse"),
         weight=0.5,
         time_format="%d, %m",
     )
-    assert found.source == "a,b"
+    assert table.source == "a,b"
 
 
 @pytest.mark.parametrize(
@@ -109,27 +109,27 @@ def test_columns_are_guessed_only_where_there_is_one(tmp_path: Path) -> None:
         read(none, ",group=user", labelled=False)
 
 
-def test_labels_are_what_they_are_said_to_be(tmp_path: Path) -> None:
-    said = ["spam", "ham", "True", "false", "1", "0", "1.0"]
-    rows = [{"text": f"t{chr(97 + i)}", "label": label} for i, label in enumerate(said)]
+def test_labels_are_read_by_their_usual_words_or_by_those_given(tmp_path: Path) -> None:
+    labels = ["spam", "ham", "True", "false", "1", "0", "1.0"]
+    rows = [{"text": f"t{chr(97 + i)}", "label": label} for i, label in enumerate(labels)]
     path = write(tmp_path / "a.csv", rows)
     assert read(path).labels.tolist() == [1, 0, 1, 0, 1, 0, 1]
     path = write(tmp_path / "b.jsonl", [{"text": "a", "class": 2}, {"text": "b", "class": 0}])
     assert read(path, ",positive=1|2").labels.tolist() == [1, 0]
 
 
-def test_bad_rows_are_told_by_line_and_nothing_is_read(tmp_path: Path) -> None:
+def test_bad_rows_are_named_by_line_and_nothing_is_read(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_text('text,label,at\n"two\nlines",1,\nx,maybe,\ny,,\nz,1,noon\nsecret,0,0\n')
     with pytest.raises(UsageError) as caught:
         read(path, ",time=at")
-    told = str(caught.value)
-    assert "line 4, column `label`: expected 0 or 1" in told
-    assert "found `maybe`; line 5" in told
-    assert "found nothing" in told
-    assert "line 6, column `at`: expected ISO 8601" in told
-    assert told.endswith("; nothing was read")
-    assert "secret" not in told
+    message = str(caught.value)
+    assert "line 4, column `label`: expected 0 or 1" in message
+    assert "found `maybe`; line 5" in message
+    assert "found nothing" in message
+    assert "line 6, column `at`: expected ISO 8601" in message
+    assert message.endswith("; nothing was read")
+    assert "secret" not in message
     rows = [{"text": f"t{i}", "label": "?"} for i in range(9)]
     with pytest.raises(UsageError, match="and 4 more"):
         read(write(tmp_path / "b.csv", rows))
@@ -168,9 +168,10 @@ def test_unix_times_are_seconds_or_milliseconds(tmp_path: Path, time: str, at_ms
     assert read(path, ",time=at").posts[0].created_at_ms == at_ms
 
 
-def test_tables_grouped_by_one_column_part_it_alike(tmp_path: Path) -> None:
+def test_tables_grouped_by_one_column_are_split_alike(tmp_path: Path) -> None:
     rows = [{"text": f"t{chr(97 + i)}", "label": i % 2, "user": f"u{i}"} for i in range(26)]
     one = read(write(tmp_path / "a.csv", rows), ",group=user")
     two = read(write(tmp_path / "b.csv", rows[::-1]), ",group=user")
-    parts = dict(zip(one.groups, one.parts, strict=True))
-    assert parts == dict(zip(two.groups, two.parts, strict=True))
+    assert dict(zip(one.groups, one.splits, strict=True)) == dict(
+        zip(two.groups, two.splits, strict=True)
+    )

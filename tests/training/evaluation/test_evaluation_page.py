@@ -6,15 +6,15 @@ from pathlib import Path
 
 import numpy as np
 
-from builders.training_data import labelled, material, ordinary, sample
+from builders.training_data import dataset, labelled, ordinary, training_data
 from feedmill.events.post import Post
 from feedmill.features.post_batch import PostBatch
-from feedmill.models.artifact import Card
+from feedmill.models.artifact import ModelCard
 from feedmill.models.text_model import Scores
 from feedmill.training.datasets.labelled_posts import LabelledPosts
 from feedmill.training.evaluation.evaluation_page import page, write_page
-from feedmill.training.evaluation.filters import evaluate_ordinary, evaluate_stored
 from feedmill.training.evaluation.report import Evaluation, FilterReport, as_markdown
+from feedmill.training.evaluation.stored_models import evaluate_ordinary, evaluate_stored
 from feedmill.training.training_data import TrainingData
 
 
@@ -30,26 +30,26 @@ class Shouting:
         return self.score_many(batch.posts)
 
 
-def found() -> Evaluation:
-    sets = [
-        sample(LabelledPosts("sms", rows.posts, rows.labels, rows.groups, rows.parts))
+def evaluation() -> Evaluation:
+    datasets = [
+        dataset(LabelledPosts("sms", rows.posts, rows.labels, rows.groups, rows.splits))
         for rows in [labelled("sms", 1)]
     ]
-    data = TrainingData(tuple(sets), material().ordinary)
-    card = Card(
+    data = TrainingData(tuple(datasets), training_data().ordinary)
+    card = ModelCard(
         "spam", "a" * 64, "2026-01-01", "Unwanted.", 3, [], {}, ["reads no pictures"], "made"
     )
     reports = evaluate_stored(Shouting(), card, data)
-    clean = evaluate_ordinary([(Shouting(), card)], [sample(ordinary("one", 3))])
-    return Evaluation([FilterReport("spam", card, reports, clean)], clean)
+    on_ordinary = evaluate_ordinary([(Shouting(), card)], [dataset(ordinary("one", 3))])
+    return Evaluation([FilterReport("spam", card, reports, on_ordinary)], on_ordinary)
 
 
 def test_the_page_shows_bars_cards_and_curves_that_are_there(tmp_path: Path) -> None:
     (tmp_path / "filters").mkdir()
     (tmp_path / "filters" / "old.svg").touch()
-    write_page(found(), tmp_path)
+    write_page(evaluation(), tmp_path)
     text = (tmp_path / "filters.md").read_text("utf-8")
-    assert text == page(found())
+    assert text == page(evaluation())
     assert "| spam | sms | stored | caught demoted | ≥ 0.88 | 1.0000 | yes |" in text
     assert "| all | ordinary posts of one, the most of any source | stored | hidden |" in text
     assert "- reads no pictures" in text
@@ -59,6 +59,6 @@ def test_the_page_shows_bars_cards_and_curves_that_are_there(tmp_path: Path) -> 
 
 
 def test_no_report_shows_a_text() -> None:
-    for told in (page(found()), as_markdown(found())):
-        assert "sms-" in told
-        assert "BUY" not in told
+    for text in (page(evaluation()), as_markdown(evaluation())):
+        assert "sms-" in text
+        assert "BUY" not in text

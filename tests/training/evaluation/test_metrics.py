@@ -26,7 +26,7 @@ from feedmill.training.evaluation.metrics import (
 )
 
 # Few distinct scores, so that ties are common; both classes.
-JUDGED = st.lists(
+SCORED = st.lists(
     st.tuples(st.integers(0, 8).map(lambda n: n / 8), st.booleans()), min_size=2, max_size=60
 ).filter(lambda rows: 0 < sum(bad for _, bad in rows) < len(rows))
 
@@ -35,37 +35,37 @@ def arrays(rows: list[tuple[float, bool]]) -> tuple[np.ndarray, np.ndarray]:
     return np.array([score for score, _ in rows]), np.array([bad for _, bad in rows])
 
 
-@given(JUDGED)
+@given(SCORED)
 def test_order_is_measured_as_scikit_learn_does(rows: list[tuple[float, bool]]) -> None:
     scores, bad = arrays(rows)
     assert np.isclose(roc_auc(scores, bad), roc_auc_score(bad, scores))
     assert np.isclose(average_precision(scores, bad), average_precision_score(bad, scores))
 
 
-@given(JUDGED)
+@given(SCORED)
 def test_curves_run_where_scikit_learn_draws_them(rows: list[tuple[float, bool]]) -> None:
     scores, bad = arrays(rows)
     across, up, _ = roc_curve(bad, scores, drop_intermediate=False)
     expected = set(zip(across.round(9), up.round(9), strict=True))
-    found = roc_points(scores, bad)
-    assert {(round(x, 9), round(y, 9)) for x, y in found} <= expected
-    assert (found[0], found[-1]) == ((0.0, 0.0), (1.0, 1.0))
+    points = roc_points(scores, bad)
+    assert {(round(x, 9), round(y, 9)) for x, y in points} <= expected
+    assert (points[0], points[-1]) == ((0.0, 0.0), (1.0, 1.0))
     precision, recall, _ = precision_recall_curve(bad, scores)
     expected = set(zip(recall.round(9), precision.round(9), strict=True))
     assert {(round(x, 9), round(y, 9)) for x, y in precision_recall_points(scores, bad)} <= expected
 
 
-@given(JUDGED, st.integers(2, 20))
+@given(SCORED, st.integers(2, 20))
 def test_calibration_is_binned_as_scikit_learn_does(
     rows: list[tuple[float, bool]], bins: int
 ) -> None:
     # Off the bins' borders, which the two assign differently.
     scores, bad = arrays([(score * 0.97 + 0.0137, is_bad) for score, is_bad in rows])
     hits, means = calibration_curve(bad, scores, n_bins=bins)
-    found = calibration_bins(scores, bad, bins)
-    np.testing.assert_allclose([mean for _, mean, _ in found], means)
-    np.testing.assert_allclose([hit for _, _, hit in found], hits)
-    assert sum(count for count, _, _ in found) == len(rows)
+    with_rows = calibration_bins(scores, bad, bins)
+    np.testing.assert_allclose([mean for _, mean, _ in with_rows], means)
+    np.testing.assert_allclose([hit for _, _, hit in with_rows], hits)
+    assert sum(count for count, _, _ in with_rows) == len(rows)
 
 
 def test_calibration_error_of_the_right_and_of_the_wrong_probability() -> None:
@@ -81,18 +81,18 @@ def test_calibration_error_of_the_right_and_of_the_wrong_probability() -> None:
     ),
     st.floats(0, 0.5),
 )
-def test_at_most_the_share_lies_above_and_a_lower_score_would_not_do(
-    sources: list[list[float]], share: float
+def test_at_most_the_fraction_lies_above_the_threshold_and_more_above_a_lower_score(
+    sources: list[list[float]], fraction: float
 ) -> None:
     arrays_of = [np.array(source) for source in sources]
-    threshold = common_threshold(arrays_of, share)
+    threshold = common_threshold(arrays_of, fraction)
 
     def above(at: float) -> float:
         return float(np.mean([(source > at).mean() for source in arrays_of]))
 
-    assert above(threshold) <= share + 1e-6
+    assert above(threshold) <= fraction + 1e-6
     lower = [value for source in sources for value in source if value < threshold]
-    assert all(above(value) > share - 1e-6 for value in lower)
+    assert all(above(value) > fraction - 1e-6 for value in lower)
 
 
 def test_of_no_ordinary_posts_the_threshold_is_out_of_reach() -> None:
@@ -114,7 +114,7 @@ def test_ranks_equal_scipys_with_ties() -> None:
     assert np.isclose(rank_correlation(scores, other), spearmanr(scores, other).statistic)
 
 
-def test_recall_at_a_share_of_false_positives() -> None:
+def test_recall_at_a_fraction_of_false_positives() -> None:
     scores = np.arange(100.0)
     positive = scores >= 95
     assert recall_at_fpr(scores, positive, 0.01) == 1.0

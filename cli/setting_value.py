@@ -1,0 +1,104 @@
+"""The value of a setting as the command line writes it: JSON, or ``name=value`` pairs."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import msgspec
+
+from feedmill.events.errors import UsageError
+from feedmill.events.rules import Rule
+from feedmill.events.weights import OBJECTIVE_ALIASES
+from feedmill.streams.settings.config_log import ConfigLog, RawValue
+
+
+def parse_setting_value(log: ConfigLog, key: str, words: tuple[str, ...]) -> RawValue | None:
+    """Return the whole value that `config set KEY WORDS…` asks for; None removes the setting.
+
+    One word of JSON is the value itself. Pairs such as ``scale.beta=20`` change fields of the
+    current value, the one that `log` has. Under `rules/<filter>`, ``<rule>=null`` removes a rule.
+    Whether the value is valid for its key is not checked here.
+
+    Raises
+    ------
+    UsageError
+        The words are neither JSON nor pairs, or they give an objective twice.
+    """
+    kind = key.partition("/")[0]
+    if len(words) == 1 and (words[0].lstrip()[:1] in ("{", "[", '"') or words[0] == "null"):
+        return _parse_json(words[0], kind)
+    pairs = [_parse_pair(word, kind) for word in words]
+    value = _current_value(log, key, kind)
+    for path, field in pairs:
+        if kind == "rules" and len(path) == 1 and field is None:
+            value.pop(path[0], None)
+        else:
+            _set_field(value, path, field)
+    return value
+
+
+def _current_value(log: ConfigLog, key: str, kind: str) -> RawValue:
+    value = log.written_value(key)
+    if value is None and kind == "weights":
+        # A record of weights must name both objectives, so pairs never start from nothing.
+        value = log.written_value("weights") or _built_in_weights(log)
+    return copy.deepcopy(value or {})
+
+
+def _built_in_weights(log: ConfigLog) -> RawValue:
+    objectives = log.settings.weights_of("").objectives
+    return {name: weight for name, weight in objectives.items() if weight}
+
+
+def _parse_json(text: str, kind: str) -> RawValue | None:
+    try:
+        value = msgspec.json.decode(text)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise UsageError(
+            f"the value is not JSON: {error}; correct it, or write name=value pairs instead"
+        ) from None
+    if kind != "weights" or not isinstance(value, dict):
+        return value  # type: ignore[no-any-return]  # what is no object, `Settings` refuses
+    if isinstance(value.get("scale"), dict):
+        value["scale"] = _without_aliases(value["scale"])
+    return _without_aliases(value)
+
+
+def _without_aliases(value: RawValue) -> RawValue:
+    renamed = {OBJECTIVE_ALIASES.get(name, name): field for name, field in value.items()}
+    if len(renamed) < len(value):
+        raise UsageError("alpha means quality and beta means engagement; give each only once")
+    return renamed
+
+
+def _parse_pair(word: str, kind: str) -> tuple[list[str], Any]:
+    """Return the path of a field and its new value; what is no JSON is taken as text."""
+    name, equals, text = word.partition("=")
+    path = _rule_path(name) if kind == "rules" else name.split(".")
+    if not equals or not all(path):
+        raise UsageError(f"expected JSON or name=value pairs, such as alpha=0.2, got {word!r}")
+    if kind == "weights":
+        path = [OBJECTIVE_ALIASES.get(part, part) for part in path]
+    try:
+        return path, msgspec.json.decode(text)
+    except (msgspec.DecodeError, RecursionError):
+        return path, text
+
+
+def _rule_path(name: str) -> list[str]:
+    """Split the field from a rule's name, which may have dots itself."""
+    rule, _, field = name.rpartition(".")
+    return [rule, field] if field in Rule.__struct_fields__ else [name]
+
+
+def _set_field(value: RawValue, path: list[str], field: object) -> None:
+    for part in path[:-1]:
+        inner = value.setdefault(part, {})
+        if not isinstance(inner, dict):
+            raise UsageError(
+                f"`{part}` is a value without fields, so {'.'.join(path)} cannot be set; set"
+                f" `{part}` itself, or give the whole setting as JSON"
+            )
+        value = inner
+    value[path[-1]] = field

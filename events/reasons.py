@@ -1,0 +1,72 @@
+"""The reasons of refusals: msgspec's errors as text, with what was expected and where.
+
+A reason goes into the header of a dead letter, into the refused settings of `instances` and onto
+the screen of whoever writes a setting, so that it is short and needs no source code to read.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import get_args
+
+import msgspec
+
+from feedmill.events.engagement import ENGAGEMENT_KINDS
+from feedmill.events.gates import OnFailure
+from feedmill.events.label import LabelTarget
+from feedmill.events.limits import ID_PATTERN, NAME_PATTERN, SHA256_PATTERN
+from feedmill.events.override import OverrideVerdict
+
+MAX_REASON_CHARACTERS = 1000
+
+_MEANINGS = {
+    ID_PATTERN: "an id of 1 to 256 printable bytes without blanks, `|`, `{` and `}`",
+    NAME_PATTERN: "a name of 1 to 64 letters, digits, `.`, `_` and `-`",
+    SHA256_PATTERN: "a sha256 in 64 hexadecimal digits",
+}
+# What fields of a few values can hold; msgspec names only the value that it found.
+_CHOICES = {
+    "kind": ENGAGEMENT_KINDS,
+    "on_failure": get_args(OnFailure),
+    "target": get_args(LabelTarget),
+    "verdict": get_args(OverrideVerdict),
+}
+_WRONG_CHOICE = re.compile(
+    r"Invalid enum value (?P<found>.*) - at `(?P<path>.*\.(?P<field>\w+))`\Z"
+)
+_PATH = " - at `$"
+
+
+def reason_of(error: Exception, at: str = "$") -> str:
+    """Return why a decoder refused a value, of about `MAX_REASON_CHARACTERS` at most.
+
+    Parameters
+    ----------
+    error
+        What the decoder raised, of any type.
+    at
+        The path of the value that it decoded; paths inside the value start with it.
+    """
+    if isinstance(error, RecursionError):
+        return "Expected a flat JSON object, got one nested too deeply"
+    if isinstance(error, UnicodeDecodeError):
+        return f"Expected JSON in UTF-8, got the byte 0x{error.object[error.start]:02x} in a text"
+    text = str(error)
+    if text == "Input data was truncated":
+        return "JSON is malformed: it ends too early"
+    if len(text) > MAX_REASON_CHARACTERS:
+        return text[:MAX_REASON_CHARACTERS] + "…"
+    text = _with_choices(text)
+    for pattern, meaning in _MEANINGS.items():
+        text = text.replace(f"`str` matching regex {pattern!r}", meaning)
+    if _PATH in text:
+        return text.replace(_PATH, f" - at `{at}")
+    return f"{text} - at `{at}`" if isinstance(error, msgspec.ValidationError) else text
+
+
+def _with_choices(text: str) -> str:
+    match = _WRONG_CHOICE.match(text)
+    if match is None or match["field"] not in _CHOICES:
+        return text
+    choices = ", ".join(_CHOICES[match["field"]])
+    return f"Expected one of {choices}, got {match['found']} - at `{match['path']}`"

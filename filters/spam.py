@@ -1,0 +1,11 @@
+"""Spam: unwanted advertising and fraud, whether one post or a campaign of copies."""
+
+from feedmill.filters.model import Evidence
+from feedmill.filters.spec import FilterSpec
+
+FILTER = FilterSpec(
+    name="spam",
+    evidence=Evidence(views=("text",), groups=("cues", "shape")),
+    recipe="spam",
+    reads_near_copies=True,
+)

@@ -1,0 +1,67 @@
+"""Writes the texts of the demo's posts from its phrases: invented, varied, good or bad."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from feedmill.simulation.bad_phrases import BAD
+from feedmill.simulation.phrases import TOPICS
+from feedmill.simulation.voices import FRAMES, VOICES
+
+# Qualities from which a post is ordinary and from which it is careful; see `FRAMES`.
+_TIERS = (0.3, 0.62)
+
+
+@dataclass
+class PostWriter:
+    """Draws texts from `rng`; the same state of it gives the same texts."""
+
+    rng: np.random.Generator
+
+    def ordinary(self, community: str, lang: str, quality: float) -> str:
+        """A text about the community's topics, as careful as `quality` in [0, 1] says."""
+        tier = sum(quality >= limit for limit in _TIERS)
+        words = {**VOICES[lang], **TOPICS[community, lang], "frame": FRAMES[lang][tier]}
+        text = _capitalised(_DrawnPhrases(words, self.rng)["frame"])
+        # Careless posts start with a small letter.
+        return text[:1].upper() + text[1:] if tier else text
+
+    def bad(self, kind: str, community: str) -> tuple[str, tuple[str, ...] | None]:
+        """A text of kind spam, nsfw, false or clickbait, and its links; None if it has none."""
+        words = BAD[kind]
+        if kind == "clickbait":
+            words = {**words, "thing": TOPICS[community, "en"]["thing"]}
+        text = _DrawnPhrases(words, self.rng)["frame"]
+        links = tuple(word for word in text.split() if word.startswith("http"))
+        return _capitalised(text), links or None
+
+
+class _DrawnPhrases(dict[str, str]):
+    """Gives a phrase for each name in braces, each time another one, itself without braces left.
+
+    A name that no table has, such as `{n}` and `{m}`, becomes a number.
+    """
+
+    def __init__(self, words: Mapping[str, Sequence[str]], rng: np.random.Generator) -> None:
+        super().__init__()
+        self._words, self._rng = words, rng
+        self._used: set[str] = set()
+
+    def __missing__(self, name: str) -> str:
+        if name not in self._words:
+            return str(self._rng.integers(2, 60))
+        options = [option for option in self._words[name] if option not in self._used]
+        drawn = options[int(self._rng.integers(len(options)))]
+        self._used.add(drawn)
+        return drawn.format_map(self)
+
+
+def _capitalised(text: str) -> str:
+    """Capital letters after full stops."""
+    first, *others = text.split(". ")
+    return ". ".join(
+        [first, *(p if p.startswith("http") else p[:1].upper() + p[1:] for p in others)]
+    )

@@ -1,0 +1,269 @@
+"""Every command as a stranger mistypes it, and how the command line fails; without servers."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import click
+import pytest
+from click.testing import CliRunner, Result
+
+from builders.golden import Golden
+from feedmill import cli
+from feedmill.cli.main import COMMANDS, main
+from feedmill.events.errors import BadArtifact
+
+# Nothing listens on port 1, so the connection is refused at once.
+NO_KAFKA = "--kafka 127.0.0.1:1"
+NO_REDIS = "--redis redis://user:secret@127.0.0.1:1/0"
+
+# By command, lines that fail before they need a server; the golden files have what they print.
+WRONG_LINES = {
+    "run": (
+        *("--scale spam", "--scale ham=2", "--scale spam=0", "--scale spam=65", "--for soon"),
+        *("--partitions many", "--top few", f"{NO_KAFKA} --partitions 0", "--kafka broker"),
+        "global",
+    ),
+    "worker": ("", "ham", "spam --redis localhost"),
+    "replay": (
+        *("", "nowhere.jsonl", "demo --posts -1", "demo --rate fast", "demo --rate -1"),
+        *("demo --speed 0", "demo --speed nan", "demo --audience -1", "reddit --reactions -1"),
+        *("reddit --impressions inf", "demo --for -1", "demo --run 'a b'", "demo --keep-times"),
+        *("demo --strict", "demo --loop", "events.jsonl --loop", "broken.jsonl --strict"),
+        *("reddit --data nowhere", "bluesky --data .", "demo --prefix 'a b'"),
+        f"demo --posts 1 {NO_KAFKA}",
+    ),
+    "feed": (
+        *("", "global --top 0", "global --top all", "global --for -1", "global --redis localhost"),
+        *(f"global {NO_REDIS}", "global --redis redis://127.0.0.1:port/0"),
+    ),
+    "explain": ("", f"p1 {NO_REDIS}", "p1 --feed"),
+    "config": (
+        *("", "fetch", "get --nonsense", f"get {NO_KAFKA}", f"history weights {NO_KAFKA}", "set"),
+        *(
+            "set weights",
+            "set weights alpha=1 --if-offset last",
+            "set weights alpha=1 --timeout -1",
+        ),
+        *(f"set weights alpha=1 {NO_KAFKA}", "rollback", "rollback weights --to first"),
+        f"rollback weights {NO_KAFKA}",
+    ),
+    "override": (
+        *("", "approve post:p1", "hide", "hide p1", "hide post:", "hide thread:p1"),
+        *("hide 'post:a b'", "hide 'post:a|spam'", "hide post:p1 --gate quality"),
+        *("hide post:p1 --expires 2", "hide post:p1 --expires soon", "hide post:p1 --expires 0h"),
+        *("demote post:p1 --timeout soon", "allow p1", f"allow post:p1 {NO_REDIS}"),
+        *("clear post:p1 --gate nobody", f"hide author:ann {NO_KAFKA}"),
+    ),
+    "topics": ("", "delete", "create --partitions 0", "create --replicas 0", "describe --kafka x"),
+    "local": (
+        *("", "restart", "status --folder nowhere", "up --kafka-port 70000"),
+        *("up --redis-port x", "up --folder broken.jsonl"),
+    ),
+    "train": (
+        *(
+            "",
+            "ham",
+            "spam --data nowhere.csv",
+            "spam --since 2026-01-01",
+            "spam --out broken.jsonl",
+        ),
+        *("spam --from-labels --since yesterday", "quality --ordinary x", "quality --data x"),
+        "engagement --from-labels",
+    ),
+    "evaluate": (
+        *("", "ham", "spam --folds 1", "spam --alone", "spam --docs .", "spam --all"),
+        *("--all --data nowhere", "spam --data nowhere.csv", "spam --jobs 0", "spam --rows 1"),
+    ),
+}
+
+
+@pytest.fixture
+def _empty_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No variable of feedmill, and a folder with nothing but a broken file."""
+    monkeypatch.chdir(tmp_path)
+    Path("broken.jsonl").write_text("{}\nbroken\n")
+    for variable in [name for name in os.environ if name.startswith("FEEDMILL_")]:
+        monkeypatch.delenv(variable)
+    monkeypatch.setenv("COLUMNS", "80")
+
+
+def invoke(line: str) -> Result:
+    return CliRunner().invoke(main, shlex.split(line), prog_name="feedmill")
+
+
+def leaves(command: click.Command, path: str = "") -> Iterator[str]:
+    """The commands that do something, each by its words."""
+    if not isinstance(command, click.Group):
+        yield path
+        return
+    context = click.Context(command)
+    for name in command.list_commands(context):
+        child = command.get_command(context, name)
+        assert child is not None
+        yield from leaves(child, f"{path} {name}".strip())
+
+
+# --- wrong use ------------------------------------------------------------------------------
+
+
+def test_every_command_is_mistyped() -> None:
+    lines = [f"{name} {line} " for name, wrong in WRONG_LINES.items() for line in wrong]
+    commands = list(leaves(main))
+    assert len(commands) > 15
+    without = [each for each in commands if not any(x.startswith(f"{each} ") for x in lines)]
+    assert without == ["local down"]  # it has one option, and that of `local status` too
+
+
+def printed_by(line: str, folder: Path) -> str:
+    """The line, indented what it prints on stderr, and its exit code."""
+    result = invoke(line)
+    assert result.exit_code in (1, 2), (line, result.output, result.exception)
+    assert result.stdout == "", line
+    errors = result.stderr.replace(str(folder), "<folder>").splitlines()
+    body = "".join(f"    {each}".rstrip() + "\n" for each in errors)
+    return f"$ feedmill {line}".rstrip() + f"\n{body}    exit {result.exit_code}\n"
+
+
+@pytest.mark.usefixtures("_empty_environment")
+@pytest.mark.parametrize("name", COMMANDS)
+def test_wrong_use_is_explained(name: str, golden: Golden, tmp_path: Path) -> None:
+    blocks = [printed_by(f"{name} {line}".strip(), tmp_path) for line in WRONG_LINES[name]]
+    golden.check(f"wrong_use/{name}.txt", "\n".join(blocks))
+
+
+@pytest.mark.usefixtures("_empty_environment")
+def test_wrong_use_of_feedmill_itself_is_explained(golden: Golden, tmp_path: Path) -> None:
+    blocks = [printed_by(line, tmp_path) for line in ("fly", "--nonsense", "feeds global")]
+    golden.check("wrong_use/feedmill.txt", "\n".join(blocks))
+
+
+@pytest.mark.usefixtures("_empty_environment")
+def test_a_wrong_variable_is_explained_like_a_wrong_flag(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FEEDMILL_PORT", "http")
+    result = invoke("config get")
+    assert result.exit_code == 1
+    assert result.stderr == (
+        "feedmill: FEEDMILL_PORT: expected a whole number from 0 to 65535, got 'http'\n"
+    )
+
+
+# --- commands -------------------------------------------------------------------------------
+
+
+def test_every_module_that_defines_its_command_is_wired() -> None:
+    modules = {path.stem for path in Path(cli.__file__).parent.glob("*.py")} - {"__init__"}
+    defined = {
+        name
+        for name in modules
+        if isinstance(
+            getattr(importlib.import_module(f"feedmill.cli.{name}"), name, None), click.Command
+        )
+    }
+    assert defined - {"main"} == set(COMMANDS)
+
+
+def test_help_lists_the_commands_in_their_order() -> None:
+    lines = invoke("--help").stdout.partition("Commands:\n")[2].splitlines()
+    assert [line.split()[0] for line in lines] == list(COMMANDS)
+
+
+@pytest.mark.parametrize("name", list(leaves(main)))
+def test_every_command_and_every_option_has_a_help_text(name: str) -> None:
+    result = invoke(f"{name} --help")
+    assert result.exit_code == 0
+    command: click.Command = main
+    for word in name.split():
+        assert isinstance(command, click.Group)
+        child = command.get_command(click.Context(command), word)
+        assert child is not None
+        command = child
+    assert command.help
+    options = [each for each in command.params if isinstance(each, click.Option)]
+    assert [each.name for each in options if not each.help] == []
+
+
+def test_a_command_imports_only_what_it_needs() -> None:
+    script = (
+        "import sys\n"
+        "from feedmill.cli.main import main\n"
+        "main(['local', 'status', '--folder', 'nowhere'], standalone_mode=False)\n"
+    )
+    probe = (
+        f"try:\n    exec({script!r})\n"  # the command fails, as nothing runs
+        "except Exception as error:\n    print(type(error).__name__)\n"
+        "print([m for m in ('faust', 'aiokafka', 'redis', 'lightgbm') if m in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", f"import sys\n{probe}"], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines() == ["CommandFailed", "[]"]
+
+
+# --- failures -------------------------------------------------------------------------------
+
+
+def command_that_raises(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let `feedmill feed` raise an error."""
+
+    @click.command("feed")
+    def feed() -> None:
+        raise error
+
+    module = ModuleType("feedmill.cli.feed")
+    module.feed = feed  # type: ignore[attr-defined]  # a module made here
+    monkeypatch.setitem(sys.modules, "feedmill.cli.feed", module)
+
+
+def test_an_error_of_feedmill_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    command_that_raises(BadArtifact("spam.json is altered; train it again"), monkeypatch)
+    result = invoke("feed")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr == "feedmill: spam.json is altered; train it again\n"
+
+
+def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    command_that_raises(ModuleNotFoundError("no", name="sklearn.linear_model"), monkeypatch)
+    result = invoke("feed")
+    assert result.exit_code == 1
+    assert result.stderr == (
+        "feedmill: `feed` needs sklearn.linear_model, which is not installed; install it with pip"
+        " install 'feedmill[train]'\n"
+    )
+
+
+def test_a_missing_library_of_lightgbm_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    command_that_raises(OSError("libgomp.so.1: cannot open shared object file"), monkeypatch)
+    result = invoke("feed")
+    assert result.exit_code == 1
+    assert result.stderr == (
+        "feedmill: `feed` needs LightGBM, which cannot be loaded: libgomp.so.1: cannot open shared"
+        " object file; install libgomp, for example with apt install libgomp1\n"
+    )
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ZeroDivisionError(),
+        ModuleNotFoundError("no", name="feedmill.cli.fed"),
+        OSError("no space left on device"),
+    ],
+)
+def test_a_bug_is_not_hidden(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    command_that_raises(error, monkeypatch)
+    assert invoke("feed").exception is error
+
+
+def test_a_module_without_its_command_is_a_bug(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = ModuleType("feedmill.cli.feed")
+    module.feed = 7  # type: ignore[attr-defined]  # a module made here
+    monkeypatch.setitem(sys.modules, "feedmill.cli.feed", module)
+    assert str(invoke("feed").exception) == "cli/feed.py defines no click command `feed`"

@@ -1,0 +1,103 @@
+"""Metrics of one process and of several."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from feedmill.streams.observe.metrics import METRICS, Metrics, merge
+
+
+def samples(text: str) -> dict[tuple[str, str], float]:
+    """Values by name of the sample and its labels, `stage` and `instance` left out."""
+    found = {}
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            labels = {k: v for k, v in sample.labels.items() if k not in ("stage", "instance")}
+            found[sample.name, ",".join(f"{k}={v}" for k, v in sorted(labels.items()))] = (
+                sample.value
+            )
+    return found
+
+
+def test_each_kind_of_metric_is_counted() -> None:
+    metrics = Metrics("spam", "one")
+    metrics.add("feedmill_events_total", 3, topic="posts")
+    metrics.add("feedmill_events_total", topic="posts")
+    metrics.add("feedmill_events_total", topic="config")
+    metrics.set("feedmill_lag", 7)
+    metrics.set("feedmill_lag", 5)
+    metrics.observe("feedmill_batch_seconds", 0.02)
+    metrics.observe("feedmill_batch_seconds", 3.0)
+    found = samples(metrics.text())
+    assert found["feedmill_events_total", "topic=posts"] == 4
+    assert found["feedmill_events_total", "topic=config"] == 1
+    assert found["feedmill_lag", ""] == 5
+    assert found["feedmill_batch_seconds_count", ""] == 2
+    assert found["feedmill_batch_seconds_sum", ""] == pytest.approx(3.02)
+    assert found["feedmill_batch_seconds_bucket", "le=0.016"] == 0
+    assert found["feedmill_batch_seconds_bucket", "le=0.032"] == 1
+
+
+def test_every_sample_names_stage_and_instance() -> None:
+    metrics = Metrics("spam", "one")
+    metrics.set("feedmill_ready", 1)
+    (family,) = text_string_to_metric_families(metrics.text())
+    assert [s.labels for s in family.samples] == [{"stage": "spam", "instance": "one"}]
+    assert family.documentation.endswith("Unit: 0 or 1.")
+
+
+def test_the_stages_of_one_process_share_a_text() -> None:
+    metrics = Metrics("spam", "one")
+    other = metrics.of_stage("nsfw")
+    metrics.set("feedmill_lag", 1)
+    other.set("feedmill_lag", 2)
+    (family,) = text_string_to_metric_families(metrics.text())
+    assert {s.labels["stage"]: s.value for s in family.samples} == {"spam": 1, "nsfw": 2}
+    assert {s.labels["instance"] for s in family.samples} == {"one"}
+    assert other.text() == metrics.text()
+
+
+def test_a_metric_without_a_value_does_not_appear() -> None:
+    assert Metrics("spam", "one").text() == ""
+
+
+def test_a_metric_that_is_not_listed_cannot_be_counted() -> None:
+    with pytest.raises(KeyError, match="feedmill_surprise_total"):
+        Metrics("spam", "one").add("feedmill_surprise_total")
+
+
+@pytest.mark.parametrize("labels", [{}, {"queue": "posts"}, {"topic": "posts", "more": "x"}])
+def test_labels_are_those_of_the_list(labels: Any) -> None:
+    with pytest.raises(ValueError, match="label"):
+        Metrics("spam", "one").add("feedmill_events_total", **labels)
+
+
+def test_several_processes_are_merged_family_by_family() -> None:
+    texts = []
+    for stage in ("spam", "combiner"):
+        metrics = Metrics(stage, "one")
+        metrics.set("feedmill_ready", 1)
+        metrics.observe("feedmill_batch_seconds", 1.0)
+        texts.append(metrics.text())
+    families = list(text_string_to_metric_families(merge(texts)))
+    names = [family.name for family in families]
+    assert len(names) == len(set(names))
+    ready = next(family for family in families if family.name == "feedmill_ready")
+    assert {s.labels["stage"] for s in ready.samples} == {"spam", "combiner"}
+    alone = sum(len(f.samples) for text in texts for f in text_string_to_metric_families(text))
+    assert sum(len(family.samples) for family in families) == alone
+
+
+def test_the_list_follows_prometheus_conventions() -> None:
+    names = [metric.name for metric in METRICS]
+    assert len(names) == len(set(names))
+    for metric in METRICS:
+        assert re.fullmatch(r"feedmill_[a-z_]+", metric.name)
+        assert (metric.kind == "counter") == metric.name.endswith("_total")
+        assert (metric.kind == "histogram") == metric.name.endswith("_seconds")
+        assert metric.meaning.endswith(".")
+        assert metric.when_it_rises.endswith(".")

@@ -1,0 +1,55 @@
+"""Status lines through a real pipe."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from feedmill.streams.observe.status import STATUS_FD, Status, decode, status_pipe, write_status
+
+STATUS = Status("spam", "one", 7, "2 records behind\nand more", "feedmill_lag 2\n")
+
+
+@pytest.fixture
+def pipe() -> Iterator[tuple[int, int]]:
+    """Both ends of a pipe whose writer does not block, as the supervisor makes it."""
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    yield reading, writing
+    for end in (reading, writing):
+        try:
+            os.close(end)
+        except OSError:
+            continue
+
+
+def test_each_status_is_one_line(pipe: tuple[int, int]) -> None:
+    reading, writing = pipe
+    assert write_status(writing, STATUS)
+    assert write_status(writing, STATUS)
+    lines = os.read(reading, 65_536).splitlines()
+    assert [decode(line) for line in lines] == [STATUS] * 2
+
+
+def test_a_full_pipe_drops_lines_without_blocking(pipe: tuple[int, int]) -> None:
+    reading, writing = pipe
+    assert all(write_status(writing, STATUS) for _ in range(5000))
+    *whole, _ = os.read(reading, 1 << 20).split(b"\n")
+    assert 0 < len(whole) < 5000
+    assert {decode(line) for line in whole} == {STATUS}
+
+
+def test_a_supervisor_that_is_gone_is_noticed(pipe: tuple[int, int]) -> None:
+    reading, writing = pipe
+    os.close(reading)
+    assert not write_status(writing, STATUS)
+
+
+@pytest.mark.parametrize(
+    ("variables", "expected"),
+    [({}, None), ({STATUS_FD: ""}, None), ({STATUS_FD: "x"}, None), ({STATUS_FD: "5"}, 5)],
+)
+def test_the_pipe_is_found_by_its_variable(variables: dict[str, str], expected: int | None) -> None:
+    assert status_pipe(variables) == expected

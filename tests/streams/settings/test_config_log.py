@@ -1,0 +1,206 @@
+"""The log of `config` as an operator sees it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import msgspec
+import pytest
+
+from builders.golden import Golden
+from feedmill.events.errors import BadSetting, UsageError
+from feedmill.events.signal import SignalNames
+from feedmill.streams.kafka.topic_reader import TopicRecord
+from feedmill.streams.settings.config_log import (
+    ConfigLog,
+    effective_value,
+    encode_record,
+    fold_log,
+)
+
+WEIGHTS = {"quality": 1.0, "engagement": 2.0}
+HEAVY = {"quality": 9.0, "engagement": 2.0}
+
+
+def log_of(*records: tuple[str, Any], names: SignalNames | None = None) -> ConfigLog:
+    """The log of these records at offsets 0, 1, …; a value that is no bytes is encoded."""
+    stored = [
+        TopicRecord(offset, 1000 + offset, key.encode(), _bytes(value))
+        for offset, (key, value) in enumerate(records)
+    ]
+    return fold_log(stored, names or SignalNames())
+
+
+def _bytes(value: Any) -> bytes | None:
+    return value if value is None or isinstance(value, bytes) else json.dumps(value).encode()
+
+
+# --- entries ----------------------------------------------------------------------------------
+
+
+def test_an_entry_shows_what_was_written_by_whom_and_why() -> None:
+    (entry,) = log_of(("weights", {"value": WEIGHTS, "by": "ann", "note": "test"})).entries
+    assert entry.as_dict() == {
+        "key": "weights",
+        "offset": 0,
+        "at_ms": 1000,
+        "value": WEIGHTS,
+        "by": "ann",
+        "note": "test",
+        "applied": True,
+        "reason": None,
+    }
+
+
+def test_a_refused_record_has_its_reason_and_changes_nothing() -> None:
+    log = log_of(("weights", {"value": WEIGHTS}), ("weights", {"value": {"quality": -1}}))
+    applied, refused = log.entries
+    assert (applied.applied, refused.applied) == (True, False)
+    assert refused.as_dict()["reason"] == "Expected `float` >= 0.0 - at `$.value.quality`"
+    assert log.settings.weights_of("").objectives == WEIGHTS
+    assert log.settings.offset == 1
+
+
+@pytest.mark.parametrize(
+    "value",
+    [b"{", b"\xff", b"[1]", b"[" * 100_000, b'{"value": [1], "by": 7, "note": {}}', b"7"],
+    ids=range(6),
+)
+def test_what_cannot_be_decoded_is_an_entry_without_content(value: bytes) -> None:
+    (entry,) = log_of(("weights", value)).entries
+    assert (entry.value, entry.by, entry.note) == (None, None, None)
+    assert entry.refusal
+
+
+def test_a_key_that_is_no_text_is_an_entry() -> None:
+    records = [TopicRecord(0, 5, b"\xffa", b"{}"), TopicRecord(1, 6, None, b"{}")]
+    log = fold_log(records, SignalNames())
+    assert [entry.key for entry in log.entries] == ["\ufffda", ""]
+    assert not any(entry.applied for entry in log.entries)
+
+
+def test_history_is_of_one_key_or_of_all_oldest_first() -> None:
+    log = log_of(("weights", {"value": WEIGHTS}), ("gates", {"value": {}}), ("weights", None))
+    assert [entry.offset for entry in log.history()] == [0, 1, 2]
+    assert [entry.offset for entry in log.history("weights")] == [0, 2]
+    assert log.history("rules/spam") == []
+
+
+def test_the_current_entry_is_the_last_applied_one() -> None:
+    refused = ("weights", {"value": {"quality": -1}})
+    log = log_of(("weights", {"value": WEIGHTS}), refused)
+    entry = log.current("weights")
+    assert entry is not None
+    assert (entry.offset, log.written_value("weights")) == (0, WEIGHTS)
+
+
+def test_a_removed_setting_has_no_current_entry() -> None:
+    log = log_of(("weights", {"value": WEIGHTS}), ("weights", None))
+    assert log.current("weights") is None
+    assert log.written_value("weights") is None
+    assert log.written_value("gates") is None
+
+
+# --- rollback ---------------------------------------------------------------------------------
+
+REFUSED: tuple[str, Any] = ("weights", {"value": {"quality": -1}})
+THREE: tuple[tuple[str, Any], ...] = (
+    ("weights", {"value": WEIGHTS}),
+    ("gates", {"value": {}}),
+    REFUSED,
+    ("weights", {"value": HEAVY}),
+)
+
+
+def test_a_rollback_goes_to_the_applied_record_before_the_last() -> None:
+    target = log_of(*THREE).rollback_target("weights", None)
+    assert target is not None
+    assert (target.offset, target.value) == (0, WEIGHTS)
+
+
+def test_a_rollback_of_the_first_value_removes_the_setting() -> None:
+    assert log_of(("gates", {"value": {}})).rollback_target("gates", None) is None
+
+
+def test_a_rollback_goes_to_any_applied_record_of_the_key() -> None:
+    target = log_of(*THREE).rollback_target("weights", 3)
+    assert target is not None
+    assert target.offset == 3
+
+
+def test_a_rollback_to_a_removal_has_no_value() -> None:
+    removed = log_of(("weights", {"value": WEIGHTS}), ("weights", None), ("weights", THREE[3][1]))
+    target = removed.rollback_target("weights", None)
+    assert target is not None
+    assert (target.offset, target.value) == (1, None)
+
+
+def test_other_rollbacks_are_refused(golden: Golden) -> None:
+    asked = (("weights", 2), ("weights", 1), ("weights", 9), ("feeds/mine", None))
+    lines = []
+    for key, to in asked:
+        with pytest.raises(UsageError) as error:
+            log_of(*THREE).rollback_target(key, to)
+        lines.append(f"{key} --to {to}\n    {error.value}\n")
+    golden.check("rollback_refusals.txt", "".join(lines))
+
+
+# --- effective values -------------------------------------------------------------------------
+
+
+def test_weights_of_a_feed_are_its_own_or_the_general_ones() -> None:
+    settings = log_of(("weights", {"value": WEIGHTS}), ("weights/a", {"value": HEAVY})).settings
+    assert effective_value(settings, "weights/a")["quality"] == 9.0
+    assert effective_value(settings, "weights/b")["quality"] == 1.0
+    assert effective_value(settings, "weights/b")["scale"] == {"quality": 1.0, "engagement": 10.0}
+
+
+def test_gates_of_a_feed_inherit_field_by_field() -> None:
+    settings = log_of(
+        ("gates", {"value": {"spam": {"hide_at": 0.8, "grace_s": 5}}}),
+        ("gates/a", {"value": {"spam": {"grace_s": 7}}}),
+    ).settings
+    spam = effective_value(settings, "gates/a")["spam"]
+    assert (spam["hide_at"], spam["grace_s"], spam["demote_at"]) == (0.8, 7, 0.6)
+    assert list(effective_value(settings, "gates")) == ["spam", "nsfw", "misinformation"]
+
+
+def test_rules_and_feeds_are_shown_as_plain_objects() -> None:
+    rule = {"verdict": "hide", "domains": ["evil.example"]}
+    settings = log_of(
+        ("rules/spam", {"value": {"r": rule}}), ("feeds/mine", {"value": {"size": 7}})
+    ).settings
+    assert json.loads(json.dumps(effective_value(settings, "rules/spam"))) == {"r": rule}
+    assert effective_value(settings, "rules/nsfw") == {}
+    assert effective_value(settings, "feeds/mine")["size"] == 7
+    assert effective_value(settings, "feeds/nobody") == {}
+
+
+def test_declared_signals_have_weights_and_gates() -> None:
+    names = SignalNames.parse("extreme:gate,novelty:objective")
+    settings = log_of(names=names).settings
+    assert effective_value(settings, "weights")["novelty"] == 0.0
+    assert "extreme" in effective_value(settings, "gates")
+
+
+@pytest.mark.parametrize("key", ["weigths", "feeds", "rules/quality", ""])
+def test_an_unknown_key_has_no_effective_value(key: str) -> None:
+    with pytest.raises(BadSetting, match="Expected"):
+        effective_value(log_of().settings, key)
+
+
+# --- records ----------------------------------------------------------------------------------
+
+
+def test_a_record_leaves_out_what_is_not_given() -> None:
+    record = encode_record(WEIGHTS, by="ann", note=None, if_offset=-1)
+    assert record is not None
+    assert msgspec.json.decode(record) == {"value": WEIGHTS, "by": "ann", "if_offset": -1}
+    (entry,) = log_of(("weights", record)).entries
+    assert (entry.applied, entry.value, entry.by, entry.note) == (True, WEIGHTS, "ann", None)
+
+
+def test_a_record_without_a_value_removes_the_setting() -> None:
+    assert encode_record(None, by="ann") is None
+    assert encode_record({}, by="ann") == b'{"value":{},"by":"ann"}'

@@ -1,0 +1,223 @@
+"""The settings of a process, from variables to `Environment` and back."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from builders.golden import Golden
+from feedmill.events.errors import UsageError
+from feedmill.events.signal import BUILT_IN_GATES, RESERVED_NAMES, SignalNames
+from feedmill.streams.settings.environment import (
+    CLIENT_SETTINGS,
+    Environment,
+    declared_signals,
+    environment_variables,
+    read_environment,
+    variable_of,
+)
+
+# For each variable, values of which the message is a golden file.
+REFUSED = {
+    "FEEDMILL_KAFKA": ("", "broker", "broker:", ":9092", "broker:port", "a:1,b", "a:1,,b:2"),
+    "FEEDMILL_REDIS": ("", "localhost:6379", "http://user:secret@host/0", "user:secret@host:6379"),
+    "FEEDMILL_TOPIC_PREFIX": ("a b", "é.", "a/b", "x" * 65),
+    "FEEDMILL_SIGNALS": ("extreme",),
+    "FEEDMILL_MODELS": ("no/such/folder",),
+    "FEEDMILL_PORT": ("-1", "65536", "http", "80.5", "²"),
+    "FEEDMILL_BATCH_RECORDS": ("0", "100001", "many"),
+    "FEEDMILL_SESSION_TIMEOUT_MS": ("5999", "1800001", "6 s"),
+    "FEEDMILL_FLAGGED_CAP": ("-0.1", "1.01", "nan", "10%"),
+    "FEEDMILL_INSTANCE": ("a b", "spam/1", "x" * 65),
+}
+
+
+def refusal(variable: str, text: str) -> str:
+    with pytest.raises(UsageError) as error:
+        read_environment({variable: text})
+    return str(error.value)
+
+
+def test_refusals_say_what_is_expected(golden: Golden) -> None:
+    lines = [
+        f"{variable}={text}\n    {refusal(variable, text)}\n"
+        for variable, texts in REFUSED.items()
+        for text in texts
+    ]
+    golden.check("environment_refusals.txt", "".join(lines))
+
+
+def test_every_variable_that_can_be_wrong_is_among_them() -> None:
+    attributes = {field.name for field in dataclasses.fields(Environment)}
+    never_wrong = {"redis_prefix", "host", "security", "instance_is_given"}
+    assert set(REFUSED) == {variable_of(name) for name in attributes - never_wrong}
+
+
+def test_no_refusal_shows_the_password_of_redis() -> None:
+    for text in REFUSED["FEEDMILL_REDIS"]:
+        assert "secret" not in refusal("FEEDMILL_REDIS", text)
+
+
+def test_without_variables_the_defaults_are_in_force() -> None:
+    environment = read_environment({"PATH": "/bin", "FEEDMILL_KAFKA_UNKNOWN": "x"})
+    assert dataclasses.replace(environment, instance="") == Environment()
+
+
+def test_an_empty_variable_counts_as_not_set() -> None:
+    names = [field.name for field in dataclasses.fields(Environment)]
+    without = ("kafka", "redis", "security", "instance_is_given")
+    variables = {variable_of(name): "" for name in names if name not in without}
+    environment = read_environment(variables)
+    assert dataclasses.replace(environment, instance="") == Environment()
+
+
+@pytest.mark.parametrize(
+    ("attribute", "text", "value"),
+    [
+        ("kafka", "a:9092", "a:9092"),
+        ("kafka", "a:1,[::1]:2", "a:1,[::1]:2"),
+        ("redis", "rediss://user:secret@host:6380/3", "rediss://user:secret@host:6380/3"),
+        ("redis", "unix:///run/redis.sock", "unix:///run/redis.sock"),
+        ("topic_prefix", "eu-1.news_", "eu-1.news_"),
+        ("topic_prefix", "x" * 64, "x" * 64),
+        ("redis_prefix", "any text: é", "any text: é"),
+        ("host", "0.0.0.0", "0.0.0.0"),  # noqa: S104 - nothing listens here
+        ("port", "0", 0),
+        ("port", "65535", 65_535),
+        ("batch_records", "1", 1),
+        ("batch_records", "100000", 100_000),
+        ("session_timeout_ms", "6000", 6_000),
+        ("session_timeout_ms", "1800000", 1_800_000),
+        ("flagged_cap", "0", 0.0),
+        ("flagged_cap", "0.25", 0.25),
+        ("flagged_cap", "1", 1.0),
+    ],
+)
+def test_a_variable_sets_its_attribute_alone(attribute: str, text: str, value: object) -> None:
+    environment = read_environment({variable_of(attribute): text})
+    expected: dict[str, Any] = {"instance": environment.instance, attribute: value}
+    assert environment == dataclasses.replace(Environment(), **expected)
+
+
+def test_models_are_a_folder(tmp_path: Path) -> None:
+    assert read_environment({"FEEDMILL_MODELS": str(tmp_path)}).models == tmp_path
+    (tmp_path / "file").write_text("")
+    assert "which is no folder" in refusal("FEEDMILL_MODELS", str(tmp_path / "file"))
+
+
+def test_signals_are_declared_beside_the_built_in_ones() -> None:
+    signals = read_environment({"FEEDMILL_SIGNALS": "extreme:gate, novelty:objective"}).signals
+    assert signals == declared_signals("extreme:gate,novelty:objective")
+    assert signals.filters == BUILT_IN_GATES
+    assert signals.gates[-1] == "extreme"
+    assert signals.objectives[-1] == "novelty"
+
+
+def test_settings_of_the_kafka_clients_are_passed_on_as_they_are() -> None:
+    variables = {f"FEEDMILL_KAFKA_{name.upper()}": f"value of {name}" for name in CLIENT_SETTINGS}
+    security = read_environment(variables).security
+    assert security == {name: f"value of {name}" for name in CLIENT_SETTINGS}
+
+
+def test_the_variables_of_the_process_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FEEDMILL_TOPIC_PREFIX", "mine.")
+    assert read_environment().topic_prefix == "mine."
+
+
+def test_names_have_the_prefix() -> None:
+    environment = Environment(topic_prefix="eu.")
+    assert environment.topic("posts") == "eu.posts"
+    assert environment.group("spam") == "eu.spam"
+    assert environment.named("eu.posts") == "posts"
+
+
+# --- secrets --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("url", "address"),
+    [
+        ("redis://host:6379/0", "redis://host:6379/0"),
+        ("rediss://user:secret@host:6379/0", "rediss://host:6379/0"),
+        ("redis://:sec@ret@host:6379/0", "redis://host:6379/0"),
+        ("unix://user:secret@/run/redis.sock", "unix:///run/redis.sock"),
+    ],
+)
+def test_messages_get_the_url_of_redis_without_credentials(url: str, address: str) -> None:
+    assert Environment(redis=url).redis_address == address
+
+
+def test_the_passwords_of_kafka_are_not_printed() -> None:
+    environment = Environment(security={"sasl_plain_password": "secret"})
+    assert "secret" not in repr(environment)
+
+
+# --- the name of the instance -----------------------------------------------------------------
+
+
+def test_a_given_name_is_known_as_given() -> None:
+    environment = read_environment({"FEEDMILL_INSTANCE": "spam-1.eu_2"})
+    assert (environment.instance, environment.instance_is_given) == ("spam-1.eu_2", True)
+
+
+def test_each_process_gets_a_name_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(socket, "gethostname", lambda: "weird host/näme" + "x" * 80)
+    first, second = read_environment({}).instance, read_environment({}).instance
+    assert first != second
+    assert first.startswith("weird-host-n-mexxx")
+    for name in (first, second):
+        assert re.fullmatch(r"[A-Za-z0-9._-]{1,64}", name)
+        assert read_environment({"FEEDMILL_INSTANCE": name}).instance == name
+    assert not read_environment({}).instance_is_given
+
+
+# --- child processes --------------------------------------------------------------------------
+
+SIGNAL_NAMES = st.from_regex(r"[a-z][a-z0-9_]{0,12}", fullmatch=True).filter(
+    lambda name: name not in RESERVED_NAMES and name not in SignalNames().all
+)
+NAME_PARTS = st.from_regex(r"[A-Za-z0-9._-]{0,12}", fullmatch=True)
+TEXTS = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=12)
+
+
+@st.composite
+def environments(draw: st.DrawFn) -> Environment:
+    names = draw(st.lists(SIGNAL_NAMES, unique=True, max_size=5))
+    declared = ",".join(f"{name}:{draw(st.sampled_from(['gate', 'objective']))}" for name in names)
+    names_of_settings = st.sampled_from(CLIENT_SETTINGS)
+    return Environment(
+        kafka=draw(st.sampled_from(["a:1", "a:1,b:2"])),
+        redis=draw(st.sampled_from(["redis://h/0", "rediss://u:p@h:1/2"])),
+        topic_prefix=draw(NAME_PARTS),
+        redis_prefix=draw(TEXTS),
+        signals=declared_signals(declared),
+        models=draw(st.sampled_from([None, Path("/")])),
+        host=draw(st.sampled_from(["127.0.0.1", "::1", "feedmill.example"])),
+        batch_records=draw(st.integers(1, 100_000)),
+        session_timeout_ms=draw(st.integers(6_000, 1_800_000)),
+        flagged_cap=draw(st.floats(0, 1)),
+        security=draw(st.dictionaries(names_of_settings, TEXTS, max_size=3)),
+    )
+
+
+@given(environments())
+def test_a_child_process_reads_the_same_environment(environment: Environment) -> None:
+    child = read_environment(environment_variables(environment))
+    assert dataclasses.replace(child, instance="") == environment
+
+
+def test_a_child_process_inherits_neither_name_nor_port() -> None:
+    variables = environment_variables(Environment(instance="me", port=9000))
+    assert not {"FEEDMILL_INSTANCE", "FEEDMILL_PORT"} & set(variables)
+
+
+def test_a_child_process_gets_the_shipped_models_whatever_it_inherits() -> None:
+    inherited = {"FEEDMILL_MODELS": "/elsewhere"}
+    assert read_environment({**inherited, **environment_variables(Environment())}).models is None

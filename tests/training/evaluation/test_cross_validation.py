@@ -1,0 +1,94 @@
+"""A model is never evaluated on rows that it learned: in no mode, not in disguise, in no file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from builders.leaks import Parrot, check_nothing_leaked, leaky_data
+from feedmill.events.errors import UsageError
+from feedmill.filters.registry import FILTERS
+from feedmill.training.datasets.labelled_posts import LabelledPosts, text_fingerprint
+from feedmill.training.evaluation import cross_validation
+from feedmill.training.evaluation.cross_validation import (
+    TrainingBudget,
+    cross_validate,
+    grouped_folds,
+    leave_one_dataset_out,
+)
+
+SPAM = FILTERS["spam"]
+
+
+class Fitted:
+    def __init__(self, model: Parrot) -> None:
+        self.parrot = model
+
+    def model(self, name: str, version: str, believed_self_labels: frozenset[str]) -> Parrot:
+        return self.parrot
+
+
+@pytest.fixture
+def parrots(monkeypatch: pytest.MonkeyPatch) -> list[Parrot]:
+    """The models that the evaluation trains, in order."""
+    trained: list[Parrot] = []
+
+    def fit(
+        recipe: object, labelled: Sequence[LabelledPosts], ordinary: Sequence[LabelledPosts]
+    ) -> Fitted:
+        trained.append(Parrot([*labelled, *ordinary]))
+        return Fitted(trained[-1])
+
+    monkeypatch.setattr(cross_validation, "fit", fit)
+    return trained
+
+
+def test_no_fold_is_scored_by_a_model_that_learned_its_texts_or_groups(
+    parrots: list[Parrot],
+) -> None:
+    data = leaky_data()
+    for index, evaluated in enumerate(data.labelled):
+        parrots.clear()
+        report = cross_validate(SPAM, data, index, 4)
+        check_nothing_leaked(parrots)
+        assert report.metrics.auc == 0.5  # a parrot of other texts knows nothing
+        rows = evaluated.rows
+        assert report.metrics.rows + report.dropped == len(rows)
+        group_of = {p.post_id: g for p, g in zip(rows.posts, rows.groups, strict=True)}
+        for parrot in parrots:
+            scored = {group_of[p.post_id] for p in parrot.scored if p.post_id in group_of}
+            assert not scored & parrot.groups
+
+
+def test_alone_a_fold_learns_from_its_own_set(parrots: list[Parrot]) -> None:
+    data = leaky_data()
+    report = cross_validate(SPAM, data, 0, 3, TrainingBudget(alone=True))
+    check_nothing_leaked(parrots)
+    own = {text_fingerprint(post.text) for post in data.labelled[0].rows.posts}
+    assert all(parrot.texts <= own for parrot in parrots)
+    assert report.mode == "alone"
+    assert report.note == "3 folds by group; learned from its other folds, without ordinary posts"
+
+
+def test_a_model_learns_nothing_of_a_set_left_out(parrots: list[Parrot]) -> None:
+    reports = leave_one_dataset_out(SPAM, leaky_data())
+    check_nothing_leaked(parrots)
+    assert [report.name for report in reports] == ["bad", "few", "copies"]
+    assert all(report.metrics.auc == 0.5 for report in reports)
+    with pytest.raises(UsageError, match="takes two"):
+        leave_one_dataset_out(SPAM, replace(leaky_data(), labelled=leaky_data().labelled[:1]))
+
+
+def test_folds_keep_groups_whole_and_are_of_like_size() -> None:
+    groups = ["a"] * 50 + ["b"] * 30 + ["c"] * 20 + [f"d{i}" for i in range(50)]
+    folds = grouped_folds(groups, 3)
+    assert all(
+        len({f for g, f in zip(groups, folds, strict=True) if g == name}) == 1 for name in groups
+    )
+    assert np.bincount(folds).tolist() == [50, 50, 50]
+    assert set(grouped_folds(["a", "b"], 5)) == {0, 1}
+    with pytest.raises(UsageError, match="one group"):
+        grouped_folds(["a", "a"], 5)

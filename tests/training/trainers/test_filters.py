@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from builders.events import posts_of
+from builders.training_data import sentences, training_data
+from feedmill.events.errors import UsageError
+from feedmill.filters.registry import FILTERS, load
+from feedmill.models.artifact import read_card
+from feedmill.training.recipes import RECIPES
+from feedmill.training.trainers.filters import train
+from feedmill.training.training_data import Dataset, TrainingData, read_training_data
+
+SPAM = FILTERS["spam"]
+
+
+def test_the_same_data_give_the_same_sha256_and_a_model_that_learned(tmp_path: Path) -> None:
+    first = train(
+        *(SPAM, training_data(), tmp_path / "a"), day="2026-01-01", command="x", left_out=True
+    )
+    second = train(
+        *(SPAM, training_data(), tmp_path / "b"), day="2026-01-02", command="x", left_out=True
+    )
+    assert first.sha256 == second.sha256
+    assert first.metrics == second.metrics
+    # One phrase tells the classes apart, in both data sets.
+    for evaluated in ("bad", "few", "trained_without_bad", "trained_without_few"):
+        assert first.metrics[f"{evaluated}.auc"] > 0.95
+        assert first.metrics[f"{evaluated}.caught_hidden"] > 0.9
+        assert first.metrics[f"{evaluated}.fine_demoted"] < 0.05
+    for source in ("one", "two"):
+        assert first.metrics[f"{source}.demoted_or_hidden"] <= 0.05
+
+
+@pytest.mark.parametrize("name", FILTERS)
+def test_every_filter_learns_by_its_recipe_and_is_loaded_again(name: str, tmp_path: Path) -> None:
+    card = train(FILTERS[name], training_data(), tmp_path, day="2026-01-01", command="x")
+    assert card.metrics["bad.auc"] > 0.95
+    scores = load(name, tmp_path).score_many(
+        posts_of([*sentences(20, 8, "BUY pills NOW!!!"), *sentences(20, 9)])
+    )
+    assert scores[:20].min() > scores[20:].max() + 0.1
+
+
+def test_a_model_that_its_filter_could_not_load_is_not_saved(tmp_path: Path) -> None:
+    research = RECIPES["misinformation"].research
+    assert research is not None
+    (rows,) = (d.rows for d in training_data().labelled[:1])
+    only = TrainingData((Dataset(rows, research.datasets[0].known),), ())
+    with pytest.raises(UsageError, match="can be evaluated, not stored"):
+        train(FILTERS["misinformation"], only, tmp_path, day="2026-01-01", command="x")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_filter_without_a_recipe_is_refused_with_those_there_are() -> None:
+    with pytest.raises(UsageError, match=r"no recipe `none` in training/recipes\.py; there are: "):
+        read_training_data(replace(SPAM, recipe="none"), [str(Path.cwd())], [])
+
+
+def test_the_card_says_which_files_trained_it_and_how_they_were_split(tmp_path: Path) -> None:
+    train(SPAM, training_data(), tmp_path, day="2026-01-01", command="feedmill train spam")
+    card = read_card(tmp_path, "spam")
+    assert [(d.file, d.role, d.sha256[:1]) for d in card.data] == [
+        ("bad.csv", "labelled", "1"),
+        ("few.csv", "labelled", "2"),
+        ("one.csv", "ordinary", "3"),
+        ("two.csv", "ordinary", "4"),
+    ]
+    assert {d.split for d in card.data} == {"g, by g"}
+    assert all(d.rows for d in card.data)
+
+
+def test_without_ordinary_posts_the_card_says_so(tmp_path: Path) -> None:
+    only = TrainingData(training_data().labelled, ())
+    card = train(SPAM, only, tmp_path, day="2026-01-01", command="x")
+    assert any("no ordinary posts" in weakness for weakness in card.weaknesses)
+
+
+def test_too_few_rows_are_refused(tmp_path: Path) -> None:
+    few = tmp_path / "few.csv"
+    few.write_text("text,label\n" + "".join(f"{t},1\n" for t in sentences(40, 1)))
+    with pytest.raises(UsageError, match="at least 10 labelled posts to train on that are fine"):
+        train(
+            SPAM,
+            read_training_data(SPAM, [str(few)], []),
+            tmp_path,
+            day="2026-01-01",
+            command="x",
+        )
+
+
+def test_too_few_ordinary_groups_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "plain.csv"
+    path.write_text(
+        "text,user\n" + "".join(f"{t},u{i % 2}\n" for i, t in enumerate(sentences(99, 1)))
+    )
+    ordinary = read_training_data(SPAM, [], [f"{path},group=user"]).ordinary
+    data = TrainingData(training_data().labelled, ordinary)
+    with pytest.raises(UsageError, match="found 0 in 2 groups"):
+        train(SPAM, data, tmp_path, day="2026-01-01", command="x")
+
+
+def test_two_files_of_one_name_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("text,label\nx,1\n")
+    with pytest.raises(UsageError, match="two files are called `a`"):
+        read_training_data(SPAM, [f"{tmp_path}/a.csv"] * 2, [])
+
+
+def test_what_is_for_research_only_is_in_no_recipe() -> None:
+    files = [file for recipe in RECIPES.values() for file in recipe.files]
+    assert not any(word in file for file in files for word in ("liar", "mind"))

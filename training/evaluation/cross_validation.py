@@ -1,0 +1,201 @@
+"""Evaluate a filter's recipe by models trained for it: by grouped folds, or with a set left out.
+
+A row is scored only by a model that learned neither the row, nor its group, nor its text, not even
+to choose a threshold.  `drop_leaked` ensures it, across files too.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+
+from feedmill.events.errors import UsageError
+from feedmill.filters.spec import FilterSpec
+from feedmill.training.arrays import Mask
+from feedmill.training.datasets.labelled_posts import LabelledPosts, drop_leaked
+from feedmill.training.evaluation.filter_metrics import (
+    DatasetReport,
+    ScoredRows,
+    dataset_report,
+    filter_metrics,
+    fine_scores,
+)
+from feedmill.training.fitting.filters import fit
+from feedmill.training.fitting.ngram_models import SEED
+from feedmill.training.training_data import (
+    MIN_VALIDATION_ROWS,
+    Dataset,
+    TrainingData,
+    check_enough,
+    recipe_for,
+)
+
+S = TypeVar("S")
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class TrainingBudget:
+    """What bounds the training of models that are only evaluated.
+
+    Attributes
+    ----------
+    alone
+        Folds are trained on their own data set only, not on others nor on ordinary posts.
+    ordinary_rows, labelled_rows
+        The most rows of each ordinary source, and of each labelled data set, to train on.
+    jobs
+        How many models are trained at a time.
+    """
+
+    alone: bool = False
+    ordinary_rows: int | None = None
+    labelled_rows: int | None = None
+    jobs: int = 1
+
+
+_UNBOUNDED = TrainingBudget()
+
+
+def grouped_folds(groups: Sequence[str], folds: int) -> list[int]:
+    """Return a fold for each row: whole groups, the largest first, each to the smallest fold.
+
+    Raises `UsageError` where all rows are of one group.
+    """
+    sizes = Counter(groups)
+    if len(sizes) < 2:
+        raise UsageError(
+            f"cannot divide {len(groups)} rows of one group into folds; give a finer group="
+        )
+    filled = [0] * min(folds, len(sizes))
+    fold_of: dict[str, int] = {}
+    for group in sorted(sizes, key=lambda name: (-sizes[name], name)):
+        fold_of[group] = filled.index(min(filled))
+        filled[fold_of[group]] += sizes[group]
+    return [fold_of[group] for group in groups]
+
+
+def cross_validate(
+    spec: FilterSpec,
+    data: TrainingData,
+    index: int,
+    folds: int,
+    budget: TrainingBudget = _UNBOUNDED,
+) -> DatasetReport:
+    """Evaluate one data set, each fold by a model of its other folds and of the other sets.
+
+    `index` is the data set's among the labelled ones.  Raises `UsageError`.
+    """
+    rows = data.labelled[index].rows
+    fold_of = np.array(grouped_folds(rows.groups, folds))
+    masks = [np.asarray(fold_of == fold) for fold in range(int(fold_of.max()) + 1)]
+    parts = _map_in_threads(
+        lambda mask: _evaluate_held_out(spec, data, index, mask, budget), masks, budget.jobs
+    )
+    others = [] if budget.alone else _other_sources(data, index)
+    note = f"{len(masks)} folds by group; learned from {' and '.join(['its other folds', *others])}"
+    if budget.alone or not data.ordinary:
+        note += ", without ordinary posts"
+    return dataset_report(rows.source, "alone" if budget.alone else "folds", note, parts)
+
+
+def leave_one_dataset_out(
+    spec: FilterSpec, data: TrainingData, budget: TrainingBudget = _UNBOUNDED
+) -> list[DatasetReport]:
+    """Evaluate each data set by a model of the other sets alone; raises `UsageError`."""
+    if len(data.labelled) < 2:
+        raise UsageError("to leave one set out takes two or more; give more with --data")
+
+    def evaluate(index: int) -> DatasetReport:
+        rows = data.labelled[index].rows
+        note = f"learned from {' and '.join(_other_sources(data, index))}"
+        all_rows = np.ones(len(rows), dtype=np.bool_)
+        part = _evaluate_held_out(spec, data, index, all_rows, budget)
+        return dataset_report(rows.source, "left out", note, [part])
+
+    return _map_in_threads(evaluate, range(len(data.labelled)), budget.jobs)
+
+
+def _other_sources(data: TrainingData, index: int) -> list[str]:
+    return [dataset.rows.source for i, dataset in enumerate(data.labelled) if i != index]
+
+
+def _map_in_threads(work: Callable[[S], T], items: Sequence[S], jobs: int) -> list[T]:
+    with ThreadPoolExecutor(jobs) as pool:
+        return list(pool.map(work, items))
+
+
+def _evaluate_held_out(
+    spec: FilterSpec, data: TrainingData, index: int, mask: Mask, budget: TrainingBudget
+) -> ScoredRows:
+    """Train without the rows of `mask` of one data set, and score those rows."""
+    held_out = data.labelled[index].rows.where(mask)
+    labelled = _labelled_without(data, index, mask, held_out, budget)
+    ordinary = _ordinary_without(data, held_out, budget)
+    check_enough(labelled.rows, ordinary)
+    fitted = fit(recipe_for(spec, labelled.datasets), labelled.rows, ordinary)
+    model = fitted.model(spec.name, "", spec.believed_self_labels)
+    rows = drop_leaked(held_out, [*labelled.rows, *ordinary])
+    scores = model.score_many(rows.posts)
+    ordinary_scores = [
+        fine_scores(model, drop_leaked(source.split("test"), [*labelled.rows, *ordinary]))
+        for source in data.ordinary_posts
+    ]
+    metrics = filter_metrics(scores, rows.labels == 1, ordinary_scores)
+    return ScoredRows(rows, scores, metrics, len(held_out) - len(rows))
+
+
+class _Labelled(NamedTuple):
+    """Data sets, and the rows of each to train on."""
+
+    datasets: list[Dataset]
+    rows: list[LabelledPosts]
+
+
+def _labelled_without(
+    data: TrainingData, index: int, mask: Mask, held_out: LabelledPosts, budget: TrainingBudget
+) -> _Labelled:
+    """Return what may train a model that is evaluated on the rows held out of one data set."""
+    training = _Labelled([], [])
+    for position, dataset in enumerate(data.labelled):
+        if budget.alone and position != index:
+            continue
+        rows = dataset.rows.where(~mask) if position == index else dataset.rows
+        rows = drop_leaked(rows, [held_out])
+        if len(rows):
+            training.datasets.append(dataset)
+            training.rows.append(_sampled(rows, budget.labelled_rows))
+    return training
+
+
+def _ordinary_without(
+    data: TrainingData, held_out: LabelledPosts, budget: TrainingBudget
+) -> list[LabelledPosts]:
+    """Return the ordinary posts that may train the model or choose its thresholds."""
+    if budget.alone:
+        return []
+    sources = [drop_leaked(rows.without_test(), [held_out]) for rows in data.ordinary_posts]
+    return [
+        _with_fewer_train_rows(rows, budget.ordinary_rows)
+        for rows in sources
+        if (rows.splits == "validation").sum() >= MIN_VALIDATION_ROWS
+    ]
+
+
+def _sampled(rows: LabelledPosts, max_rows: int | None) -> LabelledPosts:
+    return rows if max_rows is None else rows.sample(max_rows, SEED)
+
+
+def _with_fewer_train_rows(rows: LabelledPosts, max_rows: int | None) -> LabelledPosts:
+    """Leave out rows to train on; those that choose thresholds stay, so that these are fine."""
+    train = np.flatnonzero(rows.splits == "train")
+    kept = np.ones(len(rows), dtype=np.bool_)
+    if max_rows is not None and len(train) > max_rows:
+        kept[train] = False
+        kept[np.random.default_rng(SEED).choice(train, max_rows, replace=False)] = True
+    return rows.where(kept)

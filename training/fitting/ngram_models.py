@@ -1,0 +1,132 @@
+"""Fit linear models on hashed n-grams, on all rows or out of fold.
+
+Needs the extra `train` (scikit-learn), imported where it is used.  Seeded and single-threaded, so
+that the same texts give the same bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from feedmill.features.text.ngrams import BUCKETS, TextBatch
+from feedmill.models.text_model import NgramModel
+from feedmill.training.arrays import Mask, Values
+
+SEED = 20
+FOLDS = 4
+_LIMIT = 4095
+
+
+def count_matrix(batch: TextBatch, word_factor: int = 1) -> Any:
+    """Return the token counts over sqrt(number of tokens): scipy CSR (rows, BUCKETS), float32.
+
+    Words and word pairs count `word_factor` times.
+    """
+    from scipy import sparse  # noqa: PLC0415 the `train` extra
+
+    rows, columns, factors, base = [], [], [], 0
+    for chunk in batch.chunks:
+        for block in chunk.blocks:
+            lengths = block.ends - block.starts
+            owner = np.repeat(np.arange(len(chunk), dtype=np.int32), lengths)
+            inside = np.arange(len(owner)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+            rows.append(owner + np.int32(base))
+            columns.append(block.tokens[np.repeat(block.starts, lengths) + inside].view(np.int32))
+            factor = word_factor if block.words else 1
+            factors.append(np.full(len(owner), factor, dtype=np.float32))
+        base += len(chunk)
+    row, column = np.concatenate(rows), np.concatenate(columns)
+    scale = (1.0 / np.sqrt(batch.token_counts())).astype(np.float32)
+    values = scale[row] * np.concatenate(factors)
+    matrix = sparse.coo_matrix((values, (row, column)), shape=(len(batch), BUCKETS))
+    return matrix.tocsr()
+
+
+def inverse_frequency(matrix: Any) -> npt.NDArray[np.float32]:
+    """Return the smoothed inverse document frequency: (BUCKETS,), as scikit-learn's tf-idf."""
+    rows_with_token = np.bincount(matrix.indices, minlength=BUCKETS)
+    idf: npt.NDArray[np.float64] = np.log((1 + matrix.shape[0]) / (1 + rows_with_token)) + 1
+    return idf.astype(np.float32)
+
+
+def fit_logistic(
+    matrix: Any, labels: Values, weights: Values, regularization_c: float, word_factor: int = 1
+) -> NgramModel:
+    """Fit tf-idf and logistic regression.
+
+    Parameters
+    ----------
+    matrix
+        What `count_matrix` returns: (rows, BUCKETS).
+    labels
+        (rows,) in [0, 1]; one between them counts as both classes in part.
+    weights
+        (rows,); rows that weigh 0 are left out.
+    regularization_c
+        scikit-learn's C.
+    word_factor
+        The one that the matrix was made with.
+    """
+    from scipy import sparse  # noqa: PLC0415 the `train` extra
+    from sklearn.linear_model import LogisticRegression  # noqa: PLC0415 the `train` extra
+
+    idf = inverse_frequency(matrix)
+    scaled = matrix @ sparse.diags(idf)
+    is_soft = bool(((labels > 0) & (labels < 1)).any())
+    if is_soft:
+        scaled = sparse.vstack([scaled, scaled], format="csr")
+        weights = np.concatenate([weights * labels, weights * (1 - labels)])
+        labels = np.repeat([1.0, 0.0], len(labels))
+    kept = weights > 0
+    # Where weights stay small, lbfgs is done in a fifth of liblinear's time; elsewhere it is not.
+    solver, tolerance = ("lbfgs", 1e-3) if regularization_c < 1 else ("liblinear", 1e-4)
+    model = LogisticRegression(
+        C=regularization_c, solver=solver, tol=tolerance, random_state=SEED, max_iter=300
+    )
+    model.fit(scaled[kept], labels[kept] > 0.5, sample_weight=weights[kept])
+    return quantised(model.coef_[0] * idf, float(model.intercept_[0]), word_factor)
+
+
+def fit_ridge(matrix: Any, values: Values, weights: Values, penalty: float) -> NgramModel:
+    """Fit tf-idf and ridge regression of (rows,) real values; `penalty` is scikit-learn's alpha."""
+    from scipy import sparse  # noqa: PLC0415 the `train` extra
+    from sklearn.linear_model import Ridge  # noqa: PLC0415 the `train` extra
+
+    idf = inverse_frequency(matrix)
+    model = Ridge(alpha=penalty, solver="sparse_cg", tol=1e-4)
+    model.fit(matrix @ sparse.diags(idf), values, sample_weight=weights)
+    return quantised(np.asarray(model.coef_, dtype=np.float64) * idf, float(model.intercept_))
+
+
+def quantised(weights: Values, bias: float, word_factor: int = 1) -> NgramModel:
+    """Round (BUCKETS,) weights to whole steps of the largest over 4095."""
+    scale = float(np.abs(weights).max()) / _LIMIT or 1.0
+    scale = float(np.float32(scale))
+    whole = np.clip(np.rint(weights / scale), -_LIMIT, _LIMIT).astype(np.int32)
+    return NgramModel(whole, scale, float(np.float32(bias)), word_factor)
+
+
+def folds_of(groups: Sequence[str], seed: int = SEED) -> npt.NDArray[np.int64]:
+    """Return a fold in [0, FOLDS) for each row: (rows,); a group is never split."""
+    names, group_of = np.unique(np.array(groups, dtype=np.str_), return_inverse=True)
+    order = np.random.default_rng(seed).permutation(len(names)) % FOLDS
+    return order[group_of]
+
+
+def out_of_fold(
+    fit: Callable[[Mask], NgramModel], matrix: Any, folds: npt.NDArray[np.int64]
+) -> Values:
+    """Score each row by a model that was fitted without the row's fold: (rows,).
+
+    Trees above the n-gram model learn from these scores: on its own training rows it is too sure.
+    """
+    scores = np.zeros(len(folds))
+    for fold in np.unique(folds):
+        held_out = folds == fold
+        model = fit(~held_out)
+        scores[held_out] = matrix[held_out] @ model.real_weights + model.bias
+    return scores

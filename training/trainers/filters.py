@@ -1,0 +1,121 @@
+"""Train a filter by its recipe: what `feedmill train` calls for every filter."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import msgspec
+
+from feedmill.events.errors import UsageError
+from feedmill.filters.spec import FilterSpec
+from feedmill.models.artifact import DataUse, ModelCard, save_artifact, sha256_of
+from feedmill.models.text_model import TextModel
+from feedmill.training.evaluation.cross_validation import leave_one_dataset_out
+from feedmill.training.evaluation.filter_metrics import FilterMetrics
+from feedmill.training.evaluation.stored_models import evaluate_ordinary, evaluate_stored
+from feedmill.training.fitting.filters import fit
+from feedmill.training.recipes import Recipe
+from feedmill.training.training_data import TrainingData, check_enough, recipe_for
+
+_NO_ORDINARY_POSTS = (
+    "no ordinary posts were given: its thresholds were chosen on the fine posts of its own sets"
+)
+
+
+def train(
+    spec: FilterSpec,
+    data: TrainingData,
+    out: Path,
+    *,
+    day: str,
+    command: str,
+    left_out: bool = False,
+) -> ModelCard:
+    """Train and evaluate a filter, and save it into the store `out`.
+
+    The same data give the same sha256.  Rows of the test split do not train it; its metrics are of
+    them.
+
+    Parameters
+    ----------
+    spec, data, out
+        The filter, what to train it on, and where to save it.
+    day, command
+        What the card states of the training.
+    left_out
+        Whether to evaluate each data set also by a model that was trained without it.
+
+    Raises
+    ------
+    UsageError
+        There are too few rows, or the recipe does not fit the filter.
+    """
+    recipe = recipe_for(spec, data.labelled)
+    _check_evidence(spec, recipe)
+    train_rows = [dataset.rows.without_test() for dataset in data.labelled]
+    check_enough(train_rows, data.ordinary_posts)
+    fitted = fit(recipe, train_rows, data.ordinary_posts)
+    content = fitted.content(spec.name)
+    digest = sha256_of(content)
+    labelled = zip(data.labelled, train_rows, strict=True)
+    uses = [dataset.use(len(rows), "labelled") for dataset, rows in labelled]
+    card = ModelCard(
+        name=spec.name,
+        sha256=digest,
+        trained_on=day,
+        summary=recipe.summary,
+        features=len(fitted.features),
+        data=[*uses, *_ordinary_uses(data, fitted.rows_by_source)],
+        metrics={},
+        weaknesses=[*recipe.weaknesses, *([] if data.ordinary else [_NO_ORDINARY_POSTS])],
+        command=command,
+    )
+    metrics = _metrics(fitted.model(spec.name, digest[:12], spec.believed_self_labels), card, data)
+    if left_out and len(data.labelled) > 1:
+        for report in leave_one_dataset_out(spec, data):
+            metrics |= _flat(f"trained_without_{report.name}", report.metrics)
+    card = msgspec.structs.replace(card, metrics=metrics)
+    save_artifact(out, card, content)
+    return card
+
+
+def _check_evidence(spec: FilterSpec, recipe: Recipe) -> None:
+    if recipe.evidence != spec.evidence:
+        raise UsageError(
+            f"filter `{spec.name}` reads {_evidence(spec)}, but this training is of a model that "
+            f"reads {_evidence(recipe)}; such a model can be evaluated, not stored"
+        )
+
+
+def _evidence(reader: FilterSpec | Recipe) -> str:
+    return ", ".join([*reader.evidence.views, *reader.evidence.groups])
+
+
+def _ordinary_uses(data: TrainingData, rows_by_source: dict[str, int]) -> list[DataUse]:
+    return [
+        dataset.use(rows_by_source[dataset.rows.source], "ordinary") for dataset in data.ordinary
+    ]
+
+
+def _metrics(model: TextModel, card: ModelCard, data: TrainingData) -> dict[str, float]:
+    """Return a card's metrics: of the test rows, at the default thresholds."""
+    metrics: dict[str, float] = {}
+    with_test = tuple(d for d in data.labelled if (d.rows.splits == "test").any())
+    for report in evaluate_stored(model, card, replace(data, labelled=with_test)):
+        metrics |= _flat(report.name, report.metrics)
+    for source in evaluate_ordinary([(model, card)], data.ordinary):
+        metrics |= {
+            f"{source.source}.rows": float(source.rows),
+            f"{source.source}.hidden": source.hidden,
+            f"{source.source}.demoted_or_hidden": source.hidden + source.demoted,
+            f"{source.source}.not_flagged.hidden": source.not_flagged_hidden,
+        }
+    return metrics
+
+
+def _flat(name: str, metrics: FilterMetrics) -> dict[str, float]:
+    return {
+        f"{name}.{field}": float(getattr(metrics, field))
+        for field in FilterMetrics.__struct_fields__
+    }
