@@ -16,12 +16,15 @@ import feedmill.rankers.registry as rankers
 from feedmill.events.errors import FeedmillError, UsageError
 from feedmill.models.text_model import TextModel
 from feedmill.streams.settings.environment import Environment, read_environment
+from feedmill.streams.stages.filters import FilterStep
 from feedmill.streams.stages.step import Step
 from feedmill.streams.stages.text_models import TextModelStep
 from feedmill.streams.stages.worker import Worker
 
 _FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 _FILTERS = ("spam", "nsfw", "misinformation")
+# Those that look for copies among earlier posts.
+_REMEMBERING = ("spam",)
 
 
 def steps_of(names: Sequence[str], environment: Environment) -> list[Step]:
@@ -35,7 +38,8 @@ def steps_of(names: Sequence[str], environment: Environment) -> list[Step]:
     steps: list[Step] = []
     for name in names:
         if name in _FILTERS:
-            steps.append(TextModelStep(name, partial(filters.load, name, environment.models)))
+            load = partial(filters.load, name, environment.models)
+            steps.append(FilterStep(name, load, remembers=name in _REMEMBERING))
         elif name == "quality":
             steps.append(TextModelStep(name, partial(_load_ranker, name, environment)))
         else:
