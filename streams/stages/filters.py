@@ -17,6 +17,7 @@ from feedmill.filters.verdicts import BatchVerdicts
 from feedmill.models.text_model import TextModel
 from feedmill.streams.kafka.assignment import AssignmentChange
 from feedmill.streams.kafka.log_consumer import LogConsumer
+from feedmill.streams.stages.filter_backfill import NEVER, FilterBackfill
 from feedmill.streams.stages.filter_guard import FilterGuard
 from feedmill.streams.stages.filter_history import FilterHistory
 from feedmill.streams.stages.scoring import score_posts
@@ -39,7 +40,7 @@ class FilterStep(TextModelStep):
         super().__init__(name, load)
         self._remembers = remembers
         self._rules = FilterRules(name)
-        self._changed_at = -1
+        self._changed_at = NEVER
         self._history: FilterHistory | None = None
 
     def start(self, context: StepContext) -> None:
@@ -57,9 +58,19 @@ class FilterStep(TextModelStep):
             live = partial(LogConsumer, connection, live=True)
             self._history = FilterHistory(context.partitions, context.clock, live)
 
+        self._backfill = FilterBackfill(
+            self.name,
+            connection.environment.signals,
+            self._rules,
+            self._verdict_of,
+            context,
+            partial(LogConsumer, connection),
+        )
+
     def settings_changed(self, settings: Settings) -> None:
         self._rules.follow(settings)
-        self._changed_at = settings.changed_at.get(f"rules/{self.name}", -1)
+        self._changed_at = settings.changed_at.get(f"rules/{self.name}", NEVER)
+        self._backfill.follow(self._changed_at)
         self._guard.settings_changed(settings)
 
     def revision(self) -> int:
@@ -68,6 +79,7 @@ class FilterStep(TextModelStep):
 
     def on_assigned(self, change: AssignmentChange) -> None:
         self._guard.assigned(change)
+        self._backfill.assigned(change)
         if self._history is not None:
             self._history.assigned(change)
 
@@ -82,13 +94,23 @@ class FilterStep(TextModelStep):
     def poll(self, writer: Writer) -> bool:
         if self._history is not None:
             self._history.read()
-        return False
+        return bool(self._backfill.written)
+
+    def apply(self, work: WorkBatch, writer: Writer) -> None:
+        # Ahead of the cycle's own signals, which are newer.
+        work.signals.extend(self._backfill.written)
+        self._backfill.written = []
+        super().apply(work, writer)
+
+    def emit(self, work: WorkBatch, said: BatchVerdicts, writer: Writer) -> None:
+        super().emit(work, said, writer)
+        self._backfill.note_written(work)
 
     def background(self, writer: Writer, budget_s: float) -> bool:
         more = self._guard.read()
         if self._history is not None:
             more = self._history.fold_idle() or more
-        return more
+        return self._backfill.work(writer, budget_s) or more
 
     def decide(self, work: WorkBatch, said: BatchVerdicts, writer: Writer) -> None:
         self._guard.lower(work, said)
@@ -101,6 +123,7 @@ class FilterStep(TextModelStep):
 
     def close(self) -> None:
         self._guard.close()
+        self._backfill.close()
         if self._history is not None:
             self._history.close()
 
