@@ -128,8 +128,8 @@ def test_a_worker_says_what_a_fold_over_all_partitions_says(own: set[int]) -> No
     full = {at: list(log) for at, log in topics.items()}
     for log in topics.values():
         del log[:]
-    history, log = made(topics)
-    gain(history, log, dict.fromkeys(own, 0))
+    history, reader = made(topics)
+    gain(history, reader, dict.fromkeys(own, 0))
     found: dict[Any, EarlierPosts] = {}
     for until in range(NOW_MS - 390_000, NOW_MS + 10_000, 10_000):
         came = {}

@@ -8,16 +8,33 @@ import random
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
+import numpy as np
 import pytest
 
+from builders.fake_log import FakeLog, KeptWriter
 from builders.kafka_log import KafkaLog, until
+from builders.records import record
 from feedmill.deploy.local import StackAddress
-from feedmill.streams.settings.environment import environment_variables
+from feedmill.events.post import Post
+from feedmill.events.settings import Settings
+from feedmill.events.signal import Signal
+from feedmill.features.post_batch import PostBatch
+from feedmill.models.text_model import Scores, TextModel
+from feedmill.streams.kafka.assignment import AssignmentChange
+from feedmill.streams.kafka.batches import RecordBatch, TopicPartition
+from feedmill.streams.observe.metrics import Metrics
+from feedmill.streams.settings.clock import LogClock
+from feedmill.streams.settings.environment import Environment, environment_variables
+from feedmill.streams.stages import filters
+from feedmill.streams.stages.decoding import decode_work
+from feedmill.streams.stages.filters import FilterStep
+from feedmill.streams.stages.step import StepContext
 
 RULES = {"promotion": {"verdict": "hide", "phrases": ["garden party"]}}
 WORDS = [line.split()[0] for line in (__doc__ or "").splitlines() if line]
@@ -162,3 +179,64 @@ def test_the_guard_lowers_what_a_restart_finds_over_the_cap(
     for i in range(0, 30, 3):
         assert found[f"b{i}"]["reason"].startswith("capped: community:allotments")
         assert found[f"b{i}"]["value"] < 0.5
+
+
+class Fixed:
+    """A model that says 0.8 of everything, and fails on `broken`."""
+
+    name, version = "fixed", "1"
+
+    def score_many(self, posts: Sequence[Post]) -> Scores:
+        if any(one.text == "broken" for one in posts):
+            raise ValueError("broken")
+        return np.full(len(posts), 0.8)
+
+    def score_batch(self, batch: PostBatch) -> Scores:
+        return self.score_many(batch.posts)
+
+
+def step_in_memory(monkeypatch: pytest.MonkeyPatch, rules: bytes | None) -> FilterStep:
+    """A filter that owns the only partition of `posts`, nothing before it."""
+    monkeypatch.setattr(filters, "LogConsumer", lambda *_, **__: FakeLog({}))
+    step = FilterStep("spam", lambda: cast(TextModel, Fixed()), remembers=True)
+    connection: Any = SimpleNamespace(environment=Environment())
+    step.start(StepContext(connection, LogClock(), Metrics("spam", "one"), 1))
+    step.settings_changed(Settings().fold(b"rules/spam", rules, 41))
+    step.on_assigned(AssignmentChange(1, gained=(0,)))
+    for _ in range(20):
+        step.poll(KeptWriter())
+    assert step.ready_for(0)
+    return step
+
+
+def said_of(step: FilterStep, events: list[tuple[str, Post | None]]) -> dict[str, Signal | None]:
+    records = [record(key, event, offset=i, timestamp=i) for i, (key, event) in enumerate(events)]
+    batch = RecordBatch(TopicPartition("posts", 0), cast(Any, records))
+    work = decode_work([batch], [], partitions=1, epoch=1, now_ms=5)
+    step.apply(work, KeptWriter())
+    return {one.post_id: one.signal for one in work.signals}
+
+
+def test_rules_decide_last_and_their_version_is_the_revision(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    value = {"r": {"verdict": "allow", "phrases": ["shoes", "broken"]}}
+    step = step_in_memory(monkeypatch, json.dumps({"value": value}).encode())
+    copy = "Our new shop has wonderful shoes for everyone who comes today, they cost little {}"
+    events = [(f"c{i}", Post(f"c{i}", f"a{i}", 0, copy.format(i))) for i in range(12)]
+    events += [("b", Post("b", "a", 0, "broken")), ("o", Post("o", "a", 0, "something else"))]
+    found = said_of(step, [*events, ("c0", None)])
+    assert found.pop("c0") is None
+    signals = {key: signal for key, signal in found.items() if signal is not None}
+    assert all(one.revision == 42 for one in signals.values())
+    assert signals["c11"].value == signals["b"].value == 0.0
+    # What holds without the rule is kept: the campaign's value, the model's failure.
+    overruled = signals["c11"].overruled, signals["b"].overruled
+    assert overruled[0] is not None
+    assert overruled[0].value is not None
+    assert overruled[0].value > 0.9
+    assert (overruled[0].reason or "").startswith("copy of 11 posts")
+    assert overruled[1] is not None
+    assert overruled[1].error == "ValueError: broken"
+    assert signals["o"].value == pytest.approx(0.8)
+    assert signals["o"].model == "fixed"
