@@ -14,11 +14,15 @@ from feedmill.events.errors import FeedmillError, UsageError
 from feedmill.filters.registry import FILTERS
 from feedmill.rankers.registry import TEXT_RANKERS
 from feedmill.streams.settings.environment import Environment, read_environment
+from feedmill.streams.stages.filters import FilterStep
 from feedmill.streams.stages.step import Step
 from feedmill.streams.stages.text_models import TextModelStep
 from feedmill.streams.stages.worker import Worker
 
 _FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+_FILTERS = ("spam", "nsfw", "misinformation")
+# Those that look for copies among earlier posts.
+_REMEMBERING = ("spam",)
 
 
 def steps_of(names: Sequence[str], environment: Environment) -> list[Step]:
@@ -31,10 +35,11 @@ def steps_of(names: Sequence[str], environment: Environment) -> list[Step]:
     """
     steps: list[Step] = []
     for name in names:
-        if name in FILTERS:
-            steps.append(TextModelStep(name, partial(FILTERS[name].load, environment.models)))
-        elif name in TEXT_RANKERS:
-            steps.append(TextModelStep(name, partial(TEXT_RANKERS[name].load, environment.models)))
+        if name in _FILTERS:
+            load = partial(filters.load, name, environment.models)
+            steps.append(FilterStep(name, load, remembers=name in _REMEMBERING))
+        elif name == "quality":
+            steps.append(TextModelStep(name, partial(_load_ranker, name, environment)))
         else:
             known = ", ".join([*FILTERS, *TEXT_RANKERS])
             raise UsageError(f"no stage `{name}`; there are: {known}")

@@ -1,0 +1,303 @@
+"""When its rules change, a filter's step applies them to the posts of the last week too.
+
+    notes, rules ─► behind? ─► posts[p] ─► signals.<name>[p] ─► rewritten signals ─► note
+
+Rules alone decide anew: what model, guard and campaign said at the time of the post stands in its
+signal.  Everything goes in slices of `background`.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import msgspec
+
+from feedmill.events.decode import encode
+from feedmill.events.partition import partition_of
+from feedmill.events.post import Deletion
+from feedmill.events.signal import RuleVerdict, Signal, SignalNames
+from feedmill.filters.rules import FilterRules, RuleMatch
+from feedmill.streams.kafka.assignment import AssignmentChange
+from feedmill.streams.kafka.batches import Record, RecordBatch, TopicPartition
+from feedmill.streams.kafka.log_consumer import LogConsumer
+from feedmill.streams.stages.backfill_scan import BACK_MS, BackfillMatch, BackfillScan
+from feedmill.streams.stages.step import StepContext, WorkBatch, Writer, WrittenSignal
+
+log = logging.getLogger(__name__)
+
+# As versions of the rules: before any change, and before that.
+NEVER, _UNKNOWN = -1, -2
+SLICE_RECORDS = 100
+SLICE_SIGNALS = 50
+# A cycle's posts go first: no more of a cycle than this.
+_SLICE_S = 0.005
+_UNSEEN_WITHIN_S = 60.0
+
+
+class _SignalOffset(msgspec.Struct):
+    post_offset: int
+
+
+_decode_offset = msgspec.json.Decoder(_SignalOffset).decode
+
+
+class _Last(NamedTuple):
+    """The last version of a partition that this worker wrote a signal of."""
+
+    key: bytes
+    offset: int
+    is_deletion: bool
+
+    def is_shown_by(self, record: Record) -> bool:
+        """Whether a record of the signals is of this version, or a later one."""
+        if record.key != self.key:
+            return False
+        if not record.value:
+            return self.is_deletion
+        try:
+            return _decode_offset(record.value).post_offset >= self.offset
+        except msgspec.DecodeError:
+            return False
+
+
+@dataclass
+class _Pass:
+    """One pass over the partitions that are behind, for one version of the rules."""
+
+    version: int
+    partitions: tuple[int, ...]
+    scan: BackfillScan
+    # What this worker wrote last before: it may not be committed yet.
+    unseen: dict[int, _Last]
+    phase: str = "posts"  # then "signals", "rewrite"
+    changed: int = 0
+    wrote: bool = False
+    began_at: float = field(default_factory=time.monotonic)
+
+
+class FilterBackfill:
+    """A part of a filter's step: brings every post under the present rules.
+
+    Beside the offset of each partition the worker commits the note ``<name>.rules``: the last
+    change of the rules under which all of its posts are.  Whoever takes it over goes on.
+
+    Attributes
+    ----------
+    written
+        Signals that were rewritten, for the other steps; whoever hands them on empties it.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        names: SignalNames,
+        rules: FilterRules,
+        verdict_of: Callable[[RuleMatch], RuleVerdict],
+        context: StepContext,
+        open_log: Callable[[str], LogConsumer],
+    ) -> None:
+        self.written: list[WrittenSignal] = []
+        self._name = name
+        self._names = names
+        self._topic = f"signals.{name}"
+        self._note = f"{name}.rules"
+        self._rules = rules
+        self._verdict_of = verdict_of
+        self._context = context
+        self._open_log = open_log
+        self._log: LogConsumer | None = None
+        self._version = NEVER
+        # By partition the version of the rules that its posts are under, and what is noted.
+        self._searched: dict[int, int] = {}
+        self._noted: dict[int, int] = {}
+        self._last: dict[int, _Last] = {}
+        self._pass: _Pass | None = None
+
+    def follow(self, version: int) -> None:
+        """Take the offset of the last change of the rules; `NEVER`: there was none."""
+        if version != self._version:
+            self._version = version
+            self._stop()
+
+    def assigned(self, change: AssignmentChange) -> None:
+        """Learn how far the posts of an assignment are."""
+        self._stop()
+        for partition in change.lost:
+            self._searched.pop(partition, None)
+            self._last.pop(partition, None)
+        owned = set(change.owned)
+        self.written = [
+            one for one in self.written if self._partition_of(one.post_id.encode()) in owned
+        ]
+        for partition in change.gained:
+            text = change.notes.get(partition, {}).get(self._note)
+            is_new = change.starts.get(TopicPartition("posts", partition), 0) == 0
+            self._searched[partition] = self._read(text, is_new=is_new)
+        self._noted = {
+            p: at
+            for p, at in self._searched.items()
+            if change.notes.get(p, {}).get(self._note) == str(at)
+        }
+
+    def _read(self, text: str | None, *, is_new: bool) -> int:
+        if text is None:
+            return self._version if is_new else NEVER
+        searched = int(text) if re.fullmatch(r"-?\d+", text) else NEVER
+        # A change that never was: `config` was made anew, or is read a moment later here.
+        return searched if searched <= self._version else _UNKNOWN
+
+    def note_written(self, work: WorkBatch) -> None:
+        """Take note of a cycle whose signals are written: they follow the present rules."""
+        if self._pass is not None:
+            self._pass.scan.note(one.record for one in work.latest)
+        for partition, record, event, _ in work.latest:
+            last = self._last.get(partition)
+            if last is None or record.offset >= last.offset:
+                is_deletion = isinstance(event, Deletion)
+                self._last[partition] = _Last(record.key or b"", record.offset, is_deletion)
+
+    def work(self, writer: Writer, budget_s: float) -> bool:
+        """Do a slice; return whether there is more to do.
+
+        Called once a cycle, behind `seal`: what a call added is sealed before the next one notes
+        that it is done.
+        """
+        self._write_notes(writer)
+        if self._pass is None:
+            behind = [p for p, at in self._searched.items() if at < self._version]
+            if not behind:
+                return False
+            self._begin(tuple(sorted(behind)))
+        end = time.perf_counter() + min(budget_s, _SLICE_S)
+        while self._pass is not None and self._slice(self._pass, writer):
+            if time.perf_counter() >= end:
+                break
+        return self._pass is not None
+
+    def close(self) -> None:
+        if self._log is not None:
+            self._log.close()
+
+    # --- one pass ---------------------------------------------------------------------------
+
+    def _begin(self, partitions: tuple[int, ...]) -> None:
+        scan = BackfillScan(self._name, self._names, self._rules.in_force)
+        unseen = {p: last for p, last in self._last.items() if p in partitions}
+        self._pass = _Pass(self._version, partitions, scan, unseen)
+        if self._log is None:
+            self._log = self._open_log(f"posts and signals for the rules of {self._name}")
+        if len(self._rules.in_force):
+            self._add("posts", partitions)
+        else:
+            self._pass.phase = "signals"
+            self._add(self._topic, partitions)
+
+    def _add(self, topic: str, partitions: Iterable[int]) -> None:
+        since_ms = self._context.clock.now_ms() - BACK_MS
+        if self._log is not None:
+            self._log.add_since({TopicPartition(topic, p): since_ms for p in partitions})
+
+    def _stop(self) -> None:
+        """Give a pass up: rules or partitions are others now."""
+        if self._pass is not None and self._log is not None:
+            self._log.drop(
+                TopicPartition(topic, p)
+                for topic in ("posts", self._topic)
+                for p in self._pass.partitions
+            )
+        self._pass = None
+
+    def _slice(self, now: _Pass, writer: Writer) -> bool:
+        """Do a little; return whether it is worth to go on in this cycle."""
+        if now.phase == "rewrite":
+            return self._rewrite(now, writer)
+        return self._scan(now)
+
+    def _scan(self, now: _Pass) -> bool:
+        if self._log is None:
+            return False
+        batches = self._log.read(SLICE_RECORDS)
+        if self._log.stopped:
+            # Retention went over what was to be read: begin anew.
+            self._stop()
+            return False
+        for batch in batches:
+            if now.phase == "posts":
+                now.scan.scan_posts(batch, self._context.partitions)
+            else:
+                now.scan.scan_signals(batch, self._context.partitions)
+                self._see(now, batch)
+        if self._log.all_restored() and (now.phase == "posts" or not self._waits(now)):
+            topic = "posts" if now.phase == "posts" else self._topic
+            self._log.drop(TopicPartition(topic, p) for p in now.partitions)
+            if now.phase == "posts":
+                now.phase = "signals"
+                self._add(self._topic, now.partitions)
+            else:
+                now.phase = "rewrite"
+            return True
+        return bool(batches)
+
+    def _see(self, now: _Pass, batch: RecordBatch) -> None:
+        last = now.unseen.get(batch.source.partition)
+        if last is not None and any(map(last.is_shown_by, batch.records)):
+            del now.unseen[batch.source.partition]
+
+    def _waits(self, now: _Pass) -> bool:
+        """Whether signals of this worker are still to be committed."""
+        if now.unseen and time.monotonic() - now.began_at > _UNSEEN_WITHIN_S:
+            log.warning("the last signals of %s do not appear on their topic", self._name)
+            now.unseen.clear()
+        return bool(now.unseen)
+
+    def _rewrite(self, now: _Pass, writer: Writer) -> bool:
+        matches = now.scan.take(SLICE_SIGNALS)
+        for match in matches:
+            signal = self._rewritten(match)
+            if signal is not None:
+                key = signal.post_id.encode()
+                writer.add(self._topic, key, encode(signal), owner=self._partition_of(key))
+                self.written.append(WrittenSignal(self._name, signal.post_id, signal))
+                now.changed += 1
+                now.wrote = True
+        if matches:
+            return True
+        if now.wrote:
+            # Sealed before the next call, so that the note is not committed without them.
+            now.wrote = False
+            return False
+        for partition in now.partitions:
+            self._searched[partition] = now.version
+        seconds = time.monotonic() - now.began_at
+        log.info(
+            "rules of %s changed: %d signals rewritten within %.1f s",
+            self._name, now.changed, seconds,
+        )  # fmt: skip
+        self._pass = None
+        self._write_notes(writer)
+        return False
+
+    def _rewritten(self, match: BackfillMatch) -> Signal | None:
+        """The signal under the present rules; None if it is the same."""
+        old, at_ms = match.signal, self._context.clock.now_ms()
+        if match.hit is None:
+            signal = old.without_rule(at_ms)
+        else:
+            signal = old.with_rule(self._verdict_of(match.hit), at_ms)
+        if msgspec.structs.replace(signal, at_ms=old.at_ms) == old:
+            return None
+        return signal.with_revision(max(old.revision, self._version + 1))
+
+    def _write_notes(self, writer: Writer) -> None:
+        for partition, searched in self._searched.items():
+            if self._noted.get(partition) != searched and searched != _UNKNOWN:
+                writer.note(partition, self._note, str(searched))
+                self._noted[partition] = searched
+
+    def _partition_of(self, key: bytes) -> int:
+        return partition_of(key, self._context.partitions)

@@ -1,0 +1,181 @@
+"""The hide-rate guard of one filter: the flagged shares of the partitions a worker owns.
+
+A gained partition's window is read and scored again, in slices, before its posts come.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+
+from feedmill.events.decode import decode_post
+from feedmill.events.post import Post
+from feedmill.events.settings import Settings
+from feedmill.features.post_batch import PostBatch
+from feedmill.filters.hide_rate_guard import (
+    WINDOW_RECORDS,
+    HideLimit,
+    HideRates,
+    ScoredPost,
+    hide_limit,
+    over_limit,
+    sources_of,
+)
+from feedmill.filters.verdicts import BatchVerdicts
+from feedmill.streams.kafka.assignment import AssignmentChange
+from feedmill.streams.kafka.batches import Record, RecordBatch, TopicPartition
+from feedmill.streams.kafka.log_consumer import LogConsumer
+from feedmill.streams.kafka.validation import validate_batch
+from feedmill.streams.observe.metrics import Metrics
+from feedmill.streams.stages.step import WorkBatch
+
+log = logging.getLogger(__name__)
+
+# About a millisecond of a model's time.
+SLICE_RECORDS = 64
+# An alarm ends below this part of the cap, so that it does not come and go with every post.
+_OVER_BELOW = 0.8
+_NEVER = 2.0
+
+
+class FilterGuard:
+    """Lowers values that would hide too much of a community, a language or a host.
+
+    `assigned` at a rebalance, `read` in every cycle, `lower` for every batch.
+
+    Parameters
+    ----------
+    name
+        The filter.
+    cap
+        The share of a source's posts that may be flagged.
+    partitions
+        How many `posts` has.
+    score
+        What the model says of some posts.
+    open_log
+        Makes the reader of the windows.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        cap: float,
+        partitions: int,
+        metrics: Metrics,
+        score: Callable[[PostBatch], BatchVerdicts],
+        open_log: Callable[[str], LogConsumer],
+    ) -> None:
+        self._name = name
+        self._cap = cap
+        self._count = partitions
+        self._metrics = metrics
+        self._score = score
+        self._log = open_log("the posts before, for the hide rates")
+        self._limit: HideLimit | None = None
+        self._rates: dict[int, HideRates] = {}
+        # By partition the offset up to which its window is still read.
+        self._until: dict[int, int] = {}
+        self._alarms: set[str] = set()
+
+    def settings_changed(self, settings: Settings) -> None:
+        """Follow the thresholds that are in force."""
+        self._limit = hide_limit(settings, self._name)
+        for rates in self._rates.values():
+            rates.set_flagged_at(self._flagged_at)
+
+    @property
+    def _flagged_at(self) -> float:
+        return _NEVER if self._limit is None else self._limit.hide_at
+
+    def assigned(self, change: AssignmentChange) -> None:
+        """Drop what was lost, begin to read the windows of what was gained."""
+        for partition in change.lost:
+            self._rates.pop(partition, None)
+            self._until.pop(partition, None)
+        self._log.drop(TopicPartition("posts", p) for p in (*change.lost, *change.gained))
+        begin = {}
+        for partition in change.gained:
+            source = TopicPartition("posts", partition)
+            self._rates[partition] = HideRates(self._flagged_at, self._cap)
+            start = change.starts.get(source, 0)
+            if start > 0:
+                self._until[partition] = start
+                begin[source] = max(0, start - WINDOW_RECORDS)
+        self._log.add(begin)
+        self._report({})
+
+    def is_ready(self, partition: int) -> bool:
+        """Whether the window before the partition's first post is known."""
+        return partition not in self._until
+
+    def ready_reason(self) -> str:
+        """Say what is read still; "" if nothing is."""
+        return self._log.ready_reason() or self._log.name if self._until else ""
+
+    def read(self) -> bool:
+        """Score a slice of the windows; return whether there is more of them."""
+        if not self._until:
+            return False
+        for batch in self._log.read(SLICE_RECORDS):
+            self._score_again(batch)
+        positions = self._log.positions()
+        for partition, until in tuple(self._until.items()):
+            source = TopicPartition("posts", partition)
+            if positions.get(source, -1) >= until or self._log.restored(source):
+                del self._until[partition]
+                self._log.drop([source])
+        return bool(self._until)
+
+    def lower(self, work: WorkBatch, said: BatchVerdicts) -> None:
+        """Fold a cycle's posts, in the order of offsets; lower what must not hide."""
+        over: dict[str, float] = {}
+        lowered: dict[int, tuple[float, str]] = {}
+        limit = self._limit or HideLimit(_NEVER, _NEVER)
+        for part in work.partitions:
+            rates = self._rates.get(part.source.partition)
+            if rates is None:
+                continue
+            rows = [i for i in part.rows if i not in said.errors]
+            scored = [_scored(work.records[i], work.posts.posts[i], said, i) for i in rows]
+            for i, source, share in over_limit(scored, rates, limit):
+                over[source] = share
+                lowered[rows[i]] = (limit.lowered, f"capped: {source} has {share:.0%} flagged")
+        said.lower(lowered)
+        if lowered:
+            self._metrics.add("feedmill_capped_total", len(lowered))
+        self._report(over)
+
+    def close(self) -> None:
+        self._log.close()
+
+    def _report(self, over: Mapping[str, float]) -> None:
+        """Log which sources began and ended to be over the cap; their names, never a text."""
+        for source in over.keys() - self._alarms:
+            self._alarms.add(source)
+            log.warning(
+                "%s flags %.0f %% of %s, more than %.0f %%: it demotes there instead of hiding",
+                self._name, 100 * over[source], source, 100 * self._cap,
+            )  # fmt: skip
+        for source in tuple(self._alarms):
+            if not any(rates.is_over(source, _OVER_BELOW) for rates in self._rates.values()):
+                self._alarms.discard(source)
+                log.warning("%s no longer flags too much of %s", self._name, source)
+        self._metrics.set("feedmill_capped_sources", len(self._alarms))
+
+    def _score_again(self, batch: RecordBatch) -> None:
+        partition = batch.source.partition
+        until = self._until.get(partition)
+        if until is None:
+            return
+        records = [record for record in batch.records if record.offset < until]
+        found = validate_batch(RecordBatch(batch.source, records), self._count, decode_post)
+        posts = [(record, event) for record, event in found.events if isinstance(event, Post)]
+        said = self._score(PostBatch([post for _, post in posts]))
+        for i, (record, post) in enumerate(posts):
+            if i not in said.errors:
+                self._rates[partition].fold(_scored(record, post, said, i))
+
+
+def _scored(record: Record, post: Post, said: BatchVerdicts, row: int) -> ScoredPost:
+    return ScoredPost(record.offset, record.timestamp, sources_of(post), float(said.values[row]))

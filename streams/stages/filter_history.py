@@ -1,0 +1,325 @@
+"""What came before every post, in all partitions: own ones by work, the others by a live log.
+
+    posts ─┬ own partitions ── WorkBatch ─┐
+           └ the others ─── LogConsumer ──┴► by (timestamp, partition, offset) ─► PostHistory
+
+Both meet in one order before a cycle's posts are looked up.  The honest limit: a record that
+another partition's leader stamps within the same few milliseconds and that becomes readable later
+is folded after it, in one worker perhaps, in another not.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
+
+from feedmill.events.decode import decode_post
+from feedmill.events.post import Deletion, Post
+from feedmill.features.history.post_history import (
+    REBUILD_MS,
+    EarlierPosts,
+    PostHistory,
+    PostVersion,
+)
+from feedmill.streams.kafka.assignment import AssignmentChange
+from feedmill.streams.kafka.batches import Record, RecordBatch, TopicPartition
+from feedmill.streams.kafka.log_consumer import LogConsumer
+from feedmill.streams.kafka.validation import validate_batch
+from feedmill.streams.settings.clock import LogClock
+from feedmill.streams.stages.step import WorkBatch
+
+log = logging.getLogger(__name__)
+
+TOPIC = "posts"
+SLICE_RECORDS = 200
+LIVE_RECORDS = 2_000
+# Of one partition, read and not folded: beyond it the partition waits for the others.
+MOST_WAITING = 5_000
+# Posts with something to tell that are remembered until their partition's owner needs them.
+_KEPT = 50_000
+_IDLE_S = 2.0
+# What an idle worker folds on its own leaves the latest second open.
+_SETTLED_MS = 1_000
+_CLOCK_MARGIN_MS = 60_000
+_NOTHING = EarlierPosts()
+
+
+class _Pending(NamedTuple):
+    """A record that was read and not folded; sorts in the order of the fold."""
+
+    at_ms: int
+    partition: int
+    offset: int
+    row: int
+    version: PostVersion
+
+
+class FilterHistory:
+    """Follows all of `posts`, and says of a cycle's posts what came before them.
+
+    `assigned` at a rebalance, `read` in every cycle, `pasts` for every batch, `fold_idle` where
+    none came.  It begins with the first partition that is gained, twice the window before the
+    first of its posts.
+    """
+
+    def __init__(
+        self, partitions: int, clock: LogClock, open_log: Callable[[str], LogConsumer]
+    ) -> None:
+        self._count = partitions
+        self._clock = clock
+        self._log = open_log("the posts before, of all partitions")
+        self._history = PostHistory()
+        self._waiting: dict[int, deque[_Pending]] = {p: deque() for p in range(partitions)}
+        self._latest_ms = dict.fromkeys(range(partitions), 0)
+        # By partition: what comes next, and the first that was folded.
+        self._next: dict[int, int] = {}
+        # Gained partitions up to whose first post the log is still read.
+        self._until: dict[int, int] = {}
+        self._owned: set[int] = set()
+        self._paused: set[int] = set()
+        self._pasts: dict[tuple[int, int], EarlierPosts] = {}
+        # When the first post was written of each partition that a rebuild has to serve.
+        self._stamps: dict[int, int | None] | None = None
+        self._serves_from_ms = 0
+        self._is_begun = self._is_rebuilt = False
+        self._worked_at = 0.0
+
+    # --- assignments ----------------------------------------------------------------------
+
+    def assigned(self, change: AssignmentChange) -> None:
+        """Take gained partitions from the log to the work, lost ones back."""
+        for partition in change.lost:
+            self._owned.discard(partition)
+            self._until.pop(partition, None)
+        self._owned |= set(change.gained)
+        starts = {p: change.starts.get(TopicPartition(TOPIC, p), 0) for p in change.gained}
+        if self._is_begun:
+            self._go_on(change.lost, starts)
+            return
+        for partition in change.lost:
+            self._forget_stamp(partition)
+        if not starts:
+            return
+        self._until.update(starts)
+        self._stamps = self._stamps or {}
+        ask = {}
+        for partition, start in starts.items():
+            source = TopicPartition(TOPIC, partition)
+            self._stamps[partition] = None
+            if start >= change.ends.get(source, 0):
+                self._stamps[partition] = self._clock.now_ms()
+            else:
+                ask[source] = start
+        self._log.drop(ask)
+        self._log.add(ask)
+
+    def _forget_stamp(self, partition: int) -> None:
+        if self._stamps is not None:
+            self._stamps.pop(partition, None)
+            self._log.drop([TopicPartition(TOPIC, partition)])
+
+    def _go_on(self, lost: Iterable[int], starts: dict[int, int]) -> None:
+        for partition, start in starts.items():
+            if self._next.get(partition, -1) < start:
+                self._until[partition] = start
+            else:
+                self._leave_log(partition, start)
+        for partition in {*lost} - self._owned | self._until.keys():
+            if partition in self._next:
+                self._follow(partition)
+
+    def _follow(self, partition: int) -> None:
+        """Read a partition's log on from what was taken last."""
+        source = TopicPartition(TOPIC, partition)
+        self._paused.discard(partition)
+        self._log.drop([source])
+        self._log.add({source: self._next[partition]})
+
+    def _leave_log(self, partition: int, start: int) -> None:
+        """From `start` on the partition's records come by work."""
+        self._until.pop(partition, None)
+        self._paused.discard(partition)
+        self._log.drop([TopicPartition(TOPIC, partition)])
+        waiting = self._waiting[partition]
+        while waiting and waiting[-1].offset >= start:
+            self._next[partition] = waiting.pop().offset
+
+    def is_ready(self, partition: int) -> bool:
+        """Whether what came before the partition's first post is known."""
+        return self._is_rebuilt and partition not in self._until
+
+    def ready_reason(self) -> str:
+        """Say what is read still; "" if nothing is."""
+        if not self._owned or (self._is_rebuilt and not self._until):
+            return ""
+        return self._log.ready_reason() or f"folding {self._log.name}"
+
+    # --- reading ---------------------------------------------------------------------------
+
+    def read(self) -> bool:
+        """Take what the log has, without waiting, and fold a slice of a rebuild.
+
+        Return whether a restore has more to do.
+        """
+        if not self._owned and not self._is_begun:
+            return False
+        for batch in self._log.read(SLICE_RECORDS if not self._is_rebuilt else LIVE_RECORDS):
+            if self._is_begun:
+                self._take(batch)
+            elif self._stamps is not None and batch.source.partition in self._stamps:
+                self._stamps[batch.source.partition] = batch.records[0].timestamp
+                self._log.drop([batch.source])
+        if not self._is_begun:
+            self._try_to_begin()
+            return True
+        self._follow_positions()
+        if not self._is_rebuilt:
+            self._rebuild()
+        return not self._is_rebuilt or bool(self._until)
+
+    def _try_to_begin(self) -> None:
+        if not self._stamps:
+            return
+        for partition, at_ms in self._stamps.items():
+            if at_ms is None and self._log.restored(TopicPartition(TOPIC, partition)):
+                self._stamps[partition] = self._clock.now_ms()
+        known = [at_ms for at_ms in self._stamps.values() if at_ms is not None]
+        if len(known) < len(self._stamps):
+            return
+        self._serves_from_ms = min(known)
+        since_ms = self._serves_from_ms - REBUILD_MS - _CLOCK_MARGIN_MS
+        sources = [TopicPartition(TOPIC, p) for p in range(self._count)]
+        self._log.drop(sources)
+        self._log.add_since(dict.fromkeys(sources, since_ms))
+        self._is_begun, self._stamps = True, None
+        log.info("the post history begins %d s ago", (self._clock.now_ms() - since_ms) // 1000)
+
+    def _take(self, batch: RecordBatch) -> None:
+        partition = batch.source.partition
+        until = self._until.get(partition)
+        if partition in self._owned and until is None:
+            return
+        # What was read before the partition was dropped from the log, or comes by work.
+        first = self._next.get(partition, 0)
+        records = [
+            one
+            for one in batch.records
+            if one.offset >= first and one.offset < (until or one.offset + 1)
+        ]
+        if not records:
+            return
+        self._next[partition] = records[-1].offset + 1
+        found = validate_batch(RecordBatch(batch.source, records), self._count, decode_post)
+        self._waiting[partition].extend(self._pending(partition, r, e, -1) for r, e in found.events)
+
+    def _pending(
+        self, partition: int, record: Record, event: Post | Deletion, row: int
+    ) -> _Pending:
+        # Time does not go back within a partition, whatever the broker's clock did.
+        at_ms = max(self._latest_ms[partition], record.timestamp)
+        self._latest_ms[partition] = at_ms
+        if isinstance(event, Post):
+            version = PostVersion(at_ms, event.post_id, event.author_id, event.text)
+        else:
+            version = PostVersion(at_ms, event.post_id, "", None)
+        return _Pending(at_ms, partition, record.offset, row, version)
+
+    def _follow_positions(self) -> None:
+        """Let go of partitions that come by work from here on, and of those that are far ahead."""
+        for source, position in self._log.positions().items():
+            partition = source.partition
+            if partition not in self._paused:
+                self._next[partition] = max(position, self._next.get(partition, 0))
+            until = self._until.get(partition)
+            if until is not None and position >= until:
+                self._next[partition] = until
+                self._leave_log(partition, until)
+            elif self._is_far_ahead(partition, MOST_WAITING):
+                self._paused.add(partition)
+                self._log.drop([source])
+        for partition in tuple(self._paused):
+            if not self._is_far_ahead(partition, MOST_WAITING // 2):
+                self._follow(partition)
+
+    def _is_far_ahead(self, partition: int, most: int) -> bool:
+        # What has the partition's latest time cannot be folded before a later record was read.
+        waiting = self._waiting[partition]
+        return len(waiting) > most and waiting[0].at_ms < self._latest_ms[partition]
+
+    # --- folding ---------------------------------------------------------------------------
+
+    def _rebuild(self) -> None:
+        """Fold a slice of what is complete: every partition was read up to its time."""
+        complete_ms = min((self._complete_ms(p) for p in range(self._count)), default=0)
+        until_ms = min(complete_ms, self._serves_from_ms)
+        self._fold(self._ready(until_ms, SLICE_RECORDS))
+        left = any(w and w[0].at_ms <= until_ms for w in self._waiting.values())
+        if complete_ms >= self._serves_from_ms and not left:
+            self._is_rebuilt = True
+
+    def _complete_ms(self, partition: int) -> int:
+        source = TopicPartition(TOPIC, partition)
+        if partition in self._owned and partition not in self._until and partition in self._next:
+            return self._serves_from_ms
+        if partition not in self._paused and self._log.restored(source):
+            return self._serves_from_ms
+        return self._latest_ms[partition] - 1
+
+    def _ready(self, until_ms: int, most: int) -> list[_Pending]:
+        """Take the first waiting records up to a time, in the order of the fold."""
+        taken: list[_Pending] = []
+        while len(taken) < most:
+            heads = [w[0] for w in self._waiting.values() if w and w[0].at_ms <= until_ms]
+            if not heads:
+                break
+            taken.append(self._waiting[min(heads)[1]].popleft())
+        return taken
+
+    def fold_idle(self) -> bool:
+        """Fold a slice of what others wrote while no post comes; return whether there is more."""
+        if not self._is_rebuilt or time.monotonic() - self._worked_at < _IDLE_S:
+            return False
+        ready = self._ready(self._clock.now_ms() - _SETTLED_MS, SLICE_RECORDS)
+        self._fold(ready)
+        return len(ready) == SLICE_RECORDS
+
+    def pasts(self, work: WorkBatch) -> Sequence[EarlierPosts]:
+        """Fold a cycle's records, and what others wrote until then; what came before each post."""
+        self._worked_at = time.monotonic()
+        own: list[_Pending] = []
+        for part in work.partitions:
+            partition, rows = part.source.partition, iter(part.rows)
+            for record, event in part.events:
+                row = next(rows) if isinstance(event, Post) else -1
+                if record.offset >= self._next.get(partition, 0):
+                    own.append(self._pending(partition, record, event, row))
+            self._next[partition] = max(self._next.get(partition, 0), part.events[-1][0].offset + 1)
+        if own:
+            others = self._ready(max(one.at_ms for one in own), 1 << 30)
+            self._fold(sorted([*own, *others]), work)
+        places = (
+            (part.source.partition, work.records[row].offset)
+            for part in work.partitions
+            for row in part.rows
+        )
+        return [self._pasts.pop(place, _NOTHING) for place in places]
+
+    def _fold(self, ready: Sequence[_Pending], work: WorkBatch | None = None) -> None:
+        if not ready:
+            return
+        versions = [one.version for one in ready]
+        if work is None:
+            found = self._history.fold(versions)
+        else:
+            found = self._history.fold(versions, [one.row for one in ready], work.posts)
+        for one, past in zip(ready, found, strict=True):
+            if past.copies:
+                self._pasts[one.partition, one.offset] = past
+        while len(self._pasts) > _KEPT:
+            del self._pasts[next(iter(self._pasts))]
+
+    def close(self) -> None:
+        self._log.close()

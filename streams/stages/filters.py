@@ -1,0 +1,142 @@
+"""The step of a filter: its model's value, lowered, raised or overruled by others.
+
+text model -> hide-rate guard lowers -> campaign raises -> rules decide -> signals.<name>
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+from feedmill.events.settings import Settings
+from feedmill.events.signal import RuleVerdict
+from feedmill.features.post_batch import PostBatch
+from feedmill.filters import campaign
+from feedmill.filters.rules import FilterRules, RuleMatch
+from feedmill.filters.verdicts import BatchVerdicts
+from feedmill.models.text_model import TextModel
+from feedmill.streams.kafka.assignment import AssignmentChange
+from feedmill.streams.kafka.log_consumer import LogConsumer
+from feedmill.streams.stages.filter_backfill import NEVER, FilterBackfill
+from feedmill.streams.stages.filter_guard import FilterGuard
+from feedmill.streams.stages.filter_history import FilterHistory
+from feedmill.streams.stages.scoring import score_posts
+from feedmill.streams.stages.step import StepContext, WorkBatch, Writer
+from feedmill.streams.stages.text_models import TextModelStep
+
+
+class FilterStep(TextModelStep):
+    """A filter.
+
+    Parameters
+    ----------
+    name, load
+        As in `TextModelStep`.
+    remembers
+        Whether it looks for copies among what came before a post.
+    """
+
+    def __init__(self, name: str, load: Callable[[], TextModel], *, remembers: bool) -> None:
+        super().__init__(name, load)
+        self._remembers = remembers
+        self._rules = FilterRules(name)
+        self._changed_at = NEVER
+        self._history: FilterHistory | None = None
+
+    def start(self, context: StepContext) -> None:
+        super().start(context)
+        connection = context.connection
+        self._guard = FilterGuard(
+            self.name,
+            connection.environment.flagged_cap,
+            context.partitions,
+            context.metrics,
+            self._score,
+            partial(LogConsumer, connection),
+        )
+        if self._remembers:
+            live = partial(LogConsumer, connection, live=True)
+            self._history = FilterHistory(context.partitions, context.clock, live)
+
+        self._backfill = FilterBackfill(
+            self.name,
+            connection.environment.signals,
+            self._rules,
+            self._verdict_of,
+            context,
+            partial(LogConsumer, connection),
+        )
+
+    def settings_changed(self, settings: Settings) -> None:
+        self._rules.follow(settings)
+        self._changed_at = settings.changed_at.get(f"rules/{self.name}", NEVER)
+        self._backfill.follow(self._changed_at)
+        self._guard.settings_changed(settings)
+
+    def revision(self) -> int:
+        """Return the offset after the last change of the filter's rules; 0 before any."""
+        return self._changed_at + 1
+
+    def on_assigned(self, change: AssignmentChange) -> None:
+        self._guard.assigned(change)
+        self._backfill.assigned(change)
+        if self._history is not None:
+            self._history.assigned(change)
+
+    def ready_for(self, partition: int) -> bool:
+        known = self._history is None or self._history.is_ready(partition)
+        return known and self._guard.is_ready(partition)
+
+    def ready_reason(self) -> str:
+        reason = self._guard.ready_reason()
+        return reason or (self._history.ready_reason() if self._history is not None else "")
+
+    def poll(self, writer: Writer) -> bool:
+        if self._history is not None:
+            self._history.read()
+        return bool(self._backfill.written)
+
+    def apply(self, work: WorkBatch, writer: Writer) -> None:
+        # Ahead of the cycle's own signals, which are newer.
+        work.signals.extend(self._backfill.written)
+        self._backfill.written = []
+        super().apply(work, writer)
+
+    def emit(self, work: WorkBatch, said: BatchVerdicts, writer: Writer) -> None:
+        super().emit(work, said, writer)
+        self._backfill.note_written(work)
+
+    def background(self, writer: Writer, budget_s: float) -> bool:
+        more = self._guard.read()
+        if self._history is not None:
+            more = self._history.fold_idle() or more
+        return self._backfill.work(writer, budget_s) or more
+
+    def decide(self, work: WorkBatch, said: BatchVerdicts, writer: Writer) -> None:
+        self._guard.lower(work, said)
+        if self._history is not None:
+            pasts = self._history.pasts(work)
+            values = campaign.campaign_probabilities(pasts)
+            rows = range(len(work.posts))
+            said.raise_to(rows, values, lambda i: campaign.campaign_reason(pasts[i]))
+        self._rule(work, said)
+
+    def close(self) -> None:
+        self._guard.close()
+        self._backfill.close()
+        if self._history is not None:
+            self._history.close()
+
+    def _rule(self, work: WorkBatch, said: BatchVerdicts) -> None:
+        """Rules beat the model, its failure, the guard and the campaign."""
+        at_ms = [record.timestamp for record in work.records]
+        for row, hit in enumerate(self._rules.verdicts(work.posts.posts, at_ms)):
+            if hit is not None:
+                said.rules[row] = self._verdict_of(hit)
+
+    def _verdict_of(self, hit: RuleMatch) -> RuleVerdict:
+        self.context.metrics.add("feedmill_rule_hits_total", verdict=hit.verdict)
+        return RuleVerdict(hit.rule, self._rules.value_of(hit))
+
+    def _score(self, posts: PostBatch) -> BatchVerdicts:
+        return score_posts(self.model, posts)

@@ -1,0 +1,105 @@
+"""A `LogConsumer` over records in memory, and what steps need around it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, cast
+
+from builders.records import StoredRecord
+from feedmill.streams.kafka.batches import RecordBatch, TopicPartition
+from feedmill.streams.kafka.log_consumer import BEGINNING, LogConsumer
+
+Topics = dict[TopicPartition, list[StoredRecord]]
+
+
+class FakeLog:
+    """Reads what `topics` hold, also what is appended later; `reads` says from where it was read.
+
+    `held` are records that stand behind an open transaction: none from that offset on is given.
+    """
+
+    def __init__(self, topics: Topics, held: dict[TopicPartition, int] | None = None) -> None:
+        self.name = "a log"
+        self.topics = topics
+        self.held = {} if held is None else held
+        self.stopped: dict[TopicPartition, str] = {}
+        self.reads: list[tuple[TopicPartition, int]] = []
+        self._asking: dict[TopicPartition, int] = {}
+        self._positions: dict[TopicPartition, int] = {}
+        self._ends: dict[TopicPartition, int] = {}
+
+    def open(self, name: str) -> LogConsumer:
+        self.name = name
+        return cast(LogConsumer, self)
+
+    def end(self, source: TopicPartition) -> int:
+        records = self.topics.get(source, [])
+        return records[-1].offset + 1 if records else 0
+
+    def add(self, starts: Mapping[TopicPartition, int]) -> None:
+        for source, start in starts.items():
+            assert source not in self._positions, "added twice"
+            assert source not in self._asking, "added twice"
+            self._asking[source] = 0 if start == BEGINNING else start
+
+    def add_since(self, times: Mapping[TopicPartition, int]) -> None:
+        found = {}
+        for source, at_ms in times.items():
+            later = [r.offset for r in self.topics.get(source, []) if r.timestamp >= at_ms]
+            found[source] = later[0] if later else self.end(source)
+        self.add(found)
+
+    def drop(self, sources: Iterable[TopicPartition]) -> None:
+        for source in sources:
+            for known in (self._asking, self._positions, self._ends):
+                known.pop(source, None)
+
+    def read(self, most: int, wait_s: float = 0.0) -> list[RecordBatch]:
+        for source, start in self._asking.items():
+            self._positions[source], self._ends[source] = start, self.end(source)
+            self.reads.append((source, start))
+        self._asking = {}
+        batches = []
+        for source, position in self._positions.items():
+            until = self.held.get(source, 1 << 60)
+            records = [r for r in self.topics.get(source, []) if position <= r.offset < until][
+                :most
+            ]
+            if records:
+                most -= len(records)
+                batches.append(RecordBatch(source, cast(Any, records)))
+                self._positions[source] = records[-1].offset + 1
+        return batches
+
+    def restored(self, source: TopicPartition) -> bool:
+        return source in self._ends and self._positions[source] >= self._ends[source]
+
+    def all_restored(self) -> bool:
+        return not self._asking and all(map(self.restored, self._positions))
+
+    def positions(self) -> dict[TopicPartition, int]:
+        return dict(self._positions)
+
+    def ready_reason(self) -> str:
+        return "" if self.all_restored() else f"reading {self.name}"
+
+    def close(self) -> None:
+        self.stopped = {}
+
+
+class KeptWriter:
+    """A `Writer` that keeps what is added, and the notes."""
+
+    def __init__(self) -> None:
+        self.added: list[tuple[str, bytes | None, bytes | None, int]] = []
+        self.notes: dict[tuple[int, str], str] = {}
+        self.added_at_note: list[int] = []
+
+    def add(
+        self, topic: str, key: bytes | None, value: bytes | None, *, owner: int, **_: Any
+    ) -> None:
+        self.added.append((topic, key, value, owner))
+
+    def note(self, partition: int, name: str, text: str) -> None:
+        self.notes[partition, name] = text
+        self.added_at_note.append(len(self.added))

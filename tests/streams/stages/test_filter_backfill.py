@@ -1,0 +1,197 @@
+"""Changed rules reach every earlier post once, whatever is in flight, and the note says so."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from types import SimpleNamespace
+from typing import Any
+
+from builders.fake_log import FakeLog, KeptWriter, Topics
+from builders.records import record
+from feedmill.events.decode import decode_signal
+from feedmill.events.post import Post
+from feedmill.events.settings import Settings
+from feedmill.events.signal import RULE_MODEL, RuleVerdict, Signal, SignalNames
+from feedmill.filters.rules import FilterRules
+from feedmill.streams.kafka.assignment import AssignmentChange
+from feedmill.streams.kafka.batches import RecordBatch, TopicPartition
+from feedmill.streams.stages.decoding import decode_work
+from feedmill.streams.stages.filter_backfill import FilterBackfill
+
+NOW_MS = 1_700_000_000_000
+RULES = b'{"value": {"r": {"verdict": "hide", "phrases": ["new"]}}}'
+POSTS, SIGNALS = TopicPartition("posts", 0), TopicPartition("signals.spam", 0)
+
+
+class Filter:
+    """One partition, its rules and backfill; `say` writes a post and its signal."""
+
+    def __init__(self) -> None:
+        self.topics: Topics = {POSTS: [], SIGNALS: []}
+        self.log = FakeLog(self.topics)
+        self.writer = KeptWriter()
+        self.rules = FilterRules("spam")
+        self.settings = Settings()
+        context: Any = SimpleNamespace(partitions=1, clock=SimpleNamespace(now_ms=lambda: NOW_MS))
+        self.backfill = FilterBackfill(
+            "spam",
+            SignalNames(),
+            self.rules,
+            lambda hit: RuleVerdict(hit.rule, 1.0),
+            context,
+            self.log.open,
+        )
+
+    def change_rules(self, value: bytes | None, offset: int) -> None:
+        self.settings = self.settings.fold(b"rules/spam", value, offset)
+        self.rules.follow(self.settings)
+        self.backfill.follow(self.settings.changed_at["rules/spam"])
+
+    def gain(self, note: str | None = None, start: int = 0) -> None:
+        notes = {} if note is None else {0: {"spam.rules": note}}
+        self.backfill.assigned(AssignmentChange(1, gained=(0,), starts={POSTS: start}, notes=notes))
+
+    def say(self, post_id: str, text: str | None, *, is_committed: bool = True) -> None:
+        """Handle a record of `posts` as the step does, without rules."""
+        offset = len(self.topics[POSTS])
+        post = None if text is None else Post(post_id, "a", 0, text)
+        one = record(post_id, post, offset=offset, timestamp=NOW_MS)
+        self.topics[POSTS].append(one)
+        work = decode_work([RecordBatch(POSTS, [one])], [], partitions=1, epoch=1, now_ms=NOW_MS)
+        self.backfill.note_written(work)
+        if is_committed:
+            self.commit(post_id, None if text is None else offset)
+
+    def commit(self, post_id: str, offset: int | None) -> None:
+        signal = None if offset is None else Signal(post_id, offset, 0.1, "m", "1", NOW_MS)
+        log = self.topics[SIGNALS]
+        log.append(record(post_id, signal, offset=len(log), timestamp=NOW_MS))
+
+    def work(self, cycles: int = 30) -> None:
+        for _ in range(cycles):
+            self.backfill.work(self.writer, 1.0)
+
+    def written(self) -> list[Signal]:
+        return [
+            decode_signal("spam", SignalNames(), key, value)
+            for _, key, value, _ in self.writer.added
+            if value is not None
+        ]
+
+    def replay(self) -> None:
+        """What was written is committed."""
+        log = self.topics[SIGNALS]
+        for signal in self.written():
+            log.append(record(signal.post_id, signal, offset=len(log), timestamp=NOW_MS))
+
+
+def ids(signals: Iterable[Signal]) -> set[str]:
+    return {one.post_id for one in signals}
+
+
+def started() -> Filter:
+    made = Filter()
+    made.gain()
+    for i in range(250):
+        made.say(f"p{i}", "a new thing" if i % 50 == 0 else "an old thing")
+    made.work()
+    assert made.writer.notes == {(0, "spam.rules"): "-1"}
+    return made
+
+
+def test_new_rules_reach_earlier_posts_and_removed_ones_leave_them() -> None:
+    made = started()
+    made.change_rules(RULES, 7)
+    made.work()
+    assert ids(made.written()) == {f"p{i}" for i in range(0, 250, 50)}
+    assert all(one.model == RULE_MODEL and one.revision == 8 for one in made.written())
+    assert made.writer.notes == {(0, "spam.rules"): "7"}
+    made.replay()
+    made.writer.added.clear()
+    made.change_rules(None, 9)
+    made.work()
+    assert ids(made.written()) == {f"p{i}" for i in range(0, 250, 50)}
+    assert all((one.model, one.value, one.revision) == ("m", 0.1, 10) for one in made.written())
+    assert made.writer.notes == {(0, "spam.rules"): "9"}
+
+
+def test_the_note_comes_a_cycle_after_the_last_signal() -> None:
+    made = started()
+    made.change_rules(RULES, 7)
+    cycles, added = 0, [0]
+    while made.writer.notes[0, "spam.rules"] != "7":
+        made.work(1)
+        added.append(len(made.writer.added))
+        cycles += 1
+        assert cycles < 100
+    assert added[-1] == added[-2] == 5
+
+
+def test_other_steps_get_what_was_rewritten() -> None:
+    made = started()
+    made.change_rules(RULES, 7)
+    made.work()
+    handed = {one.post_id: one.signal for one in made.backfill.written}
+    assert handed == {one.post_id: one for one in made.written()}
+
+
+def test_a_signal_that_is_not_committed_yet_is_waited_for() -> None:
+    made = started()
+    made.say("late", "the new thing", is_committed=False)
+    made.change_rules(RULES, 7)
+    made.work()
+    assert made.writer.notes == {(0, "spam.rules"): "-1"}
+    made.commit("late", 250)
+    made.work()
+    assert "late" in ids(made.written())
+    assert made.writer.notes == {(0, "spam.rules"): "7"}
+
+
+def test_a_deletion_that_is_not_committed_yet_stays_a_deletion() -> None:
+    made = started()
+    made.say("p50", None, is_committed=False)
+    made.change_rules(RULES, 7)
+    made.work()
+    made.commit("p50", None)
+    made.work()
+    assert ids(made.written()) == {"p0", "p100", "p150", "p200"}
+
+
+def test_what_the_loop_scores_meanwhile_is_left_out() -> None:
+    made = started()
+    made.change_rules(RULES, 7)
+    made.work(1)
+    made.say("p100", "another new thing", is_committed=False)
+    made.say("p150", None, is_committed=False)
+    made.work()
+    assert ids(made.written()) == {"p0", "p50", "p200"}
+
+
+def test_rules_that_change_again_begin_anew() -> None:
+    made = started()
+    made.change_rules(RULES, 7)
+    made.work(1)
+    made.change_rules(RULES.replace(b"hide", b"allow").replace(b"new", b"old"), 8)
+    made.work()
+    last = {one.post_id: one for one in made.written()}
+    assert ids(one for one in last.values() if one.model == RULE_MODEL) >= {
+        f"p{i}" for i in range(250) if i % 50
+    }
+    assert made.writer.notes == {(0, "spam.rules"): "8"}
+
+
+def test_whoever_takes_a_partition_over_goes_on_by_its_note() -> None:
+    made = started()
+    made.change_rules(RULES, 7)
+    made.backfill.assigned(AssignmentChange(2, lost=(0,)))
+    made.work()
+    assert not made.written()
+    made.gain(note="-1", start=250)
+    made.work()
+    assert len(made.written()) == 5
+    known = len(made.writer.added)
+    made.gain(note="7", start=250)
+    made.log.reads.clear()
+    made.work()
+    assert len(made.writer.added) == known
+    assert not made.log.reads

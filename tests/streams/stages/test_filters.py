@@ -1,0 +1,242 @@
+"""The filters in a worker on a real Kafka: rules, campaigns and the guard, over restarts too."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import numpy as np
+import pytest
+
+from builders.fake_log import FakeLog, KeptWriter
+from builders.kafka_log import KafkaLog, until
+from builders.records import record
+from feedmill.deploy.local import StackAddress
+from feedmill.events.post import Post
+from feedmill.events.settings import Settings
+from feedmill.events.signal import Signal
+from feedmill.features.post_batch import PostBatch
+from feedmill.models.text_model import Scores, TextModel
+from feedmill.streams.kafka.assignment import AssignmentChange
+from feedmill.streams.kafka.batches import RecordBatch, TopicPartition
+from feedmill.streams.observe.metrics import Metrics
+from feedmill.streams.settings.clock import LogClock
+from feedmill.streams.settings.environment import Environment, environment_variables
+from feedmill.streams.stages import filters
+from feedmill.streams.stages.decoding import decode_work
+from feedmill.streams.stages.filters import FilterStep
+from feedmill.streams.stages.step import StepContext
+
+RULES = {"promotion": {"verdict": "hide", "phrases": ["garden party"]}}
+WORDS = [line.split()[0] for line in (__doc__ or "").splitlines() if line]
+
+
+@pytest.fixture
+def kafka(stack: StackAddress, prefix: str) -> KafkaLog:
+    return KafkaLog.created(stack.kafka, prefix, session_timeout_ms=6000)
+
+
+@contextmanager
+def running(kafka: KafkaLog, folder: Path, name: str, instance: str = "one") -> Iterator[None]:
+    """One filter as a process, stopped as an orchestrator would."""
+    log = folder / f"{instance}.log"
+    env = {**os.environ, **environment_variables(kafka.environment)}
+    env |= {"FEEDMILL_INSTANCE": instance, "FEEDMILL_PORT": "0"}
+    command = [sys.executable, "-m", "feedmill.streams.stages.worker_process", name]
+    with log.open("ab") as out:
+        process = subprocess.Popen(command, env=env, stdout=out, stderr=out)
+    try:
+        yield
+        process.terminate()
+        assert process.wait(10) == 0, log.read_text()[-3000:]
+    finally:
+        process.kill()
+        process.wait()
+
+
+def post(post_id: str, text: str, **more: Any) -> tuple[bytes, bytes]:
+    event = {"post_id": post_id, "author_id": f"a-{post_id}", "created_at_ms": 1, "text": text}
+    return post_id.encode(), json.dumps(event | more).encode()
+
+
+def signals(kafka: KafkaLog, name: str) -> dict[str, dict[str, Any]]:
+    """What holds of each post."""
+    found = {m.key().decode(): m.value() for m in kafka.read(f"signals.{name}")}
+    return {key: json.loads(value) for key, value in found.items() if value}
+
+
+def wait_for(
+    kafka: KafkaLog, name: str, condition: Callable[[dict[str, dict[str, Any]]], bool]
+) -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = {}
+
+    def holds() -> bool:
+        found.clear()
+        found.update(signals(kafka, name))
+        return condition(found)
+
+    until(holds, lambda: time.sleep(0.1))
+    return found
+
+
+def by_rule(found: dict[str, dict[str, Any]]) -> set[str]:
+    return {key for key, signal in found.items() if signal["model"] == "rule"}
+
+
+def test_rules_that_are_set_and_removed_change_signals_of_earlier_posts(
+    kafka: KafkaLog, tmp_path: Path
+) -> None:
+    hit = {f"p{i}" for i in range(0, 300, 30)}
+    texts = {
+        f"p{i}": "The garden party is on" if f"p{i}" in hit else f"A walk {i}" for i in range(300)
+    }
+    with running(kafka, tmp_path, "nsfw"):
+        kafka.produce("posts", [post(key, text) for key, text in texts.items()])
+        before = wait_for(kafka, "nsfw", lambda found: len(found) == 300)
+        assert not by_rule(before)
+        kafka.produce("config", [(b"rules/nsfw", json.dumps({"value": RULES}).encode())])
+        # Posts keep coming while the earlier ones are searched.
+        kafka.produce("posts", [post(f"q{i}", "Another garden party") for i in range(50)])
+        later = {f"q{i}" for i in range(50)}
+        found = wait_for(kafka, "nsfw", lambda found: by_rule(found) == hit | later)
+        assert all(found[key]["value"] == 1.0 and found[key]["revision"] > 0 for key in hit)
+    # A change while no worker is there is made up for.
+    kafka.produce("config", [(b"rules/nsfw", None)])
+    with running(kafka, tmp_path, "nsfw"):
+        after = wait_for(kafka, "nsfw", lambda found: len(found) == 350 and not by_rule(found))
+    assert {key: after[key]["value"] for key in hit} == {key: before[key]["value"] for key in hit}
+    assert all(after[key]["revision"] > found[key]["revision"] for key in hit)
+
+
+def test_a_campaign_is_raised_and_again_after_a_restart(kafka: KafkaLog, tmp_path: Path) -> None:
+    copy = "Our new shop has wonderful shoes for everyone who comes today, they cost little {}"
+    first = [post(f"c{i}", copy.format(f"friend{i}")) for i in range(12)]
+    more = [post(f"d{i}", copy.format(f"neighbour{i}")) for i in range(3)]
+
+    def raised(found: dict[str, dict[str, Any]]) -> set[str]:
+        return {key for key, s in found.items() if "copy of" in s.get("reason", "")}
+
+    with running(kafka, tmp_path, "spam"):
+        for one in first:
+            kafka.produce("posts", [one])
+        found = wait_for(kafka, "spam", lambda found: len(found) == 12)
+        assert {"c9", "c10", "c11"} <= raised(found)
+        assert not {"c0", "c1", "c2"} & raised(found)
+    with running(kafka, tmp_path, "spam"):
+        for one in more:
+            kafka.produce("posts", [one])
+        found = wait_for(kafka, "spam", lambda found: len(found) == 15)
+    assert {"d0", "d1", "d2"} <= raised(found)
+    assert found["d2"]["reason"].startswith("copy of 14 posts by 15 authors")
+
+
+def test_two_workers_see_the_campaign_in_all_partitions(kafka: KafkaLog, tmp_path: Path) -> None:
+    copy = "Everybody at the market talks about this remarkable machine which cleans floors {}"
+    with running(kafka, tmp_path, "spam"), running(kafka, tmp_path, "spam", "two"):
+        # The second one joins while posts come.
+        for i in range(40):
+            kafka.produce("posts", [post(f"c{i}", copy.format(f"place{i}"))])
+            time.sleep(0.1)
+        found = wait_for(kafka, "spam", lambda found: len(found) == 40)
+    copies = {key: s.get("reason", "") for key, s in found.items()}
+    assert copies["c39"].startswith("copy of 39 posts")
+    assert copies["c38"].startswith("copy of 38 posts")
+
+
+def test_the_guard_lowers_what_a_restart_finds_over_the_cap(
+    kafka: KafkaLog, tmp_path: Path
+) -> None:
+    gates = {"nsfw": {"hide_at": 0.5, "demote_at": 0.4}}
+    kafka.produce("config", [(b"gates", json.dumps({"value": gates}).encode())])
+    bad = "Free hot porn videos, naked girls fuck, xxx sex cam https://pornhub.com/x"
+
+    def posts(name: str, count: int) -> list[tuple[bytes, bytes]]:
+        dice = random.Random(name)
+        return [
+            post(
+                f"{name}{i}",
+                bad if i % 3 == 0 else " ".join(dice.choices(WORDS, k=8)),
+                communities=["allotments"],
+            )
+            for i in range(count)
+        ]
+
+    with running(kafka, tmp_path, "nsfw"):
+        kafka.produce("posts", posts("a", 900))
+        wait_for(kafka, "nsfw", lambda found: len(found) == 900)
+    with running(kafka, tmp_path, "nsfw"):
+        kafka.produce("posts", posts("b", 30))
+        found = wait_for(kafka, "nsfw", lambda found: len(found) == 930)
+    for i in range(0, 30, 3):
+        assert found[f"b{i}"]["reason"].startswith("capped: community:allotments")
+        assert found[f"b{i}"]["value"] < 0.5
+
+
+class Fixed:
+    """A model that says 0.8 of everything, and fails on `broken`."""
+
+    name, version = "fixed", "1"
+
+    def score_many(self, posts: Sequence[Post]) -> Scores:
+        if any(one.text == "broken" for one in posts):
+            raise ValueError("broken")
+        return np.full(len(posts), 0.8)
+
+    def score_batch(self, batch: PostBatch) -> Scores:
+        return self.score_many(batch.posts)
+
+
+def step_in_memory(monkeypatch: pytest.MonkeyPatch, rules: bytes | None) -> FilterStep:
+    """A filter that owns the only partition of `posts`, nothing before it."""
+    monkeypatch.setattr(filters, "LogConsumer", lambda *_, **__: FakeLog({}))
+    step = FilterStep("spam", lambda: cast(TextModel, Fixed()), remembers=True)
+    connection: Any = SimpleNamespace(environment=Environment())
+    step.start(StepContext(connection, LogClock(), Metrics("spam", "one"), 1))
+    step.settings_changed(Settings().fold(b"rules/spam", rules, 41))
+    step.on_assigned(AssignmentChange(1, gained=(0,)))
+    for _ in range(20):
+        step.poll(KeptWriter())
+    assert step.ready_for(0)
+    return step
+
+
+def said_of(step: FilterStep, events: list[tuple[str, Post | None]]) -> dict[str, Signal | None]:
+    records = [record(key, event, offset=i, timestamp=i) for i, (key, event) in enumerate(events)]
+    batch = RecordBatch(TopicPartition("posts", 0), cast(Any, records))
+    work = decode_work([batch], [], partitions=1, epoch=1, now_ms=5)
+    step.apply(work, KeptWriter())
+    return {one.post_id: one.signal for one in work.signals}
+
+
+def test_rules_decide_last_and_their_version_is_the_revision(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    value = {"r": {"verdict": "allow", "phrases": ["shoes", "broken"]}}
+    step = step_in_memory(monkeypatch, json.dumps({"value": value}).encode())
+    copy = "Our new shop has wonderful shoes for everyone who comes today, they cost little {}"
+    events = [(f"c{i}", Post(f"c{i}", f"a{i}", 0, copy.format(i))) for i in range(12)]
+    events += [("b", Post("b", "a", 0, "broken")), ("o", Post("o", "a", 0, "something else"))]
+    found = said_of(step, [*events, ("c0", None)])
+    assert found.pop("c0") is None
+    signals = {key: signal for key, signal in found.items() if signal is not None}
+    assert all(one.revision == 42 for one in signals.values())
+    assert signals["c11"].value == signals["b"].value == 0.0
+    # What holds without the rule is kept: the campaign's value, the model's failure.
+    overruled = signals["c11"].overruled, signals["b"].overruled
+    assert overruled[0] is not None
+    assert overruled[0].value is not None
+    assert overruled[0].value > 0.9
+    assert (overruled[0].reason or "").startswith("copy of 11 posts")
+    assert overruled[1] is not None
+    assert overruled[1].error == "ValueError: broken"
+    assert signals["o"].value == pytest.approx(0.8)
+    assert signals["o"].model == "fixed"
