@@ -208,7 +208,7 @@ def running(subject: str, environment: Environment) -> Iterator[int]:
     here = Path(__file__).parent
     command = [sys.executable, str(here / "bare_loop.py")]
     if subject == "feedmill":
-        command = [sys.executable, "-m", "feedmill.cli.main", "worker", *STAGES]
+        command = [sys.executable, "-m", "feedmill.streams.stages.worker_process", *STAGES]
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(command, env=variables, stdout=subprocess.PIPE, stderr=log)
         try:

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from feedmill.events.errors import BadArtifact
 from feedmill.events.post import Post
 from feedmill.features.counters import KIND_INDEX, Counters, decayed_counts
+from feedmill.features.post_batch import PostBatch
 from feedmill.features.text.ngrams import TextBatch
 from feedmill.models.artifact import Artifact
 from feedmill.models.text_model import (

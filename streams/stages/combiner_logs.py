@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterable
 from functools import partial
 from typing import Any
 
-from feedmill.events.decode import decode_override, decode_post, decode_signal, key_text
+from feedmill.events.decode import decode_key, decode_override, decode_post, decode_signal
 from feedmill.events.signal import Signal, SignalNames
 from feedmill.rankers.combiner.view import PostView
 from feedmill.streams.kafka.assignment import AssignmentChange
@@ -32,7 +32,7 @@ def _decode_signal(
     name: str, names: SignalNames, key: bytes | None, value: bytes | None
 ) -> Signal | str:
     """Decode a signal; an empty value is the id of a post that has none any more."""
-    return decode_signal(name, names, key, value) if value else key_text(key)
+    return decode_signal(name, names, key, value) if value else decode_key(key)
 
 
 class CombinerLogs:

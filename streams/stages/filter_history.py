@@ -20,7 +20,7 @@ from feedmill.events.decode import decode_post
 from feedmill.events.post import Deletion, Post
 from feedmill.features.history.post_history import (
     REBUILD_MS,
-    EarlierPosts,
+    CopyCounts,
     PostHistory,
     PostVersion,
 )
@@ -44,7 +44,7 @@ _IDLE_S = 2.0
 # What an idle worker folds on its own leaves the latest second open.
 _SETTLED_MS = 1_000
 _CLOCK_MARGIN_MS = 60_000
-_NOTHING = EarlierPosts()
+_NOTHING = CopyCounts()
 
 
 class _Pending(NamedTuple):
@@ -80,7 +80,7 @@ class FilterHistory:
         self._until: dict[int, int] = {}
         self._owned: set[int] = set()
         self._paused: set[int] = set()
-        self._pasts: dict[tuple[int, int], EarlierPosts] = {}
+        self._pasts: dict[tuple[int, int], CopyCounts] = {}
         # When the first post was written of each partition that a rebuild has to serve.
         self._stamps: dict[int, int | None] | None = None
         self._serves_from_ms = 0
@@ -286,7 +286,7 @@ class FilterHistory:
         self._fold(ready)
         return len(ready) == SLICE_RECORDS
 
-    def pasts(self, work: WorkBatch) -> Sequence[EarlierPosts]:
+    def pasts(self, work: WorkBatch) -> Sequence[CopyCounts]:
         """Fold a cycle's records, and what others wrote until then; what came before each post."""
         self._worked_at = time.monotonic()
         own: list[_Pending] = []

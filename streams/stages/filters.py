@@ -69,7 +69,7 @@ class FilterStep(TextModelStep):
 
     def settings_changed(self, settings: Settings) -> None:
         self._rules.follow(settings)
-        self._changed_at = settings.changed_at.get(f"rules/{self.name}", NEVER)
+        self._changed_at = settings.change_offsets.get(f"rules/{self.name}", NEVER)
         self._backfill.follow(self._changed_at)
         self._guard.settings_changed(settings)
 

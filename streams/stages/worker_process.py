@@ -7,43 +7,62 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 
 from feedmill.events.errors import FeedmillError, UsageError
 from feedmill.filters.registry import FILTERS
-from feedmill.rankers.registry import TEXT_RANKERS
+from feedmill.filters.spec import FilterSpec
+from feedmill.rankers.registry import ENGAGEMENT_RANKER, TEXT_RANKERS
 from feedmill.streams.settings.environment import Environment, read_environment
+from feedmill.streams.stages.engagement import EngagementStep
 from feedmill.streams.stages.filters import FilterStep
+from feedmill.streams.stages.ranking import RankingStep
 from feedmill.streams.stages.step import Step
 from feedmill.streams.stages.text_models import TextModelStep
 from feedmill.streams.stages.worker import Worker
 
+COMBINER = "combiner"
 _FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
-_FILTERS = ("spam", "nsfw", "misinformation")
-# Those that look for copies among earlier posts.
-_REMEMBERING = ("spam",)
 
 
 def steps_of(names: Sequence[str], environment: Environment) -> list[Step]:
     """Return the steps of some stages, in the order in which a worker runs them.
+
+    The models come first, then engagement, and the combiner last: it ranks what they wrote.
 
     Raises
     ------
     UsageError
         There is no stage by one of the names.
     """
-    steps: list[Step] = []
-    for name in names:
-        if name in _FILTERS:
-            load = partial(filters.load, name, environment.models)
-            steps.append(FilterStep(name, load, remembers=name in _REMEMBERING))
-        elif name == "quality":
-            steps.append(TextModelStep(name, partial(_load_ranker, name, environment)))
-        else:
-            known = ", ".join([*FILTERS, *TEXT_RANKERS])
-            raise UsageError(f"no stage `{name}`; there are: {known}")
+    makers = step_makers(environment)
+    unknown = [name for name in names if name not in makers]
+    if unknown:
+        raise UsageError(f"no stage `{unknown[0]}`; there are: {', '.join(makers)}")
+    steps = [make() for name, make in makers.items() if name in names and name != COMBINER]
+    if COMBINER in names:
+        made_here = [name for name in names if name != COMBINER]
+        steps.append(RankingStep(environment, made_here))
     return steps
+
+
+def step_makers(environment: Environment) -> dict[str, Callable[[], Step]]:
+    """Return how to make the step of each stage that this installation declares."""
+    store, declared = environment.models, environment.signals.all
+    makers: dict[str, Callable[[], Step]] = {}
+    for spec in FILTERS.values():
+        makers[spec.name] = partial(_filter_step, spec, store)
+    for ranker in TEXT_RANKERS.values():
+        makers[ranker.name] = partial(TextModelStep, ranker.name, partial(ranker.load, store))
+    makers[ENGAGEMENT_RANKER.name] = partial(EngagementStep, partial(ENGAGEMENT_RANKER.load, store))
+    makers = {name: make for name, make in makers.items() if name in declared}
+    return {**makers, COMBINER: partial(RankingStep, environment)}
+
+
+def _filter_step(spec: FilterSpec, store: Path | None) -> Step:
+    return FilterStep(spec.name, partial(spec.load, store), remembers=spec.reads_near_copies)
 
 
 def run_worker(names: Sequence[str], environment: Environment) -> int:

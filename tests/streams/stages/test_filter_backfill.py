@@ -45,7 +45,7 @@ class Filter:
     def change_rules(self, value: bytes | None, offset: int) -> None:
         self.settings = self.settings.fold(b"rules/spam", value, offset)
         self.rules.follow(self.settings)
-        self.backfill.follow(self.settings.changed_at["rules/spam"])
+        self.backfill.follow(self.settings.change_offsets["rules/spam"])
 
     def gain(self, note: str | None = None, start: int = 0) -> None:
         notes = {} if note is None else {0: {"spam.rules": note}}

@@ -14,7 +14,7 @@ from feedmill.events.partition import partition_of
 from feedmill.events.post import Post
 from feedmill.features.history.post_history import (
     REBUILD_MS,
-    EarlierPosts,
+    CopyCounts,
     PostHistory,
     PostVersion,
 )
@@ -51,7 +51,7 @@ def append(topics: Topics, key: str, post: Post | None, at_ms: int) -> None:
     log.append(record(key, post, offset=len(log), timestamp=at_ms))
 
 
-def expected(topics: Topics) -> dict[tuple[int, int], EarlierPosts]:
+def expected(topics: Topics) -> dict[tuple[int, int], CopyCounts]:
     """What one fold over everything in order says of each post."""
     merged = sorted(
         (r.timestamp, at.partition, r.offset, r) for at, log in topics.items() for r in log
@@ -98,7 +98,7 @@ def gain(
         assert turns < 1000, history.ready_reason()
 
 
-def told(history: FilterHistory, *parts: tuple[int, list[StoredRecord]]) -> dict[Any, EarlierPosts]:
+def told(history: FilterHistory, *parts: tuple[int, list[StoredRecord]]) -> dict[Any, CopyCounts]:
     """What it says of the posts of one cycle."""
     work = decode_work(
         [RecordBatch(source(p), records) for p, records in parts],
@@ -115,7 +115,7 @@ def told(history: FilterHistory, *parts: tuple[int, list[StoredRecord]]) -> dict
     return dict(zip(places, history.pasts(work), strict=True))
 
 
-def same_copies(found: dict[Any, EarlierPosts], right: dict[Any, EarlierPosts]) -> None:
+def same_copies(found: dict[Any, CopyCounts], right: dict[Any, CopyCounts]) -> None:
     wrong = {at: past for at, past in found.items() if past.copies != right[at].copies}
     assert not wrong
     assert sum(past.copies > 5 for past in found.values()) > len(found) / 4
@@ -130,7 +130,7 @@ def test_a_worker_says_what_a_fold_over_all_partitions_says(own: set[int]) -> No
         del log[:]
     history, reader = made(topics)
     gain(history, reader, dict.fromkeys(own, 0))
-    found: dict[Any, EarlierPosts] = {}
+    found: dict[Any, CopyCounts] = {}
     for until in range(NOW_MS - 390_000, NOW_MS + 10_000, 10_000):
         came = {}
         for at, records in full.items():
@@ -151,7 +151,7 @@ def test_after_a_restart_it_says_the_same(monkeypatch: pytest.MonkeyPatch) -> No
     gain(history, log, {1: start})
     assert log.reads[1:]
     assert all(first > 0 for _, first in log.reads[1:]), "it read everything"
-    found: dict[Any, EarlierPosts] = {}
+    found: dict[Any, CopyCounts] = {}
     for one in topics[source(1)][start:]:
         history.read()
         found |= told(history, (1, [one]))
