@@ -105,7 +105,12 @@ class GroupConsumer:
         return self._accept(self._fetch(self._beside, most, 0))
 
     def begin(self, partitions: Iterable[int]) -> None:
-        """Start to read these owned partitions, from their positions; others go on."""
+        """Start to read these owned partitions, from their positions; others go on.
+
+        Nothing happens while an assignment is not settled: no position is known then.
+        """
+        if self._phase != "settled":
+            return
         wanted = {p for p in partitions if p in self._last.owned} | self._reading
         if wanted == self._reading:
             return

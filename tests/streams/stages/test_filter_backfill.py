@@ -67,9 +67,10 @@ class Filter:
         log = self.topics[SIGNALS]
         log.append(record(post_id, signal, offset=len(log), timestamp=NOW_MS))
 
-    def work(self, cycles: int = 30) -> None:
+    def work(self, cycles: int = 60) -> None:
+        """Cycles of one slice each."""
         for _ in range(cycles):
-            self.backfill.work(self.writer, 1.0)
+            self.backfill.work(self.writer, 0.0)
 
     def written(self) -> list[Signal]:
         return [

@@ -135,21 +135,29 @@ def test_a_campaign_is_raised_and_again_after_a_restart(kafka: KafkaLog, tmp_pat
         for one in more:
             kafka.produce("posts", [one])
         found = wait_for(kafka, "spam", lambda found: len(found) == 15)
-    assert {"d0", "d1", "d2"} <= raised(found)
-    assert found["d2"]["reason"].startswith("copy of 14 posts by 15 authors")
+    # Partitions are fetched in any order after a restart; none of the twelve is forgotten.
+    reasons = sorted(found[key]["reason"] for key in ("d0", "d1", "d2"))
+    assert [reason[:13] for reason in reasons] == [
+        "copy of 12 po",
+        "copy of 13 po",
+        "copy of 14 po",
+    ]
 
 
 def test_two_workers_see_the_campaign_in_all_partitions(kafka: KafkaLog, tmp_path: Path) -> None:
     copy = "Everybody at the market talks about this remarkable machine which cleans floors {}"
-    with running(kafka, tmp_path, "spam"), running(kafka, tmp_path, "spam", "two"):
-        # The second one joins while posts come.
-        for i in range(40):
-            kafka.produce("posts", [post(f"c{i}", copy.format(f"place{i}"))])
-            time.sleep(0.1)
-        found = wait_for(kafka, "spam", lambda found: len(found) == 40)
-    copies = {key: s.get("reason", "") for key, s in found.items()}
-    assert copies["c39"].startswith("copy of 39 posts")
-    assert copies["c38"].startswith("copy of 38 posts")
+    posts = [post(f"c{i}", copy.format(f"place{i}")) for i in range(25)]
+    two = tmp_path / "two.log"
+    with running(kafka, tmp_path, "spam"):
+        kafka.produce("posts", posts[:12])
+        wait_for(kafka, "spam", lambda found: len(found) == 12)
+        with running(kafka, tmp_path, "spam", "two"):
+            until(lambda: "worker_status: ready" in two.read_text(), lambda: time.sleep(0.1))
+            kafka.produce("posts", posts[12:-1])
+            wait_for(kafka, "spam", lambda found: len(found) == 24)
+            kafka.produce("posts", posts[-1:])
+            found = wait_for(kafka, "spam", lambda found: len(found) == 25)
+    assert found["c24"]["reason"].startswith("copy of 24 posts by 25 authors")
 
 
 def test_the_guard_lowers_what_a_restart_finds_over_the_cap(
