@@ -55,6 +55,7 @@ _MOST_INSTANCES = 64
 @click.option(
     "--scale", multiple=True, metavar="STAGE=N", help="Run N instances of a stage; repeatable."
 )
+@click.option("--fused", is_flag=True, help="Run all stages in one process, on one loop.")
 @with_given_environment
 def run(
     environment: Environment,
@@ -64,12 +65,15 @@ def run(
     top: int,
     partitions: int,
     scale: Sequence[str],
+    fused: bool,
 ) -> None:
     """Run all stages under one supervisor, and show a feed.
 
     Runs on the Kafka and the Redis that are named by flags or variables, else on the local stack,
     which it starts and stops unless it runs already.
     """
+    if fused and scale:
+        raise click.UsageError("--fused runs one instance of each stage: leave --scale out")
     stages = _stage_instances(scale, stages_of(environment.signals))
     folder = default_folder()
     on_local_stack = not _names_servers(environment)
@@ -89,7 +93,7 @@ def run(
         if demo:
             # A seed of its own per run, so that a second run brings other posts.
             commands.insert(0, ["replay", "demo", "--for", "0", "--seed", str(os.getpid())])
-        asyncio.run(_run_stages(environment, stages, commands, duration_s))
+        asyncio.run(_run_stages(environment, stages, commands, duration_s, fused=fused))
     finally:
         if stop_at_end:
             click.echo("stopping the local Kafka and Redis …")
@@ -128,11 +132,13 @@ async def _run_stages(
     stages: Sequence[str],
     commands: Sequence[Sequence[str]],
     duration_s: float,
+    *,
+    fused: bool = False,
 ) -> None:
     """Run the stages, and beside them these commands of feedmill once the stages are ready."""
     logs = default_folder().parent / "logs"
     _log_to_folder(logs)
-    supervisor = Supervisor(environment, stages, logs)
+    supervisor = Supervisor(environment, stages, logs, fused=fused)
     stop_on_signals(supervisor.stopping)
     supervising = asyncio.ensure_future(supervisor.run())
     processes: list[asyncio.subprocess.Process] = []

@@ -32,6 +32,14 @@ _STABLE_AFTER_S = 30.0
 _SILENT_AFTER_S = 15.0
 
 
+# The module that runs one stage, and the one that runs several in one process.
+_STAGE, _WORKER = "feedmill.streams.stages.process", "feedmill.streams.stages.worker_process"
+
+
+def _instance_name(stages: Sequence[str], i: int) -> str:
+    return stages[i] if stages.count(stages[i]) == 1 else f"{stages[i]}-{i}"
+
+
 @dataclass
 class StageProcess:
     """The process of a stage instance, and the status that it reported last.
@@ -46,6 +54,7 @@ class StageProcess:
     reported_at: float = 0.0
     restarts: int = 0
     log_file: IO[bytes] | None = field(default=None, repr=False)
+    command: Sequence[str] = ()
 
     def not_ready_reason(self) -> str:
         """Why it is not ready; "" if it is."""
@@ -69,18 +78,28 @@ class Supervisor:
         The names of the stages; a name that appears twice gets two instances.
     logs
         The folder of the stages' log files, one per instance; None leaves their output on stderr.
+    fused
+        Run all stages in one process, a worker, instead of a process each.
     """
 
     def __init__(
-        self, environment: Environment, stages: Sequence[str], logs: Path | None = None
+        self,
+        environment: Environment,
+        stages: Sequence[str],
+        logs: Path | None = None,
+        *,
+        fused: bool = False,
     ) -> None:
         self.environment = environment
         self.stopping = asyncio.Event()
         self.metrics = Metrics("supervisor", environment.instance)
-        self.children = [
-            StageProcess(stage, stage if stages.count(stage) == 1 else f"{stage}-{i}")
-            for i, stage in enumerate(stages)
-        ]
+        if fused:
+            self.children = [StageProcess("worker", "worker", command=(_WORKER, *stages))]
+        else:
+            self.children = [
+                StageProcess(stage, _instance_name(stages, i), command=(_STAGE, stage))
+                for i, stage in enumerate(stages)
+            ]
         self.web = StatusServer(self.ready_reason, self._metrics_text)
         self._logs = logs
 
@@ -134,8 +153,7 @@ class Supervisor:
             child.process = await asyncio.create_subprocess_exec(
                 sys.executable,
                 "-m",
-                "feedmill.streams.stages.process",
-                child.stage,
+                *child.command,
                 pass_fds=(writing,),
                 env=self._child_variables(writing),
                 stdin=asyncio.subprocess.DEVNULL,

@@ -61,6 +61,14 @@ def step_makers(environment: Environment) -> dict[str, Callable[[], Step]]:
     return {**makers, COMBINER: partial(RankingStep, environment)}
 
 
+def group_of(names: Sequence[str], environment: Environment) -> str:
+    """Return the consumer group of a worker: `worker` for one that runs every stage."""
+    stages = list(step_makers(environment))
+    if set(names) == set(stages):
+        return "worker"
+    return "-".join(["worker", *(name for name in stages if name in names)])
+
+
 def _filter_step(spec: FilterSpec, store: Path | None) -> Step:
     return FilterStep(spec.name, partial(spec.load, store), remembers=spec.reads_near_copies)
 
@@ -74,7 +82,7 @@ def run_worker(names: Sequence[str], environment: Environment) -> int:
     faulthandler.register(signal.SIGUSR1, all_threads=True)
     log = logging.getLogger("feedmill.worker")
     try:
-        Worker(environment, steps_of(names, environment)).run()
+        Worker(environment, steps_of(names, environment), group=group_of(names, environment)).run()
     except FeedmillError as error:
         log.error("%s", error)
         return 1
