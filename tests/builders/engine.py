@@ -33,7 +33,16 @@ KINDS = ("impression", "click", "like", "reply", "share", "dwell", "hide", "repo
 
 _COMPLAINTS = (" ERROR ", " CRITICAL ", "Traceback", "never retrieved", "was destroyed")
 
+# All stages in one process, on one loop.
+FUSED = "fused"
+
 Json = dict[str, Any]
+
+
+def _command(stage: str) -> list[str]:
+    if stage == FUSED:
+        return ["feedmill.streams.stages.worker_process", *STAGES]
+    return ["feedmill.streams.stages.process", stage]
 
 
 @dataclass
@@ -110,7 +119,7 @@ class Engine(EngineTopics, EngineFeeds):
             path = self.folder / f"{name}.log"
             with path.open("ab") as log:
                 process = subprocess.Popen(
-                    [sys.executable, "-m", "feedmill.streams.stages.process", stage],
+                    [sys.executable, "-m", *_command(stage)],
                     env=self.environment(),
                     cwd=self.folder,
                     stdin=subprocess.DEVNULL,
