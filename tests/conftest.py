@@ -12,6 +12,9 @@ from feedmill.deploy.local import StackAddress, down, up
 
 pytest_plugins = ["builders.golden"]
 
+# OpenMP threads wait by spinning: beside other processes training takes ten times as long.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 # A busy machine is no failure, so no draw has a deadline.
 hypothesis.settings.register_profile("feedmill", deadline=None)
 hypothesis.settings.load_profile("feedmill")
