@@ -93,18 +93,19 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--posts", type=int, default=50_000)
     parser.add_argument("--compact-posts", type=int, default=100_000)
+    parser.add_argument("--combiner-only", action="store_true", help="needs no Redis")
     options = parser.parse_args()
     posts = options.posts
     print(describe())
+    combiner, bytes_each = in_combiner(posts)
+    print(f"combiner: {bytes_each:.0f} bytes a live post at {posts:,} (aim: 300)")
+    if options.combiner_only:
+        return
     bytes_each, key_bytes = of_compact_hashes(options.compact_posts)
     print(
         f"Redis:    {bytes_each:.0f} bytes a live post in compact hashes at"
         f" {options.compact_posts:,} (aim: 450); MEMORY USAGE says {key_bytes:.0f}"
     )
-    combiner, bytes_each = in_combiner(posts)
-    print(f"combiner: {bytes_each:.0f} bytes a live post at {posts:,} (aim: 300)")
-    if options.combiner_only:
-        return
     bytes_each = asyncio.run(in_redis(own_environment(), combiner, posts))
     print(f"Redis:    {bytes_each:.0f} bytes a live post at {posts:,}")
 

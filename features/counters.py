@@ -89,6 +89,6 @@ def decayed_counts(
     shape = (len(counters), len(ENGAGEMENT_KINDS))
     sums = np.array([c.sums for c in counters], dtype=np.float64).reshape(shape)
     at_ms = np.array([c.at_ms for c in counters], dtype=np.int64).reshape(shape)
-    gaps = at_ms.max(axis=1, keepdims=True, initial=0) - at_ms
+    gaps = at_ms.max(axis=1, keepdims=True) - at_ms
     decayed: npt.NDArray[np.float64] = sums * np.exp2(-gaps / half_life_ms)
     return decayed

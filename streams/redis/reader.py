@@ -5,13 +5,13 @@ For commands and the console.  Frontends need `feed:*` alone, see `examples/fron
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final, Literal
 
 import msgspec
+import orjson
 import redis
 
 from feedmill.events.errors import FeedmillError
@@ -72,14 +72,14 @@ class PostSnapshot:
         if not text:
             return None
         if text.startswith("{"):  # as `RedisWriter` writes it
-            return msgspec.convert(json.loads(text), SignalSnapshot)
+            return msgspec.convert(orjson.loads(text), SignalSnapshot)
         return decode_signal(name, self.fields)
 
     @cached_property
     def override(self) -> Any:
         """The field `override` as JSON, None where there is none."""
         text = self.fields.get("override")
-        return json.loads(text) if text else None
+        return orjson.loads(text) if text else None
 
     def overrides(self, gates: Sequence[str], now_ms: int) -> dict[str, ActiveOverride]:
         """By gate the override in force, read from the field `override`."""
@@ -109,7 +109,7 @@ class FeedSnapshot:
 
     @cached_property
     def weights(self) -> Weights:
-        said = json.loads(self.info["weights"])
+        said = orjson.loads(self.info["weights"])
         names = [name for name in said if name not in _NOT_OBJECTIVES]
         return Weights(
             objectives={name: said[name] for name in names},

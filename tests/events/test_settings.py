@@ -113,6 +113,12 @@ def test_a_feed_without_a_setting_of_its_own_follows_its_pattern() -> None:
     assert settings.named_feeds == ("global", "x")
 
 
+def test_a_pattern_may_limit_how_many_feeds_it_makes() -> None:
+    spec = folded(("feeds/lang:*", {"max_feeds": 5})).feed_of("lang:en")
+    assert spec == FeedSpec(max_feeds=5)
+    assert spec.feed_limit == 5
+
+
 @pytest.mark.parametrize("empty", [None, b""])
 def test_an_empty_value_removes_a_setting(empty: bytes | None) -> None:
     settings = folded(("weights", WEIGHTS), ("gates/x", {"spam": {"shadow": True}}))

@@ -6,6 +6,8 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+import pytest
+
 from builders.events import settings_of
 from builders.golden import Golden
 from builders.refusals import Refusals
@@ -101,6 +103,9 @@ KEYS: list[bytes | None] = [
     *(None, b"", b"\xff", b"Weights", b"feeds", b"rules", b"rules/extreme"),
     *(b"rankings", b"experiments/x", b"weights/", b"weights/a b", b"weights/a/b"),
     *(b"weights/community:*", b"weights/topic:x", b"weights/x@arm", b"gates/community:"),
+    # Long keys are cut.
+    *(b"\xff" * 99, b"x" * 99, b"rankings/" + b"x" * 99, b"rules/" + b"x" * 99),
+    *(b"weights/@" + b"x" * 99, b"weights/" + b"x" * 99),
 ]
 
 # Values that are no record of a setting.
@@ -138,12 +143,20 @@ def _short(value: object) -> str:
     return text if len(text) <= 90 else f"{text[:70]}… of {len(text)} characters"
 
 
-def test_settings_are_refused_whole_with_their_reasons(golden: Golden) -> None:
-    refusals = Refusals(BadSetting, settings, rules, weights, feeds)
+@pytest.fixture(scope="module")
+def refusals() -> Refusals:
+    refused = Refusals(BadSetting, settings, rules, weights, feeds)
     before = settings_of(("weights", WEIGHTS), names=NAMES)
     for title, key, value in records():
-        reason = refusals.add(title, before.fold, key, value, 9)
+        reason = refused.add(title, before.fold, key, value, 9)
         assert len(reason) < 300, title
     assert before == settings_of(("weights", WEIGHTS), names=NAMES)
+    return refused
+
+
+def test_settings_are_refused_whole_with_their_reasons(refusals: Refusals, golden: Golden) -> None:
     golden.check("refused_settings.txt", refusals.text())
+
+
+def test_no_refusal_of_a_setting_is_left_out(refusals: Refusals) -> None:
     assert refusals.not_reached() == []
