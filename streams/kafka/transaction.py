@@ -163,10 +163,10 @@ class Transaction:
         if producer is None:
             return Outcome(False, records, "commit: no connection", pause_s=0.1)
         refused: list[int] = []
-        letters = 0
+        dead_letters = 0
         try:
             producer.begin_transaction()
-            letters = self._produce(producer, records, refused)
+            dead_letters = self._produce(producer, records, refused)
             places = [
                 KafkaPartition(self._environment.topic(at.topic), at.partition, offset, text)
                 for at, (offset, text) in offsets.items()
@@ -180,7 +180,7 @@ class Transaction:
         except CallIsStuck:
             return self._stuck(records)
         self._unsure, self._careful = None, False
-        return Outcome(True, dead_letters=letters)
+        return Outcome(True, dead_letters=dead_letters)
 
     def close(self) -> None:
         self._closed.set()
@@ -190,7 +190,7 @@ class Transaction:
 
     def _produce(self, producer: Producer, records: list[Outgoing], refused: list[int]) -> int:
         """Hand everything to the client; what it refuses for its size becomes a dead letter."""
-        letters = 0
+        dead_letters = 0
         names: dict[str, str] = {}
         for i, one in enumerate(records):
             name = names.get(one.topic) or names.setdefault(
@@ -201,11 +201,11 @@ class Transaction:
             except KafkaException as error:
                 if error.args[0].code() not in _REFUSED:
                     raise
-                records[i] = letter = self._letter(one, error.args[0])
-                letters += 1
-                self._send(producer, self._environment.topic(TOPIC), letter, None)
+                records[i] = dead = self._dead_letter(one, error.args[0])
+                dead_letters += 1
+                self._send(producer, self._environment.topic(TOPIC), dead, None)
         producer.poll(0)
-        return letters
+        return dead_letters
 
     def _send(
         self, producer: Producer, topic: str, one: Outgoing, callback: Callable[..., None] | None
@@ -228,15 +228,15 @@ class Transaction:
 
         return delivered
 
-    def _letter(self, one: Outgoing, error: KafkaError) -> Outgoing:
+    def _dead_letter(self, one: Outgoing, error: KafkaError) -> Outgoing:
         """A dead letter instead of a record that Kafka does not take."""
         if one.topic == TOPIC:
             # Cut already, and refused all the same: only its headers are left.
             return Outgoing(TOPIC, 0, None, None, one.owner, one.headers)
         at = TopicPartition(one.topic, one.partition)
         record = FetchedRecord(-1, 0, one.key, one.value)
-        letter = dead_letter(RejectedRecord(at, record, error.str()), self._stage, self._now_ms())
-        return Outgoing(TOPIC, 0, letter.key, letter.value, one.owner, letter.headers)
+        dead = dead_letter(RejectedRecord(at, record, error.str()), self._stage, self._now_ms())
+        return Outgoing(TOPIC, 0, dead.key, dead.value, one.owner, dead.headers)
 
     # --- endings ---------------------------------------------------------------------------
 
@@ -294,7 +294,7 @@ class Transaction:
         sizes = {i: len(records[i].value or b"") + len(records[i].key or b"") for i in refused}
         guilty = [i for i, size in sizes.items() if 2 * size >= max(sizes.values())]
         for i in guilty:
-            records[i] = self._letter(records[i], error)
+            records[i] = self._dead_letter(records[i], error)
         return len(guilty)
 
     @property

@@ -85,9 +85,11 @@ class PostSnapshot:
         """By gate the override in force, read from the field `override`."""
         table = OverrideTable()
         first = self.override or {}
-        for said in (first, *first.get("others", ())) if first else ():
-            kind, name = parse_subject(said["subject"])
-            table.update(OverrideKey(kind, name, said["gate"]), msgspec.convert(said, Override))
+        for override in (first, *first.get("others", ())) if first else ():
+            kind, name = parse_subject(override["subject"])
+            table.update(
+                OverrideKey(kind, name, override["gate"]), msgspec.convert(override, Override)
+            )
         return table.in_force(self.post_id, self.author_id, self.post_offset, gates, now_ms)
 
 
@@ -109,14 +111,14 @@ class FeedSnapshot:
 
     @cached_property
     def weights(self) -> Weights:
-        said = orjson.loads(self.info["weights"])
-        names = [name for name in said if name not in _NOT_OBJECTIVES]
+        weights = orjson.loads(self.info["weights"])
+        names = [name for name in weights if name not in _NOT_OBJECTIVES]
         return Weights(
-            objectives={name: said[name] for name in names},
-            scale={name: said["scale"][name] for name in names},
-            half_life_hours=said["half_life_hours"],
-            max_per_author=said["max_per_author"],
-            explore=said["explore"],
+            objectives={name: weights[name] for name in names},
+            scale={name: weights["scale"][name] for name in names},
+            half_life_hours=weights["half_life_hours"],
+            max_per_author=weights["max_per_author"],
+            explore=weights["explore"],
         )
 
     @cached_property
@@ -153,7 +155,7 @@ class FeedReader:
 
     @property
     def changes(self) -> str:
-        """The channel on which changed feeds are told."""
+        """The channel on which changes of feeds are published."""
         return f"{self.prefix}feed-changes"
 
     def feed(self, feed: str, top: int) -> FeedSnapshot | None:

@@ -47,7 +47,7 @@ class LogClock:
             self.refused += 1
             self.trouble = (
                 f"the broker's clock jumped by {(base - self._base_ms) / 3_600_000:+.1f} hours;"
-                " the old time goes on. Mend that clock, or restart all workers to follow it"
+                " the old time goes on. Correct that clock, or restart all workers to follow it"
             )
             return False
         else:

@@ -44,7 +44,7 @@ class Heartbeats:
         """Have the next `beat` write: something changed."""
         self._next_at = 0.0
 
-    def goodbye(self) -> None:
+    def leave(self) -> None:
         """Say of each stage that it ended in order; waits up to two seconds."""
         for stage in self._stages:
             self._write(stage, None)

@@ -40,6 +40,6 @@ class LogTime:
                     self.on_beat(record.value, record.timestamp)
 
     def close(self) -> None:
-        """Say goodbye for all stages."""
-        self.heartbeats.goodbye()
+        """Write for all stages that they stopped."""
+        self.heartbeats.leave()
         self._log.close()

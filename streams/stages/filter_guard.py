@@ -127,7 +127,7 @@ class FilterGuard:
                 self._log.drop([source])
         return bool(self._until)
 
-    def lower(self, work: WorkBatch, said: BatchVerdicts) -> None:
+    def lower(self, work: WorkBatch, verdicts: BatchVerdicts) -> None:
         """Fold a cycle's posts, in the order of offsets; lower what must not hide."""
         over: dict[str, float] = {}
         lowered: dict[int, tuple[float, str]] = {}
@@ -136,12 +136,12 @@ class FilterGuard:
             rates = self._rates.get(part.source.partition)
             if rates is None:
                 continue
-            rows = [i for i in part.rows if i not in said.errors]
-            scored = [_scored(work.records[i], work.posts.posts[i], said, i) for i in rows]
+            rows = [i for i in part.rows if i not in verdicts.errors]
+            scored = [_scored(work.records[i], work.posts.posts[i], verdicts, i) for i in rows]
             for i, source, share in over_limit(scored, rates, limit):
                 over[source] = share
                 lowered[rows[i]] = (limit.lowered, f"capped: {source} has {share:.0%} flagged")
-        said.lower(lowered)
+        verdicts.lower(lowered)
         if lowered:
             self._metrics.add("feedmill_capped_total", len(lowered))
         self._report(over)
@@ -171,11 +171,13 @@ class FilterGuard:
         records = [record for record in batch.records if record.offset < until]
         found = validate_batch(RecordBatch(batch.source, records), self._count, decode_post)
         posts = [(record, event) for record, event in found.events if isinstance(event, Post)]
-        said = self._score(PostBatch([post for _, post in posts]))
+        verdicts = self._score(PostBatch([post for _, post in posts]))
         for i, (record, post) in enumerate(posts):
-            if i not in said.errors:
-                self._rates[partition].fold(_scored(record, post, said, i))
+            if i not in verdicts.errors:
+                self._rates[partition].fold(_scored(record, post, verdicts, i))
 
 
-def _scored(record: Record, post: Post, said: BatchVerdicts, row: int) -> ScoredPost:
-    return ScoredPost(record.offset, record.timestamp, sources_of(post), float(said.values[row]))
+def _scored(record: Record, post: Post, verdicts: BatchVerdicts, row: int) -> ScoredPost:
+    return ScoredPost(
+        record.offset, record.timestamp, sources_of(post), float(verdicts.values[row])
+    )

@@ -102,8 +102,8 @@ class FilterStep(TextModelStep):
         self._backfill.written = []
         super().apply(work, writer)
 
-    def emit(self, work: WorkBatch, said: BatchVerdicts, writer: Writer) -> None:
-        super().emit(work, said, writer)
+    def emit(self, work: WorkBatch, verdicts: BatchVerdicts, writer: Writer) -> None:
+        super().emit(work, verdicts, writer)
         self._backfill.note_written(work)
 
     def background(self, writer: Writer, budget_s: float) -> bool:
@@ -112,14 +112,14 @@ class FilterStep(TextModelStep):
             more = self._history.fold_idle() or more
         return self._backfill.work(writer, budget_s) or more
 
-    def decide(self, work: WorkBatch, said: BatchVerdicts, writer: Writer) -> None:
-        self._guard.lower(work, said)
+    def decide(self, work: WorkBatch, verdicts: BatchVerdicts, writer: Writer) -> None:
+        self._guard.lower(work, verdicts)
         if self._history is not None:
             pasts = self._history.pasts(work)
             values = campaign.campaign_probabilities(pasts)
             rows = range(len(work.posts))
-            said.raise_to(rows, values, lambda i: campaign.campaign_reason(pasts[i]))
-        self._rule(work, said)
+            verdicts.raise_to(rows, values, lambda i: campaign.campaign_reason(pasts[i]))
+        self._rule(work, verdicts)
 
     def close(self) -> None:
         self._guard.close()
@@ -127,12 +127,12 @@ class FilterStep(TextModelStep):
         if self._history is not None:
             self._history.close()
 
-    def _rule(self, work: WorkBatch, said: BatchVerdicts) -> None:
+    def _rule(self, work: WorkBatch, verdicts: BatchVerdicts) -> None:
         """Rules beat the model, its failure, the guard and the campaign."""
         at_ms = [record.timestamp for record in work.records]
         for row, hit in enumerate(self._rules.verdicts(work.posts.posts, at_ms)):
             if hit is not None:
-                said.rules[row] = self._verdict_of(hit)
+                verdicts.rules[row] = self._verdict_of(hit)
 
     def _verdict_of(self, hit: RuleMatch) -> RuleVerdict:
         self.context.metrics.add("feedmill_rule_hits_total", verdict=hit.verdict)

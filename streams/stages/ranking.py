@@ -216,15 +216,15 @@ class RankingStep(Step):
             # What a restore finds again was dead-lettered when it came.
             if one.source.topic == "posts" or self._claim.token is None:
                 continue
-            letter = dead_letter(one, self.name, self.context.clock.now_ms())
+            dead = dead_letter(one, self.name, self.context.clock.now_ms())
             metrics.add("feedmill_letters_total")
             writer.add(
                 DEAD_LETTERS,
-                letter.key,
-                letter.value,
+                dead.key,
+                dead.value,
                 owner=RANKING_PARTITION,
                 partition=0,
-                headers=letter.headers,
+                headers=dead.headers,
             )
 
     def _measure(self) -> None:

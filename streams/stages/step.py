@@ -114,7 +114,7 @@ class WorkBatch:
     rejected
         Records of `posts` and `engagements` that break the contract; the worker dead-letters them.
     signals
-        What the steps of this cycle said so far, in order; a step that writes a signal appends it,
+        What the steps of this cycle wrote so far, in order; a step that writes a signal appends it,
         and the combiner's step reads them here instead of from Kafka.
     """
 

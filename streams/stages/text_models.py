@@ -43,11 +43,11 @@ class TextModelStep(Step):
     def apply(self, work: WorkBatch, writer: Writer) -> None:
         if not work.latest:
             return
-        said = score_posts(self.model, work.posts)
-        if said.errors:
-            self.context.metrics.add("feedmill_model_errors_total", len(said.errors))
-        self.decide(work, said, writer)
-        self.emit(work, said, writer)
+        verdicts = score_posts(self.model, work.posts)
+        if verdicts.errors:
+            self.context.metrics.add("feedmill_model_errors_total", len(verdicts.errors))
+        self.decide(work, verdicts, writer)
+        self.emit(work, verdicts, writer)
 
     def failed(self, work: WorkBatch, error: Exception, writer: Writer) -> None:
         """Write a signal with the error for every post of the cycle: no other model notices."""
@@ -57,14 +57,14 @@ class TextModelStep(Step):
         size = len(work.posts)
         self.emit(work, BatchVerdicts(np.zeros(size), dict.fromkeys(range(size), text)), writer)
 
-    def decide(self, work: WorkBatch, said: BatchVerdicts, writer: Writer) -> None:
-        """Let others than the model have their say; `said` has a row for each of `work.posts`."""
+    def decide(self, work: WorkBatch, verdicts: BatchVerdicts, writer: Writer) -> None:
+        """Change what the model found; `verdicts` has a row for each of `work.posts`."""
 
     def revision(self) -> int:
         """Return the revision of the signals that are written now; 0 where only models decide."""
         return 0
 
-    def emit(self, work: WorkBatch, said: BatchVerdicts, writer: Writer) -> None:
+    def emit(self, work: WorkBatch, verdicts: BatchVerdicts, writer: Writer) -> None:
         """Write what holds of each post at the end of the cycle; superseded versions are silent."""
         name, version, revision = self.model.name, self.model.version, self.revision()
         for partition, record, event, row in work.latest:
@@ -73,7 +73,7 @@ class TextModelStep(Step):
                 writer.add(self.topic, key, None, owner=partition)
                 work.signals.append(WrittenSignal(self.name, event.post_id, None))
                 continue
-            signal = said.signal(row, event.post_id, record.offset, work.now_ms, name, version)
+            signal = verdicts.signal(row, event.post_id, record.offset, work.now_ms, name, version)
             if revision:
                 signal = signal.with_revision(revision)
             writer.add(self.topic, key, encode(signal), owner=partition)

@@ -74,7 +74,7 @@ def _filter_step(spec: FilterSpec, store: Path | None) -> Step:
 
 
 def run_worker(names: Sequence[str], environment: Environment) -> int:
-    """Run a worker until it is told to stop; the exit code: 0 stopped, 1 failed."""
+    """Run a worker until a signal stops it; the exit code: 0 stopped, 1 failed."""
     logging.basicConfig(
         level=os.environ.get("FEEDMILL_LOG_LEVEL", "INFO").upper(), format=_FORMAT, force=True
     )
