@@ -53,6 +53,15 @@ def test_the_value_is_the_decayed_sum_by_definition(events: list[Event]) -> None
         np.testing.assert_allclose(values[row], expected, rtol=1e-9, atol=1e-300)
 
 
+def test_a_later_event_decays_what_was_counted() -> None:
+    counters = Counters()
+    update(counters, "click", HALF_LIFE_MS)
+    update(counters, "click", HALF_LIFE_MS * 3 // 2)
+    click = KIND_INDEX["click"]
+    assert counters.sums[click] == 1.0 + 2.0**-0.5
+    assert counters.at_ms[click] == HALF_LIFE_MS * 3 // 2
+
+
 def test_a_late_event_is_decayed_itself() -> None:
     counters = Counters()
     update(counters, "click", 10 * HALF_LIFE_MS)
