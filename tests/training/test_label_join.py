@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -13,18 +12,16 @@ from click.testing import CliRunner
 from kafka import KafkaProducer
 from kafka.admin import KafkaAdminClient, NewTopic
 
+from builders.records import StoredRecord, record
 from builders.training_data import sentences
 from feedmill.cli.main import main
 from feedmill.models.artifact import read_card
 from feedmill.training.label_join import LabelJoin
 
 
-def record(key: str, value: dict[str, Any] | None, timestamp: int = 0) -> Any:
-    content = None if value is None else msgspec.json.encode(value)
-    return SimpleNamespace(key=key.encode(), value=content, timestamp=timestamp, offset=0)
-
-
-def label(post_id: str, value: float, at_ms: int, source: str = "ann", target: str = "spam") -> Any:
+def label(
+    post_id: str, value: float, at_ms: int, source: str = "ann", target: str = "spam"
+) -> StoredRecord:
     content = {
         "post_id": post_id,
         "target": target,
@@ -35,13 +32,13 @@ def label(post_id: str, value: float, at_ms: int, source: str = "ann", target: s
     return record(post_id, content)
 
 
-def post(post_id: str, text: str, at_ms: int) -> Any:
+def post(post_id: str, text: str, at_ms: int) -> StoredRecord:
     content = {"post_id": post_id, "author_id": "a", "created_at_ms": 10**12, "text": text}
-    return record(post_id, content, at_ms)
+    return record(post_id, content, timestamp=at_ms)
 
 
 def joined(
-    labels: list[Any], posts: list[Any], since_ms: int = 0
+    labels: list[StoredRecord], posts: list[StoredRecord], since_ms: int = 0
 ) -> tuple[LabelJoin, dict[str, Any]]:
     join = LabelJoin("spam", since_ms)
     for given in labels:
@@ -77,7 +74,8 @@ def test_a_source_that_saw_an_earlier_version_has_no_say() -> None:
 
 
 def test_deleted_posts_strange_targets_and_old_labels_are_left_out() -> None:
-    posts = [post("p", "one", 1), post("q", "two", 1), record("p", None, 5), post("r", "three", 1)]
+    deletion = record("p", None, timestamp=5)
+    posts = [post("p", "one", 1), post("q", "two", 1), deletion, post("r", "three", 1)]
     labels = [
         *(label("p", 1, 50), label("q", 1, 50, target="nsfw"), label("r", 1, 10)),
         record("s", {"post_id": "s"}),
