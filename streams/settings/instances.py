@@ -53,7 +53,8 @@ class SettingAnswer:
 def recent_instances(records: Iterable[TopicRecord], at_ms: int) -> dict[str, Instance]:
     """The last heartbeat of each instance that runs at `at_ms`, by ``<stage>/<instance>``.
 
-    An instance that stopped in order, or whose last heartbeat is older than `RECENT_MS`, is left out.
+    An instance that stopped in order is left out, as is one whose last heartbeat is older than
+    `RECENT_MS`.
     """
     instances: dict[str, Instance] = {}
     for record in records:
@@ -114,7 +115,7 @@ def _instance_name(record: TopicRecord) -> str:
 
 
 def _heartbeat(record: TopicRecord) -> Instance | None:
-    """None for the record of a stopped instance, which has no value, and for what cannot be decoded."""
+    """None for the empty record of a stopped instance, and for one that cannot be decoded."""
     if not record.value:
         return None
     try:
