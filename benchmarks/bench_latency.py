@@ -1,4 +1,4 @@
-"""From `produce` to visible in Redis: feedmill beside the bare loop, in turns, in one run.
+"""From `produce` to visible in Redis: both engines beside the bare loop, in turns, in one run.
 
     python benchmarks/bench_latency.py [--seconds 10] [--rounds 5] [--rates 100,1000]
 
@@ -206,9 +206,13 @@ def running(subject: str, environment: Environment) -> Iterator[int]:
     port = free_port(set())
     variables = {**os.environ, **environment_variables(environment), "FEEDMILL_PORT": str(port)}
     here = Path(__file__).parent
-    command = [sys.executable, str(here / "bare_loop.py")]
-    if subject == "feedmill":
-        command = [sys.executable, "-m", "feedmill.streams.stages.worker_process", *STAGES]
+    worker = ["-m", "feedmill.cli.main", "worker"]
+    arguments = {
+        "bare": [str(here / "bare_loop.py")],
+        "fused": [*worker, "--fused", *STAGES],
+        "stages": [*worker, *STAGES],
+    }
+    command = [sys.executable, *arguments[subject]]
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(command, env=variables, stdout=subprocess.PIPE, stderr=log)
         try:
@@ -260,7 +264,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=10)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--rates", default="100,1000")
-    parser.add_argument("--subjects", default="bare,feedmill")
+    parser.add_argument("--subjects", default="bare,fused,stages")
     options = parser.parse_args()
     rates = [float(rate) for rate in options.rates.split(",")]
     subjects = options.subjects.split(",")
