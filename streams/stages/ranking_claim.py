@@ -1,7 +1,8 @@
-"""Who ranks: the owner of `posts[0]`, under the offset of its latest claim on `feed-shards[0]`.
+"""Who ranks: the owner of `posts[0]`, under the time of its latest claim on `feed-shards[0]`.
 
-A claim is written in the owner's transaction, so no former owner can write one any more.  Its
-offset only grows, and neither a flush of Redis nor a lagging replica can lower it.
+A claim is written in the owner's transaction, so no former owner can write one any more.  The
+broker's timestamp of it is the token: it is above that of every former owner, a combiner in a
+process of its own included, and neither a flush of Redis nor a lagging replica lowers it.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ class RankingClaim:
     Attributes
     ----------
     token
-        The offset of the claim and one, None while this worker must not write Redis.
+        The claim's timestamp, Unix milliseconds; None while this worker must not write Redis.
     """
 
     def __init__(self, connection: Connection) -> None:
@@ -53,7 +54,7 @@ class RankingClaim:
         for batch in self._log.read(1000):
             for record in batch.records:
                 if self._claim and record.key == self._claim:
-                    self.token = record.offset + 1
+                    self.token = record.timestamp
                     return True
         if self._is_wanted and is_restored and not self._claim and self._log.all_restored():
             self._claim = f"{self._instance}/{uuid.uuid4().hex}".encode()
