@@ -114,13 +114,13 @@ def gate_effect(gate: GatePolicy, value: Any, judged: Any, arrived_ms: Any, now_
     -------
     A `GateEffect` of bools, or of arrays of bools.
     """
-    hides = demotes = judged & False
     # With a plain float numpy would round the threshold to the column's float32.
     exact = float if isinstance(value, float) else np.float64
-    if gate.hide_at is not None:
-        hides = judged & (value >= exact(gate.hide_at))
-    if gate.demote_at is not None:
-        demotes = judged & (value >= exact(gate.demote_at))
+    # A threshold that is not there is never reached: no probability is above 1.
+    hide_at = exact(2.0 if gate.hide_at is None else gate.hide_at)
+    demote_at = exact(2.0 if gate.demote_at is None else gate.demote_at)
+    hides = judged & (value >= hide_at)
+    demotes = judged & (value >= demote_at)
     holds = (judged & (value == value)) ^ True  # noqa: PLR0124 - false where NaN
     if gate.on_failure == "open":
         holds = holds & (arrived_ms > now_ms - grace_ms(gate))
