@@ -92,6 +92,14 @@ METRICS = (
         "A producer retries without idempotence, or a stage restarts often.",
     ),
     Metric(
+        "feedmill_unknown_posts_total",
+        "counter",
+        "posts",
+        "Posts whose engagements were forgotten because no record of the post came, and too many"
+        " such posts were newer.",
+        "A producer sends engagements before the posts, or for ids that do not exist.",
+    ),
+    Metric(
         "feedmill_batch_seconds",
         "histogram",
         "seconds",
