@@ -10,11 +10,12 @@ from feedmill.events.gates import GatePolicy
 from feedmill.events.settings import Settings
 from feedmill.events.signal import SignalNames
 from feedmill.rankers.combiner.changes import FeedChange, SignalsChange
-from feedmill.rankers.combiner.columns import NO_POST, grown
+from feedmill.rankers.combiner.columns import NO_POST
 from feedmill.rankers.combiner.feed_ranking import FeedRanking
 from feedmill.rankers.combiner.feeds import FeedIndex
 from feedmill.rankers.combiner.gate_decisions import GateDecisions
 from feedmill.rankers.combiner.gating import DECISIONS, SHOW
+from feedmill.rankers.combiner.mapped_column import MappedColumn
 from feedmill.rankers.combiner.policy_cache import PolicyCache
 from feedmill.rankers.combiner.signal_fields import signal_fields
 from feedmill.rankers.combiner.view import PostView
@@ -41,7 +42,7 @@ class Combiner:
         self._deleted: dict[str, int] = {}
         self._deleted_kept = 0
         self._retired: set[str] = set()  # feeds whose setting was removed: written empty
-        self._written = np.zeros(0, bool)  # by row: Redis has all fields of the post
+        self._written = MappedColumn(np.bool_)  # by row: Redis has all fields of the post
         self._last_tick_ms = 0
         self._default_decisions(0)
 
@@ -67,7 +68,7 @@ class Combiner:
         if before.gates_of("") != settings.gates_of(""):
             self._follow_default_gates(before.gates_of(""), now_ms)
         if before.feeds != settings.feeds:
-            self.view.touch(self._live_rows())
+            self.view.touch(self.view.live_rows())
         in_use = (ranking.scores for ranking in self._rankings.values())
         self._policies.keep(in_use, self._default_decisions(now_ms))
 
@@ -84,7 +85,7 @@ class Combiner:
             if decisions.has_open_gate:
                 self.view.touch(decisions.grace_ended(self._last_tick_ms, now_ms))
         old = self.view.expired(now_ms - self.index.longest_window_ms())
-        if old:
+        if len(old):
             self.view.free(old)
         self._follow_view(now_ms)
         self.index.forget(self.view.prune())
@@ -131,15 +132,15 @@ class Combiner:
         for post_id in post_ids:
             row = self.view.row_of(post_id)
             if row is not None and row < len(self._written):
-                self._written[row] = False
+                self._written.values[row] = False
                 self.view.touch([row])
 
     def rewrite_all(self) -> None:
         """Forget all that was written: Redis was flushed, or it is not known what it shows."""
-        self._written[:] = False
+        self._written.values[:] = False
         self._removed = list(self._deleted)
         self.rewrite((*self.index.feeds, *self._retired))
-        self.view.touch(self._live_rows())
+        self.view.touch(self.view.live_rows())
 
     def renewals(self, owns: Callable[[str], bool] = lambda _: True) -> list[FeedChange]:
         """A change without entries for every feed: it renews the feed, if Redis still has it."""
@@ -155,20 +156,19 @@ class Combiner:
 
     def _follow_view(self, now_ms: int) -> None:
         """Bring decisions, scores, members and what is to be written up to date with the view."""
-        changed = self.view.take_changed()
-        if not changed:
+        if not self.view.has_changes:
             return
-        self._policies.update(np.fromiter(changed, np.int32, len(changed)), now_ms)
-        if len(self._written) < self.view.capacity:
-            self._written = grown(self._written, self.view.capacity, False)
+        rows, masks = self.view.take_changed()
+        self._policies.update(rows, now_ms)
+        self._written.grow(self.view.capacity)
         freed = []
-        for row, mask in changed.items():
+        for row, mask in zip(rows.tolist(), masks.tolist(), strict=True):
             self._place(row, now_ms)
             if self.view.is_freed(row):
                 freed.append(row)
                 self._remove(row, now_ms)
                 self._unwritten.pop(row, None)
-                self._written[row] = False
+                self._written.values[row] = False
             elif self.view.post.offset[row] != NO_POST:
                 self._unwritten[row] = self._unwritten.get(row, 0) | mask
         self.view.recycle(freed)
@@ -218,8 +218,8 @@ class Combiner:
     def _signals_change(
         self, row: int, mask: int, gates: Mapping[str, GatePolicy], window_ms: int, now_ms: int
     ) -> SignalsChange:
-        whole = not self._written[row]
-        self._written[row] = True
+        whole = not self._written.values[row]
+        self._written.values[row] = True
         fields = signal_fields(self.view, row, -1 if whole else mask, gates, now_ms)
         if whole:
             fields = {name: value for name, value in fields.items() if value}
@@ -233,9 +233,5 @@ class Combiner:
         """Have the decision written again of every post that is, or was, not simply shown."""
         old = self._policies.decisions(before, now_ms).code
         new = self._default_decisions(now_ms).code
-        rows = self._live_rows()
-        self.view.touch([row for row in rows if old[row] != SHOW or new[row] != SHOW])
-
-    def _live_rows(self) -> list[int]:
-        rows: list[int] = np.flatnonzero(self.view.post.offset != NO_POST).tolist()
-        return rows
+        rows = self.view.live_rows()
+        self.view.touch(rows[(old[rows] != SHOW) | (new[rows] != SHOW)])

@@ -9,7 +9,8 @@ import numpy.typing as npt
 
 from feedmill.events.feeds import FEED_PATTERNS, FeedSpec, pattern_of
 from feedmill.events.settings import Settings
-from feedmill.rankers.combiner.columns import NO_POST, grown
+from feedmill.rankers.combiner.columns import NO_POST
+from feedmill.rankers.combiner.mapped_column import MappedColumn
 from feedmill.rankers.combiner.view import PostGroup, PostView
 from feedmill.rankers.score import HOUR_MS
 
@@ -35,7 +36,7 @@ class FeedMembers:
     def add(self, row: int, created_ms: int) -> None:
         """Add a row that is not a member yet."""
         if self._count == len(self._rows):
-            self._rows = grown(self._rows, max(64, self._count * 2), 0)
+            self._rows = np.resize(self._rows, max(64, self._count * 2))
         self._rows[self._count] = row
         self._count += 1
         self.oldest_ms = min(self.oldest_ms, created_ms)
@@ -84,9 +85,9 @@ class FeedIndex:
         self.refused = 0
         self._view = view
         self._settings = settings
-        self._placed_group: npt.NDArray[np.int32] = np.empty(0, np.int32)
-        self._placed_author: npt.NDArray[np.int32] = np.empty(0, np.int32)
-        self._placed_ms: npt.NDArray[np.int64] = np.empty(0, np.int64)
+        self._placed_group = MappedColumn(np.int32, _NOT_PLACED)
+        self._placed_author = MappedColumn(np.int32, _NOT_PLACED)
+        self._placed_ms = MappedColumn(np.int64)
         self._by_group: dict[int, tuple[FeedMembers, ...]] = {}
         self._per_pattern: dict[str, int] = {}
         self.apply(settings, 0)
@@ -120,15 +121,13 @@ class FeedIndex:
     def place(self, row: int, now_ms: int) -> Iterator[FeedMembers]:
         """Add a post to its feeds, or remove it; yields every feed that it is or was in."""
         view = self._view
-        if len(self._placed_group) < view.capacity:
-            self._placed_group = grown(self._placed_group, view.capacity, _NOT_PLACED)
-            self._placed_author = grown(self._placed_author, view.capacity, _NOT_PLACED)
-            self._placed_ms = grown(self._placed_ms, view.capacity, 0)
+        for column in (self._placed_group, self._placed_author, self._placed_ms):
+            column.grow(view.capacity)
         group = int(view.post.group[row]) if view.post.offset[row] != NO_POST else _NOT_PLACED
         author, created = int(view.post.author[row]), int(view.post.created_ms[row])
-        placed, placed_author = int(self._placed_group[row]), int(self._placed_author[row])
+        placed, placed_author = self._placed_group.cells[row], self._placed_author.cells[row]
         same = (placed, placed_author) == (group, author)
-        if same and (group == _NOT_PLACED or self._placed_ms[row] == created):
+        if same and (group == _NOT_PLACED or self._placed_ms.cells[row] == created):
             yield from self._matching(group, author)
             return
         for feed in self._matching(placed, placed_author):
@@ -138,8 +137,8 @@ class FeedIndex:
             if created >= feed.cutoff_ms(now_ms):
                 feed.add(row, created)
             yield feed
-        self._placed_group[row], self._placed_author[row] = group, author
-        self._placed_ms[row] = created
+        self._placed_group.cells[row], self._placed_author.cells[row] = group, author
+        self._placed_ms.cells[row] = created
 
     def forget(self, groups: Iterable[int]) -> None:
         """Drop what is known of these group numbers: they will stand for other groups."""
@@ -169,7 +168,7 @@ class FeedIndex:
             feeds = self._by_group[group] = tuple(self._match_group(attributes))
         for feed in feeds:
             authors = feed.spec.match.authors
-            if not authors or self._view.authors.values[author] in authors:
+            if not authors or self._view.authors[author] in authors:
                 yield feed
 
     def _match_group(self, attributes: PostGroup) -> Iterator[FeedMembers]:
