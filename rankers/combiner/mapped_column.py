@@ -37,7 +37,7 @@ class MappedColumn(Generic[Scalar]):
         time.
     """
 
-    def __init__(self, dtype: type[Scalar], fill: float = 0) -> None:
+    def __init__(self, dtype: type[Scalar] | np.dtype[Scalar], fill: float = 0) -> None:
         self._dtype: np.dtype[Scalar] = np.dtype(dtype)
         self._fill = fill
         self._reserved = _reserve(self._dtype, 0)

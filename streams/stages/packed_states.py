@@ -49,9 +49,8 @@ class PackedStates:
     """
 
     def __init__(self) -> None:
-        self._rows = MappedColumn(_ROW_FIELDS)
-        self._entries = MappedColumn(_ENTRY_FIELDS)
-        self._row_bytes = self._entry_bytes = memoryview(b"")
+        self._rows: MappedColumn[np.void] = MappedColumn(_ROW_FIELDS)
+        self._entries: MappedColumn[np.void] = MappedColumn(_ENTRY_FIELDS)
         self._next_entry, self._free_entry = 1, 0
 
     @property
@@ -62,10 +61,10 @@ class PackedStates:
     def load(self, row: int, post_id: str) -> PostState:
         """Return a copy of the state in a row."""
         through, post_offset, at_ms, prior, link = _ROW.unpack_from(
-            self._row_bytes, row * _ROW.size
+            self._rows.cells, row * _ROW.size
         )
         counts, sums, last_ms, dwell_ms = [0] * _KINDS, [0.0] * _KINDS, [0] * _KINDS, 0
-        unpack, size, entries = _ENTRY.unpack_from, _ENTRY.size, self._entry_bytes
+        unpack, size, entries = _ENTRY.unpack_from, _ENTRY.size, self._entries.cells
         while link:
             kind = link & _KIND_MASK
             if kind == _DWELL:
@@ -80,7 +79,7 @@ class PackedStates:
 
     def progress(self, row: int) -> tuple[int, int]:
         """Return `through` and `post_offset` of a row."""
-        through, post_offset, *_ = _ROW.unpack_from(self._row_bytes, row * _ROW.size)
+        through, post_offset, *_ = _ROW.unpack_from(self._rows.cells, row * _ROW.size)
         return through, post_offset
 
     def store(self, row: int, state: PostState, *, is_new: bool) -> None:
@@ -89,10 +88,10 @@ class PackedStates:
             self._grow_rows(row + 1)
             first = 0
         else:
-            (first,) = _LINK.unpack_from(self._row_bytes, row * _ROW.size + _ROW.size - 4)
+            (first,) = _LINK.unpack_from(self._rows.cells, row * _ROW.size + _ROW.size - 4)
         first = self._store_counters(first, state.counters)
         _ROW.pack_into(
-            self._row_bytes,
+            self._rows.cells,
             row * _ROW.size,
             state.through,
             state.post_offset,
@@ -104,8 +103,8 @@ class PackedStates:
     def free(self, row: int) -> None:
         """Forget a row's state."""
         at = row * _ROW.size
-        *_, link = _ROW.unpack_from(self._row_bytes, at)
-        _ROW.pack_into(self._row_bytes, at, 0, 0, _NEVER_MS, 0.0, 0)
+        *_, link = _ROW.unpack_from(self._rows.cells, at)
+        _ROW.pack_into(self._rows.cells, at, 0, 0, _NEVER_MS, 0.0, 0)
         while link:
             following = self._link_of(link >> _KIND_BITS)
             self._release(link >> _KIND_BITS)
@@ -120,7 +119,7 @@ class PackedStates:
     def _store_counters(self, first: int, counters: Counters) -> int:
         """Write the counters into a chain and return its first link."""
         counts, sums, last_ms = counters.counts, counters.sums, counters.at_ms
-        unpack, pack, entries = _LINK.unpack_from, _ENTRY.pack_into, self._entry_bytes
+        unpack, pack, entries = _LINK.unpack_from, _ENTRY.pack_into, self._entries.cells
         link, kept, missing = first, 0, _KINDS - counts.count(0) + (counters.dwell_ms > 0)
         while link:
             at, kind = (link >> _KIND_BITS) * _ENTRY.size, link & _KIND_MASK
@@ -146,12 +145,12 @@ class PackedStates:
             else:
                 count = min(counters.counts[kind], _MOST_COUNT)
                 values = count, counters.sums[kind], counters.at_ms[kind]
-            _ENTRY.pack_into(self._entry_bytes, entry * _ENTRY.size, first, *values)
+            _ENTRY.pack_into(self._entries.cells, entry * _ENTRY.size, first, *values)
             first = entry << _KIND_BITS | kind
         return first
 
     def _link_of(self, entry: int) -> int:
-        link: int = _LINK.unpack_from(self._entry_bytes, entry * _ENTRY.size)[0]
+        link: int = _LINK.unpack_from(self._entries.cells, entry * _ENTRY.size)[0]
         return link
 
     def _take_entry(self) -> int:
@@ -163,11 +162,10 @@ class PackedStates:
         self._next_entry += 1
         if entry >= len(self._entries):
             self._entries.grow(in_chunks(entry + 1))
-            self._entry_bytes = memoryview(self._entries.values.view(np.uint8))
         return entry
 
     def _release(self, entry: int) -> None:
-        _LINK.pack_into(self._entry_bytes, entry * _ENTRY.size, self._free_entry)
+        _LINK.pack_into(self._entries.cells, entry * _ENTRY.size, self._free_entry)
         self._free_entry = entry
 
     def _grow_rows(self, rows: int) -> None:
@@ -176,7 +174,6 @@ class PackedStates:
         old = len(self._rows)
         self._rows.grow(in_chunks(rows))
         self._rows.values["at_ms"][old:] = _NEVER_MS
-        self._row_bytes = memoryview(self._rows.values.view(np.uint8))
 
 
 def _kinds_of(counters: Counters) -> Iterator[int]:

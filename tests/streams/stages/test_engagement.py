@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any, cast
@@ -23,10 +24,11 @@ from feedmill.streams.kafka.batches import TopicPartition
 from feedmill.streams.kafka.topics import DAY_MS, WINDOW_MS
 from feedmill.streams.observe.metrics import Metrics
 from feedmill.streams.settings.clock import LogClock
-from feedmill.streams.stages import engagement_restore, partition_state
+from feedmill.streams.stages import engagement, engagement_restore
 from feedmill.streams.stages.decoding import decode_work
 from feedmill.streams.stages.engagement import EngagementStep
 from feedmill.streams.stages.engagement_state import PostState, decode_state, encode_state
+from feedmill.streams.stages.partition_state import PartitionState
 from feedmill.streams.stages.step import StepContext
 
 NOW_MS = 1_700_000_000_000
@@ -96,7 +98,7 @@ class Running:
         return {(topic, (key or b"").decode()): value for topic, key, value, _ in writer.added}
 
     def count(self, metric: str) -> float:
-        page = self.metrics.render().decode()
+        page = self.metrics.text()
         lines = [line for line in page.splitlines() if line.startswith(metric + "{")]
         return sum(float(line.rpartition(" ")[2]) for line in lines)
 
@@ -129,7 +131,7 @@ def state_of(written: dict[tuple[str, str], bytes | None], post_id: str) -> Post
 def value_of(written: dict[tuple[str, str], bytes | None], post_id: str) -> Any:
     value = written["signals.engagement", post_id]
     assert value is not None
-    return __import__("json").loads(value)
+    return json.loads(value)
 
 
 def test_a_cycle_writes_counts_and_a_signal_of_each_post_it_touched(
@@ -173,7 +175,7 @@ def test_a_deleted_post_is_removed_and_its_late_events_wait_for_a_new_one(
 def test_counts_of_posts_that_never_came_are_bounded_and_their_records_removed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(partition_state, "MOST_UNKNOWN", 3)
+    monkeypatch.setattr(engagement, "PartitionState", lambda: PartitionState(most_unknown=3))
     running = Running(monkeypatch)
     written: dict[tuple[str, str], bytes | None] = {}
     for i in range(10):

@@ -253,10 +253,11 @@ def test_posts_that_nobody_touches_are_forgotten_some_rows_at_a_time() -> None:
     for i in range(100):
         like(state, f"p{i}", i, START_MS + i)
     state.pack()
-    slices, first = 0, 0
-    while first is not None:
+    slices = 0
+    next_row: int | None = 0
+    while next_row is not None:
         before = len(state)
-        first = state.expire(START_MS + 60, first, 30)
+        next_row = state.expire(START_MS + 60, next_row, 30)
         slices += 1
         assert before - len(state) <= 30
     assert slices == 4
@@ -298,7 +299,7 @@ def test_an_event_costs_the_same_work_whatever_the_number_of_posts() -> None:
 def test_a_post_takes_little_memory(posts: int) -> None:
     state = PartitionState()
     for i in range(posts):
-        for offset, kind in enumerate(("impression", "click")):
+        for offset, kind in enumerate(ENGAGEMENT_KINDS[:2]):
             event = Engagement(f"post-{i:015d}", "u", kind, START_MS)
             state.count(event, Record(2 * i + offset, START_MS, b""))
             state.touch(event.post_id).post_offset = i
