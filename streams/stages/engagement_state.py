@@ -115,11 +115,6 @@ class PartitionState:
         state.at_ms = record.timestamp
         return state
 
-    def drop_before(self, cutoff_ms: int) -> None:
-        """Forget posts that nobody has written or touched since."""
-        for post_id in [p for p, state in self.posts.items() if state.at_ms < cutoff_ms]:
-            del self.posts[post_id]
-
 
 def _progress(state: PostState) -> tuple[int, int]:
     return state.through, state.post_offset

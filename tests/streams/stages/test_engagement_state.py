@@ -272,11 +272,3 @@ def test_a_state_reads_back_as_it_was_written() -> None:
         state.count(event, record)
     for one in state.posts.values():
         assert decode_state(encode_state(one)) == one
-
-
-def test_posts_that_nobody_touches_are_forgotten() -> None:
-    state = PartitionState()
-    state.count(Engagement("old", "u", "like", START_MS), Record(0, START_MS, b"old"))
-    state.count(Engagement("new", "u", "like", START_MS), Record(1, START_MS + 5000, b"new"))
-    state.drop_before(START_MS + 5000)
-    assert list(state.posts) == ["new"]
