@@ -1,4 +1,4 @@
-"""From `produce` to visible in Redis: both engines beside the bare loop, in turns, in one run.
+"""From `produce` to visible in Redis: the worker beside the bare loop, in turns, in one run.
 
     python benchmarks/bench_latency.py [--seconds 10] [--rounds 5] [--rates 100,1000]
 
@@ -44,7 +44,6 @@ PARTITIONS = 4
 COMMUNITIES = 100
 WORDS = 29
 TICKS = os.sysconf("SC_CLK_TCK")
-STAGES = ("spam", "nsfw", "misinformation", "quality", "engagement", "combiner")
 
 
 @dataclass(frozen=True)
@@ -206,11 +205,9 @@ def running(subject: str, environment: Environment) -> Iterator[int]:
     port = free_port(set())
     variables = {**os.environ, **environment_variables(environment), "FEEDMILL_PORT": str(port)}
     here = Path(__file__).parent
-    worker = ["-m", "feedmill.cli.main", "worker"]
     arguments = {
         "bare": [str(here / "bare_loop.py")],
-        "fused": [*worker, "--fused", *STAGES],
-        "stages": [*worker, *STAGES],
+        "worker": ["-m", "feedmill.cli.main", "worker"],
     }
     command = [sys.executable, *arguments[subject]]
     with tempfile.TemporaryFile() as log:
@@ -264,7 +261,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=10)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--rates", default="100,1000")
-    parser.add_argument("--subjects", default="bare,fused,stages")
+    parser.add_argument("--subjects", default="bare,worker")
     options = parser.parse_args()
     rates = [float(rate) for rate in options.rates.split(",")]
     subjects = options.subjects.split(",")

@@ -100,13 +100,6 @@ METRICS = (
         "A producer sends engagements before the posts, or for ids that do not exist.",
     ),
     Metric(
-        "feedmill_batch_seconds",
-        "histogram",
-        "seconds",
-        "Time from fetching a batch until all its effects are acknowledged.",
-        "The model or the broker has become slow; add instances of the stage.",
-    ),
-    Metric(
         "feedmill_loop_seconds",
         "histogram",
         "seconds",
@@ -213,11 +206,11 @@ METRICS = (
         "Two combiners alternate, or a paused one has resumed.",
     ),
     Metric(
-        "feedmill_stage_restarts_total",
+        "feedmill_worker_restarts_total",
         "counter",
         "restarts",
-        "Stages that the supervisor restarted, by stage.",
-        "The stage keeps failing: read the end of its log.",
+        "Workers that the supervisor restarted, by name.",
+        "The worker keeps failing: read the end of its log.",
         ("child",),
     ),
 )

@@ -14,8 +14,8 @@ from feedmill.streams.kafka.batches import RecordBatch, TopicPartition
 from feedmill.streams.kafka.connection import Connection
 from feedmill.streams.kafka.log_consumer import BEGINNING, LogConsumer
 from feedmill.streams.kafka.validation import validate_batch
-from feedmill.streams.stages.engagement_state import DEDUPLICATED_MS
 from feedmill.streams.stages.partition_state import PartitionState
+from feedmill.streams.stages.recent_events import DEDUPLICATED_MS
 
 SLICE_RECORDS = 1_000
 

@@ -14,13 +14,9 @@ from feedmill.events.engagement import Engagement
 from feedmill.features.counters import update
 from feedmill.rankers.combiner.id_table import IdTable
 from feedmill.streams.kafka.batches import Record
-from feedmill.streams.stages.engagement_state import (
-    NO_OFFSET,
-    PostState,
-    RecentEvents,
-    decode_state,
-)
+from feedmill.streams.stages.engagement_state import NO_OFFSET, PostState, decode_state
 from feedmill.streams.stages.packed_states import PackedStates
+from feedmill.streams.stages.recent_events import RecentEvents
 
 # Of so many posts whose record has not come yet, a partition counts engagements.
 MOST_UNKNOWN = 10_000

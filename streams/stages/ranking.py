@@ -49,7 +49,7 @@ class RankingStep(Step):
     def __init__(self, environment: Environment, made_here: Collection[str] = ()) -> None:
         super().__init__()
         self._environment = environment
-        self._made_here = frozenset(made_here)
+        self.made_here = frozenset(made_here)
         self.combiner = Combiner(environment.signals)
         self._freshness = FeedFreshness()
         self._shown_offset = -1
@@ -66,7 +66,7 @@ class RankingStep(Step):
             context.connection,
             self.combiner.view,
             environment.signals,
-            self._made_here,
+            self.made_here,
             context.partitions,
         )
         self._claim = RankingClaim(context.connection)

@@ -35,7 +35,8 @@ from feedmill.rankers.registry import load as load_ranker
 from feedmill.streams.kafka.batches import RecordBatch, TopicPartition
 from feedmill.streams.kafka.validation import validate_batch
 from feedmill.streams.redis.explanation import explain
-from feedmill.streams.stages.engagement_state import PartitionState, encode_state
+from feedmill.streams.stages.engagement_state import encode_state
+from feedmill.streams.stages.partition_state import PartitionState
 
 NAMES = SignalNames.parse("extreme:gate,novelty:objective")
 SIGNALS = "signals."
@@ -239,12 +240,18 @@ class Flow:
         self.recording.add("feed changes", "renewals", renewals)
         for partition, records in self.counters.items():
             state = PartitionState()
-            outdone = sorted(state.restore(records))
-            held = self.engagement.partitions[partition]
-            raw = [encode_state(one) for _, one in sorted(state.posts.items())]
-            kept = [encode_state(one) for _, one in sorted(held.posts.items())]
-            said = {**summary(raw, 3), "outdone": outdone, "as kept": summary(kept, 0)}
+            assert state.restore(records) == 0
+            post_ids = sorted({(record.key or b"").decode() for record in records})
+            raw = _encoded(state, post_ids)
+            kept = _encoded(self.engagement.partitions[partition], post_ids)
+            said = {**summary(raw, 3), "as kept": summary(kept, 0)}
             self.recording.add("counters restored", str(partition), said)
+
+
+def _encoded(state: PartitionState, post_ids: Sequence[str]) -> list[bytes]:
+    found = [state.find(post_id) for post_id in post_ids]
+    assert len(state) == sum(one is not None for one in found)
+    return [encode_state(one) for one in found if one is not None]
 
 
 def _signals_bytes(change: SignalsChange) -> bytes:
