@@ -33,15 +33,16 @@ KINDS = ("impression", "click", "like", "reply", "share", "dwell", "hide", "repo
 
 _COMPLAINTS = (" ERROR ", " CRITICAL ", "Traceback", "never retrieved", "was destroyed")
 
-# All stages in one process, on one loop.
+# All stages in one process, on one loop; so do some, with `+` between them.
 FUSED = "fused"
 
 Json = dict[str, Any]
 
 
 def _command(stage: str) -> list[str]:
-    if stage == FUSED:
-        return ["feedmill.streams.stages.worker_process", *STAGES]
+    if stage == FUSED or "+" in stage:
+        stages = STAGES if stage == FUSED else stage.split("+")
+        return ["feedmill.streams.stages.worker_process", *stages]
     return ["feedmill.streams.stages.process", stage]
 
 
