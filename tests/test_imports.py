@@ -25,7 +25,7 @@ MAY_IMPORT = {
     "deploy": _SERVING | {"streams", "simulation"},
     "cli": _SERVING | {"training", "streams", "simulation", "deploy"},
     "examples": set(),
-    "benchmarks": _SERVING | {"streams", "deploy"},
+    "benchmarks": _SERVING | {"streams", "simulation", "deploy"},
 }
 OUTSIDE = ("streams/", "simulation/", "deploy/", "cli/", "examples/", "benchmarks/")
 # Time and the environment come in through `streams` and `deploy`; below them they are arguments.
