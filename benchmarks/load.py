@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import signal
+import sys
 import time
 from collections import deque
 from collections.abc import Iterator
@@ -271,7 +273,11 @@ def main() -> None:
     parser.add_argument("--tag", default="m")
     options = parser.parse_args()
     load = Load(read_environment(), tag=options.tag)
-    load.mixed(options.posts, options.engagements, options.seconds)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())
+    try:
+        load.mixed(options.posts, options.engagements, options.seconds)
+    finally:
+        load.flush()
 
 
 if __name__ == "__main__":

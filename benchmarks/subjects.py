@@ -21,6 +21,7 @@ from engine import own_environment
 from kafka.admin import KafkaAdminClient
 from own_redis import own_redis
 from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.samples import Sample
 
 from feedmill.deploy.local.ports import HOST, free_port
 from feedmill.streams.kafka.topics import create
@@ -84,15 +85,11 @@ class Subject:
     def samples(self) -> Samples:
         """Return what `/metrics` shows; nothing for the bare loop."""
         if self.name == "bare":
-            return Samples({})
+            return NO_SAMPLES
         with urllib.request.urlopen(f"http://{HOST}:{self.port}/metrics", timeout=5) as answer:
             text = answer.read().decode()
-        found: dict[tuple[str, str], float] = {}
-        for family in text_string_to_metric_families(text):
-            for sample in family.samples:
-                key = sample.name, sample.labels.get("le", "")
-                found[key] = found.get(key, 0.0) + sample.value
-        return Samples(found)
+        families = text_string_to_metric_families(text)
+        return Samples([sample for family in families for sample in family.samples])
 
     def is_ready(self) -> bool:
         """Return whether the process says that it serves.
@@ -147,26 +144,31 @@ class Subject:
 
 @dataclass(frozen=True)
 class Samples:
-    """The samples of a process's metrics by name and bucket, summed over all other labels."""
+    """The samples of a process's metrics at one moment."""
 
-    values: Mapping[tuple[str, str], float]
+    all: Sequence[Sample]
 
-    def value(self, name: str) -> float:
-        """Return the value of a counter or a gauge; 0 where there is none."""
-        return self.values.get((name, ""), 0.0)
+    def value(self, name: str, **labels: str) -> float:
+        """Return the sum of a metric over all samples with these labels; 0 without any."""
+        return sum(
+            sample.value
+            for sample in self.all
+            if sample.name == name and labels.items() <= sample.labels.items()
+        )
 
     def longest_loop_ms(self, since: Samples) -> float:
         """Return the upper edge of the highest bucket that grew: no cycle took longer."""
-        buckets = sorted(
-            (float(edge), value - since.values.get((name, edge), 0.0))
-            for (name, edge), value in self.values.items()
-            if name == f"{LOOP_HISTOGRAM}_bucket"
-        )
-        most = buckets[-1][1] if buckets else 0.0
-        return next((edge for edge, grown in buckets if most and grown >= most), 0.0) * 1000
+        bucket = f"{LOOP_HISTOGRAM}_bucket"
+        edges = {sample.labels["le"] for sample in self.all if sample.name == bucket}
+        grown = {
+            float(edge): self.value(bucket, le=edge) - since.value(bucket, le=edge)
+            for edge in edges
+        }
+        most = max(grown.values(), default=0.0)
+        return min((edge for edge, count in grown.items() if count >= most > 0), default=0.0) * 1000
 
 
-NO_SAMPLES = Samples({})
+NO_SAMPLES = Samples(())
 
 
 def start(
