@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -95,10 +96,9 @@ class SignalColumns:
         state = self._state.cells[row]
         if not state:
             return None
-        value = self._value.cells[row]
         model, version = self._model_of(row, state)
         return StoredSignal(
-            value=None if value != value else value,  # noqa: PLR0124 - NaN
+            value=self._value_of(row),
             model=model,
             version=version,
             post_offset=post_offset if state >= _CURRENT else self._older[row],
@@ -112,8 +112,7 @@ class SignalColumns:
         state = self._state.cells[row]
         if state < _CURRENT:
             return None
-        value = self._value.cells[row]
-        return (None if value != value else value), *self._model_of(row, state)  # noqa: PLR0124
+        return self._value_of(row), *self._model_of(row, state)
 
     def update(self, row: int, signal: Signal, post_offset: int) -> bool:
         """Take a signal about the present or an earlier version of the post in this row.
@@ -198,6 +197,10 @@ class SignalColumns:
         if self._errors or any(errors):
             for row, error in zip(rows.tolist(), errors, strict=True):
                 self._set_error(row, error)
+
+    def _value_of(self, row: int) -> float | None:
+        value: float = self._value.cells[row]
+        return None if math.isnan(value) else value
 
     def _set_error(self, row: int, error: str | None) -> None:
         if error is not None:
