@@ -35,7 +35,7 @@ class ExtendibleHash:
     """
 
     def __init__(self) -> None:
-        self._slots = MappedColumn(np.uint64)
+        self._slots = MappedColumn(np.uint64, reserved=1 << 26)
         self._directory: npt.NDArray[np.int32] = np.zeros(1, np.int32)
         self._shift = HASH_BITS  # a hash shifted by it is its place in the directory
         self._depth = [0]  # by bucket: how many of the highest bits its hashes have in common

@@ -25,7 +25,7 @@ class IdArena:
     """
 
     def __init__(self) -> None:
-        self._bytes = MappedColumn(np.uint8)
+        self._bytes = MappedColumn(np.uint8, reserved=1 << 31)
         self._start = MappedColumn(np.uint32)
         self._size = MappedColumn(np.uint16)
         self._live: list[int] = []  # bytes of ids that are there, by block
