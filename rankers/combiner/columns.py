@@ -1,53 +1,16 @@
-"""Growing numpy columns, one row a post."""
+"""The columns of posts, one row each, and tables of distinct values."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from feedmill.rankers.combiner.mapped_column import MappedColumn
+from feedmill.rankers.combiner.sweep import Sweep
 
 NO_POST = -1
-NO_SIGNAL = -1
 NEVER_MS = 1 << 62
-
-
-class SignalColumns:
-    """One signal of every post.
-
-    Attributes
-    ----------
-    value
-        float32; a gate without a verdict is NaN, an objective without one 0.
-    offset
-        The offset of the post record that was judged, `NO_SIGNAL` where there is no signal.
-    at_ms, model
-        When it was judged, and the number of ``(model, version)`` in the view's table.
-    """
-
-    def __init__(self, empty: float) -> None:
-        self.empty = empty
-        self._value = MappedColumn(np.float32, empty)
-        self._offset = MappedColumn(np.int64, NO_SIGNAL)
-        self._at_ms = MappedColumn(np.int64)
-        self._model = MappedColumn(np.int32)
-        self.grow(0)
-
-    def grow(self, capacity: int) -> None:
-        """Make room for `capacity` rows."""
-        for column in (self._value, self._offset, self._at_ms, self._model):
-            column.grow(capacity)
-        self.value = self._value.values
-        self.offset = self._offset.values
-        self.at_ms = self._at_ms.values
-        self.model = self._model.values
-
-    def clear(self, rows: Any) -> None:
-        """Forget the signal of these rows."""
-        self.value[rows] = self.empty
-        self.offset[rows] = NO_SIGNAL
 
 
 class PostColumns:
@@ -91,10 +54,19 @@ class PostColumns:
 
 
 class InternTable:
-    """A table of distinct values and their numbers."""
+    """A table of distinct values and their numbers.
+
+    Attributes
+    ----------
+    values
+        By number, None where it stands for none.
+    sweeping
+        Which numbers nothing refers to; `number` tells it what comes into use.
+    """
 
     def __init__(self) -> None:
         self.values: list[Any] = []
+        self.sweeping = Sweep()
         self._numbers: dict[Any, int] = {}
         self._spare: list[int] = []
 
@@ -110,23 +82,22 @@ class InternTable:
                 self.values.append(None)
             number = self._numbers[value] = self._spare.pop()
             self.values[number] = value
+        if self.sweeping.is_running:
+            self.sweeping.mark(number)
         return number
 
     def find(self, value: Any) -> int | None:
         """The number of a value that is known, else None."""
         return self._numbers.get(value)
 
-    def keep(self, numbers: npt.NDArray[np.int32]) -> list[int]:
-        """Forget all values but those with these numbers; negative numbers stand for none.
+    def sweep(self, most: int) -> list[int]:
+        """Forget at most `most` values that `sweeping` finds unused; returns their numbers.
 
-        Returns the numbers that are free now.  They will stand for other values, so the
-        caller drops all that refers to them.
+        They will stand for other values, so the caller drops at once all that refers to them.
         """
-        is_kept = np.zeros(len(self.values), bool)
-        is_kept[numbers[numbers >= 0]] = True
-        forgotten = [n for n in np.flatnonzero(~is_kept).tolist() if self.values[n] is not None]
-        for number in forgotten:
+        unused = [n for n in self.sweeping.next_unused(most) if self.values[n] is not None]
+        for number in unused:
             del self._numbers[self.values[number]]
             self.values[number] = None
-        self._spare.extend(forgotten)
-        return forgotten
+        self._spare.extend(unused)
+        return unused

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from feedmill.rankers.combiner.extendible_hash import ExtendibleHash, Hashes
 from feedmill.rankers.combiner.id_arena import IdArena, encode, encode_many
+from feedmill.rankers.combiner.sweep import Sweep
 
 Numbers = npt.NDArray[np.int32]
 
@@ -28,10 +29,13 @@ class IdTable:
     ----------
     bound
         Every number given so far is below it.
+    sweeping
+        Which numbers nothing refers to; `add` tells it what comes into use.
     """
 
     def __init__(self) -> None:
         self.bound = 0
+        self.sweeping = Sweep()
         self._arena = IdArena()
         self._hash = ExtendibleHash()
         self._spare = array("i")
@@ -76,6 +80,8 @@ class IdTable:
             self._arena.put(number, encode(text))
             self._hash.insert(hash(text) & _HASH, number)
             self._count += 1
+        if self.sweeping.is_running:
+            self.sweeping.mark(number)
         return number
 
     def add_many(self, texts: Sequence[str]) -> Numbers:
@@ -94,6 +100,8 @@ class IdTable:
             if len(places) < len(unknown):
                 for i in unknown:
                     numbers[i] = numbers[first[texts[i]]]
+        if self.sweeping.is_running:
+            self.sweeping.mark_many(numbers)
         return numbers
 
     def forget(self, number: int) -> None:
@@ -106,14 +114,14 @@ class IdTable:
         self._arena.drop(number)
         self._spare.append(number)
 
-    def keep(self, numbers: Numbers) -> None:
-        """Forget all ids but those with these numbers, which may repeat or be negative."""
-        is_kept = np.zeros(self.bound, bool)
-        is_kept[numbers[numbers >= 0]] = True
-        for number in np.flatnonzero(~is_kept).tolist():
-            if self[number]:
-                self.forget(number)
-                self.recycle(number)
+    def sweep(self, most: int) -> int:
+        """Forget at most `most` ids that `sweeping` finds unused; returns how many it forgot."""
+        unused = [number for number in self.sweeping.next_unused(most) if self[number]]
+        for number in unused:
+            self.forget(number)
+            self.recycle(number)
+        self.tidy()
+        return len(unused)
 
     def tidy(self) -> None:
         """Move some text if that saves memory; call it about once in a thousand recycled ids."""
@@ -124,14 +132,13 @@ class IdTable:
         known = np.flatnonzero(numbers >= 0)
         if not len(known):
             return numbers
-        places = known.tolist()
-        joined, sizes = encode_many([texts[i] for i in places])
-        same = (self._arena.sizes(numbers[known]) == sizes).all()
-        if not same or self._arena.join(numbers[known]) != joined:
-            # Somewhere two ids have one hash.
-            for i in places:
-                number = self.find(texts[i])
-                numbers[i] = -1 if number is None else number
+        if len(known) < len(texts):
+            texts = [texts[i] for i in known.tolist()]
+        same = self._arena.hold(numbers[known], *encode_many(texts))
+        # Where another id has the same hash, it is searched for alone.
+        for i in np.flatnonzero(~same).tolist():
+            number = self.find(texts[i])
+            numbers[known[i]] = -1 if number is None else number
         return numbers
 
     def _insert(
