@@ -48,7 +48,7 @@ def top(
         picked, exhausted = _highest(scores, rows, ids, wanted)
         ordered = _in_order(picked, scores, rows, ids)
         if max_per_author is not None:
-            ordered = ordered[_rank_within(authors[rows[ordered]]) < max_per_author]
+            ordered = ordered[rank_within(authors[rows[ordered]]) < max_per_author]
         if exhausted or len(ordered) >= size:
             best = ordered[:size]
             return rows[best], scores[best]
@@ -106,7 +106,7 @@ def _in_order(
     return ordered
 
 
-def _rank_within(authors: npt.NDArray[np.int32]) -> npt.NDArray[np.intp]:
+def rank_within(authors: npt.NDArray[np.int32]) -> npt.NDArray[np.intp]:
     """For each position, how many of the same author come before it."""
     by_author = np.argsort(authors, kind="stable")
     grouped = authors[by_author]
