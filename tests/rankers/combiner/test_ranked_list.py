@@ -80,8 +80,8 @@ class Posts:
             for rows in np.array_split(self.rng.permutation(len(self.scores)), 4):
                 self.list.update(rows.astype(np.int32), self.scores[rows], self.authors[rows])
             assert not self.list.is_short
-        rows = np.arange(len(self.scores)).astype(np.int32)
-        expected = top(self.scores, rows, self.ids, self.authors, self.size, self.most)
+        every = np.arange(len(self.scores), dtype=np.int32)
+        expected = top(self.scores, every, self.ids, self.authors, self.size, self.most)
         assert as_pairs(*self.list.best()) == as_pairs(*expected)
 
     def _new(self) -> RankedList:
