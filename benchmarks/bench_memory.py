@@ -40,7 +40,7 @@ def in_combiner(posts: int) -> tuple[Combiner, float]:
     """The combiner, and its bytes a post."""
     tracemalloc.start()
     combiner, arrays = fill(posts, np.random.default_rng(7), now_ms())
-    combiner.cycle(now_ms(), lambda _: False)
+    combiner.work(now_ms())
     kept, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     own = sum(array.nbytes for array in arrays.values())
@@ -53,7 +53,7 @@ async def in_redis(environment: Environment, combiner: Combiner, posts: int) -> 
     writer = RedisWriter(client, environment.redis_prefix, lambda _: 1)
     before = (await client.info("memory"))["used_memory"]
     combiner.rewrite_all()
-    signals, feeds = combiner.cycle(now_ms())
+    signals, feeds, _ = combiner.cycle(now_ms())
     for start in range(0, len(signals), _SLICE):
         await writer.write(signals[start : start + _SLICE], [], now_ms(), lambda _: True)
     await writer.write([], feeds, now_ms(), lambda _: True)

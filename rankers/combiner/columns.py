@@ -7,9 +7,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-Ints = npt.NDArray[np.int64]
+from feedmill.rankers.combiner.mapped_column import MappedColumn
+
 NO_POST = -1
 NO_SIGNAL = -1
+NEVER_MS = 1 << 62
 
 
 class SignalColumns:
@@ -27,17 +29,20 @@ class SignalColumns:
 
     def __init__(self, empty: float) -> None:
         self.empty = empty
-        self.value: npt.NDArray[np.float32] = np.empty(0, np.float32)
-        self.offset: Ints = np.empty(0, np.int64)
-        self.at_ms: Ints = np.empty(0, np.int64)
-        self.model: npt.NDArray[np.int32] = np.empty(0, np.int32)
+        self._value = MappedColumn(np.float32, empty)
+        self._offset = MappedColumn(np.int64, NO_SIGNAL)
+        self._at_ms = MappedColumn(np.int64)
+        self._model = MappedColumn(np.int32)
+        self.grow(0)
 
     def grow(self, capacity: int) -> None:
         """Make room for `capacity` rows."""
-        self.value = grown(self.value, capacity, self.empty)
-        self.offset = grown(self.offset, capacity, NO_SIGNAL)
-        self.at_ms = grown(self.at_ms, capacity, 0)
-        self.model = grown(self.model, capacity, 0)
+        for column in (self._value, self._offset, self._at_ms, self._model):
+            column.grow(capacity)
+        self.value = self._value.values
+        self.offset = self._offset.values
+        self.at_ms = self._at_ms.values
+        self.model = self._model.values
 
     def clear(self, rows: Any) -> None:
         """Forget the signal of these rows."""
@@ -46,39 +51,43 @@ class SignalColumns:
 
 
 class PostColumns:
-    """What the combiner knows of every post beside its signals.
+    """What the combiner knows of every post beside its signals; arrays by row.
 
     Attributes
     ----------
     offset
         The offset of the post's record, `NO_POST` where there is no post, only waiting signals.
     created_ms, arrived_ms
-        The effective creation time, and the record's own timestamp.
+        The effective creation time, `NEVER_MS` where the row is free, and the record's own
+        timestamp.
     author, group
-        Numbers in the view's tables.
+        Numbers in the view's tables, -1 where there is no post.
     """
 
     def __init__(self) -> None:
-        self.offset: Ints = np.empty(0, np.int64)
-        self.created_ms: Ints = np.empty(0, np.int64)
-        self.arrived_ms: Ints = np.empty(0, np.int64)
-        self.author: npt.NDArray[np.int32] = np.empty(0, np.int32)
-        self.group: npt.NDArray[np.int32] = np.empty(0, np.int32)
+        self._offset = MappedColumn(np.int64, NO_POST)
+        self._created_ms = MappedColumn(np.int64, NEVER_MS)
+        self._arrived_ms = MappedColumn(np.int64)
+        self._author = MappedColumn(np.int32, -1)
+        self._group = MappedColumn(np.int32, -1)
+        self.grow(0)
 
     def grow(self, capacity: int) -> None:
-        """Make room for `capacity` rows."""
-        self.offset = grown(self.offset, capacity, NO_POST)
-        self.created_ms = grown(self.created_ms, capacity, 0)
-        self.arrived_ms = grown(self.arrived_ms, capacity, 0)
-        self.author = grown(self.author, capacity, -1)
-        self.group = grown(self.group, capacity, -1)
+        """Make room for `capacity` rows; all arrays are others afterwards."""
+        columns = (self._offset, self._created_ms, self._arrived_ms, self._author, self._group)
+        for column in columns:
+            column.grow(capacity)
+        self.offset = self._offset.values
+        self.created_ms = self._created_ms.values
+        self.arrived_ms = self._arrived_ms.values
+        self.author = self._author.values
+        self.group = self._group.values
 
-
-def grown(column: npt.NDArray[Any], capacity: int, fill: float) -> npt.NDArray[Any]:
-    """A copy with room for `capacity` rows, the new ones set to `fill`."""
-    wider = np.full(capacity, fill, column.dtype)
-    wider[: len(column)] = column
-    return wider
+    def clear(self, rows: Any) -> None:
+        """Forget the posts of these rows; when they were created is still known."""
+        self.offset[rows] = NO_POST
+        self.author[rows] = -1
+        self.group[rows] = -1
 
 
 class InternTable:

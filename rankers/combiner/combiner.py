@@ -61,7 +61,7 @@ class Combiner:
         # By row the group under which the post was ranked last, -1 for none.
         self._ranked_group: MappedColumn[np.int32] = MappedColumn(np.int32, fill=-1)
         self._last_tick_ms = 0
-        self._has_expired = False
+        self._has_expired = self._is_prune_due = False
 
     @property
     def feeds(self) -> tuple[str, ...]:
@@ -83,6 +83,17 @@ class Combiner:
         """Whether `take` would return anything."""
         pending = self._pending
         return bool(pending.feeds or pending.removed_feeds or pending.has_posts)
+
+    @property
+    def has_feed_changes(self) -> bool:
+        """Whether some feed is not taken yet, or does not follow the settings yet."""
+        pending = self._pending
+        return bool(pending.feeds or pending.removed_feeds) or self.followed is not self.settings
+
+    @property
+    def is_rewriting(self) -> bool:
+        """Whether many posts are to be written again: feeds go before them."""
+        return self._pending.is_sweeping
 
     def ranking(self, feed: str) -> FeedRanking:
         """The ranking of a feed that exists."""
@@ -113,8 +124,12 @@ class Combiner:
             if more:
                 return True
             if not self._has_expired:
-                return False
+                break
             self._expire(now_ms)
+        if self._is_prune_due:
+            self._is_prune_due = False
+            self._live.forget(self.view.prune())
+        return False
 
     def tick(self, now_ms: int) -> None:
         """Follow the clock: windows, expiring overrides, the grace of open gates.
@@ -128,8 +143,7 @@ class Combiner:
             if decisions.has_open_gate:
                 self.view.touch(decisions.grace_ended(self._last_tick_ms, now_ms))
         self._expire(now_ms)
-        if not (self.view.has_changes or self._live.is_building):
-            self._live.forget(self.view.prune())
+        self._is_prune_due = True
         self._pending.drop_old_tombstones(now_ms)
         self._last_tick_ms = now_ms
 
@@ -146,14 +160,14 @@ class Combiner:
         self._live.update(rows, before, groups, now_ms)
         self._ranked_group.values[rows] = groups
         self._pending.mark(rows[is_live], masks[is_live], before[is_live] < 0)
-        self._remove(rows[view.freed_among(rows)])
+        self._remove(rows[view.freed_among(rows)], now_ms)
 
-    def _remove(self, rows: Rows) -> None:
+    def _remove(self, rows: Rows, now_ms: int) -> None:
         """Have freed posts removed, and let their rows be used again."""
         if len(rows):
             ids = [self.view.ids[row] for row in rows.tolist()]
-            until_ms = self.view.post.created_ms[rows] + self._live.longest_window_ms
-            self._pending.remove(rows, ids, until_ms.tolist())
+            ends_ms = self.view.post.created_ms[rows] + self._live.longest_window_ms
+            self._pending.remove(rows, dict(zip(ids, ends_ms.tolist(), strict=True)), now_ms)
             self.view.recycle(rows)
 
     def _expire(self, now_ms: int) -> None:
@@ -210,7 +224,7 @@ class Combiner:
         self._pending.mark_whole(rows, later=False)
 
     def rewrite_all(self, *, is_empty: bool = False) -> None:
-        """Forget all that was written; `is_empty`: Redis was flushed, there is nothing to remove."""
+        """Forget all that was written; with `is_empty` Redis has nothing that must be removed."""
         if is_empty:
             self._pending.forget_removed()
         else:
@@ -227,8 +241,9 @@ class Combiner:
 
     def decisions(self) -> dict[str, int]:
         """How many posts have each decision under the default gates."""
-        counts = np.bincount(self._default.code, minlength=len(DECISIONS)).tolist()
-        return dict(zip(DECISIONS[:-1], counts, strict=False))
+        code = self._default.code
+        names = DECISIONS[:-1]
+        return {name: int(np.count_nonzero(code == i)) for i, name in enumerate(names)}
 
     def _take_feeds(self, has_time: HasTime) -> list[FeedChange]:
         changes = []
@@ -246,8 +261,7 @@ class Combiner:
         return [
             post_id
             for post_id in self._pending.take_removed()
-            if (row := self.view.row_of(post_id)) is None
-            or self.view.post.offset[row] == NO_POST
+            if (row := self.view.row_of(post_id)) is None or self.view.post.offset[row] == NO_POST
         ]
 
     def _signals_change(

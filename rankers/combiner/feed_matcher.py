@@ -75,7 +75,8 @@ class FeedMatcher:
 
 def _spec(settings: Settings, name: str) -> FeedSpec:
     spec = settings.feed_of(name)
-    assert spec is not None, name
+    if spec is None:
+        raise ValueError(f"no setting and no pattern has the feed {name}")
     return spec
 
 

@@ -142,11 +142,11 @@ class FeedRanking:
         """A change without entries, to renew the feed; None while a whole one is due."""
         return None if self.whole else self._feed_change(config_offset, [])
 
-    def _entries(
-        self, rows: Rows, scores: npt.NDArray[np.float64]
-    ) -> list[tuple[str, float]]:
+    def _entries(self, rows: Rows, scores: npt.NDArray[np.float64]) -> list[tuple[str, float]]:
         ids = self._view.ids
-        return [(ids[row], score) for row, score in zip(rows.tolist(), scores.tolist(), strict=True)]
+        return [
+            (ids[row], score) for row, score in zip(rows.tolist(), scores.tolist(), strict=True)
+        ]
 
     def _feed_change(
         self,

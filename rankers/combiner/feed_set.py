@@ -41,7 +41,7 @@ class FeedSet:
         Which feeds on demand may be there.
     """
 
-    def __init__(  # noqa: PLR0913, PLR0917 - a set shares most of what it works on
+    def __init__(
         self,
         view: PostView,
         policies: PolicyCache,
@@ -85,10 +85,12 @@ class FeedSet:
             Shape (n,), up to date in all decisions and scores.
         before, groups
             Shape (n,): the group of each post when it was ranked last, and now; -1 for none.
+        now_ms
+            Unix milliseconds.
         """
-        for name, positions in self._left(before, groups).items():
+        for name, left in self._left(before, groups).items():
             feed = self.feeds.get(name)
-            if feed is not None and feed.leave(rows[positions]):
+            if feed is not None and feed.leave(rows[left]):
                 yield feed
         for name, positions in by_feed(self.feeds_of, groups):
             feed = self.rank(name, rows[positions], now_ms)

@@ -12,6 +12,7 @@ from feedmill.events.settings import Settings
 from feedmill.rankers.combiner.feed_build import FeedBuild
 from feedmill.rankers.combiner.feed_matcher import FeedMatcher
 from feedmill.rankers.combiner.feed_ranking import FeedRanking
+from feedmill.rankers.combiner.feed_scores import FeedScores
 from feedmill.rankers.combiner.feed_set import FeedSet
 from feedmill.rankers.combiner.gate_decisions import GateDecisions
 from feedmill.rankers.combiner.pending_writes import PendingWrites
@@ -104,11 +105,12 @@ class LiveFeeds:
 
     def work(self, now_ms: int, has_time: HasTime) -> bool:
         """Bring the feeds to the newest settings; returns whether there is more to do."""
-        while self._build is not None or self._plan():
-            while self._build is not None and self._build.work(now_ms):
+        while (build := self._build or self._plan()) is not None:
+            self._build = build
+            while build.work(now_ms):
                 if not has_time():
                     return True
-            self._finish(now_ms)
+            self._finish(build, now_ms)
             if not has_time():
                 return True
         return False
@@ -135,11 +137,11 @@ class LiveFeeds:
 
     # --- making feeds anew ----------------------------------------------------------------
 
-    def _plan(self) -> bool:
-        """Begin to make feeds anew if any must be; settings that need none are followed at once."""
+    def _plan(self) -> FeedBuild | None:
+        """What must be made anew, if anything; settings that need nothing are followed at once."""
         moved = self._set.places.take_moved()
         if not (moved or self._short or self._target is not self.settings):
-            return False
+            return None
         settings, live = self._target, self._set
         matcher = live.matcher
         if settings.feeds != live.settings.feeds:
@@ -153,9 +155,8 @@ class LiveFeeds:
         discovers = settings.gates != live.settings.gates or matcher is not live.matcher
         if not (names or discovers or self._policies.has_unfinished):
             self._follow(settings, matcher)
-            return False
-        self._begin(settings, matcher, names, discovers=discovers)
-        return True
+            return None
+        return self._build_of(settings, matcher, names, discovers=discovers)
 
     def _differs(self, name: str, settings: Settings, matcher: FeedMatcher) -> bool:
         """Whether a feed that goes on must be made anew under these settings."""
@@ -183,9 +184,9 @@ class LiveFeeds:
             return set()
         return {name for name in places.first(_TRIED) if name not in self.feeds}
 
-    def _begin(
+    def _build_of(
         self, settings: Settings, matcher: FeedMatcher, names: set[str], *, discovers: bool
-    ) -> None:
+    ) -> FeedBuild:
         unchanged = self.feeds.keys() - names
 
         def concerns(name: str) -> bool:
@@ -195,12 +196,11 @@ class LiveFeeds:
         for name in names:
             feeds.feeds[name] = feeds.new(name)
         self._short -= names
-        self._build = FeedBuild(self._view, self._policies, feeds)
+        return FeedBuild(self._view, self._policies, feeds)
 
-    def _finish(self, now_ms: int) -> None:
+    def _finish(self, build: FeedBuild, now_ms: int) -> None:
         """Put the new rankings in the place of the old ones."""
-        assert self._build is not None
-        made, self._build = self._build.next, None
+        made, self._build = build.next, None
         places = self._set.places
         if made.settings is not self.settings:
             self._follow(made.settings, made.matcher)
@@ -211,7 +211,9 @@ class LiveFeeds:
             on_demand = made.matcher.is_on_demand(name)
             if on_demand and not len(feed.list) and not feed.list.is_short:
                 self._retire(name)
-            elif not on_demand or places.has_place(name):
+            elif on_demand and not places.has_place(name):
+                self._remove(name)
+            else:
                 self._put(feed)
 
     def _put(self, feed: FeedRanking) -> None:
@@ -235,7 +237,7 @@ class LiveFeeds:
         self.default = self._default_decisions()
         self._policies.keep(self._scores_in_use(), self.default)
 
-    def _scores_in_use(self) -> Iterator[object]:
+    def _scores_in_use(self) -> Iterator[FeedScores]:
         settings = self.settings
         yield from (feed.scores for feed in self.feeds.values())
         yield from (self._policies.scores(settings, name) for name in _own_policies(settings))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Mapping
 from itertools import islice
 from typing import Any, Final
 
@@ -110,13 +110,14 @@ class PendingWrites:
                 taken.append((row, mask & ~self._whole, mask >= self._whole))
         return taken
 
-    def remove(self, rows: Rows, post_ids: Iterable[str], until_ms: Iterable[int]) -> None:
-        """These posts are gone; Redis drops what it has of each by itself at `until_ms`."""
+    def remove(self, rows: Rows, ends_ms: Mapping[str, int], now_ms: int) -> None:
+        """Have posts removed; by id, when Redis drops what it has of each by itself."""
         self._masks.values[rows] = 0
-        for post_id, end_ms in zip(post_ids, until_ms, strict=True):
+        self._removed.update(dict.fromkeys(ends_ms))
+        for post_id, end_ms in ends_ms.items():
             self._tombstones.pop(post_id, None)
-            self._tombstones[post_id] = end_ms
-            self._removed[post_id] = None
+            if end_ms > now_ms:
+                self._tombstones[post_id] = end_ms
         while len(self._tombstones) > MAX_TOMBSTONES:
             oldest = next(iter(self._tombstones))
             del self._tombstones[oldest]
@@ -161,12 +162,12 @@ class PendingWrites:
     # --- feeds ----------------------------------------------------------------------------
 
     def mark_feed(self, feed: str) -> None:
-        """This feed changed."""
+        """Have a feed written."""
         self.feeds[feed] = None
         self.removed_feeds.discard(feed)
 
     def remove_feed(self, feed: str) -> None:
-        """This feed exists no more."""
+        """Have a feed removed that exists no more."""
         self.feeds.pop(feed, None)
         self.removed_feeds.add(feed)
 

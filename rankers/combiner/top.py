@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -14,10 +14,16 @@ Rows = npt.NDArray[np.int32]
 _SAMPLED_FROM = 20_000  # with fewer scores a partition of all is as quick as a sample
 
 
+class PostIds(Protocol):
+    """Post ids by row."""
+
+    def __getitem__(self, row: int, /) -> str: ...
+
+
 def top(
     scores: Floats,
     rows: Rows,
-    ids: Sequence[str],
+    ids: PostIds,
     authors: npt.NDArray[np.int32],
     size: int,
     max_per_author: int | None,
@@ -56,7 +62,7 @@ def top(
 
 
 def _highest(
-    scores: Floats, rows: Rows, ids: Sequence[str], wanted: int
+    scores: Floats, rows: Rows, ids: PostIds, wanted: int
 ) -> tuple[npt.NDArray[np.intp], bool]:
     """Positions of the `wanted` highest scores in no order, and whether there are no more."""
     pool = _above_estimate(scores, wanted)
@@ -94,7 +100,7 @@ def _above_estimate(scores: Floats, wanted: int) -> npt.NDArray[np.intp] | None:
 
 
 def _in_order(
-    picked: npt.NDArray[np.intp], scores: Floats, rows: Rows, ids: Sequence[str]
+    picked: npt.NDArray[np.intp], scores: Floats, rows: Rows, ids: PostIds
 ) -> npt.NDArray[np.intp]:
     ordered = picked[np.argsort(-scores[picked], kind="stable")]
     values = scores[ordered]

@@ -16,7 +16,9 @@ from feedmill.events.gates import GatePolicy
 from feedmill.events.override import Override, OverrideKey
 from feedmill.events.post import Deletion, Post
 from feedmill.events.signal import Signal, SignalNames
+from feedmill.rankers.combiner.change_queue import ChangeQueue, Masks
 from feedmill.rankers.combiner.columns import (
+    NEVER_MS,
     NO_POST,
     NO_SIGNAL,
     InternTable,
@@ -24,9 +26,12 @@ from feedmill.rankers.combiner.columns import (
     SignalColumns,
 )
 from feedmill.rankers.combiner.gating import Decision, GateVerdict, decide_one, outcomes_of
+from feedmill.rankers.combiner.id_table import IdTable
+from feedmill.rankers.combiner.mapped_column import in_chunks
 from feedmill.rankers.combiner.overrides import ActiveOverride, OverrideTable
 
 Rows = npt.NDArray[np.int32]
+_EXPIRY_ROWS = 1 << 17
 # In a mask of changes: the post itself, its overrides, or whether it is there at all.
 POST_CHANGED = 1
 
@@ -49,46 +54,49 @@ class PostView:
 
     Attributes
     ----------
+    capacity
+        How many rows the columns have.
     ids
         Post id by row; "" where the row is free.
     post, signals
         The columns.
-    changed
-        By row a mask of what changed since `take_changed`: `POST_CHANGED`, and
-        `signal_bit(i)` for the i-th declared signal.
     """
 
     def __init__(self, names: SignalNames) -> None:
         self.names = names
         self.capacity = 0
-        self.ids: list[str] = []
+        self.ids = IdTable()
         self.post = PostColumns()
         self.signals = {name: SignalColumns(np.nan) for name in names.gates}
         self.signals |= {name: SignalColumns(0.0) for name in names.objectives}
         self.overrides = OverrideTable()
-        self.authors = InternTable()
+        self.authors = IdTable()
         self.groups = InternTable()
         self.models = InternTable()
         self.errors: dict[tuple[int, str], str] = {}
-        self.changed: dict[int, int] = {}
+        self._changes = ChangeQueue(len(names.all) + 1)
         self._bit = {name: signal_bit(i) for i, name in enumerate(names.all)}
-        self._rows: dict[str, int] = {}
-        self._free: list[int] = []
+        self._freed: set[int] = set()
+        self._expiry_from = 0
         # By row and name the signals of versions yet to come, oldest first.
         self._early: dict[int, dict[str, list[Signal]]] = {}
         self._kept = 0
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return len(self.ids)
 
     def row_of(self, post_id: str) -> int | None:
         """The row of a post that is known, else None."""
-        return self._rows.get(post_id)
+        return self.ids.find(post_id)
+
+    def rows_of(self, post_ids: Sequence[str]) -> Rows:
+        """The row of each post, -1 where it is not known."""
+        return self.ids.find_many(post_ids)
 
     def author_of(self, row: int) -> str:
         """The author of the post in this row, "" where there is no post."""
         number = int(self.post.author[row])
-        return "" if number < 0 else str(self.authors.values[number])
+        return "" if number < 0 else self.authors[number]
 
     def update_post(self, post: Post | Deletion, offset: int, timestamp_ms: int) -> None:
         """Take a post, an edit or a deletion; `timestamp_ms` is the record's own."""
@@ -102,17 +110,17 @@ class PostView:
         columns.offset[row] = offset
         columns.created_ms[row] = min(post.created_at_ms, timestamp_ms)
         columns.arrived_ms[row] = timestamp_ms
-        columns.author[row] = self.authors.number(post.author_id)
+        columns.author[row] = self.authors.add(post.author_id)
         group = PostGroup(
             tuple(dict.fromkeys(post.communities or ())), post.lang, post.in_reply_to is not None
         )
         columns.group[row] = self.groups.number(group)
-        self.changed[row] = self.changed.get(row, 0) | POST_CHANGED
+        self._changes.add(row, POST_CHANGED)
         if row in self._early:
             self._take_early(row, offset)
 
     def _delete(self, post_id: str, offset: int) -> None:
-        row = self._rows.get(post_id)
+        row = self.ids.find(post_id)
         if row is None or self.post.offset[row] >= offset:
             return
         early = self._early.get(row, {})
@@ -156,7 +164,7 @@ class PostView:
             self.errors[row, name] = signal.error
         else:
             self.errors.pop((row, name), None)
-        self.changed[row] = self.changed.get(row, 0) | self._bit[name]
+        self._changes.add(row, self._bit[name])
 
     def _wait(self, row: int, name: str, signal: Signal) -> None:
         waiting = self._early.setdefault(row, {}).setdefault(name, [])
@@ -169,7 +177,7 @@ class PostView:
 
     def clear_signal(self, name: str, post_id: str) -> None:
         """Remove a signal that its stage withdrew."""
-        row = self._rows.get(post_id)
+        row = self.ids.find(post_id)
         if row is None:
             return
         early = self._early.get(row, {})
@@ -181,53 +189,70 @@ class PostView:
                 return
         self.signals[name].clear(row)
         self.errors.pop((row, name), None)
-        self.changed[row] = self.changed.get(row, 0) | self._bit[name]
+        self._changes.add(row, self._bit[name])
 
     def update_override(self, key: OverrideKey, override: Override | None) -> None:
         """Set or withdraw an override."""
         self.overrides.update(key, override)
         self.touch(self.rows_about(key))
 
-    def rows_about(self, key: OverrideKey) -> list[int]:
+    def rows_about(self, key: OverrideKey) -> Rows:
         """The rows of the posts that an override is about."""
         if key.kind == "post":
-            row = self._rows.get(key.id)
-            return [] if row is None else [row]
+            row = self.ids.find(key.id)
+            return np.array([] if row is None else [row], np.int32)
         number = self.authors.find(key.id)
         if number is None:
-            return []
-        rows: list[int] = np.flatnonzero(self.post.author == number).tolist()
-        return rows
+            return np.empty(0, np.int32)
+        return np.flatnonzero(self.post.author == number).astype(np.int32)
 
-    def touch(self, rows: Sequence[int]) -> None:
-        """Mark these rows as changed: they are decided, scored and written again."""
-        for row in rows:
-            self.changed[row] = self.changed.get(row, 0) | POST_CHANGED
+    def live_rows(self) -> Rows:
+        """The rows that hold a post."""
+        return np.flatnonzero(self.post.offset != NO_POST).astype(np.int32)
 
-    def take_changed(self) -> dict[int, int]:
-        """What changed since the last call, by row; the caller owns it."""
-        changed, self.changed = self.changed, {}
-        return changed
+    def touch(self, rows: Rows | Sequence[int]) -> None:
+        """Mark these rows, each once, as changed: they are decided, scored and written again."""
+        self._changes.add_many(np.asarray(rows, np.int32), POST_CHANGED)
 
-    def free(self, rows: Sequence[int]) -> None:
+    @property
+    def changes(self) -> int:
+        """How many rows changed and were not taken yet."""
+        return len(self._changes)
+
+    @property
+    def has_changes(self) -> bool:
+        """Whether some row changed and was not taken yet."""
+        return len(self._changes) > 0
+
+    def take_changed(self, most: int | None = None) -> tuple[Rows, Masks]:
+        """The rows that changed first, at most `most`, and what changed in each.
+
+        A mask has `POST_CHANGED`, and `signal_bit(i)` for the i-th declared signal.
+        """
+        return self._changes.take(most)
+
+    def free(self, rows: Rows | Sequence[int]) -> None:
         """Forget these posts; their rows are used again only after `recycle`."""
-        for row in rows:
-            self._rows.pop(self.ids[row], None)
+        rows = np.asarray(rows, np.int32)
+        for row in rows.tolist():
+            self.ids.forget(row)
             self._early.pop(row, None)
-            self.changed[row] = POST_CHANGED
+            self._freed.add(row)
             for name in self.names.all:
                 self.errors.pop((row, name), None)
-        self.post.offset[rows] = NO_POST
-        self.post.author[rows] = -1
-        self.post.group[rows] = -1
+        self._changes.add_many(rows, POST_CHANGED)
+        self.post.clear(rows)
         for column in self.signals.values():
             column.clear(rows)
 
-    def recycle(self, rows: Sequence[int]) -> None:
+    def recycle(self, rows: Rows | Sequence[int]) -> None:
         """Rows that were freed and that nothing refers to any more may hold other posts."""
-        for row in rows:
-            self.ids[row] = ""
-        self._free.extend(rows)
+        rows = np.asarray(rows, np.int32)
+        for row in rows.tolist():
+            self.ids.recycle(row)
+            self._freed.remove(row)
+        self.post.created_ms[rows] = NEVER_MS
+        self.ids.tidy()
 
     def prune(self) -> list[int]:
         """Forget authors and groups that have no post, once they are many; nothing may be changed.
@@ -243,13 +268,35 @@ class PostView:
 
     def is_freed(self, row: int) -> bool:
         """Whether the post of this row was forgotten and the row not yet recycled."""
-        return self._rows.get(self.ids[row]) != row
+        return row in self._freed
 
-    def expired(self, cutoff_ms: int) -> list[int]:
-        """Rows whose post, or waiting signals, are older than the cutoff."""
-        used = np.fromiter(self._rows.values(), np.int32, len(self._rows))
-        old: list[int] = used[self.post.created_ms[used] < cutoff_ms].tolist()
-        return old
+    def freed_among(self, rows: Rows) -> npt.NDArray[np.bool_]:
+        """For each row whether its post was forgotten and it is not yet recycled."""
+        if not self._freed:
+            return np.zeros(len(rows), bool)
+        return np.fromiter(map(self._freed.__contains__, rows.tolist()), bool, len(rows))
+
+    def expired(self, cutoff_ms: int, most: int | None = None) -> Rows:
+        """Rows, at most `most`, whose post, or waiting signals, are older than the cutoff.
+
+        A call goes on where the last one stopped; fewer than `most` means that there are no more.
+        """
+        found = [np.empty(0, np.int32)]
+        wanted = self.capacity if most is None else most
+        unread = self.capacity
+        while unread and wanted:
+            begin = self._expiry_from % self.capacity
+            created_ms = self.post.created_ms[begin : begin + min(_EXPIRY_ROWS, unread)]
+            old = (np.flatnonzero(created_ms < cutoff_ms) + begin).astype(np.int32)
+            old = old[~self.freed_among(old)]
+            self._expiry_from = begin + len(created_ms)
+            if len(old) > wanted:
+                old = old[:wanted]
+                self._expiry_from = int(old[-1]) + 1
+            found.append(old)
+            wanted -= len(old)
+            unread -= len(created_ms)
+        return np.concatenate(found)
 
     def is_overridden(self, row: int) -> bool:
         """Whether some override is about the post in this row or its author."""
@@ -279,19 +326,19 @@ class PostView:
         return GateVerdict.of(gate, None if np.isnan(value) else value, model, version)
 
     def _row(self, post_id: str) -> int:
-        row = self._rows.get(post_id)
-        if row is None:
-            if not self._free:
-                self._grow()
-            row = self._rows[post_id] = self._free.pop()
-            self.ids[row] = post_id
+        before = len(self.ids)
+        row = self.ids.add(post_id)
+        if len(self.ids) > before:
+            self._have_rows()
             self.post.created_ms[row] = 0
         return row
 
-    def _grow(self) -> None:
-        before, self.capacity = self.capacity, max(1024, self.capacity * 3 // 2)
-        self.ids.extend([""] * (self.capacity - before))
-        self._free.extend(range(self.capacity - 1, before - 1, -1))
+    def _have_rows(self) -> None:
+        """Let the columns have all rows that the ids have."""
+        if self.ids.bound <= self.capacity:
+            return
+        self.capacity = in_chunks(self.ids.bound)
         self.post.grow(self.capacity)
+        self._changes.grow(self.capacity)
         for column in self.signals.values():
             column.grow(self.capacity)

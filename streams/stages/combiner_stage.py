@@ -90,7 +90,7 @@ class CombinerStage(Stage):
 
     def settings_changed(self, settings: Settings) -> None:
         """Rank by the new settings; they are dealt with once Redis shows them."""
-        self.combiner.apply(settings, now_ms())
+        self.combiner.apply(settings)
         self._changed.set()
 
     def applied_offset(self) -> int:
@@ -162,7 +162,7 @@ class CombinerStage(Stage):
         self._changed.clear()
         start = time.perf_counter()
         offset = self.combiner.settings.offset
-        signals, feeds = self.combiner.cycle(now_ms(), self._ownership.owns)
+        signals, feeds, _ = self.combiner.cycle(now_ms())
         if signals or feeds:
             outcome = await self._writer.write(signals, feeds, now_ms(), self._freshness.is_fresh)
             self._follow(outcome)
@@ -175,7 +175,7 @@ class CombinerStage(Stage):
             self.beat()
 
     async def _renew(self) -> None:
-        renewals: list[FeedChange] = self.combiner.renewals(self._ownership.owns)
+        renewals: list[FeedChange] = self.combiner.renewals()
         if renewals:
             self._follow(await self._writer.write([], renewals, now_ms(), self._freshness.is_fresh))
 
@@ -221,9 +221,9 @@ class CombinerStage(Stage):
                 self._away = ""
             except KafkaError as error:
                 self._away = f"Kafka: {error!r}"
-            for decision, count in self.combiner.decisions(now_ms()).items():
+            for decision, count in self.combiner.decisions().items():
                 self.metrics.set("feedmill_posts", count, decision=decision)
             self.metrics.set("feedmill_feeds", len(self.combiner.feeds))
-            self.metrics.add("feedmill_feeds_refused_total", self.combiner.index.refused - refused)
-            refused = self.combiner.index.refused
+            self.metrics.add("feedmill_feeds_refused_total", self.combiner.feeds_refused - refused)
+            refused = self.combiner.feeds_refused
             await asyncio.sleep(1)
