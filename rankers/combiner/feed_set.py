@@ -13,6 +13,7 @@ from feedmill.rankers.combiner.feed_places import FeedPlaces
 from feedmill.rankers.combiner.feed_ranking import FeedRanking
 from feedmill.rankers.combiner.policy_cache import PolicyCache
 from feedmill.rankers.combiner.row_lookup import RowLookup
+from feedmill.rankers.combiner.top import runs
 from feedmill.rankers.combiner.view import PostView
 
 Rows = npt.NDArray[np.int32]
@@ -145,10 +146,10 @@ def by_feed(
     """By feed the positions of the groups that it takes; -1 stands for no group."""
     order = np.argsort(groups, kind="stable")
     ordered = groups[order]
-    starts = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]])[: len(ordered)]
-    ends = [*starts[1:].tolist(), len(ordered)]
+    starts, ends = runs(ordered)
     found: dict[str, list[Positions]] = {}
-    for group, start, end in zip(ordered[starts].tolist(), starts.tolist(), ends, strict=False):
+    of_runs = zip(ordered[starts].tolist(), starts.tolist(), ends.tolist(), strict=True)
+    for group, start, end in of_runs:
         if group >= 0:
             positions = order[start:end]
             for name in feeds_of(group):

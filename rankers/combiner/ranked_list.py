@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from feedmill.rankers.combiner.row_lookup import RowLookup
-from feedmill.rankers.combiner.top import rank_within
+from feedmill.rankers.combiner.top import PostIds, rank_within, runs
 
 Floats = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.int32]
@@ -18,12 +18,6 @@ Flags = npt.NDArray[np.bool_]
 _LEAST_RESERVE = 64
 # Of an author with more posts than the cap lets in, so many more are kept to follow.
 _AUTHOR_RESERVE = 16
-
-
-class Ids(Protocol):
-    """Post ids by row."""
-
-    def __getitem__(self, row: int, /) -> str: ...
 
 
 class _Key(NamedTuple):
@@ -58,7 +52,7 @@ class RankedList:
     """
 
     def __init__(
-        self, size: int, max_per_author: int | None, ids: Ids, lookup: RowLookup | None = None
+        self, size: int, max_per_author: int | None, ids: PostIds, lookup: RowLookup | None = None
     ) -> None:
         self.rows: Rows = np.empty(0, np.int32)
         self.scores: Floats = np.empty(0)
@@ -95,11 +89,9 @@ class RankedList:
         authors
             Shape (n,), the number of each post's author.
         """
-        found = self._lookup.find(self.rows, rows)
-        listed = np.flatnonzero(found >= 0)
+        listed, given = self._listed(rows)
         enters = (scores >= self.floor_score) & (scores > -np.inf)
         if len(listed):
-            given = found[listed]
             same = (scores[given] == self.scores[listed]) & (authors[given] == self.authors[listed])
             enters[given[same]] = False
             self._remove(listed[~same])
@@ -108,6 +100,15 @@ class RankedList:
         if len(entering):
             self._insert(rows[entering], scores[entering], authors[entering])
         return bool(len(entering)) or bool(len(listed) and not same.all())
+
+    def _listed(self, rows: Rows) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+        """At which positions of the list rows stand, and at which positions of `rows`."""
+        if len(rows) == 1:
+            listed = (self.rows == rows[0]).nonzero()[0]
+            return listed, np.zeros(len(listed), np.intp)
+        found = self._lookup.find(self.rows, rows)
+        listed = (found >= 0).nonzero()[0]
+        return listed, found[listed].astype(np.intp)
 
     def best(self) -> tuple[Rows, Floats]:
         """The rows of the feed and their scores, best first, at most `size`; views or copies."""
@@ -169,10 +170,9 @@ class RankedList:
     def _order_ties(self, is_new: Flags) -> None:
         """Sort runs of equal scores by id; those without a new post are sorted already."""
         scores = self.scores
-        starts = np.flatnonzero(np.r_[True, scores[1:] != scores[:-1]])
-        if len(starts) == len(scores):
+        if not (scores[1:] == scores[:-1]).any():
             return
-        ends = np.r_[starts[1:], len(scores)]
+        starts, ends = runs(scores)
         has_new = np.logical_or.reduceat(is_new, starts)
         for run in np.flatnonzero(has_new & (ends - starts > 1)).tolist():
             start, end = int(starts[run]), int(ends[run])
