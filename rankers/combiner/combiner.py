@@ -25,6 +25,8 @@ Rows = npt.NDArray[np.int32]
 HasTime = Callable[[], bool]
 
 _FOLLOWED_ROWS = 1024
+# In a restore rows are only decided and scored, which takes less time.
+_RESTORED_ROWS = 4096
 _TAKEN_ROWS = 32
 
 
@@ -62,6 +64,7 @@ class Combiner:
         self._ranked_group: MappedColumn[np.int32] = MappedColumn(np.int32, fill=-1)
         self._last_tick_ms = 0
         self._has_expired = self._is_prune_due = False
+        self._is_restoring = False
 
     @property
     def feeds(self) -> tuple[str, ...]:
@@ -99,6 +102,19 @@ class Combiner:
         """The ranking of a feed that exists."""
         return self._live.feeds[feed]
 
+    # --- a restore ------------------------------------------------------------------------
+
+    @property
+    def is_restoring(self) -> bool:
+        """Whether many posts come that are ranked only when all are there, together."""
+        return self._is_restoring
+
+    @is_restoring.setter
+    def is_restoring(self, is_restoring: bool) -> None:
+        if self._is_restoring and not is_restoring:
+            self._live.make_all()
+        self._is_restoring = is_restoring
+
     # --- following what was read ----------------------------------------------------------
 
     def apply(self, settings: Settings) -> None:
@@ -115,7 +131,10 @@ class Combiner:
         return self.view.has_changes
 
     def work(self, now_ms: int, has_time: HasTime = always) -> bool:
-        """Do all that is not done yet, new settings too; returns whether there is more."""
+        """Do all that is not done yet, new settings too; returns whether there is more.
+
+        Not in a restore, in which `follow` alone is called.
+        """
         while True:
             if self.follow(now_ms, has_time):
                 return True
@@ -150,14 +169,18 @@ class Combiner:
     def _follow_some(self, now_ms: int) -> None:
         """Bring decisions, scores, rankings and what is to be written up to date with the view."""
         view = self.view
-        rows, masks = view.take_changed(_FOLLOWED_ROWS)
+        rows, masks = view.take_changed(_RESTORED_ROWS if self._is_restoring else _FOLLOWED_ROWS)
         self._policies.update(rows, now_ms)
         self._ranked_group.grow(view.capacity)
         self._pending.grow(view.capacity)
         is_live = view.post.offset[rows] != NO_POST
         before = self._ranked_group.values[rows]
         groups = np.where(is_live, view.post.group[rows], np.int32(-1))
-        self._live.update(rows, before, groups, now_ms)
+        if self._is_restoring:
+            known = before >= 0
+            self._live.update(rows[known], before[known], groups[known], now_ms)
+        else:
+            self._live.update(rows, before, groups, now_ms)
         self._ranked_group.values[rows] = groups
         self._pending.mark(rows[is_live], masks[is_live], before[is_live] < 0)
         self._remove(rows[view.freed_among(rows)], now_ms)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -14,11 +14,13 @@ from feedmill.rankers.combiner.view import PostView
 
 Rows = npt.NDArray[np.int32]
 
-# Rows of one slice; with more of them the feeds of a slice share more of the work.
-SLICE_ROWS = 8192
-_MATCHED_GROUPS = 256
+# Rows that are scored at once, and rows whose feeds are ranked together: with more of them each
+# feed has more to do at once, which numpy does better.
+_SCORED_ROWS = 8192
+_RANKED_ROWS = 4 * _SCORED_ROWS
 _FOUND_KEYS = 512
 _FILLED_ROWS = 64
+_MADE_FEEDS = 32
 
 
 class FeedBuild:
@@ -29,32 +31,38 @@ class FeedBuild:
     Attributes
     ----------
     next
-        The new rankings, without posts at first; complete once `work` returned False.
+        The new rankings, complete once `work` returned False.
     """
 
-    def __init__(self, view: PostView, policies: PolicyCache, feeds: FeedSet) -> None:
+    def __init__(
+        self, view: PostView, policies: PolicyCache, feeds: FeedSet, names: Iterable[str]
+    ) -> None:
         self.next = feeds
         self._view = view
         self._policies = policies
         self._now_ms = 0
-        self._parts = self._run()
+        self._parts = self._run(tuple(names))
 
     def work(self, now_ms: int) -> bool:
         """Do a part that takes about a millisecond; whether there is more."""
         self._now_ms = now_ms
         return next(self._parts, self) is not self
 
-    def _run(self) -> Iterator[None]:
-        post_rows, authors = yield from self._overridden()
-        post = self._view.post
-        for start in range(0, self._view.capacity, SLICE_ROWS):
-            part = slice(start, start + SLICE_ROWS)
-            self._policies.fill(part, self._now_ms)
+    def _run(self, names: Sequence[str]) -> Iterator[None]:
+        for start in range(0, len(names), _MADE_FEEDS):
+            for name in names[start : start + _MADE_FEEDS]:
+                self.next.feeds[name] = self.next.new(name)
             yield
-            is_overridden = np.isin(post.author[part], authors)
-            is_overridden[post_rows[(post_rows >= start) & (post_rows < part.stop)] - start] = True
-            yield from self._fill(np.flatnonzero(is_overridden) + start)
-            rows = (np.flatnonzero(post.offset[part] != NO_POST) + start).astype(np.int32)
+        post_rows, authors = yield from self._overridden()
+        for start in range(0, self._view.capacity, _RANKED_ROWS):
+            end = min(start + _RANKED_ROWS, self._view.capacity)
+            for first in range(start, end, _SCORED_ROWS):
+                part = slice(first, first + _SCORED_ROWS)
+                self._policies.fill(part, self._now_ms)
+                yield
+                yield from self._fill_overridden(part, post_rows, authors)
+            offset = self._view.post.offset[start:end]
+            rows = (np.flatnonzero(offset != NO_POST) + start).astype(np.int32)
             yield from self._rank(rows)
         self._policies.finish()
 
@@ -71,22 +79,22 @@ class FeedBuild:
                 (rows if key.kind == "post" else authors).append(number)
         return np.array(rows, np.int32), np.array(authors, np.int32)
 
-    def _fill(self, rows: npt.NDArray[np.intp]) -> Iterator[None]:
-        """Decide and score posts with overrides, which is done one by one."""
-        for start in range(0, len(rows), _FILLED_ROWS):
-            part = rows[start : start + _FILLED_ROWS].astype(np.int32)
-            self._policies.fill(part, self._now_ms)
+    def _fill_overridden(self, part: slice, rows: Rows, authors: Rows) -> Iterator[None]:
+        """Decide and score posts with overrides in a part of all rows, one by one."""
+        is_overridden = np.isin(self._view.post.author[part], authors)
+        inside = (rows >= part.start) & (rows < part.stop)
+        is_overridden[rows[inside] - part.start] = True
+        overridden = (np.flatnonzero(is_overridden) + part.start).astype(np.int32)
+        for start in range(0, len(overridden), _FILLED_ROWS):
+            self._policies.fill(overridden[start : start + _FILLED_ROWS], self._now_ms)
             yield
 
     def _rank(self, rows: Rows) -> Iterator[None]:
         """Rank posts in their feeds."""
         groups = self._view.post.group[rows]
-        for count, group in enumerate(np.unique(groups).tolist(), 1):
-            # A group that is new is matched with the feeds, which takes microseconds.
-            if count % _MATCHED_GROUPS == 0:
-                yield
-            self.next.feeds_of(group)
-        for name, positions in by_feed(self.next.feeds_of, groups):
+        of_feeds = yield from by_feed(self.next.feeds_of, groups)
+        for name, parts in of_feeds.items():
+            positions = np.concatenate(parts)
             # Posts that became others since the slice began were given to `next` then.
             same = self._view.post.group[rows[positions]] == groups[positions]
             self.next.rank(name, rows[positions[same]], self._now_ms)

@@ -8,7 +8,7 @@ from typing import Any
 
 from feedmill.events.feeds import FEED_PATTERNS, FeedSpec, pattern_of
 from feedmill.events.settings import Settings
-from feedmill.rankers.combiner.view import PostGroup
+from feedmill.rankers.combiner.post_group import PostGroup
 from feedmill.rankers.score import HOUR_MS
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Final
 
 from feedmill.events.feeds import FEED_PATTERNS, pattern_of
@@ -65,11 +65,11 @@ class FeedPlaces:
         """The feeds that have places, of all patterns, and so many of each that wait."""
         return [feed for places in self._patterns.values() for feed in places.first(more)]
 
-    @property
-    def times(self) -> Iterator[tuple[str, int]]:
-        """Every feed that was noted, and its time."""
-        for places in self._patterns.values():
-            yield from places.times.items()
+    def take_times(self) -> list[tuple[str, int]]:
+        """Every feed that was noted since the last call, and its time; nothing is noted then."""
+        noted = [one for places in self._patterns.values() for one in places.times.items()]
+        self._patterns = {pattern: places.emptied() for pattern, places in self._patterns.items()}
+        return noted
 
     def take_moved(self) -> bool:
         """Whether, since the last call, any feed may have got or lost a place by another one."""
@@ -93,6 +93,12 @@ class _Places:
     def set_limit(self, limit: int) -> None:
         self._has_moved |= len(self._order) > min(limit, self.limit)
         self.limit = limit
+
+    def emptied(self) -> _Places:
+        """The same limit and no feeds."""
+        empty = _Places()
+        empty.limit = self.limit
+        return empty
 
     def note(self, feed: str, arrived_ms: int) -> None:
         before = self.times.get(feed)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +19,9 @@ from feedmill.rankers.combiner.view import PostView
 
 Rows = npt.NDArray[np.int32]
 Positions = npt.NDArray[np.intp]
+Result = TypeVar("Result")
+
+_GROUPS_AT_ONCE = 512
 
 
 class FeedSet:
@@ -40,6 +44,8 @@ class FeedSet:
         The rankings.
     places
         Which feeds on demand may be there.
+    is_closed
+        Whether no feed is added any more.
     """
 
     def __init__(
@@ -55,6 +61,7 @@ class FeedSet:
         self.matcher = matcher
         self.feeds: dict[str, FeedRanking] = {}
         self.places = FeedPlaces(matcher.limits())
+        self.is_closed = False
         self._view = view
         self._policies = policies
         self._lookup = lookup
@@ -93,15 +100,15 @@ class FeedSet:
             feed = self.feeds.get(name)
             if feed is not None and feed.leave(rows[left]):
                 yield feed
-        for name, positions in by_feed(self.feeds_of, groups):
-            feed = self.rank(name, rows[positions], now_ms)
+        for name, parts in result_of(by_feed(self.feeds_of, groups)).items():
+            feed = self.rank(name, rows[np.concatenate(parts)], now_ms)
             if feed is not None:
                 yield feed
 
     def rank(self, name: str, rows: Rows, now_ms: int) -> FeedRanking | None:
         """Rank posts in a feed whose group takes them; the feed if its list changed."""
         feed = self.feeds.get(name)
-        if self.matcher.is_on_demand(name):
+        if self.matcher.is_on_demand(name) and not self.is_closed:
             feed = self._on_demand(name, feed, rows, now_ms)
         return feed if feed is not None and feed.update(rows, now_ms) else None
 
@@ -142,17 +149,31 @@ class FeedSet:
 
 def by_feed(
     feeds_of: Callable[[int], tuple[str, ...]], groups: Rows
-) -> Iterator[tuple[str, Positions]]:
-    """By feed the positions of the groups that it takes; -1 stands for no group."""
+) -> Generator[None, None, dict[str, list[Positions]]]:
+    """By feed the positions of the groups that it takes, in parts; -1 stands for no group.
+
+    Yields every now and then where groups are many.
+    """
     order = np.argsort(groups, kind="stable")
     ordered = groups[order]
     starts, ends = runs(ordered)
     found: dict[str, list[Positions]] = {}
     of_runs = zip(ordered[starts].tolist(), starts.tolist(), ends.tolist(), strict=True)
-    for group, start, end in of_runs:
+    for count, (group, start, end) in enumerate(of_runs, 1):
+        if count % _GROUPS_AT_ONCE == 0:
+            yield
         if group >= 0:
             positions = order[start:end]
             for name in feeds_of(group):
                 found.setdefault(name, []).append(positions)
-    for name, parts in found.items():
-        yield name, parts[0] if len(parts) == 1 else np.concatenate(parts)
+    return found
+
+
+def result_of(work: Generator[None, None, Result]) -> Result:
+    """Do all of a work at once."""
+    while True:
+        try:
+            next(work)
+        except StopIteration as end:
+            value: Result = end.value
+            return value

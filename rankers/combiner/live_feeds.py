@@ -48,6 +48,7 @@ class LiveFeeds:
         self._lookup = RowLookup()
         self._target = settings
         self._short: set[str] = set()
+        self._is_all_due = False
         self._build: FeedBuild | None = None
         self._set = FeedSet(view, policies, self._lookup, settings, FeedMatcher(settings))
         self._policies.scores(settings, "")
@@ -85,6 +86,10 @@ class LiveFeeds:
         """Have `work` make the feeds follow these settings."""
         self._target = settings
 
+    def make_all(self) -> None:
+        """Have `work` make every feed anew: posts came that were not given to `update`."""
+        self._is_all_due = True
+
     def update(self, rows: Rows, before: Rows, groups: Rows, now_ms: int) -> None:
         """Rank rows that changed; see `FeedSet.update`."""
         for feed in self._set.update(rows, before, groups, now_ms):
@@ -110,8 +115,7 @@ class LiveFeeds:
             while build.work(now_ms):
                 if not has_time():
                     return True
-            self._finish(build, now_ms)
-            if not has_time():
+            if self._finish(build.next, now_ms, has_time) or not has_time():
                 return True
         return False
 
@@ -140,7 +144,8 @@ class LiveFeeds:
     def _plan(self) -> FeedBuild | None:
         """What must be made anew, if anything; settings that need nothing are followed at once."""
         moved = self._set.places.take_moved()
-        if not (moved or self._short or self._target is not self.settings):
+        is_all, self._is_all_due = self._is_all_due, False
+        if not (moved or is_all or self._short or self._target is not self.settings):
             return None
         settings, live = self._target, self._set
         matcher = live.matcher
@@ -150,18 +155,18 @@ class LiveFeeds:
         if moved:
             names |= self._take_places()
         names.update(name for name in matcher.named if name not in self.feeds)
-        names.update(name for name in self.feeds if self._differs(name, settings, matcher))
+        going_on = [name for name in self.feeds if _exists(name, matcher)]
+        names.update(name for name in going_on if is_all or self._differs(name, settings, matcher))
         self._prepare_policies(settings)
-        discovers = settings.gates != live.settings.gates or matcher is not live.matcher
+        discovers = is_all or matcher is not live.matcher or settings.gates != live.settings.gates
         if not (names or discovers or self._policies.has_unfinished):
             self._follow(settings, matcher)
+            self._policies.keep(self._scores_in_use(), self.default)
             return None
         return self._build_of(settings, matcher, names, discovers=discovers)
 
     def _differs(self, name: str, settings: Settings, matcher: FeedMatcher) -> bool:
-        """Whether a feed that goes on must be made anew under these settings."""
-        if not _exists(name, matcher):
-            return False
+        """Whether a feed must be made anew under these settings."""
         feed, before = self.feeds[name], self._set.matcher
         return (
             _content(feed.spec) != _content(matcher.spec_of(name))
@@ -193,20 +198,18 @@ class LiveFeeds:
             return name in names or (discovers and name not in unchanged)
 
         feeds = FeedSet(self._view, self._policies, self._lookup, settings, matcher, concerns)
-        for name in names:
-            feeds.feeds[name] = feeds.new(name)
         self._short -= names
-        return FeedBuild(self._view, self._policies, feeds)
+        return FeedBuild(self._view, self._policies, feeds, names)
 
-    def _finish(self, build: FeedBuild, now_ms: int) -> None:
-        """Put the new rankings in the place of the old ones."""
-        made, self._build = build.next, None
-        places = self._set.places
+    def _finish(self, made: FeedSet, now_ms: int, has_time: HasTime) -> bool:
+        """Put the new rankings in the place of the old ones; whether some are left."""
+        places, made.is_closed = self._set.places, True
         if made.settings is not self.settings:
             self._follow(made.settings, made.matcher)
-        for name, time in made.places.times:
+        for name, time in made.places.take_times():
             places.note(name, time)
-        for name, feed in made.feeds.items():
+        while made.feeds:
+            name, feed = made.feeds.popitem()
             feed.drop_old(now_ms)
             on_demand = made.matcher.is_on_demand(name)
             if on_demand and not len(feed.list) and not feed.list.is_short:
@@ -215,6 +218,11 @@ class LiveFeeds:
                 self._remove(name)
             else:
                 self._put(feed)
+            if not has_time():
+                return True
+        self._policies.keep(self._scores_in_use(), self.default)
+        self._build = None
+        return False
 
     def _put(self, feed: FeedRanking) -> None:
         before = self.feeds.get(feed.name)
@@ -235,7 +243,6 @@ class LiveFeeds:
             if pattern_of(name) is not None:
                 places.drop(name)
         self.default = self._default_decisions()
-        self._policies.keep(self._scores_in_use(), self.default)
 
     def _scores_in_use(self) -> Iterator[FeedScores]:
         settings = self.settings

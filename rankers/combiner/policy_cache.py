@@ -12,7 +12,8 @@ import numpy.typing as npt
 from feedmill.events.gates import GatePolicy
 from feedmill.events.settings import Settings
 from feedmill.rankers.combiner.feed_scores import FeedScores
-from feedmill.rankers.combiner.gate_decisions import GateDecisions, RowSelection
+from feedmill.rankers.combiner.gate_decisions import GateDecisions
+from feedmill.rankers.combiner.signal_columns import RowSelection
 from feedmill.rankers.combiner.view import PostView
 
 _encode = msgspec.json.Encoder(order="sorted").encode

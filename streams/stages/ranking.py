@@ -65,6 +65,7 @@ class RankingStep(Step):
         )
         self._claim = RankingClaim(context.connection)
         self._handover = RedisHandover(environment, self.combiner, self._freshness, context)
+        self._begin_restore()
 
     def settings_changed(self, settings: Settings) -> None:
         self.combiner.apply(settings)
@@ -76,6 +77,7 @@ class RankingStep(Step):
 
     def on_assigned(self, change: AssignmentChange) -> None:
         self._logs.assigned(change)
+        self._begin_restore()
         self._claim.assigned(change)
         self._handover.set_token(self._claim.token)
 
@@ -119,6 +121,10 @@ class RankingStep(Step):
             self._renew_at = now + RENEW_S if self._handover.renew() else 0.0
         return self._work(min(budget_s, WORK_S)) or self._handover.has_work
 
+    def _begin_restore(self) -> None:
+        if not self._logs.is_restored:
+            self.combiner.is_restoring = True
+
     def ready_reason(self) -> str:
         reason = self._logs.ready_reason() or self._claim.ready_reason()
         return reason or (self._handover.trouble if self._claim.is_wanted else "")
@@ -131,12 +137,15 @@ class RankingStep(Step):
     def _work(self, budget_s: float) -> bool:
         """Rank, and hand over what there is; whether there is more to rank."""
         now_ms, has_time = self.context.clock.now_ms(), _for(budget_s)
-        if self._logs.is_restored:
-            more = self.combiner.work(now_ms, has_time)
+        combiner, is_restored = self.combiner, self._logs.is_restored
+        # What was read last belongs to the restore, too.
+        if combiner.is_restoring and is_restored and not combiner.view.has_changes:
+            combiner.is_restoring = False
+        if combiner.is_restoring:
+            more = combiner.follow(now_ms, has_time) or is_restored
         else:
-            # Feeds are made anew once everything is there.
-            more = self.combiner.follow(now_ms, has_time)
-        self._handover.write(_for(_CHANGES_S), caught_up=self._logs.is_restored and not more)
+            more = combiner.work(now_ms, has_time)
+        self._handover.write(_for(_CHANGES_S), caught_up=is_restored and not more)
         return more
 
     # --- the rest -------------------------------------------------------------------------
