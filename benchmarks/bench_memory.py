@@ -1,14 +1,12 @@
 """Memory per live post: in the combiner, and in Redis, apart.
 
-    python benchmarks/bench_memory.py [--posts 1000000] [--combiner-only]
-        [--compact-posts 100000]
+    python benchmarks/bench_memory.py [--posts 1000000] [--combiner-only] [--compact-posts 100000]
 
 The combiner's by the growth of resident memory, while batches of 1,000 records come as in a
 restore: posts, then their five signals, ids of posts and authors of 20 bytes, one author for three
 posts.  First the view alone, with the time of a record and of the longest call; then with the
 decisions and scores of one weighting.  What is stored is compared with what was sent.
-Redis' by the growth of `used_memory` while `signals:` and the feeds of these posts are written.
-The compact hashes of the writer's thread are measured apart, in a Redis of their own without
+Redis' by the growth of `used_memory` while `signals:` is written, in a Redis of its own without
 a prefix: ids of posts and authors of 20 bytes, five signals, one post in twenty hidden.
 """
 
@@ -25,7 +23,6 @@ from pathlib import Path
 
 import numpy as np
 import redis
-import redis.asyncio
 from compact_posts import post_ids, whole_posts
 from machine import describe
 from own_redis import own_redis
