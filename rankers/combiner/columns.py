@@ -1,4 +1,4 @@
-"""Growing numpy columns, one row a post."""
+"""The columns of posts, one row each, and tables of distinct values."""
 
 from __future__ import annotations
 
@@ -10,44 +10,7 @@ import numpy.typing as npt
 from feedmill.rankers.combiner.mapped_column import MappedColumn
 
 NO_POST = -1
-NO_SIGNAL = -1
 NEVER_MS = 1 << 62
-
-
-class SignalColumns:
-    """One signal of every post.
-
-    Attributes
-    ----------
-    value
-        float32; a gate without a verdict is NaN, an objective without one 0.
-    offset
-        The offset of the post record that was judged, `NO_SIGNAL` where there is no signal.
-    at_ms, model
-        When it was judged, and the number of ``(model, version)`` in the view's table.
-    """
-
-    def __init__(self, empty: float) -> None:
-        self.empty = empty
-        self._value = MappedColumn(np.float32, empty)
-        self._offset = MappedColumn(np.int64, NO_SIGNAL)
-        self._at_ms = MappedColumn(np.int64)
-        self._model = MappedColumn(np.int32)
-        self.grow(0)
-
-    def grow(self, capacity: int) -> None:
-        """Make room for `capacity` rows."""
-        for column in (self._value, self._offset, self._at_ms, self._model):
-            column.grow(capacity)
-        self.value = self._value.values
-        self.offset = self._offset.values
-        self.at_ms = self._at_ms.values
-        self.model = self._model.values
-
-    def clear(self, rows: Any) -> None:
-        """Forget the signal of these rows."""
-        self.value[rows] = self.empty
-        self.offset[rows] = NO_SIGNAL
 
 
 class PostColumns:

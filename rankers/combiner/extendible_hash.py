@@ -19,18 +19,23 @@ HASH_BITS = 32
 _LOW = (1 << HASH_BITS) - 1
 _SLOTS = 1024
 _MASK = _SLOTS - 1
-_MOST_IN_BUCKET = _SLOTS * 3 // 4
+_MOST_IN_BUCKET = _SLOTS // 2
+# The same for arrays.
+_SHIFT = np.uint64(HASH_BITS)
+_NUMBER = np.uint64(_LOW)
+# So few are searched for one by one.
+_FEW = 24
 
 
 class ExtendibleHash:
     """Finds numbers by 32-bit hashes; the caller says which of several equal hashes it means.
 
-    A slot holds the hash and the number plus one in 64 bits, 0 where it is empty: some 15 bytes a
+    A slot holds the hash and the number plus one in 64 bits, 0 where it is empty: some 20 bytes a
     number in all.  Hashes must be well spread, as those of `hash(str)` with its random seed are.
     """
 
     def __init__(self) -> None:
-        self._slots = MappedColumn(np.uint64)
+        self._slots = MappedColumn(np.uint64, reserved=1 << 26)
         self._directory: npt.NDArray[np.int32] = np.zeros(1, np.int32)
         self._shift = HASH_BITS  # a hash shifted by it is its place in the directory
         self._depth = [0]  # by bucket: how many of the highest bits its hashes have in common
@@ -58,17 +63,17 @@ class ExtendibleHash:
         """For each hash the first number that has it, -1 where none has."""
         slots = self._slots.values
         found = np.full(len(hashes), -1, np.int32)
-        base, place = self._homes(hashes)
+        at, wanted = self._homes(hashes), hashes.astype(np.uint64)
         searching = np.arange(len(hashes))
-        wanted = hashes.astype(np.uint64)
-        while len(searching):
-            entries = slots[base + place]
-            hits = (entries >> np.uint64(HASH_BITS)) == wanted
+        while len(searching) > _FEW:
+            entries = slots.take(at)
+            hits = (entries >> _SHIFT) == wanted
             hits &= entries != 0
-            found[searching[hits]] = (entries[hits] & np.uint64(_LOW)).astype(np.int64) - 1
-            going = np.flatnonzero((entries != 0) & ~hits)
-            searching, wanted, base = searching[going], wanted[going], base[going]
-            place = (place[going] + 1) & _MASK
+            found[searching[hits]] = (entries[hits] & _NUMBER).astype(np.int64) - 1
+            going = ((entries != 0) & ~hits).nonzero()[0]
+            searching, wanted, at = searching[going], wanted[going], _next(at[going])
+        for i in searching.tolist():
+            found[i] = next(iter(self.find(int(hashes[i]))), -1)
         return found
 
     def insert(self, hashed: int, number: int) -> None:
@@ -77,7 +82,7 @@ class ExtendibleHash:
         while self._count[bucket] >= _MOST_IN_BUCKET:
             self._split(bucket)
             bucket = int(self._directory[hashed >> self._shift])
-        self._put(bucket * _SLOTS, hashed << HASH_BITS | number + 1)
+        self._put(bucket * _SLOTS, hashed & _MASK, hashed << HASH_BITS | number + 1)
         self._count[bucket] += 1
 
     def insert_many(self, hashes: Hashes, numbers: Numbers) -> None:
@@ -85,17 +90,17 @@ class ExtendibleHash:
         counts = self._make_room(hashes)
         for bucket in np.flatnonzero(counts).tolist():
             self._count[bucket] += int(counts[bucket])
-        slots = self._slots.values
-        base, place = self._homes(hashes)
-        entries = hashes.astype(np.uint64) << np.uint64(HASH_BITS)
+        slots, at = self._slots.values, self._homes(hashes)
+        entries = hashes.astype(np.uint64) << _SHIFT
         entries |= numbers.astype(np.uint64) + np.uint64(1)
-        while len(entries):
-            at = base + place
-            free = slots[at] == 0
+        while len(entries) > _FEW:
+            free = slots.take(at) == 0
             # Of several that want one slot, the last one written has it.
             slots[at[free]] = entries[free]
-            going = np.flatnonzero(slots[at] != entries)
-            entries, base, place = entries[going], base[going], (place[going] + 1) & _MASK
+            going = (slots.take(at) != entries).nonzero()[0]
+            entries, at = entries[going], _next(at[going])
+        for place, entry in zip(at.tolist(), entries.tolist(), strict=True):
+            self._put(place & ~_MASK, place & _MASK, entry)
 
     def remove(self, hashed: int, number: int) -> None:
         """Remove a number that is there; later ones move up, so that nothing marks the gap."""
@@ -115,17 +120,16 @@ class ExtendibleHash:
         cells[base + gap] = 0
         self._count[bucket] -= 1
 
-    def _homes(self, hashes: Hashes) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        """For each hash where its bucket begins, and where in the bucket its search begins."""
+    def _homes(self, hashes: Hashes) -> npt.NDArray[np.int64]:
+        """For each hash the slot at which its search begins."""
         wide = hashes.astype(np.int64)
-        base = self._directory[wide >> self._shift].astype(np.int64) * _SLOTS
-        return base, wide & _MASK
+        bucket = self._directory.take(wide >> self._shift).astype(np.int64)
+        return bucket * _SLOTS | wide & _MASK
 
     def _make_room(self, hashes: Hashes) -> npt.NDArray[np.int64]:
         """Split buckets until all these hashes fit; returns how many come to each bucket."""
         while True:
-            base, _ = self._homes(hashes)
-            counts = np.bincount(base // _SLOTS, minlength=len(self._count))
+            counts = np.bincount(self._homes(hashes) // _SLOTS, minlength=len(self._count))
             full = np.flatnonzero(counts + np.array(self._count) > _MOST_IN_BUCKET)
             if not len(full):
                 return counts
@@ -163,12 +167,17 @@ class ExtendibleHash:
         inside = place < _SLOTS
         self._slots.values[base + place[inside]] = entries[inside]
         for entry in entries[~inside].tolist():
-            self._put(base, entry)
+            self._put(base, 0, entry)
         self._count[bucket] = len(entries)
 
-    def _put(self, base: int, entry: int) -> None:
+    def _put(self, base: int, place: int, entry: int) -> None:
+        """Put an entry into the first free slot of a bucket from a place on."""
         cells = self._slots.cells
-        place = (entry >> HASH_BITS) & _MASK
         while cells[base + place]:
             place = (place + 1) & _MASK
         cells[base + place] = entry
+
+
+def _next(at: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """The slots after these, in a circle within each bucket."""
+    return at & ~_MASK | at + 1 & _MASK

@@ -8,9 +8,10 @@ import numpy as np
 import numpy.typing as npt
 
 from feedmill.events.weights import Weights
-from feedmill.rankers.combiner.gate_decisions import GateDecisions, RowSelection
+from feedmill.rankers.combiner.gate_decisions import GateDecisions
 from feedmill.rankers.combiner.gating import DEMOTE
 from feedmill.rankers.combiner.mapped_column import MappedColumn
+from feedmill.rankers.combiner.signal_columns import RowSelection
 from feedmill.rankers.score import EPOCH_MS, HOUR_MS, LEAST_SUM
 
 if TYPE_CHECKING:

@@ -11,7 +11,8 @@ from feedmill.events.feeds import FEED_PATTERNS, FeedSpec, pattern_of
 from feedmill.events.settings import Settings
 from feedmill.rankers.combiner.columns import NO_POST
 from feedmill.rankers.combiner.mapped_column import MappedColumn
-from feedmill.rankers.combiner.view import PostGroup, PostView
+from feedmill.rankers.combiner.post_group import PostGroup
+from feedmill.rankers.combiner.view import PostView
 from feedmill.rankers.score import HOUR_MS
 
 Rows = npt.NDArray[np.int32]

@@ -12,12 +12,10 @@ from feedmill.events.gates import GatePolicy
 from feedmill.rankers.combiner.columns import NO_POST
 from feedmill.rankers.combiner.gating import ABSENT, HOLD, decide_many, grace_ms
 from feedmill.rankers.combiner.mapped_column import MappedColumn
+from feedmill.rankers.combiner.signal_columns import RowSelection
 
 if TYPE_CHECKING:
     from feedmill.rankers.combiner.view import PostView
-
-# Some rows, or all of them as a slice, which spares numpy a copy of every column.
-RowSelection = npt.NDArray[np.int32] | slice
 
 
 class GateDecisions:
@@ -58,7 +56,7 @@ class GateDecisions:
         code, factor = decide_many(
             self.gates,
             {name: column.value[rows] for name, column in columns.items()},
-            {name: column.offset[rows] == offset for name, column in columns.items()},
+            {name: column.is_current(rows) for name, column in columns.items()},
             view.post.arrived_ms[rows],
             now_ms,
         )

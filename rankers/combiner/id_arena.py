@@ -10,6 +10,7 @@ import numpy.typing as npt
 from feedmill.rankers.combiner.mapped_column import MappedColumn, in_chunks
 
 Numbers = npt.NDArray[np.int32]
+Sizes = npt.NDArray[np.int64]
 
 BLOCK_BYTES = 1 << 16
 # Blocks are rewritten when more than this part of all bytes belongs to ids that are gone.
@@ -24,7 +25,7 @@ class IdArena:
     """
 
     def __init__(self) -> None:
-        self._bytes = MappedColumn(np.uint8)
+        self._bytes = MappedColumn(np.uint8, reserved=1 << 31)
         self._start = MappedColumn(np.uint32)
         self._size = MappedColumn(np.uint16)
         self._live: list[int] = []  # bytes of ids that are there, by block
@@ -52,16 +53,25 @@ class IdArena:
         start = self._start.cells[number]
         return bytes(self._bytes.cells[start : start + size]) == text
 
-    def join(self, numbers: Numbers) -> bytes:
-        """The ids of these numbers, one after the other."""
-        cells = self._bytes.cells
-        starts = self._start.values[numbers].astype(np.int64)
-        ends = (starts + self._size.values[numbers]).tolist()
-        return b"".join([cells[a:b] for a, b in zip(starts.tolist(), ends, strict=True)])
+    def hold(self, numbers: Numbers, joined: bytes, sizes: Sizes) -> npt.NDArray[np.bool_]:
+        """For each number whether its id is the one at its place in `joined`."""
+        same: npt.NDArray[np.bool_] = self._size.values[numbers] == sizes
+        text = np.frombuffer(joined, np.uint8)
+        if not same.all():
+            text, numbers, sizes = text[np.repeat(same, sizes)], numbers[same], sizes[same]
+        if len(numbers):
+            equal = self._read_many(numbers, sizes) == text
+            if not equal.all():
+                same[same] = np.logical_and.reduceat(equal, np.cumsum(sizes) - sizes)
+        return same
 
-    def sizes(self, numbers: Numbers) -> npt.NDArray[np.uint16]:
-        """How many bytes each of these ids has."""
-        return self._size.values[numbers]
+    def _read_many(self, numbers: Numbers, sizes: Sizes) -> npt.NDArray[np.uint8]:
+        """The bytes of the ids of these numbers, one after the other."""
+        starts = self._start.values[numbers] - (np.cumsum(sizes) - sizes)
+        places = np.repeat(starts, sizes)
+        places += np.arange(len(places))
+        text: npt.NDArray[np.uint8] = self._bytes.values.take(places)
+        return text
 
     def put(self, number: int, text: bytes) -> None:
         """Set the id of a number that has none."""
@@ -73,7 +83,7 @@ class IdArena:
         self._size.cells[number] = len(text)
         self._took(len(text))
 
-    def put_many(self, numbers: Numbers, joined: bytes, sizes: npt.NDArray[np.int64]) -> None:
+    def put_many(self, numbers: Numbers, joined: bytes, sizes: Sizes) -> None:
         """Set the ids of numbers that have none; `joined` is their bytes one after the other."""
         if not len(numbers):
             return
@@ -118,8 +128,8 @@ class IdArena:
         start = self._start.values
         inside = (start >= begin) & (start < begin + BLOCK_BYTES) & (self._size.values > 0)
         numbers = np.flatnonzero(inside).astype(np.int32)
-        joined, sizes = self.join(numbers), self.sizes(numbers).astype(np.int64)
-        self.put_many(numbers, joined, sizes)
+        sizes = self._size.values[numbers].astype(np.int64)
+        self.put_many(numbers, self._read_many(numbers, sizes).tobytes(), sizes)
         self._live_bytes -= self._live[block]
         self._live[block] = 0
         self._free_blocks.append(block)
@@ -155,7 +165,7 @@ def encode(text: str) -> bytes:
     return text.encode("utf-8", "surrogatepass")
 
 
-def encode_many(texts: Sequence[str]) -> tuple[bytes, npt.NDArray[np.int64]]:
+def encode_many(texts: Sequence[str]) -> tuple[bytes, Sizes]:
     """The bytes of ids one after the other, and how many each has."""
     joined = "".join(texts)
     if joined.isascii():

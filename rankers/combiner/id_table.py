@@ -124,14 +124,13 @@ class IdTable:
         known = np.flatnonzero(numbers >= 0)
         if not len(known):
             return numbers
-        places = known.tolist()
-        joined, sizes = encode_many([texts[i] for i in places])
-        same = (self._arena.sizes(numbers[known]) == sizes).all()
-        if not same or self._arena.join(numbers[known]) != joined:
-            # Somewhere two ids have one hash.
-            for i in places:
-                number = self.find(texts[i])
-                numbers[i] = -1 if number is None else number
+        if len(known) < len(texts):
+            texts = [texts[i] for i in known.tolist()]
+        same = self._arena.hold(numbers[known], *encode_many(texts))
+        # Where another id has the same hash, it is searched for alone.
+        for i in np.flatnonzero(~same).tolist():
+            number = self.find(texts[i])
+            numbers[known[i]] = -1 if number is None else number
         return numbers
 
     def _insert(

@@ -25,8 +25,15 @@ def in_chunks(rows: int) -> int:
 class MappedColumn(Generic[Scalar]):
     """An array that grows in place, so that no growth at a million rows holds the loop.
 
-    Beyond `RESERVED_ROWS`, or where the system grants less address space, it moves to a larger
-    reservation, with a copy.
+    Beyond the reservation, or where the system grants less address space, it moves to a larger
+    one, with a copy.
+
+    Parameters
+    ----------
+    dtype, fill
+        Of the numbers, and what new rows hold.
+    reserved
+        How many rows to reserve.
 
     Attributes
     ----------
@@ -37,10 +44,17 @@ class MappedColumn(Generic[Scalar]):
         time.
     """
 
-    def __init__(self, dtype: type[Scalar] | np.dtype[Scalar], fill: float = 0) -> None:
+    def __init__(
+        self,
+        dtype: type[Scalar] | np.dtype[Scalar],
+        fill: float = 0,
+        reserved: int | None = None,
+    ) -> None:
         self._dtype: np.dtype[Scalar] = np.dtype(dtype)
         self._fill = fill
-        self._reserved = _reserve(self._dtype, 0)
+        self._reserved = _reserve(
+            self._dtype, RESERVED_ROWS if reserved is None else reserved, least=0
+        )
         self.values: npt.NDArray[Scalar] = self._reserved[:0]
         self.cells: memoryview[Any] = _cells(self.values)
 
@@ -58,7 +72,7 @@ class MappedColumn(Generic[Scalar]):
         if capacity <= size:
             return
         if capacity > len(self._reserved):
-            wider = _reserve(self._dtype, 2 * capacity)
+            wider = _reserve(self._dtype, 2 * capacity, least=2 * capacity)
             wider[:size] = self.values
             self._reserved = wider
         self.values = self._reserved[:capacity]
@@ -71,10 +85,10 @@ def _cells(values: npt.NDArray[Any]) -> memoryview[Any]:
     return memoryview(cast("Any", values))
 
 
-def _reserve(dtype: np.dtype[Any], rows: int) -> npt.NDArray[Any]:
-    """Zeros, shape (at least `rows`,), that take no memory yet."""
-    needed = max(dtype.itemsize * rows, _LEAST_BYTES)
-    size = max(dtype.itemsize * RESERVED_ROWS, needed)
+def _reserve(dtype: np.dtype[Any], rows: int, least: int) -> npt.NDArray[Any]:
+    """Zeros, shape (`rows`,), or as many as the system grants, that take no memory yet."""
+    needed = max(dtype.itemsize * least, _LEAST_BYTES)
+    size = max(dtype.itemsize * rows, needed)
     while True:
         try:
             memory = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANON)

@@ -7,7 +7,6 @@ different topics may come in any order: the view is the same.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -16,22 +15,26 @@ from feedmill.events.gates import GatePolicy
 from feedmill.events.override import Override, OverrideKey
 from feedmill.events.post import Deletion, Post
 from feedmill.events.signal import Signal, SignalNames
+from feedmill.rankers.combiner.batches import MANY_FROM, distinct_parts
 from feedmill.rankers.combiner.change_queue import ChangeQueue, Masks
 from feedmill.rankers.combiner.columns import (
     NEVER_MS,
     NO_POST,
-    NO_SIGNAL,
     InternTable,
     PostColumns,
-    SignalColumns,
 )
+from feedmill.rankers.combiner.early_signals import EarlySignals
+from feedmill.rankers.combiner.expiry import ExpiryScan
 from feedmill.rankers.combiner.gating import Decision, GateVerdict, decide_one, outcomes_of
 from feedmill.rankers.combiner.id_table import IdTable
 from feedmill.rankers.combiner.mapped_column import in_chunks
 from feedmill.rankers.combiner.overrides import ActiveOverride, OverrideTable
+from feedmill.rankers.combiner.post_group import PostGroup
+from feedmill.rankers.combiner.signal_columns import SignalColumns, StoredSignal
 
 Rows = npt.NDArray[np.int32]
-_EXPIRY_ROWS = 1 << 17
+# Signals of versions to come that wait at most, some 600 bytes each.
+MOST_EARLY = 100_000
 # In a mask of changes: the post itself, its overrides, or whether it is there at all.
 POST_CHANGED = 1
 
@@ -39,14 +42,6 @@ POST_CHANGED = 1
 def signal_bit(number: int) -> int:
     """The bit of the signal with this number (its place in `SignalNames.all`) in a mask."""
     return POST_CHANGED << (number + 1)
-
-
-class PostGroup(NamedTuple):
-    """Which feeds a post may be in: all that their settings match, but the author."""
-
-    communities: tuple[str, ...]
-    lang: str | None
-    is_reply: bool
 
 
 class PostView:
@@ -62,24 +57,26 @@ class PostView:
         The columns.
     """
 
-    def __init__(self, names: SignalNames) -> None:
+    def __init__(self, names: SignalNames, most_early: int = MOST_EARLY) -> None:
         self.names = names
         self.capacity = 0
         self.ids = IdTable()
         self.post = PostColumns()
-        self.signals = {name: SignalColumns(np.nan) for name in names.gates}
-        self.signals |= {name: SignalColumns(0.0) for name in names.objectives}
         self.overrides = OverrideTable()
         self.authors = IdTable()
         self.groups = InternTable()
         self.models = InternTable()
-        self.errors: dict[tuple[int, str], str] = {}
+        self.signals = {
+            name: SignalColumns(self.models, np.nan, keeps_value=False) for name in names.gates
+        }
+        self.signals |= {
+            name: SignalColumns(self.models, 0.0, keeps_value=True) for name in names.objectives
+        }
+        self.early = EarlySignals(most_early)
         self._changes = ChangeQueue(len(names.all) + 1)
         self._bit = {name: signal_bit(i) for i, name in enumerate(names.all)}
         self._freed: set[int] = set()
-        self._expiry_from = 0
-        # By row and name the signals of versions yet to come, oldest first.
-        self._early: dict[int, dict[str, list[Signal]]] = {}
+        self._expiry = ExpiryScan()
         self._kept = 0
 
     def __len__(self) -> int:
@@ -105,91 +102,153 @@ class PostView:
             return
         row = self._row(post.post_id)
         columns = self.post
-        if columns.offset[row] >= offset:
+        before = int(columns.offset[row])
+        if before >= offset:
             return
         columns.offset[row] = offset
         columns.created_ms[row] = min(post.created_at_ms, timestamp_ms)
         columns.arrived_ms[row] = timestamp_ms
         columns.author[row] = self.authors.add(post.author_id)
-        group = PostGroup(
-            tuple(dict.fromkeys(post.communities or ())), post.lang, post.in_reply_to is not None
-        )
-        columns.group[row] = self.groups.number(group)
+        columns.group[row] = self.groups.number(PostGroup.of(post))
         self._changes.add(row, POST_CHANGED)
-        if row in self._early:
-            self._take_early(row, offset)
+        self._follow_version(row, before, offset)
 
-    def _delete(self, post_id: str, offset: int) -> None:
-        row = self.ids.find(post_id)
-        if row is None or self.post.offset[row] >= offset:
-            return
-        early = self._early.get(row, {})
-        self.free([row])
-        # Signals about a version after the deletion go on waiting for it.
-        for name, signals in early.items():
-            for signal in signals:
-                if signal.post_offset > offset:
-                    self.update_signal(name, signal)
-
-    def _take_early(self, row: int, offset: int) -> None:
-        for name, signals in self._early.pop(row).items():
-            for signal in signals:
-                self._store(row, name, signal, offset)
+    def update_posts(
+        self,
+        posts: Sequence[Post | Deletion],
+        offsets: Sequence[int],
+        timestamps_ms: Sequence[int],
+    ) -> None:
+        """Take many, as `update_post` takes them one after the other."""
+        for part in distinct_parts([post.post_id for post in posts]):
+            if part.stop - part.start < MANY_FROM:
+                for i in range(part.start, part.stop):
+                    self.update_post(posts[i], offsets[i], timestamps_ms[i])
+            else:
+                self._update_distinct_posts(posts[part], offsets[part], timestamps_ms[part])
 
     def update_signal(self, name: str, signal: Signal) -> None:
         """Take a signal; an older one than the last is ignored, one of a coming version waits."""
         row = self._row(signal.post_id)
-        self._store(row, name, signal, int(self.post.offset[row]))
+        if not self._wait(row, name, signal):
+            self._store(row, name, signal)
 
-    def _store(self, row: int, name: str, signal: Signal, post_offset: int) -> None:
-        early = self._early.get(row, {}).get(name)
-        if early and signal.post_offset < early[-1].post_offset:
-            return
-        if signal.post_offset > post_offset:
-            self._wait(row, name, signal)
-            if post_offset == NO_POST:
-                self.post.created_ms[row] = max(signal.at_ms, int(self.post.created_ms[row]))
-            return
-        column = self.signals[name]
-        if signal.post_offset < column.offset[row]:
-            return
-        column.offset[row] = signal.post_offset
-        column.at_ms[row] = signal.at_ms
-        column.model[row] = self.models.number((signal.model, signal.version))
-        if signal.value is not None:
-            column.value[row] = signal.value
-        elif name in self.names.gates:
-            column.value[row] = np.nan
-        if signal.error is not None:
-            self.errors[row, name] = signal.error
-        else:
-            self.errors.pop((row, name), None)
-        self._changes.add(row, self._bit[name])
-
-    def _wait(self, row: int, name: str, signal: Signal) -> None:
-        waiting = self._early.setdefault(row, {}).setdefault(name, [])
-        # Each version keeps its last signal; a failure also keeps the last good value.
-        while waiting and waiting[-1].post_offset == signal.post_offset:
-            if waiting[-1].value is not None and signal.value is None:
-                break
-            waiting.pop()
-        waiting.append(signal)
+    def update_signals(self, name: str, signals: Sequence[Signal]) -> None:
+        """Take many signals of one name, as `update_signal` takes them one after the other."""
+        for part in distinct_parts([signal.post_id for signal in signals]):
+            if part.stop - part.start < MANY_FROM:
+                for signal in signals[part]:
+                    self.update_signal(name, signal)
+            else:
+                self._update_distinct_signals(name, signals[part])
 
     def clear_signal(self, name: str, post_id: str) -> None:
         """Remove a signal that its stage withdrew."""
         row = self.ids.find(post_id)
         if row is None:
             return
-        early = self._early.get(row, {})
-        early.pop(name, None)
-        if not early:
-            self._early.pop(row, None)
-            if self.post.offset[row] == NO_POST:
-                self.free([row])
-                return
-        self.signals[name].clear(row)
-        self.errors.pop((row, name), None)
+        self.early.discard(row, name)
+        if row not in self.early and self.post.offset[row] == NO_POST:
+            self.free([row])
+            return
+        self.signals[name].clear(np.array([row], np.int32))
         self._changes.add(row, self._bit[name])
+
+    def _update_distinct_posts(
+        self,
+        posts: Sequence[Post | Deletion],
+        offsets: Sequence[int],
+        timestamps_ms: Sequence[int],
+    ) -> None:
+        kept: list[Post] = []
+        places: list[int] = []
+        for i, post in enumerate(posts):
+            if isinstance(post, Deletion):
+                self._delete(post.post_id, offsets[i])
+            else:
+                kept.append(post)
+                places.append(i)
+        rows = self._rows_for([post.post_id for post in kept])
+        columns = self.post
+        offset = np.array([offsets[i] for i in places], np.int64)
+        before = columns.offset[rows]
+        newer = before < offset
+        if not newer.all():
+            rows, offset, before = rows[newer], offset[newer], before[newer]
+            chosen = np.flatnonzero(newer).tolist()
+            kept, places = [kept[i] for i in chosen], [places[i] for i in chosen]
+        arrived_ms = np.array([timestamps_ms[i] for i in places], np.int64)
+        created_ms = np.array([post.created_at_ms for post in kept], np.int64)
+        columns.offset[rows] = offset
+        columns.created_ms[rows] = np.minimum(created_ms, arrived_ms)
+        columns.arrived_ms[rows] = arrived_ms
+        columns.author[rows] = self.authors.add_many([post.author_id for post in kept])
+        columns.group[rows] = [self.groups.number(PostGroup.of(post)) for post in kept]
+        self._changes.add_many(rows, POST_CHANGED)
+        is_followed = before != NO_POST
+        if len(self.early):
+            is_followed |= self.early.are_waiting(rows)
+        for i in np.flatnonzero(is_followed).tolist():
+            self._follow_version(int(rows[i]), int(before[i]), int(offset[i]))
+
+    def _update_distinct_signals(self, name: str, signals: Sequence[Signal]) -> None:
+        rows = self._rows_for([signal.post_id for signal in signals])
+        offsets = np.array([signal.post_offset for signal in signals], np.int64)
+        waits = offsets > self.post.offset[rows]
+        if len(self.early):
+            waits |= self.early.are_waiting(rows)
+        stored = list(signals)
+        if waits.any():
+            for i in np.flatnonzero(waits).tolist():
+                if not self._wait(int(rows[i]), name, signals[i]):
+                    waits[i] = False
+            rows = rows[~waits]
+            stored = [signals[i] for i in np.flatnonzero(~waits).tolist()]
+        taken = self.signals[name].update_many(rows, stored, self.post.offset[rows])
+        self._changes.add_many(rows[taken], self._bit[name])
+
+    def _delete(self, post_id: str, offset: int) -> None:
+        row = self.ids.find(post_id)
+        if row is None or self.post.offset[row] >= offset:
+            return
+        waiting = self.early.take(row)
+        self.free([row])
+        # Signals about a version after the deletion go on waiting for it.
+        for name, signals in waiting.items():
+            for signal in signals:
+                if signal.post_offset > offset:
+                    self.update_signal(name, signal)
+
+    def _follow_version(self, row: int, before: int, offset: int) -> None:
+        """Let signals follow a post from one version to the next."""
+        if before != NO_POST:
+            for column in self.signals.values():
+                column.supersede(row, before)
+        if row in self.early:
+            for name, signals in self.early.take(row).items():
+                for signal in signals:
+                    if not self._wait(row, name, signal):
+                        self._store(row, name, signal)
+
+    def _store(self, row: int, name: str, signal: Signal) -> None:
+        """Take a signal about the present or an earlier version."""
+        if self.signals[name].update(row, signal, int(self.post.offset[row])):
+            self._changes.add(row, self._bit[name])
+
+    def _wait(self, row: int, name: str, signal: Signal) -> bool:
+        """Let a signal of a coming version wait; whether it, or a later one that waits, does."""
+        if self.early.has_later(row, name, signal):
+            return True
+        post_offset = int(self.post.offset[row])
+        if signal.post_offset <= post_offset:
+            return False
+        self.early.add(row, name, signal)
+        if post_offset == NO_POST:
+            self.post.created_ms[row] = max(signal.at_ms, int(self.post.created_ms[row]))
+        dropped = self.early.drop_longest()
+        if dropped is not None and self.post.offset[dropped] == NO_POST:
+            self.free([dropped])
+        return True
 
     def update_override(self, key: OverrideKey, override: Override | None) -> None:
         """Set or withdraw an override."""
@@ -236,10 +295,8 @@ class PostView:
         rows = np.asarray(rows, np.int32)
         for row in rows.tolist():
             self.ids.forget(row)
-            self._early.pop(row, None)
+            self.early.take(row)
             self._freed.add(row)
-            for name in self.names.all:
-                self.errors.pop((row, name), None)
         self._changes.add_many(rows, POST_CHANGED)
         self.post.clear(rows)
         for column in self.signals.values():
@@ -281,22 +338,8 @@ class PostView:
 
         A call goes on where the last one stopped; fewer than `most` means that there are no more.
         """
-        found = [np.empty(0, np.int32)]
-        wanted = self.capacity if most is None else most
-        unread = self.capacity
-        while unread and wanted:
-            begin = self._expiry_from % self.capacity
-            created_ms = self.post.created_ms[begin : begin + min(_EXPIRY_ROWS, unread)]
-            old = (np.flatnonzero(created_ms < cutoff_ms) + begin).astype(np.int32)
-            old = old[~self.freed_among(old)]
-            self._expiry_from = begin + len(created_ms)
-            if len(old) > wanted:
-                old = old[:wanted]
-                self._expiry_from = int(old[-1]) + 1
-            found.append(old)
-            wanted -= len(old)
-            unread -= len(created_ms)
-        return np.concatenate(found)
+        created_ms = self.post.created_ms
+        return self._expiry.next_rows(created_ms, cutoff_ms, most, self.freed_among)
 
     def is_overridden(self, row: int) -> bool:
         """Whether some override is about the post in this row or its author."""
@@ -318,20 +361,25 @@ class PostView:
 
     def verdict(self, row: int, gate: str) -> GateVerdict:
         """The verdict of a gate on the present version of the post in this row."""
-        column = self.signals[gate]
-        if column.offset[row] == NO_SIGNAL or column.offset[row] != self.post.offset[row]:
-            return GateVerdict.missing(gate)
-        value = float(column.value[row])
-        model, version = self.models.values[column.model[row]]
-        return GateVerdict.of(gate, None if np.isnan(value) else value, model, version)
+        judged = self.signals[gate].verdict(row)
+        return GateVerdict.missing(gate) if judged is None else GateVerdict.of(gate, *judged)
+
+    def signal(self, row: int, name: str) -> StoredSignal | None:
+        """The last signal of this name about the post in this row."""
+        return self.signals[name].get(row, int(self.post.offset[row]))
 
     def _row(self, post_id: str) -> int:
-        before = len(self.ids)
         row = self.ids.add(post_id)
-        if len(self.ids) > before:
-            self._have_rows()
+        self._have_rows()
+        if self.post.created_ms[row] == NEVER_MS:
             self.post.created_ms[row] = 0
         return row
+
+    def _rows_for(self, post_ids: Sequence[str]) -> Rows:
+        rows = self.ids.add_many(post_ids)
+        self._have_rows()
+        self.post.created_ms[rows[self.post.created_ms[rows] == NEVER_MS]] = 0
+        return rows
 
     def _have_rows(self) -> None:
         """Let the columns have all rows that the ids have."""

@@ -67,7 +67,7 @@ class Oracle:
 
     def signal(self, name: str, signal: Signal) -> None:
         received = self.signals.setdefault((signal.post_id, name), [])
-        if received and signal.post_offset < received[-1].post_offset:
+        if received and _order(signal) < _order(received[-1]):
             return
         received.append(signal)
         self.received_ms[signal.post_id] = signal.at_ms
@@ -293,3 +293,7 @@ class Oracle:
         if overrides:
             found["override"] = overrides
         return found
+
+
+def _order(signal: Signal) -> tuple[int, int]:
+    return signal.post_offset, signal.revision

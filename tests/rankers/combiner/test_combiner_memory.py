@@ -47,16 +47,17 @@ def check_invariants(combiner: Combiner, now_ms: int) -> None:
     view, index = combiner.view, combiner.index
     used = used_rows(combiner)
     assert len(used) == len(view)
-    assert set(view._early) <= used
-    assert all(any(waiting.values()) for waiting in view._early.values())
-    assert {row for row, _ in view.errors} <= used
+    early = set(view.early.rows)
+    assert early <= used
+    assert len(early) <= len(view.early)
     live = set(np.flatnonzero(view.post.offset != NO_POST).tolist())
-    assert live | set(view._early) == used
+    assert live | early == used
     free = np.array([row for row in range(view.capacity) if row not in used], np.int32)
     assert (view.post.author[free] == -1).all()
     assert (view.post.created_ms[free] == NEVER_MS).all()
     for column in view.signals.values():
-        assert (column.offset[free] == -1).all()
+        assert not column.is_present(free).any()
+        assert {*column._errors, *column._older, *column._far_models} <= used
     for name, members in index.feeds.items():
         rows = members.rows.tolist()
         assert len(set(rows)) == len(rows), name
@@ -118,7 +119,7 @@ def test_ten_thousand_operations_leave_nothing_behind() -> None:
     combiner.tick(now_ms)
     combiner.cycle(now_ms)
     check_invariants(combiner, now_ms)
-    assert len(view) == len(view._early) == len(view.errors) == len(combiner._unwritten) == 0
+    assert len(view) == len(view.early) == len(combiner._unwritten) == 0
     assert all(len(members.rows) == 0 for members in combiner.index.feeds.values())
     assert all(not ranking.written for ranking in combiner._rankings.values())
 
@@ -149,8 +150,8 @@ def test_a_row_used_again_knows_nothing_of_the_post_before() -> None:
         assert change.fields["author_id"] == "new"
         assert (change.fields["decision"], change.fields["decided_by"]) == ("hold", "spam@none")
         assert set(change.fields).isdisjoint((*NAMES.all, "override"))
-    assert not view.errors
-    assert not view._early
+    assert not any(column._errors for column in view.signals.values())
+    assert not view.early
     assert [change.entries for change in feeds if change.entries] == []
     for name in ("community:before", "lang:en"):
         assert len(combiner.index.feeds[name].rows) == 0

@@ -174,6 +174,7 @@ class World:
             version=random.choice("12"),
             at_ms=self.now_ms,
             error="failed" if value is None else None,
+            revision=random.choice((0, 0, 0, 1, 2)),
         )
         self.combiner.view.update_signal(name, signal)
         self.oracle.signal(name, signal)
