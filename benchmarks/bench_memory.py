@@ -16,10 +16,11 @@ import argparse
 import gc
 import resource
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import redis
 from machine import describe
@@ -38,7 +39,9 @@ from feedmill.streams.redis.write_batch import WriteBatch, WriteReport
 from feedmill.streams.settings.clock import now_ms
 
 NAMES = SignalNames()
-TOKEN = 12_345
+TOKEN = 1_790_000_000_000
+DAY_MS = 86_400_000
+VERSION = "56e6e21cd4ce"  # as long as those of shipped models
 _SLICE = 1000
 
 
@@ -62,7 +65,13 @@ def batch_of(start: int, stop: int, at_ms: int) -> tuple[list[Post], dict[str, l
         name: [
             # Of engagement the revision is the last offset counted.
             Signal(
-                post_id, i, value_of(i), name, "1", at_ms, revision=i if name == "engagement" else 0
+                post_id,
+                i,
+                value_of(i),
+                name,
+                VERSION,
+                at_ms,
+                revision=i if name == "engagement" else 0,
             )
             for i, post_id in enumerate(ids, start)
         ]
@@ -72,7 +81,8 @@ def batch_of(start: int, stop: int, at_ms: int) -> tuple[list[Post], dict[str, l
 
 
 def value_of(number: int) -> float:
-    return number % 1000 / 1024
+    # 24 bits of mantissa: as long in decimal as a model's.
+    return number * 2654435761 % 2**24 / 2**24
 
 
 class LongestCall:
@@ -129,18 +139,51 @@ def check(view: PostView, posts: int, at_ms: int) -> None:
         for name in NAMES.all:
             revision = i if name == "engagement" else 0
             value = float(np.float32(value_of(i)))
-            assert view.signal(row, name) == (value, name, "1", i, at_ms, revision, None)
+            assert view.signal(row, name) == (value, name, VERSION, i, at_ms, revision, None)
+
+
+def fill_as_live(view: PostView, numbers: range, at_ms: int, rng: np.random.Generator) -> None:
+    """Posts of the last day; filters judge one within a second, engagement for hours.
+
+    One in twenty is hidden.
+    """
+    some, _ = batch_of(numbers.start, numbers.stop, at_ms)
+    offsets = [10_000_000 + i for i in numbers]
+    ages = rng.integers(1000, DAY_MS, len(some))
+    posts = [
+        msgspec.structs.replace(post, created_at_ms=at_ms - age)
+        for post, age in zip(some, ages.tolist(), strict=True)
+    ]
+    arrived = [
+        post.created_at_ms + late for post, late in zip(posts, _waits(rng, 500, posts), strict=True)
+    ]
+    view.update_posts(posts, offsets, arrived)
+    for name in NAMES.all:
+        values = rng.random(len(posts), np.float32).astype(np.float64)
+        if name in NAMES.gates:
+            values = np.where(rng.random(len(posts)) < 0.05 / 3, values, values * 0.5)
+        waits = _waits(rng, DAY_MS if name == "engagement" else 1000, posts)
+        view.update_signals(
+            name,
+            [
+                Signal(post.post_id, offset, value, name, VERSION, first + wait)
+                for post, offset, value, first, wait in zip(
+                    posts, offsets, values.tolist(), arrived, waits, strict=True
+                )
+            ],
+        )
+
+
+def _waits(rng: np.random.Generator, most_ms: int, posts: Sequence[Post]) -> list[int]:
+    waits: list[int] = rng.integers(1, most_ms, len(posts)).tolist()
+    return waits
 
 
 def in_redis(posts: int) -> None:
     """Print bytes a post of `signals:` and the feeds, and what MEMORY USAGE says of the keys."""
-    at_ms, combiner = now_ms(), Combiner(NAMES)
+    at_ms, combiner, rng = now_ms(), Combiner(NAMES), np.random.default_rng(7)
     for start in range(0, posts, _SLICE):
-        stop = min(start + _SLICE, posts)
-        some, signals = batch_of(start, stop, at_ms)
-        combiner.view.update_posts(some, list(range(start, stop)), [at_ms] * len(some))
-        for name, of_name in signals.items():
-            combiner.view.update_signals(name, of_name)
+        fill_as_live(combiner.view, range(start, min(start + _SLICE, posts)), at_ms, rng)
     changes, feeds = combiner.cycle(at_ms)
     with own_redis() as url, redis.Redis.from_url(url) as client:
         writer, report = BatchWriter(open_writer_client(url), ""), WriteReport()

@@ -18,7 +18,7 @@ from feedmill.rankers.combiner.gating import DECISIONS, SHOW
 from feedmill.rankers.combiner.mapped_column import MappedColumn
 from feedmill.rankers.combiner.policy_cache import PolicyCache
 from feedmill.rankers.combiner.signal_fields import signal_fields
-from feedmill.rankers.combiner.view import PostView
+from feedmill.rankers.combiner.view import POST_CHANGED, PostView
 
 
 class Combiner:
@@ -218,13 +218,15 @@ class Combiner:
     def _signals_change(
         self, row: int, mask: int, gates: Mapping[str, GatePolicy], window_ms: int, now_ms: int
     ) -> SignalsChange:
-        whole = not self._written.values[row]
+        # A new version is written whole: what a signal's field leaves out is the post's own.
+        whole = bool(mask & POST_CHANGED) or not self._written.values[row]
         self._written.values[row] = True
         fields = signal_fields(self.view, row, -1 if whole else mask, gates, now_ms)
         if whole:
             fields = {name: value for name, value in fields.items() if value}
         expires_at_ms = int(self.view.post.created_ms[row]) + window_ms
-        return SignalsChange(self.view.ids[row], expires_at_ms, whole, fields)
+        post_offset = int(self.view.post.offset[row])
+        return SignalsChange(self.view.ids[row], expires_at_ms, whole, fields, post_offset)
 
     def _default_decisions(self, now_ms: int) -> GateDecisions:
         return self._policies.decisions(self.settings.gates_of(""), now_ms)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 from rich.console import Console
 
@@ -71,7 +69,9 @@ def test_a_feed_without_a_token_is_stale() -> None:
 
 def post(post_id: str, decision: str = "show", **values: float | None) -> PostSnapshot:
     """A post of 90 seconds ago with these signals."""
-    signals = {name: json.dumps({"value": value}) for name, value in values.items()}
+    signals = {
+        name: f"{'null' if value is None else value} v1 +5" for name, value in values.items()
+    }
     fields = {"author_id": "ann", "created_ms": str(NOW_MS - 90_000), "decision": decision}
     return PostSnapshot(post_id, {**fields, **signals})
 
