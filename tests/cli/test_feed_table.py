@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from rich.console import Console
 
@@ -112,7 +113,7 @@ def test_json_has_the_values_of_the_signals_that_are_there() -> None:
         "decision": "show",
         "signals": {"quality": 0.25, "engagement": 0.5, "spam": 0.125},
     }
-    assert second["signals"] == {"quality": None, "spam": 0.7}
+    assert second["signals"] == {"quality": None, "spam": float(np.float32(0.7))}
     assert (third["author_id"], third["decision"], third["signals"]) == ("", "", {})
 
 
