@@ -1,4 +1,4 @@
-"""Where a benchmark finds Kafka and Redis: under a prefix of its own."""
+"""Where the benchmarks find Kafka and Redis."""
 
 from __future__ import annotations
 
