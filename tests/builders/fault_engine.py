@@ -146,7 +146,7 @@ class FaultEngine(Engine):
 
     def _get(self, worker: Worker, path: str) -> str:
         url = f"http://{HOST}:{self._ports[worker.name]}/{path}"
-        with urllib.request.urlopen(url, timeout=10) as answer:  # noqa: S310 - our own process
+        with urllib.request.urlopen(url, timeout=10) as answer:
             return str(answer.read().decode())
 
     def metric(self, worker: Worker, name: str) -> float:
