@@ -49,8 +49,8 @@ def engine(fault_engine: Callable[..., FaultEngine], own_redis: OwnRedis) -> Fau
     engine = fault_engine(redis=own_redis.url)
     engine.ready_worker()
     posts(engine, LIVE)
+    engine.wait_decided(LIVE)
     wait_for_feeds(engine, set(LIVE))
-    wait_for_renewals(engine)
     return engine
 
 
@@ -63,19 +63,15 @@ def _is_feed(engine: FaultEngine, feed: str, post_ids: set[str]) -> bool:
     return set(engine.order(feed)) == post_ids
 
 
-def wait_for_renewals(engine: FaultEngine) -> None:
+def wait_for_renewal(engine: FaultEngine) -> None:
     """Wait until the worker had the time to write whatever else it wants to."""
-    for _ in range(2):
-        until(partial(_is_renewed, engine, engine.feed()[1]["fresh_until_ms"]))
-
-
-def _is_renewed(engine: FaultEngine, fresh: str) -> bool:
-    return engine.feed()[1]["fresh_until_ms"] != fresh
+    fresh = engine.feed()[1]["fresh_until_ms"]
+    until(lambda: engine.feed()[1]["fresh_until_ms"] != fresh)
 
 
 def written_posts(engine: FaultEngine, written: Any) -> set[str]:
-    start = f'"{engine.prefix}signals:'
-    return {key[len(start) : -1] for key in written if key.startswith(start)}
+    start = f"{engine.prefix}signals:"
+    return {key.removeprefix(start) for key in written if key.startswith(start)}
 
 
 def is_ready(engine: FaultEngine) -> bool:
@@ -95,7 +91,7 @@ def test_after_a_time_of_being_read_only_what_changed_meanwhile_is_written(
         admin.replicaof("NO", "ONE")
         wait_for_feeds(engine, {*LIVE, *NEW} - {LIVE[3]})
         engine.wait_ready()
-        wait_for_renewals(engine)
+        wait_for_renewal(engine)
     assert written_posts(engine, written) == {*NEW, LIVE[3]}
     assert set(engine.truths()) == {*LIVE, *NEW}
 
@@ -115,7 +111,7 @@ def test_without_memory_removals_show_and_only_what_failed_is_written_again(
         wait_for_feeds(engine, {*LIVE, *NEW} - {LIVE[3]})
         until(lambda: set(engine.truths(NEW)) == set(NEW))
         until(lambda: engine.truth(LIVE[3])["decision"] == "hide")
-        wait_for_renewals(engine)
+        wait_for_renewal(engine)
     assert written_posts(engine, written) == {*NEW, LIVE[3]}
     assert "Redis lost what was written" not in worker.log.read_text()
 
@@ -136,11 +132,11 @@ def test_a_key_of_a_wrong_type_holds_back_nothing_but_itself(
         posts(engine, NEW)
         until(lambda: engine.truth(right)["engagement"]["value"] != before)
         until(lambda: set(engine.order()) == {*LIVE, *NEW})
-        wait_for_renewals(engine)
+        wait_for_renewal(engine)
         admin.delete(key, feed)
         wait_for_feeds(engine, {*LIVE, *NEW})
         until(lambda: engine.truth(wrong).get("engagement", {}).get("value") not in (None, before))
-        wait_for_renewals(engine)
+        wait_for_renewal(engine)
     assert written_posts(engine, written) == {*NEW, wrong, right}
     engine.check_feed()
     engine.check_feed(f"community:{COMMUNITY}")
