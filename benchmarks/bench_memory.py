@@ -1,21 +1,18 @@
 """Memory per live post: in the combiner, and in Redis, apart.
 
-    python benchmarks/bench_memory.py [--posts 1000000] [--combiner-only]
-        [--redis-posts 50000] [--compact-posts 100000]
+    python benchmarks/bench_memory.py [--posts 1000000] [--combiner-only] [--compact-posts 100000]
 
 The combiner's by the growth of resident memory, while batches of 1,000 records come as in a
 restore: posts, then their five signals, ids of posts and authors of 20 bytes, one author for three
 posts.  First the view alone, with the time of a record and of the longest call; then with the
 decisions and scores of one weighting.  What is stored is compared with what was sent.
-Redis' by the growth of `used_memory` while `signals:` and the feeds of these posts are written.
-The compact hashes of the writer's thread are measured apart, in a Redis of their own without
+Redis' by the growth of `used_memory` while `signals:` is written, in a Redis of its own without
 a prefix: ids of posts and authors of 20 bytes, five signals, one post in twenty hidden.
 """
 
 from __future__ import annotations
 
 import argparse
-import asyncio
 import gc
 import resource
 import time
@@ -26,27 +23,20 @@ from pathlib import Path
 
 import numpy as np
 import redis
-import redis.asyncio
-from bench_combine import fill
 from compact_posts import post_ids, whole_posts
-from engine import own_environment
 from machine import describe
 from own_redis import own_redis
 
 from feedmill.events.post import Post
 from feedmill.events.settings import Settings
 from feedmill.events.signal import Signal, SignalNames
-from feedmill.rankers.combiner import Combiner
 from feedmill.rankers.combiner.feed_scores import FeedScores
 from feedmill.rankers.combiner.gate_decisions import GateDecisions
 from feedmill.rankers.combiner.view import PostView
-from feedmill.streams.kafka.clients import new_redis
 from feedmill.streams.redis.batch_writer import BatchWriter
 from feedmill.streams.redis.command_pipeline import open_writer_client
 from feedmill.streams.redis.write_batch import WriteBatch, WriteReport
-from feedmill.streams.redis.writer import RedisWriter
 from feedmill.streams.settings.clock import now_ms
-from feedmill.streams.settings.environment import Environment
 
 NAMES = SignalNames()
 _SLICE = 1000
@@ -142,23 +132,6 @@ def check(view: PostView, posts: int, at_ms: int) -> None:
             assert view.signal(row, name) == (value, name, "1", i, at_ms, revision, None)
 
 
-async def in_redis(environment: Environment, combiner: Combiner, posts: int) -> float:
-    """Bytes a post; what was written is removed again."""
-    client = new_redis(environment)
-    writer = RedisWriter(client, environment.redis_prefix, lambda _: 1)
-    before = (await client.info("memory"))["used_memory"]
-    combiner.rewrite_all()
-    signals, feeds = combiner.cycle(now_ms())
-    for start in range(0, len(signals), _SLICE):
-        await writer.write(signals[start : start + _SLICE], [], now_ms(), lambda _: True)
-    await writer.write([], feeds, now_ms(), lambda _: True)
-    after = (await client.info("memory"))["used_memory"]
-    assert await client.zcard(f"{environment.redis_prefix}feed:{{global}}") == 500
-    await _remove(client, environment.redis_prefix)
-    await client.aclose()
-    return float(after - before) / posts
-
-
 def of_compact_hashes(posts: int) -> tuple[float, float]:
     """Bytes a post by the growth of `used_memory`, and by MEMORY USAGE of a thousand keys."""
     with own_redis() as url, redis.Redis.from_url(url) as client:
@@ -178,16 +151,9 @@ def of_compact_hashes(posts: int) -> tuple[float, float]:
     return float(after - before) / posts, float(np.mean(sizes))
 
 
-async def _remove(client: redis.asyncio.Redis, prefix: str) -> None:
-    keys = [key async for key in client.scan_iter(f"{prefix}*", count=_SLICE)]
-    for start in range(0, len(keys), _SLICE):
-        await client.unlink(*keys[start : start + _SLICE])
-
-
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--posts", type=int, default=1_000_000)
-    parser.add_argument("--redis-posts", type=int, default=50_000)
     parser.add_argument("--compact-posts", type=int, default=100_000)
     parser.add_argument("--combiner-only", action="store_true", help="needs no Redis")
     options = parser.parse_args()
@@ -200,10 +166,6 @@ def main() -> None:
         f"Redis:    {bytes_each:.0f} bytes a live post in compact hashes at"
         f" {options.compact_posts:,} (aim: 450); MEMORY USAGE says {key_bytes:.0f}"
     )
-    posts = options.redis_posts
-    combiner, _ = fill(posts, np.random.default_rng(7), now_ms())
-    bytes_each = asyncio.run(in_redis(own_environment(), combiner, posts))
-    print(f"Redis:    {bytes_each:.0f} bytes a live post at {posts:,}")
 
 
 if __name__ == "__main__":

@@ -44,7 +44,12 @@ class MappedColumn(Generic[Scalar]):
         time.
     """
 
-    def __init__(self, dtype: type[Scalar], fill: float = 0, reserved: int | None = None) -> None:
+    def __init__(
+        self,
+        dtype: type[Scalar] | np.dtype[Scalar],
+        fill: float = 0,
+        reserved: int | None = None,
+    ) -> None:
         self._dtype: np.dtype[Scalar] = np.dtype(dtype)
         self._fill = fill
         self._reserved = _reserve(
