@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from feedmill.rankers.combiner.mapped_column import MappedColumn
+from feedmill.rankers.combiner.sweep import Sweep
 
 NO_POST = -1
 NEVER_MS = 1 << 62
@@ -54,10 +54,19 @@ class PostColumns:
 
 
 class InternTable:
-    """A table of distinct values and their numbers."""
+    """A table of distinct values and their numbers.
+
+    Attributes
+    ----------
+    values
+        By number, None where it stands for none.
+    sweeping
+        Which numbers nothing refers to; `number` tells it what comes into use.
+    """
 
     def __init__(self) -> None:
         self.values: list[Any] = []
+        self.sweeping = Sweep()
         self._numbers: dict[Any, int] = {}
         self._spare: list[int] = []
 
@@ -73,23 +82,22 @@ class InternTable:
                 self.values.append(None)
             number = self._numbers[value] = self._spare.pop()
             self.values[number] = value
+        if self.sweeping.is_running:
+            self.sweeping.mark(number)
         return number
 
     def find(self, value: Any) -> int | None:
         """The number of a value that is known, else None."""
         return self._numbers.get(value)
 
-    def keep(self, numbers: npt.NDArray[np.int32]) -> list[int]:
-        """Forget all values but those with these numbers; negative numbers stand for none.
+    def sweep(self, most: int) -> list[int]:
+        """Forget at most `most` values that `sweeping` finds unused; returns their numbers.
 
-        Returns the numbers that are free now.  They will stand for other values, so the
-        caller drops all that refers to them.
+        They will stand for other values, so the caller drops at once all that refers to them.
         """
-        is_kept = np.zeros(len(self.values), bool)
-        is_kept[numbers[numbers >= 0]] = True
-        forgotten = [n for n in np.flatnonzero(~is_kept).tolist() if self.values[n] is not None]
-        for number in forgotten:
+        unused = [n for n in self.sweeping.next_unused(most) if self.values[n] is not None]
+        for number in unused:
             del self._numbers[self.values[number]]
             self.values[number] = None
-        self._spare.extend(forgotten)
-        return forgotten
+        self._spare.extend(unused)
+        return unused

@@ -10,6 +10,9 @@ import numpy.typing as npt
 
 from feedmill.events.signal import Signal
 
+# Some 600 bytes each.
+MOST_EARLY = 100_000
+
 
 class EarlySignals:
     """By row and name the signals of versions yet to come, oldest first.

@@ -48,7 +48,7 @@ class GateDecisions:
         return self._factor.values[rows]
 
     def update(self, rows: RowSelection, now_ms: int) -> None:
-        """Decide these rows anew."""
+        """Decide these rows anew; those of a slice without overrides."""
         view = self._view
         self.grow()
         offset = view.post.offset[rows]
@@ -63,7 +63,7 @@ class GateDecisions:
         code[offset == NO_POST] = ABSENT
         self.code[rows] = code
         self._factor.values[rows] = factor
-        if len(view.overrides):
+        if len(view.overrides) and not isinstance(rows, slice):
             self._apply_overrides(rows, now_ms)
 
     def grow(self) -> None:
@@ -81,18 +81,10 @@ class GateDecisions:
             ended |= (since_ms < end_ms) & (end_ms <= now_ms)
         return held[ended].astype(np.int32)
 
-    def _apply_overrides(self, rows: RowSelection, now_ms: int) -> None:
-        for row in self._overridden(rows):
-            decision = self._view.decide(row, self.gates, now_ms)
-            self.code[row] = decision.code
-            self._factor.values[row] = decision.factor
-
-    def _overridden(self, rows: RowSelection) -> list[int]:
+    def _apply_overrides(self, rows: npt.NDArray[np.int32], now_ms: int) -> None:
         view = self._view
-        if isinstance(rows, slice):
-            candidates = {
-                row for key in view.overrides.all_keys() for row in view.rows_about(key).tolist()
-            }
-        else:
-            candidates = {row for row in rows.tolist() if view.is_overridden(row)}
-        return [row for row in candidates if view.post.offset[row] != NO_POST]
+        for row in rows.tolist():
+            if view.post.offset[row] != NO_POST and view.is_overridden(row):
+                decision = view.decide(row, self.gates, now_ms)
+                self.code[row] = decision.code
+                self._factor.values[row] = decision.factor

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from feedmill.rankers.combiner.extendible_hash import ExtendibleHash, Hashes
 from feedmill.rankers.combiner.id_arena import IdArena, encode, encode_many
+from feedmill.rankers.combiner.sweep import Sweep
 
 Numbers = npt.NDArray[np.int32]
 
@@ -28,10 +29,13 @@ class IdTable:
     ----------
     bound
         Every number given so far is below it.
+    sweeping
+        Which numbers nothing refers to; `add` tells it what comes into use.
     """
 
     def __init__(self) -> None:
         self.bound = 0
+        self.sweeping = Sweep()
         self._arena = IdArena()
         self._hash = ExtendibleHash()
         self._spare = array("i")
@@ -76,6 +80,8 @@ class IdTable:
             self._arena.put(number, encode(text))
             self._hash.insert(hash(text) & _HASH, number)
             self._count += 1
+        if self.sweeping.is_running:
+            self.sweeping.mark(number)
         return number
 
     def add_many(self, texts: Sequence[str]) -> Numbers:
@@ -94,6 +100,8 @@ class IdTable:
             if len(places) < len(unknown):
                 for i in unknown:
                     numbers[i] = numbers[first[texts[i]]]
+        if self.sweeping.is_running:
+            self.sweeping.mark_many(numbers)
         return numbers
 
     def forget(self, number: int) -> None:
@@ -106,14 +114,14 @@ class IdTable:
         self._arena.drop(number)
         self._spare.append(number)
 
-    def keep(self, numbers: Numbers) -> None:
-        """Forget all ids but those with these numbers, which may repeat or be negative."""
-        is_kept = np.zeros(self.bound, bool)
-        is_kept[numbers[numbers >= 0]] = True
-        for number in np.flatnonzero(~is_kept).tolist():
-            if self[number]:
-                self.forget(number)
-                self.recycle(number)
+    def sweep(self, most: int) -> int:
+        """Forget at most `most` ids that `sweeping` finds unused; returns how many it forgot."""
+        unused = [number for number in self.sweeping.next_unused(most) if self[number]]
+        for number in unused:
+            self.forget(number)
+            self.recycle(number)
+        self.tidy()
+        return len(unused)
 
     def tidy(self) -> None:
         """Move some text if that saves memory; call it about once in a thousand recycled ids."""

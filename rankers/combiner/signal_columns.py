@@ -47,17 +47,16 @@ class SignalColumns:
     ----------
     models
         The table of ``(model, version)``, which all signals share.
-    empty
-        The value where there is none: NaN for a gate, 0 for an objective.
-    keeps_value
-        Whether a failure leaves the last good value in force, as for an objective.
+    is_gate
+        A gate without a value has NaN.  An objective has 0, and a failure leaves its last good
+        value in force.
     """
 
-    def __init__(self, models: InternTable, empty: float, *, keeps_value: bool) -> None:
+    def __init__(self, models: InternTable, *, is_gate: bool) -> None:
         self._models = models
-        self._empty = empty
-        self._keeps_value = keeps_value
-        self._value = MappedColumn(np.float32, empty)
+        self._empty = np.nan if is_gate else 0.0
+        self._keeps_value = not is_gate
+        self._value = MappedColumn(np.float32, self._empty)
         self._state = MappedColumn(np.uint16)
         self._at_ms = CompactInts(EPOCH_MS)
         self._revision = CompactInts()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -54,7 +54,7 @@ def top(
         picked, exhausted = _highest(scores, rows, ids, wanted)
         ordered = _in_order(picked, scores, rows, ids)
         if max_per_author is not None:
-            ordered = ordered[_rank_within(authors[rows[ordered]]) < max_per_author]
+            ordered = ordered[rank_within(authors[rows[ordered]]) < max_per_author]
         if exhausted or len(ordered) >= size:
             best = ordered[:size]
             return rows[best], scores[best]
@@ -112,12 +112,22 @@ def _in_order(
     return ordered
 
 
-def _rank_within(authors: npt.NDArray[np.int32]) -> npt.NDArray[np.intp]:
+def rank_within(authors: npt.NDArray[np.int32]) -> npt.NDArray[np.intp]:
     """For each position, how many of the same author come before it."""
     by_author = np.argsort(authors, kind="stable")
-    grouped = authors[by_author]
-    starts = np.flatnonzero(np.r_[True, grouped[1:] != grouped[:-1]])[: len(grouped)]
-    counts = np.diff(np.r_[starts, len(grouped)])
+    starts, ends = runs(authors[by_author])
     ranks = np.empty(len(authors), np.intp)
-    ranks[by_author] = np.arange(len(authors)) - np.repeat(starts, counts)
+    ranks[by_author] = np.arange(len(authors)) - np.repeat(starts, ends - starts)
     return ranks
+
+
+def runs(ordered: npt.NDArray[Any]) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+    """Where each run of equal values begins and ends."""
+    is_start = np.empty(len(ordered), bool)
+    is_start[:1] = True
+    np.not_equal(ordered[1:], ordered[:-1], out=is_start[1:])
+    starts = is_start.nonzero()[0]
+    ends = np.empty_like(starts)
+    ends[:-1] = starts[1:]
+    ends[-1:] = len(ordered)
+    return starts, ends

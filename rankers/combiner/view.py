@@ -23,7 +23,7 @@ from feedmill.rankers.combiner.columns import (
     InternTable,
     PostColumns,
 )
-from feedmill.rankers.combiner.early_signals import EarlySignals
+from feedmill.rankers.combiner.early_signals import MOST_EARLY, EarlySignals
 from feedmill.rankers.combiner.expiry import ExpiryScan
 from feedmill.rankers.combiner.gating import Decision, GateVerdict, decide_one, outcomes_of
 from feedmill.rankers.combiner.id_table import IdTable
@@ -33,8 +33,7 @@ from feedmill.rankers.combiner.post_group import PostGroup
 from feedmill.rankers.combiner.signal_columns import SignalColumns, StoredSignal
 
 Rows = npt.NDArray[np.int32]
-# Signals of versions to come that wait at most, some 600 bytes each.
-MOST_EARLY = 100_000
+_PRUNED_AT_ONCE = 2048
 # In a mask of changes: the post itself, its overrides, or whether it is there at all.
 POST_CHANGED = 1
 
@@ -67,10 +66,7 @@ class PostView:
         self.groups = InternTable()
         self.models = InternTable()
         self.signals = {
-            name: SignalColumns(self.models, np.nan, keeps_value=False) for name in names.gates
-        }
-        self.signals |= {
-            name: SignalColumns(self.models, 0.0, keeps_value=True) for name in names.objectives
+            name: SignalColumns(self.models, is_gate=name in names.gates) for name in names.all
         }
         self.early = EarlySignals(most_early)
         self._changes = ChangeQueue(len(names.all) + 1)
@@ -311,16 +307,26 @@ class PostView:
         self.post.created_ms[rows] = NEVER_MS
         self.ids.tidy()
 
-    def prune(self) -> list[int]:
-        """Forget authors and groups that have no post, once they are many; nothing may be changed.
+    @property
+    def is_pruning(self) -> bool:
+        """Whether `prune` has more to do."""
+        return self.authors.sweeping.is_running or self.groups.sweeping.is_running
 
-        Returns the numbers of the groups that are forgotten, for others to use.
+    def prune(self) -> list[int]:
+        """Forget authors and groups that have no post, once they are many, some at each call.
+
+        Nothing may be changed and not taken when it is called.  Returns the numbers of the groups
+        that are forgotten, for others to use: the caller drops what refers to them.
         """
-        if len(self.authors) + len(self.groups) <= 2 * self._kept + 1024:
-            return []
-        self.authors.keep(self.post.author)
-        forgotten = self.groups.keep(self.post.group)
-        self._kept = len(self.authors) + len(self.groups)
+        if not self.is_pruning:
+            if len(self.authors) + len(self.groups) <= 2 * self._kept + 1024:
+                return []
+            self.authors.sweeping.begin(self.post.author, self.authors.bound)
+            self.groups.sweeping.begin(self.post.group, len(self.groups.values))
+        room = _PRUNED_AT_ONCE - self.authors.sweep(_PRUNED_AT_ONCE)
+        forgotten = self.groups.sweep(room)
+        if not self.is_pruning:
+            self._kept = len(self.authors) + len(self.groups)
         return forgotten
 
     def is_freed(self, row: int) -> bool:

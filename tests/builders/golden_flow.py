@@ -161,7 +161,7 @@ class Flow:
     def _rank(self, round_: Round, written: Sequence[Written]) -> None:
         """The combiner's stage: everything into its view, one tick, one cycle."""
         view, name = self.combiner.view, round_.name
-        self.combiner.apply(self.settings, round_.now_ms)
+        self.combiner.apply(self.settings)
         for at, records in round_.batches("posts"):
             batch = RecordBatch(TopicPartition("posts", at), records)
             for record, post in validate_batch(batch, PARTITIONS, decode_post).events:
@@ -184,7 +184,7 @@ class Flow:
         self._cycle(name, round_.now_ms)
         self.combiner.tick(round_.now_ms)
         self._cycle(f"{name}, ticked", round_.now_ms)
-        said = self.combiner.decisions(round_.now_ms)
+        said = self.combiner.decisions()
         self.recording.add("decisions", name, {**said, "feeds": sorted(self.combiner.feeds)})
 
     def _take_signals(self, topic: str, partition: int, records: Sequence[StoredRecord]) -> None:
@@ -197,8 +197,8 @@ class Flow:
                 view.update_signal(name, signal)
 
     def _cycle(self, name: str, now_ms: int) -> None:
-        signals, feeds = self.combiner.cycle(now_ms)
-        self.redis.take(signals, feeds)
+        signals, feeds, removed = self.combiner.cycle(now_ms)
+        self.redis.take(signals, feeds, removed)
         raw = [_signals_bytes(change) for change in sorted(signals, key=lambda c: c.post_id)]
         self.recording.add("signals changes", name, summary(raw, shown=1))
         for change in sorted(feeds, key=lambda change: change.feed):

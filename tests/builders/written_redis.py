@@ -81,7 +81,7 @@ class WrittenRedis:
             )
         for key, override in (overrides or {}).items():
             view.update_override(decode_override(self.names, key.encode(), None)[0], override)
-        changes, _ = combiner.cycle(decided_at_ms)
+        changes = combiner.cycle(decided_at_ms).signals
         self._write(changes, [], decided_at_ms)
 
     def feed(

@@ -103,12 +103,19 @@ def test_an_id_that_comes_twice_in_a_batch_has_one_number() -> None:
     assert len(table) == 10
 
 
-def test_what_is_kept_keeps_its_number() -> None:
+def test_a_sweep_forgets_in_slices_what_nothing_refers_to() -> None:
     table = IdTable()
     table.add_many([f"u{i}" for i in range(100)])
-    table.keep(np.array([3, 3, 7, -1], np.int32))
-    assert (len(table), table.find("u3"), table.find("u7"), table.find("u4")) == (2, 3, 7, None)
-    assert table.add("new") not in (3, 7)
+    table.sweeping.begin(np.array([3, 3, 7, -1], np.int32), table.bound)
+    assert table.sweep(10) == 10
+    assert table.add("u50") == 50  # comes into use while the sweep is running
+    table.add_many([f"u{i}" for i in range(60, 80)])
+    while table.sweeping.is_running:
+        assert table.sweep(10) <= 10
+    kept = {"u3", "u7", "u50", *(f"u{i}" for i in range(60, 80))}
+    assert {table[number] for number in range(100)} - {""} == kept
+    assert len(table) == len(kept)
+    table.add_many([f"v{i}" for i in range(77)])
     assert table.bound == 100
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from random import Random
 from typing import Any, NamedTuple
 
@@ -305,70 +305,3 @@ def test_of_equal_offsets_the_lower_revision_loses_and_of_equal_revisions_the_ea
     # Of another version: the revision of the one before does not matter.
     view.update_signal("engagement", signal("p", 9, 0.5, revision=1))
     assert stored_signal(view, "p", "engagement").post_offset == 9
-
-
-def test_beyond_the_bound_of_early_signals_their_posts_are_forgotten_too() -> None:
-    view = PostView(NAMES, most_early=10)
-    for i in range(40):
-        view.update_signal("spam", signal(f"p{i}", 5, 0.1))
-    assert (len(view), len(view.early), view.early.dropped) == (10, 10, 30)
-    assert view.early.is_full
-    take_all(view)
-    view.update_posts([post(f"p{i}") for i in range(40)], [5] * 40, [NOW_MS] * 40)
-    have = [p for p in (f"p{i}" for i in range(40)) if view.signal(row_of(view, p), "spam")]
-    assert have == [f"p{i}" for i in range(30, 40)]
-    assert (len(view), len(view.early)) == (40, 0)
-
-
-def test_a_dropped_signal_of_a_coming_version_leaves_the_post() -> None:
-    view = PostView(NAMES, most_early=1)
-    view.update_post(post("p"), 5, NOW_MS)
-    view.update_signal("spam", signal("p", 6, 0.1))
-    view.update_signal("spam", signal("q", 6, 0.1))
-    assert [view.ids[row] for row in view.live_rows().tolist()] == ["p"]
-
-
-def row_of(view: PostView, post_id: str) -> int:
-    row = view.row_of(post_id)
-    assert row is not None
-    return row
-
-
-def rows_by_slices(view: PostView, cutoff_ms: int, most: int) -> list[Sequence[int]]:
-    found = []
-    while len(rows := view.expired(cutoff_ms, most)):
-        view.free(rows)
-        found.append(rows.tolist())
-    return found
-
-
-def test_old_posts_are_found_and_freed_in_slices() -> None:
-    view = PostView(NAMES)
-    for i in range(100):
-        view.update_post(post(f"p{i}", created_at_ms=NOW_MS - i), 1, NOW_MS)
-    view.update_signal("spam", signal("waits", 9, 0.1, at_ms=NOW_MS - 70))
-    slices = rows_by_slices(view, NOW_MS - 49, 20)
-    assert [len(rows) for rows in slices] == [20, 20, 11]
-    assert len({row for rows in slices for row in rows}) == 51
-    assert len(view) == 50
-    assert view.row_of("waits") is None
-    assert view.expired(NOW_MS - 49).tolist() == []
-    changed = take_all(view)
-    assert len(changed) == 101
-    assert view.expired(NOW_MS - 49).tolist() == []  # nor are free rows old
-
-
-def test_a_row_freed_waits_for_its_recycling() -> None:
-    view = PostView(NAMES)
-    view.update_post(post("p"), 1, NOW_MS)
-    view.take_changed()
-    row = row_of(view, "p")
-    view.free([row])
-    assert (view.row_of("p"), view.ids[row], view.is_freed(row)) == (None, "p", True)
-    view.update_post(post("p"), 2, NOW_MS)
-    other = row_of(view, "p")
-    assert other != row
-    assert take_all(view) == {row: POST_CHANGED, other: POST_CHANGED}
-    assert (view.ids[row], view.is_freed(row)) == ("", False)
-    view.update_post(post("q"), 2, NOW_MS)
-    assert row_of(view, "q") == row
