@@ -184,26 +184,26 @@ def in_redis(posts: int) -> None:
     at_ms, combiner, rng = now_ms(), Combiner(NAMES), np.random.default_rng(7)
     for start in range(0, posts, _SLICE):
         fill_as_live(combiner.view, range(start, min(start + _SLICE, posts)), at_ms, rng)
-    changes, feeds, _ = combiner.cycle(at_ms)
+    changes = combiner.cycle(at_ms)
     with own_redis() as url, redis.Redis.from_url(url) as client:
         writer, report = BatchWriter(open_writer_client(url), ""), WriteReport()
         writer.probe(report)
         before = client.info("memory")["used_memory"]
         for start in range(0, posts, _SLICE):
-            part = changes[start : start + _SLICE]
+            part = changes.signals[start : start + _SLICE]
             writer.write(WriteBatch(at_ms, lambda _: TOKEN, part), report)
         signals_only = client.info("memory")["used_memory"]
-        writer.write(WriteBatch(at_ms, lambda _: TOKEN, (), feeds), report)
+        writer.write(WriteBatch(at_ms, lambda _: TOKEN, (), changes.feeds), report)
         after = client.info("memory")["used_memory"]
         assert (report.written_posts, report.errors.total()) == (posts, 0)
-        keys = [f"signals:{change.post_id}" for change in changes[:: max(posts // 1000, 1)]]
+        keys = [f"signals:{one.post_id}" for one in changes.signals[:: max(posts // 1000, 1)]]
         assert {client.object("encoding", key) for key in keys} == {b"listpack"}
         usage = float(np.mean([client.memory_usage(key) for key in keys]))
         writer.close()
     print(
         f"Redis:    {(after - before) / posts:.0f} bytes a live post at {posts:,} with"
-        f" {len(feeds)} feeds, {(signals_only - before) / posts:.0f} without (aim: 450); MEMORY"
-        f" USAGE of a key is {usage:.0f}"
+        f" {len(changes.feeds)} feeds, {(signals_only - before) / posts:.0f} without (aim: 450);"
+        f" MEMORY USAGE of a key is {usage:.0f}"
     )
 
 
