@@ -14,7 +14,8 @@ from feedmill.streams.kafka.batches import RecordBatch, TopicPartition
 from feedmill.streams.kafka.connection import Connection
 from feedmill.streams.kafka.log_consumer import BEGINNING, LogConsumer
 from feedmill.streams.kafka.validation import validate_batch
-from feedmill.streams.stages.engagement_state import DEDUPLICATED_MS, PartitionState
+from feedmill.streams.stages.partition_state import PartitionState
+from feedmill.streams.stages.recent_events import DEDUPLICATED_MS
 
 SLICE_RECORDS = 1_000
 
@@ -61,14 +62,15 @@ class EngagementRestore:
             return self._trouble
         return self._counters.ready_reason() or "reading the engagements of the last ten minutes"
 
-    def read(self) -> None:
-        """Take a slice of what is there."""
+    def read(self) -> int:
+        """Take a slice of what is there; return how many records of `counters` are unreadable."""
         if all(one.phase == "done" for one in self._partitions.values()):
-            return
+            return 0
+        unreadable = 0
         for batch in self._counters.read(SLICE_RECORDS):
             one = self._partitions.get(batch.source.partition)
             if one is not None:
-                one.state.restore(batch.records)
+                unreadable += one.state.restore(batch.records)
         for partition, one in self._partitions.items():
             if one.phase == "counters":
                 self._end_counters(partition, one)
@@ -79,6 +81,7 @@ class EngagementRestore:
             source = TopicPartition("engagements", partition)
             if positions.get(source, -1) >= one.start:
                 self._end_events(source, one)
+        return unreadable
 
     def close(self) -> None:
         self._counters.close()
@@ -89,12 +92,11 @@ class EngagementRestore:
         if not self._counters.restored(source):
             return
         self._counters.drop([source])
-        beyond = sum(post.through >= one.end for post in one.state.posts.values())
-        if beyond:
+        if one.state.furthest >= one.end:
             self._trouble = (
-                f"`counters` knows engagements of {beyond} posts beyond offset {one.end}, where"
-                f" engagements[{partition}] ends: the topic was created anew; delete `counters`"
-                " too, or use another FEEDMILL_TOPIC_PREFIX"
+                f"`counters` knows an engagement at offset {one.state.furthest}, but"
+                f" engagements[{partition}] ends at {one.end}: the topic was created anew; delete"
+                " `counters` too, or use another FEEDMILL_TOPIC_PREFIX"
             )
             return
         one.phase = "stamp" if one.start > 0 else "done"

@@ -24,14 +24,14 @@ from confluent_kafka.admin import (
     ConfigResource,
 )
 
-from builders.engine import FUSED, Engine, Worker
+from builders.engine import WORKER, Engine, Worker
 from builders.engine_topics import PARTITIONS
 from builders.own_redis import OwnRedis
 from builders.waiting import until
 from feedmill.deploy.local.ports import HOST, free_port
 
 # Every stage in one process.
-ALL_STAGES = FUSED
+ALL_STAGES = WORKER
 # A segment this short is closed by the next record, and compacted a moment later.
 _COMPACTED_AT_ONCE = {
     "segment.ms": "1000",
