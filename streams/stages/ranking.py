@@ -13,6 +13,7 @@ from feedmill.streams.kafka.assignment import AssignmentChange
 from feedmill.streams.kafka.dead_letters import TOPIC as DEAD_LETTERS
 from feedmill.streams.kafka.dead_letters import dead_letter
 from feedmill.streams.kafka.validation import RejectedRecord
+from feedmill.streams.observe.legs import PendingArrivals
 from feedmill.streams.redis.command_pipeline import open_writer_client
 from feedmill.streams.redis.write_batch import WriteBatch, WriteReport
 from feedmill.streams.redis.writer_thread import WriterThread
@@ -58,6 +59,7 @@ class RankingStep(Step):
         self._feeds_refused = 0
         self._existing_feeds: set[str] = set()
         self._removed_feeds: set[str] = set()
+        self._arrivals = PendingArrivals()
 
     def start(self, context: StepContext) -> None:
         super().start(context)
@@ -104,6 +106,7 @@ class RankingStep(Step):
 
     def apply(self, work: WorkBatch, writer: Writer) -> None:
         view = self.combiner.view
+        self._arrivals.add(work.arrivals)
         for part in work.partitions:
             for record, event in part.events:
                 view.update_post(event, record.offset, record.timestamp)
@@ -150,7 +153,10 @@ class RankingStep(Step):
     def _write(self) -> None:
         """Hand over what Redis does not show yet, if the writer takes more."""
         token = self._claim.token
-        if token is None or not self._is_dirty or not self._redis.has_room:
+        if token is None:
+            self._arrivals.drop()
+            return
+        if not self._is_dirty or not self._redis.has_room:
             return
         start = time.perf_counter()
         now_ms = self.context.clock.now_ms()
@@ -161,11 +167,14 @@ class RankingStep(Step):
         removed |= retired
         self._is_dirty = False
         self._removed_feeds = set()
+        arrivals = self._arrivals.take()
         if not signals and not feeds and not removed:
             self._show(self.combiner.settings.offset)
             return
         fresh = {f.feed for f in feeds if self._freshness.is_fresh(f, now_ms)}
-        batch = WriteBatch(now_ms, lambda _: token, signals, feeds, sorted(removed), fresh)
+        batch = WriteBatch(
+            now_ms, lambda _: token, signals, feeds, sorted(removed), fresh, arrivals
+        )
         self._redis.submit(batch)
         self.context.metrics.observe("feedmill_cycle_seconds", time.perf_counter() - start)
 
@@ -182,6 +191,7 @@ class RankingStep(Step):
         if not report:
             return
         for finished in report.finished:
+            finished.measure()
             feeds = finished.batch.feeds
             if feeds and not finished.unwritten:
                 self._show(max(change.config_offset for change in feeds))
