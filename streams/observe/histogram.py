@@ -12,6 +12,9 @@ from prometheus_client.core import HistogramMetricFamily
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
+# Below this many, numpy's calls take longer than a loop.
+_FEW = 20
+
 
 class Histogram:
     """Counts observations in buckets; `bounds` are the upper bounds, ascending.
@@ -31,7 +34,11 @@ class Histogram:
         self._sum += value * times
 
     def observe_many(self, values: npt.NDArray[np.float64]) -> None:
-        """Count each of these values: some 10 µs, and 20 ns for each."""
+        """Count each of these values: some 20 ns for each where there are many."""
+        if len(values) < _FEW:
+            for value in values.tolist():
+                self.observe(value)
+            return
         places = np.searchsorted(self._array, values)
         for place, times in zip(*np.unique(places, return_counts=True), strict=True):
             self._counts[place] += int(times)

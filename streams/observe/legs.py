@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from feedmill.streams.kafka.batches import Record, RecordBatch
+from feedmill.streams.observe.histogram import Histogram
 from feedmill.streams.observe.metrics import Metrics
 
 # What Redis holds up while it is away is measured up to this.
@@ -32,22 +33,19 @@ class Arrivals:
     """
 
     def __init__(
-        self, metrics: Metrics, batches: Sequence[RecordBatch], wall_s: float, monotonic_s: float
+        self, legs: Legs, batches: Sequence[RecordBatch], wall_s: float, monotonic_s: float
     ) -> None:
         """Observe what was fetched just now; all of it is of one topic."""
         first = batches[0]
-        self._metrics, self._topic = metrics, first.source.topic
+        self._legs, self._topic = legs, first.source.topic
         self._start = "append" if first.is_append_time else "create"
         self._fetched_s = self._reached_s = monotonic_s
         self._is_judged = False
-        records = [record for batch in batches for record in batch.records]
-        self._records = len(records)
-        delays_s = _delays_s(records, wall_s)
-        self._delay_s = float(delays_s.mean())
-        metrics.histogram(
-            "feedmill_leg_seconds", topic=self._topic, leg=f"{self._start}_to_fetch"
-        ).observe_many(delays_s)
-        metrics.observe("feedmill_batch_records", self._records, topic=self._topic)
+        delays_s = _delays_s([r for batch in batches for r in batch.records], wall_s)
+        self._records = len(delays_s)
+        self._delay_s = float(delays_s.sum()) / self._records
+        legs.histogram(self._topic, f"{self._start}_to_fetch").observe_many(delays_s)
+        legs.batches(self._topic).observe(self._records)
 
     def judged(self) -> None:
         """Every model has scored the records; a second call changes nothing."""
@@ -69,8 +67,7 @@ class Arrivals:
         self._reached_s = at_s
 
     def _observe(self, leg: str, seconds: float) -> None:
-        histogram = self._metrics.histogram("feedmill_leg_seconds", topic=self._topic, leg=leg)
-        histogram.observe(seconds, self._records)
+        self._legs.histogram(self._topic, leg).observe(seconds, self._records)
 
 
 class PendingArrivals:
@@ -98,10 +95,34 @@ class PendingArrivals:
         self._pending = []
 
 
-def fetched(metrics: Metrics, *topics: Sequence[RecordBatch]) -> tuple[Arrivals, ...]:
-    """Observe what a cycle took just now, the batches of each topic apart."""
-    wall_s, monotonic_s = time.time(), time.monotonic()
-    return tuple(Arrivals(metrics, batches, wall_s, monotonic_s) for batches in topics if batches)
+class Legs:
+    """The histograms of the legs of one worker."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+        # A look by labels takes microseconds.
+        self._histograms: dict[tuple[str, str], Histogram] = {}
+        self._batches: dict[str, Histogram] = {}
+
+    def fetched(self, *topics: Sequence[RecordBatch]) -> tuple[Arrivals, ...]:
+        """Observe what a cycle took just now, the batches of each topic apart."""
+        wall_s, monotonic_s = time.time(), time.monotonic()
+        return tuple(Arrivals(self, batches, wall_s, monotonic_s) for batches in topics if batches)
+
+    def histogram(self, topic: str, leg: str) -> Histogram:
+        """Return the histogram of a leg."""
+        key = (topic, leg)
+        if key not in self._histograms:
+            found = self._metrics.histogram("feedmill_leg_seconds", topic=topic, leg=leg)
+            self._histograms[key] = found
+        return self._histograms[key]
+
+    def batches(self, topic: str) -> Histogram:
+        """Return the histogram of how many records a cycle took."""
+        if topic not in self._batches:
+            found = self._metrics.histogram("feedmill_batch_records", topic=topic)
+            self._batches[topic] = found
+        return self._batches[topic]
 
 
 def _delays_s(records: Sequence[Record], wall_s: float) -> npt.NDArray[np.float64]:

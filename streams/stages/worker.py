@@ -28,7 +28,7 @@ from feedmill.streams.kafka.dead_letters import dead_letter
 from feedmill.streams.kafka.group import GroupConsumer
 from feedmill.streams.kafka.transaction import Transaction
 from feedmill.streams.kafka.transactions import TransactionalWriter
-from feedmill.streams.observe import legs
+from feedmill.streams.observe.legs import Legs
 from feedmill.streams.observe.metrics import Metrics
 from feedmill.streams.settings.environment import Environment
 from feedmill.streams.settings.log_time import LogTime
@@ -71,6 +71,7 @@ class Worker:
         self.steps = tuple(steps)
         self.connection = Connection(environment)
         self.metrics = Metrics(group, environment.instance)
+        self._legs = Legs(self.metrics)
         self.stopping = threading.Event()
         self.time = LogTime(self.connection)
         self.settings = SettingsLog(self.connection)
@@ -244,7 +245,7 @@ class Worker:
         for batch in (*posts, *engagements):
             topic = batch.source.topic
             self.metrics.add("feedmill_events_total", len(batch.records), topic=topic)
-        arrivals = legs.fetched(self.metrics, posts, engagements)
+        arrivals = self._legs.fetched(posts, engagements)
         now_ms = self.time.clock.now_ms()
         work = decode_work(
             posts,

@@ -11,7 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from builders.records import StoredRecord, record_batch
 from feedmill.streams.kafka.batches import RecordBatch
 from feedmill.streams.observe import legs
-from feedmill.streams.observe.legs import MOST_PENDING, PendingArrivals, fetched
+from feedmill.streams.observe.legs import MOST_PENDING, Legs, PendingArrivals
 from feedmill.streams.observe.metrics import Metrics
 
 
@@ -57,7 +57,7 @@ def means(metrics: Metrics) -> dict[tuple[str, str], tuple[float, float]]:
 def test_each_leg_is_measured_and_they_add_up(clock: Clock) -> None:
     metrics = Metrics("worker", "one")
     pending = PendingArrivals()
-    arrivals = fetched(metrics, [posts(999_990, 999_998), posts(999_994)], [])
+    arrivals = Legs(metrics).fetched([posts(999_990, 999_998), posts(999_994)], [])
     clock.wall_s += 0.020
     pending.add(arrivals)
     clock.wall_s += 0.003
@@ -77,7 +77,7 @@ def test_each_leg_is_measured_and_they_add_up(clock: Clock) -> None:
 def test_topics_are_measured_apart(clock: Clock) -> None:
     metrics = Metrics("worker", "one")
     engagements = record_batch("engagements", [StoredRecord(0, 999_000)])
-    assert len(fetched(metrics, [posts(999_900)], [engagements])) == 2
+    assert len(Legs(metrics).fetched([posts(999_900)], [engagements])) == 2
     assert means(metrics) == {
         ("posts", "append_to_fetch"): (1, 100.0),
         ("engagements", "append_to_fetch"): (1, 1000.0),
@@ -86,7 +86,7 @@ def test_topics_are_measured_apart(clock: Clock) -> None:
 
 def test_a_producers_timestamps_have_legs_of_their_own(clock: Clock) -> None:
     metrics = Metrics("worker", "one")
-    (one,) = fetched(metrics, [posts(999_000)._replace(is_append_time=False)])
+    (one,) = Legs(metrics).fetched([posts(999_000)._replace(is_append_time=False)])
     one.written(clock.monotonic())
     assert ("posts", "create_to_fetch") in means(metrics)
     assert ("posts", "create_to_redis") in means(metrics)
@@ -95,13 +95,13 @@ def test_a_producers_timestamps_have_legs_of_their_own(clock: Clock) -> None:
 
 def test_a_broker_ahead_of_this_host_is_no_negative_delay(clock: Clock) -> None:
     metrics = Metrics("worker", "one")
-    fetched(metrics, [posts(1_000_500)])
+    Legs(metrics).fetched([posts(1_000_500)])
     assert means(metrics) == {("posts", "append_to_fetch"): (1, 0.0)}
 
 
 def test_without_a_combiner_the_worker_says_that_records_are_judged(clock: Clock) -> None:
     metrics = Metrics("worker", "one")
-    (one,) = fetched(metrics, [posts(1_000_000)])
+    (one,) = Legs(metrics).fetched([posts(1_000_000)])
     clock.wall_s += 0.5
     one.judged()
     clock.wall_s += 0.5
@@ -113,9 +113,9 @@ def test_what_waits_for_redis_is_bounded(clock: Clock) -> None:
     metrics = Metrics("worker", "one")
     pending = PendingArrivals()
     for _ in range(MOST_PENDING + 5):
-        pending.add(fetched(metrics, [posts(1_000_000)]))
+        pending.add(Legs(metrics).fetched([posts(1_000_000)]))
     assert len(pending.take()) == MOST_PENDING
-    pending.add(fetched(metrics, [posts(1_000_000)]))
+    pending.add(Legs(metrics).fetched([posts(1_000_000)]))
     pending.drop()
     assert pending.take() == ()
     assert means(metrics)["posts", "fetch_to_judged"][0] == MOST_PENDING + 6
