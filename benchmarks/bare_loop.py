@@ -4,7 +4,9 @@ One process: consume, decode, score with the shipped models, produce the signals
 transaction, no gate, no settings, no recovery, no near copies, no limits.  The benchmarks run it
 beside feedmill, in the same run and watched the same way.
 
-    python benchmarks/bare_loop.py    # reads FEEDMILL_KAFKA, FEEDMILL_REDIS and the two prefixes
+    python benchmarks/bare_loop.py [--from-beginning]
+
+It reads FEEDMILL_KAFKA, FEEDMILL_REDIS and the two prefixes.
 """
 
 from __future__ import annotations
@@ -12,12 +14,14 @@ from __future__ import annotations
 import math
 import os
 import signal
+import sys
+import time
 from collections.abc import Sequence
 from typing import Any, cast
 
 import numpy as np
 import redis
-from confluent_kafka import Consumer, Message, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaException, Message, Producer, TopicPartition
 
 from feedmill.events.decode import decode_engagement, decode_post, encode
 from feedmill.events.post import Deletion, Post
@@ -33,6 +37,7 @@ from feedmill.streams.settings.environment import Environment, read_environment
 
 MOST_RECORDS = 1000
 WAIT_S = 0.005
+BOUNDS_WITHIN_S = 20.0
 EPOCH_MS, DAY_MS = 1_577_836_800_000, 86_400_000
 READY = "ready"
 
@@ -55,17 +60,30 @@ class BareLoop:
         self._counters: dict[str, Counters] = {}
         self.stopping = False
 
-    def assign(self) -> None:
-        """Take every partition of `posts` and `engagements`, from the end on."""
+    def assign(self, *, from_beginning: bool = False) -> None:
+        """Take every partition of `posts` and `engagements`, from one of their ends on."""
         topics = {self._environment.topic(name) for name in ("posts", "engagements")}
         found = self._consumer.list_topics(timeout=10).topics
         partitions = []
         for topic in sorted(topics):
             for number in found[topic].partitions:
                 partition = TopicPartition(topic, number)
-                _, end = self._consumer.get_watermark_offsets(partition, timeout=10)
-                partitions.append(TopicPartition(topic, number, end))
+                first, end = self._bounds(partition)
+                start = first if from_beginning else end
+                partitions.append(TopicPartition(topic, number, start))
         self._consumer.assign(partitions)
+
+    def _bounds(self, partition: TopicPartition) -> tuple[int, int]:
+        until = time.monotonic() + BOUNDS_WITHIN_S
+        while True:
+            try:
+                first, end = self._consumer.get_watermark_offsets(partition, timeout=10)
+                return first, end
+            except KafkaException:
+                # A topic that was just created has no leader for a moment.
+                if time.monotonic() > until:
+                    raise
+                time.sleep(0.1)
 
     def run(self) -> None:
         """Loop until told to stop."""
@@ -148,7 +166,7 @@ class BareLoop:
 
 def main() -> None:
     loop = BareLoop(read_environment(dict(os.environ)))
-    loop.assign()
+    loop.assign(from_beginning="--from-beginning" in sys.argv)
     signal.signal(signal.SIGTERM, lambda *_: setattr(loop, "stopping", True))
     print(READY, flush=True)
     loop.run()

@@ -26,7 +26,7 @@ MAY_IMPORT = {
     "cli": _SERVING | {"training", "streams", "simulation", "deploy"},
     # What users write: against the contract alone, or with the helper for their own signals.
     "examples": {"events", "streams"},
-    "benchmarks": _SERVING | {"streams", "deploy"},
+    "benchmarks": _SERVING | {"streams", "simulation", "deploy"},
 }
 OUTSIDE = ("streams/", "simulation/", "deploy/", "cli/", "examples/", "benchmarks/")
 # Time and the environment come in through `streams` and `deploy`; below them they are arguments.

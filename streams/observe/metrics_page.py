@@ -34,7 +34,7 @@ the cycle had records of the topic, so quantiles are about records.
 |---|---|---|---|
 | `append_to_fetch` | the record's timestamp | the worker has taken it | for each record |
 | `fetch_to_judged` | there | every model of the worker has scored it | once a cycle |
-| `judged_to_ranked` | there | the Redis writer gets the changed feeds | once a cycle |
+| `judged_to_ranked` | there | the Redis writer has all that changed | once a cycle |
 | `ranked_to_redis` | there | Redis has answered | once a cycle |
 | `append_to_redis` | the mean timestamp | Redis has answered | once a cycle |
 

@@ -8,8 +8,6 @@ import os
 import socket
 from typing import Any
 
-from aiokafka.errors import KafkaError
-from faust.exceptions import ConsumerNotStarted
 from faust.types import TP
 
 from feedmill.events.decode import encode
@@ -46,7 +44,7 @@ class AppHeartbeats:
         try:
             ends = await self._app.consumer.highwaters(self._config)
             self._config_offset = ends[self._config] - 1
-        except (KafkaError, ConsumerNotStarted) as error:
+        except Exception as error:  # noqa: BLE001 - it looks again a second later
             log.debug("cannot look at config: %r", error)
         if self._looks % round(HEARTBEAT_S / _LOOK_S) == 0 or self._config_offset > before:
             await self._write(encode(self._instance(await self._lag())))

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Mapping
 from typing import Any
 
-import aiokafka
 import faust
-from aiokafka.helpers import create_ssl_context
 from faust.transport.drivers import aiokafka as driver
 
 # A partition whose records wait in the client is left out of the next fetch, so that newer ones
@@ -18,7 +17,7 @@ _FETCH_WAIT_MS = 50
 class _ConsumerThread(driver.AIOKafkaConsumerThread):
     """Reads committed records only, which Faust does only when it writes transactions."""
 
-    def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:
+    def _create_worker_consumer(self, transport: Any) -> Any:
         consumer = super()._create_worker_consumer(transport)
         # Faust has no settings for these; the consumer reads them when it starts.
         consumer._isolation_level = "read_committed"
@@ -48,8 +47,9 @@ def broker_credentials(security: Mapping[str, str]) -> Any:
     protocol = security.get("security_protocol", "PLAINTEXT")
     context = None
     if protocol.endswith("SSL"):
-        files = {name: security.get(f"ssl_{name}") for name in ("cafile", "certfile", "keyfile")}
-        context = create_ssl_context(**files)
+        context = ssl.create_default_context(cafile=security.get("ssl_cafile"))
+        if "ssl_certfile" in security:
+            context.load_cert_chain(security["ssl_certfile"], security.get("ssl_keyfile"))
     if protocol.startswith("SASL"):
         return faust.SASLCredentials(
             username=security.get("sasl_plain_username"),

@@ -120,10 +120,9 @@ class WorkerStatus:
         self._lag = sum(lag.values())
         metrics.set("feedmill_ready", float(not self._reason))
         metrics.set("feedmill_lag", self._lag)
-        group = worker.environment.group(worker.name)
         metrics.replace(
             "feedmill_partition_lag",
-            {(group, at.topic, str(at.partition)): float(n) for at, n in lag.items()},
+            {(worker.group_name, at.topic, str(at.partition)): float(n) for at, n in lag.items()},
         )
         metrics.set("feedmill_config_offset", worker.settings.settings.offset)
         refused = worker.settings.refused_count

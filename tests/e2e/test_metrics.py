@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 from prometheus_client.parser import text_string_to_metric_families
 
-from builders.engine import FUSED, Engine
+from builders.engine import WORKER, Engine
 from builders.waiting import in_background, now_ms, until
 from feedmill.cli.main import main
 
@@ -26,7 +26,7 @@ LEGS = (
 
 def samples(engine: Engine, name: str, *labels: str) -> dict[tuple[str, ...], float]:
     """The samples of one name by the values of these labels."""
-    with urllib.request.urlopen(engine.metrics_url(FUSED), timeout=10) as page:  # noqa: S310 - loopback
+    with urllib.request.urlopen(engine.metrics_url(WORKER), timeout=10) as page:  # noqa: S310 - loopback
         text = page.read().decode()
     return {
         tuple(sample.labels[label] for label in labels): sample.value
@@ -37,7 +37,7 @@ def samples(engine: Engine, name: str, *labels: str) -> dict[tuple[str, ...], fl
 
 
 def test_every_leg_counts_every_record(start_engine: Any) -> None:
-    engine: Engine = start_engine(FUSED)
+    engine: Engine = start_engine(WORKER)
     for i in range(30):
         engine.post(f"p{i}")
     engine.wait_decided([f"p{i}" for i in range(30)])
@@ -63,7 +63,7 @@ def test_every_leg_counts_every_record(start_engine: Any) -> None:
 
 
 def test_the_command_shows_the_legs_of_a_real_worker(start_engine: Any) -> None:
-    engine: Engine = start_engine(FUSED)
+    engine: Engine = start_engine(WORKER)
 
     def write(stop: threading.Event) -> None:
         for i in itertools.count():
@@ -72,7 +72,7 @@ def test_the_command_shows_the_legs_of_a_real_worker(start_engine: Any) -> None:
             engine.post(f"p{i}")
 
     with in_background(write):
-        url = engine.metrics_url(FUSED)
+        url = engine.metrics_url(WORKER)
         result = CliRunner().invoke(main, ["latency", "--once", "--json", "--every", "3", url])
     assert result.exit_code == 0, result.output
     table = json.loads(result.stdout)

@@ -15,7 +15,7 @@ import pytest
 from confluent_kafka import Producer
 from kafka.admin import ConfigResource, ConfigResourceType, KafkaAdminClient
 
-from builders.engine import FUSED, Engine, Json, Worker
+from builders.engine import WORKER, Engine, Json, Worker
 from builders.waiting import now_ms, until
 from feedmill.streams.kafka import topics
 
@@ -72,7 +72,7 @@ def refused_by_kafka(engine: Engine) -> Iterator[None]:
 
 
 def test_a_signal_of_ones_own_ranks_a_feed(start_engine: Any) -> None:
-    engine: Engine = start_engine(FUSED, signals="novelty:objective")
+    engine: Engine = start_engine(WORKER, signals="novelty:objective")
     first = engine.post("first", "a heron stood by the old mill this morning")
     example = start_example(engine)
     engine.wait_ready(NOVELTY)
@@ -111,7 +111,7 @@ def test_a_signal_of_ones_own_ranks_a_feed(start_engine: Any) -> None:
 
 
 def test_what_a_killed_app_did_not_answer_is_answered_later(start_engine: Any) -> None:
-    engine: Engine = start_engine(FUSED, signals="novelty:objective")
+    engine: Engine = start_engine(WORKER, signals="novelty:objective")
     example = start_example(engine)
     engine.wait_ready(NOVELTY)
     ids = [f"p{i}" for i in range(400)]
@@ -127,7 +127,7 @@ def test_what_a_killed_app_did_not_answer_is_answered_later(start_engine: Any) -
 def test_a_signal_that_kafka_refuses_ends_the_app_before_its_post_counts(
     start_engine: Any,
 ) -> None:
-    engine: Engine = start_engine(FUSED, signals="novelty:objective")
+    engine: Engine = start_engine(WORKER, signals="novelty:objective")
     example = start_example(engine)
     engine.wait_ready(NOVELTY)
     with refused_by_kafka(engine):
@@ -139,7 +139,7 @@ def test_a_signal_that_kafka_refuses_ends_the_app_before_its_post_counts(
 
 
 def test_posts_in_transactions_are_answered_once_committed(start_engine: Any) -> None:
-    engine: Engine = start_engine(FUSED, signals="novelty:objective")
+    engine: Engine = start_engine(WORKER, signals="novelty:objective")
     example = start_example(engine)
     engine.wait_ready(NOVELTY)
     producer = Producer(

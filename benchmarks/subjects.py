@@ -1,0 +1,221 @@
+"""What the benchmarks time: a worker, or the bare loop beside it, each a process of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import IO, Literal
+
+from bare_loop import READY
+from engine import own_environment
+from kafka.admin import KafkaAdminClient
+from own_redis import own_redis
+from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.samples import Sample
+
+from feedmill.deploy.local.ports import HOST, free_port
+from feedmill.streams.kafka.topics import create
+from feedmill.streams.settings.environment import Environment, environment_variables
+
+SubjectName = Literal["bare", "worker"]
+SUBJECTS: tuple[SubjectName, ...] = ("bare", "worker")
+PARTITIONS = 4
+LOOP_HISTOGRAM = "feedmill_loop_seconds"
+_TICKS = os.sysconf("SC_CLK_TCK")
+_STOP_WITHIN_S = 20.0
+
+
+def command_of(name: SubjectName, arguments: Sequence[str] = ()) -> list[str]:
+    """Return the command line of a subject."""
+    if name == "bare":
+        return [sys.executable, str(Path(__file__).parent / "bare_loop.py"), *arguments]
+    stages = ("spam", "nsfw", "misinformation", "quality", "engagement", "combiner")
+    command = [sys.executable, "-m", "feedmill.cli.main", "worker"]
+    return [*command, *stages, *arguments]
+
+
+@contextlib.contextmanager
+def own_servers() -> Iterator[Environment]:
+    """Create topics of a fresh prefix on Kafka and start a Redis; both go with the block."""
+    with own_redis() as address:
+        environment = replace(own_environment(), redis=address)
+        create(environment.kafka, environment.topic_prefix, PARTITIONS, environment.signals.all)
+        try:
+            yield environment
+        finally:
+            _delete_topics(environment)
+
+
+def _delete_topics(environment: Environment) -> None:
+    admin = KafkaAdminClient(bootstrap_servers=environment.kafka)
+    try:
+        prefix = environment.topic_prefix
+        admin.delete_topics([name for name in admin.list_topics() if name.startswith(prefix)])
+    finally:
+        admin.close()
+
+
+@dataclass
+class Subject:
+    """A running process, and what /proc and its metrics say about it."""
+
+    name: SubjectName
+    process: subprocess.Popen[bytes]
+    port: int
+    log: IO[bytes]
+
+    def cpu_seconds(self) -> float:
+        """Return the processor time of the process and of all below it so far."""
+        return sum(_cpu_seconds(pid) for pid in self._pids())
+
+    def resident_bytes(self) -> int:
+        """Return the resident memory of the process and of all below it."""
+        return sum(_resident_bytes(pid) for pid in self._pids())
+
+    def samples(self) -> Samples:
+        """Return what `/metrics` shows; nothing for the bare loop."""
+        if self.name == "bare":
+            return NO_SAMPLES
+        with urllib.request.urlopen(f"http://{HOST}:{self.port}/metrics", timeout=5) as answer:
+            text = answer.read().decode()
+        families = text_string_to_metric_families(text)
+        return Samples([sample for family in families for sample in family.samples])
+
+    def is_ready(self) -> bool:
+        """Return whether the process says that it serves.
+
+        Raises
+        ------
+        SystemExit
+            The process has ended; the text has the end of its log.
+        """
+        if self.process.poll() is not None:
+            raise SystemExit(f"{self.name} ended while it started:\n{self.log_text()[-2000:]}")
+        if self.name == "bare":
+            return READY in self.log_text()
+        with contextlib.suppress(OSError, urllib.error.URLError):
+            url = f"http://{HOST}:{self.port}/readyz"
+            return bool(urllib.request.urlopen(url, timeout=1).status == 200)
+        return False
+
+    def wait_ready(self, timeout_s: float = 120) -> None:
+        """Wait until the process serves; ends the run if it never does."""
+        until = time.monotonic() + timeout_s
+        while not self.is_ready():
+            if time.monotonic() > until:
+                raise SystemExit(f"{self.name} is not ready:\n{self.log_text()[-2000:]}")
+            time.sleep(0.05)
+
+    def log_text(self) -> str:
+        """Return all that the process has printed."""
+        return os.pread(self.log.fileno(), os.fstat(self.log.fileno()).st_size, 0).decode()
+
+    def stop(self, number: int = signal.SIGTERM) -> None:
+        """End the process by a signal and wait for it."""
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+            self.process.wait(_STOP_WITHIN_S)
+        self.log.close()
+
+    def _pids(self) -> list[int]:
+        """Return the process and all below it."""
+        children: dict[int, list[int]] = {}
+        for path in Path("/proc").glob("[0-9]*/stat"):
+            with contextlib.suppress(OSError):
+                parent = int(path.read_text().rpartition(")")[2].split()[1])
+                children.setdefault(parent, []).append(int(path.parent.name))
+        found, waiting = [], [self.process.pid]
+        while waiting:
+            pid = waiting.pop()
+            found.append(pid)
+            waiting += children.get(pid, [])
+        return found
+
+
+@dataclass(frozen=True)
+class Samples:
+    """The samples of a process's metrics at one moment."""
+
+    all: Sequence[Sample]
+
+    def value(self, name: str, **labels: str) -> float:
+        """Return the sum of a metric over all samples with these labels; 0 without any."""
+        return sum(
+            sample.value
+            for sample in self.all
+            if sample.name == name and labels.items() <= sample.labels.items()
+        )
+
+    def longest_loop_ms(self, since: Samples) -> float:
+        """Return the upper edge of the highest bucket that grew: no cycle took longer."""
+        bucket = f"{LOOP_HISTOGRAM}_bucket"
+        edges = {sample.labels["le"] for sample in self.all if sample.name == bucket}
+        grown = {
+            float(edge): self.value(bucket, le=edge) - since.value(bucket, le=edge)
+            for edge in edges
+        }
+        most = max(grown.values(), default=0.0)
+        return min((edge for edge, count in grown.items() if count >= most > 0), default=0.0) * 1000
+
+
+NO_SAMPLES = Samples(())
+
+
+def start(
+    name: SubjectName,
+    environment: Environment,
+    *,
+    arguments: Sequence[str] = (),
+    variables: Mapping[str, str] | None = None,
+) -> Subject:
+    """Start a subject without waiting for it."""
+    port = free_port(set())
+    env = {
+        **os.environ,
+        **environment_variables(environment),
+        "FEEDMILL_PORT": str(port),
+        **(variables or {}),
+    }
+    log = tempfile.TemporaryFile()  # noqa: SIM115 - `Subject.stop` closes it
+    process = subprocess.Popen(
+        command_of(name, arguments), env=env, stdout=log, stderr=subprocess.STDOUT
+    )
+    return Subject(name, process, port, log)
+
+
+@contextlib.contextmanager
+def running(name: SubjectName, environment: Environment) -> Iterator[Subject]:
+    """Start a subject, wait until it is ready, and stop it after the block."""
+    subject = start(name, environment)
+    try:
+        subject.wait_ready()
+        yield subject
+    finally:
+        subject.stop()
+
+
+def _cpu_seconds(pid: int) -> float:
+    """Return user and system time of a process and of its children that have ended."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return sum(int(field) for field in fields[11:15]) / _TICKS
+
+
+def _resident_bytes(pid: int) -> int:
+    try:
+        pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    except OSError:
+        return 0
+    return pages * os.sysconf("SC_PAGE_SIZE")
