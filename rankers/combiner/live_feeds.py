@@ -158,11 +158,13 @@ class LiveFeeds:
         going_on = [name for name in self.feeds if _exists(name, matcher)]
         names.update(name for name in going_on if is_all or self._differs(name, settings, matcher))
         self._prepare_policies(settings)
-        discovers = is_all or matcher is not live.matcher or settings.gates != live.settings.gates
-        if not (names or discovers or self._policies.has_unfinished):
+        shows_more = is_all or matcher is not live.matcher or settings.gates != live.settings.gates
+        if not (names or shows_more or self._policies.has_unfinished):
             self._follow(settings, matcher)
             self._policies.keep(self._scores_in_use(), self.default)
             return None
+        # Feeds that are made meanwhile follow the settings before; they are made here too.
+        discovers = shows_more or settings is not live.settings
         return self._build_of(settings, matcher, names, discovers=discovers)
 
     def _differs(self, name: str, settings: Settings, matcher: FeedMatcher) -> bool:
