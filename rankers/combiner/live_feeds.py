@@ -207,6 +207,7 @@ class LiveFeeds:
         """Put the new rankings in the place of the old ones; whether some are left."""
         places, made.is_closed = self._set.places, True
         if made.settings is not self.settings:
+            self._retire_outdated(made)
             self._follow(made.settings, made.matcher)
         for name, time in made.places.take_times():
             places.note(name, time)
@@ -225,6 +226,12 @@ class LiveFeeds:
         self._policies.keep(self._scores_in_use(), self.default)
         self._build = None
         return False
+
+    def _retire_outdated(self, made: FeedSet) -> None:
+        """Retire feeds that were made meanwhile, and show no post under the new settings."""
+        for name in tuple(self.feeds):
+            if made.takes(name) and name not in made.feeds and made.matcher.is_on_demand(name):
+                self._retire(name)
 
     def _put(self, feed: FeedRanking) -> None:
         before = self.feeds.get(feed.name)
