@@ -54,6 +54,7 @@ class RankingStep(Step):
         self._freshness = FeedFreshness()
         self._tick_at = self._renew_at = 0.0
         self._feeds_refused = 0
+        self._signals_dropped = 0
 
     def start(self, context: StepContext) -> None:
         super().start(context)
@@ -182,6 +183,9 @@ class RankingStep(Step):
         refused = combiner.feeds_refused
         metrics.add("feedmill_feeds_refused_total", refused - self._feeds_refused)
         self._feeds_refused = refused
+        dropped = combiner.view.early.dropped
+        metrics.add("feedmill_signals_dropped_total", dropped - self._signals_dropped)
+        self._signals_dropped = dropped
 
 
 def _for(seconds: float) -> Callable[[], bool]:
