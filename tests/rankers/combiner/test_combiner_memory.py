@@ -271,4 +271,5 @@ def test_a_live_post_takes_a_few_hundred_bytes(count: int) -> None:
     kept += mapped_bytes() - before
     print(f"{kept / count:.0f} bytes a live post at {count:,}, {combiner.view.capacity:,} rows")
     assert len(combiner.view) == count
-    assert kept / count < 600
+    # A worker may take 420, of which 100 are the counts.
+    assert kept / count < 320
