@@ -146,8 +146,8 @@ class Combiner:
                 break
             self._expire(now_ms)
         if self._is_prune_due:
-            self._is_prune_due = False
             self._live.forget(self.view.prune())
+            self._is_prune_due = self.view.is_pruning
         return False
 
     def tick(self, now_ms: int) -> None:

@@ -215,6 +215,13 @@ METRICS = (
         "Raise `max_feeds` in `feeds/community:*`, or look for invented community names.",
     ),
     Metric(
+        "feedmill_signals_dropped_total",
+        "counter",
+        "signals",
+        "Signals dropped because too many waited for a version of a post that had not come.",
+        "A stage of other posts writes `signals.*`, or `posts` is far behind; write them again.",
+    ),
+    Metric(
         "feedmill_cycle_seconds",
         "histogram",
         "seconds",
