@@ -179,6 +179,13 @@ METRICS = (
         "1 is good; at 0, read the instance's log.",
     ),
     Metric(
+        "feedmill_metrics_timestamp_seconds",
+        "gauge",
+        "Unix time in seconds",
+        "When the instance's metrics were read; under a supervisor that is up to a second ago.",
+        "It grows all the time; when it stands still, the loop of the worker does.",
+    ),
+    Metric(
         "feedmill_config_offset",
         "gauge",
         "offset",

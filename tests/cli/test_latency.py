@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -24,6 +25,7 @@ class FakeWorker:
         self.address = f"127.0.0.1:{self._server.port}"
 
     def _text(self) -> str:
+        self.metrics.set("feedmill_metrics_timestamp_seconds", time.time())
         text = self.metrics.text()
         for leg, ms in (("append_to_fetch", 1.9), ("append_to_redis", 30.0)):
             self.metrics.histogram("feedmill_leg_seconds", topic="posts", leg=leg).observe(
