@@ -103,6 +103,7 @@ class RankingStep(Step):
 
     def apply(self, work: WorkBatch, writer: Writer) -> None:
         view = self.combiner.view
+        self._handover.arrivals.add(work.arrivals)
         for part in work.partitions:
             records = [record for record, _ in part.events]
             view.update_posts(
