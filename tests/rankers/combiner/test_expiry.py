@@ -43,8 +43,7 @@ def test_what_is_left_out_takes_nobodys_place() -> None:
 
 def test_what_is_as_old_as_the_cutoff_is_not_too_old() -> None:
     rows = ExpiryScan().next_rows(np.array([5, 4, 6]), 5, None, none_left_out)
-    assert rows.tolist() == [1]
-    assert rows.dtype == np.dtype(np.int32)
+    assert (rows.tolist(), rows.dtype.name) == ([1], "int32")
 
 
 def test_no_rows_no_expiry() -> None:
