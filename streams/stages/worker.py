@@ -76,7 +76,8 @@ class Worker:
         self.time = LogTime(self.connection)
         self.settings = SettingsLog(self.connection)
         owner = uuid.uuid4().hex[:12]
-        transaction = Transaction(self.connection, group, stage=group)
+        now_ms = self.time.clock.now_ms
+        transaction = Transaction(self.connection, group, stage=group, now_ms=now_ms)
         self.writer = TransactionalWriter(transaction, owner=owner)
         self.group = GroupConsumer(
             self.connection,
