@@ -221,7 +221,9 @@ class Combiner:
         gates = self.followed.gates_of("")
         while True:
             rows = self._pending.take_rows(_TAKEN_ROWS)
-            for row, mask, whole in rows:
+            for row, mask, is_unwritten in rows:
+                # What a signal's field leaves out is the post's own: a new version is all new.
+                whole = is_unwritten or bool(mask & POST_CHANGED)
                 fields = signal_fields(self.view, row, -1 if whole else mask, gates, now_ms)
                 signals.append(self._signals_change(row, fields, whole=whole))
             if len(rows) < _TAKEN_ROWS or not has_time():
@@ -292,5 +294,6 @@ class Combiner:
     ) -> SignalsChange:
         if whole:
             fields = {name: value for name, value in fields.items() if value}
+        post_offset = int(self.view.post.offset[row])
         expires_at_ms = int(self.view.post.created_ms[row]) + self._live.longest_window_ms
-        return SignalsChange(self.view.ids[row], expires_at_ms, whole, fields)
+        return SignalsChange(self.view.ids[row], expires_at_ms, whole, fields, post_offset)

@@ -100,6 +100,7 @@ class RankingStep(Step):
 
     def apply(self, work: WorkBatch, writer: Writer) -> None:
         view = self.combiner.view
+        self._handover.arrivals.add(work.arrivals)
         for part in work.partitions:
             for record, event in part.events:
                 view.update_post(event, record.offset, record.timestamp)

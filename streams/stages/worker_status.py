@@ -116,9 +116,14 @@ class WorkerStatus:
 
     def _report(self) -> None:
         worker, metrics = self._worker, self._worker.metrics
-        self._lag = sum(worker.group.lag().values())
+        lag = worker.group.lag()
+        self._lag = sum(lag.values())
         metrics.set("feedmill_ready", float(not self._reason))
         metrics.set("feedmill_lag", self._lag)
+        metrics.replace(
+            "feedmill_partition_lag",
+            {(worker.group_name, at.topic, str(at.partition)): float(n) for at, n in lag.items()},
+        )
         metrics.set("feedmill_config_offset", worker.settings.settings.offset)
         refused = worker.settings.refused_count
         metrics.add("feedmill_refused_settings_total", refused - self._refused_settings)

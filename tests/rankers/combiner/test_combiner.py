@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import pytest
@@ -102,9 +101,9 @@ def test_a_failure_keeps_the_last_good_value_also_before_the_post(bench: Bench) 
     bench.signal("spam", "p", 10, None)
     bench.post("p", 10)
     fields = bench.fields()["p"]
-    assert json.loads(fields["quality"])["value"] == 0.5
-    assert json.loads(fields["quality"])["error"] == "failed"
-    assert json.loads(fields["spam"])["value"] is None
+    assert fields["quality"].startswith("0.5 ")
+    assert fields["quality.error"] == "failed"
+    assert fields["spam"].startswith("null ")
     assert (fields["decision"], fields["decided_by"]) == ("hold", "spam@1")
 
 
@@ -129,7 +128,8 @@ def test_the_end_of_an_open_gates_grace_shows_the_post_at_the_next_tick(bench: B
     assert bench.fields()["p"]["decision"] == "hold"
     bench.now_ms += 60_000
     bench.combiner.tick(bench.now_ms)
-    assert bench.fields() == {"p": bench_fields("p", decision="show", decided_by="")}
+    shown = bench.fields()["p"]
+    assert (shown["decision"], "decided_by" in shown) == ("show", False)
     assert bench.shown() == ["p"]
 
 
@@ -150,17 +150,6 @@ def test_who_holds_changes_when_one_gates_grace_ends(bench: Bench) -> None:
     bench.now_ms += 60_000
     bench.combiner.tick(bench.now_ms)
     assert bench.fields()["p"]["decided_by"] == "nsfw@none"
-
-
-def bench_fields(post_id: str, **decided: str) -> dict[str, Any]:
-    return {
-        "post_offset": "10",
-        "author_id": post_id,
-        "created_ms": str(NOW_MS),
-        "arrived_ms": "",
-        "override": b"",
-        **decided,
-    }
 
 
 def test_a_feed_whose_setting_is_removed_is_removed(bench: Bench) -> None:

@@ -50,9 +50,7 @@ def test_beyond_the_bound_the_row_that_waited_longest_goes_and_is_counted() -> N
         early.add(row, "spam", signal("p", 5, 0.1))
         early.add(row, "nsfw", signal("p", 5, 0.1)) if row == 3 else None
         assert early.drop_longest() is None
-    assert early.is_full
     early.add(1, "nsfw", signal("p", 5, 0.1))
     assert early.drop_longest() == 3
     assert (early.dropped, len(early), list(early.rows)) == (2, 3, [1, 2])
     assert early.are_waiting(np.array([3, 1, 2], np.int32)).tolist() == [False, True, True]
-    assert not early.is_full
