@@ -148,7 +148,7 @@ def show_command(environment: Environment, number: int, only_value: bool, as_jso
 @click.option(
     "--value",
     "value_file",
-    type=click.File("rb"),
+    type=click.File("rb", lazy=True),
     metavar="FILE",
     help="Send this value instead, of one letter; - is standard input.",
 )
