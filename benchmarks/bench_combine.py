@@ -99,10 +99,15 @@ def best_of(runs: int, work: Callable[[int], object]) -> float:
     return float(np.median(seconds))
 
 
+def never() -> bool:
+    """No time for more than the first feed and a few posts."""
+    return False
+
+
 def cycle(combiner: Combiner) -> list[tuple[str, float]]:
     """The feed as the next cycle hands it out, whole."""
-    _, feeds = combiner.cycle(NOW_MS, lambda name: name == "global")
-    return list(feeds[0].entries)
+    combiner.work(NOW_MS)
+    return list(combiner.take(NOW_MS, never).feeds[0].entries)
 
 
 def measure(n: int, rng: np.random.Generator) -> None:
@@ -114,19 +119,19 @@ def measure(n: int, rng: np.random.Generator) -> None:
     gates = [with_gates(weights[0], 0.85 + 0.001 * i) for i in range(40)]
 
     for i in (0, 39):
-        combiner.apply(weights[i], NOW_MS)
+        combiner.apply(weights[i])
         alpha = 0.2 + 0.01 * i
         assert cycle(combiner) == bare(arrays, ids, alpha, 1 - alpha, factor), "not the same"
 
     def ours(i: int) -> None:
-        combiner.apply(weights[i % 40], NOW_MS)
+        combiner.apply(weights[i % 40])
         cycle(combiner)
 
     def theirs(i: int) -> None:
         bare(arrays, ids, 0.2 + 0.01 * (i % 40), 0.8 - 0.01 * (i % 40), factor)
 
     def ours_gates(i: int) -> None:
-        combiner.apply(gates[i % 40], NOW_MS)
+        combiner.apply(gates[i % 40])
         cycle(combiner)
 
     def theirs_gates(i: int) -> None:

@@ -40,7 +40,7 @@ def command_of(name: SubjectName, arguments: Sequence[str] = ()) -> list[str]:
     if name == "bare":
         return [sys.executable, str(Path(__file__).parent / "bare_loop.py"), *arguments]
     stages = ("spam", "nsfw", "misinformation", "quality", "engagement", "combiner")
-    command = [sys.executable, "-m", "feedmill.cli.main", "worker", "--fused"]
+    command = [sys.executable, "-m", "feedmill.cli.main", "worker"]
     return [*command, *stages, *arguments]
 
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import click
@@ -185,7 +184,7 @@ def set_command(
     change = SettingChange(key, record, timeout_s, as_json)
     if not force:
         _check_applies(log, change)
-    asyncio.run(_send_and_wait(environment, change))
+    _send_and_wait(environment, change)
 
 
 @config.command("rollback")
@@ -219,7 +218,7 @@ def rollback_command(
     )
     change = SettingChange(key, record, timeout_s, as_json)
     _check_applies(log, change)
-    asyncio.run(_send_and_wait(environment, change))
+    _send_and_wait(environment, change)
 
 
 class SettingChange(NamedTuple):
@@ -238,10 +237,10 @@ def _check_applies(log: ConfigLog, change: SettingChange) -> None:
         raise BadSetting(f"refused, nothing was sent: {error}") from None
 
 
-async def _send_and_wait(environment: Environment, change: SettingChange) -> None:
-    async with _instances_topic(environment, change.timeout_s) as reader:
-        instances = {} if reader is None else await read_recent_instances(reader)
-        offset = await send(environment, "config", change.key.encode(), change.record)
+def _send_and_wait(environment: Environment, change: SettingChange) -> None:
+    with _instances_topic(environment, change.timeout_s) as reader:
+        instances = {} if reader is None else read_recent_instances(reader)
+        offset = send(environment, "config", change.key.encode(), change.record)
         if not change.as_json:
             click.echo(f"`{change.key}` written at offset {offset}")
             if reader is not None and not instances:
@@ -251,7 +250,7 @@ async def _send_and_wait(environment: Environment, change: SettingChange) -> Non
                 )
         answers: list[SettingAnswer] = []
         if reader is not None:
-            async for answer in setting_answers(reader, instances, offset, change.timeout_s):
+            for answer in setting_answers(reader, instances, offset, change.timeout_s):
                 answers.append(answer)
                 if not change.as_json:
                     click.echo(_answer_line(answer))
@@ -261,15 +260,13 @@ async def _send_and_wait(environment: Environment, change: SettingChange) -> Non
     _check_answers(answers, change.timeout_s)
 
 
-@asynccontextmanager
-async def _instances_topic(
-    environment: Environment, timeout_s: float
-) -> AsyncIterator[TopicReader | None]:
+@contextmanager
+def _instances_topic(environment: Environment, timeout_s: float) -> Iterator[TopicReader | None]:
     """Open `instances` before the record is sent, to miss no answer; None: do not wait."""
     if not timeout_s:
         yield None
         return
-    async with open_topic(environment, "instances") as reader:
+    with open_topic(environment, "instances") as reader:
         yield reader
 
 
@@ -295,4 +292,4 @@ def _check_answers(answers: list[SettingAnswer], timeout_s: float) -> None:
 
 
 def _read_log(environment: Environment) -> ConfigLog:
-    return fold_log(asyncio.run(read_all(environment, "config")), environment.signals)
+    return fold_log(read_all(environment, "config"), environment.signals)

@@ -8,7 +8,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import IO, Any
+from typing import Any
 
 import click
 
@@ -148,7 +148,7 @@ def show_command(environment: Environment, number: int, only_value: bool, as_jso
 @click.option(
     "--value",
     "value_file",
-    type=click.File("rb", lazy=True),
+    type=click.Path(dir_okay=False, allow_dash=True),
     metavar="FILE",
     help="Send this value instead, of one letter; - is standard input.",
 )
@@ -162,7 +162,7 @@ def replay_command(
     numbers: tuple[int, ...],
     take_all: bool,
     chosen: LetterFilter,
-    value_file: IO[bytes] | None,
+    value_file: str | None,
     by: str | None,
     as_json: bool,
     **options: bool,
@@ -176,7 +176,7 @@ def replay_command(
         raise click.UsageError("give the ids of letters, or --all with options that choose them")
     if value_file is not None and len(numbers) != 1:
         raise click.UsageError("--value needs the id of exactly one letter")
-    value = None if value_file is None else value_file.read()
+    value = None if value_file is None else _read_value(value_file)
     with open_dead_letters(environment) as log:
         letters = _choose(log, numbers, chosen)
         with open_replayer(environment, log, by=by or user_name(), at_ms=now_ms()) as replayer:
@@ -186,6 +186,16 @@ def replay_command(
                 if not as_json:
                     click.echo(_outcome_text(outcome, dry_run=options["dry_run"]))
     _report(outcomes, as_json, dry_run=options["dry_run"])
+
+
+def _read_value(path: str) -> bytes:
+    """Read what to send; raises `UsageError` where it cannot be read."""
+    try:
+        with click.open_file(path, "rb") as file:
+            content: bytes = file.read()
+            return content
+    except OSError as error:
+        raise UsageError(f"--value: cannot read {path}: {error.strerror}") from error
 
 
 def _choose(log: DeadLetterLog, numbers: Sequence[int], chosen: LetterFilter) -> list[LetterHead]:

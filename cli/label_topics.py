@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator
 from dataclasses import replace
 
 from feedmill.events.errors import UsageError
-from feedmill.streams.kafka.batches import Record
-from feedmill.streams.kafka.log_reader import LogReader
+from feedmill.streams.kafka.topic_reader import read_all
 from feedmill.streams.settings.environment import Environment
 from feedmill.training.label_join import LabelJoin, topic_dataset
 from feedmill.training.training_data import TrainingData
@@ -31,7 +28,10 @@ def add_labels(
         There is no labelled post.
     """
     join = LabelJoin(target, since_ms)
-    asyncio.run(_read(environment, join))
+    for record in read_all(environment, "labels"):
+        join.add_label(record.key, record.value)
+    for record in read_all(environment, "posts"):
+        join.add_post(record.key, record.value, record.at_ms)
     labelled = join.labelled()
     if not labelled:
         raise UsageError(f"no labels of `{target}` with their posts in the topics labels and posts")
@@ -40,22 +40,3 @@ def add_labels(
         ordinary = topic_dataset("posts", [(post, 0.0) for post in unlabelled])
         data = replace(data, ordinary=(ordinary,))
     return data, join.left_out
-
-
-async def _read(environment: Environment, join: LabelJoin) -> None:
-    async for record in _records(environment, "labels"):
-        join.add_label(record.key, record.value)
-    async for record in _records(environment, "posts"):
-        join.add_post(record.key, record.value, record.timestamp)
-
-
-async def _records(environment: Environment, topic: str) -> AsyncIterator[Record]:
-    reader = LogReader(environment, [topic])
-    try:
-        await reader.start()
-        while not await reader.has_caught_up():
-            for batch in await reader.read():
-                for record in batch.records:
-                    yield record
-    finally:
-        await reader.stop()

@@ -9,8 +9,8 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import aiokafka.errors
 import click
+import kafka.errors
 import redis
 
 from feedmill.deploy.local import default_folder, status
@@ -23,6 +23,8 @@ _VARIABLE_OF_FLAG = {
     "topic_prefix": "FEEDMILL_TOPIC_PREFIX",
     "redis_prefix": "FEEDMILL_REDIS_PREFIX",
 }
+
+_NO_CONNECTION = (kafka.errors.KafkaConnectionError, kafka.errors.KafkaTimeoutError)
 
 Command = Callable[..., Any]
 
@@ -74,10 +76,10 @@ def _with_flags(command: Command, read: Callable[[Mapping[str, str]], Environmen
         given = {_VARIABLE_OF_FLAG[name]: text for name, text in flags.items() if text is not None}
         environment = read({**os.environ, **given})
         # The clients log each failed attempt; the one reason below is enough.
-        logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+        logging.getLogger("kafka").setLevel(logging.CRITICAL)
         try:
             return command(*args, environment=environment, **options)
-        except aiokafka.errors.KafkaError as error:
+        except kafka.errors.KafkaError as error:
             raise UsageError(
                 f"Kafka at {environment.kafka}: {_reason(error)}; start it (`feedmill local up`"
                 " starts a local one), or correct --kafka, FEEDMILL_KAFKA or the credentials"
@@ -92,8 +94,8 @@ def _with_flags(command: Command, read: Callable[[Mapping[str, str]], Environmen
 
 
 def _reason(error: Exception) -> str:
-    # aiokafka's own text lists sockets; the address is in the message already.
-    if isinstance(error, aiokafka.errors.KafkaConnectionError):
+    # The client's own text lists its attempts; the address is in the message already.
+    if isinstance(error, _NO_CONNECTION):
         return "cannot connect"
     return str(error).rstrip(".") or type(error).__name__
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 import time
 from collections.abc import Callable
@@ -127,7 +126,7 @@ def clear_command(
     """Withdraw an override, so that the models decide again."""
     key = _parse_key(environment, subject, gate)
     before = _override_in_redis(environment, key) if timeout_s else None
-    offset = asyncio.run(send(environment, "overrides", str(key).encode(), None))
+    offset = send(environment, "overrides", str(key).encode(), None)
     wait_s = timeout_s if before is not None else 0.0
     visible_ms = _wait_for_override(environment, key, wait_s, lambda now: now != before)
     if wait_s and visible_ms is None and not as_json:
@@ -156,7 +155,7 @@ def _send_verdict(
     )
     value = encode(override_record)
     decode_override(environment.signals, str(key).encode(), value)
-    offset = asyncio.run(send(environment, "overrides", str(key).encode(), value))
+    offset = send(environment, "overrides", str(key).encode(), value)
     wait_s = options["timeout_s"] if key.kind == "post" else 0.0
     visible_ms = _wait_for_override(environment, key, wait_s, lambda now: _has(now, at_ms))
     _report(key, offset, visible_ms, wait_s, options["as_json"])

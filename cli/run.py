@@ -17,15 +17,16 @@ import click
 
 from feedmill.cli.options import with_given_environment
 from feedmill.cli.output import print_local_stack_log
+from feedmill.cli.worker import isolate_option, without_option
 from feedmill.deploy.local import default_folder, down, status, up
-from feedmill.deploy.supervisor import Supervisor, stop_on_signals
+from feedmill.deploy.supervisor import Supervisor, WorkerSpec, isolated, stop_on_signals
 from feedmill.streams.kafka.topics import DEFAULT_PARTITIONS, create
 from feedmill.streams.settings.environment import (
     Environment,
     environment_variables,
     read_environment,
 )
-from feedmill.streams.stages.flow import stages_of
+from feedmill.streams.stages.flow import WHOLE, chosen_stages
 
 _READY_WITHIN_S = 60.0
 _REPORT_EVERY_S = 10.0
@@ -52,10 +53,14 @@ _MOST_INSTANCES = 64
     metavar="N",
     help="Number of partitions of the topics, if they do not exist yet.",
 )
+@without_option
+@isolate_option
 @click.option(
-    "--scale", multiple=True, metavar="STAGE=N", help="Run N instances of a stage; repeatable."
+    "--scale",
+    multiple=True,
+    metavar="NAME=N",
+    help="Run N workers instead of one: worker=2, or with --isolate spam=2; repeatable.",
 )
-@click.option("--fused", is_flag=True, help="Run all stages in one process, on one loop.")
 @with_given_environment
 def run(
     environment: Environment,
@@ -64,17 +69,18 @@ def run(
     feed: str,
     top: int,
     partitions: int,
+    without: Sequence[str],
+    isolate: bool,
     scale: Sequence[str],
-    fused: bool,
 ) -> None:
-    """Run all stages under one supervisor, and show a feed.
+    """Run a worker with all stages under a supervisor, and show a feed.
 
     Runs on the Kafka and the Redis that are named by flags or variables, else on the local stack,
     which it starts and stops unless it runs already.
     """
-    if fused and scale:
-        raise click.UsageError("--fused runs one instance of each stage: leave --scale out")
-    stages = _stage_instances(scale, stages_of(environment.signals))
+    stages = chosen_stages(environment.signals, without=without)
+    kinds = isolated(stages) if isolate else [WorkerSpec(WHOLE, stages)]
+    workers = _scaled(scale, kinds)
     folder = default_folder()
     on_local_stack = not _names_servers(environment)
     stop_at_end = on_local_stack and not status(folder).running
@@ -93,7 +99,7 @@ def run(
         if demo:
             # A seed of its own per run, so that a second run brings other posts.
             commands.insert(0, ["replay", "demo", "--for", "0", "--seed", str(os.getpid())])
-        asyncio.run(_run_stages(environment, stages, commands, duration_s, fused=fused))
+        asyncio.run(_run_workers(environment, workers, commands, duration_s))
     finally:
         if stop_at_end:
             click.echo("stopping the local Kafka and Redis …")
@@ -112,33 +118,31 @@ def _start_local_stack(environment: Environment, folder: Path) -> Environment:
     return read_environment({**os.environ, **environment_variables(environment), **servers})
 
 
-def _stage_instances(scale: Sequence[str], stages: Sequence[str]) -> list[str]:
-    """The stage of each process to start; `scale` has the values of `--scale`."""
-    counts = dict.fromkeys(stages, 1)
+def _scaled(scale: Sequence[str], kinds: Sequence[WorkerSpec]) -> list[WorkerSpec]:
+    """The workers to start, one of each kind unless `scale`, the values of `--scale`, says more."""
+    counts = {kind.name: 1 for kind in kinds}
     for item in scale:
         name, _, number = item.partition("=")
         if name not in counts or not number.isdecimal() or not 1 <= int(number) <= _MOST_INSTANCES:
             raise click.BadParameter(
-                f"expected STAGE=N with a stage of {', '.join(stages)} and N from 1 to"
+                f"expected NAME=N with a name of {', '.join(counts)} and N from 1 to"
                 f" {_MOST_INSTANCES}, got {item!r}",
                 param_hint="--scale",
             )
         counts[name] = int(number)
-    return [name for name, count in counts.items() for _ in range(count)]
+    return [kind for kind in kinds for _ in range(counts[kind.name])]
 
 
-async def _run_stages(
+async def _run_workers(
     environment: Environment,
-    stages: Sequence[str],
+    workers: Sequence[WorkerSpec],
     commands: Sequence[Sequence[str]],
     duration_s: float,
-    *,
-    fused: bool = False,
 ) -> None:
-    """Run the stages, and beside them these commands of feedmill once the stages are ready."""
+    """Run the workers, and beside them these commands of feedmill once they are ready."""
     logs = default_folder().parent / "logs"
     _log_to_folder(logs)
-    supervisor = Supervisor(environment, stages, logs, fused=fused)
+    supervisor = Supervisor(environment, workers, logs)
     stop_on_signals(supervisor.stopping)
     supervising = asyncio.ensure_future(supervisor.run())
     processes: list[asyncio.subprocess.Process] = []
@@ -165,9 +169,9 @@ async def wait_until_ready(
     timeout_s: float = _READY_WITHIN_S,
     report_every_s: float = _REPORT_EVERY_S,
 ) -> None:
-    """Return when every stage is ready, or after `timeout_s` without those that are not.
+    """Return when every worker is ready, or after `timeout_s` without those that are not.
 
-    Prints on stderr which stages it waits for. If `supervising`, the supervisor's own task,
+    Prints on stderr which workers it waits for. If `supervising`, the supervisor's own task,
     ends with an exception, it is raised.
     """
     ready = asyncio.ensure_future(supervisor.wait_ready())

@@ -1,4 +1,4 @@
-"""`feedmill worker <stage>…`: one stage in this process, or several under a supervisor."""
+"""`feedmill worker [STAGE]…`: a worker in this process, or one per stage under a supervisor."""
 
 from __future__ import annotations
 
@@ -8,39 +8,47 @@ import logging
 import click
 
 from feedmill.cli.options import with_environment
-from feedmill.deploy.supervisor import Supervisor, stop_on_signals
-from feedmill.events.errors import FeedmillError, UsageError
+from feedmill.deploy.supervisor import Supervisor, WorkerSpec, isolated, stop_on_signals
+from feedmill.events.errors import FeedmillError
 from feedmill.streams.settings.environment import Environment
-from feedmill.streams.stages.flow import STAGES
-from feedmill.streams.stages.process import run_stage
+from feedmill.streams.stages.flow import STAGES, chosen_stages
 from feedmill.streams.stages.worker_process import run_worker
+
+without_option = click.option(
+    "--without",
+    multiple=True,
+    type=click.Choice(STAGES),
+    metavar="STAGE",
+    help="Run all stages but this one; repeatable.",
+)
+isolate_option = click.option(
+    "--isolate", is_flag=True, help="Run each stage in a process and a consumer group of its own."
+)
 
 
 @click.command()
-@click.argument("stages", nargs=-1, required=True, type=click.Choice(list(STAGES)))
-@click.option("--fused", is_flag=True, help="Run the stages together in this process, on one loop.")
+@click.argument("stages", nargs=-1, type=click.Choice(STAGES), metavar="[STAGE]...")
+@without_option
+@isolate_option
 @with_environment
-def worker(stages: tuple[str, ...], fused: bool, environment: Environment) -> None:
-    """Run one stage in this process, or several, each in a process of its own.
+def worker(
+    stages: tuple[str, ...], without: tuple[str, ...], isolate: bool, environment: Environment
+) -> None:
+    """Run a worker with these stages, all of them if none is named.
 
-    A stage that is named twice has two instances, which share its partitions.  With --fused the
-    stages are one worker: it reads and decodes each post once, and commits in transactions.
+    A worker is one process: it reads and decodes each post once, and commits in transactions.
+    Workers of the same stages share the partitions.  With --isolate a supervisor runs a worker
+    for each stage, and restarts those that end.
     """
-    if fused:
-        if len(set(stages)) < len(stages):
-            raise UsageError("--fused runs each stage once; start another worker instead")
-        if run_worker(stages, environment):
-            raise FeedmillError("the worker failed; its log above has the reason")
-        return
-    if len(stages) == 1:
-        if run_stage(stages[0], environment):
-            raise FeedmillError(f"stage {stages[0]} failed; its log above has the reason")
-        return
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    asyncio.run(_supervise(environment, stages))
+    chosen = chosen_stages(environment.signals, stages, without)
+    if isolate:
+        logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+        asyncio.run(_supervise(environment, isolated(chosen)))
+    elif run_worker(chosen, environment):
+        raise FeedmillError("the worker failed; its log above has the reason")
 
 
-async def _supervise(environment: Environment, stages: tuple[str, ...]) -> None:
-    supervisor = Supervisor(environment, stages)
+async def _supervise(environment: Environment, workers: list[WorkerSpec]) -> None:
+    supervisor = Supervisor(environment, workers)
     stop_on_signals(supervisor.stopping)
     await supervisor.run()

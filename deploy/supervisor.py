@@ -1,4 +1,4 @@
-"""Runs stages, each in a process of its own, and restarts those that end."""
+"""Runs workers, each in a process of its own, and restarts those that end."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
+from typing import IO, NamedTuple
 
 import msgspec
 
@@ -26,35 +26,45 @@ log = logging.getLogger(__name__)
 STOP_WITHIN_S = 10.0
 # The pause before a restart doubles from the first to the second.
 _MIN_PAUSE_S, _MAX_PAUSE_S = 0.5, 30.0
-# A stage that ran this long starts again after the shortest pause.
+# A worker that ran this long starts again after the shortest pause.
 _STABLE_AFTER_S = 30.0
-# A stage reports every second; one that did not for this long is not ready.
+# A worker reports every second; one that did not for this long is not ready.
 _SILENT_AFTER_S = 15.0
 
-
-# The module that runs one stage, and the one that runs several in one process.
-_STAGE, _WORKER = "feedmill.streams.stages.process", "feedmill.streams.stages.worker_process"
+_MODULE = "feedmill.streams.stages.worker_process"
 
 
-def _instance_name(stages: Sequence[str], i: int) -> str:
-    return stages[i] if stages.count(stages[i]) == 1 else f"{stages[i]}-{i}"
+class WorkerSpec(NamedTuple):
+    """A worker to run: what its process is called, and its stages."""
+
+    name: str
+    stages: tuple[str, ...]
+
+
+def isolated(stages: Iterable[str]) -> list[WorkerSpec]:
+    """Return a worker for each stage, called like it."""
+    return [WorkerSpec(stage, (stage,)) for stage in stages]
+
+
+def _process_name(workers: Sequence[WorkerSpec], i: int) -> str:
+    name = workers[i].name
+    return f"{name}-{i}" if sum(one.name == name for one in workers) > 1 else name
 
 
 @dataclass
-class StageProcess:
-    """The process of a stage instance, and the status that it reported last.
+class WorkerProcess:
+    """The process of a worker, and the status that it reported last.
 
     `status` is None, and `reported_at` (monotonic seconds) meaningless, until its first report.
     """
 
-    stage: str
     name: str
+    stages: tuple[str, ...]
     process: asyncio.subprocess.Process | None = None
     status: Status | None = None
     reported_at: float = 0.0
     restarts: int = 0
     log_file: IO[bytes] | None = field(default=None, repr=False)
-    command: Sequence[str] = ()
 
     def not_ready_reason(self) -> str:
         """Why it is not ready; "" if it is."""
@@ -68,47 +78,36 @@ class StageProcess:
 
 
 class Supervisor:
-    """Keeps one process per stage running until `stopping` is set.
+    """Keeps one process per worker running until `stopping` is set.
 
     Parameters
     ----------
     environment
-        For the supervisor and all stages; only the supervisor listens on its port.
-    stages
-        The names of the stages; a name that appears twice gets two instances.
+        For the supervisor and all workers; only the supervisor listens on its port.
+    workers
+        What to run; processes of workers with the same name are numbered.
     logs
-        The folder of the stages' log files, one per instance; None leaves their output on stderr.
-    fused
-        Run all stages in one process, a worker, instead of a process each.
+        The folder of the workers' log files, one each; None leaves their output on stderr.
     """
 
     def __init__(
-        self,
-        environment: Environment,
-        stages: Sequence[str],
-        logs: Path | None = None,
-        *,
-        fused: bool = False,
+        self, environment: Environment, workers: Sequence[WorkerSpec], logs: Path | None = None
     ) -> None:
         self.environment = environment
         self.stopping = asyncio.Event()
         self.metrics = Metrics("supervisor", environment.instance)
-        if fused:
-            self.children = [StageProcess("worker", "worker", command=(_WORKER, *stages))]
-        else:
-            self.children = [
-                StageProcess(stage, _instance_name(stages, i), command=(_STAGE, stage))
-                for i, stage in enumerate(stages)
-            ]
+        self.children = [
+            WorkerProcess(_process_name(workers, i), one.stages) for i, one in enumerate(workers)
+        ]
         self.web = StatusServer(self.ready_reason, self._metrics_text)
         self._logs = logs
 
     def ready_reason(self) -> str:
-        """Which stages are not ready, and why; "" if all are ready."""
+        """Which workers are not ready, and why; "" if all are ready."""
         return "; ".join(filter(None, (child.not_ready_reason() for child in self.children)))
 
     async def run(self) -> None:
-        """Start all stages, restart those that end, and stop all once `stopping` is set.
+        """Start all workers, restart those that end, and stop all once `stopping` is set.
 
         Raises
         ------
@@ -125,11 +124,11 @@ class Supervisor:
             await self.web.stop()
 
     async def wait_ready(self) -> None:
-        """Return when every stage is ready, or `stopping` is set."""
+        """Return when every worker is ready, or `stopping` is set."""
         while self.ready_reason() and not self.stopping.is_set():  # noqa: ASYNC110 - several sources
             await asyncio.sleep(0.1)
 
-    async def _keep_running(self, child: StageProcess) -> None:
+    async def _keep_running(self, child: WorkerProcess) -> None:
         pause_s = _MIN_PAUSE_S
         while not self.stopping.is_set():
             start = time.monotonic()
@@ -137,14 +136,14 @@ class Supervisor:
             if self.stopping.is_set():
                 return
             child.restarts += 1
-            self.metrics.add("feedmill_stage_restarts_total", child=child.name)
+            self.metrics.add("feedmill_worker_restarts_total", child=child.name)
             ran_s = time.monotonic() - start
             pause_s = _MIN_PAUSE_S if ran_s > _STABLE_AFTER_S else min(pause_s * 2, _MAX_PAUSE_S)
             log.warning("%s ended with exit code %s, restart in %.1f s", child.name, code, pause_s)
             with suppress(TimeoutError):
                 await asyncio.wait_for(self.stopping.wait(), pause_s)
 
-    async def _run_once(self, child: StageProcess) -> int:
+    async def _run_once(self, child: WorkerProcess) -> int:
         """Start the process and return its exit code once it has ended."""
         reading, writing = os.pipe()
         os.set_blocking(writing, False)
@@ -153,13 +152,14 @@ class Supervisor:
             child.process = await asyncio.create_subprocess_exec(
                 sys.executable,
                 "-m",
-                *child.command,
+                _MODULE,
+                *child.stages,
                 pass_fds=(writing,),
                 env=self._child_variables(writing),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=self._output(child),
                 stderr=self._output(child),
-                # Ctrl-C in the terminal must reach only the supervisor, which stops the stages.
+                # Ctrl-C in the terminal must reach only the supervisor, which stops the workers.
                 start_new_session=True,
             )
         finally:
@@ -175,7 +175,7 @@ class Supervisor:
         await asyncio.gather(stop, reports, return_exceptions=True)
         return await ended
 
-    async def _stop(self, child: StageProcess, ended: asyncio.Future[int]) -> None:
+    async def _stop(self, child: WorkerProcess, ended: asyncio.Future[int]) -> None:
         process = child.process
         if process is None:
             return
@@ -186,7 +186,7 @@ class Supervisor:
             log.warning("%s did not stop within %.0f s, killing it", child.name, STOP_WITHIN_S)
             process.kill()
 
-    async def _read_reports(self, child: StageProcess, pipe: int) -> None:
+    async def _read_reports(self, child: WorkerProcess, pipe: int) -> None:
         reader = asyncio.StreamReader(limit=4 * 1024 * 1024)
         transport, _ = await asyncio.get_running_loop().connect_read_pipe(
             lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(pipe, "rb")
@@ -210,12 +210,12 @@ class Supervisor:
             **inherited,
             **environment_variables(self.environment),
             STATUS_FD: str(pipe),
-            # Batches are small and the stages share the processors: one thread each is faster.
+            # Batches are small and the workers share the processors: one thread each is faster.
             "OMP_NUM_THREADS": "1",
             "OPENBLAS_NUM_THREADS": "1",
         }
 
-    def _output(self, child: StageProcess) -> IO[bytes] | None:
+    def _output(self, child: WorkerProcess) -> IO[bytes] | None:
         if self._logs is None:
             return None
         if child.log_file is None:

@@ -30,6 +30,15 @@ Id = Annotated[
 Name = Annotated[str, Meta(pattern=NAME_PATTERN, description="A community, language, tenant")]
 TimeMs = Annotated[int, Meta(ge=0, le=MAX_SAFE_INTEGER, description="Unix milliseconds")]
 Offset = Annotated[int, Meta(ge=0, le=2**63 - 1, description="Offset of a record of `posts`")]
+Revision = Annotated[
+    int,
+    Meta(
+        ge=0,
+        le=2**63 - 1,
+        description="Of engagement the last offset of `engagements` counted, of a filter the offset"
+        " in `config` of the rules applied; 0 for any other",
+    ),
+]
 Text = Annotated[str, Meta(max_length=MAX_TEXT_CHARACTERS)]
 Sha256 = Annotated[str, Meta(pattern=SHA256_PATTERN)]
 ShortText = Annotated[str, Meta(max_length=4096)]

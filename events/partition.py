@@ -1,4 +1,4 @@
-"""The partition and the shard of a key, by murmur2 as in Kafka's Java client."""
+"""The partition of a key, by murmur2 as in Kafka's Java client."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-SHARDS = 64
 _SEED = 0x9747B28C
 _M = 0x5BD1E995
 _MASK = 0xFFFFFFFF
@@ -41,11 +40,6 @@ def murmur2(key: bytes) -> int:
 def partition_of(key: bytes, partitions: int) -> int:
     """Return the partition in [0, partitions) of a record with this key."""
     return (murmur2(key) & 0x7FFFFFFF) % partitions
-
-
-def shard_of(name: str) -> int:
-    """Return the shard in [0, `SHARDS`) that writes a feed, or the signals of a post."""
-    return partition_of(name.encode(), SHARDS)
 
 
 def murmur2_many(keys: Sequence[bytes]) -> npt.NDArray[np.uint32]:

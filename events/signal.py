@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from feedmill.events.errors import BadEvent, UsageError
 from feedmill.events.gates import GatePolicy
-from feedmill.events.limits import Id, Offset, ShortText, TimeMs
+from feedmill.events.limits import Id, Offset, Revision, ShortText, TimeMs
 
 Role = Literal["gate", "objective"]
 
@@ -91,7 +91,7 @@ class Signal(Struct, frozen=True, gc=False, omit_defaults=True):
     error: ShortText | None = None
     reason: ShortText | None = None
     overruled: ModelVerdict | None = None
-    revision: Offset = 0
+    revision: Revision = 0
 
     def with_rule(self, verdict: RuleVerdict, at_ms: int) -> Signal:
         """Return the signal of a rule for the same version; it keeps what holds without it."""

@@ -107,10 +107,10 @@ def count_columns(
     -------
     (rows, len(COUNT_FEATURES)) float64, log-odds.
     """
-    weights = [prior_weight * factor for factor in PRIOR_WEIGHT_FACTORS]
-    columns = [log_odds(priors)]
-    columns += [posterior(priors, positives, impressions, weight) for weight in weights]
-    return np.stack(columns, axis=1)
+    weights = prior_weight * np.array(PRIOR_WEIGHT_FACTORS)
+    priors, positives = priors[:, np.newaxis], positives[:, np.newaxis]
+    means = (positives + weights * priors) / (impressions[:, np.newaxis] + weights)
+    return log_odds(np.concatenate((priors, means), axis=1))
 
 
 def fitted_posterior(columns: Scores) -> Scores:
@@ -127,7 +127,7 @@ def posterior(
 
 def log_odds(rates: Scores) -> Scores:
     """Return the log-odds of (rows,) rates, which are clipped to [1e-6, 1 - 1e-6] before."""
-    clipped = np.clip(rates, _LEAST, _MOST)
+    clipped = np.minimum(np.maximum(rates, _LEAST), _MOST)
     odds: Scores = np.log(clipped / (1 - clipped))
     return odds
 
@@ -189,7 +189,8 @@ class ExpectedClicks:
         columns = count_columns(priors, positives, impressions, self.prior_weight)
         # The correction counts from where it stands without counts: no first reaction lowers.
         uncounted = np.repeat(columns[:, :1], columns.shape[1], axis=1)
-        correction = self.correction.raw_scores(columns) - self.correction.raw_scores(uncounted)
+        raw = self.correction.raw_scores(np.concatenate((columns, uncounted)))
+        correction = raw[: len(columns)] - raw[len(columns) :]
         odds = fitted_posterior(columns) + correction
         return np.where(impressions > 0, probability(odds), priors)
 

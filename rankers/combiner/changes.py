@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from feedmill.events.gates import GatePolicy
 from feedmill.events.weights import Weights
@@ -48,3 +49,11 @@ class FeedChange:
     def is_renewal(self) -> bool:
         """Whether only the freshness changes."""
         return not self.whole and not self.entries and not self.removed
+
+
+class Changes(NamedTuple):
+    """What to write, at most one change for each post and feed; nothing of `removed_feeds`."""
+
+    signals: list[SignalsChange]
+    feeds: list[FeedChange]
+    removed_feeds: list[str]

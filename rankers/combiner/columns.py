@@ -1,91 +1,72 @@
-"""Growing numpy columns, one row a post."""
+"""The columns of posts, one row each, and tables of distinct values."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-Ints = npt.NDArray[np.int64]
+from feedmill.rankers.combiner.mapped_column import MappedColumn
+from feedmill.rankers.combiner.sweep import Sweep
+
 NO_POST = -1
-NO_SIGNAL = -1
-
-
-class SignalColumns:
-    """One signal of every post.
-
-    Attributes
-    ----------
-    value
-        float32; a gate without a verdict is NaN, an objective without one 0.
-    offset
-        The offset of the post record that was judged, `NO_SIGNAL` where there is no signal.
-    at_ms, model
-        When it was judged, and the number of ``(model, version)`` in the view's table.
-    """
-
-    def __init__(self, empty: float) -> None:
-        self.empty = empty
-        self.value: npt.NDArray[np.float32] = np.empty(0, np.float32)
-        self.offset: Ints = np.empty(0, np.int64)
-        self.at_ms: Ints = np.empty(0, np.int64)
-        self.model: npt.NDArray[np.int32] = np.empty(0, np.int32)
-
-    def grow(self, capacity: int) -> None:
-        """Make room for `capacity` rows."""
-        self.value = grown(self.value, capacity, self.empty)
-        self.offset = grown(self.offset, capacity, NO_SIGNAL)
-        self.at_ms = grown(self.at_ms, capacity, 0)
-        self.model = grown(self.model, capacity, 0)
-
-    def clear(self, rows: Any) -> None:
-        """Forget the signal of these rows."""
-        self.value[rows] = self.empty
-        self.offset[rows] = NO_SIGNAL
+NEVER_MS = 1 << 62
 
 
 class PostColumns:
-    """What the combiner knows of every post beside its signals.
+    """What the combiner knows of every post beside its signals; arrays by row.
 
     Attributes
     ----------
     offset
         The offset of the post's record, `NO_POST` where there is no post, only waiting signals.
     created_ms, arrived_ms
-        The effective creation time, and the record's own timestamp.
+        The effective creation time, `NEVER_MS` where the row is free, and the record's own
+        timestamp.
     author, group
-        Numbers in the view's tables.
+        Numbers in the view's tables, -1 where there is no post.
     """
 
     def __init__(self) -> None:
-        self.offset: Ints = np.empty(0, np.int64)
-        self.created_ms: Ints = np.empty(0, np.int64)
-        self.arrived_ms: Ints = np.empty(0, np.int64)
-        self.author: npt.NDArray[np.int32] = np.empty(0, np.int32)
-        self.group: npt.NDArray[np.int32] = np.empty(0, np.int32)
+        self._offset = MappedColumn(np.int64, NO_POST)
+        self._created_ms = MappedColumn(np.int64, NEVER_MS)
+        self._arrived_ms = MappedColumn(np.int64)
+        self._author = MappedColumn(np.int32, -1)
+        self._group = MappedColumn(np.int32, -1)
+        self.grow(0)
 
     def grow(self, capacity: int) -> None:
-        """Make room for `capacity` rows."""
-        self.offset = grown(self.offset, capacity, NO_POST)
-        self.created_ms = grown(self.created_ms, capacity, 0)
-        self.arrived_ms = grown(self.arrived_ms, capacity, 0)
-        self.author = grown(self.author, capacity, -1)
-        self.group = grown(self.group, capacity, -1)
+        """Make room for `capacity` rows; all arrays are others afterwards."""
+        columns = (self._offset, self._created_ms, self._arrived_ms, self._author, self._group)
+        for column in columns:
+            column.grow(capacity)
+        self.offset = self._offset.values
+        self.created_ms = self._created_ms.values
+        self.arrived_ms = self._arrived_ms.values
+        self.author = self._author.values
+        self.group = self._group.values
 
-
-def grown(column: npt.NDArray[Any], capacity: int, fill: float) -> npt.NDArray[Any]:
-    """A copy with room for `capacity` rows, the new ones set to `fill`."""
-    wider = np.full(capacity, fill, column.dtype)
-    wider[: len(column)] = column
-    return wider
+    def clear(self, rows: Any) -> None:
+        """Forget the posts of these rows; when they were created is still known."""
+        self.offset[rows] = NO_POST
+        self.author[rows] = -1
+        self.group[rows] = -1
 
 
 class InternTable:
-    """A table of distinct values and their numbers."""
+    """A table of distinct values and their numbers.
+
+    Attributes
+    ----------
+    values
+        By number, None where it stands for none.
+    sweeping
+        Which numbers nothing refers to; `number` tells it what comes into use.
+    """
 
     def __init__(self) -> None:
         self.values: list[Any] = []
+        self.sweeping = Sweep()
         self._numbers: dict[Any, int] = {}
         self._spare: list[int] = []
 
@@ -101,23 +82,22 @@ class InternTable:
                 self.values.append(None)
             number = self._numbers[value] = self._spare.pop()
             self.values[number] = value
+        if self.sweeping.is_running:
+            self.sweeping.mark(number)
         return number
 
     def find(self, value: Any) -> int | None:
         """The number of a value that is known, else None."""
         return self._numbers.get(value)
 
-    def keep(self, numbers: npt.NDArray[np.int32]) -> list[int]:
-        """Forget all values but those with these numbers; negative numbers stand for none.
+    def sweep(self, most: int) -> list[int]:
+        """Forget at most `most` values that `sweeping` finds unused; returns their numbers.
 
-        Returns the numbers that are free now.  They will stand for other values, so the
-        caller drops all that refers to them.
+        They will stand for other values, so the caller drops at once all that refers to them.
         """
-        is_kept = np.zeros(len(self.values), bool)
-        is_kept[numbers[numbers >= 0]] = True
-        forgotten = [n for n in np.flatnonzero(~is_kept).tolist() if self.values[n] is not None]
-        for number in forgotten:
+        unused = [n for n in self.sweeping.next_unused(most) if self.values[n] is not None]
+        for number in unused:
             del self._numbers[self.values[number]]
             self.values[number] = None
-        self._spare.extend(forgotten)
-        return forgotten
+        self._spare.extend(unused)
+        return unused

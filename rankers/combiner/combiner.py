@@ -2,240 +2,295 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 
 import numpy as np
+import numpy.typing as npt
 
-from feedmill.events.gates import GatePolicy
 from feedmill.events.settings import Settings
 from feedmill.events.signal import SignalNames
-from feedmill.rankers.combiner.changes import FeedChange, SignalsChange
-from feedmill.rankers.combiner.columns import NO_POST, grown
+from feedmill.rankers.combiner.changes import Changes, FeedChange, SignalsChange
+from feedmill.rankers.combiner.columns import NO_POST
 from feedmill.rankers.combiner.feed_ranking import FeedRanking
-from feedmill.rankers.combiner.feeds import FeedIndex
-from feedmill.rankers.combiner.gate_decisions import GateDecisions
 from feedmill.rankers.combiner.gating import DECISIONS, SHOW
+from feedmill.rankers.combiner.live_feeds import LiveFeeds
+from feedmill.rankers.combiner.mapped_column import MappedColumn
+from feedmill.rankers.combiner.pending_writes import PendingWrites
 from feedmill.rankers.combiner.policy_cache import PolicyCache
 from feedmill.rankers.combiner.signal_fields import signal_fields
-from feedmill.rankers.combiner.view import PostView
+from feedmill.rankers.combiner.view import POST_CHANGED, PostView
+
+Rows = npt.NDArray[np.int32]
+# Says whether the caller has time for more; asked after every millisecond or so of work.
+HasTime = Callable[[], bool]
+
+_FOLLOWED_ROWS = 1024
+# In a restore rows are only decided and scored, which takes less time.
+_RESTORED_ROWS = 4096
+_TAKEN_ROWS = 32
+
+
+def always() -> bool:
+    """There is time for everything."""
+    return True
 
 
 class Combiner:
     """Turns posts, signals, overrides and settings into feeds.
 
-    One reader calls `view.update_…` and `apply` between cycles; one writer calls
-    `cycle` and writes what it returns, or calls `rewrite` if it could not.  None of
-    it blocks; memory is bounded by the posts of the longest window.
+    One caller, on one thread: it calls `view.update_…` and `apply` as records come, `follow`
+    after them, `work` while there is time, `tick` about once a second, and writes what `take`
+    returns.  What could not be written it gives back by `rewrite`.  Each call stops soon after
+    `has_time` says so; memory is bounded by the posts of the longest window.
+
+    Attributes
+    ----------
+    settings
+        The newest ones; `followed` are those that all feeds follow.
+    view
+        Everything that was read.
     """
 
     def __init__(self, names: SignalNames, settings: Settings | None = None) -> None:
         self.settings = settings or Settings(names)
         self.view = PostView(names)
-        self.index = FeedIndex(self.view, self.settings)
         self._policies = PolicyCache(self.view)
-        self._rankings: dict[str, FeedRanking] = {}
-        self._dirty: set[str] = set(self.index.feeds)
-        self._unwritten: dict[int, int] = {}  # masks of `PostView.changed`, by row
-        self._removed: list[str] = []
-        # Deleted posts, and when Redis drops their keys by itself: until then it may show them.
-        self._deleted: dict[str, int] = {}
-        self._deleted_kept = 0
-        self._retired: set[str] = set()  # feeds whose setting was removed: written empty
-        self._written = np.zeros(0, bool)  # by row: Redis has all fields of the post
+        self._pending = PendingWrites(len(names.all) + 1)
+        self._live = LiveFeeds(self.view, self._policies, self._pending, self.settings)
+        self._policies.finish()  # there are no posts
+        self._default = self._live.default
+        self._window_ms = self._live.longest_window_ms
+        # By row the group under which the post was ranked last, -1 for none.
+        self._ranked_group: MappedColumn[np.int32] = MappedColumn(np.int32, fill=-1)
         self._last_tick_ms = 0
-        self._default_decisions(0)
+        self._has_expired = self._is_prune_due = False
+        self._is_restoring = False
 
     @property
     def feeds(self) -> tuple[str, ...]:
         """The names of all feeds that exist."""
-        return tuple(self.index.feeds)
+        return tuple(self._live.feeds)
 
-    def apply(self, settings: Settings, now_ms: int) -> None:
-        """Follow new settings; the next cycle has all that changes by them."""
-        self._follow_view(now_ms)
-        before, self.settings = self.settings, settings
-        existed = set(self.index.feeds)
-        rebuilt = self.index.apply(settings, now_ms)
-        self._dirty |= rebuilt
-        self._retire(existed.difference(self.index.feeds))
-        for name, ranking in self._rankings.items():
-            scores = self._policies.scores(settings, name, now_ms)
-            if scores is not ranking.scores or name in rebuilt:
-                ranking.scores = scores
-                ranking.whole = True
-                self._dirty.add(name)
-        if before.gates_of("") != settings.gates_of(""):
-            self._follow_default_gates(before.gates_of(""), now_ms)
-        if before.feeds != settings.feeds:
-            self.view.touch(self._live_rows())
-        in_use = (ranking.scores for ranking in self._rankings.values())
-        self._policies.keep(in_use, self._default_decisions(now_ms))
+    @property
+    def followed(self) -> Settings:
+        """The newest settings that every feed follows."""
+        return self._live.settings
+
+    @property
+    def feeds_refused(self) -> int:
+        """How often `max_feeds` kept a feed from being made."""
+        return self._live.refused
+
+    @property
+    def has_changes(self) -> bool:
+        """Whether `take` would return anything."""
+        pending = self._pending
+        return bool(pending.feeds or pending.removed_feeds or pending.has_posts)
+
+    @property
+    def has_feed_changes(self) -> bool:
+        """Whether some feed is not taken yet, or does not follow the settings yet."""
+        pending = self._pending
+        return bool(pending.feeds or pending.removed_feeds) or self.followed is not self.settings
+
+    @property
+    def is_rewriting(self) -> bool:
+        """Whether many posts are to be written again: feeds go before them."""
+        return self._pending.is_sweeping
+
+    def ranking(self, feed: str) -> FeedRanking:
+        """The ranking of a feed that exists."""
+        return self._live.feeds[feed]
+
+    # --- a restore ------------------------------------------------------------------------
+
+    @property
+    def is_restoring(self) -> bool:
+        """Whether many posts come that are ranked only when all are there, together."""
+        return self._is_restoring
+
+    @is_restoring.setter
+    def is_restoring(self, is_restoring: bool) -> None:
+        if self._is_restoring and not is_restoring:
+            self._live.make_all()
+        self._is_restoring = is_restoring
+
+    # --- following what was read ----------------------------------------------------------
+
+    def apply(self, settings: Settings) -> None:
+        """Have `work` make the feeds follow new settings."""
+        self.settings = settings
+        self._live.apply(settings)
+
+    def follow(self, now_ms: int, has_time: HasTime = always) -> bool:
+        """Rank what changed in the view; returns whether there is more of it."""
+        while self.view.has_changes:
+            self._follow_some(now_ms)
+            if not has_time():
+                break
+        return self.view.has_changes
+
+    def work(self, now_ms: int, has_time: HasTime = always) -> bool:
+        """Do all that is not done yet, new settings too; returns whether there is more.
+
+        Not in a restore, in which `follow` alone is called.
+        """
+        while True:
+            if self.follow(now_ms, has_time):
+                return True
+            more = self._live.work(now_ms, has_time)
+            self._follow_settings()
+            if more:
+                return True
+            if not self._has_expired:
+                break
+            self._expire(now_ms)
+        if self._is_prune_due:
+            self._is_prune_due = False
+            self._live.forget(self.view.prune())
+        return False
 
     def tick(self, now_ms: int) -> None:
         """Follow the clock: windows, expiring overrides, the grace of open gates.
 
-        Called about once a second.
+        Called about once a second; `work` does what follows from it.
         """
-        self._follow_view(now_ms)
-        self._dirty.update(members.name for members in self.index.drop_old(now_ms))
+        self._live.drop_old(now_ms)
         for key in tuple(self.view.overrides.expired(self._last_tick_ms, now_ms)):
             self.view.touch(self.view.rows_about(key))
         for decisions in self._policies.all_decisions():
             if decisions.has_open_gate:
                 self.view.touch(decisions.grace_ended(self._last_tick_ms, now_ms))
-        old = self.view.expired(now_ms - self.index.longest_window_ms())
-        if old:
-            self.view.free(old)
-        self._follow_view(now_ms)
-        self.index.forget(self.view.prune())
-        if len(self._deleted) > 2 * self._deleted_kept + 1024:
-            self._deleted = {post: at for post, at in self._deleted.items() if at > now_ms}
-            self._deleted_kept = len(self._deleted)
+        self._expire(now_ms)
+        self._is_prune_due = True
+        self._pending.drop_old_tombstones(now_ms)
         self._last_tick_ms = now_ms
 
-    def cycle(
-        self, now_ms: int, owns: Callable[[str], bool] = lambda _: True
-    ) -> tuple[list[SignalsChange], list[FeedChange]]:
-        """Return what Redis does not show yet; from here on it counts as written.
+    def _follow_some(self, now_ms: int) -> None:
+        """Bring decisions, scores, rankings and what is to be written up to date with the view."""
+        view = self.view
+        rows, masks = view.take_changed(_RESTORED_ROWS if self._is_restoring else _FOLLOWED_ROWS)
+        self._policies.update(rows, now_ms)
+        self._ranked_group.grow(view.capacity)
+        self._pending.grow(view.capacity)
+        is_live = view.post.offset[rows] != NO_POST
+        before = self._ranked_group.values[rows]
+        groups = np.where(is_live, view.post.group[rows], np.int32(-1))
+        if self._is_restoring:
+            known = before >= 0
+            self._live.update(rows[known], before[known], groups[known], now_ms)
+        else:
+            self._live.update(rows, before, groups, now_ms)
+        self._ranked_group.values[rows] = groups
+        self._pending.mark(rows[is_live], masks[is_live], before[is_live] < 0)
+        self._remove(rows[view.freed_among(rows)], now_ms)
 
-        Parameters
-        ----------
-        now_ms
-            Unix milliseconds.
-        owns
-            Whether this instance writes a feed of this name, or the signals of a post.
-        """
-        self._follow_view(now_ms)
-        signals = [SignalsChange(post, 0, whole=True) for post in self._removed if owns(post)]
-        unwritten, self._unwritten = self._unwritten, {}
-        self._removed = []
-        gates, window_ms = self.settings.gates_of(""), self.index.longest_window_ms()
-        for row, mask in unwritten.items():
-            if owns(self.view.ids[row]):
-                signals.append(self._signals_change(row, mask, gates, window_ms, now_ms))
-        changes = []
-        for name in [name for name in self._dirty if owns(name)]:
-            self._dirty.discard(name)
-            change = self._feed_change(name, now_ms)
-            if change is not None:
-                changes.append(change)
-        return signals, changes
+    def _remove(self, rows: Rows, now_ms: int) -> None:
+        """Have freed posts removed, and let their rows be used again."""
+        if len(rows):
+            ids = [self.view.ids[row] for row in rows.tolist()]
+            ends_ms = self.view.post.created_ms[rows] + self._live.longest_window_ms
+            self._pending.remove(rows, dict(zip(ids, ends_ms.tolist(), strict=True)), now_ms)
+            self.view.recycle(rows)
+
+    def _expire(self, now_ms: int) -> None:
+        """Free posts that are out of every window, some at a time."""
+        rows = self.view.expired(now_ms - self._live.longest_window_ms, _FOLLOWED_ROWS)
+        self._has_expired = len(rows) == _FOLLOWED_ROWS
+        self.view.free(rows)
+
+    def _follow_settings(self) -> None:
+        """Have those posts written again of which the followed settings say something else."""
+        before, now = self._default, self._live.default
+        if now is not before:
+            self._default = now
+            rows = self.view.live_rows()
+            changed = (before.code[rows] != SHOW) | (now.code[rows] != SHOW)
+            self._pending.mark_later(rows[changed], POST_CHANGED)
+        if self._live.longest_window_ms != self._window_ms:
+            self._window_ms = self._live.longest_window_ms
+            self._pending.mark_later(self.view.live_rows(), POST_CHANGED)
+
+    # --- what is to be written ------------------------------------------------------------
+
+    def take(self, now_ms: int, has_time: HasTime = always) -> Changes:
+        """Return what Redis does not show yet, feeds first; from here on it counts as written."""
+        feeds = self._take_feeds(has_time)
+        removed_feeds = self._pending.take_removed_feeds()
+        signals = [SignalsChange(post_id, 0, whole=True) for post_id in self._take_removed()]
+        gates = self.followed.gates_of("")
+        while True:
+            rows = self._pending.take_rows(_TAKEN_ROWS)
+            for row, mask, whole in rows:
+                fields = signal_fields(self.view, row, -1 if whole else mask, gates, now_ms)
+                signals.append(self._signals_change(row, fields, whole=whole))
+            if len(rows) < _TAKEN_ROWS or not has_time():
+                break
+        return Changes(signals, feeds, removed_feeds)
+
+    def cycle(self, now_ms: int) -> Changes:
+        """Do everything that `work` would do in the end, and take all changes."""
+        self.work(now_ms)
+        return self.take(now_ms)
 
     def rewrite(self, feeds: Iterable[str], post_ids: Iterable[str] = ()) -> None:
-        """Forget what was written of these feeds and posts: the next cycle has them whole."""
+        """Forget what was written of these feeds and posts: they are taken again, whole."""
         for name in feeds:
-            if name in self.index.feeds or name in self._retired:
-                self._dirty.add(name)
-            if name in self._rankings:
-                self._rankings[name].whole = True
-        for post_id in post_ids:
-            row = self.view.row_of(post_id)
-            if row is not None and row < len(self._written):
-                self._written[row] = False
-                self.view.touch([row])
+            ranking = self._live.feeds.get(name)
+            if ranking is not None:
+                ranking.whole = True
+                self._pending.mark_feed(name)
+        known = [self.view.row_of(post_id) for post_id in post_ids]
+        rows = np.array([row for row in known if row is not None], np.int32)
+        rows = rows[self.view.post.offset[rows] != NO_POST]
+        self._pending.grow(self.view.capacity)
+        self._pending.mark_whole(rows, later=False)
 
-    def rewrite_all(self) -> None:
-        """Forget all that was written: Redis was flushed, or it is not known what it shows."""
-        self._written[:] = False
-        self._removed = list(self._deleted)
-        self.rewrite((*self.index.feeds, *self._retired))
-        self.view.touch(self._live_rows())
+    def rewrite_all(self, *, is_empty: bool = False) -> None:
+        """Forget all that was written; with `is_empty` Redis has nothing that must be removed."""
+        if is_empty:
+            self._pending.forget_removed()
+        else:
+            self._pending.remove_again()
+        self.rewrite(self._live.feeds)
+        self._pending.grow(self.view.capacity)
+        self._pending.mark_whole(self.view.live_rows(), later=True)
 
-    def renewals(self, owns: Callable[[str], bool] = lambda _: True) -> list[FeedChange]:
+    def renewals(self) -> list[FeedChange]:
         """A change without entries for every feed: it renews the feed, if Redis still has it."""
-        rankings = [ranking for name, ranking in self._rankings.items() if owns(name)]
-        renewals = (ranking.renewal(self.settings.offset) for ranking in rankings)
+        offset = self.followed.offset
+        renewals = (ranking.renewal(offset) for ranking in self._live.feeds.values())
         return [renewal for renewal in renewals if renewal is not None]
 
-    def decisions(self, now_ms: int) -> dict[str, int]:
+    def decisions(self) -> dict[str, int]:
         """How many posts have each decision under the default gates."""
-        codes = self._default_decisions(now_ms).code
-        counts = np.bincount(codes, minlength=len(DECISIONS)).tolist()
-        return dict(zip(DECISIONS[:-1], counts, strict=False))
+        code = self._default.code
+        names = DECISIONS[:-1]
+        return {name: int(np.count_nonzero(code == i)) for i, name in enumerate(names)}
 
-    def _follow_view(self, now_ms: int) -> None:
-        """Bring decisions, scores, members and what is to be written up to date with the view."""
-        changed = self.view.take_changed()
-        if not changed:
-            return
-        self._policies.update(np.fromiter(changed, np.int32, len(changed)), now_ms)
-        if len(self._written) < self.view.capacity:
-            self._written = grown(self._written, self.view.capacity, False)
-        freed = []
-        for row, mask in changed.items():
-            self._place(row, now_ms)
-            if self.view.is_freed(row):
-                freed.append(row)
-                self._remove(row, now_ms)
-                self._unwritten.pop(row, None)
-                self._written[row] = False
-            elif self.view.post.offset[row] != NO_POST:
-                self._unwritten[row] = self._unwritten.get(row, 0) | mask
-        self.view.recycle(freed)
+    def _take_feeds(self, has_time: HasTime) -> list[FeedChange]:
+        changes = []
+        for name in tuple(self._pending.feeds):
+            del self._pending.feeds[name]
+            change = self._live.feeds[name].change(self.followed.offset)
+            if change is not None:
+                changes.append(change)
+            if not has_time():
+                break
+        return changes
 
-    def _remove(self, row: int, now_ms: int) -> None:
-        post_id = self.view.ids[row]
-        self._removed.append(post_id)
-        gone_ms = int(self.view.post.created_ms[row]) + self.index.longest_window_ms()
-        if gone_ms > now_ms:
-            self._deleted[post_id] = gone_ms
-
-    def _retire(self, feeds: Iterable[str]) -> None:
-        """Have these feeds, whose settings are gone, written empty: nothing updates them now."""
-        self._retired.update(feeds)
-        self._retired.difference_update(self.index.feeds)
-        self._dirty |= self._retired
-        for name in self._retired:
-            self._rankings.pop(name, None)
-
-    def _place(self, row: int, now_ms: int) -> None:
-        post_id = self.view.ids[row]
-        for members in self.index.place(row, now_ms):
-            name = members.name
-            if name not in self._dirty:
-                ranking = self._rankings.get(name)
-                if ranking is None or ranking.concerns(post_id, row):
-                    self._dirty.add(name)
-
-    def _feed_change(self, name: str, now_ms: int) -> FeedChange | None:
-        if name in self._retired:
-            weights, gates = self.settings.weights_of(name), self.settings.gates_of(name)
-            offset = self.settings.offset
-            return FeedChange(name, True, (), (), 0, weights, gates, offset)
-        if name not in self.index.feeds:
-            return None
-        return self._ranking(name, now_ms).change(self.view, self.settings.offset)
-
-    def _ranking(self, name: str, now_ms: int) -> FeedRanking:
-        members = self.index.feeds[name]
-        ranking = self._rankings.get(name)
-        if ranking is None:
-            scores = self._policies.scores(self.settings, name, now_ms)
-            ranking = self._rankings[name] = FeedRanking(members, scores)
-        ranking.members = members
-        return ranking
+    def _take_removed(self) -> list[str]:
+        """Posts to remove; those that came again meanwhile are written whole instead."""
+        return [
+            post_id
+            for post_id in self._pending.take_removed()
+            if (row := self.view.row_of(post_id)) is None or self.view.post.offset[row] == NO_POST
+        ]
 
     def _signals_change(
-        self, row: int, mask: int, gates: Mapping[str, GatePolicy], window_ms: int, now_ms: int
+        self, row: int, fields: dict[str, str | bytes], *, whole: bool
     ) -> SignalsChange:
-        whole = not self._written[row]
-        self._written[row] = True
-        fields = signal_fields(self.view, row, -1 if whole else mask, gates, now_ms)
         if whole:
             fields = {name: value for name, value in fields.items() if value}
-        expires_at_ms = int(self.view.post.created_ms[row]) + window_ms
+        expires_at_ms = int(self.view.post.created_ms[row]) + self._live.longest_window_ms
         return SignalsChange(self.view.ids[row], expires_at_ms, whole, fields)
-
-    def _default_decisions(self, now_ms: int) -> GateDecisions:
-        return self._policies.decisions(self.settings.gates_of(""), now_ms)
-
-    def _follow_default_gates(self, before: Mapping[str, GatePolicy], now_ms: int) -> None:
-        """Have the decision written again of every post that is, or was, not simply shown."""
-        old = self._policies.decisions(before, now_ms).code
-        new = self._default_decisions(now_ms).code
-        rows = self._live_rows()
-        self.view.touch([row for row in rows if old[row] != SHOW or new[row] != SHOW])
-
-    def _live_rows(self) -> list[int]:
-        rows: list[int] = np.flatnonzero(self.view.post.offset != NO_POST).tolist()
-        return rows

@@ -3,52 +3,150 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
+from feedmill.events.feeds import FeedSpec
 from feedmill.rankers.combiner.changes import FeedChange
 from feedmill.rankers.combiner.feed_scores import FeedScores
-from feedmill.rankers.combiner.feeds import FeedMembers
-from feedmill.rankers.combiner.top import top
+from feedmill.rankers.combiner.ranked_list import RankedList
+from feedmill.rankers.combiner.row_lookup import RowLookup
 from feedmill.rankers.combiner.view import PostView
+from feedmill.rankers.score import HOUR_MS
+
+Rows = npt.NDArray[np.int32]
 
 
 class FeedRanking:
-    """One feed's members, ranked by its scores.
+    """One feed under one spec and one weighting; another one replaces it when these change.
 
     Attributes
     ----------
-    written
-        The stored feed as last handed out: score by post id, best first.
+    name, spec, scores
+        The feed, what goes into it, and the scores of all posts under its weights and gates.
+    list
+        Its best posts.
     whole
         Whether the next change must be whole, because it is not known what Redis shows.
     """
 
-    def __init__(self, members: FeedMembers, scores: FeedScores) -> None:
-        self.members = members
+    def __init__(
+        self, view: PostView, name: str, spec: FeedSpec, scores: FeedScores, lookup: RowLookup
+    ) -> None:
+        self.name = name
+        self.spec = spec
         self.scores = scores
-        self.written: dict[str, float] = {}
+        self.list = RankedList(spec.size, scores.weights.max_per_author, view.ids, lookup)
         self.whole = True
-        self._least = -np.inf
+        self._view = view
+        self._lookup = lookup
+        self._authors = frozenset(spec.match.authors)
+        self._oldest_ms: float = np.inf  # no post of the list was created before this
+        self._written_rows: Rows = np.empty(0, np.int32)
+        self._written_scores: npt.NDArray[np.float64] = np.empty(0)
+        self._written_gone: list[str] = []  # written posts whose rows stand for nothing now
 
-    def concerns(self, post_id: str, row: int) -> bool:
-        """Whether a change of this member may change the stored feed."""
-        return post_id in self.written or bool(self.scores.score[row] >= self._least)
+    # --- posts come, change and leave -----------------------------------------------------
 
-    def change(self, view: PostView, config_offset: int) -> FeedChange | None:
-        """Rank anew; what changed since the last call, or None if nothing did."""
-        before, self.written = self.written, self._rank(view)
+    def update(self, rows: Rows, now_ms: int) -> bool:
+        """Rank these posts, of groups that the feed takes; whether its list changed."""
+        view, scores = self._view, self.scores.score[rows]
+        created_ms = view.post.created_ms[rows]
+        scores[created_ms < self._cutoff_ms(now_ms)] = -np.inf
+        if self._authors:
+            scores[~self._is_of_its_authors(rows)] = -np.inf
+        entering = scores > -np.inf
+        if entering.any():
+            self._oldest_ms = min(self._oldest_ms, int(created_ms[entering].min()))
+        return self.list.update(rows, scores, view.post.author[rows])
+
+    def leave(self, rows: Rows) -> bool:
+        """These posts are not of the feed any more; whether its list changed.
+
+        From now on their rows may stand for other posts.
+        """
+        for at in self._lookup.find(rows, self._written_rows).tolist():
+            if at >= 0:
+                self._written_gone.append(self._view.ids[int(self._written_rows[at])])
+                self._written_rows[at] = -1
+        none = np.full(len(rows), -np.inf)
+        return self.list.update(rows, none, np.full(len(rows), -1, np.int32))
+
+    def drop_old(self, now_ms: int) -> bool:
+        """Take out the posts that left the window; whether there were any."""
+        cutoff_ms = self._cutoff_ms(now_ms)
+        if self._oldest_ms >= cutoff_ms:
+            return False
+        created_ms = self._view.post.created_ms[self.list.rows]
+        old = created_ms < cutoff_ms
+        self.list.remove(np.flatnonzero(old))
+        kept = created_ms[~old]
+        self._oldest_ms = int(kept.min()) if len(kept) else np.inf
+        return bool(old.any())
+
+    def replace(self, before: FeedRanking) -> None:
+        """Go on where this feed's ranking under other settings ends."""
+        is_same = self.spec == before.spec and self.scores is before.scores
+        self.whole = before.whole or not is_same
+        self._written_rows = before._written_rows
+        self._written_scores = before._written_scores
+        self._written_gone = before._written_gone
+
+    def in_window(self, rows: Rows, now_ms: int) -> npt.NDArray[np.bool_]:
+        """Which of these posts are not too old for the feed."""
+        return self._view.post.created_ms[rows] >= self._cutoff_ms(now_ms)
+
+    def _cutoff_ms(self, now_ms: int) -> int:
+        """Posts created before this are out of the window."""
+        return now_ms - int(self.spec.window_hours * HOUR_MS)
+
+    def _is_of_its_authors(self, rows: Rows) -> npt.NDArray[np.bool_]:
+        view = self._view
+        if len(rows) > len(self._authors):
+            known = [view.authors.find(author) for author in self._authors]
+            numbers = [number for number in known if number is not None]
+            return np.isin(view.post.author[rows], np.array(numbers, np.int32))
+        return np.array([view.author_of(row) in self._authors for row in rows.tolist()], bool)
+
+    # --- what is written ------------------------------------------------------------------
+
+    @property
+    def written(self) -> dict[str, float]:
+        """The stored feed as last handed out: score by post id, best first."""
+        rows, scores = self._written_rows.tolist(), self._written_scores.tolist()
+        ids = self._view.ids
+        return {ids[row]: score for row, score in zip(rows, scores, strict=True) if row >= 0}
+
+    def change(self, config_offset: int) -> FeedChange | None:
+        """What changed since the last call, or None if nothing did."""
+        rows, scores = self.list.best()
+        before, before_scores, gone = self._written_rows, self._written_scores, self._written_gone
+        self._written_rows, self._written_scores, self._written_gone = rows.copy(), scores, []
         whole, self.whole = self.whole, False
-        now = self.written
         if whole:
-            return self._feed_change(config_offset, list(now.items()), whole=True)
-        moved = [(post, score) for post, score in now.items() if before.get(post) != score]
-        removed = [post for post in before if post not in now]
-        if not moved and not removed:
+            return self._feed_change(config_offset, self._entries(rows, scores), whole=True)
+        position = self._lookup.find(rows, before)
+        moved = position < 0
+        moved[~moved] = before_scores[position[~moved]] != scores[~moved]
+        left = before[(self._lookup.find(before, rows) < 0) & (before >= 0)]
+        entries = self._entries(rows[moved], scores[moved])
+        removed = [self._view.ids[row] for row in left.tolist()]
+        if gone:
+            # A post that was deleted may have come again, in another row.
+            entered = {post_id for post_id, _ in entries}
+            removed += [post_id for post_id in gone if post_id not in entered]
+        if not entries and not removed:
             return None
-        return self._feed_change(config_offset, moved, removed)
+        return self._feed_change(config_offset, entries, removed)
 
     def renewal(self, config_offset: int) -> FeedChange | None:
         """A change without entries, to renew the feed; None while a whole one is due."""
         return None if self.whole else self._feed_change(config_offset, [])
+
+    def _entries(self, rows: Rows, scores: npt.NDArray[np.float64]) -> list[tuple[str, float]]:
+        ids = self._view.ids
+        return [
+            (ids[row], score) for row, score in zip(rows.tolist(), scores.tolist(), strict=True)
+        ]
 
     def _feed_change(
         self,
@@ -59,27 +157,12 @@ class FeedRanking:
         whole: bool = False,
     ) -> FeedChange:
         return FeedChange(
-            feed=self.members.name,
+            feed=self.name,
             whole=whole,
             entries=entries,
             removed=removed or [],
-            size=len(self.written),
+            size=len(self._written_rows),
             weights=self.scores.weights,
             gates=self.scores.gates.gates,
             config_offset=config_offset,
         )
-
-    def _rank(self, view: PostView) -> dict[str, float]:
-        rows, size = self.members.rows, self.members.spec.size
-        best, scores = top(
-            self.scores.score[rows],
-            rows,
-            view.ids,
-            view.post.author,
-            size,
-            self.scores.weights.max_per_author,
-        )
-        # Nothing scored below the last of a full feed can enter it; a feed with room takes all.
-        self._least = float(scores[-1]) if len(scores) == size else np.nextafter(-np.inf, 0)
-        ids = view.ids
-        return dict(zip([ids[row] for row in best.tolist()], scores.tolist(), strict=True))

@@ -9,14 +9,13 @@ import numpy as np
 import numpy.typing as npt
 
 from feedmill.events.gates import GatePolicy
-from feedmill.rankers.combiner.columns import NO_POST, grown
+from feedmill.rankers.combiner.columns import NO_POST
 from feedmill.rankers.combiner.gating import ABSENT, HOLD, decide_many, grace_ms
+from feedmill.rankers.combiner.mapped_column import MappedColumn
+from feedmill.rankers.combiner.signal_columns import RowSelection
 
 if TYPE_CHECKING:
     from feedmill.rankers.combiner.view import PostView
-
-# Some rows, or all of them as a slice, which spares numpy a copy of every column.
-RowSelection = npt.NDArray[np.int32] | slice
 
 
 class GateDecisions:
@@ -28,22 +27,28 @@ class GateDecisions:
         The policy.
     has_open_gate
         Whether some required gate lets posts pass without its verdict after a grace.
-    code
-        Shape (capacity,), uint8: a decision of `gating`, `ABSENT` where there is no post.
-    factor
-        Shape (capacity,), float64: the product of demote factors.
     """
 
     def __init__(self, view: PostView, gates: Mapping[str, GatePolicy]) -> None:
         self.gates = gates
         self._open_gates = [g for g in gates.values() if g.required and g.on_failure == "open"]
         self.has_open_gate = bool(self._open_gates)
-        self.code: npt.NDArray[np.uint8] = np.full(view.capacity, ABSENT, np.uint8)
-        self.factor: npt.NDArray[np.float64] = np.ones(view.capacity)
+        self._code = MappedColumn(np.uint8, ABSENT)
+        self._factor = MappedColumn(np.float64, 1.0)
         self._view = view
+        self.grow()
+
+    @property
+    def code(self) -> npt.NDArray[np.uint8]:
+        """Shape (n,): a decision of `gating`, `ABSENT` where there is no post."""
+        return self._code.values
+
+    def factors(self, rows: RowSelection) -> npt.NDArray[np.float64]:
+        """The products of demote factors of these rows."""
+        return self._factor.values[rows]
 
     def update(self, rows: RowSelection, now_ms: int) -> None:
-        """Decide these rows anew."""
+        """Decide these rows anew; those of a slice without overrides."""
         view = self._view
         self.grow()
         offset = view.post.offset[rows]
@@ -51,23 +56,22 @@ class GateDecisions:
         code, factor = decide_many(
             self.gates,
             {name: column.value[rows] for name, column in columns.items()},
-            {name: column.offset[rows] == offset for name, column in columns.items()},
+            {name: column.is_current(rows) for name, column in columns.items()},
             view.post.arrived_ms[rows],
             now_ms,
         )
         code[offset == NO_POST] = ABSENT
         self.code[rows] = code
-        self.factor[rows] = factor
-        if len(view.overrides):
+        self._factor.values[rows] = factor
+        if len(view.overrides) and not isinstance(rows, slice):
             self._apply_overrides(rows, now_ms)
 
     def grow(self) -> None:
         """Make room for all rows of the view."""
-        if len(self.code) < self._view.capacity:
-            self.code = grown(self.code, self._view.capacity, ABSENT)
-            self.factor = grown(self.factor, self._view.capacity, 1.0)
+        self._code.grow(self._view.capacity)
+        self._factor.grow(self._view.capacity)
 
-    def grace_ended(self, since_ms: int, now_ms: int) -> list[int]:
+    def grace_ended(self, since_ms: int, now_ms: int) -> npt.NDArray[np.int32]:
         """Rows held so far for which some open gate's grace ended in (since_ms, now_ms]."""
         held = np.flatnonzero(self.code == HOLD)
         arrived_ms = self._view.post.arrived_ms[held]
@@ -75,19 +79,12 @@ class GateDecisions:
         for gate in self._open_gates:
             end_ms = arrived_ms + grace_ms(gate)
             ended |= (since_ms < end_ms) & (end_ms <= now_ms)
-        rows: list[int] = held[ended].tolist()
-        return rows
+        return held[ended].astype(np.int32)
 
-    def _apply_overrides(self, rows: RowSelection, now_ms: int) -> None:
-        for row in self._overridden(rows):
-            decision = self._view.decide(row, self.gates, now_ms)
-            self.code[row] = decision.code
-            self.factor[row] = decision.factor
-
-    def _overridden(self, rows: RowSelection) -> list[int]:
+    def _apply_overrides(self, rows: npt.NDArray[np.int32], now_ms: int) -> None:
         view = self._view
-        if isinstance(rows, slice):
-            candidates = {row for key in view.overrides.all_keys() for row in view.rows_about(key)}
-        else:
-            candidates = {row for row in rows.tolist() if view.is_overridden(row)}
-        return [row for row in candidates if view.post.offset[row] != NO_POST]
+        for row in rows.tolist():
+            if view.post.offset[row] != NO_POST and view.is_overridden(row):
+                decision = view.decide(row, self.gates, now_ms)
+                self.code[row] = decision.code
+                self._factor.values[row] = decision.factor

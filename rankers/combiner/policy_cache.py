@@ -13,37 +13,50 @@ from feedmill.events.gates import GatePolicy
 from feedmill.events.settings import Settings
 from feedmill.rankers.combiner.feed_scores import FeedScores
 from feedmill.rankers.combiner.gate_decisions import GateDecisions
+from feedmill.rankers.combiner.signal_columns import RowSelection
 from feedmill.rankers.combiner.view import PostView
 
 _encode = msgspec.json.Encoder(order="sorted").encode
 
 
 class PolicyCache:
-    """`GateDecisions` by gate policy, and `FeedScores` by weights and policy, over one view."""
+    """`GateDecisions` by gate policy, and `FeedScores` by weights and policy, over one view.
+
+    What is new has no posts yet: it is `unfinished` until its maker has gone over all rows with
+    `fill` and called `finish`.  Rows that change meanwhile are kept up to date everywhere.
+    """
 
     def __init__(self, view: PostView) -> None:
         self._view = view
         self._decisions: dict[bytes, GateDecisions] = {}
         self._scores: dict[bytes, FeedScores] = {}
+        self._new_decisions: list[GateDecisions] = []
+        self._new_scores: list[FeedScores] = []
+        self._general: tuple[Settings, bytes] | None = None
 
-    def scores(self, settings: Settings, feed: str, now_ms: int) -> FeedScores:
-        """The scores for a feed, up to date."""
-        weights, gates = settings.weights_of(feed), settings.gates_of(feed)
-        key = _encode([weights.as_dict(), dict(gates)])
+    @property
+    def has_unfinished(self) -> bool:
+        """Whether some decisions or scores were not computed for all posts yet."""
+        return bool(self._new_decisions or self._new_scores)
+
+    def scores(self, settings: Settings, feed: str) -> FeedScores:
+        """The scores for a feed, perhaps unfinished."""
+        key = self._key(settings, feed)
         scores = self._scores.get(key)
         if scores is None:
-            scores = FeedScores(self._view, weights, self.decisions(gates, now_ms))
-            scores.update(self._all_rows())
+            decisions = self.decisions(settings.gates_of(feed))
+            scores = FeedScores(self._view, settings.weights_of(feed), decisions)
             self._scores[key] = scores
+            self._new_scores.append(scores)
         return scores
 
-    def decisions(self, gates: Mapping[str, GatePolicy], now_ms: int) -> GateDecisions:
-        """The decisions under a policy, up to date."""
+    def decisions(self, gates: Mapping[str, GatePolicy]) -> GateDecisions:
+        """The decisions under a policy, perhaps unfinished."""
         key = _encode(dict[str, Any](gates))
         decisions = self._decisions.get(key)
         if decisions is None:
             decisions = self._decisions[key] = GateDecisions(self._view, gates)
-            decisions.update(self._all_rows(), now_ms)
+            self._new_decisions.append(decisions)
         return decisions
 
     def all_decisions(self) -> Iterator[GateDecisions]:
@@ -57,6 +70,18 @@ class PolicyCache:
         for scores in self._scores.values():
             scores.update(rows)
 
+    def fill(self, rows: RowSelection, now_ms: int) -> None:
+        """Decide and score these rows where it is unfinished."""
+        for decisions in self._new_decisions:
+            decisions.update(rows, now_ms)
+        for scores in self._new_scores:
+            scores.update(rows)
+
+    def finish(self) -> None:
+        """All rows were filled."""
+        self._new_decisions.clear()
+        self._new_scores.clear()
+
     def keep(self, in_use: Iterable[FeedScores], default: GateDecisions) -> None:
         """Forget all scores but these, and all decisions that neither they nor the default use.
 
@@ -68,5 +93,13 @@ class PolicyCache:
         decisions = self._decisions
         self._decisions = {key: value for key, value in decisions.items() if id(value) in kept}
 
-    def _all_rows(self) -> slice:
-        return slice(0, self._view.capacity)
+    def _key(self, settings: Settings, feed: str) -> bytes:
+        if feed in settings.weights or feed in settings.gates:
+            return _key_of(settings, feed)
+        if self._general is None or self._general[0] is not settings:
+            self._general = (settings, _key_of(settings, ""))
+        return self._general[1]
+
+
+def _key_of(settings: Settings, feed: str) -> bytes:
+    return _encode([settings.weights_of(feed).as_dict(), dict(settings.gates_of(feed))])

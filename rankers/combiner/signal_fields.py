@@ -6,10 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import msgspec
-import numpy as np
 
 from feedmill.events.gates import GatePolicy
-from feedmill.rankers.combiner.columns import NO_SIGNAL
 from feedmill.rankers.combiner.overrides import ActiveOverride
 from feedmill.rankers.combiner.view import POST_CHANGED, PostView, signal_bit
 
@@ -53,21 +51,18 @@ def _arrived_ms(view: PostView, row: int) -> str:
 
 
 def _signal(view: PostView, row: int, name: str) -> bytes:
-    column = view.signals[name]
-    if column.offset[row] == NO_SIGNAL:
+    signal = view.signal(row, name)
+    if signal is None:
         return b""
-    value = float(column.value[row])
-    model, version = view.models.values[column.model[row]]
     fields: dict[str, Any] = {
-        "value": None if np.isnan(value) else value,
-        "model": model,
-        "version": version,
-        "post_offset": int(column.offset[row]),
-        "at_ms": int(column.at_ms[row]),
+        "value": signal.value,
+        "model": signal.model,
+        "version": signal.version,
+        "post_offset": signal.post_offset,
+        "at_ms": signal.at_ms,
     }
-    error = view.errors.get((row, name))
-    if error is not None:
-        fields["error"] = error
+    if signal.error is not None:
+        fields["error"] = signal.error
     return _encode(fields)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Sequence
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -14,10 +14,16 @@ Rows = npt.NDArray[np.int32]
 _SAMPLED_FROM = 20_000  # with fewer scores a partition of all is as quick as a sample
 
 
+class PostIds(Protocol):
+    """Post ids by row."""
+
+    def __getitem__(self, row: int, /) -> str: ...
+
+
 def top(
     scores: Floats,
     rows: Rows,
-    ids: Sequence[str],
+    ids: PostIds,
     authors: npt.NDArray[np.int32],
     size: int,
     max_per_author: int | None,
@@ -48,7 +54,7 @@ def top(
         picked, exhausted = _highest(scores, rows, ids, wanted)
         ordered = _in_order(picked, scores, rows, ids)
         if max_per_author is not None:
-            ordered = ordered[_rank_within(authors[rows[ordered]]) < max_per_author]
+            ordered = ordered[rank_within(authors[rows[ordered]]) < max_per_author]
         if exhausted or len(ordered) >= size:
             best = ordered[:size]
             return rows[best], scores[best]
@@ -56,7 +62,7 @@ def top(
 
 
 def _highest(
-    scores: Floats, rows: Rows, ids: Sequence[str], wanted: int
+    scores: Floats, rows: Rows, ids: PostIds, wanted: int
 ) -> tuple[npt.NDArray[np.intp], bool]:
     """Positions of the `wanted` highest scores in no order, and whether there are no more."""
     pool = _above_estimate(scores, wanted)
@@ -94,7 +100,7 @@ def _above_estimate(scores: Floats, wanted: int) -> npt.NDArray[np.intp] | None:
 
 
 def _in_order(
-    picked: npt.NDArray[np.intp], scores: Floats, rows: Rows, ids: Sequence[str]
+    picked: npt.NDArray[np.intp], scores: Floats, rows: Rows, ids: PostIds
 ) -> npt.NDArray[np.intp]:
     ordered = picked[np.argsort(-scores[picked], kind="stable")]
     values = scores[ordered]
@@ -106,12 +112,22 @@ def _in_order(
     return ordered
 
 
-def _rank_within(authors: npt.NDArray[np.int32]) -> npt.NDArray[np.intp]:
+def rank_within(authors: npt.NDArray[np.int32]) -> npt.NDArray[np.intp]:
     """For each position, how many of the same author come before it."""
     by_author = np.argsort(authors, kind="stable")
-    grouped = authors[by_author]
-    starts = np.flatnonzero(np.r_[True, grouped[1:] != grouped[:-1]])[: len(grouped)]
-    counts = np.diff(np.r_[starts, len(grouped)])
+    starts, ends = runs(authors[by_author])
     ranks = np.empty(len(authors), np.intp)
-    ranks[by_author] = np.arange(len(authors)) - np.repeat(starts, counts)
+    ranks[by_author] = np.arange(len(authors)) - np.repeat(starts, ends - starts)
     return ranks
+
+
+def runs(ordered: npt.NDArray[Any]) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+    """Where each run of equal values begins and ends."""
+    is_start = np.empty(len(ordered), bool)
+    is_start[:1] = True
+    np.not_equal(ordered[1:], ordered[:-1], out=is_start[1:])
+    starts = is_start.nonzero()[0]
+    ends = np.empty_like(starts)
+    ends[:-1] = starts[1:]
+    ends[-1:] = len(ordered)
+    return starts, ends

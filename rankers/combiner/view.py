@@ -7,7 +7,6 @@ different topics may come in any order: the view is the same.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -16,17 +15,25 @@ from feedmill.events.gates import GatePolicy
 from feedmill.events.override import Override, OverrideKey
 from feedmill.events.post import Deletion, Post
 from feedmill.events.signal import Signal, SignalNames
+from feedmill.rankers.combiner.batches import MANY_FROM, distinct_parts
+from feedmill.rankers.combiner.change_queue import ChangeQueue, Masks
 from feedmill.rankers.combiner.columns import (
+    NEVER_MS,
     NO_POST,
-    NO_SIGNAL,
     InternTable,
     PostColumns,
-    SignalColumns,
 )
+from feedmill.rankers.combiner.early_signals import MOST_EARLY, EarlySignals
+from feedmill.rankers.combiner.expiry import ExpiryScan
 from feedmill.rankers.combiner.gating import Decision, GateVerdict, decide_one, outcomes_of
+from feedmill.rankers.combiner.id_table import IdTable
+from feedmill.rankers.combiner.mapped_column import in_chunks
 from feedmill.rankers.combiner.overrides import ActiveOverride, OverrideTable
+from feedmill.rankers.combiner.post_group import PostGroup
+from feedmill.rankers.combiner.signal_columns import SignalColumns, StoredSignal
 
 Rows = npt.NDArray[np.int32]
+_PRUNED_AT_ONCE = 2048
 # In a mask of changes: the post itself, its overrides, or whether it is there at all.
 POST_CHANGED = 1
 
@@ -36,59 +43,53 @@ def signal_bit(number: int) -> int:
     return POST_CHANGED << (number + 1)
 
 
-class PostGroup(NamedTuple):
-    """Which feeds a post may be in: all that their settings match, but the author."""
-
-    communities: tuple[str, ...]
-    lang: str | None
-    is_reply: bool
-
-
 class PostView:
     """All posts of the window, one row each.
 
     Attributes
     ----------
+    capacity
+        How many rows the columns have.
     ids
         Post id by row; "" where the row is free.
     post, signals
         The columns.
-    changed
-        By row a mask of what changed since `take_changed`: `POST_CHANGED`, and
-        `signal_bit(i)` for the i-th declared signal.
     """
 
-    def __init__(self, names: SignalNames) -> None:
+    def __init__(self, names: SignalNames, most_early: int = MOST_EARLY) -> None:
         self.names = names
         self.capacity = 0
-        self.ids: list[str] = []
+        self.ids = IdTable()
         self.post = PostColumns()
-        self.signals = {name: SignalColumns(np.nan) for name in names.gates}
-        self.signals |= {name: SignalColumns(0.0) for name in names.objectives}
         self.overrides = OverrideTable()
-        self.authors = InternTable()
+        self.authors = IdTable()
         self.groups = InternTable()
         self.models = InternTable()
-        self.errors: dict[tuple[int, str], str] = {}
-        self.changed: dict[int, int] = {}
+        self.signals = {
+            name: SignalColumns(self.models, is_gate=name in names.gates) for name in names.all
+        }
+        self.early = EarlySignals(most_early)
+        self._changes = ChangeQueue(len(names.all) + 1)
         self._bit = {name: signal_bit(i) for i, name in enumerate(names.all)}
-        self._rows: dict[str, int] = {}
-        self._free: list[int] = []
-        # By row and name the signals of versions yet to come, oldest first.
-        self._early: dict[int, dict[str, list[Signal]]] = {}
+        self._freed: set[int] = set()
+        self._expiry = ExpiryScan()
         self._kept = 0
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return len(self.ids)
 
     def row_of(self, post_id: str) -> int | None:
         """The row of a post that is known, else None."""
-        return self._rows.get(post_id)
+        return self.ids.find(post_id)
+
+    def rows_of(self, post_ids: Sequence[str]) -> Rows:
+        """The row of each post, -1 where it is not known."""
+        return self.ids.find_many(post_ids)
 
     def author_of(self, row: int) -> str:
         """The author of the post in this row, "" where there is no post."""
         number = int(self.post.author[row])
-        return "" if number < 0 else str(self.authors.values[number])
+        return "" if number < 0 else self.authors[number]
 
     def update_post(self, post: Post | Deletion, offset: int, timestamp_ms: int) -> None:
         """Take a post, an edit or a deletion; `timestamp_ms` is the record's own."""
@@ -97,159 +98,254 @@ class PostView:
             return
         row = self._row(post.post_id)
         columns = self.post
-        if columns.offset[row] >= offset:
+        before = int(columns.offset[row])
+        if before >= offset:
             return
         columns.offset[row] = offset
         columns.created_ms[row] = min(post.created_at_ms, timestamp_ms)
         columns.arrived_ms[row] = timestamp_ms
-        columns.author[row] = self.authors.number(post.author_id)
-        group = PostGroup(
-            tuple(dict.fromkeys(post.communities or ())), post.lang, post.in_reply_to is not None
-        )
-        columns.group[row] = self.groups.number(group)
-        self.changed[row] = self.changed.get(row, 0) | POST_CHANGED
-        if row in self._early:
-            self._take_early(row, offset)
+        columns.author[row] = self.authors.add(post.author_id)
+        columns.group[row] = self.groups.number(PostGroup.of(post))
+        self._changes.add(row, POST_CHANGED)
+        self._follow_version(row, before, offset)
 
-    def _delete(self, post_id: str, offset: int) -> None:
-        row = self._rows.get(post_id)
-        if row is None or self.post.offset[row] >= offset:
-            return
-        early = self._early.get(row, {})
-        self.free([row])
-        # Signals about a version after the deletion go on waiting for it.
-        for name, signals in early.items():
-            for signal in signals:
-                if signal.post_offset > offset:
-                    self.update_signal(name, signal)
-
-    def _take_early(self, row: int, offset: int) -> None:
-        for name, signals in self._early.pop(row).items():
-            for signal in signals:
-                self._store(row, name, signal, offset)
+    def update_posts(
+        self,
+        posts: Sequence[Post | Deletion],
+        offsets: Sequence[int],
+        timestamps_ms: Sequence[int],
+    ) -> None:
+        """Take many, as `update_post` takes them one after the other."""
+        for part in distinct_parts([post.post_id for post in posts]):
+            if part.stop - part.start < MANY_FROM:
+                for i in range(part.start, part.stop):
+                    self.update_post(posts[i], offsets[i], timestamps_ms[i])
+            else:
+                self._update_distinct_posts(posts[part], offsets[part], timestamps_ms[part])
 
     def update_signal(self, name: str, signal: Signal) -> None:
         """Take a signal; an older one than the last is ignored, one of a coming version waits."""
         row = self._row(signal.post_id)
-        self._store(row, name, signal, int(self.post.offset[row]))
+        if not self._wait(row, name, signal):
+            self._store(row, name, signal)
 
-    def _store(self, row: int, name: str, signal: Signal, post_offset: int) -> None:
-        early = self._early.get(row, {}).get(name)
-        if early and signal.post_offset < early[-1].post_offset:
-            return
-        if signal.post_offset > post_offset:
-            self._wait(row, name, signal)
-            if post_offset == NO_POST:
-                self.post.created_ms[row] = max(signal.at_ms, int(self.post.created_ms[row]))
-            return
-        column = self.signals[name]
-        if signal.post_offset < column.offset[row]:
-            return
-        column.offset[row] = signal.post_offset
-        column.at_ms[row] = signal.at_ms
-        column.model[row] = self.models.number((signal.model, signal.version))
-        if signal.value is not None:
-            column.value[row] = signal.value
-        elif name in self.names.gates:
-            column.value[row] = np.nan
-        if signal.error is not None:
-            self.errors[row, name] = signal.error
-        else:
-            self.errors.pop((row, name), None)
-        self.changed[row] = self.changed.get(row, 0) | self._bit[name]
-
-    def _wait(self, row: int, name: str, signal: Signal) -> None:
-        waiting = self._early.setdefault(row, {}).setdefault(name, [])
-        # Each version keeps its last signal; a failure also keeps the last good value.
-        while waiting and waiting[-1].post_offset == signal.post_offset:
-            if waiting[-1].value is not None and signal.value is None:
-                break
-            waiting.pop()
-        waiting.append(signal)
+    def update_signals(self, name: str, signals: Sequence[Signal]) -> None:
+        """Take many signals of one name, as `update_signal` takes them one after the other."""
+        for part in distinct_parts([signal.post_id for signal in signals]):
+            if part.stop - part.start < MANY_FROM:
+                for signal in signals[part]:
+                    self.update_signal(name, signal)
+            else:
+                self._update_distinct_signals(name, signals[part])
 
     def clear_signal(self, name: str, post_id: str) -> None:
         """Remove a signal that its stage withdrew."""
-        row = self._rows.get(post_id)
+        row = self.ids.find(post_id)
         if row is None:
             return
-        early = self._early.get(row, {})
-        early.pop(name, None)
-        if not early:
-            self._early.pop(row, None)
-            if self.post.offset[row] == NO_POST:
-                self.free([row])
-                return
-        self.signals[name].clear(row)
-        self.errors.pop((row, name), None)
-        self.changed[row] = self.changed.get(row, 0) | self._bit[name]
+        self.early.discard(row, name)
+        if row not in self.early and self.post.offset[row] == NO_POST:
+            self.free([row])
+            return
+        self.signals[name].clear(np.array([row], np.int32))
+        self._changes.add(row, self._bit[name])
+
+    def _update_distinct_posts(
+        self,
+        posts: Sequence[Post | Deletion],
+        offsets: Sequence[int],
+        timestamps_ms: Sequence[int],
+    ) -> None:
+        kept: list[Post] = []
+        places: list[int] = []
+        for i, post in enumerate(posts):
+            if isinstance(post, Deletion):
+                self._delete(post.post_id, offsets[i])
+            else:
+                kept.append(post)
+                places.append(i)
+        rows = self._rows_for([post.post_id for post in kept])
+        columns = self.post
+        offset = np.array([offsets[i] for i in places], np.int64)
+        before = columns.offset[rows]
+        newer = before < offset
+        if not newer.all():
+            rows, offset, before = rows[newer], offset[newer], before[newer]
+            chosen = np.flatnonzero(newer).tolist()
+            kept, places = [kept[i] for i in chosen], [places[i] for i in chosen]
+        arrived_ms = np.array([timestamps_ms[i] for i in places], np.int64)
+        created_ms = np.array([post.created_at_ms for post in kept], np.int64)
+        columns.offset[rows] = offset
+        columns.created_ms[rows] = np.minimum(created_ms, arrived_ms)
+        columns.arrived_ms[rows] = arrived_ms
+        columns.author[rows] = self.authors.add_many([post.author_id for post in kept])
+        columns.group[rows] = [self.groups.number(PostGroup.of(post)) for post in kept]
+        self._changes.add_many(rows, POST_CHANGED)
+        is_followed = before != NO_POST
+        if len(self.early):
+            is_followed |= self.early.are_waiting(rows)
+        for i in np.flatnonzero(is_followed).tolist():
+            self._follow_version(int(rows[i]), int(before[i]), int(offset[i]))
+
+    def _update_distinct_signals(self, name: str, signals: Sequence[Signal]) -> None:
+        rows = self._rows_for([signal.post_id for signal in signals])
+        offsets = np.array([signal.post_offset for signal in signals], np.int64)
+        waits = offsets > self.post.offset[rows]
+        if len(self.early):
+            waits |= self.early.are_waiting(rows)
+        stored = list(signals)
+        if waits.any():
+            for i in np.flatnonzero(waits).tolist():
+                if not self._wait(int(rows[i]), name, signals[i]):
+                    waits[i] = False
+            rows = rows[~waits]
+            stored = [signals[i] for i in np.flatnonzero(~waits).tolist()]
+        taken = self.signals[name].update_many(rows, stored, self.post.offset[rows])
+        self._changes.add_many(rows[taken], self._bit[name])
+
+    def _delete(self, post_id: str, offset: int) -> None:
+        row = self.ids.find(post_id)
+        if row is None or self.post.offset[row] >= offset:
+            return
+        waiting = self.early.take(row)
+        self.free([row])
+        # Signals about a version after the deletion go on waiting for it.
+        for name, signals in waiting.items():
+            for signal in signals:
+                if signal.post_offset > offset:
+                    self.update_signal(name, signal)
+
+    def _follow_version(self, row: int, before: int, offset: int) -> None:
+        """Let signals follow a post from one version to the next."""
+        if before != NO_POST:
+            for column in self.signals.values():
+                column.supersede(row, before)
+        if row in self.early:
+            for name, signals in self.early.take(row).items():
+                for signal in signals:
+                    if not self._wait(row, name, signal):
+                        self._store(row, name, signal)
+
+    def _store(self, row: int, name: str, signal: Signal) -> None:
+        """Take a signal about the present or an earlier version."""
+        if self.signals[name].update(row, signal, int(self.post.offset[row])):
+            self._changes.add(row, self._bit[name])
+
+    def _wait(self, row: int, name: str, signal: Signal) -> bool:
+        """Let a signal of a coming version wait; whether it, or a later one that waits, does."""
+        if self.early.has_later(row, name, signal):
+            return True
+        post_offset = int(self.post.offset[row])
+        if signal.post_offset <= post_offset:
+            return False
+        self.early.add(row, name, signal)
+        if post_offset == NO_POST:
+            self.post.created_ms[row] = max(signal.at_ms, int(self.post.created_ms[row]))
+        dropped = self.early.drop_longest()
+        if dropped is not None and self.post.offset[dropped] == NO_POST:
+            self.free([dropped])
+        return True
 
     def update_override(self, key: OverrideKey, override: Override | None) -> None:
         """Set or withdraw an override."""
         self.overrides.update(key, override)
         self.touch(self.rows_about(key))
 
-    def rows_about(self, key: OverrideKey) -> list[int]:
+    def rows_about(self, key: OverrideKey) -> Rows:
         """The rows of the posts that an override is about."""
         if key.kind == "post":
-            row = self._rows.get(key.id)
-            return [] if row is None else [row]
+            row = self.ids.find(key.id)
+            return np.array([] if row is None else [row], np.int32)
         number = self.authors.find(key.id)
         if number is None:
-            return []
-        rows: list[int] = np.flatnonzero(self.post.author == number).tolist()
-        return rows
+            return np.empty(0, np.int32)
+        return np.flatnonzero(self.post.author == number).astype(np.int32)
 
-    def touch(self, rows: Sequence[int]) -> None:
-        """Mark these rows as changed: they are decided, scored and written again."""
-        for row in rows:
-            self.changed[row] = self.changed.get(row, 0) | POST_CHANGED
+    def live_rows(self) -> Rows:
+        """The rows that hold a post."""
+        return np.flatnonzero(self.post.offset != NO_POST).astype(np.int32)
 
-    def take_changed(self) -> dict[int, int]:
-        """What changed since the last call, by row; the caller owns it."""
-        changed, self.changed = self.changed, {}
-        return changed
+    def touch(self, rows: Rows | Sequence[int]) -> None:
+        """Mark these rows, each once, as changed: they are decided, scored and written again."""
+        self._changes.add_many(np.asarray(rows, np.int32), POST_CHANGED)
 
-    def free(self, rows: Sequence[int]) -> None:
+    @property
+    def changes(self) -> int:
+        """How many rows changed and were not taken yet."""
+        return len(self._changes)
+
+    @property
+    def has_changes(self) -> bool:
+        """Whether some row changed and was not taken yet."""
+        return len(self._changes) > 0
+
+    def take_changed(self, most: int | None = None) -> tuple[Rows, Masks]:
+        """The rows that changed first, at most `most`, and what changed in each.
+
+        A mask has `POST_CHANGED`, and `signal_bit(i)` for the i-th declared signal.
+        """
+        return self._changes.take(most)
+
+    def free(self, rows: Rows | Sequence[int]) -> None:
         """Forget these posts; their rows are used again only after `recycle`."""
-        for row in rows:
-            self._rows.pop(self.ids[row], None)
-            self._early.pop(row, None)
-            self.changed[row] = POST_CHANGED
-            for name in self.names.all:
-                self.errors.pop((row, name), None)
-        self.post.offset[rows] = NO_POST
-        self.post.author[rows] = -1
-        self.post.group[rows] = -1
+        rows = np.asarray(rows, np.int32)
+        for row in rows.tolist():
+            self.ids.forget(row)
+            self.early.take(row)
+            self._freed.add(row)
+        self._changes.add_many(rows, POST_CHANGED)
+        self.post.clear(rows)
         for column in self.signals.values():
             column.clear(rows)
 
-    def recycle(self, rows: Sequence[int]) -> None:
+    def recycle(self, rows: Rows | Sequence[int]) -> None:
         """Rows that were freed and that nothing refers to any more may hold other posts."""
-        for row in rows:
-            self.ids[row] = ""
-        self._free.extend(rows)
+        rows = np.asarray(rows, np.int32)
+        for row in rows.tolist():
+            self.ids.recycle(row)
+            self._freed.remove(row)
+        self.post.created_ms[rows] = NEVER_MS
+        self.ids.tidy()
+
+    @property
+    def is_pruning(self) -> bool:
+        """Whether `prune` has more to do."""
+        return self.authors.sweeping.is_running or self.groups.sweeping.is_running
 
     def prune(self) -> list[int]:
-        """Forget authors and groups that have no post, once they are many; nothing may be changed.
+        """Forget authors and groups that have no post, once they are many, some at each call.
 
-        Returns the numbers of the groups that are forgotten, for others to use.
+        Nothing may be changed and not taken when it is called.  Returns the numbers of the groups
+        that are forgotten, for others to use: the caller drops what refers to them.
         """
-        if len(self.authors) + len(self.groups) <= 2 * self._kept + 1024:
-            return []
-        self.authors.keep(self.post.author)
-        forgotten = self.groups.keep(self.post.group)
-        self._kept = len(self.authors) + len(self.groups)
+        if not self.is_pruning:
+            if len(self.authors) + len(self.groups) <= 2 * self._kept + 1024:
+                return []
+            self.authors.sweeping.begin(self.post.author, self.authors.bound)
+            self.groups.sweeping.begin(self.post.group, len(self.groups.values))
+        room = _PRUNED_AT_ONCE - self.authors.sweep(_PRUNED_AT_ONCE)
+        forgotten = self.groups.sweep(room)
+        if not self.is_pruning:
+            self._kept = len(self.authors) + len(self.groups)
         return forgotten
 
     def is_freed(self, row: int) -> bool:
         """Whether the post of this row was forgotten and the row not yet recycled."""
-        return self._rows.get(self.ids[row]) != row
+        return row in self._freed
 
-    def expired(self, cutoff_ms: int) -> list[int]:
-        """Rows whose post, or waiting signals, are older than the cutoff."""
-        used = np.fromiter(self._rows.values(), np.int32, len(self._rows))
-        old: list[int] = used[self.post.created_ms[used] < cutoff_ms].tolist()
-        return old
+    def freed_among(self, rows: Rows) -> npt.NDArray[np.bool_]:
+        """For each row whether its post was forgotten and it is not yet recycled."""
+        if not self._freed:
+            return np.zeros(len(rows), bool)
+        return np.fromiter(map(self._freed.__contains__, rows.tolist()), bool, len(rows))
+
+    def expired(self, cutoff_ms: int, most: int | None = None) -> Rows:
+        """Rows, at most `most`, whose post, or waiting signals, are older than the cutoff.
+
+        A call goes on where the last one stopped; fewer than `most` means that there are no more.
+        """
+        created_ms = self.post.created_ms
+        return self._expiry.next_rows(created_ms, cutoff_ms, most, self.freed_among)
 
     def is_overridden(self, row: int) -> bool:
         """Whether some override is about the post in this row or its author."""
@@ -271,27 +367,32 @@ class PostView:
 
     def verdict(self, row: int, gate: str) -> GateVerdict:
         """The verdict of a gate on the present version of the post in this row."""
-        column = self.signals[gate]
-        if column.offset[row] == NO_SIGNAL or column.offset[row] != self.post.offset[row]:
-            return GateVerdict.missing(gate)
-        value = float(column.value[row])
-        model, version = self.models.values[column.model[row]]
-        return GateVerdict.of(gate, None if np.isnan(value) else value, model, version)
+        judged = self.signals[gate].verdict(row)
+        return GateVerdict.missing(gate) if judged is None else GateVerdict.of(gate, *judged)
+
+    def signal(self, row: int, name: str) -> StoredSignal | None:
+        """The last signal of this name about the post in this row."""
+        return self.signals[name].get(row, int(self.post.offset[row]))
 
     def _row(self, post_id: str) -> int:
-        row = self._rows.get(post_id)
-        if row is None:
-            if not self._free:
-                self._grow()
-            row = self._rows[post_id] = self._free.pop()
-            self.ids[row] = post_id
+        row = self.ids.add(post_id)
+        self._have_rows()
+        if self.post.created_ms[row] == NEVER_MS:
             self.post.created_ms[row] = 0
         return row
 
-    def _grow(self) -> None:
-        before, self.capacity = self.capacity, max(1024, self.capacity * 3 // 2)
-        self.ids.extend([""] * (self.capacity - before))
-        self._free.extend(range(self.capacity - 1, before - 1, -1))
+    def _rows_for(self, post_ids: Sequence[str]) -> Rows:
+        rows = self.ids.add_many(post_ids)
+        self._have_rows()
+        self.post.created_ms[rows[self.post.created_ms[rows] == NEVER_MS]] = 0
+        return rows
+
+    def _have_rows(self) -> None:
+        """Let the columns have all rows that the ids have."""
+        if self.ids.bound <= self.capacity:
+            return
+        self.capacity = in_chunks(self.ids.bound)
         self.post.grow(self.capacity)
+        self._changes.grow(self.capacity)
         for column in self.signals.values():
             column.grow(self.capacity)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Any
 
 import numpy as np
 
@@ -13,7 +12,7 @@ from feedmill.simulation.demo import open_demo
 from feedmill.simulation.replay.datasets import DATA_SETS, DEFAULT_POSTS, DEFAULT_RATE, open_dataset
 from feedmill.simulation.replay.lines import open_lines
 from feedmill.simulation.replay.options import Counts, ReplayOptions, ReplaySummary
-from feedmill.simulation.replay.producer import close_producer, start_producer
+from feedmill.simulation.replay.producer import ReplayProducer, start_producer
 from feedmill.simulation.replay.sender import Sender
 from feedmill.simulation.schedule import ENGAGEMENTS, POSTS, EventSource
 from feedmill.streams.settings.clock import now_ms
@@ -24,6 +23,7 @@ _FLUSH_S = 60.0
 # How long to wait for the producer to close, and for the sender to notice the end.
 _CLOSE_S = 4.0
 _NOTICE_S = 2.0
+_POLL_S = 0.01
 
 
 async def run_replay(
@@ -56,13 +56,13 @@ async def run_replay(
     source = await asyncio.to_thread(open_source, environment, options, run, counts)
     counts.expected_posts = source.posts
     start = time.monotonic()
-    producer, topics = await start_producer(environment, (POSTS, ENGAGEMENTS))
-    sender = Sender(producer.send, environment.topic, topics, counts, stop, options.keep_times)
+    producer = await asyncio.to_thread(start_producer, environment, (POSTS, ENGAGEMENTS))
+    sender = Sender(producer, environment.topic, counts, stop, options.keep_times)
     try:
         ended = await _send(sender, source, options)
         await _flush(producer, stop)
     finally:
-        await close_producer(producer, _CLOSE_S)
+        producer.close(_CLOSE_S)
     return _summary(counts, time.monotonic() - start, run, ended)
 
 
@@ -121,13 +121,11 @@ async def _send(sender: Sender, source: EventSource, options: ReplayOptions) -> 
     return "stopped" if sender.stop.is_set() else "time"
 
 
-async def _flush(producer: Any, stop: asyncio.Event) -> None:
-    flushed = asyncio.create_task(producer.flush())
-    stopped = asyncio.create_task(stop.wait())
-    await asyncio.wait((flushed, stopped), timeout=_FLUSH_S, return_when=asyncio.FIRST_COMPLETED)
-    stopped.cancel()
-    if not flushed.done():
-        flushed.cancel()
+async def _flush(producer: ReplayProducer, stop: asyncio.Event) -> None:
+    end = time.monotonic() + _FLUSH_S
+    while producer.waiting and not stop.is_set() and time.monotonic() < end:
+        producer.poll()
+        await asyncio.sleep(_POLL_S)
 
 
 def _summary(counts: Counts, seconds: float, run: str, ended: str) -> ReplaySummary:

@@ -4,51 +4,42 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Set
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
 
-from aiokafka.errors import KafkaError, KafkaTimeoutError, MessageSizeTooLargeError
+from confluent_kafka import KafkaError, KafkaException
 
 from feedmill.events.engagement import Engagement
-from feedmill.events.errors import UsageError
 from feedmill.events.post import Post
 from feedmill.simulation.replay.options import Counts
+from feedmill.simulation.replay.producer import ReplayProducer
 from feedmill.simulation.replay.record_times import with_send_time
 from feedmill.simulation.schedule import EventSource, ScheduledEvent
 
-# `send` does not wait as long as a batch has room, so the event loop runs at least every so many
+# `send` does not wait as long as there is room, so the event loop runs at least every so many
 # events.
 _EVENTS_PER_TURN = 64
 # Events that are due within one tick are sent together, which halves the CPU time. They get the
 # time of sending, so no reader sees the delay.
 _TICK_S = 0.005
 _MAX_SLEEP_S = 0.2
+# How long to wait where the broker does not keep up.
+_FULL_SLEEP_S = 0.01
 # A replay that falls behind by more shifts its start instead of sending a burst.
 _CATCH_UP_S = 1.0
 
 
-class Send(Protocol):
-    """The producer's `send`: returns a future of the outcome once the record is in a batch."""
-
-    def __call__(
-        self, topic: str, *, key: bytes, value: bytes | None
-    ) -> Awaitable[asyncio.Future[object]]: ...
-
-
 @dataclass
 class Sender:
-    """Calls `send` for each event when it is due.
+    """Hands each event to the producer when it is due.
 
     Parameters
     ----------
-    send
-        May wait while the broker is slow, and raise `KafkaTimeoutError` if it stays slow.
+    producer
+        Takes the records.
     topic
         Makes the full name of a topic from its name.
-    topics
-        The full names of the topics that exist.
     counts
         Is updated for every event.
     stop
@@ -57,9 +48,8 @@ class Sender:
         Whether events keep their own times.
     """
 
-    send: Send
+    producer: ReplayProducer
     topic: Callable[[str], str]
-    topics: Set[str]
     counts: Counts
     stop: asyncio.Event
     keep_times: bool = False
@@ -90,39 +80,40 @@ class Sender:
             start += max(0.0, clock() - due - _CATCH_UP_S)
             try:
                 await self._send(scheduled)
-            except KafkaError as error:
-                self._count_failure(scheduled.topic, error)
+            except KafkaException as error:
+                self._count_failure(scheduled.topic, error.args[0].str())
                 return "failed"
         return "end"
 
     async def _sleep_until(self, due: float) -> None:
         clock = asyncio.get_running_loop().time
+        self.producer.poll()
         await asyncio.sleep(0)
         # Waiting for `stop` with a timeout takes three times the CPU of a short sleep.
-        while (wait := due - clock()) > 0 and not self.stop.is_set():  # noqa: ASYNC110 - two ends
+        while (wait := due - clock()) > 0 and not self.stop.is_set():
             await asyncio.sleep(min(wait, _MAX_SLEEP_S))
+            self.producer.poll()
 
     async def _send(self, scheduled: ScheduledEvent) -> None:
         now_ms = None if self.keep_times else time.time_ns() // 1_000_000
         record = with_send_time(scheduled.event, now_ms)
         topic = self.topic(scheduled.topic)
         self._count(scheduled)
-        if topic not in self.topics:
-            # The client would look for the topic for 40 seconds, for every record.
-            error = UsageError("no such topic; create it with `feedmill topics create`")
-            self._count_failure(scheduled.topic, error)
+        if topic not in self.producer.topics:
+            # The client would look for the topic for a minute, for every record.
+            reason = "no such topic; create it with `feedmill topics create`"
+            self._count_failure(scheduled.topic, reason)
             return
-        while True:
-            try:
-                future = await self.send(topic, key=record.key, value=record.value)
-            except KafkaTimeoutError:
-                # The broker is down or slow and the batch is full; the record was not accepted.
-                continue
-            except MessageSizeTooLargeError as error:
-                self._count_failure(scheduled.topic, error)
-                return
-            break
-        future.add_done_callback(partial(self._count_outcome, scheduled.topic))
+        outcome = partial(self._count_outcome, scheduled.topic)
+        try:
+            while not self.producer.send(topic, record.key, record.value, outcome):
+                # The broker is down or slow; the record was not accepted.
+                await asyncio.sleep(_FULL_SLEEP_S)
+                self.producer.poll()
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError.MSG_SIZE_TOO_LARGE:
+                raise
+            self._count_failure(scheduled.topic, error.args[0].str())
 
     def _count(self, scheduled: ScheduledEvent) -> None:
         event = scheduled.event
@@ -134,15 +125,12 @@ class Sender:
         else:
             self.counts.others += 1
 
-    def _count_outcome(self, topic: str, future: asyncio.Future[object]) -> None:
-        if future.cancelled():
-            return
-        if (error := future.exception()) is not None:
-            self._count_failure(topic, error)
+    def _count_outcome(self, topic: str, failure: str | None) -> None:
+        if failure is not None:
+            self._count_failure(topic, failure)
         else:
             self.counts.acknowledged += 1
 
-    def _count_failure(self, topic: str, error: BaseException) -> None:
+    def _count_failure(self, topic: str, reason: str) -> None:
         self.counts.failed += 1
-        reason = str(error) or type(error).__name__
         self.counts.add_complaint(f"{topic}: not sent: {reason}")

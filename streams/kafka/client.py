@@ -146,8 +146,12 @@ def new_producer(
     *,
     transactional_id: str = "",
     queue_records: int = 1_000_000,
+    delivery_ms: int = 10_000,
 ) -> Producer:
-    """Return an idempotent producer with acks=all, transactional if an id is given."""
+    """Return an idempotent producer with acks=all, transactional if an id is given.
+
+    `delivery_ms` is how long a record outside of transactions waits for a broker that is away.
+    """
     settings: dict[str, object] = {
         **client_settings(environment, health),
         "enable.idempotence": True,
@@ -165,5 +169,5 @@ def new_producer(
             "linger.ms": 5,
         }
     else:
-        settings |= {"linger.ms": 0, "message.timeout.ms": 10_000}
+        settings |= {"linger.ms": 0, "message.timeout.ms": delivery_ms}
     return Producer(settings)

@@ -59,10 +59,13 @@ class LogConsumer:
         self._ends: dict[TopicPartition, int] = {}
         self._asking: list[_Adding] = []
 
-    def add(self, starts: Mapping[TopicPartition, int]) -> None:
-        """Read these partitions too, each from an offset, `BEGINNING` or `END`."""
+    def add(self, starts: Mapping[TopicPartition, int], *, or_first: bool = False) -> None:
+        """Read these partitions too, each from an offset, `BEGINNING` or `END`.
+
+        With `or_first` a partition whose offset was removed is read from the first one left.
+        """
         if starts:
-            self._asking.append(_Adding(self._offsets, dict(starts)))
+            self._asking.append(_Adding(self._offsets, dict(starts), or_first=or_first))
 
     def add_since(self, times: Mapping[TopicPartition, int]) -> None:
         """Read these partitions too, from the first record stamped at a time (Unix ms) or later."""
@@ -229,8 +232,11 @@ class _Adding:
         offsets: Offsets,
         starts: dict[TopicPartition, int],
         times: dict[TopicPartition, int] | None = None,
+        *,
+        or_first: bool = False,
     ) -> None:
         self._starts, self._times = starts, times or {}
+        self._or_first = or_first
         self._bounds = offsets.bounds([*starts, *self._times])
         self._since = offsets.since(self._times) if self._times else None
 
@@ -243,7 +249,8 @@ class _Adding:
         found = {}
         for source, start in self._starts.items():
             first, end = bounds[source]
-            found[source] = ({BEGINNING: first, END: end}.get(start, start), end)
+            least = max(start, first) if self._or_first else start
+            found[source] = ({BEGINNING: first, END: end}.get(start, least), end)
         since = self._since.result() if self._since is not None else {}
         for source in self._times:
             end = bounds[source].end
@@ -252,7 +259,7 @@ class _Adding:
 
     def again(self, offsets: Offsets) -> _Adding:
         """Ask once more."""
-        return _Adding(offsets, self._starts, self._times)
+        return _Adding(offsets, self._starts, self._times, or_first=self._or_first)
 
     def forget(self, sources: set[TopicPartition]) -> None:
         """Leave some partitions out."""

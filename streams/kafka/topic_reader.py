@@ -1,19 +1,22 @@
-"""For commands: read a topic of one partition, and write single records.
+"""For commands: read a topic up to its end, and write single records, by kafka-python.
 
 There is no consumer group and nothing is committed, so a command leaves no trace but its records.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-from aiokafka import TopicPartition
+from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 
 from feedmill.events.errors import UsageError
-from feedmill.streams.kafka.clients import new_producer, new_reader
 from feedmill.streams.settings.environment import Environment
+
+_CONNECT_MS = 5_000
+_SEND_S = 30.0
+_MAX_FETCH_BYTES = 4 * 1024 * 1024
 
 
 class TopicRecord(NamedTuple):
@@ -26,86 +29,95 @@ class TopicRecord(NamedTuple):
 
 
 class TopicReader:
-    """Reads partition 0 of a topic from a position on; made by `open_topic`."""
+    """Reads all partitions of a topic from a position on, read committed; made by `open_topic`."""
 
-    def __init__(self, consumer: Any, partition: TopicPartition) -> None:
-        self._consumer = consumer
-        self._partition = partition
+    def __init__(self, consumer: KafkaConsumer) -> None:
+        self._consumer: Any = consumer
+        self._partitions = list(consumer.assignment())
 
-    async def seek_to_beginning(self) -> None:
-        """Go to the first record that is still there."""
-        await self._consumer.seek_to_beginning(self._partition)
+    def seek_to_beginning(self) -> None:
+        """Go to the first records that are still there."""
+        self._consumer.seek_to_beginning(*self._partitions)
 
-    async def seek_to_time(self, at_ms: int) -> None:
-        """Go to the first record with this timestamp or a later one, else to the end."""
-        offsets = await self._consumer.offsets_for_times({self._partition: at_ms})
-        first = offsets[self._partition]
-        self._consumer.seek(self._partition, await self._end() if first is None else first.offset)
+    def seek_to_time(self, at_ms: int) -> None:
+        """Go to the first records with this timestamp or a later one, else to the end."""
+        found = self._consumer.offsets_for_times(dict.fromkeys(self._partitions, at_ms))
+        ends = self._consumer.end_offsets(self._partitions)
+        for partition in self._partitions:
+            first = found.get(partition)
+            self._consumer.seek(partition, ends[partition] if first is None else first.offset)
 
-    async def read(self, timeout_ms: int) -> list[TopicRecord]:
+    def read(self, timeout_ms: int) -> list[TopicRecord]:
         """The next records; waits at most `timeout_ms` for the first and may return none."""
-        fetched = await self._consumer.getmany(self._partition, timeout_ms=timeout_ms)
+        fetched = self._consumer.poll(timeout_ms=timeout_ms)
         return [
             TopicRecord(record.offset, record.timestamp, record.key, record.value)
             for records in fetched.values()
             for record in records
         ]
 
-    async def read_to_end(self) -> list[TopicRecord]:
-        """All records up to the end that the topic has at the time of the call."""
-        end = await self._end()
-        records: list[TopicRecord] = []
-        while await self._consumer.position(self._partition) < end:
-            records += await self.read(timeout_ms=200)
-        return records
-
-    async def _end(self) -> int:
-        ends = await self._consumer.end_offsets([self._partition])
-        return int(ends[self._partition])
+    def read_to_end(self) -> Iterator[TopicRecord]:
+        """All records up to the ends that the partitions have at the time of the call."""
+        ends = self._consumer.end_offsets(self._partitions)
+        while any(self._consumer.position(partition) < end for partition, end in ends.items()):
+            yield from self.read(timeout_ms=200)
 
 
-@asynccontextmanager
-async def open_topic(environment: Environment, topic: str) -> AsyncIterator[TopicReader]:
-    """Open a reader of partition 0 of a topic, named without the prefix.
+@contextmanager
+def open_topic(environment: Environment, topic: str) -> Iterator[TopicReader]:
+    """Open a reader of a topic, named without the prefix.
 
     Raises
     ------
     UsageError
         There is no such topic.
-    aiokafka.errors.KafkaError
+    kafka.errors.KafkaError
         Kafka cannot be reached.
     """
     name = environment.topic(topic)
-    consumer = new_reader(environment)
+    consumer = KafkaConsumer(
+        **_settings(environment),
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",
+        isolation_level="read_committed",
+        max_partition_fetch_bytes=_MAX_FETCH_BYTES,
+        max_poll_records=10_000,
+        # In Python it takes a second a megabyte.
+        check_crcs=False,
+    )
     try:
-        await consumer.start()
-        if name not in await consumer.topics():
+        partitions = consumer.partitions_for_topic(name) if name in consumer.topics() else None
+        if not partitions:
             raise UsageError(
                 f"Kafka at {environment.kafka} has no topic `{name}`; create the topics with"
                 " `feedmill topics create`, or give the right --kafka and --prefix"
             )
-        partition = TopicPartition(name, 0)
-        consumer.assign([partition])
-        yield TopicReader(consumer, partition)
+        consumer.assign([TopicPartition(name, partition) for partition in sorted(partitions)])
+        yield TopicReader(consumer)
     finally:
-        await consumer.stop()
+        consumer.close()
 
 
-async def read_all(environment: Environment, topic: str) -> list[TopicRecord]:
-    """Read a whole topic of one partition; raises what `open_topic` raises."""
-    async with open_topic(environment, topic) as reader:
-        await reader.seek_to_beginning()
-        return await reader.read_to_end()
+def read_all(environment: Environment, topic: str) -> Iterator[TopicRecord]:
+    """Read a whole topic, partition by partition in order; raises what `open_topic` raises."""
+    with open_topic(environment, topic) as reader:
+        reader.seek_to_beginning()
+        yield from reader.read_to_end()
 
 
-async def send(environment: Environment, topic: str, key: bytes, value: bytes | None) -> int:
+def send(environment: Environment, topic: str, key: bytes, value: bytes | None) -> int:
     """Write one record to partition 0 and return its offset once all replicas have it."""
-    producer = new_producer(environment)
+    producer = KafkaProducer(**_settings(environment), enable_idempotence=True, acks="all")
     try:
-        await producer.start()
-        metadata = await producer.send_and_wait(
-            environment.topic(topic), key=key, value=value, partition=0
-        )
+        future = producer.send(environment.topic(topic), key=key, value=value, partition=0)
+        return int(future.get(_SEND_S).offset)
     finally:
-        await producer.stop()
-    return int(metadata.offset)
+        producer.close(timeout=_SEND_S)
+
+
+def _settings(environment: Environment) -> dict[str, Any]:
+    return {
+        "bootstrap_servers": environment.kafka.split(","),
+        "bootstrap_timeout_ms": _CONNECT_MS,
+        **environment.security,
+    }

@@ -92,11 +92,12 @@ METRICS = (
         "A producer retries without idempotence, or a stage restarts often.",
     ),
     Metric(
-        "feedmill_batch_seconds",
-        "histogram",
-        "seconds",
-        "Time from fetching a batch until all its effects are acknowledged.",
-        "The model or the broker has become slow; add instances of the stage.",
+        "feedmill_unknown_posts_total",
+        "counter",
+        "posts",
+        "Posts whose engagements were forgotten because no record of the post came, and too many"
+        " such posts were newer.",
+        "A producer sends engagements before the posts, or for ids that do not exist.",
     ),
     Metric(
         "feedmill_loop_seconds",
@@ -205,11 +206,11 @@ METRICS = (
         "Two combiners alternate, or a paused one has resumed.",
     ),
     Metric(
-        "feedmill_stage_restarts_total",
+        "feedmill_worker_restarts_total",
         "counter",
         "restarts",
-        "Stages that the supervisor restarted, by stage.",
-        "The stage keeps failing: read the end of its log.",
+        "Workers that the supervisor restarted, by name.",
+        "The worker keeps failing: read the end of its log.",
         ("child",),
     ),
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -67,16 +67,16 @@ def recent_instances(records: Iterable[TopicRecord], at_ms: int) -> dict[str, In
     return instances
 
 
-async def read_recent_instances(reader: TopicReader) -> dict[str, Instance]:
+def read_recent_instances(reader: TopicReader) -> dict[str, Instance]:
     """The instances that run now; leaves the reader at the end of `instances`."""
     at_ms = now_ms()
-    await reader.seek_to_time(at_ms - RECENT_MS)
-    return recent_instances(await reader.read_to_end(), at_ms)
+    reader.seek_to_time(at_ms - RECENT_MS)
+    return recent_instances(reader.read_to_end(), at_ms)
 
 
-async def setting_answers(
+def setting_answers(
     reader: TopicReader, instances: Iterable[str], offset: int, timeout_s: float
-) -> AsyncIterator[SettingAnswer]:
+) -> Iterator[SettingAnswer]:
     """Yield what each instance does with the record of `config` at `offset`, as answers arrive.
 
     `instances` are names as in `recent_instances`; times count from this call. After `timeout_s`
@@ -85,7 +85,7 @@ async def setting_answers(
     waiting = set(instances)
     start = time.monotonic()
     while waiting and (left_s := start + timeout_s - time.monotonic()) > 0:
-        records = await reader.read(timeout_ms=min(200, max(1, int(left_s * 1000))))
+        records = reader.read(timeout_ms=min(200, max(1, int(left_s * 1000))))
         elapsed_ms = round((time.monotonic() - start) * 1000)
         for record in records:
             name = _instance_name(record)

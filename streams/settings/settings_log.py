@@ -1,13 +1,42 @@
-"""Follows `config` on the worker's loop: the same fold in every process."""
+"""Follows `config` on the worker's loop: the settings in force, and the records refused."""
 
 from __future__ import annotations
 
-from feedmill.streams.kafka.batches import TopicPartition
+from collections import deque
+
+from feedmill.events.errors import BadSetting
+from feedmill.events.instance import RefusedSetting
+from feedmill.events.settings import Settings
+from feedmill.streams.kafka.batches import Record, TopicPartition
 from feedmill.streams.kafka.connection import Connection
 from feedmill.streams.kafka.log_consumer import BEGINNING, LogConsumer
-from feedmill.streams.settings.follower import SettingsFold
+from feedmill.streams.settings.environment import Environment
 
 _MOST_RECORDS = 1000
+_KEPT_REFUSALS = 200
+
+
+class SettingsFold:
+    """Applies the records of `config` in order, as every worker does.
+
+    `settings` are those in force, `refused` the last refusals, at most 200 of them, and
+    `refused_count` the number of all.
+    """
+
+    def __init__(self, environment: Environment) -> None:
+        self.settings = Settings(environment.signals)
+        self.refused: deque[RefusedSetting] = deque(maxlen=_KEPT_REFUSALS)
+        self.refused_count = 0
+
+    def take(self, record: Record) -> None:
+        """Apply the next record, or refuse it and keep the old value."""
+        try:
+            self.settings = self.settings.fold(record.key, record.value, record.offset)
+        except BadSetting as error:
+            self.settings = self.settings.skip(record.offset)
+            key = (record.key or b"").decode("utf-8", "replace")[:256]
+            self.refused.append(RefusedSetting(key, record.offset, str(error)))
+            self.refused_count += 1
 
 
 class SettingsLog(SettingsFold):

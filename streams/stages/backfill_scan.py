@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable
 from functools import partial
 from typing import NamedTuple
 
@@ -13,18 +11,12 @@ from feedmill.events.errors import BadEvent
 from feedmill.events.post import Deletion
 from feedmill.events.signal import RULE_MODEL, Signal, SignalNames
 from feedmill.filters.rules import RuleMatch, RuleSet
-from feedmill.streams.kafka.batches import Record, RecordBatch, TopicPartition
-from feedmill.streams.kafka.log_reader import LogReader
+from feedmill.streams.kafka.batches import Record, RecordBatch
 from feedmill.streams.kafka.validation import validate_batch
-from feedmill.streams.settings.clock import now_ms
-from feedmill.streams.settings.environment import Environment
 
 BACK_MS = 168 * 3_600_000
 MOST_POSTS = 100_000
 
-_CHUNK = 1000
-# The posts that come now go first: a quarter of a core is for those that were there.
-_PAUSES = 3.0
 _BY_RULE = f'"{RULE_MODEL}"'.encode()
 
 
@@ -62,12 +54,6 @@ class BackfillScan:
 
     def __len__(self) -> int:
         return len(self._found)
-
-    async def read(self, environment: Environment, partitions: Sequence[int]) -> None:
-        """Read these partitions back to `BACK_MS`, up to where they end now."""
-        if len(self._rules):
-            await _read(environment, "posts", partitions, self.scan_posts)
-        await _read(environment, self._signals, partitions, self.scan_signals)
 
     def scan_posts(self, batch: RecordBatch, partitions: int) -> None:
         """Note the posts of a batch of `posts` that a rule hits."""
@@ -132,26 +118,3 @@ class BackfillScan:
             if self._newer.get(key, -1) < found.signal.post_offset:
                 taken.append(found)
         return taken
-
-
-async def _read(
-    environment: Environment,
-    topic: str,
-    partitions: Sequence[int],
-    scan_posts: Callable[[RecordBatch, int], None],
-) -> None:
-    reader = LogReader(environment, [topic], partitions, max_records=_CHUNK)
-    try:
-        await reader.start()
-        sources = [TopicPartition(topic, partition) for partition in partitions]
-        for source, end in (await reader.end_of(sources)).items():
-            first = await reader.offset_at(source, now_ms() - BACK_MS)
-            reader.seek(source, end if first is None else first)
-        while not await reader.has_caught_up():
-            batches = await reader.read()
-            start = time.perf_counter()
-            for batch in batches:
-                scan_posts(batch, reader.partitions[topic])
-            await asyncio.sleep((time.perf_counter() - start) * _PAUSES)
-    finally:
-        await reader.stop()

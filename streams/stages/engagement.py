@@ -7,25 +7,21 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 
 import numpy as np
 
 from feedmill.events.decode import encode
 from feedmill.events.post import Deletion
+from feedmill.events.settings import Settings
 from feedmill.events.signal import Signal
 from feedmill.models.text_model import Scores
 from feedmill.rankers.engagement import EngagementModel
 from feedmill.streams.kafka.assignment import AssignmentChange
 from feedmill.streams.kafka.batches import TopicPartition
-from feedmill.streams.kafka.topics import WINDOW_MS
+from feedmill.streams.kafka.topics import DAY_MS, HOUR_MS, WINDOW_MS
 from feedmill.streams.stages.engagement_restore import EngagementRestore
-from feedmill.streams.stages.engagement_state import (
-    NO_OFFSET,
-    PartitionState,
-    PostState,
-    encode_state,
-)
+from feedmill.streams.stages.engagement_state import NO_OFFSET, PostState, encode_state
+from feedmill.streams.stages.partition_state import PartitionState
 from feedmill.streams.stages.step import Step, StepContext, WorkBatch, Writer, WrittenSignal
 
 log = logging.getLogger(__name__)
@@ -33,16 +29,9 @@ log = logging.getLogger(__name__)
 COUNTERS = "counters"
 SIGNAL = "signals.engagement"
 _ERROR_CHARACTERS = 500
-_EXPIRE_ROWS = 2_000
-
-
-@dataclass
-class _Touched:
-    """What changed in one partition in one cycle."""
-
-    state: PartitionState
-    posts: dict[str, PostState] = field(default_factory=dict)
-    deleted: dict[str, None] = field(default_factory=dict)
+# Posts that are too old are looked for once a minute, so many rows at a time.
+_EXPIRE_EVERY_MS = 60_000
+_EXPIRE_ROWS = 1_000
 
 
 class EngagementStep(Step):
@@ -58,13 +47,19 @@ class EngagementStep(Step):
         super().__init__()
         self._load = load
         self._states: dict[int, PartitionState] = {}
+        self._window_ms = WINDOW_MS
         self._expiring: Iterator[bool] = iter(())
+        self._expired_at_ms = 0
 
     def start(self, context: StepContext) -> None:
         super().start(context)
         self._model = self._load()
         self.models = {self.name: self._model.version}
         self._restore = EngagementRestore(context.connection, context.partitions)
+
+    def settings_changed(self, settings: Settings) -> None:
+        hours = max((spec.window_hours for spec in settings.feeds.values()), default=0)
+        self._window_ms = max(WINDOW_MS, int(hours * HOUR_MS) + DAY_MS)
 
     def on_assigned(self, change: AssignmentChange) -> None:
         for partition in change.lost:
@@ -83,59 +78,60 @@ class EngagementStep(Step):
         return self._restore.ready_reason()
 
     def poll(self, writer: Writer) -> bool:
-        self._restore.read()
+        unreadable = self._restore.read()
+        if unreadable:
+            self.context.metrics.add("feedmill_rejected_total", unreadable, topic=COUNTERS)
         return False
 
     def apply(self, work: WorkBatch, writer: Writer) -> None:
-        touched: dict[int, _Touched] = {}
-        self._take_posts(work, touched)
-        self._take_engagements(work, touched)
-        if touched:
-            self._write(work, touched, writer)
+        deleted = self._take_posts(work)
+        self._take_engagements(work)
+        for partition, post_id in deleted:
+            key = post_id.encode()
+            writer.add(SIGNAL, key, None, owner=partition)
+            writer.add(COUNTERS, key, None, owner=partition)
+            work.signals.append(WrittenSignal(self.name, post_id, None))
+        self._write(work, writer)
 
     def background(self, writer: Writer, budget_s: float) -> bool:
         """Forget posts that were neither written nor touched for the window, some at a time."""
         if next(self._expiring, False):
             return False
-        self._expiring = self._expire(self.context.clock.now_ms() - WINDOW_MS)
+        now_ms = self.context.clock.now_ms()
+        if now_ms - self._expired_at_ms >= _EXPIRE_EVERY_MS:
+            self._expired_at_ms = now_ms
+            self._expiring = self._expire(now_ms - self._window_ms)
         return False
 
     def close(self) -> None:
         self._restore.close()
 
-    def _of(self, partition: int, touched: dict[int, _Touched]) -> _Touched:
-        if partition not in touched:
-            touched[partition] = _Touched(self._states[partition])
-        return touched[partition]
-
-    def _take_posts(self, work: WorkBatch, touched: dict[int, _Touched]) -> None:
+    def _take_posts(self, work: WorkBatch) -> list[tuple[int, str]]:
+        """Take new and changed posts over; return partition and id of those that are deleted."""
         if not work.latest:
-            return
+            return []
+        deleted = []
         priors = self._priors(work)
         for partition, record, event, row in work.latest:
-            mine = self._of(partition, touched)
+            state = self._states[partition]
             if isinstance(event, Deletion):
-                mine.posts.pop(event.post_id, None)
-                mine.state.posts.pop(event.post_id, None)
-                mine.deleted[event.post_id] = None
+                state.remove(event.post_id)
+                deleted.append((partition, event.post_id))
                 continue
-            one = mine.state.post(event.post_id)
-            if record.offset > one.post_offset:
+            held = state.find(event.post_id)
+            if held is None or record.offset > held.post_offset:
+                one = state.touch(event.post_id)
                 one.post_offset, one.prior = record.offset, float(priors[row])
                 one.at_ms = max(one.at_ms, record.timestamp)
-                mine.posts[event.post_id] = one
-                mine.deleted.pop(event.post_id, None)
+        return deleted
 
-    def _take_engagements(self, work: WorkBatch, touched: dict[int, _Touched]) -> None:
+    def _take_engagements(self, work: WorkBatch) -> None:
         duplicates = 0
         for part in work.engagements:
-            mine = self._of(part.source.partition, touched)
+            state = self._states[part.source.partition]
+            state.look_up([event.post_id for _, event in part.events])
             for record, event in part.events:
-                one = mine.state.count(event, record)
-                if one is None:
-                    duplicates += 1
-                else:
-                    mine.posts[event.post_id] = one
+                duplicates += not state.count(event, record)
         if duplicates:
             self.context.metrics.add("feedmill_duplicates_total", duplicates)
 
@@ -153,15 +149,11 @@ class EngagementStep(Step):
                 self.context.metrics.add("feedmill_model_errors_total")
         return priors
 
-    def _write(self, work: WorkBatch, touched: dict[int, _Touched], writer: Writer) -> None:
-        for partition, mine in touched.items():
-            for post_id in mine.deleted:
-                key = post_id.encode()
-                writer.add(SIGNAL, key, None, owner=partition)
-                writer.add(COUNTERS, key, None, owner=partition)
-                work.signals.append(WrittenSignal(self.name, post_id, None))
+    def _write(self, work: WorkBatch, writer: Writer) -> None:
         rows = [
-            (partition, one) for partition, mine in touched.items() for one in mine.posts.values()
+            (partition, one)
+            for partition, state in self._states.items()
+            for one in state.changed.values()
         ]
         for (partition, one), signal in zip(rows, self._signals(rows, work.now_ms), strict=True):
             key = one.post_id.encode()
@@ -169,6 +161,12 @@ class EngagementStep(Step):
             if signal is not None:
                 writer.add(SIGNAL, key, encode(signal), owner=partition)
                 work.signals.append(WrittenSignal(self.name, one.post_id, signal))
+        for partition, state in self._states.items():
+            forgotten = state.pack()
+            for post_id in forgotten:
+                writer.add(COUNTERS, post_id.encode(), None, owner=partition)
+            if forgotten:
+                self.context.metrics.add("feedmill_unknown_posts_total", len(forgotten))
 
     def _signals(
         self, rows: Sequence[tuple[int, PostState]], at_ms: int
@@ -207,11 +205,7 @@ class EngagementStep(Step):
 
     def _expire(self, cutoff_ms: int) -> Iterator[bool]:
         for partition in tuple(self._states):
-            state = self._states.get(partition)
-            ids = [] if state is None else list(state.posts)
-            for first in range(0, len(ids), _EXPIRE_ROWS):
-                for post_id in ids[first : first + _EXPIRE_ROWS]:
-                    one = state.posts.get(post_id) if state is not None else None
-                    if state is not None and one is not None and one.at_ms < cutoff_ms:
-                        del state.posts[post_id]
+            first: int | None = 0
+            while first is not None and partition in self._states:
+                first = self._states[partition].expire(cutoff_ms, first, _EXPIRE_ROWS)
                 yield True

@@ -14,7 +14,8 @@ from feedmill.streams.kafka.batches import RecordBatch, TopicPartition
 from feedmill.streams.kafka.connection import Connection
 from feedmill.streams.kafka.log_consumer import BEGINNING, LogConsumer
 from feedmill.streams.kafka.validation import validate_batch
-from feedmill.streams.stages.engagement_state import DEDUPLICATED_MS, PartitionState
+from feedmill.streams.stages.partition_state import PartitionState
+from feedmill.streams.stages.recent_events import DEDUPLICATED_MS
 
 SLICE_RECORDS = 1_000
 
@@ -25,6 +26,7 @@ class _Restoring:
     start: int  # the offset of `engagements` that is read next
     end: int  # where `engagements` ended at the assignment
     phase: str = "counters"  # then "stamp", "recent", "done"
+    back: int = 1  # how far before `start` the stamp is looked for
 
 
 class EngagementRestore:
@@ -60,24 +62,26 @@ class EngagementRestore:
             return self._trouble
         return self._counters.ready_reason() or "reading the engagements of the last ten minutes"
 
-    def read(self) -> None:
-        """Take a slice of what is there."""
+    def read(self) -> int:
+        """Take a slice of what is there; return how many records of `counters` are unreadable."""
         if all(one.phase == "done" for one in self._partitions.values()):
-            return
+            return 0
+        unreadable = 0
         for batch in self._counters.read(SLICE_RECORDS):
             one = self._partitions.get(batch.source.partition)
             if one is not None:
-                one.state.restore(batch.records)
+                unreadable += one.state.restore(batch.records)
         for partition, one in self._partitions.items():
             if one.phase == "counters":
                 self._end_counters(partition, one)
         for batch in self._events.read(SLICE_RECORDS):
             self._take_events(batch)
+        positions = self._events.positions()
         for partition, one in self._partitions.items():
             source = TopicPartition("engagements", partition)
-            if one.phase == "recent" and self._events.positions().get(source, -1) >= one.start:
-                self._events.drop([source])
-                one.phase = "done"
+            if positions.get(source, -1) >= one.start:
+                self._end_events(source, one)
+        return unreadable
 
     def close(self) -> None:
         self._counters.close()
@@ -88,26 +92,38 @@ class EngagementRestore:
         if not self._counters.restored(source):
             return
         self._counters.drop([source])
-        beyond = sum(post.through >= one.end for post in one.state.posts.values())
-        if beyond:
+        if one.state.furthest >= one.end:
             self._trouble = (
-                f"`counters` knows engagements of {beyond} posts beyond offset {one.end}, where"
-                f" engagements[{partition}] ends: the topic was created anew; delete `counters`"
-                " too, or use another FEEDMILL_TOPIC_PREFIX"
+                f"`counters` knows an engagement at offset {one.state.furthest}, but"
+                f" engagements[{partition}] ends at {one.end}: the topic was created anew; delete"
+                " `counters` too, or use another FEEDMILL_TOPIC_PREFIX"
             )
             return
-        if one.start == 0:
-            one.phase = "done"
+        one.phase = "stamp" if one.start > 0 else "done"
+        if one.phase == "stamp":
+            self._look_back(TopicPartition("engagements", partition), one)
+
+    def _look_back(self, source: TopicPartition, one: _Restoring) -> None:
+        """Read from some offsets before the committed one: a record there has the stamp."""
+        self._events.add({source: max(0, one.start - one.back)}, or_first=True)
+
+    def _end_events(self, source: TopicPartition, one: _Restoring) -> None:
+        """All was read up to the committed offset."""
+        self._events.drop([source])
+        if one.phase == "stamp" and one.back < one.start:
+            # Only markers of transactions and aborted records were there.
+            one.back *= 2
+            self._look_back(source, one)
         else:
-            one.phase = "stamp"
-            # The last record before the committed offset says when the ten minutes begin.
-            self._events.add({TopicPartition("engagements", partition): max(0, one.start - 1)})
+            one.phase = "done"
 
     def _take_events(self, batch: RecordBatch) -> None:
         one = self._partitions.get(batch.source.partition)
         if one is None or one.phase == "done":
             return
         if one.phase == "stamp":
+            # The last record before the committed offset, or one not far from it, says when the
+            # ten minutes begin.
             since_ms = batch.records[0].timestamp - DEDUPLICATED_MS
             self._events.drop([batch.source])
             self._events.add_since({batch.source: since_ms})

@@ -9,12 +9,14 @@
     combiner         posts, signals.*, overrides  Redis                feeds stay, marked stale
 
 A gate's `on_failure` can open a closed one.  The filters and rankers are those of the registries.
+A worker runs all of these stages, or some: its steps in this order, in one process.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 
 from feedmill.events.errors import UsageError
 from feedmill.events.signal import SignalNames
@@ -24,43 +26,92 @@ from feedmill.models.text_model import TextModel
 from feedmill.rankers.registry import ENGAGEMENT_RANKER, TEXT_RANKERS
 from feedmill.rankers.spec import RankerSpec
 from feedmill.streams.settings.environment import Environment
-from feedmill.streams.stages.combiner_stage import CombinerStage
-from feedmill.streams.stages.engagement_stage import EngagementStage
-from feedmill.streams.stages.model_stage import FilterStage, ModelStage
-from feedmill.streams.stages.stage import Stage
+from feedmill.streams.stages.engagement import EngagementStep
+from feedmill.streams.stages.filters import FilterStep
+from feedmill.streams.stages.ranking import RankingStep
+from feedmill.streams.stages.step import Step
+from feedmill.streams.stages.text_models import TextModelStep
+
+ENGAGEMENT = ENGAGEMENT_RANKER.name
+COMBINER = "combiner"
+WHOLE = "worker"
 
 
-def _filter(spec: FilterSpec, environment: Environment) -> Stage:
-    _check_declared(spec.name, "gate", environment.signals.gates)
-    return FilterStage(spec, environment)
+def _filter(spec: FilterSpec, store: Path | None) -> Step:
+    return FilterStep(spec.name, partial(spec.load, store), remembers=spec.reads_near_copies)
 
 
-def _text_ranker(spec: RankerSpec[TextModel], environment: Environment) -> Stage:
-    _check_declared(spec.name, "objective", environment.signals.objectives)
-    return ModelStage(spec.name, environment, lambda: spec.load(environment.models))
+def _text_ranker(spec: RankerSpec[TextModel], store: Path | None) -> Step:
+    return TextModelStep(spec.name, partial(spec.load, store))
 
 
-def _engagement(environment: Environment) -> Stage:
-    spec = ENGAGEMENT_RANKER
-    return EngagementStage(spec.name, environment, lambda: spec.load(environment.models))
+def _engagement(store: Path | None) -> Step:
+    return EngagementStep(partial(ENGAGEMENT_RANKER.load, store))
 
 
-def _check_declared(name: str, role: str, declared: tuple[str, ...]) -> None:
-    if name not in declared:
+# The steps that write signals, by the name of the stage and of the signal; they take the folder
+# of the models.
+_MODELS: dict[str, Callable[[Path | None], Step]] = {
+    **{spec.name: partial(_filter, spec) for spec in FILTERS.values()},
+    **{spec.name: partial(_text_ranker, spec) for spec in TEXT_RANKERS.values()},
+    ENGAGEMENT: _engagement,
+}
+STAGES = (*_MODELS, COMBINER)
+
+
+def stages_of(signals: SignalNames) -> tuple[str, ...]:
+    """Return the stages of an installation; a model without a declared signal has none."""
+    return tuple(stage for stage in STAGES if stage in (*signals.all, COMBINER))
+
+
+def chosen_stages(
+    signals: SignalNames, named: Sequence[str] = (), without: Sequence[str] = ()
+) -> tuple[str, ...]:
+    """Return the stages that are named, all if none is, without some; in the order of the flow.
+
+    Raises
+    ------
+    UsageError
+        A stage is unknown or has no declared signal, or none is left.
+    """
+    stages = stages_of(signals)
+    for name in (*named, *without):
+        _check(name, signals)
+    chosen = tuple(s for s in stages if s not in without and (s in named or not named))
+    if not chosen:
+        raise UsageError("no stage is left to run; name one, or leave --without out")
+    return chosen
+
+
+def steps_of(stages: Sequence[str], environment: Environment) -> list[Step]:
+    """Return the steps of some stages, in the order in which a worker runs them.
+
+    The models come first, then engagement, and the combiner last: it ranks what they wrote.
+    """
+    models = [name for name in _MODELS if name in stages]
+    steps = [_MODELS[name](environment.models) for name in models]
+    if COMBINER in stages:
+        steps.append(RankingStep(environment, models))
+    return steps
+
+
+def group_of(stages: Sequence[str], signals: SignalNames) -> str:
+    """Return the consumer group of a worker: `worker` where it runs every stage.
+
+    A worker of a part has the names of its stages too: workers of one part share the partitions.
+    """
+    whole = stages_of(signals)
+    if set(stages) == set(whole):
+        return WHOLE
+    return "-".join([WHOLE, *(stage for stage in whole if stage in stages)])
+
+
+def _check(name: str, signals: SignalNames) -> None:
+    if name not in STAGES:
+        raise UsageError(f"no stage `{name}`; there are: {', '.join(STAGES)}")
+    if name not in stages_of(signals):
+        role = "gate" if name in FILTERS else "objective"
         raise UsageError(
             f"stage {name}: there is no {role} `{name}`; declare it to every process with"
             f" FEEDMILL_SIGNALS={name}:{role}"
         )
-
-
-STAGES: dict[str, Callable[[Environment], Stage]] = {
-    **{spec.name: partial(_filter, spec) for spec in FILTERS.values()},
-    **{spec.name: partial(_text_ranker, spec) for spec in TEXT_RANKERS.values()},
-    ENGAGEMENT_RANKER.name: _engagement,
-    "combiner": partial(CombinerStage, "combiner"),
-}
-
-
-def stages_of(signals: SignalNames) -> tuple[str, ...]:
-    """The stages of an installation with these signals; a model without a signal has none."""
-    return tuple(stage for stage in STAGES if stage in (*signals.all, "combiner"))

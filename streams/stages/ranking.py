@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 from feedmill.events.instance import Instance
 from feedmill.events.settings import Settings
@@ -13,28 +12,27 @@ from feedmill.streams.kafka.assignment import AssignmentChange
 from feedmill.streams.kafka.dead_letters import TOPIC as DEAD_LETTERS
 from feedmill.streams.kafka.dead_letters import dead_letter
 from feedmill.streams.kafka.validation import RejectedRecord
-from feedmill.streams.redis.command_pipeline import open_writer_client
-from feedmill.streams.redis.write_batch import WriteBatch, WriteReport
-from feedmill.streams.redis.writer_thread import WriterThread
 from feedmill.streams.settings.environment import Environment
 from feedmill.streams.stages.combiner_logs import CombinerLogs
 from feedmill.streams.stages.feed_freshness import FeedFreshness
 from feedmill.streams.stages.ranking_claim import RANKING_PARTITION, RankingClaim
+from feedmill.streams.stages.redis_handover import RedisHandover
 from feedmill.streams.stages.step import Step, StepContext, WorkBatch, Writer
-
-log = logging.getLogger(__name__)
 
 TICK_S = 1.0
 RENEW_S = 5.0
 RESTORE_RECORDS = 1_000
 LIVE_RECORDS = 2_000
-_STOP_WITHIN_S = 3.0
+# How long one piece of work may take: ranking, and making changes of what was ranked.
+WORK_S = 0.008
+_CHANGES_S = 0.005
 
 
 class RankingStep(Step):
     """Ranks what changed in each cycle; Redis gets it from a thread that never holds the loop.
 
     Every worker with this step keeps the whole view, and the owner of `posts[0]` writes Redis.
+    What concerns many posts (a start, new settings, a flush of Redis) is done in slices.
 
     Parameters
     ----------
@@ -49,15 +47,11 @@ class RankingStep(Step):
     def __init__(self, environment: Environment, made_here: Collection[str] = ()) -> None:
         super().__init__()
         self._environment = environment
-        self._made_here = frozenset(made_here)
+        self.made_here = frozenset(made_here)
         self.combiner = Combiner(environment.signals)
         self._freshness = FeedFreshness()
-        self._shown_offset = -1
         self._tick_at = self._renew_at = 0.0
-        self._is_dirty = True
         self._feeds_refused = 0
-        self._existing_feeds: set[str] = set()
-        self._removed_feeds: set[str] = set()
 
     def start(self, context: StepContext) -> None:
         super().start(context)
@@ -66,24 +60,26 @@ class RankingStep(Step):
             context.connection,
             self.combiner.view,
             environment.signals,
-            self._made_here,
+            self.made_here,
             context.partitions,
         )
         self._claim = RankingClaim(context.connection)
-        self._redis = WriterThread(open_writer_client(environment.redis), environment.redis_prefix)
-        self._redis.start()
+        self._handover = RedisHandover(environment, self.combiner, self._freshness, context)
+        self._begin_restore()
 
     def settings_changed(self, settings: Settings) -> None:
-        self.combiner.apply(settings, self.context.clock.now_ms())
-        self._is_dirty = True
+        self.combiner.apply(settings)
+        self._work(WORK_S)
 
     def applied_offset(self) -> int | None:
         # Where another worker ranks, it alone says what Redis shows.
-        return self._shown_offset if self._claim.is_wanted else None
+        return self._handover.shown_offset if self._claim.is_wanted else None
 
     def on_assigned(self, change: AssignmentChange) -> None:
         self._logs.assigned(change)
+        self._begin_restore()
         self._claim.assigned(change)
+        self._handover.set_token(self._claim.token)
 
     def ready_for(self, partition: int) -> bool:
         return self._logs.is_restored
@@ -98,8 +94,8 @@ class RankingStep(Step):
         if rejected:
             self._refuse(rejected, writer)
         if self._claim.follow(writer, is_restored=self._logs.is_restored):
-            self._take_over()
-        self._follow_report(self._redis.poll())
+            self._handover.set_token(self._claim.token)
+        self._handover.follow()
         return count > 0
 
     def apply(self, work: WorkBatch, writer: Writer) -> None:
@@ -113,99 +109,44 @@ class RankingStep(Step):
                 view.clear_signal(name, post_id)
             else:
                 view.update_signal(name, signal)
-        self._is_dirty = True
-        self._write()
+        self._work(WORK_S)
 
     def background(self, writer: Writer, budget_s: float) -> bool:
         now = time.monotonic()
         if now >= self._tick_at:
             self._tick_at = now + TICK_S
             self.combiner.tick(self.context.clock.now_ms())
-            self._is_dirty = True
             self._measure()
         if now >= self._renew_at and self._claim.token is not None:
-            self._renew_at = now + RENEW_S
-            self._renew()
-        self._write()
-        return self._is_dirty and self._claim.token is not None and self._redis.has_room
+            self._renew_at = now + RENEW_S if self._handover.renew() else 0.0
+        return self._work(min(budget_s, WORK_S)) or self._handover.has_work
+
+    def _begin_restore(self) -> None:
+        if not self._logs.is_restored:
+            self.combiner.is_restoring = True
 
     def ready_reason(self) -> str:
         reason = self._logs.ready_reason() or self._claim.ready_reason()
-        return reason or (self._redis.trouble if self._claim.is_wanted else "")
+        return reason or (self._handover.trouble if self._claim.is_wanted else "")
 
     def close(self) -> None:
-        self._redis.stop(_STOP_WITHIN_S)
+        self._handover.close()
         self._logs.close()
         self._claim.close()
 
-    # --- writing --------------------------------------------------------------------------
-
-    def _take_over(self) -> None:
-        """Write everything once, under the new token, and ask what else stands in Redis."""
-        log.info("ranking, token %d", self._claim.token)
-        self.combiner.rewrite_all()
-        self._redis.request_feeds()
-        self._is_dirty = True
-
-    def _write(self) -> None:
-        """Hand over what Redis does not show yet, if the writer takes more."""
-        token = self._claim.token
-        if token is None or not self._is_dirty or not self._redis.has_room:
-            return
-        start = time.perf_counter()
-        now_ms = self.context.clock.now_ms()
-        signals, feeds = self.combiner.cycle(now_ms)
-        removed = self._removed_feeds.difference(self.combiner.feeds)
-        retired = {change.feed for change in feeds if change.feed not in self.combiner.index.feeds}
-        feeds = [change for change in feeds if change.feed not in retired]
-        removed |= retired
-        self._is_dirty = False
-        self._removed_feeds = set()
-        if not signals and not feeds and not removed:
-            self._show(self.combiner.settings.offset)
-            return
-        fresh = {f.feed for f in feeds if self._freshness.is_fresh(f, now_ms)}
-        batch = WriteBatch(now_ms, lambda _: token, signals, feeds, sorted(removed), fresh)
-        self._redis.submit(batch)
-        self.context.metrics.observe("feedmill_cycle_seconds", time.perf_counter() - start)
-
-    def _renew(self) -> None:
-        token, now_ms = self._claim.token, self.context.clock.now_ms()
-        renewals = self.combiner.renewals()
-        if token is None or not renewals:
-            return
-        fresh = {f.feed for f in renewals if self._freshness.is_fresh(f, now_ms)}
-        if not self._redis.submit(WriteBatch(now_ms, lambda _: token, (), renewals, (), fresh)):
-            self._renew_at = 0.0
-
-    def _follow_report(self, report: WriteReport) -> None:
-        if not report:
-            return
-        for finished in report.finished:
-            feeds = finished.batch.feeds
-            if feeds and not finished.unwritten:
-                self._show(max(change.config_offset for change in feeds))
-        if report.flushed:
-            log.info("Redis lost what was written: writing everything again")
-            self.combiner.rewrite_all()
-        self.combiner.rewrite(report.rewrite_feeds, report.rewrite_posts)
-        if report.flushed or report.rewrite_feeds or report.rewrite_posts:
-            self._is_dirty = True
-        if report.existing_feeds is not None:
-            self._removed_feeds |= set(report.existing_feeds).difference(self.combiner.feeds)
-            self._is_dirty = True
-        metrics = self.context.metrics
-        for count in report.errors.values():
-            metrics.add("feedmill_redis_errors_total", count)
-        refused = len(report.refused_feeds) + len(report.refused_posts)
-        if refused:
-            metrics.add("feedmill_redis_refused_total", refused)
-
-    def _show(self, offset: int) -> None:
-        """Redis shows the settings up to this record of `config`."""
-        if offset > self._shown_offset and not self._is_dirty:
-            self._shown_offset = offset
-            self.context.hurry()
+    def _work(self, budget_s: float) -> bool:
+        """Rank, and hand over what there is; whether there is more to rank."""
+        now_ms, has_time = self.context.clock.now_ms(), _for(budget_s)
+        combiner, is_restored = self.combiner, self._logs.is_restored
+        # What was read last belongs to the restore, too.
+        if combiner.is_restoring and is_restored and not combiner.view.has_changes:
+            combiner.is_restoring = False
+        if combiner.is_restoring:
+            more = combiner.follow(now_ms, has_time) or is_restored
+        else:
+            more = combiner.work(now_ms, has_time)
+        self._handover.write(_for(_CHANGES_S), caught_up=is_restored and not more)
+        return more
 
     # --- the rest -------------------------------------------------------------------------
 
@@ -229,9 +170,15 @@ class RankingStep(Step):
 
     def _measure(self) -> None:
         metrics, combiner = self.context.metrics, self.combiner
-        for decision, count in combiner.decisions(self.context.clock.now_ms()).items():
+        for decision, count in combiner.decisions().items():
             metrics.set("feedmill_posts", count, decision=decision)
         metrics.set("feedmill_feeds", len(combiner.feeds))
-        refused = combiner.index.refused
+        refused = combiner.feeds_refused
         metrics.add("feedmill_feeds_refused_total", refused - self._feeds_refused)
         self._feeds_refused = refused
+
+
+def _for(seconds: float) -> Callable[[], bool]:
+    """Whether so much time has not passed yet."""
+    end = time.perf_counter() + seconds
+    return lambda: time.perf_counter() < end

@@ -51,9 +51,9 @@ class Worker:
     """Runs steps in order over the partitions that its group gives it, until it is stopped.
 
     `group` names the consumer group, `beside` the topics read beside `posts` with the same
-    partition numbers, `shards` whether partitions of `feed-shards` are shared out too.  With
-    `dead_letters` it letters what is bad on `posts` and `engagements`; one group of an
-    installation should.
+    partition numbers, `shards` whether partitions of `feed-shards` are shared out too.
+    `dead_letters_of` is the stage in whose name it writes dead letters of `posts` and
+    `engagements`; None where another group of the installation does.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class Worker:
         group: str = "worker",
         beside: Sequence[str] = ("engagements",),
         shards: bool = False,
-        dead_letters: bool = True,
+        dead_letters_of: str | None = "engagement",
     ) -> None:
         self.environment = environment
         self.steps = tuple(steps)
@@ -84,8 +84,7 @@ class Worker:
             beside=beside,
             shards=shards,
         )
-        self._name = group
-        self._dead_letters = dead_letters
+        self._dead_letters_of = dead_letters_of
         self._partitions = 0
         self._started = False
         self._owned: tuple[int, ...] = ()
@@ -261,9 +260,9 @@ class Worker:
     def _letter(self, work: WorkBatch) -> None:
         for one in work.rejected:
             self.metrics.add("feedmill_rejected_total", topic=one.source.topic)
-            if not self._dead_letters:
+            if self._dead_letters_of is None:
                 continue
-            key, value, headers = dead_letter(one, self._name, work.now_ms)
+            key, value, headers = dead_letter(one, self._dead_letters_of, work.now_ms)
             self.metrics.add("feedmill_letters_total")
             self.writer.add(
                 DEAD_LETTERS,

@@ -7,73 +7,17 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable, Sequence
-from functools import partial
-from pathlib import Path
+from collections.abc import Sequence
 
-from feedmill.events.errors import FeedmillError, UsageError
-from feedmill.filters.registry import FILTERS
-from feedmill.filters.spec import FilterSpec
-from feedmill.rankers.registry import ENGAGEMENT_RANKER, TEXT_RANKERS
+from feedmill.events.errors import FeedmillError
 from feedmill.streams.settings.environment import Environment, read_environment
-from feedmill.streams.stages.engagement import EngagementStep
-from feedmill.streams.stages.filters import FilterStep
-from feedmill.streams.stages.ranking import RankingStep
-from feedmill.streams.stages.step import Step
-from feedmill.streams.stages.text_models import TextModelStep
+from feedmill.streams.stages.flow import ENGAGEMENT, chosen_stages, group_of, steps_of
 from feedmill.streams.stages.worker import Worker
 
-COMBINER = "combiner"
 _FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
-def steps_of(names: Sequence[str], environment: Environment) -> list[Step]:
-    """Return the steps of some stages, in the order in which a worker runs them.
-
-    The models come first, then engagement, and the combiner last: it ranks what they wrote.
-
-    Raises
-    ------
-    UsageError
-        There is no stage by one of the names.
-    """
-    makers = step_makers(environment)
-    unknown = [name for name in names if name not in makers]
-    if unknown:
-        raise UsageError(f"no stage `{unknown[0]}`; there are: {', '.join(makers)}")
-    steps = [make() for name, make in makers.items() if name in names and name != COMBINER]
-    if COMBINER in names:
-        made_here = [name for name in names if name != COMBINER]
-        steps.append(RankingStep(environment, made_here))
-    return steps
-
-
-def step_makers(environment: Environment) -> dict[str, Callable[[], Step]]:
-    """Return how to make the step of each stage that this installation declares."""
-    store, declared = environment.models, environment.signals.all
-    makers: dict[str, Callable[[], Step]] = {}
-    for spec in FILTERS.values():
-        makers[spec.name] = partial(_filter_step, spec, store)
-    for ranker in TEXT_RANKERS.values():
-        makers[ranker.name] = partial(TextModelStep, ranker.name, partial(ranker.load, store))
-    makers[ENGAGEMENT_RANKER.name] = partial(EngagementStep, partial(ENGAGEMENT_RANKER.load, store))
-    makers = {name: make for name, make in makers.items() if name in declared}
-    return {**makers, COMBINER: partial(RankingStep, environment)}
-
-
-def group_of(names: Sequence[str], environment: Environment) -> str:
-    """Return the consumer group of a worker: `worker` for one that runs every stage."""
-    stages = list(step_makers(environment))
-    if set(names) == set(stages):
-        return "worker"
-    return "-".join(["worker", *(name for name in stages if name in names)])
-
-
-def _filter_step(spec: FilterSpec, store: Path | None) -> Step:
-    return FilterStep(spec.name, partial(spec.load, store), remembers=spec.reads_near_copies)
-
-
-def run_worker(names: Sequence[str], environment: Environment) -> int:
+def run_worker(stages: Sequence[str], environment: Environment) -> int:
     """Run a worker until a signal stops it; the exit code: 0 stopped, 1 failed."""
     logging.basicConfig(
         level=os.environ.get("FEEDMILL_LOG_LEVEL", "INFO").upper(), format=_FORMAT, force=True
@@ -82,7 +26,7 @@ def run_worker(names: Sequence[str], environment: Environment) -> int:
     faulthandler.register(signal.SIGUSR1, all_threads=True)
     log = logging.getLogger("feedmill.worker")
     try:
-        Worker(environment, steps_of(names, environment), group=group_of(names, environment)).run()
+        new_worker(stages, environment).run()
     except FeedmillError as error:
         log.error("%s", error)
         return 1
@@ -92,8 +36,30 @@ def run_worker(names: Sequence[str], environment: Environment) -> int:
     return 0
 
 
+def new_worker(stages: Sequence[str], environment: Environment) -> Worker:
+    """Make the worker of some stages, all if none is named.
+
+    One group reads `engagements`, and writes the dead letters of `posts` and `engagements`: that
+    with the stage `engagement`.
+
+    Raises
+    ------
+    UsageError
+        A stage is unknown or has no declared signal.
+    """
+    stages = chosen_stages(environment.signals, stages)
+    counts = ENGAGEMENT in stages
+    return Worker(
+        environment,
+        steps_of(stages, environment),
+        group=group_of(stages, environment.signals),
+        beside=("engagements",) if counts else (),
+        dead_letters_of=ENGAGEMENT if counts else None,
+    )
+
+
 def main() -> None:
-    """Run the stages named on the command line in one worker."""
+    """Run the stages named on the command line in one worker, all if none is named."""
     try:
         environment = read_environment()
     except FeedmillError as error:

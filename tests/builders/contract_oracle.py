@@ -67,7 +67,7 @@ class Oracle:
 
     def signal(self, name: str, signal: Signal) -> None:
         received = self.signals.setdefault((signal.post_id, name), [])
-        if received and signal.post_offset < received[-1].post_offset:
+        if received and _order(signal) < _order(received[-1]):
             return
         received.append(signal)
         self.received_ms[signal.post_id] = signal.at_ms
@@ -249,13 +249,17 @@ class Oracle:
         return kept[: self.spec(feed)["size"]]
 
     def candidates(self, now_ms: int) -> set[str]:
-        """Feeds that must exist, unless `max_feeds` keeps them away."""
-        found = {"global", *self.declared()}
+        """Feeds on demand that exist, unless `max_feeds` keeps them away: a post is shown there."""
+        found: set[str] = set()
         for post_id, held in self.posts.items():
             names = [f"community:{c}" for c in held["post"].communities or ()]
             names += [f"lang:{held['post'].lang}"] if held["post"].lang else []
-            found |= {name for name in names if self.matches(post_id, name, now_ms)}
-        return found
+            found |= {name for name in names if self._is_shown(post_id, name, now_ms)}
+        return found.difference(self.declared())
+
+    def _is_shown(self, post_id: str, feed: str, now_ms: int) -> bool:
+        decision, _, _ = self.decide(post_id, feed, now_ms)
+        return decision in ("show", "demote") and self.matches(post_id, feed, now_ms)
 
     def fields(self, post_id: str, now_ms: int) -> dict[str, Any]:
         """`signals:<post_id>`, JSON decoded; `override` as the set of what is in force."""
@@ -293,3 +297,7 @@ class Oracle:
         if overrides:
             found["override"] = overrides
         return found
+
+
+def _order(signal: Signal) -> tuple[int, int]:
+    return signal.post_offset, signal.revision

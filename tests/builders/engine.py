@@ -33,23 +33,22 @@ KINDS = ("impression", "click", "like", "reply", "share", "dwell", "hide", "repo
 
 _COMPLAINTS = (" ERROR ", " CRITICAL ", "Traceback", "never retrieved", "was destroyed")
 
-# All stages in one process, on one loop.
-FUSED = "fused"
+# A worker that runs every stage; one that runs some is called by their names: `spam+combiner`.
+WORKER = "worker"
 
 Json = dict[str, Any]
 
 
-def _command(stage: str) -> list[str]:
-    if stage == FUSED:
-        return ["feedmill.streams.stages.worker_process", *STAGES]
-    return ["feedmill.streams.stages.process", stage]
+def _command(stages: str) -> list[str]:
+    named = [] if stages == WORKER else stages.split("+")
+    return ["feedmill.streams.stages.worker_process", *named]
 
 
 @dataclass
 class Worker:
-    """One stage's process."""
+    """A worker's process."""
 
-    stage: str
+    stages: str
     name: str
     process: subprocess.Popen[bytes]
     log: Path
@@ -112,14 +111,14 @@ class Engine(EngineTopics, EngineFeeds):
         inherited = {k: v for k, v in os.environ.items() if not k.startswith("FEEDMILL_")}
         return {**inherited, **own}
 
-    def start(self, *stages: str, tag: str = "") -> None:
-        """Start stages, one process each; `tag` tells instances of one stage apart."""
-        for stage in stages:
-            name = f"{stage}{tag}"
+    def start(self, *workers: str, tag: str = "") -> None:
+        """Start workers: `WORKER`, or stages with a plus between; `tag` tells equal ones apart."""
+        for stages in workers:
+            name = f"{stages}{tag}"
             path = self.folder / f"{name}.log"
             with path.open("ab") as log:
                 process = subprocess.Popen(
-                    [sys.executable, "-m", *_command(stage)],
+                    [sys.executable, "-m", *_command(stages)],
                     env=self.environment(),
                     cwd=self.folder,
                     stdin=subprocess.DEVNULL,
@@ -127,7 +126,7 @@ class Engine(EngineTopics, EngineFeeds):
                     stderr=log,
                     start_new_session=True,
                 )
-            self.workers[name] = Worker(stage, name, process, path)
+            self.workers[name] = Worker(stages, name, process, path)
 
     def wait_ready(self, *names: str, seconds: float = 60.0) -> None:
         """Wait until these workers, or all of them, publish that they are ready."""
@@ -150,7 +149,7 @@ class Engine(EngineTopics, EngineFeeds):
     def restart(self, name: str) -> None:
         """Start a worker that ended again, under the same name."""
         worker = self.workers[name]
-        self.start(worker.stage, tag=name.removeprefix(worker.stage))
+        self.start(worker.stages, tag=name.removeprefix(worker.stages))
 
     def stop(self) -> None:
         """End everything, whatever state it is in."""
@@ -201,6 +200,4 @@ class Engine(EngineTopics, EngineFeeds):
             for worker in self.workers.values()
             for line in worker.log.read_text(errors="replace").splitlines()
             if any(sign in line for sign in _COMPLAINTS)
-            # aiokafka calls an error what it then tries again.
-            and " ERROR aiokafka" not in line
         ]

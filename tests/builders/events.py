@@ -43,11 +43,12 @@ def signal(
     version: str = "1",
     at_ms: int = NOW_MS,
     error: str | None = None,
+    revision: int = 0,
 ) -> Signal:
     """Return a signal; without a value it is one of a failure, and has an error."""
     if value is None and error is None:
         error = "failed"
-    return Signal(post_id, post_offset, value, model, version, at_ms, error)
+    return Signal(post_id, post_offset, value, model, version, at_ms, error, revision=revision)
 
 
 def override(

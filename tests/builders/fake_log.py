@@ -36,11 +36,13 @@ class FakeLog:
         records = self.topics.get(source, [])
         return records[-1].offset + 1 if records else 0
 
-    def add(self, starts: Mapping[TopicPartition, int]) -> None:
+    def add(self, starts: Mapping[TopicPartition, int], *, or_first: bool = False) -> None:
         for source, start in starts.items():
             assert source not in self._positions, "added twice"
             assert source not in self._asking, "added twice"
-            self._asking[source] = 0 if start == BEGINNING else start
+            records = self.topics.get(source, [])
+            first = records[0].offset if or_first and records else 0
+            self._asking[source] = first if start == BEGINNING else max(start, first)
 
     def add_since(self, times: Mapping[TopicPartition, int]) -> None:
         found = {}

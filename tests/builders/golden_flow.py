@@ -35,7 +35,8 @@ from feedmill.rankers.registry import load as load_ranker
 from feedmill.streams.kafka.batches import RecordBatch, TopicPartition
 from feedmill.streams.kafka.validation import validate_batch
 from feedmill.streams.redis.explanation import explain
-from feedmill.streams.stages.engagement_state import PartitionState, encode_state
+from feedmill.streams.stages.engagement_state import encode_state
+from feedmill.streams.stages.partition_state import PartitionState
 
 NAMES = SignalNames.parse("extreme:gate,novelty:objective")
 SIGNALS = "signals."
@@ -159,7 +160,7 @@ class Flow:
     def _rank(self, round_: Round, written: Sequence[Written]) -> None:
         """The combiner's stage: everything into its view, one tick, one cycle."""
         view, name = self.combiner.view, round_.name
-        self.combiner.apply(self.settings, round_.now_ms)
+        self.combiner.apply(self.settings)
         for at, records in round_.batches("posts"):
             batch = RecordBatch(TopicPartition("posts", at), records)
             for record, post in validate_batch(batch, PARTITIONS, decode_post).events:
@@ -182,7 +183,7 @@ class Flow:
         self._cycle(name, round_.now_ms)
         self.combiner.tick(round_.now_ms)
         self._cycle(f"{name}, ticked", round_.now_ms)
-        said = self.combiner.decisions(round_.now_ms)
+        said = self.combiner.decisions()
         self.recording.add("decisions", name, {**said, "feeds": sorted(self.combiner.feeds)})
 
     def _take_signals(self, topic: str, partition: int, records: Sequence[StoredRecord]) -> None:
@@ -195,8 +196,8 @@ class Flow:
                 view.update_signal(name, signal)
 
     def _cycle(self, name: str, now_ms: int) -> None:
-        signals, feeds = self.combiner.cycle(now_ms)
-        self.redis.take(signals, feeds)
+        signals, feeds, removed = self.combiner.cycle(now_ms)
+        self.redis.take(signals, feeds, removed)
         raw = [_signals_bytes(change) for change in sorted(signals, key=lambda c: c.post_id)]
         self.recording.add("signals changes", name, summary(raw, shown=1))
         for change in sorted(feeds, key=lambda change: change.feed):
@@ -239,12 +240,18 @@ class Flow:
         self.recording.add("feed changes", "renewals", renewals)
         for partition, records in self.counters.items():
             state = PartitionState()
-            outdone = sorted(state.restore(records))
-            held = self.engagement.partitions[partition]
-            raw = [encode_state(one) for _, one in sorted(state.posts.items())]
-            kept = [encode_state(one) for _, one in sorted(held.posts.items())]
-            said = {**summary(raw, 3), "outdone": outdone, "as kept": summary(kept, 0)}
+            assert state.restore(records) == 0
+            post_ids = sorted({(record.key or b"").decode() for record in records})
+            raw = _encoded(state, post_ids)
+            kept = _encoded(self.engagement.partitions[partition], post_ids)
+            said = {**summary(raw, 3), "as kept": summary(kept, 0)}
             self.recording.add("counters restored", str(partition), said)
+
+
+def _encoded(state: PartitionState, post_ids: Sequence[str]) -> list[bytes]:
+    found = [state.find(post_id) for post_id in post_ids]
+    assert len(state) == sum(one is not None for one in found)
+    return [encode_state(one) for one in found if one is not None]
 
 
 def _signals_bytes(change: SignalsChange) -> bytes:

@@ -19,11 +19,19 @@ class RedisModel:
         self.hashes: dict[str, dict[str, str]] = {}
         self.expires: dict[str, int] = {}
 
-    def take(self, signals: Iterable[SignalsChange], feeds: Iterable[FeedChange]) -> None:
+    def take(
+        self,
+        signals: Iterable[SignalsChange],
+        feeds: Iterable[FeedChange],
+        removed_feeds: Iterable[str],
+    ) -> None:
         for change in signals:
             self._take_signals(change)
         for feed in feeds:
             self._take_feed(feed)
+        for name in removed_feeds:
+            self.feeds.pop(name, None)
+            self.info.pop(name, None)
 
     def _take_signals(self, change: SignalsChange) -> None:
         if not change.fields:

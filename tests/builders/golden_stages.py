@@ -34,12 +34,8 @@ from feedmill.models.text_model import TextModel
 from feedmill.rankers.engagement import EngagementModel
 from feedmill.streams.kafka.batches import Record, RecordBatch, TopicPartition
 from feedmill.streams.kafka.validation import last_of_each, validate_batch
-from feedmill.streams.stages.engagement_state import (
-    NO_OFFSET,
-    PartitionState,
-    PostState,
-    encode_state,
-)
+from feedmill.streams.stages.engagement_state import NO_OFFSET, PostState, encode_state
+from feedmill.streams.stages.partition_state import PartitionState
 from feedmill.streams.stages.scoring import score_posts
 
 FLAGGED_CAP = 0.10
@@ -268,6 +264,8 @@ class EngagementFlow:
         ]
         written += [Written("counters", p.encode(), None) for p in deleted]
         written += [Written("counters", p.encode(), encode_state(s)) for p, s in touched.items()]
+        for state in self.partitions.values():
+            assert state.pack() == []
         return written
 
     def _take_posts(
@@ -279,13 +277,13 @@ class EngagementFlow:
             if isinstance(event, Deletion):
                 fresh.pop(event.post_id, None)
                 touched.pop(event.post_id, None)
-                state.posts.pop(event.post_id, None)
+                state.remove(event.post_id)
                 deleted[event.post_id] = None
             else:
                 fresh[event.post_id] = (record, event)
         priors = self._model.prior_many([post for _, post in fresh.values()])
         for (record, post), prior in zip(fresh.values(), priors.tolist(), strict=True):
-            held = state.post(post.post_id)
+            held = state.touch(post.post_id)
             held.post_offset, held.prior = record.offset, prior
             held.at_ms = max(held.at_ms, record.timestamp)
             touched[post.post_id] = held
@@ -296,9 +294,9 @@ class EngagementFlow:
     ) -> None:
         batch = RecordBatch(TopicPartition("engagements", partition), records)
         for record, event in validate_batch(batch, PARTITIONS, decode_engagement).events:
-            held = self.partitions[partition].count(event, record)
-            if held is not None:
-                touched[event.post_id] = held
+            state = self.partitions[partition]
+            if state.count(event, record):
+                touched[event.post_id] = state.changed[event.post_id]
 
     def _signals(self, known: Sequence[PostState], at_ms: int) -> list[Signal]:
         priors = np.array([one.prior for one in known])

@@ -1,18 +1,17 @@
 """Feeds and signals in Redis as the engine writes them, for the tests of what reads them.
 
-The combiner decides and `RedisWriter` writes: a reader that does not know their shape fails.
+The combiner decides and `BatchWriter` writes: a reader that does not know their shape fails.
 """
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import redis
-import redis.asyncio
 
+from builders.changes import write_batch
 from builders.events import post, settings_of, signal
 from builders.waiting import now_ms
 from feedmill.events.decode import decode_override
@@ -20,8 +19,10 @@ from feedmill.events.override import Override
 from feedmill.events.settings import Settings
 from feedmill.events.signal import SignalNames
 from feedmill.rankers.combiner import Combiner, FeedChange, SignalsChange
+from feedmill.streams.redis.batch_writer import BatchWriter
+from feedmill.streams.redis.command_pipeline import open_writer_client
 from feedmill.streams.redis.feed_commands import FRESH_MS
-from feedmill.streams.redis.writer import RedisWriter
+from feedmill.streams.redis.write_batch import WriteReport
 
 # Redis forgets a post that is older than every window.
 CREATED_MS = now_ms() - 3_600_000
@@ -80,7 +81,7 @@ class WrittenRedis:
             )
         for key, override in (overrides or {}).items():
             view.update_override(decode_override(self.names, key.encode(), None)[0], override)
-        changes, _ = combiner.cycle(decided_at_ms)
+        changes = combiner.cycle(decided_at_ms).signals
         self._write(changes, [], decided_at_ms)
 
     def feed(
@@ -109,12 +110,11 @@ class WrittenRedis:
         self.client.close()
 
     def _write(self, signals: list[SignalsChange], feeds: list[FeedChange], at_ms: int) -> None:
-        async def write() -> None:
-            async with redis.asyncio.Redis.from_url(self.url) as client:
-                writer = RedisWriter(client, self.prefix, lambda _: self.token)
-                result = await writer.write(signals, feeds, at_ms, lambda _: True)
-                if result.missing_feeds or result.missing_posts or result.outdated:
-                    raise NotWrittenError(result)
-                await writer.announce()
-
-        asyncio.run(write())
+        writer, report = BatchWriter(open_writer_client(self.url), self.prefix), WriteReport()
+        fresh = {change.feed for change in feeds}
+        batch = write_batch(*signals, *feeds, token=self.token, at_ms=at_ms, fresh_feeds=fresh)
+        unwritten = writer.write(batch, report)
+        writer.tend(report)
+        writer.close()
+        if unwritten or report.errors:
+            raise NotWrittenError(report)

@@ -29,9 +29,9 @@ WRONG_LINES = {
     "run": (
         *("--scale spam", "--scale ham=2", "--scale spam=0", "--scale spam=65", "--for soon"),
         *("--partitions many", "--top few", f"{NO_KAFKA} --partitions 0", "--kafka broker"),
-        "global",
+        *("global", "--without ham", "--isolate --scale worker=2"),
     ),
-    "worker": ("", "ham", "spam --redis localhost"),
+    "worker": ("ham", "--without ham", "spam --without spam", "spam --redis localhost"),
     "replay": (
         *("", "nowhere.jsonl", "demo --posts -1", "demo --rate fast", "demo --rate -1"),
         *("demo --speed 0", "demo --speed nan", "demo --audience -1", "reddit --reactions -1"),

@@ -7,8 +7,8 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-import aiokafka.errors
 import click
+import kafka.errors
 import pytest
 import redis
 from click.testing import CliRunner, Result
@@ -111,7 +111,7 @@ def test_the_variables_of_the_process_stay_as_they_are(monkeypatch: pytest.Monke
 
 
 def test_kafka_that_cannot_be_used_is_named_with_the_way_out() -> None:
-    error = aiokafka.errors.TopicAuthorizationFailedError("posts")
+    error = kafka.errors.TopicAuthorizationFailedError("posts")
     result, _ = run("--kafka", "flag:1", error=error)
     assert isinstance(result.exception, UsageError)
     assert str(result.exception) == (

@@ -6,7 +6,8 @@ from typing import Any
 import click
 import pytest
 
-from feedmill.cli.run import _stage_instances, wait_until_ready
+from feedmill.cli.run import _scaled, wait_until_ready
+from feedmill.deploy.supervisor import WorkerSpec, isolated
 from feedmill.streams.stages.flow import STAGES
 
 REASON = "spam: down, is restarted"
@@ -67,9 +68,12 @@ def test_what_ends_the_supervisor_is_raised() -> None:
         wait(10**9, supervising=fail())
 
 
-def test_every_stage_has_one_instance_unless_it_is_scaled() -> None:
-    assert _stage_instances([], tuple(STAGES)) == list(STAGES)
-    scaled = _stage_instances(["spam=3", "combiner=2"], tuple(STAGES))
+def test_every_kind_has_one_worker_unless_it_is_scaled() -> None:
+    whole = WorkerSpec("worker", STAGES)
+    assert _scaled([], [whole]) == [whole]
+    assert _scaled(["worker=2"], [whole]) == [whole, whole]
+    apart = isolated(STAGES)
+    scaled = [kind.name for kind in _scaled(["spam=3", "combiner=2"], apart)]
     assert {name: scaled.count(name) for name in STAGES} == {
         **dict.fromkeys(STAGES, 1),
         "spam": 3,
@@ -77,7 +81,7 @@ def test_every_stage_has_one_instance_unless_it_is_scaled() -> None:
     }
 
 
-@pytest.mark.parametrize("scale", ["spam", "spam=0", "spam=65", "spam=-1", "spam=two", "ham=2"])
+@pytest.mark.parametrize("scale", ["spam", "spam=0", "spam=65", "spam=-1", "spam=two", "worker=2"])
 def test_another_scale_is_wrong_use(scale: str) -> None:
     with pytest.raises(click.BadParameter, match=r"N from 1 to 64, got"):
-        _stage_instances([scale], tuple(STAGES))
+        _scaled([scale], isolated(STAGES))

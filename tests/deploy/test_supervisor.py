@@ -1,4 +1,4 @@
-"""The supervisor over processes that only pretend to be stages."""
+"""The supervisor over processes that only pretend to be workers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 
 from feedmill.deploy import supervisor as supervisor_module
 from feedmill.deploy.local.process import write_atomically
-from feedmill.deploy.supervisor import StageProcess, Supervisor
+from feedmill.deploy.supervisor import Supervisor, WorkerProcess, isolated
 from feedmill.streams.observe.metrics import Metrics
 from feedmill.streams.observe.status import Status
 from feedmill.streams.settings.environment import Environment
@@ -101,7 +101,7 @@ def supervised(supervisor: Supervisor, check: Callable[[], Coroutine[Any, Any, N
 def test_it_is_ready_once_every_stage_has_reported_so(folder: Folder) -> None:
     for stage in ("spam", "nsfw"):
         folder.behave(stage, "run")
-    supervisor = Supervisor(Environment(), ["spam", "nsfw"], folder.path / "logs")
+    supervisor = Supervisor(Environment(), isolated(["spam", "nsfw"]), folder.path / "logs")
     assert supervisor.ready_reason() == ("spam: down, is restarted; nsfw: down, is restarted")
 
     async def check() -> None:
@@ -116,7 +116,7 @@ def test_it_is_ready_once_every_stage_has_reported_so(folder: Folder) -> None:
 def test_the_last_report_counts_and_a_broken_line_does_not(folder: Folder) -> None:
     folder.behave("spam", "run")
     folder.reports(report("reads config"), report("3 behind"), "{broken")
-    supervisor = Supervisor(Environment(), ["spam"], folder.path / "logs")
+    supervisor = Supervisor(Environment(), isolated(["spam"]), folder.path / "logs")
 
     async def check() -> None:
         await until(lambda: "3 behind" in supervisor.ready_reason())
@@ -128,7 +128,7 @@ def test_the_last_report_counts_and_a_broken_line_does_not(folder: Folder) -> No
 def test_a_stage_that_ends_is_restarted_and_the_others_go_on(folder: Folder) -> None:
     folder.behave("spam", "1")
     folder.behave("nsfw", "run")
-    supervisor = Supervisor(Environment(), ["spam", "nsfw"], folder.path / "logs")
+    supervisor = Supervisor(Environment(), isolated(["spam", "nsfw"]), folder.path / "logs")
 
     async def check() -> None:
         await until(lambda: len(folder.starts("spam")) >= 3)
@@ -140,7 +140,7 @@ def test_a_stage_that_ends_is_restarted_and_the_others_go_on(folder: Folder) -> 
     assert failing.restarts == len(folder.starts("spam")) - 1 >= 2
     assert steady.restarts == 0
     text = supervisor.metrics.text()
-    assert 'feedmill_stage_restarts_total{child="spam"' in text
+    assert 'feedmill_worker_restarts_total{child="spam"' in text
     assert 'child="nsfw"' not in text
 
 
@@ -149,7 +149,7 @@ def test_a_stage_that_does_not_stop_is_killed(
 ) -> None:
     monkeypatch.setattr(supervisor_module, "STOP_WITHIN_S", 0.05)
     folder.behave("spam", "ignore")
-    supervisor = Supervisor(Environment(), ["spam"], folder.path / "logs")
+    supervisor = Supervisor(Environment(), isolated(["spam"]), folder.path / "logs")
     supervised(supervisor, supervisor.wait_ready)
     process = supervisor.children[0].process
     assert process is not None
@@ -159,7 +159,7 @@ def test_a_stage_that_does_not_stop_is_killed(
 def test_each_instance_of_a_stage_has_its_name_and_its_log(folder: Folder) -> None:
     folder.behave("spam", "run")
     folder.behave("nsfw", "run")
-    supervisor = Supervisor(Environment(), ["spam", "nsfw", "spam"], folder.path / "logs")
+    supervisor = Supervisor(Environment(), isolated(["spam", "nsfw", "spam"]), folder.path / "logs")
     assert [child.name for child in supervisor.children] == ["spam-0", "nsfw", "spam-2"]
     supervised(supervisor, supervisor.wait_ready)
     logs = {path.name: path.read_text() for path in (folder.path / "logs").iterdir()}
@@ -178,7 +178,7 @@ def test_a_stage_gets_the_environment_but_neither_name_nor_port(
     monkeypatch.setenv("FEEDMILL_PORT", "9000")
     monkeypatch.setenv("FEEDMILL_KAFKA", "inherited:1")
     monkeypatch.setenv("UNRELATED", "kept")
-    supervisor = Supervisor(Environment(kafka="given:1"), ["spam"], folder.path / "logs")
+    supervisor = Supervisor(Environment(kafka="given:1"), isolated(["spam"]), folder.path / "logs")
     supervised(supervisor, supervisor.wait_ready)
     (variables,) = folder.starts("spam")
     assert not {"FEEDMILL_INSTANCE", "FEEDMILL_PORT"} & set(variables)
@@ -191,16 +191,16 @@ def test_its_metrics_are_those_of_all_stages(folder: Folder) -> None:
     metrics = Metrics("spam", "i")
     metrics.set("feedmill_lag", 5)
     folder.reports(report(metrics=metrics.text()))
-    supervisor = Supervisor(Environment(), ["spam"], folder.path / "logs")
-    supervisor.metrics.add("feedmill_stage_restarts_total", child="spam")
+    supervisor = Supervisor(Environment(), isolated(["spam"]), folder.path / "logs")
+    supervisor.metrics.add("feedmill_worker_restarts_total", child="spam")
     supervised(supervisor, supervisor.wait_ready)
     text = supervisor._metrics_text()
     assert 'feedmill_lag{instance="i",stage="spam"} 5.0' in text
-    assert "feedmill_stage_restarts_total" in text
+    assert "feedmill_worker_restarts_total" in text
 
 
 def test_waiting_for_ready_ends_when_it_is_stopped() -> None:
-    supervisor = Supervisor(Environment(), ["spam"])
+    supervisor = Supervisor(Environment(), isolated(["spam"]))
     supervisor.stopping.set()
     asyncio.run(asyncio.wait_for(supervisor.wait_ready(), 60))
 
@@ -235,5 +235,5 @@ def test_a_stage_is_not_ready_for_one_reason(
     process: Any = FakeProcess(returncode)
     status = None if not_ready is None else Status("spam", "i", 1, not_ready, "")
     reported_at = 1000.0 - age_s
-    child = StageProcess("spam", "spam", process, status, reported_at)
+    child = WorkerProcess("spam", ("spam",), process, status, reported_at)
     assert child.not_ready_reason() == reason

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from builders.engine import STAGES, Engine
+from builders.engine import WORKER, Engine
 
 EngineFactory = Callable[..., Engine]
 
@@ -17,14 +17,14 @@ EngineFactory = Callable[..., Engine]
 def _factory(stack: Any, folder: Path) -> Iterator[EngineFactory]:
     made: list[Engine] = []
 
-    def make(*stages: str, signals: str = "") -> Engine:
-        """Start these stages under fresh prefixes and wait until they are ready."""
+    def make(*workers: str, signals: str = "") -> Engine:
+        """Start these workers under fresh prefixes and wait until they are ready."""
         prefix = f"e{uuid.uuid4().hex[:6]}."
         own = folder / prefix.rstrip(".")
         own.mkdir()
         engine = Engine(stack.kafka, stack.redis, prefix, own, signals)
         made.append(engine)
-        engine.start(*stages)
+        engine.start(*workers)
         engine.wait_ready()
         return engine
 
@@ -43,20 +43,20 @@ def start_engine(stack: Any, tmp_path: Path) -> Iterator[EngineFactory]:
 
 @pytest.fixture(scope="module")
 def combiner_alone(stack: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
-    """A combiner without models: the tests write the signals themselves."""
+    """A worker that only ranks, without models: the tests write the signals themselves."""
     for make in _factory(stack, tmp_path_factory.mktemp("combiner")):
         yield make("combiner")
 
 
 @pytest.fixture(scope="module")
 def spam_and_combiner(stack: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
-    """One filter and the combiner, shared by the tests of a module."""
+    """A worker of one filter and the combiner, shared by the tests of a module."""
     for make in _factory(stack, tmp_path_factory.mktemp("spam")):
-        yield make("spam", "combiner")
+        yield make("spam+combiner")
 
 
 @pytest.fixture(scope="session")
 def whole_engine(stack: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
-    """All stages with their shipped models, shared by the tests that kill nothing."""
+    """A worker of all stages with their shipped models, shared by the tests that kill nothing."""
     for make in _factory(stack, tmp_path_factory.mktemp("whole")):
-        yield make(*STAGES)
+        yield make(WORKER)

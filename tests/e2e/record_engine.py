@@ -12,7 +12,7 @@ import json
 import tempfile
 from pathlib import Path
 
-from builders.engine import STAGES, Engine, Json
+from builders.engine import WORKER, Engine, Json
 from builders.recorded_engine import RECORDED, recorded_posts, settled
 from feedmill.deploy.local import down, up
 
@@ -24,7 +24,7 @@ def main() -> None:
             stack = up(folder)
             engine = Engine(stack.kafka, stack.redis, "recorded.", folder)
             try:
-                engine.start(*STAGES)
+                engine.start(WORKER)
                 engine.wait_ready()
                 with recorded_posts(engine) as sent:
                     RECORDED.write_text(_as_json(settled(engine, sent)), "utf-8")

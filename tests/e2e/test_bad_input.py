@@ -1,4 +1,4 @@
-"""However much junk arrives: each bad record is a dead dead_letter, each good one is ranked."""
+"""However much junk arrives: each bad record is a dead letter, each good one is ranked."""
 
 from __future__ import annotations
 
@@ -36,7 +36,6 @@ def signal(n: int) -> tuple[str, Json]:
 
 GOOD_RECORDS = {"posts": post, "engagements": engagement, "signals.nsfw": signal}
 REQUIRED = {"posts": "text", "engagements": "kind", "signals.nsfw": "version"}
-WRITERS = {"posts": "engagement", "engagements": "engagement"}
 TIMES = {"posts": "created_at_ms", "engagements": "at_ms", "signals.nsfw": "at_ms"}
 
 

@@ -120,7 +120,7 @@ def whole_history(engine: Engine) -> dict[str, CopyCounts]:
 
 
 def test_a_campaign_is_hidden_from_the_tenth_copy_on(start_engine: Any) -> None:
-    engine: Engine = start_engine("spam", "quality", "combiner")
+    engine: Engine = start_engine("spam+quality+combiner")
     engine.wait_applied(engine.set("gates", GATES))
     sent = posts(1)
     send(engine, sent, {})

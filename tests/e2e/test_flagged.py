@@ -40,7 +40,7 @@ def posts(tag: str, community: str, count: int, spam_every: int) -> list[Json]:
 
 
 def test_a_community_over_the_cap_is_demoted_not_hidden(start_engine: Any) -> None:
-    engine: Engine = start_engine("spam", "combiner")
+    engine: Engine = start_engine("spam+combiner")
     engine.wait_applied(engine.set("gates", GATES))
 
     def signals_of(sent: list[Json]) -> dict[str, Json]:
@@ -65,9 +65,9 @@ def test_a_community_over_the_cap_is_demoted_not_hidden(start_engine: Any) -> No
         assert {decided[p]["decision"] for p in later if p.endswith("-spam")} == {"demote"}
         still = signals_of(posts(f"{tag}-calm", "calm", 40, spam_every=10))
         assert all(signal["value"] >= 0.5 for signal in spam(still))
-        engine.workers["spam"].kill()
-        engine.restart("spam")
-    log = engine.workers["spam"].log.read_text()
+        engine.workers["spam+combiner"].kill()
+        engine.restart("spam+combiner")
+    log = engine.workers["spam+combiner"].log.read_text()
     assert "of community:loud, more than 10 %" in log
     assert "community:calm" not in log
     assert engine.complaints() == []

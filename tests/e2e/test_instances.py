@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 import pytest
 from kafka import TopicPartition
 from kafka.admin import KafkaAdminClient
-from kafka.partitioner.default import murmur2
 
 from builders.engine import Engine, Worker
 from builders.engine_topics import PARTITIONS, Json
@@ -20,16 +18,16 @@ pytestmark = pytest.mark.stack
 GATES = {"nsfw": {"enabled": False}, "misinformation": {"enabled": False}}
 
 
-def members(engine: Engine, stage: str) -> dict[str, set[int]]:
-    """By worker which partitions a stage's group gave it."""
+def members(engine: Engine, group: str) -> dict[str, set[int]]:
+    """By worker which partitions its group gave it."""
     admin = KafkaAdminClient(bootstrap_servers=engine.kafka)
     try:
-        described: Json = admin.describe_groups([engine.topic(stage)])
+        described: Json = admin.describe_groups([engine.topic(group)])
     finally:
         admin.close()
     by_pid = {f"-{worker.pid}-": worker.name for worker in engine.workers.values()}
     found: dict[str, set[int]] = {}
-    for member in described[engine.topic(stage)]["members"]:
+    for member in described[engine.topic(group)]["members"]:
         assignment = member["member_assignment"]
         parts = {p for topic in assignment["assigned_partitions"] for p in topic["partitions"]}
         (name,) = (name for pid, name in by_pid.items() if pid in member["client_id"])
@@ -67,27 +65,33 @@ def test_a_stage_restarts_alone_and_shares_its_partitions(start_engine: Any) -> 
     engine.start("spam", tag="-2")
     engine.wait_ready("spam-2")
     every = set(range(PARTITIONS))
-    until(lambda: sorted(map(len, members(engine, "spam").values())) == [2, 2], 20, every=0.3)
-    shared = members(engine, "spam")
+    until(
+        lambda: sorted(map(len, members(engine, "worker-spam").values())) == [2, 2], 20, every=0.3
+    )
+    shared = members(engine, "worker-spam")
     assert shared["spam"] | shared["spam-2"] == every
     post_and_wait(engine, "shared")
     engine.workers["spam"].kill()
     post_and_wait(engine, "handed-over")
-    assert members(engine, "spam") == {"spam-2": every}
+    assert members(engine, "worker-spam") == {"spam-2": every}
     assert engine.complaints() == []
 
 
-def owner_of(engine: Engine, feed: str) -> Worker:
-    shard = (murmur2(feed.encode()) & 0x7FFFFFFF) % 64
-    found = [name for name, shards in members(engine, "combiner").items() if shard in shards]
-    return engine.workers[found[0]]
+def owner_of(engine: Engine) -> Worker:
+    """The worker that ranks: the owner of the first partition."""
+    (name,) = (name for name, owned in members(engine, "worker-combiner").items() if 0 in owned)
+    return engine.workers[name]
 
 
 def test_a_second_combiner_takes_over_under_a_higher_token(start_engine: Any) -> None:
     engine: Engine = start_engine("combiner")
     engine.start("combiner", tag="-2")
     engine.wait_ready()
-    until(lambda: sorted(map(len, members(engine, "combiner").values())) == [32, 32], 20, every=0.3)
+    until(
+        lambda: sorted(map(len, members(engine, "worker-combiner").values())) == [2, 2],
+        20,
+        every=0.3,
+    )
 
     def show(tag: str) -> None:
         names = ("gardening", "cycling", "cooking", "chess", "birds")
@@ -100,7 +104,7 @@ def test_a_second_combiner_takes_over_under_a_higher_token(start_engine: Any) ->
         until(lambda: len(engine.truths(list(posts))) == len(posts))
 
     show("together")
-    owner = owner_of(engine, "global")
+    owner = owner_of(engine)
     token = int(engine.feed()[1]["owner"])
     owner.kill()
     show("alone")
@@ -109,7 +113,7 @@ def test_a_second_combiner_takes_over_under_a_higher_token(start_engine: Any) ->
 
     engine.restart(owner.name)
     engine.wait_ready()
-    until(lambda: len(members(engine, "combiner")) == 2, 20, every=0.3)
+    until(lambda: len(members(engine, "worker-combiner")) == 2, 20, every=0.3)
     show("again")
     refuse_lower_tokens(engine)
     assert engine.complaints() == []
@@ -131,7 +135,7 @@ def refuse_lower_tokens(engine: Engine) -> None:
     assert engine.truth(post_id) == truth
 
 
-def test_no_lag_is_left_in_any_group(whole_engine: Engine) -> None:
+def test_no_lag_is_left_in_the_group(whole_engine: Engine) -> None:
     """What is done is committed: a restart would not do it again."""
     engine = whole_engine
     post_and_wait(engine, "committed")
@@ -139,15 +143,16 @@ def test_no_lag_is_left_in_any_group(whole_engine: Engine) -> None:
     consumer = engine.consumer("posts")
     parts = [TopicPartition(engine.topic("posts"), p) for p in range(PARTITIONS)]
 
-    def caught_up(stage: str) -> bool:
-        done = admin.list_group_offsets(engine.topic(stage))
-        done = done.get(engine.topic(stage), done)
+    group = engine.topic("worker")
+
+    def caught_up() -> bool:
+        done = admin.list_group_offsets(group)
+        done = done.get(group, done)
         return bool({p: done[p].offset for p in done if p in parts} == consumer.end_offsets(parts))
 
     try:
         assert all(end > 0 for end in consumer.end_offsets(parts).values())
-        for stage in ("spam", "nsfw", "misinformation", "quality", "engagement"):
-            until(partial(caught_up, stage), 20, every=0.5)
+        until(caught_up, 20, every=0.5)
     finally:
         consumer.close()
         admin.close()

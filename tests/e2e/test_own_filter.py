@@ -39,7 +39,7 @@ def test_a_filter_of_ones_own_decides(
 ) -> None:
     own_filter.train(tree)
     monkeypatch.setenv("PYTHONPATH", str(tree))
-    engine: Engine = start_engine("pills", "combiner", signals="pills:gate")
+    engine: Engine = start_engine("pills+combiner", signals="pills:gate")
     offsets = {
         "selling": engine.post("selling", sentences(1, 98, own_filter.SELLING)[0]),
         "calm": engine.post("calm", sentences(1, 99)[0]),

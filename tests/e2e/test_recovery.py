@@ -1,4 +1,4 @@
-"""Whatever dies, and whatever Redis loses: nothing is lost, nothing counted twice."""
+"""A worker for each stage, killed one by one: nothing is lost, nothing counted twice."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from builders.engine import STAGES, Engine
+from builders.engine import WORKER, Engine
 from builders.waiting import now_ms, until
 from feedmill.deploy.local import down, status, up
 
@@ -49,12 +49,12 @@ def stop_all(engine: Engine) -> list[str]:
     return late
 
 
-def test_every_stage_stops_while_its_servers_are_frozen(own_stack: Path) -> None:
+def test_a_worker_stops_while_its_servers_are_frozen(own_stack: Path) -> None:
     found = status(own_stack)
     assert found.kafka_pid and found.redis_pid
     engine = Engine(found.kafka, found.redis, "frozen.", own_stack)
     try:
-        engine.start(*STAGES)
+        engine.start(WORKER)
         engine.wait_ready()
         offsets = engine.posts(
             {"post_id": f"p{i}", "author_id": f"a{i}", "created_at_ms": now_ms(), "text": "Rain"}
@@ -72,7 +72,7 @@ def test_every_stage_stops_while_its_servers_are_frozen(own_stack: Path) -> None
         up(own_stack, redis_port=int(found.redis.rsplit(":", 1)[1].split("/")[0]))
         until(lambda: len(engine.order()) == len(engine.truths()) == 100, 20)
         assert engine.feed()[0] == wanted
-        assert {n: w.process.poll() for n, w in engine.workers.items()} == dict.fromkeys(STAGES)
+        assert {n: w.process.poll() for n, w in engine.workers.items()} == {WORKER: None}
 
         redis_pid = status(own_stack).redis_pid
         assert redis_pid
@@ -80,9 +80,9 @@ def test_every_stage_stops_while_its_servers_are_frozen(own_stack: Path) -> None
         offset = engine.post("p1", "Snow")
         assert offset > 0
         time.sleep(1)
-        engine.workers["combiner"].stop(STOP_WITHIN_S)
+        engine.workers[WORKER].stop(STOP_WITHIN_S)
         os.kill(redis_pid, signal.SIGCONT)
-        engine.restart("combiner")
+        engine.restart(WORKER)
         engine.wait_ready()
 
         os.kill(found.kafka_pid, signal.SIGSTOP)

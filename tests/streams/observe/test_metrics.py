@@ -30,16 +30,16 @@ def test_each_kind_of_metric_is_counted() -> None:
     metrics.add("feedmill_events_total", topic="config")
     metrics.set("feedmill_lag", 7)
     metrics.set("feedmill_lag", 5)
-    metrics.observe("feedmill_batch_seconds", 0.02)
-    metrics.observe("feedmill_batch_seconds", 3.0)
+    metrics.observe("feedmill_loop_seconds", 0.02)
+    metrics.observe("feedmill_loop_seconds", 3.0)
     found = samples(metrics.text())
     assert found["feedmill_events_total", "topic=posts"] == 4
     assert found["feedmill_events_total", "topic=config"] == 1
     assert found["feedmill_lag", ""] == 5
-    assert found["feedmill_batch_seconds_count", ""] == 2
-    assert found["feedmill_batch_seconds_sum", ""] == pytest.approx(3.02)
-    assert found["feedmill_batch_seconds_bucket", "le=0.016"] == 0
-    assert found["feedmill_batch_seconds_bucket", "le=0.032"] == 1
+    assert found["feedmill_loop_seconds_count", ""] == 2
+    assert found["feedmill_loop_seconds_sum", ""] == pytest.approx(3.02)
+    assert found["feedmill_loop_seconds_bucket", "le=0.016"] == 0
+    assert found["feedmill_loop_seconds_bucket", "le=0.032"] == 1
 
 
 def test_every_sample_names_stage_and_instance() -> None:
@@ -81,7 +81,7 @@ def test_several_processes_are_merged_family_by_family() -> None:
     for stage in ("spam", "combiner"):
         metrics = Metrics(stage, "one")
         metrics.set("feedmill_ready", 1)
-        metrics.observe("feedmill_batch_seconds", 1.0)
+        metrics.observe("feedmill_loop_seconds", 1.0)
         texts.append(metrics.text())
     families = list(text_string_to_metric_families(merge(texts)))
     names = [family.name for family in families]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -55,17 +55,17 @@ class FakeReader:
         self.sought_ms: list[int] = []
         self.timeouts_ms: list[int] = []
 
-    async def seek_to_time(self, at_ms: int) -> None:
+    def seek_to_time(self, at_ms: int) -> None:
         self.sought_ms.append(at_ms)
 
-    async def read(self, timeout_ms: int) -> list[TopicRecord]:
+    def read(self, timeout_ms: int) -> list[TopicRecord]:
         self.timeouts_ms.append(timeout_ms)
         if not self.batches:
-            await asyncio.sleep(timeout_ms / 1000)
+            time.sleep(timeout_ms / 1000)
             return []
         return list(self.batches.pop(0))
 
-    async def read_to_end(self) -> list[TopicRecord]:
+    def read_to_end(self) -> list[TopicRecord]:
         batches, self.batches = self.batches, []
         return [record for batch in batches for record in batch]
 
@@ -100,7 +100,7 @@ def test_what_is_no_heartbeat_does_not_count(value: bytes) -> None:
 def test_only_recent_records_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(instances, "now_ms", lambda: NOW_MS)
     reader: Any = FakeReader([record("spam/1", heartbeat(2))], [record("nsfw/1", None)])
-    found = asyncio.run(read_recent_instances(reader))
+    found = read_recent_instances(reader)
     assert reader.sought_ms == [NOW_MS - RECENT_MS]
     assert found == {"spam/1": heartbeat(2)}
 
@@ -133,11 +133,8 @@ def answers_to(
     reader: Any, names: Sequence[str], timeout_s: float = 600.0
 ) -> list[tuple[str, str, str | None]]:
     """Instance, state and reason of each answer about the record at offset 7."""
-
-    async def gather() -> list[SettingAnswer]:
-        return [answer async for answer in setting_answers(reader, names, 7, timeout_s)]
-
-    return [(each.instance, each.state, each.reason) for each in asyncio.run(gather())]
+    answers = setting_answers(reader, names, 7, timeout_s)
+    return [(each.instance, each.state, each.reason) for each in answers]
 
 
 def test_answers_come_as_the_instances_give_them_and_end_with_the_last() -> None:
@@ -176,8 +173,5 @@ def test_without_instances_there_is_nothing_to_wait_for() -> None:
 
 
 def test_a_silent_answer_has_no_time() -> None:
-    async def gather() -> list[SettingAnswer]:
-        reader: Any = FakeReader()
-        return [answer async for answer in setting_answers(reader, ["spam/1"], 7, 0.0)]
-
-    assert asyncio.run(gather()) == [SettingAnswer("spam/1", "silent")]
+    reader: Any = FakeReader()
+    assert list(setting_answers(reader, ["spam/1"], 7, 0.0)) == [SettingAnswer("spam/1", "silent")]

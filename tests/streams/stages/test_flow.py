@@ -11,6 +11,7 @@ from feedmill.filters.spec import FilterSpec
 from feedmill.rankers.registry import RANKERS
 from feedmill.streams.settings import environment
 from feedmill.streams.stages import flow
+from feedmill.streams.stages.ranking import RankingStep
 
 
 def test_the_stages_are_the_registries_and_the_combiner() -> None:
@@ -27,7 +28,39 @@ def test_a_model_without_a_declared_signal_has_no_stage() -> None:
     names = SignalNames(gates=("spam", "nsfw"))
     assert flow.stages_of(names) == ("spam", "nsfw", "quality", "engagement", "combiner")
     with pytest.raises(UsageError, match="FEEDMILL_SIGNALS=misinformation:gate"):
-        flow.STAGES["misinformation"](environment.Environment(signals=names))
+        flow.chosen_stages(names, ["misinformation"])
+
+
+def test_all_stages_are_chosen_unless_some_are_named_or_left_out() -> None:
+    names = SignalNames()
+    assert flow.chosen_stages(names) == flow.stages_of(names)
+    assert flow.chosen_stages(names, ["combiner", "spam"]) == ("spam", "combiner")
+    left = ("nsfw", "misinformation", "quality", "engagement", "combiner")
+    assert flow.chosen_stages(names, without=["spam"]) == left
+    assert flow.chosen_stages(names, ["nsfw", "spam"], ["spam"]) == ("nsfw",)
+
+
+def test_stages_that_do_not_exist_and_no_stage_at_all_are_refused() -> None:
+    with pytest.raises(UsageError, match="no stage `ham`; there are: spam, nsfw"):
+        flow.chosen_stages(SignalNames(), ["ham"])
+    with pytest.raises(UsageError, match="no stage is left"):
+        flow.chosen_stages(SignalNames(), ["spam"], ["spam"])
+
+
+def test_workers_of_the_same_stages_share_a_group() -> None:
+    names = SignalNames()
+    assert flow.group_of(flow.STAGES[::-1], names) == "worker"
+    assert flow.group_of(["combiner", "spam"], names) == "worker-spam-combiner"
+    fewer = SignalNames(gates=("spam",), objectives=("quality", "engagement"))
+    assert flow.group_of(["spam", "quality", "engagement", "combiner"], fewer) == "worker"
+
+
+def test_the_combiner_comes_last_and_does_not_read_what_is_made_beside_it() -> None:
+    environment_ = environment.Environment()
+    steps = flow.steps_of(["combiner", "engagement", "spam"], environment_)
+    assert [step.name for step in steps] == ["spam", "engagement", "combiner"]
+    (ranking,) = [step for step in steps if isinstance(step, RankingStep)]
+    assert ranking.made_here == {"spam", "engagement"}
 
 
 def test_the_environment_knows_which_gates_have_filters(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,101 @@
+"""New rankings for some feeds, made in slices over all posts while the old ones go on."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterable, Iterator, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from feedmill.rankers.combiner.columns import NO_POST
+from feedmill.rankers.combiner.feed_set import FeedSet, by_feed
+from feedmill.rankers.combiner.policy_cache import PolicyCache
+from feedmill.rankers.combiner.view import PostView
+
+Rows = npt.NDArray[np.int32]
+
+# Rows that are scored at once, and rows whose feeds are ranked together: with more of them each
+# feed has more to do at once, which numpy does better.
+_SCORED_ROWS = 8192
+_RANKED_ROWS = 4 * _SCORED_ROWS
+_FOUND_KEYS = 512
+_FILLED_ROWS = 64
+_MADE_FEEDS = 32
+
+
+class FeedBuild:
+    """Goes over all posts once, and fills new decisions, scores and rankings.
+
+    Posts that change meanwhile are given to `next`, whether they were passed or not.
+
+    Attributes
+    ----------
+    next
+        The new rankings, complete once `work` returned False.
+    """
+
+    def __init__(
+        self, view: PostView, policies: PolicyCache, feeds: FeedSet, names: Iterable[str]
+    ) -> None:
+        self.next = feeds
+        self._view = view
+        self._policies = policies
+        self._now_ms = 0
+        self._parts = self._run(tuple(names))
+
+    def work(self, now_ms: int) -> bool:
+        """Do a part that takes about a millisecond; whether there is more."""
+        self._now_ms = now_ms
+        return next(self._parts, self) is not self
+
+    def _run(self, names: Sequence[str]) -> Iterator[None]:
+        for start in range(0, len(names), _MADE_FEEDS):
+            for name in names[start : start + _MADE_FEEDS]:
+                self.next.feeds[name] = self.next.new(name)
+            yield
+        post_rows, authors = yield from self._overridden()
+        for start in range(0, self._view.capacity, _RANKED_ROWS):
+            end = min(start + _RANKED_ROWS, self._view.capacity)
+            for first in range(start, end, _SCORED_ROWS):
+                part = slice(first, first + _SCORED_ROWS)
+                self._policies.fill(part, self._now_ms)
+                yield
+                yield from self._fill_overridden(part, post_rows, authors)
+            offset = self._view.post.offset[start:end]
+            rows = (np.flatnonzero(offset != NO_POST) + start).astype(np.int32)
+            yield from self._rank(rows)
+        self._policies.finish()
+
+    def _overridden(self) -> Generator[None, None, tuple[Rows, Rows]]:
+        """The rows of posts, and the numbers of authors, that overrides are about."""
+        view = self._view
+        rows: list[int] = []
+        authors: list[int] = []
+        for count, key in enumerate(tuple(view.overrides.all_keys()), 1):
+            if count % _FOUND_KEYS == 0:
+                yield
+            number = (view.ids if key.kind == "post" else view.authors).find(key.id)
+            if number is not None:
+                (rows if key.kind == "post" else authors).append(number)
+        return np.array(rows, np.int32), np.array(authors, np.int32)
+
+    def _fill_overridden(self, part: slice, rows: Rows, authors: Rows) -> Iterator[None]:
+        """Decide and score posts with overrides in a part of all rows, one by one."""
+        is_overridden = np.isin(self._view.post.author[part], authors)
+        inside = (rows >= part.start) & (rows < part.stop)
+        is_overridden[rows[inside] - part.start] = True
+        overridden = (np.flatnonzero(is_overridden) + part.start).astype(np.int32)
+        for start in range(0, len(overridden), _FILLED_ROWS):
+            self._policies.fill(overridden[start : start + _FILLED_ROWS], self._now_ms)
+            yield
+
+    def _rank(self, rows: Rows) -> Iterator[None]:
+        """Rank posts in their feeds."""
+        groups = self._view.post.group[rows]
+        of_feeds = yield from by_feed(self.next.feeds_of, groups)
+        for name, parts in of_feeds.items():
+            positions = np.concatenate(parts)
+            # Posts that became others since the slice began were given to `next` then.
+            same = self._view.post.group[rows[positions]] == groups[positions]
+            self.next.rank(name, rows[positions[same]], self._now_ms)
+            yield

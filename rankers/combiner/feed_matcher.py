@@ -1,0 +1,92 @@
+"""Which feeds take posts of a group, under one state of the settings `feeds/*`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from feedmill.events.feeds import FEED_PATTERNS, FeedSpec, pattern_of
+from feedmill.events.settings import Settings
+from feedmill.rankers.combiner.post_group import PostGroup
+from feedmill.rankers.score import HOUR_MS
+
+
+class FeedMatcher:
+    """The feeds of each group, each computed once.
+
+    Attributes
+    ----------
+    named
+        By name the feeds that exist whether they have posts or not.
+    longest_window_ms
+        The longest window of any feed, or feed that may yet be made.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.named: Mapping[str, FeedSpec] = {
+            name: _spec(settings, name) for name in settings.named_feeds
+        }
+        self._patterns = {pattern: _spec(settings, pattern) for pattern in FEED_PATTERNS}
+        self._by_group: dict[int, tuple[str, ...]] = {}
+        windows = [spec.window_hours for spec in (*self.named.values(), *self._patterns.values())]
+        self.longest_window_ms = int(max(windows) * HOUR_MS)
+
+    def feeds_of(self, number: int, groups: Any) -> tuple[str, ...]:
+        """The names of all feeds that take posts of this group, whoever their authors are.
+
+        `groups` gives the group by its number.  A feed on demand is among them whether it exists
+        or not.
+        """
+        feeds = self._by_group.get(number)
+        if feeds is None:
+            feeds = self._by_group[number] = tuple(self._match(groups[number]))
+        return feeds
+
+    def spec_of(self, feed: str) -> FeedSpec:
+        """What goes into a feed that `feeds_of` named."""
+        spec = self.named.get(feed)
+        return self._patterns[pattern_of(feed) or ""] if spec is None else spec
+
+    def forget(self, numbers: Iterable[int]) -> None:
+        """These numbers will stand for other groups."""
+        for number in numbers:
+            self._by_group.pop(number, None)
+
+    def is_on_demand(self, feed: str) -> bool:
+        """Whether a feed exists only while a post is shown in it."""
+        return feed not in self.named
+
+    def limits(self) -> dict[str, int]:
+        """By pattern, how many feeds it makes at most."""
+        return {pattern: spec.feed_limit for pattern, spec in self._patterns.items()}
+
+    def _match(self, group: PostGroup) -> Iterator[str]:
+        for name, spec in self.named.items():
+            if _accepts(name, spec, group):
+                yield name
+        communities = (f"community:{name}" for name in group.communities)
+        langs = () if group.lang is None else (f"lang:{group.lang}",)
+        for pattern, names in zip(FEED_PATTERNS, (communities, langs), strict=True):
+            if self._patterns[pattern].include_replies or not group.is_reply:
+                # One text for the many groups that have it.
+                yield from (sys.intern(name) for name in names if name not in self.named)
+
+
+def _spec(settings: Settings, name: str) -> FeedSpec:
+    spec = settings.feed_of(name)
+    if spec is None:
+        raise ValueError(f"no setting and no pattern has the feed {name}")
+    return spec
+
+
+def _accepts(name: str, spec: FeedSpec, group: PostGroup) -> bool:
+    if group.is_reply and not spec.include_replies:
+        return False
+    kind, colon, value = name.partition(":")
+    if colon:
+        return value in group.communities if kind == "community" else value == group.lang
+    match = spec.match
+    return (not match.communities or not set(match.communities).isdisjoint(group.communities)) and (
+        not match.langs or group.lang in match.langs
+    )

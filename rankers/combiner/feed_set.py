@@ -1,0 +1,179 @@
+"""The feeds under one state of the settings, and what a changed post changes in them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterator
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from feedmill.events.settings import Settings
+from feedmill.rankers.combiner.feed_matcher import FeedMatcher
+from feedmill.rankers.combiner.feed_places import FeedPlaces
+from feedmill.rankers.combiner.feed_ranking import FeedRanking
+from feedmill.rankers.combiner.policy_cache import PolicyCache
+from feedmill.rankers.combiner.row_lookup import RowLookup
+from feedmill.rankers.combiner.top import runs
+from feedmill.rankers.combiner.view import PostView
+
+Rows = npt.NDArray[np.int32]
+Positions = npt.NDArray[np.intp]
+Result = TypeVar("Result")
+
+_GROUPS_AT_ONCE = 512
+
+
+class FeedSet:
+    """Feeds by name, each with its ranking.
+
+    Parameters
+    ----------
+    view, policies, lookup
+        Shared by all sets.
+    settings, matcher
+        What the feeds follow.
+    concerns
+        Which feeds, by name, may be in the set; the answer never changes.
+
+    Attributes
+    ----------
+    settings, matcher
+        As given.
+    feeds
+        The rankings.
+    places
+        Which feeds on demand may be there.
+    is_closed
+        Whether no feed is added any more.
+    """
+
+    def __init__(
+        self,
+        view: PostView,
+        policies: PolicyCache,
+        lookup: RowLookup,
+        settings: Settings,
+        matcher: FeedMatcher,
+        concerns: Callable[[str], bool] | None = None,
+    ) -> None:
+        self.settings = settings
+        self.matcher = matcher
+        self.feeds: dict[str, FeedRanking] = {}
+        self.places = FeedPlaces(matcher.limits())
+        self.is_closed = False
+        self._view = view
+        self._policies = policies
+        self._lookup = lookup
+        self._concerns = concerns
+        self._of_group: dict[int, tuple[str, ...]] = {}
+
+    def new(self, name: str) -> FeedRanking:
+        """A ranking without posts."""
+        scores = self._policies.scores(self.settings, name)
+        return FeedRanking(self._view, name, self.matcher.spec_of(name), scores, self._lookup)
+
+    def feeds_of(self, group: int) -> tuple[str, ...]:
+        """The names of the feeds of this set, there or not, that take posts of a group."""
+        groups = self._view.groups.values
+        if self._concerns is None:
+            return self.matcher.feeds_of(group, groups)
+        names = self._of_group.get(group)
+        if names is None:
+            names = tuple(filter(self._concerns, self.matcher.feeds_of(group, groups)))
+            self._of_group[group] = names
+        return names
+
+    def update(self, rows: Rows, before: Rows, groups: Rows, now_ms: int) -> Iterator[FeedRanking]:
+        """Rank these rows in their feeds; yields every feed whose list changed.
+
+        Parameters
+        ----------
+        rows
+            Shape (n,), up to date in all decisions and scores.
+        before, groups
+            Shape (n,): the group of each post when it was ranked last, and now; -1 for none.
+        now_ms
+            Unix milliseconds.
+        """
+        for name, left in self._left(before, groups).items():
+            feed = self.feeds.get(name)
+            if feed is not None and feed.leave(rows[left]):
+                yield feed
+        for name, parts in result_of(by_feed(self.feeds_of, groups)).items():
+            feed = self.rank(name, rows[np.concatenate(parts)], now_ms)
+            if feed is not None:
+                yield feed
+
+    def rank(self, name: str, rows: Rows, now_ms: int) -> FeedRanking | None:
+        """Rank posts in a feed whose group takes them; the feed if its list changed."""
+        feed = self.feeds.get(name)
+        if self.matcher.is_on_demand(name) and not self.is_closed:
+            feed = self._on_demand(name, feed, rows, now_ms)
+        return feed if feed is not None and feed.update(rows, now_ms) else None
+
+    def _left(self, before: Rows, groups: Rows) -> dict[str, list[int]]:
+        """By feed the positions of posts that belonged to it and do not any more."""
+        left: dict[str, list[int]] = {}
+        for at in np.flatnonzero((before != groups) & (before >= 0)).tolist():
+            now = self.feeds_of(int(groups[at])) if groups[at] >= 0 else ()
+            for name in self.feeds_of(int(before[at])):
+                if name not in now:
+                    left.setdefault(name, []).append(at)
+        return left
+
+    def _on_demand(
+        self, name: str, feed: FeedRanking | None, rows: Rows, now_ms: int
+    ) -> FeedRanking | None:
+        """The feed, made if a post is shown in it for the first time and there is a place."""
+        scores = self._policies.scores(self.settings, name) if feed is None else feed.scores
+        shown = rows[scores.score[rows] > -np.inf]
+        if not len(shown):
+            return feed
+        known_ms = self.places.time_of(name)
+        arrived_ms = self._view.post.arrived_ms[shown]
+        if known_ms is not None and int(arrived_ms.min()) >= known_ms:
+            return feed
+        candidate = feed or self.new(name)
+        arrived_ms = arrived_ms[candidate.in_window(shown, now_ms)]
+        if not len(arrived_ms):
+            return feed
+        is_first = self.places.is_unknown(name)
+        has_place = self.places.note(name, int(arrived_ms.min()))
+        # A list that begins with the first post that is shown has them all.
+        if feed is None and is_first and has_place:
+            self.feeds[name] = candidate
+            return candidate
+        return feed
+
+
+def by_feed(
+    feeds_of: Callable[[int], tuple[str, ...]], groups: Rows
+) -> Generator[None, None, dict[str, list[Positions]]]:
+    """By feed the positions of the groups that it takes, in parts; -1 stands for no group.
+
+    Yields every now and then where groups are many.
+    """
+    order = np.argsort(groups, kind="stable")
+    ordered = groups[order]
+    starts, ends = runs(ordered)
+    found: dict[str, list[Positions]] = {}
+    of_runs = zip(ordered[starts].tolist(), starts.tolist(), ends.tolist(), strict=True)
+    for count, (group, start, end) in enumerate(of_runs, 1):
+        if count % _GROUPS_AT_ONCE == 0:
+            yield
+        if group >= 0:
+            positions = order[start:end]
+            for name in feeds_of(group):
+                found.setdefault(name, []).append(positions)
+    return found
+
+
+def result_of(work: Generator[None, None, Result]) -> Result:
+    """Do all of a work at once."""
+    while True:
+        try:
+            next(work)
+        except StopIteration as end:
+            value: Result = end.value
+            return value

@@ -1,0 +1,268 @@
+"""All feeds that exist: kept up to date, made anew in slices, made and retired on demand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+
+import numpy as np
+import numpy.typing as npt
+
+from feedmill.events.feeds import FeedSpec, pattern_of
+from feedmill.events.settings import Settings
+from feedmill.rankers.combiner.feed_build import FeedBuild
+from feedmill.rankers.combiner.feed_matcher import FeedMatcher
+from feedmill.rankers.combiner.feed_ranking import FeedRanking
+from feedmill.rankers.combiner.feed_scores import FeedScores
+from feedmill.rankers.combiner.feed_set import FeedSet
+from feedmill.rankers.combiner.gate_decisions import GateDecisions
+from feedmill.rankers.combiner.pending_writes import PendingWrites
+from feedmill.rankers.combiner.policy_cache import PolicyCache
+from feedmill.rankers.combiner.row_lookup import RowLookup
+from feedmill.rankers.combiner.view import PostView
+
+Rows = npt.NDArray[np.int32]
+HasTime = Callable[[], bool]
+
+# So many feeds that wait are tried at once for a place: some may have no shown post any more.
+_TRIED = 64
+
+
+class LiveFeeds:
+    """The feeds of the newest settings that all of them follow.
+
+    When settings change, the feeds concerned are made anew beside the old ones, in slices of
+    `work`, and replace them all at once.  Until then the old ones go on under the old settings.
+
+    Attributes
+    ----------
+    default
+        The decisions under the general gates.
+    """
+
+    def __init__(
+        self, view: PostView, policies: PolicyCache, pending: PendingWrites, settings: Settings
+    ) -> None:
+        self._view = view
+        self._policies = policies
+        self._pending = pending
+        self._lookup = RowLookup()
+        self._target = settings
+        self._short: set[str] = set()
+        self._is_all_due = False
+        self._build: FeedBuild | None = None
+        self._set = FeedSet(view, policies, self._lookup, settings, FeedMatcher(settings))
+        self._policies.scores(settings, "")
+        self.default = self._default_decisions()
+        for name in self._set.matcher.named:
+            self._set.feeds[name] = self._set.new(name)
+            self._pending.mark_feed(name)
+
+    @property
+    def settings(self) -> Settings:
+        """The settings that every feed follows."""
+        return self._set.settings
+
+    @property
+    def feeds(self) -> dict[str, FeedRanking]:
+        """By name; not to be changed."""
+        return self._set.feeds
+
+    @property
+    def longest_window_ms(self) -> int:
+        """The longest window of any feed, or feed that may yet be made."""
+        return self._set.matcher.longest_window_ms
+
+    @property
+    def refused(self) -> int:
+        """How often `max_feeds` kept a feed from being made."""
+        return self._set.places.refused
+
+    @property
+    def is_building(self) -> bool:
+        """Whether some feeds are being made anew."""
+        return self._build is not None
+
+    def apply(self, settings: Settings) -> None:
+        """Have `work` make the feeds follow these settings."""
+        self._target = settings
+
+    def make_all(self) -> None:
+        """Have `work` make every feed anew: posts came that were not given to `update`."""
+        self._is_all_due = True
+
+    def update(self, rows: Rows, before: Rows, groups: Rows, now_ms: int) -> None:
+        """Rank rows that changed; see `FeedSet.update`."""
+        for feed in self._set.update(rows, before, groups, now_ms):
+            self._changed(feed)
+        if self._build is not None:
+            for _ in self._build.next.update(rows, before, groups, now_ms):
+                pass
+
+    def drop_old(self, now_ms: int) -> None:
+        """Take posts out that left the window of their feed."""
+        for feed in tuple(self.feeds.values()):
+            if feed.drop_old(now_ms):
+                self._changed(feed)
+
+    def forget(self, groups: Iterable[int]) -> None:
+        """These group numbers will stand for other groups; not while feeds are being made."""
+        self._set.matcher.forget(groups)
+
+    def work(self, now_ms: int, has_time: HasTime) -> bool:
+        """Bring the feeds to the newest settings; returns whether there is more to do."""
+        while (build := self._build or self._plan()) is not None:
+            self._build = build
+            while build.work(now_ms):
+                if not has_time():
+                    return True
+            if self._finish(build.next, now_ms, has_time) or not has_time():
+                return True
+        return False
+
+    # --- one feed -------------------------------------------------------------------------
+
+    def _changed(self, feed: FeedRanking) -> None:
+        if feed.list.is_short:
+            self._short.add(feed.name)
+        elif not len(feed.list) and self._set.matcher.is_on_demand(feed.name):
+            self._retire(feed.name)
+            return
+        self._pending.mark_feed(feed.name)
+
+    def _retire(self, name: str) -> None:
+        """No post is shown in this feed on demand: it exists no more."""
+        self._set.places.drop(name)
+        self._remove(name)
+
+    def _remove(self, name: str) -> None:
+        if self.feeds.pop(name, None) is not None:
+            self._pending.remove_feed(name)
+        self._short.discard(name)
+
+    # --- making feeds anew ----------------------------------------------------------------
+
+    def _plan(self) -> FeedBuild | None:
+        """What must be made anew, if anything; settings that need nothing are followed at once."""
+        moved = self._set.places.take_moved()
+        is_all, self._is_all_due = self._is_all_due, False
+        if not (moved or is_all or self._short or self._target is not self.settings):
+            return None
+        settings, live = self._target, self._set
+        matcher = live.matcher
+        if settings.feeds != live.settings.feeds:
+            matcher = FeedMatcher(settings)
+        names = self._short & self.feeds.keys()
+        if moved:
+            names |= self._take_places()
+        names.update(name for name in matcher.named if name not in self.feeds)
+        going_on = [name for name in self.feeds if _exists(name, matcher)]
+        names.update(name for name in going_on if is_all or self._differs(name, settings, matcher))
+        self._prepare_policies(settings)
+        discovers = is_all or matcher is not live.matcher or settings.gates != live.settings.gates
+        if not (names or discovers or self._policies.has_unfinished):
+            self._follow(settings, matcher)
+            self._policies.keep(self._scores_in_use(), self.default)
+            return None
+        return self._build_of(settings, matcher, names, discovers=discovers)
+
+    def _differs(self, name: str, settings: Settings, matcher: FeedMatcher) -> bool:
+        """Whether a feed must be made anew under these settings."""
+        feed, before = self.feeds[name], self._set.matcher
+        return (
+            _content(feed.spec) != _content(matcher.spec_of(name))
+            or before.is_on_demand(name) != matcher.is_on_demand(name)
+            or self._policies.scores(settings, name) is not feed.scores
+        )
+
+    def _prepare_policies(self, settings: Settings) -> None:
+        """Have the scores of feeds on demand that may yet be made."""
+        for name in _own_policies(settings):
+            self._policies.scores(settings, name)
+
+    def _take_places(self) -> set[str]:
+        """Drop feeds that lost their places; returns those that may get one and are to be made."""
+        places = self._set.places
+        for name in tuple(self.feeds):
+            if self._set.matcher.is_on_demand(name) and not places.has_place(name):
+                self._remove(name)
+        if all(name in self.feeds for name in places.first()):
+            return set()
+        return {name for name in places.first(_TRIED) if name not in self.feeds}
+
+    def _build_of(
+        self, settings: Settings, matcher: FeedMatcher, names: set[str], *, discovers: bool
+    ) -> FeedBuild:
+        unchanged = self.feeds.keys() - names
+
+        def concerns(name: str) -> bool:
+            return name in names or (discovers and name not in unchanged)
+
+        feeds = FeedSet(self._view, self._policies, self._lookup, settings, matcher, concerns)
+        self._short -= names
+        return FeedBuild(self._view, self._policies, feeds, names)
+
+    def _finish(self, made: FeedSet, now_ms: int, has_time: HasTime) -> bool:
+        """Put the new rankings in the place of the old ones; whether some are left."""
+        places, made.is_closed = self._set.places, True
+        if made.settings is not self.settings:
+            self._follow(made.settings, made.matcher)
+        for name, time in made.places.take_times():
+            places.note(name, time)
+        while made.feeds:
+            name, feed = made.feeds.popitem()
+            feed.drop_old(now_ms)
+            on_demand = made.matcher.is_on_demand(name)
+            if on_demand and not len(feed.list) and not feed.list.is_short:
+                self._retire(name)
+            elif on_demand and not places.has_place(name):
+                self._remove(name)
+            else:
+                self._put(feed)
+            if not has_time():
+                return True
+        self._policies.keep(self._scores_in_use(), self.default)
+        self._build = None
+        return False
+
+    def _put(self, feed: FeedRanking) -> None:
+        before = self.feeds.get(feed.name)
+        if before is not None:
+            feed.replace(before)
+        self.feeds[feed.name] = feed
+        self._changed(feed)
+
+    def _follow(self, settings: Settings, matcher: FeedMatcher) -> None:
+        """From here on these settings count."""
+        self._set.settings, self._set.matcher = settings, matcher
+        places = self._set.places
+        places.set_limits(matcher.limits())
+        for name in tuple(self.feeds):
+            if not _exists(name, matcher):
+                self._remove(name)
+        for name in matcher.named:
+            if pattern_of(name) is not None:
+                places.drop(name)
+        self.default = self._default_decisions()
+
+    def _scores_in_use(self) -> Iterator[FeedScores]:
+        settings = self.settings
+        yield from (feed.scores for feed in self.feeds.values())
+        yield from (self._policies.scores(settings, name) for name in _own_policies(settings))
+        yield from (self._policies.scores(settings, name) for name in self._set.matcher.named)
+
+    def _default_decisions(self) -> GateDecisions:
+        return self._policies.decisions(self.settings.gates_of(""))
+
+
+def _exists(name: str, matcher: FeedMatcher) -> bool:
+    return name in matcher.named or pattern_of(name) is not None
+
+
+def _content(spec: FeedSpec) -> tuple[object, ...]:
+    """All of a spec that says which posts are in the feed."""
+    return spec.match, spec.size, spec.window_hours, spec.include_replies
+
+
+def _own_policies(settings: Settings) -> list[str]:
+    """The feeds on demand with weights or gates of their own, and "" for the others."""
+    return ["", *{n for n in (*settings.weights, *settings.gates) if pattern_of(n) is not None}]

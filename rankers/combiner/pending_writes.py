@@ -1,0 +1,177 @@
+"""What Redis does not show yet: changed posts, removed posts, changed and removed feeds."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from itertools import islice
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from feedmill.rankers.combiner.mapped_column import MappedColumn
+
+Rows = npt.NDArray[np.int32]
+
+# More changed rows than this are found by going over all masks.
+_MAX_QUEUED: Final = 65_536
+_SWEEP_ROWS: Final = 16_384
+_MOST_REMOVED: Final = 5_000
+# How many removed posts are remembered, to be removed again by a new owner.
+MAX_TOMBSTONES: Final = 100_000
+
+
+class PendingWrites:
+    """The one place that knows what is still to be written.
+
+    Rows that change are taken in the order of their changes; where all rows are to be written,
+    they come last, in the order of their numbers.
+
+    Parameters
+    ----------
+    bits
+        How many bits a mask of changes has.
+
+    Attributes
+    ----------
+    feeds
+        Names of feeds that changed, in order.
+    removed_feeds
+        Names of feeds that exist no more.
+    """
+
+    def __init__(self, bits: int) -> None:
+        self.feeds: dict[str, None] = {}
+        self.removed_feeds: set[str] = set()
+        self._whole = 1 << bits
+        dtype: Any = np.uint8 if bits < 8 else np.uint16 if bits < 16 else np.uint64
+        self._masks: MappedColumn[Any] = MappedColumn(dtype)
+        self._queue: deque[int] = deque()
+        self._swept: deque[int] = deque()
+        self._next_sweep = 0
+        self._is_sweeping = False
+        self._removed: dict[str, None] = {}
+        self._tombstones: dict[str, int] = {}
+        self._kept_tombstones = 0
+
+    @property
+    def has_posts(self) -> bool:
+        """Whether any post is to be written or removed."""
+        return bool(self._queue or self._removed or self._swept) or self._is_sweeping
+
+    @property
+    def is_sweeping(self) -> bool:
+        """Whether many rows are still to be written that did not just change."""
+        return self._is_sweeping or bool(self._swept)
+
+    @property
+    def tombstones(self) -> int:
+        """How many removed posts are remembered."""
+        return len(self._tombstones)
+
+    def grow(self, capacity: int) -> None:
+        """Make room for all rows of the view."""
+        self._masks.grow(capacity)
+
+    # --- posts ----------------------------------------------------------------------------
+
+    def mark(self, rows: Rows, masks: npt.NDArray[Any], whole: npt.NDArray[np.bool_]) -> None:
+        """These rows changed; `whole` where Redis has nothing of the post."""
+        before = self._masks.values[rows]
+        added = masks.astype(before.dtype)
+        added[whole] |= before.dtype.type(self._whole)
+        self._masks.values[rows] = before | added
+        self._queue.extend(rows[before == 0].tolist())
+        if len(self._queue) > _MAX_QUEUED:
+            self._queue.clear()
+            self._sweep()
+
+    def mark_later(self, rows: Rows, mask: int) -> None:
+        """These rows are to be written again, after all that just changed."""
+        self._masks.values[rows] |= self._masks.values.dtype.type(mask)
+        self._sweep()
+
+    def mark_whole(self, rows: Rows, *, later: bool) -> None:
+        """Redis may hold nothing of these rows, or anything."""
+        if later:
+            self.mark_later(rows, self._whole)
+        else:
+            self.mark(rows, np.zeros(len(rows), np.int64), np.ones(len(rows), bool))
+
+    def take_rows(self, most: int) -> list[tuple[int, int, bool]]:
+        """At most so many rows with their masks, and whether they are to be written whole."""
+        taken: list[tuple[int, int, bool]] = []
+        masks = self._masks.values
+        while len(taken) < most and (row := self._next_row()) is not None:
+            mask = int(masks[row])
+            if mask:
+                masks[row] = 0
+                taken.append((row, mask & ~self._whole, mask >= self._whole))
+        return taken
+
+    def remove(self, rows: Rows, ends_ms: Mapping[str, int], now_ms: int) -> None:
+        """Have posts removed; by id, when Redis drops what it has of each by itself."""
+        self._masks.values[rows] = 0
+        self._removed.update(dict.fromkeys(ends_ms))
+        for post_id, end_ms in ends_ms.items():
+            self._tombstones.pop(post_id, None)
+            if end_ms > now_ms:
+                self._tombstones[post_id] = end_ms
+        while len(self._tombstones) > MAX_TOMBSTONES:
+            oldest = next(iter(self._tombstones))
+            del self._tombstones[oldest]
+            self._removed.pop(oldest, None)
+
+    def take_removed(self) -> list[str]:
+        """Posts that are to be removed, some of them if they are very many."""
+        taken = list(islice(self._removed, _MOST_REMOVED))
+        for post_id in taken:
+            del self._removed[post_id]
+        return taken
+
+    def remove_again(self) -> None:
+        """A new owner removes what an earlier one may have left."""
+        self._removed = dict.fromkeys(self._tombstones)
+
+    def forget_removed(self) -> None:
+        """Redis was flushed: nothing of removed posts is there."""
+        self._removed.clear()
+
+    def drop_old_tombstones(self, now_ms: int) -> None:
+        """Forget removed posts that Redis has dropped by itself; once they are many."""
+        if len(self._tombstones) > 2 * self._kept_tombstones + 1024:
+            self._tombstones = {p: at for p, at in self._tombstones.items() if at > now_ms}
+            self._kept_tombstones = len(self._tombstones)
+
+    def _sweep(self) -> None:
+        self._next_sweep, self._is_sweeping = 0, True
+        self._swept.clear()
+
+    def _next_row(self) -> int | None:
+        if self._queue:
+            return self._queue.popleft()
+        while self._is_sweeping and not self._swept:
+            start, masks = self._next_sweep, self._masks.values
+            found = np.flatnonzero(masks[start : start + _SWEEP_ROWS]) + start
+            self._swept.extend(found.tolist())
+            self._next_sweep = start + _SWEEP_ROWS
+            self._is_sweeping = self._next_sweep < len(masks)
+        return self._swept.popleft() if self._swept else None
+
+    # --- feeds ----------------------------------------------------------------------------
+
+    def mark_feed(self, feed: str) -> None:
+        """Have a feed written."""
+        self.feeds[feed] = None
+        self.removed_feeds.discard(feed)
+
+    def remove_feed(self, feed: str) -> None:
+        """Have a feed removed that exists no more."""
+        self.feeds.pop(feed, None)
+        self.removed_feeds.add(feed)
+
+    def take_removed_feeds(self) -> list[str]:
+        """The feeds to remove, in the order of their names."""
+        taken, self.removed_feeds = sorted(self.removed_feeds), set()
+        return taken

@@ -1,0 +1,226 @@
+"""The best posts of one feed, kept up to date as single posts come, change and leave."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from feedmill.rankers.combiner.row_lookup import RowLookup
+from feedmill.rankers.combiner.top import PostIds, rank_within, runs
+
+Floats = npt.NDArray[np.float64]
+Rows = npt.NDArray[np.int32]
+Flags = npt.NDArray[np.bool_]
+
+_LEAST_RESERVE = 64
+# Of an author with more posts than the cap lets in, so many more are kept to follow.
+_AUTHOR_RESERVE = 16
+
+
+class _Key(NamedTuple):
+    """What posts are ordered by; Python compares texts as Redis compares their bytes."""
+
+    score: float
+    post_id: str
+
+
+class RankedList:
+    """All posts of a feed that are ranked above a floor, more of them than the feed shows.
+
+    `best` is exactly what sorting every post of the feed would give, as long as the list is not
+    `is_short`: it then lost so many posts that some below the floor belong into the feed, and
+    must be made anew from all of them.  A new list has no floor.
+
+    Parameters
+    ----------
+    size
+        How many posts the feed shows at most.
+    max_per_author
+        How many of one author, None for no limit.
+    ids
+        Post ids by row: equal scores come in descending order of them.
+    lookup
+        Shared by all lists.
+
+    Attributes
+    ----------
+    rows, scores, authors
+        The posts of the list, best first; equally long arrays, replaced by every change.
+    """
+
+    def __init__(
+        self, size: int, max_per_author: int | None, ids: PostIds, lookup: RowLookup | None = None
+    ) -> None:
+        self.rows: Rows = np.empty(0, np.int32)
+        self.scores: Floats = np.empty(0)
+        self.authors: Rows = np.empty(0, np.int32)
+        self._size = size
+        self._most = max_per_author
+        self._ids = ids
+        self._lookup = lookup or RowLookup()
+        self._reserve = max(_LEAST_RESERVE, size // 2)
+        self._floor: _Key | None = None
+        # Authors some of whose posts above the floor are not kept: the last one that is.
+        self._author_floors: dict[int, _Key] = {}
+        self._trim_above = size + 2 * self._reserve
+        self._shown: npt.NDArray[np.intp] | None = None  # positions of `best`, once computed
+        self._may_be_short = False
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def floor_score(self) -> float:
+        """A post with a lower score does not enter the list."""
+        return -np.inf if self._floor is None else self._floor.score
+
+    def update(self, rows: Rows, scores: Floats, authors: Rows) -> bool:
+        """Give posts of the feed their new scores; returns whether the list changed.
+
+        Parameters
+        ----------
+        rows
+            Shape (n,), each row once; whether the list has it does not matter.
+        scores
+            Shape (n,); ``-inf`` for a post that is not shown, or is not of the feed any more.
+        authors
+            Shape (n,), the number of each post's author.
+        """
+        listed, given = self._listed(rows)
+        enters = (scores >= self.floor_score) & (scores > -np.inf)
+        if len(listed):
+            same = (scores[given] == self.scores[listed]) & (authors[given] == self.authors[listed])
+            enters[given[same]] = False
+            self._remove(listed[~same])
+        self._drop_below_floors(enters, rows, scores, authors)
+        entering = np.flatnonzero(enters)
+        if len(entering):
+            self._insert(rows[entering], scores[entering], authors[entering])
+        return bool(len(entering)) or bool(len(listed) and not same.all())
+
+    def _listed(self, rows: Rows) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+        """At which positions of the list rows stand, and at which positions of `rows`."""
+        if len(rows) == 1:
+            listed = (self.rows == rows[0]).nonzero()[0]
+            return listed, np.zeros(len(listed), np.intp)
+        found = self._lookup.find(self.rows, rows)
+        listed = (found >= 0).nonzero()[0]
+        return listed, found[listed].astype(np.intp)
+
+    def best(self) -> tuple[Rows, Floats]:
+        """The rows of the feed and their scores, best first, at most `size`; views or copies."""
+        if self._most is None:
+            return self.rows[: self._size], self.scores[: self._size]
+        if self._shown is None:
+            self._shown = self._within_cap()[: self._size]
+        return self.rows[self._shown], self.scores[self._shown]
+
+    @property
+    def is_short(self) -> bool:
+        """Whether posts that the list does not keep may belong into the feed."""
+        if not self._may_be_short:
+            return False
+        short = self._floor is not None and len(self.best()[0]) < self._size
+        self._may_be_short = short or any(
+            int(np.count_nonzero(self.authors == author)) < (self._most or 0)
+            for author in self._author_floors
+        )
+        return self._may_be_short
+
+    def remove(self, positions: Iterable[int] | npt.NDArray[np.intp]) -> None:
+        """Take out the posts at these positions of `rows`."""
+        self._remove(np.asarray(positions, np.intp))
+
+    def _remove(self, positions: npt.NDArray[np.intp]) -> None:
+        if not len(positions):
+            return
+        self.rows = np.delete(self.rows, positions)
+        self.scores = np.delete(self.scores, positions)
+        self.authors = np.delete(self.authors, positions)
+        self._shown = None
+        self._may_be_short = self._floor is not None or bool(self._author_floors)
+
+    def _drop_below_floors(self, enters: Flags, rows: Rows, scores: Floats, authors: Rows) -> None:
+        """Clear `enters` for what is not above the floors; most of it by score alone already."""
+        floor = self._floor
+        if floor is not None:
+            for at in np.flatnonzero(enters & (scores == floor.score)).tolist():
+                enters[at] = self._ids[int(rows[at])] >= floor.post_id
+        if self._author_floors:
+            for at in np.flatnonzero(enters).tolist():
+                least = self._author_floors.get(int(authors[at]))
+                if least is not None:
+                    enters[at] = _Key(float(scores[at]), self._ids[int(rows[at])]) >= least
+
+    def _insert(self, rows: Rows, scores: Floats, authors: Rows) -> None:
+        kept = len(self.rows)
+        all_scores = np.concatenate((self.scores, scores))
+        order = np.argsort(-all_scores, kind="stable")
+        self.rows = np.concatenate((self.rows, rows))[order]
+        self.scores = all_scores[order]
+        self.authors = np.concatenate((self.authors, authors))[order]
+        self._order_ties(order >= kept)
+        self._shown = None
+        if len(self.rows) > self._trim_above:
+            self._trim()
+
+    def _order_ties(self, is_new: Flags) -> None:
+        """Sort runs of equal scores by id; those without a new post are sorted already."""
+        scores = self.scores
+        if not (scores[1:] == scores[:-1]).any():
+            return
+        starts, ends = runs(scores)
+        has_new = np.logical_or.reduceat(is_new, starts)
+        for run in np.flatnonzero(has_new & (ends - starts > 1)).tolist():
+            start, end = int(starts[run]), int(ends[run])
+            rows = self.rows[start:end].tolist()
+            ids = [self._ids[row] for row in rows]
+            order = sorted(range(len(ids)), key=ids.__getitem__, reverse=True)
+            self.rows[start:end] = self.rows[start:end][order]
+            self.authors[start:end] = self.authors[start:end][order]
+
+    def _within_cap(self) -> npt.NDArray[np.intp]:
+        """Positions of the posts that the author cap lets in."""
+        if self._most is None:
+            return np.arange(len(self.rows))
+        return np.flatnonzero(rank_within(self.authors) < self._most)
+
+    def _trim(self) -> None:
+        """Raise the floor to what leaves `size` and the reserve within the author cap."""
+        within = self._within_cap()
+        wanted = self._size + self._reserve
+        if len(within) > wanted:
+            end = int(within[wanted - 1]) + 1
+            self._floor = self._key(end - 1)
+            self._cut(slice(0, end))
+        if self._most is not None and len(self.rows) > 2 * wanted:
+            self._trim_authors(self._most + _AUTHOR_RESERVE)
+        self._author_floors = {
+            author: key
+            for author, key in self._author_floors.items()
+            if self._floor is None or key > self._floor
+        }
+        self._trim_above = max(len(self.rows), wanted) + self._reserve
+
+    def _trim_authors(self, most: int) -> None:
+        """Keep only so many posts of one author."""
+        rank = rank_within(self.authors)
+        beyond = np.unique(self.authors[rank >= most]).tolist()
+        last = np.flatnonzero(rank == most - 1)
+        at = dict(zip(self.authors[last].tolist(), last.tolist(), strict=True))
+        self._author_floors.update({author: self._key(at[author]) for author in beyond})
+        self._cut(rank < most)
+
+    def _cut(self, kept: slice | Flags) -> None:
+        self.rows, self.scores, self.authors = (
+            self.rows[kept].copy(),
+            self.scores[kept].copy(),
+            self.authors[kept].copy(),
+        )
+        self._shown = None
+
+    def _key(self, position: int) -> _Key:
+        return _Key(float(self.scores[position]), self._ids[int(self.rows[position])])

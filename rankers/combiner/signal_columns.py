@@ -1,0 +1,234 @@
+"""One signal of every post, eleven bytes each."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from feedmill.events.signal import Signal
+from feedmill.rankers.combiner.columns import InternTable
+from feedmill.rankers.combiner.compact_ints import CompactInts
+from feedmill.rankers.combiner.mapped_column import MappedColumn
+from feedmill.rankers.score import EPOCH_MS
+
+Rows = npt.NDArray[np.int32]
+Flags = npt.NDArray[np.bool_]
+# Some rows, or all of them as a slice, which spares numpy a copy of every column.
+RowSelection = npt.NDArray[np.int32] | slice
+
+# A row's state: the number of the model plus one, 0 where there is no signal; and whether the
+# present version of the post was judged.
+_CURRENT = 1 << 15
+_MODEL = _CURRENT - 1
+
+
+class StoredSignal(NamedTuple):
+    """What is kept of a signal; fields as in `Signal`."""
+
+    value: float | None
+    model: str
+    version: str
+    post_offset: int
+    at_ms: int
+    revision: int
+    error: str | None
+
+
+class SignalColumns:
+    """One signal of every post.
+
+    Nearly every signal is about the present version of its post; which other version one is about
+    stands in a dict, and so do errors.  `revision` takes memory only for a signal that uses it.
+
+    Parameters
+    ----------
+    models
+        The table of ``(model, version)``, which all signals share.
+    is_gate
+        A gate without a value has NaN.  An objective has 0, and a failure leaves its last good
+        value in force.
+    """
+
+    def __init__(self, models: InternTable, *, is_gate: bool) -> None:
+        self._models = models
+        self._empty = np.nan if is_gate else 0.0
+        self._keeps_value = not is_gate
+        self._value = MappedColumn(np.float32, self._empty)
+        self._state = MappedColumn(np.uint16)
+        self._at_ms = CompactInts(EPOCH_MS)
+        self._revision = CompactInts()
+        self._older: dict[int, int] = {}  # by row: the version, where it is not the present one
+        self._far_models: dict[int, tuple[str, str]] = {}  # by row, once the table is full
+        self._errors: dict[int, str] = {}
+
+    @property
+    def value(self) -> npt.NDArray[np.float32]:
+        """Shape (n,): a gate without a verdict is NaN, an objective without one 0."""
+        return self._value.values
+
+    @property
+    def used_bytes(self) -> int:
+        """The bytes of all columns."""
+        columns = (self._value, self._state, self._at_ms, self._revision)
+        return sum(column.used_bytes for column in columns)
+
+    def grow(self, capacity: int) -> None:
+        """Make room for `capacity` rows."""
+        for column in (self._value, self._state, self._at_ms, self._revision):
+            column.grow(capacity)
+
+    def is_current(self, rows: RowSelection) -> Flags:
+        """For each row whether there is a signal about the present version of the post."""
+        flags: Flags = self._state.values[rows] >= _CURRENT
+        return flags
+
+    def is_present(self, rows: RowSelection) -> Flags:
+        """For each row whether there is a signal."""
+        flags: Flags = self._state.values[rows] != 0
+        return flags
+
+    def get(self, row: int, post_offset: int) -> StoredSignal | None:
+        """The signal of the post in this row, whose present version is `post_offset`."""
+        state = self._state.cells[row]
+        if not state:
+            return None
+        model, version = self._model_of(row, state)
+        return StoredSignal(
+            value=self._value_of(row),
+            model=model,
+            version=version,
+            post_offset=post_offset if state >= _CURRENT else self._older[row],
+            at_ms=self._at_ms.get(row),
+            revision=self._revision.get(row),
+            error=self._errors.get(row),
+        )
+
+    def verdict(self, row: int) -> tuple[float | None, str, str] | None:
+        """Value, model and version where the present version of the post was judged."""
+        state = self._state.cells[row]
+        if state < _CURRENT:
+            return None
+        return self._value_of(row), *self._model_of(row, state)
+
+    def update(self, row: int, signal: Signal, post_offset: int) -> bool:
+        """Take a signal about the present or an earlier version of the post in this row.
+
+        Returns whether it was taken: not if it is older than the one that is there.
+        """
+        state = self._state.cells[row]
+        if state:
+            stored = post_offset if state >= _CURRENT else self._older[row]
+            if signal.post_offset < stored:
+                return False
+            if signal.post_offset == stored and signal.revision < self._revision.get(row):
+                return False
+        if signal.value is not None:
+            self._value.cells[row] = signal.value
+        elif not self._keeps_value:
+            self._value.cells[row] = np.nan
+        model = signal.model, signal.version
+        state = self._model_state(model)
+        self._set_far_model(row, model, state)
+        self._older.pop(row, None)
+        if signal.post_offset == post_offset:
+            state |= _CURRENT
+        else:
+            self._older[row] = signal.post_offset
+        self._state.cells[row] = state
+        self._at_ms.set(row, signal.at_ms)
+        self._revision.set(row, signal.revision)
+        self._set_error(row, signal.error)
+        return True
+
+    def update_many(
+        self, rows: Rows, signals: list[Signal], post_offsets: npt.NDArray[np.int64]
+    ) -> Flags:
+        """Take signals of posts that differ, all as `update` does; returns which were taken."""
+        offsets = np.array([s.post_offset for s in signals], np.int64)
+        revisions = np.array([s.revision for s in signals], np.int64)
+        states = self._state.values[rows]
+        taken: Flags = (offsets == post_offsets) & ((states == 0) | (states >= _CURRENT))
+        unusual = np.flatnonzero(~taken).tolist()
+        taken &= (states == 0) | (revisions >= self._revision.get_many(rows))
+        self._store(rows, signals, revisions, taken)
+        for i in unusual:
+            taken[i] = self.update(int(rows[i]), signals[i], int(post_offsets[i]))
+        return taken
+
+    def supersede(self, row: int, offset: int) -> None:
+        """Note that the post in this row has a new version; `offset` is the one before."""
+        state = self._state.cells[row]
+        if state >= _CURRENT:
+            self._state.cells[row] = state & _MODEL
+            self._older[row] = offset
+
+    def clear(self, rows: Rows) -> None:
+        """Forget the signal of these rows."""
+        self._value.values[rows] = self._empty
+        self._state.values[rows] = 0
+        for table in (self._older, self._far_models, self._errors):
+            if table:
+                for row in rows.tolist():
+                    table.pop(row, None)
+
+    def _store(
+        self, rows: Rows, signals: list[Signal], revisions: npt.NDArray[np.int64], taken: Flags
+    ) -> None:
+        """Store those that are taken; they are about the present version."""
+        if not taken.all():
+            rows, revisions = rows[taken], revisions[taken]
+            signals = [s for s, is_taken in zip(signals, taken.tolist(), strict=True) if is_taken]
+        values = [s.value for s in signals]
+        if None in values:
+            failed = np.array([value is None for value in values])
+            good = np.array([np.nan if value is None else value for value in values], np.float32)
+            chosen = ~failed if self._keeps_value else slice(None)
+            self._value.values[rows[chosen]] = good[chosen]
+        else:
+            self._value.values[rows] = values
+        self._state.values[rows] = self._model_states(rows, signals) | _CURRENT
+        self._at_ms.set_many(rows, np.array([s.at_ms for s in signals], np.int64))
+        self._revision.set_many(rows, revisions)
+        errors = [s.error for s in signals]
+        if self._errors or any(errors):
+            for row, error in zip(rows.tolist(), errors, strict=True):
+                self._set_error(row, error)
+
+    def _value_of(self, row: int) -> float | None:
+        value: float = self._value.cells[row]
+        return None if math.isnan(value) else value
+
+    def _set_error(self, row: int, error: str | None) -> None:
+        if error is not None:
+            self._errors[row] = error
+        elif self._errors:
+            self._errors.pop(row, None)
+
+    def _model_states(self, rows: Rows, signals: list[Signal]) -> npt.NDArray[np.uint16]:
+        models = [(s.model, s.version) for s in signals]
+        states = {model: self._model_state(model) for model in set(models)}
+        if self._far_models or _MODEL in states.values():
+            for row, model in zip(rows.tolist(), models, strict=True):
+                self._set_far_model(row, model, states[model])
+        return np.array([states[model] for model in models], np.uint16)
+
+    def _model_state(self, model: tuple[str, str]) -> int:
+        if self._models.find(model) is None and len(self._models) >= _MODEL - 1:
+            return _MODEL
+        return self._models.number(model) + 1
+
+    def _set_far_model(self, row: int, model: tuple[str, str], state: int) -> None:
+        if state == _MODEL:
+            self._far_models[row] = model
+        elif self._far_models:
+            self._far_models.pop(row, None)
+
+    def _model_of(self, row: int, state: int) -> tuple[str, str]:
+        number = state & _MODEL
+        if number == _MODEL:
+            return self._far_models[row]
+        model, version = self._models.values[number - 1]
+        return model, version

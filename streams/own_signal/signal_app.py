@@ -1,0 +1,197 @@
+"""A Faust app over `posts` that answers on `signals.<name>`: a signal of one's own."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any
+
+import faust
+from yarl import URL
+
+from feedmill.events.errors import BadEvent, UsageError
+from feedmill.streams.own_signal.answers import Answers, ScorePost, check_partition
+from feedmill.streams.own_signal.heartbeats import AppHeartbeats
+from feedmill.streams.own_signal.transport import SignalTransport, broker_credentials
+from feedmill.streams.settings.clock import now_ms
+from feedmill.streams.settings.environment import Environment, read_environment
+
+log = logging.getLogger(__name__)
+
+POSTS = "posts"
+
+
+class SignalApp(faust.App):
+    """A Faust app that writes one signal; see `signal_app`."""
+
+    def __init__(
+        self, name: str, model: str, version: str, environment: Environment, **settings: Any
+    ) -> None:
+        self.signal_name = name
+        self.model = model
+        self.model_version = version
+        self.environment = environment
+        self._signals_topic = environment.topic(f"signals.{name}")
+        self._partitions = 0
+        # A task that nothing refers to may be collected before it is done.
+        self._unacknowledged: set[asyncio.Task[None]] = set()
+        static = environment.instance if environment.instance_is_given else None
+        super().__init__(
+            environment.group(f"signals.{name}"),
+            **{
+                "broker": [URL(f"kafka://{server}") for server in environment.kafka.split(",")],
+                "broker_credentials": broker_credentials(environment.security),
+                "broker_client_id": environment.instance or "feedmill",
+                "broker_session_timeout": environment.session_timeout_ms / 1000,
+                "broker_heartbeat_interval": environment.session_timeout_ms / 5000,
+                "consumer_group_instance_id": static,
+                "producer_max_request_size": 1024 * 1024,
+                "topic_allow_declare": False,
+                "topic_disable_leader": True,
+                "web_enabled": False,
+                "worker_redirect_stdouts": False,
+                **settings,
+            },
+        )
+        self._heartbeats = AppHeartbeats(self)
+
+    def answer(self, score: ScorePost) -> ScorePost:
+        """Have `score` answer every post: a decorator, for one function of the app.
+
+        `score` is called on the app's event loop, once for each version of a post and again
+        for what a crash left uncommitted.  It returns the value: for a gate the probability in
+        [0, 1] that the post violates, for an objective any finite number, higher is better.  It
+        may be a coroutine function.  An exception becomes a signal with `error`.
+        """
+        is_gate = self.signal_name in self.environment.signals.gates
+        answers = Answers(self.signal_name, is_gate, self.model, self.model_version, score)
+        posts = self.topic(
+            self.environment.topic(POSTS),
+            key_type=bytes,
+            value_type=bytes,
+            key_serializer="raw",
+            value_serializer="raw",
+            allow_empty=True,
+        )
+
+        async def answer_posts(stream: Any) -> None:
+            # Faust would acknowledge a post when the next one is taken, its signal sent or not.
+            unacknowledged = stream.noack()
+            async for event in unacknowledged.events():
+                await self._answer(answers, unacknowledged, event)
+
+        self.agent(posts, name=f"{self.signal_name}.answer")(answer_posts)
+        return score
+
+    async def _answer(self, answers: Answers, stream: Any, event: Any) -> None:
+        message = event.message
+        key, partition = message.key, message.partition
+        try:
+            check_partition(key, partition, await self._partition_count())
+            value = await answers.answer(key, message.value, message.offset, now_ms())
+        except BadEvent as error:
+            # The worker writes its dead letter.
+            log.debug("skipped posts[%d] offset %d: %s", partition, message.offset, error)
+            await stream.ack(event)
+            return
+        producer = self.producer
+        written = await producer.send(self._signals_topic, key, value, partition, None, None)
+        task = asyncio.ensure_future(self._acknowledge(written, stream, event))
+        self._unacknowledged.add(task)
+        task.add_done_callback(self._unacknowledged.discard)
+
+    async def _acknowledge(self, written: Any, stream: Any, event: Any) -> None:
+        """Acknowledge a post once the broker has its signal; end the app if it refuses it."""
+        try:
+            await written
+        except Exception as error:  # noqa: BLE001 - whatever it is, the post is not answered
+            log.error("cannot write to %s: %r", self._signals_topic, error)
+            await self.crash(error)
+        else:
+            await stream.ack(event)
+
+    async def _partition_count(self) -> int:
+        """Return the number of partitions of `posts`, which `signals.<name>` must have too.
+
+        Raises
+        ------
+        UsageError
+            It has another number.
+        """
+        if not self._partitions:
+            client = self.producer._producer
+            posts = len(await client.partitions_for(self.environment.topic(POSTS)))
+            signals = len(await client.partitions_for(self._signals_topic))
+            if posts != signals:
+                raise UsageError(
+                    f"`{self._signals_topic}` has {signals} partitions and `posts` {posts}; create"
+                    " it with `feedmill topics create` while FEEDMILL_SIGNALS declares it"
+                )
+            self._partitions = posts
+        return self._partitions
+
+    def _create_directories(self) -> None:
+        """Make Faust's folder for tables only where tables are kept in files."""
+        if self.conf.store.scheme != "memory":
+            super()._create_directories()
+
+    def _new_transport(self) -> SignalTransport:
+        return SignalTransport(self.conf.broker_consumer, self)
+
+    def _new_producer_transport(self) -> SignalTransport:
+        return SignalTransport(self.conf.broker_producer, self)
+
+
+def signal_app(
+    name: str,
+    *,
+    model: str,
+    version: str,
+    environment: Environment | None = None,
+    **settings: Any,
+) -> SignalApp:
+    """Return a Faust app whose function answers every post on `signals.<name>`.
+
+        app = signal_app("novelty", model="word-pairs", version="1")
+
+        @app.answer
+        def novelty(post: Post) -> float:
+            return 0.5
+
+        if __name__ == "__main__":
+            app.main()
+
+    The app reads committed records of `posts`, in a consumer group of its own, `signals.<name>`.
+    It sets `post_offset`, `at_ms` and `error` and writes to the partition that the post came
+    from, under its key.  A deletion removes the signal.  A record that is not a post is skipped:
+    the worker writes its dead letter.  Heartbeats on `instances` say that the signal is alive;
+    without them, feeds that need it would grow stale.
+
+    Faust gives at-least-once: a post is committed after its signal is written, and after a
+    crash or a rebalance some posts are answered again.  The combiner keeps one signal for each
+    version of a post, so a repeated answer does no harm if the function gives the same value
+    again.  State that the function keeps in memory is lost at the end of the process.
+
+    Parameters
+    ----------
+    name
+        The signal, which FEEDMILL_SIGNALS declares for this process and for every worker.
+    model, version
+        What stands in each signal; give another version when the function changes.
+    environment
+        Kafka's address, credentials and prefix; by default of the variables FEEDMILL_….
+    settings
+        Further settings of `faust.App`.
+
+    Raises
+    ------
+    UsageError
+        The signal is not declared, or a variable is wrong.
+    """
+    environment = read_environment() if environment is None else environment
+    if name not in environment.signals.all:
+        raise UsageError(
+            f"the signal `{name}` is not declared; declare it to this process and to every worker:"
+            f" FEEDMILL_SIGNALS={name}:objective, or {name}:gate"
+        )
+    return SignalApp(name, model, version, environment, **settings)

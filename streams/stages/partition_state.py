@@ -1,0 +1,175 @@
+"""What the engagement step knows of the posts of one partition, packed.
+
+A post's state is unpacked when a record touches it, changed as an object, and packed again at the
+end of the cycle: `changed` holds what the present cycle touched, and nothing else does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import msgspec
+
+from feedmill.events.engagement import Engagement
+from feedmill.features.counters import update
+from feedmill.rankers.combiner.id_table import IdTable
+from feedmill.streams.kafka.batches import Record
+from feedmill.streams.stages.engagement_state import NO_OFFSET, PostState, decode_state
+from feedmill.streams.stages.packed_states import PackedStates
+from feedmill.streams.stages.recent_events import RecentEvents
+
+# Of so many posts whose record has not come yet, a partition counts engagements.
+MOST_UNKNOWN = 10_000
+_TIDY_EVERY = 1_000
+_NO_ROW = -1
+
+
+class PartitionState:
+    """The posts of one partition.
+
+    Attributes
+    ----------
+    changed
+        The states that were touched since the last `pack`, in the order of the first touch.
+    furthest
+        The highest `through` that was restored: the last engagement ever counted.
+    recent
+        The ids of the last ten minutes.
+    """
+
+    def __init__(self, most_unknown: int = MOST_UNKNOWN) -> None:
+        self.changed: dict[str, PostState] = {}
+        self.furthest = NO_OFFSET
+        self.recent = RecentEvents()
+        self._most_unknown = most_unknown
+        self._unknown: dict[str, None] = {}  # in the order in which they came
+        self._forgotten: list[str] = []
+        self._ids = IdTable()
+        self._states = PackedStates()
+        self._removed = 0
+        self._rows: dict[str, int] = {}  # of posts that were asked for since the last `pack`
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    @property
+    def used_bytes(self) -> int:
+        """Bytes of the columns that hold the posts."""
+        return self._ids.used_bytes + self._states.used_bytes
+
+    def restore(self, records: Iterable[Record]) -> int:
+        """Take records of `counters` over; return how many of them cannot be read.
+
+        Of two records of a post the one that counted further holds.
+        """
+        unreadable = 0
+        for record in records:
+            key = (record.key or b"").decode("utf-8", "replace")
+            if not record.value:
+                self.remove(key)
+                continue
+            try:
+                state = decode_state(record.value)
+            except msgspec.DecodeError:
+                unreadable += 1
+                continue
+            row = self._row_of(state.post_id)
+            if row == _NO_ROW or self._states.progress(row) <= (state.through, state.post_offset):
+                self._pack_one(state)
+                self.furthest = max(self.furthest, state.through)
+        self._forget_unknown()
+        self._rows = {}
+        return unreadable
+
+    def look_up(self, post_ids: Sequence[str]) -> None:
+        """Find many posts at once, of which each is asked for until the next `pack`."""
+        rows = self._ids.find_many(post_ids).tolist()
+        self._rows.update(zip(post_ids, rows, strict=True))
+
+    def find(self, post_id: str) -> PostState | None:
+        """Return the state of a post, None if it has none; a change of it needs `touch`."""
+        state = self.changed.get(post_id)
+        if state is not None:
+            return state
+        row = self._row_of(post_id)
+        return None if row < 0 else self._states.load(row, post_id)
+
+    def touch(self, post_id: str) -> PostState:
+        """Return the state of a post, a new one if it has none, to be changed in place."""
+        state = self.changed.get(post_id)
+        if state is None:
+            state = self.changed[post_id] = self.find(post_id) or PostState(post_id)
+        return state
+
+    def count(self, event: Engagement, record: Record) -> bool:
+        """Count an event in; False if it was counted before or repeats another."""
+        repeats = self.recent.repeats(event, record.timestamp)
+        held = self.find(event.post_id)
+        if repeats or (held is not None and record.offset <= held.through):
+            return False
+        state = self.changed[event.post_id] = held or PostState(event.post_id)
+        update(state.counters, event.kind, min(event.at_ms, record.timestamp), event.dwell_ms)
+        state.through = record.offset
+        state.at_ms = record.timestamp
+        return True
+
+    def remove(self, post_id: str) -> None:
+        """Forget a post."""
+        self.changed.pop(post_id, None)
+        self._unknown.pop(post_id, None)
+        row = self._row_of(post_id)
+        if row >= 0:
+            self._rows[post_id] = _NO_ROW
+            self._ids.forget(row)
+            self._ids.recycle(row)
+            self._states.free(row)
+            self._removed += 1
+            if self._removed % _TIDY_EVERY == 0:
+                self._ids.tidy()
+
+    def pack(self) -> list[str]:
+        """Put away what was touched; return posts that were forgotten to make room.
+
+        These are the oldest of those whose record never came, beyond `most_unknown`.
+        """
+        for state in self.changed.values():
+            self._pack_one(state)
+        self._forget_unknown()
+        forgotten, self._forgotten = self._forgotten, []
+        self.changed, self._rows = {}, {}
+        return forgotten
+
+    def expire(self, cutoff_ms: int, first: int, rows: int) -> int | None:
+        """Forget posts of a slice of rows that nobody has written or touched since a time.
+
+        Returns where the next slice begins, None after the last one.
+        """
+        end = min(first + rows, self._ids.bound)
+        for row in self._states.older_than(cutoff_ms, first, end).tolist():
+            self.remove(self._ids[row])
+        self._rows = {}
+        return end if end < self._ids.bound else None
+
+    def _forget_unknown(self) -> None:
+        while len(self._unknown) > self._most_unknown:
+            post_id = next(iter(self._unknown))
+            self.remove(post_id)
+            self._forgotten.append(post_id)
+
+    def _row_of(self, post_id: str) -> int:
+        row = self._rows.get(post_id)
+        if row is None:
+            found = self._ids.find(post_id)
+            row = self._rows[post_id] = _NO_ROW if found is None else found
+        return row
+
+    def _pack_one(self, state: PostState) -> None:
+        row = self._row_of(state.post_id)
+        is_new = row < 0
+        if is_new:
+            row = self._rows[state.post_id] = self._ids.add(state.post_id)
+        self._states.store(row, state, is_new=is_new)
+        if state.post_offset != NO_OFFSET:
+            self._unknown.pop(state.post_id, None)
+        elif is_new:
+            self._unknown[state.post_id] = None

@@ -1,0 +1,179 @@
+"""Hands what the combiner ranked to the Redis writer, and follows what became of it."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from feedmill.rankers.combiner import Combiner
+from feedmill.streams.redis.command_pipeline import open_writer_client
+from feedmill.streams.redis.write_batch import WriteBatch, WriteReport
+from feedmill.streams.redis.writer_thread import WriterThread
+from feedmill.streams.settings.environment import Environment
+from feedmill.streams.stages.feed_freshness import FeedFreshness
+from feedmill.streams.stages.step import StepContext
+
+log = logging.getLogger(__name__)
+
+_STOP_WITHIN_S = 3.0
+
+
+@dataclass
+class _Submitted:
+    """A batch on its way; once it is written whole, Redis shows the settings up to `offset`."""
+
+    batch: WriteBatch
+    offset: int
+
+
+class RedisHandover:
+    """Submits batches while there is room, under the token of this worker's claim.
+
+    It never waits: what does not fit stays pending in the combiner, one change of each feed and
+    post however often it changes.
+
+    Parameters
+    ----------
+    environment
+        The process's settings.
+    combiner
+        Where changes come from, and where those that failed go back to.
+    freshness
+        Says which feeds count as fresh.
+    context
+        For the log's time and metrics.
+
+    Attributes
+    ----------
+    shown_offset
+        The last record of `config` whose effect Redis shows.
+    """
+
+    def __init__(
+        self,
+        environment: Environment,
+        combiner: Combiner,
+        freshness: FeedFreshness,
+        context: StepContext,
+    ) -> None:
+        self.shown_offset = -1
+        self._combiner = combiner
+        self._freshness = freshness
+        self._context = context
+        self._token: int | None = None
+        self._has_caught_up = False
+        self._left_feeds: set[str] = set()  # named by Redis, perhaps of former owners
+        self._submitted: deque[_Submitted] = deque()
+        self._writer = WriterThread(open_writer_client(environment.redis), environment.redis_prefix)
+        self._writer.start()
+
+    @property
+    def trouble(self) -> str:
+        """Why Redis takes no writes; "" while it does."""
+        return self._writer.trouble
+
+    @property
+    def has_work(self) -> bool:
+        """Whether `write` would submit something now."""
+        return self._may_write and self._combiner.has_changes
+
+    def set_token(self, token: int | None) -> None:
+        """Write under this token from now on; None: another worker writes."""
+        if token == self._token:
+            return
+        self._token, self._has_caught_up = token, False
+        if token is not None:
+            log.info("ranking, token %d", token)
+            self._combiner.rewrite_all()
+            self._writer.request_feeds()
+
+    def write(self, has_time: Callable[[], bool], *, caught_up: bool) -> None:
+        """Submit what Redis does not show yet, feeds first, as much as there is time for.
+
+        A new owner begins once it has `caught_up`: it ranked all that it read.
+        """
+        self._has_caught_up |= caught_up
+        token, combiner = self._token, self._combiner
+        if token is None or not self._may_write:
+            return
+        start, now_ms = time.perf_counter(), self._context.clock.now_ms()
+        signals, feeds, removed_feeds = combiner.take(now_ms, has_time)
+        removed = self._left_feeds.difference(combiner.feeds).union(removed_feeds)
+        self._left_feeds = set()
+        offset = -1 if combiner.has_feed_changes else combiner.followed.offset
+        if not (signals or feeds or removed):
+            self._nothing_to_write(offset)
+            return
+        fresh = {f.feed for f in feeds if self._freshness.is_fresh(f, now_ms)}
+        batch = WriteBatch(
+            now_ms,
+            lambda _: token,
+            signals,
+            feeds,
+            sorted(removed),
+            fresh,
+            feeds_first=combiner.is_rewriting,
+        )
+        self._writer.submit(batch)
+        self._submitted.append(_Submitted(batch, offset))
+        self._context.metrics.observe("feedmill_cycle_seconds", time.perf_counter() - start)
+
+    def renew(self) -> bool:
+        """Renew every feed; whether the writer took it."""
+        token, now_ms = self._token, self._context.clock.now_ms()
+        renewals = self._combiner.renewals()
+        if token is None or not renewals:
+            return True
+        fresh = {f.feed for f in renewals if self._freshness.is_fresh(f, now_ms)}
+        batch = WriteBatch(now_ms, lambda _: token, (), renewals, (), fresh)
+        if not self._writer.submit(batch):
+            return False
+        self._submitted.append(_Submitted(batch, -1))
+        return True
+
+    def follow(self) -> None:
+        """Take up what the writer reports."""
+        report = self._writer.poll()
+        if not report:
+            return
+        for finished in report.finished:
+            submitted = self._submitted.popleft()
+            if not finished.unwritten:
+                self._show(submitted.offset)
+        if report.flushed:
+            log.info("Redis lost what was written: writing everything again")
+            self._combiner.rewrite_all(is_empty=True)
+        self._combiner.rewrite(report.rewrite_feeds, report.rewrite_posts)
+        self._left_feeds.update(report.existing_feeds or ())
+        self._count(report)
+
+    def close(self) -> None:
+        """Write what was submitted, for a few seconds at most, and disconnect."""
+        self._writer.stop(_STOP_WITHIN_S)
+
+    @property
+    def _may_write(self) -> bool:
+        return self._token is not None and self._has_caught_up and self._writer.has_room
+
+    def _nothing_to_write(self, offset: int) -> None:
+        """What is on its way, if anything, is all that Redis does not show."""
+        if self._submitted:
+            self._submitted[-1].offset = offset
+        else:
+            self._show(offset)
+
+    def _show(self, offset: int) -> None:
+        if offset > self.shown_offset:
+            self.shown_offset = offset
+            self._context.hurry()
+
+    def _count(self, report: WriteReport) -> None:
+        metrics = self._context.metrics
+        for count in report.errors.values():
+            metrics.add("feedmill_redis_errors_total", count)
+        refused = len(report.refused_feeds) + len(report.refused_posts)
+        if refused:
+            metrics.add("feedmill_redis_refused_total", refused)

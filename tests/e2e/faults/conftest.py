@@ -1,0 +1,46 @@
+"""Engines for the tests of faults: every test makes and breaks its own."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from builders.fault_engine import FaultEngine
+from builders.own_redis import OwnRedis
+
+FaultEngineFactory = Callable[..., FaultEngine]
+
+
+@pytest.fixture
+def fault_engine(stack: Any, tmp_path: Path) -> Iterator[FaultEngineFactory]:
+    """Makes engines on fresh prefixes; no worker runs yet."""
+    made: list[FaultEngine] = []
+
+    def make(*, kafka: str = "", redis: str = "") -> FaultEngine:
+        prefix = f"f{uuid.uuid4().hex[:6]}."
+        folder = tmp_path / prefix.rstrip(".")
+        folder.mkdir()
+        engine = FaultEngine(kafka or stack.kafka, redis or stack.redis, prefix, folder)
+        made.append(engine)
+        return engine
+
+    try:
+        yield make
+    finally:
+        for engine in made:
+            engine.stop()
+
+
+@pytest.fixture
+def own_redis(tmp_path: Path) -> Iterator[OwnRedis]:
+    """A Redis of this test alone, which runs."""
+    server = OwnRedis(tmp_path / "own-redis")
+    server.start()
+    try:
+        yield server
+    finally:
+        server.close()

@@ -1,0 +1,72 @@
+"""An event that comes twice counts once, whatever happens in between."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from kafka.admin import KafkaAdminClient
+
+from builders.engine import Worker
+from builders.fault_engine import ALL_STAGES, FaultEngine
+from builders.waiting import now_ms, until
+
+
+def click(engine: FaultEngine, post_id: str, event_id: str) -> None:
+    value = {"user_id": "u", "kind": "click", "at_ms": now_ms(), "event_id": event_id}
+    engine.send("engagements", post_id, {"post_id": post_id, **value}).get(10)
+
+
+def clicks(engine: FaultEngine, post_id: str) -> int:
+    found = engine.latest("counters").get(post_id)
+    return int(found["counters"]["counts"][1]) if found else 0
+
+
+def remove_engagements(engine: FaultEngine) -> None:
+    """Have all records of `engagements` gone, as their retention does in the end."""
+    admin = KafkaAdminClient(bootstrap_servers=engine.kafka)
+    consumer = engine.consumer("engagements")
+    try:
+        admin.delete_records({at: consumer.position(at) for at in consumer.assignment()})
+    finally:
+        consumer.close()
+        admin.close()
+
+
+def test_an_event_that_is_repeated_after_a_restart_counts_once(
+    fault_engine: Callable[..., FaultEngine],
+) -> None:
+    engine = fault_engine()
+    engine.ready_worker()
+    engine.post("well")
+    for n in range(50):
+        click(engine, "well", f"e-{n % 25}")
+    until(lambda: clicks(engine, "well") == 25)
+
+    for end in (Worker.kill, Worker.stop):
+        end(engine.workers[ALL_STAGES])
+        engine.restart(ALL_STAGES)
+        for n in range(25):
+            click(engine, "well", f"e-{n}")
+        engine.wait_ready()
+    click(engine, "well", "last")
+    until(lambda: clicks(engine, "well") >= 26)
+    assert clicks(engine, "well") == 26
+
+
+def test_a_restart_is_ready_where_retention_removed_what_was_counted(
+    fault_engine: Callable[..., FaultEngine],
+) -> None:
+    engine = fault_engine()
+    engine.ready_worker()
+    engine.post("spring")
+    click(engine, "spring", "first")
+    until(lambda: clicks(engine, "spring") == 1)
+    engine.workers[ALL_STAGES].stop()
+    remove_engagements(engine)
+
+    engine.restart(ALL_STAGES)
+    engine.wait_ready()
+    click(engine, "spring", "second")
+    click(engine, "spring", "second")
+    until(lambda: clicks(engine, "spring") >= 2)
+    assert clicks(engine, "spring") == 2

@@ -1,0 +1,185 @@
+"""`RankedList` against sorting everything, over drawn sequences of changes full of ties."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from feedmill.rankers.combiner.ranked_list import RankedList
+from feedmill.rankers.combiner.top import top
+
+Rows = npt.NDArray[np.int32]
+Best = list[tuple[int, float]]
+
+
+def as_pairs(rows: Rows, scores: npt.NDArray[np.float64]) -> Best:
+    return list(zip(rows.tolist(), scores.tolist(), strict=True))
+
+
+class Posts:
+    """All posts of a feed, and the list that is told of their changes."""
+
+    def __init__(
+        self, count: int, size: int, most: int | None, authors: int, distinct: int, seed: int
+    ) -> None:
+        self.rng = np.random.default_rng(seed)
+        self.scores = np.full(count, -np.inf)
+        self.authors = self.rng.integers(0, authors, count).astype(np.int32)
+        self.ids = [f"{'aé￮𝄞'[i % 4]}{i}" for i in range(count)]
+        self.size, self.most, self.distinct = size, most, distinct
+        self.author_count = authors
+        self.made_anew = 0
+        self.list = self._new()
+
+    def change(self, rows: Rows, scores: npt.NDArray[np.float64]) -> None:
+        self.scores[rows] = scores
+        self.list.update(rows, scores, self.authors[rows])
+
+    def draw(self, count: int) -> Rows:
+        return self.rng.choice(len(self.scores), count, replace=False).astype(np.int32)
+
+    def drawn_scores(self, count: int) -> npt.NDArray[np.float64]:
+        return self.rng.integers(0, self.distinct, count) / 7.0
+
+    def enter(self) -> None:
+        rows = self.draw(int(self.rng.integers(1, len(self.scores) // 2)))
+        self.change(rows, self.drawn_scores(len(rows)))
+
+    def leave(self) -> None:
+        rows = self.draw(int(self.rng.integers(1, len(self.scores) // 4)))
+        self.change(rows, np.full(len(rows), -np.inf))
+
+    def leave_the_top(self) -> None:
+        rows, _ = self.list.best()
+        rows = rows[: int(self.rng.integers(0, 20))].copy()
+        self.change(rows, np.full(len(rows), -np.inf))
+
+    def fall_and_rise(self) -> None:
+        rows = self.draw(int(self.rng.integers(1, 9)))
+        below_all = self.rng.random(len(rows)) < 0.5
+        self.change(rows, np.where(below_all, -5.0, self.drawn_scores(len(rows))))
+
+    def change_author(self) -> None:
+        rows = self.draw(3)
+        self.authors[rows] = self.rng.integers(0, self.author_count, 3)
+        self.change(rows, self.scores[rows])
+
+    def reuse_a_row(self) -> None:
+        rows = self.draw(1)
+        self.change(rows, np.array([-np.inf]))
+        self.ids[int(rows[0])] = f"n{self.rng.integers(0, 10**9)}"
+        self.change(rows, self.drawn_scores(1))
+
+    def check(self) -> None:
+        if self.list.is_short:
+            self.made_anew += 1
+            self.list = self._new()
+            for rows in np.array_split(self.rng.permutation(len(self.scores)), 4):
+                self.list.update(rows.astype(np.int32), self.scores[rows], self.authors[rows])
+            assert not self.list.is_short
+        every = np.arange(len(self.scores), dtype=np.int32)
+        expected = top(self.scores, every, self.ids, self.authors, self.size, self.most)
+        assert as_pairs(*self.list.best()) == as_pairs(*expected)
+
+    def _new(self) -> RankedList:
+        return RankedList(self.size, self.most, self.ids)
+
+
+OPERATIONS = (
+    Posts.enter,
+    Posts.leave,
+    Posts.leave_the_top,
+    Posts.fall_and_rise,
+    Posts.change_author,
+    Posts.reuse_a_row,
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    count=st.sampled_from((20, 400, 1500)),
+    size=st.sampled_from((1, 5, 50)),
+    most=st.sampled_from((None, 1, 3)),
+    authors=st.sampled_from((1, 6, 800)),
+    distinct=st.sampled_from((1, 4, 10**6)),
+    seed=st.integers(0, 9999),
+    operations=st.lists(st.sampled_from(OPERATIONS), max_size=25),
+)
+def test_any_changes_give_what_sorting_all_posts_gives(
+    *,
+    count: int,
+    size: int,
+    most: int | None,
+    authors: int,
+    distinct: int,
+    seed: int,
+    operations: list[object],
+) -> None:
+    posts = Posts(count, size, most, authors, distinct, seed)
+    posts.enter()
+    for operation in operations:
+        operation(posts)  # type: ignore[operator] # hypothesis draws plain objects
+        posts.check()
+
+
+def filled(count: int, size: int, most: int | None, authors: int, distinct: int) -> Posts:
+    posts = Posts(count, size, most, authors, distinct, 7)
+    rows = np.arange(count, dtype=np.int32)
+    posts.change(rows, posts.drawn_scores(count))
+    return posts
+
+
+def test_the_list_keeps_a_reserve_and_not_every_post() -> None:
+    posts = filled(20_000, 100, 3, 9000, 10**9)
+    assert 100 < len(posts.list) < 400
+    for _ in range(3):
+        posts.leave_the_top()
+        posts.check()
+    assert posts.made_anew == 0
+
+
+def test_one_prolific_author_does_not_fill_the_list() -> None:
+    posts = filled(20_000, 100, 2, 9000, 10**9)
+    rows = posts.draw(15_000)
+    posts.authors[rows] = 1
+    posts.change(rows, posts.scores[rows] + 10**9)
+    assert len(posts.list) < 500
+    posts.check()
+
+
+def test_posts_that_a_prolific_author_loses_are_followed_by_the_next_ones() -> None:
+    posts = filled(3000, 5, 2, 4, 10**9)
+    for _ in range(60):
+        posts.leave_the_top()
+        posts.check()
+    assert 0 < posts.made_anew < 30
+
+
+@pytest.mark.parametrize("most", [None, 3])
+def test_a_list_that_lost_its_reserve_says_so(most: int | None) -> None:
+    posts = filled(3000, 50, most, 2000, 10**9)
+    for _ in range(12):
+        rows = posts.list.best()[0][:10].copy()
+        posts.change(rows, np.full(len(rows), -np.inf))
+        posts.check()
+    assert posts.made_anew > 0
+
+
+def test_a_tie_with_the_floor_is_decided_by_id() -> None:
+    posts = filled(3000, 5, None, 2000, 1)
+    assert posts.list.floor_score == 0.0
+    below, above = np.array([7], np.int32), np.array([8], np.int32)
+    posts.ids[7], posts.ids[8] = " first", "\U0001f600 last"
+    posts.list.update(np.array([7, 8], np.int32), np.full(2, -np.inf), posts.authors[7:9])
+    assert not posts.list.update(below, np.zeros(1), posts.authors[below])
+    assert posts.list.update(above, np.zeros(1), posts.authors[above])
+    posts.check()
+
+
+def test_an_equal_score_changes_nothing() -> None:
+    posts = filled(3000, 50, 3, 2000, 10**9)
+    rows = posts.draw(500)
+    assert not posts.list.update(rows, posts.scores[rows], posts.authors[rows])

@@ -1,0 +1,128 @@
+"""Rows of the view: early signals are bounded, old posts leave, rows and numbers serve again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+from builders.events import NOW_MS, post, signal
+from feedmill.events.signal import SignalNames
+from feedmill.rankers.combiner import view as view_module
+from feedmill.rankers.combiner.view import POST_CHANGED, PostView
+
+NAMES = SignalNames()
+
+
+def row_of(view: PostView, post_id: str) -> int:
+    row = view.row_of(post_id)
+    assert row is not None
+    return row
+
+
+def take_all(view: PostView) -> dict[int, int]:
+    """What changed, by row; freed rows are recycled."""
+    rows, masks = view.take_changed()
+    view.recycle(rows[view.freed_among(rows)])
+    return dict(zip(rows.tolist(), masks.tolist(), strict=True))
+
+
+def test_beyond_the_bound_of_early_signals_their_posts_are_forgotten_too() -> None:
+    view = PostView(NAMES, most_early=10)
+    for i in range(40):
+        view.update_signal("spam", signal(f"p{i}", 5, 0.1))
+    assert (len(view), len(view.early), view.early.dropped) == (10, 10, 30)
+    assert view.early.is_full
+    take_all(view)
+    view.update_posts([post(f"p{i}") for i in range(40)], [5] * 40, [NOW_MS] * 40)
+    have = [p for p in (f"p{i}" for i in range(40)) if view.signal(row_of(view, p), "spam")]
+    assert have == [f"p{i}" for i in range(30, 40)]
+    assert (len(view), len(view.early)) == (40, 0)
+
+
+def test_a_dropped_signal_of_a_coming_version_leaves_the_post() -> None:
+    view = PostView(NAMES, most_early=1)
+    view.update_post(post("p"), 5, NOW_MS)
+    view.update_signal("spam", signal("p", 6, 0.1))
+    view.update_signal("spam", signal("q", 6, 0.1))
+    assert [view.ids[row] for row in view.live_rows().tolist()] == ["p"]
+
+
+def rows_by_slices(view: PostView, cutoff_ms: int, most: int) -> list[Sequence[int]]:
+    found = []
+    while len(rows := view.expired(cutoff_ms, most)):
+        view.free(rows)
+        found.append(rows.tolist())
+    return found
+
+
+def test_old_posts_are_found_and_freed_in_slices() -> None:
+    view = PostView(NAMES)
+    for i in range(100):
+        view.update_post(post(f"p{i}", created_at_ms=NOW_MS - i), 1, NOW_MS)
+    view.update_signal("spam", signal("waits", 9, 0.1, at_ms=NOW_MS - 70))
+    slices = rows_by_slices(view, NOW_MS - 49, 20)
+    assert [len(rows) for rows in slices] == [20, 20, 11]
+    assert len({row for rows in slices for row in rows}) == 51
+    assert len(view) == 50
+    assert view.row_of("waits") is None
+    assert view.expired(NOW_MS - 49).tolist() == []
+    changed = take_all(view)
+    assert len(changed) == 101
+    assert view.expired(NOW_MS - 49).tolist() == []  # nor are free rows old
+
+
+def test_a_row_freed_waits_for_its_recycling() -> None:
+    view = PostView(NAMES)
+    view.update_post(post("p"), 1, NOW_MS)
+    view.take_changed()
+    row = row_of(view, "p")
+    view.free([row])
+    assert (view.row_of("p"), view.ids[row], view.is_freed(row)) == (None, "p", True)
+    view.update_post(post("p"), 2, NOW_MS)
+    other = row_of(view, "p")
+    assert other != row
+    assert take_all(view) == {row: POST_CHANGED, other: POST_CHANGED}
+    assert (view.ids[row], view.is_freed(row)) == ("", False)
+    view.update_post(post("q"), 2, NOW_MS)
+    assert row_of(view, "q") == row
+
+
+def test_pruning_goes_in_slices_while_posts_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(view_module, "_PRUNED_AT_ONCE", 100)
+    view = PostView(NAMES)
+    for i in range(3000):
+        one = post(f"p{i}", author_id=f"u{i}", created_at_ms=NOW_MS + i, lang=f"l{i % 40}")
+        view.update_post(one, 1, NOW_MS + 3000)
+    assert view.prune() == []  # all are in use
+    while view.is_pruning:
+        assert view.prune() == []
+    view.update_posts(
+        [post(f"q{i}", author_id=f"w{i}", lang=f"m{i}") for i in range(4000)],
+        [1] * 4000,
+        [NOW_MS] * 4000,
+    )
+    view.free(view.expired(NOW_MS + 2900))
+    take_all(view)
+    forgotten, calls = view.prune(), 1
+    assert view.is_pruning
+    number = view.authors.find("u2000")
+    assert number is not None
+    view.update_post(post("late", author_id="u2000", lang="m3500"), 1, NOW_MS)
+    while view.is_pruning:
+        some = view.prune()
+        assert len(some) <= 100
+        forgotten += some
+        calls += 1
+    assert calls > 60
+    assert view.author_of(row_of(view, "late")) == "u2000"
+    assert view.authors.find("u2000") == number
+    assert len(view.authors) == 101
+    assert {view.author_of(row) for row in view.live_rows().tolist()} == {
+        *(f"u{i}" for i in range(2900, 3000)),
+        "u2000",
+    }
+    kept = {group.lang for group in view.groups.values if group is not None}
+    assert kept == {"m3500", *(f"l{i % 40}" for i in range(2900, 3000))}
+    assert all(view.groups.values[number] is None for number in forgotten)
+    assert len(set(forgotten)) == len(forgotten) == 3999

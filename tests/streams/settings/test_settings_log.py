@@ -1,0 +1,45 @@
+"""How a worker applies the records of `config`; without Kafka."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from builders.records import StoredRecord
+from feedmill.streams.settings.environment import Environment
+from feedmill.streams.settings.settings_log import SettingsFold
+
+
+def weights(offset: int, quality: Any, key: bytes | None = b"weights") -> StoredRecord:
+    value = json.dumps({"value": {"quality": quality, "engagement": 1}}).encode()
+    return StoredRecord(offset, key=key, value=value)
+
+
+def folded(*records: StoredRecord) -> SettingsFold:
+    fold = SettingsFold(Environment())
+    for record in records:
+        fold.take(record)
+    return fold
+
+
+def test_the_last_record_of_a_key_is_in_force() -> None:
+    fold = folded(weights(0, 1), weights(1, 2), weights(2, 3))
+    assert fold.settings.weights_of("").objectives["quality"] == 3.0
+    assert fold.settings.offset == 2
+
+
+def test_a_refused_record_keeps_the_old_value_and_is_reported() -> None:
+    fold = folded(weights(0, 1), weights(1, -1), weights(2, 3, b"\xff" * 300))
+    assert fold.settings.weights_of("").objectives["quality"] == 1.0
+    assert fold.settings.offset == 2
+    negative, nameless = fold.refused
+    assert (negative.key, negative.offset) == ("weights", 1)
+    assert negative.reason == "Expected `float` >= 0.0 - at `$.value.quality`"
+    assert (nameless.key, nameless.offset) == ("\ufffd" * 256, 2)
+    assert fold.refused_count == 2
+
+
+def test_only_the_last_200_refusals_are_kept() -> None:
+    fold = folded(*(weights(offset, -1) for offset in range(205)))
+    assert [each.offset for each in fold.refused] == list(range(5, 205))
+    assert fold.refused_count == 205

@@ -1,0 +1,259 @@
+"""Exactly-once counts: a run that crashes anywhere ends as one that was never disturbed."""
+
+from __future__ import annotations
+
+from random import Random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from builders.engagement_log import START_MS, Event, Record, draw_log, recent_before
+from builders.records import StoredRecord
+from builders.work import bytecode_steps
+from feedmill.events.engagement import ENGAGEMENT_KINDS, Engagement
+from feedmill.streams.stages.engagement_state import PostState, decode_state, encode_state
+from feedmill.streams.stages.partition_state import PartitionState
+from feedmill.streams.stages.recent_events import RecentEvents
+
+
+def encoded(state: PartitionState, log: list[Event]) -> dict[str, bytes]:
+    """Each post's state as `counters` holds it."""
+    found = {event.post_id: state.find(event.post_id) for _, event in log}
+    return {post_id: encode_state(one) for post_id, one in found.items() if one is not None}
+
+
+def undisturbed(log: list[Event]) -> tuple[dict[str, bytes], dict[int, bool]]:
+    """Each post's state, and by offset whether the event repeats another."""
+    state, recent = PartitionState(), RecentEvents()
+    repeats = {}
+    for record, event in log:
+        repeats[record.offset] = recent.repeats(event, record.timestamp)
+        assert state.count(event, record) != repeats[record.offset]
+    state.pack()
+    return encoded(state, log), repeats
+
+
+def _through(record: Record) -> int:
+    return decode_state(record.value or b"").through
+
+
+class Partition:
+    """The topics of one partition, and the owners that come and go."""
+
+    def __init__(self, log: list[Event], random: Random) -> None:
+        self.log, self.random = log, random
+        self.counters: list[Record] = []
+        self.committed = 0
+        self.late: list[Record] = []  # of a paused owner, written after its successor's
+
+    def write(self, states: list[PostState]) -> None:
+        for one in states:
+            value = encode_state(one)
+            self.counters.append(Record(len(self.counters), 0, one.post_id.encode(), value))
+
+    def compacted(self) -> list[Record]:
+        """`counters`, with some of the superseded records gone.
+
+        A late record comes well within the lag of compaction: what it outdoes is still there.
+        """
+        furthest: dict[bytes | None, int] = {}
+        for record in self.counters:
+            furthest[record.key] = max(furthest.get(record.key, -1), _through(record))
+        last = {record.key: record.offset for record in self.counters}
+        return [
+            record
+            for record in self.counters
+            if last[record.key] == record.offset
+            or furthest[record.key] == _through(record)
+            or self.random.random() < 0.5
+        ]
+
+    def own(self, repeats: dict[int, bool], *, to_end: bool) -> PartitionState:
+        """Take the partition over, go on from the committed offset, crash somewhere."""
+        state = PartitionState()
+        assert state.restore(self.compacted()) == 0
+        recent_before(self.log, self.committed, state.recent)
+        todo = [one for one in self.log if one[0].offset >= self.committed]
+        while todo:
+            size = self.random.randint(1, 12)
+            batch, todo = todo[:size], todo[size:]
+            for record, event in batch:
+                held = state.find(event.post_id)
+                fresh = held is None or record.offset > held.through
+                assert state.count(event, record) == (fresh and not repeats[record.offset])
+            states = list(state.changed.values())
+            if not to_end and self.random.random() < 0.25:
+                self._crash(states)
+                return state
+            self.write(states)
+            state.pack()
+            if self.random.random() < 0.5:
+                self.committed = batch[-1][0].offset + 1
+        return state
+
+    def _crash(self, states: list[PostState]) -> None:
+        written = self.random.randint(0, len(states))
+        self.write(states[:written])
+        if self.random.random() < 0.3:
+            # Its last records are under way still: they come after what the successor writes.
+            rest = [Record(0, 0, s.post_id.encode(), encode_state(s)) for s in states[written:]]
+            self.late += rest
+
+    def let_late_ones_in(self) -> None:
+        for record in self.late:
+            offset = len(self.counters)
+            self.counters.append(Record(offset, 0, record.key, record.value))
+        self.late = []
+
+
+def run(seed: int, length: int, crashes: int) -> None:
+    random = Random(seed)
+    log = draw_log(random, length)
+    expected, repeats = undisturbed(log)
+    partition = Partition(log, random)
+    for _ in range(crashes):
+        partition.own(repeats, to_end=False)
+        if random.random() < 0.5:
+            partition.let_late_ones_in()
+    state = partition.own(repeats, to_end=True)
+    partition.let_late_ones_in()
+    # Bit for bit: JSON writes every float so that it reads back the same.
+    assert encoded(state, log) == expected
+    restored = PartitionState()
+    restored.restore(partition.counters)
+    assert encoded(restored, log) == expected
+
+
+@settings(max_examples=150)
+@given(seed=st.integers(0, 2**32), length=st.integers(0, 120), crashes=st.integers(0, 8))
+def test_crashes_anywhere_change_no_count_and_no_decayed_sum(
+    seed: int, length: int, crashes: int
+) -> None:
+    run(seed, length, crashes)
+
+
+def test_a_date_after_the_records_own_is_clamped() -> None:
+    state = PartitionState()
+    assert state.count(Engagement("p", "u", "like", START_MS + 99), Record(4, START_MS, b"p"))
+    one = state.changed["p"]
+    assert max(one.counters.at_ms) == START_MS
+    assert (one.through, one.at_ms, one.post_offset) == (4, START_MS, -1)
+
+
+def stored(post_id: str, through: int, post_offset: int = 1) -> StoredRecord:
+    value = encode_state(PostState(post_id, post_offset, 0.5, through, START_MS))
+    return StoredRecord(key=post_id.encode(), value=value)
+
+
+def through_of(state: PartitionState, post_id: str) -> int | None:
+    one = state.find(post_id)
+    return None if one is None else one.through
+
+
+def test_of_two_records_of_a_post_the_one_that_counted_further_holds() -> None:
+    state = PartitionState()
+    deleted = StoredRecord(key=b"gone", value=None)
+    records = [stored("p", 9), stored("p", 7), stored("q", 1), stored("q", 2)]
+    records += [stored("gone", 11), stored("gone", 3), deleted]
+    assert state.restore(records) == 0
+    assert [through_of(state, post_id) for post_id in ("p", "q", "gone")] == [9, 2, None]
+    assert (len(state), state.furthest) == (2, 11)
+    edited = PartitionState()
+    edited.restore([stored("p", 9, 5), stored("p", 9, 2)])
+    one = edited.find("p")
+    assert one is not None and one.post_offset == 5
+
+
+def test_a_record_that_cannot_be_read_is_passed_over() -> None:
+    state = PartitionState()
+    bad = [StoredRecord(key=b"p", value=b"{"), StoredRecord(key=b"q", value=b'{"post_id": 1}')]
+    assert state.restore([*bad, stored("r", 3)]) == 2
+    assert through_of(state, "r") == 3
+
+
+def like(state: PartitionState, post_id: str, offset: int, at_ms: int = START_MS) -> None:
+    assert state.count(Engagement(post_id, "u", "like", at_ms), Record(offset, at_ms, b""))
+
+
+def test_of_posts_without_a_record_the_oldest_are_forgotten_beyond_the_bound() -> None:
+    state = PartitionState(most_unknown=2)
+    like(state, "known", 0)
+    state.touch("known").post_offset = 5
+    for offset, post_id in enumerate(("a", "b", "a"), start=1):
+        like(state, post_id, offset)
+    assert state.pack() == []
+    like(state, "c", 4)
+    assert state.pack() == ["a"]
+    state.touch("b").post_offset = 6
+    like(state, "d", 5)
+    assert state.pack() == []
+    assert [through_of(state, p) for p in ("known", "a", "b", "c", "d")] == [0, None, 2, 4, 5]
+
+
+def test_the_bound_holds_over_a_restore() -> None:
+    state = PartitionState(most_unknown=1)
+    state.restore([stored("a", 1, -1), stored("b", 2, -1), stored("known", 3)])
+    assert state.pack() == ["a"]
+    assert len(state) == 2
+
+
+def test_posts_that_nobody_touches_are_forgotten_some_rows_at_a_time() -> None:
+    state = PartitionState()
+    for i in range(100):
+        like(state, f"p{i}", i, START_MS + i)
+    state.pack()
+    slices = 0
+    next_row: int | None = 0
+    while next_row is not None:
+        before = len(state)
+        next_row = state.expire(START_MS + 60, next_row, 30)
+        slices += 1
+        assert before - len(state) <= 30
+    assert slices == 4
+    assert len(state) == 40
+    assert through_of(state, "p59") is None
+    assert through_of(state, "p60") == 60
+
+
+def test_a_removed_post_starts_anew() -> None:
+    state = PartitionState()
+    like(state, "p", 3)
+    state.pack()
+    state.remove("p")
+    assert (state.find("p"), len(state)) == (None, 0)
+    like(state, "p", 1)
+    state.pack()
+    assert through_of(state, "p") == 1
+    one = state.find("p")
+    assert one is not None and sum(one.counters.counts) == 1
+
+
+def test_an_event_costs_the_same_work_whatever_the_number_of_posts() -> None:
+    state = PartitionState()
+
+    def work() -> int:
+        event, record = Engagement("p7", "u", "like", START_MS), Record(9**9, START_MS, b"")
+        steps = bytecode_steps(lambda: (state.count(event, record), state.pack()))
+        state.restore([stored("p7", 1, 1)])
+        return steps
+
+    state.restore([stored(f"p{i}", 1) for i in range(50)])
+    few = work()
+    state.remove("p7")
+    state.restore([stored(f"p{i}", 1) for i in range(20_000)])
+    assert work() <= 1.2 * few
+
+
+@pytest.mark.parametrize("posts", [20_000])
+def test_a_post_takes_little_memory(posts: int) -> None:
+    state = PartitionState()
+    for i in range(posts):
+        for offset, kind in enumerate(ENGAGEMENT_KINDS[:2]):
+            event = Engagement(f"post-{i:015d}", "u", kind, START_MS)
+            state.count(event, Record(2 * i + offset, START_MS, b""))
+            state.touch(event.post_id).post_offset = i
+        if i % 100 == 0:
+            state.pack()
+    state.pack()
+    assert state.used_bytes / posts < 150
