@@ -25,6 +25,8 @@ COMMANDS = (
     "dead-letters",
     "topics",
     "local",
+    "score",
+    "labels",
     "train",
     "evaluate",
 )

@@ -72,6 +72,15 @@ WRONG_LINES = {
         *("", "restart", "status --folder nowhere", "up --kafka-port 70000"),
         *("up --redis-port x", "up --folder broken.jsonl"),
     ),
+    "score": (
+        *("", "ham", "spam nowhere.jsonl", "spam broken.jsonl", "spam --model nowhere"),
+        *("spam --engagements broken.jsonl", "engagement --engagements nowhere.jsonl"),
+    ),
+    "labels": (
+        *("", "fetch", "sample", "sample quality", "sample spam nowhere.jsonl"),
+        *("sample spam broken.jsonl", "sample spam --count 0", "sample spam --random 2"),
+        "sample spam --seed -1",
+    ),
     "train": (
         *(
             "",
