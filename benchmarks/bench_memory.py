@@ -1,13 +1,14 @@
-"""Memory per live post: in the combiner, and in Redis, apart.
+"""Memory per live post: in the combiner, of the engagement counts, and in Redis, apart.
 
-    python benchmarks/bench_memory.py [--posts 1000000] [--combiner-only] [--compact-posts 100000]
+    python benchmarks/bench_memory.py [--posts 1000000] [--redis-posts 100000] [--combiner-only]
 
 The combiner's by the growth of resident memory, while batches of 1,000 records come as in a
 restore: posts, then their five signals, ids of posts and authors of 20 bytes, one author for three
 posts.  First the view alone, with the time of a record and of the longest call; then with the
 decisions and scores of one weighting.  What is stored is compared with what was sent.
-Redis' by the growth of `used_memory` while `signals:` is written, in a Redis of its own without
-a prefix: ids of posts and authors of 20 bytes, five signals, one post in twenty hidden.
+The engagement counts' by the growth of resident memory in a restore of `counters`.
+Redis' by the growth of `used_memory` while a combiner of the same posts is written to a Redis of
+its own, without a prefix.
 """
 
 from __future__ import annotations
@@ -16,29 +17,36 @@ import argparse
 import gc
 import resource
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
-from itertools import islice
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import redis
-from compact_posts import post_ids, whole_posts
 from machine import describe
 from own_redis import own_redis
 
 from feedmill.events.post import Post
 from feedmill.events.settings import Settings
 from feedmill.events.signal import Signal, SignalNames
+from feedmill.features.counters import Counters
+from feedmill.rankers.combiner import Combiner
 from feedmill.rankers.combiner.feed_scores import FeedScores
 from feedmill.rankers.combiner.gate_decisions import GateDecisions
 from feedmill.rankers.combiner.view import PostView
+from feedmill.streams.kafka.batches import FetchedRecord
 from feedmill.streams.redis.batch_writer import BatchWriter
 from feedmill.streams.redis.command_pipeline import open_writer_client
 from feedmill.streams.redis.write_batch import WriteBatch, WriteReport
 from feedmill.streams.settings.clock import now_ms
+from feedmill.streams.stages.engagement_state import PostState, encode_state
+from feedmill.streams.stages.partition_state import PartitionState
 
 NAMES = SignalNames()
+TOKEN = 1_790_000_000_000
+DAY_MS = 86_400_000
+VERSION = "56e6e21cd4ce"  # as long as those of shipped models
 _SLICE = 1000
 
 
@@ -62,7 +70,13 @@ def batch_of(start: int, stop: int, at_ms: int) -> tuple[list[Post], dict[str, l
         name: [
             # Of engagement the revision is the last offset counted.
             Signal(
-                post_id, i, value_of(i), name, "1", at_ms, revision=i if name == "engagement" else 0
+                post_id,
+                i,
+                value_of(i),
+                name,
+                VERSION,
+                at_ms,
+                revision=i if name == "engagement" else 0,
             )
             for i, post_id in enumerate(ids, start)
         ]
@@ -72,7 +86,8 @@ def batch_of(start: int, stop: int, at_ms: int) -> tuple[list[Post], dict[str, l
 
 
 def value_of(number: int) -> float:
-    return number % 1000 / 1024
+    # 24 bits of mantissa: as long in decimal as a model's.
+    return number * 2654435761 % 2**24 / 2**24
 
 
 class LongestCall:
@@ -129,43 +144,110 @@ def check(view: PostView, posts: int, at_ms: int) -> None:
         for name in NAMES.all:
             revision = i if name == "engagement" else 0
             value = float(np.float32(value_of(i)))
-            assert view.signal(row, name) == (value, name, "1", i, at_ms, revision, None)
+            assert view.signal(row, name) == (value, name, VERSION, i, at_ms, revision, None)
 
 
-def of_compact_hashes(posts: int) -> tuple[float, float]:
-    """Bytes a post by the growth of `used_memory`, and by MEMORY USAGE of a thousand keys."""
+def in_counts(posts: int, kinds: int) -> None:
+    """Print bytes a post of the engagement counts, and the time of a restored record."""
+    counters, timed = Counters(), LongestCall()
+    for i in range(kinds):
+        counters.counts[i], counters.sums[i], counters.at_ms[i] = 3, 1.5, now_ms()
+    state, before = PartitionState(), resident_bytes()
+    for start in range(0, posts, _SLICE):
+        records = [
+            FetchedRecord(
+                i, 0, b"", encode_state(PostState(f"post-{i:015d}", i, 0.01, i, 0, counters))
+            )
+            for i in range(start, min(start + _SLICE, posts))
+        ]
+        timed(partial(state.restore, records))
+    del records
+    assert len(state) == posts
+    print(
+        f"counts:   {(resident_bytes() - before) / posts:.0f} bytes a live post at {posts:,} with"
+        f" {kinds} kinds of event; {timed.total_s / posts * 1e6:.2f} us a restored record, the"
+        f" longest slice {timed.longest_s * 1e3:.1f} ms"
+    )
+
+
+def fill_as_live(view: PostView, numbers: range, at_ms: int, rng: np.random.Generator) -> None:
+    """Posts of the last day; filters judge one within a second, engagement for hours.
+
+    One in twenty is hidden.
+    """
+    some, _ = batch_of(numbers.start, numbers.stop, at_ms)
+    offsets = [10_000_000 + i for i in numbers]
+    ages = rng.integers(1000, DAY_MS, len(some))
+    posts = [
+        msgspec.structs.replace(post, created_at_ms=at_ms - age)
+        for post, age in zip(some, ages.tolist(), strict=True)
+    ]
+    arrived = [
+        post.created_at_ms + late for post, late in zip(posts, _waits(rng, 500, posts), strict=True)
+    ]
+    view.update_posts(posts, offsets, arrived)
+    for name in NAMES.all:
+        values = rng.random(len(posts), np.float32).astype(np.float64)
+        if name in NAMES.gates:
+            values = np.where(rng.random(len(posts)) < 0.05 / 3, values, values * 0.5)
+        waits = _waits(rng, DAY_MS if name == "engagement" else 1000, posts)
+        view.update_signals(
+            name,
+            [
+                Signal(post.post_id, offset, value, name, VERSION, first + wait)
+                for post, offset, value, first, wait in zip(
+                    posts, offsets, values.tolist(), arrived, waits, strict=True
+                )
+            ],
+        )
+
+
+def _waits(rng: np.random.Generator, most_ms: int, posts: Sequence[Post]) -> list[int]:
+    waits: list[int] = rng.integers(1, most_ms, len(posts)).tolist()
+    return waits
+
+
+def in_redis(posts: int) -> None:
+    """Print bytes a post of `signals:` and the feeds, and what MEMORY USAGE says of the keys."""
+    at_ms, combiner, rng = now_ms(), Combiner(NAMES), np.random.default_rng(7)
+    for start in range(0, posts, _SLICE):
+        fill_as_live(combiner.view, range(start, min(start + _SLICE, posts)), at_ms, rng)
+    changes = combiner.cycle(at_ms)
     with own_redis() as url, redis.Redis.from_url(url) as client:
         writer, report = BatchWriter(open_writer_client(url), ""), WriteReport()
         writer.probe(report)
         before = client.info("memory")["used_memory"]
-        ids, at_ms = post_ids(posts), now_ms()
-        changes = whole_posts(ids, at_ms)
-        while part := list(islice(changes, _SLICE)):
-            writer.write(WriteBatch(at_ms, lambda _: 12_345, part), report)
-        assert (report.written_posts, report.errors.total()) == (posts, 0)
+        for start in range(0, posts, _SLICE):
+            part = changes.signals[start : start + _SLICE]
+            writer.write(WriteBatch(at_ms, lambda _: TOKEN, part), report)
+        signals_only = client.info("memory")["used_memory"]
+        writer.write(WriteBatch(at_ms, lambda _: TOKEN, (), changes.feeds), report)
         after = client.info("memory")["used_memory"]
-        keys = [f"signals:{post_id}" for post_id in ids[:: max(posts // 1000, 1)]]
+        assert (report.written_posts, report.errors.total()) == (posts, 0)
+        keys = [f"signals:{one.post_id}" for one in changes.signals[:: max(posts // 1000, 1)]]
         assert {client.object("encoding", key) for key in keys} == {b"listpack"}
-        sizes = [client.memory_usage(key) for key in keys]
+        usage = float(np.mean([client.memory_usage(key) for key in keys]))
         writer.close()
-    return float(after - before) / posts, float(np.mean(sizes))
+    print(
+        f"Redis:    {(after - before) / posts:.0f} bytes a live post at {posts:,} with"
+        f" {len(changes.feeds)} feeds, {(signals_only - before) / posts:.0f} without (aim: 450);"
+        f" MEMORY USAGE of a key is {usage:.0f}"
+    )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--posts", type=int, default=1_000_000)
-    parser.add_argument("--compact-posts", type=int, default=100_000)
+    parser.add_argument("--redis-posts", type=int, default=100_000)
     parser.add_argument("--combiner-only", action="store_true", help="needs no Redis")
     options = parser.parse_args()
     print(describe())
     in_view(options.posts)
+    for kinds in (0, 1, 3):
+        in_counts(options.posts, kinds)
     if options.combiner_only:
         return
-    bytes_each, key_bytes = of_compact_hashes(options.compact_posts)
-    print(
-        f"Redis:    {bytes_each:.0f} bytes a live post in compact hashes at"
-        f" {options.compact_posts:,} (aim: 450); MEMORY USAGE says {key_bytes:.0f}"
-    )
+    in_redis(options.redis_posts)
 
 
 if __name__ == "__main__":

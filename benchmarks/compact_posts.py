@@ -8,7 +8,7 @@ import numpy as np
 
 from feedmill.events.signal import SignalNames
 from feedmill.rankers.combiner import SignalsChange
-from feedmill.streams.redis.signal_hash import SignalSnapshot, signal_fields
+from feedmill.rankers.combiner.signal_hash import SignalSnapshot, fields_of_signal
 
 VERSION = "56e6e21cd4ce"  # as long as those of shipped models
 DAY_MS = 86_400_000
@@ -31,7 +31,6 @@ def whole_posts(ids: Sequence[str], now_ms: int, seed: int = 7) -> Iterator[Sign
             "author_id": f"author-{i // 3:013d}",
             "created_ms": str(created_ms),
             "arrived_ms": str(created_ms + int(rng.integers(1, 500))),
-            "decision": "show",
         }
         if i % 20 == 0:
             fields |= {"decision": "hide", "decided_by": f"spam@{VERSION}"}
@@ -39,6 +38,6 @@ def whole_posts(ids: Sequence[str], now_ms: int, seed: int = 7) -> Iterator[Sign
             # Engagement is judged long after the post was created, the others at once.
             waited_ms = int(rng.integers(1, DAY_MS if name == "engagement" else 1_000))
             signal = SignalSnapshot(float(value), name, VERSION, offset, created_ms + waited_ms)
-            fields |= signal_fields(name, signal, offset, created_ms)
+            fields |= fields_of_signal(name, signal, offset, created_ms)
         written = {name: text for name, text in fields.items() if text}
         yield SignalsChange(post_id, now_ms + DAY_MS, True, written, offset)

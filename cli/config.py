@@ -239,8 +239,8 @@ def _check_applies(log: ConfigLog, change: SettingChange) -> None:
 
 def _send_and_wait(environment: Environment, change: SettingChange) -> None:
     with _instances_topic(environment, change.timeout_s) as reader:
-        instances = {} if reader is None else read_recent_instances(reader)
-        offset = send(environment, "config", change.key.encode(), change.record)
+        offset, at_ms = send(environment, "config", change.key.encode(), change.record)
+        instances = {} if reader is None else read_recent_instances(reader, at_ms)
         if not change.as_json:
             click.echo(f"`{change.key}` written at offset {offset}")
             if reader is not None and not instances:
@@ -262,7 +262,7 @@ def _send_and_wait(environment: Environment, change: SettingChange) -> None:
 
 @contextmanager
 def _instances_topic(environment: Environment, timeout_s: float) -> Iterator[TopicReader | None]:
-    """Open `instances` before the record is sent, to miss no answer; None: do not wait."""
+    """Open `instances` before the record is sent, which may then fail; None: do not wait."""
     if not timeout_s:
         yield None
         return

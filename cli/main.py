@@ -20,6 +20,7 @@ COMMANDS = (
     "replay",
     "feed",
     "explain",
+    "latency",
     "config",
     "override",
     "topics",

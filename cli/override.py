@@ -22,6 +22,7 @@ from feedmill.streams.settings.environment import Environment
 _UNITS_MS = {"s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)([smhd])\Z")
 _POLL_S = 0.02
+_CLOCK_OFF_MS = 60_000
 
 
 class Duration(click.ParamType):
@@ -126,7 +127,7 @@ def clear_command(
     """Withdraw an override, so that the models decide again."""
     key = _parse_key(environment, subject, gate)
     before = _override_in_redis(environment, key) if timeout_s else None
-    offset = send(environment, "overrides", str(key).encode(), None)
+    offset = send(environment, "overrides", str(key).encode(), None).offset
     wait_s = timeout_s if before is not None else 0.0
     visible_ms = _wait_for_override(environment, key, wait_s, lambda now: now != before)
     if wait_s and visible_ms is None and not as_json:
@@ -155,7 +156,13 @@ def _send_verdict(
     )
     value = encode(override_record)
     decode_override(environment.signals, str(key).encode(), value)
-    offset = send(environment, "overrides", str(key).encode(), value)
+    offset, stored_ms = send(environment, "overrides", str(key).encode(), value)
+    if duration_ms is not None and abs(at_ms - stored_ms) > _CLOCK_OFF_MS:
+        off_s = (at_ms - stored_ms) / 1000
+        click.echo(
+            f"the override expires by the broker's clock, and this machine's is {off_s:+.0f} s off",
+            err=True,
+        )
     wait_s = options["timeout_s"] if key.kind == "post" else 0.0
     visible_ms = _wait_for_override(environment, key, wait_s, lambda now: _has(now, at_ms))
     _report(key, offset, visible_ms, wait_s, options["as_json"])

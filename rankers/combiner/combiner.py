@@ -146,8 +146,8 @@ class Combiner:
                 break
             self._expire(now_ms)
         if self._is_prune_due:
-            self._is_prune_due = False
             self._live.forget(self.view.prune())
+            self._is_prune_due = self.view.is_pruning
         return False
 
     def tick(self, now_ms: int) -> None:
@@ -228,9 +228,11 @@ class Combiner:
         gates = self.followed.gates_of("")
         while True:
             rows = self._pending.take_rows(_TAKEN_ROWS)
-            for row, mask, whole in rows:
+            for row, mask, is_unwritten in rows:
                 if self.view.post.offset[row] == NO_POST:
                     continue  # it was deleted, which `follow` has not come to yet
+                # What a signal's field leaves out is the post's own: a new version is all new.
+                whole = is_unwritten or bool(mask & POST_CHANGED)
                 fields = signal_fields(self.view, row, -1 if whole else mask, gates, now_ms)
                 signals.append(self._signals_change(row, fields, whole=whole))
             if len(rows) < _TAKEN_ROWS or not has_time():
@@ -300,5 +302,6 @@ class Combiner:
     ) -> SignalsChange:
         if whole:
             fields = {name: value for name, value in fields.items() if value}
+        post_offset = int(self.view.post.offset[row])
         expires_at_ms = int(self.view.post.created_ms[row]) + self._live.longest_window_ms
-        return SignalsChange(self.view.ids[row], expires_at_ms, whole, fields)
+        return SignalsChange(self.view.ids[row], expires_at_ms, whole, fields, post_offset)

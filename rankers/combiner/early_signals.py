@@ -40,11 +40,6 @@ class EarlySignals:
         return row in self._by_row
 
     @property
-    def is_full(self) -> bool:
-        """Whether the next one may be dropped: read posts first."""
-        return self._count >= self._most
-
-    @property
     def rows(self) -> Iterator[int]:
         """The rows in which signals wait."""
         return iter(self._by_row)

@@ -285,7 +285,8 @@ class GroupConsumer:
                 records = [one for one in records if one.offset >= position]  # noqa: PLW2901 - less of it
                 if not records:
                     continue
-            batch = RecordBatch(source, records, self.epoch)
+            is_append_time = source not in fetched.create_times
+            batch = RecordBatch(source, records, self.epoch, is_append_time)
             self._positions[source] = batch.end
             batches.append(batch)
         for source, end in fetched.ends.items():

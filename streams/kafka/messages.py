@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from confluent_kafka import Consumer, KafkaError, Message
+from confluent_kafka import TIMESTAMP_CREATE_TIME, Consumer, KafkaError, Message
 
 from feedmill.streams.kafka.batches import FetchedRecord, TopicPartition
 from feedmill.streams.settings.environment import Environment
@@ -25,12 +25,15 @@ class Fetched:
     ends
         Partitions that were read to their end, and the offset there: beyond markers of
         transactions and aborted records, which are never handed out.
+    create_times
+        Partitions whose records have the producer's timestamps, CreateTime.
     errors
         Errors of partitions; `source` is None where one is about the client.
     """
 
     records: dict[TopicPartition, list[FetchedRecord]] = field(default_factory=dict)
     ends: dict[TopicPartition, int] = field(default_factory=dict)
+    create_times: set[TopicPartition] = field(default_factory=set)
     errors: list[tuple[TopicPartition | None, KafkaError]] = field(default_factory=list)
 
 
@@ -74,7 +77,10 @@ def _sort(messages: Sequence[Message], fetched: Fetched, name: Callable[[str], s
         topic, partition = message.topic(), message.partition()
         if topic != last_topic or partition != last_partition:
             last_topic, last_partition = topic, partition
-            into = fetched.records.setdefault(TopicPartition(name(topic), partition), [])
+            source = TopicPartition(name(topic), partition)
+            into = fetched.records.setdefault(source, [])
+            if message.timestamp()[0] == TIMESTAMP_CREATE_TIME:
+                fetched.create_times.add(source)
         value = message.value()
         into.append(FetchedRecord(message.offset(), message.timestamp()[1], message.key(), value))
         size += len(value) if value is not None else 0

@@ -105,12 +105,20 @@ def read_all(environment: Environment, topic: str) -> Iterator[TopicRecord]:
         yield from reader.read_to_end()
 
 
-def send(environment: Environment, topic: str, key: bytes, value: bytes | None) -> int:
-    """Write one record to partition 0 and return its offset once all replicas have it."""
+class SentRecord(NamedTuple):
+    """Where a record stands, and when the broker stored it, Unix milliseconds."""
+
+    offset: int
+    at_ms: int
+
+
+def send(environment: Environment, topic: str, key: bytes, value: bytes | None) -> SentRecord:
+    """Write one record to partition 0 and return once all replicas have it."""
     producer = KafkaProducer(**_settings(environment), enable_idempotence=True, acks="all")
     try:
         future = producer.send(environment.topic(topic), key=key, value=value, partition=0)
-        return int(future.get(_SEND_S).offset)
+        stored = future.get(_SEND_S)
+        return SentRecord(int(stored.offset), int(stored.timestamp))
     finally:
         producer.close(timeout=_SEND_S)
 

@@ -20,7 +20,6 @@ from feedmill.streams.kafka.client import new_producer
 from feedmill.streams.kafka.connection import Connection
 from feedmill.streams.kafka.dead_letters import TOPIC, dead_letter
 from feedmill.streams.kafka.validation import RejectedRecord
-from feedmill.streams.settings.clock import now_ms
 
 log = logging.getLogger(__name__)
 
@@ -112,7 +111,7 @@ class Transaction:
         group: str,
         *,
         stage: str,
-        now_ms: Callable[[], int] = now_ms,
+        now_ms: Callable[[], int],
     ) -> None:
         self._now_ms = now_ms
         self._environment = connection.environment

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -13,8 +13,11 @@ import prometheus_client
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
-# From half a millisecond to ten seconds, doubling.
-_SECONDS = tuple(0.0005 * 2**i for i in range(15))
+from feedmill.streams.observe.histogram import Histogram, HistogramFamily
+
+# From half a millisecond to twelve seconds, each a third or a half above the one before.
+_SECONDS = tuple(sorted(first * 2**i for i in range(15) for first in (0.0005, 0.00075)))
+_RECORDS = tuple(float(first * 10**i) for i in range(4) for first in (1, 2, 5))
 
 
 @dataclass(frozen=True)
@@ -107,6 +110,24 @@ METRICS = (
         "A batch was large, or a step does too much at once.",
     ),
     Metric(
+        "feedmill_leg_seconds",
+        "histogram",
+        "seconds",
+        "What a record of `posts` or `engagements` waits for, leg by leg; see below the table.",
+        "`append_to_fetch`: the worker is behind, see feedmill_loop_seconds. `fetch_to_judged`:"
+        " models. `judged_to_ranked`: feeds change faster than Redis takes them. `ranked_to_redis`:"
+        " Redis or the network to it.",
+        ("topic", "leg"),
+    ),
+    Metric(
+        "feedmill_batch_records",
+        "histogram",
+        "records",
+        "Records of a topic that one cycle of a worker's loop took.",
+        "More traffic, or slower cycles: a batch is what came during the cycle before.",
+        ("topic",),
+    ),
+    Metric(
         "feedmill_commit_seconds",
         "histogram",
         "seconds",
@@ -142,11 +163,27 @@ METRICS = (
         "The stage is down, slow or short of instances.",
     ),
     Metric(
+        "feedmill_partition_lag",
+        "gauge",
+        "records",
+        "The same for each partition that the instance owns, by consumer group.",
+        "All partitions: as for feedmill_lag. One of them: a very active key, or a transaction of a"
+        " producer that stays open.",
+        ("group", "topic", "partition"),
+    ),
+    Metric(
         "feedmill_ready",
         "gauge",
         "0 or 1",
         "Whether the instance has caught up and serves.",
         "1 is good; at 0, read the instance's log.",
+    ),
+    Metric(
+        "feedmill_metrics_timestamp_seconds",
+        "gauge",
+        "Unix time in seconds",
+        "When the instance's metrics were read; under a supervisor that is up to a second ago.",
+        "It grows all the time; when it stands still, the loop of the worker does.",
     ),
     Metric(
         "feedmill_config_offset",
@@ -183,6 +220,13 @@ METRICS = (
         "posts",
         "Times that `max_feeds` prevented a new feed.",
         "Raise `max_feeds` in `feeds/community:*`, or look for invented community names.",
+    ),
+    Metric(
+        "feedmill_signals_dropped_total",
+        "counter",
+        "signals",
+        "Signals dropped because too many waited for a version of a post that had not come.",
+        "A stage of other posts writes `signals.*`, or `posts` is far behind; write them again.",
     ),
     Metric(
         "feedmill_cycle_seconds",
@@ -227,7 +271,8 @@ class Metrics:
     def __init__(self, stage: str, instance: str) -> None:
         self._registry = prometheus_client.CollectorRegistry()
         self._process_labels = {"stage": stage, "instance": instance}
-        self._used: dict[str, prometheus_client.metrics.MetricWrapperBase] = {}
+        self._replaced: dict[str, dict[tuple[str, ...], float]] = {}
+        self._used: dict[str, Any] = {}
 
     def of_stage(self, stage: str) -> Metrics:
         """The same metrics under another stage's name: `text` has those of both."""
@@ -243,9 +288,25 @@ class Metrics:
         """Set a gauge."""
         self._labelled(name, labels).set(value)
 
+    def replace(self, name: str, values: Mapping[tuple[str, ...], float]) -> None:
+        """Set a gauge for these labels, in their order, and drop it for all others."""
+        labels, before = _BY_NAME[name].labels, self._replaced.get(name, {})
+        for given in before.keys() - values.keys():
+            self._used[name].remove(*self._process_labels.values(), *given)
+        for given, value in values.items():
+            # A thousand partitions take 10 ms to set, and most keep their value.
+            if before.get(given) != value:
+                self.set(name, value, **dict(zip(labels, given, strict=True)))
+        self._replaced[name] = dict(values)
+
     def observe(self, name: str, value: float, **labels: str) -> None:
         """Add an observation to a histogram."""
-        self._labelled(name, labels).observe(value)
+        self.histogram(name, **labels).observe(value)
+
+    def histogram(self, name: str, **labels: str) -> Histogram:
+        """Return a histogram, for whoever observes often; one thread at a time may observe."""
+        found: Histogram = self._labelled(name, labels)
+        return found
 
     def text(self) -> str:
         """All metrics in Prometheus' text format."""
@@ -256,13 +317,14 @@ class Metrics:
             self._used[name] = self._register(_BY_NAME[name])
         return self._used[name].labels(**self._process_labels, **labels)
 
-    def _register(self, metric: Metric) -> prometheus_client.metrics.MetricWrapperBase:
+    def _register(self, metric: Metric) -> Any:
         names = ("stage", "instance", *metric.labels)
         documentation = f"{metric.meaning} Unit: {metric.unit}."
         if metric.kind == "histogram":
-            return prometheus_client.Histogram(
-                metric.name, documentation, names, registry=self._registry, buckets=_SECONDS
-            )
+            bounds = _SECONDS if metric.unit == "seconds" else _RECORDS
+            family = HistogramFamily(metric.name, documentation, names, bounds)
+            self._registry.register(family)
+            return family
         kind = prometheus_client.Counter if metric.kind == "counter" else prometheus_client.Gauge
         return kind(metric.name, documentation, names, registry=self._registry)
 

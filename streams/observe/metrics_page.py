@@ -24,10 +24,33 @@ is not current. `/metrics` serves the metrics in Prometheus' text format; under 
 |---|---|---|---|---|
 """
 
+_LEGS = """
+## The legs
+
+`feedmill_leg_seconds` follows a record from Kafka to Redis. Each observation counts as often as
+the cycle had records of the topic, so quantiles are about records.
+
+| leg | from | to | measured |
+|---|---|---|---|
+| `append_to_fetch` | the record's timestamp | the worker has taken it | for each record |
+| `fetch_to_judged` | there | every model of the worker has scored it | once a cycle |
+| `judged_to_ranked` | there | the Redis writer has all that changed | once a cycle |
+| `ranked_to_redis` | there | Redis has answered | once a cycle |
+| `append_to_redis` | the mean timestamp | Redis has answered | once a cycle |
+
+The timestamp is the broker's, LogAppendTime, in milliseconds, so what a producer waits for is not
+in it. If a topic has CreateTime, against the contract, the timestamp is the producer's, and the
+legs are called `create_to_fetch` and `create_to_redis`. The end of a leg is the time of the
+worker's host: a difference of the clocks is in the leg, and what would be negative counts as 0.
+The last three legs exist where the worker ranks. They do not count records that change nothing in
+Redis, batches that Redis did not take whole, and what comes while a thousand cycles wait for Redis
+already.
+"""
+
 
 def page() -> str:
     """The whole text of the page."""
-    return _HEAD + "".join(map(_row, METRICS))
+    return _HEAD + "".join(map(_row, METRICS)) + _LEGS
 
 
 def _row(metric: Metric) -> str:

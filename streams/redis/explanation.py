@@ -22,9 +22,9 @@ from feedmill.rankers.combiner.gating import (
     smallest_factor,
 )
 from feedmill.rankers.combiner.overrides import ActiveOverride
+from feedmill.rankers.combiner.signal_hash import SignalSnapshot
 from feedmill.rankers.score import LEAST_SUM, recency_of, score_of
 from feedmill.streams.redis.reader import FeedSnapshot, PostSnapshot
-from feedmill.streams.redis.signal_hash import SignalSnapshot
 
 TOLERANCE = 1e-9
 

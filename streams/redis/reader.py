@@ -19,8 +19,8 @@ from feedmill.events.gates import GatePolicy
 from feedmill.events.override import Override, OverrideKey, parse_subject
 from feedmill.events.weights import Weights
 from feedmill.rankers.combiner.overrides import ActiveOverride, OverrideTable
+from feedmill.rankers.combiner.signal_hash import SignalSnapshot, decode_signal
 from feedmill.streams.redis.feed_commands import FRESH_MS
-from feedmill.streams.redis.signal_hash import SignalSnapshot, decode_signal
 
 State = Literal["fresh", "starting", "stale"]
 
@@ -60,7 +60,8 @@ class PostSnapshot:
 
     @property
     def decision(self) -> str:
-        return self.fields.get("decision", "")
+        """Under the default gates; "" of a post that is not known."""
+        return self.fields.get("decision", "show") if self.known else ""
 
     @property
     def decided_by(self) -> str:
@@ -68,11 +69,6 @@ class PostSnapshot:
 
     def signal(self, name: str) -> SignalSnapshot | None:
         """The signal of this name, None where there is none yet."""
-        text = self.fields.get(name)
-        if not text:
-            return None
-        if text.startswith("{"):  # as `RedisWriter` writes it
-            return msgspec.convert(orjson.loads(text), SignalSnapshot)
         return decode_signal(name, self.fields)
 
     @cached_property

@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
 from feedmill.rankers.combiner import FeedChange, SignalsChange
+from feedmill.streams.observe.legs import Arrivals
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,8 @@ class WriteBatch:
         Feeds that exist no more; nothing else of them is in the batch.
     fresh_feeds
         Those of `feeds` that count as fresh for another while.
+    arrivals
+        The records behind the changes, for metrics.
     feeds_first
         Write feeds before signals: what is to be done after a flush, or when Redis was away.
     """
@@ -41,6 +44,7 @@ class WriteBatch:
     feeds: Sequence[FeedChange] = ()
     removed_feeds: Sequence[str] = ()
     fresh_feeds: Collection[str] = frozenset()
+    arrivals: Sequence[Arrivals] = ()
     feeds_first: bool = False
 
 
@@ -56,6 +60,12 @@ class FinishedBatch:
     started_s: float
     finished_s: float
     unwritten: int
+
+    def measure(self) -> None:
+        """Observe how long the records behind it took, if Redis shows all of it."""
+        if not self.unwritten:
+            for one in self.batch.arrivals:
+                one.written(self.finished_s)
 
 
 @dataclass

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,7 +11,6 @@ from feedmill.events.decode import decode_instance
 from feedmill.events.errors import BadEvent
 from feedmill.events.instance import Instance
 from feedmill.streams.kafka.topic_reader import TopicReader, TopicRecord
-from feedmill.streams.settings.clock import now_ms
 
 # An instance sends a heartbeat every 5 s; one that missed three counts as gone.
 RECENT_MS = 15_000
@@ -67,23 +66,27 @@ def recent_instances(records: Iterable[TopicRecord], at_ms: int) -> dict[str, In
     return instances
 
 
-def read_recent_instances(reader: TopicReader) -> dict[str, Instance]:
-    """The instances that run now; leaves the reader at the end of `instances`."""
-    at_ms = now_ms()
+def read_recent_instances(reader: TopicReader, at_ms: int) -> dict[str, Instance]:
+    """The instances that run at `at_ms` of the log's time; leaves the reader at the end."""
     reader.seek_to_time(at_ms - RECENT_MS)
     return recent_instances(reader.read_to_end(), at_ms)
 
 
 def setting_answers(
-    reader: TopicReader, instances: Iterable[str], offset: int, timeout_s: float
+    reader: TopicReader, instances: Mapping[str, Instance], offset: int, timeout_s: float
 ) -> Iterator[SettingAnswer]:
     """Yield what each instance does with the record of `config` at `offset`, as answers arrive.
 
-    `instances` are names as in `recent_instances`; times count from this call. After `timeout_s`
-    those that are left come as "silent", in the order of their names.
+    `instances` is what `recent_instances` found; some may have answered already. Times count from
+    this call. After `timeout_s` those that are left come as "silent", in the order of their names.
     """
     waiting = set(instances)
     start = time.monotonic()
+    for name, known in instances.items():
+        answer = answer_in(name, known, offset, 0)
+        if answer is not None:
+            waiting.discard(name)
+            yield answer
     while waiting and (left_s := start + timeout_s - time.monotonic()) > 0:
         records = reader.read(timeout_ms=min(200, max(1, int(left_s * 1000))))
         elapsed_ms = round((time.monotonic() - start) * 1000)

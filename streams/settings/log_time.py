@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterable
 
@@ -12,11 +13,15 @@ from feedmill.streams.kafka.log_consumer import END, LogConsumer
 from feedmill.streams.settings.clock import LogClock
 from feedmill.streams.settings.heartbeats import Heartbeats
 
+log = logging.getLogger(__name__)
+
 _MOST_RECORDS = 1000
 
 
 class LogTime:
     """Writes heartbeats every five seconds, and sets `clock` by the stamps of all workers'.
+
+    A stamp that is refused is logged once, and counted in `feedmill_clock_refused_total`.
 
     `on_beat`, if set, gets the value and the stamp of each heartbeat that came.
     """
@@ -35,9 +40,14 @@ class LogTime:
             self.heartbeats.beat(time.monotonic(), instances)
         for batch in self._log.read(_MOST_RECORDS):
             for record in batch.records:
-                self.clock.stamp(record.timestamp)
+                self._stamp(record.timestamp)
                 if self.on_beat is not None:
                     self.on_beat(record.value, record.timestamp)
+
+    def _stamp(self, at_ms: int) -> None:
+        refused_before = bool(self.clock.trouble)
+        if not self.clock.stamp(at_ms) and not refused_before:
+            log.error("%s", self.clock.trouble)
 
     def close(self) -> None:
         """Write for all stages that they stopped."""

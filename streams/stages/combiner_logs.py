@@ -1,18 +1,20 @@
 """What the combiner reads from Kafka: everything that this worker does not make itself.
 
-At a start, and when partitions come, it reads committed records to their ends.  After that it
-follows live what others write; a step of the same worker hands its signals over in memory instead.
+At a start, and when partitions come, it reads committed records to their ends, signals after posts:
+few signals may wait for their post.  After that it follows live what others write; a step of the
+same worker hands its signals over in memory instead.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import partial
 from typing import Any
 
 from feedmill.events.decode import decode_key, decode_override, decode_post, decode_signal
 from feedmill.events.signal import Signal, SignalNames
+from feedmill.rankers.combiner.batches import take_signals
 from feedmill.rankers.combiner.view import PostView
 from feedmill.streams.kafka.assignment import AssignmentChange
 from feedmill.streams.kafka.batches import RecordBatch, TopicPartition
@@ -74,19 +76,20 @@ class CombinerLogs:
         self._leaving: set[TopicPartition] = set()
         topics = (POSTS, *(SIGNALS + name for name in names.all))
         everything = {TopicPartition(t, p): BEGINNING for t in topics for p in range(partitions)}
-        self._positions: dict[TopicPartition, int] = {}
-        self._log.add({TopicPartition(OVERRIDES, 0): BEGINNING, **everything})
+        self._posts_first: set[TopicPartition] = set()
+        self._after_posts: dict[TopicPartition, int] = {}
+        self._add({TopicPartition(OVERRIDES, 0): BEGINNING, **everything})
         self._everything = frozenset(everything)
-        self._restored_once = False
 
     @property
     def is_restored(self) -> bool:
         """Whether everything was read that stood there at the start, or at the last assignment."""
-        return self._log.all_restored()
+        return not self._after_posts and self._log.all_restored()
 
     def ready_reason(self) -> str:
         """Say what is still to be read; "" if nothing is."""
-        return self._log.ready_reason()
+        reason = self._log.ready_reason()
+        return reason or ("reading posts before signals" if self._after_posts else "")
 
     def lag(self) -> int:
         """Return how many records lie ahead."""
@@ -95,13 +98,13 @@ class CombinerLogs:
     def assigned(self, change: AssignmentChange) -> None:
         """Read what came with an assignment to its end; then leave it to the worker's own steps."""
         made = set(self._own(change.owned))
-        positions = self._log.positions()
+        positions = {**self._log.positions(), **self._after_posts}
         again = {at: positions.get(at, BEGINNING) for at in self._everything - made}
         once = {at: positions.get(at, BEGINNING) for at in self._own(change.gained)}
         # What others wrote must be read as of now before anything is ranked as the owner.
         moving = {**again, **once}
         self._log.drop(moving)
-        self._log.add(moving)
+        self._add(moving)
         self._leaving = (self._leaving | set(once)) & made
 
     def read(self, most: int) -> tuple[int, list[RejectedRecord]]:
@@ -110,6 +113,7 @@ class CombinerLogs:
         for batch in self._log.read(most):
             count += len(batch.records)
             rejected += self._take(batch)
+        self._follow_posts()
         self._leave()
         return count, rejected
 
@@ -121,6 +125,22 @@ class CombinerLogs:
             yield TopicPartition(POSTS, partition)
             for name in self._made_here:
                 yield TopicPartition(SIGNALS + name, partition)
+
+    def _add(self, starts: Mapping[TopicPartition, int]) -> None:
+        """Read these partitions, those of signals when the posts have been read to their ends."""
+        signals = {at: start for at, start in starts.items() if at.topic.startswith(SIGNALS)}
+        others = {at: start for at, start in starts.items() if at not in signals}
+        self._log.add(others)
+        self._posts_first |= {at for at in others if at.topic == POSTS}
+        self._after_posts |= signals
+
+    def _follow_posts(self) -> None:
+        if not self._after_posts:
+            return
+        self._posts_first = {at for at in self._posts_first if not self._log.restored(at)}
+        if not self._posts_first:
+            self._log.add(self._after_posts)
+            self._after_posts = {}
 
     def _leave(self) -> None:
         done = {at for at in self._leaving if self._log.restored(at)}
@@ -134,16 +154,16 @@ class CombinerLogs:
         found = validate_batch(batch, count, self._decoders[topic])
         view = self._view
         if topic == POSTS:
-            for record, post in found.events:
-                view.update_post(post, record.offset, record.timestamp)
+            records = [record for record, _ in found.events]
+            view.update_posts(
+                [post for _, post in found.events],
+                [record.offset for record in records],
+                [record.timestamp for record in records],
+            )
         elif topic == OVERRIDES:
             for _, (key, override) in found.events:
                 view.update_override(key, override)
         else:
             name = topic.removeprefix(SIGNALS)
-            for _, signal in found.events:
-                if isinstance(signal, str):
-                    view.clear_signal(name, signal)
-                else:
-                    view.update_signal(name, signal)
+            take_signals(view, name, (signal for _, signal in found.events))
         return found.rejected

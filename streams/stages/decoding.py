@@ -9,6 +9,7 @@ from feedmill.events.post import Deletion, Post
 from feedmill.features.post_batch import PostBatch
 from feedmill.streams.kafka.batches import Record, RecordBatch
 from feedmill.streams.kafka.validation import RejectedRecord, last_of_each, validate_batch
+from feedmill.streams.observe.legs import Arrivals
 from feedmill.streams.stages.step import (
     EngagementPartition,
     LatestEvent,
@@ -24,6 +25,7 @@ def decode_work(
     partitions: int,
     epoch: int,
     now_ms: int,
+    arrivals: Sequence[Arrivals] = (),
 ) -> WorkBatch:
     """Decode one cycle's records; nothing raises, what is bad stands in `rejected`.
 
@@ -55,6 +57,7 @@ def decode_work(
         latest=latest,
         engagements=counted,
         rejected=rejected + more,
+        arrivals=arrivals,
     )
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from feedmill.rankers.combiner import Combiner
+from feedmill.streams.observe.legs import PendingArrivals
 from feedmill.streams.redis.command_pipeline import open_writer_client
 from feedmill.streams.redis.write_batch import WriteBatch, WriteReport
 from feedmill.streams.redis.writer_thread import WriterThread
@@ -50,6 +51,8 @@ class RedisHandover:
     ----------
     shown_offset
         The last record of `config` whose effect Redis shows.
+    arrivals
+        The records whose changes are not all submitted yet, for metrics.
     """
 
     def __init__(
@@ -60,6 +63,7 @@ class RedisHandover:
         context: StepContext,
     ) -> None:
         self.shown_offset = -1
+        self.arrivals = PendingArrivals()
         self._combiner = combiner
         self._freshness = freshness
         self._context = context
@@ -97,12 +101,16 @@ class RedisHandover:
         """
         self._has_caught_up |= caught_up
         token, combiner = self._token, self._combiner
+        if token is None:
+            self.arrivals.drop()
         if token is None or not self._may_write:
             return
         start, now_ms = time.perf_counter(), self._context.clock.now_ms()
         signals, feeds, removed_feeds = combiner.take(now_ms, has_time)
         removed = self._left_feeds.difference(combiner.feeds).union(removed_feeds)
         self._left_feeds = set()
+        is_all = caught_up and not combiner.has_changes
+        arrivals = self.arrivals.take() if is_all else ()
         offset = -1 if combiner.has_feed_changes else combiner.followed.offset
         if not (signals or feeds or removed):
             self._nothing_to_write(offset)
@@ -115,6 +123,7 @@ class RedisHandover:
             feeds,
             sorted(removed),
             fresh,
+            arrivals,
             feeds_first=combiner.is_rewriting,
         )
         self._writer.submit(batch)
@@ -141,6 +150,7 @@ class RedisHandover:
             return
         for finished in report.finished:
             submitted = self._submitted.popleft()
+            finished.measure()
             if not finished.unwritten:
                 self._show(submitted.offset)
         if report.flushed:

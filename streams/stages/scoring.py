@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from feedmill.events.post import Post
 from feedmill.features.post_batch import PostBatch
 from feedmill.filters.verdicts import BatchVerdicts
 from feedmill.models.text_model import TextModel
-
-log = logging.getLogger(__name__)
 
 _ERROR_CHARACTERS = 500
 
@@ -27,12 +25,9 @@ def score_posts(model: TextModel, posts: PostBatch) -> BatchVerdicts:
         return BatchVerdicts(np.zeros(0), {})
     try:
         values = model.score_batch(posts)
-    except Exception as error:  # noqa: BLE001 - a model may raise anything; found out below
-        log.warning("model %s failed on a batch of %d: %r", model.name, len(posts), error)
+    except Exception:  # noqa: BLE001 - a model may raise anything; found out post by post
         return _one_by_one(model, posts.posts)
-    bad = np.flatnonzero(~((values >= 0) & (values <= 1))).tolist()
-    errors = {i: f"the model returned {values[i]!r}, outside [0, 1]" for i in bad}
-    return BatchVerdicts(values, errors)
+    return BatchVerdicts(values, _wrong_values(values))
 
 
 def _one_by_one(model: TextModel, posts: Sequence[Post]) -> BatchVerdicts:
@@ -42,4 +37,10 @@ def _one_by_one(model: TextModel, posts: Sequence[Post]) -> BatchVerdicts:
             values[i] = model.score_many([post])[0]
         except Exception as error:  # noqa: BLE001 - goes into the signal
             errors[i] = f"{type(error).__name__}: {error}"[:_ERROR_CHARACTERS]
-    return BatchVerdicts(values, errors)
+    return BatchVerdicts(values, {**_wrong_values(values), **errors})
+
+
+def _wrong_values(values: npt.NDArray[np.float64]) -> dict[int, str]:
+    """By row why a value is none that a signal may have."""
+    bad = np.flatnonzero(~((values >= 0) & (values <= 1))).tolist()
+    return {i: f"the model returned {values[i]!r}, outside [0, 1]" for i in bad}

@@ -17,6 +17,7 @@ from feedmill.streams.kafka.assignment import AssignmentChange
 from feedmill.streams.kafka.batches import Record, TopicPartition
 from feedmill.streams.kafka.connection import Connection
 from feedmill.streams.kafka.validation import RejectedRecord
+from feedmill.streams.observe.legs import Arrivals
 from feedmill.streams.observe.metrics import Metrics
 from feedmill.streams.settings.clock import LogClock
 
@@ -113,6 +114,8 @@ class WorkBatch:
         The engagements by partition.
     rejected
         Records of `posts` and `engagements` that break the contract; the worker dead-letters them.
+    arrivals
+        The records of the cycle, for metrics: see `feedmill_leg_seconds`.
     signals
         What the steps of this cycle wrote so far, in order; a step that writes a signal appends it,
         and the combiner's step reads them here instead of from Kafka.
@@ -126,6 +129,7 @@ class WorkBatch:
     latest: Sequence[LatestEvent] = ()
     engagements: Sequence[EngagementPartition] = ()
     rejected: Sequence[RejectedRecord] = ()
+    arrivals: Sequence[Arrivals] = ()
     signals: list[WrittenSignal] = field(default_factory=list)
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
 from feedmill.events.decode import encode
 from feedmill.events.post import Deletion, Post
+from feedmill.features.post_batch import PostBatch
 from feedmill.filters.verdicts import BatchVerdicts
 from feedmill.models.text_model import TextModel
 from feedmill.streams.stages.scoring import score_posts
@@ -18,6 +20,8 @@ log = logging.getLogger(__name__)
 
 _SAMPLE = Post("sample", "sample", 0, "A sample of plain text, to warm the model up.")
 _ERROR_CHARACTERS = 500
+# A model that always fails does so in every cycle.
+_COMPLAIN_EVERY_S = 10.0
 
 
 class TextModelStep(Step):
@@ -32,13 +36,15 @@ class TextModelStep(Step):
         self.name = name
         self.topic = f"signals.{name}"
         self._load = load
+        self._complained_at = -_COMPLAIN_EVERY_S
 
     def start(self, context: StepContext) -> None:
         super().start(context)
         self.model = self._load()
         self.models = {self.name: self.model.version}
-        # The first call is ten times as slow as the next; let no post wait for it.
-        self.model.score_many([_SAMPLE])
+        # The first call is ten times as slow as the next; let no post wait for it.  A model that
+        # raises even here harms nothing but its own signal.
+        self._complain(score_posts(self.model, PostBatch([_SAMPLE])).errors)
 
     def apply(self, work: WorkBatch, writer: Writer) -> None:
         if not work.latest:
@@ -46,6 +52,7 @@ class TextModelStep(Step):
         verdicts = score_posts(self.model, work.posts)
         if verdicts.errors:
             self.context.metrics.add("feedmill_model_errors_total", len(verdicts.errors))
+            self._complain(verdicts.errors)
         self.decide(work, verdicts, writer)
         self.emit(work, verdicts, writer)
 
@@ -56,6 +63,13 @@ class TextModelStep(Step):
         text = f"{type(error).__name__}: {error}"[:_ERROR_CHARACTERS]
         size = len(work.posts)
         self.emit(work, BatchVerdicts(np.zeros(size), dict.fromkeys(range(size), text)), writer)
+
+    def _complain(self, errors: Mapping[int, str]) -> None:
+        now = time.monotonic()
+        if errors and now - self._complained_at >= _COMPLAIN_EVERY_S:
+            self._complained_at = now
+            text = next(iter(errors.values()))
+            log.warning("model %s failed on %d posts: %s", self.name, len(errors), text)
 
     def decide(self, work: WorkBatch, verdicts: BatchVerdicts, writer: Writer) -> None:
         """Change what the model found; `verdicts` has a row for each of `work.posts`."""

@@ -28,6 +28,7 @@ from feedmill.streams.kafka.dead_letters import dead_letter
 from feedmill.streams.kafka.group import GroupConsumer
 from feedmill.streams.kafka.transaction import Transaction
 from feedmill.streams.kafka.transactions import TransactionalWriter
+from feedmill.streams.observe.legs import Legs
 from feedmill.streams.observe.metrics import Metrics
 from feedmill.streams.settings.environment import Environment
 from feedmill.streams.settings.log_time import LogTime
@@ -70,11 +71,13 @@ class Worker:
         self.steps = tuple(steps)
         self.connection = Connection(environment)
         self.metrics = Metrics(group, environment.instance)
+        self._legs = Legs(self.metrics)
         self.stopping = threading.Event()
         self.time = LogTime(self.connection)
         self.settings = SettingsLog(self.connection)
         owner = uuid.uuid4().hex[:12]
-        transaction = Transaction(self.connection, group, stage=group)
+        now_ms = self.time.clock.now_ms
+        transaction = Transaction(self.connection, group, stage=group, now_ms=now_ms)
         self.writer = TransactionalWriter(transaction, owner=owner)
         self.group = GroupConsumer(
             self.connection,
@@ -84,6 +87,7 @@ class Worker:
             beside=beside,
             shards=shards,
         )
+        self.group_name = environment.group(group)
         self._dead_letters_of = dead_letters_of
         self._partitions = 0
         self._started = False
@@ -184,7 +188,7 @@ class Worker:
         self._busy = self._work_in_background()
         self.status.look()
         seconds = time.perf_counter() - start - waited
-        if posts or engagements or self._busy:
+        if posts or engagements or moved or self._busy:
             self.metrics.observe("feedmill_loop_seconds", seconds)
 
     def _follow_logs(self) -> None:
@@ -242,6 +246,7 @@ class Worker:
         for batch in (*posts, *engagements):
             topic = batch.source.topic
             self.metrics.add("feedmill_events_total", len(batch.records), topic=topic)
+        arrivals = self._legs.fetched(posts, engagements)
         now_ms = self.time.clock.now_ms()
         work = decode_work(
             posts,
@@ -249,6 +254,7 @@ class Worker:
             partitions=self._partitions,
             epoch=self.group.epoch,
             now_ms=now_ms,
+            arrivals=arrivals,
         )
         self._letter(work)
         for step in self.steps:
@@ -256,6 +262,8 @@ class Worker:
                 step.apply(work, self.writer)
             except Exception as error:  # noqa: BLE001 - the step says whether it is its own affair
                 step.failed(work, error, self.writer)
+        for one in arrivals:
+            one.judged()
 
     def _letter(self, work: WorkBatch) -> None:
         for one in work.rejected:

@@ -36,7 +36,7 @@ class WorkerStatus:
         self._look_at = self._report_at = 0.0
         self._refused_settings = self._refused_stamps = 0
         self._pipe = status_pipe(os.environ)
-        self._web = StatusThread(self.ready_reason, worker.metrics.text)
+        self._web = StatusThread(self.ready_reason, self._metrics_text)
 
     @property
     def port(self) -> int:
@@ -116,9 +116,14 @@ class WorkerStatus:
 
     def _report(self) -> None:
         worker, metrics = self._worker, self._worker.metrics
-        self._lag = sum(worker.group.lag().values())
+        lag = worker.group.lag()
+        self._lag = sum(lag.values())
         metrics.set("feedmill_ready", float(not self._reason))
         metrics.set("feedmill_lag", self._lag)
+        metrics.replace(
+            "feedmill_partition_lag",
+            {(worker.group_name, at.topic, str(at.partition)): float(n) for at, n in lag.items()},
+        )
         metrics.set("feedmill_config_offset", worker.settings.settings.offset)
         refused = worker.settings.refused_count
         metrics.add("feedmill_refused_settings_total", refused - self._refused_settings)
@@ -129,10 +134,16 @@ class WorkerStatus:
         if self._pipe is None:
             return
         stage, instance = "worker", worker.environment.instance
-        status = Status(stage, instance, os.getpid(), self._reason, metrics.text())
+        status = Status(stage, instance, os.getpid(), self._reason, self._metrics_text())
         if not write_status(self._pipe, status):
             log.info("the supervisor is gone: stopping")
             worker.stopping.set()
+
+    def _metrics_text(self) -> str:
+        """All metrics, and when they were read; HTTP's thread calls it, and the loop."""
+        metrics = self._worker.metrics
+        metrics.set("feedmill_metrics_timestamp_seconds", time.time())
+        return metrics.text()
 
     def _report_commits(self) -> None:
         metrics, seen = self._worker.metrics, self._worker.writer.statistics()

@@ -10,6 +10,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
+from urllib.parse import unquote
 
 import numpy as np
 
@@ -19,27 +20,44 @@ LARGEST_FEED = 500
 Truth = Mapping[str, Any]
 
 
-# A signal that is not JSON: value, version, milliseconds after `created_ms`, version of the post.
+# Value, version, milliseconds after `created_ms`, version of the post.
 SIGNAL = re.compile(r"(\S+) (.*) ([+-]\d+)(?: @(\d+))?", re.DOTALL)
 
 
 def truth_of(fields: Mapping[str, str]) -> dict[str, Any]:
-    """The hash `signals:<post_id>` with its signals and JSON fields decoded."""
-    return {name: _decoded(value, fields) for name, value in fields.items()}
+    """The hash `signals:<post_id>` with its signals and JSON fields decoded, `decision` always."""
+    if not fields:
+        return {}
+    found = {
+        name: _decoded(name, value, fields)
+        for name, value in fields.items()
+        if not name.endswith(".error")
+    }
+    return {"decision": "show", **found}
 
 
-def _decoded(value: str, fields: Mapping[str, str]) -> Any:
+def _decoded(name: str, value: str, fields: Mapping[str, str]) -> Any:
     if value.startswith("{"):
         return json.loads(value)
     signal = SIGNAL.fullmatch(value)
     if signal is None:
         return value
     number, version, after_ms, post_offset = signal.groups()
+    model, is_other, rest = version.partition("@")
+    if version.startswith("rule:"):
+        model, version = "rule", version.removeprefix("rule:")
+    elif is_other:
+        model, version = unquote(model), rest
+    else:
+        model = name
+    error = fields.get(f"{name}.error")
     return {
         "value": None if number == "null" else float(np.float32(number)),
+        "model": model,
         "version": version,
-        "at_ms": int(fields["created_ms"]) + int(after_ms),
         "post_offset": int(post_offset or fields["post_offset"]),
+        "at_ms": int(fields["created_ms"]) + int(after_ms),
+        **({"error": error} if error else {}),
     }
 
 

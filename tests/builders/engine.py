@@ -105,6 +105,7 @@ class Engine(EngineTopics, EngineFeeds):
             "FEEDMILL_REDIS_PREFIX": self.prefix,
             "FEEDMILL_SIGNALS": self.signals,
             "FEEDMILL_SESSION_TIMEOUT_MS": "6000",
+            "FEEDMILL_PORT": "0",
             "OMP_NUM_THREADS": "1",
             "OPENBLAS_NUM_THREADS": "1",
         }
@@ -182,6 +183,11 @@ class Engine(EngineTopics, EngineFeeds):
                 else:
                     self._seen.pop(record.key.decode(), None)
         return dict(self._seen)
+
+    def metrics_url(self, name: str) -> str:
+        """Where a worker that is ready serves its metrics: as its log says."""
+        words = self.workers[name].log.read_text().split()
+        return [word for word in words if word.endswith("/metrics")][-1]
 
     def wait_applied(self, offset: int, seconds: float = 30.0) -> None:
         """Wait until every living worker has dealt with a record of `config`."""

@@ -6,26 +6,37 @@ How a worker is started is known here alone.
 from __future__ import annotations
 
 import os
+import re
 import signal
-from collections.abc import Mapping
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from confluent_kafka import Consumer, Producer, TopicPartition
-from kafka.admin import ConfigResource, ConfigResourceType, KafkaAdminClient
+from confluent_kafka.admin import (
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+)
 
 from builders.engine import WORKER, Engine, Worker
 from builders.engine_topics import PARTITIONS
+from builders.own_redis import OwnRedis
 from builders.waiting import until
+from feedmill.deploy.local.ports import HOST, free_port
 
 # Every stage in one process.
 ALL_STAGES = WORKER
 # A segment this short is closed by the next record, and compacted a moment later.
 _COMPACTED_AT_ONCE = {
-    "segment.ms": "100",
+    "segment.ms": "1000",
     "min.compaction.lag.ms": "0",
-    "max.compaction.lag.ms": "100",
+    "max.compaction.lag.ms": "1000",
     "min.cleanable.dirty.ratio": "0.001",
 }
 
@@ -35,6 +46,8 @@ class FaultEngine(Engine):
     """An engine whose workers a test may pause; `variables` go to those started from then on."""
 
     variables: dict[str, str] = field(default_factory=dict)
+    _watching: dict[str, Consumer] = field(default_factory=dict)
+    _ports: dict[str, int] = field(default_factory=dict)
 
     def environment(self) -> dict[str, str]:
         return {**super().environment(), **self.variables}
@@ -44,8 +57,9 @@ class FaultEngine(Engine):
     ) -> Worker:
         """Start a worker, a static member of its group if it has a name; it may not be ready."""
         before = self.variables
+        port = self._ports[f"{stages}{name}"] = free_port(set(self._ports.values()))
         static = {"FEEDMILL_INSTANCE": name} if name else {}
-        self.variables = {**before, **static, **variables}
+        self.variables = {**before, "FEEDMILL_PORT": str(port), **static, **variables}
         try:
             self.start(stages, tag=name)
         finally:
@@ -71,43 +85,94 @@ class FaultEngine(Engine):
 
     def compact_at_once(self, *names: str) -> None:
         """Have the broker compact these topics within moments."""
-        admin = KafkaAdminClient(bootstrap_servers=self.kafka)
-        try:
-            admin.alter_configs(
-                [
-                    ConfigResource(
-                        ConfigResourceType.TOPIC, self.topic(name), dict(_COMPACTED_AT_ONCE)
-                    )
-                    for name in names
-                ]
+        admin = AdminClient({"bootstrap.servers": self.kafka})
+        changed = [
+            ConfigResource(
+                ConfigResource.Type.TOPIC,
+                self.topic(name),
+                incremental_configs=[_setting(*one) for one in _COMPACTED_AT_ONCE.items()],
             )
-            admin.alter_configs(
-                [ConfigResource(ConfigResourceType.BROKER, "", {"log.cleaner.backoff.ms": "200"})]
-            )
-        finally:
-            admin.close()
+            for name in names
+        ]
+        often = _setting("log.cleaner.backoff.ms", "200")
+        broker = ConfigResource(ConfigResource.Type.BROKER, "1", incremental_configs=[often])
+        for future in admin.incremental_alter_configs([*changed, broker]).values():
+            future.result(30)
 
-    def open_transactions(self, topic: str) -> set[int]:
-        """Partitions of a topic with records that are neither committed nor aborted."""
-        return {
-            p
+    def wait_compacted(self, topic: str, seconds: float = 60.0) -> None:
+        """Wait until nothing is left of what a topic has now: every key must be written again."""
+        ends = self._ends(topic, "read_uncommitted")
+
+        def left() -> int:
+            return sum(record.offset < ends[record.partition] for record in self.read_all(topic))
+
+        until(lambda: not left(), seconds, every=0.5)
+
+    def open_transactions(self, topic: str) -> bool:
+        """Whether a topic has records that are neither committed nor aborted."""
+        return self._ends(topic, "read_committed") != self._ends(topic, "read_uncommitted")
+
+    def _ends(self, topic: str, isolation: str) -> list[int]:
+        if isolation not in self._watching:
+            settings = {"bootstrap.servers": self.kafka, "group.id": "outside"}
+            self._watching[isolation] = Consumer({**settings, "isolation.level": isolation})
+        watching, name = self._watching[isolation], self.topic(topic)
+        return [
+            int(watching.get_watermark_offsets(TopicPartition(name, p), timeout=10)[1])
             for p in range(PARTITIONS)
-            if self._end(topic, p, "read_committed") < self._end(topic, p, "read_uncommitted")
-        }
+        ]
 
-    def _end(self, topic: str, partition: int, isolation: str) -> int:
-        consumer = Consumer(
-            {
-                "bootstrap.servers": self.kafka,
-                "group.id": "outside",
-                "isolation.level": isolation,
-            }
-        )
-        at = TopicPartition(self.topic(topic), partition)
+    def pause_in_transaction(self, worker: Worker, topic: str) -> None:
+        """Pause a worker that writes this topic while what it wrote is not committed."""
+
+        def caught() -> bool:
+            if not self.open_transactions(topic):
+                return False
+            pause(worker)
+            if self.open_transactions(topic):
+                return True
+            go_on(worker)
+            return False
+
+        until(caught, 60, every=0)
+
+    def says_ready(self, worker: Worker) -> bool:
+        """What its `/readyz` answers."""
         try:
-            return int(consumer.get_watermark_offsets(at, timeout=10)[1])
+            self._get(worker, "readyz")
+        except urllib.error.HTTPError:
+            return False
+        return True
+
+    def _get(self, worker: Worker, path: str) -> str:
+        url = f"http://{HOST}:{self._ports[worker.name]}/{path}"
+        with urllib.request.urlopen(url, timeout=10) as answer:
+            return str(answer.read().decode())
+
+    def metric(self, worker: Worker, name: str) -> float:
+        """The sum of a metric of a worker over its labels."""
+        lines = self._get(worker, "metrics").splitlines()
+        pattern = re.compile(rf"{name}(\{{.*\}})? ")
+        return sum(float(line.rpartition(" ")[2]) for line in lines if pattern.match(line))
+
+    def hold_writes(self, redis: OwnRedis, worker: Worker, post_ids: Sequence[str]) -> None:
+        """Pause a worker that has these new posts in hand for Redis, which has none of them."""
+        redis.freeze()
+        try:
+            # By now its writer waits for an answer: what comes after that stays in its queue.
+            time.sleep(1.0)
+            for post_id in post_ids:
+                self.post(post_id)
+            until(lambda: set(post_ids) <= set(self.latest("signals.engagement")))
+            pause(worker)
         finally:
-            consumer.close()
+            redis.go_on()
+        assert self.truths(post_ids) == {}
+
+    def stop(self) -> None:
+        for watching in self._watching.values():
+            watching.close()
+        super().stop()
 
 
 def pause(worker: Worker) -> None:
@@ -119,6 +184,10 @@ def pause(worker: Worker) -> None:
 def go_on(worker: Worker) -> None:
     """Have a paused process go on."""
     os.kill(worker.pid, signal.SIGCONT)
+
+
+def _setting(name: str, value: str) -> ConfigEntry:
+    return ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET)
 
 
 def _state(pid: int) -> str:

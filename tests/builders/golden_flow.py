@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, cast
 
+from builders.contract_score import truth_of
 from builders.golden_log import ONE_PARTITION, PARTITIONS, Round
 from builders.golden_recording import Recording, summary
 from builders.golden_records import generated
@@ -207,12 +208,12 @@ class Flow:
         """Most posts with their values and who decided, and some with all their fields."""
         for i, (post_id, fields) in enumerate(sorted(self.redis.hashes.items())):
             if not post_id.startswith("loud") or i % 10 == 0:
-                values = [self.redis.value(fields.get(name)) for name in NAMES.all]
-                decided = [fields["decision"], fields.get("decided_by", "")]
+                values = [self.redis.value(post_id, name) for name in NAMES.all]
+                decided = [fields.get("decision", "show"), fields.get("decided_by", "")]
                 self.recording.add("posts", post_id, [*values, *decided])
             if i % 60 == 0 or ("override" in fields and i % 3 == 0):
                 expires = {"expires_at_ms": self.redis.expires[post_id]}
-                self.recording.add("fields", post_id, {**fields, **expires})
+                self.recording.add("fields", post_id, {**_in_json(fields), **expires})
         for feed in sorted(self.redis.feeds):
             ranking = [[post_id, repr(score)] for post_id, score in self.redis.ranking(feed)]
             raw = [encode(one) for one in ranking]
@@ -252,6 +253,15 @@ def _encoded(state: PartitionState, post_ids: Sequence[str]) -> list[bytes]:
     found = [state.find(post_id) for post_id in post_ids]
     assert len(state) == sum(one is not None for one in found)
     return [encode_state(one) for one in found if one is not None]
+
+
+def _in_json(fields: Mapping[str, str]) -> dict[str, str]:
+    """A post's fields with its signals as JSON."""
+    found = truth_of(fields)
+    return {
+        name: encode(found[name]).decode() if name in NAMES.all else fields.get(name, "show")
+        for name in found
+    }
 
 
 def _signals_bytes(change: SignalsChange) -> bytes:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 
 from feedmill.events.decode import encode
@@ -69,8 +68,7 @@ class RedisModel:
     def post_shown(self, post_id: str) -> PostSnapshot:
         return PostSnapshot(post_id, self.hashes[post_id])
 
-    @staticmethod
-    def value(text: str | None) -> float | None:
-        """The value of a signal's field, short enough for a person to compare."""
-        value = json.loads(text)["value"] if text else None
-        return None if value is None else float(f"{value:.4g}")
+    def value(self, post_id: str, name: str) -> float | None:
+        """The value of a post's signal, short enough for a person to compare."""
+        signal = self.post_shown(post_id).signal(name)
+        return None if signal is None or signal.value is None else float(f"{signal.value:.4g}")

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-
+import numpy as np
 import pytest
 from rich.console import Console
 
@@ -71,7 +70,9 @@ def test_a_feed_without_a_token_is_stale() -> None:
 
 def post(post_id: str, decision: str = "show", **values: float | None) -> PostSnapshot:
     """A post of 90 seconds ago with these signals."""
-    signals = {name: json.dumps({"value": value}) for name, value in values.items()}
+    signals = {
+        name: f"{'null' if value is None else value} v1 +5" for name, value in values.items()
+    }
     fields = {"author_id": "ann", "created_ms": str(NOW_MS - 90_000), "decision": decision}
     return PostSnapshot(post_id, {**fields, **signals})
 
@@ -112,7 +113,7 @@ def test_json_has_the_values_of_the_signals_that_are_there() -> None:
         "decision": "show",
         "signals": {"quality": 0.25, "engagement": 0.5, "spam": 0.125},
     }
-    assert second["signals"] == {"quality": None, "spam": 0.7}
+    assert second["signals"] == {"quality": None, "spam": float(np.float32(0.7))}
     assert (third["author_id"], third["decision"], third["signals"]) == ("", "", {})
 
 

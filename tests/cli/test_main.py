@@ -45,6 +45,10 @@ WRONG_LINES = {
         *(f"global {NO_REDIS}", "global --redis redis://127.0.0.1:port/0"),
     ),
     "explain": ("", f"p1 {NO_REDIS}", "p1 --feed"),
+    "latency": (
+        *("", "--once ftp://somewhere", "--once http://", "--once 127.0.0.1:1"),
+        *("--every 0", "--for soon", "--kafka broker:9092"),
+    ),
     "config": (
         *("", "fetch", "get --nonsense", f"get {NO_KAFKA}", f"history weights {NO_KAFKA}", "set"),
         *(

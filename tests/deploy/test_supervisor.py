@@ -17,7 +17,7 @@ from feedmill.deploy import supervisor as supervisor_module
 from feedmill.deploy.local.process import write_atomically
 from feedmill.deploy.supervisor import Supervisor, WorkerProcess, isolated
 from feedmill.streams.observe.metrics import Metrics
-from feedmill.streams.observe.status import Status
+from feedmill.streams.observe.status import Status, encode
 from feedmill.streams.settings.environment import Environment
 
 # Notes its variables and each start, reports what `reports.json` has, then does what
@@ -45,8 +45,7 @@ while True:
 
 
 def report(not_ready: str = "", metrics: str = "") -> str:
-    status = {"stage": "spam", "instance": "i", "pid": 1}
-    return json.dumps({**status, "not_ready": not_ready, "metrics": metrics})
+    return encode(Status("spam", "i", 1, not_ready, metrics)).decode()
 
 
 class Folder:

@@ -16,8 +16,8 @@ FaultEngineFactory = Callable[..., FaultEngine]
 
 
 @pytest.fixture
-def fault_engine(stack: Any, tmp_path: Path) -> Iterator[FaultEngineFactory]:
-    """Makes engines on fresh prefixes; no worker runs yet."""
+def fault_engine(stack: Any, tmp_path: Path, own_redis: OwnRedis) -> Iterator[FaultEngineFactory]:
+    """Makes engines on fresh prefixes; no worker runs yet, and `own_redis` outlives them."""
     made: list[FaultEngine] = []
 
     def make(*, kafka: str = "", redis: str = "") -> FaultEngine:

@@ -18,6 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from builders.contract_oracle import GATES, HOUR_MS, NAMES, PATTERNS, Oracle
+from builders.contract_score import truth_of
 from feedmill.events.override import Override, OverrideKey, OverrideVerdict
 from feedmill.events.post import Deletion, Post
 from feedmill.events.signal import Signal
@@ -97,10 +98,11 @@ class Redis:
         return sorted(entries, key=lambda one: (one[1], one[0].encode()), reverse=True)
 
     def fields(self, post_id: str) -> dict[str, Any]:
-        found: dict[str, Any] = {}
-        for name, value in self.hashes[post_id].items():
-            decoded = name in NAMES.all or name == "override"
-            found[name] = json.loads(value) if decoded else value
+        texts = {
+            name: value.decode() if isinstance(value, bytes) else value
+            for name, value in self.hashes[post_id].items()
+        }
+        found = truth_of(texts)
         if "override" in found:
             first = found["override"]
             shown = [first, *first.pop("others", [])]

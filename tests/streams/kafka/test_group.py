@@ -29,7 +29,7 @@ class Member:
 
     def __post_init__(self) -> None:
         connection, name = Connection(self.environment), self.environment.instance
-        transaction = Transaction(connection, "worker", stage="worker")
+        transaction = Transaction(connection, "worker", stage="worker", now_ms=lambda: 0)
         self.writer = TransactionalWriter(transaction, owner=name, interval_s=self.interval_s)
         self.group = GroupConsumer(connection, "worker", owner=name, on_revoked=self.writer.revoked)
         self.writer.start()

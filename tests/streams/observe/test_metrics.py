@@ -42,6 +42,24 @@ def test_each_kind_of_metric_is_counted() -> None:
     assert found["feedmill_loop_seconds_bucket", "le=0.032"] == 1
 
 
+def test_a_gauge_that_is_replaced_keeps_no_old_labels() -> None:
+    metrics = Metrics("worker", "one")
+    first, second = ("worker", "posts", "0"), ("worker", "posts", "1")
+    metrics.replace("feedmill_partition_lag", {first: 5, second: 7})
+    metrics.replace("feedmill_partition_lag", {second: 3})
+    assert samples(metrics.text()) == {
+        ("feedmill_partition_lag", "group=worker,partition=1,topic=posts"): 3
+    }
+
+
+def test_records_have_buckets_of_their_own() -> None:
+    metrics = Metrics("worker", "one")
+    metrics.observe("feedmill_batch_records", 7, topic="posts")
+    found = samples(metrics.text())
+    assert found["feedmill_batch_records_bucket", "le=5.0,topic=posts"] == 0
+    assert found["feedmill_batch_records_bucket", "le=10.0,topic=posts"] == 1
+
+
 def test_every_sample_names_stage_and_instance() -> None:
     metrics = Metrics("spam", "one")
     metrics.set("feedmill_ready", 1)
@@ -98,6 +116,7 @@ def test_the_list_follows_prometheus_conventions() -> None:
     for metric in METRICS:
         assert re.fullmatch(r"feedmill_[a-z_]+", metric.name)
         assert (metric.kind == "counter") == metric.name.endswith("_total")
-        assert (metric.kind == "histogram") == metric.name.endswith("_seconds")
+        if metric.kind == "histogram":
+            assert metric.name.endswith(f"_{metric.unit}")
         assert metric.meaning.endswith(".")
         assert metric.when_it_rises.endswith(".")

@@ -5,9 +5,18 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
+import msgspec
 import pytest
 
-from feedmill.streams.observe.status import STATUS_FD, Status, decode, status_pipe, write_status
+from feedmill.streams.observe.metrics import Metrics
+from feedmill.streams.observe.status import (
+    STATUS_FD,
+    Status,
+    decode,
+    encode,
+    status_pipe,
+    write_status,
+)
 
 STATUS = Status("spam", "one", 7, "2 records behind\nand more", "feedmill_lag 2\n")
 
@@ -31,6 +40,23 @@ def test_each_status_is_one_line(pipe: tuple[int, int]) -> None:
     assert write_status(writing, STATUS)
     lines = os.read(reading, 65_536).splitlines()
     assert [decode(line) for line in lines] == [STATUS] * 2
+
+
+def test_the_metrics_of_a_thousand_partitions_fit_into_a_pipe(pipe: tuple[int, int]) -> None:
+    reading, writing = pipe
+    metrics = Metrics("worker", "one")
+    labels = [("group", topic, str(p)) for topic in ("posts", "engagements") for p in range(1024)]
+    metrics.replace("feedmill_partition_lag", dict.fromkeys(labels, 123_456.0))
+    status = Status("worker", "one", 7, "", metrics.text())
+    assert len(status.metrics) > 65_536
+    assert write_status(writing, status)
+    assert decode(os.read(reading, 1 << 20)) == status
+
+
+@pytest.mark.parametrize("cut", [1, 20, -3])
+def test_a_line_that_was_cut_is_an_error(cut: int) -> None:
+    with pytest.raises(msgspec.DecodeError):
+        decode(encode(STATUS)[:cut])
 
 
 def test_a_full_pipe_drops_lines_without_blocking(pipe: tuple[int, int]) -> None:

@@ -16,7 +16,6 @@ from feedmill.events.weights import Weights
 from feedmill.rankers.combiner.signal_fields import signal_fields
 from feedmill.rankers.combiner.view import PostView
 from feedmill.rankers.score import score_of
-from feedmill.streams.redis import signal_hash as compact
 from feedmill.streams.redis.explanation import explain
 from feedmill.streams.redis.reader import FeedSnapshot, PostSnapshot
 
@@ -71,7 +70,6 @@ WEIGHTS = st.builds(
     weights=WEIGHTS,
     model=st.sampled_from(["model", RULE_MODEL]),
     created_ms=st.sampled_from([NOW_MS - 5000, ARRIVED_MS]),
-    is_compact=st.booleans(),
 )
 def test_decision_factor_and_score_are_those_of_the_combiner(
     gates: dict[str, GatePolicy],
@@ -81,7 +79,6 @@ def test_decision_factor_and_score_are_those_of_the_combiner(
     weights: Weights,
     model: str,
     created_ms: int,
-    is_compact: bool,
 ) -> None:
     view = PostView(NAMES)
     view.update_post(Post("p", "ann", created_ms, "x"), 3, ARRIVED_MS)
@@ -96,10 +93,6 @@ def test_decision_factor_and_score_are_those_of_the_combiner(
 
     fields = signal_fields(view, row, EVERYTHING, gates, NOW_MS)
     texts = {n: v.decode() if isinstance(v, bytes) else v for n, v in fields.items() if v}
-    if is_compact:
-        in_json = PostSnapshot("p", texts)
-        for name in NAMES.all:
-            texts |= compact.signal_fields(name, in_json.signal(name), 3, created_ms)
     info = {
         "version": "1",
         "weights": msgspec.json.encode(weights.as_dict()).decode(),

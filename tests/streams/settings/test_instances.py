@@ -13,7 +13,6 @@ import pytest
 from feedmill.events.decode import encode
 from feedmill.events.instance import Instance, RefusedSetting
 from feedmill.streams.kafka.topic_reader import TopicRecord
-from feedmill.streams.settings import instances
 from feedmill.streams.settings.instances import (
     RECENT_MS,
     SettingAnswer,
@@ -97,10 +96,9 @@ def test_what_is_no_heartbeat_does_not_count(value: bytes) -> None:
     assert recent_instances([record("spam/1", value)], NOW_MS) == {}
 
 
-def test_only_recent_records_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(instances, "now_ms", lambda: NOW_MS)
+def test_only_recent_records_are_read() -> None:
     reader: Any = FakeReader([record("spam/1", heartbeat(2))], [record("nsfw/1", None)])
-    found = read_recent_instances(reader)
+    found = read_recent_instances(reader, NOW_MS)
     assert reader.sought_ms == [NOW_MS - RECENT_MS]
     assert found == {"spam/1": heartbeat(2)}
 
@@ -133,7 +131,8 @@ def answers_to(
     reader: Any, names: Sequence[str], timeout_s: float = 600.0
 ) -> list[tuple[str, str, str | None]]:
     """Instance, state and reason of each answer about the record at offset 7."""
-    answers = setting_answers(reader, names, 7, timeout_s)
+    running = dict.fromkeys(names, heartbeat(6))
+    answers = setting_answers(reader, running, 7, timeout_s)
     return [(each.instance, each.state, each.reason) for each in answers]
 
 
@@ -148,6 +147,13 @@ def test_answers_come_as_the_instances_give_them_and_end_with_the_last() -> None
         ("spam/1", "applied", None),
     ]
     assert len(reader.batches) == 1
+
+
+def test_an_instance_that_has_answered_already_is_not_waited_for() -> None:
+    reader: Any = FakeReader([record("nsfw/1", heartbeat(7))])
+    running = {"spam/1": heartbeat(8, (7, "bad")), "nsfw/1": heartbeat(6)}
+    found = [(each.instance, each.state) for each in setting_answers(reader, running, 7, 600.0)]
+    assert found == [("spam/1", "refused"), ("nsfw/1", "applied")]
 
 
 def test_an_instance_answers_once() -> None:
@@ -174,4 +180,5 @@ def test_without_instances_there_is_nothing_to_wait_for() -> None:
 
 def test_a_silent_answer_has_no_time() -> None:
     reader: Any = FakeReader()
-    assert list(setting_answers(reader, ["spam/1"], 7, 0.0)) == [SettingAnswer("spam/1", "silent")]
+    found = list(setting_answers(reader, {"spam/1": heartbeat(6)}, 7, 0.0))
+    assert found == [SettingAnswer("spam/1", "silent")]

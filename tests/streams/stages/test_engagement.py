@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any, cast
@@ -186,9 +187,11 @@ def test_counts_of_posts_that_never_came_are_bounded_and_their_records_removed(
     assert running.count("feedmill_unknown_posts_total") == 7
 
 
+@pytest.mark.parametrize("host_off_ms", [0, 9 * DAY_MS, -9 * DAY_MS])
 def test_posts_are_forgotten_after_the_window_by_the_logs_time(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, host_off_ms: int
 ) -> None:
+    monkeypatch.setattr(time, "time_ns", lambda: (NOW_MS + host_off_ms) * 1_000_000)
     running = Running(monkeypatch)
     running.apply([post("old", 0)], [event("old", "like", 0)])
     running.now_ms += WINDOW_MS - 1000

@@ -22,15 +22,16 @@ from feedmill.streams.settings.environment import environment_variables
 
 
 class WorkerProcess:
-    """`python -m feedmill.streams.stages.worker_process quality`."""
+    """`python -m feedmill.streams.stages.worker_process <stage>…`."""
 
-    def __init__(self, kafka: KafkaLog, folder: Path, instance: str = "one") -> None:
+    def __init__(self, kafka: KafkaLog, folder: Path, *stages: str) -> None:
+        instance = "one"
         self.log = folder / f"{instance}-{random.randrange(10**9)}.log"
         env = {**os.environ, **environment_variables(kafka.environment)}
         env |= {"FEEDMILL_INSTANCE": instance, "FEEDMILL_PORT": "0"}
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "feedmill.streams.stages.worker_process", "quality"],
+                [sys.executable, "-m", "feedmill.streams.stages.worker_process", *stages],
                 env=env,
                 stdout=log,
                 stderr=log,
@@ -64,8 +65,8 @@ def kafka(stack: StackAddress, prefix: str) -> KafkaLog:
 
 
 @contextmanager
-def running(kafka: KafkaLog, folder: Path) -> Iterator[WorkerProcess]:
-    worker = WorkerProcess(kafka, folder)
+def running(kafka: KafkaLog, folder: Path, *more: str) -> Iterator[WorkerProcess]:
+    worker = WorkerProcess(kafka, folder, "quality", *more)
     try:
         yield worker
         worker.stop()
@@ -114,7 +115,7 @@ def test_each_post_is_judged_once_however_often_the_worker_is_killed(
     expected = posts(6000)
     kafka.produce("posts", expected)
     for kill in range(3):
-        worker = WorkerProcess(kafka, tmp_path)
+        worker = WorkerProcess(kafka, tmp_path, "quality")
         before = written(kafka)
         # In the midst of its work: some are written, not all.
         until(partial(has_more, kafka, before), nap)
@@ -157,7 +158,7 @@ def test_records_that_are_empty_or_bombs_become_dead_letters(
         **{"compression.type": "gzip"},
     )
     kafka.produce("posts", posts(20))
-    with running(kafka, tmp_path) as worker:
+    with running(kafka, tmp_path, "engagement") as worker:
         until(lambda: worker.is_ready and len(judged(kafka)) == 20, nap)
         letters = until(lambda: len(found := kafka.read("dead-letters")) >= 7 and found, nap)
     assert len(letters) == 7

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 
 from builders.contract_score import truth_of
 from feedmill.events.signal import RULE_MODEL
-from feedmill.streams.redis.signal_hash import (
+from feedmill.rankers.combiner.signal_hash import (
     SignalSnapshot,
     decode_signal,
     encode_signal,
-    signal_fields,
+    fields_of_signal,
 )
 
 CREATED_MS = 1_700_000_000_000
@@ -40,7 +40,7 @@ SIGNALS = st.builds(
 
 
 def fields_of(signal: SignalSnapshot | None, post_offset: int, created_ms: int) -> dict[str, str]:
-    fields = signal_fields("spam", signal, post_offset, created_ms)
+    fields = fields_of_signal("spam", signal, post_offset, created_ms)
     return {"post_offset": str(post_offset), "created_ms": str(created_ms), **fields}
 
 
@@ -54,9 +54,11 @@ def test_anyone_can_read_it_by_the_contract(signal: SignalSnapshot, post_offset:
     named = replace(signal, model="spam", version="v 1")
     assert truth_of(fields_of(named, post_offset, CREATED_MS))["spam"] == {
         "value": named.value,
+        "model": "spam",
         "version": "v 1",
-        "at_ms": named.at_ms,
         "post_offset": named.post_offset,
+        "at_ms": named.at_ms,
+        **({} if named.error is None else {"error": named.error}),
     }
 
 
@@ -97,10 +99,10 @@ def test_signals_of_shipped_models_keep_the_hash_compact(value: float, late_ms: 
 
 
 def test_a_signal_that_is_not_there_removes_its_fields() -> None:
-    assert signal_fields("spam", None, 7, CREATED_MS) == {"spam": "", "spam.error": ""}
+    assert fields_of_signal("spam", None, 7, CREATED_MS) == {"spam": "", "spam.error": ""}
     assert decode_signal("spam", {"post_offset": "7", "created_ms": "1"}) is None
     fine = SignalSnapshot(0.5, "spam", "1", 7, CREATED_MS)
-    assert signal_fields("spam", fine, 7, CREATED_MS)["spam.error"] == ""
+    assert fields_of_signal("spam", fine, 7, CREATED_MS)["spam.error"] == ""
 
 
 @pytest.mark.parametrize("text", ["", "0.5", "0.5 v", "half v +1", "0.5 v 1 @x"])

@@ -18,6 +18,7 @@ from urllib.parse import unquote
 import numpy as np
 
 from feedmill.events.signal import RULE_MODEL
+from feedmill.rankers.combiner.signal_columns import StoredSignal
 
 _RULE = f"{RULE_MODEL}:"
 _ESCAPED_IN_MODELS = str.maketrans({"%": "%25", "@": "%40", ":": "%3A"})
@@ -35,8 +36,8 @@ class SignalSnapshot:
     error: str | None = None
 
 
-def signal_fields(
-    name: str, signal: SignalSnapshot | None, post_offset: int, created_ms: int
+def fields_of_signal(
+    name: str, signal: SignalSnapshot | StoredSignal | None, post_offset: int, created_ms: int
 ) -> dict[str, str]:
     """The fields of a signal, those that are not there as "": in a change they are removed.
 
@@ -55,8 +56,10 @@ def signal_fields(
     return {name: text, error_field(name): signal.error or ""}
 
 
-def encode_signal(name: str, signal: SignalSnapshot, post_offset: int, created_ms: int) -> str:
-    """The field of a signal without its error; the parameters are those of `signal_fields`."""
+def encode_signal(
+    name: str, signal: SignalSnapshot | StoredSignal, post_offset: int, created_ms: int
+) -> str:
+    """The field of a signal without its error; the parameters are those of `fields_of_signal`."""
     value = "null" if signal.value is None else str(np.float32(signal.value))
     version = _version(name, signal.model, signal.version)
     text = f"{value} {version} {signal.at_ms - created_ms:+d}"

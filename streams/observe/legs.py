@@ -1,0 +1,131 @@
+"""Measures how long records take from Kafka to Redis, leg by leg: `feedmill_leg_seconds`.
+
+    timestamp ─► fetched ─► judged ─► ranked ─► Redis
+
+A cycle is measured as one, with as many observations as it had records; only the first leg looks
+at each record's timestamp.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from operator import attrgetter
+
+import numpy as np
+import numpy.typing as npt
+
+from feedmill.streams.kafka.batches import Record, RecordBatch
+from feedmill.streams.observe.histogram import Histogram
+from feedmill.streams.observe.metrics import Metrics
+
+# What Redis holds up while it is away is measured up to this.
+MOST_PENDING = 1_000
+
+_timestamp = attrgetter("timestamp")
+
+
+class Arrivals:
+    """The records of one topic that one cycle brought, on their way to Redis.
+
+    `judged`, `ranked` and `written` are called in this order, on the loop's thread.  Times are
+    seconds of `time.monotonic`.
+    """
+
+    def __init__(
+        self, legs: Legs, batches: Sequence[RecordBatch], wall_s: float, monotonic_s: float
+    ) -> None:
+        """Observe what was fetched just now; all of it is of one topic."""
+        first = batches[0]
+        self._legs, self._topic = legs, first.source.topic
+        self._start = "append" if first.is_append_time else "create"
+        self._fetched_s = self._reached_s = monotonic_s
+        self._is_judged = False
+        delays_s = _delays_s([r for batch in batches for r in batch.records], wall_s)
+        self._records = len(delays_s)
+        self._delay_s = float(delays_s.sum()) / self._records
+        legs.histogram(self._topic, f"{self._start}_to_fetch").observe_many(delays_s)
+        legs.batches(self._topic).observe(self._records)
+
+    def judged(self) -> None:
+        """Every model has scored the records; a second call changes nothing."""
+        if not self._is_judged:
+            self._is_judged = True
+            self._reach("fetch_to_judged", time.monotonic())
+
+    def ranked(self) -> None:
+        """What the records change is handed to the Redis writer."""
+        self._reach("judged_to_ranked", time.monotonic())
+
+    def written(self, at_s: float) -> None:
+        """Redis has answered."""
+        self._reach("ranked_to_redis", at_s)
+        self._observe(f"{self._start}_to_redis", self._delay_s + at_s - self._fetched_s)
+
+    def _reach(self, leg: str, at_s: float) -> None:
+        self._observe(leg, at_s - self._reached_s)
+        self._reached_s = at_s
+
+    def _observe(self, leg: str, seconds: float) -> None:
+        self._legs.histogram(self._topic, leg).observe(seconds, self._records)
+
+
+class PendingArrivals:
+    """Arrivals that are judged and not yet handed to the Redis writer."""
+
+    def __init__(self) -> None:
+        self._pending: list[Arrivals] = []
+
+    def add(self, arrivals: Iterable[Arrivals]) -> None:
+        """Note that they are judged; beyond `MOST_PENDING` the newest are not followed further."""
+        for one in arrivals:
+            one.judged()
+            if len(self._pending) < MOST_PENDING:
+                self._pending.append(one)
+
+    def take(self) -> tuple[Arrivals, ...]:
+        """Note that all are ranked, and return them."""
+        taken, self._pending = tuple(self._pending), []
+        for one in taken:
+            one.ranked()
+        return taken
+
+    def drop(self) -> None:
+        """Follow none of them further: another worker writes Redis."""
+        self._pending = []
+
+
+class Legs:
+    """The histograms of the legs of one worker."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+        # A look by labels takes microseconds.
+        self._histograms: dict[tuple[str, str], Histogram] = {}
+        self._batches: dict[str, Histogram] = {}
+
+    def fetched(self, *topics: Sequence[RecordBatch]) -> tuple[Arrivals, ...]:
+        """Observe what a cycle took just now, the batches of each topic apart."""
+        wall_s, monotonic_s = time.time(), time.monotonic()
+        return tuple(Arrivals(self, batches, wall_s, monotonic_s) for batches in topics if batches)
+
+    def histogram(self, topic: str, leg: str) -> Histogram:
+        """Return the histogram of a leg."""
+        key = (topic, leg)
+        if key not in self._histograms:
+            found = self._metrics.histogram("feedmill_leg_seconds", topic=topic, leg=leg)
+            self._histograms[key] = found
+        return self._histograms[key]
+
+    def batches(self, topic: str) -> Histogram:
+        """Return the histogram of how many records a cycle took."""
+        if topic not in self._batches:
+            found = self._metrics.histogram("feedmill_batch_records", topic=topic)
+            self._batches[topic] = found
+        return self._batches[topic]
+
+
+def _delays_s(records: Sequence[Record], wall_s: float) -> npt.NDArray[np.float64]:
+    """Seconds since each record's timestamp; 0 where the host's clock is behind the broker's."""
+    timestamps = np.fromiter(map(_timestamp, records), np.float64, len(records))
+    return np.maximum(wall_s - timestamps / 1000, 0.0)

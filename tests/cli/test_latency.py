@@ -1,0 +1,110 @@
+"""`feedmill latency` against servers that answer as workers do."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+
+import pytest
+from click.testing import CliRunner, Result
+
+from feedmill.cli.main import main
+from feedmill.streams.observe.http_thread import StatusThread
+from feedmill.streams.observe.metrics import Metrics
+
+
+class FakeWorker:
+    """Serves metrics, to which every scrape adds ten posts."""
+
+    def __init__(self, instance: str) -> None:
+        self.metrics = Metrics("worker", instance)
+        self.metrics.replace("feedmill_partition_lag", {("w", "posts", "0"): 3})
+        self._server = StatusThread(lambda: "", self._text)
+        self._server.start("127.0.0.1", 0)
+        self.address = f"127.0.0.1:{self._server.port}"
+
+    def _text(self) -> str:
+        self.metrics.set("feedmill_metrics_timestamp_seconds", time.time())
+        text = self.metrics.text()
+        for leg, ms in (("append_to_fetch", 1.9), ("append_to_redis", 30.0)):
+            self.metrics.histogram("feedmill_leg_seconds", topic="posts", leg=leg).observe(
+                ms / 1000, 10
+            )
+        self.metrics.observe("feedmill_batch_records", 10, topic="posts")
+        return text
+
+    def stop(self) -> None:
+        self._server.stop()
+
+
+@pytest.fixture
+def workers() -> Iterator[list[FakeWorker]]:
+    workers = [FakeWorker("one"), FakeWorker("two")]
+    yield workers
+    for worker in workers:
+        worker.stop()
+
+
+def latency(*arguments: str) -> Result:
+    return CliRunner().invoke(main, ["latency", "--every", "0.2", *arguments])
+
+
+def test_a_table_has_what_lies_between_two_looks(workers: list[FakeWorker]) -> None:
+    result = latency("--once", *(worker.address for worker in workers))
+    assert result.exit_code == 0, result.output
+    lines = result.stdout.splitlines()
+    assert lines[0].startswith("in 0.")
+    assert lines[1].split() == ["topic", "leg", "a", "second", "p50", "p99"]
+    legs = {line.split()[1]: line.split() for line in lines[2:5]}
+    assert list(legs) == ["append_to_fetch", "append_to_redis", "batch"]
+    # 1.9 ms is in the bucket from 1.5 to 2 ms: half of it at the median.
+    assert legs["append_to_fetch"][3:] == ["1.8", "ms", "2.0", "ms"]
+    assert legs["batch"][3:] == ["8", "records", "10", "records"]
+    assert lines[-2].split() == ["w", "posts", "3", "0", "3"]
+
+
+def test_json_has_numbers(workers: list[FakeWorker]) -> None:
+    result = latency("--once", "--json", *(worker.address for worker in workers))
+    table = json.loads(result.stdout)
+    first = table["legs"][0]
+    assert (first["topic"], first["leg"]) == ("posts", "append_to_fetch")
+    # Ten posts of each of two workers, each by the time between its own two answers.
+    assert first["per_second"] * table["seconds"] == pytest.approx(20, rel=0.3)
+    assert first["p50"] == pytest.approx(0.00175)
+    assert table["lag"] == [
+        {"group": "w", "topic": "posts", "lag": 3, "worst_partition": 0, "worst_lag": 3}
+    ]
+
+
+def test_it_goes_on_for_as_long_as_it_is_told(workers: list[FakeWorker]) -> None:
+    result = latency("--json", "--for", "0.5", f"http://{workers[0].address}/metrics")
+    assert result.exit_code == 0, result.output
+    assert len(result.stdout.splitlines()) >= 2
+
+
+def test_its_own_environment_names_the_worker(
+    workers: list[FakeWorker], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FEEDMILL_PORT", workers[0].address.partition(":")[2])
+    assert latency("--once").exit_code == 0
+
+
+def test_a_worker_that_does_not_answer_is_named_and_left_out(workers: list[FakeWorker]) -> None:
+    result = latency("--once", workers[0].address, "127.0.0.1:1")
+    assert result.exit_code == 0
+    assert result.stderr.splitlines()[0] == (
+        "no answer from http://127.0.0.1:1/metrics: Connection refused"
+    )
+    assert "append_to_fetch" in result.stdout
+
+
+def test_a_server_that_is_no_worker_is_refused() -> None:
+    server = StatusThread(lambda: "", lambda: "<html>a page</html>")
+    server.start("127.0.0.1", 0)
+    try:
+        result = latency("--once", f"127.0.0.1:{server.port}")
+    finally:
+        server.stop()
+    assert result.exit_code == 1
+    assert "no metrics of a worker" in result.stderr

@@ -1,0 +1,40 @@
+"""A worker that is killed while its transaction is open: counts are exact afterwards."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+from builders.fault_engine import ALL_STAGES, FaultEngine
+from builders.recovery import counted, send, settle, workload
+from builders.waiting import in_background, now_ms, until
+
+KILLS = 3
+RATE = 250
+
+
+def send_slowly(engine: FaultEngine, part: Sequence[Any], _: threading.Event) -> None:
+    send(engine, list(part), rate=RATE)
+
+
+def test_counts_are_exact_and_nothing_of_the_open_transaction_is_read(
+    fault_engine: Callable[..., FaultEngine],
+) -> None:
+    engine = fault_engine()
+    engine.ready_worker()
+    work = workload(now_ms() - 90_000_000, posts=250, engagements=2000)
+    share = len(work.records) // KILLS + 1
+    for n in range(KILLS):
+        worker = engine.workers[ALL_STAGES]
+        part = work.records[n * share : (n + 1) * share]
+        with in_background(partial(send_slowly, engine, part)):
+            engine.pause_in_transaction(worker, "counters")
+            worker.kill()
+        assert engine.open_transactions("counters")
+        engine.restart(ALL_STAGES)
+        # The next process by this name ends the transaction at once.
+        until(lambda: not engine.open_transactions("counters"))
+    settle(engine, work)
+    assert counted(engine) == work.counts

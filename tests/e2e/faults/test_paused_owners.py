@@ -1,0 +1,129 @@
+"""An owner that was paused: what it still has in hand loses against what its successor wrote.
+
+A paused process keeps its memory, its open transaction and its connections.  Kafka takes its
+partitions away after the session timeout; when it goes on, it finishes what it was about to do.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+from builders.engine_topics import Json
+from builders.fault_engine import ALL_STAGES, FaultEngine, go_on
+from builders.own_redis import OwnRedis
+from builders.waiting import in_background, now_ms, until
+
+STATE = ("counters", "signals.engagement")
+POSTS = [f"boat-{n}" for n in range(24)]
+RATE = 400
+HIDE = {"verdict": "hide", "by": "mod", "reason": "r", "at_ms": now_ms()}
+EXPELLED = "the group expelled this worker"
+
+
+class Clicks:
+    """Clicks on all posts in turn, and how many of them were sent."""
+
+    def __init__(self, engine: FaultEngine) -> None:
+        self.sent = dict.fromkeys(POSTS, 0)
+        self._engine = engine
+
+    def send_until(self, stop: threading.Event) -> None:
+        n = 0
+        while not stop.wait(1 / RATE):
+            post_id = POSTS[n % len(POSTS)]
+            event: Json = {"post_id": post_id, "user_id": f"u{n}", "kind": "click"}
+            self._engine.send("engagements", post_id, {**event, "at_ms": now_ms()})
+            self.sent[post_id] += 1
+            n += 1
+
+    def wait_for_more(self, each: int = 20) -> None:
+        """Wait until each post got so many more."""
+        before = self.sent.copy()
+        until(lambda: all(self.sent[p] >= n + each for p, n in before.items()), 60)
+
+    def counted(self) -> dict[str, int]:
+        latest = self._engine.latest("counters")
+        return {p: int(one["counters"]["counts"][1]) for p, one in latest.items()}
+
+
+def test_counters_and_signals_of_a_paused_owner_lose(
+    fault_engine: Callable[..., FaultEngine],
+) -> None:
+    engine = fault_engine()
+    engine.compact_at_once(*STATE)
+    first = engine.ready_worker("first")
+    engine.posts(
+        {"post_id": p, "author_id": p, "created_at_ms": now_ms(), "text": f"A trip by {p}"}
+        for p in POSTS
+    )
+    engine.wait_decided(POSTS)
+    clicks = Clicks(engine)
+    with in_background(clicks.send_until):
+        clicks.wait_for_more()
+        engine.pause_in_transaction(first, "counters")
+        engine.ready_worker("second")
+        clicks.wait_for_more()
+        go_on(first)
+        # It ends its transaction, learns that it was expelled, and joins again.
+        until(lambda: EXPELLED in first.log.read_text())
+        clicks.wait_for_more()
+    engine.producer.flush(30)
+    until(lambda: clicks.counted() == clicks.sent, every=0.3)
+    check_state(engine, clicks)
+
+    # Compaction keeps the last record of each key: that of an old owner must not be it.
+    with in_background(clicks.send_until):
+        for topic in STATE:
+            engine.wait_compacted(topic)
+    engine.producer.flush(30)
+    for worker in engine.workers.values():
+        worker.stop()
+    engine.restart(f"{ALL_STAGES}first")
+    engine.wait_ready(f"{ALL_STAGES}first")
+    until(lambda: clicks.counted() == clicks.sent, every=0.3)
+    check_state(engine, clicks)
+    assert engine.complaints() == []
+
+
+def check_state(engine: FaultEngine, clicks: Clicks) -> None:
+    """Signals are those of the last event counted, and Redis shows them."""
+    counters, signals = engine.latest("counters"), engine.latest("signals.engagement")
+    for post_id in POSTS:
+        assert counters[post_id]["counters"]["counts"][1] == clicks.sent[post_id]
+        assert signals[post_id]["revision"] == counters[post_id]["through"]
+    until(lambda: all(engine.truth(p)["engagement"]["value"] == signals[p]["value"] for p in POSTS))
+    engine.check_feed()
+
+
+def test_what_a_paused_owner_has_for_redis_loses(
+    fault_engine: Callable[..., FaultEngine], own_redis: OwnRedis
+) -> None:
+    engine = fault_engine(redis=own_redis.url)
+    first = engine.ready_worker("first")
+    engine.wait_decided({"kept": engine.post("kept")})
+    engine.hold_writes(own_redis, first, ["deleted", "hidden"])
+
+    engine.ready_worker("second")
+    engine.wait_shown("deleted")
+    engine.wait_shown("hidden")
+    engine.send("posts", "deleted", None).get(10)
+    engine.send("overrides", "post:hidden|*", HIDE).get(10)
+    engine.wait_gone("deleted")
+    engine.wait_gone("hidden")
+    owner = engine.feed()[1]["owner"]
+
+    def has_lost() -> bool:
+        """Whether the old owner has joined again; until then nothing of its comes back."""
+        assert engine.order() == ["kept"]
+        assert engine.truth("deleted") == {}
+        assert engine.truth("hidden")["decision"] == "hide"
+        assert int(engine.feed()[1]["owner"]) >= int(owner)
+        return EXPELLED in first.log.read_text()
+
+    go_on(first)
+    until(has_lost, 60)
+    # It did try.
+    until(lambda: engine.metric(first, "feedmill_redis_refused_total") > 0)
+    engine.wait_ready()
+    assert has_lost()

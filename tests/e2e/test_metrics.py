@@ -1,0 +1,82 @@
+"""What a worker's `/metrics` says about records that went through it."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import threading
+import urllib.request
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+from prometheus_client.parser import text_string_to_metric_families
+
+from builders.engine import WORKER, Engine
+from builders.waiting import in_background, now_ms, until
+from feedmill.cli.main import main
+
+pytestmark = pytest.mark.stack
+
+LEGS = (
+    *("append_to_fetch", "fetch_to_judged", "judged_to_ranked"),
+    *("ranked_to_redis", "append_to_redis"),
+)
+
+
+def samples(engine: Engine, name: str, *labels: str) -> dict[tuple[str, ...], float]:
+    """The samples of one name by the values of these labels."""
+    with urllib.request.urlopen(engine.metrics_url(WORKER), timeout=10) as page:  # noqa: S310 - loopback
+        text = page.read().decode()
+    return {
+        tuple(sample.labels[label] for label in labels): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+        if sample.name == name
+    }
+
+
+def test_every_leg_counts_every_record(start_engine: Any) -> None:
+    engine: Engine = start_engine(WORKER)
+    for i in range(30):
+        engine.post(f"p{i}")
+    engine.wait_decided([f"p{i}" for i in range(30)])
+    for i in range(30):
+        event = {"post_id": f"p{i}", "user_id": "u", "kind": "click", "at_ms": now_ms()}
+        engine.send("engagements", f"p{i}", event).get(10)
+    wanted = {(topic, leg): 30.0 for topic in ("posts", "engagements") for leg in LEGS}
+    until(lambda: samples(engine, "feedmill_leg_seconds_count", "topic", "leg") == wanted, 10)
+    total = samples(engine, "feedmill_leg_seconds_sum", "topic", "leg")
+    for topic in ("posts", "engagements"):
+        parts = sum(total[topic, leg] for leg in LEGS[:-1])
+        # The legs share their ends, so they add up but for rounding.
+        assert total[topic, "append_to_redis"] == pytest.approx(parts, rel=1e-6)
+    taken = samples(engine, "feedmill_batch_records_sum", "topic")
+    assert taken == {("posts",): 30, ("engagements",): 30}
+    partitions = {
+        (f"{engine.prefix}worker", topic, str(p)): 0.0
+        for topic in ("posts", "engagements")
+        for p in range(4)
+    }
+    labels = ("group", "topic", "partition")
+    until(lambda: samples(engine, "feedmill_partition_lag", *labels) == partitions)
+
+
+def test_the_command_shows_the_legs_of_a_real_worker(start_engine: Any) -> None:
+    engine: Engine = start_engine(WORKER)
+
+    def write(stop: threading.Event) -> None:
+        for i in itertools.count():
+            if stop.wait(0.05):
+                return
+            engine.post(f"p{i}")
+
+    with in_background(write):
+        url = engine.metrics_url(WORKER)
+        result = CliRunner().invoke(main, ["latency", "--once", "--json", "--every", "3", url])
+    assert result.exit_code == 0, result.output
+    table = json.loads(result.stdout)
+    shown = {row["leg"]: row for row in table["legs"]}
+    assert {*LEGS, "batch", "loop", "commit"} <= shown.keys()
+    assert all(shown[leg]["per_second"] > 0 and shown[leg]["p50"] is not None for leg in LEGS)
+    assert shown["append_to_redis"]["p99"] >= shown["append_to_redis"]["p50"] > 0

@@ -1,0 +1,121 @@
+"""The legs of records through a worker, on times that the tests choose."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from builders.records import StoredRecord, record_batch
+from feedmill.streams.kafka.batches import RecordBatch
+from feedmill.streams.observe import legs
+from feedmill.streams.observe.legs import MOST_PENDING, Legs, PendingArrivals
+from feedmill.streams.observe.metrics import Metrics
+
+
+class Clock:
+    """Both clocks of a host: the time of day is `wall_s`."""
+
+    def __init__(self) -> None:
+        self.wall_s = 1000.0
+
+    def time(self) -> float:
+        return self.wall_s
+
+    def monotonic(self) -> float:
+        return self.wall_s - 900.0
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[Clock]:
+    clock = Clock()
+    monkeypatch.setattr(legs, "time", clock)
+    yield clock
+
+
+def posts(*timestamps_ms: int) -> RecordBatch:
+    records = [StoredRecord(i, at_ms) for i, at_ms in enumerate(timestamps_ms)]
+    return record_batch("posts", records)
+
+
+def means(metrics: Metrics) -> dict[tuple[str, str], tuple[float, float]]:
+    """By topic and leg how many observations there were, and their mean in milliseconds."""
+    found: dict[tuple[str, str], dict[str, Any]] = {}
+    for family in text_string_to_metric_families(metrics.text()):
+        for sample in family.samples:
+            if sample.name in ("feedmill_leg_seconds_count", "feedmill_leg_seconds_sum"):
+                at = (sample.labels["topic"], sample.labels["leg"])
+                found.setdefault(at, {})[sample.name[-3:]] = sample.value
+    return {
+        at: (values["unt"], round(values["sum"] / values["unt"] * 1000, 3))
+        for at, values in found.items()
+    }
+
+
+def test_each_leg_is_measured_and_they_add_up(clock: Clock) -> None:
+    metrics = Metrics("worker", "one")
+    pending = PendingArrivals()
+    arrivals = Legs(metrics).fetched([posts(999_990, 999_998), posts(999_994)], [])
+    clock.wall_s += 0.020
+    pending.add(arrivals)
+    clock.wall_s += 0.003
+    (taken,) = pending.take()
+    clock.wall_s += 0.050
+    taken.written(clock.monotonic() - 0.040)
+    assert means(metrics) == {
+        ("posts", "append_to_fetch"): (3, 6.0),
+        ("posts", "fetch_to_judged"): (3, 20.0),
+        ("posts", "judged_to_ranked"): (3, 3.0),
+        ("posts", "ranked_to_redis"): (3, 10.0),
+        ("posts", "append_to_redis"): (3, 39.0),
+    }
+    assert pending.take() == ()
+
+
+def test_topics_are_measured_apart(clock: Clock) -> None:
+    metrics = Metrics("worker", "one")
+    engagements = record_batch("engagements", [StoredRecord(0, 999_000)])
+    assert len(Legs(metrics).fetched([posts(999_900)], [engagements])) == 2
+    assert means(metrics) == {
+        ("posts", "append_to_fetch"): (1, 100.0),
+        ("engagements", "append_to_fetch"): (1, 1000.0),
+    }
+
+
+def test_a_producers_timestamps_have_legs_of_their_own(clock: Clock) -> None:
+    metrics = Metrics("worker", "one")
+    (one,) = Legs(metrics).fetched([posts(999_000)._replace(is_append_time=False)])
+    one.written(clock.monotonic())
+    assert ("posts", "create_to_fetch") in means(metrics)
+    assert ("posts", "create_to_redis") in means(metrics)
+    assert not any(leg.startswith("append") for _, leg in means(metrics))
+
+
+def test_a_broker_ahead_of_this_host_is_no_negative_delay(clock: Clock) -> None:
+    metrics = Metrics("worker", "one")
+    Legs(metrics).fetched([posts(1_000_500)])
+    assert means(metrics) == {("posts", "append_to_fetch"): (1, 0.0)}
+
+
+def test_without_a_combiner_the_worker_says_that_records_are_judged(clock: Clock) -> None:
+    metrics = Metrics("worker", "one")
+    (one,) = Legs(metrics).fetched([posts(1_000_000)])
+    clock.wall_s += 0.5
+    one.judged()
+    clock.wall_s += 0.5
+    one.judged()
+    assert means(metrics)["posts", "fetch_to_judged"] == (1, 500.0)
+
+
+def test_what_waits_for_redis_is_bounded(clock: Clock) -> None:
+    metrics = Metrics("worker", "one")
+    pending = PendingArrivals()
+    for _ in range(MOST_PENDING + 5):
+        pending.add(Legs(metrics).fetched([posts(1_000_000)]))
+    assert len(pending.take()) == MOST_PENDING
+    pending.add(Legs(metrics).fetched([posts(1_000_000)]))
+    pending.drop()
+    assert pending.take() == ()
+    assert means(metrics)["posts", "fetch_to_judged"][0] == MOST_PENDING + 6

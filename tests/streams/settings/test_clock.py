@@ -1,0 +1,132 @@
+"""The log's time: by the broker's stamps alone, never back, and no jump above an hour."""
+
+from __future__ import annotations
+
+import ast
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from feedmill.streams.settings import clock
+from feedmill.streams.settings.clock import LogClock
+
+NOW_MS = 1_790_000_000_000
+MINUTE_MS, HOUR_MS, DAY_MS = 60_000, 3_600_000, 86_400_000
+CLOCKS = ("time.time", "time.time_ns", "datetime.now", "datetime.utcnow", "date.today")
+STREAMS = Path(__file__).parents[3] / "streams"
+
+
+class Driven:
+    """A log clock, and the broker's and the process' own time beside it."""
+
+    def __init__(self) -> None:
+        self.broker_ms = NOW_MS
+        self.monotonic_ms = 5_000.0
+        self.clock = LogClock(lambda: self.monotonic_ms)
+
+    def wait(self, ms: int) -> None:
+        self.broker_ms += ms
+        self.monotonic_ms += ms
+
+    def stamp(self, late_ms: int = 0) -> bool:
+        """Take a stamp that was so long on its way."""
+        return self.clock.stamp(self.broker_ms - late_ms)
+
+    @property
+    def ahead_ms(self) -> int:
+        """How far the log's time is before the broker's."""
+        return self.clock.now_ms() - self.broker_ms
+
+
+def test_time_goes_on_between_stamps_whatever_the_hosts_clock_says(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    driven = Driven()
+    assert not driven.clock.is_set
+    driven.stamp()
+    monkeypatch.setattr(time, "time_ns", lambda: (NOW_MS + 9 * DAY_MS) * 1_000_000)
+    driven.wait(4_000)
+    assert driven.clock.is_set
+    assert driven.ahead_ms == 0
+    assert abs(clock.now_ms() - driven.clock.now_ms()) > 8 * DAY_MS
+
+
+def test_a_stamp_that_was_long_on_its_way_changes_nothing() -> None:
+    driven = Driven()
+    driven.stamp()
+    for late_ms in (0, 4_000, 100, 9_000):
+        driven.wait(5_000)
+        driven.stamp(late_ms)
+        assert driven.ahead_ms == 0
+
+
+@pytest.mark.parametrize("jump_ms", [HOUR_MS + 1, 9 * DAY_MS, -HOUR_MS - 1, -9 * DAY_MS])
+def test_a_jump_above_an_hour_is_refused_as_long_as_it_lasts(jump_ms: int) -> None:
+    driven = Driven()
+    driven.stamp()
+    for _ in range(100):
+        driven.wait(5_000)
+        driven.broker_ms += jump_ms
+        assert not driven.stamp()
+        driven.broker_ms -= jump_ms
+        assert driven.ahead_ms == 0
+    assert driven.clock.refused == 100
+    assert f"{jump_ms / HOUR_MS:+.1f} hours" in driven.clock.trouble
+    assert driven.stamp()
+    assert driven.clock.trouble == ""
+
+
+def test_a_smaller_jump_is_followed_and_its_correction_within_two_minutes() -> None:
+    driven = Driven()
+    driven.stamp()
+    driven.broker_ms += 50 * MINUTE_MS
+    assert driven.stamp()
+    assert driven.ahead_ms == 0
+    driven.broker_ms -= 50 * MINUTE_MS
+    for _ in range(51 * 12 + 24):
+        driven.wait(5_000)
+        driven.stamp(late_ms=3)
+    assert abs(driven.ahead_ms) <= 3
+
+
+@given(
+    drift=st.floats(-0.001, 0.001),
+    lates=st.lists(st.integers(0, 2_000), min_size=30, max_size=200),
+)
+def test_a_host_whose_seconds_are_too_long_or_too_short_stays_with_the_broker(
+    drift: float, lates: list[int]
+) -> None:
+    driven = Driven()
+    driven.stamp()
+    before = driven.clock.now_ms()
+    for late_ms in lates:
+        driven.broker_ms += 5_000
+        driven.monotonic_ms += 5_000 * (1 + drift)
+        driven.stamp(late_ms)
+        # Two minutes of drift, and the quickest stamps of a minute.
+        assert -2_500 <= driven.ahead_ms <= 2_500
+        assert driven.clock.now_ms() >= before
+        before = driven.clock.now_ms()
+
+
+def test_a_worker_reads_the_hosts_clock_nowhere_else() -> None:
+    """Programs of others (`own_signal`) say when they answered by their own clock.
+
+    Metrics compare the host's clock with the timestamps of records, and say when they were read.
+    """
+    found = set()
+    for path in STREAMS.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.ImportFrom):
+                names = {alias.name for alias in node.names}
+                if node.module == "feedmill.streams.settings.clock" and "now_ms" in names:
+                    found.add(path.relative_to(STREAMS).parts[0])
+            elif (
+                isinstance(node, ast.Attribute) and node.attr in ("time_ns", "now", "utcnow")
+            ) or ast.unparse(node) == "time.time":
+                found.add(str(path.relative_to(STREAMS)))
+    of_metrics = {"observe/legs.py", "stages/worker_status.py"}
+    assert found == {"own_signal", "settings/clock.py", *of_metrics}

@@ -1,0 +1,47 @@
+"""The watchdog ends a process whose loop stands still, and no other."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+from feedmill.streams.stages.watchdog import EXIT_STALLED
+
+PROGRAM = """
+import sys, time
+from feedmill.streams.stages.watchdog import Watchdog
+
+def read_for_ever():
+    time.sleep(60)
+
+watchdog = Watchdog(stall_s=1.5)
+watchdog.start()
+for _ in range(40):
+    watchdog.turn()
+    time.sleep(0.1)
+print("went round for longer than that", flush=True)
+if sys.argv[1] == "stuck":
+    read_for_ever()
+watchdog.stop()
+time.sleep(4)
+"""
+
+
+def run(how: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", PROGRAM, how]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_a_stuck_loop_ends_the_process_and_says_where_it_stands() -> None:
+    ended = run("stuck")
+    assert "went round" in ended.stdout
+    assert ended.returncode == EXIT_STALLED
+    assert "the loop has stood still for" in ended.stderr
+    assert "read_for_ever" in ended.stderr
+
+
+def test_a_loop_that_goes_round_or_was_stopped_is_left_alone() -> None:
+    ended = run("stopped")
+    assert "went round" in ended.stdout
+    assert ended.returncode == 0
+    assert ended.stderr == ""
