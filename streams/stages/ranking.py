@@ -28,6 +28,8 @@ LIVE_RECORDS = 2_000
 # How long one piece of work may take: ranking, and making changes of what was ranked.
 WORK_S = 0.008
 _CHANGES_S = 0.005
+# A large batch may take longer by so much a post: what is not ranked at once piles up.
+_POST_S = 25e-6
 
 
 class RankingStep(Step):
@@ -117,7 +119,8 @@ class RankingStep(Step):
             by_name.setdefault(name, []).append(post_id if signal is None else signal)
         for name, signals in by_name.items():
             take_signals(view, name, signals)
-        self._work(WORK_S)
+        posts = sum(len(part.events) for part in work.partitions)
+        self._work(WORK_S + posts * _POST_S)
 
     def background(self, writer: Writer, budget_s: float) -> bool:
         now = time.monotonic()
