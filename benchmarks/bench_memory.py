@@ -1,4 +1,4 @@
-"""Memory per live post: in the combiner, and in Redis, apart.
+"""Memory per live post: in the combiner, of the engagement counts, and in Redis, apart.
 
     python benchmarks/bench_memory.py [--posts 1000000] [--redis-posts 100000] [--combiner-only]
 
@@ -6,6 +6,7 @@ The combiner's by the growth of resident memory, while batches of 1,000 records 
 restore: posts, then their five signals, ids of posts and authors of 20 bytes, one author for three
 posts.  First the view alone, with the time of a record and of the longest call; then with the
 decisions and scores of one weighting.  What is stored is compared with what was sent.
+The engagement counts' by the growth of resident memory in a restore of `counters`.
 Redis' by the growth of `used_memory` while a combiner of the same posts is written to a Redis of
 its own, without a prefix.
 """
@@ -29,14 +30,18 @@ from own_redis import own_redis
 from feedmill.events.post import Post
 from feedmill.events.settings import Settings
 from feedmill.events.signal import Signal, SignalNames
+from feedmill.features.counters import Counters
 from feedmill.rankers.combiner import Combiner
 from feedmill.rankers.combiner.feed_scores import FeedScores
 from feedmill.rankers.combiner.gate_decisions import GateDecisions
 from feedmill.rankers.combiner.view import PostView
+from feedmill.streams.kafka.batches import FetchedRecord
 from feedmill.streams.redis.batch_writer import BatchWriter
 from feedmill.streams.redis.command_pipeline import open_writer_client
 from feedmill.streams.redis.write_batch import WriteBatch, WriteReport
 from feedmill.streams.settings.clock import now_ms
+from feedmill.streams.stages.engagement_state import PostState, encode_state
+from feedmill.streams.stages.partition_state import PartitionState
 
 NAMES = SignalNames()
 TOKEN = 1_790_000_000_000
@@ -142,6 +147,29 @@ def check(view: PostView, posts: int, at_ms: int) -> None:
             assert view.signal(row, name) == (value, name, VERSION, i, at_ms, revision, None)
 
 
+def in_counts(posts: int, kinds: int) -> None:
+    """Print bytes a post of the engagement counts, and the time of a restored record."""
+    counters, timed = Counters(), LongestCall()
+    for i in range(kinds):
+        counters.counts[i], counters.sums[i], counters.at_ms[i] = 3, 1.5, now_ms()
+    state, before = PartitionState(), resident_bytes()
+    for start in range(0, posts, _SLICE):
+        records = [
+            FetchedRecord(
+                i, 0, b"", encode_state(PostState(f"post-{i:015d}", i, 0.01, i, 0, counters))
+            )
+            for i in range(start, min(start + _SLICE, posts))
+        ]
+        timed(partial(state.restore, records))
+    del records
+    assert len(state) == posts
+    print(
+        f"counts:   {(resident_bytes() - before) / posts:.0f} bytes a live post at {posts:,} with"
+        f" {kinds} kinds of event; {timed.total_s / posts * 1e6:.2f} us a restored record, the"
+        f" longest slice {timed.longest_s * 1e3:.1f} ms"
+    )
+
+
 def fill_as_live(view: PostView, numbers: range, at_ms: int, rng: np.random.Generator) -> None:
     """Posts of the last day; filters judge one within a second, engagement for hours.
 
@@ -215,6 +243,8 @@ def main() -> None:
     options = parser.parse_args()
     print(describe())
     in_view(options.posts)
+    for kinds in (0, 1, 3):
+        in_counts(options.posts, kinds)
     if options.combiner_only:
         return
     in_redis(options.redis_posts)

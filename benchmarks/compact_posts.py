@@ -31,7 +31,6 @@ def whole_posts(ids: Sequence[str], now_ms: int, seed: int = 7) -> Iterator[Sign
             "author_id": f"author-{i // 3:013d}",
             "created_ms": str(created_ms),
             "arrived_ms": str(created_ms + int(rng.integers(1, 500))),
-            "decision": "show",
         }
         if i % 20 == 0:
             fields |= {"decision": "hide", "decided_by": f"spam@{VERSION}"}

@@ -48,7 +48,7 @@ class LatencyTable:
                 {
                     "topic": topic or None,
                     "leg": leg,
-                    "per_second": round(found.count / self.seconds, 3),
+                    "per_second": round(found.per_second, 3),
                     "p50": _finite(found.quantile(0.5)),
                     "p99": _finite(found.quantile(0.99)),
                 }
@@ -63,7 +63,7 @@ class LatencyTable:
             (
                 topic or "(worker)",
                 leg,
-                f"{found.count / self.seconds:.1f}",
+                f"{found.per_second:.1f}",
                 *(_value_text(found, leg, q) for q in (0.5, 0.99)),
             )
             for (leg, topic), found in self._ordered()

@@ -22,7 +22,7 @@ from feedmill.events.engagement import ENGAGEMENT_KINDS, EngagementKind
 HALF_LIFE_MS = 6 * 3_600_000
 KIND_INDEX: dict[str, int] = {kind: index for index, kind in enumerate(ENGAGEMENT_KINDS)}
 
-_Whole = Annotated[int, Meta(ge=0)]
+_Whole = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 _Real = Annotated[float, Meta(ge=0)]
 _ONE_A_KIND = Meta(min_length=len(ENGAGEMENT_KINDS), max_length=len(ENGAGEMENT_KINDS))
 

@@ -49,7 +49,7 @@ OPERATOR = "docs/operating/operator.md"
 WITH_COMMANDS = [
     ROOT / page
     for page in (
-        *("README.md", "docs/contracts.md", OPERATOR),
+        *("README.md", "docs/contracts.md", "docs/own_signals.md", OPERATOR),
         *("docs/operating/moderator.md", "docs/operating/trainer.md"),
     )
 ]

@@ -146,8 +146,8 @@ class Combiner:
                 break
             self._expire(now_ms)
         if self._is_prune_due:
-            self._is_prune_due = False
             self._live.forget(self.view.prune())
+            self._is_prune_due = self.view.is_pruning
         return False
 
     def tick(self, now_ms: int) -> None:
@@ -204,12 +204,19 @@ class Combiner:
         before, now = self._default, self._live.default
         if now is not before:
             self._default = now
-            rows = self.view.live_rows()
-            changed = (before.code[rows] != SHOW) | (now.code[rows] != SHOW)
-            self._pending.mark_later(rows[changed], POST_CHANGED)
+            before.grow()
+            now.grow()
+            not_shown = (before.code != SHOW) | (now.code != SHOW)
+            self._pending.mark_later(not_shown & self._is_live(), POST_CHANGED)
         if self._live.longest_window_ms != self._window_ms:
             self._window_ms = self._live.longest_window_ms
-            self._pending.mark_later(self.view.live_rows(), POST_CHANGED)
+            self._pending.mark_later(self._is_live(), POST_CHANGED)
+
+    def _is_live(self) -> npt.NDArray[np.bool_]:
+        """For every row whether it holds a post; what is written of them has room for all."""
+        self._pending.grow(self.view.capacity)
+        is_live: npt.NDArray[np.bool_] = self.view.post.offset != NO_POST
+        return is_live
 
     # --- what is to be written ------------------------------------------------------------
 
@@ -222,6 +229,8 @@ class Combiner:
         while True:
             rows = self._pending.take_rows(_TAKEN_ROWS)
             for row, mask, is_unwritten in rows:
+                if self.view.post.offset[row] == NO_POST:
+                    continue  # it was deleted, which `follow` has not come to yet
                 # What a signal's field leaves out is the post's own: a new version is all new.
                 whole = is_unwritten or bool(mask & POST_CHANGED)
                 fields = signal_fields(self.view, row, -1 if whole else mask, gates, now_ms)
@@ -246,7 +255,7 @@ class Combiner:
         rows = np.array([row for row in known if row is not None], np.int32)
         rows = rows[self.view.post.offset[rows] != NO_POST]
         self._pending.grow(self.view.capacity)
-        self._pending.mark_whole(rows, later=False)
+        self._pending.mark_whole(rows)
 
     def rewrite_all(self, *, is_empty: bool = False) -> None:
         """Forget all that was written; with `is_empty` Redis has nothing that must be removed."""
@@ -255,8 +264,7 @@ class Combiner:
         else:
             self._pending.remove_again()
         self.rewrite(self._live.feeds)
-        self._pending.grow(self.view.capacity)
-        self._pending.mark_whole(self.view.live_rows(), later=True)
+        self._pending.mark_later(self._is_live())
 
     def renewals(self) -> list[FeedChange]:
         """A change without entries for every feed: it renews the feed, if Redis still has it."""

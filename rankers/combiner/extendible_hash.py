@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from feedmill.rankers.combiner.mapped_column import MappedColumn
+from feedmill.rankers.combiner.mapped_column import MappedColumn, cells_of
 
 Hashes = npt.NDArray[np.uint32]
 Numbers = npt.NDArray[np.int32]
@@ -37,6 +37,7 @@ class ExtendibleHash:
     def __init__(self) -> None:
         self._slots = MappedColumn(np.uint64, reserved=1 << 26)
         self._directory: npt.NDArray[np.int32] = np.zeros(1, np.int32)
+        self._buckets = cells_of(self._directory)
         self._shift = HASH_BITS  # a hash shifted by it is its place in the directory
         self._depth = [0]  # by bucket: how many of the highest bits its hashes have in common
         self._count: list[int] = [0]  # by bucket
@@ -50,7 +51,7 @@ class ExtendibleHash:
     def find(self, hashed: int) -> list[int]:
         """The numbers with this hash."""
         cells = self._slots.cells
-        base = int(self._directory[hashed >> self._shift]) * _SLOTS
+        base = self._buckets[hashed >> self._shift] * _SLOTS
         place = hashed & _MASK
         found = []
         while entry := cells[base + place]:
@@ -78,10 +79,10 @@ class ExtendibleHash:
 
     def insert(self, hashed: int, number: int) -> None:
         """Add a number that is not there yet."""
-        bucket = int(self._directory[hashed >> self._shift])
+        bucket = self._buckets[hashed >> self._shift]
         while self._count[bucket] >= _MOST_IN_BUCKET:
             self._split(bucket)
-            bucket = int(self._directory[hashed >> self._shift])
+            bucket = self._buckets[hashed >> self._shift]
         self._put(bucket * _SLOTS, hashed & _MASK, hashed << HASH_BITS | number + 1)
         self._count[bucket] += 1
 
@@ -105,7 +106,7 @@ class ExtendibleHash:
     def remove(self, hashed: int, number: int) -> None:
         """Remove a number that is there; later ones move up, so that nothing marks the gap."""
         cells = self._slots.cells
-        bucket = int(self._directory[hashed >> self._shift])
+        bucket = self._buckets[hashed >> self._shift]
         base, entry = bucket * _SLOTS, hashed << HASH_BITS | number + 1
         gap = hashed & _MASK
         while cells[base + gap] != entry:
@@ -140,6 +141,7 @@ class ExtendibleHash:
         """Move half of the hashes of a bucket, those with the next bit set, to a new one."""
         if self._depth[bucket] == HASH_BITS - self._shift:
             self._directory = np.repeat(self._directory, 2)
+            self._buckets = cells_of(self._directory)
             self._shift -= 1
         self._depth[bucket] += 1
         new = len(self._count)

@@ -73,6 +73,10 @@ class FeedSet:
         scores = self._policies.scores(self.settings, name)
         return FeedRanking(self._view, name, self.matcher.spec_of(name), scores, self._lookup)
 
+    def takes(self, name: str) -> bool:
+        """Whether a feed of this name may be in the set."""
+        return self._concerns is None or self._concerns(name)
+
     def feeds_of(self, group: int) -> tuple[str, ...]:
         """The names of the feeds of this set, there or not, that take posts of a group."""
         groups = self._view.groups.values

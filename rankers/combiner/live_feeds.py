@@ -158,11 +158,13 @@ class LiveFeeds:
         going_on = [name for name in self.feeds if _exists(name, matcher)]
         names.update(name for name in going_on if is_all or self._differs(name, settings, matcher))
         self._prepare_policies(settings)
-        discovers = is_all or matcher is not live.matcher or settings.gates != live.settings.gates
-        if not (names or discovers or self._policies.has_unfinished):
+        shows_more = is_all or matcher is not live.matcher or settings.gates != live.settings.gates
+        if not (names or shows_more or self._policies.has_unfinished):
             self._follow(settings, matcher)
             self._policies.keep(self._scores_in_use(), self.default)
             return None
+        # Feeds that are made meanwhile follow the settings before; they are made here too.
+        discovers = shows_more or settings is not live.settings
         return self._build_of(settings, matcher, names, discovers=discovers)
 
     def _differs(self, name: str, settings: Settings, matcher: FeedMatcher) -> bool:
@@ -205,6 +207,7 @@ class LiveFeeds:
         """Put the new rankings in the place of the old ones; whether some are left."""
         places, made.is_closed = self._set.places, True
         if made.settings is not self.settings:
+            self._retire_outdated(made)
             self._follow(made.settings, made.matcher)
         for name, time in made.places.take_times():
             places.note(name, time)
@@ -223,6 +226,12 @@ class LiveFeeds:
         self._policies.keep(self._scores_in_use(), self.default)
         self._build = None
         return False
+
+    def _retire_outdated(self, made: FeedSet) -> None:
+        """Retire feeds that were made meanwhile, and show no post under the new settings."""
+        for name in tuple(self.feeds):
+            if made.takes(name) and name not in made.feeds and made.matcher.is_on_demand(name):
+                self._retire(name)
 
     def _put(self, feed: FeedRanking) -> None:
         before = self.feeds.get(feed.name)

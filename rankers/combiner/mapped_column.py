@@ -56,7 +56,7 @@ class MappedColumn(Generic[Scalar]):
             self._dtype, RESERVED_ROWS if reserved is None else reserved, least=0
         )
         self.values: npt.NDArray[Scalar] = self._reserved[:0]
-        self.cells: memoryview[Any] = _cells(self.values)
+        self.cells: memoryview[Any] = cells_of(self.values)
 
     def __len__(self) -> int:
         return len(self.values)
@@ -76,12 +76,13 @@ class MappedColumn(Generic[Scalar]):
             wider[:size] = self.values
             self._reserved = wider
         self.values = self._reserved[:capacity]
-        self.cells = _cells(self.values)
+        self.cells = cells_of(self.values)
         if self._fill != 0:
             self.values[size:] = self._fill
 
 
-def _cells(values: npt.NDArray[Any]) -> memoryview[Any]:
+def cells_of(values: npt.NDArray[Any]) -> memoryview[Any]:
+    """The same memory for plain Python."""
     return memoryview(cast("Any", values))
 
 

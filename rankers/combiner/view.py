@@ -33,7 +33,7 @@ from feedmill.rankers.combiner.post_group import PostGroup
 from feedmill.rankers.combiner.signal_columns import SignalColumns, StoredSignal
 
 Rows = npt.NDArray[np.int32]
-_PRUNED_AT_ONCE = 2048
+_PRUNED_AT_ONCE = 512
 # In a mask of changes: the post itself, its overrides, or whether it is there at all.
 POST_CHANGED = 1
 

@@ -24,6 +24,7 @@ OF_THE_WORKER = {
 }
 
 _LAG = "feedmill_partition_lag"
+_TIMESTAMP = "feedmill_metrics_timestamp_seconds"
 # The legs name their rows themselves.
 _ROW_OF = {"feedmill_leg_seconds": "", **{metric: row for row, metric in OF_THE_WORKER.items()}}
 # The row and the topic of a histogram; "" where it is of no topic.
@@ -37,10 +38,12 @@ class Distribution:
     """Observations within a time, as buckets; the unit is that of the metric.
 
     `bounds` are ascending, the last one is infinite; `counts` are of each bucket alone.
+    `per_second` is the rate of all workers together.
     """
 
     bounds: tuple[float, ...]
     counts: tuple[float, ...]
+    per_second: float = 0.0
 
     @property
     def count(self) -> float:
@@ -87,11 +90,15 @@ class Scrape:
         # By row, then by worker, so that a restart of one is noticed.
         self._series: dict[RowKey, dict[tuple[str, ...], dict[float, float]]] = {}
         self._lag: dict[tuple[str, str], dict[int, float]] = {}
+        self._at_s: dict[tuple[str, str], float] = {}
         for address, text in texts.items():
             for family in text_string_to_metric_families(text):
                 self.is_of_feedmill |= family.name.startswith("feedmill_")
                 if family.name == _LAG:
                     self._take_lag(family)
+                elif family.name == _TIMESTAMP:
+                    for sample in family.samples:
+                        self._at_s[address, sample.labels["instance"]] = sample.value
                 elif family.name in _ROW_OF:
                     self._take_histogram(address, family)
 
@@ -112,12 +119,20 @@ class Scrape:
         found = {}
         for key in self._series:
             before = earlier._series.get(key, {})
-            differences = [
-                _difference(buckets, before.get(series, {}))
-                for series, buckets in self._series[key].items()
-            ]
-            found[key] = _together(differences)
+            differences, per_second = [], 0.0
+            for worker, buckets in self._series[key].items():
+                difference = _difference(buckets, before.get(worker, {}))
+                differences.append(difference)
+                seconds = self._seconds_since(earlier, worker)
+                per_second += difference[math.inf] / seconds if seconds > 0 else 0.0
+            found[key] = _together(differences, per_second)
         return found
+
+    def _seconds_since(self, earlier: Scrape, worker: tuple[str, ...]) -> float:
+        """How much time lies between what two looks show of a worker; 0 if it is new."""
+        address, _, instance = worker
+        at_s = self._at_s.get((address, instance), 0.0)
+        return at_s - earlier._at_s.get((address, instance), at_s)
 
     def _take_lag(self, family: Metric) -> None:
         for sample in family.samples:
@@ -142,7 +157,7 @@ def _difference(later: Buckets, earlier: Buckets) -> Buckets:
     return later if restarted else {b: n - earlier.get(b, 0.0) for b, n in later.items()}
 
 
-def _together(cumulative: Iterable[Buckets]) -> Distribution:
+def _together(cumulative: Iterable[Buckets], per_second: float) -> Distribution:
     total: dict[float, float] = {}
     for buckets in cumulative:
         for bound, count in buckets.items():
@@ -150,4 +165,4 @@ def _together(cumulative: Iterable[Buckets]) -> Distribution:
     bounds = tuple(sorted(total))
     counts = [total[bound] for bound in bounds]
     alone = [counts[0], *(b - a for a, b in itertools.pairwise(counts))] if counts else []
-    return Distribution(bounds, tuple(alone))
+    return Distribution(bounds, tuple(alone), per_second)

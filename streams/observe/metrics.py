@@ -179,6 +179,13 @@ METRICS = (
         "1 is good; at 0, read the instance's log.",
     ),
     Metric(
+        "feedmill_metrics_timestamp_seconds",
+        "gauge",
+        "Unix time in seconds",
+        "When the instance's metrics were read; under a supervisor that is up to a second ago.",
+        "It grows all the time; when it stands still, the loop of the worker does.",
+    ),
+    Metric(
         "feedmill_config_offset",
         "gauge",
         "offset",
@@ -213,6 +220,13 @@ METRICS = (
         "posts",
         "Times that `max_feeds` prevented a new feed.",
         "Raise `max_feeds` in `feeds/community:*`, or look for invented community names.",
+    ),
+    Metric(
+        "feedmill_signals_dropped_total",
+        "counter",
+        "signals",
+        "Signals dropped because too many waited for a version of a post that had not come.",
+        "A stage of other posts writes `signals.*`, or `posts` is far behind; write them again.",
     ),
     Metric(
         "feedmill_cycle_seconds",

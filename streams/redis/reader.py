@@ -60,7 +60,8 @@ class PostSnapshot:
 
     @property
     def decision(self) -> str:
-        return self.fields.get("decision", "")
+        """Under the default gates; "" of a post that is not known."""
+        return self.fields.get("decision", "show") if self.known else ""
 
     @property
     def decided_by(self) -> str:

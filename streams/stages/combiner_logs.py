@@ -10,11 +10,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import partial
-from itertools import groupby
 from typing import Any
 
 from feedmill.events.decode import decode_key, decode_override, decode_post, decode_signal
 from feedmill.events.signal import Signal, SignalNames
+from feedmill.rankers.combiner.batches import take_signals
 from feedmill.rankers.combiner.view import PostView
 from feedmill.streams.kafka.assignment import AssignmentChange
 from feedmill.streams.kafka.batches import RecordBatch, TopicPartition
@@ -166,11 +166,5 @@ class CombinerLogs:
                 view.update_override(key, override)
         else:
             name = topic.removeprefix(SIGNALS)
-            signals = (signal for _, signal in found.events)
-            for is_cleared, run in groupby(signals, lambda signal: isinstance(signal, str)):
-                if is_cleared:
-                    for post_id in run:
-                        view.clear_signal(name, post_id)
-                else:
-                    view.update_signals(name, list(run))
+            take_signals(view, name, (signal for _, signal in found.events))
         return found.rejected

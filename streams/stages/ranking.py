@@ -7,7 +7,9 @@ from collections.abc import Callable, Collection
 
 from feedmill.events.instance import Instance
 from feedmill.events.settings import Settings
+from feedmill.events.signal import Signal
 from feedmill.rankers.combiner import Combiner
+from feedmill.rankers.combiner.batches import take_signals
 from feedmill.streams.kafka.assignment import AssignmentChange
 from feedmill.streams.kafka.dead_letters import TOPIC as DEAD_LETTERS
 from feedmill.streams.kafka.dead_letters import dead_letter
@@ -52,6 +54,7 @@ class RankingStep(Step):
         self._freshness = FeedFreshness()
         self._tick_at = self._renew_at = 0.0
         self._feeds_refused = 0
+        self._signals_dropped = 0
 
     def start(self, context: StepContext) -> None:
         super().start(context)
@@ -102,14 +105,18 @@ class RankingStep(Step):
         view = self.combiner.view
         self._handover.arrivals.add(work.arrivals)
         for part in work.partitions:
-            for record, event in part.events:
-                view.update_post(event, record.offset, record.timestamp)
+            records = [record for record, _ in part.events]
+            view.update_posts(
+                [event for _, event in part.events],
+                [record.offset for record in records],
+                [record.timestamp for record in records],
+            )
             self._freshness.read(part.events[-1][0].timestamp, work.now_ms)
+        by_name: dict[str, list[Signal | str]] = {}
         for name, post_id, signal in work.signals:
-            if signal is None:
-                view.clear_signal(name, post_id)
-            else:
-                view.update_signal(name, signal)
+            by_name.setdefault(name, []).append(post_id if signal is None else signal)
+        for name, signals in by_name.items():
+            take_signals(view, name, signals)
         self._work(WORK_S)
 
     def background(self, writer: Writer, budget_s: float) -> bool:
@@ -177,6 +184,9 @@ class RankingStep(Step):
         refused = combiner.feeds_refused
         metrics.add("feedmill_feeds_refused_total", refused - self._feeds_refused)
         self._feeds_refused = refused
+        dropped = combiner.view.early.dropped
+        metrics.add("feedmill_signals_dropped_total", dropped - self._signals_dropped)
+        self._signals_dropped = dropped
 
 
 def _for(seconds: float) -> Callable[[], bool]:

@@ -36,7 +36,7 @@ class WorkerStatus:
         self._look_at = self._report_at = 0.0
         self._refused_settings = self._refused_stamps = 0
         self._pipe = status_pipe(os.environ)
-        self._web = StatusThread(self.ready_reason, worker.metrics.text)
+        self._web = StatusThread(self.ready_reason, self._metrics_text)
 
     @property
     def port(self) -> int:
@@ -134,10 +134,16 @@ class WorkerStatus:
         if self._pipe is None:
             return
         stage, instance = "worker", worker.environment.instance
-        status = Status(stage, instance, os.getpid(), self._reason, metrics.text())
+        status = Status(stage, instance, os.getpid(), self._reason, self._metrics_text())
         if not write_status(self._pipe, status):
             log.info("the supervisor is gone: stopping")
             worker.stopping.set()
+
+    def _metrics_text(self) -> str:
+        """All metrics, and when they were read; HTTP's thread calls it, and the loop."""
+        metrics = self._worker.metrics
+        metrics.set("feedmill_metrics_timestamp_seconds", time.time())
+        return metrics.text()
 
     def _report_commits(self) -> None:
         metrics, seen = self._worker.metrics, self._worker.writer.statistics()

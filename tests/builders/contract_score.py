@@ -25,9 +25,15 @@ SIGNAL = re.compile(r"(\S+) (.*) ([+-]\d+)(?: @(\d+))?", re.DOTALL)
 
 
 def truth_of(fields: Mapping[str, str]) -> dict[str, Any]:
-    """The hash `signals:<post_id>` with its signals and JSON fields decoded."""
-    found = {name: _decoded(name, value, fields) for name, value in fields.items()}
-    return {name: value for name, value in found.items() if not name.endswith(".error")}
+    """The hash `signals:<post_id>` with its signals and JSON fields decoded, `decision` always."""
+    if not fields:
+        return {}
+    found = {
+        name: _decoded(name, value, fields)
+        for name, value in fields.items()
+        if not name.endswith(".error")
+    }
+    return {"decision": "show", **found}
 
 
 def _decoded(name: str, value: str, fields: Mapping[str, str]) -> Any:

@@ -209,7 +209,7 @@ class Flow:
         for i, (post_id, fields) in enumerate(sorted(self.redis.hashes.items())):
             if not post_id.startswith("loud") or i % 10 == 0:
                 values = [self.redis.value(post_id, name) for name in NAMES.all]
-                decided = [fields["decision"], fields.get("decided_by", "")]
+                decided = [fields.get("decision", "show"), fields.get("decided_by", "")]
                 self.recording.add("posts", post_id, [*values, *decided])
             if i % 60 == 0 or ("override" in fields and i % 3 == 0):
                 expires = {"expires_at_ms": self.redis.expires[post_id]}
@@ -259,7 +259,8 @@ def _in_json(fields: Mapping[str, str]) -> dict[str, str]:
     """A post's fields with its signals as JSON."""
     found = truth_of(fields)
     return {
-        name: encode(found[name]).decode() if name in NAMES.all else fields[name] for name in found
+        name: encode(found[name]).decode() if name in NAMES.all else fields.get(name, "show")
+        for name in found
     }
 
 

@@ -160,7 +160,7 @@ def test_a_row_used_again_knows_nothing_of_the_post_before() -> None:
         for i in range(50):
             view.update_signal(name, signal(f"new{i}", 10 + i, 0.1))
     signals, _, _ = combiner.cycle(NOW_MS)
-    assert {change.fields["decision"] for change in signals} == {"show"}
+    assert {change.fields["decision"] for change in signals} == {""}  # shown
     # Objectives count as 0: all that the cap lets in score alike.
     written = combiner.ranking("global").written
     assert list(written) == ["new9", "new8", "new7"]
@@ -180,6 +180,8 @@ def test_rows_authors_and_groups_of_posts_past_their_window_are_used_again() -> 
             view.update_post(one, i, now_ms)
         combiner.tick(now_ms)
         combiner.cycle(now_ms)
+        while view.is_pruning:
+            combiner.work(now_ms)
         now_ms += HOUR_MS + 1
     assert view.ids.bound <= 900
     most = 2 * 600 + 1024 + 600  # twice what was kept, and what came since
@@ -269,4 +271,5 @@ def test_a_live_post_takes_a_few_hundred_bytes(count: int) -> None:
     kept += mapped_bytes() - before
     print(f"{kept / count:.0f} bytes a live post at {count:,}, {combiner.view.capacity:,} rows")
     assert len(combiner.view) == count
-    assert kept / count < 600
+    # A worker may take 420, of which 100 are the counts.
+    assert kept / count < 320

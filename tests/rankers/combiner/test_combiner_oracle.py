@@ -40,6 +40,8 @@ KINDS = {
     "time": 1,
     "tick": 1,
     "cycle": 2,
+    "part": 3,
+    "restore": 0.5,
     "rewrite": 1,
     "all": 1,
     "check": 2,
@@ -260,6 +262,20 @@ class World:
             self.take_over()
         else:
             self.write()
+
+    def part(self, random: Random) -> None:
+        """Some parts of the work, and some of the changes, as far as time allows."""
+        parts = random.randrange(6)
+        self.combiner.work(self.now_ms, lambda: random.randrange(6) < parts)
+        self.redis.take(*self.combiner.take(self.now_ms, lambda: random.random() < 0.5))
+
+    def restore(self, random: Random) -> None:
+        """Posts come that are ranked only together."""
+        self.combiner.is_restoring = True
+        for _ in range(random.randrange(10)):
+            random.choice((self.post, self.post, self.signal, self.delete, self.override))(random)
+            self.combiner.follow(self.now_ms)
+        self.combiner.is_restoring = False
 
     def take_over(self) -> None:
         """Write everything; feeds that are in Redis and are not known are removed."""

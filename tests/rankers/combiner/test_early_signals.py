@@ -37,8 +37,9 @@ def test_what_its_stage_withdrew_is_discarded() -> None:
     early = EarlySignals(10)
     early.add(7, "spam", signal("p", 5, 0.1))
     early.add(7, "nsfw", signal("p", 5, 0.1))
+    early.add(7, "nsfw", signal("p", 6, 0.1))
     early.discard(7, "spam")
-    assert (len(early), list(early.rows)) == (1, [7])
+    assert (len(early), list(early.rows)) == (2, [7])
     early.discard(7, "nsfw")
     early.discard(8, "nsfw")
     assert (len(early), list(early.rows)) == (0, [])
@@ -53,4 +54,8 @@ def test_beyond_the_bound_the_row_that_waited_longest_goes_and_is_counted() -> N
     early.add(1, "nsfw", signal("p", 5, 0.1))
     assert early.drop_longest() == 3
     assert (early.dropped, len(early), list(early.rows)) == (2, 3, [1, 2])
-    assert early.are_waiting(np.array([3, 1, 2], np.int32)).tolist() == [False, True, True]
+    for _ in range(2):
+        early.add(9, "spam", signal("p", 5 + len(early), 0.1))
+    assert early.drop_longest() == 1
+    assert (early.dropped, len(early)) == (4, 3)
+    assert early.are_waiting(np.array([3, 1, 2], np.int32)).tolist() == [False, False, True]

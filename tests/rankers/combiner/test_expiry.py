@@ -41,5 +41,10 @@ def test_what_is_left_out_takes_nobodys_place() -> None:
     assert scan.next_rows(at_ms, 1, 2, lambda rows: rows < 7).tolist() == [9, 7]
 
 
+def test_what_is_as_old_as_the_cutoff_is_not_too_old() -> None:
+    rows = ExpiryScan().next_rows(np.array([5, 4, 6]), 5, None, none_left_out)
+    assert (rows.tolist(), rows.dtype.name) == ([1], "int32")
+
+
 def test_no_rows_no_expiry() -> None:
     assert ExpiryScan().next_rows(np.empty(0, np.int64), 5, None, none_left_out).tolist() == []

@@ -13,11 +13,18 @@ from builders.events import NOW_MS, post, signal
 from feedmill.events.post import Deletion, Post
 from feedmill.events.signal import Signal, SignalNames
 from feedmill.rankers.combiner import signal_columns
+from feedmill.rankers.combiner import view as view_module
 from feedmill.rankers.combiner.post_group import PostGroup
 from feedmill.rankers.combiner.signal_columns import StoredSignal
 from feedmill.rankers.combiner.view import POST_CHANGED, PostView, signal_bit
 
 NAMES = SignalNames.parse("extreme:gate,novelty:objective")
+
+
+@pytest.fixture(autouse=True)
+def _small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Parts of a batch are drawn on both sides of where it is taken at once."""
+    monkeypatch.setattr(view_module, "MANY_FROM", 8)
 
 
 class Known(NamedTuple):

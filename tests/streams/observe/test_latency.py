@@ -61,6 +61,24 @@ def test_workers_are_taken_together() -> None:
     assert later.since(earlier)[FETCH].count == 3
 
 
+def text_at(metrics: Metrics, at_s: float) -> str:
+    metrics.set("feedmill_metrics_timestamp_seconds", at_s)
+    return metrics.text()
+
+
+def test_a_rate_is_about_the_time_between_what_was_read() -> None:
+    one, two = Metrics("worker", "one"), Metrics("worker", "two")
+    for worker in (one, two):
+        observed(worker, 0.01)
+    earlier = Scrape({"a": text_at(one, 1000.0), "b": text_at(two, 1000.0)})
+    observed(one, *[0.01] * 30)
+    observed(two, *[0.01] * 30)
+    later = Scrape({"a": text_at(one, 1002.0), "b": text_at(two, 1003.0)})
+    assert later.since(earlier)[FETCH].per_second == pytest.approx(30 / 2 + 30 / 3)
+    # A supervisor may show the same text twice.
+    assert later.since(later)[FETCH].per_second == 0
+
+
 def test_a_restarted_worker_begins_anew() -> None:
     worker = Metrics("worker", "one")
     observed(worker, 0.010, 0.010, 0.010)

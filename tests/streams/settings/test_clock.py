@@ -115,7 +115,7 @@ def test_a_host_whose_seconds_are_too_long_or_too_short_stays_with_the_broker(
 def test_a_worker_reads_the_hosts_clock_nowhere_else() -> None:
     """Programs of others (`own_signal`) say when they answered by their own clock.
 
-    The metrics of the legs compare the host's clock with the timestamps of records.
+    Metrics compare the host's clock with the timestamps of records, and say when they were read.
     """
     found = set()
     for path in STREAMS.rglob("*.py"):
@@ -128,4 +128,5 @@ def test_a_worker_reads_the_hosts_clock_nowhere_else() -> None:
                 isinstance(node, ast.Attribute) and node.attr in ("time_ns", "now", "utcnow")
             ) or ast.unparse(node) == "time.time":
                 found.add(str(path.relative_to(STREAMS)))
-    assert found == {"own_signal", "settings/clock.py", "observe/legs.py"}
+    of_metrics = {"observe/legs.py", "stages/worker_status.py"}
+    assert found == {"own_signal", "settings/clock.py", *of_metrics}

@@ -167,8 +167,10 @@ def test_of_two_records_of_a_post_the_one_that_counted_further_holds() -> None:
 
 def test_a_record_that_cannot_be_read_is_passed_over() -> None:
     state = PartitionState()
+    too_large = stored("q", 2**70)
     bad = [StoredRecord(key=b"p", value=b"{"), StoredRecord(key=b"q", value=b'{"post_id": 1}')]
-    assert state.restore([*bad, stored("r", 3)]) == 2
+    assert state.restore([*bad, too_large, stored("r", 3)]) == 3
+    assert (len(state), state.find("q")) == (1, None)
     assert through_of(state, "r") == 3
 
 

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from builders.engagement_log import START_MS, Event, draw_log, recent_before
+from builders.work import bytecode_steps
 from feedmill.events.engagement import Engagement
 from feedmill.streams.stages.recent_events import DEDUPLICATED_MS, RecentEvents
 
@@ -70,9 +71,29 @@ def test_the_same_id_on_another_post_and_no_id_at_all_are_no_repetition() -> Non
 
 
 def test_recent_ids_are_forgotten_after_their_window() -> None:
-    recent = RecentEvents()
-    for i in range(5000):
+    recent, used = RecentEvents(), 0
+    for i in range(20_000):
         recent.repeats(Engagement("p", "u", "like", 0, f"e{i}"), START_MS + i * 1000)
         recent.repeats(Engagement("p", "u", "like", 0, "same"), START_MS + i * 1000)
-    assert len(recent) <= 602
-    assert len(recent._order) <= 2 * 602
+        assert len(recent) <= 602
+        used = recent.used_bytes if i == 700 else used
+    assert recent.used_bytes <= 1.1 * used
+
+
+def test_an_event_after_a_gap_costs_little_work_and_the_old_ones_go_by_and_by() -> None:
+    recent = RecentEvents()
+    for i in range(2_000):
+        recent.repeats(Engagement("p", "u", "like", 0, f"e{i}"), START_MS)
+    late = Engagement("p", "u", "like", 0, "late")
+    assert bytecode_steps(lambda: recent.repeats(late, START_MS + DEDUPLICATED_MS + 1)) < 3_000
+    assert not recent.repeats(Engagement("p", "u", "like", 0, "e1999"), START_MS + 700_000)
+    for i in range(2_000):
+        recent.repeats(Engagement("p", "u", "like", 0, f"f{i}"), START_MS + 700_000)
+    assert len(recent) == 2_002
+
+
+def test_an_event_takes_little_memory() -> None:
+    recent = RecentEvents()
+    for i in range(30_000):
+        recent.repeats(Engagement(f"post-{i}", "u", "like", 0, f"event-{i}"), START_MS)
+    assert recent.used_bytes / 30_000 < 60

@@ -1,0 +1,118 @@
+"""`PendingWrites`: nothing is lost, nothing is handed out twice, what changed goes first."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from feedmill.rankers.combiner import pending_writes
+from feedmill.rankers.combiner.pending_writes import PendingWrites
+
+NONE = 1000
+
+
+def rows_of(*rows: int) -> npt.NDArray[np.int32]:
+    return np.array(rows, np.int32)
+
+
+def marked(pending: PendingWrites, *rows: int, mask: int = 1, whole: bool = False) -> None:
+    count = len(rows)
+    pending.mark(rows_of(*rows), np.full(count, mask, np.int64), np.full(count, whole))
+
+
+@pytest.fixture(params=[6, 12, 63])
+def pending(request: pytest.FixtureRequest) -> PendingWrites:
+    writes = PendingWrites(request.param)
+    writes.grow(50_000)
+    return writes
+
+
+def test_changes_of_a_row_are_merged_and_taken_once(pending: PendingWrites) -> None:
+    marked(pending, 7, mask=1)
+    marked(pending, 3, mask=2)
+    marked(pending, 7, mask=4)
+    assert pending.take_rows(1) == [(7, 5, False)]
+    assert pending.take_rows(NONE) == [(3, 2, False)]
+    assert pending.take_rows(NONE) == []
+    assert not pending.has_posts
+
+
+def test_a_row_that_changes_after_it_was_taken_is_taken_again(pending: PendingWrites) -> None:
+    marked(pending, 7, whole=True)
+    pending.take_rows(1)
+    marked(pending, 7, mask=2)
+    assert pending.take_rows(NONE) == [(7, 2, False)]
+
+
+def test_what_is_written_whole_keeps_its_mask(pending: PendingWrites) -> None:
+    marked(pending, 7, mask=2, whole=True)
+    marked(pending, 7, mask=4)
+    assert pending.take_rows(NONE) == [(7, 6, True)]
+
+
+def test_many_rows_come_after_what_just_changed(pending: PendingWrites) -> None:
+    is_marked = np.zeros(50_000, bool)
+    is_marked[[5, 20_000, 49_999]] = True
+    pending.mark_later(is_marked)
+    marked(pending, 30_000)
+    assert pending.is_sweeping
+    assert [row for row, _, _ in pending.take_rows(2)] == [30_000, 5]
+    assert pending.take_rows(NONE) == [(20_000, 0, True), (49_999, 0, True)]
+    assert not pending.is_sweeping
+
+
+def test_a_second_sweep_begins_anew(pending: PendingWrites) -> None:
+    pending.mark_later(np.arange(50_000) < 3, 1)
+    assert [row for row, _, _ in pending.take_rows(2)] == [0, 1]
+    pending.mark_later(np.arange(50_000) < 2, 2)
+    assert pending.take_rows(NONE) == [(0, 2, False), (1, 2, False), (2, 1, False)]
+
+
+def test_very_many_changes_are_found_by_going_over_all(
+    pending: PendingWrites, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pending_writes, "_MAX_QUEUED", 4)
+    for row in (9, 8, 7, 6, 5, 4):
+        marked(pending, row)
+    assert sorted(row for row, _, _ in pending.take_rows(NONE)) == [4, 5, 6, 7, 8, 9]
+
+
+def test_a_removed_post_is_removed_and_not_written(pending: PendingWrites) -> None:
+    marked(pending, 7)
+    pending.remove(rows_of(7), {"p": 100}, 50)
+    assert pending.take_rows(NONE) == []
+    assert pending.take_removed() == ["p"]
+    assert pending.take_removed() == []
+    pending.remove_again()
+    assert pending.take_removed() == ["p"]
+
+
+def test_a_flushed_redis_has_nothing_to_remove(pending: PendingWrites) -> None:
+    pending.remove(rows_of(7), {"p": 100}, 50)
+    pending.forget_removed()
+    assert not pending.has_posts
+
+
+def test_what_redis_drops_by_itself_is_not_removed_again(pending: PendingWrites) -> None:
+    pending.remove(rows_of(7, 8), {"p": 100, "old": 40}, 50)
+    assert pending.take_removed() == ["p", "old"]
+    pending.remove_again()
+    assert pending.take_removed() == ["p"]
+
+
+def test_removed_posts_are_bounded(pending: PendingWrites, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pending_writes, "MAX_TOMBSTONES", 2)
+    pending.remove(rows_of(1, 2, 3), {"a": 100, "b": 100, "c": 100}, 50)
+    pending.remove_again()
+    assert pending.take_removed() == ["b", "c"]
+
+
+def test_a_feed_that_is_made_again_is_not_removed(pending: PendingWrites) -> None:
+    pending.remove_feed("b")
+    pending.remove_feed("a")
+    pending.mark_feed("b")
+    assert pending.take_removed_feeds() == ["a"]
+    assert pending.take_removed_feeds() == []
+    pending.remove_feed("b")
+    assert (list(pending.feeds), pending.removed_feeds) == ([], {"b"})
