@@ -36,7 +36,7 @@ from feedmill.streams.settings.environment import Environment
 # A look at 500 feeds takes some 20 ms.
 LOOK_EVERY_S = 0.2
 TOLD_EVERY_S = 10.0
-WITHIN_S = 90.0
+WITHIN_S = 120.0
 SETTLE_S = 2.0
 SIZE, SMALLER = 500, 400
 SAMPLED = 1000
