@@ -99,15 +99,6 @@ class FaultEngine(Engine):
         for future in admin.incremental_alter_configs([*changed, broker]).values():
             future.result(30)
 
-    def wait_compacted(self, topic: str, seconds: float = 60.0) -> None:
-        """Wait until nothing is left of what a topic has now: every key must be written again."""
-        ends = self._ends(topic, "read_uncommitted")
-
-        def left() -> int:
-            return sum(record.offset < ends[record.partition] for record in self.read_all(topic))
-
-        until(lambda: not left(), seconds, every=0.5)
-
     def open_transactions(self, topic: str) -> bool:
         """Whether a topic has records that are neither committed nor aborted."""
         return self._ends(topic, "read_committed") != self._ends(topic, "read_uncommitted")
