@@ -104,8 +104,15 @@ SHAPE_COLUMNS: tuple[str, ...] = (
 
 
 def shape_matrix(texts: Sequence[str] | TextBatch) -> npt.NDArray[np.float32]:
-    """Return `SHAPE_COLUMNS` of each text: (rows, columns) float32, finite."""
+    """Return `SHAPE_COLUMNS` of each text: (rows, columns) float32, finite.
+
+    A batch computes them once, however many models read them.
+    """
     batch = texts if isinstance(texts, TextBatch) else TextBatch(texts)
+    return batch.matrix("shape", _shapes)
+
+
+def _shapes(batch: TextBatch) -> npt.NDArray[np.float32]:
     parts = [_shape(chunk.raw) for chunk in batch.chunks]
     return np.concatenate(parts) if parts else np.zeros((0, len(SHAPE_COLUMNS)), dtype=np.float32)
 
