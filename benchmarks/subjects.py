@@ -39,9 +39,7 @@ def command_of(name: SubjectName, arguments: Sequence[str] = ()) -> list[str]:
     """Return the command line of a subject."""
     if name == "bare":
         return [sys.executable, str(Path(__file__).parent / "bare_loop.py"), *arguments]
-    stages = ("spam", "nsfw", "misinformation", "quality", "engagement", "combiner")
-    command = [sys.executable, "-m", "feedmill.cli.main", "worker"]
-    return [*command, *stages, *arguments]
+    return [sys.executable, "-m", "feedmill.cli.main", "worker", *arguments]
 
 
 @contextlib.contextmanager

@@ -71,11 +71,21 @@ def latency(
 
 
 def _tables(urls: Sequence[str], every_s: float, end: float) -> Iterator[LatencyTable]:
-    """Yield a table for each interval, at least one; those after `end` are left out."""
+    """Yield a table for each interval, at least one; those after `end` are left out.
+
+    Raises `UsageError` as `_scrape` does; before `end` only at the start, since workers restart.
+    """
     earlier, at_s = _scrape(urls), time.monotonic()
     while True:
         time.sleep(every_s)
-        later, now_s = _scrape(urls), time.monotonic()
+        now_s = time.monotonic()
+        try:
+            later = _scrape(urls)
+        except UsageError as error:
+            if now_s >= end:
+                raise
+            click.echo(f"trying again: {error}", err=True)
+            continue
         yield LatencyTable(now_s - at_s, later.since(earlier), later.lags)
         earlier, at_s = later, now_s
         if now_s >= end:

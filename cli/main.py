@@ -1,7 +1,7 @@
 """The command line `feedmill`: the list of its commands, and how a command fails.
 
 To add a command, write `cli/<name>.py` with a click command `<name>`, and add the name to
-`COMMANDS`.
+`COMMANDS`; there a hyphen stands for an underscore.
 """
 
 from __future__ import annotations
@@ -23,8 +23,11 @@ COMMANDS = (
     "latency",
     "config",
     "override",
+    "dead-letters",
     "topics",
     "local",
+    "score",
+    "labels",
     "train",
     "evaluate",
 )
@@ -51,9 +54,10 @@ class CommandGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        command = getattr(importlib.import_module(f"feedmill.cli.{cmd_name}"), cmd_name)
+        name = cmd_name.replace("-", "_")
+        command = getattr(importlib.import_module(f"feedmill.cli.{name}"), name)
         if not isinstance(command, click.Command):
-            raise TypeError(f"cli/{cmd_name}.py defines no click command `{cmd_name}`")
+            raise TypeError(f"cli/{name}.py defines no click command `{name}`")
         return command
 
     def invoke(self, ctx: click.Context) -> Any:

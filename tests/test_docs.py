@@ -89,7 +89,7 @@ def leaves(command: click.Command, path: tuple[str, ...] = ()) -> Iterator[tuple
 def named_commands(text: str) -> set[tuple[str, ...]]:
     """`feedmill config get|set` names (config, get) and (config, set)."""
     found: set[tuple[str, ...]] = set()
-    for match in re.finditer(r"feedmill ([a-z][a-z|]*)(?: ([a-z][a-z|]*))?", text):
+    for match in re.finditer(r"feedmill ([a-z][a-z|-]*)(?: ([a-z][a-z|-]*))?", text):
         words = [word.split("|") for word in match.groups() if word]
         for end in range(1, len(words) + 1):
             found.update(itertools.product(*words[:end]))
@@ -101,7 +101,7 @@ def command_lines(text: str) -> Iterator[list[str]]:
     for line in text.splitlines():
         match = re.match(r"    (?:\S*/)?feedmill +([a-z].*)", line)
         if match:
-            shown = re.split(r" {3,}", match[1])[0]
+            shown = re.split(r" {3,}| > ", match[1])[0]
             yield shlex.split(shown, comments=True)
 
 

@@ -238,7 +238,8 @@ class GroupConsumer:
         self._positions = {at: found.start for at, found in offsets.items()}
         for at, found in offsets.items():
             if not found.first <= found.start <= found.end:
-                self._stop(at, f"the topic has {found.first} to {found.end}")
+                held = f"the topic has {found.first} to {found.end}"
+                self._stop(at, held, is_beyond=found.start > found.end)
         self._last = AssignmentChange(
             epoch=self.epoch,
             gained=tuple(sorted(mine - kept)),
@@ -305,14 +306,17 @@ class GroupConsumer:
         else:
             self._health.report(error)
 
-    def _stop(self, source: TopicPartition, found: str) -> None:
+    def _stop(self, source: TopicPartition, found: str, *, is_beyond: bool = False) -> None:
+        """Read nothing more of a partition, and say so until an operator has decided."""
         topic, group = self._environment.topic(source.topic), self._environment.group(self._group)
+        why, to = "records that were not read are gone", "earliest"
+        if is_beyond:
+            why, to = "the log was cut off, and records that were read are gone", "latest"
         reason = (
             f"offset {self._positions.get(source)} of {topic}[{source.partition}] is out of range"
-            f" ({found}): records are missing, or the topic was made anew. Stop all workers, then"
-            f" go on from what is there: kafka-consumer-groups --bootstrap-server"
-            f" {self._environment.kafka} --group {group} --topic {topic}:{source.partition}"
-            " --reset-offsets --to-earliest --execute"
+            f" ({found}): {why}. To go on from what is there, stop all workers, then:"
+            f" kafka-consumer-groups --bootstrap-server {self._environment.kafka} --group {group}"
+            f" --topic {topic}:{source.partition} --reset-offsets --to-{to} --execute"
         )
         if source not in self.stopped:
             log.error("%s", reason)

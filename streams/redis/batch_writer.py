@@ -76,6 +76,8 @@ class BatchWriter:
             trip.add(self._index.size_command(), self._index.counted)
         if trip.commands:
             self._make(trip)
+        if is_check_due and self._index.is_long:
+            self.read_index(report)
         self._take_off_index(report)
         self._restore_index(report)
         self._announcements.forget_old(now_s)
@@ -96,6 +98,10 @@ class BatchWriter:
 
         trip.add(self._index.list_command(), listed)
         self._make(trip)
+
+    def give_up_feeds(self) -> None:
+        """Leave the index to another owner, who may have removed feeds of this one."""
+        self._index.forget_all()
 
     def next_s(self) -> float:
         """When to call `tend` again, in seconds of the clock."""

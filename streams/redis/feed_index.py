@@ -22,11 +22,13 @@ class FeedIndex:
         By feed the token of those that this writer has put there.
     is_short
         Whether Redis has fewer than these: somebody else removed the index, or a part of it.
+    is_long
+        Whether Redis has more than these: a former owner that was paused put a feed there.
     """
 
     def __init__(self, keys: Keys) -> None:
         self.own: dict[str, int] = {}
-        self.is_short = False
+        self.is_short = self.is_long = False
         self._key = keys.feed_index
 
     def missing(self, tokens: Mapping[str, int]) -> dict[str, int]:
@@ -52,7 +54,7 @@ class FeedIndex:
             self.own.pop(feed, None)
 
     def forget_all(self) -> None:
-        """Redis was flushed, and each feed will be written again."""
+        """Redis was flushed and each feed will be written again, or another owns all feeds."""
         self.own.clear()
 
     def list_command(self) -> Command:
@@ -65,7 +67,9 @@ class FeedIndex:
 
     def counted(self, answer: Any) -> None:
         """Redis has so many."""
-        self.is_short = isinstance(answer, int) and answer < len(self.own)
+        own = len(self.own)
+        self.is_short = isinstance(answer, int) and answer < own
+        self.is_long = isinstance(answer, int) and answer > own > 0
 
 
 def _pairs(tokens: Mapping[str, int]) -> list[Argument]:

@@ -59,6 +59,7 @@ class WriterThread:
         self._report = WriteReport()
         self._is_busy = False
         self._feeds_wanted_s = math.inf  # when to ask which feeds exist
+        self._is_giving_up = False
         self._is_stopping = False
         self._failure: BaseException | None = None
         self._probe_s = 0.0
@@ -95,6 +96,12 @@ class WriterThread:
         """Have one of the next reports say which feeds exist in Redis."""
         with self._changed:
             self._feeds_wanted_s = -math.inf
+            self._changed.notify_all()
+
+    def give_up_feeds(self, *, give_up: bool = True) -> None:
+        """Write what is queued, then leave the index of feeds to another owner; or rather not."""
+        with self._changed:
+            self._is_giving_up = give_up
             self._changed.notify_all()
 
     @property
@@ -163,6 +170,8 @@ class WriterThread:
             unwritten = self._writer.write(batch, report)
             finished = FinishedBatch(batch, started_s, time.monotonic(), unwritten)
             report.finished.append(finished)
+        elif self._gives_up():
+            self._writer.give_up_feeds()
         if not self._writer.trouble and self._feeds_wanted_s <= time.monotonic():
             self._read_index(report)
         if not self._writer.trouble and self._writer.next_s() <= time.monotonic():
@@ -175,11 +184,21 @@ class WriterThread:
             now_s = time.monotonic()
             due_s = min(self._writer.next_s(), self._feeds_wanted_s)
             self._changed.wait_for(
-                lambda: self._queue or self._is_stopping or self._feeds_wanted_s <= now_s,
+                lambda: (
+                    self._queue
+                    or self._is_stopping
+                    or self._is_giving_up
+                    or self._feeds_wanted_s <= now_s
+                ),
                 max(due_s - now_s, 0.0),
             )
             self._is_busy = bool(self._queue)
             return self._queue.popleft() if self._queue else None
+
+    def _gives_up(self) -> bool:
+        with self._changed:
+            is_giving_up, self._is_giving_up = self._is_giving_up, False
+            return is_giving_up
 
     def _read_index(self, report: WriteReport) -> None:
         with self._changed:

@@ -6,6 +6,7 @@ offset: they say which event ids repeat.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -17,7 +18,10 @@ from feedmill.streams.kafka.validation import validate_batch
 from feedmill.streams.stages.partition_state import PartitionState
 from feedmill.streams.stages.recent_events import DEDUPLICATED_MS
 
-SLICE_RECORDS = 1_000
+_SLICE_RECORDS = 250
+# How long one call may work, beside the slice that it ends with.
+_BUDGET_S = 0.008
+_POLL_EVERY_S = 1.0
 
 
 @dataclass
@@ -38,6 +42,7 @@ class EngagementRestore:
         self._events = LogConsumer(connection, "recent engagements")
         self._partitions: dict[int, _Restoring] = {}
         self._trouble = ""
+        self._idle_until = 0.0
 
     def begin(self, partition: int, state: PartitionState, start: int, end: int) -> None:
         """Restore a partition whose engagements are read from `start` on."""
@@ -58,34 +63,47 @@ class EngagementRestore:
 
     def ready_reason(self) -> str:
         """Say what is restored still, or cannot be; "" if all is."""
-        if self._trouble or all(one.phase == "done" for one in self._partitions.values()):
+        if self._trouble or self._is_all_done():
             return self._trouble
         return self._counters.ready_reason() or "reading the engagements of the last ten minutes"
 
     def read(self) -> int:
-        """Take a slice of what is there; return how many records of `counters` are unreadable."""
-        if all(one.phase == "done" for one in self._partitions.values()):
+        """Take what is there, for some ms; return how many records of `counters` are unreadable."""
+        now = time.monotonic()
+        if now < self._idle_until and self._is_all_done():
             return 0
-        unreadable = 0
-        for batch in self._counters.read(SLICE_RECORDS):
-            one = self._partitions.get(batch.source.partition)
-            if one is not None:
-                unreadable += one.state.restore(batch.records)
-        for partition, one in self._partitions.items():
-            if one.phase == "counters":
-                self._end_counters(partition, one)
-        for batch in self._events.read(SLICE_RECORDS):
-            self._take_events(batch)
-        positions = self._events.positions()
-        for partition, one in self._partitions.items():
-            source = TopicPartition("engagements", partition)
-            if positions.get(source, -1) >= one.start:
-                self._end_events(source, one)
-        return unreadable
+        # Also without anything to restore: a client that is not polled keeps its errors for ever.
+        self._idle_until = now + _POLL_EVERY_S
+        unreadable, end = 0, now + _BUDGET_S
+        while True:
+            counters = self._counters.read(_SLICE_RECORDS)
+            for batch in counters:
+                one = self._partitions.get(batch.source.partition)
+                if one is not None:
+                    unreadable += one.state.restore(batch.records)
+            events = self._events.read(_SLICE_RECORDS)
+            for batch in events:
+                self._take_events(batch)
+            for partition, one in self._partitions.items():
+                self._follow_phase(partition, one)
+            if not (counters or events) or time.monotonic() >= end:
+                return unreadable
 
     def close(self) -> None:
         self._counters.close()
         self._events.close()
+
+    def _is_all_done(self) -> bool:
+        return all(one.phase == "done" for one in self._partitions.values())
+
+    def _follow_phase(self, partition: int, one: _Restoring) -> None:
+        if one.phase == "counters":
+            self._end_counters(partition, one)
+        elif one.phase == "recent":
+            source = TopicPartition("engagements", partition)
+            if self._events.positions().get(source, -1) >= one.start:
+                self._events.drop([source])
+                one.phase = "done"
 
     def _end_counters(self, partition: int, one: _Restoring) -> None:
         source = TopicPartition("counters", partition)

@@ -102,7 +102,8 @@ class FilterGuard:
             if start > 0:
                 self._until[partition] = start
                 begin[source] = max(0, start - WINDOW_RECORDS)
-        self._log.add(begin)
+        # What retention removed is not in the window.
+        self._log.add(begin, or_first=True)
         self._report({})
 
     def is_ready(self, partition: int) -> bool:

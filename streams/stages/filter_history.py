@@ -114,7 +114,8 @@ class FilterHistory:
             else:
                 ask[source] = start
         self._log.drop(ask)
-        self._log.add(ask)
+        # Records that are gone delay no others: whether they are missed, the group says.
+        self._log.add(ask, or_first=True)
 
     def _forget_stamp(self, partition: int) -> None:
         if self._stamps is not None:
@@ -136,7 +137,7 @@ class FilterHistory:
         source = TopicPartition(TOPIC, partition)
         self._paused.discard(partition)
         self._log.drop([source])
-        self._log.add({source: self._next[partition]})
+        self._log.add({source: self._next[partition]}, or_first=True)
 
     def _leave_log(self, partition: int, start: int) -> None:
         """From `start` on the partition's records come by work."""

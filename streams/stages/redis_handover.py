@@ -89,6 +89,7 @@ class RedisHandover:
         if token == self._token:
             return
         self._token, self._has_caught_up = token, False
+        self._writer.give_up_feeds(give_up=token is None)
         if token is not None:
             log.info("ranking, token %d", token)
             self._combiner.rewrite_all()
@@ -157,7 +158,8 @@ class RedisHandover:
             log.info("Redis lost what was written: writing everything again")
             self._combiner.rewrite_all(is_empty=True)
         self._combiner.rewrite(report.rewrite_feeds, report.rewrite_posts)
-        self._left_feeds.update(report.existing_feeds or ())
+        if self._token is not None:
+            self._left_feeds.update(report.existing_feeds or ())
         self._count(report)
 
     def close(self) -> None:

@@ -156,13 +156,16 @@ class FaultEngine(Engine):
         return sum(float(line.rpartition(" ")[2]) for line in lines if pattern.match(line))
 
     def hold_writes(self, redis: OwnRedis, worker: Worker, post_ids: Sequence[str]) -> None:
-        """Pause a worker that has these new posts in hand for Redis, which has none of them."""
+        """Pause a worker that has these new posts in hand for Redis, which has none of them.
+
+        Each is in a community of its own, by its name.
+        """
         redis.freeze()
         try:
             # By now its writer waits for an answer: what comes after that stays in its queue.
             time.sleep(1.0)
             for post_id in post_ids:
-                self.post(post_id)
+                self.post(post_id, communities=[post_id])
             until(lambda: set(post_ids) <= set(self.latest("signals.engagement")))
             pause(worker)
         finally:

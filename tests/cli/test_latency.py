@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 
@@ -15,23 +18,25 @@ from feedmill.streams.observe.metrics import Metrics
 
 
 class FakeWorker:
-    """Serves metrics, to which every scrape adds ten posts."""
+    """Serves metrics, to which every scrape adds ten records."""
 
-    def __init__(self, instance: str) -> None:
+    def __init__(self, instance: str, port: int = 0, topic: str = "posts") -> None:
+        self._topic = topic
         self.metrics = Metrics("worker", instance)
         self.metrics.replace("feedmill_partition_lag", {("w", "posts", "0"): 3})
         self._server = StatusThread(lambda: "", self._text)
-        self._server.start("127.0.0.1", 0)
-        self.address = f"127.0.0.1:{self._server.port}"
+        self._server.start("127.0.0.1", port)
+        self.port = self._server.port
+        self.address = f"127.0.0.1:{self.port}"
 
     def _text(self) -> str:
         self.metrics.set("feedmill_metrics_timestamp_seconds", time.time())
         text = self.metrics.text()
         for leg, ms in (("append_to_fetch", 1.9), ("append_to_redis", 30.0)):
-            self.metrics.histogram("feedmill_leg_seconds", topic="posts", leg=leg).observe(
+            self.metrics.histogram("feedmill_leg_seconds", topic=self._topic, leg=leg).observe(
                 ms / 1000, 10
             )
-        self.metrics.observe("feedmill_batch_records", 10, topic="posts")
+        self.metrics.observe("feedmill_batch_records", 10, topic=self._topic)
         return text
 
     def stop(self) -> None:
@@ -81,6 +86,27 @@ def test_it_goes_on_for_as_long_as_it_is_told(workers: list[FakeWorker]) -> None
     result = latency("--json", "--for", "0.5", f"http://{workers[0].address}/metrics")
     assert result.exit_code == 0, result.output
     assert len(result.stdout.splitlines()) >= 2
+
+
+def test_it_waits_for_a_worker_that_restarts() -> None:
+    worker = FakeWorker("one")
+    command = ["latency", "--json", "--every", "0.1", worker.address]
+    with subprocess.Popen(
+        [sys.executable, "-m", "feedmill.cli.main", *command],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert "append_to_fetch" in process.stdout.readline()
+        worker.stop()
+        assert process.stderr.readline().startswith("trying again: no worker answers")
+        worker = FakeWorker("two", worker.port, "engagements")
+        assert any('"engagements"' in process.stdout.readline() for _ in range(100))
+        process.send_signal(signal.SIGINT)
+        assert process.wait(10) == 0
+    worker.stop()
 
 
 def test_its_own_environment_names_the_worker(

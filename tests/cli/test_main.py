@@ -66,10 +66,24 @@ WRONG_LINES = {
         *("demote post:p1 --timeout soon", "allow p1", f"allow post:p1 {NO_REDIS}"),
         *("clear post:p1 --gate nobody", f"hide author:ann {NO_KAFKA}"),
     ),
+    "dead-letters": (
+        *("", "delete", "list --since soon", "list --limit 0", f"list {NO_KAFKA}", "show"),
+        *("show first", "replay", "replay 1 --all", "replay 1 2 --value broken.jsonl"),
+        *("replay --all --value broken.jsonl", "replay 1 --value nowhere", f"replay 1 {NO_KAFKA}"),
+    ),
     "topics": ("", "delete", "create --partitions 0", "create --replicas 0", "describe --kafka x"),
     "local": (
         *("", "restart", "status --folder nowhere", "up --kafka-port 70000"),
         *("up --redis-port x", "up --folder broken.jsonl"),
+    ),
+    "score": (
+        *("", "ham", "spam nowhere.jsonl", "spam broken.jsonl", "spam --model nowhere"),
+        *("spam --engagements broken.jsonl", "engagement --engagements nowhere.jsonl"),
+    ),
+    "labels": (
+        *("", "fetch", "sample", "sample quality", "sample spam nowhere.jsonl"),
+        *("sample spam broken.jsonl", "sample spam --count 0", "sample spam --random 2"),
+        "sample spam --seed -1",
     ),
     "train": (
         *(
@@ -165,7 +179,7 @@ def test_a_wrong_variable_is_explained_like_a_wrong_flag(monkeypatch: pytest.Mon
 def test_every_module_that_defines_its_command_is_wired() -> None:
     modules = {path.stem for path in Path(cli.__file__).parent.glob("*.py")} - {"__init__"}
     defined = {
-        name
+        name.replace("_", "-")
         for name in modules
         if isinstance(
             getattr(importlib.import_module(f"feedmill.cli.{name}"), name, None), click.Command

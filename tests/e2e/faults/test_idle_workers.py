@@ -12,7 +12,7 @@ from builders.fault_engine import FaultEngine
 from builders.waiting import in_background, until
 
 STAGES = "nsfw+quality"
-WATCHED_S = 15.0
+WATCHED_S = 12.0
 
 
 def test_a_worker_without_partitions_neither_flaps_nor_ends(

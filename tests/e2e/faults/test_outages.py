@@ -16,7 +16,7 @@ from builders.waiting import now_ms, until
 from feedmill.deploy.local import StackAddress, down, status, up
 
 # Above the watchdog's 30 s and Kafka's 30 s between two polls.
-AWAY_S = 42.0
+AWAY_S = 36.0
 EVENTS = 3000
 POSTS = [f"storm-{n}" for n in range(20)]
 

@@ -102,8 +102,10 @@ def test_what_a_paused_owner_has_for_redis_loses(
     engine = fault_engine(redis=own_redis.url)
     first = engine.ready_worker("first")
     engine.wait_decided({"kept": engine.post("kept")})
-    engine.hold_writes(own_redis, first, ["deleted", "hidden"])
+    engine.hold_writes(own_redis, first, ["deleted", "hidden", "gone"])
 
+    # While nobody owns it, and before any other worker knew of it.
+    engine.send("posts", "gone", None).get(10)
     engine.ready_worker("second")
     engine.wait_shown("deleted")
     engine.wait_shown("hidden")
@@ -116,7 +118,8 @@ def test_what_a_paused_owner_has_for_redis_loses(
     def has_lost() -> bool:
         """Whether the old owner has joined again; until then nothing of its comes back."""
         assert engine.order() == ["kept"]
-        assert engine.truth("deleted") == {}
+        assert engine.truth("deleted") == engine.truth("gone") == {}
+        assert engine.order("community:deleted") == []
         assert engine.truth("hidden")["decision"] == "hide"
         assert int(engine.feed()[1]["owner"]) >= int(owner)
         return EXPELLED in first.log.read_text()
@@ -125,5 +128,9 @@ def test_what_a_paused_owner_has_for_redis_loses(
     until(has_lost, 60)
     # It did try.
     until(lambda: engine.metric(first, "feedmill_redis_refused_total") > 0)
+    # By its name it is the one to rank again: from what is true now, not from what it knew.
+    until(lambda: has_lost() and int(engine.feed()[1]["owner"]) > int(owner))
     engine.wait_ready()
     assert has_lost()
+    # It wrote a feed that its successor had never known of: owners notice, and remove it.
+    until(lambda: not engine.feed("community:gone")[1])

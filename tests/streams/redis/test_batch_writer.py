@@ -336,3 +336,24 @@ def test_changes_of_a_feed_are_published_at_most_ten_a_second(
         messages.append(json.loads(message["data"]))
     assert [message["version"] for message in messages] == [versions[0], versions[4]]
     assert (messages[0]["feed"], messages[0]["config_offset"]) == ("global", 3)
+
+
+def test_a_feed_that_a_former_owner_put_there_later_is_noticed(
+    own_redis: OwnRedis, writer: SteppedWriter, client: RedisClient
+) -> None:
+    former = SteppedWriter(own_redis.url)
+    former.write(whole_feed("global", {"a": 1.0}), token=10)
+    writer.write(whole_feed("global", {"a": 1.0}), token=11)
+    assert writer.tend_after(1.0).existing_feeds is None
+    former.write(whole_feed("community:a", {"a": 1.0}), token=10)
+    assert set(writer.tend_after(1.0).existing_feeds or ()) == {"community:a", "global"}
+    writer.write(removed_feeds=["community:a"], token=11)
+    assert writer.tend_after(1.0).existing_feeds is None
+
+    # The former owner takes the shorter index for a broken one, until it gives its feeds up.
+    former.tend_after(1.0)
+    assert index(client) == {"community:a": 10, "global": 11}
+    former.batch_writer.give_up_feeds()
+    writer.write(removed_feeds=["community:a"], token=11)
+    assert former.tend_after(1.0).existing_feeds is None
+    assert index(client) == {"global": 11}

@@ -274,3 +274,14 @@ def test_an_error_in_the_writer_is_not_silent(
         writer.poll()
     with pytest.raises(RuntimeError, match="the Redis writer has ended"):
         writer.submit(write_batch(whole_post("p")))
+
+
+def test_an_owner_that_gave_its_feeds_up_puts_none_on_the_index_again(
+    loop: WritingLoop, client: RedisClient
+) -> None:
+    loop.writer.give_up_feeds()
+    until(lambda: not loop.writer._is_giving_up)
+    client.zrem(KEYS.feed_index, "community:a")
+    seen = client.info("commandstats")["cmdstat_zcard"]["calls"]
+    until(lambda: client.info("commandstats")["cmdstat_zcard"]["calls"] > seen + 1)
+    assert client.zrange(KEYS.feed_index, 0, -1) == ["global"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import time
 from collections.abc import Sequence
@@ -231,6 +232,29 @@ def test_a_restart_goes_on_from_the_counts_and_the_ids_of_ten_minutes(
     state = state_of(again.apply(engagements=more), "p")
     assert state.counters.counts[:3] == [1, 0, 2]
     assert again.count("feedmill_duplicates_total") == 1
+
+
+def test_a_restore_takes_many_records_in_calls_that_end_soon(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seconds = itertools.count()
+    clock = SimpleNamespace(monotonic=lambda: next(seconds) / 100)
+    monkeypatch.setattr(engagement_restore, "time", clock)
+    states = (PostState(f"p{i}", i, through=i) for i in range(10_000))
+    counters = [
+        StoredRecord(i, NOW_MS, one.post_id.encode(), encode_state(one))
+        for i, one in enumerate(states)
+    ]
+    running = Running(monkeypatch, counters, [event("p", "like", 9_999)], start=10_000)
+    calls = 10
+    while not running.step.ready_for(0) and calls < 100:
+        # By its clock each slice takes 10 ms.
+        before = len(running.step._states[0])
+        running.step.poll(KeptWriter())
+        assert len(running.step._states[0]) - before <= 250
+        calls += 1
+    assert len(running.step._states[0]) == 10_000
+    assert calls >= 40
 
 
 def record_of(post_id: str, value: bytes | None) -> StoredRecord:

@@ -1,0 +1,82 @@
+"""Posts and engagements from files of JSON lines, for commands that need no Kafka."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO, TypeVar
+
+import msgspec
+
+from feedmill.events.decode import decode_engagement, decode_post
+from feedmill.events.engagement import Engagement
+from feedmill.events.errors import BadEvent, UsageError
+from feedmill.events.post import Deletion, Post
+from feedmill.simulation.replay.inputs import MAX_LINE_BYTES, lines_of_file, unzipped
+
+Event = TypeVar("Event")
+
+
+class _Key(msgspec.Struct):
+    post_id: str = ""
+
+
+_decode_key = msgspec.json.Decoder(_Key).decode
+
+
+def read_posts(path: str) -> Iterator[tuple[int, Post | BadEvent]]:
+    """Read the posts of a file, plain or gzip, or of standard input where it is ``-``.
+
+    Yields each line's number and its post, or why it is none; blank lines are skipped.
+
+    Raises
+    ------
+    UsageError
+        The file cannot be read.
+    """
+    return _read(path, _post)
+
+
+def read_engagements(path: str) -> Iterator[tuple[int, Engagement | BadEvent]]:
+    """Read engagements in the same way."""
+    return _read(path, decode_engagement)
+
+
+def _read(
+    path: str, decode: Callable[[bytes, bytes], Event]
+) -> Iterator[tuple[int, Event | BadEvent]]:
+    for number, line in enumerate(lines_of_file(_open(path)), 1):
+        if not line.strip():
+            continue
+        try:
+            yield number, _decode(line, decode)
+        except BadEvent as error:
+            yield number, error
+
+
+def _decode(line: bytes, decode: Callable[[bytes, bytes], Event]) -> Event:
+    if len(line) > MAX_LINE_BYTES:
+        raise BadEvent(f"Expected at most {MAX_LINE_BYTES} bytes, got a longer line")
+    try:
+        key = _decode_key(line).post_id.encode()
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        # The decoder of the event says what is wrong with it.
+        key = b""
+    return decode(key, line)
+
+
+def _post(key: bytes, value: bytes) -> Post:
+    post = decode_post(key, value)
+    if isinstance(post, Deletion):
+        raise BadEvent("Expected a post, got its deletion")
+    return post
+
+
+def _open(path: str) -> IO[bytes]:
+    if path == "-":
+        return unzipped(io.BufferedReader(io.FileIO(0, closefd=False)))
+    try:
+        return unzipped(Path(path).open("rb"))
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}") from error

@@ -1,0 +1,168 @@
+"""`feedmill score <model> [FILE]`: what a model says of posts in a file, without Kafka."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import click
+import msgspec
+import numpy as np
+
+from feedmill.cli.post_lines import read_engagements, read_posts
+from feedmill.events.errors import BadEvent, FeedmillError, UsageError
+from feedmill.events.post import Post
+from feedmill.features.counters import Counters, update
+from feedmill.features.post_batch import PostBatch
+from feedmill.filters.registry import FILTERS
+from feedmill.models.text_model import Scores
+from feedmill.rankers.registry import ENGAGEMENT_RANKER, RANKERS, TEXT_RANKERS
+from feedmill.streams.settings.environment import read_environment
+
+BATCH = 256
+
+store_option = click.option(
+    "--model",
+    "store",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="STORE",
+    help="Take the model from this store.  [FEEDMILL_MODELS, else the shipped one]",
+)
+
+
+class PostScorer(NamedTuple):
+    """A loaded model: its version, and what scores a batch: (len(batch),) float64."""
+
+    version: str
+    score: Callable[[PostBatch], Scores]
+
+
+class ScoredLine(NamedTuple):
+    """A line of the input: a post with its value, or an error.
+
+    `value` is a float32, as in a signal.
+    """
+
+    number: int
+    post: Post | None
+    value: float
+    error: str
+
+
+@click.command()
+@click.argument("model", type=click.Choice([*FILTERS, *RANKERS]))
+@click.argument("file", default="-", metavar="[FILE]", type=click.Path(allow_dash=True))
+@click.option(
+    "--engagements",
+    metavar="FILE",
+    type=click.Path(),
+    help="Count the engagements of this file in; for the model engagement.",
+)
+@store_option
+def score(model: str, file: str, engagements: str | None, store: Path | None) -> None:
+    """Score posts by a model alone: without rules, near copies and other posts.
+
+    FILE has a post in each line, as JSON, plain or gzip; - is standard input.  Each post gives a
+    line {"post_id", "value", "version"}.  What is wrong with a line goes to standard error with
+    its number, and the exit code is then 1.
+    """
+    if engagements is not None and model != ENGAGEMENT_RANKER.name:
+        raise UsageError(f"--engagements is for the model {ENGAGEMENT_RANKER.name} alone")
+    counted, failed = ({}, 0) if engagements is None else _count(engagements)
+    scorer = load_scorer(model, store, counted)
+    for line in score_lines(scorer, read_posts(file)):
+        if line.post is None:
+            failed += 1
+            click.echo(f"line {line.number}: {line.error}", err=True)
+            continue
+        fields = {"post_id": line.post.post_id, "value": line.value, "version": scorer.version}
+        click.echo(msgspec.json.encode(fields))
+    if failed:
+        raise FeedmillError(f"{failed} lines have errors")
+
+
+def load_scorer(
+    name: str, store: Path | None, counted: dict[str, Counters] | None = None
+) -> PostScorer:
+    """Load a filter or a ranker; `counted` has counts by post, for the ranker of engagement.
+
+    Raises
+    ------
+    BadArtifact
+        The model is missing or was altered.
+    """
+    store = store or read_environment().models
+    if name == ENGAGEMENT_RANKER.name:
+        ranker = ENGAGEMENT_RANKER.load(store)
+        by_post = counted or {}
+
+        def expected(batch: PostBatch) -> Scores:
+            counters = [by_post.get(post.post_id, Counters()) for post in batch.posts]
+            return ranker.score_many(ranker.prior_batch(batch), counters)
+
+        return PostScorer(ranker.version, expected)
+    text_model = FILTERS[name].load(store) if name in FILTERS else TEXT_RANKERS[name].load(store)
+    return PostScorer(text_model.version, text_model.score_batch)
+
+
+def score_lines(
+    scorer: PostScorer, lines: Iterable[tuple[int, Post | BadEvent]]
+) -> Iterator[ScoredLine]:
+    """Score posts in batches; every line comes out again, in order."""
+    for batch in _batches(lines):
+        posts = [post for _, post in batch if isinstance(post, Post)]
+        values = iter(_scores(scorer, posts))
+        for number, post in batch:
+            if isinstance(post, BadEvent):
+                yield ScoredLine(number, None, 0.0, str(post))
+                continue
+            value = next(values)
+            if isinstance(value, str):
+                yield ScoredLine(number, None, 0.0, value)
+            else:
+                yield ScoredLine(number, post, value, "")
+
+
+def _scores(scorer: PostScorer, posts: Sequence[Post]) -> list[float | str]:
+    """Return each post's value, or why the model failed on it."""
+    if not posts:
+        return []
+    try:
+        return list(np.asarray(scorer.score(PostBatch(posts)), np.float32).tolist())
+    except Exception as error:  # noqa: BLE001 - a model may raise anything, as in a stage
+        if len(posts) == 1:
+            return [f"the model failed: {error!r}"]
+    return [value for post in posts for value in _scores(scorer, [post])]
+
+
+def _batches(
+    lines: Iterable[tuple[int, Post | BadEvent]],
+) -> Iterator[list[tuple[int, Post | BadEvent]]]:
+    batch: list[tuple[int, Post | BadEvent]] = []
+    for line in lines:
+        batch.append(line)
+        if len(batch) == BATCH:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _count(path: str) -> tuple[dict[str, Counters], int]:
+    """Count a file's engagements by post, each `event_id` once; how many lines are bad beside."""
+    counted: dict[str, Counters] = {}
+    seen: set[tuple[str, str]] = set()
+    failed = 0
+    for number, event in read_engagements(path):
+        if isinstance(event, BadEvent):
+            failed += 1
+            click.echo(f"{path}, line {number}: {event}", err=True)
+            continue
+        if event.event_id is not None:
+            if (event.post_id, event.event_id) in seen:
+                continue
+            seen.add((event.post_id, event.event_id))
+        counters = counted.setdefault(event.post_id, Counters())
+        update(counters, event.kind, event.at_ms, event.dwell_ms)
+    return counted, failed

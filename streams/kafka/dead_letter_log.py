@@ -1,0 +1,215 @@
+"""Reads `dead-letters` for operators: which records were rejected, why, and which were replayed.
+
+A replay leaves a note on the same topic: a record without a value, whose headers name the rejected
+record by `topic`, `partition` and `offset`, and say where, when and by whom it was sent again.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message
+from confluent_kafka import TopicPartition as KafkaPartition
+
+from feedmill.events.errors import UsageError
+from feedmill.streams.kafka.client import ClientHealth, new_log_consumer
+from feedmill.streams.kafka.dead_letters import TOPIC
+from feedmill.streams.settings.environment import Environment
+
+CONNECT_S = 5.0
+_READ_S = 30.0
+_NO_CONNECTION = (KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._TIMED_OUT)
+
+
+class RejectedAt(NamedTuple):
+    """Where a rejected record stands: it identifies the record, however often it was lettered."""
+
+    topic: str
+    partition: int
+    offset: int
+
+
+@dataclass(frozen=True)
+class Replay:
+    """That a rejected record was sent again: to which partition and offset of its topic."""
+
+    at_ms: int
+    by: str
+    partition: int
+    offset: int
+    edited: bool
+
+
+@dataclass(frozen=True)
+class LetterHead:
+    """A dead letter without key and value.
+
+    Attributes
+    ----------
+    id
+        Its offset in `dead-letters`, by which commands name it.
+    at_ms
+        When it was written, Unix milliseconds.
+    rejected
+        The record that was rejected.
+    stage, error
+        Who rejected it, and why.
+    key_is_cut, value_is_cut
+        Whether the record's key and value are there in part only.
+    """
+
+    id: int
+    at_ms: int
+    rejected: RejectedAt
+    stage: str
+    error: str
+    key_is_cut: bool
+    value_is_cut: bool
+
+
+@dataclass(frozen=True)
+class DeadLetterScan:
+    """The letters that were asked for, oldest first, and every replay by what was replayed."""
+
+    letters: list[LetterHead]
+    replays: dict[RejectedAt, Replay]
+
+
+class DeadLetterLog:
+    """Reads the topic; made by `open_dead_letters`.  Its calls wait, some seconds at most."""
+
+    def __init__(self, consumer: Consumer, topic: str) -> None:
+        self._consumer = consumer
+        self._topic = topic
+
+    def scan(self, is_wanted: Callable[[LetterHead], bool]) -> DeadLetterScan:
+        """Read the whole topic, committed records alone; keep what is wanted."""
+        letters: list[LetterHead] = []
+        replays: dict[RejectedAt, Replay] = {}
+        for message in self._messages():
+            headers = _headers(message)
+            rejected = _rejected_at(headers)
+            if rejected is None:
+                continue
+            if "replayed_offset" in headers:
+                replays[rejected] = _replay(headers)
+                continue
+            head = _head(message, headers, rejected)
+            if is_wanted(head):
+                letters.append(head)
+        return DeadLetterScan(letters, replays)
+
+    def record(self, letter: LetterHead) -> tuple[bytes | None, bytes | None]:
+        """Return key and value of a letter.
+
+        Raises
+        ------
+        UsageError
+            The letter is not on the topic any more.
+        """
+        self._consumer.assign([KafkaPartition(self._topic, 0, letter.id)])
+        message = self._next()
+        if message is None or message.offset() != letter.id:
+            raise UsageError(f"dead letter {letter.id} is gone from `{self._topic}`")
+        return message.key(), message.value()
+
+    def _messages(self) -> Iterator[Message]:
+        self._consumer.assign([KafkaPartition(self._topic, 0, OFFSET_BEGINNING)])
+        while (message := self._next()) is not None:
+            yield message
+
+    def _next(self) -> Message | None:
+        """Return the next record; None at the end of the topic."""
+        until = time.monotonic() + _READ_S
+        while time.monotonic() < until:
+            message = self._consumer.poll(0.5)
+            if message is None:
+                continue
+            error = message.error()
+            if error is None:
+                return message
+            if error.code() == KafkaError._PARTITION_EOF:
+                return None
+            raise KafkaException(error)
+        raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
+
+
+@contextmanager
+def open_dead_letters(environment: Environment) -> Iterator[DeadLetterLog]:
+    """Open the topic `dead-letters`.
+
+    Raises
+    ------
+    UsageError
+        Kafka cannot be reached, or has no such topic.
+    """
+    name = environment.topic(TOPIC)
+    consumer = new_log_consumer(environment, ClientHealth())
+    try:
+        with kafka_errors(environment):
+            found = consumer.list_topics(name, timeout=CONNECT_S).topics[name]
+            if found.error is not None:
+                raise UsageError(
+                    f"Kafka at {environment.kafka} has no topic `{name}`; create the topics with"
+                    " `feedmill topics create`, or give the right --kafka and --prefix"
+                )
+            yield DeadLetterLog(consumer, name)
+    finally:
+        consumer.close()
+
+
+@contextmanager
+def kafka_errors(environment: Environment) -> Iterator[None]:
+    """Turn errors of the client into a `UsageError` that says what to do."""
+    try:
+        yield
+    except KafkaException as error:
+        complaint: KafkaError = error.args[0]
+        reason = "cannot connect" if complaint.code() in _NO_CONNECTION else complaint.str()
+        raise UsageError(
+            f"Kafka at {environment.kafka}: {reason}; start it (`feedmill local up` starts a local"
+            " one), or correct --kafka, FEEDMILL_KAFKA or the credentials"
+        ) from error
+
+
+def _headers(message: Message) -> dict[str, str]:
+    found = message.headers() or []
+    return {name: (value or b"").decode("utf-8", "replace") for name, value in found}
+
+
+def _rejected_at(headers: dict[str, str]) -> RejectedAt | None:
+    """Return what the headers name; None where the record is not one of ours."""
+    try:
+        return RejectedAt(headers["topic"], int(headers["partition"]), int(headers["offset"]))
+    except (KeyError, ValueError):
+        return None
+
+
+def _replay(headers: dict[str, str]) -> Replay:
+    return Replay(
+        at_ms=_number(headers.get("at_ms")),
+        by=headers.get("by", ""),
+        partition=_number(headers.get("replayed_partition")),
+        offset=_number(headers.get("replayed_offset")),
+        edited=headers.get("edited") == "true",
+    )
+
+
+def _head(message: Message, headers: dict[str, str], rejected: RejectedAt) -> LetterHead:
+    return LetterHead(
+        id=message.offset(),
+        at_ms=message.timestamp()[1],
+        rejected=rejected,
+        stage=headers.get("stage", ""),
+        error=headers.get("error", ""),
+        key_is_cut="key_size" in headers,
+        value_is_cut="size" in headers,
+    )
+
+
+def _number(text: str | None) -> int:
+    return int(text) if text is not None and text.isdecimal() else -1

@@ -1,0 +1,129 @@
+"""Records that are gone before they were read: their partition stops, and an operator decides."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+from collections.abc import Callable
+
+from kafka import OffsetAndMetadata, TopicPartition
+from kafka.admin import KafkaAdminClient
+
+from builders.engine_topics import PARTITIONS
+from builders.fault_engine import ALL_STAGES, FaultEngine
+from builders.waiting import until
+from feedmill.deploy.local import kafka_tool
+from feedmill.events.partition import partition_of
+
+STOPPED = 2
+COMMAND = "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand"
+
+
+def of_partition(partition: int, name: str) -> str:
+    """A post id that belongs to a partition."""
+    ids = (f"{name}-{i}" for i in range(1000))
+    return next(one for one in ids if partition_of(one.encode(), PARTITIONS) == partition)
+
+
+def remove_posts(engine: FaultEngine, partition: int) -> None:
+    """Have all records of a partition gone, as their retention does in the end."""
+    admin = KafkaAdminClient(bootstrap_servers=engine.kafka)
+    consumer = engine.consumer("posts")
+    at = TopicPartition(engine.topic("posts"), partition)
+    try:
+        admin.delete_records({at: consumer.position(at)})
+    finally:
+        consumer.close()
+        admin.close()
+
+
+def committed(engine: FaultEngine, partition: int) -> int:
+    admin = KafkaAdminClient(bootstrap_servers=engine.kafka)
+    group = engine.topic("worker")
+    try:
+        found = admin.list_group_offsets(group)
+        found = found.get(group, found)
+        return int(found[TopicPartition(engine.topic("posts"), partition)].offset)
+    finally:
+        admin.close()
+
+
+def test_a_partition_stops_loudly_and_goes_on_by_the_command_that_is_named(
+    fault_engine: Callable[..., FaultEngine],
+) -> None:
+    engine = fault_engine()
+    worker = engine.ready_worker()
+    first = [of_partition(p, "first") for p in range(PARTITIONS)]
+    for post in first:
+        engine.post(post)
+    until(lambda: set(first) <= set(engine.order()))
+    worker.stop()
+    engine.post(of_partition(STOPPED, "unread"))
+    before = committed(engine, STOPPED)
+    remove_posts(engine, STOPPED)
+
+    engine.start_worker()
+    log = engine.workers[ALL_STAGES].log
+    named = re.compile(r"kafka-consumer-groups (.*--execute)")
+    line = until(lambda: named.search(log.read_text()))[1]
+    others = [of_partition(p, "then") for p in range(PARTITIONS) if p != STOPPED]
+    for post in others:
+        engine.post(post)
+    until(lambda: set(others) <= set(engine.order()))
+    late = of_partition(STOPPED, "late")
+    engine.post(late)
+    engine.wait_decided([*others])
+    beats = [
+        one for one in engine.instances().values() if one["pid"] == engine.workers[ALL_STAGES].pid
+    ]
+    assert beats and not any(beat["ready"] for beat in beats)
+    assert committed(engine, STOPPED) == before
+    assert late not in engine.order()
+
+    engine.workers[ALL_STAGES].stop()
+    assert committed(engine, STOPPED) == before
+    subprocess.run(kafka_tool(COMMAND, *shlex.split(line)), check=True, timeout=60)
+    engine.restart(ALL_STAGES)
+    engine.wait_ready()
+    until(lambda: late in engine.order())
+
+
+def test_a_restart_is_ready_where_retention_removed_posts_that_were_read(
+    fault_engine: Callable[..., FaultEngine],
+) -> None:
+    engine = fault_engine()
+    worker = engine.ready_worker()
+    first, then = of_partition(STOPPED, "first"), of_partition(STOPPED, "then")
+    engine.post(first)
+    engine.wait_shown(first)
+    worker.stop()
+    remove_posts(engine, STOPPED)
+    engine.restart(ALL_STAGES)
+    engine.wait_ready()
+    engine.post(then)
+    engine.wait_shown(then)
+    assert engine.complaints() == []
+
+
+def test_a_log_that_was_cut_off_stops_its_partition_too(
+    fault_engine: Callable[..., FaultEngine],
+) -> None:
+    engine = fault_engine()
+    at = TopicPartition(engine.topic("posts"), STOPPED)
+    admin = KafkaAdminClient(bootstrap_servers=engine.kafka)
+    try:
+        # As after an election of a leader that had not got all records.
+        admin.alter_group_offsets(engine.topic("worker"), {at: OffsetAndMetadata(1000, "", -1)})
+    finally:
+        admin.close()
+    log = engine.start_worker().log
+    until(lambda: "the log was cut off" in log.read_text())
+    assert "--reset-offsets --to-latest --execute" in log.read_text()
+    beats = until(lambda: [b for b in engine.instances().values() if b["pid"] == pid(engine)])
+    assert not any(beat["ready"] for beat in beats)
+    assert committed(engine, STOPPED) == 1000
+
+
+def pid(engine: FaultEngine) -> int:
+    return engine.workers[ALL_STAGES].pid

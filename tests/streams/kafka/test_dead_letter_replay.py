@@ -1,0 +1,140 @@
+"""Rejected records are sent again once, on a real Kafka."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+import pytest
+
+from builders.kafka_log import KafkaLog
+from builders.written_letters import BAD_POST, GOOD_POST, write_letter
+from feedmill.deploy.local import StackAddress
+from feedmill.events.errors import UsageError
+from feedmill.events.partition import partition_of
+from feedmill.events.signal import SignalNames
+from feedmill.streams.kafka.dead_letter_log import DeadLetterLog, Replay, open_dead_letters
+from feedmill.streams.kafka.dead_letter_replay import (
+    DeadLetterReplayer,
+    ReplayOutcome,
+    decoder_of,
+    open_replayer,
+)
+from feedmill.streams.kafka.dead_letters import MAX_KEY_BYTES, MAX_VALUE_BYTES
+
+
+@pytest.fixture
+def log(stack: StackAddress, prefix: str) -> KafkaLog:
+    return KafkaLog.created(stack.kafka, prefix)
+
+
+@contextmanager
+def opened(log: KafkaLog) -> Iterator[tuple[DeadLetterLog, DeadLetterReplayer]]:
+    with ExitStack() as stack:
+        letters = stack.enter_context(open_dead_letters(log.environment))
+        replayer = open_replayer(log.environment, letters, by="ann", at_ms=5)
+        yield letters, stack.enter_context(replayer)
+
+
+def replay(
+    log: KafkaLog, *, value: bytes | None = None, force: bool = False, dry_run: bool = False
+) -> list[ReplayOutcome]:
+    """Replay everything."""
+    with opened(log) as (letters, replayer):
+        chosen = letters.scan(lambda _: True).letters
+        return list(replayer.replay(chosen, value=value, force=force, dry_run=dry_run))
+
+
+def sent(log: KafkaLog, topic: str = "posts") -> list[tuple[int, bytes | None, bytes | None]]:
+    """What others read there: partition, key and value."""
+    return [(m.partition(), m.key(), m.value()) for m in log.read(topic)]
+
+
+def test_a_record_is_sent_again_as_it_was_to_the_partition_of_its_key(log: KafkaLog) -> None:
+    for number in range(12):
+        key = f"p{number}".encode()
+        write_letter(log, key, GOOD_POST.replace(b"p1", key), offset=number)
+    outcomes = replay(log)
+    assert [outcome.refusal for outcome in outcomes] == [""] * 12
+    expected = {
+        (partition_of(key, 2), key, GOOD_POST.replace(b"p1", key))
+        for key in (f"p{number}".encode() for number in range(12))
+    }
+    assert set(sent(log)) == expected
+    assert len({partition for partition, _, _ in expected}) == 2
+    positions = {(m.partition(), m.offset()) for m in log.read("posts")}
+    assert {(outcome.partition, outcome.offset) for outcome in outcomes} == positions
+
+
+def test_a_record_is_sent_once_however_often_it_is_asked_for(log: KafkaLog) -> None:
+    write_letter(log, b"p1", GOOD_POST)
+    [first] = replay(log)
+    [second] = replay(log)
+    assert second.already == Replay(5, "ann", first.partition, first.offset, edited=False)
+    assert len(sent(log)) == 1
+    [third] = replay(log, force=True)
+    assert third.refusal == ""
+    assert len(sent(log)) == 2
+
+
+def test_two_letters_of_one_record_send_it_once(log: KafkaLog) -> None:
+    for _ in range(2):
+        write_letter(log, b"p1", GOOD_POST, offset=9)
+    first, second = replay(log)
+    assert (first.refusal, second.is_repetition) == ("", True)
+    assert len(sent(log)) == 1
+
+
+def test_what_is_still_bad_is_not_sent_unless_it_is_edited(log: KafkaLog) -> None:
+    write_letter(log, b"p1", BAD_POST)
+    [refused] = replay(log)
+    assert "still bad: Expected `str`, got `int` - at `$.author_id`" in refused.refusal
+    [refused] = replay(log, value=GOOD_POST.replace(b"p1", b"p2"))
+    assert "still bad" in refused.refusal
+    assert sent(log) == []
+    [outcome] = replay(log, value=GOOD_POST)
+    assert outcome.refusal == ""
+    assert [value for _, _, value in sent(log)] == [GOOD_POST]
+    [again] = replay(log)
+    assert again.already is not None
+    assert again.already.edited
+
+
+def test_a_dry_run_sends_nothing_and_notes_nothing(log: KafkaLog) -> None:
+    write_letter(log, b"p1", GOOD_POST)
+    [outcome] = replay(log, dry_run=True)
+    assert (outcome.refusal, outcome.partition, outcome.offset) == ("", partition_of(b"p1", 2), -1)
+    assert sent(log) == []
+    assert len(log.read("dead-letters")) == 1
+
+
+def test_what_is_cut_is_not_sent(log: KafkaLog) -> None:
+    write_letter(log, b"p1", b" " * MAX_VALUE_BYTES + GOOD_POST, offset=1)
+    write_letter(log, b"p" * (MAX_KEY_BYTES + 1), b"{}", offset=2)
+    by_value, by_key = replay(log)
+    assert "value is cut" in by_value.refusal
+    assert "key is cut" in by_key.refusal
+    assert sent(log) == []
+
+
+def test_a_replay_that_began_earlier_sends_nothing_any_more(log: KafkaLog) -> None:
+    for number in range(2):
+        write_letter(log, b"p1", GOOD_POST, offset=number)
+    with pytest.raises(UsageError, match="Kafka at"), opened(log) as (letters, former):
+        chosen = letters.scan(lambda _: True).letters
+        outcomes = former.replay(chosen)
+        assert next(outcomes).refusal == ""
+        [skipped, done] = replay(log)
+        assert skipped.already is not None
+        assert done.refusal == ""
+        next(outcomes)
+    assert len(sent(log)) == 2
+
+
+def test_every_topic_that_has_dead_letters_has_a_decoder() -> None:
+    names = SignalNames()
+    assert decoder_of("overrides", names) is not None
+    assert decoder_of("engagements", names) is not None
+    assert decoder_of("signals.novelty", names) is None
+    assert decoder_of("config", names) is None
+    decode = decoder_of("signals.spam", names)
+    assert decode is not None
+    assert decode(b"p1", None) == "p1"
