@@ -137,6 +137,7 @@ def check(combiner: Combiner) -> None:
     """`global` is what sorting all posts gives."""
     ranking, view = combiner.ranking("global"), combiner.view
     rows = view.live_rows()
+    rows = rows[ranking.in_window(rows, NOW_MS)]
     scores = ranking.scores.score[rows]
     authors = view.post.author
     best, best_scores = top(scores, rows, view.ids, authors, ranking.spec.size, 3)

@@ -36,7 +36,7 @@ from feedmill.streams.settings.environment import Environment
 # A look at 500 feeds takes some 20 ms.
 LOOK_EVERY_S = 0.2
 TOLD_EVERY_S = 10.0
-WITHIN_S = 90.0
+WITHIN_S = 120.0
 SETTLE_S = 2.0
 SIZE, SMALLER = 500, 400
 SAMPLED = 1000
@@ -128,7 +128,7 @@ class Stopwatch:
                 log = self._subject.log_text()[-1000:]
                 raise SystemExit(f"{self._name}: {what} not after {WITHIN_S:.0f} s\n{log}")
             if seconds > tell_at:
-                tell_at += TOLD_EVERY_S
+                tell_at = seconds + TOLD_EVERY_S
                 sizes = Counter(state.size for state in self._view.feeds().values())
                 common = ", ".join(f"{n} of {size}" for size, n in sizes.most_common(3))
                 print(f"  {self._name}: {what} not after {seconds:.0f} s; feeds: {common}")

@@ -17,6 +17,7 @@ BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
         ("bench_combine.py", "--sizes 2000", "2,000  gates"),
         ("bench_history.py", "--posts 800 --rounds 1", "µs"),
         ("bench_memory.py", "--posts 500 --combiner-only", "bytes a live post at 500"),
+        ("bench_ranking.py", "--sizes 300,600 --events 3", "engagement"),
         ("bench_rules.py", "--rounds 1", "re, phrases"),
         ("bench_text.py", "--rounds 1 --texts 512 --history-posts 2048", "counters, 10,000 events"),
         ("model_memory.py", "--posts 2048", "."),

@@ -60,6 +60,7 @@ class Combiner:
         self._policies.finish()  # there are no posts
         self._default = self._live.default
         self._window_ms = self._live.longest_window_ms
+        self._kept_ms = self._window_ms  # the longest that any key written so far is kept
         # By row the group under which the post was ranked last, -1 for none.
         self._ranked_group: MappedColumn[np.int32] = MappedColumn(np.int32, fill=-1)
         self._last_tick_ms = 0
@@ -189,7 +190,7 @@ class Combiner:
         """Have freed posts removed, and let their rows be used again."""
         if len(rows):
             ids = [self.view.ids[row] for row in rows.tolist()]
-            ends_ms = self.view.post.created_ms[rows] + self._live.longest_window_ms
+            ends_ms = self.view.post.created_ms[rows] + self._kept_ms
             self._pending.remove(rows, dict(zip(ids, ends_ms.tolist(), strict=True)), now_ms)
             self.view.recycle(rows)
 
@@ -210,6 +211,7 @@ class Combiner:
             self._pending.mark_later(not_shown & self._is_live(), POST_CHANGED)
         if self._live.longest_window_ms != self._window_ms:
             self._window_ms = self._live.longest_window_ms
+            self._kept_ms = max(self._kept_ms, self._window_ms)
             self._pending.mark_later(self._is_live(), POST_CHANGED)
 
     def _is_live(self) -> npt.NDArray[np.bool_]:

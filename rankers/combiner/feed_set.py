@@ -156,9 +156,10 @@ def by_feed(
 ) -> Generator[None, None, dict[str, list[Positions]]]:
     """By feed the positions of the groups that it takes, in parts; -1 stands for no group.
 
-    Yields every now and then where groups are many.
+    Yields every millisecond or so.
     """
     order = np.argsort(groups, kind="stable")
+    yield
     ordered = groups[order]
     starts, ends = runs(ordered)
     found: dict[str, list[Positions]] = {}

@@ -158,13 +158,16 @@ class LiveFeeds:
         going_on = [name for name in self.feeds if _exists(name, matcher)]
         names.update(name for name in going_on if is_all or self._differs(name, settings, matcher))
         self._prepare_policies(settings)
-        shows_more = is_all or matcher is not live.matcher or settings.gates != live.settings.gates
-        if not (names or shows_more or self._policies.has_unfinished):
+        # Feeds that are made meanwhile follow the settings before; they are made here, too.
+        discovers = (
+            is_all
+            or matcher is not live.matcher
+            or _on_demand_policies(settings) != _on_demand_policies(live.settings)
+        )
+        if not (names or discovers or self._policies.has_unfinished):
             self._follow(settings, matcher)
             self._policies.keep(self._scores_in_use(), self.default)
             return None
-        # Feeds that are made meanwhile follow the settings before; they are made here too.
-        discovers = shows_more or settings is not live.settings
         return self._build_of(settings, matcher, names, discovers=discovers)
 
     def _differs(self, name: str, settings: Settings, matcher: FeedMatcher) -> bool:
@@ -270,6 +273,14 @@ def _exists(name: str, matcher: FeedMatcher) -> bool:
 def _content(spec: FeedSpec) -> tuple[object, ...]:
     """All of a spec that says which posts are in the feed."""
     return spec.match, spec.size, spec.window_hours, spec.include_replies
+
+
+def _on_demand_policies(settings: Settings) -> list[object]:
+    """All weights and gates that count in feeds on demand."""
+    return [
+        {name: value for name, value in kind.items() if not name or pattern_of(name) is not None}
+        for kind in (settings.weights, settings.gates)
+    ]
 
 
 def _own_policies(settings: Settings) -> list[str]:

@@ -103,7 +103,10 @@ class PendingWrites:
         self._sweep()
 
     def take_rows(self, most: int) -> list[tuple[int, int, bool]]:
-        """At most so many rows with their masks, and whether they are to be written whole."""
+        """At most so many rows with their masks, and whether they are to be written whole.
+
+        While feeds are still to be taken, only rows that just changed.
+        """
         taken: list[tuple[int, int, bool]] = []
         masks = self._masks.values
         while len(taken) < most and (row := self._next_row()) is not None:
@@ -154,6 +157,8 @@ class PendingWrites:
     def _next_row(self) -> int | None:
         if self._queue:
             return self._queue.popleft()
+        if self.feeds:
+            return None
         while self._is_sweeping and not self._swept:
             start, masks = self._next_sweep, self._masks.values
             found = np.flatnonzero(masks[start : start + _SWEEP_ROWS]) + start

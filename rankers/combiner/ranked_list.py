@@ -95,11 +95,8 @@ class RankedList:
             same = (scores[given] == self.scores[listed]) & (authors[given] == self.authors[listed])
             enters[given[same]] = False
             self._remove(listed[~same])
-        self._drop_below_floors(enters, rows, scores, authors)
-        entering = np.flatnonzero(enters)
-        if len(entering):
-            self._insert(rows[entering], scores[entering], authors[entering])
-        return bool(len(entering)) or bool(len(listed) and not same.all())
+        has_entered = self._enter(enters, rows, scores, authors)
+        return has_entered or bool(len(listed) and not same.all())
 
     def _listed(self, rows: Rows) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
         """At which positions of the list rows stand, and at which positions of `rows`."""
@@ -142,6 +139,29 @@ class RankedList:
         self.authors = np.delete(self.authors, positions)
         self._shown = None
         self._may_be_short = self._floor is not None or bool(self._author_floors)
+
+    def _enter(self, enters: Flags, rows: Rows, scores: Floats, authors: Rows) -> bool:
+        """Insert what is above the floors; of very many the best first, which raises the floor."""
+        entering = np.flatnonzero(enters)
+        most = 2 * self._trim_above
+        is_best = enters
+        if len(entering) > 2 * most:
+            cut = len(entering) - most
+            is_best = np.zeros(len(rows), bool)
+            is_best[entering[np.argpartition(scores[entering], cut)[cut:]]] = True
+        has_entered = self._enter_some(is_best.copy(), rows, scores, authors)
+        others = enters & ~is_best
+        if not others.any():
+            return has_entered
+        others &= scores >= self.floor_score
+        return self._enter_some(others, rows, scores, authors) or has_entered
+
+    def _enter_some(self, enters: Flags, rows: Rows, scores: Floats, authors: Rows) -> bool:
+        self._drop_below_floors(enters, rows, scores, authors)
+        entering = np.flatnonzero(enters)
+        if len(entering):
+            self._insert(rows[entering], scores[entering], authors[entering])
+        return len(entering) > 0
 
     def _drop_below_floors(self, enters: Flags, rows: Rows, scores: Floats, authors: Rows) -> None:
         """Clear `enters` for what is not above the floors; most of it by score alone already."""

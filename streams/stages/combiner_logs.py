@@ -76,9 +76,10 @@ class CombinerLogs:
         self._leaving: set[TopicPartition] = set()
         topics = (POSTS, *(SIGNALS + name for name in names.all))
         everything = {TopicPartition(t, p): BEGINNING for t in topics for p in range(partitions)}
+        everything[TopicPartition(OVERRIDES, 0)] = BEGINNING
         self._posts_first: set[TopicPartition] = set()
         self._after_posts: dict[TopicPartition, int] = {}
-        self._add({TopicPartition(OVERRIDES, 0): BEGINNING, **everything})
+        self._add(everything)
         self._everything = frozenset(everything)
 
     @property

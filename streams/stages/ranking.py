@@ -11,13 +11,11 @@ from feedmill.events.signal import Signal
 from feedmill.rankers.combiner import Combiner
 from feedmill.rankers.combiner.batches import take_signals
 from feedmill.streams.kafka.assignment import AssignmentChange
-from feedmill.streams.kafka.dead_letters import TOPIC as DEAD_LETTERS
-from feedmill.streams.kafka.dead_letters import dead_letter
-from feedmill.streams.kafka.validation import RejectedRecord
 from feedmill.streams.settings.environment import Environment
 from feedmill.streams.stages.combiner_logs import CombinerLogs
 from feedmill.streams.stages.feed_freshness import FeedFreshness
-from feedmill.streams.stages.ranking_claim import RANKING_PARTITION, RankingClaim
+from feedmill.streams.stages.ranking_claim import RankingClaim
+from feedmill.streams.stages.ranking_letters import RankingLetters
 from feedmill.streams.stages.redis_handover import RedisHandover
 from feedmill.streams.stages.step import Step, StepContext, WorkBatch, Writer
 
@@ -28,6 +26,8 @@ LIVE_RECORDS = 2_000
 # How long one piece of work may take: ranking, and making changes of what was ranked.
 WORK_S = 0.008
 _CHANGES_S = 0.005
+# A large batch may take longer by so much a post: what is not ranked at once piles up.
+_POST_S = 25e-6
 
 
 class RankingStep(Step):
@@ -67,6 +67,7 @@ class RankingStep(Step):
             context.partitions,
         )
         self._claim = RankingClaim(context.connection)
+        self._letters = RankingLetters(self.name, context)
         self._handover = RedisHandover(environment, self.combiner, self._freshness, context)
         self._begin_restore()
 
@@ -82,6 +83,7 @@ class RankingStep(Step):
         self._logs.assigned(change)
         self._begin_restore()
         self._claim.assigned(change)
+        self._letters.assigned(change)
         self._handover.set_token(self._claim.token)
 
     def ready_for(self, partition: int) -> bool:
@@ -93,11 +95,13 @@ class RankingStep(Step):
 
     def poll(self, writer: Writer) -> bool:
         restoring = not self._logs.is_restored
+        self._letters.follow(writer)
         count, rejected = self._logs.read(RESTORE_RECORDS if restoring else LIVE_RECORDS)
         if rejected:
-            self._refuse(rejected, writer)
+            self._letters.reject(rejected, writer)
         if self._claim.follow(writer, is_restored=self._logs.is_restored):
             self._handover.set_token(self._claim.token)
+            self._letters.claimed(writer)
         self._handover.follow()
         return count > 0
 
@@ -117,7 +121,8 @@ class RankingStep(Step):
             by_name.setdefault(name, []).append(post_id if signal is None else signal)
         for name, signals in by_name.items():
             take_signals(view, name, signals)
-        self._work(WORK_S)
+        posts = sum(len(part.events) for part in work.partitions)
+        self._work(WORK_S + posts * _POST_S)
 
     def background(self, writer: Writer, budget_s: float) -> bool:
         now = time.monotonic()
@@ -157,24 +162,6 @@ class RankingStep(Step):
         return more
 
     # --- the rest -------------------------------------------------------------------------
-
-    def _refuse(self, rejected: list[RejectedRecord], writer: Writer) -> None:
-        metrics = self.context.metrics
-        for one in rejected:
-            metrics.add("feedmill_rejected_total", topic=one.source.topic)
-            # What a restore finds again was dead-lettered when it came.
-            if one.source.topic == "posts" or self._claim.token is None:
-                continue
-            dead = dead_letter(one, self.name, self.context.clock.now_ms())
-            metrics.add("feedmill_letters_total")
-            writer.add(
-                DEAD_LETTERS,
-                dead.key,
-                dead.value,
-                owner=RANKING_PARTITION,
-                partition=0,
-                headers=dead.headers,
-            )
 
     def _measure(self) -> None:
         metrics, combiner = self.context.metrics, self.combiner

@@ -62,6 +62,16 @@ def test_many_rows_come_after_what_just_changed(pending: PendingWrites) -> None:
     assert not pending.is_sweeping
 
 
+def test_many_rows_wait_for_feeds(pending: PendingWrites) -> None:
+    pending.mark_later(np.arange(50_000) < 1, 1)
+    marked(pending, 9)
+    pending.mark_feed("global")
+    assert pending.take_rows(NONE) == [(9, 1, False)]
+    assert pending.has_posts
+    del pending.feeds["global"]
+    assert pending.take_rows(NONE) == [(0, 1, False)]
+
+
 def test_a_second_sweep_begins_anew(pending: PendingWrites) -> None:
     pending.mark_later(np.arange(50_000) < 3, 1)
     assert [row for row, _, _ in pending.take_rows(2)] == [0, 1]

@@ -45,7 +45,7 @@ class Posts:
         return self.rng.integers(0, self.distinct, count) / 7.0
 
     def enter(self) -> None:
-        rows = self.draw(int(self.rng.integers(1, len(self.scores) // 2)))
+        rows = self.draw(int(self.rng.integers(1, len(self.scores))))
         self.change(rows, self.drawn_scores(len(rows)))
 
     def leave(self) -> None:

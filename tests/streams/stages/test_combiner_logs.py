@@ -6,6 +6,7 @@ from builders.events import NOW_MS, post, signal
 from builders.kafka_log import KafkaLog, until
 from feedmill.deploy.local import StackAddress
 from feedmill.events.decode import encode
+from feedmill.events.override import Override
 from feedmill.events.signal import SignalNames
 from feedmill.rankers.combiner.view import PostView
 from feedmill.streams.kafka.assignment import AssignmentChange
@@ -86,4 +87,20 @@ def test_a_start_that_is_assigned_partitions_before_it_has_read_anything(
     until(lambda: logs.is_restored, lambda: follow(logs))
     assert has_all(view, COUNT)
     assert view.early.dropped == 0
+    logs.close()
+
+
+def test_an_owner_that_comes_back_knows_every_override_before_it_ranks(
+    stack: StackAddress, prefix: str
+) -> None:
+    kafka = KafkaLog.created(stack.kafka, prefix)
+    view = PostView(NAMES)
+    logs = CombinerLogs(Connection(kafka.environment), view, NAMES, NAMES.all, kafka.partitions)
+    until(lambda: logs.is_restored, lambda: follow(logs))
+    hide = encode(Override(verdict="hide", by="mod", reason="r", at_ms=NOW_MS))
+    kafka.produce("overrides", [(f"post:p{i}|*".encode(), hide) for i in range(20_000)])
+    logs.assigned(AssignmentChange(1, gained=(0, 1)))
+    # One at a time: they are not read in passing while the rest is.
+    until(lambda: logs.is_restored, lambda: logs.read(1))
+    assert len(view.overrides) == 20_000
     logs.close()

@@ -1,0 +1,113 @@
+"""Which rejected records become dead letters, through takeovers and restarts; without Kafka."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from builders.fake_log import KeptWriter
+from builders.records import StoredRecord
+from feedmill.streams.kafka.assignment import AssignmentChange
+from feedmill.streams.kafka.batches import TopicPartition
+from feedmill.streams.kafka.validation import RejectedRecord
+from feedmill.streams.observe.metrics import Metrics
+from feedmill.streams.settings.clock import LogClock
+from feedmill.streams.stages import ranking_letters
+from feedmill.streams.stages.ranking_letters import RankingLetters
+from feedmill.streams.stages.step import StepContext
+
+NOTE = (0, "combiner.letters")
+
+
+def bad(*at_ms: int, topic: str = "overrides", value: bytes = b"{") -> list[RejectedRecord]:
+    """Rejected records, their key their timestamp."""
+    return [
+        RejectedRecord(TopicPartition(topic, 0), StoredRecord(i, at, b"%d" % at, value), "why")
+        for i, at in enumerate(at_ms)
+    ]
+
+
+class Ranking:
+    """A worker's letters, and what it wrote."""
+
+    def __init__(self) -> None:
+        connection: Any = None
+        context = StepContext(connection, LogClock(), Metrics("combiner", "one"), 4)
+        self.letters = RankingLetters("combiner", context)
+        self.writer = KeptWriter()
+
+    def gain(self, note: str | None = None) -> None:
+        notes = {} if note is None else {0: {"combiner.letters": note}}
+        self.letters.assigned(AssignmentChange(1, gained=(0, 1), notes=notes))
+
+    def rank(self, note: str | None = None) -> None:
+        self.gain(note)
+        self.letters.claimed(self.writer)
+
+    def reject(self, records: list[RejectedRecord]) -> None:
+        self.letters.reject(records, self.writer)
+
+    @property
+    def written(self) -> list[int]:
+        return [int(key or b"") for _, key, _, _ in self.writer.added]
+
+
+def test_the_worker_that_ranks_writes_one_for_each_but_those_of_posts() -> None:
+    ranking = Ranking()
+    ranking.rank()
+    ranking.reject([*bad(7, 9), *bad(8, topic="posts")])
+    assert ranking.written == [7, 9]
+    assert {topic for topic, *_ in ranking.writer.added} == {"dead-letters"}
+
+
+def test_a_note_follows_the_letters_that_it_stands_for() -> None:
+    ranking = Ranking()
+    ranking.rank()
+    ranking.reject(bad(9, 7))
+    assert NOTE not in ranking.writer.notes
+    ranking.letters.follow(ranking.writer)
+    assert ranking.writer.notes[NOTE] == "9"
+    assert ranking.writer.added_at_note == [2]
+    ranking.letters.follow(ranking.writer)
+    assert ranking.writer.added_at_note == [2]
+
+
+def test_what_a_restore_finds_again_has_its_letter_what_came_meanwhile_gets_it() -> None:
+    ranking = Ranking()
+    ranking.reject(bad(5, 9))
+    ranking.gain("7")
+    ranking.reject(bad(6, 8))
+    assert ranking.written == []
+    ranking.letters.claimed(ranking.writer)
+    assert ranking.written == [9, 8]
+
+
+def test_another_worker_takes_over_what_came_after_the_last_letter() -> None:
+    ranking = Ranking()
+    ranking.letters.assigned(AssignmentChange(1, gained=(1,)))
+    ranking.reject(bad(3, 4, 5))
+    ranking.letters.follow(ranking.writer)
+    assert (ranking.written, ranking.writer.notes) == ([], {})
+    ranking.rank("4")
+    assert ranking.written == [5]
+
+
+def test_a_worker_that_lost_the_ranking_writes_no_more() -> None:
+    ranking = Ranking()
+    ranking.rank("4")
+    ranking.letters.assigned(AssignmentChange(2, kept=(0, 1)))
+    ranking.reject(bad(5))
+    ranking.letters.assigned(AssignmentChange(3, lost=(0,), kept=(1,)))
+    ranking.reject(bad(6))
+    ranking.letters.follow(ranking.writer)
+    assert ranking.written == [5]
+    assert ranking.writer.notes == {}
+
+
+def test_what_waits_is_bounded_by_its_newest(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ranking_letters, "KEPT_BYTES", 10_000)
+    ranking = Ranking()
+    ranking.reject(bad(*range(1, 101), value=b"x" * 1000))
+    ranking.rank()
+    assert ranking.written == [97, 98, 99, 100]
