@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
 from functools import cached_property
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +15,8 @@ from feedmill.features.history.near_duplicates import SignatureBatch, minhash
 from feedmill.features.links import LinkHosts, path_texts
 from feedmill.features.registry import FEATURE_GROUPS
 from feedmill.features.text.ngrams import TextBatch
+
+T = TypeVar("T")
 
 
 class PostBatch:
@@ -26,6 +29,7 @@ class PostBatch:
     def __init__(self, posts: Sequence[Post]) -> None:
         self.posts = posts
         self._groups: dict[str, FeatureMatrix] = {}
+        self._of_posts: dict[Hashable, Sequence[Any]] = {}
 
     def __len__(self) -> int:
         return len(self.posts)
@@ -72,3 +76,9 @@ class PostBatch:
         if group not in self._groups:
             self._groups[group] = FEATURE_GROUPS[group].compute(self)
         return self._groups[group]
+
+    def of_each(self, compute: Callable[[Post], T]) -> Sequence[T]:
+        """Return what a pure function makes of each post: (posts,), called once for all readers."""
+        if compute not in self._of_posts:
+            self._of_posts[compute] = [compute(post) for post in self.posts]
+        return cast(Sequence[T], self._of_posts[compute])

@@ -87,7 +87,8 @@ class HideRates:
                 over = source
             self._posts[source] = self._posts.get(source, 0) + 1
         self._count_flagged(post, 1)
-        self._window.append(post._replace(at_ms=self._at_ms))
+        late = post.at_ms < self._at_ms
+        self._window.append(post._replace(at_ms=self._at_ms) if late else post)
         return over
 
     def is_over(self, source: str, part: float = 1.0) -> bool:

@@ -13,7 +13,7 @@ the leaves that remain possible are the bitwise and of one row of leaf masks for
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -61,6 +61,10 @@ class Trees:
         that remain possible for a value above k of the thresholds of ``used_features[f]``.
     leaf_values
         (trees, leaves) from left to right, 0 beyond the leaves of a tree.
+    threshold_features
+        (thresholds,) the feature of each, made of the above.
+    first_masks
+        (used,) the row of `leaf_masks` for a value above none of a feature's thresholds.
     """
 
     feature_count: int
@@ -69,6 +73,14 @@ class Trees:
     thresholds: Values
     leaf_masks: Masks
     leaf_values: Values
+    threshold_features: npt.NDArray[np.int64] = field(init=False)
+    first_masks: npt.NDArray[np.int64] = field(init=False)
+
+    def __post_init__(self) -> None:
+        counts = np.diff(self.threshold_starts)
+        first_masks = self.threshold_starts[:-1] + np.arange(len(self.used_features))
+        object.__setattr__(self, "threshold_features", np.repeat(self.used_features, counts))
+        object.__setattr__(self, "first_masks", first_masks)
 
     @classmethod
     def parse(cls, text: str) -> Trees:
@@ -113,10 +125,9 @@ class Trees:
         if not len(self.used_features):
             return self._all_leaves(len(rows))
         starts = self.threshold_starts[:-1]
-        counts = np.diff(self.threshold_starts)
-        is_above = rows[:, np.repeat(self.used_features, counts)] > self.thresholds
+        is_above = rows.take(self.threshold_features, axis=1) > self.thresholds
         places = np.add.reduceat(is_above, starts, axis=1, dtype=np.int64)
-        places += starts + np.arange(len(self.used_features))
+        places += self.first_masks
         possible: Masks = np.bitwise_and.reduce(self.leaf_masks[places], axis=1)
         return possible
 

@@ -83,18 +83,3 @@ def word_bounds(rows: ByteRows) -> tuple[Indices, Indices, Indices, Indices]:
     edges = np.flatnonzero(is_inside[1:] != is_inside[:-1]) + 1
     starts, ends = edges[0::2], edges[1::2]
     return starts, ends, np.searchsorted(starts, rows.starts), np.searchsorted(starts, rows.ends)
-
-
-def segment_sums(
-    values: npt.NDArray[np.int32], starts: Indices, ends: Indices
-) -> npt.NDArray[np.int64]:
-    """Sum ``values[start:end]`` of each pair; an empty segment sums to 0."""
-    if not len(starts):
-        return np.zeros(0, dtype=np.int64)
-    bounds = np.empty(2 * len(starts), dtype=np.int64)
-    bounds[0::2], bounds[1::2] = starts, ends
-    if bounds.max() >= len(values):  # reduceat refuses a bound at the end
-        values = np.append(values, np.zeros(1, dtype=values.dtype))
-    totals = np.add.reduceat(values, bounds)[::2].astype(np.int64)
-    totals[starts >= ends] = 0
-    return totals

@@ -67,6 +67,8 @@ class HashedTerms:
     ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """Return the positions of the hashes that are terms, ascending, and the kind of each."""
         maybe = np.flatnonzero(self.has_prefix[hashes >> np.uint64(48)])
+        if not len(maybe):
+            return maybe, maybe
         at = np.searchsorted(self.keys, hashes[maybe])
         at[at == len(self.keys)] = 0
         sure = self.keys[at] == hashes[maybe]
@@ -116,6 +118,8 @@ class Lexicon:
             (self.gapped, gapped_pairs(words), words.ends - 2),
         ):
             places, kinds = terms.find(hashes)
+            if not len(places):
+                continue
             row = np.searchsorted(words.starts, places, side="right") - 1
             inside = places < last[row]
             flat += np.bincount(

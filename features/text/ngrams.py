@@ -9,8 +9,9 @@ Weinberger et al. 2009).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +23,6 @@ from feedmill.features.text.byte_rows import (
     ByteRows,
     Indices,
     encode,
-    segment_sums,
     word_bounds,
 )
 from feedmill.features.text.deobfuscation import deobfuscate, normalise_characters
@@ -82,6 +82,51 @@ class TokenBlock:
 
 
 @dataclass(frozen=True, slots=True)
+class JoinedBlocks:
+    """The tokens of all blocks of a chunk in one array: a model's sums take a few calls of numpy.
+
+    Attributes
+    ----------
+    tokens
+        Those of each block in turn, and a 0: `reduceat` refuses a bound at the end.
+    bounds
+        (2 * blocks * rows,) where each row of each block begins and ends.
+    is_empty
+        (blocks, rows): the row has no token of the block.
+    is_words
+        (blocks,): the block's tokens are words or pairs of words.
+    """
+
+    tokens: npt.NDArray[np.int64]
+    bounds: Indices
+    is_empty: npt.NDArray[np.bool_]
+    is_words: npt.NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, blocks: Sequence[TokenBlock]) -> JoinedBlocks:
+        """Join the blocks of one chunk."""
+        sizes = [len(block.tokens) for block in blocks]
+        tokens = np.zeros(sum(sizes) + 1, dtype=np.int64)
+        np.concatenate([block.tokens for block in blocks], out=tokens[:-1])
+        bounds = np.array([(block.starts, block.ends) for block in blocks], dtype=np.int64)
+        bounds += np.cumsum([0, *sizes[:-1]])[:, None, None]
+        is_empty = bounds[:, 0] >= bounds[:, 1]
+        is_words = np.array([block.words for block in blocks])
+        return cls(tokens, bounds.transpose(0, 2, 1).ravel(), is_empty, is_words)
+
+    def weighted_sums(
+        self, weights: npt.NDArray[np.int32], word_factor: int
+    ) -> npt.NDArray[np.int64]:
+        """Sum the weights of all tokens of each row, those of words so many times: (rows,)."""
+        # Every other sum is of what lies between two rows.
+        sums = np.add.reduceat(weights.take(self.tokens), self.bounds)[::2]
+        sums = sums.reshape(self.is_empty.shape).astype(np.int64)
+        sums[self.is_empty] = 0  # `reduceat` gives one token's weight there
+        totals: npt.NDArray[np.int64] = np.where(self.is_words, word_factor, 1) @ sums
+        return totals
+
+
+@dataclass(frozen=True, slots=True)
 class WordRows:
     """64-bit hashes of words: row i has ``words[starts[i]:ends[i]]``.
 
@@ -122,16 +167,29 @@ class TextChunk:
 class TextBatch:
     """Texts with their hashed n-grams, computed once for every model that reads them.
 
-    `chunks` has the texts in order, in chunks of bounded size; no text is split.  Any text is
-    accepted; what is beyond `MAX_TEXT_CHARACTERS` is not read.
+    Any text is accepted; what is beyond `MAX_TEXT_CHARACTERS` is not read.  Not safe for more
+    than one thread at a time.
     """
 
     def __init__(self, texts: Sequence[str]) -> None:
         self.texts = texts
-        self.chunks = tuple(_chunks(texts))
+        self._matrices: dict[str, npt.NDArray[np.float32]] = {}
 
     def __len__(self) -> int:
         return len(self.texts)
+
+    @cached_property
+    def chunks(self) -> tuple[TextChunk, ...]:
+        """The texts in order, in chunks of bounded size; no text is split.  Hashed on first use."""
+        return tuple(_chunks(self.texts))
+
+    def matrix(
+        self, name: str, compute: Callable[[TextBatch], npt.NDArray[np.float32]]
+    ) -> npt.NDArray[np.float32]:
+        """Return what `compute` makes of the texts; by each name once, then the same array."""
+        if name not in self._matrices:
+            self._matrices[name] = compute(self)
+        return self._matrices[name]
 
     def weighted_sums(
         self, weights: npt.NDArray[np.int32], word_factor: int = 1
@@ -149,14 +207,12 @@ class TextBatch:
         -------
         (rows,) int64, exact.
         """
-        parts = [
-            sum(
-                segment_sums(weights[b.tokens], b.starts, b.ends) * (word_factor if b.words else 1)
-                for b in chunk.blocks
-            )
-            for chunk in self.chunks
-        ]
+        parts = [blocks.weighted_sums(weights, word_factor) for blocks in self._joined_blocks]
         return np.concatenate(parts) if parts else np.zeros(0, dtype=np.int64)
+
+    @cached_property
+    def _joined_blocks(self) -> tuple[JoinedBlocks, ...]:
+        return tuple(JoinedBlocks.of(chunk.blocks) for chunk in self.chunks)
 
     def token_counts(self) -> Indices:
         """Return the number of tokens of each text: (rows,) int64, at least 2."""

@@ -69,4 +69,6 @@ def obfuscated_rows(rows: ByteRows) -> Indices:
     is_lone = is_single & (classes[1:-1] & _IS_LONE_LETTER).astype(np.bool_)
     owner = np.searchsorted(rows.starts, np.flatnonzero(is_lone) + 1, side="right") - 1
     torn = np.flatnonzero(np.bincount(owner, minlength=len(rows)) >= MIN_LONE_LETTERS)
+    if not len(places):
+        return torn
     return np.union1d(np.searchsorted(rows.starts, places, side="right") - 1, torn)

@@ -103,34 +103,52 @@ SHAPE_COLUMNS: tuple[str, ...] = (
 )
 
 
+def _places(*names: str) -> list[int]:
+    return [SHAPE_COLUMNS.index(name) for name in names]
+
+
+_LOG_PLACES = _places(
+    *("log_bytes", "log_words", "longest_word"),
+    *(f"log_{name}" for name in (*_LOGS, *_PATTERNS, *_WORDS)),
+)
+_FRACTION_PLACES = _places(*(f"share_{name}" for name in _FRACTIONS))
+_WORD_FRACTION_PLACES = _places("word_length", "share_caps_word")
+
+
 def shape_matrix(texts: Sequence[str] | TextBatch) -> npt.NDArray[np.float32]:
-    """Return `SHAPE_COLUMNS` of each text: (rows, columns) float32, finite."""
+    """Return `SHAPE_COLUMNS` of each text: (rows, columns) float32, finite.
+
+    A batch computes them once, however many models read them.
+    """
     batch = texts if isinstance(texts, TextBatch) else TextBatch(texts)
+    return batch.matrix("shape", _shapes)
+
+
+def _shapes(batch: TextBatch) -> npt.NDArray[np.float32]:
     parts = [_shape(chunk.raw) for chunk in batch.chunks]
     return np.concatenate(parts) if parts else np.zeros((0, len(SHAPE_COLUMNS)), dtype=np.float32)
 
 
 def _shape(rows: ByteRows) -> npt.NDArray[np.float32]:
     owner = rows.row_of_byte()
-    classes = _class_counts(rows, owner)
-    named = dict(zip(_CLASS_NAMES, classes.T, strict=True))
-    size = np.maximum(rows.ends - rows.starts - 2, 1).astype(np.float64)
+    classes = dict(zip(_CLASS_NAMES, _class_counts(rows, owner).T, strict=True))
+    size = np.maximum(rows.ends - rows.starts - 2, 1)
     words = _word_counts(rows)
     patterns = _pattern_counts(rows, owner)
-    count = np.maximum(words["word"], 1)
-    columns = [
-        np.log1p(size),
-        np.log1p(words["word"]),
-        words["word_bytes"] / count,
-        np.log1p(words["longest"]),
-        *(named[name] / size for name in _FRACTIONS),
-        *(np.log1p(named[name]) for name in _LOGS),
-        *(np.log1p(patterns[name]) for name in _PATTERNS),
-        *(np.log1p(words[name]) for name in _WORDS),
-        words["caps_word"] / count,
-        _CLASS_OF[rows.buffer[rows.starts + 1]] == _CLASS_NAMES.index("upper"),
-    ]
-    return np.stack(columns, axis=1).astype(np.float32)
+    # One call of numpy for all columns of a kind: on a single text its calls are what costs.
+    logs = (
+        *(size, words["word"], words["longest"]),
+        *(classes[name] for name in _LOGS),
+        *(patterns[name] for name in _PATTERNS),
+        *(words[name] for name in _WORDS),
+    )
+    word_fractions = np.array([words["word_bytes"], words["caps_word"]])
+    columns = np.empty((len(SHAPE_COLUMNS), len(rows)))
+    columns[_LOG_PLACES] = np.log1p(np.array(logs, dtype=np.float64))
+    columns[_FRACTION_PLACES] = np.array([classes[name] for name in _FRACTIONS]) / size
+    columns[_WORD_FRACTION_PLACES] = word_fractions / np.maximum(words["word"], 1)
+    columns[-1] = _CLASS_OF[rows.buffer[rows.starts + 1]] == _CLASS_NAMES.index("upper")
+    return columns.T.astype(np.float32, order="C")
 
 
 def _class_counts(rows: ByteRows, owner: Indices) -> Indices:
@@ -174,6 +192,8 @@ def _is_top_level(rows: ByteRows, starts: Indices, ends: Indices) -> npt.NDArray
     after_dot = (buffer[starts - 1] == ord(".")) & IS_WORD[buffer[starts - 2]]
     is_top_level = np.zeros(len(starts), dtype=np.bool_)
     maybe = np.flatnonzero(after_dot & (ends - starts <= _LONGEST_TOP_LEVEL))
+    if not len(maybe):
+        return is_top_level
     place = np.arange(_LONGEST_TOP_LEVEL)
     inside = place < (ends - starts)[maybe, None]
     # (maybe, 4): a word's letters in lower case, then zeros.  Rows are padded beyond their words.

@@ -9,6 +9,7 @@ the restore ended: such a reader sees records at once, and must bear ones that a
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterable, Mapping
 
 from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaError, KafkaException
@@ -25,6 +26,8 @@ log = logging.getLogger(__name__)
 BEGINNING = OFFSET_BEGINNING
 END = OFFSET_END
 MOST_BYTES = 4 * 1024 * 1024
+# A client that is not polled keeps its reports for ever; one without partitions has few of them.
+_UNUSED_EVERY_S = 0.5
 
 
 class LogConsumer:
@@ -54,6 +57,7 @@ class LogConsumer:
             if live
             else None
         )
+        self._unused_at = 0.0
         self._at_live: set[TopicPartition] = set()
         self._positions: dict[TopicPartition, int] = {}
         self._ends: dict[TopicPartition, int] = {}
@@ -94,8 +98,10 @@ class LogConsumer:
         """Return what is there, at most `most` records, after at most `wait_s` seconds."""
         self._begin()
         restoring = self._live is None or len(self._at_live) < len(self._positions)
-        # Both even if one has nothing: a client that is not polled keeps its reports for ever.
-        batches = self._take(self._restoring, most, wait_s if restoring else 0)
+        batches: list[RecordBatch] = []
+        if restoring or time.monotonic() >= self._unused_at:
+            self._unused_at = time.monotonic() + _UNUSED_EVERY_S
+            batches = self._take(self._restoring, most, wait_s if restoring else 0)
         if self._live is not None:
             taken = sum(len(batch.records) for batch in batches)
             if taken < most:

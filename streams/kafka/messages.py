@@ -47,13 +47,12 @@ def fetch(
     """
     fetched = Fetched()
     name = environment.named
-    # `consume` with a timeout would wait for a fuller list.
-    messages = consumer.consume(min(most, _SLICE), 0)
-    if not messages and wait_s > 0:
+    if wait_s > 0:
+        # `consume` with a timeout would wait for a fuller list.
         first = consumer.poll(wait_s)
-        if first is None:
-            return fetched
-        messages = [first]
+        messages = [] if first is None else [first]
+    else:
+        messages = consumer.consume(min(most, _SLICE), 0)
     taken = size = 0
     while messages:
         size += _sort(messages, fetched, name)

@@ -155,10 +155,11 @@ class FilterBackfill:
         """Take note of a cycle whose signals are written: they follow the present rules."""
         if self._pass is not None:
             self._pass.scan.note(one.record for one in work.latest)
-        for partition, record, event, _ in work.latest:
-            last = self._last.get(partition)
+        # In the order of their offsets: the last one of a partition is its newest.
+        for partition, one in {one.partition: one for one in work.latest}.items():
+            last, record = self._last.get(partition), one.record
             if last is None or record.offset >= last.offset:
-                is_deletion = isinstance(event, Deletion)
+                is_deletion = isinstance(one.event, Deletion)
                 self._last[partition] = _Last(record.key or b"", record.offset, is_deletion)
 
     def work(self, writer: Writer, budget_s: float) -> bool:

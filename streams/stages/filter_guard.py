@@ -133,12 +133,13 @@ class FilterGuard:
         over: dict[str, float] = {}
         lowered: dict[int, tuple[float, str]] = {}
         limit = self._limit or HideLimit(_NEVER, _NEVER)
+        sources, values = work.posts.of_each(sources_of), verdicts.values.tolist()
         for part in work.partitions:
             rates = self._rates.get(part.source.partition)
             if rates is None:
                 continue
             rows = [i for i in part.rows if i not in verdicts.errors]
-            scored = [_scored(work.records[i], work.posts.posts[i], verdicts, i) for i in rows]
+            scored = [_scored(work.records[i], sources[i], values[i]) for i in rows]
             for i, source, share in over_limit(scored, rates, limit):
                 over[source] = share
                 lowered[rows[i]] = (limit.lowered, f"capped: {source} has {share:.0%} flagged")
@@ -175,10 +176,9 @@ class FilterGuard:
         verdicts = self._score(PostBatch([post for _, post in posts]))
         for i, (record, post) in enumerate(posts):
             if i not in verdicts.errors:
-                self._rates[partition].fold(_scored(record, post, verdicts, i))
+                scored = _scored(record, sources_of(post), float(verdicts.values[i]))
+                self._rates[partition].fold(scored)
 
 
-def _scored(record: Record, post: Post, verdicts: BatchVerdicts, row: int) -> ScoredPost:
-    return ScoredPost(
-        record.offset, record.timestamp, sources_of(post), float(verdicts.values[row])
-    )
+def _scored(record: Record, sources: tuple[str, ...], value: float) -> ScoredPost:
+    return ScoredPost(record.offset, record.timestamp, sources, value)

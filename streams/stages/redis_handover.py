@@ -106,16 +106,18 @@ class RedisHandover:
             self.arrivals.drop()
         if token is None or not self._may_write:
             return
+        if not (combiner.has_changes or self._left_feeds):
+            self._nothing_to_write(caught_up=caught_up)
+            return
         start, now_ms = time.perf_counter(), self._context.clock.now_ms()
         signals, feeds, removed_feeds = combiner.take(now_ms, has_time)
         removed = self._left_feeds.difference(combiner.feeds).union(removed_feeds)
         self._left_feeds = set()
         is_all = caught_up and not combiner.has_changes
-        arrivals = self.arrivals.take() if is_all else ()
-        offset = -1 if combiner.has_feed_changes else combiner.followed.offset
         if not (signals or feeds or removed):
-            self._nothing_to_write(offset)
+            self._nothing_to_write(caught_up=is_all)
             return
+        arrivals = self.arrivals.take() if is_all else ()
         fresh = {f.feed for f in feeds if self._freshness.is_fresh(f, now_ms)}
         batch = WriteBatch(
             now_ms,
@@ -128,7 +130,7 @@ class RedisHandover:
             feeds_first=combiner.is_rewriting,
         )
         self._writer.submit(batch)
-        self._submitted.append(_Submitted(batch, offset))
+        self._submitted.append(_Submitted(batch, self._followed_offset))
         self._context.metrics.observe("feedmill_cycle_seconds", time.perf_counter() - start)
 
     def renew(self) -> bool:
@@ -170,12 +172,20 @@ class RedisHandover:
     def _may_write(self) -> bool:
         return self._token is not None and self._has_caught_up and self._writer.has_room
 
-    def _nothing_to_write(self, offset: int) -> None:
+    @property
+    def _followed_offset(self) -> int:
+        """The last record of `config` that all feeds taken so far follow; -1: some do not yet."""
+        combiner = self._combiner
+        return -1 if combiner.has_feed_changes else combiner.followed.offset
+
+    def _nothing_to_write(self, *, caught_up: bool) -> None:
         """What is on its way, if anything, is all that Redis does not show."""
+        if caught_up:
+            self.arrivals.take()
         if self._submitted:
-            self._submitted[-1].offset = offset
+            self._submitted[-1].offset = self._followed_offset
         else:
-            self._show(offset)
+            self._show(self._followed_offset)
 
     def _show(self, offset: int) -> None:
         if offset > self.shown_offset:

@@ -40,6 +40,27 @@ def test_a_row_does_not_depend_on_its_batch(texts: list[str], size: int) -> None
         np.testing.assert_array_equal(shape_matrix(part), shape[rows])
 
 
+@settings(max_examples=100)
+@given(TEXTS, st.integers(min_value=1, max_value=7))
+def test_sums_are_those_of_each_token_and_words_count_more(texts: list[str], factor: int) -> None:
+    batch = TextBatch(texts)
+    expected = [
+        sum(
+            int(TABLE[token]) * (factor if block.words else 1)
+            for block in chunk.blocks
+            for token in block.tokens[block.starts[row] : block.ends[row]].tolist()
+        )
+        for chunk in batch.chunks
+        for row in range(len(chunk))
+    ]
+    assert batch.weighted_sums(TABLE, factor).tolist() == expected
+
+
+def test_models_that_share_a_batch_share_its_shape() -> None:
+    batch = TextBatch(["one text", "another"])
+    assert shape_matrix(batch) is shape_matrix(batch)
+
+
 def test_long_texts_are_split_into_chunks_without_a_difference() -> None:
     texts = ["word " * 3_000, "", "é" * 25_000, "x" * 20_000, "\U0001d518" * 20_000, "short"] * 2
     whole = TextBatch(texts)
