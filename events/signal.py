@@ -43,6 +43,7 @@ RESERVED_NAMES = frozenset(
 )
 # The combiner keeps a bit for each signal of a post, and one for the post, in 63.
 MAX_SIGNALS = 62
+_MAX_FLOAT32 = float(np.finfo(np.float32).max)
 _DECLARED_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}\Z")
 
 
@@ -232,5 +233,5 @@ def _check_verdict(
         return
     if in_unit_range and not 0.0 <= value <= 1.0:
         raise BadEvent(f"Expected `{name}` in [0, 1], got {value!r} - at `{path}.value`")
-    if not math.isfinite(value) or abs(value) > float(np.finfo(np.float32).max):
+    if not math.isfinite(value) or abs(value) > _MAX_FLOAT32:
         raise BadEvent(f"Expected a finite float32, got {value!r} - at `{path}.value`")

@@ -114,6 +114,8 @@ class Combiner:
     def is_restoring(self, is_restoring: bool) -> None:
         if self._is_restoring and not is_restoring:
             self._live.make_all()
+            self._ranked_group.grow(self.view.capacity)
+            self._ranked_group.values[:] = np.where(self._is_live(), self.view.post.group, -1)
         self._is_restoring = is_restoring
 
     # --- following what was read ----------------------------------------------------------
@@ -177,12 +179,10 @@ class Combiner:
         is_live = view.post.offset[rows] != NO_POST
         before = self._ranked_group.values[rows]
         groups = np.where(is_live, view.post.group[rows], np.int32(-1))
-        if self._is_restoring:
-            known = before >= 0
-            self._live.update(rows[known], before[known], groups[known], now_ms)
-        else:
-            self._live.update(rows, before, groups, now_ms)
-        self._ranked_group.values[rows] = groups
+        # In a restore only those that feeds may hold already are ranked, as one may be hidden now.
+        ranked = before >= 0 if self._is_restoring else np.ones(len(rows), bool)
+        self._live.update(rows[ranked], before[ranked], groups[ranked], now_ms)
+        self._ranked_group.values[rows[ranked]] = groups[ranked]
         self._pending.mark(rows[is_live], masks[is_live], before[is_live] < 0)
         self._remove(rows[view.freed_among(rows)], now_ms)
 

@@ -52,6 +52,7 @@ class RankingStep(Step):
         self.made_here = frozenset(made_here)
         self.combiner = Combiner(environment.signals)
         self._freshness = FeedFreshness()
+        self._has_ranked = False
         self._tick_at = self._renew_at = 0.0
         self._feeds_refused = 0
         self._signals_dropped = 0
@@ -88,6 +89,10 @@ class RankingStep(Step):
 
     def ready_for(self, partition: int) -> bool:
         return self._logs.is_restored
+
+    @property
+    def is_urgent(self) -> bool:
+        return not self._has_ranked
 
     def heartbeat(self, instance: Instance, at_ms: int) -> None:
         if self._freshness.heartbeat(instance, at_ms):
@@ -158,6 +163,7 @@ class RankingStep(Step):
             more = combiner.follow(now_ms, has_time) or is_restored
         else:
             more = combiner.work(now_ms, has_time)
+        self._has_ranked |= is_restored and not more
         self._handover.write(_for(_CHANGES_S), caught_up=is_restored and not more)
         return more
 

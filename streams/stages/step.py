@@ -193,6 +193,15 @@ class Step(ABC):
         """Return whether records of this partition may come: its state is restored."""
         return True
 
+    @property
+    def is_urgent(self) -> bool:
+        """Whether readers wait for what it restores: until it has, no other step's turn comes.
+
+        Then `poll` and `background` of urgent steps alone are called.  Only for the time before
+        the worker's first batch of posts.
+        """
+        return False
+
     def poll(self, writer: Writer) -> bool:
         """Read what came on logs of its own, without waiting; return whether anything did.
 

@@ -176,7 +176,8 @@ class Worker:
         self._follow_logs()
         self._follow_assignment()
         moved = False
-        for step in self.steps:
+        steps = [step for step in self.steps if step.is_urgent] or self.steps
+        for step in steps:
             moved = step.poll(self.writer) or moved
         before_wait = time.perf_counter()
         posts = self._take_posts(0.0 if moved or self._busy else IDLE_S)
@@ -185,7 +186,7 @@ class Worker:
         if posts or engagements or moved:
             self._apply(posts, engagements)
         self.writer.seal(self.group.positions())
-        self._busy = self._work_in_background()
+        self._busy = self._work_in_background(steps)
         self.status.look()
         seconds = time.perf_counter() - start - waited
         if posts or engagements or moved or self._busy:
@@ -281,12 +282,12 @@ class Worker:
                 headers=headers,
             )
 
-    def _work_in_background(self) -> bool:
+    def _work_in_background(self, steps: Sequence[Step]) -> bool:
         """Give each step its turn within one budget, the first another one every time."""
         end = time.perf_counter() + BACKGROUND_S
-        self._next_step = (self._next_step + 1) % max(1, len(self.steps))
+        self._next_step = (self._next_step + 1) % max(1, len(steps))
         more = False
-        for step in (*self.steps[self._next_step :], *self.steps[: self._next_step]):
+        for step in (*steps[self._next_step :], *steps[: self._next_step]):
             left = end - time.perf_counter()
             if left <= 0:
                 return True
