@@ -34,6 +34,7 @@ from feedmill.streams.settings.environment import Environment
 from feedmill.streams.settings.log_time import LogTime
 from feedmill.streams.settings.settings_log import SettingsLog
 from feedmill.streams.stages.decoding import decode_work
+from feedmill.streams.stages.heap import trim_heap
 from feedmill.streams.stages.step import Step, StepContext, WorkBatch
 from feedmill.streams.stages.watchdog import Watchdog
 from feedmill.streams.stages.worker_status import WorkerStatus
@@ -223,6 +224,9 @@ class Worker:
             self.group.begin(
                 p for p in self._owned if all(step.ready_for(p) for step in self.steps)
             )
+            if len(self.group.reading) == len(self._owned):
+                # What a restore took is free by now.
+                threading.Thread(target=trim_heap, name="heap", daemon=True).start()
 
     def _take_posts(self, wait_s: float) -> list[RecordBatch]:
         most = self.environment.batch_records

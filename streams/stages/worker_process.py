@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from feedmill.events.errors import FeedmillError
 from feedmill.streams.settings.environment import Environment, read_environment
 from feedmill.streams.stages.flow import ENGAGEMENT, chosen_stages, group_of, steps_of
+from feedmill.streams.stages.heap import keep_heap_small
 from feedmill.streams.stages.worker import Worker
 
 _FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
@@ -22,6 +23,7 @@ def run_worker(stages: Sequence[str], environment: Environment) -> int:
     logging.basicConfig(
         level=os.environ.get("FEEDMILL_LOG_LEVEL", "INFO").upper(), format=_FORMAT, force=True
     )
+    keep_heap_small()
     # `kill -USR1` has every thread say where it is.
     faulthandler.register(signal.SIGUSR1, all_threads=True)
     log = logging.getLogger("feedmill.worker")
