@@ -6,7 +6,8 @@ import threading
 
 import pytest
 
-from builders.kafka_log import KafkaLog, until
+from builders.kafka_log import KafkaLog
+from builders.waiting import until
 from feedmill.deploy.local import StackAddress
 from feedmill.streams.stages.step import Step, WorkBatch, Writer
 from feedmill.streams.stages.worker import Worker
