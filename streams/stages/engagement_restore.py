@@ -84,8 +84,13 @@ class EngagementRestore:
             events = self._events.read(_SLICE_RECORDS)
             for batch in events:
                 self._take_events(batch)
+            positions = self._events.positions()
             for partition, one in self._partitions.items():
-                self._follow_phase(partition, one)
+                source = TopicPartition("engagements", partition)
+                if one.phase == "counters":
+                    self._end_counters(partition, one)
+                elif positions.get(source, -1) >= one.start:
+                    self._end_events(source, one)
             if not (counters or events) or time.monotonic() >= end:
                 return unreadable
 
@@ -95,15 +100,6 @@ class EngagementRestore:
 
     def _is_all_done(self) -> bool:
         return all(one.phase == "done" for one in self._partitions.values())
-
-    def _follow_phase(self, partition: int, one: _Restoring) -> None:
-        if one.phase == "counters":
-            self._end_counters(partition, one)
-        elif one.phase == "recent":
-            source = TopicPartition("engagements", partition)
-            if self._events.positions().get(source, -1) >= one.start:
-                self._events.drop([source])
-                one.phase = "done"
 
     def _end_counters(self, partition: int, one: _Restoring) -> None:
         source = TopicPartition("counters", partition)
