@@ -91,12 +91,16 @@ def test_it_goes_on_for_as_long_as_it_is_told(workers: list[FakeWorker]) -> None
 def test_it_waits_for_a_worker_that_restarts() -> None:
     worker = FakeWorker("one")
     command = ["latency", "--json", "--every", "0.1", worker.address]
-    with subprocess.Popen(
+    # Where the tests run in the background SIGINT is ignored, and a child would inherit that.
+    before = signal.signal(signal.SIGINT, signal.SIG_DFL)
+    process = subprocess.Popen(
         [sys.executable, "-m", "feedmill.cli.main", *command],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-    ) as process:
+    )
+    signal.signal(signal.SIGINT, before)
+    with process:
         assert process.stdout is not None
         assert process.stderr is not None
         assert "append_to_fetch" in process.stdout.readline()

@@ -46,7 +46,13 @@ def ranked(engine: FaultEngine, name: str) -> None:
     event: Json = {"post_id": name, "user_id": "u", "kind": "click", "at_ms": now_ms()}
     engine.send("engagements", name, event).get(10)
     engine.wait_shown(name)
-    until(lambda: engine.latest("counters")[name]["counters"]["counts"][1] == 1)
+    until(lambda: clicks(engine, name) == 1)
+
+
+def clicks(engine: FaultEngine, name: str) -> int:
+    """How many clicks are counted, 0 before the first count is committed."""
+    state = engine.latest("counters").get(name)
+    return 0 if state is None else int(state["counters"]["counts"][1])
 
 
 def test_the_worker_goes_on_and_writes_a_dead_letter_for_each(
