@@ -34,7 +34,8 @@ def click(engine: FaultEngine, event_id: str, off_ms: int = 0) -> None:
 
 
 def clicks(engine: FaultEngine) -> int:
-    return int(engine.latest("counters")[POSTS[0]]["counters"]["counts"][1])
+    state = engine.latest("counters").get(POSTS[0])
+    return 0 if state is None else int(state["counters"]["counts"][1])
 
 
 def start_with_wrong_clock(engine: FaultEngine, name: str, off_ms: int) -> Worker:
