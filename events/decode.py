@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -87,6 +87,12 @@ def decode_signal(name: str, names: SignalNames, key: bytes | None, value: bytes
     return signal
 
 
+def _decode_signal_or_key(
+    name: str, names: SignalNames, key: bytes | None, value: bytes | None
+) -> Signal | str:
+    return decode_signal(name, names, key, value) if value else decode_key(key)
+
+
 def decode_override(
     names: SignalNames, key: bytes | None, value: bytes | None
 ) -> tuple[OverrideKey, Override | None]:
@@ -113,6 +119,26 @@ def decode_override(
     if override.post_offset is not None and kind == "author":
         raise BadEvent("Expected no `post_offset` for an author, got one - at `$.post_offset`")
     return at, override
+
+
+def decoder_of(
+    topic: str, names: SignalNames
+) -> Callable[[bytes | None, bytes | None], Any] | None:
+    """Return what decodes the records of an input of the stages, named without the prefix.
+
+    None if it is none of this installation.  An empty value of a signal is decoded as the id of
+    its post.
+    """
+    if topic == "posts":
+        return decode_post
+    if topic == "engagements":
+        return decode_engagement
+    if topic == "overrides":
+        return partial(decode_override, names)
+    name = topic.removeprefix("signals.")
+    if name != topic and name in names.all:
+        return partial(_decode_signal_or_key, name, names)
+    return None
 
 
 def decode_label(

@@ -5,24 +5,15 @@ Replays share one transactional id, so that one which begins fences off another 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
-from typing import Any
 
 from confluent_kafka import KafkaError, Message, Producer
 
-from feedmill.events.decode import (
-    decode_engagement,
-    decode_key,
-    decode_override,
-    decode_post,
-    decode_signal,
-)
+from feedmill.events.decode import decoder_of
 from feedmill.events.errors import BadEvent, UsageError
 from feedmill.events.partition import partition_of
-from feedmill.events.signal import SignalNames
 from feedmill.streams.kafka.client import ClientHealth, new_producer
 from feedmill.streams.kafka.dead_letter_log import (
     CONNECT_S,
@@ -35,7 +26,6 @@ from feedmill.streams.kafka.dead_letter_log import (
 from feedmill.streams.kafka.dead_letters import TOPIC
 from feedmill.streams.settings.environment import Environment
 
-_SIGNALS = "signals."
 _TRANSACTION_S = 30.0
 
 
@@ -214,26 +204,3 @@ def open_replayer(
     producer = new_producer(environment, health, transactional_id="dead-letters-replay")
     with kafka_errors(environment):
         yield DeadLetterReplayer(environment, log, producer, by, at_ms)
-
-
-def decoder_of(
-    topic: str, names: SignalNames
-) -> Callable[[bytes | None, bytes | None], Any] | None:
-    """Return what decodes the records of an input topic; None if it is none of this installation.
-
-    The decoder raises `BadEvent` where the record breaks the contract.
-    """
-    if topic == "posts":
-        return decode_post
-    if topic == "engagements":
-        return decode_engagement
-    if topic == "overrides":
-        return partial(decode_override, names)
-    name = topic.removeprefix(_SIGNALS)
-    if topic.startswith(_SIGNALS) and name in names.all:
-        return partial(_decode_signal, name, names)
-    return None
-
-
-def _decode_signal(name: str, names: SignalNames, key: bytes | None, value: bytes | None) -> object:
-    return decode_signal(name, names, key, value) if value else decode_key(key)

@@ -8,12 +8,10 @@ same worker hands its signals over in memory instead.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Iterable, Mapping
-from functools import partial
-from typing import Any
+from collections.abc import Collection, Iterable, Mapping
 
-from feedmill.events.decode import decode_key, decode_override, decode_post, decode_signal
-from feedmill.events.signal import Signal, SignalNames
+from feedmill.events.decode import decoder_of
+from feedmill.events.signal import SignalNames
 from feedmill.rankers.combiner.batches import take_signals
 from feedmill.rankers.combiner.view import PostView
 from feedmill.streams.kafka.assignment import AssignmentChange
@@ -28,13 +26,6 @@ OVERRIDES = "overrides"
 SIGNALS = "signals."
 POSTS = "posts"
 QUEUE_KIB = 32 * 1024
-
-
-def _decode_signal(
-    name: str, names: SignalNames, key: bytes | None, value: bytes | None
-) -> Signal | str:
-    """Decode a signal; an empty value is the id of a post that has none any more."""
-    return decode_signal(name, names, key, value) if value else decode_key(key)
 
 
 class CombinerLogs:
@@ -67,10 +58,9 @@ class CombinerLogs:
         self._made_here = frozenset(made_here)
         self._partitions = partitions
         self._log = LogConsumer(connection, "the combiner's logs", live=True, queue_kib=QUEUE_KIB)
-        self._decoders: dict[str, Callable[[bytes | None, bytes | None], Any]] = {
-            POSTS: decode_post,
-            OVERRIDES: partial(decode_override, names),
-            **{SIGNALS + name: partial(_decode_signal, name, names) for name in names.all},
+        inputs = (POSTS, OVERRIDES, *(SIGNALS + name for name in names.all))
+        self._decoders = {
+            topic: decode for topic in inputs if (decode := decoder_of(topic, names)) is not None
         }
         # What is read to its end once more, and then no longer: this worker makes it now.
         self._leaving: set[TopicPartition] = set()

@@ -18,6 +18,7 @@ from feedmill.events.decode import (
     decode_override,
     decode_post,
     decode_signal,
+    decoder_of,
     encode,
 )
 from feedmill.events.engagement import ENGAGEMENT_KINDS
@@ -195,3 +196,15 @@ def test_messages_stay_short_whatever_the_record() -> None:
     assert len(refusal(decode_post, b"k" * 900_000, bytes_of(POST))) < 300
     assert len(refusal(decode_post, b"k" * 900_000, None)) < 300
     assert len(refusal(decode_engagement, b"p", bytes_of(ENGAGEMENT, kind="x" * 900_000))) < 1100
+
+
+def test_every_input_of_the_stages_has_a_decoder() -> None:
+    names = SignalNames()
+    assert decoder_of("posts", names) is decode_post
+    assert decoder_of("overrides", names) is not None
+    assert decoder_of("engagements", names) is not None
+    assert decoder_of("signals.novelty", names) is None
+    assert decoder_of("config", names) is None
+    decode = decoder_of("signals.spam", names)
+    assert decode is not None
+    assert decode(b"p1", None) == "p1"

@@ -10,12 +10,10 @@ from builders.written_letters import BAD_POST, GOOD_POST, write_letter
 from feedmill.deploy.local import StackAddress
 from feedmill.events.errors import UsageError
 from feedmill.events.partition import partition_of
-from feedmill.events.signal import SignalNames
 from feedmill.streams.kafka.dead_letter_log import DeadLetterLog, Replay, open_dead_letters
 from feedmill.streams.kafka.dead_letter_replay import (
     DeadLetterReplayer,
     ReplayOutcome,
-    decoder_of,
     open_replayer,
 )
 from feedmill.streams.kafka.dead_letters import MAX_KEY_BYTES, MAX_VALUE_BYTES
@@ -127,14 +125,3 @@ def test_a_replay_that_began_earlier_sends_nothing_any_more(log: KafkaLog) -> No
         assert done.refusal == ""
         next(outcomes)
     assert len(sent(log)) == 2
-
-
-def test_every_topic_that_has_dead_letters_has_a_decoder() -> None:
-    names = SignalNames()
-    assert decoder_of("overrides", names) is not None
-    assert decoder_of("engagements", names) is not None
-    assert decoder_of("signals.novelty", names) is None
-    assert decoder_of("config", names) is None
-    decode = decoder_of("signals.spam", names)
-    assert decode is not None
-    assert decode(b"p1", None) == "p1"
