@@ -3,11 +3,13 @@
 import os
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 
 import hypothesis
 import pytest
 from kafka.admin import KafkaAdminClient
 
+from builders.own_redis import OwnRedis
 from feedmill.deploy.local import StackAddress, down, up
 
 pytest_plugins = ["builders.golden"]
@@ -56,3 +58,14 @@ def prefix(stack: StackAddress) -> Iterator[str]:
             admin.delete_topics(left)
     finally:
         admin.close()
+
+
+@pytest.fixture
+def own_redis(tmp_path: Path) -> Iterator[OwnRedis]:
+    """An empty Redis, which runs and which nobody else uses."""
+    server = OwnRedis(tmp_path / "own-redis")
+    try:
+        server.start()
+        yield server
+    finally:
+        server.close()

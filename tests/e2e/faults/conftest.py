@@ -33,14 +33,3 @@ def fault_engine(stack: Any, tmp_path: Path, own_redis: OwnRedis) -> Iterator[Fa
     finally:
         for engine in made:
             engine.stop()
-
-
-@pytest.fixture
-def own_redis(tmp_path: Path) -> Iterator[OwnRedis]:
-    """A Redis of this test alone, which runs."""
-    server = OwnRedis(tmp_path / "own-redis")
-    server.start()
-    try:
-        yield server
-    finally:
-        server.close()

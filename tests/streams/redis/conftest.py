@@ -3,23 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from builders.own_redis import OwnRedis, RedisClient
 from builders.redis_writer import SteppedWriter
-
-
-@pytest.fixture
-def own_redis(tmp_path: Path) -> Iterator[OwnRedis]:
-    """An empty server, which nobody else uses."""
-    server = OwnRedis(tmp_path / "redis")
-    try:
-        server.start()
-        yield server
-    finally:
-        server.close()
 
 
 @pytest.fixture
