@@ -27,6 +27,7 @@ from feedmill.streams.stages.engagement_state import PostState, encode_state
 
 DAY_MS = 86_400_000
 POSTS_A_COMMUNITY = 600
+MOST_COMMUNITIES = 900  # a pattern has 1,000 feeds unless a setting says otherwise
 OLDER_ENGAGEMENT = 2
 VERSION = "56e6e21cd4ce"  # as long as those of shipped models
 _HIDDEN = 0.05
@@ -52,7 +53,7 @@ class LivePosts:
         self._now_ms = time.time_ns() // 1_000_000
         self._created_ms = np.linspace(self._now_ms - DAY_MS, self._now_ms, posts).astype(int)
         self._offsets = _places(self._partitions)
-        self.communities = max(1, posts // POSTS_A_COMMUNITY)
+        self.communities = min(max(1, posts // POSTS_A_COMMUNITY), MOST_COMMUNITIES)
         self.records = 0
 
     @property
