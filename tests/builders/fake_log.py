@@ -16,12 +16,19 @@ class FakeLog:
     """Reads what `topics` hold, also what is appended later; `reads` says from where it was read.
 
     `held` are records that stand behind an open transaction: none from that offset on is given.
+    `ends` are where partitions end that have markers of transactions after their last record.
     """
 
-    def __init__(self, topics: Topics, held: dict[TopicPartition, int] | None = None) -> None:
+    def __init__(
+        self,
+        topics: Topics,
+        held: dict[TopicPartition, int] | None = None,
+        ends: dict[TopicPartition, int] | None = None,
+    ) -> None:
         self.name = "a log"
         self.topics = topics
         self.held = {} if held is None else held
+        self.ends = {} if ends is None else ends
         self.stopped: dict[TopicPartition, str] = {}
         self.reads: list[tuple[TopicPartition, int]] = []
         self._asking: dict[TopicPartition, int] = {}
@@ -34,7 +41,7 @@ class FakeLog:
 
     def end(self, source: TopicPartition) -> int:
         records = self.topics.get(source, [])
-        return records[-1].offset + 1 if records else 0
+        return self.ends.get(source, records[-1].offset + 1 if records else 0)
 
     def add(self, starts: Mapping[TopicPartition, int], *, or_first: bool = False) -> None:
         for source, start in starts.items():
@@ -71,6 +78,8 @@ class FakeLog:
                 most -= len(records)
                 batches.append(RecordBatch(source, cast(Any, records)))
                 self._positions[source] = records[-1].offset + 1
+            elif source in self.ends:
+                self._positions[source] = max(position, self.ends[source])
         return batches
 
     def restored(self, source: TopicPartition) -> bool:

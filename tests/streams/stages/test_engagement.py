@@ -64,17 +64,22 @@ class Running:
         counters: Sequence[StoredRecord] = (),
         engagements: Sequence[StoredRecord] = (),
         start: int = 0,
+        *,
+        ends_with_markers: bool = False,
     ) -> None:
         self.now_ms = float(NOW_MS)
         clock = LogClock(lambda: self.now_ms)
         clock.stamp(NOW_MS)
         self.metrics = Metrics("engagement", "test")
         topics = {COUNTERS: list(counters), ENGAGEMENTS: list(engagements)}
-        monkeypatch.setattr(engagement_restore, "LogConsumer", lambda *_: FakeLog(topics))
+        ends = {ENGAGEMENTS: start} if ends_with_markers else {}
+        monkeypatch.setattr(
+            engagement_restore, "LogConsumer", lambda *_: FakeLog(topics, ends=ends)
+        )
         self.step = EngagementStep(lambda: cast(EngagementModel, LikesOverImpressions()))
         connection = cast(Any, SimpleNamespace())
         self.step.start(StepContext(connection, clock, self.metrics, 1))
-        end = start + len(engagements)
+        end = start if ends_with_markers else start + len(engagements)
         change = AssignmentChange(
             1, gained=(0,), starts={ENGAGEMENTS: start}, ends={ENGAGEMENTS: end}
         )
@@ -232,6 +237,28 @@ def test_a_restart_goes_on_from_the_counts_and_the_ids_of_ten_minutes(
     state = state_of(again.apply(engagements=more), "p")
     assert state.counters.counts[:3] == [1, 0, 2]
     assert again.count("feedmill_duplicates_total") == 1
+
+
+def test_a_restart_behind_markers_of_transactions_still_knows_the_ids_of_ten_minutes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    events = [event("p", "impression", 0), event("p", "like", 1, event_id="e")]
+    counters = [record_of("p", Running(monkeypatch).apply([post("p", 0)], events)["counters", "p"])]
+    again = Running(monkeypatch, counters, events, start=9, ends_with_markers=True)
+    assert again.step.ready_for(0)
+    again.apply(engagements=[event("p", "like", 9, event_id="e")])
+    assert again.count("feedmill_duplicates_total") == 1
+
+
+def test_a_restart_where_retention_removed_what_was_counted_is_ready(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    written = Running(monkeypatch).apply([post("p", 0)], [event("p", "like", 1, event_id="e")])
+    counters = [record_of("p", written["counters", "p"])]
+    again = Running(monkeypatch, counters, start=9, ends_with_markers=True)
+    assert again.step.ready_for(0)
+    state = state_of(again.apply(engagements=[event("p", "like", 9, event_id="f")]), "p")
+    assert state.counters.counts[2] == 2
 
 
 def test_a_restore_takes_many_records_in_calls_that_end_soon(
