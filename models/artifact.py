@@ -1,13 +1,15 @@
 """Model artifacts: a file of arrays, named by its sha256, and a model card beside it.  No pickle.
 
-A store is a folder: ``<name>.json`` is the card, ``<sha256>.npz`` the artifact that it names.  The
-same arrays give the same bytes, so that two models with the same sha256 are the same model.
+A store is a folder: ``<sha256>.npz`` is an artifact, ``<sha256>.json`` its card, ``<name>.json``
+the card of the version that runs where none is released.  Nothing is ever removed.  The same
+arrays give the same bytes, so that two models with the same sha256 are the same model.
 """
 
 from __future__ import annotations
 
 import hashlib
 import io
+import os
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -160,16 +162,22 @@ def sha256_of_file(path: Path) -> str:
 
 
 def save_artifact(store: Path, card: ModelCard, content: bytes) -> None:
-    """Write artifact and card into a store, and remove the artifact that the card named before."""
+    """Write artifact and card into a store; earlier versions stay, with their cards.
+
+    ``<name>.json`` becomes this card, so that whoever starts without a release runs this version.
+    """
     store.mkdir(parents=True, exist_ok=True)
-    path = store / f"{card.name}.json"
-    (store / f"{card.sha256}.npz").write_bytes(content)
-    if path.exists():
-        old = read_card(store, card.name).sha256
-        if old != card.sha256:
-            (store / f"{old}.npz").unlink(missing_ok=True)
-    text = msgspec.json.format(msgspec.json.encode(card), indent=2)
-    path.write_bytes(text + b"\n")
+    text = msgspec.json.format(msgspec.json.encode(card), indent=2) + b"\n"
+    _write_whole(store / f"{card.sha256}.npz", content)
+    _write_whole(store / f"{card.sha256}.json", text)
+    _write_whole(store / f"{card.name}.json", text)
+
+
+def _write_whole(path: Path, content: bytes) -> None:
+    """Write a file under its name when all of it is on the disk: a reader sees all or nothing."""
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    part.write_bytes(content)
+    part.replace(path)
 
 
 def read_card(store: Path, name: str) -> ModelCard:
@@ -194,8 +202,10 @@ def read_card(store: Path, name: str) -> ModelCard:
         ) from error
 
 
-def read_artifact(store: Path, name: str, features: Sequence[str]) -> Artifact:
-    """Read a model of a store, and check that it fits its card and this build.
+def read_artifact(
+    store: Path, name: str, features: Sequence[str], sha256: str | None = None
+) -> Artifact:
+    """Read a model of a store, and check that it is the one meant, and fits this build.
 
     Parameters
     ----------
@@ -203,16 +213,19 @@ def read_artifact(store: Path, name: str, features: Sequence[str]) -> Artifact:
         The folder, and the model's name in it.
     features
         The names of the feature columns that this build computes for the model, in order.
+    sha256
+        Of the artifact, in 64 small hexadecimal digits; None for the one that the card names.
 
     Raises
     ------
     BadArtifact
-        A file is missing or altered, or the model was trained on other features, another number
-        of hash bits or another version of the featuriser.
+        A file is missing or altered, or it is another model, or the model was trained on other
+        features, another number of hash bits or another version of the featuriser.
     """
-    card = read_card(store, name)
-    label = _label(name, card.version)
-    path = store / f"{card.sha256}.npz"
+    sha256 = read_card(store, name).sha256 if sha256 is None else sha256
+    version = sha256[:12]
+    label = _label(name, version)
+    path = store / f"{sha256}.npz"
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -220,14 +233,18 @@ def read_artifact(store: Path, name: str, features: Sequence[str]) -> Artifact:
             f"{label}: no artifact at {path} ({error.strerror}); train it or restore the file"
         ) from error
     actual = sha256_of(content)
-    if actual != card.sha256:
+    if actual != sha256:
         raise BadArtifact(
-            f"{label}: {path} was altered (its sha256 is {actual[:12]}…, the "
-            f"card says {card.version}…); restore the file or retrain"
+            f"{label}: {path} was altered (its sha256 is {actual[:12]}…, expected {version}…);"
+            " restore the file or retrain"
         )
     arrays, metadata = _unpack(content, label)
+    if metadata.get("name") != name:
+        raise BadArtifact(
+            f"{label}: the artifact is of the model `{metadata.get('name')}`; release the right one"
+        )
     _check_features(label, metadata, features)
-    return Artifact(name, card.version, arrays, metadata)
+    return Artifact(name, version, arrays, metadata)
 
 
 def _unpack(content: bytes, label: str) -> tuple[Arrays, dict[str, Any]]:

@@ -193,6 +193,20 @@ METRICS = (
         "An operator changed a setting; all instances should have the same value within seconds.",
     ),
     Metric(
+        "feedmill_model_swaps_total",
+        "counter",
+        "models",
+        "Released models that replaced another version.",
+        "None follows a release: look for `feedmill_refused_releases_total`.",
+    ),
+    Metric(
+        "feedmill_refused_releases_total",
+        "counter",
+        "records",
+        "Releases this instance refused; the old model goes on.",
+        "`feedmill models health` shows each with its reason.",
+    ),
+    Metric(
         "feedmill_refused_settings_total",
         "counter",
         "records",
