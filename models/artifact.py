@@ -1,8 +1,9 @@
 """Model artifacts: a file of arrays, named by its sha256, and a model card beside it.  No pickle.
 
-A store is a folder: ``<sha256>.npz`` is an artifact, ``<sha256>.json`` its card, ``<name>.json``
-the card of the version that runs where none is released.  Nothing is ever removed.  The same
-arrays give the same bytes, so that two models with the same sha256 are the same model.
+A store is a folder: ``<name>.json`` is the card of the version that runs where none is released,
+``<name>@<version>.json`` that of an earlier one, ``<sha256>.npz`` the artifact that a card names.
+Earlier models stay.  The same arrays give the same bytes, so that two models with the same sha256
+are the same model.
 """
 
 from __future__ import annotations
@@ -52,8 +53,18 @@ class DataUse(msgspec.Struct, frozen=True, omit_defaults=True):
     split: str = ""
 
 
-class ModelCard(msgspec.Struct, frozen=True):
+class CodeVersion(msgspec.Struct, frozen=True):
+    """The code that trained a model: the package's version, and a hash over its files."""
+
+    package: str
+    source_sha256: str
+
+
+class ModelCard(msgspec.Struct, frozen=True, omit_defaults=True):
     """What a model is, what it learned from, and what it can do, as its trainer measured it.
+
+    `models.cards` shows it in the sections of Mitchell et al. 2019, "Model Cards for Model
+    Reporting".
 
     Attributes
     ----------
@@ -66,9 +77,19 @@ class ModelCard(msgspec.Struct, frozen=True):
     metrics
         By name, measured on rows that neither trained nor tuned the model.
     weaknesses
-        What the model cannot do, a sentence each.
+        What the model cannot do and where it is known to fail, a sentence each.
     command
         The command that trains it.
+    intervals
+        The ends of the 95 % interval of those metrics that have one.
+    intended_use, factors, ethics
+        What it is for and what not, by what its figures differ, whom its errors harm: sentences.
+    licence
+        Of the model itself; each data set has its own.
+    code, libraries
+        What trained it, with versions.
+    recipe, parameters, seed
+        How it was trained.
     """
 
     name: str
@@ -80,6 +101,16 @@ class ModelCard(msgspec.Struct, frozen=True):
     metrics: dict[str, float]
     weaknesses: list[str]
     command: str
+    intervals: dict[str, tuple[float, float]] = msgspec.field(default_factory=dict)
+    intended_use: tuple[str, ...] = ()
+    factors: tuple[str, ...] = ()
+    ethics: tuple[str, ...] = ()
+    licence: str = ""
+    code: CodeVersion | None = None
+    libraries: dict[str, str] = msgspec.field(default_factory=dict)
+    recipe: str = ""
+    parameters: dict[str, Any] = msgspec.field(default_factory=dict)
+    seed: int | None = None
 
     @property
     def version(self) -> str:
@@ -162,15 +193,20 @@ def sha256_of_file(path: Path) -> str:
 
 
 def save_artifact(store: Path, card: ModelCard, content: bytes) -> None:
-    """Write artifact and card into a store; earlier versions stay, with their cards.
+    """Write artifact and card into a store.
 
-    ``<name>.json`` becomes this card, so that whoever starts without a release runs this version.
+    No earlier model is deleted: its card becomes ``<name>@<version>.json``, and with that file in
+    the place of ``<name>.json`` the store holds it again.
     """
     store.mkdir(parents=True, exist_ok=True)
-    text = msgspec.json.format(msgspec.json.encode(card), indent=2) + b"\n"
+    path = store / f"{card.name}.json"
+    if path.exists():
+        old = read_card(store, card.name)
+        if old.sha256 != card.sha256:
+            _write_whole(store / f"{old.name}@{old.version}.json", path.read_bytes())
+    text = msgspec.json.format(msgspec.json.encode(card), indent=2)
     _write_whole(store / f"{card.sha256}.npz", content)
-    _write_whole(store / f"{card.sha256}.json", text)
-    _write_whole(store / f"{card.name}.json", text)
+    _write_whole(path, text + b"\n")
 
 
 def _write_whole(path: Path, content: bytes) -> None:
