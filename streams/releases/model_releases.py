@@ -212,10 +212,10 @@ def _load(name: str, store: Path | None, one: ReleasedVersion, current: str) -> 
     if release is None:
         model = load_model(name, store)
         return None if model.version == current else model
-    if release.version == current:
-        return None
     where = None if store is None else str(store)
     try_model(Trial(name, release.sha256, where, release.answers))
+    if release.version == current:
+        return None
     model = load_model(name, store, release.sha256)
     # The first call is ten times as slow as the next; let no post wait for it.
     answers_of(model)

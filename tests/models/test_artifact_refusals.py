@@ -27,6 +27,7 @@ from feedmill.models.text_model import StackedTextModel, read_calibrator, read_t
 from feedmill.models.trees import Trees
 
 FEATURES = ("one", "two")
+TOY = {"name": "toy"}
 # LightGBM's text of one tree with two leaves.
 TREES = """tree
 max_feature_idx=1
@@ -64,12 +65,12 @@ def no_model_card(folder: Path) -> None:
 
 
 def no_artifact(folder: Path) -> None:
-    card = stored(folder, pack_artifact({}, FEATURES, {}))
+    card = stored(folder, pack_artifact(TOY, FEATURES, {}))
     (folder / f"{card.sha256}.npz").unlink()
 
 
 def altered(folder: Path) -> None:
-    stored(folder, pack_artifact({}, FEATURES, {}), sha256="0" * 64)
+    stored(folder, pack_artifact(TOY, FEATURES, {}), sha256="0" * 64)
 
 
 def no_archive(folder: Path) -> None:
@@ -77,7 +78,11 @@ def no_archive(folder: Path) -> None:
 
 
 def other_features(folder: Path) -> None:
-    stored(folder, pack_artifact({}, ("one", "three"), {}))
+    stored(folder, pack_artifact(TOY, ("one", "three"), {}))
+
+
+def another_model(folder: Path) -> None:
+    stored(folder, pack_artifact({"name": "ball"}, FEATURES, {}))
 
 
 def other_build(key: str) -> Callable[[Path], None]:
@@ -85,7 +90,7 @@ def other_build(key: str) -> Callable[[Path], None]:
         current = getattr(artifact, key)
         try:
             setattr(artifact, key, 1)
-            stored(folder, pack_artifact({}, FEATURES, {}))
+            stored(folder, pack_artifact(TOY, FEATURES, {}))
         finally:
             setattr(artifact, key, current)
 
@@ -99,6 +104,7 @@ STORES: Mapping[str, Callable[[Path], None]] = {
     "no artifact": no_artifact,
     "an altered artifact": altered,
     "an artifact that is no archive": no_archive,
+    "another model": another_model,
     "other features": other_features,
     "another number of hash bits": other_build("HASH_BITS"),
     "another version of the featuriser": other_build("FEATURISER_VERSION"),
