@@ -43,8 +43,12 @@ log = logging.getLogger(__name__)
 
 # What background work of all steps may take of one cycle.
 BACKGROUND_S = 0.020
-# How long the loop waits for a post when it has nothing else to do; settings wait as long.
-IDLE_S = 0.003
+# How long the loop waits for input when it has nothing else to do; settings wait as long.
+IDLE_S = 0.005
+# A client waits for one consumer's records, and that is `posts`.  While engagements come, too, the
+# loop looks for them so often.
+_LOOK_S = 0.001
+_LOOKS_FOR_S = 0.1
 STOP_WITHIN_S = 8.0
 _SERVE_GROUP_EVERY_S = 1.0
 
@@ -94,6 +98,7 @@ class Worker:
         self._started = False
         self._owned: tuple[int, ...] = ()
         self._served_at = 0.0
+        self._look_until = 0.0
         self._busy = False
         self._next_step = 0
         self._watchdog = Watchdog()
@@ -181,9 +186,8 @@ class Worker:
         for step in steps:
             moved = step.poll(self.writer) or moved
         before_wait = time.perf_counter()
-        posts = self._take_posts(0.0 if moved or self._busy else IDLE_S)
+        posts, engagements = self._take_input(0.0 if moved or self._busy else IDLE_S)
         waited = time.perf_counter() - before_wait
-        engagements = self._take_engagements(posts)
         if posts or engagements or moved:
             self._apply(posts, engagements)
         self.writer.seal(self.group.positions())
@@ -227,6 +231,20 @@ class Worker:
             if len(self.group.reading) == len(self._owned):
                 # What a restore took is free by now.
                 threading.Thread(target=trim_heap, name="heap", daemon=True).start()
+
+    def _take_input(self, wait_s: float) -> tuple[list[RecordBatch], list[RecordBatch]]:
+        """Take the posts and engagements that there are; wait where there are none."""
+        start = time.monotonic()
+        until = start + wait_s
+        slice_s = _LOOK_S if start < self._look_until else wait_s
+        while True:
+            posts = self._take_posts(min(slice_s, wait_s))
+            engagements = self._take_engagements(posts)
+            now = time.monotonic()
+            if engagements:
+                self._look_until = now + _LOOKS_FOR_S
+            if posts or engagements or now >= until:
+                return posts, engagements
 
     def _take_posts(self, wait_s: float) -> list[RecordBatch]:
         most = self.environment.batch_records
