@@ -54,7 +54,7 @@ class RankingStep(Step):
         self._freshness = FeedFreshness()
         self._has_ranked = False
         # Nothing came since all was ranked and handed over: `_work` would find nothing.
-        self._is_idle = False
+        self._is_settled = False
         self._tick_at = self._renew_at = 0.0
         self._feeds_refused = 0
         self._signals_dropped = 0
@@ -88,7 +88,7 @@ class RankingStep(Step):
         self._claim.assigned(change)
         self._letters.assigned(change)
         self._handover.set_token(self._claim.token)
-        self._is_idle = False
+        self._is_settled = False
 
     def ready_for(self, partition: int) -> bool:
         return self._logs.is_restored
@@ -96,6 +96,10 @@ class RankingStep(Step):
     @property
     def is_urgent(self) -> bool:
         return not self._has_ranked
+
+    @property
+    def is_idle(self) -> bool:
+        return self._is_settled
 
     def heartbeat(self, instance: Instance, at_ms: int) -> None:
         if self._freshness.heartbeat(instance, at_ms):
@@ -110,9 +114,9 @@ class RankingStep(Step):
         if self._claim.follow(writer, is_restored=self._logs.is_restored):
             self._handover.set_token(self._claim.token)
             self._letters.claimed(writer)
-            self._is_idle = False
+            self._is_settled = False
         if self._handover.follow() or count:
-            self._is_idle = False
+            self._is_settled = False
         return count > 0
 
     def apply(self, work: WorkBatch, writer: Writer) -> None:
@@ -140,10 +144,10 @@ class RankingStep(Step):
             self._tick_at = now + TICK_S
             self.combiner.tick(self.context.clock.now_ms())
             self._measure()
-            self._is_idle = False
+            self._is_settled = False
         if now >= self._renew_at and self._claim.token is not None:
             self._renew_at = now + RENEW_S if self._handover.renew() else 0.0
-        if self._is_idle:
+        if self._is_settled:
             return False
         return self._work(min(budget_s, WORK_S)) or self._handover.has_work
 
@@ -174,7 +178,7 @@ class RankingStep(Step):
         self._has_ranked |= is_restored and not more
         self._handover.write(_for(_CHANGES_S), caught_up=is_restored and not more)
         is_done = is_restored and not (more or combiner.is_restoring or combiner.is_pruning)
-        self._is_idle = is_done and not self._handover.is_behind
+        self._is_settled = is_done and not self._handover.is_behind
         return more
 
     # --- the rest -------------------------------------------------------------------------
