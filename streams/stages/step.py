@@ -204,6 +204,11 @@ class Step(ABC):
         """
         return False
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether it has nothing to do but for new records; asked after `background`."""
+        return True
+
     def poll(self, writer: Writer) -> bool:
         """Read what came on logs of its own, without waiting; return whether anything did.
 

@@ -23,6 +23,8 @@ log = logging.getLogger(__name__)
 _LOOK_EVERY_S = 0.2
 _REPORT_EVERY_S = 1.0
 _STUCK_S = 5.0
+# A look takes milliseconds.
+_BUILD = importlib.metadata.version("feedmill")
 
 
 class WorkerStatus:
@@ -92,7 +94,7 @@ class WorkerStatus:
                 instance=worker.environment.instance,
                 host=socket.gethostname(),
                 pid=os.getpid(),
-                build=importlib.metadata.version("feedmill"),
+                build=_BUILD,
                 config_offset=applied[stage],
                 refused=tuple(settings.refused),
                 models=versions,
