@@ -95,6 +95,14 @@ METRICS = (
         "A producer retries without idempotence, or a stage restarts often.",
     ),
     Metric(
+        "feedmill_repeated_users_total",
+        "counter",
+        "events",
+        "Engagements that did not count because their user did the same with the post on that day.",
+        "An account acts again and again, or a product gives many readers one `user_id`.",
+        ("kind",),
+    ),
+    Metric(
         "feedmill_unknown_posts_total",
         "counter",
         "posts",

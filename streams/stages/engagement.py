@@ -11,17 +11,18 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import numpy as np
 
 from feedmill.events.decode import encode
+from feedmill.events.engagement import Engagement
 from feedmill.events.post import Deletion
 from feedmill.events.settings import Settings
 from feedmill.events.signal import Signal
 from feedmill.models.text_model import Scores
 from feedmill.rankers.engagement import EngagementModel
 from feedmill.streams.kafka.assignment import AssignmentChange
-from feedmill.streams.kafka.batches import TopicPartition
+from feedmill.streams.kafka.batches import Record, TopicPartition
 from feedmill.streams.kafka.topics import DAY_MS, HOUR_MS, WINDOW_MS
 from feedmill.streams.stages.engagement_restore import EngagementRestore
 from feedmill.streams.stages.engagement_state import NO_OFFSET, PostState, encode_state
-from feedmill.streams.stages.partition_state import PartitionState
+from feedmill.streams.stages.partition_state import Outcome, PartitionState
 from feedmill.streams.stages.step import Step, StepContext, WorkBatch, Writer, WrittenSignal
 
 log = logging.getLogger(__name__)
@@ -55,6 +56,7 @@ class EngagementStep(Step):
         super().start(context)
         self._model = self._load()
         self.models = {self.name: self._model.version}
+        self._user_window = context.connection.environment.user_window
         self._restore = EngagementRestore(context.connection, context.partitions)
 
     def settings_changed(self, settings: Settings) -> None:
@@ -66,7 +68,7 @@ class EngagementStep(Step):
             self._states.pop(partition, None)
         self._restore.drop(change.lost)
         for partition in change.gained:
-            self._states[partition] = PartitionState()
+            self._states[partition] = PartitionState(self._user_window)
             source = TopicPartition("engagements", partition)
             start, end = change.starts.get(source, 0), change.ends.get(source, 0)
             self._restore.begin(partition, self._states[partition], start, end)
@@ -126,14 +128,19 @@ class EngagementStep(Step):
         return deleted
 
     def _take_engagements(self, work: WorkBatch) -> None:
-        duplicates = 0
         for part in work.engagements:
-            state = self._states[part.source.partition]
-            state.look_up([event.post_id for _, event in part.events])
-            for record, event in part.events:
-                duplicates += not state.count(event, record)
-        if duplicates:
-            self.context.metrics.add("feedmill_duplicates_total", duplicates)
+            outcomes = self._states[part.source.partition].count(part.events)
+            if outcomes.count("counted") < len(outcomes):
+                self._add_uncounted(part.events, outcomes)
+
+    def _add_uncounted(
+        self, events: Sequence[tuple[Record, Engagement]], outcomes: Sequence[Outcome]
+    ) -> None:
+        for (_, event), outcome in zip(events, outcomes, strict=True):
+            if outcome == "repeated event":
+                self.context.metrics.add("feedmill_duplicates_total")
+            elif outcome == "repeated user":
+                self.context.metrics.add("feedmill_repeated_users_total", kind=event.kind)
 
     def _priors(self, work: WorkBatch) -> Scores:
         """Return what to expect of posts that nobody has seen; 0 where the model fails."""

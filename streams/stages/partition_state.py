@@ -7,6 +7,7 @@ end of the cycle: `changed` holds what the present cycle touched, and nothing el
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Literal
 
 import msgspec
 
@@ -14,12 +15,16 @@ from feedmill.events.engagement import Engagement
 from feedmill.features.counters import update
 from feedmill.rankers.combiner.id_table import IdTable
 from feedmill.streams.kafka.batches import Record
+from feedmill.streams.settings.environment import Environment
 from feedmill.streams.stages.engagement_state import NO_OFFSET, PostState, decode_state
 from feedmill.streams.stages.packed_states import PackedStates
 from feedmill.streams.stages.recent_events import RecentEvents
+from feedmill.streams.stages.user_filter import UserFilter
 
 # Of so many posts whose record has not come yet, a partition counts engagements.
 MOST_UNKNOWN = 10_000
+# What came of an engagement; one that was counted before a restart repeats itself.
+Outcome = Literal["counted", "repeated event", "repeated user"]
 _TIDY_EVERY = 1_000
 _NO_ROW = -1
 
@@ -35,12 +40,17 @@ class PartitionState:
         The highest `through` that was restored: the last engagement ever counted.
     recent
         The ids of the last ten minutes.
+    users
+        Which users did what with which post today.
     """
 
-    def __init__(self, most_unknown: int = MOST_UNKNOWN) -> None:
+    def __init__(
+        self, user_window: int = Environment.user_window, most_unknown: int = MOST_UNKNOWN
+    ) -> None:
         self.changed: dict[str, PostState] = {}
         self.furthest = NO_OFFSET
         self.recent = RecentEvents()
+        self.users = UserFilter(user_window)
         self._most_unknown = most_unknown
         self._unknown: dict[str, None] = {}  # in the order in which they came
         self._forgotten: list[str] = []
@@ -81,11 +91,6 @@ class PartitionState:
         self._rows = {}
         return unreadable
 
-    def look_up(self, post_ids: Sequence[str]) -> None:
-        """Find many posts at once, of which each is asked for until the next `pack`."""
-        rows = self._ids.find_many(post_ids).tolist()
-        self._rows.update(zip(post_ids, rows, strict=True))
-
     def find(self, post_id: str) -> PostState | None:
         """Return the state of a post, None if it has none; a change of it needs `touch`."""
         state = self.changed.get(post_id)
@@ -101,17 +106,27 @@ class PartitionState:
             state = self.changed[post_id] = self.find(post_id) or PostState(post_id)
         return state
 
-    def count(self, event: Engagement, record: Record) -> bool:
-        """Count an event in; False if it was counted before or repeats another."""
-        repeats = self.recent.repeats(event, record.timestamp)
-        held = self.find(event.post_id)
-        if repeats or (held is not None and record.offset <= held.through):
-            return False
-        state = self.changed[event.post_id] = held or PostState(event.post_id)
-        update(state.counters, event.kind, min(event.at_ms, record.timestamp), event.dwell_ms)
-        state.through = record.offset
-        state.at_ms = record.timestamp
-        return True
+    def note(self, events: Sequence[tuple[Record, Engagement]], recent_ms: int) -> None:
+        """Take in what was counted before a restart, event ids from a time (Unix ms) on.
+
+        `counters` has the counts; this says which later events repeat them.
+        """
+        self.users.repeats(events)
+        for record, event in events:
+            if record.timestamp >= recent_ms:
+                self.recent.repeats(event, record.timestamp)
+
+    def count(self, events: Sequence[tuple[Record, Engagement]]) -> list[Outcome]:
+        """Count events in, in the order of their offsets; return what came of each.
+
+        What repeats follows from the log before the event alone, whether that was counted or not.
+        """
+        self._look_up([event.post_id for _, event in events])
+        users_repeat = self.users.repeats(events)
+        return [
+            self._count(record, event, user_repeats=user_repeats)
+            for (record, event), user_repeats in zip(events, users_repeat, strict=True)
+        ]
 
     def remove(self, post_id: str) -> None:
         """Forget a post."""
@@ -155,6 +170,24 @@ class PartitionState:
             post_id = next(iter(self._unknown))
             self.remove(post_id)
             self._forgotten.append(post_id)
+
+    def _count(self, record: Record, event: Engagement, *, user_repeats: bool) -> Outcome:
+        repeats = self.recent.repeats(event, record.timestamp)
+        held = self.find(event.post_id)
+        if repeats or (held is not None and record.offset <= held.through):
+            return "repeated event"
+        if user_repeats:
+            return "repeated user"
+        state = self.changed[event.post_id] = held or PostState(event.post_id)
+        update(state.counters, event.kind, min(event.at_ms, record.timestamp), event.dwell_ms)
+        state.through = record.offset
+        state.at_ms = record.timestamp
+        return "counted"
+
+    def _look_up(self, post_ids: Sequence[str]) -> None:
+        """Find many posts at once, of which each is asked for until the next `pack`."""
+        rows = self._ids.find_many(post_ids).tolist()
+        self._rows.update(zip(post_ids, rows, strict=True))
 
     def _row_of(self, post_id: str) -> int:
         row = self._rows.get(post_id)

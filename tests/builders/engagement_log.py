@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from random import Random
 
 from feedmill.events.engagement import ENGAGEMENT_KINDS, Engagement
+from feedmill.streams.kafka.topics import DAY_MS
+from feedmill.streams.stages.partition_state import PartitionState
 from feedmill.streams.stages.recent_events import DEDUPLICATED_MS, RecentEvents
 
 START_MS = 1_700_000_000_000
@@ -33,7 +35,7 @@ def draw_log(random: Random, length: int) -> list[Event]:
         post_id = f"p{random.randrange(5)}"
         event = Engagement(
             post_id=post_id,
-            user_id="u",
+            user_id=random.choice(("u", "v", "w", *(f"u{n}" for n in range(20)))),
             kind=random.choice(ENGAGEMENT_KINDS),
             at_ms=at_ms - random.choice((0, 3, 7_000_000, -90_000)),
             event_id=random.choice((None, *(f"e{i}" for i in range(6)))),
@@ -52,3 +54,17 @@ def recent_before(log: list[Event], start: int, recent: RecentEvents) -> None:
     for record, event in before:
         if record.timestamp >= since_ms:
             recent.repeats(event, record.timestamp)
+
+
+def note_before(log: list[Event], start: int, state: PartitionState) -> None:
+    """What the stage notes on assignment: what says which events from `start` on repeat."""
+    before = [(record, event) for record, event in log if record.offset < start]
+    if not before:
+        return
+    recent_ms = before[-1][0].timestamp - DEDUPLICATED_MS
+    recent = next(record for record, _ in before if record.timestamp >= recent_ms)
+    first = state.users.first_offset(recent.offset)
+    day_ms = recent.timestamp // DAY_MS * DAY_MS
+    state.note(
+        [one for one in before if one[0].offset >= first and one[0].timestamp >= day_ms], recent_ms
+    )

@@ -26,6 +26,7 @@ from feedmill.streams.kafka.batches import TopicPartition
 from feedmill.streams.kafka.topics import DAY_MS, WINDOW_MS
 from feedmill.streams.observe.metrics import Metrics
 from feedmill.streams.settings.clock import LogClock
+from feedmill.streams.settings.environment import Environment
 from feedmill.streams.stages import engagement, engagement_restore
 from feedmill.streams.stages.decoding import decode_work
 from feedmill.streams.stages.engagement import EngagementStep
@@ -77,7 +78,7 @@ class Running:
             engagement_restore, "LogConsumer", lambda *_: FakeLog(topics, ends=ends)
         )
         self.step = EngagementStep(lambda: cast(EngagementModel, LikesOverImpressions()))
-        connection = cast(Any, SimpleNamespace())
+        connection = cast(Any, SimpleNamespace(environment=Environment(user_window=1_000)))
         self.step.start(StepContext(connection, clock, self.metrics, 1))
         end = start if ends_with_markers else start + len(engagements)
         change = AssignmentChange(
@@ -124,8 +125,10 @@ def event(
     offset: int,
     at_ms: int = NOW_MS,
     event_id: str | None = None,
+    user: str | None = None,
 ) -> StoredRecord:
-    content = Engagement(post_id, "user", kind, at_ms, event_id)
+    """By a user of its own unless told otherwise."""
+    content = Engagement(post_id, user or f"user-{offset}", kind, at_ms, event_id)
     return record(post_id, content, offset=offset, timestamp=at_ms)
 
 
@@ -166,6 +169,64 @@ def test_an_event_that_repeats_or_was_counted_before_changes_nothing(
     assert running.count("feedmill_duplicates_total") == 2
 
 
+def test_a_user_counts_once_a_post_kind_and_day_whatever_the_event_ids(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    running = Running(monkeypatch)
+    events = [event("p", "impression", i, user=f"u{i}") for i in range(10)]
+    running.apply([post("p", 0), post("q", 1)], events)
+    running.apply(engagements=[event("p", "like", 10, event_id="e", user="u0")])
+    flood = [event("p", "like", 11 + i, event_id=f"e{i}", user="u0") for i in range(1_000)]
+    for start in range(0, 1_000, 250):
+        assert running.apply(engagements=flood[start : start + 250]) == {}
+    assert running.count("feedmill_repeated_users_total") == 1_000
+    others = [
+        event("p", "click", 2_000, user="u0"),
+        event("q", "like", 2_001, user="u0"),
+        event("p", "like", 2_002, user="u1"),
+    ]
+    state = state_of(running.apply(engagements=others), "p")
+    assert state.counters.counts[:3] == [10, 1, 2]
+    next_day = [event("p", "like", 2_003, NOW_MS + DAY_MS, user="u0")]
+    assert state_of(running.apply(engagements=next_day), "p").counters.counts[2] == 3
+
+
+def test_a_restart_knows_the_users_of_the_day_behind_the_committed_offset(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    morning_ms = NOW_MS // DAY_MS * DAY_MS + 1
+    log = [event("p", "like", i, morning_ms + 3_600_000 * (i - 1), user=f"u{i}") for i in range(12)]
+    assert log[0].timestamp < morning_ms
+    running = Running(monkeypatch)
+    counters = [record_of("p", running.apply([post("p", 0)], log)["counters", "p"])]
+    again = Running(monkeypatch, counters, log, start=12)
+    assert again.step.ready_for(0)
+    at_ms = log[-1].timestamp
+    more = [event("p", "like", 12 + i, at_ms, user=f"u{i}") for i in range(13)]
+    state = state_of(again.apply(engagements=more), "p")
+    # The first one acted the day before, and the last one never.
+    assert state.counters.counts[2] == 12 + 2
+    assert state_of(running.apply(engagements=more), "p") == state
+
+
+def test_a_restart_reads_no_further_back_than_users_are_known(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    log = [event("p", "like", i, NOW_MS + i * 2_000, user=f"u{i}") for i in range(5_500)]
+    running = Running(monkeypatch)
+    counters = [record_of("p", running.apply([post("p", 0)], log)["counters", "p"])]
+    again = Running(monkeypatch, counters, log, start=5_500)
+    while not again.step.ready_for(0):
+        again.step.poll(KeptWriter())
+    # Ten minutes are 300 offsets: users are known from offset 4,000 on.
+    known = [event("p", "like", 5_500, log[-1].timestamp, user="u4000")]
+    forgotten = [event("p", "like", 5_501, log[-1].timestamp, user="u3999")]
+    assert again.apply(engagements=known) == running.apply(engagements=known) == {}
+    state = state_of(again.apply(engagements=forgotten), "p")
+    assert state.counters.counts[2] == 5_501
+    assert state_of(running.apply(engagements=forgotten), "p") == state
+
+
 def test_a_deleted_post_is_removed_and_its_late_events_wait_for_a_new_one(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -182,7 +243,7 @@ def test_a_deleted_post_is_removed_and_its_late_events_wait_for_a_new_one(
 def test_counts_of_posts_that_never_came_are_bounded_and_their_records_removed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(engagement, "PartitionState", lambda: PartitionState(most_unknown=3))
+    monkeypatch.setattr(engagement, "PartitionState", lambda _: PartitionState(most_unknown=3))
     running = Running(monkeypatch)
     written: dict[tuple[str, str], bytes | None] = {}
     for i in range(10):
