@@ -22,7 +22,8 @@ from feedmill.streams.kafka.batches import Record, TopicPartition
 from feedmill.streams.kafka.topics import DAY_MS, HOUR_MS, WINDOW_MS
 from feedmill.streams.stages.engagement_restore import EngagementRestore
 from feedmill.streams.stages.engagement_state import NO_OFFSET, PostState, encode_state
-from feedmill.streams.stages.partition_state import Outcome, PartitionState
+from feedmill.streams.stages.partition_state import PartitionState
+from feedmill.streams.stages.repeated_engagements import Repetition
 from feedmill.streams.stages.step import Step, StepContext, WorkBatch, Writer, WrittenSignal
 
 log = logging.getLogger(__name__)
@@ -129,17 +130,17 @@ class EngagementStep(Step):
 
     def _take_engagements(self, work: WorkBatch) -> None:
         for part in work.engagements:
-            outcomes = self._states[part.source.partition].count(part.events)
-            if outcomes.count("counted") < len(outcomes):
-                self._add_uncounted(part.events, outcomes)
+            repetitions = self._states[part.source.partition].count(part.events)
+            if any(repetitions):
+                self._add_repeated(part.events, repetitions)
 
-    def _add_uncounted(
-        self, events: Sequence[tuple[Record, Engagement]], outcomes: Sequence[Outcome]
+    def _add_repeated(
+        self, events: Sequence[tuple[Record, Engagement]], repetitions: Sequence[Repetition]
     ) -> None:
-        for (_, event), outcome in zip(events, outcomes, strict=True):
-            if outcome == "repeated event":
+        for (_, event), repetition in zip(events, repetitions, strict=True):
+            if repetition == "repeated event":
                 self.context.metrics.add("feedmill_duplicates_total")
-            elif outcome == "repeated user":
+            elif repetition == "repeated user":
                 self.context.metrics.add("feedmill_repeated_users_total", kind=event.kind)
 
     def _priors(self, work: WorkBatch) -> Scores:

@@ -17,7 +17,7 @@ from feedmill.streams.kafka.log_consumer import BEGINNING, LogConsumer
 from feedmill.streams.kafka.topics import DAY_MS
 from feedmill.streams.kafka.validation import validate_batch
 from feedmill.streams.stages.partition_state import PartitionState
-from feedmill.streams.stages.recent_events import DEDUPLICATED_MS
+from feedmill.streams.stages.repeated_engagements import RepeatedEngagements
 
 _SLICE_RECORDS = 250
 # How long one call may work, beside the slice that it ends with.
@@ -33,7 +33,6 @@ class _Restoring:
     # Then "stamp", "ten minutes", "day", where one record each is looked for, "events", "done".
     phase: str = "counters"
     back: int = 1  # how far before `start` the stamp is looked for
-    recent_ms: int = 0  # from when on event ids are known
     first: int = 0  # from where on users are known
 
 
@@ -141,13 +140,13 @@ class EngagementRestore:
             return
         first = batch.records[0]
         if one.phase == "stamp":
-            # The last record before the committed offset, or one not far from it, says when the
-            # ten minutes begin.
-            one.recent_ms = first.timestamp - DEDUPLICATED_MS
-            self._read_since(batch.source, one.recent_ms)
+            # The last record before the committed offset, or one not far from it, says from when
+            # on event ids are known.
+            since_ms = RepeatedEngagements.ids_since(first.timestamp)
+            self._read_since(batch.source, since_ms)
             one.phase = "ten minutes"
         elif one.phase == "ten minutes":
-            one.first = one.state.users.first_offset(first.offset)
+            one.first = one.state.repeated.users_since(first.offset)
             self._read_since(batch.source, first.timestamp // DAY_MS * DAY_MS)
             one.phase = "day"
         elif one.phase == "day" and first.offset < one.first:
@@ -168,4 +167,4 @@ class EngagementRestore:
             found = validate_batch(
                 RecordBatch(batch.source, records), self._count, decode_engagement
             )
-            one.state.note(found.events, one.recent_ms)
+            one.state.repeated.note(found.events)

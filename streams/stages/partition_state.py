@@ -7,7 +7,6 @@ end of the cycle: `changed` holds what the present cycle touched, and nothing el
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Literal
 
 import msgspec
 
@@ -18,13 +17,10 @@ from feedmill.streams.kafka.batches import Record
 from feedmill.streams.settings.environment import Environment
 from feedmill.streams.stages.engagement_state import NO_OFFSET, PostState, decode_state
 from feedmill.streams.stages.packed_states import PackedStates
-from feedmill.streams.stages.recent_events import RecentEvents
-from feedmill.streams.stages.user_filter import UserFilter
+from feedmill.streams.stages.repeated_engagements import RepeatedEngagements, Repetition
 
 # Of so many posts whose record has not come yet, a partition counts engagements.
 MOST_UNKNOWN = 10_000
-# What came of an engagement; one that was counted before a restart repeats itself.
-Outcome = Literal["counted", "repeated event", "repeated user"]
 _TIDY_EVERY = 1_000
 _NO_ROW = -1
 
@@ -38,10 +34,8 @@ class PartitionState:
         The states that were touched since the last `pack`, in the order of the first touch.
     furthest
         The highest `through` that was restored: the last engagement ever counted.
-    recent
-        The ids of the last ten minutes.
-    users
-        Which users did what with which post today.
+    repeated
+        Which engagements repeat others.
     """
 
     def __init__(
@@ -49,8 +43,7 @@ class PartitionState:
     ) -> None:
         self.changed: dict[str, PostState] = {}
         self.furthest = NO_OFFSET
-        self.recent = RecentEvents()
-        self.users = UserFilter(user_window)
+        self.repeated = RepeatedEngagements(user_window)
         self._most_unknown = most_unknown
         self._unknown: dict[str, None] = {}  # in the order in which they came
         self._forgotten: list[str] = []
@@ -106,27 +99,26 @@ class PartitionState:
             state = self.changed[post_id] = self.find(post_id) or PostState(post_id)
         return state
 
-    def note(self, events: Sequence[tuple[Record, Engagement]], recent_ms: int) -> None:
-        """Take in what was counted before a restart, event ids from a time (Unix ms) on.
+    def count(self, events: Sequence[tuple[Record, Engagement]]) -> list[Repetition]:
+        """Count events in, in the order of their offsets; say why not of those that repeat.
 
-        `counters` has the counts; this says which later events repeat them.
-        """
-        self.users.repeats(events)
-        for record, event in events:
-            if record.timestamp >= recent_ms:
-                self.recent.repeats(event, record.timestamp)
-
-    def count(self, events: Sequence[tuple[Record, Engagement]]) -> list[Outcome]:
-        """Count events in, in the order of their offsets; return what came of each.
-
-        What repeats follows from the log before the event alone, whether that was counted or not.
+        One that was counted before a restart repeats itself.
         """
         self._look_up([event.post_id for _, event in events])
-        users_repeat = self.users.repeats(events)
-        return [
-            self._count(record, event, user_repeats=user_repeats)
-            for (record, event), user_repeats in zip(events, users_repeat, strict=True)
-        ]
+        repetitions, changed = self.repeated.note(events), self.changed
+        for i, (record, event) in enumerate(events):
+            if repetitions[i]:
+                continue
+            post_id = event.post_id
+            state = changed.get(post_id) or self.find(post_id) or PostState(post_id)
+            if record.offset <= state.through:
+                repetitions[i] = "repeated event"
+                continue
+            changed[post_id] = state
+            at_ms = state.at_ms = record.timestamp
+            state.through = record.offset
+            update(state.counters, event.kind, min(event.at_ms, at_ms), event.dwell_ms)
+        return repetitions
 
     def remove(self, post_id: str) -> None:
         """Forget a post."""
@@ -170,19 +162,6 @@ class PartitionState:
             post_id = next(iter(self._unknown))
             self.remove(post_id)
             self._forgotten.append(post_id)
-
-    def _count(self, record: Record, event: Engagement, *, user_repeats: bool) -> Outcome:
-        repeats = self.recent.repeats(event, record.timestamp)
-        held = self.find(event.post_id)
-        if repeats or (held is not None and record.offset <= held.through):
-            return "repeated event"
-        if user_repeats:
-            return "repeated user"
-        state = self.changed[event.post_id] = held or PostState(event.post_id)
-        update(state.counters, event.kind, min(event.at_ms, record.timestamp), event.dwell_ms)
-        state.through = record.offset
-        state.at_ms = record.timestamp
-        return "counted"
 
     def _look_up(self, post_ids: Sequence[str]) -> None:
         """Find many posts at once, of which each is asked for until the next `pack`."""

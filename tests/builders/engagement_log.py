@@ -7,8 +7,7 @@ from random import Random
 
 from feedmill.events.engagement import ENGAGEMENT_KINDS, Engagement
 from feedmill.streams.kafka.topics import DAY_MS
-from feedmill.streams.stages.partition_state import PartitionState
-from feedmill.streams.stages.recent_events import DEDUPLICATED_MS, RecentEvents
+from feedmill.streams.stages.repeated_engagements import RepeatedEngagements
 
 START_MS = 1_700_000_000_000
 
@@ -45,26 +44,12 @@ def draw_log(random: Random, length: int) -> list[Event]:
     return log
 
 
-def recent_before(log: list[Event], start: int, recent: RecentEvents) -> None:
-    """What the stage does on assignment: read the ten minutes before its committed offset."""
+def note_before(log: list[Event], start: int, repeated: RepeatedEngagements) -> None:
+    """What the stage does on assignment: note what says which events from `start` on repeat."""
     before = [(record, event) for record, event in log if record.offset < start]
     if not before:
         return
-    since_ms = before[-1][0].timestamp - DEDUPLICATED_MS
-    for record, event in before:
-        if record.timestamp >= since_ms:
-            recent.repeats(event, record.timestamp)
-
-
-def note_before(log: list[Event], start: int, state: PartitionState) -> None:
-    """What the stage notes on assignment: what says which events from `start` on repeat."""
-    before = [(record, event) for record, event in log if record.offset < start]
-    if not before:
-        return
-    recent_ms = before[-1][0].timestamp - DEDUPLICATED_MS
-    recent = next(record for record, _ in before if record.timestamp >= recent_ms)
-    first = state.users.first_offset(recent.offset)
-    day_ms = recent.timestamp // DAY_MS * DAY_MS
-    state.note(
-        [one for one in before if one[0].offset >= first and one[0].timestamp >= day_ms], recent_ms
-    )
+    since_ms = repeated.ids_since(before[-1][0].timestamp)
+    first = next(record for record, _ in before if record.timestamp >= since_ms)
+    offset, day_ms = repeated.users_since(first.offset), first.timestamp // DAY_MS * DAY_MS
+    repeated.note([one for one in before if one[0].offset >= offset and one[0].timestamp >= day_ms])

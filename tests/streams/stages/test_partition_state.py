@@ -13,7 +13,8 @@ from builders.records import StoredRecord
 from builders.work import bytecode_steps
 from feedmill.events.engagement import ENGAGEMENT_KINDS, Engagement
 from feedmill.streams.stages.engagement_state import PostState, decode_state, encode_state
-from feedmill.streams.stages.partition_state import Outcome, PartitionState
+from feedmill.streams.stages.partition_state import PartitionState
+from feedmill.streams.stages.repeated_engagements import Repetition
 
 # So short that users are forgotten within a drawn log.
 USER_WINDOW = 30
@@ -25,13 +26,13 @@ def encoded(state: PartitionState, log: list[Event]) -> dict[str, bytes]:
     return {post_id: encode_state(one) for post_id, one in found.items() if one is not None}
 
 
-def undisturbed(log: list[Event]) -> tuple[dict[str, bytes], dict[int, Outcome]]:
-    """Each post's state, and by offset what came of the event."""
+def undisturbed(log: list[Event]) -> tuple[dict[str, bytes], dict[int, Repetition]]:
+    """Each post's state, and by offset what it repeats."""
     state = PartitionState(USER_WINDOW)
-    outcomes = state.count(log)
+    repetitions = state.count(log)
     state.pack()
     offsets = [record.offset for record, _ in log]
-    return encoded(state, log), dict(zip(offsets, outcomes, strict=True))
+    return encoded(state, log), dict(zip(offsets, repetitions, strict=True))
 
 
 def _through_of(state: PartitionState, post_id: str) -> int:
@@ -74,21 +75,21 @@ class Partition:
             or self.random.random() < 0.5
         ]
 
-    def own(self, outcomes: dict[int, Outcome], *, to_end: bool) -> PartitionState:
+    def own(self, repetitions: dict[int, Repetition], *, to_end: bool) -> PartitionState:
         """Take the partition over, go on from the committed offset, crash somewhere."""
         state = PartitionState(USER_WINDOW)
         assert state.restore(self.compacted()) == 0
-        note_before(self.log, self.committed, state)
+        note_before(self.log, self.committed, state.repeated)
         todo = [one for one in self.log if one[0].offset >= self.committed]
         while todo:
             size = self.random.randint(1, 12)
             batch, todo = todo[:size], todo[size:]
             through = {event.post_id: _through_of(state, event.post_id) for _, event in batch}
-            for (record, event), outcome in zip(batch, state.count(batch), strict=True):
+            for (record, event), repetition in zip(batch, state.count(batch), strict=True):
                 if record.offset > through[event.post_id]:
-                    assert outcome == outcomes[record.offset]
+                    assert repetition == repetitions[record.offset]
                 else:
-                    assert outcome != "counted"
+                    assert repetition
             states = list(state.changed.values())
             if not to_end and self.random.random() < 0.25:
                 self._crash(states)
@@ -117,13 +118,13 @@ class Partition:
 def run(seed: int, length: int, crashes: int) -> None:
     random = Random(seed)
     log = draw_log(random, length)
-    expected, outcomes = undisturbed(log)
+    expected, repetitions = undisturbed(log)
     partition = Partition(log, random)
     for _ in range(crashes):
-        partition.own(outcomes, to_end=False)
+        partition.own(repetitions, to_end=False)
         if random.random() < 0.5:
             partition.let_late_ones_in()
-    state = partition.own(outcomes, to_end=True)
+    state = partition.own(repetitions, to_end=True)
     partition.let_late_ones_in()
     # Bit for bit: JSON writes every float so that it reads back the same.
     assert encoded(state, log) == expected
@@ -183,7 +184,7 @@ def test_a_record_that_cannot_be_read_is_passed_over() -> None:
 
 def like(state: PartitionState, post_id: str, offset: int, at_ms: int = START_MS) -> None:
     event = Engagement(post_id, f"u{offset}", "like", at_ms)
-    assert state.count([(Record(offset, at_ms, b""), event)]) == ["counted"]
+    assert state.count([(Record(offset, at_ms, b""), event)]) == [""]
 
 
 def test_of_posts_without_a_record_the_oldest_are_forgotten_beyond_the_bound() -> None:

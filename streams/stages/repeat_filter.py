@@ -1,39 +1,35 @@
-"""Whether a user did the same with a post before on the same day: a user counts once.
+"""Whether a key came before, in the present generation of keys or in the former one.
 
-Users are known of the present and the former generation, each so many offsets of the partition, so
-that memory and the log that restores it are bounded.  What is known follows from these offsets
-alone: reading them again restores it exactly.
+So memory and the log that restores it are bounded: what is known follows from two generations of
+keys alone, and reading them again restores it exactly.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import groupby
+from operator import itemgetter
 
 import numpy as np
 import numpy.typing as npt
 
-from feedmill.events.engagement import Engagement
 from feedmill.rankers.combiner.extendible_hash import ExtendibleHash
-from feedmill.streams.kafka.batches import Record
-from feedmill.streams.kafka.topics import DAY_MS
 
-# A key has 63 bits: of a million of them a new one counts as known once in 10**13 times.
+KEY_BITS = 63
 _NUMBER_BITS = 31
 _NUMBER = (1 << _NUMBER_BITS) - 1
-_KEY = (1 << 63) - 1
-# So few events are looked up one by one.
+# So few keys are looked up one by one.
 _FEW = 16
 
 
-class UserFilter:
-    """Knows post, kind, user and day (of record time, UTC) of at least the last `window` offsets.
+class RepeatFilter:
+    """Keys of two generations, 16 to 32 bytes each.
 
-    And of twice as many at most; 16 to 32 bytes each.
+    Keys are well spread whole numbers below ``2 ** KEY_BITS``, as of `hash(str)`: of a million of
+    them a new one counts as known once in 10**13 times.
     """
 
-    def __init__(self, window: int) -> None:
-        self._window = window
+    def __init__(self) -> None:
         self._generation = -1
         self._present, self._former = ExtendibleHash(), ExtendibleHash()
 
@@ -42,24 +38,20 @@ class UserFilter:
         """Bytes of both hash tables."""
         return self._present.used_bytes + self._former.used_bytes
 
-    def first_offset(self, offset: int) -> int:
-        """Return the offset from which on the log decides about events from `offset` on."""
-        return max(0, offset // self._window - 1) * self._window
+    def repeats(self, keys: Sequence[tuple[int, int]]) -> list[bool]:
+        """Note keys, each with its generation before it; say of each whether it was known.
 
-    def repeats(self, events: Sequence[tuple[Record, Engagement]]) -> list[bool]:
-        """Note events in the order of their offsets; say of each whether its user did it before."""
+        No generation ever comes back: one that is lower than the last counts as the last.
+        """
         found: list[bool] = []
-        for generation, group in groupby(events, lambda one: one[0].offset // self._window):
+        for generation, group in groupby(keys, itemgetter(0)):
             self._turn_to(generation)
-            keys = [
-                hash((event.post_id, event.kind, event.user_id, record.timestamp // DAY_MS)) & _KEY
-                for record, event in group
-            ]
-            found += self._note_few(keys) if len(keys) < _FEW else self._note_many(keys)
+            some = [key for _, key in group]
+            found += self._note_few(some) if len(some) < _FEW else self._note_many(some)
         return found
 
     def _turn_to(self, generation: int) -> None:
-        if generation == self._generation:
+        if generation <= self._generation:
             return
         follows = generation == self._generation + 1
         self._former = self._present if follows else ExtendibleHash()
