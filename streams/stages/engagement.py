@@ -6,24 +6,23 @@ Counts, signals and offsets are committed in one transaction, so each event coun
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
 from feedmill.events.decode import encode
-from feedmill.events.engagement import Engagement
+from feedmill.events.engagement import EngagementKind
 from feedmill.events.post import Deletion
 from feedmill.events.settings import Settings
 from feedmill.events.signal import Signal
 from feedmill.models.text_model import Scores
 from feedmill.rankers.engagement import EngagementModel
 from feedmill.streams.kafka.assignment import AssignmentChange
-from feedmill.streams.kafka.batches import Record, TopicPartition
+from feedmill.streams.kafka.batches import TopicPartition
 from feedmill.streams.kafka.topics import DAY_MS, HOUR_MS, WINDOW_MS
 from feedmill.streams.stages.engagement_restore import EngagementRestore
 from feedmill.streams.stages.engagement_state import NO_OFFSET, PostState, encode_state
-from feedmill.streams.stages.partition_state import PartitionState
-from feedmill.streams.stages.repeated_engagements import Repetition
+from feedmill.streams.stages.partition_state import PartitionState, Uncounted
 from feedmill.streams.stages.step import Step, StepContext, WorkBatch, Writer, WrittenSignal
 
 log = logging.getLogger(__name__)
@@ -130,18 +129,18 @@ class EngagementStep(Step):
 
     def _take_engagements(self, work: WorkBatch) -> None:
         for part in work.engagements:
-            repetitions = self._states[part.source.partition].count(part.events)
-            if any(repetitions):
-                self._add_repeated(part.events, repetitions)
+            uncounted = self._states[part.source.partition].count(part.events)
+            for (_, event), reason in zip(part.events, uncounted, strict=True):
+                if reason:
+                    self._add_uncounted(event.kind, reason)
 
-    def _add_repeated(
-        self, events: Sequence[tuple[Record, Engagement]], repetitions: Sequence[Repetition]
-    ) -> None:
-        for (_, event), repetition in zip(events, repetitions, strict=True):
-            if repetition == "repeated event":
-                self.context.metrics.add("feedmill_duplicates_total")
-            elif repetition == "repeated user":
-                self.context.metrics.add("feedmill_repeated_users_total", kind=event.kind)
+    def _add_uncounted(self, kind: EngagementKind, reason: Uncounted) -> None:
+        if reason == "repeated event":
+            self.context.metrics.add("feedmill_duplicates_total")
+        elif reason == "repeated user":
+            self.context.metrics.add("feedmill_repeated_users_total", kind=kind)
+        else:
+            self.context.metrics.add("feedmill_damped_engagements_total", kind=kind)
 
     def _priors(self, work: WorkBatch) -> Scores:
         """Return what to expect of posts that nobody has seen; 0 where the model fails."""
@@ -183,7 +182,7 @@ class EngagementStep(Step):
         known = [one for _, one in rows if one.post_offset != NO_OFFSET]
         values, error = self._score(known)
         at = iter(values.tolist())
-        for _, one in rows:
+        for partition, one in rows:
             if one.post_offset == NO_OFFSET:
                 yield None
                 continue
@@ -196,6 +195,7 @@ class EngagementStep(Step):
                 version=self._model.version,
                 at_ms=at_ms,
                 error=error,
+                reason=_damping(self._states[partition].damped.get(one.post_id)),
                 revision=max(one.through, 0),
             )
 
@@ -217,3 +217,10 @@ class EngagementStep(Step):
             while first is not None and partition in self._states:
                 first = self._states[partition].expire(cutoff_ms, first, _EXPIRE_ROWS)
                 yield True
+
+
+def _damping(damped: Mapping[EngagementKind, int] | None) -> str | None:
+    """Say what did not count since it came in a burst."""
+    if not damped:
+        return None
+    return "damped in a burst: " + ", ".join(f"{count} {kind}" for kind, count in damped.items())

@@ -1,7 +1,7 @@
 """Restores what the engagement step knows of a partition, in slices, before it reads on.
 
 First `counters[p]` to its end, then the `engagements[p]` before the committed offset that say which
-event ids and which users repeat: those of ten minutes, and of the day as far as users are known.
+events repeat others or come in a burst: half an hour, and the day as far as users are known.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from feedmill.streams.kafka.log_consumer import BEGINNING, LogConsumer
 from feedmill.streams.kafka.topics import DAY_MS
 from feedmill.streams.kafka.validation import validate_batch
 from feedmill.streams.stages.partition_state import PartitionState
-from feedmill.streams.stages.repeated_engagements import RepeatedEngagements
 
 _SLICE_RECORDS = 250
 # How long one call may work, beside the slice that it ends with.
@@ -30,7 +29,7 @@ class _Restoring:
     state: PartitionState
     start: int  # the offset of `engagements` that is read next
     end: int  # where `engagements` ended at the assignment
-    # Then "stamp", "ten minutes", "day", where one record each is looked for, "events", "done".
+    # Then "stamp", "minutes", "day", where one record each is looked for, "events", "done".
     phase: str = "counters"
     back: int = 1  # how far before `start` the stamp is looked for
     first: int = 0  # from where on users are known
@@ -141,12 +140,11 @@ class EngagementRestore:
         first = batch.records[0]
         if one.phase == "stamp":
             # The last record before the committed offset, or one not far from it, says from when
-            # on event ids are known.
-            since_ms = RepeatedEngagements.ids_since(first.timestamp)
-            self._read_since(batch.source, since_ms)
-            one.phase = "ten minutes"
-        elif one.phase == "ten minutes":
-            one.first = one.state.repeated.users_since(first.offset)
+            # on the log is needed.
+            self._read_since(batch.source, one.state.log_needed(first.timestamp))
+            one.phase = "minutes"
+        elif one.phase == "minutes":
+            one.first = one.state.users_needed(first.offset)
             self._read_since(batch.source, first.timestamp // DAY_MS * DAY_MS)
             one.phase = "day"
         elif one.phase == "day" and first.offset < one.first:
@@ -167,4 +165,4 @@ class EngagementRestore:
             found = validate_batch(
                 RecordBatch(batch.source, records), self._count, decode_engagement
             )
-            one.state.repeated.note(found.events)
+            one.state.note(found.events)

@@ -7,7 +7,7 @@ from random import Random
 
 from feedmill.events.engagement import ENGAGEMENT_KINDS, Engagement
 from feedmill.streams.kafka.topics import DAY_MS
-from feedmill.streams.stages.repeated_engagements import RepeatedEngagements
+from feedmill.streams.stages.partition_state import PartitionState
 
 START_MS = 1_700_000_000_000
 
@@ -44,12 +44,12 @@ def draw_log(random: Random, length: int) -> list[Event]:
     return log
 
 
-def note_before(log: list[Event], start: int, repeated: RepeatedEngagements) -> None:
-    """What the stage does on assignment: note what says which events from `start` on repeat."""
+def needed_before(log: list[Event], start: int, state: PartitionState) -> list[Event]:
+    """What the stage notes on assignment: the events that say what counts from an offset on."""
     before = [(record, event) for record, event in log if record.offset < start]
     if not before:
-        return
-    since_ms = repeated.ids_since(before[-1][0].timestamp)
+        return []
+    since_ms = state.log_needed(before[-1][0].timestamp)
     first = next(record for record, _ in before if record.timestamp >= since_ms)
-    offset, day_ms = repeated.users_since(first.offset), first.timestamp // DAY_MS * DAY_MS
-    repeated.note([one for one in before if one[0].offset >= offset and one[0].timestamp >= day_ms])
+    offset, day_ms = state.users_needed(first.offset), first.timestamp // DAY_MS * DAY_MS
+    return [one for one in before if one[0].offset >= offset and one[0].timestamp >= day_ms]

@@ -295,8 +295,8 @@ class EngagementFlow:
         batch = RecordBatch(TopicPartition("engagements", partition), records)
         events = validate_batch(batch, PARTITIONS, decode_engagement).events
         state = self.partitions[partition]
-        for (_, event), repetition in zip(events, state.count(events), strict=True):
-            if not repetition:
+        for (_, event), reason in zip(events, state.count(events), strict=True):
+            if not reason:
                 touched[event.post_id] = state.changed[event.post_id]
 
     def _signals(self, known: Sequence[PostState], at_ms: int) -> list[Signal]:

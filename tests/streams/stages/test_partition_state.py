@@ -8,13 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from builders.engagement_log import START_MS, Event, Record, draw_log, note_before
+from builders.engagement_log import START_MS, Event, Record, draw_log, needed_before
 from builders.records import StoredRecord
 from builders.work import bytecode_steps
 from feedmill.events.engagement import ENGAGEMENT_KINDS, Engagement
 from feedmill.streams.stages.engagement_state import PostState, decode_state, encode_state
-from feedmill.streams.stages.partition_state import PartitionState
-from feedmill.streams.stages.repeated_engagements import Repetition
+from feedmill.streams.stages.partition_state import PartitionState, Uncounted
 
 # So short that users are forgotten within a drawn log.
 USER_WINDOW = 30
@@ -26,13 +25,13 @@ def encoded(state: PartitionState, log: list[Event]) -> dict[str, bytes]:
     return {post_id: encode_state(one) for post_id, one in found.items() if one is not None}
 
 
-def undisturbed(log: list[Event]) -> tuple[dict[str, bytes], dict[int, Repetition]]:
-    """Each post's state, and by offset what it repeats."""
+def undisturbed(log: list[Event]) -> tuple[dict[str, bytes], dict[int, Uncounted]]:
+    """Each post's state, and by offset why it does not count."""
     state = PartitionState(USER_WINDOW)
-    repetitions = state.count(log)
+    reasons = state.count(log)
     state.pack()
     offsets = [record.offset for record, _ in log]
-    return encoded(state, log), dict(zip(offsets, repetitions, strict=True))
+    return encoded(state, log), dict(zip(offsets, reasons, strict=True))
 
 
 def _through_of(state: PartitionState, post_id: str) -> int:
@@ -75,21 +74,21 @@ class Partition:
             or self.random.random() < 0.5
         ]
 
-    def own(self, repetitions: dict[int, Repetition], *, to_end: bool) -> PartitionState:
+    def own(self, reasons: dict[int, Uncounted], *, to_end: bool) -> PartitionState:
         """Take the partition over, go on from the committed offset, crash somewhere."""
         state = PartitionState(USER_WINDOW)
         assert state.restore(self.compacted()) == 0
-        note_before(self.log, self.committed, state.repeated)
+        state.note(needed_before(self.log, self.committed, state))
         todo = [one for one in self.log if one[0].offset >= self.committed]
         while todo:
             size = self.random.randint(1, 12)
             batch, todo = todo[:size], todo[size:]
             through = {event.post_id: _through_of(state, event.post_id) for _, event in batch}
-            for (record, event), repetition in zip(batch, state.count(batch), strict=True):
+            for (record, event), reason in zip(batch, state.count(batch), strict=True):
                 if record.offset > through[event.post_id]:
-                    assert repetition == repetitions[record.offset]
+                    assert reason == reasons[record.offset]
                 else:
-                    assert repetition
+                    assert reason
             states = list(state.changed.values())
             if not to_end and self.random.random() < 0.25:
                 self._crash(states)
@@ -118,13 +117,13 @@ class Partition:
 def run(seed: int, length: int, crashes: int) -> None:
     random = Random(seed)
     log = draw_log(random, length)
-    expected, repetitions = undisturbed(log)
+    expected, reasons = undisturbed(log)
     partition = Partition(log, random)
     for _ in range(crashes):
-        partition.own(repetitions, to_end=False)
+        partition.own(reasons, to_end=False)
         if random.random() < 0.5:
             partition.let_late_ones_in()
-    state = partition.own(repetitions, to_end=True)
+    state = partition.own(reasons, to_end=True)
     partition.let_late_ones_in()
     # Bit for bit: JSON writes every float so that it reads back the same.
     assert encoded(state, log) == expected

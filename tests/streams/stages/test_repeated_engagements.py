@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from builders.engagement_log import START_MS, Event, Record, draw_log, note_before
+from builders.engagement_log import START_MS, Event, Record, draw_log
 from feedmill.events.engagement import Engagement
 from feedmill.streams.kafka.topics import DAY_MS
 from feedmill.streams.stages.repeated_engagements import (
@@ -48,7 +48,11 @@ def test_what_repeats_follows_from_the_log_also_after_a_restart(seed: int, start
     expected = by_definition(log)
     assert RepeatedEngagements(WINDOW).note(log) == expected
     restored = RepeatedEngagements(WINDOW)
-    note_before(log, log[start][0].offset, restored)
+    since_ms = restored.ids_since(log[start][0].timestamp)
+    offset = restored.users_since(log[start][0].offset)
+    restored.note(
+        [one for one in log[:start] if one[0].timestamp >= since_ms or one[0].offset >= offset]
+    )
     assert restored.note(log[start:]) == expected[start:]
 
 
