@@ -10,7 +10,7 @@ from feedmill.features.counters import KIND_INDEX
 MINUTE_MS = 60_000
 # Each minute is compared with so many before it.
 PAST_MINUTES = 9
-_FREE = 20
+_FREE = 40
 _OF_IMPRESSIONS = 0.1
 _TIMES_THE_MEAN = 3.0
 # A post with fewer reactions of every kind in a minute is forgotten with that minute.
@@ -22,7 +22,7 @@ _NOT_DAMPED = ("impression", "dwell")
 class BurstDamping:
     """The reactions of each post, kind and minute of record time.
 
-    Of a kind there count in a minute at most 20, a tenth of the post's impressions of the minute,
+    Of a kind there count in a minute at most 40, a tenth of the post's impressions of the minute,
     and three times its mean number a minute in the nine minutes before, together.  That follows
     from these ten minutes alone, so noting them again restores it exactly.
     """
