@@ -97,6 +97,24 @@ METRICS = (
         "A producer retries without idempotence, or a stage restarts often.",
     ),
     Metric(
+        "feedmill_repeated_users_total",
+        "counter",
+        "events",
+        "Engagements that did not count because their user did the same with the post on that day.",
+        "An account acts again and again, or a product gives many readers one `user_id`.",
+        ("kind",),
+    ),
+    Metric(
+        "feedmill_damped_engagements_total",
+        "counter",
+        "events",
+        "Reactions that did not count because neither impressions nor the minutes before explain so"
+        " many of the post in a minute.",
+        "`reason` in `signals.engagement` names the posts: many accounts act as one, or a product"
+        " sends impressions late.",
+        ("kind",),
+    ),
+    Metric(
         "feedmill_unknown_posts_total",
         "counter",
         "posts",
