@@ -11,7 +11,7 @@ from chaos.fault_points.sitecustomize import POINTS
 from chaos.faults import FaultPoints, wait_ended
 from chaos.load import Load
 from chaos.peak_memory import peak_memory
-from chaos.recovery import TAKEOVER_BAR_S, Probe, against_undisturbed, settled
+from chaos.recovery import TAKEOVER_BAR_S, Probe, final_verdict
 from chaos.scenario import Chaos, Row
 
 
@@ -59,12 +59,7 @@ def kill_rounds(chaos: Chaos, fault: str, names: Sequence[str], rounds: int) -> 
         with in_background(load.send_until):
             for number in range(rounds):
                 kills.round(number)
-        verdict = settled(engine)
-        for worker in engine.workers.values():
-            worker.stop()
-    calm = chaos.engine()
-    calm.ready_worker()
-    verdict += against_undisturbed(engine, calm)
+        verdict = final_verdict(chaos, engine)
     return Row(
         fault=fault,
         rounds=rounds,
