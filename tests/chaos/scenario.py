@@ -75,11 +75,11 @@ class Chaos:
         """Kafka and Redis that scenarios share: for faults of workers and events only."""
         return self._stack.address()
 
-    def own_stack(self) -> tuple[StackAddress, Path]:
+    def own_stack(self, brokers: int = 1) -> tuple[StackAddress, Path]:
         """Kafka and Redis of this scenario alone, to break; and their folder."""
         folder = self._own_folder("stack")
         self._open.callback(down, folder)
-        return up(folder), folder
+        return up(folder, brokers=brokers), folder
 
     def own_redis(self) -> OwnRedis:
         """Start an empty Redis of this scenario alone."""
