@@ -14,6 +14,7 @@ from pathlib import Path
 
 from builders.fault_engine import FaultEngine
 from builders.own_redis import OwnRedis
+from builders.tcp_proxy import TcpProxy
 from chaos.verdict import Verdict
 from feedmill.deploy.local import StackAddress, down, up
 
@@ -87,6 +88,12 @@ class Chaos:
         self._open.callback(server.close)
         server.start()
         return server
+
+    def proxy(self, target_port: int = 0) -> TcpProxy:
+        """Start a proxy to a port of loopback."""
+        proxy = TcpProxy(target_port)
+        self._open.callback(proxy.close)
+        return proxy
 
     def engine(self, *, kafka: str = "", redis: str = "") -> FaultEngine:
         """Make an engine on a fresh prefix, by default on the shared stack; no worker runs yet."""

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 
 from builders.engine import Worker
-from builders.fault_engine import FaultEngine
+from builders.fault_engine import ALL_STAGES, FaultEngine
 from builders.waiting import in_background, now_ms, until
 from chaos.load import Load
 from chaos.peak_memory import peak_memory
@@ -52,15 +52,18 @@ def fault_row(
     seconds: float,
     rounds: int = 1,
     is_of_broker: bool = False,
-    says_not_ready: bool = True,
+    is_told: bool = True,
     check: Check | None = None,
+    compare: bool = False,
     bar_s: float = RECOVERY_BAR_S,
 ) -> Row:
-    """Cause a fault under load, for some seconds; no process may end, and readiness must tell.
+    """Cause a fault under load, for some seconds; no process may end.
 
-    `check` returns what does not hold at the end of the fault, before it heals.
+    With `is_told` the worker must say that it is not ready. `check` returns what does not hold at
+    the end of the fault, before it heals. With `compare` the worker is stopped in the end, and the
+    feeds are compared with those of an undisturbed run.
     """
-    worker = engine.ready_worker()
+    worker = engine.workers.get(ALL_STAGES) or engine.ready_worker()
     load, slowest, failures = SteadyLoad(engine, chaos), 0.0, list[str]()
     with peak_memory(engine) as memory:
         with in_background(load.send_until):
@@ -68,7 +71,7 @@ def fault_row(
             for _ in range(rounds):
                 with fault():
                     failures += _during(engine, worker, seconds, load if is_of_broker else None)
-                    if says_not_ready and engine.says_ready(worker):
+                    if is_told and engine.says_ready(worker):
                         failures.append("the worker says that it is ready")
                     failures += check() if check is not None else []
                 load.paused.clear()
@@ -76,7 +79,7 @@ def fault_row(
         engine.producer.flush(60)
         verdict = settled(engine)
         until(lambda: engine.says_ready(worker))
-        if chaos.is_long:
+        if compare:
             worker.stop()
             calm = chaos.engine()
             calm.ready_worker()

@@ -28,6 +28,7 @@ def run(chaos: Chaos) -> Rows:
             partial(_away, folder),
             seconds=seconds,
             is_of_broker=True,
+            compare=chaos.is_long,
             check=partial(is_stale if chaos.is_long else keeps_feed, engine),
         )
 

@@ -40,7 +40,8 @@ def run(chaos: Chaos) -> Rows:
         killed,
         seconds=1.0,
         rounds=rounds,
-        says_not_ready=False,
+        compare=chaos.is_long,
+        is_told=False,
     )
     yield replace(row, recover_s=max(pauses), recover_bar_s=PAUSE_BAR_S)
 
