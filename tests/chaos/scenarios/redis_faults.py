@@ -26,7 +26,7 @@ def run(chaos: Chaos) -> Rows:
     engine = servers.engine(chaos)
     row = partial(fault_row, chaos, engine)
     keeps = partial(keeps_feed, engine)
-    yield row("Redis flushed", servers.flushed, seconds=0, rounds=10 if long else 2, is_told=False)
+    yield row("Redis flushed", servers.flushed, seconds=2, rounds=10 if long else 2, is_told=False)
     yield row("Redis killed, and started empty", servers.away, seconds=60 if long else 5)
     yield row(
         "Redis read-only",
