@@ -1,5 +1,5 @@
 # feedmill's whole set-up is `make run` or `make test`; both need Python 3.11 or newer and nothing else.
-.PHONY: help run test check format bench mutation fuzz evaluate wheel lock clean
+.PHONY: help run test check format bench chaos mutation fuzz evaluate wheel lock clean
 .DEFAULT_GOAL := help
 
 VENV := .venv
@@ -20,6 +20,11 @@ ARGS ?=
 SECONDS ?= 30
 TARGETS ?=
 
+# `make chaos`: LONG=1 for many rounds, ONLY=kill_worker for one scenario, SEED=7 to draw the same again.
+LONG ?=
+ONLY ?=
+SEED ?=
+
 # LightGBM wants a libgomp.so.1, which not every machine has; scikit-learn's wheel brings one.
 OPENMP := $(VENV)/openmp
 export LD_LIBRARY_PATH := $(CURDIR)/$(OPENMP)$(if $(LD_LIBRARY_PATH),:$(LD_LIBRARY_PATH))
@@ -32,6 +37,7 @@ define link_for_mypy
 	@rm -rf $(TYPING) && mkdir -p $(TYPING)/feedmill
 	@for folder in $(PACKAGES); do ln -s ../../../$$folder $(TYPING)/feedmill/$$folder; done
 	@ln -s ../../tests/builders $(TYPING)/builders
+	@ln -s ../../tests/chaos $(TYPING)/chaos
 	@touch $(TYPING)/.linked
 endef
 
@@ -59,6 +65,9 @@ format: $(STAMP) ## Format the code; write the schemas and docs/metrics.md
 bench: $(STAMP) ## Every benchmark, one after another; each prints its table
 	@for script in benchmarks/bench_*.py; do \
 		echo "== $$script"; $(BIN)/python $$script || exit 1; done
+
+chaos: $(STAMP) ## Faults in a running engine, and what came of them; LONG=1, ONLY=kill_worker, SEED=7
+	PYTHONPATH=tests $(BIN)/python -m chaos $(if $(LONG),--long) $(if $(ONLY),--only $(ONLY)) $(if $(SEED),--seed $(SEED))
 
 mutation: $(STAMP) ## Change the pure core in small ways, see that tests notice; MODULES=rankers/score.py for one
 	$(BIN)/python tests/mutation.py $(MODULES)

@@ -1,0 +1,10 @@
+"""Kill -9 of the only worker under load, at random moments and at points of its loop."""
+
+from __future__ import annotations
+
+from chaos.kill_rounds import kill_rounds
+from chaos.scenario import Chaos, Rows
+
+
+def run(chaos: Chaos) -> Rows:
+    yield kill_rounds(chaos, "kill -9 of the only worker", ["only"], 25 if chaos.is_long else 2)
