@@ -22,12 +22,15 @@ import numpy as np
 import numpy.typing as npt
 
 from feedmill.events.errors import BadArtifact, UsageError
+from feedmill.events.limits import Sha256
 from feedmill.events.reasons import reason_of
 from feedmill.features.text.ngrams import HASH_BITS
 
 Arrays = dict[str, npt.NDArray[Any]]
 # Raise this number when tokens or feature columns change their meaning, but not their names.
 FEATURISER_VERSION = 3
+# Models take a few megabytes; a member of zeros unpacks to a thousand times its size.
+MAX_UNPACKED_BYTES = 64 * 1024 * 1024
 
 
 class DataUse(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -93,7 +96,7 @@ class ModelCard(msgspec.Struct, frozen=True, omit_defaults=True):
     """
 
     name: str
-    sha256: str
+    sha256: Sha256
     trained_on: str
     summary: str
     features: int
@@ -231,7 +234,7 @@ def read_card(store: Path, name: str) -> ModelCard:
         raise BadArtifact(
             f"model `{name}`: no card at {path} ({error.strerror}); train it or restore the file"
         ) from error
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadArtifact(
             f"model `{name}`: {path} is not a model card ({reason_of(error)}); restore the file or"
             " retrain"
@@ -285,16 +288,28 @@ def read_artifact(
 
 def _unpack(content: bytes, label: str) -> tuple[Arrays, dict[str, Any]]:
     try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            _check_unpacked_size(archive)
         with np.load(io.BytesIO(content), allow_pickle=False) as members:
             arrays = {key: members[key] for key in members.files}
         metadata = msgspec.json.decode(arrays.pop("meta").tobytes(), type=dict[str, Any])
-    except (ValueError, KeyError, OSError, zipfile.BadZipFile) as error:
+        if not all(isinstance(array, np.ndarray) for array in arrays.values()):
+            raise ValueError("a member is no array")
+    except Exception as error:  # whatever zipfile and numpy raise, the file is at fault
         raise BadArtifact(f"{label}: not an artifact ({error}); retrain") from error
     return arrays, metadata
 
 
+def _check_unpacked_size(archive: zipfile.ZipFile) -> None:
+    """Check what the members say of their sizes: zipfile unpacks no more than that."""
+    size = sum(member.file_size for member in archive.infolist())
+    if size > MAX_UNPACKED_BYTES:
+        raise ValueError(f"{size} bytes once unpacked, {MAX_UNPACKED_BYTES} at most")
+
+
 def _check_features(label: str, metadata: Mapping[str, Any], features: Sequence[str]) -> None:
-    trained = [str(name) for name in metadata.get("features", [])]
+    stored = metadata.get("features")
+    trained = [str(name) for name in stored] if isinstance(stored, list) else []
     if trained != list(features):
         new = ", ".join(f"`{n}`" for n in features if n not in trained) or "none"
         gone = ", ".join(f"`{n}`" for n in trained if n not in features) or "none"

@@ -78,7 +78,7 @@ REFUSED: dict[str, tuple[Callable[[Path], str], str]] = {
     "other features": (other_features, "was trained on 2 features"),
     "NaN": (lambda store: add_version(store, "spam", not_a_number), "expected a number in"),
     "code": (with_code, "not an artifact"),
-    "too large": (huge, "not an artifact"),
+    "too large": (huge, "bytes once unpacked, .* at most"),
 }
 
 
