@@ -76,7 +76,10 @@ REFUSED: dict[str, tuple[Callable[[Path], str], str]] = {
     "truncated": (truncated, "not an artifact"),
     "another model": (another_model, "the artifact is of the model `nsfw`"),
     "other features": (other_features, "was trained on 2 features"),
-    "NaN": (lambda store: add_version(store, "spam", not_a_number), "expected a number in"),
+    "NaN": (
+        lambda store: add_version(store, "spam", not_a_number),
+        "other values than real numbers",
+    ),
     "code": (with_code, "not an artifact"),
     "too large": (huge, "bytes once unpacked, .* at most"),
 }
