@@ -264,6 +264,10 @@ def _comparable(
     else:
         rows_there = np.array(batch_rows, dtype=np.int64)[rows]
         is_there = rows_there >= 0
+        if is_there.all():
+            # Most often; then no signature is copied twice.
+            is_comparable = batch.signatures.comparable[rows_there]
+            return rows[is_comparable], batch.signatures.take(rows_there[is_comparable])
         signatures = batch.signatures.take(rows_there[is_there])
         if len(signatures.comparable) < len(rows):
             missing = minhash(TextBatch([texts[i] for i in rows[~is_there].tolist()]))

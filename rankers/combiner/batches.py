@@ -37,3 +37,19 @@ def take_signals(view: PostView, name: str, signals: Iterable[Signal | str]) -> 
                 view.clear_signal(name, str(post_id))
         else:
             view.update_signals(name, [one for one in run if isinstance(one, Signal)])
+
+
+def take_written(view: PostView, written: Sequence[tuple[str, str, Signal | None]]) -> None:
+    """Take signals of all names, each with its name and post; None in its place withdraws it."""
+    if len(written) < MANY_FROM:
+        for name, post_id, signal in written:
+            if signal is None:
+                view.clear_signal(name, post_id)
+            else:
+                view.update_signal(name, signal)
+        return
+    by_name: dict[str, list[Signal | str]] = {}
+    for name, post_id, signal in written:
+        by_name.setdefault(name, []).append(post_id if signal is None else signal)
+    for name, signals in by_name.items():
+        take_signals(view, name, signals)

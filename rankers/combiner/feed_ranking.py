@@ -126,8 +126,11 @@ class FeedRanking:
             return self._feed_change(config_offset, self._entries(rows, scores), whole=True)
         position = self._lookup.find(rows, before)
         moved = position < 0
-        moved[~moved] = before_scores[position[~moved]] != scores[~moved]
-        left = before[(self._lookup.find(before, rows) < 0) & (before >= 0)]
+        stayed = position[~moved]
+        moved[~moved] = before_scores[stayed] != scores[~moved]
+        has_left = before >= 0
+        has_left[stayed] = False
+        left = before[has_left]
         entries = self._entries(rows[moved], scores[moved])
         removed = [self._view.ids[row] for row in left.tolist()]
         if gone:

@@ -158,6 +158,8 @@ def by_feed(
 
     Yields every millisecond or so.
     """
+    if len(groups) == 1:
+        return {name: [np.zeros(1, np.intp)] for name in _feeds_of_one(feeds_of, groups)}
     order = np.argsort(groups, kind="stable")
     yield
     ordered = groups[order]
@@ -172,6 +174,11 @@ def by_feed(
             for name in feeds_of(group):
                 found.setdefault(name, []).append(positions)
     return found
+
+
+def _feeds_of_one(feeds_of: Callable[[int], tuple[str, ...]], groups: Rows) -> tuple[str, ...]:
+    group = int(groups[0])
+    return feeds_of(group) if group >= 0 else ()
 
 
 def result_of(work: Generator[None, None, Result]) -> Result:

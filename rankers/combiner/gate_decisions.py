@@ -17,6 +17,9 @@ from feedmill.rankers.combiner.signal_columns import RowSelection
 if TYPE_CHECKING:
     from feedmill.rankers.combiner.view import PostView
 
+# With fewer rows plain Python is quicker than numpy.
+_MANY_FROM = 4
+
 
 class GateDecisions:
     """Decision and demote factor of every post under one gate policy.
@@ -51,6 +54,9 @@ class GateDecisions:
         """Decide these rows anew; those of a slice without overrides."""
         view = self._view
         self.grow()
+        if not isinstance(rows, slice) and len(rows) < _MANY_FROM:
+            self._decide_each(rows, now_ms)
+            return
         offset = view.post.offset[rows]
         columns = {name: view.signals[name] for name in self.gates}
         code, factor = decide_many(
@@ -64,7 +70,8 @@ class GateDecisions:
         self.code[rows] = code
         self._factor.values[rows] = factor
         if len(view.overrides) and not isinstance(rows, slice):
-            self._apply_overrides(rows, now_ms)
+            overridden = [row for row in rows.tolist() if view.is_overridden(row)]
+            self._decide_each(np.array(overridden, np.int32), now_ms)
 
     def grow(self) -> None:
         """Make room for all rows of the view."""
@@ -81,10 +88,13 @@ class GateDecisions:
             ended |= (since_ms < end_ms) & (end_ms <= now_ms)
         return held[ended].astype(np.int32)
 
-    def _apply_overrides(self, rows: npt.NDArray[np.int32], now_ms: int) -> None:
+    def _decide_each(self, rows: npt.NDArray[np.int32], now_ms: int) -> None:
+        """Decide rows one by one, with overrides."""
         view = self._view
         for row in rows.tolist():
-            if view.post.offset[row] != NO_POST and view.is_overridden(row):
+            code, factor = ABSENT, 1.0
+            if view.post.offset[row] != NO_POST:
                 decision = view.decide(row, self.gates, now_ms)
-                self.code[row] = decision.code
-                self._factor.values[row] = decision.factor
+                code, factor = decision.code, decision.factor
+            self.code[row] = code
+            self._factor.values[row] = factor

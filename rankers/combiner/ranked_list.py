@@ -95,8 +95,9 @@ class RankedList:
             same = (scores[given] == self.scores[listed]) & (authors[given] == self.authors[listed])
             enters[given[same]] = False
             self._remove(listed[~same])
-        has_entered = self._enter(enters, rows, scores, authors)
-        return has_entered or bool(len(listed) and not same.all())
+        has_left = bool(len(listed) and not same.all())
+        # A full feed takes few of the posts that come.
+        return bool(enters.any() and self._enter(enters, rows, scores, authors)) or has_left
 
     def _listed(self, rows: Rows) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
         """At which positions of the list rows stand, and at which positions of `rows`."""
@@ -204,9 +205,11 @@ class RankedList:
 
     def _within_cap(self) -> npt.NDArray[np.intp]:
         """Positions of the posts that the author cap lets in."""
-        if self._most is None:
+        most = self._most
+        ordered = np.sort(self.authors)
+        if most is None or not (ordered[most:] == ordered[:-most]).any():
             return np.arange(len(self.rows))
-        return np.flatnonzero(rank_within(self.authors) < self._most)
+        return np.flatnonzero(rank_within(self.authors) < most)
 
     def _trim(self) -> None:
         """Raise the floor to what leaves `size` and the reserve within the author cap."""

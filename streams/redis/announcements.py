@@ -10,6 +10,8 @@ from feedmill.streams.redis.command_pipeline import Command
 from feedmill.streams.redis.keys import Keys
 
 ANNOUNCED_EVERY_S: Final = 0.1
+# A round trip for each change costs as much as the change: those of so long share one.
+GATHERED_S: Final = 0.05
 
 _encode = msgspec.json.Encoder().encode
 
@@ -28,22 +30,27 @@ class Announcements:
     def __init__(self, keys: Keys) -> None:
         self._channel = keys.feed_changes
         self._waiting: dict[str, FeedVersion] = {}
+        self._waiting_since_s = 0.0
         self._published_s: dict[str, float] = {}
 
-    def add(self, feed: str, version: FeedVersion) -> None:
+    def add(self, feed: str, version: FeedVersion, now_s: float) -> None:
         """Publish this change when it is the feed's turn, unless a newer one comes before."""
+        if not self._waiting:
+            self._waiting_since_s = now_s
         self._waiting[feed] = version
 
     def take_due(self, now_s: float) -> list[Command]:
-        """The commands that publish what is due."""
+        """The commands that publish what is due, for a round trip that is made anyhow."""
         if not self._waiting:
             return []
         due = [feed for feed in self._waiting if self._turn_s(feed) <= now_s]
         return [self._publish(feed, now_s) for feed in due]
 
     def next_s(self) -> float:
-        """When `take_due` has something; infinity where nothing waits."""
-        return min(map(self._turn_s, self._waiting), default=float("inf"))
+        """When `take_due` is worth a round trip of its own; infinity where nothing waits."""
+        if not self._waiting:
+            return float("inf")
+        return max(min(map(self._turn_s, self._waiting)), self._waiting_since_s + GATHERED_S)
 
     def _turn_s(self, feed: str) -> float:
         return self._published_s.get(feed, -1.0) + ANNOUNCED_EVERY_S

@@ -67,6 +67,7 @@ class BatchWriter:
             self._posts.add(trip, batch, now_s)
             self._feeds.add(trip, feeds, batch, now_s)
         self._feeds.add_removals(trip, batch, now_s)
+        self._add_announcements(trip, now_s)
         self._make(trip)
         self._take_off_index(report)
         return trip.unwritten
@@ -77,8 +78,7 @@ class BatchWriter:
         trip = RoundTrip(report)
         self._feeds.retry(trip, now_s)
         self._posts.retry(trip, now_s)
-        for command in self._announcements.take_due(now_s):
-            trip.add(command, trip.count_error)
+        self._add_announcements(trip, now_s)
         is_check_due = now_s >= self._checked_s + CANARY_EVERY_S
         if is_check_due:
             trip.add(self._index.size_command(), self._index.counted)
@@ -123,6 +123,10 @@ class BatchWriter:
     def close(self) -> None:
         """Disconnect."""
         self._pipeline.close()
+
+    def _add_announcements(self, trip: RoundTrip, now_s: float) -> None:
+        for command in self._announcements.take_due(now_s):
+            trip.add(command, trip.count_error)
 
     def _make(self, trip: RoundTrip) -> None:
         trip.answered(self._exchange(trip.commands, trip.report))

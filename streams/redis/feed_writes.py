@@ -99,7 +99,8 @@ class FeedWrites:
             return
         status, version = answer
         if status in (_WRITTEN, _SHRUNK) and not change.is_renewal:
-            self._announcements.add(feed, FeedVersion(version, change.config_offset, now_ms))
+            announced = FeedVersion(version, change.config_offset, now_ms)
+            self._announcements.add(feed, announced, now_s)
         if status == _WRITTEN:
             self.retries.succeeded(feed)
             self._commands.written(change, version)
@@ -142,4 +143,4 @@ class FeedWrites:
             trip.report.refused_feeds.add(feed)
             return
         self.removed[feed] = removal.token
-        self._announcements.add(feed, FeedVersion(version, config_offset, removal.now_ms))
+        self._announcements.add(feed, FeedVersion(version, config_offset, removal.now_ms), now_s)

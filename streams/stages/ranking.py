@@ -7,9 +7,8 @@ from collections.abc import Callable, Collection
 
 from feedmill.events.instance import Instance
 from feedmill.events.settings import Settings
-from feedmill.events.signal import Signal
 from feedmill.rankers.combiner import Combiner
-from feedmill.rankers.combiner.batches import take_signals
+from feedmill.rankers.combiner.batches import take_written
 from feedmill.streams.kafka.assignment import AssignmentChange
 from feedmill.streams.settings.environment import Environment
 from feedmill.streams.stages.combiner_logs import CombinerLogs
@@ -134,11 +133,7 @@ class RankingStep(Step):
                 [record.timestamp for record in records],
             )
             self._freshness.read(part.events[-1][0].timestamp, work.now_ms)
-        by_name: dict[str, list[Signal | str]] = {}
-        for name, post_id, signal in work.signals:
-            by_name.setdefault(name, []).append(post_id if signal is None else signal)
-        for name, signals in by_name.items():
-            take_signals(view, name, signals)
+        take_written(view, work.signals)
         posts = sum(len(part.events) for part in work.partitions)
         self._work(WORK_S + posts * _POST_S)
 

@@ -165,7 +165,8 @@ class RedisHandover:
         if report.flushed:
             log.info("Redis lost what was written: writing everything again")
             self._combiner.rewrite_all()
-        self._combiner.rewrite(report.rewrite_feeds, report.rewrite_posts)
+        if report.rewrite_feeds or report.rewrite_posts:
+            self._combiner.rewrite(report.rewrite_feeds, report.rewrite_posts)
         if self._token is not None:
             self._left_feeds.update(report.existing_feeds or ())
         self._count(report)

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 from builders.events import NOW_MS, post, signal
-from feedmill.events.signal import SignalNames
-from feedmill.rankers.combiner.batches import distinct_parts, take_signals
+from feedmill.events.signal import Signal, SignalNames
+from feedmill.rankers.combiner.batches import (
+    MANY_FROM,
+    distinct_parts,
+    take_signals,
+    take_written,
+)
 from feedmill.rankers.combiner.view import PostView
 
 
@@ -26,3 +31,23 @@ def test_signals_and_withdrawals_are_taken_in_their_order() -> None:
     rows = [view.row_of(post_id) for post_id in "pqr"]
     stored = [view.signal(row, "spam") for row in rows if row is not None]
     assert [one and one.value for one in stored] == [None, 0.25, 0.5]
+
+
+def test_few_signals_and_many_are_taken_alike() -> None:
+    names, ids = SignalNames(), [f"p{i}" for i in range(12)]
+    written: list[tuple[str, str, Signal | None]] = [
+        (name, post_id, signal(post_id, 1, 0.25 + i / 50))
+        for i, post_id in enumerate(ids)
+        for name in names.all
+    ]
+    written += [("spam", "p3", None), ("quality", "p4", None), ("spam", "unknown", None)]
+    assert len(written) > MANY_FROM
+    views = []
+    for most in (1, len(written)):
+        view = PostView(names)
+        view.update_posts([post(post_id) for post_id in ids], [1] * 12, [NOW_MS] * 12)
+        for start in range(0, len(written), most):
+            take_written(view, written[start : start + most])
+        views.append([view.signal(row, name) for row in range(12) for name in names.all])
+    assert views[0] == views[1]
+    assert views[0].count(None) == 2

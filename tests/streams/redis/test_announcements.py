@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import json
 
-from feedmill.streams.redis.announcements import ANNOUNCED_EVERY_S, Announcements, FeedVersion
+from feedmill.streams.redis.announcements import (
+    ANNOUNCED_EVERY_S,
+    GATHERED_S,
+    Announcements,
+    FeedVersion,
+)
 from feedmill.streams.redis.command_pipeline import Command
 from feedmill.streams.redis.keys import Keys
 
@@ -21,26 +26,37 @@ def test_the_newest_change_of_a_feed_waits_for_its_turn() -> None:
     announcements = Announcements(Keys("x."))
     assert announcements.next_s() == float("inf")
     for version in (1, 2):
-        announcements.add("global", FeedVersion(version, 3, 1_000))
-    announcements.add("lang:en", FeedVersion(8, 3, 1_000))
+        announcements.add("global", FeedVersion(version, 3, 1_000), 50.0)
+    announcements.add("lang:en", FeedVersion(8, 3, 1_000), 50.0)
     assert sorted(map(message, announcements.take_due(50.0))) == [("global", 2), ("lang:en", 8)]
-    announcements.add("global", FeedVersion(3, 3, 1_000))
-    announcements.add("new", FeedVersion(5, 3, 1_000))
+    announcements.add("global", FeedVersion(3, 3, 1_000), 50.0)
+    announcements.add("new", FeedVersion(5, 3, 1_000), 50.0)
     assert list(map(message, announcements.take_due(50.0))) == [("new", 5)]
-    announcements.add("global", FeedVersion(4, 3, 1_000))
+    announcements.add("global", FeedVersion(4, 3, 1_000), 50.0)
     assert announcements.next_s() == 50.0 + ANNOUNCED_EVERY_S
     assert announcements.take_due(50.0 + ANNOUNCED_EVERY_S * 0.99) == []
     assert list(map(message, announcements.take_due(50.0 + ANNOUNCED_EVERY_S))) == [("global", 4)]
     assert announcements.take_due(1e9) == []
 
 
+def test_changes_of_a_while_share_a_round_trip() -> None:
+    announcements = Announcements(Keys("x."))
+    announcements.add("first", FeedVersion(1, 3, 1_000), 50.0)
+    announcements.add("later", FeedVersion(1, 3, 1_000), 50.0 + GATHERED_S / 2)
+    assert announcements.next_s() == 50.0 + GATHERED_S
+    assert len(announcements.take_due(50.0 + GATHERED_S)) == 2
+    assert announcements.next_s() == float("inf")
+    announcements.add("next", FeedVersion(1, 3, 1_000), 60.0)
+    assert announcements.next_s() == 60.0 + GATHERED_S
+
+
 def test_when_feeds_were_published_is_not_kept_for_ever() -> None:
     announcements = Announcements(Keys("x."))
     for i in range(10_000):
-        announcements.add(f"feed{i}", FeedVersion(1, 3, 1_000))
+        announcements.add(f"feed{i}", FeedVersion(1, 3, 1_000), 50.0)
     assert len(announcements.take_due(50.0)) == 10_000
     announcements.forget_old(50.0)
-    announcements.add("feed1", FeedVersion(2, 3, 1_000))
+    announcements.add("feed1", FeedVersion(2, 3, 1_000), 50.0)
     assert announcements.take_due(50.0) == []  # it is not its turn yet
     announcements.forget_old(60.0)
-    assert announcements.next_s() < 50.0
+    assert announcements.next_s() == 50.0 + GATHERED_S  # its turn was long ago

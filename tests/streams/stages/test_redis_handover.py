@@ -242,3 +242,17 @@ def test_only_what_failed_is_written_again(
     owner.cycle_until(lambda: client.type(KEYS.signals("p3")) == "hash")
     calls = cast(int, client.info("commandstats")["cmdstat_evalsha"]["calls"])
     assert calls - written < 20
+
+
+def test_it_is_behind_while_the_owner_has_something_to_submit(
+    owners: Callable[[int | None], Owner],
+) -> None:
+    owner = owners(None)
+    owner.add("p", "c")
+    owner.cycle()
+    assert not owner.handover.is_behind  # another worker writes
+    owner.handover.set_token(10)
+    owner.cycle(never)
+    assert owner.handover.is_behind
+    owner.settle()
+    assert not owner.handover.is_behind

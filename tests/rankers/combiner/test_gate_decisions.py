@@ -1,0 +1,45 @@
+"""A few rows are decided as many are."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import numpy as np
+
+from builders.events import NOW_MS, post, signal
+from feedmill.events.gates import GatePolicy
+from feedmill.events.override import Override, OverrideKey
+from feedmill.events.signal import SignalNames
+from feedmill.rankers.combiner.gate_decisions import GateDecisions
+from feedmill.rankers.combiner.gating import ABSENT, DEMOTE, HIDE, HOLD, SHOW
+from feedmill.rankers.combiner.view import PostView
+
+GATES = {
+    "spam": GatePolicy(hide_at=0.9, demote_at=0.3, demote_factor=0.7),
+    "nsfw": GatePolicy(hide_at=0.9, demote_at=0.3, demote_factor=0.1, on_failure="open"),
+}
+MISSING = -1.0
+VALUES = (MISSING, None, 0.1, 0.3, 0.95)
+
+
+def test_rows_one_by_one_are_decided_as_all_at_once() -> None:
+    view = PostView(SignalNames())
+    for i, values in enumerate(product(VALUES, VALUES)):
+        view.update_post(post(f"p{i}"), 1, NOW_MS)
+        for name, value in zip(GATES, values, strict=True):
+            if value != MISSING:
+                view.update_signal(name, signal(f"p{i}", 1, value))
+    view.update_override(
+        OverrideKey("post", "p13", "*"), Override("hide", by="ann", reason="", at_ms=NOW_MS)
+    )
+    view.free([24])
+    rows = np.arange(25, dtype=np.int32)
+    together, apart = GateDecisions(view, GATES), GateDecisions(view, GATES)
+    for now_ms in (NOW_MS, NOW_MS + 3_600_000):
+        together.update(rows, now_ms)
+        for row in rows:
+            apart.update(np.array([row], np.int32), now_ms)
+        assert together.code.tolist() == apart.code.tolist()
+        assert together.factors(rows[:24]).tolist() == apart.factors(rows[:24]).tolist()
+        assert set(apart.code[:25].tolist()) == {SHOW, DEMOTE, HIDE, HOLD, ABSENT}
+        assert apart.code[13] == HIDE

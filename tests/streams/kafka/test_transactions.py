@@ -1,0 +1,103 @@
+"""When the thread of the commits works, without Kafka: at once, and only for what is there."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from builders.waiting import until
+from feedmill.streams.kafka import transactions
+from feedmill.streams.kafka.assignment import AssignmentChange, decode_mark
+from feedmill.streams.kafka.batches import TopicPartition
+from feedmill.streams.kafka.transaction import Outcome, Outgoing, Transaction
+from feedmill.streams.kafka.transactions import TransactionalWriter
+
+POSTS = TopicPartition("posts", 0)
+
+
+class KeptCommits:
+    """A `Transaction` that keeps what is committed; each commit waits for `may_end`."""
+
+    is_unsure = False
+
+    def __init__(self) -> None:
+        self.commits: list[tuple[list[bytes | None], int, dict[str, str]]] = []
+        self.is_running, self.may_end = threading.Event(), threading.Event()
+        self.may_end.set()
+
+    def connect(self) -> None: ...
+
+    def serve(self) -> None: ...
+
+    def close(self) -> None: ...
+
+    def run(
+        self, records: Sequence[Outgoing], offsets: dict[TopicPartition, tuple[int, str]], *_: Any
+    ) -> Outcome:
+        self.is_running.set()
+        assert self.may_end.wait(30)
+        offset, mark = offsets[POSTS]
+        self.commits.append(([one.key for one in records], offset, decode_mark(mark).notes))
+        return Outcome(committed=True)
+
+
+@pytest.fixture
+def kept() -> KeptCommits:
+    return KeptCommits()
+
+
+@pytest.fixture
+def writer(kept: KeptCommits, monkeypatch: pytest.MonkeyPatch) -> Iterator[TransactionalWriter]:
+    # Else the thread would look by itself after a second.
+    monkeypatch.setattr(transactions, "_SERVE_EVERY_S", 60.0)
+    made = TransactionalWriter(cast(Transaction, kept), owner="one", interval_s=0.0)
+    made.start()
+    made.assigned(AssignmentChange(1, gained=(0,), starts={POSTS: 5}), SimpleNamespace())
+    until(made.is_committed)
+    yield made
+    kept.may_end.set()
+    made.close()
+
+
+def test_an_assignment_is_claimed_before_there_are_records(
+    kept: KeptCommits, writer: TransactionalWriter
+) -> None:
+    assert kept.commits == [([], 5, {})]
+
+
+def test_what_is_sealed_is_committed_at_once_also_during_a_commit(
+    kept: KeptCommits, writer: TransactionalWriter
+) -> None:
+    kept.may_end.clear()
+    kept.is_running.clear()
+    writer.add("signals.quality", b"a", b"1", owner=0)
+    writer.seal({POSTS: 6})
+    assert kept.is_running.wait(30)
+    for offset, key in ((7, b"b"), (8, b"c")):
+        writer.add("signals.quality", key, b"1", owner=0)
+        writer.seal({POSTS: offset})
+    kept.may_end.set()
+    until(writer.is_committed)
+    assert kept.commits[1:] == [([b"a"], 6, {}), ([b"b", b"c"], 8, {})]
+
+
+def test_a_note_is_committed_without_a_record(
+    kept: KeptCommits, writer: TransactionalWriter
+) -> None:
+    writer.note(0, "spam.rules", "12")
+    until(lambda: len(kept.commits) > 1)
+    assert kept.commits[1:] == [([], 5, {"spam.rules": "12"})]
+
+
+def test_a_cycle_that_brought_nothing_is_not_committed(
+    kept: KeptCommits, writer: TransactionalWriter
+) -> None:
+    writer.seal({POSTS: 5})
+    assert writer.is_committed()
+    writer.seal({POSTS: 6})
+    until(writer.is_committed)
+    assert [offset for _, offset, _ in kept.commits] == [5, 6]

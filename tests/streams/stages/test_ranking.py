@@ -1,0 +1,111 @@
+"""When the combiner's step has something to do, without Kafka and Redis."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from builders.events import NOW_MS, post, signal
+from builders.fake_log import FakeLog, KeptWriter
+from feedmill.events.settings import Settings
+from feedmill.events.signal import SignalNames
+from feedmill.streams.observe.metrics import Metrics
+from feedmill.streams.redis.write_batch import NO_REPORT, FinishedBatch, WriteBatch, WriteReport
+from feedmill.streams.settings.clock import LogClock
+from feedmill.streams.settings.environment import Environment
+from feedmill.streams.stages import combiner_logs, ranking_claim, redis_handover
+from feedmill.streams.stages.ranking import RankingStep
+from feedmill.streams.stages.step import StepContext, WorkBatch, WrittenSignal
+
+NAMES = SignalNames()
+
+
+class FakeWriterThread:
+    """Takes batches while it `has_room`; `poll` reports them as written."""
+
+    def __init__(self, *_: Any) -> None:
+        self.has_room, self.trouble = True, ""
+        self.batches: list[WriteBatch] = []
+
+    def start(self) -> None: ...
+
+    def give_up_feeds(self, *, give_up: bool) -> None: ...
+
+    def request_feeds(self) -> None: ...
+
+    def submit(self, batch: WriteBatch) -> bool:
+        self.batches.append(batch)
+        return True
+
+    def poll(self) -> WriteReport:
+        done, self.batches = self.batches, []
+        if not done:
+            return NO_REPORT
+        return WriteReport(finished=[FinishedBatch(one, 0.0, 0.0, 0) for one in done])
+
+
+@pytest.fixture
+def step(monkeypatch: pytest.MonkeyPatch) -> RankingStep:
+    """Restored, and under a token."""
+    monkeypatch.setattr(combiner_logs, "LogConsumer", lambda *_, **__: FakeLog({}))
+    monkeypatch.setattr(ranking_claim, "LogConsumer", lambda *_, **__: FakeLog({}))
+    monkeypatch.setattr(redis_handover, "WriterThread", FakeWriterThread)
+    clock = LogClock(lambda: 0.0)
+    clock.stamp(NOW_MS)
+    made = RankingStep(Environment(), NAMES.all)
+    connection: Any = SimpleNamespace(environment=Environment())
+    made.start(StepContext(connection, clock, Metrics("combiner", "one"), 1))
+    made.settings_changed(Settings(NAMES))
+    made._handover.set_token(1)
+    turn_until_idle(made)
+    return made
+
+
+def turn(step: RankingStep) -> None:
+    step.poll(KeptWriter())
+    step.background(KeptWriter(), 1.0)
+
+
+def turn_until_idle(step: RankingStep) -> None:
+    for _ in range(100):
+        turn(step)
+        if step.is_idle:
+            return
+    raise AssertionError("never idle")
+
+
+def take_post(step: RankingStep, post_id: str) -> None:
+    step.combiner.view.update_post(post(post_id, communities=("c",)), 1, NOW_MS)
+    written = [WrittenSignal(n, post_id, signal(post_id, 1, 0.1)) for n in NAMES.all]
+    step.apply(WorkBatch(1, NOW_MS, signals=written), KeptWriter())
+
+
+def test_it_is_idle_once_the_redis_writer_has_everything(step: RankingStep) -> None:
+    writer: Any = step._handover._writer
+    take_post(step, "p")
+    assert [feed.feed for batch in writer.batches for feed in batch.feeds if feed.entries]
+    turn_until_idle(step)
+
+
+def test_it_is_not_idle_while_the_redis_writer_has_no_room(step: RankingStep) -> None:
+    writer: Any = step._handover._writer
+    writer.has_room = False
+    take_post(step, "p")
+    for _ in range(3):
+        turn(step)
+        assert not step.is_idle
+    writer.has_room = True
+    step.background(KeptWriter(), 1.0)
+    assert [change.post_id for batch in writer.batches for change in batch.signals] == ["p"]
+
+
+def test_what_the_redis_writer_reports_is_dealt_with_in_the_next_turn(step: RankingStep) -> None:
+    take_post(step, "p")
+    turn_until_idle(step)
+    writer: Any = step._handover._writer
+    writer.poll = lambda: WriteReport(rewrite_posts={"p"})
+    step.poll(KeptWriter())
+    step.background(KeptWriter(), 1.0)
+    assert [change.post_id for batch in writer.batches for change in batch.signals] == ["p"]
