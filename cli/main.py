@@ -30,6 +30,7 @@ COMMANDS = (
     "labels",
     "train",
     "evaluate",
+    "examination",
 )
 
 # What the extra `train` installs, by the names of its modules.

@@ -56,7 +56,7 @@ class EngagementStep(Step):
         super().start(context)
         self._model = self._load()
         self.models = {self.name: self._model.version}
-        self._user_window = context.connection.environment.user_window
+        self._environment = context.connection.environment
         self._restore = EngagementRestore(context.connection, context.partitions)
 
     def settings_changed(self, settings: Settings) -> None:
@@ -68,7 +68,9 @@ class EngagementStep(Step):
             self._states.pop(partition, None)
         self._restore.drop(change.lost)
         for partition in change.gained:
-            self._states[partition] = PartitionState(self._user_window)
+            self._states[partition] = PartitionState(
+                self._environment.user_window, self._environment.examination
+            )
             source = TopicPartition("engagements", partition)
             start, end = change.starts.get(source, 0), change.ends.get(source, 0)
             self._restore.begin(partition, self._states[partition], start, end)

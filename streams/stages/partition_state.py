@@ -12,7 +12,7 @@ from typing import Literal
 import msgspec
 
 from feedmill.events.engagement import Engagement, EngagementKind
-from feedmill.features.counters import update
+from feedmill.features.counters import update, weight_of
 from feedmill.rankers.combiner.id_table import IdTable
 from feedmill.streams.kafka.batches import Record
 from feedmill.streams.settings.environment import Environment
@@ -43,13 +43,18 @@ class PartitionState:
     """
 
     def __init__(
-        self, user_window: int = Environment.user_window, most_unknown: int = MOST_UNKNOWN
+        self,
+        user_window: int = Environment.user_window,
+        examination: Sequence[float] = Environment.examination,
+        *,
+        most_unknown: int = MOST_UNKNOWN,
     ) -> None:
         self.changed: dict[str, PostState] = {}
         self.furthest = NO_OFFSET
         self.damped: dict[str, dict[EngagementKind, int]] = {}
         self._repeated = RepeatedEngagements(user_window)
         self._bursts = BurstDamping()
+        self._examination = examination
         self._most_unknown = most_unknown
         self._unknown: dict[str, None] = {}  # in the order in which they came
         self._forgotten: list[str] = []
@@ -143,7 +148,9 @@ class PartitionState:
                 damped = self.damped.setdefault(post_id, {})
                 damped[kind] = damped.get(kind, 0) + 1
             else:
-                update(state.counters, kind, min(event.at_ms, at_ms), event.dwell_ms)
+                weight = weight_of(kind, event.position, self._examination)
+                event_ms = min(event.at_ms, at_ms)
+                update(state.counters, kind, event_ms, event.dwell_ms, weight=weight)
         return uncounted
 
     def remove(self, post_id: str) -> None:
