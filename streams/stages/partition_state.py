@@ -6,7 +6,7 @@ end of the cycle: `changed` holds what the present cycle touched, and nothing el
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Literal
 
 import msgspec
@@ -129,9 +129,9 @@ class PartitionState:
 
         One that was counted before a restart repeats itself.
         """
-        self._look_up([event.post_id for _, event in events])
+        self._look_up({event.post_id for _, event in events})
         uncounted: list[Uncounted] = [*self._repeated.note(events)]
-        changed, exceeds = self.changed, self._bursts.exceeds
+        changed, exceeds, examination = self.changed, self._bursts.exceeds, self._examination
         for i, (record, event) in enumerate(events):
             if uncounted[i]:
                 continue
@@ -148,7 +148,7 @@ class PartitionState:
                 damped = self.damped.setdefault(post_id, {})
                 damped[kind] = damped.get(kind, 0) + 1
             else:
-                weight = weight_of(kind, event.position, self._examination)
+                weight = weight_of(kind, event.position, examination) if examination else 1.0
                 event_ms = min(event.at_ms, at_ms)
                 update(state.counters, kind, event_ms, event.dwell_ms, weight=weight)
         return uncounted
@@ -196,9 +196,9 @@ class PartitionState:
             self.remove(post_id)
             self._forgotten.append(post_id)
 
-    def _look_up(self, post_ids: Sequence[str]) -> None:
+    def _look_up(self, post_ids: Collection[str]) -> None:
         """Find many posts at once, of which each is asked for until the next `pack`."""
-        rows = self._ids.find_many(post_ids).tolist()
+        rows = self._ids.find_many(list(post_ids)).tolist()
         self._rows.update(zip(post_ids, rows, strict=True))
 
     def _row_of(self, post_id: str) -> int:
