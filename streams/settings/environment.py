@@ -59,6 +59,8 @@ class Environment:
         The largest fraction of a source's posts that a filter may hide; above it, it demotes.
     user_window
         How many of the latest engagements of a partition say, at least, whether a user repeats.
+    burst_reactions
+        How many reactions of one kind of a post count in a minute, whatever explains them.
     examination
         How much each position of a feed is looked at, compared with the first; empty: all alike.
     instance, instance_is_given
@@ -80,6 +82,7 @@ class Environment:
     session_timeout_ms: int = 10_000
     flagged_cap: float = 0.10
     user_window: int = 250_000
+    burst_reactions: int = 40
     examination: tuple[float, ...] = ()
     instance: str = ""
     instance_is_given: bool = False
@@ -144,6 +147,7 @@ def environment_variables(environment: Environment) -> dict[str, str]:
         "session_timeout_ms": str(environment.session_timeout_ms),
         "flagged_cap": repr(environment.flagged_cap),
         "user_window": str(environment.user_window),
+        "burst_reactions": str(environment.burst_reactions),
         "examination": ",".join(map(repr, environment.examination)),
         **{f"kafka_{name}": text for name, text in environment.security.items()},
     }
@@ -283,6 +287,7 @@ _PARSERS: Mapping[str, Callable[[str, str], Any]] = {
     "session_timeout_ms": _whole_number(6_000, 1_800_000),
     "flagged_cap": _fraction,
     "user_window": _whole_number(1_000, 100_000_000),
+    "burst_reactions": _whole_number(1, 1_000_000_000),
     "examination": _examination,
     "instance": _name_part(64),
 }

@@ -69,7 +69,9 @@ class EngagementStep(Step):
         self._restore.drop(change.lost)
         for partition in change.gained:
             self._states[partition] = PartitionState(
-                self._environment.user_window, self._environment.examination
+                self._environment.user_window,
+                self._environment.examination,
+                self._environment.burst_reactions,
             )
             source = TopicPartition("engagements", partition)
             start, end = change.starts.get(source, 0), change.ends.get(source, 0)

@@ -46,6 +46,7 @@ class PartitionState:
         self,
         user_window: int = Environment.user_window,
         examination: Sequence[float] = Environment.examination,
+        burst_reactions: int = Environment.burst_reactions,
         *,
         most_unknown: int = MOST_UNKNOWN,
     ) -> None:
@@ -53,7 +54,7 @@ class PartitionState:
         self.furthest = NO_OFFSET
         self.damped: dict[str, dict[EngagementKind, int]] = {}
         self._repeated = RepeatedEngagements(user_window)
-        self._bursts = BurstDamping()
+        self._bursts = BurstDamping(burst_reactions)
         self._examination = examination
         self._most_unknown = most_unknown
         self._unknown: dict[str, None] = {}  # in the order in which they came
