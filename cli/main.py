@@ -31,6 +31,7 @@ COMMANDS = (
     "models",
     "train",
     "evaluate",
+    "examination",
 )
 
 # What the extra `train` installs, by the names of its modules.

@@ -13,7 +13,7 @@ import numpy as np
 from feedmill.cli.post_lines import read_engagements, read_posts
 from feedmill.events.errors import BadEvent, FeedmillError, UsageError
 from feedmill.events.post import Post
-from feedmill.features.counters import Counters, update
+from feedmill.features.counters import Counters, update, weight_of
 from feedmill.features.post_batch import PostBatch
 from feedmill.filters.registry import FILTERS
 from feedmill.models.text_model import Scores
@@ -158,7 +158,7 @@ def _count(path: str) -> tuple[dict[str, Counters], int]:
     counted: dict[str, Counters] = {}
     seen: set[tuple[str, str]] = set()
     users: set[tuple[str, str, str, int]] = set()
-    failed = 0
+    failed, examination = 0, read_environment().examination
     for number, event in read_engagements(path):
         if isinstance(event, BadEvent):
             failed += 1
@@ -173,5 +173,6 @@ def _count(path: str) -> tuple[dict[str, Counters], int]:
             continue
         users.add(user)
         counters = counted.setdefault(event.post_id, Counters())
-        update(counters, event.kind, event.at_ms, event.dwell_ms)
+        weight = weight_of(event.kind, event.position, examination)
+        update(counters, event.kind, event.at_ms, event.dwell_ms, weight=weight)
     return counted, failed

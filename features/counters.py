@@ -1,10 +1,10 @@
 """Engagement counters of one post: a fold over its events in offset order, by the events' own time.
 
-The decayed count of a kind at time t is the sum of ``2 ** (-(t - at) / half_life)`` over its events
-(exponential decay; Cormode et al. 2009, "Forward decay").  It is stored as of the latest event of
-the kind.  An older event that arrives later is decayed before it is added, so that no exponent is
-positive and nothing overflows, however far apart the times are.  No clock: counts are as of an
-event.
+The decayed count of a kind at time t is the sum of ``weight * 2 ** (-(t - at) / half_life)`` over
+its events (exponential decay; Cormode et al. 2009, "Forward decay").  It is stored as of the
+latest event of the kind.  An older event that arrives later is decayed before it is added, so that
+no exponent is positive and nothing overflows, however far apart the times are.  No clock: counts
+are as of an event.
 """
 
 from __future__ import annotations
@@ -62,21 +62,36 @@ def update(
     at_ms: int,
     dwell_ms: float | None = None,
     half_life_ms: float = HALF_LIFE_MS,
+    weight: float = 1.0,
 ) -> None:
-    """Add one event; `at_ms` is its own time, `dwell_ms` its dwell time, in milliseconds."""
+    """Add one event, whose decayed number is `weight`; `at_ms` is its own time.
+
+    `dwell_ms` is its dwell time, in milliseconds.
+    """
     index = KIND_INDEX[kind]
     gap = (at_ms - counters.at_ms[index]) / half_life_ms
     if counters.counts[index] == 0:
-        counters.sums[index] = 1.0
+        counters.sums[index] = weight
         counters.at_ms[index] = at_ms
     elif gap >= 0:
-        counters.sums[index] = counters.sums[index] * exp2(-gap) + 1.0
+        counters.sums[index] = counters.sums[index] * exp2(-gap) + weight
         counters.at_ms[index] = at_ms
     else:
-        counters.sums[index] += exp2(gap)
+        counters.sums[index] += exp2(gap) * weight
     counters.counts[index] += 1
     if dwell_ms:
         counters.dwell_ms += round(dwell_ms)
+
+
+def weight_of(kind: EngagementKind, position: int | None, examination: Sequence[float]) -> float:
+    """Return how much an event counts: an impression as much as its position is looked at.
+
+    `examination` has this for each position from 0, compared with the first; the last value holds
+    for all further ones.  Without it, or without a position, each event counts whole.
+    """
+    if position is None or not examination or kind != "impression":
+        return 1.0
+    return examination[min(position, len(examination) - 1)]
 
 
 def decayed_counts(

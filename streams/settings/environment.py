@@ -25,6 +25,8 @@ CLIENT_SETTINGS = (
     "ssl_certfile",
     "ssl_keyfile",
 )
+# An examination curve has at most so many positions.
+MOST_POSITIONS = 1_000
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,10 @@ class Environment:
         The largest fraction of a source's posts that a filter may hide; above it, it demotes.
     user_window
         How many of the latest engagements of a partition say, at least, whether a user repeats.
+    burst_reactions
+        How many reactions of one kind of a post count in a minute, whatever explains them.
+    examination
+        How much each position of a feed is looked at, compared with the first; empty: all alike.
     instance, instance_is_given
         The name of this process on `instances` and in its metrics, and whether FEEDMILL_INSTANCE
         gave it. Then it is stable, and the process is a static member of its consumer group.
@@ -76,6 +82,8 @@ class Environment:
     session_timeout_ms: int = 10_000
     flagged_cap: float = 0.10
     user_window: int = 250_000
+    burst_reactions: int = 40
+    examination: tuple[float, ...] = ()
     instance: str = ""
     instance_is_given: bool = False
     security: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -139,6 +147,8 @@ def environment_variables(environment: Environment) -> dict[str, str]:
         "session_timeout_ms": str(environment.session_timeout_ms),
         "flagged_cap": repr(environment.flagged_cap),
         "user_window": str(environment.user_window),
+        "burst_reactions": str(environment.burst_reactions),
+        "examination": ",".join(map(repr, environment.examination)),
         **{f"kafka_{name}": text for name, text in environment.security.items()},
     }
     return {variable_of(attribute): text for attribute, text in variables.items()}
@@ -250,6 +260,19 @@ def _fraction(variable: str, text: str) -> float:
     return fraction
 
 
+def _examination(variable: str, text: str) -> tuple[float, ...]:
+    try:
+        curve = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        curve = ()
+    if not 1 <= len(curve) <= MOST_POSITIONS or not all(0.0 < one <= 10.0 for one in curve):
+        raise UsageError(
+            f"{variable}: expected 1 to {MOST_POSITIONS} numbers above 0 and at most 10, with"
+            f" commas, got {text!r}"
+        )
+    return curve
+
+
 # By attribute of `Environment`.
 _PARSERS: Mapping[str, Callable[[str, str], Any]] = {
     "kafka": _bootstrap_servers,
@@ -264,6 +287,8 @@ _PARSERS: Mapping[str, Callable[[str, str], Any]] = {
     "session_timeout_ms": _whole_number(6_000, 1_800_000),
     "flagged_cap": _fraction,
     "user_window": _whole_number(1_000, 100_000_000),
+    "burst_reactions": _whole_number(1, 1_000_000_000),
+    "examination": _examination,
     "instance": _name_part(64),
 }
 # An empty address is a mistake, as of a template: the default would be another server.

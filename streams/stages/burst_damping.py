@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections import deque
-
 from feedmill.events.engagement import EngagementKind
 from feedmill.features.counters import KIND_INDEX
 
 MINUTE_MS = 60_000
 # Each minute is compared with so many before it.
 PAST_MINUTES = 9
-_FREE = 40
 _OF_IMPRESSIONS = 0.1
 _TIMES_THE_MEAN = 3.0
 # A post with fewer reactions of every kind in a minute is forgotten with that minute.
@@ -22,16 +19,17 @@ _NOT_DAMPED = ("impression", "dwell")
 class BurstDamping:
     """The reactions of each post, kind and minute of record time.
 
-    Of a kind there count in a minute at most 40, a tenth of the post's impressions of the minute,
-    and three times its mean number a minute in the nine minutes before, together.  That follows
-    from these ten minutes alone, so noting them again restores it exactly.
+    Of a kind there count in a minute at most `free`, a tenth of the post's impressions of the
+    minute, and three times its mean number a minute in the nine minutes before, together.  That
+    follows from these ten minutes alone, so noting them again restores it exactly.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, free: int) -> None:
+        self._free = free
         self._minute = -1
         self._present: dict[str, list[int]] = {}
         self._busy: dict[str, list[int]] = {}  # those of `_present` that are remembered
-        self._past: deque[tuple[int, dict[str, list[int]]]] = deque()
+        self._past: list[tuple[int, dict[str, list[int]]]] = []
 
     @staticmethod
     def since(at_ms: int) -> int:
@@ -40,7 +38,7 @@ class BurstDamping:
 
     def exceeds(self, post_id: str, kind: EngagementKind, at_ms: int) -> bool:
         """Note an event by its record's timestamp; say whether it comes beyond what may count."""
-        if at_ms // MINUTE_MS > self._minute:
+        if at_ms // MINUTE_MS != self._minute:
             self._turn_to(at_ms // MINUTE_MS)
         counts = self._present.get(post_id)
         if counts is None:
@@ -50,16 +48,14 @@ class BurstDamping:
         if counts[index] < _BUSY or kind in _NOT_DAMPED:
             return False
         self._busy[post_id] = counts
-        if counts[index] <= _FREE:
+        if counts[index] <= self._free:
             return False
         past = sum(minute[post_id][index] for _, minute in self._past if post_id in minute)
         explained = _OF_IMPRESSIONS * counts[_IMPRESSION] + _TIMES_THE_MEAN * past / PAST_MINUTES
-        return counts[index] > _FREE + explained
+        return counts[index] > self._free + explained
 
     def _turn_to(self, minute: int) -> None:
-        """Go on to a later minute; one that comes back counts as the last one."""
-        if self._busy:
-            self._past.append((self._minute, self._busy))
-        while self._past and self._past[0][0] < minute - PAST_MINUTES:
-            self._past.popleft()
+        """Go on to another minute; after an earlier one, of a clock that was set back, too."""
+        past = [*self._past, (self._minute, self._busy)] if self._busy else self._past
+        self._past = [one for one in past if minute - PAST_MINUTES <= one[0] < minute]
         self._minute, self._present, self._busy = minute, {}, {}

@@ -55,7 +55,7 @@ class EngagementStep(ModelStep):
     def start(self, context: StepContext) -> None:
         super().start(context)
         self.swap(self._load())
-        self._user_window = context.connection.environment.user_window
+        self._environment = context.connection.environment
         self._restore = EngagementRestore(context.connection, context.partitions)
 
     def swap(self, model: EngagementModel) -> None:
@@ -71,7 +71,11 @@ class EngagementStep(ModelStep):
             self._states.pop(partition, None)
         self._restore.drop(change.lost)
         for partition in change.gained:
-            self._states[partition] = PartitionState(self._user_window)
+            self._states[partition] = PartitionState(
+                self._environment.user_window,
+                self._environment.examination,
+                self._environment.burst_reactions,
+            )
             source = TopicPartition("engagements", partition)
             start, end = change.starts.get(source, 0), change.ends.get(source, 0)
             self._restore.begin(partition, self._states[partition], start, end)

@@ -6,13 +6,13 @@ end of the cycle: `changed` holds what the present cycle touched, and nothing el
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Literal
 
 import msgspec
 
 from feedmill.events.engagement import Engagement, EngagementKind
-from feedmill.features.counters import update
+from feedmill.features.counters import update, weight_of
 from feedmill.rankers.combiner.id_table import IdTable
 from feedmill.streams.kafka.batches import Record
 from feedmill.streams.settings.environment import Environment
@@ -43,13 +43,19 @@ class PartitionState:
     """
 
     def __init__(
-        self, user_window: int = Environment.user_window, most_unknown: int = MOST_UNKNOWN
+        self,
+        user_window: int = Environment.user_window,
+        examination: Sequence[float] = Environment.examination,
+        burst_reactions: int = Environment.burst_reactions,
+        *,
+        most_unknown: int = MOST_UNKNOWN,
     ) -> None:
         self.changed: dict[str, PostState] = {}
         self.furthest = NO_OFFSET
         self.damped: dict[str, dict[EngagementKind, int]] = {}
         self._repeated = RepeatedEngagements(user_window)
-        self._bursts = BurstDamping()
+        self._bursts = BurstDamping(burst_reactions)
+        self._examination = examination
         self._most_unknown = most_unknown
         self._unknown: dict[str, None] = {}  # in the order in which they came
         self._forgotten: list[str] = []
@@ -124,9 +130,9 @@ class PartitionState:
 
         One that was counted before a restart repeats itself.
         """
-        self._look_up([event.post_id for _, event in events])
+        self._look_up({event.post_id for _, event in events})
         uncounted: list[Uncounted] = [*self._repeated.note(events)]
-        changed, exceeds = self.changed, self._bursts.exceeds
+        changed, exceeds, examination = self.changed, self._bursts.exceeds, self._examination
         for i, (record, event) in enumerate(events):
             if uncounted[i]:
                 continue
@@ -143,7 +149,9 @@ class PartitionState:
                 damped = self.damped.setdefault(post_id, {})
                 damped[kind] = damped.get(kind, 0) + 1
             else:
-                update(state.counters, kind, min(event.at_ms, at_ms), event.dwell_ms)
+                weight = weight_of(kind, event.position, examination) if examination else 1.0
+                event_ms = min(event.at_ms, at_ms)
+                update(state.counters, kind, event_ms, event.dwell_ms, weight=weight)
         return uncounted
 
     def remove(self, post_id: str) -> None:
@@ -189,9 +197,9 @@ class PartitionState:
             self.remove(post_id)
             self._forgotten.append(post_id)
 
-    def _look_up(self, post_ids: Sequence[str]) -> None:
+    def _look_up(self, post_ids: Collection[str]) -> None:
         """Find many posts at once, of which each is asked for until the next `pack`."""
-        rows = self._ids.find_many(post_ids).tolist()
+        rows = self._ids.find_many(list(post_ids)).tolist()
         self._rows.update(zip(post_ids, rows, strict=True))
 
     def _row_of(self, post_id: str) -> int:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import groupby
-from operator import itemgetter
 
 import numpy as np
 import numpy.typing as npt
@@ -38,15 +37,16 @@ class RepeatFilter:
         """Bytes of both hash tables."""
         return self._present.used_bytes + self._former.used_bytes
 
-    def repeats(self, keys: Sequence[tuple[int, int]]) -> list[bool]:
-        """Note keys, each with its generation before it; say of each whether it was known.
+    def repeats(self, keys: Sequence[int], generations: Sequence[int]) -> list[bool]:
+        """Note keys, each of its generation; say of each whether it was known.
 
         No generation ever comes back: one that is lower than the last counts as the last.
         """
         found: list[bool] = []
-        for generation, group in groupby(keys, itemgetter(0)):
+        for generation, group in groupby(generations):
             self._turn_to(generation)
-            some = [key for _, key in group]
+            first = len(found)
+            some = keys[first : first + len(list(group))]
             found += self._note_few(some) if len(some) < _FEW else self._note_many(some)
         return found
 

@@ -49,21 +49,16 @@ class RepeatedEngagements:
         """Note events in the order of their offsets; say of each whether it repeats another."""
         users = self._users.repeats(
             [
-                (
-                    record.offset // self._window,
-                    hash((event.post_id, event.kind, event.user_id, record.timestamp // DAY_MS))
-                    & _KEY,
-                )
+                hash((event.post_id, event.kind, event.user_id, record.timestamp // DAY_MS)) & _KEY
                 for record, event in events
-            ]
+            ],
+            [record.offset // self._window for record, _ in events],
         )
         found: list[Repetition] = ["repeated user" if repeats else "" for repeats in users]
         named = [i for i, (_, event) in enumerate(events) if event.event_id is not None]
         ids = self._ids.repeats(
-            [
-                (record.timestamp // DEDUPLICATED_MS, hash((event.post_id, event.event_id)) & _KEY)
-                for record, event in (events[i] for i in named)
-            ]
+            [hash((events[i][1].post_id, events[i][1].event_id)) & _KEY for i in named],
+            [events[i][0].timestamp // DEDUPLICATED_MS for i in named],
         )
         for i, repeats in zip(named, ids, strict=True):
             if repeats:

@@ -37,6 +37,9 @@ def workload(base_ms: int, posts: int = 500, engagements: int = 4000) -> Workloa
         kind = drawn.choices(KINDS, (60, 20, 8, 3, 2, 5, 1, 1))[0]
         if n > 100 and n % 10 == 0:
             event = events[n - 10 * drawn.randrange(1, 10) - 5]  # one of a known id once more
+        elif n > 100 and n % 10 == 3:
+            # Its user does the same once more, under another id.
+            event = {**events[n - drawn.randrange(1, 100)], "event_id": f"again-{n}"}
         else:
             event = {"post_id": post, "user_id": f"u{n}", "kind": kind}
             event["at_ms"] = base_ms + drawn.randrange(80_000_000)

@@ -100,6 +100,10 @@ WRONG_LINES = {
         *("", "ham", "spam --folds 1", "spam --alone", "spam --docs .", "spam --all"),
         *("--all --data nowhere", "spam --data nowhere.csv", "spam --jobs 0", "spam --rows 1"),
     ),
+    "examination": (
+        *("nowhere.jsonl", "broken.jsonl", "--positions 1", "--positions many"),
+        *("a.jsonl b.jsonl", NO_KAFKA),
+    ),
 }
 
 

@@ -13,6 +13,7 @@ from feedmill.features.counters import (
     Counters,
     decayed_counts,
     update,
+    weight_of,
 )
 
 POSTS = 3
@@ -96,3 +97,20 @@ def test_two_posts_do_not_share_their_lists() -> None:
 
 def test_no_counters_no_rows() -> None:
     assert decayed_counts([]).shape == (0, len(ENGAGEMENT_KINDS))
+
+
+def test_a_weight_counts_in_the_decayed_sum_alone() -> None:
+    weighted, plain = Counters(), Counters()
+    for at_ms in (HALF_LIFE_MS, 0, 3 * HALF_LIFE_MS):
+        update(weighted, "impression", at_ms, weight=0.25)
+        update(plain, "impression", at_ms)
+    assert weighted.counts == plain.counts
+    assert weighted.sums[0] == 0.25 * plain.sums[0]
+
+
+def test_an_impression_weighs_as_much_as_its_position_is_looked_at() -> None:
+    curve = (1.0, 0.5, 0.25)
+    weights = [weight_of("impression", position, curve) for position in (0, 1, 2, 3, 900, None)]
+    assert weights == [1.0, 0.5, 0.25, 0.25, 0.25, 1.0]
+    assert weight_of("click", 2, curve) == 1.0
+    assert weight_of("impression", 2, ()) == 1.0

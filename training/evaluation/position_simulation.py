@@ -138,10 +138,16 @@ _PAGE = """\
 # Position bias
 
 Users look at the top of a feed more than at its end, so a post at the end gets fewer clicks for
-the same impressions. `training/position_bias.py` estimates the *examination curve*: how much a
-position is looked at, compared with the first one. Then an impression counts as much as its
-position is examined, and clicks per impression become clicks per examined impression (inverse
-propensity weighting).
+the same impressions. The *examination curve* says how much a position is looked at, compared with
+the first one. An impression then counts as much as its position is looked at, and clicks per
+impression become clicks per examined impression (inverse propensity weighting).
+
+    feedmill examination        # from the topic engagements: FEEDMILL_EXAMINATION=1,0.71,…
+
+The command needs `position` in the impressions and clicks of the product. With its result in
+`FEEDMILL_EXAMINATION` every worker weighs each impression by its position when it counts it. What
+was counted before keeps its weight. An impression without a position counts whole, and one beyond
+the curve like its last position. All feeds have one curve.
 
 The model is P(click) = examination of the position * rate of the post. Each post has a rate of
 its own, so a ranking that puts good posts first makes the curve no steeper. Only posts that were

@@ -36,6 +36,8 @@ REFUSED = {
     "FEEDMILL_SESSION_TIMEOUT_MS": ("5999", "1800001", "6 s"),
     "FEEDMILL_FLAGGED_CAP": ("-0.1", "1.01", "nan", "10%"),
     "FEEDMILL_USER_WINDOW": ("999", "100000001", "1e6"),
+    "FEEDMILL_BURST_REACTIONS": ("0", "1000000001", "many"),
+    "FEEDMILL_EXAMINATION": ("1,", "1,0", "11", "1;0.5", "nan"),
     "FEEDMILL_INSTANCE": ("a b", "spam/1", "x" * 65),
 }
 
@@ -101,6 +103,10 @@ def test_an_empty_variable_counts_as_not_set() -> None:
         ("flagged_cap", "1", 1.0),
         ("user_window", "1000", 1_000),
         ("user_window", "100000000", 100_000_000),
+        ("burst_reactions", "1", 1),
+        ("burst_reactions", "1000000000", 1_000_000_000),
+        ("examination", "1", (1.0,)),
+        ("examination", "1, 0.5,1e-3,10", (1.0, 0.5, 0.001, 10.0)),
     ],
 )
 def test_a_variable_sets_its_attribute_alone(attribute: str, text: str, value: object) -> None:
@@ -207,6 +213,8 @@ def environments(draw: st.DrawFn) -> Environment:
         session_timeout_ms=draw(st.integers(6_000, 1_800_000)),
         flagged_cap=draw(st.floats(0, 1)),
         user_window=draw(st.integers(1_000, 100_000_000)),
+        burst_reactions=draw(st.integers(1, 1_000_000_000)),
+        examination=tuple(draw(st.lists(st.floats(1e-6, 10), max_size=5))),
         security=draw(st.dictionaries(names_of_settings, TEXTS, max_size=3)),
     )
 

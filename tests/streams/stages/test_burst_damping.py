@@ -12,6 +12,7 @@ from feedmill.events.engagement import EngagementKind
 from feedmill.streams.stages.burst_damping import MINUTE_MS, BurstDamping
 
 START_MS = 1_700_000_000_000 // MINUTE_MS * MINUTE_MS
+FREE = 40
 Event = tuple[str, EngagementKind, int]
 
 
@@ -41,7 +42,7 @@ def by_definition(events: list[Event]) -> list[bool]:
         ]
         mean = sum(past) / 9
         shown = counts.get((post_id, "impression", minute), 0)
-        most = 40 + 0.1 * shown + 3 * mean
+        most = FREE + 0.1 * shown + 3 * mean
         found.append(kind != "impression" and count > most + 1e-9)
     return found
 
@@ -53,11 +54,11 @@ def test_what_is_damped_follows_from_ten_minutes_also_after_a_restart(
 ) -> None:
     events = draw_events(Random(seed))
     expected = by_definition(events)
-    bursts = BurstDamping()
+    bursts = BurstDamping(FREE)
     assert [bursts.exceeds(*event) for event in events] == expected
     start = int(cut * len(events))
     since_ms = bursts.since(events[start][2]) if start < len(events) else 0
-    restored = BurstDamping()
+    restored = BurstDamping(FREE)
     for event in events[:start]:
         if event[2] >= since_ms:
             restored.exceeds(*event)
@@ -73,11 +74,11 @@ def counted(bursts: BurstDamping, kind: EngagementKind, count: int, at_ms: int) 
 
 @pytest.mark.parametrize("kind", ["click", "like", "reply", "share", "hide", "report"])
 def test_of_200_reactions_in_a_minute_out_of_nothing_40_count(kind: EngagementKind) -> None:
-    assert counted(BurstDamping(), kind, 200, START_MS) == 40
+    assert counted(BurstDamping(FREE), kind, 200, START_MS) == 40
 
 
 def test_impressions_of_the_same_accounts_explain_few_of_them() -> None:
-    bursts = BurstDamping()
+    bursts = BurstDamping(FREE)
     assert counted(bursts, "impression", 200, START_MS) == 200
     assert counted(bursts, "click", 200, START_MS) == 60
 
@@ -85,7 +86,7 @@ def test_impressions_of_the_same_accounts_explain_few_of_them() -> None:
 @pytest.mark.parametrize("minutes", [1, 2, 5, 20, 120])
 @pytest.mark.parametrize("rate", [0.01, 0.05, 0.13])
 def test_a_post_of_1000_honest_impressions_keeps_all_its_clicks(minutes: int, rate: float) -> None:
-    random, bursts, damped = Random(minutes), BurstDamping(), 0
+    random, bursts, damped = Random(minutes), BurstDamping(FREE), 0
     events: list[tuple[int, EngagementKind]] = []
     for _ in range(1_000):
         at_ms = START_MS + random.randrange(minutes * MINUTE_MS)
@@ -99,7 +100,7 @@ def test_a_post_of_1000_honest_impressions_keeps_all_its_clicks(minutes: int, ra
 
 def test_a_post_that_is_read_more_and_more_keeps_99_percent_of_its_clicks() -> None:
     """Without any impression: 5 clicks in the first minute, a half more in each, up to 150."""
-    random, bursts = Random(1), BurstDamping()
+    random, bursts = Random(1), BurstDamping(FREE)
     total = damped = 0
     for minute in range(60):
         count = min(150, round(5 * 1.5**minute))
@@ -108,3 +109,10 @@ def test_a_post_that_is_read_more_and_more_keeps_99_percent_of_its_clicks() -> N
         for at in sorted(random.randrange(MINUTE_MS) for _ in range(count)):
             damped += bursts.exceeds("p", "click", at_ms + at)
     assert damped < 0.01 * total
+
+
+def test_it_goes_on_when_the_clock_of_the_broker_is_set_back() -> None:
+    bursts = BurstDamping(FREE)
+    assert counted(bursts, "click", 30, START_MS + 60 * MINUTE_MS) == 30
+    for minute in range(3):
+        assert counted(bursts, "click", 30, START_MS + minute * MINUTE_MS) == 30

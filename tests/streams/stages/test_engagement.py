@@ -106,7 +106,7 @@ def test_a_deleted_post_is_removed_and_its_late_events_wait_for_a_new_one(
 def test_counts_of_posts_that_never_came_are_bounded_and_their_records_removed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(engagement, "PartitionState", lambda _: PartitionState(most_unknown=3))
+    monkeypatch.setattr(engagement, "PartitionState", lambda *_: PartitionState(most_unknown=3))
     running = Running(monkeypatch)
     written: dict[tuple[str, str], bytes | None] = {}
     for i in range(10):

@@ -267,3 +267,12 @@ def test_a_post_takes_little_memory(posts: int) -> None:
             state.pack()
     state.pack()
     assert state.used_bytes / posts < 150
+
+
+def test_an_impression_counts_as_much_as_its_position_is_looked_at() -> None:
+    state = PartitionState(examination=(1.0, 0.5))
+    for offset, position in enumerate((0, 1, 7, None)):
+        seen = Engagement("p", f"u{offset}", "impression", START_MS, position=position)
+        state.count([(Record(offset, START_MS, b""), seen)])
+    counters = state.changed["p"].counters
+    assert (counters.counts[0], counters.sums[0]) == (4, 3.0)
