@@ -17,11 +17,12 @@ _HEAD = f"| {' | '.join((*COLUMNS, 'run'))} |\n|---|{'--:|' * (len(COLUMNS) - 2)
 
 
 def write_rows(rows: Sequence[Row], seed: int) -> None:
-    """Write the rows of a scenario to the page."""
+    """Write the rows of a scenario to the page, but not those that say that it broke off."""
+    finished = [row for row in rows if row.rounds]
     text = PAGE.read_text("utf-8")
     before, rest = text.split(_BEGIN)
     table, after = rest.split(_END)
-    PAGE.write_text(before + _BEGIN + merged(table, rows, _run(seed)) + _END + after, "utf-8")
+    PAGE.write_text(before + _BEGIN + merged(table, finished, _run(seed)) + _END + after, "utf-8")
 
 
 def merged(table: str, rows: Sequence[Row], run: str) -> str:
