@@ -22,7 +22,7 @@ _LIVE_POSTS = 400
 class Load:
     """Sends events at a rate until it is stopped; `events` says how many."""
 
-    def __init__(self, engine: FaultEngine, drawn: random.Random, rate: float = 300.0) -> None:
+    def __init__(self, engine: FaultEngine, drawn: random.Random, rate: float = 150.0) -> None:
         self.events = 0
         self._engine, self._drawn, self._rate = engine, drawn, rate
         self._posts: list[Json] = []

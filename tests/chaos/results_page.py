@@ -39,4 +39,4 @@ def merged(table: str, rows: Sequence[Row], run: str) -> str:
 def _run(seed: int) -> str:
     memory_gb = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     machine = f"{os.cpu_count()} cores, {memory_gb:.0f} GB, Python {platform.python_version()}"
-    return f"{datetime.date.today()}, seed {seed}, {machine}"
+    return f"{datetime.date.today()}, seed {seed}, {machine}, load {os.getloadavg()[1]:.0f}"

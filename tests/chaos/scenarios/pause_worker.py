@@ -24,7 +24,7 @@ def run(chaos: Chaos) -> Rows:
     engine.start_worker(PAUSED, variables=points.variables)
     engine.start_worker(OTHER)
     engine.wait_ready()
-    load, slowest = Load(engine, chaos.random, rate=150), 0.0
+    load, slowest = Load(engine, chaos.random), 0.0
     chosen = POINTS if chaos.is_long else SHORT
     with peak_memory(engine) as memory:
         with in_background(load.send_until):
