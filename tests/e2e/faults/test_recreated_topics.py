@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
-import re
-import shlex
-import subprocess
 from collections.abc import Callable
 
 from kafka.admin import KafkaAdminClient
 
-from builders.engine_topics import PARTITIONS
 from builders.fault_engine import ALL_STAGES, FaultEngine
+from builders.named_commands import create_topics, reason_of, run_named
 from builders.waiting import now_ms, until
-from feedmill.deploy.local import kafka_tool
-from feedmill.streams.kafka import topics
 
-TOOLS = {
-    "kafka-topics": "org.apache.kafka.tools.TopicCommand",
-    "kafka-consumer-groups": "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand",
-}
 BEFORE = [f"before-{n}" for n in range(40)]
 # More records in each partition than there were: no offset is out of range.
 AFTER = [f"after-{n}" for n in range(120)]
@@ -31,10 +22,6 @@ def send_posts(engine: FaultEngine, post_ids: list[str]) -> None:
     )
 
 
-def create_topics(engine: FaultEngine) -> None:
-    topics.create(engine.kafka, engine.prefix, PARTITIONS, (*engine.gates, *engine.objectives))
-
-
 def recreate(engine: FaultEngine, name: str) -> None:
     admin = KafkaAdminClient(bootstrap_servers=engine.kafka)
     try:
@@ -43,19 +30,6 @@ def recreate(engine: FaultEngine, name: str) -> None:
     finally:
         admin.close()
     create_topics(engine)
-
-
-def go_on_by_what_is_named(engine: FaultEngine, reason: str) -> None:
-    """Stop the worker, run the commands of the reason in their order, start it again."""
-    engine.workers[ALL_STAGES].stop()
-    for command in re.findall(r"(kafka-[a-z-]+ .*?|feedmill topics create)(?:[;.] |$)", reason):
-        tool, *arguments = shlex.split(command)
-        if tool == "feedmill":
-            create_topics(engine)
-        else:
-            subprocess.run(kafka_tool(TOOLS[tool], *arguments), check=True, timeout=60)
-    engine.restart(ALL_STAGES)
-    engine.wait_ready()
 
 
 def test_posts_of_another_topic_are_not_taken_for_those_that_were_read(
@@ -69,7 +43,7 @@ def test_posts_of_another_topic_are_not_taken_for_those_that_were_read(
     send_posts(engine, AFTER)
     name = engine.topic("posts")
     named = f"`{name}` was deleted and created again"
-    reason = until(lambda: _reason(engine, named))
+    reason = until(lambda: reason_of(engine, ALL_STAGES, named))
     assert "--delete --topic" in reason and "--reset-offsets --to-earliest" in reason
     assert not any(beat["ready"] for beat in engine.instances().values())
 
@@ -77,9 +51,12 @@ def test_posts_of_another_topic_are_not_taken_for_those_that_were_read(
     engine.workers[ALL_STAGES].stop()
     engine.workers[ALL_STAGES].log.write_text("")
     engine.restart(ALL_STAGES)
-    until(lambda: _reason(engine, named))
+    until(lambda: reason_of(engine, ALL_STAGES, named))
 
-    go_on_by_what_is_named(engine, reason)
+    engine.workers[ALL_STAGES].stop()
+    run_named(engine, reason)
+    engine.restart(ALL_STAGES)
+    engine.wait_ready()
     until(lambda: set(engine.order()) == set(AFTER))
     engine.wait_decided(AFTER)
 
@@ -91,13 +68,7 @@ def test_a_topic_that_is_missing_is_named(fault_engine: Callable[..., FaultEngin
     until(lambda: engine.topic("counters") not in admin.list_topics())
     admin.close()
     engine.start_worker()
-    reason = until(lambda: _reason(engine, "there is no topic"))
+    reason = until(lambda: reason_of(engine, ALL_STAGES, "there is no topic"))
     assert f"`{engine.topic('counters')}`" in reason
     create_topics(engine)
     engine.wait_ready()
-
-
-def _reason(engine: FaultEngine, text: str) -> str:
-    """The line of the worker's log that says this; "" while there is none."""
-    lines = engine.workers[ALL_STAGES].log.read_text().splitlines()
-    return next((line for line in lines if text in line), "")
