@@ -143,7 +143,10 @@ class Offsets:
 
     def _topic_ids(self, topics: Sequence[str]) -> dict[str, str]:
         if self._admin is None:
-            self._admin = AdminClient(client_settings(self._environment, self._health))
+            settings = client_settings(self._environment, self._health)
+            # It is polled too seldom to tell of errors in time; who asks reports what fails.
+            del settings["error_cb"]
+            self._admin = AdminClient(settings)
         names = TopicCollection([self._environment.topic(topic) for topic in topics])
         asked = self._admin.describe_topics(names, request_timeout=_TIMEOUT_S)
         found = {}
@@ -153,7 +156,6 @@ class Offsets:
             except KafkaException as error:
                 if error.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
                     raise
-        self._admin.poll(0)
         return found
 
     def _bounds(self, source: TopicPartition) -> Bounds:
