@@ -31,7 +31,8 @@ def run_named(engine: Engine, reason: str) -> None:
         if tool == "feedmill":
             create_topics(engine)
         else:
-            subprocess.run(kafka_tool(_TOOLS[tool], *arguments), check=True, timeout=60)
+            command_line = kafka_tool(_TOOLS[tool], *arguments)
+            subprocess.run(command_line, check=True, timeout=60, capture_output=True)
 
 
 def create_topics(engine: Engine) -> None:
