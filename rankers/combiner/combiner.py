@@ -99,6 +99,11 @@ class Combiner:
         """Whether many posts are to be written again: feeds go before them."""
         return self._pending.is_sweeping
 
+    @property
+    def is_pruning(self) -> bool:
+        """Whether `work` has names to forget that no post uses; nobody waits for that."""
+        return self._is_prune_due
+
     def ranking(self, feed: str) -> FeedRanking:
         """The ranking of a feed that exists."""
         return self._live.feeds[feed]
