@@ -51,11 +51,15 @@ class AssignmentChange:
 
 
 class CommitMark(msgspec.Struct, frozen=True):
-    """What a transaction writes beside each offset: who committed, the how-manieth time, notes."""
+    """What a transaction writes beside an offset: who committed, the how-manieth time, notes.
+
+    `topics` has the ids of topics by their names, see `TopicIds`.
+    """
 
     by: str = ""
     number: int = 0
     notes: dict[str, str] = {}
+    topics: dict[str, str] = {}
 
 
 _decode = msgspec.json.Decoder(CommitMark).decode

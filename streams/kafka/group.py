@@ -119,6 +119,14 @@ class GroupConsumer:
         if self._beside is not None:
             self._beside.assign([s for topic in self._topics[1:] for s in self._starts(topic)])
 
+    def halt(self) -> None:
+        """Read nothing more until `begin`; the positions stay."""
+        if self._reading:
+            self._reading = set()
+            self._consumer.assign([])
+            if self._beside is not None:
+                self._beside.unassign()
+
     @property
     def reading(self) -> frozenset[int]:
         """The partitions that were begun."""

@@ -1,7 +1,7 @@
 """Offsets of topics and groups, asked for on threads of their own: the loop never waits for them.
 
-By consumers, not by the admin client: after an outage of the broker that one answers with a
-stale leader for ever, or ends the process (decision 0014).
+Offsets by consumers, not by the admin client: after an outage of the broker that one answers with
+a stale leader for ever, or ends the process (decision 0014).
 """
 
 from __future__ import annotations
@@ -12,12 +12,13 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple, TypeVar
 
-from confluent_kafka import Consumer, KafkaException
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicCollection
 from confluent_kafka import TopicPartition as KafkaPartition
+from confluent_kafka.admin import AdminClient
 
 from feedmill.events.errors import UsageError
 from feedmill.streams.kafka.batches import TopicPartition
-from feedmill.streams.kafka.client import ClientHealth, new_log_consumer
+from feedmill.streams.kafka.client import ClientHealth, client_settings, new_log_consumer
 from feedmill.streams.settings.environment import Environment
 
 T = TypeVar("T")
@@ -55,6 +56,7 @@ class Offsets:
         self._threads = ThreadPoolExecutor(2, thread_name_prefix="offsets")
         self._topics = new_log_consumer(environment, health, committed=False)
         self._groups: dict[str, Consumer] = {}
+        self._admin: AdminClient | None = None
 
     def bounds(self, sources: Sequence[TopicPartition]) -> Future[dict[TopicPartition, Bounds]]:
         """Ask where partitions begin and end."""
@@ -85,6 +87,13 @@ class Offsets:
                 if one.offset >= 0
             }
         )
+
+    def topic_ids(self, topics: Sequence[str]) -> Future[dict[str, str]]:
+        """Ask for the id of each topic; those that do not exist are left out.
+
+        By the admin client, which answers this from the metadata of any broker.
+        """
+        return self._ask(lambda: self._topic_ids(topics))
 
     def partition_count(self, topic: str, stopping: threading.Event) -> int:
         """Wait for a topic and return how many partitions it has; 0 when stopped.
@@ -132,8 +141,32 @@ class Offsets:
 
         return self._threads.submit(answer)
 
+    def _topic_ids(self, topics: Sequence[str]) -> dict[str, str]:
+        if self._admin is None:
+            settings = client_settings(self._environment, self._health)
+            # It is polled too seldom to tell of errors in time; who asks reports what fails.
+            del settings["error_cb"]
+            self._admin = AdminClient(settings)
+        names = TopicCollection([self._environment.topic(topic) for topic in topics])
+        asked = self._admin.describe_topics(names, request_timeout=_TIMEOUT_S)
+        found = {}
+        for name, answer in asked.items():
+            try:
+                found[self._environment.named(name)] = str(answer.result().topic_id)
+            except KafkaException as error:
+                if error.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
+                    raise
+        return found
+
     def _bounds(self, source: TopicPartition) -> Bounds:
-        return Bounds(*self._topics.get_watermark_offsets(self._at(source), timeout=_TIMEOUT_S))
+        at = self._at(source)
+        try:
+            return Bounds(*self._topics.get_watermark_offsets(at, timeout=_TIMEOUT_S))
+        except KafkaException as error:
+            if error.args[0].code() == KafkaError._UNKNOWN_PARTITION:
+                # The client would remember for minutes that there is no such topic.
+                self._topics.list_topics(topic=at.topic, timeout=_TIMEOUT_S)
+            raise
 
     def _group(self, name: str) -> Consumer:
         # Read committed, so that only stable offsets are returned; it never joins the group.

@@ -66,6 +66,7 @@ class TransactionalWriter:
         self._bytes = 0
         self._positions: dict[TopicPartition, int] = {}
         self._notes: dict[int, dict[str, str]] = {}
+        self._extra: dict[TopicPartition, tuple[int, str]] = {}
         self._session: object | None = None
         self._epoch = 0
         self._dirty = False
@@ -112,6 +113,13 @@ class TransactionalWriter:
         with self._changed:
             self._notes[partition] = notes
             self._have_committed()
+
+    def commit_once(self, offsets: Mapping[TopicPartition, tuple[int, str]]) -> None:
+        """Commit offsets of other partitions, each with a text, in the next transaction alone."""
+        with self._changed:
+            self._extra |= offsets
+            self._dirty = True
+            self._changed.notify()
 
     def seal(self, positions: Mapping[TopicPartition, int]) -> None:
         """End a cycle: what was gathered belongs to these positions, of every owned partition.
@@ -259,6 +267,8 @@ class TransactionalWriter:
             outcome = self._transaction.run(records, offsets, session, mark, deadline)
         with self._changed:
             self._book(outcome, records, epoch, self._now() - start)
+            if outcome.committed and not unsure:
+                self._extra = {at: one for at, one in self._extra.items() if offsets[at] != one}
         if outcome.pause_s:
             time.sleep(outcome.pause_s)
         return outcome.committed
@@ -270,7 +280,7 @@ class TransactionalWriter:
             for p, notes in self._notes.items()
         }
         plain = encode_mark(CommitMark(self._owner, self._number))
-        return {
+        return self._extra | {
             at: (offset, marks.get(at.partition, plain) if at.topic == "posts" else plain)
             for at, offset in self._positions.items()
         }

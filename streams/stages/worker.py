@@ -26,6 +26,7 @@ from feedmill.streams.kafka.connection import Connection
 from feedmill.streams.kafka.dead_letters import TOPIC as DEAD_LETTERS
 from feedmill.streams.kafka.dead_letters import dead_letter
 from feedmill.streams.kafka.group import GroupConsumer
+from feedmill.streams.kafka.topic_ids import FOLLOWED, TopicIds
 from feedmill.streams.kafka.transaction import Transaction
 from feedmill.streams.kafka.transactions import TransactionalWriter
 from feedmill.streams.observe.legs import Legs
@@ -97,6 +98,8 @@ class Worker:
             beside=beside,
             shards=shards,
         )
+        followed = (*FOLLOWED, *(f"signals.{name}" for name in environment.signals.all))
+        self.topics = TopicIds(self.connection, group, followed, self.writer.commit_once)
         self.group_name = environment.group(group)
         self._dead_letters_of = dead_letters_of
         self._partitions = 0
@@ -212,6 +215,7 @@ class Worker:
 
     def _follow_logs(self) -> None:
         self.time.follow(self.status.instances)
+        self.topics.follow()
         if self.settings.follow() and self._started:
             for step in self.steps:
                 step.settings_changed(self.settings.settings)
@@ -242,7 +246,9 @@ class Worker:
             for step in self.steps:
                 step.on_assigned(change)
             self.status.hurry()
-        if len(self.group.reading) < len(self._owned) and self._knows_what_to_run():
+        if not self.topics.allow_reading:
+            self.group.halt()
+        elif len(self.group.reading) < len(self._owned) and self._knows_what_to_run():
             self.group.begin(
                 p for p in self._owned if all(step.ready_for(p) for step in self.steps)
             )

@@ -111,6 +111,7 @@ class WorkerStatus:
     def _current_reason(self) -> str:
         worker = self._worker
         parts = (
+            worker.topics.ready_reason(),
             worker.group.ready_reason(),
             worker.writer.trouble,
             worker.settings.log.ready_reason(),

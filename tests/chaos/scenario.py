@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import random
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -78,13 +78,17 @@ class Chaos:
 
     def own_stack(self, brokers: int = 1) -> tuple[StackAddress, Path]:
         """Kafka and Redis of this scenario alone, to break; and their folder."""
-        folder = self._own_folder("stack")
+        folder = self.folder("stack")
         self._open.callback(down, folder)
         return up(folder, brokers=brokers), folder
 
+    def at_end(self, close: Callable[[], object]) -> None:
+        """Call this when the scenario has ended, before what was opened earlier is closed."""
+        self._open.callback(close)
+
     def own_redis(self) -> OwnRedis:
         """Start an empty Redis of this scenario alone."""
-        server = OwnRedis(self._own_folder("redis"))
+        server = OwnRedis(self.folder("redis"))
         self._open.callback(server.close)
         server.start()
         return server
@@ -97,7 +101,7 @@ class Chaos:
 
     def engine(self, *, kafka: str = "", redis: str = "") -> FaultEngine:
         """Make an engine on a fresh prefix, by default on the shared stack; no worker runs yet."""
-        folder = self._own_folder("engine")
+        folder = self.folder("engine")
         folder.mkdir()
         engine = FaultEngine(
             kafka or self.stack.kafka, redis or self.stack.redis, f"{folder.name}.", folder
@@ -105,7 +109,8 @@ class Chaos:
         self._open.callback(engine.stop)
         return engine
 
-    def _own_folder(self, kind: str) -> Path:
+    def folder(self, kind: str) -> Path:
+        """Name a folder of this scenario alone, which does not exist yet."""
         return self._folder / f"{kind}-{uuid.uuid4().hex[:6]}"
 
 

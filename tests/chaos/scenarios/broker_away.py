@@ -13,7 +13,7 @@ from chaos.scenario import Chaos, Rows
 from chaos.server_faults import fault_row, is_stale, keeps_feed
 from feedmill.deploy.local import status, up
 
-SHORT_S = (18.0,)
+SHORT_S = (8.0,)
 LONG_S = (60.0, 300.0)
 
 

@@ -26,19 +26,19 @@ def run(chaos: Chaos) -> Rows:
     engine = servers.engine(chaos)
     row = partial(fault_row, chaos, engine)
     keeps = partial(keeps_feed, engine)
-    yield row("Redis flushed", servers.flushed, seconds=2, rounds=10 if long else 2, is_told=False)
-    yield row("Redis killed, and started empty", servers.away, seconds=60 if long else 5)
+    yield row("Redis flushed", servers.flushed, seconds=2, rounds=10 if long else 1, is_told=False)
+    yield row("Redis killed, and started empty", servers.away, seconds=60 if long else 2)
     yield row(
         "Redis read-only",
         servers.read_only,
-        seconds=40 if long else 5,
+        seconds=40 if long else 2,
         check=(lambda: keeps() + is_stale(engine)) if long else keeps,
     )
-    yield row("Redis out of memory", servers.full, seconds=40 if long else 5, check=keeps)
+    yield row("Redis out of memory", servers.full, seconds=40 if long else 2, check=keeps)
     yield row(
         f"Redis slow, {2 * SLOW_S:.1f} s a command",
         servers.slow,
-        seconds=60 if long else 5,
+        seconds=60 if long else 2,
         is_told=False,
         check=keeps,
     )

@@ -1,0 +1,155 @@
+"""Notices that a topic was deleted, or deleted and created again.
+
+A topic of the same name has records of its own: offsets, signals and counts of the former one
+are about other records.  Kafka gives each topic an id.  The ids are committed beside offsets of
+topics that no stage consumes, since Kafka forgets the offsets of a topic that is deleted.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+
+from confluent_kafka import KafkaException
+
+from feedmill.streams.kafka.assignment import CommitMark, decode_mark, encode_mark
+from feedmill.streams.kafka.batches import TopicPartition
+from feedmill.streams.kafka.connection import Connection
+from feedmill.streams.kafka.offsets import Committed
+
+log = logging.getLogger(__name__)
+
+# Every stage reads both whole, so their offsets in a group mean nothing else.
+ANCHORS = (TopicPartition("config", 0), TopicPartition("overrides", 0))
+# Beside the signals.
+FOLLOWED = ("posts", "engagements", "counters", "overrides", "config")
+_INPUTS = ("posts", "engagements")
+# The broker takes 4,096 bytes beside an offset: the ids of some 50 topics.
+_MAX_TEXT_BYTES = 3_900
+_LOOK_EVERY_S = 5.0
+
+
+class TopicIds:
+    """The ids of an installation's topics, compared with those that the group knew before.
+
+    Parameters
+    ----------
+    connection
+        The worker's.
+    group
+        The consumer group, without the prefix.
+    topics
+        The topics to follow, without the prefix.
+    commit
+        Called with what to commit beside the offsets of `ANCHORS`, once, when an id is new.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        group: str,
+        topics: Sequence[str],
+        commit: Callable[[Mapping[TopicPartition, tuple[int, str]]], None],
+    ) -> None:
+        self._trouble = "asking Kafka for the ids of topics"
+        self._environment = connection.environment
+        self._health = connection.health
+        self._offsets = connection.offsets
+        self._group = group
+        self._topics = tuple(topics)
+        self._commit = commit
+        self._known: dict[str, str] | None = None
+        self._recreated: set[str] = set()
+        self._committed: Future[dict[TopicPartition, Committed]] | None = None
+        self._ids: Future[dict[str, str]] | None = None
+        self._look_at = 0.0
+
+    @property
+    def allow_reading(self) -> bool:
+        """Whether it is known that every topic is the one that the group read before."""
+        return self._known is not None and not self._recreated
+
+    def ready_reason(self) -> str:
+        """Say which topic is missing or another one, and what to do; "" while all is well."""
+        return self._trouble
+
+    def follow(self) -> None:
+        """Look every few seconds; never waits."""
+        if self._ids is None:
+            if time.monotonic() < self._look_at:
+                return
+            self._look_at = time.monotonic() + _LOOK_EVERY_S
+            self._ids = self._offsets.topic_ids(self._topics)
+            if self._known is None:
+                self._committed = self._offsets.committed(self._group, ANCHORS)
+        if not self._ids.done() or not (self._committed is None or self._committed.done()):
+            return
+        asked, committed = self._ids, self._committed
+        self._ids = self._committed = None
+        try:
+            found = asked.result()
+            if committed is not None:
+                self._known = _ids_beside(committed.result())
+        except KafkaException as error:
+            self._health.report(error.args[0])
+            if self._known is None:
+                self._look_at = 0.0
+            return
+        self._compare(found)
+
+    def _compare(self, found: Mapping[str, str]) -> None:
+        known = self._known or {}
+        self._recreated |= {
+            name for name, topic_id in found.items() if known.get(name, topic_id) != topic_id
+        }
+        if found.keys() - known.keys() and not self._recreated:
+            # In the order of `topics`, the most important first.
+            self._known = {name: found[name] for name in self._topics if name in found} | known
+            self._commit(dict.fromkeys(ANCHORS, (0, _text(self._known))))
+        missing = [name for name in self._topics if name not in found]
+        trouble = self._recreated_text() if self._recreated else self._missing_text(missing)
+        if trouble and trouble != self._trouble:
+            log.error("%s", trouble)
+        self._trouble = trouble
+
+    def _missing_text(self, missing: Sequence[str]) -> str:
+        if not missing:
+            return ""
+        names = ", ".join(f"`{self._environment.topic(name)}`" for name in missing)
+        return f"there is no topic {names}: create what is missing with `feedmill topics create`"
+
+    def _recreated_text(self) -> str:
+        environment = self._environment
+        names = ", ".join(f"`{environment.topic(name)}`" for name in sorted(self._recreated))
+        server = f"--bootstrap-server {environment.kafka}"
+        derived = ""
+        if self._recreated.intersection(_INPUTS):
+            pattern = f"{re.escape(environment.topic_prefix)}(signals[.].*|counters)"
+            derived = (
+                " Delete what was made of the former records: kafka-topics"
+                f" {server} --delete --topic '{pattern}'; create it: feedmill topics create."
+            )
+        return (
+            f"{names} was deleted and created again: offsets and state are about other records."
+            f" To go on, stop all workers.{derived} Have the group read from the beginning:"
+            f" kafka-consumer-groups {server} --group {environment.group(self._group)}"
+            " --all-topics --reset-offsets --to-earliest --execute"
+        )
+
+
+def _text(ids: Mapping[str, str]) -> str:
+    """The text that is committed: of more topics than have room, the first ones."""
+    kept = dict(ids)
+    while len(text := encode_mark(CommitMark(topics=kept))) > _MAX_TEXT_BYTES:
+        kept.popitem()
+    return text
+
+
+def _ids_beside(committed: Mapping[TopicPartition, Committed]) -> dict[str, str]:
+    known: dict[str, str] = {}
+    for one in committed.values():
+        known |= decode_mark(one.text).topics
+    return known

@@ -1,0 +1,40 @@
+"""Runs the commands that a worker names in its log, as an operator does."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+
+from builders.engine import Engine
+from builders.engine_topics import PARTITIONS
+from feedmill.deploy.local import kafka_tool
+from feedmill.streams.kafka import topics
+
+_TOOLS = {
+    "kafka-topics": "org.apache.kafka.tools.TopicCommand",
+    "kafka-consumer-groups": "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand",
+}
+_COMMAND = re.compile(r"(kafka-[a-z-]+ .*?|feedmill topics create)(?:[;.] |\.?$)")
+
+
+def reason_of(engine: Engine, worker: str, text: str) -> str:
+    """The line of a worker's log that says this; "" while there is none."""
+    lines = engine.workers[worker].log.read_text().splitlines()
+    return next((line for line in lines if text in line), "")
+
+
+def run_named(engine: Engine, reason: str) -> None:
+    """Run the commands of a reason in their order; no worker may run."""
+    for command in _COMMAND.findall(reason):
+        tool, *arguments = shlex.split(command)
+        if tool == "feedmill":
+            create_topics(engine)
+        else:
+            command_line = kafka_tool(_TOOLS[tool], *arguments)
+            subprocess.run(command_line, check=True, timeout=60, capture_output=True)
+
+
+def create_topics(engine: Engine) -> None:
+    """Create the topics of an engine that are missing."""
+    topics.create(engine.kafka, engine.prefix, PARTITIONS, (*engine.gates, *engine.objectives))

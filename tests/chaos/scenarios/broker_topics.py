@@ -1,0 +1,103 @@
+"""A topic is deleted and created again, or records are gone before they were read.
+
+Each stops the worker's reading until an operator runs the commands that it names.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from functools import partial
+
+from kafka import TopicPartition
+from kafka.admin import KafkaAdminClient
+
+from builders.engine_topics import PARTITIONS
+from builders.fault_engine import ALL_STAGES, FaultEngine
+from builders.named_commands import create_topics, reason_of, run_named
+from builders.waiting import until
+from chaos.load import Load
+from chaos.peak_memory import peak_memory
+from chaos.recovery import Probe, settled
+from chaos.scenario import Chaos, Row, Rows
+
+# From the start of the worker, after the commands, until new posts are decided.
+RECOVERY_BAR_S = 20.0
+_TOLD_WITHIN_S = 10.0
+
+
+def run(chaos: Chaos) -> Rows:
+    if not chaos.is_long:
+        return
+    again = "was deleted and created again"
+    row = partial(_row, chaos)
+    yield row("`posts` created again, with fewer records", partial(recreate, "posts", 100), again)
+    yield row("`posts` created again, with more records", partial(recreate, "posts", 6000), again)
+    yield row("`engagements` created again", partial(recreate, "engagements", 1000), again)
+    yield row("`signals.spam` created again", partial(recreate, "signals.spam", 100), again)
+    yield row("`counters` created again", partial(recreate, "counters", 100), again)
+    yield row("posts removed before they were read", _remove_unread_posts, "is out of range")
+
+
+def _row(chaos: Chaos, name: str, fault: Callable[[FaultEngine, Load], None], said: str) -> Row:
+    engine = chaos.engine()
+    engine.ready_worker()
+    load = Load(engine, chaos.random)
+    load.send_some(3000)
+    engine.producer.flush(60)
+    Probe(engine).seconds()
+    failures = []
+    with peak_memory(engine) as memory:
+        fault(engine, load)
+        worker, start = engine.workers[ALL_STAGES], time.monotonic()
+        reason = until(lambda: reason_of(engine, ALL_STAGES, said), 60)
+        told_s = time.monotonic() - start
+        if told_s > _TOLD_WITHIN_S:
+            failures.append(f"told after {told_s:.0f} s")
+        until(lambda: not engine.says_ready(worker))
+        worker.stop()
+        run_named(engine, reason)
+        # What Redis holds of former posts stays until it expires, and would count as wrong.
+        engine.forget_redis()
+        engine.start_worker()
+        recover_s = Probe(engine).seconds()
+        verdict = settled(engine)
+        until(lambda: engine.says_ready(engine.workers[ALL_STAGES]))
+    return Row(
+        fault=name,
+        rounds=1,
+        events=load.events,
+        verdict=verdict,
+        recover_s=recover_s,
+        recover_bar_s=RECOVERY_BAR_S,
+        peak_mb=memory.mb,
+        failures=tuple(failures),
+    )
+
+
+def recreate(name: str, events: int, engine: FaultEngine, load: Load) -> None:
+    """Delete a topic, create it again, and send so many events."""
+    admin = KafkaAdminClient(bootstrap_servers=engine.kafka)
+    try:
+        admin.delete_topics([engine.topic(name)])
+        until(lambda: engine.topic(name) not in admin.list_topics())
+    finally:
+        admin.close()
+    create_topics(engine)
+    load.send_some(events)
+    engine.producer.flush(60)
+
+
+def _remove_unread_posts(engine: FaultEngine, load: Load) -> None:
+    engine.workers[ALL_STAGES].stop()
+    load.send_some(1000)
+    engine.producer.flush(60)
+    consumer = engine.consumer("posts")
+    admin = KafkaAdminClient(bootstrap_servers=engine.kafka)
+    try:
+        places = [TopicPartition(engine.topic("posts"), p) for p in range(PARTITIONS)]
+        admin.delete_records({places[0]: consumer.position(places[0])})
+    finally:
+        consumer.close()
+        admin.close()
+    engine.start_worker()

@@ -1,0 +1,74 @@
+"""A topic is deleted and created again: workers stop loudly, and name the commands that go on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from kafka.admin import KafkaAdminClient
+
+from builders.fault_engine import ALL_STAGES, FaultEngine
+from builders.named_commands import create_topics, reason_of, run_named
+from builders.waiting import now_ms, until
+
+BEFORE = [f"before-{n}" for n in range(40)]
+# More records in each partition than there were: no offset is out of range.
+AFTER = [f"after-{n}" for n in range(120)]
+
+
+def send_posts(engine: FaultEngine, post_ids: list[str]) -> None:
+    engine.posts(
+        {"post_id": p, "author_id": p, "created_at_ms": now_ms(), "text": f"A walk with {p}"}
+        for p in post_ids
+    )
+
+
+def recreate(engine: FaultEngine, name: str) -> None:
+    admin = KafkaAdminClient(bootstrap_servers=engine.kafka)
+    try:
+        admin.delete_topics([engine.topic(name)])
+        until(lambda: engine.topic(name) not in admin.list_topics())
+    finally:
+        admin.close()
+    create_topics(engine)
+
+
+def test_posts_of_another_topic_are_not_taken_for_those_that_were_read(
+    fault_engine: Callable[..., FaultEngine],
+) -> None:
+    engine = fault_engine()
+    engine.ready_worker()
+    send_posts(engine, BEFORE)
+    engine.wait_decided(BEFORE)
+    recreate(engine, "posts")
+    send_posts(engine, AFTER)
+    name = engine.topic("posts")
+    named = f"`{name}` was deleted and created again"
+    reason = until(lambda: reason_of(engine, ALL_STAGES, named))
+    assert "--delete --topic" in reason and "--reset-offsets --to-earliest" in reason
+    assert not any(beat["ready"] for beat in engine.instances().values())
+
+    # A restart changes nothing about it.
+    engine.workers[ALL_STAGES].stop()
+    engine.workers[ALL_STAGES].log.write_text("")
+    engine.restart(ALL_STAGES)
+    until(lambda: reason_of(engine, ALL_STAGES, named))
+
+    engine.workers[ALL_STAGES].stop()
+    run_named(engine, reason)
+    engine.restart(ALL_STAGES)
+    engine.wait_ready()
+    until(lambda: set(engine.order()) == set(AFTER))
+    engine.wait_decided(AFTER)
+
+
+def test_a_topic_that_is_missing_is_named(fault_engine: Callable[..., FaultEngine]) -> None:
+    engine = fault_engine()
+    admin = KafkaAdminClient(bootstrap_servers=engine.kafka)
+    admin.delete_topics([engine.topic("counters")])
+    until(lambda: engine.topic("counters") not in admin.list_topics())
+    admin.close()
+    engine.start_worker()
+    reason = until(lambda: reason_of(engine, ALL_STAGES, "there is no topic"))
+    assert f"`{engine.topic('counters')}`" in reason
+    create_topics(engine)
+    engine.wait_ready()
