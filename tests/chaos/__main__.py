@@ -10,6 +10,7 @@ import contextlib
 import importlib
 import os
 import pkgutil
+import shutil
 import sys
 import tempfile
 import time
@@ -21,6 +22,8 @@ import chaos.scenarios
 from chaos.results_page import write_rows
 from chaos.scenario import Chaos, Row, SharedStack
 from chaos.table import HEADER, line_of
+
+FOLDER = Path(".feedmill/chaos").absolute()
 
 # OpenMP threads wait by spinning: beside other processes they take the machine.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -36,19 +39,22 @@ def main() -> None:
     given = parser.parse_args()
     print(f"seed {given.seed}, {'long' if given.long else 'short'} form\n\n{HEADER}", flush=True)
     failed = False
-    with tempfile.TemporaryDirectory(prefix="chaos-") as folder:
-        stack = SharedStack(Path(folder))
-        with contextlib.closing(stack):
-            for name in given.only or names:
-                rows = []
-                with Chaos(name, given.seed, is_long=given.long, stack=stack) as surroundings:
-                    for row in _rows(surroundings):
-                        rows.append(row)
-                        _print(row)
-                failed = failed or any(row.problems for row in rows)
-                if given.long:
-                    write_rows(rows, given.seed)
-    sys.exit(1 if failed else 0)
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix=f"{given.seed}-", dir=FOLDER))
+    with contextlib.closing(SharedStack(folder)) as stack:
+        for name in given.only or names:
+            rows = []
+            with Chaos(name, given.seed, is_long=given.long, stack=stack) as surroundings:
+                for row in _rows(surroundings):
+                    rows.append(row)
+                    _print(row)
+            failed = failed or any(row.problems for row in rows)
+            if given.long:
+                write_rows(rows, given.seed)
+    if failed:
+        print(f"a bar failed; the logs are in {folder}")
+        sys.exit(1)
+    shutil.rmtree(folder)
 
 
 def _rows(surroundings: Chaos) -> Iterator[Row]:

@@ -34,14 +34,14 @@ def expected_of(engine: Engine, bad_records: Collection[Position] = ()) -> Expec
             posts.pop(post_id, None)
             deleted.add(post_id)
     counts = {post_id: [0] * len(KINDS) for post_id in posts.keys() - deleted}
-    counted_ms: dict[tuple[str, str], int] = {}
+    seen_ms: dict[tuple[str, str], int] = {}
     for record in _valid(engine, "engagements", bad):
         value = json.loads(record.value)
         key = (value["post_id"], value.get("event_id", f"none@{record.partition}.{record.offset}"))
-        if record.timestamp - counted_ms.get(key, -REPEATED_WITHIN_MS) < REPEATED_WITHIN_MS:
-            continue
-        counted_ms[key] = record.timestamp
-        if value["post_id"] in counts:
+        before_ms = seen_ms.get(key, -REPEATED_WITHIN_MS - 1)
+        seen_ms[key] = record.timestamp
+        is_repeated = record.timestamp - before_ms <= REPEATED_WITHIN_MS
+        if value["post_id"] in counts and not is_repeated:
             counts[value["post_id"]][KINDS.index(value["kind"])] += 1
     return Expected(posts, counts, bad)
 

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 
 from builders.fault_engine import ALL_STAGES, FaultEngine
 from builders.waiting import in_background
+from chaos.compaction import compacted_topics, wait_compacted
 from chaos.fault_points.sitecustomize import POINTS
 from chaos.faults import FaultPoints, wait_ended
 from chaos.load import Load
 from chaos.peak_memory import peak_memory
-from chaos.recovery import TAKEOVER_BAR_S, Probe, against_undisturbed, settled
+from chaos.recovery import TAKEOVER_BAR_S, Probe, final_verdict
 from chaos.scenario import Chaos, Row
 
 
@@ -48,9 +49,17 @@ class KillRounds:
 _COMMON_POINTS = [point for point in POINTS if "Redis" not in point]
 
 
-def kill_rounds(chaos: Chaos, fault: str, names: Sequence[str], rounds: int) -> Row:
-    """Kill under load; the row of what came of it."""
+def kill_rounds(
+    chaos: Chaos, fault: str, names: Sequence[str], rounds: int, *, compacted: bool = False
+) -> Row:
+    """Kill under load; the row of what came of it.
+
+    With `compacted` Kafka compacts all topics while that happens, and at the end everything is
+    made again from what compaction left.
+    """
     engine = chaos.engine()
+    if compacted:
+        engine.compact_at_once(*compacted_topics(engine))
     kills = KillRounds(chaos, engine, names)
     kills.start(*names)
     engine.wait_ready()
@@ -59,12 +68,13 @@ def kill_rounds(chaos: Chaos, fault: str, names: Sequence[str], rounds: int) -> 
         with in_background(load.send_until):
             for number in range(rounds):
                 kills.round(number)
-        verdict = settled(engine)
-        for worker in engine.workers.values():
-            worker.stop()
-    calm = chaos.engine()
-    calm.ready_worker()
-    verdict += against_undisturbed(engine, calm)
+        if compacted:
+            wait_compacted(engine)
+            for worker in engine.workers.values():
+                worker.kill()
+            engine.forget_redis()
+            kills.start(*names)
+        verdict = final_verdict(chaos, engine)
     return Row(
         fault=fault,
         rounds=rounds,

@@ -13,6 +13,7 @@ from builders.engine_topics import PARTITIONS
 from builders.fault_engine import FaultEngine
 from builders.waiting import now_ms
 from chaos.event_log import expected_of, found_of, verdict_of
+from chaos.scenario import Chaos
 from chaos.verdict import Position, Verdict, differences
 
 SESSION_S = 6.0
@@ -60,6 +61,17 @@ def settled(engine: Engine, bad_records: Collection[Position] = ()) -> Verdict:
             break
         time.sleep(1.0)
     return verdict
+
+
+def final_verdict(chaos: Chaos, engine: FaultEngine) -> Verdict:
+    """Wait for the end of all work, then judge by the log and against an undisturbed run."""
+    verdict = settled(engine)
+    for worker in engine.workers.values():
+        if worker.process.poll() is None:
+            worker.stop()
+    calm = chaos.engine()
+    calm.ready_worker()
+    return verdict + against_undisturbed(engine, calm)
 
 
 def against_undisturbed(engine: Engine, calm: Engine) -> Verdict:

@@ -7,4 +7,6 @@ from chaos.scenario import Chaos, Rows
 
 
 def run(chaos: Chaos) -> Rows:
-    yield kill_rounds(chaos, "kill -9 of the only worker", ["only"], 25 if chaos.is_long else 2)
+    rounds = 25 if chaos.is_long else 2
+    fault = "kill -9 of the only worker, on compacted topics"
+    yield kill_rounds(chaos, fault, ["only"], rounds, compacted=True)

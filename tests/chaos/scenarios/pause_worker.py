@@ -10,7 +10,7 @@ from chaos.fault_points.sitecustomize import POINTS
 from chaos.faults import FaultPoints
 from chaos.load import Load
 from chaos.peak_memory import peak_memory
-from chaos.recovery import TAKEOVER_BAR_S, Probe, against_undisturbed, settled
+from chaos.recovery import TAKEOVER_BAR_S, Probe, final_verdict
 from chaos.scenario import Chaos, Row, Rows
 
 # By its name the first has partition 0, and with it the ranking, whenever it is there.
@@ -31,12 +31,7 @@ def run(chaos: Chaos) -> Rows:
             for point in chosen:
                 time.sleep(chaos.random.uniform(0.0, 1.0))
                 slowest = max(slowest, pause_at(engine, points, point))
-        verdict = settled(engine)
-        for worker in engine.workers.values():
-            worker.stop()
-    calm = chaos.engine()
-    calm.ready_worker()
-    verdict += against_undisturbed(engine, calm)
+        verdict = final_verdict(chaos, engine)
     yield Row(
         fault="SIGSTOP beyond the session, then SIGCONT, at each point",
         rounds=len(chosen),
