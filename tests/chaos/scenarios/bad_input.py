@@ -28,7 +28,8 @@ Pair = tuple[bytes, bytes]
 TOPICS = ("posts", "posts", "engagements", "engagements", "overrides")
 GOOD_EVERY = 50
 SETTINGS = 200
-# One fetched batch of such records unpacks to a thousand times what it takes in Kafka.
+# A batch of such records unpacks to a thousand times what it takes in Kafka.
+ONE_BATCH = {"linger.ms": 1000, "batch.size": 2**28, "message.max.bytes": 2**28}
 ZEROS = b'{"text":"' + b"0" * 900_000
 NESTED = b'{"post_id":' + b"[" * 900_000
 KINDS_OF_A_GOOD_POST = [int(kind == "click") for kind in KINDS]
@@ -50,10 +51,12 @@ def run(chaos: Chaos) -> Rows:
             sender.send_random(chaos.random)
             if n % GOOD_EVERY == 0:
                 sender.send_good(good[n // GOOD_EVERY])
-        for n in range(bombs):
-            sender.send("posts", (f"zeros-{n}".encode(), ZEROS), is_bad=True)
-            sender.send("engagements", (f"nested-{n}".encode(), NESTED), is_bad=True)
         sender.flush()
+        bomb = Sender(engine, bad=sender.bad, **ONE_BATCH)
+        for n in range(bombs):
+            bomb.send("posts", (f"zeros-{n}".encode(), ZEROS), is_bad=True)
+            bomb.send("engagements", (f"nested-{n}".encode(), NESTED), is_bad=True)
+        bomb.flush()
         start = time.monotonic()
         wait_for_letters(engine, len(sender.bad))
         ids = [key.decode() for key, _ in good]
@@ -63,11 +66,11 @@ def run(chaos: Chaos) -> Rows:
         letters = dead_letter_positions(engine)
         verdict = judge(expected, Found({}, {}, {}, last_counts(engine), letters))
     hidden = [post_id for post_id in ids if truths[post_id]["decision"] not in ("show", "demote")]
-    print(f"    {len(sender.bad):,} of {sender.events:,} records are bad", flush=True)
+    print(f"    {len(sender.bad):,} of {sender.events + bomb.events:,} records are bad", flush=True)
     yield Row(
         fault="random, nested and packed records among good ones",
         rounds=1,
-        events=sender.events,
+        events=sender.events + bomb.events,
         verdict=verdict,
         recover_s=seconds,
         recover_bar_s=RECOVER_BAR_S,
@@ -83,12 +86,17 @@ def run(chaos: Chaos) -> Rows:
 class Sender:
     """Sends records, and remembers where the bad ones stand."""
 
-    def __init__(self, engine: FaultEngine) -> None:
-        self.bad: list[Position] = []
+    def __init__(self, engine: FaultEngine, bad: list[Position] | None = None, **more: int) -> None:
+        self.bad = [] if bad is None else bad
         self.events = 0
         self._engine = engine
         self._producer = engine.producer_of(
-            **{"compression.type": "gzip", "linger.ms": 20, "queue.buffering.max.messages": 500_000}
+            **{
+                "compression.type": "gzip",
+                "linger.ms": 20,
+                "queue.buffering.max.messages": 500_000,
+                **more,
+            }
         )
         names = SignalNames()
         self._decoders = {topic: decoder_of(topic, names) for topic in TOPICS}
