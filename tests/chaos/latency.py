@@ -13,7 +13,7 @@ from builders.fault_engine import FaultEngine
 from builders.waiting import now_ms, until
 
 COMMUNITY = "probed"
-_LOOK_EVERY_S = 0.003
+_LOOK_EVERY_S = 0.005
 _WITHIN_S = 60.0
 
 
