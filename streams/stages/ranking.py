@@ -87,6 +87,10 @@ class RankingStep(Step):
         self._letters.assigned(change)
         self._handover.set_token(self._claim.token)
 
+    @property
+    def _knows_all(self) -> bool:
+        return self._logs.is_restored and self.context.settings_complete()
+
     def ready_for(self, partition: int) -> bool:
         return self._logs.is_restored
 
@@ -104,7 +108,7 @@ class RankingStep(Step):
         count, rejected = self._logs.read(RESTORE_RECORDS if restoring else LIVE_RECORDS)
         if rejected:
             self._letters.reject(rejected, writer)
-        if self._claim.follow(writer, is_restored=self._logs.is_restored):
+        if self._claim.follow(writer, is_restored=self._knows_all):
             self._handover.set_token(self._claim.token)
             self._letters.claimed(writer)
         self._handover.follow()

@@ -139,6 +139,7 @@ class StepContext:
 
     `metrics` carry the step's name as their stage; `partitions` is how many partitions `posts` and
     every co-partitioned topic have.  `hurry` has the worker publish its heartbeats at once.
+    `settings_complete` says whether `config` was read to its end since the last assignment.
     """
 
     connection: Connection
@@ -146,6 +147,7 @@ class StepContext:
     metrics: Metrics
     partitions: int
     hurry: Callable[[], None] = lambda: None
+    settings_complete: Callable[[], bool] = lambda: True
 
 
 class Step(ABC):

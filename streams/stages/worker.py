@@ -129,14 +129,20 @@ class Worker:
         self._partitions = self.connection.offsets.partition_count("posts", self.stopping)
         for step in self.steps:
             metrics = self.metrics.of_stage(step.name)
-            hurry = self.time.heartbeats.hurry
             step.start(
-                StepContext(self.connection, self.time.clock, metrics, self._partitions, hurry)
+                StepContext(
+                    self.connection,
+                    self.time.clock,
+                    metrics,
+                    self._partitions,
+                    hurry=self.time.heartbeats.hurry,
+                    settings_complete=self.settings.is_complete,
+                )
             )
         self.time.on_beat = self._hand_heartbeat_down
         self._watchdog.start()
         self.writer.start()
-        while not (self.settings.is_complete and self.time.clock.is_set):
+        while not (self.settings.is_complete() and self.time.clock.is_set):
             if self.stopping.is_set():
                 return
             self._follow_logs()
@@ -217,10 +223,12 @@ class Worker:
                 self.writer.assigned(change, self.group.group_metadata())
             else:
                 self.writer.lost()
+            # An owner that was paused must not go on with the settings it had.
+            self.settings.read_to_end()
             for step in self.steps:
                 step.on_assigned(change)
             self.status.hurry()
-        if len(self.group.reading) < len(self._owned):
+        if len(self.group.reading) < len(self._owned) and self.settings.is_complete():
             self.group.begin(
                 p for p in self._owned if all(step.ready_for(p) for step in self.steps)
             )

@@ -109,6 +109,7 @@ class WorkerStatus:
         parts = (
             worker.group.ready_reason(),
             worker.writer.trouble,
+            worker.settings.log.ready_reason(),
             *(step.ready_reason() for step in worker.steps),
             worker.connection.health.reason(),
         )
