@@ -53,7 +53,7 @@ class Load:
                 self._hide_or_clear()
             elif chance < 0.14:
                 post = self._drawn.choice(self._posts)
-                value = {"post_id": post["post_id"], "kind": self._word()}
+                value = {"post_id": post["post_id"], "kind": random_text(self._drawn)}
                 self._send("engagements", post["post_id"], value)
             else:
                 self._send_engagement()
