@@ -69,7 +69,7 @@ bench: $(STAMP) ## Every benchmark, one after another; each prints its table
 		echo "== $$script"; $(BIN)/python $$script || exit 1; done
 
 chaos: $(STAMP) ## Faults in a running engine, and what came of them; LONG=1, ONLY=kill_worker, SEED=7
-	PYTHONPATH=tests $(BIN)/python -m chaos $(if $(LONG),--long) $(if $(ONLY),--only $(ONLY)) $(if $(SEED),--seed $(SEED))
+	PYTHONPATH=tests:benchmarks $(BIN)/python -m chaos $(if $(LONG),--long) $(if $(ONLY),--only $(ONLY)) $(if $(SEED),--seed $(SEED))
 
 mutation: $(STAMP) ## Change the pure core in small ways, see that tests notice; MODULES=rankers/score.py for one
 	$(BIN)/python tests/mutation.py $(MODULES)

@@ -1,12 +1,14 @@
 """Live posts as an installation holds them after a day: written to Kafka as records, not judged.
 
-Of each post there are its record, a signal of every model and its counts; two older signals of
-engagement and one older count are superseded.  The posts' records have the times of the last 24
-hours, so that the memory of near copies is as long as in life.
+Of each post there are its record, a signal of every model and its counts.  Superseded are older
+signals of engagement, two a post unless told otherwise, and half as many older counts.  The posts'
+records have the times of the last 24 hours, so that the memory of near copies is as long as in
+life.
 """
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -35,9 +37,15 @@ _TEXTS = 5_000
 
 
 class LivePosts:
-    """Writes so many posts and all that is known of them."""
+    """Writes so many posts and all that is known of them, `older` signals of engagement a post."""
 
-    def __init__(self, environment: Environment, posts: int, partitions: int) -> None:
+    def __init__(
+        self,
+        environment: Environment,
+        posts: int,
+        partitions: int,
+        older: float = OLDER_ENGAGEMENT,
+    ) -> None:
         self._environment = environment
         self._producer = Producer(
             {
@@ -55,6 +63,7 @@ class LivePosts:
         self._offsets = _places(self._partitions)
         self.communities = min(max(1, posts // POSTS_A_COMMUNITY), MOST_COMMUNITIES)
         self.records = 0
+        self._older = older
 
     @property
     def post_ids(self) -> list[str]:
@@ -69,9 +78,10 @@ class LivePosts:
             ):
                 self._write("posts", row, self._post(row, text), int(self._created_ms[row]))
             self._flush()
-        for older in range(OLDER_ENGAGEMENT):
-            self._write_signal("engagement", seed=older)
-        self._write_counters(events=1)
+        for number in range(math.ceil(self._older)):
+            rows = self._rows(self._older - number)
+            self._write_signal("engagement", seed=number, rows=rows)
+        self._write_counters(events=1, rows=self._rows(self._older / 2))
         for seed, name in enumerate(self._environment.signals.all):
             self._write_signal(name, seed=10 + seed)
         self._write_counters(events=2)
@@ -89,12 +99,15 @@ class LivePosts:
         )
         return encode(post)
 
-    def _write_signal(self, name: str, seed: int) -> None:
-        """Write one signal a post; one post in 20 is spam."""
+    def _rows(self, share: float) -> int:
+        return min(len(self._keys), round(len(self._keys) * share))
+
+    def _write_signal(self, name: str, seed: int, rows: int | None = None) -> None:
+        """Write one signal a post, of the first `rows` posts; one post in 20 is spam."""
         values = np.random.default_rng(seed).random(len(self._keys), np.float32) * np.float32(0.3)
         if name == "spam":
             values[values < 0.3 * _HIDDEN] = 0.99
-        for row, value in enumerate(values.tolist()):
+        for row, value in enumerate(values[:rows].tolist()):
             signal = Signal(
                 self._keys[row].decode(),
                 self._offsets[row],
@@ -106,8 +119,8 @@ class LivePosts:
             )
             self._write(f"signals.{name}", row, encode(signal))
 
-    def _write_counters(self, events: int) -> None:
-        for row, key in enumerate(self._keys):
+    def _write_counters(self, events: int, rows: int | None = None) -> None:
+        for row, key in enumerate(self._keys[:rows]):
             at_ms = int(self._created_ms[row])
             counters = Counters()
             for _ in range(events):

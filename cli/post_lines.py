@@ -13,6 +13,7 @@ from feedmill.events.decode import decode_engagement, decode_post
 from feedmill.events.engagement import Engagement
 from feedmill.events.errors import BadEvent, UsageError
 from feedmill.events.post import Deletion, Post
+from feedmill.events.reasons import DECODE_ERRORS
 from feedmill.simulation.replay.inputs import MAX_LINE_BYTES, lines_of_file, unzipped
 
 Event = TypeVar("Event")
@@ -60,7 +61,7 @@ def _decode(line: bytes, decode: Callable[[bytes, bytes], Event]) -> Event:
         raise BadEvent(f"Expected at most {MAX_LINE_BYTES} bytes, got a longer line")
     try:
         key = _decode_key(line).post_id.encode()
-    except (msgspec.DecodeError, UnicodeError, RecursionError):
+    except DECODE_ERRORS:
         # The decoder of the event says what is wrong with it.
         key = b""
     return decode(key, line)

@@ -18,6 +18,8 @@ from feedmill.events.limits import ID_PATTERN, NAME_PATTERN, SHA256_PATTERN
 from feedmill.events.override import OverrideVerdict
 
 MAX_REASON_CHARACTERS = 1000
+# What msgspec raises where bytes are no JSON of the type that is asked for.
+DECODE_ERRORS = (msgspec.DecodeError, UnicodeError, RecursionError)
 
 _MEANINGS = {
     ID_PATTERN: "an id of 1 to 256 printable bytes without blanks, `|`, `{` and `}`",

@@ -18,7 +18,7 @@ from feedmill.events.errors import BadEvent, BadSetting
 from feedmill.events.feeds import BUILT_IN_FEEDS, FeedSpec, check_feed_name, pattern_of
 from feedmill.events.gates import GatePolicy, GatePolicyPatch
 from feedmill.events.limits import MAX_SETTING_BYTES, check_id
-from feedmill.events.reasons import reason_of
+from feedmill.events.reasons import DECODE_ERRORS, reason_of
 from feedmill.events.rules import Rule, decode_rules
 from feedmill.events.signal import SignalNames
 from feedmill.events.weights import Weights, WeightsDecoder
@@ -101,7 +101,7 @@ class Settings:
             raise BadSetting(f"Expected at most {MAX_SETTING_BYTES} bytes, got {len(value)}")
         try:
             record = _record.decode(value)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        except DECODE_ERRORS as error:
             raise BadSetting(reason_of(error)) from None
         current = self.offsets.get(name, -1)
         if record.if_offset is not None and record.if_offset != current:

@@ -23,7 +23,7 @@ import numpy.typing as npt
 
 from feedmill.events.errors import BadArtifact, UsageError
 from feedmill.events.limits import Sha256
-from feedmill.events.reasons import reason_of
+from feedmill.events.reasons import DECODE_ERRORS, reason_of
 from feedmill.features.text.ngrams import HASH_BITS
 
 Arrays = dict[str, npt.NDArray[Any]]
@@ -234,7 +234,7 @@ def read_card(store: Path, name: str) -> ModelCard:
         raise BadArtifact(
             f"model `{name}`: no card at {path} ({error.strerror}); train it or restore the file"
         ) from error
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except DECODE_ERRORS as error:
         raise BadArtifact(
             f"model `{name}`: {path} is not a model card ({reason_of(error)}); restore the file or"
             " retrain"

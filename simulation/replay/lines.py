@@ -17,6 +17,7 @@ from feedmill.events.decode import (
 from feedmill.events.engagement import Engagement
 from feedmill.events.errors import BadEvent, UsageError
 from feedmill.events.post import Post
+from feedmill.events.reasons import DECODE_ERRORS
 from feedmill.events.signal import SignalNames
 from feedmill.simulation.replay.inputs import (
     MAX_LINE_BYTES,
@@ -63,7 +64,7 @@ def parse_line(line: bytes, names: SignalNames) -> ScheduledEvent:
     """
     try:
         fields = _decode_line(line)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except DECODE_ERRORS as error:
         raise BadEvent(str(error)) from None
     topic, key, value = _topic_key_value(fields, line)
     event = _decode(topic, key, value, names)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from feedmill.events.reasons import DECODE_ERRORS
 from feedmill.streams.kafka.batches import TopicPartition
 
 
@@ -74,5 +75,5 @@ def decode_mark(text: str) -> CommitMark:
     """Read what stands beside an offset; an empty mark where it is not one of ours."""
     try:
         return _decode(text)
-    except (msgspec.DecodeError, UnicodeError):
+    except DECODE_ERRORS:
         return CommitMark()

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from feedmill.events.errors import BadSetting, UsageError
+from feedmill.events.reasons import DECODE_ERRORS
 from feedmill.events.settings import Settings
 from feedmill.events.signal import SignalNames
 from feedmill.streams.kafka.topic_reader import TopicRecord
@@ -125,7 +126,7 @@ def fold_log(records: Iterable[TopicRecord], names: SignalNames) -> ConfigLog:
 def _entry(record: TopicRecord, refusal: str | None) -> ConfigEntry:
     try:
         fields = msgspec.json.decode(record.value or b"{}", type=dict[str, Any])
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except DECODE_ERRORS:
         fields = {}
     value, by, note = fields.get("value"), fields.get("by"), fields.get("note")
     return ConfigEntry(

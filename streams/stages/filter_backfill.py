@@ -20,6 +20,7 @@ import msgspec
 from feedmill.events.decode import encode
 from feedmill.events.partition import partition_of
 from feedmill.events.post import Deletion
+from feedmill.events.reasons import DECODE_ERRORS
 from feedmill.events.signal import RuleVerdict, Signal, SignalNames
 from feedmill.filters.rules import FilterRules, RuleMatch
 from feedmill.streams.kafka.assignment import AssignmentChange
@@ -61,7 +62,7 @@ class _Last(NamedTuple):
             return self.is_deletion
         try:
             return _decode_offset(record.value).post_offset >= self.offset
-        except msgspec.DecodeError:
+        except DECODE_ERRORS:
             return False
 
 

@@ -9,9 +9,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from typing import Literal
 
-import msgspec
-
 from feedmill.events.engagement import Engagement, EngagementKind
+from feedmill.events.reasons import DECODE_ERRORS
 from feedmill.features.counters import update, weight_of
 from feedmill.rankers.combiner.id_table import IdTable
 from feedmill.streams.kafka.batches import Record
@@ -85,7 +84,7 @@ class PartitionState:
                 continue
             try:
                 state = decode_state(record.value)
-            except msgspec.DecodeError:
+            except DECODE_ERRORS:
                 unreadable += 1
                 continue
             row = self._row_of(state.post_id)

@@ -290,11 +290,10 @@ class Worker:
         return self.group.poll(most, wait_s)
 
     def _take_engagements(self, posts: Sequence[RecordBatch]) -> list[RecordBatch]:
-        """Engagements come after posts where there is more than can be done."""
-        room = self.environment.batch_records - sum(len(batch.records) for batch in posts)
-        if room <= 0 or self.writer.is_full:
+        if self.writer.is_full:
             return []
-        return self.group.poll_beside(room)
+        taken = sum(len(batch.records) for batch in posts)
+        return self.group.poll_beside(engagement_room(self.environment.batch_records, taken))
 
     def _apply(self, posts: list[RecordBatch], engagements: list[RecordBatch]) -> None:
         for batch in (*posts, *engagements):
@@ -346,6 +345,15 @@ class Worker:
                 return True
             more = step.background(self.writer, left) or more
         return more
+
+
+def engagement_room(batch_records: int, posts: int) -> int:
+    """Return how many engagements a cycle may take beside so many posts.
+
+    Posts come first where there is more than can be done.  A part is left to engagements, which
+    cost little beside posts, so that a flood of posts does not keep every count where it is.
+    """
+    return max(batch_records - posts, batch_records // 4, 1)
 
 
 def _end_now(code: int) -> None:

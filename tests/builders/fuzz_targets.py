@@ -17,8 +17,10 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from builders.records import StoredRecord
 from feedmill.cli.post_lines import read_posts
 from feedmill.events.decode import decode_instance, decode_label, decoder_of, encode
+from feedmill.events.engagement import Engagement
 from feedmill.events.errors import BadArtifact, BadEvent, BadSetting, FeedmillError, UsageError
 from feedmill.events.post import Deletion, Post
 from feedmill.events.reasons import MAX_REASON_CHARACTERS
@@ -37,7 +39,9 @@ from feedmill.models.artifact import (
 from feedmill.models.text_model import read_calibrator, read_ngram_model
 from feedmill.models.trees import Trees
 from feedmill.rankers.engagement import ExpectedClicks
+from feedmill.streams.kafka.assignment import CommitMark, decode_mark
 from feedmill.streams.settings.environment import read_environment
+from feedmill.streams.stages.partition_state import PartitionState
 
 Target = Callable[[bytes], bool]
 
@@ -136,6 +140,24 @@ def environment(content: bytes) -> bool:
     return accepted(read_environment, UsageError, variables)
 
 
+def counters(content: bytes) -> bool:
+    """A record of `counters`; what is accepted is counted on and put away."""
+    key, _, value = content.partition(b"\n")
+    state = PartitionState()
+    if state.restore([StoredRecord(key=key, value=value)]):
+        return False
+    for post_id in ("p1", key.decode("utf-8", "replace")):
+        event = Engagement(post_id, "u", "click", 1)
+        state.count(event, StoredRecord(offset=2**40, timestamp=2))
+    state.pack()
+    return True
+
+
+def commit_mark(content: bytes) -> bool:
+    """The text that stands beside a committed offset."""
+    return decode_mark(content.decode("utf-8", "replace")) != CommitMark()
+
+
 def artifact(content: bytes) -> bool:
     """The bytes of an artifact beside a card that has their sha256."""
     card = ModelCard("toy", sha256_of(content), "2026-01-01", "", 2, [], {}, [], "")
@@ -208,6 +230,8 @@ TARGETS: Mapping[str, Target] = {
     **{topic: of_topic(topic) for topic in ("posts", "engagements", "overrides", "labels")},
     "signals": of_topic("signals.spam"),
     "instances": instances,
+    "counters": counters,
+    "commit_mark": commit_mark,
     "config": config,
     "post_lines": post_lines,
     "environment": environment,

@@ -45,7 +45,7 @@ class Load:
                 self._send_post()
             elif chance < 0.12:
                 post = self._drawn.choice(self._posts)
-                self._post({**post, "text": self._text()})
+                self._post({**post, "text": random_text(self._drawn)})
             elif chance < 0.13:
                 post = self._posts.pop(self._drawn.randrange(len(self._posts)))
                 self._send("posts", post["post_id"], None)
@@ -53,7 +53,7 @@ class Load:
                 self._hide_or_clear()
             elif chance < 0.14:
                 post = self._drawn.choice(self._posts)
-                value = {"post_id": post["post_id"], "kind": self._word()}
+                value = {"post_id": post["post_id"], "kind": random_text(self._drawn)}
                 self._send("engagements", post["post_id"], value)
             else:
                 self._send_engagement()
@@ -64,7 +64,7 @@ class Load:
             "post_id": f"post-{number}",
             "author_id": f"author-{self._drawn.randrange(100)}",
             "created_at_ms": now_ms() - self._drawn.randrange(86_400_000),
-            "text": SPAM if self._drawn.random() < 0.05 else self._text(),
+            "text": SPAM if self._drawn.random() < 0.05 else random_text(self._drawn),
             "communities": [self._drawn.choice(COMMUNITIES)],
             "lang": "en",
         }
@@ -102,8 +102,7 @@ class Load:
         self._engine.send(topic, key, value)
         self.events += 1
 
-    def _text(self) -> str:
-        return " ".join(self._word() for _ in range(9))
 
-    def _word(self) -> str:
-        return "".join(self._drawn.choices(_SYLLABLES, k=self._drawn.randint(1, 4)))
+def random_text(drawn: random.Random) -> str:
+    """Nine invented words."""
+    return " ".join("".join(drawn.choices(_SYLLABLES, k=drawn.randint(1, 4))) for _ in range(9))

@@ -19,6 +19,7 @@ import pytest
 from builders.kafka_log import KafkaLog, until
 from feedmill.deploy.local import StackAddress, down, up
 from feedmill.streams.settings.environment import environment_variables
+from feedmill.streams.stages.worker import engagement_room
 
 
 class WorkerProcess:
@@ -170,6 +171,13 @@ def test_records_that_are_empty_or_bombs_become_dead_letters(
         assert len(headers["sha256"]) == 64
     assert len(by_key[b"k" * 4096][1]["key_sha256"]) == 64
     assert by_key[None][1]["topic"] == b"engagements"
+
+
+def test_posts_leave_room_for_engagements_however_many_there_are() -> None:
+    assert engagement_room(2000, 0) == 2000
+    assert engagement_room(2000, 300) == 1700
+    assert engagement_room(2000, 2000) == 500
+    assert engagement_room(1, 1) == 1
 
 
 def test_a_worker_says_on_instances_what_it_is_and_when_it_ends(

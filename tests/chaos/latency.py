@@ -1,0 +1,84 @@
+"""How soon single events take effect in Redis, while others come in."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from statistics import median
+
+from builders.engine_topics import Json
+from builders.fault_engine import FaultEngine
+from builders.waiting import now_ms, until
+
+COMMUNITY = "probed"
+_LOOK_EVERY_S = 0.005
+_WITHIN_S = 60.0
+
+
+class LatencyProbe:
+    """Sends one event of each kind after another, and waits for each to be visible.
+
+    `seconds` has by kind how long each took from being sent.
+    """
+
+    def __init__(self, engine: FaultEngine, tag: str = "probe") -> None:
+        self.seconds: dict[str, list[float]] = defaultdict(list)
+        self._engine, self._tag = engine, tag
+        self._feed = f"{engine.prefix}feed:{{community:{COMMUNITY}}}"
+        self._ids = (f"{tag}-{number}" for number in itertools.count())
+
+    def round(self, kinds: tuple[str, ...] = ("post", "engagement", "setting", "override")) -> None:
+        """Send a post, then whatever else of it is asked for."""
+        engine, post_id = self._engine, next(self._ids)
+        self._time("post", lambda: self._post(post_id), lambda: self._score(post_id) is not None)
+        if "engagement" in kinds:
+            before = self._score(post_id)
+            event: Json = {"user_id": self._tag, "kind": "click", "at_ms": now_ms()}
+            self._time(
+                "engagement",
+                lambda: engine.send("engagements", post_id, {"post_id": post_id, **event}),
+                lambda: self._score(post_id) != before,
+            )
+        if "setting" in kinds:
+            offsets: list[int] = []
+            # Another weight each time: what changes nothing shows with the next renewal.
+            weights = {"quality": 1.0 + len(self.seconds["setting"]), "engagement": 0.5}
+            self._time(
+                "setting",
+                lambda: offsets.append(engine.set(f"weights/community:{COMMUNITY}", weights)),
+                lambda: self._config_offset() >= offsets[0],
+            )
+        if "override" in kinds:
+            hide: Json = {"verdict": "hide", "by": "chaos", "reason": "r", "at_ms": now_ms()}
+            self._time(
+                "override",
+                lambda: engine.send("overrides", f"post:{post_id}|*", hide),
+                lambda: self._score(post_id) is None,
+            )
+
+    def median(self, kind: str) -> float:
+        return median(self.seconds[kind])
+
+    def _time(self, kind: str, send: Callable[[], object], is_visible: Callable[[], bool]) -> None:
+        start = time.monotonic()
+        send()
+        until(is_visible, _WITHIN_S, every=_LOOK_EVERY_S)
+        self.seconds[kind].append(time.monotonic() - start)
+
+    def _post(self, post_id: str) -> None:
+        value = {
+            "author_id": f"author-of-{post_id}",
+            "created_at_ms": now_ms(),
+            "text": f"Notes on a walk, number {post_id}",
+            "communities": [COMMUNITY],
+        }
+        self._engine.send("posts", post_id, {"post_id": post_id, **value})
+
+    def _score(self, post_id: str) -> float | None:
+        score: float | None = self._engine.redis.zscore(self._feed, post_id)
+        return score
+
+    def _config_offset(self) -> int:
+        return int(self._engine.redis.hget(f"{self._feed}:info", "config_offset") or -1)

@@ -1,0 +1,173 @@
+"""Random records among good ones: each bad one is a dead letter once, each good one is ranked."""
+
+from __future__ import annotations
+
+import json
+import time
+from random import Random
+
+from confluent_kafka import KafkaError, Message
+
+from builders.engine import KINDS
+from builders.fault_engine import FaultEngine
+from builders.fuzz_targets import CORPUS
+from builders.mutations import mutated
+from builders.waiting import now_ms, until
+from chaos.load import COMMUNITIES
+from chaos.long_logs import dead_letter_positions, last_counts
+from chaos.peak_memory import peak_memory
+from chaos.scenario import Chaos, Row, Rows
+from chaos.verdict import Expected, Found, Position, judge
+from feedmill.events.decode import decoder_of
+from feedmill.events.errors import BadEvent, BadSetting
+from feedmill.events.settings import Settings
+from feedmill.events.signal import SignalNames
+
+Pair = tuple[bytes, bytes]
+
+TOPICS = ("posts", "posts", "engagements", "engagements", "overrides")
+GOOD_EVERY = 50
+SETTINGS = 200
+# A batch of such records unpacks to a thousand times what it takes in Kafka.
+ONE_BATCH = {"linger.ms": 1000, "batch.size": 2**28, "message.max.bytes": 2**28}
+ZEROS = b'{"text":"' + b"0" * 900_000
+NESTED = b'{"post_id":' + b"[" * 900_000
+KINDS_OF_A_GOOD_POST = [int(kind == "click") for kind in KINDS]
+RECOVER_BAR_S = 60.0
+PEAK_BAR_MB = 500.0
+
+
+def run(chaos: Chaos) -> Rows:
+    number, bombs = (400_000, 200) if chaos.is_long else (20_000, 20)
+    engine = chaos.engine()
+    engine.ready_worker()
+    settings = refused_settings(chaos.random, SETTINGS)
+    sender = Sender(engine)
+    with peak_memory(engine) as memory:
+        for setting in settings:
+            engine.send("config", *setting, partition=0)
+        good = [good_post(n) for n in range(number // GOOD_EVERY)]
+        for n in range(number):
+            sender.send_random(chaos.random)
+            if n % GOOD_EVERY == 0:
+                sender.send_good(good[n // GOOD_EVERY])
+        sender.flush()
+        bomb = Sender(engine, bad=sender.bad, **ONE_BATCH)
+        for n in range(bombs):
+            bomb.send("posts", (f"zeros-{n}".encode(), ZEROS), is_bad=True)
+            bomb.send("engagements", (f"nested-{n}".encode(), NESTED), is_bad=True)
+        bomb.flush()
+        start = time.monotonic()
+        wait_for_letters(engine, len(sender.bad))
+        ids = [key.decode() for key, _ in good]
+        truths = engine.wait_decided(ids, RECOVER_BAR_S)
+        seconds = time.monotonic() - start
+        expected = Expected({}, dict.fromkeys(ids, KINDS_OF_A_GOOD_POST), frozenset(sender.bad))
+        letters = dead_letter_positions(engine)
+        verdict = judge(expected, Found({}, {}, {}, last_counts(engine), letters))
+    hidden = [post_id for post_id in ids if truths[post_id]["decision"] not in ("show", "demote")]
+    print(f"    {len(sender.bad):,} of {sender.events + bomb.events:,} records are bad", flush=True)
+    yield Row(
+        fault="random, nested and packed records among good ones",
+        rounds=1,
+        events=sender.events + bomb.events,
+        verdict=verdict,
+        recover_s=seconds,
+        recover_bar_s=RECOVER_BAR_S,
+        peak_mb=memory.mb,
+        peak_bar_mb=PEAK_BAR_MB,
+        failures=(
+            *(f"good post {post_id} is not shown" for post_id in hidden[:3]),
+            *engine.complaints()[:3],
+        ),
+    )
+
+
+class Sender:
+    """Sends records, and remembers where the bad ones stand."""
+
+    def __init__(self, engine: FaultEngine, bad: list[Position] | None = None, **more: int) -> None:
+        self.bad = [] if bad is None else bad
+        self.events = 0
+        self._engine = engine
+        self._producer = engine.producer_of(
+            **{
+                "compression.type": "gzip",
+                "linger.ms": 20,
+                "queue.buffering.max.messages": 500_000,
+                **more,
+            }
+        )
+        names = SignalNames()
+        self._decoders = {topic: decoder_of(topic, names) for topic in TOPICS}
+        self._seeds = {
+            topic: [path.read_bytes() for path in sorted((CORPUS / topic).iterdir())]
+            for topic in TOPICS
+        }
+
+    def send_random(self, drawn: Random) -> None:
+        """Send a changed input of the corpus; the decoder says whether it is bad."""
+        topic = drawn.choice(TOPICS)
+        key, _, value = mutated(self._seeds[topic], drawn).partition(b"\n")
+        decode = self._decoders[topic]
+        assert decode is not None
+        try:
+            decode(key, value)
+        except BadEvent:
+            self.send(topic, (key, value), is_bad=True)
+        else:
+            self.send(topic, (key, value))
+
+    def send_good(self, record: Pair) -> None:
+        """Send a post, and a click on it."""
+        post_id = record[0].decode()
+        event = {"post_id": post_id, "user_id": "u", "kind": "click", "at_ms": now_ms()}
+        self.send("posts", record)
+        self.send("engagements", (record[0], json.dumps(event).encode()))
+
+    def send(self, topic: str, record: Pair, *, is_bad: bool = False) -> None:
+        key, value = record
+
+        def delivered(error: KafkaError | None, message: Message) -> None:
+            assert error is None, error
+            if is_bad:
+                self.bad.append((topic, message.partition(), message.offset()))
+
+        self._producer.produce(self._engine.topic(topic), value, key, on_delivery=delivered)
+        self._producer.poll(0)
+        self.events += 1
+
+    def flush(self) -> None:
+        """Wait until Kafka has all."""
+        assert self._producer.flush(120) == 0
+
+
+def good_post(n: int) -> Pair:
+    post = {
+        "post_id": f"good-{n}",
+        "author_id": f"author-{n}",
+        "created_at_ms": now_ms(),
+        "text": f"Notes from the allotment, part {n}",
+        "communities": [COMMUNITIES[n % len(COMMUNITIES)]],
+    }
+    return f"good-{n}".encode(), json.dumps(post).encode()
+
+
+def refused_settings(drawn: Random, number: int) -> list[Pair]:
+    """Changed settings that every worker must refuse."""
+    seeds = [path.read_bytes() for path in sorted((CORPUS / "config").iterdir())]
+    found: list[Pair] = []
+    while len(found) < number:
+        key, _, value = mutated(seeds, drawn).partition(b"\n")
+        try:
+            Settings(SignalNames()).fold(key, value, 0)
+        except BadSetting:
+            found.append((key, value))
+    return found
+
+
+def wait_for_letters(engine: FaultEngine, number: int) -> None:
+    """Wait until there are so many dead letters, committed."""
+    worker = next(iter(engine.workers.values()))
+    until(lambda: engine.metric(worker, "feedmill_letters_total") >= number, RECOVER_BAR_S, 0.2)
+    until(lambda: len(dead_letter_positions(engine)) >= number, RECOVER_BAR_S, 1.0)

@@ -1,0 +1,112 @@
+"""A day's volume at full speed, in feeds of six minutes: memory stays flat.  Long form only."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from builders.engine import KINDS, Worker
+from builders.fault_engine import FaultEngine
+from builders.waiting import now_ms, until
+from chaos.flood import Flood
+from chaos.load import COMMUNITIES, random_text
+from chaos.long_logs import last_counts
+from chaos.peak_memory import peak_memory
+from chaos.scenario import Chaos, Row, Rows
+from chaos.verdict import Expected, Found, judge
+
+POSTS, EVENTS_A_POST = 50_000, 60
+PARTS = 100
+WINDOW_HOURS = 0.1
+# Each post is in its feeds for so long, and leaves them before the first tenth is over.
+IN_FEEDS_MS = 10_000
+FLAT = 1.05
+_WITHIN_S = 300.0
+_RESIDENT = re.compile(r"VmRSS:\s+(\d+) kB")
+
+
+def run(chaos: Chaos) -> Rows:
+    if not chaos.is_long:
+        return
+    engine = chaos.engine()
+    for feeds in ("global", "community:*", "lang:*"):
+        engine.set(f"feeds/{feeds}", {"window_hours": WINDOW_HOURS})
+    worker = engine.ready_worker()
+    resident: list[float] = []
+    counts: dict[str, list[int]] = {}
+    with peak_memory(engine) as memory:
+        sent = 0
+        for posts in parts_of_posts(chaos):
+            Flood(engine, "posts", list(posts.items())).send(len(posts))
+            pool = engagements_on(list(posts))
+            flood = Flood(engine, "engagements", pool)
+            flood.send(len(posts) * EVENTS_A_POST)
+            each = flood.sent
+            counts |= {key.decode(): each[n :: len(posts)] for n, key in enumerate(posts)}
+            # The next part is on its way while this one is taken.
+            wait_taken(engine, worker, sent)
+            sent += len(posts) * (1 + EVENTS_A_POST)
+            resident.append(resident_mb(worker))
+        wait_taken(engine, worker, sent)
+        expected = Expected({}, counts)
+        until(lambda: judge(expected, Found({}, {}, {}, last_counts(engine))).is_clean, 30, 2.0)
+    base, most = resident[PARTS // 10 - 1], max(resident[PARTS // 10 :])
+    print(f"    {base:.0f} MB after a tenth, at most {most:.0f} MB afterwards", flush=True)
+    yield Row(
+        fault="a day's volume at full speed, window_hours 0.1",
+        rounds=1,
+        events=sent,
+        verdict=judge(expected, Found({}, {}, {}, last_counts(engine))),
+        recover_s=0.0,
+        recover_bar_s=0.0,
+        peak_mb=memory.mb,
+        failures=(
+            *((f"{most / base - 1:.1%} more than after a tenth",) if most > FLAT * base else ()),
+            *engine.complaints()[:3],
+        ),
+    )
+
+
+def parts_of_posts(chaos: Chaos) -> Iterator[dict[bytes, bytes]]:
+    """A hundredth of the posts at a time, by their keys."""
+    for part in range(PARTS):
+        created_ms = now_ms() - int(WINDOW_HOURS * 3_600_000) + IN_FEEDS_MS
+        yield {
+            f"day-{part}-{n}".encode(): json.dumps(
+                {
+                    "post_id": f"day-{part}-{n}",
+                    "author_id": f"author-{n}",
+                    "created_at_ms": created_ms,
+                    "text": random_text(chaos.random),
+                    "communities": [COMMUNITIES[n % len(COMMUNITIES)]],
+                }
+            ).encode()
+            for n in range(POSTS // PARTS)
+        }
+
+
+def engagements_on(keys: list[bytes]) -> list[tuple[bytes, bytes]]:
+    """One engagement of every kind on each of these posts."""
+    return [
+        (
+            key,
+            json.dumps(
+                {"post_id": key.decode(), "user_id": f"u-{kind}", "kind": kind, "at_ms": now_ms()}
+            ).encode(),
+        )
+        for kind in KINDS
+        for key in keys
+    ]
+
+
+def wait_taken(engine: FaultEngine, worker: Worker, number: int) -> None:
+    """Wait until a worker has taken so many events."""
+    until(lambda: engine.metric(worker, "feedmill_events_total") >= number, _WITHIN_S, 0.02)
+
+
+def resident_mb(worker: Worker) -> float:
+    found = _RESIDENT.search(Path(f"/proc/{worker.pid}/status").read_text("utf-8"))
+    assert found is not None
+    return int(found[1]) / 1024
