@@ -148,7 +148,7 @@ def counters(content: bytes) -> bool:
         return False
     for post_id in ("p1", key.decode("utf-8", "replace")):
         event = Engagement(post_id, "u", "click", 1)
-        state.count(event, StoredRecord(offset=2**40, timestamp=2))
+        state.count([(StoredRecord(offset=2**40, timestamp=2), event)])
     state.pack()
     return True
 
