@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from feedmill.training.datasets.ratings import CLICKBAIT, SEMEVAL, WEBIS, RatedDataset
 from feedmill.training.datasets.reactions import FACEBOOK, REDDIT, ReactionDataset
 from feedmill.training.fitting.linear_text import RidgePenalties
 
@@ -59,3 +60,58 @@ ENGAGEMENT = EngagementRecipe(
     most_rows=30_000,
     prior_weights=(40.0, 80.0, 120.0, 160.0, 240.0, 320.0, 480.0, 640.0, 1000.0, 1500.0, 2000.0),
 )
+
+
+@dataclass(frozen=True)
+class ConstructRecipe:
+    """A construct of quality, and how its model is fitted.
+
+    Attributes
+    ----------
+    name
+        As ``clickbait``.
+    dataset
+        Texts, each with the mean of its ratings.
+    penalties
+        How much weights are shrunken.
+    helped_by
+        A larger data set of the same construct, whose labels say less: a model of it lends its
+        scores.
+    """
+
+    name: str
+    dataset: RatedDataset
+    penalties: RidgePenalties
+    helped_by: RatedDataset | None = None
+
+
+@dataclass(frozen=True)
+class QualityRecipe:
+    """How quality is trained.
+
+    Attributes
+    ----------
+    constructs
+        At least one.
+    helper_penalty
+        scikit-learn's alpha of the models that lend their scores.
+    register_c
+        scikit-learn's C of the models that say which construct a text belongs to.
+    """
+
+    constructs: tuple[ConstructRecipe, ...]
+    helper_penalty: float
+    register_c: float
+
+
+QUALITY = QualityRecipe(
+    constructs=(
+        ConstructRecipe("clickbait", WEBIS, RidgePenalties(30.0, 100.0), helped_by=CLICKBAIT),
+        ConstructRecipe("helpfulness", SEMEVAL, RidgePenalties(30.0)),
+    ),
+    helper_penalty=300.0,
+    register_c=0.5,
+)
+# The name of the construct that a product's own ratings add.
+OWN_RATINGS = "rating"
+OWN_PENALTIES = RidgePenalties(30.0)

@@ -92,7 +92,7 @@ def test_folds_and_sets_left_out_are_reported_as_markdown(files: Path) -> None:
         ("train spam --data nowhere.csv", "cannot read nowhere.csv"),
         ("train spam --data mail.csv", "expected a column of labels"),
         ("train spam --data other.tsv --since 2026-01-01", "--since needs --from-labels"),
-        ("train quality --data other.tsv", "quality learns from the data sets of one folder"),
+        ("train engagement --data other.tsv", "engagement learns from the data sets of one"),
         ("train quality --data . --from-labels", "quality learns from its own data sets alone"),
         ("evaluate --data other.tsv", "name a filter, or give --all"),
         ("evaluate spam --data other.tsv --docs docs", "--docs goes with --all"),

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from feedmill.events.errors import UsageError
 from feedmill.models.artifact import (
     DataUse,
     ModelCard,
@@ -24,12 +26,14 @@ from feedmill.training.provenance import code_version, library_versions
 from feedmill.training.ranker_recipes import ENGAGEMENT, EngagementRecipe
 
 
-def train(folder: Path, out: Path, day: str) -> ModelCard:
+def train(folder: Path, out: Path, day: str, own_ratings: Sequence[str] = ()) -> ModelCard:
     """Train the engagement ranker on the data sets in `folder`, and save it into the store `out`.
 
     Rows of the test split train nothing.  `day` is what the card states.  Raises `UsageError`
-    where a file is missing.
+    where a file is missing, or ratings are given.
     """
+    if own_ratings:
+        raise UsageError("engagement learns from reactions, not from ratings")
     arms = read_arms(folder)
     reactions = {
         head.kind: head.dataset.load(folder, head.kind).without_test()
