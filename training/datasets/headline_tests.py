@@ -11,6 +11,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from feedmill.events.post import Post
+from feedmill.features.counters import KIND_INDEX, Counters
 from feedmill.training.arrays import Mask, Values
 from feedmill.training.datasets.labelled_posts import read_csv_rows
 from feedmill.training.datasets.split import EDITION, splits_of
@@ -103,6 +105,27 @@ def after_impressions(
     rest = (arms.impressions - seen).astype(np.float64)
     rate = (arms.clicks - clicked) / rest
     return SeenArms(seen.astype(np.float64), clicked.astype(np.float64), rest, rate)
+
+
+def posts_of_arms(arms: Arms) -> list[Post]:
+    """Return a post for each arm: its id names the test, its time is that of the test's week."""
+    return [
+        Post(f"{test}-{row}", "upworthy", int(week), text)
+        for row, (test, week, text) in enumerate(
+            zip(arms.tests, arms.weeks, arms.texts, strict=True)
+        )
+    ]
+
+
+def counters_after(seen: SeenArms) -> list[Counters]:
+    """Return the counters of arms with what was seen of them, all of it at one moment."""
+    counters = []
+    for clicks, shown in zip(seen.clicks.tolist(), seen.impressions.tolist(), strict=True):
+        one = Counters()
+        for kind, count in (("impression", shown), ("click", clicks)):
+            one.counts[KIND_INDEX[kind]], one.sums[KIND_INDEX[kind]] = int(count), count
+        counters.append(one)
+    return counters
 
 
 def significant_pairs(arms: Arms) -> npt.NDArray[np.int64]:

@@ -73,7 +73,7 @@ def fit_engagement(
     models = {click.kind: fit_linear_text(rows, click.penalties, within_groups=True)}
     counts = {click.kind: len(arms)}
     for head in others:
-        posts = reaction_rows(reactions[head.kind], recipe.most_rows)
+        posts, _ = reaction_rows(reactions[head.kind], recipe.most_rows)
         models[head.kind] = fit_head(posts, head.penalties)
         counts[head.kind] = len(posts)
     late = arms.where(later)
@@ -135,11 +135,8 @@ def arm_rows(arms: Arms) -> TextRows:
     return text_rows(arms.texts, values, arms.tests, weights / weights.mean())
 
 
-def reaction_rows(posts: LabelledPosts, most: int) -> TextRows:
-    """Return posts with `within_group_targets`, at most so many."""
-    known = np.isfinite(within_group_targets(posts))
-    posts = posts.where(known).sample(most, SEED)
-    targets = within_group_targets(posts)
-    known = np.isfinite(targets)
-    posts = posts.where(known)
-    return text_rows(posts.texts, targets[known], posts.groups)
+def reaction_rows(posts: LabelledPosts, most: int) -> tuple[TextRows, LabelledPosts]:
+    """Return posts with `within_group_targets`, at most so many, and these posts."""
+    posts = posts.where(np.isfinite(within_group_targets(posts))).sample(most, SEED)
+    posts = posts.where(np.isfinite(within_group_targets(posts)))
+    return text_rows(posts.texts, within_group_targets(posts), posts.groups), posts
