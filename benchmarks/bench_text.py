@@ -35,8 +35,8 @@ from feedmill.filters.registry import FILTERS
 from feedmill.filters.registry import load as load_filter
 from feedmill.filters.spec import STORE
 from feedmill.models.artifact import read_artifact
-from feedmill.models.text_model import StackedTextModel
 from feedmill.models.trees import Trees
+from feedmill.rankers.quality import QualityModel
 from feedmill.rankers.registry import load as load_ranker
 
 Run = Callable[[Sequence[str]], object]
@@ -162,7 +162,7 @@ def runs(texts: Sequence[str]) -> dict[str, Run]:
     models = [load_filter(name) for name in FILTERS]
     check(texts[:300], models)
     quality = load_ranker("quality")
-    assert isinstance(quality, StackedTextModel)
+    assert isinstance(quality, QualityModel)
     table = models[0].ngram_models[0].weights
     return {
         "normalise and hash": TextBatch,

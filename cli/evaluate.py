@@ -15,6 +15,7 @@ from feedmill.cli.options import with_environment
 from feedmill.cli.output import print_json
 from feedmill.events.errors import UsageError
 from feedmill.filters.registry import FILTERS
+from feedmill.rankers.registry import RANKERS
 from feedmill.streams.settings.environment import Environment
 from feedmill.training.evaluation.looks import read_looks
 
@@ -24,10 +25,16 @@ if TYPE_CHECKING:
 
 # So few ordinary posts that the many models of --all take minutes, not hours.
 _ORDINARY_ROWS_OF_ALL = 2000
+_ALL_RANKERS = "rankers"
 
 
 @click.command()
-@click.argument("name", metavar="<filter>", required=False, type=click.Choice([*FILTERS]))
+@click.argument(
+    "name",
+    metavar="<model>",
+    required=False,
+    type=click.Choice([*FILTERS, *RANKERS, _ALL_RANKERS]),
+)
 @click.option("--data", multiple=True, metavar="PATH[,…]", help="Labelled posts, as for `train`.")
 @click.option("--ordinary", multiple=True, metavar="PATH[,…]", help="Ordinary posts, no labels.")
 @click.option(
@@ -36,6 +43,12 @@ _ORDINARY_ROWS_OF_ALL = 2000
     type=click.Path(path_type=Path, file_okay=False),
     metavar="STORE",
     help="Evaluate the filter in this store.  [FEEDMILL_MODELS, else the shipped one]",
+)
+@click.option(
+    "--against",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="STORE",
+    help="Compare with the filter in this store, by paired differences.",
 )
 @click.option("--folds", type=click.IntRange(min=2), help="Evaluate by grouped cross-validation.")
 @click.option("--alone", is_flag=True, help="Train folds on their own data set only.")
@@ -65,6 +78,7 @@ def evaluate(
     data: tuple[str, ...],
     ordinary: tuple[str, ...],
     store: Path | None,
+    against: Path | None,
     folds: int | None,
     alone: bool,
     leave_one_out: bool,
@@ -86,12 +100,19 @@ def evaluate(
     the model learned the row, its group or its text.
 
     --all evaluates all filters in every mode on the data sets of one folder.
+
+    A ranker's recipe is evaluated on the data sets of one folder by models that it trains and
+    throws away; with --look on the test rows too, where the stored ranker is as well. `rankers`
+    stands for all of them.
     """
     # scikit-learn takes a second to import, and only these commands need it.
     from feedmill.training.evaluation import evaluation_page, evaluation_runs, report  # noqa: PLC0415 - the `train` extra
     from feedmill.training.evaluation.cross_validation import TrainingBudget  # noqa: PLC0415 - the `train` extra
 
-    given = _Given(name, data, ordinary, store, folds, alone, leave_one_out, look)
+    given = _Given(name, data, ordinary, store, against, folds, alone, leave_one_out, look)
+    if name in {*RANKERS, _ALL_RANKERS}:
+        _evaluate_rankers(given, environment, docs, looks, as_json=as_json)
+        return
     given.check(everything=everything, docs=docs)
     budget = TrainingBudget(alone, ordinary_rows, labelled_rows, jobs)
     if everything:
@@ -120,6 +141,7 @@ class _Given:
     data: tuple[str, ...]
     ordinary: tuple[str, ...]
     store: Path | None
+    against: Path | None
     folds: int | None
     alone: bool
     leave_one_out: bool
@@ -128,7 +150,8 @@ class _Given:
     def check(self, *, everything: bool, docs: Path | None) -> None:
         """Raise `UsageError` where options do not go together."""
         if everything:
-            if self.name or self.ordinary or self.folds or self.alone or self.leave_one_out:
+            others = (self.name, self.ordinary, self.against, self.folds, self.leave_one_out)
+            if any(others) or self.alone:
                 raise UsageError("--all evaluates all filters in all modes on one --data FOLDER")
         elif docs:
             raise UsageError("--docs goes with --all")
@@ -138,15 +161,43 @@ class _Given:
             raise UsageError("--alone needs --folds")
 
 
+def _evaluate_rankers(
+    given: _Given, environment: Environment, docs: Path | None, looks: Path | None, *, as_json: bool
+) -> None:
+    from feedmill.training.evaluation import ranker_report, ranker_runs  # noqa: PLC0415 - the `train` extra
+
+    if given.ordinary or given.folds or given.alone or given.leave_one_out or given.against:
+        raise UsageError(f"{given.name} takes --data FOLDER, --model, --look, --docs and --json")
+    names = [*RANKERS] if given.name == _ALL_RANKERS else [given.name or ""]
+    found = ranker_runs.evaluate_rankers(
+        names,
+        _one_folder(given.data),
+        given.store or environment.models,
+        look=given.look is not None,
+    )
+    if given.look is not None:
+        cards = [evaluation.card for evaluation in found if evaluation.card]
+        sources = [source for evaluation in found for source in evaluation.rows]
+        report_look(given.look, looks or (docs / LOOKS if docs else LOOKS), cards, sources)
+    command = f"feedmill evaluate {given.name}"
+    if docs:
+        ranker_runs.write_ranker_page(found, docs, f"{command} --look … --docs docs")
+    if as_json:
+        print_json(msgspec.to_builtins([msgspec.to_builtins(e.bars) for e in found]))
+    else:
+        click.echo(ranker_report.page(found, command), nl=False)
+
+
 def _evaluate_one(given: _Given, environment: Environment, budget: TrainingBudget) -> Evaluation:
     from feedmill.training.evaluation import evaluation_runs  # noqa: PLC0415 - the `train` extra
     from feedmill.training.training_data import read_training_data  # noqa: PLC0415 - the `train` extra
 
     spec = FILTERS[given.name or ""]
-    is_stored = given.store is not None or not (given.folds or given.leave_one_out)
+    trains = given.folds or given.leave_one_out
     modes = evaluation_runs.EvaluationModes(
-        is_stored,
+        bool(given.store or given.against or not trains),
         given.store or environment.models,
+        given.against,
         given.folds or 0,
         given.leave_one_out,
         look=given.look is not None,

@@ -111,10 +111,13 @@ def train(
 def _train_ranker(model: str, data: tuple[str, ...], store: Path, day: str) -> ModelCard:
     from feedmill.training.trainers.registry import TRAINERS  # noqa: PLC0415 scikit-learn
 
-    folder = Path(data[0]) if data else data_folder()
-    if len(data) > 1 or not folder.is_dir():
-        raise UsageError(f"{model} learns from the data sets of one folder: --data FOLDER")
-    return TRAINERS[model](folder, store, day)
+    folders = [path for path in data if Path(path).is_dir()]
+    files = [path for path in data if path not in folders]
+    if len(folders) > 1 or (files and model != "quality") or len(files) > 1:
+        own = " and --data FILE with ratings of your own" if model == "quality" else ""
+        raise UsageError(f"{model} learns from the data sets of one folder: --data FOLDER{own}")
+    folder = Path(folders[0]) if folders else data_folder()
+    return TRAINERS[model](folder, store, day, files)
 
 
 def _train_filter(

@@ -1,13 +1,15 @@
-"""Engagement: expected clicks per impression, a prior from the text moved by decayed counters.
+"""Engagement: the probability that whoever is shown a post clicks it, in [0, 1].
 
-A Beta-binomial posterior mean in log-odds, the prior being worth `prior_weight` impressions, is
-corrected by LightGBM under monotone constraints: more positive reactions at the same impressions
-never lower the value.  Counters are read as of their own last event, so that no clock is needed.
+A prior from the text is moved by decayed counters: the mean of a Beta distribution, the prior being
+worth `prior_weight` impressions.  The prior multiplies the rate of an average post.  It sums one
+model for each kind of reaction, and each of them learned what is liked, shared, answered or clicked
+within a group, not what group it is in.  Counters are read as of their own last event, so that no
+clock is needed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -20,31 +22,15 @@ from feedmill.features.counters import KIND_INDEX, Counters, decayed_counts
 from feedmill.features.post_batch import PostBatch
 from feedmill.features.text.ngrams import TextBatch
 from feedmill.models.artifact import Artifact
-from feedmill.models.text_model import (
-    NgramModel,
-    read_ngram_model,
-    read_trees,
-    stacked_columns,
-    stacked_matrix,
-)
-from feedmill.models.trees import Trees
+from feedmill.models.linear_text import FEATURES, LinearText, read_linear_text, weighted_sum
 from feedmill.rankers.spec import RankerSpec
 
 Scores = npt.NDArray[np.float64]
 
-POSITIVE = ("click", "like", "reply", "share")
-NEGATIVE = ("hide", "report")
-_SIGN = np.zeros(len(KIND_INDEX))
-_SIGN[[KIND_INDEX[kind] for kind in POSITIVE]] = 1.0
-_SIGN[[KIND_INDEX[kind] for kind in NEGATIVE]] = -1.0
-# In each posterior column of the trees the prior weighs so many times its fitted weight.
-PRIOR_WEIGHT_FACTORS = (0.1, 0.3, 1.0, 3.0, 10.0)
-_FITTED = 1 + PRIOR_WEIGHT_FACTORS.index(1.0)
-COUNT_FEATURES = (
-    "log_odds_prior",
-    *(f"log_odds_posterior_{factor:g}" for factor in PRIOR_WEIGHT_FACTORS),
-)
-FEATURES = (*stacked_columns(("lift",)), *COUNT_FEATURES)
+# The kinds of reaction; each has a model in the artifact.
+HEADS = ("click", "like", "reply", "share")
+_REACTIONS = [KIND_INDEX[kind] for kind in HEADS]
+_IMPRESSION = KIND_INDEX["impression"]
 _LEAST, _MOST = 1e-6, 1 - 1e-6
 _LARGEST_LIFT = 1.2
 
@@ -79,50 +65,29 @@ class EngagementModel(Protocol):
         ...
 
 
-def reactions(counters: Sequence[Counters]) -> tuple[Scores, Scores]:
-    """Return decayed positives and effective impressions: (rows,) float64 each.
+def clicks_and_impressions(counters: Sequence[Counters]) -> tuple[Scores, Scores]:
+    """Return decayed clicks and impressions: (rows,) float64 each.
 
-    Positives are clicks, likes, replies and shares less hides and reports, at least 0.  Where
-    there are fewer impressions than positives (a product that logs none), each positive counts
-    as one impression.
+    Whoever likes, answers or shares a post has read it, logged or not.  So there are as many clicks
+    as of the most frequent of these reactions; a sum would count a user twice.  Hides and reports
+    are no clicks, and take none away.
     """
     decayed = decayed_counts(counters)
-    positives = np.maximum((decayed * _SIGN).sum(axis=1), 0.0)
-    return positives, np.maximum(decayed[:, KIND_INDEX["impression"]], positives)
+    return decayed[:, _REACTIONS].max(axis=1), decayed[:, _IMPRESSION]
 
 
-def count_columns(
-    priors: Scores, positives: Scores, impressions: Scores, prior_weight: float
-) -> Scores:
-    """Return the columns that the trees correct by; each of them rises with `positives`.
+def posterior(priors: Scores, clicks: Scores, impressions: Scores, prior_weight: float) -> Scores:
+    """Return the mean of the click rate given counts: (rows,) in [0, 1].
 
-    Parameters
-    ----------
-    priors, positives, impressions
-        (rows,) float64: clicks per impression, then decayed counts.
-    prior_weight
-        How many impressions the prior is worth.
-
-    Returns
-    -------
-    (rows, len(COUNT_FEATURES)) float64, log-odds.
+    Where some impressions were not logged, each click counts as one.  A post without any, as in a
+    product that logs none, has no rate: then the log-odds of its prior rise by half the log of
+    (1 + clicks).  That ranks posts, but is no probability.
     """
-    weights = prior_weight * np.array(PRIOR_WEIGHT_FACTORS)
-    priors, positives = priors[:, np.newaxis], positives[:, np.newaxis]
-    means = (positives + weights * priors) / (impressions[:, np.newaxis] + weights)
-    return log_odds(np.concatenate((priors, means), axis=1))
-
-
-def fitted_posterior(columns: Scores) -> Scores:
-    """Return of `count_columns` the one whose prior has its fitted weight: (rows,) log-odds."""
-    return columns[:, _FITTED]
-
-
-def posterior(
-    priors: Scores, positives: Scores, impressions: Scores, prior_weight: float
-) -> Scores:
-    """Return the log-odds of the posterior mean: (rows,)."""
-    return log_odds((positives + prior_weight * priors) / (impressions + prior_weight))
+    shown = np.maximum(impressions, clicks)
+    means = (clicks + prior_weight * priors) / (shown + prior_weight)
+    without = 1.0 / (1.0 + np.exp(-(log_odds(priors) + 0.5 * np.log1p(clicks))))
+    unseen = np.where(clicks > 0, without, priors)
+    return np.where(impressions > 0, means, unseen)
 
 
 def log_odds(rates: Scores) -> Scores:
@@ -132,22 +97,16 @@ def log_odds(rates: Scores) -> Scores:
     return odds
 
 
-def probability(odds: Scores) -> Scores:
-    """Return the logistic function of (rows,) log-odds."""
-    values: Scores = 1.0 / (1.0 + np.exp(-odds))
-    return values
-
-
 @dataclass(frozen=True, slots=True)
 class ExpectedClicks:
     """The shipped `EngagementModel`.
 
     Attributes
     ----------
-    ngram_model, lift
-        Make of a text how far it lifts the base rate, in log.
-    correction
-        Trees over `count_columns`, added to the posterior's log-odds.
+    heads
+        The models by kind of reaction.
+    lift
+        Their weighted sum: by how much a text lifts the base rate, in log.
     base
         Expected clicks per impression of an average post.
     prior_weight
@@ -156,56 +115,48 @@ class ExpectedClicks:
 
     name: str
     version: str
-    ngram_model: NgramModel
-    lift: Trees
-    correction: Trees
+    heads: Mapping[str, LinearText]
+    lift: LinearText
     base: float
     prior_weight: float
 
     def prior_many(self, posts: Sequence[Post]) -> Scores:
         """Return the base rate lifted or lowered by each text, at most e**1.2 times: (posts,)."""
-        if not posts:
-            return np.zeros(0)
         return self.prior_texts(TextBatch([post.text for post in posts]))
 
     def prior_batch(self, batch: PostBatch) -> Scores:
         """Return the prior of posts whose texts other models read as well."""
-        return self.prior_texts(batch.text) if len(batch) else np.zeros(0)
+        return self.prior_texts(batch.text)
 
     def prior_texts(self, batch: TextBatch) -> Scores:
         """Return the prior of texts whose n-grams are already hashed: (texts,)."""
-        lift = self.lift.raw_scores(stacked_matrix((self.ngram_model,), batch))
-        return self.base * np.exp(np.clip(lift, -_LARGEST_LIFT, _LARGEST_LIFT))
+        lift = np.clip(self.lift.score(batch), -_LARGEST_LIFT, _LARGEST_LIFT)
+        return self.base * np.exp(lift)
 
     def score_many(self, priors: Scores, counters: Sequence[Counters]) -> Scores:
         """Return the expected clicks per impression: (len(counters),) in [0, 1]."""
         if not len(counters):
             return np.zeros(0)
-        positives, impressions = reactions(counters)
-        return self.value(np.asarray(priors, dtype=np.float64), positives, impressions)
+        clicks, impressions = clicks_and_impressions(counters)
+        return self.value(np.asarray(priors, dtype=np.float64), clicks, impressions)
 
-    def value(self, priors: Scores, positives: Scores, impressions: Scores) -> Scores:
+    def value(self, priors: Scores, clicks: Scores, impressions: Scores) -> Scores:
         """Return the score of given counts: (rows,); the prior itself where there are none."""
-        columns = count_columns(priors, positives, impressions, self.prior_weight)
-        # The correction counts from where it stands without counts: no first reaction lowers.
-        uncounted = np.repeat(columns[:, :1], columns.shape[1], axis=1)
-        raw = self.correction.raw_scores(np.concatenate((columns, uncounted)))
-        correction = raw[: len(columns)] - raw[len(columns) :]
-        odds = fitted_posterior(columns) + correction
-        return np.where(impressions > 0, probability(odds), priors)
+        return posterior(priors, clicks, impressions, self.prior_weight)
 
     @classmethod
     def of(cls, artifact: Artifact) -> ExpectedClicks:
         """Build from a checked artifact; raises `BadArtifact` where a part of it is missing."""
         try:
-            base, prior_weight = (float(artifact.metadata[key]) for key in ("base", "strength"))
+            base, prior_weight = (float(artifact.metadata[key]) for key in ("base", "prior_weight"))
+            weights = [float(artifact.metadata["head_weights"][kind]) for kind in HEADS]
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise BadArtifact(
                 f"model `{artifact.name}@{artifact.version}`: no {error} in it; retrain"
             ) from error
-        ngram_model = read_ngram_model(artifact, "lift")
-        trees = (read_trees(artifact, "trees_lift"), read_trees(artifact, "trees_correction"))
-        return cls(artifact.name, artifact.version, ngram_model, *trees, base, prior_weight)
+        heads = {kind: read_linear_text(artifact, kind) for kind in HEADS}
+        lift = weighted_sum([*heads.values()], weights)
+        return cls(artifact.name, artifact.version, heads, lift, base, prior_weight)
 
 
 RANKER: RankerSpec[EngagementModel] = RankerSpec("engagement", FEATURES, ExpectedClicks.of)

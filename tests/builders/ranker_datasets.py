@@ -12,10 +12,11 @@ import numpy as np
 from builders.training_data import WORDS
 
 
-def write_headline_tests(folder: Path, *, by_text: bool) -> None:
+def write_headline_tests(folder: Path, *, by_text: bool, pictures: int = 1) -> None:
     """Write 150 tests of four arms, in each of which two arms get twice the clicks.
 
     `by_text`: the better headlines end with `wonderful`; else nothing in a text tells them apart.
+    `pictures`: how often each arm is repeated.
     """
     random = np.random.default_rng(7)
     rows: list[dict[str, object]] = []
@@ -24,9 +25,36 @@ def write_headline_tests(folder: Path, *, by_text: bool) -> None:
             is_better = arm % 2
             clicks = int(random.binomial(3_000, 0.02 if is_better else 0.01))
             headline = f"{text} wonderful" if is_better and by_text else text
-            row = {"clickability_test_id": f"t{test}", "headline": headline}
-            rows.append({**row, "impressions": 3_000, "clicks": clicks})
+            row = {
+                "clickability_test_id": f"t{test}",
+                "headline": headline,
+                "test_week": 201400 + test,
+            }
+            rows += [{**row, "impressions": 3_000, "clicks": clicks}] * pictures
     _write(folder, "engagement_upworthy", rows)
+
+
+def write_reactions(folder: Path) -> None:
+    """Write posts of 20 groups that get the more reactions the larger their group is.
+
+    Within a group, those that end with `wonderful` get three times as many.
+    """
+    reddit, facebook = [], []
+    for group in range(20):
+        for row, text in enumerate(_texts(30, 100 + group)):
+            count = (group + 1) * 100 * (3 if row % 2 else 1) + row
+            words = f"{text} wonderful" if row % 2 else text
+            at_s = 1_400_000_000 + row
+            reddit.append(
+                {"subreddit": f"s{group}", "created_utc": at_s, "title": words, "selftext": ""}
+                | {"num_comments": count}
+            )
+            facebook.append(
+                {"page_id": group, "created_time": "2016-05-01T00:00:00+0000"}
+                | {"message": f"{words} f", "react_like": count, "shares": count // 10}
+            )
+    _write(folder, "engagement_reddit_top", reddit)
+    _write(folder, "engagement_facebook_news", facebook)
 
 
 def write_quality_datasets(folder: Path) -> None:

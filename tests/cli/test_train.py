@@ -61,6 +61,10 @@ def test_a_filter_is_trained_on_strange_files_and_evaluated_on_others(files: Pat
     assert before["filters"][0]["not_looked_at"] == ["mail"]
     assert not Path("looks.jsonl").exists()
 
+    against = run(*words, "--against", "models", "--json")
+    (comparison,) = json.loads(against.output)["filters"][0]["comparisons"]
+    assert comparison["auc"] == [0, 0, 0]
+
     looking = ["--ordinary", PLAIN, "--out", "report", "--json", "--look", "to release"]
     evaluated = run(*words, *looking)
     assert evaluated.exit_code == 0, evaluated.output
@@ -100,7 +104,7 @@ def test_folds_and_sets_left_out_are_reported_as_markdown(files: Path) -> None:
         ("train spam --data nowhere.csv", "cannot read nowhere.csv"),
         ("train spam --data mail.csv", "expected a column of labels"),
         ("train spam --data other.tsv --since 2026-01-01", "--since needs --from-labels"),
-        ("train quality --data other.tsv", "quality learns from the data sets of one folder"),
+        ("train engagement --data other.tsv", "engagement learns from the data sets of one"),
         ("train quality --data . --from-labels", "quality learns from its own data sets alone"),
         ("evaluate --data other.tsv", "name a filter, or give --all"),
         ("evaluate spam --data other.tsv --docs docs", "--docs goes with --all"),

@@ -64,9 +64,34 @@ def test_ignored_impressions_lower_the_value(engagement: ExpectedClicks) -> None
 
 
 def test_reactions_without_impressions_count(engagement: ExpectedClicks) -> None:
-    prior = np.full(3, engagement.base)
-    rows = [Counters(), counters_of(("like", 2)), counters_of(("like", 20), ("share", 5))]
-    assert (np.diff(engagement.score_many(prior, rows)) > 0).all()
+    prior = np.full(4, engagement.base)
+    likes = [Counters(), *(counters_of(("like", n)) for n in (10, 100, 1_000))]
+    values = engagement.score_many(prior, likes)
+    assert (np.diff(values) > 0).all()
+    odds = values / (1 - values)
+    np.testing.assert_allclose(odds[1:] / odds[0], np.sqrt([11, 101, 1_001]))
+
+
+def test_a_user_who_clicks_likes_and_answers_is_one_click(engagement: ExpectedClicks) -> None:
+    prior = np.full(2, engagement.base)
+    clicks = counters_of(("impression", 1_000), ("click", 20))
+    mixed = counters_of(
+        *(("impression", 1_000), ("click", 20), ("like", 10), ("reply", 5), ("share", 20))
+    )
+    one, other = engagement.score_many(prior, [clicks, mixed])
+    assert one == other
+    weight = engagement.prior_weight
+    assert one == pytest.approx((20 + weight * engagement.base) / (1_000 + weight))
+
+
+def test_hides_and_reports_are_no_clicks_and_take_none_away(engagement: ExpectedClicks) -> None:
+    prior = np.full(2, engagement.base)
+    rows = [
+        counters_of(("impression", 50), ("click", 5), ("hide", hides), ("report", hides))
+        for hides in (0, 4)
+    ]
+    one, other = engagement.score_many(prior, rows)
+    assert one == other
 
 
 KIND_COUNTS = st.lists(
@@ -75,28 +100,35 @@ KIND_COUNTS = st.lists(
 
 
 @settings(max_examples=150)
-@given(KIND_COUNTS, st.sampled_from(["click", "like", "reply", "share"]), st.floats(1e-4, 0.5))
+@given(
+    events=KIND_COUNTS,
+    kind=st.sampled_from(["click", "like", "reply", "share"]),
+    prior=st.floats(1e-4, 0.5),
+)
 def test_one_more_positive_never_lowers(
-    events: list[tuple[EngagementKind, int]], kind: EngagementKind, prior: float
+    engagement: ExpectedClicks,
+    events: list[tuple[EngagementKind, int]],
+    kind: EngagementKind,
+    prior: float,
 ) -> None:
-    model = load("engagement")
-    assert isinstance(model, ExpectedClicks)
     before, after = counters_of(*events), counters_of(*events, (kind, 1))
-    low, high = model.score_many(np.array([prior, prior]), [before, after])
+    low, high = engagement.score_many(np.array([prior, prior]), [before, after])
     assert 0 <= low <= high + 1e-12 <= 1 + 1e-12
 
 
 @settings(max_examples=50)
 @given(
-    st.floats(0, 1e6), st.lists(st.floats(0, 1e6), min_size=2, max_size=20), st.floats(0.001, 0.2)
+    impressions=st.floats(0, 1e6),
+    clicks=st.lists(st.floats(0, 1e6), min_size=2, max_size=20),
+    prior=st.floats(0.001, 0.2),
 )
-def test_the_value_rises_with_positives_at_the_same_impressions(
-    impressions: float, positives: list[float], prior: float
+def test_the_value_rises_with_clicks_at_the_same_impressions(
+    engagement: ExpectedClicks, impressions: float, clicks: list[float], prior: float
 ) -> None:
-    model = load("engagement")
-    assert isinstance(model, ExpectedClicks)
-    rising = np.sort(np.array([0.0, *positives]))
-    values = model.value(np.full(len(rising), prior), rising, np.maximum(impressions, rising))
+    rising = np.sort(np.array([0.0, *clicks]))
+    values = engagement.value(
+        np.full(len(rising), prior), rising, np.full(len(rising), impressions)
+    )
     assert (np.diff(values) >= -1e-12).all()
 
 

@@ -4,34 +4,15 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from builders.events import posts_of
 from feedmill.events.errors import BadArtifact
 from feedmill.events.signal import BUILT_IN_OBJECTIVES
 from feedmill.models.artifact import read_card
-from feedmill.models.text_model import StackedTextModel
 from feedmill.rankers import registry
 from feedmill.rankers.registry import RANKERS, load
 from feedmill.rankers.spec import STORE
 from feedmill.training.trainers.registry import TRAINERS
-
-# Written for this test; none comes from a data set.
-BAIT = ["You Won't Believe What This Mom Did Next!", "21 Things Only Cat People Will Understand"]
-
-PLAIN = [
-    "The council approved the new budget on Tuesday after a debate of two hours.",
-    "Scientists at the institute measured the temperature of the lake for ten years.",
-]
-
-EDGE = ["", " ", "a", "😀" * 40, "x" * 20_000, "日本語のテキスト"]
-
-
-def quality() -> StackedTextModel:
-    model = load("quality")
-    assert isinstance(model, StackedTextModel)
-    return model
 
 
 def test_every_built_in_objective_has_its_ranker() -> None:
@@ -43,20 +24,6 @@ def test_a_ranker_and_its_trainer_are_called_like_its_file(name: str) -> None:
     assert (Path(registry.__file__).parent / f"{name}.py").exists()
     assert RANKERS[name].name == name
     assert name in TRAINERS
-
-
-def test_quality_is_of_each_row_alone_and_in_range() -> None:
-    model = quality()
-    many = posts_of([*BAIT, *PLAIN, *EDGE])
-    scores = model.score_many(many)
-    assert scores.shape == (len(many),)
-    assert ((scores >= 0) & (scores <= 1)).all()
-    np.testing.assert_array_equal(scores, np.concatenate([model.score_many([p]) for p in many]))
-
-
-def test_bait_reads_worse_than_plain_news() -> None:
-    model = quality()
-    assert model.score_many(posts_of(BAIT)).max() < model.score_many(posts_of(PLAIN)).min()
 
 
 @pytest.mark.parametrize("name", RANKERS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,12 +11,16 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from feedmill.events.post import Post
+from feedmill.features.counters import KIND_INDEX, Counters
 from feedmill.training.arrays import Mask, Values
 from feedmill.training.datasets.labelled_posts import read_csv_rows
-from feedmill.training.datasets.split import split_of_first_edition
+from feedmill.training.datasets.split import EDITION, splits_of
 
 FILE = "engagement_upworthy"
-DRAWS = 6
+FAMILY = "upworthy"
+# Which rows test a model, as a card states it.
+SPLIT_RULE = f"{FAMILY}, by clickability_test_id, {EDITION}"
 
 
 @dataclass(frozen=True)
@@ -28,12 +33,15 @@ class Arms:
         The headline of each arm, and the test that it belongs to.
     impressions, clicks
         (arms,) int64.
+    weeks
+        (arms,) int64: the year and week of the test, as 201446.
     """
 
     texts: list[str]
     tests: list[str]
     impressions: npt.NDArray[np.int64]
     clicks: npt.NDArray[np.int64]
+    weeks: npt.NDArray[np.int64]
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -46,33 +54,39 @@ class Arms:
             [self.tests[i] for i in kept],
             self.impressions[kept],
             self.clicks[kept],
+            self.weeks[kept],
         )
 
 
-def read_arms(folder: Path) -> tuple[Arms, Arms]:
-    """Return the arms to train on and those to evaluate on; a test is never split.
+def read_arms(folder: Path) -> Arms:
+    """Read the arms of all tests; those of one test that share a headline are one arm.
 
-    Raises `UsageError` where the file is missing.
+    They differ by their picture.  Raises `UsageError` where the file is missing.
     """
-    rows = read_csv_rows(folder, FILE)
-    arms = Arms(
-        [r["headline"] for r in rows],
-        [r["clickability_test_id"] for r in rows],
-        np.array([int(r["impressions"]) for r in rows], dtype=np.int64),
-        np.array([int(r["clicks"]) for r in rows], dtype=np.int64),
-    )
-    arms = arms.where(arms.impressions > 0)
-    in_test = np.array([split_of_first_edition("upworthy", test) == "test" for test in arms.tests])
-    return arms.where(~in_test), arms.where(in_test)
+    merged: dict[tuple[str, str], list[int]] = {}
+    for row in read_csv_rows(folder, FILE):
+        headline = html.unescape(row["headline"]).strip()
+        if headline and int(row["impressions"]) > 0:
+            key = (row["clickability_test_id"], headline)
+            arm = merged.setdefault(key, [0, 0, int(row["test_week"])])
+            arm[0] += int(row["impressions"])
+            arm[1] += int(row["clicks"])
+    counts = np.array([*merged.values()], dtype=np.int64).reshape(-1, 3)
+    return Arms([text for _, text in merged], [test for test, _ in merged], *counts.T)
 
 
-class ThinnedArms(NamedTuple):
-    """Arms of which a few impressions were drawn, each `DRAWS` times; all (DRAWS * arms,) float64.
+def in_test_split(arms: Arms) -> Mask:
+    """Return which arms test a model and never train one: (arms,); a test is never divided."""
+    return np.array([split == "test" for split in splits_of(FAMILY, arms.tests)], dtype=np.bool_)
+
+
+class SeenArms(NamedTuple):
+    """Arms after their first impressions: (arms,) float64 each.
 
     Attributes
     ----------
     impressions, clicks
-        What was drawn.
+        What was seen.
     rest, rate
         The impressions of the rest of the arm, and their click rate: the truth to predict.
     """
@@ -83,33 +97,49 @@ class ThinnedArms(NamedTuple):
     rate: Values
 
 
-def thinned(arms: Arms, random: np.random.Generator) -> ThinnedArms:
-    """Draw a few impressions of each arm, without replacement, `DRAWS` times."""
-    impressions = np.tile(arms.impressions, DRAWS)
-    clicks = np.tile(arms.clicks, DRAWS)
-    log_limit = np.log1p(impressions * 0.8)
-    drawn = random.uniform(0, 1, len(log_limit)) * log_limit
-    seen = np.floor(np.expm1(drawn)).astype(np.int64)
-    clicked = random.hypergeometric(clicks, impressions - clicks, seen)
-    rest = (impressions - seen).astype(np.float64)
-    rate = (clicks - clicked) / rest
-    return ThinnedArms(seen.astype(np.float64), clicked.astype(np.float64), rest, rate)
+def after_impressions(
+    arms: Arms, seen: npt.NDArray[np.int64], random: np.random.Generator
+) -> SeenArms:
+    """Draw so many impressions of each arm without replacement; `seen` are less than all."""
+    clicked = random.hypergeometric(arms.clicks, arms.impressions - arms.clicks, seen)
+    rest = (arms.impressions - seen).astype(np.float64)
+    rate = (arms.clicks - clicked) / rest
+    return SeenArms(seen.astype(np.float64), clicked.astype(np.float64), rest, rate)
 
 
-def pairs_in_order(arms: Arms, scores: Values) -> Mask:
-    """Return whether `scores` put each pair of arms in the order of their click rates.
+def posts_of_arms(arms: Arms) -> list[Post]:
+    """Return a post for each arm: its id names the test, its time is that of the test's week."""
+    return [
+        Post(f"{test}-{row}", "upworthy", int(week), text)
+        for row, (test, week, text) in enumerate(
+            zip(arms.tests, arms.weeks, arms.texts, strict=True)
+        )
+    ]
 
-    Only pairs of one test count, of different texts, whose rates differ at the 5 % level.
 
-    `scores` are (arms,); returns (pairs,).
+def counters_after(seen: SeenArms) -> list[Counters]:
+    """Return the counters of arms with what was seen of them, all of it at one moment."""
+    counters = []
+    for clicks, shown in zip(seen.clicks.tolist(), seen.impressions.tolist(), strict=True):
+        one = Counters()
+        for kind, count in (("impression", shown), ("click", clicks)):
+            one.counts[KIND_INDEX[kind]], one.sums[KIND_INDEX[kind]] = int(count), count
+        counters.append(one)
+    return counters
+
+
+def significant_pairs(arms: Arms) -> npt.NDArray[np.int64]:
+    """Return the pairs of arms of one test whose click rates differ at the 5 % level.
+
+    (pairs, 2) int64, the arm with the higher rate first.
     """
     rates = arms.clicks / arms.impressions
-    in_order = [
-        (scores[first] > scores[second]) == (rates[first] > rates[second])
+    pairs = [
+        (first, second) if rates[first] > rates[second] else (second, first)
         for first, second in _pairs(arms)
-        if arms.texts[first] != arms.texts[second] and _differ(arms, first, second)
+        if _differ(arms, first, second)
     ]
-    return np.array(in_order, dtype=np.bool_)
+    return np.array(pairs, dtype=np.int64).reshape(-1, 2)
 
 
 def _pairs(arms: Arms) -> Iterator[tuple[int, int]]:

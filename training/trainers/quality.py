@@ -1,186 +1,110 @@
-"""Train quality: the fraction of ordinary posts that a text reads better than, in [0, 1].
-
-Two linear models on hashed n-grams (clickbait, helpful answers), LightGBM over their out-of-fold
-scores and the text's shape.  Targets are centred within their set: otherwise the trees would learn
-to tell the sets apart, and call every headline good and every comment bad.
-"""
+"""Train quality: the mean rating that people would give a text."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
-from feedmill.features.text.ngrams import TextBatch
-from feedmill.models.artifact import DataUse, ModelCard, pack_artifact, save_artifact, sha256_of
-from feedmill.models.text_model import (
-    Calibrator,
-    NgramModel,
-    StackedTextModel,
-    model_arrays,
-    stacked_matrix,
+from feedmill.models.artifact import (
+    DataUse,
+    ModelCard,
+    pack_artifact,
+    save_artifact,
+    sha256_of,
+    sha256_of_file,
 )
-from feedmill.models.trees import Trees
-from feedmill.rankers.quality import FEATURES, NGRAM_MODELS
-from feedmill.training.arrays import Mask, Values
-from feedmill.training.datasets.known import read_ordinary
-from feedmill.training.datasets.labelled_posts import (
-    LabelledPosts,
-    LabelledRow,
-    concatenate,
-    labelled_posts,
-    opening_words,
-    read_csv_rows,
-)
-from feedmill.training.evaluation.metrics import rank_correlation, roc_auc
-from feedmill.training.fitting.ngram_models import (
-    count_matrix,
-    fit_logistic,
-    folds_of,
-    out_of_fold,
-)
-from feedmill.training.fitting.trees import fit_trees, stacked_rows
-
-_GRADES = {"Good": 1.0, "PotentiallyUseful": 0.5, "Bad": 0.0}
-_CLICKBAIT, _WEBIS, _ANSWERS = range(3)
-_WEIGHTS = (0.4, 0.3, 0.3)  # of the three sets, in the trees
+from feedmill.models.linear_text import FEATURES, linear_text_arrays
+from feedmill.models.text_model import model_arrays
+from feedmill.training.card_texts import MODEL_LICENCE
+from feedmill.training.datasets.ratings import RatedDataset, read_own_ratings
+from feedmill.training.fitting.ngram_models import SEED
+from feedmill.training.fitting.quality import FittedQuality, RatedTexts, fit_quality
+from feedmill.training.provenance import code_version, library_versions
+from feedmill.training.ranker_recipes import OWN_PENALTIES, OWN_RATINGS, QUALITY, QualityRecipe
 
 
-def read_datasets(folder: Path) -> list[LabelledPosts]:
-    """Read the three data sets, the quality in [0, 1] as label; raises `UsageError`."""
-    answers = read_csv_rows(folder, "quality_semeval_cqa")
-    return [
-        labelled_posts(
-            "clickbait32k", "clickbait", _headlines(folder, "quality_clickbait32k", "label")
-        ),
-        labelled_posts(
-            "webis", "clickbait", _headlines(folder, "quality_webis_clickbait17", "truth_mean")
-        ),
-        labelled_posts(
-            "semeval",
-            "semeval",
-            (LabelledRow(r["text"], _GRADES[r["rating"]], r["question_id"]) for r in answers),
-        ),
-    ]
+def train(folder: Path, out: Path, day: str, own_ratings: Sequence[str] = ()) -> ModelCard:
+    """Train the quality ranker on the data sets in `folder`, and save it into the store `out`.
 
-
-def _headlines(folder: Path, name: str, clickbait: str) -> Iterator[LabelledRow]:
-    """Yield the headlines of a file; the column `clickbait` is 1 minus the quality."""
-    for row in read_csv_rows(folder, name):
-        yield LabelledRow(row["text"], 1 - float(row[clickbait]), opening_words(row["text"]))
-
-
-def train(folder: Path, out: Path, day: str) -> ModelCard:
-    """Train and evaluate the quality ranker, and save it into the store `out`.
-
-    `folder` holds the data sets, `day` is what the card states.  Raises `UsageError` where a file
-    is missing.
+    Rows of the test split train nothing.  `day` is what the card states.  `own_ratings` are files
+    with ratings of the product's posts (`parse_table`), one at most: one more construct.  Raises
+    `UsageError` where a file is missing or cannot be read.
     """
-    datasets = read_datasets(folder)
-    ordinary_posts = read_ordinary(folder)
-    train_rows = [rows.without_test() for rows in datasets]
-    ngram_models, trees = _fit(train_rows)
-    calibrator = _fit_calibrator(ngram_models, trees, ordinary_posts)
-    by_name = dict(zip(NGRAM_MODELS, ngram_models, strict=True))
-    content = pack_artifact(
-        {"name": "quality"}, FEATURES, model_arrays(by_name, {"trees": trees}, calibrator)
-    )
-    digest = sha256_of(content)
-    model = StackedTextModel("quality", digest[:12], ngram_models, Trees.parse(trees), calibrator)
-    card = _card(digest, day, [len(rows) for rows in train_rows], _evaluate(model, datasets))
+    own = [read_own_ratings(given) for given in own_ratings]
+    rated = read_rated(folder, QUALITY)
+    rated += [
+        RatedTexts(OWN_RATINGS, OWN_PENALTIES, posts.without_test(), None) for posts, _ in own
+    ]
+    fitted = fit_quality(rated, QUALITY.helper_penalty, QUALITY.register_c)
+    content = pack(fitted)
+    uses = [_use(folder, fitted, dataset) for dataset in _datasets(QUALITY)]
+    uses += [use for _, use in own]
+    card = _card(uses, len(fitted.constructs), sha256_of(content), day)
     save_artifact(out, card, content)
     return card
 
 
-def _fit(train_rows: list[LabelledPosts]) -> tuple[tuple[NgramModel, NgramModel], str]:
-    """Return the n-gram models and the trees, as LightGBM's text."""
-    rows = concatenate(train_rows)
-    dataset_of = np.repeat(np.arange(len(train_rows)), [len(part) for part in train_rows])
-    batch = TextBatch(rows.texts)
-    matrix = count_matrix(batch)
-    # Webis' five ratings are worth more than a publisher's name.
-    emphasis = np.where(dataset_of == _WEBIS, 4.0, 1.0)
-
-    def clickbait(mask: Mask) -> NgramModel:
-        weights = np.where(mask & (dataset_of != _ANSWERS), emphasis, 0.0)
-        return fit_logistic(matrix, 1 - rows.labels, weights, 10.0)
-
-    def answer(mask: Mask) -> NgramModel:
-        return fit_logistic(matrix, rows.labels, 1.0 * (mask & (dataset_of == _ANSWERS)), 3.0)
-
-    folds = folds_of(rows.groups)
-    scores = [out_of_fold(fit, matrix, folds) for fit in (clickbait, answer)]
-    trees = fit_trees(
-        stacked_rows(scores, batch),
-        np.concatenate([_centred(part.labels) for part in train_rows]),
-        np.array(_WEIGHTS)[dataset_of] * len(rows) / np.bincount(dataset_of)[dataset_of],
-        objective="cross_entropy",
-        rounds=80,
-        leaves=10,
-        min_rows=60,
-    )
-    all_rows = np.ones(len(rows), dtype=np.bool_)
-    return (clickbait(all_rows), answer(all_rows)), trees
+def read_rated(folder: Path, recipe: QualityRecipe) -> list[RatedTexts]:
+    """Read the training rows of each construct; raises `UsageError`."""
+    return [
+        RatedTexts(
+            construct.name,
+            construct.penalties,
+            construct.dataset.load(folder).without_test(),
+            construct.helped_by.load(folder).without_test() if construct.helped_by else None,
+        )
+        for construct in recipe.constructs
+    ]
 
 
-def _centred(labels: Values) -> Values:
-    """Return each label's mid-rank within its set, in (0, 1), so that the mean is one half."""
-    values, counts = np.unique(labels, return_counts=True)
-    middle = (np.cumsum(counts) - counts / 2) / len(labels)
-    return np.asarray(middle[np.searchsorted(values, labels)], dtype=np.float64)
+def pack(fitted: FittedQuality) -> bytes:
+    """Return the bytes of the artifact."""
+    ratings = {construct.name: construct.rating for construct in fitted.constructs}
+    registers = {f"register_{c.name}": c.register for c in fitted.constructs if c.register}
+    arrays = {**linear_text_arrays(ratings), **model_arrays(registers, {})}
+    return pack_artifact({"name": "quality", "constructs": [*ratings]}, FEATURES, arrays)
 
 
-def _fit_calibrator(
-    ngram_models: tuple[NgramModel, ...], trees: str, ordinary_posts: list[LabelledPosts]
-) -> Calibrator:
-    """Map raw scores to the fraction of ordinary posts below, each source counting alike."""
-    forest = Trees.parse(trees)
-    fractions = np.linspace(0.02, 0.98, 25)
-    knots = []
-    for source in ordinary_posts:
-        batch = TextBatch(source.split("validation").texts)
-        knots.append(np.quantile(forest.raw_scores(stacked_matrix(ngram_models, batch)), fractions))
-    raw = np.maximum.accumulate(np.mean(knots, axis=0) + np.arange(len(fractions)) * 1e-9)
-    odds = np.log(fractions / (1 - fractions))
-    # Beyond the outer knots the value still moves, by one log-odd per unit of raw score.
-    raw = np.concatenate([[raw[0] - 4], raw, [raw[-1] + 4]])
-    return Calibrator(raw, np.concatenate([[odds[0] - 4], odds, [odds[-1] + 4]]))
+def _datasets(recipe: QualityRecipe) -> list[RatedDataset]:
+    pairs = [(construct.dataset, construct.helped_by) for construct in recipe.constructs]
+    return [dataset for pair in pairs for dataset in pair if dataset]
 
 
-def _evaluate(model: StackedTextModel, datasets: list[LabelledPosts]) -> dict[str, float]:
-    """Return the metrics of the test rows."""
-    test = [rows.split("test") for rows in datasets]
-    scores = [model.score_texts(TextBatch(rows.texts)) for rows in test]
-    is_good = test[_ANSWERS].labels == 1
-    return {
-        "clickbait32k.rows": float(len(test[_CLICKBAIT])),
-        "clickbait32k.auc": roc_auc(scores[_CLICKBAIT], test[_CLICKBAIT].labels == 1),
-        "webis.rows": float(len(test[_WEBIS])),
-        "webis.spearman": rank_correlation(scores[_WEBIS], test[_WEBIS].labels),
-        "semeval.rows": float(len(test[_ANSWERS])),
-        "semeval.auc": roc_auc(scores[_ANSWERS], is_good),
-        "semeval.spearman": rank_correlation(scores[_ANSWERS], test[_ANSWERS].labels),
-    }
+def _use(folder: Path, fitted: FittedQuality, dataset: RatedDataset) -> DataUse:
+    file = f"{dataset.file}.csv.gz"
+    digest = sha256_of_file(folder / file)
+    rows = fitted.rows[dataset.source]
+    return DataUse(file, rows, dataset.licence, "rated", digest, dataset.split_rule)
 
 
-def _card(digest: str, day: str, rows: list[int], metrics: dict[str, float]) -> ModelCard:
+def _card(uses: list[DataUse], constructs: int, sha256: str, day: str) -> ModelCard:
     return ModelCard(
         name="quality",
-        sha256=digest,
+        sha256=sha256,
         trained_on=day,
-        summary="How well a text reads beside ordinary posts: no clickbait, says something.",
+        summary="The mean rating, from 0 to 1, that people would give a text: a headline by how "
+        "little it baits for clicks, an answer by how much it helps, weighed by which of the two "
+        "the text is written like.",
         features=len(FEATURES),
-        data=[
-            DataUse("quality_clickbait32k.csv.gz", rows[0], "MIT", "labelled"),
-            DataUse("quality_webis_clickbait17.csv.gz", rows[1], "MIT repository", "labelled"),
-            DataUse("quality_semeval_cqa.csv.gz", rows[2], "none stated", "labelled"),
-            DataUse("the four ordinary files", 0, "see the filters", "tunes the scale only"),
-        ],
-        metrics=metrics,
+        data=uses,
+        metrics={"constructs": float(constructs)},
         weaknesses=[
-            "clickbait32k teaches the publisher's style, not quality",
+            "knows headlines of news on Twitter, 2015, and answers in one forum, 2011-2015: of "
+            "other posts it says how they would be rated if they were one of these",
+            "raters agree little on a single headline; of the order of headlines it knows a part",
             "says nothing of truth, pictures or the author; English only",
         ],
         command="feedmill train quality --data DATA",
+        intended_use=(
+            "to rank the posts of a newsfeed beside other objectives",
+            "not to judge authors or to grade people's writing",
+        ),
+        factors=("the construct: figures are given for headlines and for answers",),
+        ethics=("raters of one time and place; what they value is learned with their prejudices",),
+        licence=MODEL_LICENCE,
+        code=code_version(),
+        libraries=library_versions(),
+        recipe="quality",
+        parameters={"helper_penalty": QUALITY.helper_penalty, "register_c": QUALITY.register_c},
+        seed=SEED,
     )

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from feedmill.models.artifact import ModelCard
 from feedmill.training.trainers import engagement, quality
 
-# Each takes the folder of its data sets, the store to save into, and the day that its card states.
-TRAINERS: dict[str, Callable[[Path, Path, str], ModelCard]] = {
+# Each takes the folder of its data sets, the store to save into, the day that its card states, and
+# files with ratings of the product's own.
+TRAINERS: dict[str, Callable[[Path, Path, str, Sequence[str]], ModelCard]] = {
     "quality": quality.train,
     "engagement": engagement.train,
 }

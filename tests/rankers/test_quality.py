@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from builders.events import posts_of
+from feedmill.events.errors import BadArtifact
+from feedmill.features.text.ngrams import TextBatch
+from feedmill.models.artifact import Artifact
+from feedmill.rankers.quality import QualityModel
+from feedmill.rankers.registry import load
+
+# Written for this test; none comes from a data set.
+BAIT = ["You Won't Believe What This Mom Did Next!", "21 Things Only Cat People Will Understand"]
+
+PLAIN = [
+    "The council approved the new budget on Tuesday after a debate of two hours.",
+    "Scientists at the institute measured the temperature of the lake for ten years.",
+]
+
+HELPFUL = "You need form 12 and two photos. Go to the office in the morning, it opens at 7 am."
+USELESS = "lol same here"
+EDGE = ["", " ", "a", "😀" * 40, "x" * 20_000, "日本語のテキスト"]
+
+
+@pytest.fixture(scope="module")
+def quality() -> QualityModel:
+    model = load("quality")
+    assert isinstance(model, QualityModel)
+    return model
+
+
+def test_quality_is_of_each_row_alone_and_in_range(quality: QualityModel) -> None:
+    many = posts_of([*BAIT, *PLAIN, *EDGE])
+    scores = quality.score_many(many)
+    assert scores.shape == (len(many),)
+    assert ((scores >= 0) & (scores <= 1)).all()
+    alone = np.concatenate([quality.score_many([post]) for post in many])
+    np.testing.assert_array_equal(scores, alone)
+    assert quality.score_many([]).shape == (0,)
+
+
+def test_bait_reads_worse_than_plain_news(quality: QualityModel) -> None:
+    scores = quality.score_many(posts_of([*BAIT, *PLAIN]))
+    assert scores[:2].max() < scores[2:].min()
+
+
+def test_an_answer_that_helps_reads_better_than_one_that_does_not(quality: QualityModel) -> None:
+    useless, helpful = quality.score_many(posts_of([USELESS, HELPFUL]))
+    assert useless + 0.2 < helpful
+
+
+def test_a_headline_and_an_answer_are_told_apart(quality: QualityModel) -> None:
+    headlines = ["Council approves new budget", "Scientists measure lakes for ten years"]
+    probabilities = quality.probabilities(TextBatch([*headlines, HELPFUL, USELESS]))
+    np.testing.assert_allclose(probabilities.sum(axis=0), 1)
+    assert probabilities[0, :2].min() > 0.5 > probabilities[0, 2:].max()
+
+
+def test_the_value_is_the_mean_rating_over_the_constructs(quality: QualityModel) -> None:
+    batch = TextBatch([*BAIT, *PLAIN, HELPFUL])
+    expected = (quality.ratings(batch) * quality.probabilities(batch)).sum(axis=0)
+    np.testing.assert_array_equal(quality.score_texts(batch), expected)
+    assert (quality.ratings(batch) >= 0.01).all()
+
+
+def test_a_better_rating_under_any_construct_never_lowers_the_value(quality: QualityModel) -> None:
+    batch = TextBatch([*BAIT, *PLAIN, HELPFUL])
+    for row, construct in enumerate(quality.constructs):
+        ngrams = construct.rating.ngram_model
+        better = replace(
+            construct,
+            rating=replace(construct.rating, ngram_model=replace(ngrams, bias=ngrams.bias + 0.2)),
+        )
+        constructs = (*quality.constructs[:row], better, *quality.constructs[row + 1 :])
+        raised = replace(quality, constructs=constructs).score_texts(batch)
+        assert (raised >= quality.score_texts(batch)).all()
+        assert (raised > quality.score_texts(batch)).any()
+
+
+def test_an_artifact_without_constructs_is_refused() -> None:
+    with pytest.raises(BadArtifact, match=r"model `quality@0`: no constructs in it; retrain"):
+        QualityModel.of(Artifact("quality", "0", {}, {}))

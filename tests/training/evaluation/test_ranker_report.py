@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from feedmill.training.evaluation.intervals import Bootstrap, Figure
+from feedmill.training.evaluation.metrics import rank_correlation
+from feedmill.training.evaluation.ranker_report import (
+    RankerBar,
+    RankerEvaluation,
+    Section,
+    correlation_figures,
+    group_figure,
+    length_slices,
+    mean_figures,
+    page,
+    worst_ids,
+)
+
+RANDOM = np.random.default_rng(2)
+GROUPS = [f"g{i // 5}" for i in range(500)]
+
+
+@pytest.mark.parametrize(
+    ("bar", "is_reached"),
+    [
+        (RankerBar("a", Figure(0.2, 0.1, 0.3), 0.15), True),
+        (RankerBar("a", Figure(0.2, 0.1, 0.3), 0.15, 0.15), False),
+        (RankerBar("a", Figure(0.2, 0.1, 0.3), most=0.19), False),
+        (RankerBar("a", Figure(-0.2, -0.3, -0.1), high=0.0), True),
+        (RankerBar("a", Figure(-0.2, -0.3, 0.1), high=0.0), False),
+    ],
+)
+def test_a_bar_holds_where_the_value_and_the_ends_do(bar: RankerBar, is_reached: bool) -> None:
+    assert bar.is_reached is is_reached
+
+
+def test_a_bar_states_what_it_asks_for() -> None:
+    bar = RankerBar("a", Figure(0, 0, 0), 0.6, 0.57)
+    assert bar.stated == "at least 0.6, lower end at least 0.57"
+
+
+def test_means_and_their_differences_are_paired() -> None:
+    noise = RANDOM.normal(size=500) * 5
+    ours, theirs = noise + 1, noise
+    weights = RANDOM.uniform(1, 2, 500)
+    mine, _, gap = mean_figures(Bootstrap(GROUPS), [ours, theirs, ours - theirs], weights)
+    assert mine.value == pytest.approx(float(np.average(ours, weights=weights)))
+    assert mine.low < mine.value < mine.high
+    assert (gap.low, gap.high) == pytest.approx((1, 1))
+
+
+def test_correlations_are_spearmans_and_the_better_one_has_a_gap_above_zero() -> None:
+    truth = RANDOM.normal(size=500)
+    good, poor = truth + RANDOM.normal(size=500), truth + 9 * RANDOM.normal(size=500)
+    first, second, gap = correlation_figures(Bootstrap(GROUPS), [good, poor], truth)
+    assert first.value == pytest.approx(rank_correlation(good, truth), abs=1e-6)
+    assert second.low < rank_correlation(poor, truth) < second.high
+    assert 0 < gap.low < first.value - second.value < gap.high
+
+
+def test_groups_count_alike() -> None:
+    figure = group_figure(np.array([0.1] * 30 + [0.3] * 30))
+    assert figure.value == pytest.approx(0.2)
+    assert 0.15 < figure.low < 0.2 < figure.high < 0.25
+
+
+def test_the_worst_rows_are_named_by_id() -> None:
+    assert worst_ids(["a", "b", "c"], np.array([0.1, 0.9, 0.5]), 2) == [
+        ("b", "0.900"),
+        ("c", "0.500"),
+    ]
+
+
+def test_every_text_has_one_length() -> None:
+    texts = ["x" * n for n in (1, 60, 61, 100, 101, 399, 2_000)]
+    masks = [mask for _, mask in length_slices(texts)]
+    np.testing.assert_array_equal(np.sum(masks, axis=0), 1)
+    assert length_slices(texts)[0][0] == "1 to 60 characters"
+
+
+def test_the_page_has_its_misses_first() -> None:
+    bars = [RankerBar("good", Figure(1, 1, 1), 0.5), RankerBar("poor", Figure(0, 0, 0), 0.5)]
+    section = Section("Order", "A note.", ("order", "value"), [("a", "1")])
+    text = page([RankerEvaluation("quality", None, bars, [section])], "feedmill evaluate x")
+    assert text.index("quality: poor") < text.index("quality: good")
+    assert "## Bars missed: 1" in text
+    assert "| order | value |\n|---|--:|\n| a | 1 |" in text
+    assert "`feedmill evaluate x`" in text

@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from builders.ranker_datasets import write_headline_tests, write_reactions
+from feedmill.features.text.ngrams import TextBatch
+from feedmill.training.datasets.headline_tests import Arms, read_arms
+from feedmill.training.datasets.labelled_posts import LabelledPosts
+from feedmill.training.datasets.reactions import FACEBOOK, REDDIT
+from feedmill.training.fitting.engagement import arm_rows, fit_engagement, reaction_rows
+from feedmill.training.ranker_recipes import ENGAGEMENT
+
+
+def read(folder: Path, *, by_text: bool) -> tuple[Arms, dict[str, LabelledPosts]]:
+    write_headline_tests(folder, by_text=by_text)
+    write_reactions(folder)
+    reactions = {kind: FACEBOOK.load(folder, kind) for kind in ("like", "share")}
+    return read_arms(folder), {**reactions, "reply": REDDIT.load(folder, "reply")}
+
+
+def test_a_prior_that_knows_the_rates_is_worth_more_than_one_that_does_not(tmp_path: Path) -> None:
+    known = fit_engagement(ENGAGEMENT, *read(tmp_path, by_text=True))
+    unknown = fit_engagement(ENGAGEMENT, *read(tmp_path, by_text=False))
+    assert known.prior_weight > 2 * unknown.prior_weight
+    assert sum(known.head_weights.values()) > 5 * abs(sum(unknown.head_weights.values()))
+
+
+def test_heads_have_unit_deviation_over_headlines_and_the_weights_of_the_recipe(
+    tmp_path: Path,
+) -> None:
+    arms, reactions = read(tmp_path, by_text=True)
+    fitted = fit_engagement(ENGAGEMENT, arms, reactions)
+    late = TextBatch(arms.where(arms.weeks > np.median(arms.weeks)).texts)
+    for kind in ("like", "reply", "share"):
+        scores = fitted.heads[kind].score(late)
+        assert scores.std() == pytest.approx(1, rel=0.02)
+        assert scores.mean() == pytest.approx(0, abs=0.02)
+    by_kind = {head.kind: head.weight for head in ENGAGEMENT.heads}
+    ratios = [fitted.head_weights[kind] / weight for kind, weight in by_kind.items()]
+    np.testing.assert_allclose(ratios, ratios[0])
+
+
+def test_targets_of_arms_are_within_their_test(tmp_path: Path) -> None:
+    arms, reactions = read(tmp_path, by_text=True)
+    generous = replace(arms, clicks=np.where(np.array(arms.tests) == "t0", 900, arms.clicks))
+    rows = arm_rows(generous)
+    first = rows.groups == "t0"
+    np.testing.assert_allclose(rows.values[first], 0, atol=1e-9)
+    assert rows.weights.mean() == pytest.approx(1)
+    few, posts = reaction_rows(reactions["reply"], most=100)
+    assert len(few) == len(posts) <= 100

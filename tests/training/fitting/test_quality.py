@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import numpy as np
+
+from builders.training_data import sentences
+from feedmill.features.text.ngrams import TextBatch
+from feedmill.training.datasets.labelled_posts import LabelledPosts, LabelledRow, labelled_posts
+from feedmill.training.fitting.linear_text import RidgePenalties
+from feedmill.training.fitting.quality import RatedTexts, fit_quality
+
+PENALTIES = RidgePenalties(1.0, 1.0)
+
+
+def rated(source: str, texts: list[str], ratings: list[float]) -> LabelledPosts:
+    pairs = zip(texts, ratings, strict=True)
+    return labelled_posts(source, source, (LabelledRow(t, r, t[:20]) for t, r in pairs))
+
+
+def test_each_construct_learns_its_own_ratings_and_the_register_tells_which_it_is() -> None:
+    plain, ratings = sentences(200, 1), [float(i % 2) for i in range(200)]
+    # The word that is good in one construct is bad in the other.
+    first = [f"{t} {'wow' * (not r)}" for t, r in zip(plain, ratings, strict=True)]
+    second = [
+        f"you asked {t} {'wow' * bool(r)}" for t, r in zip(sentences(200, 2), ratings, strict=True)
+    ]
+    fitted = fit_quality(
+        [
+            RatedTexts("first", PENALTIES, rated("first", first, ratings), None),
+            RatedTexts("second", PENALTIES, rated("second", second, ratings), None),
+        ],
+        helper_penalty=1.0,
+        register_c=0.5,
+    )
+    one, two = fitted.constructs
+    assert one.register is None
+    assert two.register is not None
+    batch = TextBatch(["a plain one", "a plain one wow"])
+    assert np.diff(one.rating.score(batch))[0] < -0.3
+    assert np.diff(two.rating.score(batch))[0] > 0.3
+    log_odds = two.register.score(TextBatch([*first[:20], *second[:20]]))
+    assert log_odds[:20].max() < log_odds[20:].min()
+    assert fitted.rows == {"first": 200, "second": 200}
+
+
+def test_a_helper_lends_what_few_ratings_do_not_show() -> None:
+    few, many = sentences(40, 1), sentences(600, 2)
+    labels = [float(i % 2) for i in range(600)]
+    helper = rated(
+        "many", [f"{t} {'wow' * (not y)}" for t, y in zip(many, labels, strict=True)], labels
+    )
+    posts = rated("few", [f"{t} {'wow' * (i % 4 < 2)}" for i, t in enumerate(few)], labels[:40])
+    weak = RidgePenalties(1e6, 1.0)
+    alone = fit_quality([RatedTexts("a", weak, posts, None)], 1.0, 0.5)
+    helped = fit_quality([RatedTexts("a", weak, posts, helper)], 1.0, 0.5)
+    assert set(helped.rows) == {"few", "many"}
+    assert not np.allclose(
+        helped.constructs[0].rating.ngram_model.real_weights,
+        alone.constructs[0].rating.ngram_model.real_weights,
+    )

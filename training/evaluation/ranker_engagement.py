@@ -1,0 +1,358 @@
+"""Evaluate engagement: cold heads within groups, headlines in order, rates as counts come."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from feedmill.features.text.ngrams import TextBatch
+from feedmill.rankers.baselines import SmoothedRate, baselines
+from feedmill.rankers.engagement import ExpectedClicks
+from feedmill.rankers.post_ranker import EngagementRanker
+from feedmill.training.arrays import Mask, Values
+from feedmill.training.datasets.headline_tests import (
+    Arms,
+    SeenArms,
+    after_impressions,
+    counters_after,
+    in_test_split,
+    posts_of_arms,
+    read_arms,
+    significant_pairs,
+)
+from feedmill.training.datasets.labelled_posts import LabelledPosts
+from feedmill.training.evaluation.intervals import Bootstrap, Figure
+from feedmill.training.evaluation.plots import Panel
+from feedmill.training.evaluation.ranker_metrics import (
+    log_loss,
+    ndcg,
+    rate_calibration,
+    rate_calibration_error,
+    slope_within,
+    within_group_correlations,
+)
+from feedmill.training.evaluation.ranker_report import (
+    RankerBar,
+    RankerEvaluation,
+    Section,
+    group_figure,
+    length_slices,
+    mean_figures,
+    worst_ids,
+)
+from feedmill.training.fitting.engagement import arm_rows, fit_head, reaction_rows
+from feedmill.training.fitting.linear_text import TextRows, cross_fitted, score_rows
+from feedmill.training.fitting.ngram_models import SEED, fit_ridge, folds_of
+from feedmill.training.ranker_recipes import ENGAGEMENT, HeadRecipe
+
+_STAGES = (0, 100, 500, 2_000)
+_LATER = 0.75
+
+
+def evaluate_engagement(
+    folder: Path, model: ExpectedClicks, evaluation: RankerEvaluation, *, look: bool
+) -> None:
+    """Add to an evaluation what the data sets in `folder` say of engagement.
+
+    The recipe is evaluated by models trained for it; with `look` on the test rows too, where the
+    stored model is as well.  Raises `UsageError` where a file is missing.
+    """
+    arms = read_arms(folder)
+    in_test = in_test_split(arms)
+    click = ENGAGEMENT.heads[0]
+    _evaluate_headlines(arms if look else arms.where(~in_test), click, evaluation)
+    for head in ENGAGEMENT.heads[1:]:
+        if head.dataset is not None:
+            posts = head.dataset.load(folder, head.kind)
+            _evaluate_head(posts if look else posts.without_test(), head, evaluation)
+            if look:
+                _evaluate_stored_head(posts.split("test"), head, model, evaluation)
+    if look:
+        test = arms.where(in_test)
+        evaluation.rows.append(("upworthy", len(test)))
+        _evaluate_rates(test, arms.where(~in_test), model, evaluation)
+
+
+def _evaluate_headlines(arms: Arms, head: HeadRecipe, evaluation: RankerEvaluation) -> None:
+    """Order headlines of tests never trained, and of later tests, beside n-grams alone."""
+    rows = arm_rows(arms)
+    weeks = arms.weeks
+    is_later = weeks > np.quantile(weeks, _LATER)
+    folds = folds_of(arms.tests, SEED + 1)
+    found = []
+    by_cv = cross_fitted(lambda part: fit_head(part, head.penalties), rows, folds)
+    ngrams = np.zeros(len(arms))
+    for fold in np.unique(folds):
+        out = folds == fold
+        ngrams[out] = _ngrams_alone(rows.where(~out), rows.where(out), head)
+    found.append(("tests never trained", *_pair_figures(arms, by_cv, ngrams)))
+    early, late = rows.where(~is_later), rows.where(is_later)
+    later_scores = score_rows(fit_head(early, head.penalties), late)
+    later_ngrams = _ngrams_alone(early, late, head)
+    figures = _pair_figures(arms.where(is_later), later_scores, later_ngrams)
+    found.append(("later tests", *figures))
+    slope = slope_within(later_scores, late.values, late.weights, late.groups)
+    slope_cv = slope_within(by_cv, rows.values, rows.weights, rows.groups)
+    evaluation.bars.extend(
+        (
+            RankerBar("significant pairs in order, later tests", figures[0], 0.60, 0.57),
+            RankerBar("the same less n-grams alone", figures[2], -0.03, -0.03),
+            RankerBar("slope of truth on prediction, later tests", _alone(slope), 0.8, most=1.25),
+            RankerBar("slope, tests never trained", _alone(slope_cv), 0.8, most=1.25),
+        )
+    )
+    head_row = ("headlines", "pairs", "click head", "n-grams alone", "difference")
+    table = [(name, f"{n:,}", str(a), str(b), str(d)) for name, a, b, d, n in found]
+    note = "The fraction of pairs of one test, with click rates that differ at the 5 % level, that"
+    evaluation.sections.append(
+        Section("Headlines in order", f"{note} are in order.", head_row, table)
+    )
+
+
+def _pair_figures(arms: Arms, scores: Values, other: Values) -> tuple[Figure, Figure, Figure, int]:
+    pairs = significant_pairs(arms)
+    hits = [(s[pairs[:, 0]] > s[pairs[:, 1]]).astype(np.float64) for s in (scores, other)]
+    bootstrap = Bootstrap([arms.tests[i] for i in pairs[:, 0]])
+    first, second, gap = mean_figures(bootstrap, [*hits, hits[0] - hits[1]])
+    return first, second, gap, len(pairs)
+
+
+def _ngrams_alone(train: TextRows, test: TextRows, head: HeadRecipe) -> Values:
+    model = fit_ridge(train.matrix, train.values, train.weights, head.penalties.ngrams)
+    return np.asarray(test.matrix @ model.real_weights, dtype=np.float64)
+
+
+def _alone(value: float) -> Figure:
+    return Figure(value, value, value)
+
+
+def _evaluate_head(posts: LabelledPosts, head: HeadRecipe, evaluation: RankerEvaluation) -> None:
+    """Order posts of groups never trained, and later posts of known groups."""
+    times = {post.post_id: post.created_at_ms for post in posts.posts}
+    rows, kept = reaction_rows(posts, ENGAGEMENT.most_rows)
+    at = np.array([times[post.post_id] for post in kept.posts], dtype=np.float64)
+    unseen = cross_fitted(
+        lambda part: fit_head(part, head.penalties), rows, folds_of(kept.groups, SEED + 1)
+    )
+    is_later = np.zeros(len(rows), dtype=np.bool_)
+    for name in np.unique(rows.groups):
+        inside = rows.groups == name
+        is_later |= inside & (at > np.quantile(at[inside], _LATER))
+    known = score_rows(fit_head(rows.where(~is_later), head.penalties), rows.where(is_later))
+    new = within_group_correlations(unseen, rows.values, rows.groups)
+    later = within_group_correlations(known, rows.values[is_later], rows.groups[is_later])
+    figures = group_figure(new), group_figure(later)
+    name = f"{head.kind} ({posts.source})"
+    evaluation.bars.extend(
+        (
+            RankerBar(f"{name}, groups never trained", figures[0], 0.15, 0.15),
+            RankerBar(f"{name}, later posts of known groups", figures[1], 0.20, 0.20),
+        )
+    )
+    shuffled = np.random.default_rng(SEED).permutation(len(rows)).astype(np.float64)
+    baseline = [
+        group_figure(within_group_correlations(scores, rows.values, rows.groups))
+        for scores in (at, shuffled)
+    ]
+    evaluation.sections.append(
+        Section(
+            f"Head `{head.kind}`, {posts.source}",
+            "The mean over groups of Spearman's correlation within the group.",
+            ("posts", "groups", "correlation"),
+            [
+                ("groups never trained", f"{len(new)}", str(figures[0])),
+                ("later posts of known groups", f"{len(later)}", str(figures[1])),
+                ("newest first", f"{len(new)}", str(baseline[0])),
+                ("shuffle", f"{len(new)}", str(baseline[1])),
+            ],
+        )
+    )
+
+
+def _evaluate_stored_head(
+    posts: LabelledPosts, head: HeadRecipe, model: ExpectedClicks, evaluation: RankerEvaluation
+) -> None:
+    """Order test posts by the stored head, and by the prior that all heads make."""
+    evaluation.rows.append((f"{posts.source} ({head.kind})", len(posts)))
+    batch = TextBatch(posts.texts)
+    groups = np.array(posts.groups)
+    columns: list[tuple[str, Values]] = [
+        (f"head `{head.kind}`", model.heads[head.kind].score(batch)),
+        ("the prior, all heads", model.lift.score(batch)),
+    ]
+    table = []
+    for name, scores in columns:
+        found = within_group_correlations(scores, posts.labels, groups)
+        table.append(
+            (name, f"{len(found)}", str(group_figure(found)), _ndcg(scores, posts, groups))
+        )
+    chance = np.random.default_rng(SEED).permutation(len(posts)).astype(np.float64)
+    table.append(("shuffle", "", "", _ndcg(chance, posts, groups)))
+    evaluation.sections.append(
+        Section(
+            f"Stored model, test groups, {head.kind} ({posts.source})",
+            "nDCG@10 within the group, the gain being log(1 + reactions).",
+            ("order", "groups", "correlation", "nDCG@10"),
+            table,
+        )
+    )
+
+
+def _ndcg(scores: Values, posts: LabelledPosts, groups: npt.NDArray[np.str_]) -> str:
+    gains = np.log1p(posts.labels)
+    values = [
+        ndcg(scores[groups == name], gains[groups == name])
+        for name in np.unique(groups)
+        if (groups == name).sum() >= 20
+    ]
+    return f"{np.mean(values):.3f}" if values else ""
+
+
+def _evaluate_rates(
+    test: Arms, train: Arms, model: ExpectedClicks, evaluation: RankerEvaluation
+) -> None:
+    """Predict the rest of test arms after their first impressions, beside the baselines."""
+    base = float(train.clicks.sum() / train.impressions.sum())
+    weight = _smoothing(train, base)
+    posts = posts_of_arms(test)
+    priors = model.prior_many(posts)
+    text: dict[str, Values] = {"text alone": priors}
+    rankers = [EngagementRanker(model), *baselines(base, weight, SEED)]
+    random = np.random.default_rng(SEED + 3)
+    for stage in _STAGES:
+        kept = test.impressions >= 1.5 * stage + 100
+        if not kept.any():
+            continue
+        arms = test.where(kept)
+        seen = after_impressions(arms, np.full(len(arms), stage), random)
+        counters = counters_after(seen)
+        shown = [post for post, is_kept in zip(posts, kept, strict=True) if is_kept]
+        scores = {ranker.name: ranker.score_posts(shown, counters) for ranker in rankers}
+        scores |= {name: values[kept] for name, values in text.items()}
+        _evaluate_stage(stage, arms, seen, scores, evaluation)
+        if stage in {0, 500}:
+            evaluation.panels.append(_panel(f"after {stage} impressions", scores, seen))
+    slices = [
+        (name, f"{int(mask.sum()):,}", f"{_in_order(test, priors, mask):.3f}")
+        for name, mask in length_slices(test.texts)
+        if mask.sum() >= 50
+    ]
+    evaluation.sections.append(
+        Section("Text alone by length", "Pairs in order.", ("length", "arms", "in order"), slices)
+    )
+    rates = test.clicks / test.impressions
+    errors = np.abs(np.log((rates + 1e-4) / (priors + 1e-4))) * np.sqrt(test.clicks + 1.0)
+    ids = [post.post_id for post in posts]
+    evaluation.sections.append(
+        Section(
+            "Worst errors of the text alone, by arm",
+            "The error is that of the log of the rate, times the root of the clicks.",
+            ("arm", "error"),
+            worst_ids(ids, errors),
+        )
+    )
+
+
+def _smoothing(arms: Arms, base: float) -> float:
+    """Return the weight of one rate for all that fits the training arms best."""
+    random = np.random.default_rng(SEED)
+    limits = np.log1p(arms.impressions * 0.8)
+    counts = np.expm1(random.uniform(0, 1, len(arms)) * limits).astype(np.int64)
+    seen = after_impressions(arms, counts, random)
+    counters = counters_after(seen)
+    posts = posts_of_arms(arms)
+
+    def loss(weight: float) -> float:
+        scores = SmoothedRate(base, weight).score_posts(posts, counters)
+        return log_loss(scores, seen.rate, seen.rest)
+
+    return min(ENGAGEMENT.prior_weights, key=loss)
+
+
+def _evaluate_stage(
+    stage: int,
+    arms: Arms,
+    seen: SeenArms,
+    scores: dict[str, Values],
+    evaluation: RankerEvaluation,
+) -> None:
+    rates = ("engagement", "text alone", "smoothed rate", "constant")
+    bootstrap = Bootstrap(arms.tests)
+    total = float(seen.rest @ seen.rate / seen.rest.sum())
+    losses = {n: _losses(np.clip(scores[n], 1e-6, 1 - 1e-6), seen.rate) for n in rates}
+    others = list(rates[1:3])
+    gaps = mean_figures(
+        bootstrap, [1e4 * (losses["engagement"] - losses[n]) for n in others], seen.rest
+    )
+    for name, gap in zip(others, gaps, strict=True):
+        what = f"log loss less that of {name} after {stage:,} impressions, 1e-4 nats"
+        if stage in {100, 500}:
+            evaluation.bars.append(RankerBar(what, gap, high=0.0))
+        elif stage:
+            evaluation.bars.append(RankerBar(what, gap, most=0.0))
+    error = rate_calibration_error(scores["engagement"], seen.rate, seen.rest)
+    evaluation.bars.append(
+        RankerBar(
+            f"calibration error over the base rate after {stage:,} impressions",
+            _alone(error / total),
+            most=0.1,
+        )
+    )
+    pairs = significant_pairs(arms)
+    table = []
+    for name, values in scores.items():
+        hits = values[pairs[:, 0]] > values[pairs[:, 1]]
+        ties = values[pairs[:, 0]] == values[pairs[:, 1]]
+        in_order = float((hits + 0.5 * ties).mean()) if len(pairs) else 0.5
+        rate = name in rates
+        table.append(
+            (
+                name,
+                f"{log_loss(np.clip(values, 1e-6, 1 - 1e-6), seen.rate, seen.rest):.5f}"
+                if rate
+                else "",
+                f"{rate_calibration_error(values, seen.rate, seen.rest) / total:.3f}"
+                if rate
+                else "",
+                f"{_weighted_auc(values, seen):.3f}",
+                f"{in_order:.3f}",
+            )
+        )
+    evaluation.sections.append(
+        Section(
+            f"After {stage:,} impressions",
+            f"{len(arms):,} test arms, {len(pairs):,} pairs; the truth is the rest of each arm.",
+            ("ranker", "log loss", "calibration error / base rate", "AUC", "pairs in order"),
+            table,
+        )
+    )
+
+
+def _losses(predicted: Values, rates: Values) -> Values:
+    return np.asarray(-(rates * np.log(predicted) + (1 - rates) * np.log1p(-predicted)))
+
+
+def _weighted_auc(scores: Values, seen: SeenArms) -> float:
+    """Return how often an impression that was clicked outranks one that was not, ties half."""
+    clicks = seen.rate * seen.rest
+    values, place = np.unique(scores, return_inverse=True)
+    good = np.bincount(place, clicks, len(values))
+    bad = np.bincount(place, seen.rest - clicks, len(values))
+    below = np.cumsum(bad) - bad
+    return float(good @ (below + bad / 2) / (good.sum() * bad.sum()))
+
+
+def _in_order(arms: Arms, scores: Values, mask: Mask) -> float:
+    pairs = significant_pairs(arms.where(mask))
+    inside = scores[mask]
+    return float((inside[pairs[:, 0]] > inside[pairs[:, 1]]).mean()) if len(pairs) else 0.5
+
+
+def _panel(title: str, scores: dict[str, Values], seen: SeenArms) -> Panel:
+    bins = rate_calibration(scores["engagement"], seen.rate, seen.rest)
+    most = max(max(mean, rate) for _, mean, rate in bins) * 1.1
+    points = [(mean / most, rate / most) for _, mean, rate in bins]
+    label = f"predicted, 1 = {most:.3f}"
+    return Panel(title, label, "click rate", points, diagonal=True, dots=True)

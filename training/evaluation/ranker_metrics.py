@@ -1,0 +1,81 @@
+"""Metrics of rankers: of rates, and of the order within groups."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from feedmill.training.arrays import Values
+from feedmill.training.evaluation.metrics import rank_correlation
+
+
+def log_loss(predicted: Values, rates: Values, weights: Values) -> float:
+    """Return the binomial log loss per impression of (rows,) probabilities, as nats.
+
+    `rates` are the clicks per impression of each row, `weights` its impressions.
+    """
+    loss = -(rates * np.log(predicted) + (1 - rates) * np.log1p(-predicted))
+    return float((loss * weights).sum() / weights.sum())
+
+
+def rate_calibration(
+    predicted: Values, rates: Values, weights: Values, bins: int = 10
+) -> list[tuple[float, float, float]]:
+    """Return (weight, mean prediction, rate) of bins of equal weight, the lowest first."""
+    order = np.argsort(predicted, kind="stable")
+    share = np.cumsum(weights[order]) / weights.sum()
+    bin_of = np.minimum((share * bins * (1 - 1e-12)).astype(np.int64), bins - 1)
+    found = []
+    for index in np.unique(bin_of):
+        rows = order[bin_of == index]
+        total = float(weights[rows].sum())
+        mean, rate = (float(weights[rows] @ column[rows]) / total for column in (predicted, rates))
+        found.append((total, mean, rate))
+    return found
+
+
+def rate_calibration_error(predicted: Values, rates: Values, weights: Values) -> float:
+    """Return the expected calibration error of rates, over ten bins of equal weight."""
+    bins = rate_calibration(predicted, rates, weights)
+    total = sum(weight for weight, _, _ in bins)
+    return sum(weight * abs(mean - rate) for weight, mean, rate in bins) / total
+
+
+def within_group_correlations(
+    scores: Values, truth: Values, groups: npt.NDArray[np.str_], least_rows: int = 20
+) -> Values:
+    """Return Spearman's correlation within each group of so many rows: (groups,)."""
+    names, group_of = np.unique(groups, return_inverse=True)
+    rows_of = np.split(np.argsort(group_of, kind="stable"), np.cumsum(np.bincount(group_of))[:-1])
+    large = [rows for rows in rows_of if len(rows) >= least_rows] if len(names) else []
+    return np.array([rank_correlation(scores[rows], truth[rows]) for rows in large])
+
+
+def slope_within(
+    scores: Values, truth: Values, weights: Values, groups: npt.NDArray[np.str_]
+) -> float:
+    """Return the slope of truth on scores among rows of one group, by least squares.
+
+    1 says that two rows of a group lie as far apart as their scores do; 0 without any spread.
+    """
+    group_of = np.unique(groups, return_inverse=True)[1]
+    total = np.bincount(group_of, weights)
+    x, y = (v - (np.bincount(group_of, v * weights) / total)[group_of] for v in (scores, truth))
+    spread = float(weights @ (x * x))
+    return float(weights @ (x * y)) / spread if spread else 0.0
+
+
+def ndcg(scores: Values, gains: Values, at: int = 10) -> float:
+    """Return the normalised discounted cumulative gain of the first rows (Jarvelin 2002).
+
+    Rows with equal scores share the discounts of their places.  0 where no row gains anything.
+    """
+    discounts = np.zeros(len(gains))
+    discounts[:at] = 1 / np.log2(np.arange(2, min(at, len(gains)) + 2))
+    best = float(np.sort(gains)[::-1] @ discounts)
+    if not best:
+        return 0.0
+    order = np.argsort(-scores, kind="stable")
+    place = np.unique(-scores[order], return_inverse=True)[1]
+    shared = (np.bincount(place, discounts) / np.bincount(place))[place]
+    return float(gains[order] @ shared) / best

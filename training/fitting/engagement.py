@@ -1,0 +1,142 @@
+"""Fit the engagement ranker: a head for each kind of reaction, their sum, and what it is worth."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from feedmill.features.text.ngrams import TextBatch
+from feedmill.models.linear_text import LinearText, weighted_sum
+from feedmill.rankers.engagement import posterior
+from feedmill.training.arrays import Values
+from feedmill.training.datasets.headline_tests import Arms, after_impressions
+from feedmill.training.datasets.labelled_posts import LabelledPosts
+from feedmill.training.datasets.reactions import within_group_targets
+from feedmill.training.evaluation.ranker_metrics import log_loss, slope_within
+from feedmill.training.fitting.linear_text import (
+    RidgePenalties,
+    TextRows,
+    fit_linear_text,
+    group_means,
+    text_rows,
+)
+from feedmill.training.fitting.ngram_models import SEED
+from feedmill.training.ranker_recipes import EngagementRecipe
+
+_MOST_IMPRESSIONS = 20_000
+_DRAWS = 6
+
+
+@dataclass(frozen=True)
+class FittedEngagement:
+    """What an artifact of engagement is made of.
+
+    Attributes
+    ----------
+    heads
+        By kind of reaction; over the headlines of the tests their scores have mean 0 and unit
+        deviation.
+    head_weights
+        What each adds to the log of the click rate.
+    base, prior_weight
+        As in `ExpectedClicks`.
+    rows
+        How many rows each head learned from.
+    """
+
+    heads: Mapping[str, LinearText]
+    head_weights: Mapping[str, float]
+    base: float
+    prior_weight: float
+    rows: Mapping[str, int]
+
+    @property
+    def lift(self) -> LinearText:
+        """The weighted sum of the heads."""
+        return weighted_sum([*self.heads.values()], [*self.head_weights.values()])
+
+
+def fit_engagement(
+    recipe: EngagementRecipe, arms: Arms, reactions: Mapping[str, LabelledPosts]
+) -> FittedEngagement:
+    """Fit on the arms of headline tests, and on posts labelled by their reactions of each kind.
+
+    What the sum of the heads says of clicks, and what it is worth beside counts, is fitted on the
+    later half of the tests, where the click head is one that learned from the earlier half.
+    """
+    later = arms.weeks > np.median(arms.weeks)
+    rows = arm_rows(arms)
+    click, *others = recipe.heads
+    early = fit_linear_text(rows.where(~later), click.penalties, within_groups=True)
+    models = {click.kind: fit_linear_text(rows, click.penalties, within_groups=True)}
+    counts = {click.kind: len(arms)}
+    for head in others:
+        posts, _ = reaction_rows(reactions[head.kind], recipe.most_rows)
+        models[head.kind] = fit_head(posts, head.penalties)
+        counts[head.kind] = len(posts)
+    late = arms.where(later)
+    batch = TextBatch(late.texts)
+    scores = {kind: (early if kind == click.kind else models[kind]).score(batch) for kind in models}
+    summed = np.zeros(len(late))
+    heads = {}
+    for head in recipe.heads:
+        column = scores[head.kind]
+        deviation = float(column.std()) or 1.0
+        summed += head.weight * (column - column.mean()) / deviation
+        heads[head.kind] = _standardised(models[head.kind], batch, deviation)
+    late_rows = rows.where(later)
+    slope = slope_within(summed, late_rows.values, late_rows.weights, late_rows.groups)
+    lifts = np.exp(slope * summed)
+    base = float(late.clicks.sum() / (late.impressions * lifts).sum())
+    prior_weight = _fit_prior_weight(recipe, late, base * lifts)
+    head_weights = {head.kind: slope * head.weight for head in recipe.heads}
+    return FittedEngagement(heads, head_weights, base, prior_weight, counts)
+
+
+def _standardised(model: LinearText, batch: TextBatch, deviation: float) -> LinearText:
+    """Return the model over a deviation, shifted so that its mean over a batch is 0."""
+    scaled = weighted_sum([model], [1.0 / deviation])
+    bias = scaled.ngram_model.bias - float(scaled.score(batch).mean())
+    return replace(scaled, ngram_model=replace(scaled.ngram_model, bias=bias))
+
+
+def _fit_prior_weight(recipe: EngagementRecipe, arms: Arms, priors: Values) -> float:
+    """Return the weight with the least log loss on the rest of arms, after few impressions."""
+    random = np.random.default_rng(SEED)
+    drawn = []
+    for _ in range(_DRAWS):
+        log_limit = np.log1p(arms.impressions * 0.8)
+        seen = np.expm1(random.uniform(0, 1, len(arms)) * log_limit).astype(np.int64)
+        drawn.append(after_impressions(arms, seen, random))
+
+    def loss(prior_weight: float) -> float:
+        return sum(
+            log_loss(posterior(priors, d.clicks, d.impressions, prior_weight), d.rate, d.rest)
+            for d in drawn
+        )
+
+    return min(recipe.prior_weights, key=loss)
+
+
+def fit_head(rows: TextRows, penalties: RidgePenalties) -> LinearText:
+    """Fit the model of one kind of reaction, within groups."""
+    return fit_linear_text(rows, penalties, within_groups=True)
+
+
+def arm_rows(arms: Arms) -> TextRows:
+    """Return arms with the log of their click rate, less the mean of their test, as target."""
+    rates = (arms.clicks + 0.5) / (arms.impressions + 1)
+    weights = np.minimum(arms.impressions.astype(np.float64), _MOST_IMPRESSIONS) * rates
+    logs = np.log(rates)
+    tests = np.array(arms.tests, dtype=np.str_)
+    values = logs - group_means(logs[:, None], weights, tests)[:, 0]
+    return text_rows(arms.texts, values, arms.tests, weights / weights.mean())
+
+
+def reaction_rows(posts: LabelledPosts, most: int) -> tuple[TextRows, LabelledPosts]:
+    """Return posts with `within_group_targets`, at most so many, and these posts."""
+    posts = posts.where(np.isfinite(within_group_targets(posts))).sample(most, SEED)
+    posts = posts.where(np.isfinite(within_group_targets(posts)))
+    return text_rows(posts.texts, within_group_targets(posts), posts.groups), posts
