@@ -172,4 +172,4 @@ Written by
 
 
 if __name__ == "__main__":
-    Path(sys.argv[2]).write_text(page(read_arms(Path(sys.argv[1]))[0]), "utf-8")
+    Path(sys.argv[2]).write_text(page(read_arms(Path(sys.argv[1]))), "utf-8")
