@@ -97,6 +97,24 @@ METRICS = (
         "A producer retries without idempotence, or a stage restarts often.",
     ),
     Metric(
+        "feedmill_repeated_users_total",
+        "counter",
+        "events",
+        "Engagements that did not count because their user did the same with the post on that day.",
+        "An account acts again and again, or a product gives many readers one `user_id`.",
+        ("kind",),
+    ),
+    Metric(
+        "feedmill_damped_engagements_total",
+        "counter",
+        "events",
+        "Reactions that did not count because neither impressions nor the minutes before explain so"
+        " many of the post in a minute.",
+        "`reason` in `signals.engagement` names the posts: many accounts act as one, or a product"
+        " sends impressions late.",
+        ("kind",),
+    ),
+    Metric(
         "feedmill_unknown_posts_total",
         "counter",
         "posts",
@@ -193,6 +211,20 @@ METRICS = (
         "offset",
         "The offset of the last record of `config` that this instance applied or refused.",
         "An operator changed a setting; all instances should have the same value within seconds.",
+    ),
+    Metric(
+        "feedmill_model_swaps_total",
+        "counter",
+        "models",
+        "Released models that replaced another version.",
+        "None follows a release: look for `feedmill_refused_releases_total`.",
+    ),
+    Metric(
+        "feedmill_refused_releases_total",
+        "counter",
+        "records",
+        "Releases this instance refused; the old model goes on.",
+        "`feedmill models health` shows each with its reason.",
     ),
     Metric(
         "feedmill_refused_settings_total",

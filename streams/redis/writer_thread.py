@@ -120,8 +120,8 @@ class WriterThread:
 
     @property
     def trouble(self) -> str:
-        """Why Redis takes no writes, for people; "" while it does."""
-        return self._writer.trouble
+        """Why Redis takes no writes, or none that need memory, for people; "" while it does."""
+        return self._writer.trouble or self._writer.shortage
 
     def stop(self, timeout_s: float) -> bool:
         """Write what is queued unless Redis is away, disconnect and end; whether it has ended.

@@ -164,7 +164,7 @@ class RedisHandover:
                 self._show(submitted.offset)
         if report.flushed:
             log.info("Redis lost what was written: writing everything again")
-            self._combiner.rewrite_all(is_empty=True)
+            self._combiner.rewrite_all()
         if report.rewrite_feeds or report.rewrite_posts:
             self._combiner.rewrite(report.rewrite_feeds, report.rewrite_posts)
         if self._token is not None:

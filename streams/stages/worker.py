@@ -30,6 +30,7 @@ from feedmill.streams.kafka.transaction import Transaction
 from feedmill.streams.kafka.transactions import TransactionalWriter
 from feedmill.streams.observe.legs import Legs
 from feedmill.streams.observe.metrics import Metrics
+from feedmill.streams.releases.model_releases import ModelReleases
 from feedmill.streams.settings.environment import Environment
 from feedmill.streams.settings.log_time import LogTime
 from feedmill.streams.settings.settings_log import SettingsLog
@@ -83,6 +84,7 @@ class Worker:
         self.stopping = threading.Event()
         self.time = LogTime(self.connection)
         self.settings = SettingsLog(self.connection)
+        self.releases = ModelReleases(self.connection, environment.models, self.steps)
         owner = uuid.uuid4().hex[:12]
         now_ms = self.time.clock.now_ms
         transaction = Transaction(self.connection, group, stage=group, now_ms=now_ms)
@@ -175,6 +177,7 @@ class Worker:
             self.status.close,
             self.time.close,
             self.settings.close,
+            self.releases.close,
             self.connection.close,
         ):
             try:
@@ -194,6 +197,7 @@ class Worker:
         steps = [step for step in self.steps if step.is_urgent] or self.steps
         for step in steps:
             moved = step.poll(self.writer) or moved
+        self.releases.note(self.group.positions, self.writer)
         before_wait = time.perf_counter()
         posts, engagements = self._take_input(0.0 if moved or self._busy else self._wait_s())
         waited = time.perf_counter() - before_wait
@@ -211,6 +215,8 @@ class Worker:
         if self.settings.follow() and self._started:
             for step in self.steps:
                 step.settings_changed(self.settings.settings)
+            self.time.heartbeats.hurry()
+        if self.releases.follow():
             self.time.heartbeats.hurry()
 
     def _hand_heartbeat_down(self, value: bytes | None, at_ms: int) -> None:
@@ -232,16 +238,20 @@ class Worker:
                 self.writer.lost()
             # An owner that was paused must not go on with the settings it had.
             self.settings.read_to_end()
+            self.releases.assigned(change)
             for step in self.steps:
                 step.on_assigned(change)
             self.status.hurry()
-        if len(self.group.reading) < len(self._owned) and self.settings.is_complete():
+        if len(self.group.reading) < len(self._owned) and self._knows_what_to_run():
             self.group.begin(
                 p for p in self._owned if all(step.ready_for(p) for step in self.steps)
             )
             if len(self.group.reading) == len(self._owned):
                 # What a restore took is free by now.
                 threading.Thread(target=trim_heap, name="heap", daemon=True).start()
+
+    def _knows_what_to_run(self) -> bool:
+        return self.settings.is_complete() and self.releases.is_settled()
 
     def _take_input(self, wait_s: float) -> tuple[list[RecordBatch], list[RecordBatch]]:
         """Take the posts and engagements that there are; wait where there are none."""
