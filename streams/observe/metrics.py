@@ -17,6 +17,8 @@ from feedmill.streams.observe.histogram import Histogram, HistogramFamily
 
 # From half a millisecond to twelve seconds, each a third or a half above the one before.
 _SECONDS = tuple(sorted(first * 2**i for i in range(15) for first in (0.0005, 0.00075)))
+# A step may hold the loop for 20 ms (`Step`): finer around that.
+_LOOP_SECONDS = tuple(sorted({*_SECONDS, 0.010, 0.015, 0.020, 0.030, 0.050}))
 _RECORDS = tuple(float(first * 10**i) for i in range(4) for first in (1, 2, 5))
 
 
@@ -211,6 +213,20 @@ METRICS = (
         "An operator changed a setting; all instances should have the same value within seconds.",
     ),
     Metric(
+        "feedmill_model_swaps_total",
+        "counter",
+        "models",
+        "Released models that replaced another version.",
+        "None follows a release: look for `feedmill_refused_releases_total`.",
+    ),
+    Metric(
+        "feedmill_refused_releases_total",
+        "counter",
+        "records",
+        "Releases this instance refused; the old model goes on.",
+        "`feedmill models health` shows each with its reason.",
+    ),
+    Metric(
         "feedmill_refused_settings_total",
         "counter",
         "records",
@@ -340,6 +356,7 @@ class Metrics:
         documentation = f"{metric.meaning} Unit: {metric.unit}."
         if metric.kind == "histogram":
             bounds = _SECONDS if metric.unit == "seconds" else _RECORDS
+            bounds = _LOOP_SECONDS if metric.name == "feedmill_loop_seconds" else bounds
             family = HistogramFamily(metric.name, documentation, names, bounds)
             self._registry.register(family)
             return family

@@ -23,7 +23,7 @@ from feedmill.streams.kafka.topics import DAY_MS, HOUR_MS, WINDOW_MS
 from feedmill.streams.stages.engagement_restore import EngagementRestore
 from feedmill.streams.stages.engagement_state import NO_OFFSET, PostState, encode_state
 from feedmill.streams.stages.partition_state import PartitionState, Uncounted
-from feedmill.streams.stages.step import Step, StepContext, WorkBatch, Writer, WrittenSignal
+from feedmill.streams.stages.step import ModelStep, StepContext, WorkBatch, Writer, WrittenSignal
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ _EXPIRE_EVERY_MS = 60_000
 _EXPIRE_ROWS = 1_000
 
 
-class EngagementStep(Step):
+class EngagementStep(ModelStep):
     """Folds `engagements` into `counters`, and writes `signals.engagement`.
 
     A signal's `revision` is the last offset counted, so that an older count never replaces a newer
@@ -54,10 +54,13 @@ class EngagementStep(Step):
 
     def start(self, context: StepContext) -> None:
         super().start(context)
-        self._model = self._load()
-        self.models = {self.name: self._model.version}
+        self.swap(self._load())
         self._environment = context.connection.environment
         self._restore = EngagementRestore(context.connection, context.partitions)
+
+    def swap(self, model: EngagementModel) -> None:
+        self._model = model
+        self.models = {self.name: model.version}
 
     def settings_changed(self, settings: Settings) -> None:
         hours = max((spec.window_hours for spec in settings.feeds.values()), default=0)
