@@ -1,5 +1,5 @@
 # feedmill's whole set-up is `make run` or `make test`; both need Python 3.11 or newer and nothing else.
-.PHONY: help run test check format bench chaos mutation evaluate wheel lock clean
+.PHONY: help run test check format bench chaos mutation fuzz evaluate wheel lock clean
 .DEFAULT_GOAL := help
 
 VENV := .venv
@@ -14,8 +14,13 @@ PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3; do \
 
 # How many seconds `make run` goes on; empty: until Ctrl-C.
 FOR ?=
+# Why `make evaluate` may look at the test rows; empty: it may not.
+LOOK ?=
 # More arguments for `feedmill run`, or for pytest: `make test ARGS='-k feed'`.
 ARGS ?=
+# How long `make fuzz` works on each of `TARGETS`; empty: on all.
+SECONDS ?= 30
+TARGETS ?=
 
 # `make chaos`: LONG=1 for many rounds, ONLY=kill_worker for one scenario, SEED=7 to draw the same again.
 LONG ?=
@@ -69,9 +74,14 @@ chaos: $(STAMP) ## Faults in a running engine, and what came of them; LONG=1, ON
 mutation: $(STAMP) ## Change the pure core in small ways, see that tests notice; MODULES=rankers/score.py for one
 	$(BIN)/python tests/mutation.py $(MODULES)
 
-evaluate: $(STAMP) ## Evaluate the filters on the data folder, in minutes: writes docs/filters.md and docs/models/
+fuzz: $(STAMP) ## Fuzz every reader of outside bytes; TARGETS="posts config" and SECONDS=30, for each
+	@$(BIN)/python -c 'import atheris' 2>/dev/null || \
+		$(BIN)/python -m pip install -q --disable-pip-version-check --no-build-isolation -e '.[fuzz]'
+	$(BIN)/python tests/fuzz/run.py $(TARGETS) --seconds $(SECONDS)
+
+evaluate: $(STAMP) ## Evaluate the filters in minutes: docs/filters.md, docs/models/; LOOK='why' on the test rows too
 	$(BIN)/python -m feedmill.models.cards rankers/artifacts --out docs/models
-	$(BIN)/feedmill evaluate --all --docs docs $(ARGS) > /dev/null
+	$(BIN)/feedmill evaluate --all --docs docs $(if $(LOOK),--look "$(LOOK)") $(ARGS) > /dev/null
 
 # Without `build/`, from which setuptools would take files that the tree has no more.
 wheel: $(STAMP) ## Build dist/feedmill-….whl
@@ -81,13 +91,13 @@ wheel: $(STAMP) ## Build dist/feedmill-….whl
 
 lock: $(STAMP) ## Resolve pyproject.toml into requirements.lock again
 	$(BIN)/python -m pip install -q uv
-	$(BIN)/uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 --upgrade \
+	$(BIN)/uv pip compile pyproject.toml --extra local --extra train --extra dev --universal --python-version 3.11 --upgrade \
 		--generate-hashes --no-emit-index-url --no-emit-find-links \
 		--custom-compile-command 'make lock' --quiet --output-file $(LOCK)
 
 clean: ## Remove what was made, the local stack's data too
 	-@[ -x $(BIN)/feedmill ] && $(BIN)/feedmill local down
-	rm -rf $(VENV) .feedmill .mutation .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
+	rm -rf $(VENV) .feedmill .fuzz .mutation .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
 	rm -rf *.egg-info *-data
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
