@@ -111,7 +111,8 @@ def new_group_consumer(
             "partition.assignment.strategy": "range",
             "isolation.level": "read_committed",
             "session.timeout.ms": environment.session_timeout_ms,
-            "heartbeat.interval.ms": min(3_000, environment.session_timeout_ms // 3),
+            # Members learn by their next heartbeat that another died and partitions move.
+            "heartbeat.interval.ms": 1_000,
             "max.poll.interval.ms": max(MAX_POLL_INTERVAL_MS, environment.session_timeout_ms),
             **static,
         }

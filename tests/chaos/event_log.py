@@ -15,10 +15,11 @@ REPEATED_WITHIN_MS = 10 * 60_000
 def expected_of(engine: Engine, bad_records: Collection[Position] = ()) -> Expected:
     """Fold `posts`, `overrides` and `engagements` in the order of their offsets.
 
+    Engagements of an unknown kind are bad records beside the given ones.
     Overrides are only read where they hide a post.  Counts are of posts that were never deleted:
     whether an event of another came before its deletion, no order tells.
     """
-    bad = frozenset(bad_records)
+    bad = set(bad_records)
     hidden = {
         key.partition(":")[2].removesuffix("|*")
         for key, value in engine.latest("overrides").items()
@@ -37,16 +38,19 @@ def expected_of(engine: Engine, bad_records: Collection[Position] = ()) -> Expec
     seen_ms: dict[tuple[str, str], int] = {}
     for record in _valid(engine, "engagements", bad):
         value = json.loads(record.value)
+        if value["kind"] not in KINDS:
+            bad.add(("engagements", record.partition, record.offset))
+            continue
         key = (value["post_id"], value.get("event_id", f"none@{record.partition}.{record.offset}"))
         before_ms = seen_ms.get(key, -REPEATED_WITHIN_MS - 1)
         seen_ms[key] = record.timestamp
         is_repeated = record.timestamp - before_ms <= REPEATED_WITHIN_MS
         if value["post_id"] in counts and not is_repeated:
             counts[value["post_id"]][KINDS.index(value["kind"])] += 1
-    return Expected(posts, counts, bad)
+    return Expected(posts, counts, frozenset(bad))
 
 
-def _valid(engine: Engine, topic: str, bad: frozenset[Position]) -> list[Any]:
+def _valid(engine: Engine, topic: str, bad: Collection[Position]) -> list[Any]:
     return [
         record
         for record in engine.read_all(topic)

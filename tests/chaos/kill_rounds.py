@@ -8,12 +8,15 @@ from collections.abc import Sequence
 from builders.fault_engine import ALL_STAGES, FaultEngine
 from builders.waiting import in_background
 from chaos.compaction import compacted_topics, wait_compacted
-from chaos.fault_points.sitecustomize import POINTS
+from chaos.fault_points.sitecustomize import COMMON_POINTS
 from chaos.faults import FaultPoints, wait_ended
 from chaos.load import Load
 from chaos.peak_memory import peak_memory
 from chaos.recovery import TAKEOVER_BAR_S, Probe, final_verdict
 from chaos.scenario import Chaos, Row
+
+# A worker that has partitions comes to them while it starts.
+_STARTING_POINTS = ("before assignment", "after assignment", *COMMON_POINTS)
 
 
 class KillRounds:
@@ -29,24 +32,29 @@ class KillRounds:
             self._engine.start_worker(name, variables=self._points[name].variables)
 
     def round(self, number: int) -> None:
-        """Kill, start again, and measure until new posts of every partition are decided."""
+        """Kill, start again, and measure until new posts of every partition are decided.
+
+        In turn: at a random moment, at a point of the loop, and once more while a worker starts.
+        """
         drawn = self._chaos.random
         time.sleep(drawn.uniform(0.2, 2.0))
         killed = drawn.sample(self._names, drawn.randint(1, len(self._names)))
-        workers = [self._engine.workers[f"{ALL_STAGES}{name}"] for name in killed]
-        if number % 2:
-            self._points[killed[0]].arm("SIGKILL", drawn.choice(_COMMON_POINTS))
-            self._points[killed[0]].wait_struck()
-            wait_ended(workers.pop(0))
-        for worker in workers:
-            worker.kill()
+        if number % 3 == 1:
+            self._points[killed[0]].arm("SIGKILL", drawn.choice(COMMON_POINTS))
+            self._wait_killed(killed[0])
+        for name in killed:
+            self._engine.workers[f"{ALL_STAGES}{name}"].kill()
+        if number % 3 == 2:
+            self._points[killed[0]].arm("SIGKILL", drawn.choice(_STARTING_POINTS))
+            self.start(killed[0])
+            self._wait_killed(killed[0])
         probe = Probe(self._engine)
         self.start(*killed)
         self.slowest_s = max(self.slowest_s, probe.seconds())
 
-
-# Only the worker that ranks comes to the others.
-_COMMON_POINTS = [point for point in POINTS if "Redis" not in point]
+    def _wait_killed(self, name: str) -> None:
+        self._points[name].wait_struck()
+        wait_ended(self._engine.workers[f"{ALL_STAGES}{name}"])
 
 
 def kill_rounds(

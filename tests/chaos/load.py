@@ -1,4 +1,4 @@
-"""Events in the background: posts, edits, deletions, engagements, some of them repeated or late."""
+"""Events in the background: some are edits, deletions, hidden posts, repeated, late or bad."""
 
 from __future__ import annotations
 
@@ -22,11 +22,12 @@ _LIVE_POSTS = 400
 class Load:
     """Sends events at a rate until it is stopped; `events` says how many."""
 
-    def __init__(self, engine: FaultEngine, drawn: random.Random, rate: float = 300.0) -> None:
+    def __init__(self, engine: FaultEngine, drawn: random.Random, rate: float = 150.0) -> None:
         self.events = 0
         self._engine, self._drawn, self._rate = engine, drawn, rate
         self._posts: list[Json] = []
         self._sent: list[Json] = []
+        self._hidden: list[str] = []
 
     def send_until(self, stop: threading.Event) -> None:
         """For `in_background`."""
@@ -48,6 +49,12 @@ class Load:
             elif chance < 0.13:
                 post = self._posts.pop(self._drawn.randrange(len(self._posts)))
                 self._send("posts", post["post_id"], None)
+            elif chance < 0.135:
+                self._hide_or_clear()
+            elif chance < 0.14:
+                post = self._drawn.choice(self._posts)
+                value = {"post_id": post["post_id"], "kind": self._word()}
+                self._send("engagements", post["post_id"], value)
             else:
                 self._send_engagement()
 
@@ -66,6 +73,15 @@ class Load:
 
     def _post(self, post: Json) -> None:
         self._send("posts", post["post_id"], post)
+
+    def _hide_or_clear(self) -> None:
+        if len(self._hidden) > 5:
+            self._send("overrides", f"post:{self._hidden.pop(0)}|*", None)
+            return
+        post_id = self._drawn.choice(self._posts)["post_id"]
+        hide = {"verdict": "hide", "by": "mo", "reason": "seen", "at_ms": now_ms()}
+        self._send("overrides", f"post:{post_id}|*", hide)
+        self._hidden.append(post_id)
 
     def _send_engagement(self) -> None:
         if self._sent and self._drawn.random() < 0.1:

@@ -63,9 +63,11 @@ def settled(engine: Engine, bad_records: Collection[Position] = ()) -> Verdict:
     return verdict
 
 
-def final_verdict(chaos: Chaos, engine: FaultEngine) -> Verdict:
+def final_verdict(chaos: Chaos, engine: FaultEngine, *, undisturbed: bool = True) -> Verdict:
     """Wait for the end of all work, then judge by the log and against an undisturbed run."""
     verdict = settled(engine)
+    if not undisturbed:
+        return verdict
     for worker in engine.workers.values():
         if worker.process.poll() is None:
             worker.stop()

@@ -17,11 +17,12 @@ _HEAD = f"| {' | '.join((*COLUMNS, 'run'))} |\n|---|{'--:|' * (len(COLUMNS) - 2)
 
 
 def write_rows(rows: Sequence[Row], seed: int) -> None:
-    """Write the rows of a scenario to the page."""
+    """Write the rows of a scenario to the page, but not those that say that it broke off."""
+    finished = [row for row in rows if row.rounds]
     text = PAGE.read_text("utf-8")
     before, rest = text.split(_BEGIN)
     table, after = rest.split(_END)
-    PAGE.write_text(before + _BEGIN + merged(table, rows, _run(seed)) + _END + after, "utf-8")
+    PAGE.write_text(before + _BEGIN + merged(table, finished, _run(seed)) + _END + after, "utf-8")
 
 
 def merged(table: str, rows: Sequence[Row], run: str) -> str:
@@ -38,4 +39,4 @@ def merged(table: str, rows: Sequence[Row], run: str) -> str:
 def _run(seed: int) -> str:
     memory_gb = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     machine = f"{os.cpu_count()} cores, {memory_gb:.0f} GB, Python {platform.python_version()}"
-    return f"{datetime.date.today()}, seed {seed}, {machine}"
+    return f"{datetime.date.today()}, seed {seed}, {machine}, load {os.getloadavg()[1]:.0f}"

@@ -25,6 +25,7 @@ STEPS: dict[str, tuple[type, str]] = {
     "fetch posts": (GroupConsumer, "poll"),
     "fetch engagements": (GroupConsumer, "poll_beside"),
     "apply": (Worker, "_apply"),
+    "assignment": (TransactionalWriter, "assigned"),
     "seal": (TransactionalWriter, "seal"),
     "transaction": (Transaction, "run"),
     "produce": (Transaction, "_produce"),
@@ -33,6 +34,8 @@ STEPS: dict[str, tuple[type, str]] = {
     "write to Redis": (BatchWriter, "write"),
 }
 POINTS = tuple(f"{moment} {step}" for step in STEPS for moment in ("before", "after"))
+# Those that every worker comes to all the time: not only when partitions move, not only who ranks.
+COMMON_POINTS = tuple(p for p in POINTS if not p.endswith(("assignment", "Redis")))
 
 
 def _with_points(step: str, call: Callable[..., Any], fault: Path) -> Callable[..., Any]:

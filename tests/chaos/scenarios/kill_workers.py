@@ -8,5 +8,5 @@ from chaos.scenario import Chaos, Rows
 
 def run(chaos: Chaos) -> Rows:
     names = ["first", "second", "third"]
-    rounds = 25 if chaos.is_long else 2
+    rounds = 25 if chaos.is_long else 3
     yield kill_rounds(chaos, "kill -9 of one to three of three workers", names, rounds)
