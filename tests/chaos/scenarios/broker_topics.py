@@ -32,7 +32,7 @@ def run(chaos: Chaos) -> Rows:
     yield row("`counters` created again", partial(recreate, "counters", 100))
 
 
-def _row(chaos: Chaos, name: str, fault: Callable[[FaultEngine, Load], None], said: str) -> Row:
+def _row(chaos: Chaos, name: str, fault: Callable[[FaultEngine, Load], None]) -> Row:
     engine = chaos.engine()
     engine.ready_worker()
     load = Load(engine, chaos.random)
