@@ -91,7 +91,7 @@ class Offsets:
     def topic_ids(self, topics: Sequence[str]) -> Future[dict[str, str]]:
         """Ask for the id of each topic; those that do not exist are left out.
 
-        By the admin client, which answers this from the metadata of any broker.
+        By an admin client, another one after every error.
         """
         return self._ask(lambda: self._topic_ids(topics))
 
@@ -155,6 +155,8 @@ class Offsets:
                 found[self._environment.named(name)] = str(answer.result().topic_id)
             except KafkaException as error:
                 if error.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
+                    # For minutes it would wait for the broker that was the controller.
+                    self._admin = None
                     raise
         return found
 

@@ -94,8 +94,8 @@ class TopicIds:
             if committed is not None:
                 self._known = _ids_beside(committed.result())
         except KafkaException as error:
-            self._health.report(error.args[0])
             if self._known is None:
+                self._health.report(error.args[0])
                 self._look_at = 0.0
             return
         self._compare(found)

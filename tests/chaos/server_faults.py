@@ -17,6 +17,8 @@ from chaos.scenario import Chaos, Row
 
 # From when a server is back until new posts are decided in Redis.
 RECOVERY_BAR_S = 15.0
+# A broker that starts again first loads what it knows of groups and transactions.
+BROKER_RECOVERY_BAR_S = 30.0
 _RATE = 300
 # How long the load goes on into an outage of the broker: its client keeps what it cannot send.
 _INTO_OUTAGE_S = 2.0
@@ -55,7 +57,6 @@ def fault_row(
     is_told: bool = True,
     check: Check | None = None,
     compare: bool = False,
-    bar_s: float = RECOVERY_BAR_S,
 ) -> Row:
     """Cause a fault under load, for some seconds; no process may end.
 
@@ -90,7 +91,7 @@ def fault_row(
         events=load.events,
         verdict=verdict,
         recover_s=slowest,
-        recover_bar_s=bar_s,
+        recover_bar_s=BROKER_RECOVERY_BAR_S if is_of_broker else RECOVERY_BAR_S,
         peak_mb=memory.mb,
         failures=tuple(failures),
     )
