@@ -14,6 +14,8 @@ PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3; do \
 
 # How many seconds `make run` goes on; empty: until Ctrl-C.
 FOR ?=
+# Why `make evaluate` may look at the test rows; empty: it may not.
+LOOK ?=
 # More arguments for `feedmill run`, or for pytest: `make test ARGS='-k feed'`.
 ARGS ?=
 # How long `make fuzz` works on each of `TARGETS`; empty: on all.
@@ -77,9 +79,9 @@ fuzz: $(STAMP) ## Fuzz every reader of outside bytes; TARGETS="posts config" and
 		$(BIN)/python -m pip install -q --disable-pip-version-check --no-build-isolation -e '.[fuzz]'
 	$(BIN)/python tests/fuzz/run.py $(TARGETS) --seconds $(SECONDS)
 
-evaluate: $(STAMP) ## Evaluate the filters on the data folder, in minutes: writes docs/filters.md and docs/models/
+evaluate: $(STAMP) ## Evaluate the filters in minutes: docs/filters.md, docs/models/; LOOK='why' on the test rows too
 	$(BIN)/python -m feedmill.models.cards rankers/artifacts --out docs/models
-	$(BIN)/feedmill evaluate --all --docs docs $(ARGS) > /dev/null
+	$(BIN)/feedmill evaluate --all --docs docs $(if $(LOOK),--look "$(LOOK)") $(ARGS) > /dev/null
 
 # Without `build/`, from which setuptools would take files that the tree has no more.
 wheel: $(STAMP) ## Build dist/feedmill-….whl

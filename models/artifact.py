@@ -1,13 +1,16 @@
 """Model artifacts: a file of arrays, named by its sha256, and a model card beside it.  No pickle.
 
-A store is a folder: ``<name>.json`` is the card, ``<sha256>.npz`` the artifact that it names.  The
-same arrays give the same bytes, so that two models with the same sha256 are the same model.
+A store is a folder: ``<name>.json`` is the card of the version that runs where none is released,
+``<name>@<version>.json`` that of an earlier one, ``<sha256>.npz`` the artifact that a card names.
+Earlier models stay.  The same arrays give the same bytes, so that two models with the same sha256
+are the same model.
 """
 
 from __future__ import annotations
 
 import hashlib
 import io
+import os
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -53,8 +56,18 @@ class DataUse(msgspec.Struct, frozen=True, omit_defaults=True):
     split: str = ""
 
 
-class ModelCard(msgspec.Struct, frozen=True):
+class CodeVersion(msgspec.Struct, frozen=True):
+    """The code that trained a model: the package's version, and a hash over its files."""
+
+    package: str
+    source_sha256: str
+
+
+class ModelCard(msgspec.Struct, frozen=True, omit_defaults=True):
     """What a model is, what it learned from, and what it can do, as its trainer measured it.
+
+    `models.cards` shows it in the sections of Mitchell et al. 2019, "Model Cards for Model
+    Reporting".
 
     Attributes
     ----------
@@ -67,9 +80,19 @@ class ModelCard(msgspec.Struct, frozen=True):
     metrics
         By name, measured on rows that neither trained nor tuned the model.
     weaknesses
-        What the model cannot do, a sentence each.
+        What the model cannot do and where it is known to fail, a sentence each.
     command
         The command that trains it.
+    intervals
+        The ends of the 95 % interval of those metrics that have one.
+    intended_use, factors, ethics
+        What it is for and what not, by what its figures differ, whom its errors harm: sentences.
+    licence
+        Of the model itself; each data set has its own.
+    code, libraries
+        What trained it, with versions.
+    recipe, parameters, seed
+        How it was trained.
     """
 
     name: str
@@ -81,6 +104,16 @@ class ModelCard(msgspec.Struct, frozen=True):
     metrics: dict[str, float]
     weaknesses: list[str]
     command: str
+    intervals: dict[str, tuple[float, float]] = msgspec.field(default_factory=dict)
+    intended_use: tuple[str, ...] = ()
+    factors: tuple[str, ...] = ()
+    ethics: tuple[str, ...] = ()
+    licence: str = ""
+    code: CodeVersion | None = None
+    libraries: dict[str, str] = msgspec.field(default_factory=dict)
+    recipe: str = ""
+    parameters: dict[str, Any] = msgspec.field(default_factory=dict)
+    seed: int | None = None
 
     @property
     def version(self) -> str:
@@ -163,16 +196,27 @@ def sha256_of_file(path: Path) -> str:
 
 
 def save_artifact(store: Path, card: ModelCard, content: bytes) -> None:
-    """Write artifact and card into a store, and remove the artifact that the card named before."""
+    """Write artifact and card into a store.
+
+    No earlier model is deleted: its card becomes ``<name>@<version>.json``, and with that file in
+    the place of ``<name>.json`` the store holds it again.
+    """
     store.mkdir(parents=True, exist_ok=True)
     path = store / f"{card.name}.json"
-    (store / f"{card.sha256}.npz").write_bytes(content)
     if path.exists():
-        old = read_card(store, card.name).sha256
-        if old != card.sha256:
-            (store / f"{old}.npz").unlink(missing_ok=True)
+        old = read_card(store, card.name)
+        if old.sha256 != card.sha256:
+            _write_whole(store / f"{old.name}@{old.version}.json", path.read_bytes())
     text = msgspec.json.format(msgspec.json.encode(card), indent=2)
-    path.write_bytes(text + b"\n")
+    _write_whole(store / f"{card.sha256}.npz", content)
+    _write_whole(path, text + b"\n")
+
+
+def _write_whole(path: Path, content: bytes) -> None:
+    """Write a file under its name when all of it is on the disk: a reader sees all or nothing."""
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    part.write_bytes(content)
+    part.replace(path)
 
 
 def read_card(store: Path, name: str) -> ModelCard:
@@ -197,8 +241,10 @@ def read_card(store: Path, name: str) -> ModelCard:
         ) from error
 
 
-def read_artifact(store: Path, name: str, features: Sequence[str]) -> Artifact:
-    """Read a model of a store, and check that it fits its card and this build.
+def read_artifact(
+    store: Path, name: str, features: Sequence[str], sha256: str | None = None
+) -> Artifact:
+    """Read a model of a store, and check that it is the one meant, and fits this build.
 
     Parameters
     ----------
@@ -206,16 +252,19 @@ def read_artifact(store: Path, name: str, features: Sequence[str]) -> Artifact:
         The folder, and the model's name in it.
     features
         The names of the feature columns that this build computes for the model, in order.
+    sha256
+        Of the artifact, in 64 small hexadecimal digits; None for the one that the card names.
 
     Raises
     ------
     BadArtifact
-        A file is missing or altered, or the model was trained on other features, another number
-        of hash bits or another version of the featuriser.
+        A file is missing or altered, or it is another model, or the model was trained on other
+        features, another number of hash bits or another version of the featuriser.
     """
-    card = read_card(store, name)
-    label = _label(name, card.version)
-    path = store / f"{card.sha256}.npz"
+    sha256 = read_card(store, name).sha256 if sha256 is None else sha256
+    version = sha256[:12]
+    label = _label(name, version)
+    path = store / f"{sha256}.npz"
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -223,14 +272,18 @@ def read_artifact(store: Path, name: str, features: Sequence[str]) -> Artifact:
             f"{label}: no artifact at {path} ({error.strerror}); train it or restore the file"
         ) from error
     actual = sha256_of(content)
-    if actual != card.sha256:
+    if actual != sha256:
         raise BadArtifact(
-            f"{label}: {path} was altered (its sha256 is {actual[:12]}…, the "
-            f"card says {card.version}…); restore the file or retrain"
+            f"{label}: {path} was altered (its sha256 is {actual[:12]}…, expected {version}…);"
+            " restore the file or retrain"
         )
     arrays, metadata = _unpack(content, label)
+    if metadata.get("name") != name:
+        raise BadArtifact(
+            f"{label}: the artifact is of the model `{metadata.get('name')}`; release the right one"
+        )
     _check_features(label, metadata, features)
-    return Artifact(name, card.version, arrays, metadata)
+    return Artifact(name, version, arrays, metadata)
 
 
 def _unpack(content: bytes, label: str) -> tuple[Arrays, dict[str, Any]]:

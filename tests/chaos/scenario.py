@@ -14,6 +14,7 @@ from pathlib import Path
 
 from builders.fault_engine import FaultEngine
 from builders.own_redis import OwnRedis
+from builders.tcp_proxy import TcpProxy
 from chaos.verdict import Verdict
 from feedmill.deploy.local import StackAddress, down, up
 
@@ -75,11 +76,11 @@ class Chaos:
         """Kafka and Redis that scenarios share: for faults of workers and events only."""
         return self._stack.address()
 
-    def own_stack(self) -> tuple[StackAddress, Path]:
+    def own_stack(self, brokers: int = 1) -> tuple[StackAddress, Path]:
         """Kafka and Redis of this scenario alone, to break; and their folder."""
         folder = self._own_folder("stack")
         self._open.callback(down, folder)
-        return up(folder), folder
+        return up(folder, brokers=brokers), folder
 
     def own_redis(self) -> OwnRedis:
         """Start an empty Redis of this scenario alone."""
@@ -87,6 +88,12 @@ class Chaos:
         self._open.callback(server.close)
         server.start()
         return server
+
+    def proxy(self, target_port: int = 0) -> TcpProxy:
+        """Start a proxy to a port of loopback."""
+        proxy = TcpProxy(target_port)
+        self._open.callback(proxy.close)
+        return proxy
 
     def engine(self, *, kafka: str = "", redis: str = "") -> FaultEngine:
         """Make an engine on a fresh prefix, by default on the shared stack; no worker runs yet."""

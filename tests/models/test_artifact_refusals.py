@@ -30,6 +30,7 @@ from feedmill.models.text_model import StackedTextModel, read_calibrator, read_t
 from feedmill.models.trees import Trees
 
 FEATURES = ("one", "two")
+TOY = {"name": "toy"}
 
 
 def stored(folder: Path, content: bytes, sha256: str = "") -> ModelCard:
@@ -54,12 +55,12 @@ def no_model_card(folder: Path) -> None:
 
 
 def no_artifact(folder: Path) -> None:
-    card = stored(folder, pack_artifact({}, FEATURES, {}))
+    card = stored(folder, pack_artifact(TOY, FEATURES, {}))
     (folder / f"{card.sha256}.npz").unlink()
 
 
 def altered(folder: Path) -> None:
-    stored(folder, pack_artifact({}, FEATURES, {}), sha256="0" * 64)
+    stored(folder, pack_artifact(TOY, FEATURES, {}), sha256="0" * 64)
 
 
 def no_archive(folder: Path) -> None:
@@ -68,18 +69,22 @@ def no_archive(folder: Path) -> None:
 
 def of_zeros(folder: Path) -> None:
     zeros = np.zeros(artifact.MAX_UNPACKED_BYTES + 1, np.uint8)
-    stored(folder, pack_artifact({}, FEATURES, {"zeros": zeros}))
+    stored(folder, pack_artifact(TOY, FEATURES, {"zeros": zeros}))
 
 
 def with_text(folder: Path) -> None:
-    file = io.BytesIO(pack_artifact({}, FEATURES, {}))
+    file = io.BytesIO(pack_artifact(TOY, FEATURES, {}))
     with zipfile.ZipFile(file, "a") as archive:
         archive.writestr(zipfile.ZipInfo("readme.npy"), b"no array")
     stored(folder, file.getvalue())
 
 
 def other_features(folder: Path) -> None:
-    stored(folder, pack_artifact({}, ("one", "three"), {}))
+    stored(folder, pack_artifact(TOY, ("one", "three"), {}))
+
+
+def another_model(folder: Path) -> None:
+    stored(folder, pack_artifact({"name": "ball"}, FEATURES, {}))
 
 
 def other_build(key: str) -> Callable[[Path], None]:
@@ -87,7 +92,7 @@ def other_build(key: str) -> Callable[[Path], None]:
         current = getattr(artifact, key)
         try:
             setattr(artifact, key, 1)
-            stored(folder, pack_artifact({}, FEATURES, {}))
+            stored(folder, pack_artifact(TOY, FEATURES, {}))
         finally:
             setattr(artifact, key, current)
 
@@ -101,6 +106,7 @@ STORES: Mapping[str, Callable[[Path], None]] = {
     "no artifact": no_artifact,
     "an altered artifact": altered,
     "an artifact that is no archive": no_archive,
+    "another model": another_model,
     "an artifact that unpacks to too much": of_zeros,
     "an artifact with a member that is no array": with_text,
     "other features": other_features,

@@ -139,13 +139,14 @@ def train_from_labels(stack: Any, prefix: str, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_a_filter_learns_from_the_topics(train_from_labels: Any, tmp_path: Path) -> None:
-    done = train_from_labels("--out", str(tmp_path), "--day", "2026-01-01")
+    look = ("--look", "a test", "--looks", str(tmp_path / "looks.jsonl"))
+    done = train_from_labels("--out", str(tmp_path), "--day", "2026-01-01", *look)
     assert done.exit_code == 0, done.output
     card = read_card(tmp_path, "spam")
     assert card.command == "feedmill train spam --from-labels"
     assert [(use.file, use.split) for use in card.data] == [
-        ("topic:labels", "author, by author"),
-        ("topic:posts", "author, by author"),
+        ("topic:labels", "author, by author, second edition"),
+        ("topic:posts", "author, by author, second edition"),
     ]
     assert card.metrics["labels.auc"] > 0.9
     assert "left out: 1 labelled posts that are not there, or were deleted" in done.output
