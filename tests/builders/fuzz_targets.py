@@ -221,7 +221,14 @@ def toy_artifact() -> bytes:
         "trees_lift": np.frombuffer(TREES.encode(), np.uint8),
         "trees_correction": np.frombuffer(TREES.encode(), np.uint8),
     }
-    return pack_artifact({"base": 0.1, "strength": 2.0}, FEATURES, arrays)
+    return pack_artifact({"name": "toy", "base": 0.1, "strength": 2.0}, FEATURES, arrays)
+
+
+def kept_inputs(target: str) -> dict[str, bytes]:
+    """The kept corpus of a target by the names of its files; `good…` is accepted, `bad…` is not."""
+    kept = {path.name: path.read_bytes() for path in sorted((CORPUS / target).iterdir())}
+    # An artifact that this build accepts has this build's versions in it, so it is made here.
+    return {"good-made": toy_artifact(), **kept} if target == "artifact" else kept
 
 
 TARGETS: Mapping[str, Target] = {
