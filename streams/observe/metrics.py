@@ -108,7 +108,7 @@ METRICS = (
         "feedmill_damped_engagements_total",
         "counter",
         "events",
-        "Reactions that did not count because neither impressions nor the minutes before explain so"
+        "Reactions that count little because neither impressions nor the minutes before explain so"
         " many of the post in a minute.",
         "`reason` in `signals.engagement` names the posts: many accounts act as one, or a product"
         " sends impressions late.",

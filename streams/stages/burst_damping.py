@@ -19,9 +19,11 @@ _NOT_DAMPED = ("impression", "dwell")
 class BurstDamping:
     """The reactions of each post, kind and minute of record time.
 
-    Of a kind there count in a minute at most `free`, a tenth of the post's impressions of the
-    minute, and three times its mean number a minute in the nine minutes before, together.  That
-    follows from these ten minutes alone, so noting them again restores it exactly.
+    Of a kind there count whole in a minute `free`, a tenth of the post's impressions of the minute,
+    and three times its mean number a minute in the nine minutes before, together.  Where so many
+    are `most`, the n-th beyond counts (most / n)**2: each one still counts, and all beyond, however
+    many they are, count less than `most`.  That follows from these ten minutes alone, so noting
+    them again restores it exactly.
     """
 
     def __init__(self, free: int) -> None:
@@ -36,8 +38,8 @@ class BurstDamping:
         """Return from when on the log says what is known at a time; Unix ms."""
         return (at_ms // MINUTE_MS - PAST_MINUTES) * MINUTE_MS
 
-    def exceeds(self, post_id: str, kind: EngagementKind, at_ms: int) -> bool:
-        """Note an event by its record's timestamp; say whether it comes beyond what may count."""
+    def weight(self, post_id: str, kind: EngagementKind, at_ms: int) -> float:
+        """Note an event by its record's timestamp; return how much it counts, above 0 to 1."""
         if at_ms // MINUTE_MS != self._minute:
             self._turn_to(at_ms // MINUTE_MS)
         counts = self._present.get(post_id)
@@ -46,13 +48,15 @@ class BurstDamping:
         index = KIND_INDEX[kind]
         counts[index] += 1
         if counts[index] < _BUSY or kind in _NOT_DAMPED:
-            return False
+            return 1.0
         self._busy[post_id] = counts
-        if counts[index] <= self._free:
-            return False
+        count = counts[index]
+        if count <= self._free:
+            return 1.0
         past = sum(minute[post_id][index] for _, minute in self._past if post_id in minute)
         explained = _OF_IMPRESSIONS * counts[_IMPRESSION] + _TIMES_THE_MEAN * past / PAST_MINUTES
-        return counts[index] > self._free + explained
+        most = self._free + explained
+        return 1.0 if count <= most else (most / count) ** 2
 
     def _turn_to(self, minute: int) -> None:
         """Go on to another minute; after an earlier one, of a clock that was set back, too."""

@@ -122,35 +122,35 @@ class PartitionState:
         """Take in what came before a restart: `counters` has its counts, later events repeat it."""
         for (record, event), repetition in zip(events, self._repeated.note(events), strict=True):
             if not repetition:
-                self._bursts.exceeds(event.post_id, event.kind, record.timestamp)
+                self._bursts.weight(event.post_id, event.kind, record.timestamp)
 
     def count(self, events: Sequence[tuple[Record, Engagement]]) -> list[Uncounted]:
-        """Count events in, in the order of their offsets; say of each why it does not count.
+        """Count events in, in the order of their offsets; say of each why it does not count whole.
 
         One that was counted before a restart repeats itself.
         """
         self._look_up({event.post_id for _, event in events})
         uncounted: list[Uncounted] = [*self._repeated.note(events)]
-        changed, exceeds, examination = self.changed, self._bursts.exceeds, self._examination
+        changed, burst_weight, examination = self.changed, self._bursts.weight, self._examination
         for i, (record, event) in enumerate(events):
             if uncounted[i]:
                 continue
             post_id, kind, at_ms = event.post_id, event.kind, record.timestamp
-            is_damped = exceeds(post_id, kind, at_ms)
+            weight = burst_weight(post_id, kind, at_ms)
             state = changed.get(post_id) or self.find(post_id) or PostState(post_id)
             if record.offset <= state.through:
                 uncounted[i] = "repeated event"
                 continue
             changed[post_id] = state
             state.through, state.at_ms = record.offset, at_ms
-            if is_damped:
+            if weight < 1.0:
                 uncounted[i] = "damped"
                 damped = self.damped.setdefault(post_id, {})
                 damped[kind] = damped.get(kind, 0) + 1
-            else:
-                weight = weight_of(kind, event.position, examination) if examination else 1.0
-                event_ms = min(event.at_ms, at_ms)
-                update(state.counters, kind, event_ms, event.dwell_ms, weight=weight)
+            if examination:
+                weight *= weight_of(kind, event.position, examination)
+            event_ms = min(event.at_ms, at_ms)
+            update(state.counters, kind, event_ms, event.dwell_ms, weight=weight)
         return uncounted
 
     def remove(self, post_id: str) -> None:
