@@ -85,6 +85,12 @@ WRONG_LINES = {
         *("sample spam broken.jsonl", "sample spam --count 0", "sample spam --random 2"),
         "sample spam --seed -1",
     ),
+    "models": (
+        *("", "promote spam", "list ham", "show", "show spam nothex"),
+        *("diff spam", "diff spam nothex 000000", "release spam", "release ham 000000"),
+        *("release spam 000000 --timeout soon", f"release spam 000000 {NO_KAFKA}", "rollback"),
+        *(f"rollback spam --to first {NO_KAFKA}", "freeze", "unfreeze ham", f"health {NO_KAFKA}"),
+    ),
     "train": (
         *(
             "",
