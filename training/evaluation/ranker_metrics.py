@@ -21,17 +21,21 @@ def log_loss(predicted: Values, rates: Values, weights: Values) -> float:
 def rate_calibration(
     predicted: Values, rates: Values, weights: Values, bins: int = 10
 ) -> list[tuple[float, float, float]]:
-    """Return (weight, mean prediction, rate) of bins of equal weight, the lowest first."""
-    order = np.argsort(predicted, kind="stable")
-    share = np.cumsum(weights[order]) / weights.sum()
-    bin_of = np.minimum((share * bins * (1 - 1e-12)).astype(np.int64), bins - 1)
-    found = []
-    for index in np.unique(bin_of):
-        rows = order[bin_of == index]
-        total = float(weights[rows].sum())
-        mean, rate = (float(weights[rows] @ column[rows]) / total for column in (predicted, rates))
-        found.append((total, mean, rate))
-    return found
+    """Return (weight, mean prediction, rate) of bins of about equal weight, the lowest first.
+
+    Rows with the same prediction are in one bin.
+    """
+    values, place = np.unique(predicted, return_inverse=True)
+    of_value = np.bincount(place, weights)
+    middle = np.cumsum(of_value) - of_value / 2
+    bin_of = np.minimum((middle / of_value.sum() * bins).astype(np.int64), bins - 1)
+    total = np.bincount(bin_of, of_value)
+    mean = np.bincount(bin_of, of_value * values)
+    rate = np.bincount(bin_of[place], weights * rates)
+    return [
+        (float(total[i]), float(mean[i] / total[i]), float(rate[i] / total[i]))
+        for i in np.unique(bin_of)
+    ]
 
 
 def rate_calibration_error(predicted: Values, rates: Values, weights: Values) -> float:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
+import numpy.typing as npt
 
 from feedmill.features.text.ngrams import TextBatch
 from feedmill.models.linear_text import LinearText, weighted_sum
@@ -18,6 +19,7 @@ from feedmill.training.evaluation.ranker_metrics import log_loss, slope_within
 from feedmill.training.fitting.linear_text import (
     RidgePenalties,
     TextRows,
+    cross_fitted,
     fit_linear_text,
     group_means,
     text_rows,
@@ -63,36 +65,43 @@ def fit_engagement(
 ) -> FittedEngagement:
     """Fit on the arms of headline tests, and on posts labelled by their reactions of each kind.
 
-    What the sum of the heads says of clicks, and what it is worth beside counts, is fitted on the
-    later half of the tests, where the click head is one that learned from the earlier half.
+    What the sum of the heads says of clicks, and what it is worth beside counts, is fitted on all
+    tests; there the click head of each half of the weeks is one that learned from the other half.
     """
-    later = arms.weeks > np.median(arms.weeks)
     rows = arm_rows(arms)
     click, *others = recipe.heads
-    early = fit_linear_text(rows.where(~later), click.penalties, within_groups=True)
-    models = {click.kind: fit_linear_text(rows, click.penalties, within_groups=True)}
+    models = {click.kind: fit_head(rows, click.penalties)}
     counts = {click.kind: len(arms)}
     for head in others:
         posts, _ = reaction_rows(reactions[head.kind], recipe.most_rows)
         models[head.kind] = fit_head(posts, head.penalties)
         counts[head.kind] = len(posts)
-    late = arms.where(later)
-    batch = TextBatch(late.texts)
-    scores = {kind: (early if kind == click.kind else models[kind]).score(batch) for kind in models}
-    summed = np.zeros(len(late))
+    batch = TextBatch(arms.texts)
+    scores = {head.kind: models[head.kind].score(batch) for head in others}
+    scores[click.kind] = _clicks_by_halves(rows, arms.weeks, click.penalties)
+    summed = np.zeros(len(arms))
     heads = {}
     for head in recipe.heads:
         column = scores[head.kind]
         deviation = float(column.std()) or 1.0
         summed += head.weight * (column - column.mean()) / deviation
         heads[head.kind] = _standardised(models[head.kind], batch, deviation)
-    late_rows = rows.where(later)
-    slope = slope_within(summed, late_rows.values, late_rows.weights, late_rows.groups)
+    slope = slope_within(summed, rows.values, rows.weights, rows.groups)
     lifts = np.exp(slope * summed)
-    base = float(late.clicks.sum() / (late.impressions * lifts).sum())
-    prior_weight = _fit_prior_weight(recipe, late, base * lifts)
+    base = float(arms.clicks.sum() / (arms.impressions * lifts).sum())
+    prior_weight = _fit_prior_weight(recipe, arms, base * lifts)
     head_weights = {head.kind: slope * head.weight for head in recipe.heads}
     return FittedEngagement(heads, head_weights, base, prior_weight, counts)
+
+
+def _clicks_by_halves(
+    rows: TextRows, weeks: npt.NDArray[np.int64], penalties: RidgePenalties
+) -> Values:
+    """Score each half of the weeks by a head of the other half, less the half's mean: (rows,)."""
+    halves = (weeks > np.median(weeks)).astype(np.int64)
+    scores = cross_fitted(lambda part: fit_head(part, penalties), rows, halves)
+    means = np.bincount(halves, scores) / np.bincount(halves)
+    return np.asarray(scores - means[halves], dtype=np.float64)
 
 
 def _standardised(model: LinearText, batch: TextBatch, deviation: float) -> LinearText:

@@ -33,6 +33,9 @@ def test_calibration_error_is_zero_where_each_bin_has_its_rate_and_else_the_gap(
     assert rate_calibration_error(rates * 2, rates, weights) == pytest.approx(
         float(weights @ rates / weights.sum())
     )
+    same = np.full(200, 0.03)
+    gap = abs(0.03 - float(weights @ rates / weights.sum()))
+    assert rate_calibration_error(same, rates, weights) == pytest.approx(gap)
     bins = rate_calibration(rates, rates, weights)
     assert len(bins) == 10
     assert sum(weight for weight, _, _ in bins) == pytest.approx(weights.sum())
