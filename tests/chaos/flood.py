@@ -50,3 +50,9 @@ class Flood:
             self._producer.produce(self._topic, value, key)
         self.total += number
         self._producer.poll(0)
+
+    @property
+    def sent(self) -> list[int]:
+        """How often each record of the pool was sent."""
+        rounds, more = divmod(self.total, len(self._pool))
+        return [rounds + (row < more) for row in range(len(self._pool))]
