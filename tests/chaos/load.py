@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import threading
 import time
+from itertools import count
 from typing import Any
 
 from builders.engine import KINDS
@@ -17,6 +18,8 @@ SPAM = "FREE MONEY!!! Click http://win-cash.example now, 100% guaranteed prize, 
 _SYLLABLES = "ba den fo gri hal ko lim mor nu pel ras ti vo wen".split()  # noqa: SIM905 - a list of words
 _KIND_WEIGHTS = (60, 20, 8, 3, 2, 5, 1, 1)
 _LIVE_POSTS = 400
+# Loads of one engine share no ids: a user counts once a post, kind and day.
+_LOADS = count()
 
 
 class Load:
@@ -24,6 +27,7 @@ class Load:
 
     def __init__(self, engine: FaultEngine, drawn: random.Random, rate: float = 150.0) -> None:
         self.events = 0
+        self._number = next(_LOADS)
         self._engine, self._drawn, self._rate = engine, drawn, rate
         self._posts: list[Json] = []
         self._sent: list[Json] = []
@@ -59,9 +63,8 @@ class Load:
                 self._send_engagement()
 
     def _send_post(self) -> None:
-        number = self.events
         post = {
-            "post_id": f"post-{number}",
+            "post_id": f"post-{self._number}-{self.events}",
             "author_id": f"author-{self._drawn.randrange(100)}",
             "created_at_ms": now_ms() - self._drawn.randrange(86_400_000),
             "text": SPAM if self._drawn.random() < 0.05 else random_text(self._drawn),
@@ -89,12 +92,12 @@ class Load:
         else:
             event = {
                 "post_id": self._drawn.choice(self._posts)["post_id"],
-                "user_id": f"user-{self.events}",
+                "user_id": f"user-{self._number}-{self.events}",
                 "kind": self._drawn.choices(KINDS, _KIND_WEIGHTS)[0],
                 "at_ms": now_ms() - self._drawn.choice((0, 0, 0, 3_600_000, 86_400_000)),
             }
             if self._drawn.random() < 0.2:
-                event["event_id"] = f"event-{self.events}"
+                event["event_id"] = f"event-{self._number}-{self.events}"
                 self._sent.append(event)
         self._send("engagements", event["post_id"], event)
 

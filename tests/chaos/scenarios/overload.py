@@ -8,7 +8,7 @@ import time
 from builders.engine import KINDS, Worker
 from builders.fault_engine import FaultEngine
 from builders.waiting import in_background, now_ms, until
-from chaos.flood import Flood
+from chaos.flood import EACH_TIME_ANOTHER, Flood
 from chaos.latency import LatencyProbe
 from chaos.load import COMMUNITIES
 from chaos.long_logs import last_counts
@@ -85,9 +85,9 @@ def send_posts(engine: FaultEngine) -> list[str]:
 
 
 def engagement_pool(ids: list[str], user: str = "") -> list[tuple[bytes, bytes]]:
-    """One engagement of every kind on each post, by a user of its own unless one is given."""
+    """One engagement of every kind on each post, each time by another user unless one is given."""
     return [
-        (post_id.encode(), _engagement(post_id, user or f"user-{post_id}-{kind}", kind))
+        (post_id.encode(), _engagement(post_id, user or EACH_TIME_ANOTHER, kind))
         for kind in KINDS
         for post_id in ids
     ]

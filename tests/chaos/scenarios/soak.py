@@ -10,7 +10,7 @@ from pathlib import Path
 from builders.engine import KINDS, Worker
 from builders.fault_engine import FaultEngine
 from builders.waiting import now_ms, until
-from chaos.flood import Flood
+from chaos.flood import EACH_TIME_ANOTHER, Flood
 from chaos.load import COMMUNITIES, random_text
 from chaos.long_logs import last_counts
 from chaos.peak_memory import peak_memory
@@ -93,7 +93,12 @@ def engagements_on(keys: list[bytes]) -> list[tuple[bytes, bytes]]:
         (
             key,
             json.dumps(
-                {"post_id": key.decode(), "user_id": f"u-{kind}", "kind": kind, "at_ms": now_ms()}
+                {
+                    "post_id": key.decode(),
+                    "user_id": EACH_TIME_ANOTHER,
+                    "kind": kind,
+                    "at_ms": now_ms(),
+                }
             ).encode(),
         )
         for kind in KINDS
