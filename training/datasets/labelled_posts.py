@@ -25,13 +25,11 @@ import numpy.typing as npt
 from msgspec.structs import replace
 
 from feedmill.events.errors import UsageError
-from feedmill.events.limits import MAX_ID_BYTES
+from feedmill.events.limits import MAX_ID_BYTES, MAX_TEXT_CHARACTERS
 from feedmill.events.post import Post
 
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
-# The opening of the longest texts is enough to learn from, and keeps training short.
-_MAX_TRAINING_CHARACTERS = 2_000
 # With fewer groups a hash could leave none to train on: then the last by name is the test split.
 _FEW_GROUPS = 6
 _DIGIT = re.compile(r"\d")
@@ -138,7 +136,7 @@ def from_posts(source: str, family: str, rows: Iterable[tuple[Post, float, str]]
     """
     posts, labels, groups, seen = [], [], [], set()
     for post, label, group in rows:
-        clean = html.unescape(post.text).strip()[:_MAX_TRAINING_CHARACTERS]
+        clean = html.unescape(post.text).strip()[:MAX_TEXT_CHARACTERS]
         key = text_fingerprint(clean)
         if key and key not in seen:
             seen.add(key)
