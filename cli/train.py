@@ -82,8 +82,8 @@ def train(
     name=NAME,weight=W, all of them optional; give several to learn from several.  A folder stands
     for the data sets of the filter's recipe in it.
 
-    Groups are never split: half of them train the model, a quarter chooses its thresholds, and a
-    quarter only tests it. The same data give the same model.
+    Groups are never split: six in ten train the model, two choose its thresholds, and two only
+    test it. The same data give the same model.
     """
     store = out or environment.models or Path("models")
     trained_on = day or datetime.now(UTC).date().isoformat()

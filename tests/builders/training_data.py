@@ -45,7 +45,7 @@ def labelled(name: str, seed: int, count: int = 150) -> LabelledPosts:
 def ordinary(name: str, seed: int, extra: str = "") -> LabelledPosts:
     texts = sentences(300, seed, extra)
     return labelled_posts(
-        name, name, (LabelledRow(t, 0.0, f"a{i % 30}") for i, t in enumerate(texts))
+        name, name, (LabelledRow(t, 0.0, f"a{i % 100}") for i, t in enumerate(texts))
     )
 
 

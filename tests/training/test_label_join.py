@@ -144,8 +144,8 @@ def test_a_filter_learns_from_the_topics(train_from_labels: Any, tmp_path: Path)
     card = read_card(tmp_path, "spam")
     assert card.command == "feedmill train spam --from-labels"
     assert [(use.file, use.split) for use in card.data] == [
-        ("topic:labels", "author, by author"),
-        ("topic:posts", "author, by author"),
+        ("topic:labels", "author, by author, second edition"),
+        ("topic:posts", "author, by author, second edition"),
     ]
     assert card.metrics["labels.auc"] > 0.9
     assert "left out: 1 labelled posts that are not there, or were deleted" in done.output

@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from feedmill.training.arrays import Mask, Values
-from feedmill.training.datasets.labelled_posts import read_csv_rows, split_of
+from feedmill.training.datasets.labelled_posts import read_csv_rows
+from feedmill.training.datasets.split import split_of_first_edition
 
 FILE = "engagement_upworthy"
 DRAWS = 6
@@ -61,7 +62,7 @@ def read_arms(folder: Path) -> tuple[Arms, Arms]:
         np.array([int(r["clicks"]) for r in rows], dtype=np.int64),
     )
     arms = arms.where(arms.impressions > 0)
-    in_test = np.array([split_of("upworthy", test) == "test" for test in arms.tests])
+    in_test = np.array([split_of_first_edition("upworthy", test) == "test" for test in arms.tests])
     return arms.where(~in_test), arms.where(in_test)
 
 

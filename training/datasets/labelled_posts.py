@@ -3,8 +3,8 @@
 A row is a `Post` like those of the topic `posts`, so that training, evaluation and a live stage see
 the very same thing.  Its id is ``<source>-<row number>``: reports name that, never its text.
 
-A group (a subreddit, video, domain, page, author) is never divided between splits: `split_of` puts
-all of it into ``train``, ``validation`` (thresholds, calibration) or ``test`` (only ever measured).
+A group (a subreddit, video, domain, page, author) is never divided between splits: all of it is for
+``train``, ``validation`` (thresholds, calibration) or ``test`` (only ever measured).
 """
 
 from __future__ import annotations
@@ -13,12 +13,11 @@ import csv
 import gzip
 import html
 import re
-import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -27,20 +26,11 @@ from msgspec.structs import replace
 from feedmill.events.errors import UsageError
 from feedmill.events.limits import MAX_ID_BYTES, MAX_TEXT_CHARACTERS
 from feedmill.events.post import Post
+from feedmill.training.datasets.split import Split, splits_of
 
-Split = Literal["train", "validation", "test"]
-SPLITS: tuple[Split, ...] = ("train", "validation", "test")
-# With fewer groups a hash could leave none to train on: then the last by name is the test split.
-_FEW_GROUPS = 6
 _DIGIT = re.compile(r"\d")
 _NOT_IN_ID = re.compile(r"[\s|{}\x00-\x1f\x7f]")
 _NOT_IN_NAME = re.compile(r"[^A-Za-z0-9._-]")
-
-
-def split_of(family: str, group: str) -> Split:
-    """Return the split of a group, by a hash: half train, a quarter each validation and test."""
-    bucket = zlib.crc32(f"{family}|{group}".encode()) % 100
-    return "train" if bucket < 50 else "validation" if bucket < 75 else "test"
 
 
 class LabelledRow(NamedTuple):
@@ -76,7 +66,7 @@ class LabelledPosts:
     groups
         n texts ``<family>|<group>``: the same group in all sources of one family.
     splits
-        (n,) texts, each one of `SPLITS`.
+        (n,) texts, each one of `split.SPLITS`.
     """
 
     source: str
@@ -144,7 +134,7 @@ def from_posts(source: str, family: str, rows: Iterable[tuple[Post, float, str]]
             labels.append(label)
             groups.append(group)
     named = [f"{family}|{group}" for group in groups]
-    splits = np.array(_splits_of(family, groups), dtype=np.str_)
+    splits = np.array(splits_of(family, groups), dtype=np.str_)
     return LabelledPosts(source, posts, np.array(labels, dtype=np.float64), named, splits)
 
 
@@ -159,17 +149,6 @@ def _post(source: str, number: int, row: LabelledRow) -> Post:
         links=row.links or None,
         communities=(as_name(row.community),) if row.community else None,
     )
-
-
-def _splits_of(family: str, groups: Sequence[str]) -> list[Split]:
-    names = sorted(set(groups))
-    if len(names) < _FEW_GROUPS:
-        assigned: dict[str, Split] = dict.fromkeys(names, "train")
-        if names:
-            assigned[names[-1]] = "test"
-    else:
-        assigned = {name: split_of(family, name) for name in names}
-    return [assigned[group] for group in groups]
 
 
 def text_fingerprint(text: str) -> str:

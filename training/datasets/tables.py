@@ -25,6 +25,7 @@ from feedmill.training.datasets.labelled_posts import (
     opening_words,
     unix_ms,
 )
+from feedmill.training.datasets.split import EDITION
 
 TEXT_COLUMNS = ("text", "message", "title", "body", "tweet", "content", "comment", "headline")
 LABEL_COLUMNS = ("label", "class", "target", "is_spam", "spam", "category", "label_num")
@@ -91,7 +92,7 @@ class Table:
     def split_rule(self) -> str:
         """How its rows are divided into train, validation and test, as a card states it."""
         by = self.group or "the text's first words"
-        return f"{self._family}, by {by}"
+        return f"{self._family}, by {by}, {EDITION}"
 
     @property
     def _family(self) -> str:

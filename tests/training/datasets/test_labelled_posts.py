@@ -9,14 +9,13 @@ from feedmill.events.decode import decode_post
 from feedmill.events.errors import UsageError
 from feedmill.events.limits import MAX_TEXT_CHARACTERS
 from feedmill.training.datasets.labelled_posts import (
-    SPLITS,
     LabelledRow,
     concatenate,
     labelled_posts,
     read_csv_rows,
-    split_of,
     unix_ms,
 )
+from feedmill.training.datasets.split import SPLITS
 
 
 def test_a_group_is_never_split() -> None:
@@ -33,7 +32,6 @@ def test_a_group_is_never_split() -> None:
 
 
 def test_two_sets_of_one_family_agree() -> None:
-    assert split_of("reddit", "pics") == split_of("reddit", "pics")
     left = labelled_posts("a", "reddit", (LabelledRow("a" * i, 0.0, f"g{i}") for i in range(1, 30)))
     right = labelled_posts(
         "b", "reddit", (LabelledRow("b" * i, 1.0, f"g{i}") for i in range(1, 30))
@@ -59,20 +57,6 @@ def test_a_text_is_read_as_far_as_the_contract_allows() -> None:
     assert len(labelled_posts("s", "f", [LabelledRow(long, 0.0, "a")]).texts[0]) == (
         MAX_TEXT_CHARACTERS
     )
-
-
-def test_of_few_groups_the_last_is_the_test_split() -> None:
-    rows = labelled_posts(
-        "s",
-        "f",
-        [
-            LabelledRow("one", 1.0, "v1"),
-            LabelledRow("two", 0.0, "v2"),
-            LabelledRow("three", 0.0, "v3"),
-        ],
-    )
-    assert rows.split("test").texts == ["three"]
-    assert rows.split("train").texts == ["one", "two"]
 
 
 def test_a_row_becomes_the_post_that_a_stage_would_see() -> None:

