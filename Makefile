@@ -14,6 +14,8 @@ PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3; do \
 
 # How many seconds `make run` goes on; empty: until Ctrl-C.
 FOR ?=
+# Why `make evaluate` may look at the test rows; empty: it may not.
+LOOK ?=
 # More arguments for `feedmill run`, or for pytest: `make test ARGS='-k feed'`.
 ARGS ?=
 
@@ -60,9 +62,9 @@ bench: $(STAMP) ## Every benchmark, one after another; each prints its table
 mutation: $(STAMP) ## Change the pure core in small ways, see that tests notice; MODULES=rankers/score.py for one
 	$(BIN)/python tests/mutation.py $(MODULES)
 
-evaluate: $(STAMP) ## Evaluate the filters on the data folder, in minutes: writes docs/filters.md and docs/models/
+evaluate: $(STAMP) ## Evaluate the filters in minutes: docs/filters.md, docs/models/; LOOK='why' on the test rows too
 	$(BIN)/python -m feedmill.models.cards rankers/artifacts --out docs/models
-	$(BIN)/feedmill evaluate --all --docs docs $(ARGS) > /dev/null
+	$(BIN)/feedmill evaluate --all --docs docs $(if $(LOOK),--look "$(LOOK)") $(ARGS) > /dev/null
 
 # Without `build/`, from which setuptools would take files that the tree has no more.
 wheel: $(STAMP) ## Build dist/feedmill-….whl

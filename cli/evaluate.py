@@ -10,11 +10,13 @@ import click
 import msgspec
 
 from feedmill.cli.data_options import data_folder
+from feedmill.cli.look_options import LOOKS, look_options, report_look
 from feedmill.cli.options import with_environment
 from feedmill.cli.output import print_json
 from feedmill.events.errors import UsageError
 from feedmill.filters.registry import FILTERS
 from feedmill.streams.settings.environment import Environment
+from feedmill.training.evaluation.looks import read_looks
 
 if TYPE_CHECKING:
     from feedmill.training.evaluation.cross_validation import TrainingBudget
@@ -41,6 +43,7 @@ _ORDINARY_ROWS_OF_ALL = 2000
 @click.option("--all", "everything", is_flag=True, help="Evaluate all filters in every mode.")
 @click.option("--out", type=click.Path(path_type=Path), help="Write report and curves here.")
 @click.option("--docs", type=click.Path(path_type=Path), help="With --all: write filters.md here.")
+@look_options
 @click.option(
     "--ordinary-rows",
     type=click.IntRange(min=200),
@@ -68,6 +71,8 @@ def evaluate(
     everything: bool,
     out: Path | None,
     docs: Path | None,
+    look: str | None,
+    looks: Path | None,
     ordinary_rows: int | None,
     labelled_rows: int | None,
     jobs: int,
@@ -75,10 +80,10 @@ def evaluate(
 ) -> None:
     """Evaluate a filter on labelled and on ordinary posts.
 
-    Evaluates the stored model on rows that neither trained it nor chose its thresholds: on the
-    test split of a file that its card names, on all of any other file. With --folds or
-    --leave-one-out it evaluates models that it trains and throws away (give --model too for both).
-    A row is dropped if the model learned the row, its group or its text.
+    Evaluates the stored model on any file that did not train it, and, with --look, on the test rows
+    of the files that its card names; each look is logged. With --folds or --leave-one-out it
+    evaluates models that it trains and throws away (give --model too for both). A row is dropped if
+    the model learned the row, its group or its text.
 
     --all evaluates all filters in every mode on the data sets of one folder.
     """
@@ -86,15 +91,19 @@ def evaluate(
     from feedmill.training.evaluation import evaluation_page, evaluation_runs, report  # noqa: PLC0415 - the `train` extra
     from feedmill.training.evaluation.cross_validation import TrainingBudget  # noqa: PLC0415 - the `train` extra
 
-    given = _Given(name, data, ordinary, store, folds, alone, leave_one_out)
+    given = _Given(name, data, ordinary, store, folds, alone, leave_one_out, look)
     given.check(everything=everything, docs=docs)
     budget = TrainingBudget(alone, ordinary_rows, labelled_rows, jobs)
     if everything:
         evaluation = _evaluate_all(given, environment, budget)
     else:
         evaluation = _evaluate_one(given, environment, budget)
+    log = looks or (docs / LOOKS if docs else LOOKS)
+    if look is not None:
+        cards = [of_filter.card for of_filter in evaluation.filters if of_filter.card]
+        report_look(look, log, cards, evaluation.rows_by_source)
     if docs:
-        evaluation_page.write_page(evaluation, docs)
+        evaluation_page.write_page(evaluation, read_looks(log), docs)
     if out:
         evaluation_runs.write_report(evaluation, out)
     if as_json:
@@ -114,6 +123,7 @@ class _Given:
     folds: int | None
     alone: bool
     leave_one_out: bool
+    look: str | None
 
     def check(self, *, everything: bool, docs: Path | None) -> None:
         """Raise `UsageError` where options do not go together."""
@@ -135,7 +145,11 @@ def _evaluate_one(given: _Given, environment: Environment, budget: TrainingBudge
     spec = FILTERS[given.name or ""]
     is_stored = given.store is not None or not (given.folds or given.leave_one_out)
     modes = evaluation_runs.EvaluationModes(
-        is_stored, given.store or environment.models, given.folds or 0, given.leave_one_out
+        is_stored,
+        given.store or environment.models,
+        given.folds or 0,
+        given.leave_one_out,
+        look=given.look is not None,
     )
     data = read_training_data(spec, given.data or (str(data_folder()),), given.ordinary)
     return evaluation_runs.evaluate_one(spec, data, modes, budget)
@@ -150,6 +164,7 @@ def _evaluate_all(given: _Given, environment: Environment, budget: TrainingBudge
         given.store or environment.models,
         replace(budget, ordinary_rows=rows),
         _report_progress,
+        look=given.look is not None,
     )
 
 

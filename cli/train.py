@@ -12,6 +12,7 @@ import click
 import msgspec
 
 from feedmill.cli.data_options import data_folder, since_ms
+from feedmill.cli.look_options import LOOKS, look_options, report_look
 from feedmill.cli.options import with_environment
 from feedmill.cli.output import plain_table, print_json
 from feedmill.events.errors import UsageError
@@ -57,8 +58,8 @@ class _TrainOptions:
     type=click.Path(path_type=Path, file_okay=False),
     help="The store, made if need be.  [FEEDMILL_MODELS, else ./models]",
 )
+@look_options
 @click.option("--day", metavar="DATE", help="The day that its card states.  [today]")
-@click.option("--leave-one-out", is_flag=True, help="Evaluate each set also by a model without it.")
 @click.option("--json", "as_json", is_flag=True, help="The card as JSON.")
 @with_environment
 def train(
@@ -70,8 +71,9 @@ def train(
     from_labels: bool,
     since: str | None,
     out: Path | None,
+    look: str | None,
+    looks: Path | None,
     day: str | None,
-    leave_one_out: bool,
     as_json: bool,
 ) -> None:
     """Train a model and save it, with its card, into a store.
@@ -83,12 +85,12 @@ def train(
     for the data sets of the filter's recipe in it.
 
     Groups are never split: six in ten train the model, two choose its thresholds, and two only
-    test it. The same data give the same model.
+    test it, where --look asks for it. The same data give the same model.
     """
     store = out or environment.models or Path("models")
     trained_on = day or datetime.now(UTC).date().isoformat()
     if model in RANKERS:
-        if ordinary or from_labels or leave_one_out:
+        if ordinary or from_labels or look:
             raise UsageError(f"{model} learns from its own data sets alone: --data FOLDER")
         card = _train_ranker(model, data, store, trained_on)
     else:
@@ -96,7 +98,10 @@ def train(
             raise UsageError("--since needs --from-labels")
         folders = data or (() if from_labels else (str(data_folder()),))
         given = _TrainOptions(model, folders, ordinary, from_labels, since_ms(since))
-        card = _train_filter(environment, given, store, trained_on, left_out=leave_one_out)
+        data_of_filter = _training_data(environment, given)
+        card = _train_filter(given, data_of_filter, store, trained_on, look=look is not None)
+        if look is not None:
+            report_look(look, looks or LOOKS, [card], data_of_filter.test_rows)
     if as_json:
         print_json(msgspec.to_builtins(card))
     else:
@@ -113,14 +118,17 @@ def _train_ranker(model: str, data: tuple[str, ...], store: Path, day: str) -> M
 
 
 def _train_filter(
-    environment: Environment, given: _TrainOptions, store: Path, day: str, *, left_out: bool
+    given: _TrainOptions,
+    data: TrainingData,
+    store: Path,
+    day: str,
+    *,
+    look: bool,
 ) -> ModelCard:
     from feedmill.training.trainers import filters  # noqa: PLC0415 scikit-learn
 
-    data = _training_data(environment, given)
-    return filters.train(
-        FILTERS[given.model], data, store, day=day, command=given.command, left_out=left_out
-    )
+    spec, command = FILTERS[given.model], given.command
+    return filters.train(spec, data, store, day=day, command=command, look=look)
 
 
 def _training_data(environment: Environment, given: _TrainOptions) -> TrainingData:
@@ -146,6 +154,6 @@ def _summary(card: ModelCard, store: Path) -> str:
             "",
             plain_table(["learned from", "role", "rows>", "split"], uses),
             "",
-            plain_table(["measured on the test rows", "value>"], metrics),
+            plain_table(["measured on rows that did not train it", "value>"], metrics),
         ]
     )

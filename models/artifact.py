@@ -1,7 +1,8 @@
 """Model artifacts: a file of arrays, named by its sha256, and a model card beside it.  No pickle.
 
-A store is a folder: ``<name>.json`` is the card, ``<sha256>.npz`` the artifact that it names.  The
-same arrays give the same bytes, so that two models with the same sha256 are the same model.
+A store is a folder: ``<name>.json`` is the card, ``<sha256>.npz`` the artifact that it names.
+Earlier models stay in it.  The same arrays give the same bytes, so that two models with the same
+sha256 are the same model.
 """
 
 from __future__ import annotations
@@ -50,8 +51,18 @@ class DataUse(msgspec.Struct, frozen=True, omit_defaults=True):
     split: str = ""
 
 
-class ModelCard(msgspec.Struct, frozen=True):
+class CodeVersion(msgspec.Struct, frozen=True):
+    """The code that trained a model: the package's version, and a hash over its files."""
+
+    package: str
+    source_sha256: str
+
+
+class ModelCard(msgspec.Struct, frozen=True, omit_defaults=True):
     """What a model is, what it learned from, and what it can do, as its trainer measured it.
+
+    `models.cards` shows it in the sections of Mitchell et al. 2019, "Model Cards for Model
+    Reporting".
 
     Attributes
     ----------
@@ -64,9 +75,19 @@ class ModelCard(msgspec.Struct, frozen=True):
     metrics
         By name, measured on rows that neither trained nor tuned the model.
     weaknesses
-        What the model cannot do, a sentence each.
+        What the model cannot do and where it is known to fail, a sentence each.
     command
         The command that trains it.
+    intervals
+        The ends of the 95 % interval of those metrics that have one.
+    intended_use, factors, ethics
+        What it is for and what not, by what its figures differ, whom its errors harm: sentences.
+    licence
+        Of the model itself; each data set has its own.
+    code, libraries
+        What trained it, with versions.
+    recipe, parameters, seed
+        How it was trained.
     """
 
     name: str
@@ -78,6 +99,16 @@ class ModelCard(msgspec.Struct, frozen=True):
     metrics: dict[str, float]
     weaknesses: list[str]
     command: str
+    intervals: dict[str, tuple[float, float]] = msgspec.field(default_factory=dict)
+    intended_use: tuple[str, ...] = ()
+    factors: tuple[str, ...] = ()
+    ethics: tuple[str, ...] = ()
+    licence: str = ""
+    code: CodeVersion | None = None
+    libraries: dict[str, str] = msgspec.field(default_factory=dict)
+    recipe: str = ""
+    parameters: dict[str, Any] = msgspec.field(default_factory=dict)
+    seed: int | None = None
 
     @property
     def version(self) -> str:
@@ -160,14 +191,18 @@ def sha256_of_file(path: Path) -> str:
 
 
 def save_artifact(store: Path, card: ModelCard, content: bytes) -> None:
-    """Write artifact and card into a store, and remove the artifact that the card named before."""
+    """Write artifact and card into a store.
+
+    No earlier model is deleted: its card becomes ``<name>@<version>.json``, and with that file in
+    the place of ``<name>.json`` the store holds it again.
+    """
     store.mkdir(parents=True, exist_ok=True)
     path = store / f"{card.name}.json"
     (store / f"{card.sha256}.npz").write_bytes(content)
     if path.exists():
-        old = read_card(store, card.name).sha256
-        if old != card.sha256:
-            (store / f"{old}.npz").unlink(missing_ok=True)
+        old = read_card(store, card.name)
+        if old.sha256 != card.sha256:
+            path.rename(store / f"{old.name}@{old.version}.json")
     text = msgspec.json.format(msgspec.json.encode(card), indent=2)
     path.write_bytes(text + b"\n")
 

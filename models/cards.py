@@ -1,10 +1,15 @@
-"""Model cards as Markdown: ``python -m feedmill.models.cards <store>… --out docs/models``."""
+"""Model cards as Markdown: ``python -m feedmill.models.cards <store>… --out docs/models``.
+
+The sections are those of Mitchell et al. 2019, "Model Cards for Model Reporting".
+"""
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+
+import msgspec
 
 from feedmill.models.artifact import ModelCard, read_card
 
@@ -18,40 +23,76 @@ def card_lines(card: ModelCard, heading: str = "##") -> list[str]:
     return [
         card.summary,
         "",
+        f"{heading} Model details",
+        "",
         f"Version `{card.version}`, trained {card.trained_on} with `{card.command}`;",
         f"{card.features} features; artifact sha256 `{card.sha256}`.",
+        *_how_it_was_trained(card),
         "",
-        f"{heading} Learned from",
+        *_section(f"{heading} Intended use", card.intended_use),
+        *_section(f"{heading} Factors", card.factors),
+        f"{heading} Training data",
         "",
         "| file | rows | licence as stated | role | split | sha256 |",
         "|---|--:|---|---|---|---|",
         *data,
         "",
-        f"{heading} What it cannot do",
-        "",
-        *(f"- {weakness}" for weakness in card.weaknesses),
+        *_section(f"{heading} Ethical considerations", card.ethics),
+        *_section(f"{heading} Caveats and known failures", card.weaknesses)[:-1],
     ]
+
+
+def _section(heading: str, sentences: Sequence[str]) -> list[str]:
+    return [heading, "", *(f"- {sentence}" for sentence in sentences), ""] if sentences else []
+
+
+def _how_it_was_trained(card: ModelCard) -> list[str]:
+    """Return licence, code, libraries and recipe, as far as the card states them."""
+    lines = []
+    if card.licence:
+        lines.append(f"- licence of the model: {card.licence}")
+    if card.code is not None:
+        code = card.code
+        lines.append(f"- code: feedmill {code.package}, sources sha256 `{code.source_sha256}`")
+    if card.libraries:
+        versions = ", ".join(f"{name} {version}" for name, version in card.libraries.items())
+        lines.append(f"- libraries: {versions}")
+    if card.recipe:
+        parameters = msgspec.json.encode(card.parameters, order="deterministic").decode()
+        lines.append(f"- recipe `{card.recipe}`, seed {card.seed}: `{parameters}`")
+    return ["", *lines] if lines else []
 
 
 def card_page(card: ModelCard) -> str:
     """Return the page of one model card as Markdown."""
-    metrics = [f"| {name} | {value:,.4f} |" for name, value in card.metrics.items()]
     lines = [
         f"# Model card: {card.name}",
         "",
         *card_lines(card),
         "",
-        "## Measured on rows that neither trained nor tuned it",
+        "## Metrics and quantitative analyses",
         "",
-        "| metric | value |",
-        "|---|--:|",
-        *metrics,
+        "Measured on rows that neither trained nor tuned it; the interval is of 95 %.",
+        "",
+        "| metric | value | interval |",
+        "|---|--:|---|",
+        *(
+            f"| {name} | {value:,.4f} | {_interval(card, name)} |"
+            for name, value in card.metrics.items()
+        ),
     ]
     return "\n".join(lines) + "\n"
 
 
+def _interval(card: ModelCard, name: str) -> str:
+    if name not in card.intervals:
+        return ""
+    low, high = card.intervals[name]
+    return f"{low:.4f} to {high:.4f}"
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Write a page for each card of the given stores."""
+    """Write a page for each current card of the given stores."""
     parser = argparse.ArgumentParser(description="Write the model cards as Markdown.")
     parser.add_argument("stores", nargs="+", type=Path)
     parser.add_argument("--out", type=Path, required=True)
@@ -59,8 +100,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     for store in options.stores:
         for path in sorted(store.glob("*.json")):
-            card = read_card(store, path.stem)
-            (options.out / f"{card.name}.md").write_text(card_page(card), encoding="utf-8")
+            # `<name>@<version>.json` is the card of an earlier model.
+            if "@" not in path.stem:
+                card = read_card(store, path.stem)
+                (options.out / f"{card.name}.md").write_text(card_page(card), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""How filters are trained: recipes by name, each with its data sets, its settings and its bars."""
+"""How filters are trained: recipes by name, each with its data sets and its settings."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from feedmill.training.datasets.known import (
     YOUTUBE,
     KnownDataset,
 )
-from feedmill.training.evaluation.bars import Bar
 from feedmill.training.fitting.classifiers import BoostedTrees, Expert, LinearBlend
 
 
@@ -76,8 +75,6 @@ class Recipe:
     research
         How to evaluate the idea on data sets whose licence allows research alone; its models are
         thrown away.
-    bars
-        What a release of the filter must reach.
     """
 
     summary: str
@@ -90,7 +87,6 @@ class Recipe:
     classifier: LinearBlend | BoostedTrees
     weaknesses: tuple[str, ...]
     research: Recipe | None = None
-    bars: tuple[Bar, ...] = ()
 
     @property
     def evidence(self) -> Evidence:
@@ -136,22 +132,6 @@ _SPAM = Recipe(
         "disguises are undone for Latin letters and English words only",
         _TEST_ROWS_WERE_SEEN,
     ),
-    bars=(
-        Bar("sms", "left out", "auc", 0.95),
-        Bar("sms", "left out", "recall_at_1_percent", 0.55),
-        Bar("youtube", "left out", "auc", 0.87),
-        Bar("youtube", "left out", "recall_at_1_percent", 0.30),
-        Bar("youtube", "folds", "auc", 0.985),
-        Bar("youtube", "alone", "auc", 0.985),
-        Bar("youtube", "folds", "recall_at_1_percent", 0.87),
-        Bar("youtube", "alone", "recall_at_1_percent", 0.87),
-        Bar("sms", "folds", "auc", 0.995),
-        Bar("sms", "alone", "auc", 0.995),
-        Bar("sms", "folds", "recall_at_1_percent", 0.95),
-        Bar("sms", "alone", "recall_at_1_percent", 0.95),
-        Bar("youtube", "stored", "caught_demoted", 0.80),
-        Bar("sms", "stored", "caught_demoted", 0.88),
-    ),
 )
 
 _NSFW = Recipe(
@@ -168,13 +148,6 @@ _NSFW = Recipe(
         "say nothing that gives them away, and are missed",
         "an ordinary post about sex, in a community for that, is often demoted",
         _TEST_ROWS_WERE_SEEN,
-    ),
-    bars=(
-        Bar("reddit_over18", "folds", "auc", 0.71),
-        Bar("reddit_over18", "alone", "auc", 0.71),
-        Bar("reddit_over18", "folds", "recall_at_ordinary", 0.25),
-        Bar("reddit_over18", "alone", "recall_at_ordinary", 0.25),
-        Bar("reddit_over18", "stored", "caught_demoted", 0.25),
     ),
 )
 
@@ -195,16 +168,6 @@ _MISINFORMATION = Recipe(
         "sources by rules (`rules/misinformation`)",
         _TEST_ROWS_WERE_SEEN,
     ),
-    bars=(
-        Bar("covid", "folds", "auc", 0.975),
-        Bar("covid", "alone", "auc", 0.975),
-        Bar("fakenewsnet", "folds", "auc", 0.86),
-        Bar("fakenewsnet", "alone", "auc", 0.86),
-        Bar("liar", "alone", "auc", 0.64),
-        Bar("covid", "stored", "caught_demoted", 0.75),
-        Bar("covid", "stored", "fine_demoted", 0.10, at_most=True),
-        Bar("covid", "stored", "fine_hidden", 0.01, at_most=True),
-    ),
 )
 
 # Short statements of politicians: words alone tell a little, and trees above them lose it again.
@@ -213,7 +176,6 @@ _STATEMENTS = replace(
     datasets=(WeightedDataset(LIAR, 1.0),),
     ngram_models=(NgramRecipe("text", 0.01, 4, 0.25),),
     classifier=LinearBlend(()),
-    bars=(),
 )
 
 # For a filter of your own that has no recipe yet; settings between those of the others.

@@ -44,6 +44,12 @@ class TrainingData:
         """The ordinary posts, by source."""
         return [dataset.rows for dataset in self.ordinary]
 
+    @property
+    def test_rows(self) -> list[tuple[str, int]]:
+        """How many rows of each source are test rows."""
+        every = (*self.labelled, *self.ordinary)
+        return [(d.rows.source, int((d.rows.splits == "test").sum())) for d in every]
+
 
 def read_training_data(
     spec: FilterSpec, data: Sequence[str], ordinary: Sequence[str]

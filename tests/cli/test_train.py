@@ -56,16 +56,24 @@ def test_a_filter_is_trained_on_strange_files_and_evaluated_on_others(files: Pat
     assert json.loads(again.output)["sha256"] == card["sha256"]
 
     words = ["evaluate", "spam", "--model", "models", "--data", MAIL, "--data", "other.tsv"]
-    evaluated = run(*words, "--ordinary", PLAIN, "--out", "report", "--json")
+    before = json.loads(run(*words, "--json").output)
+    assert [dataset["name"] for dataset in before["filters"][0]["sets"]] == ["other"]
+    assert before["filters"][0]["not_looked_at"] == ["mail"]
+    assert not Path("looks.jsonl").exists()
+
+    looking = ["--ordinary", PLAIN, "--out", "report", "--json", "--look", "to release"]
+    evaluated = run(*words, *looking)
     assert evaluated.exit_code == 0, evaluated.output
-    report = json.loads(evaluated.output)
+    assert evaluated.stderr == "look 1 at the test rows, logged in looks.jsonl\n"
+    assert json.loads(Path("looks.jsonl").read_text())["why"] == "to release"
+    report = json.loads(evaluated.stdout)
     (of_spam,) = report["filters"]
     assert of_spam["card"]["sha256"] == card["sha256"]
     notes = {dataset["name"]: dataset["note"] for dataset in of_spam["sets"]}
     assert notes["mail"] == "the test split of a file that it was trained on"
     assert notes["other"] == "a file it never saw"
-    assert of_spam["sets"][0]["measures"]["auc"] > 0.95
-    assert [source["source"] for source in report["together"]] == ["plain"]
+    assert of_spam["sets"][0]["measures"]["auc"][0] > 0.95
+    assert {cell["source"] for cell in report["together"]["cells"]} == {"plain", "all"}
     assert {path.name for path in (files / "report").iterdir()} == {
         *("evaluation.json", "evaluation.md", "spam-mail-stored.svg", "spam-other-stored.svg"),
     }
@@ -79,8 +87,8 @@ def test_folds_and_sets_left_out_are_reported_as_markdown(files: Path) -> None:
     )
     assert done.exit_code == 0, done.output
     assert "## spam: trained here" in done.output
-    assert "### Grouped cross-validation" in done.output
-    assert "### Sets left out" in done.output
+    assert "### Other models: grouped cross-validation of the recipe" in done.output
+    assert "### Other models: each set by a model that learned from the other sets" in done.output
     assert "- mail: 2 folds by group; learned from its other folds and other" in done.output
     assert "pills" not in done.output
     assert done.output == (files / "report" / "evaluation.md").read_text()

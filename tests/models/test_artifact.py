@@ -42,11 +42,15 @@ def test_the_same_arrays_are_the_same_bytes() -> None:
     )
 
 
-def test_a_new_release_replaces_the_old_file(tmp_path: Path) -> None:
+def test_a_new_model_leaves_the_earlier_one_where_it_can_be_restored(tmp_path: Path) -> None:
     old = _store(tmp_path)
     new = _store(tmp_path, {"a": np.ones(2)})
-    assert sorted(p.name for p in tmp_path.glob("*.npz")) == [f"{new.sha256}.npz"]
-    assert old.sha256 != new.sha256
+    _store(tmp_path, {"a": np.ones(2)})  # saved again: no earlier model
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted(
+        [f"{old.sha256}.npz", f"{new.sha256}.npz", "toy.json", f"toy@{old.version}.json"]
+    )
+    (tmp_path / f"toy@{old.version}.json").rename(tmp_path / "toy.json")
+    assert read_artifact(tmp_path, "toy", FEATURES).version == old.version
 
 
 def test_an_altered_file_is_refused(tmp_path: Path) -> None:

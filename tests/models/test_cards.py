@@ -6,8 +6,8 @@ import pytest
 
 from feedmill.filters.registry import FILTERS
 from feedmill.filters.spec import STORE as FILTER_STORE
-from feedmill.models.artifact import read_card
-from feedmill.models.cards import card_lines, card_page
+from feedmill.models.artifact import CodeVersion, DataUse, ModelCard, read_card, save_artifact
+from feedmill.models.cards import card_lines, card_page, main
 from feedmill.rankers.registry import RANKERS
 from feedmill.rankers.spec import STORE as RANKER_STORE
 
@@ -34,3 +34,51 @@ def test_a_store_holds_one_small_file_per_card(store: Path, name: str) -> None:
     path = store / f"{read_card(store, name).sha256}.npz"
     assert path.stat().st_size < 2_000_000
     assert len(list(store.glob("*.npz"))) == len(list(store.glob("*.json")))
+
+
+def test_the_page_has_the_sections_of_mitchell_et_al(tmp_path: Path) -> None:
+    card = ModelCard(
+        name="toy",
+        sha256="0" * 64,
+        trained_on="2026-01-01",
+        summary="A toy.",
+        features=1,
+        data=[DataUse("toys.csv", 7, "CC0", "labelled", "1" * 64, "by toy")],
+        metrics={"toys.auc": 0.75, "toys.rows": 3.0},
+        weaknesses=["breaks"],
+        command="feedmill train toy",
+        intervals={"toys.auc": (0.5, 0.9)},
+        intended_use=("to play",),
+        factors=("size",),
+        ethics=("for children",),
+        licence="CC0",
+        code=CodeVersion("0.1", "2" * 64),
+        libraries={"numpy": "2"},
+        recipe="linear",
+        parameters={"c": 3},
+        seed=20,
+    )
+    content = b"any"
+    save_artifact(tmp_path, card, content)
+    assert read_card(tmp_path, "toy") == card
+    page = card_page(card)
+    for section in (
+        *("Model details", "Intended use", "Factors", "Training data", "Ethical considerations"),
+        *("Caveats and known failures", "Metrics and quantitative analyses"),
+    ):
+        assert f"\n## {section}\n" in page
+    for part in (
+        *("- to play", "- size", "- for children", "- breaks", "licence of the model: CC0"),
+        *("numpy 2", "recipe `linear`, seed 20", '{"c":3}', "2" * 64, "| toys.csv | 7 | CC0 |"),
+        *("| toys.auc | 0.7500 | 0.5000 to 0.9000 |", "| toys.rows | 3.0000 |  |"),
+    ):
+        assert part in page
+
+
+def test_pages_are_written_of_current_models_only(tmp_path: Path) -> None:
+    for sha256 in ("1" * 64, "2" * 64):
+        card = ModelCard("toy", sha256, "2026-01-01", "", 1, [], {}, [], "")
+        save_artifact(tmp_path / "store", card, b"any")
+    main([str(tmp_path / "store"), "--out", str(tmp_path / "docs")])
+    assert [path.name for path in (tmp_path / "docs").iterdir()] == ["toy.md"]
+    assert "2" * 64 in (tmp_path / "docs/toy.md").read_text()

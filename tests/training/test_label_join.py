@@ -139,7 +139,8 @@ def train_from_labels(stack: Any, prefix: str, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_a_filter_learns_from_the_topics(train_from_labels: Any, tmp_path: Path) -> None:
-    done = train_from_labels("--out", str(tmp_path), "--day", "2026-01-01")
+    look = ("--look", "a test", "--looks", str(tmp_path / "looks.jsonl"))
+    done = train_from_labels("--out", str(tmp_path), "--day", "2026-01-01", *look)
     assert done.exit_code == 0, done.output
     card = read_card(tmp_path, "spam")
     assert card.command == "feedmill train spam --from-labels"

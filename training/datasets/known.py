@@ -127,8 +127,17 @@ ORDINARY: tuple[KnownDataset, ...] = (
         labelled=False,
     ),
 )
+# Answers in a forum, longer than most posts; nobody labelled whether they violate.
+SEMEVAL = KnownDataset(
+    _table("quality_semeval_cqa.csv.gz", "semeval", group="question_subject"),
+    "none stated",
+    labelled=False,
+)
 # Every data set by its file's name.
-KNOWN = {known.file: known for known in (YOUTUBE, SMS, OVER18, COVID, FAKENEWSNET, LIAR, *ORDINARY)}
+KNOWN = {
+    known.file: known
+    for known in (YOUTUBE, SMS, OVER18, COVID, FAKENEWSNET, LIAR, SEMEVAL, *ORDINARY)
+}
 
 
 def read_ordinary(folder: Path) -> list[LabelledPosts]:

@@ -9,22 +9,16 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple, TypeVar
 
 import numpy as np
 
 from feedmill.events.errors import UsageError
 from feedmill.filters.spec import FilterSpec
-from feedmill.training.arrays import Mask
+from feedmill.models.text_model import TextModel
 from feedmill.training.datasets.labelled_posts import LabelledPosts, drop_leaked
-from feedmill.training.evaluation.filter_metrics import (
-    DatasetReport,
-    ScoredRows,
-    dataset_report,
-    filter_metrics,
-    fine_scores,
-)
+from feedmill.training.evaluation.filter_metrics import DatasetReport, ScoredRows, dataset_report
 from feedmill.training.fitting.filters import fit
 from feedmill.training.fitting.ngram_models import SEED
 from feedmill.training.training_data import (
@@ -89,40 +83,53 @@ def cross_validate(
 ) -> DatasetReport:
     """Evaluate one data set, each fold by a model of its other folds and of the other sets.
 
-    `index` is the data set's among the labelled ones.  Raises `UsageError`.
+    `index` is the data set's among the labelled ones.  Test rows are in no fold.  Raises
+    `UsageError`.
     """
-    rows = data.labelled[index].rows
+    rows = data.labelled[index].rows.without_test()
     fold_of = np.array(grouped_folds(rows.groups, folds))
-    masks = [np.asarray(fold_of == fold) for fold in range(int(fold_of.max()) + 1)]
+    held_out = [rows.where(fold_of == fold) for fold in range(int(fold_of.max()) + 1)]
     parts = _map_in_threads(
-        lambda mask: _evaluate_held_out(spec, data, index, mask, budget), masks, budget.jobs
+        lambda part: _evaluate_held_out(spec, data, index, part, budget), held_out, budget.jobs
     )
     others = [] if budget.alone else _other_sources(data, index)
-    note = f"{len(masks)} folds by group; learned from {' and '.join(['its other folds', *others])}"
+    note = (
+        f"{len(held_out)} folds by group; learned from {' and '.join(['its other folds', *others])}"
+    )
     if budget.alone or not data.ordinary:
         note += ", without ordinary posts"
     return dataset_report(rows.source, "alone" if budget.alone else "folds", note, parts)
 
 
 def leave_one_dataset_out(
-    spec: FilterSpec, data: TrainingData, budget: TrainingBudget = _UNBOUNDED
+    spec: FilterSpec, data: TrainingData, budget: TrainingBudget = _UNBOUNDED, *, look: bool = False
 ) -> list[DatasetReport]:
-    """Evaluate each data set by a model of the other sets alone; raises `UsageError`."""
+    """Evaluate each data set by a model of the other sets alone; raises `UsageError`.
+
+    The rows are those of the test split if this is a `look`, else the others.
+    """
     if len(data.labelled) < 2:
         raise UsageError("to leave one set out takes two or more; give more with --data")
+    # Nothing of a set left out may train, whatever its groups.
+    without = [replace(data, labelled=_others(data, index)) for index in range(len(data.labelled))]
 
     def evaluate(index: int) -> DatasetReport:
         rows = data.labelled[index].rows
+        part = _evaluate_held_out(
+            spec, without[index], None, rows.split("test") if look else rows.without_test(), budget
+        )
         note = f"learned from {' and '.join(_other_sources(data, index))}"
-        all_rows = np.ones(len(rows), dtype=np.bool_)
-        part = _evaluate_held_out(spec, data, index, all_rows, budget)
         return dataset_report(rows.source, "left out", note, [part])
 
     return _map_in_threads(evaluate, range(len(data.labelled)), budget.jobs)
 
 
+def _others(data: TrainingData, index: int) -> tuple[Dataset, ...]:
+    return (*data.labelled[:index], *data.labelled[index + 1 :])
+
+
 def _other_sources(data: TrainingData, index: int) -> list[str]:
-    return [dataset.rows.source for i, dataset in enumerate(data.labelled) if i != index]
+    return [dataset.rows.source for dataset in _others(data, index)]
 
 
 def _map_in_threads(work: Callable[[S], T], items: Sequence[S], jobs: int) -> list[T]:
@@ -131,23 +138,36 @@ def _map_in_threads(work: Callable[[S], T], items: Sequence[S], jobs: int) -> li
 
 
 def _evaluate_held_out(
-    spec: FilterSpec, data: TrainingData, index: int, mask: Mask, budget: TrainingBudget
+    spec: FilterSpec,
+    data: TrainingData,
+    index: int | None,
+    held_out: LabelledPosts,
+    budget: TrainingBudget,
 ) -> ScoredRows:
-    """Train without the rows of `mask` of one data set, and score those rows."""
-    held_out = data.labelled[index].rows.where(mask)
-    labelled = _labelled_without(data, index, mask, held_out, budget)
+    """Train without rows held out of one data set, or of none that trains, and score them."""
+    model, training = train_without(spec, data, held_out, budget, own=index)
+    rows = drop_leaked(held_out, training)
+    return ScoredRows(rows, model.score_many(rows.posts), len(held_out) - len(rows))
+
+
+def train_without(
+    spec: FilterSpec,
+    data: TrainingData,
+    held_out: LabelledPosts,
+    budget: TrainingBudget = _UNBOUNDED,
+    own: int | None = None,
+) -> tuple[TextModel, list[LabelledPosts]]:
+    """Train a filter on rows that share no group and no text with those held out.
+
+    With `budget.alone` only the data set `own` trains.  Test rows never train.  Returns the model
+    and what trained it; raises `UsageError`.
+    """
+    labelled = _labelled_without(data, own, held_out, budget)
     ordinary = _ordinary_without(data, held_out, budget)
     check_enough(labelled.rows, ordinary)
     fitted = fit(recipe_for(spec, labelled.datasets), labelled.rows, ordinary)
     model = fitted.model(spec.name, "", spec.believed_self_labels)
-    rows = drop_leaked(held_out, [*labelled.rows, *ordinary])
-    scores = model.score_many(rows.posts)
-    ordinary_scores = [
-        fine_scores(model, drop_leaked(source.split("test"), [*labelled.rows, *ordinary]))
-        for source in data.ordinary_posts
-    ]
-    metrics = filter_metrics(scores, rows.labels == 1, ordinary_scores)
-    return ScoredRows(rows, scores, metrics, len(held_out) - len(rows))
+    return model, [*labelled.rows, *ordinary]
 
 
 class _Labelled(NamedTuple):
@@ -158,15 +178,14 @@ class _Labelled(NamedTuple):
 
 
 def _labelled_without(
-    data: TrainingData, index: int, mask: Mask, held_out: LabelledPosts, budget: TrainingBudget
+    data: TrainingData, own: int | None, held_out: LabelledPosts, budget: TrainingBudget
 ) -> _Labelled:
-    """Return what may train a model that is evaluated on the rows held out of one data set."""
+    """Return what may train a model that is evaluated on the rows held out."""
     training = _Labelled([], [])
     for position, dataset in enumerate(data.labelled):
-        if budget.alone and position != index:
+        if budget.alone and position != own:
             continue
-        rows = dataset.rows.where(~mask) if position == index else dataset.rows
-        rows = drop_leaked(rows, [held_out])
+        rows = drop_leaked(dataset.rows.without_test(), [held_out])
         if len(rows):
             training.datasets.append(dataset)
             training.rows.append(_sampled(rows, budget.labelled_rows))

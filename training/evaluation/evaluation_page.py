@@ -1,26 +1,36 @@
-"""The page docs/filters.md: every filter evaluated in every mode, beside the bars of its recipe."""
+"""The page docs/filters.md: every filter evaluated in every mode, beside the bars of a release."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
-from feedmill.filters.registry import FILTERS
 from feedmill.models.cards import card_lines
-from feedmill.training.evaluation.bars import Bar
-from feedmill.training.evaluation.filter_metrics import DatasetReport, OrdinaryReport
+from feedmill.training.evaluation.bars import (
+    BARS,
+    MAX_DEMOTED,
+    MAX_HEALTH_DEMOTED,
+    MAX_HIDDEN,
+    MIN_CELL_ROWS,
+    OTHER_MODELS,
+    Bar,
+)
+from feedmill.training.evaluation.filter_metrics import DatasetReport, FilterMetrics
+from feedmill.training.evaluation.intervals import Figure
+from feedmill.training.evaluation.looks import Look
+from feedmill.training.evaluation.ordinary_posts import ALL, Cell
 from feedmill.training.evaluation.report import (
     Evaluation,
     FilterReport,
     filter_lines,
-    ordinary_table,
+    health_table,
+    ordinary_lines,
     plot,
     plot_name,
     table,
 )
-from feedmill.training.training_data import recipe_of
 
-_MAX_HIDDEN, _MAX_DEMOTED = 0.01, 0.03
 _HEAD = """\
 # The filters
 
@@ -29,28 +39,44 @@ is made by `make evaluate`, which is `feedmill evaluate --all --docs docs`; noth
 by hand.
 
 The value of a filter is the probability that a post violates. By default a post is demoted from 0.6
-and hidden from 0.9. The rows of a file are split by whole groups (video, subreddit, domain, opening
-words) into train, validation (which chooses the thresholds) and test; the cards call the test rows
-"judge rows". There are four modes of evaluation:
+and hidden from 0.9; *caught* is demoted or hidden. The rows of a file are split by whole groups
+(video, subreddit, domain, opening words) into train, validation (which chooses the thresholds) and
+test. The test rows are looked at only on purpose (`--look WHY`), and each look is logged
+[below](#looks). The modes of evaluation:
 
-- **stored**: the shipped model, on the test rows of each file;
-- **folds**: a set is divided into folds by groups, and each fold is scored by a model that learned
-  from the other folds, from the filter's other sets and from ordinary posts;
-- **alone**: the same, but the model learned from the other folds alone: how far words carry within
-  one set;
-- **left out**: each set is scored by a model that learned from the other sets alone, as if it came
-  from a platform never seen before.
+- **stored**: the shipped model, at the shipped thresholds, on the test rows of each file;
+- **folds** and **left out** are *other models*, made by the same recipe: a set is divided into
+  folds by groups, each scored by a model of the other folds; or a set is scored by a model that
+  learned from the other sets alone, as if it came from a platform never seen before.
 
 In each mode a row is dropped if the model learned its group or its text (digits aside). "Fine" are
-the posts of the same set that do not violate; *ordinary* are posts of Reddit, Facebook pages,
-Hacker News and Bluesky that nobody labelled, where each source weighs alike. A recall at 1 % is the
-fraction caught at the threshold that 1 % of the fine, or of the ordinary posts, exceed. For
-cross-validation we show the mean over folds, and beside it the AUC of all rows together ("pooled").
-"Flagged" is Reddit's own flag over_18.
+the posts of the same set that do not violate; *ordinary* are posts that nobody labelled, and the
+fine posts of other sets. Ordinary posts of more than 2,000 characters are mostly made of the posts
+of one group.
+
+Figures have their interval of 95 % in brackets: by 1,000 draws of whole groups with replacement
+where there are 20 groups or more, else by rows; fractions have at least Wilson's binomial interval.
+A group with more than 5 % of the violating rows is shown apart. Where "end" is written, a bar holds
+for the unfavourable end of the interval, else for the figure itself.
 """
 
 
-def write_page(evaluation: Evaluation, docs: Path) -> None:
+class _Row(NamedTuple):
+    """A bar with what was measured."""
+
+    filter: str
+    what: str
+    model: str
+    bar: str
+    measured: str
+    is_reached: bool
+
+    @property
+    def cells(self) -> list[str]:
+        return [*self[:5], "yes" if self.is_reached else "**no**"]
+
+
+def write_page(evaluation: Evaluation, looks: Sequence[Look], docs: Path) -> None:
     """Write ``filters.md`` and its curves below ``filters/``; curves of before are deleted."""
     plots = docs / "filters"
     plots.mkdir(parents=True, exist_ok=True)
@@ -60,12 +86,18 @@ def write_page(evaluation: Evaluation, docs: Path) -> None:
         for dataset in report.datasets:
             path = plots / plot_name(report.filter, dataset)
             path.write_text(plot(report.filter, dataset), "utf-8")
-    (docs / "filters.md").write_text(page(evaluation), encoding="utf-8")
+    (docs / "filters.md").write_text(page(evaluation, looks), encoding="utf-8")
 
 
-def page(evaluation: Evaluation) -> str:
+def page(evaluation: Evaluation, looks: Sequence[Look]) -> str:
     """Return the page as Markdown."""
-    lines = [*_HEAD.splitlines(), "", *_bar_lines(evaluation)]
+    lines = [*_HEAD.splitlines(), "", *_bar_lines(evaluation), *_look_lines(looks)]
+    if evaluation.together is not None:
+        lines += ["## Ordinary posts, by all filters together", ""]
+        lines += [*ordinary_lines(evaluation.together), ""]
+    if evaluation.health:
+        lines += ["## Ordinary posts about health, by the filter of misinformation", ""]
+        lines += [*health_table(evaluation.health), ""]
     for report in evaluation.filters:
         lines += [f"## {report.filter}", ""]
         if report.card:
@@ -83,48 +115,77 @@ def _curves(report: FilterReport) -> list[str]:
     ]
 
 
-def _bar_lines(evaluation: Evaluation) -> list[str]:
-    if not evaluation.together:
-        return []
-    rows = [*_filter_rows(evaluation), *_ordinary_rows(evaluation.together)]
-    header = ["filter", "set", "mode", "metric", "bar", "measured", "reached"]
+def _look_lines(looks: Sequence[Look]) -> list[str]:
+    rows = [
+        [str(number), look.day, look.why, ", ".join(look.models), f"{sum(look.rows.values()):,}"]
+        for number, look in enumerate(looks, 1)
+    ]
+    header = ["look", "day", "why", "models", "test rows"]
     return [
-        *("## The bars", "", *table(header, rows, left=4), ""),
-        *("## Ordinary posts, by all filters together", ""),
-        *(*ordinary_table(evaluation.together), ""),
-        *("Liar is for research only: it is measured, by models that are thrown away.", ""),
+        *("## Looks", "", f"The test rows of this split were looked at {len(looks)} times.", ""),
+        *(table(header, rows, left=4) if looks else ()),
+        *([""] if looks else ()),
     ]
 
 
-def _filter_rows(evaluation: Evaluation) -> Iterator[list[str]]:
-    """Yield a row for each bar of a recipe whose data set was evaluated."""
+def _bar_lines(evaluation: Evaluation) -> list[str]:
+    rows = sorted(_rows(evaluation), key=lambda row: row.is_reached)
+    missed = sum(not row.is_reached for row in rows)
+    header = ["filter", "what", "model", "bar", "measured", "reached"]
+    return [
+        *("## The bars", "", f"Of {len(rows)} bars {missed} are missed; these come first.", ""),
+        *(*table(header, [row.cells for row in rows], left=3), ""),
+    ]
+
+
+def _rows(evaluation: Evaluation) -> Iterator[_Row]:
     reports = {(f.filter, d.name, d.mode): d for f in evaluation.filters for d in f.datasets}
-    for name, spec in FILTERS.items():
-        for bar in recipe_of(spec).bars:
-            report = reports.get((name, bar.dataset, bar.mode))
-            if report is not None:
-                yield _bar_row(name, bar, report)
+    for bar in BARS:
+        report = reports.get((bar.filter, bar.dataset, bar.mode))
+        if report is not None:
+            yield _bar_row(bar, report)
+    if evaluation.together is not None:
+        yield from _cell_rows(evaluation.together.cells)
+        groups = evaluation.together
+        yield _Row(
+            *("all", "communities, pages, authors, hosts with too much hidden", "shipped", "0"),
+            *(f"{len(groups.hidden_groups)} of {groups.judged_groups}", not groups.hidden_groups),
+        )
+    for health in evaluation.health:
+        yield _Row(
+            *("misinformation", f"posts of {health.source} about health demoted or hidden"),
+            "other: trained without the source" if health.left_out else "shipped",
+            f"≤ {MAX_HEALTH_DEMOTED:g}",
+            str(health.demoted),
+            health.demoted.value <= MAX_HEALTH_DEMOTED,
+        )
 
 
-def _bar_row(name: str, bar: Bar, report: DatasetReport) -> list[str]:
-    measured: float = getattr(report.metrics, bar.metric)
-    cells = [name, bar.dataset, bar.mode, bar.metric.replace("_", " ")]
+def _bar_row(bar: Bar, report: DatasetReport) -> _Row:
+    metrics: FilterMetrics = report.metrics
+    what = f"{bar.dataset}: {bar.metric.replace('_', ' ')}"
+    if bar.without_largest:
+        what += ", without its largest group"
+        if report.large_groups and report.large_groups[0].without is not None:
+            metrics = report.large_groups[0].without
+    figure: Figure = getattr(metrics, bar.metric)
     limit = f"{'≤' if bar.at_most else '≥'} {bar.value:g}"
-    return [*cells, limit, f"{measured:.4f}", _reached(bar.is_reached(measured))]
+    model = f"other: {bar.mode}" if bar.mode in OTHER_MODELS else "shipped"
+    return _Row(bar.filter, what, model, limit, str(figure), bar.is_reached(figure.value))
 
 
-def _ordinary_rows(together: Sequence[OrdinaryReport]) -> Iterator[list[str]]:
-    """Yield what all filters hide and demote of the source where they do it most."""
-    hidden = max(together, key=lambda report: report.hidden)
-    demoted = max(together, key=lambda report: report.demoted)
-    for metric, source, measured, limit in (
-        ("hidden", hidden.source, hidden.hidden, _MAX_HIDDEN),
-        ("demoted", demoted.source, demoted.demoted, _MAX_DEMOTED),
-    ):
-        where = f"ordinary posts of {source}, the most of any source"
-        cells = ["all", where, "stored", metric, f"≤ {limit:g}", f"{measured:.4f}"]
-        yield [*cells, _reached(measured <= limit)]
-
-
-def _reached(reached: bool) -> str:
-    return "yes" if reached else "**no**"
+def _cell_rows(cells: Sequence[Cell]) -> Iterator[_Row]:
+    """Yield the bars of ordinary posts: of every cell, and of the pooled cells at the end."""
+    for cell in cells:
+        if cell.rows < MIN_CELL_ROWS:
+            continue
+        is_pooled = ALL in (cell.source, cell.length)
+        for name, figure, limit in (
+            ("hidden", cell.hidden, MAX_HIDDEN),
+            ("demoted", cell.demoted, MAX_DEMOTED),
+        ):
+            what = f"ordinary posts, {cell.source}, {cell.length} characters: {name}"
+            measured = figure.high if is_pooled else figure.value
+            end = " at the end" if is_pooled else ""
+            is_reached = measured <= limit
+            yield _Row("all", what, "shipped", f"≤ {limit:g}{end}", str(figure), is_reached)

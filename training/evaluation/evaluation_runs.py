@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,12 +12,19 @@ from feedmill.filters.registry import FILTERS
 from feedmill.filters.spec import STORE, FilterSpec
 from feedmill.models.artifact import ModelCard, read_card
 from feedmill.models.text_model import TextModel
+from feedmill.training.datasets.known import OVER18, SEMEVAL
 from feedmill.training.evaluation.cross_validation import (
     TrainingBudget,
     cross_validate,
     leave_one_dataset_out,
 )
-from feedmill.training.evaluation.filter_metrics import DatasetReport, OrdinaryReport
+from feedmill.training.evaluation.filter_metrics import DatasetReport
+from feedmill.training.evaluation.health_posts import (
+    HealthReport,
+    evaluate_health,
+    evaluate_health_left_out,
+)
+from feedmill.training.evaluation.ordinary_posts import OrdinaryReport, evaluate_ordinary
 from feedmill.training.evaluation.report import (
     Evaluation,
     FilterReport,
@@ -25,10 +32,11 @@ from feedmill.training.evaluation.report import (
     plot,
     plot_name,
 )
-from feedmill.training.evaluation.stored_models import evaluate_ordinary, evaluate_stored
-from feedmill.training.training_data import TrainingData, read_training_data, recipe_of
+from feedmill.training.evaluation.stored_models import evaluate_stored, ordinary_rows
+from feedmill.training.training_data import Dataset, TrainingData, read_training_data
 
 _FOLDS = 5
+_HEALTH_SOURCES = ("reddit", "facebook", "bluesky")
 
 
 @dataclass(frozen=True)
@@ -43,12 +51,15 @@ class EvaluationModes:
         By cross-validation with so many folds; 0: not.
     left_out
         With each data set left out of training.
+    look
+        On test rows; else only on rows that may be looked at as often as one likes.
     """
 
     stored: bool = True
     store: Path | None = None
     folds: int = 0
     left_out: bool = False
+    look: bool = False
 
 
 def evaluate_one(
@@ -64,66 +75,102 @@ def evaluate_one(
         A store's model cannot be read.
     """
     datasets: list[DatasetReport] = []
-    alone: list[OrdinaryReport] = []
-    together: list[OrdinaryReport] = []
+    not_looked_at: list[str] = []
+    alone = together = None
     card = None
     if modes.stored:
         model, card = _stored(spec, modes.store)
-        datasets += evaluate_stored(model, card, data)
+        stored = evaluate_stored(model, card, data, look=modes.look)
+        datasets, not_looked_at = stored.reports, stored.not_looked_at
         if data.ordinary:
-            alone = evaluate_ordinary([(model, card)], data.ordinary)
             others = [
                 _or_shipped(other, modes.store)
                 for other in FILTERS.values()
                 if other.name != spec.name
             ]
-            together = evaluate_ordinary([(model, card), *others], data.ordinary)
+            alone = _on_ordinary([(model, card)], data.ordinary, look=modes.look)
+            together = _on_ordinary([(model, card), *others], data.ordinary, look=modes.look)
     if modes.folds:
         for index in range(len(data.labelled)):
             datasets.append(cross_validate(spec, data, index, modes.folds, budget))
     if modes.left_out:
-        datasets += leave_one_dataset_out(spec, data, replace(budget, alone=False))
-    return Evaluation([FilterReport(spec.name, card, datasets, alone)], together)
+        alone_budget = replace(budget, alone=False)
+        datasets += leave_one_dataset_out(spec, data, alone_budget, look=modes.look)
+    report = FilterReport(spec.name, card, datasets, not_looked_at, alone)
+    return Evaluation([report], together, [])
 
 
 def evaluate_all(
-    folder: Path, store: Path | None, budget: TrainingBudget, report_progress: Callable[[str], None]
+    folder: Path,
+    store: Path | None,
+    budget: TrainingBudget,
+    report_progress: Callable[[str], None],
+    *,
+    look: bool,
 ) -> Evaluation:
     """Evaluate every filter of a store (the shipped one if None) in every mode, for minutes.
 
     `folder` holds the data sets of the recipes.  Raises as `evaluate_one`.
     """
     stored = {name: _stored(spec, store) for name, spec in FILTERS.items()}
-    reports = []
+    reports, health = [], []
+    ordinary: tuple[Dataset, ...] = ()
     for name, spec in FILTERS.items():
         data = read_training_data(spec, [str(folder)], [])
+        ordinary = _ordinary_of_all(data, folder)
         report_progress(f"{name}: the stored model")
-        datasets = evaluate_stored(*stored[name], data)
+        datasets, not_looked_at = evaluate_stored(*stored[name], data, look=look)
         for index, dataset in enumerate(data.labelled):
             report_progress(f"{name}: folds of {dataset.rows.source}")
-            for fold_budget in (budget, replace(budget, alone=True)):
-                datasets.append(cross_validate(spec, data, index, _FOLDS, fold_budget))
+            datasets.append(cross_validate(spec, data, index, _FOLDS, budget))
         if len(data.labelled) > 1:
             report_progress(f"{name}: each set left out")
-            datasets += leave_one_dataset_out(spec, data, budget)
-        for file, research in _research_data(spec, data, folder):
-            report_progress(f"{name}: folds of {file}, for research only")
-            datasets.append(cross_validate(spec, research, 0, _FOLDS, replace(budget, alone=True)))
-        ordinary = evaluate_ordinary([stored[name]], data.ordinary)
-        reports.append(FilterReport(name, stored[name][1], datasets, ordinary))
-    together = evaluate_ordinary(list(stored.values()), data.ordinary)
-    return Evaluation(reports, together)
+            datasets += leave_one_dataset_out(spec, data, budget, look=look)
+        if name == "misinformation":
+            report_progress(f"{name}: posts about health")
+            health = _on_health(spec, stored[name], data, budget, look=look)
+        alone = _on_ordinary([stored[name]], ordinary, look=look)
+        reports.append(FilterReport(name, stored[name][1], datasets, not_looked_at, alone))
+    report_progress("ordinary posts, by all filters together")
+    together = _on_ordinary(list(stored.values()), ordinary, look=look)
+    return Evaluation(reports, together, health)
 
 
-def _research_data(
-    spec: FilterSpec, data: TrainingData, folder: Path
-) -> Iterator[tuple[str, TrainingData]]:
-    """Yield the files of the recipe's research that are in the folder, each as data of its own."""
-    research = recipe_of(spec).research
-    for file in research.files if research else ():
-        if (folder / file).exists():
-            labelled = read_training_data(spec, [str(folder / file)], []).labelled
-            yield file, replace(data, labelled=labelled)
+def _ordinary_of_all(data: TrainingData, folder: Path) -> tuple[Dataset, ...]:
+    """Return the ordinary posts of a filter's training and the fine posts of other sets."""
+    sources = {dataset.known.file: dataset for dataset in (*data.ordinary, *data.labelled)}
+    files = [dataset.known.file for dataset in data.ordinary]
+    for known in (OVER18, SEMEVAL):
+        if known.file not in files:
+            files.append(known.file)
+            sources.setdefault(known.file, Dataset(known.load(folder), known))
+    return tuple(sources[file] for file in files)
+
+
+def _on_ordinary(
+    models: list[tuple[TextModel, ModelCard]], ordinary: tuple[Dataset, ...], *, look: bool
+) -> OrdinaryReport:
+    rows = ordinary_rows([card for _, card in models], ordinary, look=look)
+    split = "test rows" if look else "validation rows, on which thresholds were chosen"
+    return evaluate_ordinary([model for model, _ in models], rows, split)
+
+
+def _on_health(
+    spec: FilterSpec,
+    stored: tuple[TextModel, ModelCard],
+    data: TrainingData,
+    budget: TrainingBudget,
+    *,
+    look: bool,
+) -> list[HealthReport]:
+    reports = []
+    for dataset in data.ordinary:
+        source = dataset.rows.source
+        if source in _HEALTH_SOURCES:
+            (rows,) = ordinary_rows([stored[1]], [dataset], look=look)
+            reports.append(evaluate_health(stored[0], rows, left_out=False))
+            reports.append(evaluate_health_left_out(spec, data, source, rows, budget))
+    return reports
 
 
 def _stored(spec: FilterSpec, store: Path | None) -> tuple[TextModel, ModelCard]:

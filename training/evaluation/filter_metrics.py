@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -9,20 +10,16 @@ import msgspec
 import numpy as np
 
 from feedmill.events.gates import GatePolicy
-from feedmill.models.text_model import TextModel
 from feedmill.training.arrays import Mask, Values
-from feedmill.training.datasets.labelled_posts import LabelledPosts
+from feedmill.training.datasets.labelled_posts import LabelledPosts, concatenate
 from feedmill.training.evaluation.bars import Mode
+from feedmill.training.evaluation.intervals import Bootstrap, Figure
 from feedmill.training.evaluation.metrics import (
     Points,
-    average_precision,
     calibration_bins,
     calibration_error,
-    common_threshold,
-    fraction,
     precision_recall_points,
-    recall_at_fpr,
-    roc_auc,
+    ranking,
     roc_points,
 )
 from feedmill.training.evaluation.slices import Slice, slices_of
@@ -30,27 +27,40 @@ from feedmill.training.evaluation.slices import Slice, slices_of
 # The default thresholds of a gate, to which every filter is calibrated.
 HIDE_AT, DEMOTE_AT = float(GatePolicy().hide_at or 1), float(GatePolicy().demote_at or 1)
 _WORST = 10
+# A group with more of the violating rows than this is shown apart.
+_LARGE_GROUP = 0.05
 
 
 class FilterMetrics(msgspec.Struct, frozen=True):
-    """What is measured on one data set; all but the counts are in [0, 1].
+    """What is measured on one data set; figures are in [0, 1].
 
-    `recall_at_1_percent` is the recall at the threshold that 1 % of the set's fine posts exceed,
-    `recall_at_ordinary` the one at the threshold that 1 % of the ordinary posts exceed, where each
-    ordinary source weighs alike.  Demoted means demoted or hidden.
+    `recall_at_1_percent` is the recall at the threshold that 1 % of the set's fine posts reach.
+    Demoted means demoted or hidden, at the shipped thresholds.
     """
 
     rows: int
     violating: int
-    auc: float
-    average_precision: float
-    recall_at_1_percent: float
-    recall_at_ordinary: float
-    calibration_error: float
-    caught_demoted: float
-    caught_hidden: float
-    fine_demoted: float
-    fine_hidden: float
+    groups: int
+    auc: Figure
+    average_precision: Figure
+    recall_at_1_percent: Figure
+    calibration_error: Figure
+    caught_demoted: Figure
+    caught_hidden: Figure
+    fine_demoted: Figure
+    fine_hidden: Figure
+
+
+class LargeGroup(msgspec.Struct, frozen=True):
+    """A group that has more than 5 % of the violating rows.
+
+    `inside` is measured on its rows, `without` on all others, None if no violating row is left.
+    """
+
+    name: str
+    part_of_violating: float
+    inside: FilterMetrics
+    without: FilterMetrics | None
 
 
 class DatasetReport(msgspec.Struct, frozen=True):
@@ -60,12 +70,8 @@ class DatasetReport(msgspec.Struct, frozen=True):
     ----------
     dropped
         The rows left out because the model had learned their group or their text.
-    metrics
-        The mean over `folds`.
-    pooled_auc
-        Of all rows together, although several models scored them.
-    folds
-        One for each model that scored a part of the data set.
+    large_groups
+        The largest first.
     worst_fine, worst_violating
         Ids of posts, the worst first.
     calibration
@@ -77,8 +83,7 @@ class DatasetReport(msgspec.Struct, frozen=True):
     note: str
     dropped: int
     metrics: FilterMetrics = msgspec.field(name="measures")
-    pooled_auc: float
-    folds: list[FilterMetrics]
+    large_groups: list[LargeGroup]
     slices: list[Slice]
     worst_fine: list[str]
     worst_violating: list[str]
@@ -87,93 +92,87 @@ class DatasetReport(msgspec.Struct, frozen=True):
     calibration: list[tuple[int, float, float]]
 
 
-class OrdinaryReport(msgspec.Struct, frozen=True):
-    """The fractions of an ordinary source that are hidden and (else) demoted.
-
-    `not_flagged_…` are those of its posts without Reddit's flag over_18.
-    """
-
-    source: str
-    rows: int
-    hidden: float
-    demoted: float
-    not_flagged_hidden: float
-    not_flagged_demoted: float
-
-
 @dataclass(frozen=True)
 class ScoredRows:
     """Rows with the scores of a model that had learned none of them."""
 
     rows: LabelledPosts
     scores: Values
-    metrics: FilterMetrics
     dropped: int
 
 
-def filter_metrics(scores: Values, violating: Mask, ordinary: Sequence[Values]) -> FilterMetrics:
-    """Measure a model's scores.
-
-    Parameters
-    ----------
-    scores, violating
-        (rows,) each.
-    ordinary
-        The same model's scores of ordinary posts, (rows,) for each source.
-    """
-    threshold = common_threshold(ordinary, 0.01)
+def filter_metrics(scores: Values, violating: Mask, groups: Sequence[str]) -> FilterMetrics:
+    """Measure scores; `scores`, `violating` and `groups` have an entry for each row."""
+    bootstrap = Bootstrap(groups)
+    auc, average_precision, recall = bootstrap.figures(
+        lambda weights: ranking(scores, violating, weights)
+    )
+    (calibration,) = bootstrap.figures(
+        lambda weights: calibration_error(scores, violating, weights)[:, None]
+    )
     return FilterMetrics(
         len(scores),
         int(violating.sum()),
-        roc_auc(scores, violating),
-        average_precision(scores, violating),
-        recall_at_fpr(scores, violating, 0.01),
-        fraction(scores[violating] > threshold),
-        calibration_error(scores, violating),
-        fraction(scores[violating] >= DEMOTE_AT),
-        fraction(scores[violating] >= HIDE_AT),
-        fraction(scores[~violating] >= DEMOTE_AT),
-        fraction(scores[~violating] >= HIDE_AT),
+        bootstrap.groups,
+        auc,
+        average_precision,
+        recall,
+        calibration,
+        bootstrap.fraction(scores >= DEMOTE_AT, violating),
+        bootstrap.fraction(scores >= HIDE_AT, violating),
+        bootstrap.fraction(scores >= DEMOTE_AT, ~violating),
+        bootstrap.fraction(scores >= HIDE_AT, ~violating),
     )
 
 
-def mean_metrics(folds: Sequence[FilterMetrics]) -> FilterMetrics:
-    """Return the mean over folds, weighted by rows; the counts are summed.
+def dataset_report(
+    name: str,
+    mode: Mode,
+    note: str,
+    parts: Sequence[ScoredRows],
+    looked_at: frozenset[str] = frozenset(),
+) -> DatasetReport:
+    """Report a data set whose parts were scored by one model each; the rows count together.
 
-    Folds with one class alone count in the sums only, as long as there are others.
+    `looked_at` are the groups that version 0.1 was tested on.
     """
-    with_both = [fold for fold in folds if 0 < fold.violating < fold.rows] or list(folds)
-    weights = np.array([fold.rows for fold in with_both], dtype=np.float64)
-    means = {
-        name: float(np.average([getattr(fold, name) for fold in with_both], weights=weights))
-        for name in FilterMetrics.__struct_fields__[2:]
-    }
-    return FilterMetrics(sum(f.rows for f in folds), sum(f.violating for f in folds), **means)
-
-
-def dataset_report(name: str, mode: Mode, note: str, parts: Sequence[ScoredRows]) -> DatasetReport:
-    """Report a data set whose parts were scored by one model each."""
-    posts = [post for part in parts for post in part.rows.posts]
+    rows = concatenate([part.rows for part in parts])
     scores = np.concatenate([part.scores for part in parts])
-    labels = np.concatenate([part.rows.labels for part in parts])
-    violating, folds = labels == 1, [part.metrics for part in parts]
-    all_rows = LabelledPosts(name, posts, labels, [""] * len(posts), np.full(len(posts), "test"))
+    violating = rows.labels == 1
     worst_fine, worst_violating = _worst(scores, violating)
     return DatasetReport(
         name=name,
         mode=mode,
         note=note,
         dropped=sum(part.dropped for part in parts),
-        metrics=mean_metrics(folds),
-        pooled_auc=roc_auc(scores, violating),
-        folds=folds,
-        slices=slices_of(all_rows, scores, DEMOTE_AT),
-        worst_fine=[posts[i].post_id for i in worst_fine],
-        worst_violating=[posts[i].post_id for i in worst_violating],
+        metrics=filter_metrics(scores, violating, rows.groups),
+        large_groups=_large_groups(scores, violating, rows.groups),
+        slices=slices_of(rows, scores, DEMOTE_AT, looked_at),
+        worst_fine=[rows.posts[i].post_id for i in worst_fine],
+        worst_violating=[rows.posts[i].post_id for i in worst_violating],
         roc=roc_points(scores, violating),
         precision=precision_recall_points(scores, violating),
         calibration=calibration_bins(scores, violating),
     )
+
+
+def _large_groups(scores: Values, violating: Mask, groups: Sequence[str]) -> list[LargeGroup]:
+    group_of = np.asarray(groups, dtype=np.str_)
+    counts, total = Counter(group_of[violating].tolist()), int(violating.sum())
+    large = []
+    for group, count in counts.most_common():
+        if count <= _LARGE_GROUP * total:
+            break
+        inside = group_of == group
+        parts = [
+            filter_metrics(scores[rows], violating[rows], group_of[rows].tolist())
+            if violating[rows].any()
+            else None
+            for rows in (inside, ~inside)
+        ]
+        if parts[0] is not None:
+            large.append(LargeGroup(group.partition("|")[2], count / total, parts[0], parts[1]))
+    return large
 
 
 def _worst(scores: Values, violating: Mask) -> tuple[list[int], list[int]]:
@@ -182,8 +181,3 @@ def _worst(scores: Values, violating: Mask) -> tuple[list[int], list[int]]:
     violating_first = np.argsort(np.where(violating, scores, np.inf), kind="stable")
     fine, bad = min(_WORST, int((~violating).sum())), min(_WORST, int(violating.sum()))
     return fine_first[:fine].tolist(), violating_first[:bad].tolist()
-
-
-def fine_scores(model: TextModel, rows: LabelledPosts) -> Values:
-    """Score the posts that nobody flagged: (their number,)."""
-    return model.score_many(rows.where(rows.labels == 0).posts)

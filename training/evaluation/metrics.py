@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from feedmill.training.arrays import Mask, Values
@@ -14,16 +12,6 @@ Points = list[tuple[float, float]]
 def fraction(mask: Mask) -> float:
     """Return the fraction of a (rows,) mask that is true, 0 of no rows."""
     return float(mask.mean()) if len(mask) else 0.0
-
-
-def recall_at_fpr(scores: Values, positive: Mask, false_positives: float) -> float:
-    """Return the recall at the threshold that a fraction `false_positives` of the others exceeds.
-
-    0 where there is one class alone.
-    """
-    if positive.all() or not positive.any():
-        return 0.0
-    return fraction(scores[positive] > np.quantile(scores[~positive], 1 - false_positives))
 
 
 def roc_auc(scores: Values, positive: Mask) -> float:
@@ -44,24 +32,6 @@ def roc_auc(scores: Values, positive: Mask) -> float:
     return float((below + upto).mean() / 2 / len(order))
 
 
-def common_threshold(sources: Sequence[Values], exceeded: float) -> float:
-    """Return the least score that at most a fraction `exceeded` lies above, sources weighing alike.
-
-    `sources` are the scores of each source, (rows,) each.  Infinite if there is no score at all.
-    """
-    with_rows = [scores for scores in sources if len(scores)]
-    if not with_rows:
-        return float("inf")
-    values = np.concatenate(with_rows)
-    weights = np.concatenate([np.full(len(s), 1 / len(s) / len(with_rows)) for s in with_rows])
-    order = np.argsort(values)
-    distinct, first = np.unique(values[order], return_index=True)
-    total = np.cumsum(weights[order])
-    # The weight of all scores above each distinct one.
-    above = 1 - np.append(total[first[1:] - 1], total[-1])
-    return float(distinct[np.argmax(above <= exceeded + 1e-9)])
-
-
 def _counts(scores: Values, positive: Mask) -> tuple[Values, Values]:
     """Count positives and others at or above each distinct score, from the highest down."""
     order = np.argsort(-scores, kind="stable")
@@ -70,13 +40,38 @@ def _counts(scores: Values, positive: Mask) -> tuple[Values, Values]:
     return hits, last + 1 - hits
 
 
-def average_precision(scores: Values, positive: Mask) -> float:
-    """Return the mean precision over the recalls reached, ties as one; 0 without positives."""
-    if not positive.any():
-        return 0.0
-    hits, others = _counts(scores, positive)
-    gained = np.diff(hits, prepend=0.0)
-    return float((gained * hits / (hits + others)).sum() / hits[-1])
+def ranking(scores: Values, positive: Mask, weights: Values) -> Values:
+    """Return ROC AUC, average precision and the recall at 1 % false positives, ties exact.
+
+    The recall is that at the lowest threshold that at most 1 % of the others reach.
+
+    Parameters
+    ----------
+    scores, positive
+        (rows,) each.
+    weights
+        (draws, rows): what the rows weigh in each draw.
+
+    Returns
+    -------
+    (draws, 3), NaN where a draw has one class alone.
+    """
+    order = np.argsort(-scores, kind="stable")
+    last = np.append(np.flatnonzero(np.diff(scores[order])), len(scores) - 1)
+    drawn = weights[:, order]
+    hits = np.cumsum(drawn * positive[order], axis=1)[:, last]
+    others = np.cumsum(drawn * ~positive[order], axis=1)[:, last]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        recall, false_alarms = hits / hits[:, -1:], others / others[:, -1:]
+        gained = np.diff(recall, prepend=0.0, axis=1)
+        tied = np.diff(false_alarms, prepend=0.0, axis=1)
+        auc = (gained * (1 - false_alarms + tied / 2)).sum(axis=1)
+        seen = hits + others
+        precision = (gained * hits / np.where(seen > 0, seen, 1.0)).sum(axis=1)
+    allowed = false_alarms <= 0.01 + 1e-9
+    at_1_percent = np.where(allowed, recall, 0.0).max(axis=1)
+    both = (hits[:, -1] > 0) & (others[:, -1] > 0)
+    return np.where(both[:, None], np.stack([auc, precision, at_1_percent], axis=1), np.nan)
 
 
 def roc_points(scores: Values, positive: Mask, most: int = 80) -> Points:
@@ -117,10 +112,17 @@ def calibration_bins(
     return with_rows
 
 
-def calibration_error(values: Values, positive: Mask, bins: int = 15) -> float:
-    """Return the expected calibration error (Naeini et al. 2015) of probabilities in [0, 1]."""
-    with_rows = calibration_bins(values, positive, bins)
-    return sum(rows * abs(mean - hit) for rows, mean, hit in with_rows) / max(len(values), 1)
+def calibration_error(values: Values, positive: Mask, weights: Values, bins: int = 15) -> Values:
+    """Return the expected calibration error (Naeini et al. 2015) of probabilities in [0, 1].
+
+    `values` and `positive` are (rows,) each, `weights` (draws, rows); returns (draws,).
+    """
+    bin_of = np.minimum((values * bins).astype(np.int64), bins - 1)
+    # What a row adds to its bin: the sum of probabilities less that of the positives.
+    gaps = np.zeros((len(values), bins))
+    gaps[np.arange(len(values)), bin_of] = values - positive
+    total: Values = np.abs(weights @ gaps).sum(axis=1) / np.maximum(weights.sum(axis=1), 1)
+    return total
 
 
 def ranks(values: Values) -> Values:

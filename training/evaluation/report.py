@@ -7,26 +7,28 @@ from collections.abc import Sequence
 import msgspec
 
 from feedmill.models.artifact import ModelCard
+from feedmill.training.evaluation.bars import MIN_CELL_ROWS, MIN_GROUP_ROWS
 from feedmill.training.evaluation.filter_metrics import (
     DEMOTE_AT,
     HIDE_AT,
     DatasetReport,
-    OrdinaryReport,
+    FilterMetrics,
 )
+from feedmill.training.evaluation.health_posts import HealthReport
+from feedmill.training.evaluation.intervals import Figure
+from feedmill.training.evaluation.ordinary_posts import ALL, OrdinaryReport
 from feedmill.training.evaluation.plots import Panel, svg
 
 MODE_TITLES = {
     "stored": "The stored model, on rows that neither trained it nor chose its thresholds",
-    "folds": "Grouped cross-validation: each group scored by a model that learned none of it",
-    "alone": "Grouped cross-validation within one set, without other sets and ordinary posts",
-    "left out": "Sets left out: each scored by a model that learned from the other sets alone",
+    "folds": "Other models: grouped cross-validation of the recipe",
+    "alone": "Other models: grouped cross-validation within one set, without ordinary posts",
+    "left out": "Other models: each set by a model that learned from the other sets alone",
 }
-_COUNTS = (("rows", "rows"), ("violating", "violating"))
 _COLUMNS = (
     ("AUC", "auc"),
     ("average precision", "average_precision"),
     ("recall at 1 % of its fine", "recall_at_1_percent"),
-    ("recall at 1 % of ordinary", "recall_at_ordinary"),
     ("calibration error", "calibration_error"),
     (f"caught at {DEMOTE_AT:g}", "caught_demoted"),
     (f"caught at {HIDE_AT:g}", "caught_hidden"),
@@ -36,19 +38,34 @@ _COLUMNS = (
 
 
 class FilterReport(msgspec.Struct, frozen=True):
-    """The evaluation of one filter; `card` is None if no stored model was evaluated."""
+    """The evaluation of one filter; `card` is None if no stored model was evaluated.
+
+    `not_looked_at` are the files whose test rows were not evaluated, as nobody asked for a look.
+    """
 
     filter: str
     card: ModelCard | None
     datasets: list[DatasetReport] = msgspec.field(name="sets")
-    ordinary: list[OrdinaryReport]
+    not_looked_at: list[str]
+    ordinary: OrdinaryReport | None
 
 
 class Evaluation(msgspec.Struct, frozen=True):
     """One run; `together` is what all filters of the store do to the ordinary posts."""
 
     filters: list[FilterReport]
-    together: list[OrdinaryReport]
+    together: OrdinaryReport | None
+    health: list[HealthReport]
+
+    @property
+    def rows_by_source(self) -> list[tuple[str, int]]:
+        """How many rows of each source were evaluated by the stored models."""
+        cells = self.together.cells if self.together else []
+        stored = [d for report in self.filters for d in report.datasets if d.mode == "stored"]
+        return [
+            *((dataset.name, dataset.metrics.rows) for dataset in stored),
+            *((cell.source, cell.rows) for cell in cells if cell.length == ALL),
+        ]
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> list[str]:
@@ -57,41 +74,73 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -
     return [f"| {' | '.join(line)} |" for line in (header, rule, *rows)]
 
 
-def percent(part: float) -> str:
-    """Return a fraction in percent."""
-    return f"{100 * part:.2f} %"
+def percent(figure: Figure) -> str:
+    """Return a fraction and its interval in percent."""
+    value, low, high = (f"{100 * part:.2f}" for part in (figure.value, figure.low, figure.high))
+    return f"{value} % ({low} to {high})"
 
 
 def datasets_table(reports: Sequence[DatasetReport]) -> list[str]:
-    """Return the metrics of data sets, one line each."""
+    """Return the metrics of data sets, one line each, and of their large groups below."""
+    rows = []
+    for report in reports:
+        rows.append([report.name, *_metrics(report.metrics)])
+        for group in report.large_groups:
+            part = f"{100 * group.part_of_violating:.0f} % of violating"
+            name = f"{report.name}: `{group.name}`"
+            rows.append([f"{name} alone, {part}", *_metrics(group.inside)])
+            if group.without is not None:
+                rows.append([f"{name} left away", *_metrics(group.without)])
+    return table(["set", "rows", "violating", "groups", *(title for title, _ in _COLUMNS)], rows)
+
+
+def _metrics(metrics: FilterMetrics) -> list[str]:
+    counts = (metrics.rows, metrics.violating, metrics.groups)
+    return [*(f"{n:,}" for n in counts), *(str(getattr(metrics, name)) for _, name in _COLUMNS)]
+
+
+def ordinary_lines(report: OrdinaryReport) -> list[str]:
+    """Return what is hidden and demoted of ordinary posts, by source and length."""
     rows = [
         [
-            report.name,
-            *(f"{getattr(report.metrics, name):,}" for _, name in _COUNTS),
-            f"{report.pooled_auc:.3f}",
-            *(f"{getattr(report.metrics, name):.3f}" for _, name in _COLUMNS),
+            *(cell.source, cell.length, f"{cell.rows:,}", f"{cell.groups:,}"),
+            *(percent(cell.hidden), percent(cell.demoted)),
         ]
-        for report in reports
+        for cell in report.cells
     ]
-    titles = [title for title, _ in (*_COUNTS, ("AUC, pooled", ""), *_COLUMNS)]
-    return table(["set", *titles], rows)
+    header = ["source", "characters", "rows", "groups", "hidden", "demoted, not hidden"]
+    return [
+        f"On {report.split}.  Cells with fewer than {MIN_CELL_ROWS} rows prove little.",
+        "",
+        *table(header, rows, left=2),
+        "",
+        f"Of {report.judged_groups} communities, pages, authors and hosts with {MIN_GROUP_ROWS} "
+        f"posts or more, these have more hidden than may be: {_hidden_groups(report)}.",
+    ]
 
 
-def ordinary_table(reports: Sequence[OrdinaryReport]) -> list[str]:
-    """Return what is hidden and demoted of ordinary posts, one line a source."""
-    header = ["ordinary posts", "rows", "hidden", "demoted", "hidden, not flagged"]
+def _hidden_groups(report: OrdinaryReport) -> str:
+    return (
+        "; ".join(
+            f"{group.kind} `{group.name}`, {percent(group.hidden)} of {group.rows:,}"
+            for group in report.hidden_groups
+        )
+        or "none"
+    )
+
+
+def health_table(reports: Sequence[HealthReport]) -> list[str]:
+    """Return what is demoted or hidden of posts about health, one line a source and model."""
     rows = [
         [
             report.source,
+            "trained without the source" if report.left_out else "stored",
             f"{report.rows:,}",
-            percent(report.hidden),
             percent(report.demoted),
-            percent(report.not_flagged_hidden),
-            percent(report.not_flagged_demoted),
         ]
         for report in reports
     ]
-    return table([*header, "demoted, not flagged"], rows)
+    return table(["source", "model", "rows", "demoted or hidden"], rows, left=2)
 
 
 def slices_table(reports: Sequence[DatasetReport]) -> list[str]:
@@ -99,9 +148,9 @@ def slices_table(reports: Sequence[DatasetReport]) -> list[str]:
     rows = [
         [
             *(report.name, f"{part.by}: {part.value}", f"{part.rows:,}", f"{part.violating:,}"),
-            "" if part.auc is None else f"{part.auc:.3f}",
-            f"{part.caught:.3f}" if part.violating else "",
-            f"{part.false_alarms:.3f}" if part.violating < part.rows else "",
+            str(part.auc) if 0 < part.violating < part.rows else "",
+            str(part.caught) if part.violating else "",
+            str(part.false_alarms) if part.violating < part.rows else "",
         ]
         for report in reports
         for part in report.slices
@@ -113,6 +162,9 @@ def slices_table(reports: Sequence[DatasetReport]) -> list[str]:
 def filter_lines(report: FilterReport, heading: str = "##") -> list[str]:
     """Return the sections of one filter: tables by mode, slices, worst errors."""
     lines: list[str] = []
+    if report.not_looked_at:
+        files = ", ".join(report.not_looked_at)
+        lines += [f"The stored model was not evaluated on {files}: give --look to do so.", ""]
     for mode, title in MODE_TITLES.items():
         in_mode = [dataset for dataset in report.datasets if dataset.mode == mode]
         if not in_mode:
@@ -123,9 +175,9 @@ def filter_lines(report: FilterReport, heading: str = "##") -> list[str]:
             lines += ["Slices:", "", *slices_table(with_slices), ""]
         lines += ["Worst errors, by id (`<set>-<row>`):", ""]
         lines += [line for dataset in in_mode for line in _worst(dataset)] + [""]
-    if report.ordinary:
+    if report.ordinary is not None:
         lines += [f"{heading} Ordinary posts, by this filter alone", ""]
-        lines += [*ordinary_table(report.ordinary), ""]
+        lines += [*ordinary_lines(report.ordinary), ""]
     return lines
 
 
@@ -151,9 +203,9 @@ def as_markdown(evaluation: Evaluation) -> str:
     for report in evaluation.filters:
         version = f"`{report.filter}@{report.card.version}`" if report.card else "trained here"
         lines += [f"## {report.filter}: {version}", "", *filter_lines(report, "###")]
-    if evaluation.together:
+    if evaluation.together is not None:
         lines += ["## Ordinary posts, by all filters together", ""]
-        lines += [*ordinary_table(evaluation.together), ""]
+        lines += [*ordinary_lines(evaluation.together), ""]
     return "\n".join(lines).rstrip("\n") + "\n"
 
 

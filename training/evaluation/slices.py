@@ -1,21 +1,21 @@
-"""Slices of evaluated posts: by language or script, by length, by how long an author is known."""
+"""Slices of evaluated posts: by language or script, by length, by whether 0.1 looked at them."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
 
 import msgspec
 import numpy as np
 
-from feedmill.events.post import Post
 from feedmill.training.arrays import Mask, Values
 from feedmill.training.datasets.labelled_posts import LabelledPosts
-from feedmill.training.evaluation.metrics import fraction, roc_auc
+from feedmill.training.evaluation.intervals import Bootstrap, Figure
+from feedmill.training.evaluation.metrics import ranking
 
+# The most characters of each band of lengths; the last band has none.
+LENGTHS = (100, 200, 400, 2_000)
 _LATIN = re.compile(r"[A-Za-z\u00c0-\u024f\u1e00-\u1eff]")
 _LETTER = re.compile(r"[^\W\d_]")
-_DAY_MS = 86_400_000
 _MIN_ROWS = 20
 
 
@@ -23,54 +23,61 @@ class Slice(msgspec.Struct, frozen=True):
     """How a filter does on one slice.
 
     `caught` and `false_alarms` are the fractions of violating and of fine posts that reach the
-    threshold; `auc` is None where the slice has one class alone.
+    threshold.
     """
 
     by: str
     value: str
     rows: int
     violating: int
-    auc: float | None
-    caught: float
-    false_alarms: float
+    auc: Figure
+    caught: Figure
+    false_alarms: Figure
 
 
-def slices_of(rows: LabelledPosts, scores: Values, threshold: float) -> list[Slice]:
+def slices_of(
+    rows: LabelledPosts, scores: Values, threshold: float, looked_at: frozenset[str]
+) -> list[Slice]:
     """Return the slices with at least 20 rows.
 
-    `scores` are (rows,); a post of at least `threshold` counts as caught.
+    `scores` are (rows,); a post of at least `threshold` counts as caught.  `looked_at` are the
+    groups that version 0.1 was tested on.
     """
     slices = []
     for by, values in (
         ("language", [post.lang or _script(post.text) for post in rows.posts]),
-        ("length", [_length(post.text) for post in rows.posts]),
-        ("author known", author_ages(rows.posts)),
+        ("length", [length_band(len(post.text)) for post in rows.posts]),
+        ("version 0.1", [_looked_at(group in looked_at) for group in rows.groups]),
     ):
         names = np.array(values, dtype=np.str_)
-        for value in sorted(set(values)):
+        for value in sorted(set(values), key=lambda name: (len(name), name)):
             inside = names == value
-            if value and inside.sum() >= _MIN_ROWS:
-                violating = rows.labels[inside] == 1
-                slices.append(_slice(by, value, scores[inside], violating, threshold))
+            if inside.sum() >= _MIN_ROWS and (by != "version 0.1" or looked_at):
+                slices.append(_slice(by, value, rows.where(inside), scores[inside], threshold))
     return slices
 
 
-def _slice(
-    by: str,
-    value: str,
-    scores: Values,
-    violating: Mask,
-    threshold: float,
-) -> Slice:
+def _slice(by: str, value: str, rows: LabelledPosts, scores: Values, threshold: float) -> Slice:
+    violating: Mask = rows.labels == 1
+    bootstrap = Bootstrap(rows.groups)
+    auc = bootstrap.figures(lambda weights: ranking(scores, violating, weights)[:, :1])[0]
     return Slice(
         by,
         value,
         len(scores),
         int(violating.sum()),
-        roc_auc(scores, violating) if violating.any() and not violating.all() else None,
-        fraction(scores[violating] >= threshold),
-        fraction(scores[~violating] >= threshold),
+        auc,
+        bootstrap.fraction(scores >= threshold, violating),
+        bootstrap.fraction(scores >= threshold, ~violating),
     )
+
+
+def length_band(characters: int) -> str:
+    """Return the band that a text of so many characters belongs to."""
+    for most in LENGTHS:
+        if characters <= most:
+            return f"to {most:,}"
+    return f"above {LENGTHS[-1]:,}"
 
 
 def _script(text: str) -> str:
@@ -78,35 +85,5 @@ def _script(text: str) -> str:
     return "latin script" if 2 * len(_LATIN.findall(text)) >= letters else "other script"
 
 
-def _length(text: str) -> str:
-    words = len(text.split())
-    for most, name in ((5, "1-5 words"), (15, "6-15 words"), (40, "16-40 words")):
-        if words <= most:
-            return name
-    return "41 words and more"
-
-
-def author_ages(posts: Sequence[Post]) -> list[str]:
-    """Return in bands how long before each post its author first posted; "" where unknown.
-
-    It is known where the file gave author and time, of the posts before this one.
-    """
-    known: Callable[[Post], bool] = lambda post: (  # noqa: E731 read once, right below
-        post.created_at_ms > 0 and post.author_id != f"author-of-{post.post_id}"
-    )
-    first: dict[str, int] = {}
-    for post in posts:
-        if known(post):
-            at_ms = first.get(post.author_id, post.created_at_ms)
-            first[post.author_id] = min(at_ms, post.created_at_ms)
-    return [
-        _age(post.created_at_ms - first[post.author_id]) if known(post) else "" for post in posts
-    ]
-
-
-def _age(age_ms: int) -> str:
-    if age_ms == 0:
-        return "first post"
-    if age_ms < _DAY_MS:
-        return "less than a day"
-    return "less than 30 days" if age_ms < 30 * _DAY_MS else "30 days and more"
+def _looked_at(is_looked_at: bool) -> str:
+    return "looked at" if is_looked_at else "not looked at"

@@ -5,33 +5,34 @@ The model's card names the files that it learned from and how their rows were sp
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-import numpy as np
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 from feedmill.events.errors import UsageError
 from feedmill.models.artifact import ModelCard
 from feedmill.models.text_model import TextModel
+from feedmill.training.datasets.known import KNOWN
 from feedmill.training.datasets.labelled_posts import LabelledPosts, drop_leaked
-from feedmill.training.evaluation.filter_metrics import (
-    DEMOTE_AT,
-    HIDE_AT,
-    DatasetReport,
-    OrdinaryReport,
-    ScoredRows,
-    dataset_report,
-    filter_metrics,
-    fine_scores,
-)
-from feedmill.training.evaluation.metrics import fraction
+from feedmill.training.datasets.split import seen_by_first_edition
+from feedmill.training.evaluation.filter_metrics import DatasetReport, ScoredRows, dataset_report
 from feedmill.training.training_data import Dataset, TrainingData
 
 
-def evaluate_stored(model: TextModel, card: ModelCard, data: TrainingData) -> list[DatasetReport]:
+class StoredReports(NamedTuple):
+    """The reports, and the files that were not evaluated because nobody asked for a look."""
+
+    reports: list[DatasetReport]
+    not_looked_at: list[str]
+
+
+def evaluate_stored(
+    model: TextModel, card: ModelCard, data: TrainingData, *, look: bool
+) -> StoredReports:
     """Evaluate a model on each labelled data set.
 
-    Of a file that the card names, by its sha256 or by its name, the test split counts; any other
-    file counts whole.  Rows whose group or text the model learned are left out.
+    Of a file that the card names, by its sha256 or by its name, only the test split may count, and
+    it counts if this is a `look`.  Any other file counts whole.  Rows whose group or text the model
+    learned are left out.
 
     Raises
     ------
@@ -39,55 +40,43 @@ def evaluate_stored(model: TextModel, card: ModelCard, data: TrainingData) -> li
         The card splits a file otherwise, so that its test rows cannot be told from the others; or
         no row of a data set is left.
     """
-    datasets = (*data.labelled, *data.ordinary)
-    training = [rows for d in datasets if (rows := training_rows(card, d)) is not None]
-    ordinary = [
-        scores
-        for dataset in data.ordinary
-        if len(scores := fine_scores(model, drop_leaked(evaluation_rows(card, dataset), training)))
+    training = [
+        rows
+        for dataset in (*data.labelled, *data.ordinary)
+        if (rows := training_rows(card, dataset)) is not None
     ]
-    reports = []
+    reports, not_looked_at = [], []
     for dataset in data.labelled:
-        given = evaluation_rows(card, dataset)
+        is_named = _is_named(card, dataset)[0]
+        if is_named and not look:
+            not_looked_at.append(dataset.rows.source)
+            continue
+        given = dataset.rows.split("test") if is_named else dataset.rows
         rows = drop_leaked(given, training)
         if not len(rows):
             raise UsageError(
                 f"`{dataset.rows.source}`: {card.name} was trained or tuned on every row of it"
             )
-        scores = model.score_many(rows.posts)
-        metrics = filter_metrics(scores, rows.labels == 1, ordinary)
-        scored = ScoredRows(rows, scores, metrics, len(given) - len(rows))
-        reports.append(dataset_report(rows.source, "stored", _note(card, data, dataset), [scored]))
-    return reports
+        scored = ScoredRows(rows, model.score_many(rows.posts), len(given) - len(rows))
+        note = _note(card, data, dataset)
+        reports.append(dataset_report(rows.source, "stored", note, [scored], looked_at(dataset)))
+    return StoredReports(reports, not_looked_at)
 
 
-def evaluate_ordinary(
-    models: Sequence[tuple[TextModel, ModelCard]], ordinary: Sequence[Dataset]
-) -> list[OrdinaryReport]:
-    """Report what the models, together, hide and else demote of each ordinary source."""
-    reports = []
-    for dataset in ordinary:
-        rows = dataset.rows
-        for _, card in models:
-            if training_rows(card, dataset) is not None:
-                rows = dataset.rows.split("test")
-        highest = np.max([model.score_many(rows.posts) for model, _ in models], axis=0)
-        hidden = highest >= HIDE_AT
-        demoted = (highest >= DEMOTE_AT) & ~hidden
-        fine = rows.labels == 0
-        fractions = (
-            fraction(hidden),
-            fraction(demoted),
-            fraction(hidden[fine]),
-            fraction(demoted[fine]),
-        )
-        reports.append(OrdinaryReport(rows.source, len(rows), *fractions))
-    return reports
+def ordinary_rows(
+    cards: Sequence[ModelCard], datasets: Iterable[Dataset], *, look: bool
+) -> list[LabelledPosts]:
+    """Return the rows of ordinary posts that models may be evaluated on.
 
-
-def evaluation_rows(card: ModelCard, dataset: Dataset) -> LabelledPosts:
-    """Return the rows of a file that the card's model may be evaluated on; raises `UsageError`."""
-    return dataset.rows.split("test") if _is_named(card, dataset)[0] else dataset.rows
+    Of a file that a card or this project names these are the test rows, or, without a `look`, the
+    validation rows, on which the thresholds were chosen.  Any other file counts whole.
+    """
+    return [
+        dataset.rows.split("test" if look else "validation")
+        if dataset.known.file in KNOWN or any(_is_named(card, dataset)[0] for card in cards)
+        else dataset.rows
+        for dataset in datasets
+    ]
 
 
 def training_rows(card: ModelCard, dataset: Dataset) -> LabelledPosts | None:
@@ -96,6 +85,16 @@ def training_rows(card: ModelCard, dataset: Dataset) -> LabelledPosts | None:
     None if the card does not name the file.
     """
     return dataset.rows.without_test() if _is_named(card, dataset)[0] else None
+
+
+def looked_at(dataset: Dataset) -> frozenset[str]:
+    """Return the groups of this project's data sets that version 0.1 was tested on."""
+    if dataset.known.file not in KNOWN:
+        return frozenset()
+    groups = dataset.rows.groups
+    family = groups[0].partition("|")[0]
+    seen = seen_by_first_edition(family, [group.partition("|")[2] for group in groups])
+    return frozenset(group for group, is_seen in zip(groups, seen, strict=True) if is_seen)
 
 
 def _is_named(card: ModelCard, dataset: Dataset) -> tuple[bool, bool]:
@@ -107,7 +106,7 @@ def _is_named(card: ModelCard, dataset: Dataset) -> tuple[bool, bool]:
             raise UsageError(
                 f"`{card.name}@{card.version}` was trained on {known.file}, split {use.split}; it "
                 f"cannot be evaluated on it split {known.table.split_rule}: name that column, or "
-                "give the file without options"
+                "give the file without options, or train the model again"
             )
     return bool(uses), any(_is_same(use.sha256, dataset) for use in uses)
 

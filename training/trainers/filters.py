@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from feedmill.events.errors import UsageError
 from feedmill.filters.spec import FilterSpec
-from feedmill.models.artifact import DataUse, ModelCard, save_artifact, sha256_of
+from feedmill.models.artifact import ModelCard, save_artifact, sha256_of
 from feedmill.models.text_model import TextModel
-from feedmill.training.evaluation.cross_validation import leave_one_dataset_out
+from feedmill.training.card_texts import ETHICS, FACTORS, INTENDED_USE, MODEL_LICENCE
 from feedmill.training.evaluation.filter_metrics import FilterMetrics
-from feedmill.training.evaluation.stored_models import evaluate_ordinary, evaluate_stored
-from feedmill.training.fitting.filters import fit
+from feedmill.training.evaluation.intervals import Figure
+from feedmill.training.evaluation.ordinary_posts import ALL, evaluate_ordinary
+from feedmill.training.evaluation.stored_models import evaluate_stored, ordinary_rows
+from feedmill.training.fitting.filters import FittedFilter, fit
+from feedmill.training.fitting.ngram_models import SEED
+from feedmill.training.provenance import code_version, library_versions
 from feedmill.training.recipes import Recipe
 from feedmill.training.training_data import TrainingData, check_enough, recipe_for
 
@@ -30,12 +35,11 @@ def train(
     *,
     day: str,
     command: str,
-    left_out: bool = False,
+    look: bool = False,
 ) -> ModelCard:
     """Train and evaluate a filter, and save it into the store `out`.
 
-    The same data give the same sha256.  Rows of the test split do not train it; its metrics are of
-    them.
+    The same data give the same sha256.  Rows of the test split do not train it.
 
     Parameters
     ----------
@@ -43,8 +47,8 @@ def train(
         The filter, what to train it on, and where to save it.
     day, command
         What the card states of the training.
-    left_out
-        Whether to evaluate each data set also by a model that was trained without it.
+    look
+        Whether to measure it on the test rows, for the card.
 
     Raises
     ------
@@ -57,27 +61,49 @@ def train(
     check_enough(train_rows, data.ordinary_posts)
     fitted = fit(recipe, train_rows, data.ordinary_posts)
     content = fitted.content(spec.name)
-    digest = sha256_of(content)
-    labelled = zip(data.labelled, train_rows, strict=True)
-    uses = [dataset.use(len(rows), "labelled") for dataset, rows in labelled]
-    card = ModelCard(
-        name=spec.name,
-        sha256=digest,
-        trained_on=day,
-        summary=recipe.summary,
-        features=len(fitted.features),
-        data=[*uses, *_ordinary_uses(data, fitted.rows_by_source)],
-        metrics={},
-        weaknesses=[*recipe.weaknesses, *([] if data.ordinary else [_NO_ORDINARY_POSTS])],
-        command=command,
+    card = _card(spec, recipe, data, fitted, sha256_of(content))
+    card = msgspec.structs.replace(card, trained_on=day, command=command)
+    model = fitted.model(spec.name, card.version, spec.believed_self_labels)
+    figures = _figures(model, card, data, look=look)
+    card = msgspec.structs.replace(
+        card,
+        metrics={name: figure.value for name, figure in figures.items()},
+        intervals={name: (figure.low, figure.high) for name, figure in figures.items()},
     )
-    metrics = _metrics(fitted.model(spec.name, digest[:12], spec.believed_self_labels), card, data)
-    if left_out and len(data.labelled) > 1:
-        for report in leave_one_dataset_out(spec, data):
-            metrics |= _flat(f"trained_without_{report.name}", report.metrics)
-    card = msgspec.structs.replace(card, metrics=metrics)
     save_artifact(out, card, content)
     return card
+
+
+def _card(
+    spec: FilterSpec, recipe: Recipe, data: TrainingData, fitted: FittedFilter, sha256: str
+) -> ModelCard:
+    """Return what a card states but the day, the command and the metrics."""
+    rows = fitted.rows_by_source
+    uses = [
+        dataset.use(rows[dataset.rows.source], role)
+        for role, datasets in (("labelled", data.labelled), ("ordinary", data.ordinary))
+        for dataset in datasets
+    ]
+    return ModelCard(
+        name=spec.name,
+        sha256=sha256,
+        trained_on="",
+        summary=recipe.summary,
+        features=len(fitted.features),
+        data=uses,
+        metrics={},
+        weaknesses=[*recipe.weaknesses, *([] if data.ordinary else [_NO_ORDINARY_POSTS])],
+        command="",
+        licence=MODEL_LICENCE,
+        intended_use=INTENDED_USE,
+        factors=FACTORS,
+        ethics=ETHICS,
+        code=code_version(),
+        libraries=library_versions(),
+        recipe=spec.recipe,
+        parameters=_parameters(recipe),
+        seed=SEED,
+    )
 
 
 def _check_evidence(spec: FilterSpec, recipe: Recipe) -> None:
@@ -92,30 +118,36 @@ def _evidence(reader: FilterSpec | Recipe) -> str:
     return ", ".join([*reader.evidence.views, *reader.evidence.groups])
 
 
-def _ordinary_uses(data: TrainingData, rows_by_source: dict[str, int]) -> list[DataUse]:
-    return [
-        dataset.use(rows_by_source[dataset.rows.source], "ordinary") for dataset in data.ordinary
-    ]
+def _parameters(recipe: Recipe) -> dict[str, Any]:
+    """Return the settings of a recipe, without what the card has elsewhere."""
+    stated_elsewhere = {"summary", "weaknesses", "datasets", "research", "bars"}
+    settings: dict[str, Any] = msgspec.to_builtins(recipe, enc_hook=str)
+    return {name: value for name, value in settings.items() if name not in stated_elsewhere}
 
 
-def _metrics(model: TextModel, card: ModelCard, data: TrainingData) -> dict[str, float]:
-    """Return a card's metrics: of the test rows, at the default thresholds."""
-    metrics: dict[str, float] = {}
-    with_test = tuple(d for d in data.labelled if (d.rows.splits == "test").any())
-    for report in evaluate_stored(model, card, replace(data, labelled=with_test)):
-        metrics |= _flat(report.name, report.metrics)
-    for source in evaluate_ordinary([(model, card)], data.ordinary):
-        metrics |= {
-            f"{source.source}.rows": float(source.rows),
-            f"{source.source}.hidden": source.hidden,
-            f"{source.source}.demoted_or_hidden": source.hidden + source.demoted,
-            f"{source.source}.not_flagged.hidden": source.not_flagged_hidden,
-        }
-    return metrics
+def _figures(
+    model: TextModel, card: ModelCard, data: TrainingData, *, look: bool
+) -> dict[str, Figure]:
+    """Return a card's figures, at the default thresholds.
+
+    Without a look only of the ordinary posts that chose the thresholds, which are called so.
+    """
+    figures: dict[str, Figure] = {}
+    if look:
+        with_test = tuple(d for d in data.labelled if (d.rows.splits == "test").any())
+        labelled = replace(data, labelled=with_test)
+        for report in evaluate_stored(model, card, labelled, look=True).reports:
+            figures |= _of_report(report.name, report.metrics)
+    rows = ordinary_rows([card], data.ordinary, look=look)
+    if rows:
+        suffix = "" if look else ".validation"
+        for cell in evaluate_ordinary([model], rows, "").cells:
+            if cell.length == ALL:
+                figures[f"{cell.source}{suffix}.hidden"] = cell.hidden
+                figures[f"{cell.source}{suffix}.demoted"] = cell.demoted
+    return figures
 
 
-def _flat(name: str, metrics: FilterMetrics) -> dict[str, float]:
-    return {
-        f"{name}.{field}": float(getattr(metrics, field))
-        for field in FilterMetrics.__struct_fields__
-    }
+def _of_report(name: str, metrics: FilterMetrics) -> dict[str, Figure]:
+    named = {field: getattr(metrics, field) for field in FilterMetrics.__struct_fields__}
+    return {f"{name}.{field}": v for field, v in named.items() if isinstance(v, Figure)}

@@ -54,9 +54,9 @@ def test_no_fold_is_scored_by_a_model_that_learned_its_texts_or_groups(
         parrots.clear()
         report = cross_validate(SPAM, data, index, 4)
         check_nothing_leaked(parrots)
-        assert report.metrics.auc == 0.5  # a parrot of other texts knows nothing
+        assert report.metrics.auc.value == 0.5  # a parrot of other texts knows nothing
         rows = evaluated.rows
-        assert report.metrics.rows + report.dropped == len(rows)
+        assert report.metrics.rows + report.dropped == len(rows.without_test())
         group_of = {p.post_id: g for p, g in zip(rows.posts, rows.groups, strict=True)}
         for parrot in parrots:
             scored = {group_of[p.post_id] for p in parrot.scored if p.post_id in group_of}
@@ -77,9 +77,25 @@ def test_a_model_learns_nothing_of_a_set_left_out(parrots: list[Parrot]) -> None
     reports = leave_one_dataset_out(SPAM, leaky_data())
     check_nothing_leaked(parrots)
     assert [report.name for report in reports] == ["bad", "few", "copies"]
-    assert all(report.metrics.auc == 0.5 for report in reports)
+    assert all(report.metrics.auc.value == 0.5 for report in reports)
     with pytest.raises(UsageError, match="takes two"):
         leave_one_dataset_out(SPAM, replace(leaky_data(), labelled=leaky_data().labelled[:1]))
+
+
+def test_test_rows_neither_train_nor_test_without_a_look(parrots: list[Parrot]) -> None:
+    data = leaky_data()
+    test = {
+        post.post_id for d in data.labelled for post in d.rows.where(d.rows.splits == "test").posts
+    }
+    cross_validate(SPAM, data, 0, 3)
+    leave_one_dataset_out(SPAM, data)
+    assert not {post.post_id for parrot in parrots for post in parrot.scored} & test
+    parrots.clear()
+    leave_one_dataset_out(SPAM, data, look=True)
+    assert {post.post_id for parrot in parrots for post in parrot.scored} <= test
+    texts = {text_fingerprint(p.text) for d in data.labelled for p in d.rows.split("test").posts}
+    own = {text_fingerprint(p.text) for d in data.labelled for p in d.rows.without_test().posts}
+    assert not {text for parrot in parrots for text in parrot.texts} & (texts - own)
 
 
 def test_folds_keep_groups_whole_and_are_of_like_size() -> None:

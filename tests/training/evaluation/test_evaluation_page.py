@@ -13,8 +13,12 @@ from feedmill.models.artifact import ModelCard
 from feedmill.models.text_model import Scores
 from feedmill.training.datasets.labelled_posts import LabelledPosts
 from feedmill.training.evaluation.evaluation_page import page, write_page
+from feedmill.training.evaluation.health_posts import HealthReport
+from feedmill.training.evaluation.intervals import Figure
+from feedmill.training.evaluation.looks import Look
+from feedmill.training.evaluation.ordinary_posts import evaluate_ordinary
 from feedmill.training.evaluation.report import Evaluation, FilterReport, as_markdown
-from feedmill.training.evaluation.stored_models import evaluate_ordinary, evaluate_stored
+from feedmill.training.evaluation.stored_models import evaluate_stored
 from feedmill.training.training_data import TrainingData
 
 
@@ -39,26 +43,46 @@ def evaluation() -> Evaluation:
     card = ModelCard(
         "spam", "a" * 64, "2026-01-01", "Unwanted.", 3, [], {}, ["reads no pictures"], "made"
     )
-    reports = evaluate_stored(Shouting(), card, data)
-    on_ordinary = evaluate_ordinary([(Shouting(), card)], [dataset(ordinary("one", 3))])
-    return Evaluation([FilterReport("spam", card, reports, on_ordinary)], on_ordinary)
+    reports = evaluate_stored(Shouting(), card, data, look=True).reports
+    on_ordinary = evaluate_ordinary([Shouting()], [ordinary("one", 3)], "test rows")
+    health = [HealthReport("reddit", False, 9, Figure(0.2, 0.1, 0.3))]
+    return Evaluation(
+        [FilterReport("spam", card, reports, ["youtube"], on_ordinary)], on_ordinary, health
+    )
+
+
+LOOKS = [Look("2026-01-01", "to see", ["spam@1"], {"sms": 5})]
 
 
 def test_the_page_shows_bars_cards_and_curves_that_are_there(tmp_path: Path) -> None:
     (tmp_path / "filters").mkdir()
     (tmp_path / "filters" / "old.svg").touch()
-    write_page(evaluation(), tmp_path)
+    write_page(evaluation(), LOOKS, tmp_path)
     text = (tmp_path / "filters.md").read_text("utf-8")
-    assert text == page(evaluation())
-    assert "| spam | sms | stored | caught demoted | ≥ 0.88 | 1.0000 | yes |" in text
-    assert "| all | ordinary posts of one, the most of any source | stored | hidden |" in text
+    assert text == page(evaluation(), LOOKS)
+    assert "| spam | sms: caught demoted | shipped | ≥ 0.92 | 1.000 (0." in text
+    assert "| all | ordinary posts, one, all characters: hidden | shipped | ≤ 0.01 at" in text
     assert "- reads no pictures" in text
+    assert "| 1 | 2026-01-01 | to see | spam@1 | 5 |" in text
+    assert "not evaluated on youtube: give --look" in text
     images = re.findall(r"\]\((filters/[^)]*)\)", text)
     assert images == ["filters/spam-sms-stored.svg"]
     assert [path.name for path in (tmp_path / "filters").iterdir()] == ["spam-sms-stored.svg"]
 
 
+def test_missed_bars_come_first() -> None:
+    bars = page(evaluation(), []).split("## The bars")[1].split("##")[0].splitlines()
+    reached = [
+        line.endswith("| yes |")
+        for line in bars
+        if line.startswith(("| spam", "| all", "| misinf"))
+    ]
+    assert reached == sorted(reached)
+    assert not reached[0] and reached[-1]
+    assert f"Of {len(reached)} bars {reached.count(False)} are missed" in "\n".join(bars)
+
+
 def test_no_report_shows_a_text() -> None:
-    for text in (page(evaluation()), as_markdown(evaluation())):
+    for text in (page(evaluation(), LOOKS), as_markdown(evaluation())):
         assert "sms-" in text
         assert "BUY" not in text

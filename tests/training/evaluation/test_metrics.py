@@ -14,13 +14,11 @@ from sklearn.metrics import (
 )
 
 from feedmill.training.evaluation.metrics import (
-    average_precision,
     calibration_bins,
     calibration_error,
-    common_threshold,
     precision_recall_points,
     rank_correlation,
-    recall_at_fpr,
+    ranking,
     roc_auc,
     roc_points,
 )
@@ -39,7 +37,6 @@ def arrays(rows: list[tuple[float, bool]]) -> tuple[np.ndarray, np.ndarray]:
 def test_order_is_measured_as_scikit_learn_does(rows: list[tuple[float, bool]]) -> None:
     scores, bad = arrays(rows)
     assert np.isclose(roc_auc(scores, bad), roc_auc_score(bad, scores))
-    assert np.isclose(average_precision(scores, bad), average_precision_score(bad, scores))
 
 
 @given(SCORED)
@@ -70,41 +67,18 @@ def test_calibration_is_binned_as_scikit_learn_does(
 
 def test_calibration_error_of_the_right_and_of_the_wrong_probability() -> None:
     bad = np.arange(1000) % 4 == 0
-    assert calibration_error(np.full(1000, 0.25), bad) == 0
-    assert calibration_error(np.full(1000, 0.85), bad) == pytest.approx(0.6)
-    assert calibration_error(bad.astype(np.float64), bad) == 0
-
-
-@given(
-    st.lists(
-        st.lists(st.integers(0, 9).map(float), min_size=1, max_size=30), min_size=1, max_size=4
-    ),
-    st.floats(0, 0.5),
-)
-def test_at_most_the_fraction_lies_above_the_threshold_and_more_above_a_lower_score(
-    sources: list[list[float]], fraction: float
-) -> None:
-    arrays_of = [np.array(source) for source in sources]
-    threshold = common_threshold(arrays_of, fraction)
-
-    def above(at: float) -> float:
-        return float(np.mean([(source > at).mean() for source in arrays_of]))
-
-    assert above(threshold) <= fraction + 1e-6
-    lower = [value for source in sources for value in source if value < threshold]
-    assert all(above(value) > fraction - 1e-6 for value in lower)
-
-
-def test_of_no_ordinary_posts_the_threshold_is_out_of_reach() -> None:
-    assert common_threshold([], 0.01) == float("inf")
-    assert common_threshold([np.zeros(0)], 0.01) == float("inf")
+    weights = np.stack([np.ones(1000), 2.0 * bad])  # in the second draw all rows are positive
+    for probability, expected in ((0.25, [0, 0.75]), (0.85, [0.6, 0.15])):
+        errors = calibration_error(np.full(1000, probability), bad, weights)
+        assert errors == pytest.approx(expected)
+    assert calibration_error(bad.astype(np.float64), bad, weights).tolist() == [0, 0]
 
 
 def test_what_has_one_class_has_no_curve() -> None:
     scores, none = np.arange(3.0), np.zeros(3, dtype=np.bool_)
     assert roc_points(scores, none) == []
     assert precision_recall_points(scores, none) == []
-    assert average_precision(scores, none) == 0.0
+    assert roc_auc(scores, none) == 0.5
 
 
 def test_ranks_equal_scipys_with_ties() -> None:
@@ -114,9 +88,23 @@ def test_ranks_equal_scipys_with_ties() -> None:
     assert np.isclose(rank_correlation(scores, other), spearmanr(scores, other).statistic)
 
 
-def test_recall_at_a_fraction_of_false_positives() -> None:
-    scores = np.arange(100.0)
-    positive = scores >= 95
-    assert recall_at_fpr(scores, positive, 0.01) == 1.0
-    assert roc_auc(scores, positive) == 1.0
-    assert recall_at_fpr(scores, np.ones(100, dtype=np.bool_), 0.01) == 0.0
+@given(SCORED, st.integers(0, 5))
+def test_ranking_counts_a_row_as_often_as_it_is_drawn(
+    rows: list[tuple[float, bool]], seed: int
+) -> None:
+    scores, bad = arrays(rows)
+    drawn = np.random.default_rng(seed).integers(0, 4, (3, len(rows)))
+    measured = ranking(scores, bad, drawn.astype(np.float64))
+    for counts, (auc, precision, recall) in zip(drawn, measured, strict=True):
+        repeated, labels = np.repeat(scores, counts), np.repeat(bad, counts)
+        if labels.all() or not labels.any():
+            assert np.isnan([auc, precision, recall]).all()
+            continue
+        assert np.isclose(auc, roc_auc_score(labels, repeated))
+        assert np.isclose(precision, average_precision_score(labels, repeated))
+        allowed = [
+            (repeated[labels] >= at).mean()
+            for at in [*np.unique(repeated), np.inf]
+            if (repeated[~labels] >= at).mean() <= 0.01
+        ]
+        assert np.isclose(recall, max(allowed))

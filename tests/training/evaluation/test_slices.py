@@ -1,42 +1,38 @@
 from __future__ import annotations
 
-import msgspec
 import numpy as np
 
 from feedmill.events.post import Post
 from feedmill.training.datasets.labelled_posts import LabelledPosts
-from feedmill.training.evaluation.slices import author_ages, slices_of
+from feedmill.training.evaluation.slices import length_band, slices_of
 
 
-def test_slices_by_language_length_and_how_long_an_author_is_known() -> None:
-    day = 86_400_000
-    posts = [
-        Post("1", "a", 10 * day, "x"),
-        Post("2", "a", 10 * day + 1, "x"),
-        Post("3", "a", 12 * day, "x"),
-        Post("4", "a", 90 * day, "x"),
-        Post("5", "a", 1, "x"),
-        Post("6", "author-of-6", 5, "x"),
-        Post("7", "b", 0, "x"),
-    ]
-    ages = author_ages(posts)
-    assert ages == [
-        *("less than 30 days", "less than 30 days", "less than 30 days", "30 days and more"),
-        *("first post", "", ""),
-    ]
-    texts = ["short one"] * 30 + ["слово за словом " * 4] * 30
+def test_slices_by_language_length_and_what_version_0_1_looked_at() -> None:
+    texts = ["short one"] * 30 + ["слово за словом " * 8] * 30
     rows = [
         Post(f"{i}", f"author-of-{i}", 0, t, lang="de" if i < 25 else None)
         for i, t in enumerate(texts)
     ]
     labels = (np.arange(60) % 2).astype(np.float64)
-    whole = LabelledPosts("s", rows, labels, [""] * 60, np.full(60, "test"))
-    slices = {(s.by, s.value): s for s in slices_of(whole, labels * 0.7, 0.6)}
+    groups = [f"g|{i % 25}" for i in range(60)]
+    whole = LabelledPosts("s", rows, labels, groups, np.full(60, "test"))
+    looked_at = frozenset({f"g|{i}" for i in range(12)})
+    slices = {(s.by, s.value): s for s in slices_of(whole, labels * 0.7, 0.6, looked_at)}
     assert set(slices) == {
         ("language", "de"),
         ("language", "other script"),
-        ("length", "1-5 words"),
-        ("length", "6-15 words"),
+        ("length", "to 100"),
+        ("length", "to 200"),
+        ("version 0.1", "looked at"),
+        ("version 0.1", "not looked at"),
     }
-    assert slices["language", "de"].caught == 1.0
-    assert msgspec.json.encode(slices["language", "de"])
+    of_german = slices["language", "de"]
+    assert (of_german.caught.value, of_german.false_alarms.value, of_german.auc.value) == (1, 0, 1)
+    assert of_german.false_alarms.high > 0
+    without = slices_of(whole, labels * 0.7, 0.6, frozenset())
+    assert not any(part.by == "version 0.1" for part in without)
+
+
+def test_bands_of_length_include_their_end() -> None:
+    bands = [length_band(n) for n in (0, 100, 101, 2_000, 2_001)]
+    assert bands == ["to 100", "to 100", "to 200", "to 2,000", "above 2,000"]

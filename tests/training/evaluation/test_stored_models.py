@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 
-import numpy as np
 import pytest
 
 from builders.leaks import Parrot, check_nothing_leaked, leaky_data
 from builders.training_data import dataset, labelled, ordinary
 from feedmill.events.errors import UsageError
-from feedmill.events.post import Post
 from feedmill.models.artifact import ModelCard
-from feedmill.models.text_model import Scores, TextModel
-from feedmill.training.datasets.labelled_posts import LabelledPosts, LabelledRow, labelled_posts
-from feedmill.training.evaluation.stored_models import evaluate_ordinary, evaluate_stored
+from feedmill.training.datasets.known import SMS
+from feedmill.training.datasets.labelled_posts import LabelledPosts
+from feedmill.training.datasets.split import split_of_first_edition
+from feedmill.training.evaluation.stored_models import evaluate_stored, looked_at, ordinary_rows
 from feedmill.training.training_data import Dataset, TrainingData
 
 
@@ -32,7 +30,7 @@ def test_a_stored_model_is_evaluated_on_rows_it_never_saw() -> None:
     data = leaky_data()
     trained = (data.labelled[0], data.labelled[1], *data.ordinary)
     parrot = Parrot(training_rows_of(*trained))
-    reports = evaluate_stored(parrot, card_of(*trained), data)
+    reports = evaluate_stored(parrot, card_of(*trained), data, look=True).reports
     check_nothing_leaked([parrot])
     notes = [report.note for report in reports]
     assert notes[:2] == ["the test split of a file that it was trained on"] * 2
@@ -41,7 +39,7 @@ def test_a_stored_model_is_evaluated_on_rows_it_never_saw() -> None:
     # Without that the parrot would catch them: it knows copies of violating texts by heart.
     known = Parrot(training_rows_of(*trained)).score_many(data.labelled[2].rows.posts)
     assert (known > 0.9).any()
-    assert reports[2].metrics.caught_hidden == 0
+    assert reports[2].metrics.caught_hidden.value == 0
 
 
 def test_a_file_is_recognised_by_its_content_and_by_its_name() -> None:
@@ -53,11 +51,11 @@ def test_a_file_is_recognised_by_its_content_and_by_its_name() -> None:
         (renamed, "a file that it was trained on"),
         (altered, "whose sha256 differs or is unknown"),
     ):
-        report = evaluate_stored(Parrot(), card, TrainingData((given,), ()))[0]
+        report = evaluate_stored(Parrot(), card, TrainingData((given,), ()), look=True).reports[0]
         assert note in report.note
         assert report.metrics.rows == int((own.rows.splits == "test").sum())
     strange = dataset(labelled("new", 5), "5" * 64)
-    report = evaluate_stored(Parrot(), card, TrainingData((strange,), ()))[0]
+    report = evaluate_stored(Parrot(), card, TrainingData((strange,), ()), look=False).reports[0]
     assert report.note == "a file it never saw; its rows were not looked for in bad.csv"
     assert report.metrics.rows == len(strange.rows)
 
@@ -69,39 +67,38 @@ def test_another_split_of_a_training_file_is_refused() -> None:
         UsageError,
         match=r"`spam@0+` was trained on bad.csv, split g, by g, second edition; it cannot be",
     ):
-        evaluate_stored(Parrot(), card, TrainingData((other,), ()))
+        evaluate_stored(Parrot(), card, TrainingData((other,), ()), look=True)
 
 
 def test_a_file_without_a_test_row_is_refused() -> None:
     own = dataset(labelled("bad", 1), "1" * 64)
     with pytest.raises(UsageError, match="trained or tuned on every row of it"):
-        evaluate_stored(
-            Parrot(), card_of(own), TrainingData((dataset(training_rows_of(own)[0], "1" * 64),), ())
-        )
+        without_test = dataset(training_rows_of(own)[0], "1" * 64)
+        evaluate_stored(Parrot(), card_of(own), TrainingData((without_test,), ()), look=True)
 
 
-def test_ordinary_posts_count_once_under_the_strictest_filter() -> None:
-    class Fixed(Parrot):
-        def __init__(self, scores: list[float]) -> None:
-            super().__init__()
-            self.scores = scores
+def test_test_rows_are_evaluated_only_where_a_look_is_asked_for() -> None:
+    data = leaky_data()
+    trained = (data.labelled[0], data.labelled[1], *data.ordinary)
+    parrot = Parrot()
+    reports, not_looked_at = evaluate_stored(parrot, card_of(*trained), data, look=False)
+    assert [report.name for report in reports] == ["copies"]
+    assert not_looked_at == ["bad", "few"]
+    test_ids = {p.post_id for d in trained for p in d.rows.split("test").posts}
+    assert not {post.post_id for post in parrot.scored} & test_ids
 
-        def score_many(self, posts: Sequence[Post]) -> Scores:
-            return np.array(self.scores)
 
-    rows = labelled_posts(
-        "o",
-        "o",
-        [LabelledRow(t, y, t) for t, y in (("a", 0.0), ("b", 0.0), ("c", 0.0), ("d", 1.0))],
-    )
-    models: list[tuple[TextModel, ModelCard]] = [
-        (Fixed([0.9, 0.7, 0.1, 0.95]), card_of()),
-        (Fixed([0.1, 0.95, 0.6, 0.1]), card_of()),
-    ]
-    (report,) = evaluate_ordinary(models, [dataset(rows)])
-    assert (report.rows, report.hidden, report.demoted) == (4, 0.75, 0.25)
-    assert (report.not_flagged_hidden, report.not_flagged_demoted) == (2 / 3, 1 / 3)
-    (of_training_file,) = evaluate_ordinary(
-        [(Parrot(), card_of(dataset(ordinary("one", 3))))], [dataset(ordinary("one", 3))]
-    )
-    assert of_training_file.rows == int((ordinary("one", 3).splits == "test").sum())
+def test_of_ordinary_files_the_split_counts_that_the_look_allows() -> None:
+    known, strange = dataset(ordinary("one", 3), "3" * 64), dataset(ordinary("new", 4), "9" * 64)
+    for look, split in ((True, "test"), (False, "validation")):
+        of_known, of_strange = ordinary_rows([card_of(known)], [known, strange], look=look)
+        assert of_known.texts == known.rows.where(known.rows.splits == split).texts
+        assert of_strange.texts == strange.rows.texts
+
+
+def test_groups_that_version_0_1_was_tested_on_are_named_of_its_own_files() -> None:
+    rows = ordinary("one", 3)
+    assert looked_at(dataset(rows)) == frozenset()
+    groups = looked_at(Dataset(rows, SMS))
+    assert groups and groups < set(rows.groups)
+    assert all(split_of_first_edition(*group.split("|")) == "test" for group in groups)

@@ -3,6 +3,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from builders.events import posts_of
@@ -10,6 +11,7 @@ from builders.training_data import sentences, training_data
 from feedmill.events.errors import UsageError
 from feedmill.filters.registry import FILTERS, load
 from feedmill.models.artifact import read_card
+from feedmill.training.provenance import code_version
 from feedmill.training.recipes import RECIPES
 from feedmill.training.trainers.filters import train
 from feedmill.training.training_data import Dataset, TrainingData, read_training_data
@@ -18,27 +20,34 @@ SPAM = FILTERS["spam"]
 
 
 def test_the_same_data_give_the_same_sha256_and_a_model_that_learned(tmp_path: Path) -> None:
-    first = train(
-        *(SPAM, training_data(), tmp_path / "a"), day="2026-01-01", command="x", left_out=True
+    first, second = (
+        train(SPAM, training_data(), tmp_path / name, day=day, command="x", look=True)
+        for name, day in (("a", "2026-01-01"), ("b", "2026-01-02"))
     )
-    second = train(
-        *(SPAM, training_data(), tmp_path / "b"), day="2026-01-02", command="x", left_out=True
-    )
-    assert first.sha256 == second.sha256
-    assert first.metrics == second.metrics
+    assert first == msgspec.structs.replace(second, trained_on=first.trained_on)
+    assert (tmp_path / f"a/{first.sha256}.npz").read_bytes() == (
+        tmp_path / f"b/{first.sha256}.npz"
+    ).read_bytes()
     # One phrase tells the classes apart, in both data sets.
-    for evaluated in ("bad", "few", "trained_without_bad", "trained_without_few"):
+    for evaluated in ("bad", "few"):
         assert first.metrics[f"{evaluated}.auc"] > 0.95
         assert first.metrics[f"{evaluated}.caught_hidden"] > 0.9
         assert first.metrics[f"{evaluated}.fine_demoted"] < 0.1
     for source in ("one", "two"):
-        assert first.metrics[f"{source}.demoted_or_hidden"] <= 0.1
+        assert first.metrics[f"{source}.demoted"] <= 0.1
+    for name, (low, high) in first.intervals.items():
+        assert low <= first.metrics[name] <= high
+
+
+def test_without_a_look_a_card_has_no_figure_of_test_rows(tmp_path: Path) -> None:
+    card = train(SPAM, training_data(), tmp_path, day="2026-01-01", command="x")
+    assert card.metrics
+    assert all(".validation." in name for name in card.metrics)
 
 
 @pytest.mark.parametrize("name", FILTERS)
 def test_every_filter_learns_by_its_recipe_and_is_loaded_again(name: str, tmp_path: Path) -> None:
-    card = train(FILTERS[name], training_data(), tmp_path, day="2026-01-01", command="x")
-    assert card.metrics["bad.auc"] > 0.95
+    train(FILTERS[name], training_data(), tmp_path, day="2026-01-01", command="x")
     scores = load(name, tmp_path).score_many(
         posts_of([*sentences(20, 8, "BUY pills NOW!!!"), *sentences(20, 9)])
     )
@@ -71,6 +80,15 @@ def test_the_card_says_which_files_trained_it_and_how_they_were_split(tmp_path: 
     ]
     assert {d.split for d in card.data} == {"g, by g, second edition"}
     assert all(d.rows for d in card.data)
+
+
+def test_the_card_says_how_the_model_was_made(tmp_path: Path) -> None:
+    card = train(SPAM, training_data(), tmp_path, day="2026-01-01", command="x")
+    assert card.recipe == "spam"
+    assert card.parameters["max_hide_rate"] == RECIPES["spam"].max_hide_rate
+    assert card.code == code_version()
+    assert {"numpy", "scikit-learn", "lightgbm", "python"} <= card.libraries.keys()
+    assert card.intended_use and card.factors and card.ethics and card.licence
 
 
 def test_without_ordinary_posts_the_card_says_so(tmp_path: Path) -> None:
