@@ -37,6 +37,12 @@ _ORDINARY_ROWS_OF_ALL = 2000
     metavar="STORE",
     help="Evaluate the filter in this store.  [FEEDMILL_MODELS, else the shipped one]",
 )
+@click.option(
+    "--against",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="STORE",
+    help="Compare with the filter in this store, by paired differences.",
+)
 @click.option("--folds", type=click.IntRange(min=2), help="Evaluate by grouped cross-validation.")
 @click.option("--alone", is_flag=True, help="Train folds on their own data set only.")
 @click.option("--leave-one-out", is_flag=True, help="Evaluate each set by a model without it.")
@@ -65,6 +71,7 @@ def evaluate(
     data: tuple[str, ...],
     ordinary: tuple[str, ...],
     store: Path | None,
+    against: Path | None,
     folds: int | None,
     alone: bool,
     leave_one_out: bool,
@@ -91,7 +98,7 @@ def evaluate(
     from feedmill.training.evaluation import evaluation_page, evaluation_runs, report  # noqa: PLC0415 - the `train` extra
     from feedmill.training.evaluation.cross_validation import TrainingBudget  # noqa: PLC0415 - the `train` extra
 
-    given = _Given(name, data, ordinary, store, folds, alone, leave_one_out, look)
+    given = _Given(name, data, ordinary, store, against, folds, alone, leave_one_out, look)
     given.check(everything=everything, docs=docs)
     budget = TrainingBudget(alone, ordinary_rows, labelled_rows, jobs)
     if everything:
@@ -120,6 +127,7 @@ class _Given:
     data: tuple[str, ...]
     ordinary: tuple[str, ...]
     store: Path | None
+    against: Path | None
     folds: int | None
     alone: bool
     leave_one_out: bool
@@ -128,7 +136,8 @@ class _Given:
     def check(self, *, everything: bool, docs: Path | None) -> None:
         """Raise `UsageError` where options do not go together."""
         if everything:
-            if self.name or self.ordinary or self.folds or self.alone or self.leave_one_out:
+            others = (self.name, self.ordinary, self.against, self.folds, self.leave_one_out)
+            if any(others) or self.alone:
                 raise UsageError("--all evaluates all filters in all modes on one --data FOLDER")
         elif docs:
             raise UsageError("--docs goes with --all")
@@ -143,10 +152,11 @@ def _evaluate_one(given: _Given, environment: Environment, budget: TrainingBudge
     from feedmill.training.training_data import read_training_data  # noqa: PLC0415 - the `train` extra
 
     spec = FILTERS[given.name or ""]
-    is_stored = given.store is not None or not (given.folds or given.leave_one_out)
+    trains = given.folds or given.leave_one_out
     modes = evaluation_runs.EvaluationModes(
-        is_stored,
+        bool(given.store or given.against or not trains),
         given.store or environment.models,
+        given.against,
         given.folds or 0,
         given.leave_one_out,
         look=given.look is not None,

@@ -61,6 +61,10 @@ def test_a_filter_is_trained_on_strange_files_and_evaluated_on_others(files: Pat
     assert before["filters"][0]["not_looked_at"] == ["mail"]
     assert not Path("looks.jsonl").exists()
 
+    against = run(*words, "--against", "models", "--json")
+    (comparison,) = json.loads(against.output)["filters"][0]["comparisons"]
+    assert comparison["auc"] == [0, 0, 0]
+
     looking = ["--ordinary", PLAIN, "--out", "report", "--json", "--look", "to release"]
     evaluated = run(*words, *looking)
     assert evaluated.exit_code == 0, evaluated.output

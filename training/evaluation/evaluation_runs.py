@@ -32,7 +32,12 @@ from feedmill.training.evaluation.report import (
     plot,
     plot_name,
 )
-from feedmill.training.evaluation.stored_models import evaluate_stored, ordinary_rows
+from feedmill.training.evaluation.stored_models import (
+    Comparison,
+    compare_stored,
+    evaluate_stored,
+    ordinary_rows,
+)
 from feedmill.training.training_data import Dataset, TrainingData, read_training_data
 
 _FOLDS = 5
@@ -47,6 +52,8 @@ class EvaluationModes:
     ----------
     stored, store
         The model of a store, the shipped one if None.
+    against
+        Another store, with whose model it is compared.
     folds
         By cross-validation with so many folds; 0: not.
     left_out
@@ -57,6 +64,7 @@ class EvaluationModes:
 
     stored: bool = True
     store: Path | None = None
+    against: Path | None = None
     folds: int = 0
     left_out: bool = False
     look: bool = False
@@ -76,17 +84,20 @@ def evaluate_one(
     """
     datasets: list[DatasetReport] = []
     not_looked_at: list[str] = []
-    alone = together = None
-    card = None
+    comparisons: list[Comparison] = []
+    alone = together = card = None
     if modes.stored:
         model, card = _stored(spec, modes.store)
         stored = evaluate_stored(model, card, data, look=modes.look)
         datasets, not_looked_at = stored.reports, stored.not_looked_at
+        if modes.against is not None:
+            other = _stored(spec, modes.against)
+            comparisons = compare_stored((model, card), other, data, look=modes.look)
         if data.ordinary:
             others = [
-                _or_shipped(other, modes.store)
-                for other in FILTERS.values()
-                if other.name != spec.name
+                _or_shipped(filter_, modes.store)
+                for filter_ in FILTERS.values()
+                if filter_.name != spec.name
             ]
             alone = _on_ordinary([(model, card)], data.ordinary, look=modes.look)
             together = _on_ordinary([(model, card), *others], data.ordinary, look=modes.look)
@@ -96,7 +107,7 @@ def evaluate_one(
     if modes.left_out:
         alone_budget = replace(budget, alone=False)
         datasets += leave_one_dataset_out(spec, data, alone_budget, look=modes.look)
-    report = FilterReport(spec.name, card, datasets, not_looked_at, alone)
+    report = FilterReport(spec.name, card, datasets, not_looked_at, alone, comparisons)
     return Evaluation([report], together, [])
 
 

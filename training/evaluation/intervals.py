@@ -7,12 +7,14 @@ replacement, not rows: the cluster bootstrap (Davison and Hinkley 1997, section 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from functools import cached_property
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 
-from feedmill.training.arrays import Mask, Values
+from feedmill.training.arrays import Mask, Values, Weights
 
 MIN_GROUPS = 20
 DRAWS = 1_000
@@ -64,12 +66,14 @@ class Bootstrap:
         self._clusters = self.groups if self.is_clustered else len(group_of)
         self._cluster_of = group_of if self.is_clustered else np.arange(len(group_of))
 
-    def _draws(self) -> Iterator[Values]:
-        """Yield how often each cluster is drawn: (some draws, clusters)."""
-        random = np.random.default_rng(_SEED)
-        even = np.full(self._clusters, 1 / max(self._clusters, 1))
-        for _ in range(DRAWS // _CHUNK):
-            yield random.multinomial(self._clusters, even, _CHUNK).astype(np.float64)
+    @cached_property
+    def _draws(self) -> npt.NDArray[np.float32]:
+        """How often each cluster is drawn: (draws, clusters)."""
+        random, clusters = np.random.default_rng(_SEED), self._clusters
+        drawn = np.empty((DRAWS, clusters), np.float32)
+        for i in range(DRAWS):
+            drawn[i] = np.bincount(random.integers(0, clusters, clusters), minlength=clusters)
+        return drawn
 
     def fraction(self, hits: Mask, among: Mask) -> Figure:
         """Return the fraction of the rows `among` that are `hits`, masks of (rows,) each.
@@ -84,14 +88,12 @@ class Bootstrap:
         counts = [
             np.bincount(self._cluster_of, mask, self._clusters) for mask in (hits & among, among)
         ]
-        drawn = [(weights @ counts[0], weights @ counts[1]) for weights in self._draws()]
-        some, all_rows = (np.concatenate(parts) for parts in zip(*drawn, strict=True))
-        low, high = _ends((some / np.where(all_rows > 0, all_rows, np.nan))[:, None])
-        return Figure(
-            figure.value, min(figure.low, float(low[0])), max(figure.high, float(high[0]))
-        )
+        some, all_rows = (self._draws @ np.stack(counts, axis=1)).T
+        ends = _ends((some / np.where(all_rows > 0, all_rows, np.nan))[:, None])
+        low, high = (float(end[0]) for end in ends)
+        return Figure(figure.value, min(figure.low, low), max(figure.high, high))
 
-    def figures(self, measure: Callable[[Values], Values]) -> list[Figure]:
+    def figures(self, measure: Callable[[Weights], Values]) -> list[Figure]:
         """Return figures with intervals.
 
         Parameters
@@ -100,7 +102,8 @@ class Bootstrap:
             Makes (draws, figures) of (draws, rows) weights, NaN where there is none.
         """
         values = measure(np.ones((1, len(self._cluster_of))))[0]
-        drawn = [measure(weights[:, self._cluster_of]) for weights in self._draws()]
+        chunks = range(0, DRAWS, _CHUNK)
+        drawn = [measure(self._draws[at : at + _CHUNK][:, self._cluster_of]) for at in chunks]
         low, high = _ends(np.concatenate(drawn))
         return [
             NOTHING_KNOWN

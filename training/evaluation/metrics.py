@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from feedmill.training.arrays import Mask, Values
+from feedmill.training.arrays import Mask, Values, Weights
 
 Points = list[tuple[float, float]]
 
@@ -40,7 +40,7 @@ def _counts(scores: Values, positive: Mask) -> tuple[Values, Values]:
     return hits, last + 1 - hits
 
 
-def ranking(scores: Values, positive: Mask, weights: Values) -> Values:
+def ranking(scores: Values, positive: Mask, weights: Weights) -> Values:
     """Return ROC AUC, average precision and the recall at 1 % false positives, ties exact.
 
     The recall is that at the lowest threshold that at most 1 % of the others reach.
@@ -112,7 +112,7 @@ def calibration_bins(
     return with_rows
 
 
-def calibration_error(values: Values, positive: Mask, weights: Values, bins: int = 15) -> Values:
+def calibration_error(values: Values, positive: Mask, weights: Weights, bins: int = 15) -> Values:
     """Return the expected calibration error (Naeini et al. 2015) of probabilities in [0, 1].
 
     `values` and `positive` are (rows,) each, `weights` (draws, rows); returns (draws,).

@@ -18,6 +18,7 @@ from feedmill.training.evaluation.health_posts import HealthReport
 from feedmill.training.evaluation.intervals import Figure
 from feedmill.training.evaluation.ordinary_posts import ALL, OrdinaryReport
 from feedmill.training.evaluation.plots import Panel, svg
+from feedmill.training.evaluation.stored_models import Comparison
 
 MODE_TITLES = {
     "stored": "The stored model, on rows that neither trained it nor chose its thresholds",
@@ -48,6 +49,7 @@ class FilterReport(msgspec.Struct, frozen=True):
     datasets: list[DatasetReport] = msgspec.field(name="sets")
     not_looked_at: list[str]
     ordinary: OrdinaryReport | None
+    comparisons: list[Comparison] = msgspec.field(default_factory=list)
 
 
 class Evaluation(msgspec.Struct, frozen=True):
@@ -175,10 +177,22 @@ def filter_lines(report: FilterReport, heading: str = "##") -> list[str]:
             lines += ["Slices:", "", *slices_table(with_slices), ""]
         lines += ["Worst errors, by id (`<set>-<row>`):", ""]
         lines += [line for dataset in in_mode for line in _worst(dataset)] + [""]
+    if report.comparisons:
+        lines += [f"{heading} Paired differences from another stored model", ""]
+        lines += [*_comparison_table(report.comparisons), ""]
     if report.ordinary is not None:
         lines += [f"{heading} Ordinary posts, by this filter alone", ""]
         lines += [*ordinary_lines(report.ordinary), ""]
     return lines
+
+
+def _comparison_table(comparisons: Sequence[Comparison]) -> list[str]:
+    rows = [
+        [c.name, c.other, f"{c.rows:,}", *map(str, (c.auc, c.caught_demoted, c.fine_demoted))]
+        for c in comparisons
+    ]
+    header = ["set", "less", "rows", "AUC", f"caught at {DEMOTE_AT:g}", f"fine at {DEMOTE_AT:g}"]
+    return table(header, rows, left=2)
 
 
 def _note(report: DatasetReport) -> str:

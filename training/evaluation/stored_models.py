@@ -5,17 +5,42 @@ The model's card names the files that it learned from and how their rows were sp
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
+
+import msgspec
+import numpy as np
 
 from feedmill.events.errors import UsageError
 from feedmill.models.artifact import ModelCard
 from feedmill.models.text_model import TextModel
+from feedmill.training.arrays import Mask, Values, Weights
 from feedmill.training.datasets.known import KNOWN
 from feedmill.training.datasets.labelled_posts import LabelledPosts, drop_leaked
 from feedmill.training.datasets.split import seen_by_first_edition
-from feedmill.training.evaluation.filter_metrics import DatasetReport, ScoredRows, dataset_report
+from feedmill.training.evaluation.filter_metrics import (
+    DEMOTE_AT,
+    DatasetReport,
+    ScoredRows,
+    dataset_report,
+)
+from feedmill.training.evaluation.intervals import Bootstrap, Figure
+from feedmill.training.evaluation.metrics import ranking
 from feedmill.training.training_data import Dataset, TrainingData
+
+
+class Comparison(msgspec.Struct, frozen=True):
+    """How much more one stored model reaches than another, on the same rows of a data set.
+
+    The intervals are of paired differences: both models are measured on the same draws.
+    """
+
+    name: str
+    other: str
+    rows: int
+    auc: Figure
+    caught_demoted: Figure
+    fine_demoted: Figure
 
 
 class StoredReports(NamedTuple):
@@ -61,6 +86,51 @@ def evaluate_stored(
         note = _note(card, data, dataset)
         reports.append(dataset_report(rows.source, "stored", note, [scored], looked_at(dataset)))
     return StoredReports(reports, not_looked_at)
+
+
+def compare_stored(
+    one: tuple[TextModel, ModelCard],
+    other: tuple[TextModel, ModelCard],
+    data: TrainingData,
+    *,
+    look: bool,
+) -> list[Comparison]:
+    """Compare two models on the rows that neither learned, by the rules of `evaluate_stored`."""
+    cards = (one[1], other[1])
+    training = [
+        rows
+        for dataset in (*data.labelled, *data.ordinary)
+        for card in cards
+        if (rows := training_rows(card, dataset)) is not None
+    ]
+    comparisons = []
+    for dataset in data.labelled:
+        is_named = any(_is_named(card, dataset)[0] for card in cards)
+        if is_named and not look:
+            continue
+        rows = drop_leaked(dataset.rows.split("test") if is_named else dataset.rows, training)
+        scores = [model.score_many(rows.posts) for model, _ in (one, other)]
+        differences = Bootstrap(rows.groups).figures(_difference(scores, rows.labels == 1))
+        other_name = f"{other[1].name}@{other[1].version}"
+        comparisons.append(Comparison(rows.source, other_name, len(rows), *differences))
+    return comparisons
+
+
+def _difference(scores: Sequence[Values], violating: Mask) -> Callable[[Weights], Values]:
+    """Return what measures AUC, caught and fine demoted of the first model less the second's."""
+
+    def measure(weights: Weights) -> Values:
+        of_each = []
+        for values in scores:
+            demoted = values >= DEMOTE_AT
+            parts = [
+                (weights @ (demoted & mask)) / np.maximum(weights @ mask, 1)
+                for mask in (violating, ~violating)
+            ]
+            of_each.append(np.stack([ranking(values, violating, weights)[:, 0], *parts], axis=1))
+        return np.asarray(of_each[0] - of_each[1], np.float64)
+
+    return measure
 
 
 def ordinary_rows(

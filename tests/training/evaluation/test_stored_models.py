@@ -13,7 +13,12 @@ from feedmill.models.artifact import ModelCard
 from feedmill.training.datasets.known import SMS
 from feedmill.training.datasets.labelled_posts import LabelledPosts
 from feedmill.training.datasets.split import split_of_first_edition
-from feedmill.training.evaluation.stored_models import evaluate_stored, looked_at, ordinary_rows
+from feedmill.training.evaluation.stored_models import (
+    compare_stored,
+    evaluate_stored,
+    looked_at,
+    ordinary_rows,
+)
 from feedmill.training.training_data import Dataset, TrainingData
 
 
@@ -102,3 +107,20 @@ def test_groups_that_version_0_1_was_tested_on_are_named_of_its_own_files() -> N
     groups = looked_at(Dataset(rows, SMS))
     assert groups and groups < set(rows.groups)
     assert all(split_of_first_edition(*group.split("|")) == "test" for group in groups)
+
+
+def test_two_models_are_compared_on_the_same_rows_that_neither_learned() -> None:
+    data = leaky_data()
+    trained = (data.labelled[0], *data.ordinary)
+    oracle, parrot = Parrot([d.rows for d in data.labelled]), Parrot()
+    cards = card_of(*trained), card_of(data.labelled[1])
+    comparisons = compare_stored((oracle, cards[0]), (parrot, cards[1]), data, look=True)
+    assert [comparison.name for comparison in comparisons] == ["bad", "few", "copies"]
+    assert [p.post_id for p in oracle.scored] == [p.post_id for p in parrot.scored]
+    for comparison in comparisons:
+        assert (comparison.auc.value, comparison.caught_demoted.value) == (0.5, 1.0)
+        # Paired: where one is always right and the other always undecided, no draw differs.
+        assert (comparison.auc.low, comparison.auc.high) == (0.5, 0.5)
+        assert comparison.fine_demoted.value == 0
+    without_look = compare_stored((oracle, cards[0]), (parrot, cards[1]), data, look=False)
+    assert [comparison.name for comparison in without_look] == ["copies"]
