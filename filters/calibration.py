@@ -46,7 +46,8 @@ class LengthCalibrator:
         room = log_odds(self.ceiling) - log_odds(DEMOTE_AT)
         if room < inf:
             above = np.where(above > 0, room * np.tanh(above / room), above)
-        values: Scores = 1.0 / (1.0 + np.exp(-np.clip(above + log_odds(DEMOTE_AT), -500, 500)))
+        # Beyond 700 the exponential overflows.
+        values: Scores = 1.0 / (1.0 + np.exp(np.minimum(-above - log_odds(DEMOTE_AT), 700.0)))
         return values
 
     def above(self, raw: Scores, characters: npt.NDArray[np.int64]) -> Scores:
