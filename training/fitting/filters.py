@@ -19,7 +19,7 @@ from feedmill.models.artifact import pack_artifact
 from feedmill.training.arrays import Values
 from feedmill.training.datasets.labelled_posts import LabelledPosts, concatenate
 from feedmill.training.datasets.long_posts import long_posts
-from feedmill.training.fitting.calibration import ScoredPosts, fit_calibrator
+from feedmill.training.fitting.calibration import ScoredPosts, choose_thresholds, fit_slope
 from feedmill.training.fitting.logistic import EvidenceMatrix
 from feedmill.training.fitting.ngram_models import SEED, folds_of
 from feedmill.training.recipes import Recipe
@@ -91,9 +91,15 @@ def fit(
     matrix = EvidenceMatrix(recipe.evidence, batch)
     every = np.ones(len(rows), dtype=np.bool_)
     linear = matrix.fit(labels, weights, every, recipe.inverse_penalty)
-    held_out = folds_of(rows.groups) == 0
-    without = matrix.fit(labels, weights, ~held_out, recipe.inverse_penalty)
-    unseen = ScoredPosts(matrix.raw_scores(without, held_out), characters(batch)[held_out])
+    unseen = np.zeros(len(rows))
+    first_half = folds_of(rows.groups) % 2 == 0
+    for half in (first_half, ~first_half):
+        # Of few groups all violating posts may be in one half.
+        can_learn = 0 < (labels[~half] > 0.5).sum() < (~half).sum()
+        without = (
+            matrix.fit(labels, weights, ~half, recipe.inverse_penalty) if can_learn else linear
+        )
+        unseen[half] = matrix.raw_scores(without, half)
     draft = FilterModel(
         "",
         "",
@@ -105,16 +111,11 @@ def fit(
     )
     choosing = [_scored(draft, rows) for rows in _choosing(fine, labelled)]
     if recipe.fine_rows_choose:
-        own = held_out & (labels == 0) & (np.arange(len(rows)) < sum(map(len, labelled)))
-        choosing.append(ScoredPosts(matrix.raw_scores(without, own), characters(batch)[own]))
-    calibrator = fit_calibrator(
-        choosing,
-        unseen,
-        labels[held_out],
-        weights[held_out],
-        (recipe.max_demote_rate, recipe.max_hide_rate),
-        recipe.ceiling,
-    )
+        own = (labels == 0) & (np.arange(len(rows)) < sum(map(len, labelled)))
+        choosing.append(ScoredPosts(unseen[own], characters(batch)[own]))
+    rates = recipe.max_demote_rate, recipe.max_hide_rate
+    slope = fit_slope(unseen, labels, weights)
+    calibrator = choose_thresholds(choosing, slope, rates, recipe.ceiling)
     trained = {part.source: len(part) for part in (*labelled, *train)}
     return FittedFilter(replace(draft, calibrator=calibrator), trained)
 
