@@ -58,8 +58,8 @@ class TextModel(Protocol):
 class NgramModel:
     """A linear model on hashed n-grams, whose weights are small integers: sums are exact.
 
-    The score of a text is ``sum of weights * scale / sqrt(token count) + bias``, so that long
-    texts do not outweigh short ones.
+    The score of a text is ``sum of weights * scale / sqrt(token count) + bias``; a filter divides
+    texts of more than a window by their length, so that the score does not grow with it.
 
     Attributes
     ----------
@@ -82,10 +82,8 @@ class NgramModel:
         return np.asarray(self.weights * self.scale, dtype=np.float64)
 
     def score(self, batch: TextBatch) -> Scores:
-        """Return the score of each text: (rows,) float64."""
-        return self.score_sums(
-            batch.weighted_sums(self.weights, self.word_factor), np.sqrt(batch.token_counts())
-        )
+        """Return the density of each text: (rows,) float64, whatever the length."""
+        return self.score_sums(batch.weighted_sums(self.weights, self.word_factor), batch.norms)
 
     def score_sums(self, sums: npt.NDArray[np.int64], lengths: Scores) -> Scores:
         """Return the scores from (rows,) sums of weights and (rows,) roots of token counts."""
