@@ -15,9 +15,10 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 
 from feedmill.events.errors import UsageError
+from feedmill.filters.model import FilterModel
 from feedmill.filters.spec import FilterSpec
-from feedmill.models.text_model import TextModel
 from feedmill.training.datasets.labelled_posts import LabelledPosts, drop_leaked
+from feedmill.training.evaluation.bars import Mode
 from feedmill.training.evaluation.filter_metrics import DatasetReport, ScoredRows, dataset_report
 from feedmill.training.fitting.filters import fit
 from feedmill.training.fitting.ngram_models import SEED
@@ -29,6 +30,8 @@ from feedmill.training.training_data import (
     recipe_for,
 )
 
+# Groups of columns that people wrote who had read the data sets.
+HAND_WRITTEN = frozenset({"cues"})
 S = TypeVar("S")
 T = TypeVar("T")
 
@@ -45,12 +48,16 @@ class TrainingBudget:
         The most rows of each ordinary source, and of each labelled data set, to train on.
     jobs
         How many models are trained at a time.
+    hand_written
+        Whether the models read the lists that people wrote (`HAND_WRITTEN`), where their filter
+        does.
     """
 
     alone: bool = False
     ordinary_rows: int | None = None
     labelled_rows: int | None = None
     jobs: int = 1
+    hand_written: bool = True
 
 
 _UNBOUNDED = TrainingBudget()
@@ -106,22 +113,28 @@ def leave_one_dataset_out(
 ) -> list[DatasetReport]:
     """Evaluate each data set by a model of the other sets alone; raises `UsageError`.
 
-    The rows are those of the test split if this is a `look`, else the others.
+    The rows are those of the test split if this is a `look`, else the others.  A filter that reads
+    hand-written lists is evaluated without them, then with them: who wrote them had read both sets.
     """
     if len(data.labelled) < 2:
         raise UsageError("to leave one set out takes two or more; give more with --data")
     # Nothing of a set left out may train, whatever its groups.
     without = [replace(data, labelled=_others(data, index)) for index in range(len(data.labelled))]
 
-    def evaluate(index: int) -> DatasetReport:
+    def evaluate(case: tuple[int, TrainingBudget, Mode]) -> DatasetReport:
+        index, budget, mode = case
         rows = data.labelled[index].rows
         part = _evaluate_held_out(
             spec, without[index], None, rows.split("test") if look else rows.without_test(), budget
         )
         note = f"learned from {' and '.join(_other_sources(data, index))}"
-        return dataset_report(rows.source, "left out", note, [part])
+        return dataset_report(rows.source, mode, note, [part])
 
-    return _map_in_threads(evaluate, range(len(data.labelled)), budget.jobs)
+    modes: list[tuple[TrainingBudget, Mode]] = [(replace(budget, hand_written=False), "left out")]
+    if HAND_WRITTEN & set(spec.evidence.groups):
+        modes.append((budget, "left out, with lexicon"))
+    cases = [(index, *mode) for mode in modes for index in range(len(data.labelled))]
+    return _map_in_threads(evaluate, cases, budget.jobs)
 
 
 def _others(data: TrainingData, index: int) -> tuple[Dataset, ...]:
@@ -156,7 +169,7 @@ def train_without(
     held_out: LabelledPosts,
     budget: TrainingBudget = _UNBOUNDED,
     own: int | None = None,
-) -> tuple[TextModel, list[LabelledPosts]]:
+) -> tuple[FilterModel, list[LabelledPosts]]:
     """Train a filter on rows that share no group and no text with those held out.
 
     With `budget.alone` only the data set `own` trains.  Test rows never train.  Returns the model
@@ -165,7 +178,11 @@ def train_without(
     labelled = _labelled_without(data, own, held_out, budget)
     ordinary = _ordinary_without(data, held_out, budget)
     check_enough(labelled.rows, ordinary)
-    fitted = fit(recipe_for(spec, labelled.datasets), labelled.rows, ordinary)
+    recipe = recipe_for(spec, labelled.datasets)
+    if not budget.hand_written:
+        groups = tuple(name for name in recipe.evidence.groups if name not in HAND_WRITTEN)
+        recipe = replace(recipe, evidence=recipe.evidence._replace(groups=groups))
+    fitted = fit(recipe, labelled.rows, ordinary)
     model = fitted.model(spec.name, "", spec.believed_self_labels)
     return model, [*labelled.rows, *ordinary]
 

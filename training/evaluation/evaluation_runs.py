@@ -24,6 +24,7 @@ from feedmill.training.evaluation.health_posts import (
     evaluate_health,
     evaluate_health_left_out,
 )
+from feedmill.training.evaluation.local_labels import evaluate_local
 from feedmill.training.evaluation.ordinary_posts import OrdinaryReport, evaluate_ordinary
 from feedmill.training.evaluation.report import (
     Evaluation,
@@ -124,7 +125,7 @@ def evaluate_all(
     `folder` holds the data sets of the recipes.  Raises as `evaluate_one`.
     """
     stored = {name: _stored(spec, store) for name, spec in FILTERS.items()}
-    reports, health = [], []
+    reports, health, local = [], [], []
     ordinary: tuple[Dataset, ...] = ()
     for name, spec in FILTERS.items():
         data = read_training_data(spec, [str(folder)], [])
@@ -137,6 +138,12 @@ def evaluate_all(
         if len(data.labelled) > 1:
             report_progress(f"{name}: each set left out")
             datasets += leave_one_dataset_out(spec, data, budget, look=look)
+        if name == "spam":
+            for index, dataset in enumerate(data.labelled):
+                report_progress(f"{name}: labels of {dataset.rows.source} on a base without it")
+                for lexicon in (False, True):
+                    with_or_without = replace(budget, hand_written=lexicon)
+                    local += evaluate_local(spec, data, index, with_or_without, look=look)
         if name == "misinformation":
             report_progress(f"{name}: posts about health")
             health = _on_health(spec, stored[name], data, budget, look=look)
@@ -144,7 +151,7 @@ def evaluate_all(
         reports.append(FilterReport(name, stored[name][1], datasets, not_looked_at, alone))
     report_progress("ordinary posts, by all filters together")
     together = _on_ordinary(list(stored.values()), ordinary, look=look)
-    return Evaluation(reports, together, health)
+    return Evaluation(reports, together, health, local)
 
 
 def _ordinary_of_all(data: TrainingData, folder: Path) -> tuple[Dataset, ...]:
