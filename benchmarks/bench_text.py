@@ -3,7 +3,7 @@
     OMP_NUM_THREADS=1 python benchmarks/bench_text.py [--rounds 5] [--texts 4096]
 
 The texts are generated (25 words each, seeded).  Before anything is timed the answers are checked:
-our trees against LightGBM, batches against single rows.  One thread; processor time per text.
+sums against numpy, batches against single rows.  One thread; processor time per text.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-import lightgbm
 import numpy as np
 from sklearn.feature_extraction.text import HashingVectorizer, TfidfTransformer
 from sklearn.linear_model import SGDClassifier
@@ -30,13 +29,10 @@ from feedmill.features.post_batch import PostBatch
 from feedmill.features.text.lexicon import lexicon_matrix
 from feedmill.features.text.ngrams import TextBatch
 from feedmill.features.text.shape import shape_matrix
-from feedmill.filters.model import ExpertWeights, FilterModel, view_score, with_columns
+from feedmill.filters.model import FilterModel
 from feedmill.filters.registry import FILTERS
 from feedmill.filters.registry import load as load_filter
-from feedmill.filters.spec import STORE
-from feedmill.models.artifact import read_artifact
 from feedmill.models.text_model import StackedTextModel
-from feedmill.models.trees import Trees
 from feedmill.rankers.registry import load as load_ranker
 
 Run = Callable[[Sequence[str]], object]
@@ -73,48 +69,13 @@ def scikit_learn(texts: Sequence[str]) -> Run:
 
 
 def check(texts: Sequence[str], models: Sequence[FilterModel]) -> None:
-    """Compare with LightGBM or numpy, and with single rows; raises on a difference."""
+    """Compare with numpy, and with single rows; raises on a difference."""
     for model in models:
         batch = PostBatch(posts(texts))
-        views = zip(model.ngram_models, model.evidence.views, strict=True)
-        scores = np.stack([view_score(table, view, batch) for table, view in views], axis=1)
-        rows = with_columns(scores, model.evidence.groups, batch)
-        if isinstance(model.classifier, ExpertWeights):
-            parts = np.split(rows * model.classifier.weights, model.classifier.starts[1:], axis=1)
-            sums = np.stack([part.sum(axis=1) for part in parts], axis=1) + model.classifier.biases
-            raw = np.maximum(sums, model.classifier.floors).sum(axis=1)
-        else:
-            raw = lightgbm_of(model.name).predict(rows, raw_score=True, num_threads=1)
+        raw = model.evidence_rows(batch) @ model.weights + model.bias
         np.testing.assert_allclose(model.raw_scores(batch), raw, rtol=1e-9, atol=1e-9)
         alone = [model.score_many([post])[0] for post in batch.posts]
         np.testing.assert_array_equal(model.score_batch(batch), alone)
-
-
-def lightgbm_of(name: str) -> lightgbm.Booster:
-    """Return a filter's trees as LightGBM itself reads them."""
-    text = (
-        read_artifact(STORE, name, FILTERS[name].evidence.names).arrays["trees"].tobytes().decode()
-    )
-    return lightgbm.Booster(model_str=text + "end of trees\n")
-
-
-def trees_cost(size: int, rounds: int) -> tuple[float, float]:
-    """Return microseconds per row of the nsfw filter's trees, here and by LightGBM."""
-    trees, peer = load_filter("nsfw").classifier, lightgbm_of("nsfw")
-    assert isinstance(trees, Trees)
-    rows = np.random.default_rng(4).normal(size=(2_048, trees.feature_count))
-    costs = [float("inf")] * 2
-    for _ in range(rounds):
-        for which in (0, 1):
-            begin = time.process_time()
-            for start in range(0, 8 * size, size):
-                part = rows[start : start + size]
-                if which:
-                    peer.predict(part, raw_score=True, num_threads=1)
-                else:
-                    trees.raw_scores(part)
-            costs[which] = min(costs[which], time.process_time() - begin)
-    return costs[0] / (8 * size) * 1e6, costs[1] / (8 * size) * 1e6
 
 
 def posts(texts: Sequence[str]) -> list[Post]:
@@ -208,9 +169,6 @@ def main() -> None:
         print(f"| {name:36} | {large:12.1f} | {single:10.1f} |", flush=True)
     added = added_memory(options.history_posts)
     print(f"\nthree models and a full history add {added:.0f} MB to a process (aim 200)")
-    for size in (256, 1):
-        ours, peer = trees_cost(size, 20 * options.rounds)
-        print(f"\ntrees of nsfw, batches of {size}: {ours:.1f}, LightGBM's own {peer:.1f} a row")
     for events, counted in ((1_000, 1_000), (10_000, 500)):
         cost = counters_cost(events, counted, options.rounds)
         print(f"\ncounters, {events:,} events on {counted:,} posts: {cost:.2f} an event")

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import cache, lru_cache
+
+from publicsuffixlist import PublicSuffixList
 
 from feedmill.events.post import Post
 
@@ -73,6 +76,31 @@ def canonical_host(host: str) -> str | None:
         return None
     without_www = host.removeprefix("www.")
     return without_www if "." in without_www else host
+
+
+def domains_of_host(host: str) -> list[str]:
+    """Return a host in canonical form and the domains above it, to the one that was registered."""
+    registered = registered_domain(host)
+    labels = host.split(".")
+    every = [".".join(labels[i:]) for i in range(len(labels))]
+    return every[: every.index(registered) + 1]
+
+
+@lru_cache(maxsize=1 << 14)
+def registered_domain(host: str) -> str:
+    """Return the domain that somebody registered, by the public suffix list in its package.
+
+    `news.example.co.uk` is of `example.co.uk`, `ann.github.io` of itself.  A numeric address, and a
+    host that is a public suffix, come back as they are.
+    """
+    if host.rpartition(".")[2].isdigit():
+        return host
+    return _suffixes().privatesuffix(host) or host
+
+
+@cache
+def _suffixes() -> PublicSuffixList:
+    return PublicSuffixList()
 
 
 def _without_user(authority: str) -> str:

@@ -1,21 +1,16 @@
-"""A post's links: the words of their paths, their hosts, and how many there are.
+"""A post's links: the words of their paths, and their hosts.
 
 Publishers write headlines into paths, and many hosts have telling names.  Links to platforms, where
-everybody posts everything, are counted but not read.
+everybody posts everything, are not read.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
-from typing import NamedTuple
-
-import numpy as np
-import numpy.typing as npt
+from collections.abc import Iterable
 
 from feedmill.events.post import Post
-from feedmill.features.feature_group import FeatureGroup
-from feedmill.features.hosts import host_of
+from feedmill.features.hosts import domains_of_host, host_of
 
 _SCHEME = re.compile(r"\A[a-z][a-z0-9+.-]{0,30}://", re.IGNORECASE)
 _SEPARATORS = str.maketrans("-_/.+%=&", " " * 8)
@@ -29,8 +24,6 @@ PLATFORMS = frozenset(
     )
 )
 
-LINK_COLUMNS = ("log_links", "log_platform_links")
-
 
 def path_words(post: Post) -> str:
     """Return the words of the paths of a post's links, separated by blanks; "" if there are none.
@@ -42,8 +35,7 @@ def path_words(post: Post) -> str:
 
 def is_platform(host: str) -> bool:
     """Say whether a host in canonical form, or a domain above it, is a platform."""
-    parts = host.split(".")
-    return any(".".join(parts[i:]) in PLATFORMS for i in range(len(parts) - 1))
+    return not PLATFORMS.isdisjoint(domains_of_host(host))
 
 
 def _path_words(url: str) -> str:
@@ -59,37 +51,7 @@ def path_texts(posts: Iterable[Post]) -> list[str]:
     return [path_words(post) if post.links else "" for post in posts]
 
 
-class LinkHosts(NamedTuple):
-    """The hosts of one post's links.
-
-    Attributes
-    ----------
-    hosts
-        Of links that do not lead to a platform, in their order.
-    platform_count
-        How many links lead to a platform.
-    link_count
-        How many links there are, those without a host among them.
-    """
-
-    hosts: tuple[str, ...] = ()
-    platform_count: int = 0
-    link_count: int = 0
-
-    @classmethod
-    def of(cls, post: Post) -> LinkHosts:
-        """Read the links of a post."""
-        if not post.links:
-            return cls()
-        every = [host for host in map(host_of, post.links) if host]
-        hosts = tuple(host for host in every if not is_platform(host))
-        return cls(hosts, len(every) - len(hosts), len(post.links))
-
-
-def link_matrix(links: Sequence[LinkHosts]) -> npt.NDArray[np.float32]:
-    """Return `LINK_COLUMNS` of each post: (posts, 2) float32, counts as log1p."""
-    counts = np.array([(post.link_count, post.platform_count) for post in links], dtype=np.float64)
-    return np.log1p(counts.reshape(-1, 2)).astype(np.float32)
-
-
-LINKS = FeatureGroup("links", LINK_COLUMNS, lambda batch: link_matrix(batch.link_hosts))
+def linked_hosts(post: Post) -> tuple[str, ...]:
+    """Return the hosts of a post's links that do not lead to a platform, in their order."""
+    hosts = filter(None, map(host_of, post.links or ()))
+    return tuple(host for host in hosts if not is_platform(host))

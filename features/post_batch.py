@@ -12,7 +12,7 @@ import numpy.typing as npt
 from feedmill.events.post import Post
 from feedmill.features.feature_group import FeatureMatrix
 from feedmill.features.history.near_duplicates import SignatureBatch, minhash
-from feedmill.features.links import LinkHosts, path_texts
+from feedmill.features.links import linked_hosts, path_texts
 from feedmill.features.registry import FEATURE_GROUPS
 from feedmill.features.text.ngrams import TextBatch
 
@@ -50,14 +50,14 @@ class PostBatch:
         return TextBatch(path_texts(self.posts))
 
     @cached_property
-    def link_hosts(self) -> list[LinkHosts]:
-        """The hosts of each post's links."""
-        return [LinkHosts.of(post) for post in self.posts]
+    def link_hosts(self) -> list[tuple[str, ...]]:
+        """The hosts of each post's links, platforms left out."""
+        return [linked_hosts(post) if post.links else () for post in self.posts]
 
     @cached_property
     def hosts(self) -> TextBatch:
-        """The hosts of the links, platforms left out, with their hashed n-grams."""
-        return TextBatch([" ".join(links.hosts) for links in self.link_hosts])
+        """The hosts of the links, with their hashed n-grams."""
+        return TextBatch([" ".join(hosts) for hosts in self.link_hosts])
 
     def view(self, name: str) -> TextBatch:
         """Return the texts that an n-gram model reads: ``text``, ``paths`` or ``hosts``."""

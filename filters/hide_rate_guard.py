@@ -1,8 +1,9 @@
 """The guard on the hide rate: where a filter would hide too much of a source, it demotes instead.
 
 A filter that hides one ordinary post in a hundred in one place may hide one in ten in another.  If
-it would hide more than a limit of the posts of a community, a language or a linked host, it is more
-likely wrong than right, and should demote there until somebody has looked.
+it would hide more than a limit of the posts of a community, a language, an author (a page is one)
+or a linked domain, it should demote there until somebody has looked.  Copies of one text are hidden
+all the same: `campaign` raises their values afterwards.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import numpy as np
 
 from feedmill.events.post import Post
 from feedmill.events.settings import Settings
-from feedmill.features.hosts import hosts_of
+from feedmill.features.hosts import hosts_of, registered_domain
 
 # The rates are of one partition's last records, and of no longer than this.
 WINDOW_RECORDS = 5000
@@ -26,11 +27,15 @@ _MAX_HOSTS = 8
 
 
 def sources_of(post: Post) -> tuple[str, ...]:
-    """The sources of a post: `community:<name>`, `lang:<name>` and, of 8 hosts, `host:<name>`."""
+    """The sources of a post: `community:<name>`, `lang:<name>`, `author:<id>`, `host:<domain>`.
+
+    The domains are those that somebody registered, of at most 8 hosts.
+    """
     sources = [f"community:{name}" for name in post.communities or ()]
     if post.lang is not None:
         sources.append(f"lang:{post.lang}")
-    sources += [f"host:{host}" for host in hosts_of(post)[:_MAX_HOSTS]]
+    sources.append(f"author:{post.author_id}")
+    sources += [f"host:{registered_domain(host)}" for host in hosts_of(post)[:_MAX_HOSTS]]
     return tuple(dict.fromkeys(sources))
 
 

@@ -1,10 +1,10 @@
-"""Misinformation: claims that are written the way false ones were; a hint that demotes."""
+"""Misinformation: claims written the way false ones were, and links to domains of no credit."""
 
 from feedmill.filters.model import Evidence
 from feedmill.filters.spec import FilterSpec
 
 FILTER = FilterSpec(
     name="misinformation",
-    evidence=Evidence(views=("text", "paths"), groups=("shape",)),
+    evidence=Evidence(views=("text", "paths"), domains=True),
     recipe="misinformation",
 )

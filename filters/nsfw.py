@@ -5,7 +5,7 @@ from feedmill.filters.spec import FilterSpec
 
 FILTER = FilterSpec(
     name="nsfw",
-    evidence=Evidence(views=("text", "hosts"), groups=("profanity", "shape", "links")),
+    evidence=Evidence(views=("text", "hosts"), groups=("profanity",)),
     recipe="nsfw",
     # Bluesky's labels of content, and what other products call the same.
     believed_self_labels=frozenset(

@@ -5,7 +5,7 @@ from feedmill.filters.spec import FilterSpec
 
 FILTER = FilterSpec(
     name="spam",
-    evidence=Evidence(views=("text",), groups=("cues", "shape")),
+    evidence=Evidence(views=("text",), groups=("cues",)),
     recipe="spam",
     reads_near_copies=True,
 )

@@ -55,8 +55,8 @@ class TextModel(Protocol):
 class NgramModel:
     """A linear model on hashed n-grams, whose weights are small integers: sums are exact.
 
-    The score of a text is ``sum of weights * scale / sqrt(token count) + bias``, so that long
-    texts do not outweigh short ones.
+    The score of a text is ``sum of weights * scale / sqrt(token count) + bias``; a filter divides
+    texts of more than a window by their length, so that the score does not grow with it.
 
     Attributes
     ----------
@@ -79,14 +79,23 @@ class NgramModel:
         return np.asarray(self.weights * self.scale, dtype=np.float64)
 
     def score(self, batch: TextBatch) -> Scores:
-        """Return the score of each text: (rows,) float64."""
+        """Return the density of each text: (rows,) float64, whatever the length."""
         return self.score_sums(
-            batch.weighted_sums(self.weights, self.word_factor), np.sqrt(batch.token_counts())
+            batch.weighted_sums(self.weights, self.word_factor), length_norms(batch)
         )
 
     def score_sums(self, sums: npt.NDArray[np.int64], lengths: Scores) -> Scores:
         """Return the scores from (rows,) sums of weights and (rows,) roots of token counts."""
         return sums * self.scale / lengths + self.bias
+
+
+def length_norms(batch: TextBatch) -> Scores:
+    """Return what a sum over each text is divided by: (rows,) float64.
+
+    The root of the number of tokens, beyond a window in proportion to it.
+    """
+    norms: Scores = np.sqrt(batch.token_counts() / batch.window_shares)
+    return norms
 
 
 def stacked_columns(ngram_models: Sequence[str]) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from feedmill.events.errors import UsageError
 from feedmill.filters.spec import FilterSpec
 from feedmill.models.artifact import DataUse, sha256_of_file
-from feedmill.training.datasets.known import KNOWN, ORDINARY, KnownDataset
+from feedmill.training.datasets.known import KNOWN, ORDINARY, OVER18, SEMEVAL, KnownDataset
 from feedmill.training.datasets.labelled_posts import LabelledPosts
 from feedmill.training.datasets.tables import parse_table, read_table
 from feedmill.training.recipes import RECIPES, Recipe, WeightedDataset
@@ -75,17 +75,24 @@ def read_training_data(
         folder = Path(given)
         if folder.is_dir():
             labelled += [_known(use.known, folder) for use in recipe_of(spec).datasets]
-            unlabelled += [_known(known, folder) for known in ORDINARY]
+            unlabelled += _ordinary_of(spec, folder)
         else:
             labelled.append(_file(given, labelled=True))
     for given in ordinary:
         folder = Path(given)
         if folder.is_dir():
-            unlabelled += [_known(known, folder) for known in ORDINARY]
+            unlabelled += _ordinary_of(spec, folder)
         else:
             unlabelled.append(_file(given, labelled=False))
     _check_names([*labelled, *unlabelled])
     return TrainingData(tuple(labelled), tuple(unlabelled))
+
+
+def _ordinary_of(spec: FilterSpec, folder: Path) -> list[Dataset]:
+    """Return the ordinary posts of a folder: of a set that trains the filter as labelled, none."""
+    own = [use.known for use in recipe_of(spec).datasets]
+    known = [k for k in (*ORDINARY, SEMEVAL, OVER18) if k not in own]
+    return [_known(k, folder) for k in known]
 
 
 def _known(known: KnownDataset, folder: Path) -> Dataset:

@@ -2,7 +2,7 @@
 
 Common words are counted in the titles of `engagement_reddit_top` (PDDL 1.0); their list holds
 CRC-32 alone, most common first.  Profane words come from `lists_profanity` (CC BY 4.0, MIT), as
-64-bit hashes.
+64-bit hashes, and so do domains with their credibility from `lists_domain_quality` (free to reuse).
 """
 
 from __future__ import annotations
@@ -17,6 +17,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from feedmill.features.domain_quality import domain_key
+from feedmill.features.hosts import host_of
+from feedmill.features.links import is_platform
 from feedmill.features.text.lexicon import spam_terms
 from feedmill.features.text.ngrams import TextBatch
 from feedmill.features.text.profanity import SOURCES
@@ -85,20 +88,39 @@ def profane_words(
     return np.array(keys, dtype=np.uint64), flags
 
 
+def domain_quality(
+    rows: Iterable[tuple[str, float]],
+) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.float32]]:
+    """Return the hashes of the domains of (domain, score) rows, ascending, and their scores.
+
+    Platforms are left out: what is posted there says nothing of who posts it.
+    """
+    scores = {
+        domain_key(host): score
+        for domain, score in rows
+        if (host := host_of(domain)) and not is_platform(host)
+    }
+    keys = sorted(scores)
+    return np.array(keys, dtype=np.uint64), np.array([scores[k] for k in keys], dtype=np.float32)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Write the lists."""
     parser = argparse.ArgumentParser(description="Make the word lists.")
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
-    parser.add_argument(
-        "--out", type=Path, default=Path(__file__).parents[1] / "features" / "text" / "lists"
-    )
+    parser.add_argument("--out", type=Path, default=Path(__file__).parents[1] / "features")
     options = parser.parse_args(arguments)
+    text_lists = options.out / "text" / "lists"
     rows = read_csv_rows(options.data, "engagement_reddit_top")
     words = common_words((row["title"], row["subreddit"]) for row in rows)
-    np.save(options.out / "words.npy", words, allow_pickle=False)
+    np.save(text_lists / "words.npy", words, allow_pickle=False)
     terms = read_csv_rows(options.data, "lists_profanity")
     keys, bits = profane_words((r["term"], r["source"]) for r in terms if r["lang"] == "en")
-    np.savez(options.out / "profanity.npz", keys=keys, bits=bits, allow_pickle=False)
+    np.savez(text_lists / "profanity.npz", keys=keys, bits=bits, allow_pickle=False)
+    domains = read_csv_rows(options.data, "lists_domain_quality")
+    keys, scores = domain_quality((row["domain"], float(row["pc1"])) for row in domains)
+    path = options.out / "lists" / "domain_quality.npz"
+    np.savez_compressed(path, keys=keys, scores=scores, allow_pickle=False)
 
 
 if __name__ == "__main__":

@@ -22,16 +22,8 @@ from feedmill.features.text.ngrams import TextBatch, TextChunk, gapped_pairs
 _SPAM_LEXICON = Path(__file__).parent / "lists" / "spam_lexicon.txt"
 _COMMENT, _KIND = "#", "["
 ANY_WORD = "_"
-# Fractions count so many words more than there are: one term in two words is no proof.
-_EXTRA_WORDS = 3
 LEXICON_KINDS = ("action", "promotion", "money", "urgency", "selected", "contact", "bait", "adult")
-LEXICON_COLUMNS: tuple[str, ...] = (
-    *(f"log_cues_{kind}" for kind in LEXICON_KINDS),
-    *(f"share_cues_{kind}" for kind in LEXICON_KINDS),
-    "log_cues",
-    "share_cues",
-    "kinds_of_cues",
-)
+LEXICON_COLUMNS: tuple[str, ...] = (*(f"cues_{kind}" for kind in LEXICON_KINDS), "cues")
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,17 +164,13 @@ def parse_terms(text: str, kinds: Sequence[str]) -> list[list[str]]:
 
 
 def lexicon_matrix(batch: TextBatch) -> npt.NDArray[np.float32]:
-    """Return `LEXICON_COLUMNS` of each text: (rows, columns) float32, finite."""
-    counts = spam_lexicon().counts(batch).astype(np.float64)
-    words = np.concatenate(
-        [chunk.words.ends - chunk.words.starts for chunk in batch.chunks]
-        or [np.zeros(0, dtype=np.int64)]
-    )
-    size = (words + _EXTRA_WORDS)[:, None]
-    total = counts.sum(axis=1, keepdims=True)
-    columns = [np.log1p(counts), counts / size, np.log1p(total), total / size]
-    kinds = (counts > 0).sum(axis=1, keepdims=True)
-    return np.concatenate([*columns, kinds], axis=1).astype(np.float32)
+    """Return `LEXICON_COLUMNS` of each text: (rows, columns) float32, finite.
+
+    The logarithm of 1 plus how many terms of each kind, and of all kinds, are in a window.
+    """
+    counts = spam_lexicon().counts(batch)
+    with_total = np.concatenate([counts, counts.sum(axis=1, keepdims=True)], axis=1)
+    return np.log1p(with_total * batch.window_shares[:, None]).astype(np.float32)
 
 
 LEXICON = FeatureGroup("cues", LEXICON_COLUMNS, lambda batch: lexicon_matrix(batch.text))

@@ -31,6 +31,8 @@ from feedmill.features.text.normalise import obfuscated_rows
 Tokens = npt.NDArray[np.uint32]
 
 HASH_BITS = 18
+# The tokens of a window of some 200 characters: what a longer text has counts in proportion.
+WINDOW_TOKENS = 700
 BUCKETS = 1 << HASH_BITS
 # Bounds the memory of a chunk, and lets its temporary arrays stay in the processor's cache.
 CHUNK_BYTES = 1 << 16
@@ -219,6 +221,14 @@ class TextBatch:
         return np.concatenate(
             [c.token_counts for c in self.chunks] or [np.zeros(0, dtype=np.int64)]
         )
+
+    @cached_property
+    def window_shares(self) -> npt.NDArray[np.float64]:
+        """Return which part of each text a window is: (rows,) in (0, 1], 1 for a short text.
+
+        A count times this share is a density: it does not grow with the length of the text.
+        """
+        return np.minimum(1.0, WINDOW_TOKENS / self.token_counts())
 
 
 def _chunks(texts: Sequence[str]) -> Iterator[TextChunk]:

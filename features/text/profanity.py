@@ -27,11 +27,7 @@ _KINDS_OF_BITS = np.array(
     dtype=np.int64,
 )
 _KINDS = ("wide", "multilingual", "narrow", "agreed", "only_wide")
-_FRACTION_KINDS = (0, 2, 3)
-PROFANITY_COLUMNS: tuple[str, ...] = (
-    *(f"log_profanity_{kind}" for kind in _KINDS),
-    *(f"share_profanity_{_KINDS[kind]}" for kind in _FRACTION_KINDS),
-)
+PROFANITY_COLUMNS: tuple[str, ...] = tuple(f"profanity_{kind}" for kind in _KINDS)
 
 
 @cache
@@ -44,23 +40,19 @@ def profane_words() -> HashedTerms:
 
 
 def profanity_matrix(batch: TextBatch) -> npt.NDArray[np.float32]:
-    """Return `PROFANITY_COLUMNS` of each text: (rows, columns) float32, finite."""
+    """Return `PROFANITY_COLUMNS` of each text: (rows, columns) float32, finite.
+
+    The logarithm of 1 plus how many words of each kind are in a window.
+    """
     terms = profane_words()
-    counts, sizes = [], []
+    counts = np.zeros((len(batch), len(_KINDS)), dtype=np.int64)
+    base = 0
     for chunk in batch.chunks:
-        words = chunk.words
-        places, bits = terms.find(words.words)
-        row = np.searchsorted(words.starts, places, side="right") - 1
-        count = np.zeros((len(chunk), len(_KINDS)), dtype=np.int64)
-        np.add.at(count, row, _KINDS_OF_BITS[bits])
-        counts.append(count)
-        sizes.append(words.ends - words.starts)
-    if not counts:
-        return np.zeros((0, len(PROFANITY_COLUMNS)), dtype=np.float32)
-    total = np.concatenate(counts).astype(np.float64)
-    size = np.maximum(np.concatenate(sizes), 1)[:, None]
-    fractions = total[:, _FRACTION_KINDS] / size
-    return np.concatenate([np.log1p(total), fractions], axis=1).astype(np.float32)
+        places, bits = terms.find(chunk.words.words)
+        row = np.searchsorted(chunk.words.starts, places, side="right") - 1
+        np.add.at(counts, base + row, _KINDS_OF_BITS[bits])
+        base += len(chunk)
+    return np.log1p(counts * batch.window_shares[:, None]).astype(np.float32)
 
 
 PROFANITY = FeatureGroup("profanity", PROFANITY_COLUMNS, lambda batch: profanity_matrix(batch.text))

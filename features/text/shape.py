@@ -12,7 +12,6 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from feedmill.features.feature_group import FeatureGroup
 from feedmill.features.text.byte_rows import IS_WORD, ByteRows, Indices, word_bounds
 from feedmill.features.text.ngrams import TextBatch
 
@@ -237,6 +236,3 @@ def _pattern_counts(rows: ByteRows, owner: Indices) -> dict[str, Indices]:
         "hashtag": per_row(opens & (middle == ord("#"))),
         "list_number": ((first >= 48) & (first < 58)).astype(np.int64),
     }
-
-
-SHAPE = FeatureGroup("shape", SHAPE_COLUMNS, lambda batch: shape_matrix(batch.text))

@@ -67,7 +67,7 @@ METRICS = (
         "feedmill_capped_sources",
         "gauge",
         "sources",
-        "Communities, languages and linked hosts of which the filter flags more than"
+        "Communities, languages, authors and linked domains of which the filter flags more than"
         " FEEDMILL_FLAGGED_CAP; there it demotes instead of hiding.",
         "The log names them. Either the filter is wrong there or it is an attack: look at some"
         " posts, then hide by rules, or put the filter in shadow.",

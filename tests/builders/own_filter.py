@@ -22,7 +22,7 @@ from feedmill.filters.spec import FilterSpec
 
 FILTER = FilterSpec(
     name="pills",
-    evidence=Evidence(views=("text",), groups=("shape",)),
+    evidence=Evidence(views=("text",)),
     recipe="linear",
     believed_self_labels=frozenset(("advertisement",)),
     gate=GatePolicy(hide_at=0.97),

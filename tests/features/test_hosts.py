@@ -5,7 +5,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from builders.events import post
-from feedmill.features.hosts import canonical_host, host_of, hosts_in, hosts_of
+from feedmill.features.hosts import (
+    canonical_host,
+    domains_of_host,
+    host_of,
+    hosts_in,
+    hosts_of,
+    registered_domain,
+)
 
 
 @pytest.mark.parametrize(
@@ -84,3 +91,22 @@ def test_a_long_run_takes_linear_time(piece: str, end: str) -> None:
 def test_hosts_are_canonical_whatever_stands_there(text: str) -> None:
     for host in (*hosts_in(text), host_of(text), host_of(f"https://{text}")):
         assert host is None or canonical_host(host) == host
+
+
+@pytest.mark.parametrize(
+    ("host", "registered"),
+    [
+        ("a.news.example.co.uk", "example.co.uk"),
+        ("example.org", "example.org"),
+        ("ann.github.io", "ann.github.io"),
+        ("co.uk", "co.uk"),
+        ("10.0.0.7", "10.0.0.7"),
+    ],
+)
+def test_the_registered_domain_is_below_the_public_suffix(host: str, registered: str) -> None:
+    assert registered_domain(host) == registered
+
+
+def test_the_domains_of_a_host_end_at_the_registered_one() -> None:
+    assert domains_of_host("a.b.co.uk") == ["a.b.co.uk", "b.co.uk"]
+    assert domains_of_host("10.0.0.7") == ["10.0.0.7"]

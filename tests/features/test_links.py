@@ -1,13 +1,11 @@
 from __future__ import annotations
 
-import numpy as np
 import pytest
 
 from builders.events import post
 from feedmill.features.links import (
-    LinkHosts,
     is_platform,
-    link_matrix,
+    linked_hosts,
     path_texts,
     path_words,
 )
@@ -49,18 +47,7 @@ def test_platforms_include_what_stands_below_them() -> None:
     assert not is_platform("notreddit.com")
 
 
-LINKS = ("https://www.a-b.org/x", "https://youtu.be/1", "no link", "c.example")
-
-
 def test_hosts_of_links_are_read_and_platforms_are_not() -> None:
-    assert LinkHosts.of(post()) == LinkHosts()
-    assert LinkHosts.of(post(links=(*LINKS,))) == LinkHosts(
-        ("a-b.org", "c.example"), platform_count=1, link_count=4
-    )
-
-
-def test_links_are_counted_and_those_to_platforms_apart() -> None:
-    expected = np.log1p([[0, 0], [4, 1]]).astype(np.float32)
-    hosts = [LinkHosts.of(post()), LinkHosts.of(post(links=(*LINKS,)))]
-    np.testing.assert_array_equal(link_matrix(hosts), expected)
-    assert link_matrix([]).shape == (0, 2)
+    links = ("https://www.a-b.org/x", "https://youtu.be/1", "no link", "c.example")
+    assert linked_hosts(post()) == ()
+    assert linked_hosts(post(links=links)) == ("a-b.org", "c.example")

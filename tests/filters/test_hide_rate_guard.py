@@ -43,21 +43,34 @@ def found(posts: list[ScoredPost], shares: HideRates | None = None) -> list[int]
     return [i for i, _, _ in over_limit(posts, shares or HideRates(0.9, 0.10), AT)]
 
 
-def test_sources_are_communities_language_and_hosts() -> None:
+def test_sources_are_communities_language_author_and_domains() -> None:
     of_all = post(
-        text="see www.b.example",
+        text="see www.news.b.co.uk",
         lang="en",
         communities=("c", "d"),
-        links=("http://a.example/x",),
+        links=("http://a.example/x", "http://cdn.a.example/x"),
+        author_id="page-7",
     )
     assert sources_of(of_all) == (
         "community:c",
         "community:d",
         "lang:en",
+        "author:page-7",
         "host:a.example",
-        "host:b.example",
+        "host:b.co.uk",
     )
-    assert sources_of(post(text="plain")) == ()
+
+
+def test_a_page_of_which_too_much_would_be_hidden_is_demoted_instead() -> None:
+    text = [post(f"p{i}", author_id="page-7" if i % 2 else f"reader-{i}") for i in range(1000)]
+    scored = [
+        ScoredPost(i, 1000 * i, sources_of(one), 0.95 if i % 2 else 0.1)
+        for i, one in enumerate(text)
+    ]
+    assert found(scored)[0] == 2 * LEAST_POSTS + 1
+    assert {source for _, source, _ in over_limit(scored, HideRates(0.9, 0.10), AT)} == {
+        "author:page-7"
+    }
 
 
 def test_a_share_below_the_cap_is_left_alone() -> None:

@@ -24,12 +24,10 @@ import numpy.typing as npt
 from msgspec.structs import replace
 
 from feedmill.events.errors import UsageError
-from feedmill.events.limits import MAX_ID_BYTES
+from feedmill.events.limits import MAX_ID_BYTES, MAX_TEXT_CHARACTERS
 from feedmill.events.post import Post
 from feedmill.training.datasets.split import Split, splits_of
 
-# The opening of the longest texts is enough to learn from, and keeps training short.
-_MAX_TRAINING_CHARACTERS = 2_000
 _DIGIT = re.compile(r"\d")
 _NOT_IN_ID = re.compile(r"[\s|{}\x00-\x1f\x7f]")
 _NOT_IN_NAME = re.compile(r"[^A-Za-z0-9._-]")
@@ -128,7 +126,7 @@ def from_posts(source: str, family: str, rows: Iterable[tuple[Post, float, str]]
     """
     posts, labels, groups, seen = [], [], [], set()
     for post, label, group in rows:
-        clean = html.unescape(post.text).strip()[:_MAX_TRAINING_CHARACTERS]
+        clean = html.unescape(post.text).strip()[:MAX_TEXT_CHARACTERS]
         key = text_fingerprint(clean)
         if key and key not in seen:
             seen.add(key)

@@ -1,66 +1,87 @@
-"""Fit the curve that makes a filter's raw scores probabilities."""
+"""Choose a filter's thresholds on ordinary posts, and fit how its values rise around them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
-from feedmill.models.text_model import Calibrator
+from feedmill.filters.calibration import DEMOTE_AT, LengthCalibrator, log_odds
 from feedmill.training.arrays import Values
 
-# Every filter is calibrated to the default thresholds of a gate.
-_DEMOTE_AT, _HIDE_AT = 0.6, 0.9
-# The curve ends so far beyond its thresholds, in raw scores.
-_REACH = 12.0
-# It climbs as steadily as before for so much of the way from there to its ceiling.
-_STEADY = 0.8
+# The most characters of the texts of each band but the last.
+LENGTHS = np.array([100, 200, 400], dtype=np.int64)
+# A source with fewer posts of a length does not choose their threshold; fewer of all do not either.
+_MIN_ROWS = 200
+_HIDE_AT = 0.9
 
 
-def fixed_calibrator(
-    raw_demote: float, raw_hide: float, slope: float, ceiling: float
-) -> Calibrator:
-    """Map raw scores so that `raw_demote` becomes 0.6 and `raw_hide` 0.9.
+class ScoredPosts(NamedTuple):
+    """The raw scores of fine posts of one source, and how many characters each has."""
 
-    Below 0.6 the log-odds fall by `slope` per unit of raw score.  Above 0.9 (or above 0.6, with a
-    `ceiling` below 0.9) they climb on at the same rate, then gently: values stay apart, and the
-    highest is `ceiling`.
+    raw: Values
+    characters: npt.NDArray[np.int64]
+
+
+def thresholds(sources: Sequence[ScoredPosts], rate: float) -> Values:
+    """Return the raw score of each length that at most this fraction of any source exceeds.
+
+    A length with few posts takes over the threshold of the next shorter one, the shortest lengths
+    that of all posts.
     """
-    odds = [_log_odds(p) for p in (_DEMOTE_AT, _HIDE_AT, ceiling)]
-    raw_hide = max(raw_hide, raw_demote + 1e-3)
-    climb = (odds[1] - odds[0]) / (raw_hide - raw_demote)
-    raw = [raw_demote - _REACH, raw_demote]
-    log_odds = [odds[0] - _REACH * slope, odds[0]]
+    all_raw = np.concatenate([source.raw for source in sources])
+    band_of = [np.searchsorted(LENGTHS, source.characters) for source in sources]
+    chosen, last = [], float(np.quantile(all_raw, 1 - rate))
+    for band in range(len(LENGTHS) + 1):
+        raw = [source.raw[bands == band] for source, bands in zip(sources, band_of, strict=True)]
+        enough = [part for part in (*raw, np.concatenate(raw)) if len(part) >= _MIN_ROWS]
+        last = max((float(np.quantile(part, 1 - rate)) for part in enough), default=last)
+        chosen.append(last)
+    return np.array(chosen)
+
+
+def fit_calibrator(
+    ordinary: Sequence[ScoredPosts],
+    held_out: ScoredPosts,
+    labels: Values,
+    weights: Values,
+    rates: tuple[float, float],
+    ceiling: float,
+) -> LengthCalibrator:
+    """Put the thresholds at a gate's defaults, and fit the slope.
+
+    Parameters
+    ----------
+    ordinary
+        What chooses the thresholds.
+    held_out, labels, weights
+        (rows,) each: posts that the model did not learn, which fit the slope.
+    rates
+        The largest fractions of ordinary posts to demote and to hide.
+    ceiling
+        The highest value.
+    """
+    demote_at, hide_at = (thresholds(ordinary, rate) for rate in rates)
+    calibrator = LengthCalibrator(LENGTHS, demote_at, 1.0, ceiling)
+    slope = fit_slope(calibrator.above(*held_out), labels, weights)
     if ceiling > _HIDE_AT:
-        raw.append(raw_hide)
-        log_odds.append(odds[1])
-    rise = _STEADY * (odds[2] - log_odds[-1])
-    steady = raw[-1] + rise / climb
-    raw += [steady, steady + _REACH]
-    log_odds += [log_odds[-1] + rise, odds[2]]
-    return Calibrator(np.array(raw), np.array(log_odds))
+        steepest = (log_odds(_HIDE_AT) - log_odds(DEMOTE_AT)) / max(
+            (hide_at - demote_at).max(), 0.1
+        )
+        slope = min(slope, steepest)
+    return LengthCalibrator(LENGTHS, demote_at, slope, ceiling)
 
 
-def _log_odds(probability: float) -> float:
-    return float(np.log(probability / (1 - probability)))
+def fit_slope(raw: Values, labels: Values, weights: Values) -> float:
+    """Return how many log-odds a raw score is worth: Platt (1999), without his intercept.
 
-
-def fit_slope(
-    raw: Sequence[float] | Values, labels: Values, weights: Values, raw_demote: float
-) -> float:
-    """Return how steeply the log-odds should fall below the raw score `raw_demote`.
-
-    Of 41 slopes from 0.1 to 10 log-odds per unit of raw score it is the one with the least
-    weighted log loss on the rows below `raw_demote`, where the log-odds are those of 0.6.
-
-    `raw`, `labels` (above 0.5 violates) and `weights` are (rows,) each.
+    The intercept is the part of violating posts, which no data set knows of a product; the
+    thresholds set it.  `raw`, `labels` (above 0.5 violates) and `weights` are (rows,) each.
     """
-    scores = np.asarray(raw, dtype=np.float64)
-    below = scores < raw_demote
-    gap, violating, weight = raw_demote - scores[below], labels[below] > 0.5, weights[below]
-    slopes = np.geomspace(0.1, 10.0, 41)
-    losses = []
-    for slope in slopes:
-        odds = np.log(0.6 / 0.4) - slope * gap
-        losses.append(float((weight * np.logaddexp(0.0, np.where(violating, -odds, odds))).sum()))
-    return float(slopes[int(np.argmin(losses))])
+    from sklearn.linear_model import LogisticRegression  # noqa: PLC0415 the `train` extra
+
+    model = LogisticRegression(C=np.inf)
+    model.fit(raw[:, None], labels > 0.5, sample_weight=weights)
+    return max(float(model.coef_[0, 0]), 0.1)

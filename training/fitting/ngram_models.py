@@ -19,12 +19,15 @@ from feedmill.training.arrays import Mask, Values
 SEED = 20
 FOLDS = 4
 _LIMIT = 4095
+# How many times a word or a pair of words counts in a filter.
+WORD_FACTOR = 3
 
 
-def count_matrix(batch: TextBatch, word_factor: int = 1) -> Any:
-    """Return the token counts over sqrt(number of tokens): scipy CSR (rows, BUCKETS), float32.
+def count_matrix(batch: TextBatch, word_factor: int = 1, norms: Values | None = None) -> Any:
+    """Return the token counts over (rows,) norms: scipy CSR (rows, BUCKETS), float32.
 
-    Words and word pairs count `word_factor` times.
+    Words and word pairs count `word_factor` times.  The norms are sqrt(number of tokens) by
+    default.
     """
     from scipy import sparse  # noqa: PLC0415 the `train` extra
 
@@ -40,7 +43,8 @@ def count_matrix(batch: TextBatch, word_factor: int = 1) -> Any:
             factors.append(np.full(len(owner), factor, dtype=np.float32))
         base += len(chunk)
     row, column = np.concatenate(rows), np.concatenate(columns)
-    scale = (1.0 / np.sqrt(batch.token_counts())).astype(np.float32)
+    divisors = np.sqrt(batch.token_counts()) if norms is None else norms
+    scale = (1.0 / divisors).astype(np.float32)
     values = scale[row] * np.concatenate(factors)
     matrix = sparse.coo_matrix((values, (row, column)), shape=(len(batch), BUCKETS))
     return matrix.tocsr()

@@ -64,7 +64,7 @@ def test_cues_speak_of_spam_and_not_of_a_walk() -> None:
         TextBatch(["WINNER! Claim your free prize, call now", "a walk in the woods"])
     )
     assert rows.shape == (2, len(LEXICON_COLUMNS))
-    total = LEXICON_COLUMNS.index("log_cues")
+    total = LEXICON_COLUMNS.index("cues")
     assert rows[0, total] > 1.5
     assert rows[1, total] == 0
 

@@ -32,12 +32,11 @@ def test_there_is_a_text_for_every_kind() -> None:
 @pytest.mark.parametrize("kind", LEXICON_KINDS)
 def test_terms_of_a_kind_are_counted_as_that_kind(kind: str) -> None:
     columns = columns_of(TEXTS[kind])
-    of_kind = {other: columns[f"log_cues_{other}"] for other in LEXICON_KINDS}
+    of_kind = {other: columns[f"cues_{other}"] for other in LEXICON_KINDS}
     # Two terms or more, of which log1p is taken.
     assert of_kind[kind] >= np.log1p(2) - 1e-6
     assert max(of_kind, key=lambda other: of_kind[other]) == kind
-    assert columns["log_cues"] >= of_kind[kind]
-    assert columns[f"share_cues_{kind}"] > 0
+    assert columns["cues"] >= of_kind[kind]
 
 
 def test_an_ordinary_sentence_holds_no_term() -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from feedmill.events.decode import decode_post
 from feedmill.events.errors import UsageError
+from feedmill.events.limits import MAX_TEXT_CHARACTERS
 from feedmill.training.datasets.labelled_posts import (
     LabelledRow,
     concatenate,
@@ -49,6 +50,13 @@ def test_repeated_and_empty_texts_are_left_out() -> None:
         ],
     )
     assert rows.texts == ["Call 0800"]
+
+
+def test_a_text_is_read_as_far_as_the_contract_allows() -> None:
+    long = "word " * MAX_TEXT_CHARACTERS
+    assert len(labelled_posts("s", "f", [LabelledRow(long, 0.0, "a")]).texts[0]) == (
+        MAX_TEXT_CHARACTERS
+    )
 
 
 def test_a_row_becomes_the_post_that_a_stage_would_see() -> None:

@@ -3,29 +3,48 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from feedmill.training.fitting.calibration import fit_slope, fixed_calibrator
+from feedmill.training.fitting.calibration import (
+    LENGTHS,
+    ScoredPosts,
+    fit_calibrator,
+    fit_slope,
+    thresholds,
+)
 
 
-@pytest.mark.parametrize("ceiling", [0.9999, 0.89])
-def test_a_curve_keeps_scores_apart_and_ends_at_its_ceiling(ceiling: float) -> None:
-    curve = fixed_calibrator(1.0, 2.0, 0.7, ceiling)
-    values = curve.value(np.linspace(-10, 13, 2_000))
-    assert (np.diff(values) > 0).all()
-    assert curve.value(np.array([1.0]))[0] == pytest.approx(0.6)
-    assert curve.value(np.array([100.0]))[0] == pytest.approx(ceiling)
-    if ceiling > 0.9:
-        assert curve.value(np.array([2.0]))[0] == pytest.approx(0.9)
+def scored(count: int, characters: int, low: float = 0.0) -> ScoredPosts:
+    raw = low + np.arange(count) / count
+    return ScoredPosts(raw, np.full(count, characters))
 
 
-def test_equal_thresholds_still_rise() -> None:
-    values = fixed_calibrator(1.0, 1.0, 0.7, 0.9999).value(np.array([0.99, 1.0, 1.01, 2.0]))
-    assert (np.diff(values) > 0).all()
-    assert values[1] == pytest.approx(0.6)
+def test_the_worst_source_of_each_length_chooses_its_threshold() -> None:
+    sources = [scored(1_000, 50), scored(1_000, 50, 5.0), scored(1_000, 300, -2.0)]
+    chosen = thresholds(sources, 0.01)
+    assert len(chosen) == len(LENGTHS) + 1
+    assert chosen[0] == pytest.approx(5.99, abs=0.01)
+    assert chosen[2] == pytest.approx(-1.01, abs=0.01)
 
 
-def test_the_slope_is_the_one_that_labels_call_for() -> None:
+def test_a_length_with_few_posts_takes_over_the_threshold_of_the_next_shorter_one() -> None:
+    few = ScoredPosts(np.full(10, 99.0), np.full(10, 150))
+    chosen = thresholds([scored(1_000, 50), few], 0.01)
+    assert chosen[1] == chosen[0]
+
+
+def test_no_more_than_the_rates_are_demoted_and_hidden() -> None:
+    ordinary = [scored(10_000, 50), scored(10_000, 300, -1.0)]
+    held_out = ScoredPosts(np.array([-1.0, 0.0, 1.0, 2.0] * 50), np.full(200, 50))
+    labels = np.array([0.0, 0.0, 1.0, 1.0] * 50)
+    labels[:8] = 1 - labels[:8]
+    calibrator = fit_calibrator(ordinary, held_out, labels, np.ones(200), (0.02, 0.002), 1.0)
+    for source in ordinary:
+        values = calibrator.value(source.raw, source.characters)
+        assert (values > 0.6001).mean() <= 0.02
+        assert (values >= 0.9001).mean() <= 0.0021
+
+
+def test_the_slope_is_the_one_that_labels_call_for_however_many_violate() -> None:
     random = np.random.default_rng(1)
     raw = random.normal(-2, 2, 20_000)
-    truth = 1 / (1 + np.exp(-(np.log(0.6 / 0.4) + 1.5 * raw)))
-    labels = (random.random(20_000) < truth).astype(float)
-    assert fit_slope(raw, labels, np.ones(20_000), raw_demote=0.0) == pytest.approx(1.5, rel=0.15)
+    labels = (random.random(20_000) < 1 / (1 + np.exp(-1.5 * raw - 4))).astype(float)
+    assert fit_slope(raw, labels, np.ones(20_000)) == pytest.approx(1.5, rel=0.1)

@@ -1,0 +1,54 @@
+"""From a filter's raw scores to probabilities, with a threshold for each length of text."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import inf, log
+
+import numpy as np
+import numpy.typing as npt
+
+from feedmill.models.text_model import Scores
+
+# The default threshold of a gate, which the values of every filter are made for.
+DEMOTE_AT = 0.6
+
+
+def log_odds(probability: float) -> float:
+    """Return the log-odds of a probability; infinite at 1."""
+    return inf if probability == 1 else log(probability / (1 - probability))
+
+
+@dataclass(frozen=True, slots=True)
+class LengthCalibrator:
+    """A logistic map whose threshold depends on the length of the text.
+
+    Attributes
+    ----------
+    lengths
+        (bands - 1,) the most characters of a text in each band but the last, ascending.
+    demote_at
+        (bands,) the raw score that becomes `DEMOTE_AT`.
+    slope
+        How many log-odds one raw score is worth.
+    ceiling
+        No value is higher; values come close to it and never meet.
+    """
+
+    lengths: npt.NDArray[np.int64]
+    demote_at: Scores
+    slope: float
+    ceiling: float
+
+    def value(self, raw: Scores, characters: npt.NDArray[np.int64]) -> Scores:
+        """Map (rows,) raw scores of texts of so many characters to (rows,) float64 in [0, 1]."""
+        above = self.slope * self.above(raw, characters)
+        room = log_odds(self.ceiling) - log_odds(DEMOTE_AT)
+        if room < inf:
+            above = np.where(above > 0, room * np.tanh(above / room), above)
+        values: Scores = 1.0 / (1.0 + np.exp(-np.clip(above + log_odds(DEMOTE_AT), -500, 500)))
+        return values
+
+    def above(self, raw: Scores, characters: npt.NDArray[np.int64]) -> Scores:
+        """Return how far raw scores are above the threshold of their length: (rows,)."""
+        return raw - self.demote_at[np.searchsorted(self.lengths, characters)]
