@@ -165,15 +165,12 @@ def _rows(evaluation: Evaluation) -> Iterator[_Row]:
             *(f"{len(groups.hidden_groups)} of {groups.judged_groups}", not groups.hidden_groups),
         )
     for local in evaluation.local:
-        bar = MIN_RECALL_AFTER_LABELS.get(local.name)
-        if bar is not None and local.labels == LABELS_OF_BAR and not local.lexicon:
+        least = MIN_RECALL_AFTER_LABELS.get(local.name)
+        if least is not None and local.labels == LABELS_OF_BAR and not local.lexicon:
+            what = f"{local.name}: recall at 1 % after {local.labels} labels, {local.protocol}"
+            limit, is_reached = f"≥ {least:g}", local.recall.value >= least
             yield _Row(
-                *(
-                    "spam",
-                    f"{local.name}: recall at 1 % after {local.labels} labels, {local.protocol}",
-                ),
-                *("other: base left out", f"≥ {bar:g}", str(local.recall)),
-                local.recall.value >= bar,
+                *("spam", what, "other: base left out", limit, str(local.recall), is_reached)
             )
     for health in evaluation.health:
         yield _Row(

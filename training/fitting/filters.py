@@ -16,7 +16,7 @@ from feedmill.features.post_batch import PostBatch
 from feedmill.filters.calibration import LengthCalibrator
 from feedmill.filters.model import FilterModel, characters
 from feedmill.models.artifact import pack_artifact
-from feedmill.training.arrays import Values
+from feedmill.training.arrays import Mask, Values
 from feedmill.training.datasets.labelled_posts import LabelledPosts, concatenate
 from feedmill.training.datasets.long_posts import long_posts
 from feedmill.training.fitting.calibration import ScoredPosts, fit_calibrator
@@ -91,7 +91,7 @@ def fit(
     matrix = EvidenceMatrix(recipe.evidence, batch)
     every = np.ones(len(rows), dtype=np.bool_)
     linear = matrix.fit(labels, weights, every, recipe.inverse_penalty)
-    held_out = folds_of(rows.groups) == 0
+    held_out = _held_out(rows, labels)
     without = matrix.fit(labels, weights, ~held_out, recipe.inverse_penalty)
     unseen = ScoredPosts(matrix.raw_scores(without, held_out), characters(batch)[held_out])
     draft = FilterModel(
@@ -117,6 +117,18 @@ def fit(
     )
     trained = {part.source: len(part) for part in (*labelled, *train)}
     return FittedFilter(replace(draft, calibrator=calibrator), trained)
+
+
+def _held_out(rows: LabelledPosts, labels: Values) -> Mask:
+    """Return the rows that fit the slope: whole groups, or where those have one class, any rows.
+
+    The rows of a few videos may all be on one side.
+    """
+    by_group: Mask = folds_of(rows.groups) == 0
+    if all(len(np.unique(labels[part] > 0.5)) == 2 for part in (by_group, ~by_group)):
+        return by_group
+    by_row: Mask = folds_of([post.post_id for post in rows.posts]) == 0
+    return by_row
 
 
 def _plain(rows: LabelledPosts) -> LabelledPosts:
