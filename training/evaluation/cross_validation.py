@@ -96,9 +96,11 @@ def cross_validate(
     rows = data.labelled[index].rows.without_test()
     fold_of = np.array(grouped_folds(rows.groups, folds))
     held_out = [rows.where(fold_of == fold) for fold in range(int(fold_of.max()) + 1)]
-    parts = _map_in_threads(
-        lambda part: _evaluate_held_out(spec, data, index, part, budget), held_out, budget.jobs
-    )
+
+    def evaluate(part: LabelledPosts) -> ScoredRows:
+        return _scored(*train_without(spec, data, part, budget, own=index), part)
+
+    parts = _map_in_threads(evaluate, held_out, budget.jobs)
     others = [] if budget.alone else _other_sources(data, index)
     note = (
         f"{len(held_out)} folds by group; learned from {' and '.join(['its other folds', *others])}"
@@ -108,33 +110,58 @@ def cross_validate(
     return dataset_report(rows.source, "alone" if budget.alone else "folds", note, parts)
 
 
+@dataclass(frozen=True)
+class LeftOut:
+    """A model trained without the data set `index`, without or with hand-written lists."""
+
+    index: int
+    mode: Mode
+    model: FilterModel
+    training: list[LabelledPosts]
+
+
 def leave_one_dataset_out(
     spec: FilterSpec, data: TrainingData, budget: TrainingBudget = _UNBOUNDED, *, look: bool = False
 ) -> list[DatasetReport]:
     """Evaluate each data set by a model of the other sets alone; raises `UsageError`.
 
-    The rows are those of the test split if this is a `look`, else the others.  A filter that reads
-    hand-written lists is evaluated without them, then with them: who wrote them had read both sets.
+    The rows are those of the test split if this is a `look`, else the others.
+    """
+    return [report_left_out(data, left, look=look) for left in models_left_out(spec, data, budget)]
+
+
+def models_left_out(
+    spec: FilterSpec, data: TrainingData, budget: TrainingBudget = _UNBOUNDED
+) -> list[LeftOut]:
+    """Train a model without each data set; raises `UsageError`.
+
+    A filter that reads hand-written lists is trained without them, then with them: who wrote them
+    had read all sets.
     """
     if len(data.labelled) < 2:
         raise UsageError("to leave one set out takes two or more; give more with --data")
     # Nothing of a set left out may train, whatever its groups.
     without = [replace(data, labelled=_others(data, index)) for index in range(len(data.labelled))]
 
-    def evaluate(case: tuple[int, TrainingBudget, Mode]) -> DatasetReport:
-        index, budget, mode = case
-        rows = data.labelled[index].rows
-        part = _evaluate_held_out(
-            spec, without[index], None, rows.split("test") if look else rows.without_test(), budget
-        )
-        note = f"learned from {' and '.join(_other_sources(data, index))}"
-        return dataset_report(rows.source, mode, note, [part])
+    def train(case: tuple[int, Mode, TrainingBudget]) -> LeftOut:
+        index, mode, budget = case
+        trained = train_without(spec, without[index], data.labelled[index].rows, budget)
+        return LeftOut(index, mode, *trained)
 
-    modes: list[tuple[TrainingBudget, Mode]] = [(replace(budget, hand_written=False), "left out")]
+    modes: list[tuple[Mode, TrainingBudget]] = [("left out", replace(budget, hand_written=False))]
     if HAND_WRITTEN & set(spec.evidence.groups):
-        modes.append((budget, "left out, with lexicon"))
+        modes.append(("left out, with lexicon", budget))
     cases = [(index, *mode) for mode in modes for index in range(len(data.labelled))]
-    return _map_in_threads(evaluate, cases, budget.jobs)
+    return _map_in_threads(train, cases, budget.jobs)
+
+
+def report_left_out(data: TrainingData, left_out: LeftOut, *, look: bool) -> DatasetReport:
+    """Report a data set by the model that was trained without it."""
+    rows = data.labelled[left_out.index].rows
+    held_out = rows.split("test") if look else rows.without_test()
+    part = _scored(left_out.model, left_out.training, held_out)
+    note = f"learned from {' and '.join(_other_sources(data, left_out.index))}"
+    return dataset_report(rows.source, left_out.mode, note, [part])
 
 
 def _others(data: TrainingData, index: int) -> tuple[Dataset, ...]:
@@ -150,15 +177,9 @@ def _map_in_threads(work: Callable[[S], T], items: Sequence[S], jobs: int) -> li
         return list(pool.map(work, items))
 
 
-def _evaluate_held_out(
-    spec: FilterSpec,
-    data: TrainingData,
-    index: int | None,
-    held_out: LabelledPosts,
-    budget: TrainingBudget,
+def _scored(
+    model: FilterModel, training: Sequence[LabelledPosts], held_out: LabelledPosts
 ) -> ScoredRows:
-    """Train without rows held out of one data set, or of none that trains, and score them."""
-    model, training = train_without(spec, data, held_out, budget, own=index)
     rows = drop_leaked(held_out, training)
     return ScoredRows(rows, model.score_many(rows.posts), len(held_out) - len(rows))
 

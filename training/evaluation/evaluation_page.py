@@ -20,7 +20,7 @@ from feedmill.training.evaluation.bars import (
 )
 from feedmill.training.evaluation.filter_metrics import DatasetReport, FilterMetrics
 from feedmill.training.evaluation.intervals import Figure
-from feedmill.training.evaluation.local_labels import DRAWS
+from feedmill.training.evaluation.local_labels import DRAWS, OTHERS
 from feedmill.training.evaluation.looks import Look
 from feedmill.training.evaluation.ordinary_posts import ALL, Cell
 from feedmill.training.evaluation.report import (
@@ -49,9 +49,11 @@ test. The test rows are looked at only on purpose (`--look WHY`), and each look 
 [below](#looks). The modes of evaluation:
 
 - **stored**: the shipped model, at the shipped thresholds, on the test rows of each file;
-- **folds** and **left out** are *other models*, made by the same recipe: a set is divided into
-  folds by groups, each scored by a model of the other folds; or a set is scored by a model that
-  learned from the other sets alone, as if it came from a platform never seen before.
+- **left out** and **folds** are *other models*, made by the same recipe with fewer ordinary posts: a
+  set is scored by a model that learned from the other sets alone, as if it came from a platform
+  never seen before; or it is divided into folds by groups, each scored by a model of the other
+  folds (`--folds`). Lists that people wrote who had read the sets are left out too, and shown
+  apart.
 
 In each mode a row is dropped if the model learned its group or its text (digits aside). "Fine" are
 the posts of the same set that do not violate; *ordinary* are posts that nobody labelled, and the
@@ -166,7 +168,8 @@ def _rows(evaluation: Evaluation) -> Iterator[_Row]:
         )
     for local in evaluation.local:
         least = MIN_RECALL_AFTER_LABELS.get(local.name)
-        if least is not None and local.labels == LABELS_OF_BAR and not local.lexicon:
+        is_of_bar = local.labels == LABELS_OF_BAR and OTHERS in local.protocol
+        if least is not None and is_of_bar and not local.lexicon:
             what = f"{local.name}: recall at 1 % after {local.labels} labels, {local.protocol}"
             limit, is_reached = f"≥ {least:g}", local.recall.value >= least
             yield _Row(

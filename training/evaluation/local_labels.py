@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
 
 from feedmill.features.post_batch import PostBatch
 from feedmill.filters.model import FilterModel
-from feedmill.filters.spec import FilterSpec
 from feedmill.training.arrays import Mask, Values
 from feedmill.training.datasets.labelled_posts import LabelledPosts, drop_leaked
-from feedmill.training.evaluation.cross_validation import TrainingBudget, train_without
+from feedmill.training.evaluation.cross_validation import LeftOut
 from feedmill.training.evaluation.intervals import Figure
 from feedmill.training.evaluation.metrics import ranking
 from feedmill.training.local_model import fit_delta
@@ -21,6 +21,7 @@ from feedmill.training.training_data import TrainingData
 DRAWS = 10
 LABELS = (100, 200, 400)
 _FEW_GROUPS = 6
+OTHERS = "with labels of other groups"
 
 
 class LocalReport(msgspec.Struct, frozen=True):
@@ -49,68 +50,72 @@ class LocalReport(msgspec.Struct, frozen=True):
     recall: Figure
 
 
-def evaluate_local(
-    spec: FilterSpec, data: TrainingData, index: int, budget: TrainingBudget, *, look: bool
-) -> list[LocalReport]:
-    """Evaluate 100, 200 and 400 labels of one data set on a base that learned from the others.
+def evaluate_local(data: TrainingData, left_out: LeftOut, *, look: bool) -> list[LocalReport]:
+    """Evaluate 100, 200 and 400 labels of a data set on a model that was trained without it.
 
-    Of a source with few groups each group is judged in turn, with labels of the others; of another
-    the test rows are judged, or without a `look` the validation rows, with labels of the rest.
-    Raises `UsageError`.
+    Of a source with few groups each group is judged in turn, with labels of the others, then with
+    labels of all; of another source the test rows are judged, or without a `look` the validation
+    rows, with labels of the rest.
     """
-    rows = data.labelled[index].rows if look else data.labelled[index].rows.without_test()
-    others = (*data.labelled[:index], *data.labelled[index + 1 :])
-    base, training = train_without(
-        spec, TrainingData(others, data.ordinary), data.labelled[index].rows, budget
-    )
-    rows = drop_leaked(rows, training)
-    protocol, judged_sets = _judged(rows, look=look)
+    rows, base = data.labelled[left_out.index].rows, left_out.model
+    rows = drop_leaked(rows if look else rows.without_test(), left_out.training)
     raw = base.raw_scores(PostBatch(rows.posts))
-    before = float(np.mean([_recall(raw, rows, judged) for judged in judged_sets]))
     reports = []
-    for labels in LABELS:
-        after = [_recall_after(base, rows, raw, judged_sets, labels, seed) for seed in range(DRAWS)]
-        figure = Figure(float(np.mean(after)), min(after), max(after))
-        reports.append(
-            LocalReport(rows.source, protocol, budget.hand_written, DRAWS, labels, before, figure)
-        )
+    for protocol, cases in _protocols(rows, look=look):
+        before = float(np.mean([_recall(raw, rows, case.judged) for case in cases]))
+        for labels in LABELS:
+            after = [_recall_after(base, rows, raw, cases, labels, seed) for seed in range(DRAWS)]
+            figure = Figure(float(np.mean(after)), min(after), max(after))
+            lexicon = left_out.mode != "left out"
+            report = LocalReport(rows.source, protocol, lexicon, DRAWS, labels, before, figure)
+            reports.append(report)
     return reports
 
 
-def _judged(rows: LabelledPosts, *, look: bool) -> tuple[str, list[Mask]]:
+class _Case(NamedTuple):
+    """Which rows may be labelled, and which are judged, unless they are labelled."""
+
+    labelled: Mask
+    judged: Mask
+
+
+def _protocols(rows: LabelledPosts, *, look: bool) -> list[tuple[str, list[_Case]]]:
     names = sorted(set(rows.groups))
     if len(names) < _FEW_GROUPS:
-        groups = np.array(rows.groups)
+        groups, every = np.array(rows.groups), np.ones(len(rows), dtype=np.bool_)
         masks = [np.asarray(groups == name) for name in names]
-        return f"each of {len(names)} groups, with labels of the others", masks
+        return [
+            (f"{len(names)} groups, {OTHERS}", [_Case(~mask, mask) for mask in masks]),
+            (f"{len(names)} groups, with labels of all", [_Case(every, mask) for mask in masks]),
+        ]
     split = "test" if look else "validation"
-    return f"the {split} rows, with labels of other groups", [np.asarray(rows.splits == split)]
+    judged = np.asarray(rows.splits == split)
+    return [(f"{split} rows, {OTHERS}", [_Case(~judged, judged)])]
 
 
-def _draw(
-    rows: LabelledPosts, among: Mask, labels: int, random: np.random.Generator
-) -> LabelledPosts:
+def _draw(rows: LabelledPosts, among: Mask, labels: int, random: np.random.Generator) -> Mask:
     """Draw labels among the rows of a mask, half of them violating, as far as there are so many."""
     chosen = np.zeros(len(rows), dtype=np.bool_)
     for kind in (0, 1):
         candidates = np.flatnonzero(among & (rows.labels == kind))
         chosen[random.permutation(candidates)[: labels // 2]] = True
-    return rows.where(chosen)
+    return chosen
 
 
 def _recall_after(
     base: FilterModel,
     rows: LabelledPosts,
     raw: Values,
-    judged_sets: Sequence[Mask],
+    cases: Sequence[_Case],
     labels: int,
     seed: int,
 ) -> float:
-    """Return the mean recall on the judged rows, each after labels of the rest were drawn."""
+    """Return the mean recall over the cases, each after labels were drawn for it."""
     random = np.random.default_rng(seed)
     recalls = []
-    for judged in judged_sets:
-        model = fit_delta(base, _draw(rows, ~judged, labels, random))
+    for case in cases:
+        drawn = _draw(rows, case.labelled, labels, random)
+        model, judged = fit_delta(base, rows.where(drawn)), case.judged & ~drawn
         scores = np.array(raw)
         scores[judged] = model.raw_scores(PostBatch(rows.where(judged).posts))
         recalls.append(_recall(scores, rows, judged))
