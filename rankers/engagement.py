@@ -199,7 +199,7 @@ class ExpectedClicks:
         """Build from a checked artifact; raises `BadArtifact` where a part of it is missing."""
         try:
             base, prior_weight = (float(artifact.metadata[key]) for key in ("base", "strength"))
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise BadArtifact(
                 f"model `{artifact.name}@{artifact.version}`: no {error} in it; retrain"
             ) from error

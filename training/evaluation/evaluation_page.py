@@ -49,11 +49,10 @@ test. The test rows are looked at only on purpose (`--look WHY`), and each look 
 [below](#looks). The modes of evaluation:
 
 - **stored**: the shipped model, at the shipped thresholds, on the test rows of each file;
-- **left out** and **folds** are *other models*, made by the same recipe with fewer ordinary posts: a
-  set is scored by a model that learned from the other sets alone, as if it came from a platform
+- **left out** and **folds** are *other models*, made by the same recipe with fewer ordinary posts:
+  a set is scored by a model that learned from the other sets alone, as if it came from a platform
   never seen before; or it is divided into folds by groups, each scored by a model of the other
-  folds (`--folds`). Lists that people wrote who had read the sets are left out too, and shown
-  apart.
+  folds (`--folds`). Lists by people who had read the sets are left out too, and shown apart.
 
 In each mode a row is dropped if the model learned its group or its text (digits aside). "Fine" are
 the posts of the same set that do not violate; *ordinary* are posts that nobody labelled, and the

@@ -1,13 +1,16 @@
-"""How a worker applies the records of `config`; without Kafka."""
+"""How a worker applies the records of `config`."""
 
 from __future__ import annotations
 
 import json
 from typing import Any
 
+from builders.kafka_log import KafkaLog, until
 from builders.records import StoredRecord
+from feedmill.deploy.local import StackAddress
+from feedmill.streams.kafka.connection import Connection
 from feedmill.streams.settings.environment import Environment
-from feedmill.streams.settings.settings_log import SettingsFold
+from feedmill.streams.settings.settings_log import SettingsFold, SettingsLog
 
 
 def weights(offset: int, quality: Any, key: bytes | None = b"weights") -> StoredRecord:
@@ -43,3 +46,18 @@ def test_only_the_last_200_refusals_are_kept() -> None:
     fold = folded(*(weights(offset, -1) for offset in range(205)))
     assert [each.offset for each in fold.refused] == list(range(5, 205))
     assert fold.refused_count == 205
+
+
+def test_an_owner_that_comes_back_knows_every_setting_before_it_goes_on(
+    stack: StackAddress, prefix: str
+) -> None:
+    kafka = KafkaLog.created(stack.kafka, prefix)
+    log = SettingsLog(Connection(kafka.environment))
+    until(log.is_complete, log.follow)
+    count = 5_000
+    kafka.produce("config", [(r.key, r.value) for r in (weights(n, n) for n in range(count))])
+    log.read_to_end()
+    assert not log.is_complete()
+    until(log.is_complete, log.follow)
+    assert log.settings.weights_of("").objectives["quality"] == count - 1
+    log.close()
