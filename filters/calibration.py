@@ -51,7 +51,7 @@ class LengthCalibrator:
         room = log_odds(self.ceiling) - log_odds(DEMOTE_AT)
         if room < inf:
             above = np.where(above > 0, room * np.tanh(above / room), above)
-        odds: Scores = np.clip(above + log_odds(DEMOTE_AT), -500, 500)
+        odds: Scores = np.maximum(above + log_odds(DEMOTE_AT), -700.0)
         return odds
 
     def unlimited(self, raw: Scores, characters: npt.NDArray[np.int64]) -> Scores:

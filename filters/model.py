@@ -103,9 +103,17 @@ class FilterModel:
 
     def raw_scores(self, batch: PostBatch) -> Scores:
         """Return the scores before calibration: (posts,), any real number."""
-        # A matrix product may round a row differently in another batch; these sums do not.
-        sums: Scores = np.add.reduceat(self.evidence_rows(batch) * self.weights, [0], axis=1)[:, 0]
-        return sums + self.bias
+        total = np.full(len(batch), self.bias)
+        for model, view in zip(self.ngram_models, self.evidence.views, strict=True):
+            total += view_score(model, view, batch)
+        start = len(self.ngram_models)
+        for group in self.evidence.groups:
+            columns = batch.columns(group)
+            weights = self.weights[start : start + columns.shape[1]]
+            # A matrix product may round a row differently in another batch; these sums do not.
+            total += np.add.reduceat(columns * weights, [0], axis=1)[:, 0]
+            start += len(weights)
+        return total
 
     def evidence_rows(self, batch: PostBatch) -> Scores:
         """Return the columns that are weighed, by `Evidence.names`: (posts, columns) float64."""

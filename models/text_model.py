@@ -83,22 +83,11 @@ class NgramModel:
 
     def score(self, batch: TextBatch) -> Scores:
         """Return the density of each text: (rows,) float64, whatever the length."""
-        return self.score_sums(
-            batch.weighted_sums(self.weights, self.word_factor), length_norms(batch)
-        )
+        return self.score_sums(batch.weighted_sums(self.weights, self.word_factor), batch.norms)
 
     def score_sums(self, sums: npt.NDArray[np.int64], lengths: Scores) -> Scores:
         """Return the scores from (rows,) sums of weights and (rows,) roots of token counts."""
         return sums * self.scale / lengths + self.bias
-
-
-def length_norms(batch: TextBatch) -> Scores:
-    """Return what a sum over each text is divided by: (rows,) float64.
-
-    The root of the number of tokens, beyond a window in proportion to it.
-    """
-    norms: Scores = np.sqrt(batch.token_counts() / batch.window_shares)
-    return norms
 
 
 def stacked_columns(ngram_models: Sequence[str]) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ import numpy as np
 from feedmill.events.limits import MAX_TEXT_CHARACTERS
 from feedmill.features.text.byte_rows import ByteRows, Indices, encode, word_bounds
 from feedmill.features.text.ngrams import TextBatch, TokenBlock
-from feedmill.models.text_model import NgramModel, Scores, length_norms
+from feedmill.models.text_model import NgramModel, Scores
 
 
 def word_parts(model: NgramModel, text: str) -> dict[str, float]:
@@ -35,7 +35,7 @@ def word_parts(model: NgramModel, text: str) -> dict[str, float]:
                 parts[offset : offset + len(weights)] += weights / span
         else:
             _add_bytes(parts, weights, int(block.starts[0]), next(sizes), starts)
-    parts *= model.scale / float(length_norms(batch)[0])
+    parts *= model.scale / float(batch.norms[0])
     names = [
         bytes(rows.buffer[start:end]).decode("utf-8", "replace")
         for start, end in zip(starts, ends, strict=True)

@@ -19,7 +19,7 @@ from feedmill.features.post_batch import PostBatch
 from feedmill.filters.model import FilterModel, characters
 from feedmill.training.arrays import Mask, Values
 from feedmill.training.datasets.labelled_posts import LabelledPosts, concatenate
-from feedmill.training.fitting.calibration import ScoredPosts, fit_calibrator
+from feedmill.training.fitting.calibration import ScoredPosts, choose_thresholds, fit_slope
 from feedmill.training.fitting.filters import FittedFilter
 from feedmill.training.fitting.ngram_models import (
     count_matrix,
@@ -109,14 +109,10 @@ def fit_local(
         held_out = folds == fold
         unseen[held_out] = trainer.raw_scores(trainer.fit(~held_out), held_out)
     draft = fit_delta(base, labels)
-    calibrator = fit_calibrator(
-        [_scored(draft, rows.where(rows.labels == 0)) for rows in ordinary],
-        ScoredPosts(unseen, characters(trainer.batch)),
-        labels.labels,
-        trainer.weights,
-        (recipe.max_demote_rate, recipe.max_hide_rate),
-        recipe.ceiling,
-    )
+    slope = fit_slope(unseen, labels.labels, trainer.weights)
+    choosing = [_scored(draft, rows.where(rows.labels == 0)) for rows in ordinary]
+    rates = recipe.max_demote_rate, recipe.max_hide_rate
+    calibrator = choose_thresholds(choosing, slope, rates, recipe.ceiling)
     rows = {part.source: len(part) for part in (*labelled, *ordinary)}
     return FittedFilter(replace(draft, calibrator=calibrator), rows)
 
@@ -194,19 +190,17 @@ class _DeltaTrainer:
 def _added(base: FilterModel, delta: _Delta) -> FilterModel:
     """Return the stored model with the delta, as one model."""
     views = base.evidence.views
-    place = views.index(_VIEW)
-    weights = base.weights * delta.base
-    weights[len(views) :] += delta.columns
-    old = base.ngram_models[place]
-    merged = quantised(
-        old.real_weights * weights[place] + delta.ngrams,
-        old.bias * weights[place],
-        old.word_factor,
+    ngram_models = []
+    for view, old in zip(views, base.ngram_models, strict=True):
+        scaled = replace(old, scale=old.scale * delta.base, bias=old.bias * delta.base)
+        if view == _VIEW:
+            scaled = quantised(scaled.real_weights + delta.ngrams, scaled.bias, old.word_factor)
+        ngram_models.append(scaled)
+    weights = np.concatenate(
+        [base.weights[: len(views)], base.weights[len(views) :] * delta.base + delta.columns]
     )
-    weights[place] = 1.0
-    ngram_models = (*base.ngram_models[:place], merged, *base.ngram_models[place + 1 :])
     bias = base.bias * delta.base + delta.bias
-    return replace(base, ngram_models=ngram_models, weights=weights, bias=bias)
+    return replace(base, ngram_models=tuple(ngram_models), weights=weights, bias=bias)
 
 
 def _scored(model: FilterModel, rows: LabelledPosts) -> ScoredPosts:

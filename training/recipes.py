@@ -91,7 +91,7 @@ _SPAM = Recipe(
         "disguises are undone for Latin letters and English words only",
         "spam in a small part of a long text is not found",
     ),
-    max_demote_rate=0.012,
+    max_demote_rate=0.016,
     inverse_penalty=0.3,
 )
 

@@ -230,6 +230,14 @@ class TextBatch:
         """
         return np.minimum(1.0, WINDOW_TOKENS / self.token_counts())
 
+    @cached_property
+    def norms(self) -> npt.NDArray[np.float64]:
+        """Return what a sum of weights over each text is divided by: (rows,).
+
+        The root of the number of tokens; beyond a window it rises with the number itself.
+        """
+        return np.sqrt(self.token_counts() / self.window_shares)
+
 
 def _chunks(texts: Sequence[str]) -> Iterator[TextChunk]:
     """Cut texts into chunks of about half of `CHUNK_BYTES`, at least one text each."""

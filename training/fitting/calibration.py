@@ -42,35 +42,26 @@ def thresholds(sources: Sequence[ScoredPosts], rate: float) -> Values:
     return np.array(chosen)
 
 
-def fit_calibrator(
-    ordinary: Sequence[ScoredPosts],
-    held_out: ScoredPosts,
-    labels: Values,
-    weights: Values,
-    rates: tuple[float, float],
-    ceiling: float,
+def choose_thresholds(
+    ordinary: Sequence[ScoredPosts], slope: float, rates: tuple[float, float], ceiling: float
 ) -> LengthCalibrator:
-    """Put the thresholds at a gate's defaults, and fit the slope.
+    """Put the thresholds of each length at a gate's defaults.
 
     Parameters
     ----------
     ordinary
-        What chooses the thresholds.
-    held_out, labels, weights
-        (rows,) each: posts that the model did not learn, which fit the slope.
+        The posts that choose.
+    slope
+        How steeply values rise; less where more would be hidden than may be.
     rates
         The largest fractions of ordinary posts to demote and to hide.
     ceiling
         The highest value.
     """
     demote_at, hide_at = (thresholds(ordinary, rate) for rate in rates)
-    calibrator = LengthCalibrator(LENGTHS, demote_at, 1.0, ceiling)
-    slope = fit_slope(calibrator.above(*held_out), labels, weights)
     if ceiling > _HIDE_AT:
-        steepest = (log_odds(_HIDE_AT) - log_odds(DEMOTE_AT)) / max(
-            (hide_at - demote_at).max(), 0.1
-        )
-        slope = min(slope, steepest)
+        apart = max(float((hide_at - demote_at).max()), 0.1)
+        slope = min(slope, (log_odds(_HIDE_AT) - log_odds(DEMOTE_AT)) / apart)
     return LengthCalibrator(LENGTHS, demote_at, slope, ceiling)
 
 

@@ -16,10 +16,10 @@ from feedmill.features.post_batch import PostBatch
 from feedmill.filters.calibration import LengthCalibrator
 from feedmill.filters.model import FilterModel, characters
 from feedmill.models.artifact import pack_artifact
-from feedmill.training.arrays import Mask, Values
+from feedmill.training.arrays import Values
 from feedmill.training.datasets.labelled_posts import LabelledPosts, concatenate
 from feedmill.training.datasets.long_posts import long_posts
-from feedmill.training.fitting.calibration import ScoredPosts, fit_calibrator
+from feedmill.training.fitting.calibration import ScoredPosts, choose_thresholds, fit_slope
 from feedmill.training.fitting.logistic import EvidenceMatrix
 from feedmill.training.fitting.ngram_models import SEED, folds_of
 from feedmill.training.recipes import Recipe
@@ -91,9 +91,15 @@ def fit(
     matrix = EvidenceMatrix(recipe.evidence, batch)
     every = np.ones(len(rows), dtype=np.bool_)
     linear = matrix.fit(labels, weights, every, recipe.inverse_penalty)
-    held_out = _held_out(rows, labels)
-    without = matrix.fit(labels, weights, ~held_out, recipe.inverse_penalty)
-    unseen = ScoredPosts(matrix.raw_scores(without, held_out), characters(batch)[held_out])
+    unseen = np.zeros(len(rows))
+    first_half = folds_of(rows.groups) % 2 == 0
+    for half in (first_half, ~first_half):
+        # Of few groups all violating posts may be in one half.
+        can_learn = 0 < (labels[~half] > 0.5).sum() < (~half).sum()
+        without = (
+            matrix.fit(labels, weights, ~half, recipe.inverse_penalty) if can_learn else linear
+        )
+        unseen[half] = matrix.raw_scores(without, half)
     draft = FilterModel(
         "",
         "",
@@ -105,30 +111,13 @@ def fit(
     )
     choosing = [_scored(draft, rows) for rows in _choosing(fine, labelled)]
     if recipe.fine_rows_choose:
-        own = held_out & (labels == 0) & (np.arange(len(rows)) < sum(map(len, labelled)))
-        choosing.append(ScoredPosts(matrix.raw_scores(without, own), characters(batch)[own]))
-    calibrator = fit_calibrator(
-        choosing,
-        unseen,
-        labels[held_out],
-        weights[held_out],
-        (recipe.max_demote_rate, recipe.max_hide_rate),
-        recipe.ceiling,
-    )
+        own = (labels == 0) & (np.arange(len(rows)) < sum(map(len, labelled)))
+        choosing.append(ScoredPosts(unseen[own], characters(batch)[own]))
+    rates = recipe.max_demote_rate, recipe.max_hide_rate
+    slope = fit_slope(unseen, labels, weights)
+    calibrator = choose_thresholds(choosing, slope, rates, recipe.ceiling)
     trained = {part.source: len(part) for part in (*labelled, *train)}
     return FittedFilter(replace(draft, calibrator=calibrator), trained)
-
-
-def _held_out(rows: LabelledPosts, labels: Values) -> Mask:
-    """Return the rows that fit the slope: whole groups, or where those have one class, any rows.
-
-    The rows of a few videos may all be on one side.
-    """
-    by_group: Mask = folds_of(rows.groups) == 0
-    if all(len(np.unique(labels[part] > 0.5)) == 2 for part in (by_group, ~by_group)):
-        return by_group
-    by_row: Mask = folds_of([post.post_id for post in rows.posts]) == 0
-    return by_row
 
 
 def _plain(rows: LabelledPosts) -> LabelledPosts:

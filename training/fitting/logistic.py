@@ -13,7 +13,7 @@ import numpy as np
 
 from feedmill.features.post_batch import PostBatch
 from feedmill.filters.model import Evidence
-from feedmill.models.text_model import NgramModel, length_norms
+from feedmill.models.text_model import NgramModel
 from feedmill.training.arrays import Mask, Values
 from feedmill.training.fitting.ngram_models import (
     SEED,
@@ -46,7 +46,7 @@ class EvidenceMatrix:
         for view in evidence.views:
             present = sparse.diags(batch.has_content(view).astype(np.float32))
             texts = batch.view(view)
-            counts = count_matrix(texts, WORD_FACTOR, length_norms(texts))
+            counts = count_matrix(texts, WORD_FACTOR, texts.norms)
             self._views.append((present @ counts).tocsr())
         groups = [batch.columns(group) for group in evidence.groups]
         self._columns = np.concatenate([np.zeros((len(batch), 0)), *groups], axis=1)

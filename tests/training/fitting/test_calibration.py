@@ -6,7 +6,7 @@ import pytest
 from feedmill.training.fitting.calibration import (
     LENGTHS,
     ScoredPosts,
-    fit_calibrator,
+    choose_thresholds,
     fit_slope,
     thresholds,
 )
@@ -33,10 +33,7 @@ def test_a_length_with_few_posts_takes_over_the_threshold_of_the_next_shorter_on
 
 def test_no_more_than_the_rates_are_demoted_and_hidden() -> None:
     ordinary = [scored(10_000, 50), scored(10_000, 300, -1.0)]
-    held_out = ScoredPosts(np.array([-1.0, 0.0, 1.0, 2.0] * 50), np.full(200, 50))
-    labels = np.array([0.0, 0.0, 1.0, 1.0] * 50)
-    labels[:8] = 1 - labels[:8]
-    calibrator = fit_calibrator(ordinary, held_out, labels, np.ones(200), (0.02, 0.002), 1.0)
+    calibrator = choose_thresholds(ordinary, 5.0, (0.02, 0.002), 1.0)
     for source in ordinary:
         values = calibrator.value(source.raw, source.characters)
         assert (values > 0.6001).mean() <= 0.02
