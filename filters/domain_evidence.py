@@ -1,4 +1,9 @@
-"""What linked domains say of a post: one of little credibility demotes, and never hides."""
+"""What linked domains say of a post: the less credible one is, the closer the post is to demotion.
+
+By the default thresholds a domain alone never demotes: one page of news that links to its own
+domain would be demoted whole (`docs/decisions/0020-linear-filters.md`).  An operator who wants that
+lowers `demote_at` of the gate, or hides domains by rules.
+"""
 
 from __future__ import annotations
 
@@ -6,20 +11,18 @@ import numpy as np
 
 from feedmill.features.domain_quality import lowest_scores
 from feedmill.features.post_batch import PostBatch
-from feedmill.filters.calibration import DEMOTE_AT
 from feedmill.models.text_model import Scores
 
-# A tenth of the listed domains have a lower score; of ordinary posts 0.6 % of any source link to
-# one (`docs/decisions/0020-linear-filters.md`).
-DEMOTE_BELOW = 0.25
-_HIGHEST = 0.89
+# Domains of a higher score raise nothing; it is a little below the median of the list.
+DOUBTFUL_BELOW = 0.5
+# Just below the default `demote_at`.
+HIGHEST_VALUE = 0.59
 
 
 def raise_by_domains(batch: PostBatch, values: Scores) -> Scores:
-    """Return (posts,) values, raised where a linked domain has a score below `DEMOTE_BELOW`.
+    """Return (posts,) values, raised where a linked domain has a score below `DOUBTFUL_BELOW`.
 
-    The lower the score, the higher the value: from the default `demote_at` to just below `hide_at`.
+    In proportion to what the score lacks, to `HIGHEST_VALUE` at most.
     """
-    lack = 1 - lowest_scores(batch) / DEMOTE_BELOW
-    from_domains = DEMOTE_AT + (_HIGHEST - DEMOTE_AT) * lack
-    return np.where(lack > 0, np.maximum(values, from_domains), values)
+    lack = 1 - lowest_scores(batch) / DOUBTFUL_BELOW
+    return np.where(lack > 0, np.maximum(values, HIGHEST_VALUE * lack), values)

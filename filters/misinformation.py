@@ -1,4 +1,4 @@
-"""Misinformation: claims written the way false ones were, and links to domains of no credit."""
+"""Misinformation: claims written the way false ones were; a hint that demotes."""
 
 from feedmill.filters.model import Evidence
 from feedmill.filters.spec import FilterSpec

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from feedmill.features.domain_quality import lowest_scores
 from feedmill.features.post_batch import PostBatch
-from feedmill.filters.domain_evidence import DEMOTE_BELOW
+from feedmill.filters.domain_evidence import DOUBTFUL_BELOW
 from feedmill.training.datasets.labelled_posts import LabelledPosts
 from feedmill.training.datasets.tables import parse_table, read_table
 from feedmill.training.evaluation.metrics import roc_auc
@@ -21,17 +21,17 @@ from feedmill.training.evaluation.metrics import roc_auc
 def measure(rows: LabelledPosts) -> dict[str, float]:
     """Return how many posts link to a listed domain, and how well its score tells them apart.
 
-    The AUC is of those posts alone, the fractions demoted are of all posts.
+    The AUC is of those posts alone, the fractions that link to doubtful domains are of all posts.
     """
     scores = lowest_scores(PostBatch(rows.posts))
     listed, violating = scores < 1, rows.labels > 0.5
-    demoted = scores < DEMOTE_BELOW
+    doubtful = scores < DOUBTFUL_BELOW
     return {
         "rows": float(len(rows)),
         "listed": float(listed.sum()),
         "auc of listed": roc_auc(-scores[listed], violating[listed]),
-        "violating demoted": float(demoted[violating].mean()),
-        "fine demoted": float(demoted[~violating].mean()),
+        "violating doubtful": float(doubtful[violating].mean()),
+        "fine doubtful": float(doubtful[~violating].mean()),
     }
 
 

@@ -23,6 +23,6 @@ def test_a_file_of_links_and_labels_is_measured(
         "rows": "4",
         "listed": "3",
         "auc of listed": "1",
-        "violating demoted": "0.6667",
-        "fine demoted": "0",
+        "violating doubtful": "0.6667",
+        "fine doubtful": "0",
     }
