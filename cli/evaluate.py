@@ -53,7 +53,7 @@ _ALL_RANKERS = "rankers"
 @click.option("--folds", type=click.IntRange(min=2), help="Evaluate by grouped cross-validation.")
 @click.option("--alone", is_flag=True, help="Train folds on their own data set only.")
 @click.option("--leave-one-out", is_flag=True, help="Evaluate each set by a model without it.")
-@click.option("--all", "everything", is_flag=True, help="Evaluate all filters in every mode.")
+@click.option("--all", "everything", is_flag=True, help="Evaluate all filters.")
 @click.option("--out", type=click.Path(path_type=Path), help="Write report and curves here.")
 @click.option("--docs", type=click.Path(path_type=Path), help="With --all: write filters.md here.")
 @look_options
@@ -99,7 +99,8 @@ def evaluate(
     evaluates models that it trains and throws away (give --model too for both). A row is dropped if
     the model learned the row, its group or its text.
 
-    --all evaluates all filters in every mode on the data sets of one folder.
+    --all evaluates all filters on the data sets of one folder: as they are stored, with sets left
+    out, on ordinary posts, after few labels; with --folds also by cross-validation.
 
     A ranker's recipe is evaluated on the data sets of one folder by models that it trains and
     throws away; with --look on the test rows too, where the stored ranker is as well. `rankers`
@@ -150,9 +151,9 @@ class _Given:
     def check(self, *, everything: bool, docs: Path | None) -> None:
         """Raise `UsageError` where options do not go together."""
         if everything:
-            others = (self.name, self.ordinary, self.against, self.folds, self.leave_one_out)
+            others = (self.name, self.ordinary, self.against, self.leave_one_out)
             if any(others) or self.alone:
-                raise UsageError("--all evaluates all filters in all modes on one --data FOLDER")
+                raise UsageError("--all evaluates all filters on one --data FOLDER")
         elif docs:
             raise UsageError("--docs goes with --all")
         elif self.name is None:
@@ -215,6 +216,7 @@ def _evaluate_all(given: _Given, environment: Environment, budget: TrainingBudge
         given.store or environment.models,
         replace(budget, ordinary_rows=rows),
         _report_progress,
+        folds=given.folds or 0,
         look=given.look is not None,
     )
 

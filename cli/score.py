@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,6 +16,7 @@ from feedmill.events.errors import BadEvent, FeedmillError, UsageError
 from feedmill.events.post import Post
 from feedmill.features.counters import Counters, update, weight_of
 from feedmill.features.post_batch import PostBatch
+from feedmill.filters.explanation import Explanation, explain_post
 from feedmill.filters.registry import FILTERS
 from feedmill.models.text_model import Scores
 from feedmill.rankers.registry import ENGAGEMENT_RANKER, RANKERS, TEXT_RANKERS
@@ -33,10 +35,14 @@ store_option = click.option(
 
 
 class PostScorer(NamedTuple):
-    """A loaded model: its version, and what scores a batch: (len(batch),) float64."""
+    """A loaded model: its version, what scores a batch: (len(batch),) float64, and what explains.
+
+    `explain` is None for a model that nothing here explains.
+    """
 
     version: str
     score: Callable[[PostBatch], Scores]
+    explain: Callable[[Post], Explanation] | None = None
 
 
 class ScoredLine(NamedTuple):
@@ -60,14 +66,21 @@ class ScoredLine(NamedTuple):
     type=click.Path(),
     help="Count the engagements of this file in; for the model engagement.",
 )
+@click.option("--explain", is_flag=True, help="Also say which words and evidence made the value.")
 @store_option
-def score(model: str, file: str, engagements: str | None, store: Path | None) -> None:
+def score(
+    *, model: str, file: str, engagements: str | None, explain: bool, store: Path | None
+) -> None:
     """Score posts by a model alone: without rules, near copies and other posts.
 
     FILE has a post in each line, as JSON, plain or gzip; - is standard input.  Each post gives a
     line {"post_id", "value", "version"}.  What is wrong with a line goes to standard error with
     its number, and the exit code is then 1.
+
+    With --explain each line of a filter has an "explanation": parts that add up to its "log_odds".
     """
+    if explain and model not in FILTERS:
+        raise UsageError(f"--explain is for the filters: {', '.join(FILTERS)}")
     if engagements is not None and model != ENGAGEMENT_RANKER.name:
         raise UsageError(f"--engagements is for the model {ENGAGEMENT_RANKER.name} alone")
     counted, failed = ({}, 0) if engagements is None else _count(engagements)
@@ -77,7 +90,13 @@ def score(model: str, file: str, engagements: str | None, store: Path | None) ->
             failed += 1
             click.echo(f"line {line.number}: {line.error}", err=True)
             continue
-        fields = {"post_id": line.post.post_id, "value": line.value, "version": scorer.version}
+        fields: dict[str, object] = {
+            "post_id": line.post.post_id,
+            "value": line.value,
+            "version": scorer.version,
+        }
+        if explain and scorer.explain:
+            fields["explanation"] = scorer.explain(line.post)
         click.echo(msgspec.json.encode(fields))
     if failed:
         raise FeedmillError(f"{failed} lines have errors")
@@ -103,8 +122,11 @@ def load_scorer(
             return ranker.score_many(ranker.prior_batch(batch), counters)
 
         return PostScorer(ranker.version, expected)
-    text_model = FILTERS[name].load(store) if name in FILTERS else TEXT_RANKERS[name].load(store)
-    return PostScorer(text_model.version, text_model.score_batch)
+    if name in FILTERS:
+        filter_ = FILTERS[name].load(store)
+        return PostScorer(filter_.version, filter_.score_batch, partial(explain_post, filter_))
+    text_ranker = TEXT_RANKERS[name].load(store)
+    return PostScorer(text_ranker.version, text_ranker.score_batch)
 
 
 def score_lines(

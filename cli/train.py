@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from feedmill.training.training_data import TrainingData
 
 
+SHIPPED = "shipped"
+
+
 @dataclass(frozen=True)
 class _TrainOptions:
     """What a filter is to learn from, as the command line gives it."""
@@ -34,11 +37,14 @@ class _TrainOptions:
     ordinary: tuple[str, ...]
     from_labels: bool
     since_ms: int
+    base: str | None = None
 
     @property
     def command(self) -> str:
         """The command for the card, with the files' names but not their folders."""
         words = ["feedmill", "train", self.model]
+        if self.base is not None:
+            words += ["--base", SHIPPED if self.base == SHIPPED else Path(self.base).name]
         for option, paths in (("--data", self.data), ("--ordinary", self.ordinary)):
             for path in paths:
                 file, comma, columns = path.partition(",")
@@ -51,6 +57,9 @@ class _TrainOptions:
 @click.argument("model", type=click.Choice([*FILTERS, *RANKERS]))
 @click.option("--data", multiple=True, metavar="PATH[,…]", help="Labelled posts; see above.")
 @click.option("--ordinary", multiple=True, metavar="PATH[,…]", help="Ordinary posts, no labels.")
+@click.option(
+    "--base", metavar="STORE", help="Fit the filter of this store, or `shipped`, to labels."
+)
 @click.option("--from-labels", is_flag=True, help="Also learn from the topics labels and posts.")
 @click.option("--since", metavar="TIME", help="Take only labels from this time on.  [all]")
 @click.option(
@@ -68,6 +77,7 @@ def train(
     model: str,
     data: tuple[str, ...],
     ordinary: tuple[str, ...],
+    base: str | None,
     from_labels: bool,
     since: str | None,
     out: Path | None,
@@ -86,18 +96,23 @@ def train(
 
     Groups are never split: six in ten train the model, two choose its thresholds, and two only
     test it, where --look asks for it. The same data give the same model.
+
+    With --base a stored filter is fitted to labels of your own, from 100 labels on, and --ordinary
+    names ordinary posts of your own, which choose its thresholds.
     """
     store = out or environment.models or Path("models")
     trained_on = day or datetime.now(UTC).date().isoformat()
     if model in RANKERS:
-        if ordinary or from_labels or look:
+        if ordinary or base or from_labels or look:
             raise UsageError(f"{model} learns from its own data sets alone: --data FOLDER")
         card = _train_ranker(model, data, store, trained_on)
     else:
         if since and not from_labels:
             raise UsageError("--since needs --from-labels")
+        if base and not (data or from_labels):
+            raise UsageError("--base needs labels of your own: --data FILE or --from-labels")
         folders = data or (() if from_labels else (str(data_folder()),))
-        given = _TrainOptions(model, folders, ordinary, from_labels, since_ms(since))
+        given = _TrainOptions(model, folders, ordinary, from_labels, since_ms(since), base)
         data_of_filter = _training_data(environment, given)
         card = _train_filter(given, data_of_filter, store, trained_on, look=look is not None)
         if look is not None:
@@ -130,8 +145,11 @@ def _train_filter(
 ) -> ModelCard:
     from feedmill.training.trainers import filters  # noqa: PLC0415 scikit-learn
 
-    spec, command = FILTERS[given.model], given.command
-    return filters.train(spec, data, store, day=day, command=command, look=look)
+    spec, run = FILTERS[given.model], filters.TrainingRun(day, given.command, look)
+    if given.base is None:
+        return filters.train(spec, data, store, run)
+    base = None if given.base == SHIPPED else Path(given.base)
+    return filters.train_local(spec, base, data, store, run)
 
 
 def _training_data(environment: Environment, given: _TrainOptions) -> TrainingData:

@@ -42,13 +42,21 @@ class LengthCalibrator:
 
     def value(self, raw: Scores, characters: npt.NDArray[np.int64]) -> Scores:
         """Map (rows,) raw scores of texts of so many characters to (rows,) float64 in [0, 1]."""
-        above = self.slope * self.above(raw, characters)
+        values: Scores = 1.0 / (1.0 + np.exp(-self.log_odds(raw, characters)))
+        return values
+
+    def log_odds(self, raw: Scores, characters: npt.NDArray[np.int64]) -> Scores:
+        """Return the log-odds of the same values: (rows,)."""
+        above = self.unlimited(raw, characters) - log_odds(DEMOTE_AT)
         room = log_odds(self.ceiling) - log_odds(DEMOTE_AT)
         if room < inf:
             above = np.where(above > 0, room * np.tanh(above / room), above)
-        # Beyond 700 the exponential overflows.
-        values: Scores = 1.0 / (1.0 + np.exp(np.minimum(-above - log_odds(DEMOTE_AT), 700.0)))
-        return values
+        odds: Scores = np.maximum(above + log_odds(DEMOTE_AT), -700.0)
+        return odds
+
+    def unlimited(self, raw: Scores, characters: npt.NDArray[np.int64]) -> Scores:
+        """Return the log-odds without the ceiling, linear in the raw score: (rows,)."""
+        return self.slope * self.above(raw, characters) + log_odds(DEMOTE_AT)
 
     def above(self, raw: Scores, characters: npt.NDArray[np.int64]) -> Scores:
         """Return how far raw scores are above the threshold of their length: (rows,)."""

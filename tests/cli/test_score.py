@@ -140,3 +140,22 @@ def test_a_bad_engagement_is_named_with_its_file(tmp_path: Path) -> None:
     assert len(rows(result)) == 1
     assert f"{engagements}, line 1: Object missing required field `user_id`" in result.stderr
     assert result.exit_code == 1
+
+
+@pytest.mark.parametrize("name", filters.FILTERS)
+def test_an_explanation_adds_up_to_the_log_odds_of_the_value(name: str, tmp_path: Path) -> None:
+    file = write(tmp_path / "posts.jsonl", [encode(one) for one in POSTS[:3]])
+    explained = rows(score(name, file, "--explain"))
+    plain = rows(score(name, file))
+    for line, without in zip(explained, plain, strict=True):
+        explanation = line.pop("explanation")
+        assert line == without
+        words = [part for parts in explanation["words"].values() for _, part in parts]
+        evidence = [part for _, part in explanation["evidence"]]
+        parts = [*words, *evidence, explanation["constant"], explanation["limit"]]
+        assert sum(parts) == pytest.approx(explanation["log_odds"], abs=1e-9)
+        value = 1 / (1 + np.exp(-explanation["log_odds"]))
+        assert value == pytest.approx(line["value"], abs=1e-6)
+    refused = score("quality", file, "--explain")
+    assert (refused.exit_code, refused.stderr.count("\n")) == (1, 1)
+    assert "--explain is for the filters: spam" in refused.stderr

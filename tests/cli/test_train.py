@@ -84,6 +84,28 @@ def test_a_filter_is_trained_on_strange_files_and_evaluated_on_others(files: Pat
     assert json.loads((files / "report" / "evaluation.json").read_text()) == report
 
 
+def test_the_shipped_filter_is_fitted_to_labels_of_ones_own(files: Path) -> None:
+    words = ("train", "spam", "--base", "shipped", "--data", MAIL, "--ordinary", PLAIN)
+    done = run(*words, "--day", "2026-01-01")
+    assert done.exit_code == 0, done.output
+    card = json.loads((files / "models" / "spam.json").read_text())
+    assert card["command"] == (
+        f"feedmill train spam --base shipped --data {MAIL} --ordinary {PLAIN}"
+    )
+    assert card["recipe"] == "local"
+    posts = files / "posts.jsonl"
+    texts = (*sentences(5, 7, "BUY pills NOW!!!"), *sentences(5, 8))
+    posts.write_text(
+        "".join(
+            json.dumps({"post_id": f"p{i}", "author_id": "a", "created_at_ms": 1, "text": t}) + "\n"
+            for i, t in enumerate(texts)
+        )
+    )
+    scored = run("score", "spam", str(posts), "--model", "models")
+    values = [json.loads(line)["value"] for line in scored.output.splitlines()]
+    assert min(values[:5]) >= 0.6 > max(values[5:])
+
+
 def test_folds_and_sets_left_out_are_reported_as_markdown(files: Path) -> None:
     done = run(
         *("evaluate", "spam", "--data", MAIL, "--data", "other.tsv", "--ordinary", PLAIN),
@@ -105,6 +127,9 @@ def test_folds_and_sets_left_out_are_reported_as_markdown(files: Path) -> None:
         ("train spam --data mail.csv", "expected a column of labels"),
         ("train spam --data other.tsv --since 2026-01-01", "--since needs --from-labels"),
         ("train engagement --data other.tsv", "engagement learns from the data sets of one"),
+        ("train spam --base shipped", "--base needs labels of your own"),
+        ("train spam --base shipped --data other.tsv", "at least 200 ordinary posts"),
+        ("train spam --base nowhere --data other.tsv", "no card at nowhere/spam.json"),
         ("train quality --data . --from-labels", "quality learns from its own data sets alone"),
         ("evaluate --data other.tsv", "name a filter, or give --all"),
         ("evaluate spam --data other.tsv --docs docs", "--docs goes with --all"),

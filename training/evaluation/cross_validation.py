@@ -15,9 +15,10 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 
 from feedmill.events.errors import UsageError
+from feedmill.filters.model import FilterModel
 from feedmill.filters.spec import FilterSpec
-from feedmill.models.text_model import TextModel
 from feedmill.training.datasets.labelled_posts import LabelledPosts, drop_leaked
+from feedmill.training.evaluation.bars import Mode
 from feedmill.training.evaluation.filter_metrics import DatasetReport, ScoredRows, dataset_report
 from feedmill.training.fitting.filters import fit
 from feedmill.training.fitting.ngram_models import SEED
@@ -29,6 +30,8 @@ from feedmill.training.training_data import (
     recipe_for,
 )
 
+# Groups of columns that people wrote who had read the data sets.
+HAND_WRITTEN = frozenset({"cues"})
 S = TypeVar("S")
 T = TypeVar("T")
 
@@ -45,12 +48,16 @@ class TrainingBudget:
         The most rows of each ordinary source, and of each labelled data set, to train on.
     jobs
         How many models are trained at a time.
+    hand_written
+        Whether the models read the lists that people wrote (`HAND_WRITTEN`), where their filter
+        does.
     """
 
     alone: bool = False
     ordinary_rows: int | None = None
     labelled_rows: int | None = None
     jobs: int = 1
+    hand_written: bool = True
 
 
 _UNBOUNDED = TrainingBudget()
@@ -89,9 +96,11 @@ def cross_validate(
     rows = data.labelled[index].rows.without_test()
     fold_of = np.array(grouped_folds(rows.groups, folds))
     held_out = [rows.where(fold_of == fold) for fold in range(int(fold_of.max()) + 1)]
-    parts = _map_in_threads(
-        lambda part: _evaluate_held_out(spec, data, index, part, budget), held_out, budget.jobs
-    )
+
+    def evaluate(part: LabelledPosts) -> ScoredRows:
+        return _scored(*train_without(spec, data, part, budget, own=index), part)
+
+    parts = _map_in_threads(evaluate, held_out, budget.jobs)
     others = [] if budget.alone else _other_sources(data, index)
     note = (
         f"{len(held_out)} folds by group; learned from {' and '.join(['its other folds', *others])}"
@@ -101,6 +110,16 @@ def cross_validate(
     return dataset_report(rows.source, "alone" if budget.alone else "folds", note, parts)
 
 
+@dataclass(frozen=True)
+class LeftOut:
+    """A model trained without the data set `index`, without or with hand-written lists."""
+
+    index: int
+    mode: Mode
+    model: FilterModel
+    training: list[LabelledPosts]
+
+
 def leave_one_dataset_out(
     spec: FilterSpec, data: TrainingData, budget: TrainingBudget = _UNBOUNDED, *, look: bool = False
 ) -> list[DatasetReport]:
@@ -108,20 +127,41 @@ def leave_one_dataset_out(
 
     The rows are those of the test split if this is a `look`, else the others.
     """
+    return [report_left_out(data, left, look=look) for left in models_left_out(spec, data, budget)]
+
+
+def models_left_out(
+    spec: FilterSpec, data: TrainingData, budget: TrainingBudget = _UNBOUNDED
+) -> list[LeftOut]:
+    """Train a model without each data set; raises `UsageError`.
+
+    A filter that reads hand-written lists is trained without them, then with them: who wrote them
+    had read all sets.
+    """
     if len(data.labelled) < 2:
         raise UsageError("to leave one set out takes two or more; give more with --data")
     # Nothing of a set left out may train, whatever its groups.
     without = [replace(data, labelled=_others(data, index)) for index in range(len(data.labelled))]
 
-    def evaluate(index: int) -> DatasetReport:
-        rows = data.labelled[index].rows
-        part = _evaluate_held_out(
-            spec, without[index], None, rows.split("test") if look else rows.without_test(), budget
-        )
-        note = f"learned from {' and '.join(_other_sources(data, index))}"
-        return dataset_report(rows.source, "left out", note, [part])
+    def train(case: tuple[int, Mode, TrainingBudget]) -> LeftOut:
+        index, mode, budget = case
+        trained = train_without(spec, without[index], data.labelled[index].rows, budget)
+        return LeftOut(index, mode, *trained)
 
-    return _map_in_threads(evaluate, range(len(data.labelled)), budget.jobs)
+    modes: list[tuple[Mode, TrainingBudget]] = [("left out", replace(budget, hand_written=False))]
+    if HAND_WRITTEN & set(spec.evidence.groups):
+        modes.append(("left out, with lexicon", budget))
+    cases = [(index, *mode) for mode in modes for index in range(len(data.labelled))]
+    return _map_in_threads(train, cases, budget.jobs)
+
+
+def report_left_out(data: TrainingData, left_out: LeftOut, *, look: bool) -> DatasetReport:
+    """Report a data set by the model that was trained without it."""
+    rows = data.labelled[left_out.index].rows
+    held_out = rows.split("test") if look else rows.without_test()
+    part = _scored(left_out.model, left_out.training, held_out)
+    note = f"learned from {' and '.join(_other_sources(data, left_out.index))}"
+    return dataset_report(rows.source, left_out.mode, note, [part])
 
 
 def _others(data: TrainingData, index: int) -> tuple[Dataset, ...]:
@@ -137,15 +177,9 @@ def _map_in_threads(work: Callable[[S], T], items: Sequence[S], jobs: int) -> li
         return list(pool.map(work, items))
 
 
-def _evaluate_held_out(
-    spec: FilterSpec,
-    data: TrainingData,
-    index: int | None,
-    held_out: LabelledPosts,
-    budget: TrainingBudget,
+def _scored(
+    model: FilterModel, training: Sequence[LabelledPosts], held_out: LabelledPosts
 ) -> ScoredRows:
-    """Train without rows held out of one data set, or of none that trains, and score them."""
-    model, training = train_without(spec, data, held_out, budget, own=index)
     rows = drop_leaked(held_out, training)
     return ScoredRows(rows, model.score_many(rows.posts), len(held_out) - len(rows))
 
@@ -156,7 +190,7 @@ def train_without(
     held_out: LabelledPosts,
     budget: TrainingBudget = _UNBOUNDED,
     own: int | None = None,
-) -> tuple[TextModel, list[LabelledPosts]]:
+) -> tuple[FilterModel, list[LabelledPosts]]:
     """Train a filter on rows that share no group and no text with those held out.
 
     With `budget.alone` only the data set `own` trains.  Test rows never train.  Returns the model
@@ -165,7 +199,11 @@ def train_without(
     labelled = _labelled_without(data, own, held_out, budget)
     ordinary = _ordinary_without(data, held_out, budget)
     check_enough(labelled.rows, ordinary)
-    fitted = fit(recipe_for(spec, labelled.datasets), labelled.rows, ordinary)
+    recipe = recipe_for(spec, labelled.datasets)
+    if not budget.hand_written:
+        groups = tuple(name for name in recipe.evidence.groups if name not in HAND_WRITTEN)
+        recipe = replace(recipe, evidence=recipe.evidence._replace(groups=groups))
+    fitted = fit(recipe, labelled.rows, ordinary)
     model = fitted.model(spec.name, "", spec.believed_self_labels)
     return model, [*labelled.rows, *ordinary]
 

@@ -9,15 +9,18 @@ from typing import NamedTuple
 from feedmill.models.cards import card_lines
 from feedmill.training.evaluation.bars import (
     BARS,
+    LABELS_OF_BAR,
     MAX_DEMOTED,
     MAX_HEALTH_DEMOTED,
     MAX_HIDDEN,
     MIN_CELL_ROWS,
+    MIN_RECALL_AFTER_LABELS,
     OTHER_MODELS,
     Bar,
 )
 from feedmill.training.evaluation.filter_metrics import DatasetReport, FilterMetrics
 from feedmill.training.evaluation.intervals import Figure
+from feedmill.training.evaluation.local_labels import DRAWS, OTHERS
 from feedmill.training.evaluation.looks import Look
 from feedmill.training.evaluation.ordinary_posts import ALL, Cell
 from feedmill.training.evaluation.report import (
@@ -25,6 +28,7 @@ from feedmill.training.evaluation.report import (
     FilterReport,
     filter_lines,
     health_table,
+    local_table,
     ordinary_lines,
     plot,
     plot_name,
@@ -45,9 +49,10 @@ test. The test rows are looked at only on purpose (`--look WHY`), and each look 
 [below](#looks). The modes of evaluation:
 
 - **stored**: the shipped model, at the shipped thresholds, on the test rows of each file;
-- **folds** and **left out** are *other models*, made by the same recipe: a set is divided into
-  folds by groups, each scored by a model of the other folds; or a set is scored by a model that
-  learned from the other sets alone, as if it came from a platform never seen before.
+- **left out** and **folds** are *other models*, made by the same recipe with fewer ordinary posts:
+  a set is scored by a model that learned from the other sets alone, as if it came from a platform
+  never seen before; or it is divided into folds by groups, each scored by a model of the other
+  folds (`--folds`). Lists by people who had read the sets are left out too, and shown apart.
 
 In each mode a row is dropped if the model learned its group or its text (digits aside). "Fine" are
 the posts of the same set that do not violate; *ordinary* are posts that nobody labelled, and the
@@ -58,6 +63,12 @@ Figures have their interval of 95 % in brackets: by 1,000 draws of whole groups 
 where there are 20 groups or more, else by rows; fractions have at least Wilson's binomial interval.
 A group with more than 5 % of the violating rows is shown apart. Where "end" is written, a bar holds
 for the unfavourable end of the interval, else for the figure itself.
+"""
+
+
+_LOCAL = f"""\
+`feedmill train spam --base …`: the base learned from the other sets alone, with their lexicon and
+thresholds. Half of the labels violate. The mean of {DRAWS} draws, with the lowest and the highest.
 """
 
 
@@ -98,6 +109,9 @@ def page(evaluation: Evaluation, looks: Sequence[Look]) -> str:
     if evaluation.health:
         lines += ["## Ordinary posts about health, by the filter of misinformation", ""]
         lines += [*health_table(evaluation.health), ""]
+    if evaluation.local:
+        lines += ["## Labels of a product's own, on a base that never saw the source", "", _LOCAL]
+        lines += [*local_table(evaluation.local), ""]
     for report in evaluation.filters:
         lines += [f"## {report.filter}", ""]
         if report.card:
@@ -151,6 +165,15 @@ def _rows(evaluation: Evaluation) -> Iterator[_Row]:
             *("all", "communities, pages, authors, hosts with too much hidden", "shipped", "0"),
             *(f"{len(groups.hidden_groups)} of {groups.judged_groups}", not groups.hidden_groups),
         )
+    for local in evaluation.local:
+        least = MIN_RECALL_AFTER_LABELS.get(local.name)
+        is_of_bar = local.labels == LABELS_OF_BAR and OTHERS in local.protocol
+        if least is not None and is_of_bar and not local.lexicon:
+            what = f"{local.name}: recall at 1 % after {local.labels} labels, {local.protocol}"
+            limit, is_reached = f"≥ {least:g}", local.recall.value >= least
+            yield _Row(
+                *("spam", what, "other: base left out", limit, str(local.recall), is_reached)
+            )
     for health in evaluation.health:
         yield _Row(
             *("misinformation", f"posts of {health.source} about health demoted or hidden"),

@@ -17,6 +17,8 @@ from feedmill.training.evaluation.cross_validation import (
     TrainingBudget,
     cross_validate,
     leave_one_dataset_out,
+    models_left_out,
+    report_left_out,
 )
 from feedmill.training.evaluation.filter_metrics import DatasetReport
 from feedmill.training.evaluation.health_posts import (
@@ -24,6 +26,7 @@ from feedmill.training.evaluation.health_posts import (
     evaluate_health,
     evaluate_health_left_out,
 )
+from feedmill.training.evaluation.local_labels import evaluate_local
 from feedmill.training.evaluation.ordinary_posts import OrdinaryReport, evaluate_ordinary
 from feedmill.training.evaluation.report import (
     Evaluation,
@@ -40,7 +43,6 @@ from feedmill.training.evaluation.stored_models import (
 )
 from feedmill.training.training_data import Dataset, TrainingData, read_training_data
 
-_FOLDS = 5
 _HEALTH_SOURCES = ("reddit", "facebook", "bluesky")
 
 
@@ -117,26 +119,31 @@ def evaluate_all(
     budget: TrainingBudget,
     report_progress: Callable[[str], None],
     *,
+    folds: int,
     look: bool,
 ) -> Evaluation:
-    """Evaluate every filter of a store (the shipped one if None) in every mode, for minutes.
+    """Evaluate every filter of a store (the shipped one if None), for minutes.
 
-    `folder` holds the data sets of the recipes.  Raises as `evaluate_one`.
+    `folder` holds the data sets of the recipes.  With 0 `folds` there is no cross-validation, which
+    takes most of the time.  Raises as `evaluate_one`.
     """
     stored = {name: _stored(spec, store) for name, spec in FILTERS.items()}
-    reports, health = [], []
+    reports, health, local = [], [], []
     ordinary: tuple[Dataset, ...] = ()
     for name, spec in FILTERS.items():
         data = read_training_data(spec, [str(folder)], [])
         ordinary = _ordinary_of_all(data, folder)
         report_progress(f"{name}: the stored model")
         datasets, not_looked_at = evaluate_stored(*stored[name], data, look=look)
-        for index, dataset in enumerate(data.labelled):
+        for index, dataset in enumerate(data.labelled if folds else ()):
             report_progress(f"{name}: folds of {dataset.rows.source}")
-            datasets.append(cross_validate(spec, data, index, _FOLDS, budget))
+            datasets.append(cross_validate(spec, data, index, folds, budget))
         if len(data.labelled) > 1:
             report_progress(f"{name}: each set left out")
-            datasets += leave_one_dataset_out(spec, data, budget, look=look)
+            for left_out in models_left_out(spec, data, budget):
+                datasets.append(report_left_out(data, left_out, look=look))
+                if name == "spam":
+                    local += evaluate_local(data, left_out, look=look)
         if name == "misinformation":
             report_progress(f"{name}: posts about health")
             health = _on_health(spec, stored[name], data, budget, look=look)
@@ -144,7 +151,7 @@ def evaluate_all(
         reports.append(FilterReport(name, stored[name][1], datasets, not_looked_at, alone))
     report_progress("ordinary posts, by all filters together")
     together = _on_ordinary(list(stored.values()), ordinary, look=look)
-    return Evaluation(reports, together, health)
+    return Evaluation(reports, together, health, local)
 
 
 def _ordinary_of_all(data: TrainingData, folder: Path) -> tuple[Dataset, ...]:

@@ -27,8 +27,8 @@ ALL = "all"
 _BATCH = 256
 _SEED = 20
 _MAX_CHARACTERS = 20_000
-# Posts put together have so many characters on average, and a group gives at most so many of them.
-_LONG, _MAX_LONG_OF_GROUP = 6_000, 40
+# A group gives one post put together for so many characters that it wrote, and at most so many.
+_LONG, _MAX_LONG_OF_GROUP = 1_500, 80
 
 
 class Cell(msgspec.Struct, frozen=True):

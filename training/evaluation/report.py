@@ -16,6 +16,7 @@ from feedmill.training.evaluation.filter_metrics import (
 )
 from feedmill.training.evaluation.health_posts import HealthReport
 from feedmill.training.evaluation.intervals import Figure
+from feedmill.training.evaluation.local_labels import LocalReport
 from feedmill.training.evaluation.ordinary_posts import ALL, OrdinaryReport
 from feedmill.training.evaluation.plots import Panel, svg
 from feedmill.training.evaluation.stored_models import Comparison
@@ -25,6 +26,7 @@ MODE_TITLES = {
     "folds": "Other models: grouped cross-validation of the recipe",
     "alone": "Other models: grouped cross-validation within one set, without ordinary posts",
     "left out": "Other models: each set by a model that learned from the other sets alone",
+    "left out, with lexicon": "Other models: the same, with the lexicon of people who read both",
 }
 _COLUMNS = (
     ("AUC", "auc"),
@@ -58,6 +60,7 @@ class Evaluation(msgspec.Struct, frozen=True):
     filters: list[FilterReport]
     together: OrdinaryReport | None
     health: list[HealthReport]
+    local: list[LocalReport] = msgspec.field(default_factory=list)
 
     @property
     def rows_by_source(self) -> list[tuple[str, int]]:
@@ -145,6 +148,20 @@ def health_table(reports: Sequence[HealthReport]) -> list[str]:
     return table(["source", "model", "rows", "demoted or hidden"], rows, left=2)
 
 
+def local_table(reports: Sequence[LocalReport]) -> list[str]:
+    """Return what labels of a product's own are worth, one line a source and number of labels."""
+    rows = [
+        [
+            *(report.name, report.protocol, "yes" if report.lexicon else "no", f"{report.labels}"),
+            f"{report.base:.3f}",
+            str(report.recall),
+        ]
+        for report in reports
+    ]
+    header = ["source", "judged", "hand-written lexicon", "labels"]
+    return table([*header, "recall at 1 % without labels", "with labels"], rows, left=3)
+
+
 def slices_table(reports: Sequence[DatasetReport]) -> list[str]:
     """Return the slices of data sets, one line each."""
     rows = [
@@ -225,7 +242,7 @@ def as_markdown(evaluation: Evaluation) -> str:
 
 def plot_name(filter_name: str, report: DatasetReport) -> str:
     """Return the file name of a data set's curves."""
-    return f"{filter_name}-{report.name}-{report.mode.replace(' ', '-')}.svg"
+    return f"{filter_name}-{report.name}-{report.mode.replace(',', '').replace(' ', '-')}.svg"
 
 
 def plot(filter_name: str, report: DatasetReport) -> str:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from feedmill.events.errors import UsageError
-from feedmill.filters.spec import FilterSpec
-from feedmill.models.artifact import ModelCard, save_artifact, sha256_of
+from feedmill.filters.spec import STORE, FilterSpec
+from feedmill.models.artifact import ModelCard, read_card, save_artifact, sha256_of
 from feedmill.models.text_model import TextModel
 from feedmill.training.card_texts import ETHICS, FACTORS, INTENDED_USE, MODEL_LICENCE
 from feedmill.training.evaluation.filter_metrics import FilterMetrics
@@ -19,6 +19,7 @@ from feedmill.training.evaluation.ordinary_posts import ALL, evaluate_ordinary
 from feedmill.training.evaluation.stored_models import evaluate_stored, ordinary_rows
 from feedmill.training.fitting.filters import FittedFilter, fit
 from feedmill.training.fitting.ngram_models import SEED
+from feedmill.training.local_model import check_labels, fit_local, local_parameters
 from feedmill.training.provenance import code_version, library_versions
 from feedmill.training.recipes import Recipe
 from feedmill.training.training_data import TrainingData, check_enough, recipe_for
@@ -28,27 +29,19 @@ _NO_ORDINARY_POSTS = (
 )
 
 
-def train(
-    spec: FilterSpec,
-    data: TrainingData,
-    out: Path,
-    *,
-    day: str,
-    command: str,
-    look: bool = False,
-) -> ModelCard:
+@dataclass(frozen=True)
+class TrainingRun:
+    """The day and the command that a card states, and whether to measure on the test rows."""
+
+    day: str
+    command: str
+    look: bool = False
+
+
+def train(spec: FilterSpec, data: TrainingData, out: Path, run: TrainingRun) -> ModelCard:
     """Train and evaluate a filter, and save it into the store `out`.
 
     The same data give the same sha256.  Rows of the test split do not train it.
-
-    Parameters
-    ----------
-    spec, data, out
-        The filter, what to train it on, and where to save it.
-    day, command
-        What the card states of the training.
-    look
-        Whether to measure it on the test rows, for the card.
 
     Raises
     ------
@@ -60,11 +53,56 @@ def train(
     train_rows = [dataset.rows.without_test() for dataset in data.labelled]
     check_enough(train_rows, data.ordinary_posts)
     fitted = fit(recipe, train_rows, data.ordinary_posts)
+    card = _card(spec, recipe, data, fitted)
+    return _measure_and_save(spec, data, fitted, card, out, run)
+
+
+def train_local(
+    spec: FilterSpec, base: Path | None, data: TrainingData, out: Path, run: TrainingRun
+) -> ModelCard:
+    """Train a stored filter on a product's own labels, the shipped one where `base` is None.
+
+    Raises
+    ------
+    UsageError
+        There are too few labels or ordinary posts.
+    BadArtifact
+        The stored model cannot be read.
+    """
+    model, base_card = spec.load(base), read_card(base or STORE, spec.name)
+    recipe = recipe_for(spec, data.labelled)
+    labelled = [dataset.rows.without_test() for dataset in data.labelled]
+    ordinary = [dataset.rows.without_test() for dataset in data.ordinary]
+    check_labels(labelled, ordinary)
+    fitted = fit_local(model, recipe, labelled, ordinary)
+    of_base = [
+        msgspec.structs.replace(use, role=f"{use.role}, of the base") for use in base_card.data
+    ]
+    card = _card(spec, recipe, data, fitted)
+    card = msgspec.structs.replace(
+        card,
+        summary=f"{base_card.summary}  Fitted to the labels of one product.",
+        data=[*card.data, *of_base],
+        recipe="local",
+        parameters={"base": base_card.sha256, **local_parameters(recipe)},
+    )
+    return _measure_and_save(spec, data, fitted, card, out, run)
+
+
+def _measure_and_save(
+    spec: FilterSpec,
+    data: TrainingData,
+    fitted: FittedFilter,
+    card: ModelCard,
+    out: Path,
+    run: TrainingRun,
+) -> ModelCard:
     content = fitted.content(spec.name)
-    card = _card(spec, recipe, data, fitted, sha256_of(content))
-    card = msgspec.structs.replace(card, trained_on=day, command=command)
+    card = msgspec.structs.replace(
+        card, sha256=sha256_of(content), trained_on=run.day, command=run.command
+    )
     model = fitted.model(spec.name, card.version, spec.believed_self_labels)
-    figures = _figures(model, card, data, look=look)
+    figures = _figures(model, card, data, look=run.look)
     card = msgspec.structs.replace(
         card,
         metrics={name: figure.value for name, figure in figures.items()},
@@ -74,10 +112,8 @@ def train(
     return card
 
 
-def _card(
-    spec: FilterSpec, recipe: Recipe, data: TrainingData, fitted: FittedFilter, sha256: str
-) -> ModelCard:
-    """Return what a card states but the day, the command and the metrics."""
+def _card(spec: FilterSpec, recipe: Recipe, data: TrainingData, fitted: FittedFilter) -> ModelCard:
+    """Return what a card states but sha256, day, command and metrics."""
     rows = fitted.rows_by_source
     uses = [
         dataset.use(rows[dataset.rows.source], role)
@@ -86,7 +122,7 @@ def _card(
     ]
     return ModelCard(
         name=spec.name,
-        sha256=sha256,
+        sha256="",
         trained_on="",
         summary=recipe.summary,
         features=len(fitted.features),

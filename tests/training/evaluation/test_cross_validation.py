@@ -19,6 +19,7 @@ from feedmill.training.evaluation.cross_validation import (
     grouped_folds,
     leave_one_dataset_out,
 )
+from feedmill.training.recipes import Recipe
 
 SPAM = FILTERS["spam"]
 
@@ -44,6 +45,20 @@ def parrots(monkeypatch: pytest.MonkeyPatch) -> list[Parrot]:
 
     monkeypatch.setattr(cross_validation, "fit", fit)
     return trained
+
+
+def test_a_set_left_out_is_scored_without_the_hand_written_lexicon_first(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    read: list[tuple[str, ...]] = []
+
+    def fit(recipe: Recipe, *_: object) -> Fitted:
+        read.append(recipe.evidence.groups)
+        return Fitted(Parrot())
+
+    monkeypatch.setattr(cross_validation, "fit", fit)
+    leave_one_dataset_out(SPAM, leaky_data())
+    assert read == [()] * 3 + [("cues",)] * 3
 
 
 def test_no_fold_is_scored_by_a_model_that_learned_its_texts_or_groups(
@@ -76,7 +91,11 @@ def test_alone_a_fold_learns_from_its_own_set(parrots: list[Parrot]) -> None:
 def test_a_model_learns_nothing_of_a_set_left_out(parrots: list[Parrot]) -> None:
     reports = leave_one_dataset_out(SPAM, leaky_data())
     check_nothing_leaked(parrots)
-    assert [report.name for report in reports] == ["bad", "few", "copies"]
+    assert [(report.name, report.mode) for report in reports] == [
+        (name, mode)
+        for mode in ("left out", "left out, with lexicon")
+        for name in ("bad", "few", "copies")
+    ]
     assert all(report.metrics.auc.value == 0.5 for report in reports)
     with pytest.raises(UsageError, match="takes two"):
         leave_one_dataset_out(SPAM, replace(leaky_data(), labelled=leaky_data().labelled[:1]))

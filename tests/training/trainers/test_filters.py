@@ -13,7 +13,7 @@ from feedmill.filters.registry import FILTERS, load
 from feedmill.models.artifact import read_card
 from feedmill.training.provenance import code_version
 from feedmill.training.recipes import RECIPES
-from feedmill.training.trainers.filters import train
+from feedmill.training.trainers.filters import TrainingRun, train, train_local
 from feedmill.training.training_data import Dataset, TrainingData, read_training_data
 
 SPAM = FILTERS["spam"]
@@ -21,7 +21,7 @@ SPAM = FILTERS["spam"]
 
 def test_the_same_data_give_the_same_sha256_and_a_model_that_learned(tmp_path: Path) -> None:
     first, second = (
-        train(SPAM, training_data(), tmp_path / name, day=day, command="x", look=True)
+        train(SPAM, training_data(), tmp_path / name, TrainingRun(day, "x", look=True))
         for name, day in (("a", "2026-01-01"), ("b", "2026-01-02"))
     )
     assert first == msgspec.structs.replace(second, trained_on=first.trained_on)
@@ -40,14 +40,14 @@ def test_the_same_data_give_the_same_sha256_and_a_model_that_learned(tmp_path: P
 
 
 def test_without_a_look_a_card_has_no_figure_of_test_rows(tmp_path: Path) -> None:
-    card = train(SPAM, training_data(), tmp_path, day="2026-01-01", command="x")
+    card = train(SPAM, training_data(), tmp_path, TrainingRun("2026-01-01", "x"))
     assert card.metrics
     assert all(".validation." in name for name in card.metrics)
 
 
 @pytest.mark.parametrize("name", FILTERS)
 def test_every_filter_learns_by_its_recipe_and_is_loaded_again(name: str, tmp_path: Path) -> None:
-    train(FILTERS[name], training_data(), tmp_path, day="2026-01-01", command="x")
+    train(FILTERS[name], training_data(), tmp_path, TrainingRun("2026-01-01", "x"))
     scores = load(name, tmp_path).score_many(
         posts_of([*sentences(20, 8, "BUY pills NOW!!!"), *sentences(20, 9)])
     )
@@ -60,7 +60,7 @@ def test_a_model_that_its_filter_could_not_load_is_not_saved(tmp_path: Path) -> 
     (rows,) = (d.rows for d in training_data().labelled[:1])
     only = TrainingData((Dataset(rows, research.datasets[0].known),), ())
     with pytest.raises(UsageError, match="can be evaluated, not stored"):
-        train(FILTERS["misinformation"], only, tmp_path, day="2026-01-01", command="x")
+        train(FILTERS["misinformation"], only, tmp_path, TrainingRun("2026-01-01", "x"))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -70,7 +70,7 @@ def test_a_filter_without_a_recipe_is_refused_with_those_there_are() -> None:
 
 
 def test_the_card_says_which_files_trained_it_and_how_they_were_split(tmp_path: Path) -> None:
-    train(SPAM, training_data(), tmp_path, day="2026-01-01", command="feedmill train spam")
+    train(SPAM, training_data(), tmp_path, TrainingRun("2026-01-01", "feedmill train spam"))
     card = read_card(tmp_path, "spam")
     assert [(d.file, d.role, d.sha256[:1]) for d in card.data] == [
         ("bad.csv", "labelled", "1"),
@@ -83,7 +83,7 @@ def test_the_card_says_which_files_trained_it_and_how_they_were_split(tmp_path: 
 
 
 def test_the_card_says_how_the_model_was_made(tmp_path: Path) -> None:
-    card = train(SPAM, training_data(), tmp_path, day="2026-01-01", command="x")
+    card = train(SPAM, training_data(), tmp_path, TrainingRun("2026-01-01", "x"))
     assert card.recipe == "spam"
     assert card.parameters["max_hide_rate"] == RECIPES["spam"].max_hide_rate
     assert card.code == code_version()
@@ -91,9 +91,28 @@ def test_the_card_says_how_the_model_was_made(tmp_path: Path) -> None:
     assert card.intended_use and card.factors and card.ethics and card.licence
 
 
+def test_a_base_is_fitted_to_labels_and_the_card_names_it(tmp_path: Path) -> None:
+    data, run = training_data(), TrainingRun("2026-01-01", "x")
+    others = TrainingData(data.labelled[:1], data.ordinary)
+    base = train(SPAM, others, tmp_path / "base", run)
+    own = TrainingData(data.labelled[:1], data.ordinary)
+    card = train_local(SPAM, tmp_path / "base", own, tmp_path / "local", run)
+    assert card.recipe == "local"
+    assert card.parameters["base"] == base.sha256
+    assert [(use.file, use.role) for use in card.data] == [
+        *(("bad.csv", "labelled"), ("one.csv", "ordinary"), ("two.csv", "ordinary")),
+        ("bad.csv", "labelled, of the base"),
+        *(("one.csv", "ordinary, of the base"), ("two.csv", "ordinary, of the base")),
+    ]
+    assert load("spam", tmp_path / "local").version == card.version
+    assert load("spam", tmp_path / "local").version != base.version
+    again = train_local(SPAM, tmp_path / "base", own, tmp_path / "again", run)
+    assert again == card
+
+
 def test_without_ordinary_posts_the_card_says_so(tmp_path: Path) -> None:
     only = TrainingData(training_data().labelled, ())
-    card = train(SPAM, only, tmp_path, day="2026-01-01", command="x")
+    card = train(SPAM, only, tmp_path, TrainingRun("2026-01-01", "x"))
     assert any("no ordinary posts" in weakness for weakness in card.weaknesses)
 
 
@@ -105,8 +124,7 @@ def test_too_few_rows_are_refused(tmp_path: Path) -> None:
             SPAM,
             read_training_data(SPAM, [str(few)], []),
             tmp_path,
-            day="2026-01-01",
-            command="x",
+            TrainingRun("2026-01-01", "x"),
         )
 
 
@@ -118,7 +136,7 @@ def test_too_few_ordinary_groups_are_refused(tmp_path: Path) -> None:
     ordinary = read_training_data(SPAM, [], [f"{path},group=user"]).ordinary
     data = TrainingData(training_data().labelled, ordinary)
     with pytest.raises(UsageError, match="found 0 in 2 groups"):
-        train(SPAM, data, tmp_path, day="2026-01-01", command="x")
+        train(SPAM, data, tmp_path, TrainingRun("2026-01-01", "x"))
 
 
 def test_two_files_of_one_name_are_refused(tmp_path: Path) -> None:
