@@ -102,9 +102,8 @@ def evaluate(
     --all evaluates all filters on the data sets of one folder: as they are stored, with sets left
     out, on ordinary posts, after few labels; with --folds also by cross-validation.
 
-    A ranker's recipe is evaluated on the data sets of one folder by models that it trains and
-    throws away; with --look on the test rows too, where the stored ranker is as well. `rankers`
-    stands for all of them.
+    A ranker's recipe is evaluated on the data sets of one folder by models that it throws away;
+    with --look the stored ranker is too, on the test rows. `rankers` stands for all of them.
     """
     # scikit-learn takes a second to import, and only these commands need it.
     from feedmill.training.evaluation import evaluation_page, evaluation_runs, report  # noqa: PLC0415 - the `train` extra
