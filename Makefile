@@ -1,5 +1,5 @@
 # feedmill's whole set-up is `make run` or `make test`; both need Python 3.11 or newer and nothing else.
-.PHONY: help run test check format bench mutation evaluate wheel lock clean
+.PHONY: help run test check format bench chaos mutation fuzz evaluate wheel lock clean
 .DEFAULT_GOAL := help
 
 VENV := .venv
@@ -18,6 +18,14 @@ FOR ?=
 LOOK ?=
 # More arguments for `feedmill run`, or for pytest: `make test ARGS='-k feed'`.
 ARGS ?=
+# How long `make fuzz` works on each of `TARGETS`; empty: on all.
+SECONDS ?= 30
+TARGETS ?=
+
+# `make chaos`: LONG=1 for many rounds, ONLY=kill_worker for one scenario, SEED=7 to draw the same again.
+LONG ?=
+ONLY ?=
+SEED ?=
 
 # LightGBM wants a libgomp.so.1, which not every machine has; scikit-learn's wheel brings one.
 OPENMP := $(VENV)/openmp
@@ -31,6 +39,7 @@ define link_for_mypy
 	@rm -rf $(TYPING) && mkdir -p $(TYPING)/feedmill
 	@for folder in $(PACKAGES); do ln -s ../../../$$folder $(TYPING)/feedmill/$$folder; done
 	@ln -s ../../tests/builders $(TYPING)/builders
+	@ln -s ../../tests/chaos $(TYPING)/chaos
 	@touch $(TYPING)/.linked
 endef
 
@@ -59,8 +68,16 @@ bench: $(STAMP) ## Every benchmark, one after another; each prints its table
 	@for script in benchmarks/bench_*.py; do \
 		echo "== $$script"; $(BIN)/python $$script || exit 1; done
 
+chaos: $(STAMP) ## Faults in a running engine, and what came of them; LONG=1, ONLY=kill_worker, SEED=7
+	PYTHONPATH=tests $(BIN)/python -m chaos $(if $(LONG),--long) $(if $(ONLY),--only $(ONLY)) $(if $(SEED),--seed $(SEED))
+
 mutation: $(STAMP) ## Change the pure core in small ways, see that tests notice; MODULES=rankers/score.py for one
 	$(BIN)/python tests/mutation.py $(MODULES)
+
+fuzz: $(STAMP) ## Fuzz every reader of outside bytes; TARGETS="posts config" and SECONDS=30, for each
+	@$(BIN)/python -c 'import atheris' 2>/dev/null || \
+		$(BIN)/python -m pip install -q --disable-pip-version-check --no-build-isolation -e '.[fuzz]'
+	$(BIN)/python tests/fuzz/run.py $(TARGETS) --seconds $(SECONDS)
 
 evaluate: $(STAMP) ## Evaluate the filters in minutes: docs/filters.md, docs/models/; LOOK='why' on the test rows too
 	$(BIN)/python -m feedmill.models.cards rankers/artifacts --out docs/models
@@ -74,13 +91,13 @@ wheel: $(STAMP) ## Build dist/feedmill-….whl
 
 lock: $(STAMP) ## Resolve pyproject.toml into requirements.lock again
 	$(BIN)/python -m pip install -q uv
-	$(BIN)/uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 --upgrade \
+	$(BIN)/uv pip compile pyproject.toml --extra local --extra train --extra dev --universal --python-version 3.11 --upgrade \
 		--generate-hashes --no-emit-index-url --no-emit-find-links \
 		--custom-compile-command 'make lock' --quiet --output-file $(LOCK)
 
 clean: ## Remove what was made, the local stack's data too
 	-@[ -x $(BIN)/feedmill ] && $(BIN)/feedmill local down
-	rm -rf $(VENV) .feedmill .mutation .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
+	rm -rf $(VENV) .feedmill .fuzz .mutation .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
 	rm -rf *.egg-info *-data
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 

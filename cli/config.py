@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import click
 
+from feedmill.cli.answers import answer_line, check_answers, instances_topic
 from feedmill.cli.options import by_option, user_name, with_environment
 from feedmill.cli.output import json_option, print_json, print_table, short_json, time_text
 from feedmill.cli.setting_value import parse_setting_value
-from feedmill.events.errors import BadSetting, FeedmillError, UsageError
-from feedmill.streams.kafka.topic_reader import TopicReader, open_topic, read_all, send
+from feedmill.events.errors import BadSetting, UsageError
+from feedmill.streams.kafka.topic_reader import read_all, send
 from feedmill.streams.settings.config_log import (
     ConfigEntry,
     ConfigLog,
@@ -238,7 +238,7 @@ def _check_applies(log: ConfigLog, change: SettingChange) -> None:
 
 
 def _send_and_wait(environment: Environment, change: SettingChange) -> None:
-    with _instances_topic(environment, change.timeout_s) as reader:
+    with instances_topic(environment, change.timeout_s) as reader:
         offset, at_ms = send(environment, "config", change.key.encode(), change.record)
         instances = {} if reader is None else read_recent_instances(reader, at_ms)
         if not change.as_json:
@@ -253,42 +253,16 @@ def _send_and_wait(environment: Environment, change: SettingChange) -> None:
             for answer in setting_answers(reader, instances, offset, change.timeout_s):
                 answers.append(answer)
                 if not change.as_json:
-                    click.echo(_answer_line(answer))
+                    click.echo(answer_line(answer))
     if change.as_json:
         as_dicts = [answer.as_dict() for answer in answers]
         print_json({"key": change.key, "offset": offset, "instances": as_dicts})
-    _check_answers(answers, change.timeout_s)
-
-
-@contextmanager
-def _instances_topic(environment: Environment, timeout_s: float) -> Iterator[TopicReader | None]:
-    """Open `instances` before the record is sent, which may then fail; None: do not wait."""
-    if not timeout_s:
-        yield None
-        return
-    with open_topic(environment, "instances") as reader:
-        yield reader
-
-
-def _answer_line(answer: SettingAnswer) -> str:
-    if answer.state == "silent":
-        return f"  silent   {answer.instance}"
-    reason = "" if answer.reason is None else f": {answer.reason}"
-    return f"  {answer.state:8} {answer.instance}  {answer.ms} ms{reason}"
-
-
-def _check_answers(answers: list[SettingAnswer], timeout_s: float) -> None:
-    refused = [answer for answer in answers if answer.state == "refused"]
-    silent = [answer for answer in answers if answer.state == "silent"]
-    if refused:
-        names = ", ".join(answer.instance for answer in refused)
-        raise FeedmillError(f"refused by {names}: {refused[0].reason}")
-    if silent:
-        names = ", ".join(answer.instance for answer in silent)
-        raise FeedmillError(
-            f"the setting is written, but {names} did not answer within {timeout_s:g} s; see the"
-            " log there, the setting is applied once it reads `config` again"
-        )
+    check_answers(
+        answers,
+        change.timeout_s,
+        "the setting",
+        "see the log there, the setting is applied once it reads `config` again",
+    )
 
 
 def _read_log(environment: Environment) -> ConfigLog:

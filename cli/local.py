@@ -38,12 +38,21 @@ def local() -> None:
 
 @local.command("up")
 @_folder_option
-@_port_option("--kafka-port", "Kafka")
+@_port_option("--kafka-port", "Kafka, of its first broker")
 @_port_option("--redis-port", "Redis")
+@click.option(
+    "--brokers",
+    type=click.Choice([1, 3]),
+    default=None,
+    show_default="those that the stack has, else 1",
+    help="How many brokers Kafka has; with 3 one may be killed.",
+)
 @json_option
-def up_command(folder: Path, kafka_port: int, redis_port: int, as_json: bool) -> None:
+def up_command(
+    folder: Path, kafka_port: int, redis_port: int, brokers: int | None, as_json: bool
+) -> None:
     """Start Kafka and Redis if they do not run; they run until `feedmill local down`."""
-    up(folder, kafka_port=kafka_port, redis_port=redis_port)
+    up(folder, kafka_port=kafka_port, redis_port=redis_port, brokers=brokers or 0)
     _print_status(status(folder), as_json)
 
 
@@ -60,17 +69,15 @@ def down_command(folder: Path) -> None:
 def status_command(folder: Path, as_json: bool) -> None:
     """Show the addresses of Kafka and Redis; exit 1 if one of them does not run."""
     stack = status(folder)
-    if not stack.running:
+    if stack.stopped:
         raise LocalStackError(_not_running_text(stack))
     _print_status(stack, as_json)
 
 
 def _not_running_text(stack: StackStatus) -> str:
-    running = {"Kafka": stack.kafka_running, "Redis": stack.redis_running}
-    stopped = [name for name, runs in running.items() if not runs]
-    verb = "do" if len(stopped) > 1 else "does"
+    verb = "do" if len(stack.stopped) > 1 else "does"
     return (
-        f"{' and '.join(stopped)} of the local stack in {stack.folder} {verb} not run;"
+        f"{' and '.join(stack.stopped)} of the local stack in {stack.folder} {verb} not run;"
         " `feedmill local up` starts what is missing"
     )
 
@@ -82,10 +89,11 @@ def _print_status(stack: StackStatus, as_json: bool) -> None:
                 "kafka": stack.kafka,
                 "redis": stack.redis,
                 "folder": str(stack.folder),
-                "kafka_pid": stack.kafka_pid,
+                "kafka_pids": stack.kafka_pids,
                 "redis_pid": stack.redis_pid,
             }
         )
         return
-    click.echo(f"kafka  {stack.kafka}  (pid {stack.kafka_pid})")
+    for address, pid in zip(stack.kafka.split(","), stack.kafka_pids, strict=True):
+        click.echo(f"kafka  {address}  (pid {pid})")
     click.echo(f"redis  {stack.redis}  (pid {stack.redis_pid})")

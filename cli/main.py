@@ -28,6 +28,7 @@ COMMANDS = (
     "local",
     "score",
     "labels",
+    "models",
     "train",
     "evaluate",
 )

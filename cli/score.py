@@ -18,6 +18,7 @@ from feedmill.features.post_batch import PostBatch
 from feedmill.filters.registry import FILTERS
 from feedmill.models.text_model import Scores
 from feedmill.rankers.registry import ENGAGEMENT_RANKER, RANKERS, TEXT_RANKERS
+from feedmill.streams.kafka.topics import DAY_MS
 from feedmill.streams.settings.environment import read_environment
 
 BATCH = 256
@@ -150,9 +151,13 @@ def _batches(
 
 
 def _count(path: str) -> tuple[dict[str, Counters], int]:
-    """Count a file's engagements by post, each `event_id` once; how many lines are bad beside."""
+    """Count a file's engagements by post, and its bad lines.
+
+    Each `event_id` of a post counts once, and each user once a kind and day.
+    """
     counted: dict[str, Counters] = {}
     seen: set[tuple[str, str]] = set()
+    users: set[tuple[str, str, str, int]] = set()
     failed = 0
     for number, event in read_engagements(path):
         if isinstance(event, BadEvent):
@@ -163,6 +168,10 @@ def _count(path: str) -> tuple[dict[str, Counters], int]:
             if (event.post_id, event.event_id) in seen:
                 continue
             seen.add((event.post_id, event.event_id))
+        user = (event.post_id, event.kind, event.user_id, event.at_ms // DAY_MS)
+        if user in users:
+            continue
+        users.add(user)
         counters = counted.setdefault(event.post_id, Counters())
         update(counters, event.kind, event.at_ms, event.dwell_ms)
     return counted, failed

@@ -21,6 +21,7 @@ from feedmill.events.limits import check_id
 from feedmill.events.override import Override, OverrideKey, parse_subject
 from feedmill.events.post import Deletion, Post
 from feedmill.events.reasons import reason_of
+from feedmill.events.release import ModelRelease
 from feedmill.events.signal import Signal, SignalNames, check_signal
 
 T = TypeVar("T")
@@ -32,6 +33,7 @@ _signal = msgspec.json.Decoder(Signal)
 _override = msgspec.json.Decoder(Override)
 _label = msgspec.json.Decoder(Label)
 _instance = msgspec.json.Decoder(Instance)
+_release = msgspec.json.Decoder(ModelRelease)
 
 encode = msgspec.json.Encoder().encode
 
@@ -152,6 +154,26 @@ def decode_label(
         )
     _check_key(key, label.post_id)
     return label
+
+
+def decode_release(
+    models: Collection[str], key: bytes | None, value: bytes | None
+) -> tuple[str, ModelRelease | None]:
+    """Decode a record of `models`: the model, and its release.
+
+    The release is None where the value is empty: the version that the store's card names.
+    """
+    name = _key_text(key)
+    if name not in models:
+        raise BadEvent(
+            f"Expected a model, one of {', '.join(models)}, got {name[:80]!r} - in the key"
+        )
+    if not value:
+        return name, None
+    release = _decode(_release.decode, value)
+    if release.sha256 != release.sha256.lower():
+        raise BadEvent("Expected small hexadecimal digits, got capitals - at `$.sha256`")
+    return name, release
 
 
 def decode_instance(value: bytes) -> Instance:

@@ -13,6 +13,14 @@ class RefusedSetting(Struct, frozen=True, gc=False):
     reason: str
 
 
+class RefusedRelease(Struct, frozen=True, gc=False):
+    """A release that an instance refused: the model, the record's offset in `models`, and why."""
+
+    model: str
+    offset: int
+    reason: str
+
+
 class Instance(Struct, frozen=True, omit_defaults=False):
     """A heartbeat of an instance; an empty value says that it has stopped.
 
@@ -28,6 +36,10 @@ class Instance(Struct, frozen=True, omit_defaults=False):
         The settings that it refused.
     models
         By signal, the version of its model.
+    models_offset
+        The last record of `models` that it runs or refused; -1 before the first.
+    refused_releases
+        The releases that it refused.
     ready
         Whether it has caught up and works.
     lag
@@ -47,3 +59,5 @@ class Instance(Struct, frozen=True, omit_defaults=False):
     ready: bool
     lag: int
     at_ms: int
+    models_offset: int = -1
+    refused_releases: tuple[RefusedRelease, ...] = ()

@@ -26,8 +26,8 @@ def _read_files() -> dict[str, FilterSpec]:
 FILTERS: Mapping[str, FilterSpec] = _read_files()
 
 
-def load(name: str, store: Path | None = None) -> FilterModel:
+def load(name: str, store: Path | None = None, sha256: str | None = None) -> FilterModel:
     """Load a filter's model by name, as `FilterSpec.load`; raises `BadArtifact`."""
     if name not in FILTERS:
         raise BadArtifact(f"no filter `{name}`; there are: {', '.join(FILTERS)}")
-    return FILTERS[name].load(store)
+    return FILTERS[name].load(store, sha256)

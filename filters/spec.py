@@ -40,8 +40,8 @@ class FilterSpec:
     believed_self_labels: frozenset[str] = frozenset()
     gate: GatePolicy = field(default_factory=GatePolicy)
 
-    def load(self, store: Path | None = None) -> FilterModel:
-        """Load the model from `store`, the shipped one if None.
+    def load(self, store: Path | None = None, sha256: str | None = None) -> FilterModel:
+        """Load the model from `store`, the shipped one if None: the card's, or that with a sha256.
 
         Called once at start and once per release; reads one file of well under a megabyte.
 
@@ -50,5 +50,5 @@ class FilterSpec:
         BadArtifact
             There is no card or artifact, it was altered, or it was trained on other evidence.
         """
-        artifact = read_artifact(store or STORE, self.name, self.evidence.names)
+        artifact = read_artifact(store or STORE, self.name, self.evidence.names, sha256)
         return FilterModel.of(artifact, self.evidence, self.believed_self_labels)

@@ -1,14 +1,16 @@
 """Model artifacts: a file of arrays, named by its sha256, and a model card beside it.  No pickle.
 
-A store is a folder: ``<name>.json`` is the card, ``<sha256>.npz`` the artifact that it names.
-Earlier models stay in it.  The same arrays give the same bytes, so that two models with the same
-sha256 are the same model.
+A store is a folder: ``<name>.json`` is the card of the version that runs where none is released,
+``<name>@<version>.json`` that of an earlier one, ``<sha256>.npz`` the artifact that a card names.
+Earlier models stay.  The same arrays give the same bytes, so that two models with the same sha256
+are the same model.
 """
 
 from __future__ import annotations
 
 import hashlib
 import io
+import os
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,12 +22,15 @@ import numpy as np
 import numpy.typing as npt
 
 from feedmill.events.errors import BadArtifact, UsageError
+from feedmill.events.limits import Sha256
 from feedmill.events.reasons import reason_of
 from feedmill.features.text.ngrams import HASH_BITS
 
 Arrays = dict[str, npt.NDArray[Any]]
 # Raise this number when tokens or feature columns change their meaning, but not their names.
 FEATURISER_VERSION = 3
+# Models take a few megabytes; a member of zeros unpacks to a thousand times its size.
+MAX_UNPACKED_BYTES = 64 * 1024 * 1024
 
 
 class DataUse(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -91,7 +96,7 @@ class ModelCard(msgspec.Struct, frozen=True, omit_defaults=True):
     """
 
     name: str
-    sha256: str
+    sha256: Sha256
     trained_on: str
     summary: str
     features: int
@@ -198,13 +203,20 @@ def save_artifact(store: Path, card: ModelCard, content: bytes) -> None:
     """
     store.mkdir(parents=True, exist_ok=True)
     path = store / f"{card.name}.json"
-    (store / f"{card.sha256}.npz").write_bytes(content)
     if path.exists():
         old = read_card(store, card.name)
         if old.sha256 != card.sha256:
-            path.rename(store / f"{old.name}@{old.version}.json")
+            _write_whole(store / f"{old.name}@{old.version}.json", path.read_bytes())
     text = msgspec.json.format(msgspec.json.encode(card), indent=2)
-    path.write_bytes(text + b"\n")
+    _write_whole(store / f"{card.sha256}.npz", content)
+    _write_whole(path, text + b"\n")
+
+
+def _write_whole(path: Path, content: bytes) -> None:
+    """Write a file under its name when all of it is on the disk: a reader sees all or nothing."""
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    part.write_bytes(content)
+    part.replace(path)
 
 
 def read_card(store: Path, name: str) -> ModelCard:
@@ -222,15 +234,17 @@ def read_card(store: Path, name: str) -> ModelCard:
         raise BadArtifact(
             f"model `{name}`: no card at {path} ({error.strerror}); train it or restore the file"
         ) from error
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadArtifact(
             f"model `{name}`: {path} is not a model card ({reason_of(error)}); restore the file or"
             " retrain"
         ) from error
 
 
-def read_artifact(store: Path, name: str, features: Sequence[str]) -> Artifact:
-    """Read a model of a store, and check that it fits its card and this build.
+def read_artifact(
+    store: Path, name: str, features: Sequence[str], sha256: str | None = None
+) -> Artifact:
+    """Read a model of a store, and check that it is the one meant, and fits this build.
 
     Parameters
     ----------
@@ -238,16 +252,19 @@ def read_artifact(store: Path, name: str, features: Sequence[str]) -> Artifact:
         The folder, and the model's name in it.
     features
         The names of the feature columns that this build computes for the model, in order.
+    sha256
+        Of the artifact, in 64 small hexadecimal digits; None for the one that the card names.
 
     Raises
     ------
     BadArtifact
-        A file is missing or altered, or the model was trained on other features, another number
-        of hash bits or another version of the featuriser.
+        A file is missing or altered, or it is another model, or the model was trained on other
+        features, another number of hash bits or another version of the featuriser.
     """
-    card = read_card(store, name)
-    label = _label(name, card.version)
-    path = store / f"{card.sha256}.npz"
+    sha256 = read_card(store, name).sha256 if sha256 is None else sha256
+    version = sha256[:12]
+    label = _label(name, version)
+    path = store / f"{sha256}.npz"
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -255,28 +272,44 @@ def read_artifact(store: Path, name: str, features: Sequence[str]) -> Artifact:
             f"{label}: no artifact at {path} ({error.strerror}); train it or restore the file"
         ) from error
     actual = sha256_of(content)
-    if actual != card.sha256:
+    if actual != sha256:
         raise BadArtifact(
-            f"{label}: {path} was altered (its sha256 is {actual[:12]}…, the "
-            f"card says {card.version}…); restore the file or retrain"
+            f"{label}: {path} was altered (its sha256 is {actual[:12]}…, expected {version}…);"
+            " restore the file or retrain"
         )
     arrays, metadata = _unpack(content, label)
+    if metadata.get("name") != name:
+        raise BadArtifact(
+            f"{label}: the artifact is of the model `{metadata.get('name')}`; release the right one"
+        )
     _check_features(label, metadata, features)
-    return Artifact(name, card.version, arrays, metadata)
+    return Artifact(name, version, arrays, metadata)
 
 
 def _unpack(content: bytes, label: str) -> tuple[Arrays, dict[str, Any]]:
     try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            _check_unpacked_size(archive)
         with np.load(io.BytesIO(content), allow_pickle=False) as members:
             arrays = {key: members[key] for key in members.files}
         metadata = msgspec.json.decode(arrays.pop("meta").tobytes(), type=dict[str, Any])
-    except (ValueError, KeyError, OSError, zipfile.BadZipFile) as error:
+        if not all(isinstance(array, np.ndarray) for array in arrays.values()):
+            raise ValueError("a member is no array")
+    except Exception as error:  # whatever zipfile and numpy raise, the file is at fault
         raise BadArtifact(f"{label}: not an artifact ({error}); retrain") from error
     return arrays, metadata
 
 
+def _check_unpacked_size(archive: zipfile.ZipFile) -> None:
+    """Check what the members say of their sizes: zipfile unpacks no more than that."""
+    size = sum(member.file_size for member in archive.infolist())
+    if size > MAX_UNPACKED_BYTES:
+        raise ValueError(f"{size} bytes once unpacked, {MAX_UNPACKED_BYTES} at most")
+
+
 def _check_features(label: str, metadata: Mapping[str, Any], features: Sequence[str]) -> None:
-    trained = [str(name) for name in metadata.get("features", [])]
+    stored = metadata.get("features")
+    trained = [str(name) for name in stored] if isinstance(stored, list) else []
     if trained != list(features):
         new = ", ".join(f"`{n}`" for n in features if n not in trained) or "none"
         gone = ", ".join(f"`{n}`" for n in trained if n not in features) or "none"

@@ -23,6 +23,9 @@ from feedmill.models.trees import Trees
 
 Scores = npt.NDArray[np.float64]
 
+_MAX_WEIGHT = 4095
+_MAX_WORD_FACTOR = 100
+
 
 class TextModel(Protocol):
     """Scores posts; the stages of the filters and of quality call it for every batch.
@@ -163,11 +166,16 @@ class StackedTextModel:
 
 
 def read_array(artifact: Artifact, key: str) -> npt.NDArray[Any]:
-    """Read an array of an artifact; raises `BadArtifact`."""
+    """Read an array of real numbers, none of them NaN; raises `BadArtifact`."""
     try:
-        return artifact.arrays[key]
+        array = artifact.arrays[key]
     except KeyError as error:
         raise BadArtifact(f"{artifact.label}: it has no array `{key}`; retrain") from error
+    if array.dtype.kind not in "iuf" or np.isnan(array).any():
+        raise BadArtifact(
+            f"{artifact.label}: its array `{key}` has other values than real numbers; retrain"
+        )
+    return array
 
 
 def read_ngram_model(artifact: Artifact, name: str) -> NgramModel:
@@ -180,6 +188,13 @@ def read_ngram_model(artifact: Artifact, name: str) -> NgramModel:
             f"{weights.shape} and {constants.shape}, not ({BUCKETS},) and (3,); retrain"
         )
     scale, bias, word_factor = constants.tolist()
+    # Beyond them the sum of a long text may overflow.
+    largest = np.abs(weights.astype(np.float64)).max()
+    if largest > _MAX_WEIGHT or not 1 <= word_factor <= _MAX_WORD_FACTOR:
+        raise BadArtifact(
+            f"{artifact.label}: its n-gram model `{name}` has a weight beyond {_MAX_WEIGHT} or a "
+            f"word factor that is not from 1 to {_MAX_WORD_FACTOR}; retrain"
+        )
     return NgramModel(weights.astype(np.int32), scale, bias, int(word_factor))
 
 

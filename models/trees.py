@@ -12,8 +12,10 @@ the leaves that remain possible are the bitwise and of one row of leaf masks for
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -95,7 +97,7 @@ class Trees:
             header, *blocks = text.split("\nTree=")
             feature_count = int(_fields(header)["max_feature_idx"]) + 1
             return _assemble(feature_count, [_fields(block) for block in blocks])
-        except (KeyError, ValueError, IndexError) as error:
+        except (KeyError, ValueError, IndexError, OverflowError) as error:
             raise BadArtifact(
                 f"the trees are not LightGBM text that this build reads ({_reason(error)}); retrain"
             ) from error
@@ -157,7 +159,7 @@ class Trees:
         return scores
 
 
-def _reason(error: KeyError | ValueError | IndexError) -> str:
+def _reason(error: Exception) -> str:
     if isinstance(error, KeyError):
         return f"the field `{error.args[0]}` is missing"
     return "a node or leaf is missing" if isinstance(error, IndexError) else str(error)
@@ -171,6 +173,8 @@ def _fields(block: str) -> dict[str, str]:
 
 def _assemble(feature_count: int, blocks: Sequence[dict[str, str]]) -> Trees:
     """Build the forest from the fields of each tree; raises `ValueError`."""
+    if feature_count < 1:
+        raise ValueError(f"{feature_count} features")
     splits: list[_Split] = []
     values: list[list[float]] = []
     for tree, block in enumerate(blocks):
@@ -178,8 +182,11 @@ def _assemble(feature_count: int, blocks: Sequence[dict[str, str]]) -> Trees:
         order: list[int] = []
         splits += _splits(tree, block, order)
         values.append([leaf_values[leaf] for leaf in order])
-    if any(split.feature >= feature_count for split in splits):
-        raise ValueError("a split on a feature beyond the last one")
+    if not all(0 <= split.feature < feature_count for split in splits):
+        raise ValueError("a split on a feature that there is not")
+    numbers = chain((split.threshold for split in splits), *values)
+    if not all(map(math.isfinite, numbers)):
+        raise ValueError("a threshold or a leaf that is no finite number")
     width = max(map(len, values), default=1)
     if width > _MAX_LEAVES:
         raise ValueError(f"{width} leaves in a tree, {_MAX_LEAVES} at most")

@@ -34,9 +34,11 @@ RANKERS: Mapping[str, RankerSpec[Any]] = {
 }
 
 
-def load(name: str, store: Path | None = None) -> TextModel | EngagementModel:
+def load(
+    name: str, store: Path | None = None, sha256: str | None = None
+) -> TextModel | EngagementModel:
     """Load a ranker's model by name, as `RankerSpec.load`; raises `BadArtifact`."""
     if name not in RANKERS:
         raise BadArtifact(f"no ranker `{name}`; there are: {', '.join(RANKERS)}")
-    model: TextModel | EngagementModel = RANKERS[name].load(store)
+    model: TextModel | EngagementModel = RANKERS[name].load(store, sha256)
     return model

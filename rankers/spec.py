@@ -32,8 +32,8 @@ class RankerSpec(Generic[Model]):
     features: tuple[str, ...]
     build: Callable[[Artifact], Model]
 
-    def load(self, store: Path | None = None) -> Model:
-        """Load the model from `store`, the shipped one if None.
+    def load(self, store: Path | None = None, sha256: str | None = None) -> Model:
+        """Load the model from `store`, the shipped one if None: the card's, or that with a sha256.
 
         Called once at start and once per release; reads one file of well under a megabyte.
 
@@ -42,4 +42,4 @@ class RankerSpec(Generic[Model]):
         BadArtifact
             There is no card or artifact, it was altered, or it was trained on other features.
         """
-        return self.build(read_artifact(store or STORE, self.name, self.features))
+        return self.build(read_artifact(store or STORE, self.name, self.features, sha256))

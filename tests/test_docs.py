@@ -202,7 +202,7 @@ def test_topics_are_as_documented(spec: TopicSpec) -> None:
     _, _, partitions, cleanup, _, _ = contract_rows()[spec.name]
     assert partitions == str(spec.partitions)
     policies = spec.settings["cleanup.policy"].split(",")
-    if spec.name != "config":
+    if spec.name not in ("config", "models"):
         assert all(policy in cleanup for policy in policies)
         assert ("compact" in cleanup) == ("compact" in policies)
     # A sentence below the table says so of all.
@@ -317,6 +317,20 @@ def test_a_page_uses_the_present_terms(page: Path) -> None:
     text = page.read_text("utf-8").lower()
     found = {term: now for term, now in FORMER_TERMS.items() if re.search(rf"\b({term})\b", text)}
     assert found == {}
+
+
+def test_each_fault_of_the_first_version_names_a_test_that_exists() -> None:
+    table = text_of("docs/chaos.md").partition("## The faults of version 0.1")[2]
+    rows = [row.split("|")[1:4] for row in re.findall(r"^\|.*\|$", table, re.MULTILINE)[2:]]
+    assert [number.strip() for number, _, _ in rows if number.strip()] == [
+        str(number) for number in range(1, 16)
+    ]
+    for _, fault, tests in rows:
+        files = re.findall(r"`(tests/[\w/]+\.py)`((?:: `\w+`)?)", tests)
+        assert files, fault
+        for file, name in files:
+            function = name.removeprefix(": ").strip("`") or "run"
+            assert f"\ndef {function}(" in text_of(file), f"{file} has no {function}"
 
 
 def test_the_page_of_metrics_is_current() -> None:

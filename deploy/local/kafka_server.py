@@ -1,4 +1,4 @@
-"""Kafka of the local stack: one broker, which is its own controller (KRaft), on loopback."""
+"""Kafka of the local stack: brokers on loopback, each of which is a controller too (KRaft)."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import socket
 import struct
 import subprocess
 import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from feedmill.deploy.local.errors import LocalStackError
@@ -22,12 +24,12 @@ _MAX_RECORD_BYTES = 4 * 1024 * 1024
 # controller can use another port at the next start.
 _PROPERTIES = f"""\
 process.roles=broker,controller
-node.id=1
+node.id={{node}}
 listeners=PLAINTEXT://{HOST}:{{port}},CONTROLLER://{HOST}:{{controller_port}}
 advertised.listeners=PLAINTEXT://{HOST}:{{port}}
 listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
 controller.listener.names=CONTROLLER
-controller.quorum.voters=1@{HOST}:{{controller_port}}
+controller.quorum.voters={{voters}}
 log.dirs={{folder}}
 
 auto.create.topics.enable=false
@@ -46,14 +48,18 @@ broker.session.timeout.ms=4000
 
 group.initial.rebalance.delay.ms=0
 offsets.topic.num.partitions=4
-offsets.topic.replication.factor=1
 transaction.state.log.num.partitions=4
-transaction.state.log.replication.factor=1
-transaction.state.log.min.isr=1
 transaction.abort.timed.out.transaction.cleanup.interval.ms=1000
 share.coordinator.state.topic.num.partitions=4
-share.coordinator.state.topic.replication.factor=1
-share.coordinator.state.topic.min.isr=1
+
+# With three brokers one may be killed: nothing acknowledged is lost, and writes go on.
+default.replication.factor={{replicas}}
+min.insync.replicas={{in_sync}}
+offsets.topic.replication.factor={{replicas}}
+transaction.state.log.replication.factor={{replicas}}
+transaction.state.log.min.isr={{in_sync}}
+share.coordinator.state.topic.replication.factor={{replicas}}
+share.coordinator.state.topic.min.isr={{in_sync}}
 
 num.network.threads=2
 num.io.threads=4
@@ -61,24 +67,64 @@ background.threads=4
 """
 
 
-def start_kafka(server: Server, port: int, controller_port: int) -> None:
-    """Format the data folder if that was never done, and start the broker.
+@dataclass(frozen=True)
+class Broker:
+    """One broker of a stack: its node id, from 1, its process and its ports."""
 
-    Does not wait until it serves, see `kafka_serves`. Raises `LocalStackError`.
+    node: int
+    server: Server
+    port: int
+    controller_port: int
+
+    @property
+    def logs(self) -> Path:
+        """The folder of its data."""
+        return self.server.folder / self.server.name
+
+
+def start_broker(
+    broker: Broker, brokers: Sequence[Broker], settings: Mapping[str, str] | None = None
+) -> None:
+    """Format the broker's data folder if that was never done, and start it.
+
+    `brokers` are all brokers of its cluster, and `settings` win over those of this module. Does
+    not wait until it serves, see `broker_serves`. Raises `LocalStackError`.
     """
-    logs = server.folder / "kafka"
-    properties = server.folder / "kafka.properties"
-    properties.write_text(
-        _PROPERTIES.format(port=port, controller_port=controller_port, folder=logs), "utf-8"
+    properties = broker.server.folder / f"{broker.server.name}.properties"
+    voters = ",".join(f"{one.node}@{HOST}:{one.controller_port}" for one in brokers)
+    text = _PROPERTIES.format(
+        node=broker.node,
+        port=broker.port,
+        controller_port=broker.controller_port,
+        voters=voters,
+        folder=broker.logs,
+        replicas=len(brokers),
+        in_sync=(len(brokers) + 1) // 2,
     )
-    if not (logs / "meta.properties").exists():
-        _format(server, properties)
-    server.start(java_command("kafka.Kafka", [str(properties)], heap_mb=512))
+    for name, value in (settings or {}).items():
+        text += f"{name}={value}\n"
+    properties.write_text(text, "utf-8")
+    if _cluster_id(broker) is None:
+        known = [found for one in brokers if (found := _cluster_id(one))]
+        _format(broker, properties, known[0] if known else _new_cluster_id())
+    broker.server.start(java_command("kafka.Kafka", [str(properties)], heap_mb=512))
 
 
-def _format(server: Server, properties: Path) -> None:
+def _cluster_id(broker: Broker) -> str | None:
+    """The cluster that the broker's data folder was formatted for, if it was."""
+    try:
+        lines = (broker.logs / "meta.properties").read_text("utf-8").splitlines()
+    except FileNotFoundError:
+        return None
+    return dict(line.split("=", 1) for line in lines if "=" in line)["cluster.id"]
+
+
+def _new_cluster_id() -> str:
     # Kafka's form of a uuid, 22 characters of url-safe base64; with "k" it is never like an option.
-    cluster = "k" + base64.urlsafe_b64encode(uuid.uuid4().bytes).decode()[1:22]
+    return "k" + base64.urlsafe_b64encode(uuid.uuid4().bytes).decode()[1:22]
+
+
+def _format(broker: Broker, properties: Path, cluster: str) -> None:
     arguments = ["format", "-t", cluster, "-c", str(properties), "--ignore-formatted"]
     command = java_command("kafka.tools.StorageTool", arguments, heap_mb=128)
     outcome = subprocess.run(
@@ -86,13 +132,13 @@ def _format(server: Server, properties: Path) -> None:
     )
     if outcome.returncode:
         raise LocalStackError(
-            f"Kafka cannot format {server.folder / 'kafka'}:"
+            f"Kafka cannot format {broker.logs}:"
             f" {(outcome.stderr or outcome.stdout).strip()[-2000:]}"
         )
 
 
-def kafka_serves(port: int) -> bool:
-    """Whether a broker on this port answers requests.
+def broker_serves(port: int, brokers: int = 1) -> bool:
+    """Whether a broker on this port answers requests, and knows of so many brokers.
 
     An open socket is not enough: the broker has one while it still loads its logs.
     """
@@ -105,4 +151,4 @@ def kafka_serves(port: int) -> bool:
             answer = connection.recv(12, socket.MSG_WAITALL)
     except OSError:
         return False
-    return len(answer) == 12 and struct.unpack(">iii", answer)[2] > 0
+    return len(answer) == 12 and struct.unpack(">iii", answer)[2] >= brokers

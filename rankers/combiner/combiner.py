@@ -99,6 +99,11 @@ class Combiner:
         """Whether many posts are to be written again: feeds go before them."""
         return self._pending.is_sweeping
 
+    @property
+    def is_pruning(self) -> bool:
+        """Whether `work` has names to forget that no post uses; nobody waits for that."""
+        return self._is_prune_due
+
     def ranking(self, feed: str) -> FeedRanking:
         """The ranking of a feed that exists."""
         return self._live.feeds[feed]
@@ -259,12 +264,9 @@ class Combiner:
         self._pending.grow(self.view.capacity)
         self._pending.mark_whole(rows)
 
-    def rewrite_all(self, *, is_empty: bool = False) -> None:
-        """Forget all that was written; with `is_empty` Redis has nothing that must be removed."""
-        if is_empty:
-            self._pending.forget_removed()
-        else:
-            self._pending.remove_again()
+    def rewrite_all(self) -> None:
+        """Forget all that was written, and what was removed: Redis may hold anything."""
+        self._pending.remove_again()
         self.rewrite(self._live.feeds)
         self._pending.mark_later(self._is_live())
 

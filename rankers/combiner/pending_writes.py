@@ -19,7 +19,7 @@ Flags = npt.NDArray[np.bool_]
 _MAX_QUEUED: Final = 65_536
 _SWEEP_ROWS: Final = 16_384
 _MOST_REMOVED: Final = 5_000
-# How many removed posts are remembered, to be removed again by a new owner.
+# How many removed posts are remembered, to be removed again.
 MAX_TOMBSTONES: Final = 100_000
 
 
@@ -137,12 +137,8 @@ class PendingWrites:
         return taken
 
     def remove_again(self) -> None:
-        """A new owner removes what an earlier one may have left."""
+        """Have posts removed that an earlier owner, or a replica that lagged, may have left."""
         self._removed = dict.fromkeys(self._tombstones)
-
-    def forget_removed(self) -> None:
-        """Redis was flushed: nothing of removed posts is there."""
-        self._removed.clear()
 
     def drop_old_tombstones(self, now_ms: int) -> None:
         """Forget removed posts that Redis has dropped by itself; once they are many."""

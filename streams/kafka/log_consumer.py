@@ -18,7 +18,7 @@ from confluent_kafka import TopicPartition as KafkaPartition
 from feedmill.streams.kafka.batches import RecordBatch, TopicPartition
 from feedmill.streams.kafka.client import LOG_QUEUE_KIB, new_log_consumer
 from feedmill.streams.kafka.connection import Connection
-from feedmill.streams.kafka.messages import Fetched, fetch, is_out_of_range
+from feedmill.streams.kafka.messages import NOTHING, Fetched, fetch, is_out_of_range
 from feedmill.streams.kafka.offsets import Offsets
 
 log = logging.getLogger(__name__)
@@ -97,16 +97,19 @@ class LogConsumer:
     def read(self, most: int, wait_s: float = 0.0) -> list[RecordBatch]:
         """Return what is there, at most `most` records, after at most `wait_s` seconds."""
         self._begin()
-        restoring = self._live is None or len(self._at_live) < len(self._positions)
+        restoring = len(self._at_live) < len(self._positions)
+        now = time.monotonic()
+        is_unused_due = now >= self._unused_at
+        if is_unused_due:
+            self._unused_at = now + _UNUSED_EVERY_S
         batches: list[RecordBatch] = []
-        if restoring or time.monotonic() >= self._unused_at:
-            self._unused_at = time.monotonic() + _UNUSED_EVERY_S
+        if restoring or is_unused_due:
             batches = self._take(self._restoring, most, wait_s if restoring else 0)
-        if self._live is not None:
+        if self._live is not None and (self._at_live or is_unused_due):
             taken = sum(len(batch.records) for batch in batches)
             if taken < most:
-                wait_s = 0 if restoring else wait_s
-                batches += self._take(self._live, most - taken, wait_s)
+                batches += self._take(self._live, most - taken, 0 if restoring else wait_s)
+        if restoring and self._live is not None:
             self._go_live()
         return batches
 
@@ -184,6 +187,8 @@ class LogConsumer:
             )
         except KafkaException as error:
             self._health.report(error.args[0])
+            return []
+        if fetched is NOTHING:
             return []
         for source, complaint in fetched.errors:
             self._judge(source, complaint)

@@ -37,6 +37,9 @@ class Fetched:
     errors: list[tuple[TopicPartition | None, KafkaError]] = field(default_factory=list)
 
 
+NOTHING = Fetched()
+
+
 def fetch(
     consumer: Consumer, environment: Environment, *, most: int, most_bytes: int, wait_s: float
 ) -> Fetched:
@@ -45,14 +48,15 @@ def fetch(
     Returns at once where there is something, else waits for the first message.  Calls the
     consumer's rebalance callbacks.
     """
-    fetched = Fetched()
-    name = environment.named
     if wait_s > 0:
         # `consume` with a timeout would wait for a fuller list.
         first = consumer.poll(wait_s)
         messages = [] if first is None else [first]
     else:
         messages = consumer.consume(min(most, _SLICE), 0)
+    if not messages:
+        return NOTHING
+    fetched, name = Fetched(), environment.named
     taken = size = 0
     while messages:
         size += _sort(messages, fetched, name)

@@ -80,7 +80,8 @@ def topic_table(signals: Sequence[str]) -> tuple[TopicSpec, ...]:
         TopicSpec("labels", "P", _log(365 * DAY_MS, segment_ms=7 * DAY_MS)),
         # Stages apply all records from the first one on, so none may ever be removed.
         TopicSpec("config", 1, _log(-1, segment_ms=7 * DAY_MS) | {"retention.bytes": "-1"}),
-        TopicSpec("models", 1, _compacted()),
+        # Releases are few, and a rollback needs the earlier ones.
+        TopicSpec("models", 1, _log(-1, segment_ms=7 * DAY_MS) | {"retention.bytes": "-1"}),
         TopicSpec("instances", 1, _view(DAY_MS, segment_mib=1)),
         TopicSpec("rankings", "P", _log(30 * DAY_MS, segment_ms=DAY_MS)),
         # Always empty: the assignment of its partitions decides who writes which feeds.

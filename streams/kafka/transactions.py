@@ -111,7 +111,7 @@ class TransactionalWriter:
             raise ValueError(f"the notes of partition {partition} take {size} bytes: too many")
         with self._changed:
             self._notes[partition] = notes
-            self._dirty = True
+            self._have_committed()
 
     def seal(self, positions: Mapping[TopicPartition, int]) -> None:
         """End a cycle: what was gathered belongs to these positions, of every owned partition.
@@ -130,8 +130,7 @@ class TransactionalWriter:
             self._bytes += sum(map(_size, gathered))
             if self._session is not None:
                 self._positions = dict(positions)
-            self._dirty = True
-            self._changed.notify()
+            self._have_committed()
 
     def assigned(self, change: AssignmentChange, session: object) -> None:
         """Go on for a new assignment; `session` is the member's `group_metadata`.
@@ -213,6 +212,12 @@ class TransactionalWriter:
             due = self._now() + self._interval_s
             with self._committing:
                 self._commit()
+
+    def _have_committed(self) -> None:
+        """Have the thread commit; it is woken only where it waits for that."""
+        if not self._dirty:
+            self._dirty = True
+            self._changed.notify()
 
     def _wait_s(self, due: float) -> float | None:
         """How long there is nothing to do: None: now, 0: until somebody says so."""

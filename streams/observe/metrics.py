@@ -17,6 +17,8 @@ from feedmill.streams.observe.histogram import Histogram, HistogramFamily
 
 # From half a millisecond to twelve seconds, each a third or a half above the one before.
 _SECONDS = tuple(sorted(first * 2**i for i in range(15) for first in (0.0005, 0.00075)))
+# A step may hold the loop for 20 ms (`Step`): finer around that.
+_LOOP_SECONDS = tuple(sorted({*_SECONDS, 0.010, 0.015, 0.020, 0.030, 0.050}))
 _RECORDS = tuple(float(first * 10**i) for i in range(4) for first in (1, 2, 5))
 
 
@@ -93,6 +95,24 @@ METRICS = (
         "events",
         "Engagements that were already counted: a repeated event_id, or read again after a crash.",
         "A producer retries without idempotence, or a stage restarts often.",
+    ),
+    Metric(
+        "feedmill_repeated_users_total",
+        "counter",
+        "events",
+        "Engagements that did not count because their user did the same with the post on that day.",
+        "An account acts again and again, or a product gives many readers one `user_id`.",
+        ("kind",),
+    ),
+    Metric(
+        "feedmill_damped_engagements_total",
+        "counter",
+        "events",
+        "Reactions that did not count because neither impressions nor the minutes before explain so"
+        " many of the post in a minute.",
+        "`reason` in `signals.engagement` names the posts: many accounts act as one, or a product"
+        " sends impressions late.",
+        ("kind",),
     ),
     Metric(
         "feedmill_unknown_posts_total",
@@ -191,6 +211,20 @@ METRICS = (
         "offset",
         "The offset of the last record of `config` that this instance applied or refused.",
         "An operator changed a setting; all instances should have the same value within seconds.",
+    ),
+    Metric(
+        "feedmill_model_swaps_total",
+        "counter",
+        "models",
+        "Released models that replaced another version.",
+        "None follows a release: look for `feedmill_refused_releases_total`.",
+    ),
+    Metric(
+        "feedmill_refused_releases_total",
+        "counter",
+        "records",
+        "Releases this instance refused; the old model goes on.",
+        "`feedmill models health` shows each with its reason.",
     ),
     Metric(
         "feedmill_refused_settings_total",
@@ -322,6 +356,7 @@ class Metrics:
         documentation = f"{metric.meaning} Unit: {metric.unit}."
         if metric.kind == "histogram":
             bounds = _SECONDS if metric.unit == "seconds" else _RECORDS
+            bounds = _LOOP_SECONDS if metric.name == "feedmill_loop_seconds" else bounds
             family = HistogramFamily(metric.name, documentation, names, bounds)
             self._registry.register(family)
             return family

@@ -17,7 +17,12 @@ from feedmill.streams.redis.feed_index import FeedIndex
 from feedmill.streams.redis.feed_writes import FeedWrites
 from feedmill.streams.redis.keys import Keys
 from feedmill.streams.redis.post_writes import PostWrites
-from feedmill.streams.redis.round_trip import RoundTrip, error_text, is_of_the_server
+from feedmill.streams.redis.round_trip import (
+    RoundTrip,
+    error_text,
+    is_of_the_server,
+    is_out_of_memory,
+)
 from feedmill.streams.redis.scripts import load_commands
 from feedmill.streams.redis.write_batch import WriteBatch, WriteReport
 
@@ -31,12 +36,15 @@ class BatchWriter:
     ----------
     trouble
         Why Redis takes no write at all; "" while it does.
+    shortage
+        Why Redis takes only what needs no memory, such as removals; "" while it has some.
     """
 
     def __init__(
         self, client: redis.Redis, prefix: str, clock_s: Callable[[], float] = time.monotonic
     ) -> None:
         self.trouble = "Redis: not connected yet"
+        self.shortage = ""
         self._clock_s = clock_s
         keys = Keys(prefix)
         self._pipeline = CommandPipeline(client)
@@ -125,6 +133,7 @@ class BatchWriter:
         self._checked_s = self._clock_s()
         error = next((answer for answer in answers if is_of_the_server(answer)), None)
         self.trouble = "" if error is None else f"Redis: {error_text(error)}"
+        self.shortage = f"Redis: {error_text(answers[0])}" if is_out_of_memory(answers[0]) else ""
         if self._canary.shows_flush(answers[0]):
             report.flushed = True
             self._posts.forget_all()

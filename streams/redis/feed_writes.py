@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 import redis
 
@@ -13,13 +13,10 @@ from feedmill.streams.redis.announcements import Announcements, FeedVersion
 from feedmill.streams.redis.feed_commands import FeedCommands
 from feedmill.streams.redis.keys import Keys
 from feedmill.streams.redis.retries import RetrySchedule
-from feedmill.streams.redis.round_trip import RoundTrip, is_of_the_server
+from feedmill.streams.redis.round_trip import OUT_OF_MEMORY, RoundTrip, is_of_the_server
 from feedmill.streams.redis.write_batch import WriteBatch
 
 _WRITTEN, _SHRUNK, _NOT_THERE, _OUTDATED = 1, 2, 0, -1
-
-# How Redis answers a change whose members could be removed, and not more for lack of memory.
-_OUT_OF_MEMORY: Final = "OOM"
 
 
 class _Removal(NamedTuple):
@@ -119,7 +116,7 @@ class FeedWrites:
     def _shrunk(self, trip: RoundTrip, change: FeedChange, now_s: float) -> None:
         was_asked_for = change.feed in self.retries and not change.whole
         if not was_asked_for:
-            trip.report.errors[_OUT_OF_MEMORY] += 1
+            trip.report.errors[OUT_OF_MEMORY] += 1
             self.retries.failed(change.feed, now_s)
 
     def _add_removal(self, trip: RoundTrip, removal: _Removal, now_s: float) -> None:

@@ -15,6 +15,9 @@ AnswerHandler = Callable[[Any], None]
 # What Redis answers when no key can be written, whichever it is.
 _OF_THE_SERVER: Final = ("LOADING", "READONLY", "MASTERDOWN", "MISCONF", "NOREPLICAS", "BUSY")
 
+# How it answers a command that needs memory, when it has reached its limit.
+OUT_OF_MEMORY: Final = "OOM"
+
 
 class RoundTrip:
     """Gathers commands, and who takes the answer to each.
@@ -56,6 +59,11 @@ def is_of_the_server(answer: object) -> bool:
     if is_broken(answer):
         return True
     return isinstance(answer, redis.RedisError) and error_code(answer) in _OF_THE_SERVER
+
+
+def is_out_of_memory(answer: object) -> bool:
+    """Whether Redis refused a command that needs memory, and would take one that frees some."""
+    return isinstance(answer, redis.RedisError) and error_code(answer) == OUT_OF_MEMORY
 
 
 def error_code(error: redis.RedisError) -> str:

@@ -106,7 +106,7 @@ class WriteReport:
 
     def __bool__(self) -> bool:
         """Whether it says anything."""
-        return self != WriteReport()
+        return self != NO_REPORT
 
     def add(self, later: WriteReport) -> None:
         """Take up what a later report says."""
@@ -121,3 +121,6 @@ class WriteReport:
         if later.existing_feeds is not None:
             self.existing_feeds = later.existing_feeds
         self.errors += later.errors
+
+
+NO_REPORT = WriteReport()

@@ -13,7 +13,7 @@ from typing import Final
 import redis
 
 from feedmill.streams.redis.batch_writer import BatchWriter
-from feedmill.streams.redis.write_batch import FinishedBatch, WriteBatch, WriteReport
+from feedmill.streams.redis.write_batch import NO_REPORT, FinishedBatch, WriteBatch, WriteReport
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +57,7 @@ class WriterThread:
         self._changed = threading.Condition()
         self._queue: deque[WriteBatch] = deque()
         self._report = WriteReport()
+        self._has_report = False
         self._is_busy = False
         self._feeds_wanted_s = math.inf  # when to ask which feeds exist
         self._is_giving_up = False
@@ -87,9 +88,11 @@ class WriterThread:
 
     def poll(self) -> WriteReport:
         """What happened since the last call, false if nothing did; raises as `submit` does."""
+        self._raise_failure()
+        if not self._has_report:
+            return NO_REPORT
         with self._changed:
-            self._raise_failure()
-            report, self._report = self._report, WriteReport()
+            report, self._report, self._has_report = self._report, WriteReport(), False
             return report
 
     def request_feeds(self) -> None:
@@ -117,8 +120,8 @@ class WriterThread:
 
     @property
     def trouble(self) -> str:
-        """Why Redis takes no writes, for people; "" while it does."""
-        return self._writer.trouble
+        """Why Redis takes no writes, or none that need memory, for people; "" while it does."""
+        return self._writer.trouble or self._writer.shortage
 
     def stop(self, timeout_s: float) -> bool:
         """Write what is queued unless Redis is away, disconnect and end; whether it has ended.
@@ -217,6 +220,7 @@ class WriterThread:
             if not report:
                 return
             self._report.add(report)
+            self._has_report = True
         self._wake()
 
     def _raise_failure(self) -> None:

@@ -55,6 +55,8 @@ class Environment:
         How long Kafka waits for a silent worker before it reassigns its partitions.
     flagged_cap
         The largest fraction of a source's posts that a filter may hide; above it, it demotes.
+    user_window
+        How many of the latest engagements of a partition say, at least, whether a user repeats.
     instance, instance_is_given
         The name of this process on `instances` and in its metrics, and whether FEEDMILL_INSTANCE
         gave it. Then it is stable, and the process is a static member of its consumer group.
@@ -73,6 +75,7 @@ class Environment:
     batch_records: int = 2000
     session_timeout_ms: int = 10_000
     flagged_cap: float = 0.10
+    user_window: int = 250_000
     instance: str = ""
     instance_is_given: bool = False
     security: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -135,6 +138,7 @@ def environment_variables(environment: Environment) -> dict[str, str]:
         "batch_records": str(environment.batch_records),
         "session_timeout_ms": str(environment.session_timeout_ms),
         "flagged_cap": repr(environment.flagged_cap),
+        "user_window": str(environment.user_window),
         **{f"kafka_{name}": text for name, text in environment.security.items()},
     }
     return {variable_of(attribute): text for attribute, text in variables.items()}
@@ -259,6 +263,7 @@ _PARSERS: Mapping[str, Callable[[str, str], Any]] = {
     "batch_records": _whole_number(1, 100_000),
     "session_timeout_ms": _whole_number(6_000, 1_800_000),
     "flagged_cap": _fraction,
+    "user_window": _whole_number(1_000, 100_000_000),
     "instance": _name_part(64),
 }
 # An empty address is a mistake, as of a template: the default would be another server.

@@ -17,6 +17,8 @@ log = logging.getLogger(__name__)
 HEARTBEAT_S = 5.0
 _TOPIC = "instances"
 _GOODBYE_S = 2.0
+# A client that is not polled keeps its reports for ever.
+_SERVE_EVERY_S = 0.5
 
 
 class Heartbeats:
@@ -26,12 +28,14 @@ class Heartbeats:
         self._environment = connection.environment
         self._health = connection.health
         self._producer = new_producer(self._environment, self._health, queue_records=10_000)
-        self._next_at = 0.0
+        self._next_at = self._serve_at = 0.0
         self._stages: set[str] = set()
 
     def beat(self, now_s: float, instances: Callable[[], Iterable[Instance]]) -> bool:
         """Write a record for each stage where it is time; return whether it was."""
-        self._producer.poll(0)
+        if now_s >= self._serve_at:
+            self._serve_at = now_s + _SERVE_EVERY_S
+            self._producer.poll(0)
         if now_s < self._next_at:
             return False
         self._next_at = now_s + HEARTBEAT_S

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 from feedmill.events.decode import decode_instance
 from feedmill.events.errors import BadEvent
-from feedmill.events.instance import Instance
+from feedmill.events.instance import Instance, RefusedRelease, RefusedSetting
 from feedmill.streams.kafka.topic_reader import TopicReader, TopicRecord
 
 # An instance sends a heartbeat every 5 s; one that missed three counts as gone.
@@ -80,10 +81,34 @@ def setting_answers(
     `instances` is what `recent_instances` found; some may have answered already. Times count from
     this call. After `timeout_s` those that are left come as "silent", in the order of their names.
     """
+    yield from _answers(reader, instances, partial(answer_in, offset=offset), timeout_s)
+
+
+def release_answers(
+    reader: TopicReader,
+    instances: Mapping[str, Instance],
+    model: str,
+    offset: int,
+    timeout_s: float,
+) -> Iterator[SettingAnswer]:
+    """Yield what each instance that runs a model does with the record of `models` at `offset`.
+
+    The rest as of `setting_answers`.
+    """
+    those = {name: one for name, one in instances.items() if model in one.models}
+    yield from _answers(reader, those, partial(release_answer_in, offset=offset), timeout_s)
+
+
+def _answers(
+    reader: TopicReader,
+    instances: Mapping[str, Instance],
+    answer_of: Callable[[str, Instance, int], SettingAnswer | None],
+    timeout_s: float,
+) -> Iterator[SettingAnswer]:
     waiting = set(instances)
     start = time.monotonic()
     for name, known in instances.items():
-        answer = answer_in(name, known, offset, 0)
+        answer = answer_of(name, known, 0)
         if answer is not None:
             waiting.discard(name)
             yield answer
@@ -95,7 +120,7 @@ def setting_answers(
             heartbeat = _heartbeat(record)
             if name not in waiting or heartbeat is None:
                 continue
-            answer = answer_in(name, heartbeat, offset, elapsed_ms)
+            answer = answer_of(name, heartbeat, elapsed_ms)
             if answer is not None:
                 waiting.discard(name)
                 yield answer
@@ -103,11 +128,28 @@ def setting_answers(
         yield SettingAnswer(name, "silent")
 
 
-def answer_in(name: str, heartbeat: Instance, offset: int, ms: int) -> SettingAnswer | None:
-    """The answer about the record at `offset`; None if the instance has not read it yet."""
-    if heartbeat.config_offset < offset:
+def answer_in(name: str, heartbeat: Instance, ms: int, *, offset: int) -> SettingAnswer | None:
+    """The answer about the setting at `offset`; None if the instance has not read it yet."""
+    return _answer(name, ms, offset, heartbeat.config_offset, heartbeat.refused)
+
+
+def release_answer_in(
+    name: str, heartbeat: Instance, ms: int, *, offset: int
+) -> SettingAnswer | None:
+    """The answer about the release at `offset`; None while the instance has not dealt with it."""
+    return _answer(name, ms, offset, heartbeat.models_offset, heartbeat.refused_releases)
+
+
+def _answer(
+    name: str,
+    ms: int,
+    offset: int,
+    seen: int,
+    refusals: Iterable[RefusedSetting | RefusedRelease],
+) -> SettingAnswer | None:
+    if seen < offset:
         return None
-    for refusal in heartbeat.refused:
+    for refusal in refusals:
         if refusal.offset == offset:
             return SettingAnswer(name, "refused", ms, refusal.reason)
     return SettingAnswer(name, "applied", ms)

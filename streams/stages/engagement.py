@@ -6,11 +6,12 @@ Counts, signals and offsets are committed in one transaction, so each event coun
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
 from feedmill.events.decode import encode
+from feedmill.events.engagement import EngagementKind
 from feedmill.events.post import Deletion
 from feedmill.events.settings import Settings
 from feedmill.events.signal import Signal
@@ -21,8 +22,8 @@ from feedmill.streams.kafka.batches import TopicPartition
 from feedmill.streams.kafka.topics import DAY_MS, HOUR_MS, WINDOW_MS
 from feedmill.streams.stages.engagement_restore import EngagementRestore
 from feedmill.streams.stages.engagement_state import NO_OFFSET, PostState, encode_state
-from feedmill.streams.stages.partition_state import PartitionState
-from feedmill.streams.stages.step import Step, StepContext, WorkBatch, Writer, WrittenSignal
+from feedmill.streams.stages.partition_state import PartitionState, Uncounted
+from feedmill.streams.stages.step import ModelStep, StepContext, WorkBatch, Writer, WrittenSignal
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +35,7 @@ _EXPIRE_EVERY_MS = 60_000
 _EXPIRE_ROWS = 1_000
 
 
-class EngagementStep(Step):
+class EngagementStep(ModelStep):
     """Folds `engagements` into `counters`, and writes `signals.engagement`.
 
     A signal's `revision` is the last offset counted, so that an older count never replaces a newer
@@ -53,9 +54,13 @@ class EngagementStep(Step):
 
     def start(self, context: StepContext) -> None:
         super().start(context)
-        self._model = self._load()
-        self.models = {self.name: self._model.version}
+        self.swap(self._load())
+        self._user_window = context.connection.environment.user_window
         self._restore = EngagementRestore(context.connection, context.partitions)
+
+    def swap(self, model: EngagementModel) -> None:
+        self._model = model
+        self.models = {self.name: model.version}
 
     def settings_changed(self, settings: Settings) -> None:
         hours = max((spec.window_hours for spec in settings.feeds.values()), default=0)
@@ -66,7 +71,7 @@ class EngagementStep(Step):
             self._states.pop(partition, None)
         self._restore.drop(change.lost)
         for partition in change.gained:
-            self._states[partition] = PartitionState()
+            self._states[partition] = PartitionState(self._user_window)
             source = TopicPartition("engagements", partition)
             start, end = change.starts.get(source, 0), change.ends.get(source, 0)
             self._restore.begin(partition, self._states[partition], start, end)
@@ -126,14 +131,19 @@ class EngagementStep(Step):
         return deleted
 
     def _take_engagements(self, work: WorkBatch) -> None:
-        duplicates = 0
         for part in work.engagements:
-            state = self._states[part.source.partition]
-            state.look_up([event.post_id for _, event in part.events])
-            for record, event in part.events:
-                duplicates += not state.count(event, record)
-        if duplicates:
-            self.context.metrics.add("feedmill_duplicates_total", duplicates)
+            uncounted = self._states[part.source.partition].count(part.events)
+            for (_, event), reason in zip(part.events, uncounted, strict=True):
+                if reason:
+                    self._add_uncounted(event.kind, reason)
+
+    def _add_uncounted(self, kind: EngagementKind, reason: Uncounted) -> None:
+        if reason == "repeated event":
+            self.context.metrics.add("feedmill_duplicates_total")
+        elif reason == "repeated user":
+            self.context.metrics.add("feedmill_repeated_users_total", kind=kind)
+        else:
+            self.context.metrics.add("feedmill_damped_engagements_total", kind=kind)
 
     def _priors(self, work: WorkBatch) -> Scores:
         """Return what to expect of posts that nobody has seen; 0 where the model fails."""
@@ -175,7 +185,7 @@ class EngagementStep(Step):
         known = [one for _, one in rows if one.post_offset != NO_OFFSET]
         values, error = self._score(known)
         at = iter(values.tolist())
-        for _, one in rows:
+        for partition, one in rows:
             if one.post_offset == NO_OFFSET:
                 yield None
                 continue
@@ -188,6 +198,7 @@ class EngagementStep(Step):
                 version=self._model.version,
                 at_ms=at_ms,
                 error=error,
+                reason=_damping(self._states[partition].damped.get(one.post_id)),
                 revision=max(one.through, 0),
             )
 
@@ -209,3 +220,10 @@ class EngagementStep(Step):
             while first is not None and partition in self._states:
                 first = self._states[partition].expire(cutoff_ms, first, _EXPIRE_ROWS)
                 yield True
+
+
+def _damping(damped: Mapping[EngagementKind, int] | None) -> str | None:
+    """Say what did not count since it came in a burst."""
+    if not damped:
+        return None
+    return "damped in a burst: " + ", ".join(f"{count} {kind}" for kind, count in damped.items())

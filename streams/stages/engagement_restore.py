@@ -1,7 +1,7 @@
 """Restores what the engagement step knows of a partition, in slices, before it reads on.
 
-First `counters[p]` to its end, then the ten minutes of `engagements[p]` before the committed
-offset: they say which event ids repeat.
+First `counters[p]` to its end, then the `engagements[p]` before the committed offset that say which
+events repeat others or come in a burst: half an hour, and the day as far as users are known.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from feedmill.events.decode import decode_engagement
 from feedmill.streams.kafka.batches import RecordBatch, TopicPartition
 from feedmill.streams.kafka.connection import Connection
 from feedmill.streams.kafka.log_consumer import BEGINNING, LogConsumer
+from feedmill.streams.kafka.topics import DAY_MS
 from feedmill.streams.kafka.validation import validate_batch
 from feedmill.streams.stages.partition_state import PartitionState
-from feedmill.streams.stages.recent_events import DEDUPLICATED_MS
 
 _SLICE_RECORDS = 250
 # How long one call may work, beside the slice that it ends with.
@@ -29,8 +29,10 @@ class _Restoring:
     state: PartitionState
     start: int  # the offset of `engagements` that is read next
     end: int  # where `engagements` ended at the assignment
-    phase: str = "counters"  # then "stamp", "recent", "done"
+    # Then "stamp", "minutes", "day", where one record each is looked for, "events", "done".
+    phase: str = "counters"
     back: int = 1  # how far before `start` the stamp is looked for
+    first: int = 0  # from where on users are known
 
 
 class EngagementRestore:
@@ -65,7 +67,7 @@ class EngagementRestore:
         """Say what is restored still, or cannot be; "" if all is."""
         if self._trouble or self._is_all_done():
             return self._trouble
-        return self._counters.ready_reason() or "reading the engagements of the last ten minutes"
+        return self._counters.ready_reason() or "reading the engagements of today"
 
     def read(self) -> int:
         """Take what is there, for some ms; return how many records of `counters` are unreadable."""
@@ -135,18 +137,32 @@ class EngagementRestore:
         one = self._partitions.get(batch.source.partition)
         if one is None or one.phase == "done":
             return
+        first = batch.records[0]
         if one.phase == "stamp":
-            # The last record before the committed offset, or one not far from it, says when the
-            # ten minutes begin.
-            since_ms = batch.records[0].timestamp - DEDUPLICATED_MS
+            # The last record before the committed offset, or one not far from it, says from when
+            # on the log is needed.
+            self._read_since(batch.source, one.state.log_needed(first.timestamp))
+            one.phase = "minutes"
+        elif one.phase == "minutes":
+            one.first = one.state.users_needed(first.offset)
+            self._read_since(batch.source, first.timestamp // DAY_MS * DAY_MS)
+            one.phase = "day"
+        elif one.phase == "day" and first.offset < one.first:
             self._events.drop([batch.source])
-            self._events.add_since({batch.source: since_ms})
-            one.phase = "recent"
-            return
+            self._events.add({batch.source: one.first}, or_first=True)
+            one.phase = "events"
+        else:
+            one.phase = "events"
+            self._note(batch, one)
+
+    def _read_since(self, source: TopicPartition, since_ms: int) -> None:
+        self._events.drop([source])
+        self._events.add_since({source: since_ms})
+
+    def _note(self, batch: RecordBatch, one: _Restoring) -> None:
         records = [record for record in batch.records if record.offset < one.start]
         if records:
             found = validate_batch(
                 RecordBatch(batch.source, records), self._count, decode_engagement
             )
-            for record, event in found.events:
-                one.state.recent.repeats(event, record.timestamp)
+            one.state.note(found.events)

@@ -146,7 +146,8 @@ class FilterGuard:
         verdicts.lower(lowered)
         if lowered:
             self._metrics.add("feedmill_capped_total", len(lowered))
-        self._report(over)
+        if over or self._alarms:
+            self._report(over)
 
     def close(self) -> None:
         self._log.close()

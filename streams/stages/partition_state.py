@@ -7,19 +7,24 @@ end of the cycle: `changed` holds what the present cycle touched, and nothing el
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Literal
 
 import msgspec
 
-from feedmill.events.engagement import Engagement
+from feedmill.events.engagement import Engagement, EngagementKind
 from feedmill.features.counters import update
 from feedmill.rankers.combiner.id_table import IdTable
 from feedmill.streams.kafka.batches import Record
+from feedmill.streams.settings.environment import Environment
+from feedmill.streams.stages.burst_damping import BurstDamping
 from feedmill.streams.stages.engagement_state import NO_OFFSET, PostState, decode_state
 from feedmill.streams.stages.packed_states import PackedStates
-from feedmill.streams.stages.recent_events import RecentEvents
+from feedmill.streams.stages.repeated_engagements import RepeatedEngagements, Repetition
 
 # Of so many posts whose record has not come yet, a partition counts engagements.
 MOST_UNKNOWN = 10_000
+# Why an engagement does not count; "": it does.
+Uncounted = Literal[Repetition, "damped"]
 _TIDY_EVERY = 1_000
 _NO_ROW = -1
 
@@ -33,14 +38,18 @@ class PartitionState:
         The states that were touched since the last `pack`, in the order of the first touch.
     furthest
         The highest `through` that was restored: the last engagement ever counted.
-    recent
-        The ids of the last ten minutes.
+    damped
+        How many events of each kind did not count in a burst, of the posts that were touched.
     """
 
-    def __init__(self, most_unknown: int = MOST_UNKNOWN) -> None:
+    def __init__(
+        self, user_window: int = Environment.user_window, most_unknown: int = MOST_UNKNOWN
+    ) -> None:
         self.changed: dict[str, PostState] = {}
         self.furthest = NO_OFFSET
-        self.recent = RecentEvents()
+        self.damped: dict[str, dict[EngagementKind, int]] = {}
+        self._repeated = RepeatedEngagements(user_window)
+        self._bursts = BurstDamping()
         self._most_unknown = most_unknown
         self._unknown: dict[str, None] = {}  # in the order in which they came
         self._forgotten: list[str] = []
@@ -81,11 +90,6 @@ class PartitionState:
         self._rows = {}
         return unreadable
 
-    def look_up(self, post_ids: Sequence[str]) -> None:
-        """Find many posts at once, of which each is asked for until the next `pack`."""
-        rows = self._ids.find_many(post_ids).tolist()
-        self._rows.update(zip(post_ids, rows, strict=True))
-
     def find(self, post_id: str) -> PostState | None:
         """Return the state of a post, None if it has none; a change of it needs `touch`."""
         state = self.changed.get(post_id)
@@ -101,17 +105,46 @@ class PartitionState:
             state = self.changed[post_id] = self.find(post_id) or PostState(post_id)
         return state
 
-    def count(self, event: Engagement, record: Record) -> bool:
-        """Count an event in; False if it was counted before or repeats another."""
-        repeats = self.recent.repeats(event, record.timestamp)
-        held = self.find(event.post_id)
-        if repeats or (held is not None and record.offset <= held.through):
-            return False
-        state = self.changed[event.post_id] = held or PostState(event.post_id)
-        update(state.counters, event.kind, min(event.at_ms, record.timestamp), event.dwell_ms)
-        state.through = record.offset
-        state.at_ms = record.timestamp
-        return True
+    def log_needed(self, at_ms: int) -> int:
+        """Return from when on the log says what counts after a time, users apart; Unix ms."""
+        return self._repeated.ids_since(self._bursts.since(at_ms))
+
+    def users_needed(self, offset: int) -> int:
+        """Return from which offset on the log says which users repeat from an offset on."""
+        return self._repeated.users_since(offset)
+
+    def note(self, events: Sequence[tuple[Record, Engagement]]) -> None:
+        """Take in what came before a restart: `counters` has its counts, later events repeat it."""
+        for (record, event), repetition in zip(events, self._repeated.note(events), strict=True):
+            if not repetition:
+                self._bursts.exceeds(event.post_id, event.kind, record.timestamp)
+
+    def count(self, events: Sequence[tuple[Record, Engagement]]) -> list[Uncounted]:
+        """Count events in, in the order of their offsets; say of each why it does not count.
+
+        One that was counted before a restart repeats itself.
+        """
+        self._look_up([event.post_id for _, event in events])
+        uncounted: list[Uncounted] = [*self._repeated.note(events)]
+        changed, exceeds = self.changed, self._bursts.exceeds
+        for i, (record, event) in enumerate(events):
+            if uncounted[i]:
+                continue
+            post_id, kind, at_ms = event.post_id, event.kind, record.timestamp
+            is_damped = exceeds(post_id, kind, at_ms)
+            state = changed.get(post_id) or self.find(post_id) or PostState(post_id)
+            if record.offset <= state.through:
+                uncounted[i] = "repeated event"
+                continue
+            changed[post_id] = state
+            state.through, state.at_ms = record.offset, at_ms
+            if is_damped:
+                uncounted[i] = "damped"
+                damped = self.damped.setdefault(post_id, {})
+                damped[kind] = damped.get(kind, 0) + 1
+            else:
+                update(state.counters, kind, min(event.at_ms, at_ms), event.dwell_ms)
+        return uncounted
 
     def remove(self, post_id: str) -> None:
         """Forget a post."""
@@ -136,7 +169,7 @@ class PartitionState:
             self._pack_one(state)
         self._forget_unknown()
         forgotten, self._forgotten = self._forgotten, []
-        self.changed, self._rows = {}, {}
+        self.changed, self.damped, self._rows = {}, {}, {}
         return forgotten
 
     def expire(self, cutoff_ms: int, first: int, rows: int) -> int | None:
@@ -155,6 +188,11 @@ class PartitionState:
             post_id = next(iter(self._unknown))
             self.remove(post_id)
             self._forgotten.append(post_id)
+
+    def _look_up(self, post_ids: Sequence[str]) -> None:
+        """Find many posts at once, of which each is asked for until the next `pack`."""
+        rows = self._ids.find_many(post_ids).tolist()
+        self._rows.update(zip(post_ids, rows, strict=True))
 
     def _row_of(self, post_id: str) -> int:
         row = self._rows.get(post_id)

@@ -53,6 +53,8 @@ class RankingStep(Step):
         self.combiner = Combiner(environment.signals)
         self._freshness = FeedFreshness()
         self._has_ranked = False
+        # Nothing came since all was ranked and handed over: `_work` would find nothing.
+        self._is_settled = False
         self._tick_at = self._renew_at = 0.0
         self._feeds_refused = 0
         self._signals_dropped = 0
@@ -86,6 +88,7 @@ class RankingStep(Step):
         self._claim.assigned(change)
         self._letters.assigned(change)
         self._handover.set_token(self._claim.token)
+        self._is_settled = False
 
     @property
     def _knows_all(self) -> bool:
@@ -97,6 +100,10 @@ class RankingStep(Step):
     @property
     def is_urgent(self) -> bool:
         return not self._has_ranked
+
+    @property
+    def is_idle(self) -> bool:
+        return self._is_settled
 
     def heartbeat(self, instance: Instance, at_ms: int) -> None:
         if self._freshness.heartbeat(instance, at_ms):
@@ -111,7 +118,9 @@ class RankingStep(Step):
         if self._claim.follow(writer, is_restored=self._knows_all):
             self._handover.set_token(self._claim.token)
             self._letters.claimed(writer)
-        self._handover.follow()
+            self._is_settled = False
+        if self._handover.follow() or count:
+            self._is_settled = False
         return count > 0
 
     def apply(self, work: WorkBatch, writer: Writer) -> None:
@@ -139,8 +148,11 @@ class RankingStep(Step):
             self._tick_at = now + TICK_S
             self.combiner.tick(self.context.clock.now_ms())
             self._measure()
+            self._is_settled = False
         if now >= self._renew_at and self._claim.token is not None:
             self._renew_at = now + RENEW_S if self._handover.renew() else 0.0
+        if self._is_settled:
+            return False
         return self._work(min(budget_s, WORK_S)) or self._handover.has_work
 
     def _begin_restore(self) -> None:
@@ -169,6 +181,8 @@ class RankingStep(Step):
             more = combiner.work(now_ms, has_time)
         self._has_ranked |= is_restored and not more
         self._handover.write(_for(_CHANGES_S), caught_up=is_restored and not more)
+        is_done = is_restored and not (more or combiner.is_restoring or combiner.is_pruning)
+        self._is_settled = is_done and not self._handover.is_behind
         return more
 
     # --- the rest -------------------------------------------------------------------------

@@ -84,6 +84,12 @@ class RedisHandover:
         """Whether `write` would submit something now."""
         return self._may_write and self._combiner.has_changes
 
+    @property
+    def is_behind(self) -> bool:
+        """Whether something is still to be submitted, now or when there is room."""
+        is_complete = not (self._combiner.has_changes or self._left_feeds)
+        return self._token is not None and not is_complete
+
     def set_token(self, token: int | None) -> None:
         """Write under this token from now on; None: another worker writes."""
         if token == self._token:
@@ -146,11 +152,11 @@ class RedisHandover:
         self._submitted.append(_Submitted(batch, -1))
         return True
 
-    def follow(self) -> None:
-        """Take up what the writer reports."""
+    def follow(self) -> bool:
+        """Take up what the writer reports; whether there was anything."""
         report = self._writer.poll()
         if not report:
-            return
+            return False
         for finished in report.finished:
             submitted = self._submitted.popleft()
             finished.measure()
@@ -158,11 +164,12 @@ class RedisHandover:
                 self._show(submitted.offset)
         if report.flushed:
             log.info("Redis lost what was written: writing everything again")
-            self._combiner.rewrite_all(is_empty=True)
+            self._combiner.rewrite_all()
         self._combiner.rewrite(report.rewrite_feeds, report.rewrite_posts)
         if self._token is not None:
             self._left_feeds.update(report.existing_feeds or ())
         self._count(report)
+        return True
 
     def close(self) -> None:
         """Write what was submitted, for a few seconds at most, and disconnect."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from feedmill.events.engagement import Engagement
 from feedmill.events.instance import Instance
@@ -204,6 +204,11 @@ class Step(ABC):
         """
         return False
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether it has nothing to do but for new records; asked after `background`."""
+        return True
+
     def poll(self, writer: Writer) -> bool:
         """Read what came on logs of its own, without waiting; return whether anything did.
 
@@ -243,3 +248,11 @@ class Step(ABC):
 
     def close(self) -> None:  # noqa: B027 - not every step needs it
         """Let go of everything; called once, after the last commit, within a few seconds."""
+
+
+class ModelStep(Step):
+    """A step of one model, called like the step, that can be replaced while it runs."""
+
+    @abstractmethod
+    def swap(self, model: Any) -> None:
+        """Go on with another version of the model, which is warm; called between two cycles."""

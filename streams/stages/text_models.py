@@ -14,7 +14,7 @@ from feedmill.features.post_batch import PostBatch
 from feedmill.filters.verdicts import BatchVerdicts
 from feedmill.models.text_model import TextModel
 from feedmill.streams.stages.scoring import score_posts
-from feedmill.streams.stages.step import Step, StepContext, WorkBatch, Writer, WrittenSignal
+from feedmill.streams.stages.step import ModelStep, StepContext, WorkBatch, Writer, WrittenSignal
 
 log = logging.getLogger(__name__)
 
@@ -24,7 +24,7 @@ _ERROR_CHARACTERS = 500
 _COMPLAIN_EVERY_S = 10.0
 
 
-class TextModelStep(Step):
+class TextModelStep(ModelStep):
     """Scores every post once; an edit is scored again, a deletion empties the signal.
 
     Subclasses override `decide` to lower, raise or overrule what the model says, and
@@ -40,11 +40,14 @@ class TextModelStep(Step):
 
     def start(self, context: StepContext) -> None:
         super().start(context)
-        self.model = self._load()
-        self.models = {self.name: self.model.version}
+        self.swap(self._load())
         # The first call is ten times as slow as the next; let no post wait for it.  A model that
         # raises even here harms nothing but its own signal.
         self._complain(score_posts(self.model, PostBatch([_SAMPLE])).errors)
+
+    def swap(self, model: TextModel) -> None:
+        self.model = model
+        self.models = {self.name: model.version}
 
     def apply(self, work: WorkBatch, writer: Writer) -> None:
         if not work.latest:

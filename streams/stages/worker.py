@@ -30,6 +30,7 @@ from feedmill.streams.kafka.transaction import Transaction
 from feedmill.streams.kafka.transactions import TransactionalWriter
 from feedmill.streams.observe.legs import Legs
 from feedmill.streams.observe.metrics import Metrics
+from feedmill.streams.releases.model_releases import ModelReleases
 from feedmill.streams.settings.environment import Environment
 from feedmill.streams.settings.log_time import LogTime
 from feedmill.streams.settings.settings_log import SettingsLog
@@ -43,8 +44,15 @@ log = logging.getLogger(__name__)
 
 # What background work of all steps may take of one cycle.
 BACKGROUND_S = 0.020
-# How long the loop waits for a post when it has nothing else to do; settings wait as long.
-IDLE_S = 0.003
+# How long the loop waits for input when it has nothing else to do; settings wait as long.
+IDLE_S = 0.010
+# It waits for less where a restore or a step waits for something that is not input.
+_SOON_S = 0.003
+# A client waits for one consumer's records, and that is `posts`.  In between the loop looks for
+# engagements: often for a while after some came.
+_LOOK_S = 0.005
+_LOOK_OFTEN_S = 0.001
+_OFTEN_FOR_S = 0.1
 STOP_WITHIN_S = 8.0
 _SERVE_GROUP_EVERY_S = 1.0
 
@@ -76,6 +84,7 @@ class Worker:
         self.stopping = threading.Event()
         self.time = LogTime(self.connection)
         self.settings = SettingsLog(self.connection)
+        self.releases = ModelReleases(self.connection, environment.models, self.steps)
         owner = uuid.uuid4().hex[:12]
         now_ms = self.time.clock.now_ms
         transaction = Transaction(self.connection, group, stage=group, now_ms=now_ms)
@@ -94,6 +103,7 @@ class Worker:
         self._started = False
         self._owned: tuple[int, ...] = ()
         self._served_at = 0.0
+        self._often_until = 0.0
         self._busy = False
         self._next_step = 0
         self._watchdog = Watchdog()
@@ -146,7 +156,7 @@ class Worker:
             if self.stopping.is_set():
                 return
             self._follow_logs()
-            time.sleep(IDLE_S)
+            time.sleep(_SOON_S)
         self._started = True
         for step in self.steps:
             step.settings_changed(self.settings.settings)
@@ -167,6 +177,7 @@ class Worker:
             self.status.close,
             self.time.close,
             self.settings.close,
+            self.releases.close,
             self.connection.close,
         ):
             try:
@@ -186,10 +197,10 @@ class Worker:
         steps = [step for step in self.steps if step.is_urgent] or self.steps
         for step in steps:
             moved = step.poll(self.writer) or moved
+        self.releases.note(self.group.positions, self.writer)
         before_wait = time.perf_counter()
-        posts = self._take_posts(0.0 if moved or self._busy else IDLE_S)
+        posts, engagements = self._take_input(0.0 if moved or self._busy else self._wait_s())
         waited = time.perf_counter() - before_wait
-        engagements = self._take_engagements(posts)
         if posts or engagements or moved:
             self._apply(posts, engagements)
         self.writer.seal(self.group.positions())
@@ -204,6 +215,8 @@ class Worker:
         if self.settings.follow() and self._started:
             for step in self.steps:
                 step.settings_changed(self.settings.settings)
+            self.time.heartbeats.hurry()
+        if self.releases.follow():
             self.time.heartbeats.hurry()
 
     def _hand_heartbeat_down(self, value: bytes | None, at_ms: int) -> None:
@@ -225,16 +238,38 @@ class Worker:
                 self.writer.lost()
             # An owner that was paused must not go on with the settings it had.
             self.settings.read_to_end()
+            self.releases.assigned(change)
             for step in self.steps:
                 step.on_assigned(change)
             self.status.hurry()
-        if len(self.group.reading) < len(self._owned) and self.settings.is_complete():
+        if len(self.group.reading) < len(self._owned) and self._knows_what_to_run():
             self.group.begin(
                 p for p in self._owned if all(step.ready_for(p) for step in self.steps)
             )
             if len(self.group.reading) == len(self._owned):
                 # What a restore took is free by now.
                 threading.Thread(target=trim_heap, name="heap", daemon=True).start()
+
+    def _knows_what_to_run(self) -> bool:
+        return self.settings.is_complete() and self.releases.is_settled()
+
+    def _take_input(self, wait_s: float) -> tuple[list[RecordBatch], list[RecordBatch]]:
+        """Take the posts and engagements that there are; wait where there are none."""
+        start = time.monotonic()
+        look_s = _LOOK_OFTEN_S if start < self._often_until else _LOOK_S
+        while True:
+            posts = self._take_posts(min(look_s, wait_s))
+            engagements = self._take_engagements(posts)
+            now = time.monotonic()
+            if engagements:
+                self._often_until = now + _OFTEN_FOR_S
+            if posts or engagements or now >= start + wait_s:
+                return posts, engagements
+
+    def _wait_s(self) -> float:
+        is_restored = len(self.group.reading) == len(self._owned)
+        is_idle = is_restored and all(step.is_idle for step in self.steps)
+        return IDLE_S if is_idle else _SOON_S
 
     def _take_posts(self, wait_s: float) -> list[RecordBatch]:
         most = self.environment.batch_records
@@ -243,7 +278,7 @@ class Worker:
             # Kafka takes no more at present; the group must be served all the same.
             most = 1 if now - self._served_at > _SERVE_GROUP_EVERY_S else 0
             if not most:
-                time.sleep(IDLE_S)
+                time.sleep(_SOON_S)
                 return []
         self._served_at = now
         return self.group.poll(most, wait_s)

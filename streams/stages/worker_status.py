@@ -23,6 +23,8 @@ log = logging.getLogger(__name__)
 _LOOK_EVERY_S = 0.2
 _REPORT_EVERY_S = 1.0
 _STUCK_S = 5.0
+# A look takes milliseconds.
+_BUILD = importlib.metadata.version("feedmill")
 
 
 class WorkerStatus:
@@ -34,7 +36,7 @@ class WorkerStatus:
         self._reason = "starting"
         self._lag = 0
         self._look_at = self._report_at = 0.0
-        self._refused_settings = self._refused_stamps = 0
+        self._refused_settings = self._refused_stamps = self._refused_releases = self._swaps = 0
         self._pipe = status_pipe(os.environ)
         self._web = StatusThread(self.ready_reason, self._metrics_text)
 
@@ -92,13 +94,15 @@ class WorkerStatus:
                 instance=worker.environment.instance,
                 host=socket.gethostname(),
                 pid=os.getpid(),
-                build=importlib.metadata.version("feedmill"),
+                build=_BUILD,
                 config_offset=applied[stage],
                 refused=tuple(settings.refused),
                 models=versions,
                 ready=not self._reason,
                 lag=self._lag,
                 at_ms=worker.time.clock.now_ms(),
+                models_offset=worker.releases.offset(stage),
+                refused_releases=worker.releases.refused,
             )
 
     def close(self) -> None:
@@ -110,6 +114,7 @@ class WorkerStatus:
             worker.group.ready_reason(),
             worker.writer.trouble,
             worker.settings.log.ready_reason(),
+            worker.releases.ready_reason(),
             *(step.ready_reason() for step in worker.steps),
             worker.connection.health.reason(),
         )
@@ -131,6 +136,10 @@ class WorkerStatus:
         stamps = worker.time.clock.refused
         metrics.add("feedmill_clock_refused_total", stamps - self._refused_stamps)
         self._refused_settings, self._refused_stamps = refused, stamps
+        swaps, unfit = worker.releases.swaps, worker.releases.refused_count
+        metrics.add("feedmill_model_swaps_total", swaps - self._swaps)
+        metrics.add("feedmill_refused_releases_total", unfit - self._refused_releases)
+        self._swaps, self._refused_releases = swaps, unfit
         self._report_commits()
         if self._pipe is None:
             return

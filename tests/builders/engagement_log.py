@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from random import Random
 
 from feedmill.events.engagement import ENGAGEMENT_KINDS, Engagement
-from feedmill.streams.stages.recent_events import DEDUPLICATED_MS, RecentEvents
+from feedmill.streams.kafka.topics import DAY_MS
+from feedmill.streams.stages.partition_state import PartitionState
 
 START_MS = 1_700_000_000_000
 
@@ -33,7 +34,7 @@ def draw_log(random: Random, length: int) -> list[Event]:
         post_id = f"p{random.randrange(5)}"
         event = Engagement(
             post_id=post_id,
-            user_id="u",
+            user_id=random.choice(("u", "v", "w", *(f"u{n}" for n in range(20)))),
             kind=random.choice(ENGAGEMENT_KINDS),
             at_ms=at_ms - random.choice((0, 3, 7_000_000, -90_000)),
             event_id=random.choice((None, *(f"e{i}" for i in range(6)))),
@@ -43,12 +44,12 @@ def draw_log(random: Random, length: int) -> list[Event]:
     return log
 
 
-def recent_before(log: list[Event], start: int, recent: RecentEvents) -> None:
-    """What the stage does on assignment: read the ten minutes before its committed offset."""
+def needed_before(log: list[Event], start: int, state: PartitionState) -> list[Event]:
+    """What the stage notes on assignment: the events that say what counts from an offset on."""
     before = [(record, event) for record, event in log if record.offset < start]
     if not before:
-        return
-    since_ms = before[-1][0].timestamp - DEDUPLICATED_MS
-    for record, event in before:
-        if record.timestamp >= since_ms:
-            recent.repeats(event, record.timestamp)
+        return []
+    since_ms = state.log_needed(before[-1][0].timestamp)
+    first = next(record for record, _ in before if record.timestamp >= since_ms)
+    offset, day_ms = state.users_needed(first.offset), first.timestamp // DAY_MS * DAY_MS
+    return [one for one in before if one[0].offset >= offset and one[0].timestamp >= day_ms]

@@ -93,6 +93,8 @@ class Engine(EngineTopics, EngineFeeds):
             enable_idempotence=True,
             max_request_size=4 * 1024 * 1024,
             max_block_ms=60_000,
+            # Back at once after an outage: what is measured is the engine.
+            reconnect_backoff_max_ms=500,
         )
         self._heartbeats = self.consumer("instances", beginning=True)
         self._seen: dict[str, Json] = {}

@@ -293,9 +293,10 @@ class EngagementFlow:
         self, partition: int, records: Sequence[StoredRecord], touched: dict[str, PostState]
     ) -> None:
         batch = RecordBatch(TopicPartition("engagements", partition), records)
-        for record, event in validate_batch(batch, PARTITIONS, decode_engagement).events:
-            state = self.partitions[partition]
-            if state.count(event, record):
+        events = validate_batch(batch, PARTITIONS, decode_engagement).events
+        state = self.partitions[partition]
+        for (_, event), reason in zip(events, state.count(events), strict=True):
+            if not reason:
                 touched[event.post_id] = state.changed[event.post_id]
 
     def _signals(self, known: Sequence[PostState], at_ms: int) -> list[Signal]:

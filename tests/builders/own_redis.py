@@ -39,6 +39,11 @@ class OwnRedis:
             self.go_on()
             self._server.stop(10)
 
+    def kill(self) -> None:
+        """SIGKILL; `start` starts it empty."""
+        self._send(signal.SIGKILL)
+        until(lambda: self._server.pid() is None)
+
     def freeze(self) -> None:
         """Have it answer nobody until `go_on`; connections stay."""
         self._send(signal.SIGSTOP)

@@ -19,8 +19,8 @@ from feedmill.deploy.local import StackStatus
 from feedmill.events.errors import UsageError
 from feedmill.streams.settings.environment import Environment
 
-LOCAL = StackStatus(Path("folder"), "local:9092", "redis://local:6379/0", 7, 8)
-DOWN = StackStatus(Path("folder"), "local:9092", "redis://local:6379/0", 7, None)
+LOCAL = StackStatus(Path("folder"), "local:9092", "redis://local:6379/0", (7,), 8)
+DOWN = StackStatus(Path("folder"), "local:9092", "redis://local:6379/0", (7,), None)
 
 Decorator = Callable[[Callable[..., None]], Callable[..., None]]
 

@@ -29,7 +29,7 @@ def own_stack(tmp_path: Path) -> Iterator[Path]:
         yield tmp_path
     finally:
         found = status(tmp_path)
-        for pid in filter(None, (found.kafka_pid, found.redis_pid)):
+        for pid in filter(None, (*found.kafka_pids, found.redis_pid)):
             os.kill(pid, signal.SIGCONT)
         down(tmp_path)
 
@@ -51,7 +51,8 @@ def stop_all(engine: Engine) -> list[str]:
 
 def test_a_worker_stops_while_its_servers_are_frozen(own_stack: Path) -> None:
     found = status(own_stack)
-    assert found.kafka_pid and found.redis_pid
+    (kafka_pid,) = found.kafka_pids
+    assert kafka_pid and found.redis_pid
     engine = Engine(found.kafka, found.redis, "frozen.", own_stack)
     try:
         engine.start(WORKER)
@@ -85,10 +86,10 @@ def test_a_worker_stops_while_its_servers_are_frozen(own_stack: Path) -> None:
         engine.restart(WORKER)
         engine.wait_ready()
 
-        os.kill(found.kafka_pid, signal.SIGSTOP)
+        os.kill(kafka_pid, signal.SIGSTOP)
         time.sleep(1)
         late = stop_all(engine)
-        os.kill(found.kafka_pid, signal.SIGCONT)
+        os.kill(kafka_pid, signal.SIGCONT)
         assert late == []
         assert {w.process.returncode for w in engine.workers.values()} == {0}
     finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from collections.abc import Callable
@@ -114,14 +115,17 @@ def test_a_date_in_the_future_does_not_float(combiner_alone: Engine) -> None:
     until(lambda: set(engine.order()) <= set(engine.truths()))
 
 
-def test_a_repeated_event_counts_once_also_across_restarts(start_engine: Any) -> None:
+def test_a_repeated_event_or_user_counts_once_also_across_restarts(start_engine: Any) -> None:
     engine: Engine = start_engine("engagement")
     engine.posts(
         {"post_id": p, "author_id": "a", "created_at_ms": now_ms(), "text": "on"} for p in "pq"
     )
 
-    def click(post: str, event: str | None) -> None:
-        value = {"post_id": post, "user_id": "u", "kind": "click", "at_ms": now_ms() - 5000}
+    users = (f"u{n}" for n in itertools.count())
+
+    def click(post: str, event: str | None, user: str = "") -> None:
+        user = user or next(users)
+        value = {"post_id": post, "user_id": user, "kind": "click", "at_ms": now_ms() - 5000}
         more = {"event_id": event} if event else {}
         engine.send("engagements", post, {**value, **more}).get(10)
 
@@ -135,17 +139,20 @@ def test_a_repeated_event_counts_once_also_across_restarts(start_engine: Any) ->
         click("p", "e1")
         click("q", "e1")
         click("p", None)
-    wait_clicks({"p": 4, "q": 1})
+        click("q", None, "eve")
+    wait_clicks({"p": 4, "q": 2})
     time.sleep(1.5)  # until the offsets are committed
     for kill in (False, True):
         worker = engine.workers["engagement"]
         worker.kill() if kill else worker.stop()
         click("p", "e1")
+        click("q", f"eve-{kill}", "eve")
         engine.restart("engagement")
         click("q", "e1")
+        click("p", None, "u0")
         engine.wait_ready()
         click("p", "e1")
         click("q", f"e-{kill}")
-        wait_clicks({"p": 4, "q": 2 + kill})
+        wait_clicks({"p": 4, "q": 3 + kill})
         time.sleep(1.5)
     assert engine.complaints() == []

@@ -23,6 +23,8 @@ INSTANCE: dict[str, Any] = {
     **{"config_offset": -1, "refused": [], "models": {}, "ready": True, "lag": 0, "at_ms": 1},
 }
 
+RELEASE: dict[str, Any] = {"sha256": "a" * 64, "answers": [0.5]}
+
 Decode = Callable[[bytes | None, bytes | None], object]
 
 
@@ -35,6 +37,7 @@ DECODERS: dict[str, Decode] = {
     "engagements": decode.decode_engagement,
     "overrides": lambda key, value: decode.decode_override(NAMES, key, value),
     "labels": decode.decode_label,
+    "models": lambda key, value: decode.decode_release(("spam", "quality"), key, value),
     "instances": lambda _, value: decode.decode_instance(value or b""),
     **{f"signals.{name}": of_signal(name) for name in (*NAMES.all,)},
 }
@@ -105,6 +108,16 @@ CHANGES: dict[str, tuple[bytes, dict[str, Any], list[dict[str, Any]]]] = {
     ),
     "labels": (b"p", LABEL, [{"target": "engagement"}, {"value": 1.5}, {"source": ...}]),
     "instances": (b"", INSTANCE, [{"ready": ...}, {"pid": "1"}, {"refused": [{"key": "weights"}]}]),
+    "models": (
+        b"spam",
+        RELEASE,
+        [
+            *({name: ...} for name in RELEASE),
+            *({"sha256": v} for v in ("a" * 63, "A" * 64, "../" + "a" * 61, 1)),
+            *({"answers": v} for v in ([], [1.5], ["x"], [0.5] * 257)),
+            {"frozen": 1},
+        ],
+    ),
 }
 
 # Records that are no JSON object of the right kind, or whose key is wrong.
@@ -134,6 +147,7 @@ RECORDS: list[tuple[str, bytes | None, bytes | None]] = [
     ("posts", b"a\xe2\x80\x8bb", None),
     ("posts", b"\xff", None),
     ("posts", None, None),
+    *(("models", key, bytes_of(RELEASE)) for key in (b"nsfw", b"../spam", b"\xff", None)),
     *(("posts", key, bytes_of(POST)) for key in (b"q", b"p ", b"\xff", None)),
     *((topic, b"q", bytes_of(event)) for topic, event in (("engagements", ENGAGEMENT),)),
     ("signals.spam", b"q", bytes_of(SIGNAL)),

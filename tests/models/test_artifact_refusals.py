@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import re
+import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from builders.fuzz_targets import TREES
 from builders.golden import Golden
 from builders.refusals import Refusals
 from feedmill.events.errors import BadArtifact
@@ -27,19 +30,7 @@ from feedmill.models.text_model import StackedTextModel, read_calibrator, read_t
 from feedmill.models.trees import Trees
 
 FEATURES = ("one", "two")
-# LightGBM's text of one tree with two leaves.
-TREES = """tree
-max_feature_idx=1
-
-Tree=0
-num_leaves=2
-split_feature=0
-threshold=0.5
-decision_type=2
-left_child=-1
-right_child=-2
-leaf_value=0.25 -0.25
-"""
+TOY = {"name": "toy"}
 
 
 def stored(folder: Path, content: bytes, sha256: str = "") -> ModelCard:
@@ -64,20 +55,36 @@ def no_model_card(folder: Path) -> None:
 
 
 def no_artifact(folder: Path) -> None:
-    card = stored(folder, pack_artifact({}, FEATURES, {}))
+    card = stored(folder, pack_artifact(TOY, FEATURES, {}))
     (folder / f"{card.sha256}.npz").unlink()
 
 
 def altered(folder: Path) -> None:
-    stored(folder, pack_artifact({}, FEATURES, {}), sha256="0" * 64)
+    stored(folder, pack_artifact(TOY, FEATURES, {}), sha256="0" * 64)
 
 
 def no_archive(folder: Path) -> None:
     stored(folder, b"PK\x03\x04 not a zip")
 
 
+def of_zeros(folder: Path) -> None:
+    zeros = np.zeros(artifact.MAX_UNPACKED_BYTES + 1, np.uint8)
+    stored(folder, pack_artifact(TOY, FEATURES, {"zeros": zeros}))
+
+
+def with_text(folder: Path) -> None:
+    file = io.BytesIO(pack_artifact(TOY, FEATURES, {}))
+    with zipfile.ZipFile(file, "a") as archive:
+        archive.writestr(zipfile.ZipInfo("readme.npy"), b"no array")
+    stored(folder, file.getvalue())
+
+
 def other_features(folder: Path) -> None:
-    stored(folder, pack_artifact({}, ("one", "three"), {}))
+    stored(folder, pack_artifact(TOY, ("one", "three"), {}))
+
+
+def another_model(folder: Path) -> None:
+    stored(folder, pack_artifact({"name": "ball"}, FEATURES, {}))
 
 
 def other_build(key: str) -> Callable[[Path], None]:
@@ -85,7 +92,7 @@ def other_build(key: str) -> Callable[[Path], None]:
         current = getattr(artifact, key)
         try:
             setattr(artifact, key, 1)
-            stored(folder, pack_artifact({}, FEATURES, {}))
+            stored(folder, pack_artifact(TOY, FEATURES, {}))
         finally:
             setattr(artifact, key, current)
 
@@ -99,6 +106,9 @@ STORES: Mapping[str, Callable[[Path], None]] = {
     "no artifact": no_artifact,
     "an altered artifact": altered,
     "an artifact that is no archive": no_archive,
+    "another model": another_model,
+    "an artifact that unpacks to too much": of_zeros,
+    "an artifact with a member that is no array": with_text,
     "other features": other_features,
     "another number of hash bits": other_build("HASH_BITS"),
     "another version of the featuriser": other_build("FEATURISER_VERSION"),
@@ -129,6 +139,19 @@ ARRAYS: Mapping[str, tuple[Callable[[Arrays], object], Arrays]] = {
     "weights of another number of buckets": (
         stacked,
         {"table_words": WEIGHTS[:4], "linear_words": LINEAR},
+    ),
+    "text for numbers": (stacked, {"table_words": np.full(BUCKETS, "1"), "linear_words": LINEAR}),
+    "constants that are no numbers": (
+        stacked,
+        {"table_words": WEIGHTS, "linear_words": LINEAR * np.nan},
+    ),
+    "weights that are too large": (
+        stacked,
+        {"table_words": WEIGHTS + np.int16(-32_768), "linear_words": LINEAR},
+    ),
+    "a word factor that is too large": (
+        stacked,
+        {"table_words": WEIGHTS, "linear_words": LINEAR * 1e30},
     ),
     "constants that are not three": (
         stacked,
@@ -173,6 +196,13 @@ TEXTS: Mapping[str, str] = {
     "no number of leaves": with_field("num_leaves", "x"),
     "fewer leaves than splits name": with_field("leaf_value", "0.25"),
     "a split beyond the features": with_field("split_feature", "2"),
+    "fewer features than one": with_field("max_feature_idx", "-2"),
+    "a split on a feature before the first": with_field("split_feature", "-1"),
+    "a feature number beyond any machine's": with_field("max_feature_idx", "9" * 30).replace(
+        "split_feature=0", f"split_feature={'9' * 29}"
+    ),
+    "a threshold that is no number": with_field("threshold", "nan"),
+    "a leaf that is infinite": with_field("leaf_value", "0.25 inf"),
     "a categorical split": with_field("decision_type", "1"),
     "a split for missing values": with_field("decision_type", "10"),
     "a tree that leads back into itself": with_field("left_child", "0"),

@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 import redis
 from click.testing import CliRunner
+from confluent_kafka import Consumer, Producer
+from confluent_kafka import TopicPartition as OffsetOf
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
-from kafka.admin import KafkaAdminClient
+from kafka.admin import ConfigResource, ConfigResourceType, KafkaAdminClient
 
 from feedmill.cli.main import main
 from feedmill.deploy.local import (
@@ -24,6 +26,7 @@ from feedmill.deploy.local import (
     status,
     up,
 )
+from feedmill.streams.kafka import topics
 
 pytestmark = pytest.mark.stack
 
@@ -41,6 +44,10 @@ def write(kafka: str, topic: str, value: bytes) -> None:
     admin = KafkaAdminClient(bootstrap_servers=kafka)
     admin.create_topics({topic: {"num_partitions": 1}}, wait_for_metadata=True)
     admin.close()
+    append(kafka, topic, value)
+
+
+def append(kafka: str, topic: str, value: bytes) -> None:
     producer = KafkaProducer(bootstrap_servers=kafka, acks="all")
     producer.send(topic, value).get(timeout=10)
     producer.close()
@@ -78,7 +85,7 @@ def test_up_on_a_running_stack_changes_nothing(other: Path) -> None:
 
 def test_the_servers_have_sessions_of_their_own(other: Path) -> None:
     found = status(other)
-    for pid in (found.kafka_pid, found.redis_pid):
+    for pid in (*found.kafka_pids, found.redis_pid):
         assert pid is not None
         assert os.getsid(pid) == pid
 
@@ -104,11 +111,12 @@ def test_a_taken_port_is_refused(stack: StackAddress, tmp_path: Path) -> None:
 def test_a_killed_broker_comes_back_with_what_it_had(other: Path) -> None:
     before = status(other)
     write(before.kafka, "kept", b"kept")
-    assert before.kafka_pid is not None
-    os.kill(before.kafka_pid, signal.SIGKILL)
+    (broker,) = before.kafka_pids
+    assert broker is not None
+    os.kill(broker, signal.SIGKILL)
     assert up(other) == StackAddress(before.kafka, before.redis)
     after = status(other)
-    assert after.kafka_pid != before.kafka_pid
+    assert after.kafka_pids != before.kafka_pids
     assert after.redis_pid == before.redis_pid
     assert read(after.kafka, "kept") == [b"kept"]
 
@@ -138,7 +146,7 @@ def test_the_command_line_tells_where_the_servers_are(other: Path) -> None:
         "kafka": found.kafka,
         "redis": found.redis,
         "folder": str(other),
-        "kafka_pid": found.kafka_pid,
+        "kafka_pids": list(found.kafka_pids),
         "redis_pid": found.redis_pid,
     }
     assert invoke("local", "up", "--json", "--folder", str(other))[:2] == (0, out)
@@ -149,8 +157,7 @@ def test_down_stops_what_runs_and_may_be_repeated(other: Path) -> None:
     for _ in range(2):
         assert invoke("local", "down", "--folder", str(other))[0] == 0
     after = status(other)
-    assert not after.kafka_running
-    assert not after.redis_running
+    assert after.stopped == ("Kafka", "Redis")
     assert (after.kafka, after.redis) == (before.kafka, before.redis)
     code, out, err = invoke("local", "status", "--json", "--folder", str(other))
     assert (code, out) == (1, "")
@@ -160,10 +167,66 @@ def test_down_stops_what_runs_and_may_be_repeated(other: Path) -> None:
     )
 
 
+def test_one_of_three_brokers_may_be_killed(tmp_path: Path) -> None:
+    folder = str(tmp_path)
+    try:
+        code, out, _ = invoke("local", "up", "--brokers", "3", "--folder", folder)
+        assert (code, out.count("kafka  127.0.0.1:")) == (0, 3)
+        before = status(tmp_path)
+        topics.create(before.kafka, "", 2, ("spam",))
+        write(before.kafka, "kept", b"first")
+        check_replicas(before.kafka)
+        killed = before.kafka_pids[1]
+        assert killed is not None
+        os.kill(killed, signal.SIGKILL)
+        append(before.kafka, "kept", b"second")
+        assert status(tmp_path).stopped == ("Kafka's broker 2",)
+        assert status(tmp_path).running
+        code, _, err = invoke("local", "status", "--folder", folder)
+        assert (code, "Kafka's broker 2 of the local stack" in err) == (1, True)
+        with pytest.raises(LocalStackError, match=r"has 3 of Kafka's brokers, not 1, .*--folder"):
+            up(tmp_path, brokers=1)
+
+        assert up(tmp_path) == StackAddress(before.kafka, before.redis)
+        after = status(tmp_path)
+        assert after.kafka_pids[1] != killed
+        assert (after.kafka_pids[0], after.kafka_pids[2]) == before.kafka_pids[::2]
+        assert read(after.kafka, "kept") == [b"first", b"second"]
+    finally:
+        down(tmp_path)
+    assert status(tmp_path).stopped == ("Kafka", "Redis")
+
+
+def check_replicas(kafka: str) -> None:
+    """Check that every topic is on all three brokers, and that two must have each record.
+
+    The first commit and the first transaction have Kafka create its own topics.
+    """
+    group = Consumer({"bootstrap.servers": kafka, "group.id": "readers"})
+    group.commit(offsets=[OffsetOf("kept", 0, 1)], asynchronous=False)
+    group.close()
+    Producer({"bootstrap.servers": kafka, "transactional.id": "writer"}).init_transactions(30)
+    states = topics.describe(kafka, "", ("spam",))
+    assert {state.replicas for state in states} == {3}
+    admin = KafkaAdminClient(bootstrap_servers=kafka)
+    try:
+        internal = ("__consumer_offsets", "__transaction_state")
+        found = {topic["name"]: topic["partitions"] for topic in admin.describe_topics()}
+        assert set(internal) <= set(found)
+        for name in internal:
+            assert {len(partition["replica_nodes"]) for partition in found[name]} == {3}
+        for name in ("posts", *internal):
+            resource = ConfigResource(ConfigResourceType.TOPIC, name)
+            configs = admin.describe_configs([resource], config_filter="all")["topic"][name]
+            assert configs["min.insync.replicas"]["value"] == "2"
+    finally:
+        admin.close()
+
+
 def test_down_where_nothing_ever_ran_does_nothing(tmp_path: Path) -> None:
     down(tmp_path / "never")
     assert not (tmp_path / "never").exists()
-    assert not status(tmp_path / "never").running
+    assert status(tmp_path / "never").stopped == ("Kafka", "Redis")
 
 
 def test_wrong_use_exits_with_2() -> None:

@@ -27,7 +27,7 @@ def post(engine: FaultEngine, post_id: str, off_ms: int) -> None:
 def click(engine: FaultEngine, event_id: str, off_ms: int = 0) -> None:
     """Write an engagement by a client whose clock is off."""
     at_ms = now_ms() + off_ms
-    value = {"post_id": POSTS[0], "user_id": "u", "kind": "click", "at_ms": at_ms}
+    value = {"post_id": POSTS[0], "user_id": f"u-{event_id}", "kind": "click", "at_ms": at_ms}
     engine.send("engagements", POSTS[0], {**value, "event_id": event_id}, timestamp_ms=at_ms).get(
         10
     )

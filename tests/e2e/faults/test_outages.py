@@ -26,7 +26,7 @@ def own_stack(tmp_path: Path) -> Iterator[tuple[StackAddress, int]]:
     """Kafka and Redis of this test alone, and the pid of the broker."""
     folder = tmp_path / "own-stack"
     address = up(folder)
-    pid = status(folder).kafka_pid
+    (pid,) = status(folder).kafka_pids
     assert pid is not None
     try:
         yield address, pid

@@ -105,12 +105,14 @@ def test_without_memory_removals_show_and_only_what_failed_is_written_again(
     hide(engine, LIVE[3])
     wait_for_feeds(engine, set(LIVE) - {LIVE[3]})
     until(lambda: engine.metric(worker, "feedmill_redis_errors_total") > 0)
+    until(lambda: not engine.says_ready(worker))
     assert engine.truths(NEW) == {}
     with watched_writes(own_redis) as written:
         admin.config_set("maxmemory", "0")
         wait_for_feeds(engine, {*LIVE, *NEW} - {LIVE[3]})
         until(lambda: set(engine.truths(NEW)) == set(NEW))
         until(lambda: engine.truth(LIVE[3])["decision"] == "hide")
+        until(lambda: engine.says_ready(worker))
         wait_for_renewal(engine)
     assert written_posts(engine, written) == {*NEW, LIVE[3]}
     assert "Redis lost what was written" not in worker.log.read_text()

@@ -1,7 +1,8 @@
-"""An event that comes twice counts once, whatever happens in between."""
+"""An event that comes twice counts once, and a user too, whatever happens in between."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 
 from kafka.admin import KafkaAdminClient
@@ -10,9 +11,13 @@ from builders.engine import Worker
 from builders.fault_engine import ALL_STAGES, FaultEngine
 from builders.waiting import now_ms, until
 
+_USERS = (f"other-{n}" for n in itertools.count())
 
-def click(engine: FaultEngine, post_id: str, event_id: str) -> None:
-    value = {"user_id": "u", "kind": "click", "at_ms": now_ms(), "event_id": event_id}
+
+def click(engine: FaultEngine, post_id: str, event_id: str, user_id: str = "") -> None:
+    """By a user of its own unless told otherwise."""
+    user_id = user_id or next(_USERS)
+    value = {"user_id": user_id, "kind": "click", "at_ms": now_ms(), "event_id": event_id}
     engine.send("engagements", post_id, {"post_id": post_id, **value}).get(10)
 
 
@@ -39,7 +44,7 @@ def test_an_event_that_is_repeated_after_a_restart_counts_once(
     engine.ready_worker()
     engine.post("well")
     for n in range(50):
-        click(engine, "well", f"e-{n % 25}")
+        click(engine, "well", f"e-{n % 25}", f"user-{n}")
     until(lambda: clicks(engine, "well") == 25)
 
     for end in (Worker.kill, Worker.stop):
@@ -47,6 +52,7 @@ def test_an_event_that_is_repeated_after_a_restart_counts_once(
         engine.restart(ALL_STAGES)
         for n in range(25):
             click(engine, "well", f"e-{n}")
+            click(engine, "well", f"{end.__name__}-{n}", "user-0")
         engine.wait_ready()
     click(engine, "well", "last")
     until(lambda: clicks(engine, "well") >= 26)

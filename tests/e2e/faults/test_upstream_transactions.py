@@ -22,7 +22,7 @@ def post(name: str) -> Record:
 
 
 def click(name: str, event_id: str) -> Record:
-    value = {"user_id": "u", "kind": "click", "at_ms": now_ms(), "event_id": event_id}
+    value = {"user_id": f"u-{event_id}", "kind": "click", "at_ms": now_ms(), "event_id": event_id}
     return "engagements", name, {"post_id": name, **value}
 
 

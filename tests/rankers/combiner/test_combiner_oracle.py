@@ -301,7 +301,7 @@ class World:
 
     def all(self, _: Random) -> None:
         self.redis = Redis()
-        self.combiner.rewrite_all(is_empty=True)
+        self.combiner.rewrite_all()
 
     def check(self, _: Random) -> None:
         self.tick(_)

@@ -98,12 +98,6 @@ def test_a_removed_post_is_removed_and_not_written(pending: PendingWrites) -> No
     assert pending.take_removed() == ["p"]
 
 
-def test_a_flushed_redis_has_nothing_to_remove(pending: PendingWrites) -> None:
-    pending.remove(rows_of(7), {"p": 100}, 50)
-    pending.forget_removed()
-    assert not pending.has_posts
-
-
 def test_what_redis_drops_by_itself_is_not_removed_again(pending: PendingWrites) -> None:
     pending.remove(rows_of(7, 8), {"p": 100, "old": 40}, 50)
     assert pending.take_removed() == ["p", "old"]

@@ -42,7 +42,7 @@ def test_the_table_is_that_of_the_contract() -> None:
         "overrides": (1, "compact"),
         "labels": ("P", "delete"),
         "config": (1, "delete"),
-        "models": (1, "compact"),
+        "models": (1, "delete"),
         "instances": (1, "compact,delete"),
         "rankings": ("P", "delete"),
         "feed-shards": (64, "delete"),

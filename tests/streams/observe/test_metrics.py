@@ -39,7 +39,7 @@ def test_each_kind_of_metric_is_counted() -> None:
     assert found["feedmill_loop_seconds_count", ""] == 2
     assert found["feedmill_loop_seconds_sum", ""] == pytest.approx(3.02)
     assert found["feedmill_loop_seconds_bucket", "le=0.016"] == 0
-    assert found["feedmill_loop_seconds_bucket", "le=0.032"] == 1
+    assert found["feedmill_loop_seconds_bucket", "le=0.02"] == 1
 
 
 def test_a_gauge_that_is_replaced_keeps_no_old_labels() -> None:

@@ -47,6 +47,19 @@ def test_memory_does_not_grow_over_its_limit(writer: SteppedWriter, client: Redi
     assert refused > 15_000
 
 
+def test_the_shortage_is_told_while_it_lasts_and_is_no_outage(
+    writer: SteppedWriter, client: RedisClient
+) -> None:
+    writer.write(whole_post("p"))
+    fill(client)
+    writer.write(whole_post("q"))
+    assert writer.batch_writer.shortage.startswith("Redis: OOM ")
+    assert writer.batch_writer.trouble == ""
+    make_room(client)
+    writer.tend_after(1.0)
+    assert writer.batch_writer.shortage == ""
+
+
 def test_only_what_needs_memory_fails_and_comes_when_there_is_some(
     writer: SteppedWriter, client: RedisClient
 ) -> None:

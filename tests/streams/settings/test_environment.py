@@ -35,6 +35,7 @@ REFUSED = {
     "FEEDMILL_BATCH_RECORDS": ("0", "100001", "many"),
     "FEEDMILL_SESSION_TIMEOUT_MS": ("5999", "1800001", "6 s"),
     "FEEDMILL_FLAGGED_CAP": ("-0.1", "1.01", "nan", "10%"),
+    "FEEDMILL_USER_WINDOW": ("999", "100000001", "1e6"),
     "FEEDMILL_INSTANCE": ("a b", "spam/1", "x" * 65),
 }
 
@@ -98,6 +99,8 @@ def test_an_empty_variable_counts_as_not_set() -> None:
         ("flagged_cap", "0", 0.0),
         ("flagged_cap", "0.25", 0.25),
         ("flagged_cap", "1", 1.0),
+        ("user_window", "1000", 1_000),
+        ("user_window", "100000000", 100_000_000),
     ],
 )
 def test_a_variable_sets_its_attribute_alone(attribute: str, text: str, value: object) -> None:
@@ -203,6 +206,7 @@ def environments(draw: st.DrawFn) -> Environment:
         batch_records=draw(st.integers(1, 100_000)),
         session_timeout_ms=draw(st.integers(6_000, 1_800_000)),
         flagged_cap=draw(st.floats(0, 1)),
+        user_window=draw(st.integers(1_000, 100_000_000)),
         security=draw(st.dictionaries(names_of_settings, TEXTS, max_size=3)),
     )
 

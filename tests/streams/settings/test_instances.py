@@ -118,7 +118,7 @@ def test_only_recent_records_are_read() -> None:
 def test_a_heartbeat_answers_once_its_instance_has_read_the_record(
     beat: Instance, answer: SettingAnswer | None
 ) -> None:
-    assert answer_in("spam/1", beat, 7, 30) == answer
+    assert answer_in("spam/1", beat, 30, offset=7) == answer
 
 
 def test_an_answer_is_printed_with_all_its_fields() -> None:

@@ -11,8 +11,7 @@ from feedmill.streams.stages.partition_state import PartitionState
 
 def test_a_state_reads_back_as_it_was_written() -> None:
     state = PartitionState()
-    for record, event in draw_log(Random(1), 50):
-        state.count(event, record)
+    state.count(draw_log(Random(1), 50))
     assert len(state.changed) == 5
     for one in state.changed.values():
         assert decode_state(encode_state(one)) == one

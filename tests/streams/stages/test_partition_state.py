@@ -8,13 +8,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from builders.engagement_log import START_MS, Event, Record, draw_log, recent_before
+from builders.engagement_log import START_MS, Event, Record, draw_log, needed_before
 from builders.records import StoredRecord
 from builders.work import bytecode_steps
 from feedmill.events.engagement import ENGAGEMENT_KINDS, Engagement
 from feedmill.streams.stages.engagement_state import PostState, decode_state, encode_state
-from feedmill.streams.stages.partition_state import PartitionState
-from feedmill.streams.stages.recent_events import RecentEvents
+from feedmill.streams.stages.partition_state import PartitionState, Uncounted
+
+# So short that users are forgotten within a drawn log.
+USER_WINDOW = 30
 
 
 def encoded(state: PartitionState, log: list[Event]) -> dict[str, bytes]:
@@ -23,15 +25,18 @@ def encoded(state: PartitionState, log: list[Event]) -> dict[str, bytes]:
     return {post_id: encode_state(one) for post_id, one in found.items() if one is not None}
 
 
-def undisturbed(log: list[Event]) -> tuple[dict[str, bytes], dict[int, bool]]:
-    """Each post's state, and by offset whether the event repeats another."""
-    state, recent = PartitionState(), RecentEvents()
-    repeats = {}
-    for record, event in log:
-        repeats[record.offset] = recent.repeats(event, record.timestamp)
-        assert state.count(event, record) != repeats[record.offset]
+def undisturbed(log: list[Event]) -> tuple[dict[str, bytes], dict[int, Uncounted]]:
+    """Each post's state, and by offset why it does not count."""
+    state = PartitionState(USER_WINDOW)
+    reasons = state.count(log)
     state.pack()
-    return encoded(state, log), repeats
+    offsets = [record.offset for record, _ in log]
+    return encoded(state, log), dict(zip(offsets, reasons, strict=True))
+
+
+def _through_of(state: PartitionState, post_id: str) -> int:
+    one = state.find(post_id)
+    return -1 if one is None else one.through
 
 
 def _through(record: Record) -> int:
@@ -69,19 +74,21 @@ class Partition:
             or self.random.random() < 0.5
         ]
 
-    def own(self, repeats: dict[int, bool], *, to_end: bool) -> PartitionState:
+    def own(self, reasons: dict[int, Uncounted], *, to_end: bool) -> PartitionState:
         """Take the partition over, go on from the committed offset, crash somewhere."""
-        state = PartitionState()
+        state = PartitionState(USER_WINDOW)
         assert state.restore(self.compacted()) == 0
-        recent_before(self.log, self.committed, state.recent)
+        state.note(needed_before(self.log, self.committed, state))
         todo = [one for one in self.log if one[0].offset >= self.committed]
         while todo:
             size = self.random.randint(1, 12)
             batch, todo = todo[:size], todo[size:]
-            for record, event in batch:
-                held = state.find(event.post_id)
-                fresh = held is None or record.offset > held.through
-                assert state.count(event, record) == (fresh and not repeats[record.offset])
+            through = {event.post_id: _through_of(state, event.post_id) for _, event in batch}
+            for (record, event), reason in zip(batch, state.count(batch), strict=True):
+                if record.offset > through[event.post_id]:
+                    assert reason == reasons[record.offset]
+                else:
+                    assert reason
             states = list(state.changed.values())
             if not to_end and self.random.random() < 0.25:
                 self._crash(states)
@@ -110,13 +117,13 @@ class Partition:
 def run(seed: int, length: int, crashes: int) -> None:
     random = Random(seed)
     log = draw_log(random, length)
-    expected, repeats = undisturbed(log)
+    expected, reasons = undisturbed(log)
     partition = Partition(log, random)
     for _ in range(crashes):
-        partition.own(repeats, to_end=False)
+        partition.own(reasons, to_end=False)
         if random.random() < 0.5:
             partition.let_late_ones_in()
-    state = partition.own(repeats, to_end=True)
+    state = partition.own(reasons, to_end=True)
     partition.let_late_ones_in()
     # Bit for bit: JSON writes every float so that it reads back the same.
     assert encoded(state, log) == expected
@@ -135,7 +142,7 @@ def test_crashes_anywhere_change_no_count_and_no_decayed_sum(
 
 def test_a_date_after_the_records_own_is_clamped() -> None:
     state = PartitionState()
-    assert state.count(Engagement("p", "u", "like", START_MS + 99), Record(4, START_MS, b"p"))
+    state.count([(Record(4, START_MS, b"p"), Engagement("p", "u", "like", START_MS + 99))])
     one = state.changed["p"]
     assert max(one.counters.at_ms) == START_MS
     assert (one.through, one.at_ms, one.post_offset) == (4, START_MS, -1)
@@ -175,7 +182,8 @@ def test_a_record_that_cannot_be_read_is_passed_over() -> None:
 
 
 def like(state: PartitionState, post_id: str, offset: int, at_ms: int = START_MS) -> None:
-    assert state.count(Engagement(post_id, "u", "like", at_ms), Record(offset, at_ms, b""))
+    event = Engagement(post_id, f"u{offset}", "like", at_ms)
+    assert state.count([(Record(offset, at_ms, b""), event)]) == [""]
 
 
 def test_of_posts_without_a_record_the_oldest_are_forgotten_beyond_the_bound() -> None:
@@ -235,8 +243,8 @@ def test_an_event_costs_the_same_work_whatever_the_number_of_posts() -> None:
     state = PartitionState()
 
     def work() -> int:
-        event, record = Engagement("p7", "u", "like", START_MS), Record(9**9, START_MS, b"")
-        steps = bytecode_steps(lambda: (state.count(event, record), state.pack()))
+        one = Record(9**9, START_MS, b""), Engagement("p7", "u", "like", START_MS)
+        steps = bytecode_steps(lambda: (state.count([one]), state.pack()))
         state.restore([stored("p7", 1, 1)])
         return steps
 
@@ -253,7 +261,7 @@ def test_a_post_takes_little_memory(posts: int) -> None:
     for i in range(posts):
         for offset, kind in enumerate(ENGAGEMENT_KINDS[:2]):
             event = Engagement(f"post-{i:015d}", "u", kind, START_MS)
-            state.count(event, Record(2 * i + offset, START_MS, b""))
+            state.count([(Record(2 * i + offset, START_MS, b""), event)])
             state.touch(event.post_id).post_offset = i
         if i % 100 == 0:
             state.pack()

@@ -105,6 +105,27 @@ def members(client: RedisClient, feed: str) -> set[str]:
     return set(client.zrange(KEYS.feed(feed), 0, -1))
 
 
+def test_a_post_that_a_lagging_replica_brings_back_is_removed_again(
+    owners: Callable[[int | None], Owner], client: RedisClient
+) -> None:
+    owner = owners(10)
+    owner.add("kept")
+    owner.add("deleted")
+    owner.settle()
+    (canary,) = client.keys("canary:*")
+    lost = client.hgetall(KEYS.signals("deleted"))
+    owner.combiner.view.update_post(Deletion("deleted", deleted=True), 2, NOW_MS)
+    owner.settle()
+    assert not client.exists(KEYS.signals("deleted"))
+    client.delete(KEYS.post_tombstone("deleted"))
+    client.hset(KEYS.signals("deleted"), mapping=lost)
+    client.set(canary, 1)
+    owner.cycle_until(lambda: not client.exists(KEYS.signals("deleted")))
+    owner.settle()
+    assert members(client, "global") == {"kept"}
+    assert client.exists(KEYS.signals("kept"))
+
+
 def test_nothing_is_written_before_the_new_owner_has_caught_up(
     owners: Callable[[int | None], Owner], client: RedisClient
 ) -> None:

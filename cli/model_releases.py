@@ -1,0 +1,170 @@
+"""`feedmill models release|rollback|freeze|unfreeze`: what changes which version runs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+import msgspec
+
+from feedmill.cli.answers import answer_line, check_answers, instances_topic
+from feedmill.cli.model_versions import chosen_card, model_argument, read_history
+from feedmill.cli.options import by_option, user_name, with_environment
+from feedmill.cli.output import json_option, print_json
+from feedmill.events.decode import encode
+from feedmill.events.errors import UsageError
+from feedmill.events.release import ModelRelease
+from feedmill.models.artifact import ModelCard
+from feedmill.streams.kafka.topic_reader import send
+from feedmill.streams.releases.loading import Trial, store_of, try_model
+from feedmill.streams.releases.release_log import TOPIC
+from feedmill.streams.settings.environment import Environment
+from feedmill.streams.settings.instances import read_recent_instances, release_answers
+
+note_option = click.option("--note", default="", metavar="TEXT", help="Why.")
+timeout_option = click.option(
+    "--timeout",
+    "timeout_s",
+    type=click.FloatRange(min=0),
+    default=90.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long to wait for the instances' answers; 0: do not wait.",
+)
+
+
+@click.command("release")
+@model_argument
+@click.argument("version")
+@by_option
+@note_option
+@timeout_option
+@json_option
+@with_environment
+def release(
+    environment: Environment,
+    model: str,
+    version: str,
+    by: str | None,
+    note: str,
+    timeout_s: float,
+    as_json: bool,
+) -> None:
+    """Have every worker run a version from now on, and wait until each does or refuses.
+
+    The version is tried here first. Each worker needs the artifact in its own store.
+    """
+    read_history(environment).check_not_frozen(model)
+    card = chosen_card(environment, model, version)
+    wanted = _tried(environment, card, by, note)
+    _send_and_wait(environment, model, wanted, timeout_s, as_json)
+
+
+@click.command("rollback")
+@model_argument
+@click.option(
+    "--to", type=int, metavar="OFFSET", help="Go back to the release at this offset instead."
+)
+@by_option
+@timeout_option
+@json_option
+@with_environment
+def rollback(
+    environment: Environment,
+    model: str,
+    to: int | None,
+    by: str | None,
+    timeout_s: float,
+    as_json: bool,
+) -> None:
+    """Release the version before the last one again; the installed one if there was none."""
+    history = read_history(environment)
+    history.check_not_frozen(model)
+    target = history.rollback_target(model, to)
+    wanted = None
+    if target is not None and target.release is not None:
+        note = f"rollback to {target.offset}"
+        wanted = _renewed(target.release, by=by or user_name(), note=note, frozen=False)
+    _send_and_wait(environment, model, wanted, timeout_s, as_json)
+
+
+@click.command("freeze")
+@model_argument
+@by_option
+@note_option
+@timeout_option
+@json_option
+@with_environment
+def freeze(
+    environment: Environment, model: str, by: str | None, note: str, timeout_s: float, as_json: bool
+) -> None:
+    """Keep the version in force: `release` and `rollback` refuse another one until unfreeze."""
+    history = read_history(environment)
+    history.check_not_frozen(model)
+    current = history.current(model)
+    if current is None:
+        current = _tried(environment, chosen_card(environment, model, None), by, note)
+    wanted = _renewed(current, by=by or user_name(), note=note, frozen=True)
+    _send_and_wait(environment, model, wanted, timeout_s, as_json)
+
+
+@click.command("unfreeze")
+@model_argument
+@by_option
+@note_option
+@timeout_option
+@json_option
+@with_environment
+def unfreeze(
+    environment: Environment, model: str, by: str | None, note: str, timeout_s: float, as_json: bool
+) -> None:
+    """Allow releases again."""
+    current = read_history(environment).current(model)
+    if current is None or not current.frozen:
+        raise UsageError(f"`{model}` is not frozen")
+    wanted = _renewed(current, by=by or user_name(), note=note, frozen=False)
+    _send_and_wait(environment, model, wanted, timeout_s, as_json)
+
+
+def _tried(environment: Environment, card: ModelCard, by: str | None, note: str) -> ModelRelease:
+    """Try a version in a process of its own; return its release, with the known answers."""
+    store = str(store_of(card.name, environment.models))
+    answers = try_model(Trial(card.name, card.sha256, store)).answers
+    return ModelRelease(card.sha256, answers, by or user_name(), note)
+
+
+def _renewed(release: ModelRelease, **changes: Any) -> ModelRelease:
+    renewed: ModelRelease = msgspec.structs.replace(release, **changes)
+    return renewed
+
+
+def _send_and_wait(
+    environment: Environment,
+    model: str,
+    release: ModelRelease | None,
+    timeout_s: float,
+    as_json: bool,
+) -> None:
+    version = "the installed version" if release is None else release.version
+    with instances_topic(environment, timeout_s) as reader:
+        value = None if release is None else encode(release)
+        offset, at_ms = send(environment, TOPIC, model.encode(), value)
+        instances = {} if reader is None else read_recent_instances(reader, at_ms)
+        if not as_json:
+            click.echo(f"{model}: {version} released at offset {offset}")
+        answers = []
+        if reader is not None:
+            for answer in release_answers(reader, instances, model, offset, timeout_s):
+                answers.append(answer)
+                if not as_json:
+                    click.echo(answer_line(answer))
+    if as_json:
+        print_json(
+            {
+                "model": model,
+                "version": None if release is None else release.version,
+                "offset": offset,
+                "instances": [answer.as_dict() for answer in answers],
+            }
+        )
+    check_answers(answers, timeout_s, "the release", "`feedmill models health` shows when they do")

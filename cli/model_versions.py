@@ -1,0 +1,32 @@
+"""What the commands of `feedmill models` share: which versions there are, and which is released."""
+
+from __future__ import annotations
+
+import click
+
+from feedmill.events.errors import UsageError
+from feedmill.models.artifact import ModelCard
+from feedmill.models.store import find_card, installed_version
+from feedmill.streams.kafka.topic_reader import read_all
+from feedmill.streams.releases.loading import MODELS, store_of
+from feedmill.streams.releases.release_history import ReleaseHistory
+from feedmill.streams.releases.release_log import TOPIC
+from feedmill.streams.settings.environment import Environment
+
+model_argument = click.argument("model", type=click.Choice(MODELS))
+
+
+def read_history(environment: Environment) -> ReleaseHistory:
+    return ReleaseHistory(MODELS, read_all(environment, TOPIC))
+
+
+def chosen_card(environment: Environment, model: str, version: str | None) -> ModelCard:
+    """Return the card of a version, of the one in force if None."""
+    store = store_of(model, environment.models)
+    if version is None:
+        release = read_history(environment).current(model)
+        sha256 = installed_version(store, model) if release is None else release.sha256
+        if sha256 is None:
+            raise UsageError(f"`{model}` has no card in {store}; train it, or set FEEDMILL_MODELS")
+        version = sha256
+    return find_card(store, model, version)

@@ -1,0 +1,221 @@
+"""`feedmill models list|show|diff|health`: the versions of models, and which of them runs where.
+
+The commands that release versions are in `model_releases.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import click
+import msgspec
+
+from feedmill.cli.model_releases import freeze, release, rollback, unfreeze
+from feedmill.cli.model_versions import chosen_card, model_argument, read_history
+from feedmill.cli.options import with_environment
+from feedmill.cli.output import json_option, plain_table, print_json, print_table, time_text
+from feedmill.events.errors import FeedmillError
+from feedmill.events.instance import Instance
+from feedmill.models.artifact import ModelCard
+from feedmill.models.cards import card_page
+from feedmill.models.store import cards_of, installed_version
+from feedmill.streams.kafka.topic_reader import open_topic
+from feedmill.streams.releases.loading import MODELS, store_of
+from feedmill.streams.releases.release_history import ReleaseHistory
+from feedmill.streams.settings.clock import now_ms
+from feedmill.streams.settings.environment import Environment
+from feedmill.streams.settings.instances import (
+    RECENT_MS,
+    read_recent_instances,
+)
+
+
+@click.group()
+def models() -> None:
+    """Release versions of models to running workers, compare them, and go back.
+
+    Versions come from the store: FEEDMILL_MODELS, else the models that ship with feedmill.
+    """
+
+
+@models.command("list")
+@click.argument("model", type=click.Choice(MODELS), required=False)
+@json_option
+@with_environment
+def list_command(environment: Environment, model: str | None, as_json: bool) -> None:
+    """List the versions in the store and which of them is in force; of a MODEL, its releases too.
+
+    Without Kafka's answer the command fails: what is released stands on the topic `models`.
+    """
+    history = read_history(environment)
+    rows = [
+        row
+        for name in ([model] if model else MODELS)
+        for row in _versions(environment, history, name)
+    ]
+    releases = [] if model is None else _releases(history, model)
+    if as_json:
+        print_json({"versions": rows, "releases": releases} if model else rows)
+        return
+    columns = ("model", "version", "trained", "state", "summary")
+    print_table(columns, [tuple(str(row[name]) for name in columns) for row in rows])
+    if releases:
+        click.echo()
+        columns = ("offset>", "time", "version", "by", "note")
+        print_table(
+            columns,
+            [
+                (str(r["offset"]), time_text(r["at_ms"]), r["version"], r["by"], r["note"])
+                for r in releases
+            ],
+        )
+
+
+def _versions(environment: Environment, history: ReleaseHistory, name: str) -> Iterator[Any]:
+    store = store_of(name, environment.models)
+    released, installed = history.current(name), installed_version(store, name)
+    in_force = installed if released is None else released.sha256
+    for card in cards_of(store, name):
+        states = ["in force"] if card.sha256 == in_force else []
+        states += ["frozen"] if states and released is not None and released.frozen else []
+        states += ["installed"] if card.sha256 == installed else []
+        yield {
+            "model": name,
+            "version": card.version,
+            "sha256": card.sha256,
+            "trained": card.trained_on,
+            "state": ", ".join(states),
+            "summary": card.summary,
+        }
+
+
+def _releases(history: ReleaseHistory, model: str) -> list[dict[str, Any]]:
+    found = []
+    for entry in history.entries(model):
+        release = entry.release
+        found.append(
+            {
+                "offset": entry.offset,
+                "at_ms": entry.at_ms,
+                "version": "(installed)" if release is None else release.version,
+                "by": "" if release is None else release.by,
+                "note": "" if release is None else release.note,
+                "frozen": release is not None and release.frozen,
+            }
+        )
+    return found
+
+
+@models.command("show")
+@model_argument
+@click.argument("version", required=False)
+@json_option
+@with_environment
+def show_command(environment: Environment, model: str, version: str | None, as_json: bool) -> None:
+    """Show the card of a version, by default of the one in force."""
+    card = chosen_card(environment, model, version)
+    if as_json:
+        print_json(msgspec.to_builtins(card))
+    else:
+        click.echo(card_page(card))
+
+
+@models.command("diff")
+@model_argument
+@click.argument("old")
+@click.argument("new", required=False)
+@json_option
+@with_environment
+def diff_command(
+    environment: Environment, model: str, old: str, new: str | None, as_json: bool
+) -> None:
+    """Compare what two cards say: metric by metric, and the data; by default with the one in force.
+
+    Metrics of two cards are of the same rows only if both versions were tested on them.
+    """
+    before, after = chosen_card(environment, model, old), chosen_card(environment, model, new)
+    names = [*before.metrics, *(name for name in after.metrics if name not in before.metrics)]
+    metrics = [(n, before.metrics.get(n), after.metrics.get(n)) for n in names]
+    files = [_files(before), _files(after)]
+    data = [(n, files[0].get(n), files[1].get(n)) for n in sorted({*files[0], *files[1]})]
+    if as_json:
+        print_json(
+            {
+                "old": before.version,
+                "new": after.version,
+                "metrics": [dict(zip(("name", "old", "new"), one, strict=True)) for one in metrics],
+                "rows": [dict(zip(("file", "old", "new"), one, strict=True)) for one in data],
+            }
+        )
+        return
+    columns = (before.version + ">", after.version + ">")
+    click.echo(
+        plain_table(("metric", *columns), [(n, _number(a), _number(b)) for n, a, b in metrics])
+    )
+    click.echo()
+    click.echo(plain_table(("rows of", *columns), [(n, _count(a), _count(b)) for n, a, b in data]))
+
+
+def _files(card: ModelCard) -> dict[str, int]:
+    return {f"{use.file} ({use.role})": use.rows for use in card.data}
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.4f}"
+
+
+def _count(value: int | None) -> str:
+    return "" if value is None else f"{value:,}"
+
+
+@models.command("health")
+@json_option
+@with_environment
+def health_command(environment: Environment, as_json: bool) -> None:
+    """Show which version each running instance has, and what it refused.
+
+    Fails if an instance has another version than the one released, or refused the last release.
+    """
+    history = read_history(environment)
+    with open_topic(environment, "instances") as reader:
+        instances = read_recent_instances(reader, now_ms())
+    rows = [row for name, one in sorted(instances.items()) for row in _health(history, name, one)]
+    if as_json:
+        print_json(rows)
+    elif not rows:
+        click.echo(f"no instance has reported in the last {RECENT_MS / 1000:.0f} s")
+    else:
+        columns = ("model", "instance", "version", "state", "reason")
+        print_table(columns, [tuple(row[name] for name in columns) for row in rows])
+    wrong = [row for row in rows if row["state"] in ("other version", "refused")]
+    if wrong:
+        names = ", ".join(f"{row['model']} on {row['instance']}" for row in wrong)
+        raise FeedmillError(f"not at the released version: {names}")
+
+
+def _health(history: ReleaseHistory, name: str, instance: Instance) -> Iterator[dict[str, str]]:
+    for model, version in instance.models.items():
+        if model not in MODELS:
+            continue
+        entries = history.entries(model)
+        last, release = (entries[-1].offset if entries else -1), history.current(model)
+        reasons = {one.offset: one.reason for one in instance.refused_releases}
+        state = "installed" if release is None else "released"
+        if last in reasons:
+            state = "refused"
+        elif instance.models_offset < last:
+            state = "loading"
+        elif release is not None and release.version != version:
+            state = "other version"
+        yield {
+            "model": model,
+            "instance": name,
+            "version": version,
+            "state": state,
+            "reason": reasons.get(last, ""),
+        }
+
+
+for command in (release, rollback, freeze, unfreeze):
+    models.add_command(command)

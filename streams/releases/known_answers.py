@@ -1,0 +1,101 @@
+"""What a model says of a few posts of feedmill's own: two copies of one model agree on them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from feedmill.events.engagement import ENGAGEMENT_KINDS
+from feedmill.events.errors import BadArtifact
+from feedmill.events.post import Post
+from feedmill.features.counters import Counters, update
+from feedmill.features.post_batch import PostBatch
+from feedmill.models.text_model import Scores, TextModel
+from feedmill.rankers.engagement import EngagementModel
+
+AnyModel = TextModel | EngagementModel
+
+# The same artifact differs by rounding from one machine to another, and no more.
+TOLERANCE = 1e-6
+
+_TEXTS = (
+    "The ferry leaves at eight, bring a warm coat.",
+    "WIN a FREE phone now!!! Call 0900 123456 or visit http://example.com/prize today",
+    "You won't believe what this gardener found under the old apple tree",
+    "Which bread flour do you use for a long, cold rise? Mine tears when I shape it.",
+    "Ministers met on Tuesday to discuss the budget for schools and hospitals.",
+    "great video, check out my channel and subscribe please",
+    "Der Zug nach Bremen hat heute zwanzig Minuten Verspätung.",
+    "",
+    "Vaccines were tested in three trials with 40,000 people, the agency said. " * 8,
+)
+SAMPLE_POSTS = tuple(
+    Post(f"sample-{n}", f"author-{n}", 1_700_000_000_000 + n, text, lang="de" if n == 6 else "en")
+    for n, text in enumerate(_TEXTS)
+)
+
+
+def answers_of(model: AnyModel) -> tuple[float, ...]:
+    """Return what a model says of the sample posts; an engagement model, also of sample counts.
+
+    Raises
+    ------
+    BadArtifact
+        The model raises, or says something that is not in [0, 1].
+    """
+    try:
+        values = _values(model)
+    except Exception as error:
+        raise BadArtifact(
+            f"model `{model.name}@{model.version}`: it fails on sample posts"
+            f" ({type(error).__name__}: {error}); retrain"
+        ) from error
+    wrong = np.flatnonzero(~((values >= 0) & (values <= 1)))
+    if len(wrong):
+        raise BadArtifact(
+            f"model `{model.name}@{model.version}`: it says {values[wrong[0]]!r} of a sample post,"
+            " expected a number in [0, 1]; retrain"
+        )
+    return tuple(values.tolist())
+
+
+def check_answers(model: AnyModel, expected: Sequence[float]) -> None:
+    """Check that a model says what it said where it was released.
+
+    Raises
+    ------
+    BadArtifact
+        It says something else, by more than `TOLERANCE`, or as `answers_of`.
+    """
+    answers = answers_of(model)
+    label = f"model `{model.name}@{model.version}`"
+    if len(answers) != len(expected):
+        raise BadArtifact(
+            f"{label}: the release has {len(expected)} known answers, this build gives"
+            f" {len(answers)}; release it again with this build"
+        )
+    for post, answer, known in zip(range(len(answers)), answers, expected, strict=True):
+        if not abs(answer - known) <= TOLERANCE:
+            raise BadArtifact(
+                f"{label}: it says {answer:.9g} of sample {post}, where it was released it said"
+                f" {known:.9g}; release it again with this build, or retrain"
+            )
+
+
+def _values(model: AnyModel) -> Scores:
+    posts = PostBatch(SAMPLE_POSTS)
+    if hasattr(model, "score_batch"):
+        return np.asarray(model.score_batch(posts), dtype=np.float64)
+    priors = np.asarray(model.prior_batch(posts), dtype=np.float64)
+    counters = [_sample_counters(n) for n in range(len(priors))]
+    return np.concatenate((priors, model.score_many(priors, counters)))
+
+
+def _sample_counters(number: int) -> Counters:
+    """Return counts that differ from post to post: the first has none."""
+    counters = Counters()
+    for step in range(number * 5):
+        kind = ENGAGEMENT_KINDS[0 if step % 3 else step % len(ENGAGEMENT_KINDS)]
+        update(counters, kind, 1_700_000_000_000 + step * 60_000)
+    return counters

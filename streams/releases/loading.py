@@ -1,0 +1,147 @@
+"""Loads a released model, and tries it in another process before a worker's own."""
+
+from __future__ import annotations
+
+import os
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import msgspec
+
+from feedmill.events.errors import BadArtifact, FeedmillError
+from feedmill.features.post_batch import PostBatch
+from feedmill.filters import registry as filters
+from feedmill.filters.spec import STORE as FILTER_STORE
+from feedmill.rankers import registry as rankers
+from feedmill.rankers.spec import STORE as RANKER_STORE
+from feedmill.streams.releases.known_answers import (
+    SAMPLE_POSTS,
+    AnyModel,
+    answers_of,
+    check_answers,
+)
+
+MODELS = (*filters.FILTERS, *rankers.RANKERS)
+# What a model may take in the trial.  The shipped ones take 20 to 40 microseconds a post.
+MOST_MS_A_POST = 1.0
+MOST_MEMORY = 3 * 1024**3
+MOST_PROCESSOR_S = 30
+MOST_S = 60.0
+_BATCH = 252
+_REPEATS = 10
+_MOST_OUTPUT = 2000
+
+
+class Trial(msgspec.Struct, frozen=True):
+    """What a trial is to do: a model of a store, and the known answers, if there are any yet."""
+
+    model: str
+    sha256: str
+    store: str | None = None
+    answers: tuple[float, ...] = ()
+
+
+class TrialResult(msgspec.Struct, frozen=True):
+    """What came of a trial: answers and milliseconds of processor a post, or why it is refused."""
+
+    answers: tuple[float, ...] = ()
+    ms_a_post: float = 0.0
+    refusal: str = ""
+
+
+def store_of(name: str, store: Path | None) -> Path:
+    """Return the folder of a model's artifacts: the given one, else that of those that ship."""
+    return store or (FILTER_STORE if name in filters.FILTERS else RANKER_STORE)
+
+
+def load_model(name: str, store: Path | None, sha256: str | None = None) -> AnyModel:
+    """Load a model of a store by its sha256, or the one that the store's card names.
+
+    Raises
+    ------
+    BadArtifact
+        It is missing or altered, is another model, or does not fit this build.
+    """
+    load = filters.load if name in filters.FILTERS else rankers.load
+    return load(name, store, sha256)
+
+
+def try_model(trial: Trial, most_s: float = MOST_S) -> TrialResult:
+    """Try a model in a process of its own, under limits of time and memory; waits for it.
+
+    Raises
+    ------
+    BadArtifact
+        With what is wrong: the worker's own process has not touched the file.
+    """
+    label = f"model `{trial.model}@{trial.sha256[:12]}`"
+    command = [sys.executable, "-m", "feedmill.streams.releases.trial"]
+    environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+    try:
+        done = subprocess.run(
+            command,
+            input=msgspec.json.encode(trial),
+            capture_output=True,
+            timeout=most_s,
+            env=environment,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise BadArtifact(
+            f"{label}: the trial took longer than {most_s:.0f} s; release a faster model"
+        ) from None
+    if done.returncode == 0:
+        result = msgspec.json.decode(done.stdout, type=TrialResult)
+        if result.refusal:
+            raise BadArtifact(result.refusal)
+        return result
+    last = done.stderr.decode("utf-8", "replace").strip()[-_MOST_OUTPUT:].rpartition("\n")[2]
+    raise BadArtifact(
+        f"{label}: the trial ended with {done.returncode} ({last or 'without a word'}); it took"
+        f" more than {MOST_MEMORY >> 20} MiB or {MOST_PROCESSOR_S} s of processor, or the file"
+        " breaks its reader; retrain"
+    )
+
+
+def run_trial(trial: Trial) -> TrialResult:
+    """Do a trial in this process; what it refuses is in the result."""
+    store = None if trial.store is None else Path(trial.store)
+    try:
+        model = load_model(trial.model, store, trial.sha256)
+        if trial.answers:
+            check_answers(model, trial.answers)
+        answers = answers_of(model)
+        ms_a_post = _ms_a_post(model)
+    except FeedmillError as error:
+        return TrialResult(refusal=str(error))
+    if ms_a_post > MOST_MS_A_POST:
+        return TrialResult(
+            refusal=f"model `{trial.model}@{trial.sha256[:12]}`: it takes {ms_a_post:.2f} ms of"
+            f" processor a post in a batch of {_BATCH}, expected at most {MOST_MS_A_POST:g};"
+            " release a faster model"
+        )
+    return TrialResult(answers, ms_a_post)
+
+
+def limit_this_process() -> None:
+    """Hold this process to the limits of a trial; it can never leave them again."""
+    os.nice(10)
+    resource.setrlimit(resource.RLIMIT_AS, (MOST_MEMORY, MOST_MEMORY))
+    resource.setrlimit(resource.RLIMIT_CPU, (MOST_PROCESSOR_S, MOST_PROCESSOR_S))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def _ms_a_post(model: AnyModel) -> float:
+    """Return the mean processor time of a post in a batch."""
+    posts = SAMPLE_POSTS * (_BATCH // len(SAMPLE_POSTS))
+    start = time.process_time()
+    for _ in range(_REPEATS):
+        batch = PostBatch(posts)
+        if hasattr(model, "score_batch"):
+            model.score_batch(batch)
+        else:
+            model.prior_batch(batch)
+    return (time.process_time() - start) * 1000 / (len(posts) * _REPEATS)

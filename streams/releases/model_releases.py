@@ -1,0 +1,222 @@
+"""Keeps the models of a worker at their released versions, while posts flow.
+
+    models ─► ReleaseLog ─► a thread: trial in another process, load, warm up ─► swap between cycles
+
+Until the new model is there, and for good where it is refused, the old one goes on.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+from feedmill.events.errors import BadArtifact
+from feedmill.events.instance import RefusedRelease
+from feedmill.streams.kafka.assignment import AssignmentChange
+from feedmill.streams.kafka.batches import TopicPartition
+from feedmill.streams.kafka.connection import Connection
+from feedmill.streams.releases.known_answers import AnyModel, answers_of
+from feedmill.streams.releases.loading import MODELS, Trial, load_model, try_model
+from feedmill.streams.releases.release_log import ReleasedVersion, ReleaseLog
+from feedmill.streams.stages.step import ModelStep, Step, Writer
+
+log = logging.getLogger(__name__)
+
+
+_INSTALLED = ReleasedVersion(-1, None)
+_NOTE = "model."
+_REASON_CHARACTERS = 1000
+# Releases are rare; a cycle without records should cost little.
+_READ_EVERY_S = 0.05
+
+
+class Loaded(NamedTuple):
+    """What the thread brings.
+
+    Attributes
+    ----------
+    model
+        None where it runs already.
+    version
+        The release that is in force from now on; None if every one was refused.
+    refusals
+        Newer releases, and why they were refused.
+    """
+
+    model: AnyModel | None
+    version: ReleasedVersion | None
+    refusals: Sequence[tuple[ReleasedVersion, str]]
+
+
+class ModelReleases:
+    """Follows the releases of the models that a worker's steps run.
+
+    `follow` in every cycle, `assigned` at a rebalance.
+
+    Parameters
+    ----------
+    connection
+        To Kafka.
+    store
+        The folder of the artifacts; None for those that ship.
+    steps
+        Of the worker; those without a model are left alone.
+
+    Attributes
+    ----------
+    swaps
+        How many models replaced another version so far.
+    """
+
+    def __init__(self, connection: Connection, store: Path | None, steps: Sequence[Step]) -> None:
+        self._store = store
+        self._steps = {step.name: step for step in steps if isinstance(step, ModelStep)}
+        self._releases = ReleaseLog(connection, MODELS)
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="release")
+        self._loading: dict[str, Future[Loaded]] = {}
+        # Models of which there are releases that were not looked at.
+        self._waiting: set[str] = set()
+        self._running: dict[str, ReleasedVersion] = {}
+        self._refused: dict[str, int] = {}
+        self._notes: dict[tuple[int, str], str] = {}
+        self._read_at = 0.0
+        self._has_begun = False
+        self.swaps = 0
+
+    @property
+    def refused(self) -> tuple[RefusedRelease, ...]:
+        """The last releases that this worker refused, with the reasons."""
+        return tuple(self._releases.refused)
+
+    @property
+    def refused_count(self) -> int:
+        return self._releases.refused_count
+
+    def offset(self, stage: str) -> int:
+        """Return the last record of `models` that a stage has dealt with."""
+        if stage not in self._waiting and stage not in self._loading:
+            return self._releases.offset
+        return max(self._running.get(stage, _INSTALLED).offset, self._refused.get(stage, -1))
+
+    def is_settled(self) -> bool:
+        """Whether posts may come: `models` was read to its end, and at the start loaded, too.
+
+        Later on a model that takes its time holds no partition back: the old one goes on.
+        """
+        if not self._releases.is_complete():
+            return False
+        self._has_begun |= not self._waiting and not self._loading
+        return self._has_begun
+
+    def ready_reason(self) -> str:
+        """Say what is still to be done before the first posts; "" if nothing is."""
+        busy = () if self._has_begun else sorted({*self._waiting, *self._loading})
+        if busy:
+            return f"loading released models: {', '.join(busy)}"
+        return self._releases.log.ready_reason()
+
+    def follow(self) -> list[str]:
+        """Read on, and swap what is loaded; return the models that changed, or were refused."""
+        now = time.monotonic()
+        if now >= self._read_at:
+            self._read_at = now + _READ_EVERY_S
+            self._waiting |= self._releases.follow() & self._steps.keys()
+        changed = []
+        for name in [name for name, loading in self._loading.items() if loading.done()]:
+            self._take(name, self._loading.pop(name).result())
+            changed.append(name)
+        for name in self._waiting - self._loading.keys():
+            self._waiting.discard(name)
+            self._begin(name)
+        return changed
+
+    def assigned(self, change: AssignmentChange) -> None:
+        """Read to the end once more, and learn which versions the partitions were judged by."""
+        self._releases.read_to_end()
+        self._notes = {
+            (partition, name): text
+            for partition in change.owned
+            for name in self._steps
+            if (text := change.notes.get(partition, {}).get(_NOTE + name))
+        }
+
+    def note(self, positions: Callable[[], Mapping[TopicPartition, int]], writer: Writer) -> None:
+        """Commit beside each partition's offset from where on which version judges its posts.
+
+        Called before the posts of a cycle are judged; `positions` says where they begin.
+        """
+        for name in self._running:
+            version = self._steps[name].models[name]
+            for at, offset in positions().items():
+                if at.topic != "posts":
+                    continue
+                key = at.partition, name
+                if self._notes.get(key, "").partition(" ")[0] != version:
+                    self._notes[key] = f"{version} {offset}"
+                    writer.note(at.partition, _NOTE + name, self._notes[key])
+
+    def close(self) -> None:
+        self._thread.shutdown(wait=False, cancel_futures=True)
+        self._releases.close()
+
+    def _begin(self, name: str) -> None:
+        """Have the thread load the newest release, or the newest that is not refused."""
+        running = self._running.get(name, _INSTALLED)
+        refused = self._refused.get(name, -1)
+        wanted = [
+            one for one in self._releases.latest(name) if one.offset > max(running.offset, refused)
+        ]
+        if not wanted:
+            return
+        model = self._steps[name].models[name]
+        self._loading[name] = self._thread.submit(
+            _load_newest, name, self._store, tuple(wanted), model
+        )
+
+    def _take(self, name: str, loaded: Loaded) -> None:
+        for version, reason in loaded.refusals:
+            log.error("release of %s at offset %d is refused: %s", name, version.offset, reason)
+            self._releases.refuse(name, version.offset, reason)
+            self._refused[name] = max(self._refused.get(name, -1), version.offset)
+        if loaded.version is None:
+            return
+        step = self._steps[name]
+        self._running[name] = loaded.version
+        if loaded.model is not None:
+            before = step.models[name]
+            step.swap(loaded.model)
+            self.swaps += 1
+            log.info("model %s: %s instead of %s", name, step.models[name], before)
+
+
+def _load_newest(
+    name: str, store: Path | None, wanted: Sequence[ReleasedVersion], current: str
+) -> Loaded:
+    """Load the first of some releases that can be; nothing where it is the current version."""
+    refusals: list[tuple[ReleasedVersion, str]] = []
+    for one in wanted:
+        try:
+            return Loaded(_load(name, store, one, current), one, refusals)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the old model goes on
+            text = str(error) if isinstance(error, BadArtifact) else repr(error)
+            refusals.append((one, text[:_REASON_CHARACTERS]))
+    return Loaded(None, None, refusals)
+
+
+def _load(name: str, store: Path | None, one: ReleasedVersion, current: str) -> AnyModel | None:
+    release = one.release
+    if release is None:
+        model = load_model(name, store)
+        return None if model.version == current else model
+    where = None if store is None else str(store)
+    try_model(Trial(name, release.sha256, where, release.answers))
+    if release.version == current:
+        return None
+    model = load_model(name, store, release.sha256)
+    # The first call is ten times as slow as the next; let no post wait for it.
+    answers_of(model)
+    return model

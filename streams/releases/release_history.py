@@ -1,0 +1,81 @@
+"""The topic `models` as an operator sees it: every release of a model, and where to go back to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from feedmill.events.decode import decode_release
+from feedmill.events.errors import BadEvent, UsageError
+from feedmill.events.release import ModelRelease
+from feedmill.streams.kafka.topic_reader import TopicRecord
+
+
+@dataclass(frozen=True)
+class ReleaseEntry:
+    """One valid record of `models`; `release` is None for the version that the card names."""
+
+    offset: int
+    at_ms: int
+    release: ModelRelease | None
+
+
+class ReleaseHistory:
+    """The valid records of `models` by model, in the order of their offsets."""
+
+    def __init__(self, models: Sequence[str], records: Iterable[TopicRecord]) -> None:
+        self._entries: dict[str, list[ReleaseEntry]] = {name: [] for name in models}
+        for record in records:
+            try:
+                name, release = decode_release(models, record.key, record.value)
+            except BadEvent:
+                continue
+            self._entries[name].append(ReleaseEntry(record.offset, record.at_ms, release))
+
+    def entries(self, model: str) -> Sequence[ReleaseEntry]:
+        """Return the releases of a model, the oldest first."""
+        return tuple(self._entries[model])
+
+    def current(self, model: str) -> ModelRelease | None:
+        """Return the last release; None if there is none, or the card's version holds again."""
+        entries = self._entries[model]
+        return entries[-1].release if entries else None
+
+    def check_not_frozen(self, model: str) -> None:
+        """Refuse with `UsageError` if the model is frozen."""
+        current = self.current(model)
+        if current is not None and current.frozen:
+            by = f" by {current.by}" if current.by else ""
+            note = f" ({current.note})" if current.note else ""
+            raise UsageError(
+                f"`{model}` is frozen at {current.version}{by}{note};"
+                f" `feedmill models unfreeze {model}` allows releases again"
+            )
+
+    def rollback_target(self, model: str, to: int | None) -> ReleaseEntry | None:
+        """Return the release to go back to: that at offset `to`, else the last of another version.
+
+        None means that there was none before: the version that the card names.
+
+        Raises
+        ------
+        UsageError
+            The model was never released, or `to` is not the offset of one of its releases.
+        """
+        entries = self._entries[model]
+        if to is not None:
+            for entry in entries:
+                if entry.offset == to:
+                    return entry
+            raise UsageError(
+                f"`{model}` has no release at offset {to}; `feedmill models list {model}` lists"
+                " them"
+            )
+        if not entries:
+            raise UsageError(f"`{model}` was never released, so there is nothing to go back from")
+        now = _sha256(entries[-1])
+        return next((entry for entry in reversed(entries) if _sha256(entry) != now), None)
+
+
+def _sha256(entry: ReleaseEntry) -> str | None:
+    return None if entry.release is None else entry.release.sha256

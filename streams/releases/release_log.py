@@ -1,0 +1,108 @@
+"""Follows `models`: which version of each model is released, and what was before."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from feedmill.events.decode import decode_release
+from feedmill.events.errors import BadEvent
+from feedmill.events.instance import RefusedRelease
+from feedmill.events.release import ModelRelease
+from feedmill.streams.kafka.batches import Record, TopicPartition
+from feedmill.streams.kafka.connection import Connection
+from feedmill.streams.kafka.log_consumer import BEGINNING, LogConsumer
+
+TOPIC = "models"
+_SOURCE = TopicPartition(TOPIC, 0)
+_MOST_RECORDS = 1000
+_KEPT_REFUSALS = 50
+# A worker that starts goes back so many releases to find one that it can run.
+_KEPT_RELEASES = 5
+
+
+class ReleasedVersion(NamedTuple):
+    """A release and the offset of its record; None is the version that the store's card names."""
+
+    offset: int
+    release: ModelRelease | None
+
+    @property
+    def sha256(self) -> str | None:
+        return None if self.release is None else self.release.sha256
+
+
+class ReleaseFold:
+    """Applies the records of `models` in order.
+
+    Attributes
+    ----------
+    offset
+        The last record; -1 before the first.
+    refused
+        The last 50 records that were refused, here or by who tried to load them.
+    refused_count
+        The number of all.
+    """
+
+    def __init__(self, models: Sequence[str]) -> None:
+        self.offset = -1
+        self.refused: deque[RefusedRelease] = deque(maxlen=_KEPT_REFUSALS)
+        self.refused_count = 0
+        self._models = tuple(models)
+        self._releases: dict[str, deque[ReleasedVersion]] = {}
+
+    def take(self, record: Record) -> str | None:
+        """Apply the next record; return the model that it is about, None if it is refused."""
+        self.offset = record.offset
+        try:
+            name, release = decode_release(self._models, record.key, record.value)
+        except BadEvent as error:
+            key = (record.key or b"").decode("utf-8", "replace")[:256]
+            self.refuse(key, record.offset, str(error))
+            return None
+        found = self._releases.setdefault(name, deque(maxlen=_KEPT_RELEASES))
+        found.append(ReleasedVersion(record.offset, release))
+        return name
+
+    def refuse(self, model: str, offset: int, reason: str) -> None:
+        """Keep why a release is not in force."""
+        self.refused.append(RefusedRelease(model, offset, reason))
+        self.refused_count += 1
+
+    def released(self) -> tuple[str, ...]:
+        """Return the models of which there is a release."""
+        return tuple(self._releases)
+
+    def latest(self, model: str) -> Sequence[ReleasedVersion]:
+        """Return the last five releases of a model, the newest first."""
+        return tuple(reversed(self._releases.get(model, ())))
+
+
+class ReleaseLog(ReleaseFold):
+    """The releases so far; `follow` reads on, without waiting."""
+
+    def __init__(self, connection: Connection, models: Sequence[str]) -> None:
+        super().__init__(models)
+        self.log = LogConsumer(connection, TOPIC)
+        self.log.add({_SOURCE: BEGINNING})
+
+    def follow(self) -> set[str]:
+        """Apply what came; return the models that it is about."""
+        batches = self.log.read(_MOST_RECORDS)
+        names = (self.take(record) for batch in batches for record in batch.records)
+        return {name for name in names if name is not None}
+
+    def read_to_end(self) -> None:
+        """Hold `is_complete` back until everything was read that is there now."""
+        positions = self.log.positions()
+        self.log.drop(positions)
+        self.log.add(positions)
+
+    def is_complete(self) -> bool:
+        """Whether everything was read that was there at the start, or at `read_to_end`."""
+        return self.log.all_restored()
+
+    def close(self) -> None:
+        self.log.close()

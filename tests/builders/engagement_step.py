@@ -1,0 +1,149 @@
+"""An engagement step without Kafka: it owns partition 0, and shows what it writes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import Any, cast
+
+import numpy as np
+import pytest
+
+from builders.fake_log import FakeLog, KeptWriter
+from builders.records import StoredRecord, record, record_batch
+from feedmill.events.engagement import Engagement, EngagementKind
+from feedmill.events.post import Post
+from feedmill.features.counters import Counters
+from feedmill.features.post_batch import PostBatch
+from feedmill.rankers.engagement import EngagementModel
+from feedmill.streams.kafka.assignment import AssignmentChange
+from feedmill.streams.kafka.batches import TopicPartition
+from feedmill.streams.observe.metrics import Metrics
+from feedmill.streams.settings.clock import LogClock
+from feedmill.streams.settings.environment import Environment
+from feedmill.streams.stages import engagement_restore
+from feedmill.streams.stages.burst_damping import MINUTE_MS
+from feedmill.streams.stages.decoding import decode_work
+from feedmill.streams.stages.engagement import EngagementStep
+from feedmill.streams.stages.engagement_state import PostState, decode_state
+from feedmill.streams.stages.step import StepContext
+
+NOW_MS = 1_700_000_000_000
+PRIOR = 0.25
+COUNTERS, ENGAGEMENTS = TopicPartition("counters", 0), TopicPartition("engagements", 0)
+
+
+class LikesOverImpressions:
+    """A model whose scores are plain to see."""
+
+    name, version = "engagement", "v1"
+
+    def prior_batch(self, batch: PostBatch) -> np.ndarray:
+        return np.full(len(batch), PRIOR)
+
+    def score_many(self, priors: np.ndarray, counters: Sequence[Counters]) -> np.ndarray:
+        return np.array(
+            [
+                c.counts[2] / c.counts[0] if c.counts[0] else p
+                for p, c in zip(priors, counters, strict=True)
+            ]
+        )
+
+
+class Running:
+    """A step that owns partition 0, with the logs it restores from and a clock of our own."""
+
+    def __init__(
+        self,
+        monkeypatch: pytest.MonkeyPatch,
+        counters: Sequence[StoredRecord] = (),
+        engagements: Sequence[StoredRecord] = (),
+        start: int = 0,
+        *,
+        ends_with_markers: bool = False,
+    ) -> None:
+        self.now_ms = float(NOW_MS)
+        clock = LogClock(lambda: self.now_ms)
+        clock.stamp(NOW_MS)
+        self.metrics = Metrics("engagement", "test")
+        topics = {COUNTERS: list(counters), ENGAGEMENTS: list(engagements)}
+        ends = {ENGAGEMENTS: start} if ends_with_markers else {}
+        monkeypatch.setattr(
+            engagement_restore, "LogConsumer", lambda *_: FakeLog(topics, ends=ends)
+        )
+        self.step = EngagementStep(lambda: cast(EngagementModel, LikesOverImpressions()))
+        connection = cast(Any, SimpleNamespace(environment=Environment(user_window=1_000)))
+        self.step.start(StepContext(connection, clock, self.metrics, 1))
+        end = start if ends_with_markers else start + len(engagements)
+        change = AssignmentChange(
+            1, gained=(0,), starts={ENGAGEMENTS: start}, ends={ENGAGEMENTS: end}
+        )
+        self.step.on_assigned(change)
+        for _ in range(10):
+            self.step.poll(KeptWriter())
+
+    def apply(
+        self, posts: Sequence[StoredRecord] = (), engagements: Sequence[StoredRecord] = ()
+    ) -> dict[tuple[str, str], bytes | None]:
+        """What a cycle writes, by topic and key."""
+        work = decode_work(
+            [record_batch("posts", posts)] if posts else [],
+            [record_batch("engagements", engagements)] if engagements else [],
+            partitions=1,
+            epoch=1,
+            now_ms=int(self.now_ms),
+        )
+        assert not work.rejected
+        writer = KeptWriter()
+        self.step.apply(work, writer)
+        assert {owner for *_, owner in writer.added} <= {0}
+        return {(topic, (key or b"").decode()): value for topic, key, value, _ in writer.added}
+
+    def count(self, metric: str) -> float:
+        page = self.metrics.text()
+        lines = [line for line in page.splitlines() if line.startswith(metric + "{")]
+        return sum(float(line.rpartition(" ")[2]) for line in lines)
+
+
+def post(post_id: str, offset: int, at_ms: int = NOW_MS) -> StoredRecord:
+    return record(post_id, Post(post_id, "author", at_ms, "text"), offset=offset, timestamp=at_ms)
+
+
+def deletion(post_id: str, offset: int) -> StoredRecord:
+    return record(post_id, None, offset=offset, timestamp=NOW_MS)
+
+
+def event(
+    post_id: str,
+    kind: EngagementKind,
+    offset: int,
+    at_ms: int = NOW_MS,
+    event_id: str | None = None,
+    user: str | None = None,
+) -> StoredRecord:
+    """By a user of its own unless told otherwise."""
+    content = Engagement(post_id, user or f"user-{offset}", kind, at_ms, event_id)
+    return record(post_id, content, offset=offset, timestamp=at_ms)
+
+
+def state_of(written: dict[tuple[str, str], bytes | None], post_id: str) -> PostState:
+    value = written["counters", post_id]
+    assert value is not None
+    return decode_state(value)
+
+
+def value_of(written: dict[tuple[str, str], bytes | None], post_id: str) -> Any:
+    value = written["signals.engagement", post_id]
+    assert value is not None
+    return json.loads(value)
+
+
+def record_of(post_id: str, value: bytes | None) -> StoredRecord:
+    return StoredRecord(0, NOW_MS, post_id.encode(), value)
+
+
+def new_accounts(kind: EngagementKind, first: int, count: int) -> list[StoredRecord]:
+    """So many events of one kind by as many users, within 50 seconds of the next minute."""
+    start_ms = (NOW_MS // MINUTE_MS + 1) * MINUTE_MS
+    return [event("p", kind, first + i, start_ms + i * 50_000 // count) for i in range(count)]

@@ -1,0 +1,224 @@
+"""What reads bytes from outside, each as a function that fuzzers call.
+
+A target returns whether the bytes were accepted, and raises only where the code is wrong: a refusal
+is the reader's own error with a short reason.  Where there is a key, it is the first line.
+"""
+
+from __future__ import annotations
+
+import io
+import tempfile
+import zipfile
+from collections.abc import Callable, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from feedmill.cli.post_lines import read_posts
+from feedmill.events.decode import decode_instance, decode_label, decoder_of, encode
+from feedmill.events.errors import BadArtifact, BadEvent, BadSetting, FeedmillError, UsageError
+from feedmill.events.post import Deletion, Post
+from feedmill.events.reasons import MAX_REASON_CHARACTERS
+from feedmill.events.settings import Settings
+from feedmill.events.signal import SignalNames
+from feedmill.features.text.ngrams import BUCKETS, TextBatch
+from feedmill.features.text.shape import SHAPE_COLUMNS
+from feedmill.filters.rules import FilterRules
+from feedmill.models.artifact import (
+    ModelCard,
+    pack_artifact,
+    read_artifact,
+    read_card,
+    save_artifact,
+    sha256_of,
+)
+from feedmill.models.text_model import read_calibrator, read_ngram_model, read_trees
+from feedmill.models.trees import Trees
+from feedmill.rankers.engagement import HEADS, ExpectedClicks
+from feedmill.streams.settings.environment import read_environment
+
+Target = Callable[[bytes], bool]
+
+CORPUS = Path(__file__).parents[1] / "fuzz" / "corpus"
+NAMES = SignalNames.parse("extreme:gate,novelty:objective")
+FEATURES = ("one", "two")
+# What a reason may have beside the text that was found.
+_MAX_REASON = MAX_REASON_CHARACTERS + 200
+# LightGBM's text of one tree with two leaves.
+TREES = """tree
+max_feature_idx=1
+
+Tree=0
+num_leaves=2
+split_feature=0
+threshold=0.5
+decision_type=2
+left_child=-1
+right_child=-2
+leaf_value=0.25 -0.25
+"""
+_POST = Post("p", "ann", 1, "Buy n0w at shop.example, it is f r e e", links=("https://a.example",))
+
+
+def accepted(read: Callable[..., Any], refusal: type[FeedmillError], *arguments: Any) -> bool:
+    """Call a reader; False where it refuses with a reason that somebody can read."""
+    try:
+        read(*arguments)
+    except refusal as error:
+        reason = str(error)
+        assert len(reason) > 10
+        if refusal in (BadEvent, BadSetting):
+            assert len(reason) <= _MAX_REASON
+            reason.encode()  # it goes into a header of Kafka
+        return False
+    return True
+
+
+def of_topic(topic: str) -> Target:
+    """The decoder of a topic; what it accepts is the same event once it is encoded again."""
+    decoder = decoder_of(topic, NAMES) if topic != "labels" else decode_label
+    assert decoder is not None
+    decode: Callable[[bytes | None, bytes | None], Any] = decoder
+
+    def decode_twice(key: bytes, value: bytes) -> None:
+        event = decode(key, value)
+        content = event[1] if isinstance(event, tuple) else event
+        if isinstance(content, msgspec.Struct) and not isinstance(content, Deletion):
+            assert decode(key, encode(content)) == event
+
+    def target(content: bytes) -> bool:
+        key, _, value = content.partition(b"\n")
+        return accepted(decode_twice, BadEvent, key, value)
+
+    return target
+
+
+def instances(content: bytes) -> bool:
+    return accepted(decode_instance, BadEvent, content)
+
+
+def config(content: bytes) -> bool:
+    """A record of `config`; what is accepted serves every feed, and its rules match posts."""
+    key, _, value = content.partition(b"\n")
+
+    def fold() -> None:
+        settings = Settings(NAMES).fold(key, value, 0)
+        for feed in ("global", "community:c"):
+            assert settings.weights_of(feed).as_dict()
+            assert set(settings.gates_of(feed)) == set(NAMES.gates)
+            assert settings.feed_of(feed) is not None
+        for name in NAMES.filters:
+            rules = FilterRules(name)
+            rules.follow(settings)
+            rules.verdicts([_POST], [1])
+
+    return accepted(fold, BadSetting)
+
+
+def post_lines(content: bytes) -> bool:
+    """A file of posts for `feedmill score`, plain or gzip; False where any line is refused."""
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(content)
+        file.flush()
+        try:
+            return all(isinstance(post, Post) for _, post in read_posts(file.name))
+        except UsageError:
+            return False
+
+
+def environment(content: bytes) -> bool:
+    """Variables of the environment, a line each."""
+    lines = content.decode("utf-8", "surrogateescape").replace("\0", "").splitlines()
+    pairs = (line.partition("=") for line in lines)
+    variables = {name: value for name, equals, value in pairs if equals}
+    return accepted(read_environment, UsageError, variables)
+
+
+def artifact(content: bytes) -> bool:
+    """The bytes of an artifact beside a card that has their sha256."""
+    card = ModelCard("toy", sha256_of(content), "2026-01-01", "", 2, [], {}, [], "")
+    with tempfile.TemporaryDirectory() as folder:
+        save_artifact(Path(folder), card, content)
+        return accepted(_load, BadArtifact, Path(folder))
+
+
+def artifact_member(content: bytes) -> bool:
+    """One member of an artifact whose other members are right: its name, then its bytes."""
+    name, _, member = content.partition(b"\n")
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        right = _right_members()
+        for one, raw in {**right, f"{name[:40].decode('ascii', 'replace')}.npy": member}.items():
+            archive.writestr(zipfile.ZipInfo(one), raw)
+    return artifact(packed.getvalue())
+
+
+def trees(content: bytes) -> bool:
+    """LightGBM's text; what is accepted scores rows."""
+
+    def score() -> None:
+        parsed = Trees.parse(content.decode("utf-8", "replace"))
+        if parsed.feature_count <= 8:
+            assert parsed.raw_scores(np.zeros((3, parsed.feature_count))).shape == (3,)
+
+    return accepted(score, BadArtifact)
+
+
+def card(content: bytes) -> bool:
+    """The text of a model card; no artifact is beside it."""
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "toy.json").write_bytes(content)
+        assert not accepted(read_artifact, BadArtifact, Path(folder), "toy", FEATURES)
+        return accepted(read_card, BadArtifact, Path(folder), "toy")
+
+
+def _load(store: Path) -> None:
+    """Read every kind of part that models have, and score by it."""
+    stored = read_artifact(store, "toy", FEATURES)
+    rows = np.zeros((2, len(FEATURES)))
+    assert read_calibrator(stored).value(rows[:, 0]).shape == (2,)
+    batch = TextBatch(["a text"])
+    assert read_ngram_model(stored, "click").score(batch).shape == (1,)
+    assert np.isfinite(ExpectedClicks.of(stored).prior_texts(batch)).all()
+    forest = read_trees(stored, "trees")
+    if forest.feature_count == len(FEATURES):
+        assert forest.raw_scores(rows).shape == (2,)
+
+
+@cache
+def _right_members() -> Mapping[str, bytes]:
+    with zipfile.ZipFile(io.BytesIO(toy_artifact())) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
+def toy_artifact() -> bytes:
+    """A small artifact with every kind of part."""
+    arrays = {
+        "curve_raw": np.array([0.0, 1.0]),
+        "curve_log_odds": np.array([-1.0, 1.0]),
+        "trees": np.frombuffer(TREES.encode(), np.uint8),
+    }
+    for kind in HEADS:
+        arrays[f"table_{kind}"] = np.zeros(BUCKETS, np.int16)
+        arrays[f"linear_{kind}"] = np.array([1.0, 0.0, 1.0])
+        arrays[f"shape_{kind}"] = np.zeros(len(SHAPE_COLUMNS))
+    weights = dict.fromkeys(HEADS, 0.1)
+    metadata = {"name": "toy", "base": 0.1, "prior_weight": 2.0, "head_weights": weights}
+    return pack_artifact(metadata, FEATURES, arrays)
+
+
+TARGETS: Mapping[str, Target] = {
+    **{topic: of_topic(topic) for topic in ("posts", "engagements", "overrides", "labels")},
+    "signals": of_topic("signals.spam"),
+    "instances": instances,
+    "config": config,
+    "post_lines": post_lines,
+    "environment": environment,
+    "artifact": artifact,
+    "artifact_member": artifact_member,
+    "trees": trees,
+    "card": card,
+}

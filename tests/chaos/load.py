@@ -1,0 +1,93 @@
+"""Events in the background: posts, edits, deletions, engagements, some of them repeated or late."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from typing import Any
+
+from builders.engine import KINDS
+from builders.engine_topics import Json
+from builders.fault_engine import FaultEngine
+from builders.waiting import now_ms
+
+COMMUNITIES = ("gardening", "cycling", "cooking")
+SPAM = "FREE MONEY!!! Click http://win-cash.example now, 100% guaranteed prize, claim your reward"
+_SYLLABLES = "ba den fo gri hal ko lim mor nu pel ras ti vo wen".split()  # noqa: SIM905 - a list of words
+_KIND_WEIGHTS = (60, 20, 8, 3, 2, 5, 1, 1)
+_LIVE_POSTS = 400
+
+
+class Load:
+    """Sends events at a rate until it is stopped; `events` says how many."""
+
+    def __init__(self, engine: FaultEngine, drawn: random.Random, rate: float = 300.0) -> None:
+        self.events = 0
+        self._engine, self._drawn, self._rate = engine, drawn, rate
+        self._posts: list[Json] = []
+        self._sent: list[Json] = []
+
+    def send_until(self, stop: threading.Event) -> None:
+        """For `in_background`."""
+        start = time.monotonic()
+        while not stop.is_set():
+            self.send_some(10)
+            stop.wait(max(0.0, start + self.events / self._rate - time.monotonic()))
+        self._engine.producer.flush(60)
+
+    def send_some(self, number: int) -> None:
+        """Send so many events."""
+        for _ in range(number):
+            chance = self._drawn.random()
+            if len(self._posts) < 20 or (chance < 0.1 and len(self._posts) < _LIVE_POSTS):
+                self._send_post()
+            elif chance < 0.12:
+                post = self._drawn.choice(self._posts)
+                self._post({**post, "text": self._text()})
+            elif chance < 0.13:
+                post = self._posts.pop(self._drawn.randrange(len(self._posts)))
+                self._send("posts", post["post_id"], None)
+            else:
+                self._send_engagement()
+
+    def _send_post(self) -> None:
+        number = self.events
+        post = {
+            "post_id": f"post-{number}",
+            "author_id": f"author-{self._drawn.randrange(100)}",
+            "created_at_ms": now_ms() - self._drawn.randrange(86_400_000),
+            "text": SPAM if self._drawn.random() < 0.05 else self._text(),
+            "communities": [self._drawn.choice(COMMUNITIES)],
+            "lang": "en",
+        }
+        self._posts.append(post)
+        self._post(post)
+
+    def _post(self, post: Json) -> None:
+        self._send("posts", post["post_id"], post)
+
+    def _send_engagement(self) -> None:
+        if self._sent and self._drawn.random() < 0.1:
+            event = self._drawn.choice(self._sent[-50:])
+        else:
+            event = {
+                "post_id": self._drawn.choice(self._posts)["post_id"],
+                "user_id": f"user-{self.events}",
+                "kind": self._drawn.choices(KINDS, _KIND_WEIGHTS)[0],
+                "at_ms": now_ms() - self._drawn.choice((0, 0, 0, 3_600_000, 86_400_000)),
+            }
+            if self._drawn.random() < 0.2:
+                event["event_id"] = f"event-{self.events}"
+                self._sent.append(event)
+        self._send("engagements", event["post_id"], event)
+
+    def _send(self, topic: str, key: str, value: Any) -> None:
+        self._engine.send(topic, key, value)
+        self.events += 1
+
+    def _text(self) -> str:
+        return " ".join(self._word() for _ in range(9))
+
+    def _word(self) -> str:
+        return "".join(self._drawn.choices(_SYLLABLES, k=self._drawn.randint(1, 4)))

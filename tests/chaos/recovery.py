@@ -1,0 +1,93 @@
+"""How soon an engine works again, and whether it comes to what it must."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Collection
+
+from kafka.partitioner.default import murmur2
+
+from builders.engine import Engine
+from builders.engine_topics import PARTITIONS
+from builders.fault_engine import FaultEngine
+from builders.waiting import now_ms
+from chaos.event_log import expected_of, found_of, verdict_of
+from chaos.scenario import Chaos
+from chaos.verdict import Position, Verdict, differences
+
+SESSION_S = 6.0
+# A dead worker's work is served again within its session timeout and so much.
+TAKEOVER_BAR_S = SESSION_S + 5.0
+_SETTLES_WITHIN_S = 60.0
+
+
+class Probe:
+    """New posts, one of each partition: an engine that works shows them all in its feed."""
+
+    def __init__(self, engine: FaultEngine) -> None:
+        self._engine = engine
+        self._start = time.monotonic()
+        self._ids = _ids_of_each_partition()
+        engine.posts(
+            {
+                "post_id": post_id,
+                "author_id": post_id,
+                "created_at_ms": now_ms(),
+                "text": f"An evening walk, {post_id}",
+            }
+            for post_id in self._ids
+        )
+
+    def seconds(self, within_s: float = 60.0) -> float:
+        """Wait until all are decided in Redis; how long it took from their making."""
+        self._engine.wait_decided(self._ids, within_s)
+        return time.monotonic() - self._start
+
+
+def _ids_of_each_partition() -> list[str]:
+    found: dict[int, str] = {}
+    while len(found) < PARTITIONS:
+        post_id = f"probe-{uuid.uuid4().hex[:8]}"
+        found[(murmur2(post_id.encode()) & 0x7FFFFFFF) % PARTITIONS] = post_id
+    return list(found.values())
+
+
+def settled(engine: Engine, bad_records: Collection[Position] = ()) -> Verdict:
+    """Wait until nothing is wrong any more; what still is at the end, where that never comes."""
+    end = time.monotonic() + _SETTLES_WITHIN_S
+    while not (verdict := verdict_of(engine, bad_records)).is_clean:
+        if time.monotonic() > end:
+            break
+        time.sleep(1.0)
+    return verdict
+
+
+def final_verdict(chaos: Chaos, engine: FaultEngine) -> Verdict:
+    """Wait for the end of all work, then judge by the log and against an undisturbed run."""
+    verdict = settled(engine)
+    for worker in engine.workers.values():
+        if worker.process.poll() is None:
+            worker.stop()
+    calm = chaos.engine()
+    calm.ready_worker()
+    return verdict + against_undisturbed(engine, calm)
+
+
+def against_undisturbed(engine: Engine, calm: Engine) -> Verdict:
+    """Compare all feeds with those of another engine that reads the same log without a fault.
+
+    `calm` has a worker and empty topics.
+    """
+    for topic in ("config", "overrides", "posts", "engagements"):
+        for record in engine.read_all(topic):
+            calm.send(topic, record.key, record.value, partition=record.partition)
+    calm.producer.flush(60)
+    calm_verdict = settled(calm)
+    if not calm_verdict.is_clean:
+        raise AssertionError(f"the undisturbed run is wrong: {calm_verdict}")
+    verdict = Verdict()
+    for name, (entries, _) in found_of(calm, expected_of(calm)).feeds.items():
+        wrong = differences(entries, engine.feed(name)[0])
+        verdict.add("wrong_order", wrong, f"feed {name} against an undisturbed run")
+    return verdict

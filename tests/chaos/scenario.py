@@ -1,0 +1,128 @@
+"""What a scenario is given, and the rows that it yields.
+
+A scenario is a module of `chaos.scenarios` with `run(chaos)`, which yields a row for each fault.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from builders.fault_engine import FaultEngine
+from builders.own_redis import OwnRedis
+from builders.tcp_proxy import TcpProxy
+from chaos.verdict import Verdict
+from feedmill.deploy.local import StackAddress, down, up
+
+
+@dataclass(frozen=True)
+class Row:
+    """One fault, how often it was caused, and what came of it.
+
+    `recover_s` is the longest time in which the engine served everything again, `recover_bar_s`
+    what it may take; `peak_mb` is the most resident memory of a worker.  `failures` are whatever
+    else does not hold.
+    """
+
+    fault: str
+    rounds: int
+    events: int
+    verdict: Verdict
+    recover_s: float
+    recover_bar_s: float
+    peak_mb: float
+    peak_bar_mb: float = 1000.0
+    failures: tuple[str, ...] = ()
+
+    @property
+    def problems(self) -> list[str]:
+        """Every bar that fails; empty where all hold."""
+        found = [*self.verdict.examples, *self.failures]
+        if self.recover_s > self.recover_bar_s:
+            found.append(f"recovery took {self.recover_s:.1f} s, not {self.recover_bar_s:.1f}")
+        if self.peak_mb > self.peak_bar_mb:
+            found.append(f"a worker took {self.peak_mb:.0f} MB, not {self.peak_bar_mb:.0f}")
+        return found
+
+    @classmethod
+    def failed(cls, fault: str, reason: str) -> Row:
+        """A row of a scenario that did not come to its end."""
+        return cls(fault, 0, 0, Verdict(), 0.0, 0.0, 0.0, failures=(reason,))
+
+
+class Chaos:
+    """The surroundings of one scenario; use as a context: at its end everything is stopped."""
+
+    def __init__(self, name: str, seed: int, *, is_long: bool, stack: SharedStack) -> None:
+        self.name, self.seed, self.is_long = name, seed, is_long
+        self.random = random.Random(f"{name} {seed}")
+        self._stack = stack
+        self._folder = stack.folder / name
+        self._open = contextlib.ExitStack()
+
+    def __enter__(self) -> Chaos:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._open.close()
+
+    @property
+    def stack(self) -> StackAddress:
+        """Kafka and Redis that scenarios share: for faults of workers and events only."""
+        return self._stack.address()
+
+    def own_stack(self, brokers: int = 1) -> tuple[StackAddress, Path]:
+        """Kafka and Redis of this scenario alone, to break; and their folder."""
+        folder = self._own_folder("stack")
+        self._open.callback(down, folder)
+        return up(folder, brokers=brokers), folder
+
+    def own_redis(self) -> OwnRedis:
+        """Start an empty Redis of this scenario alone."""
+        server = OwnRedis(self._own_folder("redis"))
+        self._open.callback(server.close)
+        server.start()
+        return server
+
+    def proxy(self, target_port: int = 0) -> TcpProxy:
+        """Start a proxy to a port of loopback."""
+        proxy = TcpProxy(target_port)
+        self._open.callback(proxy.close)
+        return proxy
+
+    def engine(self, *, kafka: str = "", redis: str = "") -> FaultEngine:
+        """Make an engine on a fresh prefix, by default on the shared stack; no worker runs yet."""
+        folder = self._own_folder("engine")
+        folder.mkdir()
+        engine = FaultEngine(
+            kafka or self.stack.kafka, redis or self.stack.redis, f"{folder.name}.", folder
+        )
+        self._open.callback(engine.stop)
+        return engine
+
+    def _own_folder(self, kind: str) -> Path:
+        return self._folder / f"{kind}-{uuid.uuid4().hex[:6]}"
+
+
+class SharedStack:
+    """A stack that is started when a scenario first asks for it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._address: StackAddress | None = None
+
+    def address(self) -> StackAddress:
+        if self._address is None:
+            self._address = up(self.folder / "shared-stack")
+        return self._address
+
+    def close(self) -> None:
+        down(self.folder / "shared-stack")
+
+
+Rows = Iterator[Row]

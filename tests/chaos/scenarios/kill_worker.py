@@ -1,0 +1,12 @@
+"""Kill -9 of the only worker under load, at random moments and at points of its loop."""
+
+from __future__ import annotations
+
+from chaos.kill_rounds import kill_rounds
+from chaos.scenario import Chaos, Rows
+
+
+def run(chaos: Chaos) -> Rows:
+    rounds = 25 if chaos.is_long else 2
+    fault = "kill -9 of the only worker, on compacted topics"
+    yield kill_rounds(chaos, fault, ["only"], rounds, compacted=True)

@@ -1,0 +1,239 @@
+"""Versions of models are released, refused, frozen and rolled back while posts flow."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+from confluent_kafka import ConsumerGroupTopicPartitions
+from confluent_kafka.admin import AdminClient
+
+from builders.engine_topics import PARTITIONS, Json
+from builders.fault_engine import FaultEngine
+from builders.model_store import add_content, add_version, shipped_store
+from builders.waiting import in_background, now_ms, until
+from feedmill.cli.main import main
+from feedmill.models.artifact import read_card
+
+RATE = 100
+
+
+class Flow:
+    """Posts at a steady rate, in the order in which they were sent."""
+
+    def __init__(self, engine: FaultEngine) -> None:
+        self.sent: list[str] = []
+        self._engine = engine
+
+    def send_until(self, stop: threading.Event) -> None:
+        while not stop.wait(1 / RATE):
+            post_id = f"p{len(self.sent)}"
+            text = f"The {len(self.sent)} ways to mend a fence, and what it takes"
+            value = {"post_id": post_id, "author_id": post_id, "created_at_ms": now_ms()}
+            self._engine.send("posts", post_id, {**value, "text": text})
+            self.sent.append(post_id)
+
+    def wait_for_more(self, count: int = 60) -> None:
+        end = len(self.sent) + count
+        until(lambda: len(self.sent) >= end)
+
+
+class Models:
+    """`feedmill models …` against an engine, and what stands beside its offsets."""
+
+    def __init__(self, engine: FaultEngine, store: Path, patch: pytest.MonkeyPatch) -> None:
+        self._engine = engine
+        for name, value in {**engine.environment(), "FEEDMILL_MODELS": str(store)}.items():
+            if name.startswith("FEEDMILL_") and name != "FEEDMILL_PORT":
+                patch.setenv(name, value)
+
+    def run(self, line: str) -> Result:
+        return CliRunner().invoke(main, ["models", *shlex.split(line)])
+
+    def done(self, line: str) -> Any:
+        result = self.run(f"{line} --json")
+        assert result.exit_code == 0, result.output
+        return json.loads(result.stdout)
+
+    def notes(self, name: str) -> dict[int, tuple[str, int]]:
+        """By partition the recorded version of a model, and the offset from which it holds."""
+        admin = AdminClient({"bootstrap.servers": self._engine.kafka})
+        group, topic = self._engine.topic("worker"), self._engine.topic("posts")
+        asked = admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(group)])
+        found = {}
+        for at in asked[group].result(30).topic_partitions:
+            text = json.loads(at.metadata or "{}").get("notes", {}).get(f"model.{name}", "")
+            if at.topic == topic and text:
+                version, offset = text.split()
+                found[at.partition] = version, int(offset)
+        return found
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    return shipped_store(tmp_path / "store")
+
+
+def signals(engine: FaultEngine, name: str) -> Iterator[tuple[int, str, Json]]:
+    """Partition, post and value of each record of a signal, in the order of the log."""
+    for record in engine.read_all(f"signals.{name}"):
+        yield record.partition, record.key.decode(), json.loads(record.value)
+
+
+def test_each_post_is_judged_once_by_one_version_and_a_kill_changes_nothing(
+    fault_engine: Callable[..., FaultEngine], store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = fault_engine()
+    installed = read_card(store, "quality").sha256
+    other = add_version(store, "quality")
+    worker = engine.ready_worker("one", variables={"FEEDMILL_MODELS": str(store)})
+    models, flow = Models(engine, store, monkeypatch), Flow(engine)
+    order = [installed, other, installed, other]
+    with in_background(flow.send_until):
+        for sha256 in order[1:]:
+            flow.wait_for_more()
+            answer = models.done(f"release quality {sha256[:12]}")
+            assert [one["state"] for one in answer["instances"]] == ["applied"]
+        flow.wait_for_more()
+        # In the middle of a release, whose record stands already.
+        models.done(f"release quality {installed} --timeout 0")
+        worker.kill()
+        engine.start_worker("one", variables={"FEEDMILL_MODELS": str(store)})
+        engine.wait_ready()
+        flow.wait_for_more()
+    engine.producer.flush(30)
+    until(lambda: set(flow.sent) == set(engine.latest("signals.quality")))
+    order.append(installed)
+
+    changes: dict[int, list[tuple[str, int]]] = {p: [] for p in range(PARTITIONS)}
+    counts: dict[str, int] = {}
+    for partition, post_id, signal in signals(engine, "quality"):
+        counts[post_id] = counts.get(post_id, 0) + 1
+        if not changes[partition] or changes[partition][-1][0] != signal["version"]:
+            changes[partition].append((signal["version"], signal["post_offset"]))
+    assert set(counts.values()) == {1}
+    for partition, seen in changes.items():
+        assert [version for version, _ in seen] == [sha256[:12] for sha256 in order], partition
+    recorded = models.notes("quality")
+    for partition, seen in changes.items():
+        version, offset = recorded[partition]
+        assert version == seen[-1][0]
+        # No post stands between the offset that is recorded and the first one it judged.
+        assert seen[-1][1] >= offset
+        judged_before = [
+            one["post_offset"]
+            for p, _, one in signals(engine, "quality")
+            if p == partition and one["version"] != version
+        ]
+        assert max(judged_before) < offset
+    assert {signal["version"] for _, _, signal in signals(engine, "spam")} == {
+        read_card(store, "spam").version
+    }
+    assert engine.complaints() == []
+
+
+def test_what_cannot_be_used_is_refused_and_the_old_model_goes_on(
+    fault_engine: Callable[..., FaultEngine], store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = fault_engine()
+    good = add_version(store, "quality")
+    engine.ready_worker("one", variables={"FEEDMILL_MODELS": str(store)})
+    models = Models(engine, store, monkeypatch)
+    models.done(f"release quality {good}")
+    card = read_card(store, "quality")
+    altered = add_content(store, card, (store / f"{good}.npz").read_bytes())
+    truncated = add_content(store, card, (store / f"{good}.npz").read_bytes()[:-64])
+    assert altered == good
+    refused = {
+        truncated: "not an artifact",
+        read_card(store, "nsfw").sha256: "the artifact is of the model `nsfw`",
+        "0" * 64: "no artifact at",
+    }
+    for sha256, reason in refused.items():
+        # As a plain Kafka client writes it: the command would not send it.
+        record = {"sha256": sha256, "answers": [0.5]}
+        offset = engine.send("models", "quality", record, partition=0).get(30).offset
+
+        def beat(offset: int = offset) -> Json | None:
+            found = engine.instances().get("quality/one", {})
+            return found if found.get("models_offset", -1) >= offset else None
+
+        found = until(beat, 60)
+        last = found["refused_releases"][-1]
+        assert (last["model"], last["offset"]) == ("quality", offset)
+        assert reason in last["reason"]
+        assert found["models"] == {"quality": good[:12]}
+    # Answers of another model: the artifact is sound, and not the one that was meant.
+    offset = engine.send(
+        "models", "quality", {"sha256": card.sha256, "answers": [0.5] * 9}, partition=0
+    ).get(30)
+    until(lambda: engine.instances()["quality/one"]["models_offset"] >= offset.offset, 60)
+    health = models.run("health")
+    assert health.exit_code == 1
+    assert "where it was released it said 0.5" in health.stdout
+    assert "quality on quality/one" in health.stderr
+    result = models.run(f"release quality {truncated}")
+    assert result.exit_code == 1
+    assert "not an artifact" in result.stderr
+
+    # A worker that starts finds the last release that it can use.
+    engine.workers["workerone"].stop()
+    engine.start_worker("one", variables={"FEEDMILL_MODELS": str(store)})
+    engine.wait_ready()
+    assert engine.instances()["quality/one"]["models"] == {"quality": good[:12]}
+    engine.post("later")
+    signal = until(lambda: engine.latest("signals.quality").get("later"))
+    assert signal["version"] == good[:12]
+
+
+def test_releases_are_listed_frozen_and_rolled_back(
+    fault_engine: Callable[..., FaultEngine], store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = fault_engine()
+    installed, other = read_card(store, "spam").version, add_version(store, "spam")[:12]
+    engine.ready_worker("one", variables={"FEEDMILL_MODELS": str(store)})
+    models = Models(engine, store, monkeypatch)
+
+    def running() -> str:
+        return str(engine.instances()["spam/one"]["models"]["spam"])
+
+    def states() -> dict[str, str]:
+        return {row["version"]: row["state"] for row in models.done("list spam")["versions"]}
+
+    assert states() == {installed: "in force, installed", other: ""}
+    models.done(f"release spam {other} --by ann --note steeper")
+    until(lambda: running() == other)
+    assert states() == {installed: "installed", other: "in force"}
+    models.done("freeze spam --by ann --note election")
+    assert states()[other] == "in force, frozen"
+    refused = models.run(f"release spam {installed}")
+    assert refused.exit_code == 1
+    assert f"`spam` is frozen at {other} by ann (election)" in refused.stderr
+    models.done("unfreeze spam")
+    started = time.monotonic()
+    models.done("rollback spam")
+    assert until(lambda: running() == installed)
+    assert time.monotonic() - started < 60
+    health = models.done("health")
+    assert {row["state"] for row in health} == {"installed"}
+    assert {row["model"] for row in health} == {
+        "spam",
+        "nsfw",
+        "misinformation",
+        "quality",
+        "engagement",
+    }
+    releases = models.done("list spam")["releases"]
+    assert [(one["version"], one["by"], one["frozen"]) for one in releases][:2] == [
+        (other, "ann", False),
+        (other, "ann", True),
+    ]
+    assert releases[-1]["version"] == "(installed)"
+    assert engine.complaints() == []

@@ -1,0 +1,113 @@
+"""Trials of models in a process of their own: what passes, and what is refused why."""
+
+from __future__ import annotations
+
+import io
+import pickle
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from builders.model_store import add_content, add_version, not_a_number, shipped_store
+from feedmill.events.errors import BadArtifact
+from feedmill.models.artifact import read_card
+from feedmill.streams.releases import loading
+from feedmill.streams.releases.loading import Trial, run_trial, try_model
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    return shipped_store(tmp_path / "store")
+
+
+def test_a_sound_version_passes_with_its_answers(store: Path) -> None:
+    sha256 = add_version(store, "spam")
+    result = try_model(Trial("spam", sha256, str(store)))
+    assert len(result.answers) == 9
+    assert 0 < result.ms_a_post < 1
+    again = try_model(Trial("spam", sha256, str(store), result.answers))
+    assert again.answers == result.answers
+
+
+def altered(store: Path) -> str:
+    sha256 = add_version(store, "spam")
+    path = store / f"{sha256}.npz"
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+    return sha256
+
+
+def truncated(store: Path) -> str:
+    card = read_card(store, "spam")
+    return add_content(store, card, (store / f"{card.sha256}.npz").read_bytes()[:-100])
+
+
+def other_features(store: Path) -> str:
+    return add_version(store, "spam", features=("one", "two"))
+
+
+def another_model(store: Path) -> str:
+    return read_card(store, "nsfw").sha256
+
+
+def with_code(store: Path) -> str:
+    """An archive with an array of objects, which only a pickle can hold."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        member = io.BytesIO()
+        np.lib.format.write_array(member, np.array([print], dtype=object), allow_pickle=True)
+        assert pickle.PROTO in member.getvalue()
+        archive.writestr("meta.npy", member.getvalue())
+    return add_content(store, read_card(store, "spam"), file.getvalue())
+
+
+def huge(store: Path) -> str:
+    """A small file that inflates to more than any model needs."""
+    file = io.BytesIO()
+    np.savez_compressed(file, padding=np.zeros(80 * 1024**2, dtype=np.uint8))
+    return add_content(store, read_card(store, "spam"), file.getvalue())
+
+
+REFUSED: dict[str, tuple[Callable[[Path], str], str]] = {
+    "missing": (lambda _: "0" * 64, "no artifact at"),
+    "altered": (altered, "was altered"),
+    "truncated": (truncated, "not an artifact"),
+    "another model": (another_model, "the artifact is of the model `nsfw`"),
+    "other features": (other_features, "was trained on 2 features"),
+    "NaN": (
+        lambda store: add_version(store, "spam", not_a_number),
+        "other values than real numbers",
+    ),
+    "code": (with_code, "not an artifact"),
+    "too large": (huge, "bytes once unpacked, .* at most"),
+}
+
+
+@pytest.mark.parametrize("title", REFUSED)
+def test_an_unfit_artifact_is_refused_with_its_reason(store: Path, title: str) -> None:
+    make, reason = REFUSED[title]
+    sha256 = make(store)
+    with pytest.raises(BadArtifact, match=reason):
+        try_model(Trial("spam", sha256, str(store)))
+
+
+def test_a_model_that_is_too_slow_is_refused(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loading, "MOST_MS_A_POST", 1e-6)
+    result = run_trial(Trial("spam", add_version(store, "spam"), str(store)))
+    assert "ms of processor a post in a batch of 252, expected at most 1e-06" in result.refusal
+
+
+def test_a_trial_without_an_end_is_ended(store: Path) -> None:
+    with pytest.raises(BadArtifact, match="took longer than 0 s"):
+        try_model(Trial("spam", add_version(store, "spam"), str(store)), most_s=0.01)
+
+
+def test_a_trial_that_breaks_down_is_refused_and_this_process_goes_on(
+    store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Where the interpreter itself cannot start, as where memory runs out.
+    monkeypatch.setenv("PYTHONHOME", "/nowhere")
+    with pytest.raises(BadArtifact, match="the trial ended with 1"):
+        try_model(Trial("spam", add_version(store, "spam"), str(store)))

@@ -1,0 +1,65 @@
+"""How a worker folds the records of `models`."""
+
+from __future__ import annotations
+
+import json
+
+from builders.kafka_log import KafkaLog, until
+from builders.records import StoredRecord
+from feedmill.deploy.local import StackAddress
+from feedmill.streams.kafka.connection import Connection
+from feedmill.streams.releases.release_log import ReleaseFold, ReleaseLog
+
+MODELS = ("spam", "quality")
+
+
+def release(offset: int, digit: str, key: bytes | None = b"spam") -> StoredRecord:
+    value = json.dumps({"sha256": digit * 64, "answers": [0.5]}).encode()
+    return StoredRecord(offset, key=key, value=value)
+
+
+def test_the_last_release_comes_first_and_earlier_ones_follow() -> None:
+    fold = ReleaseFold(MODELS)
+    assert fold.take(release(0, "a")) == "spam"
+    assert fold.take(StoredRecord(1, key=b"spam", value=b"")) == "spam"
+    assert fold.take(release(2, "b", b"quality")) == "quality"
+    assert [(one.offset, one.sha256) for one in fold.latest("spam")] == [(1, None), (0, "a" * 64)]
+    assert fold.latest("nsfw") == ()
+    assert fold.released() == ("spam", "quality")
+    assert fold.offset == 2
+
+
+def test_a_bad_record_is_refused_and_the_one_before_holds() -> None:
+    fold = ReleaseFold(MODELS)
+    fold.take(release(0, "a"))
+    assert fold.take(release(1, "x")) is None
+    assert fold.take(release(2, "b", b"novelty")) is None
+    assert fold.take(release(3, "b", None)) is None
+    assert [one.offset for one in fold.latest("spam")] == [0]
+    assert fold.offset == 3
+    reasons = [(one.model, one.offset, one.reason) for one in fold.refused]
+    assert [offset for _, offset, _ in reasons] == [1, 2, 3]
+    assert reasons[1][0] == "novelty"
+    assert "one of spam, quality" in reasons[1][2]
+
+
+def test_only_the_last_releases_are_kept() -> None:
+    fold = ReleaseFold(MODELS)
+    for offset in range(9):
+        fold.take(release(offset, "a"))
+    assert [one.offset for one in fold.latest("spam")] == [8, 7, 6, 5, 4]
+
+
+def test_an_owner_that_comes_back_knows_every_release_before_it_goes_on(
+    stack: StackAddress, prefix: str
+) -> None:
+    kafka = KafkaLog.created(stack.kafka, prefix)
+    log = ReleaseLog(Connection(kafka.environment), MODELS)
+    until(log.is_complete, log.follow)
+    records = [release(n, "ab"[n % 2]) for n in range(200)]
+    kafka.produce("models", [(one.key, one.value) for one in records])
+    log.read_to_end()
+    assert not log.is_complete()
+    until(log.is_complete, log.follow)
+    assert log.latest("spam")[0].offset == 199
+    log.close()
