@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -164,7 +165,7 @@ class _Given:
 def _evaluate_rankers(
     given: _Given, environment: Environment, docs: Path | None, looks: Path | None, *, as_json: bool
 ) -> None:
-    from feedmill.training.evaluation import ranker_report, ranker_runs  # noqa: PLC0415 - the `train` extra
+    from feedmill.training.evaluation import combined_loss, ranker_report, ranker_runs  # noqa: PLC0415 - the `train` extra
 
     if given.ordinary or given.folds or given.alone or given.leave_one_out or given.against:
         raise UsageError(f"{given.name} takes --data FOLDER, --model, --look, --docs and --json")
@@ -182,6 +183,8 @@ def _evaluate_rankers(
     command = f"feedmill evaluate {given.name}"
     if docs:
         ranker_runs.write_ranker_page(found, docs, f"{command} --look … --docs docs")
+        compared = combined_loss.compare(_one_folder(given.data), time.perf_counter)
+        (docs / "combined-loss.md").write_text(combined_loss.page(compared), encoding="utf-8")
     if as_json:
         print_json(msgspec.to_builtins([msgspec.to_builtins(e.bars) for e in found]))
     else:

@@ -25,6 +25,7 @@ from feedmill.models.text_model import (
 
 FEATURES = ("ngrams", *SHAPE_COLUMNS)
 _LARGEST_WEIGHT = 4095
+_LARGEST_NUMBER = 1e6
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +78,17 @@ def linear_text_arrays(models: Mapping[str, LinearText]) -> Arrays:
 def read_linear_text(artifact: Artifact, name: str) -> LinearText:
     """Read a model of an artifact; raises `BadArtifact`."""
     shape_weights = read_array(artifact, f"shape_{name}")
+    ngram_model = read_ngram_model(artifact, name)
     if shape_weights.shape != (len(SHAPE_COLUMNS),):
         raise BadArtifact(
             f"{artifact.label}: the array `shape_{name}` has the shape {shape_weights.shape}, not "
             f"({len(SHAPE_COLUMNS)},); retrain"
         )
-    return LinearText(read_ngram_model(artifact, name), shape_weights)
+    largest = max(np.abs(shape_weights).max(), abs(ngram_model.scale), abs(ngram_model.bias))
+    # Beyond it a sum of models may overflow.
+    if largest > _LARGEST_NUMBER or ngram_model.word_factor != 1:
+        raise BadArtifact(
+            f"{artifact.label}: its model `{name}` has a number beyond {_LARGEST_NUMBER:g} or a "
+            "word factor that is not 1; retrain"
+        )
+    return LinearText(ngram_model, shape_weights.astype(np.float64))

@@ -33,6 +33,7 @@ _REACTIONS = [KIND_INDEX[kind] for kind in HEADS]
 _IMPRESSION = KIND_INDEX["impression"]
 _LEAST, _MOST = 1e-6, 1 - 1e-6
 _LARGEST_LIFT = 1.2
+_LARGEST_HEAD_WEIGHT = 1e3
 
 
 class EngagementModel(Protocol):
@@ -154,6 +155,15 @@ class ExpectedClicks:
             raise BadArtifact(
                 f"model `{artifact.name}@{artifact.version}`: no {error} in it; retrain"
             ) from error
+        is_usable = (
+            0 < base < 1 and prior_weight > 0 and np.isfinite([prior_weight, *weights]).all()
+        )
+        if not is_usable or np.abs(weights).max() > _LARGEST_HEAD_WEIGHT:
+            raise BadArtifact(
+                f"{artifact.label}: expected a base rate in (0, 1), a prior weight above 0 and "
+                f"weights of heads up to {_LARGEST_HEAD_WEIGHT:g}, found {base:g}, "
+                f"{prior_weight:g} and {weights}; retrain"
+            )
         heads = {kind: read_linear_text(artifact, kind) for kind in HEADS}
         lift = weighted_sum([*heads.values()], weights)
         return cls(artifact.name, artifact.version, heads, lift, base, prior_weight)

@@ -27,6 +27,7 @@ from feedmill.events.reasons import MAX_REASON_CHARACTERS
 from feedmill.events.settings import Settings
 from feedmill.events.signal import SignalNames
 from feedmill.features.text.ngrams import BUCKETS, TextBatch
+from feedmill.features.text.shape import SHAPE_COLUMNS
 from feedmill.filters.rules import FilterRules
 from feedmill.models.artifact import (
     ModelCard,
@@ -36,9 +37,9 @@ from feedmill.models.artifact import (
     save_artifact,
     sha256_of,
 )
-from feedmill.models.text_model import read_calibrator, read_ngram_model
+from feedmill.models.text_model import read_calibrator, read_ngram_model, read_trees
 from feedmill.models.trees import Trees
-from feedmill.rankers.engagement import ExpectedClicks
+from feedmill.rankers.engagement import HEADS, ExpectedClicks
 from feedmill.streams.kafka.assignment import CommitMark, decode_mark
 from feedmill.streams.settings.environment import read_environment
 from feedmill.streams.stages.partition_state import PartitionState
@@ -201,8 +202,12 @@ def _load(store: Path) -> None:
     stored = read_artifact(store, "toy", FEATURES)
     rows = np.zeros((2, len(FEATURES)))
     assert read_calibrator(stored).value(rows[:, 0]).shape == (2,)
-    assert read_ngram_model(stored, "lift").score(TextBatch(["a text"])).shape == (1,)
-    assert ExpectedClicks.of(stored).prior_texts(TextBatch(["a text"])).shape == (1,)
+    batch = TextBatch(["a text"])
+    assert read_ngram_model(stored, "click").score(batch).shape == (1,)
+    assert np.isfinite(ExpectedClicks.of(stored).prior_texts(batch)).all()
+    forest = read_trees(stored, "trees")
+    if forest.feature_count == len(FEATURES):
+        assert forest.raw_scores(rows).shape == (2,)
 
 
 @cache
@@ -216,12 +221,15 @@ def toy_artifact() -> bytes:
     arrays = {
         "curve_raw": np.array([0.0, 1.0]),
         "curve_log_odds": np.array([-1.0, 1.0]),
-        "table_lift": np.zeros(BUCKETS, np.int16),
-        "linear_lift": np.array([1.0, 0.0, 1.0]),
-        "trees_lift": np.frombuffer(TREES.encode(), np.uint8),
-        "trees_correction": np.frombuffer(TREES.encode(), np.uint8),
+        "trees": np.frombuffer(TREES.encode(), np.uint8),
     }
-    return pack_artifact({"name": "toy", "base": 0.1, "strength": 2.0}, FEATURES, arrays)
+    for kind in HEADS:
+        arrays[f"table_{kind}"] = np.zeros(BUCKETS, np.int16)
+        arrays[f"linear_{kind}"] = np.array([1.0, 0.0, 1.0])
+        arrays[f"shape_{kind}"] = np.zeros(len(SHAPE_COLUMNS))
+    weights = dict.fromkeys(HEADS, 0.1)
+    metadata = {"name": "toy", "base": 0.1, "prior_weight": 2.0, "head_weights": weights}
+    return pack_artifact(metadata, FEATURES, arrays)
 
 
 def kept_inputs(target: str) -> dict[str, bytes]:

@@ -7,9 +7,7 @@ training: a new weight is a new model.  Those of the pair are a setting.
 
 from __future__ import annotations
 
-import argparse
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,8 +55,11 @@ class Compared:
     seconds: float
 
 
-def compare(folder: Path) -> list[Compared]:
-    """Compare both on validation rows of the data sets in `folder`; raises `UsageError`."""
+def compare(folder: Path, clock: Callable[[], float]) -> list[Compared]:
+    """Compare both on validation rows of the data sets in `folder`; raises `UsageError`.
+
+    `clock` returns seconds; what other weights cost is measured by it.
+    """
     sources = _read(folder)
     train = {name: rows.where(splits == "train") for name, (rows, splits) in sources.items()}
     test = {name: rows.where(splits == "validation") for name, (rows, splits) in sources.items()}
@@ -83,15 +84,15 @@ def compare(folder: Path) -> list[Compared]:
         for name, mask in masks.items()
     }
     for alpha, beta in WEIGHTS:
-        begin = time.perf_counter()
+        begin = clock()
         mixed = weights * np.where(is_quality, alpha, beta)
         combined = scores(fit(rows, targets, mixed, 2 * _TREES_OF_PAIR))
-        trained = time.perf_counter()
+        trained = clock()
         summed = {
             name: alpha * pair["quality"][name] + beta * pair["engagement"][name]
             for name in SOURCES
         }
-        added = time.perf_counter() - trained
+        added = clock() - trained
         name = f"{alpha:g} quality + {beta:g} engagement"
         found.append(Compared(f"pair, {name}", _figures(summed, test, pairs), added))
         figures = _figures(combined, test, pairs)
@@ -191,7 +192,7 @@ def page(found: Sequence[Compared]) -> str:
     lines = [
         "# One combined loss, or two models and two weights",
         "",
-        "Written by `python -m feedmill.training.evaluation.combined_loss DATA`. One LightGBM",
+        "Written by `feedmill evaluate rankers --docs docs`. One LightGBM",
         "model learns `alpha * quality_loss + beta * engagement_loss`, squared losses of",
         "standardised targets; a row has one target, and the other loss is masked. The pair is two",
         "such models",
@@ -202,16 +203,3 @@ def page(found: Sequence[Compared]) -> str:
         *section_lines(section),
     ]
     return "\n".join(lines).rstrip() + "\n"
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Write ``docs/combined-loss.md`` from the data sets of a folder."""
-    parser = argparse.ArgumentParser(description="Compare one combined loss with two models.")
-    parser.add_argument("data", type=Path)
-    parser.add_argument("--out", type=Path, default=Path("docs/combined-loss.md"))
-    options = parser.parse_args(arguments)
-    options.out.write_text(page(compare(options.data)), encoding="utf-8")
-
-
-if __name__ == "__main__":
-    main()

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from feedmill.training.arrays import Values
-from feedmill.training.datasets.headline_tests import Arms, read_arms
+from feedmill.training.datasets.headline_tests import Arms, in_test_split, read_arms
 from feedmill.training.position_bias import fit_examination, rates_of
 
 Indexes = npt.NDArray[np.int64]
@@ -172,4 +172,5 @@ Written by
 
 
 if __name__ == "__main__":
-    Path(sys.argv[2]).write_text(page(read_arms(Path(sys.argv[1]))), "utf-8")
+    all_arms = read_arms(Path(sys.argv[1]))
+    Path(sys.argv[2]).write_text(page(all_arms.where(~in_test_split(all_arms))), "utf-8")

@@ -13,8 +13,8 @@ def invented_arms(count: int) -> Arms:
     random = np.random.default_rng(2)
     impressions = np.full(count, 4_000)
     clicks = random.binomial(impressions, random.beta(3, 150, count))
-    tests = [f"test-{i // 4}" for i in range(count)]
-    return Arms([""] * count, tests, impressions, clicks, np.full(count, 201446))
+    tests, weeks = [f"test-{i // 4}" for i in range(count)], np.full(count, 201401)
+    return Arms([""] * count, tests, impressions, clicks, weeks)
 
 
 def simulated(planted: np.ndarray, rounds: int = 3) -> Simulation:
