@@ -22,6 +22,7 @@ from feedmill.rankers.spec import STORE as RANKERS
 from feedmill.streams.releases.loading import store_of
 
 Change = Callable[[Arrays], None]
+_CURVE = "curve_log_odds"
 
 
 def shipped_store(folder: Path) -> Path:
@@ -34,14 +35,21 @@ def shipped_store(folder: Path) -> Path:
     return folder
 
 
+def _last_step(arrays: Arrays) -> list[str]:
+    """Return the arrays that change every value: the calibration, else scale and bias."""
+    return [_CURVE] if _CURVE in arrays else [key for key in arrays if key.startswith("linear_")]
+
+
 def steeper(arrays: Arrays) -> None:
-    """Move the calibration, so that every value is another one."""
-    arrays["curve_log_odds"] = arrays["curve_log_odds"] * 1.25 - 0.5
+    """Move the last step of the model, so that every value is another one."""
+    for key in _last_step(arrays):
+        arrays[key] = arrays[key] * [1.25, 1.0, 1.0] if key != _CURVE else arrays[key] * 1.25 - 0.5
 
 
 def not_a_number(arrays: Arrays) -> None:
     """Have the model say NaN of every post."""
-    arrays["curve_log_odds"] = np.full_like(arrays["curve_log_odds"], np.nan)
+    for key in _last_step(arrays):
+        arrays[key] = np.full_like(arrays[key], np.nan)
 
 
 def add_version(

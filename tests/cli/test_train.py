@@ -148,6 +148,6 @@ def test_what_cannot_be_done_is_refused_in_one_line(words: str, reason: str) -> 
     assert done.output.count("\n") == 1
 
 
-@pytest.mark.parametrize("words", ["train nothing", "evaluate quality", "train spam --colour red"])
+@pytest.mark.parametrize("words", ["train nothing", "evaluate nothing", "train spam --colour red"])
 def test_wrong_use_ends_with_2(words: str) -> None:
     assert run(*words.split()).exit_code == 2
