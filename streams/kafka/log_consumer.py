@@ -76,6 +76,12 @@ class LogConsumer:
         if times:
             self._asking.append(_Adding(self._offsets, {}, dict(times)))
 
+    def restore_again(self) -> None:
+        """Hold `all_restored` back until everything was read that is there now."""
+        positions = self.positions()
+        self.drop(positions)
+        self.add(positions)
+
     def drop(self, sources: Iterable[TopicPartition]) -> None:
         """Read these partitions no more; those that are not read are ignored."""
         gone = set(sources)

@@ -107,7 +107,7 @@ class ModelReleases:
 
         Later on a model that takes its time holds no partition back: the old one goes on.
         """
-        if not self._releases.is_complete():
+        if not self._releases.log.all_restored():
             return False
         self._has_begun |= not self._waiting and not self._loading
         return self._has_begun
@@ -136,7 +136,7 @@ class ModelReleases:
 
     def assigned(self, change: AssignmentChange) -> None:
         """Read to the end once more, and learn which versions the partitions were judged by."""
-        self._releases.read_to_end()
+        self._releases.log.restore_again()
         self._notes = {
             (partition, name): text
             for partition in change.owned

@@ -94,15 +94,5 @@ class ReleaseLog(ReleaseFold):
         names = (self.take(record) for batch in batches for record in batch.records)
         return {name for name in names if name is not None}
 
-    def read_to_end(self) -> None:
-        """Hold `is_complete` back until everything was read that is there now."""
-        positions = self.log.positions()
-        self.log.drop(positions)
-        self.log.add(positions)
-
-    def is_complete(self) -> bool:
-        """Whether everything was read that was there at the start, or at `read_to_end`."""
-        return self.log.all_restored()
-
     def close(self) -> None:
         self.log.close()

@@ -55,15 +55,5 @@ class SettingsLog(SettingsFold):
                 self.take(record)
         return bool(batches)
 
-    def read_to_end(self) -> None:
-        """Hold `is_complete` back until everything was read that is there now."""
-        positions = self.log.positions()
-        self.log.drop(positions)
-        self.log.add(positions)
-
-    def is_complete(self) -> bool:
-        """Whether everything was read that was there at the start, or at `read_to_end`."""
-        return self.log.all_restored()
-
     def close(self) -> None:
         self.log.close()

@@ -149,13 +149,13 @@ class Worker:
                     metrics,
                     self._partitions,
                     hurry=self.time.heartbeats.hurry,
-                    settings_complete=self.settings.is_complete,
+                    settings_complete=self.settings.log.all_restored,
                 )
             )
         self.time.on_beat = self._hand_heartbeat_down
         self._watchdog.start()
         self.writer.start()
-        while not (self.settings.is_complete() and self.time.clock.is_set):
+        while not (self.settings.log.all_restored() and self.time.clock.is_set):
             if self.stopping.is_set():
                 return
             self._follow_logs()
@@ -241,7 +241,7 @@ class Worker:
             else:
                 self.writer.lost()
             # An owner that was paused must not go on with the settings it had.
-            self.settings.read_to_end()
+            self.settings.log.restore_again()
             self.releases.assigned(change)
             for step in self.steps:
                 step.on_assigned(change)
@@ -257,7 +257,7 @@ class Worker:
                 threading.Thread(target=trim_heap, name="heap", daemon=True).start()
 
     def _knows_what_to_run(self) -> bool:
-        return self.settings.is_complete() and self.releases.is_settled()
+        return self.settings.log.all_restored() and self.releases.is_settled()
 
     def _take_input(self, wait_s: float) -> tuple[list[RecordBatch], list[RecordBatch]]:
         """Take the posts and engagements that there are; wait where there are none."""

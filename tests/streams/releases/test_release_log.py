@@ -55,11 +55,11 @@ def test_an_owner_that_comes_back_knows_every_release_before_it_goes_on(
 ) -> None:
     kafka = KafkaLog.created(stack.kafka, prefix)
     log = ReleaseLog(Connection(kafka.environment), MODELS)
-    until(log.is_complete, log.follow)
+    until(log.log.all_restored, log.follow)
     records = [release(n, "ab"[n % 2]) for n in range(200)]
     kafka.produce("models", [(one.key, one.value) for one in records])
-    log.read_to_end()
-    assert not log.is_complete()
-    until(log.is_complete, log.follow)
+    log.log.restore_again()
+    assert not log.log.all_restored()
+    until(log.log.all_restored, log.follow)
     assert log.latest("spam")[0].offset == 199
     log.close()

@@ -53,11 +53,11 @@ def test_an_owner_that_comes_back_knows_every_setting_before_it_goes_on(
 ) -> None:
     kafka = KafkaLog.created(stack.kafka, prefix)
     log = SettingsLog(Connection(kafka.environment))
-    until(log.is_complete, log.follow)
+    until(log.log.all_restored, log.follow)
     count = 5_000
     kafka.produce("config", [(r.key, r.value) for r in (weights(n, n) for n in range(count))])
-    log.read_to_end()
-    assert not log.is_complete()
-    until(log.is_complete, log.follow)
+    log.log.restore_again()
+    assert not log.log.all_restored()
+    until(log.log.all_restored, log.follow)
     assert log.settings.weights_of("").objectives["quality"] == count - 1
     log.close()
