@@ -45,7 +45,7 @@ def test_posts_of_another_topic_are_not_taken_for_those_that_were_read(
     named = f"`{name}` was deleted and created again"
     reason = until(lambda: reason_of(engine, ALL_STAGES, named))
     assert "--delete --topic" in reason and "--reset-offsets --to-earliest" in reason
-    assert not any(beat["ready"] for beat in engine.instances().values())
+    until(lambda: not any(beat["ready"] for beat in engine.instances().values()))
 
     # A restart changes nothing about it.
     engine.workers[ALL_STAGES].stop()
