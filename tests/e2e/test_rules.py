@@ -95,13 +95,13 @@ def test_a_rule_that_demotes_does_not_hide_under_any_gates(engine: Engine) -> No
 
 def test_an_expired_rule_does_not_match_later_posts(engine: Engine) -> None:
     ends_ms = now_ms() + 3000
-    rule = {"verdict": "hide", "patterns": [r"(?i)limited offer \d+"], "expires_at_ms": ends_ms}
+    rule = {"verdict": "hide", "patterns": [r"(?i)early train \d+"], "expires_at_ms": ends_ms}
     engine.wait_applied(engine.set("rules/spam", {"for-now": rule}))
-    assert outcome(decided(engine, "early", "Limited OFFER 7")) == ("hide", "rule:for-now")
+    assert outcome(decided(engine, "early", "Early TRAIN 7")) == ("hide", "rule:for-now")
     time.sleep(max(0.0, ends_ms / 1000 - time.time()) + 0.1)
-    assert outcome(decided(engine, "late", "limited offer 8")) == ("show", None)
+    assert outcome(decided(engine, "late", "early train 8")) == ("show", None)
     assert engine.truth("early")["decision"] == "hide"  # a post keeps its verdict
-    assert decided(engine, "early", "limited offer 9")["decision"] == "show"  # an edit
+    assert decided(engine, "early", "early train 9")["decision"] == "show"  # an edit
 
 
 def test_bad_rules_are_refused_whole_and_the_old_ones_stay(engine: Engine) -> None:
@@ -134,7 +134,7 @@ def test_the_backfill_takes_only_the_last_version_of_a_post(engine: Engine) -> N
             "post_id": f"n{i}",
             "author_id": f"a{i}",
             "created_at_ms": now_ms(),
-            "text": f"{('Old hat', 'Old news')[i % 2]} of {i * i} towns and {i} of their mayors",
+            "text": f"{('Old hat', 'Old news')[i % 2]} of {i} towns and their mayors",
         }
         for i in range(300)
     )
@@ -237,7 +237,7 @@ def without_time(signal: Json) -> Json:
 
 
 def fresh(i: int) -> Json:
-    text = f"Fresh bread from {i} bakers at {i * i} doors"
+    text = f"Fresh bread from {i} bakers at their doors"
     return {"post_id": f"n{i}", "author_id": f"a{i}", "created_at_ms": now_ms(), "text": text}
 
 
