@@ -161,7 +161,7 @@ class FilterModel:
     def arrays(self) -> Arrays:
         """Return the arrays of an artifact, which `of` reads."""
         calibrator = self.calibrator
-        return model_arrays(dict(zip(self.evidence.views, self.ngram_models, strict=True)), {}) | {
+        return model_arrays(dict(zip(self.evidence.views, self.ngram_models, strict=True))) | {
             "weights": self.weights,
             "lengths": calibrator.lengths,
             "demote_at": calibrator.demote_at,

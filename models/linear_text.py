@@ -71,7 +71,7 @@ def weighted_sum(models: Sequence[LinearText], weights: Sequence[float]) -> Line
 
 def linear_text_arrays(models: Mapping[str, LinearText]) -> Arrays:
     """Return the arrays of an artifact with these models, which `read_linear_text` reads."""
-    arrays = model_arrays({name: model.ngram_model for name, model in models.items()}, {})
+    arrays = model_arrays({name: model.ngram_model for name, model in models.items()})
     return {**arrays, **{f"shape_{name}": m.shape_weights for name, m in models.items()}}
 
 

@@ -1,8 +1,4 @@
-"""Models of posts: what a stage asks of them, the parts that they share, and a stacked model.
-
-`StackedTextModel` serves the quality ranker: linear models on hashed n-grams, LightGBM trees over
-their scores and the shape of the text, and a calibrator.  The filters use the same parts.
-"""
+"""Models of posts: what a stage asks of them, and the parts that filters and rankers share."""
 
 from __future__ import annotations
 
@@ -17,7 +13,6 @@ from feedmill.events.errors import BadArtifact
 from feedmill.events.post import Post
 from feedmill.features.post_batch import PostBatch
 from feedmill.features.text.ngrams import BUCKETS, TextBatch
-from feedmill.features.text.shape import SHAPE_COLUMNS, shape_matrix
 from feedmill.models.artifact import Arrays, Artifact
 from feedmill.models.trees import Trees
 
@@ -90,20 +85,6 @@ class NgramModel:
         return sums * self.scale / lengths + self.bias
 
 
-def stacked_columns(ngram_models: Sequence[str]) -> tuple[str, ...]:
-    """Return the columns that the trees of a stacked model read: n-gram scores, then shape."""
-    return (*(f"ngrams_{name}" for name in ngram_models), *SHAPE_COLUMNS)
-
-
-def stacked_matrix(ngram_models: Sequence[NgramModel], batch: TextBatch) -> Scores:
-    """Return those columns of each text: (rows, n-gram models + shape columns) float64."""
-    lengths = np.sqrt(batch.token_counts())
-    linear = [
-        t.score_sums(batch.weighted_sums(t.weights, t.word_factor), lengths) for t in ngram_models
-    ]
-    return np.concatenate([*(column[:, None] for column in linear), shape_matrix(batch)], axis=1)
-
-
 @dataclass(frozen=True, slots=True)
 class Calibrator:
     """A monotone map of raw scores to [0, 1]: piecewise linear in log-odds, then logistic.
@@ -121,46 +102,6 @@ class Calibrator:
         """Map (rows,) raw scores to (rows,) float64 in [0, 1]; constant beyond the outer knots."""
         values: Scores = 1.0 / (1.0 + np.exp(-np.interp(raw, self.raw, self.log_odds)))
         return values
-
-
-@dataclass(frozen=True, slots=True)
-class StackedTextModel:
-    """A `TextModel`: n-gram models, trees over their scores and the text's shape, a calibrator."""
-
-    name: str
-    version: str
-    ngram_models: tuple[NgramModel, ...]
-    trees: Trees
-    calibrator: Calibrator
-
-    def score_many(self, posts: Sequence[Post]) -> Scores:
-        """Return (len(posts),) float64 in [0, 1]."""
-        return self.score_batch(PostBatch(posts))
-
-    def score_batch(self, batch: PostBatch) -> Scores:
-        """Return the same for a batch whose features other models read too."""
-        return self.score_texts(batch.text)
-
-    def score_texts(self, batch: TextBatch) -> Scores:
-        """Return the scores of texts whose n-grams are hashed: (rows,) float64 in [0, 1]."""
-        if not len(batch):
-            return np.zeros(0)
-        return self.calibrator.value(
-            self.trees.raw_scores(stacked_matrix(self.ngram_models, batch))
-        )
-
-    @classmethod
-    def of(cls, artifact: Artifact, names: Sequence[str]) -> StackedTextModel:
-        """Build from a checked artifact with n-gram models of these names; raises `BadArtifact`."""
-        ngram_models = tuple(read_ngram_model(artifact, name) for name in names)
-        trees = read_trees(artifact, "trees")
-        if trees.feature_count != len(names) + len(SHAPE_COLUMNS):
-            raise BadArtifact(
-                f"{artifact.label}: its trees read {trees.feature_count} columns, this build has "
-                f"{len(names) + len(SHAPE_COLUMNS)}; retrain"
-            )
-        calibrator = read_calibrator(artifact)
-        return cls(artifact.name, artifact.version, ngram_models, trees, calibrator)
 
 
 def read_array(artifact: Artifact, key: str) -> npt.NDArray[Any]:
@@ -219,19 +160,10 @@ def read_trees(artifact: Artifact, key: str) -> Trees:
         raise BadArtifact(f"{artifact.label}: {error}") from error
 
 
-def model_arrays(
-    ngram_models: dict[str, NgramModel], trees: dict[str, str], calibrator: Calibrator | None = None
-) -> Arrays:
-    """Return the arrays of an artifact with these parts, which the functions above read.
-
-    `trees` holds LightGBM's text by the key of the array.
-    """
+def model_arrays(ngram_models: dict[str, NgramModel]) -> Arrays:
+    """Return the arrays of n-gram models, which `read_ngram_model` reads."""
     arrays: Arrays = {}
     for name, model in ngram_models.items():
         arrays[f"table_{name}"] = model.weights.astype(np.int16)
         arrays[f"linear_{name}"] = np.array([model.scale, model.bias, model.word_factor])
-    for name, text in trees.items():
-        arrays[name] = np.frombuffer(text.encode(), dtype=np.uint8)
-    if calibrator is not None:
-        arrays["curve_raw"], arrays["curve_log_odds"] = calibrator.raw, calibrator.log_odds
     return arrays

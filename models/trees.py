@@ -2,7 +2,7 @@
 
 Importing LightGBM takes a second and loads scikit-learn and scipy; a model stage needs none of
 them.  Only numeric splits without missing values are supported, which is what
-`training.fitting.stacking.fit_trees` makes.  The tests compare with LightGBM itself.
+`training.fitting.trees.fit_trees` makes.  The tests compare with LightGBM itself.
 
 Trees are not walked (QuickScorer; Lucchese et al., SIGIR 2015).  A value above the threshold of a
 split excludes the leaves on the left of the split, and a row falls into the first leaf that no

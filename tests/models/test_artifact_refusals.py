@@ -26,7 +26,7 @@ from feedmill.models.artifact import (
     save_artifact,
     sha256_of,
 )
-from feedmill.models.text_model import StackedTextModel, read_calibrator, read_trees
+from feedmill.models.text_model import NgramModel, read_calibrator, read_ngram_model, read_trees
 from feedmill.models.trees import Trees
 
 FEATURES = ("one", "two")
@@ -122,8 +122,8 @@ def encoded(value: str) -> np.ndarray:
     return np.frombuffer(value.encode(), dtype=np.uint8)
 
 
-def stacked(arrays: Arrays) -> StackedTextModel:
-    return StackedTextModel.of(made(arrays), ("words",))
+def words(arrays: Arrays) -> NgramModel:
+    return read_ngram_model(made(arrays), "words")
 
 
 def made(arrays: Arrays) -> Artifact:
@@ -135,31 +135,27 @@ def calibrator(*shapes: tuple[int, ...]) -> Arrays:
 
 
 ARRAYS: Mapping[str, tuple[Callable[[Arrays], object], Arrays]] = {
-    "an array is missing": (stacked, {}),
+    "an array is missing": (words, {}),
     "weights of another number of buckets": (
-        stacked,
+        words,
         {"table_words": WEIGHTS[:4], "linear_words": LINEAR},
     ),
-    "text for numbers": (stacked, {"table_words": np.full(BUCKETS, "1"), "linear_words": LINEAR}),
+    "text for numbers": (words, {"table_words": np.full(BUCKETS, "1"), "linear_words": LINEAR}),
     "constants that are no numbers": (
-        stacked,
+        words,
         {"table_words": WEIGHTS, "linear_words": LINEAR * np.nan},
     ),
     "weights that are too large": (
-        stacked,
+        words,
         {"table_words": WEIGHTS + np.int16(-32_768), "linear_words": LINEAR},
     ),
     "a word factor that is too large": (
-        stacked,
+        words,
         {"table_words": WEIGHTS, "linear_words": LINEAR * 1e30},
     ),
     "constants that are not three": (
-        stacked,
+        words,
         {"table_words": WEIGHTS, "linear_words": LINEAR[:2]},
-    ),
-    "trees of another number of columns": (
-        stacked,
-        {"table_words": WEIGHTS, "linear_words": LINEAR, "trees": encoded(TREES)},
     ),
     "uneven knots": (lambda arrays: read_calibrator(made(arrays)), calibrator((3,), (2,))),
     "no knots": (lambda arrays: read_calibrator(made(arrays)), calibrator((0,), (0,))),

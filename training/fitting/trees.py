@@ -8,10 +8,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
-from feedmill.features.text.ngrams import TextBatch
-from feedmill.models.text_model import stacked_matrix
 from feedmill.training.arrays import Values
 from feedmill.training.fitting.ngram_models import SEED
 
@@ -71,12 +67,3 @@ def fit_trees(  # noqa: PLR0913 the settings of one training, each named at the 
     text: str = model.model_to_string()
     # The parameters at the end name nothing that the trees need.
     return text.partition("\nend of trees")[0] + "\n"
-
-
-def stacked_rows(scores: Sequence[Values], batch: TextBatch) -> Values:
-    """Return the trees' training rows: n-gram scores out of fold, then the text's shape.
-
-    `scores` are (rows,) for each n-gram model; returns (rows, models + shape columns) float64.
-    """
-    shape = stacked_matrix((), batch)
-    return np.concatenate([np.stack(scores, axis=1), shape], axis=1) if scores else shape

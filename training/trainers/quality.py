@@ -61,7 +61,7 @@ def pack(fitted: FittedQuality) -> bytes:
     """Return the bytes of the artifact."""
     ratings = {construct.name: construct.rating for construct in fitted.constructs}
     registers = {f"register_{c.name}": c.register for c in fitted.constructs if c.register}
-    arrays = {**linear_text_arrays(ratings), **model_arrays(registers, {})}
+    arrays = {**linear_text_arrays(ratings), **model_arrays(registers)}
     return pack_artifact({"name": "quality", "constructs": [*ratings]}, FEATURES, arrays)
 
 
