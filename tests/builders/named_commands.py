@@ -6,8 +6,11 @@ import re
 import shlex
 import subprocess
 
+from kafka.admin import KafkaAdminClient
+
 from builders.engine import Engine
 from builders.engine_topics import PARTITIONS
+from builders.waiting import until
 from feedmill.deploy.local import kafka_tool
 from feedmill.streams.kafka import topics
 
@@ -38,3 +41,13 @@ def run_named(engine: Engine, reason: str) -> None:
 def create_topics(engine: Engine) -> None:
     """Create the topics of an engine that are missing."""
     topics.create(engine.kafka, engine.prefix, PARTITIONS, (*engine.gates, *engine.objectives))
+
+
+def delete_topic(engine: Engine, name: str) -> None:
+    """Delete a topic of an engine, and wait until it is gone."""
+    admin = KafkaAdminClient(bootstrap_servers=engine.kafka)
+    try:
+        admin.delete_topics([engine.topic(name)])
+        until(lambda: engine.topic(name) not in admin.list_topics())
+    finally:
+        admin.close()

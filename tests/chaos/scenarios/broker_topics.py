@@ -6,10 +6,8 @@ import time
 from collections.abc import Callable
 from functools import partial
 
-from kafka.admin import KafkaAdminClient
-
 from builders.fault_engine import ALL_STAGES, FaultEngine
-from builders.named_commands import create_topics, reason_of, run_named
+from builders.named_commands import create_topics, delete_topic, reason_of, run_named
 from builders.waiting import until
 from chaos.load import Load
 from chaos.peak_memory import peak_memory
@@ -70,12 +68,7 @@ def _row(chaos: Chaos, name: str, fault: Callable[[FaultEngine, Load], None]) ->
 
 def recreate(name: str, events: int, engine: FaultEngine, load: Load) -> None:
     """Delete a topic, create it again, and send so many events."""
-    admin = KafkaAdminClient(bootstrap_servers=engine.kafka)
-    try:
-        admin.delete_topics([engine.topic(name)])
-        until(lambda: engine.topic(name) not in admin.list_topics())
-    finally:
-        admin.close()
+    delete_topic(engine, name)
     create_topics(engine)
     load.send_some(events)
     engine.producer.flush(60)

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from kafka.admin import KafkaAdminClient
-
 from builders.fault_engine import ALL_STAGES, FaultEngine
-from builders.named_commands import create_topics, reason_of, run_named
+from builders.named_commands import create_topics, delete_topic, reason_of, run_named
 from builders.waiting import now_ms, until
 
 BEFORE = [f"before-{n}" for n in range(40)]
@@ -23,12 +21,7 @@ def send_posts(engine: FaultEngine, post_ids: list[str]) -> None:
 
 
 def recreate(engine: FaultEngine, name: str) -> None:
-    admin = KafkaAdminClient(bootstrap_servers=engine.kafka)
-    try:
-        admin.delete_topics([engine.topic(name)])
-        until(lambda: engine.topic(name) not in admin.list_topics())
-    finally:
-        admin.close()
+    delete_topic(engine, name)
     create_topics(engine)
 
 
@@ -63,10 +56,7 @@ def test_posts_of_another_topic_are_not_taken_for_those_that_were_read(
 
 def test_a_topic_that_is_missing_is_named(fault_engine: Callable[..., FaultEngine]) -> None:
     engine = fault_engine()
-    admin = KafkaAdminClient(bootstrap_servers=engine.kafka)
-    admin.delete_topics([engine.topic("counters")])
-    until(lambda: engine.topic("counters") not in admin.list_topics())
-    admin.close()
+    delete_topic(engine, "counters")
     engine.start_worker()
     reason = until(lambda: reason_of(engine, ALL_STAGES, "there is no topic"))
     assert f"`{engine.topic('counters')}`" in reason
