@@ -24,6 +24,8 @@ WINDOW_MS = 60 * 60 * 1000
 # A rate of fewer posts means little; of 200 with a true rate of 1 %, 8 % never would be hidden.
 LEAST_POSTS = 200
 _MAX_HOSTS = 8
+# The reasons of values that were lowered begin so.
+CAPPED = "capped: "
 
 
 def sources_of(post: Post) -> tuple[str, ...]:

@@ -66,6 +66,21 @@ METRICS = (
         "Read `error` in the signal; roll the model back if it is new.",
     ),
     Metric(
+        "feedmill_outdated_share",
+        "gauge",
+        "ratio",
+        "Part of the last week's posts, by offsets, whose signals are of an earlier version of the"
+        " model; they are scored again, the newest first.",
+        "Wait, or raise FEEDMILL_RESCORE_RATE where the machine has room.",
+    ),
+    Metric(
+        "feedmill_rescored_total",
+        "counter",
+        "posts",
+        "Earlier posts that were scored again after a release of the model.",
+        "Nothing to do.",
+    ),
+    Metric(
         "feedmill_capped_sources",
         "gauge",
         "sources",

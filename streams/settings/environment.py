@@ -57,6 +57,8 @@ class Environment:
         How long Kafka waits for a silent worker before it reassigns its partitions.
     flagged_cap
         The largest fraction of a source's posts that a filter may hide; above it, it demotes.
+    rescore_rate
+        How many earlier posts a second each text model scores again after a release; 0: none.
     user_window
         How many of the latest engagements of a partition say, at least, whether a user repeats.
     burst_reactions
@@ -81,6 +83,7 @@ class Environment:
     batch_records: int = 2000
     session_timeout_ms: int = 10_000
     flagged_cap: float = 0.10
+    rescore_rate: int = 500
     user_window: int = 250_000
     burst_reactions: int = 40
     examination: tuple[float, ...] = ()
@@ -146,6 +149,7 @@ def environment_variables(environment: Environment) -> dict[str, str]:
         "batch_records": str(environment.batch_records),
         "session_timeout_ms": str(environment.session_timeout_ms),
         "flagged_cap": repr(environment.flagged_cap),
+        "rescore_rate": str(environment.rescore_rate),
         "user_window": str(environment.user_window),
         "burst_reactions": str(environment.burst_reactions),
         "examination": ",".join(map(repr, environment.examination)),
@@ -286,6 +290,7 @@ _PARSERS: Mapping[str, Callable[[str, str], Any]] = {
     "batch_records": _whole_number(1, 100_000),
     "session_timeout_ms": _whole_number(6_000, 1_800_000),
     "flagged_cap": _fraction,
+    "rescore_rate": _whole_number(0, 1_000_000),
     "user_window": _whole_number(1_000, 100_000_000),
     "burst_reactions": _whole_number(1, 1_000_000_000),
     "examination": _examination,

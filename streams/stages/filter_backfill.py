@@ -13,20 +13,18 @@ import re
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 import msgspec
 
 from feedmill.events.decode import encode
 from feedmill.events.partition import partition_of
-from feedmill.events.post import Deletion
-from feedmill.events.reasons import DECODE_ERRORS
 from feedmill.events.signal import RuleVerdict, Signal, SignalNames
 from feedmill.filters.rules import FilterRules, RuleMatch
 from feedmill.streams.kafka.assignment import AssignmentChange
-from feedmill.streams.kafka.batches import Record, RecordBatch, TopicPartition
+from feedmill.streams.kafka.batches import TopicPartition
 from feedmill.streams.kafka.log_consumer import LogConsumer
 from feedmill.streams.stages.backfill_scan import BACK_MS, BackfillMatch, BackfillScan
+from feedmill.streams.stages.last_written import LastWritten, UnseenSignals
 from feedmill.streams.stages.step import StepContext, WorkBatch, Writer, WrittenSignal
 
 log = logging.getLogger(__name__)
@@ -37,33 +35,6 @@ SLICE_RECORDS = 100
 SLICE_SIGNALS = 50
 # A cycle's posts go first: no more of a cycle than this.
 _SLICE_S = 0.005
-_UNSEEN_WITHIN_S = 60.0
-
-
-class _SignalOffset(msgspec.Struct):
-    post_offset: int
-
-
-_decode_offset = msgspec.json.Decoder(_SignalOffset).decode
-
-
-class _Last(NamedTuple):
-    """The last version of a partition that this worker wrote a signal of."""
-
-    key: bytes
-    offset: int
-    is_deletion: bool
-
-    def is_shown_by(self, record: Record) -> bool:
-        """Whether a record of the signals is of this version, or a later one."""
-        if record.key != self.key:
-            return False
-        if not record.value:
-            return self.is_deletion
-        try:
-            return _decode_offset(record.value).post_offset >= self.offset
-        except DECODE_ERRORS:
-            return False
 
 
 @dataclass
@@ -73,8 +44,7 @@ class _Pass:
     version: int
     partitions: tuple[int, ...]
     scan: BackfillScan
-    # What this worker wrote last before: it may not be committed yet.
-    unseen: dict[int, _Last]
+    unseen: UnseenSignals
     phase: str = "posts"  # then "signals", "rewrite"
     changed: int = 0
     wrote: bool = False
@@ -116,7 +86,7 @@ class FilterBackfill:
         # By partition the version of the rules that its posts are under, and what is noted.
         self._searched: dict[int, int] = {}
         self._noted: dict[int, int] = {}
-        self._last: dict[int, _Last] = {}
+        self._last = LastWritten()
         self._pass: _Pass | None = None
 
     def follow(self, version: int) -> None:
@@ -130,7 +100,7 @@ class FilterBackfill:
         self._stop()
         for partition in change.lost:
             self._searched.pop(partition, None)
-            self._last.pop(partition, None)
+        self._last.drop(change.lost)
         owned = set(change.owned)
         self.written = [
             one for one in self.written if self._partition_of(one.post_id.encode()) in owned
@@ -156,12 +126,7 @@ class FilterBackfill:
         """Take note of a cycle whose signals are written: they follow the present rules."""
         if self._pass is not None:
             self._pass.scan.note(one.record for one in work.latest)
-        # In the order of their offsets: the last one of a partition is its newest.
-        for partition, one in {one.partition: one for one in work.latest}.items():
-            last, record = self._last.get(partition), one.record
-            if last is None or record.offset >= last.offset:
-                is_deletion = isinstance(one.event, Deletion)
-                self._last[partition] = _Last(record.key or b"", record.offset, is_deletion)
+        self._last.note(work.latest)
 
     def work(self, writer: Writer, budget_s: float) -> bool:
         """Do a slice; return whether there is more to do.
@@ -189,8 +154,9 @@ class FilterBackfill:
 
     def _begin(self, partitions: tuple[int, ...]) -> None:
         scan = BackfillScan(self._name, self._names, self._rules.in_force)
-        unseen = {p: last for p, last in self._last.items() if p in partitions}
-        self._pass = _Pass(self._version, partitions, scan, unseen)
+        self._pass = _Pass(
+            self._version, partitions, scan, self._last.unseen(self._topic, partitions)
+        )
         if self._log is None:
             self._log = self._open_log(f"posts and signals for the rules of {self._name}")
         if len(self._rules.in_force):
@@ -233,8 +199,8 @@ class FilterBackfill:
                 now.scan.scan_posts(batch, self._context.partitions)
             else:
                 now.scan.scan_signals(batch, self._context.partitions)
-                self._see(now, batch)
-        if self._log.all_restored() and (now.phase == "posts" or not self._waits(now)):
+                now.unseen.see(batch)
+        if self._log.all_restored() and (now.phase == "posts" or not now.unseen.wait()):
             topic = "posts" if now.phase == "posts" else self._topic
             self._log.drop(TopicPartition(topic, p) for p in now.partitions)
             if now.phase == "posts":
@@ -244,18 +210,6 @@ class FilterBackfill:
                 now.phase = "rewrite"
             return True
         return bool(batches)
-
-    def _see(self, now: _Pass, batch: RecordBatch) -> None:
-        last = now.unseen.get(batch.source.partition)
-        if last is not None and any(map(last.is_shown_by, batch.records)):
-            del now.unseen[batch.source.partition]
-
-    def _waits(self, now: _Pass) -> bool:
-        """Whether signals of this worker are still to be committed."""
-        if now.unseen and time.monotonic() - now.began_at > _UNSEEN_WITHIN_S:
-            log.warning("the last signals of %s do not appear on their topic", self._name)
-            now.unseen.clear()
-        return bool(now.unseen)
 
     def _rewrite(self, now: _Pass, writer: Writer) -> bool:
         matches = now.scan.take(SLICE_SIGNALS)

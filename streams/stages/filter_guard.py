@@ -13,6 +13,7 @@ from feedmill.events.post import Post
 from feedmill.events.settings import Settings
 from feedmill.features.post_batch import PostBatch
 from feedmill.filters.hide_rate_guard import (
+    CAPPED,
     WINDOW_RECORDS,
     HideLimit,
     HideRates,
@@ -77,6 +78,7 @@ class FilterGuard:
         # By partition the offset up to which its window is still read.
         self._until: dict[int, int] = {}
         self._alarms: set[str] = set()
+        self._again, self._again_by, self._again_count = HideRates(_NEVER, cap), "", 0
 
     def settings_changed(self, settings: Settings) -> None:
         """Follow the thresholds that are in force."""
@@ -142,12 +144,29 @@ class FilterGuard:
             scored = [_scored(work.records[i], sources[i], values[i]) for i in rows]
             for i, source, share in over_limit(scored, rates, limit):
                 over[source] = share
-                lowered[rows[i]] = (limit.lowered, f"capped: {source} has {share:.0%} flagged")
+                lowered[rows[i]] = _lowered(limit, source, share)
         verdicts.lower(lowered)
         if lowered:
             self._metrics.add("feedmill_capped_total", len(lowered))
         if over or self._alarms:
             self._report(over)
+
+    def lower_again(self, version: str, posts: PostBatch, verdicts: BatchVerdicts) -> None:
+        """Lower what must not hide of n earlier posts that a version of the model scores again.
+
+        They have rates of their own, in the order in which they come.
+        """
+        if self._again_by != version:
+            self._again_by = version
+            self._again, self._again_count = HideRates(self._flagged_at, self._cap), 0
+        self._again.set_flagged_at(self._flagged_at)
+        sources, values = posts.of_each(sources_of), verdicts.values.tolist()
+        rows = [i for i in range(len(posts)) if i not in verdicts.errors]
+        scored = [ScoredPost(self._again_count + i, 0, sources[i], values[i]) for i in rows]
+        self._again_count += len(posts)
+        limit = self._limit or HideLimit(_NEVER, _NEVER)
+        found = over_limit(scored, self._again, limit)
+        verdicts.lower({rows[i]: _lowered(limit, source, share) for i, source, share in found})
 
     def close(self) -> None:
         self._log.close()
@@ -183,3 +202,7 @@ class FilterGuard:
 
 def _scored(record: Record, sources: tuple[str, ...], value: float) -> ScoredPost:
     return ScoredPost(record.offset, record.timestamp, sources, value)
+
+
+def _lowered(limit: HideLimit, source: str, share: float) -> tuple[float, str]:
+    return limit.lowered, f"{CAPPED}{source} has {share:.0%} flagged"

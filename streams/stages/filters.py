@@ -5,17 +5,21 @@ text model -> hide-rate guard lowers -> campaign raises -> rules decide -> signa
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
+import numpy as np
+
 from feedmill.events.settings import Settings
-from feedmill.events.signal import RuleVerdict
+from feedmill.events.signal import RuleVerdict, Signal
 from feedmill.features.post_batch import PostBatch
 from feedmill.filters import campaign
+from feedmill.filters.hide_rate_guard import CAPPED
 from feedmill.filters.rules import FilterRules, RuleMatch
 from feedmill.filters.verdicts import BatchVerdicts
 from feedmill.models.text_model import TextModel
 from feedmill.streams.kafka.assignment import AssignmentChange
+from feedmill.streams.kafka.batches import Record
 from feedmill.streams.kafka.log_consumer import LogConsumer
 from feedmill.streams.stages.filter_backfill import NEVER, FilterBackfill
 from feedmill.streams.stages.filter_guard import FilterGuard
@@ -72,12 +76,14 @@ class FilterStep(TextModelStep):
         self._changed_at = settings.change_offsets.get(f"rules/{self.name}", NEVER)
         self._backfill.follow(self._changed_at)
         self._guard.settings_changed(settings)
+        self.rescoring.follow(self.model.version, self.revision())
 
     def revision(self) -> int:
         """Return the offset after the last change of the filter's rules; 0 before any."""
         return self._changed_at + 1
 
     def on_assigned(self, change: AssignmentChange) -> None:
+        super().on_assigned(change)
         self._guard.assigned(change)
         self._backfill.assigned(change)
         if self._history is not None:
@@ -94,7 +100,7 @@ class FilterStep(TextModelStep):
     def poll(self, writer: Writer) -> bool:
         if self._history is not None:
             self._history.read()
-        return bool(self._backfill.written)
+        return super().poll(writer) or bool(self._backfill.written)
 
     def apply(self, work: WorkBatch, writer: Writer) -> None:
         # Ahead of the cycle's own signals, which are newer.
@@ -110,7 +116,8 @@ class FilterStep(TextModelStep):
         more = self._guard.read()
         if self._history is not None:
             more = self._history.fold_idle() or more
-        return self._backfill.work(writer, budget_s) or more
+        # One after the other: each reads the signals that the other one writes.
+        return self._backfill.work(writer, budget_s) or super().background(writer, budget_s) or more
 
     def decide(self, work: WorkBatch, verdicts: BatchVerdicts, writer: Writer) -> None:
         self._guard.lower(work, verdicts)
@@ -119,18 +126,32 @@ class FilterStep(TextModelStep):
             values = campaign.campaign_probabilities(pasts)
             rows = range(len(work.posts))
             verdicts.raise_to(rows, values, lambda i: campaign.campaign_reason(pasts[i]))
-        self._rule(work, verdicts)
+        self._rule(work.records, work.posts, verdicts)
+
+    def decide_again(
+        self,
+        records: Sequence[Record],
+        posts: PostBatch,
+        standing: Sequence[Signal | None],
+        verdicts: BatchVerdicts,
+    ) -> None:
+        self._guard.lower_again(self.model.version, posts, verdicts)
+        for row, signal in enumerate(standing):
+            if signal is not None:
+                _keep_campaign(verdicts, row, signal)
+        self._rule(records, posts, verdicts)
 
     def close(self) -> None:
+        super().close()
         self._guard.close()
         self._backfill.close()
         if self._history is not None:
             self._history.close()
 
-    def _rule(self, work: WorkBatch, verdicts: BatchVerdicts) -> None:
+    def _rule(self, records: Sequence[Record], posts: PostBatch, verdicts: BatchVerdicts) -> None:
         """Rules beat the model, its failure, the guard and the campaign."""
-        at_ms = [record.timestamp for record in work.records]
-        for row, hit in enumerate(self._rules.verdicts(work.posts.posts, at_ms)):
+        at_ms = [record.timestamp for record in records]
+        for row, hit in enumerate(self._rules.verdicts(posts.posts, at_ms)):
             if hit is not None:
                 verdicts.rules[row] = self._verdict_of(hit)
 
@@ -140,3 +161,12 @@ class FilterStep(TextModelStep):
 
     def _score(self, posts: PostBatch) -> BatchVerdicts:
         return score_posts(self.model, posts)
+
+
+def _keep_campaign(verdicts: BatchVerdicts, row: int, signal: Signal) -> None:
+    """Raise a value to that of the campaign which the signal of the post tells of."""
+    stands = signal.overruled or signal
+    if stands.value is None or stands.reason is None or stands.reason.startswith(CAPPED):
+        return
+    values, reason = np.array([stands.value]), stands.reason
+    verdicts.raise_to(range(row, row + 1), values, lambda _: reason)

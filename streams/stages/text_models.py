@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import numpy as np
 
 from feedmill.events.decode import encode
 from feedmill.events.post import Deletion, Post
+from feedmill.events.signal import Signal
 from feedmill.features.post_batch import PostBatch
 from feedmill.filters.verdicts import BatchVerdicts
 from feedmill.models.text_model import TextModel
+from feedmill.streams.kafka.assignment import AssignmentChange
+from feedmill.streams.kafka.batches import Record
+from feedmill.streams.kafka.log_consumer import LogConsumer
+from feedmill.streams.stages.rescoring import Rescoring
 from feedmill.streams.stages.scoring import score_posts
 from feedmill.streams.stages.step import ModelStep, StepContext, WorkBatch, Writer, WrittenSignal
 
@@ -22,13 +28,16 @@ _SAMPLE = Post("sample", "sample", 0, "A sample of plain text, to warm the model
 _ERROR_CHARACTERS = 500
 # A model that always fails does so in every cycle.
 _COMPLAIN_EVERY_S = 10.0
+# A slice of `posts` is small, so little should be read ahead of it.
+_RESCORING_QUEUE_KIB = 512
 
 
 class TextModelStep(ModelStep):
     """Scores every post once; an edit is scored again, a deletion empties the signal.
 
-    Subclasses override `decide` to lower, raise or overrule what the model says, and
-    `revision` to say how new it is beside the post's offset.
+    When another version of the model takes over, earlier posts are scored again, too.
+    Subclasses override `decide` and `decide_again` to lower, raise or overrule what the model
+    says, and `revision` to say how new it is beside the post's offset.
     """
 
     def __init__(self, name: str, load: Callable[[], TextModel]) -> None:
@@ -40,6 +49,15 @@ class TextModelStep(ModelStep):
 
     def start(self, context: StepContext) -> None:
         super().start(context)
+        environment = context.connection.environment
+        self.rescoring = Rescoring(
+            self.name,
+            environment.signals,
+            self._judge_again,
+            context,
+            partial(LogConsumer, context.connection, queue_kib=_RESCORING_QUEUE_KIB),
+            rate=environment.rescore_rate,
+        )
         self.swap(self._load())
         # The first call is ten times as slow as the next; let no post wait for it.  A model that
         # raises even here harms nothing but its own signal.
@@ -48,8 +66,24 @@ class TextModelStep(ModelStep):
     def swap(self, model: TextModel) -> None:
         self.model = model
         self.models = {self.name: model.version}
+        self.rescoring.follow(model.version, self.revision())
+
+    def on_assigned(self, change: AssignmentChange) -> None:
+        self.rescoring.assigned(change)
+
+    def poll(self, writer: Writer) -> bool:
+        return bool(self.rescoring.written)
+
+    def background(self, writer: Writer, budget_s: float) -> bool:
+        return self.rescoring.work(writer, budget_s)
+
+    def close(self) -> None:
+        self.rescoring.close()
 
     def apply(self, work: WorkBatch, writer: Writer) -> None:
+        # Ahead of the cycle's own signals, which are newer.
+        work.signals.extend(self.rescoring.written)
+        self.rescoring.written = []
         if not work.latest:
             return
         verdicts = score_posts(self.model, work.posts)
@@ -77,21 +111,50 @@ class TextModelStep(ModelStep):
     def decide(self, work: WorkBatch, verdicts: BatchVerdicts, writer: Writer) -> None:
         """Change what the model found; `verdicts` has a row for each of `work.posts`."""
 
+    def decide_again(
+        self,
+        records: Sequence[Record],
+        posts: PostBatch,
+        standing: Sequence[Signal | None],
+        verdicts: BatchVerdicts,
+    ) -> None:
+        """Change what the model found of n earlier posts, given their records.
+
+        `standing` has for each its present signal, where something else than the model decided it.
+        """
+
     def revision(self) -> int:
         """Return the revision of the signals that are written now; 0 where only models decide."""
         return 0
 
     def emit(self, work: WorkBatch, verdicts: BatchVerdicts, writer: Writer) -> None:
         """Write what holds of each post at the end of the cycle; superseded versions are silent."""
-        name, version, revision = self.model.name, self.model.version, self.revision()
         for partition, record, event, row in work.latest:
-            key = record.key
             if isinstance(event, Deletion):
-                writer.add(self.topic, key, None, owner=partition)
+                writer.add(self.topic, record.key, None, owner=partition)
                 work.signals.append(WrittenSignal(self.name, event.post_id, None))
                 continue
-            signal = verdicts.signal(row, event.post_id, record.offset, work.now_ms, name, version)
-            if revision:
-                signal = signal.with_revision(revision)
-            writer.add(self.topic, key, encode(signal), owner=partition)
+            signal = self._signal(verdicts, row, event.post_id, record.offset, work.now_ms)
+            writer.add(self.topic, record.key, encode(signal), owner=partition)
             work.signals.append(WrittenSignal(self.name, event.post_id, signal))
+        self.rescoring.note_written(work)
+
+    def _judge_again(
+        self, records: Sequence[Record], posts: Sequence[Post], standing: Sequence[Signal | None]
+    ) -> list[Signal]:
+        """Return the signals of earlier posts by the present model, with its errors."""
+        batch = PostBatch(posts)
+        verdicts = score_posts(self.model, batch)
+        self.decide_again(records, batch, standing, verdicts)
+        now_ms = self.context.clock.now_ms()
+        return [
+            self._signal(verdicts, row, post.post_id, record.offset, now_ms)
+            for row, (record, post) in enumerate(zip(records, posts, strict=True))
+        ]
+
+    def _signal(
+        self, verdicts: BatchVerdicts, row: int, post_id: str, post_offset: int, at_ms: int
+    ) -> Signal:
+        name, version, revision = self.model.name, self.model.version, self.revision()
+        signal = verdicts.signal(row, post_id, post_offset, at_ms, name, version)
+        return signal.with_revision(revision) if revision else signal

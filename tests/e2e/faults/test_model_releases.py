@@ -93,7 +93,9 @@ def test_each_post_is_judged_once_by_one_version_and_a_kill_changes_nothing(
     engine = fault_engine()
     installed = read_card(store, "quality").sha256
     other = add_version(store, "quality")
-    worker = engine.ready_worker("one", variables={"FEEDMILL_MODELS": str(store)})
+    # Earlier posts keep their signals, so that each has one.
+    variables = {"FEEDMILL_MODELS": str(store), "FEEDMILL_RESCORE_RATE": "0"}
+    worker = engine.ready_worker("one", variables=variables)
     models, flow = Models(engine, store, monkeypatch), Flow(engine)
     order = [installed, other, installed, other]
     with in_background(flow.send_until):
@@ -105,7 +107,7 @@ def test_each_post_is_judged_once_by_one_version_and_a_kill_changes_nothing(
         # In the middle of a release, whose record stands already.
         models.done(f"release quality {installed} --timeout 0")
         worker.kill()
-        engine.start_worker("one", variables={"FEEDMILL_MODELS": str(store)})
+        engine.start_worker("one", variables=variables)
         engine.wait_ready()
         flow.wait_for_more()
     engine.producer.flush(30)
@@ -135,6 +137,48 @@ def test_each_post_is_judged_once_by_one_version_and_a_kill_changes_nothing(
         assert max(judged_before) < offset
     assert {signal["version"] for _, _, signal in signals(engine, "spam")} == {
         read_card(store, "spam").version
+    }
+    assert engine.complaints() == []
+
+
+def test_earlier_posts_follow_a_release_and_a_rollback(
+    fault_engine: Callable[..., FaultEngine], store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = fault_engine()
+    installed, other = read_card(store, "spam").version, add_version(store, "spam")[:12]
+    variables = {"FEEDMILL_MODELS": str(store), "FEEDMILL_RESCORE_RATE": "40"}
+    worker = engine.ready_worker("one", variables=variables)
+    models = Models(engine, store, monkeypatch)
+    posts = [f"p{i}" for i in range(300)]
+    for post_id in posts:
+        engine.post(post_id)
+    until(lambda: engine.latest("signals.spam").keys() == set(posts))
+    first = engine.latest("signals.spam")
+
+    def versions(name: str = "spam") -> set[str]:
+        return {one["version"] for one in engine.latest(f"signals.{name}").values()}
+
+    models.done(f"release spam {other}")
+    until(lambda: versions() == {installed, other})
+    # Who takes over goes on, from the end again.
+    worker.kill()
+    engine.start_worker("one", variables=variables)
+    engine.wait_ready()
+    until(lambda: versions() == {other}, 120)
+    assert engine.latest("signals.spam").keys() == set(posts)
+    # The newest come first.
+    offsets: dict[int, list[int]] = {p: [] for p in range(PARTITIONS)}
+    for partition, _, signal in signals(engine, "spam"):
+        if signal["version"] == other:
+            offsets[partition].append(signal["post_offset"])
+    for partition, found in offsets.items():
+        assert found[0] == max(found), partition
+    until(lambda: engine.truth(posts[0])["spam"]["version"] == other)
+    models.done("rollback spam")
+    until(lambda: versions() == {installed}, 120)
+    last = engine.latest("signals.spam")
+    assert {key: one["value"] for key, one in last.items()} == {
+        key: one["value"] for key, one in first.items()
     }
     assert engine.complaints() == []
 

@@ -19,7 +19,7 @@ import pytest
 
 from builders.fake_log import FakeLog, KeptWriter
 from builders.kafka_log import KafkaLog, until
-from builders.records import record
+from builders.records import StoredRecord, record
 from feedmill.deploy.local import StackAddress
 from feedmill.events.post import Post
 from feedmill.events.settings import Settings
@@ -31,12 +31,13 @@ from feedmill.streams.kafka.batches import RecordBatch, TopicPartition
 from feedmill.streams.observe.metrics import Metrics
 from feedmill.streams.settings.clock import LogClock
 from feedmill.streams.settings.environment import Environment, environment_variables
-from feedmill.streams.stages import filters
+from feedmill.streams.stages import filters, text_models
 from feedmill.streams.stages.decoding import decode_work
 from feedmill.streams.stages.filters import FilterStep
 from feedmill.streams.stages.step import StepContext
 
 RULES = {"promotion": {"verdict": "hide", "phrases": ["garden party"]}}
+LATER_MS = 4_000_000_000_000
 WORDS = [line.split()[0] for line in (__doc__ or "").splitlines() if line]
 
 
@@ -251,3 +252,65 @@ def test_rules_decide_last_and_their_version_is_the_revision(
     assert overruled[1].error == "ValueError: broken"
     assert signals["o"].value == pytest.approx(0.8)
     assert signals["o"].model == "fixed"
+
+
+class Later(Fixed):
+    """Another version, which says 0.1; 0.99 of the posts of one community."""
+
+    version = "2"
+
+    def score_many(self, posts: Sequence[Post]) -> Scores:
+        return np.array([0.99 if one.communities else 0.1 for one in posts])
+
+
+def test_after_a_release_only_what_the_model_said_is_said_anew(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    topics: dict[TopicPartition, list[StoredRecord]] = {}
+    for module in (filters, text_models):
+        monkeypatch.setattr(module, "LogConsumer", lambda *_, **__: FakeLog(topics))
+    step = FilterStep("spam", lambda: cast(TextModel, Fixed()), remembers=True)
+    environment = Environment(rescore_rate=1_000_000, flagged_cap=0.5)
+    connection: Any = SimpleNamespace(environment=environment)
+    step.start(StepContext(connection, LogClock(), Metrics("spam", "one"), 1))
+    rules = {"r": {"verdict": "hide", "phrases": ["something"]}}
+    step.settings_changed(Settings().fold(b"rules/spam", json.dumps({"value": rules}).encode(), 41))
+    step.on_assigned(AssignmentChange(1, gained=(0,)))
+    for _ in range(20):
+        step.poll(KeptWriter())
+    copy = "Our new shop has wonderful shoes for everyone who comes today, they cost little {}"
+    posts = [Post(f"c{i}", f"a{i}", 0, copy.format(i)) for i in range(12)]
+    posts += [Post("o", "a", 0, "something else"), Post("p", "a", 0, "a plain post")]
+    posts += [Post(f"x{i}", f"b{i}", 0, f"{i} of many", communities=("x",)) for i in range(300)]
+    events: list[tuple[str, Post | None]] = [(one.post_id, one) for one in posts]
+    first = said_of(step, events)
+    topics[TopicPartition("posts", 0)] = [
+        record(key, event, offset=i, timestamp=LATER_MS) for i, (key, event) in enumerate(events)
+    ]
+    topics[TopicPartition("signals.spam", 0)] = [
+        record(key, signal, offset=i, timestamp=LATER_MS)
+        for i, (key, signal) in enumerate(first.items())
+    ]
+    step.swap(cast(TextModel, Later()))
+    writer = KeptWriter()
+    for _ in range(500):
+        step.background(writer, 1.0)
+    assert writer.notes[0, "scored.spam"] == "2"
+    work = decode_work([], [], partitions=1, epoch=1, now_ms=5)
+    assert step.poll(writer)
+    step.apply(work, writer)
+    again = {one.post_id: one.signal for one in work.signals if one.signal is not None}
+    assert again.keys() == first.keys()
+    assert {(one.overruled or one).version for one in again.values()} == {"2"}
+    # Campaign and rule decide as before; what they overrule is new.
+    campaign = first["c11"]
+    assert campaign is not None
+    assert (again["c11"].value, again["c11"].reason) == (campaign.value, campaign.reason)
+    assert again["o"].overruled is not None
+    assert again["o"].value == 1.0
+    assert again["o"].overruled.value == pytest.approx(0.1)
+    assert again["p"].value == pytest.approx(0.1)
+    # A version that would hide a whole community is held back, as it is for new posts.
+    held = [one for one in again.values() if (one.reason or "").startswith("capped: community:x")]
+    assert len(held) == 100
+    assert all(one.value is not None and one.value < 0.9 for one in held)
