@@ -12,7 +12,9 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+import msgspec
 import numpy as np
+from msgspec import Struct
 
 from feedmill.events.post import Post
 from feedmill.events.settings import Settings
@@ -41,7 +43,7 @@ def sources_of(post: Post) -> tuple[str, ...]:
     return tuple(dict.fromkeys(sources))
 
 
-class ScoredPost(NamedTuple):
+class ScoredPost(Struct, frozen=True, gc=False):
     """A post with the value that the model gave it; `at_ms` is its record's timestamp."""
 
     offset: int
@@ -77,7 +79,8 @@ class HideRates:
             return
         self._flagged_at, self._flagged = flagged_at, {}
         for post in self._window:
-            self._count_flagged(post, 1)
+            if post.value >= flagged_at:
+                self._count_flagged(post, 1)
 
     def fold(self, post: ScoredPost) -> str | None:
         """Fold the next post in.
@@ -88,14 +91,18 @@ class HideRates:
         """
         self._at_ms = max(self._at_ms, post.at_ms)
         self._forget(post.offset - WINDOW_RECORDS, self._at_ms - WINDOW_MS)
-        over = None
+        over, posts = None, self._posts
         for source in post.sources:
-            if over is None and self.is_over(source):
+            count = posts.get(source, 0)
+            # Most sources have too few posts, which spares the call.
+            if count >= LEAST_POSTS and over is None and self.is_over(source):
                 over = source
-            self._posts[source] = self._posts.get(source, 0) + 1
-        self._count_flagged(post, 1)
-        late = post.at_ms < self._at_ms
-        self._window.append(post._replace(at_ms=self._at_ms) if late else post)
+            posts[source] = count + 1
+        if post.value >= self._flagged_at:
+            self._count_flagged(post, 1)
+        if post.at_ms < self._at_ms:
+            post = msgspec.structs.replace(post, at_ms=self._at_ms)
+        self._window.append(post)
         return over
 
     def is_over(self, source: str, part: float = 1.0) -> bool:
@@ -111,7 +118,8 @@ class HideRates:
         window = self._window
         while window and (window[0].offset <= offset or window[0].at_ms <= at_ms):
             gone = window.popleft()
-            self._count_flagged(gone, -1)
+            if gone.value >= self._flagged_at:
+                self._count_flagged(gone, -1)
             for source in gone.sources:
                 left = self._posts[source] - 1
                 if left:
@@ -121,9 +129,8 @@ class HideRates:
                     self._flagged.pop(source, None)
 
     def _count_flagged(self, post: ScoredPost, by: int) -> None:
-        if post.value >= self._flagged_at:
-            for source in post.sources:
-                self._flagged[source] = self._flagged.get(source, 0) + by
+        for source in post.sources:
+            self._flagged[source] = self._flagged.get(source, 0) + by
 
 
 class HideLimit(NamedTuple):

@@ -51,6 +51,9 @@ class BatchVerdicts:
         self, row: int, post_id: str, post_offset: int, at_ms: int, model: str, version: str
     ) -> Signal:
         """Return the signal of the post at a row; its rule's, if a rule decides."""
+        if not (self.errors or self.reasons or self.rules):
+            plain = float(np.float32(self.values[row]))
+            return Signal(post_id, post_offset, plain, model, version, at_ms)
         error = self.errors.get(row)
         value = None if error is not None else float(np.float32(self.values[row]))
         reason = None if error is not None else self.reasons.get(row)

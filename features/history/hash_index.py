@@ -24,6 +24,12 @@ class BucketHeads:
         # An empty bucket holds an entry out of reach: half the number space older than `first`.
         self._newest = np.full(buckets, (first + (1 << 31)) % (1 << 32), dtype=np.uint32)
 
+    def push_one(self, bucket: int, entry: int) -> int:
+        """Make one entry the newest of its bucket; return what was the newest before."""
+        previous = self._newest.item(bucket)
+        self._newest[bucket] = entry
+        return previous
+
     def push(self, buckets: Indices, sequence: Sequence32) -> Sequence32:
         """Make entries the newest of their buckets, in order.
 
@@ -88,6 +94,18 @@ class HashIndex:
         candidates = self._heads.push((keys ^ (keys >> 29)) & self._mask, sequence)
         self._next[slots], self._keys[slots] = candidates, keys
         return self._matches(keys, sequence, candidates)
+
+    def insert_one(self, key: int, entry: int) -> int | None:
+        """Insert one entry; return the newest earlier entry of its key within reach, or None."""
+        slot = entry & self._mask
+        candidate = self._heads.push_one((key ^ (key >> 29)) & self._mask, entry)
+        self._next[slot], self._keys[slot] = candidate, key
+        while (entry - candidate - 1) % (1 << 32) < self._reach:
+            at = candidate & self._mask
+            if self._keys[at] == key:
+                return candidate
+            candidate = self._next.item(at)
+        return None
 
     def _matches(
         self, keys: Indices, sequence: Sequence32, candidates: Sequence32

@@ -108,7 +108,8 @@ def minhash(batch: TextBatch) -> SignatureBatch:
     signatures = ((minima * _SPREAD) >> np.uint32(24)).astype(np.uint8)
     np.maximum(signatures, 1, out=signatures)
     signatures[minima == _NO_HASH] = EMPTY
-    comparable = np.count_nonzero(signatures, axis=1) >= _MIN_FILLED_BINS
+    # `count_nonzero` by row takes three times as long on one text.
+    comparable = np.add.reduce(signatures != EMPTY, axis=1, dtype=np.intp) >= _MIN_FILLED_BINS
     return SignatureBatch(signatures, _buckets(minima), comparable)
 
 
@@ -116,9 +117,8 @@ def _buckets(minima: Minima) -> Indices:
     """Hash three coarse bins to the bucket of each band: (rows, `BANDS`)."""
     half = BINS // 2
     coarse = np.minimum(minima[:, :half], minima[:, half:]).astype(np.uint64)
-    mixed = coarse[:, :BANDS] * _BAND_MIX[0]
-    mixed += coarse[:, BANDS : 2 * BANDS] * _BAND_MIX[1]
-    mixed += coarse[:, 2 * BANDS : 3 * BANDS] * _BAND_MIX[2]
+    of_bands = coarse[:, : 3 * BANDS].reshape(-1, 3, BANDS)
+    mixed = np.add.reduce(of_bands * _BAND_MIX[:, None], axis=1)
     mixed ^= mixed >> np.uint64(29)
     mixed *= _BAND_MIX[0]
     mixed >>= np.uint64(64 - BUCKET_BITS)
@@ -160,16 +160,27 @@ def consensus(signatures: Signatures) -> Signatures:
 def _bin_minima(chunk: TextChunk) -> Minima:
     """Return the least hash of each bin, `_NO_HASH` where a bin is empty: (rows, `BINS`)."""
     block = chunk.blocks[_FIVE_GRAMS]
-    hashes = block.tokens * _SPREAD
-    hashes ^= hashes >> np.uint32(15)
-    hashes *= _MIX
-    hashes ^= hashes >> np.uint32(13)
+    if len(chunk) == 1:
+        hashes = _mixed(block.tokens[block.starts[0] : block.ends[0]])
+        minima: Minima = np.full((1, BINS), _NO_HASH, dtype=np.uint32)
+        np.minimum.at(minima[0], hashes >> 26, hashes << 6)
+        return minima
+    hashes = _mixed(block.tokens)
     cells = _row_of_token(len(block.tokens), block.starts, block.ends) * np.uint32(BINS)
     cells += hashes >> np.uint32(26)
     # Tokens that belong to no text fall into one more row, which is cut off.
     minima = np.full((len(chunk) + 1) * BINS, _NO_HASH, dtype=np.uint32)
     np.minimum.at(minima, cells, hashes << np.uint32(6))
     return minima.reshape(-1, BINS)[:-1]
+
+
+def _mixed(tokens: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint32]:
+    """Hash tokens once more, so that all bits of the hashes count: (tokens,)."""
+    hashes = tokens * _SPREAD
+    hashes ^= hashes >> np.uint32(15)
+    hashes *= _MIX
+    hashes ^= hashes >> np.uint32(13)
+    return hashes
 
 
 def _row_of_token(size: int, starts: Indices, ends: Indices) -> npt.NDArray[np.uint32]:

@@ -43,6 +43,7 @@ _REACH = (1 << _RING_BITS) - _MAX_BATCH
 _MASK = (1 << _RING_BITS) - 1
 _NO_ENTRY = -1
 _NO_ROWS = np.zeros(0, dtype=np.int64)
+_FIRST_ROW = np.zeros(1, dtype=np.int64)
 _NO_ENTRIES = np.zeros(0, dtype=np.uint32)
 
 
@@ -116,6 +117,8 @@ class PostHistory:
         -------
         n counts; `CopyCounts()` for deletions and for texts that are too short to compare.
         """
+        if len(versions) == 1:
+            return [self._fold_one(versions[0], batch_rows, batch)]
         counts: list[CopyCounts] = []
         for start in range(0, len(versions), _MAX_BATCH):
             end = start + _MAX_BATCH
@@ -142,6 +145,32 @@ class PostHistory:
         rows, similar = self._similar_entries(rows, signatures, sequence, at_ms)
         copies, authors = self._count_copies(sequence, at_ms, replaced, rows, similar)
         return list(map(CopyCounts, copies.tolist(), authors.tolist()))
+
+    def _fold_one(
+        self, version: PostVersion, batch_rows: Sequence[int], batch: PostBatch | None
+    ) -> CopyCounts:
+        """What `_fold` does, for one record without numpy where that takes longer."""
+        entry, at_ms = self._next_entry, version.at_ms
+        self._next_entry = (entry + 1) % (1 << 32)
+        slot, post, text = entry & _MASK, hash(version.post_id), version.text
+        self._at_ms[slot], self._is_current[slot] = at_ms, text is not None
+        self._post[slot], self._cluster[slot] = post, NO_CLUSTER
+        self._author[slot] = hash(version.author_id)
+        replaced = self._posts.insert_one(post, entry)
+        if replaced is not None and self._at_ms[replaced & _MASK] <= at_ms - WINDOW_MS:
+            replaced = None
+        similar = _NO_ENTRIES
+        if text is not None and is_long_enough(text):
+            signatures = _signature_of(text, batch_rows, batch)
+            if signatures.comparable[0]:
+                sequence, times = np.array([entry], np.uint32), np.array([at_ms], np.int64)
+                _, similar = self._similar_entries(_FIRST_ROW, signatures, sequence, times)
+        self._now_ms, self._newest = at_ms, entry
+        if replaced is not None:
+            self._is_current[replaced & _MASK] = False
+        if not len(similar):
+            return CopyCounts()
+        return CopyCounts(*self._copies_of(entry, similar.tolist()))
 
     def _replaced_versions(self, posts: Indices, sequence: Sequence32, at_ms: Indices) -> Indices:
         """Return the entry that each version replaces, `_NO_ENTRY` if none in the window: (n,)."""
@@ -252,6 +281,15 @@ class PostHistory:
 
     def _is_recent(self, entry: int) -> bool:
         return len(self._recent([entry])) > 0
+
+
+def _signature_of(text: str, batch_rows: Sequence[int], batch: PostBatch | None) -> SignatureBatch:
+    """The signature of one text, that of the batch where it is there."""
+    row = batch_rows[0] if batch is not None else -1
+    if batch is None or row < 0:
+        return minhash(TextBatch([text]))
+    found = batch.signatures
+    return found if len(batch) == 1 else found.take(np.array([row]))
 
 
 def _comparable(

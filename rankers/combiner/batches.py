@@ -42,11 +42,11 @@ def take_signals(view: PostView, name: str, signals: Iterable[Signal | str]) -> 
 def take_written(view: PostView, written: Sequence[tuple[str, str, Signal | None]]) -> None:
     """Take signals of all names, each with its name and post; None in its place withdraws it."""
     if len(written) < MANY_FROM:
+        by_post: dict[str, list[tuple[str, Signal | None]]] = {}
         for name, post_id, signal in written:
-            if signal is None:
-                view.clear_signal(name, post_id)
-            else:
-                view.update_signal(name, signal)
+            by_post.setdefault(post_id, []).append((name, signal))
+        for post_id, of_post in by_post.items():
+            view.update_signals_of(post_id, of_post)
         return
     by_name: dict[str, list[Signal | str]] = {}
     for name, post_id, signal in written:

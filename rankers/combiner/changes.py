@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import NamedTuple
+
+from msgspec import Struct, field
 
 from feedmill.events.gates import GatePolicy
 from feedmill.events.weights import Weights
 
 
-@dataclass(frozen=True)
-class SignalsChange:
+class SignalsChange(Struct, frozen=True):
     """What to write to `signals:<post_id>`.
 
     Without fields the key is removed.  With `whole` the fields replace all others; else they
@@ -28,8 +28,7 @@ class SignalsChange:
     post_offset: int = -1
 
 
-@dataclass(frozen=True)
-class FeedChange:
+class FeedChange(Struct, frozen=True):
     """What to write to one feed, in one step.
 
     With `whole`, `entries` are all members, best first.  Else they are those that are new or

@@ -183,6 +183,13 @@ class Combiner:
         self._pending.grow(view.capacity)
         is_live = view.post.offset[rows] != NO_POST
         before = self._ranked_group.values[rows]
+        if not self._is_restoring and is_live.all():
+            # Most often; then nothing has to be picked out.
+            groups = view.post.group[rows]
+            self._live.update(rows, before, groups, now_ms)
+            self._ranked_group.values[rows] = groups
+            self._pending.mark(rows, masks, before < 0)
+            return
         groups = np.where(is_live, view.post.group[rows], np.int32(-1))
         # In a restore only those that feeds may hold already are ranked, as one may be hidden now.
         ranked = before >= 0 if self._is_restoring else np.ones(len(rows), bool)
@@ -306,6 +313,7 @@ class Combiner:
     ) -> SignalsChange:
         if whole:
             fields = {name: value for name, value in fields.items() if value}
-        post_offset = int(self.view.post.offset[row])
-        expires_at_ms = int(self.view.post.created_ms[row]) + self._live.longest_window_ms
+        post = self.view.post
+        expires_at_ms = post.created_ms.item(row) + self._live.longest_window_ms
+        post_offset = post.offset.item(row)
         return SignalsChange(self.view.ids[row], expires_at_ms, whole, fields, post_offset)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 
@@ -49,6 +51,8 @@ class FeedRanking:
 
     def update(self, rows: Rows, now_ms: int) -> bool:
         """Rank these posts, of groups that the feed takes; whether its list changed."""
+        if len(rows) == 1:
+            return self._update_one(int(rows[0]), now_ms)
         view, scores = self._view, self.scores.score[rows]
         created_ms = view.post.created_ms[rows]
         scores[created_ms < self._cutoff_ms(now_ms)] = -np.inf
@@ -58,6 +62,17 @@ class FeedRanking:
         if entering.any():
             self._oldest_ms = min(self._oldest_ms, int(created_ms[entering].min()))
         return self.list.update(rows, scores, view.post.author[rows])
+
+    def _update_one(self, row: int, now_ms: int) -> bool:
+        """What `update` does for one post: numpy's calls would be most of a small cycle."""
+        post, score = self._view.post, self.scores.score.item(row)
+        created_ms = post.created_ms.item(row)
+        is_others = self._authors and self._view.author_of(row) not in self._authors
+        if is_others or created_ms < self._cutoff_ms(now_ms):
+            score = -np.inf
+        if score > -np.inf:
+            self._oldest_ms = min(self._oldest_ms, created_ms)
+        return self.list.update_one(row, score, post.author.item(row))
 
     def leave(self, rows: Rows) -> bool:
         """These posts are not of the feed any more; whether its list changed.
@@ -118,12 +133,17 @@ class FeedRanking:
 
     def change(self, config_offset: int) -> FeedChange | None:
         """What changed since the last call, or None if nothing did."""
+        entered_at = self.list.take_entered()
         rows, scores = self.list.best()
         before, before_scores, gone = self._written_rows, self._written_scores, self._written_gone
         self._written_rows, self._written_scores, self._written_gone = rows.copy(), scores, []
         whole, self.whole = self.whole, False
         if whole:
             return self._feed_change(config_offset, self._entries(rows, scores), whole=True)
+        if entered_at is not None and not gone:
+            # As most changes: the last one falls off a full feed.
+            last = before[-1:] if len(before) == len(rows) else before[:0]
+            return self._one_entered(config_offset, entered_at, last.tolist())
         position = self._lookup.find(rows, before)
         moved = position < 0
         stayed = position[~moved]
@@ -140,6 +160,15 @@ class FeedRanking:
         if not entries and not removed:
             return None
         return self._feed_change(config_offset, entries, removed)
+
+    def _one_entered(
+        self, config_offset: int, at: int, fallen_off: Sequence[int]
+    ) -> FeedChange | None:
+        """The change where one post more stands at a position of the list, and nothing else."""
+        if at >= len(self._written_rows):
+            return None
+        entry = self._entries(self._written_rows[at : at + 1], self._written_scores[at : at + 1])
+        return self._feed_change(config_offset, entry, [self._view.ids[row] for row in fallen_off])
 
     def renewal(self, config_offset: int) -> FeedChange | None:
         """A change without entries, to renew the feed; None while a whole one is due."""

@@ -45,6 +45,10 @@ class FeedScores:
         self.gates.grow()
         self._score.grow(view.capacity)
         score = self._score.values
+        if not isinstance(rows, slice) and len(rows) == 1:
+            row = int(rows[0])
+            score[row] = self._score_of(row)
+            return
         total = np.zeros(len(score[rows]))
         for name, weight in self.weights.objectives.items():
             if weight:
@@ -59,3 +63,18 @@ class FeedScores:
             total += (view.post.created_ms[rows] - EPOCH_MS) / (half_life * HOUR_MS)
         total[self.gates.code[rows] > DEMOTE] = -np.inf
         score[rows] = total
+
+    def _score_of(self, row: int) -> float:
+        """What `update` computes for one row, to the last bit: in plain floats but for `log2`."""
+        view, weights = self._view, self.weights
+        if self.gates.code.item(row) > DEMOTE:
+            return -np.inf
+        total = 0.0
+        for name, weight in weights.objectives.items():
+            if weight:
+                total += weight * weights.scale[name] * view.signals[name].value.item(row)
+        score = float(np.log2(max(total, LEAST_SUM) * self.gates.factor_of(row)))
+        if weights.half_life_hours is not None:
+            since_ms = view.post.created_ms.item(row) - EPOCH_MS
+            score += since_ms / (weights.half_life_hours * HOUR_MS)
+        return score

@@ -100,6 +100,12 @@ class FeedSet:
         now_ms
             Unix milliseconds.
         """
+        if len(rows) == 1 and before[0] in (groups[0], -1):
+            for name in self.feeds_of(int(groups[0])) if groups[0] >= 0 else ():
+                feed = self.rank(name, rows, now_ms)
+                if feed is not None:
+                    yield feed
+            return
         for name, left in self._left(before, groups).items():
             feed = self.feeds.get(name)
             if feed is not None and feed.leave(rows[left]):
@@ -130,16 +136,14 @@ class FeedSet:
         self, name: str, feed: FeedRanking | None, rows: Rows, now_ms: int
     ) -> FeedRanking | None:
         """The feed, made if a post is shown in it for the first time and there is a place."""
+        if not len(rows) or self._showed_earlier(name, rows):
+            return feed
         scores = self._policies.scores(self.settings, name) if feed is None else feed.scores
         shown = rows[scores.score[rows] > -np.inf]
-        if not len(shown):
-            return feed
-        known_ms = self.places.time_of(name)
-        arrived_ms = self._view.post.arrived_ms[shown]
-        if known_ms is not None and int(arrived_ms.min()) >= known_ms:
+        if not len(shown) or self._showed_earlier(name, shown):
             return feed
         candidate = feed or self.new(name)
-        arrived_ms = arrived_ms[candidate.in_window(shown, now_ms)]
+        arrived_ms = self._view.post.arrived_ms[shown[candidate.in_window(shown, now_ms)]]
         if not len(arrived_ms):
             return feed
         is_first = self.places.is_unknown(name)
@@ -150,6 +154,14 @@ class FeedSet:
             return candidate
         return feed
 
+    def _showed_earlier(self, name: str, rows: Rows) -> bool:
+        """Whether the feed's first shown post arrived no later than any of these."""
+        known_ms, arrived_ms = self.places.time_of(name), self._view.post.arrived_ms
+        if known_ms is None:
+            return False
+        first_ms = arrived_ms.item(rows[0]) if len(rows) == 1 else int(arrived_ms[rows].min())
+        return first_ms >= known_ms
+
 
 def by_feed(
     feeds_of: Callable[[int], tuple[str, ...]], groups: Rows
@@ -158,8 +170,6 @@ def by_feed(
 
     Yields every millisecond or so.
     """
-    if len(groups) == 1:
-        return {name: [np.zeros(1, np.intp)] for name in _feeds_of_one(feeds_of, groups)}
     order = np.argsort(groups, kind="stable")
     yield
     ordered = groups[order]
@@ -174,11 +184,6 @@ def by_feed(
             for name in feeds_of(group):
                 found.setdefault(name, []).append(positions)
     return found
-
-
-def _feeds_of_one(feeds_of: Callable[[int], tuple[str, ...]], groups: Rows) -> tuple[str, ...]:
-    group = int(groups[0])
-    return feeds_of(group) if group >= 0 else ()
 
 
 def result_of(work: Generator[None, None, Result]) -> Result:

@@ -12,6 +12,7 @@ from feedmill.events.gates import GatePolicy
 from feedmill.rankers.combiner.columns import NO_POST
 from feedmill.rankers.combiner.gating import ABSENT, HOLD, decide_many, grace_ms
 from feedmill.rankers.combiner.mapped_column import MappedColumn
+from feedmill.rankers.combiner.row_decision import decide_row
 from feedmill.rankers.combiner.signal_columns import RowSelection
 
 if TYPE_CHECKING:
@@ -49,6 +50,11 @@ class GateDecisions:
     def factors(self, rows: RowSelection) -> npt.NDArray[np.float64]:
         """The products of demote factors of these rows."""
         return self._factor.values[rows]
+
+    def factor_of(self, row: int) -> float:
+        """The product of demote factors of one row."""
+        factor: float = self._factor.cells[row]
+        return factor
 
     def update(self, rows: RowSelection, now_ms: int) -> None:
         """Decide these rows anew; those of a slice without overrides."""
@@ -94,7 +100,7 @@ class GateDecisions:
         for row in rows.tolist():
             code, factor = ABSENT, 1.0
             if view.post.offset[row] != NO_POST:
-                decision = view.decide(row, self.gates, now_ms)
+                decision = decide_row(view, row, self.gates, now_ms)
                 code, factor = decision.code, decision.factor
             self.code[row] = code
             self._factor.values[row] = factor

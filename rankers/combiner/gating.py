@@ -1,18 +1,18 @@
 """May a post be shown?  The gates' verdicts under a policy, for many posts and for one.
 
-`gate_effect` is the only place that compares a gate's value with its policy.  `decide_many`
-applies it to whole columns; `outcomes_of` and `decide_one` apply it to one post, know
+`gate_effect` compares a gate's value with its policy; `passes` says where that does nothing.
+`decide_many` applies it to whole columns; `outcomes_of` and `decide_one` apply it to one post, know
 overrides, and say who decided.  The combiner, `feedmill explain` and previews call these.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
+from msgspec import Struct
 
 from feedmill.events.gates import GatePolicy
 from feedmill.events.signal import RULE_MODEL
@@ -27,8 +27,7 @@ _OVERRIDE_CODE = {"hide": HIDE, "demote": DEMOTE, "allow": SHOW}
 Flags = TypeVar("Flags")
 
 
-@dataclass(frozen=True)
-class GateVerdict:
+class GateVerdict(Struct, frozen=True, gc=False):
     """The signal of one gate about one version of a post."""
 
     value: float | None  # float32 as published; None: not judged, or the model failed
@@ -76,8 +75,7 @@ class GateOutcome(NamedTuple):
         return over is not None and self.code == DEMOTE and over.key.gate == "*"
 
 
-@dataclass(frozen=True)
-class Decision:
+class Decision(Struct, frozen=True, gc=False):
     """Whether a post is shown, by whom, and the product of its demote factors."""
 
     code: int
@@ -87,6 +85,23 @@ class Decision:
     @property
     def name(self) -> DecisionName:
         return DECISIONS[self.code]
+
+
+PASSED = Decision(SHOW, "", 1.0)
+
+
+def passes(gate: GatePolicy, value: float) -> bool:
+    """Whether a required gate's value does nothing to a post, and nobody is named for that.
+
+    It is for most posts and one at a time, where `outcomes_of` is too slow.  `value` is NaN where
+    there is no verdict.  A rule that allows says 0: it may have to be named.
+    """
+    hide_at, demote_at = gate.hide_at, gate.demote_at
+    return (
+        value > 0
+        and (hide_at is None or value < hide_at)
+        and (demote_at is None or value < demote_at)
+    )
 
 
 def grace_ms(gate: GatePolicy) -> int:

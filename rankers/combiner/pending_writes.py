@@ -79,11 +79,25 @@ class PendingWrites:
 
     def mark(self, rows: Rows, masks: npt.NDArray[Any], whole: Flags) -> None:
         """These rows changed; `whole` where Redis has nothing of the post."""
+        if len(rows) == 1:
+            self._mark_one(int(rows[0]), int(masks[0]) | (self._whole if whole[0] else 0))
+            return
         before = self._masks.values[rows]
         added = masks.astype(before.dtype)
         added[whole] |= before.dtype.type(self._whole)
         self._masks.values[rows] = before | added
         self._queue.extend(rows[before == 0].tolist())
+        self._bound_queue()
+
+    def _mark_one(self, row: int, mask: int) -> None:
+        cells = self._masks.cells
+        before = cells[row]
+        cells[row] = before | mask
+        if not before:
+            self._queue.append(row)
+            self._bound_queue()
+
+    def _bound_queue(self) -> None:
         if len(self._queue) > _MAX_QUEUED:
             self._queue.clear()
             self._sweep()

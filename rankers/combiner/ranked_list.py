@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -66,8 +66,13 @@ class RankedList:
         # Authors some of whose posts above the floor are not kept: the last one that is.
         self._author_floors: dict[int, _Key] = {}
         self._trim_above = size + 2 * self._reserve
-        self._shown: npt.NDArray[np.intp] | None = None  # positions of `best`, once computed
+        # Positions of `best`, once computed; a slice while no author has more than the cap.
+        self._shown: npt.NDArray[np.intp] | slice | None = None
         self._may_be_short = False
+        # Since `take_entered`: whether all that changed is one post more, and where it stands.
+        self._entered_at = -1
+        self._is_one_more = False
+        self._has_changed = True
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -89,6 +94,8 @@ class RankedList:
         authors
             Shape (n,), the number of each post's author.
         """
+        if len(rows) == 1:
+            return self.update_one(int(rows[0]), float(scores[0]), int(authors[0]))
         listed, given = self._listed(rows)
         enters = (scores >= self.floor_score) & (scores > -np.inf)
         if len(listed):
@@ -101,20 +108,53 @@ class RankedList:
 
     def _listed(self, rows: Rows) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
         """At which positions of the list rows stand, and at which positions of `rows`."""
-        if len(rows) == 1:
-            listed = (self.rows == rows[0]).nonzero()[0]
-            return listed, np.zeros(len(listed), np.intp)
         found = self._lookup.find(self.rows, rows)
         listed = (found >= 0).nonzero()[0]
         return listed, found[listed].astype(np.intp)
+
+    def update_one(self, row: int, score: float, author: int) -> bool:
+        """What `update` does for one post: most changes are one."""
+        listed = (self.rows == row).nonzero()[0]
+        if len(listed):
+            at = int(listed[0])
+            if self.scores[at] == score and self.authors[at] == author:
+                return False
+            self._remove(listed)
+        if score == -np.inf or self._is_below_floors(row, score, author):
+            return len(listed) > 0
+        self._insert_one(row, score, author)
+        return True
+
+    def _is_below_floors(self, row: int, score: float, author: int) -> bool:
+        floor, author_floor = self._floor, self._author_floors.get(author)
+        if author_floor is None and (floor is None or score > floor.score):
+            return False
+        if floor is not None and score < floor.score:
+            return True
+        key = _Key(score, self._ids[row])
+        return key < (floor or key) or key < (author_floor or key)
 
     def best(self) -> tuple[Rows, Floats]:
         """The rows of the feed and their scores, best first, at most `size`; views or copies."""
         if self._most is None:
             return self.rows[: self._size], self.scores[: self._size]
         if self._shown is None:
-            self._shown = self._within_cap()[: self._size]
+            is_over = self._has_author_over_cap()
+            self._shown = self._within_cap()[: self._size] if is_over else slice(0, self._size)
         return self.rows[self._shown], self.scores[self._shown]
+
+    def take_entered(self) -> int | None:
+        """Where the post stands that is all that changed since the last call, if one is.
+
+        None where nothing or anything else changed, or where it may have moved posts over the cap.
+        """
+        is_one, self._is_one_more, self._has_changed = self._is_one_more, False, False
+        return self._entered_at if is_one else None
+
+    def _note(self, entered_at: int | None = None) -> None:
+        self._is_one_more = entered_at is not None and not self._has_changed
+        self._has_changed = True
+        self._entered_at = -1 if entered_at is None else entered_at
 
     @property
     def is_short(self) -> bool:
@@ -123,8 +163,7 @@ class RankedList:
             return False
         short = self._floor is not None and len(self.best()[0]) < self._size
         self._may_be_short = short or any(
-            int(np.count_nonzero(self.authors == author)) < (self._most or 0)
-            for author in self._author_floors
+            self._count_of(author) < (self._most or 0) for author in self._author_floors
         )
         return self._may_be_short
 
@@ -138,8 +177,10 @@ class RankedList:
         self.rows = np.delete(self.rows, positions)
         self.scores = np.delete(self.scores, positions)
         self.authors = np.delete(self.authors, positions)
-        self._shown = None
+        if not isinstance(self._shown, slice):
+            self._shown = None
         self._may_be_short = self._floor is not None or bool(self._author_floors)
+        self._note()
 
     def _enter(self, enters: Flags, rows: Rows, scores: Floats, authors: Rows) -> bool:
         """Insert what is above the floors; of very many the best first, which raises the floor."""
@@ -185,8 +226,28 @@ class RankedList:
         self.authors = np.concatenate((self.authors, authors))[order]
         self._order_ties(order >= kept)
         self._shown = None
+        self._note()
         if len(self.rows) > self._trim_above:
             self._trim()
+
+    def _insert_one(self, row: int, score: float, author: int) -> None:
+        # Behind all that have the same score.
+        at = len(self.scores) - int(self.scores[::-1].searchsorted(score))
+        is_tied = at > 0 and self.scores[at - 1] == score
+        self.rows = _inserted(self.rows, at, row)
+        self.scores = _inserted(self.scores, at, score)
+        self.authors = _inserted(self.authors, at, author)
+        if is_tied:
+            self._order_ties(np.arange(len(self.rows)) == at)
+        if not isinstance(self._shown, slice) or self._count_of(author) > (self._most or 0):
+            self._shown = None
+        is_within_cap = self._most is None or self._shown is not None
+        self._note(at if is_within_cap and not is_tied else None)
+        if len(self.rows) > self._trim_above:
+            self._trim()
+
+    def _count_of(self, author: int) -> int:
+        return int(np.count_nonzero(self.authors == author))
 
     def _order_ties(self, is_new: Flags) -> None:
         """Sort runs of equal scores by id; those without a new post are sorted already."""
@@ -205,11 +266,16 @@ class RankedList:
 
     def _within_cap(self) -> npt.NDArray[np.intp]:
         """Positions of the posts that the author cap lets in."""
-        most = self._most
-        ordered = np.sort(self.authors)
-        if most is None or not (ordered[most:] == ordered[:-most]).any():
+        if self._most is None or not self._has_author_over_cap():
             return np.arange(len(self.rows))
-        return np.flatnonzero(rank_within(self.authors) < most)
+        return np.flatnonzero(rank_within(self.authors) < self._most)
+
+    def _has_author_over_cap(self) -> bool:
+        most = self._most
+        if most is None:
+            return False
+        ordered = np.sort(self.authors)
+        return bool((ordered[most:] == ordered[:-most]).any())
 
     def _trim(self) -> None:
         """Raise the floor to what leaves `size` and the reserve within the author cap."""
@@ -244,6 +310,14 @@ class RankedList:
             self.authors[kept].copy(),
         )
         self._shown = None
+        self._note()
 
     def _key(self, position: int) -> _Key:
         return _Key(float(self.scores[position]), self._ids[int(self.rows[position])])
+
+
+def _inserted(values: npt.NDArray[Any], at: int, value: float) -> npt.NDArray[Any]:
+    """A copy with one more value; `np.insert` takes ten times as long."""
+    longer = np.empty(len(values) + 1, values.dtype)
+    longer[:at], longer[at], longer[at + 1 :] = values[:at], value, values[at:]
+    return longer

@@ -97,14 +97,19 @@ class SignalColumns:
             return None
         model, version = self._model_of(row, state)
         return StoredSignal(
-            value=self._value_of(row),
-            model=model,
-            version=version,
-            post_offset=post_offset if state >= _CURRENT else self._older[row],
-            at_ms=self._at_ms.get(row),
-            revision=self._revision.get(row),
-            error=self._errors.get(row),
+            self._value_of(row),
+            model,
+            version,
+            post_offset if state >= _CURRENT else self._older[row],
+            self._at_ms.get(row),
+            self._revision.get(row),
+            self._errors.get(row) if self._errors else None,
         )
+
+    def current_value(self, row: int) -> float:
+        """The value where the present version of the post was judged, else NaN."""
+        value: float = self._value.cells[row]
+        return value if self._state.cells[row] >= _CURRENT else math.nan
 
     def verdict(self, row: int) -> tuple[float | None, str, str] | None:
         """Value, model and version where the present version of the post was judged."""

@@ -9,6 +9,7 @@ import msgspec
 
 from feedmill.events.gates import GatePolicy
 from feedmill.rankers.combiner.overrides import ActiveOverride
+from feedmill.rankers.combiner.row_decision import decide_row
 from feedmill.rankers.combiner.signal_hash import fields_of_signal
 from feedmill.rankers.combiner.view import POST_CHANGED, PostView, signal_bit
 
@@ -41,7 +42,7 @@ def signal_fields(
     # The lowest bits are those of the post and of the gates, which come first among signals.
     judged = mask & (signal_bit(len(view.names.gates)) - 1)
     if judged or any(g.required and g.on_failure == "open" for g in gates.values()):
-        decision = view.decide(row, gates, now_ms)
+        decision = decide_row(view, row, gates, now_ms)
         # Most posts are shown: without the field a hash is four percent smaller.
         fields["decision"] = "" if decision.name == "show" else decision.name
         fields["decided_by"] = decision.decided_by

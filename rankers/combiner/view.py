@@ -6,12 +6,11 @@ different topics may come in any order: the view is the same.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
-from feedmill.events.gates import GatePolicy
 from feedmill.events.override import Override, OverrideKey
 from feedmill.events.post import Deletion, Post
 from feedmill.events.signal import Signal, SignalNames
@@ -25,7 +24,6 @@ from feedmill.rankers.combiner.columns import (
 )
 from feedmill.rankers.combiner.early_signals import MOST_EARLY, EarlySignals
 from feedmill.rankers.combiner.expiry import ExpiryScan
-from feedmill.rankers.combiner.gating import Decision, GateVerdict, decide_one, outcomes_of
 from feedmill.rankers.combiner.id_table import IdTable
 from feedmill.rankers.combiner.mapped_column import in_chunks
 from feedmill.rankers.combiner.overrides import ActiveOverride, OverrideTable
@@ -125,9 +123,23 @@ class PostView:
 
     def update_signal(self, name: str, signal: Signal) -> None:
         """Take a signal; an older one than the last is ignored, one of a coming version waits."""
-        row = self._row(signal.post_id)
-        if not self._wait(row, name, signal):
-            self._store(row, name, signal)
+        self.update_signals_of(signal.post_id, ((name, signal),))
+
+    def update_signals_of(self, post_id: str, signals: Iterable[tuple[str, Signal | None]]) -> None:
+        """Take signals of one post by their names, in their order; None withdraws one."""
+        row = None
+        for name, signal in signals:
+            if signal is None:
+                self.clear_signal(name, post_id)
+                row = None
+                continue
+            if row is None:
+                row = self._row(post_id)
+            if self._wait(row, name, signal):
+                # What waits too long is dropped, and its row with it.
+                row = None
+            else:
+                self._store(row, name, signal)
 
     def update_signals(self, name: str, signals: Sequence[Signal]) -> None:
         """Take many signals of one name, as `update_signal` takes them one after the other."""
@@ -358,21 +370,9 @@ class PostView:
         offset = int(self.post.offset[row])
         return self.overrides.in_force(self.ids[row], self.author_of(row), offset, gates, now_ms)
 
-    def decide(self, row: int, gates: Mapping[str, GatePolicy], now_ms: int) -> Decision:
-        """Decide the post in this row, with overrides, and say who decided."""
-        verdicts = {name: self.verdict(row, name) for name in gates}
-        overrides = self.overrides_of(row, tuple(gates), now_ms) if len(self.overrides) else {}
-        arrived_ms = int(self.post.arrived_ms[row])
-        return decide_one(gates, outcomes_of(gates, verdicts, overrides, arrived_ms, now_ms))
-
-    def verdict(self, row: int, gate: str) -> GateVerdict:
-        """The verdict of a gate on the present version of the post in this row."""
-        judged = self.signals[gate].verdict(row)
-        return GateVerdict.missing(gate) if judged is None else GateVerdict.of(gate, *judged)
-
     def signal(self, row: int, name: str) -> StoredSignal | None:
         """The last signal of this name about the post in this row."""
-        return self.signals[name].get(row, int(self.post.offset[row]))
+        return self.signals[name].get(row, self.post.offset.item(row))
 
     def _row(self, post_id: str) -> int:
         row = self.ids.add(post_id)

@@ -190,13 +190,11 @@ class Transaction:
     def _produce(self, producer: Producer, records: list[Outgoing], refused: list[int]) -> int:
         """Hand everything to the client; what it refuses for its size becomes a dead letter."""
         dead_letters = 0
-        names: dict[str, str] = {}
+        names = {topic: self._environment.topic(topic) for topic in {one.topic for one in records}}
         for i, one in enumerate(records):
-            name = names.get(one.topic) or names.setdefault(
-                one.topic, self._environment.topic(one.topic)
-            )
+            callback = self._watch(i, refused) if self._careful else None
             try:
-                self._send(producer, name, one, self._watch(i, refused) if self._careful else None)
+                self._send(producer, names[one.topic], one, callback)
             except KafkaException as error:
                 if error.args[0].code() not in _REFUSED:
                     raise
@@ -214,7 +212,11 @@ class Transaction:
             more["headers"] = list(one.headers)
         while True:
             try:
-                producer.produce(topic, one.value, one.key, one.partition, **more)
+                if more:
+                    producer.produce(topic, one.value, one.key, one.partition, **more)
+                else:
+                    # As nearly always; in a backlog this call is most of a transaction.
+                    producer.produce(topic, one.value, one.key, one.partition)
                 return
             except BufferError:
                 producer.poll(0.05)

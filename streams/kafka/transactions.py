@@ -63,7 +63,7 @@ class TransactionalWriter:
         self._gathered: list[Outgoing] = []
         self._sealed: list[Outgoing] = []
         self._in_flight: list[Outgoing] = []
-        self._bytes = 0
+        self._sealed_bytes = self._in_flight_bytes = 0
         self._positions: dict[TopicPartition, int] = {}
         self._notes: dict[int, dict[str, str]] = {}
         self._extra: dict[TopicPartition, tuple[int, str]] = {}
@@ -135,7 +135,7 @@ class TransactionalWriter:
             if self._session is None and not gathered:
                 return
             self._sealed += gathered
-            self._bytes += sum(map(_size, gathered))
+            self._sealed_bytes += _size(gathered)
             if self._session is not None:
                 self._positions = dict(positions)
             self._have_committed()
@@ -177,7 +177,8 @@ class TransactionalWriter:
     @property
     def is_full(self) -> bool:
         """Whether the loop must wait: too much is not committed yet."""
-        return len(self._sealed) + len(self._in_flight) > FULL_RECORDS or self._bytes > FULL_BYTES
+        records = len(self._sealed) + len(self._in_flight)
+        return records > FULL_RECORDS or self._sealed_bytes + self._in_flight_bytes > FULL_BYTES
 
     def statistics(self) -> CommitStatistics:
         """Return what happened since the last call."""
@@ -256,6 +257,8 @@ class TransactionalWriter:
             unsure = self._transaction.is_unsure
             if not unsure:
                 self._in_flight, self._sealed = self._in_flight + self._sealed, []
+                self._in_flight_bytes += self._sealed_bytes
+                self._sealed_bytes = 0
                 self._number += 1
             records, epoch, session = self._in_flight, self._epoch, self._session
             offsets, self._dirty = self._offsets(), unsure
@@ -291,23 +294,24 @@ class TransactionalWriter:
         if outcome.committed:
             self._statistics.commit_seconds.append(seconds)
             self._statistics.records += len(records)
-            self._in_flight = []
+            self._in_flight, self._in_flight_bytes = [], 0
         else:
             self._statistics.aborts += 1
             # An assignment that came meanwhile dropped them already.
             self._in_flight = outcome.records if epoch == self._epoch else self._in_flight
+            self._in_flight_bytes = _size(self._in_flight)
             self._dirty = self._session is not None
             if outcome.is_expelled and epoch == self._epoch:
                 self._session = None
-        self._bytes = sum(map(_size, self._in_flight)) + sum(map(_size, self._sealed))
 
     def _drop(self, kept: set[int]) -> None:
         """Forget records of partitions that are not kept; `_changed` is held."""
         self._gathered = [one for one in self._gathered if one.owner in kept]
         self._in_flight = [one for one in self._in_flight if one.owner in kept]
         self._sealed = [one for one in self._sealed if one.owner in kept]
-        self._bytes = sum(map(_size, self._in_flight)) + sum(map(_size, self._sealed))
+        self._sealed_bytes, self._in_flight_bytes = _size(self._sealed), _size(self._in_flight)
 
 
-def _size(record: Outgoing) -> int:
-    return len(record.key or b"") + len(record.value or b"") + 64
+def _size(records: Sequence[Outgoing]) -> int:
+    texts = sum([len(one.key or b"") + len(one.value or b"") for one in records])
+    return texts + 64 * len(records)

@@ -322,6 +322,8 @@ class Metrics:
         self._process_labels = {"stage": stage, "instance": instance}
         self._replaced: dict[str, dict[tuple[str, ...], float]] = {}
         self._used: dict[str, Any] = {}
+        # A look by labels takes microseconds.
+        self._labelled_ones: dict[tuple[Any, ...], Any] = {}
 
     def of_stage(self, stage: str) -> Metrics:
         """The same metrics under another stage's name: `text` has those of both."""
@@ -342,6 +344,7 @@ class Metrics:
         labels, before = _BY_NAME[name].labels, self._replaced.get(name, {})
         for given in before.keys() - values.keys():
             self._used[name].remove(*self._process_labels.values(), *given)
+            self._labelled_ones.pop((name, *zip(labels, given, strict=True)), None)
         for given, value in values.items():
             # A thousand partitions take 10 ms to set, and most keep their value.
             if before.get(given) != value:
@@ -362,6 +365,13 @@ class Metrics:
         return prometheus_client.generate_latest(self._registry).decode()
 
     def _labelled(self, name: str, labels: dict[str, str]) -> Any:
+        key = (name, *labels.items())
+        found = self._labelled_ones.get(key)
+        if found is None:
+            found = self._labelled_ones[key] = self._new_labelled(name, labels)
+        return found
+
+    def _new_labelled(self, name: str, labels: dict[str, str]) -> Any:
         if name not in self._used:
             self._used[name] = self._register(_BY_NAME[name])
         return self._used[name].labels(**self._process_labels, **labels)

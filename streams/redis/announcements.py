@@ -30,14 +30,13 @@ class Announcements:
     def __init__(self, keys: Keys) -> None:
         self._channel = keys.feed_changes
         self._waiting: dict[str, FeedVersion] = {}
-        self._waiting_since_s = 0.0
+        self._waiting_since_s: dict[str, float] = {}
         self._published_s: dict[str, float] = {}
 
     def add(self, feed: str, version: FeedVersion, now_s: float) -> None:
         """Publish this change when it is the feed's turn, unless a newer one comes before."""
-        if not self._waiting:
-            self._waiting_since_s = now_s
         self._waiting[feed] = version
+        self._waiting_since_s.setdefault(feed, now_s)
 
     def take_due(self, now_s: float) -> list[Command]:
         """The commands that publish what is due, for a round trip that is made anyhow."""
@@ -48,15 +47,18 @@ class Announcements:
 
     def next_s(self) -> float:
         """When `take_due` is worth a round trip of its own; infinity where nothing waits."""
-        if not self._waiting:
-            return float("inf")
-        return max(min(map(self._turn_s, self._waiting)), self._waiting_since_s + GATHERED_S)
+        return min(map(self._alone_s, self._waiting), default=float("inf"))
+
+    def _alone_s(self, feed: str) -> float:
+        # By its own time: some other feed waits for its turn nearly always.
+        return max(self._turn_s(feed), self._waiting_since_s[feed] + GATHERED_S)
 
     def _turn_s(self, feed: str) -> float:
         return self._published_s.get(feed, -1.0) + ANNOUNCED_EVERY_S
 
     def _publish(self, feed: str, now_s: float) -> Command:
         version = self._waiting.pop(feed)
+        del self._waiting_since_s[feed]
         self._published_s[feed] = now_s
         return ["PUBLISH", self._channel, _encode({"feed": feed, **version._asdict()})]
 

@@ -16,6 +16,8 @@ from feedmill.events.errors import FeedmillError
 
 Argument = str | bytes | int
 Command = Sequence[Argument]
+# The line before an argument of so many bytes.
+_SIZES = tuple(b"$%d" % size for size in range(256))
 
 
 class CommandPipeline:
@@ -77,13 +79,16 @@ def open_writer_client(url: str) -> redis.Redis:
 
 def _pack(commands: Sequence[Command]) -> bytes:
     """The commands as Redis reads them (RESP)."""
-    parts: list[bytes] = []
+    lines: list[bytes] = []
     for command in commands:
-        parts.append(b"*%d\r\n" % len(command))
+        lines.append(b"*%d" % len(command))
         for argument in command:
             if isinstance(argument, str):
                 encoded = argument.encode("utf-8", "surrogatepass")
             else:
                 encoded = argument if isinstance(argument, bytes) else b"%d" % argument
-            parts.append(b"$%d\r\n%b\r\n" % (len(encoded), encoded))
-    return b"".join(parts)
+            size = len(encoded)
+            lines.append(_SIZES[size] if size < len(_SIZES) else b"$%d" % size)
+            lines.append(encoded)
+    lines.append(b"")
+    return b"\r\n".join(lines)

@@ -106,7 +106,17 @@ class WriteReport:
 
     def __bool__(self) -> bool:
         """Whether it says anything."""
-        return self != NO_REPORT
+        done = self.finished or self.written_feeds or self.written_posts
+        return bool(done) or not self.is_plain
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether all that was submitted is written, and nothing follows from it."""
+        follows = self.flushed or self.rewrite_feeds or self.rewrite_posts
+        failed = self.errors or self.refused_feeds or self.refused_posts
+        if follows or failed or self.existing_feeds is not None:
+            return False
+        return not any(one.unwritten for one in self.finished)
 
     def add(self, later: WriteReport) -> None:
         """Take up what a later report says."""
@@ -120,7 +130,8 @@ class WriteReport:
         self.refused_posts |= later.refused_posts
         if later.existing_feeds is not None:
             self.existing_feeds = later.existing_feeds
-        self.errors += later.errors
+        if later.errors:
+            self.errors += later.errors
 
 
 NO_REPORT = WriteReport()

@@ -120,18 +120,14 @@ class EngagementStep(ModelStep):
         if not work.latest:
             return []
         deleted = []
-        priors = self._priors(work)
+        priors = self._priors(work).tolist()
         for partition, record, event, row in work.latest:
             state = self._states[partition]
             if isinstance(event, Deletion):
                 state.remove(event.post_id)
                 deleted.append((partition, event.post_id))
-                continue
-            held = state.find(event.post_id)
-            if held is None or record.offset > held.post_offset:
-                one = state.touch(event.post_id)
-                one.post_offset, one.prior = record.offset, float(priors[row])
-                one.at_ms = max(one.at_ms, record.timestamp)
+            else:
+                state.take_post(event.post_id, record.offset, priors[row], record.timestamp)
         return deleted
 
     def _take_engagements(self, work: WorkBatch) -> None:
@@ -188,21 +184,24 @@ class EngagementStep(ModelStep):
         """Yield the signal of each state, None for those whose post was not read yet."""
         known = [one for _, one in rows if one.post_offset != NO_OFFSET]
         values, error = self._score(known)
-        at = iter(values.tolist())
+        name, version = self._model.name, self._model.version
+        at = iter(values.astype(np.float32).tolist())
         for partition, one in rows:
             if one.post_offset == NO_OFFSET:
                 yield None
                 continue
-            value = float(np.float32(next(at)))
+            value, post_offset = next(at), one.post_offset
+            damped = self._states[partition].damped
+            reason = _damping(damped.get(one.post_id)) if damped else None
             yield Signal(
-                post_id=one.post_id,
-                post_offset=one.post_offset,
-                value=None if error else value,
-                model=self._model.name,
-                version=self._model.version,
-                at_ms=at_ms,
-                error=error,
-                reason=_damping(self._states[partition].damped.get(one.post_id)),
+                one.post_id,
+                post_offset,
+                None if error else value,
+                name,
+                version,
+                at_ms,
+                error,
+                reason,
                 revision=max(one.through, 0),
             )
 

@@ -24,7 +24,7 @@ from feedmill.filters.hide_rate_guard import (
 )
 from feedmill.filters.verdicts import BatchVerdicts
 from feedmill.streams.kafka.assignment import AssignmentChange
-from feedmill.streams.kafka.batches import Record, RecordBatch, TopicPartition
+from feedmill.streams.kafka.batches import RecordBatch, TopicPartition
 from feedmill.streams.kafka.log_consumer import LogConsumer
 from feedmill.streams.kafka.validation import validate_batch
 from feedmill.streams.observe.metrics import Metrics
@@ -136,12 +136,16 @@ class FilterGuard:
         lowered: dict[int, tuple[float, str]] = {}
         limit = self._limit or HideLimit(_NEVER, _NEVER)
         sources, values = work.posts.of_each(sources_of), verdicts.values.tolist()
+        records = work.records
         for part in work.partitions:
             rates = self._rates.get(part.source.partition)
             if rates is None:
                 continue
             rows = [i for i in part.rows if i not in verdicts.errors]
-            scored = [_scored(work.records[i], sources[i], values[i]) for i in rows]
+            scored = [
+                ScoredPost(records[i].offset, records[i].timestamp, sources[i], values[i])
+                for i in rows
+            ]
             for i, source, share in over_limit(scored, rates, limit):
                 over[source] = share
                 lowered[rows[i]] = _lowered(limit, source, share)
@@ -196,12 +200,9 @@ class FilterGuard:
         verdicts = self._score(PostBatch([post for _, post in posts]))
         for i, (record, post) in enumerate(posts):
             if i not in verdicts.errors:
-                scored = _scored(record, sources_of(post), float(verdicts.values[i]))
+                value = float(verdicts.values[i])
+                scored = ScoredPost(record.offset, record.timestamp, sources_of(post), value)
                 self._rates[partition].fold(scored)
-
-
-def _scored(record: Record, sources: tuple[str, ...], value: float) -> ScoredPost:
-    return ScoredPost(record.offset, record.timestamp, sources, value)
 
 
 def _lowered(limit: HideLimit, source: str, share: float) -> tuple[float, str]:

@@ -123,9 +123,10 @@ class FilterStep(TextModelStep):
         self._guard.lower(work, verdicts)
         if self._history is not None:
             pasts = self._history.pasts(work)
-            values = campaign.campaign_probabilities(pasts)
-            rows = range(len(work.posts))
-            verdicts.raise_to(rows, values, lambda i: campaign.campaign_reason(pasts[i]))
+            if any(past.copies for past in pasts):
+                values = campaign.campaign_probabilities(pasts)
+                rows = range(len(work.posts))
+                verdicts.raise_to(rows, values, lambda i: campaign.campaign_reason(pasts[i]))
         self._rule(work.records, work.posts, verdicts)
 
     def decide_again(

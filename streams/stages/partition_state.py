@@ -96,19 +96,23 @@ class PartitionState:
         return unreadable
 
     def find(self, post_id: str) -> PostState | None:
-        """Return the state of a post, None if it has none; a change of it needs `touch`."""
+        """Return the state of a post, None if it has none; not to be changed."""
         state = self.changed.get(post_id)
         if state is not None:
             return state
         row = self._row_of(post_id)
         return None if row < 0 else self._states.load(row, post_id)
 
-    def touch(self, post_id: str) -> PostState:
-        """Return the state of a post, a new one if it has none, to be changed in place."""
-        state = self.changed.get(post_id)
+    def take_post(self, post_id: str, post_offset: int, prior: float, at_ms: int) -> None:
+        """Take a new or changed post over, unless a later version of it is there."""
+        state = self.find(post_id)
         if state is None:
-            state = self.changed[post_id] = self.find(post_id) or PostState(post_id)
-        return state
+            state = PostState(post_id)
+        elif post_offset <= state.post_offset:
+            return
+        self.changed[post_id] = state
+        state.post_offset, state.prior = post_offset, prior
+        state.at_ms = max(state.at_ms, at_ms)
 
     def log_needed(self, at_ms: int) -> int:
         """Return from when on the log says what counts after a time, users apart; Unix ms."""
@@ -172,8 +176,14 @@ class PartitionState:
 
         These are the oldest of those whose record never came, beyond `most_unknown`.
         """
-        for state in self.changed.values():
-            self._pack_one(state)
+        if not (self.changed or self._rows or self._forgotten):
+            return []
+        new = [post_id for post_id in self.changed if self._row_of(post_id) < 0]
+        if new:
+            self._rows.update(zip(new, self._ids.add_many(new).tolist(), strict=True))
+        is_new = frozenset(new)
+        for post_id, state in self.changed.items():
+            self._store(self._rows[post_id], state, is_new=post_id in is_new)
         self._forget_unknown()
         forgotten, self._forgotten = self._forgotten, []
         self.changed, self.damped, self._rows = {}, {}, {}
@@ -213,6 +223,9 @@ class PartitionState:
         is_new = row < 0
         if is_new:
             row = self._rows[state.post_id] = self._ids.add(state.post_id)
+        self._store(row, state, is_new=is_new)
+
+    def _store(self, row: int, state: PostState, *, is_new: bool) -> None:
         self._states.store(row, state, is_new=is_new)
         if state.post_offset != NO_OFFSET:
             self._unknown.pop(state.post_id, None)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from feedmill.rankers.combiner import Combiner
 from feedmill.streams.observe.legs import PendingArrivals
 from feedmill.streams.redis.command_pipeline import open_writer_client
-from feedmill.streams.redis.write_batch import WriteBatch, WriteReport
+from feedmill.streams.redis.write_batch import NO_REPORT, WriteBatch, WriteReport
 from feedmill.streams.redis.writer_thread import WriterThread
 from feedmill.streams.settings.environment import Environment
 from feedmill.streams.stages.feed_freshness import FeedFreshness
@@ -153,9 +153,9 @@ class RedisHandover:
         return True
 
     def follow(self) -> bool:
-        """Take up what the writer reports; whether there was anything."""
+        """Take up what the writer reports; whether more than that all of it is written."""
         report = self._writer.poll()
-        if not report:
+        if report is NO_REPORT or not report:
             return False
         for finished in report.finished:
             submitted = self._submitted.popleft()
@@ -170,7 +170,7 @@ class RedisHandover:
         if self._token is not None:
             self._left_feeds.update(report.existing_feeds or ())
         self._count(report)
-        return True
+        return not report.is_plain
 
     def close(self) -> None:
         """Write what was submitted, for a few seconds at most, and disconnect."""

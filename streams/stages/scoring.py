@@ -42,5 +42,5 @@ def _one_by_one(model: TextModel, posts: Sequence[Post]) -> BatchVerdicts:
 
 def _wrong_values(values: npt.NDArray[np.float64]) -> dict[int, str]:
     """By row why a value is none that a signal may have."""
-    bad = np.flatnonzero(~((values >= 0) & (values <= 1))).tolist()
+    bad = [i for i, value in enumerate(values.tolist()) if not 0 <= value <= 1]
     return {i: f"the model returned {values[i]!r}, outside [0, 1]" for i in bad}

@@ -283,10 +283,8 @@ class EngagementFlow:
                 fresh[event.post_id] = (record, event)
         priors = self._model.prior_many([post for _, post in fresh.values()])
         for (record, post), prior in zip(fresh.values(), priors.tolist(), strict=True):
-            held = state.touch(post.post_id)
-            held.post_offset, held.prior = record.offset, prior
-            held.at_ms = max(held.at_ms, record.timestamp)
-            touched[post.post_id] = held
+            state.take_post(post.post_id, record.offset, prior, record.timestamp)
+            touched[post.post_id] = state.changed[post.post_id]
             deleted.pop(post.post_id, None)
 
     def _take_engagements(

@@ -6,6 +6,7 @@ import random
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from builders.events import post, settings_of
 from feedmill.events.settings import Settings
@@ -87,7 +88,7 @@ def test_one_source_over_the_cap_is_enough_and_the_others_stay_free() -> None:
     both = [
         p for pair in zip(judged(600, 0.02, HOME), judged(600, 0.12), strict=True) for p in pair
     ]
-    both = [p._replace(offset=i, sources=p.sources[:1]) for i, p in enumerate(both)]
+    both = [replace(p, offset=i, sources=p.sources[:1]) for i, p in enumerate(both)]
     assert {both[i].sources[0] for i in found(both, shares)} == {AWAY}
     assert shares.is_over(AWAY)
     assert not shares.is_over(HOME)
@@ -99,7 +100,7 @@ def test_old_posts_leave_by_number_and_by_time() -> None:
     found(judged(WINDOW_RECORDS, 0.0, HOME, first=500), shares)
     assert shares.rate(AWAY) == 0
     found(judged(300, 0.5, first=10_000), shares)
-    later = [p._replace(at_ms=p.at_ms + WINDOW_MS) for p in judged(300, 0.0, first=10_300)]
+    later = [replace(p, at_ms=p.at_ms + WINDOW_MS) for p in judged(300, 0.0, first=10_300)]
     assert found(later, shares) == []
     assert shares.rate(AWAY) == 0
 
@@ -113,7 +114,7 @@ def test_it_says_the_same_when_begun_a_window_earlier() -> None:
                 i, i * drawn.choice((200, 201)), (source,), value**3 if source == HOME else value
             )
         )
-    posts = [p._replace(at_ms=200 * p.offset) for p in posts]
+    posts = [replace(p, at_ms=200 * p.offset) for p in posts]
     whole, middle = found(posts), 9000
     shares = HideRates(0.9, 0.10)
     found(posts[middle - WINDOW_RECORDS : middle], shares)

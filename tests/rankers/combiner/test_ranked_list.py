@@ -125,6 +125,43 @@ def test_any_changes_give_what_sorting_all_posts_gives(
         posts.check()
 
 
+@settings(max_examples=100, deadline=None)
+@given(
+    size=st.sampled_from((1, 5, 50)),
+    most=st.sampled_from((None, 1, 3)),
+    distinct=st.sampled_from((1, 4, 10**6)),
+    seed=st.integers(0, 9999),
+    operations=st.lists(st.sampled_from(OPERATIONS), max_size=8),
+)
+def test_one_post_more_is_said_only_where_nothing_else_changed(
+    *, size: int, most: int | None, distinct: int, seed: int, operations: list[object]
+) -> None:
+    posts = Posts(60, size, most, 6, distinct, seed)
+    for operation in (Posts.enter, *operations):
+        operation(posts)  # type: ignore[operator] # hypothesis draws plain objects
+        posts.list.best()
+        posts.list.take_entered()
+        for _ in range(6):
+            before = as_pairs(*posts.list.best())
+            rows = posts.draw(1)
+            posts.change(rows, posts.drawn_scores(1))
+            at = posts.list.take_entered()
+            after = as_pairs(*posts.list.best())
+            if at is not None:
+                assert after == [*before[:at], *after[at : at + 1], *before[at:]][:size]
+
+
+def test_a_post_that_enters_alone_is_said_to_have() -> None:
+    posts = filled(40, 50, 3, 800, 10**9)
+    posts.list.best()
+    assert posts.list.take_entered() is None  # many entered
+    posts.list.update(np.array([3], np.int32), np.array([-np.inf]), posts.authors[:1])
+    assert posts.list.take_entered() is None  # one left
+    posts.list.update(np.array([3], np.int32), np.array([1e9]), posts.authors[3:4])
+    assert posts.list.take_entered() == 0
+    assert posts.list.take_entered() is None
+
+
 def filled(count: int, size: int, most: int | None, authors: int, distinct: int) -> Posts:
     posts = Posts(count, size, most, authors, distinct, 7)
     rows = np.arange(count, dtype=np.int32)

@@ -15,6 +15,7 @@ from feedmill.events.signal import Signal, SignalNames
 from feedmill.rankers.combiner import signal_columns
 from feedmill.rankers.combiner import view as view_module
 from feedmill.rankers.combiner.post_group import PostGroup
+from feedmill.rankers.combiner.row_decision import verdict_of
 from feedmill.rankers.combiner.signal_columns import StoredSignal
 from feedmill.rankers.combiner.view import POST_CHANGED, PostView, signal_bit
 
@@ -220,7 +221,7 @@ def check_signal(view: PostView, row: int, name: str, expected: StoredSignal | N
     else:
         assert np.isnan(value) if expected.value is None else value == expected.value
     if name in NAMES.gates:
-        verdict = view.verdict(row, name)
+        verdict = verdict_of(view, row, name)
         if is_current and expected is not None:
             assert (verdict.value, verdict.label) == (expected.value, f"{name}@{expected.version}")
         else:

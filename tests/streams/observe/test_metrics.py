@@ -50,6 +50,9 @@ def test_a_gauge_that_is_replaced_keeps_no_old_labels() -> None:
     assert samples(metrics.text()) == {
         ("feedmill_partition_lag", "group=worker,partition=1,topic=posts"): 3
     }
+    metrics.replace("feedmill_partition_lag", {first: 4, second: 3})
+    found = samples(metrics.text())
+    assert found["feedmill_partition_lag", "group=worker,partition=0,topic=posts"] == 4
 
 
 def test_records_have_buckets_of_their_own() -> None:

@@ -50,6 +50,17 @@ def test_changes_of_a_while_share_a_round_trip() -> None:
     assert announcements.next_s() == 60.0 + GATHERED_S
 
 
+def test_a_change_is_gathered_while_another_feed_waits_for_its_turn() -> None:
+    announcements = Announcements(Keys("x."))
+    announcements.add("busy", FeedVersion(1, 3, 1_000), 50.0)
+    announcements.take_due(50.0)
+    announcements.add("busy", FeedVersion(2, 3, 1_000), 50.0)
+    announcements.add("quiet", FeedVersion(1, 3, 1_000), 50.04)
+    assert announcements.next_s() == 50.04 + GATHERED_S
+    assert list(map(message, announcements.take_due(50.07))) == [("quiet", 1)]
+    assert announcements.next_s() == 50.0 + ANNOUNCED_EVERY_S
+
+
 def test_when_feeds_were_published_is_not_kept_for_ever() -> None:
     announcements = Announcements(Keys("x."))
     for i in range(10_000):

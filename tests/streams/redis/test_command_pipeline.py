@@ -31,12 +31,15 @@ def test_each_command_has_its_own_answer(own_redis: OwnRedis) -> None:
             ["GET", "none"],
             ["SET", "empty", ""],
             ["NOSUCHCOMMAND"],
+            ["SET", "long", "é" * 200],
+            ["GET", "long"],
         ]
     )
     assert (answers[0], answers[2], answers[3]) == (b"OK", -5, "späße".encode())
     assert (answers[4], answers[5]) == (None, b"OK")
     assert isinstance(answers[1], redis.ResponseError)
     assert isinstance(answers[6], redis.ResponseError)
+    assert answers[8] == ("é" * 200).encode()
     assert pipeline.execute([]) == []
     pipeline.close()
 

@@ -13,6 +13,7 @@ from feedmill.events.override import Override, OverrideKey
 from feedmill.events.post import Post
 from feedmill.events.signal import RULE_MODEL, Signal, SignalNames
 from feedmill.events.weights import Weights
+from feedmill.rankers.combiner.row_decision import decide_row
 from feedmill.rankers.combiner.signal_fields import signal_fields
 from feedmill.rankers.combiner.view import PostView
 from feedmill.rankers.score import score_of
@@ -102,7 +103,7 @@ def test_decision_factor_and_score_are_those_of_the_combiner(
         PostSnapshot("p", texts), FeedSnapshot("global", (), info), None, "", NOW_MS
     )
 
-    decided = view.decide(row, gates, NOW_MS)
+    decided = decide_row(view, row, gates, NOW_MS)
     assert explanation.decision == decided
     post = explanation.post
     assert (post.decision, post.decided_by) == (decided.name, decided.decided_by)

@@ -189,13 +189,13 @@ def like(state: PartitionState, post_id: str, offset: int, at_ms: int = START_MS
 def test_of_posts_without_a_record_the_oldest_are_forgotten_beyond_the_bound() -> None:
     state = PartitionState(most_unknown=2)
     like(state, "known", 0)
-    state.touch("known").post_offset = 5
+    state.take_post("known", 5, 0.0, START_MS)
     for offset, post_id in enumerate(("a", "b", "a"), start=1):
         like(state, post_id, offset)
     assert state.pack() == []
     like(state, "c", 4)
     assert state.pack() == ["a"]
-    state.touch("b").post_offset = 6
+    state.take_post("b", 6, 0.0, START_MS)
     like(state, "d", 5)
     assert state.pack() == []
     assert [through_of(state, p) for p in ("known", "a", "b", "c", "d")] == [0, None, 2, 4, 5]
@@ -224,6 +224,17 @@ def test_posts_that_nobody_touches_are_forgotten_some_rows_at_a_time() -> None:
     assert len(state) == 40
     assert through_of(state, "p59") is None
     assert through_of(state, "p60") == 60
+
+
+def test_a_later_version_of_a_post_holds_and_keeps_its_counts() -> None:
+    state = PartitionState(USER_WINDOW)
+    for counted, (post_offset, prior) in enumerate(((7, 0.25), (9, 0.5), (8, 0.75))):
+        state.take_post("p", post_offset, prior, START_MS + post_offset)
+        like(state, "p", counted)
+        state.pack()
+    one = state.find("p")
+    assert one is not None
+    assert (one.post_offset, one.prior, sum(one.counters.counts)) == (9, 0.5, 3)
 
 
 def test_a_removed_post_starts_anew() -> None:
@@ -262,7 +273,7 @@ def test_a_post_takes_little_memory(posts: int) -> None:
         for offset, kind in enumerate(ENGAGEMENT_KINDS[:2]):
             event = Engagement(f"post-{i:015d}", "u", kind, START_MS)
             state.count([(Record(2 * i + offset, START_MS, b""), event)])
-            state.touch(event.post_id).post_offset = i
+            state.take_post(event.post_id, i, 0.0, START_MS)
         if i % 100 == 0:
             state.pack()
     state.pack()

@@ -89,6 +89,19 @@ def test_it_is_idle_once_the_redis_writer_has_everything(step: RankingStep) -> N
     turn_until_idle(step)
 
 
+def test_that_all_is_written_gives_it_nothing_to_do(step: RankingStep) -> None:
+    take_post(step, "p")
+    turn_until_idle(step)
+    writer: Any = step._handover._writer
+    written = WriteBatch(NOW_MS, lambda _: 1, (), ())
+    for unwritten in (0, 1):
+        step._handover._submitted.append(redis_handover._Submitted(written, -1))
+        report = WriteReport(finished=[FinishedBatch(written, 0.0, 0.0, unwritten)])
+        writer.poll = lambda report=report: report
+        step.poll(KeptWriter())
+        assert step.is_idle == (unwritten == 0)
+
+
 def test_it_is_not_idle_while_the_redis_writer_has_no_room(step: RankingStep) -> None:
     writer: Any = step._handover._writer
     writer.has_room = False

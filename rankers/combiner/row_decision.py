@@ -1,0 +1,44 @@
+"""Decides the post in one row of the view, with overrides, and says who decided."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from feedmill.events.gates import GatePolicy
+from feedmill.rankers.combiner.gating import (
+    PASSED,
+    Decision,
+    GateVerdict,
+    decide_one,
+    outcomes_of,
+    passes,
+)
+
+if TYPE_CHECKING:
+    from feedmill.rankers.combiner.view import PostView
+
+
+def decide_row(view: PostView, row: int, gates: Mapping[str, GatePolicy], now_ms: int) -> Decision:
+    """Decide the post in a row under a policy, as of a time in Unix milliseconds."""
+    if not len(view.overrides) and _all_pass(view, row, gates):
+        return PASSED
+    verdicts = {name: verdict_of(view, row, name) for name in gates}
+    overrides = view.overrides_of(row, tuple(gates), now_ms) if len(view.overrides) else {}
+    arrived_ms = int(view.post.arrived_ms[row])
+    return decide_one(gates, outcomes_of(gates, verdicts, overrides, arrived_ms, now_ms))
+
+
+def verdict_of(view: PostView, row: int, gate: str) -> GateVerdict:
+    """Return the verdict of a gate on the present version of the post in a row."""
+    judged = view.signals[gate].verdict(row)
+    return GateVerdict.missing(gate) if judged is None else GateVerdict.of(gate, *judged)
+
+
+def _all_pass(view: PostView, row: int, gates: Mapping[str, GatePolicy]) -> bool:
+    signals = view.signals
+    return all(
+        passes(gate, signals[name].current_value(row))
+        for name, gate in gates.items()
+        if gate.required
+    )
