@@ -10,8 +10,8 @@ flush     FLUSHALL
 setting   `feeds/community:*` with another size: every community's feed changes
 
 Feeds are served when all of them are whole and under the worker's token; `signals:` are complete
-when a sample of them are.  `loop ms` is the upper edge of the histogram's highest bucket: no cycle
-took longer.
+when a sample of them are.  `loop ms` and `cpu ms` are the upper edges of the histograms' highest
+buckets: no cycle of the loop took longer, and none took more processor time of its thread.
 """
 
 from __future__ import annotations
@@ -29,7 +29,15 @@ import redis
 from confluent_kafka import Producer
 from live_posts import LivePosts
 from machine import describe
-from subjects import NO_SAMPLES, PARTITIONS, Subject, own_servers, running, start
+from subjects import (
+    LOOP_CPU_HISTOGRAM,
+    NO_SAMPLES,
+    PARTITIONS,
+    Subject,
+    own_servers,
+    running,
+    start,
+)
 
 from feedmill.streams.settings.environment import Environment
 
@@ -105,6 +113,7 @@ class Measurement:
     feeds_s: float
     signals_s: float
     loop_ms: float
+    cpu_ms: float
     expelled: int
 
 
@@ -159,9 +168,11 @@ class Stopwatch:
         """Return these times, and how long the loop was held meanwhile."""
         # Work that goes on after the last write belongs to the event.
         time.sleep(SETTLE_S)
-        loop_ms = self._subject.samples().longest_loop_ms(self._before)
+        samples = self._subject.samples()
+        loop_ms = samples.longest_loop_ms(self._before)
+        cpu_ms = samples.longest_loop_ms(self._before, LOOP_CPU_HISTOGRAM)
         expelled = self._subject.log_text().count("expelled")
-        return Measurement(self._name, first_s, feeds_s, signals_s, loop_ms, expelled)
+        return Measurement(self._name, first_s, feeds_s, signals_s, loop_ms, cpu_ms, expelled)
 
 
 def start_up(
@@ -238,13 +249,13 @@ def main() -> None:
     options = parser.parse_args()
     print(describe(), flush=True)
     found = measure(options.posts)
-    columns = f"{'first s':>9}{'feeds s':>9}{'signals s':>11}{'loop ms <=':>12}{'expelled':>10}"
-    print(f"{'event':<9}{columns}")
+    columns = f"{'first s':>9}{'feeds s':>9}{'signals s':>11}{'loop ms <=':>12}{'cpu ms <=':>11}"
+    print(f"{'event':<9}{columns}{'expelled':>10}")
     for one in found:
         signals_s = "" if math.isnan(one.signals_s) else f"{one.signals_s:.1f}"
         print(
             f"{one.name:<9}{one.first_s:>9.1f}{one.feeds_s:>9.1f}{signals_s:>11}"
-            f"{one.loop_ms:>12.0f}{one.expelled:>10}"
+            f"{one.loop_ms:>12.0f}{one.cpu_ms:>11.0f}{one.expelled:>10}"
         )
 
 

@@ -25,7 +25,7 @@ import numpy as np
 from confluent_kafka import Producer
 from load import Load
 from machine import describe
-from subjects import Subject, own_servers, running
+from subjects import LOOP_CPU_HISTOGRAM, Subject, own_servers, running
 
 from feedmill.streams.settings.environment import Environment, environment_variables
 
@@ -185,14 +185,20 @@ def main() -> None:
             reader.reads = 0
             before = subject.samples()
             ms = [flipper.flip(high=i % 2 == 0) for i in range(options.flips)]
-            block_ms = subject.samples().longest_loop_ms(before)
+            samples = subject.samples()
+            block_ms = samples.longest_loop_ms(before)
+            cpu_ms = samples.longest_loop_ms(before, LOOP_CPU_HISTOGRAM)
             assert load.poll() is None, "the load ended early"
         finally:
             load.terminate()
             load.wait()
     p50, p99 = np.percentile(ms, [50, 99])
-    print(f"{'flips':>6}{'p50 ms':>9}{'p99 ms':>9}{'max ms':>9}{'reads':>8}{'loop ms <=':>12}")
-    print(f"{len(ms):>6}{p50:>9.1f}{p99:>9.1f}{max(ms):>9.1f}{reader.reads:>8}{block_ms:>12.0f}")
+    columns = f"{'p50 ms':>9}{'p99 ms':>9}{'max ms':>9}{'reads':>8}{'loop ms <=':>12}"
+    print(f"{'flips':>6}{columns}{'cpu ms <=':>11}")
+    print(
+        f"{len(ms):>6}{p50:>9.1f}{p99:>9.1f}{max(ms):>9.1f}{reader.reads:>8}"
+        f"{block_ms:>12.0f}{cpu_ms:>11.0f}"
+    )
     print("no read was mixed, short or empty")
 
 

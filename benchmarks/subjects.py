@@ -31,6 +31,7 @@ SubjectName = Literal["bare", "worker"]
 SUBJECTS: tuple[SubjectName, ...] = ("bare", "worker")
 PARTITIONS = 4
 LOOP_HISTOGRAM = "feedmill_loop_seconds"
+LOOP_CPU_HISTOGRAM = "feedmill_loop_cpu_seconds"
 _TICKS = os.sysconf("SC_CLK_TCK")
 _STOP_WITHIN_S = 20.0
 
@@ -154,9 +155,9 @@ class Samples:
             if sample.name == name and labels.items() <= sample.labels.items()
         )
 
-    def longest_loop_ms(self, since: Samples) -> float:
+    def longest_loop_ms(self, since: Samples, histogram: str = LOOP_HISTOGRAM) -> float:
         """Return the upper edge of the highest bucket that grew: no cycle took longer."""
-        bucket = f"{LOOP_HISTOGRAM}_bucket"
+        bucket = f"{histogram}_bucket"
         edges = {sample.labels["le"] for sample in self.all if sample.name == bucket}
         grown = {
             float(edge): self.value(bucket, le=edge) - since.value(bucket, le=edge)

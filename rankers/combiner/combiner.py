@@ -275,7 +275,7 @@ class Combiner:
         """Forget all that was written, and what was removed: Redis may hold anything."""
         self._pending.remove_again()
         self.rewrite(self._live.feeds)
-        self._pending.mark_later(self._is_live())
+        self._pending.mark_all(self._is_live())
 
     def renewals(self) -> list[FeedChange]:
         """A change without entries for every feed: it renews the feed, if Redis still has it."""

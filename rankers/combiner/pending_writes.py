@@ -116,6 +116,11 @@ class PendingWrites:
         masks[: len(is_marked)] |= is_marked * given
         self._sweep()
 
+    def mark_all(self, is_marked: Flags) -> None:
+        """Have all these rows written again, whole: none of them before the feeds."""
+        self._queue.clear()
+        self.mark_later(is_marked)
+
     def take_rows(self, most: int) -> list[tuple[int, int, bool]]:
         """At most so many rows with their masks, and whether they are to be written whole.
 

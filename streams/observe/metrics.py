@@ -145,6 +145,14 @@ METRICS = (
         "A batch was large, or a step does too much at once.",
     ),
     Metric(
+        "feedmill_loop_cpu_seconds",
+        "histogram",
+        "seconds",
+        "The processor time of the loop's own thread in such a cycle.",
+        "As for feedmill_loop_seconds. Where that one alone rises, other threads of the worker or"
+        " other processes have the processor.",
+    ),
+    Metric(
         "feedmill_leg_seconds",
         "histogram",
         "seconds",
@@ -381,7 +389,7 @@ class Metrics:
         documentation = f"{metric.meaning} Unit: {metric.unit}."
         if metric.kind == "histogram":
             bounds = _SECONDS if metric.unit == "seconds" else _RECORDS
-            bounds = _LOOP_SECONDS if metric.name == "feedmill_loop_seconds" else bounds
+            bounds = _LOOP_SECONDS if metric.name.startswith("feedmill_loop_") else bounds
             family = HistogramFamily(metric.name, documentation, names, bounds)
             self._registry.register(family)
             return family

@@ -26,6 +26,8 @@ OVERRIDES = "overrides"
 SIGNALS = "signals."
 POSTS = "posts"
 QUEUE_KIB = 32 * 1024
+# To decode and take a post costs as much as two signals.
+_SIGNALS_A_POST = 2
 
 
 class CombinerLogs:
@@ -99,8 +101,13 @@ class CombinerLogs:
         self._leaving = (self._leaving | set(once)) & made
 
     def read(self, most: int) -> tuple[int, list[RejectedRecord]]:
-        """Bring the view up to date; return how many records came, and those that were refused."""
+        """Bring the view up to date; return how many records came, and those that were refused.
+
+        Takes at most `most` records, and half as many while posts are restored.
+        """
         count, rejected = 0, []
+        if self._after_posts:
+            most = max(1, most // _SIGNALS_A_POST)
         for batch in self._log.read(most):
             count += len(batch.records)
             rejected += self._take(batch)

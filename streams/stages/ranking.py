@@ -20,9 +20,12 @@ from feedmill.streams.stages.step import Step, StepContext, WorkBatch, Writer
 
 TICK_S = 1.0
 RENEW_S = 5.0
+# At a start others wait at most so long for the feeds: Redis may be slow.
+FEEDS_FIRST_S = 10.0
 RESTORE_RECORDS = 1_000
 LIVE_RECORDS = 2_000
-# How long one piece of work may take: ranking, and making changes of what was ranked.
+# How much processor time one piece of work may take: ranking, and making changes of what was
+# ranked.  By the clock it would do little at a time where others have the processor.
 WORK_S = 0.008
 _CHANGES_S = 0.005
 # A large batch may take longer by so much a post: what is not ranked at once piles up.
@@ -52,6 +55,10 @@ class RankingStep(Step):
         self.combiner = Combiner(environment.signals)
         self._freshness = FeedFreshness()
         self._has_ranked = False
+        # The worker does not read posts yet: at its first claim, feeds go before all restores.
+        self._is_starting = True
+        self._feeds_first_until = 0.0
+        self._has_worked = self._has_more = False  # in this cycle; when it did last
         # Nothing came since all was ranked and handed over: `_work` would find nothing.
         self._is_settled = False
         self._tick_at = self._renew_at = 0.0
@@ -94,10 +101,12 @@ class RankingStep(Step):
         return self._logs.is_restored and self.context.settings_complete()
 
     def ready_for(self, partition: int) -> bool:
-        return self._logs.is_restored
+        return self._logs.is_restored and not self.is_urgent
 
     @property
     def is_urgent(self) -> bool:
+        if self._is_starting and time.monotonic() < self._feeds_first_until:
+            return not self._has_ranked or self._handover.has_feeds
         return not self._has_ranked
 
     @property
@@ -116,6 +125,7 @@ class RankingStep(Step):
             self._letters.reject(rejected, writer)
         if self._claim.follow(writer, is_restored=self._knows_all):
             self._handover.set_token(self._claim.token)
+            self._feeds_first_until = time.monotonic() + FEEDS_FIRST_S
             self._letters.claimed(writer)
             self._is_settled = False
         if self._handover.follow() or count:
@@ -124,6 +134,7 @@ class RankingStep(Step):
 
     def apply(self, work: WorkBatch, writer: Writer) -> None:
         view = self.combiner.view
+        self._is_starting = self._is_starting and not (work.partitions or work.engagements)
         self._handover.arrivals.add(work.arrivals)
         for part in work.partitions:
             records = [record for record, _ in part.events]
@@ -135,7 +146,8 @@ class RankingStep(Step):
             self._freshness.read(part.events[-1][0].timestamp, work.now_ms)
         take_written(view, work.signals)
         posts = sum(len(part.events) for part in work.partitions)
-        self._work(WORK_S + posts * _POST_S)
+        self._has_more = self._work(WORK_S + posts * _POST_S)
+        self._has_worked = True
 
     def background(self, writer: Writer, budget_s: float) -> bool:
         now = time.monotonic()
@@ -146,9 +158,12 @@ class RankingStep(Step):
             self._is_settled = False
         if now >= self._renew_at and self._claim.token is not None:
             self._renew_at = now + RENEW_S if self._handover.renew() else 0.0
+        has_worked, self._has_worked = self._has_worked, False
         if self._is_settled:
             return False
-        return self._work(min(budget_s, WORK_S)) or self._handover.has_work
+        if not has_worked:
+            self._has_more = self._work(min(budget_s, WORK_S))
+        return self._has_more or self._handover.has_work
 
     def _begin_restore(self) -> None:
         if not self._logs.is_restored:
@@ -196,6 +211,6 @@ class RankingStep(Step):
 
 
 def _for(seconds: float) -> Callable[[], bool]:
-    """Whether so much time has not passed yet."""
-    end = time.perf_counter() + seconds
-    return lambda: time.perf_counter() < end
+    """Whether this thread has not used so much processor time yet."""
+    end = time.thread_time() + seconds
+    return lambda: time.thread_time() < end

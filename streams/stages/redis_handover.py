@@ -85,6 +85,12 @@ class RedisHandover:
         return self._may_write and self._combiner.has_changes
 
     @property
+    def has_feeds(self) -> bool:
+        """Whether feeds are still to be submitted to a Redis that takes writes."""
+        is_waiting = self._token is not None and self._combiner.has_feed_changes
+        return is_waiting and not self._writer.trouble
+
+    @property
     def is_behind(self) -> bool:
         """Whether something is still to be submitted, now or when there is room."""
         is_complete = not (self._combiner.has_changes or self._left_feeds)

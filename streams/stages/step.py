@@ -197,7 +197,7 @@ class Step(ABC):
 
     @property
     def is_urgent(self) -> bool:
-        """Whether readers wait for what it restores: until it has, no other step's turn comes.
+        """Whether readers wait for what it restores or writes: meanwhile nobody else's turn comes.
 
         Then `poll` and `background` of urgent steps alone are called.  Only for the time before
         the worker's first batch of posts.

@@ -82,6 +82,8 @@ class Worker:
         self.connection = Connection(environment)
         self.metrics = Metrics(group, environment.instance)
         self._legs = Legs(self.metrics)
+        self._loop_seconds = self.metrics.histogram("feedmill_loop_seconds")
+        self._loop_cpu_seconds = self.metrics.histogram("feedmill_loop_cpu_seconds")
         self.stopping = threading.Event()
         self.time = LogTime(self.connection)
         self.settings = SettingsLog(self.connection)
@@ -192,7 +194,7 @@ class Worker:
     # --- one cycle ----------------------------------------------------------------------------
 
     def _cycle(self) -> None:
-        start = time.perf_counter()
+        start, cpu_start = time.perf_counter(), time.thread_time()
         self._watchdog.turn()
         self._follow_logs()
         self._follow_assignment()
@@ -211,7 +213,8 @@ class Worker:
         self.status.look()
         seconds = time.perf_counter() - start - waited
         if posts or engagements or moved or self._busy:
-            self.metrics.observe("feedmill_loop_seconds", seconds)
+            self._loop_seconds.observe(seconds)
+            self._loop_cpu_seconds.observe(time.thread_time() - cpu_start)
 
     def _follow_logs(self) -> None:
         self.time.follow(self.status.instances)

@@ -62,6 +62,18 @@ def test_every_leg_counts_every_record(start_engine: Any) -> None:
     until(lambda: samples(engine, "feedmill_partition_lag", *labels) == partitions)
 
 
+def test_every_cycle_is_measured_by_the_clock_and_by_its_processor_time(start_engine: Any) -> None:
+    engine: Engine = start_engine(WORKER)
+    for i in range(30):
+        engine.post(f"p{i}")
+    engine.wait_decided([f"p{i}" for i in range(30)])
+    (cycles,) = samples(engine, "feedmill_loop_seconds_count").values()
+    (cpu_cycles,) = samples(engine, "feedmill_loop_cpu_seconds_count").values()
+    assert 1 <= cycles <= cpu_cycles
+    (cpu_seconds,) = samples(engine, "feedmill_loop_cpu_seconds_sum").values()
+    assert cpu_seconds > 0
+
+
 def test_the_command_shows_the_legs_of_a_real_worker(start_engine: Any) -> None:
     engine: Engine = start_engine(WORKER)
 

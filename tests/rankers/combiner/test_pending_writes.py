@@ -72,6 +72,15 @@ def test_many_rows_wait_for_feeds(pending: PendingWrites) -> None:
     assert pending.take_rows(NONE) == [(0, 1, False)]
 
 
+def test_where_all_is_written_again_nothing_goes_before_the_feeds(pending: PendingWrites) -> None:
+    marked(pending, 9)
+    pending.mark_all(np.arange(50_000) == 9)
+    pending.mark_feed("global")
+    assert pending.take_rows(NONE) == []
+    del pending.feeds["global"]
+    assert pending.take_rows(NONE) == [(9, 1, True)]
+
+
 def test_a_second_sweep_begins_anew(pending: PendingWrites) -> None:
     pending.mark_later(np.arange(50_000) < 3, 1)
     assert [row for row, _, _ in pending.take_rows(2)] == [0, 1]

@@ -42,6 +42,16 @@ def test_each_kind_of_metric_is_counted() -> None:
     assert found["feedmill_loop_seconds_bucket", "le=0.02"] == 1
 
 
+@pytest.mark.parametrize("name", ["feedmill_loop_seconds", "feedmill_loop_cpu_seconds"])
+def test_a_bucket_ends_where_a_step_must(name: str) -> None:
+    metrics = Metrics("worker", "one")
+    metrics.observe(name, 0.0199)
+    metrics.observe(name, 0.0201)
+    found = samples(metrics.text())
+    assert found[f"{name}_bucket", "le=0.02"] == 1
+    assert found[f"{name}_bucket", "le=0.024"] == 2
+
+
 def test_a_gauge_that_is_replaced_keeps_no_old_labels() -> None:
     metrics = Metrics("worker", "one")
     first, second = ("worker", "posts", "0"), ("worker", "posts", "1")

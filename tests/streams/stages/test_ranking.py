@@ -5,19 +5,22 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
+import msgspec
 import pytest
 
 from builders.events import NOW_MS, post, signal
 from builders.fake_log import FakeLog, KeptWriter
 from feedmill.events.settings import Settings
 from feedmill.events.signal import SignalNames
+from feedmill.features.post_batch import PostBatch
+from feedmill.streams.kafka.batches import FetchedRecord, TopicPartition
 from feedmill.streams.observe.metrics import Metrics
 from feedmill.streams.redis.write_batch import NO_REPORT, FinishedBatch, WriteBatch, WriteReport
 from feedmill.streams.settings.clock import LogClock
 from feedmill.streams.settings.environment import Environment
-from feedmill.streams.stages import combiner_logs, ranking_claim, redis_handover
+from feedmill.streams.stages import combiner_logs, ranking, ranking_claim, redis_handover
 from feedmill.streams.stages.ranking import RankingStep
-from feedmill.streams.stages.step import StepContext, WorkBatch, WrittenSignal
+from feedmill.streams.stages.step import PostPartition, StepContext, WorkBatch, WrittenSignal
 
 NAMES = SignalNames()
 
@@ -46,9 +49,8 @@ class FakeWriterThread:
         return WriteReport(finished=[FinishedBatch(one, 0.0, 0.0, 0) for one in done])
 
 
-@pytest.fixture
-def step(monkeypatch: pytest.MonkeyPatch) -> RankingStep:
-    """Restored, and under a token."""
+def started(monkeypatch: pytest.MonkeyPatch) -> RankingStep:
+    """A step whose logs are empty, before its first turn."""
     monkeypatch.setattr(combiner_logs, "LogConsumer", lambda *_, **__: FakeLog({}))
     monkeypatch.setattr(ranking_claim, "LogConsumer", lambda *_, **__: FakeLog({}))
     monkeypatch.setattr(redis_handover, "WriterThread", FakeWriterThread)
@@ -57,6 +59,13 @@ def step(monkeypatch: pytest.MonkeyPatch) -> RankingStep:
     made = RankingStep(Environment(), NAMES.all)
     connection: Any = SimpleNamespace(environment=Environment())
     made.start(StepContext(connection, clock, Metrics("combiner", "one"), 1))
+    return made
+
+
+@pytest.fixture
+def step(monkeypatch: pytest.MonkeyPatch) -> RankingStep:
+    """Restored, and under a token."""
+    made = started(monkeypatch)
     made.settings_changed(Settings(NAMES))
     made._handover.set_token(1)
     turn_until_idle(made)
@@ -122,3 +131,70 @@ def test_what_the_redis_writer_reports_is_dealt_with_in_the_next_turn(step: Rank
     step.poll(KeptWriter())
     step.background(KeptWriter(), 1.0)
     assert [change.post_id for batch in writer.batches for change in batch.signals] == ["p"]
+
+
+def claim(step: RankingStep, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the step's next turn find that its claim stands."""
+    step._claim.token = 1
+    monkeypatch.setattr(step._claim, "follow", lambda *_, **__: True)
+    step.poll(KeptWriter())
+    monkeypatch.undo()
+
+
+def test_at_a_start_others_wait_until_the_redis_writer_has_the_feeds(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    step = started(monkeypatch)
+    assert step.is_urgent
+    turn_until_idle(step)
+    # Ranked, and without a token: whoever ranks writes them.
+    assert not step.is_urgent
+    assert step.ready_for(0)
+    writer: Any = step._handover._writer
+    writer.has_room = False
+    claim(step, monkeypatch)
+    turn(step)
+    assert step.is_urgent
+    assert not step.ready_for(0)
+    writer.trouble = "Redis: away"
+    assert not step.is_urgent
+    writer.trouble, writer.has_room = "", True
+    turn_until_idle(step)
+    assert not step.is_urgent
+    assert step.ready_for(0)
+
+
+def test_others_do_not_wait_for_a_slow_redis(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ranking, "FEEDS_FIRST_S", 0.0)
+    step = started(monkeypatch)
+    turn_until_idle(step)
+    writer: Any = step._handover._writer
+    writer.has_room = False
+    claim(step, monkeypatch)
+    assert step._handover.has_feeds
+    assert not step.is_urgent
+
+
+def test_it_works_once_a_cycle(step: RankingStep) -> None:
+    writer: Any = step._handover._writer
+    writer.has_room = False  # or nothing would be left to do
+    take_post(step, "p")
+    step.combiner.view.update_post(post("q"), 2, NOW_MS)
+    step.background(KeptWriter(), 1.0)
+    assert step.combiner.view.has_changes
+    step.background(KeptWriter(), 1.0)
+    assert not step.combiner.view.has_changes
+
+
+def test_once_posts_come_nobody_waits_for_feeds(
+    step: RankingStep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    event = msgspec.structs.replace(post("p"), communities=("c",))
+    record = FetchedRecord(1, NOW_MS, b"p", b"")
+    part = PostPartition(TopicPartition("posts", 0), [(record, event)], range(1))
+    step.apply(WorkBatch(1, NOW_MS, [part], PostBatch([event])), KeptWriter())
+    claim(step, monkeypatch)
+    step.combiner.rewrite_all()
+    assert step._handover.has_feeds
+    assert not step.is_urgent
+    assert step.ready_for(0)
