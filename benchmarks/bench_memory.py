@@ -1,6 +1,6 @@
 """Memory per live post: in the combiner, of the engagement counts, and in Redis, apart.
 
-    python benchmarks/bench_memory.py [--posts 1000000] [--redis-posts 100000] [--combiner-only]
+    python benchmarks/bench_memory.py [--posts 1000000] [--redis-posts 300000] [--combiner-only]
 
 The combiner's by the growth of resident memory, while batches of 1,000 records come as in a
 restore: posts, then their five signals, ids of posts and authors of 20 bytes, one author for three
@@ -8,7 +8,7 @@ posts.  First the view alone, with the time of a record and of the longest call;
 decisions and scores of one weighting.  What is stored is compared with what was sent.
 The engagement counts' by the growth of resident memory in a restore of `counters`.
 Redis' by the growth of `used_memory` while a combiner of the same posts is written to a Redis of
-its own, without a prefix.
+its own, without a prefix: unless told otherwise 501 feeds, of 500 posts each.
 """
 
 from __future__ import annotations
@@ -47,6 +47,7 @@ NAMES = SignalNames()
 TOKEN = 1_790_000_000_000
 DAY_MS = 86_400_000
 VERSION = "56e6e21cd4ce"  # as long as those of shipped models
+COMMUNITIES = 50
 _SLICE = 1000
 
 
@@ -57,12 +58,18 @@ def resident_bytes() -> int:
     return pages * resource.getpagesize()
 
 
-def batch_of(start: int, stop: int, at_ms: int) -> tuple[list[Post], dict[str, list[Signal]]]:
-    """Some posts, and by name their signals."""
+def batch_of(
+    start: int, stop: int, at_ms: int, communities: int = COMMUNITIES
+) -> tuple[list[Post], dict[str, list[Signal]]]:
+    """Some posts in so many communities, and by name their signals."""
     ids = [f"post-{i:015d}" for i in range(start, stop)]
     posts = [
         Post(
-            post_id, f"user-{i // 3:015d}", at_ms - i % 500_000_000, "", communities=(f"c{i % 50}",)
+            post_id,
+            f"user-{i // 3:015d}",
+            at_ms - i % 500_000_000,
+            "",
+            communities=(f"c{i % communities}",),
         )
         for i, post_id in enumerate(ids, start)
     ]
@@ -170,12 +177,14 @@ def in_counts(posts: int, kinds: int) -> None:
     )
 
 
-def fill_as_live(view: PostView, numbers: range, at_ms: int, rng: np.random.Generator) -> None:
+def fill_as_live(
+    view: PostView, numbers: range, at_ms: int, rng: np.random.Generator, communities: int
+) -> None:
     """Posts of the last day; filters judge one within a second, engagement for hours.
 
     One in twenty is hidden.
     """
-    some, _ = batch_of(numbers.start, numbers.stop, at_ms)
+    some, _ = batch_of(numbers.start, numbers.stop, at_ms, communities)
     offsets = [10_000_000 + i for i in numbers]
     ages = rng.integers(1000, DAY_MS, len(some))
     posts = [
@@ -207,11 +216,13 @@ def _waits(rng: np.random.Generator, most_ms: int, posts: Sequence[Post]) -> lis
     return waits
 
 
-def in_redis(posts: int) -> None:
+def in_redis(posts: int, communities: int) -> None:
     """Print bytes a post of `signals:` and the feeds, and what MEMORY USAGE says of the keys."""
     at_ms, combiner, rng = now_ms(), Combiner(NAMES), np.random.default_rng(7)
     for start in range(0, posts, _SLICE):
-        fill_as_live(combiner.view, range(start, min(start + _SLICE, posts)), at_ms, rng)
+        fill_as_live(
+            combiner.view, range(start, min(start + _SLICE, posts)), at_ms, rng, communities
+        )
     changes = combiner.cycle(at_ms)
     with own_redis() as url, redis.Redis.from_url(url) as client:
         writer, report = BatchWriter(open_writer_client(url), ""), WriteReport()
@@ -238,7 +249,8 @@ def in_redis(posts: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--posts", type=int, default=1_000_000)
-    parser.add_argument("--redis-posts", type=int, default=100_000)
+    parser.add_argument("--redis-posts", type=int, default=300_000)
+    parser.add_argument("--communities", type=int, default=500, help="each has a feed in Redis")
     parser.add_argument("--combiner-only", action="store_true", help="needs no Redis")
     options = parser.parse_args()
     print(describe())
@@ -247,7 +259,7 @@ def main() -> None:
         in_counts(options.posts, kinds)
     if options.combiner_only:
         return
-    in_redis(options.redis_posts)
+    in_redis(options.redis_posts, options.communities)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,8 @@ import numpy as np
 
 from feedmill.events.signal import SignalNames
 from feedmill.rankers.combiner import SignalsChange
+from feedmill.rankers.combiner.post_field import POST_FIELD, PostVersion, encode_post
+from feedmill.rankers.combiner.short_version import short_version
 from feedmill.rankers.combiner.signal_hash import SignalSnapshot, fields_of_signal
 
 VERSION = "56e6e21cd4ce"  # as long as those of shipped models
@@ -26,18 +28,17 @@ def whole_posts(ids: Sequence[str], now_ms: int, seed: int = 7) -> Iterator[Sign
     for i, post_id in enumerate(ids):
         offset = 10_000_000 + i
         created_ms = now_ms - int(rng.integers(0, DAY_MS))
+        arrived_ms = created_ms + int(rng.integers(1, 500))
         fields = {
-            "post_offset": str(offset),
+            POST_FIELD: encode_post(PostVersion(offset, created_ms, arrived_ms)),
             "author_id": f"author-{i // 3:013d}",
-            "created_ms": str(created_ms),
-            "arrived_ms": str(created_ms + int(rng.integers(1, 500))),
         }
         if i % 20 == 0:
-            fields |= {"decision": "hide", "decided_by": f"spam@{VERSION}"}
+            fields |= {"decision": "hide", "decided_by": f"spam@{short_version(VERSION)}"}
         for name, value in zip(names, rng.random(len(names), np.float32), strict=True):
             # Engagement is judged long after the post was created, the others at once.
             waited_ms = int(rng.integers(1, DAY_MS if name == "engagement" else 1_000))
-            signal = SignalSnapshot(float(value), name, VERSION, offset, created_ms + waited_ms)
-            fields |= fields_of_signal(name, signal, offset, created_ms)
+            signal = SignalSnapshot(float(value), name, VERSION, offset, arrived_ms + waited_ms)
+            fields |= fields_of_signal(name, signal, offset, arrived_ms)
         written = {name: text for name, text in fields.items() if text}
         yield SignalsChange(post_id, now_ms + DAY_MS, True, written, offset)

@@ -25,10 +25,8 @@ RULE_MODEL = "rule"
 # Names of other fields of `signals:<post_id>` and of settings, which no signal may have.
 RESERVED_NAMES = frozenset(
     [
-        "post_offset",
+        "post",
         "author_id",
-        "created_ms",
-        "arrived_ms",
         "override",
         "decision",
         "decided_by",

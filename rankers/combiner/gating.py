@@ -17,6 +17,7 @@ from msgspec import Struct
 from feedmill.events.gates import GatePolicy
 from feedmill.events.signal import RULE_MODEL
 from feedmill.rankers.combiner.overrides import ActiveOverride
+from feedmill.rankers.combiner.short_version import short_version
 
 SHOW, DEMOTE, HIDE, HOLD, ABSENT = range(5)
 DecisionName = Literal["show", "demote", "hide", "hold", "absent"]
@@ -31,14 +32,16 @@ class GateVerdict(Struct, frozen=True, gc=False):
     """The signal of one gate about one version of a post."""
 
     value: float | None  # float32 as published; None: not judged, or the model failed
-    label: str  # `spam@7f3a`, `rule:<name>`, or `spam@none`
+    label: str  # `spam@56e6e2`, `rule:<name>`, or `spam@none`
     by_rule: bool = False
 
     @classmethod
     def of(cls, gate: str, value: float | None, model: str, version: str) -> GateVerdict:
         """The verdict in a gate's signal; a rule's signal has the rule's name as its version."""
         by_rule = model == RULE_MODEL
-        return cls(value, f"rule:{version}" if by_rule else f"{gate}@{version}", by_rule)
+        return cls(
+            value, f"rule:{version}" if by_rule else f"{gate}@{short_version(version)}", by_rule
+        )
 
     @classmethod
     def missing(cls, gate: str) -> GateVerdict:

@@ -9,6 +9,7 @@ import msgspec
 
 from feedmill.events.gates import GatePolicy
 from feedmill.rankers.combiner.overrides import ActiveOverride
+from feedmill.rankers.combiner.post_field import POST_FIELD, PostVersion, encode_post
 from feedmill.rankers.combiner.row_decision import decide_row
 from feedmill.rankers.combiner.signal_hash import fields_of_signal
 from feedmill.rankers.combiner.view import POST_CHANGED, PostView, signal_bit
@@ -29,15 +30,14 @@ def signal_fields(
     are among the fields if the post changed.
     """
     fields: dict[str, str | bytes] = {}
-    post_offset, created_ms = int(view.post.offset[row]), int(view.post.created_ms[row])
+    post_offset, arrived_ms = int(view.post.offset[row]), int(view.post.arrived_ms[row])
     for i, name in enumerate(view.names.all):
         if mask & (POST_CHANGED | signal_bit(i)):
-            fields |= fields_of_signal(name, view.signal(row, name), post_offset, created_ms)
+            fields |= fields_of_signal(name, view.signal(row, name), post_offset, arrived_ms)
     if mask & POST_CHANGED:
-        fields["post_offset"] = str(post_offset)
+        created_ms = int(view.post.created_ms[row])
+        fields[POST_FIELD] = encode_post(PostVersion(post_offset, created_ms, arrived_ms))
         fields["author_id"] = view.author_of(row)
-        fields["created_ms"] = str(created_ms)
-        fields["arrived_ms"] = _arrived_ms(view, row)
         fields["override"] = _override(view, row, tuple(gates), now_ms)
     # The lowest bits are those of the post and of the gates, which come first among signals.
     judged = mask & (signal_bit(len(view.names.gates)) - 1)
@@ -47,12 +47,6 @@ def signal_fields(
         fields["decision"] = "" if decision.name == "show" else decision.name
         fields["decided_by"] = decision.decided_by
     return fields
-
-
-def _arrived_ms(view: PostView, row: int) -> str:
-    """The timestamp of the post's record, "" where it is the creation time."""
-    arrived_ms = int(view.post.arrived_ms[row])
-    return "" if arrived_ms == view.post.created_ms[row] else str(arrived_ms)
 
 
 def _override(view: PostView, row: int, gates: tuple[str, ...], now_ms: int) -> bytes:

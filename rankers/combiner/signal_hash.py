@@ -1,23 +1,26 @@
 """How a signal is written in `signals:<post_id>`: short, and readable by a person.
 
-    spam          0.0123 56e6e21cd4ce +41          probability, version, ms after created_ms
-    spam          1 rule:casino-links +41          a rule of an operator decided
-    quality       0.83 56e6e21cd4ce +12 @1045      it judged another version of the post
-    engagement    null 56e6e21cd4ce +90            the model failed, see `engagement.error`
+    spam          0.0123 56e6e2 41              probability, version, ms after the post arrived
+    spam          1.0 rule:casino-links 41      a rule of an operator decided
+    quality       0.83 56e6e2 12 @1045          it judged another version of the post
+    engagement    null 56e6e2 90                the model failed, see `engagement.error`
 
 Redis keeps a hash as one compact string while no field is longer than 64 bytes: with five
-signals some 430 bytes a post in all, and 1,100 otherwise.
+signals some 360 bytes a post in all, and 1,100 otherwise.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from urllib.parse import unquote
 
 import numpy as np
 
 from feedmill.events.signal import RULE_MODEL
+from feedmill.rankers.combiner.post_field import decode_post
+from feedmill.rankers.combiner.short_version import short_version
 from feedmill.rankers.combiner.signal_columns import StoredSignal
 
 _RULE = f"{RULE_MODEL}:"
@@ -26,7 +29,7 @@ _ESCAPED_IN_MODELS = str.maketrans({"%": "%25", "@": "%40", ":": "%3A"})
 
 @dataclass(frozen=True)
 class SignalSnapshot:
-    """One signal of a post as Redis shows it; `value` is a float32."""
+    """One signal of a post as Redis shows it; `value` is a float32, `version` may be cut."""
 
     value: float | None
     model: str = ""
@@ -37,7 +40,7 @@ class SignalSnapshot:
 
 
 def fields_of_signal(
-    name: str, signal: SignalSnapshot | StoredSignal | None, post_offset: int, created_ms: int
+    name: str, signal: SignalSnapshot | StoredSignal | None, post_offset: int, arrived_ms: int
 ) -> dict[str, str]:
     """The fields of a signal, those that are not there as "": in a change they are removed.
 
@@ -47,22 +50,22 @@ def fields_of_signal(
         The signal's name; its model is not written where it is called the same.
     signal
         None where the post has none of this name.
-    post_offset, created_ms
-        What the fields of these names say of the post.
+    post_offset, arrived_ms
+        The version of the post, and the timestamp of its record.
     """
     if signal is None:
         return {name: "", error_field(name): ""}
-    text = encode_signal(name, signal, post_offset, created_ms)
+    text = encode_signal(name, signal, post_offset, arrived_ms)
     return {name: text, error_field(name): signal.error or ""}
 
 
 def encode_signal(
-    name: str, signal: SignalSnapshot | StoredSignal, post_offset: int, created_ms: int
+    name: str, signal: SignalSnapshot | StoredSignal, post_offset: int, arrived_ms: int
 ) -> str:
     """The field of a signal without its error; the parameters are those of `fields_of_signal`."""
     value = "null" if signal.value is None else str(np.float32(signal.value))
     version = _version(name, signal.model, signal.version)
-    text = f"{value} {version} {signal.at_ms - created_ms:+d}"
+    text = f"{value} {version} {signal.at_ms - arrived_ms}"
     return text if signal.post_offset == post_offset else f"{text} @{signal.post_offset}"
 
 
@@ -76,7 +79,8 @@ def decode_signal(name: str, fields: Mapping[str, str]) -> SignalSnapshot | None
         return None
     value, _, rest = text.partition(" ")
     rest, _, last = rest.rpartition(" ")
-    post_offset = int(fields.get("post_offset", "-1"))
+    post = decode_post(fields)
+    post_offset = post.offset
     if last.startswith("@"):
         post_offset = int(last[1:])
         rest, _, last = rest.rpartition(" ")
@@ -86,7 +90,7 @@ def decode_signal(name: str, fields: Mapping[str, str]) -> SignalSnapshot | None
         model=model,
         version=version,
         post_offset=post_offset,
-        at_ms=int(fields.get("created_ms", "0")) + int(last),
+        at_ms=post.arrived_ms + int(last),
         error=fields.get(error_field(name)) or None,
     )
 
@@ -96,9 +100,12 @@ def error_field(name: str) -> str:
     return f"{name}.error"
 
 
+# There are few versions, and as many calls as there are signals.
+@lru_cache(maxsize=1024)
 def _version(name: str, model: str, version: str) -> str:
     if model == RULE_MODEL:
         return _RULE + version
+    version = short_version(version)
     if model == name and "@" not in version and not version.startswith(_RULE):
         return version
     return f"{model.translate(_ESCAPED_IN_MODELS)}@{version}"

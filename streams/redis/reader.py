@@ -19,6 +19,7 @@ from feedmill.events.gates import GatePolicy
 from feedmill.events.override import Override, OverrideKey, parse_subject
 from feedmill.events.weights import Weights
 from feedmill.rankers.combiner.overrides import ActiveOverride, OverrideTable
+from feedmill.rankers.combiner.post_field import PostVersion, decode_post
 from feedmill.rankers.combiner.signal_hash import SignalSnapshot, decode_signal
 from feedmill.streams.redis.feed_commands import FRESH_MS
 
@@ -41,18 +42,23 @@ class PostSnapshot:
     def known(self) -> bool:
         return bool(self.fields)
 
+    @cached_property
+    def version(self) -> PostVersion:
+        """The version of the post, one of offset -1 where the post is not known."""
+        return decode_post(self.fields)
+
     @property
     def post_offset(self) -> int:
-        return int(self.fields.get("post_offset", "-1"))
+        return self.version.offset
 
     @property
     def created_ms(self) -> int:
-        return int(self.fields.get("created_ms", "0"))
+        return self.version.created_ms
 
     @property
     def arrived_ms(self) -> int:
-        """The timestamp of the post's record; Redis has it where it is not the creation time."""
-        return int(self.fields.get("arrived_ms", self.created_ms))
+        """The timestamp of the post's record."""
+        return self.version.arrived_ms
 
     @property
     def author_id(self) -> str:

@@ -8,7 +8,7 @@
 --
 -- HSET comes first: once a script has written something, Redis refuses nothing for lack of memory.
 local key, tombstone, mode = KEYS[1], KEYS[2], ARGV[2]
-local held = redis.call('HMGET', key, 'owner', 'post_offset')
+local held = redis.call('HMGET', key, 'owner', 'post')
 local buried = not held[1] and redis.call('GET', tombstone)
 local owner = held[1] or buried
 if owner and tonumber(owner) > tonumber(ARGV[1]) then
@@ -19,8 +19,11 @@ if mode == 'remove' then
   redis.call('SET', tombstone, ARGV[1], 'PX', ARGV[3])
   return 1
 end
-if mode == 'change' and (not held[1] or (ARGV[4] ~= '-1' and ARGV[4] ~= held[2])) then
-  return 0
+if mode == 'change' then
+  local version = string.match(held[2] or '', '^%d+')
+  if not held[1] or (ARGV[4] ~= '-1' and ARGV[4] ~= version) then
+    return 0
+  end
 end
 local set, kept, gone = {'owner', ARGV[1]}, {owner = true}, {}
 for i = 5, #ARGV, 2 do

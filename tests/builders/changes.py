@@ -49,7 +49,7 @@ def feed_change(
 
 def whole_post(post_id: str, **fields: str) -> SignalsChange:
     """Return the change that writes all that is true of a post."""
-    usual = {"post_offset": "7", "author_id": "ann", "decision": "show"}
+    usual = {"post": "7 1700000000000 5", "author_id": "ann", "decision": "show"}
     return SignalsChange(post_id, now_ms() + HOUR_MS, True, {**usual, **fields}, 7)
 
 

@@ -20,29 +20,39 @@ LARGEST_FEED = 500
 Truth = Mapping[str, Any]
 
 
-# Value, version, milliseconds after `created_ms`, version of the post.
-SIGNAL = re.compile(r"(\S+) (.*) ([+-]\d+)(?: @(\d+))?", re.DOTALL)
+# Value, version, milliseconds after the post arrived, version of the post.
+SIGNAL = re.compile(r"(\S+) (.*) (-?\d+)(?: @(\d+))?", re.DOTALL)
 
 
 def truth_of(fields: Mapping[str, str]) -> dict[str, Any]:
-    """The hash `signals:<post_id>` with its signals and JSON fields decoded, `decision` always."""
+    """The hash `signals:<post_id>` with its signals and JSON fields decoded, `decision` always.
+
+    In place of `post` it has `post_offset`, `created_ms`, and `arrived_ms` where it differs.
+    """
     if not fields:
         return {}
+    post_offset, created_ms, later_ms = map(int, fields.get("post", "-1 0 0").split())
+    arrived_ms = created_ms + later_ms
     found = {
-        name: _decoded(name, value, fields)
+        name: _decoded(name, value, fields, post_offset, arrived_ms)
         for name, value in fields.items()
-        if not name.endswith(".error")
+        if name != "post" and not name.endswith(".error")
     }
+    if "post" in fields:
+        found |= {"post_offset": str(post_offset), "created_ms": str(created_ms)}
+        found |= {"arrived_ms": str(arrived_ms)} if later_ms else {}
     return {"decision": "show", **found}
 
 
-def _decoded(name: str, value: str, fields: Mapping[str, str]) -> Any:
+def _decoded(
+    name: str, value: str, fields: Mapping[str, str], post_offset: int, arrived_ms: int
+) -> Any:
     if value.startswith("{"):
         return json.loads(value)
     signal = SIGNAL.fullmatch(value)
     if signal is None:
         return value
-    number, version, after_ms, post_offset = signal.groups()
+    number, version, after_ms, other_offset = signal.groups()
     model, is_other, rest = version.partition("@")
     if version.startswith("rule:"):
         model, version = "rule", version.removeprefix("rule:")
@@ -55,8 +65,8 @@ def _decoded(name: str, value: str, fields: Mapping[str, str]) -> Any:
         "value": None if number == "null" else float(np.float32(number)),
         "model": model,
         "version": version,
-        "post_offset": int(post_offset or fields["post_offset"]),
-        "at_ms": int(fields["created_ms"]) + int(after_ms),
+        "post_offset": int(other_offset or post_offset),
+        "at_ms": arrived_ms + int(after_ms),
         **({"error": error} if error else {}),
     }
 

@@ -259,7 +259,7 @@ def _in_json(fields: Mapping[str, str]) -> dict[str, str]:
     """A post's fields with its signals as JSON."""
     found = truth_of(fields)
     return {
-        name: encode(found[name]).decode() if name in NAMES.all else fields.get(name, "show")
+        name: encode(found[name]).decode() if name in NAMES.all else fields.get(name, found[name])
         for name in found
     }
 

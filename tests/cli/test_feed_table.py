@@ -70,10 +70,8 @@ def test_a_feed_without_a_token_is_stale() -> None:
 
 def post(post_id: str, decision: str = "show", **values: float | None) -> PostSnapshot:
     """A post of 90 seconds ago with these signals."""
-    signals = {
-        name: f"{'null' if value is None else value} v1 +5" for name, value in values.items()
-    }
-    fields = {"author_id": "ann", "created_ms": str(NOW_MS - 90_000), "decision": decision}
+    signals = {name: f"{'null' if value is None else value} v1 5" for name, value in values.items()}
+    fields = {"author_id": "ann", "post": f"7 {NOW_MS - 90_000} 0", "decision": decision}
     return PostSnapshot(post_id, {**fields, **signals})
 
 

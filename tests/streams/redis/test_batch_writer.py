@@ -119,16 +119,16 @@ def test_readers_see_no_short_empty_or_mixed_feed(
 
 
 def test_a_post_is_written_whole_and_changed(writer: SteppedWriter, client: RedisClient) -> None:
-    writer.write(whole_post("p", spam="0.5 v1 +1", decided_by="spam@v1"))
-    report = writer.write(post_change("p", spam="0.1 v2 +9", decided_by=""))
+    writer.write(whole_post("p", spam="0.5 v1 1", decided_by="spam@v1"))
+    report = writer.write(post_change("p", spam="0.1 v2 9", decided_by=""))
     key = KEYS.signals("p")
-    usual = {"post_offset": "7", "author_id": "ann", "decision": "show", "owner": "10"}
-    assert client.hgetall(key) == {**usual, "spam": "0.1 v2 +9"}
+    usual = {"post": "7 1700000000000 5", "author_id": "ann", "decision": "show", "owner": "10"}
+    assert client.hgetall(key) == {**usual, "spam": "0.1 v2 9"}
     assert client.object("encoding", key) == "listpack"
     assert 3_500_000 < client.pttl(key) <= 3_600_000
     assert report.written_posts == 1
-    writer.write(whole_post("p", quality="0.5 v1 +1"))
-    assert client.hgetall(key) == {**usual, "quality": "0.5 v1 +1"}
+    writer.write(whole_post("p", quality="0.5 v1 1"))
+    assert client.hgetall(key) == {**usual, "quality": "0.5 v1 1"}
 
 
 def test_what_redis_does_not_hold_is_asked_for_whole(
@@ -139,8 +139,8 @@ def test_what_redis_does_not_hold_is_asked_for_whole(
     report = writer.write(
         feed_change("global", {"b": 2.0}, size=2),
         feed_change("new", {"b": 2.0}, size=2),
-        post_change("p", post_offset=8, spam="0.5 v1 +1"),
-        post_change("q", spam="0.5 v1 +1"),
+        post_change("p", post_offset=8, spam="0.5 v1 1"),
+        post_change("q", spam="0.5 v1 1"),
     )
     assert report.rewrite_feeds == {"global", "new"}
     assert report.rewrite_posts == {"p", "q"}

@@ -125,12 +125,11 @@ def test_grace_counts_from_the_arrival_of_the_posts_record() -> None:
         "gates": msgspec.json.encode(gates),
     }
     feed = FeedSnapshot("global", (), {name: text.decode() for name, text in info.items()})
-    fields = {"post_offset": "3", "created_ms": "1000", "arrived_ms": "500000"}
+    fields = {"post": "3 1000 499000"}
     decisions = [
         explain(PostSnapshot("p", fields), feed, None, "", now_ms).decision.name
         for now_ms in (61_000, 559_999, 560_000)
     ]
     assert decisions == ["hold", "hold", "show"]
-    # Without the field the post arrived when it was created.
-    del fields["arrived_ms"]
+    fields["post"] = "3 1000 0"
     assert explain(PostSnapshot("p", fields), feed, None, "", 61_000).decision.name == "show"

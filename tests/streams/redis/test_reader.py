@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from feedmill.rankers.combiner.post_field import PostVersion, encode_post
 from feedmill.rankers.combiner.signal_hash import SignalSnapshot, fields_of_signal
 from feedmill.streams.redis.reader import FeedSnapshot, PostSnapshot, State
 
@@ -10,10 +11,16 @@ NOW_MS = 1_700_000_000_000
 
 def test_a_signal_is_read_by_its_name() -> None:
     signal = SignalSnapshot(0.5, "spam", "v1", 7, NOW_MS + 5, "no memory")
-    post = {"post_offset": "7", "created_ms": str(NOW_MS)}
-    fields = post | fields_of_signal("spam", signal, 7, NOW_MS)
+    post = PostVersion(7, NOW_MS - 3, NOW_MS)
+    fields = {"post": encode_post(post)} | fields_of_signal("spam", signal, 7, NOW_MS)
     assert PostSnapshot("p", fields).signal("spam") == signal
     assert PostSnapshot("p", fields).signal("nsfw") is None
+    assert PostSnapshot("p", fields).version == post
+
+
+def test_a_post_that_redis_does_not_know_has_no_version() -> None:
+    unknown = PostSnapshot("p", {})
+    assert (unknown.known, unknown.post_offset, unknown.created_ms) == (False, -1, 0)
 
 
 def test_a_feed_of_a_new_owner_is_starting_until_it_was_called_fresh() -> None:

@@ -26,7 +26,7 @@ def loop(own_redis: OwnRedis) -> Iterator[WritingLoop]:
         loop.set_feed("global", {"p0": 1.0, "p1": 2.0})
         loop.set_feed("community:a", {"p2": 1.0})
         for i in range(3):
-            loop.set_post(f"p{i}", spam="0.1 v1 +1")
+            loop.set_post(f"p{i}", spam="0.1 v1 1")
         loop.settle()
         yield loop
 
@@ -72,7 +72,7 @@ def test_no_feed_shows_a_post_before_its_signals(own_redis: OwnRedis, client: Re
     watcher = own_redis.client()
     with WritingLoop(own_redis.url) as loop:
         for i in range(200):
-            loop.set_post(f"p{i}", spam="0.1 v1 +1")
+            loop.set_post(f"p{i}", spam="0.1 v1 1")
             loop.set_feed("global", {f"p{i}": 1.0})
             loop.step()
             with watcher.pipeline(transaction=True) as both:
@@ -147,7 +147,7 @@ def test_nothing_is_lost_while_redis_is_away(
     own_redis: OwnRedis, loop: WritingLoop, client: RedisClient
 ) -> None:
     own_redis.stop()
-    loop.set_post("p9", spam="0.9 v1 +1")
+    loop.set_post("p9", spam="0.9 v1 1")
     loop.set_feed("global", {"p9": 9.0})
     until(lambda: (loop.step(), loop.writer.trouble)[1])
     for score in range(50):
@@ -169,7 +169,7 @@ def test_after_a_flush_all_feeds_are_back_before_any_signals(
     feeds = {KEYS.feed(f"community:{i}") for i in range(30)}
     with WritingLoop(own_redis.url) as loop:
         for i in range(2_000):
-            loop.set_post(f"p{i}", spam="0.1 v1 +1")
+            loop.set_post(f"p{i}", spam="0.1 v1 1")
         for i in range(30):
             loop.set_feed(f"community:{i}", {f"p{i}": 1.0})
         loop.settle()
