@@ -96,6 +96,9 @@ WRONG_LINES = {
         *("preview spam.hide_at=0.8 --examples -1", f"preview spam.hide_at=0.8 {NO_KAFKA}"),
     ),
     "train": (
+        *("spam --every 5m", "spam --follow --every soon", "spam --follow --most-starts 0"),
+        *("spam --follow", "quality --follow --ordinary x", "spam --follow --data x --ordinary x"),
+        *("spam --follow --ordinary x --out y", "spam --follow --ordinary nowhere.csv"),
         *(
             "",
             "ham",
