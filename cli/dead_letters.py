@@ -12,9 +12,9 @@ from typing import Any
 
 import click
 
+from feedmill.cli.duration import Duration
 from feedmill.cli.options import by_option, user_name, with_environment
 from feedmill.cli.output import json_option, print_json, print_table, time_text
-from feedmill.cli.override import Duration
 from feedmill.events.errors import FeedmillError, UsageError
 from feedmill.streams.kafka.dead_letter_log import (
     DeadLetterLog,

@@ -22,6 +22,7 @@ COMMANDS = (
     "explain",
     "latency",
     "config",
+    "gates",
     "override",
     "dead-letters",
     "topics",

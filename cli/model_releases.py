@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import click
@@ -19,7 +20,11 @@ from feedmill.streams.kafka.topic_reader import send
 from feedmill.streams.releases.loading import Trial, store_of, try_model
 from feedmill.streams.releases.release_log import TOPIC
 from feedmill.streams.settings.environment import Environment
-from feedmill.streams.settings.instances import read_recent_instances, release_answers
+from feedmill.streams.settings.instances import (
+    SettingAnswer,
+    read_recent_instances,
+    release_answers,
+)
 
 note_option = click.option("--note", default="", metavar="TEXT", help="Why.")
 timeout_option = click.option(
@@ -56,7 +61,7 @@ def release(
     """
     read_history(environment).check_not_frozen(model)
     card = chosen_card(environment, model, version)
-    wanted = _tried(environment, card, by, note)
+    wanted = tried_release(environment, card, by, note)
     _send_and_wait(environment, model, wanted, timeout_s, as_json)
 
 
@@ -103,7 +108,7 @@ def freeze(
     history.check_not_frozen(model)
     current = history.current(model)
     if current is None:
-        current = _tried(environment, chosen_card(environment, model, None), by, note)
+        current = tried_release(environment, chosen_card(environment, model, None), by, note)
     wanted = _renewed(current, by=by or user_name(), note=note, frozen=True)
     _send_and_wait(environment, model, wanted, timeout_s, as_json)
 
@@ -126,8 +131,16 @@ def unfreeze(
     _send_and_wait(environment, model, wanted, timeout_s, as_json)
 
 
-def _tried(environment: Environment, card: ModelCard, by: str | None, note: str) -> ModelRelease:
-    """Try a version in a process of its own; return its release, with the known answers."""
+def tried_release(
+    environment: Environment, card: ModelCard, by: str | None, note: str
+) -> ModelRelease:
+    """Try a version in a process of its own; return its release, with the known answers.
+
+    Raises
+    ------
+    BadArtifact
+        The trial refuses it.
+    """
     store = str(store_of(card.name, environment.models))
     answers = try_model(Trial(card.name, card.sha256, store)).answers
     return ModelRelease(card.sha256, answers, by or user_name(), note)
@@ -145,19 +158,11 @@ def _send_and_wait(
     timeout_s: float,
     as_json: bool,
 ) -> None:
-    version = "the installed version" if release is None else release.version
-    with instances_topic(environment, timeout_s) as reader:
-        value = None if release is None else encode(release)
-        offset, at_ms = send(environment, TOPIC, model.encode(), value)
-        instances = {} if reader is None else read_recent_instances(reader, at_ms)
+    def tell(line: str) -> None:
         if not as_json:
-            click.echo(f"{model}: {version} released at offset {offset}")
-        answers = []
-        if reader is not None:
-            for answer in release_answers(reader, instances, model, offset, timeout_s):
-                answers.append(answer)
-                if not as_json:
-                    click.echo(answer_line(answer))
+            click.echo(line)
+
+    offset, answers = send_release(environment, model, release, timeout_s, tell)
     if as_json:
         print_json(
             {
@@ -168,3 +173,28 @@ def _send_and_wait(
             }
         )
     check_answers(answers, timeout_s, "the release", "`feedmill models health` shows when they do")
+
+
+def send_release(
+    environment: Environment,
+    model: str,
+    release: ModelRelease | None,
+    timeout_s: float,
+    tell: Callable[[str], None],
+) -> tuple[int, list[SettingAnswer]]:
+    """Write a release, None for the installed version, and wait for the instances' answers.
+
+    `tell` gets a line for each step.  Returns the offset of the record, and the answers.
+    """
+    version = "the installed version" if release is None else release.version
+    with instances_topic(environment, timeout_s) as reader:
+        value = None if release is None else encode(release)
+        offset, at_ms = send(environment, TOPIC, model.encode(), value)
+        instances = {} if reader is None else read_recent_instances(reader, at_ms)
+        tell(f"{model}: {version} released at offset {offset}")
+        answers = []
+        if reader is not None:
+            for answer in release_answers(reader, instances, model, offset, timeout_s):
+                answers.append(answer)
+                tell(answer_line(answer))
+    return offset, answers

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable
 from typing import Any
 
 import click
 
+from feedmill.cli.duration import Duration
 from feedmill.cli.options import by_option, user_name, with_environment
 from feedmill.cli.output import json_option, print_json
 from feedmill.events.decode import decode_override, encode
@@ -19,24 +19,8 @@ from feedmill.streams.redis.reader import FeedReader, open_feed_reader
 from feedmill.streams.settings.clock import now_ms
 from feedmill.streams.settings.environment import Environment
 
-_UNITS_MS = {"s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
-_DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)([smhd])\Z")
 _POLL_S = 0.02
 _CLOCK_OFF_MS = 60_000
-
-
-class Duration(click.ParamType):
-    """A time span such as ``90s``, ``30m``, ``2h`` or ``7d``; converts to milliseconds."""
-
-    name = "duration"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        if isinstance(value, int):
-            return value
-        match = _DURATION.match(str(value))
-        if match is None or not float(match[1]):
-            self.fail(f"expected a duration such as 90s, 30m, 2h or 7d, got {value!r}", param, ctx)
-        return int(float(match[1]) * _UNITS_MS[match[2]])
 
 
 def _subject_options(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +12,7 @@ import click
 import msgspec
 
 from feedmill.cli.data_options import data_folder, since_ms
+from feedmill.cli.follow_options import FollowOptions, follow_options
 from feedmill.cli.look_options import LOOKS, look_options, report_look
 from feedmill.cli.options import with_environment
 from feedmill.cli.output import plain_table, print_json
@@ -67,6 +68,7 @@ class _TrainOptions:
     type=click.Path(path_type=Path, file_okay=False),
     help="The store, made if need be.  [FEEDMILL_MODELS, else ./models]",
 )
+@follow_options
 @look_options
 @click.option("--day", metavar="DATE", help="The day that its card states.  [today]")
 @click.option("--json", "as_json", is_flag=True, help="The card as JSON.")
@@ -81,6 +83,7 @@ def train(
     from_labels: bool,
     since: str | None,
     out: Path | None,
+    follow: FollowOptions | None,
     look: str | None,
     looks: Path | None,
     day: str | None,
@@ -99,7 +102,17 @@ def train(
 
     With --base a stored filter is fitted to labels of your own, from 100 labels on, and --ordinary
     names ordinary posts of your own, which choose its thresholds.
+
+    With --follow it goes on until it is ended: it fits the shipped filter to the labels of the
+    window, and releases a version that is better on labels it had not learned, and not worse on
+    --ordinary.
     """
+    given = _TrainOptions(model, data, ordinary, from_labels, since_ms(since), base)
+    if follow is not None:
+        if since or out or look or day:
+            raise UsageError("--follow goes with --base and --ordinary alone")
+        _follow(environment, given, follow, as_json)
+        return
     store = out or environment.models or Path("models")
     trained_on = day or datetime.now(UTC).date().isoformat()
     if model in RANKERS:
@@ -109,18 +122,47 @@ def train(
     else:
         if since and not from_labels:
             raise UsageError("--since needs --from-labels")
-        if base and not (data or from_labels):
-            raise UsageError("--base needs labels of your own: --data FILE or --from-labels")
-        folders = data or (() if from_labels else (str(data_folder()),))
-        given = _TrainOptions(model, folders, ordinary, from_labels, since_ms(since), base)
-        data_of_filter = _training_data(environment, given)
-        card = _train_filter(given, data_of_filter, store, trained_on, look=look is not None)
-        if look is not None:
-            report_look(look, looks or LOOKS, [card], data_of_filter.test_rows)
+        card = _train_on_labels(environment, given, store, trained_on, look, looks)
     if as_json:
         print_json(msgspec.to_builtins(card))
     else:
         click.echo(_summary(card, store))
+
+
+def _train_on_labels(
+    environment: Environment,
+    given: _TrainOptions,
+    store: Path,
+    day: str,
+    look: str | None,
+    looks: Path | None,
+) -> ModelCard:
+    if given.base and not (given.data or given.from_labels):
+        raise UsageError("--base needs labels of your own: --data FILE or --from-labels")
+    if not (given.data or given.from_labels):
+        given = replace(given, data=(str(data_folder()),))
+    data = _training_data(environment, given)
+    card = _train_filter(given, data, store, day, look=look is not None)
+    if look is not None:
+        report_look(look, looks or LOOKS, [card], data.test_rows)
+    return card
+
+
+def _follow(
+    environment: Environment, given: _TrainOptions, options: FollowOptions, as_json: bool
+) -> None:
+    from feedmill.cli.train_follow import FollowRun, follow  # noqa: PLC0415 scikit-learn
+    from feedmill.training.training_data import read_training_data  # noqa: PLC0415 as above
+
+    spec = FILTERS.get(given.model)
+    if spec is None or given.data or given.from_labels or len(given.ordinary) != 1:
+        raise UsageError(
+            "--follow trains a filter on the topic `labels`: give one --ordinary FILE, no --data"
+        )
+    base = None if given.base in (None, SHIPPED) else Path(str(given.base))
+    (ordinary,) = read_training_data(spec, (), given.ordinary).ordinary
+    command = f"{given.command} --follow"
+    follow(environment, FollowRun(spec, base, ordinary, options, command, as_json))
 
 
 def _train_ranker(model: str, data: tuple[str, ...], store: Path, day: str) -> ModelCard:

@@ -195,24 +195,25 @@ def sha256_of_file(path: Path) -> str:
         raise UsageError(f"cannot read {path}: {error}") from error
 
 
-def save_artifact(store: Path, card: ModelCard, content: bytes) -> None:
+def save_artifact(store: Path, card: ModelCard, content: bytes, *, installed: bool = True) -> None:
     """Write artifact and card into a store.
 
     No earlier model is deleted: its card becomes ``<name>@<version>.json``, and with that file in
-    the place of ``<name>.json`` the store holds it again.
+    the place of ``<name>.json`` the store holds it again.  A model that is not `installed` gets
+    such a card itself, and the one of ``<name>.json`` stays.
     """
     store.mkdir(parents=True, exist_ok=True)
-    path = store / f"{card.name}.json"
-    if path.exists():
+    path = store / (f"{card.name}.json" if installed else f"{card.name}@{card.version}.json")
+    if installed and path.exists():
         old = read_card(store, card.name)
         if old.sha256 != card.sha256:
-            _write_whole(store / f"{old.name}@{old.version}.json", path.read_bytes())
+            write_whole(store / f"{old.name}@{old.version}.json", path.read_bytes())
     text = msgspec.json.format(msgspec.json.encode(card), indent=2)
-    _write_whole(store / f"{card.sha256}.npz", content)
-    _write_whole(path, text + b"\n")
+    write_whole(store / f"{card.sha256}.npz", content)
+    write_whole(path, text + b"\n")
 
 
-def _write_whole(path: Path, content: bytes) -> None:
+def write_whole(path: Path, content: bytes) -> None:
     """Write a file under its name when all of it is on the disk: a reader sees all or nothing."""
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     part.write_bytes(content)

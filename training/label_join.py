@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import zlib
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -73,7 +73,11 @@ class LabelJoin:
 
     def labelled(self) -> list[tuple[Post, float]]:
         """Return the labelled posts in the order of time, then id, with 1 where they violate."""
-        labelled = []
+        return [(post, majority(labels)) for post, labels in self.judged()]
+
+    def judged(self) -> list[tuple[Post, list[Label]]]:
+        """Return the labelled posts, in the same order, with the labels that count."""
+        judged = []
         for post_id, by_source in self._labels.items():
             versions = self._versions.get(post_id)
             if not versions:
@@ -87,9 +91,9 @@ class LabelJoin:
             if not version:
                 self._leave_out("labelled posts whose version of then is gone")
                 continue
-            values = [label.value for name, label in by_source.items() if seen[name] == version]
-            labelled.append((versions[version - 1][1], float(sum(values) / len(values) >= 0.5)))
-        return sorted(labelled, key=lambda row: _by_time(row[0]))
+            labels = [label for name, label in by_source.items() if seen[name] == version]
+            judged.append((versions[version - 1][1], labels))
+        return sorted(judged, key=lambda row: _by_time(row[0]))
 
     def unlabelled(self) -> list[Post]:
         """Return posts without a label of the target, at most 50,000 chosen by a hash of the id."""
@@ -98,6 +102,11 @@ class LabelJoin:
 
     def _leave_out(self, what: str) -> None:
         self.left_out[what] = self.left_out.get(what, 0) + 1
+
+
+def majority(labels: Sequence[Label]) -> float:
+    """Return 1 if the mean of the labels of one post is 0.5 or more, else 0."""
+    return float(sum(label.value for label in labels) / len(labels) >= 0.5)
 
 
 def _by_time(post: Post) -> tuple[int, str]:

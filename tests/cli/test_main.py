@@ -91,7 +91,14 @@ WRONG_LINES = {
         *("release spam 000000 --timeout soon", f"release spam 000000 {NO_KAFKA}", "rollback"),
         *(f"rollback spam --to first {NO_KAFKA}", "freeze", "unfreeze ham", f"health {NO_KAFKA}"),
     ),
+    "gates": (
+        *("", "preview", "show", "preview spam.hide_at=0.8 --since soon"),
+        *("preview spam.hide_at=0.8 --examples -1", f"preview spam.hide_at=0.8 {NO_KAFKA}"),
+    ),
     "train": (
+        *("spam --every 5m", "spam --follow --every soon", "spam --follow --most-starts 0"),
+        *("spam --follow", "quality --follow --ordinary x", "spam --follow --data x --ordinary x"),
+        *("spam --follow --ordinary x --out y", "spam --follow --ordinary nowhere.csv"),
         *(
             "",
             "ham",

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -10,10 +11,12 @@ from feedmill.models.artifact import (
     ModelCard,
     pack_artifact,
     read_artifact,
+    read_card,
     save_artifact,
     sha256_of,
 )
 from feedmill.models.cards import card_page
+from feedmill.models.store import cards_of
 
 FEATURES = ("one", "two")
 
@@ -32,6 +35,17 @@ def test_reads_what_was_saved(tmp_path: Path) -> None:
     artifact = read_artifact(tmp_path, "toy", FEATURES)
     assert artifact.version == card.version == card.sha256[:12]
     np.testing.assert_array_equal(artifact.arrays["a"], np.arange(4.0))
+
+
+def test_what_is_not_installed_is_stored_beside_what_is(tmp_path: Path) -> None:
+    card = _store(tmp_path)
+    content = pack_artifact({"name": "toy"}, FEATURES, {"a": np.ones(4)})
+    other = msgspec.structs.replace(card, sha256=sha256_of(content))
+    save_artifact(tmp_path, other, content, installed=False)
+    assert read_card(tmp_path, "toy") == card
+    assert {one.sha256 for one in cards_of(tmp_path, "toy")} == {card.sha256, other.sha256}
+    artifact = read_artifact(tmp_path, "toy", FEATURES, other.sha256)
+    np.testing.assert_array_equal(artifact.arrays["a"], np.ones(4))
 
 
 def test_the_same_arrays_are_the_same_bytes() -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -36,6 +37,13 @@ class TrainingRun:
     day: str
     command: str
     look: bool = False
+
+
+class Challenger(NamedTuple):
+    """What `training.continual` fitted, and the figures of its test."""
+
+    fitted: FittedFilter
+    metrics: Mapping[str, float]
 
 
 def train(spec: FilterSpec, data: TrainingData, out: Path, run: TrainingRun) -> ModelCard:
@@ -75,18 +83,42 @@ def train_local(
     ordinary = [dataset.rows.without_test() for dataset in data.ordinary]
     check_labels(labelled, ordinary)
     fitted = fit_local(model, recipe, labelled, ordinary)
-    of_base = [
-        msgspec.structs.replace(use, role=f"{use.role}, of the base") for use in base_card.data
-    ]
-    card = _card(spec, recipe, data, fitted)
+    card = _local_card(spec, recipe, data, fitted, base_card)
+    return _measure_and_save(spec, data, fitted, card, out, run)
+
+
+def save_challenger(
+    spec: FilterSpec,
+    base: Path | None,
+    data: TrainingData,
+    challenger: Challenger,
+    out: Path,
+    run: TrainingRun,
+) -> ModelCard:
+    """Save a model that learned all rows of `data`, without installing it.
+
+    Raises
+    ------
+    BadArtifact
+        The card of the stored model that it started from cannot be read.
+    """
+    fitted, recipe = challenger.fitted, recipe_for(spec, data.labelled)
+    card = _local_card(spec, recipe, data, fitted, read_card(base or STORE, spec.name))
+    content, own_sets = fitted.content(spec.name), len(data.labelled) + len(data.ordinary)
     card = msgspec.structs.replace(
         card,
-        summary=f"{base_card.summary}  Fitted to the labels of one product.",
-        data=[*card.data, *of_base],
-        recipe="local",
-        parameters={"base": base_card.sha256, **local_parameters(recipe)},
+        sha256=sha256_of(content),
+        trained_on=run.day,
+        command=run.command,
+        metrics=dict(challenger.metrics),
+        # None of its own rows was kept from it.
+        data=[
+            msgspec.structs.replace(use, split="") if n < own_sets else use
+            for n, use in enumerate(card.data)
+        ],
     )
-    return _measure_and_save(spec, data, fitted, card, out, run)
+    save_artifact(out, card, content, installed=False)
+    return card
 
 
 def _measure_and_save(
@@ -110,6 +142,27 @@ def _measure_and_save(
     )
     save_artifact(out, card, content)
     return card
+
+
+def _local_card(
+    spec: FilterSpec,
+    recipe: Recipe,
+    data: TrainingData,
+    fitted: FittedFilter,
+    base_card: ModelCard,
+) -> ModelCard:
+    """Return what `_card` does, of a model that was fitted to the labels of one product."""
+    of_base = [
+        msgspec.structs.replace(use, role=f"{use.role}, of the base") for use in base_card.data
+    ]
+    card = _card(spec, recipe, data, fitted)
+    return msgspec.structs.replace(
+        card,
+        summary=f"{base_card.summary}  Fitted to the labels of one product.",
+        data=[*card.data, *of_base],
+        recipe="local",
+        parameters={"base": base_card.sha256, **local_parameters(recipe)},
+    )
 
 
 def _card(spec: FilterSpec, recipe: Recipe, data: TrainingData, fitted: FittedFilter) -> ModelCard:

@@ -11,9 +11,16 @@ from builders.training_data import sentences, training_data
 from feedmill.events.errors import UsageError
 from feedmill.filters.registry import FILTERS, load
 from feedmill.models.artifact import read_card
+from feedmill.training.local_model import fit_local
 from feedmill.training.provenance import code_version
 from feedmill.training.recipes import RECIPES
-from feedmill.training.trainers.filters import TrainingRun, train, train_local
+from feedmill.training.trainers.filters import (
+    Challenger,
+    TrainingRun,
+    save_challenger,
+    train,
+    train_local,
+)
 from feedmill.training.training_data import Dataset, TrainingData, read_training_data
 
 SPAM = FILTERS["spam"]
@@ -108,6 +115,22 @@ def test_a_base_is_fitted_to_labels_and_the_card_names_it(tmp_path: Path) -> Non
     assert load("spam", tmp_path / "local").version != base.version
     again = train_local(SPAM, tmp_path / "base", own, tmp_path / "again", run)
     assert again == card
+
+
+def test_a_challenger_is_saved_with_its_figures_and_not_installed(tmp_path: Path) -> None:
+    data = training_data()
+    base = train(SPAM, data, tmp_path, TrainingRun("2026-01-01", "x"))
+    rows = [dataset.rows for dataset in data.labelled]
+    fitted = fit_local(SPAM.load(tmp_path), RECIPES["spam"], rows, data.ordinary_posts)
+    challenger = Challenger(fitted, {"bets": 3.0})
+    run = TrainingRun("2026-01-02", "follow")
+    card = save_challenger(SPAM, tmp_path, data, challenger, tmp_path, run)
+    assert read_card(tmp_path, "spam").sha256 == base.sha256 != card.sha256
+    assert (card.trained_on, card.command, card.metrics) == ("2026-01-02", "follow", {"bets": 3.0})
+    assert card.parameters["base"] == base.sha256
+    # None of its own rows was kept from it; of those of the base some were.
+    assert [use.split != "" for use in card.data] == [False] * 4 + [True] * 4
+    assert SPAM.load(tmp_path, card.sha256).version == card.version
 
 
 def test_without_ordinary_posts_the_card_says_so(tmp_path: Path) -> None:

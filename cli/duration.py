@@ -1,0 +1,25 @@
+"""A time span on a command line."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import click
+
+_UNITS_MS = {"s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+_DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)([smhd])\Z")
+
+
+class Duration(click.ParamType):
+    """A time span such as ``90s``, ``30m``, ``2h`` or ``7d``; converts to milliseconds."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        if isinstance(value, int):
+            return value
+        match = _DURATION.match(str(value))
+        if match is None or not float(match[1]):
+            self.fail(f"expected a duration such as 90s, 30m, 2h or 7d, got {value!r}", param, ctx)
+        return int(float(match[1]) * _UNITS_MS[match[2]])

@@ -1,0 +1,120 @@
+"""`feedmill gates preview`: what other thresholds would do, before they are set."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import click
+
+from feedmill.cli.duration import Duration
+from feedmill.cli.options import with_environment
+from feedmill.cli.output import json_option, print_json, print_table
+from feedmill.cli.setting_value import parse_setting_value
+from feedmill.events.errors import BadSetting, UsageError
+from feedmill.streams.kafka.topic_reader import TopicReader, open_topic, read_all
+from feedmill.streams.settings.clock import now_ms
+from feedmill.streams.settings.config_log import encode_record, fold_log
+from feedmill.streams.settings.environment import Environment
+from feedmill.streams.settings.gate_preview import Gates, RecentSignals, SourceRow
+
+_MOST_SOURCES = 20
+_HOUR_MS = 3_600_000
+
+
+@click.group()
+def gates() -> None:
+    """Look at what gates would do to recent posts."""
+
+
+@gates.command("preview")
+@click.argument("value", nargs=-1, required=True)
+@click.option("--feed", default="", metavar="FEED", help="As if set under gates/FEED.  [gates]")
+@click.option(
+    "--since", "since_ms", type=Duration(), default=_HOUR_MS, help="The posts of so long.  [1h]"
+)
+@click.option(
+    "--examples",
+    type=click.IntRange(min=0),
+    default=3,
+    show_default=True,
+    metavar="N",
+    help="So many ids of each source and change.",
+)
+@json_option
+@with_environment
+def preview_command(
+    environment: Environment,
+    value: tuple[str, ...],
+    feed: str,
+    since_ms: int,
+    examples: int,
+    as_json: bool,
+) -> None:
+    """Show what a change of gates would hide, demote and let through, per source; change nothing.
+
+    VALUE is what `feedmill config set gates` takes: `spam.hide_at=0.8 nsfw.demote_at=null`, or
+    JSON.  It decides recent posts by the signals that were recorded of them, without overrides. A
+    source is a community, a language, an author or a linked domain.
+    """
+    before, after = _policies(environment, value, feed)
+    signals = _recent_signals(environment, now_ms() - since_ms, tuple(before))
+    rows = signals.compare(before, after, now_ms(), examples)
+    if as_json:
+        print_json([row._asdict() for row in rows])
+        return
+    if not rows[0].posts:
+        raise UsageError("no posts in this time; give a longer --since")
+    shown = [rows[0], *(row for row in rows[1:] if row.changed)]
+    columns = ("source", "posts>", "hidden>", "demoted>", "held>", "shown>", "for example")
+    print_table(columns, [_as_texts(row) for row in shown[: 1 + _MOST_SOURCES]])
+    if len(shown) > 1 + _MOST_SOURCES:
+        click.echo(f"and {len(shown) - 1 - _MOST_SOURCES} more sources: --json lists them")
+
+
+def _policies(environment: Environment, value: Sequence[str], feed: str) -> tuple[Gates, Gates]:
+    """Return the policies in force, and those with the change."""
+    log = fold_log(read_all(environment, "config"), environment.signals)
+    key = f"gates/{feed}" if feed else "gates"
+    try:
+        record = encode_record(parse_setting_value(log, key, tuple(value)))
+        changed = log.settings.fold(key.encode(), record, log.settings.offset + 1)
+    except UsageError as error:
+        raise click.UsageError(str(error)) from None
+    except BadSetting as error:
+        raise BadSetting(f"`{key}` would be refused: {error}") from None
+    return log.settings.gates_of(feed), changed.gates_of(feed)
+
+
+def _recent_signals(environment: Environment, since_ms: int, names: Sequence[str]) -> RecentSignals:
+    """Read posts and signals from a time on, each topic to its end of now."""
+    signals = RecentSignals(environment.signals)
+    with _from(environment, "posts", since_ms) as reader:
+        for record in reader.read_to_end():
+            signals.add_post(record.key, record.value, record.offset, record.at_ms)
+    for name in names:
+        with _from(environment, f"signals.{name}", since_ms) as reader:
+            for record in reader.read_to_end():
+                signals.add_signal(name, record.key, record.value)
+    return signals
+
+
+@contextmanager
+def _from(environment: Environment, topic: str, since_ms: int) -> Iterator[TopicReader]:
+    with open_topic(environment, topic) as reader:
+        reader.seek_to_time(since_ms)
+        yield reader
+
+
+def _as_texts(row: SourceRow) -> tuple[str, ...]:
+    """Return a row of the table: counts as they are, and an arrow where they change."""
+    counts = [
+        _change(row.before[decision], row.after[decision])
+        for decision in ("hide", "demote", "hold", "show")
+    ]
+    examples = "; ".join(f"{change}: {', '.join(ids)}" for change, ids in row.examples.items())
+    return (row.source, f"{row.posts:,}", *counts, examples)
+
+
+def _change(before: int, after: int) -> str:
+    return f"{before:,}" if before == after else f"{before:,} → {after:,}"

@@ -1,0 +1,148 @@
+"""A process that follows `labels` learns a new wave of spam, and the worker hides it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+
+from builders.engine_topics import Json
+from builders.fault_engine import FaultEngine
+from builders.model_store import shipped_store
+from builders.waiting import now_ms, until
+from feedmill.cli.main import main
+from feedmill.models.artifact import read_card
+from feedmill.training.evaluation.label_simulation import LABELS, RATERS, ordinary_text, wave_text
+
+ALONE = {"nsfw": {"enabled": False}, "misinformation": {"enabled": False}}
+UNSEEN, ORDINARY = 60, 600
+STARVED_S = 240.0
+
+
+class Follower:
+    """The process, and the lines that it printed."""
+
+    def __init__(self, log: Path) -> None:
+        self._log = log
+
+    def rounds(self) -> list[Json]:
+        lines = self._log.read_text().splitlines()
+        return [json.loads(line) for line in lines if line.startswith("{")]
+
+
+@contextmanager
+def following(engine: FaultEngine, folder: Path, store: Path) -> Iterator[Follower]:
+    """`feedmill train spam --follow`, in a process of its own."""
+    log = folder / "follow.log"
+    words = ["train", "spam", "--follow", "--every", "2s", "--window", "1h", "--json"]
+    words += ["--ordinary", str(ordinary_file(folder))]
+    with log.open("wb") as file:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "feedmill.cli.main", *words],
+            env={**engine.environment(), "FEEDMILL_MODELS": str(store)},
+            stdout=file,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        yield Follower(log)
+    finally:
+        running = process.poll() is None
+        process.terminate()
+        process.wait(30)
+        assert running, log.read_text()[-3000:]
+
+
+def ordinary_file(folder: Path) -> Path:
+    random = np.random.default_rng(8)
+    lines = [json.dumps({"text": ordinary_text(random)}) for _ in range(5200)]
+    path = folder / "ordinary.jsonl"
+    path.write_text("\n".join(lines))
+    return path
+
+
+def posts_of(name: str, write: Callable[[np.random.Generator], str], count: int) -> list[Json]:
+    random = np.random.default_rng(len(name))
+    return [
+        {
+            "post_id": f"{name}-{n}",
+            "author_id": f"by-{name}-{n}",
+            "created_at_ms": now_ms(),
+            "text": write(random),
+        }
+        for n in range(count)
+    ]
+
+
+def label(engine: FaultEngine, post_id: str, value: int, number: int) -> None:
+    content = {"post_id": post_id, "target": "spam", "value": value}
+    source = f"rater-{number % RATERS}"
+    engine.send("labels", post_id, {**content, "source": source, "at_ms": now_ms()})
+
+
+def decisions(engine: FaultEngine, posts: list[Json]) -> list[str]:
+    """Write posts, and wait until each is decided."""
+    engine.posts(posts)
+    ids = [post["post_id"] for post in posts]
+    until(lambda: len(engine.truths(ids)) == len(ids), STARVED_S)
+    until(lambda: all("spam" in truth for truth in engine.truths(ids).values()), STARVED_S)
+    return [truth["decision"] for truth in engine.truths(ids).values()]
+
+
+def test_a_new_wave_is_hidden_after_one_interval_and_ordinary_posts_are_not(
+    fault_engine: Callable[..., FaultEngine], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine, store = fault_engine(), shipped_store(tmp_path / "store")
+    installed = read_card(store, "spam")
+    engine.ready_worker("one", stages="spam+combiner", variables={"FEEDMILL_MODELS": str(store)})
+    engine.wait_applied(engine.set("gates", ALONE))
+    assert set(decisions(engine, posts_of("early", wave_text, 20))) == {"show"}
+    half = LABELS // 2
+    labelled = [*posts_of("wave", wave_text, half), *posts_of("fine", ordinary_text, half)]
+    engine.posts(labelled)
+    for number, post in enumerate(np.random.default_rng(9).permutation(np.array(labelled))):
+        label(engine, post["post_id"], int(post["post_id"].startswith("wave")), number)
+    engine.producer.flush(30)
+
+    with following(engine, tmp_path, store) as follower:
+        meanwhile = decisions(engine, posts_of("meanwhile", ordinary_text, ORDINARY))
+        first = until(follower.rounds, STARVED_S)[0]
+        assert (first["labels"], first["new"], first["raters"]) == (LABELS, LABELS, RATERS)
+        assert first["reason"] == "released", first
+        challenger = first["challenger"]
+        assert engine.instances()["spam/one"]["models"]["spam"] == challenger
+        caught = decisions(engine, posts_of("unseen", wave_text, UNSEEN))
+        after = decisions(engine, posts_of("ordinary", ordinary_text, ORDINARY))
+        assert caught.count("hide") > 0.9 * UNSEEN
+        for shown in (meanwhile, after):
+            assert shown.count("hide") <= 0.01 * ORDINARY
+        # Every label was bet on: nothing starts again, and nothing else is released.
+        second = until(lambda: follower.rounds()[1:], STARVED_S)[0]
+        assert (second["new"], second["champion"]) == (0, challenger)
+
+        for name, value in {**engine.environment(), "FEEDMILL_MODELS": str(store)}.items():
+            if name.startswith("FEEDMILL_") and name != "FEEDMILL_PORT":
+                monkeypatch.setenv(name, value)
+        card = json.loads(done("models", "show", "spam", "--json").stdout)
+        assert card["metrics"]["better"] >= 100
+        assert card["parameters"]["base"] == installed.sha256
+        done("models", "freeze", "spam")
+        until(lambda: "is frozen at" in follower.rounds()[-1]["reason"], STARVED_S)
+        done("models", "unfreeze", "spam")
+    # A challenger is not installed, so there is a version to go back to.
+    assert read_card(store, "spam") == installed
+    done("models", "rollback", "spam")
+    until(lambda: engine.instances()["spam/one"]["models"]["spam"] == installed.version)
+    assert engine.complaints() == []
+
+
+def done(*words: str) -> Result:
+    result = CliRunner().invoke(main, list(words))
+    assert result.exit_code == 0, result.output
+    return result

@@ -1,0 +1,121 @@
+"""A challenger is released where it is better, and poisoned labels release nothing worse."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from feedmill.features.post_batch import PostBatch
+from feedmill.filters.model import FilterModel
+from feedmill.filters.spam import FILTER
+from feedmill.training.continual.anytime_test import e_value
+from feedmill.training.continual.challenger import (
+    ALPHA,
+    MARGIN,
+    Champion,
+    OrdinaryPosts,
+    Verdict,
+    challenge,
+    harm,
+    reference_differences,
+)
+from feedmill.training.evaluation.challenger_runs import lower_bound, paired_losses
+from feedmill.training.evaluation.label_simulation import (
+    Scenario,
+    clean_rows,
+    ordinary_posts,
+    rated_rows,
+)
+from feedmill.training.recipes import RECIPES
+
+RECIPE = RECIPES["spam"]
+
+
+@pytest.fixture(scope="module")
+def shipped() -> FilterModel:
+    return FILTER.load()
+
+
+@pytest.fixture(scope="module")
+def ordinary() -> OrdinaryPosts:
+    return ordinary_posts(2400)
+
+
+def verdict(
+    shipped: FilterModel, ordinary: OrdinaryPosts, scenario: Scenario, seed: int
+) -> Verdict:
+    rows = rated_rows(scenario, seed)
+    return challenge(Champion(shipped, shipped), RECIPE, [], rows, ordinary)
+
+
+def model_of(found: Verdict) -> FilterModel:
+    assert found.fitted is not None
+    return found.fitted.model("spam", "0" * 12)
+
+
+def test_a_new_wave_is_caught_after_200_labels(
+    shipped: FilterModel, ordinary: OrdinaryPosts
+) -> None:
+    found = verdict(shipped, ordinary, "wave", 1)
+    assert found.reason == ""
+    assert min(found.better, found.not_worse) >= 1 / ALPHA
+    unseen = clean_rows("wave", 2)
+    assert shipped.score_many(unseen.posts).max() < 0.6
+    values = model_of(found).score_many(unseen.posts)
+    assert (values[unseen.labels == 1] >= 0.9).mean() > 0.95
+    assert (values[unseen.labels == 0] >= 0.9).mean() <= 0.01
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_labels_that_say_nothing_release_nothing(
+    shipped: FilterModel, ordinary: OrdinaryPosts, seed: int
+) -> None:
+    assert verdict(shipped, ordinary, "none", seed).reason != ""
+
+
+@pytest.mark.parametrize("scenario", ["flood", "flips"])
+def test_what_poisoned_labels_release_is_not_worse(
+    shipped: FilterModel, ordinary: OrdinaryPosts, scenario: Scenario
+) -> None:
+    found = verdict(shipped, ordinary, scenario, 0)
+    # The cap and the bets leave enough of the wave to be learned all the same.
+    assert found.better >= 1 / ALPHA
+    assert lower_bound(paired_losses(model_of(found), shipped, clean_rows(scenario, 4))) <= 0
+
+
+def test_one_rater_alone_releases_nothing(shipped: FilterModel, ordinary: OrdinaryPosts) -> None:
+    rows = [row._replace(raters=("ann",)) for row in rated_rows("wave", 5)]
+    found = challenge(Champion(shipped, shipped), RECIPE, rows[:100], rows[100:], ordinary)
+    assert (found.bets, found.reason) == (1, "it is not shown to be better")
+    assert found.better <= 1.95
+
+
+def test_too_few_labels_start_nothing(shipped: FilterModel, ordinary: OrdinaryPosts) -> None:
+    rows = [row for row in rated_rows("wave", 5) if not row.label][:100]
+    found = challenge(Champion(shipped, shipped), RECIPE, [], rows, ordinary)
+    assert found.reason.startswith("there are 0 labels that violate and 100 that are fine")
+    assert (found.bets, found.fitted) == (0, None)
+
+
+def test_a_model_that_hides_ordinary_posts_is_worse(
+    shipped: FilterModel, ordinary: OrdinaryPosts
+) -> None:
+    same = reference_differences(shipped, shipped, ordinary)
+    assert same == pytest.approx(np.full(len(same), MARGIN / (1 + MARGIN)))
+    assert e_value(same) >= 1 / ALPHA
+    # It demotes one ordinary post in ten.
+    raw = shipped.raw_scores(PostBatch(ordinary.reference.posts))
+    demote_at = np.full_like(shipped.calibrator.demote_at, np.quantile(raw, 0.9))
+    strict = replace(shipped, calibrator=replace(shipped.calibrator, demote_at=demote_at))
+    assert (
+        harm(strict, ordinary.reference).mean() > MARGIN + harm(shipped, ordinary.reference).mean()
+    )
+    assert e_value(reference_differences(shipped, strict, ordinary)) < 1 / ALPHA
+
+
+def test_the_ordinary_posts_of_an_author_are_not_divided(ordinary: OrdinaryPosts) -> None:
+    assert not set(ordinary.choosing.groups) & set(ordinary.reference.groups)
+    assert 0.25 < len(ordinary.choosing) / 2400 < 0.42
+    assert len(np.unique(ordinary.authors)) == len(set(ordinary.reference.groups))

@@ -1,0 +1,37 @@
+"""So many challengers a day, over restarts too."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from feedmill.events.errors import UsageError
+from feedmill.training.continual.starts import Starts
+
+DAY_MS = 86_400_000
+
+
+def test_so_many_starts_are_allowed_in_any_24_hours(tmp_path: Path) -> None:
+    starts = Starts(tmp_path / "spam.starts", 2)
+    for now_ms in (1000, 2000):
+        assert starts.next_ms(now_ms) == now_ms
+        starts.note(now_ms)
+    assert starts.next_ms(3000) == DAY_MS + 1000
+    assert starts.next_ms(DAY_MS + 1000) == DAY_MS + 1000
+    starts.note(DAY_MS + 1000)
+    assert starts.next_ms(DAY_MS + 1500) == DAY_MS + 2000
+
+
+def test_a_restart_counts_on(tmp_path: Path) -> None:
+    path = tmp_path / "spam.starts"
+    Starts(path, 1).note(1000)
+    assert Starts(path, 1).next_ms(2000) == DAY_MS + 1000
+    assert Starts(path, 2).next_ms(2000) == 2000
+
+
+def test_another_file_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "spam.starts"
+    path.write_text("{}")
+    with pytest.raises(UsageError, match=r"spam\.starts: .*remove it"):
+        Starts(path, 1)

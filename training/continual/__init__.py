@@ -1,0 +1,1 @@
+"""Learn on from labels as they come: the test that a challenger has to pass, and its training."""

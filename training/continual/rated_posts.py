@@ -1,0 +1,146 @@
+"""Labelled posts with the raters who labelled them, none of whom may speak for all.
+
+A rater is the `source` of a label.  One who floods the topic, or is wrong all the time, has a part
+of the rows at most; `bet_groups` says which rows are independent of each other.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from feedmill.events.label import Label
+from feedmill.events.post import Post
+from feedmill.features.history.near_duplicates import (
+    MIN_COPY_SIMILARITY,
+    SignatureBatch,
+    is_long_enough,
+    minhash,
+    similarity,
+)
+from feedmill.features.text.ngrams import TextBatch
+from feedmill.training.datasets.labelled_posts import text_fingerprint
+from feedmill.training.label_join import majority
+
+# A rater has so many labels at most, or so many for each label of the others if that is more: nine
+# raters, the fewest who can release a challenger, are each allowed an equal part.
+_FREE_LABELS, _MOST_OF_OTHERS = 20, 0.125
+
+
+class RatedPost(NamedTuple):
+    """One post, 1 where it violates, who said so (in the order of time), and when last."""
+
+    post: Post
+    label: float
+    raters: tuple[str, ...]
+    at_ms: int
+
+
+def rated_posts(judged: Sequence[tuple[Post, Sequence[Label]]]) -> list[RatedPost]:
+    """Return the posts that have labels left once no rater has too many, in the order of time.
+
+    Which of a flooding rater's labels stay is drawn by a hash of the post's id.  Of posts with the
+    same text the first is taken.
+    """
+    by_rater: dict[str, list[str]] = {}
+    for post, labels in judged:
+        for label in labels:
+            by_rater.setdefault(label.source, []).append(post.post_id)
+    kept = {rater: _kept(ids, most) for rater, ids, most in _limits(by_rater)}
+    rows = []
+    for post, labels in judged:
+        counted = [one for one in labels if post.post_id in kept[one.source]]
+        counted.sort(key=lambda label: (label.at_ms, label.source))
+        if counted:
+            raters = tuple(label.source for label in counted)
+            rows.append(RatedPost(post, majority(counted), raters, counted[-1].at_ms))
+    rows.sort(key=lambda row: (row.at_ms, row.post.post_id))
+    first = {text_fingerprint(row.post.text): row for row in reversed(rows)}
+    return [row for row in rows if first[text_fingerprint(row.post.text)] is row]
+
+
+def _limits(by_rater: dict[str, list[str]]) -> list[tuple[str, list[str], int]]:
+    """Return for each rater the posts, and how many of them may count."""
+    every = sum(map(len, by_rater.values()))
+    return [
+        (rater, ids, max(_FREE_LABELS, int(_MOST_OF_OTHERS * (every - len(ids)))))
+        for rater, ids in by_rater.items()
+    ]
+
+
+def _kept(post_ids: Sequence[str], most: int) -> frozenset[str]:
+    if len(post_ids) <= most:
+        return frozenset(post_ids)
+    return frozenset(sorted(post_ids, key=lambda i: (zlib.crc32(i.encode()), i))[:most])
+
+
+class BetGroup(NamedTuple):
+    """Rows of one rater, by their places.
+
+    `bets` are those of which nothing was in an earlier group: no rater, no author, no near copy.
+    """
+
+    rows: list[int]
+    bets: list[int]
+
+
+def bet_groups(fresh: Sequence[RatedPost], known: Sequence[RatedPost] = ()) -> list[BetGroup]:
+    """Divide rows into groups that are independent of each other, one a rater, in order of time.
+
+    A post that several rated is in the group of the one who comes first.  Near copies of `known`
+    posts, which the challenger has learned already, never bet.
+    """
+    clusters = near_copy_clusters([row.post.text for row in (*known, *fresh)])
+    learned, clusters = set(clusters[: len(known)]), clusters[len(known) :]
+    order = {r: n for n, r in enumerate(dict.fromkeys(r for row in fresh for r in row.raters))}
+    groups: dict[int, list[int]] = {}
+    for place, row in enumerate(fresh):
+        groups.setdefault(min(order[rater] for rater in row.raters), []).append(place)
+    authors: set[str] = set()
+    found = []
+    for _, rows in sorted(groups.items()):
+        bets = [
+            n for n in rows if fresh[n].post.author_id not in authors and clusters[n] not in learned
+        ]
+        authors |= {fresh[n].post.author_id for n in rows}
+        learned |= {clusters[n] for n in rows}
+        found.append(BetGroup(rows, bets))
+    return found
+
+
+def near_copy_clusters(texts: Sequence[str]) -> list[int]:
+    """Return for each text the place of the first text of its cluster.
+
+    A text joins the cluster of the first earlier text that it is a near copy of.  Short texts are
+    compared letter by letter, since a near copy of one may be a coincidence.
+    """
+    signatures = minhash(TextBatch(list(texts)))
+    by_bucket: dict[int, list[int]] = {}
+    exact: dict[str, int] = {}
+    cluster_of: list[int] = []
+    for place, text in enumerate(texts):
+        first = exact.setdefault(text_fingerprint(text), place)
+        buckets: list[int] = []
+        if signatures.comparable[place] and is_long_enough(text):
+            buckets = signatures.buckets[place].tolist()
+            first = min(first, _first_copy(signatures, place, buckets, by_bucket))
+        cluster_of.append(place if first == place else cluster_of[first])
+        for bucket in buckets:
+            by_bucket.setdefault(bucket, []).append(place)
+    return cluster_of
+
+
+def _first_copy(
+    signatures: SignatureBatch, place: int, buckets: list[int], by_bucket: dict[int, list[int]]
+) -> int:
+    """Return the first earlier text that this one is a near copy of, else itself."""
+    earlier = sorted({other for bucket in buckets for other in by_bucket.get(bucket, ())})
+    if not earlier:
+        return place
+    rows = np.array(earlier)
+    alike = similarity(signatures.signatures[rows], signatures.signatures[place : place + 1])
+    copies = np.flatnonzero(alike >= MIN_COPY_SIMILARITY)
+    return earlier[int(copies[0])] if len(copies) else place
