@@ -1,6 +1,7 @@
 """`feedmill models list|show|diff`: the versions of models.
 
-The commands that release versions are in `model_releases.py`, `health` in `model_health.py`.
+The commands that release versions are in `model_releases.py`, `health` and
+`watch` in `model_health.py` and `model_watch.py`.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import msgspec
 from feedmill.cli.model_health import health
 from feedmill.cli.model_releases import freeze, release, rollback, unfreeze
 from feedmill.cli.model_versions import chosen_card, model_argument, read_history
+from feedmill.cli.model_watch import watch
 from feedmill.cli.options import with_environment
 from feedmill.cli.output import json_option, plain_table, print_json, print_table, time_text
 from feedmill.models.artifact import ModelCard
@@ -162,5 +164,5 @@ def _count(value: int | None) -> str:
     return "" if value is None else f"{value:,}"
 
 
-for command in (health, release, rollback, freeze, unfreeze):
+for command in (health, watch, release, rollback, freeze, unfreeze):
     models.add_command(command)
