@@ -26,8 +26,8 @@ def watch(environment: Environment, state: Path | None) -> None:
     Each is compared with the same hour of earlier days. `models health` shows the alarms, as do
     the log and the metrics. Needs feedmill[watch]; runs until Ctrl-C.
     """
-    # Not above: river takes a second and a half to import, and is optional.
-    from feedmill.streams.watch.watch_process import WatchProcess  # noqa: PLC0415
+    # river is optional, and takes more than a second.
+    from feedmill.streams.watch.watch_process import WatchProcess  # noqa: PLC0415 - see above
 
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", force=True
