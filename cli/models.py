@@ -1,6 +1,7 @@
-"""`feedmill models list|show|diff|health`: the versions of models, and which of them runs where.
+"""`feedmill models list|show|diff`: the versions of models.
 
-The commands that release versions are in `model_releases.py`.
+The commands that release versions are in `model_releases.py`, `health` and
+`watch` in `model_health.py` and `model_watch.py`.
 """
 
 from __future__ import annotations
@@ -11,24 +12,18 @@ from typing import Any
 import click
 import msgspec
 
+from feedmill.cli.model_health import health
 from feedmill.cli.model_releases import freeze, release, rollback, unfreeze
 from feedmill.cli.model_versions import chosen_card, model_argument, read_history
+from feedmill.cli.model_watch import watch
 from feedmill.cli.options import with_environment
 from feedmill.cli.output import json_option, plain_table, print_json, print_table, time_text
-from feedmill.events.errors import FeedmillError
-from feedmill.events.instance import Instance
 from feedmill.models.artifact import ModelCard
 from feedmill.models.cards import card_page
 from feedmill.models.store import cards_of, installed_version
-from feedmill.streams.kafka.topic_reader import open_topic
 from feedmill.streams.releases.loading import MODELS, store_of
 from feedmill.streams.releases.release_history import ReleaseHistory
-from feedmill.streams.settings.clock import now_ms
 from feedmill.streams.settings.environment import Environment
-from feedmill.streams.settings.instances import (
-    RECENT_MS,
-    read_recent_instances,
-)
 
 
 @click.group()
@@ -169,53 +164,5 @@ def _count(value: int | None) -> str:
     return "" if value is None else f"{value:,}"
 
 
-@models.command("health")
-@json_option
-@with_environment
-def health_command(environment: Environment, as_json: bool) -> None:
-    """Show which version each running instance has, and what it refused.
-
-    Fails if an instance has another version than the one released, or refused the last release.
-    """
-    history = read_history(environment)
-    with open_topic(environment, "instances") as reader:
-        instances = read_recent_instances(reader, now_ms())
-    rows = [row for name, one in sorted(instances.items()) for row in _health(history, name, one)]
-    if as_json:
-        print_json(rows)
-    elif not rows:
-        click.echo(f"no instance has reported in the last {RECENT_MS / 1000:.0f} s")
-    else:
-        columns = ("model", "instance", "version", "state", "reason")
-        print_table(columns, [tuple(row[name] for name in columns) for row in rows])
-    wrong = [row for row in rows if row["state"] in ("other version", "refused")]
-    if wrong:
-        names = ", ".join(f"{row['model']} on {row['instance']}" for row in wrong)
-        raise FeedmillError(f"not at the released version: {names}")
-
-
-def _health(history: ReleaseHistory, name: str, instance: Instance) -> Iterator[dict[str, str]]:
-    for model, version in instance.models.items():
-        if model not in MODELS:
-            continue
-        entries = history.entries(model)
-        last, release = (entries[-1].offset if entries else -1), history.current(model)
-        reasons = {one.offset: one.reason for one in instance.refused_releases}
-        state = "installed" if release is None else "released"
-        if last in reasons:
-            state = "refused"
-        elif instance.models_offset < last:
-            state = "loading"
-        elif release is not None and release.version != version:
-            state = "other version"
-        yield {
-            "model": model,
-            "instance": name,
-            "version": version,
-            "state": state,
-            "reason": reasons.get(last, ""),
-        }
-
-
-for command in (release, rollback, freeze, unfreeze):
+for command in (health, watch, release, rollback, freeze, unfreeze):
     models.add_command(command)

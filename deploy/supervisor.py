@@ -17,7 +17,8 @@ from typing import IO, NamedTuple
 import msgspec
 
 from feedmill.streams.observe.http import StatusServer
-from feedmill.streams.observe.metrics import Metrics, merge
+from feedmill.streams.observe.merged_metrics import merge
+from feedmill.streams.observe.metrics import Metrics
 from feedmill.streams.observe.status import STATUS_FD, Status, decode
 from feedmill.streams.settings.environment import Environment, environment_variables
 

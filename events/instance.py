@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from msgspec import Struct
 
 
@@ -18,6 +20,35 @@ class RefusedRelease(Struct, frozen=True, gc=False):
 
     model: str
     offset: int
+    reason: str
+
+
+class ModelDrift(Struct, frozen=True, gc=False):
+    """Whether a quantity of a model looks as at the same hour of earlier days.
+
+    Attributes
+    ----------
+    model, version, quantity
+        What is watched; `version` is "" where the quantity does not depend on it.
+    state
+        "learning", "stable" or "drift".
+    values
+        How many came in this hour.
+    index
+        The population stability index of this hour; None while there are too few values.
+    shift
+        How far the mean rank among the values of earlier days is from a half.
+    reason
+        What the state rests on; "" when stable.
+    """
+
+    model: str
+    version: str
+    quantity: str
+    state: Literal["learning", "stable", "drift"]
+    values: int
+    index: float | None
+    shift: float
     reason: str
 
 
@@ -40,6 +71,8 @@ class Instance(Struct, frozen=True, omit_defaults=False):
         The last record of `models` that it runs or refused; -1 before the first.
     refused_releases
         The releases that it refused.
+    drift
+        What `feedmill models watch` says of models; empty of everyone else.
     ready
         Whether it has caught up and works.
     lag
@@ -61,3 +94,4 @@ class Instance(Struct, frozen=True, omit_defaults=False):
     at_ms: int
     models_offset: int = -1
     refused_releases: tuple[RefusedRelease, ...] = ()
+    drift: tuple[ModelDrift, ...] = ()

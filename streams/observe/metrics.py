@@ -5,13 +5,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import prometheus_client
-from prometheus_client.parser import text_string_to_metric_families
-from prometheus_client.registry import Collector
 
 from feedmill.streams.observe.histogram import Histogram, HistogramFamily
 
@@ -257,6 +255,31 @@ METRICS = (
         "`feedmill config history` shows each with its reason.",
     ),
     Metric(
+        "feedmill_drift",
+        "gauge",
+        "0 or 1",
+        "Whether a quantity of a model differs from the same hour of earlier days; only of"
+        " `feedmill models watch`.",
+        "`feedmill models health` says by how much: look at recent posts, or train again.",
+        ("model", "version", "quantity"),
+    ),
+    Metric(
+        "feedmill_stability_index",
+        "gauge",
+        "index",
+        "Population stability index of this hour's values against the same hour of earlier days.",
+        "Below 0.1 all is as ever; an alarm comes from 0.25 on.",
+        ("model", "version", "quantity"),
+    ),
+    Metric(
+        "feedmill_shift",
+        "gauge",
+        "mean rank",
+        "How far the mean rank of recent values among those of earlier days is from a half.",
+        "Above 0 values are higher than on earlier days; an alarm of scores comes from 0.1 on.",
+        ("model", "version", "quantity"),
+    ),
+    Metric(
         "feedmill_posts",
         "gauge",
         "posts",
@@ -395,27 +418,3 @@ class Metrics:
             return family
         kind = prometheus_client.Counter if metric.kind == "counter" else prometheus_client.Gauge
         return kind(metric.name, documentation, names, registry=self._registry)
-
-
-class _MergedTexts(Collector):
-    """Gathers each family of several texts once, with the samples of all."""
-
-    def __init__(self, texts: Iterable[str]) -> None:
-        self._texts = texts
-
-    def collect(self) -> Iterable[prometheus_client.Metric]:
-        families: dict[str, prometheus_client.Metric] = {}
-        for text in self._texts:
-            for family in text_string_to_metric_families(text):
-                if family.name in families:
-                    families[family.name].samples.extend(family.samples)
-                else:
-                    families[family.name] = family
-        return families.values()
-
-
-def merge(texts: Iterable[str]) -> str:
-    """The metrics of several processes as one text in Prometheus' format, each family once."""
-    registry = prometheus_client.CollectorRegistry()
-    registry.register(_MergedTexts(texts))
-    return prometheus_client.generate_latest(registry).decode()

@@ -86,6 +86,8 @@ WRONG_LINES = {
         "sample spam --seed -1",
     ),
     "models": (
+        "watch spam",
+        "watch --state .",
         *("", "promote spam", "list ham", "show", "show spam nothex"),
         *("diff spam", "diff spam nothex 000000", "release spam", "release ham 000000"),
         *("release spam 000000 --timeout soon", f"release spam 000000 {NO_KAFKA}", "rollback"),

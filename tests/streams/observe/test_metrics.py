@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from feedmill.streams.observe.metrics import METRICS, Metrics, merge
+from feedmill.streams.observe.metrics import METRICS, Metrics
 
 
 def samples(text: str) -> dict[tuple[str, str], float]:
@@ -105,22 +105,6 @@ def test_a_metric_that_is_not_listed_cannot_be_counted() -> None:
 def test_labels_are_those_of_the_list(labels: Any) -> None:
     with pytest.raises(ValueError, match="label"):
         Metrics("spam", "one").add("feedmill_events_total", **labels)
-
-
-def test_several_processes_are_merged_family_by_family() -> None:
-    texts = []
-    for stage in ("spam", "combiner"):
-        metrics = Metrics(stage, "one")
-        metrics.set("feedmill_ready", 1)
-        metrics.observe("feedmill_loop_seconds", 1.0)
-        texts.append(metrics.text())
-    families = list(text_string_to_metric_families(merge(texts)))
-    names = [family.name for family in families]
-    assert len(names) == len(set(names))
-    ready = next(family for family in families if family.name == "feedmill_ready")
-    assert {s.labels["stage"] for s in ready.samples} == {"spam", "combiner"}
-    alone = sum(len(f.samples) for text in texts for f in text_string_to_metric_families(text))
-    assert sum(len(family.samples) for family in families) == alone
 
 
 def test_the_list_follows_prometheus_conventions() -> None:

@@ -1,0 +1,100 @@
+"""`feedmill models health`: which version of each model runs where, and which models drift."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import click
+import msgspec
+
+from feedmill.cli.model_versions import read_history
+from feedmill.cli.options import with_environment
+from feedmill.cli.output import json_option, print_json, print_table
+from feedmill.events.errors import FeedmillError
+from feedmill.events.instance import Instance, ModelDrift
+from feedmill.streams.kafka.topic_reader import open_topic, send
+from feedmill.streams.releases.loading import MODELS
+from feedmill.streams.releases.release_history import ReleaseHistory
+from feedmill.streams.settings.environment import Environment
+from feedmill.streams.settings.instances import RECENT_MS, read_recent_instances
+
+# Its record has no value, so nobody takes it for an instance; the broker stamps it.
+_CLOCK_KEY = b"clock/health"
+
+
+@click.command("health")
+@json_option
+@with_environment
+def health(environment: Environment, as_json: bool) -> None:
+    """Show which version each running instance has, what it refused, and which models drift.
+
+    Fails if an instance has another version than the one released, or refused the last release,
+    or if `feedmill models watch` has an alarm on.
+    """
+    history = read_history(environment)
+    instances = _running_instances(environment)
+    rows = [row for name, one in sorted(instances.items()) for row in _health(history, name, one)]
+    drift = [one for instance in instances.values() for one in instance.drift]
+    if as_json:
+        print_json(rows + [_drift_row(one) for one in drift])
+    elif not rows:
+        click.echo(f"no instance has reported in the last {RECENT_MS / 1000:.0f} s")
+    else:
+        columns = ("model", "instance", "version", "state", "reason")
+        print_table(columns, [tuple(row[name] for name in columns) for row in rows])
+    if drift and not as_json:
+        click.echo()
+        _print_drift(drift)
+    wrong = [row for row in rows if row["state"] in ("other version", "refused")]
+    if wrong:
+        names = ", ".join(f"{row['model']} on {row['instance']}" for row in wrong)
+        raise FeedmillError(f"not at the released version: {names}")
+    drifting = [f"{one.quantity} of {one.model}" for one in drift if one.state == "drift"]
+    if drifting:
+        raise FeedmillError(f"drift: {', '.join(drifting)}; look at recent posts, or retrain")
+
+
+def _drift_row(one: ModelDrift) -> dict[str, Any]:
+    row: dict[str, Any] = msgspec.to_builtins(one)
+    return row
+
+
+def _print_drift(drift: Sequence[ModelDrift]) -> None:
+    columns = ("model", "version", "quantity", "state", "values>", "index>", "shift>", "reason")
+    rows = []
+    for one in drift:
+        index = "" if one.index is None else f"{one.index:.2f}"
+        numbers = (f"{one.values:,}", index, f"{one.shift:+.3f}")
+        rows.append((one.model, one.version, one.quantity, one.state, *numbers, one.reason))
+    print_table(columns, rows)
+
+
+def _running_instances(environment: Environment) -> dict[str, Instance]:
+    """Read who runs by the broker's time: the clock of this host may be off."""
+    with open_topic(environment, "instances") as reader:
+        at_ms = send(environment, "instances", _CLOCK_KEY, None).at_ms
+        return read_recent_instances(reader, at_ms)
+
+
+def _health(history: ReleaseHistory, name: str, instance: Instance) -> Iterator[dict[str, str]]:
+    for model, version in instance.models.items():
+        if model not in MODELS:
+            continue
+        entries = history.entries(model)
+        last, release = (entries[-1].offset if entries else -1), history.current(model)
+        reasons = {one.offset: one.reason for one in instance.refused_releases}
+        state = "installed" if release is None else "released"
+        if last in reasons:
+            state = "refused"
+        elif instance.models_offset < last:
+            state = "loading"
+        elif release is not None and release.version != version:
+            state = "other version"
+        yield {
+            "model": model,
+            "instance": name,
+            "version": version,
+            "state": state,
+            "reason": reasons.get(last, ""),
+        }

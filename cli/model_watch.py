@@ -1,0 +1,38 @@
+"""`feedmill models watch`: a process that compares what models do with earlier days."""
+
+from __future__ import annotations
+
+import logging
+import signal
+from pathlib import Path
+
+import click
+
+from feedmill.cli.options import with_environment
+from feedmill.streams.settings.environment import Environment
+
+
+@click.command("watch")
+@click.option(
+    "--state",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Keeps what was learned; without it a restart learns for a day anew.",
+)
+@with_environment
+def watch(environment: Environment, state: Path | None) -> None:
+    """Watch scores and inputs of all models, and raise an alarm where they drift.
+
+    Each is compared with the same hour of earlier days. `models health` shows the alarms, as do
+    the log and the metrics. Needs feedmill[watch]; runs until Ctrl-C.
+    """
+    # river is optional, and takes more than a second.
+    from feedmill.streams.watch.watch_process import WatchProcess  # noqa: PLC0415 - see above
+
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", force=True
+    )
+    process = WatchProcess(environment, state)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: process.stopping.set())
+    process.run()

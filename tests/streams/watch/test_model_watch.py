@@ -1,0 +1,180 @@
+"""What is watched of models, from records; the shipped spam model reads another language."""
+# ruff: noqa: RUF001 - Russian is one of them
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+
+import msgspec
+import pytest
+
+from builders.records import StoredRecord, record, record_batch
+from feedmill.events.engagement import Engagement, EngagementKind
+from feedmill.events.post import Post
+from feedmill.events.signal import ModelVerdict, Signal, SignalNames
+from feedmill.features.text.ngrams import TextBatch
+from feedmill.filters.registry import load
+from feedmill.models.text_model import NgramModel
+from feedmill.streams.kafka.topics import HOUR_MS
+from feedmill.streams.watch.model_watch import ModelWatch, Quantity, unknown_shares, without_weight
+
+SPAM = load("spam")
+BATCH = 50
+# Beginnings, middles and ends of sentences, which go together.
+ENGLISH = (
+    ("This morning", "Last weekend", "After work", "On the way home", "With my sister", "Again"),
+    ("I walked along the river", "we cooked a large pot of soup", "I repaired the old bicycle"),
+    ("we looked at the new library", "I read half of a novel", "we planted beans in the garden"),
+    ("and it rained all the time", "and nobody was in a hurry", "because the train was late"),
+    ("although I was tired.", "which took longer than planned.", "and I would do it again."),
+)
+FINNISH = (
+    ("Tänä aamuna", "Viime viikonloppuna", "Töiden jälkeen", "Kotimatkalla", "Siskoni kanssa"),
+    ("kävelin joen rantaa", "keitimme ison kattilan keittoa", "korjasin vanhan polkupyörän"),
+    ("katsoimme uutta kirjastoa", "luin puolet romaanista", "istutimme papuja puutarhaan"),
+    ("ja koko ajan satoi", "eikä kenelläkään ollut kiire", "koska juna oli myöhässä"),
+    ("vaikka olin väsynyt.", "mikä kesti luultua kauemmin.", "ja tekisin sen uudestaan."),
+)
+SPANISH = (
+    ("Esta mañana", "El fin de semana", "Después del trabajo", "De vuelta a casa", "Otra vez"),
+    ("caminé junto al río", "cocinamos una olla grande de sopa", "arreglé la bicicleta vieja"),
+    ("vimos la biblioteca nueva", "leí la mitad de una novela", "plantamos judías en el huerto"),
+    ("y llovió todo el tiempo", "y nadie tenía prisa", "porque el tren llegó tarde"),
+    ("aunque estaba cansado.", "y tardamos más de lo previsto.", "y lo haría otra vez."),
+)
+RUSSIAN = (
+    ("Сегодня утром", "В выходные", "После работы", "По дороге домой", "Вместе с сестрой"),
+    ("я гулял вдоль реки", "мы сварили большую кастрюлю супа", "я починил старый велосипед"),
+    ("мы смотрели новую библиотеку", "я прочитал половину романа", "мы сажали фасоль в саду"),
+    ("и всё время шёл дождь", "и никто не спешил", "потому что поезд опоздал"),
+    ("хотя я устал.", "и это заняло больше времени.", "и я сделал бы это снова."),
+)
+
+
+def posts(language: Sequence[Sequence[str]], count: int, seed: int) -> list[Post]:
+    draw = random.Random(seed)
+    texts = [" ".join(draw.choice(part) for part in language) for _ in range(count)]
+    return [Post(f"p{i}", f"a{i}", 0, text) for i, text in enumerate(texts)]
+
+
+def no_model(_name: str, _version: str) -> NgramModel | None:
+    return None
+
+
+def new_watch() -> ModelWatch:
+    return ModelWatch(SignalNames(), no_model)
+
+
+def signal(post_id: str, value: float | None, **fields: object) -> Signal:
+    error = "it failed" if value is None else None
+    plain = Signal(post_id, 0, value, "spam", "v1", 0, error=error)
+    return msgspec.structs.replace(plain, **fields)
+
+
+def take_signals(watch: ModelWatch, name: str, *signals: Signal, at_ms: int = 0) -> None:
+    records = [record(one.post_id, one, timestamp=at_ms) for one in signals]
+    watch.take(record_batch(f"signals.{name}", records))
+
+
+def take_judged(watch: ModelWatch, some: Sequence[Post], at_ms: int) -> None:
+    """Give posts, then what the shipped model says of them."""
+    values = SPAM.score_many(some).tolist()
+    signals = [
+        signal(p.post_id, v, version=SPAM.version) for p, v in zip(some, values, strict=True)
+    ]
+    take_signals(watch, "spam", *signals, at_ms=at_ms)
+    watch.take(record_batch("posts", [record(p.post_id, p, timestamp=at_ms) for p in some]))
+
+
+def take_all(watch: ModelWatch, some: Sequence[Post], hour: int) -> dict[str, int]:
+    """Give the posts of an hour; return by quantity after how many its alarm came."""
+    found: dict[str, int] = {}
+    for start in range(0, len(some), BATCH):
+        take_judged(watch, some[start : start + BATCH], hour * HOUR_MS)
+        for one in watch.reports():
+            if one.state == "drift":
+                found.setdefault(one.quantity, start + BATCH)
+    return found
+
+
+@pytest.mark.parametrize("language", [FINNISH, SPANISH, RUSSIAN], ids=["fi", "es", "ru"])
+def test_another_language_raises_alarms_within_500_posts(
+    language: Sequence[Sequence[str]],
+) -> None:
+    watch = ModelWatch(SignalNames(), lambda name, version: SPAM.ngram_models[0])
+    assert take_all(watch, posts(ENGLISH, 1500, seed=1), hour=9) == {}
+    assert take_all(watch, posts(ENGLISH, 1500, seed=2), hour=24 + 9) == {}
+    found = take_all(watch, posts(language, 1500, seed=3), hour=48 + 9)
+    assert found["unknown"] <= 500
+    assert found["score"] <= 500
+    assert "missing" not in found
+
+
+def test_unknown_shares_count_the_ngrams_without_a_weight() -> None:
+    model = SPAM.ngram_models[0]
+    texts = TextBatch(["The train was late", "zzqxj kvwqz"])
+    known, strange = unknown_shares(without_weight(model), texts)
+    assert 0 <= known < strange <= 1
+    empty = NgramModel(model.weights * 0, 1.0, 0.0)
+    assert unknown_shares(without_weight(empty), texts) == [1.0, 1.0]
+
+
+def test_scores_are_watched_by_version_and_failures_together() -> None:
+    watch = new_watch()
+    one = signal("a", 0.2)
+    take_signals(watch, "spam", one, signal("b", 0.3, version="v2"), signal("c", None))
+    counts = {quantity: watched.values for quantity, watched in watch.watches.items()}
+    assert counts == {
+        Quantity("spam", "v1", "score"): 1,
+        Quantity("spam", "v2", "score"): 1,
+        Quantity("spam", "", "fallback"): 3,
+    }
+
+
+def test_of_a_post_that_a_rule_decided_the_model_s_own_value_counts() -> None:
+    watch = new_watch()
+    overruled = ModelVerdict(0.1, "spam", "v1")
+    ruled = signal("a", 1.0, model="rule", version="bad-links", overruled=overruled)
+    take_signals(watch, "spam", ruled, signal("b", 1.0, model="rule", version="bad-links"))
+    assert [(q.version, w.values) for q, w in watch.watches.items()] == [("", 1), ("v1", 1)]
+
+
+def test_of_engagement_only_the_prior_of_a_post_counts() -> None:
+    watch = new_watch()
+    again = signal("a", 0.4, model="engagement", revision=17)
+    take_signals(watch, "engagement", signal("a", 0.2, model="engagement"), again)
+    assert watch.watches[Quantity("engagement", "v1", "score")].values == 1
+
+
+def test_impressions_and_reactions_count_and_nothing_else() -> None:
+    watch = new_watch()
+    kinds: tuple[EngagementKind, ...] = ("impression", "click", "dwell", "hide", "report", "like")
+    events = [Engagement("p", f"u{i}", kind, 0) for i, kind in enumerate(kinds)]
+    watch.take(record_batch("engagements", [record("p", one) for one in events]))
+    assert watch.watches[Quantity("engagement", "", "reactions")].values == 3
+
+
+def test_tombstones_and_broken_records_are_left_out() -> None:
+    watch = new_watch()
+    broken = StoredRecord(0, 0, b"p", b"{")
+    for topic in ("posts", "engagements", "signals.spam"):
+        watch.take(record_batch(topic, [record("p", None), broken]))
+    assert watch.watches == {}
+
+
+def test_what_was_saved_is_there_again_but_for_old_versions() -> None:
+    watch = new_watch()
+    take_signals(watch, "spam", signal("a", 0.2))
+    take_signals(watch, "spam", signal("b", 0.3, version="v2"), at_ms=9 * 24 * HOUR_MS)
+    again = ModelWatch(SignalNames(), no_model, watch.saved())
+    assert {quantity.version for quantity in again.watches} == {"", "v2"}
+    assert list(again.reports()) == list(watch.reports())
+
+
+def test_a_replaced_version_is_not_reported_after_two_hours() -> None:
+    watch = new_watch()
+    take_signals(watch, "spam", signal("a", 0.2))
+    for hour, versions in ((1, {"v1", "v2"}), (2, {"v2"})):
+        take_signals(watch, "spam", signal("b", 0.3, version="v2"), at_ms=hour * HOUR_MS)
+        assert {one.version for one in watch.reports() if one.quantity == "score"} == versions
