@@ -31,7 +31,7 @@ from feedmill.filters.registry import FILTERS
 from feedmill.rankers.registry import RANKERS
 from feedmill.streams.kafka.topics import TopicSpec, topic_table
 from feedmill.streams.observe import metrics_page as metrics_doc
-from feedmill.streams.observe.metrics import METRICS
+from feedmill.streams.observe.metric_list import METRICS
 from feedmill.streams.settings.environment import CLIENT_SETTINGS, Environment, variable_of
 
 ROOT = Path(__file__).parents[1]

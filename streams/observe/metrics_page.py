@@ -9,16 +9,16 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from feedmill.streams.observe.metrics import METRICS, Metric
+from feedmill.streams.observe.metric_list import METRICS, Metric
 
 _HEAD = """\
 # Metrics
 
-`make format` generates this page from the list in `streams/observe/metrics.py`; a test fails if it
-is not current. `/metrics` serves the metrics in Prometheus' text format; under `feedmill run` and
-`feedmill worker` with several stages, those of all stages in one text. Each metric has the labels
-`stage` and `instance`, and those below its name. A histogram consists of `_bucket`, `_sum` and
-`_count`.
+`make format` generates this page from the list in `streams/observe/metric_list.py`; a test fails
+if it is not current. `/metrics` serves the metrics in Prometheus' text format; under `feedmill
+run` and `feedmill worker` with several stages, those of all stages in one text. Each metric has
+the labels `stage` and `instance`, and those below its name. A histogram consists of `_bucket`,
+`_sum` and `_count`.
 
 | metric | kind | unit | meaning | when it rises |
 |---|---|---|---|---|

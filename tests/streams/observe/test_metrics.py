@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from feedmill.streams.observe.metrics import METRICS, Metrics
+from feedmill.streams.observe.metric_list import METRICS
+from feedmill.streams.observe.metrics import Metrics
 
 
 def samples(text: str) -> dict[tuple[str, str], float]:
