@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from builders.engine import KINDS, Worker
+from builders.engine_topics import PARTITIONS
 from builders.fault_engine import FaultEngine
 from builders.waiting import now_ms, until
 from chaos.flood import EACH_TIME_ANOTHER, Flood
@@ -23,6 +24,8 @@ WINDOW_HOURS = 0.1
 # Each post is in its feeds for so long, and leaves them before the first tenth is over.
 IN_FEEDS_MS = 10_000
 FLAT = 1.05
+# Both generations of users are full within the first tenth; the default fills up in a longer run.
+USER_WINDOW = POSTS * EVENTS_A_POST // PARTITIONS // 25
 _WITHIN_S = 300.0
 _RESIDENT = re.compile(r"VmRSS:\s+(\d+) kB")
 
@@ -33,7 +36,7 @@ def run(chaos: Chaos) -> Rows:
     engine = chaos.engine()
     for feeds in ("global", "community:*", "lang:*"):
         engine.set(f"feeds/{feeds}", {"window_hours": WINDOW_HOURS})
-    worker = engine.ready_worker()
+    worker = engine.ready_worker(variables={"FEEDMILL_USER_WINDOW": str(USER_WINDOW)})
     resident: list[float] = []
     counts: dict[str, list[int]] = {}
     with peak_memory(engine) as memory:
