@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from typing import Any
 
 from kafka.partitioner.default import murmur2
 
@@ -53,10 +54,12 @@ def _ids_of_each_partition() -> list[str]:
     return list(found.values())
 
 
-def settled(engine: Engine, bad_records: Collection[Position] = ()) -> Verdict:
+def settled(
+    engine: Engine, bad_records: Collection[Position] = (), counted: Sequence[Any] = ()
+) -> Verdict:
     """Wait until nothing is wrong any more; what still is at the end, where that never comes."""
     end = time.monotonic() + _SETTLES_WITHIN_S
-    while not (verdict := verdict_of(engine, bad_records)).is_clean:
+    while not (verdict := verdict_of(engine, bad_records, counted)).is_clean:
         if time.monotonic() > end:
             break
         time.sleep(1.0)

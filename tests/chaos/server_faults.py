@@ -71,7 +71,7 @@ def fault_row(
             Probe(engine).seconds()
             for _ in range(rounds):
                 with fault():
-                    failures += _during(engine, worker, seconds, load if is_of_broker else None)
+                    failures += during(worker, seconds, load if is_of_broker else None)
                     if is_told and engine.says_ready(worker):
                         failures.append("the worker says that it is ready")
                     failures += check() if check is not None else []
@@ -97,10 +97,11 @@ def fault_row(
     )
 
 
-def _during(
-    engine: FaultEngine, worker: Worker, seconds: float, load: SteadyLoad | None
-) -> list[str]:
-    """Wait until the fault has lasted so long; pause the load where Kafka is what is away."""
+def during(worker: Worker, seconds: float, load: SteadyLoad | None = None) -> list[str]:
+    """Wait until a fault has lasted so long, and say if the worker ended meanwhile.
+
+    The load is paused where Kafka is what is away.
+    """
     start = time.monotonic()
     while (passed := time.monotonic() - start) < seconds:
         if load is not None and passed > _INTO_OUTAGE_S:
