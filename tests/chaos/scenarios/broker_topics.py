@@ -59,11 +59,13 @@ def _row(chaos: Chaos, name: str, fault: Callable[[FaultEngine, Load], None]) ->
         until(lambda: not engine.says_ready(worker))
         worker.stop()
         run_named(engine, reason)
+        # The group reads bad records again, and writes their dead letters again.
+        letters = len(engine.read_all("dead-letters"))
         # What Redis holds of former posts stays until it expires, and would count as wrong.
         engine.forget_redis()
         engine.start_worker()
         recover_s = Probe(engine).seconds()
-        verdict = settled(engine)
+        verdict = settled(engine, letters_before=letters)
         until(lambda: engine.says_ready(engine.workers[ALL_STAGES]))
     return Row(
         fault=name,
