@@ -17,8 +17,6 @@ from chaos.scenario import Chaos, Row
 
 # From when a server is back until new posts are decided in Redis.
 RECOVERY_BAR_S = 15.0
-# A broker that starts again first loads what it knows of groups and transactions.
-BROKER_RECOVERY_BAR_S = 15.0
 _RATE = 300
 # How long the load goes on into an outage of the broker: its client keeps what it cannot send.
 _INTO_OUTAGE_S = 2.0
@@ -96,7 +94,7 @@ def fault_row(
         events=load.events,
         verdict=verdict,
         recover_s=slowest,
-        recover_bar_s=BROKER_RECOVERY_BAR_S if is_of_broker else RECOVERY_BAR_S,
+        recover_bar_s=RECOVERY_BAR_S,
         peak_mb=memory.mb,
         failures=tuple(failures),
     )

@@ -15,7 +15,7 @@ from builders.waiting import in_background, until
 from chaos.peak_memory import peak_memory
 from chaos.recovery import Probe, settled
 from chaos.scenario import Chaos, Row, Rows
-from chaos.server_faults import BROKER_RECOVERY_BAR_S, during, fault_row, keeps_feed
+from chaos.server_faults import RECOVERY_BAR_S, during, fault_row, keeps_feed
 
 # Each chunk of 64 KiB takes so long, in each direction.
 SLOW_S = 0.25
@@ -97,7 +97,7 @@ def _silent_at_start(engine: FaultEngine, proxy: TcpProxy) -> Row:
         events=0,
         verdict=verdict,
         recover_s=recover_s,
-        recover_bar_s=BROKER_RECOVERY_BAR_S,
+        recover_bar_s=RECOVERY_BAR_S,
         peak_mb=memory.mb,
         failures=tuple(failures),
     )
