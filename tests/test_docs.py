@@ -322,9 +322,9 @@ def test_a_page_uses_the_present_terms(page: Path) -> None:
 def test_each_fault_of_the_first_version_names_a_test_that_exists() -> None:
     table = text_of("docs/chaos.md").partition("## The faults of version 0.1")[2]
     rows = [row.split("|")[1:4] for row in re.findall(r"^\|.*\|$", table, re.MULTILINE)[2:]]
-    assert [number.strip() for number, _, _ in rows if number.strip()] == [
-        str(number) for number in range(1, 16)
-    ]
+    # The last one has parts.
+    numbers = dict.fromkeys(number.strip() for number, _, _ in rows if number.strip())
+    assert list(numbers) == [str(number) for number in range(1, 16)]
     for _, fault, tests in rows:
         files = re.findall(r"`(tests/[\w/]+\.py)`((?:: `\w+`)?)", tests)
         assert files, fault

@@ -49,7 +49,8 @@ broker.session.timeout.ms=4000
 group.initial.rebalance.delay.ms=0
 offsets.topic.num.partitions=4
 transaction.state.log.num.partitions=4
-transaction.abort.timed.out.transaction.cleanup.interval.ms=1000
+# Not before the broker listens again after a kill: the markers of an abort would be lost.
+transaction.abort.timed.out.transaction.cleanup.interval.ms=3000
 share.coordinator.state.topic.num.partitions=4
 
 # With three brokers one may be killed: nothing acknowledged is lost, and writes go on.

@@ -78,6 +78,7 @@ class LogConsumer:
 
     def restore_again(self) -> None:
         """Hold `all_restored` back until everything was read that is there now."""
+        self._asking = [adding.again(self._offsets) for adding in self._asking]
         positions = self.positions()
         self.drop(positions)
         self.add(positions)

@@ -6,6 +6,8 @@ a stale leader for ever, or ends the process (decision 0014).
 
 from __future__ import annotations
 
+import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -21,12 +23,19 @@ from feedmill.streams.kafka.batches import TopicPartition
 from feedmill.streams.kafka.client import ClientHealth, client_settings, new_log_consumer
 from feedmill.streams.settings.environment import Environment
 
+log = logging.getLogger(__name__)
+
 T = TypeVar("T")
 
 _TIMEOUT_S = 5.0
 _TOPIC_WAIT_S = 30.0
 # Who asks again after an error does so at once.
 _AFTER_ERROR_S = 0.2
+# A transaction that keeps offsets unstable for longer than that has no end: Kafka aborts one of a
+# dead worker after five seconds, and looks for them every ten.
+HANGS_AFTER_S = 20.0
+# An answer that is older says nothing about the present one.
+_ASKED_AGAIN_WITHIN_S = 15.0
 
 
 class Bounds(NamedTuple):
@@ -55,7 +64,9 @@ class Offsets:
         self._health = health
         self._threads = ThreadPoolExecutor(2, thread_name_prefix="offsets")
         self._topics = new_log_consumer(environment, health, committed=False)
-        self._groups: dict[str, Consumer] = {}
+        self._groups: dict[tuple[str, bool], Consumer] = {}
+        # By group: when the first and the last of the unstable answers in a row came.
+        self._unstable: dict[str, tuple[float, float]] = {}
         self._admin: AdminClient | None = None
 
     def bounds(self, sources: Sequence[TopicPartition]) -> Future[dict[TopicPartition, Bounds]]:
@@ -77,13 +88,14 @@ class Offsets:
     ) -> Future[dict[TopicPartition, Committed]]:
         """Ask what a group committed; partitions without an offset are left out.
 
-        While a transaction that moves one of them is open it raises after five seconds.
+        While a transaction that moves one of them is open it raises after five seconds.  A broker
+        that was killed may leave one that never ends: after `HANGS_AFTER_S` the answer is what
+        was committed before it.
         """
-        wanted = [self._at(source) for source in sources]
         return self._ask(
             lambda: {
                 self._source(one): Committed(int(one.offset), one.metadata or "")
-                for one in self._checked(self._group(group).committed(wanted, _TIMEOUT_S))
+                for one in self._committed(group, sources)
                 if one.offset >= 0
             }
         )
@@ -170,11 +182,43 @@ class Offsets:
                 self._topics.list_topics(topic=at.topic, timeout=_TIMEOUT_S)
             raise
 
-    def _group(self, name: str) -> Consumer:
-        # Read committed, so that only stable offsets are returned; it never joins the group.
-        if name not in self._groups:
-            self._groups[name] = new_log_consumer(self._environment, self._health, group=name)
-        return self._groups[name]
+    def _committed(self, group: str, sources: Sequence[TopicPartition]) -> Sequence[KafkaPartition]:
+        try:
+            found = self._committed_by(group, sources, stable=True)
+        except KafkaException:
+            first, last = self._unstable.pop(group, (math.inf, -math.inf))
+            # Raises where the broker is away, and nothing is known of transactions.
+            found = self._committed_by(group, sources, stable=False)
+            now = time.monotonic()
+            first = first if now - last < _ASKED_AGAIN_WITHIN_S else now
+            self._unstable[group] = first, now
+            if now - first < HANGS_AFTER_S:
+                raise
+            log.error(
+                "offsets of the group %s are held back by a transaction that does not end: going on"
+                " from those that are committed. `kafka-transactions --bootstrap-server %s"
+                " find-hanging` lists it, and `abort` ends it",
+                self._environment.group(group),
+                self._environment.kafka,
+            )
+        else:
+            self._unstable.pop(group, None)
+        return found
+
+    def _committed_by(
+        self, group: str, sources: Sequence[TopicPartition], *, stable: bool
+    ) -> Sequence[KafkaPartition]:
+        """Ask by a consumer that reads committed, for stable offsets, or one that does not.
+
+        They never join the group.
+        """
+        key = group, stable
+        if key not in self._groups:
+            self._groups[key] = new_log_consumer(
+                self._environment, self._health, group=group, committed=stable
+            )
+        wanted = [self._at(source) for source in sources]
+        return self._checked(self._groups[key].committed(wanted, _TIMEOUT_S))
 
     @staticmethod
     def _checked(found: Sequence[KafkaPartition]) -> Sequence[KafkaPartition]:

@@ -2,7 +2,8 @@
 
 At a start, and when partitions come, it reads committed records to their ends, signals after posts:
 few signals may wait for their post.  After that it follows live what others write; a step of the
-same worker hands its signals over in memory instead.
+same worker hands its signals over in memory instead.  Overrides have a client of their own: in one
+client's queue they would wait behind all signals that were fetched before them.
 """
 
 from __future__ import annotations
@@ -60,6 +61,7 @@ class CombinerLogs:
         self._made_here = frozenset(made_here)
         self._partitions = partitions
         self._log = LogConsumer(connection, "the combiner's logs", live=True, queue_kib=QUEUE_KIB)
+        self._overrides = LogConsumer(connection, OVERRIDES, live=True)
         inputs = (POSTS, OVERRIDES, *(SIGNALS + name for name in names.all))
         self._decoders = {
             topic: decode for topic in inputs if (decode := decoder_of(topic, names)) is not None
@@ -68,25 +70,26 @@ class CombinerLogs:
         self._leaving: set[TopicPartition] = set()
         topics = (POSTS, *(SIGNALS + name for name in names.all))
         everything = {TopicPartition(t, p): BEGINNING for t in topics for p in range(partitions)}
-        everything[TopicPartition(OVERRIDES, 0)] = BEGINNING
         self._posts_first: set[TopicPartition] = set()
         self._after_posts: dict[TopicPartition, int] = {}
         self._add(everything)
         self._everything = frozenset(everything)
+        self._overrides.add({TopicPartition(OVERRIDES, 0): BEGINNING})
 
     @property
     def is_restored(self) -> bool:
         """Whether everything was read that stood there at the start, or at the last assignment."""
-        return not self._after_posts and self._log.all_restored()
+        logs = self._log, self._overrides
+        return not self._after_posts and all(log.all_restored() for log in logs)
 
     def ready_reason(self) -> str:
         """Say what is still to be read; "" if nothing is."""
-        reason = self._log.ready_reason()
+        reason = self._log.ready_reason() or self._overrides.ready_reason()
         return reason or ("reading posts before signals" if self._after_posts else "")
 
     def lag(self) -> int:
         """Return how many records lie ahead."""
-        return self._log.lag()
+        return self._log.lag() + self._overrides.lag()
 
     def assigned(self, change: AssignmentChange) -> None:
         """Read what came with an assignment to its end; then leave it to the worker's own steps."""
@@ -98,17 +101,18 @@ class CombinerLogs:
         moving = {**again, **once}
         self._log.drop(moving)
         self._add(moving)
+        self._overrides.restore_again()
         self._leaving = (self._leaving | set(once)) & made
 
     def read(self, most: int) -> tuple[int, list[RejectedRecord]]:
         """Bring the view up to date; return how many records came, and those that were refused.
 
-        Takes at most `most` records, and half as many while posts are restored.
+        At most `most` of overrides, which come first, and as many of the others: half as many while
+        posts are restored.
         """
         count, rejected = 0, []
-        if self._after_posts:
-            most = max(1, most // _SIGNALS_A_POST)
-        for batch in self._log.read(most):
+        of_logs = max(1, most // _SIGNALS_A_POST) if self._after_posts else most
+        for batch in (*self._overrides.read(most), *self._log.read(of_logs)):
             count += len(batch.records)
             rejected += self._take(batch)
         self._follow_posts()
@@ -117,6 +121,7 @@ class CombinerLogs:
 
     def close(self) -> None:
         self._log.close()
+        self._overrides.close()
 
     def _own(self, partitions: Iterable[int]) -> Iterable[TopicPartition]:
         for partition in partitions:

@@ -19,6 +19,7 @@ from typing import Any
 
 from kafka import KafkaProducer
 from kafka.admin import KafkaAdminClient
+from kafka.errors import KafkaTimeoutError
 from redis import Redis
 
 from builders.engine_feeds import EngineFeeds
@@ -86,7 +87,12 @@ class Engine(EngineTopics, EngineFeeds):
         topics.create(self.kafka, self.prefix, PARTITIONS, names.all)
         self.gates, self.objectives = names.gates, names.objectives
         self.redis = Redis.from_url(self.redis_url, decode_responses=True)
-        self.producer = KafkaProducer(
+        self.producer = self._new_producer()
+        self._heartbeats = self.consumer("instances", beginning=True)
+        self._seen: dict[str, Json] = {}
+
+    def _new_producer(self) -> KafkaProducer:
+        return KafkaProducer(
             bootstrap_servers=self.kafka,
             linger_ms=0,
             acks="all",
@@ -96,8 +102,12 @@ class Engine(EngineTopics, EngineFeeds):
             # Back at once after an outage: what is measured is the engine.
             reconnect_backoff_max_ms=500,
         )
-        self._heartbeats = self.consumer("instances", beginning=True)
-        self._seen: dict[str, Json] = {}
+
+    def renew_producer(self) -> None:
+        """Have another client: one that gave records up in an outage may send no more."""
+        old, self.producer = self.producer, self._new_producer()
+        with contextlib.suppress(KafkaTimeoutError):
+            old.close(timeout=1)
 
     def environment(self) -> dict[str, str]:
         own = {

@@ -1,4 +1,4 @@
-"""Runs the commands that a worker names in its log, as an operator does."""
+"""Breaks topics, and runs the commands that a worker names in its log, as an operator does."""
 
 from __future__ import annotations
 
@@ -50,4 +50,18 @@ def delete_topic(engine: Engine, name: str) -> None:
         admin.delete_topics([engine.topic(name)])
         until(lambda: engine.topic(name) not in admin.list_topics())
     finally:
+        admin.close()
+
+
+def remove_records(engine: Engine, name: str, *partitions: int) -> None:
+    """Have all records of a topic gone, or of some partitions, as their retention does."""
+    admin = KafkaAdminClient(bootstrap_servers=engine.kafka)
+    consumer = engine.consumer(name)
+    try:
+        ends = {at: consumer.position(at) for at in consumer.assignment()}
+        admin.delete_records(
+            {at: end for at, end in ends.items() if not partitions or at.partition in partitions}
+        )
+    finally:
+        consumer.close()
         admin.close()

@@ -50,7 +50,7 @@ def main() -> None:
                     _print(row)
             failed = failed or any(row.problems for row in rows)
             if given.long:
-                write_rows(rows, given.seed)
+                write_rows(name, rows, given.seed)
     if failed:
         print(f"a bar failed; the logs are in {folder}")
         sys.exit(1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from builders.engine import KINDS, Engine
@@ -12,9 +12,12 @@ from chaos.verdict import Expected, Found, Json, LivePost, Position, Verdict, ju
 REPEATED_WITHIN_MS = 10 * 60_000
 
 
-def expected_of(engine: Engine, bad_records: Collection[Position] = ()) -> Expected:
+def expected_of(
+    engine: Engine, bad_records: Collection[Position] = (), counted: Sequence[Any] = ()
+) -> Expected:
     """Fold `posts`, `overrides` and `engagements` in the order of their offsets.
 
+    `counted` are records of `engagements` that are no longer there, but were once read.
     Engagements of an unknown kind are bad records beside the given ones.
     Overrides are only read where they hide a post.  Counts are of posts that were never deleted:
     whether an event of another came before its deletion, no order tells.
@@ -36,7 +39,7 @@ def expected_of(engine: Engine, bad_records: Collection[Position] = ()) -> Expec
             deleted.add(post_id)
     counts = {post_id: [0] * len(KINDS) for post_id in posts.keys() - deleted}
     seen_ms: dict[tuple[str, str], int] = {}
-    for record in _valid(engine, "engagements", bad):
+    for record in (*counted, *_valid(engine, "engagements", bad)):
         value = json.loads(record.value)
         if value["kind"] not in KINDS:
             bad.add(("engagements", record.partition, record.offset))
@@ -73,11 +76,11 @@ def _live_post(record: Any, value: Json, hidden: Collection[str]) -> LivePost:
     )
 
 
-def found_of(engine: Engine, expected: Expected) -> Found:
-    """Read all that the engine shows."""
+def found_of(engine: Engine, expected: Expected, letters_before: int = 0) -> Found:
+    """Read all that the engine shows; so many of the dead letters are of an earlier reading."""
     names = sorted({name for post in expected.posts.values() for name in post.feeds} | {"global"})
     letters = []
-    for record in engine.read_all("dead-letters"):
+    for record in engine.read_all("dead-letters")[letters_before:]:
         headers = {name: value.decode() for name, value in record.headers}
         letters.append((headers["topic"], int(headers["partition"]), int(headers["offset"])))
     return Found(
@@ -91,7 +94,12 @@ def found_of(engine: Engine, expected: Expected) -> Found:
     )
 
 
-def verdict_of(engine: Engine, bad_records: Collection[Position] = ()) -> Verdict:
-    """Judge an engine as it stands now; see `chaos.settling` to wait for it."""
-    expected = expected_of(engine, bad_records)
-    return judge(expected, found_of(engine, expected))
+def verdict_of(
+    engine: Engine,
+    bad_records: Collection[Position] = (),
+    counted: Sequence[Any] = (),
+    letters_before: int = 0,
+) -> Verdict:
+    """Judge an engine as it stands now; see `chaos.recovery.settled` to wait for it."""
+    expected = expected_of(engine, bad_records, counted)
+    return judge(expected, found_of(engine, expected, letters_before))

@@ -30,7 +30,7 @@ class LatencyProbe:
         self._ids = (f"{tag}-{number}" for number in itertools.count())
 
     def round(self, kinds: tuple[str, ...] = ("post", "engagement", "setting", "override")) -> None:
-        """Send a post, then whatever else of it is asked for."""
+        """Send a post, then whatever else of it is asked for; in the end delete it."""
         engine, post_id = self._engine, next(self._ids)
         self._time("post", lambda: self._post(post_id), lambda: self._score(post_id) is not None)
         if "engagement" in kinds:
@@ -57,6 +57,8 @@ class LatencyProbe:
                 lambda: engine.send("overrides", f"post:{post_id}|*", hide),
                 lambda: self._score(post_id) is None,
             )
+        # A feed that is full of earlier posts would not show a later one.
+        engine.send("posts", post_id, None)
 
     def median(self, kind: str) -> float:
         return median(self.seconds[kind])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Collection
+from typing import Any
 
 from kafka.partitioner.default import murmur2
 
@@ -14,7 +14,7 @@ from builders.fault_engine import FaultEngine
 from builders.waiting import now_ms
 from chaos.event_log import expected_of, found_of, verdict_of
 from chaos.scenario import Chaos
-from chaos.verdict import Position, Verdict, differences
+from chaos.verdict import Verdict, differences
 
 SESSION_S = 6.0
 # A dead worker's work is served again within its session timeout and so much.
@@ -53,10 +53,13 @@ def _ids_of_each_partition() -> list[str]:
     return list(found.values())
 
 
-def settled(engine: Engine, bad_records: Collection[Position] = ()) -> Verdict:
-    """Wait until nothing is wrong any more; what still is at the end, where that never comes."""
+def settled(engine: Engine, **of_log: Any) -> Verdict:
+    """Wait until nothing is wrong any more; what still is at the end, where that never comes.
+
+    `of_log` are the further arguments of `verdict_of`.
+    """
     end = time.monotonic() + _SETTLES_WITHIN_S
-    while not (verdict := verdict_of(engine, bad_records)).is_clean:
+    while not (verdict := verdict_of(engine, **of_log)).is_clean:
         if time.monotonic() > end:
             break
         time.sleep(1.0)

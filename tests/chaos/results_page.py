@@ -1,4 +1,4 @@
-"""The table of the last long run in docs/chaos.md: a row is replaced when its fault runs again."""
+"""The table of the last long runs in docs/chaos.md: a run of a scenario replaces its rows."""
 
 from __future__ import annotations
 
@@ -13,27 +13,49 @@ from chaos.table import COLUMNS, cells
 
 PAGE = Path(__file__).parents[2] / "docs" / "chaos.md"
 _BEGIN, _END = "<!-- long run -->\n", "<!-- end of long run -->"
-_HEAD = f"| {' | '.join((*COLUMNS, 'run'))} |\n|---|{'--:|' * (len(COLUMNS) - 2)}---|---|\n"
+_COLUMNS = ("scenario", *COLUMNS, "run")
+_HEAD = f"| {' | '.join(_COLUMNS)} |\n|---|---|{'--:|' * (len(_COLUMNS) - 4)}---|---|\n"
 
 
-def write_rows(rows: Sequence[Row], seed: int) -> None:
+def write_rows(name: str, rows: Sequence[Row], seed: int) -> None:
     """Write the rows of a scenario to the page, but not those that say that it broke off."""
+    before, table, after = _parts(PAGE.read_text("utf-8"))
+    PAGE.write_text(before + merged(table, name, rows, _run(seed)) + after, "utf-8")
+
+
+def read_rows(page: str) -> list[tuple[str, str]]:
+    """Scenario and fault of every row of the page, in its order."""
+    return [_key(line) for line in _rows(_parts(page)[1])]
+
+
+def merged(table: str, name: str, rows: Sequence[Row], run: str) -> str:
+    """The table with these rows instead of all that it had of the scenario.
+
+    Where the scenario broke off, rows of faults that it did not come to stay.
+    """
     finished = [row for row in rows if row.rounds]
-    text = PAGE.read_text("utf-8")
-    before, rest = text.split(_BEGIN)
+    broke_off = len(finished) < len(rows)
+    lines = {_key(line): line for line in _rows(table)}
+    if not broke_off:
+        lines = {key: line for key, line in lines.items() if key[0] != name}
+    lines |= {(name, row.fault): f"| {' | '.join((name, *cells(row), run))} |" for row in finished}
+    return _HEAD + "".join(f"{lines[key]}\n" for key in sorted(lines))
+
+
+def _parts(page: str) -> tuple[str, str, str]:
+    before, rest = page.split(_BEGIN)
     table, after = rest.split(_END)
-    PAGE.write_text(before + _BEGIN + merged(table, finished, _run(seed)) + _END + after, "utf-8")
+    return before + _BEGIN, table, _END + after
 
 
-def merged(table: str, rows: Sequence[Row], run: str) -> str:
-    """The table with these rows instead of those of the same faults."""
-    lines = {
-        line.split(" | ")[0].removeprefix("| "): line
-        for line in table.splitlines()
-        if line.startswith("| ") and not line.startswith(f"| {COLUMNS[0]} |")
-    }
-    lines |= {row.fault: f"| {' | '.join((*cells(row), run))} |" for row in rows}
-    return _HEAD + "".join(f"{lines[fault]}\n" for fault in sorted(lines))
+def _rows(table: str) -> list[str]:
+    lines = [line for line in table.splitlines() if line.startswith("| ")]
+    return [line for line in lines if line not in _HEAD.splitlines()]
+
+
+def _key(line: str) -> tuple[str, str]:
+    scenario, fault, *_ = line.removeprefix("| ").split(" | ")
+    return scenario, fault
 
 
 def _run(seed: int) -> str:

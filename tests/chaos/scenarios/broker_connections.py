@@ -8,14 +8,18 @@ import threading
 from collections.abc import Iterator
 from functools import partial
 
+from builders.fault_engine import ALL_STAGES, FaultEngine
 from builders.proxied_kafka import ProxiedKafka
 from builders.tcp_proxy import TcpProxy
-from builders.waiting import in_background
-from chaos.scenario import Chaos, Rows
-from chaos.server_faults import fault_row, keeps_feed
+from builders.waiting import in_background, until
+from chaos.peak_memory import peak_memory
+from chaos.recovery import Probe, settled
+from chaos.scenario import Chaos, Row, Rows
+from chaos.server_faults import RECOVERY_BAR_S, during, fault_row, keeps_feed
 
 # Each chunk of 64 KiB takes so long, in each direction.
 SLOW_S = 0.25
+SILENT_S = 45.0
 
 
 def run(chaos: Chaos) -> Rows:
@@ -38,10 +42,11 @@ def run(chaos: Chaos) -> Rows:
         seconds=60,
         is_told=False,
     )
+    yield _silent_at_start(engine, kafka.proxy)
     yield row(
-        "broker silent for 45 s, its connections open",
+        f"broker silent for {SILENT_S:.0f} s, its connections open",
         partial(_silent, kafka.proxy),
-        seconds=45,
+        seconds=SILENT_S,
         compare=True,
     )
 
@@ -68,3 +73,31 @@ def _silent(proxy: TcpProxy) -> Iterator[None]:
     proxy.hold()
     yield
     proxy.flow()
+
+
+def _silent_at_start(engine: FaultEngine, proxy: TcpProxy) -> Row:
+    """The broker is silent from when a worker has got its partitions until long after."""
+    before = engine.workers[ALL_STAGES]
+    before.kill()
+    assignments = before.log.read_text().count("assigned: ")
+    with peak_memory(engine) as memory, _slow(proxy):
+        worker = engine.start_worker()
+        until(lambda: worker.log.read_text().count("assigned: ") > assignments, 60)
+        with _silent(proxy):
+            failures = during(worker, SILENT_S)
+            if engine.says_ready(worker):
+                failures.append("the worker says that it is ready")
+        proxy.delay_s = 0.0
+        recover_s = Probe(engine).seconds()
+        verdict = settled(engine)
+        until(lambda: engine.says_ready(worker))
+    return Row(
+        fault=f"broker silent for {SILENT_S:.0f} s while a worker restores its partitions",
+        rounds=1,
+        events=0,
+        verdict=verdict,
+        recover_s=recover_s,
+        recover_bar_s=RECOVERY_BAR_S,
+        peak_mb=memory.mb,
+        failures=tuple(failures),
+    )

@@ -1,4 +1,7 @@
-"""A topic is deleted and created again: no worker reads until an operator runs what it names."""
+"""A topic is created again, or loses records: no worker goes on until an operator says how.
+
+The operator runs the commands that the worker names in its log.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +9,15 @@ import time
 from collections.abc import Callable
 from functools import partial
 
+from builders.engine_topics import PARTITIONS
 from builders.fault_engine import ALL_STAGES, FaultEngine
-from builders.named_commands import create_topics, delete_topic, reason_of, run_named
+from builders.named_commands import (
+    create_topics,
+    delete_topic,
+    reason_of,
+    remove_records,
+    run_named,
+)
 from builders.waiting import until
 from chaos.load import Load
 from chaos.peak_memory import peak_memory
@@ -28,6 +38,7 @@ def run(chaos: Chaos) -> Rows:
     yield row("`engagements` created again", partial(recreate, "engagements", 1000))
     yield row("`signals.spam` created again", partial(recreate, "signals.spam", 100))
     yield row("`counters` created again", partial(recreate, "counters", 100))
+    yield _removed_row(chaos)
 
 
 def _row(chaos: Chaos, name: str, fault: Callable[[FaultEngine, Load], None]) -> Row:
@@ -48,11 +59,13 @@ def _row(chaos: Chaos, name: str, fault: Callable[[FaultEngine, Load], None]) ->
         until(lambda: not engine.says_ready(worker))
         worker.stop()
         run_named(engine, reason)
+        # The group reads bad records again, and writes their dead letters again.
+        letters = len(engine.read_all("dead-letters"))
         # What Redis holds of former posts stays until it expires, and would count as wrong.
         engine.forget_redis()
         engine.start_worker()
         recover_s = Probe(engine).seconds()
-        verdict = settled(engine)
+        verdict = settled(engine, letters_before=letters)
         until(lambda: engine.says_ready(engine.workers[ALL_STAGES]))
     return Row(
         fault=name,
@@ -72,3 +85,49 @@ def recreate(name: str, events: int, engine: FaultEngine, load: Load) -> None:
     create_topics(engine)
     load.send_some(events)
     engine.producer.flush(60)
+
+
+def _removed_row(chaos: Chaos) -> Row:
+    """Retention removes engagements while no worker runs: committed offsets are out of range."""
+    engine = chaos.engine()
+    worker = engine.ready_worker()
+    load = Load(engine, chaos.random)
+    load.send_some(3000)
+    engine.producer.flush(60)
+    settled(engine)
+    with peak_memory(engine) as memory:
+        worker.stop()
+        counted = engine.read_all("engagements")
+        load.send_some(1000)
+        engine.producer.flush(60)
+        remove_records(engine, "engagements")
+        worker = engine.start_worker()
+        reasons = until(lambda: _out_of_range(engine), 60)
+        failures = ["the worker says that it is ready"] if engine.says_ready(worker) else []
+        worker.stop()
+        for reason in reasons:
+            run_named(engine, reason)
+        engine.start_worker()
+        recover_s = Probe(engine).seconds()
+        # Another load repeats no event that is gone.
+        more = Load(engine, chaos.random)
+        more.send_some(1000)
+        engine.producer.flush(60)
+        verdict = settled(engine, counted=counted)
+    return Row(
+        fault="`engagements` removed before they were read",
+        rounds=1,
+        events=load.events + more.events,
+        verdict=verdict,
+        recover_s=recover_s,
+        recover_bar_s=RECOVERY_BAR_S,
+        peak_mb=memory.mb,
+        failures=tuple(failures),
+    )
+
+
+def _out_of_range(engine: FaultEngine) -> list[str]:
+    """What the worker says of each partition; empty before it has said something of all."""
+    lines = engine.workers[ALL_STAGES].log.read_text().splitlines()
+    found = [line for line in lines if "is out of range" in line]
+    return found if len(found) == PARTITIONS else []

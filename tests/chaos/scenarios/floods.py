@@ -28,7 +28,7 @@ FLOOD_OF_ENGAGEMENTS, FLOOD_OF_POSTS = 0.4, 0.3
 # How much longer the median may take than without a flood, in the same run.
 RATIO_BAR = 10.0
 # A median below it is fresh, whatever the ratio: without a flood it is some 15 ms.
-FRESH_S = 0.5
+FRESH_S = 0.25
 
 
 def run(chaos: Chaos) -> Rows:

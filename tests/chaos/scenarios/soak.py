@@ -1,4 +1,8 @@
-"""A day's volume at full speed, in feeds of six minutes: memory stays flat.  Long form only."""
+"""A day's volume at full speed, in feeds of six minutes: memory stays flat.  Long form only.
+
+Each post is edited nine times, and comes back into the feeds by that.  Posts that are all new take
+more: the counts of each are kept for eight days, whatever the feeds show.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from builders.engine import KINDS, Worker
+from builders.engine_topics import PARTITIONS
 from builders.fault_engine import FaultEngine
 from builders.waiting import now_ms, until
 from chaos.flood import EACH_TIME_ANOTHER, Flood
@@ -19,10 +24,15 @@ from chaos.verdict import Expected, Found, judge
 
 POSTS, EVENTS_A_POST = 50_000, 60
 PARTS = 100
+POSTS_A_PART = POSTS // PARTS
+# Then the same posts come again.
+PARTS_OF_NEW_POSTS = PARTS // 10
 WINDOW_HOURS = 0.1
 # Each post is in its feeds for so long, and leaves them before the first tenth is over.
-IN_FEEDS_MS = 10_000
+IN_FEEDS_MS = 5_000
 FLAT = 1.05
+# Both generations of users are full within the first tenth; the default fills up in a longer run.
+USER_WINDOW = POSTS * EVENTS_A_POST // PARTITIONS // 25
 _WITHIN_S = 300.0
 _RESIDENT = re.compile(r"VmRSS:\s+(\d+) kB")
 
@@ -33,23 +43,27 @@ def run(chaos: Chaos) -> Rows:
     engine = chaos.engine()
     for feeds in ("global", "community:*", "lang:*"):
         engine.set(f"feeds/{feeds}", {"window_hours": WINDOW_HOURS})
-    worker = engine.ready_worker()
+    worker = engine.ready_worker(variables={"FEEDMILL_USER_WINDOW": str(USER_WINDOW)})
     resident: list[float] = []
     counts: dict[str, list[int]] = {}
     with peak_memory(engine) as memory:
         sent = 0
-        for posts in parts_of_posts(chaos):
+        for part, posts in enumerate(parts_of_posts(chaos)):
             Flood(engine, "posts", list(posts.items())).send(len(posts))
-            pool = engagements_on(list(posts))
-            flood = Flood(engine, "engagements", pool)
+            flood = Flood(engine, "engagements", engagements_on(list(posts), part))
             flood.send(len(posts) * EVENTS_A_POST)
-            each = flood.sent
-            counts |= {key.decode(): each[n :: len(posts)] for n, key in enumerate(posts)}
+            for n, key in enumerate(posts):
+                before, more = (
+                    counts.get(key.decode(), [0] * len(KINDS)),
+                    flood.sent[n :: len(posts)],
+                )
+                counts[key.decode()] = [a + b for a, b in zip(before, more, strict=True)]
             # The next part is on its way while this one is taken.
             wait_taken(engine, worker, sent)
             sent += len(posts) * (1 + EVENTS_A_POST)
             resident.append(resident_mb(worker))
         wait_taken(engine, worker, sent)
+        shown = len(engine.order())
         expected = Expected({}, counts)
         until(lambda: judge(expected, Found({}, {}, {}, last_counts(engine))).is_clean, 30, 2.0)
     base, most = resident[PARTS // 10 - 1], max(resident[PARTS // 10 :])
@@ -63,6 +77,7 @@ def run(chaos: Chaos) -> Rows:
         recover_bar_s=0.0,
         peak_mb=memory.mb,
         failures=(
+            *(("the feed is empty",) if not shown else ()),
             *((f"{most / base - 1:.1%} more than after a tenth",) if most > FLAT * base else ()),
             *engine.complaints()[:3],
         ),
@@ -73,29 +88,30 @@ def parts_of_posts(chaos: Chaos) -> Iterator[dict[bytes, bytes]]:
     """A hundredth of the posts at a time, by their keys."""
     for part in range(PARTS):
         created_ms = now_ms() - int(WINDOW_HOURS * 3_600_000) + IN_FEEDS_MS
+        name = f"day-{part % PARTS_OF_NEW_POSTS}"
         yield {
-            f"day-{part}-{n}".encode(): json.dumps(
+            f"{name}-{n}".encode(): json.dumps(
                 {
-                    "post_id": f"day-{part}-{n}",
+                    "post_id": f"{name}-{n}",
                     "author_id": f"author-{n}",
                     "created_at_ms": created_ms,
                     "text": random_text(chaos.random),
                     "communities": [COMMUNITIES[n % len(COMMUNITIES)]],
                 }
             ).encode()
-            for n in range(POSTS // PARTS)
+            for n in range(POSTS_A_PART)
         }
 
 
-def engagements_on(keys: list[bytes]) -> list[tuple[bytes, bytes]]:
-    """One engagement of every kind on each of these posts."""
+def engagements_on(keys: list[bytes], part: int) -> list[tuple[bytes, bytes]]:
+    """One engagement of every kind on each of these posts, by users of this part alone."""
     return [
         (
             key,
             json.dumps(
                 {
                     "post_id": key.decode(),
-                    "user_id": EACH_TIME_ANOTHER,
+                    "user_id": f"{part}-{EACH_TIME_ANOTHER}",
                     "kind": kind,
                     "at_ms": now_ms(),
                 }

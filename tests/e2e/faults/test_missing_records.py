@@ -12,6 +12,7 @@ from kafka.admin import KafkaAdminClient
 
 from builders.engine_topics import PARTITIONS
 from builders.fault_engine import ALL_STAGES, FaultEngine
+from builders.named_commands import remove_records
 from builders.waiting import until
 from feedmill.deploy.local import kafka_tool
 from feedmill.events.partition import partition_of
@@ -24,18 +25,6 @@ def of_partition(partition: int, name: str) -> str:
     """A post id that belongs to a partition."""
     ids = (f"{name}-{i}" for i in range(1000))
     return next(one for one in ids if partition_of(one.encode(), PARTITIONS) == partition)
-
-
-def remove_posts(engine: FaultEngine, partition: int) -> None:
-    """Have all records of a partition gone, as their retention does in the end."""
-    admin = KafkaAdminClient(bootstrap_servers=engine.kafka)
-    consumer = engine.consumer("posts")
-    at = TopicPartition(engine.topic("posts"), partition)
-    try:
-        admin.delete_records({at: consumer.position(at)})
-    finally:
-        consumer.close()
-        admin.close()
 
 
 def committed(engine: FaultEngine, partition: int) -> int:
@@ -61,7 +50,7 @@ def test_a_partition_stops_loudly_and_goes_on_by_the_command_that_is_named(
     worker.stop()
     engine.post(of_partition(STOPPED, "unread"))
     before = committed(engine, STOPPED)
-    remove_posts(engine, STOPPED)
+    remove_records(engine, "posts", STOPPED)
 
     engine.start_worker()
     log = engine.workers[ALL_STAGES].log
@@ -98,7 +87,7 @@ def test_a_restart_is_ready_where_retention_removed_posts_that_were_read(
     engine.post(first)
     engine.wait_shown(first)
     worker.stop()
-    remove_posts(engine, STOPPED)
+    remove_records(engine, "posts", STOPPED)
     engine.restart(ALL_STAGES)
     engine.wait_ready()
     engine.post(then)

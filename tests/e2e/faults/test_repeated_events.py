@@ -5,10 +5,9 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable
 
-from kafka.admin import KafkaAdminClient
-
 from builders.engine import Worker
 from builders.fault_engine import ALL_STAGES, FaultEngine
+from builders.named_commands import remove_records
 from builders.waiting import now_ms, until
 
 _USERS = (f"other-{n}" for n in itertools.count())
@@ -24,17 +23,6 @@ def click(engine: FaultEngine, post_id: str, event_id: str, user_id: str = "") -
 def clicks(engine: FaultEngine, post_id: str) -> int:
     found = engine.latest("counters").get(post_id)
     return int(found["counters"]["counts"][1]) if found else 0
-
-
-def remove_engagements(engine: FaultEngine) -> None:
-    """Have all records of `engagements` gone, as their retention does in the end."""
-    admin = KafkaAdminClient(bootstrap_servers=engine.kafka)
-    consumer = engine.consumer("engagements")
-    try:
-        admin.delete_records({at: consumer.position(at) for at in consumer.assignment()})
-    finally:
-        consumer.close()
-        admin.close()
 
 
 def test_an_event_that_is_repeated_after_a_restart_counts_once(
@@ -68,7 +56,7 @@ def test_a_restart_is_ready_where_retention_removed_what_was_counted(
     click(engine, "spring", "first")
     until(lambda: clicks(engine, "spring") == 1)
     engine.workers[ALL_STAGES].stop()
-    remove_engagements(engine)
+    remove_records(engine, "engagements")
 
     engine.restart(ALL_STAGES)
     engine.wait_ready()

@@ -228,3 +228,16 @@ def test_scores_are_computed_in_float64(bench: Bench) -> None:
     # float32(0.1) and float32(0.3), in full
     total = 1e6 * 0.10000000149011612 + 1e-3 * 10 * 0.30000001192092896
     assert 2**score == pytest.approx(total, rel=1e-12)
+
+
+def test_what_is_to_be_written_of_many_posts_is_taken_in_parts(bench: Bench) -> None:
+    ids = [f"p{n}" for n in range(300)]
+    for offset, post_id in enumerate(ids):
+        bench.post(post_id, offset)
+    bench.combiner.work(NOW_MS)
+    taken: list[str] = []
+    while bench.combiner.has_changes:
+        signals = bench.combiner.take(NOW_MS, lambda: False).signals
+        assert len(signals) <= 100
+        taken += [one.post_id for one in signals]
+    assert sorted(taken) == sorted(ids)

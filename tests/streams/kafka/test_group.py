@@ -24,6 +24,7 @@ class Member:
 
     environment: Environment
     interval_s: float = 0.05
+    most: int = 100
     changes: list[AssignmentChange] = field(default_factory=list)
     seen: int = 0
 
@@ -43,7 +44,7 @@ class Member:
             else:
                 self.writer.lost()
             self.group.begin(change.owned)
-        for batch in self.group.poll(100, 0.01):
+        for batch in self.group.poll(self.most, 0.01):
             for record in batch.records:
                 self.seen += 1
                 self.writer.add(
@@ -102,6 +103,28 @@ def test_a_rebalance_commits_before_the_partitions_go(stack: StackAddress, prefi
     first.close()
     second.close()
     assert copies(kafka) == Counter(key for key, _ in posts(300) + posts(100, "later"))
+
+
+def test_what_was_fetched_and_not_taken_is_taken_after_a_rebalance(
+    stack: StackAddress, prefix: str
+) -> None:
+    kafka = KafkaLog.created(stack.kafka, prefix)
+    first, count = claimed(Member(kafka.named("first"), most=1)), 20_000
+    kafka.produce("posts", posts(count))
+    until(lambda: first.seen > 10, first.turn)
+    second = Member(kafka.named("second"))
+
+    def both_turn() -> None:
+        first.turn()
+        second.turn()
+
+    until(lambda: second.changes and len(first.changes) == 2, both_turn)
+    assert first.seen < count / 2
+    first.most = second.most = 1000
+    until(lambda: first.seen + second.seen >= count and first.is_done and second.is_done, both_turn)
+    first.close()
+    second.close()
+    assert copies(kafka) == Counter(key for key, _ in posts(count))
 
 
 def test_a_kill_in_the_middle_of_a_transaction_loses_and_repeats_nothing(

@@ -1,5 +1,7 @@
 """Restores on a real Kafka: they end, whatever stands at the end of the log."""
 
+import time
+
 from builders.kafka_log import KafkaLog, until
 from feedmill.deploy.local import StackAddress
 from feedmill.streams.kafka.batches import TopicPartition
@@ -106,4 +108,22 @@ def test_an_offset_out_of_range_stops_that_partition_alone(
     until(lambda: lost in log.stopped and log.restored(other), turn)
     assert "out of range" in log.ready_reason()
     assert set(found) == {other}
+    log.close()
+
+
+def test_a_restore_that_is_asked_again_goes_to_the_end_as_it_is_now(
+    stack: StackAddress, prefix: str
+) -> None:
+    kafka = KafkaLog.created(stack.kafka, prefix)
+    log = LogConsumer(Connection(kafka.environment), "posts")
+    log.add(BOTH)
+    # Of a topic that is new the first answer may be an error.
+    assert read_all(log) == []
+    log.drop(BOTH)
+    log.add(BOTH)
+    until(log._asking[0].done, lambda: time.sleep(0.01))
+    kafka.produce("posts", [(f"p{i}".encode(), b"x") for i in range(100)])
+    # It knows no end yet but the one that it has asked for.
+    log.restore_again()
+    assert len(read_all(log)) == 100
     log.close()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import time
+from itertools import pairwise
 from typing import Any
 
 from builders.kafka_log import KafkaLog, until
@@ -60,4 +62,23 @@ def test_an_owner_that_comes_back_knows_every_setting_before_it_goes_on(
     assert not log.log.all_restored()
     until(log.log.all_restored, log.follow)
     assert log.settings.weights_of("").objectives["quality"] == count - 1
+    log.close()
+
+
+def test_a_start_reads_a_long_log_a_part_at_a_time(stack: StackAddress, prefix: str) -> None:
+    kafka = KafkaLog.created(stack.kafka, prefix)
+    count = 20_000
+    kafka.produce("config", [(r.key, r.value) for r in (weights(n, n) for n in range(count))])
+    log = SettingsLog(Connection(kafka.environment))
+    offsets = [-1]
+
+    def turn() -> None:
+        log.follow()
+        offsets.append(log.settings.offset)
+        # The client fetches as much as it keeps.
+        time.sleep(0.002)
+
+    until(log.log.all_restored, turn)
+    assert offsets[-1] == count - 1
+    assert max(b - a for a, b in pairwise(offsets)) <= 1000
     log.close()

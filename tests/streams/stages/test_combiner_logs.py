@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from builders.events import NOW_MS, post, signal
 from builders.kafka_log import KafkaLog, until
 from feedmill.deploy.local import StackAddress
@@ -103,4 +105,26 @@ def test_an_owner_that_comes_back_knows_every_override_before_it_ranks(
     # One at a time: they are not read in passing while the rest is.
     until(lambda: logs.is_restored, lambda: logs.read(1))
     assert len(view.overrides) == 20_000
+    logs.close()
+
+
+def test_an_override_does_not_wait_behind_signals(stack: StackAddress, prefix: str) -> None:
+    kafka = KafkaLog.created(stack.kafka, prefix)
+    view = PostView(NAMES)
+    logs = CombinerLogs(Connection(kafka.environment), view, NAMES, (), kafka.partitions)
+    until(lambda: logs.is_restored, lambda: follow(logs))
+    waiting = 30_000
+    kafka.produce("signals.spam", [(b"p", encode(signal("p", n))) for n in range(waiting)])
+    hide = encode(Override(verdict="hide", by="mod", reason="r", at_ms=NOW_MS))
+    kafka.produce("overrides", [(b"post:p|*", hide)])
+    read = 0
+
+    def turn() -> None:
+        nonlocal read
+        read += logs.read(100)[0]
+        # As the work of a cycle: the client fetches meanwhile.
+        time.sleep(0.01)
+
+    until(lambda: len(view.overrides), turn)
+    assert read < waiting / 2
     logs.close()

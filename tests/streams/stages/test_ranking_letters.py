@@ -17,7 +17,7 @@ from feedmill.streams.stages import ranking_letters
 from feedmill.streams.stages.ranking_letters import RankingLetters
 from feedmill.streams.stages.step import StepContext
 
-NOTE = (0, "combiner.letters")
+NOTE = (0, "combiner.letters_of_overrides")
 
 
 def bad(*at_ms: int, topic: str = "overrides", value: bytes = b"{") -> list[RejectedRecord]:
@@ -38,7 +38,7 @@ class Ranking:
         self.writer = KeptWriter()
 
     def gain(self, note: str | None = None) -> None:
-        notes = {} if note is None else {0: {"combiner.letters": note}}
+        notes = {} if note is None else {0: {"combiner.letters_of_overrides": note}}
         self.letters.assigned(AssignmentChange(1, gained=(0, 1), notes=notes))
 
     def rank(self, note: str | None = None) -> None:
@@ -81,6 +81,21 @@ def test_what_a_restore_finds_again_has_its_letter_what_came_meanwhile_gets_it()
     assert ranking.written == []
     ranking.letters.claimed(ranking.writer)
     assert ranking.written == [9, 8]
+
+
+def test_signals_that_are_read_later_than_overrides_have_their_letters_too() -> None:
+    first, second = Ranking(), Ranking()
+    first.rank()
+    first.reject(bad(3, topic="signals.spam"))
+    first.reject(bad(9))
+    first.letters.follow(first.writer)
+    assert first.writer.notes == {NOTE: "9", (0, "combiner.letters"): "3"}
+    # It ends before it reads the signal of the time 5.
+    second.reject([*bad(3, 9), *bad(3, 5, topic="signals.spam")])
+    notes = {name: text for (_, name), text in first.writer.notes.items()}
+    second.letters.assigned(AssignmentChange(1, gained=(0,), notes={0: notes}))
+    second.letters.claimed(second.writer)
+    assert second.written == [5]
 
 
 def test_another_worker_takes_over_what_came_after_the_last_letter() -> None:

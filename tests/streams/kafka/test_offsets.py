@@ -1,0 +1,62 @@
+"""What a group committed, on a real Kafka, where a transaction holds it back."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+
+import pytest
+from confluent_kafka import Consumer, KafkaException
+from confluent_kafka import TopicPartition as KafkaPartition
+
+from builders.kafka_log import KafkaLog
+from builders.waiting import until
+from feedmill.deploy.local import StackAddress
+from feedmill.streams.kafka import offsets
+from feedmill.streams.kafka.batches import TopicPartition
+from feedmill.streams.kafka.connection import Connection
+
+SOURCE = TopicPartition("posts", 0)
+WITHIN_S = 40.0
+
+
+def test_offsets_are_waited_for_until_their_transaction_has_no_end(
+    stack: StackAddress, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(offsets, "_TIMEOUT_S", 1.0)
+    kafka = KafkaLog.created(stack.kafka, prefix)
+    kafka.produce("posts", [(b"p", b"x")] * 20)
+    group = kafka.environment.group("worker")
+    consumer = Consumer({"bootstrap.servers": stack.kafka, "group.id": group})
+    name = kafka.environment.topic("posts")
+    consumer.commit(offsets=[KafkaPartition(name, 0, 3)], asynchronous=False)
+    producer = kafka.producer(**{"transactional.id": group})
+    producer.init_transactions(20)
+    producer.begin_transaction()
+    metadata = consumer.consumer_group_metadata()
+    producer.send_offsets_to_transaction([KafkaPartition(name, 0, 7)], metadata, 20)
+    asked = offsets.Offsets(kafka.environment, Connection(kafka.environment).health)
+
+    monkeypatch.setattr(offsets, "HANGS_AFTER_S", 1000.0)
+    for _ in range(3):
+        with pytest.raises(KafkaException):
+            asked.committed("worker", [SOURCE]).result(WITHIN_S)
+    monkeypatch.setattr(offsets, "HANGS_AFTER_S", 0.5)
+    assert asked.committed("worker", [SOURCE]).result(WITHIN_S)[SOURCE].offset == 3
+
+    # Unstable answers that are not in a row prove nothing.
+    monkeypatch.setattr(offsets, "_ASKED_AGAIN_WITHIN_S", 0.1)
+    time.sleep(0.2)
+    with pytest.raises(KafkaException):
+        asked.committed("worker", [SOURCE]).result(WITHIN_S)
+    producer.commit_transaction(20)
+    monkeypatch.setattr(offsets, "HANGS_AFTER_S", 1000.0)
+
+    def stable_offset() -> int | None:
+        with contextlib.suppress(KafkaException):
+            return asked.committed("worker", [SOURCE]).result(WITHIN_S)[SOURCE].offset
+        return None
+
+    assert until(stable_offset, WITHIN_S) == 7
+    asked.close()
+    consumer.close()
