@@ -1,5 +1,5 @@
 # feedmill's whole set-up is `make run` or `make test`; both need Python 3.11 or newer and nothing else.
-.PHONY: help run test check format bench chaos mutation fuzz evaluate wheel lock clean
+.PHONY: help run test check format bench chaos mutation fuzz evaluate curves wheel lock clean
 .DEFAULT_GOAL := help
 
 VENV := .venv
@@ -82,6 +82,9 @@ fuzz: $(STAMP) ## Fuzz every reader of outside bytes; TARGETS="posts config" and
 evaluate: $(STAMP) ## Evaluate the filters in minutes: docs/filters.md, docs/models/; LOOK='why' on the test rows too
 	$(BIN)/python -m feedmill.models.cards rankers/artifacts --out docs/models
 	$(BIN)/feedmill evaluate --all --docs docs $(if $(LOOK),--look "$(LOOK)") $(ARGS) > /dev/null
+
+curves: $(STAMP) ## What more groups and other evidence are worth to the filters, in minutes: docs/learning-curves.md
+	$(BIN)/python -m feedmill.training.evaluation.learning_curves $(ARGS)
 
 # Without `build/`, from which setuptools would take files that the tree has no more.
 wheel: $(STAMP) ## Build dist/feedmill-….whl

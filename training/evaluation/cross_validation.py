@@ -48,16 +48,15 @@ class TrainingBudget:
         The most rows of each ordinary source, and of each labelled data set, to train on.
     jobs
         How many models are trained at a time.
-    hand_written
-        Whether the models read the lists that people wrote (`HAND_WRITTEN`), where their filter
-        does.
+    unread
+        The views and groups of columns of their evidence that the models do not read.
     """
 
     alone: bool = False
     ordinary_rows: int | None = None
     labelled_rows: int | None = None
     jobs: int = 1
-    hand_written: bool = True
+    unread: frozenset[str] = frozenset()
 
 
 _UNBOUNDED = TrainingBudget()
@@ -148,7 +147,7 @@ def models_left_out(
         trained = train_without(spec, without[index], data.labelled[index].rows, budget)
         return LeftOut(index, mode, *trained)
 
-    modes: list[tuple[Mode, TrainingBudget]] = [("left out", replace(budget, hand_written=False))]
+    modes: list[tuple[Mode, TrainingBudget]] = [("left out", replace(budget, unread=HAND_WRITTEN))]
     if HAND_WRITTEN & set(spec.evidence.groups):
         modes.append(("left out, with lexicon", budget))
     cases = [(index, *mode) for mode in modes for index in range(len(data.labelled))]
@@ -200,9 +199,11 @@ def train_without(
     ordinary = _ordinary_without(data, held_out, budget)
     check_enough(labelled.rows, ordinary)
     recipe = recipe_for(spec, labelled.datasets)
-    if not budget.hand_written:
-        groups = tuple(name for name in recipe.evidence.groups if name not in HAND_WRITTEN)
-        recipe = replace(recipe, evidence=recipe.evidence._replace(groups=groups))
+    evidence = recipe.evidence._replace(
+        views=tuple(view for view in recipe.evidence.views if view not in budget.unread),
+        groups=tuple(group for group in recipe.evidence.groups if group not in budget.unread),
+    )
+    recipe = replace(recipe, evidence=evidence)
     fitted = fit(recipe, labelled.rows, ordinary)
     model = fitted.model(spec.name, "", spec.believed_self_labels)
     return model, [*labelled.rows, *ordinary]

@@ -62,7 +62,8 @@ of one group.
 Figures have their interval of 95 % in brackets: by 1,000 draws of whole groups with replacement
 where there are 20 groups or more, else by rows; fractions have at least Wilson's binomial interval.
 A group with more than 5 % of the violating rows is shown apart. Where "end" is written, a bar holds
-for the unfavourable end of the interval, else for the figure itself.
+for the unfavourable end of the interval, else for the figure itself. Why bars are missed:
+[learning curves](learning-curves.md).
 """
 
 
