@@ -131,6 +131,17 @@ def test_engagements_are_counted_each_event_once(tmp_path: Path) -> None:
     expected = model.score_many(model.prior_many([one, other]), [counters, Counters()])
     assert [row["value"] for row in rows(result)] == expected.astype(np.float32).tolist()
     assert rows(result)[0]["value"] > rows(result)[1]["value"]
+    known = model.prior_weight + 4  # two impressions, three clicks: as many impressions as clicks
+    mean = expected[0]
+    assert rows(result)[0]["variance"] == pytest.approx(mean * (1 - mean) / known, rel=1e-5)
+
+
+def test_a_post_with_reactions_and_no_impression_has_no_variance(tmp_path: Path) -> None:
+    one = post("p1", "A walk")
+    posts = write(tmp_path / "posts.jsonl", [encode(one)])
+    engagements = write(tmp_path / "events.jsonl", [encode(event) for event in events(one, "cc")])
+    result = score("engagement", posts, "--engagements", engagements)
+    assert rows(result)[0]["variance"] is None
 
 
 def test_a_bad_engagement_is_named_with_its_file(tmp_path: Path) -> None:

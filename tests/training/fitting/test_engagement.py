@@ -11,7 +11,10 @@ from feedmill.features.text.ngrams import TextBatch
 from feedmill.training.datasets.headline_tests import Arms, read_arms
 from feedmill.training.datasets.labelled_posts import LabelledPosts
 from feedmill.training.datasets.reactions import FACEBOOK, REDDIT
+from feedmill.training.evaluation.metrics import rank_correlation
+from feedmill.training.evaluation.ranker_metrics import slope_within
 from feedmill.training.fitting.engagement import arm_rows, fit_engagement, reaction_rows
+from feedmill.training.fitting.linear_text import score_rows
 from feedmill.training.ranker_recipes import ENGAGEMENT
 
 
@@ -42,6 +45,24 @@ def test_heads_have_unit_deviation_over_headlines_and_the_weights_of_the_recipe(
     by_kind = {head.kind: head.weight for head in ENGAGEMENT.heads}
     ratios = [fitted.head_weights[kind] / weight for kind, weight in by_kind.items()]
     np.testing.assert_allclose(ratios, ratios[0])
+
+
+def test_trees_find_within_tests_what_no_sum_of_columns_can(tmp_path: Path) -> None:
+    arms, reactions = read(tmp_path, by_text=False)
+    random = np.random.default_rng(6)
+    # A headline draws clicks if it has a question mark or a digit, but not both.
+    marks = random.integers(0, 2, (len(arms), 2))
+    texts = [
+        f"{t}{' 7' * a}{' ?' * b}" for t, (a, b) in zip(arms.texts, marks.tolist(), strict=True)
+    ]
+    clicks = random.binomial(arms.impressions, np.where(marks[:, 0] != marks[:, 1], 0.03, 0.01))
+    either = replace(arms, texts=texts, clicks=clicks)
+    fitted = fit_engagement(ENGAGEMENT, either, reactions)
+    rows = arm_rows(either)
+    lifts = fitted.lifts_of(rows)
+    without = score_rows(fitted.lift, rows)
+    assert slope_within(lifts, rows.values, rows.weights, rows.groups) == pytest.approx(1, abs=0.3)
+    assert rank_correlation(lifts, rows.values) > rank_correlation(without, rows.values) + 0.2
 
 
 def test_targets_of_arms_are_within_their_test(tmp_path: Path) -> None:

@@ -7,8 +7,10 @@ from feedmill.features.text.ngrams import TextBatch
 from feedmill.training.datasets.labelled_posts import LabelledPosts, LabelledRow, labelled_posts
 from feedmill.training.fitting.linear_text import RidgePenalties
 from feedmill.training.fitting.quality import RatedTexts, fit_quality
+from feedmill.training.fitting.trees import TreeSettings
 
 PENALTIES = RidgePenalties(1.0, 1.0)
+TREES = TreeSettings(rounds=10, leaves=4, min_rows=10)
 
 
 def rated(source: str, texts: list[str], ratings: list[float]) -> LabelledPosts:
@@ -30,6 +32,7 @@ def test_each_construct_learns_its_own_ratings_and_the_register_tells_which_it_i
         ],
         helper_penalty=1.0,
         register_c=0.5,
+        trees=TREES,
     )
     one, two = fitted.constructs
     assert one.register is None
@@ -50,8 +53,8 @@ def test_a_helper_lends_what_few_ratings_do_not_show() -> None:
     )
     posts = rated("few", [f"{t} {'wow' * (i % 4 < 2)}" for i, t in enumerate(few)], labels[:40])
     weak = RidgePenalties(1e6, 1.0)
-    alone = fit_quality([RatedTexts("a", weak, posts, None)], 1.0, 0.5)
-    helped = fit_quality([RatedTexts("a", weak, posts, helper)], 1.0, 0.5)
+    alone = fit_quality([RatedTexts("a", weak, posts, None)], 1.0, 0.5, TREES)
+    helped = fit_quality([RatedTexts("a", weak, posts, helper)], 1.0, 0.5, TREES)
     assert set(helped.rows) == {"few", "many"}
     assert not np.allclose(
         helped.constructs[0].rating.ngram_model.real_weights,
