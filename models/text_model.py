@@ -169,8 +169,10 @@ def read_trees(artifact: Artifact, key: str, columns: int) -> Trees:
     return trees
 
 
-def tree_arrays(text: str) -> Arrays:
-    """Return the array of LightGBM's text, which `read_trees` reads under the key ``trees``."""
+def tree_arrays(text: str | None) -> Arrays:
+    """Return the array of LightGBM's text, which `read_trees` reads by ``trees``; none of None."""
+    if text is None:
+        return {}
     return {"trees": np.frombuffer(text.encode(), dtype=np.uint8)}
 
 

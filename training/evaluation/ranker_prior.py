@@ -35,6 +35,7 @@ from feedmill.training.ranker_recipes import EngagementRecipe
 # The trees may cost a pair in two hundred at most: the lower end of the paired difference.
 _MOST_LOST = -0.005
 _STAGES = (0, 100, 500, 2_000)
+_LAST_OF_CURVE = 500
 _FRACTIONS = (0.25, 0.5)
 _CONSTANT, _LINEAR, _TREES = "constant", "linear sum", "with trees"
 
@@ -63,6 +64,7 @@ def evaluate_prior(
     seen = {
         stage: after_impressions(arms, np.minimum(stage, arms.impressions - 1), random)
         for stage in _STAGES
+        if _reached(arms, stage).any()
     }
     rows = arm_rows(arms)
     linear = replace(recipe, trees=replace(recipe.trees, rounds=0))
@@ -211,11 +213,12 @@ def _add_curve(
     """Add what more tests to learn from are worth."""
     pairs = significant_pairs(arms)
     groups = [arms.tests[row] for row in pairs[:, 0]]
+    stages = [stage for stage in seen if stage <= _LAST_OF_CURVE]
     table = []
     for name, model in reversed(curve.items()):
         hits = (model.lifts[pairs[:, 0]] > model.lifts[pairs[:, 1]]).astype(np.float64)
         both = {_TREES: model, _CONSTANT: constant}
-        gaps = [_loss_gap(arms, seen[n], both, n, (_TREES, _CONSTANT)) for n in (0, 100, 500)]
+        gaps = [_loss_gap(arms, seen[n], both, n, (_TREES, _CONSTANT)) for n in stages]
         order = mean_figures(Bootstrap(groups), [hits])[0]
         table.append((name, str(order), *map(str, gaps)))
     evaluation.sections.append(
@@ -223,7 +226,7 @@ def _add_curve(
             "Learning curve of the prior",
             "Trained on some of the tests of the other folds. Log loss less that of the smoothed "
             "rate, in 1e-4 nats an impression, after so many impressions.",
-            ("trained on", "pairs in order", "after 0", "after 100", "after 500"),
+            ("trained on", "pairs in order", *(f"after {stage}" for stage in stages)),
             table,
         )
     )

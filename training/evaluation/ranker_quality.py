@@ -98,7 +98,7 @@ def _evaluate_folds(rated: list[RatedTexts], evaluation: RankerEvaluation) -> No
         ]
         fitted = fit_quality(train, QUALITY.helper_penalty, QUALITY.register_c, QUALITY.trees)
         without = QualityModel("quality", "", fitted.constructs)
-        model = replace(without, trees=Trees.parse(fitted.trees))
+        model = replace(without, trees=Trees.parse(fitted.trees) if fitted.trees else None)
         for index, (texts, fold_of) in enumerate(zip(rated, folds, strict=True)):
             out = fold_of == fold
             held_out = texts.posts.where(out)

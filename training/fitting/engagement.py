@@ -10,7 +10,6 @@ import numpy.typing as npt
 
 from feedmill.features.text.ngrams import TextBatch
 from feedmill.models.linear_text import LinearText, weighted_sum
-from feedmill.models.trees import Trees
 from feedmill.rankers.engagement import posterior, prior_of, tree_columns
 from feedmill.training.arrays import Mask, Values
 from feedmill.training.datasets.headline_tests import Arms, after_impressions
@@ -27,7 +26,7 @@ from feedmill.training.fitting.linear_text import (
     text_rows,
 )
 from feedmill.training.fitting.ngram_models import SEED
-from feedmill.training.fitting.trees import corrections_out_of_fold, fit_correction
+from feedmill.training.fitting.trees import correction, corrections_out_of_fold, fit_correction
 from feedmill.training.ranker_recipes import EngagementRecipe
 
 _MOST_IMPRESSIONS = 20_000
@@ -46,7 +45,7 @@ class FittedEngagement:
     head_weights
         What each adds to the log of the click rate.
     trees
-        LightGBM's text: what `tree_columns` adds to it.
+        LightGBM's text: what `tree_columns` adds to it; None if the recipe has no rounds.
     base, prior_weight
         As in `ExpectedClicks`.
     rows
@@ -55,7 +54,7 @@ class FittedEngagement:
 
     heads: Mapping[str, LinearText]
     head_weights: Mapping[str, float]
-    trees: str
+    trees: str | None
     base: float
     prior_weight: float
     rows: Mapping[str, int]
@@ -68,7 +67,7 @@ class FittedEngagement:
     def lifts_of(self, rows: TextRows) -> Values:
         """Return the log of what each text lifts the base rate by: (rows,)."""
         linear = score_rows(self.lift, rows)
-        return linear + Trees.parse(self.trees).raw_scores(tree_columns(linear, rows.shape))
+        return linear + correction(self.trees, tree_columns(linear, rows.shape))
 
 
 def fit_engagement(
@@ -122,7 +121,9 @@ def fit_prior(
     return FittedEngagement(heads, head_weights, trees, base, prior_weight, counts)
 
 
-def _fit_correction(recipe: EngagementRecipe, rows: TextRows, lifts: Values) -> tuple[str, Values]:
+def _fit_correction(
+    recipe: EngagementRecipe, rows: TextRows, lifts: Values
+) -> tuple[str | None, Values]:
     """Fit what the linear lifts leave unexplained within tests.
 
     Returns LightGBM's text, and (rows,) the corrections by trees that know nothing of a row's test.
@@ -131,7 +132,7 @@ def _fit_correction(recipe: EngagementRecipe, rows: TextRows, lifts: Values) -> 
     centred = lifts - group_means(lifts[:, None], rows.weights, rows.groups)[:, 0]
     rest = rows.values - centred
 
-    def fit(kept: Mask) -> str:
+    def fit(kept: Mask) -> str | None:
         return fit_correction(columns[kept], rest[kept], rows.weights[kept], 1, recipe.trees)
 
     everything = np.ones(len(rows), dtype=np.bool_)

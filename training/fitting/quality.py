@@ -35,10 +35,10 @@ class RatedTexts(NamedTuple):
 
 @dataclass(frozen=True)
 class FittedQuality:
-    """The constructs, LightGBM's text, and how many rows each data set trained them with."""
+    """The constructs, LightGBM's text or None, and how many rows trained them by data set."""
 
     constructs: tuple[Construct, ...]
-    trees: str
+    trees: str | None
     rows: dict[str, int]
 
 
@@ -81,7 +81,7 @@ def _fit_trees(
     rows_of: Sequence[TextRows],
     scored: Sequence[tuple[Values, Values]],
     settings: TreeSettings,
-) -> str:
+) -> str | None:
     """Fit what the mean rating leaves unexplained; each construct weighs as much as another.
 
     `scored` has for each construct the ratings and probabilities of its rows, out of fold.

@@ -19,7 +19,10 @@ from feedmill.training.fitting.ngram_models import SEED, folds_of
 
 @dataclass(frozen=True)
 class TreeSettings:
-    """LightGBM's `num_boost_round`, `num_leaves`, `min_data_in_leaf` and `learning_rate`."""
+    """LightGBM's `num_boost_round`, `num_leaves`, `min_data_in_leaf` and `learning_rate`.
+
+    With no rounds a ranker has no trees, and is linear.
+    """
 
     rounds: int
     leaves: int
@@ -29,8 +32,8 @@ class TreeSettings:
 
 def fit_correction(
     columns: Values, rest: Values, weights: Values, rising: int, settings: TreeSettings
-) -> str:
-    """Fit trees of what a model left unexplained, and return LightGBM's text.
+) -> str | None:
+    """Fit trees of what a model left unexplained; return LightGBM's text, None without rounds.
 
     Parameters
     ----------
@@ -41,6 +44,8 @@ def fit_correction(
     settings
         How many trees, and of what size.
     """
+    if not settings.rounds:
+        return None
     return fit_trees(
         columns,
         rest,
@@ -55,18 +60,23 @@ def fit_correction(
 
 
 def corrections_out_of_fold(
-    fit: Callable[[Mask], str], columns: Values, groups: npt.NDArray[np.str_]
+    fit: Callable[[Mask], str | None], columns: Values, groups: npt.NDArray[np.str_]
 ) -> Values:
     """Correct each row by trees that did not learn from its group: (rows,).
 
-    `fit` returns LightGBM's text of the rows in a mask.
+    `fit` returns LightGBM's text of the rows in a mask, None where there is no correction.
     """
     folds = folds_of(groups.tolist())
     corrections = np.zeros(len(columns))
     for fold in np.unique(folds):
         out = folds == fold
-        corrections[out] = Trees.parse(fit(~out)).raw_scores(columns[out])
+        corrections[out] = correction(fit(~out), columns[out])
     return corrections
+
+
+def correction(text: str | None, columns: Values) -> Values:
+    """Return what LightGBM's text adds to each row, 0 without one: (rows,)."""
+    return np.zeros(len(columns)) if text is None else Trees.parse(text).raw_scores(columns)
 
 
 def fit_trees(  # noqa: PLR0913 the settings of one training, each named at the call

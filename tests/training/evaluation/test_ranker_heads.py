@@ -23,7 +23,7 @@ REPLY = ENGAGEMENT.heads[2]
 def stored(tmp_path_factory: pytest.TempPathFactory) -> tuple[LabelledPosts, ExpectedClicks]:
     folder: Path = tmp_path_factory.mktemp("data")
     write_headline_tests(folder, by_text=True)
-    write_reactions(folder)
+    write_reactions(folder, posts=100)
     engagement.train(folder, folder / "store", "2026-01-01")
     model = load("engagement", folder / "store")
     assert isinstance(model, ExpectedClicks)
@@ -55,6 +55,6 @@ def test_each_test_community_and_hour_has_a_row(
     communities = [row for row in slices.rows if row[0].startswith("community ")]
     assert len(communities) == len(set(test.groups))
     assert all(float(row[2]) > 0.5 for row in communities)
-    # All posts were published within a minute, at 16:53 UTC.
+    # All posts were published within two minutes, at 16:53 UTC.
     (hours,) = [row for row in slices.rows if "h UTC" in row[0]]
     assert hours[0] == f"12 to 18 h UTC, {len(communities)} communities"

@@ -38,7 +38,7 @@ def test_trees_show_their_gain_where_no_sum_of_columns_finds_it(read: tuple[Arms
     random = np.random.default_rng(6)
     marks = random.integers(0, 2, (len(arms), 2))
     texts = [
-        f"{t}{' 7' * a}{' ?' * b}" for t, (a, b) in zip(arms.texts, marks.tolist(), strict=True)
+        f"{'7 ' * a}{t}{' ?' * b}" for t, (a, b) in zip(arms.texts, marks.tolist(), strict=True)
     ]
     clicks = random.binomial(arms.impressions, np.where(marks[:, 0] != marks[:, 1], 0.03, 0.01))
     evaluation = evaluated(replace(arms, texts=texts, clicks=clicks), heads)
@@ -47,7 +47,8 @@ def test_trees_show_their_gain_where_no_sum_of_columns_finds_it(read: tuple[Arms
     assert losses.figure.high < 0
     trees, stages, curve = evaluation.sections
     assert [row[0] for row in trees.rows] == ["linear sum", "with trees", "difference"]
-    assert [row[0] for row in stages.rows] == ["0", "100", "500", "2,000"]
+    # The arms have 3,000 impressions, too few to judge by the rest after 2,000.
+    assert [row[0] for row in stages.rows] == ["0", "100", "500"]
     assert [row[0] for row in curve.rows] == ["25% of the tests", "50% of the tests", "all tests"]
     in_order = [float(row[1].split()[0]) for row in curve.rows]
     assert in_order[0] < in_order[2] > 0.9

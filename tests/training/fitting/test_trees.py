@@ -1,9 +1,16 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from feedmill.models.trees import Trees
-from feedmill.training.fitting.trees import TreeSettings, corrections_out_of_fold, fit_correction
+from feedmill.training.fitting.trees import (
+    TreeSettings,
+    correction,
+    corrections_out_of_fold,
+    fit_correction,
+)
 
 SETTINGS = TreeSettings(rounds=30, leaves=8, min_rows=10)
 RANDOM = np.random.default_rng(8)
@@ -26,6 +33,19 @@ def test_a_correction_never_falls_in_the_first_columns() -> None:
             assert (scores[:, -1] < scores[:, 0] - 1).all()
 
 
+def test_without_rounds_nothing_is_corrected() -> None:
+    none = replace(SETTINGS, rounds=0)
+
+    def fit(kept: np.ndarray) -> str | None:
+        return fit_correction(COLUMNS[kept], COLUMNS[kept, 0], np.ones(kept.sum()), 0, none)
+
+    assert fit(np.ones(1_000, dtype=np.bool_)) is None
+    assert not corrections_out_of_fold(fit, COLUMNS, GROUPS).any()
+    once = replace(SETTINGS, rounds=1)
+    text = fit_correction(COLUMNS, COLUMNS[:, 0], np.ones(1_000), 0, once)
+    assert correction(text, COLUMNS).any()
+
+
 def test_corrections_know_nothing_of_their_own_group() -> None:
     signal, noise = COLUMNS[:, 0] * 1.0, RANDOM.normal(size=1_000)
     # A column that names the group gives away the mean of the group to who learned it.
@@ -33,7 +53,7 @@ def test_corrections_know_nothing_of_their_own_group() -> None:
     by_group = np.repeat(RANDOM.normal(size=100), 10)
 
     def correlation(rest: np.ndarray) -> float:
-        def fit(kept: np.ndarray) -> str:
+        def fit(kept: np.ndarray) -> str | None:
             return fit_correction(columns[kept], rest[kept], np.ones(kept.sum()), 0, SETTINGS)
 
         return float(np.corrcoef(corrections_out_of_fold(fit, columns, GROUPS), rest)[0, 1])
