@@ -22,6 +22,7 @@ from feedmill.events.post import Post
 from feedmill.features.counters import Counters, update
 from feedmill.filters import registry as filters
 from feedmill.rankers import registry as rankers
+from feedmill.rankers.engagement import ExpectedClicks
 
 TEXTS = ("Pasta with beans", "WIN free money now, click http://x.example and subscribe", "")
 POSTS = [post(f"p{i}", f"{TEXTS[i % 3]} {i}") for i in range(BATCH + 5)]
@@ -128,6 +129,7 @@ def test_engagements_are_counted_each_event_once(tmp_path: Path) -> None:
     for event in of_one:
         update(counters, event.kind, event.at_ms)
     model = rankers.ENGAGEMENT_RANKER.load()
+    assert isinstance(model, ExpectedClicks)
     expected = model.score_many(model.prior_many([one, other]), [counters, Counters()])
     assert [row["value"] for row in rows(result)] == expected.astype(np.float32).tolist()
     assert rows(result)[0]["value"] > rows(result)[1]["value"]

@@ -215,7 +215,7 @@ def _add_curve(
     groups = [arms.tests[row] for row in pairs[:, 0]]
     stages = [stage for stage in seen if stage <= _LAST_OF_CURVE]
     table = []
-    for name, model in reversed(curve.items()):
+    for name, model in reversed([*curve.items()]):
         hits = (model.lifts[pairs[:, 0]] > model.lifts[pairs[:, 1]]).astype(np.float64)
         both = {_TREES: model, _CONSTANT: constant}
         gaps = [_loss_gap(arms, seen[n], both, n, (_TREES, _CONSTANT)) for n in stages]

@@ -21,7 +21,9 @@ GROUPS = np.array([f"g{i // 10}" for i in range(1_000)])
 def test_a_correction_never_falls_in_the_first_columns() -> None:
     # The truth falls in the first column, which may not show, and in the last, which may.
     rest = -COLUMNS[:, 0] - COLUMNS[:, 2]
-    trees = Trees.parse(fit_correction(COLUMNS, rest, np.ones(1_000), 2, SETTINGS))
+    text = fit_correction(COLUMNS, rest, np.ones(1_000), 2, SETTINGS)
+    assert text is not None
+    trees = Trees.parse(text)
     along = np.tile(COLUMNS[:50, None], (1, 101, 1))
     for column, sign in ((0, 1), (1, 1), (2, -1)):
         moved = along.copy()
