@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -32,6 +33,7 @@ from feedmill.features.text.shape import shape_matrix
 from feedmill.filters.model import FilterModel
 from feedmill.filters.registry import FILTERS
 from feedmill.filters.registry import load as load_filter
+from feedmill.rankers.engagement import ExpectedClicks
 from feedmill.rankers.quality import QualityModel
 from feedmill.rankers.registry import load as load_ranker
 
@@ -123,7 +125,11 @@ def runs(texts: Sequence[str]) -> dict[str, Run]:
     models = [load_filter(name) for name in FILTERS]
     check(texts[:300], models)
     quality = load_ranker("quality")
+    engagement = load_ranker("engagement")
     assert isinstance(quality, QualityModel)
+    assert isinstance(engagement, ExpectedClicks)
+    rankers = (quality, engagement)
+    linear = (replace(quality, trees=None), replace(engagement, trees=None))
     table = models[0].ngram_models[0].weights
     return {
         "normalise and hash": TextBatch,
@@ -132,9 +138,17 @@ def runs(texts: Sequence[str]) -> dict[str, Run]:
         "cues": lambda part: lexicon_matrix(TextBatch(part)),
         **{model.name: partial(filtered, model) for model in models},
         "quality": lambda part: quality.score_texts(TextBatch(part)),
+        "engagement, before counts": lambda part: engagement.prior_texts(TextBatch(part)),
+        "both rankers, one featuriser": lambda part: _rank(rankers, TextBatch(part)),
+        "both without LightGBM": lambda part: _rank(linear, TextBatch(part)),
         "three filters, one featuriser": lambda part: _all(models, PostBatch(posts(part))),
         "scikit-learn hashing+tf-idf+linear": scikit_learn(texts),
     }
+
+
+def _rank(rankers: tuple[QualityModel, ExpectedClicks], batch: TextBatch) -> list[object]:
+    quality, engagement = rankers
+    return [quality.score_texts(batch), engagement.prior_texts(batch)]
 
 
 def _all(models: Sequence[FilterModel], batch: PostBatch) -> list[object]:

@@ -37,12 +37,14 @@ store_option = click.option(
 class PostScorer(NamedTuple):
     """A loaded model: its version, what scores a batch: (len(batch),) float64, and what explains.
 
-    `explain` is None for a model that nothing here explains.
+    `explain` is None for a model that nothing here explains, `variance` for one that states none;
+    it is NaN of a post that has none.
     """
 
     version: str
     score: Callable[[PostBatch], Scores]
     explain: Callable[[Post], Explanation] | None = None
+    variance: Callable[[Post], float] | None = None
 
 
 class ScoredLine(NamedTuple):
@@ -77,6 +79,9 @@ def score(
     line {"post_id", "value", "version"}.  What is wrong with a line goes to standard error with
     its number, and the exit code is then 1.
 
+    A line of engagement has the "variance" of the click rate too, null where no impression is known
+    of a post with reactions.
+
     With --explain each line of a filter has an "explanation": parts that add up to its "log_odds".
     """
     if explain and model not in FILTERS:
@@ -95,6 +100,8 @@ def score(
             "value": line.value,
             "version": scorer.version,
         }
+        if scorer.variance:
+            fields["variance"] = scorer.variance(line.post)  # NaN is null in JSON
         if explain and scorer.explain:
             fields["explanation"] = scorer.explain(line.post)
         click.echo(msgspec.json.encode(fields))
@@ -121,7 +128,11 @@ def load_scorer(
             counters = [by_post.get(post.post_id, Counters()) for post in batch.posts]
             return ranker.score_many(ranker.prior_batch(batch), counters)
 
-        return PostScorer(ranker.version, expected)
+        def variance(post: Post) -> float:
+            counters = [by_post.get(post.post_id, Counters())]
+            return float(ranker.variance_many(ranker.prior_many([post]), counters)[0])
+
+        return PostScorer(ranker.version, expected, variance=variance)
     if name in FILTERS:
         filter_ = FILTERS[name].load(store)
         return PostScorer(filter_.version, filter_.score_batch, partial(explain_post, filter_))

@@ -20,6 +20,7 @@ Scores = npt.NDArray[np.float64]
 
 _MAX_WEIGHT = 4095
 _MAX_WORD_FACTOR = 100
+_LARGEST_LEAF = 1e6
 
 
 class TextModel(Protocol):
@@ -151,13 +152,28 @@ def read_calibrator(artifact: Artifact) -> Calibrator:
     return calibrator
 
 
-def read_trees(artifact: Artifact, key: str) -> Trees:
-    """Read the trees of an artifact, LightGBM's text; raises `BadArtifact`."""
+def read_trees(artifact: Artifact, key: str, columns: int) -> Trees:
+    """Read the trees of an artifact, LightGBM's text on so many columns; raises `BadArtifact`."""
     text = read_array(artifact, key).tobytes().decode("utf-8", "replace")
     try:
-        return Trees.parse(text)
+        trees = Trees.parse(text)
     except BadArtifact as error:
         raise BadArtifact(f"{artifact.label}: {error}") from error
+    # Beyond it a sum of leaves may overflow.
+    largest = float(np.abs(trees.leaf_values).max(initial=0.0))
+    if trees.feature_count != columns or largest > _LARGEST_LEAF:
+        raise BadArtifact(
+            f"{artifact.label}: its trees read {trees.feature_count} columns and have a leaf of "
+            f"{largest:g}, not {columns} and {_LARGEST_LEAF:g} at most; retrain"
+        )
+    return trees
+
+
+def tree_arrays(text: str | None) -> Arrays:
+    """Return the array of LightGBM's text, which `read_trees` reads by ``trees``; none of None."""
+    if text is None:
+        return {}
+    return {"trees": np.frombuffer(text.encode(), dtype=np.uint8)}
 
 
 def model_arrays(ngram_models: dict[str, NgramModel]) -> Arrays:

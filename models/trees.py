@@ -1,13 +1,17 @@
 """LightGBM's trees evaluated in numpy, from LightGBM's own text format.
 
 Importing LightGBM takes a second and loads scikit-learn and scipy; a model stage needs none of
-them.  Only numeric splits without missing values are supported, which is what
-`training.fitting.trees.fit_trees` makes.  The tests compare with LightGBM itself.
+them.  Only numeric splits are supported, which is what `training.fitting.trees.fit_trees` makes.
+The tests compare with LightGBM itself.
+
+A missing value is NaN.  A split of a column that had missing values in training sends it to the
+side that was better for them; any other split takes it for 0, as LightGBM does.
 
 Trees are not walked (QuickScorer; Lucchese et al., SIGIR 2015).  A value above the threshold of a
 split excludes the leaves on the left of the split, and a row falls into the first leaf that no
 split excludes.  So each feature is looked up once, among the sorted thresholds of all trees, and
 the leaves that remain possible are the bitwise and of one row of leaf masks for each feature.
+NaN has the last of these rows: infinity ends each feature's thresholds, and only NaN is beyond it.
 """
 
 from __future__ import annotations
@@ -26,9 +30,11 @@ from feedmill.events.errors import BadArtifact
 _CHUNK_ROWS = 256
 _FEW_ROWS = 8
 _MAX_LEAVES = 64
-# Flags of LightGBM's `decision_type`: a categorical split, a kind of missing value.
+# LightGBM's `decision_type`: a categorical split, missing values go left, what counts as missing.
 _CATEGORICAL = 0b0001
+_DEFAULT_LEFT = 0b0010
 _MISSING = 0b1100
+_MISSING_NAN = 0b1000
 
 Masks = npt.NDArray[np.unsignedinteger[Any]]
 Values = npt.NDArray[np.float64]
@@ -39,6 +45,7 @@ class _Split(NamedTuple):
 
     feature: int
     threshold: float
+    missing_left: bool
     tree: int
     left_leaves: int
 
@@ -55,12 +62,13 @@ class Trees:
         (used,) the columns that some tree splits on, rising.
     threshold_starts
         (used + 1,) ``thresholds[threshold_starts[f]:threshold_starts[f + 1]]`` are those of
-        ``used_features[f]``, rising.
+        ``used_features[f]``, rising, infinity the last.
     thresholds
         (thresholds,)
     leaf_masks
         (thresholds + used, trees): row ``threshold_starts[f] + f + k`` has for each tree the leaves
-        that remain possible for a value above k of the thresholds of ``used_features[f]``.
+        that remain possible for a value above k of the thresholds of ``used_features[f]``; the last
+        row of a feature is that of a missing value.
     leaf_values
         (trees, leaves) from left to right, 0 beyond the leaves of a tree.
     threshold_features
@@ -108,7 +116,7 @@ class Trees:
         Parameters
         ----------
         rows
-            (rows, `feature_count`), any numbers but NaN, infinities included.
+            (rows, `feature_count`), any numbers, infinities included; NaN where one is missing.
 
         Returns
         -------
@@ -127,7 +135,8 @@ class Trees:
         if not len(self.used_features):
             return self._all_leaves(len(rows))
         starts = self.threshold_starts[:-1]
-        is_above = rows.take(self.threshold_features, axis=1) > self.thresholds
+        # NaN is above all of them, infinity at the end included.
+        is_above = ~(rows.take(self.threshold_features, axis=1) <= self.thresholds)
         places = np.add.reduceat(is_above, starts, axis=1, dtype=np.int64)
         places += self.first_masks
         possible: Masks = np.bitwise_and.reduce(self.leaf_masks[places], axis=1)
@@ -204,8 +213,9 @@ def _splits(tree: int, block: dict[str, str], order: list[int]) -> Iterator[_Spl
     if not splits:
         order.append(0)
         return
-    if any(int(kind) & (_CATEGORICAL | _MISSING) for kind in block["decision_type"].split()):
-        raise ValueError("a categorical split, or one for missing values")
+    kinds = [int(kind) for kind in block["decision_type"].split()]
+    if any(kind & _CATEGORICAL or kind & _MISSING not in (0, _MISSING_NAN) for kind in kinds):
+        raise ValueError("a categorical split, or one that takes 0 for a missing value")
     left, right = ([int(n) for n in block[side].split()] for side in ("left_child", "right_child"))
     features = [int(number) for number in block["split_feature"].split()]
     thresholds = [float(number) for number in block["threshold"].split()]
@@ -223,8 +233,14 @@ def _splits(tree: int, block: dict[str, str], order: list[int]) -> Iterator[_Spl
             stack += [(node, len(order)), (left[node], None)]
         else:
             left_leaves = (1 << len(order)) - (1 << first_leaf)
-            yield _Split(features[node], thresholds[node], tree, left_leaves)
+            missing_left = _missing_left(kinds[node], thresholds[node])
+            yield _Split(features[node], thresholds[node], missing_left, tree, left_leaves)
             stack.append((right[node], None))
+
+
+def _missing_left(kind: int, threshold: float) -> bool:
+    """Say whether a split sends NaN to the left; where training saw none, NaN stands for 0."""
+    return bool(kind & _DEFAULT_LEFT) if kind & _MISSING else threshold >= 0.0
 
 
 def _by_feature(
@@ -233,18 +249,21 @@ def _by_feature(
     """Return `used_features`, `threshold_starts`, `thresholds` and `leaf_masks` of a forest."""
     used = sorted({split.feature for split in splits})
     rising = {f: sorted({s.threshold for s in splits if s.feature == f}) for f in used}
-    starts = np.cumsum([0, *(len(rising[feature]) for feature in used)])
+    starts = np.cumsum([0, *(len(rising[feature]) + 1 for feature in used)])
     every = np.array(-1).astype(mask_type)
     masks = np.full((int(starts[-1]) + len(used), trees), every, dtype=mask_type)
     for index, feature in enumerate(used):
         begin = int(starts[index]) + index
         place = {threshold: begin + k for k, threshold in enumerate(rising[feature], 1)}
+        missing = place[rising[feature][-1]] + 1
         for split in splits:
             if split.feature == feature:
-                masks[place[split.threshold], split.tree] &= ~mask_type.type(split.left_leaves)
-        end = begin + len(rising[feature]) + 1
-        masks[begin:end] = np.bitwise_and.accumulate(masks[begin:end], axis=0)
+                right_alone = ~mask_type.type(split.left_leaves)
+                masks[place[split.threshold], split.tree] &= right_alone
+                if not split.missing_left:
+                    masks[missing, split.tree] &= right_alone
+        masks[begin:missing] = np.bitwise_and.accumulate(masks[begin:missing], axis=0)
     thresholds = np.array(
-        [value for feature in used for value in rising[feature]], dtype=np.float64
+        [value for feature in used for value in (*rising[feature], np.inf)], dtype=np.float64
     )
     return np.array(used, dtype=np.int64), starts, thresholds, masks

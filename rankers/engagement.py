@@ -2,8 +2,9 @@
 
 A prior from the text is moved by decayed counters: the mean of a Beta distribution, the prior being
 worth `prior_weight` impressions.  The prior multiplies the rate of an average post.  It sums one
-model for each kind of reaction, and each of them learned what is liked, shared, answered or clicked
-within a group, not what group it is in.  Counters are read as of their own last event, so that no
+linear model for each kind of reaction, and each of them learned what is liked, shared, answered or
+clicked within a group, not what group it is in.  LightGBM's trees correct the sum by the shape of
+the text; they never fall as it rises.  Counters are read as of their own last event, so that no
 clock is needed.
 """
 
@@ -11,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -21,8 +22,11 @@ from feedmill.events.post import Post
 from feedmill.features.counters import KIND_INDEX, Counters, decayed_counts
 from feedmill.features.post_batch import PostBatch
 from feedmill.features.text.ngrams import TextBatch
+from feedmill.features.text.shape import SHAPE_COLUMNS, shape_matrix
 from feedmill.models.artifact import Artifact
 from feedmill.models.linear_text import FEATURES, LinearText, read_linear_text, weighted_sum
+from feedmill.models.text_model import read_trees
+from feedmill.models.trees import Trees
 from feedmill.rankers.spec import RankerSpec
 
 Scores = npt.NDArray[np.float64]
@@ -32,7 +36,7 @@ HEADS = ("click", "like", "reply", "share")
 _REACTIONS = [KIND_INDEX[kind] for kind in HEADS]
 _IMPRESSION = KIND_INDEX["impression"]
 _LEAST, _MOST = 1e-6, 1 - 1e-6
-_LARGEST_LIFT = 1.2
+LARGEST_LIFT = 1.2
 _LARGEST_HEAD_WEIGHT = 1e3
 
 
@@ -65,6 +69,10 @@ class EngagementModel(Protocol):
         """Return (len(priors),) expected clicks per impression, as of each one's last event."""
         ...
 
+    def variance_many(self, priors: Scores, counters: Sequence[Counters]) -> Scores:
+        """Return (len(priors),) variances of the same; NaN where a post has no rate."""
+        ...
+
 
 def clicks_and_impressions(counters: Sequence[Counters]) -> tuple[Scores, Scores]:
     """Return decayed clicks and impressions: (rows,) float64 each.
@@ -91,11 +99,34 @@ def posterior(priors: Scores, clicks: Scores, impressions: Scores, prior_weight:
     return np.where(impressions > 0, means, unseen)
 
 
+def posterior_variance(
+    priors: Scores, clicks: Scores, impressions: Scores, prior_weight: float
+) -> Scores:
+    """Return the variance of the click rate given counts: (rows,), of the same Beta distribution.
+
+    NaN where clicks came without any impression: such a post has no rate.
+    """
+    means = posterior(priors, clicks, impressions, prior_weight)
+    shown = np.maximum(impressions, clicks)
+    variances = means * (1.0 - means) / (shown + prior_weight + 1.0)
+    return np.where((impressions > 0) | (clicks == 0), variances, np.nan)
+
+
 def log_odds(rates: Scores) -> Scores:
     """Return the log-odds of (rows,) rates, which are clipped to [1e-6, 1 - 1e-6] before."""
     clipped = np.minimum(np.maximum(rates, _LEAST), _MOST)
     odds: Scores = np.log(clipped / (1 - clipped))
     return odds
+
+
+def prior_of(base: float, lift: Scores) -> Scores:
+    """Return the base rate lifted by (rows,) logs, by e**1.2 at most: (rows,)."""
+    return base * np.exp(np.clip(lift, -LARGEST_LIFT, LARGEST_LIFT))
+
+
+def tree_columns(lift: Scores, shape: npt.NDArray[np.floating[Any]]) -> Scores:
+    """Return what the trees read: the linear lift, then the shape of the text; (rows, columns)."""
+    return np.column_stack((lift, shape))
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +139,8 @@ class ExpectedClicks:
         The models by kind of reaction.
     lift
         Their weighted sum: by how much a text lifts the base rate, in log.
+    trees
+        What `tree_columns` adds to the lift; None in models from before there were trees.
     base
         Expected clicks per impression of an average post.
     prior_weight
@@ -118,6 +151,7 @@ class ExpectedClicks:
     version: str
     heads: Mapping[str, LinearText]
     lift: LinearText
+    trees: Trees | None
     base: float
     prior_weight: float
 
@@ -131,8 +165,10 @@ class ExpectedClicks:
 
     def prior_texts(self, batch: TextBatch) -> Scores:
         """Return the prior of texts whose n-grams are already hashed: (texts,)."""
-        lift = np.clip(self.lift.score(batch), -_LARGEST_LIFT, _LARGEST_LIFT)
-        return self.base * np.exp(lift)
+        lift = self.lift.score(batch)
+        if self.trees is not None:
+            lift = lift + self.trees.raw_scores(tree_columns(lift, shape_matrix(batch)))
+        return prior_of(self.base, lift)
 
     def score_many(self, priors: Scores, counters: Sequence[Counters]) -> Scores:
         """Return the expected clicks per impression: (len(counters),) in [0, 1]."""
@@ -147,6 +183,14 @@ class ExpectedClicks:
     def value(self, priors: Scores, clicks: Scores, impressions: Scores) -> Scores:
         """Return the score of given counts: (rows,); the prior itself where there are none."""
         return posterior(priors, clicks, impressions, self.prior_weight)
+
+    def variance_many(self, priors: Scores, counters: Sequence[Counters]) -> Scores:
+        """Return the variance of the click rate around `score_many`: (len(counters),).
+
+        Nothing is stored for it: it follows from prior and counters, which `counters` has.
+        """
+        clicks, impressions = clicks_and_impressions(counters)
+        return posterior_variance(priors, clicks, impressions, self.prior_weight)
 
     @classmethod
     def of(cls, artifact: Artifact) -> ExpectedClicks:
@@ -169,7 +213,10 @@ class ExpectedClicks:
             )
         heads = {kind: read_linear_text(artifact, kind) for kind in HEADS}
         lift = weighted_sum([*heads.values()], weights)
-        return cls(artifact.name, artifact.version, heads, lift, base, prior_weight)
+        trees = None
+        if "trees" in artifact.arrays:
+            trees = read_trees(artifact, "trees", 1 + len(SHAPE_COLUMNS))
+        return cls(artifact.name, artifact.version, heads, lift, trees, base, prior_weight)
 
 
 RANKER: RankerSpec[EngagementModel] = RankerSpec("engagement", FEATURES, ExpectedClicks.of)

@@ -1,14 +1,16 @@
 """Quality: the mean rating that a text would get from people, in [0, 1].
 
 Each construct that people rated has a model of its own: how little a headline baits for clicks, how
-much an answer helps.  A further model says which of them a text is written like.  The value is the
-mean rating under each construct, weighed by these probabilities; so it rises with each of them.
+much an answer helps.  A further model says which of them a text is written like.  The mean rating
+under each construct is weighed by these probabilities.  LightGBM's trees correct the mean by the
+shape of the text; they never fall as a rating rises, so the value rises with each of them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,9 +19,17 @@ from feedmill.events.errors import BadArtifact
 from feedmill.events.post import Post
 from feedmill.features.post_batch import PostBatch
 from feedmill.features.text.ngrams import TextBatch
+from feedmill.features.text.shape import SHAPE_COLUMNS, shape_matrix
 from feedmill.models.artifact import Artifact
 from feedmill.models.linear_text import FEATURES, LinearText, read_linear_text
-from feedmill.models.text_model import NgramModel, Scores, TextModel, read_ngram_model
+from feedmill.models.text_model import (
+    NgramModel,
+    Scores,
+    TextModel,
+    read_ngram_model,
+    read_trees,
+)
+from feedmill.models.trees import Trees
 from feedmill.rankers.spec import RankerSpec
 
 # Ratings of real people do not reach the ends.
@@ -48,11 +58,20 @@ class Construct:
 
 @dataclass(frozen=True, slots=True)
 class QualityModel:
-    """The shipped `TextModel` of quality."""
+    """The shipped `TextModel` of quality.
+
+    Attributes
+    ----------
+    constructs
+        At least one.
+    trees
+        What `tree_columns` adds to the mean; None in models from before there were trees.
+    """
 
     name: str
     version: str
     constructs: tuple[Construct, ...]
+    trees: Trees | None = None
 
     def score_many(self, posts: Sequence[Post]) -> Scores:
         """Return (len(posts),) float64 in [0, 1]."""
@@ -67,13 +86,16 @@ class QualityModel:
         if not len(batch):
             return np.zeros(0)
         ratings, probabilities = self.ratings(batch), self.probabilities(batch)
-        values: Scores = (ratings * probabilities).sum(axis=0)
+        values = mean_rating(ratings, probabilities)
+        if self.trees is not None:
+            columns = tree_columns(ratings, shape_matrix(batch))
+            values = bounded(values + self.trees.raw_scores(columns))
         return values
 
     def ratings(self, batch: TextBatch) -> npt.NDArray[np.float64]:
         """Return the mean rating of each text under each construct: (constructs, texts)."""
         scores = [construct.rating.score(batch) for construct in self.constructs]
-        return np.clip(np.stack(scores), _LEAST, _MOST)
+        return bounded(np.stack(scores))
 
     def probabilities(self, batch: TextBatch) -> npt.NDArray[np.float64]:
         """Return the probability of each construct: (constructs, texts); they sum to 1."""
@@ -81,8 +103,7 @@ class QualityModel:
         for row, construct in enumerate(self.constructs):
             if construct.register is not None:
                 odds[row] = construct.register.score(batch)
-        weights = np.exp(odds - odds.max(axis=0))
-        return np.asarray(weights / weights.sum(axis=0))
+        return softmax(odds)
 
     @classmethod
     def of(cls, artifact: Artifact) -> QualityModel:
@@ -98,7 +119,31 @@ class QualityModel:
             )
             for row, name in enumerate(names)
         )
-        return cls(artifact.name, artifact.version, constructs)
+        trees = None
+        if "trees" in artifact.arrays:
+            trees = read_trees(artifact, "trees", len(constructs) + len(SHAPE_COLUMNS))
+        return cls(artifact.name, artifact.version, constructs, trees)
+
+
+def softmax(odds: Scores) -> Scores:
+    """Return the probability of each construct from log-odds, (constructs, texts) each."""
+    weights = np.exp(odds - odds.max(axis=0))
+    return np.asarray(weights / weights.sum(axis=0))
+
+
+def bounded(ratings: Scores) -> Scores:
+    """Keep ratings to [0.01, 0.99]."""
+    return np.clip(ratings, _LEAST, _MOST)
+
+
+def mean_rating(ratings: Scores, probabilities: Scores) -> Scores:
+    """Return the mean rating of each text, (texts,), from (constructs, texts) of both."""
+    return np.asarray((ratings * probabilities).sum(axis=0))
+
+
+def tree_columns(ratings: Scores, shape: npt.NDArray[np.floating[Any]]) -> Scores:
+    """Return what trees read, (texts, columns): the rating under each construct, then the shape."""
+    return np.column_stack((*ratings, shape))
 
 
 RANKER: RankerSpec[TextModel] = RankerSpec("quality", FEATURES, QualityModel.of)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from feedmill.training.datasets.ratings import CLICKBAIT, SEMEVAL, WEBIS, RatedDataset
 from feedmill.training.datasets.reactions import FACEBOOK, REDDIT, ReactionDataset
 from feedmill.training.fitting.linear_text import RidgePenalties
+from feedmill.training.fitting.trees import TreeSettings
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,8 @@ class EngagementRecipe:
     ----------
     heads
         One for each kind of reaction, in the order of `rankers.engagement.HEADS`.
+    trees
+        How the trees are fitted that correct the sum of the heads.
     most_rows
         So many rows of a data set at most.
     prior_weights
@@ -46,6 +49,7 @@ class EngagementRecipe:
     """
 
     heads: tuple[HeadRecipe, ...]
+    trees: TreeSettings
     most_rows: int
     prior_weights: tuple[float, ...]
 
@@ -57,6 +61,7 @@ ENGAGEMENT = EngagementRecipe(
         HeadRecipe("reply", REDDIT, RidgePenalties(200.0), 0.2),
         HeadRecipe("share", FACEBOOK, RidgePenalties(300.0), 0.15),
     ),
+    trees=TreeSettings(rounds=40, leaves=8, min_rows=60),
     most_rows=30_000,
     prior_weights=(40.0, 80.0, 120.0, 160.0, 240.0, 320.0, 480.0, 640.0, 1000.0, 1500.0, 2000.0),
 )
@@ -93,6 +98,8 @@ class QualityRecipe:
     ----------
     constructs
         At least one.
+    trees
+        How the trees are fitted that correct the mean rating.
     helper_penalty
         scikit-learn's alpha of the models that lend their scores.
     register_c
@@ -100,6 +107,7 @@ class QualityRecipe:
     """
 
     constructs: tuple[ConstructRecipe, ...]
+    trees: TreeSettings
     helper_penalty: float
     register_c: float
 
@@ -109,6 +117,7 @@ QUALITY = QualityRecipe(
         ConstructRecipe("clickbait", WEBIS, RidgePenalties(30.0, 100.0), helped_by=CLICKBAIT),
         ConstructRecipe("helpfulness", SEMEVAL, RidgePenalties(30.0)),
     ),
+    trees=TreeSettings(rounds=40, leaves=4, min_rows=40),
     helper_penalty=300.0,
     register_c=0.5,
 )

@@ -37,7 +37,7 @@ from feedmill.models.artifact import (
     save_artifact,
     sha256_of,
 )
-from feedmill.models.text_model import read_calibrator, read_ngram_model, read_trees
+from feedmill.models.text_model import read_calibrator, read_ngram_model, read_trees, tree_arrays
 from feedmill.models.trees import Trees
 from feedmill.rankers.engagement import HEADS, ExpectedClicks
 from feedmill.streams.kafka.assignment import CommitMark, decode_mark
@@ -49,6 +49,8 @@ Target = Callable[[bytes], bool]
 CORPUS = Path(__file__).parents[1] / "fuzz" / "corpus"
 NAMES = SignalNames.parse("extreme:gate,novelty:objective")
 FEATURES = ("one", "two")
+# The trees of engagement read the lift and the shape.
+_TREE_COLUMNS = 1 + len(SHAPE_COLUMNS)
 # What a reason may have beside the text that was found.
 _MAX_REASON = MAX_REASON_CHARACTERS + 200
 # LightGBM's text of one tree with two leaves.
@@ -205,9 +207,8 @@ def _load(store: Path) -> None:
     batch = TextBatch(["a text"])
     assert read_ngram_model(stored, "click").score(batch).shape == (1,)
     assert np.isfinite(ExpectedClicks.of(stored).prior_texts(batch)).all()
-    forest = read_trees(stored, "trees")
-    if forest.feature_count == len(FEATURES):
-        assert forest.raw_scores(rows).shape == (2,)
+    forest = read_trees(stored, "trees", _TREE_COLUMNS)
+    assert np.isfinite(forest.raw_scores(np.zeros((2, _TREE_COLUMNS)))).all()
 
 
 @cache
@@ -221,7 +222,7 @@ def toy_artifact() -> bytes:
     arrays = {
         "curve_raw": np.array([0.0, 1.0]),
         "curve_log_odds": np.array([-1.0, 1.0]),
-        "trees": np.frombuffer(TREES.encode(), np.uint8),
+        **tree_arrays(TREES.replace("idx=1", f"idx={_TREE_COLUMNS - 1}")),
     }
     for kind in HEADS:
         arrays[f"table_{kind}"] = np.zeros(BUCKETS, np.int16)

@@ -34,16 +34,17 @@ def write_headline_tests(folder: Path, *, by_text: bool, pictures: int = 1) -> N
     _write(folder, "engagement_upworthy", rows)
 
 
-def write_reactions(folder: Path) -> None:
-    """Write posts of 20 groups that get the more reactions the larger their group is.
+def write_reactions(folder: Path, *, posts: int = 30) -> None:
+    """Write so many posts in each of 20 groups, with more reactions in later groups.
 
-    Within a group, those that end with `wonderful` get three times as many.
+    Within a group, those that end with `wonderful` get three times as many as those that end with
+    `something`, a word as long.
     """
     reddit, facebook = [], []
     for group in range(20):
-        for row, text in enumerate(_texts(30, 100 + group)):
+        for row, text in enumerate(_texts(posts, 100 + group)):
             count = (group + 1) * 100 * (3 if row % 2 else 1) + row
-            words = f"{text} wonderful" if row % 2 else text
+            words = f"{text} {'wonderful' if row % 2 else 'something'}"
             at_s = 1_400_000_000 + row
             reddit.append(
                 {"subreddit": f"s{group}", "created_utc": at_s, "title": words, "selftext": ""}

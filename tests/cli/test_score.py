@@ -22,6 +22,7 @@ from feedmill.events.post import Post
 from feedmill.features.counters import Counters, update
 from feedmill.filters import registry as filters
 from feedmill.rankers import registry as rankers
+from feedmill.rankers.engagement import ExpectedClicks
 
 TEXTS = ("Pasta with beans", "WIN free money now, click http://x.example and subscribe", "")
 POSTS = [post(f"p{i}", f"{TEXTS[i % 3]} {i}") for i in range(BATCH + 5)]
@@ -128,9 +129,21 @@ def test_engagements_are_counted_each_event_once(tmp_path: Path) -> None:
     for event in of_one:
         update(counters, event.kind, event.at_ms)
     model = rankers.ENGAGEMENT_RANKER.load()
+    assert isinstance(model, ExpectedClicks)
     expected = model.score_many(model.prior_many([one, other]), [counters, Counters()])
     assert [row["value"] for row in rows(result)] == expected.astype(np.float32).tolist()
     assert rows(result)[0]["value"] > rows(result)[1]["value"]
+    known = model.prior_weight + 4  # two impressions, three clicks: as many impressions as clicks
+    mean = expected[0]
+    assert rows(result)[0]["variance"] == pytest.approx(mean * (1 - mean) / known, rel=1e-5)
+
+
+def test_a_post_with_reactions_and_no_impression_has_no_variance(tmp_path: Path) -> None:
+    one = post("p1", "A walk")
+    posts = write(tmp_path / "posts.jsonl", [encode(one)])
+    engagements = write(tmp_path / "events.jsonl", [encode(event) for event in events(one, "cc")])
+    result = score("engagement", posts, "--engagements", engagements)
+    assert rows(result)[0]["variance"] is None
 
 
 def test_a_bad_engagement_is_named_with_its_file(tmp_path: Path) -> None:

@@ -26,7 +26,13 @@ from feedmill.models.artifact import (
     save_artifact,
     sha256_of,
 )
-from feedmill.models.text_model import NgramModel, read_calibrator, read_ngram_model, read_trees
+from feedmill.models.text_model import (
+    NgramModel,
+    read_calibrator,
+    read_ngram_model,
+    read_trees,
+    tree_arrays,
+)
 from feedmill.models.trees import Trees
 
 FEATURES = ("one", "two")
@@ -160,8 +166,16 @@ ARRAYS: Mapping[str, tuple[Callable[[Arrays], object], Arrays]] = {
     "uneven knots": (lambda arrays: read_calibrator(made(arrays)), calibrator((3,), (2,))),
     "no knots": (lambda arrays: read_calibrator(made(arrays)), calibrator((0,), (0,))),
     "trees that are no text": (
-        lambda arrays: read_trees(made(arrays), "trees"),
+        lambda arrays: read_trees(made(arrays), "trees", 2),
         {"trees": np.array([255, 254], dtype=np.uint8)},
+    ),
+    "trees of other columns": (
+        lambda arrays: read_trees(made(arrays), "trees", 3),
+        tree_arrays(TREES),
+    ),
+    "trees with a leaf that is too large": (
+        lambda arrays: read_trees(made(arrays), "trees", 2),
+        tree_arrays(TREES.replace("0.25", "1e7")),
     ),
 }
 
@@ -200,7 +214,7 @@ TEXTS: Mapping[str, str] = {
     "a threshold that is no number": with_field("threshold", "nan"),
     "a leaf that is infinite": with_field("leaf_value", "0.25 inf"),
     "a categorical split": with_field("decision_type", "1"),
-    "a split for missing values": with_field("decision_type", "10"),
+    "a split that takes 0 for a missing value": with_field("decision_type", "6"),
     "a tree that leads back into itself": with_field("left_child", "0"),
     "a tree of too many leaves": chain(65),
 }

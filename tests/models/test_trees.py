@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import re
+
 import lightgbm
 import numpy as np
 import pytest
@@ -43,6 +45,34 @@ def test_equals_lightgbm(rounds: int, leaves: int) -> None:
     for size in (1, 7, 100):
         parts = [trees.raw_scores(rows[i : i + size]) for i in range(0, len(rows), size)]
         np.testing.assert_array_equal(trees.raw_scores(rows), np.concatenate(parts))
+
+
+@pytest.mark.parametrize("mode", ["many", "few"])
+def test_missing_values_go_where_lightgbm_sends_them(mode: str) -> None:
+    random = np.random.default_rng(4)
+    rows = _rows(3_000, 3)
+    # Missing in training in two columns, for better and for worse; never in the others.
+    rows[random.random(3_000) < 0.3, 0] = np.nan
+    rows[random.random(3_000) < 0.2, 3] = np.nan
+    labels = (np.isnan(rows[:, 0]) ^ (np.nan_to_num(rows[:, 3], nan=-2.0) > 0)).astype(float)
+    labels += rows[:, 1] + 0.5 * np.sin(3 * np.nan_to_num(rows[:, 0])) + (rows[:, 2] > 0.3)
+    text = fit_trees(
+        rows, labels, np.ones(3_000), objective="regression", rounds=30, leaves=12, min_rows=5
+    )
+    kinds = set(" ".join(re.findall("^decision_type=(.*)$", text, re.MULTILINE)).split())
+    assert {"2", "8", "10"} <= kinds  # none seen, missing goes right, missing goes left
+    asked = _rows(500, 5)
+    # Any column may lack a value when the model is asked, and beside it there are infinities.
+    asked[random.random(asked.shape) < 0.3] = np.nan
+    asked[random.random(asked.shape) < 0.05] = np.inf
+    asked[random.random(asked.shape) < 0.05] = -np.inf
+    asked[0] = np.nan
+    oracle = lightgbm.Booster(model_str=text + "end of trees\n")
+    expected = oracle.predict(asked, raw_score=True, num_threads=1)
+    size = 500 if mode == "many" else 4
+    trees = Trees.parse(text)
+    found = [trees.raw_scores(asked[at : at + size]) for at in range(0, 500, size)]
+    np.testing.assert_allclose(np.concatenate(found), expected, rtol=1e-12, atol=1e-12)
 
 
 def test_training_again_gives_the_same_text() -> None:

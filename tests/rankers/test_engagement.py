@@ -1,15 +1,24 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from builders.events import counters_of, posts_of
+from builders.fuzz_targets import TREES
 from feedmill.events.engagement import ENGAGEMENT_KINDS, EngagementKind
 from feedmill.features.counters import Counters
-from feedmill.rankers.engagement import ExpectedClicks
+from feedmill.features.text.ngrams import TextBatch
+from feedmill.features.text.shape import shape_matrix
+from feedmill.models.artifact import read_artifact
+from feedmill.models.linear_text import FEATURES
+from feedmill.models.trees import Trees
+from feedmill.rankers.engagement import ExpectedClicks, tree_columns
 from feedmill.rankers.registry import load
+from feedmill.rankers.spec import STORE
 
 # Written for this test; none comes from a data set.
 BAIT = ["You Won't Believe What This Mom Did Next!", "21 Things Only Cat People Will Understand"]
@@ -36,6 +45,29 @@ def test_priors_are_rates_of_each_row_alone(engagement: ExpectedClicks) -> None:
     alone = np.concatenate([engagement.prior_many([p]) for p in many])
     np.testing.assert_array_equal(priors, alone)
     assert engagement.prior_many([]).shape == (0,)
+
+
+def test_trees_correct_the_linear_lift_by_the_shape(engagement: ExpectedClicks) -> None:
+    texts = TextBatch([*BAIT, *PLAIN])
+    lift = engagement.lift.score(texts)
+    columns = tree_columns(lift, shape_matrix(texts))
+    # The second column is the length: one tree that tells the texts apart by it.
+    middle = float(np.median(columns[:, 1]))
+    text = TREES.replace("idx=1", f"idx={columns.shape[1] - 1}")
+    text = text.replace("split_feature=0", "split_feature=1").replace("=0.5", f"={middle}")
+    corrected = replace(engagement, trees=Trees.parse(text)).prior_texts(texts)
+    by_length = np.where(columns[:, 1] <= middle, 0.25, -0.25)
+    np.testing.assert_allclose(corrected, engagement.base * np.exp(lift + by_length))
+    assert len(set(by_length)) == 2
+
+
+def test_a_model_from_before_the_trees_is_the_linear_one(engagement: ExpectedClicks) -> None:
+    stored = read_artifact(STORE, "engagement", FEATURES)
+    arrays = {key: array for key, array in stored.arrays.items() if key != "trees"}
+    old = ExpectedClicks.of(replace(stored, arrays=arrays))
+    texts = TextBatch([*BAIT, *PLAIN])
+    linear = replace(engagement, trees=None)
+    np.testing.assert_array_equal(old.prior_texts(texts), linear.prior_texts(texts))
 
 
 def test_a_post_that_nobody_has_seen_gets_its_prior(engagement: ExpectedClicks) -> None:
@@ -142,3 +174,18 @@ def test_the_value_does_not_depend_on_when_it_is_asked_or_how_rows_are_batched(
     np.testing.assert_array_equal(whole, alone)
     shifted = [counters_of(("impression", 9), ("like", i), at_ms=10**12) for i in range(40)]
     np.testing.assert_allclose(engagement.score_many(priors, shifted), whole, rtol=1e-12)
+
+
+def test_the_variance_is_that_of_the_beta_distribution(engagement: ExpectedClicks) -> None:
+    priors = np.array([0.02, 0.02, 0.02])
+    rows = [Counters(), counters_of(("impression", 100), ("click", 2)), counters_of(("like", 3))]
+    variances = engagement.variance_many(priors, rows)
+    weight = engagement.prior_weight
+    a, b = weight * 0.02, weight * 0.98
+    for found, (clicks, shown) in zip(variances[:2], [(0, 0), (2, 100)], strict=True):
+        first, second = a + clicks, b + shown - clicks
+        total = first + second
+        assert found == pytest.approx(first * second / total**2 / (total + 1), rel=1e-6)
+    # The clicks came at the rate of the prior, which they make more certain.
+    assert variances[1] < variances[0]
+    assert np.isnan(variances[2])

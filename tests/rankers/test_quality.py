@@ -6,11 +6,16 @@ import numpy as np
 import pytest
 
 from builders.events import posts_of
+from builders.fuzz_targets import TREES
 from feedmill.events.errors import BadArtifact
 from feedmill.features.text.ngrams import TextBatch
-from feedmill.models.artifact import Artifact
+from feedmill.features.text.shape import shape_matrix
+from feedmill.models.artifact import Artifact, read_artifact
+from feedmill.models.linear_text import FEATURES
+from feedmill.models.trees import Trees
 from feedmill.rankers.quality import QualityModel
 from feedmill.rankers.registry import load
+from feedmill.rankers.spec import STORE
 
 # Written for this test; none comes from a data set.
 BAIT = ["You Won't Believe What This Mom Did Next!", "21 Things Only Cat People Will Understand"]
@@ -59,11 +64,33 @@ def test_a_headline_and_an_answer_are_told_apart(quality: QualityModel) -> None:
     assert probabilities[0, :2].min() > 0.5 > probabilities[0, 2:].max()
 
 
-def test_the_value_is_the_mean_rating_over_the_constructs(quality: QualityModel) -> None:
+def test_the_value_is_the_mean_rating_over_the_constructs_corrected_by_trees(
+    quality: QualityModel,
+) -> None:
     batch = TextBatch([*BAIT, *PLAIN, HELPFUL])
-    expected = (quality.ratings(batch) * quality.probabilities(batch)).sum(axis=0)
-    np.testing.assert_array_equal(quality.score_texts(batch), expected)
-    assert (quality.ratings(batch) >= 0.01).all()
+    ratings, probabilities = quality.ratings(batch), quality.probabilities(batch)
+    mean = (ratings * probabilities).sum(axis=0)
+    assert (ratings >= 0.01).all()
+    np.testing.assert_array_equal(replace(quality, trees=None).score_texts(batch), mean)
+    columns = np.column_stack([ratings.T, shape_matrix(batch)])
+    # The first column is the rating as a headline: one tree that raises the better ones.
+    middle = float(np.median(columns[:, 0]))
+    text = TREES.replace("idx=1", f"idx={columns.shape[1] - 1}").replace("=0.5", f"={middle}")
+    trees = Trees.parse(text.replace("0.25 -0.25", "-0.25 0.75"))
+    corrected = replace(quality, trees=trees).score_texts(batch)
+    raised = np.where(columns[:, 0] > middle, 0.75, -0.25)
+    np.testing.assert_array_equal(corrected, np.clip(mean + raised, 0.01, 0.99))
+    assert corrected.max() == 0.99
+
+
+def test_a_model_from_before_the_trees_is_the_mean(quality: QualityModel) -> None:
+    stored = read_artifact(STORE, "quality", FEATURES)
+    arrays = {key: array for key, array in stored.arrays.items() if key != "trees"}
+    batch = TextBatch([*BAIT, *PLAIN, HELPFUL])
+    np.testing.assert_array_equal(
+        QualityModel.of(replace(stored, arrays=arrays)).score_texts(batch),
+        replace(quality, trees=None).score_texts(batch),
+    )
 
 
 def test_a_better_rating_under_any_construct_never_lowers_the_value(quality: QualityModel) -> None:

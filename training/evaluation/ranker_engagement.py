@@ -5,9 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
-from feedmill.features.text.ngrams import TextBatch
 from feedmill.rankers.baselines import SmoothedRate, baselines
 from feedmill.rankers.engagement import ExpectedClicks
 from feedmill.rankers.post_ranker import EngagementRanker
@@ -22,33 +20,40 @@ from feedmill.training.datasets.headline_tests import (
     read_arms,
     significant_pairs,
 )
-from feedmill.training.datasets.labelled_posts import LabelledPosts
 from feedmill.training.evaluation.intervals import Bootstrap, Figure
 from feedmill.training.evaluation.plots import Panel
+from feedmill.training.evaluation.ranker_heads import (
+    LATER,
+    evaluate_head,
+    evaluate_stored_head,
+    ngrams_alone,
+)
 from feedmill.training.evaluation.ranker_metrics import (
     log_loss,
-    ndcg,
+    log_losses,
     rate_calibration,
-    rate_calibration_error,
-    slope_within,
-    within_group_correlations,
 )
+from feedmill.training.evaluation.ranker_prior import evaluate_prior
 from feedmill.training.evaluation.ranker_report import (
     RankerBar,
     RankerEvaluation,
     Section,
-    group_figure,
+    calibration_figure,
     length_slices,
     mean_figures,
+    slope_figure,
     worst_ids,
 )
-from feedmill.training.fitting.engagement import arm_rows, fit_head, reaction_rows
-from feedmill.training.fitting.linear_text import TextRows, cross_fitted, score_rows
-from feedmill.training.fitting.ngram_models import SEED, fit_ridge, folds_of
+from feedmill.training.fitting.engagement import (
+    arm_rows,
+    fit_head,
+    fit_reaction_heads,
+)
+from feedmill.training.fitting.linear_text import cross_fitted, score_rows
+from feedmill.training.fitting.ngram_models import SEED, folds_of
 from feedmill.training.ranker_recipes import ENGAGEMENT, HeadRecipe
 
 _STAGES = (0, 100, 500, 2_000)
-_LATER = 0.75
 
 
 def evaluate_engagement(
@@ -63,12 +68,19 @@ def evaluate_engagement(
     in_test = in_test_split(arms)
     click = ENGAGEMENT.heads[0]
     _evaluate_headlines(arms if look else arms.where(~in_test), click, evaluation)
+    loaded = {
+        head.kind: head.dataset.load(folder, head.kind) for head in ENGAGEMENT.heads if head.dataset
+    }
+    others = {kind: posts.without_test() for kind, posts in loaded.items()}
+    heads = fit_reaction_heads(ENGAGEMENT, others)
+    evaluate_prior(arms.where(~in_test), ENGAGEMENT, heads, evaluation)
     for head in ENGAGEMENT.heads[1:]:
         if head.dataset is not None:
-            posts = head.dataset.load(folder, head.kind)
-            _evaluate_head(posts if look else posts.without_test(), head, evaluation)
+            posts = loaded[head.kind]
+            rows = posts if look else posts.without_test()
+            evaluate_head(rows, head, ENGAGEMENT.most_rows, evaluation)
             if look:
-                _evaluate_stored_head(posts.split("test"), head, model, evaluation)
+                evaluate_stored_head(posts.split("test"), head, model, evaluation)
     if look:
         test = arms.where(in_test)
         evaluation.rows.append(("upworthy", len(test)))
@@ -79,28 +91,28 @@ def _evaluate_headlines(arms: Arms, head: HeadRecipe, evaluation: RankerEvaluati
     """Order headlines of tests never trained, and of later tests, beside n-grams alone."""
     rows = arm_rows(arms)
     weeks = arms.weeks
-    is_later = weeks > np.quantile(weeks, _LATER)
+    is_later = weeks > np.quantile(weeks, LATER)
     folds = folds_of(arms.tests, SEED + 1)
     found = []
     by_cv = cross_fitted(lambda part: fit_head(part, head.penalties), rows, folds)
     ngrams = np.zeros(len(arms))
     for fold in np.unique(folds):
         out = folds == fold
-        ngrams[out] = _ngrams_alone(rows.where(~out), rows.where(out), head)
+        ngrams[out] = ngrams_alone(rows.where(~out), rows.where(out), head)
     found.append(("tests never trained", *_pair_figures(arms, by_cv, ngrams)))
     early, late = rows.where(~is_later), rows.where(is_later)
     later_scores = score_rows(fit_head(early, head.penalties), late)
-    later_ngrams = _ngrams_alone(early, late, head)
+    later_ngrams = ngrams_alone(early, late, head)
     figures = _pair_figures(arms.where(is_later), later_scores, later_ngrams)
     found.append(("later tests", *figures))
-    slope = slope_within(later_scores, late.values, late.weights, late.groups)
-    slope_cv = slope_within(by_cv, rows.values, rows.weights, rows.groups)
+    slope = slope_figure(later_scores, late.values, late.weights, late.groups)
+    slope_cv = slope_figure(by_cv, rows.values, rows.weights, rows.groups)
     evaluation.bars.extend(
         (
             RankerBar("significant pairs in order, later tests", figures[0], 0.60, 0.57),
             RankerBar("the same less n-grams alone", figures[2], -0.03, -0.03),
-            RankerBar("slope of truth on prediction, later tests", _alone(slope), 0.8, most=1.25),
-            RankerBar("slope, tests never trained", _alone(slope_cv), 0.8, most=1.25),
+            RankerBar("slope of truth on prediction, later tests", slope, 0.8, most=1.25),
+            RankerBar("slope, tests never trained", slope_cv, 0.8, most=1.25),
         )
     )
     head_row = ("headlines", "pairs", "click head", "n-grams alone", "difference")
@@ -117,97 +129,6 @@ def _pair_figures(arms: Arms, scores: Values, other: Values) -> tuple[Figure, Fi
     bootstrap = Bootstrap([arms.tests[i] for i in pairs[:, 0]])
     first, second, gap = mean_figures(bootstrap, [*hits, hits[0] - hits[1]])
     return first, second, gap, len(pairs)
-
-
-def _ngrams_alone(train: TextRows, test: TextRows, head: HeadRecipe) -> Values:
-    model = fit_ridge(train.matrix, train.values, train.weights, head.penalties.ngrams)
-    return np.asarray(test.matrix @ model.real_weights, dtype=np.float64)
-
-
-def _alone(value: float) -> Figure:
-    return Figure(value, value, value)
-
-
-def _evaluate_head(posts: LabelledPosts, head: HeadRecipe, evaluation: RankerEvaluation) -> None:
-    """Order posts of groups never trained, and later posts of known groups."""
-    times = {post.post_id: post.created_at_ms for post in posts.posts}
-    rows, kept = reaction_rows(posts, ENGAGEMENT.most_rows)
-    at = np.array([times[post.post_id] for post in kept.posts], dtype=np.float64)
-    unseen = cross_fitted(
-        lambda part: fit_head(part, head.penalties), rows, folds_of(kept.groups, SEED + 1)
-    )
-    is_later = np.zeros(len(rows), dtype=np.bool_)
-    for name in np.unique(rows.groups):
-        inside = rows.groups == name
-        is_later |= inside & (at > np.quantile(at[inside], _LATER))
-    known = score_rows(fit_head(rows.where(~is_later), head.penalties), rows.where(is_later))
-    new = within_group_correlations(unseen, rows.values, rows.groups)
-    later = within_group_correlations(known, rows.values[is_later], rows.groups[is_later])
-    figures = group_figure(new), group_figure(later)
-    name = f"{head.kind} ({posts.source})"
-    evaluation.bars.extend(
-        (
-            RankerBar(f"{name}, groups never trained", figures[0], 0.15, 0.15),
-            RankerBar(f"{name}, later posts of known groups", figures[1], 0.20, 0.20),
-        )
-    )
-    shuffled = np.random.default_rng(SEED).permutation(len(rows)).astype(np.float64)
-    baseline = [
-        group_figure(within_group_correlations(scores, rows.values, rows.groups))
-        for scores in (at, shuffled)
-    ]
-    evaluation.sections.append(
-        Section(
-            f"Head `{head.kind}`, {posts.source}",
-            "The mean over groups of Spearman's correlation within the group.",
-            ("posts", "groups", "correlation"),
-            [
-                ("groups never trained", f"{len(new)}", str(figures[0])),
-                ("later posts of known groups", f"{len(later)}", str(figures[1])),
-                ("newest first", f"{len(new)}", str(baseline[0])),
-                ("shuffle", f"{len(new)}", str(baseline[1])),
-            ],
-        )
-    )
-
-
-def _evaluate_stored_head(
-    posts: LabelledPosts, head: HeadRecipe, model: ExpectedClicks, evaluation: RankerEvaluation
-) -> None:
-    """Order test posts by the stored head, and by the prior that all heads make."""
-    evaluation.rows.append((f"{posts.source} ({head.kind})", len(posts)))
-    batch = TextBatch(posts.texts)
-    groups = np.array(posts.groups)
-    columns: list[tuple[str, Values]] = [
-        (f"head `{head.kind}`", model.heads[head.kind].score(batch)),
-        ("the prior, all heads", model.lift.score(batch)),
-    ]
-    table = []
-    for name, scores in columns:
-        found = within_group_correlations(scores, posts.labels, groups)
-        table.append(
-            (name, f"{len(found)}", str(group_figure(found)), _ndcg(scores, posts, groups))
-        )
-    chance = np.random.default_rng(SEED).permutation(len(posts)).astype(np.float64)
-    table.append(("shuffle", "", "", _ndcg(chance, posts, groups)))
-    evaluation.sections.append(
-        Section(
-            f"Stored model, test groups, {head.kind} ({posts.source})",
-            "nDCG@10 within the group, the gain being log(1 + reactions).",
-            ("order", "groups", "correlation", "nDCG@10"),
-            table,
-        )
-    )
-
-
-def _ndcg(scores: Values, posts: LabelledPosts, groups: npt.NDArray[np.str_]) -> str:
-    gains = np.log1p(posts.labels)
-    values = [
-        ndcg(scores[groups == name], gains[groups == name])
-        for name in np.unique(groups)
-        if (groups == name).sum() >= 20
-    ]
-    return f"{np.mean(values):.3f}" if values else ""
 
 
 def _evaluate_rates(
@@ -280,8 +201,7 @@ def _evaluate_stage(
 ) -> None:
     rates = ("engagement", "text alone", "smoothed rate", "constant")
     bootstrap = Bootstrap(arms.tests)
-    total = float(seen.rest @ seen.rate / seen.rest.sum())
-    losses = {n: _losses(np.clip(scores[n], 1e-6, 1 - 1e-6), seen.rate) for n in rates}
+    losses = {n: log_losses(scores[n], seen.rate) for n in rates}
     others = list(rates[1:3])
     gaps = mean_figures(
         bootstrap, [1e4 * (losses["engagement"] - losses[n]) for n in others], seen.rest
@@ -292,30 +212,21 @@ def _evaluate_stage(
             evaluation.bars.append(RankerBar(what, gap, high=0.0))
         elif stage:
             evaluation.bars.append(RankerBar(what, gap, most=0.0))
-    error = rate_calibration_error(scores["engagement"], seen.rate, seen.rest)
-    evaluation.bars.append(
-        RankerBar(
-            f"calibration error over the base rate after {stage:,} impressions",
-            _alone(error / total),
-            most=0.1,
-        )
-    )
+    errors = {n: calibration_figure(bootstrap, scores[n], seen.rate, seen.rest) for n in rates}
+    what = f"calibration error over the base rate after {stage:,} impressions"
+    evaluation.bars.append(RankerBar(what, errors["engagement"], most=0.1))
     pairs = significant_pairs(arms)
     table = []
     for name, values in scores.items():
         hits = values[pairs[:, 0]] > values[pairs[:, 1]]
         ties = values[pairs[:, 0]] == values[pairs[:, 1]]
         in_order = float((hits + 0.5 * ties).mean()) if len(pairs) else 0.5
-        rate = name in rates
+        loss = f"{np.average(losses[name], weights=seen.rest):.5f}" if name in rates else ""
         table.append(
             (
                 name,
-                f"{log_loss(np.clip(values, 1e-6, 1 - 1e-6), seen.rate, seen.rest):.5f}"
-                if rate
-                else "",
-                f"{rate_calibration_error(values, seen.rate, seen.rest) / total:.3f}"
-                if rate
-                else "",
+                loss,
+                str(errors[name]) if name in rates else "",
                 f"{_weighted_auc(values, seen):.3f}",
                 f"{in_order:.3f}",
             )
@@ -328,10 +239,6 @@ def _evaluate_stage(
             table,
         )
     )
-
-
-def _losses(predicted: Values, rates: Values) -> Values:
-    return np.asarray(-(rates * np.log(predicted) + (1 - rates) * np.log1p(-predicted)))
 
 
 def _weighted_auc(scores: Values, seen: SeenArms) -> float:

@@ -7,12 +7,14 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 import numpy as np
+import numpy.typing as npt
 
 from feedmill.models.artifact import ModelCard
 from feedmill.training.arrays import Mask, Values, Weights
 from feedmill.training.evaluation.intervals import NOTHING_KNOWN, Bootstrap, Figure
 from feedmill.training.evaluation.metrics import ranks
 from feedmill.training.evaluation.plots import Panel
+from feedmill.training.evaluation.ranker_metrics import calibration_bins, slope_parts
 
 
 @dataclass(frozen=True)
@@ -112,6 +114,47 @@ def group_figure(correlations: Values) -> Figure:
         return NOTHING_KNOWN
     names = [f"{i}" for i in range(len(correlations))]
     return mean_figures(Bootstrap(names), [correlations])[0]
+
+
+def slope_figure(
+    scores: Values, truth: Values, weights: Values, groups: npt.NDArray[np.str_]
+) -> Figure:
+    """Return `slope_within` with its interval, groups drawn with replacement."""
+    shared, spread = slope_parts(scores, truth, weights, groups)
+
+    def measure(drawn: Weights) -> Values:
+        total = drawn @ spread
+        return np.asarray(np.where(total > 0, drawn @ shared / np.maximum(total, 1e-300), 0.0))[
+            :, None
+        ]
+
+    return Bootstrap(groups.tolist()).figures(measure)[0]
+
+
+def calibration_figure(
+    bootstrap: Bootstrap, predicted: Values, rates: Values, weights: Values
+) -> Figure:
+    """Return the calibration error over the mean rate, with its interval.
+
+    Rows keep their bins in each draw.  A draw has the noise of the rows and its own, so it errs
+    more than they do; the interval is moved down by what draws err more on average, to 0 at least.
+    """
+    bin_of = calibration_bins(predicted, weights)
+    in_bin = np.eye(int(bin_of.max()) + 1)[bin_of]
+    gaps = in_bin * (weights * (predicted - rates))[:, None]
+
+    def measure(drawn: Weights) -> Values:
+        return np.asarray(np.abs(drawn @ gaps).sum(axis=1) / (drawn @ (weights * rates)))[:, None]
+
+    drawn: list[Values] = []
+
+    def kept(weights_of_draws: Weights) -> Values:
+        drawn.append(measure(weights_of_draws))
+        return drawn[-1]
+
+    figure = bootstrap.figures(kept)[0]
+    excess = float(np.concatenate(drawn[1:]).mean()) - figure.value
+    return Figure(figure.value, max(figure.low - excess, 0.0), max(figure.high - excess, 0.0))
 
 
 def worst_ids(ids: Sequence[str], errors: Values, most: int = 8) -> list[tuple[str, str]]:

@@ -11,6 +11,7 @@ from feedmill.rankers.quality import QualityModel
 from feedmill.rankers.registry import load
 from feedmill.rankers.spec import STORE
 from feedmill.training.evaluation.plots import svg
+from feedmill.training.evaluation.ranker_contrast import evaluate_contrast
 from feedmill.training.evaluation.ranker_engagement import evaluate_engagement
 from feedmill.training.evaluation.ranker_quality import evaluate_quality
 from feedmill.training.evaluation.ranker_report import RankerEvaluation, page
@@ -24,14 +25,17 @@ def evaluate_rankers(
     Raises `UsageError` where a file is missing, `BadArtifact` where a model is.
     """
     found = []
-    for name in names:
-        model = load(name, store)
+    models = {name: load(name, store) for name in names}
+    for name, model in models.items():
         evaluation = RankerEvaluation(name, read_card(store or STORE, name))
         if isinstance(model, QualityModel):
             evaluate_quality(folder, model, evaluation, look=look)
         elif isinstance(model, ExpectedClicks):
             evaluate_engagement(folder, model, evaluation, look=look)
         found.append(evaluation)
+    quality, engagement = models.get("quality"), models.get("engagement")
+    if look and isinstance(quality, QualityModel) and isinstance(engagement, ExpectedClicks):
+        evaluate_contrast(folder, quality, engagement, found[-1])
     return found
 
 

@@ -10,8 +10,8 @@ import numpy.typing as npt
 
 from feedmill.features.text.ngrams import TextBatch
 from feedmill.models.linear_text import LinearText, weighted_sum
-from feedmill.rankers.engagement import posterior
-from feedmill.training.arrays import Values
+from feedmill.rankers.engagement import posterior, prior_of, tree_columns
+from feedmill.training.arrays import Mask, Values
 from feedmill.training.datasets.headline_tests import Arms, after_impressions
 from feedmill.training.datasets.labelled_posts import LabelledPosts
 from feedmill.training.datasets.reactions import within_group_targets
@@ -22,9 +22,11 @@ from feedmill.training.fitting.linear_text import (
     cross_fitted,
     fit_linear_text,
     group_means,
+    score_rows,
     text_rows,
 )
 from feedmill.training.fitting.ngram_models import SEED
+from feedmill.training.fitting.trees import correction, corrections_out_of_fold, fit_correction
 from feedmill.training.ranker_recipes import EngagementRecipe
 
 _MOST_IMPRESSIONS = 20_000
@@ -42,6 +44,8 @@ class FittedEngagement:
         deviation.
     head_weights
         What each adds to the log of the click rate.
+    trees
+        LightGBM's text: what `tree_columns` adds to it; None if the recipe has no rounds.
     base, prior_weight
         As in `ExpectedClicks`.
     rows
@@ -50,6 +54,7 @@ class FittedEngagement:
 
     heads: Mapping[str, LinearText]
     head_weights: Mapping[str, float]
+    trees: str | None
     base: float
     prior_weight: float
     rows: Mapping[str, int]
@@ -59,25 +64,45 @@ class FittedEngagement:
         """The weighted sum of the heads."""
         return weighted_sum([*self.heads.values()], [*self.head_weights.values()])
 
+    def lifts_of(self, rows: TextRows) -> Values:
+        """Return the log of what each text lifts the base rate by: (rows,)."""
+        linear = score_rows(self.lift, rows)
+        return linear + correction(self.trees, tree_columns(linear, rows.shape))
+
 
 def fit_engagement(
     recipe: EngagementRecipe, arms: Arms, reactions: Mapping[str, LabelledPosts]
 ) -> FittedEngagement:
-    """Fit on the arms of headline tests, and on posts labelled by their reactions of each kind.
+    """Fit on the arms of headline tests, and on posts labelled by their reactions of each kind."""
+    return fit_prior(recipe, arms, fit_reaction_heads(recipe, reactions))
 
-    What the sum of the heads says of clicks, and what it is worth beside counts, is fitted on all
-    tests; there the click head of each half of the weeks is one that learned from the other half.
+
+def fit_reaction_heads(
+    recipe: EngagementRecipe, reactions: Mapping[str, LabelledPosts]
+) -> dict[str, tuple[LinearText, int]]:
+    """Fit all heads but that of clicks; return each with the number of its rows."""
+    found = {}
+    for head in recipe.heads[1:]:
+        posts, _ = reaction_rows(reactions[head.kind], recipe.most_rows)
+        found[head.kind] = fit_head(posts, head.penalties), len(posts)
+    return found
+
+
+def fit_prior(
+    recipe: EngagementRecipe, arms: Arms, others: Mapping[str, tuple[LinearText, int]]
+) -> FittedEngagement:
+    """Fit what arms of headline tests teach, beside the heads of other reactions.
+
+    What the sum of the heads says of clicks, what trees add to it, and what that is worth beside
+    counts, is fitted on all tests; there the click head of each half of the weeks is one that
+    learned from the other half, and trees correct no test that they learned from.
     """
     rows = arm_rows(arms)
-    click, *others = recipe.heads
+    click = recipe.heads[0]
     models = {click.kind: fit_head(rows, click.penalties)}
-    counts = {click.kind: len(arms)}
-    for head in others:
-        posts, _ = reaction_rows(reactions[head.kind], recipe.most_rows)
-        models[head.kind] = fit_head(posts, head.penalties)
-        counts[head.kind] = len(posts)
+    models |= {kind: model for kind, (model, _) in others.items()}
     batch = TextBatch(arms.texts)
-    scores = {head.kind: models[head.kind].score(batch) for head in others}
+    scores = {kind: models[kind].score(batch) for kind in others}
     scores[click.kind] = _clicks_by_halves(rows, arms.weeks, click.penalties)
     summed = np.zeros(len(arms))
     heads = {}
@@ -87,11 +112,31 @@ def fit_engagement(
         summed += head.weight * (column - column.mean()) / deviation
         heads[head.kind] = _standardised(models[head.kind], batch, deviation)
     slope = slope_within(summed, rows.values, rows.weights, rows.groups)
-    lifts = np.exp(slope * summed)
+    trees, corrections = _fit_correction(recipe, rows, slope * summed)
+    lifts = prior_of(1.0, slope * summed + corrections)
     base = float(arms.clicks.sum() / (arms.impressions * lifts).sum())
-    prior_weight = _fit_prior_weight(recipe, arms, base * lifts)
+    prior_weight = fit_prior_weight(recipe, arms, base * lifts)
     head_weights = {head.kind: slope * head.weight for head in recipe.heads}
-    return FittedEngagement(heads, head_weights, base, prior_weight, counts)
+    counts = {click.kind: len(arms), **{kind: count for kind, (_, count) in others.items()}}
+    return FittedEngagement(heads, head_weights, trees, base, prior_weight, counts)
+
+
+def _fit_correction(
+    recipe: EngagementRecipe, rows: TextRows, lifts: Values
+) -> tuple[str | None, Values]:
+    """Fit what the linear lifts leave unexplained within tests.
+
+    Returns LightGBM's text, and (rows,) the corrections by trees that know nothing of a row's test.
+    """
+    columns = tree_columns(lifts, rows.shape)
+    centred = lifts - group_means(lifts[:, None], rows.weights, rows.groups)[:, 0]
+    rest = rows.values - centred
+
+    def fit(kept: Mask) -> str | None:
+        return fit_correction(columns[kept], rest[kept], rows.weights[kept], 1, recipe.trees)
+
+    everything = np.ones(len(rows), dtype=np.bool_)
+    return fit(everything), corrections_out_of_fold(fit, columns, rows.groups)
 
 
 def _clicks_by_halves(
@@ -111,8 +156,11 @@ def _standardised(model: LinearText, batch: TextBatch, deviation: float) -> Line
     return replace(scaled, ngram_model=replace(scaled.ngram_model, bias=bias))
 
 
-def _fit_prior_weight(recipe: EngagementRecipe, arms: Arms, priors: Values) -> float:
-    """Return the weight with the least log loss on the rest of arms, after few impressions."""
+def fit_prior_weight(recipe: EngagementRecipe, arms: Arms, priors: Values) -> float:
+    """Return the weight of (arms,) priors with the least log loss on the rest of each arm.
+
+    Some impressions are seen before: a number drawn for each arm, few more often than many.
+    """
     random = np.random.default_rng(SEED)
     drawn = []
     for _ in range(_DRAWS):

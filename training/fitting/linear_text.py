@@ -75,7 +75,18 @@ def fit_linear_text(
     *,
     within_groups: bool = False,
 ) -> LinearText:
-    """Fit a model that predicts the rows' values.
+    """Fit a model that predicts the rows' values: the model of `fit_with_scores`."""
+    return fit_with_scores(rows, penalties, learned_before, within_groups=within_groups)[0]
+
+
+def fit_with_scores(
+    rows: TextRows,
+    penalties: RidgePenalties,
+    learned_before: Sequence[NgramModel] = (),
+    *,
+    within_groups: bool = False,
+) -> tuple[LinearText, Values]:
+    """Fit a model that predicts the rows' values, and score them by n-grams out of fold.
 
     Parameters
     ----------
@@ -88,6 +99,11 @@ def fit_linear_text(
     within_groups
         Whether the second step compares rows of one group only.  Values are centred by group then,
         and columns that were not would make the slope too small.
+
+    Returns
+    -------
+    The model, and (rows,) its scores with the n-grams of each row read by a model that did not
+    learn from the row's group: what a model above this one may learn from.
     """
 
     def fit_ngrams(mask: Mask) -> NgramModel:
@@ -97,15 +113,17 @@ def fit_linear_text(
     scores = [out_of_fold(fit_ngrams, rows.matrix, folds)]
     scores += [rows.matrix @ model.real_weights + model.bias for model in learned_before]
     columns = np.column_stack([*scores, rows.shape])
-    if within_groups:
-        columns = columns - group_means(columns, rows.weights, rows.groups)
-    coefficients, bias = fit_dense_ridge(columns, rows.values, rows.weights, penalties.stack)
+    means = group_means(columns, rows.weights, rows.groups) if within_groups else 0.0
+    coefficients, bias = fit_dense_ridge(
+        columns - means, rows.values, rows.weights, penalties.stack
+    )
+    of_rows = columns @ coefficients + bias
     models = [fit_ngrams(np.ones(len(rows), dtype=np.bool_)), *learned_before]
     ngrams = np.zeros(len(models[0].weights))
     for model, coefficient in zip(models, coefficients, strict=False):
         ngrams += coefficient * model.real_weights
         bias += coefficient * model.bias
-    return LinearText(quantised(ngrams, bias), coefficients[len(models) :])
+    return LinearText(quantised(ngrams, bias), coefficients[len(models) :]), of_rows
 
 
 def group_means(

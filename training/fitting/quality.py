@@ -8,16 +8,20 @@ from typing import NamedTuple
 
 import numpy as np
 
+from feedmill.models.linear_text import LinearText
 from feedmill.models.text_model import NgramModel
-from feedmill.rankers.quality import Construct
+from feedmill.rankers.quality import Construct, bounded, mean_rating, softmax, tree_columns
+from feedmill.training.arrays import Values
 from feedmill.training.datasets.labelled_posts import LabelledPosts, drop_leaked
 from feedmill.training.fitting.linear_text import (
     RidgePenalties,
     TextRows,
-    fit_linear_text,
+    fit_with_scores,
+    score_rows,
     text_rows,
 )
-from feedmill.training.fitting.ngram_models import fit_logistic, fit_ridge
+from feedmill.training.fitting.ngram_models import FOLDS, fit_logistic, fit_ridge, folds_of
+from feedmill.training.fitting.trees import TreeSettings, fit_correction
 
 
 class RatedTexts(NamedTuple):
@@ -31,35 +35,93 @@ class RatedTexts(NamedTuple):
 
 @dataclass(frozen=True)
 class FittedQuality:
-    """The constructs, and how many rows each data set trained them with."""
+    """The constructs, LightGBM's text or None, and how many rows trained them by data set."""
 
     constructs: tuple[Construct, ...]
+    trees: str | None
     rows: dict[str, int]
 
 
 def fit_quality(
-    rated: Sequence[RatedTexts], helper_penalty: float, register_c: float
+    rated: Sequence[RatedTexts], helper_penalty: float, register_c: float, trees: TreeSettings
 ) -> FittedQuality:
-    """Fit each construct on its rated texts, then the registers; see `QualityRecipe`."""
-    constructs: list[Construct] = []
+    """Fit each construct on its rated texts, the registers, then the trees; see `QualityRecipe`."""
+    rows_of = [_rows(texts.posts) for texts in rated]
     counts: dict[str, int] = {}
-    first = _rows(rated[0].posts)
-    for texts in rated:
-        rows = _rows(texts.posts) if constructs else first
+    ratings: list[tuple[LinearText, Values]] = []
+    for texts, rows in zip(rated, rows_of, strict=True):
         before = []
         counts[texts.posts.source] = len(rows)
         if texts.helper is not None:
             helper = _rows(drop_leaked(texts.helper, [texts.posts]))
             counts[texts.helper.source] = len(helper)
             before = [fit_ridge(helper.matrix, helper.values, helper.weights, helper_penalty)]
-        rating = fit_linear_text(rows, texts.penalties, before)
-        register = _fit_register(first, rows, register_c) if constructs else None
-        constructs.append(Construct(texts.name, rating, register))
-    return FittedQuality(tuple(constructs), counts)
+        ratings.append(fit_with_scores(rows, texts.penalties, before))
+    first = rows_of[0]
+    registers = [_fit_register(first, rows, register_c) for rows in rows_of[1:]]
+    constructs = tuple(
+        Construct(texts.name, rating, register)
+        for texts, (rating, _), register in zip(rated, ratings, [None, *registers], strict=True)
+    )
+    unlearned = [_register_out_of_fold(first, rows, register_c) for rows in rows_of[1:]]
+    scored = []
+    for own, rows in enumerate(rows_of):
+        scores = np.stack([score_rows(rating, rows) for rating, _ in ratings])
+        scores[own] = ratings[own][1]
+        odds = np.zeros((len(rated), len(rows)))
+        for other, register in enumerate(registers, 1):
+            odds[other] = _ngram_scores(register, rows)
+            if own in {0, other}:
+                odds[other] = unlearned[other - 1][int(own == other)]
+        scored.append((bounded(scores), softmax(odds)))
+    return FittedQuality(constructs, _fit_trees(rows_of, scored, trees), counts)
+
+
+def _fit_trees(
+    rows_of: Sequence[TextRows],
+    scored: Sequence[tuple[Values, Values]],
+    settings: TreeSettings,
+) -> str | None:
+    """Fit what the mean rating leaves unexplained; each construct weighs as much as another.
+
+    `scored` has for each construct the ratings and probabilities of its rows, out of fold.
+    """
+    columns, rest, weights = [], [], []
+    for rows, (ratings, probabilities) in zip(rows_of, scored, strict=True):
+        columns.append(tree_columns(ratings, rows.shape))
+        rest.append(rows.values - mean_rating(ratings, probabilities))
+        weights.append(np.full(len(rows), 1.0 / len(rows)))
+    total = np.concatenate(weights)
+    return fit_correction(
+        np.concatenate(columns),
+        np.concatenate(rest),
+        total / total.mean(),
+        len(rows_of),
+        settings,
+    )
 
 
 def _rows(posts: LabelledPosts) -> TextRows:
     return text_rows(posts.texts, posts.labels, posts.groups)
+
+
+def _ngram_scores(model: NgramModel, rows: TextRows) -> Values:
+    return np.asarray(rows.matrix @ model.real_weights + model.bias, dtype=np.float64)
+
+
+def _register_out_of_fold(
+    first: TextRows, other: TextRows, regularization_c: float
+) -> tuple[Values, Values]:
+    """Return the log-odds of the rows of both by registers that did not learn from their groups."""
+    parts = (first, other)
+    folds = [folds_of(rows.groups.tolist()) for rows in parts]
+    found = tuple(np.zeros(len(rows)) for rows in parts)
+    for fold in range(FOLDS):
+        kept = [rows.where(of != fold) for rows, of in zip(parts, folds, strict=True)]
+        model = _fit_register(kept[0], kept[1], regularization_c)
+        for rows, of, scores in zip(parts, folds, found, strict=True):
+            scores[of == fold] = _ngram_scores(model, rows.where(of == fold))
+    return found[0], found[1]
 
 
 def _fit_register(first: TextRows, other: TextRows, regularization_c: float) -> NgramModel:

@@ -5,11 +5,78 @@ LightGBM is imported where it is used: that takes a second, and only trainers ne
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from feedmill.training.arrays import Values
-from feedmill.training.fitting.ngram_models import SEED
+import numpy as np
+import numpy.typing as npt
+
+from feedmill.models.trees import Trees
+from feedmill.training.arrays import Mask, Values
+from feedmill.training.fitting.ngram_models import SEED, folds_of
+
+
+@dataclass(frozen=True)
+class TreeSettings:
+    """LightGBM's `num_boost_round`, `num_leaves`, `min_data_in_leaf` and `learning_rate`.
+
+    With no rounds a ranker has no trees, and is linear.
+    """
+
+    rounds: int
+    leaves: int
+    min_rows: int
+    rate: float = 0.08
+
+
+def fit_correction(
+    columns: Values, rest: Values, weights: Values, rising: int, settings: TreeSettings
+) -> str | None:
+    """Fit trees of what a model left unexplained; return LightGBM's text, None without rounds.
+
+    Parameters
+    ----------
+    columns, rest, weights
+        (rows, columns), then (rows,) each: `rest` is the truth less what the model says.
+    rising
+        The correction must not fall in so many of the first columns.
+    settings
+        How many trees, and of what size.
+    """
+    if not settings.rounds:
+        return None
+    return fit_trees(
+        columns,
+        rest,
+        weights,
+        objective="regression",
+        rounds=settings.rounds,
+        leaves=settings.leaves,
+        min_rows=settings.min_rows,
+        rate=settings.rate,
+        monotone=[1] * rising + [0] * (columns.shape[1] - rising),
+    )
+
+
+def corrections_out_of_fold(
+    fit: Callable[[Mask], str | None], columns: Values, groups: npt.NDArray[np.str_]
+) -> Values:
+    """Correct each row by trees that did not learn from its group: (rows,).
+
+    `fit` returns LightGBM's text of the rows in a mask, None where there is no correction.
+    """
+    folds = folds_of(groups.tolist())
+    corrections = np.zeros(len(columns))
+    for fold in np.unique(folds):
+        out = folds == fold
+        corrections[out] = correction(fit(~out), columns[out])
+    return corrections
+
+
+def correction(text: str | None, columns: Values) -> Values:
+    """Return what LightGBM's text adds to each row, 0 without one: (rows,)."""
+    return np.zeros(len(columns)) if text is None else Trees.parse(text).raw_scores(columns)
 
 
 def fit_trees(  # noqa: PLR0913 the settings of one training, each named at the call
@@ -30,7 +97,7 @@ def fit_trees(  # noqa: PLR0913 the settings of one training, each named at the 
     Parameters
     ----------
     rows
-        (rows, columns) float64.
+        (rows, columns) float64, NaN where a value is missing.
     labels, weights, start
         (rows,) each; `start` are the raw scores that the trees add to.
     objective, rounds, leaves, min_rows, rate
@@ -55,7 +122,6 @@ def fit_trees(  # noqa: PLR0913 the settings of one training, each named at the 
         "deterministic": True,
         "force_row_wise": True,
         "boost_from_average": True,
-        "use_missing": False,
         "seed": SEED,
         "verbosity": -1,
     }

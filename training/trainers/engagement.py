@@ -18,6 +18,7 @@ from feedmill.models.artifact import (
     sha256_of_file,
 )
 from feedmill.models.linear_text import FEATURES, linear_text_arrays
+from feedmill.models.text_model import tree_arrays
 from feedmill.training.card_texts import MODEL_LICENCE
 from feedmill.training.datasets.headline_tests import FILE, SPLIT_RULE, in_test_split, read_arms
 from feedmill.training.fitting.engagement import FittedEngagement, fit_engagement
@@ -55,7 +56,8 @@ def pack(fitted: FittedEngagement) -> bytes:
         "prior_weight": fitted.prior_weight,
         "head_weights": dict(fitted.head_weights),
     }
-    return pack_artifact(metadata, FEATURES, linear_text_arrays(fitted.heads))
+    arrays = {**linear_text_arrays(fitted.heads), **tree_arrays(fitted.trees)}
+    return pack_artifact(metadata, FEATURES, arrays)
 
 
 def _card(
@@ -100,6 +102,6 @@ def _card(
         code=code_version(),
         libraries=library_versions(),
         recipe="engagement",
-        parameters={"heads": settings["heads"], "most_rows": recipe.most_rows},
+        parameters={key: settings[key] for key in ("heads", "trees", "most_rows")},
         seed=SEED,
     )

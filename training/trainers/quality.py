@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import msgspec
+
 from feedmill.models.artifact import (
     DataUse,
     ModelCard,
@@ -14,7 +16,7 @@ from feedmill.models.artifact import (
     sha256_of_file,
 )
 from feedmill.models.linear_text import FEATURES, linear_text_arrays
-from feedmill.models.text_model import model_arrays
+from feedmill.models.text_model import model_arrays, tree_arrays
 from feedmill.training.card_texts import MODEL_LICENCE
 from feedmill.training.datasets.ratings import RatedDataset, read_own_ratings
 from feedmill.training.fitting.ngram_models import SEED
@@ -35,7 +37,7 @@ def train(folder: Path, out: Path, day: str, own_ratings: Sequence[str] = ()) ->
     rated += [
         RatedTexts(OWN_RATINGS, OWN_PENALTIES, posts.without_test(), None) for posts, _ in own
     ]
-    fitted = fit_quality(rated, QUALITY.helper_penalty, QUALITY.register_c)
+    fitted = fit_quality(rated, QUALITY.helper_penalty, QUALITY.register_c, QUALITY.trees)
     content = pack(fitted)
     uses = [_use(folder, fitted, dataset) for dataset in _datasets(QUALITY)]
     uses += [use for _, use in own]
@@ -61,7 +63,11 @@ def pack(fitted: FittedQuality) -> bytes:
     """Return the bytes of the artifact."""
     ratings = {construct.name: construct.rating for construct in fitted.constructs}
     registers = {f"register_{c.name}": c.register for c in fitted.constructs if c.register}
-    arrays = {**linear_text_arrays(ratings), **model_arrays(registers)}
+    arrays = {
+        **linear_text_arrays(ratings),
+        **model_arrays(registers),
+        **tree_arrays(fitted.trees),
+    }
     return pack_artifact({"name": "quality", "constructs": [*ratings]}, FEATURES, arrays)
 
 
@@ -105,6 +111,10 @@ def _card(uses: list[DataUse], constructs: int, sha256: str, day: str) -> ModelC
         code=code_version(),
         libraries=library_versions(),
         recipe="quality",
-        parameters={"helper_penalty": QUALITY.helper_penalty, "register_c": QUALITY.register_c},
+        parameters={
+            "helper_penalty": QUALITY.helper_penalty,
+            "register_c": QUALITY.register_c,
+            "trees": msgspec.to_builtins(QUALITY.trees),
+        },
         seed=SEED,
     )

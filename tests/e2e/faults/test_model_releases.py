@@ -173,7 +173,8 @@ def test_earlier_posts_follow_a_release_and_a_rollback(
             offsets[partition].append(signal["post_offset"])
     for partition, found in offsets.items():
         assert found[0] == max(found), partition
-    until(lambda: engine.truth(posts[0])["spam"]["version"] == other)
+    # Redis has the first digits of it.
+    until(lambda: other.startswith(engine.truth(posts[0])["spam"]["version"]))
     models.done("rollback spam")
     until(lambda: versions() == {installed}, 120)
     last = engine.latest("signals.spam")

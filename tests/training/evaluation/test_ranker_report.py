@@ -5,15 +5,18 @@ import pytest
 
 from feedmill.training.evaluation.intervals import Bootstrap, Figure
 from feedmill.training.evaluation.metrics import rank_correlation
+from feedmill.training.evaluation.ranker_metrics import rate_calibration_error, slope_within
 from feedmill.training.evaluation.ranker_report import (
     RankerBar,
     RankerEvaluation,
     Section,
+    calibration_figure,
     correlation_figures,
     group_figure,
     length_slices,
     mean_figures,
     page,
+    slope_figure,
     worst_ids,
 )
 
@@ -57,6 +60,32 @@ def test_correlations_are_spearmans_and_the_better_one_has_a_gap_above_zero() ->
     assert first.value == pytest.approx(rank_correlation(good, truth), abs=1e-6)
     assert second.low < rank_correlation(poor, truth) < second.high
     assert 0 < gap.low < first.value - second.value < gap.high
+
+
+def test_the_interval_of_a_slope_holds_the_slope_that_was_planted() -> None:
+    random = np.random.default_rng(3)
+    groups = np.array(GROUPS)
+    scores = random.normal(size=500) + 5 * random.normal(size=100)[np.arange(500) // 5]
+    truth = 2 * scores + random.normal(size=500)
+    truth += 9 * random.normal(size=100)[np.arange(500) // 5]  # what a group has is no slope
+    weights = random.uniform(1, 2, 500)
+    figure = slope_figure(scores, truth, weights, groups)
+    assert figure.value == pytest.approx(slope_within(scores, truth, weights, groups))
+    assert 1.8 < figure.low < 2 < figure.high < 2.2
+
+
+def test_the_interval_of_a_calibration_error_holds_the_error_that_was_planted() -> None:
+    random = np.random.default_rng(4)
+    truth = random.uniform(0.01, 0.03, 500)
+    rates = random.binomial(4_000, truth) / 4_000
+    weights = np.full(500, 4_000.0)
+    honest = calibration_figure(Bootstrap(GROUPS), truth, rates, weights)
+    assert honest.value == pytest.approx(
+        rate_calibration_error(truth, rates, weights) / rates.mean()
+    )
+    assert honest.low <= honest.value <= honest.high < 0.05
+    wrong = calibration_figure(Bootstrap(GROUPS), truth * 1.3, rates, weights)
+    assert 0.25 < wrong.low < 0.3 < wrong.high < 0.35
 
 
 def test_groups_count_alike() -> None:

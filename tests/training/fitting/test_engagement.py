@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,12 @@ from feedmill.features.text.ngrams import TextBatch
 from feedmill.training.datasets.headline_tests import Arms, read_arms
 from feedmill.training.datasets.labelled_posts import LabelledPosts
 from feedmill.training.datasets.reactions import FACEBOOK, REDDIT
+from feedmill.training.evaluation.metrics import rank_correlation
+from feedmill.training.evaluation.ranker_metrics import slope_within
 from feedmill.training.fitting.engagement import arm_rows, fit_engagement, reaction_rows
+from feedmill.training.fitting.linear_text import score_rows
 from feedmill.training.ranker_recipes import ENGAGEMENT
+from feedmill.training.trainers.engagement import pack
 
 
 def read(folder: Path, *, by_text: bool) -> tuple[Arms, dict[str, LabelledPosts]]:
@@ -42,6 +47,37 @@ def test_heads_have_unit_deviation_over_headlines_and_the_weights_of_the_recipe(
     by_kind = {head.kind: head.weight for head in ENGAGEMENT.heads}
     ratios = [fitted.head_weights[kind] / weight for kind, weight in by_kind.items()]
     np.testing.assert_allclose(ratios, ratios[0])
+
+
+def test_trees_find_within_tests_what_no_sum_of_columns_can(tmp_path: Path) -> None:
+    arms, reactions = read(tmp_path, by_text=False)
+    random = np.random.default_rng(6)
+    # A headline draws clicks if it begins with a digit or ends with a question mark, but not both.
+    marks = random.integers(0, 2, (len(arms), 2))
+    texts = [
+        f"{'7 ' * a}{t}{' ?' * b}" for t, (a, b) in zip(arms.texts, marks.tolist(), strict=True)
+    ]
+    clicks = random.binomial(arms.impressions, np.where(marks[:, 0] != marks[:, 1], 0.03, 0.01))
+    either = replace(arms, texts=texts, clicks=clicks)
+    is_new = np.arange(len(arms)) >= 400
+    fitted = fit_engagement(ENGAGEMENT, either.where(~is_new), reactions)
+    rows = arm_rows(either.where(is_new))
+    lifts = fitted.lifts_of(rows)
+    without = score_rows(fitted.lift, rows)
+    assert rank_correlation(lifts, rows.values) > 0.5
+    assert abs(rank_correlation(without, rows.values)) < 0.2
+    assert slope_within(lifts, rows.values, rows.weights, rows.groups) > 0.8
+
+
+def test_without_rounds_the_prior_is_the_linear_one(tmp_path: Path) -> None:
+    arms, reactions = read(tmp_path, by_text=True)
+    recipe = replace(ENGAGEMENT, trees=replace(ENGAGEMENT.trees, rounds=0))
+    fitted = fit_engagement(recipe, arms, reactions)
+    assert fitted.trees is None
+    rows = arm_rows(arms)
+    np.testing.assert_array_equal(fitted.lifts_of(rows), score_rows(fitted.lift, rows))
+    with np.load(BytesIO(pack(fitted)), allow_pickle=False) as stored:
+        assert "trees" not in stored.files
 
 
 def test_targets_of_arms_are_within_their_test(tmp_path: Path) -> None:

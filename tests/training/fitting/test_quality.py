@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+from dataclasses import replace
+from io import BytesIO
+
 import numpy as np
 
 from builders.training_data import sentences
@@ -7,8 +10,11 @@ from feedmill.features.text.ngrams import TextBatch
 from feedmill.training.datasets.labelled_posts import LabelledPosts, LabelledRow, labelled_posts
 from feedmill.training.fitting.linear_text import RidgePenalties
 from feedmill.training.fitting.quality import RatedTexts, fit_quality
+from feedmill.training.fitting.trees import TreeSettings
+from feedmill.training.trainers.quality import pack
 
 PENALTIES = RidgePenalties(1.0, 1.0)
+TREES = TreeSettings(rounds=10, leaves=4, min_rows=10)
 
 
 def rated(source: str, texts: list[str], ratings: list[float]) -> LabelledPosts:
@@ -30,6 +36,7 @@ def test_each_construct_learns_its_own_ratings_and_the_register_tells_which_it_i
         ],
         helper_penalty=1.0,
         register_c=0.5,
+        trees=TREES,
     )
     one, two = fitted.constructs
     assert one.register is None
@@ -42,6 +49,16 @@ def test_each_construct_learns_its_own_ratings_and_the_register_tells_which_it_i
     assert fitted.rows == {"first": 200, "second": 200}
 
 
+def test_without_rounds_an_artifact_has_no_trees() -> None:
+    texts = sentences(100, 1)
+    posts = rated("few", texts, [float(i % 2) for i in range(100)])
+    for rounds in (0, 5):
+        settings = replace(TREES, rounds=rounds)
+        fitted = fit_quality([RatedTexts("a", PENALTIES, posts, None)], 1.0, 0.5, settings)
+        with np.load(BytesIO(pack(fitted)), allow_pickle=False) as stored:
+            assert ("trees" in stored.files) == (rounds > 0)
+
+
 def test_a_helper_lends_what_few_ratings_do_not_show() -> None:
     few, many = sentences(40, 1), sentences(600, 2)
     labels = [float(i % 2) for i in range(600)]
@@ -50,8 +67,8 @@ def test_a_helper_lends_what_few_ratings_do_not_show() -> None:
     )
     posts = rated("few", [f"{t} {'wow' * (i % 4 < 2)}" for i, t in enumerate(few)], labels[:40])
     weak = RidgePenalties(1e6, 1.0)
-    alone = fit_quality([RatedTexts("a", weak, posts, None)], 1.0, 0.5)
-    helped = fit_quality([RatedTexts("a", weak, posts, helper)], 1.0, 0.5)
+    alone = fit_quality([RatedTexts("a", weak, posts, None)], 1.0, 0.5, TREES)
+    helped = fit_quality([RatedTexts("a", weak, posts, helper)], 1.0, 0.5, TREES)
     assert set(helped.rows) == {"few", "many"}
     assert not np.allclose(
         helped.constructs[0].rating.ngram_model.real_weights,

@@ -1,0 +1,60 @@
+"""The order of posts within communities, on generated ones in which a word decides."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from builders.ranker_datasets import write_headline_tests, write_reactions
+from feedmill.rankers.engagement import ExpectedClicks
+from feedmill.rankers.registry import load
+from feedmill.training.datasets.labelled_posts import LabelledPosts
+from feedmill.training.datasets.reactions import REDDIT
+from feedmill.training.evaluation.ranker_heads import evaluate_head, evaluate_stored_head
+from feedmill.training.evaluation.ranker_report import RankerEvaluation
+from feedmill.training.ranker_recipes import ENGAGEMENT
+from feedmill.training.trainers import engagement
+
+REPLY = ENGAGEMENT.heads[2]
+
+
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory: pytest.TempPathFactory) -> tuple[LabelledPosts, ExpectedClicks]:
+    folder: Path = tmp_path_factory.mktemp("data")
+    write_headline_tests(folder, by_text=True)
+    write_reactions(folder, posts=100)
+    engagement.train(folder, folder / "store", "2026-01-01")
+    model = load("engagement", folder / "store")
+    assert isinstance(model, ExpectedClicks)
+    return REDDIT.load(folder, "reply"), model
+
+
+def test_the_ablation_says_which_columns_know_the_order(
+    stored: tuple[LabelledPosts, ExpectedClicks],
+) -> None:
+    evaluation = RankerEvaluation("engagement", None)
+    evaluate_head(stored[0], REPLY, 2_000, evaluation)
+    (curve,) = [s for s in evaluation.sections if s.title.startswith("Learning curve")]
+    rows = {row[0]: float(row[2].split()[0]) for row in curve.rows}
+    # The word that decides is an n-gram; a shape hardly knows it.
+    assert rows["all of them"] > 0.7
+    assert rows["all of them, n-grams alone"] > rows["all of them, shape alone"] + 0.1
+    posts = [int(row[1].replace(",", "")) for row in curve.rows]
+    assert posts[0] < posts[1] < posts[2]
+
+
+def test_each_test_community_and_hour_has_a_row(
+    stored: tuple[LabelledPosts, ExpectedClicks],
+) -> None:
+    posts, model = stored
+    test = posts.split("test")
+    evaluation = RankerEvaluation("engagement", None)
+    evaluate_stored_head(test, REPLY, model, evaluation)
+    (slices,) = [s for s in evaluation.sections if s.title.startswith("Slices")]
+    communities = [row for row in slices.rows if row[0].startswith("community ")]
+    assert len(communities) == len(set(test.groups))
+    assert all(float(row[2]) > 0.5 for row in communities)
+    # All posts were published within two minutes, at 16:53 UTC.
+    (hours,) = [row for row in slices.rows if "h UTC" in row[0]]
+    assert hours[0] == f"12 to 18 h UTC, {len(communities)} communities"

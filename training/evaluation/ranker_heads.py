@@ -1,0 +1,188 @@
+"""Evaluate the heads of engagement that learn from counts of reactions: order within groups."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+
+from feedmill.features.text.ngrams import TextBatch
+from feedmill.rankers.engagement import ExpectedClicks
+from feedmill.training.arrays import Mask, Values
+from feedmill.training.datasets.labelled_posts import LabelledPosts
+from feedmill.training.evaluation.intervals import Figure
+from feedmill.training.evaluation.ranker_metrics import ndcg, within_group_correlations
+from feedmill.training.evaluation.ranker_report import (
+    RankerBar,
+    RankerEvaluation,
+    Section,
+    group_figure,
+)
+from feedmill.training.fitting.engagement import fit_head, reaction_rows
+from feedmill.training.fitting.linear_text import TextRows, cross_fitted, score_rows
+from feedmill.training.fitting.ngram_models import SEED, fit_ridge, folds_of
+from feedmill.training.ranker_recipes import HeadRecipe
+
+LATER = 0.75
+_FRACTIONS = (0.25, 0.5)
+_HOURS = ((0, 6), (6, 12), (12, 18), (18, 24))
+_HOUR_MS = 3_600_000
+_DAY_HOURS = 24
+
+
+def evaluate_head(
+    posts: LabelledPosts, head: HeadRecipe, most_rows: int, evaluation: RankerEvaluation
+) -> None:
+    """Order posts of groups never trained, and later posts of known groups."""
+    times = {post.post_id: post.created_at_ms for post in posts.posts}
+    rows, kept = reaction_rows(posts, most_rows)
+    at = np.array([times[post.post_id] for post in kept.posts], dtype=np.float64)
+    unseen = cross_fitted(
+        lambda part: fit_head(part, head.penalties), rows, folds_of(kept.groups, SEED + 1)
+    )
+    is_later = np.zeros(len(rows), dtype=np.bool_)
+    for name in np.unique(rows.groups):
+        inside = rows.groups == name
+        is_later |= inside & (at > np.quantile(at[inside], LATER))
+    known = score_rows(fit_head(rows.where(~is_later), head.penalties), rows.where(is_later))
+    new = within_group_correlations(unseen, rows.values, rows.groups)
+    later = within_group_correlations(known, rows.values[is_later], rows.groups[is_later])
+    figures = group_figure(new), group_figure(later)
+    name = f"{head.kind} ({posts.source})"
+    evaluation.bars.extend(
+        (
+            RankerBar(f"{name}, groups never trained", figures[0], 0.15, 0.15),
+            RankerBar(f"{name}, later posts of known groups", figures[1], 0.20, 0.20),
+        )
+    )
+    _add_learning_curve(head, posts.source, rows, is_later, figures[1], evaluation)
+    shuffled = np.random.default_rng(SEED).permutation(len(rows)).astype(np.float64)
+    baseline = [
+        group_figure(within_group_correlations(scores, rows.values, rows.groups))
+        for scores in (at, shuffled)
+    ]
+    evaluation.sections.append(
+        Section(
+            f"Head `{head.kind}`, {posts.source}",
+            "The mean over groups of Spearman's correlation within the group.",
+            ("posts", "groups", "correlation"),
+            [
+                ("groups never trained", f"{len(new)}", str(figures[0])),
+                ("later posts of known groups", f"{len(later)}", str(figures[1])),
+                ("newest first", f"{len(new)}", str(baseline[0])),
+                ("shuffle", f"{len(new)}", str(baseline[1])),
+            ],
+        )
+    )
+
+
+def _add_learning_curve(
+    head: HeadRecipe,
+    source: str,
+    rows: TextRows,
+    is_later: Mask,
+    whole: Figure,
+    evaluation: RankerEvaluation,
+) -> None:
+    """Add what later posts of known groups gain by more earlier ones, and by which columns."""
+    earlier, later = rows.where(~is_later), rows.where(is_later)
+    chance = np.random.default_rng(SEED + 5).random(len(earlier))
+    found: list[tuple[str, int, Figure]] = []
+
+    def add(name: str, train: TextRows, test: TextRows) -> None:
+        scores = score_rows(fit_head(train, head.penalties), test)
+        correlations = within_group_correlations(scores, test.values, test.groups)
+        found.append((name, len(train), group_figure(correlations)))
+
+    for fraction in _FRACTIONS:
+        part = earlier.where(chance < fraction)
+        add(f"{fraction:.0%} of the earlier posts", part, later)
+    found.append(("all of them", len(earlier), whole))
+    ngrams = ngrams_alone(earlier, later, head)
+    alone = group_figure(within_group_correlations(ngrams, later.values, later.groups))
+    found.append(("all of them, n-grams alone", len(earlier), alone))
+    blank = replace(earlier, matrix=earlier.matrix * 0), replace(later, matrix=later.matrix * 0)
+    add("all of them, shape alone", *blank)
+    evaluation.sections.append(
+        Section(
+            f"Learning curve and ablation, `{head.kind}`, {source}",
+            "Later posts of known groups, the correlation within the group.",
+            ("trained on", "posts", "correlation"),
+            [(name, f"{count:,}", str(figure)) for name, count, figure in found],
+        )
+    )
+
+
+def evaluate_stored_head(
+    posts: LabelledPosts, head: HeadRecipe, model: ExpectedClicks, evaluation: RankerEvaluation
+) -> None:
+    """Order test posts by the stored head, and by the prior that all heads make."""
+    evaluation.rows.append((f"{posts.source} ({head.kind})", len(posts)))
+    batch = TextBatch(posts.texts)
+    groups = np.array(posts.groups)
+    columns: list[tuple[str, Values]] = [
+        (f"head `{head.kind}`", model.heads[head.kind].score(batch)),
+        ("the prior, all heads", model.lift.score(batch)),
+    ]
+    table = []
+    for name, scores in columns:
+        found = within_group_correlations(scores, posts.labels, groups)
+        table.append(
+            (name, f"{len(found)}", str(group_figure(found)), _ndcg(scores, posts, groups))
+        )
+    chance = np.random.default_rng(SEED).permutation(len(posts)).astype(np.float64)
+    table.append(("shuffle", "", "", _ndcg(chance, posts, groups)))
+    evaluation.sections.append(
+        Section(
+            f"Stored model, test groups, {head.kind} ({posts.source})",
+            "nDCG@10 within the group, the gain being log(1 + reactions).",
+            ("order", "groups", "correlation", "nDCG@10"),
+            table,
+        )
+    )
+    _add_slices(posts, head, model.heads[head.kind].score(batch), evaluation)
+
+
+def _add_slices(
+    posts: LabelledPosts, head: HeadRecipe, scores: Values, evaluation: RankerEvaluation
+) -> None:
+    """Add the order within each test group, and within groups by the hour of the day."""
+    groups = np.array(posts.groups)
+    hours = np.array([post.created_at_ms // _HOUR_MS % _DAY_HOURS for post in posts.posts])
+    table = []
+    for name in np.unique(groups):
+        inside = groups == name
+        found = within_group_correlations(scores[inside], posts.labels[inside], groups[inside])
+        if len(found):
+            table.append((f"community {name}", f"{int(inside.sum()):,}", f"{found[0]:.3f}"))
+    for first, end in _HOURS:
+        inside = (hours >= first) & (hours < end)
+        found = within_group_correlations(scores[inside], posts.labels[inside], groups[inside])
+        if len(found):
+            name = f"{first} to {end} h UTC, {len(found)} communities"
+            table.append((name, f"{int(inside.sum()):,}", str(group_figure(found))))
+    evaluation.sections.append(
+        Section(
+            f"Slices of head `{head.kind}`, test groups of {posts.source}",
+            "The correlation within a community; by hour, its mean over those with 20 posts.",
+            ("slice", "posts", "correlation"),
+            table,
+        )
+    )
+
+
+def _ndcg(scores: Values, posts: LabelledPosts, groups: npt.NDArray[np.str_]) -> str:
+    gains = np.log1p(posts.labels)
+    values = [
+        ndcg(scores[groups == name], gains[groups == name])
+        for name in np.unique(groups)
+        if (groups == name).sum() >= 20
+    ]
+    return f"{np.mean(values):.3f}" if values else ""
+
+
+def ngrams_alone(train: TextRows, test: TextRows, head: HeadRecipe) -> Values:
+    """Score rows by the n-grams of a head alone, fitted on other rows: (test,)."""
+    model = fit_ridge(train.matrix, train.values, train.weights, head.penalties.ngrams)
+    return np.asarray(test.matrix @ model.real_weights, dtype=np.float64)
