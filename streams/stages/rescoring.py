@@ -59,7 +59,9 @@ class _Pass:
     # By hash the keys whose newest version was met, and those that were judged since.
     met: set[int] = field(default_factory=set)
     judged: set[int] = field(default_factory=set)
-    to_score: deque[tuple[Record, Post]] = field(default_factory=deque)
+    to_score: deque[Record] = field(default_factory=deque)
+    # Whose records they are.
+    source: TopicPartition = field(default_factory=lambda: TopicPartition("posts", 0))
     scored: int = 0
     began_at: float = field(default_factory=time.monotonic)
 
@@ -134,10 +136,10 @@ class Rescoring:
         self.written = [one for one in self.written if self._partition_of(one.post_id) in owned]
         for partition in change.gained:
             text = change.notes.get(partition, {}).get(self._note, "")
-            start = change.starts.get(TopicPartition("posts", partition), 0)
-            self._judged_by[partition] = text if start else self._version
+            # Without a note there was no release since notes are written.
+            self._judged_by[partition] = text or self._version
             self._noted[partition] = text
-            self._ends[partition] = start
+            self._ends[partition] = change.starts.get(TopicPartition("posts", partition), 0)
 
     def note_written(self, work: WorkBatch) -> None:
         """Take note of a cycle whose signals are written: they are of the present version."""
@@ -237,25 +239,25 @@ class Rescoring:
             del standing[next(iter(standing))]
 
     def _find_newest(self, now: _Pass, batch: RecordBatch) -> None:
-        """Take the posts of a slice whose newest version it is, the newest first."""
-        newest = []
+        """Take the records of a slice that are the newest of their posts, the newest first."""
+        now.source = batch.source
         for record in reversed(batch.records):
             key = hash(record.key)
             if key not in now.met:
                 now.met.add(key)
-                newest.append(record)
-        if not newest:
-            return
-        of_slice = RecordBatch(batch.source, newest[::-1])
-        events = validate_batch(of_slice, self._context.partitions, decode_post).events
-        now.to_score.extend((r, post) for r, post in reversed(events) if isinstance(post, Post))
+                now.to_score.append(record)
 
     def _score(self, now: _Pass, writer: Writer) -> bool:
         most = min(SLICE_POSTS, self._allowance())
         if most < 1:
             return False
-        taken = [now.to_score.popleft() for _ in range(min(most, len(now.to_score)))]
-        taken = [one for one in taken if hash(one[0].key) not in now.judged]
+        records = [now.to_score.popleft() for _ in range(min(most, len(now.to_score)))]
+        records = [record for record in records if hash(record.key) not in now.judged]
+        if not records:
+            return True
+        of_slice = RecordBatch(now.source, records[::-1])
+        events = validate_batch(of_slice, self._context.partitions, decode_post).events
+        taken = [(record, post) for record, post in events[::-1] if isinstance(post, Post)]
         if not taken:
             return True
         standing = [self._standing(now.standing, record) for record, _ in taken]
