@@ -16,6 +16,7 @@ import msgspec
 from feedmill.events.errors import FeedmillError, UsageError
 from feedmill.events.instance import Instance, ModelDrift
 from feedmill.filters.registry import FILTERS
+from feedmill.models.artifact import write_whole
 from feedmill.models.store import find_card
 from feedmill.models.text_model import NgramModel
 from feedmill.streams.kafka.batches import TopicPartition
@@ -152,10 +153,8 @@ class WatchProcess:
     def _save(self) -> None:
         if self._state is None:
             return
-        beside = self._state.with_name(self._state.name + ".new")
         try:
-            beside.write_bytes(msgspec.json.encode(self.watch.saved()))
-            beside.replace(self._state)
+            write_whole(self._state, msgspec.json.encode(self.watch.saved()))
         except OSError as error:
             log.error("cannot write %s: %s; a restart would learn anew", self._state, error)
 

@@ -93,3 +93,13 @@ def check_nothing_leaked(parrots: Sequence[Parrot]) -> None:
     for parrot in parrots:
         assert parrot.scored
         assert not {text_fingerprint(post.text) for post in parrot.scored} & parrot.texts
+
+
+class FittedParrot:
+    """What a fit returns, with a parrot as its model."""
+
+    def __init__(self, parrot: Parrot) -> None:
+        self.parrot = parrot
+
+    def model(self, name: str, version: str, believed_self_labels: frozenset[str]) -> Parrot:
+        return self.parrot

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from builders.leaks import Parrot, check_nothing_leaked, leaky_data
+from builders.leaks import FittedParrot, Parrot, check_nothing_leaked, leaky_data
 from feedmill.events.errors import UsageError
 from feedmill.filters.registry import FILTERS
-from feedmill.training.datasets.labelled_posts import LabelledPosts, text_fingerprint
+from feedmill.training.datasets.labelled_posts import text_fingerprint
 from feedmill.training.evaluation import cross_validation
 from feedmill.training.evaluation.cross_validation import (
     TrainingBudget,
@@ -24,37 +23,14 @@ from feedmill.training.recipes import Recipe
 SPAM = FILTERS["spam"]
 
 
-class Fitted:
-    def __init__(self, model: Parrot) -> None:
-        self.parrot = model
-
-    def model(self, name: str, version: str, believed_self_labels: frozenset[str]) -> Parrot:
-        return self.parrot
-
-
-@pytest.fixture
-def parrots(monkeypatch: pytest.MonkeyPatch) -> list[Parrot]:
-    """The models that the evaluation trains, in order."""
-    trained: list[Parrot] = []
-
-    def fit(
-        recipe: object, labelled: Sequence[LabelledPosts], ordinary: Sequence[LabelledPosts]
-    ) -> Fitted:
-        trained.append(Parrot([*labelled, *ordinary]))
-        return Fitted(trained[-1])
-
-    monkeypatch.setattr(cross_validation, "fit", fit)
-    return trained
-
-
 def test_a_set_left_out_is_scored_without_the_hand_written_lexicon_first(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     read: list[tuple[str, ...]] = []
 
-    def fit(recipe: Recipe, *_: object) -> Fitted:
+    def fit(recipe: Recipe, *_: object) -> FittedParrot:
         read.append(recipe.evidence.groups)
-        return Fitted(Parrot())
+        return FittedParrot(Parrot())
 
     monkeypatch.setattr(cross_validation, "fit", fit)
     leave_one_dataset_out(SPAM, leaky_data())

@@ -1,14 +1,14 @@
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 
-from builders.leaks import Parrot, check_nothing_leaked
+from builders.leaks import FittedParrot, Parrot, check_nothing_leaked
 from builders.training_data import dataset, labelled, ordinary
 from feedmill.filters.registry import FILTERS
-from feedmill.training.datasets.labelled_posts import LabelledPosts, text_fingerprint
+from feedmill.training.datasets.labelled_posts import text_fingerprint
 from feedmill.training.evaluation import cross_validation
 from feedmill.training.evaluation.cross_validation import TrainingBudget, train_without
 from feedmill.training.evaluation.learning_curves import (
@@ -24,29 +24,6 @@ from feedmill.training.evaluation.learning_curves import (
 )
 from feedmill.training.recipes import Recipe
 from feedmill.training.training_data import TrainingData
-
-
-class Fitted:
-    def __init__(self, model: Parrot) -> None:
-        self.parrot = model
-
-    def model(self, name: str, version: str, believed_self_labels: frozenset[str]) -> Parrot:
-        return self.parrot
-
-
-@pytest.fixture
-def parrots(monkeypatch: pytest.MonkeyPatch) -> list[Parrot]:
-    """The models that the curves train, in order."""
-    trained: list[Parrot] = []
-
-    def fit(
-        recipe: object, labelled: Sequence[LabelledPosts], ordinary: Sequence[LabelledPosts]
-    ) -> Fitted:
-        trained.append(Parrot([*labelled, *ordinary]))
-        return Fitted(trained[-1])
-
-    monkeypatch.setattr(cross_validation, "fit", fit)
-    return trained
 
 
 def data(*seeds: int) -> TrainingData:
@@ -113,9 +90,9 @@ def test_the_largest_group_by_violating_rows_is_left_away() -> None:
 def test_evidence_that_is_not_read_is_not_in_the_recipe(monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[tuple[tuple[str, ...], tuple[str, ...]]] = []
 
-    def fit(recipe: Recipe, *_: object) -> Fitted:
+    def fit(recipe: Recipe, *_: object) -> FittedParrot:
         read.append((recipe.evidence.views, recipe.evidence.groups))
-        return Fitted(Parrot())
+        return FittedParrot(Parrot())
 
     monkeypatch.setattr(cross_validation, "fit", fit)
     given = data(1)

@@ -6,39 +6,25 @@ from pathlib import Path
 
 import pytest
 
-from builders.ranker_datasets import (
-    write_headline_tests,
-    write_quality_datasets,
-    write_reactions,
-)
 from feedmill.rankers.engagement import ExpectedClicks
 from feedmill.rankers.quality import QualityModel
 from feedmill.rankers.registry import load
 from feedmill.training.datasets.ratings import WEBIS
 from feedmill.training.evaluation.ranker_contrast import evaluate_contrast
 from feedmill.training.evaluation.ranker_report import RankerEvaluation
-from feedmill.training.trainers import engagement, quality
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("data")
-    write_quality_datasets(folder)
-    write_headline_tests(folder, by_text=True)
-    write_reactions(folder)
-    quality.train(folder, folder / "store", "2026-01-01")
-    engagement.train(folder, folder / "store", "2026-01-01")
-    return folder
-
-
-def test_only_rows_that_are_rated_poorly_or_clicked_more_are_shown(folder: Path) -> None:
-    one, other = load("quality", folder / "store"), load("engagement", folder / "store")
+def test_only_rows_that_are_rated_poorly_or_clicked_more_are_shown(ranker_folder: Path) -> None:
+    one, other = (
+        load("quality", ranker_folder / "store"),
+        load("engagement", ranker_folder / "store"),
+    )
     assert isinstance(one, QualityModel)
     assert isinstance(other, ExpectedClicks)
     evaluation = RankerEvaluation("engagement", None)
-    evaluate_contrast(folder, one, other, evaluation)
+    evaluate_contrast(ranker_folder, one, other, evaluation)
     rated, clicked = evaluation.sections
-    test = WEBIS.load(folder).split("test")
+    test = WEBIS.load(ranker_folder).split("test")
     ratings = dict(zip((post.post_id for post in test.posts), test.labels, strict=True))
     assert 0 < len(rated.rows) <= 8
     for row in rated.rows:

@@ -7,35 +7,20 @@ from pathlib import Path
 
 import pytest
 
-from builders.ranker_datasets import (
-    write_headline_tests,
-    write_quality_datasets,
-    write_reactions,
-)
 from feedmill.training.evaluation import ranker_engagement
 from feedmill.training.evaluation.ranker_report import RankerBar, RankerEvaluation
 from feedmill.training.evaluation.ranker_runs import evaluate_rankers, write_ranker_page
 from feedmill.training.ranker_recipes import ENGAGEMENT
-from feedmill.training.trainers import engagement, quality
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("data")
-    write_quality_datasets(folder)
-    write_headline_tests(folder, by_text=True)
-    write_reactions(folder)
-    quality.train(folder, folder / "store", "2026-01-01")
-    engagement.train(folder, folder / "store", "2026-01-01")
-    return folder
-
-
-@pytest.fixture(scope="module")
-def looked(folder: Path) -> list[RankerEvaluation]:
+def looked(ranker_folder: Path) -> list[RankerEvaluation]:
     two_heads = replace(ENGAGEMENT, heads=(ENGAGEMENT.heads[0], ENGAGEMENT.heads[2]))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ranker_engagement, "ENGAGEMENT", two_heads)
-        return evaluate_rankers(["quality", "engagement"], folder, folder / "store", look=True)
+        return evaluate_rankers(
+            ["quality", "engagement"], ranker_folder, ranker_folder / "store", look=True
+        )
 
 
 def bar(evaluation: RankerEvaluation, what: str) -> RankerBar:
@@ -43,8 +28,8 @@ def bar(evaluation: RankerEvaluation, what: str) -> RankerBar:
     return found
 
 
-def test_without_a_look_no_test_row_is_read(folder: Path) -> None:
-    found = evaluate_rankers(["quality"], folder, folder / "store", look=False)
+def test_without_a_look_no_test_row_is_read(ranker_folder: Path) -> None:
+    found = evaluate_rankers(["quality"], ranker_folder, ranker_folder / "store", look=False)
     assert found[0].rows == []
     assert not any("test rows" in section.title for section in found[0].sections)
     assert found[0].sections
