@@ -8,11 +8,11 @@ all the same: `campaign` raises their values afterwards.
 
 from __future__ import annotations
 
-from collections import deque
+import sys
+from array import array
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-import msgspec
 import numpy as np
 from msgspec import Struct
 
@@ -33,14 +33,14 @@ CAPPED = "capped: "
 def sources_of(post: Post) -> tuple[str, ...]:
     """The sources of a post: `community:<name>`, `lang:<name>`, `author:<id>`, `host:<domain>`.
 
-    The domains are those that somebody registered, of at most 8 hosts.
+    The domains are those that somebody registered, of at most 8 hosts.  Equal names are one string.
     """
     sources = [f"community:{name}" for name in post.communities or ()]
     if post.lang is not None:
         sources.append(f"lang:{post.lang}")
     sources.append(f"author:{post.author_id}")
     sources += [f"host:{registered_domain(host)}" for host in hosts_of(post)[:_MAX_HOSTS]]
-    return tuple(dict.fromkeys(sources))
+    return tuple(dict.fromkeys(map(sys.intern, sources)))
 
 
 class ScoredPost(Struct, frozen=True, gc=False):
@@ -52,11 +52,49 @@ class ScoredPost(Struct, frozen=True, gc=False):
     value: float
 
 
+class _Window:
+    """The last posts, oldest first: a ring of `WINDOW_RECORDS` places, 160 kB from the start."""
+
+    def __init__(self) -> None:
+        self._offsets = array("q", bytes(8 * WINDOW_RECORDS))
+        self._at_ms = array("q", bytes(8 * WINDOW_RECORDS))
+        self._values = array("d", bytes(8 * WINDOW_RECORDS))
+        self._sources: list[tuple[str, ...]] = [()] * WINDOW_RECORDS
+        self._first = self._count = 0
+
+    def __iter__(self) -> Iterator[tuple[float, tuple[str, ...]]]:
+        """Value and sources of each post."""
+        for i in range(self._first, self._first + self._count):
+            yield self._values[i % WINDOW_RECORDS], self._sources[i % WINDOW_RECORDS]
+
+    def append(self, post: ScoredPost, at_ms: int) -> None:
+        """Take a post after the last; there is a place after `take_until`."""
+        place = (self._first + self._count) % WINDOW_RECORDS
+        self._offsets[place], self._at_ms[place] = post.offset, at_ms
+        self._values[place], self._sources[place] = post.value, post.sources
+        self._count += 1
+
+    def take_until(self, offset: int, at_ms: int) -> Iterator[tuple[float, tuple[str, ...]]]:
+        """Take out the posts up to an offset, up to a time, and the oldest if no place is left.
+
+        Yields value and sources of each.
+        """
+        while self._count:
+            place = self._first
+            is_full = self._count == WINDOW_RECORDS
+            if self._offsets[place] > offset and self._at_ms[place] > at_ms and not is_full:
+                return
+            sources, self._sources[place] = self._sources[place], ()
+            self._first, self._count = (place + 1) % WINDOW_RECORDS, self._count - 1
+            yield self._values[place], sources
+
+
 class HideRates:
     """The hide rates of one partition's sources, over `WINDOW_RECORDS` and at most `WINDOW_MS`.
 
     It folds posts in the order of offsets.  What it returns for a post depends only on the posts in
-    the window before it, so that a fold begun `WINDOW_RECORDS` earlier returns the same.  1 MB.
+    the window before it, so that a fold begun `WINDOW_RECORDS` earlier returns the same.
+    160 kB, and the names of the sources.
 
     Parameters
     ----------
@@ -68,7 +106,7 @@ class HideRates:
 
     def __init__(self, flagged_at: float, max_rate: float) -> None:
         self._flagged_at, self._max_rate = flagged_at, max_rate
-        self._window: deque[ScoredPost] = deque()
+        self._window = _Window()
         self._posts: dict[str, int] = {}
         self._flagged: dict[str, int] = {}
         self._at_ms = 0
@@ -78,9 +116,9 @@ class HideRates:
         if flagged_at == self._flagged_at:
             return
         self._flagged_at, self._flagged = flagged_at, {}
-        for post in self._window:
-            if post.value >= flagged_at:
-                self._count_flagged(post, 1)
+        for value, sources in self._window:
+            if value >= flagged_at:
+                self._count_flagged(sources, 1)
 
     def fold(self, post: ScoredPost) -> str | None:
         """Fold the next post in.
@@ -99,10 +137,8 @@ class HideRates:
                 over = source
             posts[source] = count + 1
         if post.value >= self._flagged_at:
-            self._count_flagged(post, 1)
-        if post.at_ms < self._at_ms:
-            post = msgspec.structs.replace(post, at_ms=self._at_ms)
-        self._window.append(post)
+            self._count_flagged(post.sources, 1)
+        self._window.append(post, self._at_ms)
         return over
 
     def is_over(self, source: str, part: float = 1.0) -> bool:
@@ -115,12 +151,10 @@ class HideRates:
         return self._flagged.get(source, 0) / max(self._posts.get(source, 0), 1)
 
     def _forget(self, offset: int, at_ms: int) -> None:
-        window = self._window
-        while window and (window[0].offset <= offset or window[0].at_ms <= at_ms):
-            gone = window.popleft()
-            if gone.value >= self._flagged_at:
-                self._count_flagged(gone, -1)
-            for source in gone.sources:
+        for value, sources in self._window.take_until(offset, at_ms):
+            if value >= self._flagged_at:
+                self._count_flagged(sources, -1)
+            for source in sources:
                 left = self._posts[source] - 1
                 if left:
                     self._posts[source] = left
@@ -128,8 +162,8 @@ class HideRates:
                     del self._posts[source]
                     self._flagged.pop(source, None)
 
-    def _count_flagged(self, post: ScoredPost, by: int) -> None:
-        for source in post.sources:
+    def _count_flagged(self, sources: tuple[str, ...], by: int) -> None:
+        for source in sources:
             self._flagged[source] = self._flagged.get(source, 0) + by
 
 

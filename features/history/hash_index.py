@@ -79,8 +79,8 @@ class HashIndex:
         self._mask = (1 << bits) - 1
         self._reach = reach
         self._heads = BucketHeads(1 << bits, first)
-        self._next = np.zeros(1 << bits, dtype=np.uint32)
-        self._keys = np.zeros(1 << bits, dtype=np.int64)
+        self._next = np.full(1 << bits, 0, dtype=np.uint32)
+        self._keys = np.full(1 << bits, 0, dtype=np.int64)
 
     def insert(self, keys: Indices, sequence: Sequence32) -> tuple[Indices, Sequence32]:
         """Insert (n,) entries under (n,) keys, oldest first.

@@ -83,13 +83,14 @@ class PostHistory:
 
     def __init__(self) -> None:
         size, self._next_entry = 1 << _RING_BITS, 0
-        self._at_ms = np.zeros(size, dtype=np.int64)
-        self._post = np.zeros(size, dtype=np.int64)
-        self._author = np.zeros(size, dtype=np.int64)
+        # Filled, not `np.zeros`: so all memory is taken now, and none with the posts that come.
+        self._at_ms = np.full(size, 0, dtype=np.int64)
+        self._post = np.full(size, 0, dtype=np.int64)
+        self._author = np.full(size, 0, dtype=np.int64)
         # Whether the entry is the text that readers see: not deleted, not replaced by an edit.
-        self._is_current = np.zeros(size, dtype=np.bool_)
+        self._is_current = np.full(size, False, dtype=np.bool_)
         self._cluster = np.full(size, NO_CLUSTER, dtype=np.int64)
-        self._signatures = np.zeros((size, BINS), dtype=np.uint8)
+        self._signatures = np.full((size, BINS), 0, dtype=np.uint8)
         self._posts = HashIndex(_RING_BITS, _REACH, 0)
         self._bands = BucketHeads(BANDS << BUCKET_BITS, 0)
         self._now_ms = 0
