@@ -1,4 +1,4 @@
-"""`feedmill labels sample`: which posts to label next."""
+"""`feedmill labels`: which posts to label next, and what the labels that came are worth."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import click
 import msgspec
 import numpy as np
 
+from feedmill.cli.label_report import report_command
 from feedmill.cli.post_lines import read_posts
 from feedmill.cli.score import ScoredLine, load_scorer, score_lines, store_option
 from feedmill.events.errors import FeedmillError, UsageError
@@ -21,7 +22,10 @@ if TYPE_CHECKING:
 
 @click.group()
 def labels() -> None:
-    """Choose posts for people to label."""
+    """Choose posts for people to label, and see what their labels are worth."""
+
+
+labels.add_command(report_command)
 
 
 @labels.command("sample")
@@ -59,9 +63,9 @@ def sample_command(
 
     FILE has a post in each line, as JSON, plain or gzip; - is standard input.  Each drawn post
     gives a line {"post_id", "value", "version", "drawn", "probability", "post"}, in an order that
-    tells nothing.  `probability` is that with which it was drawn: weight its label by the inverse.
-    `drawn` is random or uncertain.  Lines with errors go to standard error, and the exit code is
-    then 1.
+    tells nothing.  `probability` is that with which it was drawn: weight its label by the inverse,
+    or send it as the label's `sampling_probability` if the label is for the audit.  `drawn` is
+    random or uncertain.  Lines with errors go to standard error, and the exit code is then 1.
     """
     scorer = load_scorer(model, store)
     scored, failed = _split(list(score_lines(scorer, read_posts(file))))

@@ -41,7 +41,7 @@ from feedmill.training.training_data import Dataset, TrainingData, recipe_of
 # The trial's limit, and some seconds for the instances.
 _ANSWERS_S = 90.0
 _BY = "train --follow"
-_CARD_METRICS = ("bets", "better", "not_worse")
+_CARD_METRICS = ("bets", "better", "not_worse", "audited", "worse")
 
 
 @dataclass(frozen=True)
@@ -173,6 +173,7 @@ def _figures(found: Round) -> dict[str, Any]:
         "labels": len(found.rows),
         "raters": found.raters,
         "new": found.fresh,
+        "audited": found.audited,
     }
     verdict = found.verdict
     if verdict is not None:
@@ -180,6 +181,7 @@ def _figures(found: Round) -> dict[str, Any]:
             "bets": float(verdict.bets),
             "better": verdict.better,
             "not_worse": verdict.not_worse,
+            "worse": verdict.worse,
         }
     return figures
 

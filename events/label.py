@@ -30,6 +30,10 @@ class Label(Struct, frozen=True, gc=False, omit_defaults=True):
         Who or what gave the label.
     at_ms
         When, Unix milliseconds.
+    sampling_probability
+        The probability with which the post was drawn at random to be labelled, from all posts, also
+        those that no feed shows.  Such a label belongs to the audit: trainers that follow the topic
+        judge challengers by it and never learn from it.  Without it somebody chose the post.
     note
         For people.
     """
@@ -39,4 +43,5 @@ class Label(Struct, frozen=True, gc=False, omit_defaults=True):
     value: Annotated[float, Meta(ge=0, le=1)]
     source: ShortText
     at_ms: TimeMs
+    sampling_probability: Annotated[float, Meta(gt=0, le=1)] | None = None
     note: ShortText | None = None

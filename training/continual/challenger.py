@@ -6,6 +6,8 @@ scores is one bet (`anytime_test`).  Then the challenger learns these posts, too
 
 *Not worse*: on ordinary posts that are older than the window, one bet an author that the challenger
 hides no larger part than the champion and `MARGIN`; a post that is demoted counts half.
+
+*No veto*: the labels of the audit do not show that it is worse on all posts (`audit`).
 """
 
 from __future__ import annotations
@@ -18,10 +20,12 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from feedmill.events.post import Post
 from feedmill.filters.calibration import DEMOTE_AT
 from feedmill.filters.model import FilterModel
 from feedmill.training.arrays import Mask, Values
 from feedmill.training.continual.anytime_test import e_value
+from feedmill.training.continual.audit import AuditedPost
 from feedmill.training.continual.rated_posts import RatedPost, bet_groups
 from feedmill.training.datasets.labelled_posts import LabelledPosts, from_posts
 from feedmill.training.fitting.filters import FittedFilter
@@ -30,6 +34,8 @@ from feedmill.training.recipes import Recipe
 
 ALPHA = 0.01
 MARGIN = 0.01
+# Of challengers that are not worse, the audit vetoes one in twenty at most.
+VETO_ALPHA = 0.05
 MIN_REFERENCE = 3_000
 # Where the default gate hides.
 HIDE_AT = 0.9
@@ -90,6 +96,8 @@ class Verdict(NamedTuple):
         On how many raters it bet, and its e-value there.
     not_worse
         Its e-value on the reference; 1 where it was not better.
+    worse
+        The e-value of the audit for its being worse; 1 where it was not better.
     fitted
         The challenger that learned from everything; None if it was not better.
     """
@@ -98,6 +106,7 @@ class Verdict(NamedTuple):
     bets: int
     better: float
     not_worse: float = 1.0
+    worse: float = 1.0
     fitted: FittedFilter | None = None
 
 
@@ -107,6 +116,7 @@ def challenge(
     known: Sequence[RatedPost],
     fresh: Sequence[RatedPost],
     ordinary: OrdinaryPosts,
+    audit: Sequence[AuditedPost] = (),
 ) -> Verdict:
     """Train a challenger and compare it with the champion; takes seconds.
 
@@ -122,6 +132,8 @@ def challenge(
         Rows that came since, in the order of time.
     ordinary
         What chooses thresholds, and the reference.
+    audit
+        Rows that may veto, in the order of time.
     """
     rows = [*known, *fresh]
     if reason := _too_few(rows, MIN_LABELS, MIN_OF_CLASS):
@@ -134,8 +146,11 @@ def challenge(
     fitted = _fit(champion.base, recipe, rows, ordinary)
     challenger = fitted.model(champion.model.name, "challenger", _believed(champion))
     not_worse = e_value(reference_differences(champion.model, challenger, ordinary))
+    worse = e_value(audit_differences(champion.model, challenger, audit))
     reason = "" if not_worse >= 1 / ALPHA else "it may be worse on ordinary posts"
-    return Verdict(reason, len(differences), better, not_worse, fitted)
+    if not reason and worse >= 1 / VETO_ALPHA:
+        reason = "the audit shows that it is worse"
+    return Verdict(reason, len(differences), better, not_worse, worse, fitted)
 
 
 def _with_rates_of(champion: FilterModel, recipe: Recipe, ordinary: OrdinaryPosts) -> Recipe:
@@ -161,7 +176,11 @@ def harm(model: FilterModel, rows: LabelledPosts) -> Values:
 
     At the thresholds of the default gate.  What a value below them is makes no difference.
     """
-    values = model.score_many(rows.posts)
+    return _done(model, rows.posts)
+
+
+def _done(model: FilterModel, posts: Sequence[Post]) -> Values:
+    values = model.score_many(posts)
     done: Values = ((values >= DEMOTE_AT).astype(np.float64) + (values >= HIDE_AT)) / 2
     return done
 
@@ -178,6 +197,22 @@ def reference_differences(
     sizes = np.bincount(ordinary.authors)
     means: Values = np.bincount(ordinary.authors, gains) / sizes / (1 + MARGIN)
     return means
+
+
+def audit_differences(
+    champion: FilterModel, challenger: FilterModel, rows: Sequence[AuditedPost]
+) -> Values:
+    """Return for each audited post how much more wrong the challenger does: (rows,), in [-1, 1].
+
+    Wrong is to show what violates, to hide what is fine, and by half to demote either.  A row has
+    the inverse of its probability as its weight, 1 at most.
+    """
+    posts = [row.post for row in rows]
+    labels: Values = np.array([row.label for row in rows])
+    probabilities: Values = np.array([row.probability for row in rows])
+    wrong = np.abs(_done(challenger, posts) - labels) - np.abs(_done(champion, posts) - labels)
+    differences: Values = wrong * (probabilities.min(initial=1.0) / probabilities)
+    return differences
 
 
 def _progressive(

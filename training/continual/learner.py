@@ -8,6 +8,7 @@ from typing import NamedTuple
 from feedmill.events.label import Label
 from feedmill.events.post import Post
 from feedmill.filters.model import FilterModel
+from feedmill.training.continual.audit import audited_posts
 from feedmill.training.continual.challenger import Champion, OrdinaryPosts, Verdict, challenge
 from feedmill.training.continual.rated_posts import RatedPost, rated_posts
 from feedmill.training.continual.starts import Starts
@@ -24,6 +25,8 @@ class Round(NamedTuple):
     ----------
     rows
         The labelled posts of the window.
+    audited
+        How many posts of the audit there are beside them.
     fresh
         How many of them no challenger had bet on before.
     reason
@@ -33,6 +36,7 @@ class Round(NamedTuple):
     """
 
     rows: Sequence[RatedPost]
+    audited: int
     fresh: int
     reason: str
     verdict: Verdict | None = None
@@ -71,19 +75,21 @@ class Learner:
         self, champion: FilterModel, judged: Sequence[tuple[Post, Sequence[Label]]], now_ms: int
     ) -> Round:
         """Let a challenger bet against the champion on what is new; takes seconds."""
-        rows = rated_posts(judged)
+        rows, audit = rated_posts(judged), audited_posts(judged)
         self._bet_on &= {row.post.post_id for row in rows}
         known = [row for row in rows if row.post.post_id in self._bet_on]
         fresh = [row for row in rows if row.post.post_id not in self._bet_on]
         if len(fresh) < MIN_FRESH:
-            return Round(rows, len(fresh), f"fewer than {MIN_FRESH} of them are new")
+            return Round(rows, len(audit), len(fresh), f"fewer than {MIN_FRESH} of them are new")
         next_ms = self._starts.next_ms(now_ms)
         if next_ms > now_ms:
             minutes = (next_ms - now_ms) / 60_000
-            return Round(rows, len(fresh), f"no start is left for {minutes:.0f} minutes")
+            return Round(
+                rows, len(audit), len(fresh), f"no start is left for {minutes:.0f} minutes"
+            )
         self._starts.note(now_ms)
         self._bet_on = {row.post.post_id for row in rows}
         verdict = challenge(
-            Champion(champion, self._base), self._recipe, known, fresh, self._ordinary
+            Champion(champion, self._base), self._recipe, known, fresh, self._ordinary, audit
         )
-        return Round(rows, len(fresh), verdict.reason, verdict)
+        return Round(rows, len(audit), len(fresh), verdict.reason, verdict)

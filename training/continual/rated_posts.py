@@ -22,6 +22,7 @@ from feedmill.features.history.near_duplicates import (
     similarity,
 )
 from feedmill.features.text.ngrams import TextBatch
+from feedmill.training.continual.audit import without_audit
 from feedmill.training.datasets.labelled_posts import text_fingerprint
 from feedmill.training.label_join import majority
 
@@ -43,8 +44,9 @@ def rated_posts(judged: Sequence[tuple[Post, Sequence[Label]]]) -> list[RatedPos
     """Return the posts that have labels left once no rater has too many, in the order of time.
 
     Which of a flooding rater's labels stay is drawn by a hash of the post's id.  Of posts with the
-    same text the first is taken.
+    same text the first is taken.  Posts of the audit are left out.
     """
+    judged = without_audit(judged)
     by_rater: dict[str, list[str]] = {}
     for post, labels in judged:
         for label in labels:

@@ -1,6 +1,6 @@
 """Try continual learning on simulated labels, seed by seed: a wave, noise, and poisoned labels.
 
-    python -m feedmill.training.evaluation.challenger_runs --seeds 20 [wave none flood flips]
+    python -m feedmill.training.evaluation.challenger_runs [--seeds 20] [--audit 300] [wave none …]
 
 Each line is one challenger of the spam filter against the shipped one, after 200 labels.
 """
@@ -18,6 +18,7 @@ from feedmill.training.continual.challenger import HIDE_AT, Champion, brier, cha
 from feedmill.training.datasets.labelled_posts import LabelledPosts
 from feedmill.training.evaluation.label_simulation import (
     SCENARIOS,
+    audited_rows,
     clean_rows,
     ordinary_posts,
     rated_rows,
@@ -44,13 +45,16 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("scenarios", nargs="*", default=SCENARIOS)
     parser.add_argument("--seeds", type=int, default=20)
+    parser.add_argument("--audit", type=int, default=0, metavar="N", help="audited posts")
     options = parser.parse_args()
     shipped, ordinary = FILTER.load(), ordinary_posts(5000)
     for scenario in options.scenarios:
         released, worse = 0, 0
         for seed in range(options.seeds):
             rows = rated_rows(scenario, seed)
-            found = challenge(Champion(shipped, shipped), RECIPES["spam"], [], rows, ordinary)
+            audit = audited_rows(scenario, seed, options.audit)
+            champion = Champion(shipped, shipped)
+            found = challenge(champion, RECIPES["spam"], [], rows, ordinary, audit)
             text = f"{scenario} {seed}: {found.bets} bets, better {found.better:.3g}"
             if found.fitted is not None:
                 clean = clean_rows(scenario, 1000 + seed)
@@ -58,7 +62,8 @@ def main() -> None:
                 bound = lower_bound(paired_losses(model, shipped, clean))
                 released += not found.reason
                 worse += not found.reason and bound > 0
-                text += f", not worse {found.not_worse:.3g}, clean loss {bound:+.3f} or more"
+                text += f", not worse {found.not_worse:.3g}, by the audit worse {found.worse:.3g}"
+                text += f", clean loss {bound:+.3f} or more"
                 text += f", {_caught(model, clean)}"
             print(f"{text}{found.reason and ': '}{found.reason}", flush=True)
         print(f"{scenario}: {released} of {options.seeds} released, {worse} of them worse")

@@ -11,6 +11,7 @@ import numpy as np
 
 from feedmill.events.label import Label
 from feedmill.events.post import Post
+from feedmill.training.continual.audit import AuditedPost
 from feedmill.training.continual.challenger import OrdinaryPosts
 from feedmill.training.continual.rated_posts import RatedPost, rated_posts
 from feedmill.training.datasets.labelled_posts import LabelledPosts, from_posts
@@ -28,8 +29,11 @@ _WORDS = (
 )
 _OPENINGS = ("i saw", "we found", "who knows", "today", "they sold", "my friend wants", "look at")
 
-Scenario = Literal["wave", "none", "flood", "flips"]
-SCENARIOS: tuple[Scenario, ...] = ("wave", "none", "flood", "flips")
+# Of "brigade" every rater calls fine posts with one phrase spam.
+Scenario = Literal["wave", "none", "flood", "flips", "brigade"]
+SCENARIOS: tuple[Scenario, ...] = ("wave", "none", "flood", "flips", "brigade")
+# Of all posts, those of the wave, or with the phrase of the brigade.
+_PART_OF_ALL = 0.05
 
 
 def ordinary_text(random: np.random.Generator) -> str:
@@ -85,10 +89,22 @@ def clean_rows(scenario: Scenario, seed: int, count: int = 400) -> LabelledPosts
     random = np.random.default_rng(seed)
     kind: Scenario = "none" if scenario == "none" else "wave"
     texts = _texts(kind, random, count)
-    if scenario == "none":
+    if scenario in ("none", "brigade"):
         texts = [(text, 0.0) for text, _ in texts]
     posts = ((Post(f"c{n}", f"c{n}", n, t), y, f"c{n}") for n, (t, y) in enumerate(texts))
     return from_posts("clean", "author", posts)
+
+
+def audited_rows(scenario: Scenario, seed: int, count: int = 300) -> list[AuditedPost]:
+    """Return an audit: one post in ten of all, one in twenty of the wave, rightly labelled."""
+    random = np.random.default_rng((seed, 1))
+    rows = []
+    for n in range(count):
+        is_wave = scenario != "none" and random.random() < _PART_OF_ALL
+        text = wave_text(random) if is_wave else ordinary_text(random)
+        violates = float(is_wave and scenario != "brigade")
+        rows.append(AuditedPost(Post(f"a{n}", f"a{n}", n, text), violates, 0.1))
+    return rows
 
 
 def ordinary_posts(count: int, seed: int = 77) -> OrdinaryPosts:

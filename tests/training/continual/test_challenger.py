@@ -14,9 +14,11 @@ from feedmill.training.continual.anytime_test import e_value
 from feedmill.training.continual.challenger import (
     ALPHA,
     MARGIN,
+    VETO_ALPHA,
     Champion,
     OrdinaryPosts,
     Verdict,
+    audit_differences,
     challenge,
     harm,
     reference_differences,
@@ -24,6 +26,7 @@ from feedmill.training.continual.challenger import (
 from feedmill.training.evaluation.challenger_runs import lower_bound, paired_losses
 from feedmill.training.evaluation.label_simulation import (
     Scenario,
+    audited_rows,
     clean_rows,
     ordinary_posts,
     rated_rows,
@@ -83,6 +86,45 @@ def test_what_poisoned_labels_release_is_not_worse(
     # The cap and the bets leave enough of the wave to be learned all the same.
     assert found.better >= 1 / ALPHA
     assert lower_bound(paired_losses(model_of(found), shipped, clean_rows(scenario, 4))) <= 0
+
+
+def test_raters_who_act_together_are_stopped_by_the_audit_alone(
+    shipped: FilterModel, ordinary: OrdinaryPosts
+) -> None:
+    """All call fine posts with one phrase spam: nothing in their labels shows that it is wrong."""
+    rows, audit = rated_rows("brigade", 1), audited_rows("brigade", 1)
+    champion = Champion(shipped, shipped)
+    without = challenge(champion, RECIPE, [], rows, ordinary)
+    assert (without.reason, without.worse) == ("", 1.0)
+    found = challenge(champion, RECIPE, [], rows, ordinary, audit)
+    assert found.reason == "the audit shows that it is worse"
+    assert found.worse >= 1 / VETO_ALPHA
+
+
+def test_the_audit_does_not_veto_what_catches_a_wave(
+    shipped: FilterModel, ordinary: OrdinaryPosts
+) -> None:
+    audit = audited_rows("wave", 1)
+    found = challenge(
+        Champion(shipped, shipped), RECIPE, [], rated_rows("wave", 1), ordinary, audit
+    )
+    assert found.reason == ""
+    assert found.worse < 1
+
+
+def test_a_row_of_the_audit_weighs_as_many_posts_as_it_stands_for(shipped: FilterModel) -> None:
+    rows = audited_rows("none", 1, 40)
+    raw = shipped.raw_scores(PostBatch([row.post for row in rows]))
+    demote_at = np.full_like(shipped.calibrator.demote_at, raw.min() - 1.0)
+    strict = replace(shipped, calibrator=replace(shipped.calibrator, demote_at=demote_at))
+    even = audit_differences(shipped, strict, rows)
+    assert even.min() >= 0.5
+    rows = [row._replace(probability=0.1 if n % 2 else 0.4) for n, row in enumerate(rows)]
+    assert audit_differences(shipped, strict, rows) == pytest.approx(
+        even * np.tile([0.25, 1.0], 20)
+    )
+    assert audit_differences(strict, shipped, rows).max() < 0
+    assert len(audit_differences(strict, shipped, [])) == 0
 
 
 def test_one_rater_alone_releases_nothing(shipped: FilterModel, ordinary: OrdinaryPosts) -> None:

@@ -5,8 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
+from feedmill.events.label import Label
+from feedmill.events.post import Post
 from feedmill.filters.spam import FILTER
 from feedmill.training.continual import learner as learner_module
 from feedmill.training.continual.challenger import Verdict
@@ -16,6 +19,7 @@ from feedmill.training.evaluation.label_simulation import judged, ordinary_posts
 from feedmill.training.recipes import RECIPES
 
 HOUR_MS = 3_600_000
+Judged = list[tuple[Post, list[Label]]]
 
 
 @pytest.fixture
@@ -23,7 +27,9 @@ def challenges(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
     """How many known and new rows each challenger got; none is better."""
     seen: list[tuple[int, int]] = []
 
-    def challenge(_champion: Any, _recipe: Any, known: Any, fresh: Any, _ordinary: Any) -> Verdict:
+    def challenge(
+        _champion: Any, _recipe: Any, known: Any, fresh: Any, _ordinary: Any, _audit: Any
+    ) -> Verdict:
         seen.append((len(known), len(fresh)))
         return Verdict("not better", 1, 1.0)
 
@@ -58,3 +64,27 @@ def test_no_more_challengers_start_than_may(
     # Its labels wait for the next start.
     assert learner.round(champion, rows, 24 * HOUR_MS).fresh == 100
     assert len(challenges) == 2
+
+
+def test_the_audit_is_judged_by_and_never_learned_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[list[str], list[str]]] = []
+
+    def challenge(*arguments: Any) -> Verdict:
+        *_, fresh, _, audit = arguments
+        seen.append(([row.post.post_id for row in fresh], [row.post.post_id for row in audit]))
+        return Verdict("not better", 1, 1.0)
+
+    monkeypatch.setattr(learner_module, "challenge", challenge)
+    rows: Judged = [
+        (post, [msgspec.structs.replace(one, sampling_probability=0.1) for one in labels])
+        if n < 30
+        else (post, labels)
+        for n, (post, labels) in enumerate(judged("wave", 1))
+    ]
+    found = learner_of(tmp_path).round(FILTER.load(), rows, 0)
+    assert (found.audited, found.fresh) == (30, 170)
+    ((fresh, audit),) = seen
+    assert set(audit) == {f"p{n}" for n in range(30)}
+    assert set(fresh) == {f"p{n}" for n in range(30, 200)}
