@@ -22,6 +22,10 @@ ARGS ?=
 SECONDS ?= 30
 TARGETS ?=
 
+# How many processes `make test` runs files of tests in, each with servers of its own: most tests of
+# a running engine wait.  0: one after another, in this process, as a debugger wants it.
+JOBS ?= 2
+
 # `make chaos`: LONG=1 for many rounds, ONLY=kill_worker for one scenario, SEED=7 to draw the same again.
 LONG ?=
 ONLY ?=
@@ -49,8 +53,8 @@ help: ## Say what there is to make
 run: $(STAMP) ## The whole engine with a simulated demo; FOR=60 ends it after a minute
 	@$(BIN)/feedmill run --demo $(if $(FOR),--for $(FOR)) $(ARGS)
 
-test: $(STAMP) ## All tests, against a real Kafka and Redis of their own
-	$(BIN)/python -m pytest $(ARGS)
+test: $(STAMP) ## All tests, against a real Kafka and Redis of their own; JOBS=0 one after another
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
 check: $(STAMP) $(TYPING)/.linked ## Lint, format, types, the import rule, docs and schemas: only looks
 	$(BIN)/ruff check .
