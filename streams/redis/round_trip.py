@@ -44,8 +44,11 @@ class RoundTrip:
         self._handlers.append(handler)
 
     def answered(self, answers: Sequence[Any]) -> None:
-        """Hand each answer to its handler, in order."""
-        for handler, answer in zip(self._handlers, answers, strict=True):
+        """Hand each answer to its handler, in order; once."""
+        # Handlers refer to the trip.  Were they kept, only the collector of garbage could free it
+        # with all its changes, and each of its runs would hold the loop for some 10 ms.
+        handlers, self._handlers = self._handlers, []
+        for handler, answer in zip(handlers, answers, strict=True):
             handler(answer)
 
     def count_error(self, answer: Any) -> None:
