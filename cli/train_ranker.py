@@ -122,16 +122,19 @@ def _on_impressions(environment: Environment, run: RankerRun) -> ModelCard:
     from feedmill.training.trainers.engagement import train_on_impressions  # noqa: PLC0415 as above
 
     wait_ms = run.topics.wait_ms or DAY_MS
-    rows, left_out = read_impressions(environment, wait_ms, run.since_ms)
-    _report(left_out)
-    check_enough(rows)
+    counted = read_impressions(environment, wait_ms, run.since_ms)
+    _report(counted.left_out)
+    _report_features(counted.compared, counted.differing)
+    check_enough(counted.rows)
     settings: dict[str, object] = {
         "wait_ms": wait_ms,
         "user_window": environment.user_window,
         "burst_reactions": environment.burst_reactions,
         "examination": [*environment.examination],
+        "features_compared": counted.compared,
+        "features_differing": len(counted.differing),
     }
-    snapshot = save_snapshot(run.store, rows)
+    snapshot = save_snapshot(run.store, counted.rows)
     return train_on_impressions(snapshot, run.store, run.day, _command(run), settings)
 
 
@@ -158,6 +161,17 @@ def _command(run: RankerRun) -> str:
     if run.topics.are_read:
         words.append("--from-topics")
     return shlex.join(words)
+
+
+def _report_features(compared: int, differing: list[str]) -> None:
+    click.echo(f"features: {compared:,} logged values counted again", err=True)
+    if differing:
+        click.echo(
+            f"features: {len(differing):,} of them differ, of the posts {', '.join(differing[:3])},"
+            " …: give this command the FEEDMILL_USER_WINDOW, FEEDMILL_BURST_REACTIONS and"
+            " FEEDMILL_EXAMINATION of the workers",
+            err=True,
+        )
 
 
 def _report(left_out: dict[str, int]) -> None:

@@ -20,6 +20,7 @@ from feedmill.rankers.engagement import HEADS, clicks_and_impressions
 from feedmill.rankers.impressions import Impressions
 from feedmill.streams.kafka.batches import Record
 from feedmill.streams.settings.environment import Environment
+from feedmill.streams.stages.feature_row import FeatureRow, read_by_model
 from feedmill.streams.stages.partition_state import PartitionState, Uncounted
 from feedmill.streams.stages.repeat_filter import KEY_BITS, RepeatFilter
 
@@ -32,6 +33,8 @@ _CYCLE = 1_000
 
 class EngagementReplay:
     """The topics of one partition: first all records of `posts`, then those of `engagements`.
+
+    What the step logged of its values is compared with what is counted here, to the bit.
 
     Parameters
     ----------
@@ -46,11 +49,16 @@ class EngagementReplay:
         How many impressions or events make no row, by the reason.
     last_ms
         The newest timestamp of all records so far, Unix milliseconds.
+    compared, differing
+        How many values that the step logged were compared with what is counted here, and the posts
+        of those that differ.
     """
 
     def __init__(self, environment: Environment, wait_ms: int) -> None:
         self.left_out: Counter[str] = Counter()
         self.last_ms = 0
+        self.compared = 0
+        self.differing: list[str] = []
         self._state = PartitionState(
             environment.user_window, environment.examination, environment.burst_reactions
         )
@@ -64,6 +72,7 @@ class EngagementReplay:
         self._begins_ms: int | None = None
         self._counted = 0
         self._rows = _Rows()
+        self._logged: dict[tuple[str, int], list[FeatureRow]] = {}
         # The rows whose reactions are waited for, by user and post, in the order of time.
         self._waiting: dict[int, int] = {}
         self._ends: deque[int] = deque()
@@ -75,6 +84,11 @@ class EngagementReplay:
             self._posts.append((record, event))
             if isinstance(event, Deletion):
                 self._deleted.add(event.post_id)
+
+    def add_logged(self, rows: Iterable[FeatureRow]) -> None:
+        """Take what the step logged of its values, before any engagement is counted."""
+        for row in rows:
+            self._logged.setdefault((row.post_id, row.through), []).append(row)
 
     def count(self, events: Sequence[tuple[Record, Engagement]]) -> None:
         """Count records of `engagements`, in the order of their offsets."""
@@ -90,6 +104,7 @@ class EngagementReplay:
 
     def impressions(self, end_ms: int) -> Impressions:
         """Return the first impressions whose reactions all came by `end_ms`, Unix milliseconds."""
+        self._take_posts(end_ms)
         found = self._rows.impressions(self._versions)
         kept = np.array([self._is_kept(post) for post in self._versions], dtype=np.bool_)
         damped = np.array(self._rows.flags, dtype=np.uint8) & _IN_A_BURST > 0
@@ -122,16 +137,17 @@ class EngagementReplay:
             self._version_of[event.post_id] = len(self._versions)
             created_ms = min(event.created_at_ms, record.timestamp)
             self._versions.append(replace(event, created_at_ms=created_ms))
+            self._compare(event.post_id)
 
     def _count_one(self, record: Record, event: Engagement) -> None:
         bit = _BIT_OF.get(event.kind, 0)
         if not bit and event.kind != "impression":
-            self._state.count([(record, event)])
+            self._fold(record, event)
             return
         key = hash((event.post_id, event.user_id)) & _KEY
         (met,) = self._met.repeats([key], [0])
         if bit:
-            (reason,) = self._state.count([(record, event)])
+            reason = self._fold(record, event)
             if not met:
                 self.left_out["reactions before any impression"] += 1
             elif reason != "repeated event":
@@ -139,7 +155,7 @@ class EngagementReplay:
             return
         state = None if met else self._state.find(event.post_id)
         before = Counters() if state is None else _copy(state.counters)
-        (reason,) = self._state.count([(record, event)])
+        reason = self._fold(record, event)
         if met or reason:
             return
         version = self._version_of.get(event.post_id)
@@ -150,6 +166,28 @@ class EngagementReplay:
         weight = weight_of(event.kind, event.position, self._examination)
         self._waiting[key] = self._rows.add(version, record.timestamp, weight, before)
         self._ends.append(key)
+
+    def _fold(self, record: Record, event: Engagement) -> Uncounted:
+        """Count one event as the step does; return why it does not count whole."""
+        (reason,) = self._state.count([(record, event)])
+        if self._logged and reason in ("", "damped"):
+            self._compare(event.post_id)
+        return reason
+
+    def _compare(self, post_id: str) -> None:
+        """Compare what is counted of a post by now with what the step logged at that point."""
+        state = self._state.find(post_id) if self._logged else None
+        version = self._version_of.get(post_id)
+        if state is None or version is None:
+            return
+        rows = self._logged.pop((post_id, state.through), ())
+        if not rows or not self._is_kept(self._versions[version]):
+            return
+        (read,) = read_by_model([state.counters])
+        for row in rows:
+            self.compared += 1
+            if (row.clicks, row.impressions) != read or row.counters != state.counters:
+                self.differing.append(post_id)
 
     def _react(self, key: int, at_ms: int, bit: int, reason: Uncounted) -> None:
         row = self._waiting.get(key)

@@ -12,13 +12,13 @@ from click.testing import CliRunner, Result
 
 from builders.engine import Engine
 from builders.impressions import BETTER_RATE, RATE, planted_posts
-from builders.waiting import now_ms
+from builders.waiting import now_ms, until
 from feedmill.cli.main import main
 from feedmill.models.artifact import read_card
 from feedmill.rankers.registry import load
 
 pytestmark = pytest.mark.stack
-POSTS, USERS = 300, 20
+POSTS, USERS = 300, 14
 
 
 def send_posts(engine: Engine) -> None:
@@ -56,9 +56,10 @@ def train(engine: Engine, monkeypatch: pytest.MonkeyPatch, *words: str) -> Resul
 def test_engagement_learns_from_the_topics_which_posts_are_clicked(
     start_engine: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    engine: Engine = start_engine("engagement")
+    engine: Engine = start_engine("engagement", FEEDMILL_FEATURE_SHARE="1")
     send_posts(engine)
     clicks = send_engagements(engine)
+    until(lambda: len(engine.latest("features")) == POSTS, 30)
     done = train(engine, monkeypatch, "engagement", "--out", str(tmp_path))
     assert done.exit_code == 1
     assert "too few impressions" in done.output
@@ -69,6 +70,9 @@ def test_engagement_learns_from_the_topics_which_posts_are_clicked(
     done = train(engine, monkeypatch, "engagement", "--out", str(tmp_path), "--wait", "1s")
     assert done.exit_code == 0, done.output
     card = read_card(tmp_path, "engagement")
+    # What the worker's model had read is counted again to the bit.
+    assert card.parameters["features_compared"] >= POSTS
+    assert card.parameters["features_differing"] == 0
     assert card.metrics["impressions"] == POSTS * USERS
     assert card.metrics["base_rate"] == pytest.approx(clicks / (POSTS * USERS), rel=0.2)
     assert (tmp_path / "snapshots" / card.data[0].file).exists()

@@ -6,9 +6,13 @@ from copy import deepcopy
 from random import Random
 
 import numpy as np
+import pytest
 from msgspec.structs import replace
 
 from builders.engagement_log import Event, Record, draw_log
+from builders.engagement_step import Running, record_of
+from builders.fake_log import KeptWriter
+from builders.records import StoredRecord, record
 from feedmill.events.engagement import Engagement, EngagementKind
 from feedmill.events.post import Deletion, Post
 from feedmill.features.counters import Counters
@@ -16,6 +20,7 @@ from feedmill.rankers.engagement import HEADS, clicks_and_impressions
 from feedmill.rankers.impressions import Impressions
 from feedmill.streams.settings.environment import Environment
 from feedmill.streams.stages.engagement_replay import EngagementReplay
+from feedmill.streams.stages.feature_row import FeatureRow, decode_row
 from feedmill.streams.stages.partition_state import PartitionState
 
 START_MS = 1_700_000_000_000
@@ -169,3 +174,78 @@ def test_an_impression_counts_as_much_as_its_position_is_looked_at() -> None:
     rows, _ = replayed(log, [post("p")], examination=(1.0, 0.25))
     assert rows.weights.tolist() == [0.25, 1, 1]
     assert rows.impressions.round(3).tolist() == [0, 0.25, 1.25]
+
+
+class LoggingStep:
+    """Steps that log every value, one after the other, over one log."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, log: list[StoredRecord]) -> None:
+        self.rows: list[FeatureRow] = []
+        self._monkeypatch, self._log = monkeypatch, log
+        self._counters: dict[str, StoredRecord] = {}
+        self._running = Running(monkeypatch, feature_share=1.0)
+
+    def run(self, posts: list[StoredRecord], first: int, end: int, random: Random) -> None:
+        """Take a part of the log, in cycles of any size."""
+        while first < end:
+            size = min(random.randrange(1, 60), end - first)
+            written = self._running.apply(posts, self._log[first : first + size])
+            for (topic, key), value in written.items():
+                if topic == "counters":
+                    self._counters[key] = record_of(key, value)
+                elif topic == "features":
+                    self.rows.append(decode_row(value or b""))
+            posts, first = [], first + size
+
+    def restart(self, cut: int) -> None:
+        """Go on as another step that restores its state."""
+        self._running = Running(
+            self._monkeypatch,
+            list(self._counters.values()),
+            self._log[:cut],
+            start=self._log[cut].offset,
+            feature_share=1.0,
+        )
+        while not self._running.step.ready_for(0):
+            self._running.step.poll(KeptWriter())
+
+
+def test_what_the_step_logged_is_counted_again_to_the_bit(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = draw_log(Random(5), 2_000)
+    log = [record(one.post_id, one, offset=at.offset, timestamp=at.timestamp) for at, one in drawn]
+    posts = [post(f"p{i}", drawn[0][0].timestamp, i) for i in range(5)]
+    step = LoggingStep(monkeypatch, log)
+    stored = [
+        record(one.post_id, one, offset=at.offset, timestamp=at.timestamp)
+        for at, one in posts
+        if isinstance(one, Post)
+    ]
+    step.run(stored, 0, 1_200, Random(6))
+    step.restart(1_200)
+    step.run([], 1_200, 2_000, Random(7))
+    assert len(step.rows) > 200
+    assert any(not row.clicks.is_integer() for row in step.rows)
+    replay = EngagementReplay(Environment(user_window=1_000), WAIT_MS)
+    replay.add_posts(posts)
+    replay.add_logged(step.rows)
+    replay.count(drawn)
+    replay.impressions(10**15)
+    assert (replay.compared, replay.differing) == (len(step.rows), [])
+
+
+def test_a_logged_value_that_is_another_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    log = [event(0, 0, user="a"), event(1, 1, user="b"), event(2, 2, "click", user="b")]
+    stored = [record(one.post_id, one, offset=at.offset, timestamp=at.timestamp) for at, one in log]
+    step = LoggingStep(monkeypatch, stored)
+    ((at, first),) = [post("p")]
+    step.run([record("p", first, offset=at.offset, timestamp=at.timestamp)], 0, 3, Random(6))
+    (row,) = step.rows
+    for changed in (
+        replace(row, impressions=np.nextafter(row.impressions, 9.0)),
+        replace(row, counters=replace(row.counters, dwell_ms=1)),
+    ):
+        replay = EngagementReplay(Environment(), WAIT_MS)
+        replay.add_posts([post("p")])
+        replay.add_logged([row, changed])
+        replay.count(log)
+        assert (replay.compared, replay.differing) == (2, ["p"])
