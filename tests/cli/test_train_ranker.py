@@ -94,3 +94,18 @@ def test_what_does_not_go_together_is_refused_in_one_line(words: str, reason: st
     assert done.exit_code == 1
     assert reason in done.output
     assert done.output.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        ("quality --from-topics", "--from-topics evaluates engagement alone"),
+        ("engagement --from-topics --data .", "--from-topics evaluates engagement alone"),
+        ("spam --from-topics", "--from-topics is for rankers"),
+    ],
+)
+def test_what_cannot_be_evaluated_is_refused_in_one_line(words: str, reason: str) -> None:
+    done = CliRunner().invoke(main, ["evaluate", *words.split()])
+    assert done.exit_code == 1
+    assert reason in done.output
+    assert done.output.count("\n") == 1

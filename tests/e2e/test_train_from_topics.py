@@ -60,9 +60,6 @@ def test_engagement_learns_from_the_topics_which_posts_are_clicked(
     send_posts(engine)
     clicks = send_engagements(engine)
     until(lambda: len(engine.latest("features")) == POSTS, 30)
-    done = train(engine, monkeypatch, "engagement", "--out", str(tmp_path))
-    assert done.exit_code == 1
-    assert "too few impressions" in done.output
     # A second later it is known that nobody else clicks.
     time.sleep(1.1)
     engine.send("engagements", "p0", {"post_id": "p0", "user_id": "x", "kind": "hide", "at_ms": 1})
