@@ -14,9 +14,11 @@ from feedmill.cli.data_options import data_folder
 from feedmill.cli.look_options import LOOKS, look_options, report_look
 from feedmill.cli.options import with_environment
 from feedmill.cli.output import print_json
+from feedmill.cli.train_ranker import TopicOptions, topic_options
 from feedmill.events.errors import UsageError
 from feedmill.filters.registry import FILTERS
-from feedmill.rankers.registry import RANKERS
+from feedmill.rankers.registry import ENGAGEMENT_RANKER, RANKERS
+from feedmill.streams.kafka.topics import DAY_MS
 from feedmill.streams.settings.environment import Environment
 from feedmill.training.evaluation.looks import read_looks
 
@@ -57,6 +59,7 @@ _ALL_RANKERS = "rankers"
 @click.option("--all", "everything", is_flag=True, help="Evaluate all filters.")
 @click.option("--out", type=click.Path(path_type=Path), help="Write report and curves here.")
 @click.option("--docs", type=click.Path(path_type=Path), help="With --all: write filters.md here.")
+@topic_options
 @look_options
 @click.option(
     "--ordinary-rows",
@@ -86,6 +89,7 @@ def evaluate(
     everything: bool,
     out: Path | None,
     docs: Path | None,
+    topics: TopicOptions,
     look: str | None,
     looks: Path | None,
     ordinary_rows: int | None,
@@ -105,21 +109,20 @@ def evaluate(
 
     A ranker's recipe is evaluated on the data sets of one folder by models that it throws away;
     with --look the stored ranker is too, on the test rows. `rankers` stands for all of them.
+    With --from-topics engagement is, on impressions of posts that came later.
     """
     # scikit-learn takes a second to import, and only these commands need it.
     from feedmill.training.evaluation import evaluation_page, evaluation_runs, report  # noqa: PLC0415 - the `train` extra
     from feedmill.training.evaluation.cross_validation import TrainingBudget  # noqa: PLC0415 - the `train` extra
 
-    given = _Given(name, data, ordinary, store, against, folds, alone, leave_one_out, look)
+    given = _Given(name, data, ordinary, store, against, folds, alone, leave_one_out, look, topics)
     if name in {*RANKERS, _ALL_RANKERS}:
         _evaluate_rankers(given, environment, docs, looks, as_json=as_json)
         return
     given.check(everything=everything, docs=docs)
     budget = TrainingBudget(alone, ordinary_rows, labelled_rows, jobs)
-    if everything:
-        evaluation = _evaluate_all(given, environment, budget)
-    else:
-        evaluation = _evaluate_one(given, environment, budget)
+    run = _evaluate_all if everything else _evaluate_one
+    evaluation = run(given, environment, budget)
     log = looks or (docs / LOOKS if docs else LOOKS)
     if look is not None:
         cards = [of_filter.card for of_filter in evaluation.filters if of_filter.card]
@@ -147,9 +150,11 @@ class _Given:
     alone: bool
     leave_one_out: bool
     look: str | None
+    topics: TopicOptions
 
     def check(self, *, everything: bool, docs: Path | None) -> None:
         """Raise `UsageError` where options do not go together."""
+        self.topics.check_for_filter()
         if everything:
             others = (self.name, self.ordinary, self.against, self.leave_one_out)
             if any(others) or self.alone:
@@ -167,6 +172,9 @@ def _evaluate_rankers(
 ) -> None:
     from feedmill.training.evaluation import combined_loss, ranker_report, ranker_runs  # noqa: PLC0415 - the `train` extra
 
+    if given.topics.are_read:
+        _evaluate_impressions(given, environment, as_json=as_json)
+        return
     if given.ordinary or given.folds or given.alone or given.leave_one_out or given.against:
         raise UsageError(f"{given.name} takes --data FOLDER, --model, --look, --docs and --json")
     names = [*RANKERS] if given.name == _ALL_RANKERS else [given.name or ""]
@@ -189,6 +197,21 @@ def _evaluate_rankers(
         print_json(msgspec.to_builtins([msgspec.to_builtins(e.bars) for e in found]))
     else:
         click.echo(ranker_report.page(found, command), nl=False)
+
+
+def _evaluate_impressions(given: _Given, environment: Environment, *, as_json: bool) -> None:
+    from feedmill.cli.engagement_topics import read_impressions  # noqa: PLC0415 - the `train` extra
+    from feedmill.training.evaluation.impressions import evaluate_later_posts, markdown  # noqa: PLC0415 - as above
+    from feedmill.training.ranker_recipes import ENGAGEMENT  # noqa: PLC0415 - as above
+
+    if given.name != ENGAGEMENT_RANKER.name or given.data or given.look is not None:
+        raise UsageError("--from-topics evaluates engagement alone, without --data and --look")
+    rows = read_impressions(environment, given.topics.wait_ms or DAY_MS, 0).rows
+    found = evaluate_later_posts(ENGAGEMENT, rows)
+    if as_json:
+        print_json(msgspec.to_builtins(found))
+    else:
+        click.echo(markdown(found), nl=False)
 
 
 def _evaluate_one(given: _Given, environment: Environment, budget: TrainingBudget) -> Evaluation:

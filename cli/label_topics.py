@@ -1,14 +1,17 @@
-"""Labelled posts from the topics `labels` and `posts`, for `feedmill train --from-labels`."""
+"""Labelled posts from the topics `labels` and `posts`, for `feedmill train`."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from feedmill.events.errors import UsageError
 from feedmill.streams.kafka.topic_reader import read_all
 from feedmill.streams.settings.environment import Environment
 from feedmill.training.label_join import LabelJoin, topic_dataset
-from feedmill.training.training_data import TrainingData
+from feedmill.training.training_data import Dataset, TrainingData
+
+QUALITY = "quality"
 
 
 def add_labels(
@@ -27,16 +30,45 @@ def add_labels(
     UsageError
         There is no labelled post.
     """
-    join = LabelJoin(target, since_ms)
-    for record in read_all(environment, "labels"):
-        join.add_label(record.key, record.value)
-    for record in read_all(environment, "posts"):
-        join.add_post(record.key, record.value, record.at_ms)
+    join = _read_labels(environment, target, since_ms)
     labelled = join.labelled()
-    if not labelled:
-        raise UsageError(f"no labels of `{target}` with their posts in the topics labels and posts")
+    _check_some(target, labelled)
     data = replace(data, labelled=(*data.labelled, topic_dataset("labels", labelled)))
     if not data.ordinary and (unlabelled := join.unlabelled()):
         ordinary = topic_dataset("posts", [(post, 0.0) for post in unlabelled])
         data = replace(data, ordinary=(ordinary,))
     return data, join.left_out
+
+
+def read_ratings(environment: Environment, since_ms: int) -> tuple[Dataset, dict[str, int]]:
+    """Read the posts that have labels of quality, each with the mean of its labels.
+
+    Returns
+    -------
+    The data set, grouped by author, and how many labels were left out, by the reason.
+
+    Raises
+    ------
+    UsageError
+        There is no labelled post.
+    """
+    join = _read_labels(environment, QUALITY, since_ms)
+    rated = [
+        (post, sum(label.value for label in labels) / len(labels)) for post, labels in join.judged()
+    ]
+    _check_some(QUALITY, rated)
+    return topic_dataset("labels", rated), join.left_out
+
+
+def _read_labels(environment: Environment, target: str, since_ms: int) -> LabelJoin:
+    join = LabelJoin(target, since_ms)
+    for record in read_all(environment, "labels"):
+        join.add_label(record.key, record.value)
+    for record in read_all(environment, "posts"):
+        join.add_post(record.key, record.value, record.at_ms)
+    return join
+
+
+def _check_some(target: str, labelled: Sequence[object]) -> None:
+    if not labelled:
+        raise UsageError(f"no labels of `{target}` with their posts in the topics labels and posts")

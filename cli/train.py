@@ -16,6 +16,7 @@ from feedmill.cli.follow_options import FollowOptions, follow_options
 from feedmill.cli.look_options import LOOKS, look_options, report_look
 from feedmill.cli.options import with_environment
 from feedmill.cli.output import plain_table, print_json
+from feedmill.cli.train_ranker import RankerRun, TopicOptions, topic_options, train_ranker
 from feedmill.events.errors import UsageError
 from feedmill.filters.registry import FILTERS
 from feedmill.models.artifact import ModelCard
@@ -40,6 +41,13 @@ class _TrainOptions:
     since_ms: int
     base: str | None = None
 
+    def check_for_ranker(self, look: str | None) -> None:
+        """Raise `UsageError` where an option is for filters alone."""
+        if self.ordinary or self.base or self.from_labels or look:
+            raise UsageError(
+                f"{self.model} learns from its own data sets alone: --data FOLDER, or --from-topics"
+            )
+
     @property
     def command(self) -> str:
         """The command for the card, with the files' names but not their folders."""
@@ -62,12 +70,15 @@ class _TrainOptions:
     "--base", metavar="STORE", help="Fit the filter of this store, or `shipped`, to labels."
 )
 @click.option("--from-labels", is_flag=True, help="Also learn from the topics labels and posts.")
-@click.option("--since", metavar="TIME", help="Take only labels from this time on.  [all]")
+@click.option(
+    "--since", metavar="TIME", help="Take only labels, or posts, from this time on.  [all]"
+)
 @click.option(
     "--out",
     type=click.Path(path_type=Path, file_okay=False),
     help="The store, made if need be.  [FEEDMILL_MODELS, else ./models]",
 )
+@topic_options
 @follow_options
 @look_options
 @click.option("--day", metavar="DATE", help="The day that its card states.  [today]")
@@ -83,6 +94,7 @@ def train(
     from_labels: bool,
     since: str | None,
     out: Path | None,
+    topics: TopicOptions,
     follow: FollowOptions | None,
     look: str | None,
     looks: Path | None,
@@ -106,20 +118,25 @@ def train(
     With --follow it goes on until it is ended: it fits the shipped filter to the labels of the
     window, and releases a version that is better on labels it had not learned, and not worse on
     --ordinary.
+
+    With --from-topics a ranker learns from the product itself. engagement counts posts and
+    engagements again as its stage did, and learns who clicked within --wait of seeing a post first;
+    quality learns from labels whose target is quality, and from a --data FOLDER if there is one.
     """
     given = _TrainOptions(model, data, ordinary, from_labels, since_ms(since), base)
     if follow is not None:
-        if since or out or look or day:
+        if since or out or look or day or topics.are_read:
             raise UsageError("--follow goes with --base and --ordinary alone")
         _follow(environment, given, follow, as_json)
         return
     store = out or environment.models or Path("models")
     trained_on = day or datetime.now(UTC).date().isoformat()
     if model in RANKERS:
-        if ordinary or base or from_labels or look:
-            raise UsageError(f"{model} learns from its own data sets alone: --data FOLDER")
-        card = _train_ranker(model, data, store, trained_on)
+        given.check_for_ranker(look)
+        run = RankerRun(model, data, topics, given.since_ms, store, trained_on)
+        card = train_ranker(environment, run)
     else:
+        topics.check_for_filter()
         if since and not from_labels:
             raise UsageError("--since needs --from-labels")
         card = _train_on_labels(environment, given, store, trained_on, look, looks)
@@ -163,18 +180,6 @@ def _follow(
     (ordinary,) = read_training_data(spec, (), given.ordinary).ordinary
     command = f"{given.command} --follow"
     follow(environment, FollowRun(spec, base, ordinary, options, command, as_json))
-
-
-def _train_ranker(model: str, data: tuple[str, ...], store: Path, day: str) -> ModelCard:
-    from feedmill.training.trainers.registry import TRAINERS  # noqa: PLC0415 scikit-learn
-
-    folders = [path for path in data if Path(path).is_dir()]
-    files = [path for path in data if path not in folders]
-    if len(folders) > 1 or (files and model != "quality") or len(files) > 1:
-        own = " and --data FILE with ratings of your own" if model == "quality" else ""
-        raise UsageError(f"{model} learns from the data sets of one folder: --data FOLDER{own}")
-    folder = Path(folders[0]) if folders else data_folder()
-    return TRAINERS[model](folder, store, day, files)
 
 
 def _train_filter(

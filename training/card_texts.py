@@ -1,8 +1,10 @@
-"""What the cards of all filters say alike."""
+"""What cards say alike."""
 
 from __future__ import annotations
 
 MODEL_LICENCE = "Apache-2.0; the licence of each data set is stated with it"
+# The licence of what a product's own topics hold.
+OWN_DATA = "the product's own"
 INTENDED_USE = (
     "to demote and hide posts of a newsfeed, under thresholds and rules of its operator, with "
     "moderators who can overrule it",

@@ -20,6 +20,7 @@ from feedmill.events.decode import decode_label, decode_post
 from feedmill.events.errors import BadEvent
 from feedmill.events.label import LABEL_TARGETS, Label
 from feedmill.events.post import Deletion, Post
+from feedmill.training.card_texts import OWN_DATA
 from feedmill.training.datasets.known import KnownDataset
 from feedmill.training.datasets.labelled_posts import from_posts
 from feedmill.training.datasets.tables import Table
@@ -122,6 +123,4 @@ def topic_dataset(topic: str, labelled: list[tuple[Post, float]]) -> Dataset:
 
     table = Table(Path(f"topic:{topic}"), name=topic, group="author", family="author")
     digest = hashlib.sha256(msgspec.json.encode(labelled)).hexdigest()
-    return Dataset(
-        from_posts(topic, "author", rows()), KnownDataset(table, "the product's own"), digest
-    )
+    return Dataset(from_posts(topic, "author", rows()), KnownDataset(table, OWN_DATA), digest)

@@ -63,7 +63,9 @@ ENGAGEMENT = EngagementRecipe(
     ),
     trees=TreeSettings(rounds=40, leaves=8, min_rows=60),
     most_rows=30_000,
-    prior_weights=(40.0, 80.0, 120.0, 160.0, 240.0, 320.0, 480.0, 640.0, 1000.0, 1500.0, 2000.0),
+    prior_weights=(
+        *(10.0, 20.0, 40.0, 80.0, 120.0, 160.0, 240.0, 320.0, 480.0, 640.0, 1000.0, 1500.0, 2000.0),
+    ),
 )
 
 

@@ -127,7 +127,7 @@ class TopicIds:
         server = f"--bootstrap-server {environment.kafka}"
         derived = ""
         if self._recreated.intersection(_INPUTS):
-            pattern = f"{re.escape(environment.topic_prefix)}(signals[.].*|counters)"
+            pattern = f"{re.escape(environment.topic_prefix)}(signals[.].*|counters|features)"
             derived = (
                 " Delete what was made of the former records: kafka-topics"
                 f" {server} --delete --topic '{pattern}'; create it: feedmill topics create."

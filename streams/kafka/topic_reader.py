@@ -26,6 +26,12 @@ class TopicRecord(NamedTuple):
     at_ms: int
     key: bytes | None
     value: bytes | None
+    partition: int = 0
+
+    @property
+    def timestamp(self) -> int:
+        """`at_ms`, as the worker's `Record` calls it."""
+        return self.at_ms
 
 
 class TopicReader:
@@ -34,6 +40,11 @@ class TopicReader:
     def __init__(self, consumer: KafkaConsumer) -> None:
         self._consumer: Any = consumer
         self._partitions = list(consumer.assignment())
+
+    @property
+    def partitions(self) -> int:
+        """How many partitions the topic has."""
+        return len(self._partitions)
 
     def seek_to_beginning(self) -> None:
         """Go to the first records that are still there."""
@@ -51,8 +62,10 @@ class TopicReader:
         """The next records; waits at most `timeout_ms` for the first and may return none."""
         fetched = self._consumer.poll(timeout_ms=timeout_ms)
         return [
-            TopicRecord(record.offset, record.timestamp, record.key, record.value)
-            for records in fetched.values()
+            TopicRecord(
+                record.offset, record.timestamp, record.key, record.value, partition.partition
+            )
+            for partition, records in fetched.items()
             for record in records
         ]
 

@@ -76,6 +76,8 @@ def topic_table(signals: Sequence[str]) -> tuple[TopicSpec, ...]:
         *(TopicSpec(f"signals.{name}", "P", _view(WINDOW_MS)) for name in signals),
         # A new owner has an hour to read what a paused former owner still writes.
         TopicSpec("counters", "P", _view(WINDOW_MS, min_lag_ms=HOUR_MS)),
+        # What it is compared with is kept as long.
+        TopicSpec("features", "P", _log(WINDOW_MS, segment_ms=6 * HOUR_MS)),
         TopicSpec("overrides", 1, _compacted()),
         TopicSpec("labels", "P", _log(365 * DAY_MS, segment_ms=7 * DAY_MS)),
         # Stages apply all records from the first one on, so none may ever be removed.

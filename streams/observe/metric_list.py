@@ -117,6 +117,13 @@ METRICS = (
         ("kind",),
     ),
     Metric(
+        "feedmill_feature_rows_total",
+        "counter",
+        "records",
+        "Values of engagement of which `features` has what the model read.",
+        "Nothing to do; FEEDMILL_FEATURE_SHARE says of which part of the values.",
+    ),
+    Metric(
         "feedmill_unknown_posts_total",
         "counter",
         "posts",

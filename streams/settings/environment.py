@@ -63,6 +63,8 @@ class Environment:
         How many of the latest engagements of a partition say, at least, whether a user repeats.
     burst_reactions
         How many reactions of one kind of a post count in a minute, whatever explains them.
+    feature_share
+        Of which part of its values the engagement stage logs what its model read; 0: of none.
     examination
         How much each position of a feed is looked at, compared with the first; empty: all alike.
     instance, instance_is_given
@@ -87,6 +89,7 @@ class Environment:
     user_window: int = 250_000
     burst_reactions: int = 40
     examination: tuple[float, ...] = ()
+    feature_share: float = 0.01
     instance: str = ""
     instance_is_given: bool = False
     security: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -152,6 +155,7 @@ def environment_variables(environment: Environment) -> dict[str, str]:
         "rescore_rate": str(environment.rescore_rate),
         "user_window": str(environment.user_window),
         "burst_reactions": str(environment.burst_reactions),
+        "feature_share": repr(environment.feature_share),
         "examination": ",".join(map(repr, environment.examination)),
         **{f"kafka_{name}": text for name, text in environment.security.items()},
     }
@@ -294,6 +298,7 @@ _PARSERS: Mapping[str, Callable[[str, str], Any]] = {
     "user_window": _whole_number(1_000, 100_000_000),
     "burst_reactions": _whole_number(1, 1_000_000_000),
     "examination": _examination,
+    "feature_share": _fraction,
     "instance": _name_part(64),
 }
 # An empty address is a mistake, as of a template: the default would be another server.

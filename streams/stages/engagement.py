@@ -6,6 +6,7 @@ Counts, signals and offsets are committed in one transaction, so each event coun
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
@@ -22,6 +23,8 @@ from feedmill.streams.kafka.batches import TopicPartition
 from feedmill.streams.kafka.topics import DAY_MS, HOUR_MS, WINDOW_MS
 from feedmill.streams.stages.engagement_restore import EngagementRestore
 from feedmill.streams.stages.engagement_state import NO_OFFSET, PostState, encode_state
+from feedmill.streams.stages.feature_row import TOPIC as FEATURES
+from feedmill.streams.stages.feature_row import encode_row, feature_rows, sample_limit, sampled
 from feedmill.streams.stages.partition_state import PartitionState, Uncounted
 from feedmill.streams.stages.step import ModelStep, StepContext, WorkBatch, Writer, WrittenSignal
 
@@ -36,7 +39,7 @@ _EXPIRE_ROWS = 1_000
 
 
 class EngagementStep(ModelStep):
-    """Folds `engagements` into `counters`, and writes `signals.engagement`.
+    """Folds `engagements` into `counters`, and writes `signals.engagement` and `features`.
 
     A signal's `revision` is the last offset counted, so that an older count never replaces a newer
     one of the same version of a post.
@@ -56,6 +59,10 @@ class EngagementStep(ModelStep):
         super().start(context)
         self.swap(self._load())
         self._environment = context.connection.environment
+        self._sample_limit = sample_limit(self._environment.feature_share)
+        if self._sample_limit:
+            # A record for a topic that does not exist would keep every cycle from being committed.
+            context.connection.offsets.partition_count(FEATURES, threading.Event())
         self._restore = EngagementRestore(context.connection, context.partitions)
 
     def swap(self, model: EngagementModel) -> None:
@@ -165,18 +172,38 @@ class EngagementStep(ModelStep):
             for partition, state in self._states.items()
             for one in state.changed.values()
         ]
-        for (partition, one), signal in zip(rows, self._signals(rows, work.now_ms), strict=True):
+        signals = [*self._signals(rows, work.now_ms)]
+        for (partition, one), signal in zip(rows, signals, strict=True):
             key = one.post_id.encode()
             writer.add(COUNTERS, key, encode_state(one), owner=partition)
             if signal is not None:
                 writer.add(SIGNAL, key, encode(signal), owner=partition)
                 work.signals.append(WrittenSignal(self.name, one.post_id, signal))
+        if self._sample_limit:
+            self._log_features(rows, signals, writer)
         for partition, state in self._states.items():
             forgotten = state.pack()
             for post_id in forgotten:
                 writer.add(COUNTERS, post_id.encode(), None, owner=partition)
             if forgotten:
                 self.context.metrics.add("feedmill_unknown_posts_total", len(forgotten))
+
+    def _log_features(
+        self,
+        rows: Sequence[tuple[int, PostState]],
+        signals: Sequence[Signal | None],
+        writer: Writer,
+    ) -> None:
+        """Log what the model read for a sample of the signals, before the states are packed."""
+        chosen = [
+            (rows[place], signal)
+            for place in sampled(rows, self._sample_limit)
+            if (signal := signals[place]) is not None
+        ]
+        for partition, row in feature_rows(chosen):
+            writer.add(FEATURES, row.post_id.encode(), encode_row(row), owner=partition)
+        if chosen:
+            self.context.metrics.add("feedmill_feature_rows_total", len(chosen))
 
     def _signals(
         self, rows: Sequence[tuple[int, PostState]], at_ms: int

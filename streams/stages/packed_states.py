@@ -128,8 +128,8 @@ class PackedStates:
                 pack(entries, at, link, 0, float(counters.dwell_ms), 0)
                 missing -= counters.dwell_ms > 0
             else:
-                count = counts[kind]
-                pack(entries, at, link, min(count, _MOST_COUNT), sums[kind], last_ms[kind])
+                count = counts[kind] if counts[kind] < _MOST_COUNT else _MOST_COUNT
+                pack(entries, at, link, count, sums[kind], last_ms[kind])
                 missing -= count > 0
             kept |= 1 << kind
         return self._add_entries(first, kept, counters) if missing else first

@@ -135,13 +135,17 @@ class PartitionState:
         """
         self._look_up({event.post_id for _, event in events})
         uncounted: list[Uncounted] = [*self._repeated.note(events)]
-        changed, burst_weight, examination = self.changed, self._bursts.weight, self._examination
+        changed, rows, load = self.changed, self._rows, self._states.load
+        burst_weight, examination = self._bursts.weight, self._examination
         for i, (record, event) in enumerate(events):
             if uncounted[i]:
                 continue
             post_id, kind, at_ms = event.post_id, event.kind, record.timestamp
             weight = burst_weight(post_id, kind, at_ms)
-            state = changed.get(post_id) or self.find(post_id) or PostState(post_id)
+            state = changed.get(post_id)
+            if state is None:
+                row = rows[post_id]
+                state = PostState(post_id) if row < 0 else load(row, post_id)
             if record.offset <= state.through:
                 uncounted[i] = "repeated event"
                 continue
@@ -153,7 +157,7 @@ class PartitionState:
                 damped[kind] = damped.get(kind, 0) + 1
             if examination:
                 weight *= weight_of(kind, event.position, examination)
-            event_ms = min(event.at_ms, at_ms)
+            event_ms = event.at_ms if event.at_ms < at_ms else at_ms
             update(state.counters, kind, event_ms, event.dwell_ms, weight=weight)
         return uncounted
 

@@ -34,6 +34,11 @@ PRIOR = 0.25
 COUNTERS, ENGAGEMENTS = TopicPartition("counters", 0), TopicPartition("engagements", 0)
 
 
+def count_partitions(topic: str, stopping: object) -> int:
+    """Every topic exists."""
+    return 1
+
+
 class LikesOverImpressions:
     """A model whose scores are plain to see."""
 
@@ -62,6 +67,7 @@ class Running:
         start: int = 0,
         *,
         ends_with_markers: bool = False,
+        feature_share: float = 0.0,
     ) -> None:
         self.now_ms = float(NOW_MS)
         clock = LogClock(lambda: self.now_ms)
@@ -73,7 +79,9 @@ class Running:
             engagement_restore, "LogConsumer", lambda *_: FakeLog(topics, ends=ends)
         )
         self.step = EngagementStep(lambda: cast(EngagementModel, LikesOverImpressions()))
-        connection = cast(Any, SimpleNamespace(environment=Environment(user_window=1_000)))
+        environment = Environment(user_window=1_000, feature_share=feature_share)
+        offsets = SimpleNamespace(partition_count=count_partitions)
+        connection = cast(Any, SimpleNamespace(environment=environment, offsets=offsets))
         self.step.start(StepContext(connection, clock, self.metrics, 1))
         end = start if ends_with_markers else start + len(engagements)
         change = AssignmentChange(

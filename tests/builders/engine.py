@@ -80,6 +80,7 @@ class Engine(EngineTopics, EngineFeeds):
     prefix: str
     folder: Path
     signals: str = ""
+    variables: dict[str, str] = field(default_factory=dict)
     workers: dict[str, Worker] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -122,7 +123,7 @@ class Engine(EngineTopics, EngineFeeds):
             "OPENBLAS_NUM_THREADS": "1",
         }
         inherited = {k: v for k, v in os.environ.items() if not k.startswith("FEEDMILL_")}
-        return {**inherited, **own}
+        return {**inherited, **own, **self.variables}
 
     def start(self, *workers: str, tag: str = "") -> None:
         """Start workers: `WORKER`, or stages with a plus between; `tag` tells equal ones apart."""

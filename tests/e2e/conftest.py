@@ -17,12 +17,12 @@ EngineFactory = Callable[..., Engine]
 def _factory(stack: Any, folder: Path) -> Iterator[EngineFactory]:
     made: list[Engine] = []
 
-    def make(*workers: str, signals: str = "") -> Engine:
+    def make(*workers: str, signals: str = "", **variables: str) -> Engine:
         """Start these workers under fresh prefixes and wait until they are ready."""
         prefix = f"e{uuid.uuid4().hex[:6]}."
         own = folder / prefix.rstrip(".")
         own.mkdir()
-        engine = Engine(stack.kafka, stack.redis, prefix, own, signals)
+        engine = Engine(stack.kafka, stack.redis, prefix, own, signals, variables)
         made.append(engine)
         engine.start(*workers)
         engine.wait_ready()

@@ -6,7 +6,7 @@ import html
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -31,15 +31,17 @@ class Arms:
     ----------
     texts, tests
         The headline of each arm, and the test that it belongs to.
-    impressions, clicks
+    impressions
+        (arms,) int64; float64 where impressions count as much as their position is looked at.
+    clicks
         (arms,) int64.
     weeks
-        (arms,) int64: the year and week of the test, as 201446.
+        (arms,) int64: the year and week of the test, as 201446; or anything that rises in time.
     """
 
     texts: list[str]
     tests: list[str]
-    impressions: npt.NDArray[np.int64]
+    impressions: npt.NDArray[Any]
     clicks: npt.NDArray[np.int64]
     weeks: npt.NDArray[np.int64]
 

@@ -27,7 +27,7 @@ from feedmill.training.evaluation.ranker_report import (
     mean_figures,
     slope_figure,
 )
-from feedmill.training.fitting.engagement import arm_rows, fit_prior, fit_prior_weight
+from feedmill.training.fitting.engagement import arm_rows, fit_prior, fit_prior_weight, thinned
 from feedmill.training.fitting.linear_text import TextRows
 from feedmill.training.fitting.ngram_models import SEED, folds_of
 from feedmill.training.ranker_recipes import EngagementRecipe
@@ -111,7 +111,7 @@ def _smoothed_rate(arms: Arms, recipe: EngagementRecipe, seen: Mapping[int, Seen
         out = folds == fold
         train = arms.where(~out)
         base = float(train.clicks.sum() / train.impressions.sum())
-        weight = fit_prior_weight(recipe, train, np.full(len(train), base))
+        weight = fit_prior_weight(recipe, np.full(len(train), base), thinned(train))
         _fill(found, out, np.full(int(out.sum()), base), weight, seen)
     return found
 

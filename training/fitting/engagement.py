@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +13,7 @@ from feedmill.features.text.ngrams import TextBatch
 from feedmill.models.linear_text import LinearText, weighted_sum
 from feedmill.rankers.engagement import posterior, prior_of, tree_columns
 from feedmill.training.arrays import Mask, Values
-from feedmill.training.datasets.headline_tests import Arms, after_impressions
+from feedmill.training.datasets.headline_tests import Arms, SeenArms, after_impressions
 from feedmill.training.datasets.labelled_posts import LabelledPosts
 from feedmill.training.datasets.reactions import within_group_targets
 from feedmill.training.evaluation.ranker_metrics import log_loss, slope_within
@@ -88,6 +89,39 @@ def fit_reaction_heads(
     return found
 
 
+class SeenBefore(NamedTuple):
+    """What was seen of arms at some moments, and what came of the rest.
+
+    Attributes
+    ----------
+    arms
+        (moments,) int64: which arm it is.
+    seen
+        (moments,) each.
+    """
+
+    arms: npt.NDArray[np.int64]
+    seen: SeenArms
+
+
+class FittedHeads(NamedTuple):
+    """The heads before they are summed, by kind of reaction.
+
+    Attributes
+    ----------
+    models
+        As fitted on all their rows.
+    scores
+        (arms,) each: by heads that learned nothing of the arm.
+    rows
+        How many rows each learned from.
+    """
+
+    models: Mapping[str, LinearText]
+    scores: Mapping[str, Values]
+    rows: Mapping[str, int]
+
+
 def fit_prior(
     recipe: EngagementRecipe, arms: Arms, others: Mapping[str, tuple[LinearText, int]]
 ) -> FittedEngagement:
@@ -103,22 +137,37 @@ def fit_prior(
     models |= {kind: model for kind, (model, _) in others.items()}
     batch = TextBatch(arms.texts)
     scores = {kind: models[kind].score(batch) for kind in others}
-    scores[click.kind] = _clicks_by_halves(rows, arms.weeks, click.penalties)
+    scores[click.kind] = scores_by_halves(rows, arms.weeks, click.penalties)
+    counts = {click.kind: len(arms), **{kind: count for kind, (_, count) in others.items()}}
+    return sum_heads(recipe, arms, rows, FittedHeads(models, scores, counts), thinned(arms))
+
+
+def sum_heads(
+    recipe: EngagementRecipe,
+    arms: Arms,
+    rows: TextRows,
+    fitted: FittedHeads,
+    moments: Sequence[SeenBefore],
+) -> FittedEngagement:
+    """Fit what the sum of the heads says of clicks, the trees, and what the prior is worth.
+
+    `rows` are those of `arm_rows`; `moments` say what was seen of arms before more came.
+    """
+    batch = TextBatch(arms.texts)
     summed = np.zeros(len(arms))
     heads = {}
     for head in recipe.heads:
-        column = scores[head.kind]
+        column = fitted.scores[head.kind]
         deviation = float(column.std()) or 1.0
         summed += head.weight * (column - column.mean()) / deviation
-        heads[head.kind] = _standardised(models[head.kind], batch, deviation)
+        heads[head.kind] = _standardised(fitted.models[head.kind], batch, deviation)
     slope = slope_within(summed, rows.values, rows.weights, rows.groups)
     trees, corrections = _fit_correction(recipe, rows, slope * summed)
     lifts = prior_of(1.0, slope * summed + corrections)
     base = float(arms.clicks.sum() / (arms.impressions * lifts).sum())
-    prior_weight = fit_prior_weight(recipe, arms, base * lifts)
+    prior_weight = fit_prior_weight(recipe, base * lifts, moments)
     head_weights = {head.kind: slope * head.weight for head in recipe.heads}
-    counts = {click.kind: len(arms), **{kind: count for kind, (_, count) in others.items()}}
-    return FittedEngagement(heads, head_weights, trees, base, prior_weight, counts)
+    return FittedEngagement(heads, head_weights, trees, base, prior_weight, fitted.rows)
 
 
 def _fit_correction(
@@ -139,7 +188,7 @@ def _fit_correction(
     return fit(everything), corrections_out_of_fold(fit, columns, rows.groups)
 
 
-def _clicks_by_halves(
+def scores_by_halves(
     rows: TextRows, weeks: npt.NDArray[np.int64], penalties: RidgePenalties
 ) -> Values:
     """Score each half of the weeks by a head of the other half, less the half's mean: (rows,)."""
@@ -156,22 +205,33 @@ def _standardised(model: LinearText, batch: TextBatch, deviation: float) -> Line
     return replace(scaled, ngram_model=replace(scaled.ngram_model, bias=bias))
 
 
-def fit_prior_weight(recipe: EngagementRecipe, arms: Arms, priors: Values) -> float:
-    """Return the weight of (arms,) priors with the least log loss on the rest of each arm.
+def thinned(arms: Arms) -> list[SeenBefore]:
+    """Draw how much of each arm is seen before, a few times: few impressions more often than many.
 
-    Some impressions are seen before: a number drawn for each arm, few more often than many.
+    Raises `TypeError` where impressions are no whole numbers.
     """
     random = np.random.default_rng(SEED)
     drawn = []
     for _ in range(_DRAWS):
         log_limit = np.log1p(arms.impressions * 0.8)
         seen = np.expm1(random.uniform(0, 1, len(arms)) * log_limit).astype(np.int64)
-        drawn.append(after_impressions(arms, seen, random))
+        drawn.append(SeenBefore(np.arange(len(arms)), after_impressions(arms, seen, random)))
+    return drawn
+
+
+def fit_prior_weight(
+    recipe: EngagementRecipe, priors: Values, moments: Sequence[SeenBefore]
+) -> float:
+    """Return the weight of (arms,) priors with the least log loss on what came after moments."""
 
     def loss(prior_weight: float) -> float:
         return sum(
-            log_loss(posterior(priors, d.clicks, d.impressions, prior_weight), d.rate, d.rest)
-            for d in drawn
+            log_loss(
+                posterior(priors[arms], seen.clicks, seen.impressions, prior_weight),
+                seen.rate,
+                seen.rest,
+            )
+            for arms, seen in moments
         )
 
     return min(recipe.prior_weights, key=loss)
@@ -182,9 +242,12 @@ def fit_head(rows: TextRows, penalties: RidgePenalties) -> LinearText:
     return fit_linear_text(rows, penalties, within_groups=True)
 
 
-def arm_rows(arms: Arms) -> TextRows:
-    """Return arms with the log of their click rate, less the mean of their test, as target."""
-    rates = (arms.clicks + 0.5) / (arms.impressions + 1)
+def arm_rows(arms: Arms, smoothing: float = 1.0) -> TextRows:
+    """Return arms with the log of their click rate, less the mean of their test, as target.
+
+    To each arm half a click on `smoothing` impressions is added.
+    """
+    rates = (arms.clicks + 0.5) / (arms.impressions + smoothing)
     weights = np.minimum(arms.impressions.astype(np.float64), _MOST_IMPRESSIONS) * rates
     logs = np.log(rates)
     tests = np.array(arms.tests, dtype=np.str_)

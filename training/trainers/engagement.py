@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +19,20 @@ from feedmill.models.artifact import (
 )
 from feedmill.models.linear_text import FEATURES, linear_text_arrays
 from feedmill.models.text_model import tree_arrays
-from feedmill.training.card_texts import MODEL_LICENCE
+from feedmill.training.card_texts import MODEL_LICENCE, OWN_DATA
 from feedmill.training.datasets.headline_tests import FILE, SPLIT_RULE, in_test_split, read_arms
+from feedmill.training.datasets.impression_arms import check_enough
+from feedmill.training.datasets.snapshots import read_snapshot
 from feedmill.training.fitting.engagement import FittedEngagement, fit_engagement
+from feedmill.training.fitting.impressions import fit_impressions
 from feedmill.training.fitting.ngram_models import SEED
 from feedmill.training.provenance import code_version, library_versions
 from feedmill.training.ranker_recipes import ENGAGEMENT, EngagementRecipe
+
+_OWN_RATE = (
+    "its rate is that of the product's posts in these days, as they were ranked then: what was "
+    "shown to few is known less"
+)
 
 
 def train(folder: Path, out: Path, day: str, own_ratings: Sequence[str] = ()) -> ModelCard:
@@ -43,7 +51,7 @@ def train(folder: Path, out: Path, day: str, own_ratings: Sequence[str] = ()) ->
     }
     fitted = fit_engagement(ENGAGEMENT, arms.where(~in_test_split(arms)), reactions)
     content = pack(fitted)
-    card = _card(folder, ENGAGEMENT, fitted, sha256_of(content), day)
+    card = _card(_uses(folder, ENGAGEMENT, fitted), fitted, sha256_of(content), day)
     save_artifact(out, card, content)
     return card
 
@@ -60,9 +68,36 @@ def pack(fitted: FittedEngagement) -> bytes:
     return pack_artifact(metadata, FEATURES, arrays)
 
 
-def _card(
-    folder: Path, recipe: EngagementRecipe, fitted: FittedEngagement, sha256: str, day: str
+def train_on_impressions(
+    snapshot: Path, out: Path, day: str, command: str, settings: Mapping[str, Any]
 ) -> ModelCard:
+    """Train the engagement ranker on a product's own impressions, and save it into the store `out`.
+
+    `snapshot` is a file of `save_snapshot`; `settings` say how its rows were made, and the card
+    states them.  Raises `UsageError` where there are too few.
+    """
+    rows = read_snapshot(snapshot)
+    check_enough(rows)
+    fitted = fit_impressions(ENGAGEMENT, rows)
+    content = pack(fitted)
+    digest = sha256_of_file(snapshot)
+    uses = [
+        DataUse(snapshot.name, fitted.rows[head.kind], OWN_DATA, head.kind, digest)
+        for head in ENGAGEMENT.heads
+    ]
+    card = _card(uses, fitted, sha256_of(content), day)
+    card = msgspec.structs.replace(
+        card,
+        command=command,
+        metrics={**card.metrics, "impressions": float(len(rows))},
+        weaknesses=[_OWN_RATE, *card.weaknesses[1:]],
+        parameters={**card.parameters, **settings},
+    )
+    save_artifact(out, card, content)
+    return card
+
+
+def _uses(folder: Path, recipe: EngagementRecipe, fitted: FittedEngagement) -> list[DataUse]:
     uses = []
     for head in recipe.heads:
         file = f"{head.dataset.file if head.dataset else FILE}.csv.gz"
@@ -70,7 +105,11 @@ def _card(
         split = head.dataset.split_rule if head.dataset else SPLIT_RULE
         digest = sha256_of_file(folder / file)
         uses.append(DataUse(file, fitted.rows[head.kind], licence, head.kind, digest, split))
-    settings: dict[str, Any] = msgspec.to_builtins(recipe, enc_hook=str)
+    return uses
+
+
+def _card(uses: list[DataUse], fitted: FittedEngagement, sha256: str, day: str) -> ModelCard:
+    settings: dict[str, Any] = msgspec.to_builtins(ENGAGEMENT, enc_hook=str)
     return ModelCard(
         name="engagement",
         sha256=sha256,

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import msgspec
 
+from feedmill.events.errors import UsageError
 from feedmill.models.artifact import (
     DataUse,
     ModelCard,
@@ -18,11 +19,17 @@ from feedmill.models.artifact import (
 from feedmill.models.linear_text import FEATURES, linear_text_arrays
 from feedmill.models.text_model import model_arrays, tree_arrays
 from feedmill.training.card_texts import MODEL_LICENCE
+from feedmill.training.datasets.labelled_posts import LabelledPosts
 from feedmill.training.datasets.ratings import RatedDataset, read_own_ratings
 from feedmill.training.fitting.ngram_models import SEED
 from feedmill.training.fitting.quality import FittedQuality, RatedTexts, fit_quality
 from feedmill.training.provenance import code_version, library_versions
 from feedmill.training.ranker_recipes import OWN_PENALTIES, OWN_RATINGS, QUALITY, QualityRecipe
+from feedmill.training.training_data import Dataset
+
+LEAST_LABELS, LEAST_AUTHORS = 100, 20
+_OWN_SUMMARY = "The mean rating, from 0 to 1, that raters of the product would give a text."
+_OWN_LABELS = "knows the ratings of one product's raters, of the posts that they were given to rate"
 
 
 def train(folder: Path, out: Path, day: str, own_ratings: Sequence[str] = ()) -> ModelCard:
@@ -44,6 +51,45 @@ def train(folder: Path, out: Path, day: str, own_ratings: Sequence[str] = ()) ->
     card = _card(uses, len(fitted.constructs), sha256_of(content), day)
     save_artifact(out, card, content)
     return card
+
+
+def train_on_labels(
+    labels: Dataset, folder: Path | None, out: Path, day: str, command: str
+) -> ModelCard:
+    """Train the quality ranker on labels of the product's posts, and save it into the store `out`.
+
+    The rating of a post is the mean of its labels, 1 for good.  Where `folder` is given, the data
+    sets in it teach their constructs as well.  Raises `UsageError` where there are too few labels.
+    """
+    own = labels.rows.without_test()
+    _check_enough(own)
+    rated = [] if folder is None else read_rated(folder, QUALITY)
+    rated.append(RatedTexts(OWN_RATINGS, OWN_PENALTIES, own, None))
+    fitted = fit_quality(rated, QUALITY.helper_penalty, QUALITY.register_c, QUALITY.trees)
+    content = pack(fitted)
+    uses = [] if folder is None else [_use(folder, fitted, d) for d in _datasets(QUALITY)]
+    uses.append(labels.use(fitted.rows[own.source], "rated"))
+    card = _card(uses, len(fitted.constructs), sha256_of(content), day)
+    card = msgspec.structs.replace(card, command=command)
+    if folder is None:
+        card = msgspec.structs.replace(card, summary=_OWN_SUMMARY, weaknesses=[_OWN_LABELS])
+    save_artifact(out, card, content)
+    return card
+
+
+def _check_enough(own: LabelledPosts) -> None:
+    authors = len(set(own.groups))
+    if len(own) < LEAST_LABELS or authors < LEAST_AUTHORS:
+        raise UsageError(
+            f"too few labels of quality: expected {LEAST_LABELS} labelled posts of {LEAST_AUTHORS}"
+            f" authors to train on, found {len(own)} of {authors}; a fifth of the authors is kept"
+            " for tests"
+        )
+    if own.labels.min() == own.labels.max():
+        raise UsageError(
+            f"all {len(own)} labels of quality are {own.labels[0]:g}: nothing tells good posts"
+            " from bad ones"
+        )
 
 
 def read_rated(folder: Path, recipe: QualityRecipe) -> list[RatedTexts]:

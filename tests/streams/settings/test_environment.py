@@ -39,6 +39,7 @@ REFUSED = {
     "FEEDMILL_BURST_REACTIONS": ("0", "1000000001", "many"),
     "FEEDMILL_RESCORE_RATE": ("-1", "1000001", "0.5"),
     "FEEDMILL_EXAMINATION": ("1,", "1,0", "11", "1;0.5", "nan"),
+    "FEEDMILL_FEATURE_SHARE": ("-0.1", "1.01", "1%"),
     "FEEDMILL_INSTANCE": ("a b", "spam/1", "x" * 65),
 }
 
@@ -108,6 +109,8 @@ def test_an_empty_variable_counts_as_not_set() -> None:
         ("user_window", "100000000", 100_000_000),
         ("burst_reactions", "1", 1),
         ("burst_reactions", "1000000000", 1_000_000_000),
+        ("feature_share", "0", 0.0),
+        ("feature_share", "1", 1.0),
         ("examination", "1", (1.0,)),
         ("examination", "1, 0.5,1e-3,10", (1.0, 0.5, 0.001, 10.0)),
     ],
@@ -218,6 +221,7 @@ def environments(draw: st.DrawFn) -> Environment:
         rescore_rate=draw(st.integers(0, 1_000_000)),
         user_window=draw(st.integers(1_000, 100_000_000)),
         burst_reactions=draw(st.integers(1, 1_000_000_000)),
+        feature_share=draw(st.floats(0, 1)),
         examination=tuple(draw(st.lists(st.floats(1e-6, 10), max_size=5))),
         security=draw(st.dictionaries(names_of_settings, TEXTS, max_size=3)),
     )

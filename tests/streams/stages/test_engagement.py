@@ -19,11 +19,13 @@ from builders.engagement_step import (
     value_of,
 )
 from builders.fake_log import KeptWriter
+from feedmill.events.errors import UsageError
 from feedmill.events.feeds import FeedSpec
 from feedmill.events.settings import Settings
 from feedmill.streams.kafka.topics import DAY_MS, WINDOW_MS
 from feedmill.streams.stages import engagement
 from feedmill.streams.stages.engagement_state import PostState, encode_state
+from feedmill.streams.stages.feature_row import decode_row
 from feedmill.streams.stages.partition_state import PartitionState
 
 
@@ -147,3 +149,44 @@ def test_a_feed_with_a_longer_window_keeps_its_posts_as_long(
     for _ in range(3):
         running.step.background(KeptWriter(), 0.02)
     assert state_of(running.apply(engagements=[event("old", "like", 0)]), "old").post_offset == 0
+
+
+def test_a_cycle_logs_what_the_model_read_for_a_part_of_its_values(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    running = Running(monkeypatch, feature_share=1.0)
+    events = [event("p", "impression", 0), event("p", "impression", 1), event("p", "like", 2)]
+    written = running.apply([post("p", 3), post("q", 4)], [*events, event("unknown", "like", 3)])
+    rows = {key: decode_row(v or b"") for (topic, key), v in written.items() if topic == "features"}
+    assert set(rows) == {"p", "q"}
+    assert (rows["p"].post_offset, rows["p"].through, rows["p"].version) == (3, 2, "v1")
+    assert (rows["p"].value, rows["p"].prior) == (0.5, PRIOR)
+    assert (rows["p"].clicks, rows["p"].impressions) == (1, 2)
+    assert rows["p"].counters == state_of(written, "p").counters
+    assert (rows["q"].through, rows["q"].clicks, rows["q"].value) == (-1, 0, PRIOR)
+    assert running.count("feedmill_feature_rows_total") == 2
+
+
+def test_the_sample_follows_from_the_log_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    events = [event(f"p{i % 40}", "impression", i) for i in range(2_000)]
+    posts = [post(f"p{i}", i) for i in range(40)]
+    runs = [Running(monkeypatch, feature_share=0.1) for _ in range(2)]
+    written = [
+        {key for n in range(0, 2_000, 40) for key in one.apply(posts, events[n : n + 40])}
+        for one in runs
+    ]
+    sampled = [{key for topic, key in found if topic == "features"} for found in written]
+    assert sampled[0] == sampled[1]
+    assert 100 < runs[0].count("feedmill_feature_rows_total") < 300
+
+
+def test_without_the_topic_of_its_features_it_does_not_start(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def missing(*_: object) -> int:
+        raise UsageError("there is no topic `features`")
+
+    monkeypatch.setattr("builders.engagement_step.count_partitions", missing)
+    Running(monkeypatch)
+    with pytest.raises(UsageError, match="no topic `features`"):
+        Running(monkeypatch, feature_share=0.01)

@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 
 from builders.events import posts_of
+from builders.impressions import planted_impressions, planted_posts
 from builders.ranker_datasets import write_headline_tests, write_reactions
 from feedmill.events.errors import UsageError
 from feedmill.rankers.engagement import ExpectedClicks
 from feedmill.rankers.registry import load
 from feedmill.training.datasets.headline_tests import read_arms
+from feedmill.training.datasets.snapshots import save_snapshot
 from feedmill.training.trainers import engagement
 
 
@@ -38,3 +40,29 @@ def test_without_the_posts_with_reactions_it_says_which_file_is_missing(tmp_path
     write_headline_tests(tmp_path, by_text=True)
     with pytest.raises(UsageError, match=r"no data at .*engagement_facebook_news"):
         engagement.train(tmp_path, tmp_path / "a", "2026-01-01")
+
+
+def test_own_impressions_train_a_model_of_the_same_kind(tmp_path: Path) -> None:
+    rows = planted_impressions(300, 40, seed=1)
+    snapshot = save_snapshot(tmp_path, rows)
+    command = "feedmill train engagement --from-topics"
+    first = engagement.train_on_impressions(
+        snapshot, tmp_path / "a", "2026-01-01", command, {"wait_ms": 5}
+    )
+    second = engagement.train_on_impressions(snapshot, tmp_path / "b", "2026-01-02", "other", {})
+    assert first.sha256 == second.sha256
+    model = load("engagement", tmp_path / "a")
+    priors = model.prior_many(planted_posts(100, seed=2))  # type: ignore[union-attr]  # engagement
+    assert priors[1::2].min() > priors[::2].max()
+    assert {use.file for use in first.data} == {snapshot.name}
+    assert {use.sha256 for use in first.data} == {snapshot.stem}
+    assert [use.rows for use in first.data] == [300, 0, 0, 0]
+    assert first.parameters["wait_ms"] == 5
+    assert first.command == command
+    assert "headlines of one publisher" not in " ".join(first.weaknesses)
+
+
+def test_too_few_impressions_are_refused(tmp_path: Path) -> None:
+    snapshot = save_snapshot(tmp_path, planted_impressions(50, 10, seed=1))
+    with pytest.raises(UsageError, match="too few impressions"):
+        engagement.train_on_impressions(snapshot, tmp_path, "2026-01-01", "c", {})

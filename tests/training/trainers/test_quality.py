@@ -8,9 +8,12 @@ from builders.events import posts_of
 from builders.ranker_datasets import write_quality_datasets
 from builders.training_data import sentences
 from feedmill.events.errors import UsageError
+from feedmill.events.post import Post
 from feedmill.rankers.quality import QualityModel
 from feedmill.rankers.registry import load
+from feedmill.training.label_join import topic_dataset
 from feedmill.training.trainers import engagement, quality
+from feedmill.training.training_data import Dataset
 
 
 def test_quality_is_reproducible_and_learns(tmp_path: Path) -> None:
@@ -46,3 +49,36 @@ def test_ratings_of_ones_own_are_one_more_construct(tmp_path: Path) -> None:
 def test_engagement_takes_no_ratings(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="engagement learns from reactions, not from ratings"):
         engagement.train(tmp_path, tmp_path / "a", "2026-01-01", ["votes.csv"])
+
+
+def labels_of(texts: list[str], values: list[float], authors: int) -> Dataset:
+    rated = [
+        (Post(f"p{i}", f"a{i % authors}", i, text), value)
+        for i, (text, value) in enumerate(zip(texts, values, strict=True))
+    ]
+    return topic_dataset("labels", rated)
+
+
+def test_labels_of_the_product_alone_train_quality(tmp_path: Path) -> None:
+    texts = [f"{text} {'thanks' if i % 2 else 'again'}" for i, text in enumerate(sentences(300, 4))]
+    labels = labels_of(texts, [0.9 if i % 2 else 0.3 for i in range(300)], authors=60)
+    card = quality.train_on_labels(labels, None, tmp_path, "2026-01-01", "the command")
+    model = load("quality", tmp_path)
+    assert isinstance(model, QualityModel)
+    low, high = model.score_many(posts_of([f"{texts[0]}", f"{texts[0]} thanks"]))
+    assert low + 0.3 < high
+    assert [(use.file, use.role) for use in card.data] == [("topic:labels", "rated")]
+    assert card.command == "the command"
+    assert "headline" not in " ".join([card.summary, *card.weaknesses])
+
+
+@pytest.mark.parametrize(
+    ("texts", "value", "authors", "reason"),
+    [(80, 0.5, 40, "found"), (300, 0.5, 10, "authors"), (300, 0.5, 60, "are 0.5: nothing tells")],
+)
+def test_too_few_labels_or_one_value_are_refused(
+    tmp_path: Path, texts: int, value: float, authors: int, reason: str
+) -> None:
+    labels = labels_of(sentences(texts, 4), [value] * texts, authors)
+    with pytest.raises(UsageError, match=reason):
+        quality.train_on_labels(labels, None, tmp_path, "2026-01-01", "c")

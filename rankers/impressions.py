@@ -1,0 +1,81 @@
+"""First impressions of posts: what the engagement ranker knew, and how the user reacted.
+
+`streams` makes them of the topics, `training` learns from them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from feedmill.events.post import Post
+from feedmill.rankers.engagement import HEADS
+
+Counts = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Impressions:
+    """The first impressions that users had of posts, a row each.
+
+    Attributes
+    ----------
+    posts
+        Every version of a post, shown or not.
+    versions
+        (rows,) int64: which of `posts` the user was shown.
+    at_ms
+        (rows,) int64: the timestamp of the record, Unix milliseconds.
+    weights
+        (rows,) float64: how much the position is looked at, above 0; 1 where that is unknown.
+    clicks, impressions
+        (rows,) float64: what `clicks_and_impressions` said of the post just before.
+    reactions
+        (rows, len(HEADS)) bool: whether the user reacted within the time that is waited for, a
+        column for each of `HEADS`.
+    """
+
+    posts: list[Post]
+    versions: npt.NDArray[np.int64]
+    at_ms: npt.NDArray[np.int64]
+    weights: Counts
+    clicks: Counts
+    impressions: Counts
+    reactions: npt.NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        return len(self.versions)
+
+    def reacted(self, kind: str) -> npt.NDArray[np.bool_]:
+        """Return which users reacted in one of the ways of `HEADS`: (rows,)."""
+        column: npt.NDArray[np.bool_] = self.reactions[:, HEADS.index(kind)]
+        return column
+
+    def where(self, mask: npt.NDArray[np.bool_]) -> Impressions:
+        """Return the rows where the (rows,) `mask` is true; all posts stay."""
+        return Impressions(
+            self.posts,
+            self.versions[mask],
+            self.at_ms[mask],
+            self.weights[mask],
+            self.clicks[mask],
+            self.impressions[mask],
+            self.reactions[mask],
+        )
+
+
+def join(parts: Sequence[Impressions]) -> Impressions:
+    """Put the impressions of several partitions one after the other; there is at least one."""
+    starts = np.cumsum([0, *(len(part.posts) for part in parts)])
+    return Impressions(
+        [post for part in parts for post in part.posts],
+        np.concatenate([part.versions + start for part, start in zip(parts, starts, strict=False)]),
+        np.concatenate([part.at_ms for part in parts]),
+        np.concatenate([part.weights for part in parts]),
+        np.concatenate([part.clicks for part in parts]),
+        np.concatenate([part.impressions for part in parts]),
+        np.concatenate([part.reactions for part in parts]),
+    )

@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from msgspec.structs import replace as changed
+
+from builders.impressions import BETTER_RATE, RATE, planted_impressions, planted_posts
+from builders.training_data import WORDS
+from feedmill.training.datasets.impression_arms import arms_of, shown_posts
+from feedmill.training.fitting.engagement import FittedEngagement, arm_rows
+from feedmill.training.fitting.impressions import fit_impressions, smoothing_of
+from feedmill.training.fitting.linear_text import text_rows
+from feedmill.training.ranker_recipes import ENGAGEMENT
+
+
+def lifts_of(fitted: FittedEngagement, texts: list[str]) -> np.ndarray:
+    return fitted.lifts_of(text_rows(texts, np.zeros(len(texts)), texts))
+
+
+def test_new_posts_get_the_rates_that_were_planted() -> None:
+    fitted = fit_impressions(ENGAGEMENT, planted_impressions(300, 40, seed=1))
+    lifts = lifts_of(fitted, [post.text for post in planted_posts(200, seed=2)])
+    rates = fitted.base * np.exp(lifts)
+    assert rates[1::2].mean() == pytest.approx(BETTER_RATE, rel=0.25)
+    assert rates[::2].mean() == pytest.approx(RATE, rel=0.25)
+    assert rates[1::2].min() > rates[::2].max()
+
+
+def test_kinds_of_reaction_that_nobody_shows_say_nothing() -> None:
+    rows = planted_impressions(200, 40, seed=1, likes=0.5)
+    fitted = fit_impressions(ENGAGEMENT, rows)
+    assert fitted.rows == {"click": 200, "like": 200, "reply": 0, "share": 0}
+    for kind in ("reply", "share"):
+        assert not fitted.heads[kind].ngram_model.weights.any()
+        assert not fitted.heads[kind].shape_weights.any()
+    assert fitted.heads["like"].ngram_model.weights.any()
+
+
+def test_a_post_that_nobody_saw_would_have_the_rate_of_all() -> None:
+    rows = planted_impressions(300, 40, seed=1)
+    arms = arms_of(rows, shown_posts(rows), "click")
+    unseen = np.arange(300) < 10
+    some = replace(
+        arms,
+        clicks=np.where(unseen, 0, arms.clicks),
+        impressions=np.where(unseen, 0, arms.impressions),
+        tests=["all"] * 300,
+    )
+    values = arm_rows(some, smoothing_of(some)).values
+    base = some.clicks.sum() / some.impressions.sum()
+    seen = (some.clicks + 0.5) / (some.impressions + smoothing_of(some))
+    np.testing.assert_allclose(values[unseen] - values[20], np.log(base / seen[20]))
+
+
+def test_a_prior_that_knows_nothing_is_worth_less_than_one_that_knows_the_rates() -> None:
+    rows = planted_impressions(300, 40, seed=1)
+    random = np.random.default_rng(3)
+    alike = [changed(post, text=" ".join(random.choice(WORDS, 10))) for post in rows.posts]
+    known = fit_impressions(ENGAGEMENT, rows)
+    unknown = fit_impressions(ENGAGEMENT, replace(rows, posts=alike))
+    assert known.prior_weight > 2 * unknown.prior_weight
+
+
+def test_of_many_posts_some_are_drawn() -> None:
+    recipe = replace(ENGAGEMENT, most_rows=150)
+    fitted = fit_impressions(recipe, planted_impressions(300, 20, seed=1))
+    assert fitted.rows["click"] == 150

@@ -1,0 +1,156 @@
+"""Evaluates the recipe of engagement on a product's own impressions: on posts that came later.
+
+A model learns from the impressions before a moment, and is measured on those of posts that were
+created after it.  It is thrown away.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import msgspec
+import numpy as np
+
+from feedmill.events.errors import UsageError
+from feedmill.rankers.engagement import posterior, prior_of
+from feedmill.rankers.impressions import Impressions
+from feedmill.training.arrays import Values, Weights
+from feedmill.training.datasets.impression_arms import check_enough, seen_before, shown_posts
+from feedmill.training.evaluation.intervals import Bootstrap, Figure
+from feedmill.training.evaluation.metrics import roc_auc
+from feedmill.training.evaluation.ranker_metrics import log_losses, rate_calibration_error
+from feedmill.training.fitting.engagement import (
+    FittedEngagement,
+    SeenBefore,
+    fit_prior_weight,
+)
+from feedmill.training.fitting.impressions import fit_impressions
+from feedmill.training.fitting.linear_text import text_rows
+from feedmill.training.ranker_recipes import EngagementRecipe
+
+# So much of all impressions is of posts that the model may learn from.
+TRAIN_SHARE = 0.8
+_LEAST_CLICKS = 20
+
+
+class OrderFigures(msgspec.Struct, frozen=True):
+    """How one order does on the later impressions.
+
+    Attributes
+    ----------
+    name
+        What it goes by.
+    auc
+        How often a clicked impression has a higher value than another.
+    loss
+        Its log loss less that of the smoothed rate, in 1e-4 nats an impression; paired, by posts.
+    calibration_error
+        Over ten bins of equal weight, as a part of the click rate.
+    """
+
+    name: str
+    auc: float
+    loss: Figure
+    calibration_error: float
+
+
+class LaterPosts(msgspec.Struct, frozen=True):
+    """The evaluation; how many impressions trained and tested, and of how many posts."""
+
+    trained_on: int
+    impressions: int
+    posts: int
+    click_rate: float
+    orders: list[OrderFigures]
+
+
+@dataclass(frozen=True)
+class _Split:
+    before: Impressions
+    after: Impressions
+
+
+def evaluate_later_posts(recipe: EngagementRecipe, rows: Impressions) -> LaterPosts:
+    """Train on the earlier impressions, and measure on those of later posts.
+
+    Raises `UsageError` where either are too few.
+    """
+    split = _split(rows)
+    check_enough(split.before)
+    fitted = fit_impressions(recipe, split.before)
+    shown = shown_posts(split.after)
+    seen = seen_before(split.after)
+    values = _values(recipe, fitted, split)
+    losses = {
+        name: log_losses(predicted, seen.rate) * seen.rest for name, predicted in values.items()
+    }
+    draws = Bootstrap([str(number) for number in range(len(shown.posts))])
+    weights = np.bincount(shown.arms, seen.rest)
+    rate = float((seen.rate * seen.rest).sum() / seen.rest.sum())
+    orders = []
+    for name, predicted in values.items():
+        less: Values = losses[name] - losses["smoothed rate"]
+        lost = np.bincount(shown.arms, less).astype(np.float64)
+
+        def mean_loss(drawn: Weights, lost: Values = lost) -> Values:
+            return np.asarray((drawn @ lost / (drawn @ weights))[:, None] * 1e4)
+
+        (loss,) = draws.figures(mean_loss)
+        auc = roc_auc(predicted, split.after.reacted("click"))
+        error = rate_calibration_error(predicted, seen.rate, seen.rest) / rate
+        orders.append(OrderFigures(name, auc, loss, error))
+    return LaterPosts(len(split.before), len(split.after), len(shown.posts), rate, orders)
+
+
+def markdown(found: LaterPosts) -> str:
+    """Return the evaluation as a page."""
+    lines = [
+        f"Trained on {found.trained_on:,} impressions; {found.impressions:,} impressions of"
+        f" {found.posts:,} posts that were created later test it. {found.click_rate:.4f} of these"
+        " were clicked. The log loss is that less the smoothed rate's, in 1e-4 nats an impression.",
+        "",
+        "| order | AUC | log loss | calibration error over the rate |",
+        "|---|--:|--:|--:|",
+    ]
+    lines += [
+        f"| {one.name} | {one.auc:.3f} | {one.loss} | {one.calibration_error:.3f} |"
+        for one in found.orders
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _split(rows: Impressions) -> _Split:
+    """Divide impressions by a moment; those of older posts after it are left out."""
+    created_ms = np.array([post.created_at_ms for post in rows.posts], dtype=np.int64)
+    of_rows = created_ms[rows.versions]
+    moment = np.quantile(of_rows, TRAIN_SHARE, method="higher")
+    before, after = rows.where(rows.at_ms < moment), rows.where(of_rows >= moment)
+    clicks = int(after.reacted("click").sum())
+    if min(clicks, len(after) - clicks) < _LEAST_CLICKS:
+        raise UsageError(
+            f"too few impressions of later posts: expected {_LEAST_CLICKS} with a click and as many"
+            f" without, found {clicks} and {len(after) - clicks}"
+        )
+    return _Split(before, after)
+
+
+def _values(
+    recipe: EngagementRecipe, fitted: FittedEngagement, split: _Split
+) -> Mapping[str, Values]:
+    """Return the value of each later impression, (rows,), by the name of the order."""
+    shown, seen = shown_posts(split.after), seen_before(split.after)
+    texts = [post.text for post in shown.posts]
+    lifts = fitted.lifts_of(text_rows(texts, np.zeros(len(texts)), texts))
+    priors = prior_of(fitted.base, lifts)[shown.arms]
+    before = seen_before(split.before)
+    base = float((before.rate * before.rest).sum() / before.rest.sum())
+    moments = [SeenBefore(np.zeros(len(split.before), dtype=np.int64), before)]
+    weight = fit_prior_weight(recipe, np.array([base]), moments)
+    constant = np.full(len(split.after), base)
+    return {
+        "engagement": posterior(priors, seen.clicks, seen.impressions, fitted.prior_weight),
+        "the text alone": priors,
+        "smoothed rate": posterior(constant, seen.clicks, seen.impressions, weight),
+        "constant": constant,
+    }

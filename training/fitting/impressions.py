@@ -1,0 +1,75 @@
+"""Fit the engagement ranker on a product's own impressions, by the recipe of the shipped one."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from feedmill.features.text.ngrams import BUCKETS
+from feedmill.features.text.shape import SHAPE_COLUMNS
+from feedmill.models.linear_text import LinearText, quantised
+from feedmill.rankers.impressions import Impressions
+from feedmill.training.arrays import Values
+from feedmill.training.datasets.headline_tests import Arms
+from feedmill.training.datasets.impression_arms import arms_of, seen_before, shown_posts
+from feedmill.training.fitting.engagement import (
+    FittedEngagement,
+    FittedHeads,
+    SeenBefore,
+    arm_rows,
+    fit_head,
+    scores_by_halves,
+    sum_heads,
+)
+from feedmill.training.fitting.ngram_models import SEED
+from feedmill.training.ranker_recipes import EngagementRecipe
+
+# A kind of reaction that users hardly show has a head that says nothing.
+LEAST_REACTIONS = 50
+
+
+def fit_impressions(recipe: EngagementRecipe, rows: Impressions) -> FittedEngagement:
+    """Fit on impressions that `check_enough` let pass, of `most_rows` posts drawn from all.
+
+    Each head learns how often users react so to what they are shown.  What the prior is worth is
+    fitted on what was counted before each impression.
+    """
+    rows = _of_some_posts(rows, recipe.most_rows)
+    shown = shown_posts(rows)
+    arms = arms_of(rows, shown, recipe.heads[0].kind)
+    models: dict[str, LinearText] = {}
+    scores: dict[str, Values] = {}
+    counts: dict[str, int] = {}
+    for head in recipe.heads:
+        of_kind = arms_of(rows, shown, head.kind)
+        if of_kind.clicks.sum() < LEAST_REACTIONS:
+            silent = LinearText(quantised(np.zeros(BUCKETS), 0.0), np.zeros(len(SHAPE_COLUMNS)))
+            models[head.kind], scores[head.kind] = silent, np.zeros(len(arms))
+            counts[head.kind] = 0
+            continue
+        targets = arm_rows(of_kind, smoothing_of(of_kind))
+        models[head.kind] = fit_head(targets, head.penalties)
+        scores[head.kind] = scores_by_halves(targets, arms.weeks, head.penalties)
+        counts[head.kind] = len(arms)
+    return sum_heads(
+        recipe,
+        arms,
+        arm_rows(arms, smoothing_of(arms)),
+        FittedHeads(models, scores, counts),
+        [SeenBefore(shown.arms, seen_before(rows))],
+    )
+
+
+def _of_some_posts(rows: Impressions, most: int) -> Impressions:
+    shown = np.unique(rows.versions)
+    if len(shown) <= most:
+        return rows
+    drawn = np.random.default_rng(SEED).choice(shown, most, replace=False)
+    return rows.where(np.isin(rows.versions, drawn))
+
+
+def smoothing_of(arms: Arms) -> float:
+    """Return on how many impressions half a click is the rate of all arms together.
+
+    So a post that few have seen has about this rate.
+    """
+    return float(0.5 * arms.impressions.sum() / arms.clicks.sum())
