@@ -19,7 +19,12 @@ from feedmill.features.post_batch import PostBatch
 from feedmill.filters.model import FilterModel, characters
 from feedmill.training.arrays import Mask, Values
 from feedmill.training.datasets.labelled_posts import LabelledPosts, concatenate
-from feedmill.training.fitting.calibration import ScoredPosts, choose_thresholds, fit_slope
+from feedmill.training.fitting.calibration import (
+    LENGTHS,
+    ScoredPosts,
+    choose_thresholds,
+    fit_slope,
+)
 from feedmill.training.fitting.filters import FittedFilter
 from feedmill.training.fitting.ngram_models import (
     count_matrix,
@@ -112,7 +117,9 @@ def fit_local(
     slope = fit_slope(unseen, labels.labels, trainer.weights)
     choosing = [_scored(draft, rows.where(rows.labels == 0)) for rows in ordinary]
     rates = recipe.max_demote_rate, recipe.max_hide_rate
-    calibrator = choose_thresholds(choosing, slope, rates, recipe.ceiling)
+    # The product's own posts stand for themselves, whatever lengths were learned.
+    every_length = np.ones(len(LENGTHS) + 1, dtype=np.bool_)
+    calibrator = choose_thresholds(choosing, slope, rates, recipe.ceiling, every_length)
     rows = {part.source: len(part) for part in (*labelled, *ordinary)}
     return FittedFilter(replace(draft, calibrator=calibrator), rows)
 
