@@ -159,12 +159,10 @@ class _DeltaTrainer:
         mean, deviation = dense.mean(axis=0), dense.std(axis=0)
         scale = np.r_[BASE_SCALE, np.full(dense.shape[1] - 1, COLUMN_SCALE)]
         scale = scale / np.where(deviation > 0, deviation, np.inf)
+        tfidf = counts[:, used] @ sparse.diags(frequency)
+        merged = _merged_columns(tfidf)
         matrix = sparse.hstack(
-            [
-                (dense - mean) * scale,
-                np.ones((len(dense), 1)),
-                counts[:, used] @ sparse.diags(frequency),
-            ]
+            [(dense - mean) * scale, np.ones((len(dense), 1)), tfidf @ merged]
         ).tocsr()
         signs = np.where(self.violating[rows], 1.0, -1.0)
         prior = np.zeros(matrix.shape[1])
@@ -177,16 +175,35 @@ class _DeltaTrainer:
             # The loss is convex, so its smallest value without negative ones is at 0.
             without_base = matrix[:, 1:], signs, weights, penalty[1:], prior[1:]
             point = np.concatenate([[0.0], _minimum(*without_base)])
-        of_dense, (bias,), of_used = np.split(point, [dense.shape[1], dense.shape[1] + 1])
+        of_dense, (bias,), of_merged = np.split(point, [dense.shape[1], dense.shape[1] + 1])
         of_dense = of_dense * scale
         ngrams = np.zeros(counts.shape[1])
-        ngrams[used] = of_used * frequency
+        ngrams[used] = merged @ of_merged * frequency
         return _Delta(float(of_dense[0]), ngrams, of_dense[1:], float(bias - of_dense @ mean))
 
     def raw_scores(self, delta: _Delta, rows: Mask) -> Values:
         """Return what the model with the delta gives to the chosen rows: (chosen,)."""
         added = self._counts[rows] @ delta.ngrams + self._columns[rows] @ delta.columns
         return np.asarray(self._base[rows] * delta.base + added + delta.bias, np.float64)
+
+
+def _merged_columns(matrix: Any) -> Any:
+    """Return orthonormal columns that all rows are sums of: scipy CSR, (columns, fewer columns).
+
+    What one row alone has, most n-grams of a few hundred posts, is merged into one column of that
+    row.  Weights with a common penalty are the same in them, and a fit takes half the time.
+    """
+    from scipy import sparse  # noqa: PLC0415 the `train` extra
+
+    by_column = matrix.tocsc()
+    is_own = np.diff(by_column.indptr) == 1
+    places = by_column.indptr[:-1][is_own]
+    owners, values = by_column.indices[places], by_column.data[places]
+    lengths = np.sqrt(np.bincount(owners, values**2, minlength=matrix.shape[0]))
+    shape = matrix.shape[::-1]
+    own = sparse.csr_matrix((values / lengths[owners], (np.flatnonzero(is_own), owners)), shape)
+    shared = sparse.identity(shape[0], format="csc")[:, ~is_own]
+    return sparse.hstack([shared, own]).tocsr()
 
 
 def _minimum(matrix: Any, signs: Values, weights: Values, penalty: Values, prior: Values) -> Values:
