@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -19,7 +19,12 @@ from feedmill.features.post_batch import PostBatch
 from feedmill.filters.model import FilterModel, characters
 from feedmill.training.arrays import Mask, Values
 from feedmill.training.datasets.labelled_posts import LabelledPosts, concatenate
-from feedmill.training.fitting.calibration import ScoredPosts, choose_thresholds, fit_slope
+from feedmill.training.fitting.calibration import (
+    LENGTHS,
+    ScoredPosts,
+    choose_thresholds,
+    fit_slope,
+)
 from feedmill.training.fitting.filters import FittedFilter
 from feedmill.training.fitting.ngram_models import (
     count_matrix,
@@ -112,7 +117,9 @@ def fit_local(
     slope = fit_slope(unseen, labels.labels, trainer.weights)
     choosing = [_scored(draft, rows.where(rows.labels == 0)) for rows in ordinary]
     rates = recipe.max_demote_rate, recipe.max_hide_rate
-    calibrator = choose_thresholds(choosing, slope, rates, recipe.ceiling)
+    # The product's own posts stand for themselves, whatever lengths were learned.
+    every_length = np.ones(len(LENGTHS) + 1, dtype=np.bool_)
+    calibrator = choose_thresholds(choosing, slope, rates, recipe.ceiling, every_length)
     rows = {part.source: len(part) for part in (*labelled, *ordinary)}
     return FittedFilter(replace(draft, calibrator=calibrator), rows)
 
@@ -144,7 +151,6 @@ class _DeltaTrainer:
         The stored score may not count negatively: labels of a few posts do not prove it wrong.
         """
         from scipy import sparse  # noqa: PLC0415 the `train` extra
-        from scipy.optimize import minimize  # noqa: PLC0415 the `train` extra
 
         counts = self._counts[rows]
         used = np.flatnonzero(np.bincount(counts.indices, minlength=counts.shape[1]))
@@ -153,12 +159,10 @@ class _DeltaTrainer:
         mean, deviation = dense.mean(axis=0), dense.std(axis=0)
         scale = np.r_[BASE_SCALE, np.full(dense.shape[1] - 1, COLUMN_SCALE)]
         scale = scale / np.where(deviation > 0, deviation, np.inf)
+        tfidf = counts[:, used] @ sparse.diags(frequency)
+        merged = _merged_columns(tfidf)
         matrix = sparse.hstack(
-            [
-                (dense - mean) * scale,
-                np.ones((len(dense), 1)),
-                counts[:, used] @ sparse.diags(frequency),
-            ]
+            [(dense - mean) * scale, np.ones((len(dense), 1)), tfidf @ merged]
         ).tocsr()
         signs = np.where(self.violating[rows], 1.0, -1.0)
         prior = np.zeros(matrix.shape[1])
@@ -166,25 +170,67 @@ class _DeltaTrainer:
         penalty = np.ones(matrix.shape[1])
         penalty[dense.shape[1]] = 0.0  # the bias
         weights = self.weights[rows] * INVERSE_PENALTY
-
-        def loss(point: Values) -> tuple[float, Values]:
-            margins, moved = signs * (matrix @ point), penalty * (point - prior)
-            pull = weights * signs / (1.0 + np.exp(np.minimum(margins, 500.0)))
-            value = weights @ np.logaddexp(0.0, -margins) + moved @ (point - prior) / 2
-            return float(value), moved - matrix.T @ pull
-
-        bounds = [(0.0, None), *[(None, None)] * (len(prior) - 1)]
-        fitted = minimize(loss, prior, jac=True, method="L-BFGS-B", bounds=bounds)
-        of_dense, (bias,), of_used = np.split(fitted.x, [dense.shape[1], dense.shape[1] + 1])
+        point = _minimum(matrix, signs, weights, penalty, prior)
+        if point[0] < 0:
+            # The loss is convex, so its smallest value without negative ones is at 0.
+            without_base = matrix[:, 1:], signs, weights, penalty[1:], prior[1:]
+            point = np.concatenate([[0.0], _minimum(*without_base)])
+        of_dense, (bias,), of_merged = np.split(point, [dense.shape[1], dense.shape[1] + 1])
         of_dense = of_dense * scale
         ngrams = np.zeros(counts.shape[1])
-        ngrams[used] = of_used * frequency
+        ngrams[used] = merged @ of_merged * frequency
         return _Delta(float(of_dense[0]), ngrams, of_dense[1:], float(bias - of_dense @ mean))
 
     def raw_scores(self, delta: _Delta, rows: Mask) -> Values:
         """Return what the model with the delta gives to the chosen rows: (chosen,)."""
         added = self._counts[rows] @ delta.ngrams + self._columns[rows] @ delta.columns
         return np.asarray(self._base[rows] * delta.base + added + delta.bias, np.float64)
+
+
+def _merged_columns(matrix: Any) -> Any:
+    """Return orthonormal columns that all rows are sums of: scipy CSR, (columns, fewer columns).
+
+    What one row alone has, most n-grams of a few hundred posts, is merged into one column of that
+    row.  Weights with a common penalty are the same in them, and a fit takes half the time.
+    """
+    from scipy import sparse  # noqa: PLC0415 the `train` extra
+
+    by_column = matrix.tocsc()
+    is_own = np.diff(by_column.indptr) == 1
+    places = by_column.indptr[:-1][is_own]
+    owners, values = by_column.indices[places], by_column.data[places]
+    lengths = np.sqrt(np.bincount(owners, values**2, minlength=matrix.shape[0]))
+    shape = matrix.shape[::-1]
+    own = sparse.csr_matrix((values / lengths[owners], (np.flatnonzero(is_own), owners)), shape)
+    shared = sparse.identity(shape[0], format="csc")[:, ~is_own]
+    return sparse.hstack([shared, own]).tocsr()
+
+
+def _minimum(matrix: Any, signs: Values, weights: Values, penalty: Values, prior: Values) -> Values:
+    """Minimise the weighed log loss and the squared distance from the prior: (columns,).
+
+    Without bounds, on which L-BFGS-B spends most of its time with so many columns.
+
+    Parameters
+    ----------
+    matrix
+        (rows, columns), scipy CSR.
+    signs, weights
+        (rows,): 1 violates, -1 does not; what a row's loss weighs.
+    penalty, prior
+        (columns,): how much a distance weighs, and from where it counts.
+    """
+    from scipy.optimize import minimize  # noqa: PLC0415 the `train` extra
+
+    transposed = matrix.T.tocsr()
+
+    def loss(point: Values) -> tuple[float, Values]:
+        margins, moved = signs * (matrix @ point), penalty * (point - prior)
+        pull = weights * signs / (1.0 + np.exp(np.minimum(margins, 500.0)))
+        value = weights @ np.logaddexp(0.0, -margins) + moved @ (point - prior) / 2
+        return float(value), moved - transposed @ pull
+
+    return np.asarray(minimize(loss, prior, jac=True, method="L-BFGS-B").x, np.float64)
 
 
 def _added(base: FilterModel, delta: _Delta) -> FilterModel:

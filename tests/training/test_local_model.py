@@ -1,14 +1,19 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
+from scipy import sparse
+from scipy.optimize import minimize
 
 from builders.training_data import labelled, ordinary, sentences, training_data
 from feedmill.events.errors import UsageError
 from feedmill.features.post_batch import PostBatch
 from feedmill.filters.model import FilterModel
+from feedmill.training import local_model
+from feedmill.training.arrays import Values
 from feedmill.training.datasets.labelled_posts import (
     LabelledPosts,
     LabelledRow,
@@ -66,6 +71,59 @@ def test_the_model_is_the_base_plus_a_delta_and_scores_each_row_alone(base: Filt
     strange = LabelledRow("Zyx wvut qrsp", 0.0, "z"), LabelledRow("Kjh gfds mnbv", 0.0, "z")
     posts = labelled_posts("s", "s", strange).posts
     assert np.ptp(local.raw_scores(PostBatch(posts))) < 0.5
+
+
+def of_opposite_labels() -> LabelledPosts:
+    """Posts that the stored model knows, labelled the other way round."""
+    rows = labelled("bad", 41, 40)
+    return replace(rows, labels=1.0 - rows.labels)
+
+
+@pytest.mark.parametrize("labels", [of_product(5, 40), of_opposite_labels()])
+@pytest.mark.parametrize("slope", [1e-3, 2.0])
+def test_a_fit_is_the_minimum_that_a_solver_with_bounds_finds(
+    base: FilterModel, labels: LabelledPosts, slope: float
+) -> None:
+    base = replace(base, calibrator=replace(base.calibrator, slope=slope))
+    trainer, every = local_model._DeltaTrainer(base, labels), np.ones(len(labels), dtype=np.bool_)
+    found = trainer.raw_scores(trainer.fit(every), every)
+    matrices = []
+
+    def with_bounds(matrix: Any, signs: Values, weights: Values, *prior: Values) -> Values:
+        matrices.append(matrix)
+        return bounded_minimum(matrix.toarray(), signs, weights, *prior)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(local_model, "_minimum", with_bounds)
+        patch.setattr(local_model, "_merged_columns", lambda matrix: sparse.eye(matrix.shape[1]))
+        expected = trainer.raw_scores(trainer.fit(every), every)
+    assert len(matrices) == 1
+    np.testing.assert_allclose(found, expected, atol=0.02 * float(np.ptp(expected)))
+
+
+def bounded_minimum(
+    matrix: Values, signs: Values, weights: Values, penalty: Values, prior: Values
+) -> Values:
+    """What `_minimum` returns, with a first weight of at least 0, by the formula of the loss."""
+
+    def loss(point: Values) -> tuple[float, Values]:
+        margins = signs * (matrix @ point)
+        value = weights @ np.log1p(np.exp(-margins)) + penalty @ (point - prior) ** 2 / 2
+        pull = weights * signs / (1.0 + np.exp(margins))
+        return float(value), penalty * (point - prior) - matrix.T @ pull
+
+    bounds = [(0.0, None)] + [(None, None)] * (len(prior) - 1)
+    found = minimize(loss, prior, jac=True, method="L-BFGS-B", bounds=bounds)
+    return np.asarray(found.x)
+
+
+def test_a_stored_score_that_labels_contradict_counts_for_nothing(base: FilterModel) -> None:
+    labels = of_opposite_labels()
+    # A slope so small that the stored score hardly counts before the labels.
+    unsure = replace(base, calibrator=replace(base.calibrator, slope=1e-3))
+    trainer = local_model._DeltaTrainer(unsure, labels)
+    assert trainer.fit(np.ones(len(labels), dtype=np.bool_)).base == 0.0
+    assert auc(fit_delta(unsure, labels), labels) > 0.95
 
 
 def test_thresholds_are_chosen_on_the_products_own_ordinary_posts(base: FilterModel) -> None:

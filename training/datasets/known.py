@@ -138,8 +138,3 @@ KNOWN = {
     known.file: known
     for known in (YOUTUBE, SMS, OVER18, COVID, FAKENEWSNET, LIAR, SEMEVAL, *ORDINARY)
 }
-
-
-def read_ordinary(folder: Path) -> list[LabelledPosts]:
-    """Read the ordinary posts; the label is 1 where Reddit flagged over_18, else 0."""
-    return [known.load(folder) for known in ORDINARY]

@@ -86,15 +86,6 @@ FACEBOOK = ReactionDataset(
     {"like": "react_like", "share": "shares"},
     "none stated",
 )
-BLUESKY = ReactionDataset(
-    "bluesky",
-    "engagement_bluesky_a",
-    ("text",),
-    "author",
-    "createdAt",
-    {"reply": "replyCount", "like": "likeCount", "share": "repostCount"},
-    "none stated",
-)
 
 
 def _time_ms(text: str) -> int:

@@ -10,14 +10,15 @@ from typing import NamedTuple
 import msgspec
 import numpy as np
 import numpy.typing as npt
-from msgspec.structs import replace
 
+from feedmill.events.limits import MAX_TEXT_CHARACTERS
 from feedmill.events.post import Post
 from feedmill.features.hosts import host_of
 from feedmill.features.post_batch import PostBatch
 from feedmill.models.text_model import TextModel
 from feedmill.training.arrays import Mask, Values
 from feedmill.training.datasets.labelled_posts import LabelledPosts, concatenate
+from feedmill.training.datasets.long_posts import long_posts_of_each_group
 from feedmill.training.evaluation.bars import MAX_HIDDEN_OF_GROUP, MIN_GROUP_ROWS
 from feedmill.training.evaluation.filter_metrics import DEMOTE_AT, HIDE_AT
 from feedmill.training.evaluation.intervals import Bootstrap, Figure, wilson
@@ -25,10 +26,6 @@ from feedmill.training.evaluation.slices import LENGTHS, length_band
 
 ALL = "all"
 _BATCH = 256
-_SEED = 20
-_MAX_CHARACTERS = 20_000
-# A group gives one post put together for so many characters that it wrote, and at most so many.
-_LONG, _MAX_LONG_OF_GROUP = 1_500, 80
 
 
 class Cell(msgspec.Struct, frozen=True):
@@ -77,7 +74,7 @@ def evaluate_ordinary(
 ) -> OrdinaryReport:
     """Report what models, together, do to the fine posts of each source.
 
-    Longer posts than people wrote are made of the posts of one group (`long_posts`).
+    Longer posts than people wrote are made of the posts of one group.
     """
     table = [_Scored.of(models, source.where(source.labels == 0)) for source in sources]
     judged, too_hidden = _hidden_groups(
@@ -108,7 +105,7 @@ class _Scored(NamedTuple):
 
     @classmethod
     def of(cls, models: Sequence[TextModel], rows: LabelledPosts) -> _Scored:
-        both = concatenate([rows, long_posts(rows)])
+        both = concatenate([rows, long_posts_of_each_group(rows)])
         lengths = np.array([length_band(len(post.text)) for post in both.posts])
         highest = highest_scores(models, both.posts)
         hidden = highest >= HIDE_AT
@@ -117,7 +114,7 @@ class _Scored(NamedTuple):
 
 
 def _cells(table: Sequence[_Scored]) -> list[Cell]:
-    bands = [length_band(most) for most in (*LENGTHS, _MAX_CHARACTERS)]
+    bands = [length_band(most) for most in (*LENGTHS, MAX_TEXT_CHARACTERS)]
     cells = [
         *(_cell(part.source, band, [part]) for part in table for band in bands),
         *(_cell(ALL, band, table) for band in bands),
@@ -135,43 +132,6 @@ def _cell(source: str, band: str, table: Sequence[_Scored]) -> Cell:
     bootstrap, every = Bootstrap(groups.tolist()), np.ones(len(groups), np.bool_)
     figures = bootstrap.fraction(hidden, every), bootstrap.fraction(demoted, every)
     return Cell(source, band, len(groups), bootstrap.groups, *figures)
-
-
-def long_posts(rows: LabelledPosts) -> LabelledPosts:
-    """Return posts of more than 2,000 characters, each made of the posts of one group.
-
-    Up to 20,000 characters, as the contract allows; groups with too little text give none.
-    """
-    random = np.random.default_rng(_SEED)
-    members: dict[str, list[int]] = {}
-    for index, group in enumerate(rows.groups):
-        members.setdefault(group, []).append(index)
-    posts, groups = [], []
-    for group, indices in sorted(members.items()):
-        characters = sum(len(rows.posts[i].text) + 1 for i in indices)
-        if len(indices) < 2 or characters <= LENGTHS[-1]:
-            continue
-        for number in range(min(_MAX_LONG_OF_GROUP, 1 + characters // _LONG)):
-            ends = np.log([LENGTHS[-1] + 1, _MAX_CHARACTERS])
-            length = int(np.exp(random.uniform(*ends)))
-            text = _joined((rows.posts[i].text for i in random.permutation(indices)), length)
-            if len(text) > LENGTHS[-1]:
-                first = rows.posts[indices[0]]
-                posts.append(replace(first, post_id=f"{first.post_id}-long-{number}", text=text))
-                groups.append(group)
-    labels, splits = np.zeros(len(posts)), np.full(len(posts), "test")
-    return LabelledPosts(rows.source, posts, labels, groups, splits)
-
-
-def _joined(texts: Iterable[str], length: int) -> str:
-    parts: list[str] = []
-    total = 0
-    for text in texts:
-        if total > length:
-            break
-        parts.append(text)
-        total += len(text) + 1
-    return "\n".join(parts)[:_MAX_CHARACTERS]
 
 
 _KINDS: tuple[tuple[str, Callable[[Post], Iterable[str]]], ...] = (

@@ -19,8 +19,13 @@ from feedmill.models.artifact import pack_artifact
 from feedmill.training.arrays import Values
 from feedmill.training.datasets.labelled_posts import LabelledPosts, concatenate
 from feedmill.training.datasets.long_posts import long_posts
-from feedmill.training.fitting.calibration import ScoredPosts, choose_thresholds, fit_slope
-from feedmill.training.fitting.logistic import EvidenceMatrix
+from feedmill.training.fitting.calibration import (
+    ScoredPosts,
+    choose_thresholds,
+    fit_slope,
+    learned_lengths,
+)
+from feedmill.training.fitting.logistic import EvidenceMatrix, LinearModel
 from feedmill.training.fitting.ngram_models import SEED, folds_of
 from feedmill.training.recipes import Recipe
 
@@ -91,15 +96,7 @@ def fit(
     matrix = EvidenceMatrix(recipe.evidence, batch)
     every = np.ones(len(rows), dtype=np.bool_)
     linear = matrix.fit(labels, weights, every, recipe.inverse_penalty)
-    unseen = np.zeros(len(rows))
-    first_half = folds_of(rows.groups) % 2 == 0
-    for half in (first_half, ~first_half):
-        # Of few groups all violating posts may be in one half.
-        can_learn = 0 < (labels[~half] > 0.5).sum() < (~half).sum()
-        without = (
-            matrix.fit(labels, weights, ~half, recipe.inverse_penalty) if can_learn else linear
-        )
-        unseen[half] = matrix.raw_scores(without, half)
+    unseen = _unseen_scores(matrix, labels, weights, rows.groups, linear, recipe.inverse_penalty)
     draft = FilterModel(
         "",
         "",
@@ -110,14 +107,37 @@ def fit(
         LengthCalibrator(np.zeros(0, np.int64), np.zeros(1), 1.0, 1.0),
     )
     choosing = [_scored(draft, rows) for rows in _choosing(fine, labelled)]
+    of_labelled = np.arange(len(rows)) < sum(map(len, labelled))
     if recipe.fine_rows_choose:
-        own = (labels == 0) & (np.arange(len(rows)) < sum(map(len, labelled)))
+        own = of_labelled & (labels == 0)
         choosing.append(ScoredPosts(unseen[own], characters(batch)[own]))
     rates = recipe.max_demote_rate, recipe.max_hide_rate
     slope = fit_slope(unseen, labels, weights)
-    calibrator = choose_thresholds(choosing, slope, rates, recipe.ceiling)
+    learned = learned_lengths(characters(batch)[of_labelled & (labels > 0.5)])
+    calibrator = choose_thresholds(choosing, slope, rates, recipe.ceiling, learned)
     trained = {part.source: len(part) for part in (*labelled, *train)}
     return FittedFilter(replace(draft, calibrator=calibrator), trained)
+
+
+def _unseen_scores(
+    matrix: EvidenceMatrix,
+    labels: Values,
+    weights: Values,
+    groups: Sequence[str],
+    linear: LinearModel,
+    inverse_penalty: float,
+) -> Values:
+    """Score each half of the groups by a model of the other half: (rows,).
+
+    Of few groups all violating posts may be in one half; then `linear` scores the other.
+    """
+    unseen = np.zeros(len(labels))
+    first_half = folds_of(groups) % 2 == 0
+    for half in (first_half, ~first_half):
+        can_learn = 0 < (labels[~half] > 0.5).sum() < (~half).sum()
+        without = matrix.fit(labels, weights, ~half, inverse_penalty) if can_learn else linear
+        unseen[half] = matrix.raw_scores(without, half)
+    return unseen
 
 
 def _plain(rows: LabelledPosts) -> LabelledPosts:

@@ -9,7 +9,7 @@ from feedmill.events.post import Post
 from feedmill.features.post_batch import PostBatch
 from feedmill.models.text_model import Scores
 from feedmill.training.datasets.labelled_posts import LabelledPosts, LabelledRow, labelled_posts
-from feedmill.training.evaluation.ordinary_posts import ALL, evaluate_ordinary, long_posts
+from feedmill.training.evaluation.ordinary_posts import ALL, evaluate_ordinary
 
 
 class ByWord:
@@ -72,17 +72,7 @@ def test_groups_of_which_much_is_hidden_are_named_if_they_have_posts_enough() ->
     assert (few.judged_groups, few.hidden_groups) == (0, [])
 
 
-def test_long_posts_are_made_of_the_posts_of_one_group() -> None:
+def test_longer_posts_than_people_wrote_are_judged_too() -> None:
     rows = source([" ".join(WORDS) for _ in range(200)], 4)
-    made = long_posts(rows)
-    assert len(made) >= 4
-    of_group = {
-        g: {p.text for p, h in zip(rows.posts, rows.groups, strict=True) if h == g}
-        for g in rows.groups
-    }
-    for post, group in zip(made.posts, made.groups, strict=True):
-        assert 2_000 < len(post.text) <= 20_000
-        assert set(post.text.split("\n")) <= of_group[group]
-    assert long_posts(source(["short"] * 20, 4)).posts == []
     cells = evaluate_ordinary([ByWord("river", 0.95)], [rows], "").cells
     assert {cell.length for cell in cells} == {"to 100", "above 2,000", ALL}
