@@ -12,6 +12,7 @@ from typing import Any
 import click
 import msgspec
 
+from feedmill.cli.model_compare import compare
 from feedmill.cli.model_health import health
 from feedmill.cli.model_releases import freeze, release, rollback, unfreeze
 from feedmill.cli.model_shadow import shadow
@@ -167,5 +168,5 @@ def _count(value: int | None) -> str:
     return "" if value is None else f"{value:,}"
 
 
-for command in (health, watch, release, rollback, freeze, unfreeze, shadow):
+for command in (health, watch, release, rollback, freeze, unfreeze, shadow, compare):
     models.add_command(command)

@@ -222,6 +222,8 @@ def test_a_challenger_scores_beside_the_model_in_force_and_a_kill_doubles_nothin
     assert {one["post_id"]: one["post_offset"] for one in scored}.items() <= offsets.items()
     assert {(one["model"], one["version"]) for one in scored} == {("spam", other[:12])}
     assert any(one["value"] != known[one["post_id"]]["value"] for one in scored)
+    found = models.done("compare spam")
+    assert (found["posts"], found["left_out"]) == (len(ids), {})
     models.done("shadow spam --stop")
     assert engine.instances()["spam/one"]["challengers"] == {}
     assert engine.complaints() == []

@@ -43,6 +43,7 @@ def test_the_table_is_that_of_the_contract() -> None:
         "labels": ("P", "delete"),
         "config": (1, "delete"),
         "models": (1, "delete"),
+        "shadow": ("P", "delete"),
         "instances": (1, "compact,delete"),
         "rankings": ("P", "delete"),
         "feed-shards": (64, "delete"),
@@ -152,10 +153,10 @@ def test_the_commands_create_and_describe(stack: StackAddress, prefix: str) -> N
     where = ("--kafka", stack.kafka, "--prefix", prefix)
     missing = CliRunner().invoke(main, ["topics", "describe", *where])
     assert missing.exit_code == 1
-    assert "17 of 17 topics are missing; `feedmill topics create` creates them" in missing.stderr
+    assert "18 of 18 topics are missing; `feedmill topics create` creates them" in missing.stderr
     made = CliRunner().invoke(main, ["topics", "create", "--partitions", "1", "--json", *where])
     assert made.exit_code == 0
-    assert len(json.loads(made.stdout)["created"]) == 17
+    assert len(json.loads(made.stdout)["created"]) == 18
     shown = CliRunner().invoke(main, ["topics", "describe", *where])
     assert shown.exit_code == 0
     assert f"{prefix}feed-shards" in shown.stdout
