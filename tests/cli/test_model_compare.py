@@ -25,7 +25,7 @@ VALUES = {"a": (0.95, 0.7), "b": (0.7, 0.2), "c": (0.1, 0.1), "d": (0.2, 0.95)}
 
 @pytest.fixture
 def recorded(stack: StackAddress, prefix: str) -> None:
-    """Four posts that both versions scored, one that a campaign decided, two labels, and one of the audit."""
+    """Four posts that both versions scored, one that a campaign decided, and three labels."""
     admin = KafkaAdminClient(bootstrap_servers=stack.kafka)
     others = ("config", "models", "posts", "labels", "shadow")
     names = {prefix + n for n in (*others, *(f"signals.{n}" for n in SignalNames().all))}

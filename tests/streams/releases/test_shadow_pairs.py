@@ -63,7 +63,7 @@ def test_both_values_of_the_present_version_meet_with_the_other_signals() -> Non
     assert pairs.champion_values.tolist() == [0.25, 0.375]
     assert pairs.signals["nsfw"].tolist() == [0.25, 0.125]
     assert pairs.judged["nsfw"].tolist() == [True, False]
-    np.testing.assert_array_equal(pairs.signals["quality"], np.float32([np.nan, 0.7]))
+    np.testing.assert_array_equal(pairs.signals["quality"], np.array([np.nan, 0.7], np.float32))
     assert "spam" not in pairs.signals
     assert pairs.left_out == {}
 
