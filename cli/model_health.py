@@ -13,6 +13,7 @@ from feedmill.cli.options import with_environment
 from feedmill.cli.output import json_option, print_json, print_table
 from feedmill.events.errors import FeedmillError
 from feedmill.events.instance import Instance, ModelDrift
+from feedmill.events.release import SHADOW
 from feedmill.streams.kafka.topic_reader import open_topic, send
 from feedmill.streams.releases.loading import MODELS
 from feedmill.streams.releases.release_history import ReleaseHistory
@@ -98,3 +99,17 @@ def _health(history: ReleaseHistory, name: str, instance: Instance) -> Iterator[
             "state": state,
             "reason": reasons.get(last, ""),
         }
+        offset, challenger = history.challenger(model)
+        if challenger is not None:
+            reason = reasons.get(offset, "")
+            state = "stopped" if reason else "loading"
+            if not reason and instance.challengers.get(model) == challenger.version:
+                state = "in shadow"
+            # One that is stopped harms nobody, so `health` does not fail.
+            yield {
+                "model": SHADOW + model,
+                "instance": name,
+                "version": challenger.version,
+                "state": state,
+                "reason": reason,
+            }

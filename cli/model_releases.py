@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import click
@@ -14,7 +14,7 @@ from feedmill.cli.options import by_option, user_name, with_environment
 from feedmill.cli.output import json_option, print_json
 from feedmill.events.decode import encode
 from feedmill.events.errors import UsageError
-from feedmill.events.release import ModelRelease
+from feedmill.events.release import ModelRelease, TriedVersion
 from feedmill.models.artifact import ModelCard
 from feedmill.streams.kafka.topic_reader import send
 from feedmill.streams.releases.loading import Trial, store_of, try_model
@@ -158,16 +158,35 @@ def _send_and_wait(
     timeout_s: float,
     as_json: bool,
 ) -> None:
+    offset, answers = send_release(environment, model, release, timeout_s, teller(as_json))
+    print_answers(model, release, offset, answers, timeout_s, as_json=as_json)
+
+
+def teller(as_json: bool) -> Callable[[str], None]:
+    """Return what prints a line for people; nothing where the answer is JSON."""
+
     def tell(line: str) -> None:
         if not as_json:
             click.echo(line)
 
-    offset, answers = send_release(environment, model, release, timeout_s, tell)
+    return tell
+
+
+def print_answers(
+    model: str,
+    version: TriedVersion | None,
+    offset: int,
+    answers: Sequence[SettingAnswer],
+    timeout_s: float,
+    *,
+    as_json: bool,
+) -> None:
+    """Print what came of a record as JSON, and fail where an instance refused it or is silent."""
     if as_json:
         print_json(
             {
                 "model": model,
-                "version": None if release is None else release.version,
+                "version": None if version is None else version.version,
                 "offset": offset,
                 "instances": [answer.as_dict() for answer in answers],
             }
@@ -187,11 +206,28 @@ def send_release(
     `tell` gets a line for each step.  Returns the offset of the record, and the answers.
     """
     version = "the installed version" if release is None else release.version
+    done = f"{model}: {version} released"
+    return send_record(environment, model, model, release, done, timeout_s, tell)
+
+
+def send_record(
+    environment: Environment,
+    key: str,
+    model: str,
+    version: TriedVersion | None,
+    done: str,
+    timeout_s: float,
+    tell: Callable[[str], None],
+) -> tuple[int, list[SettingAnswer]]:
+    """Write a record of `models` about a model, empty for None, and wait for the answers.
+
+    The rest as of `send_release`; `done` says what was done.
+    """
     with instances_topic(environment, timeout_s) as reader:
-        value = None if release is None else encode(release)
-        offset, at_ms = send(environment, TOPIC, model.encode(), value)
+        value = None if version is None else encode(version)
+        offset, at_ms = send(environment, TOPIC, key.encode(), value)
         instances = {} if reader is None else read_recent_instances(reader, at_ms)
-        tell(f"{model}: {version} released at offset {offset}")
+        tell(f"{done} at offset {offset}")
         answers = []
         if reader is not None:
             for answer in release_answers(reader, instances, model, offset, timeout_s):

@@ -1,7 +1,7 @@
 """`feedmill models list|show|diff`: the versions of models.
 
-The commands that release versions are in `model_releases.py`, `health` and
-`watch` in `model_health.py` and `model_watch.py`.
+The other commands are in `model_releases.py`, `model_shadow.py`, `model_compare.py`,
+`model_health.py` and `model_watch.py`.
 """
 
 from __future__ import annotations
@@ -12,8 +12,10 @@ from typing import Any
 import click
 import msgspec
 
+from feedmill.cli.model_compare import compare
 from feedmill.cli.model_health import health
 from feedmill.cli.model_releases import freeze, release, rollback, unfreeze
+from feedmill.cli.model_shadow import shadow
 from feedmill.cli.model_versions import chosen_card, model_argument, read_history
 from feedmill.cli.model_watch import watch
 from feedmill.cli.options import with_environment
@@ -71,10 +73,12 @@ def _versions(environment: Environment, history: ReleaseHistory, name: str) -> I
     store = store_of(name, environment.models)
     released, installed = history.current(name), installed_version(store, name)
     in_force = installed if released is None else released.sha256
+    challenger = history.challenger(name).challenger
     for card in cards_of(store, name):
         states = ["in force"] if card.sha256 == in_force else []
         states += ["frozen"] if states and released is not None and released.frozen else []
         states += ["installed"] if card.sha256 == installed else []
+        states += ["shadow"] if challenger is not None and card.sha256 == challenger.sha256 else []
         yield {
             "model": name,
             "version": card.version,
@@ -164,5 +168,5 @@ def _count(value: int | None) -> str:
     return "" if value is None else f"{value:,}"
 
 
-for command in (health, watch, release, rollback, freeze, unfreeze):
+for command in (health, watch, release, rollback, freeze, unfreeze, shadow, compare):
     models.add_command(command)

@@ -21,7 +21,7 @@ from feedmill.events.limits import check_id
 from feedmill.events.override import Override, OverrideKey, parse_subject
 from feedmill.events.post import Deletion, Post
 from feedmill.events.reasons import reason_of
-from feedmill.events.release import ModelRelease
+from feedmill.events.release import SHADOW, Challenger, ModelRelease
 from feedmill.events.signal import Signal, SignalNames, check_signal
 
 T = TypeVar("T")
@@ -34,6 +34,7 @@ _override = msgspec.json.Decoder(Override)
 _label = msgspec.json.Decoder(Label)
 _instance = msgspec.json.Decoder(Instance)
 _release = msgspec.json.Decoder(ModelRelease)
+_challenger = msgspec.json.Decoder(Challenger)
 
 encode = msgspec.json.Encoder().encode
 
@@ -164,16 +165,46 @@ def decode_release(
     The release is None where the value is empty: the version that the store's card names.
     """
     name = _key_text(key)
-    if name not in models:
-        raise BadEvent(
-            f"Expected a model, one of {', '.join(models)}, got {name[:80]!r} - in the key"
-        )
+    _check_model(models, name, name)
     if not value:
         return name, None
     release = _decode(_release.decode, value)
-    if release.sha256 != release.sha256.lower():
-        raise BadEvent("Expected small hexadecimal digits, got capitals - at `$.sha256`")
+    _check_sha256(release.sha256)
     return name, release
+
+
+def is_challenger(key: bytes | None) -> bool:
+    """Return whether a record of `models` names a challenger, by its key."""
+    return key is not None and key.startswith(SHADOW.encode())
+
+
+def decode_challenger(
+    models: Collection[str], key: bytes | None, value: bytes | None
+) -> tuple[str, Challenger | None]:
+    """Decode a record of `models` that names a challenger: the model, and the challenger.
+
+    The challenger is None where the value is empty: no version scores in shadow.
+    """
+    text = _key_text(key)
+    name = text.removeprefix(SHADOW)
+    _check_model(models, name, text)
+    if not value:
+        return name, None
+    challenger = _decode(_challenger.decode, value)
+    _check_sha256(challenger.sha256)
+    return name, challenger
+
+
+def _check_model(models: Collection[str], name: str, key: str) -> None:
+    if name not in models:
+        raise BadEvent(
+            f"Expected a model, one of {', '.join(models)}, got {key[:80]!r} - in the key"
+        )
+
+
+def _check_sha256(sha256: str) -> None:
+    if sha256 != sha256.lower():
+        raise BadEvent("Expected small hexadecimal digits, got capitals - at `$.sha256`")
 
 
 def decode_instance(value: bytes) -> Instance:

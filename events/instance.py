@@ -73,6 +73,8 @@ class Instance(Struct, frozen=True, omit_defaults=False):
         The releases that it refused.
     drift
         What `feedmill models watch` says of models; empty of everyone else.
+    challengers
+        By signal, the version that scores in shadow.
     ready
         Whether it has caught up and works.
     lag
@@ -95,3 +97,4 @@ class Instance(Struct, frozen=True, omit_defaults=False):
     models_offset: int = -1
     refused_releases: tuple[RefusedRelease, ...] = ()
     drift: tuple[ModelDrift, ...] = ()
+    challengers: dict[str, str] = {}

@@ -1,4 +1,4 @@
-"""A release: which version of a model every worker is to run."""
+"""Records of `models`: which version of a model every worker runs, and which scores in shadow."""
 
 from __future__ import annotations
 
@@ -9,12 +9,17 @@ from msgspec import Meta, Struct
 from feedmill.events.limits import Sha256, ShortText
 
 MAX_ANSWERS = 256
+# Before the name of the model in the key of a challenger's record.
+SHADOW = "shadow/"
+# What a challenger may take unless its record says otherwise.
+CORE_SHARE = 0.05
 
 Answer = Annotated[float, Meta(ge=0, le=1)]
+CoreShare = Annotated[float, Meta(gt=0, le=1)]
 
 
-class ModelRelease(Struct, frozen=True, gc=False, omit_defaults=True):
-    """The value of a record of `models`, whose key is the model's name.
+class TriedVersion(Struct, frozen=True, gc=False, omit_defaults=True):
+    """A version of a model, and what it said where it was tried.
 
     Attributes
     ----------
@@ -25,17 +30,38 @@ class ModelRelease(Struct, frozen=True, gc=False, omit_defaults=True):
         artifact that says something else on its machine.
     by, note
         For people.
-    frozen
-        No command releases another version until one unfreezes the model.
     """
 
     sha256: Sha256
     answers: Annotated[tuple[Answer, ...], Meta(min_length=1, max_length=MAX_ANSWERS)]
     by: ShortText = ""
     note: ShortText = ""
-    frozen: bool = False
 
     @property
     def version(self) -> str:
         """The first 12 hexadecimal digits of the artifact's sha256."""
         return self.sha256[:12]
+
+
+class ModelRelease(TriedVersion, frozen=True, gc=False, omit_defaults=True):
+    """The value of a record of `models` whose key is the model's name: every worker runs it.
+
+    Attributes
+    ----------
+    frozen
+        No command releases another version until one unfreezes the model.
+    """
+
+    frozen: bool = False
+
+
+class Challenger(TriedVersion, frozen=True, gc=False, omit_defaults=True):
+    """The value of a record of `models` whose key is `shadow/<model>`: it decides nothing.
+
+    Attributes
+    ----------
+    core_share
+        How much of one core it may take of each worker.
+    """
+
+    core_share: CoreShare = CORE_SHARE

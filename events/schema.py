@@ -22,7 +22,7 @@ from feedmill.events.label import Label
 from feedmill.events.limits import Name
 from feedmill.events.override import Override
 from feedmill.events.post import Deletion, Post
-from feedmill.events.release import ModelRelease
+from feedmill.events.release import Challenger, ModelRelease
 from feedmill.events.rules import MAX_RULES, Rule
 from feedmill.events.settings import SettingRecord, gates_struct, weights_struct
 from feedmill.events.signal import Signal, SignalNames
@@ -47,6 +47,7 @@ def schemas() -> Mapping[str, dict[str, Any]]:
         "rules": Annotated[dict[Name, Rule], Meta(max_length=MAX_RULES)],
         "instance": Instance,
         "release": ModelRelease,
+        "challenger": Challenger,
     }
     return {name: _schema(record) for name, record in records.items()}
 

@@ -84,6 +84,8 @@ def topic_table(signals: Sequence[str]) -> tuple[TopicSpec, ...]:
         TopicSpec("config", 1, _log(-1, segment_ms=7 * DAY_MS) | {"retention.bytes": "-1"}),
         # Releases are few, and a rollback needs the earlier ones.
         TopicSpec("models", 1, _log(-1, segment_ms=7 * DAY_MS) | {"retention.bytes": "-1"}),
+        # Several challengers speak of one post, so the key alone may not replace a record.
+        TopicSpec("shadow", "P", _log(WINDOW_MS, segment_ms=6 * HOUR_MS)),
         TopicSpec("instances", 1, _view(DAY_MS, segment_mib=1)),
         TopicSpec("rankings", "P", _log(30 * DAY_MS, segment_ms=DAY_MS)),
         # Always empty: the assignment of its partitions decides who writes which feeds.

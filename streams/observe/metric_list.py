@@ -237,10 +237,31 @@ METRICS = (
         "None follows a release: look for `feedmill_refused_releases_total`.",
     ),
     Metric(
+        "feedmill_shadow_posts_total",
+        "counter",
+        "posts",
+        "Posts that the challenger of the stage's model scored in shadow.",
+        "Nothing to do.",
+    ),
+    Metric(
+        "feedmill_shadow_skipped_total",
+        "counter",
+        "posts",
+        "Posts that it left out because it had taken its share of a core.",
+        "`feedmill models shadow --core-share` allows more.",
+    ),
+    Metric(
+        "feedmill_shadow_cpu_seconds_total",
+        "counter",
+        "seconds",
+        "Processor time that it took of the worker's loop.",
+        "`feedmill models shadow <model> --stop` ends it.",
+    ),
+    Metric(
         "feedmill_refused_releases_total",
         "counter",
         "records",
-        "Releases this instance refused; the old model goes on.",
+        "Releases and challengers this instance refused or stopped; the old model goes on.",
         "`feedmill models health` shows each with its reason.",
     ),
     Metric(

@@ -8,17 +8,23 @@ Until the new model is there, and for good where it is refused, the old one goes
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from feedmill.events.errors import BadArtifact
+from feedmill.events.errors import BadArtifact, UsageError
 from feedmill.events.instance import RefusedRelease
+from feedmill.events.release import SHADOW
 from feedmill.streams.kafka.assignment import AssignmentChange
 from feedmill.streams.kafka.batches import TopicPartition
 from feedmill.streams.kafka.connection import Connection
+from feedmill.streams.observe.metrics import Metrics
+from feedmill.streams.releases.challengers import TOPIC as SHADOW_TOPIC
+from feedmill.streams.releases.challengers import Challengers, load_challenger
 from feedmill.streams.releases.known_answers import AnyModel, answers_of
 from feedmill.streams.releases.loading import MODELS, Trial, load_model, try_model
 from feedmill.streams.releases.release_log import ReleasedVersion, ReleaseLog
@@ -65,17 +71,31 @@ class ModelReleases:
         The folder of the artifacts; None for those that ship.
     steps
         Of the worker; those without a model are left alone.
+    metrics_of
+        Gives the metrics under the name of a stage.
 
     Attributes
     ----------
     swaps
         How many models replaced another version so far.
+    challengers
+        The versions that score in shadow.
     """
 
-    def __init__(self, connection: Connection, store: Path | None, steps: Sequence[Step]) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        store: Path | None,
+        steps: Sequence[Step],
+        metrics_of: Callable[[str], Metrics],
+    ) -> None:
         self._store = store
         self._steps = {step.name: step for step in steps if isinstance(step, ModelStep)}
         self._releases = ReleaseLog(connection, MODELS)
+        self._closing = threading.Event()
+        check_topic = partial(_check_shadow_topic, connection, self._closing)
+        load = partial(load_challenger, store, check_topic)
+        self.challengers = Challengers(self._releases, self._steps, load, metrics_of)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="release")
         self._loading: dict[str, Future[Loaded]] = {}
         # Models of which there are releases that were not looked at.
@@ -99,7 +119,7 @@ class ModelReleases:
     def offset(self, stage: str) -> int:
         """Return the last record of `models` that a stage has dealt with."""
         if stage not in self._waiting and stage not in self._loading:
-            return self._releases.offset
+            return self.challengers.dealt_with(stage, self._releases.offset)
         return max(self._running.get(stage, _INSTALLED).offset, self._refused.get(stage, -1))
 
     def is_settled(self) -> bool:
@@ -120,12 +140,19 @@ class ModelReleases:
         return self._releases.log.ready_reason()
 
     def follow(self) -> list[str]:
-        """Read on, and swap what is loaded; return the models that changed, or were refused."""
+        """Read on, and swap what is loaded; return the models that changed, or were refused.
+
+        Those whose challengers changed are among them.
+        """
         now = time.monotonic()
         if now >= self._read_at:
             self._read_at = now + _READ_EVERY_S
-            self._waiting |= self._releases.follow() & self._steps.keys()
-        changed = []
+            found = self._releases.follow()
+            self._waiting |= found & self._steps.keys()
+            for name in self._steps:
+                if SHADOW + name in found:
+                    self.challengers.named(name)
+        changed = list(self.challengers.follow())
         for name in [name for name, loading in self._loading.items() if loading.done()]:
             self._take(name, self._loading.pop(name).result())
             changed.append(name)
@@ -160,6 +187,8 @@ class ModelReleases:
                     writer.note(at.partition, _NOTE + name, self._notes[key])
 
     def close(self) -> None:
+        self._closing.set()
+        self.challengers.close()
         self._thread.shutdown(wait=False, cancel_futures=True)
         self._releases.close()
 
@@ -191,6 +220,15 @@ class ModelReleases:
             step.swap(loaded.model)
             self.swaps += 1
             log.info("model %s: %s instead of %s", name, step.models[name], before)
+
+
+def _check_shadow_topic(connection: Connection, closing: threading.Event) -> None:
+    """Raise `UsageError` where what challengers say has no topic, or one of another size."""
+    found, posts = (
+        connection.offsets.partition_count(topic, closing) for topic in (SHADOW_TOPIC, "posts")
+    )
+    if found != posts:
+        raise UsageError(f"the topic `{SHADOW_TOPIC}` has {found} partitions, `posts` has {posts}")
 
 
 def _load_newest(

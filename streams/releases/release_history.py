@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from feedmill.events.decode import decode_release
+from feedmill.events.decode import decode_challenger, decode_release, is_challenger
 from feedmill.events.errors import BadEvent, UsageError
-from feedmill.events.release import ModelRelease
+from feedmill.events.release import Challenger, ModelRelease
 from feedmill.streams.kafka.topic_reader import TopicRecord
+from feedmill.streams.releases.release_log import NamedChallenger
 
 
 @dataclass(frozen=True)
@@ -25,8 +26,13 @@ class ReleaseHistory:
 
     def __init__(self, models: Sequence[str], records: Iterable[TopicRecord]) -> None:
         self._entries: dict[str, list[ReleaseEntry]] = {name: [] for name in models}
+        self._challengers: dict[str, list[NamedChallenger]] = {name: [] for name in models}
         for record in records:
             try:
+                if is_challenger(record.key):
+                    name, challenger = decode_challenger(models, record.key, record.value)
+                    self._challengers[name].append(NamedChallenger(record.offset, challenger))
+                    continue
                 name, release = decode_release(models, record.key, record.value)
             except BadEvent:
                 continue
@@ -40,6 +46,16 @@ class ReleaseHistory:
         """Return the last release; None if there is none, or the card's version holds again."""
         entries = self._entries[model]
         return entries[-1].release if entries else None
+
+    def challenger(self, model: str) -> NamedChallenger:
+        """Return what the last record about a model's challenger says; offset -1 before any."""
+        named = self._challengers[model]
+        return named[-1] if named else NamedChallenger(-1, None)
+
+    def last_challenger(self, model: str) -> Challenger | None:
+        """Return the last version that was to score in shadow, also where it was stopped since."""
+        named = (one.challenger for one in reversed(self._challengers[model]))
+        return next((one for one in named if one is not None), None)
 
     def check_not_frozen(self, model: str) -> None:
         """Refuse with `UsageError` if the model is frozen."""

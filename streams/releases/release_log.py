@@ -6,10 +6,10 @@ from collections import deque
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from feedmill.events.decode import decode_release
+from feedmill.events.decode import decode_challenger, decode_release, is_challenger
 from feedmill.events.errors import BadEvent
 from feedmill.events.instance import RefusedRelease
-from feedmill.events.release import ModelRelease
+from feedmill.events.release import SHADOW, Challenger, ModelRelease
 from feedmill.streams.kafka.batches import Record, TopicPartition
 from feedmill.streams.kafka.connection import Connection
 from feedmill.streams.kafka.log_consumer import BEGINNING, LogConsumer
@@ -33,6 +33,13 @@ class ReleasedVersion(NamedTuple):
         return None if self.release is None else self.release.sha256
 
 
+class NamedChallenger(NamedTuple):
+    """A challenger and the offset of its record; None: no version scores in shadow any more."""
+
+    offset: int
+    challenger: Challenger | None
+
+
 class ReleaseFold:
     """Applies the records of `models` in order.
 
@@ -52,11 +59,17 @@ class ReleaseFold:
         self.refused_count = 0
         self._models = tuple(models)
         self._releases: dict[str, deque[ReleasedVersion]] = {}
+        self._challengers: dict[str, NamedChallenger] = {}
 
     def take(self, record: Record) -> str | None:
-        """Apply the next record; return the model that it is about, None if it is refused."""
+        """Apply the next record; return what it is about, None if it is refused.
+
+        That is a model, or ``shadow/<model>`` for its challenger.
+        """
         self.offset = record.offset
         try:
+            if is_challenger(record.key):
+                return self._take_challenger(record)
             name, release = decode_release(self._models, record.key, record.value)
         except BadEvent as error:
             key = (record.key or b"").decode("utf-8", "replace")[:256]
@@ -65,6 +78,11 @@ class ReleaseFold:
         found = self._releases.setdefault(name, deque(maxlen=_KEPT_RELEASES))
         found.append(ReleasedVersion(record.offset, release))
         return name
+
+    def _take_challenger(self, record: Record) -> str:
+        name, challenger = decode_challenger(self._models, record.key, record.value)
+        self._challengers[name] = NamedChallenger(record.offset, challenger)
+        return SHADOW + name
 
     def refuse(self, model: str, offset: int, reason: str) -> None:
         """Keep why a release is not in force."""
@@ -79,6 +97,10 @@ class ReleaseFold:
         """Return the last five releases of a model, the newest first."""
         return tuple(reversed(self._releases.get(model, ())))
 
+    def challenger(self, model: str) -> NamedChallenger:
+        """Return what the last record about a model's challenger says; offset -1 before any."""
+        return self._challengers.get(model, NamedChallenger(-1, None))
+
 
 class ReleaseLog(ReleaseFold):
     """The releases so far; `follow` reads on, without waiting."""
@@ -89,7 +111,7 @@ class ReleaseLog(ReleaseFold):
         self.log.add({_SOURCE: BEGINNING})
 
     def follow(self) -> set[str]:
-        """Apply what came; return the models that it is about."""
+        """Apply what came; return what it is about, as `take`."""
         batches = self.log.read(_MOST_RECORDS)
         names = (self.take(record) for batch in batches for record in batch.records)
         return {name for name in names if name is not None}

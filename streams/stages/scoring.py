@@ -27,7 +27,7 @@ def score_posts(model: TextModel, posts: PostBatch) -> BatchVerdicts:
         values = model.score_batch(posts)
     except Exception:  # noqa: BLE001 - a model may raise anything; found out post by post
         return _one_by_one(model, posts.posts)
-    return BatchVerdicts(values, _wrong_values(values))
+    return BatchVerdicts(values, wrong_values(values))
 
 
 def _one_by_one(model: TextModel, posts: Sequence[Post]) -> BatchVerdicts:
@@ -37,10 +37,10 @@ def _one_by_one(model: TextModel, posts: Sequence[Post]) -> BatchVerdicts:
             values[i] = model.score_many([post])[0]
         except Exception as error:  # noqa: BLE001 - goes into the signal
             errors[i] = f"{type(error).__name__}: {error}"[:_ERROR_CHARACTERS]
-    return BatchVerdicts(values, {**_wrong_values(values), **errors})
+    return BatchVerdicts(values, {**wrong_values(values), **errors})
 
 
-def _wrong_values(values: npt.NDArray[np.float64]) -> dict[int, str]:
-    """By row why a value is none that a signal may have."""
+def wrong_values(values: npt.NDArray[np.float64]) -> dict[int, str]:
+    """Return by row why a value, of (rows,), is none that a signal may have."""
     bad = [i for i, value in enumerate(values.tolist()) if not 0 <= value <= 1]
     return {i: f"the model returned {values[i]!r}, outside [0, 1]" for i in bad}

@@ -89,7 +89,9 @@ class Worker:
         self.stopping = threading.Event()
         self.time = LogTime(self.connection)
         self.settings = SettingsLog(self.connection)
-        self.releases = ModelReleases(self.connection, environment.models, self.steps)
+        self.releases = ModelReleases(
+            self.connection, environment.models, self.steps, self.metrics.of_stage
+        )
         owner = uuid.uuid4().hex[:12]
         now_ms = self.time.clock.now_ms
         transaction = Transaction(self.connection, group, stage=group, now_ms=now_ms)
@@ -322,6 +324,7 @@ class Worker:
                 step.failed(work, error, self.writer)
         for one in arrivals:
             one.judged()
+        self.releases.challengers.score(work, self.writer)
 
     def _letter(self, work: WorkBatch) -> None:
         for one in work.rejected:

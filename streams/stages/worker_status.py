@@ -103,6 +103,7 @@ class WorkerStatus:
                 at_ms=worker.time.clock.now_ms(),
                 models_offset=worker.releases.offset(stage),
                 refused_releases=worker.releases.refused,
+                challengers=worker.releases.challengers.versions(stage),
             )
 
     def close(self) -> None:

@@ -38,6 +38,7 @@ DECODERS: dict[str, Decode] = {
     "overrides": lambda key, value: decode.decode_override(NAMES, key, value),
     "labels": decode.decode_label,
     "models": lambda key, value: decode.decode_release(("spam", "quality"), key, value),
+    "challengers": lambda key, value: decode.decode_challenger(("spam", "quality"), key, value),
     "instances": lambda _, value: decode.decode_instance(value or b""),
     **{f"signals.{name}": of_signal(name) for name in (*NAMES.all,)},
 }
@@ -116,6 +117,15 @@ CHANGES: dict[str, tuple[bytes, dict[str, Any], list[dict[str, Any]]]] = {
             *({"sha256": v} for v in ("a" * 63, "A" * 64, "../" + "a" * 61, 1)),
             *({"answers": v} for v in ([], [1.5], ["x"], [0.5] * 257)),
             {"frozen": 1},
+        ],
+    ),
+    "challengers": (
+        b"shadow/spam",
+        RELEASE,
+        [
+            {"sha256": "A" * 64},
+            {"answers": ...},
+            *({"core_share": v} for v in (0, 1.5, "a")),
         ],
     ),
 }

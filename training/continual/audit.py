@@ -8,7 +8,7 @@ challenger learns from them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from feedmill.events.label import Label
@@ -26,14 +26,16 @@ class AuditedPost(NamedTuple):
     probability: float
 
 
-def audited_posts(judged: Judged) -> list[AuditedPost]:
-    """Return the posts of the audit, each with the majority of its labels in the audit."""
+def audited_posts(
+    judged: Judged, label_of: Callable[[Sequence[Label]], float] = majority
+) -> list[AuditedPost]:
+    """Return the posts of the audit, each with what `label_of` makes of its labels in the audit."""
     rows = []
     for post, labels in judged:
         drawn = [label for label in labels if label.sampling_probability is not None]
         if drawn:
             probability = max(label.sampling_probability or 0.0 for label in drawn)
-            rows.append(AuditedPost(post, majority(drawn), probability))
+            rows.append(AuditedPost(post, label_of(drawn), probability))
     return rows
 
 

@@ -7,7 +7,7 @@ of the rows at most; `bet_groups` says which rows are independent of each other.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -32,7 +32,10 @@ _FREE_LABELS, _MOST_OF_OTHERS = 20, 0.125
 
 
 class RatedPost(NamedTuple):
-    """One post, 1 where it violates, who said so (in the order of time), and when last."""
+    """One post, 1 where it violates, who said so (in the order of time), and when last.
+
+    Of a ranker the label is a rating in [0, 1].
+    """
 
     post: Post
     label: float
@@ -40,11 +43,15 @@ class RatedPost(NamedTuple):
     at_ms: int
 
 
-def rated_posts(judged: Sequence[tuple[Post, Sequence[Label]]]) -> list[RatedPost]:
+def rated_posts(
+    judged: Sequence[tuple[Post, Sequence[Label]]],
+    label_of: Callable[[Sequence[Label]], float] = majority,
+) -> list[RatedPost]:
     """Return the posts that have labels left once no rater has too many, in the order of time.
 
     Which of a flooding rater's labels stay is drawn by a hash of the post's id.  Of posts with the
-    same text the first is taken.  Posts of the audit are left out.
+    same text the first is taken.  Posts of the audit are left out.  `label_of` makes one label of
+    those of a post.
     """
     judged = without_audit(judged)
     by_rater: dict[str, list[str]] = {}
@@ -58,7 +65,7 @@ def rated_posts(judged: Sequence[tuple[Post, Sequence[Label]]]) -> list[RatedPos
         counted.sort(key=lambda label: (label.at_ms, label.source))
         if counted:
             raters = tuple(label.source for label in counted)
-            rows.append(RatedPost(post, majority(counted), raters, counted[-1].at_ms))
+            rows.append(RatedPost(post, label_of(counted), raters, counted[-1].at_ms))
     rows.sort(key=lambda row: (row.at_ms, row.post.post_id))
     first = {text_fingerprint(row.post.text): row for row in reversed(rows)}
     return [row for row in rows if first[text_fingerprint(row.post.text)] is row]

@@ -184,6 +184,51 @@ def test_earlier_posts_follow_a_release_and_a_rollback(
     assert engine.complaints() == []
 
 
+def test_a_challenger_scores_beside_the_model_in_force_and_a_kill_doubles_nothing(
+    fault_engine: Callable[..., FaultEngine], store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = fault_engine()
+    other = add_version(store, "spam")
+    variables = {"FEEDMILL_MODELS": str(store)}
+    worker = engine.ready_worker("one", variables=variables)
+    models, flow = Models(engine, store, monkeypatch), Flow(engine)
+
+    def is_in_shadow() -> bool:
+        beat = engine.instances().get("spam/one", {})
+        return bool(beat.get("challengers") == {"spam": other[:12]})
+
+    with in_background(flow.send_until):
+        answer = models.done(f"shadow spam {other[:12]} --core-share 1")
+        assert [one["state"] for one in answer["instances"]] == ["applied"]
+        assert is_in_shadow()
+        before = len(flow.sent)
+        flow.wait_for_more()
+        worker.kill()
+        engine.start_worker("one", variables=variables)
+        engine.wait_ready()
+        until(is_in_shadow, 60)
+        flow.wait_for_more()
+    engine.producer.flush(30)
+    until(lambda: set(flow.sent) == set(engine.latest("signals.spam")))
+
+    scored = [json.loads(record.value) for record in engine.read_all("shadow")]
+    ids = [one["post_id"] for one in scored]
+    assert len(set(ids)) == len(ids) > 60
+    assert set(ids) <= set(flow.sent)
+    assert set(flow.sent[before : before + 30]) <= set(ids)
+    known = engine.latest("signals.spam")
+    assert {one["version"] for one in known.values()} == {read_card(store, "spam").version}
+    offsets = {post_id: one["post_offset"] for post_id, one in known.items()}
+    assert {one["post_id"]: one["post_offset"] for one in scored}.items() <= offsets.items()
+    assert {(one["model"], one["version"]) for one in scored} == {("spam", other[:12])}
+    assert any(one["value"] != known[one["post_id"]]["value"] for one in scored)
+    found = models.done("compare spam")
+    assert (found["posts"], found["left_out"]) == (len(ids), {})
+    models.done("shadow spam --stop")
+    assert engine.instances()["spam/one"]["challengers"] == {}
+    assert engine.complaints() == []
+
+
 def test_what_cannot_be_used_is_refused_and_the_old_model_goes_on(
     fault_engine: Callable[..., FaultEngine], store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

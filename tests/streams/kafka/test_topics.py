@@ -44,6 +44,7 @@ def test_the_table_is_that_of_the_contract() -> None:
         "labels": ("P", "delete"),
         "config": (1, "delete"),
         "models": (1, "delete"),
+        "shadow": ("P", "delete"),
         "instances": (1, "compact,delete"),
         "rankings": ("P", "delete"),
         "feed-shards": (64, "delete"),

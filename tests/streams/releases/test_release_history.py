@@ -59,3 +59,17 @@ def test_a_frozen_model_says_by_whom_and_how_it_is_unfrozen() -> None:
     frozen = history(A, frozen=True, by="ann", note="election")
     with pytest.raises(UsageError, match=r"frozen at a{12} by ann \(election\); `feedmill models"):
         frozen.check_not_frozen("spam")
+
+
+def test_a_challenger_is_no_release_and_is_known_after_it_was_stopped() -> None:
+    named = TopicRecord(0, 1, b"shadow/spam", value_of(B, core_share=0.5))
+    found = ReleaseHistory(("spam",), [TopicRecord(1, 1, b"spam", value_of(A)), named])
+    assert [entry.offset for entry in found.entries("spam")] == [1]
+    offset, challenger = found.challenger("spam")
+    assert offset == 0
+    assert challenger is not None
+    assert (challenger.sha256, challenger.core_share) == (B, 0.5)
+    stopped = ReleaseHistory(("spam",), [named, TopicRecord(1, 1, b"shadow/spam", b"")])
+    assert stopped.challenger("spam") == (1, None)
+    assert stopped.last_challenger("spam") == challenger
+    assert history(A).last_challenger("spam") is None

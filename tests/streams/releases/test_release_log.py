@@ -63,3 +63,20 @@ def test_an_owner_that_comes_back_knows_every_release_before_it_goes_on(
     until(log.log.all_restored, log.follow)
     assert log.latest("spam")[0].offset == 199
     log.close()
+
+
+def test_a_challenger_is_no_release_and_the_last_one_counts() -> None:
+    fold = ReleaseFold(MODELS)
+    assert fold.challenger("spam") == (-1, None)
+    fold.take(release(0, "a"))
+    assert fold.take(release(1, "b", b"shadow/spam")) == "shadow/spam"
+    assert fold.take(release(2, "c", b"shadow/spam")) == "shadow/spam"
+    assert [one.offset for one in fold.latest("spam")] == [0]
+    offset, challenger = fold.challenger("spam")
+    assert offset == 2
+    assert challenger is not None
+    assert (challenger.version, challenger.core_share) == ("c" * 12, 0.05)
+    assert fold.take(release(3, "d", b"shadow/novelty")) is None
+    assert fold.take(StoredRecord(4, key=b"shadow/spam", value=b"")) == "shadow/spam"
+    assert fold.challenger("spam") == (4, None)
+    assert [one.model for one in fold.refused] == ["shadow/novelty"]

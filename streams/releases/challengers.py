@@ -1,0 +1,255 @@
+"""Scores live posts with challengers, beside the models in force: `shadow` gets what they say.
+
+    models ─► ReleaseFold ─► a thread: trial in another process, load ─► scores after all steps
+
+A challenger decides nothing: no step, no signal and no feed ever sees its values.  One that fails
+is stopped alone.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple, cast
+
+import numpy as np
+
+from feedmill.events.decode import encode
+from feedmill.events.errors import FeedmillError
+from feedmill.events.release import SHADOW, Challenger
+from feedmill.events.signal import Signal
+from feedmill.features.post_batch import PostBatch
+from feedmill.filters.registry import FILTERS
+from feedmill.models.text_model import Scores, TextModel
+from feedmill.rankers.registry import TEXT_RANKERS
+from feedmill.streams.observe.metrics import Metrics
+from feedmill.streams.releases.known_answers import answers_of
+from feedmill.streams.releases.loading import Trial, load_model, try_model
+from feedmill.streams.releases.processor_cap import ProcessorCap
+from feedmill.streams.releases.release_log import ReleaseFold
+from feedmill.streams.stages.scoring import wrong_values
+from feedmill.streams.stages.step import LatestEvent, ModelStep, WorkBatch, Writer
+
+log = logging.getLogger(__name__)
+
+TOPIC = "shadow"
+# Engagement is scored from counts that only its step keeps.
+SHADOWED = (*FILTERS, *TEXT_RANKERS)
+_REASON_CHARACTERS = 1000
+# One call should hold the loop no longer: of more posts some are drawn.
+_CALL_MS = 20.0
+_MOST_POSTS = 10_000
+
+
+class LoadedChallenger(NamedTuple):
+    """What the thread brings: the model and how long it took a post in the trial, or a reason."""
+
+    model: TextModel | None
+    ms_a_post: float = 0.0
+    reason: str = ""
+
+
+Load = Callable[[str, Challenger], LoadedChallenger]
+
+
+@dataclass
+class _Running:
+    """A challenger that scores, the record that named it, its cap, and its posts a call."""
+
+    model: TextModel
+    offset: int
+    cap: ProcessorCap
+    most_posts: int
+
+
+class Challengers:
+    """The challengers of a worker's models, at most one a model; belongs to the loop's thread.
+
+    Parameters
+    ----------
+    releases
+        Which challengers are named; who feeds it tells `named`.
+    steps
+        The steps of the worker that run a model, by its name.
+    load
+        Tries and loads a challenger; called on a thread of its own.
+    metrics_of
+        Gives the metrics under the name of a stage.
+    """
+
+    def __init__(
+        self,
+        releases: ReleaseFold,
+        steps: Mapping[str, ModelStep],
+        load: Load,
+        metrics_of: Callable[[str], Metrics],
+    ) -> None:
+        self._releases = releases
+        self._steps = steps
+        self._load = load
+        self._metrics_of = metrics_of
+        self._metrics: dict[str, Metrics] = {}
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="challenger")
+        # By model the offset of the record, and what the thread will bring.
+        self._loading: dict[str, tuple[int, Future[LoadedChallenger]]] = {}
+        self._running: dict[str, _Running] = {}
+        self._changed: set[str] = set()
+
+    def versions(self, model: str) -> dict[str, str]:
+        """Return the version of a model that scores in shadow, by the model; empty if none does."""
+        running = self._running.get(model)
+        return {} if running is None else {model: running.model.version}
+
+    def dealt_with(self, model: str, offset: int) -> int:
+        """Return the last record up to `offset` behind which no challenger waits to be loaded."""
+        loading = self._loading.get(model)
+        return offset if loading is None else min(offset, loading[0] - 1)
+
+    def named(self, model: str) -> None:
+        """Follow the last record about a model's challenger."""
+        if model not in self._steps or model in self._loading:
+            return
+        offset, challenger = self._releases.challenger(model)
+        self._running.pop(model, None)
+        self._changed.add(model)
+        if challenger is None:
+            return
+        if model not in SHADOWED:
+            self._refuse(model, offset, f"`{model}` scores no posts by their text alone")
+            return
+        self._loading[model] = offset, self._thread.submit(self._load, model, challenger)
+
+    def follow(self) -> set[str]:
+        """Take what is loaded; return the models whose challengers began, stopped or were refused.
+
+        Called in every cycle.
+        """
+        done = [model for model, (_, future) in self._loading.items() if future.done()]
+        for model in done:
+            offset, future = self._loading.pop(model)
+            if self._releases.challenger(model).offset == offset:
+                self._begin(model, offset, future.result())
+            else:
+                # Another one was named meanwhile, or none is wanted.
+                self.named(model)
+        changed, self._changed = self._changed, set()
+        return changed
+
+    def score(self, work: WorkBatch, writer: Writer) -> None:
+        """Score the posts of a cycle, after all steps; raises nothing of a challenger's."""
+        if not self._running:
+            return
+        posts = [one for one in work.latest if one.row >= 0]
+        for model in tuple(self._running) if posts else ():
+            # A challenger that was released meanwhile has nobody to be compared with.
+            if self._running[model].model.version != self._steps[model].models[model]:
+                self._score(model, work, posts, writer)
+
+    def close(self) -> None:
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+    def _begin(self, model: str, offset: int, loaded: LoadedChallenger) -> None:
+        self._changed.add(model)
+        challenger = self._releases.challenger(model).challenger
+        if loaded.model is None or challenger is None:
+            self._refuse(model, offset, loaded.reason)
+            return
+        most = min(_MOST_POSTS, max(1, int(_CALL_MS / max(loaded.ms_a_post, 1e-6))))
+        cap = ProcessorCap(challenger.core_share)
+        self._running[model] = _Running(loaded.model, offset, cap, most)
+        log.info("challenger of %s: %s scores in shadow", model, loaded.model.version)
+
+    def _score(
+        self, model: str, work: WorkBatch, posts: Sequence[LatestEvent], writer: Writer
+    ) -> None:
+        running, metrics = self._running[model], self._metrics_of_model(model)
+        if not running.cap.may_begin():
+            metrics.add("feedmill_shadow_skipped_total", len(posts))
+            return
+        start = time.thread_time()
+        try:
+            chosen = _drawn(posts, running.most_posts)
+            values = _values(running.model, work.posts, posts, chosen)
+        except Exception as error:  # noqa: BLE001 - a model may raise anything
+            self._refuse(model, running.offset, f"stopped: {type(error).__name__}: {error}")
+            return
+        for one, value in zip(chosen, values.astype(np.float32).tolist(), strict=True):
+            version, offset = running.model.version, one.record.offset
+            post_id = work.posts.posts[one.row].post_id
+            signal = Signal(post_id, offset, value, model, version, work.now_ms)
+            writer.add(TOPIC, one.record.key, encode(signal), owner=one.partition)
+        seconds = time.thread_time() - start
+        running.cap.spend(seconds)
+        metrics.add("feedmill_shadow_posts_total", len(chosen))
+        metrics.add("feedmill_shadow_skipped_total", len(posts) - len(chosen))
+        metrics.add("feedmill_shadow_cpu_seconds_total", seconds)
+
+    def _refuse(self, model: str, offset: int, reason: str) -> None:
+        """Go on without a challenger; the model in force does not notice."""
+        log.error("challenger of %s named at offset %d: %s", model, offset, reason)
+        self._running.pop(model, None)
+        self._changed.add(model)
+        self._releases.refuse(SHADOW + model, offset, reason[:_REASON_CHARACTERS])
+
+    def _metrics_of_model(self, model: str) -> Metrics:
+        if model not in self._metrics:
+            self._metrics[model] = self._metrics_of(model)
+        return self._metrics[model]
+
+
+def load_challenger(
+    store: Path | None, check_topic: Callable[[], None], model: str, challenger: Challenger
+) -> LoadedChallenger:
+    """Try a challenger in another process as a release is tried, load it, and warm it up.
+
+    `check_topic` raises `FeedmillError` where what it says could not be written: a transaction
+    with a record for a topic that is not there would fail with all signals in it.
+    """
+    try:
+        check_topic()
+        where = None if store is None else str(store)
+        result = try_model(Trial(model, challenger.sha256, where, challenger.answers))
+        loaded = load_model(model, store, challenger.sha256)
+        # The first call is ten times as slow as the next; let no post wait for it.
+        answers_of(loaded)
+    except Exception as error:  # noqa: BLE001 - whatever it is, the worker goes on without it
+        text = str(error) if isinstance(error, FeedmillError) else repr(error)
+        return LoadedChallenger(None, reason=text)
+    return LoadedChallenger(cast(TextModel, loaded), result.ms_a_post)
+
+
+def _drawn(posts: Sequence[LatestEvent], most: int) -> Sequence[LatestEvent]:
+    """Return at most so many of the posts, by a hash of their keys, in their order."""
+    if len(posts) <= most:
+        return posts
+    by_hash = sorted(range(len(posts)), key=lambda n: zlib.crc32(posts[n].record.key or b""))
+    return [posts[n] for n in sorted(by_hash[:most])]
+
+
+def _values(
+    model: TextModel,
+    batch: PostBatch,
+    posts: Sequence[LatestEvent],
+    chosen: Sequence[LatestEvent],
+) -> Scores:
+    """Return what the model says of the chosen posts: (chosen,) in [0, 1].
+
+    Raises
+    ------
+    ValueError
+        It says something else of one of them.
+    """
+    rows = [one.row for one in chosen]
+    if len(chosen) == len(posts):
+        # The features of the whole batch are there: the model in force has read them.
+        values = np.asarray(model.score_batch(batch))[rows]
+    else:
+        values = np.asarray(model.score_batch(PostBatch([batch.posts[row] for row in rows])))
+    if wrong := wrong_values(values):
+        raise ValueError(next(iter(wrong.values())))
+    return values
