@@ -12,10 +12,11 @@ import msgspec
 
 from feedmill.cli.data_options import data_folder
 from feedmill.cli.look_options import LOOKS, look_options, report_look
-from feedmill.cli.options import with_environment
+from feedmill.cli.options import StoreType, with_environment
 from feedmill.cli.output import print_json
 from feedmill.events.errors import UsageError
 from feedmill.filters.registry import FILTERS
+from feedmill.models.store_files import Store
 from feedmill.rankers.registry import RANKERS
 from feedmill.streams.settings.environment import Environment
 from feedmill.training.evaluation.looks import read_looks
@@ -41,13 +42,13 @@ _ALL_RANKERS = "rankers"
 @click.option(
     "--model",
     "store",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=StoreType(),
     metavar="STORE",
     help="Evaluate the filter in this store.  [FEEDMILL_MODELS, else the shipped one]",
 )
 @click.option(
     "--against",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=StoreType(),
     metavar="STORE",
     help="Compare with the filter in this store, by paired differences.",
 )
@@ -78,8 +79,8 @@ def evaluate(
     name: str | None,
     data: tuple[str, ...],
     ordinary: tuple[str, ...],
-    store: Path | None,
-    against: Path | None,
+    store: Store | None,
+    against: Store | None,
     folds: int | None,
     alone: bool,
     leave_one_out: bool,
@@ -141,8 +142,8 @@ class _Given:
     name: str | None
     data: tuple[str, ...]
     ordinary: tuple[str, ...]
-    store: Path | None
-    against: Path | None
+    store: Store | None
+    against: Store | None
     folds: int | None
     alone: bool
     leave_one_out: bool

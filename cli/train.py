@@ -14,11 +14,12 @@ import msgspec
 from feedmill.cli.data_options import data_folder, since_ms
 from feedmill.cli.follow_options import FollowOptions, follow_options
 from feedmill.cli.look_options import LOOKS, look_options, report_look
-from feedmill.cli.options import with_environment
+from feedmill.cli.options import StoreType, with_environment
 from feedmill.cli.output import plain_table, print_json
 from feedmill.events.errors import UsageError
 from feedmill.filters.registry import FILTERS
 from feedmill.models.artifact import ModelCard
+from feedmill.models.store_files import Store, parse_store
 from feedmill.rankers.registry import RANKERS
 from feedmill.streams.settings.environment import Environment
 
@@ -65,7 +66,8 @@ class _TrainOptions:
 @click.option("--since", metavar="TIME", help="Take only labels from this time on.  [all]")
 @click.option(
     "--out",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=StoreType(),
+    metavar="STORE",
     help="The store, made if need be.  [FEEDMILL_MODELS, else ./models]",
 )
 @follow_options
@@ -82,7 +84,7 @@ def train(
     base: str | None,
     from_labels: bool,
     since: str | None,
-    out: Path | None,
+    out: Store | None,
     follow: FollowOptions | None,
     look: str | None,
     looks: Path | None,
@@ -132,7 +134,7 @@ def train(
 def _train_on_labels(
     environment: Environment,
     given: _TrainOptions,
-    store: Path,
+    store: Store,
     day: str,
     look: str | None,
     looks: Path | None,
@@ -159,13 +161,13 @@ def _follow(
         raise UsageError(
             "--follow trains a filter on the topic `labels`: give one --ordinary FILE, no --data"
         )
-    base = None if given.base in (None, SHIPPED) else Path(str(given.base))
+    base = None if given.base in (None, SHIPPED) else parse_store(str(given.base))
     (ordinary,) = read_training_data(spec, (), given.ordinary).ordinary
     command = f"{given.command} --follow"
     follow(environment, FollowRun(spec, base, ordinary, options, command, as_json))
 
 
-def _train_ranker(model: str, data: tuple[str, ...], store: Path, day: str) -> ModelCard:
+def _train_ranker(model: str, data: tuple[str, ...], store: Store, day: str) -> ModelCard:
     from feedmill.training.trainers.registry import TRAINERS  # noqa: PLC0415 scikit-learn
 
     folders = [path for path in data if Path(path).is_dir()]
@@ -180,7 +182,7 @@ def _train_ranker(model: str, data: tuple[str, ...], store: Path, day: str) -> M
 def _train_filter(
     given: _TrainOptions,
     data: TrainingData,
-    store: Path,
+    store: Store,
     day: str,
     *,
     look: bool,
@@ -190,7 +192,7 @@ def _train_filter(
     spec, run = FILTERS[given.model], filters.TrainingRun(day, given.command, look)
     if given.base is None:
         return filters.train(spec, data, store, run)
-    base = None if given.base == SHIPPED else Path(given.base)
+    base = None if given.base == SHIPPED else parse_store(given.base)
     return filters.train_local(spec, base, data, store, run)
 
 
@@ -208,7 +210,7 @@ def _training_data(environment: Environment, given: _TrainOptions) -> TrainingDa
     return data
 
 
-def _summary(card: ModelCard, store: Path) -> str:
+def _summary(card: ModelCard, store: Store) -> str:
     uses = [[use.file, use.role, f"{use.rows}", use.split] for use in card.data]
     metrics = [[name, f"{value:.4f}"] for name, value in card.metrics.items()]
     return "\n".join(

@@ -1,6 +1,6 @@
 """Keeps the models of a worker at their released versions, while posts flow.
 
-    models ─► ReleaseLog ─► a thread: trial in another process, load, warm up ─► swap between cycles
+    models ─► ReleaseLog ─► a thread: fetch, trial in another process, load ─► swap between cycles
 
 Until the new model is there, and for good where it is refused, the old one goes on.
 """
@@ -11,11 +11,12 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
 from typing import NamedTuple
 
-from feedmill.events.errors import BadArtifact
+from feedmill.events.errors import FeedmillError
 from feedmill.events.instance import RefusedRelease
+from feedmill.models.store import local_copy
+from feedmill.models.store_files import Store
 from feedmill.streams.kafka.assignment import AssignmentChange
 from feedmill.streams.kafka.batches import TopicPartition
 from feedmill.streams.kafka.connection import Connection
@@ -62,7 +63,7 @@ class ModelReleases:
     connection
         To Kafka.
     store
-        The folder of the artifacts; None for those that ship.
+        The store of the artifacts; None for those that ship. Only the thread reads it.
     steps
         Of the worker; those without a model are left alone.
 
@@ -72,7 +73,7 @@ class ModelReleases:
         How many models replaced another version so far.
     """
 
-    def __init__(self, connection: Connection, store: Path | None, steps: Sequence[Step]) -> None:
+    def __init__(self, connection: Connection, store: Store | None, steps: Sequence[Step]) -> None:
         self._store = store
         self._steps = {step.name: step for step in steps if isinstance(step, ModelStep)}
         self._releases = ReleaseLog(connection, MODELS)
@@ -174,7 +175,7 @@ class ModelReleases:
             return
         model = self._steps[name].models[name]
         self._loading[name] = self._thread.submit(
-            _load_newest, name, self._store, tuple(wanted), model
+            load_newest, name, self._store, tuple(wanted), model
         )
 
     def _take(self, name: str, loaded: Loaded) -> None:
@@ -193,30 +194,34 @@ class ModelReleases:
             log.info("model %s: %s instead of %s", name, step.models[name], before)
 
 
-def _load_newest(
-    name: str, store: Path | None, wanted: Sequence[ReleasedVersion], current: str
+def load_newest(
+    name: str, store: Store | None, wanted: Sequence[ReleasedVersion], current: str
 ) -> Loaded:
-    """Load the first of some releases that can be; nothing where it is the current version."""
+    """Load the first of some releases that can be; no model where it is the current version.
+
+    Called by the thread of `ModelReleases`, which waits for the store and for the trial.
+    """
     refusals: list[tuple[ReleasedVersion, str]] = []
     for one in wanted:
         try:
             return Loaded(_load(name, store, one, current), one, refusals)
         except Exception as error:  # noqa: BLE001 - whatever it is, the old model goes on
-            text = str(error) if isinstance(error, BadArtifact) else repr(error)
+            text = str(error) if isinstance(error, FeedmillError) else repr(error)
             refusals.append((one, text[:_REASON_CHARACTERS]))
     return Loaded(None, None, refusals)
 
 
-def _load(name: str, store: Path | None, one: ReleasedVersion, current: str) -> AnyModel | None:
+def _load(name: str, store: Store | None, one: ReleasedVersion, current: str) -> AnyModel | None:
     release = one.release
     if release is None:
         model = load_model(name, store)
         return None if model.version == current else model
-    where = None if store is None else str(store)
-    try_model(Trial(name, release.sha256, where, release.answers))
-    if release.version == current:
-        return None
-    model = load_model(name, store, release.sha256)
+    with local_copy(store, name, release.sha256) as folder:
+        where = None if folder is None else str(folder)
+        try_model(Trial(name, release.sha256, where, release.answers))
+        if release.version == current:
+            return None
+        model = load_model(name, folder, release.sha256)
     # The first call is ten times as slow as the next; let no post wait for it.
     answers_of(model)
     return model

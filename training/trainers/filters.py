@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
@@ -12,6 +11,7 @@ import msgspec
 from feedmill.events.errors import UsageError
 from feedmill.filters.spec import STORE, FilterSpec
 from feedmill.models.artifact import ModelCard, read_card, save_artifact, sha256_of
+from feedmill.models.store_files import Store
 from feedmill.models.text_model import TextModel
 from feedmill.training.card_texts import ETHICS, FACTORS, INTENDED_USE, MODEL_LICENCE
 from feedmill.training.evaluation.filter_metrics import FilterMetrics
@@ -46,7 +46,7 @@ class Challenger(NamedTuple):
     metrics: Mapping[str, float]
 
 
-def train(spec: FilterSpec, data: TrainingData, out: Path, run: TrainingRun) -> ModelCard:
+def train(spec: FilterSpec, data: TrainingData, out: Store, run: TrainingRun) -> ModelCard:
     """Train and evaluate a filter, and save it into the store `out`.
 
     The same data give the same sha256.  Rows of the test split do not train it.
@@ -66,7 +66,7 @@ def train(spec: FilterSpec, data: TrainingData, out: Path, run: TrainingRun) -> 
 
 
 def train_local(
-    spec: FilterSpec, base: Path | None, data: TrainingData, out: Path, run: TrainingRun
+    spec: FilterSpec, base: Store | None, data: TrainingData, out: Store, run: TrainingRun
 ) -> ModelCard:
     """Train a stored filter on a product's own labels, the shipped one where `base` is None.
 
@@ -89,10 +89,10 @@ def train_local(
 
 def save_challenger(
     spec: FilterSpec,
-    base: Path | None,
+    base: Store | None,
     data: TrainingData,
     challenger: Challenger,
-    out: Path,
+    out: Store,
     run: TrainingRun,
 ) -> ModelCard:
     """Save a model that learned all rows of `data`, without installing it.
@@ -126,7 +126,7 @@ def _measure_and_save(
     data: TrainingData,
     fitted: FittedFilter,
     card: ModelCard,
-    out: Path,
+    out: Store,
     run: TrainingRun,
 ) -> ModelCard:
     content = fitted.content(spec.name)

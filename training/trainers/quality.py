@@ -16,6 +16,7 @@ from feedmill.models.artifact import (
     sha256_of_file,
 )
 from feedmill.models.linear_text import FEATURES, linear_text_arrays
+from feedmill.models.store_files import Store
 from feedmill.models.text_model import model_arrays, tree_arrays
 from feedmill.training.card_texts import MODEL_LICENCE
 from feedmill.training.datasets.ratings import RatedDataset, read_own_ratings
@@ -25,7 +26,7 @@ from feedmill.training.provenance import code_version, library_versions
 from feedmill.training.ranker_recipes import OWN_PENALTIES, OWN_RATINGS, QUALITY, QualityRecipe
 
 
-def train(folder: Path, out: Path, day: str, own_ratings: Sequence[str] = ()) -> ModelCard:
+def train(folder: Path, out: Store, day: str, own_ratings: Sequence[str] = ()) -> ModelCard:
     """Train the quality ranker on the data sets in `folder`, and save it into the store `out`.
 
     Rows of the test split train nothing.  `day` is what the card states.  `own_ratings` are files
