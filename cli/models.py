@@ -1,7 +1,7 @@
 """`feedmill models list|show|diff`: the versions of models.
 
-The commands that release versions are in `model_releases.py`, `health` and
-`watch` in `model_health.py` and `model_watch.py`.
+The commands that release versions are in `model_releases.py`, `health`, `watch` and `purge` in
+files of their own.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import click
 import msgspec
 
 from feedmill.cli.model_health import health
+from feedmill.cli.model_purge import purge_command
 from feedmill.cli.model_releases import freeze, release, rollback, unfreeze
 from feedmill.cli.model_versions import chosen_card, model_argument, read_history
 from feedmill.cli.model_watch import watch
@@ -164,5 +165,5 @@ def _count(value: int | None) -> str:
     return "" if value is None else f"{value:,}"
 
 
-for command in (health, watch, release, rollback, freeze, unfreeze):
+for command in (health, watch, release, rollback, freeze, unfreeze, purge_command):
     models.add_command(command)

@@ -40,6 +40,7 @@ class _TrainOptions:
     from_labels: bool
     since_ms: int
     base: str | None = None
+    keeps_rows: bool = True
 
     @property
     def command(self) -> str:
@@ -52,7 +53,8 @@ class _TrainOptions:
                 file, comma, columns = path.partition(",")
                 name = "DATA" if Path(path).is_dir() else Path(file).name
                 words += [option, name + comma + columns]
-        return shlex.join([*words, *(["--from-labels"] if self.from_labels else [])])
+        words += ["--from-labels"] if self.from_labels else []
+        return shlex.join([*words, *([] if self.keeps_rows else ["--no-snapshot"])])
 
 
 @click.command()
@@ -70,6 +72,12 @@ class _TrainOptions:
     metavar="STORE",
     help="The store, made if need be.  [FEEDMILL_MODELS, else ./models]",
 )
+@click.option(
+    "--snapshot/--no-snapshot",
+    "keeps_rows",
+    default=True,
+    help="Keep the rows in the store, named on the card.  [--snapshot]",
+)
 @follow_options
 @look_options
 @click.option("--day", metavar="DATE", help="The day that its card states.  [today]")
@@ -85,6 +93,7 @@ def train(
     from_labels: bool,
     since: str | None,
     out: Store | None,
+    keeps_rows: bool,
     follow: FollowOptions | None,
     look: str | None,
     looks: Path | None,
@@ -100,7 +109,8 @@ def train(
     for the data sets of the filter's recipe in it.
 
     Groups are never split: six in ten train the model, two choose its thresholds, and two only
-    test it, where --look asks for it. The same data give the same model.
+    test it, where --look asks for it. The same data give the same model. The store keeps the rows,
+    and --data and --ordinary read them again from snapshots/<sha256>.parquet.
 
     With --base a stored filter is fitted to labels of your own, from 100 labels on, and --ordinary
     names ordinary posts of your own, which choose its thresholds.
@@ -109,7 +119,7 @@ def train(
     window, and releases a version that is better on labels it had not learned, and not worse on
     --ordinary.
     """
-    given = _TrainOptions(model, data, ordinary, from_labels, since_ms(since), base)
+    given = _TrainOptions(model, data, ordinary, from_labels, since_ms(since), base, keeps_rows)
     if follow is not None:
         if since or out or look or day:
             raise UsageError("--follow goes with --base and --ordinary alone")
@@ -120,7 +130,7 @@ def train(
     if model in RANKERS:
         if ordinary or base or from_labels or look:
             raise UsageError(f"{model} learns from its own data sets alone: --data FOLDER")
-        card = _train_ranker(model, data, store, trained_on)
+        card = _train_ranker(given, store, trained_on)
     else:
         if since and not from_labels:
             raise UsageError("--since needs --from-labels")
@@ -164,19 +174,21 @@ def _follow(
     base = None if given.base in (None, SHIPPED) else parse_store(str(given.base))
     (ordinary,) = read_training_data(spec, (), given.ordinary).ordinary
     command = f"{given.command} --follow"
-    follow(environment, FollowRun(spec, base, ordinary, options, command, as_json))
+    run = FollowRun(spec, base, ordinary, options, command, as_json, given.keeps_rows)
+    follow(environment, run)
 
 
-def _train_ranker(model: str, data: tuple[str, ...], store: Store, day: str) -> ModelCard:
+def _train_ranker(given: _TrainOptions, store: Store, day: str) -> ModelCard:
     from feedmill.training.trainers.registry import TRAINERS  # noqa: PLC0415 scikit-learn
 
+    model, data = given.model, given.data
     folders = [path for path in data if Path(path).is_dir()]
     files = [path for path in data if path not in folders]
     if len(folders) > 1 or (files and model != "quality") or len(files) > 1:
         own = " and --data FILE with ratings of your own" if model == "quality" else ""
         raise UsageError(f"{model} learns from the data sets of one folder: --data FOLDER{own}")
     folder = Path(folders[0]) if folders else data_folder()
-    return TRAINERS[model](folder, store, day, files)
+    return TRAINERS[model](folder, store, day, files, given.keeps_rows)
 
 
 def _train_filter(
@@ -189,7 +201,10 @@ def _train_filter(
 ) -> ModelCard:
     from feedmill.training.trainers import filters  # noqa: PLC0415 scikit-learn
 
-    spec, run = FILTERS[given.model], filters.TrainingRun(day, given.command, look)
+    spec, run = (
+        FILTERS[given.model],
+        filters.TrainingRun(day, given.command, look, given.keeps_rows),
+    )
     if given.base is None:
         return filters.train(spec, data, store, run)
     base = None if given.base == SHIPPED else parse_store(given.base)

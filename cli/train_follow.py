@@ -54,6 +54,7 @@ class FollowRun:
     options: FollowOptions
     command: str
     as_json: bool
+    keeps_rows: bool = True
 
 
 def follow(environment: Environment, run: FollowRun) -> None:
@@ -148,7 +149,8 @@ def _saved(store: Store, run: FollowRun, found: Round, fitted: FittedFilter) -> 
     """Save a challenger with its card, without installing it: a rollback goes to what was there."""
     rows = [(row.post, row.label) for row in found.rows]
     data = TrainingData((topic_dataset("labels", rows),), (run.ordinary,))
-    training_run = TrainingRun(datetime.now(UTC).date().isoformat(), run.command)
+    day = datetime.now(UTC).date().isoformat()
+    training_run = TrainingRun(day, run.command, keeps_rows=run.keeps_rows)
     metrics = {name: value for name, value in _figures(found).items() if name in _CARD_METRICS}
     challenger = Challenger(fitted, metrics)
     return save_challenger(run.spec, run.base, data, challenger, store, training_run)

@@ -34,6 +34,30 @@ MAX_UNPACKED_BYTES = 64 * 1024 * 1024
 _MOST_CARD_BYTES = 1024 * 1024
 
 
+class Purge(msgspec.Struct, frozen=True):
+    """Rows that were taken out of a snapshot: the day, ISO 8601, and how many."""
+
+    on: str
+    rows: int
+
+
+class Snapshot(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The rows of a data set as a training read them, kept as ``snapshots/<sha256>.parquet``.
+
+    Attributes
+    ----------
+    sha256, rows, columns
+        Of the file that is there now.
+    purged
+        What was taken out since the training: posts that were deleted.
+    """
+
+    sha256: Sha256
+    rows: int
+    columns: tuple[str, ...]
+    purged: tuple[Purge, ...] = ()
+
+
 class DataUse(msgspec.Struct, frozen=True, omit_defaults=True):
     """A data set that a model learned from.
 
@@ -47,6 +71,8 @@ class DataUse(msgspec.Struct, frozen=True, omit_defaults=True):
         Of the file.
     split
         The rule that says which rows of the file neither trained nor tuned the model.
+    snapshot
+        The rows themselves, where the training kept them.
     """
 
     file: str
@@ -55,6 +81,7 @@ class DataUse(msgspec.Struct, frozen=True, omit_defaults=True):
     role: str
     sha256: str = ""
     split: str = ""
+    snapshot: Snapshot | None = None
 
 
 class CodeVersion(msgspec.Struct, frozen=True):

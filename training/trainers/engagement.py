@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,18 +21,34 @@ from feedmill.models.linear_text import FEATURES, linear_text_arrays
 from feedmill.models.store_files import Store
 from feedmill.models.text_model import tree_arrays
 from feedmill.training.card_texts import MODEL_LICENCE
-from feedmill.training.datasets.headline_tests import FILE, SPLIT_RULE, in_test_split, read_arms
+from feedmill.training.datasets.headline_tests import (
+    FILE,
+    SPLIT_RULE,
+    Arms,
+    in_test_split,
+    labelled_arms,
+    read_arms,
+)
+from feedmill.training.datasets.labelled_posts import LabelledPosts
+from feedmill.training.datasets.snapshots import SnapshotSource, save_snapshot
 from feedmill.training.fitting.engagement import FittedEngagement, fit_engagement
 from feedmill.training.fitting.ngram_models import SEED
 from feedmill.training.provenance import code_version, library_versions
 from feedmill.training.ranker_recipes import ENGAGEMENT, EngagementRecipe
 
 
-def train(folder: Path, out: Store, day: str, own_ratings: Sequence[str] = ()) -> ModelCard:
+def train(
+    folder: Path,
+    out: Store,
+    day: str,
+    own_ratings: Sequence[str] = (),
+    keeps_rows: bool = True,
+) -> ModelCard:
     """Train the engagement ranker on the data sets in `folder`, and save it into the store `out`.
 
-    Rows of the test split train nothing.  `day` is what the card states.  Raises `UsageError`
-    where a file is missing, or ratings are given.
+    Rows of the test split train nothing.  `day` is what the card states.  With `keeps_rows` the
+    store keeps the training rows as snapshots.  Raises `UsageError` where a file is missing, or
+    ratings are given.
     """
     if own_ratings:
         raise UsageError("engagement learns from reactions, not from ratings")
@@ -42,11 +58,26 @@ def train(folder: Path, out: Store, day: str, own_ratings: Sequence[str] = ()) -
         for head in ENGAGEMENT.heads
         if head.dataset
     }
-    fitted = fit_engagement(ENGAGEMENT, arms.where(~in_test_split(arms)), reactions)
+    training_arms = arms.where(~in_test_split(arms))
+    fitted = fit_engagement(ENGAGEMENT, training_arms, reactions)
     content = pack(fitted)
     card = _card(folder, ENGAGEMENT, fitted, sha256_of(content), day)
+    if keeps_rows:
+        uses = [_kept(out, use, training_arms, reactions) for use in card.data]
+        card = msgspec.structs.replace(card, data=uses)
     save_artifact(out, card, content)
     return card
+
+
+def _kept(
+    store: Store, use: DataUse, arms: Arms, reactions: Mapping[str, LabelledPosts]
+) -> DataUse:
+    """Keep the rows of a head, whose role is its kind of reaction."""
+    of_clicks = use.role not in reactions
+    rows = labelled_arms(arms) if of_clicks else reactions[use.role]
+    source = SnapshotSource(use.file, use.sha256, use.licence, rows.source)
+    kept = save_snapshot(store, rows, source, arms.impressions if of_clicks else None)
+    return msgspec.structs.replace(use, snapshot=kept)
 
 
 def pack(fitted: FittedEngagement) -> bytes:

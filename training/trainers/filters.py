@@ -32,11 +32,22 @@ _NO_ORDINARY_POSTS = (
 
 @dataclass(frozen=True)
 class TrainingRun:
-    """The day and the command that a card states, and whether to measure on the test rows."""
+    """How to train.
+
+    Attributes
+    ----------
+    day, command
+        What the card states.
+    look
+        Whether to measure on the test rows.
+    keeps_rows
+        Whether the store keeps the rows, as snapshots that the card names.
+    """
 
     day: str
     command: str
     look: bool = False
+    keeps_rows: bool = True
 
 
 class Challenger(NamedTuple):
@@ -117,6 +128,7 @@ def save_challenger(
             for n, use in enumerate(card.data)
         ],
     )
+    card = _with_snapshots(card, data, out, run)
     save_artifact(out, card, content, installed=False)
     return card
 
@@ -140,8 +152,21 @@ def _measure_and_save(
         metrics={name: figure.value for name, figure in figures.items()},
         intervals={name: (figure.low, figure.high) for name, figure in figures.items()},
     )
+    card = _with_snapshots(card, data, out, run)
     save_artifact(out, card, content)
     return card
+
+
+def _with_snapshots(card: ModelCard, data: TrainingData, out: Store, run: TrainingRun) -> ModelCard:
+    """Keep the rows of each data set, before anything names them; return the card that does."""
+    if not run.keeps_rows:
+        return card
+    datasets = (*data.labelled, *data.ordinary)
+    kept = [
+        msgspec.structs.replace(use, snapshot=dataset.keep(out))
+        for use, dataset in zip(card.data, datasets, strict=False)
+    ]
+    return msgspec.structs.replace(card, data=[*kept, *card.data[len(kept) :]])
 
 
 def _local_card(
@@ -153,7 +178,9 @@ def _local_card(
 ) -> ModelCard:
     """Return what `_card` does, of a model that was fitted to the labels of one product."""
     of_base = [
-        msgspec.structs.replace(use, role=f"{use.role}, of the base") for use in base_card.data
+        # Their snapshots, if there are any, lie in the store of the base.
+        msgspec.structs.replace(use, role=f"{use.role}, of the base", snapshot=None)
+        for use in base_card.data
     ]
     card = _card(spec, recipe, data, fitted)
     return msgspec.structs.replace(

@@ -19,19 +19,28 @@ from feedmill.models.linear_text import FEATURES, linear_text_arrays
 from feedmill.models.store_files import Store
 from feedmill.models.text_model import model_arrays, tree_arrays
 from feedmill.training.card_texts import MODEL_LICENCE
+from feedmill.training.datasets.labelled_posts import LabelledPosts
 from feedmill.training.datasets.ratings import RatedDataset, read_own_ratings
+from feedmill.training.datasets.snapshots import SnapshotSource, save_snapshot
 from feedmill.training.fitting.ngram_models import SEED
 from feedmill.training.fitting.quality import FittedQuality, RatedTexts, fit_quality
 from feedmill.training.provenance import code_version, library_versions
 from feedmill.training.ranker_recipes import OWN_PENALTIES, OWN_RATINGS, QUALITY, QualityRecipe
 
 
-def train(folder: Path, out: Store, day: str, own_ratings: Sequence[str] = ()) -> ModelCard:
+def train(
+    folder: Path,
+    out: Store,
+    day: str,
+    own_ratings: Sequence[str] = (),
+    keeps_rows: bool = True,
+) -> ModelCard:
     """Train the quality ranker on the data sets in `folder`, and save it into the store `out`.
 
     Rows of the test split train nothing.  `day` is what the card states.  `own_ratings` are files
-    with ratings of the product's posts (`parse_table`), one at most: one more construct.  Raises
-    `UsageError` where a file is missing or cannot be read.
+    with ratings of the product's posts (`parse_table`), one at most: one more construct.  With
+    `keeps_rows` the store keeps the training rows as snapshots.  Raises `UsageError` where a file
+    is missing or cannot be read.
     """
     own = [read_own_ratings(given) for given in own_ratings]
     rated = read_rated(folder, QUALITY)
@@ -42,6 +51,10 @@ def train(folder: Path, out: Store, day: str, own_ratings: Sequence[str] = ()) -
     content = pack(fitted)
     uses = [_use(folder, fitted, dataset) for dataset in _datasets(QUALITY)]
     uses += [use for _, use in own]
+    if keeps_rows:
+        uses = [
+            _kept(out, use, rows) for use, rows in zip(uses, _training_rows(rated), strict=True)
+        ]
     card = _card(uses, len(fitted.constructs), sha256_of(content), day)
     save_artifact(out, card, content)
     return card
@@ -75,6 +88,17 @@ def pack(fitted: FittedQuality) -> bytes:
 def _datasets(recipe: QualityRecipe) -> list[RatedDataset]:
     pairs = [(construct.dataset, construct.helped_by) for construct in recipe.constructs]
     return [dataset for pair in pairs for dataset in pair if dataset]
+
+
+def _training_rows(rated: Sequence[RatedTexts]) -> list[LabelledPosts]:
+    """Return the rows of each data set, in the order of `_datasets`, then the product's own."""
+    pairs = [(texts.posts, texts.helper) for texts in rated]
+    return [rows for pair in pairs for rows in pair if rows is not None]
+
+
+def _kept(store: Store, use: DataUse, rows: LabelledPosts) -> DataUse:
+    source = SnapshotSource(use.file, use.sha256, use.licence, rows.source)
+    return msgspec.structs.replace(use, snapshot=save_snapshot(store, rows, source))
 
 
 def _use(folder: Path, fitted: FittedQuality, dataset: RatedDataset) -> DataUse:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pyarrow import parquet
 
 from builders.events import posts_of
 from builders.ranker_datasets import write_headline_tests, write_reactions
@@ -32,6 +33,13 @@ def test_engagement_is_reproducible_and_learns_the_better_word(tmp_path: Path) -
         ("like", "facebook"),
     ]
     assert all(len(use.sha256) == 64 and use.rows for use in first.data)
+    clicks, likes = (use.snapshot for use in first.data[:2])
+    assert clicks and likes
+    for kept, has_impressions in ((clicks, True), (likes, False)):
+        table = parquet.read_table(tmp_path / "a" / "snapshots" / f"{kept.sha256}.parquet")
+        assert "test" not in table["split"].to_pylist()
+        impressions = table["impressions"].to_numpy(zero_copy_only=False)
+        assert np.isfinite(impressions.astype(float)).all() == has_impressions
 
 
 def test_without_the_posts_with_reactions_it_says_which_file_is_missing(tmp_path: Path) -> None:
