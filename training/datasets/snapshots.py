@@ -107,32 +107,35 @@ def read_snapshot(path: Path) -> tuple[LabelledPosts, SnapshotSource] | None:
     """
     if path.suffix != ".parquet" or not path.is_file():
         return None
-    table = _read_table(path)
-    described = (table.schema.metadata or {}).get(_SOURCE) if table is not None else None
-    if table is None or described is None:
+    described = _described(path)
+    if described is None:
         return None
     _check_sha256(path)
+    from pyarrow import ArrowException, parquet  # noqa: PLC0415 the `train` extra
+
     try:
+        table = parquet.read_table(path)
         source = msgspec.json.decode(described, type=SnapshotSource)
         columns = {name: table[name].to_pylist() for name in _OWN_COLUMNS}
         posts = msgspec.convert(table.drop_columns(list(_OWN_COLUMNS)).to_pylist(), list[Post])
-    except (msgspec.MsgspecError, KeyError) as error:
+    except (ArrowException, msgspec.MsgspecError, KeyError) as error:
         raise UsageError(f"{path}: not a snapshot of this version ({error})") from error
     labels = np.array(columns["label"], dtype=np.float64)
     splits = np.array(columns["split"], dtype=np.str_)
     return LabelledPosts(source.source, posts, labels, columns["group"], splits), source
 
 
-def _read_table(path: Path) -> Any:
-    """Return the file as a table of pyarrow; None where it is no Parquet, which others report."""
+def _described(path: Path) -> bytes | None:
+    """Return what a snapshot's file says of its source; None for a file that others read."""
     try:
         from pyarrow import ArrowException, parquet  # noqa: PLC0415 the `train` extra
     except ImportError:
         return None
     try:
-        return parquet.read_table(path)
+        metadata: dict[bytes, bytes] = parquet.read_schema(path).metadata or {}
     except (ArrowException, OSError):
         return None
+    return metadata.get(_SOURCE)
 
 
 def _check_sha256(path: Path) -> None:
