@@ -12,11 +12,12 @@ import msgspec
 
 from feedmill.cli.data_options import data_folder
 from feedmill.cli.look_options import LOOKS, look_options, report_look
-from feedmill.cli.options import with_environment
+from feedmill.cli.options import StoreType, with_environment
 from feedmill.cli.output import print_json
 from feedmill.cli.train_ranker import TopicOptions, topic_options
 from feedmill.events.errors import UsageError
 from feedmill.filters.registry import FILTERS
+from feedmill.models.store_files import Store
 from feedmill.rankers.registry import ENGAGEMENT_RANKER, RANKERS
 from feedmill.streams.kafka.topics import DAY_MS
 from feedmill.streams.settings.environment import Environment
@@ -43,13 +44,13 @@ _ALL_RANKERS = "rankers"
 @click.option(
     "--model",
     "store",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=StoreType(),
     metavar="STORE",
     help="Evaluate the filter in this store.  [FEEDMILL_MODELS, else the shipped one]",
 )
 @click.option(
     "--against",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=StoreType(),
     metavar="STORE",
     help="Compare with the filter in this store, by paired differences.",
 )
@@ -81,8 +82,8 @@ def evaluate(
     name: str | None,
     data: tuple[str, ...],
     ordinary: tuple[str, ...],
-    store: Path | None,
-    against: Path | None,
+    store: Store | None,
+    against: Store | None,
     folds: int | None,
     alone: bool,
     leave_one_out: bool,
@@ -144,8 +145,8 @@ class _Given:
     name: str | None
     data: tuple[str, ...]
     ordinary: tuple[str, ...]
-    store: Path | None
-    against: Path | None
+    store: Store | None
+    against: Store | None
     folds: int | None
     alone: bool
     leave_one_out: bool

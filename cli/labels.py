@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -14,6 +13,7 @@ from feedmill.cli.post_lines import read_posts
 from feedmill.cli.score import ScoredLine, load_scorer, score_lines, store_option
 from feedmill.events.errors import FeedmillError, UsageError
 from feedmill.filters.registry import FILTERS
+from feedmill.models.store_files import Store
 from feedmill.training.label_sample import draw_posts
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ labels.add_command(report_command)
 )
 @store_option
 def sample_command(
-    *, model: str, file: str, count: int, random_fraction: float, seed: int, store: Path | None
+    *, model: str, file: str, count: int, random_fraction: float, seed: int, store: Store | None
 ) -> None:
     """Draw posts to label: part at random, part where the filter is least certain.
 

@@ -16,6 +16,7 @@ from feedmill.events.decode import encode
 from feedmill.events.errors import UsageError
 from feedmill.events.release import ModelRelease, TriedVersion
 from feedmill.models.artifact import ModelCard
+from feedmill.models.store import local_copy
 from feedmill.streams.kafka.topic_reader import send
 from feedmill.streams.releases.loading import Trial, store_of, try_model
 from feedmill.streams.releases.release_log import TOPIC
@@ -138,11 +139,12 @@ def tried_release(
 
     Raises
     ------
-    BadArtifact
-        The trial refuses it.
+    BadArtifact, UsageError
+        The trial refuses it, or the store does not give it.
     """
-    store = str(store_of(card.name, environment.models))
-    answers = try_model(Trial(card.name, card.sha256, store)).answers
+    store = store_of(card.name, environment.models)
+    with local_copy(store, card.name, card.sha256) as folder:
+        answers = try_model(Trial(card.name, card.sha256, str(folder))).answers
     return ModelRelease(card.sha256, answers, by or user_name(), note)
 
 

@@ -1,7 +1,7 @@
 """`feedmill models list|show|diff`: the versions of models.
 
 The other commands are in `model_releases.py`, `model_shadow.py`, `model_compare.py`,
-`model_health.py` and `model_watch.py`.
+`model_health.py`, `model_watch.py` and `model_purge.py`.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import msgspec
 
 from feedmill.cli.model_compare import compare
 from feedmill.cli.model_health import health
+from feedmill.cli.model_purge import purge_command
 from feedmill.cli.model_releases import freeze, release, rollback, unfreeze
 from feedmill.cli.model_shadow import shadow
 from feedmill.cli.model_versions import chosen_card, model_argument, read_history
@@ -168,5 +169,6 @@ def _count(value: int | None) -> str:
     return "" if value is None else f"{value:,}"
 
 
-for command in (health, watch, release, rollback, freeze, unfreeze, shadow, compare):
+_COMMANDS = (health, watch, release, rollback, freeze, unfreeze, shadow, compare, purge_command)
+for command in _COMMANDS:
     models.add_command(command)

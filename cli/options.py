@@ -7,6 +7,7 @@ import getpass
 import logging
 import os
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import click
@@ -15,6 +16,7 @@ import redis
 
 from feedmill.deploy.local import default_folder, status
 from feedmill.events.errors import UsageError
+from feedmill.models.store_files import Store, parse_store
 from feedmill.streams.settings.environment import Environment, read_environment
 
 _VARIABLE_OF_FLAG = {
@@ -27,6 +29,25 @@ _VARIABLE_OF_FLAG = {
 _NO_CONNECTION = (kafka.errors.KafkaConnectionError, kafka.errors.KafkaTimeoutError)
 
 Command = Callable[..., Any]
+
+
+class StoreType(click.ParamType):
+    """A store of models on the command line: a folder, or `s3://bucket/prefix`."""
+
+    name = "store"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Store:
+        if not isinstance(value, str):
+            return value  # type: ignore[no-any-return] # click's own: a default, already a store
+        try:
+            store = parse_store(value)
+        except UsageError as error:
+            self.fail(str(error), param, ctx)
+        if isinstance(store, Path) and store.is_file():
+            self.fail(f"Directory {value!r} is a file.", param, ctx)
+        return store
 
 
 def user_name() -> str:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from pathlib import Path
 from typing import NamedTuple
 
 import click
 import msgspec
 import numpy as np
 
+from feedmill.cli.options import StoreType
 from feedmill.cli.post_lines import read_engagements, read_posts
 from feedmill.events.errors import BadEvent, FeedmillError, UsageError
 from feedmill.events.post import Post
@@ -18,6 +18,7 @@ from feedmill.features.counters import Counters, update, weight_of
 from feedmill.features.post_batch import PostBatch
 from feedmill.filters.explanation import Explanation, explain_post
 from feedmill.filters.registry import FILTERS
+from feedmill.models.store_files import Store
 from feedmill.models.text_model import Scores
 from feedmill.rankers.registry import ENGAGEMENT_RANKER, RANKERS, TEXT_RANKERS
 from feedmill.streams.kafka.topics import DAY_MS
@@ -28,7 +29,7 @@ BATCH = 256
 store_option = click.option(
     "--model",
     "store",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=StoreType(),
     metavar="STORE",
     help="Take the model from this store.  [FEEDMILL_MODELS, else the shipped one]",
 )
@@ -71,7 +72,7 @@ class ScoredLine(NamedTuple):
 @click.option("--explain", is_flag=True, help="Also say which words and evidence made the value.")
 @store_option
 def score(
-    *, model: str, file: str, engagements: str | None, explain: bool, store: Path | None
+    *, model: str, file: str, engagements: str | None, explain: bool, store: Store | None
 ) -> None:
     """Score posts by a model alone: without rules, near copies and other posts.
 
@@ -110,7 +111,7 @@ def score(
 
 
 def load_scorer(
-    name: str, store: Path | None, counted: dict[str, Counters] | None = None
+    name: str, store: Store | None, counted: dict[str, Counters] | None = None
 ) -> PostScorer:
     """Load a filter or a ranker; `counted` has counts by post, for the ranker of engagement.
 

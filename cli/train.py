@@ -14,12 +14,13 @@ import msgspec
 from feedmill.cli.data_options import data_folder, since_ms
 from feedmill.cli.follow_options import FollowOptions, follow_options
 from feedmill.cli.look_options import LOOKS, look_options, report_look
-from feedmill.cli.options import with_environment
+from feedmill.cli.options import StoreType, with_environment
 from feedmill.cli.output import plain_table, print_json
 from feedmill.cli.train_ranker import RankerRun, TopicOptions, topic_options, train_ranker
 from feedmill.events.errors import UsageError
 from feedmill.filters.registry import FILTERS
 from feedmill.models.artifact import ModelCard
+from feedmill.models.store_files import Store, parse_store
 from feedmill.rankers.registry import RANKERS
 from feedmill.streams.settings.environment import Environment
 
@@ -40,6 +41,7 @@ class _TrainOptions:
     from_labels: bool
     since_ms: int
     base: str | None = None
+    keeps_rows: bool = True
 
     def check_for_ranker(self, look: str | None) -> None:
         """Raise `UsageError` where an option is for filters alone."""
@@ -59,7 +61,8 @@ class _TrainOptions:
                 file, comma, columns = path.partition(",")
                 name = "DATA" if Path(path).is_dir() else Path(file).name
                 words += [option, name + comma + columns]
-        return shlex.join([*words, *(["--from-labels"] if self.from_labels else [])])
+        words += ["--from-labels"] if self.from_labels else []
+        return shlex.join([*words, *([] if self.keeps_rows else ["--no-snapshot"])])
 
 
 @click.command()
@@ -75,10 +78,17 @@ class _TrainOptions:
 )
 @click.option(
     "--out",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=StoreType(),
+    metavar="STORE",
     help="The store, made if need be.  [FEEDMILL_MODELS, else ./models]",
 )
 @topic_options
+@click.option(
+    "--snapshot/--no-snapshot",
+    "keeps_rows",
+    default=True,
+    help="Keep the rows in the store, named on the card.  [--snapshot]",
+)
 @follow_options
 @look_options
 @click.option("--day", metavar="DATE", help="The day that its card states.  [today]")
@@ -93,8 +103,9 @@ def train(
     base: str | None,
     from_labels: bool,
     since: str | None,
-    out: Path | None,
+    out: Store | None,
     topics: TopicOptions,
+    keeps_rows: bool,
     follow: FollowOptions | None,
     look: str | None,
     looks: Path | None,
@@ -110,7 +121,8 @@ def train(
     for the data sets of the filter's recipe in it.
 
     Groups are never split: six in ten train the model, two choose its thresholds, and two only
-    test it, where --look asks for it. The same data give the same model.
+    test it, where --look asks for it. The same data give the same model. The store keeps the rows,
+    and --data and --ordinary read them again from snapshots/<sha256>.parquet.
 
     With --base a stored filter is fitted to labels of your own, from 100 labels on, and --ordinary
     names ordinary posts of your own, which choose its thresholds.
@@ -123,7 +135,7 @@ def train(
     engagements again as its stage did, and learns who clicked within --wait of seeing a post first;
     quality learns from labels whose target is quality, and from a --data FOLDER if there is one.
     """
-    given = _TrainOptions(model, data, ordinary, from_labels, since_ms(since), base)
+    given = _TrainOptions(model, data, ordinary, from_labels, since_ms(since), base, keeps_rows)
     if follow is not None:
         if since or out or look or day or topics.are_read:
             raise UsageError("--follow goes with --base and --ordinary alone")
@@ -133,7 +145,7 @@ def train(
     trained_on = day or datetime.now(UTC).date().isoformat()
     if model in RANKERS:
         given.check_for_ranker(look)
-        run = RankerRun(model, data, topics, given.since_ms, store, trained_on)
+        run = RankerRun(model, data, topics, given.since_ms, store, trained_on, keeps_rows)
         card = train_ranker(environment, run)
     else:
         topics.check_for_filter()
@@ -149,7 +161,7 @@ def train(
 def _train_on_labels(
     environment: Environment,
     given: _TrainOptions,
-    store: Path,
+    store: Store,
     day: str,
     look: str | None,
     looks: Path | None,
@@ -176,26 +188,30 @@ def _follow(
         raise UsageError(
             "--follow trains a filter on the topic `labels`: give one --ordinary FILE, no --data"
         )
-    base = None if given.base in (None, SHIPPED) else Path(str(given.base))
+    base = None if given.base in (None, SHIPPED) else parse_store(str(given.base))
     (ordinary,) = read_training_data(spec, (), given.ordinary).ordinary
     command = f"{given.command} --follow"
-    follow(environment, FollowRun(spec, base, ordinary, options, command, as_json))
+    run = FollowRun(spec, base, ordinary, options, command, as_json, given.keeps_rows)
+    follow(environment, run)
 
 
 def _train_filter(
     given: _TrainOptions,
     data: TrainingData,
-    store: Path,
+    store: Store,
     day: str,
     *,
     look: bool,
 ) -> ModelCard:
     from feedmill.training.trainers import filters  # noqa: PLC0415 scikit-learn
 
-    spec, run = FILTERS[given.model], filters.TrainingRun(day, given.command, look)
+    spec, run = (
+        FILTERS[given.model],
+        filters.TrainingRun(day, given.command, look, given.keeps_rows),
+    )
     if given.base is None:
         return filters.train(spec, data, store, run)
-    base = None if given.base == SHIPPED else Path(given.base)
+    base = None if given.base == SHIPPED else parse_store(given.base)
     return filters.train_local(spec, base, data, store, run)
 
 
@@ -213,7 +229,7 @@ def _training_data(environment: Environment, given: _TrainOptions) -> TrainingDa
     return data
 
 
-def _summary(card: ModelCard, store: Path) -> str:
+def _summary(card: ModelCard, store: Store) -> str:
     uses = [[use.file, use.role, f"{use.rows}", use.split] for use in card.data]
     metrics = [[name, f"{value:.4f}"] for name, value in card.metrics.items()]
     return "\n".join(

@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import click
@@ -26,6 +25,7 @@ from feedmill.events.errors import FeedmillError, UsageError
 from feedmill.filters.model import FilterModel
 from feedmill.filters.spec import FilterSpec
 from feedmill.models.artifact import ModelCard
+from feedmill.models.store_files import Store
 from feedmill.streams.kafka.topic_reader import TopicReader, open_topic
 from feedmill.streams.settings.clock import now_ms
 from feedmill.streams.settings.environment import Environment
@@ -49,11 +49,12 @@ class FollowRun:
     """What to follow, from which model on, with which ordinary posts, and how to report."""
 
     spec: FilterSpec
-    base: Path | None
+    base: Store | None
     ordinary: Dataset
     options: FollowOptions
     command: str
     as_json: bool
+    keeps_rows: bool = True
 
 
 def follow(environment: Environment, run: FollowRun) -> None:
@@ -69,7 +70,7 @@ def follow(environment: Environment, run: FollowRun) -> None:
         raise UsageError("--follow needs FEEDMILL_MODELS, the store that the workers read, too")
     spec, options = run.spec, run.options
     ordinary = _ordinary_posts(run, now_ms() - options.window_ms)
-    starts = Starts(store / f"{spec.name}.starts", options.most_starts)
+    starts = Starts(store, f"{spec.name}.starts", options.most_starts)
     learner = Learner(spec.load(run.base), recipe_of(spec), ordinary, starts)
     with _open_window(environment, spec.name, options.window_ms) as window:
         while True:
@@ -108,7 +109,7 @@ def _open_window(environment: Environment, name: str, window_ms: int) -> Iterato
 
 
 def _round(
-    environment: Environment, store: Path, run: FollowRun, learner: Learner, window: LabelWindow
+    environment: Environment, store: Store, run: FollowRun, learner: Learner, window: LabelWindow
 ) -> None:
     """Let a challenger bet on what is new, and release it if it may."""
     name, history = run.spec.name, read_history(environment)
@@ -144,11 +145,12 @@ def _release(
     )
 
 
-def _saved(store: Path, run: FollowRun, found: Round, fitted: FittedFilter) -> ModelCard:
+def _saved(store: Store, run: FollowRun, found: Round, fitted: FittedFilter) -> ModelCard:
     """Save a challenger with its card, without installing it: a rollback goes to what was there."""
     rows = [(row.post, row.label) for row in found.rows]
     data = TrainingData((topic_dataset("labels", rows),), (run.ordinary,))
-    training_run = TrainingRun(datetime.now(UTC).date().isoformat(), run.command)
+    day = datetime.now(UTC).date().isoformat()
+    training_run = TrainingRun(day, run.command, keeps_rows=run.keeps_rows)
     metrics = {name: value for name, value in _figures(found).items() if name in _CARD_METRICS}
     challenger = Challenger(fitted, metrics)
     return save_challenger(run.spec, run.base, data, challenger, store, training_run)

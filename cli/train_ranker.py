@@ -16,6 +16,7 @@ from feedmill.cli.duration import Duration
 from feedmill.cli.options import Command
 from feedmill.events.errors import UsageError
 from feedmill.models.artifact import ModelCard
+from feedmill.models.store_files import Store
 from feedmill.rankers.registry import ENGAGEMENT_RANKER
 from feedmill.streams.kafka.topics import DAY_MS
 from feedmill.streams.settings.environment import Environment
@@ -38,14 +39,18 @@ class TopicOptions:
 
 @dataclass(frozen=True)
 class RankerRun:
-    """What a ranker learns from, where it is stored, and the day that its card states."""
+    """What a ranker learns from, where it is stored, and the day that its card states.
+
+    With `keeps_rows` the rows are kept in the store, too.
+    """
 
     model: str
     data: tuple[str, ...]
     topics: TopicOptions
     since_ms: int
-    store: Path
+    store: Store
     day: str
+    keeps_rows: bool = True
 
 
 def topic_options(command: Command) -> Command:
@@ -112,13 +117,12 @@ def _on_data_sets(run: RankerRun, folders: Sequence[str], files: Sequence[str]) 
             " or from --from-topics"
         )
     folder = Path(folders[0]) if folders else data_folder()
-    return TRAINERS[run.model](folder, run.store, run.day, files)
+    return TRAINERS[run.model](folder, run.store, run.day, files, run.keeps_rows)
 
 
 def _on_impressions(environment: Environment, run: RankerRun) -> ModelCard:
     from feedmill.cli.engagement_topics import read_impressions  # noqa: PLC0415 scikit-learn
     from feedmill.training.datasets.impression_arms import check_enough  # noqa: PLC0415 as above
-    from feedmill.training.datasets.snapshots import save_snapshot  # noqa: PLC0415 as above
     from feedmill.training.trainers.engagement import train_on_impressions  # noqa: PLC0415 as above
 
     wait_ms = run.topics.wait_ms or DAY_MS
@@ -134,14 +138,17 @@ def _on_impressions(environment: Environment, run: RankerRun) -> ModelCard:
         "features_compared": counted.compared,
         "features_differing": len(counted.differing),
     }
-    snapshot = save_snapshot(run.store, counted.rows)
-    return train_on_impressions(snapshot, run.store, run.day, _command(run), settings)
+    return train_on_impressions(
+        counted.rows, run.store, run.day, _command(run), settings, run.keeps_rows
+    )
 
 
 def _on_snapshot(run: RankerRun, snapshot: Path) -> ModelCard:
-    from feedmill.training.trainers.engagement import train_on_impressions  # noqa: PLC0415 scikit-learn
+    from feedmill.training.datasets.impression_snapshots import read_impressions  # noqa: PLC0415 scikit-learn
+    from feedmill.training.trainers.engagement import train_on_impressions  # noqa: PLC0415 as above
 
-    return train_on_impressions(snapshot, run.store, run.day, _command(run), {})
+    rows = read_impressions(snapshot)
+    return train_on_impressions(rows, run.store, run.day, _command(run), {}, run.keeps_rows)
 
 
 def _on_labels(environment: Environment, run: RankerRun, folder: Path | None) -> ModelCard:
@@ -150,7 +157,7 @@ def _on_labels(environment: Environment, run: RankerRun, folder: Path | None) ->
 
     labels, left_out = read_ratings(environment, run.since_ms)
     _report(left_out)
-    return train_on_labels(labels, folder, run.store, run.day, _command(run))
+    return train_on_labels(labels, folder, run.store, run.day, _command(run), run.keeps_rows)
 
 
 def _command(run: RankerRun) -> str:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from importlib import import_module
-from pathlib import Path
 
 from feedmill.events.errors import BadArtifact
 from feedmill.filters.model import FilterModel
 from feedmill.filters.spec import FilterSpec
+from feedmill.models.store_files import Store
 
 _FILES = (
     "spam",
@@ -26,7 +26,7 @@ def _read_files() -> dict[str, FilterSpec]:
 FILTERS: Mapping[str, FilterSpec] = _read_files()
 
 
-def load(name: str, store: Path | None = None, sha256: str | None = None) -> FilterModel:
+def load(name: str, store: Store | None = None, sha256: str | None = None) -> FilterModel:
     """Load a filter's model by name, as `FilterSpec.load`; raises `BadArtifact`."""
     if name not in FILTERS:
         raise BadArtifact(f"no filter `{name}`; there are: {', '.join(FILTERS)}")

@@ -8,6 +8,7 @@ from pathlib import Path
 from feedmill.events.gates import GatePolicy
 from feedmill.filters.model import Evidence, FilterModel
 from feedmill.models.artifact import read_artifact
+from feedmill.models.store_files import Store
 
 STORE = Path(__file__).parent / "artifacts"
 
@@ -40,7 +41,7 @@ class FilterSpec:
     believed_self_labels: frozenset[str] = frozenset()
     gate: GatePolicy = field(default_factory=GatePolicy)
 
-    def load(self, store: Path | None = None, sha256: str | None = None) -> FilterModel:
+    def load(self, store: Store | None = None, sha256: str | None = None) -> FilterModel:
         """Load the model from `store`, the shipped one if None: the card's, or that with a sha256.
 
         Called once at start and once per release; reads one file of well under a megabyte.

@@ -1,16 +1,15 @@
 """Model artifacts: a file of arrays, named by its sha256, and a model card beside it.  No pickle.
 
-A store is a folder: ``<name>.json`` is the card of the version that runs where none is released,
-``<name>@<version>.json`` that of an earlier one, ``<sha256>.npz`` the artifact that a card names.
-Earlier models stay.  The same arrays give the same bytes, so that two models with the same sha256
-are the same model.
+A store is a folder, or a place on an S3 server (`store_files`).  ``<name>.json`` is the card of the
+version that runs where none is released, ``<name>@<version>.json`` that of another version,
+``<sha256>.npz`` the artifact that a card names.  Earlier models stay.  The same arrays give the
+same bytes, so that two models with the same sha256 are the same model.
 """
 
 from __future__ import annotations
 
 import hashlib
 import io
-import os
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -25,12 +24,38 @@ from feedmill.events.errors import BadArtifact, UsageError
 from feedmill.events.limits import Sha256
 from feedmill.events.reasons import DECODE_ERRORS, reason_of
 from feedmill.features.text.ngrams import HASH_BITS
+from feedmill.models.store_files import Store, place_of, read_file, write_file
 
 Arrays = dict[str, npt.NDArray[Any]]
 # Raise this number when tokens or feature columns change their meaning, but not their names.
 FEATURISER_VERSION = 3
 # Models take a few megabytes; a member of zeros unpacks to a thousand times its size.
 MAX_UNPACKED_BYTES = 64 * 1024 * 1024
+_MOST_CARD_BYTES = 1024 * 1024
+
+
+class Purge(msgspec.Struct, frozen=True):
+    """Rows that were taken out of a snapshot: the day, ISO 8601, and how many."""
+
+    on: str
+    rows: int
+
+
+class Snapshot(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The rows of a data set as a training read them, kept as ``snapshots/<sha256>.parquet``.
+
+    Attributes
+    ----------
+    sha256, rows, columns
+        Of the file that is there now.
+    purged
+        What was taken out since the training: posts that were deleted.
+    """
+
+    sha256: Sha256
+    rows: int
+    columns: tuple[str, ...]
+    purged: tuple[Purge, ...] = ()
 
 
 class DataUse(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -46,6 +71,8 @@ class DataUse(msgspec.Struct, frozen=True, omit_defaults=True):
         Of the file.
     split
         The rule that says which rows of the file neither trained nor tuned the model.
+    snapshot
+        The rows themselves, where the training kept them.
     """
 
     file: str
@@ -54,6 +81,7 @@ class DataUse(msgspec.Struct, frozen=True, omit_defaults=True):
     role: str
     sha256: str = ""
     split: str = ""
+    snapshot: Snapshot | None = None
 
 
 class CodeVersion(msgspec.Struct, frozen=True):
@@ -195,47 +223,67 @@ def sha256_of_file(path: Path) -> str:
         raise UsageError(f"cannot read {path}: {error}") from error
 
 
-def save_artifact(store: Path, card: ModelCard, content: bytes, *, installed: bool = True) -> None:
+def save_artifact(store: Store, card: ModelCard, content: bytes, *, installed: bool = True) -> None:
     """Write artifact and card into a store.
 
     No earlier model is deleted: its card becomes ``<name>@<version>.json``, and with that file in
     the place of ``<name>.json`` the store holds it again.  A model that is not `installed` gets
     such a card itself, and the one of ``<name>.json`` stays.
+
+    Raises
+    ------
+    BadArtifact
+        The card that is there is none.
+    OSError, UsageError
+        The store cannot be written.
     """
-    store.mkdir(parents=True, exist_ok=True)
-    path = store / (f"{card.name}.json" if installed else f"{card.name}@{card.version}.json")
-    if installed and path.exists():
-        old = read_card(store, card.name)
-        if old.sha256 != card.sha256:
-            write_whole(store / f"{old.name}@{old.version}.json", path.read_bytes())
-    text = msgspec.json.format(msgspec.json.encode(card), indent=2)
-    write_whole(store / f"{card.sha256}.npz", content)
-    write_whole(path, text + b"\n")
+    current, own = f"{card.name}.json", f"{card.name}@{card.version}.json"
+    if installed:
+        before = _read_if_there(store, current)
+        old = None if before is None else _decode_card(before, store, card.name)
+        if before is not None and old is not None and old.sha256 != card.sha256:
+            write_file(store, f"{old.name}@{old.version}.json", before)
+    write_file(store, f"{card.sha256}.npz", content)
+    write_file(store, current if installed else own, card_file(card))
 
 
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file under its name when all of it is on the disk: a reader sees all or nothing."""
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    part.write_bytes(content)
-    part.replace(path)
+def card_file(card: ModelCard) -> bytes:
+    """Return the content of a card's file."""
+    return msgspec.json.format(msgspec.json.encode(card), indent=2) + b"\n"
 
 
-def read_card(store: Path, name: str) -> ModelCard:
+def _read_if_there(store: Store, name: str) -> bytes | None:
+    try:
+        return read_file(store, name, _MOST_CARD_BYTES)
+    except FileNotFoundError:
+        return None
+
+
+def read_card(store: Store, name: str) -> ModelCard:
     """Read the card of a model in a store.
 
     Raises
     ------
     BadArtifact
         The card is missing, or its text is no model card.
+    UsageError
+        The store cannot be read.
     """
-    path = store / f"{name}.json"
     try:
-        return msgspec.json.decode(path.read_bytes(), type=ModelCard)
+        content = read_file(store, f"{name}.json", _MOST_CARD_BYTES)
     except OSError as error:
         raise BadArtifact(
-            f"model `{name}`: no card at {path} ({error.strerror}); train it or restore the file"
+            f"model `{name}`: no card at {place_of(store, f'{name}.json')} ({error.strerror});"
+            " train it or restore the file"
         ) from error
+    return _decode_card(content, store, name)
+
+
+def _decode_card(content: bytes, store: Store, name: str) -> ModelCard:
+    try:
+        return msgspec.json.decode(content, type=ModelCard)
     except DECODE_ERRORS as error:
+        path = place_of(store, f"{name}.json")
         raise BadArtifact(
             f"model `{name}`: {path} is not a model card ({reason_of(error)}); restore the file or"
             " retrain"
@@ -243,14 +291,14 @@ def read_card(store: Path, name: str) -> ModelCard:
 
 
 def read_artifact(
-    store: Path, name: str, features: Sequence[str], sha256: str | None = None
+    store: Store, name: str, features: Sequence[str], sha256: str | None = None
 ) -> Artifact:
     """Read a model of a store, and check that it is the one meant, and fits this build.
 
     Parameters
     ----------
     store, name
-        The folder, and the model's name in it.
+        The store, and the model's name in it.
     features
         The names of the feature columns that this build computes for the model, in order.
     sha256
@@ -261,30 +309,38 @@ def read_artifact(
     BadArtifact
         A file is missing or altered, or it is another model, or the model was trained on other
         features, another number of hash bits or another version of the featuriser.
+    UsageError
+        The file is too large, or the store cannot be read.
     """
     sha256 = read_card(store, name).sha256 if sha256 is None else sha256
-    version = sha256[:12]
-    label = _label(name, version)
-    path = store / f"{sha256}.npz"
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise BadArtifact(
-            f"{label}: no artifact at {path} ({error.strerror}); train it or restore the file"
-        ) from error
-    actual = sha256_of(content)
-    if actual != sha256:
-        raise BadArtifact(
-            f"{label}: {path} was altered (its sha256 is {actual[:12]}…, expected {version}…);"
-            " restore the file or retrain"
-        )
+    label = _label(name, sha256[:12])
+    content = read_content(store, name, sha256)
     arrays, metadata = _unpack(content, label)
     if metadata.get("name") != name:
         raise BadArtifact(
             f"{label}: the artifact is of the model `{metadata.get('name')}`; release the right one"
         )
     _check_features(label, metadata, features)
-    return Artifact(name, version, arrays, metadata)
+    return Artifact(name, sha256[:12], arrays, metadata)
+
+
+def read_content(store: Store, name: str, sha256: str) -> bytes:
+    """Read the bytes of an artifact, and check their sha256; raises as `read_artifact` does."""
+    file, label = f"{sha256}.npz", _label(name, sha256[:12])
+    try:
+        content = read_file(store, file)
+    except OSError as error:
+        raise BadArtifact(
+            f"{label}: no artifact at {place_of(store, file)} ({error.strerror}); train it or"
+            " restore the file"
+        ) from error
+    actual = sha256_of(content)
+    if actual != sha256:
+        raise BadArtifact(
+            f"{label}: {place_of(store, file)} was altered (its sha256 is {actual[:12]}…, expected"
+            f" {sha256[:12]}…); restore the file or retrain"
+        )
+    return content
 
 
 def _unpack(content: bytes, label: str) -> tuple[Arrays, dict[str, Any]]:

@@ -36,6 +36,7 @@ def card_lines(card: ModelCard, heading: str = "##") -> list[str]:
         "| file | rows | licence as stated | role | split | sha256 |",
         "|---|--:|---|---|---|---|",
         *data,
+        *_snapshots(card),
         "",
         *_section(f"{heading} Ethical considerations", card.ethics),
         *_section(f"{heading} Caveats and known failures", card.weaknesses)[:-1],
@@ -44,6 +45,17 @@ def card_lines(card: ModelCard, heading: str = "##") -> list[str]:
 
 def _section(heading: str, sentences: Sequence[str]) -> list[str]:
     return [heading, "", *(f"- {sentence}" for sentence in sentences), ""] if sentences else []
+
+
+def _snapshots(card: ModelCard) -> list[str]:
+    """Return a line for each data set whose rows are kept, and what was taken out of them."""
+    lines = []
+    for use in card.data:
+        if kept := use.snapshot:
+            gone = "".join(f"; rows purged on {one.on}: {one.rows:,}" for one in kept.purged)
+            rows = f"{kept.rows:,} rows, {len(kept.columns)} columns"
+            lines.append(f"- snapshot of {use.file} ({use.role}): `{kept.sha256}`, {rows}{gone}")
+    return ["", *lines] if lines else []
 
 
 def _how_it_was_trained(card: ModelCard) -> list[str]:

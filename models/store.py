@@ -3,28 +3,33 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
 
 from feedmill.events.errors import BadArtifact, UsageError
-from feedmill.models.artifact import ModelCard, read_card
+from feedmill.models.artifact import ModelCard, card_file, read_card, read_content
+from feedmill.models.store_files import Store, file_sizes, read_files, write_file
 
 _LEAST_DIGITS = 6
 
 
-def cards_of(store: Path, name: str) -> list[ModelCard]:
+def cards_of(store: Store, name: str) -> list[ModelCard]:
     """Return the cards of all versions of a model whose artifacts are there, the newest first.
 
     By the day of their training, then by version.
     """
-    cards = {card.sha256: card for card in _all_cards(store) if card.name == name}
-    there = [card for card in cards.values() if (store / f"{card.sha256}.npz").is_file()]
+    files = file_sizes(store)
+    own = {file: n for file, n in files.items() if file.partition("@")[0] in (name, f"{name}.json")}
+    cards = {card.sha256: card for card in card_files(store, own).values() if card.name == name}
+    there = [card for card in cards.values() if f"{card.sha256}.npz" in files]
     return sorted(there, key=lambda card: (card.trained_on, card.version), reverse=True)
 
 
-def installed_version(store: Path, name: str) -> str | None:
+def installed_version(store: Store, name: str) -> str | None:
     """Return the sha256 of the version that runs where none is released; None without a card."""
     try:
         return read_card(store, name).sha256
@@ -32,7 +37,7 @@ def installed_version(store: Path, name: str) -> str | None:
         return None
 
 
-def find_card(store: Path, name: str, version: str) -> ModelCard:
+def find_card(store: Store, name: str, version: str) -> ModelCard:
     """Return the card of the version that begins with these hexadecimal digits.
 
     Raises
@@ -54,9 +59,37 @@ def find_card(store: Path, name: str, version: str) -> ModelCard:
     raise UsageError(f"{what} with {version} of `{name}` in {store}; there are: {versions}")
 
 
-def _all_cards(store: Path) -> Iterable[ModelCard]:
-    for path in sorted(store.glob("*.json")):
+def card_files(store: Store, sizes: Mapping[str, int]) -> dict[str, ModelCard]:
+    """Return the cards among some files of a store, given with their sizes, by the file's name."""
+    found = {}
+    for name, content in read_files(store, sizes).items():
         try:
-            yield msgspec.json.decode(path.read_bytes(), type=ModelCard)
-        except (msgspec.DecodeError, UnicodeDecodeError, OSError):
+            found[name] = msgspec.json.decode(content, type=ModelCard)
+        except (msgspec.DecodeError, UnicodeDecodeError):
             continue
+    return found
+
+
+@contextmanager
+def local_copy(store: Store | None, name: str, sha256: str | None) -> Iterator[Path | None]:
+    """Give a folder in which a model of a store is: the store itself, or a copy for as long.
+
+    A copy has the artifact, checked by its sha256; where that is None, also the card.  Waits for
+    the server of the store.
+
+    Raises
+    ------
+    BadArtifact, UsageError
+        As `read_artifact`, of what is read here.
+    """
+    if store is None or isinstance(store, Path):
+        yield store
+        return
+    with tempfile.TemporaryDirectory(prefix="feedmill-") as path:
+        folder = Path(path)
+        if sha256 is None:
+            card = read_card(store, name)
+            write_file(folder, f"{name}.json", card_file(card))
+            sha256 = card.sha256
+        write_file(folder, f"{sha256}.npz", read_content(store, name, sha256))
+        yield folder

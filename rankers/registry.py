@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
 from feedmill.events.errors import BadArtifact
+from feedmill.models.store_files import Store
 from feedmill.models.text_model import TextModel
 from feedmill.rankers import engagement
 from feedmill.rankers.engagement import EngagementModel
@@ -35,7 +35,7 @@ RANKERS: Mapping[str, RankerSpec[Any]] = {
 
 
 def load(
-    name: str, store: Path | None = None, sha256: str | None = None
+    name: str, store: Store | None = None, sha256: str | None = None
 ) -> TextModel | EngagementModel:
     """Load a ranker's model by name, as `RankerSpec.load`; raises `BadArtifact`."""
     if name not in RANKERS:

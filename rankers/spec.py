@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from feedmill.models.artifact import Artifact, read_artifact
+from feedmill.models.store_files import Store
 
 STORE = Path(__file__).parent / "artifacts"
 Model = TypeVar("Model")
@@ -32,7 +33,7 @@ class RankerSpec(Generic[Model]):
     features: tuple[str, ...]
     build: Callable[[Artifact], Model]
 
-    def load(self, store: Path | None = None, sha256: str | None = None) -> Model:
+    def load(self, store: Store | None = None, sha256: str | None = None) -> Model:
         """Load the model from `store`, the shipped one if None: the card's, or that with a sha256.
 
         Called once at start and once per release; reads one file of well under a megabyte.

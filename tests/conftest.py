@@ -12,7 +12,7 @@ from kafka.admin import KafkaAdminClient
 from builders.own_redis import OwnRedis
 from feedmill.deploy.local import StackAddress, down, up
 
-pytest_plugins = ["builders.golden"]
+pytest_plugins = ["builders.golden", "builders.s3_server"]
 
 # OpenMP threads wait by spinning: beside other processes training takes ten times as long.
 os.environ.setdefault("OMP_NUM_THREADS", "1")

@@ -8,9 +8,11 @@ from pathlib import Path
 
 from feedmill.events.errors import UsageError
 from feedmill.filters.spec import FilterSpec
-from feedmill.models.artifact import DataUse, sha256_of_file
+from feedmill.models.artifact import DataUse, Snapshot, sha256_of_file
+from feedmill.models.store_files import Store
 from feedmill.training.datasets.known import KNOWN, ORDINARY, OVER18, SEMEVAL, KnownDataset
 from feedmill.training.datasets.labelled_posts import LabelledPosts
+from feedmill.training.datasets.snapshots import SnapshotSource, read_snapshot, save_snapshot
 from feedmill.training.datasets.tables import parse_table, read_table
 from feedmill.training.recipes import RECIPES, Recipe, WeightedDataset
 
@@ -30,6 +32,21 @@ class Dataset:
         """Return what a card states of it: so many rows were used, in this role."""
         known, rule = self.known, self.known.table.split_rule
         return DataUse(known.file, rows, known.licence, role, self.sha256, rule)
+
+    def keep(self, store: Store) -> Snapshot:
+        """Write the rows into a store; raises `OSError` or `UsageError`."""
+        known, table = self.known, self.known.table
+        source = SnapshotSource(
+            known.file,
+            self.sha256,
+            known.licence,
+            self.rows.source,
+            table.family,
+            table.group,
+            table.weight,
+            known.labelled,
+        )
+        return save_snapshot(store, self.rows, source)
 
 
 @dataclass(frozen=True)
@@ -102,6 +119,10 @@ def _known(known: KnownDataset, folder: Path) -> Dataset:
 
 def _file(given: str, *, labelled: bool) -> Dataset:
     table = parse_table(given)
+    if str(table.path) == given and (kept := read_snapshot(table.path)):
+        rows, source = kept
+        known_as = KnownDataset(source.table, source.licence, source.labelled)
+        return Dataset(rows, known_as, source.sha256)
     known = KNOWN.get(table.path.name)
     if known is not None and str(table.path) == given:
         return _known(known, table.path.parent)

@@ -14,7 +14,6 @@ import zlib
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import NamedTuple, cast
 
 import numpy as np
@@ -25,6 +24,8 @@ from feedmill.events.release import SHADOW, Challenger
 from feedmill.events.signal import Signal
 from feedmill.features.post_batch import PostBatch
 from feedmill.filters.registry import FILTERS
+from feedmill.models.store import local_copy
+from feedmill.models.store_files import Store
 from feedmill.models.text_model import Scores, TextModel
 from feedmill.rankers.registry import TEXT_RANKERS
 from feedmill.streams.observe.metrics import Metrics
@@ -203,7 +204,7 @@ class Challengers:
 
 
 def load_challenger(
-    store: Path | None, check_topic: Callable[[], None], model: str, challenger: Challenger
+    store: Store | None, check_topic: Callable[[], None], model: str, challenger: Challenger
 ) -> LoadedChallenger:
     """Try a challenger in another process as a release is tried, load it, and warm it up.
 
@@ -212,9 +213,10 @@ def load_challenger(
     """
     try:
         check_topic()
-        where = None if store is None else str(store)
-        result = try_model(Trial(model, challenger.sha256, where, challenger.answers))
-        loaded = load_model(model, store, challenger.sha256)
+        with local_copy(store, model, challenger.sha256) as folder:
+            where = None if folder is None else str(folder)
+            result = try_model(Trial(model, challenger.sha256, where, challenger.answers))
+            loaded = load_model(model, folder, challenger.sha256)
         # The first call is ten times as slow as the next; let no post wait for it.
         answers_of(loaded)
     except Exception as error:  # noqa: BLE001 - whatever it is, the worker goes on without it

@@ -15,6 +15,7 @@ from feedmill.events.errors import BadArtifact, FeedmillError
 from feedmill.features.post_batch import PostBatch
 from feedmill.filters import registry as filters
 from feedmill.filters.spec import STORE as FILTER_STORE
+from feedmill.models.store_files import Store
 from feedmill.rankers import registry as rankers
 from feedmill.rankers.spec import STORE as RANKER_STORE
 from feedmill.streams.releases.known_answers import (
@@ -36,7 +37,7 @@ _MOST_OUTPUT = 2000
 
 
 class Trial(msgspec.Struct, frozen=True):
-    """What a trial is to do: a model of a store, and the known answers, if there are any yet."""
+    """What a trial is to do: a model in a folder, and the known answers, if there are any yet."""
 
     model: str
     sha256: str
@@ -52,12 +53,12 @@ class TrialResult(msgspec.Struct, frozen=True):
     refusal: str = ""
 
 
-def store_of(name: str, store: Path | None) -> Path:
-    """Return the folder of a model's artifacts: the given one, else that of those that ship."""
+def store_of(name: str, store: Store | None) -> Store:
+    """Return the store of a model's artifacts: the given one, else that of those that ship."""
     return store or (FILTER_STORE if name in filters.FILTERS else RANKER_STORE)
 
 
-def load_model(name: str, store: Path | None, sha256: str | None = None) -> AnyModel:
+def load_model(name: str, store: Store | None, sha256: str | None = None) -> AnyModel:
     """Load a model of a store by its sha256, or the one that the store's card names.
 
     Raises

@@ -1,6 +1,6 @@
 """Keeps the models of a worker at their released versions, while posts flow.
 
-    models ─► ReleaseLog ─► a thread: trial in another process, load, warm up ─► swap between cycles
+    models ─► ReleaseLog ─► a thread: fetch, trial in another process, load ─► swap between cycles
 
 Until the new model is there, and for good where it is refused, the old one goes on.
 """
@@ -13,12 +13,13 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
-from pathlib import Path
 from typing import NamedTuple
 
-from feedmill.events.errors import BadArtifact, UsageError
+from feedmill.events.errors import FeedmillError, UsageError
 from feedmill.events.instance import RefusedRelease
 from feedmill.events.release import SHADOW
+from feedmill.models.store import local_copy
+from feedmill.models.store_files import Store
 from feedmill.streams.kafka.assignment import AssignmentChange
 from feedmill.streams.kafka.batches import TopicPartition
 from feedmill.streams.kafka.connection import Connection
@@ -68,7 +69,7 @@ class ModelReleases:
     connection
         To Kafka.
     store
-        The folder of the artifacts; None for those that ship.
+        The store of the artifacts; None for those that ship. Only the thread reads it.
     steps
         Of the worker; those without a model are left alone.
     metrics_of
@@ -85,7 +86,7 @@ class ModelReleases:
     def __init__(
         self,
         connection: Connection,
-        store: Path | None,
+        store: Store | None,
         steps: Sequence[Step],
         metrics_of: Callable[[str], Metrics],
     ) -> None:
@@ -203,7 +204,7 @@ class ModelReleases:
             return
         model = self._steps[name].models[name]
         self._loading[name] = self._thread.submit(
-            _load_newest, name, self._store, tuple(wanted), model
+            load_newest, name, self._store, tuple(wanted), model
         )
 
     def _take(self, name: str, loaded: Loaded) -> None:
@@ -231,30 +232,34 @@ def _check_shadow_topic(connection: Connection, closing: threading.Event) -> Non
         raise UsageError(f"the topic `{SHADOW_TOPIC}` has {found} partitions, `posts` has {posts}")
 
 
-def _load_newest(
-    name: str, store: Path | None, wanted: Sequence[ReleasedVersion], current: str
+def load_newest(
+    name: str, store: Store | None, wanted: Sequence[ReleasedVersion], current: str
 ) -> Loaded:
-    """Load the first of some releases that can be; nothing where it is the current version."""
+    """Load the first of some releases that can be; no model where it is the current version.
+
+    Called by the thread of `ModelReleases`, which waits for the store and for the trial.
+    """
     refusals: list[tuple[ReleasedVersion, str]] = []
     for one in wanted:
         try:
             return Loaded(_load(name, store, one, current), one, refusals)
         except Exception as error:  # noqa: BLE001 - whatever it is, the old model goes on
-            text = str(error) if isinstance(error, BadArtifact) else repr(error)
+            text = str(error) if isinstance(error, FeedmillError) else repr(error)
             refusals.append((one, text[:_REASON_CHARACTERS]))
     return Loaded(None, None, refusals)
 
 
-def _load(name: str, store: Path | None, one: ReleasedVersion, current: str) -> AnyModel | None:
+def _load(name: str, store: Store | None, one: ReleasedVersion, current: str) -> AnyModel | None:
     release = one.release
     if release is None:
         model = load_model(name, store)
         return None if model.version == current else model
-    where = None if store is None else str(store)
-    try_model(Trial(name, release.sha256, where, release.answers))
-    if release.version == current:
-        return None
-    model = load_model(name, store, release.sha256)
+    with local_copy(store, name, release.sha256) as folder:
+        where = None if folder is None else str(folder)
+        try_model(Trial(name, release.sha256, where, release.answers))
+        if release.version == current:
+            return None
+        model = load_model(name, folder, release.sha256)
     # The first call is ten times as slow as the next; let no post wait for it.
     answers_of(model)
     return model

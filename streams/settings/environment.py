@@ -14,6 +14,7 @@ from typing import Any
 from feedmill.events.errors import UsageError
 from feedmill.events.signal import BUILT_IN_GATES, BUILT_IN_OBJECTIVES, SignalNames
 from feedmill.filters.registry import FILTERS
+from feedmill.models.store_files import Store, parse_store
 
 # Settings of the Kafka clients that `FEEDMILL_KAFKA_…` passes on, by the clients' names.
 CLIENT_SETTINGS = (
@@ -48,7 +49,7 @@ class Environment:
     signals
         The gates and objectives, the built-in ones and those that FEEDMILL_SIGNALS declares.
     models
-        The folder of model files; None for the models that ship with feedmill.
+        The store of models, a folder or `s3://bucket/prefix`; None for those that ship.
     host, port
         Where `/healthz`, `/readyz` and `/metrics` listen. Port 0 is any free one, None is off.
     batch_records
@@ -79,7 +80,7 @@ class Environment:
     topic_prefix: str = ""
     redis_prefix: str = ""
     signals: SignalNames = field(default_factory=lambda: declared_signals(""))
-    models: Path | None = None
+    models: Store | None = None
     host: str = "127.0.0.1"
     port: int | None = None
     batch_records: int = 2000
@@ -238,13 +239,17 @@ def declared_signals(declaration: str) -> SignalNames:
     return SignalNames.parse(declaration).with_filters(policies)
 
 
-def _folder(variable: str, text: str) -> Path:
-    folder = Path(text)
-    if not folder.is_dir():
+def _store(variable: str, text: str) -> Store:
+    try:
+        store = parse_store(text)
+    except UsageError as error:
+        raise UsageError(f"{variable}: {error}") from None
+    if isinstance(store, Path) and not store.is_dir():
         raise UsageError(
-            f"{variable}: expected a folder of models, got {text!r}, which is no folder"
+            f"{variable}: expected a folder of models or s3://bucket/prefix, got {text!r}, which is"
+            " no folder"
         )
-    return folder
+    return store
 
 
 def _whole_number(least: int, most: int) -> Callable[[str, str], int]:
@@ -288,7 +293,7 @@ _PARSERS: Mapping[str, Callable[[str, str], Any]] = {
     "topic_prefix": _name_part(64),
     "redis_prefix": _any_text,
     "signals": _signals,
-    "models": _folder,
+    "models": _store,
     "host": _any_text,
     "port": _whole_number(0, 65_535),
     "batch_records": _whole_number(1, 100_000),

@@ -16,12 +16,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
 
 from feedmill.events.errors import UsageError
 from feedmill.events.signal import SignalNames
 from feedmill.filters.registry import FILTERS
 from feedmill.filters.spec import FilterSpec
+from feedmill.models.store_files import Store
 from feedmill.models.text_model import TextModel
 from feedmill.rankers.registry import ENGAGEMENT_RANKER, TEXT_RANKERS
 from feedmill.rankers.spec import RankerSpec
@@ -37,21 +37,21 @@ COMBINER = "combiner"
 WHOLE = "worker"
 
 
-def _filter(spec: FilterSpec, store: Path | None) -> Step:
+def _filter(spec: FilterSpec, store: Store | None) -> Step:
     return FilterStep(spec.name, partial(spec.load, store), remembers=spec.reads_near_copies)
 
 
-def _text_ranker(spec: RankerSpec[TextModel], store: Path | None) -> Step:
+def _text_ranker(spec: RankerSpec[TextModel], store: Store | None) -> Step:
     return TextModelStep(spec.name, partial(spec.load, store))
 
 
-def _engagement(store: Path | None) -> Step:
+def _engagement(store: Store | None) -> Step:
     return EngagementStep(partial(ENGAGEMENT_RANKER.load, store))
 
 
 # The steps that write signals, by the name of the stage and of the signal; they take the folder
 # of the models.
-_MODELS: dict[str, Callable[[Path | None], Step]] = {
+_MODELS: dict[str, Callable[[Store | None], Step]] = {
     **{spec.name: partial(_filter, spec) for spec in FILTERS.values()},
     **{spec.name: partial(_text_ranker, spec) for spec in TEXT_RANKERS.values()},
     ENGAGEMENT: _engagement,

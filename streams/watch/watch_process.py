@@ -16,8 +16,8 @@ import msgspec
 from feedmill.events.errors import FeedmillError, UsageError
 from feedmill.events.instance import Instance, ModelDrift
 from feedmill.filters.registry import FILTERS
-from feedmill.models.artifact import write_whole
 from feedmill.models.store import find_card
+from feedmill.models.store_files import write_whole
 from feedmill.models.text_model import NgramModel
 from feedmill.streams.kafka.batches import TopicPartition
 from feedmill.streams.kafka.connection import Connection

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -16,8 +17,10 @@ from feedmill.models.artifact import (
     pack_artifact,
     read_artifact,
     read_card,
+    read_content,
     sha256_of,
 )
+from feedmill.models.store_files import Store
 from feedmill.rankers.spec import STORE as RANKERS
 from feedmill.streams.releases.loading import store_of
 
@@ -74,6 +77,7 @@ def add_content(store: Path, card: ModelCard, content: bytes) -> str:
     return sha256
 
 
-def _columns(store: Path, card: ModelCard) -> tuple[str, ...]:
-    with np.load(store / f"{card.sha256}.npz", allow_pickle=False) as members:
+def _columns(store: Store, card: ModelCard) -> tuple[str, ...]:
+    content = read_content(store, card.name, card.sha256)
+    with np.load(io.BytesIO(content), allow_pickle=False) as members:
         return tuple(msgspec.json.decode(members["meta"].tobytes())["features"])

@@ -87,6 +87,7 @@ WRONG_LINES = {
     ),
     "models": (
         "watch spam",
+        "purge --post p1",
         "watch --state .",
         *("", "promote spam", "list ham", "show", "show spam nothex"),
         *("diff spam", "diff spam nothex 000000", "release spam", "release ham 000000"),

@@ -19,7 +19,8 @@ from feedmill.events.post import Post
 from feedmill.models.artifact import read_card
 from feedmill.streams.kafka.topic_reader import TopicRecord
 from feedmill.streams.settings.environment import Environment
-from feedmill.training.datasets.snapshots import save_snapshot
+from feedmill.training.datasets.impression_snapshots import save_impressions
+from feedmill.training.datasets.snapshots import name_of
 
 
 def train(*words: str) -> Result:
@@ -69,7 +70,8 @@ def test_labels_before_a_time_are_left_out(tmp_path: Path) -> None:
 
 
 def test_a_snapshot_trains_the_same_model_again(tmp_path: Path) -> None:
-    snapshot = save_snapshot(tmp_path, planted_impressions(200, 20, seed=1))
+    kept = save_impressions(tmp_path, planted_impressions(200, 20, seed=1))
+    snapshot = tmp_path / name_of(kept.sha256)
     words = ("engagement", "--data", str(snapshot), "--json", "--out")
     first, second = (json.loads(train(*words, str(tmp_path / name)).output) for name in "ab")
     assert first["sha256"] == second["sha256"]

@@ -6,12 +6,21 @@ import pytest
 
 from feedmill.filters.registry import FILTERS
 from feedmill.filters.spec import STORE as FILTER_STORE
-from feedmill.models.artifact import CodeVersion, DataUse, ModelCard, read_card, save_artifact
+from feedmill.models.artifact import (
+    CodeVersion,
+    DataUse,
+    ModelCard,
+    Purge,
+    Snapshot,
+    read_card,
+    save_artifact,
+)
 from feedmill.models.cards import card_lines, card_page, main
 from feedmill.rankers.registry import RANKERS
 from feedmill.rankers.spec import STORE as RANKER_STORE
 
 DOCS = Path(__file__).parents[2] / "docs"
+SNAPSHOT = Snapshot("3" * 64, 6, ("text", "label"), (Purge("2026-11-26", 1),))
 CARDS = [(FILTER_STORE, name) for name in FILTERS] + [(RANKER_STORE, name) for name in RANKERS]
 
 
@@ -43,7 +52,7 @@ def test_the_page_has_the_sections_of_mitchell_et_al(tmp_path: Path) -> None:
         trained_on="2026-01-01",
         summary="A toy.",
         features=1,
-        data=[DataUse("toys.csv", 7, "CC0", "labelled", "1" * 64, "by toy")],
+        data=[DataUse("toys.csv", 7, "CC0", "labelled", "1" * 64, "by toy", SNAPSHOT)],
         metrics={"toys.auc": 0.75, "toys.rows": 3.0},
         weaknesses=["breaks"],
         command="feedmill train toy",
@@ -70,6 +79,8 @@ def test_the_page_has_the_sections_of_mitchell_et_al(tmp_path: Path) -> None:
     for part in (
         *("- to play", "- size", "- for children", "- breaks", "licence of the model: CC0"),
         *("numpy 2", "recipe `linear`, seed 20", '{"c":3}', "2" * 64, "| toys.csv | 7 | CC0 |"),
+        f"- snapshot of toys.csv (labelled): `{'3' * 64}`, 6 rows, 2 columns",
+        "; rows purged on 2026-11-26: 1",
         *("| toys.auc | 0.7500 | 0.5000 to 0.9000 |", "| toys.rows | 3.0000 |  |"),
     ):
         assert part in page

@@ -6,18 +6,16 @@ often that happens.
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import msgspec
 
 from feedmill.events.errors import UsageError
-from feedmill.models.artifact import write_whole
+from feedmill.models.store_files import Store, place_of, read_file, write_file
 
 _DAY_MS = 24 * 60 * 60 * 1000
 
 
 class Starts:
-    """Counts the starts of the last 24 hours, in a file that a restart of the process reads.
+    """Counts the starts of the last 24 hours, in a file of the store that a restart reads.
 
     Raises
     ------
@@ -25,15 +23,17 @@ class Starts:
         The file is not one of these.
     """
 
-    def __init__(self, path: Path, most: int) -> None:
-        self._path = path
+    def __init__(self, store: Store, file: str, most: int) -> None:
+        self._store, self._file = store, file
         self._most = most
         self._at_ms: list[int] = []
-        if path.exists():
-            try:
-                self._at_ms = msgspec.json.decode(path.read_bytes(), type=list[int])
-            except msgspec.DecodeError as error:
-                raise UsageError(f"{path}: {error}; remove it to count from 0") from error
+        try:
+            self._at_ms = msgspec.json.decode(read_file(store, file), type=list[int])
+        except FileNotFoundError:
+            pass
+        except msgspec.DecodeError as error:
+            path = place_of(store, file)
+            raise UsageError(f"{path}: {error}; remove it to count from 0") from error
 
     def next_ms(self, now_ms: int) -> int:
         """Return from when on the next start is allowed; `now_ms` or earlier if it is now."""
@@ -43,4 +43,4 @@ class Starts:
     def note(self, now_ms: int) -> None:
         """Count a start, before it begins."""
         self._at_ms = [*(at_ms for at_ms in self._at_ms if at_ms > now_ms - _DAY_MS), now_ms]
-        write_whole(self._path, msgspec.json.encode(self._at_ms))
+        write_file(self._store, self._file, msgspec.json.encode(self._at_ms))

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from feedmill.events.post import Post
 from feedmill.features.counters import KIND_INDEX, Counters
 from feedmill.training.arrays import Mask, Values
-from feedmill.training.datasets.labelled_posts import read_csv_rows
+from feedmill.training.datasets.labelled_posts import LabelledPosts, read_csv_rows
 from feedmill.training.datasets.split import EDITION, splits_of
 
 FILE = "engagement_upworthy"
@@ -117,6 +117,15 @@ def posts_of_arms(arms: Arms) -> list[Post]:
             zip(arms.tests, arms.weeks, arms.texts, strict=True)
         )
     ]
+
+
+def labelled_arms(arms: Arms) -> LabelledPosts:
+    """Return the arms as posts, each labelled by its number of clicks, grouped by test."""
+    groups = [f"{FAMILY}|{test}" for test in arms.tests]
+    splits = np.array(splits_of(FAMILY, arms.tests), dtype=np.str_)
+    return LabelledPosts(
+        FAMILY, posts_of_arms(arms), arms.clicks.astype(np.float64), groups, splits
+    )
 
 
 def counters_after(seen: SeenArms) -> list[Counters]:

@@ -1,103 +1,195 @@
-"""A training run's impressions as a Parquet file named by its sha256, which the card names.
+"""The rows that a model learned from, kept beside it: one Parquet file a data set.
 
-It has no user: a row is an impression, with the version that was shown, what was counted before,
-and how the user reacted.  pyarrow is imported where it is used: it belongs to the extra `train`.
+``snapshots/<sha256>.parquet`` of a store.  The same rows give the same bytes with the same pyarrow,
+so a file of posts that trains many models is stored once.  `training.purge` takes posts out again.
+pyarrow is in the extra `train`, imported where it is used.
 """
 
 from __future__ import annotations
 
 import hashlib
 import io
+import re
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
+import numpy.typing as npt
 
 from feedmill.events.errors import UsageError
 from feedmill.events.post import Post
-from feedmill.rankers.engagement import HEADS
-from feedmill.rankers.impressions import Impressions
+from feedmill.models.artifact import Snapshot, sha256_of
+from feedmill.models.store_files import Store, write_file
+from feedmill.training.datasets.labelled_posts import LabelledPosts
+from feedmill.training.datasets.tables import Table
 
 FOLDER = "snapshots"
-_NUMBERS = ("version", "at_ms", "weight", "clicks", "impressions")
-_OF_POSTS = ("post_id", "created_at_ms", "community", "text")
+FILE = re.compile(r"([0-9a-f]{64})\.parquet")
+_SOURCE = b"feedmill"
+_OWN_COLUMNS = ("label", "impressions", "group", "split")
 
 
-def save_snapshot(store: Path, rows: Impressions) -> Path:
-    """Write impressions to ``snapshots/<sha256>.parquet`` of a store; return the file's path."""
-    content = pack_snapshot(rows)
-    path = store / FOLDER / f"{hashlib.sha256(content).hexdigest()}.parquet"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content)
-    return path
+class SnapshotSource(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Where the rows of a snapshot came from.
+
+    Attributes
+    ----------
+    file, sha256, licence
+        Of the file or topic, as cards state them.
+    source, family, group, weight
+        As in `Table`.
+    labelled
+        Whether `label` is one that somebody gave.
+    """
+
+    file: str
+    sha256: str
+    licence: str
+    source: str
+    family: str = ""
+    group: str = ""
+    weight: float = 1.0
+    labelled: bool = True
+
+    @property
+    def table(self) -> Table:
+        """The file as a table of the same name, split by the same rule."""
+        return Table(
+            Path(self.file),
+            name=self.source,
+            family=self.family,
+            group=self.group,
+            weight=self.weight,
+        )
 
 
-def pack_snapshot(rows: Impressions) -> bytes:
-    """Return the bytes of the file; the same impressions give the same bytes."""
-    import pyarrow  # noqa: PLC0415 the `train` extra
+def save_snapshot(
+    store: Store,
+    rows: LabelledPosts,
+    source: SnapshotSource,
+    impressions: npt.NDArray[np.int64] | None = None,
+) -> Snapshot:
+    """Write rows into a store, and return what a card states of them.
+
+    `impressions` (rows,) says of how many impressions a label counts the clicks.
+    Raises `OSError` or `UsageError` where the store cannot be written.
+    """
+    table = _table(rows, source, impressions)
+    content = packed(table)
+    sha256 = sha256_of(content)
+    write_file(store, name_of(sha256), content)
+    return Snapshot(sha256, len(rows), tuple(table.column_names))
+
+
+def name_of(sha256: str) -> str:
+    """Return the name of a snapshot's file in its store."""
+    return f"{FOLDER}/{sha256}.parquet"
+
+
+def packed(table: Any) -> bytes:
+    """Return a pyarrow table as the bytes of a Parquet file, the same for the same rows."""
     from pyarrow import parquet  # noqa: PLC0415 the `train` extra
 
-    shown, version = np.unique(rows.versions, return_inverse=True)
-    posts = [rows.posts[n] for n in shown.tolist()]
-    of_posts: dict[str, list[Any]] = {
-        "post_id": [post.post_id for post in posts],
-        "created_at_ms": [post.created_at_ms for post in posts],
-        "community": [post.communities[0] if post.communities else "" for post in posts],
-        "text": [post.text for post in posts],
-    }
-    columns: dict[str, Any] = dict(
-        zip(
-            _NUMBERS,
-            (version, rows.at_ms, rows.weights, rows.clicks, rows.impressions),
-            strict=True,
-        )
-    )
-    columns |= {name: pyarrow.array(values).take(version) for name, values in of_posts.items()}
-    columns |= {kind: rows.reacted(kind) for kind in HEADS}
-    written = io.BytesIO()
-    parquet.write_table(pyarrow.table(columns), written, compression="zstd")
-    return written.getvalue()
+    file = io.BytesIO()
+    # In one piece: what was filtered or read in pieces gives the same bytes.
+    parquet.write_table(table.combine_chunks(), file, compression="zstd")
+    return file.getvalue()
 
 
-def read_snapshot(path: Path) -> Impressions:
-    """Read a file that `save_snapshot` wrote.
+def read_snapshot(path: Path) -> tuple[LabelledPosts, SnapshotSource] | None:
+    """Read a snapshot's file; None for any other file.
 
     Raises
     ------
     UsageError
-        It cannot be read, or a column is missing.
+        It was altered, or cannot be read.
     """
+    if path.suffix != ".parquet" or not path.is_file():
+        return None
+    described = _described(path)
+    if described is None:
+        return None
+    _check_sha256(path)
     from pyarrow import ArrowException, parquet  # noqa: PLC0415 the `train` extra
 
     try:
-        table = parquet.read_table(path, columns=[*_NUMBERS, *_OF_POSTS, *HEADS])
-        numbers = {name: table[name].to_numpy() for name in (*_NUMBERS, *HEADS)}
-        versions = numbers["version"].astype(np.int64)
-        _, first = np.unique(versions, return_index=True)
-        of_posts = table.select(_OF_POSTS).take(first).to_pylist()
-    except (OSError, ArrowException, KeyError, ValueError) as error:
+        table = parquet.read_table(path)
+        source = msgspec.json.decode(described, type=SnapshotSource)
+        columns = {name: table[name].to_pylist() for name in _OWN_COLUMNS}
+        posts = msgspec.convert(table.drop_columns(list(_OWN_COLUMNS)).to_pylist(), list[Post])
+    except (ArrowException, msgspec.MsgspecError, KeyError) as error:
+        raise UsageError(f"{path}: not a snapshot of this version ({error})") from error
+    labels = np.array(columns["label"], dtype=np.float64)
+    splits = np.array(columns["split"], dtype=np.str_)
+    return LabelledPosts(source.source, posts, labels, columns["group"], splits), source
+
+
+def _described(path: Path) -> bytes | None:
+    """Return what a snapshot's file says of its source; None for a file that others read."""
+    try:
+        from pyarrow import ArrowException, parquet  # noqa: PLC0415 the `train` extra
+    except ImportError:
+        return None
+    try:
+        metadata: dict[bytes, bytes] = parquet.read_schema(path).metadata or {}
+    except (ArrowException, OSError):
+        return None
+    return metadata.get(_SOURCE)
+
+
+def _check_sha256(path: Path) -> None:
+    named = FILE.fullmatch(path.name)
+    with path.open("rb") as file:
+        actual = hashlib.file_digest(file, "sha256").hexdigest()
+    if named and named[1] != actual:
         raise UsageError(
-            f"{path}: no snapshot of impressions, as `train engagement --from-topics` writes it:"
-            f" {error}"
-        ) from error
-    weights, clicks, impressions = (numbers[name].astype(np.float64) for name in _NUMBERS[2:])
-    return Impressions(
-        [_post(values) for values in of_posts],
-        versions,
-        numbers["at_ms"].astype(np.int64),
-        weights,
-        clicks,
-        impressions,
-        np.column_stack([numbers[kind].astype(np.bool_) for kind in HEADS]),
-    )
+            f"{path}: it was altered (its sha256 is {actual[:12]}…); restore it, or train from the"
+            " files that the card names"
+        )
 
 
-def _post(values: dict[str, Any]) -> Post:
-    community = values["community"]
-    return Post(
-        values["post_id"],
-        "unknown",
-        values["created_at_ms"],
-        values["text"],
-        communities=(community,) if community else None,
+def _table(
+    rows: LabelledPosts, source: SnapshotSource, impressions: npt.NDArray[np.int64] | None
+) -> Any:
+    import pyarrow as pa  # noqa: PLC0415 the `train` extra
+
+    schema = _schema().with_metadata({_SOURCE: msgspec.json.encode(source, order="deterministic")})
+    own = {
+        "label": rows.labels,
+        "impressions": [None] * len(rows) if impressions is None else impressions,
+        "group": rows.groups,
+        "split": rows.splits.tolist(),
+    }
+    of_post = [field for field in schema.names if field not in own]
+    columns: dict[str, Any] = {
+        name: [msgspec.to_builtins(getattr(post, name)) for post in rows.posts] for name in of_post
+    }
+    columns |= own
+    arrays = [pa.array(columns[field.name], type=field.type) for field in schema]
+    return pa.Table.from_arrays(arrays, schema=schema)
+
+
+def _schema() -> Any:
+    import pyarrow as pa  # noqa: PLC0415 the `train` extra
+
+    text, texts = pa.string(), pa.list_(pa.string())
+    media = pa.list_(pa.struct([("url", text), ("kind", text), ("sha256", text)]))
+    return pa.schema(
+        [
+            ("post_id", text),
+            ("author_id", text),
+            ("created_at_ms", pa.int64()),
+            ("text", text),
+            ("lang", text),
+            ("links", texts),
+            ("media", media),
+            ("communities", texts),
+            ("in_reply_to", text),
+            ("self_labels", texts),
+            ("label", pa.float64()),
+            ("impressions", pa.int64()),
+            ("group", text),
+            ("split", text),
+        ]
     )

@@ -11,6 +11,8 @@ import msgspec
 from feedmill.filters.registry import FILTERS
 from feedmill.filters.spec import STORE, FilterSpec
 from feedmill.models.artifact import ModelCard, read_card
+from feedmill.models.store import installed_version
+from feedmill.models.store_files import Store
 from feedmill.models.text_model import TextModel
 from feedmill.training.datasets.known import OVER18, SEMEVAL
 from feedmill.training.evaluation.cross_validation import (
@@ -65,8 +67,8 @@ class EvaluationModes:
     """
 
     stored: bool = True
-    store: Path | None = None
-    against: Path | None = None
+    store: Store | None = None
+    against: Store | None = None
     folds: int = 0
     left_out: bool = False
     look: bool = False
@@ -115,7 +117,7 @@ def evaluate_one(
 
 def evaluate_all(
     folder: Path,
-    store: Path | None,
+    store: Store | None,
     budget: TrainingBudget,
     report_progress: Callable[[str], None],
     *,
@@ -191,13 +193,14 @@ def _on_health(
     return reports
 
 
-def _stored(spec: FilterSpec, store: Path | None) -> tuple[TextModel, ModelCard]:
+def _stored(spec: FilterSpec, store: Store | None) -> tuple[TextModel, ModelCard]:
     return spec.load(store), read_card(store or STORE, spec.name)
 
 
-def _or_shipped(spec: FilterSpec, store: Path | None) -> tuple[TextModel, ModelCard]:
+def _or_shipped(spec: FilterSpec, store: Store | None) -> tuple[TextModel, ModelCard]:
     """Load a filter; the shipped one where the store has none of that name."""
-    return _stored(spec, store if store and (store / f"{spec.name}.json").exists() else None)
+    is_there = store is not None and installed_version(store, spec.name) is not None
+    return _stored(spec, store if is_there else None)
 
 
 def write_report(evaluation: Evaluation, folder: Path) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from feedmill.models.artifact import read_card
+from feedmill.models.store_files import Store
 from feedmill.rankers.engagement import ExpectedClicks
 from feedmill.rankers.quality import QualityModel
 from feedmill.rankers.registry import load
@@ -18,7 +19,7 @@ from feedmill.training.evaluation.ranker_report import RankerEvaluation, page
 
 
 def evaluate_rankers(
-    names: Sequence[str], folder: Path, store: Path | None, *, look: bool
+    names: Sequence[str], folder: Path, store: Store | None, *, look: bool
 ) -> list[RankerEvaluation]:
     """Evaluate rankers on the data sets in `folder`; on the test rows only with `look`.
 

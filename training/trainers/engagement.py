@@ -18,28 +18,48 @@ from feedmill.models.artifact import (
     sha256_of_file,
 )
 from feedmill.models.linear_text import FEATURES, linear_text_arrays
+from feedmill.models.store_files import Store
 from feedmill.models.text_model import tree_arrays
+from feedmill.rankers.impressions import Impressions
 from feedmill.training.card_texts import MODEL_LICENCE, OWN_DATA
-from feedmill.training.datasets.headline_tests import FILE, SPLIT_RULE, in_test_split, read_arms
+from feedmill.training.datasets.headline_tests import (
+    FILE,
+    SPLIT_RULE,
+    Arms,
+    in_test_split,
+    labelled_arms,
+    read_arms,
+)
 from feedmill.training.datasets.impression_arms import check_enough
-from feedmill.training.datasets.snapshots import read_snapshot
+from feedmill.training.datasets.impression_snapshots import pack_impressions, save_impressions
+from feedmill.training.datasets.labelled_posts import LabelledPosts
+from feedmill.training.datasets.snapshots import SnapshotSource, save_snapshot
 from feedmill.training.fitting.engagement import FittedEngagement, fit_engagement
 from feedmill.training.fitting.impressions import fit_impressions
 from feedmill.training.fitting.ngram_models import SEED
 from feedmill.training.provenance import code_version, library_versions
 from feedmill.training.ranker_recipes import ENGAGEMENT, EngagementRecipe
 
+# The name on a card of what was counted from the topics.
+_IMPRESSIONS = "impressions"
 _OWN_RATE = (
     "its rate is that of the product's posts in these days, as they were ranked then: what was "
     "shown to few is known less"
 )
 
 
-def train(folder: Path, out: Path, day: str, own_ratings: Sequence[str] = ()) -> ModelCard:
+def train(
+    folder: Path,
+    out: Store,
+    day: str,
+    own_ratings: Sequence[str] = (),
+    keeps_rows: bool = True,
+) -> ModelCard:
     """Train the engagement ranker on the data sets in `folder`, and save it into the store `out`.
 
-    Rows of the test split train nothing.  `day` is what the card states.  Raises `UsageError`
-    where a file is missing, or ratings are given.
+    Rows of the test split train nothing.  `day` is what the card states.  With `keeps_rows` the
+    store keeps the training rows as snapshots.  Raises `UsageError` where a file is missing, or
+    ratings are given.
     """
     if own_ratings:
         raise UsageError("engagement learns from reactions, not from ratings")
@@ -49,11 +69,26 @@ def train(folder: Path, out: Path, day: str, own_ratings: Sequence[str] = ()) ->
         for head in ENGAGEMENT.heads
         if head.dataset
     }
-    fitted = fit_engagement(ENGAGEMENT, arms.where(~in_test_split(arms)), reactions)
+    training_arms = arms.where(~in_test_split(arms))
+    fitted = fit_engagement(ENGAGEMENT, training_arms, reactions)
     content = pack(fitted)
-    card = _card(_uses(folder, ENGAGEMENT, fitted), fitted, sha256_of(content), day)
+    uses = _uses(folder, ENGAGEMENT, fitted)
+    if keeps_rows:
+        uses = [_kept(out, use, training_arms, reactions) for use in uses]
+    card = _card(uses, fitted, sha256_of(content), day)
     save_artifact(out, card, content)
     return card
+
+
+def _kept(
+    store: Store, use: DataUse, arms: Arms, reactions: Mapping[str, LabelledPosts]
+) -> DataUse:
+    """Keep the rows of a head, whose role is its kind of reaction."""
+    of_clicks = use.role not in reactions
+    rows = labelled_arms(arms) if of_clicks else reactions[use.role]
+    source = SnapshotSource(use.file, use.sha256, use.licence, rows.source)
+    kept = save_snapshot(store, rows, source, arms.impressions if of_clicks else None)
+    return msgspec.structs.replace(use, snapshot=kept)
 
 
 def pack(fitted: FittedEngagement) -> bytes:
@@ -69,20 +104,25 @@ def pack(fitted: FittedEngagement) -> bytes:
 
 
 def train_on_impressions(
-    snapshot: Path, out: Path, day: str, command: str, settings: Mapping[str, Any]
+    rows: Impressions,
+    out: Store,
+    day: str,
+    command: str,
+    settings: Mapping[str, Any],
+    keeps_rows: bool = True,
 ) -> ModelCard:
     """Train the engagement ranker on a product's own impressions, and save it into the store `out`.
 
-    `snapshot` is a file of `save_snapshot`; `settings` say how its rows were made, and the card
-    states them.  Raises `UsageError` where there are too few.
+    `settings` say how the rows were made, and the card states them.  With `keeps_rows` the store
+    keeps the rows as a snapshot.  Raises `UsageError` where there are too few.
     """
-    rows = read_snapshot(snapshot)
     check_enough(rows)
     fitted = fit_impressions(ENGAGEMENT, rows)
     content = pack(fitted)
-    digest = sha256_of_file(snapshot)
+    kept = save_impressions(out, rows) if keeps_rows else None
+    digest = sha256_of(pack_impressions(rows)) if kept is None else kept.sha256
     uses = [
-        DataUse(snapshot.name, fitted.rows[head.kind], OWN_DATA, head.kind, digest)
+        DataUse(_IMPRESSIONS, fitted.rows[head.kind], OWN_DATA, head.kind, digest, snapshot=kept)
         for head in ENGAGEMENT.heads
     ]
     card = _card(uses, fitted, sha256_of(content), day)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
@@ -12,6 +11,7 @@ import msgspec
 from feedmill.events.errors import UsageError
 from feedmill.filters.spec import STORE, FilterSpec
 from feedmill.models.artifact import ModelCard, read_card, save_artifact, sha256_of
+from feedmill.models.store_files import Store
 from feedmill.models.text_model import TextModel
 from feedmill.training.card_texts import ETHICS, FACTORS, INTENDED_USE, MODEL_LICENCE
 from feedmill.training.evaluation.filter_metrics import FilterMetrics
@@ -32,11 +32,22 @@ _NO_ORDINARY_POSTS = (
 
 @dataclass(frozen=True)
 class TrainingRun:
-    """The day and the command that a card states, and whether to measure on the test rows."""
+    """How to train.
+
+    Attributes
+    ----------
+    day, command
+        What the card states.
+    look
+        Whether to measure on the test rows.
+    keeps_rows
+        Whether the store keeps the rows, as snapshots that the card names.
+    """
 
     day: str
     command: str
     look: bool = False
+    keeps_rows: bool = True
 
 
 class Challenger(NamedTuple):
@@ -46,7 +57,7 @@ class Challenger(NamedTuple):
     metrics: Mapping[str, float]
 
 
-def train(spec: FilterSpec, data: TrainingData, out: Path, run: TrainingRun) -> ModelCard:
+def train(spec: FilterSpec, data: TrainingData, out: Store, run: TrainingRun) -> ModelCard:
     """Train and evaluate a filter, and save it into the store `out`.
 
     The same data give the same sha256.  Rows of the test split do not train it.
@@ -66,7 +77,7 @@ def train(spec: FilterSpec, data: TrainingData, out: Path, run: TrainingRun) -> 
 
 
 def train_local(
-    spec: FilterSpec, base: Path | None, data: TrainingData, out: Path, run: TrainingRun
+    spec: FilterSpec, base: Store | None, data: TrainingData, out: Store, run: TrainingRun
 ) -> ModelCard:
     """Train a stored filter on a product's own labels, the shipped one where `base` is None.
 
@@ -89,10 +100,10 @@ def train_local(
 
 def save_challenger(
     spec: FilterSpec,
-    base: Path | None,
+    base: Store | None,
     data: TrainingData,
     challenger: Challenger,
-    out: Path,
+    out: Store,
     run: TrainingRun,
 ) -> ModelCard:
     """Save a model that learned all rows of `data`, without installing it.
@@ -117,6 +128,7 @@ def save_challenger(
             for n, use in enumerate(card.data)
         ],
     )
+    card = _with_snapshots(card, data, out, run)
     save_artifact(out, card, content, installed=False)
     return card
 
@@ -126,7 +138,7 @@ def _measure_and_save(
     data: TrainingData,
     fitted: FittedFilter,
     card: ModelCard,
-    out: Path,
+    out: Store,
     run: TrainingRun,
 ) -> ModelCard:
     content = fitted.content(spec.name)
@@ -140,8 +152,21 @@ def _measure_and_save(
         metrics={name: figure.value for name, figure in figures.items()},
         intervals={name: (figure.low, figure.high) for name, figure in figures.items()},
     )
+    card = _with_snapshots(card, data, out, run)
     save_artifact(out, card, content)
     return card
+
+
+def _with_snapshots(card: ModelCard, data: TrainingData, out: Store, run: TrainingRun) -> ModelCard:
+    """Keep the rows of each data set, before anything names them; return the card that does."""
+    if not run.keeps_rows:
+        return card
+    datasets = (*data.labelled, *data.ordinary)
+    kept = [
+        msgspec.structs.replace(use, snapshot=dataset.keep(out))
+        for use, dataset in zip(card.data, datasets, strict=False)
+    ]
+    return msgspec.structs.replace(card, data=[*kept, *card.data[len(kept) :]])
 
 
 def _local_card(
@@ -153,7 +178,9 @@ def _local_card(
 ) -> ModelCard:
     """Return what `_card` does, of a model that was fitted to the labels of one product."""
     of_base = [
-        msgspec.structs.replace(use, role=f"{use.role}, of the base") for use in base_card.data
+        # Their snapshots, if there are any, lie in the store of the base.
+        msgspec.structs.replace(use, role=f"{use.role}, of the base", snapshot=None)
+        for use in base_card.data
     ]
     card = _card(spec, recipe, data, fitted)
     return msgspec.structs.replace(

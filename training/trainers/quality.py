@@ -17,10 +17,12 @@ from feedmill.models.artifact import (
     sha256_of_file,
 )
 from feedmill.models.linear_text import FEATURES, linear_text_arrays
+from feedmill.models.store_files import Store
 from feedmill.models.text_model import model_arrays, tree_arrays
 from feedmill.training.card_texts import MODEL_LICENCE
 from feedmill.training.datasets.labelled_posts import LabelledPosts
 from feedmill.training.datasets.ratings import RatedDataset, read_own_ratings
+from feedmill.training.datasets.snapshots import SnapshotSource, save_snapshot
 from feedmill.training.fitting.ngram_models import SEED
 from feedmill.training.fitting.quality import FittedQuality, RatedTexts, fit_quality
 from feedmill.training.provenance import code_version, library_versions
@@ -32,12 +34,19 @@ _OWN_SUMMARY = "The mean rating, from 0 to 1, that raters of the product would g
 _OWN_LABELS = "knows the ratings of one product's raters, of the posts that they were given to rate"
 
 
-def train(folder: Path, out: Path, day: str, own_ratings: Sequence[str] = ()) -> ModelCard:
+def train(
+    folder: Path,
+    out: Store,
+    day: str,
+    own_ratings: Sequence[str] = (),
+    keeps_rows: bool = True,
+) -> ModelCard:
     """Train the quality ranker on the data sets in `folder`, and save it into the store `out`.
 
     Rows of the test split train nothing.  `day` is what the card states.  `own_ratings` are files
-    with ratings of the product's posts (`parse_table`), one at most: one more construct.  Raises
-    `UsageError` where a file is missing or cannot be read.
+    with ratings of the product's posts (`parse_table`), one at most: one more construct.  With
+    `keeps_rows` the store keeps the training rows as snapshots.  Raises `UsageError` where a file
+    is missing or cannot be read.
     """
     own = [read_own_ratings(given) for given in own_ratings]
     rated = read_rated(folder, QUALITY)
@@ -48,18 +57,28 @@ def train(folder: Path, out: Path, day: str, own_ratings: Sequence[str] = ()) ->
     content = pack(fitted)
     uses = [_use(folder, fitted, dataset) for dataset in _datasets(QUALITY)]
     uses += [use for _, use in own]
+    if keeps_rows:
+        uses = [
+            _kept(out, use, rows) for use, rows in zip(uses, _training_rows(rated), strict=True)
+        ]
     card = _card(uses, len(fitted.constructs), sha256_of(content), day)
     save_artifact(out, card, content)
     return card
 
 
 def train_on_labels(
-    labels: Dataset, folder: Path | None, out: Path, day: str, command: str
+    labels: Dataset,
+    folder: Path | None,
+    out: Store,
+    day: str,
+    command: str,
+    keeps_rows: bool = True,
 ) -> ModelCard:
     """Train the quality ranker on labels of the product's posts, and save it into the store `out`.
 
     The rating of a post is the mean of its labels, 1 for good.  Where `folder` is given, the data
-    sets in it teach their constructs as well.  Raises `UsageError` where there are too few labels.
+    sets in it teach their constructs as well.  With `keeps_rows` the store keeps the training rows
+    as snapshots.  Raises `UsageError` where there are too few labels.
     """
     own = labels.rows.without_test()
     _check_enough(own)
@@ -69,6 +88,9 @@ def train_on_labels(
     content = pack(fitted)
     uses = [] if folder is None else [_use(folder, fitted, d) for d in _datasets(QUALITY)]
     uses.append(labels.use(fitted.rows[own.source], "rated"))
+    if keeps_rows:
+        rows = _training_rows(rated)
+        uses = [_kept(out, use, some) for use, some in zip(uses, rows, strict=True)]
     card = _card(uses, len(fitted.constructs), sha256_of(content), day)
     card = msgspec.structs.replace(card, command=command)
     if folder is None:
@@ -120,6 +142,17 @@ def pack(fitted: FittedQuality) -> bytes:
 def _datasets(recipe: QualityRecipe) -> list[RatedDataset]:
     pairs = [(construct.dataset, construct.helped_by) for construct in recipe.constructs]
     return [dataset for pair in pairs for dataset in pair if dataset]
+
+
+def _training_rows(rated: Sequence[RatedTexts]) -> list[LabelledPosts]:
+    """Return the rows of each data set, in the order of `_datasets`, then the product's own."""
+    pairs = [(texts.posts, texts.helper) for texts in rated]
+    return [rows for pair in pairs for rows in pair if rows is not None]
+
+
+def _kept(store: Store, use: DataUse, rows: LabelledPosts) -> DataUse:
+    source = SnapshotSource(use.file, use.sha256, use.licence, rows.source)
+    return msgspec.structs.replace(use, snapshot=save_snapshot(store, rows, source))
 
 
 def _use(folder: Path, fitted: FittedQuality, dataset: RatedDataset) -> DataUse:

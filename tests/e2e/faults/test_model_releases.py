@@ -21,6 +21,8 @@ from builders.model_store import add_content, add_version, shipped_store
 from builders.waiting import in_background, now_ms, until
 from feedmill.cli.main import main
 from feedmill.models.artifact import read_card
+from feedmill.models.remote_store import RemoteStore
+from feedmill.models.store_files import Store, write_file
 
 RATE = 100
 
@@ -48,7 +50,7 @@ class Flow:
 class Models:
     """`feedmill models …` against an engine, and what stands beside its offsets."""
 
-    def __init__(self, engine: FaultEngine, store: Path, patch: pytest.MonkeyPatch) -> None:
+    def __init__(self, engine: FaultEngine, store: Store, patch: pytest.MonkeyPatch) -> None:
         self._engine = engine
         for name, value in {**engine.environment(), "FEEDMILL_MODELS": str(store)}.items():
             if name.startswith("FEEDMILL_") and name != "FEEDMILL_PORT":
@@ -327,3 +329,26 @@ def test_releases_are_listed_frozen_and_rolled_back(
     ]
     assert releases[-1]["version"] == "(installed)"
     assert engine.complaints() == []
+
+
+def test_a_worker_takes_installed_and_released_versions_from_an_s3_store(
+    fault_engine: Callable[..., FaultEngine],
+    store: Path,
+    s3_store: RemoteStore,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    engine = fault_engine()
+    installed, other = read_card(store, "quality").version, add_version(store, "quality")[:12]
+    for path in store.iterdir():
+        write_file(s3_store, path.name, path.read_bytes())
+    variables = {"FEEDMILL_MODELS": str(s3_store), "FEEDMILL_RESCORE_RATE": "0"}
+    engine.ready_worker("one", stages="quality", variables=variables)
+    models, flow = Models(engine, s3_store, monkeypatch), Flow(engine)
+    with in_background(flow.send_until):
+        flow.wait_for_more()
+        answer = models.done(f"release quality {other}")
+        assert [one["state"] for one in answer["instances"]] == ["applied"]
+        flow.wait_for_more()
+    engine.producer.flush(30)
+    until(lambda: set(flow.sent) == set(engine.latest("signals.quality")))
+    assert {one["version"] for _, _, one in signals(engine, "quality")} == {installed, other}

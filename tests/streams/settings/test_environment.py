@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from builders.golden import Golden
 from feedmill.events.errors import UsageError
 from feedmill.events.signal import BUILT_IN_GATES, RESERVED_NAMES, SignalNames
+from feedmill.models.remote_store import RemoteStore
 from feedmill.streams.settings.environment import (
     CLIENT_SETTINGS,
     Environment,
@@ -30,7 +31,7 @@ REFUSED = {
     "FEEDMILL_REDIS": ("", "localhost:6379", "http://user:secret@host/0", "user:secret@host:6379"),
     "FEEDMILL_TOPIC_PREFIX": ("a b", "é.", "a/b", "x" * 65),
     "FEEDMILL_SIGNALS": ("extreme",),
-    "FEEDMILL_MODELS": ("no/such/folder",),
+    "FEEDMILL_MODELS": ("no/such/folder", "s3://key:secret@bucket/a", "gs://bucket/a"),
     "FEEDMILL_PORT": ("-1", "65536", "http", "80.5", "²"),
     "FEEDMILL_BATCH_RECORDS": ("0", "100001", "many"),
     "FEEDMILL_SESSION_TIMEOUT_MS": ("5999", "1800001", "6 s"),
@@ -113,6 +114,7 @@ def test_an_empty_variable_counts_as_not_set() -> None:
         ("feature_share", "1", 1.0),
         ("examination", "1", (1.0,)),
         ("examination", "1, 0.5,1e-3,10", (1.0, 0.5, 0.001, 10.0)),
+        ("models", "s3://bucket/a/b/", RemoteStore("s3://bucket/a/b")),
     ],
 )
 def test_a_variable_sets_its_attribute_alone(attribute: str, text: str, value: object) -> None:
@@ -121,7 +123,7 @@ def test_a_variable_sets_its_attribute_alone(attribute: str, text: str, value: o
     assert environment == dataclasses.replace(Environment(), **expected)
 
 
-def test_models_are_a_folder(tmp_path: Path) -> None:
+def test_a_folder_of_models_is_there(tmp_path: Path) -> None:
     assert read_environment({"FEEDMILL_MODELS": str(tmp_path)}).models == tmp_path
     (tmp_path / "file").write_text("")
     assert "which is no folder" in refusal("FEEDMILL_MODELS", str(tmp_path / "file"))
@@ -213,7 +215,7 @@ def environments(draw: st.DrawFn) -> Environment:
         topic_prefix=draw(NAME_PARTS),
         redis_prefix=draw(TEXTS),
         signals=declared_signals(declared),
-        models=draw(st.sampled_from([None, Path("/")])),
+        models=draw(st.sampled_from([None, Path("/"), RemoteStore("s3://bucket/a")])),
         host=draw(st.sampled_from(["127.0.0.1", "::1", "feedmill.example"])),
         batch_records=draw(st.integers(1, 100_000)),
         session_timeout_ms=draw(st.integers(6_000, 1_800_000)),

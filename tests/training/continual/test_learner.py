@@ -38,7 +38,7 @@ def challenges(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
 
 
 def learner_of(folder: Path, most: int = 2) -> Learner:
-    starts = Starts(folder / "spam.starts", most)
+    starts = Starts(folder, "spam.starts", most)
     return Learner(FILTER.load(), RECIPES["spam"], ordinary_posts(10), starts)
 
 

@@ -9,11 +9,11 @@ import pytest
 from feedmill.events.errors import UsageError
 from feedmill.training.continual.starts import Starts
 
-DAY_MS = 86_400_000
+DAY_MS, FILE = 86_400_000, "spam.starts"
 
 
 def test_so_many_starts_are_allowed_in_any_24_hours(tmp_path: Path) -> None:
-    starts = Starts(tmp_path / "spam.starts", 2)
+    starts = Starts(tmp_path, FILE, 2)
     for now_ms in (1000, 2000):
         assert starts.next_ms(now_ms) == now_ms
         starts.note(now_ms)
@@ -24,14 +24,12 @@ def test_so_many_starts_are_allowed_in_any_24_hours(tmp_path: Path) -> None:
 
 
 def test_a_restart_counts_on(tmp_path: Path) -> None:
-    path = tmp_path / "spam.starts"
-    Starts(path, 1).note(1000)
-    assert Starts(path, 1).next_ms(2000) == DAY_MS + 1000
-    assert Starts(path, 2).next_ms(2000) == 2000
+    Starts(tmp_path, FILE, 1).note(1000)
+    assert Starts(tmp_path, FILE, 1).next_ms(2000) == DAY_MS + 1000
+    assert Starts(tmp_path, FILE, 2).next_ms(2000) == 2000
 
 
 def test_another_file_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "spam.starts"
-    path.write_text("{}")
+    (tmp_path / FILE).write_text("{}")
     with pytest.raises(UsageError, match=r"spam\.starts: .*remove it"):
-        Starts(path, 1)
+        Starts(tmp_path, FILE, 1)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pyarrow import parquet
 
 from builders.events import posts_of
 from builders.impressions import planted_impressions, planted_posts
@@ -12,7 +13,8 @@ from feedmill.events.errors import UsageError
 from feedmill.rankers.engagement import ExpectedClicks
 from feedmill.rankers.registry import load
 from feedmill.training.datasets.headline_tests import read_arms
-from feedmill.training.datasets.snapshots import save_snapshot
+from feedmill.training.datasets.impression_snapshots import read_impressions
+from feedmill.training.datasets.snapshots import name_of
 from feedmill.training.trainers import engagement
 
 
@@ -34,6 +36,13 @@ def test_engagement_is_reproducible_and_learns_the_better_word(tmp_path: Path) -
         ("like", "facebook"),
     ]
     assert all(len(use.sha256) == 64 and use.rows for use in first.data)
+    clicks, likes = (use.snapshot for use in first.data[:2])
+    assert clicks and likes
+    for kept, has_impressions in ((clicks, True), (likes, False)):
+        table = parquet.read_table(tmp_path / "a" / "snapshots" / f"{kept.sha256}.parquet")
+        assert "test" not in table["split"].to_pylist()
+        impressions = table["impressions"].to_numpy(zero_copy_only=False)
+        assert np.isfinite(impressions.astype(float)).all() == has_impressions
 
 
 def test_without_the_posts_with_reactions_it_says_which_file_is_missing(tmp_path: Path) -> None:
@@ -44,18 +53,25 @@ def test_without_the_posts_with_reactions_it_says_which_file_is_missing(tmp_path
 
 def test_own_impressions_train_a_model_of_the_same_kind(tmp_path: Path) -> None:
     rows = planted_impressions(300, 40, seed=1)
-    snapshot = save_snapshot(tmp_path, rows)
     command = "feedmill train engagement --from-topics"
     first = engagement.train_on_impressions(
-        snapshot, tmp_path / "a", "2026-01-01", command, {"wait_ms": 5}
+        rows, tmp_path / "a", "2026-01-01", command, {"wait_ms": 5}
     )
-    second = engagement.train_on_impressions(snapshot, tmp_path / "b", "2026-01-02", "other", {})
+    kept = first.data[0].snapshot
+    assert kept is not None
+    again = read_impressions(tmp_path / "a" / name_of(kept.sha256))
+    second = engagement.train_on_impressions(
+        again, tmp_path / "b", "2026-01-02", "other", {}, keeps_rows=False
+    )
     assert first.sha256 == second.sha256
+    assert {use.sha256 for use in second.data} == {kept.sha256}
+    assert {use.snapshot for use in second.data} == {None}
+    assert not (tmp_path / "b" / "snapshots").exists()
     model = load("engagement", tmp_path / "a")
     priors = model.prior_many(planted_posts(100, seed=2))  # type: ignore[union-attr]  # engagement
     assert priors[1::2].min() > priors[::2].max()
-    assert {use.file for use in first.data} == {snapshot.name}
-    assert {use.sha256 for use in first.data} == {snapshot.stem}
+    assert {use.snapshot for use in first.data} == {kept}
+    assert {use.sha256 for use in first.data} == {kept.sha256}
     assert [use.rows for use in first.data] == [300, 0, 0, 0]
     assert first.parameters["wait_ms"] == 5
     assert first.command == command
@@ -63,6 +79,6 @@ def test_own_impressions_train_a_model_of_the_same_kind(tmp_path: Path) -> None:
 
 
 def test_too_few_impressions_are_refused(tmp_path: Path) -> None:
-    snapshot = save_snapshot(tmp_path, planted_impressions(50, 10, seed=1))
+    rows = planted_impressions(50, 10, seed=1)
     with pytest.raises(UsageError, match="too few impressions"):
-        engagement.train_on_impressions(snapshot, tmp_path, "2026-01-01", "c", {})
+        engagement.train_on_impressions(rows, tmp_path, "2026-01-01", "c", {})

@@ -11,6 +11,7 @@ from builders.training_data import sentences, training_data
 from feedmill.events.errors import UsageError
 from feedmill.filters.registry import FILTERS, load
 from feedmill.models.artifact import read_card
+from feedmill.models.store_files import file_sizes
 from feedmill.training.local_model import fit_local
 from feedmill.training.provenance import code_version
 from feedmill.training.recipes import RECIPES
@@ -89,6 +90,23 @@ def test_the_card_says_which_files_trained_it_and_how_they_were_split(tmp_path: 
     assert all(d.rows for d in card.data)
 
 
+def test_a_training_from_the_kept_rows_gives_the_same_bytes(tmp_path: Path) -> None:
+    run = TrainingRun("2026-01-01", "x")
+    card = train(SPAM, training_data(), tmp_path, run)
+    kept = [use.snapshot for use in card.data if use.snapshot]
+    assert [snapshot.rows for snapshot in kept] == [300, 120, 300, 300]
+    paths = [str(tmp_path / "snapshots" / f"{snapshot.sha256}.parquet") for snapshot in kept]
+    again = read_training_data(SPAM, paths[:2], paths[2:])
+    assert train(SPAM, again, tmp_path / "again", run) == card
+    assert file_sizes(tmp_path, "snapshots") == file_sizes(tmp_path / "again", "snapshots")
+
+
+def test_a_training_keeps_no_rows_where_it_may_not(tmp_path: Path) -> None:
+    card = train(SPAM, training_data(), tmp_path, TrainingRun("2026-01-01", "x", keeps_rows=False))
+    assert not any(use.snapshot for use in card.data)
+    assert not (tmp_path / "snapshots").exists()
+
+
 def test_the_card_says_how_the_model_was_made(tmp_path: Path) -> None:
     card = train(SPAM, training_data(), tmp_path, TrainingRun("2026-01-01", "x"))
     assert card.recipe == "spam"
@@ -130,6 +148,8 @@ def test_a_challenger_is_saved_with_its_figures_and_not_installed(tmp_path: Path
     assert card.parameters["base"] == base.sha256
     # None of its own rows was kept from it; of those of the base some were.
     assert [use.split != "" for use in card.data] == [False] * 4 + [True] * 4
+    # The snapshots of the base lie in the store of the base, which may be another one.
+    assert [use.snapshot is not None for use in card.data] == [True] * 4 + [False] * 4
     assert SPAM.load(tmp_path, card.sha256).version == card.version
 
 

@@ -9,6 +9,7 @@ from builders.ranker_datasets import write_quality_datasets
 from builders.training_data import sentences
 from feedmill.events.errors import UsageError
 from feedmill.events.post import Post
+from feedmill.models.store_files import file_sizes
 from feedmill.rankers.quality import QualityModel
 from feedmill.rankers.registry import load
 from feedmill.training.label_join import topic_dataset
@@ -29,6 +30,10 @@ def test_quality_is_reproducible_and_learns(tmp_path: Path) -> None:
     assert bad.max() < good.min()
     assert [use.role for use in first.data] == ["rated"] * 3
     assert all(len(use.sha256) == 64 and use.rows for use in first.data)
+    kept = [use.snapshot for use in first.data if use.snapshot]
+    assert file_sizes(tmp_path / "a", "snapshots").keys() == {f"{k.sha256}.parquet" for k in kept}
+    assert all(use.snapshot and use.snapshot.rows >= use.rows for use in first.data)
+    assert first.data == second.data
 
 
 def test_ratings_of_ones_own_are_one_more_construct(tmp_path: Path) -> None:
@@ -39,6 +44,8 @@ def test_ratings_of_ones_own_are_one_more_construct(tmp_path: Path) -> None:
     path.write_text("\n".join(["text,label", *lines]) + "\n")
     card = quality.train(tmp_path, tmp_path / "a", "2026-01-01", [str(path)])
     assert card.data[-1].file == "votes.csv"
+    assert card.data[-1].snapshot
+    assert card.data[-1].snapshot.rows == card.data[-1].rows
     model = load("quality", tmp_path / "a")
     assert isinstance(model, QualityModel)
     assert [construct.name for construct in model.constructs][-1] == "rating"

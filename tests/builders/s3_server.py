@@ -1,0 +1,47 @@
+"""An S3 server on this machine, and an empty store in it: a plugin of pytest."""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from collections.abc import Iterator
+
+import pytest
+from moto.server import ThreadedMotoServer
+
+from feedmill.models.remote_store import RemoteStore
+
+BUCKET = "models"
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[str]:
+    """The address of a server whose buckets are in memory; it takes any key."""
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    server = ThreadedMotoServer("127.0.0.1", port=0)
+    server.start()
+    host, port = server.get_host_and_port()
+    try:
+        yield f"http://{host}:{port}"
+    finally:
+        server.stop()
+
+
+@pytest.fixture
+def s3_store(s3_server: str, monkeypatch: pytest.MonkeyPatch) -> RemoteStore:
+    """An empty store; this process has the keys to it in its variables."""
+    set_keys(monkeypatch, s3_server)
+    store = RemoteStore.parse(f"s3://{BUCKET}/{uuid.uuid4().hex[:8]}/")
+    files = store._files
+    if not files.exists(BUCKET):
+        files.mkdir(BUCKET)
+    return store
+
+
+def set_keys(monkeypatch: pytest.MonkeyPatch, server: str) -> None:
+    """Give this process, and those that it starts, a server and keys."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL", server)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key-of-a-test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret-of-a-test")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
