@@ -29,6 +29,8 @@ LIVE_RECORDS = 2_000
 _READ_S = 0.007
 WORK_S = 0.008
 _CHANGES_S = 0.005
+# What is left for changes where ranking took all of a budget.
+_LEAST_CHANGES_S = 0.002
 # A large batch may take longer by so much a post: what is not ranked at once piles up.
 _POST_S = 25e-6
 
@@ -183,6 +185,7 @@ class RankingStep(Step):
     def _work(self, budget_s: float) -> bool:
         """Rank, and hand over what there is; whether there is more to rank."""
         now_ms, has_time = self.context.clock.now_ms(), _for(budget_s)
+        end = time.thread_time() + budget_s
         combiner, is_restored = self.combiner, self._logs.is_restored
         # What was read last belongs to the restore, too.
         if combiner.is_restoring and is_restored and not combiner.view.has_changes:
@@ -192,7 +195,8 @@ class RankingStep(Step):
         else:
             more = combiner.work(now_ms, has_time)
         self._has_ranked |= is_restored and not more
-        self._handover.write(_for(min(budget_s, _CHANGES_S)), caught_up=is_restored and not more)
+        left_s = max(end - time.thread_time(), _LEAST_CHANGES_S)
+        self._handover.write(_for(min(left_s, _CHANGES_S)), caught_up=is_restored and not more)
         is_done = is_restored and not (more or combiner.is_restoring or combiner.is_pruning)
         self._is_settled = is_done and not self._handover.is_behind
         return more
