@@ -83,7 +83,8 @@ WRONG_LINES = {
     "labels": (
         *("", "fetch", "sample", "sample quality", "sample spam nowhere.jsonl"),
         *("sample spam broken.jsonl", "sample spam --count 0", "sample spam --random 2"),
-        "sample spam --seed -1",
+        *("sample spam --seed -1", "report ham", "report spam --since soon"),
+        f"report spam {NO_KAFKA}",
     ),
     "models": (
         "watch spam",
