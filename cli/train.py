@@ -152,6 +152,10 @@ def train(
         if since and not from_labels:
             raise UsageError("--since needs --from-labels")
         card = _train_on_labels(environment, given, store, trained_on, look, looks)
+    _show(card, store, as_json)
+
+
+def _show(card: ModelCard, store: Store, as_json: bool) -> None:
     if as_json:
         print_json(msgspec.to_builtins(card))
     else:
