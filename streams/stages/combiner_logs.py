@@ -9,11 +9,12 @@ client's queue they would wait behind all signals that were fetched before them.
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 from feedmill.events.decode import decoder_of
 from feedmill.events.signal import SignalNames
 from feedmill.rankers.combiner.batches import take_signals
+from feedmill.rankers.combiner.combiner import always
 from feedmill.rankers.combiner.view import PostView
 from feedmill.streams.kafka.assignment import AssignmentChange
 from feedmill.streams.kafka.batches import RecordBatch, TopicPartition
@@ -29,6 +30,8 @@ POSTS = "posts"
 QUEUE_KIB = 32 * 1024
 # To decode and take a post costs as much as two signals.
 _SIGNALS_A_POST = 2
+# So many are taken at once; then it is asked whether there is time for more.
+_SLICE_RECORDS = 250
 
 
 class CombinerLogs:
@@ -104,17 +107,24 @@ class CombinerLogs:
         self._overrides.restore_again()
         self._leaving = (self._leaving | set(once)) & made
 
-    def read(self, most: int) -> tuple[int, list[RejectedRecord]]:
+    def read(
+        self, most: int, has_time: Callable[[], bool] = always
+    ) -> tuple[int, list[RejectedRecord]]:
         """Bring the view up to date; return how many records came, and those that were refused.
 
-        At most `most` of overrides, which come first, and as many of the others: half as many while
-        posts are restored.
+        At most `most` of overrides, which come first, and as many of the others, half as many while
+        posts are restored, as long as there is time.
         """
-        count, rejected = 0, []
-        of_logs = max(1, most // _SIGNALS_A_POST) if self._after_posts else most
-        for batch in (*self._overrides.read(most), *self._log.read(of_logs)):
-            count += len(batch.records)
-            rejected += self._take(batch)
+        rejected: list[RejectedRecord] = []
+        count = self._take_all(self._overrides.read(most), rejected)
+        left = max(1, most // _SIGNALS_A_POST) if self._after_posts else most
+        while left > 0:
+            wanted = min(left, _SLICE_RECORDS)
+            taken = self._take_all(self._log.read(wanted), rejected)
+            count += taken
+            left -= taken
+            if taken < wanted or not has_time():
+                break
         self._follow_posts()
         self._leave()
         return count, rejected
@@ -150,6 +160,14 @@ class CombinerLogs:
         if done:
             self._log.drop(done)
             self._leaving -= done
+
+    def _take_all(self, batches: Iterable[RecordBatch], rejected: list[RejectedRecord]) -> int:
+        """Take batches, add what is refused, and return how many records they had."""
+        count = 0
+        for batch in batches:
+            count += len(batch.records)
+            rejected += self._take(batch)
+        return count
 
     def _take(self, batch: RecordBatch) -> list[RejectedRecord]:
         topic = batch.source.topic

@@ -18,9 +18,9 @@ from feedmill.streams.kafka.topics import DAY_MS
 from feedmill.streams.kafka.validation import validate_batch
 from feedmill.streams.stages.partition_state import PartitionState
 
-_SLICE_RECORDS = 250
-# How long one call may work, beside the slice that it ends with.
-_BUDGET_S = 0.008
+_SLICE_RECORDS = 125
+# How much processor time one call may take, beside the slice that it ends with.
+_BUDGET_S = 0.005
 _POLL_EVERY_S = 1.0
 
 
@@ -76,7 +76,7 @@ class EngagementRestore:
             return 0
         # Also without anything to restore: a client that is not polled keeps its errors for ever.
         self._idle_until = now + _POLL_EVERY_S
-        unreadable, end = 0, now + _BUDGET_S
+        unreadable, end = 0, time.thread_time() + _BUDGET_S
         while True:
             counters = self._counters.read(_SLICE_RECORDS)
             for batch in counters:
@@ -93,7 +93,7 @@ class EngagementRestore:
                     self._end_counters(partition, one)
                 elif positions.get(source, -1) >= one.start:
                     self._end_events(source, one)
-            if not (counters or events) or time.monotonic() >= end:
+            if not (counters or events) or time.thread_time() >= end:
                 return unreadable
 
     def close(self) -> None:

@@ -34,7 +34,7 @@ from feedmill.streams.stages.step import WorkBatch
 log = logging.getLogger(__name__)
 
 TOPIC = "posts"
-SLICE_RECORDS = 200
+SLICE_RECORDS = 128
 LIVE_RECORDS = 2_000
 # Of one partition, read and not folded: beyond it the partition waits for the others.
 MOST_WAITING = 5_000

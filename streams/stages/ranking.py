@@ -24,10 +24,13 @@ RENEW_S = 5.0
 FEEDS_FIRST_S = 10.0
 RESTORE_RECORDS = 1_000
 LIVE_RECORDS = 2_000
-# How much processor time one piece of work may take: ranking, and making changes of what was
-# ranked.  By the clock it would do little at a time where others have the processor.
+# How much processor time one piece of work may take: reading logs, ranking, and making changes of
+# what was ranked.  By the clock it would do little at a time where others have the processor.
+_READ_S = 0.007
 WORK_S = 0.008
 _CHANGES_S = 0.005
+# What is left for changes where ranking took all of a budget.
+_LEAST_CHANGES_S = 0.002
 # A large batch may take longer by so much a post: what is not ranked at once piles up.
 _POST_S = 25e-6
 
@@ -120,7 +123,8 @@ class RankingStep(Step):
     def poll(self, writer: Writer) -> bool:
         restoring = not self._logs.is_restored
         self._letters.follow(writer)
-        count, rejected = self._logs.read(RESTORE_RECORDS if restoring else LIVE_RECORDS)
+        most = RESTORE_RECORDS if restoring else LIVE_RECORDS
+        count, rejected = self._logs.read(most, _for(_READ_S))
         if rejected:
             self._letters.reject(rejected, writer)
         if self._claim.follow(writer, is_restored=self._knows_all):
@@ -181,6 +185,7 @@ class RankingStep(Step):
     def _work(self, budget_s: float) -> bool:
         """Rank, and hand over what there is; whether there is more to rank."""
         now_ms, has_time = self.context.clock.now_ms(), _for(budget_s)
+        end = time.thread_time() + budget_s
         combiner, is_restored = self.combiner, self._logs.is_restored
         # What was read last belongs to the restore, too.
         if combiner.is_restoring and is_restored and not combiner.view.has_changes:
@@ -190,7 +195,8 @@ class RankingStep(Step):
         else:
             more = combiner.work(now_ms, has_time)
         self._has_ranked |= is_restored and not more
-        self._handover.write(_for(_CHANGES_S), caught_up=is_restored and not more)
+        left_s = max(end - time.thread_time(), _LEAST_CHANGES_S)
+        self._handover.write(_for(min(left_s, _CHANGES_S)), caught_up=is_restored and not more)
         is_done = is_restored and not (more or combiner.is_restoring or combiner.is_pruning)
         self._is_settled = is_done and not self._handover.is_behind
         return more

@@ -233,7 +233,7 @@ class Step(ABC):
         raise error
 
     def background(self, writer: Writer, budget_s: float) -> bool:
-        """Work on something long for at most `budget_s`; return whether there is more of it.
+        """Work on something long for at most `budget_s` of processor time; whether there is more.
 
         Called after `apply` in each cycle, also when no record came.
         """

@@ -43,8 +43,10 @@ from feedmill.streams.stages.worker_status import WorkerStatus
 
 log = logging.getLogger(__name__)
 
-# What background work of all steps may take of one cycle.
-BACKGROUND_S = 0.020
+# What a cycle may take of the processor before its background work ends, and what is left to the
+# step whose turn it is where posts and restores took all of that.
+CYCLE_S = 0.015
+LEAST_S = 0.004
 # How long the loop waits for input when it has nothing else to do; settings wait as long.
 IDLE_S = 0.010
 # It waits for less where a restore or a step waits for something that is not input.
@@ -209,7 +211,7 @@ class Worker:
         if posts or engagements or moved:
             self._apply(posts, engagements)
         self.writer.seal(self.group.positions())
-        self._busy = self._work_in_background(steps)
+        self._busy = self._work_in_background(steps, cpu_start + CYCLE_S)
         self.status.look()
         seconds = time.perf_counter() - start - waited
         if posts or engagements or moved or self._busy:
@@ -337,13 +339,13 @@ class Worker:
                 headers=headers,
             )
 
-    def _work_in_background(self, steps: Sequence[Step]) -> bool:
-        """Give each step its turn within one budget, the first another one every time."""
-        end = time.perf_counter() + BACKGROUND_S
+    def _work_in_background(self, steps: Sequence[Step], end: float) -> bool:
+        """Give steps their turns until this thread's time is `end`, another one first each time."""
+        end = max(end, time.thread_time() + LEAST_S)
         self._next_step = (self._next_step + 1) % max(1, len(steps))
         more = False
         for step in (*steps[self._next_step :], *steps[: self._next_step]):
-            left = end - time.perf_counter()
+            left = end - time.thread_time()
             if left <= 0:
                 return True
             more = step.background(self.writer, left) or more

@@ -114,7 +114,7 @@ def test_a_restore_takes_many_records_in_calls_that_end_soon(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     seconds = itertools.count()
-    clock = SimpleNamespace(monotonic=lambda: next(seconds) / 100)
+    clock = SimpleNamespace(monotonic=lambda: 0.0, thread_time=lambda: next(seconds) / 100)
     monkeypatch.setattr(engagement_restore, "time", clock)
     states = (PostState(f"p{i}", i, through=i) for i in range(10_000))
     counters = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 
 import pytest
 
@@ -10,7 +11,7 @@ from builders.kafka_log import KafkaLog
 from builders.waiting import until
 from feedmill.deploy.local import StackAddress
 from feedmill.streams.stages.step import Step, WorkBatch, Writer
-from feedmill.streams.stages.worker import Worker
+from feedmill.streams.stages.worker import CYCLE_S, LEAST_S, Worker
 
 pytestmark = pytest.mark.stack
 
@@ -23,6 +24,7 @@ class CountedStep(Step):
         self.name = name
         self.restores = is_urgent
         self.polls = self.backgrounds = 0
+        self.budgets: list[float] = []
 
     @property
     def is_urgent(self) -> bool:
@@ -34,6 +36,7 @@ class CountedStep(Step):
 
     def background(self, writer: Writer, budget_s: float) -> bool:
         self.backgrounds += 1
+        self.budgets.append(budget_s)
         return False
 
     def apply(self, work: WorkBatch, writer: Writer) -> None:
@@ -55,3 +58,58 @@ def test_nobody_has_a_turn_before_an_urgent_step_is_done(stack: StackAddress, pr
         worker.stopping.set()
         loop.join(20)
     assert not loop.is_alive()
+
+
+class GreedyStep(CountedStep):
+    """Takes more of the processor than a cycle has, in `poll`, and its whole turn."""
+
+    def poll(self, writer: Writer) -> bool:
+        work_for(2 * CYCLE_S)
+        return super().poll(writer)
+
+    def background(self, writer: Writer, budget_s: float) -> bool:
+        super().background(writer, budget_s)
+        work_for(budget_s)
+        return True
+
+
+def work_for(seconds: float) -> None:
+    end = time.thread_time() + seconds
+    while time.thread_time() < end:
+        pass
+
+
+def test_background_work_gets_what_the_rest_of_a_cycle_has_left(
+    stack: StackAddress, prefix: str
+) -> None:
+    kafka = KafkaLog.created(stack.kafka, prefix)
+    steps = [CountedStep("first"), CountedStep("second")]
+    worker = Worker(kafka.environment, steps)
+    loop = threading.Thread(target=worker.run)
+    loop.start()
+    try:
+        until(lambda: all(step.backgrounds > 50 for step in steps))
+    finally:
+        worker.stopping.set()
+        loop.join(20)
+    budgets = [budget for step in steps for budget in step.budgets]
+    assert max(budgets) <= CYCLE_S
+    assert max(budgets) > LEAST_S
+
+
+def test_where_restores_take_a_whole_cycle_each_step_still_has_turns(
+    stack: StackAddress, prefix: str
+) -> None:
+    kafka = KafkaLog.created(stack.kafka, prefix)
+    steps = [GreedyStep("first"), GreedyStep("second")]
+    worker = Worker(kafka.environment, steps)
+    loop = threading.Thread(target=worker.run)
+    loop.start()
+    try:
+        until(lambda: all(step.backgrounds > 5 for step in steps))
+    finally:
+        worker.stopping.set()
+        loop.join(20)
+    # Each turn took all that was left, so that no cycle had two.
+    assert abs(steps[0].backgrounds - steps[1].backgrounds) <= 1
+    assert max(budget for step in steps for budget in step.budgets) <= LEAST_S
