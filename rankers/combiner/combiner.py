@@ -17,7 +17,7 @@ from feedmill.rankers.combiner.live_feeds import LiveFeeds
 from feedmill.rankers.combiner.mapped_column import MappedColumn
 from feedmill.rankers.combiner.pending_writes import PendingWrites
 from feedmill.rankers.combiner.policy_cache import PolicyCache
-from feedmill.rankers.combiner.signal_fields import signal_fields
+from feedmill.rankers.combiner.signal_fields import deciding_bits, signal_fields
 from feedmill.rankers.combiner.view import POST_CHANGED, PostView
 
 Rows = npt.NDArray[np.int32]
@@ -63,6 +63,7 @@ class Combiner:
         self._kept_ms = self._window_ms  # the longest that any key written so far is kept
         # By row the group under which the post was ranked last, -1 for none.
         self._ranked_group: MappedColumn[np.int32] = MappedColumn(np.int32, fill=-1)
+        self._deciding = deciding_bits(names)
         self._last_tick_ms = 0
         self._has_expired = self._is_prune_due = False
         self._is_restoring = False
@@ -178,7 +179,9 @@ class Combiner:
         """Bring decisions, scores, rankings and what is to be written up to date with the view."""
         view = self.view
         rows, masks = view.take_changed(_RESTORED_ROWS if self._is_restoring else _FOLLOWED_ROWS)
-        self._policies.update(rows, now_ms)
+        is_judged = (masks & self._deciding) != 0
+        judged = rows if is_judged.all() else rows[is_judged]
+        self._policies.update(rows, judged, now_ms)
         self._ranked_group.grow(view.capacity)
         self._pending.grow(view.capacity)
         is_live = view.post.offset[rows] != NO_POST

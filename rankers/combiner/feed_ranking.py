@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import numpy.typing as npt
 
 from feedmill.events.feeds import FeedSpec
 from feedmill.rankers.combiner.changes import FeedChange
 from feedmill.rankers.combiner.feed_scores import FeedScores
-from feedmill.rankers.combiner.ranked_list import RankedList
+from feedmill.rankers.combiner.ranked_list import Move, RankedList
 from feedmill.rankers.combiner.row_lookup import RowLookup
 from feedmill.rankers.combiner.view import PostView
 from feedmill.rankers.score import HOUR_MS
@@ -133,17 +131,15 @@ class FeedRanking:
 
     def change(self, config_offset: int) -> FeedChange | None:
         """What changed since the last call, or None if nothing did."""
-        entered_at = self.list.take_entered()
+        move = self.list.take_move()
         rows, scores = self.list.best()
         before, before_scores, gone = self._written_rows, self._written_scores, self._written_gone
         self._written_rows, self._written_scores, self._written_gone = rows.copy(), scores, []
         whole, self.whole = self.whole, False
         if whole:
             return self._feed_change(config_offset, self._entries(rows, scores), whole=True)
-        if entered_at is not None and not gone:
-            # As most changes: the last one falls off a full feed.
-            last = before[-1:] if len(before) == len(rows) else before[:0]
-            return self._one_entered(config_offset, entered_at, last.tolist())
+        if move is not None and not gone:
+            return self._one_moved(config_offset, move, before)
         position = self._lookup.find(rows, before)
         moved = position < 0
         stayed = position[~moved]
@@ -161,14 +157,20 @@ class FeedRanking:
             return None
         return self._feed_change(config_offset, entries, removed)
 
-    def _one_entered(
-        self, config_offset: int, at: int, fallen_off: Sequence[int]
-    ) -> FeedChange | None:
-        """The change where one post more stands at a position of the list, and nothing else."""
-        if at >= len(self._written_rows):
+    def _one_moved(self, config_offset: int, move: Move, before: Rows) -> FeedChange | None:
+        """The change where one post moved, as in most of them, and nothing else."""
+        size, at, removed = len(self._written_rows), move.to_at, before[:0]
+        was_shown, is_shown = 0 <= move.from_at < len(before), at < size
+        if is_shown and not was_shown and len(before) == size:
+            removed = before[-1:]  # the last one falls off a full feed
+        elif was_shown and not is_shown:
+            at, removed = size - 1, before[move.from_at : move.from_at + 1]  # the next one follows
+        elif not is_shown:
             return None
         entry = self._entries(self._written_rows[at : at + 1], self._written_scores[at : at + 1])
-        return self._feed_change(config_offset, entry, [self._view.ids[row] for row in fallen_off])
+        return self._feed_change(
+            config_offset, entry, [self._view.ids[r] for r in removed.tolist()]
+        )
 
     def renewal(self, config_offset: int) -> FeedChange | None:
         """A change without entries, to renew the feed; None while a whole one is due."""

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from feedmill.rankers.combiner.view import PostView
 
 
+# So few are scored one by one: numpy's calls for all of them would take longer.
+_FEW = 8
+
+
 class FeedScores:
     """The score of every post for the feeds that share these weights and gates.
 
@@ -45,9 +49,9 @@ class FeedScores:
         self.gates.grow()
         self._score.grow(view.capacity)
         score = self._score.values
-        if not isinstance(rows, slice) and len(rows) == 1:
-            row = int(rows[0])
-            score[row] = self._score_of(row)
+        if not isinstance(rows, slice) and len(rows) <= _FEW:
+            for row in rows.tolist():
+                score[row] = self._score_of(row)
             return
         total = np.zeros(len(score[rows]))
         for name, weight in self.weights.objectives.items():

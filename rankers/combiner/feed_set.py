@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import TypeVar
 
 import numpy as np
@@ -22,6 +22,8 @@ Positions = npt.NDArray[np.intp]
 Result = TypeVar("Result")
 
 _GROUPS_AT_ONCE = 512
+# So few posts are ranked one by one: numpy's calls for all of them would take longer.
+_FEW = 8
 
 
 class FeedSet:
@@ -100,11 +102,8 @@ class FeedSet:
         now_ms
             Unix milliseconds.
         """
-        if len(rows) == 1 and before[0] in (groups[0], -1):
-            for name in self.feeds_of(int(groups[0])) if groups[0] >= 0 else ():
-                feed = self.rank(name, rows, now_ms)
-                if feed is not None:
-                    yield feed
+        if len(rows) <= _FEW and ((before == groups) | (before < 0)).all():
+            yield from self._rank_few(rows, groups, now_ms)
             return
         for name, left in self._left(before, groups).items():
             feed = self.feeds.get(name)
@@ -114,6 +113,16 @@ class FeedSet:
             feed = self.rank(name, rows[np.concatenate(parts)], now_ms)
             if feed is not None:
                 yield feed
+
+    def _rank_few(self, rows: Rows, groups: Rows, now_ms: int) -> Iterable[FeedRanking]:
+        """Rank posts that left no feed, one by one; the feeds whose lists changed, each once."""
+        changed = {}
+        for i, group in enumerate(groups.tolist()):
+            for name in self.feeds_of(group) if group >= 0 else ():
+                feed = self.rank(name, rows[i : i + 1], now_ms)
+                if feed is not None:
+                    changed[name] = feed
+        return changed.values()
 
     def rank(self, name: str, rows: Rows, now_ms: int) -> FeedRanking | None:
         """Rank posts in a feed whose group takes them; the feed if its list changed."""

@@ -63,10 +63,18 @@ class PolicyCache:
         """The decisions under every policy in use."""
         yield from self._decisions.values()
 
-    def update(self, rows: npt.NDArray[np.int32], now_ms: int) -> None:
-        """Decide and score these rows anew under every policy in use."""
+    def update(
+        self, rows: npt.NDArray[np.int32], judged: npt.NDArray[np.int32], now_ms: int
+    ) -> None:
+        """Score these rows anew under every policy in use, and decide them where needed.
+
+        `judged` are those of which more changed than signals of objectives: only they are decided,
+        unless a grace may have ended.
+        """
         for decisions in self._decisions.values():
-            decisions.update(rows, now_ms)
+            due = rows if decisions.has_open_gate else judged
+            if len(due):
+                decisions.update(due, now_ms)
         for scores in self._scores.values():
             scores.update(rows)
 

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from feedmill.events.gates import GatePolicy
+from feedmill.events.signal import SignalNames
 from feedmill.rankers.combiner.overrides import ActiveOverride
 from feedmill.rankers.combiner.post_field import POST_FIELD, PostVersion, encode_post
 from feedmill.rankers.combiner.row_decision import decide_row
@@ -16,6 +17,11 @@ from feedmill.rankers.combiner.view import POST_CHANGED, PostView, signal_bit
 
 _encode = msgspec.json.Encoder().encode
 _STRENGTH = {"hide": 0, "demote": 1, "allow": 2}
+
+
+def deciding_bits(names: SignalNames) -> int:
+    """The bits of what decides on a post: itself, and the gates, which come first among signals."""
+    return signal_bit(len(names.gates)) - 1
 
 
 def signal_fields(
@@ -39,8 +45,7 @@ def signal_fields(
         fields[POST_FIELD] = encode_post(PostVersion(post_offset, created_ms, arrived_ms))
         fields["author_id"] = view.author_of(row)
         fields["override"] = _override(view, row, tuple(gates), now_ms)
-    # The lowest bits are those of the post and of the gates, which come first among signals.
-    judged = mask & (signal_bit(len(view.names.gates)) - 1)
+    judged = mask & deciding_bits(view.names)
     if judged or any(g.required and g.on_failure == "open" for g in gates.values()):
         decision = decide_row(view, row, gates, now_ms)
         # Most posts are shown: without the field a hash is four percent smaller.

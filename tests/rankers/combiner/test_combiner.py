@@ -11,6 +11,7 @@ from feedmill.events.override import Override, OverrideKey
 from feedmill.events.post import Deletion
 from feedmill.events.signal import SignalNames
 from feedmill.rankers.combiner import Combiner, FeedChange
+from feedmill.rankers.combiner.gate_decisions import GateDecisions
 
 NAMES = SignalNames()
 
@@ -120,6 +121,31 @@ def test_an_edit_with_another_date_moves_in_and_out_of_the_window(bench: Bench) 
     bench.now_ms += 2 * HOUR_MS
     bench.combiner.tick(bench.now_ms)
     assert bench.shown() == ["p"]
+
+
+def test_signals_of_objectives_decide_no_post_anew(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decided: list[int] = []
+    update = GateDecisions.update
+
+    def noted(self: GateDecisions, rows: Any, now_ms: int) -> None:
+        decided.extend(rows.tolist())
+        update(self, rows, now_ms)
+
+    for i in range(6):
+        bench.post(f"p{i}", 1)
+        bench.judge(f"p{i}", 1)
+    bench.cycle()
+    monkeypatch.setattr(GateDecisions, "update", noted)
+    for i in range(6):
+        bench.signal("quality", f"p{i}", 1, 0.1 * i)
+    assert bench.shown() == ["p5", "p4", "p3", "p2", "p1", "p0"]
+    assert decided == []
+    bench.signal("quality", "p3", 1, 0.9)
+    bench.signal("spam", "p4", 1, 0.95)
+    assert bench.shown() == ["p3", "p5", "p2", "p1", "p0"]
+    assert decided == [4]
 
 
 def test_the_end_of_an_open_gates_grace_shows_the_post_at_the_next_tick(bench: Bench) -> None:

@@ -85,5 +85,5 @@ def test_changes_of_one_post_and_of_several_lead_to_the_same_feed(
         rows, scores = stored.ranking.list.best()
         ids = [stored.view.ids[row] for row in rows.tolist()]
         assert stored.entries == dict(zip(ids, scores.tolist(), strict=True))
-    # One post more, and in a full feed the one that falls off for it.
+    # One post that moved, and in a full feed one that falls off or follows.
     assert (2 if size == 5 else 1) in stored.sizes_of_changes

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from feedmill.rankers.combiner.ranked_list import RankedList
+from feedmill.rankers.combiner.ranked_list import Move, RankedList
 from feedmill.rankers.combiner.top import top
 
 Rows = npt.NDArray[np.int32]
@@ -133,33 +133,42 @@ def test_any_changes_give_what_sorting_all_posts_gives(
     seed=st.integers(0, 9999),
     operations=st.lists(st.sampled_from(OPERATIONS), max_size=8),
 )
-def test_one_post_more_is_said_only_where_nothing_else_changed(
+def test_a_move_of_one_post_is_said_only_where_nothing_else_changed(
     *, size: int, most: int | None, distinct: int, seed: int, operations: list[object]
 ) -> None:
     posts = Posts(60, size, most, 6, distinct, seed)
     for operation in (Posts.enter, *operations):
         operation(posts)  # type: ignore[operator] # hypothesis draws plain objects
         posts.list.best()
-        posts.list.take_entered()
+        posts.list.take_move()
         for _ in range(6):
-            before = as_pairs(*posts.list.best())
+            before = as_pairs(posts.list.rows, posts.list.scores)
             rows = posts.draw(1)
             posts.change(rows, posts.drawn_scores(1))
-            at = posts.list.take_entered()
-            after = as_pairs(*posts.list.best())
-            if at is not None:
-                assert after == [*before[:at], *after[at : at + 1], *before[at:]][:size]
+            move = posts.list.take_move()
+            after = as_pairs(posts.list.rows, posts.list.scores)
+            if move is not None:
+                if move.from_at >= 0:
+                    assert before.pop(move.from_at)[0] == after[move.to_at][0]
+                before.insert(move.to_at, after[move.to_at])
+                assert after == before
+                assert as_pairs(*posts.list.best()) == after[:size]
 
 
-def test_a_post_that_enters_alone_is_said_to_have() -> None:
+def test_a_post_that_moves_alone_is_said_to_have() -> None:
     posts = filled(40, 50, 3, 800, 10**9)
     posts.list.best()
-    assert posts.list.take_entered() is None  # many entered
+    assert posts.list.take_move() is None  # many entered
     posts.list.update(np.array([3], np.int32), np.array([-np.inf]), posts.authors[:1])
-    assert posts.list.take_entered() is None  # one left
+    assert posts.list.take_move() is None  # one left
     posts.list.update(np.array([3], np.int32), np.array([1e9]), posts.authors[3:4])
-    assert posts.list.take_entered() == 0
-    assert posts.list.take_entered() is None
+    assert posts.list.take_move() == Move(-1, 0)
+    assert posts.list.take_move() is None
+    posts.list.update(np.array([3], np.int32), np.array([-1e9]), posts.authors[3:4])
+    assert posts.list.take_move() == Move(0, 39)
+    posts.list.update(np.array([3], np.int32), np.array([2e9]), posts.authors[3:4])
+    posts.list.update(np.array([4], np.int32), np.array([3e9]), posts.authors[4:5])
+    assert posts.list.take_move() is None  # two moved
 
 
 def filled(count: int, size: int, most: int | None, authors: int, distinct: int) -> Posts:
