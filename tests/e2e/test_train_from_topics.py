@@ -72,7 +72,9 @@ def test_engagement_learns_from_the_topics_which_posts_are_clicked(
     assert card.parameters["features_differing"] == 0
     assert card.metrics["impressions"] == POSTS * USERS
     assert card.metrics["base_rate"] == pytest.approx(clicks / (POSTS * USERS), rel=0.2)
-    assert (tmp_path / "snapshots" / card.data[0].file).exists()
+    kept = card.data[0].snapshot
+    assert kept is not None
+    assert (tmp_path / "snapshots" / f"{kept.sha256}.parquet").exists()
     model = load("engagement", tmp_path)
     priors = model.prior_many(planted_posts(200, seed=9))  # type: ignore[union-attr]  # engagement
     order = np.argsort(priors)
