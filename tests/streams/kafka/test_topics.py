@@ -157,7 +157,7 @@ def test_the_commands_create_and_describe(stack: StackAddress, prefix: str) -> N
     assert "19 of 19 topics are missing; `feedmill topics create` creates them" in missing.stderr
     made = CliRunner().invoke(main, ["topics", "create", "--partitions", "1", "--json", *where])
     assert made.exit_code == 0
-    assert len(json.loads(made.stdout)["created"]) == 18
+    assert len(json.loads(made.stdout)["created"]) == 19
     shown = CliRunner().invoke(main, ["topics", "describe", *where])
     assert shown.exit_code == 0
     assert f"{prefix}feed-shards" in shown.stdout
