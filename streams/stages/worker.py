@@ -210,6 +210,8 @@ class Worker:
         before_wait = time.perf_counter()
         posts, engagements = self._take_input(0.0 if moved or self._busy else self._wait_s())
         waited = time.perf_counter() - before_wait
+        # Also what came meanwhile: a setting need not wait for the next cycle.
+        self._follow_settings()
         if posts or engagements or moved:
             self._apply(posts, engagements)
         self.writer.seal(self.group.positions())
@@ -223,11 +225,14 @@ class Worker:
     def _follow_logs(self) -> None:
         self.time.follow(self.status.instances)
         self.topics.follow()
+        self._follow_settings()
+        if self.releases.follow():
+            self.time.heartbeats.hurry()
+
+    def _follow_settings(self) -> None:
         if self.settings.follow() and self._started:
             for step in self.steps:
                 step.settings_changed(self.settings.settings)
-            self.time.heartbeats.hurry()
-        if self.releases.follow():
             self.time.heartbeats.hurry()
 
     def _hand_heartbeat_down(self, value: bytes | None, at_ms: int) -> None:

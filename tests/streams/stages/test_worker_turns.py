@@ -10,6 +10,7 @@ import pytest
 from builders.kafka_log import KafkaLog
 from builders.waiting import until
 from feedmill.deploy.local import StackAddress
+from feedmill.events.settings import Settings
 from feedmill.streams.stages.step import Step, WorkBatch, Writer
 from feedmill.streams.stages.worker import CYCLE_S, LEAST_S, Worker
 
@@ -113,3 +114,45 @@ def test_where_restores_take_a_whole_cycle_each_step_still_has_turns(
     # Each turn took all that was left, so that no cycle had two.
     assert abs(steps[0].backgrounds - steps[1].backgrounds) <= 1
     assert max(budget for step in steps for budget in step.budgets) <= LEAST_S
+
+
+class OrderStep(CountedStep):
+    """Notes in which order it is called."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.calls: list[str] = []
+
+    def poll(self, writer: Writer) -> bool:
+        self.calls.append("poll")
+        return super().poll(writer)
+
+    def settings_changed(self, settings: Settings) -> None:
+        self.calls.append("settings")
+
+    def background(self, writer: Writer, budget_s: float) -> bool:
+        self.calls.append("background")
+        return super().background(writer, budget_s)
+
+
+def test_a_setting_that_comes_within_a_cycle_holds_in_that_cycle(
+    stack: StackAddress, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kafka = KafkaLog.created(stack.kafka, prefix)
+    step = OrderStep("only")
+    worker = Worker(kafka.environment, [step])
+    follow = worker.settings.follow
+
+    def followed_after_a_poll() -> bool:
+        return follow() or ("settings" not in step.calls and step.calls[-1:] == ["poll"])
+
+    monkeypatch.setattr(worker.settings, "follow", followed_after_a_poll)
+    loop = threading.Thread(target=worker.run)
+    loop.start()
+    try:
+        until(lambda: "settings" in step.calls and step.backgrounds > 50)
+    finally:
+        worker.stopping.set()
+        loop.join(20)
+    at = step.calls.index("settings")
+    assert step.calls[at - 1 : at + 2] == ["poll", "settings", "background"]
