@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
+from collections.abc import Iterator
 
 import pytest
 
@@ -44,21 +46,28 @@ class CountedStep(Step):
         pass
 
 
-def test_nobody_has_a_turn_before_an_urgent_step_is_done(stack: StackAddress, prefix: str) -> None:
-    kafka = KafkaLog.created(stack.kafka, prefix)
-    first, urgent = CountedStep("first"), CountedStep("urgent", is_urgent=True)
-    worker = Worker(kafka.environment, [first, urgent])
+@contextlib.contextmanager
+def looping(worker: Worker) -> Iterator[None]:
+    """Run the worker's loop in a thread within the block."""
     loop = threading.Thread(target=worker.run)
     loop.start()
     try:
-        until(lambda: urgent.polls > 50 and urgent.backgrounds > 50)
-        assert (first.polls, first.backgrounds) == (0, 0)
-        urgent.restores = False
-        until(lambda: first.polls > 50 and first.backgrounds > 50)
+        yield
     finally:
         worker.stopping.set()
         loop.join(20)
     assert not loop.is_alive()
+
+
+def test_nobody_has_a_turn_before_an_urgent_step_is_done(stack: StackAddress, prefix: str) -> None:
+    kafka = KafkaLog.created(stack.kafka, prefix)
+    first, urgent = CountedStep("first"), CountedStep("urgent", is_urgent=True)
+    worker = Worker(kafka.environment, [first, urgent])
+    with looping(worker):
+        until(lambda: urgent.polls > 50 and urgent.backgrounds > 50)
+        assert (first.polls, first.backgrounds) == (0, 0)
+        urgent.restores = False
+        until(lambda: first.polls > 50 and first.backgrounds > 50)
 
 
 class GreedyStep(CountedStep):
@@ -86,13 +95,8 @@ def test_background_work_gets_what_the_rest_of_a_cycle_has_left(
     kafka = KafkaLog.created(stack.kafka, prefix)
     steps = [CountedStep("first"), CountedStep("second")]
     worker = Worker(kafka.environment, steps)
-    loop = threading.Thread(target=worker.run)
-    loop.start()
-    try:
+    with looping(worker):
         until(lambda: all(step.backgrounds > 50 for step in steps))
-    finally:
-        worker.stopping.set()
-        loop.join(20)
     budgets = [budget for step in steps for budget in step.budgets]
     assert max(budgets) <= CYCLE_S
     assert max(budgets) > LEAST_S
@@ -104,13 +108,8 @@ def test_where_restores_take_a_whole_cycle_each_step_still_has_turns(
     kafka = KafkaLog.created(stack.kafka, prefix)
     steps = [GreedyStep("first"), GreedyStep("second")]
     worker = Worker(kafka.environment, steps)
-    loop = threading.Thread(target=worker.run)
-    loop.start()
-    try:
+    with looping(worker):
         until(lambda: all(step.backgrounds > 5 for step in steps))
-    finally:
-        worker.stopping.set()
-        loop.join(20)
     # Each turn took all that was left, so that no cycle had two.
     assert abs(steps[0].backgrounds - steps[1].backgrounds) <= 1
     assert max(budget for step in steps for budget in step.budgets) <= LEAST_S
@@ -148,12 +147,7 @@ def test_a_setting_that_comes_within_a_cycle_holds_in_that_cycle(
         return follow() or ("settings" not in step.calls and step.calls[-1:] == ["poll"])
 
     monkeypatch.setattr(worker.settings, "follow", followed_after_a_poll)
-    loop = threading.Thread(target=worker.run)
-    loop.start()
-    try:
+    with looping(worker):
         until(lambda: "settings" in step.calls and step.backgrounds > 50)
-    finally:
-        worker.stopping.set()
-        loop.join(20)
     at = step.calls.index("settings")
     assert step.calls[at - 1 : at + 2] == ["poll", "settings", "background"]
