@@ -13,6 +13,7 @@ from feedmill.events.post import Post
 from feedmill.features.feature_group import FeatureMatrix
 from feedmill.features.history.near_duplicates import SignatureBatch, minhash
 from feedmill.features.links import linked_hosts, path_texts
+from feedmill.features.media import MediaKinds, media_kinds
 from feedmill.features.registry import FEATURE_GROUPS
 from feedmill.features.text.ngrams import TextBatch
 
@@ -38,6 +39,11 @@ class PostBatch:
     def text(self) -> TextBatch:
         """The texts with their hashed n-grams."""
         return TextBatch([post.text for post in self.posts])
+
+    @cached_property
+    def media_kinds(self) -> MediaKinds:
+        """The kind of media of each post: (posts,) int8."""
+        return media_kinds(self.posts)
 
     @cached_property
     def signatures(self) -> SignatureBatch:

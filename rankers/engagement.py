@@ -3,9 +3,10 @@
 A prior from the text is moved by decayed counters: the mean of a Beta distribution, the prior being
 worth `prior_weight` impressions.  The prior multiplies the rate of an average post.  It sums one
 linear model for each kind of reaction, and each of them learned what is liked, shared, answered or
-clicked within a group, not what group it is in.  LightGBM's trees correct the sum by the shape of
-the text; they never fall as it rises.  Counters are read as of their own last event, so that no
-clock is needed.
+clicked within a group, not what group it is in.  A head may add what the kind of media says beside
+the text; an unknown kind adds nothing.  LightGBM's trees correct the sum by the shape of the text;
+they never fall as it rises.  Counters are read as of their own last event, so that no clock is
+needed.
 """
 
 from __future__ import annotations
@@ -20,12 +21,13 @@ import numpy.typing as npt
 from feedmill.events.errors import BadArtifact
 from feedmill.events.post import Post
 from feedmill.features.counters import KIND_INDEX, Counters, decayed_counts
+from feedmill.features.media import MEDIA_KINDS, MediaKinds, media_kinds
 from feedmill.features.post_batch import PostBatch
 from feedmill.features.text.ngrams import TextBatch
 from feedmill.features.text.shape import SHAPE_COLUMNS, shape_matrix
-from feedmill.models.artifact import Artifact
+from feedmill.models.artifact import Arrays, Artifact
 from feedmill.models.linear_text import FEATURES, LinearText, read_linear_text, weighted_sum
-from feedmill.models.text_model import read_trees
+from feedmill.models.text_model import read_array, read_trees
 from feedmill.models.trees import Trees
 from feedmill.rankers.spec import RankerSpec
 
@@ -38,6 +40,7 @@ _IMPRESSION = KIND_INDEX["impression"]
 _LEAST, _MOST = 1e-6, 1 - 1e-6
 LARGEST_LIFT = 1.2
 _LARGEST_HEAD_WEIGHT = 1e3
+_LARGEST_MEDIA_EFFECT = 1e6
 
 
 class EngagementModel(Protocol):
@@ -137,8 +140,11 @@ class ExpectedClicks:
     ----------
     heads
         The models by kind of reaction.
-    lift
-        Their weighted sum: by how much a text lifts the base rate, in log.
+    media
+        By kind of reaction, what each of `MEDIA_KINDS` adds to the score of the text, and at the
+        end 0 for an unknown kind: (kinds + 1,) float64.
+    lift, media_lift
+        The weighted sums of both: by how much a text, and its media, lift the base rate, in log.
     trees
         What `tree_columns` adds to the lift; None in models from before there were trees.
     base
@@ -150,22 +156,29 @@ class ExpectedClicks:
     name: str
     version: str
     heads: Mapping[str, LinearText]
+    media: Mapping[str, Scores]
     lift: LinearText
+    media_lift: Scores
     trees: Trees | None
     base: float
     prior_weight: float
 
     def prior_many(self, posts: Sequence[Post]) -> Scores:
-        """Return the base rate lifted or lowered by each text, at most e**1.2 times: (posts,)."""
-        return self.prior_texts(TextBatch([post.text for post in posts]))
+        """Return the base rate lifted or lowered by each post, at most e**1.2 times: (posts,)."""
+        return self.prior_texts(TextBatch([post.text for post in posts]), media_kinds(posts))
 
     def prior_batch(self, batch: PostBatch) -> Scores:
         """Return the prior of posts whose texts other models read as well."""
-        return self.prior_texts(batch.text)
+        return self.prior_texts(batch.text, batch.media_kinds)
 
-    def prior_texts(self, batch: TextBatch) -> Scores:
-        """Return the prior of texts whose n-grams are already hashed: (texts,)."""
+    def prior_texts(self, batch: TextBatch, kinds: MediaKinds | None = None) -> Scores:
+        """Return the prior of texts whose n-grams are already hashed: (texts,).
+
+        `kinds` (texts,) are the kinds of their media; all unknown by default.
+        """
         lift = self.lift.score(batch)
+        if kinds is not None:
+            lift += self.media_lift[kinds]
         if self.trees is not None:
             lift = lift + self.trees.raw_scores(tree_columns(lift, shape_matrix(batch)))
         return prior_of(self.base, lift)
@@ -213,10 +226,44 @@ class ExpectedClicks:
             )
         heads = {kind: read_linear_text(artifact, kind) for kind in HEADS}
         lift = weighted_sum([*heads.values()], weights)
+        media = {kind: _read_media(artifact, kind) for kind in HEADS}
+        media_lift = sum_media(media, dict(zip(HEADS, weights, strict=True)))
         trees = None
         if "trees" in artifact.arrays:
             trees = read_trees(artifact, "trees", 1 + len(SHAPE_COLUMNS))
-        return cls(artifact.name, artifact.version, heads, lift, trees, base, prior_weight)
+        read = heads, media, lift, media_lift, trees
+        return cls(artifact.name, artifact.version, *read, base, prior_weight)
+
+
+def sum_media(media: Mapping[str, Scores], weights: Mapping[str, float]) -> Scores:
+    """Return what media add to the lift, by what they add to heads and what these weigh."""
+    return sum((weights[kind] * effects for kind, effects in media.items()), no_media())
+
+
+def no_media() -> Scores:
+    """Return the effects of media in a head that reads none: (kinds + 1,) zeros."""
+    return np.zeros(len(MEDIA_KINDS) + 1)
+
+
+def media_arrays(media: Mapping[str, Scores]) -> Arrays:
+    """Return the arrays of an artifact with these effects; none of a head that reads no media."""
+    return {f"media_{kind}": effects[:-1] for kind, effects in media.items() if effects.any()}
+
+
+def _read_media(artifact: Artifact, head: str) -> Scores:
+    """Read what media add to a head: nothing in models from before; raises `BadArtifact`."""
+    effects = no_media()
+    key = f"media_{head}"
+    if key not in artifact.arrays:
+        return effects
+    stored = read_array(artifact, key)
+    if stored.shape != (len(MEDIA_KINDS),) or np.abs(stored).max() > _LARGEST_MEDIA_EFFECT:
+        raise BadArtifact(
+            f"{artifact.label}: expected in its array `{key}` {len(MEDIA_KINDS)} numbers up to "
+            f"{_LARGEST_MEDIA_EFFECT:g}, found the shape {stored.shape} or a larger one; retrain"
+        )
+    effects[:-1] = stored
+    return effects
 
 
 RANKER: RankerSpec[EngagementModel] = RankerSpec("engagement", FEATURES, ExpectedClicks.of)

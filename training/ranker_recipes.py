@@ -57,9 +57,9 @@ class EngagementRecipe:
 ENGAGEMENT = EngagementRecipe(
     heads=(
         HeadRecipe("click", None, RidgePenalties(30.0), 0.5),
-        HeadRecipe("like", FACEBOOK, RidgePenalties(300.0), 0.15),
+        HeadRecipe("like", FACEBOOK, RidgePenalties(300.0, media=30.0), 0.15),
         HeadRecipe("reply", REDDIT, RidgePenalties(200.0), 0.2),
-        HeadRecipe("share", FACEBOOK, RidgePenalties(300.0), 0.15),
+        HeadRecipe("share", FACEBOOK, RidgePenalties(300.0, media=30.0), 0.15),
     ),
     trees=TreeSettings(rounds=40, leaves=8, min_rows=60),
     most_rows=30_000,

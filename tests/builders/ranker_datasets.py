@@ -11,6 +11,9 @@ import numpy as np
 
 from builders.training_data import WORDS
 
+PICTURE = "https://www.facebook.com/apage/photos/a.1.2.3/4/?type=3"
+ARTICLE = "https://news.example.org/2016/05/an-article"
+
 
 def write_headline_tests(folder: Path, *, by_text: bool, pictures: int = 1) -> None:
     """Write 150 tests of four arms, in each of which two arms get twice the clicks.
@@ -34,11 +37,12 @@ def write_headline_tests(folder: Path, *, by_text: bool, pictures: int = 1) -> N
     _write(folder, "engagement_upworthy", rows)
 
 
-def write_reactions(folder: Path, *, posts: int = 30) -> None:
+def write_reactions(folder: Path, *, posts: int = 30, pictures: bool = False) -> None:
     """Write so many posts in each of 20 groups, with more reactions in later groups.
 
     Within a group, those that end with `wonderful` get three times as many as those that end with
-    `something`, a word as long.
+    `something`, a word as long.  With `pictures` every third post of a page has one, and twice the
+    reactions; the others have a link.
     """
     reddit, facebook = [], []
     for group in range(20):
@@ -50,9 +54,12 @@ def write_reactions(folder: Path, *, posts: int = 30) -> None:
                 {"subreddit": f"s{group}", "created_utc": at_s, "title": words, "selftext": ""}
                 | {"num_comments": count}
             )
+            has_picture = pictures and row % 3 == 0
+            counts = count * (2 if has_picture else 1)
             facebook.append(
                 {"page_id": group, "created_time": "2016-05-01T00:00:00+0000"}
-                | {"message": f"{words} f", "react_like": count, "shares": count // 10}
+                | {"message": f"{words} f", "react_like": counts, "shares": counts // 10}
+                | ({"link": PICTURE if has_picture else ARTICLE} if pictures else {})
             )
     _write(folder, "engagement_reddit_top", reddit)
     _write(folder, "engagement_facebook_news", facebook)

@@ -10,7 +10,11 @@ from hypothesis import strategies as st
 from builders.events import counters_of, posts_of
 from builders.fuzz_targets import TREES
 from feedmill.events.engagement import ENGAGEMENT_KINDS, EngagementKind
+from feedmill.events.errors import BadArtifact
+from feedmill.events.post import Media, Post
 from feedmill.features.counters import Counters
+from feedmill.features.media import UNKNOWN
+from feedmill.features.post_batch import PostBatch
 from feedmill.features.text.ngrams import TextBatch
 from feedmill.features.text.shape import shape_matrix
 from feedmill.models.artifact import read_artifact
@@ -68,6 +72,56 @@ def test_a_model_from_before_the_trees_is_the_linear_one(engagement: ExpectedCli
     texts = TextBatch([*BAIT, *PLAIN])
     linear = replace(engagement, trees=None)
     np.testing.assert_array_equal(old.prior_texts(texts), linear.prior_texts(texts))
+
+
+def shown(text: str, links: tuple[str, ...] | None, *kinds: str) -> Post:
+    return Post("p", "a", 1, text, links=links, media=tuple(Media("u", kind) for kind in kinds))
+
+
+def test_the_kind_of_media_moves_the_prior_and_an_unknown_one_does_not(
+    engagement: ExpectedClicks,
+) -> None:
+    text, links = PLAIN[0], ("https://example.org/budget",)
+    posts = [
+        Post("p", "a", 1, text),
+        shown(text, links),
+        *(shown(text, None, k) for k in ("image", "video")),
+    ]
+    unknown, link, image, video = engagement.prior_many(posts)
+    assert unknown == engagement.prior_texts(TextBatch([text]))[0]
+    assert link < unknown < image < video < 1.2 * unknown
+    np.testing.assert_array_equal(
+        engagement.prior_batch(PostBatch(posts)), [unknown, link, image, video]
+    )
+    alone = [engagement.prior_many([one])[0] for one in posts]
+    np.testing.assert_array_equal(alone, [unknown, link, image, video])
+
+
+def test_the_lift_of_media_is_the_weighted_sum_of_the_heads(engagement: ExpectedClicks) -> None:
+    weights = read_artifact(STORE, "engagement", FEATURES).metadata["head_weights"]
+    summed = sum(weights[kind] * effects for kind, effects in engagement.media.items())
+    np.testing.assert_allclose(engagement.media_lift, summed)
+    assert [kind for kind, effects in engagement.media.items() if effects.any()] == [
+        "like",
+        "share",
+    ]
+    assert engagement.media_lift[UNKNOWN] == 0
+
+
+def test_a_model_from_before_media_reads_the_text_alone(engagement: ExpectedClicks) -> None:
+    stored = read_artifact(STORE, "engagement", FEATURES)
+    arrays = {key: array for key, array in stored.arrays.items() if not key.startswith("media_")}
+    old = ExpectedClicks.of(replace(stored, arrays=arrays))
+    posts = [shown(text, None, "video") for text in PLAIN]
+    np.testing.assert_array_equal(old.prior_many(posts), engagement.prior_texts(TextBatch(PLAIN)))
+
+
+@pytest.mark.parametrize("array", [np.zeros(3), np.full(5, 1e9), np.full(5, np.nan)])
+def test_media_that_cannot_be_right_are_refused(array: np.ndarray) -> None:
+    stored = read_artifact(STORE, "engagement", FEATURES)
+    wrong = replace(stored, arrays={**stored.arrays, "media_like": array})
+    with pytest.raises(BadArtifact, match="media_like"):
+        ExpectedClicks.of(wrong)
 
 
 def test_a_post_that_nobody_has_seen_gets_its_prior(engagement: ExpectedClicks) -> None:

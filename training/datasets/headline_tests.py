@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from feedmill.events.post import Post
 from feedmill.features.counters import KIND_INDEX, Counters
+from feedmill.features.media import MediaKinds
 from feedmill.training.arrays import Mask, Values
 from feedmill.training.datasets.labelled_posts import LabelledPosts, read_csv_rows
 from feedmill.training.datasets.split import EDITION, splits_of
@@ -37,6 +38,8 @@ class Arms:
         (arms,) int64.
     weeks
         (arms,) int64: the year and week of the test, as 201446; or anything that rises in time.
+    media
+        (arms,) the kinds of media; None where all are unknown, as in headline tests.
     """
 
     texts: list[str]
@@ -44,6 +47,7 @@ class Arms:
     impressions: npt.NDArray[Any]
     clicks: npt.NDArray[np.int64]
     weeks: npt.NDArray[np.int64]
+    media: MediaKinds | None = None
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -57,6 +61,7 @@ class Arms:
             self.impressions[kept],
             self.clicks[kept],
             self.weeks[kept],
+            None if self.media is None else self.media[kept],
         )
 
 

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from feedmill.events.errors import UsageError
 from feedmill.events.post import Post
+from feedmill.features.media import media_kinds
 from feedmill.rankers.impressions import Impressions
 from feedmill.training.datasets.headline_tests import Arms, SeenArms
 
@@ -75,6 +76,7 @@ def arms_of(rows: Impressions, shown: ShownPosts, kind: str) -> Arms:
         np.bincount(shown.arms, rows.weights, minlength=count),
         reacted.astype(np.int64),
         np.arange(count),
+        media_kinds(shown.posts),
     )
 
 

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from feedmill.events.errors import UsageError
-from feedmill.events.post import Post
+from feedmill.events.post import Media, Post
+from feedmill.features.media import IMAGE, LINK, MEDIA_KINDS, UNKNOWN, media_kind
 from feedmill.models.artifact import Snapshot, sha256_of
 from feedmill.models.store_files import Store, write_file
 from feedmill.rankers.engagement import HEADS
@@ -22,6 +23,8 @@ from feedmill.training.datasets.snapshots import name_of
 
 _NUMBERS = ("version", "at_ms", "weight", "clicks", "impressions")
 _OF_POSTS = ("post_id", "created_at_ms", "community", "text")
+# Files from before do not have it: there the kind of media is unknown.
+_MEDIA = "media"
 
 
 def save_impressions(store: Store, rows: Impressions) -> Snapshot:
@@ -32,7 +35,7 @@ def save_impressions(store: Store, rows: Impressions) -> Snapshot:
     content = pack_impressions(rows)
     sha256 = sha256_of(content)
     write_file(store, name_of(sha256), content)
-    return Snapshot(sha256, len(rows), (*_NUMBERS, *_OF_POSTS, *HEADS))
+    return Snapshot(sha256, len(rows), (*_NUMBERS, *_OF_POSTS, _MEDIA, *HEADS))
 
 
 def pack_impressions(rows: Impressions) -> bytes:
@@ -47,6 +50,7 @@ def pack_impressions(rows: Impressions) -> bytes:
         "created_at_ms": [post.created_at_ms for post in posts],
         "community": [post.communities[0] if post.communities else "" for post in posts],
         "text": [post.text for post in posts],
+        _MEDIA: [_name_of(media_kind(post)) for post in posts],
     }
     columns: dict[str, Any] = dict(
         zip(
@@ -55,7 +59,11 @@ def pack_impressions(rows: Impressions) -> bytes:
             strict=True,
         )
     )
-    columns |= {name: pyarrow.array(values).take(version) for name, values in of_posts.items()}
+    types = {_MEDIA: pyarrow.string()}
+    columns |= {
+        name: pyarrow.array(values, types.get(name)).take(version)
+        for name, values in of_posts.items()
+    }
     columns |= {kind: rows.reacted(kind) for kind in HEADS}
     written = io.BytesIO()
     parquet.write_table(pyarrow.table(columns), written, compression="zstd")
@@ -73,11 +81,12 @@ def read_impressions(path: Path) -> Impressions:
     from pyarrow import ArrowException, parquet  # noqa: PLC0415 the `train` extra
 
     try:
-        table = parquet.read_table(path, columns=[*_NUMBERS, *_OF_POSTS, *HEADS])
+        of_post = [*_OF_POSTS, *({_MEDIA} & {*parquet.read_schema(path).names})]
+        table = parquet.read_table(path, columns=[*_NUMBERS, *of_post, *HEADS])
         numbers = {name: table[name].to_numpy() for name in (*_NUMBERS, *HEADS)}
         # Of versions that were purged the numbers are missing.
         _, first, versions = np.unique(numbers["version"], return_index=True, return_inverse=True)
-        of_posts = table.select(_OF_POSTS).take(first).to_pylist()
+        of_posts = table.select(of_post).take(first).to_pylist()
     except (OSError, ArrowException, KeyError, ValueError) as error:
         raise UsageError(
             f"{path}: no snapshot of impressions, as `train engagement --from-topics` writes it:"
@@ -95,12 +104,20 @@ def read_impressions(path: Path) -> Impressions:
     )
 
 
+def _name_of(kind: int) -> str | None:
+    return None if kind == UNKNOWN else MEDIA_KINDS[kind]
+
+
 def _post(values: dict[str, Any]) -> Post:
-    community = values["community"]
+    """Build a post of which `media_kind` says what the file does."""
+    community, kind = values["community"], values.get(_MEDIA)
+    media = (Media("", kind),) if kind in MEDIA_KINDS[IMAGE:] else ()
     return Post(
         values["post_id"],
         "unknown",
         values["created_at_ms"],
         values["text"],
+        links=("",) if kind == MEDIA_KINDS[LINK] else None,
+        media=None if kind is None else media,
         communities=(community,) if community else None,
     )

@@ -25,7 +25,7 @@ from msgspec.structs import replace
 
 from feedmill.events.errors import UsageError
 from feedmill.events.limits import MAX_ID_BYTES, MAX_TEXT_CHARACTERS
-from feedmill.events.post import Post
+from feedmill.events.post import Media, Post
 from feedmill.training.datasets.split import Split, splits_of
 
 _DIGIT = re.compile(r"\d")
@@ -49,6 +49,7 @@ class LabelledRow(NamedTuple):
     community: str = ""
     lang: str | None = None
     post_id: str = ""
+    media: tuple[Media, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +148,7 @@ def _post(source: str, number: int, row: LabelledRow) -> Post:
         row.text,
         lang=as_name(row.lang) if row.lang else None,
         links=row.links or None,
+        media=row.media,
         communities=(as_name(row.community),) if row.community else None,
     )
 

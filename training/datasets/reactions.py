@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+from feedmill.events.post import Media
+from feedmill.features.hosts import host_of
 from feedmill.training.arrays import Values
 from feedmill.training.datasets.labelled_posts import (
     LabelledPosts,
@@ -20,6 +22,8 @@ from feedmill.training.datasets.split import EDITION
 
 # A group needs so many rows to say what is usual in it.
 LEAST_ROWS_OF_GROUP = 5
+# Where the pages of the data set are, and what they upload.
+_PLATFORM = "facebook.com"
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,9 @@ class ReactionDataset:
         The column of each kind of reaction.
     licence
         As stated.
+    link
+        The column of the address that a post shows, empty where it shows none; "" where the data
+        set does not say.  Pictures and videos of its own are by their address on the platform.
     """
 
     source: str
@@ -45,6 +52,7 @@ class ReactionDataset:
     time: str
     counts: Mapping[str, str]
     licence: str
+    link: str = ""
 
     @property
     def split_rule(self) -> str:
@@ -62,10 +70,22 @@ class ReactionDataset:
                 float(row[self.counts[kind]] or 0),
                 row[self.group],
                 created_at_ms=_time_ms(row[self.time]),
+                links=links,
+                media=media,
             )
             for row in read_csv_rows(folder, self.file)
+            for links, media in [self.shown(row)]
         )
         return labelled_posts(self.source, self.source, rows)
+
+    def shown(self, row: Mapping[str, str]) -> tuple[tuple[str, ...], tuple[Media, ...] | None]:
+        """Return links and media of a row; None for media where the data set does not say."""
+        if self.link not in row:
+            return (), None
+        url = row[self.link].strip()
+        if kind := _kind_of_upload(url):
+            return (), (Media(url, kind),)
+        return (url,) if url else (), ()
 
 
 REDDIT = ReactionDataset(
@@ -85,7 +105,17 @@ FACEBOOK = ReactionDataset(
     "created_time",
     {"like": "react_like", "share": "shares"},
     "none stated",
+    link="link",
 )
+_UPLOADS = {"photos": "image", "photo.php": "image", "videos": "video", "video.php": "video"}
+
+
+def _kind_of_upload(url: str) -> str | None:
+    """Return what a page uploaded to the platform itself: a picture or a video, None for others."""
+    if host_of(url) != _PLATFORM:
+        return None
+    found = (_UPLOADS.get(part) for part in url.partition("?")[0].split("/"))
+    return next(filter(None, found), None)
 
 
 def _time_ms(text: str) -> int:

@@ -13,6 +13,7 @@ import msgspec
 import numpy as np
 
 from feedmill.events.errors import UsageError
+from feedmill.features.media import media_kinds
 from feedmill.rankers.engagement import posterior, prior_of
 from feedmill.rankers.impressions import Impressions
 from feedmill.training.arrays import Values, Weights
@@ -141,7 +142,8 @@ def _values(
     """Return the value of each later impression, (rows,), by the name of the order."""
     shown, seen = shown_posts(split.after), seen_before(split.after)
     texts = [post.text for post in shown.posts]
-    lifts = fitted.lifts_of(text_rows(texts, np.zeros(len(texts)), texts))
+    media = media_kinds(shown.posts)
+    lifts = fitted.lifts_of(text_rows(texts, np.zeros(len(texts)), texts, media=media))
     priors = prior_of(fitted.base, lifts)[shown.arms]
     before = seen_before(split.before)
     base = float((before.rate * before.rest).sum() / before.rest.sum())

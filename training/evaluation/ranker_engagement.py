@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -44,12 +45,9 @@ from feedmill.training.evaluation.ranker_report import (
     slope_figure,
     worst_ids,
 )
-from feedmill.training.fitting.engagement import (
-    arm_rows,
-    fit_head,
-    fit_reaction_heads,
-)
-from feedmill.training.fitting.linear_text import cross_fitted, score_rows
+from feedmill.training.fitting.engagement import arm_rows, fit_reaction_heads
+from feedmill.training.fitting.heads import head_scores
+from feedmill.training.fitting.linear_text import cross_fitted
 from feedmill.training.fitting.ngram_models import SEED, folds_of
 from feedmill.training.ranker_recipes import ENGAGEMENT, HeadRecipe
 
@@ -94,14 +92,14 @@ def _evaluate_headlines(arms: Arms, head: HeadRecipe, evaluation: RankerEvaluati
     is_later = weeks > np.quantile(weeks, LATER)
     folds = folds_of(arms.tests, SEED + 1)
     found = []
-    by_cv = cross_fitted(lambda part: fit_head(part, head.penalties), rows, folds)
+    by_cv = cross_fitted(partial(head_scores, head.penalties), rows, folds)
     ngrams = np.zeros(len(arms))
     for fold in np.unique(folds):
         out = folds == fold
         ngrams[out] = ngrams_alone(rows.where(~out), rows.where(out), head)
     found.append(("tests never trained", *_pair_figures(arms, by_cv, ngrams)))
     early, late = rows.where(~is_later), rows.where(is_later)
-    later_scores = score_rows(fit_head(early, head.penalties), late)
+    later_scores = head_scores(head.penalties, early, late)
     later_ngrams = ngrams_alone(early, late, head)
     figures = _pair_figures(arms.where(is_later), later_scores, later_ngrams)
     found.append(("later tests", *figures))

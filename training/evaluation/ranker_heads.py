@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 
+from feedmill.features.media import media_kinds
 from feedmill.features.text.ngrams import TextBatch
 from feedmill.rankers.engagement import ExpectedClicks
 from feedmill.training.arrays import Mask, Values
@@ -19,8 +21,9 @@ from feedmill.training.evaluation.ranker_report import (
     Section,
     group_figure,
 )
-from feedmill.training.fitting.engagement import fit_head, reaction_rows
-from feedmill.training.fitting.linear_text import TextRows, cross_fitted, score_rows
+from feedmill.training.fitting.engagement import reaction_rows
+from feedmill.training.fitting.heads import head_scores
+from feedmill.training.fitting.linear_text import TextRows, cross_fitted
 from feedmill.training.fitting.ngram_models import SEED, fit_ridge, folds_of
 from feedmill.training.ranker_recipes import HeadRecipe
 
@@ -28,6 +31,8 @@ LATER = 0.75
 _FRACTIONS = (0.25, 0.5)
 _HOURS = ((0, 6), (6, 12), (12, 18), (18, 24))
 _HOUR_MS = 3_600_000
+# Media may cost so much of a correlation at most: the lower end of the paired difference.
+_MOST_LOST = -0.005
 _DAY_HOURS = 24
 
 
@@ -38,14 +43,13 @@ def evaluate_head(
     times = {post.post_id: post.created_at_ms for post in posts.posts}
     rows, kept = reaction_rows(posts, most_rows)
     at = np.array([times[post.post_id] for post in kept.posts], dtype=np.float64)
-    unseen = cross_fitted(
-        lambda part: fit_head(part, head.penalties), rows, folds_of(kept.groups, SEED + 1)
-    )
+    folds = folds_of(kept.groups, SEED + 1)
+    unseen = cross_fitted(partial(head_scores, head.penalties), rows, folds)
     is_later = np.zeros(len(rows), dtype=np.bool_)
     for name in np.unique(rows.groups):
         inside = rows.groups == name
         is_later |= inside & (at > np.quantile(at[inside], LATER))
-    known = score_rows(fit_head(rows.where(~is_later), head.penalties), rows.where(is_later))
+    known = head_scores(head.penalties, rows.where(~is_later), rows.where(is_later))
     new = within_group_correlations(unseen, rows.values, rows.groups)
     later = within_group_correlations(known, rows.values[is_later], rows.groups[is_later])
     figures = group_figure(new), group_figure(later)
@@ -56,6 +60,13 @@ def evaluate_head(
             RankerBar(f"{name}, later posts of known groups", figures[1], 0.20, 0.20),
         )
     )
+    if head.penalties.media is not None:
+        texts = cross_fitted(partial(head_scores, head.penalties), replace(rows, media=None), folds)
+        without = within_group_correlations(texts, rows.values, rows.groups)
+        gain = group_figure(new - without)
+        evaluation.bars.append(
+            RankerBar(f"{name}, groups never trained, less without media", gain, low=_MOST_LOST)
+        )
     _add_learning_curve(head, posts.source, rows, is_later, figures[1], evaluation)
     shuffled = np.random.default_rng(SEED).permutation(len(rows)).astype(np.float64)
     baseline = [
@@ -91,7 +102,7 @@ def _add_learning_curve(
     found: list[tuple[str, int, Figure]] = []
 
     def add(name: str, train: TextRows, test: TextRows) -> None:
-        scores = score_rows(fit_head(train, head.penalties), test)
+        scores = head_scores(head.penalties, train, test)
         correlations = within_group_correlations(scores, test.values, test.groups)
         found.append((name, len(train), group_figure(correlations)))
 
@@ -102,8 +113,10 @@ def _add_learning_curve(
     ngrams = ngrams_alone(earlier, later, head)
     alone = group_figure(within_group_correlations(ngrams, later.values, later.groups))
     found.append(("all of them, n-grams alone", len(earlier), alone))
-    blank = replace(earlier, matrix=earlier.matrix * 0), replace(later, matrix=later.matrix * 0)
-    add("all of them, shape alone", *blank)
+    texts = [replace(part, media=None) for part in (earlier, later)]
+    if head.penalties.media is not None:
+        add("all of them, without media", *texts)
+    add("all of them, shape alone", *(replace(part, matrix=part.matrix * 0) for part in texts))
     evaluation.sections.append(
         Section(
             f"Learning curve and ablation, `{head.kind}`, {source}",
@@ -119,12 +132,17 @@ def evaluate_stored_head(
 ) -> None:
     """Order test posts by the stored head, and by the prior that all heads make."""
     evaluation.rows.append((f"{posts.source} ({head.kind})", len(posts)))
-    batch = TextBatch(posts.texts)
+    batch, kinds = TextBatch(posts.texts), media_kinds(posts.posts)
     groups = np.array(posts.groups)
+    text = model.heads[head.kind].score(batch)
+    scores_of_head = text + model.media[head.kind][kinds]
     columns: list[tuple[str, Values]] = [
-        (f"head `{head.kind}`", model.heads[head.kind].score(batch)),
-        ("the prior, all heads", model.lift.score(batch)),
+        (f"head `{head.kind}`", scores_of_head),
+        ("the prior, all heads", model.lift.score(batch) + model.media_lift[kinds]),
     ]
+    if model.media[head.kind].any():
+        columns.insert(1, ("the head without media", text))
+        columns.append(("the prior without media", model.lift.score(batch)))
     table = []
     for name, scores in columns:
         found = within_group_correlations(scores, posts.labels, groups)
@@ -141,7 +159,7 @@ def evaluate_stored_head(
             table,
         )
     )
-    _add_slices(posts, head, model.heads[head.kind].score(batch), evaluation)
+    _add_slices(posts, head, scores_of_head, evaluation)
 
 
 def _add_slices(

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import numpy.typing as npt
 
-from feedmill.models.linear_text import LinearText
 from feedmill.rankers.engagement import posterior, prior_of
 from feedmill.training.arrays import Mask, Values
 from feedmill.training.datasets.headline_tests import (
@@ -28,6 +27,7 @@ from feedmill.training.evaluation.ranker_report import (
     slope_figure,
 )
 from feedmill.training.fitting.engagement import arm_rows, fit_prior, fit_prior_weight, thinned
+from feedmill.training.fitting.heads import FittedHead
 from feedmill.training.fitting.linear_text import TextRows
 from feedmill.training.fitting.ngram_models import SEED, folds_of
 from feedmill.training.ranker_recipes import EngagementRecipe
@@ -39,7 +39,7 @@ _LAST_OF_CURVE = 500
 _FRACTIONS = (0.25, 0.5)
 _CONSTANT, _LINEAR, _TREES = "constant", "linear sum", "with trees"
 
-Heads = Mapping[str, tuple[LinearText, int]]
+Heads = Mapping[str, FittedHead]
 
 
 @dataclass

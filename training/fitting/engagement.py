@@ -4,24 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from feedmill.features.media import media_kinds
 from feedmill.features.text.ngrams import TextBatch
 from feedmill.models.linear_text import LinearText, weighted_sum
-from feedmill.rankers.engagement import posterior, prior_of, tree_columns
+from feedmill.rankers.engagement import posterior, prior_of, sum_media, tree_columns
 from feedmill.training.arrays import Mask, Values
 from feedmill.training.datasets.headline_tests import Arms, SeenArms, after_impressions
 from feedmill.training.datasets.labelled_posts import LabelledPosts
 from feedmill.training.datasets.reactions import within_group_targets
 from feedmill.training.evaluation.ranker_metrics import log_loss, slope_within
+from feedmill.training.fitting.heads import FittedHead, fit_head, head_scores
 from feedmill.training.fitting.linear_text import (
     RidgePenalties,
     TextRows,
     cross_fitted,
-    fit_linear_text,
     group_means,
     score_rows,
     text_rows,
@@ -43,6 +45,8 @@ class FittedEngagement:
     heads
         By kind of reaction; over the headlines of the tests their scores have mean 0 and unit
         deviation.
+    media
+        What kinds of media add to the score of each head, as in `ExpectedClicks`.
     head_weights
         What each adds to the log of the click rate.
     trees
@@ -54,6 +58,7 @@ class FittedEngagement:
     """
 
     heads: Mapping[str, LinearText]
+    media: Mapping[str, Values]
     head_weights: Mapping[str, float]
     trees: str | None
     base: float
@@ -66,8 +71,10 @@ class FittedEngagement:
         return weighted_sum([*self.heads.values()], [*self.head_weights.values()])
 
     def lifts_of(self, rows: TextRows) -> Values:
-        """Return the log of what each text lifts the base rate by: (rows,)."""
+        """Return the log of what each text, with its media, lifts the base rate by: (rows,)."""
         linear = score_rows(self.lift, rows)
+        if rows.media is not None:
+            linear = linear + sum_media(self.media, self.head_weights)[rows.media]
         return linear + correction(self.trees, tree_columns(linear, rows.shape))
 
 
@@ -80,13 +87,14 @@ def fit_engagement(
 
 def fit_reaction_heads(
     recipe: EngagementRecipe, reactions: Mapping[str, LabelledPosts]
-) -> dict[str, tuple[LinearText, int]]:
-    """Fit all heads but that of clicks; return each with the number of its rows."""
-    found = {}
-    for head in recipe.heads[1:]:
-        posts, _ = reaction_rows(reactions[head.kind], recipe.most_rows)
-        found[head.kind] = fit_head(posts, head.penalties), len(posts)
-    return found
+) -> dict[str, FittedHead]:
+    """Fit all heads but that of clicks."""
+    return {
+        head.kind: fit_head(
+            reaction_rows(reactions[head.kind], recipe.most_rows)[0], head.penalties
+        )
+        for head in recipe.heads[1:]
+    }
 
 
 class SeenBefore(NamedTuple):
@@ -113,17 +121,14 @@ class FittedHeads(NamedTuple):
         As fitted on all their rows.
     scores
         (arms,) each: by heads that learned nothing of the arm.
-    rows
-        How many rows each learned from.
     """
 
-    models: Mapping[str, LinearText]
+    models: Mapping[str, FittedHead]
     scores: Mapping[str, Values]
-    rows: Mapping[str, int]
 
 
 def fit_prior(
-    recipe: EngagementRecipe, arms: Arms, others: Mapping[str, tuple[LinearText, int]]
+    recipe: EngagementRecipe, arms: Arms, others: Mapping[str, FittedHead]
 ) -> FittedEngagement:
     """Fit what arms of headline tests teach, beside the heads of other reactions.
 
@@ -133,13 +138,11 @@ def fit_prior(
     """
     rows = arm_rows(arms)
     click = recipe.heads[0]
-    models = {click.kind: fit_head(rows, click.penalties)}
-    models |= {kind: model for kind, (model, _) in others.items()}
+    models = {click.kind: fit_head(rows, click.penalties), **others}
     batch = TextBatch(arms.texts)
-    scores = {kind: models[kind].score(batch) for kind in others}
+    scores = {kind: head.text.score(batch) for kind, head in others.items()}
     scores[click.kind] = scores_by_halves(rows, arms.weeks, click.penalties)
-    counts = {click.kind: len(arms), **{kind: count for kind, (_, count) in others.items()}}
-    return sum_heads(recipe, arms, rows, FittedHeads(models, scores, counts), thinned(arms))
+    return sum_heads(recipe, arms, rows, FittedHeads(models, scores), thinned(arms))
 
 
 def sum_heads(
@@ -155,19 +158,22 @@ def sum_heads(
     """
     batch = TextBatch(arms.texts)
     summed = np.zeros(len(arms))
-    heads = {}
+    heads, media = {}, {}
     for head in recipe.heads:
         column = fitted.scores[head.kind]
         deviation = float(column.std()) or 1.0
         summed += head.weight * (column - column.mean()) / deviation
-        heads[head.kind] = _standardised(fitted.models[head.kind], batch, deviation)
+        model = fitted.models[head.kind]
+        heads[head.kind] = _standardised(model.text, batch, deviation)
+        media[head.kind] = model.media / deviation
     slope = slope_within(summed, rows.values, rows.weights, rows.groups)
     trees, corrections = _fit_correction(recipe, rows, slope * summed)
     lifts = prior_of(1.0, slope * summed + corrections)
     base = float(arms.clicks.sum() / (arms.impressions * lifts).sum())
     prior_weight = fit_prior_weight(recipe, base * lifts, moments)
     head_weights = {head.kind: slope * head.weight for head in recipe.heads}
-    return FittedEngagement(heads, head_weights, trees, base, prior_weight, fitted.rows)
+    counts = {kind: model.rows for kind, model in fitted.models.items()}
+    return FittedEngagement(heads, media, head_weights, trees, base, prior_weight, counts)
 
 
 def _fit_correction(
@@ -193,7 +199,7 @@ def scores_by_halves(
 ) -> Values:
     """Score each half of the weeks by a head of the other half, less the half's mean: (rows,)."""
     halves = (weeks > np.median(weeks)).astype(np.int64)
-    scores = cross_fitted(lambda part: fit_head(part, penalties), rows, halves)
+    scores = cross_fitted(partial(head_scores, penalties), rows, halves)
     means = np.bincount(halves, scores) / np.bincount(halves)
     return np.asarray(scores - means[halves], dtype=np.float64)
 
@@ -237,11 +243,6 @@ def fit_prior_weight(
     return min(recipe.prior_weights, key=loss)
 
 
-def fit_head(rows: TextRows, penalties: RidgePenalties) -> LinearText:
-    """Fit the model of one kind of reaction, within groups."""
-    return fit_linear_text(rows, penalties, within_groups=True)
-
-
 def arm_rows(arms: Arms, smoothing: float = 1.0) -> TextRows:
     """Return arms with the log of their click rate, less the mean of their test, as target.
 
@@ -252,11 +253,12 @@ def arm_rows(arms: Arms, smoothing: float = 1.0) -> TextRows:
     logs = np.log(rates)
     tests = np.array(arms.tests, dtype=np.str_)
     values = logs - group_means(logs[:, None], weights, tests)[:, 0]
-    return text_rows(arms.texts, values, arms.tests, weights / weights.mean())
+    return text_rows(arms.texts, values, arms.tests, weights / weights.mean(), arms.media)
 
 
 def reaction_rows(posts: LabelledPosts, most: int) -> tuple[TextRows, LabelledPosts]:
     """Return posts with `within_group_targets`, at most so many, and these posts."""
     posts = posts.where(np.isfinite(within_group_targets(posts))).sample(most, SEED)
     posts = posts.where(np.isfinite(within_group_targets(posts)))
-    return text_rows(posts.texts, within_group_targets(posts), posts.groups), posts
+    values, media = within_group_targets(posts), media_kinds(posts.posts)
+    return text_rows(posts.texts, values, posts.groups, media=media), posts

@@ -7,6 +7,7 @@ import numpy as np
 from feedmill.features.text.ngrams import BUCKETS
 from feedmill.features.text.shape import SHAPE_COLUMNS
 from feedmill.models.linear_text import LinearText, quantised
+from feedmill.rankers.engagement import no_media
 from feedmill.rankers.impressions import Impressions
 from feedmill.training.arrays import Values
 from feedmill.training.datasets.headline_tests import Arms
@@ -16,10 +17,10 @@ from feedmill.training.fitting.engagement import (
     FittedHeads,
     SeenBefore,
     arm_rows,
-    fit_head,
     scores_by_halves,
     sum_heads,
 )
+from feedmill.training.fitting.heads import FittedHead, fit_head
 from feedmill.training.fitting.ngram_models import SEED
 from feedmill.training.ranker_recipes import EngagementRecipe
 
@@ -36,25 +37,23 @@ def fit_impressions(recipe: EngagementRecipe, rows: Impressions) -> FittedEngage
     rows = _of_some_posts(rows, recipe.most_rows)
     shown = shown_posts(rows)
     arms = arms_of(rows, shown, recipe.heads[0].kind)
-    models: dict[str, LinearText] = {}
+    models: dict[str, FittedHead] = {}
     scores: dict[str, Values] = {}
-    counts: dict[str, int] = {}
     for head in recipe.heads:
         of_kind = arms_of(rows, shown, head.kind)
         if of_kind.clicks.sum() < LEAST_REACTIONS:
             silent = LinearText(quantised(np.zeros(BUCKETS), 0.0), np.zeros(len(SHAPE_COLUMNS)))
-            models[head.kind], scores[head.kind] = silent, np.zeros(len(arms))
-            counts[head.kind] = 0
+            models[head.kind] = FittedHead(silent, no_media(), 0)
+            scores[head.kind] = np.zeros(len(arms))
             continue
         targets = arm_rows(of_kind, smoothing_of(of_kind))
         models[head.kind] = fit_head(targets, head.penalties)
         scores[head.kind] = scores_by_halves(targets, arms.weeks, head.penalties)
-        counts[head.kind] = len(arms)
     return sum_heads(
         recipe,
         arms,
         arm_rows(arms, smoothing_of(arms)),
-        FittedHeads(models, scores, counts),
+        FittedHeads(models, scores),
         [SeenBefore(shown.arms, seen_before(rows))],
     )
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from feedmill.features.media import MediaKinds
 from feedmill.features.text.ngrams import TextBatch
 from feedmill.features.text.shape import shape_matrix
 from feedmill.models.linear_text import LinearText, quantised
@@ -33,6 +34,8 @@ class TextRows:
         (rows,): the target, and how much the row weighs.
     groups
         (rows,) texts; folds never divide a group.
+    media
+        (rows,) the kinds of media; None where all are unknown.
     """
 
     matrix: Any
@@ -40,6 +43,7 @@ class TextRows:
     values: Values
     weights: Values
     groups: npt.NDArray[np.str_]
+    media: MediaKinds | None = None
 
     def __len__(self) -> int:
         return len(self.values)
@@ -47,25 +51,35 @@ class TextRows:
     def where(self, mask: Mask) -> TextRows:
         """Return the rows where the (rows,) `mask` is true."""
         kept = (self.matrix[mask], self.shape[mask], self.values[mask], self.weights[mask])
-        return TextRows(*kept, self.groups[mask])
+        media = None if self.media is None else self.media[mask]
+        return TextRows(*kept, self.groups[mask], media)
 
 
 def text_rows(
-    texts: Sequence[str], values: Values, groups: Sequence[str], weights: Values | None = None
+    texts: Sequence[str],
+    values: Values,
+    groups: Sequence[str],
+    weights: Values | None = None,
+    media: MediaKinds | None = None,
 ) -> TextRows:
     """Hash texts for a fit; by default all rows weigh alike."""
     batch = TextBatch(texts)
     shape = shape_matrix(batch).astype(np.float64)
     weights = np.ones(len(texts)) if weights is None else weights
-    return TextRows(count_matrix(batch), shape, values, weights, np.array(groups, dtype=np.str_))
+    named = np.array(groups, dtype=np.str_)
+    return TextRows(count_matrix(batch), shape, values, weights, named, media)
 
 
 @dataclass(frozen=True)
 class RidgePenalties:
-    """scikit-learn's alpha of both steps; columns have unit deviation in the second."""
+    """scikit-learn's alpha of both steps; columns have unit deviation in the second.
+
+    `media` is the alpha of what kinds of media add, in rows; None where they are not read.
+    """
 
     ngrams: float
     stack: float = 30.0
+    media: float | None = None
 
 
 def fit_linear_text(
@@ -156,13 +170,16 @@ def fit_dense_ridge(
 
 
 def cross_fitted(
-    fit: Callable[[TextRows], LinearText], rows: TextRows, folds: npt.NDArray[np.int64]
+    score: Callable[[TextRows, TextRows], Values], rows: TextRows, folds: npt.NDArray[np.int64]
 ) -> Values:
-    """Score each row by a model that was fitted without the row's fold: (rows,)."""
+    """Score each row by a model that was fitted without the row's fold: (rows,).
+
+    `score` fits a model on its first rows, and returns the scores of its second ones.
+    """
     scores = np.zeros(len(rows))
     for fold in np.unique(folds):
         held_out = folds == fold
-        scores[held_out] = score_rows(fit(rows.where(~held_out)), rows.where(held_out))
+        scores[held_out] = score(rows.where(~held_out), rows.where(held_out))
     return scores
 
 

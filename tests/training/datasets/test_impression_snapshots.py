@@ -1,14 +1,20 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import fields
+from dataclasses import fields, replace
+from itertools import cycle
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from msgspec.structs import replace as changed
+from pyarrow import parquet
 
 from builders.impressions import planted_impressions
 from feedmill.events.errors import UsageError
+from feedmill.events.post import Media
+from feedmill.features.media import MEDIA_KINDS, UNKNOWN, media_kinds
 from feedmill.training.datasets.impression_arms import arms_of, shown_posts
 from feedmill.training.datasets.impression_snapshots import (
     pack_impressions,
@@ -37,6 +43,34 @@ def test_a_snapshot_is_named_by_its_content_and_reads_as_it_was(tmp_path: Path) 
     first, second = (arms_of(r, shown_posts(r), "click") for r in (rows, again))
     assert (first.texts, first.tests) == (second.texts, second.tests)
     assert pack_impressions(again) == path.read_bytes()
+
+
+SHOWN: dict[str, dict[str, Any]] = {
+    "none": {"media": ()},
+    "link": {"links": ("https://example.org",)},
+    "image": {"media": (Media("u", "image/png"),)},
+    "video": {"media": (Media("u", "video"),)},
+    "other": {"media": (Media("u", "audio"),)},
+}
+
+
+def test_the_kind_of_media_is_kept_and_not_its_address(tmp_path: Path) -> None:
+    rows = planted_impressions(40, 5, seed=1)
+    values = [*SHOWN.values(), {}]
+    posts = [changed(post, **shown) for post, shown in zip(rows.posts, cycle(values), strict=False)]
+    kept = save_impressions(tmp_path, replace(rows, posts=posts))
+    again = read_impressions(tmp_path / name_of(kept.sha256))
+    np.testing.assert_array_equal(media_kinds(again.posts), media_kinds(posts))
+    assert set(media_kinds(posts).tolist()) == {*range(len(MEDIA_KINDS)), UNKNOWN}
+    assert set(SHOWN) == set(MEDIA_KINDS)
+    assert b"example.org" not in pack_impressions(replace(rows, posts=posts))
+
+
+def test_media_are_unknown_in_a_snapshot_from_before_them(tmp_path: Path) -> None:
+    path = tmp_path / "old.parquet"
+    path.write_bytes(pack_impressions(planted_impressions(40, 5, seed=1)))
+    parquet.write_table(parquet.read_table(path).drop_columns(["media"]), path)
+    assert set(media_kinds(read_impressions(path).posts).tolist()) == {UNKNOWN}
 
 
 def test_a_snapshot_names_nobody(tmp_path: Path) -> None:

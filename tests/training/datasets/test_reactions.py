@@ -3,8 +3,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 
-from builders.ranker_datasets import write_reactions
+from builders.ranker_datasets import ARTICLE, PICTURE, write_reactions
+from feedmill.events.post import Post
+from feedmill.features.media import IMAGE, LINK, NONE, UNKNOWN, VIDEO, media_kind, media_kinds
 from feedmill.training.datasets.labelled_posts import LabelledRow, labelled_posts
 from feedmill.training.datasets.reactions import FACEBOOK, REDDIT, within_group_targets
 
@@ -17,6 +20,35 @@ def test_each_kind_of_reaction_is_read_with_its_group_and_time(tmp_path: Path) -
     assert replies.groups[0] == "reddit|s0"
     assert replies.posts[1].created_at_ms == 1_400_000_001_000
     assert shares.posts[0].created_at_ms == 1_462_060_800_000
+
+
+@pytest.mark.parametrize(
+    ("url", "kind"),
+    [
+        (PICTURE, IMAGE),
+        ("https://www.facebook.com/photo.php?fbid=1", IMAGE),
+        ("https://www.facebook.com/apage/videos/123/", VIDEO),
+        ("https://www.facebook.com/events/123/", LINK),
+        (ARTICLE, LINK),
+        ("https://example.org/photos/1", LINK),
+        ("https://www.facebook.com/story?next=/photos/", LINK),
+        (" ", NONE),
+    ],
+)
+def test_the_address_that_a_post_shows_says_its_kind_of_media(url: str, kind: int) -> None:
+    shown = FACEBOOK.shown({"link": url})
+    assert media_kind(Post("p", "a", 0, "t", links=shown[0], media=shown[1])) == kind
+
+
+def test_media_are_read_with_the_posts_and_unknown_where_the_data_set_has_none(
+    tmp_path: Path,
+) -> None:
+    write_reactions(tmp_path, pictures=True)
+    kinds = media_kinds(FACEBOOK.load(tmp_path, "like").posts)
+    assert kinds[:4].tolist() == [IMAGE, LINK, LINK, IMAGE]
+    write_reactions(tmp_path)
+    for posts in (FACEBOOK.load(tmp_path, "like"), REDDIT.load(tmp_path, "reply")):
+        assert set(media_kinds(posts.posts).tolist()) == {UNKNOWN}
 
 
 def test_a_target_says_nothing_of_the_size_of_its_group(tmp_path: Path) -> None:

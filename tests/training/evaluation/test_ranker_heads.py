@@ -10,13 +10,13 @@ from builders.ranker_datasets import write_headline_tests, write_reactions
 from feedmill.rankers.engagement import ExpectedClicks
 from feedmill.rankers.registry import load
 from feedmill.training.datasets.labelled_posts import LabelledPosts
-from feedmill.training.datasets.reactions import REDDIT
+from feedmill.training.datasets.reactions import FACEBOOK, REDDIT
 from feedmill.training.evaluation.ranker_heads import evaluate_head, evaluate_stored_head
 from feedmill.training.evaluation.ranker_report import RankerEvaluation
 from feedmill.training.ranker_recipes import ENGAGEMENT
 from feedmill.training.trainers import engagement
 
-REPLY = ENGAGEMENT.heads[2]
+LIKE, REPLY = ENGAGEMENT.heads[1:3]
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +42,24 @@ def test_the_ablation_says_which_columns_know_the_order(
     assert rows["all of them, n-grams alone"] > rows["all of them, shape alone"] + 0.1
     posts = [int(row[1].replace(",", "")) for row in curve.rows]
     assert posts[0] < posts[1] < posts[2]
+
+
+def test_a_head_that_reads_media_is_compared_with_itself_without(tmp_path: Path) -> None:
+    write_headline_tests(tmp_path, by_text=True)
+    write_reactions(tmp_path, posts=60, pictures=True)
+    engagement.train(tmp_path, tmp_path / "store", "2026-01-01", keeps_rows=False)
+    model = load("engagement", tmp_path / "store")
+    assert isinstance(model, ExpectedClicks)
+    posts = FACEBOOK.load(tmp_path, "like")
+    evaluation = RankerEvaluation("engagement", None)
+    evaluate_head(posts, LIKE, 2_000, evaluation)
+    (gain,) = [bar.figure for bar in evaluation.bars if bar.what.endswith("less without media")]
+    assert gain.low > 0.02
+    evaluate_stored_head(posts.split("test"), LIKE, model, evaluation)
+    (stored,) = [s for s in evaluation.sections if s.title.startswith("Stored model")]
+    found = {row[0]: float(row[2].split()[0]) for row in stored.rows if row[2]}
+    assert found["head `like`"] > found["the head without media"] + 0.02
+    assert found["the prior, all heads"] > found["the prior without media"]
 
 
 def test_each_test_community_and_hour_has_a_row(

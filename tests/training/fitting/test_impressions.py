@@ -8,6 +8,8 @@ from msgspec.structs import replace as changed
 
 from builders.impressions import BETTER_RATE, RATE, planted_impressions, planted_posts
 from builders.training_data import WORDS
+from feedmill.events.post import Media
+from feedmill.features.media import IMAGE, NONE, UNKNOWN
 from feedmill.training.datasets.impression_arms import arms_of, shown_posts
 from feedmill.training.fitting.engagement import FittedEngagement, arm_rows
 from feedmill.training.fitting.impressions import fit_impressions, smoothing_of
@@ -36,6 +38,30 @@ def test_kinds_of_reaction_that_nobody_shows_say_nothing() -> None:
         assert not fitted.heads[kind].ngram_model.weights.any()
         assert not fitted.heads[kind].shape_weights.any()
     assert fitted.heads["like"].ngram_model.weights.any()
+
+
+def test_what_media_do_to_likes_lifts_the_prior_of_new_posts() -> None:
+    rows = planted_impressions(300, 40, seed=1)
+    random = np.random.default_rng(4)
+    has_picture = random.random(len(rows.posts)) < 0.5
+    posts = [
+        changed(post, media=(Media("u", "image"),) if picture else ())
+        for post, picture in zip(rows.posts, has_picture.tolist(), strict=True)
+    ]
+    reactions = rows.reactions.copy()
+    reactions[:, 1] = random.random(len(rows)) < np.where(has_picture[rows.versions], 0.3, 0.1)
+    fitted = fit_impressions(ENGAGEMENT, replace(rows, posts=posts, reactions=reactions))
+    assert not fitted.media["click"].any()
+    assert fitted.media["like"][IMAGE] > 0 > fitted.media["like"][NONE]
+    new = [post.text for post in planted_posts(50, seed=2)]
+    of = text_rows(new, np.zeros(50), new)
+    without, image = (
+        fitted.lifts_of(replace(of, media=np.full(50, kind, np.int8))) for kind in (NONE, IMAGE)
+    )
+    assert (image > without).all()
+    np.testing.assert_array_equal(
+        fitted.lifts_of(of), fitted.lifts_of(replace(of, media=np.full(50, UNKNOWN, np.int8)))
+    )
 
 
 def test_a_post_that_nobody_saw_would_have_the_rate_of_all() -> None:

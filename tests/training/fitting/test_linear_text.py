@@ -57,7 +57,11 @@ def test_cross_fitted_scores_know_nothing_of_their_own_fold() -> None:
     folds = folds_of(rows.groups.tolist())
 
     def correlation(of: TextRows, truth: Values) -> float:
-        fitted = cross_fitted(lambda part: fit_linear_text(part, RidgePenalties(1.0)), of, folds)
+        fitted = cross_fitted(
+            lambda train, test: score_rows(fit_linear_text(train, RidgePenalties(1.0)), test),
+            of,
+            folds,
+        )
         return rank_correlation(fitted, truth)
 
     assert correlation(rows, has_word) > 0.8

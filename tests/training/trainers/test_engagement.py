@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,8 @@ from builders.events import posts_of
 from builders.impressions import planted_impressions, planted_posts
 from builders.ranker_datasets import write_headline_tests, write_reactions
 from feedmill.events.errors import UsageError
+from feedmill.events.post import Media, Post
+from feedmill.features.text.ngrams import TextBatch
 from feedmill.rankers.engagement import ExpectedClicks
 from feedmill.rankers.registry import load
 from feedmill.training.datasets.headline_tests import read_arms
@@ -43,6 +46,29 @@ def test_engagement_is_reproducible_and_learns_the_better_word(tmp_path: Path) -
         assert "test" not in table["split"].to_pylist()
         impressions = table["impressions"].to_numpy(zero_copy_only=False)
         assert np.isfinite(impressions.astype(float)).all() == has_impressions
+
+
+def test_media_move_the_prior_as_they_move_likes_and_shares(tmp_path: Path) -> None:
+    write_headline_tests(tmp_path, by_text=True)
+    write_reactions(tmp_path, pictures=True)
+    card = engagement.train(tmp_path, tmp_path / "a", "2026-01-01", keeps_rows=False)
+    write_reactions(tmp_path)
+    silent = engagement.train(tmp_path, tmp_path / "b", "2026-01-01", keeps_rows=False)
+    lifts = {k[18:]: x for k, x in card.metrics.items() if k.startswith("log_lift_of_media.")}
+    assert lifts.keys() == {"link", "image"}
+    assert not any(key.startswith("log_lift_of_media.") for key in silent.metrics)
+    model = load("engagement", tmp_path / "a")
+    assert isinstance(model, ExpectedClicks)
+    model = replace(model, trees=None)
+    texts = [post.text for post in planted_posts(20, seed=2)]
+    plain = model.prior_texts(TextBatch(texts))
+    for media, links, kind in (
+        ((Media("u", "image"),), None, "image"),
+        ((), ("https://example.org",), "link"),
+    ):
+        posts = [Post("p", "a", 1, text, links=links, media=media) for text in texts]
+        np.testing.assert_allclose(model.prior_many(posts), plain * np.exp(lifts[kind]))
+    assert lifts["image"] > 0 > lifts["link"]
 
 
 def test_without_the_posts_with_reactions_it_says_which_file_is_missing(tmp_path: Path) -> None:
