@@ -79,7 +79,7 @@ def word_bounds(rows: ByteRows) -> tuple[Indices, Indices, Indices, Indices]:
     (words,) first byte and end of each word in the buffer, then (rows,) first word of each row and
     the one after its last.
     """
-    is_inside = IS_WORD[rows.buffer]
+    is_inside = IS_WORD.take(rows.buffer)
     edges = np.flatnonzero(is_inside[1:] != is_inside[:-1]) + 1
     starts, ends = edges[0::2], edges[1::2]
     return starts, ends, np.searchsorted(starts, rows.starts), np.searchsorted(starts, rows.ends)

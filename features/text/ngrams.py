@@ -266,7 +266,7 @@ def _chunk(texts: list[str]) -> TextChunk:
     else:
         # Only Python knows the lower case beyond ASCII.  It may change lengths: a second layout.
         rows = ByteRows.of([encode(t.lower()[:MAX_TEXT_CHARACTERS]) for t in texts])
-    folded = ByteRows(FOLDED[rows.buffer], rows.starts, rows.ends)
+    folded = ByteRows(FOLDED.take(rows.buffer), rows.starts, rows.ends)
     words = _hashed_words(folded)
     blocks = (*_character_blocks(folded), *_word_blocks(words))
     counts = sum((b.ends - b.starts for b in blocks), start=np.zeros(len(texts), dtype=np.int64))

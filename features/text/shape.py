@@ -130,9 +130,10 @@ def _shapes(batch: TextBatch) -> npt.NDArray[np.float32]:
 
 def _shape(rows: ByteRows) -> npt.NDArray[np.float32]:
     owner = rows.row_of_byte()
-    classes = dict(zip(_CLASS_NAMES, _class_counts(rows, owner).T, strict=True))
+    class_of = _CLASS_OF.take(rows.buffer)
+    classes = dict(zip(_CLASS_NAMES, _class_counts(rows, owner, class_of).T, strict=True))
     size = np.maximum(rows.ends - rows.starts - 2, 1)
-    words = _word_counts(rows)
+    words = _word_counts(rows, class_of)
     patterns = _pattern_counts(rows, owner)
     # One call of numpy for all columns of a kind: on a single text its calls are what costs.
     logs = (
@@ -150,21 +151,20 @@ def _shape(rows: ByteRows) -> npt.NDArray[np.float32]:
     return columns.T.astype(np.float32, order="C")
 
 
-def _class_counts(rows: ByteRows, owner: Indices) -> Indices:
+def _class_counts(rows: ByteRows, owner: Indices, class_of: Indices) -> Indices:
     width = len(_CLASS_NAMES)
     flat = owner * width
-    flat += _CLASS_OF[rows.buffer]
+    flat += class_of
     counts = np.bincount(flat, minlength=len(rows) * width).reshape(-1, width)
     counts[:, 0] -= 2  # the blanks that `ByteRows` puts around a text
     return counts
 
 
-def _word_counts(rows: ByteRows) -> dict[str, Indices]:
+def _word_counts(rows: ByteRows, class_of: Indices) -> dict[str, Indices]:
     starts, ends, first, last = word_bounds(rows)
     lengths = ends - starts
-    classes = _CLASS_OF[rows.buffer]
-    upper = _count_inside(classes == _CLASS_NAMES.index("upper"), starts, ends)
-    digits = _count_inside(classes == _CLASS_NAMES.index("digit"), starts, ends)
+    upper = _count_inside(class_of == _CLASS_NAMES.index("upper"), starts, ends)
+    digits = _count_inside(class_of == _CLASS_NAMES.index("digit"), starts, ends)
     owner = np.repeat(np.arange(len(rows)), last - first)
     longest = np.zeros(len(rows), dtype=np.int64)
     np.maximum.at(longest, owner, lengths)
@@ -203,7 +203,7 @@ def _is_top_level(rows: ByteRows, starts: Indices, ends: Indices) -> npt.NDArray
 
 def _count_inside(mask: npt.NDArray[np.bool_], starts: Indices, ends: Indices) -> Indices:
     """Count the true values of each segment ``mask[start:end]``."""
-    prefix = np.zeros(len(mask) + 1, dtype=np.int64)
+    prefix = np.zeros(len(mask) + 1, dtype=np.int32)
     np.cumsum(mask, out=prefix[1:])
     return prefix[ends] - prefix[starts]
 
@@ -218,7 +218,7 @@ def _pattern_counts(rows: ByteRows, owner: Indices) -> dict[str, Indices]:
     wide = buffer.astype(np.uint32)
     four = wide[:-3] | wide[1:-2] << 8 | wide[2:-1] << 16 | wide[3:] << 24
     lowered = four | np.uint32(0x20202020)
-    word = IS_WORD[buffer]
+    word = IS_WORD.take(buffer)
     opens = ~word[:-2] & word[2:]
     middle = buffer[1:-1]
 
