@@ -30,6 +30,7 @@ COMMANDS = (
     "score",
     "labels",
     "models",
+    "lists",
     "train",
     "evaluate",
     "examination",

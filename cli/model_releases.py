@@ -14,7 +14,7 @@ from feedmill.cli.options import by_option, user_name, with_environment
 from feedmill.cli.output import json_option, print_json
 from feedmill.events.decode import encode
 from feedmill.events.errors import UsageError
-from feedmill.events.release import ModelRelease, TriedVersion
+from feedmill.events.release import ListRelease, ModelRelease, TriedVersion
 from feedmill.models.artifact import ModelCard
 from feedmill.models.store import local_copy
 from feedmill.streams.kafka.topic_reader import send
@@ -216,12 +216,12 @@ def send_record(
     environment: Environment,
     key: str,
     model: str,
-    version: TriedVersion | None,
+    version: TriedVersion | ListRelease | None,
     done: str,
     timeout_s: float,
     tell: Callable[[str], None],
 ) -> tuple[int, list[SettingAnswer]]:
-    """Write a record of `models` about a model, empty for None, and wait for the answers.
+    """Write a record of `models`, empty for None, and wait for the instances that run a model.
 
     The rest as of `send_release`; `done` says what was done.
     """

@@ -7,6 +7,7 @@ bytes are.  Pure and quick enough for the event loop: a few microseconds a recor
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection
 from functools import partial
 from typing import Any, TypeVar
@@ -17,11 +18,11 @@ from feedmill.events.engagement import Engagement
 from feedmill.events.errors import BadEvent
 from feedmill.events.instance import Instance
 from feedmill.events.label import LABEL_TARGETS, Label
-from feedmill.events.limits import check_id
+from feedmill.events.limits import NAME_PATTERN, check_id
 from feedmill.events.override import Override, OverrideKey, parse_subject
 from feedmill.events.post import Deletion, Post
 from feedmill.events.reasons import reason_of
-from feedmill.events.release import SHADOW, Challenger, ModelRelease
+from feedmill.events.release import LIST, SHADOW, Challenger, ListRelease, ModelRelease
 from feedmill.events.signal import Signal, SignalNames, check_signal
 
 T = TypeVar("T")
@@ -35,6 +36,8 @@ _label = msgspec.json.Decoder(Label)
 _instance = msgspec.json.Decoder(Instance)
 _release = msgspec.json.Decoder(ModelRelease)
 _challenger = msgspec.json.Decoder(Challenger)
+_list_release = msgspec.json.Decoder(ListRelease)
+_list_name = re.compile(NAME_PATTERN)
 
 encode = msgspec.json.Encoder().encode
 
@@ -193,6 +196,32 @@ def decode_challenger(
     challenger = _decode(_challenger.decode, value)
     _check_sha256(challenger.sha256)
     return name, challenger
+
+
+def is_list(key: bytes | None) -> bool:
+    """Return whether a record of `models` is about a list, by its key."""
+    return key is not None and key.startswith(LIST.encode())
+
+
+def decode_list_release(
+    filters: Collection[str], key: bytes | None, value: bytes | None
+) -> tuple[str, str, ListRelease | None]:
+    """Decode a record of `models` about a list: its filter, its name, and the release.
+
+    The release is None where the value is empty: the list is in force no more.
+    """
+    text = _key_text(key)
+    filter_name, _, name = text.removeprefix(LIST).partition("/")
+    if filter_name not in filters or not _list_name.match(name):
+        raise BadEvent(
+            f"Expected {LIST}<filter>/<name>, the filter one of {', '.join(filters)}, got"
+            f" {text[:80]!r} - in the key"
+        )
+    if not value:
+        return filter_name, name, None
+    release = _decode(_list_release.decode, value)
+    _check_sha256(release.sha256)
+    return filter_name, name, release
 
 
 def _check_model(models: Collection[str], name: str, key: str) -> None:

@@ -1,4 +1,4 @@
-"""Records of `models`: which version of a model every worker runs, and which scores in shadow."""
+"""Records of `models`: which version of a model or list every worker runs, and challengers."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from feedmill.events.limits import Sha256, ShortText
 MAX_ANSWERS = 256
 # Before the name of the model in the key of a challenger's record.
 SHADOW = "shadow/"
+# Before `<filter>/<name>` in the key of a list's record.
+LIST = "list/"
 # What a challenger may take unless its record says otherwise.
 CORE_SHARE = 0.05
 
@@ -65,3 +67,24 @@ class Challenger(TriedVersion, frozen=True, gc=False, omit_defaults=True):
     """
 
     core_share: CoreShare = CORE_SHARE
+
+
+class ListRelease(Struct, frozen=True, gc=False, omit_defaults=True):
+    """The value of a record of `models` whose key is `list/<filter>/<name>`: the list is in force.
+
+    Attributes
+    ----------
+    sha256
+        Of the artifact in the store of each worker; a record has no path and no address.
+    by, note
+        For people.
+    """
+
+    sha256: Sha256
+    by: ShortText = ""
+    note: ShortText = ""
+
+    @property
+    def version(self) -> str:
+        """The first 12 hexadecimal digits of the artifact's sha256."""
+        return self.sha256[:12]

@@ -34,6 +34,12 @@ _NAME = re.compile(NAME_PATTERN)
 _LABEL = "[a-z0-9](?:[a-z0-9-]*[a-z0-9])?"
 _DOMAIN = re.compile(rf"(?:{_LABEL.replace('9', '9_')}\.)+{_LABEL}\.?\Z", re.IGNORECASE)
 
+# What `is_domain` accepts, for messages.
+A_DOMAIN = (
+    "a domain such as `example.org`, without scheme, port, path and `*` (it includes its"
+    " subdomains)"
+)
+
 Phrase = Annotated[str, Meta(min_length=1, max_length=200)]
 Domain = Annotated[str, Meta(min_length=1, max_length=253)]
 PatternText = Annotated[str, Meta(min_length=1, max_length=MAX_PATTERN_CHARACTERS)]
@@ -113,15 +119,17 @@ def _decode_rule(name: str, value: object) -> Rule:
 
 
 def _check_domain(name: str, domain: str) -> None:
+    if not is_domain(domain):
+        raise BadSetting(f"Rule `{name}`: expected {A_DOMAIN}, got {domain[:80]!r}")
+
+
+def is_domain(text: str) -> bool:
+    """Return whether a text is a domain as rules and lists name them, in Unicode or as `xn--`."""
     try:
-        ascii_form = domain.encode("idna").decode("ascii")
+        ascii_form = text.encode("idna").decode("ascii")
     except UnicodeError:
-        ascii_form = ""
-    if not _DOMAIN.match(ascii_form):
-        raise BadSetting(
-            f"Rule `{name}`: expected a domain such as `example.org`, without scheme, port, path"
-            f" and `*` (it includes its subdomains), got {domain[:80]!r}"
-        )
+        return False
+    return _DOMAIN.match(ascii_form) is not None
 
 
 def _check_patterns(name: str, patterns: Iterable[str]) -> int:

@@ -66,7 +66,8 @@ class Signal(Struct, frozen=True, gc=False, omit_defaults=True):
         A float32 written in full: for a gate the probability in [0, 1] that the post violates, for
         an objective how good the post is.  None means that the model failed, see `error`.
     model, version
-        Which model; `RULE_MODEL` and the rule's name where a rule of an operator decided.
+        Which model; `RULE_MODEL` and the name of the rule, or `list/<name>@<version>`, where a rule
+        of an operator or a list decided.
     at_ms
         When the signal was made, Unix milliseconds.
     error

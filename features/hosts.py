@@ -39,6 +39,23 @@ def hosts_of(post: Post) -> tuple[str, ...]:
     return tuple(dict.fromkeys([*link_hosts, *hosts_in(post.text)]))
 
 
+def domains_of_post(post: Post) -> Iterator[str]:
+    """Yield every domain that has a host of the post's links, media and text in it.
+
+    In canonical form, some of them more than once.
+    """
+    for host in hosts_of(post):
+        yield from _with_parents(host)
+    for media in post.media or ():
+        yield from _with_parents(host_of(media.url) or "")
+
+
+def _with_parents(host: str) -> Iterator[str]:
+    while host:
+        yield host
+        host = host.partition(".")[2]
+
+
 def hosts_in(text: str) -> Iterator[str]:
     """Yield the hosts of the addresses in a text, with a scheme or bare (`example.org/x`).
 

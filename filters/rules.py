@@ -19,11 +19,10 @@ import re2
 from feedmill.events.gates import GatePolicy
 from feedmill.events.post import Post
 from feedmill.events.rules import Rule, RuleAction, compile_pattern
-from feedmill.events.settings import Settings
-from feedmill.features.hosts import canonical_host, host_of, hosts_of
+from feedmill.features.hosts import canonical_host, domains_of_post
 from feedmill.features.text.normalise import normalise
 
-_RANK: Mapping[RuleAction, int] = {"allow": 0, "hide": 1, "demote": 2}
+VERDICT_RANK: Mapping[RuleAction, int] = {"allow": 0, "hide": 1, "demote": 2}
 _ALL_PATTERNS_MEMORY = 32 * 1024 * 1024
 # In scripts without blanks each character is a word, so that a phrase is found within a sentence.
 _UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
@@ -66,7 +65,7 @@ class RuleSet:
     """
 
     def __init__(self, rules: Mapping[str, Rule]) -> None:
-        ranked = sorted(rules.items(), key=lambda item: (_RANK[item[1].verdict], item[0]))
+        ranked = sorted(rules.items(), key=lambda item: (VERDICT_RANK[item[1].verdict], item[0]))
         self._matches = [RuleMatch(rule.verdict, name) for name, rule in ranked]
         self._ends_ms = [
             math.inf if rule.expires_at_ms is None else rule.expires_at_ms for _, rule in ranked
@@ -121,7 +120,7 @@ class RuleSet:
                 if media.sha256:
                     yield from self._hashes.get(media.sha256.lower(), ())
         if self._domains:
-            for domain in _domains_of(post):
+            for domain in domains_of_post(post):
                 yield from self._domains.get(domain, ())
         if self._phrases or self._patterns:
             yield from self._matching_text(post.text)
@@ -169,20 +168,6 @@ def _table(entries: Iterable[tuple[Any, int]]) -> dict[Any, tuple[int, ...]]:
     for entry, rule in entries:
         rules_of[entry].append(rule)
     return {entry: tuple(rules) for entry, rules in rules_of.items()}
-
-
-def _domains_of(post: Post) -> Iterator[str]:
-    """Every domain that has a host of the post's links, media and text in it."""
-    for host in hosts_of(post):
-        yield from _with_parents(host)
-    for media in post.media or ():
-        yield from _with_parents(host_of(media.url) or "")
-
-
-def _with_parents(host: str) -> Iterator[str]:
-    while host:
-        yield host
-        host = host.partition(".")[2]
 
 
 class _Phrases:
@@ -281,37 +266,3 @@ class _Patterns:
         for pattern, rules in self._each:
             if pattern.search(encoded) is not None:
                 yield from rules
-
-
-class FilterRules:
-    """The rules of one filter under the settings in force."""
-
-    def __init__(self, name: str) -> None:
-        self._name = name
-        self._read: Mapping[str, Rule] = {}
-        self._rules = RuleSet({})
-        self._demoting = demoting_value([])
-
-    @property
-    def in_force(self) -> RuleSet:
-        """The rules in force; a set never changes in place."""
-        return self._rules
-
-    def follow(self, settings: Settings) -> bool:
-        """Take over new settings, between batches; return whether the rules are others now."""
-        feeds = ("", *settings.gates)
-        gates = [settings.gates_of(feed).get(self._name) for feed in feeds]
-        self._demoting = demoting_value([gate for gate in gates if gate is not None])
-        rules = settings.rules.get(self._name, {})
-        if rules is self._read or rules == self._read:
-            return False
-        self._read, self._rules = rules, RuleSet(rules)
-        return True
-
-    def verdicts(self, posts: Sequence[Post], at_ms: Sequence[int]) -> list[RuleMatch | None]:
-        """The rule that decides for each post, as `RuleSet.verdicts`."""
-        return self._rules.verdicts(posts, at_ms)
-
-    def value_of(self, match: RuleMatch) -> float:
-        """The gate's value, a float32, that has the verdict's effect under the gates in force."""
-        return {"hide": 1.0, "demote": self._demoting, "allow": 0.0}[match.verdict]

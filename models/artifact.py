@@ -315,7 +315,7 @@ def read_artifact(
     sha256 = read_card(store, name).sha256 if sha256 is None else sha256
     label = _label(name, sha256[:12])
     content = read_content(store, name, sha256)
-    arrays, metadata = _unpack(content, label)
+    arrays, metadata = unpack_artifact(content, label)
     if metadata.get("name") != name:
         raise BadArtifact(
             f"{label}: the artifact is of the model `{metadata.get('name')}`; release the right one"
@@ -343,7 +343,14 @@ def read_content(store: Store, name: str, sha256: str) -> bytes:
     return content
 
 
-def _unpack(content: bytes, label: str) -> tuple[Arrays, dict[str, Any]]:
+def unpack_artifact(content: bytes, label: str) -> tuple[Arrays, dict[str, Any]]:
+    """Return the arrays and the metadata of an artifact's bytes; `label` names it in errors.
+
+    Raises
+    ------
+    BadArtifact
+        The bytes are no artifact, or one that is too large.
+    """
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             _check_unpacked_size(archive)

@@ -87,8 +87,8 @@ METRICS = (
         "feedmill_rule_hits_total",
         "counter",
         "posts",
-        "Posts that an operator's rule decided instead of the model, by the rule's verdict.",
-        "A rule matches more than intended: `decided_by` of the posts names it.",
+        "Posts that a rule or a list decided instead of the model, by its verdict.",
+        "One matches more than intended: `decided_by` of the posts names it.",
         ("verdict",),
     ),
     Metric(
@@ -261,8 +261,8 @@ METRICS = (
         "feedmill_refused_releases_total",
         "counter",
         "records",
-        "Releases and challengers this instance refused or stopped; the old model goes on.",
-        "`feedmill models health` shows each with its reason.",
+        "Releases, challengers and lists this instance refused or stopped; the old one goes on.",
+        "`feedmill models health` shows each with its reason; of a list the log does.",
     ),
     Metric(
         "feedmill_refused_settings_total",

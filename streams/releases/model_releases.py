@@ -27,6 +27,7 @@ from feedmill.streams.observe.metrics import Metrics
 from feedmill.streams.releases.challengers import TOPIC as SHADOW_TOPIC
 from feedmill.streams.releases.challengers import Challengers, load_challenger
 from feedmill.streams.releases.known_answers import AnyModel, answers_of
+from feedmill.streams.releases.list_releases import ListReleases, TakesLists, load_list
 from feedmill.streams.releases.loading import MODELS, Trial, load_model, try_model
 from feedmill.streams.releases.release_log import ReleasedVersion, ReleaseLog
 from feedmill.streams.stages.step import ModelStep, Step, Writer
@@ -81,6 +82,8 @@ class ModelReleases:
         How many models replaced another version so far.
     challengers
         The versions that score in shadow.
+    lists
+        The lists of its filters.
     """
 
     def __init__(
@@ -97,6 +100,8 @@ class ModelReleases:
         check_topic = partial(_check_shadow_topic, connection, self._closing)
         load = partial(load_challenger, store, check_topic)
         self.challengers = Challengers(self._releases, self._steps, load, metrics_of)
+        takers = {step.name: step for step in steps if isinstance(step, TakesLists)}
+        self.lists = ListReleases(self._releases, takers, partial(load_list, store))
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="release")
         self._loading: dict[str, Future[Loaded]] = {}
         # Models of which there are releases that were not looked at.
@@ -120,8 +125,10 @@ class ModelReleases:
     def offset(self, stage: str) -> int:
         """Return the last record of `models` that a stage has dealt with."""
         if stage not in self._waiting and stage not in self._loading:
-            return self.challengers.dealt_with(stage, self._releases.offset)
-        return max(self._running.get(stage, _INSTALLED).offset, self._refused.get(stage, -1))
+            read = self.lists.dealt_with(stage, self._releases.offset)
+            return self.challengers.dealt_with(stage, read)
+        of_model = max(self._running.get(stage, _INSTALLED).offset, self._refused.get(stage, -1))
+        return self.lists.dealt_with(stage, of_model)
 
     def is_settled(self) -> bool:
         """Whether posts may come: `models` was read to its end, and at the start loaded, too.
@@ -130,20 +137,27 @@ class ModelReleases:
         """
         if not self._releases.log.all_restored():
             return False
-        self._has_begun |= not self._waiting and not self._loading
+        is_loaded = not self._waiting and not self._loading and self.lists.is_settled()
+        self._has_begun |= is_loaded
         return self._has_begun
+
+    def lists_complete(self) -> bool:
+        """Whether `models` was read to its end, and every released list is in force or refused."""
+        return self._releases.log.all_restored() and self.lists.is_settled()
 
     def ready_reason(self) -> str:
         """Say what is still to be done before the first posts; "" if nothing is."""
         busy = () if self._has_begun else sorted({*self._waiting, *self._loading})
         if busy:
             return f"loading released models: {', '.join(busy)}"
+        if not self._has_begun and not self.lists.is_settled():
+            return "loading released lists"
         return self._releases.log.ready_reason()
 
     def follow(self) -> list[str]:
         """Read on, and swap what is loaded; return the models that changed, or were refused.
 
-        Those whose challengers changed are among them.
+        Those whose challengers or lists changed are among them.
         """
         now = time.monotonic()
         if now >= self._read_at:
@@ -153,7 +167,7 @@ class ModelReleases:
             for name in self._steps:
                 if SHADOW + name in found:
                     self.challengers.named(name)
-        changed = list(self.challengers.follow())
+        changed = [*self.challengers.follow(), *self.lists.follow()]
         for name in [name for name, loading in self._loading.items() if loading.done()]:
             self._take(name, self._loading.pop(name).result())
             changed.append(name)
@@ -190,6 +204,7 @@ class ModelReleases:
     def close(self) -> None:
         self._closing.set()
         self.challengers.close()
+        self.lists.close()
         self._thread.shutdown(wait=False, cancel_futures=True)
         self._releases.close()
 

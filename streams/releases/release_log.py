@@ -1,4 +1,4 @@
-"""Follows `models`: which version of each model is released, and what was before."""
+"""Follows `models`: which version of each model and list is released, and what was before."""
 
 from __future__ import annotations
 
@@ -6,10 +6,17 @@ from collections import deque
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from feedmill.events.decode import decode_challenger, decode_release, is_challenger
+from feedmill.events.decode import (
+    decode_challenger,
+    decode_list_release,
+    decode_release,
+    is_challenger,
+    is_list,
+)
 from feedmill.events.errors import BadEvent
 from feedmill.events.instance import RefusedRelease
-from feedmill.events.release import SHADOW, Challenger, ModelRelease
+from feedmill.events.release import LIST, SHADOW, Challenger, ListRelease, ModelRelease
+from feedmill.filters.registry import FILTERS
 from feedmill.streams.kafka.batches import Record, TopicPartition
 from feedmill.streams.kafka.connection import Connection
 from feedmill.streams.kafka.log_consumer import BEGINNING, LogConsumer
@@ -40,6 +47,25 @@ class NamedChallenger(NamedTuple):
     challenger: Challenger | None
 
 
+class ListKey(NamedTuple):
+    """The filter and the name of a list."""
+
+    filter: str
+    name: str
+
+    @property
+    def key(self) -> str:
+        """The key of its records."""
+        return f"{LIST}{self.filter}/{self.name}"
+
+
+class ReleasedList(NamedTuple):
+    """A release of a list and the offset of its record; None: the list was withdrawn."""
+
+    offset: int
+    release: ListRelease | None
+
+
 class ReleaseFold:
     """Applies the records of `models` in order.
 
@@ -60,16 +86,20 @@ class ReleaseFold:
         self._models = tuple(models)
         self._releases: dict[str, deque[ReleasedVersion]] = {}
         self._challengers: dict[str, NamedChallenger] = {}
+        self._lists: dict[ListKey, deque[ReleasedList]] = {}
+        self._changed_lists: set[ListKey] = set()
 
     def take(self, record: Record) -> str | None:
         """Apply the next record; return what it is about, None if it is refused.
 
-        That is a model, or ``shadow/<model>`` for its challenger.
+        That is a model, ``shadow/<model>`` for its challenger, or the key of a list.
         """
         self.offset = record.offset
         try:
             if is_challenger(record.key):
                 return self._take_challenger(record)
+            if is_list(record.key):
+                return self._take_list(record)
             name, release = decode_release(self._models, record.key, record.value)
         except BadEvent as error:
             key = (record.key or b"").decode("utf-8", "replace")[:256]
@@ -83,6 +113,14 @@ class ReleaseFold:
         name, challenger = decode_challenger(self._models, record.key, record.value)
         self._challengers[name] = NamedChallenger(record.offset, challenger)
         return SHADOW + name
+
+    def _take_list(self, record: Record) -> str:
+        filter_name, name, release = decode_list_release(FILTERS, record.key, record.value)
+        key = ListKey(filter_name, name)
+        found = self._lists.setdefault(key, deque(maxlen=_KEPT_RELEASES))
+        found.append(ReleasedList(record.offset, release))
+        self._changed_lists.add(key)
+        return key.key
 
     def refuse(self, model: str, offset: int, reason: str) -> None:
         """Keep why a release is not in force."""
@@ -100,6 +138,15 @@ class ReleaseFold:
     def challenger(self, model: str) -> NamedChallenger:
         """Return what the last record about a model's challenger says; offset -1 before any."""
         return self._challengers.get(model, NamedChallenger(-1, None))
+
+    def take_changed_lists(self) -> set[ListKey]:
+        """Return the lists of which records came since the last call."""
+        changed, self._changed_lists = self._changed_lists, set()
+        return changed
+
+    def latest_of_list(self, key: ListKey) -> Sequence[ReleasedList]:
+        """Return the last five records about a list, the newest first."""
+        return tuple(reversed(self._lists.get(key, ())))
 
 
 class ReleaseLog(ReleaseFold):

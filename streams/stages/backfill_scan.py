@@ -1,4 +1,4 @@
-"""Finds the posts of the last week that a change of rules is about, and what was said of them."""
+"""Finds the posts of the last week that new rules or lists are about, and what was said of them."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from feedmill.events.decode import decode_post, decode_signal
 from feedmill.events.errors import BadEvent
 from feedmill.events.post import Deletion
 from feedmill.events.signal import RULE_MODEL, Signal, SignalNames
+from feedmill.filters.filter_rules import RulesAndLists
 from feedmill.filters.rules import RuleMatch, RuleSet
 from feedmill.streams.kafka.batches import Record, RecordBatch
 from feedmill.streams.kafka.validation import validate_batch
@@ -41,7 +42,7 @@ class BackfillScan:
     the posts found, of which the newest `MOST_POSTS` are kept.
     """
 
-    def __init__(self, name: str, names: SignalNames, rules: RuleSet) -> None:
+    def __init__(self, name: str, names: SignalNames, rules: RuleSet | RulesAndLists) -> None:
         self._signals = f"signals.{name}"
         self._decode = partial(decode_signal, name, names)
         self._rules = rules

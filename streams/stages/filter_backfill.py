@@ -1,4 +1,4 @@
-"""When its rules change, a filter's step applies them to the posts of the last week too.
+"""When its rules or lists change, a filter's step applies them to the posts of the last week too.
 
     notes, rules ─► behind? ─► posts[p] ─► signals.<name>[p] ─► rewritten signals ─► note
 
@@ -19,7 +19,8 @@ import msgspec
 from feedmill.events.decode import encode
 from feedmill.events.partition import partition_of
 from feedmill.events.signal import RuleVerdict, Signal, SignalNames
-from feedmill.filters.rules import FilterRules, RuleMatch
+from feedmill.filters.filter_rules import FilterRules
+from feedmill.filters.rules import RuleMatch
 from feedmill.streams.kafka.assignment import AssignmentChange
 from feedmill.streams.kafka.batches import TopicPartition
 from feedmill.streams.kafka.log_consumer import LogConsumer
@@ -29,8 +30,13 @@ from feedmill.streams.stages.step import StepContext, WorkBatch, Writer, Written
 
 log = logging.getLogger(__name__)
 
-# As versions of the rules: before any change, and before that.
-NEVER, _UNKNOWN = -1, -2
+# As the offset of a change of rules or lists: before any.
+NEVER = -1
+
+# The last changes of the rules, in `config`, and of the lists, in `models`, that are in force.
+_Version = tuple[int, int]
+_NEVER: _Version = (NEVER, NEVER)
+_UNKNOWN: _Version = (-2, -2)
 SLICE_RECORDS = 100
 SLICE_SIGNALS = 50
 # A cycle's posts go first: no more of a cycle than this.
@@ -41,7 +47,7 @@ _SLICE_S = 0.005
 class _Pass:
     """One pass over the partitions that are behind, for one version of the rules."""
 
-    version: int
+    version: _Version
     partitions: tuple[int, ...]
     scan: BackfillScan
     unseen: UnseenSignals
@@ -55,7 +61,8 @@ class FilterBackfill:
     """A part of a filter's step: brings every post under the present rules.
 
     Beside the offset of each partition the worker commits the note ``<name>.rules``: the last
-    change of the rules under which all of its posts are.  Whoever takes it over goes on.
+    changes of the rules, and of the lists if there are any, under which all of its posts are.
+    Whoever takes it over goes on.
 
     Attributes
     ----------
@@ -82,15 +89,16 @@ class FilterBackfill:
         self._context = context
         self._open_log = open_log
         self._log: LogConsumer | None = None
-        self._version = NEVER
+        self._version = _NEVER
         # By partition the version of the rules that its posts are under, and what is noted.
-        self._searched: dict[int, int] = {}
-        self._noted: dict[int, int] = {}
+        self._searched: dict[int, _Version] = {}
+        self._noted: dict[int, _Version] = {}
         self._last = LastWritten()
         self._pass: _Pass | None = None
 
-    def follow(self, version: int) -> None:
-        """Take the offset of the last change of the rules; `NEVER`: there was none."""
+    def follow(self, rules: int, lists: int = NEVER) -> None:
+        """Take the offsets of the last changes of rules and lists; `NEVER`: there was none."""
+        version = rules, lists
         if version != self._version:
             self._version = version
             self._stop()
@@ -112,15 +120,14 @@ class FilterBackfill:
         self._noted = {
             p: at
             for p, at in self._searched.items()
-            if change.notes.get(p, {}).get(self._note) == str(at)
+            if change.notes.get(p, {}).get(self._note) == _note_of(at)
         }
 
-    def _read(self, text: str | None, *, is_new: bool) -> int:
+    def _read(self, text: str | None, *, is_new: bool) -> _Version:
         if text is None:
-            return self._version if is_new else NEVER
-        searched = int(text) if re.fullmatch(r"-?\d+", text) else NEVER
-        # A change that never was: `config` was made anew, or is read a moment later here.
-        return searched if searched <= self._version else _UNKNOWN
+            return self._version if is_new else _NEVER
+        found = re.fullmatch(r"(-?\d+)(?: (-?\d+))?", text)
+        return _NEVER if found is None else (int(found[1]), int(found[2] or NEVER))
 
     def note_written(self, work: WorkBatch) -> None:
         """Take note of a cycle whose signals are written: they follow the present rules."""
@@ -136,7 +143,7 @@ class FilterBackfill:
         """
         self._write_notes(writer)
         if self._pass is None:
-            behind = [p for p, at in self._searched.items() if at < self._version]
+            behind = [p for p, at in self._searched.items() if at != self._version]
             if not behind:
                 return False
             self._begin(tuple(sorted(behind)))
@@ -153,6 +160,8 @@ class FilterBackfill:
     # --- one pass ---------------------------------------------------------------------------
 
     def _begin(self, partitions: tuple[int, ...]) -> None:
+        # A note of a change that is not known here may be there: `config` was made anew.
+        self._searched.update(dict.fromkeys(partitions, _UNKNOWN))
         scan = BackfillScan(self._name, self._names, self._rules.in_force)
         self._pass = _Pass(
             self._version, partitions, scan, self._last.unseen(self._topic, partitions)
@@ -247,13 +256,19 @@ class FilterBackfill:
             signal = old.with_rule(self._verdict_of(match.hit), at_ms)
         if msgspec.structs.replace(signal, at_ms=old.at_ms) == old:
             return None
-        return signal.with_revision(max(old.revision, self._version + 1))
+        return signal.with_revision(max(old.revision, self._version[0] + 1))
 
     def _write_notes(self, writer: Writer) -> None:
         for partition, searched in self._searched.items():
             if self._noted.get(partition) != searched and searched != _UNKNOWN:
-                writer.note(partition, self._note, str(searched))
+                writer.note(partition, self._note, _note_of(searched))
                 self._noted[partition] = searched
 
     def _partition_of(self, key: bytes) -> int:
         return partition_of(key, self._context.partitions)
+
+
+def _note_of(version: _Version) -> str:
+    """Return the text of a note: without lists, that of workers which know no lists."""
+    rules, lists = version
+    return str(rules) if lists == NEVER else f"{rules} {lists}"

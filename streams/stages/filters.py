@@ -1,6 +1,6 @@
 """The step of a filter: its model's value, lowered, raised or overruled by others.
 
-text model -> hide-rate guard lowers -> campaign raises -> rules decide -> signals.<name>
+text model -> hide-rate guard lowers -> campaign raises -> rules and lists decide -> signals.<name>
 """
 
 from __future__ import annotations
@@ -14,8 +14,10 @@ from feedmill.events.settings import Settings
 from feedmill.events.signal import RuleVerdict, Signal
 from feedmill.features.post_batch import PostBatch
 from feedmill.filters import campaign
+from feedmill.filters.filter_rules import FilterRules
 from feedmill.filters.hide_rate_guard import CAPPED
-from feedmill.filters.rules import FilterRules, RuleMatch
+from feedmill.filters.lists import ListSet
+from feedmill.filters.rules import RuleMatch
 from feedmill.filters.verdicts import BatchVerdicts
 from feedmill.models.text_model import TextModel
 from feedmill.streams.kafka.assignment import AssignmentChange
@@ -44,7 +46,7 @@ class FilterStep(TextModelStep):
         super().__init__(name, load)
         self._remembers = remembers
         self._rules = FilterRules(name)
-        self._changed_at = NEVER
+        self._changed_at = self._lists_at = NEVER
         self._history: FilterHistory | None = None
 
     def start(self, context: StepContext) -> None:
@@ -74,9 +76,21 @@ class FilterStep(TextModelStep):
     def settings_changed(self, settings: Settings) -> None:
         self._rules.follow(settings)
         self._changed_at = settings.change_offsets.get(f"rules/{self.name}", NEVER)
-        self._backfill.follow(self._changed_at)
         self._guard.settings_changed(settings)
-        self.rescoring.follow(self.model.version, self.revision())
+        self._rules_changed()
+
+    def swap_lists(self, lists: ListSet, version: int) -> None:
+        """Go on with other lists between two cycles; `version` is that of their last record."""
+        self._rules.follow_lists(lists)
+        self._lists_at = version
+        self._rules_changed()
+
+    def _rules_changed(self) -> None:
+        self._backfill.follow(self._changed_at, self._lists_at)
+        self.rescoring.follow(self.model.version, self.rules_version())
+
+    def rules_version(self) -> Sequence[int]:
+        return self._changed_at, self._lists_at
 
     def revision(self) -> int:
         """Return the offset after the last change of the filter's rules; 0 before any."""
@@ -116,6 +130,9 @@ class FilterStep(TextModelStep):
         more = self._guard.read()
         if self._history is not None:
             more = self._history.fold_idle() or more
+        if not self.context.lists_complete():
+            # Without its lists it would take posts for ones that nothing has decided.
+            return more
         # One after the other: each reads the signals that the other one writes.
         return self._backfill.work(writer, budget_s) or super().background(writer, budget_s) or more
 
@@ -150,7 +167,7 @@ class FilterStep(TextModelStep):
             self._history.close()
 
     def _rule(self, records: Sequence[Record], posts: PostBatch, verdicts: BatchVerdicts) -> None:
-        """Rules beat the model, its failure, the guard and the campaign."""
+        """Rules, then lists, beat the model, its failure, the guard and the campaign."""
         at_ms = [record.timestamp for record in records]
         for row, hit in enumerate(self._rules.verdicts(posts.posts, at_ms)):
             if hit is not None:

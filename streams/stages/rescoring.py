@@ -110,7 +110,8 @@ class Rescoring:
         self._rate = rate
         self._allowed, self._allowed_at = 0.0, time.monotonic()
         self._log: LogConsumer | None = None
-        self._version, self._rules = "", 0
+        self._version: str = ""
+        self._rules: Sequence[int] = ()
         # By partition the version by which all of its posts are judged, what is noted, and the
         # offset behind its last post that was judged.
         self._judged_by: dict[int, str] = {}
@@ -119,8 +120,8 @@ class Rescoring:
         self._last = LastWritten()
         self._pass: _Pass | None = None
 
-    def follow(self, version: str, rules: int = 0) -> None:
-        """Take the version that judges from now on, and the revision of the rules."""
+    def follow(self, version: str, rules: Sequence[int] = ()) -> None:
+        """Take the version that judges from now on, and that of the rules and lists."""
         if (version, rules) != (self._version, self._rules):
             self._version, self._rules = version, rules
             self._stop()

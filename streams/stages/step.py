@@ -139,7 +139,8 @@ class StepContext:
 
     `metrics` carry the step's name as their stage; `partitions` is how many partitions `posts` and
     every co-partitioned topic have.  `hurry` has the worker publish its heartbeats at once.
-    `settings_complete` says whether `config` was read to its end since the last assignment.
+    `settings_complete` says whether `config` was read to its end since the last assignment,
+    `lists_complete` whether `models` was, and its lists are loaded.
     """
 
     connection: Connection
@@ -148,6 +149,7 @@ class StepContext:
     partitions: int
     hurry: Callable[[], None] = lambda: None
     settings_complete: Callable[[], bool] = lambda: True
+    lists_complete: Callable[[], bool] = lambda: True
 
 
 class Step(ABC):

@@ -37,7 +37,7 @@ class TextModelStep(ModelStep):
 
     When another version of the model takes over, earlier posts are scored again, too.
     Subclasses override `decide` and `decide_again` to lower, raise or overrule what the model
-    says, and `revision` to say how new it is beside the post's offset.
+    says, `revision` to say how new it is beside the post's offset, and `rules_version`.
     """
 
     def __init__(self, name: str, load: Callable[[], TextModel]) -> None:
@@ -66,7 +66,7 @@ class TextModelStep(ModelStep):
     def swap(self, model: TextModel) -> None:
         self.model = model
         self.models = {self.name: model.version}
-        self.rescoring.follow(model.version, self.revision())
+        self.rescoring.follow(model.version, self.rules_version())
 
     def on_assigned(self, change: AssignmentChange) -> None:
         self.rescoring.assigned(change)
@@ -126,6 +126,10 @@ class TextModelStep(ModelStep):
     def revision(self) -> int:
         """Return the revision of the signals that are written now; 0 where only models decide."""
         return 0
+
+    def rules_version(self) -> Sequence[int]:
+        """Return what changes with all that is in force beside the model."""
+        return ()
 
     def emit(self, work: WorkBatch, verdicts: BatchVerdicts, writer: Writer) -> None:
         """Write what holds of each post at the end of the cycle; superseded versions are silent."""

@@ -156,6 +156,7 @@ class Worker:
                     self._partitions,
                     hurry=self.time.heartbeats.hurry,
                     settings_complete=self.settings.log.all_restored,
+                    lists_complete=self.releases.lists_complete,
                 )
             )
         self.time.on_beat = self._hand_heartbeat_down

@@ -17,6 +17,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from builders.lists import digests_of
 from builders.records import StoredRecord
 from feedmill.cli.post_lines import read_posts
 from feedmill.events.decode import decode_instance, decode_label, decoder_of, encode
@@ -28,7 +29,10 @@ from feedmill.events.settings import Settings
 from feedmill.events.signal import SignalNames
 from feedmill.features.text.ngrams import BUCKETS, TextBatch
 from feedmill.features.text.shape import SHAPE_COLUMNS
-from feedmill.filters.rules import FilterRules
+from feedmill.filters.filter_rules import FilterRules
+from feedmill.filters.list_file import read_entries
+from feedmill.filters.list_store import pack_list, read_list
+from feedmill.filters.lists import KINDS, ListSet
 from feedmill.models.artifact import (
     ModelCard,
     pack_artifact,
@@ -171,13 +175,43 @@ def artifact(content: bytes) -> bool:
 
 def artifact_member(content: bytes) -> bool:
     """One member of an artifact whose other members are right: its name, then its bytes."""
+    return artifact(_with_member(toy_artifact(), content))
+
+
+def list_member(content: bytes) -> bool:
+    """One member of a list's artifact whose other members are right: its name, then its bytes."""
+    packed = _with_member(pack_list("spam", "bad", "authors", "hide", digests_of("abc")), content)
+    with tempfile.TemporaryDirectory() as folder:
+        sha256 = sha256_of(packed)
+        (Path(folder) / f"{sha256}.npz").write_bytes(packed)
+
+        def load() -> None:
+            found = ListSet([read_list(Path(folder), "spam", "bad", sha256)])
+            assert len(found.verdicts([_POST])) == 1
+
+        return accepted(load, BadArtifact)
+
+
+def list_lines(content: bytes) -> bool:
+    """A file of entries, behind a line with their kind."""
+    kind, _, lines = content.partition(b"\n")
+    known = next((one for one in KINDS if one.encode() == kind), "domains")
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(lines)
+        file.flush()
+        return accepted(read_entries, UsageError, Path(file.name), known)
+
+
+def _with_member(whole: bytes, content: bytes) -> bytes:
+    """Return an artifact with another member: its name, a line break, its bytes."""
     name, _, member = content.partition(b"\n")
     packed = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(whole)) as archive:
+        right = {one: archive.read(one) for one in archive.namelist()}
     with zipfile.ZipFile(packed, "w") as archive:
-        right = _right_members()
         for one, raw in {**right, f"{name[:40].decode('ascii', 'replace')}.npy": member}.items():
             archive.writestr(zipfile.ZipInfo(one), raw)
-    return artifact(packed.getvalue())
+    return packed.getvalue()
 
 
 def trees(content: bytes) -> bool:
@@ -212,11 +246,6 @@ def _load(store: Path) -> None:
 
 
 @cache
-def _right_members() -> Mapping[str, bytes]:
-    with zipfile.ZipFile(io.BytesIO(toy_artifact())) as archive:
-        return {name: archive.read(name) for name in archive.namelist()}
-
-
 def toy_artifact() -> bytes:
     """A small artifact with every kind of part."""
     arrays = {
@@ -251,6 +280,8 @@ TARGETS: Mapping[str, Target] = {
     "environment": environment,
     "artifact": artifact,
     "artifact_member": artifact_member,
+    "list_member": list_member,
+    "list_lines": list_lines,
     "trees": trees,
     "card": card,
 }

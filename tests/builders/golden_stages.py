@@ -20,6 +20,7 @@ from feedmill.events.signal import RULE_MODEL, RuleVerdict, Signal, SignalNames
 from feedmill.features.history.post_history import CopyCounts, PostHistory, PostVersion
 from feedmill.features.post_batch import PostBatch
 from feedmill.filters.campaign import campaign_probabilities, campaign_reason
+from feedmill.filters.filter_rules import FilterRules
 from feedmill.filters.hide_rate_guard import (
     HideLimit,
     HideRates,
@@ -28,7 +29,7 @@ from feedmill.filters.hide_rate_guard import (
     over_limit,
     sources_of,
 )
-from feedmill.filters.rules import FilterRules, RuleMatch
+from feedmill.filters.rules import RuleMatch
 from feedmill.filters.verdicts import BatchVerdicts
 from feedmill.models.text_model import TextModel
 from feedmill.rankers.engagement import EngagementModel

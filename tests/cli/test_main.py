@@ -99,6 +99,12 @@ WRONG_LINES = {
         *("compare", "compare engagement", "compare spam --since soon", "compare spam --top 0"),
         *("compare spam --version 123456", f"compare spam {NO_KAFKA}"),
     ),
+    "lists": (
+        *("", "show", "build", "build nowhere.txt", "build a.txt --filter spam --name a/b"),
+        *("release spam", "release ham bad", f"list {NO_KAFKA}", "withdraw spam"),
+        *("release spam bad --timeout soon", f"rollback spam bad {NO_KAFKA}"),
+        "release spam bad 000000",
+    ),
     "gates": (
         *("", "preview", "show", "preview spam.hide_at=0.8 --since soon"),
         *("preview spam.hide_at=0.8 --examples -1", f"preview spam.hide_at=0.8 {NO_KAFKA}"),

@@ -39,6 +39,7 @@ DECODERS: dict[str, Decode] = {
     "labels": decode.decode_label,
     "models": lambda key, value: decode.decode_release(("spam", "quality"), key, value),
     "challengers": lambda key, value: decode.decode_challenger(("spam", "quality"), key, value),
+    "lists": lambda key, value: decode.decode_list_release(("spam", "nsfw"), key, value),
     "instances": lambda _, value: decode.decode_instance(value or b""),
     **{f"signals.{name}": of_signal(name) for name in (*NAMES.all,)},
 }
@@ -158,6 +159,11 @@ RECORDS: list[tuple[str, bytes | None, bytes | None]] = [
     ("posts", b"\xff", None),
     ("posts", None, None),
     *(("models", key, bytes_of(RELEASE)) for key in (b"nsfw", b"../spam", b"\xff", None)),
+    *(
+        ("lists", key, b'{"sha256":"%s"}' % (b"a" * 64))
+        for key in (b"list/spam", b"list/spam/", b"list/quality/a", b"list/spam/../a", None)
+    ),
+    *(("lists", b"list/spam/a", value) for value in (b"{}", b'{"sha256":"%s"}' % (b"A" * 64))),
     *(("posts", key, bytes_of(POST)) for key in (b"q", b"p ", b"\xff", None)),
     *((topic, b"q", bytes_of(event)) for topic, event in (("engagements", ENGAGEMENT),)),
     ("signals.spam", b"q", bytes_of(SIGNAL)),

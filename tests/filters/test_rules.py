@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from builders.events import post, settings_of
+from builders.events import post
 from builders.work import bytecode_steps
 from feedmill.events.errors import BadSetting
 from feedmill.events.gates import GatePolicy
 from feedmill.events.post import Media, Post
 from feedmill.events.rules import MAX_RULES, decode_rules
-from feedmill.filters.rules import FilterRules, RuleMatch, RuleSet, demoting_value
+from feedmill.filters.rules import RuleMatch, RuleSet, demoting_value
 
 HASH = "0123456789abcdef" * 4
 
@@ -268,22 +268,3 @@ def test_the_demoting_value_never_hides_and_demotes_if_any_can(gates: list[GateP
         np.float32(lowest), np.float32(0)
     ):
         assert value >= highest
-
-
-def test_rules_follow_the_settings_of_their_filter() -> None:
-    spam = FilterRules("spam")
-    assert not spam.follow(
-        settings_of(("rules/nsfw", {"r": {"authors": ["ann"], "verdict": "hide"}}))
-    )
-    assert spam.verdicts([post()], [0]) == [None]
-    one = ("rules/spam", {"r": {"authors": ["ann"], "verdict": "demote"}})
-    assert spam.follow(settings_of(one))
-    assert not spam.follow(settings_of(one, ("weights", {"quality": 1, "engagement": 1})))
-    (hit,) = spam.verdicts([post()], [0])
-    assert hit == RuleMatch("demote", "r")
-    assert [spam.value_of(RuleMatch(v, "r")) for v in ("hide", "allow")] == [1.0, 0.0]
-    assert spam.value_of(hit) == 0.75
-    spam.follow(settings_of(one, ("gates/strict", {"spam": {"hide_at": 0.7}})))
-    assert spam.value_of(hit) == float(np.float32(0.65))
-    assert spam.follow(settings_of())
-    assert len(spam.in_force) == 0

@@ -8,7 +8,7 @@ from builders.kafka_log import KafkaLog, until
 from builders.records import StoredRecord
 from feedmill.deploy.local import StackAddress
 from feedmill.streams.kafka.connection import Connection
-from feedmill.streams.releases.release_log import ReleaseFold, ReleaseLog
+from feedmill.streams.releases.release_log import ListKey, ReleaseFold, ReleaseLog
 
 MODELS = ("spam", "quality")
 
@@ -80,3 +80,18 @@ def test_a_challenger_is_no_release_and_the_last_one_counts() -> None:
     assert fold.take(StoredRecord(4, key=b"shadow/spam", value=b"")) == "shadow/spam"
     assert fold.challenger("spam") == (4, None)
     assert [one.model for one in fold.refused] == ["shadow/novelty"]
+
+
+def test_a_list_is_no_release_of_a_model_and_its_last_records_are_kept() -> None:
+    fold = ReleaseFold(MODELS)
+    bad = ListKey("spam", "bad")
+    for offset in range(7):
+        assert fold.take(release(offset, "a", b"list/spam/bad")) == "list/spam/bad"
+    fold.take(StoredRecord(7, key=b"list/spam/bad", value=b""))
+    assert fold.take(release(8, "a", b"list/quality/bad")) is None
+    assert fold.released() == ()
+    found = [(one.offset, one.release is None) for one in fold.latest_of_list(bad)]
+    assert found == [(7, True), (6, False), (5, False), (4, False), (3, False)]
+    assert fold.take_changed_lists() == {bad}
+    assert fold.take_changed_lists() == set()
+    assert [one.model for one in fold.refused] == ["list/quality/bad"]

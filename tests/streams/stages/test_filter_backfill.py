@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from types import SimpleNamespace
 from typing import Any
 
 from builders.fake_log import FakeLog, KeptWriter, Topics
+from builders.lists import post_list
 from builders.records import record
 from feedmill.events.decode import decode_signal
 from feedmill.events.post import Post
 from feedmill.events.settings import Settings
 from feedmill.events.signal import RULE_MODEL, RuleVerdict, Signal, SignalNames
-from feedmill.filters.rules import FilterRules
+from feedmill.filters.filter_rules import FilterRules
+from feedmill.filters.lists import ListSet, PostList
 from feedmill.streams.kafka.assignment import AssignmentChange
 from feedmill.streams.kafka.batches import RecordBatch, TopicPartition
 from feedmill.streams.stages.decoding import decode_work
-from feedmill.streams.stages.filter_backfill import FilterBackfill
+from feedmill.streams.stages.filter_backfill import NEVER, FilterBackfill
 
 NOW_MS = 1_700_000_000_000
 RULES = b'{"value": {"r": {"verdict": "hide", "phrases": ["new"]}}}'
@@ -32,6 +34,7 @@ class Filter:
         self.writer = KeptWriter()
         self.rules = FilterRules("spam")
         self.settings = Settings()
+        self.rules_at = self.lists_at = NEVER
         context: Any = SimpleNamespace(partitions=1, clock=SimpleNamespace(now_ms=lambda: NOW_MS))
         self.backfill = FilterBackfill(
             "spam",
@@ -45,7 +48,13 @@ class Filter:
     def change_rules(self, value: bytes | None, offset: int) -> None:
         self.settings = self.settings.fold(b"rules/spam", value, offset)
         self.rules.follow(self.settings)
-        self.backfill.follow(self.settings.change_offsets["rules/spam"])
+        self.rules_at = self.settings.change_offsets["rules/spam"]
+        self.backfill.follow(self.rules_at, self.lists_at)
+
+    def release_lists(self, lists: Sequence[PostList], offset: int) -> None:
+        self.rules.follow_lists(ListSet(lists))
+        self.lists_at = offset
+        self.backfill.follow(self.rules_at, offset)
 
     def gain(self, note: str | None = None, start: int = 0) -> None:
         notes = {} if note is None else {0: {"spam.rules": note}}
@@ -196,3 +205,60 @@ def test_whoever_takes_a_partition_over_goes_on_by_its_note() -> None:
     made.work()
     assert len(made.writer.added) == known
     assert not made.log.reads
+
+
+def test_a_list_reaches_earlier_posts_and_one_that_is_withdrawn_leaves_them() -> None:
+    made = started()
+    bad = post_list("domains", ["evil.example"])
+    made.say("link", "see evil.example")
+    made.release_lists([bad], 3)
+    made.work()
+    (signal,) = made.written()
+    assert (signal.post_id, signal.model, signal.version) == ("link", RULE_MODEL, bad.label)
+    assert signal.overruled is not None
+    assert (signal.overruled.model, signal.revision) == ("m", 0)
+    assert made.writer.notes == {(0, "spam.rules"): "-1 3"}
+    made.replay()
+    made.writer.added.clear()
+    # A change of rules leaves what the list decides.
+    made.change_rules(RULES, 7)
+    made.work()
+    assert ids(made.written()) == {f"p{i}" for i in range(0, 250, 50)}
+    assert made.writer.notes == {(0, "spam.rules"): "7 3"}
+    made.replay()
+    made.writer.added.clear()
+    made.release_lists([], 4)
+    made.work()
+    assert [(one.post_id, one.model, one.value) for one in made.written()] == [("link", "m", 0.1)]
+    assert made.writer.notes == {(0, "spam.rules"): "7 4"}
+
+
+def test_a_list_that_is_released_again_in_the_middle_of_a_pass_begins_anew() -> None:
+    made = started()
+    bad = post_list("authors", ["a"])
+    made.release_lists([bad], 3)
+    while not made.written():
+        made.work(1)
+    assert len(made.written()) < 250
+    made.replay()
+    made.writer.added.clear()
+    made.release_lists([], 4)
+    made.work()
+    made.replay()
+    last = {one.key: one for one in made.topics[SIGNALS]}
+    values = [
+        decode_signal("spam", SignalNames(), one.key, one.value or b"") for one in last.values()
+    ]
+    assert {one.model for one in values} == {"m"}
+    assert made.writer.notes == {(0, "spam.rules"): "-1 4"}
+
+
+def test_a_partition_that_is_taken_over_is_under_the_lists_of_its_note() -> None:
+    made = started()
+    made.release_lists([post_list("authors", ["a"])], 3)
+    for note, is_known in (("-1 3", True), ("-1", False), ("-1 2", False), ("-1 9", False)):
+        made.gain(note=note, start=250)
+        made.log.reads.clear()
+        made.work()
+        assert bool(made.log.reads) is not is_known, note
+        assert made.writer.notes[0, "spam.rules"] == ("-1" if is_known else "-1 3")

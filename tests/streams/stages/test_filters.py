@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import random
@@ -19,12 +20,14 @@ import pytest
 
 from builders.fake_log import FakeLog, KeptWriter
 from builders.kafka_log import KafkaLog, until
+from builders.lists import post_list
 from builders.records import StoredRecord, record
 from feedmill.deploy.local import StackAddress
 from feedmill.events.post import Post
 from feedmill.events.settings import Settings
 from feedmill.events.signal import Signal
 from feedmill.features.post_batch import PostBatch
+from feedmill.filters.lists import ListSet
 from feedmill.models.text_model import Scores, TextModel
 from feedmill.streams.kafka.assignment import AssignmentChange
 from feedmill.streams.kafka.batches import RecordBatch, TopicPartition
@@ -252,6 +255,36 @@ def test_rules_decide_last_and_their_version_is_the_revision(
     assert overruled[1].error == "ValueError: broken"
     assert signals["o"].value == pytest.approx(0.8)
     assert signals["o"].model == "fixed"
+
+
+def test_a_list_decides_as_a_rule(monkeypatch: pytest.MonkeyPatch) -> None:
+    step = step_in_memory(monkeypatch, None)
+    bad = post_list("authors", ["ann"])
+    step.swap_lists(ListSet([bad]), 7)
+    events = [(key, Post(key, author, 0, "tea")) for key, author in (("p", "ann"), ("q", "bob"))]
+    signals = said_of(step, list(events))
+    assert signals["p"] is not None
+    assert signals["q"] is not None
+    assert (signals["p"].model, signals["p"].version, signals["p"].value) == ("rule", bad.label, 1)
+    # The revision orders rules alone.
+    assert (signals["p"].revision, signals["q"].revision) == (42, 42)
+    assert signals["p"].overruled is not None
+    assert (signals["p"].overruled.model, signals["q"].model) == ("fixed", "fixed")
+
+
+def test_a_filter_looks_back_only_when_all_lists_are_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    step = step_in_memory(monkeypatch, None)
+    step.swap_lists(ListSet([post_list("authors", ["ann"])]), 7)
+    complete = [False]
+    step.context = dataclasses.replace(step.context, lists_complete=lambda: complete[0])
+    writer = KeptWriter()
+    for _ in range(5):
+        step.background(writer, 1.0)
+    assert writer.notes == {}
+    complete[0] = True
+    for _ in range(20):
+        step.background(writer, 1.0)
+    assert writer.notes[0, "spam.rules"] == "41 7"
 
 
 class Later(Fixed):

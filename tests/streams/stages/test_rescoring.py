@@ -165,7 +165,7 @@ def test_another_release_or_other_rules_begin_anew() -> None:
     made.release("3")
     made.writer.added.clear()
     made.work(5)
-    made.rescoring.follow("3", 17)
+    made.rescoring.follow("3", (17,))
     made.writer.added.clear()
     made.work()
     assert len(made.written()) == 100

@@ -1,0 +1,188 @@
+"""Lists in a store of models: an artifact named by its sha256, and a card for each version.
+
+`<sha256>.npz` is the artifact, `list.<filter>.<name>@<version>.json` the card.  The same entries
+give the same bytes; source, licence and date stand on the card, outside of the hash.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import cast
+
+import msgspec
+import numpy as np
+
+from feedmill.events.errors import BadArtifact, UsageError
+from feedmill.events.limits import Sha256
+from feedmill.events.rules import RuleAction
+from feedmill.filters.list_file import MAX_ENTRIES
+from feedmill.filters.lists import DIGESTS, KINDS, Digests, ListKind, PostList
+from feedmill.filters.rules import VERDICT_RANK
+from feedmill.models.artifact import Arrays, pack_artifact, sha256_of, unpack_artifact
+from feedmill.models.store_files import (
+    Store,
+    file_sizes,
+    place_of,
+    read_file,
+    read_files,
+    write_file,
+)
+
+# Raise this number when an entry gets another form or digest.
+LIST_FORMAT = 1
+_LEAST_DIGITS = 6
+
+
+class ListCard(msgspec.Struct, frozen=True):
+    """What a version of a list is, and where it is from.
+
+    Attributes
+    ----------
+    name, filter, kind, verdict, entries, sha256
+        Of the artifact.
+    source, licence, date
+        Where the entries are from, what may be done with them, and of which day they are.
+    """
+
+    name: str
+    filter: str
+    kind: ListKind
+    verdict: RuleAction
+    entries: int
+    sha256: Sha256
+    source: str
+    licence: str
+    date: str
+
+    @property
+    def version(self) -> str:
+        """The first 12 hexadecimal digits of the artifact's sha256."""
+        return self.sha256[:12]
+
+
+def pack_list(
+    filter_name: str, name: str, kind: ListKind, verdict: RuleAction, digests: Digests
+) -> bytes:
+    """Return the bytes of a list's artifact, given the digests as `read_entries` returns them."""
+    metadata = {
+        "list": name,
+        "filter": filter_name,
+        "kind": kind,
+        "verdict": verdict,
+        "list_format": LIST_FORMAT,
+    }
+    # Plain bytes: what stands in the file does not depend on how numpy names its types of text.
+    rows = np.frombuffer(digests.tobytes(), dtype=np.uint8).reshape(-1, DIGESTS.itemsize)
+    return pack_artifact(metadata, (), {"digests": rows})
+
+
+def save_list(store: Store, card: ListCard, content: bytes) -> None:
+    """Write artifact, then card; raises `OSError` or `UsageError` where it cannot."""
+    write_file(store, f"{card.sha256}.npz", content)
+    encoded = msgspec.json.format(msgspec.json.encode(card), indent=2) + b"\n"
+    write_file(store, f"{_stem(card.filter, card.name)}@{card.version}.json", encoded)
+
+
+def read_list(store: Store, filter_name: str, name: str, sha256: str) -> PostList:
+    """Read a list by its sha256, and check all that is in it.
+
+    Raises
+    ------
+    BadArtifact
+        It is missing or altered, another list, or none that this build reads.
+    UsageError
+        The file is too large, or the store cannot be read.
+    """
+    label, file = f"list `{filter_name}/{name}@{sha256[:12]}`", f"{sha256}.npz"
+    try:
+        content = read_file(store, file)
+    except OSError as error:
+        raise BadArtifact(
+            f"{label}: no artifact at {place_of(store, file)} ({error.strerror}); build it there,"
+            " or restore the file"
+        ) from error
+    if (actual := sha256_of(content)) != sha256:
+        raise BadArtifact(
+            f"{label}: {place_of(store, file)} was altered (its sha256 is {actual[:12]}…, expected"
+            f" {sha256[:12]}…); restore the file, or build the list again"
+        )
+    arrays, metadata = unpack_artifact(content, label)
+    found = metadata.get("filter"), metadata.get("list")
+    if found != (filter_name, name):
+        raise BadArtifact(f"{label}: the artifact is the list {found}; release the right one")
+    kind, verdict = metadata.get("kind"), metadata.get("verdict")
+    if (metadata.get("list_format"), kind in KINDS) != (LIST_FORMAT, True):
+        raise BadArtifact(
+            f"{label}: it has format {metadata.get('list_format')} and kind {kind}, this build"
+            f" reads format {LIST_FORMAT} of {', '.join(KINDS)}; build it again with this build"
+        )
+    if verdict not in tuple(VERDICT_RANK):
+        raise BadArtifact(f"{label}: `{verdict}` is no verdict; build it again")
+    digests = _digests(arrays, label)
+    return PostList(filter_name, name, cast(ListKind, kind), verdict, sha256[:12], digests)
+
+
+def _digests(arrays: Arrays, label: str) -> Digests:
+    rows = arrays.get("digests")
+    if (
+        rows is None
+        or (rows.dtype, rows.ndim) != (np.dtype(np.uint8), 2)
+        or rows.shape[1] != DIGESTS.itemsize
+        or not 0 < len(rows) <= MAX_ENTRIES
+    ):
+        raise BadArtifact(
+            f"{label}: expected 1 to {MAX_ENTRIES:,} digests of {DIGESTS.itemsize} bytes; build it"
+            " again"
+        )
+    digests: Digests = np.frombuffer(rows.tobytes(), dtype=DIGESTS)
+    if not (digests[1:] > digests[:-1]).all():
+        raise BadArtifact(f"{label}: its digests are not in order; build it again")
+    return digests
+
+
+def list_cards(store: Store) -> list[ListCard]:
+    """Return the cards of all versions of lists whose artifacts are there.
+
+    By filter, name, date, then version.
+    """
+    files = file_sizes(store)
+    named = {name: size for name, size in files.items() if name.startswith("list.")}
+    cards = []
+    for content in read_files(store, named).values():
+        try:
+            cards.append(msgspec.json.decode(content, type=ListCard))
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            continue
+    there = [card for card in cards if f"{card.sha256}.npz" in files]
+    return sorted(there, key=lambda card: (card.filter, card.name, card.date, card.version))
+
+
+def find_list_card(store: Store, filter_name: str, name: str, version: str | None) -> ListCard:
+    """Return the card of a list's version that begins with these hexadecimal digits.
+
+    None stands for the only version that there is.
+
+    Raises
+    ------
+    UsageError
+        No version begins so, or several do, or it is no version.
+    """
+    if version is not None and not re.fullmatch(rf"[0-9a-f]{{{_LEAST_DIGITS},64}}", version):
+        raise UsageError(
+            f"version: expected {_LEAST_DIGITS} to 64 small hexadecimal digits, got"
+            f" {version[:80]!r}"
+        )
+    known = [card for card in list_cards(store) if (card.filter, card.name) == (filter_name, name)]
+    found = [card for card in known if card.sha256.startswith(version or "")]
+    if len(found) == 1:
+        return found[0]
+    versions = ", ".join(card.version for card in (found or known)) or "none"
+    what = "several versions" if found else "no version"
+    begin = f" that begins with {version}" if version else ""
+    raise UsageError(
+        f"{what} of the list `{filter_name}/{name}`{begin} in {store}; there are: {versions}"
+    )
+
+
+def _stem(filter_name: str, name: str) -> str:
+    return f"list.{filter_name}.{name}"

@@ -1,0 +1,131 @@
+"""Lists of domains, media and authors of any size, matched against batches of posts.
+
+A list holds a digest of 12 bytes for each entry, sorted.  What a rule finds with the same entries a
+list finds, too; `tests/filters/test_lists.py` compares them.  No I/O and no clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+
+from feedmill.events.post import Post
+from feedmill.events.rules import RuleAction
+from feedmill.features.hosts import domains_of_post
+from feedmill.filters.rules import VERDICT_RANK, RuleMatch
+
+ListKind = Literal["domains", "media", "authors"]
+KINDS: tuple[ListKind, ...] = get_args(ListKind)
+# Of 64 bits somebody finds a name that a list of a million seems to hold within 2^44 tries, and an
+# `allow` list is worth that; of 96 bits it takes 2^76.
+DIGEST_BYTES = 12
+DIGESTS = np.dtype(f"S{DIGEST_BYTES}")
+
+Digests = npt.NDArray[np.bytes_]
+
+
+def digest_of(entry: str) -> bytes:
+    """Return the digest of an entry in the form in which posts have it: 12 bytes."""
+    return blake2b(entry.encode("utf-8", "replace"), digest_size=DIGEST_BYTES).digest()
+
+
+@dataclass(frozen=True, eq=False)
+class PostList:
+    """A version of a list.
+
+    Attributes
+    ----------
+    filter, name
+        Whose list it is, and what it is called there.
+    kind, verdict
+        What its entries are, and what happens to a post that has one.
+    version
+        The first 12 hexadecimal digits of the artifact's sha256.
+    digests
+        Of the entries, ascending, each once: (n,) of 12 bytes, n > 0.
+    """
+
+    filter: str
+    name: str
+    kind: ListKind
+    verdict: RuleAction
+    version: str
+    digests: Digests
+
+    def __len__(self) -> int:
+        return len(self.digests)
+
+    @property
+    def label(self) -> str:
+        """How signals name it in the place of a rule; no rule can be called so."""
+        return f"list/{self.name}@{self.version}"
+
+    def holds(self, wanted: Digests) -> npt.NDArray[np.bool_]:
+        """Return whether the list has these digests: (m,) for (m,)."""
+        at = np.searchsorted(self.digests, wanted)
+        at[at == len(self.digests)] = 0
+        return np.asarray(self.digests[at] == wanted)
+
+
+class ListSet:
+    """The lists of one filter; it never changes.
+
+    Of several that match, `allow` goes before `hide`, `hide` before `demote`, then the first by
+    name, as among rules.
+    """
+
+    def __init__(self, lists: Sequence[PostList]) -> None:
+        ranked = sorted(lists, key=lambda one: (VERDICT_RANK[one.verdict], one.name))
+        self._matches = [RuleMatch(one.verdict, one.label) for one in ranked]
+        self._by_kind = {
+            kind: [(rank, one) for rank, one in enumerate(ranked) if one.kind == kind]
+            for kind in KINDS
+        }
+
+    def __len__(self) -> int:
+        return len(self._matches)
+
+    def verdicts(self, posts: Sequence[Post]) -> list[RuleMatch | None]:
+        """Return the list that decides for each post, None where none has anything of it."""
+        best = np.full(len(posts), len(self._matches))
+        for kind, lists in self._by_kind.items():
+            if lists:
+                self._match(kind, lists, posts, best)
+        return [self._matches[rank] if rank < len(self._matches) else None for rank in best]
+
+    @staticmethod
+    def _match(
+        kind: ListKind,
+        lists: Sequence[tuple[int, PostList]],
+        posts: Sequence[Post],
+        best: npt.NDArray[np.int64],
+    ) -> None:
+        """Lower `best`, (n,), to the first of these lists that holds something of a post."""
+        entries_of = _ENTRIES[kind]
+        pairs = [(row, entry) for row, post in enumerate(posts) for entry in entries_of(post)]
+        if not pairs:
+            return
+        rows = np.array([row for row, _ in pairs])
+        wanted = np.array([digest_of(entry) for _, entry in pairs], dtype=DIGESTS)
+        for rank, one in lists:
+            np.minimum.at(best, rows[one.holds(wanted)], rank)
+
+
+def _hashes_of(post: Post) -> Iterator[str]:
+    return (media.sha256.lower() for media in post.media or () if media.sha256)
+
+
+def _author_of(post: Post) -> Iterator[str]:
+    yield post.author_id
+
+
+_ENTRIES: Mapping[ListKind, Callable[[Post], Iterator[str]]] = {
+    "domains": domains_of_post,
+    "media": _hashes_of,
+    "authors": _author_of,
+}

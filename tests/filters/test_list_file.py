@@ -1,0 +1,74 @@
+"""Entries are read a line at a time, and a wrong line is named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from builders.lists import digests_of
+from feedmill.events.errors import UsageError
+from feedmill.filters import list_file
+from feedmill.filters.list_file import read_entries
+from feedmill.filters.lists import ListKind
+
+
+def written(folder: Path, content: str | bytes) -> Path:
+    path = folder / "list.txt"
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "entries"),
+    [
+        (
+            "domains",
+            "\ufeff# bad\n\nwww.Evil.example\r\n evil.example. \nbücher.test\nxn--bcher-kva.test",
+            ["evil.example", "xn--bcher-kva.test"],
+        ),
+        ("media", "AB" * 32 + "\n" + "ab" * 32, ["ab" * 32]),
+        ("authors", "Ann\nann\nünï\n", ["Ann", "ann", "ünï"]),
+    ],
+)
+def test_entries_take_the_form_in_which_posts_have_them(
+    tmp_path: Path, kind: ListKind, text: str, entries: list[str]
+) -> None:
+    found = read_entries(written(tmp_path, text), kind)
+    assert np.array_equal(found, digests_of(entries))
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "line", "expected"),
+    [
+        ("domains", "a.example\nhttps://b.example/\n", 2, "expected a domain such as"),
+        ("domains", "# x\n\n*.a.example", 3, "expected a domain such as"),
+        ("domains", "localhost", 1, "expected a domain such as"),
+        ("domains", "a" * 5000, 1, "expected a domain such as"),
+        ("domains", f"{'a.' * 140}example", 1, "expected a domain such as"),
+        ("media", "ab" * 32 + "\nab", 2, "expected a sha256 in 64"),
+        ("authors", "ann\nbob the builder", 2, "expected an author's id"),
+        ("authors", "é" * 200, 1, "at most 256 bytes"),
+        ("authors", b"ann\n\xff\n", 2, "expected UTF-8"),
+    ],
+)
+def test_a_wrong_line_is_named(
+    tmp_path: Path, kind: ListKind, text: str | bytes, line: int, expected: str
+) -> None:
+    path = written(tmp_path, text)
+    with pytest.raises(UsageError) as raised:
+        read_entries(path, kind)
+    assert f"{path}, line {line}: " in str(raised.value)
+    assert expected in str(raised.value)
+
+
+def test_no_entry_and_too_many_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UsageError, match="has no entry"):
+        read_entries(written(tmp_path, "# only a remark\n\n"), "authors")
+    with pytest.raises(UsageError, match="cannot read"):
+        read_entries(tmp_path / "nowhere.txt", "authors")
+    monkeypatch.setattr(list_file, "MAX_ENTRIES", 2)
+    assert len(read_entries(written(tmp_path, "a\nb\na\n"), "authors")) == 2
+    with pytest.raises(UsageError, match="at most 2 entries, got 3"):
+        read_entries(written(tmp_path, "a\nb\nc\n"), "authors")

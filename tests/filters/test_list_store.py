@@ -1,0 +1,148 @@
+"""A list in a store is what was put there, or is refused with its reason."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+
+from builders.lists import digests_of, stored_list
+from feedmill.events.errors import BadArtifact, UsageError
+from feedmill.filters import list_store
+from feedmill.filters.list_store import find_list_card, list_cards, pack_list, read_list
+from feedmill.models.artifact import pack_artifact, sha256_of
+from feedmill.models.remote_store import RemoteStore
+
+ENTRIES = ("evil.example", "worse.example")
+GOOD = {"list": "bad", "filter": "spam", "kind": "domains", "verdict": "hide", "list_format": 1}
+
+
+def rows_of(entries: Sequence[str]) -> np.ndarray:
+    digests = digests_of(entries)
+    return np.frombuffer(digests.tobytes(), dtype=np.uint8).reshape(-1, 12)
+
+
+def refusal(store: Path, sha256: str, name: str = "bad") -> str:
+    with pytest.raises((BadArtifact, UsageError)) as raised:
+        read_list(store, "spam", name, sha256)
+    return str(raised.value)
+
+
+def test_a_list_is_read_as_it_was_built_and_its_card_says_where_it_is_from(tmp_path: Path) -> None:
+    sha256 = stored_list(tmp_path, "domains", ENTRIES, verdict="demote")
+    found = read_list(tmp_path, "spam", "bad", sha256)
+    assert (found.filter, found.name, found.kind, found.verdict) == (
+        "spam",
+        "bad",
+        "domains",
+        "demote",
+    )
+    assert found.label == f"list/bad@{sha256[:12]}"
+    assert np.array_equal(found.digests, digests_of(ENTRIES))
+    (card,) = list_cards(tmp_path)
+    assert (card.source, card.licence, card.date) == ("made up", "CC0-1.0", "2026-11-26")
+    assert (card.entries, card.version) == (2, sha256[:12])
+
+
+def test_the_same_entries_are_the_same_bytes_and_any_change_gives_another_version() -> None:
+    digests = digests_of(ENTRIES)
+    content = pack_list("spam", "bad", "domains", "hide", digests)
+    assert content == pack_list("spam", "bad", "domains", "hide", digests_of(ENTRIES[::-1]))
+    others = {
+        pack_list("nsfw", "bad", "domains", "hide", digests),
+        pack_list("spam", "worse", "domains", "hide", digests),
+        pack_list("spam", "bad", "authors", "hide", digests),
+        pack_list("spam", "bad", "domains", "allow", digests),
+        pack_list("spam", "bad", "domains", "hide", digests[:1]),
+    }
+    assert len(others | {content}) == 6
+
+
+def test_a_list_comes_from_a_server_too(s3_store: RemoteStore, tmp_path: Path) -> None:
+    sha256 = stored_list(s3_store, "authors", ["ann"])
+    assert len(read_list(s3_store, "spam", "bad", sha256)) == 1
+    assert [card.sha256 for card in list_cards(s3_store)] == [sha256]
+
+
+def test_what_is_missing_altered_or_cut_is_refused(tmp_path: Path) -> None:
+    sha256 = stored_list(tmp_path, "domains", ENTRIES)
+    assert "the artifact is the list ('spam', 'bad')" in refusal(tmp_path, sha256, "other")
+    path = tmp_path / f"{sha256}.npz"
+    content = path.read_bytes()
+    path.write_bytes(content[:-1])
+    assert "was altered" in refusal(tmp_path, sha256)
+    path.unlink()
+    assert "no artifact at" in refusal(tmp_path, sha256)
+    assert list_cards(tmp_path) == []
+
+
+UNSORTED = rows_of(ENTRIES)[::-1]
+TWICE = np.repeat(rows_of(ENTRIES), 2, axis=0)
+
+
+@pytest.mark.parametrize(
+    ("change", "digests", "reason"),
+    [
+        ({"list_format": 2}, rows_of(ENTRIES), "has format 2"),
+        ({"kind": "phrases"}, rows_of(ENTRIES), "kind phrases"),
+        ({"kind": ["domains"]}, rows_of(ENTRIES), "kind"),
+        ({"verdict": "burn"}, rows_of(ENTRIES), "`burn` is no verdict"),
+        ({"verdict": {}}, rows_of(ENTRIES), "is no verdict"),
+        ({"filter": "nsfw"}, rows_of(ENTRIES), "is the list ('nsfw', 'bad')"),
+        ({}, UNSORTED, "not in order"),
+        ({}, TWICE, "not in order"),
+        ({}, rows_of(ENTRIES)[:0], "expected 1 to"),
+        ({}, rows_of(ENTRIES)[:, :8], "of 12 bytes"),
+        ({}, rows_of(ENTRIES).ravel(), "of 12 bytes"),
+        ({}, rows_of(ENTRIES).astype(np.float64), "of 12 bytes"),
+    ],
+)
+def test_what_no_build_writes_is_refused(
+    tmp_path: Path, change: dict[str, Any], digests: np.ndarray, reason: str
+) -> None:
+    content = pack_artifact({**GOOD, **change}, (), {"digests": digests})
+    sha256 = sha256_of(content)
+    (tmp_path / f"{sha256}.npz").write_bytes(content)
+    assert reason in refusal(tmp_path, sha256)
+
+
+def test_bytes_that_are_no_artifact_or_have_no_digests_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for content, reason in (
+        (b"\x80\x04not an artifact", "not an artifact"),
+        (pack_artifact(GOOD, (), {"other": np.ones(3)}), "of 12 bytes"),
+        (
+            pack_artifact(GOOD, (), {"digests": np.zeros((6_000_000, 12), np.uint8)}),
+            "once unpacked",
+        ),
+    ):
+        sha256 = sha256_of(content)
+        (tmp_path / f"{sha256}.npz").write_bytes(content)
+        assert reason in refusal(tmp_path, sha256)
+    monkeypatch.setattr(list_store, "MAX_ENTRIES", 1)
+    assert "expected 1 to 1 digests" in refusal(tmp_path, stored_list(tmp_path, "media", "ab"))
+
+
+def test_a_version_is_found_by_its_first_digits(tmp_path: Path) -> None:
+    first = stored_list(tmp_path, "domains", ENTRIES)
+    assert find_list_card(tmp_path, "spam", "bad", None).sha256 == first
+    second = stored_list(tmp_path, "domains", ENTRIES[:1])
+    stored_list(tmp_path, "domains", ENTRIES, "other")
+    (tmp_path / "list.spam.bad@x.json").write_bytes(b"{}")
+    assert find_list_card(tmp_path, "spam", "bad", second[:8]).sha256 == second
+    for version, reason in ((None, "several versions"), ("000000", "no version"), ("x", "digits")):
+        with pytest.raises(UsageError, match=reason):
+            find_list_card(tmp_path, "spam", "bad", version)
+    with pytest.raises(UsageError, match="there are: none"):
+        find_list_card(tmp_path, "nsfw", "bad", None)
+
+
+def test_a_card_is_a_file_of_its_own_that_no_model_reads(tmp_path: Path) -> None:
+    sha256 = stored_list(tmp_path, "domains", ENTRIES)
+    card = tmp_path / f"list.spam.bad@{sha256[:12]}.json"
+    assert msgspec.json.decode(card.read_bytes())["entries"] == 2

@@ -1,0 +1,107 @@
+"""A list finds what a rule with the same entries finds, whatever their number."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from builders.events import post
+from builders.lists import digests_of, post_list
+from feedmill.events.post import Media, Post
+from feedmill.events.rules import Rule, RuleAction
+from feedmill.filters.lists import DIGEST_BYTES, DIGESTS, KINDS, ListKind, ListSet, digest_of
+from feedmill.filters.rules import RuleMatch, RuleSet
+
+HOSTS = ("evil.example", "shop.evil.example", "www.evil.example", "a.co", "b.a.co", "xn--p1ai.test")
+SHAS = tuple(digit * 64 for digit in "0aAbF9")
+AUTHORS = ("ann", "Ann", "bob", "ünï", "did:plc:1")
+FIELDS = {"domains": "domains", "media": "media_sha256", "authors": "authors"}
+ENTRIES: dict[ListKind, Sequence[str]] = {
+    "domains": ("evil.example", "b.a.co", "a.co", "xn--p1ai.test"),
+    "media": tuple(sorted({sha.lower() for sha in SHAS})),
+    "authors": AUTHORS,
+}
+
+urls = st.builds("https://{}/{}".format, st.sampled_from(HOSTS), st.sampled_from(["", "x?y=1"]))
+texts = st.lists(st.sampled_from([*HOSTS, "Hello", "mail@a.co", "EVIL.example."]), max_size=4).map(
+    " ".join
+)
+media = st.builds(
+    Media, st.one_of(urls, st.just("u")), st.just("image"), st.none() | st.sampled_from(SHAS)
+)
+posts = st.builds(
+    post,
+    text=texts,
+    author_id=st.sampled_from(AUTHORS),
+    links=st.none() | st.lists(urls, max_size=2).map(tuple),
+    media=st.none() | st.lists(media, max_size=2).map(tuple),
+)
+actions = st.sampled_from(["hide", "demote", "allow"])
+
+
+@st.composite
+def drawn_lists(draw: Any) -> list[tuple[str, ListKind, RuleAction, list[str]]]:
+    """Name, kind, verdict and entries of some lists."""
+    made = []
+    for number in range(draw(st.integers(1, 4))):
+        kind = draw(st.sampled_from(KINDS))
+        entries = draw(st.lists(st.sampled_from(ENTRIES[kind]), min_size=1, unique=True))
+        made.append((f"l{number}", kind, draw(actions), entries))
+    return made
+
+
+@given(st.lists(posts, max_size=5), drawn_lists())
+def test_lists_decide_as_rules_with_the_same_entries(
+    drawn: list[Post], lists: list[tuple[str, ListKind, RuleAction, list[str]]]
+) -> None:
+    rules = RuleSet(
+        {
+            name: msgspec.structs.replace(Rule(verdict), **{FIELDS[kind]: tuple(entries)})
+            for name, kind, verdict, entries in lists
+        }
+    )
+    made = ListSet([post_list(kind, entries, name, v) for name, kind, v, entries in lists])
+    expected = [
+        match and RuleMatch(match.verdict, f"list/{match.rule}@{'0' * 12}")
+        for match in rules.verdicts(drawn, [0] * len(drawn))
+    ]
+    assert made.verdicts(drawn) == expected
+
+
+def test_a_million_domains_hold_each_of_theirs_and_no_other() -> None:
+    names = random.Random(14)
+    entries = {f"{names.getrandbits(48):x}.example" for _ in range(1_000_000)}
+    made = ListSet([post_list("domains", entries)])
+    inside = names.sample(sorted(entries), 200)
+    outside = [f"x{host}" for host in inside]
+    found = made.verdicts([post(text=f"see {host}/now") for host in inside + outside])
+    assert [match is not None for match in found] == [True] * 200 + [False] * 200
+
+
+def test_the_first_and_the_last_digest_are_found_and_none_beyond_them() -> None:
+    one = post_list("authors", ["a", "b", "c"])
+    beyond = np.array([b"\x00" * DIGEST_BYTES, b"\xff" * DIGEST_BYTES], dtype=DIGESTS)
+    assert one.holds(one.digests).all()
+    assert not one.holds(beyond).any()
+    # A digest that ends with zeros is one of twelve bytes all the same.
+    ends = np.array([b"\x01" + b"\x00" * 11, b"\x01\x00\x02" + b"\x00" * 9], dtype=DIGESTS)
+    assert ends[:1] != ends[1:]
+
+
+def test_no_lists_decide_nothing() -> None:
+    assert len(ListSet([])) == 0
+    assert ListSet([]).verdicts([post()]) == [None]
+    assert ListSet([post_list("media", ["0" * 64])]).verdicts([]) == []
+
+
+@pytest.mark.parametrize("text", ["", "a", "ünï", "\ud800"])
+def test_a_digest_has_twelve_bytes(text: str) -> None:
+    assert len(digest_of(text)) == DIGEST_BYTES
+    assert len(digests_of([text, text])) == 1
