@@ -33,6 +33,8 @@ log = logging.getLogger(__name__)
 
 # Beside the offsets: the version by which all posts of a partition are judged.
 _NOTE = "scored."
+# Noted instead of a version while a pass is under way: some posts are judged by another version.
+_MIXED = "-"
 SLICE_POSTS = 32
 SLICE_SIGNALS = 200
 # A cycle's posts go first: no more of a cycle than this.
@@ -70,7 +72,8 @@ class Rescoring:
     """A part of a text model's step: has every post judged by the version that runs.
 
     Beside the offset of each partition the worker commits the note ``scored.<name>``: the version
-    by which all of its posts are judged.  Whoever takes it over goes on.
+    by which all of its posts are judged, ``-`` where several judged them.  Whoever takes it over
+    goes on.
 
     Parameters
     ----------
@@ -165,7 +168,7 @@ class Rescoring:
             behind = [p for p, version in self._judged_by.items() if version != self._version]
             if not behind:
                 return False
-            self._begin(behind)
+            self._begin(behind, writer)
         end = time.perf_counter() + min(budget_s, _SLICE_S)
         while self._pass is not None and self._slice(self._pass, writer):
             if time.perf_counter() >= end:
@@ -178,7 +181,13 @@ class Rescoring:
 
     # --- one pass ---------------------------------------------------------------------------
 
-    def _begin(self, behind: Sequence[int]) -> None:
+    def _begin(self, behind: Sequence[int], writer: Writer) -> None:
+        for partition in behind:
+            # Also if the version of before comes back: it did not judge all.
+            self._judged_by[partition] = _MIXED
+            if self._noted[partition] != _MIXED:
+                writer.note(partition, self._note, _MIXED)
+                self._noted[partition] = _MIXED
         sources = tuple(TopicPartition("posts", p) for p in sorted(behind))
         self._pass = _Pass(self._version, sources, self._last.unseen(self._topic, behind))
         self._context.metrics.set("feedmill_outdated_share", 1.0)

@@ -115,6 +115,28 @@ def test_every_post_is_scored_again_once_the_newest_first() -> None:
     assert made.note == "2"
 
 
+@pytest.mark.parametrize("restarts", [False, True])
+@pytest.mark.parametrize("cycles", [1, 3, 5])
+def test_after_a_rollback_within_a_pass_every_post_is_scored_by_the_version_of_before(
+    cycles: int, *, restarts: bool
+) -> None:
+    made = started()
+    made.release("2")
+    made.say("new")
+    made.work(cycles)
+    assert made.note == "-"
+    assert len(made.written()) < 100
+    made.writer.added.clear()
+    if restarts:
+        made.rescoring.assigned(AssignmentChange(2, lost=(0,)))
+        made.gain(made.note, start=len(made.topics[POSTS]))
+    made.release("1")
+    made.work()
+    assert {one.post_id for one in made.written()} == {"new", *(f"p{i}" for i in range(100))}
+    assert {one.version for one in made.written()} == {"1"}
+    assert made.note == "1"
+
+
 def test_a_version_that_was_replaced_or_deleted_is_left_out() -> None:
     made = started(3)
     made.say("p0", "an edit")
