@@ -73,7 +73,7 @@ class BurstDamping:
 
 
 class _PresentMinute:
-    """The counts of a minute that goes on, some 130 bytes a post.
+    """The counts of a minute that goes on, some 100 bytes a post beside its id.
 
     `rows` says where a post's counts begin in `counts`, in the order of `KIND_INDEX`; `past` keeps
     what was found in the minutes before, by the place of the count.
