@@ -205,13 +205,17 @@ def audit_differences(
     """Return for each audited post how much more wrong the challenger does: (rows,), in [-1, 1].
 
     Wrong is to show what violates, to hide what is fine, and by half to demote either.  A row has
-    the inverse of its probability as its weight, 1 at most.
+    the inverse of its probability as its weight, 1 at most: that of the tenth with the lowest
+    probabilities, so that no single one makes all others weigh nothing.
     """
+    if not rows:
+        return np.zeros(0)
     posts = [row.post for row in rows]
     labels: Values = np.array([row.label for row in rows])
     probabilities: Values = np.array([row.probability for row in rows])
     wrong = np.abs(_done(challenger, posts) - labels) - np.abs(_done(champion, posts) - labels)
-    differences: Values = wrong * (probabilities.min(initial=1.0) / probabilities)
+    lowest = np.quantile(probabilities, 0.1, method="higher")
+    differences: Values = wrong * np.minimum(lowest / probabilities, 1.0)
     return differences
 
 

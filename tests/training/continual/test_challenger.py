@@ -124,6 +124,11 @@ def test_a_row_of_the_audit_weighs_as_many_posts_as_it_stands_for(shipped: Filte
         even * np.tile([0.25, 1.0], 20)
     )
     assert audit_differences(strict, shipped, rows).max() < 0
+    # A wrong probability of one row does not silence the others.
+    rows[1] = rows[1]._replace(probability=1e-9)
+    assert audit_differences(shipped, strict, rows) == pytest.approx(
+        even * np.tile([0.25, 1.0], 20)
+    )
     assert len(audit_differences(strict, shipped, [])) == 0
 
 
