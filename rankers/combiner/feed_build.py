@@ -21,6 +21,8 @@ _RANKED_ROWS = 4 * _SCORED_ROWS
 _FOUND_KEYS = 512
 _FILLED_ROWS = 64
 _MADE_FEEDS = 32
+# So few feeds each look for their posts, instead of each group of posts for its feeds.
+_FEW_FEEDS = 8
 
 
 class FeedBuild:
@@ -32,16 +34,35 @@ class FeedBuild:
     ----------
     next
         The new rankings, complete once `work` returned False.
+
+    Parameters
+    ----------
+    view, policies
+        Of which posts, and where decisions and scores are filled.
+    feeds
+        The set that takes the new rankings.
+    names
+        The feeds that are made whether they have posts or not.
+    discovers
+        Whether posts may make feeds on demand beside those.
     """
 
     def __init__(
-        self, view: PostView, policies: PolicyCache, feeds: FeedSet, names: Iterable[str]
+        self,
+        view: PostView,
+        policies: PolicyCache,
+        feeds: FeedSet,
+        names: Iterable[str],
+        *,
+        discovers: bool = True,
     ) -> None:
         self.next = feeds
         self._view = view
         self._policies = policies
         self._now_ms = 0
-        self._parts = self._run(tuple(names))
+        names = tuple(names)
+        self._few = names if not discovers and len(names) <= _FEW_FEEDS else None
+        self._parts = self._run(names)
 
     def work(self, now_ms: int) -> bool:
         """Do a part that takes about a millisecond; whether there is more."""
@@ -92,10 +113,24 @@ class FeedBuild:
     def _rank(self, rows: Rows) -> Iterator[None]:
         """Rank posts in their feeds."""
         groups = self._view.post.group[rows]
-        of_feeds = yield from by_feed(self.next.feeds_of, groups)
+        if self._few is None:
+            of_feeds = yield from by_feed(self.next.feeds_of, groups)
+        else:
+            of_feeds = yield from self._of_few(self._few, groups)
         for name, parts in of_feeds.items():
             positions = np.concatenate(parts)
             # Posts that became others since the slice began were given to `next` then.
             same = self._view.post.group[rows[positions]] == groups[positions]
             self.next.rank(name, rows[positions[same]], self._now_ms)
             yield
+
+    def _of_few(
+        self, names: Sequence[str], groups: Rows
+    ) -> Generator[None, None, dict[str, list[npt.NDArray[np.intp]]]]:
+        """As `by_feed`, where each of a few feeds looks for its posts."""
+        of_feeds, matcher = {}, self.next.matcher
+        for name in names:
+            is_taken = yield from matcher.taken_by(name, groups, self._view.groups.values)
+            of_feeds[name] = [np.flatnonzero(is_taken)]
+            yield
+        return of_feeds

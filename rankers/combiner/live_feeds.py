@@ -155,9 +155,8 @@ class LiveFeeds:
         if moved:
             names |= self._take_places()
         names.update(name for name in matcher.named if name not in self.feeds)
-        going_on = [name for name in self.feeds if _exists(name, matcher)]
-        names.update(name for name in going_on if is_all or self._differs(name, settings, matcher))
         self._prepare_policies(settings)
+        names.update(self._outdated(settings, matcher) if not is_all else self._going_on(matcher))
         # Feeds that are made meanwhile follow the settings before; they are made here, too.
         discovers = (
             is_all
@@ -170,13 +169,28 @@ class LiveFeeds:
             return None
         return self._build_of(settings, matcher, names, discovers=discovers)
 
-    def _differs(self, name: str, settings: Settings, matcher: FeedMatcher) -> bool:
-        """Whether a feed must be made anew under these settings."""
-        feed, before = self.feeds[name], self._set.matcher
-        return (
+    def _going_on(self, matcher: FeedMatcher) -> Iterator[str]:
+        """The feeds that will still exist."""
+        return (name for name in self.feeds if _exists(name, matcher))
+
+    def _outdated(self, settings: Settings, matcher: FeedMatcher) -> Iterator[str]:
+        """The feeds that must be made anew under these settings."""
+        general = self._policies.scores(settings, "")
+        own = settings.weights.keys() | settings.gates.keys()
+        for name, feed in self.feeds.items():
+            scores = self._policies.scores(settings, name) if name in own else general
+            if scores is not feed.scores:
+                if _exists(name, matcher):
+                    yield name
+            elif matcher is not self._set.matcher and self._differs(feed, matcher):
+                yield name
+
+    def _differs(self, feed: FeedRanking, matcher: FeedMatcher) -> bool:
+        """Whether other posts are in a feed, or it is on demand no more, or now."""
+        name = feed.name
+        return _exists(name, matcher) and (
             _content(feed.spec) != _content(matcher.spec_of(name))
-            or before.is_on_demand(name) != matcher.is_on_demand(name)
-            or self._policies.scores(settings, name) is not feed.scores
+            or self._set.matcher.is_on_demand(name) != matcher.is_on_demand(name)
         )
 
     def _prepare_policies(self, settings: Settings) -> None:
@@ -199,12 +213,13 @@ class LiveFeeds:
     ) -> FeedBuild:
         unchanged = self.feeds.keys() - names
 
-        def concerns(name: str) -> bool:
-            return name in names or (discovers and name not in unchanged)
+        def may_be_discovered(name: str) -> bool:
+            return name in names or name not in unchanged
 
+        concerns = may_be_discovered if discovers else names.__contains__
         feeds = FeedSet(self._view, self._policies, self._lookup, settings, matcher, concerns)
         self._short -= names
-        return FeedBuild(self._view, self._policies, feeds, names)
+        return FeedBuild(self._view, self._policies, feeds, names, discovers=discovers)
 
     def _finish(self, made: FeedSet, now_ms: int, has_time: HasTime) -> bool:
         """Put the new rankings in the place of the old ones; whether some are left."""
@@ -245,15 +260,15 @@ class LiveFeeds:
 
     def _follow(self, settings: Settings, matcher: FeedMatcher) -> None:
         """From here on these settings count."""
+        is_other, places = matcher is not self._set.matcher, self._set.places
         self._set.settings, self._set.matcher = settings, matcher
-        places = self._set.places
-        places.set_limits(matcher.limits())
-        for name in tuple(self.feeds):
-            if not _exists(name, matcher):
+        if is_other:
+            places.set_limits(matcher.limits())
+            for name in self.feeds.keys() - self._going_on(matcher):
                 self._remove(name)
-        for name in matcher.named:
-            if pattern_of(name) is not None:
-                places.drop(name)
+            for name in matcher.named:
+                if pattern_of(name) is not None:
+                    places.drop(name)
         self.default = self._default_decisions()
 
     def _scores_in_use(self) -> Iterator[FeedScores]:

@@ -47,12 +47,12 @@ log = logging.getLogger(__name__)
 # step whose turn it is where posts and restores took all of that.
 CYCLE_S = 0.015
 LEAST_S = 0.004
-# How long the loop waits for input when it has nothing else to do; settings wait as long.
+# How long the loop waits for input when it has nothing else to do.
 IDLE_S = 0.010
 # It waits for less where a restore or a step waits for something that is not input.
 _SOON_S = 0.003
 # A client waits for one consumer's records, and that is `posts`.  In between the loop looks for
-# engagements: often for a while after some came.
+# engagements and settings: often for a while after engagements came.
 _LOOK_S = 0.005
 _LOOK_OFTEN_S = 0.001
 _OFTEN_FOR_S = 0.1
@@ -114,6 +114,7 @@ class Worker:
         self._served_at = 0.0
         self._often_until = 0.0
         self._busy = False
+        self._has_new_settings = False
         self._next_step = 0
         self._watchdog = Watchdog()
         self.status = WorkerStatus(self, self._watchdog)
@@ -211,7 +212,6 @@ class Worker:
         before_wait = time.perf_counter()
         posts, engagements = self._take_input(0.0 if moved or self._busy else self._wait_s())
         waited = time.perf_counter() - before_wait
-        # Also what came meanwhile: a setting need not wait for the next cycle.
         self._follow_settings()
         if posts or engagements or moved:
             self._apply(posts, engagements)
@@ -230,8 +230,13 @@ class Worker:
         if self.releases.follow():
             self.time.heartbeats.hurry()
 
+    def _read_settings(self) -> bool:
+        self._has_new_settings |= self.settings.follow()
+        return self._has_new_settings
+
     def _follow_settings(self) -> None:
-        if self.settings.follow() and self._started:
+        if self._read_settings() and self._started:
+            self._has_new_settings = False
             for step in self.steps:
                 step.settings_changed(self.settings.settings)
             self.time.heartbeats.hurry()
@@ -273,7 +278,7 @@ class Worker:
         return self.settings.log.all_restored() and self.releases.is_settled()
 
     def _take_input(self, wait_s: float) -> tuple[list[RecordBatch], list[RecordBatch]]:
-        """Take the posts and engagements that there are; wait where there are none."""
+        """Take the posts and engagements that there are; wait where there are none, nor settings."""
         start = time.monotonic()
         look_s = _LOOK_OFTEN_S if start < self._often_until else _LOOK_S
         while True:
@@ -282,7 +287,7 @@ class Worker:
             now = time.monotonic()
             if engagements:
                 self._often_until = now + _OFTEN_FOR_S
-            if posts or engagements or now >= start + wait_s:
+            if posts or engagements or self._read_settings() or now >= start + wait_s:
                 return posts, engagements
 
     def _wait_s(self) -> float:
