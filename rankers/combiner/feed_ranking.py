@@ -148,7 +148,7 @@ class FeedRanking:
         has_left[stayed] = False
         left = before[has_left]
         entries = self._entries(rows[moved], scores[moved])
-        removed = [self._view.ids[row] for row in left.tolist()]
+        removed = self._view.ids.read_many(left)
         if gone:
             # A post that was deleted may have come again, in another row.
             entered = {post_id for post_id, _ in entries}
@@ -168,19 +168,14 @@ class FeedRanking:
         elif not is_shown:
             return None
         entry = self._entries(self._written_rows[at : at + 1], self._written_scores[at : at + 1])
-        return self._feed_change(
-            config_offset, entry, [self._view.ids[r] for r in removed.tolist()]
-        )
+        return self._feed_change(config_offset, entry, self._view.ids.read_many(removed))
 
     def renewal(self, config_offset: int) -> FeedChange | None:
         """A change without entries, to renew the feed; None while a whole one is due."""
         return None if self.whole else self._feed_change(config_offset, [])
 
     def _entries(self, rows: Rows, scores: npt.NDArray[np.float64]) -> list[tuple[str, float]]:
-        ids = self._view.ids
-        return [
-            (ids[row], score) for row, score in zip(rows.tolist(), scores.tolist(), strict=True)
-        ]
+        return list(zip(self._view.ids.read_many(rows), scores.tolist(), strict=True))
 
     def _feed_change(
         self,

@@ -49,6 +49,12 @@ class IdTable:
         """The id of this number, "" where it has none."""
         return self._arena.read(number) if number < self.bound else ""
 
+    def read_many(self, numbers: Numbers) -> list[str]:
+        """The id of each number; they are of ids that were added."""
+        if len(numbers) < _MANY_FROM:
+            return [self._arena.read(number) for number in numbers.tolist()]
+        return self._arena.read_many(numbers)
+
     @property
     def used_bytes(self) -> int:
         """The bytes of all that grows with the ids."""

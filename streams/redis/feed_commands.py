@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 import msgspec
+import orjson
 
 from feedmill.rankers.combiner import FeedChange
 from feedmill.streams.redis import scripts
@@ -37,8 +39,7 @@ class FeedCommands:
         """Write a change of a feed."""
         mode = "whole" if change.whole else "change"
         arguments = self._arguments(mode, change, token, now_ms)
-        for post_id, score in change.entries:
-            arguments += (repr(float(score)), post_id)
+        arguments += _scores_and_members(change.entries)
         arguments += ("size", change.size, "config_offset", change.config_offset)
         if change.whole:
             weights, gates = _encode(change.weights.as_dict()), _encode(change.gates)
@@ -101,3 +102,13 @@ class FeedCommands:
             keys.feed_copy(feed),
         ]
         return scripts.WRITE_FEED.call(key_names, arguments)
+
+
+def _scores_and_members(entries: Sequence[tuple[str, float]]) -> list[Argument]:
+    """Score, member, score, member, …; each score in the fewest digits that give it back."""
+    if not entries:
+        return []
+    arguments: list[Argument] = [""] * (2 * len(entries))
+    arguments[1::2], scores = zip(*entries, strict=True)
+    arguments[::2] = orjson.dumps(scores)[1:-1].split(b",")
+    return arguments
