@@ -26,6 +26,8 @@ WINDOW_MS = 60 * 60 * 1000
 # A rate of fewer posts means little; of 200 with a true rate of 1 %, 8 % never would be hidden.
 LEAST_POSTS = 200
 _MAX_HOSTS = 8
+_NUMBER_BITS, _WORD_BITS = 32, 64
+_NUMBER, _WORD = (1 << _NUMBER_BITS) - 1, (1 << _WORD_BITS) - 1
 # The reasons of values that were lowered begin so.
 CAPPED = "capped: "
 
@@ -53,28 +55,40 @@ class ScoredPost(Struct, frozen=True, gc=False):
 
 
 class _Window:
-    """The last posts, oldest first: a ring of `WINDOW_RECORDS` places, 160 kB from the start."""
+    """The last posts, oldest first: a ring of `WINDOW_RECORDS` places, 200 kB from the start.
+
+    The sources of a post are one integer, see `_Sources`: a place has room for four of them, and
+    what needs more is kept beside the ring.
+    """
 
     def __init__(self) -> None:
         self._offsets = array("q", bytes(8 * WINDOW_RECORDS))
         self._at_ms = array("q", bytes(8 * WINDOW_RECORDS))
         self._values = array("d", bytes(8 * WINDOW_RECORDS))
-        self._sources: list[tuple[str, ...]] = [()] * WINDOW_RECORDS
+        self._low = array("Q", bytes(8 * WINDOW_RECORDS))
+        self._high = array("Q", bytes(8 * WINDOW_RECORDS))
+        self._large: dict[int, int] = {}
         self._first = self._count = 0
 
-    def __iter__(self) -> Iterator[tuple[float, tuple[str, ...]]]:
+    def __iter__(self) -> Iterator[tuple[float, int]]:
         """Value and sources of each post."""
         for i in range(self._first, self._first + self._count):
-            yield self._values[i % WINDOW_RECORDS], self._sources[i % WINDOW_RECORDS]
+            place = i % WINDOW_RECORDS
+            yield self._values[place], self._sources_at(place)
 
-    def append(self, post: ScoredPost, at_ms: int) -> None:
+    def append(self, post: ScoredPost, at_ms: int, sources: int) -> None:
         """Take a post after the last; there is a place after `take_until`."""
         place = (self._first + self._count) % WINDOW_RECORDS
         self._offsets[place], self._at_ms[place] = post.offset, at_ms
-        self._values[place], self._sources[place] = post.value, post.sources
+        self._values[place] = post.value
+        if sources >> (2 * _WORD_BITS):
+            self._large[place] = sources
+        else:
+            self._low[place] = sources & _WORD
+            self._high[place] = sources >> _WORD_BITS
         self._count += 1
 
-    def take_until(self, offset: int, at_ms: int) -> Iterator[tuple[float, tuple[str, ...]]]:
+    def take_until(self, offset: int, at_ms: int) -> Iterator[tuple[float, int]]:
         """Take out the posts up to an offset, up to a time, and the oldest if no place is left.
 
         Yields value and sources of each.
@@ -84,9 +98,72 @@ class _Window:
             is_full = self._count == WINDOW_RECORDS
             if self._offsets[place] > offset and self._at_ms[place] > at_ms and not is_full:
                 return
-            sources, self._sources[place] = self._sources[place], ()
+            sources = self._sources_at(place)
+            if self._large:
+                self._large.pop(place, None)
             self._first, self._count = (place + 1) % WINDOW_RECORDS, self._count - 1
             yield self._values[place], sources
+
+    def _sources_at(self, place: int) -> int:
+        if place in self._large:
+            return self._large[place]
+        return self._high[place] << _WORD_BITS | self._low[place]
+
+
+class _Sources:
+    """The sources of the posts in a window: how many posts each has, and how many flagged ones.
+
+    Each has a number from 1 on, and the sources of a post are one integer, 32 bits a number.  A
+    source without posts is forgotten; its number may stand for another one afterwards.
+    """
+
+    def __init__(self) -> None:
+        self.numbers: dict[str, int] = {}
+        self.posts = [0]
+        self.flagged = [0]
+        self._names = [""]
+        self._spare: list[int] = []
+
+    def columns(self) -> tuple[dict[str, int], list[int], list[int]]:
+        """`numbers`, `posts` and `flagged`."""
+        return self.numbers, self.posts, self.flagged
+
+    def add(self, name: str) -> int:
+        """The number of a source that has no post yet."""
+        if self._spare:
+            number = self._spare.pop()
+            self._names[number] = name
+        else:
+            number = len(self._names)
+            self._names.append(name)
+            self.posts.append(0)
+            self.flagged.append(0)
+        self.numbers[name] = number
+        return number
+
+    def take_out(self, sources: int, *, is_flagged: bool) -> None:
+        """A post left the window."""
+        posts = self.posts
+        while sources:
+            number = sources & _NUMBER
+            sources >>= _NUMBER_BITS
+            if is_flagged:
+                self.flagged[number] -= 1
+            posts[number] -= 1
+            if not posts[number]:
+                del self.numbers[self._names[number]]
+                self._names[number] = ""
+                self._spare.append(number)
+
+    def count_flagged(self, sources: int) -> None:
+        """A post is flagged."""
+        while sources:
+            self.flagged[sources & _NUMBER] += 1
+            sources >>= _NUMBER_BITS
+
+    def clear_flagged(self) -> None:
+        """No post is flagged."""
+        self.flagged = [0] * len(self.posts)
 
 
 class HideRates:
@@ -94,7 +171,7 @@ class HideRates:
 
     It folds posts in the order of offsets.  What it returns for a post depends only on the posts in
     the window before it, so that a fold begun `WINDOW_RECORDS` earlier returns the same.
-    160 kB, and the names of the sources.
+    200 kB, and the names of the sources.
 
     Parameters
     ----------
@@ -107,18 +184,18 @@ class HideRates:
     def __init__(self, flagged_at: float, max_rate: float) -> None:
         self._flagged_at, self._max_rate = flagged_at, max_rate
         self._window = _Window()
-        self._posts: dict[str, int] = {}
-        self._flagged: dict[str, int] = {}
+        self._sources = _Sources()
         self._at_ms = 0
 
     def set_flagged_at(self, flagged_at: float) -> None:
         """Count posts as flagged from another value on, those in the window too."""
         if flagged_at == self._flagged_at:
             return
-        self._flagged_at, self._flagged = flagged_at, {}
+        self._flagged_at = flagged_at
+        self._sources.clear_flagged()
         for value, sources in self._window:
             if value >= flagged_at:
-                self._count_flagged(sources, 1)
+                self._sources.count_flagged(sources)
 
     def fold(self, post: ScoredPost) -> str | None:
         """Fold the next post in.
@@ -127,44 +204,44 @@ class HideRates:
         -------
         The first of its sources whose rate was above the limit before it, None if there is none.
         """
-        self._at_ms = max(self._at_ms, post.at_ms)
+        if post.at_ms > self._at_ms:
+            self._at_ms = post.at_ms
         self._forget(post.offset - WINDOW_RECORDS, self._at_ms - WINDOW_MS)
-        over, posts = None, self._posts
+        numbers, posts, flagged = self._sources.columns()
+        over, sources = None, 0
         for source in post.sources:
-            count = posts.get(source, 0)
-            # Most sources have too few posts, which spares the call.
-            if count >= LEAST_POSTS and over is None and self.is_over(source):
+            number = numbers.get(source)
+            if number is None:
+                number = self._sources.add(source)
+            count = posts[number]
+            if over is None and count >= LEAST_POSTS and flagged[number] > self._max_rate * count:
                 over = source
-            posts[source] = count + 1
+            posts[number] = count + 1
+            sources = sources << _NUMBER_BITS | number
         if post.value >= self._flagged_at:
-            self._count_flagged(post.sources, 1)
-        self._window.append(post, self._at_ms)
+            self._sources.count_flagged(sources)
+        self._window.append(post, self._at_ms, sources)
         return over
 
     def is_over(self, source: str, part: float = 1.0) -> bool:
         """Whether a source's rate is above the limit, or above this part of it."""
-        posts = self._posts.get(source, 0)
-        return posts >= LEAST_POSTS and self._flagged.get(source, 0) > part * self._max_rate * posts
+        posts, flagged = self._counts(source)
+        return posts >= LEAST_POSTS and flagged > part * self._max_rate * posts
 
     def rate(self, source: str) -> float:
         """The fraction of a source's posts that are flagged."""
-        return self._flagged.get(source, 0) / max(self._posts.get(source, 0), 1)
+        posts, flagged = self._counts(source)
+        return flagged / max(posts, 1)
+
+    def _counts(self, source: str) -> tuple[int, int]:
+        number = self._sources.numbers.get(source)
+        if number is None:
+            return 0, 0
+        return self._sources.posts[number], self._sources.flagged[number]
 
     def _forget(self, offset: int, at_ms: int) -> None:
         for value, sources in self._window.take_until(offset, at_ms):
-            if value >= self._flagged_at:
-                self._count_flagged(sources, -1)
-            for source in sources:
-                left = self._posts[source] - 1
-                if left:
-                    self._posts[source] = left
-                else:
-                    del self._posts[source]
-                    self._flagged.pop(source, None)
-
-    def _count_flagged(self, sources: tuple[str, ...], by: int) -> None:
-        for source in sources:
-            self._flagged[source] = self._flagged.get(source, 0) + by
+            self._sources.take_out(sources, is_flagged=value >= self._flagged_at)
 
 
 class HideLimit(NamedTuple):

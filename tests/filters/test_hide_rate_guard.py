@@ -130,6 +130,28 @@ def test_other_thresholds_are_counted_in_the_whole_window() -> None:
     assert shares.rate(AWAY) == 0.5
 
 
+def test_rates_are_those_of_counting_the_window_anew() -> None:
+    drawn, shares, window, flagged_at = random.Random(3), HideRates(0.5, 0.10), [], 0.5
+    offset = at_ms = 0
+    for i in range(12_000):
+        offset, at_ms = offset + drawn.choice((1, 1, 3)), at_ms + drawn.choice((10, 600))
+        names = [f"author:{drawn.randrange(i // 10, i // 10 + 40)}", "lang:en"]
+        names += [f"host:{n}" for n in drawn.sample(range(20), drawn.choice((0, 1, 2, 3, 8)))]
+        window.append(ScoredPost(offset, at_ms, tuple(names), drawn.random()))
+        shares.fold(window[-1])
+        if i % 1000:
+            continue
+        if i % 3000 == 0:
+            flagged_at = drawn.random()
+            shares.set_flagged_at(flagged_at)
+        oldest_ms, oldest = at_ms - WINDOW_MS, offset - WINDOW_RECORDS
+        window = [p for p in window if p.at_ms > oldest_ms and p.offset > oldest]
+        for name in {*(source for p in window for source in p.sources), "author:0"}:
+            values = [p.value for p in window if name in p.sources]
+            flagged = sum(value >= flagged_at for value in values)
+            assert shares.rate(name) == flagged / max(len(values), 1)
+
+
 def told(**settings: object) -> Settings:
     return settings_of(
         *((key.replace("__", "/"), {"spam": value}) for key, value in settings.items())
