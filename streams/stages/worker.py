@@ -58,6 +58,8 @@ _LOOK_OFTEN_S = 0.001
 _OFTEN_FOR_S = 0.1
 STOP_WITHIN_S = 8.0
 _SERVE_GROUP_EVERY_S = 1.0
+# So long the loop leaves the interpreter to the Redis writer, which has whole feeds to send then.
+_LEAVE_S = 0.0003
 
 
 class Worker:
@@ -240,6 +242,7 @@ class Worker:
             for step in self.steps:
                 step.settings_changed(self.settings.settings)
             self.time.heartbeats.hurry()
+            time.sleep(_LEAVE_S)
 
     def _hand_heartbeat_down(self, value: bytes | None, at_ms: int) -> None:
         if not value:
