@@ -4,7 +4,8 @@ A prior from the text is moved by decayed counters: the mean of a Beta distribut
 worth `prior_weight` impressions.  The prior multiplies the rate of an average post.  It sums one
 linear model for each kind of reaction, and each of them learned what is liked, shared, answered or
 clicked within a group, not what group it is in.  A head may add what the kind of media says beside
-the text; an unknown kind adds nothing.  LightGBM's trees correct the sum by the shape of the text;
+the text; an unknown kind adds nothing.  A model of a product's own impressions adds what author and
+hour say; the shipped one knows none.  LightGBM's trees correct the sum by the shape of the text;
 they never fall as it rises.  Counters are read as of their own last event, so that no clock is
 needed.
 """
@@ -29,6 +30,7 @@ from feedmill.models.artifact import Arrays, Artifact
 from feedmill.models.linear_text import FEATURES, LinearText, read_linear_text, weighted_sum
 from feedmill.models.text_model import read_array, read_trees
 from feedmill.models.trees import Trees
+from feedmill.rankers.post_effects import PostEffects, read_effects
 from feedmill.rankers.spec import RankerSpec
 
 Scores = npt.NDArray[np.float64]
@@ -145,6 +147,8 @@ class ExpectedClicks:
         end 0 for an unknown kind: (kinds + 1,) float64.
     lift, media_lift
         The weighted sums of both: by how much a text, and its media, lift the base rate, in log.
+    effects
+        What author and hour add to the lift; None in models that learned nothing of them.
     trees
         What `tree_columns` adds to the lift; None in models from before there were trees.
     base
@@ -159,26 +163,33 @@ class ExpectedClicks:
     media: Mapping[str, Scores]
     lift: LinearText
     media_lift: Scores
+    effects: PostEffects | None
     trees: Trees | None
     base: float
     prior_weight: float
 
     def prior_many(self, posts: Sequence[Post]) -> Scores:
         """Return the base rate lifted or lowered by each post, at most e**1.2 times: (posts,)."""
-        return self.prior_texts(TextBatch([post.text for post in posts]), media_kinds(posts))
+        return self._prior(TextBatch([post.text for post in posts]), media_kinds(posts), posts)
 
     def prior_batch(self, batch: PostBatch) -> Scores:
         """Return the prior of posts whose texts other models read as well."""
-        return self.prior_texts(batch.text, batch.media_kinds)
+        return self._prior(batch.text, batch.media_kinds, batch.posts)
 
     def prior_texts(self, batch: TextBatch, kinds: MediaKinds | None = None) -> Scores:
         """Return the prior of texts whose n-grams are already hashed: (texts,).
 
-        `kinds` (texts,) are the kinds of their media; all unknown by default.
+        `kinds` (texts,) are the kinds of their media; all unknown by default, as are authors and
+        hours.
         """
+        return self._prior(batch, kinds, ())
+
+    def _prior(self, batch: TextBatch, kinds: MediaKinds | None, posts: Sequence[Post]) -> Scores:
         lift = self.lift.score(batch)
         if kinds is not None:
             lift += self.media_lift[kinds]
+        if self.effects is not None and len(posts):
+            lift += self.effects.lift_posts(posts)
         if self.trees is not None:
             lift = lift + self.trees.raw_scores(tree_columns(lift, shape_matrix(batch)))
         return prior_of(self.base, lift)
@@ -231,7 +242,7 @@ class ExpectedClicks:
         trees = None
         if "trees" in artifact.arrays:
             trees = read_trees(artifact, "trees", 1 + len(SHAPE_COLUMNS))
-        read = heads, media, lift, media_lift, trees
+        read = heads, media, lift, media_lift, read_effects(artifact), trees
         return cls(artifact.name, artifact.version, *read, base, prior_weight)
 
 

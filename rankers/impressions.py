@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from feedmill.events.post import Post
+from feedmill.features.authorship import AuthorKeys
 from feedmill.rankers.engagement import HEADS
 
 Counts = npt.NDArray[np.float64]
@@ -36,6 +37,8 @@ class Impressions:
     reactions
         (rows, len(HEADS)) bool: whether the user reacted within the time that is waited for, a
         column for each of `HEADS`.
+    authors
+        (posts,) int64: who published each of `posts`, as `author_keys` say it.
     """
 
     posts: list[Post]
@@ -45,6 +48,7 @@ class Impressions:
     clicks: Counts
     impressions: Counts
     reactions: npt.NDArray[np.bool_]
+    authors: AuthorKeys
 
     def __len__(self) -> int:
         return len(self.versions)
@@ -64,6 +68,7 @@ class Impressions:
             self.clicks[mask],
             self.impressions[mask],
             self.reactions[mask],
+            self.authors,
         )
 
 
@@ -78,4 +83,5 @@ def join(parts: Sequence[Impressions]) -> Impressions:
         np.concatenate([part.clicks for part in parts]),
         np.concatenate([part.impressions for part in parts]),
         np.concatenate([part.reactions for part in parts]),
+        np.concatenate([part.authors for part in parts]),
     )

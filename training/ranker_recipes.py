@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from feedmill.training.datasets.ratings import CLICKBAIT, SEMEVAL, WEBIS, RatedDataset
 from feedmill.training.datasets.reactions import FACEBOOK, REDDIT, ReactionDataset
 from feedmill.training.fitting.linear_text import RidgePenalties
+from feedmill.training.fitting.post_effects import EffectPenalties
 from feedmill.training.fitting.trees import TreeSettings
 
 
@@ -42,6 +45,8 @@ class EngagementRecipe:
         One for each kind of reaction, in the order of `rankers.engagement.HEADS`.
     trees
         How the trees are fitted that correct the sum of the heads.
+    effects
+        How effects of authors and hours are shrunken, where a product's own impressions tell them.
     most_rows
         So many rows of a data set at most.
     prior_weights
@@ -50,6 +55,7 @@ class EngagementRecipe:
 
     heads: tuple[HeadRecipe, ...]
     trees: TreeSettings
+    effects: EffectPenalties
     most_rows: int
     prior_weights: tuple[float, ...]
 
@@ -62,6 +68,9 @@ ENGAGEMENT = EngagementRecipe(
         HeadRecipe("share", FACEBOOK, RidgePenalties(300.0, media=30.0), 0.15),
     ),
     trees=TreeSettings(rounds=40, leaves=8, min_rows=60),
+    effects=EffectPenalties(
+        hours=(np.inf, 10.0, 30.0, 100.0, 300.0), authors=(np.inf, 1.0, 3.0, 10.0, 30.0)
+    ),
     most_rows=30_000,
     prior_weights=(
         *(10.0, 20.0, 40.0, 80.0, 120.0, 160.0, 240.0, 320.0, 480.0, 640.0, 1000.0, 1500.0, 2000.0),

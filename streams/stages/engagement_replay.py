@@ -11,10 +11,10 @@ from collections import Counter, deque
 from collections.abc import Iterable, Sequence
 
 import numpy as np
-from msgspec.structs import replace
 
 from feedmill.events.engagement import Engagement
 from feedmill.events.post import Deletion, Post
+from feedmill.features.authorship import author_key
 from feedmill.features.counters import Counters, weight_of
 from feedmill.rankers.engagement import HEADS, clicks_and_impressions
 from feedmill.rankers.impressions import Impressions
@@ -68,6 +68,7 @@ class EngagementReplay:
         self._deleted: set[str] = set()
         self._met = RepeatFilter()  # users and posts that met
         self._versions: list[Post] = []
+        self._authors, self._created_ms = array("q"), array("q")
         self._version_of: dict[str, int] = {}
         self._begins_ms: int | None = None
         self._counted = 0
@@ -105,8 +106,8 @@ class EngagementReplay:
     def impressions(self, end_ms: int) -> Impressions:
         """Return the first impressions whose reactions all came by `end_ms`, Unix milliseconds."""
         self._take_posts(end_ms)
-        found = self._rows.impressions(self._versions)
-        kept = np.array([self._is_kept(post) for post in self._versions], dtype=np.bool_)
+        found = self._rows.impressions(self._versions, self._authors)
+        kept = np.array([*map(self._is_kept, range(len(self._versions)))], dtype=np.bool_)
         damped = np.array(self._rows.flags, dtype=np.uint8) & _IN_A_BURST > 0
         is_row = np.ones(len(found), dtype=np.bool_)
         for why, mask in (
@@ -120,10 +121,10 @@ class EngagementReplay:
             is_row &= ~mask
         return found.where(is_row)
 
-    def _is_kept(self, post: Post) -> bool:
+    def _is_kept(self, version: int) -> bool:
         """Whether all engagements of the post are in the log, and its author keeps it."""
-        is_whole = post.created_at_ms >= (self._begins_ms or 0)
-        return is_whole and post.post_id not in self._deleted
+        is_whole = self._created_ms[version] >= (self._begins_ms or 0)
+        return is_whole and self._versions[version].post_id not in self._deleted
 
     def _take_posts(self, until_ms: int) -> None:
         """Take over the posts whose records had come by then."""
@@ -135,8 +136,9 @@ class EngagementReplay:
                 continue
             self._state.take_post(event.post_id, record.offset, 0.0, record.timestamp)
             self._version_of[event.post_id] = len(self._versions)
-            created_ms = min(event.created_at_ms, record.timestamp)
-            self._versions.append(replace(event, created_at_ms=created_ms))
+            self._versions.append(event)
+            self._created_ms.append(min(event.created_at_ms, record.timestamp))
+            self._authors.append(author_key(event.author_id))
             self._compare(event.post_id)
 
     def _count_one(self, record: Record, event: Engagement) -> None:
@@ -181,7 +183,7 @@ class EngagementReplay:
         if state is None or version is None:
             return
         rows = self._logged.pop((post_id, state.through), ())
-        if not rows or not self._is_kept(self._versions[version]):
+        if not rows or not self._is_kept(version):
             return
         (read,) = read_by_model([state.counters])
         for row in rows:
@@ -223,7 +225,7 @@ class _Rows:
             self._decay()
         return len(self.versions) - 1
 
-    def impressions(self, posts: list[Post]) -> Impressions:
+    def impressions(self, posts: list[Post], authors: array[int]) -> Impressions:
         """Return all rows."""
         self._decay()
         flags = np.array(self.flags, dtype=np.uint8)[:, None]
@@ -235,6 +237,7 @@ class _Rows:
             np.concatenate(self._clicks),
             np.concatenate(self._impressions),
             flags & np.array([*_BIT_OF.values()], dtype=np.uint8) > 0,
+            np.array(authors, dtype=np.int64),
         )
 
     def _decay(self) -> None:

@@ -6,6 +6,7 @@ import numpy as np
 
 from builders.training_data import WORDS
 from feedmill.events.post import Post
+from feedmill.features.authorship import author_keys
 from feedmill.rankers.impressions import Impressions
 
 START_MS = 1_700_000_000_000
@@ -46,4 +47,5 @@ def planted_impressions(count: int, users: int, seed: int, likes: float = 0.0) -
         clicks_before[version] += click
     at_ms = START_MS + 1000 * count + np.arange(len(versions))
     weights = np.ones(len(versions))
-    return Impressions(posts, versions, at_ms, weights, before[0], before[1], reactions)
+    counts = (before[0], before[1])
+    return Impressions(posts, versions, at_ms, weights, *counts, reactions, author_keys(posts))

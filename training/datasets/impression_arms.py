@@ -13,11 +13,13 @@ import numpy.typing as npt
 
 from feedmill.events.errors import UsageError
 from feedmill.events.post import Post
+from feedmill.features.authorship import AuthorKeys
 from feedmill.features.media import media_kinds
 from feedmill.rankers.impressions import Impressions
 from feedmill.training.datasets.headline_tests import Arms, SeenArms
 
 GROUP_POSTS = 20
+_DAY_MS = 86_400_000
 LEAST_IMPRESSIONS, LEAST_POSTS, LEAST_OF_A_CLASS = 1_000, 100, 50
 
 
@@ -30,12 +32,15 @@ class ShownPosts(NamedTuple):
         The versions.
     groups
         The group of each.
+    authors
+        (posts,) who published each, as `author_keys` say it.
     arms
         (rows,) int64: which of them each impression was of.
     """
 
     posts: list[Post]
     groups: list[str]
+    authors: AuthorKeys
     arms: npt.NDArray[np.int64]
 
 
@@ -63,7 +68,7 @@ def shown_posts(rows: Impressions) -> ShownPosts:
     place = np.zeros(len(rows.posts), dtype=np.int64)
     place[shown] = np.arange(len(shown))
     posts = [rows.posts[n] for n in shown]
-    return ShownPosts(posts, _groups(posts), place[rows.versions])
+    return ShownPosts(posts, _groups(posts), rows.authors[shown], place[rows.versions])
 
 
 def arms_of(rows: Impressions, shown: ShownPosts, kind: str) -> Arms:
@@ -89,16 +94,28 @@ def seen_before(rows: Impressions) -> SeenArms:
     return SeenArms(rows.impressions, rows.clicks, rows.weights, rate)
 
 
+def community_days(posts: list[Post]) -> list[str]:
+    """Return the community of each post, or all small ones, and the day, UTC, of its creation."""
+    names = _communities(posts)
+    return [
+        f"{name}|{post.created_at_ms // _DAY_MS}" for name, post in zip(names, posts, strict=True)
+    ]
+
+
 def _groups(posts: list[Post]) -> list[str]:
     """Return the group of each post: its community, or all small ones, and a number in time."""
-    communities = [post.communities[0] if post.communities else "" for post in posts]
-    names, sizes = np.unique(np.array(communities, dtype=np.str_), return_counts=True)
-    large = set(names[sizes >= GROUP_POSTS].tolist())
     counted: dict[str, int] = {}
     groups = []
-    for community in communities:
-        name = f"community:{community}" if community in large else "others"
+    for name in _communities(posts):
         number = counted.get(name, 0)
         counted[name] = number + 1
         groups.append(f"{name}|{number // GROUP_POSTS}")
     return groups
+
+
+def _communities(posts: list[Post]) -> list[str]:
+    """Return the first community of each post; those of fewer than a group are one."""
+    communities = [post.communities[0] if post.communities else "" for post in posts]
+    names, sizes = np.unique(np.array(communities, dtype=np.str_), return_counts=True)
+    large = set(names[sizes >= GROUP_POSTS].tolist())
+    return [f"community:{name}" if name in large else "others" for name in communities]

@@ -1,7 +1,8 @@
 """A training run's impressions as a Parquet file named by its sha256, which the card names.
 
 It has no user: a row is an impression, with the version that was shown, what was counted before,
-and how the user reacted.  pyarrow is imported where it is used: it belongs to the extra `train`.
+and how the user reacted.  Of the author it has a hash.  pyarrow is imported where it is used: it
+belongs to the extra `train`.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import numpy as np
 
 from feedmill.events.errors import UsageError
 from feedmill.events.post import Media, Post
+from feedmill.features.authorship import UNKNOWN_AUTHOR
 from feedmill.features.media import IMAGE, LINK, MEDIA_KINDS, UNKNOWN, media_kind
 from feedmill.models.artifact import Snapshot, sha256_of
 from feedmill.models.store_files import Store, write_file
@@ -23,8 +25,8 @@ from feedmill.training.datasets.snapshots import name_of
 
 _NUMBERS = ("version", "at_ms", "weight", "clicks", "impressions")
 _OF_POSTS = ("post_id", "created_at_ms", "community", "text")
-# Files from before do not have it: there the kind of media is unknown.
-_MEDIA = "media"
+# Files from before do not have them: there the kind of media and the author are unknown.
+_MEDIA, _AUTHOR = "media", "author"
 
 
 def save_impressions(store: Store, rows: Impressions) -> Snapshot:
@@ -35,7 +37,7 @@ def save_impressions(store: Store, rows: Impressions) -> Snapshot:
     content = pack_impressions(rows)
     sha256 = sha256_of(content)
     write_file(store, name_of(sha256), content)
-    return Snapshot(sha256, len(rows), (*_NUMBERS, *_OF_POSTS, _MEDIA, *HEADS))
+    return Snapshot(sha256, len(rows), (*_NUMBERS, *_OF_POSTS, _MEDIA, _AUTHOR, *HEADS))
 
 
 def pack_impressions(rows: Impressions) -> bytes:
@@ -51,6 +53,7 @@ def pack_impressions(rows: Impressions) -> bytes:
         "community": [post.communities[0] if post.communities else "" for post in posts],
         "text": [post.text for post in posts],
         _MEDIA: [_name_of(media_kind(post)) for post in posts],
+        _AUTHOR: rows.authors[shown].tolist(),
     }
     columns: dict[str, Any] = dict(
         zip(
@@ -59,7 +62,7 @@ def pack_impressions(rows: Impressions) -> bytes:
             strict=True,
         )
     )
-    types = {_MEDIA: pyarrow.string()}
+    types = {_MEDIA: pyarrow.string(), _AUTHOR: pyarrow.int64()}
     columns |= {
         name: pyarrow.array(values, types.get(name)).take(version)
         for name, values in of_posts.items()
@@ -81,7 +84,7 @@ def read_impressions(path: Path) -> Impressions:
     from pyarrow import ArrowException, parquet  # noqa: PLC0415 the `train` extra
 
     try:
-        of_post = [*_OF_POSTS, *({_MEDIA} & {*parquet.read_schema(path).names})]
+        of_post = [*_OF_POSTS, *({_MEDIA, _AUTHOR} & {*parquet.read_schema(path).names})]
         table = parquet.read_table(path, columns=[*_NUMBERS, *of_post, *HEADS])
         numbers = {name: table[name].to_numpy() for name in (*_NUMBERS, *HEADS)}
         # Of versions that were purged the numbers are missing.
@@ -101,6 +104,7 @@ def read_impressions(path: Path) -> Impressions:
         clicks,
         impressions,
         np.column_stack([numbers[kind].astype(np.bool_) for kind in HEADS]),
+        np.array([values.get(_AUTHOR, UNKNOWN_AUTHOR) for values in of_posts], dtype=np.int64),
     )
 
 

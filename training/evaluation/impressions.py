@@ -7,17 +7,23 @@ created after it.  It is thrown away.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import msgspec
 import numpy as np
 
 from feedmill.events.errors import UsageError
+from feedmill.features.authorship import hours_of_day
 from feedmill.features.media import media_kinds
 from feedmill.rankers.engagement import posterior, prior_of
 from feedmill.rankers.impressions import Impressions
 from feedmill.training.arrays import Values, Weights
-from feedmill.training.datasets.impression_arms import check_enough, seen_before, shown_posts
+from feedmill.training.datasets.impression_arms import (
+    ShownPosts,
+    check_enough,
+    seen_before,
+    shown_posts,
+)
 from feedmill.training.evaluation.intervals import Bootstrap, Figure
 from feedmill.training.evaluation.metrics import roc_auc
 from feedmill.training.evaluation.ranker_metrics import log_losses, rate_calibration_error
@@ -67,7 +73,9 @@ class LaterPosts(msgspec.Struct, frozen=True):
 
 
 @dataclass(frozen=True)
-class _Split:
+class Split:
+    """Impressions before a moment, and those of posts that were created after it."""
+
     before: Impressions
     after: Impressions
 
@@ -77,7 +85,7 @@ def evaluate_later_posts(recipe: EngagementRecipe, rows: Impressions) -> LaterPo
 
     Raises `UsageError` where either are too few.
     """
-    split = _split(rows)
+    split = split_by_time(rows)
     check_enough(split.before)
     fitted = fit_impressions(recipe, split.before)
     shown = shown_posts(split.after)
@@ -121,8 +129,11 @@ def markdown(found: LaterPosts) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _split(rows: Impressions) -> _Split:
-    """Divide impressions by a moment; those of older posts after it are left out."""
+def split_by_time(rows: Impressions) -> Split:
+    """Divide impressions by a moment; those of older posts after it are left out.
+
+    Raises `UsageError` where few are clicked after it.
+    """
     created_ms = np.array([post.created_at_ms for post in rows.posts], dtype=np.int64)
     of_rows = created_ms[rows.versions]
     moment = np.quantile(of_rows, TRAIN_SHARE, method="higher")
@@ -133,18 +144,25 @@ def _split(rows: Impressions) -> _Split:
             f"too few impressions of later posts: expected {_LEAST_CLICKS} with a click and as many"
             f" without, found {clicks} and {len(after) - clicks}"
         )
-    return _Split(before, after)
+    return Split(before, after)
+
+
+def priors_of(fitted: FittedEngagement, shown: ShownPosts) -> Values:
+    """Return what to expect of each post before anybody saw it: (posts,)."""
+    texts = [post.text for post in shown.posts]
+    rows = text_rows(texts, np.zeros(len(texts)), texts, media=media_kinds(shown.posts))
+    effects = fitted.effects
+    added = 0.0 if effects is None else effects.lift(hours_of_day(shown.posts), shown.authors)
+    return prior_of(fitted.base, fitted.lifts_of(rows, added))
 
 
 def _values(
-    recipe: EngagementRecipe, fitted: FittedEngagement, split: _Split
+    recipe: EngagementRecipe, fitted: FittedEngagement, split: Split
 ) -> Mapping[str, Values]:
     """Return the value of each later impression, (rows,), by the name of the order."""
     shown, seen = shown_posts(split.after), seen_before(split.after)
-    texts = [post.text for post in shown.posts]
-    media = media_kinds(shown.posts)
-    lifts = fitted.lifts_of(text_rows(texts, np.zeros(len(texts)), texts, media=media))
-    priors = prior_of(fitted.base, lifts)[shown.arms]
+    priors = priors_of(fitted, shown)[shown.arms]
+    without = priors_of(replace(fitted, effects=None), shown)[shown.arms]
     before = seen_before(split.before)
     base = float((before.rate * before.rest).sum() / before.rest.sum())
     moments = [SeenBefore(np.zeros(len(split.before), dtype=np.int64), before)]
@@ -152,7 +170,8 @@ def _values(
     constant = np.full(len(split.after), base)
     return {
         "engagement": posterior(priors, seen.clicks, seen.impressions, fitted.prior_weight),
-        "the text alone": priors,
+        "the prior alone": priors,
+        "the text alone": without,
         "smoothed rate": posterior(constant, seen.clicks, seen.impressions, weight),
         "constant": constant,
     }

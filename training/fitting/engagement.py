@@ -14,6 +14,7 @@ from feedmill.features.media import media_kinds
 from feedmill.features.text.ngrams import TextBatch
 from feedmill.models.linear_text import LinearText, weighted_sum
 from feedmill.rankers.engagement import posterior, prior_of, sum_media, tree_columns
+from feedmill.rankers.post_effects import PostEffects
 from feedmill.training.arrays import Mask, Values
 from feedmill.training.datasets.headline_tests import Arms, SeenArms, after_impressions
 from feedmill.training.datasets.labelled_posts import LabelledPosts
@@ -29,6 +30,7 @@ from feedmill.training.fitting.linear_text import (
     text_rows,
 )
 from feedmill.training.fitting.ngram_models import SEED
+from feedmill.training.fitting.post_effects import EffectRows, fit_effects
 from feedmill.training.fitting.trees import correction, corrections_out_of_fold, fit_correction
 from feedmill.training.ranker_recipes import EngagementRecipe
 
@@ -49,6 +51,8 @@ class FittedEngagement:
         What kinds of media add to the score of each head, as in `ExpectedClicks`.
     head_weights
         What each adds to the log of the click rate.
+    effects
+        What authors and hours add to their sum; None where nothing told them.
     trees
         LightGBM's text: what `tree_columns` adds to it; None if the recipe has no rounds.
     base, prior_weight
@@ -60,6 +64,7 @@ class FittedEngagement:
     heads: Mapping[str, LinearText]
     media: Mapping[str, Values]
     head_weights: Mapping[str, float]
+    effects: PostEffects | None
     trees: str | None
     base: float
     prior_weight: float
@@ -70,11 +75,15 @@ class FittedEngagement:
         """The weighted sum of the heads."""
         return weighted_sum([*self.heads.values()], [*self.head_weights.values()])
 
-    def lifts_of(self, rows: TextRows) -> Values:
-        """Return the log of what each text, with its media, lifts the base rate by: (rows,)."""
+    def lifts_of(self, rows: TextRows, added: Values | float = 0.0) -> Values:
+        """Return the log of what each text, with its media, lifts the base rate by: (rows,).
+
+        `added` (rows,) is what the effects of author and hour add.
+        """
         linear = score_rows(self.lift, rows)
         if rows.media is not None:
             linear = linear + sum_media(self.media, self.head_weights)[rows.media]
+        linear = linear + added
         return linear + correction(self.trees, tree_columns(linear, rows.shape))
 
 
@@ -151,10 +160,12 @@ def sum_heads(
     rows: TextRows,
     fitted: FittedHeads,
     moments: Sequence[SeenBefore],
+    effect_rows: EffectRows | None = None,
 ) -> FittedEngagement:
     """Fit what the sum of the heads says of clicks, the trees, and what the prior is worth.
 
-    `rows` are those of `arm_rows`; `moments` say what was seen of arms before more came.
+    `rows` are those of `arm_rows`; `moments` say what was seen of arms before more came.  From
+    `effect_rows` it learns what authors and hours add before the trees.
     """
     batch = TextBatch(arms.texts)
     summed = np.zeros(len(arms))
@@ -167,13 +178,17 @@ def sum_heads(
         heads[head.kind] = _standardised(model.text, batch, deviation)
         media[head.kind] = model.media / deviation
     slope = slope_within(summed, rows.values, rows.weights, rows.groups)
-    trees, corrections = _fit_correction(recipe, rows, slope * summed)
-    lifts = prior_of(1.0, slope * summed + corrections)
+    lifts, effects = slope * summed, None
+    if effect_rows is not None:
+        effects, added = fit_effects(effect_rows, lifts, recipe.effects)
+        lifts = lifts + added
+    trees, corrections = _fit_correction(recipe, rows, lifts)
+    lifts = prior_of(1.0, lifts + corrections)
     base = float(arms.clicks.sum() / (arms.impressions * lifts).sum())
     prior_weight = fit_prior_weight(recipe, base * lifts, moments)
     head_weights = {head.kind: slope * head.weight for head in recipe.heads}
     counts = {kind: model.rows for kind, model in fitted.models.items()}
-    return FittedEngagement(heads, media, head_weights, trees, base, prior_weight, counts)
+    return FittedEngagement(heads, media, head_weights, effects, trees, base, prior_weight, counts)
 
 
 def _fit_correction(
@@ -248,12 +263,20 @@ def arm_rows(arms: Arms, smoothing: float = 1.0) -> TextRows:
 
     To each arm half a click on `smoothing` impressions is added.
     """
-    rates = (arms.clicks + 0.5) / (arms.impressions + smoothing)
-    weights = np.minimum(arms.impressions.astype(np.float64), _MOST_IMPRESSIONS) * rates
-    logs = np.log(rates)
+    logs, weights = log_rates(arms, smoothing)
     tests = np.array(arms.tests, dtype=np.str_)
     values = logs - group_means(logs[:, None], weights, tests)[:, 0]
     return text_rows(arms.texts, values, arms.tests, weights / weights.mean(), arms.media)
+
+
+def log_rates(arms: Arms, smoothing: float) -> tuple[Values, Values]:
+    """Return the log of each click rate, and how well it is known: (arms,) each.
+
+    To each arm half a click on `smoothing` impressions is added.
+    """
+    rates = (arms.clicks + 0.5) / (arms.impressions + smoothing)
+    weights = np.minimum(arms.impressions.astype(np.float64), _MOST_IMPRESSIONS) * rates
+    return np.log(rates), weights
 
 
 def reaction_rows(posts: LabelledPosts, most: int) -> tuple[TextRows, LabelledPosts]:

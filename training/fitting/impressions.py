@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from feedmill.features.authorship import hours_of_day
 from feedmill.features.text.ngrams import BUCKETS
 from feedmill.features.text.shape import SHAPE_COLUMNS
 from feedmill.models.linear_text import LinearText, quantised
@@ -11,17 +12,25 @@ from feedmill.rankers.engagement import no_media
 from feedmill.rankers.impressions import Impressions
 from feedmill.training.arrays import Values
 from feedmill.training.datasets.headline_tests import Arms
-from feedmill.training.datasets.impression_arms import arms_of, seen_before, shown_posts
+from feedmill.training.datasets.impression_arms import (
+    ShownPosts,
+    arms_of,
+    community_days,
+    seen_before,
+    shown_posts,
+)
 from feedmill.training.fitting.engagement import (
     FittedEngagement,
     FittedHeads,
     SeenBefore,
     arm_rows,
+    log_rates,
     scores_by_halves,
     sum_heads,
 )
 from feedmill.training.fitting.heads import FittedHead, fit_head
 from feedmill.training.fitting.ngram_models import SEED
+from feedmill.training.fitting.post_effects import EffectRows
 from feedmill.training.ranker_recipes import EngagementRecipe
 
 # A kind of reaction that users hardly show has a head that says nothing.
@@ -49,12 +58,27 @@ def fit_impressions(recipe: EngagementRecipe, rows: Impressions) -> FittedEngage
         targets = arm_rows(of_kind, smoothing_of(of_kind))
         models[head.kind] = fit_head(targets, head.penalties)
         scores[head.kind] = scores_by_halves(targets, arms.weeks, head.penalties)
+    smoothing = smoothing_of(arms)
     return sum_heads(
         recipe,
         arms,
-        arm_rows(arms, smoothing_of(arms)),
+        arm_rows(arms, smoothing),
         FittedHeads(models, scores),
         [SeenBefore(shown.arms, seen_before(rows))],
+        _effect_rows(arms, shown, smoothing),
+    )
+
+
+def _effect_rows(arms: Arms, shown: ShownPosts, smoothing: float) -> EffectRows:
+    """Return the arms as effects of authors and hours are fitted on."""
+    logs, weights = log_rates(arms, smoothing)
+    return EffectRows(
+        logs,
+        weights / weights.mean(),
+        hours_of_day(shown.posts),
+        shown.authors,
+        np.array(community_days(shown.posts), dtype=np.str_),
+        np.array(shown.groups, dtype=np.str_),
     )
 
 

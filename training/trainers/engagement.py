@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 
 from feedmill.events.errors import UsageError
 from feedmill.features.media import MEDIA_KINDS
@@ -23,6 +24,7 @@ from feedmill.models.store_files import Store
 from feedmill.models.text_model import tree_arrays
 from feedmill.rankers.engagement import media_arrays, sum_media
 from feedmill.rankers.impressions import Impressions
+from feedmill.rankers.post_effects import effect_arrays
 from feedmill.training.card_texts import MODEL_LICENCE, OWN_DATA
 from feedmill.training.datasets.headline_tests import (
     FILE,
@@ -47,6 +49,11 @@ _IMPRESSIONS = "impressions"
 _OWN_RATE = (
     "its rate is that of the product's posts in these days, as they were ranked then: what was "
     "shown to few is known less"
+)
+_OWN_AUTHORS = (
+    "no community or position; it has its own authors as hashes of their ids, with what each adds: "
+    "whoever has an id can look it up; an author who begins later adds nothing until the next "
+    "training"
 )
 
 
@@ -103,6 +110,7 @@ def pack(fitted: FittedEngagement) -> bytes:
     }
     arrays = linear_text_arrays(fitted.heads)
     arrays |= {**media_arrays(fitted.media), **tree_arrays(fitted.trees)}
+    arrays |= effect_arrays(fitted.effects)
     return pack_artifact(metadata, FEATURES, arrays)
 
 
@@ -132,9 +140,9 @@ def train_on_impressions(
     card = msgspec.structs.replace(
         card,
         command=command,
-        metrics={**card.metrics, "impressions": float(len(rows))},
-        weaknesses=[_OWN_RATE, *card.weaknesses[1:]],
-        parameters={**card.parameters, **settings},
+        metrics={**card.metrics, "impressions": float(len(rows)), **_effect_metrics(fitted)},
+        weaknesses=[_OWN_RATE, _OWN_AUTHORS, *card.weaknesses[2:]],
+        parameters={**card.parameters, "effects": _effect_settings(), **settings},
     )
     save_artifact(out, card, content)
     return card
@@ -196,3 +204,24 @@ def _media_metrics(fitted: FittedEngagement) -> dict[str, float]:
     """Return by how much each kind of media lifts the prior, in log; none where all are 0."""
     lifts = sum_media(fitted.media, fitted.head_weights).tolist()
     return {f"log_lift_of_media.{k}": x for k, x in zip(MEDIA_KINDS, lifts, strict=False) if x}
+
+
+def _effect_metrics(fitted: FittedEngagement) -> dict[str, float]:
+    """Return how many authors are known, and how far authors and hours move the prior, in log."""
+    effects = fitted.effects
+    if effects is None:
+        return {}
+    found = {"known_authors": float(len(effects.keys))}
+    for name, values in (("authors", effects.authors), ("hours", effects.hours)):
+        if values.any():
+            found[f"log_lift_deviation.{name}"] = float(values[:-1].std())
+    return found
+
+
+def _effect_settings() -> dict[str, list[float | None]]:
+    """Return the penalties of the recipe; None: no effect."""
+    penalties = ENGAGEMENT.effects
+    return {
+        name: [None if np.isinf(one) else one for one in values]
+        for name, values in (("hours", penalties.hours), ("authors", penalties.authors))
+    }

@@ -15,6 +15,7 @@ from builders.fake_log import KeptWriter
 from builders.records import StoredRecord, record
 from feedmill.events.engagement import Engagement, EngagementKind
 from feedmill.events.post import Deletion, Post
+from feedmill.features.authorship import author_keys, hours_of_day
 from feedmill.features.counters import Counters
 from feedmill.rankers.engagement import HEADS, clicks_and_impressions
 from feedmill.rankers.impressions import Impressions
@@ -147,6 +148,21 @@ def test_users_see_the_version_whose_record_had_come() -> None:
     # Counts go on over an edit.
     assert rows.impressions.tolist()[0] == 0 < rows.impressions.tolist()[1]
     assert left_out == {"impressions of posts that are not there": 2}
+
+
+def test_author_and_hour_are_those_that_a_live_post_has() -> None:
+    day_ms = START_MS // 86_400_000 * 86_400_000
+    shown = [
+        Post("p", "ann", day_ms + 3 * 3_600_000, "text"),
+        # Its clock is wrong: it was created after its record came.
+        Post("q", "bob", day_ms + 10 * 86_400_000 + 5 * 3_600_000, "text"),
+    ]
+    posts: list[PostEvent] = [
+        (Record(i, START_MS - 1, one.post_id.encode()), one) for i, one in enumerate(shown)
+    ]
+    rows, _ = replayed([event(0, 0), event(1, 1, post_id="q")], posts)
+    assert hours_of_day(rows.posts).tolist() == hours_of_day(shown).tolist() == [3, 5]
+    assert rows.authors.tolist() == author_keys(shown).tolist()
 
 
 def test_what_the_log_does_not_know_whole_is_left_out() -> None:

@@ -14,6 +14,7 @@ from pyarrow import parquet
 from builders.impressions import planted_impressions
 from feedmill.events.errors import UsageError
 from feedmill.events.post import Media
+from feedmill.features.authorship import UNKNOWN_AUTHOR, author_keys
 from feedmill.features.media import MEDIA_KINDS, UNKNOWN, media_kinds
 from feedmill.training.datasets.impression_arms import arms_of, shown_posts
 from feedmill.training.datasets.impression_snapshots import (
@@ -35,11 +36,12 @@ def test_a_snapshot_is_named_by_its_content_and_reads_as_it_was(tmp_path: Path) 
     assert kept.rows == len(rows)
     again = read_impressions(path)
     for field in fields(rows):
-        if field.name not in ("posts", "versions"):
+        if field.name not in ("posts", "versions", "authors"):
             np.testing.assert_array_equal(getattr(again, field.name), getattr(rows, field.name))
     assert [again.posts[n].text for n in again.versions] == [
         rows.posts[n].text for n in rows.versions
     ]
+    np.testing.assert_array_equal(again.authors[again.versions], rows.authors[rows.versions])
     first, second = (arms_of(r, shown_posts(r), "click") for r in (rows, again))
     assert (first.texts, first.tests) == (second.texts, second.tests)
     assert pack_impressions(again) == path.read_bytes()
@@ -73,10 +75,21 @@ def test_media_are_unknown_in_a_snapshot_from_before_them(tmp_path: Path) -> Non
     assert set(media_kinds(read_impressions(path).posts).tolist()) == {UNKNOWN}
 
 
+def test_authors_are_unknown_in_a_snapshot_from_before_them(tmp_path: Path) -> None:
+    path = tmp_path / "old.parquet"
+    path.write_bytes(pack_impressions(planted_impressions(40, 5, seed=1)))
+    parquet.write_table(parquet.read_table(path).drop_columns(["author"]), path)
+    assert set(read_impressions(path).authors.tolist()) == {UNKNOWN_AUTHOR}
+
+
 def test_a_snapshot_names_nobody(tmp_path: Path) -> None:
-    content = pack_impressions(planted_impressions(40, 5, seed=1))
-    assert b"user" not in content
-    assert b"author" not in content
+    rows = planted_impressions(40, 5, seed=1)
+    posts = [changed(post, author_id=f"the-name-of-author-{post.post_id}") for post in rows.posts]
+    path = tmp_path / "rows.parquet"
+    path.write_bytes(pack_impressions(replace(rows, posts=posts, authors=author_keys(posts))))
+    table = parquet.read_table(path)
+    assert "user" not in " ".join(table.column_names)
+    assert "the-name-of" not in str(table.to_pylist())
 
 
 def test_a_purged_post_is_gone_and_the_others_stay(tmp_path: Path) -> None:

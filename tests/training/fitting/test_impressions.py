@@ -9,12 +9,17 @@ from msgspec.structs import replace as changed
 from builders.impressions import BETTER_RATE, RATE, planted_impressions, planted_posts
 from builders.training_data import WORDS
 from feedmill.events.post import Media
+from feedmill.features.authorship import UNKNOWN_HOUR
 from feedmill.features.media import IMAGE, NONE, UNKNOWN
 from feedmill.training.datasets.impression_arms import arms_of, shown_posts
 from feedmill.training.fitting.engagement import FittedEngagement, arm_rows
 from feedmill.training.fitting.impressions import fit_impressions, smoothing_of
 from feedmill.training.fitting.linear_text import text_rows
+from feedmill.training.fitting.post_effects import EffectPenalties
 from feedmill.training.ranker_recipes import ENGAGEMENT
+
+HOUR_MS = 3_600_000
+DAY_MS = 24 * HOUR_MS
 
 
 def lifts_of(fitted: FittedEngagement, texts: list[str]) -> np.ndarray:
@@ -62,6 +67,50 @@ def test_what_media_do_to_likes_lifts_the_prior_of_new_posts() -> None:
     np.testing.assert_array_equal(
         fitted.lifts_of(of), fitted.lifts_of(replace(of, media=np.full(50, UNKNOWN, np.int8)))
     )
+
+
+def test_authors_and_hours_are_learned_beside_texts_that_say_nothing() -> None:
+    rows = planted_impressions(300, 40, seed=1)
+    random = np.random.default_rng(3)
+    is_better = np.arange(300) % 2 == 1
+    # A day has 24 posts, an hour apart; the better ones are of odd hours, and of one author.
+    posts = [
+        changed(post, text=" ".join(random.choice(WORDS, 10)), created_at_ms=DAY_MS + HOUR_MS * i)
+        for i, post in enumerate(rows.posts)
+    ]
+    alike = replace(rows, posts=posts)
+    by_author = replace(alike, authors=np.where(is_better, 7, 5))
+    found = {
+        name: fit_impressions(replace(ENGAGEMENT, effects=penalties), some).effects
+        for name, penalties, some in (
+            ("hours", EffectPenalties((10.0,), (np.inf,)), alike),
+            ("authors", EffectPenalties((np.inf,), (3.0,)), by_author),
+        )
+    }
+    hours, authors = found["hours"], found["authors"]
+    assert hours is not None
+    assert authors is not None
+    ratio = np.log(BETTER_RATE / RATE)
+    # Twelve posts of an hour, beside a penalty of 10, keep about half of it.
+    assert 0.3 < (hours.hours[1:24:2].mean() - hours.hours[:24:2].mean()) / ratio < 0.6
+    assert hours.hours[1:24:2].min() > hours.hours[:24:2].max()
+    assert authors.keys.tolist() == [5, 7]
+    assert 0.6 < (authors.authors[1] - authors.authors[0]) / ratio < 1.1
+
+
+def test_a_prior_with_its_author_is_calibrated() -> None:
+    rows = planted_impressions(300, 40, seed=1)
+    random = np.random.default_rng(3)
+    alike = [changed(post, text=" ".join(random.choice(WORDS, 10))) for post in rows.posts]
+    fitted = fit_impressions(
+        ENGAGEMENT, replace(rows, posts=alike, authors=np.where(np.arange(300) % 2, 7, 5))
+    )
+    assert fitted.effects is not None
+    of = text_rows([post.text for post in alike], np.zeros(300), [post.post_id for post in alike])
+    unknown = np.full(300, UNKNOWN_HOUR, dtype=np.int8)
+    for key, rate in ((7, BETTER_RATE), (5, RATE)):
+        lifts = fitted.lifts_of(of, fitted.effects.lift(unknown, np.full(300, key)))
+        assert (fitted.base * np.exp(lifts)).mean() == pytest.approx(rate, rel=0.25)
 
 
 def test_a_post_that_nobody_saw_would_have_the_rate_of_all() -> None:

@@ -79,6 +79,11 @@ def test_without_the_posts_with_reactions_it_says_which_file_is_missing(tmp_path
 
 def test_own_impressions_train_a_model_of_the_same_kind(tmp_path: Path) -> None:
     rows = planted_impressions(300, 40, seed=1)
+    # Every third post is of another author, who is read more.
+    is_read = np.arange(300) % 3 == 0
+    clicks = rows.reactions.copy()
+    clicks[:, 0] |= is_read[rows.versions] & (np.random.default_rng(2).random(len(rows)) < 0.2)
+    rows = replace(rows, reactions=clicks, authors=np.where(is_read, 7, 5))
     command = "feedmill train engagement --from-topics"
     first = engagement.train_on_impressions(
         rows, tmp_path / "a", "2026-01-01", command, {"wait_ms": 5}
@@ -102,6 +107,10 @@ def test_own_impressions_train_a_model_of_the_same_kind(tmp_path: Path) -> None:
     assert first.parameters["wait_ms"] == 5
     assert first.command == command
     assert "headlines of one publisher" not in " ".join(first.weaknesses)
+    assert "hashes of their ids" in " ".join(first.weaknesses)
+    assert first.metrics["known_authors"] == 2
+    assert first.metrics["log_lift_deviation.authors"] > 0.1
+    assert first.parameters["effects"]["authors"][0] is None
 
 
 def test_too_few_impressions_are_refused(tmp_path: Path) -> None:
