@@ -17,14 +17,19 @@ from feedmill.features.authorship import hours_of_day
 from feedmill.features.media import media_kinds
 from feedmill.rankers.engagement import posterior, prior_of
 from feedmill.rankers.impressions import Impressions
-from feedmill.training.arrays import Values, Weights
+from feedmill.training.arrays import Values
 from feedmill.training.datasets.impression_arms import (
     ShownPosts,
     check_enough,
     seen_before,
     shown_posts,
 )
-from feedmill.training.evaluation.intervals import Bootstrap, Figure
+from feedmill.training.evaluation.impression_slices import (
+    ImpressionSlice,
+    impression_slices,
+    mean_loss,
+)
+from feedmill.training.evaluation.intervals import Figure
 from feedmill.training.evaluation.metrics import roc_auc
 from feedmill.training.evaluation.ranker_metrics import log_losses, rate_calibration_error
 from feedmill.training.fitting.engagement import (
@@ -70,6 +75,7 @@ class LaterPosts(msgspec.Struct, frozen=True):
     posts: int
     click_rate: float
     orders: list[OrderFigures]
+    slices: list[ImpressionSlice]
 
 
 @dataclass(frozen=True)
@@ -94,22 +100,15 @@ def evaluate_later_posts(recipe: EngagementRecipe, rows: Impressions) -> LaterPo
     losses = {
         name: log_losses(predicted, seen.rate) * seen.rest for name, predicted in values.items()
     }
-    draws = Bootstrap([str(number) for number in range(len(shown.posts))])
-    weights = np.bincount(shown.arms, seen.rest)
     rate = float((seen.rate * seen.rest).sum() / seen.rest.sum())
     orders = []
     for name, predicted in values.items():
-        less: Values = losses[name] - losses["smoothed rate"]
-        lost = np.bincount(shown.arms, less).astype(np.float64)
-
-        def mean_loss(drawn: Weights, lost: Values = lost) -> Values:
-            return np.asarray((drawn @ lost / (drawn @ weights))[:, None] * 1e4)
-
-        (loss,) = draws.figures(mean_loss)
+        loss = mean_loss(shown.arms, losses[name] - losses["smoothed rate"], seen.rest)
         auc = roc_auc(predicted, split.after.reacted("click"))
         error = rate_calibration_error(predicted, seen.rate, seen.rest) / rate
         orders.append(OrderFigures(name, auc, loss, error))
-    return LaterPosts(len(split.before), len(split.after), len(shown.posts), rate, orders)
+    slices = impression_slices(split.after, values["engagement"], values["smoothed rate"])
+    return LaterPosts(len(split.before), len(split.after), len(shown.posts), rate, orders, slices)
 
 
 def markdown(found: LaterPosts) -> str:
@@ -125,6 +124,16 @@ def markdown(found: LaterPosts) -> str:
     lines += [
         f"| {one.name} | {one.auc:.3f} | {one.loss} | {one.calibration_error:.3f} |"
         for one in found.orders
+    ]
+    lines += [
+        "",
+        "| engagement, by | slice | impressions | clicked | AUC | log loss | calibration error |",
+        "|---|---|--:|--:|--:|--:|--:|",
+    ]
+    lines += [
+        f"| {one.by} | {one.value} | {one.impressions:,} | {one.click_rate:.4f} | {one.auc:.3f} |"
+        f" {one.loss} | {one.calibration_error:.3f} |"
+        for one in found.slices
     ]
     return "\n".join(lines) + "\n"
 

@@ -26,6 +26,7 @@ from feedmill.training.evaluation.plots import Panel
 from feedmill.training.evaluation.ranker_heads import (
     LATER,
     evaluate_head,
+    evaluate_more_posts,
     evaluate_stored_head,
     ngrams_alone,
 )
@@ -77,6 +78,7 @@ def evaluate_engagement(
             posts = loaded[head.kind]
             rows = posts if look else posts.without_test()
             evaluate_head(rows, head, ENGAGEMENT.most_rows, evaluation)
+            evaluate_more_posts(others[head.kind], head, ENGAGEMENT.most_rows, evaluation)
             if look:
                 evaluate_stored_head(posts.split("test"), head, model, evaluation)
     if look:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 
@@ -20,7 +21,9 @@ from feedmill.training.evaluation.ranker_report import (
     RankerEvaluation,
     Section,
     group_figure,
+    length_slices,
 )
+from feedmill.training.evaluation.slices import language_of
 from feedmill.training.fitting.engagement import reaction_rows
 from feedmill.training.fitting.heads import head_scores
 from feedmill.training.fitting.linear_text import TextRows, cross_fitted
@@ -40,15 +43,11 @@ def evaluate_head(
     posts: LabelledPosts, head: HeadRecipe, most_rows: int, evaluation: RankerEvaluation
 ) -> None:
     """Order posts of groups never trained, and later posts of known groups."""
-    times = {post.post_id: post.created_at_ms for post in posts.posts}
     rows, kept = reaction_rows(posts, most_rows)
-    at = np.array([times[post.post_id] for post in kept.posts], dtype=np.float64)
+    at = np.array([post.created_at_ms for post in kept.posts], dtype=np.float64)
     folds = folds_of(kept.groups, SEED + 1)
     unseen = cross_fitted(partial(head_scores, head.penalties), rows, folds)
-    is_later = np.zeros(len(rows), dtype=np.bool_)
-    for name in np.unique(rows.groups):
-        inside = rows.groups == name
-        is_later |= inside & (at > np.quantile(at[inside], LATER))
+    is_later = _later_of_groups(rows, kept)
     known = head_scores(head.penalties, rows.where(~is_later), rows.where(is_later))
     new = within_group_correlations(unseen, rows.values, rows.groups)
     later = within_group_correlations(known, rows.values[is_later], rows.groups[is_later])
@@ -127,6 +126,56 @@ def _add_learning_curve(
     )
 
 
+def evaluate_more_posts(
+    posts: LabelledPosts, head: HeadRecipe, most_rows: int, evaluation: RankerEvaluation
+) -> None:
+    """Compare a head of at most so many posts with one of all, paired on the same posts.
+
+    `posts` are those that may train.  Adds nothing where they are no more.
+    """
+    rows, kept = reaction_rows(posts, len(posts))
+    if len(rows) <= most_rows:
+        return
+    is_later = _later_of_groups(rows, kept)
+    some = np.random.default_rng(SEED + 6).random(len(rows)) < most_rows / len(rows)
+    folds = folds_of(kept.groups, SEED + 1)
+    table = []
+    for name, known in (
+        ("later posts of known groups", [is_later]),
+        ("groups never trained", [folds == fold for fold in np.unique(folds)]),
+    ):
+        scores = np.zeros((2, len(rows)))
+        for out in known:
+            for column, trained in enumerate((some, np.ones(len(rows), dtype=np.bool_))):
+                train = rows.where(trained & ~out)
+                scores[column, out] = head_scores(head.penalties, train, rows.where(out))
+        tested = np.any(known, axis=0)
+        fewer, more = (
+            within_group_correlations(column[tested], rows.values[tested], rows.groups[tested])
+            for column in scores
+        )
+        table.append((name, *(str(group_figure(one)) for one in (fewer, more, more - fewer))))
+    evaluation.sections.append(
+        Section(
+            f"Head `{head.kind}` from more posts, {posts.source}",
+            f"Of the {len(rows):,} posts that may train, {most_rows:,} on average, or all of them; "
+            "the correlation within the group.",
+            ("tested on", f"{most_rows:,}", f"{len(rows):,}", "gain"),
+            table,
+        )
+    )
+
+
+def _later_of_groups(rows: TextRows, kept: LabelledPosts) -> Mask:
+    """Return which rows are of the last quarter of the time of their group: (rows,)."""
+    at = np.array([post.created_at_ms for post in kept.posts], dtype=np.float64)
+    is_later = np.zeros(len(rows), dtype=np.bool_)
+    for name in np.unique(rows.groups):
+        inside = rows.groups == name
+        is_later |= inside & (at > np.quantile(at[inside], LATER))
+    return is_later
+
+
 def evaluate_stored_head(
     posts: LabelledPosts, head: HeadRecipe, model: ExpectedClicks, evaluation: RankerEvaluation
 ) -> None:
@@ -165,29 +214,39 @@ def evaluate_stored_head(
 def _add_slices(
     posts: LabelledPosts, head: HeadRecipe, scores: Values, evaluation: RankerEvaluation
 ) -> None:
-    """Add the order within each test group, and within groups by the hour of the day."""
+    """Add the order within each test group, and within groups by hour, length and language."""
     groups = np.array(posts.groups)
-    hours = np.array([post.created_at_ms // _HOUR_MS % _DAY_HOURS for post in posts.posts])
     table = []
     for name in np.unique(groups):
         inside = groups == name
         found = within_group_correlations(scores[inside], posts.labels[inside], groups[inside])
         if len(found):
             table.append((f"community {name}", f"{int(inside.sum()):,}", f"{found[0]:.3f}"))
-    for first, end in _HOURS:
-        inside = (hours >= first) & (hours < end)
+    for name, inside in _slices_of(posts):
         found = within_group_correlations(scores[inside], posts.labels[inside], groups[inside])
         if len(found):
-            name = f"{first} to {end} h UTC, {len(found)} communities"
-            table.append((name, f"{int(inside.sum()):,}", str(group_figure(found))))
+            of_groups = f"{name}, {len(found)} communities"
+            table.append((of_groups, f"{int(inside.sum()):,}", str(group_figure(found))))
     evaluation.sections.append(
         Section(
             f"Slices of head `{head.kind}`, test groups of {posts.source}",
-            "The correlation within a community; by hour, its mean over those with 20 posts.",
+            "The correlation within a community; by hour, length and language its mean over those "
+            "with 20 posts.",
             ("slice", "posts", "correlation"),
             table,
         )
     )
+
+
+def _slices_of(posts: LabelledPosts) -> Iterator[tuple[str, Mask]]:
+    """Yield the posts of each part of the day, range of lengths, and language or script."""
+    hours = np.array([post.created_at_ms // _HOUR_MS % _DAY_HOURS for post in posts.posts])
+    for first, end in _HOURS:
+        yield f"{first} to {end} h UTC", (hours >= first) & (hours < end)
+    yield from length_slices(posts.texts)
+    languages = np.array([language_of(post) for post in posts.posts], dtype=np.str_)
+    for name in np.unique(languages).tolist():
+        yield name, languages == name
 
 
 def _ndcg(scores: Values, posts: LabelledPosts, groups: npt.NDArray[np.str_]) -> str:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -37,6 +37,9 @@ _MOST_LOST = -0.005
 _STAGES = (0, 100, 500, 2_000)
 _LAST_OF_CURVE = 500
 _FRACTIONS = (0.25, 0.5)
+_WEIGHTS_SHOWN = (40.0, 80.0, 120.0, 160.0, 240.0, 480.0)
+# Of the normal distribution: the half width of 95 %, then what an even chance and 80 % ask more.
+_NORMAL_95, _POWER = 1.96, (0.0, 0.842)
 _CONSTANT, _LINEAR, _TREES = "constant", "linear sum", "with trees"
 
 Heads = Mapping[str, FittedHead]
@@ -46,11 +49,18 @@ Heads = Mapping[str, FittedHead]
 class _HeldOut:
     """What models that learned nothing of an arm's test say of it: (arms,) each.
 
-    `lifts` are logs, `scores` the rates after so many impressions.
+    `lifts` are logs, `priors` rates before counts, `scores` those after so many impressions.
     """
 
     lifts: Values
-    scores: dict[int, Values] = field(default_factory=dict)
+    priors: Values
+    scores: dict[int, Values]
+
+    @classmethod
+    def of(cls, arms: Arms, seen: Mapping[int, SeenArms]) -> _HeldOut:
+        """Return zeros, to be filled fold by fold."""
+        count = len(arms)
+        return cls(np.zeros(count), np.zeros(count), {stage: np.zeros(count) for stage in seen})
 
 
 def evaluate_prior(
@@ -75,6 +85,7 @@ def evaluate_prior(
     }
     _add_order(arms, rows, found, evaluation)
     _add_losses(arms, seen, found, evaluation)
+    _add_weights(arms, seen, found, recipe.prior_weights, evaluation)
     curve = {"all tests": found[_TREES]}
     for fraction in reversed(_FRACTIONS):
         name = f"{fraction:.0%} of the tests"
@@ -93,12 +104,13 @@ def _cross_validated(
 ) -> _HeldOut:
     """Score the arms of each fold by a prior of the others, or of a fraction of their tests."""
     folds = folds_of(arms.tests, SEED + 1)
-    found = _HeldOut(np.zeros(len(arms)), {stage: np.zeros(len(arms)) for stage in seen})
+    found = _HeldOut.of(arms, seen)
     for fold in np.unique(folds):
         out = folds == fold
         fitted = fit_prior(recipe, arms.where(~out & _some_tests(rows.groups, fraction)), others)
         found.lifts[out] = fitted.lifts_of(rows.where(out))
         priors = prior_of(fitted.base, found.lifts[out])
+        found.priors[out] = priors
         _fill(found, out, priors, fitted.prior_weight, seen)
     return found
 
@@ -106,13 +118,14 @@ def _cross_validated(
 def _smoothed_rate(arms: Arms, recipe: EngagementRecipe, seen: Mapping[int, SeenArms]) -> _HeldOut:
     """Score the arms of each fold by the click rate of the others, the same prior for each."""
     folds = folds_of(arms.tests, SEED + 1)
-    found = _HeldOut(np.zeros(len(arms)), {stage: np.zeros(len(arms)) for stage in seen})
+    found = _HeldOut.of(arms, seen)
     for fold in np.unique(folds):
         out = folds == fold
         train = arms.where(~out)
         base = float(train.clicks.sum() / train.impressions.sum())
         weight = fit_prior_weight(recipe, np.full(len(train), base), thinned(train))
-        _fill(found, out, np.full(int(out.sum()), base), weight, seen)
+        found.priors[out] = base
+        _fill(found, out, found.priors[out], weight, seen)
     return found
 
 
@@ -198,6 +211,62 @@ def _add_losses(
                 "trees less smoothed rate",
                 "calibration error",
             ),
+            table,
+        )
+    )
+
+
+def _add_weights(
+    arms: Arms,
+    seen: Mapping[int, SeenArms],
+    found: Mapping[str, _HeldOut],
+    weights: Sequence[float],
+    evaluation: RankerEvaluation,
+) -> None:
+    """Add what other weights of the prior would do, and how many arms show the gain."""
+    stages = [stage for stage in seen if stage]
+
+    def gap(stage: int, weight: float, name: str) -> str:
+        kept, of_stage = _reached(arms, stage), seen[stage]
+        scores = posterior(found[name].priors, of_stage.clicks, of_stage.impressions, weight)
+        losses = [
+            log_losses(some[kept], of_stage.rate[kept])
+            for some in (scores, found[_CONSTANT].scores[stage])
+        ]
+        return f"{1e4 * np.average(losses[0] - losses[1], weights=of_stage.rest[kept]):.3f}"
+
+    evaluation.sections.append(
+        Section(
+            "The weight of the prior, on tests never trained",
+            "Log loss less that of the smoothed rate with the weight that fits it best, in 1e-4 "
+            "nats an impression: of the prior with trees, then of the smoothed rate itself, by how "
+            "many impressions either is worth.",
+            ("weight", *(f"{name}, {n:,}" for n in stages for name in (_TREES, "smoothed"))),
+            [
+                (f"{w:g}", *(gap(n, w, name) for n in stages for name in (_TREES, _CONSTANT)))
+                for w in weights
+                if w in _WEIGHTS_SHOWN
+            ],
+        )
+    )
+    table = []
+    for stage in stages:
+        count = int(_reached(arms, stage).sum())
+        figure = _loss_gap(arms, seen[stage], found, stage, (_TREES, _CONSTANT))
+        error = (figure.high - figure.low) / (2 * _NORMAL_95)
+        needed = [
+            f"{count * ((_NORMAL_95 + more) * error / figure.value) ** 2:,.0f}"
+            if figure.value < 0
+            else "no number"
+            for more in _POWER
+        ]
+        table.append((f"{stage:,}", f"{count:,}", str(figure), *needed))
+    evaluation.sections.append(
+        Section(
+            "How many arms show that the prior is better than the smoothed rate",
+            "Were the gain that of this table, so many test arms would put the upper end of its "
+            "interval below 0 in half of all draws, or in four of five.",
+            ("impressions", "arms", "trees less smoothed rate", "half of draws", "four of five"),
             table,
         )
     )

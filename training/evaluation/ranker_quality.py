@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -43,6 +44,7 @@ from feedmill.training.ranker_recipes import QUALITY
 
 # The trees may cost so much correlation at most: the lower end of the paired difference.
 _MOST_LOST = -0.005
+_FRACTIONS = (0.25, 0.5)
 # The settings of the plain ridge that quality is compared with.
 _RIDGE_PENALTY, _NGRAM_PENALTY = 30.0, 3.0
 
@@ -73,6 +75,14 @@ def evaluate_quality(
         for helper in [loaded[c.name][1]]
     ]
     _evaluate_folds(rated, evaluation)
+    may_train = [
+        texts._replace(
+            posts=texts.posts.without_test(),
+            helper=None if texts.helper is None else texts.helper.without_test(),
+        )
+        for texts in rated
+    ]
+    _add_learning_curve(may_train, evaluation)
     if look:
         for dataset in (WEBIS, SEMEVAL):
             test = next(p for p, _ in loaded.values() if p.source == dataset.source).split("test")
@@ -83,29 +93,13 @@ def evaluate_quality(
 def _evaluate_folds(rated: list[RatedTexts], evaluation: RankerEvaluation) -> None:
     """Cross-validate the whole recipe, beside a plain ridge of each construct alone."""
     folds = [folds_of(texts.posts.groups, SEED + 1) for texts in rated]
-    found = [np.zeros(len(texts.posts)) for texts in rated]
-    linear = [np.zeros(len(texts.posts)) for texts in rated]
     plain = [np.zeros(len(texts.posts)) for texts in rated]
     for fold in np.unique(folds[0]):
-        train = [
-            texts._replace(
-                posts=texts.posts.where(fold_of != fold),
-                helper=drop_leaked(texts.helper, [texts.posts.where(fold_of == fold)])
-                if texts.helper
-                else None,
-            )
-            for texts, fold_of in zip(rated, folds, strict=True)
-        ]
-        fitted = fit_quality(train, QUALITY.helper_penalty, QUALITY.register_c, QUALITY.trees)
-        without = QualityModel("quality", "", fitted.constructs)
-        model = replace(without, trees=Trees.parse(fitted.trees) if fitted.trees else None)
-        for index, (texts, fold_of) in enumerate(zip(rated, folds, strict=True)):
-            out = fold_of == fold
-            held_out = texts.posts.where(out)
-            batch = TextBatch(held_out.texts)
-            found[index][out] = model.score_texts(batch)
-            linear[index][out] = without.score_texts(batch)
-            plain[index][out] = _plain_ridge(train[index], held_out)
+        for index, texts in enumerate(rated):
+            out = folds[index] == fold
+            train = _without_fold(texts, out, 1.0)
+            plain[index][out] = _plain_ridge(train, texts.posts.where(out))
+    found, linear = _cross_validated(rated, 1.0)
     table = []
     for texts, *scores in zip(rated, found, linear, plain, strict=True):
         truth, source = texts.posts.labels, texts.posts.source
@@ -132,6 +126,63 @@ def _evaluate_folds(rated: list[RatedTexts], evaluation: RankerEvaluation) -> No
             "is not kept to [0, 1]. The last column is the mean squared error with trees less that "
             "without, in thousandths.",
             ("construct", "texts", *head, "squared error"),
+            table,
+        )
+    )
+
+
+def _cross_validated(
+    rated: Sequence[RatedTexts], fraction: float
+) -> tuple[list[Values], list[Values]]:
+    """Score the texts of each fold by the recipe, trained on a fraction of the others' groups.
+
+    Returns for each construct (texts,) scores with trees, and those without.
+    """
+    folds = [folds_of(texts.posts.groups, SEED + 1) for texts in rated]
+    found, linear = ([np.zeros(len(texts.posts)) for texts in rated] for _ in range(2))
+    for fold in np.unique(folds[0]):
+        train = [
+            _without_fold(texts, fold_of == fold, fraction)
+            for texts, fold_of in zip(rated, folds, strict=True)
+        ]
+        fitted = fit_quality(train, QUALITY.helper_penalty, QUALITY.register_c, QUALITY.trees)
+        without = QualityModel("quality", "", fitted.constructs)
+        model = replace(without, trees=Trees.parse(fitted.trees) if fitted.trees else None)
+        for index, (texts, fold_of) in enumerate(zip(rated, folds, strict=True)):
+            out = fold_of == fold
+            batch = TextBatch(texts.posts.where(out).texts)
+            found[index][out] = model.score_texts(batch)
+            linear[index][out] = without.score_texts(batch)
+    return found, linear
+
+
+def _without_fold(texts: RatedTexts, out: Mask, fraction: float) -> RatedTexts:
+    """Return a construct's training texts: of a fraction of the groups, drawn by chance."""
+    names, group_of = np.unique(np.array(texts.posts.groups), return_inverse=True)
+    some = (np.random.default_rng(SEED + 5).random(len(names)) < fraction)[group_of]
+    held_out = texts.posts.where(out)
+    return texts._replace(
+        posts=texts.posts.where(~out & some),
+        helper=drop_leaked(texts.helper, [held_out]) if texts.helper else None,
+    )
+
+
+def _add_learning_curve(rated: Sequence[RatedTexts], evaluation: RankerEvaluation) -> None:
+    """Add what more rated texts are worth, to the linear mean and to the trees."""
+    table = []
+    for fraction in (*_FRACTIONS, 1.0):
+        for texts, *scores in zip(rated, *_cross_validated(rated, fraction), strict=True):
+            posts = texts.posts
+            trees, linear, gain = correlation_figures(Bootstrap(posts.groups), scores, posts.labels)
+            name = f"{texts.name}, {posts.source}"
+            table.append((name, f"{fraction:.0%}", *map(str, (linear, trees, gain))))
+    table.sort(key=lambda row: row[0])
+    evaluation.sections.append(
+        Section(
+            "Learning curve of quality",
+            "Spearman's correlation on groups never trained, of the rows that may train, by how "
+            "many of the other groups the recipe learned from.",
+            ("construct", "groups", "without trees", "with trees", "difference"),
             table,
         )
     )

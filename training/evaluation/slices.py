@@ -7,6 +7,7 @@ import re
 import msgspec
 import numpy as np
 
+from feedmill.events.post import Post
 from feedmill.training.arrays import Mask, Values
 from feedmill.training.datasets.labelled_posts import LabelledPosts
 from feedmill.training.evaluation.intervals import Bootstrap, Figure
@@ -45,7 +46,7 @@ def slices_of(
     """
     slices = []
     for by, values in (
-        ("language", [post.lang or _script(post.text) for post in rows.posts]),
+        ("language", [language_of(post) for post in rows.posts]),
         ("length", [length_band(len(post.text)) for post in rows.posts]),
         ("version 0.1", [_looked_at(group in looked_at) for group in rows.groups]),
     ):
@@ -78,6 +79,11 @@ def length_band(characters: int) -> str:
         if characters <= most:
             return f"to {most:,}"
     return f"above {LENGTHS[-1]:,}"
+
+
+def language_of(post: Post) -> str:
+    """Return the language that a post states, else the script of its text."""
+    return post.lang or _script(post.text)
 
 
 def _script(text: str) -> str:

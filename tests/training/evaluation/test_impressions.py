@@ -32,6 +32,10 @@ def test_later_posts_are_measured_by_a_model_of_the_earlier_ones() -> None:
     assert orders["the text alone"].loss.high < 0
     assert orders["engagement"].calibration_error < 0.3
     assert "| engagement | 0." in markdown(found)
+    slices = {(one.by, one.value): one for one in found.slices}
+    assert slices["language", "latin script"].impressions == found.impressions
+    assert slices["language", "latin script"].loss.value == orders["engagement"].loss.value
+    assert "\n| language | latin script | 2,400 | 0." in markdown(found)
 
 
 def test_a_text_that_says_nothing_gains_nothing() -> None:

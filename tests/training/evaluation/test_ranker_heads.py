@@ -11,7 +11,11 @@ from feedmill.rankers.engagement import ExpectedClicks
 from feedmill.rankers.registry import load
 from feedmill.training.datasets.labelled_posts import LabelledPosts
 from feedmill.training.datasets.reactions import FACEBOOK, REDDIT
-from feedmill.training.evaluation.ranker_heads import evaluate_head, evaluate_stored_head
+from feedmill.training.evaluation.ranker_heads import (
+    evaluate_head,
+    evaluate_more_posts,
+    evaluate_stored_head,
+)
 from feedmill.training.evaluation.ranker_report import RankerEvaluation
 from feedmill.training.ranker_recipes import ENGAGEMENT
 from feedmill.training.trainers import engagement
@@ -42,6 +46,35 @@ def test_the_ablation_says_which_columns_know_the_order(
     assert rows["all of them, n-grams alone"] > rows["all of them, shape alone"] + 0.1
     posts = [int(row[1].replace(",", "")) for row in curve.rows]
     assert posts[0] < posts[1] < posts[2]
+
+
+def test_more_posts_are_worth_what_they_add_on_the_same_posts(
+    stored: tuple[LabelledPosts, ExpectedClicks],
+) -> None:
+    evaluation = RankerEvaluation("engagement", None)
+    evaluate_more_posts(stored[0], REPLY, 60, evaluation)
+    (section,) = evaluation.sections
+    whole = RankerEvaluation("engagement", None)
+    evaluate_head(stored[0], REPLY, len(stored[0]), whole)
+    unseen, later = (str(bar.figure) for bar in whole.bars)
+    assert [row[2] for row in section.rows] == [later, unseen]
+    assert section.head[1:3] == ("60", f"{len(stored[0]):,}")
+    assert [row[0] for row in section.rows] == [
+        "later posts of known groups",
+        "groups never trained",
+    ]
+    for _, fewer, more, gain in section.rows:
+        few, many, difference = (float(cell.split()[0]) for cell in (fewer, more, gain))
+        assert many - few == pytest.approx(difference, abs=0.002)
+        assert few != many
+
+
+def test_nothing_is_said_of_more_posts_where_there_are_none(
+    stored: tuple[LabelledPosts, ExpectedClicks],
+) -> None:
+    evaluation = RankerEvaluation("engagement", None)
+    evaluate_more_posts(stored[0], REPLY, len(stored[0]), evaluation)
+    assert evaluation.sections == []
 
 
 def test_a_head_that_reads_media_is_compared_with_itself_without(tmp_path: Path) -> None:
@@ -76,3 +109,7 @@ def test_each_test_community_and_hour_has_a_row(
     # All posts were published within two minutes, at 16:53 UTC.
     (hours,) = [row for row in slices.rows if "h UTC" in row[0]]
     assert hours[0] == f"12 to 18 h UTC, {len(communities)} communities"
+    (script,) = [row for row in slices.rows if "script" in row[0]]
+    assert script[0].startswith("latin script, ")
+    lengths = [row for row in slices.rows if " characters, " in row[0]]
+    assert sum(int(row[1].replace(",", "")) for row in lengths) == int(script[1].replace(",", ""))

@@ -32,7 +32,13 @@ def test_without_a_look_no_test_row_is_read(ranker_folder: Path) -> None:
     found = evaluate_rankers(["quality"], ranker_folder, ranker_folder / "store", look=False)
     assert found[0].rows == []
     assert not any("test rows" in section.title for section in found[0].sections)
-    assert found[0].sections
+    (curve,) = [s for s in found[0].sections if s.title == "Learning curve of quality"]
+    assert [row[1] for row in curve.rows] == ["25%", "50%", "100%"] * 2
+    by_webis = [float(row[2].split()[0]) for row in curve.rows if "webis" in row[0]]
+    assert by_webis[2] > 0.5
+    for _, _, without, trees, less in curve.rows:
+        linear, whole, gain = (float(cell.split()[0]) for cell in (without, trees, less))
+        assert whole - linear == pytest.approx(gain, abs=0.0015)
 
 
 def test_what_a_word_decides_is_found(looked: list[RankerEvaluation]) -> None:

@@ -4,7 +4,7 @@ import numpy as np
 
 from feedmill.events.post import Post
 from feedmill.training.datasets.labelled_posts import LabelledPosts
-from feedmill.training.evaluation.slices import length_band, slices_of
+from feedmill.training.evaluation.slices import language_of, length_band, slices_of
 
 
 def test_slices_by_language_length_and_what_version_0_1_looked_at() -> None:
@@ -36,3 +36,9 @@ def test_slices_by_language_length_and_what_version_0_1_looked_at() -> None:
 def test_bands_of_length_include_their_end() -> None:
     bands = [length_band(n) for n in (0, 100, 101, 2_000, 2_001)]
     assert bands == ["to 100", "to 100", "to 200", "to 2,000", "above 2,000"]
+
+
+def test_a_stated_language_counts_before_the_script() -> None:
+    texts = [("short one", "de"), ("short one", None), ("слово", None), ("12 !", None)]
+    found = [language_of(Post("p", "a", 0, text, lang=lang)) for text, lang in texts]
+    assert found == ["de", "latin script", "other script", "latin script"]

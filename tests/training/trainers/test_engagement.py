@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from msgspec.structs import replace as replace_post
 from pyarrow import parquet
 
 from builders.events import posts_of
@@ -12,6 +13,7 @@ from builders.impressions import planted_impressions, planted_posts
 from builders.ranker_datasets import write_headline_tests, write_reactions
 from feedmill.events.errors import UsageError
 from feedmill.events.post import Media, Post
+from feedmill.features.authorship import author_key
 from feedmill.features.text.ngrams import TextBatch
 from feedmill.rankers.engagement import ExpectedClicks
 from feedmill.rankers.registry import load
@@ -83,7 +85,9 @@ def test_own_impressions_train_a_model_of_the_same_kind(tmp_path: Path) -> None:
     is_read = np.arange(300) % 3 == 0
     clicks = rows.reactions.copy()
     clicks[:, 0] |= is_read[rows.versions] & (np.random.default_rng(2).random(len(rows)) < 0.2)
-    rows = replace(rows, reactions=clicks, authors=np.where(is_read, 7, 5))
+    rows = replace(
+        rows, reactions=clicks, authors=np.where(is_read, author_key("bob"), author_key("ann"))
+    )
     command = "feedmill train engagement --from-topics"
     first = engagement.train_on_impressions(
         rows, tmp_path / "a", "2026-01-01", command, {"wait_ms": 5}
@@ -101,6 +105,12 @@ def test_own_impressions_train_a_model_of_the_same_kind(tmp_path: Path) -> None:
     model = load("engagement", tmp_path / "a")
     priors = model.prior_many(planted_posts(100, seed=2))  # type: ignore[union-attr]  # engagement
     assert priors[1::2].min() > priors[::2].max()
+    by_author = [
+        model.prior_many([replace_post(post, author_id=name) for post in planted_posts(9, seed=2)])  # type: ignore[union-attr]  # engagement
+        for name in ("bob", "ann", "nobody")
+    ]
+    assert (by_author[0] > by_author[2]).all()
+    assert (by_author[2] > by_author[1]).all()
     assert {use.snapshot for use in first.data} == {kept}
     assert {use.sha256 for use in first.data} == {kept.sha256}
     assert [use.rows for use in first.data] == [300, 0, 0, 0]
