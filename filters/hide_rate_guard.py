@@ -204,8 +204,7 @@ class HideRates:
         -------
         The first of its sources whose rate was above the limit before it, None if there is none.
         """
-        if post.at_ms > self._at_ms:
-            self._at_ms = post.at_ms
+        self._at_ms = max(self._at_ms, post.at_ms)
         self._forget(post.offset - WINDOW_RECORDS, self._at_ms - WINDOW_MS)
         numbers, posts, flagged = self._sources.columns()
         over, sources = None, 0

@@ -72,7 +72,8 @@ class FeedMatcher:
             taken[number] = _accepts(feed, spec, groups[number])
             if count % _ASKED_AT_ONCE == 0:
                 yield
-        return (numbers >= 0) & (taken[numbers] == 1)
+        is_taken: npt.NDArray[np.bool_] = (numbers >= 0) & (taken[numbers] == 1)
+        return is_taken
 
     def spec_of(self, feed: str) -> FeedSpec:
         """What goes into a feed that `feeds_of` named."""

@@ -281,7 +281,7 @@ class Worker:
         return self.settings.log.all_restored() and self.releases.is_settled()
 
     def _take_input(self, wait_s: float) -> tuple[list[RecordBatch], list[RecordBatch]]:
-        """Take the posts and engagements that there are; wait where there are none, nor settings."""
+        """Take the posts and engagements that there are; wait for some, or for settings."""
         start = time.monotonic()
         look_s = _LOOK_OFTEN_S if start < self._often_until else _LOOK_S
         while True:
