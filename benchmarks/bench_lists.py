@@ -1,8 +1,9 @@
 """What lists of a million entries cost a post, beside none; what they take to build and to load.
 
-    python benchmarks/bench_lists.py [--entries 1000000] [--rounds 5]
+    python benchmarks/bench_lists.py [--entries 1000000] [--phrases 100000] [--rounds 5]
 
-The posts are those of `bench_rules.py`; none is hit.  Before anything is timed a list is shown to
+The posts are those of `bench_rules.py`; none is hit.  A phrase is 1 to 7 words that posts
+have, then one that none has.  Before anything is timed a list is shown to
 hit what it is about.  One thread; processor time per post, by the number of posts in a cycle.  The
 peer is a `set` of the same entries in Python.
 """
@@ -29,16 +30,29 @@ from feedmill.filters.lists import KINDS, ListKind, ListSet, PostList
 from feedmill.filters.rules import RuleSet
 from feedmill.models.artifact import sha256_of
 
-CYCLES = (1, 50, 500)
+CYCLES = (1, 50, 256, 500)
 
 
 def entries(kind: ListKind, count: int) -> list[str]:
     """Entries of a kind that no post of the benchmark has."""
     drawn = random.Random(kind)
+    if kind == "phrases":
+        words = " ".join(one.text for one in posts(200)).lower().replace(".", "").split()
+        # Each has a word that is in no post, often as its last one.
+        return [
+            " ".join([*drawn.choices(words, k=drawn.randint(1, 7)), f"zz{number}"])
+            for number in range(count)
+        ]
     if kind == "media":
         return [f"{drawn.getrandbits(256):064x}" for _ in range(count)]
     end = ".example" if kind == "domains" else ""
     return [f"x{drawn.getrandbits(64):x}{end}" for _ in range(count)]
+
+
+def memory_mib(one: PostList) -> float:
+    """Return the memory of what a list is matched by."""
+    keys = 0 if one.phrases is None else one.phrases.nbytes
+    return (one.digests.nbytes + keys) / 2**20
 
 
 def made(kind: ListKind, count: int, folder: Path) -> PostList:
@@ -46,17 +60,17 @@ def made(kind: ListKind, count: int, folder: Path) -> PostList:
     path = folder / f"{kind}.txt"
     path.write_text("\n".join(entries(kind, count)))
     start = time.process_time()
-    digests = read_entries(path, kind)
-    content = pack_list("spam", kind, kind, "hide", digests)
+    read = read_entries(path, kind)
+    content = pack_list("spam", kind, kind, "hide", read)
     built = time.process_time() - start
     sha256 = sha256_of(content)
-    card = ListCard(kind, "spam", kind, "hide", len(digests), sha256, "-", "-", "2026-01-01")
+    card = ListCard(kind, "spam", kind, "hide", len(read.digests), sha256, "-", "-", "2026-01-01")
     save_list(folder, card, content)
     start = time.process_time()
     found = read_list(folder, "spam", kind, sha256)
     loaded = time.process_time() - start
     print(
-        f"{kind:8} {len(found):,} entries: {found.digests.nbytes / 2**20:.1f} MiB of memory,"
+        f"{kind:8} {len(found):,} entries: {memory_mib(found):.1f} MiB of memory,"
         f" {len(content) / 2**20:.1f} MiB in the store, built in {built:.2f} s, loaded in"
         f" {loaded:.2f} s"
     )
@@ -78,20 +92,25 @@ def us_a_post(lists: Sequence[PostList], given: Sequence[Post], cycle: int, roun
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--entries", type=int, default=1_000_000)
+    parser.add_argument("--phrases", type=int, default=100_000)
     parser.add_argument("--posts", type=int, default=5_000)
     parser.add_argument("--rounds", type=int, default=5)
     given = parser.parse_args()
     print(describe())
     some = posts(given.posts)
     with tempfile.TemporaryDirectory() as folder:
-        lists = {kind: made(kind, given.entries, Path(folder)) for kind in KINDS}
+        sizes = {kind: given.phrases if kind == "phrases" else given.entries for kind in KINDS}
+        lists = {kind: made(kind, size, Path(folder)) for kind, size in sizes.items()}
     host = entries("domains", 1)[0]
     hit = [Post("p", "a", 0, f"see www.{host}/x"), Post("p", "a", 0, f"see y{host}")]
     found = ListSet([lists["domains"]]).verdicts(hit)
-    if [match is not None for match in found] != [True, False]:
+    phrase = entries("phrases", 1)[0]
+    said = [Post("p", "a", 0, f"Oh {phrase.upper()}!"), Post("p", "a", 0, f"oh {phrase[:-1]}")]
+    found += ListSet([lists["phrases"]]).verdicts(said)
+    if [match is not None for match in found] != [True, False, True, False]:
         sys.exit("a list does not find what it is about")
     cases: dict[str, list[PostList]] = {"none": [], **{kind: [one] for kind, one in lists.items()}}
-    cases["all three"] = list(lists.values())
+    cases["all four"] = list(lists.values())
     print(f"{'µs a post':12}" + "".join(f"{cycle:>8}" for cycle in CYCLES) + "  posts in a cycle")
     for name, chosen in cases.items():
         figures = [us_a_post(chosen, some, cycle, given.rounds) for cycle in CYCLES]

@@ -1,4 +1,4 @@
-"""`feedmill lists`: lists of domains, media and authors become artifacts, and are released.
+"""`feedmill lists`: lists of domains, phrases, media and authors, as artifacts and released.
 
 What changes the lists in force is in `list_releases.py`.
 """
@@ -44,7 +44,7 @@ class _NameType(click.ParamType):
 
 @click.group()
 def lists() -> None:
-    """Release lists of domains, media and authors, of up to five million entries each.
+    """Release lists of domains, phrases, media and authors, of up to five million entries each.
 
     A list belongs to a filter and has a verdict, as a rule has one. Rules beat lists. Lists come
     from the store FEEDMILL_MODELS.
@@ -84,17 +84,18 @@ def build(
 
     Empty lines and those that begin with # are left out. A wrong line is named, and nothing is
     saved then. Domains include their subdomains; media are named by their sha256. The same entries
-    give the same version.
+    give the same version. A phrase is found as a rule finds it, and has up to 200 characters and 32
+    words.
     """
     store = store_of_lists(environment) if out is None else out
-    digests = read_entries(file, kind)
-    content = pack_list(filter_name, name, kind, verdict, digests)
+    entries = read_entries(file, kind)
+    content = pack_list(filter_name, name, kind, verdict, entries)
     card = ListCard(
         name=name,
         filter=filter_name,
         kind=kind,
         verdict=verdict,
-        entries=len(digests),
+        entries=len(entries.digests),
         sha256=sha256_of(content),
         source=source,
         licence=licence,
@@ -104,7 +105,7 @@ def build(
     if as_json:
         print_json({**msgspec.to_builtins(card), "version": card.version})
         return
-    click.echo(f"list {filter_name}/{name} {card.version}: {len(digests):,} {kind} in {store}")
+    click.echo(f"list {filter_name}/{name} {card.version}: {card.entries:,} {kind} in {store}")
     click.echo(f"`feedmill lists release {filter_name} {name} {card.version}` releases it")
 
 

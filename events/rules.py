@@ -21,6 +21,7 @@ from feedmill.events.reasons import reason_of
 
 MAX_RULES = 1_000
 MAX_ENTRIES = 10_000
+MAX_PHRASE_CHARACTERS = 200
 MAX_PATTERN_CHARACTERS = 500
 # Of one compiled pattern: 16 bytes an instruction, and a third of it for the search itself.
 PATTERN_MEMORY_BYTES = 256 * 1024
@@ -40,7 +41,7 @@ A_DOMAIN = (
     " subdomains)"
 )
 
-Phrase = Annotated[str, Meta(min_length=1, max_length=200)]
+Phrase = Annotated[str, Meta(min_length=1, max_length=MAX_PHRASE_CHARACTERS)]
 Domain = Annotated[str, Meta(min_length=1, max_length=253)]
 PatternText = Annotated[str, Meta(min_length=1, max_length=MAX_PATTERN_CHARACTERS)]
 SelfLabel = Annotated[str, Meta(min_length=1, max_length=128)]

@@ -4,26 +4,39 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
+from itertools import islice
 from pathlib import Path
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
 from feedmill.events.errors import BadEvent, UsageError
 from feedmill.events.limits import ID_PATTERN, SHA256_PATTERN, check_id
-from feedmill.events.rules import A_DOMAIN, is_domain
+from feedmill.events.rules import A_DOMAIN, MAX_PHRASE_CHARACTERS, is_domain
 from feedmill.features.hosts import canonical_host
-from feedmill.filters.lists import DIGESTS, Digests, ListKind, digest_of
+from feedmill.filters.lists import DIGESTS, Digests, ListKind, digest_of, digest_of_bytes
+from feedmill.filters.phrase_keys import MAX_PHRASE_WORDS, PhraseKeys, joined, keys_of
+from feedmill.filters.phrase_words import phrase_words
 
-# 60 MB of digests: an artifact has at most 64 MiB once unpacked.
+# 60 MB of digests, or of digests and keys: an artifact has at most 64 MiB once unpacked.
 MAX_ENTRIES = 5_000_000
+MAX_PHRASES = 3_000_000
+_PHRASES_AT_ONCE = 10_000
 # The longest entry is a domain or an id; blanks may stand around it.
 _MOST_LINE_BYTES = 2_000
 _ID = re.compile(ID_PATTERN)
 _SHA256 = re.compile(SHA256_PATTERN)
 
 
-def read_entries(path: Path, kind: ListKind) -> Digests:
-    """Return the digests of a file's entries, ascending and each once: (n,), n > 0.
+class ListEntries(NamedTuple):
+    """The entries of a list, as its artifact has them: `PostList.digests` and `.phrases`."""
+
+    digests: Digests
+    phrases: PhraseKeys | None
+
+
+def read_entries(path: Path, kind: ListKind) -> ListEntries:
+    """Return a file's entries, each once.
 
     Empty lines and those that begin with `#` are left out.
 
@@ -32,22 +45,51 @@ def read_entries(path: Path, kind: ListKind) -> Digests:
     UsageError
         The file cannot be read, has no entry or too many; or a line is no entry: with its number.
     """
-    entry_of = _ENTRY_OF[kind]
+    if kind == "phrases":
+        return _read_phrases(path)
     digests = bytearray()
-    for number, line in _lines(path):
-        try:
-            digests += digest_of(entry_of(line))
-        except ValueError as error:
-            raise UsageError(f"{path}, line {number}: {error}; correct the line") from None
+    for entry in _entries(path, _ENTRY_OF[kind]):
+        digests += digest_of(entry)
+    return ListEntries(_checked(path, digests, MAX_ENTRIES), None)
+
+
+def _read_phrases(path: Path) -> ListEntries:
+    digests, keys = bytearray(), [np.zeros(0, dtype=np.uint64)]
+    # How many words plain phrases have, and those with symbols.
+    counts: tuple[set[int], set[int]] = set(), set()
+    phrases = _entries(path, _phrase)
+    while some := list(islice(phrases, _PHRASES_AT_ONCE)):
+        for phrase in some:
+            digests += digest_of_bytes(phrase.words)
+            counts[phrase.has_symbols].add(phrase.word_count)
+        keys.append(keys_of([phrase.words for phrase in some]))
+    found = _checked(path, digests, MAX_PHRASES)
+    plain, with_symbols = (np.array(sorted(one), dtype=np.uint8) for one in counts)
+    return ListEntries(found, PhraseKeys(np.unique(np.concatenate(keys)), plain, with_symbols))
+
+
+def _checked(path: Path, digests: bytearray, most: int) -> Digests:
+    """Return the digests in order, each once."""
     if not digests:
         raise UsageError(f"{path} has no entry; write one a line")
     found: Digests = np.unique(np.frombuffer(digests, dtype=DIGESTS))
-    if len(found) > MAX_ENTRIES:
+    if len(found) > most:
         raise UsageError(
-            f"{path}: expected at most {MAX_ENTRIES:,} entries, got {len(found):,}; make several"
-            " lists of them"
+            f"{path}: expected at most {most:,} entries, got {len(found):,}; make several lists of"
+            " them"
         )
     return found
+
+
+_Entry = TypeVar("_Entry")
+
+
+def _entries(path: Path, entry_of: Callable[[str], _Entry]) -> Iterator[_Entry]:
+    for number, line in _lines(path):
+        try:
+            yield entry_of(line)
+        except ValueError as error:
+            raise UsageError(f"{path}, line {number}: {error}; correct the line") from None
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
@@ -93,6 +135,25 @@ def _author(text: str) -> str:
             f"expected an author's id without blanks, `|`, `{{` and `}}`, got {text[:80]!r}"
         )
     return text
+
+
+class _Phrase(NamedTuple):
+    """The words of a phrase with blanks between them, how many, and whether some are symbols."""
+
+    words: bytes
+    word_count: int
+    has_symbols: bool
+
+
+def _phrase(text: str) -> _Phrase:
+    found, has_symbols = phrase_words(text)
+    if not found or len(text) > MAX_PHRASE_CHARACTERS or len(found) > MAX_PHRASE_WORDS:
+        raise ValueError(
+            f"expected a phrase of 1 to {MAX_PHRASE_WORDS} words or symbols and at most"
+            f" {MAX_PHRASE_CHARACTERS} characters, got {len(found)} and {len(text)} in"
+            f" {text[:80]!r}"
+        )
+    return _Phrase(joined(found), len(found), has_symbols)
 
 
 _ENTRY_OF: Mapping[ListKind, Callable[[str], str]] = {

@@ -15,8 +15,9 @@ import numpy as np
 from feedmill.events.errors import BadArtifact, UsageError
 from feedmill.events.limits import Sha256
 from feedmill.events.rules import RuleAction
-from feedmill.filters.list_file import MAX_ENTRIES
+from feedmill.filters.list_file import MAX_ENTRIES, MAX_PHRASES, ListEntries
 from feedmill.filters.lists import DIGESTS, KINDS, Digests, ListKind, PostList
+from feedmill.filters.phrase_keys import MAX_PHRASE_WORDS, PhraseKeys, WordCounts
 from feedmill.filters.rules import VERDICT_RANK
 from feedmill.models.artifact import Arrays, pack_artifact, sha256_of, unpack_artifact
 from feedmill.models.store_files import (
@@ -28,7 +29,7 @@ from feedmill.models.store_files import (
     write_file,
 )
 
-# Raise this number when an entry gets another form or digest.
+# Raise this number when an entry gets another form, digest or key.
 LIST_FORMAT = 1
 _LEAST_DIGITS = 6
 
@@ -61,9 +62,9 @@ class ListCard(msgspec.Struct, frozen=True):
 
 
 def pack_list(
-    filter_name: str, name: str, kind: ListKind, verdict: RuleAction, digests: Digests
+    filter_name: str, name: str, kind: ListKind, verdict: RuleAction, entries: ListEntries
 ) -> bytes:
-    """Return the bytes of a list's artifact, given the digests as `read_entries` returns them."""
+    """Return the bytes of a list's artifact, given its entries as `read_entries` returns them."""
     metadata = {
         "list": name,
         "filter": filter_name,
@@ -72,8 +73,13 @@ def pack_list(
         "list_format": LIST_FORMAT,
     }
     # Plain bytes: what stands in the file does not depend on how numpy names its types of text.
-    rows = np.frombuffer(digests.tobytes(), dtype=np.uint8).reshape(-1, DIGESTS.itemsize)
-    return pack_artifact(metadata, (), {"digests": rows})
+    rows = np.frombuffer(entries.digests.tobytes(), dtype=np.uint8)
+    arrays: Arrays = {"digests": rows.reshape(-1, DIGESTS.itemsize)}
+    if entries.phrases is not None:
+        arrays["keys"] = entries.phrases.keys
+        arrays["word_counts"] = entries.phrases.word_counts
+        arrays["symbol_word_counts"] = entries.phrases.symbol_word_counts
+    return pack_artifact(metadata, (), arrays)
 
 
 def save_list(store: Store, card: ListCard, content: bytes) -> None:
@@ -118,26 +124,58 @@ def read_list(store: Store, filter_name: str, name: str, sha256: str) -> PostLis
         )
     if verdict not in tuple(VERDICT_RANK):
         raise BadArtifact(f"{label}: `{verdict}` is no verdict; build it again")
-    digests = _digests(arrays, label)
-    return PostList(filter_name, name, cast(ListKind, kind), verdict, sha256[:12], digests)
+    most = MAX_PHRASES if kind == "phrases" else MAX_ENTRIES
+    digests = _digests(arrays, most, label)
+    phrases = _phrase_keys(arrays, len(digests), label) if kind == "phrases" else None
+    kind = cast(ListKind, kind)
+    return PostList(filter_name, name, kind, verdict, sha256[:12], digests, phrases)
 
 
-def _digests(arrays: Arrays, label: str) -> Digests:
+def _digests(arrays: Arrays, most: int, label: str) -> Digests:
     rows = arrays.get("digests")
     if (
         rows is None
         or (rows.dtype, rows.ndim) != (np.dtype(np.uint8), 2)
         or rows.shape[1] != DIGESTS.itemsize
-        or not 0 < len(rows) <= MAX_ENTRIES
+        or not 0 < len(rows) <= most
     ):
         raise BadArtifact(
-            f"{label}: expected 1 to {MAX_ENTRIES:,} digests of {DIGESTS.itemsize} bytes; build it"
-            " again"
+            f"{label}: expected 1 to {most:,} digests of {DIGESTS.itemsize} bytes; build it again"
         )
     digests: Digests = np.frombuffer(rows.tobytes(), dtype=DIGESTS)
     if not (digests[1:] > digests[:-1]).all():
         raise BadArtifact(f"{label}: its digests are not in order; build it again")
     return digests
+
+
+def _phrase_keys(arrays: Arrays, phrases: int, label: str) -> PhraseKeys:
+    keys = arrays.get("keys")
+    if (
+        keys is None
+        or (keys.dtype, keys.ndim) != (np.dtype(np.uint64), 1)
+        or not 0 < len(keys) <= phrases
+        or not (keys[1:] > keys[:-1]).all()
+    ):
+        raise BadArtifact(
+            f"{label}: expected 1 to {phrases:,} keys of 64 bits in order; build it again"
+        )
+    counts = [_word_counts(arrays, name, label) for name in ("word_counts", "symbol_word_counts")]
+    return PhraseKeys(keys, *counts)
+
+
+def _word_counts(arrays: Arrays, name: str, label: str) -> WordCounts:
+    counts = arrays.get(name)
+    if (
+        counts is None
+        or (counts.dtype, counts.ndim) != (np.dtype(np.uint8), 1)
+        or not (counts[1:] > counts[:-1]).all()
+        or not ((counts > 0) & (counts <= MAX_PHRASE_WORDS)).all()
+    ):
+        raise BadArtifact(
+            f"{label}: expected in `{name}` numbers from 1 to {MAX_PHRASE_WORDS} in order; build"
+            " it again"
+        )
+    return counts
 
 
 def list_cards(store: Store) -> list[ListCard]:

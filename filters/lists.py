@@ -1,7 +1,8 @@
-"""Lists of domains, media and authors of any size, matched against batches of posts.
+"""Lists of domains, phrases, media and authors of any size, matched against batches of posts.
 
-A list holds a digest of 12 bytes for each entry, sorted.  What a rule finds with the same entries a
-list finds, too; `tests/filters/test_lists.py` compares them.  No I/O and no clock.
+A list holds a digest of 12 bytes for each entry, sorted; a list of phrases a key of 8 bytes, too.
+What a rule finds with the same entries a list finds, too; `tests/filters/test_lists.py` compares
+them.  No I/O and no clock.
 """
 
 from __future__ import annotations
@@ -17,9 +18,11 @@ import numpy.typing as npt
 from feedmill.events.post import Post
 from feedmill.events.rules import RuleAction
 from feedmill.features.hosts import domains_of_post
+from feedmill.features.text.byte_rows import encode
+from feedmill.filters.phrase_keys import PhraseKeys, RunFinder
 from feedmill.filters.rules import VERDICT_RANK, RuleMatch
 
-ListKind = Literal["domains", "media", "authors"]
+ListKind = Literal["domains", "phrases", "media", "authors"]
 KINDS: tuple[ListKind, ...] = get_args(ListKind)
 # Of 64 bits somebody finds a name that a list of a million seems to hold within 2^44 tries, and an
 # `allow` list is worth that; of 96 bits it takes 2^76.
@@ -31,7 +34,12 @@ Digests = npt.NDArray[np.bytes_]
 
 def digest_of(entry: str) -> bytes:
     """Return the digest of an entry in the form in which posts have it: 12 bytes."""
-    return blake2b(entry.encode("utf-8", "replace"), digest_size=DIGEST_BYTES).digest()
+    return digest_of_bytes(encode(entry))
+
+
+def digest_of_bytes(entry: bytes) -> bytes:
+    """Return the digest of an entry in UTF-8, as `digest_of`."""
+    return blake2b(entry, digest_size=DIGEST_BYTES).digest()
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,6 +56,8 @@ class PostList:
         The first 12 hexadecimal digits of the artifact's sha256.
     digests
         Of the entries, ascending, each once: (n,) of 12 bytes, n > 0.
+    phrases
+        Of a list of phrases, what tells which words of a post may be one of them.
     """
 
     filter: str
@@ -56,6 +66,7 @@ class PostList:
     verdict: RuleAction
     version: str
     digests: Digests
+    phrases: PhraseKeys | None = None
 
     def __len__(self) -> int:
         return len(self.digests)
@@ -84,8 +95,12 @@ class ListSet:
         self._matches = [RuleMatch(one.verdict, one.label) for one in ranked]
         self._by_kind = {
             kind: [(rank, one) for rank, one in enumerate(ranked) if one.kind == kind]
-            for kind in KINDS
+            for kind in _ENTRIES
         }
+        self._phrase_lists = [
+            (rank, one, one.phrases) for rank, one in enumerate(ranked) if one.phrases is not None
+        ]
+        self._run_finder = RunFinder([keys for _, _, keys in self._phrase_lists])
 
     def __len__(self) -> int:
         return len(self._matches)
@@ -96,6 +111,8 @@ class ListSet:
         for kind, lists in self._by_kind.items():
             if lists:
                 self._match(kind, lists, posts, best)
+        if self._phrase_lists:
+            self._match_phrases(posts, best)
         return [self._matches[rank] if rank < len(self._matches) else None for rank in best]
 
     @staticmethod
@@ -114,6 +131,18 @@ class ListSet:
         wanted = np.array([digest_of(entry) for _, entry in pairs], dtype=DIGESTS)
         for rank, one in lists:
             np.minimum.at(best, rows[one.holds(wanted)], rank)
+
+    def _match_phrases(self, posts: Sequence[Post], best: npt.NDArray[np.int64]) -> None:
+        """Lower `best`, (n,), to the first list that holds a phrase of a post."""
+        for runs in self._run_finder.runs([post.text for post in posts]):
+            for rank, one, keys in self._phrase_lists:
+                places = keys.find(runs.keys)
+                if len(places):
+                    pairs = list(runs.phrases(places))
+                    rows = np.array([row for row, _ in pairs])
+                    wanted = [digest_of_bytes(phrase) for _, phrase in pairs]
+                    held = one.holds(np.array(wanted, dtype=DIGESTS))
+                    np.minimum.at(best, rows[held], rank)
 
 
 def _hashes_of(post: Post) -> Iterator[str]:

@@ -6,12 +6,10 @@ No I/O and no clock.  `events/rules.py` has checked the rules before.
 from __future__ import annotations
 
 import math
-import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
-from unicodedata import category, normalize
 
 import numpy as np
 import re2
@@ -20,31 +18,16 @@ from feedmill.events.gates import GatePolicy
 from feedmill.events.post import Post
 from feedmill.events.rules import Rule, RuleAction, compile_pattern
 from feedmill.features.hosts import canonical_host, domains_of_post
-from feedmill.features.text.normalise import normalise
+from feedmill.filters.phrase_words import (
+    has_symbols,
+    phrase_words,
+    readings,
+    words,
+    words_and_symbols,
+)
 
 VERDICT_RANK: Mapping[RuleAction, int] = {"allow": 0, "hide": 1, "demote": 2}
 _ALL_PATTERNS_MEMORY = 32 * 1024 * 1024
-# In scripts without blanks each character is a word, so that a phrase is found within a sentence.
-_UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
-# Combining marks belong to their letter, but `\w` does not match them.
-_MARKS = "".join(c for c in map(chr, range(0x300, 0x1D00)) if category(c)[0] == "M")
-_LETTERS = f"(?:[^\\W_{_UNSPACED}][{_MARKS}]*)+|[{_UNSPACED}]"
-_PUNCTUATION = (
-    "!-#%-*,-/:;?@\\[-\\]_{}\u00a1\u00a7\u00ab\u00b6\u00b7\u00bb\u00bf"
-    "\u2000-\u206f\u3000-\u303f\ufe00-\ufe0f"
-)
-_HIDDEN = re.compile(
-    "[\u00ad\u034f\u061c\u115f\u1160\u180b-\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f"
-    "\ufe00-\ufe0f\ufeff]"
-)
-# Undoing disguises costs more than all else here.  In ASCII there may be one only where signs stand
-# beside letters, letters stand apart, or there is a tag.
-_SIGN = re.compile("[4@31!05$7<]")
-_SIGN_BESIDE_LETTER = re.compile("[A-Za-z][4@3105$7]|[4@31!05$7][A-Za-z]|<")
-_APART = re.compile(r"\s\S\s\S\s")
-_WORD = re.compile(_LETTERS)
-_ASCII_WORD = re.compile("[a-z0-9]+")
-_WORD_OR_SYMBOL = re.compile(f"{_LETTERS}|[^\\s\\w{_PUNCTUATION}{_MARKS}]")
 
 
 @dataclass(frozen=True)
@@ -127,16 +110,10 @@ class RuleSet:
 
     def _matching_text(self, text: str) -> Iterator[int]:
         yield from self._patterns.matching(text)
-        visible = _visible(text)
-        yield from self._phrases.matching(visible)
-        if visible != text:
-            yield from self._patterns.matching(visible)
-        if not _may_be_disguised(visible):
-            return
-        undisguised = normalise(text)
-        if undisguised != visible:
-            yield from self._phrases.matching(undisguised)
-            yield from self._patterns.matching(undisguised)
+        for reading in readings(text):
+            yield from self._phrases.matching(reading)
+            if reading != text:
+                yield from self._patterns.matching(reading)
 
 
 def demoting_value(gates: Iterable[GatePolicy]) -> float:
@@ -170,73 +147,47 @@ def _table(entries: Iterable[tuple[Any, int]]) -> dict[Any, tuple[int, ...]]:
     return {entry: tuple(rules) for entry, rules in rules_of.items()}
 
 
-class _Phrases:
-    """Finds phrases as whole words in a row, by their first word.
+_Phrase = tuple[tuple[str, ...], tuple[int, ...]]
 
-    Words are letters and digits, without case; blanks, punctuation and emoji between two words do
-    not count.  In a phrase that has symbols (`$`, an emoji) each symbol is a word too.
-    """
+
+class _Phrases:
+    """Finds phrases as whole words in a row, by their first word."""
 
     def __init__(self, phrases: Iterable[tuple[str, int]]) -> None:
-        plain, with_symbols = [], []
+        plain: list[tuple[tuple[str, ...], int]] = []
+        with_symbols: list[tuple[tuple[str, ...], int]] = []
         for phrase, rule in phrases:
-            words = tuple(_words(_WORD, _visible(phrase)))
-            all_words = tuple(_words(_WORD_OR_SYMBOL, _visible(phrase)))
-            if words == all_words:
-                plain.append((words, rule))
-            else:
-                with_symbols.append((all_words, rule))
-        self._kinds = [
-            (splitter, frozenset(by_first), by_first)
-            for splitter, by_first in (
-                (_WORD, _by_first(_table(plain))),
-                (_WORD_OR_SYMBOL, _by_first(_table(with_symbols))),
-            )
-            if by_first
-        ]
+            found, symbols = phrase_words(phrase)
+            (with_symbols if symbols else plain).append((tuple(found), rule))
+        self._plain = _by_first(_table(plain))
+        self._with_symbols = _by_first(_table(with_symbols))
 
     def __bool__(self) -> bool:
-        return bool(self._kinds)
+        return bool(self._plain or self._with_symbols)
 
     def matching(self, text: str) -> Iterator[int]:
-        """The rules that have a phrase of the text."""
-        for splitter, firsts, by_first in self._kinds:
-            words = _words(splitter, text)
-            if firsts.isdisjoint(words):
-                continue
-            for at, word in enumerate(words):
-                for phrase, rules in by_first.get(word, ()):
-                    if tuple(words[at : at + len(phrase)]) == phrase:
-                        yield from rules
+        """The rules that have a phrase of a visible text."""
+        if self._plain:
+            yield from _matching(self._plain, words(text))
+        if self._with_symbols and has_symbols(text):
+            yield from _matching(self._with_symbols, words_and_symbols(text))
 
 
-def _visible(text: str) -> str:
-    """The text in Unicode's compatibility form, without invisible characters."""
-    return text if text.isascii() else normalize("NFKC", _HIDDEN.sub("", text))
-
-
-def _may_be_disguised(text: str) -> bool:
-    if not text.isascii() or _APART.search(text):
-        return True
-    return bool(_SIGN.search(text) and _SIGN_BESIDE_LETTER.search(text))
-
-
-def _words(splitter: re.Pattern[str], text: str) -> list[str]:
-    if splitter is _WORD and text.isascii():
-        splitter = _ASCII_WORD  # finds the same words three times as fast
-    words: list[str] = splitter.findall(text.casefold())
-    return words
-
-
-_Phrase = tuple[tuple[str, ...], tuple[int, ...]]
+def _matching(by_first: Mapping[str, Sequence[_Phrase]], found: Sequence[str]) -> Iterator[int]:
+    if by_first.keys().isdisjoint(found):
+        return
+    for at, word in enumerate(found):
+        for phrase, rules in by_first.get(word, ()):
+            if tuple(found[at : at + len(phrase)]) == phrase:
+                yield from rules
 
 
 def _by_first(table: Mapping[tuple[str, ...], tuple[int, ...]]) -> dict[str, list[_Phrase]]:
     """The phrases and their rules by first word; a phrase without a word never matches."""
     phrases: defaultdict[str, list[_Phrase]] = defaultdict(list)
-    for words, rules in table.items():
-        if words:
-            phrases[words[0]].append((words, rules))
+    for phrase, rules in table.items():
+        if phrase:
+            phrases[phrase[0]].append((phrase, rules))
     return dict(phrases)
 
 

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from feedmill.events.limits import MAX_TEXT_CHARACTERS
+from feedmill.features.text.byte_hashes import CHUNK_BYTES, ByteHashes, odd_multipliers
 from feedmill.features.text.byte_rows import (
     FOLDED,
     PADDING_BYTES,
@@ -34,40 +35,11 @@ HASH_BITS = 18
 # The tokens of a window of some 200 characters: what a longer text has counts in proportion.
 WINDOW_TOKENS = 700
 BUCKETS = 1 << HASH_BITS
-# Bounds the memory of a chunk, and lets its temporary arrays stay in the processor's cache.
-CHUNK_BYTES = 1 << 16
-
-
-def _odd_multipliers(count: int, seed: int) -> npt.NDArray[np.uint64]:
-    """Return `count` fixed odd 64-bit numbers: splitmix64 (Steele et al. 2014) from `seed`."""
-    mask, state, values = (1 << 64) - 1, seed, []
-    for _ in range(count):
-        state = (state + 0x9E3779B97F4A7C15) & mask
-        mixed = ((state ^ (state >> 30)) * 0xBF58476D1CE4E5B9) & mask
-        mixed = ((mixed ^ (mixed >> 27)) * 0x94D049BB133111EB) & mask
-        values.append((mixed ^ (mixed >> 31)) | 1)
-    return np.array(values, dtype=np.uint64)
-
-
-_BYTE_MULTIPLIERS = _odd_multipliers(256, seed=1)
-_BASE = 0x9E3779B97F4A7C15
-_BASE_INVERSE = pow(_BASE, -1, 1 << 64)
-_NGRAM_MULTIPLIERS = _odd_multipliers(4, seed=2).astype(np.uint32) | np.uint32(1)
+_NGRAM_MULTIPLIERS = odd_multipliers(4, seed=2).astype(np.uint32) | np.uint32(1)
 _MIX32 = np.uint32(0x2C1B3C6D)
 _MIX64 = np.uint64(0xD6E8FEB86659FD93)
 _PAIR_MULTIPLIER = np.uint64(0xA0761D6478BD642F)
 _GAPPED_PAIR_MULTIPLIER = np.uint64(0xE7037ED1A0B428DB)
-
-
-def _powers(base: int, count: int) -> npt.NDArray[np.uint64]:
-    column = np.full(count, base & ((1 << 64) - 1), dtype=np.uint64)
-    column[0] = 1
-    return np.cumprod(column, dtype=np.uint64)
-
-
-_MAX_CHUNK = CHUNK_BYTES + 4 * MAX_TEXT_CHARACTERS + 64
-_POWERS = _powers(_BASE, _MAX_CHUNK)
-_INVERSE_POWERS = _powers(_BASE_INVERSE, _MAX_CHUNK)
 
 
 @dataclass(frozen=True, slots=True)
@@ -298,15 +270,9 @@ def _character_blocks(rows: ByteRows) -> Iterator[TokenBlock]:
 
 
 def _hashed_words(rows: ByteRows) -> WordRows:
-    """Hash words and pairs of neighbouring words.
-
-    A word's hash is a polynomial over its bytes modulo 2**64 (Karp and Rabin 1987), computed for
-    all words from prefix sums and shifted back to the start of the word.
-    """
+    """Hash words and pairs of neighbouring words; a word's hash is that of its bytes, mixed."""
     starts, ends, first, last = word_bounds(rows)
-    prefix = np.zeros(len(rows.buffer) + 1, dtype=np.uint64)
-    np.cumsum(_BYTE_MULTIPLIERS[rows.buffer] * _POWERS[: len(rows.buffer)], out=prefix[1:])
-    words = (prefix[ends] - prefix[starts]) * _INVERSE_POWERS[starts]
+    words = ByteHashes(rows.buffer).hashes(starts, ends)
     words ^= words >> np.uint64(31)
     words *= _MIX64
     return WordRows(words, _paired(words, _PAIR_MULTIPLIER, 1), first, last)

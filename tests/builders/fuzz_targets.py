@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from builders.lists import digests_of
+from builders.lists import entries_of
 from builders.records import StoredRecord
 from feedmill.cli.post_lines import read_posts
 from feedmill.events.decode import decode_instance, decode_label, decoder_of, encode
@@ -180,7 +180,9 @@ def artifact_member(content: bytes) -> bool:
 
 def list_member(content: bytes) -> bool:
     """One member of a list's artifact whose other members are right: its name, then its bytes."""
-    packed = _with_member(pack_list("spam", "bad", "authors", "hide", digests_of("abc")), content)
+    # The members of a list of phrases are those of every other kind, and its own.
+    right = pack_list("spam", "bad", "phrases", "hide", entries_of("phrases", ("a", "b c", "$")))
+    packed = _with_member(right, content)
     with tempfile.TemporaryDirectory() as folder:
         sha256 = sha256_of(packed)
         (Path(folder) / f"{sha256}.npz").write_bytes(packed)

@@ -12,6 +12,7 @@ from feedmill.events.errors import UsageError
 from feedmill.filters import list_file
 from feedmill.filters.list_file import read_entries
 from feedmill.filters.lists import ListKind
+from feedmill.filters.phrase_keys import keys_of
 
 
 def written(folder: Path, content: str | bytes) -> Path:
@@ -30,13 +31,15 @@ def written(folder: Path, content: str | bytes) -> Path:
         ),
         ("media", "AB" * 32 + "\n" + "ab" * 32, ["ab" * 32]),
         ("authors", "Ann\nann\nünï\n", ["Ann", "ann", "ünï"]),
+        ("phrases", "Free, MONEY!\nfree money\n$ cash\n免费\n", ["free money", "$ cash", "免 费"]),
     ],
 )
 def test_entries_take_the_form_in_which_posts_have_them(
     tmp_path: Path, kind: ListKind, text: str, entries: list[str]
 ) -> None:
     found = read_entries(written(tmp_path, text), kind)
-    assert np.array_equal(found, digests_of(entries))
+    assert np.array_equal(found.digests, digests_of(entries))
+    assert (found.phrases is not None) == (kind == "phrases")
 
 
 @pytest.mark.parametrize(
@@ -51,6 +54,9 @@ def test_entries_take_the_form_in_which_posts_have_them(
         ("authors", "ann\nbob the builder", 2, "expected an author's id"),
         ("authors", "é" * 200, 1, "at most 256 bytes"),
         ("authors", b"ann\n\xff\n", 2, "expected UTF-8"),
+        ("phrases", "free money\n- ...\n", 2, "got 0 and 5 in '- ...'"),
+        ("phrases", "a " * 33, 1, "got 33 and 65 in"),
+        ("phrases", "ab" * 101, 1, "got 1 and 202 in"),
     ],
 )
 def test_a_wrong_line_is_named(
@@ -63,12 +69,23 @@ def test_a_wrong_line_is_named(
     assert expected in str(raised.value)
 
 
+def test_the_keys_of_phrases_find_them_and_say_how_many_words_they_have(tmp_path: Path) -> None:
+    found = read_entries(written(tmp_path, "a b c\nd\n$ e\nA b, c\n"), "phrases").phrases
+    assert found is not None
+    assert np.array_equal(found.keys, np.sort(keys_of([b"a b c", b"d", b"$ e"])))
+    assert found.word_counts.tolist() == [1, 3]
+    assert found.symbol_word_counts.tolist() == [2]
+
+
 def test_no_entry_and_too_many_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UsageError, match="has no entry"):
         read_entries(written(tmp_path, "# only a remark\n\n"), "authors")
     with pytest.raises(UsageError, match="cannot read"):
         read_entries(tmp_path / "nowhere.txt", "authors")
     monkeypatch.setattr(list_file, "MAX_ENTRIES", 2)
-    assert len(read_entries(written(tmp_path, "a\nb\na\n"), "authors")) == 2
+    assert len(read_entries(written(tmp_path, "a\nb\na\n"), "authors").digests) == 2
     with pytest.raises(UsageError, match="at most 2 entries, got 3"):
         read_entries(written(tmp_path, "a\nb\nc\n"), "authors")
+    monkeypatch.setattr(list_file, "MAX_PHRASES", 1)
+    with pytest.raises(UsageError, match="at most 1 entries, got 2"):
+        read_entries(written(tmp_path, "a\nb\n"), "phrases")

@@ -10,11 +10,11 @@ import msgspec
 import numpy as np
 import pytest
 
-from builders.lists import digests_of, stored_list
+from builders.lists import digests_of, entries_of, stored_list
 from feedmill.events.errors import BadArtifact, UsageError
 from feedmill.filters import list_store
 from feedmill.filters.list_store import find_list_card, list_cards, pack_list, read_list
-from feedmill.models.artifact import pack_artifact, sha256_of
+from feedmill.models.artifact import Arrays, pack_artifact, sha256_of
 from feedmill.models.remote_store import RemoteStore
 
 ENTRIES = ("evil.example", "worse.example")
@@ -49,15 +49,17 @@ def test_a_list_is_read_as_it_was_built_and_its_card_says_where_it_is_from(tmp_p
 
 
 def test_the_same_entries_are_the_same_bytes_and_any_change_gives_another_version() -> None:
-    digests = digests_of(ENTRIES)
-    content = pack_list("spam", "bad", "domains", "hide", digests)
-    assert content == pack_list("spam", "bad", "domains", "hide", digests_of(ENTRIES[::-1]))
+    entries = entries_of("domains", ENTRIES)
+    content = pack_list("spam", "bad", "domains", "hide", entries)
+    assert content == pack_list(
+        "spam", "bad", "domains", "hide", entries_of("domains", ENTRIES[::-1])
+    )
     others = {
-        pack_list("nsfw", "bad", "domains", "hide", digests),
-        pack_list("spam", "worse", "domains", "hide", digests),
-        pack_list("spam", "bad", "authors", "hide", digests),
-        pack_list("spam", "bad", "domains", "allow", digests),
-        pack_list("spam", "bad", "domains", "hide", digests[:1]),
+        pack_list("nsfw", "bad", "domains", "hide", entries),
+        pack_list("spam", "worse", "domains", "hide", entries),
+        pack_list("spam", "bad", "authors", "hide", entries),
+        pack_list("spam", "bad", "domains", "allow", entries),
+        pack_list("spam", "bad", "domains", "hide", entries_of("domains", ENTRIES[:1])),
     }
     assert len(others | {content}) == 6
 
@@ -88,7 +90,8 @@ TWICE = np.repeat(rows_of(ENTRIES), 2, axis=0)
     ("change", "digests", "reason"),
     [
         ({"list_format": 2}, rows_of(ENTRIES), "has format 2"),
-        ({"kind": "phrases"}, rows_of(ENTRIES), "kind phrases"),
+        ({"kind": "phrases"}, rows_of(ENTRIES), "expected 1 to 2 keys of 64 bits in order"),
+        ({"kind": "patterns"}, rows_of(ENTRIES), "kind patterns"),
         ({"kind": ["domains"]}, rows_of(ENTRIES), "kind"),
         ({"verdict": "burn"}, rows_of(ENTRIES), "`burn` is no verdict"),
         ({"verdict": {}}, rows_of(ENTRIES), "is no verdict"),
@@ -105,6 +108,46 @@ def test_what_no_build_writes_is_refused(
     tmp_path: Path, change: dict[str, Any], digests: np.ndarray, reason: str
 ) -> None:
     content = pack_artifact({**GOOD, **change}, (), {"digests": digests})
+    sha256 = sha256_of(content)
+    (tmp_path / f"{sha256}.npz").write_bytes(content)
+    assert reason in refusal(tmp_path, sha256)
+
+
+def test_a_list_of_phrases_is_read_as_it_was_built(tmp_path: Path) -> None:
+    phrases = ("free money", "$ cash", "one")
+    sha256 = stored_list(tmp_path, "phrases", phrases)
+    found, built = read_list(tmp_path, "spam", "bad", sha256), entries_of("phrases", phrases)
+    assert np.array_equal(found.digests, built.digests)
+    assert found.phrases is not None
+    assert built.phrases is not None
+    assert np.array_equal(found.phrases.keys, built.phrases.keys)
+    assert found.phrases.word_counts.tolist() == [1, 2]
+    assert found.phrases.symbol_word_counts.tolist() == [2]
+
+
+KEYS = np.array([1, 2], np.uint64)
+COUNTS = np.array([1, 32], np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "reason"),
+    [
+        ({"keys": KEYS[::-1]}, "keys of 64 bits in order"),
+        ({"keys": KEYS[:0]}, "keys of 64 bits in order"),
+        ({"keys": KEYS.astype(np.int64)}, "keys of 64 bits in order"),
+        ({"keys": np.arange(3, dtype=np.uint64)}, "expected 1 to 2 keys"),
+        ({"word_counts": COUNTS[::-1]}, "`word_counts` numbers from 1 to 32 in order"),
+        ({"word_counts": np.array([0], np.uint8)}, "`word_counts`"),
+        ({"symbol_word_counts": np.array([33], np.uint8)}, "`symbol_word_counts`"),
+        ({"symbol_word_counts": COUNTS.astype(float)}, "`symbol_word_counts`"),
+    ],
+)
+def test_keys_that_no_build_writes_are_refused(
+    tmp_path: Path, arrays: dict[str, Any], reason: str
+) -> None:
+    good: Arrays = {"keys": KEYS, "word_counts": COUNTS, "symbol_word_counts": COUNTS[:0]}
+    metadata = {**GOOD, "kind": "phrases"}
+    content = pack_artifact(metadata, (), {"digests": rows_of(ENTRIES), **good, **arrays})
     sha256 = sha256_of(content)
     (tmp_path / f"{sha256}.npz").write_bytes(content)
     assert reason in refusal(tmp_path, sha256)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
 from collections.abc import Sequence
 from typing import Any
@@ -17,22 +18,76 @@ from builders.lists import digests_of, post_list
 from feedmill.events.post import Media, Post
 from feedmill.events.rules import Rule, RuleAction
 from feedmill.filters.lists import DIGEST_BYTES, DIGESTS, KINDS, ListKind, ListSet, digest_of
+from feedmill.filters.phrase_keys import MAX_PHRASE_WORDS
+from feedmill.filters.phrase_words import phrase_words
 from feedmill.filters.rules import RuleMatch, RuleSet
 
 HOSTS = ("evil.example", "shop.evil.example", "www.evil.example", "a.co", "b.a.co", "xn--p1ai.test")
 SHAS = tuple(digit * 64 for digit in "0aAbF9")
 AUTHORS = ("ann", "Ann", "bob", "ünï", "did:plc:1")
-FIELDS = {"domains": "domains", "media": "media_sha256", "authors": "authors"}
+FIELDS = {"domains": "domains", "phrases": "phrases", "media": "media_sha256", "authors": "authors"}
 ENTRIES: dict[ListKind, Sequence[str]] = {
     "domains": ("evil.example", "b.a.co", "a.co", "xn--p1ai.test"),
     "media": tuple(sorted({sha.lower() for sha in SHAS})),
     "authors": AUTHORS,
+    "phrases": ("hello", "Hello mail", "a co", "evil", "$ hello", "free money now"),
 }
+# Letters with case, marks, disguises and scripts without blanks, symbols, and what hides between.
+PIECES = (
+    *(
+        "a",
+        "A",
+        "b",
+        "ab",
+        "fr33",
+        "free",
+        "Money",
+        "\u00df",
+        "SS",
+        "\u0130",
+        "e\u0301",
+        "\u00e9",
+        "\u0430",
+    ),
+    *(
+        "\u514d",
+        "\u8d39",
+        "\u30ab",
+        "\u0e01",
+        "\ufb01",
+        "\uff46",
+        "1",
+        "\u00b2",
+        "\u0345",
+        "\u20d0",
+    ),
+    *(
+        " ",
+        "  ",
+        "\n",
+        "_",
+        "-",
+        ".",
+        "'",
+        "!",
+        "\u200b",
+        "\u00ad",
+        "\u3000",
+        "\u2028",
+        "\x00",
+        "\x07",
+    ),
+    *("$", "+", "<", "\u20ac", "\U0001f346", "\ufe0f", "<b>", "@", "\ud800", "\ufdfa"),
+)
+strange_texts = st.lists(st.sampled_from(PIECES), max_size=12).map("".join)
+strange_phrases = strange_texts.map(lambda text: text.replace("\ud800", "")).filter(
+    lambda text: 0 < len(phrase_words(text)[0]) <= MAX_PHRASE_WORDS
+)
 
 urls = st.builds("https://{}/{}".format, st.sampled_from(HOSTS), st.sampled_from(["", "x?y=1"]))
-texts = st.lists(st.sampled_from([*HOSTS, "Hello", "mail@a.co", "EVIL.example."]), max_size=4).map(
-    " ".join
-)
+texts = st.lists(
+    st.sampled_from([*HOSTS, "Hello", "mail@a.co", "EVIL.example.", "fr33 $", "money"]), max_size=4
+).map(" ".join)
 media = st.builds(
     Media, st.one_of(urls, st.just("u")), st.just("image"), st.none() | st.sampled_from(SHAS)
 )
@@ -73,6 +128,56 @@ def test_lists_decide_as_rules_with_the_same_entries(
         for match in rules.verdicts(drawn, [0] * len(drawn))
     ]
     assert made.verdicts(drawn) == expected
+
+
+@given(
+    st.lists(st.lists(strange_phrases, min_size=1, max_size=5), min_size=1, max_size=3),
+    st.data(),
+)
+def test_a_list_finds_the_phrases_that_a_rule_finds(lists: list[list[str]], data: Any) -> None:
+    known = st.sampled_from([phrase for phrases in lists for phrase in phrases])
+    texts = st.lists(st.one_of(known, known, strange_texts), max_size=4).map("".join)
+    drawn = [post(text=text) for text in data.draw(st.lists(texts, max_size=5))]
+    rules = RuleSet({f"l{i}": Rule("hide", phrases=tuple(one)) for i, one in enumerate(lists)})
+    made = ListSet([post_list("phrases", one, f"l{i}") for i, one in enumerate(lists)])
+    expected = [match and match.rule for match in rules.verdicts(drawn, [0] * len(drawn))]
+    found = [match and match.rule[5:7] for match in made.verdicts(drawn)]
+    assert found == expected
+
+
+def test_of_many_phrases_each_is_found_and_no_part_of_one() -> None:
+    drawn = random.Random(14)
+    vocabulary = [f"w{number}" for number in range(300)]
+    phrases = {" ".join(drawn.choices(vocabulary, k=drawn.randint(2, 9))) for _ in range(10_000)}
+    made = ListSet([post_list("phrases", phrases)])
+    texts = drawn.sample(sorted(phrases), 300)
+    cut = [text.rpartition(" ")[0] for text in texts]
+    expected = [
+        any(
+            " ".join(words[i:j]) in phrases
+            for i in range(len(words))
+            for j in range(len(words) + 1)
+        )
+        for words in map(str.split, [*texts, *cut])
+    ]
+    found = made.verdicts([post(text=f"Xx {text}, yy") for text in [*texts, *cut]])
+    assert [match is not None for match in found] == expected
+    assert all(expected[:300])
+    assert not all(expected[300:])
+
+
+def test_a_long_post_is_read_in_full_and_what_it_repeats_is_looked_up_once() -> None:
+    one = ListSet([post_list("phrases", ["z z", "last words"])])
+    long = "a " * 9_990
+    found = one.verdicts([post(text=long), post(text=f"{long}last words"), post(text="z " * 9_999)])
+    assert [match is not None for match in found] == [False, True, True]
+
+
+def test_a_key_without_its_digest_finds_nothing() -> None:
+    good = post_list("phrases", ["free money"])
+    forged = dataclasses.replace(good, digests=digests_of(["other"]))
+    assert ListSet([good]).verdicts([post(text="Free money!")]) != [None]
+    assert ListSet([forged]).verdicts([post(text="Free money!")]) == [None]
 
 
 def test_a_million_domains_hold_each_of_theirs_and_no_other() -> None:

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Sequence
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
+
 from builders.fake_log import FakeLog, KeptWriter, Topics
 from builders.lists import post_list
 from builders.records import record
@@ -14,7 +16,7 @@ from feedmill.events.post import Post
 from feedmill.events.settings import Settings
 from feedmill.events.signal import RULE_MODEL, RuleVerdict, Signal, SignalNames
 from feedmill.filters.filter_rules import FilterRules
-from feedmill.filters.lists import ListSet, PostList
+from feedmill.filters.lists import ListKind, ListSet, PostList
 from feedmill.streams.kafka.assignment import AssignmentChange
 from feedmill.streams.kafka.batches import RecordBatch, TopicPartition
 from feedmill.streams.stages.decoding import decode_work
@@ -207,9 +209,12 @@ def test_whoever_takes_a_partition_over_goes_on_by_its_note() -> None:
     assert not made.log.reads
 
 
-def test_a_list_reaches_earlier_posts_and_one_that_is_withdrawn_leaves_them() -> None:
+@pytest.mark.parametrize(("kind", "entry"), [("domains", "evil.example"), ("phrases", "See EVIL")])
+def test_a_list_reaches_earlier_posts_and_one_that_is_withdrawn_leaves_them(
+    kind: ListKind, entry: str
+) -> None:
     made = started()
-    bad = post_list("domains", ["evil.example"])
+    bad = post_list(kind, [entry])
     made.say("link", "see evil.example")
     made.release_lists([bad], 3)
     made.work()

@@ -1,0 +1,74 @@
+"""Hashes of many runs of bytes in one buffer, from prefix sums, by numpy.
+
+A hash is a polynomial over the bytes modulo 2**64 (Karp and Rabin 1987), shifted back to the start
+of its run: equal bytes have equal hashes, wherever they stand.  It is no secret and resists nobody
+who looks for collisions.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+
+from feedmill.events.limits import MAX_TEXT_CHARACTERS
+from feedmill.features.text.byte_rows import Bytes, Indices
+
+Hashes = npt.NDArray[np.uint64]
+
+# A buffer of about so many bytes keeps what is computed from it in the processor's cache.
+CHUNK_BYTES = 1 << 16
+_USUAL_BYTES = CHUNK_BYTES + 4 * MAX_TEXT_CHARACTERS + 64
+_BASE = 0x9E3779B97F4A7C15
+_BASE_INVERSE = pow(_BASE, -1, 1 << 64)
+
+
+def odd_multipliers(count: int, seed: int) -> Hashes:
+    """Return `count` fixed odd 64-bit numbers: splitmix64 (Steele et al. 2014) from `seed`."""
+    mask, state, values = (1 << 64) - 1, seed, []
+    for _ in range(count):
+        state = (state + 0x9E3779B97F4A7C15) & mask
+        mixed = ((state ^ (state >> 30)) * 0xBF58476D1CE4E5B9) & mask
+        mixed = ((mixed ^ (mixed >> 27)) * 0x94D049BB133111EB) & mask
+        values.append((mixed ^ (mixed >> 31)) | 1)
+    return np.array(values, dtype=np.uint64)
+
+
+_BYTE_MULTIPLIERS = odd_multipliers(256, seed=1)
+
+
+@lru_cache(maxsize=2)
+def _powers(count: int) -> tuple[Hashes, Hashes]:
+    """Return the first powers of the base, and of its inverse: (count,) each."""
+    columns = np.empty((2, count), dtype=np.uint64)
+    columns[0], columns[1] = _BASE, _BASE_INVERSE
+    columns[:, 0] = 1
+    np.cumprod(columns, axis=1, out=columns)
+    return columns[0], columns[1]
+
+
+class ByteHashes:
+    """The hashes of runs of a buffer's bytes.
+
+    Attributes
+    ----------
+    sums
+        Up to each byte, the sum of what the bytes before it add: (bytes + 1,) uint64.
+    """
+
+    def __init__(self, buffer: Bytes) -> None:
+        # The powers for the usual buffers are kept; longer ones are rare, and rounded up.
+        is_usual = len(buffer) <= _USUAL_BYTES
+        count = _USUAL_BYTES if is_usual else 1 << len(buffer).bit_length()
+        powers, self._inverse_powers = _powers(count)
+        self.sums: Hashes = np.zeros(len(buffer) + 1, dtype=np.uint64)
+        np.cumsum(_BYTE_MULTIPLIERS[buffer] * powers[: len(buffer)], out=self.sums[1:])
+
+    def hashes(self, starts: Indices, ends: Indices) -> Hashes:
+        """Return the hash of each run from a start to before an end: (runs,) for (runs,)."""
+        return self.shifted(self.sums[ends], starts)
+
+    def shifted(self, sums_at_ends: Hashes, starts: Indices) -> Hashes:
+        """Return the hashes of runs, given `sums` at their ends: (…, runs) for (…, runs)."""
+        return (sums_at_ends - self.sums[starts]) * self._inverse_powers[starts]

@@ -1,0 +1,204 @@
+"""Finds the runs of words in texts that may be phrases of a list, for many texts at once.
+
+Every run of as many words as phrases have gets a hash of 64 bits, its key; a bitmap, then a search
+in the sorted keys leave nearly only true phrases.  Keys are no proof: a list compares digests of
+the runs that are left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from feedmill.features.text.byte_hashes import CHUNK_BYTES, ByteHashes, Hashes
+from feedmill.features.text.byte_rows import Indices, encode
+from feedmill.filters.phrase_words import has_symbols, readings, words, words_and_symbols
+
+# Each number of words that occurs costs a look-up for each word of a post.
+MAX_PHRASE_WORDS = 32
+WordCounts = npt.NDArray[np.uint8]
+
+# No word and no symbol has one of these two bytes.
+_WORD_END, _ROW_END = b" ", b"\n"
+_IS_END = np.isin(np.arange(256), [_WORD_END[0], _ROW_END[0]])
+# Of 32 to 64 bits a phrase one is set: at most a thirty-second of other runs get to the search.
+_BITMAP_BYTES_A_PHRASE = 4
+
+
+class PhraseKeys:
+    """What finds the phrases of one list; it never changes.
+
+    Parameters
+    ----------
+    keys
+        Of the phrases, ascending: (n,) uint64, n > 0.
+    word_counts, symbol_word_counts
+        How many words phrases without symbols have, and phrases with symbols; ascending, each
+        once, from 1 to `MAX_PHRASE_WORDS`.
+    """
+
+    def __init__(
+        self, keys: Hashes, word_counts: WordCounts, symbol_word_counts: WordCounts
+    ) -> None:
+        self.keys = keys
+        self.word_counts = word_counts
+        self.symbol_word_counts = symbol_word_counts
+        # How far the first bits of a key are shifted to be the number of a byte of the bitmap.
+        self._shift = 64 - (_BITMAP_BYTES_A_PHRASE * len(keys) - 1).bit_length()
+        self._bitmap = np.zeros(1 << (64 - self._shift), dtype=np.uint8)
+        at, bits = self._byte_of(keys), self._bit_of(keys)
+        # The keys are sorted, so that those of one byte stand together.
+        firsts = np.flatnonzero(np.diff(at, prepend=-1))
+        self._bitmap[at[firsts]] = np.bitwise_or.reduceat(bits, firsts)
+
+    @property
+    def nbytes(self) -> int:
+        """The memory that it takes."""
+        return self.keys.nbytes + self._bitmap.nbytes
+
+    def find(self, keys: Hashes) -> Indices:
+        """Return the places of those keys that are in the list: (found,) for (…,), flattened."""
+        flat = keys.ravel()
+        maybe = np.flatnonzero(self._bitmap.take(self._byte_of(flat)))
+        if not len(maybe):
+            return maybe
+        of_these = flat[maybe]
+        has_bit = self._bitmap[self._byte_of(of_these)] & self._bit_of(of_these)
+        maybe = maybe[has_bit != 0]
+        of_these = flat[maybe]
+        at = np.searchsorted(self.keys, of_these)
+        at[at == len(self.keys)] = 0
+        found: Indices = maybe[self.keys[at] == of_these]
+        return found
+
+    def _byte_of(self, keys: Hashes) -> Indices:
+        return (keys >> np.uint64(self._shift)).view(np.int64)
+
+    def _bit_of(self, keys: Hashes) -> npt.NDArray[np.uint8]:
+        lower = (keys >> np.uint64(self._shift - 3)).astype(np.uint8) & np.uint8(7)
+        return np.uint8(1) << lower
+
+
+def keys_of(phrases: Sequence[bytes]) -> Hashes:
+    """Return the keys of phrases, each of words with a blank between them: (n,) for n."""
+    found = [np.zeros(0, dtype=np.uint64)]
+    for _, chunk in _chunks((0, phrase) for phrase in phrases):
+        lengths = np.fromiter(map(len, chunk), dtype=np.int64, count=len(chunk))
+        ends = np.cumsum(lengths + 1) - 1
+        buffer = np.frombuffer(_ROW_END.join(chunk), dtype=np.uint8)
+        found.append(ByteHashes(buffer).hashes(ends - lengths, ends))
+    return np.concatenate(found)
+
+
+@dataclass(frozen=True, eq=False)
+class WordRuns:
+    """The runs of words of some texts, and the key of each.
+
+    Attributes
+    ----------
+    owners
+        For each row of words the number of its text.
+    buffer
+        The rows, one after the other.
+    starts, ends
+        Of each word in the buffer: (words,).
+    word_counts
+        How many words runs have, ascending.
+    keys
+        (counts, words): of the run that begins with a word and has so many words.  Those that
+        reach into another row are of no phrase.
+    """
+
+    owners: Sequence[int]
+    buffer: bytes
+    starts: Indices
+    ends: Indices
+    word_counts: Sequence[int]
+    keys: Hashes
+
+    def phrases(self, places: Indices) -> Iterator[tuple[int, bytes]]:
+        """Yield text and words, with a blank between them, of runs at places of the flat `keys`.
+
+        A run that a text has many times is yielded once for each row of its words.
+        """
+        counts, firsts = np.divmod(places, len(self.starts))
+        starts = self.starts[firsts]
+        lasts = np.minimum(firsts + np.array(self.word_counts)[counts], len(self.ends)) - 1
+        row_ends = np.flatnonzero(np.frombuffer(self.buffer, dtype=np.uint8) == _ROW_END[0])
+        rows = np.searchsorted(row_ends, starts)
+        keys = self.keys.ravel()[places]
+        order = np.lexsort((keys, rows))
+        is_first = np.ones(len(order), dtype=np.bool_)
+        is_first[1:] = (np.diff(rows[order]) != 0) | (np.diff(keys[order]) != 0)
+        for at in order[is_first].tolist():
+            yield self.owners[rows[at]], self.buffer[starts[at] : self.ends[lasts[at]]]
+
+
+class RunFinder:
+    """Reads texts as runs of as many words as phrases of some lists have."""
+
+    def __init__(self, lists: Sequence[PhraseKeys]) -> None:
+        self._plain = _union([one.word_counts for one in lists])
+        self._with_symbols = _union([one.symbol_word_counts for one in lists])
+
+    def runs(self, texts: Sequence[str]) -> Iterator[WordRuns]:
+        """Yield the runs of words of texts, in chunks: a text may have runs in several of them."""
+        read = [(owner, reading) for owner, text in enumerate(texts) for reading in readings(text)]
+        if self._plain:
+            for owners, rows in _chunks((owner, joined(words(seen))) for owner, seen in read):
+                yield _runs(owners, rows, self._plain)
+        if self._with_symbols:
+            with_symbols = (
+                (owner, joined(words_and_symbols(seen)))
+                for owner, seen in read
+                if has_symbols(seen)
+            )
+            for owners, rows in _chunks(with_symbols):
+                yield _runs(owners, rows, self._with_symbols)
+
+
+def _runs(owners: Sequence[int], rows: Sequence[bytes], word_counts: Sequence[int]) -> WordRuns:
+    buffer = _ROW_END.join(rows)
+    codes = np.frombuffer(buffer, dtype=np.uint8)
+    bounds = np.flatnonzero(_IS_END.take(codes))
+    starts, ends = np.empty((2, len(bounds) + 1), dtype=np.int64)
+    starts[0], starts[1:] = 0, bounds + 1
+    ends[:-1], ends[-1] = bounds, len(buffer)
+    hashes = ByteHashes(codes)
+    # Beyond the end of the buffer a run is cut, and is the one of fewer words.
+    sums = np.full(len(ends) + word_counts[-1], hashes.sums[-1])
+    sums[: len(ends)] = hashes.sums[ends]
+    at_ends = np.empty((len(word_counts), len(starts)), dtype=np.uint64)
+    for row, count in enumerate(word_counts):
+        at_ends[row] = sums[count - 1 : count - 1 + len(starts)]
+    return WordRuns(owners, buffer, starts, ends, word_counts, hashes.shifted(at_ends, starts))
+
+
+def _chunks(
+    rows: Iterator[tuple[int, bytes]],
+) -> Iterator[tuple[list[int], list[bytes]]]:
+    """Gather rows, each with its owner, into chunks of about `CHUNK_BYTES`, at least one each."""
+    owners: list[int] = []
+    chunk: list[bytes] = []
+    size = 0
+    for owner, row in rows:
+        if chunk and size + len(row) > CHUNK_BYTES:
+            yield owners, chunk
+            owners, chunk, size = [], [], 0
+        owners.append(owner)
+        chunk.append(row)
+        size += len(row) + 1
+    if chunk:
+        yield owners, chunk
+
+
+def joined(found: Sequence[str]) -> bytes:
+    """Return words with a blank between them, as keys and digests are of them."""
+    return encode(_WORD_END.decode().join(found))
+
+
+def _union(word_counts: Sequence[WordCounts]) -> list[int]:
+    return sorted(set().union(*(counts.tolist() for counts in word_counts)))
