@@ -1,12 +1,18 @@
 """Models are swapped under load: what it does to the time until a post is visible, and to memory.
 
     python benchmarks/bench_releases.py [--swaps 20] [--rate 500] [--seconds 5]
+    python benchmarks/bench_releases.py --others 4            # signals of other models, four rounds
     python benchmarks/bench_releases.py --memory 200          # so many releases, one after another
 
 Two versions of the spam filter are released in turns.  Segments with a release in them and segments
 without one alternate; of each kind the delays of all watched posts are pooled.  Every release must
 be applied, every watched post must become visible, and every post must have a signal, each of which
 names a version that was released.  Earlier posts are scored again meanwhile, as after any release.
+
+`--others` asks what that does to the signals of every other model, from `produce` to the committed
+record.  Each round has two workers, each with topics and Redis of its own, one after the other and
+in turns the first: in one the releases are shared out over the rounds, in the other there is none,
+so that no scoring of earlier posts reaches into it.
 """
 
 from __future__ import annotations
@@ -21,6 +27,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,6 +35,7 @@ import msgspec
 import numpy as np
 from load import Load, Watcher
 from machine import describe
+from signal_delays import SendTimes, reading
 from subjects import Subject, own_servers, running
 
 from feedmill.events.decode import decode_instance, encode
@@ -136,6 +144,48 @@ def swaps(environment: Environment, releases: Releases, count: int, rate: float,
     )
 
 
+def others(store: Path, rounds: int, swaps_a_round: int, rate: float, s: float) -> None:
+    """Print the delays of the other models' signals, with swaps of spam and without any."""
+    pooled: dict[str, dict[str, list[float]]] = {"without": {}, "with": {}}
+    for number in range(rounds):
+        for name in sorted(pooled, reverse=number % 2 == 0):
+            found = signal_delays(store, swaps_a_round, rate, s, is_swapped=name == "with")
+            for model, delays in found.items():
+                pooled[name].setdefault(model, []).extend(delays)
+            p99 = {model: round(float(np.percentile(d, 99)), 1) for model, d in found.items()}
+            print(f"round {number + 1}, {name}: p99 ms {p99}", flush=True)
+    heads = ("signals", "p50 without", "with", "p99 without", "with")
+    print(f"{'model':<16}" + "".join(f"{head:>13}" for head in heads) + "  ms")
+    for model, without in pooled["without"].items():
+        during = pooled["with"][model]
+        (p50, p99), (swap_p50, swap_p99) = (np.percentile(d, [50, 99]) for d in (without, during))
+        figures = "".join(f"{figure:>13.1f}" for figure in (p50, swap_p50, p99, swap_p99))
+        print(f"{model:<16}{len(during):>13}{figures}  x {swap_p99 / p99:.2f}")
+
+
+def signal_delays(
+    store: Path, segments: int, rate: float, s: float, *, is_swapped: bool
+) -> dict[str, list[float]]:
+    """Return by model the milliseconds until each watched post of some segments had its signal."""
+    with own_servers() as servers:
+        environment = replace(servers, models=store)
+        releases = Releases(environment, store)
+        models = [name for name in environment.signals.all if name != "spam"]
+        with running("worker", environment), reading(environment, models) as reader:
+            watcher = SendTimes(environment)
+            load = Load(environment, watcher)
+            load.posts(rate, WARM_S)
+            watcher.sent_at.clear()
+            for _ in range(segments):
+                with ThreadPoolExecutor(1) as thread:
+                    release = thread.submit(releases.release) if is_swapped else None
+                    load.posts(rate, s, drain=False)
+                    if release is not None:
+                        release.result()
+            watcher.drain()
+            return reader.delays(watcher.sent_at)
+
+
 def check_signals(environment: Environment, releases: Releases) -> None:
     """End the run unless every post has a signal of spam, and each names one of the versions."""
     posts = {record.key for record in read_all(environment, "posts")}
@@ -170,11 +220,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--swaps", type=int, default=20)
     parser.add_argument("--rate", type=float, default=500, help="posts a second")
     parser.add_argument("--seconds", type=float, default=5, help="of a segment")
+    parser.add_argument("--others", type=int, default=0, metavar="N", help="rounds")
     parser.add_argument("--memory", type=int, default=0, metavar="N", help="releases")
     options = parser.parse_args(arguments)
     print(describe(), flush=True)
     with own_store() as store, own_servers() as servers:
         os.environ["FEEDMILL_MODELS"] = str(store)
+        if options.others:
+            a_round = -(-options.swaps // options.others)
+            others(store, options.others, a_round, options.rate, options.seconds)
+            return
         environment = replace(servers, models=store)
         releases = Releases(environment, store)
         with running("worker", environment) as subject:
