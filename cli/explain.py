@@ -14,6 +14,7 @@ from feedmill.rankers.score import LEAST_SUM
 from feedmill.streams.redis.explanation import Explanation, why_absent
 from feedmill.streams.redis.explanation import explain as explain_post
 from feedmill.streams.redis.reader import FeedReader, FeedSnapshot, PostSnapshot, open_feed_reader
+from feedmill.streams.settings.clock import now_ms
 from feedmill.streams.settings.environment import Environment
 
 WHOLE = 10_000  # the largest feed a setting allows
@@ -64,11 +65,11 @@ def _read_once(shown: FeedReader, post_id: str, feed_name: str) -> Explanation:
             f"Redis knows no post `{post_id}`: never posted, deleted, or older than every window"
         )
     in_redis = dict(feed.ranking).get(post_id)
-    now_ms = int(time.time() * 1000)
-    first = explain_post(post, feed, in_redis, "", now_ms)
+    at_ms = now_ms()
+    first = explain_post(post, feed, in_redis, "", at_ms)
     if in_redis is not None or first.decision.name not in ("show", "demote"):
         return first
-    return explain_post(post, feed, None, _absent(shown, feed, post, first.score), now_ms)
+    return explain_post(post, feed, None, _absent(shown, feed, post, first.score), at_ms)
 
 
 def _absent(shown: FeedReader, feed: FeedSnapshot, post: PostSnapshot, score: float) -> str:

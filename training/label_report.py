@@ -12,11 +12,10 @@ from typing import NamedTuple
 import msgspec
 import numpy as np
 
-from feedmill.events.decode import decode_key, decode_signal
-from feedmill.events.errors import BadEvent
 from feedmill.events.label import Label
+from feedmill.events.newest_signals import NewestSignals
 from feedmill.events.post import Post
-from feedmill.events.signal import RULE_MODEL, SignalNames
+from feedmill.events.signal import RULE_MODEL, Signal, SignalNames
 from feedmill.training.arrays import Values, Weights
 from feedmill.training.evaluation.intervals import Bootstrap, Figure
 from feedmill.training.label_join import LabelJoin, majority
@@ -114,11 +113,9 @@ class RecordedLabels:
     """Labels first, then posts, then signals."""
 
     def __init__(self, target: str, names: SignalNames, since_ms: int) -> None:
-        self._target, self._names = target, names
         self._join = LabelJoin(target, since_ms)
         self._versions: Counter[str] = Counter()
-        # By post: the offset of the version, the revision, the value, the model's version.
-        self._signals: dict[str, tuple[int, int, float, str]] = {}
+        self._verdicts = NewestSignals(target, names, _verdict)
 
     def add_label(self, key: bytes | None, value: bytes | None) -> None:
         """Fold a record of `labels`."""
@@ -132,19 +129,7 @@ class RecordedLabels:
 
     def add_signal(self, key: bytes | None, value: bytes | None) -> None:
         """Fold a record of ``signals.<filter>``; what a rule decided is not the model's value."""
-        try:
-            if not value:
-                self._signals.pop(decode_key(key), None)
-                return
-            signal = decode_signal(self._target, self._names, key, value)
-        except BadEvent:
-            return
-        said = signal.overruled if signal.model == RULE_MODEL else signal
-        if said is None or said.value is None:
-            return
-        order = signal.post_offset, signal.revision
-        if self._signals.get(signal.post_id, (-1, -1))[:2] <= order:
-            self._signals[signal.post_id] = (*order, said.value, said.version)
+        self._verdicts.add(key, value)
 
     def report(self, doubts: int = 10) -> LabelReport:
         """Compute what is told; of posts that were edited the delay and the raters alone."""
@@ -153,9 +138,10 @@ class RecordedLabels:
             [label.at_ms - p.created_at_ms for p, labels in judged for label in labels]
         )
         scored = [
-            _Scored(post, labels, *self._signals[post.post_id][2:])
+            _Scored(post, labels, *verdict)
             for post, labels in judged
-            if post.post_id in self._signals and self._versions[post.post_id] == 1
+            if self._versions[post.post_id] == 1
+            and (verdict := self._verdicts.get(post.post_id)) is not None
         ]
         return LabelReport(
             posts=len(judged),
@@ -167,6 +153,21 @@ class RecordedLabels:
             versions=_version_rows(scored),
             doubts=_doubts(scored, doubts),
         )
+
+
+class _Verdict(NamedTuple):
+    """What the model says of a post, and which version of it."""
+
+    value: float
+    version: str
+
+
+def _verdict(signal: Signal) -> _Verdict | None:
+    """Return the model's own verdict, also where a rule overruled it."""
+    said = signal.overruled if signal.model == RULE_MODEL else signal
+    if said is None or said.value is None:
+        return None
+    return _Verdict(said.value, said.version)
 
 
 class _Scored(NamedTuple):

@@ -13,8 +13,9 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from feedmill.events.decode import decode_key, decode_post, decode_signal
+from feedmill.events.decode import decode_post, decode_signal
 from feedmill.events.errors import BadEvent, UsageError
+from feedmill.events.newest_signals import NewestSignals
 from feedmill.events.post import Deletion, Post
 from feedmill.events.signal import RULE_MODEL, ModelVerdict, Signal, SignalNames
 
@@ -88,7 +89,7 @@ class PairsFold:
         self._names = names
         self._scored: dict[str, Signal] = {}
         self._posts: dict[str, _Version] = {}
-        self._signals: dict[str, dict[str, Signal]] = {name: {} for name in names.all}
+        self._signals = {name: NewestSignals(name, names, _whole) for name in names.all}
 
     def add_shadow(self, key: bytes | None, value: bytes | None) -> None:
         """Take a record of `shadow`; those of other models and versions are passed over."""
@@ -117,17 +118,7 @@ class PairsFold:
         """Take a record of `signals.<name>`."""
         if key is None or key.decode("utf-8", "replace") not in self._posts:
             return
-        known = self._signals[name]
-        try:
-            if not value:
-                known.pop(decode_key(key), None)
-                return
-            signal = decode_signal(name, self._names, key, value)
-        except BadEvent:
-            return
-        before = known.get(signal.post_id)
-        if before is None or _order(before) <= _order(signal):
-            known[signal.post_id] = signal
+        self._signals[name].add(key, value)
 
     def pairs(self) -> ShadowPairs:
         """Return the posts of which both have a value.
@@ -147,8 +138,7 @@ class PairsFold:
                 left_out[reason] = left_out.get(reason, 0) + 1
             else:
                 verdicts[post_id] = verdict
-        signals = self._signals[self._model]
-        last = max(verdicts, key=lambda i: (signals[i].at_ms, i), default=None)
+        last = max(verdicts, key=lambda i: (self._judged_ms(i), i), default=None)
         champion = "" if last is None else verdicts[last].version
         if champion == self._challenger:
             raise UsageError(
@@ -189,6 +179,10 @@ class PairsFold:
             return None, DECIDED
         return (None, NO_VALUE) if verdict.value is None else (verdict, "")
 
+    def _judged_ms(self, post_id: str) -> int:
+        signal = self._signals[self._model].get(post_id)
+        return -1 if signal is None else signal.at_ms
+
     def _column(self, name: str, ids: list[str]) -> tuple[Floats, npt.NDArray[np.bool_]]:
         """Return a signal's values, and whether each is of the present version: (n,) both."""
         found = [self._signals[name].get(i) for i in ids]
@@ -200,5 +194,5 @@ class PairsFold:
         return np.array(values, dtype=np.float32), np.array(judged, dtype=np.bool_)
 
 
-def _order(signal: Signal) -> tuple[int, int]:
-    return signal.post_offset, signal.revision
+def _whole(signal: Signal) -> Signal:
+    return signal

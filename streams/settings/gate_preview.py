@@ -13,11 +13,12 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from feedmill.events.decode import decode_key, decode_post, decode_signal
+from feedmill.events.decode import decode_post
 from feedmill.events.errors import BadEvent
 from feedmill.events.gates import GatePolicy
+from feedmill.events.newest_signals import NewestSignals
 from feedmill.events.post import Deletion
-from feedmill.events.signal import SignalNames
+from feedmill.events.signal import Signal, SignalNames
 from feedmill.filters.hide_rate_guard import sources_of
 from feedmill.rankers.combiner.gating import DECISIONS, HOLD, DecisionName, decide_many
 
@@ -62,14 +63,27 @@ class _RecentPost(NamedTuple):
     sources: tuple[str, ...]
 
 
+class _Judged(NamedTuple):
+    """The version of a post that a gate's signal is of, and its value, NaN without one."""
+
+    offset: int
+    value: float
+
+    @classmethod
+    def of(cls, signal: Signal) -> _Judged:
+        return cls(signal.post_offset, np.nan if signal.value is None else signal.value)
+
+
+_NOT_JUDGED = _Judged(-1, np.nan)
+
+
 class RecentSignals:
     """Posts and the signals of gates, record by record; signals come after the posts."""
 
     def __init__(self, names: SignalNames) -> None:
         self._names = names
         self._posts: dict[str, _RecentPost] = {}
-        # By gate and post the offset of the version, the revision, and the value.
-        self._signals: dict[str, dict[str, tuple[int, int, float]]] = {g: {} for g in names.gates}
+        self._signals = {gate: NewestSignals(gate, names, _Judged.of) for gate in names.gates}
 
     def add_post(self, key: bytes | None, value: bytes | None, offset: int, at_ms: int) -> None:
         """Fold a record of `posts`; one that breaks the contract is passed over."""
@@ -84,18 +98,7 @@ class RecentSignals:
 
     def add_signal(self, gate: str, key: bytes | None, value: bytes | None) -> None:
         """Fold a record of ``signals.<gate>``; an empty one withdraws the signal."""
-        known = self._signals[gate]
-        try:
-            if not value:
-                known.pop(decode_key(key), None)
-                return
-            signal = decode_signal(gate, self._names, key, value)
-        except BadEvent:
-            return
-        before = known.get(signal.post_id)
-        if before is None or before[:2] <= (signal.post_offset, signal.revision):
-            judged = np.nan if signal.value is None else signal.value
-            known[signal.post_id] = signal.post_offset, signal.revision, judged
+        self._signals[gate].add(key, value)
 
     def compare(self, before: Gates, after: Gates, now_ms: int, examples: int) -> list[SourceRow]:
         """Decide all posts under both policies.
@@ -131,9 +134,9 @@ class RecentSignals:
         values, judged = {}, {}
         for gate in gates:
             known = self._signals[gate]
-            found = [known.get(post_id, (-1, -1, np.nan)) for post_id in ids]
-            values[gate] = np.array([value for _, _, value in found], dtype=np.float32)
-            judged[gate] = np.array([at for at, _, _ in found], dtype=np.int64) == offsets
+            found = [known.get(post_id) or _NOT_JUDGED for post_id in ids]
+            values[gate] = np.array([one.value for one in found], dtype=np.float32)
+            judged[gate] = np.array([one.offset for one in found], dtype=np.int64) == offsets
         return decide_many(gates, values, judged, arrived_ms, now_ms)[0]
 
 
