@@ -149,11 +149,11 @@ def others(store: Path, rounds: int, swaps_a_round: int, rate: float, s: float) 
     pooled: dict[str, dict[str, list[float]]] = {"without": {}, "with": {}}
     for number in range(rounds):
         for name in sorted(pooled, reverse=number % 2 == 0):
-            found = signal_delays(store, swaps_a_round, rate, s, is_swapped=name == "with")
+            found, processor_s = signal_delays(store, swaps_a_round, rate, s, name == "with")
             for model, delays in found.items():
                 pooled[name].setdefault(model, []).extend(delays)
             p99 = {model: round(float(np.percentile(d, 99)), 1) for model, d in found.items()}
-            print(f"round {number + 1}, {name}: p99 ms {p99}", flush=True)
+            print(f"round {number + 1}, {name}: {processor_s:.1f} s of processor, p99 ms {p99}")
     heads = ("signals", "p50 without", "with", "p99 without", "with")
     print(f"{'model':<16}" + "".join(f"{head:>13}" for head in heads) + "  ms")
     for model, without in pooled["without"].items():
@@ -164,18 +164,22 @@ def others(store: Path, rounds: int, swaps_a_round: int, rate: float, s: float) 
 
 
 def signal_delays(
-    store: Path, segments: int, rate: float, s: float, *, is_swapped: bool
-) -> dict[str, list[float]]:
-    """Return by model the milliseconds until each watched post of some segments had its signal."""
+    store: Path, segments: int, rate: float, s: float, is_swapped: bool
+) -> tuple[dict[str, list[float]], float]:
+    """Return by model the milliseconds until each watched post of some segments had its signal.
+
+    And how many seconds of processor the worker and its trials took in them.
+    """
     with own_servers() as servers:
         environment = replace(servers, models=store)
         releases = Releases(environment, store)
         models = [name for name in environment.signals.all if name != "spam"]
-        with running("worker", environment), reading(environment, models) as reader:
+        with running("worker", environment) as subject, reading(environment, models) as reader:
             watcher = SendTimes(environment)
             load = Load(environment, watcher)
             load.posts(rate, WARM_S)
             watcher.sent_at.clear()
+            before_s = subject.cpu_seconds()
             for _ in range(segments):
                 with ThreadPoolExecutor(1) as thread:
                     release = thread.submit(releases.release) if is_swapped else None
@@ -183,7 +187,8 @@ def signal_delays(
                     if release is not None:
                         release.result()
             watcher.drain()
-            return reader.delays(watcher.sent_at)
+            processor_s = subject.cpu_seconds() - before_s
+            return reader.delays(watcher.sent_at), processor_s
 
 
 def check_signals(environment: Environment, releases: Releases) -> None:

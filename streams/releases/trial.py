@@ -17,7 +17,3 @@ def main() -> None:
     trial = msgspec.json.decode(sys.stdin.buffer.read(), type=Trial)
     limit_this_process()
     sys.stdout.buffer.write(msgspec.json.encode(run_trial(trial)))
-
-
-if __name__ == "__main__":
-    main()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import pickle
 import zipfile
 from collections.abc import Callable
@@ -30,6 +31,16 @@ def test_a_sound_version_passes_with_its_answers(store: Path) -> None:
     assert 0 < result.ms_a_post < 1
     again = try_model(Trial("spam", sha256, str(store), result.answers))
     assert again.answers == result.answers
+
+
+def test_a_trial_has_a_lower_priority_before_it_imports_anything(
+    store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The first import of the trial ends it and says what the priority is.
+    (store / "msgspec.py").write_text("import os; raise SystemExit(f'nice {os.nice(0)}')")
+    monkeypatch.setenv("PYTHONPATH", str(store))
+    with pytest.raises(BadArtifact, match=f"nice {min(os.nice(0) + 10, 19)}"):
+        try_model(Trial("spam", "0" * 64, str(store)))
 
 
 def altered(store: Path) -> str:
