@@ -153,7 +153,7 @@ def others(store: Path, rounds: int, swaps_a_round: int, rate: float, s: float) 
             for model, delays in found.items():
                 pooled[name].setdefault(model, []).extend(delays)
             p99 = {model: round(float(np.percentile(d, 99)), 1) for model, d in found.items()}
-            print(f"round {number + 1}, {name}: {processor_s:.1f} s of processor, p99 ms {p99}")
+            print(f"{name}: {processor_s:.1f} s of processor, p99 ms {p99}", flush=True)
     heads = ("signals", "p50 without", "with", "p99 without", "with")
     print(f"{'model':<16}" + "".join(f"{head:>13}" for head in heads) + "  ms")
     for model, without in pooled["without"].items():
