@@ -8,6 +8,7 @@ from typing import Any
 import click
 import msgspec
 
+from feedmill.cli.model_canary import canary_rows
 from feedmill.cli.model_versions import read_history
 from feedmill.cli.options import with_environment
 from feedmill.cli.output import json_option, print_json, print_table
@@ -99,6 +100,7 @@ def _health(history: ReleaseHistory, name: str, instance: Instance) -> Iterator[
             "state": state,
             "reason": reasons.get(last, ""),
         }
+        yield from canary_rows(model, name, instance, history.canaries.last(model))
         offset, challenger = history.challenger(model)
         if challenger is not None:
             reason = reasons.get(offset, "")

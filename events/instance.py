@@ -75,6 +75,8 @@ class Instance(Struct, frozen=True, omit_defaults=False):
         What `feedmill models watch` says of models; empty of everyone else.
     challengers
         By signal, the version that scores in shadow.
+    canaries
+        By signal, the version that judges the partitions of a canary.
     ready
         Whether it has caught up and works.
     lag
@@ -98,3 +100,4 @@ class Instance(Struct, frozen=True, omit_defaults=False):
     refused_releases: tuple[RefusedRelease, ...] = ()
     drift: tuple[ModelDrift, ...] = ()
     challengers: dict[str, str] = {}
+    canaries: dict[str, str] = {}

@@ -237,6 +237,13 @@ METRICS = (
         "None follows a release: look for `feedmill_refused_releases_total`.",
     ),
     Metric(
+        "feedmill_canary_posts_total",
+        "counter",
+        "posts",
+        "Posts that the version of a canary judged in place of the model in force.",
+        "`feedmill models health` shows where it judges, or the alarm that ended it.",
+    ),
+    Metric(
         "feedmill_shadow_posts_total",
         "counter",
         "posts",
@@ -261,7 +268,8 @@ METRICS = (
         "feedmill_refused_releases_total",
         "counter",
         "records",
-        "Releases, challengers and lists this instance refused or stopped; the old one goes on.",
+        "Releases, canaries, challengers and lists this instance refused or stopped; the old one"
+        " goes on.",
         "`feedmill models health` shows each with its reason; of a list the log does.",
     ),
     Metric(

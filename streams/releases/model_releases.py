@@ -16,21 +16,24 @@ from functools import partial
 from typing import NamedTuple
 
 from feedmill.events.errors import FeedmillError, UsageError
-from feedmill.events.instance import RefusedRelease
-from feedmill.events.release import SHADOW
+from feedmill.events.instance import Instance, RefusedRelease
+from feedmill.events.release import CANARY, SHADOW
 from feedmill.models.store import local_copy
 from feedmill.models.store_files import Store
 from feedmill.streams.kafka.assignment import AssignmentChange
 from feedmill.streams.kafka.batches import TopicPartition
 from feedmill.streams.kafka.connection import Connection
+from feedmill.streams.kafka.record_sender import RecordSender
 from feedmill.streams.observe.metrics import Metrics
+from feedmill.streams.releases.canaries import Canaries, load_candidate
+from feedmill.streams.releases.canary_decision import CanaryDecision
 from feedmill.streams.releases.challengers import TOPIC as SHADOW_TOPIC
 from feedmill.streams.releases.challengers import Challengers, load_challenger
 from feedmill.streams.releases.known_answers import AnyModel, answers_of
 from feedmill.streams.releases.list_releases import ListReleases, TakesLists, load_list
 from feedmill.streams.releases.loading import MODELS, Trial, load_model, try_model
-from feedmill.streams.releases.release_log import ReleasedVersion, ReleaseLog
-from feedmill.streams.stages.step import ModelStep, Step, Writer
+from feedmill.streams.releases.release_log import TOPIC, ReleasedVersion, ReleaseLog
+from feedmill.streams.stages.step import CanaryStep, ModelStep, Step, WorkBatch, Writer
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +66,8 @@ class Loaded(NamedTuple):
 class ModelReleases:
     """Follows the releases of the models that a worker's steps run.
 
-    `follow` in every cycle, `assigned` at a rebalance.
+    `follow` in every cycle, `assigned` at a rebalance, `judged` when the steps have judged posts,
+    `heartbeat` for each record of `instances`.
 
     Parameters
     ----------
@@ -82,6 +86,8 @@ class ModelReleases:
         How many models replaced another version so far.
     challengers
         The versions that score in shadow.
+    canaries
+        The versions that judge some partitions first.
     lists
         The lists of its filters.
     """
@@ -100,6 +106,13 @@ class ModelReleases:
         check_topic = partial(_check_shadow_topic, connection, self._closing)
         load = partial(load_challenger, store, check_topic)
         self.challengers = Challengers(self._releases, self._steps, load, metrics_of)
+        canaried = {step.name: step for step in steps if isinstance(step, CanaryStep)}
+        load_tried = partial(load_candidate, store)
+        self.canaries = Canaries(self._releases, canaried, load_tried)
+        self._sender = RecordSender(connection, TOPIC)
+        self._decision = CanaryDecision(
+            self._releases, self.canaries, tuple(canaried), self._sender.send
+        )
         takers = {step.name: step for step in steps if isinstance(step, TakesLists)}
         self.lists = ListReleases(self._releases, takers, partial(load_list, store))
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="release")
@@ -108,6 +121,8 @@ class ModelReleases:
         self._waiting: set[str] = set()
         self._running: dict[str, ReleasedVersion] = {}
         self._refused: dict[str, int] = {}
+        # The models whose versions are noted: released ones, and those that have had a canary.
+        self._noted: set[str] = set()
         self._notes: dict[tuple[int, str], str] = {}
         self._read_at = 0.0
         self._has_begun = False
@@ -124,11 +139,12 @@ class ModelReleases:
 
     def offset(self, stage: str) -> int:
         """Return the last record of `models` that a stage has dealt with."""
-        if stage not in self._waiting and stage not in self._loading:
-            read = self.lists.dealt_with(stage, self._releases.offset)
-            return self.challengers.dealt_with(stage, read)
-        of_model = max(self._running.get(stage, _INSTALLED).offset, self._refused.get(stage, -1))
-        return self.lists.dealt_with(stage, of_model)
+        read = self._releases.offset
+        if stage in self._waiting or stage in self._loading:
+            read = max(self._running.get(stage, _INSTALLED).offset, self._refused.get(stage, -1))
+        for part in (self.lists, self.challengers, self.canaries):
+            read = part.dealt_with(stage, read)
+        return read
 
     def is_settled(self) -> bool:
         """Whether posts may come: `models` was read to its end, and at the start loaded, too.
@@ -137,8 +153,8 @@ class ModelReleases:
         """
         if not self._releases.log.all_restored():
             return False
-        is_loaded = not self._waiting and not self._loading and self.lists.is_settled()
-        self._has_begun |= is_loaded
+        is_loaded = not self._waiting and not self._loading and self.canaries.is_settled()
+        self._has_begun |= is_loaded and self.lists.is_settled()
         return self._has_begun
 
     def lists_complete(self) -> bool:
@@ -150,6 +166,8 @@ class ModelReleases:
         busy = () if self._has_begun else sorted({*self._waiting, *self._loading})
         if busy:
             return f"loading released models: {', '.join(busy)}"
+        if not self._has_begun and not self.canaries.is_settled():
+            return "loading the versions of canaries"
         if not self._has_begun and not self.lists.is_settled():
             return "loading released lists"
         return self._releases.log.ready_reason()
@@ -157,7 +175,7 @@ class ModelReleases:
     def follow(self) -> list[str]:
         """Read on, and swap what is loaded; return the models that changed, or were refused.
 
-        Those whose challengers or lists changed are among them.
+        Those whose challengers, canaries or lists changed are among them.
         """
         now = time.monotonic()
         if now >= self._read_at:
@@ -167,7 +185,13 @@ class ModelReleases:
             for name in self._steps:
                 if SHADOW + name in found:
                     self.challengers.named(name)
-        changed = [*self.challengers.follow(), *self.lists.follow()]
+                if found & {name, CANARY + name}:
+                    self._take_promoted(name)
+                    self.canaries.changed(name)
+            self._sender.serve()
+        canaries = self.canaries.follow()
+        self._noted |= canaries
+        changed = [*self.challengers.follow(), *canaries, *self.lists.follow()]
         for name in [name for name, loading in self._loading.items() if loading.done()]:
             self._take(name, self._loading.pop(name).result())
             changed.append(name)
@@ -179,34 +203,63 @@ class ModelReleases:
     def assigned(self, change: AssignmentChange) -> None:
         """Read to the end once more, and learn which versions the partitions were judged by."""
         self._releases.log.restore_again()
+        self._decision.assigned(change)
         self._notes = {
             (partition, name): text
             for partition in change.owned
             for name in self._steps
             if (text := change.notes.get(partition, {}).get(_NOTE + name))
         }
+        self._noted |= {name for _, name in self._notes}
 
     def note(self, positions: Callable[[], Mapping[TopicPartition, int]], writer: Writer) -> None:
         """Commit beside each partition's offset from where on which version judges its posts.
 
         Called before the posts of a cycle are judged; `positions` says where they begin.
         """
-        for name in self._running:
-            version = self._steps[name].models[name]
+        for name in self._noted:
             for at, offset in positions().items():
-                if at.topic != "posts":
-                    continue
-                key = at.partition, name
-                if self._notes.get(key, "").partition(" ")[0] != version:
-                    self._notes[key] = f"{version} {offset}"
-                    writer.note(at.partition, _NOTE + name, self._notes[key])
+                if at.topic == "posts":
+                    self._note(name, at.partition, offset, writer)
+        self._decision.note(writer)
+
+    def judged(self, work: WorkBatch, writer: Writer) -> bool:
+        """Have challengers score what was judged; return whether a candidate failed on it.
+
+        The model in force has judged the posts of such a candidate from this cycle's first on.
+        """
+        self.challengers.score(work, writer)
+        failed = self.canaries.stop_failed()
+        for name in failed:
+            for part in work.partitions:
+                self._note(name, part.source.partition, part.events[0][0].offset, writer)
+        return bool(failed)
+
+    def heartbeat(self, instance: Instance, at_ms: int) -> None:
+        """Take a heartbeat of any instance, stamped by the broker at `at_ms`."""
+        self._decision.heartbeat(instance, at_ms)
 
     def close(self) -> None:
         self._closing.set()
         self.challengers.close()
+        self.canaries.close()
         self.lists.close()
         self._thread.shutdown(wait=False, cancel_futures=True)
         self._releases.close()
+
+    def _note(self, name: str, partition: int, offset: int, writer: Writer) -> None:
+        version, key = self._steps[name].version_at(partition), (partition, name)
+        if self._notes.get(key, "").partition(" ")[0] != version:
+            self._notes[key] = f"{version} {offset}"
+            writer.note(partition, _NOTE + name, self._notes[key])
+
+    def _take_promoted(self, name: str) -> None:
+        """Take a release of the version that judges the canary: it is warm."""
+        released = self._releases.latest(name)
+        model = self.canaries.released(name, released[0].release) if released else None
+        if model is not None:
+            self._waiting.discard(name)
+            self._take(name, Loaded(model, released[0], ()))
 
     def _begin(self, name: str) -> None:
         """Have the thread load the newest release, or the newest that is not refused."""
@@ -227,10 +280,12 @@ class ModelReleases:
             log.error("release of %s at offset %d is refused: %s", name, version.offset, reason)
             self._releases.refuse(name, version.offset, reason)
             self._refused[name] = max(self._refused.get(name, -1), version.offset)
-        if loaded.version is None:
+        running = self._running.get(name, _INSTALLED)
+        if loaded.version is None or loaded.version.offset <= running.offset:
             return
         step = self._steps[name]
         self._running[name] = loaded.version
+        self._noted.add(name)
         if loaded.model is not None:
             before = step.models[name]
             step.swap(loaded.model)

@@ -104,6 +104,7 @@ class WorkerStatus:
                 models_offset=worker.releases.offset(stage),
                 refused_releases=worker.releases.refused,
                 challengers=worker.releases.challengers.versions(stage),
+                canaries=worker.releases.canaries.versions(stage),
             )
 
     def close(self) -> None:
