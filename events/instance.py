@@ -71,6 +71,8 @@ class Instance(Struct, frozen=True, omit_defaults=False):
         The last record of `models` that it runs or refused; -1 before the first.
     refused_releases
         The releases that it refused.
+    waiting_releases
+        The releases whose artifacts the store does not give at present; it asks again.
     drift
         What `feedmill models watch` says of models; empty of everyone else.
     challengers
@@ -101,3 +103,4 @@ class Instance(Struct, frozen=True, omit_defaults=False):
     drift: tuple[ModelDrift, ...] = ()
     challengers: dict[str, str] = {}
     canaries: dict[str, str] = {}
+    waiting_releases: tuple[RefusedRelease, ...] = ()

@@ -265,12 +265,20 @@ METRICS = (
         "`feedmill models shadow <model> --stop` ends it.",
     ),
     Metric(
+        "feedmill_waiting_releases",
+        "gauge",
+        "records",
+        "Releases whose artifact the server of the store does not give at present; the old version"
+        " goes on, and the store is asked again.",
+        "`feedmill models health` shows the reason: bring the server back.",
+    ),
+    Metric(
         "feedmill_refused_releases_total",
         "counter",
         "records",
         "Releases, canaries, challengers and lists this instance refused or stopped; the old one"
         " goes on.",
-        "`feedmill models health` shows each with its reason; of a list the log does.",
+        "`feedmill models health` shows each with its reason.",
     ),
     Metric(
         "feedmill_refused_settings_total",

@@ -111,9 +111,11 @@ class Canaries:
         running = self._running.get(model)
         if running is not None and (last is None or last.offset != running.offset):
             self._end(model)
-        if last is None or model not in self._steps:
+        if last is None:
             return
-        if not last.is_under_way:
+        if model not in self._steps:
+            self._refuse(model, last.offset, f"`{model}` scores no posts by their text alone")
+        elif not last.is_under_way:
             self._end(model)
             self._refuse(model, last.offset, f"went back: {last.reason}")
         elif self._refused.get(model, -1) < last.offset and model not in self._running:
@@ -152,12 +154,8 @@ class Canaries:
         self._thread.shutdown(wait=False, cancel_futures=True)
 
     def _begin_to_load(self, model: str, offset: int, canary: Canary) -> None:
-        if model in self._loading:
-            return
-        if model not in CANARIED:
-            self._refuse(model, offset, f"`{model}` scores no posts by their text alone")
-            return
-        self._loading[model] = offset, self._thread.submit(self._load, model, canary)
+        if model not in self._loading:
+            self._loading[model] = offset, self._thread.submit(self._load, model, canary)
 
     def _begin(self, model: str, offset: int, canary: Canary, loaded: LoadedCandidate) -> None:
         self._changed.add(model)

@@ -2,7 +2,8 @@
 
     models ─► ReleaseLog ─► a thread: fetch, trial in another process, load ─► swap between cycles
 
-Until the new model is there, and for good where it is refused, the old one goes on.
+Until the new model is there, and for good where it is refused, the old one goes on.  A store that
+does not answer is asked again.
 """
 
 from __future__ import annotations
@@ -12,13 +13,12 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
 
-from feedmill.events.errors import FeedmillError, UsageError
+from feedmill.events.errors import UsageError
 from feedmill.events.instance import Instance, RefusedRelease
 from feedmill.events.release import CANARY, SHADOW
-from feedmill.models.store import local_copy
 from feedmill.models.store_files import Store
 from feedmill.streams.kafka.assignment import AssignmentChange
 from feedmill.streams.kafka.batches import TopicPartition
@@ -29,38 +29,30 @@ from feedmill.streams.releases.canaries import Canaries, load_candidate
 from feedmill.streams.releases.canary_decision import CanaryDecision
 from feedmill.streams.releases.challengers import TOPIC as SHADOW_TOPIC
 from feedmill.streams.releases.challengers import Challengers, load_challenger
-from feedmill.streams.releases.known_answers import AnyModel, answers_of
 from feedmill.streams.releases.list_releases import ListReleases, TakesLists, load_list
-from feedmill.streams.releases.loading import MODELS, Trial, load_model, try_model
+from feedmill.streams.releases.loading import MODELS
+from feedmill.streams.releases.newest_release import Loaded, load_newest
 from feedmill.streams.releases.release_log import TOPIC, ReleasedVersion, ReleaseLog
 from feedmill.streams.stages.step import CanaryStep, ModelStep, Step, WorkBatch, Writer
 
 log = logging.getLogger(__name__)
 
-
 _INSTALLED = ReleasedVersion(-1, None)
 _NOTE = "model."
-_REASON_CHARACTERS = 1000
+# Before the store is asked again that did not answer.
+_PAUSE_S, _MOST_PAUSE_S = 5.0, 300.0
 # Releases are rare; a cycle without records should cost little.
 _READ_EVERY_S = 0.05
 
 
-class Loaded(NamedTuple):
-    """What the thread brings.
+@dataclass
+class _Waiting:
+    """A release that the server of the store does not give at present, and the next try."""
 
-    Attributes
-    ----------
-    model
-        None where it runs already.
-    version
-        The release that is in force from now on; None if every one was refused.
-    refusals
-        Newer releases, and why they were refused.
-    """
-
-    model: AnyModel | None
-    version: ReleasedVersion | None
-    refusals: Sequence[tuple[ReleasedVersion, str]]
+    offset: int
+    reason: str
+    pause_s: float
+    next_at: float
 
 
 class ModelReleases:
@@ -121,6 +113,7 @@ class ModelReleases:
         self._waiting: set[str] = set()
         self._running: dict[str, ReleasedVersion] = {}
         self._refused: dict[str, int] = {}
+        self._away: dict[str, _Waiting] = {}
         # The models whose versions are noted: released ones, and those that have had a canary.
         self._noted: set[str] = set()
         self._notes: dict[tuple[int, str], str] = {}
@@ -134,13 +127,18 @@ class ModelReleases:
         return tuple(self._releases.refused)
 
     @property
+    def waiting(self) -> tuple[RefusedRelease, ...]:
+        """The releases that the store does not give at present, with the reasons."""
+        return tuple(RefusedRelease(name, o.offset, o.reason) for name, o in self._away.items())
+
+    @property
     def refused_count(self) -> int:
         return self._releases.refused_count
 
     def offset(self, stage: str) -> int:
         """Return the last record of `models` that a stage has dealt with."""
         read = self._releases.offset
-        if stage in self._waiting or stage in self._loading:
+        if stage in self._waiting or stage in self._loading or stage in self._away:
             read = max(self._running.get(stage, _INSTALLED).offset, self._refused.get(stage, -1))
         for part in (self.lists, self.challengers, self.canaries):
             read = part.dealt_with(stage, read)
@@ -195,6 +193,8 @@ class ModelReleases:
         for name in [name for name, loading in self._loading.items() if loading.done()]:
             self._take(name, self._loading.pop(name).result())
             changed.append(name)
+        due = {name for name, one in self._away.items() if now >= one.next_at}
+        self._waiting |= due - self._loading.keys()
         for name in self._waiting - self._loading.keys():
             self._waiting.discard(name)
             self._begin(name)
@@ -253,6 +253,20 @@ class ModelReleases:
             self._notes[key] = f"{version} {offset}"
             writer.note(partition, _NOTE + name, self._notes[key])
 
+    def _wait_for_store(self, name: str, reason: str) -> None:
+        """Have the newest release tried again after a pause, each time a longer one; not for ""."""
+        before = self._away.pop(name, None)
+        offset = self._releases.latest(name)[0].offset
+        if not reason or offset <= self._refused.get(name, -1):
+            return
+        is_same = before is not None and before.offset == offset
+        pause_s = next_pause_s(before.pause_s if before is not None and is_same else 0.0)
+        self._away[name] = _Waiting(offset, reason, pause_s, time.monotonic() + pause_s)
+        log.warning(
+            "release of %s at offset %d waits for the store, next try in %.0f s: %s",
+            name, offset, pause_s, reason,
+        )  # fmt: skip
+
     def _take_promoted(self, name: str) -> None:
         """Take a release of the version that judges the canary: it is warm."""
         released = self._releases.latest(name)
@@ -280,6 +294,7 @@ class ModelReleases:
             log.error("release of %s at offset %d is refused: %s", name, version.offset, reason)
             self._releases.refuse(name, version.offset, reason)
             self._refused[name] = max(self._refused.get(name, -1), version.offset)
+        self._wait_for_store(name, loaded.away)
         running = self._running.get(name, _INSTALLED)
         if loaded.version is None or loaded.version.offset <= running.offset:
             return
@@ -302,34 +317,6 @@ def _check_shadow_topic(connection: Connection, closing: threading.Event) -> Non
         raise UsageError(f"the topic `{SHADOW_TOPIC}` has {found} partitions, `posts` has {posts}")
 
 
-def load_newest(
-    name: str, store: Store | None, wanted: Sequence[ReleasedVersion], current: str
-) -> Loaded:
-    """Load the first of some releases that can be; no model where it is the current version.
-
-    Called by the thread of `ModelReleases`, which waits for the store and for the trial.
-    """
-    refusals: list[tuple[ReleasedVersion, str]] = []
-    for one in wanted:
-        try:
-            return Loaded(_load(name, store, one, current), one, refusals)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the old model goes on
-            text = str(error) if isinstance(error, FeedmillError) else repr(error)
-            refusals.append((one, text[:_REASON_CHARACTERS]))
-    return Loaded(None, None, refusals)
-
-
-def _load(name: str, store: Store | None, one: ReleasedVersion, current: str) -> AnyModel | None:
-    release = one.release
-    if release is None:
-        model = load_model(name, store)
-        return None if model.version == current else model
-    with local_copy(store, name, release.sha256) as folder:
-        where = None if folder is None else str(folder)
-        try_model(Trial(name, release.sha256, where, release.answers))
-        if release.version == current:
-            return None
-        model = load_model(name, folder, release.sha256)
-    # The first call is ten times as slow as the next; let no post wait for it.
-    answers_of(model)
-    return model
+def next_pause_s(before_s: float) -> float:
+    """Return how long to wait until the store is asked again, after a pause of `before_s` or 0."""
+    return min(2 * before_s, _MOST_PAUSE_S) or _PAUSE_S

@@ -28,7 +28,8 @@ from feedmill.streams.kafka.record_sender import RecordSender
 from feedmill.streams.observe.metrics import Metrics
 from feedmill.streams.releases import model_releases, release_log
 from feedmill.streams.releases.canaries import LoadedCandidate
-from feedmill.streams.releases.model_releases import Loaded, ModelReleases
+from feedmill.streams.releases.model_releases import ModelReleases
+from feedmill.streams.releases.newest_release import Loaded
 from feedmill.streams.releases.release_log import ReleasedVersion
 from feedmill.streams.settings.clock import LogClock
 from feedmill.streams.settings.environment import Environment
@@ -68,6 +69,9 @@ class Cluster:
         self.patch = patch
         self.topics: Topics = {MODELS: []}
         self.unloadable: set[str] = set()
+        # Whether the store answers no worker, and how often one asked it.
+        self.away = False
+        self.tries = 0
         self.signals: list[Signal] = []
         self.partition_of: dict[str, int] = {}
         self.notes: dict[int, dict[str, str]] = {p: {} for p in range(COUNT)}
@@ -132,6 +136,9 @@ class Cluster:
         self, _: str, __: Any, wanted: Sequence[ReleasedVersion], current: str
     ) -> Loaded:
         newest = wanted[0]
+        self.tries += 1
+        if self.away:
+            return Loaded(None, None, (), "the server is not reachable")
         version = newest.release.version if newest.release else INSTALLED
         model: Any = None if version == current else Model(version)
         return Loaded(model, newest, ())

@@ -47,7 +47,7 @@ class Worker:
         self.step = Step()
         self.goes_on = threading.Event()
         self.goes_on.set()
-        steps: Any = {"spam": self.step, "engagement": Step()}
+        steps: Any = {"spam": self.step}
         self.canaries = Canaries(self.fold, steps, self.load)
 
     def load(self, _: str, canary: Canary) -> LoadedCandidate:
