@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import click
 import msgspec
 
-from feedmill.cli.model_versions import read_history
+from feedmill.cli.model_canary import canary_rows
 from feedmill.cli.options import with_environment
 from feedmill.cli.output import json_option, print_json, print_table
 from feedmill.events.errors import FeedmillError
 from feedmill.events.instance import Instance, ModelDrift
 from feedmill.events.release import SHADOW
-from feedmill.streams.kafka.topic_reader import open_topic, send
+from feedmill.streams.kafka.topic_reader import open_topic, read_all, send
+from feedmill.streams.releases.list_history import LastRecord, ListHistory
 from feedmill.streams.releases.loading import MODELS
 from feedmill.streams.releases.release_history import ReleaseHistory
+from feedmill.streams.releases.release_log import TOPIC, ListKey
 from feedmill.streams.settings.environment import Environment
 from feedmill.streams.settings.instances import RECENT_MS, read_recent_instances
 
@@ -30,13 +32,15 @@ _CLOCK_KEY = b"clock/health"
 def health(environment: Environment, as_json: bool) -> None:
     """Show which version each running instance has, what it refused, and which models drift.
 
-    Fails if an instance has another version than the one released, or refused the last release,
-    or if `feedmill models watch` has an alarm on.
+    Fails if an instance has another version than the one released, refused the last release of a
+    model or a list, or waits for the store, or if `feedmill models watch` has an alarm on.
     """
-    history = read_history(environment)
-    instances = _running_instances(environment)
-    rows = [row for name, one in sorted(instances.items()) for row in _health(history, name, one)]
-    drift = [one for instance in instances.values() for one in instance.drift]
+    records = list(read_all(environment, TOPIC))
+    history, lists = ReleaseHistory(MODELS, records), ListHistory(records).last()
+    instances = sorted(_running_instances(environment).items())
+    rows = [row for name, one in instances for row in _health(history, name, one)]
+    rows += [row for name, one in instances for row in _refused_lists(lists, name, one)]
+    drift = [one for _, instance in instances for one in instance.drift]
     if as_json:
         print_json(rows + [_drift_row(one) for one in drift])
     elif not rows:
@@ -47,7 +51,7 @@ def health(environment: Environment, as_json: bool) -> None:
     if drift and not as_json:
         click.echo()
         _print_drift(drift)
-    wrong = [row for row in rows if row["state"] in ("other version", "refused")]
+    wrong = [row for row in rows if row["state"] in ("other version", "refused", "waiting")]
     if wrong:
         names = ", ".join(f"{row['model']} on {row['instance']}" for row in wrong)
         raise FeedmillError(f"not at the released version: {names}")
@@ -86,8 +90,11 @@ def _health(history: ReleaseHistory, name: str, instance: Instance) -> Iterator[
         last, release = (entries[-1].offset if entries else -1), history.current(model)
         reasons = {one.offset: one.reason for one in instance.refused_releases}
         state = "installed" if release is None else "released"
+        waiting = {one.offset: one.reason for one in instance.waiting_releases}
         if last in reasons:
             state = "refused"
+        elif last in waiting:
+            state = "waiting"
         elif instance.models_offset < last:
             state = "loading"
         elif release is not None and release.version != version:
@@ -97,8 +104,9 @@ def _health(history: ReleaseHistory, name: str, instance: Instance) -> Iterator[
             "instance": name,
             "version": version,
             "state": state,
-            "reason": reasons.get(last, ""),
+            "reason": reasons.get(last, waiting.get(last, "")),
         }
+        yield from canary_rows(model, name, instance, history.canaries.last(model))
         offset, challenger = history.challenger(model)
         if challenger is not None:
             reason = reasons.get(offset, "")
@@ -112,4 +120,20 @@ def _health(history: ReleaseHistory, name: str, instance: Instance) -> Iterator[
                 "version": challenger.version,
                 "state": state,
                 "reason": reason,
+            }
+
+
+def _refused_lists(
+    lists: Mapping[ListKey, LastRecord], name: str, instance: Instance
+) -> Iterator[dict[str, str]]:
+    """Yield a row for each list whose last record an instance of its filter refused."""
+    reasons = {one.offset: one.reason for one in instance.refused_releases}
+    for key, last in sorted(lists.items()):
+        if key.filter in instance.models and last.offset in reasons:
+            yield {
+                "model": key.key,
+                "instance": name,
+                "version": "" if last.release is None else last.release.version,
+                "state": "refused",
+                "reason": reasons[last.offset],
             }

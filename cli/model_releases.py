@@ -9,12 +9,14 @@ import click
 import msgspec
 
 from feedmill.cli.answers import answer_line, check_answers, instances_topic
+from feedmill.cli.duration import Duration
+from feedmill.cli.model_canary import CANARY_MS, canary_of, check_canary
 from feedmill.cli.model_versions import chosen_card, model_argument, read_history
 from feedmill.cli.options import by_option, user_name, with_environment
 from feedmill.cli.output import json_option, print_json
 from feedmill.events.decode import encode
 from feedmill.events.errors import UsageError
-from feedmill.events.release import ListRelease, ModelRelease, TriedVersion
+from feedmill.events.release import CANARY, ListRelease, ModelRelease, TriedVersion
 from feedmill.models.artifact import ModelCard
 from feedmill.models.store import local_copy
 from feedmill.streams.kafka.topic_reader import send
@@ -42,6 +44,20 @@ timeout_option = click.option(
 @click.command("release")
 @model_argument
 @click.argument("version")
+@click.option(
+    "--canary",
+    "partitions",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Let it judge the new posts of the first N partitions; the rest after --after.",
+)
+@click.option(
+    "--after",
+    "after_ms",
+    type=Duration(),
+    metavar="TIME",
+    help="How long a canary lasts without an alarm, as 90s, 10m or 2h.  [10m]",
+)
 @by_option
 @note_option
 @timeout_option
@@ -51,6 +67,8 @@ def release(
     environment: Environment,
     model: str,
     version: str,
+    partitions: int | None,
+    after_ms: int | None,
     by: str | None,
     note: str,
     timeout_s: float,
@@ -58,12 +76,24 @@ def release(
 ) -> None:
     """Have every worker run a version from now on, and wait until each does or refuses.
 
-    The version is tried here first. Each worker needs the artifact in its own store.
+    The version is tried here first. Each worker needs the artifact in its own store. With --canary
+    the workers themselves release it to the rest, or go back at an alarm: `feedmill models health`.
     """
+    if after_ms is not None and partitions is None:
+        raise click.UsageError("--after is how long a canary lasts; give --canary, too")
     read_history(environment).check_not_frozen(model)
+    if partitions is not None:
+        check_canary(environment, model, partitions)
     card = chosen_card(environment, model, version)
     wanted = tried_release(environment, card, by, note)
-    _send_and_wait(environment, model, wanted, timeout_s, as_json)
+    if partitions is None:
+        _send_and_wait(environment, model, wanted, timeout_s, as_json)
+        return
+    canary = canary_of(wanted, partitions, after_ms or CANARY_MS)
+    done = f"{model}: {canary.version} judges {partitions} of the partitions"
+    tell = teller(as_json)
+    found = send_record(environment, CANARY + model, model, canary, done, timeout_s, tell)
+    print_answers(model, canary, *found, timeout_s, as_json=as_json)
 
 
 @click.command("rollback")
@@ -83,14 +113,22 @@ def rollback(
     timeout_s: float,
     as_json: bool,
 ) -> None:
-    """Release the version before the last one again; the installed one if there was none."""
+    """Release the version before the last one again; the installed one if there was none.
+
+    While a canary is under way, it ends the canary: the version in force judges all partitions.
+    """
     history = read_history(environment)
     history.check_not_frozen(model)
-    target = history.rollback_target(model, to)
+    canary = history.canaries.current(model)
+    if canary is not None and to is None:
+        release, note = history.current(model), f"end of the canary at {canary.offset}"
+    else:
+        target = history.rollback_target(model, to)
+        release = None if target is None else target.release
+        note = "" if target is None else f"rollback to {target.offset}"
     wanted = None
-    if target is not None and target.release is not None:
-        note = f"rollback to {target.offset}"
-        wanted = _renewed(target.release, by=by or user_name(), note=note, frozen=False)
+    if release is not None:
+        wanted = _renewed(release, by=by or user_name(), note=note, frozen=False, canary=None)
     _send_and_wait(environment, model, wanted, timeout_s, as_json)
 
 
@@ -110,7 +148,7 @@ def freeze(
     current = history.current(model)
     if current is None:
         current = tried_release(environment, chosen_card(environment, model, None), by, note)
-    wanted = _renewed(current, by=by or user_name(), note=note, frozen=True)
+    wanted = _renewed(current, by=by or user_name(), note=note, frozen=True, canary=None)
     _send_and_wait(environment, model, wanted, timeout_s, as_json)
 
 
@@ -128,7 +166,7 @@ def unfreeze(
     current = read_history(environment).current(model)
     if current is None or not current.frozen:
         raise UsageError(f"`{model}` is not frozen")
-    wanted = _renewed(current, by=by or user_name(), note=note, frozen=False)
+    wanted = _renewed(current, by=by or user_name(), note=note, frozen=False, canary=None)
     _send_and_wait(environment, model, wanted, timeout_s, as_json)
 
 

@@ -74,12 +74,14 @@ def _versions(environment: Environment, history: ReleaseHistory, name: str) -> I
     store = store_of(name, environment.models)
     released, installed = history.current(name), installed_version(store, name)
     in_force = installed if released is None else released.sha256
-    challenger = history.challenger(name).challenger
+    challenger, canary = history.challenger(name).challenger, history.canaries.current(name)
     for card in cards_of(store, name):
         states = ["in force"] if card.sha256 == in_force else []
         states += ["frozen"] if states and released is not None and released.frozen else []
         states += ["installed"] if card.sha256 == installed else []
         states += ["shadow"] if challenger is not None and card.sha256 == challenger.sha256 else []
+        if canary is not None and card.sha256 == canary.canary.sha256:
+            states.append(f"canary (partitions: {canary.canary.partitions})")
         yield {
             "model": name,
             "version": card.version,

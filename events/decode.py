@@ -22,7 +22,15 @@ from feedmill.events.limits import NAME_PATTERN, check_id
 from feedmill.events.override import Override, OverrideKey, parse_subject
 from feedmill.events.post import Deletion, Post
 from feedmill.events.reasons import reason_of
-from feedmill.events.release import LIST, SHADOW, Challenger, ListRelease, ModelRelease
+from feedmill.events.release import (
+    CANARY,
+    LIST,
+    SHADOW,
+    Canary,
+    Challenger,
+    ListRelease,
+    ModelRelease,
+)
 from feedmill.events.signal import Signal, SignalNames, check_signal
 
 T = TypeVar("T")
@@ -36,6 +44,7 @@ _label = msgspec.json.Decoder(Label)
 _instance = msgspec.json.Decoder(Instance)
 _release = msgspec.json.Decoder(ModelRelease)
 _challenger = msgspec.json.Decoder(Challenger)
+_canary = msgspec.json.Decoder(Canary)
 _list_release = msgspec.json.Decoder(ListRelease)
 _list_name = re.compile(NAME_PATTERN)
 
@@ -196,6 +205,28 @@ def decode_challenger(
     challenger = _decode(_challenger.decode, value)
     _check_sha256(challenger.sha256)
     return name, challenger
+
+
+def is_canary(key: bytes | None) -> bool:
+    """Return whether a record of `models` is about a canary, by its key."""
+    return key is not None and key.startswith(CANARY.encode())
+
+
+def decode_canary(
+    models: Collection[str], key: bytes | None, value: bytes | None
+) -> tuple[str, Canary | None]:
+    """Decode a record of `models` that begins or ends a canary: the model, and what it says.
+
+    That is None where the value is empty: the canary ends, whichever it is.
+    """
+    text = _key_text(key)
+    name = text.removeprefix(CANARY)
+    _check_model(models, name, text)
+    if not value:
+        return name, None
+    canary = _decode(_canary.decode, value)
+    _check_sha256(canary.sha256)
+    return name, canary
 
 
 def is_list(key: bytes | None) -> bool:

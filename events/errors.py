@@ -5,6 +5,7 @@ FeedmillError
 ├── BadSetting        a setting is refused whole, and the old one stays in force
 ├── BadArtifact       a model file is missing or altered, or does not fit this build
 └── UsageError        a command or an environment variable is wrong, or a service is not there
+    └── StoreAway     the server of a store of models does not answer now, and may later
 """
 
 from __future__ import annotations
@@ -28,3 +29,7 @@ class BadArtifact(FeedmillError):
 
 class UsageError(FeedmillError):
     """A command, an option or an environment variable is wrong, or a service is not there."""
+
+
+class StoreAway(UsageError):
+    """The server of a store of models does not answer; it may when it is asked again."""

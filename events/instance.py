@@ -71,10 +71,14 @@ class Instance(Struct, frozen=True, omit_defaults=False):
         The last record of `models` that it runs or refused; -1 before the first.
     refused_releases
         The releases that it refused.
+    waiting_releases
+        The releases whose artifacts the store does not give at present; it asks again.
     drift
         What `feedmill models watch` says of models; empty of everyone else.
     challengers
         By signal, the version that scores in shadow.
+    canaries
+        By signal, the version that judges the partitions of a canary.
     ready
         Whether it has caught up and works.
     lag
@@ -98,3 +102,5 @@ class Instance(Struct, frozen=True, omit_defaults=False):
     refused_releases: tuple[RefusedRelease, ...] = ()
     drift: tuple[ModelDrift, ...] = ()
     challengers: dict[str, str] = {}
+    canaries: dict[str, str] = {}
+    waiting_releases: tuple[RefusedRelease, ...] = ()

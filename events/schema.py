@@ -22,7 +22,7 @@ from feedmill.events.label import Label
 from feedmill.events.limits import Name
 from feedmill.events.override import Override
 from feedmill.events.post import Deletion, Post
-from feedmill.events.release import Challenger, ListRelease, ModelRelease
+from feedmill.events.release import Canary, Challenger, ListRelease, ModelRelease
 from feedmill.events.rules import MAX_RULES, Rule
 from feedmill.events.settings import SettingRecord, gates_struct, weights_struct
 from feedmill.events.signal import Signal, SignalNames
@@ -48,6 +48,7 @@ def schemas() -> Mapping[str, dict[str, Any]]:
         "instance": Instance,
         "release": ModelRelease,
         "challenger": Challenger,
+        "canary": Canary,
         "list": ListRelease,
     }
     return {name: _schema(record) for name, record in records.items()}

@@ -10,11 +10,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from errno import ENOENT
+from errno import EBUSY, EIO, ENOENT
 from functools import cached_property
 from typing import Any, TypeVar
 
-from feedmill.events.errors import UsageError
+from feedmill.events.errors import StoreAway, UsageError
 
 SCHEME = "s3://"
 _ADDRESS = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[A-Za-z0-9_=-][A-Za-z0-9._=-]*)*/?")
@@ -34,7 +34,8 @@ class RemoteStore:
     Raises
     ------
     UsageError
-        Whatever keeps the server from doing it: what, where, and the way out.
+        Whatever keeps the server from doing it: what, where, and the way out; `StoreAway` where it
+        did not answer.
     """
 
     address: str
@@ -144,8 +145,11 @@ def _refusal(error: Exception, path: str) -> UsageError:
     if "Credential" in name:
         return UsageError(f"{where}: there are no keys ({name}); {_KEYS}")
     if kinds & {"ConnectionError", "HTTPClientError", "TimeoutError"}:
-        return UsageError(
+        return StoreAway(
             f"{where}: the server is not reachable ({name}); start it, or correct AWS_ENDPOINT_URL"
             " or the region"
         )
+    if isinstance(error, OSError) and error.errno in (EBUSY, EIO):
+        # s3fs gives these numbers to answers such as 503.
+        return StoreAway(f"{where}: the server is too busy or broken ({name}); ask it again later")
     return UsageError(f"{where}: the server refuses it ({name}); {_KEYS}")

@@ -237,6 +237,13 @@ METRICS = (
         "None follows a release: look for `feedmill_refused_releases_total`.",
     ),
     Metric(
+        "feedmill_canary_posts_total",
+        "counter",
+        "posts",
+        "Posts that the version of a canary judged in place of the model in force.",
+        "`feedmill models health` shows where it judges, or the alarm that ended it.",
+    ),
+    Metric(
         "feedmill_shadow_posts_total",
         "counter",
         "posts",
@@ -258,11 +265,20 @@ METRICS = (
         "`feedmill models shadow <model> --stop` ends it.",
     ),
     Metric(
+        "feedmill_waiting_releases",
+        "gauge",
+        "records",
+        "Releases whose artifact the server of the store does not give at present; the old version"
+        " goes on, and the store is asked again.",
+        "`feedmill models health` shows the reason: bring the server back.",
+    ),
+    Metric(
         "feedmill_refused_releases_total",
         "counter",
         "records",
-        "Releases, challengers and lists this instance refused or stopped; the old one goes on.",
-        "`feedmill models health` shows each with its reason; of a list the log does.",
+        "Releases, canaries, challengers and lists this instance refused or stopped; the old one"
+        " goes on.",
+        "`feedmill models health` shows each with its reason.",
     ),
     Metric(
         "feedmill_refused_settings_total",

@@ -24,13 +24,11 @@ from feedmill.events.release import SHADOW, Challenger
 from feedmill.events.signal import Signal
 from feedmill.features.post_batch import PostBatch
 from feedmill.filters.registry import FILTERS
-from feedmill.models.store import local_copy
 from feedmill.models.store_files import Store
 from feedmill.models.text_model import Scores, TextModel
 from feedmill.rankers.registry import TEXT_RANKERS
 from feedmill.streams.observe.metrics import Metrics
-from feedmill.streams.releases.known_answers import answers_of
-from feedmill.streams.releases.loading import Trial, load_model, try_model
+from feedmill.streams.releases.loading import load_tried
 from feedmill.streams.releases.processor_cap import ProcessorCap
 from feedmill.streams.releases.release_log import ReleaseFold
 from feedmill.streams.stages.scoring import wrong_values
@@ -213,16 +211,11 @@ def load_challenger(
     """
     try:
         check_topic()
-        with local_copy(store, model, challenger.sha256) as folder:
-            where = None if folder is None else str(folder)
-            result = try_model(Trial(model, challenger.sha256, where, challenger.answers))
-            loaded = load_model(model, folder, challenger.sha256)
-        # The first call is ten times as slow as the next; let no post wait for it.
-        answers_of(loaded)
+        loaded, ms_a_post = load_tried(model, store, challenger)
     except Exception as error:  # noqa: BLE001 - whatever it is, the worker goes on without it
         text = str(error) if isinstance(error, FeedmillError) else repr(error)
         return LoadedChallenger(None, reason=text)
-    return LoadedChallenger(cast(TextModel, loaded), result.ms_a_post)
+    return LoadedChallenger(cast(TextModel, loaded), ms_a_post)
 
 
 def _drawn(posts: Sequence[LatestEvent], most: int) -> Sequence[LatestEvent]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import NamedTuple
 
 from feedmill.events.decode import decode_list_release, is_list
 from feedmill.events.errors import BadEvent, UsageError
@@ -12,11 +13,19 @@ from feedmill.streams.kafka.topic_reader import TopicRecord
 from feedmill.streams.releases.release_log import ListKey
 
 
+class LastRecord(NamedTuple):
+    """The offset of the last record about a list, and its release; None: it was withdrawn."""
+
+    offset: int
+    release: ListRelease | None
+
+
 class ListHistory:
     """The valid records of `models` about lists, in the order of their offsets."""
 
     def __init__(self, records: Iterable[TopicRecord]) -> None:
         self._releases: dict[ListKey, list[ListRelease | None]] = {}
+        self._offsets: dict[ListKey, int] = {}
         for record in records:
             if not is_list(record.key):
                 continue
@@ -24,7 +33,13 @@ class ListHistory:
                 filter_name, name, release = decode_list_release(FILTERS, record.key, record.value)
             except BadEvent:
                 continue
-            self._releases.setdefault(ListKey(filter_name, name), []).append(release)
+            key = ListKey(filter_name, name)
+            self._releases.setdefault(key, []).append(release)
+            self._offsets[key] = record.offset
+
+    def last(self) -> dict[ListKey, LastRecord]:
+        """Return the last valid record of each list."""
+        return {key: LastRecord(self._offsets[key], one[-1]) for key, one in self._releases.items()}
 
     def in_force(self) -> dict[ListKey, ListRelease]:
         """Return the release of each list whose last record does not withdraw it."""

@@ -12,9 +12,11 @@ from pathlib import Path
 import msgspec
 
 from feedmill.events.errors import BadArtifact, FeedmillError
+from feedmill.events.release import TriedVersion
 from feedmill.features.post_batch import PostBatch
 from feedmill.filters import registry as filters
 from feedmill.filters.spec import STORE as FILTER_STORE
+from feedmill.models.store import local_copy
 from feedmill.models.store_files import Store
 from feedmill.rankers import registry as rankers
 from feedmill.rankers.spec import STORE as RANKER_STORE
@@ -70,6 +72,25 @@ def load_model(name: str, store: Store | None, sha256: str | None = None) -> Any
     """
     load = filters.load if name in filters.FILTERS else rankers.load
     return load(name, store, sha256)
+
+
+def load_tried(name: str, store: Store | None, version: TriedVersion) -> tuple[AnyModel, float]:
+    """Try a version in another process, load it, and warm it up; waits for all of it.
+
+    Returns the model, and how many milliseconds of processor it took a post in the trial.
+
+    Raises
+    ------
+    BadArtifact, UsageError
+        The store does not give it, or the trial refuses it.
+    """
+    with local_copy(store, name, version.sha256) as folder:
+        where = None if folder is None else str(folder)
+        result = try_model(Trial(name, version.sha256, where, version.answers))
+        model = load_model(name, folder, version.sha256)
+    # The first call is ten times as slow as the next; let no post wait for it.
+    answers_of(model)
+    return model, result.ms_a_post
 
 
 def try_model(trial: Trial, most_s: float = MOST_S) -> TrialResult:

@@ -2,7 +2,8 @@
 
     models ─► ReleaseLog ─► a thread: fetch, trial in another process, load ─► swap between cycles
 
-Until the new model is there, and for good where it is refused, the old one goes on.
+Until the new model is there, and for good where it is refused, the old one goes on.  A store that
+does not answer is asked again.
 """
 
 from __future__ import annotations
@@ -12,58 +13,53 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
 
-from feedmill.events.errors import FeedmillError, UsageError
-from feedmill.events.instance import RefusedRelease
-from feedmill.events.release import SHADOW
-from feedmill.models.store import local_copy
+from feedmill.events.errors import UsageError
+from feedmill.events.instance import Instance, RefusedRelease
+from feedmill.events.release import CANARY, SHADOW
 from feedmill.models.store_files import Store
 from feedmill.streams.kafka.assignment import AssignmentChange
 from feedmill.streams.kafka.batches import TopicPartition
 from feedmill.streams.kafka.connection import Connection
+from feedmill.streams.kafka.record_sender import RecordSender
 from feedmill.streams.observe.metrics import Metrics
+from feedmill.streams.releases.canaries import Canaries, load_candidate
+from feedmill.streams.releases.canary_decision import CanaryDecision
 from feedmill.streams.releases.challengers import TOPIC as SHADOW_TOPIC
 from feedmill.streams.releases.challengers import Challengers, load_challenger
-from feedmill.streams.releases.known_answers import AnyModel, answers_of
 from feedmill.streams.releases.list_releases import ListReleases, TakesLists, load_list
-from feedmill.streams.releases.loading import MODELS, Trial, load_model, try_model
-from feedmill.streams.releases.release_log import ReleasedVersion, ReleaseLog
-from feedmill.streams.stages.step import ModelStep, Step, Writer
+from feedmill.streams.releases.loading import MODELS
+from feedmill.streams.releases.newest_release import Loaded, load_newest
+from feedmill.streams.releases.release_log import TOPIC, ReleasedVersion, ReleaseLog
+from feedmill.streams.stages.step import CanaryStep, ModelStep, Step, WorkBatch, Writer
 
 log = logging.getLogger(__name__)
 
-
 _INSTALLED = ReleasedVersion(-1, None)
 _NOTE = "model."
-_REASON_CHARACTERS = 1000
+# Before the store is asked again that did not answer.
+_PAUSE_S, _MOST_PAUSE_S = 5.0, 300.0
 # Releases are rare; a cycle without records should cost little.
 _READ_EVERY_S = 0.05
 
 
-class Loaded(NamedTuple):
-    """What the thread brings.
+@dataclass
+class _Waiting:
+    """A release that the server of the store does not give at present, and the next try."""
 
-    Attributes
-    ----------
-    model
-        None where it runs already.
-    version
-        The release that is in force from now on; None if every one was refused.
-    refusals
-        Newer releases, and why they were refused.
-    """
-
-    model: AnyModel | None
-    version: ReleasedVersion | None
-    refusals: Sequence[tuple[ReleasedVersion, str]]
+    offset: int
+    reason: str
+    pause_s: float
+    next_at: float
 
 
 class ModelReleases:
     """Follows the releases of the models that a worker's steps run.
 
-    `follow` in every cycle, `assigned` at a rebalance.
+    `follow` in every cycle, `assigned` at a rebalance, `judged` when the steps have judged posts,
+    `heartbeat` for each record of `instances`.
 
     Parameters
     ----------
@@ -82,6 +78,8 @@ class ModelReleases:
         How many models replaced another version so far.
     challengers
         The versions that score in shadow.
+    canaries
+        The versions that judge some partitions first.
     lists
         The lists of its filters.
     """
@@ -100,6 +98,13 @@ class ModelReleases:
         check_topic = partial(_check_shadow_topic, connection, self._closing)
         load = partial(load_challenger, store, check_topic)
         self.challengers = Challengers(self._releases, self._steps, load, metrics_of)
+        canaried = {step.name: step for step in steps if isinstance(step, CanaryStep)}
+        load_tried = partial(load_candidate, store)
+        self.canaries = Canaries(self._releases, canaried, load_tried)
+        self._sender = RecordSender(connection, TOPIC)
+        self._decision = CanaryDecision(
+            self._releases, self.canaries, tuple(canaried), self._sender.send
+        )
         takers = {step.name: step for step in steps if isinstance(step, TakesLists)}
         self.lists = ListReleases(self._releases, takers, partial(load_list, store))
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="release")
@@ -108,6 +113,9 @@ class ModelReleases:
         self._waiting: set[str] = set()
         self._running: dict[str, ReleasedVersion] = {}
         self._refused: dict[str, int] = {}
+        self._away: dict[str, _Waiting] = {}
+        # The models whose versions are noted: released ones, and those that have had a canary.
+        self._noted: set[str] = set()
         self._notes: dict[tuple[int, str], str] = {}
         self._read_at = 0.0
         self._has_begun = False
@@ -119,16 +127,22 @@ class ModelReleases:
         return tuple(self._releases.refused)
 
     @property
+    def waiting(self) -> tuple[RefusedRelease, ...]:
+        """The releases that the store does not give at present, with the reasons."""
+        return tuple(RefusedRelease(name, o.offset, o.reason) for name, o in self._away.items())
+
+    @property
     def refused_count(self) -> int:
         return self._releases.refused_count
 
     def offset(self, stage: str) -> int:
         """Return the last record of `models` that a stage has dealt with."""
-        if stage not in self._waiting and stage not in self._loading:
-            read = self.lists.dealt_with(stage, self._releases.offset)
-            return self.challengers.dealt_with(stage, read)
-        of_model = max(self._running.get(stage, _INSTALLED).offset, self._refused.get(stage, -1))
-        return self.lists.dealt_with(stage, of_model)
+        read = self._releases.offset
+        if stage in self._waiting or stage in self._loading or stage in self._away:
+            read = max(self._running.get(stage, _INSTALLED).offset, self._refused.get(stage, -1))
+        for part in (self.lists, self.challengers, self.canaries):
+            read = part.dealt_with(stage, read)
+        return read
 
     def is_settled(self) -> bool:
         """Whether posts may come: `models` was read to its end, and at the start loaded, too.
@@ -137,8 +151,8 @@ class ModelReleases:
         """
         if not self._releases.log.all_restored():
             return False
-        is_loaded = not self._waiting and not self._loading and self.lists.is_settled()
-        self._has_begun |= is_loaded
+        is_loaded = not self._waiting and not self._loading and self.canaries.is_settled()
+        self._has_begun |= is_loaded and self.lists.is_settled()
         return self._has_begun
 
     def lists_complete(self) -> bool:
@@ -150,6 +164,8 @@ class ModelReleases:
         busy = () if self._has_begun else sorted({*self._waiting, *self._loading})
         if busy:
             return f"loading released models: {', '.join(busy)}"
+        if not self._has_begun and not self.canaries.is_settled():
+            return "loading the versions of canaries"
         if not self._has_begun and not self.lists.is_settled():
             return "loading released lists"
         return self._releases.log.ready_reason()
@@ -157,7 +173,7 @@ class ModelReleases:
     def follow(self) -> list[str]:
         """Read on, and swap what is loaded; return the models that changed, or were refused.
 
-        Those whose challengers or lists changed are among them.
+        Those whose challengers, canaries or lists changed are among them.
         """
         now = time.monotonic()
         if now >= self._read_at:
@@ -167,10 +183,18 @@ class ModelReleases:
             for name in self._steps:
                 if SHADOW + name in found:
                     self.challengers.named(name)
-        changed = [*self.challengers.follow(), *self.lists.follow()]
+                if found & {name, CANARY + name}:
+                    self._take_promoted(name)
+                    self.canaries.changed(name)
+            self._sender.serve()
+        canaries = self.canaries.follow()
+        self._noted |= canaries
+        changed = [*self.challengers.follow(), *canaries, *self.lists.follow()]
         for name in [name for name, loading in self._loading.items() if loading.done()]:
             self._take(name, self._loading.pop(name).result())
             changed.append(name)
+        due = {name for name, one in self._away.items() if now >= one.next_at}
+        self._waiting |= due - self._loading.keys()
         for name in self._waiting - self._loading.keys():
             self._waiting.discard(name)
             self._begin(name)
@@ -179,34 +203,77 @@ class ModelReleases:
     def assigned(self, change: AssignmentChange) -> None:
         """Read to the end once more, and learn which versions the partitions were judged by."""
         self._releases.log.restore_again()
+        self._decision.assigned(change)
         self._notes = {
             (partition, name): text
             for partition in change.owned
             for name in self._steps
             if (text := change.notes.get(partition, {}).get(_NOTE + name))
         }
+        self._noted |= {name for _, name in self._notes}
 
     def note(self, positions: Callable[[], Mapping[TopicPartition, int]], writer: Writer) -> None:
         """Commit beside each partition's offset from where on which version judges its posts.
 
         Called before the posts of a cycle are judged; `positions` says where they begin.
         """
-        for name in self._running:
-            version = self._steps[name].models[name]
+        for name in self._noted:
             for at, offset in positions().items():
-                if at.topic != "posts":
-                    continue
-                key = at.partition, name
-                if self._notes.get(key, "").partition(" ")[0] != version:
-                    self._notes[key] = f"{version} {offset}"
-                    writer.note(at.partition, _NOTE + name, self._notes[key])
+                if at.topic == "posts":
+                    self._note(name, at.partition, offset, writer)
+        self._decision.note(writer)
+
+    def judged(self, work: WorkBatch, writer: Writer) -> bool:
+        """Have challengers score what was judged; return whether a candidate failed on it.
+
+        The model in force has judged the posts of such a candidate from this cycle's first on.
+        """
+        self.challengers.score(work, writer)
+        failed = self.canaries.stop_failed()
+        for name in failed:
+            for part in work.partitions:
+                self._note(name, part.source.partition, part.events[0][0].offset, writer)
+        return bool(failed)
+
+    def heartbeat(self, instance: Instance, at_ms: int) -> None:
+        """Take a heartbeat of any instance, stamped by the broker at `at_ms`."""
+        self._decision.heartbeat(instance, at_ms)
 
     def close(self) -> None:
         self._closing.set()
         self.challengers.close()
+        self.canaries.close()
         self.lists.close()
         self._thread.shutdown(wait=False, cancel_futures=True)
         self._releases.close()
+
+    def _note(self, name: str, partition: int, offset: int, writer: Writer) -> None:
+        version, key = self._steps[name].version_at(partition), (partition, name)
+        if self._notes.get(key, "").partition(" ")[0] != version:
+            self._notes[key] = f"{version} {offset}"
+            writer.note(partition, _NOTE + name, self._notes[key])
+
+    def _wait_for_store(self, name: str, reason: str) -> None:
+        """Have the newest release tried again after a pause, each time a longer one; not for ""."""
+        before = self._away.pop(name, None)
+        offset = self._releases.latest(name)[0].offset
+        if not reason or offset <= self._refused.get(name, -1):
+            return
+        is_same = before is not None and before.offset == offset
+        pause_s = next_pause_s(before.pause_s if before is not None and is_same else 0.0)
+        self._away[name] = _Waiting(offset, reason, pause_s, time.monotonic() + pause_s)
+        log.warning(
+            "release of %s at offset %d waits for the store, next try in %.0f s: %s",
+            name, offset, pause_s, reason,
+        )  # fmt: skip
+
+    def _take_promoted(self, name: str) -> None:
+        """Take a release of the version that judges the canary: it is warm."""
+        released = self._releases.latest(name)
+        model = self.canaries.released(name, released[0].release) if released else None
+        if model is not None:
+            self._waiting.discard(name)
+            self._take(name, Loaded(model, released[0], ()))
 
     def _begin(self, name: str) -> None:
         """Have the thread load the newest release, or the newest that is not refused."""
@@ -227,10 +294,13 @@ class ModelReleases:
             log.error("release of %s at offset %d is refused: %s", name, version.offset, reason)
             self._releases.refuse(name, version.offset, reason)
             self._refused[name] = max(self._refused.get(name, -1), version.offset)
-        if loaded.version is None:
+        self._wait_for_store(name, loaded.away)
+        running = self._running.get(name, _INSTALLED)
+        if loaded.version is None or loaded.version.offset <= running.offset:
             return
         step = self._steps[name]
         self._running[name] = loaded.version
+        self._noted.add(name)
         if loaded.model is not None:
             before = step.models[name]
             step.swap(loaded.model)
@@ -247,34 +317,6 @@ def _check_shadow_topic(connection: Connection, closing: threading.Event) -> Non
         raise UsageError(f"the topic `{SHADOW_TOPIC}` has {found} partitions, `posts` has {posts}")
 
 
-def load_newest(
-    name: str, store: Store | None, wanted: Sequence[ReleasedVersion], current: str
-) -> Loaded:
-    """Load the first of some releases that can be; no model where it is the current version.
-
-    Called by the thread of `ModelReleases`, which waits for the store and for the trial.
-    """
-    refusals: list[tuple[ReleasedVersion, str]] = []
-    for one in wanted:
-        try:
-            return Loaded(_load(name, store, one, current), one, refusals)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the old model goes on
-            text = str(error) if isinstance(error, FeedmillError) else repr(error)
-            refusals.append((one, text[:_REASON_CHARACTERS]))
-    return Loaded(None, None, refusals)
-
-
-def _load(name: str, store: Store | None, one: ReleasedVersion, current: str) -> AnyModel | None:
-    release = one.release
-    if release is None:
-        model = load_model(name, store)
-        return None if model.version == current else model
-    with local_copy(store, name, release.sha256) as folder:
-        where = None if folder is None else str(folder)
-        try_model(Trial(name, release.sha256, where, release.answers))
-        if release.version == current:
-            return None
-        model = load_model(name, folder, release.sha256)
-    # The first call is ten times as slow as the next; let no post wait for it.
-    answers_of(model)
-    return model
+def next_pause_s(before_s: float) -> float:
+    """Return how long to wait until the store is asked again, after a pause of `before_s` or 0."""
+    return min(2 * before_s, _MOST_PAUSE_S) or _PAUSE_S

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from feedmill.events.decode import decode_challenger, decode_release, is_challenger
+from feedmill.events.decode import decode_challenger, decode_release, is_canary, is_challenger
 from feedmill.events.errors import BadEvent, UsageError
 from feedmill.events.release import Challenger, ModelRelease
 from feedmill.streams.kafka.topic_reader import TopicRecord
+from feedmill.streams.releases.canary_fold import CanaryFold
 from feedmill.streams.releases.release_log import NamedChallenger
 
 
@@ -22,18 +23,29 @@ class ReleaseEntry:
 
 
 class ReleaseHistory:
-    """The valid records of `models` by model, in the order of their offsets."""
+    """The valid records of `models` by model, in the order of their offsets.
+
+    Attributes
+    ----------
+    canaries
+        The canary of each model.
+    """
 
     def __init__(self, models: Sequence[str], records: Iterable[TopicRecord]) -> None:
         self._entries: dict[str, list[ReleaseEntry]] = {name: [] for name in models}
         self._challengers: dict[str, list[NamedChallenger]] = {name: [] for name in models}
+        self.canaries = CanaryFold(models)
         for record in records:
             try:
+                if is_canary(record.key):
+                    self.canaries.take(record)
+                    continue
                 if is_challenger(record.key):
                     name, challenger = decode_challenger(models, record.key, record.value)
                     self._challengers[name].append(NamedChallenger(record.offset, challenger))
                     continue
                 name, release = decode_release(models, record.key, record.value)
+                self.canaries.take_release(name, release)
             except BadEvent:
                 continue
             self._entries[name].append(ReleaseEntry(record.offset, record.at_ms, release))

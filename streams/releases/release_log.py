@@ -10,16 +10,25 @@ from feedmill.events.decode import (
     decode_challenger,
     decode_list_release,
     decode_release,
+    is_canary,
     is_challenger,
     is_list,
 )
 from feedmill.events.errors import BadEvent
 from feedmill.events.instance import RefusedRelease
-from feedmill.events.release import LIST, SHADOW, Challenger, ListRelease, ModelRelease
+from feedmill.events.release import (
+    CANARY,
+    LIST,
+    SHADOW,
+    Challenger,
+    ListRelease,
+    ModelRelease,
+)
 from feedmill.filters.registry import FILTERS
 from feedmill.streams.kafka.batches import Record, TopicPartition
 from feedmill.streams.kafka.connection import Connection
 from feedmill.streams.kafka.log_consumer import BEGINNING, LogConsumer
+from feedmill.streams.releases.canary_fold import CanaryFold
 
 TOPIC = "models"
 _SOURCE = TopicPartition(TOPIC, 0)
@@ -77,12 +86,15 @@ class ReleaseFold:
         The last 50 records that were refused, here or by who tried to load them.
     refused_count
         The number of all.
+    canaries
+        The canary of each model.
     """
 
     def __init__(self, models: Sequence[str]) -> None:
         self.offset = -1
         self.refused: deque[RefusedRelease] = deque(maxlen=_KEPT_REFUSALS)
         self.refused_count = 0
+        self.canaries = CanaryFold(models)
         self._models = tuple(models)
         self._releases: dict[str, deque[ReleasedVersion]] = {}
         self._challengers: dict[str, NamedChallenger] = {}
@@ -92,15 +104,19 @@ class ReleaseFold:
     def take(self, record: Record) -> str | None:
         """Apply the next record; return what it is about, None if it is refused.
 
-        That is a model, ``shadow/<model>`` for its challenger, or the key of a list.
+        That is a model, ``shadow/<model>`` for its challenger, ``canary/<model>`` for its canary,
+        or the key of a list.
         """
         self.offset = record.offset
         try:
             if is_challenger(record.key):
                 return self._take_challenger(record)
+            if is_canary(record.key):
+                return CANARY + self.canaries.take(record)
             if is_list(record.key):
                 return self._take_list(record)
             name, release = decode_release(self._models, record.key, record.value)
+            self.canaries.take_release(name, release)
         except BadEvent as error:
             key = (record.key or b"").decode("utf-8", "replace")[:256]
             self.refuse(key, record.offset, str(error))

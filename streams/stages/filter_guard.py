@@ -53,7 +53,7 @@ class FilterGuard:
     partitions
         How many `posts` has.
     score
-        What the model says of some posts.
+        What the model that judges a partition says of some posts.
     open_log
         Makes the reader of the windows.
     """
@@ -64,7 +64,7 @@ class FilterGuard:
         cap: float,
         partitions: int,
         metrics: Metrics,
-        score: Callable[[PostBatch], BatchVerdicts],
+        score: Callable[[PostBatch, int], BatchVerdicts],
         open_log: Callable[[str], LogConsumer],
     ) -> None:
         self._name = name
@@ -197,7 +197,7 @@ class FilterGuard:
         records = [record for record in batch.records if record.offset < until]
         found = validate_batch(RecordBatch(batch.source, records), self._count, decode_post)
         posts = [(record, event) for record, event in found.events if isinstance(event, Post)]
-        verdicts = self._score(PostBatch([post for _, post in posts]))
+        verdicts = self._score(PostBatch([post for _, post in posts]), partition)
         for i, (record, post) in enumerate(posts):
             if i not in verdicts.errors:
                 value = float(verdicts.values[i])

@@ -177,8 +177,8 @@ class FilterStep(TextModelStep):
         self.context.metrics.add("feedmill_rule_hits_total", verdict=hit.verdict)
         return RuleVerdict(hit.rule, self._rules.value_of(hit))
 
-    def _score(self, posts: PostBatch) -> BatchVerdicts:
-        return score_posts(self.model, posts)
+    def _score(self, posts: PostBatch, partition: int) -> BatchVerdicts:
+        return score_posts(self.model_at(partition), posts)
 
 
 def _keep_campaign(verdicts: BatchVerdicts, row: int, signal: Signal) -> None:

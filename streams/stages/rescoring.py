@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -115,6 +115,7 @@ class Rescoring:
         self._log: LogConsumer | None = None
         self._version: str = ""
         self._rules: Sequence[int] = ()
+        self._held: Collection[int] = ()
         # By partition the version by which all of its posts are judged, what is noted, and the
         # offset behind its last post that was judged.
         self._judged_by: dict[int, str] = {}
@@ -128,6 +129,24 @@ class Rescoring:
         if (version, rules) != (self._version, self._rules):
             self._version, self._rules = version, rules
             self._stop()
+
+    def hold(self, partitions: Collection[int]) -> None:
+        """Leave the posts of some partitions as they are until the next call without them.
+
+        In a canary several versions judge them.  Afterwards all are scored again.
+        """
+        if partitions != self._held:
+            self._held = partitions
+            self._stop()
+
+    def note_held(self, writer: Writer) -> None:
+        """Note that several versions judge the partitions that are held.
+
+        Called before they do: note and signals are committed together.
+        """
+        for partition in self._held:
+            if self._judged_by.get(partition, _MIXED) != _MIXED:
+                self._note_mixed(partition, writer)
 
     def assigned(self, change: AssignmentChange) -> None:
         """Learn by which versions the posts of an assignment are judged."""
@@ -165,7 +184,11 @@ class Rescoring:
         self._finish_pass()
         self._write_notes(writer)
         if self._pass is None:
-            behind = [p for p, version in self._judged_by.items() if version != self._version]
+            behind = [
+                p
+                for p, version in self._judged_by.items()
+                if version != self._version and p not in self._held
+            ]
             if not behind:
                 return False
             self._begin(behind, writer)
@@ -184,10 +207,7 @@ class Rescoring:
     def _begin(self, behind: Sequence[int], writer: Writer) -> None:
         for partition in behind:
             # Also if the version of before comes back: it did not judge all.
-            self._judged_by[partition] = _MIXED
-            if self._noted[partition] != _MIXED:
-                writer.note(partition, self._note, _MIXED)
-                self._noted[partition] = _MIXED
+            self._note_mixed(partition, writer)
         sources = tuple(TopicPartition("posts", p) for p in sorted(behind))
         self._pass = _Pass(self._version, sources, self._last.unseen(self._topic, behind))
         self._context.metrics.set("feedmill_outdated_share", 1.0)
@@ -195,6 +215,12 @@ class Rescoring:
             self._log = self._open_log(f"posts that {self._name} scores again")
         since_ms = self._context.clock.now_ms() - BACK_MS
         self._log.add_since({TopicPartition(self._topic, at.partition): since_ms for at in sources})
+
+    def _note_mixed(self, partition: int, writer: Writer) -> None:
+        self._judged_by[partition] = _MIXED
+        if self._noted[partition] != _MIXED:
+            writer.note(partition, self._note, _MIXED)
+            self._noted[partition] = _MIXED
 
     def _stop(self) -> None:
         """Give a pass up: version, rules or partitions are others now."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
@@ -258,3 +258,23 @@ class ModelStep(Step):
     @abstractmethod
     def swap(self, model: Any) -> None:
         """Go on with another version of the model, which is warm; called between two cycles."""
+
+    def version_at(self, partition: int) -> str:
+        """Return the version that judges the posts of a partition."""
+        return self.models[self.name]
+
+
+class CanaryStep(ModelStep):
+    """A step that can judge some partitions by another version than the rest."""
+
+    @abstractmethod
+    def begin_canary(self, model: Any, partitions: Collection[int]) -> None:
+        """Judge some partitions by a version, which is warm; called between two cycles."""
+
+    @abstractmethod
+    def end_canary(self) -> None:
+        """Judge all partitions by the model in force; called between two cycles."""
+
+    @abstractmethod
+    def canary_failure(self) -> str:
+        """Return why the candidate judged nothing in this cycle, and will not; "" if it may."""

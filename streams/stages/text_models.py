@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 
 import numpy as np
@@ -18,9 +18,16 @@ from feedmill.models.text_model import TextModel
 from feedmill.streams.kafka.assignment import AssignmentChange
 from feedmill.streams.kafka.batches import Record
 from feedmill.streams.kafka.log_consumer import LogConsumer
+from feedmill.streams.stages.canary_scoring import CanaryScoring
 from feedmill.streams.stages.rescoring import Rescoring
 from feedmill.streams.stages.scoring import score_posts
-from feedmill.streams.stages.step import ModelStep, StepContext, WorkBatch, Writer, WrittenSignal
+from feedmill.streams.stages.step import (
+    CanaryStep,
+    StepContext,
+    WorkBatch,
+    Writer,
+    WrittenSignal,
+)
 
 log = logging.getLogger(__name__)
 
@@ -32,10 +39,11 @@ _COMPLAIN_EVERY_S = 10.0
 _RESCORING_QUEUE_KIB = 512
 
 
-class TextModelStep(ModelStep):
+class TextModelStep(CanaryStep):
     """Scores every post once; an edit is scored again, a deletion empties the signal.
 
-    When another version of the model takes over, earlier posts are scored again, too.
+    When another version of the model takes over, earlier posts are scored again, too.  In a canary
+    a candidate judges new posts of some partitions.
     Subclasses override `decide` and `decide_again` to lower, raise or overrule what the model
     says, `revision` to say how new it is beside the post's offset, and `rules_version`.
     """
@@ -45,6 +53,7 @@ class TextModelStep(ModelStep):
         self.name = name
         self.topic = f"signals.{name}"
         self._load = load
+        self._canary: CanaryScoring | None = None
         self._complained_at = -_COMPLAIN_EVERY_S
 
     def start(self, context: StepContext) -> None:
@@ -68,6 +77,25 @@ class TextModelStep(ModelStep):
         self.models = {self.name: model.version}
         self.rescoring.follow(model.version, self.rules_version())
 
+    def begin_canary(self, model: TextModel, partitions: Collection[int]) -> None:
+        self._canary = CanaryScoring(model, partitions)
+        self.rescoring.hold(partitions)
+
+    def end_canary(self) -> None:
+        self._canary = None
+        self.rescoring.hold(())
+
+    def canary_failure(self) -> str:
+        return "" if self._canary is None else self._canary.failure
+
+    def version_at(self, partition: int) -> str:
+        return self.model_at(partition).version
+
+    def model_at(self, partition: int) -> TextModel:
+        """Return the model that judges the posts of a partition."""
+        canary = self._canary
+        return canary.model if canary is not None and canary.judges(partition) else self.model
+
     def on_assigned(self, change: AssignmentChange) -> None:
         self.rescoring.assigned(change)
 
@@ -87,11 +115,23 @@ class TextModelStep(ModelStep):
         if not work.latest:
             return
         verdicts = score_posts(self.model, work.posts)
+        if self._canary is not None:
+            verdicts = self._score_canary(self._canary, work, verdicts, writer)
         if verdicts.errors:
             self.context.metrics.add("feedmill_model_errors_total", len(verdicts.errors))
             self._complain(verdicts.errors)
         self.decide(work, verdicts, writer)
         self.emit(work, verdicts, writer)
+
+    def _score_canary(
+        self, canary: CanaryScoring, work: WorkBatch, verdicts: BatchVerdicts, writer: Writer
+    ) -> BatchVerdicts:
+        self.rescoring.note_held(writer)
+        verdicts = canary.score(work, verdicts)
+        judged = sum(len(p.rows) for p in work.partitions if canary.judges(p.source.partition))
+        if judged:
+            self.context.metrics.add("feedmill_canary_posts_total", judged)
+        return verdicts
 
     def failed(self, work: WorkBatch, error: Exception, writer: Writer) -> None:
         """Write a signal with the error for every post of the cycle: no other model notices."""
@@ -133,12 +173,14 @@ class TextModelStep(ModelStep):
 
     def emit(self, work: WorkBatch, verdicts: BatchVerdicts, writer: Writer) -> None:
         """Write what holds of each post at the end of the cycle; superseded versions are silent."""
+        own = self.model.version
         for partition, record, event, row in work.latest:
             if isinstance(event, Deletion):
                 writer.add(self.topic, record.key, None, owner=partition)
                 work.signals.append(WrittenSignal(self.name, event.post_id, None))
                 continue
-            signal = self._signal(verdicts, row, event.post_id, record.offset, work.now_ms)
+            version = own if self._canary is None else self.version_at(partition)
+            signal = self._signal(verdicts, row, event.post_id, record.offset, work.now_ms, version)
             writer.add(self.topic, record.key, encode(signal), owner=partition)
             work.signals.append(WrittenSignal(self.name, event.post_id, signal))
         self.rescoring.note_written(work)
@@ -152,13 +194,19 @@ class TextModelStep(ModelStep):
         self.decide_again(records, batch, standing, verdicts)
         now_ms = self.context.clock.now_ms()
         return [
-            self._signal(verdicts, row, post.post_id, record.offset, now_ms)
+            self._signal(verdicts, row, post.post_id, record.offset, now_ms, self.model.version)
             for row, (record, post) in enumerate(zip(records, posts, strict=True))
         ]
 
     def _signal(
-        self, verdicts: BatchVerdicts, row: int, post_id: str, post_offset: int, at_ms: int
+        self,
+        verdicts: BatchVerdicts,
+        row: int,
+        post_id: str,
+        post_offset: int,
+        at_ms: int,
+        version: str,
     ) -> Signal:
-        name, version, revision = self.model.name, self.model.version, self.revision()
-        signal = verdicts.signal(row, post_id, post_offset, at_ms, name, version)
+        revision = self.revision()
+        signal = verdicts.signal(row, post_id, post_offset, at_ms, self.model.name, version)
         return signal.with_revision(revision) if revision else signal

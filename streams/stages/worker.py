@@ -21,7 +21,7 @@ from types import FrameType
 
 from feedmill.events.decode import decode_instance
 from feedmill.events.errors import BadEvent
-from feedmill.streams.kafka.batches import RecordBatch
+from feedmill.streams.kafka.batches import RecordBatch, TopicPartition
 from feedmill.streams.kafka.connection import Connection
 from feedmill.streams.kafka.dead_letters import TOPIC as DEAD_LETTERS
 from feedmill.streams.kafka.dead_letters import dead_letter
@@ -210,7 +210,7 @@ class Worker:
         steps = [step for step in self.steps if step.is_urgent] or self.steps
         for step in steps:
             moved = step.poll(self.writer) or moved
-        self.releases.note(self.group.positions, self.writer)
+        self.releases.note(self._reading_positions, self.writer)
         before_wait = time.perf_counter()
         posts, engagements = self._take_input(0.0 if moved or self._busy else self._wait_s())
         waited = time.perf_counter() - before_wait
@@ -251,6 +251,7 @@ class Worker:
             instance = decode_instance(value)
         except BadEvent:
             return
+        self.releases.heartbeat(instance, at_ms)
         for step in self.steps:
             step.heartbeat(instance, at_ms)
 
@@ -292,6 +293,11 @@ class Worker:
                 self._often_until = now + _OFTEN_FOR_S
             if posts or engagements or self._read_settings() or now >= start + wait_s:
                 return posts, engagements
+
+    def _reading_positions(self) -> dict[TopicPartition, int]:
+        """Return where the next posts begin of the partitions whose posts may come."""
+        reading = self.group.reading
+        return {at: n for at, n in self.group.positions().items() if at.partition in reading}
 
     def _wait_s(self) -> float:
         is_restored = len(self.group.reading) == len(self._owned)
@@ -338,7 +344,8 @@ class Worker:
                 step.failed(work, error, self.writer)
         for one in arrivals:
             one.judged()
-        self.releases.challengers.score(work, self.writer)
+        if self.releases.judged(work, self.writer):
+            self.time.heartbeats.hurry()
 
     def _letter(self, work: WorkBatch) -> None:
         for one in work.rejected:

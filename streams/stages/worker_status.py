@@ -104,6 +104,8 @@ class WorkerStatus:
                 models_offset=worker.releases.offset(stage),
                 refused_releases=worker.releases.refused,
                 challengers=worker.releases.challengers.versions(stage),
+                canaries=worker.releases.canaries.versions(stage),
+                waiting_releases=worker.releases.waiting,
             )
 
     def close(self) -> None:
@@ -142,6 +144,7 @@ class WorkerStatus:
         metrics.add("feedmill_model_swaps_total", swaps - self._swaps)
         metrics.add("feedmill_refused_releases_total", unfit - self._refused_releases)
         self._swaps, self._refused_releases = swaps, unfit
+        metrics.set("feedmill_waiting_releases", len(worker.releases.waiting))
         self._report_commits()
         if self._pipe is None:
             return

@@ -58,6 +58,11 @@ class FakeLog:
             found[source] = later[0] if later else self.end(source)
         self.add(found)
 
+    def restore_again(self) -> None:
+        positions = self.positions()
+        self.drop(positions)
+        self._asking |= positions
+
     def drop(self, sources: Iterable[TopicPartition]) -> None:
         for source in sources:
             for known in (self._asking, self._positions, self._ends):

@@ -94,6 +94,8 @@ WRONG_LINES = {
         *("diff spam", "diff spam nothex 000000", "release spam", "release ham 000000"),
         *("release spam 000000 --timeout soon", f"release spam 000000 {NO_KAFKA}", "rollback"),
         *(f"rollback spam --to first {NO_KAFKA}", "freeze", "unfreeze ham", f"health {NO_KAFKA}"),
+        *("release spam 000000 --canary 0", "release spam 000000 --canary 1 --after soon"),
+        *("release spam 000000 --after 5m", f"release spam 000000 --canary 1 {NO_KAFKA}"),
         *("shadow spam", "shadow spam 000000 --stop", "shadow engagement 000000"),
         *("shadow spam 000000 --core-share 0", f"shadow spam --stop {NO_KAFKA}"),
         *("compare", "compare engagement", "compare spam --since soon", "compare spam --top 0"),

@@ -38,6 +38,7 @@ DECODERS: dict[str, Decode] = {
     "overrides": lambda key, value: decode.decode_override(NAMES, key, value),
     "labels": decode.decode_label,
     "models": lambda key, value: decode.decode_release(("spam", "quality"), key, value),
+    "canaries": lambda key, value: decode.decode_canary(("spam", "quality"), key, value),
     "challengers": lambda key, value: decode.decode_challenger(("spam", "quality"), key, value),
     "lists": lambda key, value: decode.decode_list_release(("spam", "nsfw"), key, value),
     "instances": lambda _, value: decode.decode_instance(value or b""),
@@ -127,6 +128,17 @@ CHANGES: dict[str, tuple[bytes, dict[str, Any], list[dict[str, Any]]]] = {
             {"sha256": "A" * 64},
             {"answers": ...},
             *({"core_share": v} for v in (0, 1.5, "a")),
+        ],
+    ),
+    "canaries": (
+        b"canary/spam",
+        {**RELEASE, "partitions": 2, "after_ms": 600_000},
+        [
+            {"sha256": "A" * 64},
+            *({"partitions": v} for v in (..., 0, 100_001, "a")),
+            *({"after_ms": v} for v in (..., 0, 2_592_000_001)),
+            *({"ends": v} for v in (-1, "x")),
+            {"reason": "r" * 5000},
         ],
     ),
 }

@@ -1,57 +1,103 @@
-"""What the thread of a worker brings of a release: a model, or why there is none."""
+"""How far a worker is with releases, and what it does while the store does not answer."""
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
-from pathlib import Path
+import threading
 
 import pytest
 
-from builders.model_store import add_version, shipped_store
-from builders.s3_server import set_keys
-from feedmill.events.release import ModelRelease
-from feedmill.filters.spec import STORE
-from feedmill.models.artifact import read_card, save_artifact
-from feedmill.models.remote_store import RemoteStore
-from feedmill.models.store import find_card
-from feedmill.models.store_files import write_file
-from feedmill.streams.releases.known_answers import answers_of
-from feedmill.streams.releases.loading import load_model
-from feedmill.streams.releases.model_releases import load_newest
-from feedmill.streams.releases.release_log import ReleasedVersion
+from builders.canary_worker import A, B, CanaryWorker, Cluster
+from builders.waiting import until
+from feedmill.streams.releases import model_releases
 
 
-def test_a_release_is_fetched_from_an_s3_store_and_tried(
-    tmp_path: Path, s3_store: RemoteStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    folder = shipped_store(tmp_path / "folder")
-    sha256 = add_version(folder, "spam")
-    content = (folder / f"{sha256}.npz").read_bytes()
-    save_artifact(s3_store, find_card(folder, "spam", sha256), content)
-    known = answers_of(load_model("spam", folder, sha256))
-    release = ReleasedVersion(7, ModelRelease(sha256, known, "ann", ""))
-    old = read_card(STORE, "spam").version
-
-    loaded = load_newest("spam", s3_store, [release], old)
-    assert loaded.model is not None
-    assert (loaded.model.version, loaded.version) == (sha256[:12], release)
-
-    # The newest is altered on its way: the one before it runs.
-    broken = ReleasedVersion(8, ModelRelease("ab" * 32, known, "ann", ""))
-    write_file(s3_store, f"{'ab' * 32}.npz", content[:-1])
-    loaded = load_newest("spam", s3_store, [broken, release], sha256[:12])
-    assert (loaded.model, loaded.version) == (None, release)
-    assert [(one.offset, "was altered" in reason) for one, reason in loaded.refusals] == [(8, True)]
-
-    set_keys(monkeypatch, "http://127.0.0.1:1")
-    away = RemoteStore(s3_store.address)
-    loaded = load_newest("spam", away, [release], old)
-    assert (loaded.model, loaded.version) == (None, None)
-    assert "the server is not reachable" in loaded.refusals[0][1]
+@pytest.fixture
+def cluster(monkeypatch: pytest.MonkeyPatch) -> Cluster:
+    return Cluster(monkeypatch)
 
 
 def test_a_worker_with_a_folder_imports_nothing_of_a_server() -> None:
     code = "import sys, feedmill.streams.stages.worker; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert {"s3fs", "fsspec", "botocore"}.isdisjoint(done.stdout.split())
+
+
+def test_a_release_waits_for_the_store_and_comes_when_it_answers(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(model_releases, "_PAUSE_S", 0.01)
+    worker = CanaryWorker(cluster)
+    cluster.away = True
+    offset = cluster.release(A)
+
+    def tried(times: int) -> bool:
+        worker.releases.follow()
+        return cluster.tries >= times
+
+    until(lambda: tried(4), every=0.001)
+    (waiting,) = worker.releases.waiting
+    assert (waiting.model, waiting.offset) == ("spam", offset)
+    assert waiting.reason == "the server is not reachable"
+    # It is neither refused nor dealt with, and holds no partition back.
+    assert worker.releases.refused == ()
+    assert worker.releases.offset("spam") == offset - 1
+    assert worker.releases.is_settled()
+    assert worker.step.models == {"spam": "installed"}
+    cluster.away = False
+    until(worker.settled, every=0.001)
+    assert worker.step.models == {"spam": A[:12]}
+    assert worker.releases.waiting == ()
+
+
+def test_each_pause_is_longer_up_to_five_minutes() -> None:
+    pauses = [0.0]
+    for _ in range(8):
+        pauses.append(model_releases.next_pause_s(pauses[-1]))
+    assert pauses[1:] == [5, 10, 20, 40, 80, 160, 300, 300]
+
+
+def test_a_newer_release_does_not_wait_for_the_pause_of_the_one_before(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(model_releases, "_PAUSE_S", 1000.0)
+    worker = CanaryWorker(cluster)
+    cluster.away = True
+    cluster.release(A)
+    until(lambda: worker.releases.follow() and worker.releases.waiting, every=0.001)
+    assert cluster.tries == 1
+    cluster.away = False
+    cluster.release(B)
+    until(worker.settled, every=0.001)
+    assert worker.step.models == {"spam": B[:12]}
+    assert worker.releases.waiting == ()
+
+
+def test_a_challenger_that_is_loaded_still_is_not_dealt_with_while_a_release_comes(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker = CanaryWorker(cluster)
+    goes_on = threading.Event()
+    monkeypatch.setattr(
+        worker.releases.challengers, "_load", lambda *_: goes_on.wait(10) and None, raising=True
+    )
+    value = json.dumps({"sha256": B, "answers": [0.5]}).encode()
+    shadow = cluster.write(b"shadow/spam", value)
+    first = cluster.release(A)
+
+    def runs_first() -> bool:
+        worker.releases.follow()
+        return worker.step.models == {"spam": A[:12]}
+
+    until(runs_first, every=0.001)
+    assert first > shadow
+    assert worker.releases.offset("spam") == shadow - 1
+    # Another release that waits does not say that the challenger is there.
+    cluster.away = True
+    cluster.release(B)
+    until(lambda: bool(worker.releases.follow() or worker.releases.waiting), every=0.001)
+    assert worker.releases.offset("spam") == shadow - 1
+    worker.releases.close()
+    goes_on.set()

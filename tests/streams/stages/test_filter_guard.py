@@ -22,7 +22,7 @@ from feedmill.streams.stages.filter_guard import FilterGuard
 HERE = TopicPartition("posts", 0)
 
 
-def score(posts: PostBatch) -> BatchVerdicts:
+def score(posts: PostBatch, _: int = 0) -> BatchVerdicts:
     """A model that reads the value out of the text."""
     return BatchVerdicts(np.array([float(post.text) for post in posts.posts]), {})
 

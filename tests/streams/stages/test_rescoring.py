@@ -137,6 +137,44 @@ def test_after_a_rollback_within_a_pass_every_post_is_scored_by_the_version_of_b
     assert made.note == "1"
 
 
+def test_held_partitions_are_scored_again_when_they_are_let_go() -> None:
+    made = started()
+    made.rescoring.hold([0])
+    made.rescoring.note_held(made.writer)
+    assert made.note == "-"
+    notes = len(made.writer.added_at_note)
+    made.rescoring.note_held(made.writer)
+    assert len(made.writer.added_at_note) == notes
+    made.say("new")
+    made.work()
+    assert (made.writer.added, made.note) == ([], "-")
+    made.rescoring.hold([])
+    made.work()
+    assert {one.post_id for one in made.written()} == {"new", *(f"p{i}" for i in range(100))}
+    assert made.note == "1"
+
+
+def test_a_hold_ends_the_pass_that_is_under_way() -> None:
+    made = started()
+    made.release("2")
+    while not made.writer.added:
+        made.work(1)
+    before = len(made.written())
+    assert 0 < before < 100
+    made.rescoring.hold([0])
+    made.work()
+    assert len(made.written()) == before
+    # Who takes it over holds it, too.
+    made.rescoring.assigned(AssignmentChange(2, lost=(0,)))
+    made.gain(made.note, start=len(made.topics[POSTS]))
+    made.work()
+    assert len(made.written()) == before
+    made.writer.added.clear()
+    made.rescoring.hold([])
+    made.work()
+    assert len(made.written()) == 100
+
+
 def test_a_version_that_was_replaced_or_deleted_is_left_out() -> None:
     made = started(3)
     made.say("p0", "an edit")

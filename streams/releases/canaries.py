@@ -1,0 +1,194 @@
+"""Has candidates judge the partitions of their canaries, beside the models in force.
+
+    models ─► ReleaseFold ─► a thread: trial in another process, load ─► the step, between cycles
+
+How a canary ends stands on `models`, so that all workers agree: `CanaryDecision` writes it.  A
+candidate that fails here judges no more at once, and `instances` says why.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import NamedTuple, cast
+
+from feedmill.events.errors import FeedmillError
+from feedmill.events.release import CANARY, Canary, ModelRelease
+from feedmill.filters.registry import FILTERS
+from feedmill.models.store_files import Store
+from feedmill.models.text_model import TextModel
+from feedmill.rankers.registry import TEXT_RANKERS
+from feedmill.streams.releases.loading import load_tried
+from feedmill.streams.releases.release_log import ReleaseFold
+from feedmill.streams.stages.step import CanaryStep
+
+log = logging.getLogger(__name__)
+
+# Engagement's values rest on counts that begin with what its model expected of a post.
+CANARIED = (*FILTERS, *TEXT_RANKERS)
+_REASON_CHARACTERS = 1000
+
+
+class LoadedCandidate(NamedTuple):
+    """What the thread brings: the model, or a reason why there is none."""
+
+    model: TextModel | None
+    reason: str = ""
+
+
+Load = Callable[[str, Canary], LoadedCandidate]
+
+
+@dataclass
+class _Running:
+    """A candidate that judges, and the canary that it belongs to."""
+
+    model: TextModel
+    offset: int
+    canary: Canary
+
+
+class Canaries:
+    """The canaries of a worker's models, at most one a model; belongs to the loop's thread.
+
+    Parameters
+    ----------
+    releases
+        Which canaries are under way; who feeds it tells `changed`.
+    steps
+        The steps of the worker that can run two versions, by the name of the model.
+    load
+        Tries and loads a candidate; called on a thread of its own.
+    """
+
+    def __init__(self, releases: ReleaseFold, steps: Mapping[str, CanaryStep], load: Load) -> None:
+        self._releases = releases
+        self._steps = steps
+        self._load = load
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="canary")
+        # By model the offset of the record, and what the thread will bring.
+        self._loading: dict[str, tuple[int, Future[LoadedCandidate]]] = {}
+        self._running: dict[str, _Running] = {}
+        # By model the last canary that this worker refused or stopped, or that an alarm ended.
+        self._refused: dict[str, int] = {}
+        self._changed: set[str] = set()
+
+    def versions(self, model: str) -> dict[str, str]:
+        """Return the version of a model that judges its canary, by the model; empty if none."""
+        running = self._running.get(model)
+        return {} if running is None else {model: running.model.version}
+
+    def offset_of(self, model: str) -> int | None:
+        """Return the record that began the canary whose candidate is loaded and judges."""
+        running = self._running.get(model)
+        return None if running is None else running.offset
+
+    def is_settled(self) -> bool:
+        """Return whether every canary under way has its candidate, or refused it."""
+        return not self._loading
+
+    def dealt_with(self, model: str, offset: int) -> int:
+        """Return the last record up to `offset` behind which no candidate waits to be loaded."""
+        loading = self._loading.get(model)
+        return offset if loading is None else min(offset, loading[0] - 1)
+
+    def released(self, model: str, release: ModelRelease | None) -> TextModel | None:
+        """Return the candidate if a release is that of its version, with the same answers.
+
+        It was tried and is warm, so its partitions need not go back while it is loaded again.
+        """
+        running = self._running.get(model)
+        if running is None or release is None:
+            return None
+        tried = running.canary.sha256, running.canary.answers
+        return running.model if tried == (release.sha256, release.answers) else None
+
+    def changed(self, model: str) -> None:
+        """Follow the last record about a model's canary, or the release that ended it."""
+        last = self._releases.canaries.last(model)
+        running = self._running.get(model)
+        if running is not None and (last is None or last.offset != running.offset):
+            self._end(model)
+        if last is None:
+            return
+        if model not in self._steps:
+            self._refuse(model, last.offset, f"`{model}` scores no posts by their text alone")
+        elif not last.is_under_way:
+            self._end(model)
+            self._refuse(model, last.offset, f"went back: {last.reason}")
+        elif self._refused.get(model, -1) < last.offset and model not in self._running:
+            self._begin_to_load(model, last.offset, last.canary)
+
+    def follow(self) -> set[str]:
+        """Take what is loaded; return the models whose canaries began, ended or were refused.
+
+        Called in every cycle.
+        """
+        done = [model for model, (_, future) in self._loading.items() if future.done()]
+        for model in done:
+            offset, future = self._loading.pop(model)
+            current = self._releases.canaries.current(model)
+            if current is not None and current.offset == offset:
+                self._begin(model, offset, current.canary, future.result())
+            else:
+                # Another one began meanwhile, or none is under way.
+                self.changed(model)
+        changed, self._changed = self._changed, set()
+        return changed
+
+    def stop_failed(self) -> list[str]:
+        """End the canaries whose candidates failed in this cycle; return their models.
+
+        `instances` then has the reason, which is an alarm.
+        """
+        failed = [name for name in self._running if self._steps[name].canary_failure()]
+        for model in failed:
+            offset, reason = self._running[model].offset, self._steps[model].canary_failure()
+            self._end(model)
+            self._refuse(model, offset, f"stopped: {reason}")
+        return failed
+
+    def close(self) -> None:
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+    def _begin_to_load(self, model: str, offset: int, canary: Canary) -> None:
+        if model not in self._loading:
+            self._loading[model] = offset, self._thread.submit(self._load, model, canary)
+
+    def _begin(self, model: str, offset: int, canary: Canary, loaded: LoadedCandidate) -> None:
+        self._changed.add(model)
+        if loaded.model is None:
+            self._refuse(model, offset, loaded.reason)
+            return
+        self._running[model] = _Running(loaded.model, offset, canary)
+        self._steps[model].begin_canary(loaded.model, range(canary.partitions))
+        log.info(
+            "canary of %s: %s judges %d of the partitions",
+            model, loaded.model.version, canary.partitions,
+        )  # fmt: skip
+
+    def _end(self, model: str) -> None:
+        if self._running.pop(model, None) is not None:
+            self._steps[model].end_canary()
+            self._changed.add(model)
+
+    def _refuse(self, model: str, offset: int, reason: str) -> None:
+        """Keep why a candidate does not judge, once a canary."""
+        if self._refused.get(model, -1) >= offset:
+            return
+        self._refused[model] = offset
+        self._changed.add(model)
+        log.error("canary of %s that began at offset %d: %s", model, offset, reason)
+        self._releases.refuse(CANARY + model, offset, reason[:_REASON_CHARACTERS])
+
+
+def load_candidate(store: Store | None, model: str, canary: Canary) -> LoadedCandidate:
+    """Try a candidate in another process as a release is tried, load it, and warm it up."""
+    try:
+        loaded, _ = load_tried(model, store, canary)
+    except Exception as error:  # noqa: BLE001 - whatever it is, the model in force goes on
+        text = str(error) if isinstance(error, FeedmillError) else repr(error)
+        return LoadedCandidate(None, text)
+    return LoadedCandidate(cast(TextModel, loaded))

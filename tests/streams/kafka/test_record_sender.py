@@ -1,0 +1,42 @@
+"""A rare record reaches its topic, or nothing but a line in the log tells of it."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from builders.kafka_log import KafkaLog
+from builders.waiting import until
+from feedmill.deploy.local import StackAddress
+from feedmill.streams.kafka.connection import Connection
+from feedmill.streams.kafka.record_sender import RecordSender
+
+
+def test_records_arrive_in_their_order(stack: StackAddress, prefix: str) -> None:
+    kafka = KafkaLog.created(stack.kafka, prefix)
+    sender = RecordSender(Connection(kafka.environment), "models")
+    sender.serve()
+    for number in (b"1", b"2"):
+        sender.send(b"spam", number)
+    found = until(lambda: len(read := kafka.read("models")) == 2 and read)
+    assert [(one.key(), one.value()) for one in found] == [(b"spam", b"1"), (b"spam", b"2")]
+    sender.serve()
+
+
+def test_what_does_not_arrive_is_logged(
+    stack: StackAddress, prefix: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    kafka = KafkaLog.created(stack.kafka, prefix)
+    sender = RecordSender(Connection(kafka.environment), "nowhere")
+    sender.send(b"spam", b"x" * 20_000_000)
+    assert "cannot write" in caplog.text
+    caplog.clear()
+    with caplog.at_level(logging.ERROR):
+        sender.send(b"spam", b"1")
+
+        def is_logged() -> bool:
+            sender.serve()
+            return "cannot write" in caplog.text
+
+        until(is_logged)
