@@ -31,6 +31,11 @@ def text_of(post_id: str) -> str:
     return f"{post_id[1:]} reasons why post {post_id} is worth a look!"
 
 
+def models(command: str, *more: str) -> None:
+    result = CliRunner().invoke(main, ["models", *command.split(), *more])
+    assert result.exit_code == 0, result.output
+
+
 def test_engagement_of_earlier_posts_is_that_of_the_released_version_alone(
     fault_engine: Callable[..., FaultEngine], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -65,11 +70,8 @@ def test_engagement_of_earlier_posts_is_that_of_the_released_version_alone(
         counters = msgspec.convert(state["counters"], Counters)
         value = float(model.score_many(prior, [counters]).astype(np.float32)[0])
         expected[post_id] = (other[:12], value)
-    for command, wanted in (
-        (f"release engagement {other}", expected),
-        ("rollback engagement", first),
-    ):
-        result = CliRunner().invoke(main, ["models", *command.split()])
-        assert result.exit_code == 0, result.output
-        until(lambda wanted=wanted: values() == wanted, 60)
+    models("release engagement", other)
+    until(lambda: values() == expected, 60)
+    models("rollback engagement")
+    until(lambda: values() == first, 60)
     assert engine.complaints() == []

@@ -159,7 +159,7 @@ def begin(monkeypatch: pytest.MonkeyPatch) -> Any:
         made.idle(5)
         made.cycle([(f"p{i}", f"{i} reasons why post {i} is worth a look!") for i in range(150)])
         for i in range(0, 150, 3):
-            shown = [(f"p{i}", cast(EngagementKind, "impression"))] * (i + 1)
+            shown: list[tuple[str, EngagementKind]] = [(f"p{i}", "impression")] * (i + 1)
             made.cycle(engagements=[*shown, (f"p{i}", "click")])
         made.cycle([("p3", "an edit"), ("p4", "another edit"), ("p5", None)])
         made.cycle(engagements=[("unknown", "like")])
