@@ -141,12 +141,7 @@ def train(
     if follow is not None:
         if since or out or look or day or topics.are_read:
             raise UsageError("--follow goes with --base and --ordinary alone")
-        if model == ENGAGEMENT_RANKER.name:
-            _follow_engagement(environment, given, follow, topics.wait_ms, as_json)
-        else:
-            if topics.wait_ms is not None:
-                raise UsageError("--wait goes with engagement: a filter follows labels")
-            _follow(environment, given, follow, as_json)
+        _follow(environment, given, follow, topics.wait_ms, as_json)
         return
     store = out or environment.models or Path("models")
     trained_on = day or datetime.now(UTC).date().isoformat()
@@ -189,6 +184,21 @@ def _train_on_labels(
 
 
 def _follow(
+    environment: Environment,
+    given: _TrainOptions,
+    options: FollowOptions,
+    wait_ms: int | None,
+    as_json: bool,
+) -> None:
+    if given.model == ENGAGEMENT_RANKER.name:
+        _follow_engagement(environment, given, options, wait_ms or DAY_MS, as_json)
+        return
+    if wait_ms is not None:
+        raise UsageError("--wait goes with engagement: a filter follows labels")
+    _follow_labels(environment, given, options, as_json)
+
+
+def _follow_labels(
     environment: Environment, given: _TrainOptions, options: FollowOptions, as_json: bool
 ) -> None:
     from feedmill.cli.train_follow import FollowRun, follow  # noqa: PLC0415 scikit-learn
@@ -210,7 +220,7 @@ def _follow_engagement(
     environment: Environment,
     given: _TrainOptions,
     options: FollowOptions,
-    wait_ms: int | None,
+    wait_ms: int,
     as_json: bool,
 ) -> None:
     from feedmill.cli import train_follow_engagement as module  # noqa: PLC0415 scikit-learn
@@ -221,9 +231,8 @@ def _follow_engagement(
             " --ordinary SNAPSHOT of earlier impressions, no --base and no --data"
         )
     command = f"{given.command} --follow"
-    reference, wait_ms = Path(given.ordinary[0]), wait_ms or DAY_MS
     run = module.EngagementFollowRun(
-        reference, wait_ms, options, command, as_json, given.keeps_rows
+        Path(given.ordinary[0]), wait_ms, options, command, as_json, given.keeps_rows
     )
     module.follow_engagement(environment, run)
 
