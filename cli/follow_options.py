@@ -15,9 +15,12 @@ from feedmill.events.errors import UsageError
 
 @dataclass(frozen=True)
 class FollowOptions:
-    """How often to train, on the labels of how long, and how many challengers a day."""
+    """How often to train, on labels or impressions of how long, and how many challengers a day.
 
-    every_ms: int
+    `every_ms` is None where nobody said it.
+    """
+
+    every_ms: int | None
     window_ms: int
     most_starts: int
 
@@ -26,10 +29,15 @@ def follow_options(command: Command) -> Command:
     """Give a command `--follow` and what belongs to it, as `follow: FollowOptions | None`."""
 
     @click.option(
-        "--follow", "is_following", is_flag=True, help="Train on labels as they come; see above."
+        "--follow",
+        "is_following",
+        is_flag=True,
+        help="Train as labels or impressions come; see above.",
     )
-    @click.option("--every", "every_ms", type=Duration(), help="Look so often.  [5m]")
-    @click.option("--window", "window_ms", type=Duration(), help="On labels so old.  [7d]")
+    @click.option(
+        "--every", "every_ms", type=Duration(), help="Look so often.  [5m; engagement: 1h]"
+    )
+    @click.option("--window", "window_ms", type=Duration(), help="On what is so old.  [7d]")
     @click.option(
         "--most-starts",
         type=click.IntRange(min=1),
@@ -47,9 +55,7 @@ def follow_options(command: Command) -> Command:
     ) -> Any:
         follow = None
         if is_following:
-            follow = FollowOptions(
-                every_ms or 300_000, window_ms or 7 * 86_400_000, most_starts or 24
-            )
+            follow = FollowOptions(every_ms, window_ms or 7 * 86_400_000, most_starts or 24)
         elif every_ms or window_ms or most_starts:
             raise UsageError("--every, --window and --most-starts need --follow")
         return command(*args, follow=follow, **options)

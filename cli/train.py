@@ -21,7 +21,8 @@ from feedmill.events.errors import UsageError
 from feedmill.filters.registry import FILTERS
 from feedmill.models.artifact import ModelCard
 from feedmill.models.store_files import Store, parse_store
-from feedmill.rankers.registry import RANKERS
+from feedmill.rankers.registry import ENGAGEMENT_RANKER, RANKERS
+from feedmill.streams.kafka.topics import DAY_MS
 from feedmill.streams.settings.environment import Environment
 
 if TYPE_CHECKING:
@@ -129,7 +130,8 @@ def train(
 
     With --follow it goes on until it is ended: it fits the shipped filter to the labels of the
     window, and releases a version that is better on labels it had not learned, and not worse on
-    --ordinary.
+    --ordinary. engagement learns from the impressions of the window; --ordinary is a snapshot of
+    impressions that are older.
 
     With --from-topics a ranker learns from the product itself. engagement counts posts and
     engagements again as its stage did, and learns who clicked within --wait of seeing a post first;
@@ -139,7 +141,7 @@ def train(
     if follow is not None:
         if since or out or look or day or topics.are_read:
             raise UsageError("--follow goes with --base and --ordinary alone")
-        _follow(environment, given, follow, as_json)
+        _follow(environment, given, follow, topics.wait_ms, as_json)
         return
     store = out or environment.models or Path("models")
     trained_on = day or datetime.now(UTC).date().isoformat()
@@ -182,6 +184,21 @@ def _train_on_labels(
 
 
 def _follow(
+    environment: Environment,
+    given: _TrainOptions,
+    options: FollowOptions,
+    wait_ms: int | None,
+    as_json: bool,
+) -> None:
+    if given.model == ENGAGEMENT_RANKER.name:
+        _follow_engagement(environment, given, options, wait_ms or DAY_MS, as_json)
+        return
+    if wait_ms is not None:
+        raise UsageError("--wait goes with engagement: a filter follows labels")
+    _follow_labels(environment, given, options, as_json)
+
+
+def _follow_labels(
     environment: Environment, given: _TrainOptions, options: FollowOptions, as_json: bool
 ) -> None:
     from feedmill.cli.train_follow import FollowRun, follow  # noqa: PLC0415 scikit-learn
@@ -197,6 +214,27 @@ def _follow(
     command = f"{given.command} --follow"
     run = FollowRun(spec, base, ordinary, options, command, as_json, given.keeps_rows)
     follow(environment, run)
+
+
+def _follow_engagement(
+    environment: Environment,
+    given: _TrainOptions,
+    options: FollowOptions,
+    wait_ms: int,
+    as_json: bool,
+) -> None:
+    from feedmill.cli import train_follow_engagement as module  # noqa: PLC0415 scikit-learn
+
+    if given.data or given.from_labels or given.base or len(given.ordinary) != 1:
+        raise UsageError(
+            "--follow trains engagement on the topics `posts` and `engagements`: give one"
+            " --ordinary SNAPSHOT of earlier impressions, no --base and no --data"
+        )
+    command = f"{given.command} --follow"
+    run = module.EngagementFollowRun(
+        Path(given.ordinary[0]), wait_ms, options, command, as_json, given.keeps_rows
+    )
+    module.follow_engagement(environment, run)
 
 
 def _train_filter(

@@ -6,30 +6,24 @@ artifacts in the store, records of `models`, and the file that counts its starts
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
 
-import click
 import numpy as np
-from kafka.errors import KafkaError
 
 from feedmill.cli.follow_options import FollowOptions
-from feedmill.cli.model_releases import send_release, tried_release
+from feedmill.cli.follow_rounds import Figures, release_better, repeat
 from feedmill.cli.model_versions import read_history
-from feedmill.cli.output import print_json
-from feedmill.events.errors import FeedmillError, UsageError
-from feedmill.filters.model import FilterModel
+from feedmill.events.errors import UsageError
 from feedmill.filters.spec import FilterSpec
 from feedmill.models.artifact import ModelCard
 from feedmill.models.store_files import Store
 from feedmill.streams.kafka.topic_reader import TopicReader, open_topic
 from feedmill.streams.settings.clock import now_ms
 from feedmill.streams.settings.environment import Environment
-from feedmill.training.continual.challenger import MIN_REFERENCE, OrdinaryPosts, Verdict
+from feedmill.training.continual.challenger import MIN_REFERENCE, OrdinaryPosts
 from feedmill.training.continual.label_window import LabelWindow
 from feedmill.training.continual.learner import Learner, Round
 from feedmill.training.continual.starts import Starts
@@ -38,9 +32,7 @@ from feedmill.training.label_join import topic_dataset
 from feedmill.training.trainers.filters import Challenger, TrainingRun, save_challenger
 from feedmill.training.training_data import Dataset, TrainingData, recipe_of
 
-# The trial's limit, and some seconds for the instances.
-_ANSWERS_S = 90.0
-_BY = "train --follow"
+_EVERY_MS = 300_000
 _CARD_METRICS = ("bets", "better", "not_worse", "audited", "worse")
 
 
@@ -73,14 +65,12 @@ def follow(environment: Environment, run: FollowRun) -> None:
     starts = Starts(store, f"{spec.name}.starts", options.most_starts)
     learner = Learner(spec.load(run.base), recipe_of(spec), ordinary, starts)
     with _open_window(environment, spec.name, options.window_ms) as window:
-        while True:
-            due = time.monotonic() + options.every_ms / 1000
-            try:
-                _round(environment, store, run, learner, window.read())
-            except (FeedmillError, KafkaError) as error:
-                # The next round may find Kafka again, the artifact, or the model unfrozen.
-                _report(run, {"reason": str(error)})
-            time.sleep(max(0.0, due - time.monotonic()))
+        repeat(
+            spec.name,
+            options.every_ms or _EVERY_MS,
+            lambda: _round(environment, store, run, learner, window.read()),
+            as_json=run.as_json,
+        )
 
 
 class _Window:
@@ -110,7 +100,7 @@ def _open_window(environment: Environment, name: str, window_ms: int) -> Iterato
 
 def _round(
     environment: Environment, store: Store, run: FollowRun, learner: Learner, window: LabelWindow
-) -> None:
+) -> Figures:
     """Let a challenger bet on what is new, and release it if it may."""
     name, history = run.spec.name, read_history(environment)
     history.check_not_frozen(name)
@@ -121,28 +111,10 @@ def _round(
     figures = {**_figures(found), "left_out": window.left_out, "champion": champion.version}
     verdict = found.verdict
     if verdict is None or verdict.fitted is None or found.reason:
-        _report(run, {**figures, "reason": found.reason})
-        return
+        return {**figures, "reason": found.reason}
     card = _saved(store, run, found, verdict.fitted)
-    reason = "released"
-    try:
-        _release(environment, run, card, verdict, champion)
-    except (FeedmillError, KafkaError) as error:
-        # It is in the store: `feedmill models release` can still do it.
-        reason = f"not released: {error}"
-    _report(run, {**figures, "challenger": card.version, "reason": reason})
-
-
-def _release(
-    environment: Environment, run: FollowRun, card: ModelCard, verdict: Verdict, old: FilterModel
-) -> None:
-    """Release a version unless somebody froze the model meanwhile; what instances say is told."""
-    read_history(environment).check_not_frozen(card.name)
-    note = f"better than {old.version}: e-value {verdict.better:.0f} of {verdict.bets} bets"
-    wanted = tried_release(environment, card, _BY, note)
-    send_release(
-        environment, card.name, wanted, _ANSWERS_S, lambda line: click.echo(line, err=True)
-    )
+    reason = release_better(environment, card, champion.version, verdict.better, verdict.bets)
+    return {**figures, "challenger": card.version, "reason": reason}
 
 
 def _saved(store: Store, run: FollowRun, found: Round, fitted: FittedFilter) -> ModelCard:
@@ -169,9 +141,9 @@ def _ordinary_posts(run: FollowRun, before_ms: int) -> OrdinaryPosts:
     return ordinary
 
 
-def _figures(found: Round) -> dict[str, Any]:
+def _figures(found: Round) -> Figures:
     """Return what a round did, by name."""
-    figures: dict[str, Any] = {
+    figures: Figures = {
         "labels": len(found.rows),
         "raters": found.raters,
         "new": found.fresh,
@@ -186,17 +158,3 @@ def _figures(found: Round) -> dict[str, Any]:
             "worse": verdict.worse,
         }
     return figures
-
-
-def _report(run: FollowRun, figures: dict[str, Any]) -> None:
-    """Print what came of a round, as one line."""
-    if run.as_json:
-        print_json({"model": run.spec.name, "at_ms": now_ms(), **figures})
-        return
-    at = datetime.now(UTC).strftime("%H:%M:%S")
-    shown = ", ".join(f"{name} {_text(value)}" for name, value in figures.items() if value != {})
-    click.echo(f"{at} {run.spec.name}: {shown}")
-
-
-def _text(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)

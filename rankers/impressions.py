@@ -39,6 +39,8 @@ class Impressions:
         column for each of `HEADS`.
     authors
         (posts,) int64: who published each of `posts`, as `author_keys` say it.
+    users
+        (rows,) int64: who saw it, by hash; None where that is not kept.
     """
 
     posts: list[Post]
@@ -49,6 +51,7 @@ class Impressions:
     impressions: Counts
     reactions: npt.NDArray[np.bool_]
     authors: AuthorKeys
+    users: npt.NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.versions)
@@ -69,6 +72,7 @@ class Impressions:
             self.impressions[mask],
             self.reactions[mask],
             self.authors,
+            users=None if self.users is None else self.users[mask],
         )
 
 
@@ -84,4 +88,10 @@ def join(parts: Sequence[Impressions]) -> Impressions:
         np.concatenate([part.impressions for part in parts]),
         np.concatenate([part.reactions for part in parts]),
         np.concatenate([part.authors for part in parts]),
+        users=_join_users(parts),
     )
+
+
+def _join_users(parts: Sequence[Impressions]) -> npt.NDArray[np.int64] | None:
+    known = [part.users for part in parts if part.users is not None]
+    return np.concatenate(known) if len(known) == len(parts) else None

@@ -1,6 +1,7 @@
 """The step of the engagement ranker: it counts reactions, and says what to expect of each post.
 
-Counts, signals and offsets are committed in one transaction, so each event counts once.
+Counts, signals and offsets are committed in one transaction, so each event counts once.  After a
+release earlier posts get the prior of the new model from their text, and with it a new value.
 """
 
 from __future__ import annotations
@@ -8,24 +9,29 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 
 import numpy as np
 
 from feedmill.events.decode import encode
 from feedmill.events.engagement import EngagementKind
-from feedmill.events.post import Deletion
+from feedmill.events.partition import partition_of
+from feedmill.events.post import Deletion, Post
 from feedmill.events.settings import Settings
 from feedmill.events.signal import Signal
+from feedmill.features.post_batch import PostBatch
 from feedmill.models.text_model import Scores
 from feedmill.rankers.engagement import EngagementModel
 from feedmill.streams.kafka.assignment import AssignmentChange
-from feedmill.streams.kafka.batches import TopicPartition
+from feedmill.streams.kafka.batches import Record, TopicPartition
+from feedmill.streams.kafka.log_consumer import LogConsumer
 from feedmill.streams.kafka.topics import DAY_MS, HOUR_MS, WINDOW_MS
 from feedmill.streams.stages.engagement_restore import EngagementRestore
 from feedmill.streams.stages.engagement_state import NO_OFFSET, PostState, encode_state
 from feedmill.streams.stages.feature_row import TOPIC as FEATURES
 from feedmill.streams.stages.feature_row import encode_row, feature_rows, sample_limit, sampled
 from feedmill.streams.stages.partition_state import PartitionState, Uncounted
+from feedmill.streams.stages.rescoring import QUEUE_KIB, Rescoring
 from feedmill.streams.stages.step import ModelStep, StepContext, WorkBatch, Writer, WrittenSignal
 
 log = logging.getLogger(__name__)
@@ -57,8 +63,16 @@ class EngagementStep(ModelStep):
 
     def start(self, context: StepContext) -> None:
         super().start(context)
-        self.swap(self._load())
         self._environment = context.connection.environment
+        self._rescoring = Rescoring(
+            self.name,
+            None,
+            self._take_priors,
+            context,
+            partial(LogConsumer, context.connection, queue_kib=QUEUE_KIB),
+            rate=self._environment.rescore_rate,
+        )
+        self.swap(self._load())
         self._sample_limit = sample_limit(self._environment.feature_share)
         if self._sample_limit:
             # A record for a topic that does not exist would keep every cycle from being committed.
@@ -68,6 +82,7 @@ class EngagementStep(ModelStep):
     def swap(self, model: EngagementModel) -> None:
         self._model = model
         self.models = {self.name: model.version}
+        self._rescoring.follow(model.version)
 
     def settings_changed(self, settings: Settings) -> None:
         hours = max((spec.window_hours for spec in settings.feeds.values()), default=0)
@@ -86,6 +101,7 @@ class EngagementStep(ModelStep):
             source = TopicPartition("engagements", partition)
             start, end = change.starts.get(source, 0), change.ends.get(source, 0)
             self._restore.begin(partition, self._states[partition], start, end)
+        self._rescoring.assigned(change)
 
     def ready_for(self, partition: int) -> bool:
         return self._restore.is_done(partition)
@@ -97,7 +113,7 @@ class EngagementStep(ModelStep):
         unreadable = self._restore.read()
         if unreadable:
             self.context.metrics.add("feedmill_rejected_total", unreadable, topic=COUNTERS)
-        return False
+        return self._has_new_priors()
 
     def apply(self, work: WorkBatch, writer: Writer) -> None:
         deleted = self._take_posts(work)
@@ -108,26 +124,49 @@ class EngagementStep(ModelStep):
             writer.add(COUNTERS, key, None, owner=partition)
             work.signals.append(WrittenSignal(self.name, post_id, None))
         self._write(work, writer)
+        self._rescoring.note_written(work, writer)
 
     def background(self, writer: Writer, budget_s: float) -> bool:
+        self._forget_old()
+        is_restored = all(map(self._restore.is_done, self._states))
+        if not is_restored or self._has_new_priors():
+            # What is noted must be written before, and every post known whose prior is to change.
+            return False
+        return self._rescoring.work(writer, budget_s)
+
+    def close(self) -> None:
+        self._restore.close()
+        self._rescoring.close()
+
+    def _forget_old(self) -> None:
         """Forget posts that were neither written nor touched for the window, some at a time."""
         if next(self._expiring, False):
-            return False
+            return
         now_ms = self.context.clock.now_ms()
         if now_ms - self._expired_at_ms >= _EXPIRE_EVERY_MS:
             self._expired_at_ms = now_ms
             self._expiring = self._expire(now_ms - self._window_ms)
-        return False
 
-    def close(self) -> None:
-        self._restore.close()
+    def _has_new_priors(self) -> bool:
+        """Whether values are to be written that no record of the next cycle brings."""
+        return any(state.changed for state in self._states.values())
+
+    def _take_priors(
+        self, records: Sequence[Record], posts: Sequence[Post], _: Sequence[Signal | None]
+    ) -> list[Signal]:
+        """Give earlier posts the prior of the present model; the next cycle writes their values."""
+        priors = self._priors(PostBatch(posts)).tolist()
+        for record, post, prior in zip(records, posts, priors, strict=True):
+            partition = partition_of(post.post_id.encode(), self.context.partitions)
+            self._states[partition].take_prior(post.post_id, record.offset, prior)
+        return []
 
     def _take_posts(self, work: WorkBatch) -> list[tuple[int, str]]:
         """Take new and changed posts over; return partition and id of those that are deleted."""
         if not work.latest:
             return []
         deleted = []
-        priors = self._priors(work).tolist()
+        priors = self._priors(work.posts).tolist()
         for partition, record, event, row in work.latest:
             state = self._states[partition]
             if isinstance(event, Deletion):
@@ -152,14 +191,14 @@ class EngagementStep(ModelStep):
         else:
             self.context.metrics.add("feedmill_damped_engagements_total", kind=kind)
 
-    def _priors(self, work: WorkBatch) -> Scores:
+    def _priors(self, posts: PostBatch) -> Scores:
         """Return what to expect of posts that nobody has seen; 0 where the model fails."""
         try:
-            return self._model.prior_batch(work.posts)
+            return self._model.prior_batch(posts)
         except Exception as error:  # noqa: BLE001 - a model may raise anything
-            log.warning("the prior failed on a batch of %d: %r", len(work.posts), error)
-        priors = np.zeros(len(work.posts))
-        for row, post in enumerate(work.posts.posts):
+            log.warning("the prior failed on a batch of %d: %r", len(posts), error)
+        priors = np.zeros(len(posts))
+        for row, post in enumerate(posts.posts):
             try:
                 priors[row] = self._model.prior_many([post])[0]
             except Exception:  # noqa: BLE001 - counted; the post starts from 0

@@ -9,6 +9,7 @@ from __future__ import annotations
 from array import array
 from collections import Counter, deque
 from collections.abc import Iterable, Sequence
+from hashlib import blake2b
 
 import numpy as np
 
@@ -166,7 +167,8 @@ class EngagementReplay:
             return
         self._expire(record.timestamp)
         weight = weight_of(event.kind, event.position, self._examination)
-        self._waiting[key] = self._rows.add(version, record.timestamp, weight, before)
+        user = _user_key(event.user_id)
+        self._waiting[key] = self._rows.add(version, record.timestamp, weight, before, user)
         self._ends.append(key)
 
     def _fold(self, record: Record, event: Engagement) -> Uncounted:
@@ -207,18 +209,19 @@ class _Rows:
     """The columns of `Impressions` as they grow; `flags` has a bit for each reaction."""
 
     def __init__(self) -> None:
-        self.versions, self.at_ms = array("q"), array("q")
+        self.versions, self.at_ms, self.users = array("q"), array("q"), array("q")
         self.weights = array("d")
         self.flags = bytearray()
         self._clicks: list[np.ndarray] = []
         self._impressions: list[np.ndarray] = []
         self._before: list[Counters] = []
 
-    def add(self, version: int, at_ms: int, weight: float, before: Counters) -> int:
+    def add(self, version: int, at_ms: int, weight: float, before: Counters, user: int) -> int:
         """Add a row and return its number."""
         self.versions.append(version)
         self.at_ms.append(at_ms)
         self.weights.append(weight)
+        self.users.append(user)
         self.flags.append(0)
         self._before.append(before)
         if len(self._before) == _CYCLE:
@@ -238,6 +241,7 @@ class _Rows:
             np.concatenate(self._impressions),
             flags & np.array([*_BIT_OF.values()], dtype=np.uint8) > 0,
             np.array(authors, dtype=np.int64),
+            users=np.array(self.users, dtype=np.int64),
         )
 
     def _decay(self) -> None:
@@ -245,6 +249,11 @@ class _Rows:
         self._clicks.append(clicks)
         self._impressions.append(impressions)
         self._before = []
+
+
+def _user_key(user_id: str) -> int:
+    """Return a hash of a user that is the same in every process, as int64."""
+    return int.from_bytes(blake2b(user_id.encode(), digest_size=8).digest(), signed=True)
 
 
 def _copy(counters: Counters) -> Counters:

@@ -114,6 +114,13 @@ class PartitionState:
         state.post_offset, state.prior = post_offset, prior
         state.at_ms = max(state.at_ms, at_ms)
 
+    def take_prior(self, post_id: str, post_offset: int, prior: float) -> None:
+        """Give the version of a post at an offset another prior, if no later version is there."""
+        state = self.find(post_id)
+        if state is not None and state.post_offset == post_offset:
+            self.changed[post_id] = state
+            state.prior = prior
+
     def log_needed(self, at_ms: int) -> int:
         """Return from when on the log says what counts after a time, users apart; Unix ms."""
         return self._repeated.ids_since(self._bursts.since(at_ms))

@@ -1,4 +1,4 @@
-"""After a release, a text model's step scores the posts of the last week again.
+"""After a release, the step of a model scores the posts of the last week again.
 
     notes, version ─► behind? ─► signals.<name>[p]: what others decided ─► posts[p], the newest
     first ─► signals of the present version ─► note
@@ -37,6 +37,8 @@ _NOTE = "scored."
 _MIXED = "-"
 SLICE_POSTS = 32
 SLICE_SIGNALS = 200
+# A slice of `posts` is small, so little should be read ahead of it.
+QUEUE_KIB = 512
 # A cycle's posts go first: no more of a cycle than this.
 _SLICE_S = 0.005
 # What the rate allows is saved up for so long at most.
@@ -45,7 +47,8 @@ MOST_STANDING = 100_000
 _DECIDED = (b'"reason"', b'"overruled"')
 
 # Makes the signals of some posts, given their records; and the signal of each that stands, where
-# something else than the model decided it.
+# something else than the model decided it.  Or none: then the step itself writes them, in its next
+# cycle.
 Judge = Callable[[Sequence[Record], Sequence[Post], Sequence[Signal | None]], Sequence[Signal]]
 
 
@@ -69,7 +72,7 @@ class _Pass:
 
 
 class Rescoring:
-    """A part of a text model's step: has every post judged by the version that runs.
+    """A part of a model's step: has every post judged by the version that runs.
 
     Beside the offset of each partition the worker commits the note ``scored.<name>``: the version
     by which all of its posts are judged, ``-`` where several judged them.  Whoever takes it over
@@ -78,7 +81,8 @@ class Rescoring:
     Parameters
     ----------
     name, names
-        The model, and the signals of the installation.
+        The model, and the signals of the installation; None where nothing else than the model
+        decides its signal, so that none need be read.
     judge
         Makes the signals; what rules and campaigns decided must stay.
     rate
@@ -95,7 +99,7 @@ class Rescoring:
     def __init__(
         self,
         name: str,
-        names: SignalNames,
+        names: SignalNames | None,
         judge: Judge,
         context: StepContext,
         open_log: Callable[[str], LogConsumer],
@@ -106,7 +110,7 @@ class Rescoring:
         self._name = name
         self._topic = f"signals.{name}"
         self._note = _NOTE + name
-        self._decode = partial(decode_signal, name, names)
+        self._decode = None if names is None else partial(decode_signal, name, names)
         self._judge = judge
         self._context = context
         self._open_log = open_log
@@ -146,7 +150,7 @@ class Rescoring:
         """
         for partition in self._held:
             if self._judged_by.get(partition, _MIXED) != _MIXED:
-                self._note_mixed(partition, writer)
+                self._mark_mixed(partition, writer)
 
     def assigned(self, change: AssignmentChange) -> None:
         """Learn by which versions the posts of an assignment are judged."""
@@ -164,8 +168,9 @@ class Rescoring:
             self._noted[partition] = text
             self._ends[partition] = change.starts.get(TopicPartition("posts", partition), 0)
 
-    def note_written(self, work: WorkBatch) -> None:
+    def note_written(self, work: WorkBatch, writer: Writer) -> None:
         """Take note of a cycle whose signals are written: they are of the present version."""
+        self._note_mixed(writer)
         if self._pass is not None:
             self._pass.judged.update(hash(one.record.key) for one in work.latest)
         self._last.note(work.latest)
@@ -184,14 +189,11 @@ class Rescoring:
         self._finish_pass()
         self._write_notes(writer)
         if self._pass is None:
-            behind = [
-                p
-                for p, version in self._judged_by.items()
-                if version != self._version and p not in self._held
-            ]
+            self._note_mixed(writer)
+            behind = self._behind()
             if not behind:
                 return False
-            self._begin(behind, writer)
+            self._begin(behind)
         end = time.perf_counter() + min(budget_s, _SLICE_S)
         while self._pass is not None and self._slice(self._pass, writer):
             if time.perf_counter() >= end:
@@ -204,23 +206,37 @@ class Rescoring:
 
     # --- one pass ---------------------------------------------------------------------------
 
-    def _begin(self, behind: Sequence[int], writer: Writer) -> None:
-        for partition in behind:
+    def _behind(self) -> list[int]:
+        return [
+            p
+            for p, version in self._judged_by.items()
+            if version != self._version and p not in self._held
+        ]
+
+    def _note_mixed(self, writer: Writer) -> None:
+        """Note it with the first signals of another version: a kill loses both or neither."""
+        for partition in self._behind() if self._rate else ():
             # Also if the version of before comes back: it did not judge all.
-            self._note_mixed(partition, writer)
+            self._mark_mixed(partition, writer)
+
+    def _mark_mixed(self, partition: int, writer: Writer) -> None:
+        self._judged_by[partition] = _MIXED
+        if self._noted[partition] != _MIXED:
+            writer.note(partition, self._note, _MIXED)
+            self._noted[partition] = _MIXED
+
+    def _begin(self, behind: Sequence[int]) -> None:
         sources = tuple(TopicPartition("posts", p) for p in sorted(behind))
         self._pass = _Pass(self._version, sources, self._last.unseen(self._topic, behind))
         self._context.metrics.set("feedmill_outdated_share", 1.0)
         if self._log is None:
             self._log = self._open_log(f"posts that {self._name} scores again")
-        since_ms = self._context.clock.now_ms() - BACK_MS
-        self._log.add_since({TopicPartition(self._topic, at.partition): since_ms for at in sources})
-
-    def _note_mixed(self, partition: int, writer: Writer) -> None:
-        self._judged_by[partition] = _MIXED
-        if self._noted[partition] != _MIXED:
-            writer.note(partition, self._note, _MIXED)
-            self._noted[partition] = _MIXED
+        if self._decode is not None:
+            since_ms = self._context.clock.now_ms() - BACK_MS
+            signals = [TopicPartition(self._topic, at.partition) for at in sources]
+            self._log.add_since(dict.fromkeys(signals, since_ms))
+        else:
+            self._read_posts(self._pass, self._log)
 
     def _stop(self) -> None:
         """Give a pass up: version, rules or partitions are others now."""
@@ -257,15 +273,18 @@ class Rescoring:
                 self._note_standing(now.standing, record)
         if signals.all_restored() and not now.unseen.wait():
             signals.drop(TopicPartition(self._topic, at.partition) for at in now.sources)
-            since_ms = self._context.clock.now_ms() - BACK_MS
-            ends = {at: self._ends[at.partition] for at in now.sources}
-            now.reader = BackwardReader(signals, ends, since_ms)
+            self._read_posts(now, signals)
         return bool(batches)
+
+    def _read_posts(self, now: _Pass, log: LogConsumer) -> None:
+        since_ms = self._context.clock.now_ms() - BACK_MS
+        ends = {at: self._ends[at.partition] for at in now.sources}
+        now.reader = BackwardReader(log, ends, since_ms)
 
     def _note_standing(self, standing: dict[bytes, Signal], record: Record) -> None:
         key, value = record.key or b"", record.value
         standing.pop(key, None)
-        if not value or not any(part in value for part in _DECIDED):
+        if self._decode is None or not value or not any(part in value for part in _DECIDED):
             return
         try:
             standing[key] = self._decode(key, value)
@@ -298,9 +317,9 @@ class Rescoring:
             return True
         standing = [self._standing(now.standing, record) for record, _ in taken]
         signals = self._judge([r for r, _ in taken], [post for _, post in taken], standing)
-        for (record, _), signal in zip(taken, signals, strict=True):
+        for signal in signals:
             owner = self._partition_of(signal.post_id)
-            writer.add(self._topic, record.key, encode(signal), owner=owner)
+            writer.add(self._topic, signal.post_id.encode(), encode(signal), owner=owner)
             self.written.append(WrittenSignal(self._name, signal.post_id, signal))
         self._allowed -= len(taken)
         now.scored += len(taken)

@@ -19,7 +19,7 @@ from feedmill.streams.kafka.assignment import AssignmentChange
 from feedmill.streams.kafka.batches import Record
 from feedmill.streams.kafka.log_consumer import LogConsumer
 from feedmill.streams.stages.canary_scoring import CanaryScoring
-from feedmill.streams.stages.rescoring import Rescoring
+from feedmill.streams.stages.rescoring import QUEUE_KIB, Rescoring
 from feedmill.streams.stages.scoring import score_posts
 from feedmill.streams.stages.step import (
     CanaryStep,
@@ -35,8 +35,6 @@ _SAMPLE = Post("sample", "sample", 0, "A sample of plain text, to warm the model
 _ERROR_CHARACTERS = 500
 # A model that always fails does so in every cycle.
 _COMPLAIN_EVERY_S = 10.0
-# A slice of `posts` is small, so little should be read ahead of it.
-_RESCORING_QUEUE_KIB = 512
 
 
 class TextModelStep(CanaryStep):
@@ -64,7 +62,7 @@ class TextModelStep(CanaryStep):
             environment.signals,
             self._judge_again,
             context,
-            partial(LogConsumer, context.connection, queue_kib=_RESCORING_QUEUE_KIB),
+            partial(LogConsumer, context.connection, queue_kib=QUEUE_KIB),
             rate=environment.rescore_rate,
         )
         self.swap(self._load())
@@ -183,7 +181,7 @@ class TextModelStep(CanaryStep):
             signal = self._signal(verdicts, row, event.post_id, record.offset, work.now_ms, version)
             writer.add(self.topic, record.key, encode(signal), owner=partition)
             work.signals.append(WrittenSignal(self.name, event.post_id, signal))
-        self.rescoring.note_written(work)
+        self.rescoring.note_written(work, writer)
 
     def _judge_again(
         self, records: Sequence[Record], posts: Sequence[Post], standing: Sequence[Signal | None]

@@ -124,6 +124,9 @@ WRONG_LINES = {
         ),
         *("spam --from-labels --since yesterday", "quality --ordinary x", "quality --data x"),
         "engagement --from-labels",
+        *("engagement --follow", "engagement --follow --ordinary x --base shipped"),
+        "engagement --follow --ordinary nowhere.parquet",
+        "spam --follow --ordinary x --wait 1h",
     ),
     "evaluate": (
         *("", "ham", "spam --folds 1", "spam --alone", "spam --docs .", "spam --all"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +115,20 @@ def pack(fitted: FittedEngagement) -> bytes:
     return pack_artifact(metadata, FEATURES, arrays)
 
 
+@dataclass(frozen=True)
+class OwnRun:
+    """Where a model of a product's own impressions is kept, and what its card states.
+
+    `settings` say how the rows were made.  With `keeps_rows` the store keeps them as a snapshot.
+    """
+
+    out: Store
+    day: str
+    command: str
+    settings: Mapping[str, Any]
+    keeps_rows: bool = True
+
+
 def train_on_impressions(
     rows: Impressions,
     out: Store,
@@ -128,24 +143,40 @@ def train_on_impressions(
     keeps the rows as a snapshot.  Raises `UsageError` where there are too few.
     """
     check_enough(rows)
-    fitted = fit_impressions(ENGAGEMENT, rows)
+    run = OwnRun(out, day, command, settings, keeps_rows)
+    card, content = _own_card(rows, fit_impressions(ENGAGEMENT, rows), run)
+    save_artifact(out, card, content)
+    return card
+
+
+def save_challenger(
+    rows: Impressions, fitted: FittedEngagement, metrics: Mapping[str, float], run: OwnRun
+) -> ModelCard:
+    """Save a model that learned all impressions, with `metrics`, without installing it."""
+    card, content = _own_card(rows, fitted, run)
+    card = msgspec.structs.replace(card, metrics={**card.metrics, **metrics})
+    save_artifact(run.out, card, content, installed=False)
+    return card
+
+
+def _own_card(rows: Impressions, fitted: FittedEngagement, run: OwnRun) -> tuple[ModelCard, bytes]:
+    """Return the card and the bytes of a model of own impressions, and keep these."""
     content = pack(fitted)
-    kept = save_impressions(out, rows) if keeps_rows else None
+    kept = save_impressions(run.out, rows) if run.keeps_rows else None
     digest = sha256_of(pack_impressions(rows)) if kept is None else kept.sha256
     uses = [
         DataUse(_IMPRESSIONS, fitted.rows[head.kind], OWN_DATA, head.kind, digest, snapshot=kept)
         for head in ENGAGEMENT.heads
     ]
-    card = _card(uses, fitted, sha256_of(content), day)
+    card = _card(uses, fitted, sha256_of(content), run.day)
     card = msgspec.structs.replace(
         card,
-        command=command,
+        command=run.command,
         metrics={**card.metrics, "impressions": float(len(rows)), **_effect_metrics(fitted)},
         weaknesses=[_OWN_RATE, _OWN_AUTHORS, *card.weaknesses[2:]],
-        parameters={**card.parameters, "effects": _effect_settings(), **settings},
+        parameters={**card.parameters, "effects": _effect_settings(), **run.settings},
     )
-    save_artifact(out, card, content)
-    return card
+    return card, content
 
 
 def _uses(folder: Path, recipe: EngagementRecipe, fitted: FittedEngagement) -> list[DataUse]:

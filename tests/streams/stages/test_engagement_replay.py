@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from copy import deepcopy
 from random import Random
 
@@ -18,7 +19,7 @@ from feedmill.events.post import Deletion, Post
 from feedmill.features.authorship import author_keys, hours_of_day
 from feedmill.features.counters import Counters
 from feedmill.rankers.engagement import HEADS, clicks_and_impressions
-from feedmill.rankers.impressions import Impressions
+from feedmill.rankers.impressions import Impressions, join
 from feedmill.streams.settings.environment import Environment
 from feedmill.streams.stages.engagement_replay import EngagementReplay
 from feedmill.streams.stages.feature_row import FeatureRow, decode_row
@@ -52,6 +53,22 @@ def replayed(
     replay.add_posts(posts)
     replay.count(events)
     return replay.impressions(end_ms), dict(replay.left_out)
+
+
+def test_a_row_knows_its_user_by_the_same_hash_for_every_post() -> None:
+    events = [
+        event(n, n, user=user, post_id=post_id)
+        for n, (user, post_id) in enumerate([("u", "p"), ("w", "p"), ("u", "q")])
+    ]
+    rows, _ = replayed(events, [post("p"), post("q")])
+    assert rows.users is not None
+    one, two, again = rows.users.tolist()
+    assert one == again != two
+    both = join([rows, rows.where(rows.versions == 1)])
+    assert both.users is not None
+    assert both.users.tolist() == [one, two, again, again]
+    unknown = dataclasses.replace(rows, users=None)
+    assert join([rows, unknown]).users is None
 
 
 def test_a_row_knows_what_the_step_had_counted_just_before() -> None:

@@ -72,7 +72,7 @@ class Model:
         one = record(post_id, post, offset=offset, timestamp=NOW_MS)
         self.topics[POSTS].append(one)
         work = decode_work([RecordBatch(POSTS, [one])], [], partitions=1, epoch=1, now_ms=NOW_MS)
-        self.rescoring.note_written(work)
+        self.rescoring.note_written(work, self.writer)
         log = self.topics[SIGNALS]
         signal = Signal(post_id, offset, 0.1, "m", self.version, NOW_MS, reason=reason)
         log.append(record(post_id, signal if post else None, offset=len(log), timestamp=NOW_MS))
@@ -206,6 +206,14 @@ def test_the_note_comes_a_cycle_after_the_last_signal() -> None:
         made.work(1)
         added.append(len(made.writer.added))
     assert added[-1] == added[-2] == 100
+
+
+def test_a_version_is_noted_as_mixed_with_the_first_signals_of_the_next_one() -> None:
+    """So the version of before, if it comes back after a kill, knows that it did not judge all."""
+    made = started(3)
+    made.release("2")
+    made.say("new")
+    assert made.note == "-"
 
 
 def test_signals_that_something_else_decided_are_handed_to_the_judge() -> None:

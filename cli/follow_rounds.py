@@ -1,0 +1,77 @@
+"""Rounds of `feedmill train --follow`: repeated until the process is ended, each with a line."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any, NoReturn
+
+import click
+from kafka.errors import KafkaError
+
+from feedmill.cli.model_releases import send_release, tried_release
+from feedmill.cli.model_versions import read_history
+from feedmill.cli.output import print_json
+from feedmill.events.errors import FeedmillError
+from feedmill.models.artifact import ModelCard
+from feedmill.streams.settings.clock import now_ms
+from feedmill.streams.settings.environment import Environment
+
+# What a round did, by name; `reason` says why nothing was released, or "released".
+Figures = dict[str, Any]
+
+# The trial's limit, and some seconds for the instances.
+_ANSWERS_S = 90.0
+_BY = "train --follow"
+
+
+def repeat(
+    model: str, every_ms: int, one_round: Callable[[], Figures], *, as_json: bool
+) -> NoReturn:
+    """Do rounds for ever, and print what came of each.
+
+    What goes wrong with Kafka, the store or the release is the reason of a round and not the end:
+    the next one may find Kafka again, the artifact, or the model unfrozen.
+    """
+    while True:
+        due = time.monotonic() + every_ms / 1000
+        try:
+            figures = one_round()
+        except (FeedmillError, KafkaError) as error:
+            figures = {"reason": str(error)}
+        _report(model, figures, as_json=as_json)
+        time.sleep(max(0.0, due - time.monotonic()))
+
+
+def release_better(
+    environment: Environment, card: ModelCard, old_version: str, better: float, bets: int
+) -> str:
+    """Release a version unless somebody froze the model meanwhile; return what came of it.
+
+    Where it fails, the version is in the store: `feedmill models release` can still do it.
+    """
+    note = f"better than {old_version}: e-value {better:.0f} of {bets} bets"
+    try:
+        read_history(environment).check_not_frozen(card.name)
+        wanted = tried_release(environment, card, _BY, note)
+        send_release(
+            environment, card.name, wanted, _ANSWERS_S, lambda line: click.echo(line, err=True)
+        )
+    except (FeedmillError, KafkaError) as error:
+        return f"not released: {error}"
+    return "released"
+
+
+def _report(model: str, figures: Figures, *, as_json: bool) -> None:
+    """Print what came of a round, as one line."""
+    if as_json:
+        print_json({"model": model, "at_ms": now_ms(), **figures})
+        return
+    at = datetime.now(UTC).strftime("%H:%M:%S")
+    shown = ", ".join(f"{name} {_text(value)}" for name, value in figures.items() if value != {})
+    click.echo(f"{at} {model}: {shown}")
+
+
+def _text(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,143 @@
+"""`feedmill train engagement --follow`: trains challengers on impressions, and releases them.
+
+A process of its own, as for filters (`train_follow`).  Each round counts the topics of the window
+again, by the code that counts them online.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from feedmill.cli.engagement_topics import read_impressions
+from feedmill.cli.follow_options import FollowOptions
+from feedmill.cli.follow_rounds import Figures, release_better, repeat
+from feedmill.cli.model_versions import read_history
+from feedmill.events.errors import UsageError
+from feedmill.models.store_files import Store
+from feedmill.rankers.engagement import ExpectedClicks
+from feedmill.rankers.impressions import Impressions
+from feedmill.rankers.registry import ENGAGEMENT_RANKER
+from feedmill.streams.settings.clock import now_ms
+from feedmill.streams.settings.environment import Environment
+from feedmill.training.continual.impression_bets import without_floods
+from feedmill.training.continual.impression_challenger import ImpressionVerdict
+from feedmill.training.continual.impression_learner import ImpressionLearner, ImpressionRound
+from feedmill.training.continual.starts import Starts
+from feedmill.training.datasets.impression_snapshots import (
+    read_impressions as read_snapshot,
+)
+from feedmill.training.ranker_recipes import ENGAGEMENT
+from feedmill.training.trainers.engagement import OwnRun, save_challenger
+
+MIN_REFERENCE = 3_000
+_NAME = ENGAGEMENT_RANKER.name
+# The topics are counted again in each round, and reactions are known a day later.
+_EVERY_MS = 3_600_000
+
+
+@dataclass(frozen=True)
+class EngagementFollowRun:
+    """The file of the reference, how long a reaction is waited for, and how to report."""
+
+    reference: Path
+    wait_ms: int
+    options: FollowOptions
+    command: str
+    as_json: bool
+    keeps_rows: bool = True
+
+
+def follow_engagement(environment: Environment, run: EngagementFollowRun) -> None:
+    """Train and release challengers until the process is ended.
+
+    Raises
+    ------
+    UsageError
+        FEEDMILL_MODELS is not set, or the reference cannot be read or has too few impressions
+        that are older than the window.
+    """
+    store = environment.models
+    if store is None:
+        raise UsageError("--follow needs FEEDMILL_MODELS, the store that the workers read, too")
+    reference = _older(read_snapshot(run.reference), now_ms() - run.options.window_ms)
+    starts = Starts(store, f"{_NAME}.starts", run.options.most_starts)
+    learner = ImpressionLearner(ENGAGEMENT, reference, run.wait_ms, starts)
+    repeat(
+        _NAME,
+        run.options.every_ms or _EVERY_MS,
+        lambda: _round(environment, store, run, learner),
+        as_json=run.as_json,
+    )
+
+
+def _older(reference: Impressions, before_ms: int) -> Impressions:
+    """Return the impressions of a reference that are older than the window."""
+    old = reference.where(reference.at_ms < before_ms)
+    if len(old) < MIN_REFERENCE:
+        raise UsageError(
+            f"--follow needs {MIN_REFERENCE:,} impressions that are older than the window, found"
+            f" {len(old):,}; name an earlier or a larger snapshot with --ordinary"
+        )
+    return old
+
+
+def _round(
+    environment: Environment, store: Store, run: EngagementFollowRun, learner: ImpressionLearner
+) -> Figures:
+    """Let a challenger bet on what is new, and release it if it may."""
+    history = read_history(environment)
+    history.check_not_frozen(_NAME)
+    release = history.current(_NAME)
+    champion = ENGAGEMENT_RANKER.load(store, None if release is None else release.sha256)
+    if not isinstance(champion, ExpectedClicks):
+        raise UsageError(f"no challenger can be fitted beside a {type(champion).__name__}")
+    counted = read_impressions(environment, run.wait_ms, now_ms() - run.options.window_ms)
+    found = learner.round(champion, counted.rows, now_ms())
+    figures = _figures(found) | {"left_out": counted.left_out, "champion": champion.version}
+    verdict = found.verdict
+    if verdict is None or verdict.fitted is None or found.reason:
+        return {**figures, "reason": found.reason}
+    card = save_challenger(
+        without_floods(counted.rows),
+        verdict.fitted,
+        _e_values(verdict),
+        OwnRun(store, _today(), run.command, _settings(environment, run), run.keeps_rows),
+    )
+    reason = release_better(environment, card, champion.version, verdict.better, verdict.bets)
+    return {**figures, "challenger": card.version, "reason": reason}
+
+
+def _figures(found: ImpressionRound) -> Figures:
+    figures: Figures = {
+        "impressions": found.impressions,
+        "users": found.users,
+        "new": found.fresh,
+    }
+    return figures | _e_values(found.verdict)
+
+
+def _e_values(verdict: ImpressionVerdict | None) -> dict[str, float]:
+    if verdict is None:
+        return {}
+    return {
+        "bets": float(verdict.bets),
+        "better": verdict.better,
+        "not_worse": verdict.not_worse,
+    }
+
+
+def _today() -> str:
+    return datetime.now(UTC).date().isoformat()
+
+
+def _settings(environment: Environment, run: EngagementFollowRun) -> dict[str, object]:
+    """Return how the impressions were counted, for the card."""
+    return {
+        "wait_ms": run.wait_ms,
+        "window_ms": run.options.window_ms,
+        "user_window": environment.user_window,
+        "burst_reactions": environment.burst_reactions,
+        "examination": [*environment.examination],
+    }

@@ -1,0 +1,153 @@
+"""`feedmill train engagement --follow` without Kafka: what it needs, and what it releases."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+from kafka.errors import KafkaConnectionError
+
+from builders.model_store import shipped_store
+from feedmill.cli import follow_rounds, train_follow_engagement
+from feedmill.cli.engagement_topics import CountedTopics
+from feedmill.cli.main import main
+from feedmill.events.errors import UsageError
+from feedmill.events.release import ModelRelease
+from feedmill.models.artifact import ModelCard, read_card
+from feedmill.models.store import find_card
+from feedmill.training.continual import impression_learner
+from feedmill.training.continual.impression_challenger import ImpressionVerdict
+from feedmill.training.datasets.impression_snapshots import save_impressions
+from feedmill.training.evaluation.impression_simulation import Size, simulated_impressions
+from feedmill.training.fitting.impressions import fit_impressions
+from feedmill.training.ranker_recipes import ENGAGEMENT
+
+SIZE = Size(posts=400, authors=300, users=500, impressions=12)
+OLD = simulated_impressions("none", 1, SIZE)
+
+
+class History:
+    """No release, and not frozen."""
+
+    def check_not_frozen(self, name: str) -> None:
+        assert name == "engagement"
+
+    def current(self, name: str) -> None:
+        assert name == "engagement"
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = shipped_store(tmp_path / "store")
+    monkeypatch.setenv("FEEDMILL_MODELS", str(folder))
+    monkeypatch.setenv("FEEDMILL_KAFKA", "127.0.0.1:1")
+    for module in (train_follow_engagement, follow_rounds):
+        monkeypatch.setattr(module, "read_history", lambda _: History())
+    monkeypatch.setattr(time, "sleep", lambda _: None)
+    return folder
+
+
+def reference_of(folder: Path, rows: Any = OLD) -> Path:
+    return folder / "snapshots" / f"{save_impressions(folder, rows).sha256}.parquet"
+
+
+def follow(reference: Path) -> Result:
+    words = ["train", "engagement", "--follow", "--json", "--ordinary", str(reference)]
+    return CliRunner().invoke(main, words)
+
+
+def rounds_of(result: Result) -> list[Any]:
+    return [json.loads(line) for line in result.stdout.splitlines() if line.startswith("{")]
+
+
+def test_the_reference_is_older_than_the_window_and_large_enough(
+    store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few = follow(reference_of(store, simulated_impressions("none", 1, Size(100, 9, 99, 9))))
+    assert few.exit_code == 1
+    assert "--follow needs 3,000 impressions that are older than the window" in few.stderr
+    start_ms = int(OLD.at_ms.min())
+    monkeypatch.setattr(train_follow_engagement, "now_ms", lambda: start_ms)
+    assert "found 0; name an earlier or a larger snapshot" in follow(reference_of(store)).stderr
+
+
+def test_it_needs_the_store_of_the_workers(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("FEEDMILL_MODELS")
+    result = follow(reference_of(store))
+    assert result.exit_code == 1
+    assert "--follow needs FEEDMILL_MODELS" in result.stderr
+
+
+def test_a_round_that_fails_is_reported_and_the_next_one_comes(
+    store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failures: list[BaseException] = [
+        *(KafkaConnectionError("away"), UsageError("no topic"), KeyboardInterrupt())
+    ]
+
+    def read(*_: Any) -> Any:
+        raise failures.pop(0)
+
+    monkeypatch.setattr(train_follow_engagement, "read_impressions", read)
+    result = follow(reference_of(store))
+    assert result.exit_code == 1
+    reasons = [one["reason"] for one in rounds_of(result)]
+    assert reasons == ["KafkaConnectionError: away", "no topic"]
+
+
+def test_a_better_challenger_is_saved_and_released_and_not_installed(
+    store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installed = read_card(store, "engagement").version
+    counted = [CountedTopics(OLD, {"impressions too late": 7}, 0, [])]
+
+    def read(_environment: Any, wait_ms: int, _since_ms: int) -> CountedTopics:
+        assert wait_ms == 86_400_000
+        if not counted:
+            raise KeyboardInterrupt
+        return counted.pop()
+
+    def challenge(*_: Any) -> ImpressionVerdict:
+        return ImpressionVerdict("", 9, 200.0, 300.0, fit_impressions(ENGAGEMENT, OLD))
+
+    released: list[tuple[str, str]] = []
+
+    def tried(_environment: Any, card: ModelCard, by: str, note: str) -> ModelRelease:
+        released.append((card.version, f"{by}: {note}"))
+        return ModelRelease(card.sha256, (), by, note)
+
+    monkeypatch.setattr(train_follow_engagement, "read_impressions", read)
+    monkeypatch.setattr(impression_learner, "challenge_impressions", challenge)
+    monkeypatch.setattr(follow_rounds, "tried_release", tried)
+    monkeypatch.setattr(follow_rounds, "send_release", lambda *_: (0, []))
+    (found,) = rounds_of(follow(reference_of(store)))
+    assert (found["reason"], found["champion"]) == ("released", installed)
+    assert (found["bets"], found["better"], found["not_worse"]) == (9, 200, 300)
+    assert (found["impressions"], found["new"]) == (len(OLD), len(OLD))
+    assert found["left_out"] == {"impressions too late": 7}
+    note = f"train --follow: better than {installed}: e-value 200 of 9 bets"
+    assert released == [(found["challenger"], note)]
+    assert read_card(store, "engagement").version == installed
+    card = find_card(store, "engagement", found["challenger"])
+    assert card.metrics["better"] == 200
+    assert card.parameters["window_ms"] == 7 * 86_400_000
+    assert card.data[0].snapshot is not None
+
+
+def test_while_the_model_is_frozen_nothing_is_read(
+    store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = [UsageError("`engagement` is frozen"), KeyboardInterrupt()]
+
+    def check(_name: str) -> None:
+        raise answers.pop(0)
+
+    frozen = SimpleNamespace(check_not_frozen=check)
+    monkeypatch.setattr(train_follow_engagement, "read_history", lambda _: frozen)
+    found = rounds_of(follow(reference_of(store)))
+    assert [one["reason"] for one in found] == ["`engagement` is frozen"]
