@@ -140,7 +140,8 @@ class _DeltaTrainer:
         self.weights = np.where(self.violating, 0.5 / share, 0.5 / (1 - share))
         views = base.evidence.views
         factor = base.ngram_models[views.index(_VIEW)].word_factor
-        self._counts = count_matrix(self.batch.view(_VIEW), factor)
+        texts = self.batch.view(_VIEW)
+        self._counts = count_matrix(texts, factor, texts.norms)
         self._columns = base.evidence_rows(self.batch)[:, len(views) :]
         self._base = base.raw_scores(self.batch)
         self._slope = base.calibrator.slope

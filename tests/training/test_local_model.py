@@ -154,3 +154,18 @@ def test_too_few_labels_or_ordinary_posts_are_refused_with_the_numbers() -> None
         check_labels([one_sided], [plain])
     with pytest.raises(UsageError, match=r"at least 200 ordinary posts .* found 0"):
         check_labels([rows], [])
+
+
+def test_a_delta_is_fitted_to_the_scores_that_it_will_give(base: FilterModel) -> None:
+    rows = of_product(5)
+    long_texts = [" ".join(rows.texts[i : i + 40]) for i in range(20)]
+    long_rows = labelled_posts(
+        "product",
+        "product",
+        [LabelledRow(text, i % 2, f"a{i}") for i, text in enumerate(long_texts)],
+    )
+    trainer = local_model._DeltaTrainer(base, long_rows)
+    every = np.ones(len(long_rows), dtype=np.bool_)
+    fitted = trainer.raw_scores(trainer.fit(every), every)
+    served = fit_delta(base, long_rows).raw_scores(PostBatch(long_rows.posts))
+    np.testing.assert_allclose(served, fitted, rtol=1e-2, atol=1e-2)
