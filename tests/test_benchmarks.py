@@ -16,7 +16,7 @@ BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
     [
         ("bench_combine.py", "--sizes 2000", "2,000  gates"),
         ("bench_history.py", "--posts 800 --rounds 1", "µs"),
-        ("bench_lists.py", "--entries 2000 --posts 200 --rounds 1", "all three"),
+        ("bench_lists.py", "--entries 2000 --posts 200 --rounds 1", "all four"),
         ("bench_memory.py", "--posts 500 --combiner-only", "bytes a live post at 500"),
         ("bench_ranking.py", "--sizes 300,600 --events 3", "engagement"),
         ("bench_rules.py", "--rounds 1", "re, phrases"),
