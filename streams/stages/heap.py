@@ -10,13 +10,13 @@ import ctypes
 
 # Of glibc's malloc.h.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
-_ARENAS = 1
+_ARENAS = 2
 # Larger blocks, as those of a fetch, are mapped one by one and go back at once.
 _MAPPED_FROM = 128 * 1024
 
 
 def keep_heap_small() -> None:
-    """Have one heap in this process; called before there are threads."""
+    """Have few heaps in this process; called before there are threads."""
     library = _glibc()
     if library is not None:
         library.mallopt(_M_ARENA_MAX, _ARENAS)
