@@ -13,8 +13,9 @@ from kafka.errors import KafkaError
 from feedmill.cli.model_releases import send_release, tried_release
 from feedmill.cli.model_versions import read_history
 from feedmill.cli.output import print_json
-from feedmill.events.errors import FeedmillError
+from feedmill.events.errors import FeedmillError, UsageError
 from feedmill.models.artifact import ModelCard
+from feedmill.models.store_files import Store
 from feedmill.streams.settings.clock import now_ms
 from feedmill.streams.settings.environment import Environment
 
@@ -24,6 +25,13 @@ Figures = dict[str, Any]
 # The trial's limit, and some seconds for the instances.
 _ANSWERS_S = 90.0
 _BY = "train --follow"
+
+
+def store_of_workers(environment: Environment) -> Store:
+    """Return the store that the workers read, too; `UsageError` where none is named."""
+    if environment.models is None:
+        raise UsageError("--follow needs FEEDMILL_MODELS, the store that the workers read, too")
+    return environment.models
 
 
 def repeat(

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 import numpy as np
 
 from feedmill.cli.follow_options import FollowOptions
-from feedmill.cli.follow_rounds import Figures, release_better, repeat
+from feedmill.cli.follow_rounds import Figures, release_better, repeat, store_of_workers
 from feedmill.cli.model_versions import read_history
 from feedmill.events.errors import UsageError
 from feedmill.filters.spec import FilterSpec
@@ -57,9 +57,7 @@ def follow(environment: Environment, run: FollowRun) -> None:
     UsageError
         FEEDMILL_MODELS is not set, or there are too few ordinary posts older than the window.
     """
-    store = environment.models
-    if store is None:
-        raise UsageError("--follow needs FEEDMILL_MODELS, the store that the workers read, too")
+    store = store_of_workers(environment)
     spec, options = run.spec, run.options
     ordinary = _ordinary_posts(run, now_ms() - options.window_ms)
     starts = Starts(store, f"{spec.name}.starts", options.most_starts)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from feedmill.cli.engagement_topics import read_impressions
 from feedmill.cli.follow_options import FollowOptions
-from feedmill.cli.follow_rounds import Figures, release_better, repeat
+from feedmill.cli.follow_rounds import Figures, release_better, repeat, store_of_workers
 from feedmill.cli.model_versions import read_history
 from feedmill.events.errors import UsageError
 from feedmill.models.store_files import Store
@@ -58,9 +58,7 @@ def follow_engagement(environment: Environment, run: EngagementFollowRun) -> Non
         FEEDMILL_MODELS is not set, or the reference cannot be read or has too few impressions
         that are older than the window.
     """
-    store = environment.models
-    if store is None:
-        raise UsageError("--follow needs FEEDMILL_MODELS, the store that the workers read, too")
+    store = store_of_workers(environment)
     reference = _older(read_snapshot(run.reference), now_ms() - run.options.window_ms)
     starts = Starts(store, f"{_NAME}.starts", run.options.most_starts)
     learner = ImpressionLearner(ENGAGEMENT, reference, run.wait_ms, starts)

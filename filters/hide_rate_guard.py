@@ -124,10 +124,6 @@ class _Sources:
         self._names = [""]
         self._spare: list[int] = []
 
-    def columns(self) -> tuple[dict[str, int], list[int], list[int]]:
-        """`numbers`, `posts` and `flagged`."""
-        return self.numbers, self.posts, self.flagged
-
     def add(self, name: str) -> int:
         """The number of a source that has no post yet."""
         if self._spare:
@@ -206,19 +202,19 @@ class HideRates:
         """
         self._at_ms = max(self._at_ms, post.at_ms)
         self._forget(post.offset - WINDOW_RECORDS, self._at_ms - WINDOW_MS)
-        numbers, posts, flagged = self._sources.columns()
-        over, sources = None, 0
+        known, over, sources = self._sources, None, 0
+        numbers, posts, flagged = known.numbers, known.posts, known.flagged
         for source in post.sources:
             number = numbers.get(source)
             if number is None:
-                number = self._sources.add(source)
+                number = known.add(source)
             count = posts[number]
             if over is None and count >= LEAST_POSTS and flagged[number] > self._max_rate * count:
                 over = source
             posts[number] = count + 1
             sources = sources << _NUMBER_BITS | number
         if post.value >= self._flagged_at:
-            self._sources.count_flagged(sources)
+            known.count_flagged(sources)
         self._window.append(post, self._at_ms, sources)
         return over
 

@@ -217,10 +217,11 @@ class ModelReleases:
 
         Called before the posts of a cycle are judged; `positions` says where they begin.
         """
-        for name in self._noted:
-            for at, offset in positions().items():
-                if at.topic == "posts":
-                    self._note(name, at.partition, offset, writer)
+        if self._noted:
+            begins = {at.partition: n for at, n in positions().items() if at.topic == "posts"}
+            for name in self._noted:
+                for partition, offset in begins.items():
+                    self._note(name, partition, offset, writer)
         self._decision.note(writer)
 
     def judged(self, work: WorkBatch, writer: Writer) -> bool:

@@ -75,11 +75,8 @@ class ImpressionLearner:
         sizes = len(rows), len(np.unique(users_of(rows))), fresh
         if fresh < MIN_FRESH:
             return ImpressionRound(*sizes, f"fewer than {MIN_FRESH:,} of them are new")
-        next_ms = self._starts.next_ms(now_ms)
-        if next_ms > now_ms:
-            minutes = (next_ms - now_ms) / 60_000
-            return ImpressionRound(*sizes, f"no start is left for {minutes:.0f} minutes")
-        self._starts.note(now_ms)
+        if reason := self._starts.begin(now_ms):
+            return ImpressionRound(*sizes, reason)
         window = Window(rows, self._fresh_from_ms, self._wait_ms)
         self._fresh_from_ms = int(rows.at_ms.max()) + 1
         verdict = challenge_impressions(champion, self._recipe, window, self._reference)

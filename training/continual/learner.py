@@ -81,13 +81,8 @@ class Learner:
         fresh = [row for row in rows if row.post.post_id not in self._bet_on]
         if len(fresh) < MIN_FRESH:
             return Round(rows, len(audit), len(fresh), f"fewer than {MIN_FRESH} of them are new")
-        next_ms = self._starts.next_ms(now_ms)
-        if next_ms > now_ms:
-            minutes = (next_ms - now_ms) / 60_000
-            return Round(
-                rows, len(audit), len(fresh), f"no start is left for {minutes:.0f} minutes"
-            )
-        self._starts.note(now_ms)
+        if reason := self._starts.begin(now_ms):
+            return Round(rows, len(audit), len(fresh), reason)
         self._bet_on = {row.post.post_id for row in rows}
         verdict = challenge(
             Champion(champion, self._base), self._recipe, known, fresh, self._ordinary, audit

@@ -40,7 +40,11 @@ class Starts:
         recent = [at_ms for at_ms in self._at_ms if at_ms > now_ms - _DAY_MS]
         return now_ms if len(recent) < self._most else recent[-self._most] + _DAY_MS
 
-    def note(self, now_ms: int) -> None:
-        """Count a start, before it begins."""
+    def begin(self, now_ms: int) -> str:
+        """Count a start, if one is left; return why none may begin, "" if it may."""
+        next_ms = self.next_ms(now_ms)
+        if next_ms > now_ms:
+            return f"no start is left for {(next_ms - now_ms) / 60_000:.0f} minutes"
         self._at_ms = [*(at_ms for at_ms in self._at_ms if at_ms > now_ms - _DAY_MS), now_ms]
         write_file(self._store, self._file, msgspec.json.encode(self._at_ms))
+        return ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -100,18 +101,30 @@ def _slice(
     by: str, value: str, rows: Impressions, inside: Mask, predicted: tuple[Values, Values]
 ) -> ImpressionSlice:
     some = rows.where(inside)
-    seen = seen_before(some)
-    of_model, of_rate = (column[inside] for column in predicted)
-    less = (log_losses(of_model, seen.rate) - log_losses(of_rate, seen.rate)) * seen.rest
-    rate = float((seen.rate * seen.rest).sum() / seen.rest.sum())
+    values, smoothed = (column[inside] for column in predicted)
+    clicked = float(some.reacted("click").mean())
     return ImpressionSlice(
-        by,
-        value,
-        len(some),
-        float(some.reacted("click").mean()),
-        roc_auc(of_model, some.reacted("click")),
-        mean_loss(some.versions, less, seen.rest),
-        rate_calibration_error(of_model, seen.rate, seen.rest) / rate,
+        by, value, len(some), clicked, *prediction_figures(some, values, smoothed)
+    )
+
+
+class PredictionFigures(NamedTuple):
+    """As `ImpressionSlice` has them."""
+
+    auc: float
+    loss: Figure
+    calibration_error: float
+
+
+def prediction_figures(rows: Impressions, values: Values, smoothed: Values) -> PredictionFigures:
+    """Return how (rows,) predictions do, and how beside those of the smoothed rate."""
+    seen = seen_before(rows)
+    less = (log_losses(values, seen.rate) - log_losses(smoothed, seen.rate)) * seen.rest
+    rate = float((seen.rate * seen.rest).sum() / seen.rest.sum())
+    return PredictionFigures(
+        roc_auc(values, rows.reacted("click")),
+        mean_loss(rows.versions, less, seen.rest),
+        rate_calibration_error(values, seen.rate, seen.rest) / rate,
     )
 
 

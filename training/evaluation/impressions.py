@@ -27,11 +27,9 @@ from feedmill.training.datasets.impression_arms import (
 from feedmill.training.evaluation.impression_slices import (
     ImpressionSlice,
     impression_slices,
-    mean_loss,
+    prediction_figures,
 )
 from feedmill.training.evaluation.intervals import Figure
-from feedmill.training.evaluation.metrics import roc_auc
-from feedmill.training.evaluation.ranker_metrics import log_losses, rate_calibration_error
 from feedmill.training.fitting.engagement import (
     FittedEngagement,
     SeenBefore,
@@ -97,17 +95,13 @@ def evaluate_later_posts(recipe: EngagementRecipe, rows: Impressions) -> LaterPo
     shown = shown_posts(split.after)
     seen = seen_before(split.after)
     values = _values(recipe, fitted, split)
-    losses = {
-        name: log_losses(predicted, seen.rate) * seen.rest for name, predicted in values.items()
-    }
     rate = float((seen.rate * seen.rest).sum() / seen.rest.sum())
-    orders = []
-    for name, predicted in values.items():
-        loss = mean_loss(shown.arms, losses[name] - losses["smoothed rate"], seen.rest)
-        auc = roc_auc(predicted, split.after.reacted("click"))
-        error = rate_calibration_error(predicted, seen.rate, seen.rest) / rate
-        orders.append(OrderFigures(name, auc, loss, error))
-    slices = impression_slices(split.after, values["engagement"], values["smoothed rate"])
+    smoothed = values["smoothed rate"]
+    orders = [
+        OrderFigures(name, *prediction_figures(split.after, predicted, smoothed))
+        for name, predicted in values.items()
+    ]
+    slices = impression_slices(split.after, values["engagement"], smoothed)
     return LaterPosts(len(split.before), len(split.after), len(shown.posts), rate, orders, slices)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import threading
 import time
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from builders.kafka_log import KafkaLog
 from builders.waiting import until
 from feedmill.deploy.local import StackAddress
 from feedmill.events.settings import Settings
+from feedmill.streams.kafka.batches import RecordBatch
 from feedmill.streams.stages.step import Step, WorkBatch, Writer
 from feedmill.streams.stages.worker import CYCLE_S, LEAST_S, Worker
 
@@ -151,3 +153,20 @@ def test_a_setting_that_comes_within_a_cycle_holds_in_that_cycle(
         until(lambda: "settings" in step.calls and step.backgrounds > 50)
     at = step.calls.index("settings")
     assert step.calls[at - 1 : at + 2] == ["poll", "settings", "background"]
+
+
+def test_settings_end_a_wait_for_posts(monkeypatch: pytest.MonkeyPatch) -> None:
+    worker, looks = Worker.__new__(Worker), iter("posts engagements")
+    worker._often_until = 0.0
+
+    def nothing(_: object) -> list[RecordBatch]:
+        next(looks)  # ends the test if the loop goes on to wait
+        return []
+
+    monkeypatch.setattr(worker, "_take_posts", nothing)
+    monkeypatch.setattr(worker, "_take_engagements", nothing)
+    for has_settings in ([True], [False, False, True]):
+        answers = iter(has_settings)
+        monkeypatch.setattr(worker, "_read_settings", lambda answers=answers: next(answers))
+        assert worker._take_input(math.inf) == ([], [])
+        assert next(answers, None) is None
