@@ -40,6 +40,7 @@ def test_ids_are_read_back_whatever_goes_and_moves(seed: int) -> None:
         arena.tidy()
     assert {number: arena.read(number) for number in held} == held
     numbers = np.array(list(held), np.int32)
+    assert arena.read_many(numbers) == list(held.values())
     asked = [text if random.random() < 0.5 else draw(random, text) for text in held.values()]
     expected = [text == other for text, other in zip(held.values(), asked, strict=True)]
     assert arena.hold(numbers, *encode_many(asked)).tolist() == expected
@@ -60,6 +61,7 @@ def test_ids_beyond_ascii() -> None:
     arena = IdArena()
     put(arena, texts)
     assert {number: arena.read(number) for number in texts} == texts
+    assert arena.read_many(np.array([3, 1, 0, 2], np.int32)) == [texts[n] for n in (3, 1, 0, 2)]
 
 
 def test_a_block_whose_ids_are_all_gone_is_used_again() -> None:
