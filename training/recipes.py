@@ -55,6 +55,9 @@ class Recipe:
         thresholds too, scored by a model that did not learn them.
     plain_copies
         Whether it also learns from the first sentence of each labelled post, without addresses.
+    by_group
+        Whether groups count and not rows: a group weighs as the root of its size, and an n-gram
+        counts the more, the more groups agree on what it tells (`fitting.group_contrast`).
     research
         How to evaluate the idea on data sets whose licence allows research alone; its models are
         thrown away.
@@ -71,6 +74,7 @@ class Recipe:
     ceiling: float = 1.0
     fine_rows_choose: bool = False
     plain_copies: bool = False
+    by_group: bool = False
     research: Recipe | None = None
 
     @property

@@ -6,17 +6,18 @@ Seeded: the same data give the same sha256.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 
 from feedmill.features.post_batch import PostBatch
 from feedmill.filters.calibration import LengthCalibrator
 from feedmill.filters.model import FilterModel, characters
 from feedmill.models.artifact import pack_artifact
-from feedmill.training.arrays import Values
+from feedmill.training.arrays import Mask, Values
 from feedmill.training.datasets.labelled_posts import LabelledPosts, concatenate
 from feedmill.training.datasets.long_posts import long_posts
 from feedmill.training.fitting.calibration import (
@@ -95,8 +96,14 @@ def fit(
     batch = PostBatch(rows.posts)
     matrix = EvidenceMatrix(recipe.evidence, batch)
     every = np.ones(len(rows), dtype=np.bool_)
-    linear = matrix.fit(labels, weights, every, recipe.inverse_penalty)
-    unseen = _unseen_scores(matrix, labels, weights, rows.groups, linear, recipe.inverse_penalty)
+    of_labelled = np.arange(len(rows)) < sum(map(len, labelled))
+    group_of = _group_of(rows.groups, of_labelled) if recipe.by_group else None
+
+    def fit_rows(mask: Mask) -> LinearModel:
+        return matrix.fit(labels, weights, mask, recipe.inverse_penalty, group_of)
+
+    linear = fit_rows(every)
+    unseen = _unseen_scores(matrix, fit_rows, labels, rows.groups, linear)
     draft = FilterModel(
         "",
         "",
@@ -107,7 +114,6 @@ def fit(
         LengthCalibrator(np.zeros(0, np.int64), np.zeros(1), 1.0, 1.0),
     )
     choosing = [_scored(draft, rows) for rows in _choosing(fine, labelled)]
-    of_labelled = np.arange(len(rows)) < sum(map(len, labelled))
     if recipe.fine_rows_choose:
         own = of_labelled & (labels == 0)
         choosing.append(ScoredPosts(unseen[own], characters(batch)[own]))
@@ -121,11 +127,10 @@ def fit(
 
 def _unseen_scores(
     matrix: EvidenceMatrix,
+    fit_rows: Callable[[Mask], LinearModel],
     labels: Values,
-    weights: Values,
     groups: Sequence[str],
     linear: LinearModel,
-    inverse_penalty: float,
 ) -> Values:
     """Score each half of the groups by a model of the other half: (rows,).
 
@@ -135,9 +140,15 @@ def _unseen_scores(
     first_half = folds_of(groups) % 2 == 0
     for half in (first_half, ~first_half):
         can_learn = 0 < (labels[~half] > 0.5).sum() < (~half).sum()
-        without = matrix.fit(labels, weights, ~half, inverse_penalty) if can_learn else linear
+        without = fit_rows(~half) if can_learn else linear
         unseen[half] = matrix.raw_scores(without, half)
     return unseen
+
+
+def _group_of(groups: Sequence[str], counted: Mask) -> npt.NDArray[np.int64]:
+    """Return a number for the group of each row that is `counted`, -1 for the others: (rows,)."""
+    number = np.unique(np.asarray(groups, dtype=np.str_), return_inverse=True)[1]
+    return np.where(counted, number, -1).astype(np.int64)
 
 
 def _plain(rows: LabelledPosts) -> LabelledPosts:
@@ -189,7 +200,8 @@ def _weights(
 ) -> Values:
     """Weigh the rows, so that regularization means the same however many rows there are.
 
-    The labelled rows weigh 1 on average: data sets by the recipe, both classes of a set alike.
+    The labelled rows weigh 1 on average: data sets by the recipe, both classes of a set alike, and
+    where it is `by_group` a group of a class as the root of the group's size.
     Plain copies weigh as much as their rows.  The ordinary rows together weigh
     `recipe.ordinary_weight` times the labelled ones, each source alike: its whole, its long and its
     cut posts.
@@ -202,8 +214,10 @@ def _weights(
     total = sum(map(len, labelled))
     parts = []
     for rows, weight in zip(labelled, total * share / share.sum(), strict=True):
-        sizes = np.array([max((rows.labels == k).sum(), 1) for k in (0, 1)])
-        parts.append(weight / 2 / sizes[(rows.labels > 0.5).astype(np.int64)])
+        share_of = _shares(rows) if recipe.by_group else np.ones(len(rows))
+        is_bad = (rows.labels > 0.5).astype(np.int64)
+        of_class = np.maximum(np.bincount(is_bad, share_of, minlength=2), share_of.min(initial=1))
+        parts.append(weight / 2 * share_of / of_class[is_bad])
     shares = np.tile([1.0, _LONG_WEIGHT, _CUT_WEIGHT], len(negatives) // 3)
     shares *= [len(rows) > 0 for rows in negatives]
     ordinary = recipe.ordinary_weight * total * shares / max(shares.sum(), 1.0)
@@ -218,3 +232,9 @@ def _weights(
             ),
         ]
     )
+
+
+def _shares(rows: LabelledPosts) -> Values:
+    """Return what each row weighs, so that a group weighs as the root of its size: (rows,)."""
+    group = np.unique(np.asarray(rows.groups, dtype=np.str_), return_inverse=True)[1]
+    return np.asarray(np.bincount(group)[group] ** -0.5)

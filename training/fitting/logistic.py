@@ -10,11 +10,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from feedmill.features.post_batch import PostBatch
 from feedmill.filters.model import Evidence
 from feedmill.models.text_model import NgramModel
 from feedmill.training.arrays import Mask, Values
+from feedmill.training.fitting.group_contrast import group_contrast
 from feedmill.training.fitting.ngram_models import (
     SEED,
     WORD_FACTOR,
@@ -52,9 +54,18 @@ class EvidenceMatrix:
         self._columns = np.concatenate([np.zeros((len(batch), 0)), *groups], axis=1)
 
     def fit(
-        self, labels: Values, weights: Values, rows: Mask, inverse_penalty: float
+        self,
+        labels: Values,
+        weights: Values,
+        rows: Mask,
+        inverse_penalty: float,
+        group_of: npt.NDArray[np.int64] | None = None,
     ) -> LinearModel:
-        """Fit on those of the (rows,) chosen rows; `inverse_penalty` is scikit-learn's C."""
+        """Fit on those of the (rows,) chosen rows; `inverse_penalty` is scikit-learn's C.
+
+        With `group_of`, as `group_contrast` reads it, the n-grams of the first view are shrunken
+        the less, the more groups agree on them.
+        """
         from scipy import sparse  # noqa: PLC0415 the `train` extra
         from sklearn.linear_model import LogisticRegression  # noqa: PLC0415 the `train` extra
 
@@ -62,6 +73,9 @@ class EvidenceMatrix:
         mean, deviation = columns.mean(axis=0), columns.std(axis=0)
         scale = _COLUMN_SCALE / np.where(deviation > 0, deviation, np.inf)
         factors = [inverse_frequency(view[rows]) for view in self._views]
+        if group_of is not None:
+            contrast = group_contrast(self._views[0][rows], labels[rows] > 0.5, group_of[rows])
+            factors[0] = (factors[0] * contrast).astype(np.float32)
         parts: list[Any] = [
             view[rows] @ sparse.diags(factor)
             for view, factor in zip(self._views, factors, strict=True)
