@@ -30,7 +30,8 @@ def plain_scales(rows: list[Row]) -> list[float]:
     rows = [row for row in rows if row[0] >= 0]
     groups = {group for group, _, _ in rows}
     bad_part = {
-        group: np.mean([is_bad for other, is_bad, _ in rows if other == group]) for group in groups
+        group: float(np.mean([is_bad for other, is_bad, _ in rows if other == group]))
+        for group in groups
     }
     prior, logs = float(np.mean(list(bad_part.values()))), []
     for token in range(6):
@@ -47,7 +48,7 @@ def plain_scales(rows: list[Row]) -> list[float]:
         logs.append(abs(log(ratio[True] / ratio[False])))
     seen = [any(token in tokens for _, _, tokens in rows) for token in range(6)]
     squares = [value**2 for value, is_seen in zip(logs, seen, strict=True) if is_seen]
-    spread = sqrt(np.mean(squares)) if squares else 1.0
+    spread = sqrt(sum(squares) / len(squares)) if squares else 1.0
     return [
         0.5 + 0.5 * value / (spread or 1.0) * is_seen
         for value, is_seen in zip(logs, seen, strict=True)
