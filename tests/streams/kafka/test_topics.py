@@ -1,6 +1,7 @@
 """The table of topics, and what it becomes on a real broker."""
 
 import json
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -99,6 +100,24 @@ def test_create_makes_the_missing_and_describe_agrees(stack: StackAddress, prefi
         name: spec.count(2) for name, spec in TABLE.items()
     }
     assert not any(state.differences for state in states.values())
+
+
+def test_create_waits_until_every_new_partition_serves(
+    stack: StackAddress, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served: set[tuple[str, int]] = set()
+    ask = KafkaAdminClient.list_partition_offsets
+
+    def noted(admin: KafkaAdminClient, wanted: Any) -> Any:
+        found = ask(admin, wanted)
+        served.update((at.topic, at.partition) for at in found)
+        return found
+
+    monkeypatch.setattr(KafkaAdminClient, "list_partition_offsets", noted)
+    make(stack, prefix + "posts", 2)
+    create(stack.kafka, prefix, 2, SIGNALS)
+    counts = {prefix + name: spec.count(2) for name, spec in TABLE.items() if name != "posts"}
+    assert served == {(name, n) for name, count in counts.items() for n in range(count)}
 
 
 def describe_all(stack: StackAddress, prefix: str) -> tuple[TopicState, ...]:
