@@ -323,8 +323,7 @@ def _create_topics(
     admin.wait_for_topics(missing)
     # A broker names itself as a leader before it takes records.  An idempotent producer that writes
     # in between can lose its first record: docs/decisions/0045-first-records.md.
-    counts = {name: int(wanted[name]["num_partitions"]) for name in missing}
-    every = (TopicPartition(name, n) for name, count in counts.items() for n in range(count))
+    every = (TopicPartition(n, p) for n in missing for p in range(table[n].count(partitions)))
     admin.list_partition_offsets(dict.fromkeys(every, OffsetSpec.LATEST))
 
 
