@@ -14,7 +14,7 @@ from feedmill.deploy.local import StackAddress
 from feedmill.events.errors import UsageError
 from feedmill.events.signal import SignalNames
 from feedmill.features.history.post_history import REBUILD_MS
-from feedmill.filters import hide_rate_guard as flagged_share
+from feedmill.filters import source_window
 from feedmill.streams.kafka.topics import (
     DAY_MS,
     HOUR_MS,
@@ -72,7 +72,7 @@ def test_counters_stay_uncompacted_for_an_hour() -> None:
 
 def test_superseded_posts_outlive_what_filters_remember() -> None:
     least = int(TABLE["posts"].settings["min.compaction.lag.ms"])
-    assert least >= max(REBUILD_MS, flagged_share.WINDOW_MS) + HOUR_MS
+    assert least >= max(REBUILD_MS, source_window.WINDOW_MS) + HOUR_MS
     assert int(TABLE["posts"].settings["max.compaction.lag.ms"]) > least
 
 
