@@ -56,8 +56,5 @@ class LengthCalibrator:
 
     def unlimited(self, raw: Scores, characters: npt.NDArray[np.int64]) -> Scores:
         """Return the log-odds without the ceiling, linear in the raw score: (rows,)."""
-        return self.slope * self.above(raw, characters) + log_odds(DEMOTE_AT)
-
-    def above(self, raw: Scores, characters: npt.NDArray[np.int64]) -> Scores:
-        """Return how far raw scores are above the threshold of their length: (rows,)."""
-        return raw - self.demote_at[np.searchsorted(self.lengths, characters)]
+        above = raw - self.demote_at[np.searchsorted(self.lengths, characters)]
+        return self.slope * above + log_odds(DEMOTE_AT)
