@@ -8,10 +8,8 @@ from math import inf, log
 import numpy as np
 import numpy.typing as npt
 
+from feedmill.events.gates import DEMOTE_AT
 from feedmill.models.text_model import Scores
-
-# The default threshold of a gate, which the values of every filter are made for.
-DEMOTE_AT = 0.6
 
 
 def log_odds(probability: float) -> float:

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from feedmill.events.gates import DEMOTE_AT
 from feedmill.features.domain_quality import lowest_scores
 from feedmill.features.post_batch import PostBatch
-from feedmill.filters.calibration import DEMOTE_AT
 from feedmill.models.text_model import Scores
 
 # Domains of a higher score raise nothing; it is a little below the median of the list.

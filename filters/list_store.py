@@ -6,7 +6,6 @@ give the same bytes; source, licence and date stand on the card, outside of the 
 
 from __future__ import annotations
 
-import re
 from typing import Any, cast
 
 import msgspec
@@ -21,11 +20,11 @@ from feedmill.filters.lists import DIGESTS, KINDS, Digests, ListKind, PostList
 from feedmill.filters.phrase_keys import MAX_PHRASE_WORDS, PhraseKeys, WordCounts
 from feedmill.filters.rules import VERDICT_RANK
 from feedmill.models.artifact import Arrays, pack_artifact, unpack_artifact
-from feedmill.models.store_files import Store, file_sizes, read_files, read_hashed, write_file
+from feedmill.models.store import card_files, check_digits
+from feedmill.models.store_files import Store, file_sizes, read_hashed, write_file
 
 # Raise this number when an entry gets another form, digest or key.
 LIST_FORMAT = 1
-_LEAST_DIGITS = 6
 
 
 class ListCard(msgspec.Struct, frozen=True):
@@ -172,12 +171,7 @@ def list_cards(store: Store) -> list[ListCard]:
     """
     files = file_sizes(store)
     named = {name: size for name, size in files.items() if name.startswith("list.")}
-    cards = []
-    for content in read_files(store, named).values():
-        try:
-            cards.append(msgspec.json.decode(content, type=ListCard))
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            continue
+    cards = card_files(store, named, ListCard).values()
     there = [card for card in cards if f"{card.sha256}.npz" in files]
     return sorted(there, key=lambda card: (card.filter, card.name, card.date, card.version))
 
@@ -192,11 +186,8 @@ def find_list_card(store: Store, filter_name: str, name: str, version: str | Non
     UsageError
         No version begins so, or several do, or it is no version.
     """
-    if version is not None and not re.fullmatch(rf"[0-9a-f]{{{_LEAST_DIGITS},64}}", version):
-        raise UsageError(
-            f"version: expected {_LEAST_DIGITS} to 64 small hexadecimal digits, got"
-            f" {version[:80]!r}"
-        )
+    if version is not None:
+        check_digits(version)
     known = [card for card in list_cards(store) if (card.filter, card.name) == (filter_name, name)]
     found = [card for card in known if card.sha256.startswith(version or "")]
     if len(found) == 1:

@@ -28,7 +28,12 @@ def test_what_is_loaded_is_taken_out_once_in_the_order_it_began(
     assert loads.keys() == {"slow", "quick"}
     may_end.set()
     taken: list[tuple[str, int, bool]] = []
-    until(lambda: taken.extend(loads.take_done()) or len(taken) == 2)
+
+    def all_taken() -> bool:
+        taken.extend(loads.take_done())
+        return len(taken) == 2
+
+    until(all_taken)
     assert taken == [("slow", 5, True), ("quick", 7, False)]
     assert not loads
     assert loads.take_done() == []
