@@ -36,13 +36,13 @@ def authors_of(post: Post) -> tuple[str, ...]:
     return (post.author_id,)
 
 
-def hashes_of(post: Post) -> list[str]:
+def hashes_of(post: Post) -> Sequence[str]:
     """Return the hashes of a post's media, in small letters."""
-    return [media.sha256.lower() for media in post.media or () if media.sha256]
+    return [media.sha256.lower() for media in post.media if media.sha256] if post.media else ()
 
 
-def _labels_of(post: Post) -> list[str]:
-    return [label.casefold() for label in post.self_labels or ()]
+def _labels_of(post: Post) -> Sequence[str]:
+    return [label.casefold() for label in post.self_labels] if post.self_labels else ()
 
 
 # Of each kind of entry the form in which it is compared, and what a post has of it in that form.

@@ -180,11 +180,13 @@ def _split_letters(letters: str) -> list[str]:
     Linear in the letters, as no word is longer than `_LONGEST_WORD`.
     """
     costs, lower = _word_costs(), letters.lower().encode()
+    unknown = [_unknown_cost(count) for count in range(_LONGEST_WORD + 1)]
 
     def words_to(end: int) -> Iterable[tuple[int, float]]:
-        for start in range(max(0, end - _LONGEST_WORD), end):
-            cost = costs.get(zlib.crc32(lower[start:end]))
-            yield start, _unknown_cost(end - start) if cost is None else cost
+        return [
+            (start, costs.get(zlib.crc32(lower[start:end]), unknown[end - start]))
+            for start in range(max(0, end - _LONGEST_WORD), end)
+        ]
 
     return [letters[start:end] for start, end in _cheapest_pieces(len(lower), words_to)]
 
@@ -198,7 +200,7 @@ def _cheapest_pieces(
     """
     best = [(0.0, 0)]
     for end in range(1, size + 1):
-        best.append(min((best[start][0] + cost, start) for start, cost in pieces_to(end)))
+        best.append(min([(best[start][0] + cost, start) for start, cost in pieces_to(end)]))
     pieces, end = [], size
     while end:
         pieces.append((best[end][1], end))
