@@ -12,7 +12,7 @@ import numpy.typing as npt
 from feedmill.events.post import Post
 from feedmill.features.feature_group import FeatureMatrix
 from feedmill.features.history.near_duplicates import SignatureBatch, minhash
-from feedmill.features.links import linked_hosts, path_texts
+from feedmill.features.links import linked_hosts, path_words
 from feedmill.features.media import MediaKinds, media_kinds
 from feedmill.features.registry import FEATURE_GROUPS
 from feedmill.features.text.ngrams import TextBatch
@@ -53,7 +53,7 @@ class PostBatch:
     @cached_property
     def paths(self) -> TextBatch:
         """The words of the links' paths, with their hashed n-grams; "" where there are none."""
-        return TextBatch(path_texts(self.posts))
+        return TextBatch([path_words(post) if post.links else "" for post in self.posts])
 
     @cached_property
     def link_hosts(self) -> list[tuple[str, ...]]:

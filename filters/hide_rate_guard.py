@@ -26,6 +26,7 @@ from feedmill.filters.source_window import (
     SourceWindow,
     Values,
 )
+from feedmill.filters.verdicts import float32_below
 
 # A rate of fewer posts means little; of 200 with a true rate of 1 %, 8 % never would be hidden.
 LEAST_POSTS = 200
@@ -225,10 +226,7 @@ def hide_limit(settings: Settings, name: str) -> HideLimit | None:
     hide_at = min((g.hide_at for g in policies if g.hide_at is not None), default=None)
     if hide_at is None:
         return None
-    below = np.float32(hide_at)
-    if float(below) >= hide_at:
-        below = np.nextafter(below, np.float32(0))
-    lowered = max(float(below), 0.0)
+    lowered = float32_below(hide_at)
     demote_at = general.demote_at
     if demote_at is not None and general.hide_at is not None and demote_at < general.hide_at:
         lowered = max(lowered, _least_float32(demote_at))

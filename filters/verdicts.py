@@ -13,6 +13,14 @@ from feedmill.events.signal import RuleVerdict, Signal
 Values = npt.NDArray[np.float64]
 
 
+def float32_below(threshold: float) -> float:
+    """Return the highest value of a signal, a float32, below a threshold of a gate; 0 below 0."""
+    below = np.float32(threshold)
+    if float(below) >= threshold:
+        below = np.nextafter(below, np.float32(0))
+    return float(below)
+
+
 @dataclass(slots=True)
 class BatchVerdicts:
     """The verdicts on the n posts of one batch, by their rows.
