@@ -82,7 +82,7 @@ class SignatureBatch(NamedTuple):
 
     def append(self, other: SignatureBatch) -> SignatureBatch:
         """Return the rows of both, those of `other` last."""
-        return SignatureBatch._make(map(np.concatenate, zip(self, other, strict=True)))
+        return SignatureBatch._make(np.concatenate(both) for both in zip(self, other, strict=True))
 
 
 def is_long_enough(text: str) -> bool:
