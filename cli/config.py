@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import click
 
 from feedmill.cli.answers import answer_line, check_answers, instances_topic
+from feedmill.cli.change_options import timeout_option
 from feedmill.cli.options import by_option, user_name, with_environment
 from feedmill.cli.output import json_option, print_json, print_table, short_json, time_text
 from feedmill.cli.setting_value import parse_setting_value
@@ -29,15 +30,7 @@ from feedmill.streams.settings.instances import (
     setting_answers,
 )
 
-timeout_option = click.option(
-    "--timeout",
-    "timeout_s",
-    type=click.FloatRange(min=0),
-    default=15.0,
-    show_default=True,
-    metavar="SECONDS",
-    help="How long to wait for the instances' answers; 0: do not wait.",
-)
+_timeout_option = timeout_option(15.0)
 
 
 @click.group()
@@ -152,7 +145,7 @@ def _history_row(entry: ConfigEntry) -> tuple[str, ...]:
     help="Refuse the change unless the setting's last applied record has this offset; -1: none.",
 )
 @click.option("--force", is_flag=True, help="Send even what this version would refuse.")
-@timeout_option
+@_timeout_option
 @json_option
 @with_environment
 def set_command(
@@ -193,7 +186,7 @@ def set_command(
     "--to", type=int, metavar="OFFSET", help="Go back to the record at this offset instead."
 )
 @by_option
-@timeout_option
+@_timeout_option
 @json_option
 @with_environment
 def rollback_command(

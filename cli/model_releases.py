@@ -9,11 +9,11 @@ import click
 import msgspec
 
 from feedmill.cli.answers import answer_line, check_answers, instances_topic
+from feedmill.cli.change_options import ChangeOptions, with_named_change, with_noted_change
 from feedmill.cli.duration import Duration
 from feedmill.cli.model_canary import CANARY_MS, canary_of, check_canary
 from feedmill.cli.model_versions import chosen_card, model_argument, read_history
-from feedmill.cli.options import by_option, user_name, with_environment
-from feedmill.cli.output import json_option, print_json
+from feedmill.cli.output import print_json
 from feedmill.events.decode import encode
 from feedmill.events.errors import UsageError
 from feedmill.events.release import CANARY, ListRelease, ModelRelease, TriedVersion
@@ -27,17 +27,6 @@ from feedmill.streams.settings.instances import (
     SettingAnswer,
     read_recent_instances,
     release_answers,
-)
-
-note_option = click.option("--note", default="", metavar="TEXT", help="Why.")
-timeout_option = click.option(
-    "--timeout",
-    "timeout_s",
-    type=click.FloatRange(min=0),
-    default=90.0,
-    show_default=True,
-    metavar="SECONDS",
-    help="How long to wait for the instances' answers; 0: do not wait.",
 )
 
 
@@ -58,21 +47,14 @@ timeout_option = click.option(
     metavar="TIME",
     help="How long a canary lasts without an alarm, as 90s, 10m or 2h.  [10m]",
 )
-@by_option
-@note_option
-@timeout_option
-@json_option
-@with_environment
+@with_noted_change
 def release(
     environment: Environment,
+    change: ChangeOptions,
     model: str,
     version: str,
     partitions: int | None,
     after_ms: int | None,
-    by: str | None,
-    note: str,
-    timeout_s: float,
-    as_json: bool,
 ) -> None:
     """Have every worker run a version from now on, and wait until each does or refuses.
 
@@ -85,15 +67,13 @@ def release(
     if partitions is not None:
         check_canary(environment, model, partitions)
     card = chosen_card(environment, model, version)
-    wanted = tried_release(environment, card, by, note)
+    wanted = tried_release(environment, card, change.by, change.note)
     if partitions is None:
-        _send_and_wait(environment, model, wanted, timeout_s, as_json)
+        _send_and_wait(environment, change, model, wanted)
         return
     canary = canary_of(wanted, partitions, after_ms or CANARY_MS)
     done = f"{model}: {canary.version} judges {partitions} of the partitions"
-    tell = teller(as_json)
-    found = send_record(environment, CANARY + model, model, canary, done, timeout_s, tell)
-    print_answers(model, canary, *found, timeout_s, as_json=as_json)
+    send_tried(environment, change, CANARY + model, model, canary, done)
 
 
 @click.command("rollback")
@@ -101,18 +81,8 @@ def release(
 @click.option(
     "--to", type=int, metavar="OFFSET", help="Go back to the release at this offset instead."
 )
-@by_option
-@timeout_option
-@json_option
-@with_environment
-def rollback(
-    environment: Environment,
-    model: str,
-    to: int | None,
-    by: str | None,
-    timeout_s: float,
-    as_json: bool,
-) -> None:
+@with_named_change
+def rollback(environment: Environment, change: ChangeOptions, model: str, to: int | None) -> None:
     """Release the version before the last one again; the installed one if there was none.
 
     While a canary is under way, it ends the canary: the version in force judges all partitions.
@@ -128,51 +98,39 @@ def rollback(
         note = "" if target is None else f"rollback to {target.offset}"
     wanted = None
     if release is not None:
-        wanted = _renewed(release, by=by or user_name(), note=note, frozen=False, canary=None)
-    _send_and_wait(environment, model, wanted, timeout_s, as_json)
+        wanted = _renewed(release, by=change.by, note=note, frozen=False, canary=None)
+    _send_and_wait(environment, change, model, wanted)
 
 
 @click.command("freeze")
 @model_argument
-@by_option
-@note_option
-@timeout_option
-@json_option
-@with_environment
-def freeze(
-    environment: Environment, model: str, by: str | None, note: str, timeout_s: float, as_json: bool
-) -> None:
+@with_noted_change
+def freeze(environment: Environment, change: ChangeOptions, model: str) -> None:
     """Keep the version in force: `release` and `rollback` refuse another one until unfreeze."""
     history = read_history(environment)
     history.check_not_frozen(model)
     current = history.current(model)
     if current is None:
-        current = tried_release(environment, chosen_card(environment, model, None), by, note)
-    wanted = _renewed(current, by=by or user_name(), note=note, frozen=True, canary=None)
-    _send_and_wait(environment, model, wanted, timeout_s, as_json)
+        current = tried_release(
+            environment, chosen_card(environment, model, None), change.by, change.note
+        )
+    wanted = _renewed(current, by=change.by, note=change.note, frozen=True, canary=None)
+    _send_and_wait(environment, change, model, wanted)
 
 
 @click.command("unfreeze")
 @model_argument
-@by_option
-@note_option
-@timeout_option
-@json_option
-@with_environment
-def unfreeze(
-    environment: Environment, model: str, by: str | None, note: str, timeout_s: float, as_json: bool
-) -> None:
+@with_noted_change
+def unfreeze(environment: Environment, change: ChangeOptions, model: str) -> None:
     """Allow releases again."""
     current = read_history(environment).current(model)
     if current is None or not current.frozen:
         raise UsageError(f"`{model}` is not frozen")
-    wanted = _renewed(current, by=by or user_name(), note=note, frozen=False, canary=None)
-    _send_and_wait(environment, model, wanted, timeout_s, as_json)
+    wanted = _renewed(current, by=change.by, note=change.note, frozen=False, canary=None)
+    _send_and_wait(environment, change, model, wanted)
 
 
-def tried_release(
-    environment: Environment, card: ModelCard, by: str | None, note: str
-) -> ModelRelease:
+def tried_release(environment: Environment, card: ModelCard, by: str, note: str) -> ModelRelease:
     """Try a version in a process of its own; return its release, with the known answers.
 
     Raises
@@ -183,7 +141,7 @@ def tried_release(
     store = store_of(card.name, environment.models)
     with local_copy(store, card.name, card.sha256) as folder:
         answers = try_model(Trial(card.name, card.sha256, str(folder))).answers
-    return ModelRelease(card.sha256, answers, by or user_name(), note)
+    return ModelRelease(card.sha256, answers, by, note)
 
 
 def _renewed(release: ModelRelease, **changes: Any) -> ModelRelease:
@@ -192,37 +150,34 @@ def _renewed(release: ModelRelease, **changes: Any) -> ModelRelease:
 
 
 def _send_and_wait(
-    environment: Environment,
-    model: str,
-    release: ModelRelease | None,
-    timeout_s: float,
-    as_json: bool,
+    environment: Environment, change: ChangeOptions, model: str, release: ModelRelease | None
 ) -> None:
-    offset, answers = send_release(environment, model, release, timeout_s, teller(as_json))
-    print_answers(model, release, offset, answers, timeout_s, as_json=as_json)
+    answered = send_release(environment, model, release, change.timeout_s, change.tell)
+    _print_answers(change, model, release, *answered)
 
 
-def teller(as_json: bool) -> Callable[[str], None]:
-    """Return what prints a line for people; nothing where the answer is JSON."""
+def send_tried(
+    environment: Environment,
+    change: ChangeOptions,
+    key: str,
+    model: str,
+    version: TriedVersion | None,
+    done: str,
+) -> None:
+    """Write a record about a version, None to end it, and print the answers as of a release."""
+    answered = send_record(environment, key, model, version, done, change.timeout_s, change.tell)
+    _print_answers(change, model, version, *answered)
 
-    def tell(line: str) -> None:
-        if not as_json:
-            click.echo(line)
 
-    return tell
-
-
-def print_answers(
+def _print_answers(
+    change: ChangeOptions,
     model: str,
     version: TriedVersion | None,
     offset: int,
     answers: Sequence[SettingAnswer],
-    timeout_s: float,
-    *,
-    as_json: bool,
 ) -> None:
     """Print what came of a record as JSON, and fail where an instance refused it or is silent."""
-    if as_json:
+    if change.as_json:
         print_json(
             {
                 "model": model,
@@ -231,7 +186,8 @@ def print_answers(
                 "instances": [answer.as_dict() for answer in answers],
             }
         )
-    check_answers(answers, timeout_s, "the release", "`feedmill models health` shows when they do")
+    otherwise = "`feedmill models health` shows when they do"
+    check_answers(answers, change.timeout_s, "the release", otherwise)
 
 
 def send_release(

@@ -4,17 +4,9 @@ from __future__ import annotations
 
 import click
 
-from feedmill.cli.model_releases import (
-    note_option,
-    print_answers,
-    send_record,
-    teller,
-    timeout_option,
-    tried_release,
-)
+from feedmill.cli.change_options import ChangeOptions, with_noted_change
+from feedmill.cli.model_releases import send_tried, tried_release
 from feedmill.cli.model_versions import chosen_card, read_history
-from feedmill.cli.options import by_option, with_environment
-from feedmill.cli.output import json_option
 from feedmill.events.errors import UsageError
 from feedmill.events.release import CORE_SHARE, SHADOW, Challenger
 from feedmill.streams.releases.challengers import SHADOWED
@@ -33,21 +25,14 @@ from feedmill.streams.settings.environment import Environment
     metavar="SHARE",
     help="How much of one core it may take of each worker.",
 )
-@by_option
-@note_option
-@timeout_option
-@json_option
-@with_environment
+@with_noted_change
 def shadow(
     environment: Environment,
+    change: ChangeOptions,
     model: str,
     version: str | None,
     stop: bool,
     core_share: float,
-    by: str | None,
-    note: str,
-    timeout_s: float,
-    as_json: bool,
 ) -> None:
     """Have every worker score live posts with a VERSION too, which decides nothing.
 
@@ -64,9 +49,8 @@ def shadow(
             raise UsageError(f"no version of `{model}` scores in shadow")
         done = f"{model}: {running.version} stopped"
     else:
-        tried = tried_release(environment, chosen_card(environment, model, version), by, note)
-        challenger = Challenger(tried.sha256, tried.answers, tried.by, note, core_share)
+        card = chosen_card(environment, model, version)
+        tried = tried_release(environment, card, change.by, change.note)
+        challenger = Challenger(tried.sha256, tried.answers, tried.by, tried.note, core_share)
         done = f"{model}: {challenger.version} scores in shadow"
-    tell = teller(as_json)
-    found = send_record(environment, SHADOW + model, model, challenger, done, timeout_s, tell)
-    print_answers(model, challenger, *found, timeout_s, as_json=as_json)
+    send_tried(environment, change, SHADOW + model, model, challenger, done)

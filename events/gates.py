@@ -12,6 +12,9 @@ Factor = Annotated[float, Meta(gt=0, le=1)]
 Seconds = Annotated[float, Meta(ge=0, le=604_800)]
 OnFailure = Literal["closed", "open"]
 
+# Of a gate that no setting is about; the values of every filter are calibrated to them.
+HIDE_AT, DEMOTE_AT = 0.9, 0.6
+
 
 class GatePolicy(Struct, frozen=True):
     """The policy of one gate in force in one feed.
@@ -34,8 +37,8 @@ class GatePolicy(Struct, frozen=True):
 
     enabled: bool = True
     shadow: bool = False
-    hide_at: float | None = 0.9
-    demote_at: float | None = 0.6
+    hide_at: float | None = HIDE_AT
+    demote_at: float | None = DEMOTE_AT
     demote_factor: float = 0.5
     on_failure: OnFailure = "closed"
     grace_s: float = 60.0

@@ -19,7 +19,6 @@ UNKNOWN_HOUR = -1
 UNKNOWN_AUTHOR = 0
 _HOUR_MS = 3_600_000
 _DAY_MS = DAY_HOURS * _HOUR_MS
-_KEY_BITS = 63
 
 
 def hours_of_day(posts: Sequence[Post]) -> Hours:
@@ -40,4 +39,4 @@ def author_keys(posts: Sequence[Post]) -> AuthorKeys:
 def author_key(author_id: str) -> int:
     """Return the hash of an author's id, of 63 bits, never `UNKNOWN_AUTHOR`."""
     digest = blake2b(author_id.encode("utf-8", "replace"), digest_size=8).digest()
-    return int.from_bytes(digest, "big") % ((1 << _KEY_BITS) - 1) + 1
+    return int.from_bytes(digest, "big") % np.iinfo(np.int64).max + 1

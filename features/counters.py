@@ -22,17 +22,10 @@ from feedmill.events.engagement import ENGAGEMENT_KINDS, EngagementKind
 HALF_LIFE_MS = 6 * 3_600_000
 KIND_INDEX: dict[str, int] = {kind: index for index, kind in enumerate(ENGAGEMENT_KINDS)}
 
+_KINDS = len(ENGAGEMENT_KINDS)
 _Whole = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 _Real = Annotated[float, Meta(ge=0)]
-_ONE_A_KIND = Meta(min_length=len(ENGAGEMENT_KINDS), max_length=len(ENGAGEMENT_KINDS))
-
-
-def _zero_counts() -> list[int]:
-    return [0] * len(ENGAGEMENT_KINDS)
-
-
-def _zero_sums() -> list[float]:
-    return [0.0] * len(ENGAGEMENT_KINDS)
+_ONE_A_KIND = Meta(min_length=_KINDS, max_length=_KINDS)
 
 
 class Counters(Struct, gc=False):
@@ -50,9 +43,9 @@ class Counters(Struct, gc=False):
         Sum of all dwell times, each rounded to whole milliseconds.
     """
 
-    counts: Annotated[list[_Whole], _ONE_A_KIND] = field(default_factory=_zero_counts)
-    sums: Annotated[list[_Real], _ONE_A_KIND] = field(default_factory=_zero_sums)
-    at_ms: Annotated[list[_Whole], _ONE_A_KIND] = field(default_factory=_zero_counts)
+    counts: Annotated[list[_Whole], _ONE_A_KIND] = field(default_factory=lambda: [0] * _KINDS)
+    sums: Annotated[list[_Real], _ONE_A_KIND] = field(default_factory=lambda: [0.0] * _KINDS)
+    at_ms: Annotated[list[_Whole], _ONE_A_KIND] = field(default_factory=lambda: [0] * _KINDS)
     dwell_ms: _Whole = 0
 
 
@@ -61,7 +54,6 @@ def update(
     kind: EngagementKind,
     at_ms: int,
     dwell_ms: float | None = None,
-    half_life_ms: float = HALF_LIFE_MS,
     weight: float = 1.0,
 ) -> None:
     """Add one event, whose decayed number is `weight`; `at_ms` is its own time.
@@ -69,7 +61,7 @@ def update(
     `dwell_ms` is its dwell time, in milliseconds.
     """
     index = KIND_INDEX[kind]
-    gap = (at_ms - counters.at_ms[index]) / half_life_ms
+    gap = (at_ms - counters.at_ms[index]) / HALF_LIFE_MS
     if counters.counts[index] == 0:
         counters.sums[index] = weight
         counters.at_ms[index] = at_ms
@@ -94,16 +86,14 @@ def weight_of(kind: EngagementKind, position: int | None, examination: Sequence[
     return examination[min(position, len(examination) - 1)]
 
 
-def decayed_counts(
-    counters: Sequence[Counters], half_life_ms: float = HALF_LIFE_MS
-) -> npt.NDArray[np.float64]:
+def decayed_counts(counters: Sequence[Counters]) -> npt.NDArray[np.float64]:
     """Return the decayed number of events of each kind, as of the last event of each post.
 
     (len(counters), len(ENGAGEMENT_KINDS)) float64, at least 0.
     """
-    shape = (len(counters), len(ENGAGEMENT_KINDS))
+    shape = (len(counters), _KINDS)
     sums = np.array([c.sums for c in counters], dtype=np.float64).reshape(shape)
     at_ms = np.array([c.at_ms for c in counters], dtype=np.int64).reshape(shape)
     gaps = at_ms.max(axis=1, keepdims=True) - at_ms
-    decayed: npt.NDArray[np.float64] = sums * np.exp2(-gaps / half_life_ms)
+    decayed: npt.NDArray[np.float64] = sums * np.exp2(-gaps / HALF_LIFE_MS)
     return decayed

@@ -41,10 +41,5 @@ def host_score(host: str) -> float | None:
 
 def lowest_scores(batch: PostBatch) -> npt.NDArray[np.float64]:
     """Return the lowest score of each post's linked hosts: (posts,), 1 where none is listed."""
-    lowest = np.ones(len(batch))
-    for row, hosts in enumerate(batch.link_hosts):
-        for host in hosts:
-            score = host_score(host)
-            if score is not None:
-                lowest[row] = min(lowest[row], score)
-    return lowest
+    scores = ([host_score(host) for host in hosts] for hosts in batch.link_hosts)
+    return np.array([min((s for s in some if s is not None), default=1.0) for some in scores])

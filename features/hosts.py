@@ -21,16 +21,17 @@ _SCHEME = r"[A-Za-z][A-Za-z0-9+.-]{0,30}:"
 _LINK = re.compile(rf"\s*(?:{_SCHEME})?[/\\]{{2,}}({_AUTHORITY})")
 _WITHOUT_SCHEME = re.compile(rf"\s*({_AUTHORITY})")
 # Possessive, so that a long run takes linear time.  What is followed by `@` is a mail address.
+_DOT = r"[.\u3002\uff0e\uff61]"
 _RUN = r"\w\u00ad\u200b-\u200d\u2060\ufeff-"
 _ADDRESS_IN_TEXT = re.compile(
     rf"\bhttps?:[/\\]+({_AUTHORITY})(?:[/\\?#][^\s<>\"]*)?"
-    rf"|(?<![.@/{_RUN}])(\w[{_RUN}]*+(?:[.\u3002\uff0e\uff61][{_RUN}]++)++)(?!@)",
+    rf"|(?<![.@/{_RUN}])(\w[{_RUN}]*+(?:{_DOT}[{_RUN}]++)++)(?!@)",
     re.IGNORECASE,
 )
 _LABEL = "[a-z0-9](?:[a-z0-9-]*[a-z0-9])?"
 _HOST = re.compile(rf"(?:{_LABEL.replace('9', '9_')}\.)+{_LABEL}\Z")
 _LAST_LABEL = re.compile(r"\.(?:[a-z]{2,}|xn--[a-z0-9-]+)\Z")
-_DOT_INSIDE = re.compile(r"[.\u3002\uff0e\uff61][^\s.]")
+_DOT_INSIDE = re.compile(rf"{_DOT}[^\s.]")
 
 
 def hosts_of(post: Post) -> tuple[str, ...]:
@@ -97,10 +98,8 @@ def canonical_host(host: str) -> str | None:
 
 def domains_of_host(host: str) -> list[str]:
     """Return a host in canonical form and the domains above it, to the one that was registered."""
-    registered = registered_domain(host)
-    labels = host.split(".")
-    every = [".".join(labels[i:]) for i in range(len(labels))]
-    return every[: every.index(registered) + 1]
+    every = list(_with_parents(host))
+    return every[: every.index(registered_domain(host)) + 1]
 
 
 @lru_cache(maxsize=1 << 14)

@@ -7,7 +7,6 @@ everybody posts everything, are not read.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 
 from feedmill.events.post import Post
 from feedmill.features.hosts import domains_of_host, host_of
@@ -44,11 +43,6 @@ def _path_words(url: str) -> str:
         return ""
     rest = _SCHEME.sub("", url.strip()).partition("#")[0].partition("?")[0]
     return " ".join(rest.partition("/")[2].translate(_SEPARATORS).split())
-
-
-def path_texts(posts: Iterable[Post]) -> list[str]:
-    """Return `path_words` of each post: a list of (posts) texts."""
-    return [path_words(post) if post.links else "" for post in posts]
 
 
 def linked_hosts(post: Post) -> tuple[str, ...]:

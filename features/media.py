@@ -40,6 +40,4 @@ def media_kinds(posts: Sequence[Post]) -> MediaKinds:
 def _kind_of(media: Media) -> int:
     """Read `kind`, which is ``image``, ``video`` or a media type such as ``image/png``."""
     name = media.kind.partition("/")[0].lower()
-    if name == "video":
-        return VIDEO
-    return IMAGE if name == "image" else OTHER
+    return {"image": IMAGE, "video": VIDEO}.get(name, OTHER)

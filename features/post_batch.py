@@ -12,7 +12,7 @@ import numpy.typing as npt
 from feedmill.events.post import Post
 from feedmill.features.feature_group import FeatureMatrix
 from feedmill.features.history.near_duplicates import SignatureBatch, minhash
-from feedmill.features.links import linked_hosts, path_texts
+from feedmill.features.links import linked_hosts, path_words
 from feedmill.features.media import MediaKinds, media_kinds
 from feedmill.features.registry import FEATURE_GROUPS
 from feedmill.features.text.ngrams import TextBatch
@@ -30,7 +30,7 @@ class PostBatch:
     def __init__(self, posts: Sequence[Post]) -> None:
         self.posts = posts
         self._groups: dict[str, FeatureMatrix] = {}
-        self._of_posts: dict[Hashable, Sequence[Any]] = {}
+        self._of_posts: dict[Hashable, Any] = {}
 
     def __len__(self) -> int:
         return len(self.posts)
@@ -53,7 +53,7 @@ class PostBatch:
     @cached_property
     def paths(self) -> TextBatch:
         """The words of the links' paths, with their hashed n-grams; "" where there are none."""
-        return TextBatch(path_texts(self.posts))
+        return TextBatch([path_words(post) if post.links else "" for post in self.posts])
 
     @cached_property
     def link_hosts(self) -> list[tuple[str, ...]]:
@@ -83,8 +83,8 @@ class PostBatch:
             self._groups[group] = FEATURE_GROUPS[group].compute(self)
         return self._groups[group]
 
-    def of_each(self, compute: Callable[[Post], T]) -> Sequence[T]:
-        """Return what a pure function makes of each post: (posts,), called once for all readers."""
+    def of_all(self, compute: Callable[[Sequence[Post]], T]) -> T:
+        """Return what a pure function makes of the posts, called once for all readers."""
         if compute not in self._of_posts:
-            self._of_posts[compute] = [compute(post) for post in self.posts]
-        return cast(Sequence[T], self._of_posts[compute])
+            self._of_posts[compute] = compute(self.posts)
+        return cast(T, self._of_posts[compute])

@@ -8,10 +8,8 @@ from math import inf, log
 import numpy as np
 import numpy.typing as npt
 
+from feedmill.events.gates import DEMOTE_AT
 from feedmill.models.text_model import Scores
-
-# The default threshold of a gate, which the values of every filter are made for.
-DEMOTE_AT = 0.6
 
 
 def log_odds(probability: float) -> float:
@@ -56,8 +54,5 @@ class LengthCalibrator:
 
     def unlimited(self, raw: Scores, characters: npt.NDArray[np.int64]) -> Scores:
         """Return the log-odds without the ceiling, linear in the raw score: (rows,)."""
-        return self.slope * self.above(raw, characters) + log_odds(DEMOTE_AT)
-
-    def above(self, raw: Scores, characters: npt.NDArray[np.int64]) -> Scores:
-        """Return how far raw scores are above the threshold of their length: (rows,)."""
-        return raw - self.demote_at[np.searchsorted(self.lengths, characters)]
+        above = raw - self.demote_at[np.searchsorted(self.lengths, characters)]
+        return self.slope * above + log_odds(DEMOTE_AT)

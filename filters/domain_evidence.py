@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from feedmill.events.gates import DEMOTE_AT
 from feedmill.features.domain_quality import lowest_scores
 from feedmill.features.post_batch import PostBatch
 from feedmill.models.text_model import Scores
@@ -16,7 +17,7 @@ from feedmill.models.text_model import Scores
 # Domains of a higher score raise nothing; it is a little below the median of the list.
 DOUBTFUL_BELOW = 0.5
 # Just below the default `demote_at`.
-HIGHEST_VALUE = 0.59
+HIGHEST_VALUE = DEMOTE_AT - 0.01
 
 
 def raise_by_domains(batch: PostBatch, values: Scores) -> Scores:

@@ -8,26 +8,31 @@ all the same: `campaign` raises their values afterwards.
 
 from __future__ import annotations
 
-import sys
-from array import array
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from msgspec import Struct
 
 from feedmill.events.post import Post
 from feedmill.events.settings import Settings
 from feedmill.features.hosts import hosts_of, registered_domain
+from feedmill.filters.source_window import (
+    WINDOW_MS,
+    WINDOW_RECORDS,
+    Integers,
+    SourceBatch,
+    SourceWindow,
+    Values,
+)
+from feedmill.filters.verdicts import float32_below
 
-# The rates are of one partition's last records, and of no longer than this.
-WINDOW_RECORDS = 5000
-WINDOW_MS = 60 * 60 * 1000
 # A rate of fewer posts means little; of 200 with a true rate of 1 %, 8 % never would be hidden.
 LEAST_POSTS = 200
 _MAX_HOSTS = 8
-_NUMBER_BITS, _WORD_BITS = 32, 64
-_NUMBER, _WORD = (1 << _NUMBER_BITS) - 1, (1 << _WORD_BITS) - 1
+# Fewer posts are quicker one by one.
+_MANY_FROM = 16
 # The reasons of values that were lowered begin so.
 CAPPED = "capped: "
 
@@ -35,131 +40,43 @@ CAPPED = "capped: "
 def sources_of(post: Post) -> tuple[str, ...]:
     """The sources of a post: `community:<name>`, `lang:<name>`, `author:<id>`, `host:<domain>`.
 
-    The domains are those that somebody registered, of at most 8 hosts.  Equal names are one string.
+    The domains are those that somebody registered, of at most 8 hosts.
     """
     sources = [f"community:{name}" for name in post.communities or ()]
     if post.lang is not None:
         sources.append(f"lang:{post.lang}")
     sources.append(f"author:{post.author_id}")
     sources += [f"host:{registered_domain(host)}" for host in hosts_of(post)[:_MAX_HOSTS]]
-    return tuple(dict.fromkeys(map(sys.intern, sources)))
+    return tuple(dict.fromkeys(sources))
 
 
-class ScoredPost(Struct, frozen=True, gc=False):
-    """A post with the value that the model gave it; `at_ms` is its record's timestamp."""
-
-    offset: int
-    at_ms: int
-    sources: tuple[str, ...]
-    value: float
+def sources_of_all(posts: Sequence[Post]) -> SourceBatch:
+    """The sources of n posts."""
+    return SourceBatch.of([sources_of(post) for post in posts])
 
 
-class _Window:
-    """The last posts, oldest first: a ring of `WINDOW_RECORDS` places, 200 kB from the start.
+@dataclass(frozen=True, slots=True)
+class ScoredPosts:
+    """n posts of a partition in the order of their offsets, with the values a model gave them.
 
-    The sources of a post are one integer, see `_Sources`: a place has room for four of them, and
-    what needs more is kept beside the ring.
+    `offsets` and `at_ms`, the records' timestamps, are (n,) int64; `values` are (n,) float64.
     """
 
-    def __init__(self) -> None:
-        self._offsets = array("q", bytes(8 * WINDOW_RECORDS))
-        self._at_ms = array("q", bytes(8 * WINDOW_RECORDS))
-        self._values = array("d", bytes(8 * WINDOW_RECORDS))
-        self._low = array("Q", bytes(8 * WINDOW_RECORDS))
-        self._high = array("Q", bytes(8 * WINDOW_RECORDS))
-        self._large: dict[int, int] = {}
-        self._first = self._count = 0
-
-    def __iter__(self) -> Iterator[tuple[float, int]]:
-        """Value and sources of each post."""
-        for i in range(self._first, self._first + self._count):
-            place = i % WINDOW_RECORDS
-            yield self._values[place], self._sources_at(place)
-
-    def append(self, post: ScoredPost, at_ms: int, sources: int) -> None:
-        """Take a post after the last; there is a place after `take_until`."""
-        place = (self._first + self._count) % WINDOW_RECORDS
-        self._offsets[place], self._at_ms[place] = post.offset, at_ms
-        self._values[place] = post.value
-        if sources >> (2 * _WORD_BITS):
-            self._large[place] = sources
-        else:
-            self._low[place] = sources & _WORD
-            self._high[place] = sources >> _WORD_BITS
-        self._count += 1
-
-    def take_until(self, offset: int, at_ms: int) -> Iterator[tuple[float, int]]:
-        """Take out the posts up to an offset, up to a time, and the oldest if no place is left.
-
-        Yields value and sources of each.
-        """
-        while self._count:
-            place = self._first
-            is_full = self._count == WINDOW_RECORDS
-            if self._offsets[place] > offset and self._at_ms[place] > at_ms and not is_full:
-                return
-            sources = self._sources_at(place)
-            if self._large:
-                self._large.pop(place, None)
-            self._first, self._count = (place + 1) % WINDOW_RECORDS, self._count - 1
-            yield self._values[place], sources
-
-    def _sources_at(self, place: int) -> int:
-        if place in self._large:
-            return self._large[place]
-        return self._high[place] << _WORD_BITS | self._low[place]
+    offsets: Integers
+    at_ms: Integers
+    values: Values
+    sources: SourceBatch
 
 
-class _Sources:
-    """The sources of the posts in a window: how many posts each has, and how many flagged ones.
+class OverLimit(NamedTuple):
+    """A post, by its row, one of whose sources had too much flagged before it.
 
-    Each has a number from 1 on, and the sources of a post are one integer, 32 bits a number.  A
-    source without posts is forgotten; its number may stand for another one afterwards.
+    The first such source, and its rate once the post counts.
     """
 
-    def __init__(self) -> None:
-        self.numbers: dict[str, int] = {}
-        self.posts = [0]
-        self.flagged = [0]
-        self._names = [""]
-        self._spare: list[int] = []
-
-    def add(self, name: str) -> int:
-        """The number of a source that has no post yet."""
-        if self._spare:
-            number = self._spare.pop()
-            self._names[number] = name
-        else:
-            number = len(self._names)
-            self._names.append(name)
-            self.posts.append(0)
-            self.flagged.append(0)
-        self.numbers[name] = number
-        return number
-
-    def take_out(self, sources: int, *, is_flagged: bool) -> None:
-        """A post left the window."""
-        posts = self.posts
-        while sources:
-            number = sources & _NUMBER
-            sources >>= _NUMBER_BITS
-            if is_flagged:
-                self.flagged[number] -= 1
-            posts[number] -= 1
-            if not posts[number]:
-                del self.numbers[self._names[number]]
-                self._names[number] = ""
-                self._spare.append(number)
-
-    def count_flagged(self, sources: int) -> None:
-        """A post is flagged."""
-        while sources:
-            self.flagged[sources & _NUMBER] += 1
-            sources >>= _NUMBER_BITS
-
-    def clear_flagged(self) -> None:
-        """No post is flagged."""
-        self.flagged = [0] * len(self.posts)
+    row: int
+    source: str
+    rate: float
 
 
 class HideRates:
@@ -167,7 +84,8 @@ class HideRates:
 
     It folds posts in the order of offsets.  What it returns for a post depends only on the posts in
     the window before it, so that a fold begun `WINDOW_RECORDS` earlier returns the same.
-    200 kB, and the names of the sources.
+    Few sources have enough flagged posts to be over the limit: the posts of these alone are
+    counted, once by a look at the window, then as they come and go.
 
     Parameters
     ----------
@@ -179,44 +97,33 @@ class HideRates:
 
     def __init__(self, flagged_at: float, max_rate: float) -> None:
         self._flagged_at, self._max_rate = flagged_at, max_rate
-        self._window = _Window()
-        self._sources = _Sources()
-        self._at_ms = 0
+        self._window = SourceWindow()
+        # By hash of the source: its flagged posts; and all its posts, where that may matter.
+        self._flagged: Counter[int] = Counter()
+        self._posts: dict[int, int] = {}
 
     def set_flagged_at(self, flagged_at: float) -> None:
         """Count posts as flagged from another value on, those in the window too."""
         if flagged_at == self._flagged_at:
             return
         self._flagged_at = flagged_at
-        self._sources.clear_flagged()
-        for value, sources in self._window:
-            if value >= flagged_at:
-                self._sources.count_flagged(sources)
+        self._flagged, self._posts = Counter(), {}
+        for sources in self._window.from_value(flagged_at):
+            self._flagged.update(sources)
+        self._watch(self._flagged)
 
-    def fold(self, post: ScoredPost) -> str | None:
-        """Fold the next post in.
-
-        Returns
-        -------
-        The first of its sources whose rate was above the limit before it, None if there is none.
-        """
-        self._at_ms = max(self._at_ms, post.at_ms)
-        self._forget(post.offset - WINDOW_RECORDS, self._at_ms - WINDOW_MS)
-        known, over, sources = self._sources, None, 0
-        numbers, posts, flagged = known.numbers, known.posts, known.flagged
-        for source in post.sources:
-            number = numbers.get(source)
-            if number is None:
-                number = known.add(source)
-            count = posts[number]
-            if over is None and count >= LEAST_POSTS and flagged[number] > self._max_rate * count:
-                over = source
-            posts[number] = count + 1
-            sources = sources << _NUMBER_BITS | number
-        if post.value >= self._flagged_at:
-            known.count_flagged(sources)
-        self._window.append(post, self._at_ms, sources)
-        return over
+    def fold(self, posts: ScoredPosts) -> list[OverLimit]:
+        """Fold the next posts in; return those with a source that was over the limit before."""
+        if len(posts.values) >= _MANY_FROM and self._fold_at_once(posts):
+            return []
+        columns = posts.offsets.tolist(), posts.at_ms.tolist(), posts.values.tolist()
+        found, names = [], posts.sources.names
+        for row, (offset, at_ms, value) in enumerate(zip(*columns, strict=True)):
+            place = self._fold_one(offset, at_ms, value, posts.sources.hashes[row])
+            if place is not None:
+                source = names[row][place]
+                found.append(OverLimit(row, source, self.rate(source)))
+        return found
 
     def is_over(self, source: str, part: float = 1.0) -> bool:
         """Whether a source's rate is above the limit, or above this part of it."""
@@ -228,15 +135,77 @@ class HideRates:
         posts, flagged = self._counts(source)
         return flagged / max(posts, 1)
 
-    def _counts(self, source: str) -> tuple[int, int]:
-        number = self._sources.numbers.get(source)
-        if number is None:
-            return 0, 0
-        return self._sources.posts[number], self._sources.flagged[number]
+    def _counts(self, name: str) -> tuple[int, int]:
+        source = hash(name) or 1
+        posts = self._posts.get(source)
+        return self._window.count(source) if posts is None else posts, self._flagged[source]
 
-    def _forget(self, offset: int, at_ms: int) -> None:
-        for value, sources in self._window.take_until(offset, at_ms):
-            self._sources.take_out(sources, is_flagged=value >= self._flagged_at)
+    def _fold_at_once(self, posts: ScoredPosts) -> bool:
+        """Fold posts in where no source can be over the limit before any of them; whether so."""
+        window, hashes = self._window, posts.sources.hashes
+        end, end_ms = int(posts.offsets[-1]), max(int(posts.at_ms.max()), window.at_ms)
+        start_ms = max(int(posts.at_ms[0]), window.at_ms)
+        if end - posts.offsets[0] >= WINDOW_RECORDS or end_ms - start_ms >= WINDOW_MS:
+            return False  # Some would leave before the last one comes.
+        coming = Counter[int]()
+        for row in np.flatnonzero(posts.values >= self._flagged_at).tolist():
+            coming.update(hashes[row])
+        self._watch({source: self._flagged[source] + n for source, n in coming.items()})
+        leaving = window.leaving(end, end_ms, len(hashes))
+        left = {source: n - window.count(source, leaving) for source, n in self._posts.items()}
+        for source, fewest in left.items():
+            most = self._flagged[source] + coming[source]
+            if most > self._max_rate * max(fewest, LEAST_POSTS):
+                return False
+        self._flagged.update(coming)
+        for sources in window.from_value(self._flagged_at, leaving):
+            self._subtract(sources)
+        window.drop_first(leaving)
+        window.extend(posts.offsets, posts.at_ms, posts.values, posts.sources)
+        for source in self._posts:
+            self._posts[source] = left[source] + sum(source in of_post for of_post in hashes)
+        return True
+
+    def _fold_one(
+        self, offset: int, at_ms: int, value: float, hashes: tuple[int, ...]
+    ) -> int | None:
+        """Fold a post in; return which of its sources was over the limit, if one was."""
+        window, posts, flagged = self._window, self._posts, self._flagged
+        for _ in range(window.leaving(offset, at_ms, 1)):
+            earlier, sources = window.take_first()
+            if earlier >= self._flagged_at:
+                self._subtract(sources)
+            if posts:
+                for source in posts.keys() & set(sources):
+                    posts[source] -= 1
+        over = None
+        for place, source in enumerate(hashes):
+            count = posts.get(source)
+            if count is None:
+                continue
+            if over is None and count >= LEAST_POSTS and flagged[source] > self._max_rate * count:
+                over = place
+            posts[source] = count + 1
+        window.append(offset, at_ms, value, hashes)
+        if value >= self._flagged_at:
+            flagged.update(hashes)
+            self._watch({source: flagged[source] for source in hashes})
+        return over
+
+    def _watch(self, flagged: Mapping[int, int]) -> None:
+        """Count the posts of those sources that have, or will have, many flagged ones."""
+        for source, count in flagged.items():
+            if count > self._max_rate * LEAST_POSTS and source not in self._posts:
+                self._posts[source] = self._window.count(source)
+
+    def _subtract(self, sources: Sequence[int]) -> None:
+        """A flagged post leaves the window."""
+        for source in sources:
+            self._flagged[source] -= 1
+            if self._flagged[source] <= self._max_rate * LEAST_POSTS:
+                self._posts.pop(source, None)
+            if not self._flagged[source]:
+                del self._flagged[source]
 
 
 class HideLimit(NamedTuple):
@@ -257,10 +226,7 @@ def hide_limit(settings: Settings, name: str) -> HideLimit | None:
     hide_at = min((g.hide_at for g in policies if g.hide_at is not None), default=None)
     if hide_at is None:
         return None
-    below = np.float32(hide_at)
-    if float(below) >= hide_at:
-        below = np.nextafter(below, np.float32(0))
-    lowered = max(float(below), 0.0)
+    lowered = float32_below(hide_at)
     demote_at = general.demote_at
     if demote_at is not None and general.hide_at is not None and demote_at < general.hide_at:
         lowered = max(lowered, _least_float32(demote_at))
@@ -271,13 +237,3 @@ def _least_float32(threshold: float) -> float:
     """The least float32 that is not below a threshold."""
     at = np.float32(threshold)
     return float(at if float(at) >= threshold else np.nextafter(at, np.float32(1)))
-
-
-def over_limit(
-    posts: Sequence[ScoredPost], rates: HideRates, limit: HideLimit
-) -> Iterator[tuple[int, str, float]]:
-    """Fold posts in; yield position, source and rate of those that must not be hidden."""
-    for i, post in enumerate(posts):
-        over = rates.fold(post)
-        if over is not None and post.value >= limit.hide_at:
-            yield i, over, rates.rate(over)

@@ -6,11 +6,11 @@ give the same bytes; source, licence and date stand on the card, outside of the 
 
 from __future__ import annotations
 
-import re
-from typing import cast
+from typing import Any, cast
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 
 from feedmill.events.errors import BadArtifact, UsageError
 from feedmill.events.limits import Sha256
@@ -19,19 +19,12 @@ from feedmill.filters.list_file import MAX_ENTRIES, MAX_PHRASES, ListEntries
 from feedmill.filters.lists import DIGESTS, KINDS, Digests, ListKind, PostList
 from feedmill.filters.phrase_keys import MAX_PHRASE_WORDS, PhraseKeys, WordCounts
 from feedmill.filters.rules import VERDICT_RANK
-from feedmill.models.artifact import Arrays, pack_artifact, sha256_of, unpack_artifact
-from feedmill.models.store_files import (
-    Store,
-    file_sizes,
-    place_of,
-    read_file,
-    read_files,
-    write_file,
-)
+from feedmill.models.artifact import Arrays, pack_artifact, unpack_artifact
+from feedmill.models.store import card_files, check_digits
+from feedmill.models.store_files import Store, file_sizes, read_hashed, write_file
 
 # Raise this number when an entry gets another form, digest or key.
 LIST_FORMAT = 1
-_LEAST_DIGITS = 6
 
 
 class ListCard(msgspec.Struct, frozen=True):
@@ -86,7 +79,7 @@ def save_list(store: Store, card: ListCard, content: bytes) -> None:
     """Write artifact, then card; raises `OSError` or `UsageError` where it cannot."""
     write_file(store, f"{card.sha256}.npz", content)
     encoded = msgspec.json.format(msgspec.json.encode(card), indent=2) + b"\n"
-    write_file(store, f"{_stem(card.filter, card.name)}@{card.version}.json", encoded)
+    write_file(store, f"list.{card.filter}.{card.name}@{card.version}.json", encoded)
 
 
 def read_list(store: Store, filter_name: str, name: str, sha256: str) -> PostList:
@@ -99,19 +92,14 @@ def read_list(store: Store, filter_name: str, name: str, sha256: str) -> PostLis
     UsageError
         The file is too large, or the store cannot be read.
     """
-    label, file = f"list `{filter_name}/{name}@{sha256[:12]}`", f"{sha256}.npz"
-    try:
-        content = read_file(store, file)
-    except OSError as error:
-        raise BadArtifact(
-            f"{label}: no artifact at {place_of(store, file)} ({error.strerror}); build it there,"
-            " or restore the file"
-        ) from error
-    if (actual := sha256_of(content)) != sha256:
-        raise BadArtifact(
-            f"{label}: {place_of(store, file)} was altered (its sha256 is {actual[:12]}…, expected"
-            f" {sha256[:12]}…); restore the file, or build the list again"
-        )
+    label = f"list `{filter_name}/{name}@{sha256[:12]}`"
+    content = read_hashed(
+        store,
+        sha256,
+        label,
+        if_missing="build it there, or restore the file",
+        if_altered="restore the file, or build the list again",
+    )
     arrays, metadata = unpack_artifact(content, label)
     found = metadata.get("filter"), metadata.get("list")
     if found != (filter_name, name):
@@ -149,13 +137,8 @@ def _digests(arrays: Arrays, most: int, label: str) -> Digests:
 
 
 def _phrase_keys(arrays: Arrays, phrases: int, label: str) -> PhraseKeys:
-    keys = arrays.get("keys")
-    if (
-        keys is None
-        or (keys.dtype, keys.ndim) != (np.dtype(np.uint64), 1)
-        or not 0 < len(keys) <= phrases
-        or not (keys[1:] > keys[:-1]).all()
-    ):
+    keys = _ascending(arrays, "keys", np.uint64)
+    if keys is None or not 0 < len(keys) <= phrases:
         raise BadArtifact(
             f"{label}: expected 1 to {phrases:,} keys of 64 bits in order; build it again"
         )
@@ -164,18 +147,21 @@ def _phrase_keys(arrays: Arrays, phrases: int, label: str) -> PhraseKeys:
 
 
 def _word_counts(arrays: Arrays, name: str, label: str) -> WordCounts:
-    counts = arrays.get(name)
-    if (
-        counts is None
-        or (counts.dtype, counts.ndim) != (np.dtype(np.uint8), 1)
-        or not (counts[1:] > counts[:-1]).all()
-        or not ((counts > 0) & (counts <= MAX_PHRASE_WORDS)).all()
-    ):
+    counts = _ascending(arrays, name, np.uint8)
+    if counts is None or not ((counts > 0) & (counts <= MAX_PHRASE_WORDS)).all():
         raise BadArtifact(
             f"{label}: expected in `{name}` numbers from 1 to {MAX_PHRASE_WORDS} in order; build"
             " it again"
         )
     return counts
+
+
+def _ascending(arrays: Arrays, name: str, dtype: type[np.generic]) -> npt.NDArray[Any] | None:
+    """Return an array of one dimension, this type and rising values; None if it is another."""
+    array = arrays.get(name)
+    if array is None or (array.dtype, array.ndim) != (np.dtype(dtype), 1):
+        return None
+    return array if (array[1:] > array[:-1]).all() else None
 
 
 def list_cards(store: Store) -> list[ListCard]:
@@ -185,12 +171,7 @@ def list_cards(store: Store) -> list[ListCard]:
     """
     files = file_sizes(store)
     named = {name: size for name, size in files.items() if name.startswith("list.")}
-    cards = []
-    for content in read_files(store, named).values():
-        try:
-            cards.append(msgspec.json.decode(content, type=ListCard))
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            continue
+    cards = card_files(store, named, ListCard).values()
     there = [card for card in cards if f"{card.sha256}.npz" in files]
     return sorted(there, key=lambda card: (card.filter, card.name, card.date, card.version))
 
@@ -205,11 +186,8 @@ def find_list_card(store: Store, filter_name: str, name: str, version: str | Non
     UsageError
         No version begins so, or several do, or it is no version.
     """
-    if version is not None and not re.fullmatch(rf"[0-9a-f]{{{_LEAST_DIGITS},64}}", version):
-        raise UsageError(
-            f"version: expected {_LEAST_DIGITS} to 64 small hexadecimal digits, got"
-            f" {version[:80]!r}"
-        )
+    if version is not None:
+        check_digits(version)
     known = [card for card in list_cards(store) if (card.filter, card.name) == (filter_name, name)]
     found = [card for card in known if card.sha256.startswith(version or "")]
     if len(found) == 1:
@@ -220,7 +198,3 @@ def find_list_card(store: Store, filter_name: str, name: str, version: str | Non
     raise UsageError(
         f"{what} of the list `{filter_name}/{name}`{begin} in {store}; there are: {versions}"
     )
-
-
-def _stem(filter_name: str, name: str) -> str:
-    return f"list.{filter_name}.{name}"

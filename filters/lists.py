@@ -7,7 +7,7 @@ them.  No I/O and no clock.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Literal, get_args
@@ -20,7 +20,7 @@ from feedmill.events.rules import RuleAction
 from feedmill.features.hosts import domains_of_post
 from feedmill.features.text.byte_rows import encode
 from feedmill.filters.phrase_keys import PhraseKeys, RunFinder
-from feedmill.filters.rules import VERDICT_RANK, RuleMatch
+from feedmill.filters.rules import VERDICT_RANK, RuleMatch, authors_of, hashes_of
 
 ListKind = Literal["domains", "phrases", "media", "authors"]
 KINDS: tuple[ListKind, ...] = get_args(ListKind)
@@ -79,8 +79,7 @@ class PostList:
     def holds(self, wanted: Digests) -> npt.NDArray[np.bool_]:
         """Return whether the list has these digests: (m,) for (m,)."""
         at = np.searchsorted(self.digests, wanted)
-        at[at == len(self.digests)] = 0
-        return np.asarray(self.digests[at] == wanted)
+        return np.asarray(self.digests.take(at, mode="clip") == wanted)
 
 
 class ListSet:
@@ -145,16 +144,8 @@ class ListSet:
                     np.minimum.at(best, rows[held], rank)
 
 
-def _hashes_of(post: Post) -> Iterator[str]:
-    return (media.sha256.lower() for media in post.media or () if media.sha256)
-
-
-def _author_of(post: Post) -> Iterator[str]:
-    yield post.author_id
-
-
-_ENTRIES: Mapping[ListKind, Callable[[Post], Iterator[str]]] = {
+_ENTRIES: Mapping[ListKind, Callable[[Post], Iterable[str]]] = {
     "domains": domains_of_post,
-    "media": _hashes_of,
-    "authors": _author_of,
+    "media": hashes_of,
+    "authors": authors_of,
 }

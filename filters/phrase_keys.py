@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from feedmill.features.text.byte_hashes import CHUNK_BYTES, ByteHashes, Hashes
-from feedmill.features.text.byte_rows import Indices, encode
+from feedmill.features.text.byte_rows import Indices, byte_set, encode
 from feedmill.filters.phrase_words import has_symbols, readings, words, words_and_symbols
 
 # Each number of words that occurs costs a look-up for each word of a post.
@@ -23,7 +23,7 @@ WordCounts = npt.NDArray[np.uint8]
 
 # No word and no symbol has one of these two bytes.
 _WORD_END, _ROW_END = b" ", b"\n"
-_IS_END = np.isin(np.arange(256), [_WORD_END[0], _ROW_END[0]])
+_IS_END = byte_set(_WORD_END + _ROW_END)
 # Of 32 to 64 bits a phrase one is set: at most a thirty-second of other runs get to the search.
 _BITMAP_BYTES_A_PHRASE = 4
 
@@ -70,8 +70,7 @@ class PhraseKeys:
         maybe = maybe[has_bit != 0]
         of_these = flat[maybe]
         at = np.searchsorted(self.keys, of_these)
-        at[at == len(self.keys)] = 0
-        found: Indices = maybe[self.keys[at] == of_these]
+        found: Indices = maybe[self.keys.take(at, mode="clip") == of_these]
         return found
 
     def _byte_of(self, keys: Hashes) -> Indices:

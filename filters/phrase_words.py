@@ -10,6 +10,7 @@ import re
 from collections.abc import Sequence
 from unicodedata import category, normalize
 
+from feedmill.features.text.deobfuscation import HIDDEN, LEET
 from feedmill.features.text.normalise import normalise
 
 # In scripts without blanks each character is a word, so that a phrase is found within a sentence.
@@ -21,14 +22,12 @@ _PUNCTUATION = (
     "!-#%-*,-/:;?@\\[-\\]_{}\u00a1\u00a7\u00ab\u00b6\u00b7\u00bb\u00bf"
     "\u2000-\u206f\u3000-\u303f\ufe00-\ufe0f"
 )
-_HIDDEN = re.compile(
-    "[\u00ad\u034f\u061c\u115f\u1160\u180b-\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f"
-    "\ufe00-\ufe0f\ufeff]"
-)
+_HIDDEN = re.compile(f"[{HIDDEN}]")
 # Undoing disguises costs more than all else here.  In ASCII there may be one only where signs stand
 # beside letters, letters stand apart, or there is a tag.
-_SIGN = re.compile("[4@31!05$7<]")
-_SIGN_BESIDE_LETTER = re.compile("[A-Za-z][4@3105$7]|[4@31!05$7][A-Za-z]|<")
+_SIGNS = LEET.decode()
+_SIGN = re.compile(f"[{_SIGNS}<]")
+_SIGN_BESIDE_LETTER = re.compile(f"[A-Za-z][{_SIGNS.replace('!', '')}]|[{_SIGNS}][A-Za-z]|<")
 _APART = re.compile(r"\s\S\s\S\s")
 _WORD = re.compile(_LETTERS)
 _SYMBOL_CLASS = f"[^\\s\\w{_PUNCTUATION}{_MARKS}]"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,9 +25,33 @@ from feedmill.filters.phrase_words import (
     words,
     words_and_symbols,
 )
+from feedmill.filters.verdicts import float32_below
 
 VERDICT_RANK: Mapping[RuleAction, int] = {"allow": 0, "hide": 1, "demote": 2}
 _ALL_PATTERNS_MEMORY = 32 * 1024 * 1024
+
+
+def authors_of(post: Post) -> tuple[str, ...]:
+    """Return the authors of a post: one."""
+    return (post.author_id,)
+
+
+def hashes_of(post: Post) -> Sequence[str]:
+    """Return the hashes of a post's media, in small letters."""
+    return [media.sha256.lower() for media in post.media if media.sha256] if post.media else ()
+
+
+def _labels_of(post: Post) -> Sequence[str]:
+    return [label.casefold() for label in post.self_labels] if post.self_labels else ()
+
+
+# Of each kind of entry the form in which it is compared, and what a post has of it in that form.
+_KINDS: Mapping[str, tuple[Callable[[str], str | None], Callable[[Post], Iterable[str]]]] = {
+    "authors": (str, authors_of),
+    "self_labels": (str.casefold, _labels_of),
+    "media_sha256": (str.lower, hashes_of),
+    "domains": (canonical_host, domains_of_post),
+}
 
 
 @dataclass(frozen=True)
@@ -53,22 +77,17 @@ class RuleSet:
         self._ends_ms = [
             math.inf if rule.expires_at_ms is None else rule.expires_at_ms for _, rule in ranked
         ]
-        self._authors = _table(
-            (author, i) for i, (_, r) in enumerate(ranked) for author in r.authors
+
+        def entries(kind: str) -> Iterator[tuple[str, int]]:
+            return ((e, i) for i, (_, rule) in enumerate(ranked) for e in getattr(rule, kind))
+
+        tables = (
+            (entries_of, _table((form(entry), i) for entry, i in entries(kind)))
+            for kind, (form, entries_of) in _KINDS.items()
         )
-        self._labels = _table(
-            (label.casefold(), i) for i, (_, r) in enumerate(ranked) for label in r.self_labels
-        )
-        self._hashes = _table(
-            (sha256.lower(), i) for i, (_, r) in enumerate(ranked) for sha256 in r.media_sha256
-        )
-        self._domains = _table(
-            (canonical_host(domain) or "", i)
-            for i, (_, r) in enumerate(ranked)
-            for domain in r.domains
-        )
-        self._phrases = _Phrases((p, i) for i, (_, r) in enumerate(ranked) for p in r.phrases)
-        self._patterns = _Patterns((p, i) for i, (_, r) in enumerate(ranked) for p in r.patterns)
+        self._tables = [(entries_of, table) for entries_of, table in tables if table]
+        self._phrases = _Phrases(entries("phrases"))
+        self._patterns = _Patterns(entries("patterns"))
 
     def __len__(self) -> int:
         return len(self._matches)
@@ -94,17 +113,9 @@ class RuleSet:
 
     def _matching(self, post: Post) -> Iterator[int]:
         """The ranks of the rules that match, some of them more than once."""
-        yield from self._authors.get(post.author_id, ())
-        if post.self_labels and self._labels:
-            for label in post.self_labels:
-                yield from self._labels.get(label.casefold(), ())
-        if post.media and self._hashes:
-            for media in post.media:
-                if media.sha256:
-                    yield from self._hashes.get(media.sha256.lower(), ())
-        if self._domains:
-            for domain in domains_of_post(post):
-                yield from self._domains.get(domain, ())
+        for entries_of, table in self._tables:
+            for entry in entries_of(post):
+                yield from table.get(entry, ())
         if self._phrases or self._patterns:
             yield from self._matching_text(post.text)
 
@@ -133,10 +144,7 @@ def demoting_value(gates: Iterable[GatePolicy]) -> float:
     middle = np.float32((demote_at + (1.0 if hide_at is None else hide_at)) / 2)
     if hide_at is None or demote_at <= float(middle) < hide_at:
         return float(middle)
-    below = np.float32(hide_at)
-    if float(below) >= hide_at > 0:
-        below = np.nextafter(below, np.float32(0))
-    return float(below)
+    return float32_below(hide_at)
 
 
 def _table(entries: Iterable[tuple[Any, int]]) -> dict[Any, tuple[int, ...]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -11,6 +11,14 @@ import numpy.typing as npt
 from feedmill.events.signal import RuleVerdict, Signal
 
 Values = npt.NDArray[np.float64]
+
+
+def float32_below(threshold: float) -> float:
+    """Return the highest value of a signal, a float32, below a threshold of a gate; 0 below 0."""
+    below = np.float32(threshold)
+    if float(below) >= threshold:
+        below = np.nextafter(below, np.float32(0))
+    return float(below)
 
 
 @dataclass(slots=True)
@@ -47,15 +55,24 @@ class BatchVerdicts:
         for i in np.flatnonzero(values > self.values[rows.start : rows.stop]).tolist():
             self.values[rows[i]], self.reasons[rows[i]] = values[i], reason(i)
 
-    def signal(
-        self, row: int, post_id: str, post_offset: int, at_ms: int, model: str, version: str
-    ) -> Signal:
-        """Return the signal of the post at a row; its rule's, if a rule decides."""
-        if not (self.errors or self.reasons or self.rules):
-            plain = float(np.float32(self.values[row]))
-            return Signal(post_id, post_offset, plain, model, version, at_ms)
-        error = self.errors.get(row)
-        value = None if error is not None else float(np.float32(self.values[row]))
-        reason = None if error is not None else self.reasons.get(row)
-        signal = Signal(post_id, post_offset, value, model, version, at_ms, error, reason)
-        return signal.with_rule(self.rules[row], at_ms) if row in self.rules else signal
+    def signals(
+        self, posts: Iterable[tuple[int, str, int, str]], at_ms: int, model: str, revision: int = 0
+    ) -> Iterator[Signal]:
+        """Yield the signal of each post; its rule's, if a rule decides.
+
+        Of a post `posts` has the row, the id, the offset of its record, and the version of the
+        model that judged it.
+        """
+        values = self.values.astype(np.float32).tolist()
+        is_plain = not (self.errors or self.reasons or self.rules)
+        for row, post_id, post_offset, version in posts:
+            error = reason = None
+            value = values[row]
+            if not is_plain:
+                error, reason = self.errors.get(row), self.reasons.get(row)
+                if error is not None:
+                    value = reason = None
+            signal = Signal(
+                post_id, post_offset, value, model, version, at_ms, error, reason, None, revision
+            )
+            yield signal.with_rule(self.rules[row], at_ms) if row in self.rules else signal

@@ -24,7 +24,7 @@ from feedmill.events.errors import BadArtifact, UsageError
 from feedmill.events.limits import Sha256
 from feedmill.events.reasons import DECODE_ERRORS, reason_of
 from feedmill.features.text.ngrams import HASH_BITS
-from feedmill.models.store_files import Store, place_of, read_file, write_file
+from feedmill.models.store_files import Store, place_of, read_file, read_hashed, write_file
 
 Arrays = dict[str, npt.NDArray[Any]]
 # Raise this number when tokens or feature columns change their meaning, but not their names.
@@ -326,21 +326,13 @@ def read_artifact(
 
 def read_content(store: Store, name: str, sha256: str) -> bytes:
     """Read the bytes of an artifact, and check their sha256; raises as `read_artifact` does."""
-    file, label = f"{sha256}.npz", _label(name, sha256[:12])
-    try:
-        content = read_file(store, file)
-    except OSError as error:
-        raise BadArtifact(
-            f"{label}: no artifact at {place_of(store, file)} ({error.strerror}); train it or"
-            " restore the file"
-        ) from error
-    actual = sha256_of(content)
-    if actual != sha256:
-        raise BadArtifact(
-            f"{label}: {place_of(store, file)} was altered (its sha256 is {actual[:12]}…, expected"
-            f" {sha256[:12]}…); restore the file or retrain"
-        )
-    return content
+    return read_hashed(
+        store,
+        sha256,
+        _label(name, sha256[:12]),
+        if_missing="train it or restore the file",
+        if_altered="restore the file or retrain",
+    )
 
 
 def unpack_artifact(content: bytes, label: str) -> tuple[Arrays, dict[str, Any]]:

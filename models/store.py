@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
@@ -15,6 +16,7 @@ from feedmill.models.artifact import ModelCard, card_file, read_card, read_conte
 from feedmill.models.store_files import Store, file_sizes, read_files, write_file
 
 _LEAST_DIGITS = 6
+Card = TypeVar("Card")
 
 
 def cards_of(store: Store, name: str) -> list[ModelCard]:
@@ -24,7 +26,11 @@ def cards_of(store: Store, name: str) -> list[ModelCard]:
     """
     files = file_sizes(store)
     own = {file: n for file, n in files.items() if file.partition("@")[0] in (name, f"{name}.json")}
-    cards = {card.sha256: card for card in card_files(store, own).values() if card.name == name}
+    cards = {
+        card.sha256: card
+        for card in card_files(store, own, ModelCard).values()
+        if card.name == name
+    }
     there = [card for card in cards.values() if f"{card.sha256}.npz" in files]
     return sorted(there, key=lambda card: (card.trained_on, card.version), reverse=True)
 
@@ -45,11 +51,7 @@ def find_card(store: Store, name: str, version: str) -> ModelCard:
     UsageError
         No version begins so, or several do, or it is no version.
     """
-    if not re.fullmatch(rf"[0-9a-f]{{{_LEAST_DIGITS},64}}", version):
-        raise UsageError(
-            f"version: expected {_LEAST_DIGITS} to 64 small hexadecimal digits, got"
-            f" {version[:80]!r}"
-        )
+    check_digits(version)
     known = cards_of(store, name)
     found = [card for card in known if card.sha256.startswith(version)]
     if len(found) == 1:
@@ -59,12 +61,21 @@ def find_card(store: Store, name: str, version: str) -> ModelCard:
     raise UsageError(f"{what} with {version} of `{name}` in {store}; there are: {versions}")
 
 
-def card_files(store: Store, sizes: Mapping[str, int]) -> dict[str, ModelCard]:
+def check_digits(version: str) -> None:
+    """Raise `UsageError` unless these are the first digits of some sha256, enough of them."""
+    if not re.fullmatch(rf"[0-9a-f]{{{_LEAST_DIGITS},64}}", version):
+        raise UsageError(
+            f"version: expected {_LEAST_DIGITS} to 64 small hexadecimal digits, got"
+            f" {version[:80]!r}"
+        )
+
+
+def card_files(store: Store, sizes: Mapping[str, int], card_type: type[Card]) -> dict[str, Card]:
     """Return the cards among some files of a store, given with their sizes, by the file's name."""
     found = {}
     for name, content in read_files(store, sizes).items():
         try:
-            found[name] = msgspec.json.decode(content, type=ModelCard)
+            found[name] = msgspec.json.decode(content, type=card_type)
         except (msgspec.DecodeError, UnicodeDecodeError):
             continue
     return found

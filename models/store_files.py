@@ -6,12 +6,13 @@ name, or that of one below `snapshots/`: nothing outside the store can be named.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from feedmill.events.errors import UsageError
+from feedmill.events.errors import BadArtifact, UsageError
 from feedmill.models.remote_store import RemoteStore
 
 Store = Path | RemoteStore
@@ -54,6 +55,36 @@ def read_file(store: Store, name: str, most_bytes: int = MOST_BYTES) -> bytes:
         raise UsageError(
             f"{place_of(store, name)}: it has more than {most_bytes:,} bytes, which is no file of"
             " this kind; remove it, or restore the right one"
+        )
+    return content
+
+
+def read_hashed(
+    store: Store, sha256: str, label: str, *, if_missing: str, if_altered: str
+) -> bytes:
+    """Read the bytes of the artifact `<sha256>.npz`, and check their sha256.
+
+    `label` names it in errors, and the last two say there what to do.
+
+    Raises
+    ------
+    BadArtifact
+        It is missing or altered.
+    UsageError
+        It is too large, or the store cannot be read.
+    """
+    file = f"{sha256}.npz"
+    place = place_of(store, file)
+    try:
+        content = read_file(store, file)
+    except OSError as error:
+        raise BadArtifact(
+            f"{label}: no artifact at {place} ({error.strerror}); {if_missing}"
+        ) from error
+    if (actual := hashlib.sha256(content).hexdigest()) != sha256:
+        raise BadArtifact(
+            f"{label}: {place} was altered (its sha256 is {actual[:12]}…, expected {sha256[:12]}…);"
+            f" {if_altered}"
         )
     return content
 

@@ -117,7 +117,7 @@ def _renamed(store: Store, sha256: str, now: Snapshot, purge_: Purge) -> tuple[s
     """Have the cards that name a snapshot name the new one; return their models."""
     sizes = {name: n for name, n in file_sizes(store).items() if name.endswith(".json")}
     changed = []
-    for name, card in card_files(store, sizes).items():
+    for name, card in card_files(store, sizes, ModelCard).items():
         uses = [_use(use, sha256, now, purge_) for use in card.data]
         if uses != card.data:
             renamed: ModelCard = msgspec.structs.replace(card, data=uses)

@@ -16,6 +16,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from feedmill.features.text.byte_hashes import GOLDEN
 from feedmill.features.text.byte_rows import Indices
 from feedmill.features.text.ngrams import TextBatch, TextChunk
 
@@ -23,7 +24,8 @@ Signatures = npt.NDArray[np.uint8]
 Minima = npt.NDArray[np.uint32]
 Flags = npt.NDArray[np.bool_]
 
-BINS = 64
+_BIN_BITS = 6
+BINS = 1 << _BIN_BITS
 EMPTY = np.uint8(0)
 # Two texts are worth comparing further.  Two copies of 20 words, each with four of them changed,
 # are still this similar.
@@ -48,9 +50,10 @@ BUCKET_BITS = 18
 
 _NO_HASH = np.uint32(0xFFFFFFFF)
 _FIVE_GRAMS = 2
+_TO_BIN = np.uint32(32 - _BIN_BITS)
 _SPREAD = np.uint32(0x9E3779B1)
 _MIX = np.uint32(0x85EBCA6B)
-_BAND_MIX = np.array([0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9], dtype=np.uint64)
+_BAND_MIX = np.array([GOLDEN, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9], dtype=np.uint64)
 _FIRST_BUCKETS = np.arange(BANDS, dtype=np.int64) << BUCKET_BITS
 
 
@@ -75,15 +78,11 @@ class SignatureBatch(NamedTuple):
 
     def take(self, rows: Indices | Flags) -> SignatureBatch:
         """Return a copy of these rows."""
-        return SignatureBatch(self.signatures[rows], self.buckets[rows], self.comparable[rows])
+        return SignatureBatch._make(part[rows] for part in self)
 
     def append(self, other: SignatureBatch) -> SignatureBatch:
         """Return the rows of both, those of `other` last."""
-        return SignatureBatch(
-            np.concatenate([self.signatures, other.signatures]),
-            np.concatenate([self.buckets, other.buckets]),
-            np.concatenate([self.comparable, other.comparable]),
-        )
+        return SignatureBatch._make(np.concatenate(both) for both in zip(self, other, strict=True))
 
 
 def is_long_enough(text: str) -> bool:
@@ -98,12 +97,9 @@ def is_long_enough(text: str) -> bool:
 
 def minhash(batch: TextBatch) -> SignatureBatch:
     """Return the signatures of all texts of a batch, short ones too."""
-    if not len(batch):
-        none = np.zeros(0, dtype=np.int64)
-        return SignatureBatch(
-            np.zeros((0, BINS), np.uint8), none.reshape(0, BANDS), none.astype(np.bool_)
-        )
-    minima = np.concatenate([_bin_minima(chunk) for chunk in batch.chunks])
+    minima = np.concatenate(
+        [_bin_minima(chunk) for chunk in batch.chunks] or [np.zeros((0, BINS), dtype=np.uint32)]
+    )
     # 8 bits of a bin's value: unequal values look equal in 1 of 255 cases.
     signatures = ((minima * _SPREAD) >> np.uint32(24)).astype(np.uint8)
     np.maximum(signatures, 1, out=signatures)
@@ -163,14 +159,14 @@ def _bin_minima(chunk: TextChunk) -> Minima:
     if len(chunk) == 1:
         hashes = _mixed(block.tokens[block.starts[0] : block.ends[0]])
         minima: Minima = np.full((1, BINS), _NO_HASH, dtype=np.uint32)
-        np.minimum.at(minima[0], hashes >> 26, hashes << 6)
+        np.minimum.at(minima[0], hashes >> _TO_BIN, hashes << _BIN_BITS)
         return minima
     hashes = _mixed(block.tokens)
     cells = _row_of_token(len(block.tokens), block.starts, block.ends) * np.uint32(BINS)
-    cells += hashes >> np.uint32(26)
+    cells += hashes >> _TO_BIN
     # Tokens that belong to no text fall into one more row, which is cut off.
     minima = np.full((len(chunk) + 1) * BINS, _NO_HASH, dtype=np.uint32)
-    np.minimum.at(minima, cells, hashes << np.uint32(6))
+    np.minimum.at(minima, cells, hashes << _BIN_BITS)
     return minima.reshape(-1, BINS)[:-1]
 
 

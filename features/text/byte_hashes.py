@@ -20,15 +20,16 @@ Hashes = npt.NDArray[np.uint64]
 # A buffer of about so many bytes keeps what is computed from it in the processor's cache.
 CHUNK_BYTES = 1 << 16
 _USUAL_BYTES = CHUNK_BYTES + 4 * MAX_TEXT_CHARACTERS + 64
-_BASE = 0x9E3779B97F4A7C15
-_BASE_INVERSE = pow(_BASE, -1, 1 << 64)
+# 2**64 by the golden ratio, the usual odd multiplier.
+GOLDEN = 0x9E3779B97F4A7C15
+_INVERSE = pow(GOLDEN, -1, 1 << 64)
 
 
 def odd_multipliers(count: int, seed: int) -> Hashes:
     """Return `count` fixed odd 64-bit numbers: splitmix64 (Steele et al. 2014) from `seed`."""
     mask, state, values = (1 << 64) - 1, seed, []
     for _ in range(count):
-        state = (state + 0x9E3779B97F4A7C15) & mask
+        state = (state + GOLDEN) & mask
         mixed = ((state ^ (state >> 30)) * 0xBF58476D1CE4E5B9) & mask
         mixed = ((mixed ^ (mixed >> 27)) * 0x94D049BB133111EB) & mask
         values.append((mixed ^ (mixed >> 31)) | 1)
@@ -40,9 +41,9 @@ _BYTE_MULTIPLIERS = odd_multipliers(256, seed=1)
 
 @lru_cache(maxsize=2)
 def _powers(count: int) -> tuple[Hashes, Hashes]:
-    """Return the first powers of the base, and of its inverse: (count,) each."""
+    """Return the first powers of `GOLDEN`, the base, and of its inverse: (count,) each."""
     columns = np.empty((2, count), dtype=np.uint64)
-    columns[0], columns[1] = _BASE, _BASE_INVERSE
+    columns[0], columns[1] = GOLDEN, _INVERSE
     columns[:, 0] = 1
     np.cumprod(columns, axis=1, out=columns)
     return columns[0], columns[1]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from string import ascii_letters, digits
 
 import numpy as np
 import numpy.typing as npt
@@ -16,26 +17,22 @@ PADDING_BYTES = 5
 _PADDING = b" " + b"\0" * PADDING_BYTES
 
 
-def _fold_table() -> Bytes:
-    """Map ASCII to lower case, all digits to ``0``, all controls but 0 to a blank."""
-    table = np.arange(256, dtype=np.uint8)
-    table[1:33] = 32
-    table[127] = 32
-    table[65:91] += 32
-    table[48:58] = 48
-    return table
+_EVERY_BYTE = bytes(range(256))
+_CONTROLS = b"\x7f" + _EVERY_BYTE[1 : ord(" ")]
 
 
-def _word_table() -> npt.NDArray[np.bool_]:
-    table = np.zeros(256, dtype=np.bool_)
-    table[128:] = True
-    table[[*range(48, 58), *range(65, 91), *range(97, 123), 39, 95]] = True
-    return table
+def byte_set(members: Iterable[int]) -> npt.NDArray[np.bool_]:
+    """Return which values of a byte are members: (256,)."""
+    return np.isin(np.arange(256), list(members))
 
 
-# By byte value: what a byte counts as in an n-gram, and whether it is part of a word.
-FOLDED = _fold_table()
-IS_WORD = _word_table()
+# What a byte counts as in an n-gram: letters are small, digits ``0``, controls but 0 blanks.
+_DIGITS_AND_CONTROLS = bytes.maketrans(
+    digits.encode() + _CONTROLS, b"0" * len(digits) + b" " * len(_CONTROLS)
+)
+FOLDED: Bytes = np.frombuffer(_EVERY_BYTE.lower().translate(_DIGITS_AND_CONTROLS), np.uint8)
+# All beyond ASCII is part of a word.
+IS_WORD = byte_set((ascii_letters + digits + "'_").encode() + _EVERY_BYTE[128:])
 
 
 @dataclass(frozen=True, slots=True)

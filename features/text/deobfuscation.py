@@ -11,7 +11,9 @@ from __future__ import annotations
 import re
 import unicodedata
 import zlib
+from collections.abc import Callable, Iterable
 from functools import cache
+from itertools import groupby
 from math import inf, log
 from pathlib import Path
 
@@ -21,10 +23,12 @@ from feedmill.events.limits import MAX_TEXT_CHARACTERS
 
 _WORDS = Path(__file__).parent / "lists" / "words.npy"
 
-_INVISIBLE = re.compile(
-    "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180e\u200b-\u200f\u202a-\u202e"
-    "\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff]"
+HIDDEN = (
+    "\u00ad\u034f\u061c\u115f\u1160\u180b-\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f"
+    "\ufe00-\ufe0f\ufeff"
 )
+# Two vowels of Khmer and the filler of Hangul, too, which phrases may have.
+_INVISIBLE = re.compile(f"[{HIDDEN}\u17b4\u17b5\u3164]")
 # Possessive and bounded, so that a text of many `<` takes linear time.
 _TAG = re.compile(
     r"<(?:a\s[^<>]{0,60}?href=[\"']?([^\"'<>\s]{0,2000}+)[^<>]{0,200}|/?[a-zA-Z][^<>]{0,200})>"
@@ -49,7 +53,7 @@ LEET = b"4@31!05$7"
 _LEET = str.maketrans(LEET.decode(), "aaeiiosst")
 _ADDRESS = re.compile(r"(https?://\S+|www\.\S+)")
 _TOKEN = re.compile(r"[A-Za-z0-9@$!]*[A-Za-z][A-Za-z0-9@$!]*")
-_LEET_SIGNS = re.compile(r"[4@31!05$7]+")
+_LEET_SIGNS = re.compile(f"[{LEET.decode()}]+")
 _THREE_DIGITS = re.compile(r"[0-9]{3}")
 _SPACED_LETTERS = re.compile(r"(?<!\S)(?:[!-~] ){3,}[!-~](?!\S)")
 _BLANKS = re.compile(r" {2,}")
@@ -110,14 +114,23 @@ def deobfuscate(text: str) -> str:
 
 
 @cache
-def _word_ranks() -> dict[int, int]:
-    """Return the rank of each common English word, 0 for the most common, by its CRC-32."""
-    return {word: rank for rank, word in enumerate(np.load(_WORDS, allow_pickle=False).tolist())}
+def _word_costs() -> dict[int, float]:
+    """Return the cost of each common English word by its CRC-32; the list has the commonest first.
+
+    The frequency of a word follows from its rank by Zipf's law.
+    """
+    ranks = {word: rank for rank, word in enumerate(np.load(_WORDS, allow_pickle=False).tolist())}
+    scale = log(len(ranks) + 1)
+    return {word: log((rank + 1) * scale) for word, rank in ranks.items()}
+
+
+def _crc(word: str) -> int:
+    return zlib.crc32(word.lower().encode())
 
 
 def is_word(word: str) -> bool:
     """Say whether it is a common English word."""
-    return zlib.crc32(word.lower().encode()) in _word_ranks()
+    return _crc(word) in _word_costs()
 
 
 def _join_spaced_letters(text: str) -> str:
@@ -140,16 +153,9 @@ def _join_part(part: str) -> str:
 def _join_run(part: str) -> str:
     """Join runs of single characters, and split each run into words."""
     words: list[str] = []
-    run = ""
-    for token in [*part.split(" "), ""]:
-        if len(token) == 1:
-            run += token
-            continue
-        if run:
-            words.append(_split_run(run))
-            run = ""
-        if token:
-            words.append(token)
+    for is_run, group in groupby(part.split(" "), lambda token: len(token) == 1):
+        tokens = list(group)
+        words += [_split_run("".join(tokens))] if is_run else filter(None, tokens)
     return " ".join(words)
 
 
@@ -171,29 +177,35 @@ def _split_run(run: str) -> str:
 def _split_letters(letters: str) -> list[str]:
     """Split letters into the most likely sequence of common words.
 
-    The frequency of a word follows from its rank by Zipf's law.  Dynamic programming over the
-    ends of words; linear in the letters, as no word is longer than `_LONGEST_WORD`.
+    Linear in the letters, as no word is longer than `_LONGEST_WORD`.
     """
-    ranks, lower = _word_ranks(), letters.lower().encode()
-    scale = log(len(ranks) + 1)
+    costs, lower = _word_costs(), letters.lower().encode()
+    unknown = [_unknown_cost(count) for count in range(_LONGEST_WORD + 1)]
+
+    def words_to(end: int) -> Iterable[tuple[int, float]]:
+        return [
+            (start, costs.get(zlib.crc32(lower[start:end]), unknown[end - start]))
+            for start in range(max(0, end - _LONGEST_WORD), end)
+        ]
+
+    return [letters[start:end] for start, end in _cheapest_pieces(len(lower), words_to)]
+
+
+def _cheapest_pieces(
+    size: int, pieces_to: Callable[[int], Iterable[tuple[int, float]]]
+) -> list[tuple[int, int]]:
+    """Return start and end of the pieces that make up `size` elements at the least total cost.
+
+    Dynamic programming over their ends; `pieces_to` yields start and cost of all with one end.
+    """
     best = [(0.0, 0)]
-    for end in range(1, len(lower) + 1):
-        choices = []
-        for start in range(max(0, end - _LONGEST_WORD), end):
-            rank = ranks.get(zlib.crc32(lower[start:end]))
-            cost = (
-                _UNKNOWN_WORD_COST + _UNKNOWN_LETTER_COST * (end - start)
-                if rank is None
-                else log((rank + 1) * scale)
-            )
-            choices.append((best[start][0] + cost, start))
-        best.append(min(choices))
-    words, end = [], len(lower)
+    for end in range(1, size + 1):
+        best.append(min([(best[start][0] + cost, start) for start, cost in pieces_to(end)]))
+    pieces, end = [], size
     while end:
-        start = best[end][1]
-        words.append(letters[start:end])
-        end = start
-    return words[::-1]
+        pieces.append((best[end][1], end))
+        end = best[end][1]
+    return pieces[::-1]
 
 
 def _is_torn(text: str) -> bool:
@@ -203,24 +215,20 @@ def _is_torn(text: str) -> bool:
 
 
 def _mend_torn_words(text: str) -> str:
-    """Join neighbouring tokens to the most likely common words, by dynamic programming."""
-    tokens = text.split(" ")
-    tokens, rest = tokens[:_MAX_TOKENS], tokens[_MAX_TOKENS:]
-    best = [(0.0, 0)]
-    for end in range(1, len(tokens) + 1):
-        choices = [(best[end - 1][0] + _token_cost(tokens[end - 1]), end - 1)]
+    """Join neighbouring tokens to the most likely common words."""
+    every = text.split(" ")
+    tokens, rest = every[:_MAX_TOKENS], every[_MAX_TOKENS:]
+
+    def words_to(end: int) -> Iterable[tuple[int, float]]:
+        yield end - 1, _token_cost(tokens[end - 1])
         for start in range(end - 2, max(-1, end - 1 - _MAX_PIECES), -1):
             cost = _joined_cost(tokens[start:end])
             if cost is None:
-                break
-            choices.append((best[start][0] + cost, start))
-        best.append(min(choices))
-    words, end = [], len(tokens)
-    while end:
-        start = best[end][1]
-        words.append("".join(tokens[start:end]))
-        end = start
-    return " ".join([*words[::-1], *rest])
+                return
+            yield start, cost
+
+    pieces = _cheapest_pieces(len(tokens), words_to)
+    return " ".join([*("".join(tokens[start:end]) for start, end in pieces), *rest])
 
 
 def _token_cost(token: str) -> float:
@@ -228,18 +236,15 @@ def _token_cost(token: str) -> float:
     core = token.strip(_PUNCTUATION)
     if not core.isalpha() or not core.isascii():
         return 0.0
-    if _stands_alone(core):
-        return _word_cost(core)
-    return _UNKNOWN_WORD_COST + _UNKNOWN_LETTER_COST * len(core)
+    return _word_costs()[_crc(core)] if _stands_alone(core) else _unknown_cost(len(core))
 
 
 def _stands_alone(core: str) -> bool:
     return core.lower() in _SHORT_WORDS if len(core) < 3 else is_word(core)
 
 
-def _word_cost(word: str) -> float:
-    ranks = _word_ranks()
-    return log((ranks[zlib.crc32(word.lower().encode())] + 1) * log(len(ranks) + 1))
+def _unknown_cost(letters: int) -> float:
+    return _UNKNOWN_WORD_COST + _UNKNOWN_LETTER_COST * letters
 
 
 def _joined_cost(tokens: list[str]) -> float | None:
@@ -255,7 +260,7 @@ def _joined_cost(tokens: list[str]) -> float | None:
         return None if len(whole) > _LONGEST_WORD or not first.isalpha() else inf
     if not all(pieces) or not _stands_alone(whole):
         return inf
-    return _word_cost(whole) + _JOINED_WORDS_COST * all(map(_stands_alone, pieces))
+    return _word_costs()[_crc(whole)] + _JOINED_WORDS_COST * all(map(_stands_alone, pieces))
 
 
 def _undo_leet(token: re.Match[str]) -> str:

@@ -62,8 +62,7 @@ class HashedTerms:
         if not len(maybe):
             return maybe, maybe
         at = np.searchsorted(self.keys, hashes[maybe])
-        at[at == len(self.keys)] = 0
-        sure = self.keys[at] == hashes[maybe]
+        sure = self.keys.take(at, mode="clip") == hashes[maybe]
         return maybe[sure], self.kinds[at[sure]]
 
 

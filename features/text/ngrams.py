@@ -35,7 +35,7 @@ HASH_BITS = 18
 # The tokens of a window of some 200 characters: what a longer text has counts in proportion.
 WINDOW_TOKENS = 700
 BUCKETS = 1 << HASH_BITS
-_NGRAM_MULTIPLIERS = odd_multipliers(4, seed=2).astype(np.uint32) | np.uint32(1)
+_NGRAM_MULTIPLIERS = odd_multipliers(4, seed=2).astype(np.uint32)
 _MIX32 = np.uint32(0x2C1B3C6D)
 _MIX64 = np.uint64(0xD6E8FEB86659FD93)
 _PAIR_MULTIPLIER = np.uint64(0xA0761D6478BD642F)

@@ -7,7 +7,7 @@ of the bytes or words of the text.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from string import ascii_lowercase, ascii_uppercase, digits
 
 import numpy as np
 import numpy.typing as npt
@@ -15,31 +15,38 @@ import numpy.typing as npt
 from feedmill.features.text.byte_rows import IS_WORD, ByteRows, Indices, word_bounds
 from feedmill.features.text.ngrams import TextBatch
 
-_CLASSES: dict[str, bytes] = {
-    "blank": b" \t\r\x0b\x0c",
-    "line": b"\n",
-    "lower": bytes(range(97, 123)),
-    "upper": bytes(range(65, 91)),
-    "digit": bytes(range(48, 58)),
-    "exclamation": b"!",
-    "question": b"?",
+# Classes of bytes, in the order of their columns: those that are fractions, and those counted.
+_FRACTIONS: dict[str, bytes] = {
+    "upper": ascii_uppercase.encode(),
+    "digit": digits.encode(),
     "stop": b".",
     "comma": b",;",
     "quote": b"\"'`",
-    "hash": b"#",
-    "at": b"@",
+    "dash": b"-_",
+    "bracket": b"()[]{}",
+    "line": b"\n",
+    "lead2": bytes(range(0xC0, 0xE0)),
+    "lead3": bytes(range(0xE0, 0xF0)),
+}
+_LOGS: dict[str, bytes] = {
+    "exclamation": b"!",
+    "question": b"?",
     "money": b"$%",
     "slash": b"/\\",
     "colon": b":",
-    "dash": b"-_",
-    "bracket": b"()[]{}",
     "angle": b"<>",
     "plus": b"+*=&~^|",
-    "tail": bytes(range(0x80, 0xC0)),
-    "lead2": bytes(range(0xC0, 0xE0)),
-    "lead3": bytes(range(0xE0, 0xF0)),
+    "hash": b"#",
+    "at": b"@",
     "lead4": bytes(range(0xF0, 0x100)),
+}
+_CLASSES: dict[str, bytes] = {
+    "blank": b" \t\r\x0b\x0c",
+    "lower": ascii_lowercase.encode(),
+    "tail": bytes(range(0x80, 0xC0)),
     "other": b"",
+    **_FRACTIONS,
+    **_LOGS,
 }
 _CLASS_NAMES = tuple(_CLASSES)
 _OTHER = _CLASS_NAMES.index("other")
@@ -53,38 +60,19 @@ def _class_table() -> npt.NDArray[np.int64]:
 
 
 _CLASS_OF = _class_table()
-_FRACTIONS = (
-    "upper",
-    "digit",
-    "stop",
-    "comma",
-    "quote",
-    "dash",
-    "bracket",
-    "line",
-    "lead2",
-    "lead3",
-)
-_LOGS = (
-    "exclamation",
-    "question",
-    "money",
-    "slash",
-    "colon",
-    "angle",
-    "plus",
-    "hash",
-    "at",
-    "lead4",
-)
 _TOP_LEVEL_DOMAINS = (
     b"com net org info biz edu gov io ly tv co uk us ca au de fr br ru pl nl es gl gd fm me be eu"
     b" app"
 )
 _LONGEST_TOP_LEVEL = 4
-_PACKED_TOP_LEVELS = np.array(
-    [int.from_bytes(e, "little") for e in _TOP_LEVEL_DOMAINS.split()], dtype=np.uint32
-)
+
+
+def _packed(word: bytes) -> np.uint32:
+    """Return up to four bytes as the number that they make in a little-endian buffer."""
+    return np.uint32(int.from_bytes(word, "little"))
+
+
+_PACKED_TOP_LEVELS = np.array([_packed(name) for name in _TOP_LEVEL_DOMAINS.split()])
 _PATTERNS = ("repeat", "link", "dot_com", "mention", "hashtag", "list_number")
 _WORDS = ("caps_word", "long_number", "number", "letter_word", "long_word", "domain")
 
@@ -114,12 +102,11 @@ _FRACTION_PLACES = _places(*(f"share_{name}" for name in _FRACTIONS))
 _WORD_FRACTION_PLACES = _places("word_length", "share_caps_word")
 
 
-def shape_matrix(texts: Sequence[str] | TextBatch) -> npt.NDArray[np.float32]:
+def shape_matrix(batch: TextBatch) -> npt.NDArray[np.float32]:
     """Return `SHAPE_COLUMNS` of each text: (rows, columns) float32, finite.
 
     A batch computes them once, however many models read them.
     """
-    batch = texts if isinstance(texts, TextBatch) else TextBatch(texts)
     return batch.matrix("shape", _shapes)
 
 
@@ -156,7 +143,7 @@ def _class_counts(rows: ByteRows, owner: Indices, class_of: Indices) -> Indices:
     flat = owner * width
     flat += class_of
     counts = np.bincount(flat, minlength=len(rows) * width).reshape(-1, width)
-    counts[:, 0] -= 2  # the blanks that `ByteRows` puts around a text
+    counts[:, _CLASS_NAMES.index("blank")] -= 2  # the blanks that `ByteRows` puts around a text
     return counts
 
 
@@ -208,11 +195,6 @@ def _count_inside(mask: npt.NDArray[np.bool_], starts: Indices, ends: Indices) -
     return prefix[ends] - prefix[starts]
 
 
-def _packed(word: bytes) -> np.uint32:
-    """Return up to four bytes as the number that they make in a little-endian buffer."""
-    return np.uint32(int.from_bytes(word, "little"))
-
-
 def _pattern_counts(rows: ByteRows, owner: Indices) -> dict[str, Indices]:
     buffer = rows.buffer
     wide = buffer.astype(np.uint32)
@@ -234,5 +216,5 @@ def _pattern_counts(rows: ByteRows, owner: Indices) -> dict[str, Indices]:
         "dot_com": per_row(lowered == _packed(b".com")),
         "mention": per_row(opens & (middle == ord("@"))),
         "hashtag": per_row(opens & (middle == ord("#"))),
-        "list_number": ((first >= 48) & (first < 58)).astype(np.int64),
+        "list_number": (_CLASS_OF[first] == _CLASS_NAMES.index("digit")).astype(np.int64),
     }

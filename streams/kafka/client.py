@@ -170,5 +170,10 @@ def new_producer(
             "linger.ms": 5,
         }
     else:
-        settings |= {"linger.ms": 0, "message.timeout.ms": delivery_ms}
+        settings |= {
+            "linger.ms": 0,
+            "message.timeout.ms": delivery_ms,
+            # A second request that a new leader takes before the first loses the first.
+            "max.in.flight.requests.per.connection": 1,
+        }
     return Producer(settings)

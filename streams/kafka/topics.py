@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import kafka.errors
-from kafka.admin import ConfigResource, ConfigResourceType, KafkaAdminClient
+from kafka import TopicPartition
+from kafka.admin import ConfigResource, ConfigResourceType, KafkaAdminClient, OffsetSpec
 
 from feedmill.events.errors import UsageError
 
@@ -187,7 +188,7 @@ def create(  # noqa: PLR0913 - the last three have defaults
     apply_settings: bool = False,
     client: Mapping[str, Any] = {},
 ) -> CreateReport:
-    """Create the missing topics, and wait until each has a leader.
+    """Create the missing topics, and wait until the leaders of all partitions serve them.
 
     Parameters
     ----------
@@ -320,6 +321,10 @@ def _create_topics(
     if refused:
         raise UsageError(f"Kafka does not create {'; '.join(refused)}")
     admin.wait_for_topics(missing)
+    # A broker names itself as a leader before it takes records.  An idempotent producer that writes
+    # in between can lose its first record: docs/decisions/0045-first-records.md.
+    every = (TopicPartition(n, p) for n in missing for p in range(table[n].count(partitions)))
+    admin.list_partition_offsets(dict.fromkeys(every, OffsetSpec.LATEST))
 
 
 def _read_settings(admin: KafkaAdminClient, names: Sequence[str]) -> dict[str, dict[str, str]]:

@@ -10,17 +10,16 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import NamedTuple, cast
+from functools import partial
 
-from feedmill.events.errors import FeedmillError
+from feedmill.events.reasons import MAX_REASON_CHARACTERS
 from feedmill.events.release import CANARY, Canary, ModelRelease
 from feedmill.filters.registry import FILTERS
-from feedmill.models.store_files import Store
 from feedmill.models.text_model import TextModel
 from feedmill.rankers.registry import TEXT_RANKERS
-from feedmill.streams.releases.loading import load_tried
+from feedmill.streams.releases.background_loads import BackgroundLoads
+from feedmill.streams.releases.loading import LoadedText
 from feedmill.streams.releases.release_log import ReleaseFold
 from feedmill.streams.stages.step import CanaryStep
 
@@ -28,17 +27,8 @@ log = logging.getLogger(__name__)
 
 # Engagement's values rest on counts that begin with what its model expected of a post.
 CANARIED = (*FILTERS, *TEXT_RANKERS)
-_REASON_CHARACTERS = 1000
 
-
-class LoadedCandidate(NamedTuple):
-    """What the thread brings: the model, or a reason why there is none."""
-
-    model: TextModel | None
-    reason: str = ""
-
-
-Load = Callable[[str, Canary], LoadedCandidate]
+Load = Callable[[str, Canary], LoadedText]
 
 
 @dataclass
@@ -67,9 +57,7 @@ class Canaries:
         self._releases = releases
         self._steps = steps
         self._load = load
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="canary")
-        # By model the offset of the record, and what the thread will bring.
-        self._loading: dict[str, tuple[int, Future[LoadedCandidate]]] = {}
+        self._loads = BackgroundLoads[str, LoadedText]("canary")
         self._running: dict[str, _Running] = {}
         # By model the last canary that this worker refused or stopped, or that an alarm ended.
         self._refused: dict[str, int] = {}
@@ -87,12 +75,11 @@ class Canaries:
 
     def is_settled(self) -> bool:
         """Return whether every canary under way has its candidate, or refused it."""
-        return not self._loading
+        return not self._loads
 
     def dealt_with(self, model: str, offset: int) -> int:
         """Return the last record up to `offset` behind which no candidate waits to be loaded."""
-        loading = self._loading.get(model)
-        return offset if loading is None else min(offset, loading[0] - 1)
+        return self._loads.dealt_with(offset, lambda one: one == model)
 
     def released(self, model: str, release: ModelRelease | None) -> TextModel | None:
         """Return the candidate if a release is that of its version, with the same answers.
@@ -126,12 +113,10 @@ class Canaries:
 
         Called in every cycle.
         """
-        done = [model for model, (_, future) in self._loading.items() if future.done()]
-        for model in done:
-            offset, future = self._loading.pop(model)
+        for model, offset, loaded in self._loads.take_done():
             current = self._releases.canaries.current(model)
             if current is not None and current.offset == offset:
-                self._begin(model, offset, current.canary, future.result())
+                self._begin(model, offset, current.canary, loaded)
             else:
                 # Another one began meanwhile, or none is under way.
                 self.changed(model)
@@ -151,13 +136,13 @@ class Canaries:
         return failed
 
     def close(self) -> None:
-        self._thread.shutdown(wait=False, cancel_futures=True)
+        self._loads.close()
 
     def _begin_to_load(self, model: str, offset: int, canary: Canary) -> None:
-        if model not in self._loading:
-            self._loading[model] = offset, self._thread.submit(self._load, model, canary)
+        if model not in self._loads:
+            self._loads.begin(model, offset, partial(self._load, model, canary))
 
-    def _begin(self, model: str, offset: int, canary: Canary, loaded: LoadedCandidate) -> None:
+    def _begin(self, model: str, offset: int, canary: Canary, loaded: LoadedText) -> None:
         self._changed.add(model)
         if loaded.model is None:
             self._refuse(model, offset, loaded.reason)
@@ -181,14 +166,4 @@ class Canaries:
         self._refused[model] = offset
         self._changed.add(model)
         log.error("canary of %s that began at offset %d: %s", model, offset, reason)
-        self._releases.refuse(CANARY + model, offset, reason[:_REASON_CHARACTERS])
-
-
-def load_candidate(store: Store | None, model: str, canary: Canary) -> LoadedCandidate:
-    """Try a candidate in another process as a release is tried, load it, and warm it up."""
-    try:
-        loaded, _ = load_tried(model, store, canary)
-    except Exception as error:  # noqa: BLE001 - whatever it is, the model in force goes on
-        text = str(error) if isinstance(error, FeedmillError) else repr(error)
-        return LoadedCandidate(None, text)
-    return LoadedCandidate(cast(TextModel, loaded))
+        self._releases.refuse(CANARY + model, offset, reason[:MAX_REASON_CHARACTERS])

@@ -12,14 +12,13 @@ import logging
 import time
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import NamedTuple, cast
+from functools import partial
 
 import numpy as np
 
 from feedmill.events.decode import encode
-from feedmill.events.errors import FeedmillError
+from feedmill.events.reasons import MAX_REASON_CHARACTERS
 from feedmill.events.release import SHADOW, Challenger
 from feedmill.events.signal import Signal
 from feedmill.features.post_batch import PostBatch
@@ -28,7 +27,8 @@ from feedmill.models.store_files import Store
 from feedmill.models.text_model import Scores, TextModel
 from feedmill.rankers.registry import TEXT_RANKERS
 from feedmill.streams.observe.metrics import Metrics
-from feedmill.streams.releases.loading import load_tried
+from feedmill.streams.releases.background_loads import BackgroundLoads, failure_reason
+from feedmill.streams.releases.loading import LoadedText, load_candidate
 from feedmill.streams.releases.processor_cap import ProcessorCap
 from feedmill.streams.releases.release_log import ReleaseFold
 from feedmill.streams.stages.scoring import wrong_values
@@ -39,21 +39,12 @@ log = logging.getLogger(__name__)
 TOPIC = "shadow"
 # Engagement is scored from counts that only its step keeps.
 SHADOWED = (*FILTERS, *TEXT_RANKERS)
-_REASON_CHARACTERS = 1000
 # One call should hold the loop no longer: of more posts some are drawn.
 _CALL_MS = 20.0
 _MOST_POSTS = 10_000
 
 
-class LoadedChallenger(NamedTuple):
-    """What the thread brings: the model and how long it took a post in the trial, or a reason."""
-
-    model: TextModel | None
-    ms_a_post: float = 0.0
-    reason: str = ""
-
-
-Load = Callable[[str, Challenger], LoadedChallenger]
+Load = Callable[[str, Challenger], LoadedText]
 
 
 @dataclass
@@ -93,9 +84,7 @@ class Challengers:
         self._load = load
         self._metrics_of = metrics_of
         self._metrics: dict[str, Metrics] = {}
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="challenger")
-        # By model the offset of the record, and what the thread will bring.
-        self._loading: dict[str, tuple[int, Future[LoadedChallenger]]] = {}
+        self._loads = BackgroundLoads[str, LoadedText]("challenger")
         self._running: dict[str, _Running] = {}
         self._changed: set[str] = set()
 
@@ -106,12 +95,11 @@ class Challengers:
 
     def dealt_with(self, model: str, offset: int) -> int:
         """Return the last record up to `offset` behind which no challenger waits to be loaded."""
-        loading = self._loading.get(model)
-        return offset if loading is None else min(offset, loading[0] - 1)
+        return self._loads.dealt_with(offset, lambda one: one == model)
 
     def named(self, model: str) -> None:
         """Follow the last record about a model's challenger."""
-        if model not in self._steps or model in self._loading:
+        if model not in self._steps or model in self._loads:
             return
         offset, challenger = self._releases.challenger(model)
         self._running.pop(model, None)
@@ -121,18 +109,16 @@ class Challengers:
         if model not in SHADOWED:
             self._refuse(model, offset, f"`{model}` scores no posts by their text alone")
             return
-        self._loading[model] = offset, self._thread.submit(self._load, model, challenger)
+        self._loads.begin(model, offset, partial(self._load, model, challenger))
 
     def follow(self) -> set[str]:
         """Take what is loaded; return the models whose challengers began, stopped or were refused.
 
         Called in every cycle.
         """
-        done = [model for model, (_, future) in self._loading.items() if future.done()]
-        for model in done:
-            offset, future = self._loading.pop(model)
+        for model, offset, loaded in self._loads.take_done():
             if self._releases.challenger(model).offset == offset:
-                self._begin(model, offset, future.result())
+                self._begin(model, offset, loaded)
             else:
                 # Another one was named meanwhile, or none is wanted.
                 self.named(model)
@@ -150,9 +136,9 @@ class Challengers:
                 self._score(model, work, posts, writer)
 
     def close(self) -> None:
-        self._thread.shutdown(wait=False, cancel_futures=True)
+        self._loads.close()
 
-    def _begin(self, model: str, offset: int, loaded: LoadedChallenger) -> None:
+    def _begin(self, model: str, offset: int, loaded: LoadedText) -> None:
         self._changed.add(model)
         challenger = self._releases.challenger(model).challenger
         if loaded.model is None or challenger is None:
@@ -193,7 +179,7 @@ class Challengers:
         log.error("challenger of %s named at offset %d: %s", model, offset, reason)
         self._running.pop(model, None)
         self._changed.add(model)
-        self._releases.refuse(SHADOW + model, offset, reason[:_REASON_CHARACTERS])
+        self._releases.refuse(SHADOW + model, offset, reason[:MAX_REASON_CHARACTERS])
 
     def _metrics_of_model(self, model: str) -> Metrics:
         if model not in self._metrics:
@@ -203,19 +189,17 @@ class Challengers:
 
 def load_challenger(
     store: Store | None, check_topic: Callable[[], None], model: str, challenger: Challenger
-) -> LoadedChallenger:
-    """Try a challenger in another process as a release is tried, load it, and warm it up.
+) -> LoadedText:
+    """Load a challenger as `load_candidate` does.
 
     `check_topic` raises `FeedmillError` where what it says could not be written: a transaction
     with a record for a topic that is not there would fail with all signals in it.
     """
     try:
         check_topic()
-        loaded, ms_a_post = load_tried(model, store, challenger)
     except Exception as error:  # noqa: BLE001 - whatever it is, the worker goes on without it
-        text = str(error) if isinstance(error, FeedmillError) else repr(error)
-        return LoadedChallenger(None, reason=text)
-    return LoadedChallenger(cast(TextModel, loaded), ms_a_post)
+        return LoadedText(None, failure_reason(error))
+    return load_candidate(store, model, challenger)
 
 
 def _drawn(posts: Sequence[LatestEvent], most: int) -> Sequence[LatestEvent]:

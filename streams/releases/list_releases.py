@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import NamedTuple, Protocol, runtime_checkable
 
-from feedmill.events.errors import FeedmillError, UsageError
+from feedmill.events.errors import UsageError
 from feedmill.filters.list_store import read_list
 from feedmill.filters.lists import ListSet, PostList
 from feedmill.models.store_files import Store
+from feedmill.streams.releases.background_loads import BackgroundLoads, failure_reason
 from feedmill.streams.releases.release_log import ListKey, ReleasedList, ReleaseFold
 
 log = logging.getLogger(__name__)
@@ -24,7 +25,6 @@ log = logging.getLogger(__name__)
 # Of all lists of one filter: 120 MB of digests.
 MOST_ENTRIES = 10_000_000
 MOST_LISTS = 32
-_REASON_CHARACTERS = 1000
 _NEVER = -1
 
 
@@ -76,22 +76,21 @@ class ListReleases:
         self._releases = releases
         self._steps = steps
         self._load = load
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="list")
+        self._loads = BackgroundLoads[ListKey, LoadedList]("list")
         # Lists with records that were not looked at; the offset is that of the last one.
         self._waiting: dict[ListKey, int] = {}
-        self._loading: dict[ListKey, tuple[int, Future[LoadedList]]] = {}
         self._in_force: dict[ListKey, tuple[int, PostList | None]] = {}
         self._refused: dict[ListKey, int] = {}
 
     def is_settled(self) -> bool:
         """Return whether every released list is in force or refused."""
-        return not self._waiting and not self._loading
+        return not self._waiting and not self._loads
 
     def dealt_with(self, filter_name: str, offset: int) -> int:
         """Return the last record up to `offset` behind which no list of a filter waits."""
         first = [at for key, at in self._waiting.items() if key.filter == filter_name]
-        first += [at for key, (at, _) in self._loading.items() if key.filter == filter_name]
-        return min([offset, *(at - 1 for at in first)])
+        before = min([offset, *(at - 1 for at in first)])
+        return self._loads.dealt_with(before, lambda key: key.filter == filter_name)
 
     def follow(self) -> set[str]:
         """Take what is loaded, and begin to load what came; return the filters that changed.
@@ -103,25 +102,22 @@ class ListReleases:
                 self._waiting[key] = self._releases.latest_of_list(key)[0].offset
         # In the order of the records: what one list leaves free the next one may take.
         changed = set()
-        while self._loading and next(iter(self._loading.values()))[1].done():
-            key = next(iter(self._loading))
-            self._take(key, self._loading.pop(key)[1].result())
+        for key, _, loaded in self._loads.take_done():
+            self._take(key, loaded)
             changed.add(key.filter)
-        for key in sorted(
-            self._waiting.keys() - self._loading.keys(), key=self._waiting.__getitem__
-        ):
+        for key in sorted(self._waiting.keys() - self._loads.keys(), key=self._waiting.__getitem__):
             self._begin(key, self._waiting.pop(key))
         return changed
 
     def close(self) -> None:
-        self._thread.shutdown(wait=False, cancel_futures=True)
+        self._loads.close()
 
     def _begin(self, key: ListKey, first: int) -> None:
         running = self._in_force[key][0] if key in self._in_force else _NEVER
         seen = max(running, self._refused.get(key, _NEVER))
         wanted = [one for one in self._releases.latest_of_list(key) if one.offset > seen]
         if wanted:
-            self._loading[key] = first, self._thread.submit(self._load, key, wanted)
+            self._loads.begin(key, first, partial(self._load, key, wanted))
 
     def _take(self, key: ListKey, loaded: LoadedList) -> None:
         for one, reason in loaded.refusals:
@@ -176,8 +172,7 @@ def load_list(store: Store | None, key: ListKey, wanted: Sequence[ReleasedList])
         try:
             content = read_list(_own(store), key.filter, key.name, one.release.sha256)
         except Exception as error:  # noqa: BLE001 - whatever it is, the old version goes on
-            text = str(error) if isinstance(error, FeedmillError) else repr(error)
-            refusals.append((one, text[:_REASON_CHARACTERS]))
+            refusals.append((one, failure_reason(error)))
         else:
             return LoadedList(one, content, refusals)
     return LoadedList(None, None, refusals)

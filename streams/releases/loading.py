@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import NamedTuple, cast
 
 import msgspec
 
@@ -18,8 +19,10 @@ from feedmill.filters import registry as filters
 from feedmill.filters.spec import STORE as FILTER_STORE
 from feedmill.models.store import local_copy
 from feedmill.models.store_files import Store
+from feedmill.models.text_model import TextModel
 from feedmill.rankers import registry as rankers
 from feedmill.rankers.spec import STORE as RANKER_STORE
+from feedmill.streams.releases.background_loads import failure_reason
 from feedmill.streams.releases.known_answers import (
     SAMPLE_POSTS,
     AnyModel,
@@ -57,6 +60,24 @@ class TrialResult(msgspec.Struct, frozen=True):
     refusal: str = ""
 
 
+class LoadedText(NamedTuple):
+    """A model that scores posts by their text, and how long it took one in its trial; or a reason.
+
+    Attributes
+    ----------
+    model
+        Warm; None if it could not be loaded.
+    reason
+        Why it could not.
+    ms_a_post
+        Milliseconds of processor.
+    """
+
+    model: TextModel | None
+    reason: str = ""
+    ms_a_post: float = 0.0
+
+
 def store_of(name: str, store: Store | None) -> Store:
     """Return the store of a model's artifacts: the given one, else that of those that ship."""
     return store or (FILTER_STORE if name in filters.FILTERS else RANKER_STORE)
@@ -91,6 +112,15 @@ def load_tried(name: str, store: Store | None, version: TriedVersion) -> tuple[A
     # The first call is ten times as slow as the next; let no post wait for it.
     answers_of(model)
     return model, result.ms_a_post
+
+
+def load_candidate(store: Store | None, name: str, version: TriedVersion) -> LoadedText:
+    """Load a version beside the model in force, as `load_tried`, but raise nothing."""
+    try:
+        model, ms_a_post = load_tried(name, store, version)
+    except Exception as error:  # noqa: BLE001 - whatever it is, the model in force goes on
+        return LoadedText(None, failure_reason(error))
+    return LoadedText(cast(TextModel, model), ms_a_post=ms_a_post)
 
 
 def try_model(trial: Trial, most_s: float = MOST_S) -> TrialResult:

@@ -12,7 +12,6 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 
@@ -25,12 +24,13 @@ from feedmill.streams.kafka.batches import TopicPartition
 from feedmill.streams.kafka.connection import Connection
 from feedmill.streams.kafka.record_sender import RecordSender
 from feedmill.streams.observe.metrics import Metrics
-from feedmill.streams.releases.canaries import Canaries, load_candidate
+from feedmill.streams.releases.background_loads import BackgroundLoads
+from feedmill.streams.releases.canaries import Canaries
 from feedmill.streams.releases.canary_decision import CanaryDecision
 from feedmill.streams.releases.challengers import TOPIC as SHADOW_TOPIC
 from feedmill.streams.releases.challengers import Challengers, load_challenger
 from feedmill.streams.releases.list_releases import ListReleases, TakesLists, load_list
-from feedmill.streams.releases.loading import MODELS
+from feedmill.streams.releases.loading import MODELS, load_candidate
 from feedmill.streams.releases.newest_release import Loaded, load_newest
 from feedmill.streams.releases.release_log import TOPIC, ReleasedVersion, ReleaseLog
 from feedmill.streams.stages.step import CanaryStep, ModelStep, Step, WorkBatch, Writer
@@ -99,16 +99,14 @@ class ModelReleases:
         load = partial(load_challenger, store, check_topic)
         self.challengers = Challengers(self._releases, self._steps, load, metrics_of)
         canaried = {step.name: step for step in steps if isinstance(step, CanaryStep)}
-        load_tried = partial(load_candidate, store)
-        self.canaries = Canaries(self._releases, canaried, load_tried)
+        self.canaries = Canaries(self._releases, canaried, partial(load_candidate, store))
         self._sender = RecordSender(connection, TOPIC)
         self._decision = CanaryDecision(
             self._releases, self.canaries, tuple(canaried), self._sender.send
         )
         takers = {step.name: step for step in steps if isinstance(step, TakesLists)}
         self.lists = ListReleases(self._releases, takers, partial(load_list, store))
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="release")
-        self._loading: dict[str, Future[Loaded]] = {}
+        self._loads = BackgroundLoads[str, Loaded]("release")
         # Models of which there are releases that were not looked at.
         self._waiting: set[str] = set()
         self._running: dict[str, ReleasedVersion] = {}
@@ -138,7 +136,7 @@ class ModelReleases:
     def offset(self, stage: str) -> int:
         """Return the last record of `models` that a stage has dealt with."""
         read = self._releases.offset
-        if stage in self._waiting or stage in self._loading or stage in self._away:
+        if stage in self._waiting or stage in self._loads or stage in self._away:
             read = max(self._running.get(stage, _INSTALLED).offset, self._refused.get(stage, -1))
         for part in (self.lists, self.challengers, self.canaries):
             read = part.dealt_with(stage, read)
@@ -151,7 +149,7 @@ class ModelReleases:
         """
         if not self._releases.log.all_restored():
             return False
-        is_loaded = not self._waiting and not self._loading and self.canaries.is_settled()
+        is_loaded = not self._waiting and not self._loads and self.canaries.is_settled()
         self._has_begun |= is_loaded and self.lists.is_settled()
         return self._has_begun
 
@@ -161,7 +159,7 @@ class ModelReleases:
 
     def ready_reason(self) -> str:
         """Say what is still to be done before the first posts; "" if nothing is."""
-        busy = () if self._has_begun else sorted({*self._waiting, *self._loading})
+        busy = () if self._has_begun else sorted(self._waiting | self._loads.keys())
         if busy:
             return f"loading released models: {', '.join(busy)}"
         if not self._has_begun and not self.canaries.is_settled():
@@ -190,12 +188,12 @@ class ModelReleases:
         canaries = self.canaries.follow()
         self._noted |= canaries
         changed = [*self.challengers.follow(), *canaries, *self.lists.follow()]
-        for name in [name for name, loading in self._loading.items() if loading.done()]:
-            self._take(name, self._loading.pop(name).result())
+        for name, _, loaded in self._loads.take_done():
+            self._take(name, loaded)
             changed.append(name)
         due = {name for name, one in self._away.items() if now >= one.next_at}
-        self._waiting |= due - self._loading.keys()
-        for name in self._waiting - self._loading.keys():
+        self._waiting |= due - self._loads.keys()
+        for name in self._waiting - self._loads.keys():
             self._waiting.discard(name)
             self._begin(name)
         return changed
@@ -245,7 +243,7 @@ class ModelReleases:
         self.challengers.close()
         self.canaries.close()
         self.lists.close()
-        self._thread.shutdown(wait=False, cancel_futures=True)
+        self._loads.close()
         self._releases.close()
 
     def _note(self, name: str, partition: int, offset: int, writer: Writer) -> None:
@@ -286,9 +284,8 @@ class ModelReleases:
         if not wanted:
             return
         model = self._steps[name].models[name]
-        self._loading[name] = self._thread.submit(
-            load_newest, name, self._store, tuple(wanted), model
-        )
+        load = partial(load_newest, name, self._store, tuple(wanted), model)
+        self._loads.begin(name, wanted[0].offset, load)
 
     def _take(self, name: str, loaded: Loaded) -> None:
         for version, reason in loaded.refusals:

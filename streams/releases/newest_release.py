@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from feedmill.events.errors import FeedmillError, StoreAway
+from feedmill.events.errors import StoreAway
 from feedmill.models.store import local_copy
 from feedmill.models.store_files import Store
+from feedmill.streams.releases.background_loads import failure_reason
 from feedmill.streams.releases.known_answers import AnyModel, answers_of
 from feedmill.streams.releases.loading import Trial, load_model, try_model
 from feedmill.streams.releases.release_log import ReleasedVersion
-
-_REASON_CHARACTERS = 1000
 
 
 class Loaded(NamedTuple):
@@ -50,10 +49,9 @@ def load_newest(
         try:
             return Loaded(_load(name, store, one, current), one, refusals)
         except StoreAway as error:
-            return Loaded(None, None, refusals, str(error)[:_REASON_CHARACTERS])
+            return Loaded(None, None, refusals, failure_reason(error))
         except Exception as error:  # noqa: BLE001 - whatever it is, the old model goes on
-            text = str(error) if isinstance(error, FeedmillError) else repr(error)
-            refusals.append((one, text[:_REASON_CHARACTERS]))
+            refusals.append((one, failure_reason(error)))
     return Loaded(None, None, refusals)
 
 

@@ -6,7 +6,9 @@ A gained partition's window is read and scored again, in slices, before its post
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
 
 from feedmill.events.decode import decode_post
 from feedmill.events.post import Post
@@ -14,17 +16,16 @@ from feedmill.events.settings import Settings
 from feedmill.features.post_batch import PostBatch
 from feedmill.filters.hide_rate_guard import (
     CAPPED,
-    WINDOW_RECORDS,
     HideLimit,
     HideRates,
-    ScoredPost,
+    ScoredPosts,
     hide_limit,
-    over_limit,
-    sources_of,
+    sources_of_all,
 )
+from feedmill.filters.source_window import WINDOW_RECORDS
 from feedmill.filters.verdicts import BatchVerdicts
 from feedmill.streams.kafka.assignment import AssignmentChange
-from feedmill.streams.kafka.batches import RecordBatch, TopicPartition
+from feedmill.streams.kafka.batches import FetchedRecord, Record, RecordBatch, TopicPartition
 from feedmill.streams.kafka.log_consumer import LogConsumer
 from feedmill.streams.kafka.validation import validate_batch
 from feedmill.streams.observe.metrics import Metrics
@@ -135,20 +136,16 @@ class FilterGuard:
         over: dict[str, float] = {}
         lowered: dict[int, tuple[float, str]] = {}
         limit = self._limit or HideLimit(_NEVER, _NEVER)
-        sources, values = work.posts.of_each(sources_of), verdicts.values.tolist()
-        records = work.records
         for part in work.partitions:
             rates = self._rates.get(part.source.partition)
             if rates is None:
                 continue
-            rows = [i for i in part.rows if i not in verdicts.errors]
-            scored = [
-                ScoredPost(records[i].offset, records[i].timestamp, sources[i], values[i])
-                for i in rows
-            ]
-            for i, source, share in over_limit(scored, rates, limit):
-                over[source] = share
-                lowered[rows[i]] = _lowered(limit, source, share)
+            rows = [row for row in part.rows if row not in verdicts.errors]
+            records = [work.records[row] for row in rows]
+            for at, source, share in rates.fold(_scored(records, rows, work.posts, verdicts)):
+                if verdicts.values[rows[at]] >= limit.hide_at:
+                    over[source] = share
+                    lowered[rows[at]] = _lowered(limit, source, share)
         verdicts.lower(lowered)
         if lowered:
             self._metrics.add("feedmill_capped_total", len(lowered))
@@ -164,13 +161,18 @@ class FilterGuard:
             self._again_by = version
             self._again, self._again_count = HideRates(self._flagged_at, self._cap), 0
         self._again.set_flagged_at(self._flagged_at)
-        sources, values = posts.of_each(sources_of), verdicts.values.tolist()
-        rows = [i for i in range(len(posts)) if i not in verdicts.errors]
-        scored = [ScoredPost(self._again_count + i, 0, sources[i], values[i]) for i in rows]
+        rows = [row for row in range(len(posts)) if row not in verdicts.errors]
+        records = [FetchedRecord(self._again_count + row, 0, None, None) for row in rows]
         self._again_count += len(posts)
         limit = self._limit or HideLimit(_NEVER, _NEVER)
-        found = over_limit(scored, self._again, limit)
-        verdicts.lower({rows[i]: _lowered(limit, source, share) for i, source, share in found})
+        found = self._again.fold(_scored(records, rows, posts, verdicts))
+        verdicts.lower(
+            {
+                rows[at]: _lowered(limit, source, share)
+                for at, source, share in found
+                if verdicts.values[rows[at]] >= limit.hide_at
+            }
+        )
 
     def close(self) -> None:
         self._log.close()
@@ -197,12 +199,23 @@ class FilterGuard:
         records = [record for record in batch.records if record.offset < until]
         found = validate_batch(RecordBatch(batch.source, records), self._count, decode_post)
         posts = [(record, event) for record, event in found.events if isinstance(event, Post)]
-        verdicts = self._score(PostBatch([post for _, post in posts]), partition)
-        for i, (record, post) in enumerate(posts):
-            if i not in verdicts.errors:
-                value = float(verdicts.values[i])
-                scored = ScoredPost(record.offset, record.timestamp, sources_of(post), value)
-                self._rates[partition].fold(scored)
+        read = PostBatch([post for _, post in posts])
+        verdicts = self._score(read, partition)
+        rows = [row for row in range(len(read)) if row not in verdicts.errors]
+        scored = _scored([posts[row][0] for row in rows], rows, read, verdicts)
+        self._rates[partition].fold(scored)
+
+
+def _scored(
+    records: Sequence[Record], rows: Sequence[int], posts: PostBatch, verdicts: BatchVerdicts
+) -> ScoredPosts:
+    """Return the posts at these rows, which have these records, as their model judges them."""
+    return ScoredPosts(
+        np.array([record.offset for record in records], dtype=np.int64),
+        np.array([record.timestamp for record in records], dtype=np.int64),
+        verdicts.values[rows],
+        posts.of_all(sources_of_all).part(rows),
+    )
 
 
 def _lowered(limit: HideLimit, source: str, share: float) -> tuple[float, str]:

@@ -171,16 +171,19 @@ class TextModelStep(CanaryStep):
 
     def emit(self, work: WorkBatch, verdicts: BatchVerdicts, writer: Writer) -> None:
         """Write what holds of each post at the end of the cycle; superseded versions are silent."""
-        own = self.model.version
-        for partition, record, event, row in work.latest:
-            if isinstance(event, Deletion):
-                writer.add(self.topic, record.key, None, owner=partition)
-                work.signals.append(WrittenSignal(self.name, event.post_id, None))
-                continue
-            version = own if self._canary is None else self.version_at(partition)
-            signal = self._signal(verdicts, row, event.post_id, record.offset, work.now_ms, version)
-            writer.add(self.topic, record.key, encode(signal), owner=partition)
-            work.signals.append(WrittenSignal(self.name, event.post_id, signal))
+        own, is_canary = self.model.version, self._canary is not None
+        judged = [
+            (row, post.post_id, record.offset, self.version_at(partition) if is_canary else own)
+            for partition, record, post, row in work.latest
+            if not isinstance(post, Deletion)
+        ]
+        signals = verdicts.signals(judged, work.now_ms, self.model.name, self.revision())
+        name, topic = self.name, self.topic
+        for partition, record, event, _ in work.latest:
+            signal = None if isinstance(event, Deletion) else next(signals)
+            value = None if signal is None else encode(signal)
+            writer.add(topic, record.key, value, owner=partition)
+            work.signals.append(WrittenSignal(name, event.post_id, signal))
         self.rescoring.note_written(work, writer)
 
     def _judge_again(
@@ -190,21 +193,10 @@ class TextModelStep(CanaryStep):
         batch = PostBatch(posts)
         verdicts = score_posts(self.model, batch)
         self.decide_again(records, batch, standing, verdicts)
-        now_ms = self.context.clock.now_ms()
-        return [
-            self._signal(verdicts, row, post.post_id, record.offset, now_ms, self.model.version)
+        version = self.model.version
+        judged = [
+            (row, post.post_id, record.offset, version)
             for row, (record, post) in enumerate(zip(records, posts, strict=True))
         ]
-
-    def _signal(
-        self,
-        verdicts: BatchVerdicts,
-        row: int,
-        post_id: str,
-        post_offset: int,
-        at_ms: int,
-        version: str,
-    ) -> Signal:
-        revision = self.revision()
-        signal = verdicts.signal(row, post_id, post_offset, at_ms, self.model.name, version)
-        return signal.with_revision(revision) if revision else signal
+        now_ms = self.context.clock.now_ms()
+        return list(verdicts.signals(judged, now_ms, self.model.name, self.revision()))

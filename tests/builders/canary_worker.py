@@ -27,7 +27,7 @@ from feedmill.streams.kafka.batches import RecordBatch, TopicPartition
 from feedmill.streams.kafka.record_sender import RecordSender
 from feedmill.streams.observe.metrics import Metrics
 from feedmill.streams.releases import model_releases, release_log
-from feedmill.streams.releases.canaries import LoadedCandidate
+from feedmill.streams.releases.loading import LoadedText
 from feedmill.streams.releases.model_releases import ModelReleases
 from feedmill.streams.releases.newest_release import Loaded
 from feedmill.streams.releases.release_log import ReleasedVersion
@@ -127,10 +127,10 @@ class Cluster:
             if note and one.post_offset >= int(note.split()[1]):
                 assert one.version == note.split()[0], (one, note)
 
-    def _load_candidate(self, _: Any, model: str, canary: Canary) -> LoadedCandidate:
+    def _load_candidate(self, _: Any, model: str, canary: Canary) -> LoadedText:
         if canary.sha256 in self.unloadable:
-            return LoadedCandidate(None, "it is not in the store")
-        return LoadedCandidate(cast(TextModel, Model(canary.version)))
+            return LoadedText(None, "it is not in the store")
+        return LoadedText(cast(TextModel, Model(canary.version)))
 
     def _load_newest(
         self, _: str, __: Any, wanted: Sequence[ReleasedVersion], current: str

@@ -1,9 +1,13 @@
-"""A recording: sections of lines, each line a value of its own, so that a difference is found."""
+"""A recording: sections of lines, each line a value of its own, so that a difference is found.
+
+Fractions have nine digits: with another processor numpy's logarithms differ in the last of sixteen.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +16,8 @@ FOLDER = Path(__file__).parents[1] / "golden"
 RECORDED = FOLDER / "recorded_flow.json"
 # Apart, because these are texts for people: they may be worded anew.
 REFUSALS = FOLDER / "recorded_refusals.json"
+
+_FRACTION = re.compile(r"-?\d+\.\d+(?:e[+-]?\d+)?")
 
 Sections = dict[str, dict[str, Any]]
 
@@ -36,12 +42,18 @@ class Recording:
 def summary(records: Sequence[bytes], shown: int) -> dict[str, Any]:
     """How many, their hash in order, and the first ones as text."""
     hashed = hashlib.sha256()
-    for record in records:
-        hashed.update(len(record).to_bytes(8, "big") + record)
+    texts = [rounded(record.decode()) for record in records]
+    for text in texts:
+        hashed.update(len(text).to_bytes(8, "big") + text.encode())
     said: dict[str, Any] = {"count": len(records), "sha256": hashed.hexdigest()[:32]}
     if shown:
-        said["first"] = [_short(record.decode()) for record in records[:shown]]
+        said["first"] = [_short(text) for text in texts[:shown]]
     return said
+
+
+def rounded(text: str) -> str:
+    """The text with nine significant digits in every fraction."""
+    return _FRACTION.sub(lambda found: f"{float(found[0]):.9g}", text)
 
 
 def _short(text: str) -> str:
@@ -63,7 +75,7 @@ def read(path: Path) -> Sections:
 
 
 def plain(sections: Sections) -> Sections:
-    """As reading the file gives it: tuples are lists there; floats read back the same."""
+    """As reading the file gives it: tuples are lists there, floats rounded."""
     found: Sections = json.loads(as_json(sections))
     return found
 
@@ -78,4 +90,4 @@ def differences(found: dict[str, Any], recorded: dict[str, Any]) -> list[str]:
 
 
 def _dumped(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=True)
+    return rounded(json.dumps(value, ensure_ascii=True))

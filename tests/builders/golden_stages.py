@@ -24,10 +24,9 @@ from feedmill.filters.filter_rules import FilterRules
 from feedmill.filters.hide_rate_guard import (
     HideLimit,
     HideRates,
-    ScoredPost,
+    ScoredPosts,
     hide_limit,
-    over_limit,
-    sources_of,
+    sources_of_all,
 )
 from feedmill.filters.rules import RuleMatch
 from feedmill.filters.verdicts import BatchVerdicts
@@ -136,7 +135,7 @@ class ModelFlow:
         self, row: int, record: Record, post: Post, said: BatchVerdicts, at_ms: int
     ) -> Signal:
         model, version = self._model.name, self._model.version
-        return said.signal(row, post.post_id, record.offset, at_ms, model, version)
+        return next(said.signals([(row, post.post_id, record.offset, version)], at_ms, model))
 
 
 class FilterFlow(ModelFlow):
@@ -192,14 +191,18 @@ class FilterFlow(ModelFlow):
 
     def _cap(self, one: Taken, posts: Sequence[tuple[Record, Post]], said: BatchVerdicts) -> None:
         known = [i for i in one.rows if i not in said.errors]
-        judged = [
-            ScoredPost(record.offset, record.timestamp, sources_of(post), float(said.values[i]))
-            for i, (record, post) in ((i, posts[i]) for i in known)
-        ]
+        records = [posts[i][0] for i in known]
+        judged = ScoredPosts(
+            np.array([record.offset for record in records], dtype=np.int64),
+            np.array([record.timestamp for record in records], dtype=np.int64),
+            said.values[known],
+            sources_of_all([posts[i][1] for i in known]),
+        )
         at = self._ceiling or HideLimit(_NEVER, _NEVER)
         lowered = {
             known[i]: (at.lowered, f"capped: {source} has {share:.0%} flagged")
-            for i, source, share in over_limit(judged, self._shares[one.partition], at)
+            for i, source, share in self._shares[one.partition].fold(judged)
+            if said.values[known[i]] >= at.hide_at
         }
         said.lower(lowered)
 

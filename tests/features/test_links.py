@@ -3,12 +3,8 @@ from __future__ import annotations
 import pytest
 
 from builders.events import post
-from feedmill.features.links import (
-    is_platform,
-    linked_hosts,
-    path_texts,
-    path_words,
-)
+from feedmill.features.links import is_platform, linked_hosts, path_words
+from feedmill.features.post_batch import PostBatch
 
 
 @pytest.mark.parametrize(
@@ -39,7 +35,7 @@ def test_a_scheme_makes_no_difference() -> None:
 
 
 def test_texts_of_many_posts() -> None:
-    assert path_texts([post(), post(links=("a.org/x",))]) == ["", "x"]
+    assert PostBatch([post(), post(links=("a.org/x",))]).paths.texts == ["", "x"]
 
 
 def test_platforms_include_what_stands_below_them() -> None:

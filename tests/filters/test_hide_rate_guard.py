@@ -3,27 +3,50 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
+from msgspec import Struct
 from msgspec.structs import replace
 
 from builders.events import post, settings_of
 from feedmill.events.settings import Settings
 from feedmill.filters.hide_rate_guard import (
     LEAST_POSTS,
-    WINDOW_MS,
-    WINDOW_RECORDS,
-    HideLimit,
     HideRates,
-    ScoredPost,
+    OverLimit,
+    ScoredPosts,
     hide_limit,
-    over_limit,
     sources_of,
 )
+from feedmill.filters.source_window import WINDOW_MS, WINDOW_RECORDS, SourceBatch
 
 HOME, AWAY = "community:home", "community:away"
-AT = HideLimit(0.9, 0.8)
+
+
+class ScoredPost(Struct, frozen=True):
+    """One post of `ScoredPosts`."""
+
+    offset: int
+    at_ms: int
+    sources: tuple[str, ...]
+    value: float
+
+
+def columns(posts: Sequence[ScoredPost]) -> ScoredPosts:
+    return ScoredPosts(
+        np.array([one.offset for one in posts], dtype=np.int64),
+        np.array([one.at_ms for one in posts], dtype=np.int64),
+        np.array([one.value for one in posts]),
+        SourceBatch.of([one.sources for one in posts]),
+    )
+
+
+def over(posts: Sequence[ScoredPost], shares: HideRates) -> list[OverLimit]:
+    """Which flagged posts are over the limit."""
+    found = shares.fold(columns(posts))
+    return [one for one in found if posts[one.row].value >= 0.9]
 
 
 def judged(count: int, flagged: float, source: str = AWAY, first: int = 0) -> list[ScoredPost]:
@@ -41,7 +64,7 @@ def judged(count: int, flagged: float, source: str = AWAY, first: int = 0) -> li
 
 
 def found(posts: list[ScoredPost], shares: HideRates | None = None) -> list[int]:
-    return [i for i, _, _ in over_limit(posts, shares or HideRates(0.9, 0.10), AT)]
+    return [one.row for one in over(posts, shares or HideRates(0.9, 0.10))]
 
 
 def test_sources_are_communities_language_author_and_domains() -> None:
@@ -69,9 +92,7 @@ def test_a_page_of_which_too_much_would_be_hidden_is_demoted_instead() -> None:
         for i, one in enumerate(text)
     ]
     assert found(scored)[0] == 2 * LEAST_POSTS + 1
-    assert {source for _, source, _ in over_limit(scored, HideRates(0.9, 0.10), AT)} == {
-        "author:page-7"
-    }
+    assert {one.source for one in over(scored, HideRates(0.9, 0.10))} == {"author:page-7"}
 
 
 def test_a_share_below_the_cap_is_left_alone() -> None:
@@ -138,7 +159,7 @@ def test_rates_are_those_of_counting_the_window_anew() -> None:
         names = [f"author:{drawn.randrange(i // 10, i // 10 + 40)}", "lang:en"]
         names += [f"host:{n}" for n in drawn.sample(range(20), drawn.choice((0, 1, 2, 3, 8)))]
         window.append(ScoredPost(offset, at_ms, tuple(names), drawn.random()))
-        shares.fold(window[-1])
+        shares.fold(columns(window[-1:]))
         if i % 1000:
             continue
         if i % 3000 == 0:
@@ -150,6 +171,37 @@ def test_rates_are_those_of_counting_the_window_anew() -> None:
             values = [p.value for p in window if name in p.sources]
             flagged = sum(value >= flagged_at for value in values)
             assert shares.rate(name) == flagged / max(len(values), 1)
+
+
+@pytest.mark.parametrize("most", [40, 700])
+def test_many_posts_at_once_are_folded_as_one_by_one(most: int) -> None:
+    """Sources come over the limit and leave it; posts come in gaps of offsets and of time."""
+    drawn = random.Random(most)
+    at_once, one_by_one = HideRates(0.9, 0.10), HideRates(0.9, 0.10)
+    offset = at_ms = capped = quiet = 0
+    for _ in range(40_000 // most):
+        risky, batch = drawn.choice((0.0, 0.02, 0.2)), []
+        for _ in range(drawn.randrange(1, most)):
+            offset += drawn.choice((1, 1, 1, 4))
+            at_ms += drawn.choice((-5, 20, 900))
+            names = ["lang:en", f"author:{drawn.randrange(300)}"]
+            names += [f"community:{n}" for n in drawn.sample(range(12), drawn.choice((1, 2, 6)))]
+            flagged = drawn.random() < (risky if "community:3" in names else 0.04)
+            batch.append(ScoredPost(offset, at_ms, tuple(names), 0.95 if flagged else 0.1))
+        if drawn.random() < 0.02:
+            offset, at_ms = offset + 4000, at_ms + WINDOW_MS // 2
+        expected = [
+            found._replace(row=row)
+            for row, one in enumerate(batch)
+            for found in one_by_one.fold(columns([one]))
+        ]
+        assert at_once.fold(columns(batch)) == expected
+        capped += len(expected)
+        quiet += not expected
+    assert capped > 200
+    assert quiet > 10
+    for name in ("lang:en", *(f"community:{n}" for n in range(12))):
+        assert at_once.rate(name) == one_by_one.rate(name) > 0
 
 
 def told(**settings: object) -> Settings:

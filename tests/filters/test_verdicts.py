@@ -22,7 +22,7 @@ def verdicts() -> BatchVerdicts:
 
 
 def signal(said: BatchVerdicts, row: int, at_ms: int = 5) -> Signal:
-    return said.signal(row, f"p{row}", row, at_ms, "spam", "abc")
+    return next(said.signals([(row, f"p{row}", row, "abc")], at_ms, "spam"))
 
 
 @pytest.mark.parametrize("row", [MODEL, CAPPED, CAMPAIGN, FAILED])

@@ -1,4 +1,4 @@
-"""The engine still does what it did when it was recorded, to the bit.
+"""The engine still does what it did when it was recorded, to nine digits.
 
 Generated records with fixed offsets and times go through decoders, models, rules, counters and
 the combiner, without Kafka and Redis; `record.py` says when to record anew.

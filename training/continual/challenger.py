@@ -20,8 +20,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from feedmill.events.gates import DEMOTE_AT, HIDE_AT
 from feedmill.events.post import Post
-from feedmill.filters.calibration import DEMOTE_AT
 from feedmill.filters.model import FilterModel
 from feedmill.training.arrays import Mask, Values
 from feedmill.training.continual.anytime_test import e_value
@@ -37,8 +37,6 @@ MARGIN = 0.01
 # Of challengers that are not worse, the audit vetoes one in twenty at most.
 VETO_ALPHA = 0.05
 MIN_REFERENCE = 3_000
-# Where the default gate hides.
-HIDE_AT = 0.9
 # Of the authors of ordinary posts one in so many chooses thresholds, the others are the reference.
 _CHOOSING = 3
 # A challenger may demote so many ordinary posts, even if the champion demotes none.

@@ -10,11 +10,11 @@ from __future__ import annotations
 import argparse
 import math
 
-from feedmill.filters.calibration import DEMOTE_AT
+from feedmill.events.gates import DEMOTE_AT, HIDE_AT
 from feedmill.filters.model import FilterModel
 from feedmill.filters.spam import FILTER
 from feedmill.training.arrays import Values
-from feedmill.training.continual.challenger import HIDE_AT, Champion, brier, challenge
+from feedmill.training.continual.challenger import Champion, brier, challenge
 from feedmill.training.datasets.labelled_posts import LabelledPosts
 from feedmill.training.evaluation.label_simulation import (
     SCENARIOS,

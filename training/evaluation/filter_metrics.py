@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import msgspec
 import numpy as np
 
-from feedmill.events.gates import GatePolicy
+from feedmill.events.gates import DEMOTE_AT, HIDE_AT
 from feedmill.training.arrays import Mask, Values
 from feedmill.training.datasets.labelled_posts import LabelledPosts, concatenate
 from feedmill.training.evaluation.bars import Mode
@@ -24,8 +24,6 @@ from feedmill.training.evaluation.metrics import (
 )
 from feedmill.training.evaluation.slices import Slice, slices_of
 
-# The default thresholds of a gate, to which every filter is calibrated.
-HIDE_AT, DEMOTE_AT = float(GatePolicy().hide_at or 1), float(GatePolicy().demote_at or 1)
 _WORST = 10
 # A group with more of the violating rows than this is shown apart.
 _LARGE_GROUP = 0.05

@@ -12,11 +12,11 @@ from dataclasses import replace
 import msgspec
 import numpy as np
 
+from feedmill.events.gates import DEMOTE_AT
 from feedmill.filters.spec import FilterSpec
 from feedmill.models.text_model import TextModel
 from feedmill.training.datasets.labelled_posts import LabelledPosts, drop_leaked
 from feedmill.training.evaluation.cross_validation import TrainingBudget, train_without
-from feedmill.training.evaluation.filter_metrics import DEMOTE_AT
 from feedmill.training.evaluation.intervals import Bootstrap, Figure
 from feedmill.training.training_data import TrainingData
 

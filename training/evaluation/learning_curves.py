@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from feedmill.events.gates import DEMOTE_AT
 from feedmill.features.post_batch import PostBatch
 from feedmill.filters.model import FilterModel
 from feedmill.filters.registry import FILTERS
@@ -27,7 +28,7 @@ from feedmill.training.evaluation.cross_validation import (
     models_left_out,
     train_without,
 )
-from feedmill.training.evaluation.filter_metrics import DEMOTE_AT, filter_metrics
+from feedmill.training.evaluation.filter_metrics import filter_metrics
 from feedmill.training.evaluation.health_posts import health_posts
 from feedmill.training.evaluation.intervals import Bootstrap, Figure
 from feedmill.training.evaluation.local_labels import evaluate_local

@@ -11,6 +11,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from feedmill.events.gates import DEMOTE_AT, HIDE_AT
 from feedmill.events.limits import MAX_TEXT_CHARACTERS
 from feedmill.events.post import Post
 from feedmill.features.hosts import host_of
@@ -20,7 +21,6 @@ from feedmill.training.arrays import Mask, Values
 from feedmill.training.datasets.labelled_posts import LabelledPosts, concatenate
 from feedmill.training.datasets.long_posts import long_posts_of_each_group
 from feedmill.training.evaluation.bars import MAX_HIDDEN_OF_GROUP, MIN_GROUP_ROWS
-from feedmill.training.evaluation.filter_metrics import DEMOTE_AT, HIDE_AT
 from feedmill.training.evaluation.intervals import Bootstrap, Figure, wilson
 from feedmill.training.evaluation.slices import LENGTHS, length_band
 

@@ -6,11 +6,10 @@ from collections.abc import Sequence
 
 import msgspec
 
+from feedmill.events.gates import DEMOTE_AT, HIDE_AT
 from feedmill.models.artifact import ModelCard
 from feedmill.training.evaluation.bars import MIN_CELL_ROWS, MIN_GROUP_ROWS
 from feedmill.training.evaluation.filter_metrics import (
-    DEMOTE_AT,
-    HIDE_AT,
     DatasetReport,
     FilterMetrics,
 )

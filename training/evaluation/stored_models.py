@@ -12,6 +12,7 @@ import msgspec
 import numpy as np
 
 from feedmill.events.errors import UsageError
+from feedmill.events.gates import DEMOTE_AT
 from feedmill.models.artifact import ModelCard
 from feedmill.models.text_model import TextModel
 from feedmill.training.arrays import Mask, Values, Weights
@@ -19,7 +20,6 @@ from feedmill.training.datasets.known import KNOWN
 from feedmill.training.datasets.labelled_posts import LabelledPosts, drop_leaked
 from feedmill.training.datasets.split import seen_by_first_edition
 from feedmill.training.evaluation.filter_metrics import (
-    DEMOTE_AT,
     DatasetReport,
     ScoredRows,
     dataset_report,

@@ -8,7 +8,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from feedmill.filters.calibration import DEMOTE_AT, LengthCalibrator, log_odds
+from feedmill.events.gates import DEMOTE_AT
+from feedmill.filters.calibration import LengthCalibrator, log_odds
 from feedmill.training.arrays import Mask, Values
 
 # The most characters of the texts of each band but the last.

@@ -120,7 +120,7 @@ def test_case_digits_and_blanks_are_folded() -> None:
     ],
 )
 def test_shape_sees(name: str, more: str, less: str) -> None:
-    column = shape_matrix([more, less])[:, SHAPE_COLUMNS.index(name)]
+    column = shape_matrix(TextBatch([more, less]))[:, SHAPE_COLUMNS.index(name)]
     assert column[0] > column[1]
 
 

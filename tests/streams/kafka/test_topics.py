@@ -1,6 +1,7 @@
 """The table of topics, and what it becomes on a real broker."""
 
 import json
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -13,7 +14,7 @@ from feedmill.deploy.local import StackAddress
 from feedmill.events.errors import UsageError
 from feedmill.events.signal import SignalNames
 from feedmill.features.history.post_history import REBUILD_MS
-from feedmill.filters import hide_rate_guard as flagged_share
+from feedmill.filters import source_window
 from feedmill.streams.kafka.topics import (
     DAY_MS,
     HOUR_MS,
@@ -71,7 +72,7 @@ def test_counters_stay_uncompacted_for_an_hour() -> None:
 
 def test_superseded_posts_outlive_what_filters_remember() -> None:
     least = int(TABLE["posts"].settings["min.compaction.lag.ms"])
-    assert least >= max(REBUILD_MS, flagged_share.WINDOW_MS) + HOUR_MS
+    assert least >= max(REBUILD_MS, source_window.WINDOW_MS) + HOUR_MS
     assert int(TABLE["posts"].settings["max.compaction.lag.ms"]) > least
 
 
@@ -99,6 +100,24 @@ def test_create_makes_the_missing_and_describe_agrees(stack: StackAddress, prefi
         name: spec.count(2) for name, spec in TABLE.items()
     }
     assert not any(state.differences for state in states.values())
+
+
+def test_create_waits_until_every_new_partition_serves(
+    stack: StackAddress, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served: set[tuple[str, int]] = set()
+    ask = KafkaAdminClient.list_partition_offsets
+
+    def noted(admin: KafkaAdminClient, wanted: Any) -> Any:
+        found = ask(admin, wanted)
+        served.update((at.topic, at.partition) for at in found)
+        return found
+
+    monkeypatch.setattr(KafkaAdminClient, "list_partition_offsets", noted)
+    make(stack, prefix + "posts", 2)
+    create(stack.kafka, prefix, 2, SIGNALS)
+    counts = {prefix + name: spec.count(2) for name, spec in TABLE.items() if name != "posts"}
+    assert served == {(name, n) for name, count in counts.items() for n in range(count)}
 
 
 def describe_all(stack: StackAddress, prefix: str) -> tuple[TopicState, ...]:

@@ -12,9 +12,9 @@ from builders.records import StoredRecord
 from builders.waiting import until
 from feedmill.events.release import Canary
 from feedmill.models.store import installed_version
-from feedmill.streams.releases.canaries import Canaries, LoadedCandidate, load_candidate
+from feedmill.streams.releases.canaries import Canaries
 from feedmill.streams.releases.known_answers import answers_of
-from feedmill.streams.releases.loading import load_model, store_of
+from feedmill.streams.releases.loading import LoadedText, load_candidate, load_model, store_of
 from feedmill.streams.releases.release_log import ReleaseFold
 
 A, B = "a" * 64, "b" * 64
@@ -50,9 +50,9 @@ class Worker:
         steps: Any = {"spam": self.step}
         self.canaries = Canaries(self.fold, steps, self.load)
 
-    def load(self, _: str, canary: Canary) -> LoadedCandidate:
+    def load(self, _: str, canary: Canary) -> LoadedText:
         self.goes_on.wait(10)
-        return LoadedCandidate(cast(Any, SimpleNamespace(version=canary.version)))
+        return LoadedText(cast(Any, SimpleNamespace(version=canary.version)))
 
     def write(self, sha256: str | None, key: str = "canary/spam", **more: Any) -> None:
         """Write a record of `models` and tell of it."""

@@ -24,13 +24,9 @@ from feedmill.models.store import installed_version
 from feedmill.models.text_model import Scores
 from feedmill.streams.kafka.batches import RecordBatch, TopicPartition
 from feedmill.streams.observe.metrics import Metrics
-from feedmill.streams.releases.challengers import (
-    Challengers,
-    LoadedChallenger,
-    load_challenger,
-)
+from feedmill.streams.releases.challengers import Challengers, load_challenger
 from feedmill.streams.releases.known_answers import answers_of
-from feedmill.streams.releases.loading import load_model, store_of
+from feedmill.streams.releases.loading import LoadedText, load_model, store_of
 from feedmill.streams.releases.release_log import ReleaseFold
 from feedmill.streams.stages.decoding import decode_work
 from feedmill.streams.stages.step import WorkBatch
@@ -69,11 +65,11 @@ class Worker:
         steps: Any = {"spam": self.champion, "engagement": self.champion}
         self.challengers = Challengers(self.fold, steps, self.load, self.metrics.of_stage)
 
-    def load(self, model: str, challenger: Challenger) -> LoadedChallenger:
+    def load(self, model: str, challenger: Challenger) -> LoadedText:
         loaded = self.models.get(challenger.version)
         if loaded is None:
-            return LoadedChallenger(None, reason="it is not in the store")
-        return LoadedChallenger(cast(Any, loaded), self._ms_a_post)
+            return LoadedText(None, reason="it is not in the store")
+        return LoadedText(cast(Any, loaded), ms_a_post=self._ms_a_post)
 
     def name(self, sha256: str | None, model: str = "spam", **more: Any) -> int:
         """Write a record of `models` and follow it until it is dealt with; return its offset."""

@@ -1,0 +1,153 @@
+"""The last posts of a partition and their sources: a ring of columns, for one post or many."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Integers = npt.NDArray[np.int64]
+Values = npt.NDArray[np.float64]
+
+WINDOW_RECORDS = 5000
+WINDOW_MS = 60 * 60 * 1000
+# A place has room for so many sources; what a post has beyond is kept beside the ring.
+_COLUMNS = 4
+_PADDING = (0,) * _COLUMNS
+
+
+@dataclass(frozen=True, slots=True)
+class SourceBatch:
+    """The sources of n posts.
+
+    Attributes
+    ----------
+    names
+        By post the names of its sources, in their order.
+    hashes
+        The hash of each name, never 0.
+    columns
+        The first hashes of each post: (n, 4) int64, 0 where there are fewer.
+    """
+
+    names: Sequence[tuple[str, ...]]
+    hashes: Sequence[tuple[int, ...]]
+    columns: Integers
+
+    @classmethod
+    def of(cls, names: Sequence[tuple[str, ...]]) -> SourceBatch:
+        """Hash the sources of n posts."""
+        hashes = [tuple([hash(name) or 1 for name in of_post]) for of_post in names]
+        rows = [(of_post + _PADDING)[:_COLUMNS] for of_post in hashes]
+        return cls(names, hashes, np.array(rows, dtype=np.int64).reshape(-1, _COLUMNS))
+
+    def part(self, rows: Sequence[int]) -> SourceBatch:
+        """Return the sources of some of the posts."""
+        names, hashes = [self.names[row] for row in rows], [self.hashes[row] for row in rows]
+        return SourceBatch(names, hashes, self.columns[rows])
+
+
+class SourceWindow:
+    """The last posts, oldest first: a ring of `WINDOW_RECORDS` places, 280 kB from the start.
+
+    Attributes
+    ----------
+    at_ms
+        The latest timestamp so far; a post has that of its record or this, the later one.
+    """
+
+    def __init__(self) -> None:
+        self.at_ms = 0
+        self._offsets = array("q", bytes(8 * WINDOW_RECORDS))
+        self._at_ms = array("q", bytes(8 * WINDOW_RECORDS))
+        self._values = array("d", bytes(8 * WINDOW_RECORDS))
+        self._hashes = array("q", bytes(8 * WINDOW_RECORDS * _COLUMNS))
+        # The same memory: plain Python is quicker with one post, numpy with many.
+        self._offset_column = np.frombuffer(self._offsets, dtype=np.int64)
+        self._at_ms_column = np.frombuffer(self._at_ms, dtype=np.int64)
+        self._value_column = np.frombuffer(self._values, dtype=np.float64)
+        self._hash_columns = np.frombuffer(self._hashes, dtype=np.int64).reshape(-1, _COLUMNS)
+        self._beyond: dict[int, tuple[int, ...]] = {}
+        self._first = self._count = 0
+
+    def leaving(self, offset: int, at_ms: int, coming: int) -> int:
+        """How many posts leave: older by `WINDOW_RECORDS` or `WINDOW_MS`, or their place is taken.
+
+        `offset` and `at_ms` are those of the last of the posts that are `coming`.
+        """
+        offset -= WINDOW_RECORDS
+        at_ms = max(at_ms, self.at_ms) - WINDOW_MS
+        leaving = max(0, self._count + coming - WINDOW_RECORDS)
+        while leaving < self._count:
+            place = (self._first + leaving) % WINDOW_RECORDS
+            if self._offsets[place] > offset and self._at_ms[place] > at_ms:
+                break
+            leaving += 1
+        return leaving
+
+    def take_first(self) -> tuple[float, tuple[int, ...]]:
+        """Take the oldest post out: its value, and the hashes of its sources."""
+        place = self._first
+        found = self._values[place], self._sources_at(place)
+        self._beyond.pop(place, None)
+        self._first, self._count = (place + 1) % WINDOW_RECORDS, self._count - 1
+        return found
+
+    def drop_first(self, count: int) -> None:
+        """Drop the oldest posts."""
+        if self._beyond:
+            for place in self._places(count).tolist():
+                self._beyond.pop(place, None)
+        self._first = (self._first + count) % WINDOW_RECORDS
+        self._count -= count
+
+    def append(self, offset: int, at_ms: int, value: float, hashes: tuple[int, ...]) -> None:
+        """Take a post after the last; there is a place for it after those that leave are out."""
+        place = (self._first + self._count) % WINDOW_RECORDS
+        self.at_ms = max(self.at_ms, at_ms)
+        self._offsets[place], self._at_ms[place] = offset, self.at_ms
+        self._values[place] = value
+        at = _COLUMNS * place
+        self._hashes[at : at + _COLUMNS] = array("q", (hashes + _PADDING)[:_COLUMNS])
+        if len(hashes) > _COLUMNS:
+            self._beyond[place] = hashes[_COLUMNS:]
+        self._count += 1
+
+    def extend(self, offsets: Integers, at_ms: Integers, values: Values, of: SourceBatch) -> None:
+        """Take n posts after the last; as `append`."""
+        end = self._first + self._count
+        places = np.arange(end, end + len(values)) % WINDOW_RECORDS
+        latest = np.maximum(np.maximum.accumulate(at_ms), self.at_ms)
+        self._offset_column[places], self._at_ms_column[places] = offsets, latest
+        self._value_column[places], self._hash_columns[places] = values, of.columns
+        for row, hashes in enumerate(of.hashes):
+            if len(hashes) > _COLUMNS:
+                self._beyond[int(places[row])] = hashes[_COLUMNS:]
+        self.at_ms = int(latest[-1])
+        self._count += len(values)
+
+    def count(self, source: int, oldest: int | None = None) -> int:
+        """How many posts have a source, by its hash; of all or of the oldest."""
+        places = self._places(oldest)
+        found = int((self._hash_columns[places] == source).sum())
+        if not self._beyond:
+            return found
+        return found + sum(source in self._beyond.get(place, ()) for place in places.tolist())
+
+    def from_value(self, value: float, oldest: int | None = None) -> Iterator[tuple[int, ...]]:
+        """The sources of each post with this value or more, of all or of the oldest."""
+        places = self._places(oldest)
+        for place in places[self._value_column[places] >= value].tolist():
+            yield self._sources_at(place)
+
+    def _sources_at(self, place: int) -> tuple[int, ...]:
+        at = _COLUMNS * place
+        known = tuple([source for source in self._hashes[at : at + _COLUMNS] if source])
+        return known + self._beyond.get(place, ())
+
+    def _places(self, oldest: int | None) -> Integers:
+        count = self._count if oldest is None else oldest
+        return np.arange(self._first, self._first + count) % WINDOW_RECORDS
