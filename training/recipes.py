@@ -46,6 +46,9 @@ class Recipe:
         and 0.9.
     ordinary_weight
         What the ordinary rows together weigh beside the labelled ones.
+    everyday_weight
+        What made sentences of everyday life (`datasets/everyday_sentences.py`) together weigh
+        beside the labelled rows.
     inverse_penalty
         scikit-learn's C, where labelled rows weigh 1 on average.
     ceiling
@@ -70,6 +73,7 @@ class Recipe:
     max_demote_rate: float = 0.01
     max_hide_rate: float = 0.002
     ordinary_weight: float = 0.5
+    everyday_weight: float = 0.0
     inverse_penalty: float = 1.0
     ceiling: float = 1.0
     fine_rows_choose: bool = False
@@ -107,9 +111,13 @@ _NSFW = Recipe(
         "Reddit's flag is about the picture as often as about the words: most flagged posts "
         "say nothing that gives them away, and are missed",
         "an ordinary post about sex, in a community for that, is often demoted",
+        "that words of the body and of clothes are harmless by themselves it knows from 600 "
+        "sentences that a generator of feedmill wrote: real posts are more varied",
     ),
-    inverse_penalty=0.2,
+    everyday_weight=0.03,
+    inverse_penalty=0.03,
     fine_rows_choose=True,
+    by_group=True,
 )
 
 _MISINFORMATION = Recipe(

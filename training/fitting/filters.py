@@ -18,6 +18,7 @@ from feedmill.filters.calibration import LengthCalibrator
 from feedmill.filters.model import FilterModel, characters
 from feedmill.models.artifact import pack_artifact
 from feedmill.training.arrays import Mask, Values
+from feedmill.training.datasets.everyday_sentences import everyday_sentences
 from feedmill.training.datasets.labelled_posts import LabelledPosts, concatenate
 from feedmill.training.datasets.long_posts import long_posts
 from feedmill.training.fitting.calibration import (
@@ -34,6 +35,8 @@ from feedmill.training.recipes import Recipe
 # them, and what these weigh together where the whole ones weigh 1.
 _ORDINARY_ROWS, _LONG_TRAINING_ROWS, _CUT_ROWS = 4_000, 80, 80
 _LONG_WEIGHT, _CUT_WEIGHT = 0.5, 0.1
+# How many everyday sentences are made, where a recipe gives them a weight.
+_EVERYDAY_ROWS = 600
 # How many long ones of each source choose thresholds.
 _LONG_ROWS = 300
 _NOT_PLAIN = re.compile(r"https?://\S+|[@#]")
@@ -87,12 +90,11 @@ def fit(
         for rows in train
         for part in (rows, long_posts(rows, _LONG_TRAINING_ROWS, SEED), _cut(rows))
     ]
+    everyday = everyday_sentences(_EVERYDAY_ROWS if recipe.everyday_weight else 0, SEED)
     plain = [_plain(rows) for rows in labelled] if recipe.plain_copies else []
-    rows = concatenate([*labelled, *plain, *negatives])
-    labels = np.concatenate(
-        [*(part.labels for part in (*labelled, *plain)), *(0 * part.labels for part in negatives)]
-    )
-    weights = _weights(recipe, labelled, plain, negatives)
+    rows = concatenate([*labelled, *plain, *negatives, everyday])
+    labels = np.concatenate([part.labels for part in (*labelled, *plain, *negatives, everyday)])
+    weights = _weights(recipe, labelled, plain, negatives, everyday)
     batch = PostBatch(rows.posts)
     matrix = EvidenceMatrix(recipe.evidence, batch)
     every = np.ones(len(rows), dtype=np.bool_)
@@ -197,6 +199,7 @@ def _weights(
     labelled: Sequence[LabelledPosts],
     plain: Sequence[LabelledPosts],
     negatives: Sequence[LabelledPosts],
+    everyday: LabelledPosts,
 ) -> Values:
     """Weigh the rows, so that regularization means the same however many rows there are.
 
@@ -204,7 +207,7 @@ def _weights(
     where it is `by_group` a group of a class as the root of the group's size.
     Plain copies weigh as much as their rows.  The ordinary rows together weigh
     `recipe.ordinary_weight` times the labelled ones, each source alike: its whole, its long and its
-    cut posts.
+    cut posts.  Everyday sentences together weigh `recipe.everyday_weight` times the labelled ones.
 
     Returns
     -------
@@ -230,6 +233,7 @@ def _weights(
                 np.full(len(rows), weight / max(len(rows), 1))
                 for rows, weight in zip(negatives, ordinary, strict=True)
             ),
+            np.full(len(everyday), recipe.everyday_weight * total / max(len(everyday), 1)),
         ]
     )
 

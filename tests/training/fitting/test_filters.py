@@ -5,12 +5,14 @@ from dataclasses import replace
 import numpy as np
 
 from builders.training_data import labelled, ordinary, sentences
+from feedmill.training.datasets.everyday_sentences import everyday_sentences
 from feedmill.training.datasets.labelled_posts import LabelledRow, labelled_posts
 from feedmill.training.fitting.filters import _weights, fit
 from feedmill.training.recipes import RECIPES
 
 BY_GROUP = replace(RECIPES["nsfw"], by_group=True, inverse_penalty=0.03)
 BY_ROW = replace(BY_GROUP, by_group=False)
+NONE = everyday_sentences(0, 1)
 
 
 def test_by_group_a_group_weighs_as_the_root_of_its_size() -> None:
@@ -23,12 +25,12 @@ def test_by_group_a_group_weighs_as_the_root_of_its_size() -> None:
     ]
     part = labelled_posts("set", "set", rows)
     groups, is_bad = np.array(part.groups), part.labels == 1
-    weights = _weights(BY_GROUP, [part], [], [])
+    weights = _weights(BY_GROUP, [part], [], [], NONE)
     of_group = [weights[is_bad & (groups == f"set|{name}")].sum() for name in sizes]
     np.testing.assert_allclose(np.array(of_group) / of_group[0], [1, 2, 3])
     assert np.isclose(weights.mean(), 1)
     assert np.isclose(weights[is_bad].sum(), weights[~is_bad].sum())
-    assert len(set(_weights(BY_ROW, [part], [], []))) == 1
+    assert len(set(_weights(BY_ROW, [part], [], [], NONE))) == 1
 
 
 def test_by_group_one_loud_group_tells_less() -> None:
@@ -58,3 +60,9 @@ def test_by_group_one_loud_group_tells_less() -> None:
         assert known[0].min() > known[1].max()
         gained.append(odds[0] - odds[1])
     assert gained[1] < gained[0] / 1.5
+
+
+def test_everyday_sentences_weigh_what_the_recipe_gives_them() -> None:
+    part, made = labelled("set", 1), everyday_sentences(20, 1)
+    weights = _weights(replace(BY_GROUP, everyday_weight=0.1), [part], [], [], made)
+    assert np.isclose(weights[len(part) :].sum(), 0.1 * weights[: len(part)].sum())
