@@ -36,6 +36,7 @@ DEAD_LETTER_BYTES = 4 * MIB
 
 _TOPIC_EXISTS = 36
 _SETTINGS_TIMEOUT_S = 10.0
+_SERVED_TIMEOUT_S = 10.0
 
 Partitions = Literal["P"] | int
 
@@ -321,10 +322,26 @@ def _create_topics(
     if refused:
         raise UsageError(f"Kafka does not create {'; '.join(refused)}")
     admin.wait_for_topics(missing)
-    # A broker names itself as a leader before it takes records.  An idempotent producer that writes
-    # in between can lose its first record: docs/decisions/0045-first-records.md.
     every = (TopicPartition(n, p) for n in missing for p in range(table[n].count(partitions)))
-    admin.list_partition_offsets(dict.fromkeys(every, OffsetSpec.LATEST))
+    _wait_until_served(admin, list(every))
+
+
+def _wait_until_served(admin: KafkaAdminClient, partitions: Sequence[TopicPartition]) -> None:
+    """Wait until the leaders answer for these partitions.
+
+    A broker is named as a leader before it takes records.  An idempotent producer that writes in
+    between can lose its first record: docs/decisions/0045-first-records.md.
+    """
+    deadline = time.monotonic() + _SERVED_TIMEOUT_S
+    while True:
+        try:
+            admin.list_partition_offsets(dict.fromkeys(partitions, OffsetSpec.LATEST))
+            return
+        except kafka.errors.UnknownTopicOrPartitionError:
+            # Another broker than the one that was asked before has not heard of them yet.
+            if time.monotonic() > deadline:
+                raise
+        time.sleep(0.1)
 
 
 def _read_settings(admin: KafkaAdminClient, names: Sequence[str]) -> dict[str, dict[str, str]]:

@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 from kafka import KafkaProducer
 from kafka.admin import ConfigResource, ConfigResourceType, KafkaAdminClient
-from kafka.errors import MessageSizeTooLargeError
+from kafka.errors import MessageSizeTooLargeError, UnknownTopicOrPartitionError
 
 from feedmill.cli.main import main
 from feedmill.deploy.local import StackAddress
@@ -106,9 +106,12 @@ def test_create_waits_until_every_new_partition_serves(
     stack: StackAddress, prefix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     served: set[tuple[str, int]] = set()
-    ask = KafkaAdminClient.list_partition_offsets
+    ask, not_yet = KafkaAdminClient.list_partition_offsets, [2]
 
     def noted(admin: KafkaAdminClient, wanted: Any) -> Any:
+        if not_yet[0]:
+            not_yet[0] -= 1
+            raise UnknownTopicOrPartitionError
         found = ask(admin, wanted)
         served.update((at.topic, at.partition) for at in found)
         return found
