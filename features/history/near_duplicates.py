@@ -82,7 +82,11 @@ class SignatureBatch(NamedTuple):
 
     def append(self, other: SignatureBatch) -> SignatureBatch:
         """Return the rows of both, those of `other` last."""
-        return SignatureBatch._make(np.concatenate(both) for both in zip(self, other, strict=True))
+        return SignatureBatch(
+            np.concatenate((self.signatures, other.signatures)),
+            np.concatenate((self.buckets, other.buckets)),
+            np.concatenate((self.comparable, other.comparable)),
+        )
 
 
 def is_long_enough(text: str) -> bool:
