@@ -95,7 +95,7 @@ class QualityModel:
     def ratings(self, batch: TextBatch) -> npt.NDArray[np.float64]:
         """Return the mean rating of each text under each construct: (constructs, texts)."""
         scores = [construct.rating.score(batch) for construct in self.constructs]
-        return bounded(np.stack(scores))
+        return bounded(np.array(scores))
 
     def probabilities(self, batch: TextBatch) -> npt.NDArray[np.float64]:
         """Return the probability of each construct: (constructs, texts); they sum to 1."""
@@ -133,7 +133,8 @@ def softmax(odds: Scores) -> Scores:
 
 def bounded(ratings: Scores) -> Scores:
     """Keep ratings to [0.01, 0.99]."""
-    return np.clip(ratings, _LEAST, _MOST)
+    # `clip` takes four times as long on a single text.
+    return np.minimum(np.maximum(ratings, _LEAST), _MOST)
 
 
 def mean_rating(ratings: Scores, probabilities: Scores) -> Scores:
@@ -143,7 +144,7 @@ def mean_rating(ratings: Scores, probabilities: Scores) -> Scores:
 
 def tree_columns(ratings: Scores, shape: npt.NDArray[np.floating[Any]]) -> Scores:
     """Return what trees read, (texts, columns): the rating under each construct, then the shape."""
-    return np.column_stack((*ratings, shape))
+    return np.concatenate((ratings.T, shape), axis=1)
 
 
 RANKER: RankerSpec[TextModel] = RankerSpec("quality", FEATURES, QualityModel.of)
