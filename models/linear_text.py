@@ -57,7 +57,7 @@ def quantised(weights: Scores, bias: float) -> NgramModel:
     scale = float(np.abs(weights).max()) / _LARGEST_WEIGHT or 1.0
     scale = float(np.float32(scale))
     whole = np.clip(np.rint(weights / scale), -_LARGEST_WEIGHT, _LARGEST_WEIGHT)
-    return NgramModel(whole.astype(np.int32), scale, float(np.float32(bias)))
+    return NgramModel(whole.astype(np.int16), scale, float(np.float32(bias)))
 
 
 def weighted_sum(models: Sequence[LinearText], weights: Sequence[float]) -> LinearText:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from feedmill.events.errors import BadArtifact
 from feedmill.events.post import Post
 from feedmill.features.post_batch import PostBatch
-from feedmill.features.text.ngrams import BUCKETS, TextBatch
+from feedmill.features.text.ngrams import BUCKETS, TextBatch, Weights
 from feedmill.models.artifact import Arrays, Artifact
 from feedmill.models.trees import Trees
 
@@ -60,14 +60,14 @@ class NgramModel:
     Attributes
     ----------
     weights
-        (`BUCKETS`,), each between -4095 and 4095.
+        (`BUCKETS`,), each between -4095 and 4095; int16, of which more fit into a cache.
     scale, bias
         What turns a sum of weights into a score.
     word_factor
         How many times the weight of a word or of a pair of words counts.
     """
 
-    weights: npt.NDArray[np.int32]
+    weights: Weights
     scale: float
     bias: float
     word_factor: int = 1
@@ -135,7 +135,7 @@ def read_ngram_model(artifact: Artifact, name: str) -> NgramModel:
             f"{artifact.label}: its n-gram model `{name}` has a weight beyond {_MAX_WEIGHT} or a "
             f"word factor that is not from 1 to {_MAX_WORD_FACTOR}; retrain"
         )
-    return NgramModel(weights.astype(np.int32), scale, bias, int(word_factor))
+    return NgramModel(weights.astype(np.int16), scale, bias, int(word_factor))
 
 
 def read_calibrator(artifact: Artifact) -> Calibrator:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -34,6 +34,7 @@ from feedmill.features.text.deobfuscation import deobfuscate, normalise_characte
 from feedmill.features.text.normalise import obfuscated_rows
 
 Tokens = npt.NDArray[np.uint32]
+Weights = npt.NDArray[np.signedinteger[Any]]
 
 HASH_BITS = 18
 # The tokens of a window of some 200 characters: what a longer text has counts in proportion.
@@ -137,7 +138,7 @@ class JoinedBlocks(NamedTuple):
         return np.add.reduce(self.bounds[:, 1] - self.bounds[:, 0], axis=0)
 
     def weighted_sums(
-        self, weights: npt.NDArray[np.int32], word_factor: int
+        self, weights: Weights, word_factor: int
     ) -> npt.NDArray[np.int64]:
         """Sum the weights of all tokens of each row, those of words so many times: (rows,)."""
         # The sum over a chunk may overflow; the difference of two is right all the same.
@@ -175,7 +176,7 @@ class TextBatch:
         return self._matrices[name]
 
     def weighted_sums(
-        self, weights: npt.NDArray[np.int32], word_factor: int = 1
+        self, weights: Weights, word_factor: int = 1
     ) -> npt.NDArray[np.int64]:
         """Sum the weights of all tokens of each text.
 
