@@ -62,15 +62,24 @@ class NgramModel:
     weights
         (`BUCKETS`,), each between -4095 and 4095; int16, of which more fit into a cache.
     scale, bias
-        What turns a sum of weights into a score.
+        What turns a sum of weights into a score; (models, 1) in `joined` models.
     word_factor
         How many times the weight of a word or of a pair of words counts.
     """
 
     weights: Weights
-    scale: float
-    bias: float
+    scale: float | Scores
+    bias: float | Scores
     word_factor: int = 1
+
+    @classmethod
+    def joined(cls, models: Sequence[NgramModel]) -> NgramModel:
+        """Join models of words that count once, which a text is read by at once.
+
+        The weights are (models, `BUCKETS`), the scores (models, rows).
+        """
+        scale, bias = (np.array([[getattr(m, name)] for m in models]) for name in ("scale", "bias"))
+        return cls(np.array([model.weights for model in models]), scale, bias)
 
     @property
     def real_weights(self) -> Scores:

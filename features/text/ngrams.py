@@ -116,34 +116,38 @@ class TextChunk:
 class JoinedBlocks(NamedTuple):
     """The tokens of all blocks of a chunk in one array: a model's sums take a few calls of numpy.
 
-    Row i has of block j ``tokens[bounds[j, 0, i] + 1:bounds[j, 1, i] + 1]``; the first token
-    belongs to none, so that running sums have what is before each.
+    Attributes
+    ----------
+    tokens
+        A 0, so that running sums have what is before each token, then those of each block in turn.
+    bounds
+        (2, blocks, rows): how many of the tokens are before each row of each block, and to its end.
+    token_counts
+        (rows,) of all blocks.
     """
 
     tokens: npt.NDArray[np.int64]
     bounds: Indices
+    token_counts: Indices
 
     @classmethod
     def of(cls, chunk: TextChunk) -> JoinedBlocks:
         """Join the blocks of one chunk."""
         blocks = chunk.blocks
         tokens = np.concatenate((_NO_TOKEN, *(block.tokens for block in blocks)), dtype=np.int64)
-        bounds = np.array([(block.starts, block.ends) for block in blocks])
+        bounds = np.array([[block.starts for block in blocks], [block.ends for block in blocks]])
         sizes = [len(block.tokens) for block in blocks]
-        bounds += np.array([*accumulate(sizes[:-1], initial=0)])[:, None, None]
-        return cls(tokens, bounds)
-
-    def token_counts(self) -> Indices:
-        """Return the number of tokens of each row: (rows,)."""
-        return np.add.reduce(self.bounds[:, 1] - self.bounds[:, 0], axis=0)
+        bounds += np.array([*accumulate(sizes[:-1], initial=0)])[:, None]
+        return cls(tokens, bounds, np.add.reduce(bounds[1] - bounds[0], axis=0))
 
     def weighted_sums(
         self, weights: Weights, word_factor: int
     ) -> npt.NDArray[np.int64]:
-        """Sum the weights of all tokens of each row, those of words so many times: (rows,)."""
+        """Sum the weights of all tokens of each row, those of words so many times: (…, rows)."""
         # The sum over a chunk may overflow; the difference of two is right all the same.
-        running = weights.take(self.tokens).cumsum(dtype=np.int32).take(self.bounds)
-        sums = (running[:, 1] - running[:, 0]).astype(np.int64)
+        running = weights.take(self.tokens, axis=-1).cumsum(axis=-1, dtype=np.int32)
+        before, upto = running.take(self.bounds[0], axis=-1), running.take(self.bounds[1], axis=-1)
+        sums = (upto - before).astype(np.int64)
         totals: npt.NDArray[np.int64] = np.array((1, 1, 1, word_factor, word_factor)) @ sums
         return totals
 
@@ -183,16 +187,17 @@ class TextBatch:
         Parameters
         ----------
         weights
-            (`BUCKETS`,), each between -4095 and 4095, so that the sum of no text overflows.
+            (…, `BUCKETS`), each between -4095 and 4095, so that the sum of no text overflows.
         word_factor
             How many times the weight of a word or of a pair of words counts.
 
         Returns
         -------
-        (rows,) int64, exact.
+        (…, rows) int64, exact.
         """
         parts = [blocks.weighted_sums(weights, word_factor) for blocks in self._joined_blocks]
-        return np.concatenate(parts) if parts else np.zeros(0, dtype=np.int64)
+        none = np.zeros((*weights.shape[:-1], 0), dtype=np.int64)
+        return np.concatenate(parts or [none], axis=-1)
 
     @cached_property
     def _joined_blocks(self) -> tuple[JoinedBlocks, ...]:
@@ -200,7 +205,7 @@ class TextBatch:
 
     def token_counts(self) -> Indices:
         """Return the number of tokens of each text: (rows,) int64, at least 2."""
-        counts = [blocks.token_counts() for blocks in self._joined_blocks]
+        counts = [blocks.token_counts for blocks in self._joined_blocks]
         return np.concatenate(counts or [np.zeros(0, dtype=np.int64)])
 
     @cached_property
