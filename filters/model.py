@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from feedmill.events.errors import BadArtifact
 from feedmill.events.post import Post
@@ -24,7 +23,6 @@ from feedmill.models.text_model import (
     read_array,
     read_ngram_model,
 )
-
 
 _WHOLE_ROW = np.zeros(1, dtype=np.intp)
 

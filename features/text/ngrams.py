@@ -119,35 +119,39 @@ class JoinedBlocks(NamedTuple):
     Attributes
     ----------
     tokens
-        A 0, so that running sums have what is before each token, then those of each block in turn.
+        Those of each block in turn, and a 0: `reduceat` refuses a bound at the end.
     bounds
-        (2, blocks, rows): how many of the tokens are before each row of each block, and to its end.
+        (blocks * rows * 2,) where each row of each block begins and ends.
+    has_tokens
+        (blocks, rows): the row has a token of the block.
     token_counts
         (rows,) of all blocks.
     """
 
     tokens: npt.NDArray[np.int64]
     bounds: Indices
+    has_tokens: npt.NDArray[np.bool_]
     token_counts: Indices
 
     @classmethod
     def of(cls, chunk: TextChunk) -> JoinedBlocks:
         """Join the blocks of one chunk."""
         blocks = chunk.blocks
-        tokens = np.concatenate((_NO_TOKEN, *(block.tokens for block in blocks)), dtype=np.int64)
-        bounds = np.array([[block.starts for block in blocks], [block.ends for block in blocks]])
-        sizes = [len(block.tokens) for block in blocks]
-        bounds += np.array([*accumulate(sizes[:-1], initial=0)])[:, None]
-        return cls(tokens, bounds, np.add.reduce(bounds[1] - bounds[0], axis=0))
+        tokens = np.concatenate((*(block.tokens for block in blocks), _NO_TOKEN), dtype=np.int64)
+        starts, ends = bounds = np.array([[b.starts for b in blocks], [b.ends for b in blocks]])
+        counts = ends - starts
+        sizes = (len(block.tokens) for block in blocks[:-1])
+        bounds += np.array([*accumulate(sizes, initial=0)])[:, None]
+        flat = bounds.transpose(1, 2, 0).ravel()
+        return cls(tokens, flat, counts > 0, np.add.reduce(counts, axis=0))
 
-    def weighted_sums(
-        self, weights: Weights, word_factor: int
-    ) -> npt.NDArray[np.int64]:
+    def weighted_sums(self, weights: Weights, word_factor: int) -> npt.NDArray[np.int64]:
         """Sum the weights of all tokens of each row, those of words so many times: (…, rows)."""
-        # The sum over a chunk may overflow; the difference of two is right all the same.
-        running = weights.take(self.tokens, axis=-1).cumsum(axis=-1, dtype=np.int32)
-        before, upto = running.take(self.bounds[0], axis=-1), running.take(self.bounds[1], axis=-1)
-        sums = (upto - before).astype(np.int64)
+        added = weights.take(self.tokens, axis=-1)
+        # Every other sum is of what lies between two rows.
+        sums = np.add.reduceat(added, self.bounds, axis=-1, dtype=np.int32)[..., ::2]
+        # `reduceat` gives one token's weight where there is none.
+        sums = sums.reshape(*sums.shape[:-1], *self.has_tokens.shape) * self.has_tokens
         totals: npt.NDArray[np.int64] = np.array((1, 1, 1, word_factor, word_factor)) @ sums
         return totals
 
@@ -179,9 +183,7 @@ class TextBatch:
             self._matrices[name] = compute(self)
         return self._matrices[name]
 
-    def weighted_sums(
-        self, weights: Weights, word_factor: int = 1
-    ) -> npt.NDArray[np.int64]:
+    def weighted_sums(self, weights: Weights, word_factor: int = 1) -> npt.NDArray[np.int64]:
         """Sum the weights of all tokens of each text.
 
         Parameters

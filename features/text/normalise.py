@@ -29,8 +29,7 @@ _ANY = bytes(range(256))
 
 def _flags(*sets: bytes) -> npt.NDArray[np.uint8]:
     """Return for each value of a byte a number whose bit i says that it is in set i: (256,)."""
-    flags = [byte_set(members).astype(np.uint8) << i for i, members in enumerate(sets)]
-    return np.bitwise_or.reduce(flags)
+    return np.packbits([byte_set(members) for members in sets], axis=0, bitorder="little")[0]
 
 
 # Five patterns of three bytes; `!` is a sign only before what belongs to the same word: it ends
