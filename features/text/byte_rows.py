@@ -52,7 +52,7 @@ class ByteRows:
         """Lay out texts already encoded as UTF-8."""
         joined = b" " + (_PADDING + b" ").join(encoded) + _PADDING if encoded else b""
         lengths = np.fromiter(map(len, encoded), dtype=np.int64, count=len(encoded)) + 2
-        ends = np.cumsum(lengths + PADDING_BYTES) - PADDING_BYTES
+        ends = (lengths + PADDING_BYTES).cumsum() - PADDING_BYTES
         return cls(np.frombuffer(joined, dtype=np.uint8), ends - lengths, ends)
 
     def __len__(self) -> int:

@@ -138,7 +138,8 @@ class JoinedBlocks(NamedTuple):
         """Join the blocks of one chunk."""
         blocks = chunk.blocks
         tokens = np.concatenate((*(block.tokens for block in blocks), _NO_TOKEN), dtype=np.int64)
-        starts, ends = bounds = np.array([[b.starts for b in blocks], [b.ends for b in blocks]])
+        bounds = np.concatenate((*(b.starts for b in blocks), *(b.ends for b in blocks)))
+        starts, ends = bounds = bounds.reshape(2, len(blocks), -1)
         counts = ends - starts
         sizes = (len(block.tokens) for block in blocks[:-1])
         bounds += np.array([*accumulate(sizes, initial=0)])[:, None]
