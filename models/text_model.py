@@ -62,24 +62,15 @@ class NgramModel:
     weights
         (`BUCKETS`,), each between -4095 and 4095; int16, of which more fit into a cache.
     scale, bias
-        What turns a sum of weights into a score; (models, 1) in `joined` models.
+        What turns a sum of weights into a score.
     word_factor
         How many times the weight of a word or of a pair of words counts.
     """
 
     weights: Weights
-    scale: float | Scores
-    bias: float | Scores
+    scale: float
+    bias: float
     word_factor: int = 1
-
-    @classmethod
-    def joined(cls, models: Sequence[NgramModel]) -> NgramModel:
-        """Join models of words that count once, which a text is read by at once.
-
-        The weights are (models, `BUCKETS`), the scores (models, rows).
-        """
-        scale, bias = (np.array([[getattr(m, name)] for m in models]) for name in ("scale", "bias"))
-        return cls(np.array([model.weights for model in models]), scale, bias)
 
     @property
     def real_weights(self) -> Scores:
@@ -93,6 +84,35 @@ class NgramModel:
     def score_sums(self, sums: npt.NDArray[np.int64], lengths: Scores) -> Scores:
         """Return the scores from (rows,) sums of weights and (rows,) roots of token counts."""
         return sums * self.scale / lengths + self.bias
+
+
+@dataclass(frozen=True, slots=True)
+class JoinedNgramModels:
+    """N-gram models in which words count once, joined so that all read a text in the same calls.
+
+    Attributes
+    ----------
+    weights
+        (models, `BUCKETS`)
+    scales, biases
+        (models, 1)
+    """
+
+    weights: Weights
+    scales: Scores
+    biases: Scores
+
+    @classmethod
+    def of(cls, models: Sequence[NgramModel]) -> JoinedNgramModels:
+        """Join models; their weights are copied."""
+        constants = np.array([(model.scale, model.bias) for model in models])
+        weights = np.array([model.weights for model in models])
+        return cls(weights, constants[:, :1], constants[:, 1:])
+
+    def score(self, batch: TextBatch) -> Scores:
+        """Return each model's score of each text, as `NgramModel.score`: (models, rows)."""
+        sums = batch.weighted_sums(self.weights)
+        return sums * self.scales / batch.norms + self.biases
 
 
 @dataclass(frozen=True, slots=True)

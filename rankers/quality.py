@@ -23,6 +23,7 @@ from feedmill.features.text.shape import SHAPE_COLUMNS, shape_matrix
 from feedmill.models.artifact import Artifact
 from feedmill.models.linear_text import FEATURES, LinearText, read_linear_text
 from feedmill.models.text_model import (
+    JoinedNgramModels,
     NgramModel,
     Scores,
     TextModel,
@@ -76,13 +77,13 @@ class QualityModel:
     version: str
     constructs: tuple[Construct, ...]
     trees: Trees | None = None
-    ngram_models: NgramModel = field(init=False)
+    ngram_models: JoinedNgramModels = field(init=False)
     shape_weights: Scores = field(init=False)
 
     def __post_init__(self) -> None:
         ratings = [construct.rating for construct in self.constructs]
         registers = [c.register for c in self.constructs if c.register is not None]
-        joined = NgramModel.joined([*(rating.ngram_model for rating in ratings), *registers])
+        joined = JoinedNgramModels.of([*(rating.ngram_model for rating in ratings), *registers])
         object.__setattr__(self, "ngram_models", joined)
         weights = np.array([[rating.shape_weights] for rating in ratings])
         object.__setattr__(self, "shape_weights", weights)

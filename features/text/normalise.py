@@ -29,7 +29,9 @@ _ANY = bytes(range(256))
 
 def _flags(*sets: bytes) -> npt.NDArray[np.uint8]:
     """Return for each value of a byte a number whose bit i says that it is in set i: (256,)."""
-    return np.packbits([byte_set(members) for members in sets], axis=0, bitorder="little")[0]
+    is_member = [byte_set(members) for members in sets]
+    flags: npt.NDArray[np.uint8] = np.packbits(is_member, axis=0, bitorder="little")[0]
+    return flags
 
 
 # Five patterns of three bytes; `!` is a sign only before what belongs to the same word: it ends
