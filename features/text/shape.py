@@ -77,6 +77,7 @@ def _packed(word: bytes) -> np.uint32:
     return np.uint32(int.from_bytes(word, "little"))
 
 
+_HTTP, _WWW, _DOT_COM = map(_packed, (b"http", b"www.", b".com"))
 _PACKED_TOP_LEVELS = np.array([_packed(name) for name in _TOP_LEVEL_DOMAINS.split()])
 _PATTERNS = ("repeat", "link", "dot_com", "mention", "hashtag", "list_number")
 _WORDS = ("caps_word", "long_number", "number", "letter_word", "long_word", "domain")
@@ -199,8 +200,8 @@ def _patterns(buffer: Bytes) -> list[Mask]:
     here, middle, after = buffer[:-3], buffer[1:-2], buffer[2:-1]
     return [
         (after == middle) & (middle == here) & (after > ord(" ")),
-        (lowered == _packed(b"http")) | (lowered == _packed(b"www.")),
-        lowered == _packed(b".com"),
+        (lowered == _HTTP) | (lowered == _WWW),
+        lowered == _DOT_COM,
         opens & (middle == ord("@")),
         opens & (middle == ord("#")),
     ]
