@@ -19,7 +19,7 @@ from feedmill.events.errors import UsageError
 from feedmill.filters.registry import FILTERS
 from feedmill.models.store_files import Store
 from feedmill.rankers.registry import ENGAGEMENT_RANKER, RANKERS
-from feedmill.streams.kafka.topics import DAY_MS
+from feedmill.streams.kafka.topic_table import DAY_MS
 from feedmill.streams.settings.environment import Environment
 from feedmill.training.evaluation.looks import read_looks
 

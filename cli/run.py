@@ -20,7 +20,8 @@ from feedmill.cli.output import print_local_stack_log
 from feedmill.cli.worker import isolate_option, without_option
 from feedmill.deploy.local import default_folder, down, status, up
 from feedmill.deploy.supervisor import Supervisor, WorkerSpec, isolated, stop_on_signals
-from feedmill.streams.kafka.topics import DEFAULT_PARTITIONS, create
+from feedmill.streams.kafka.topic_table import DEFAULT_PARTITIONS
+from feedmill.streams.kafka.topics import create
 from feedmill.streams.settings.environment import (
     Environment,
     environment_variables,

@@ -21,7 +21,7 @@ from feedmill.filters.registry import FILTERS
 from feedmill.models.store_files import Store
 from feedmill.models.text_model import Scores
 from feedmill.rankers.registry import ENGAGEMENT_RANKER, RANKERS, TEXT_RANKERS
-from feedmill.streams.kafka.topics import DAY_MS
+from feedmill.streams.kafka.topic_table import DAY_MS
 from feedmill.streams.settings.environment import read_environment
 
 BATCH = 256

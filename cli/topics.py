@@ -9,9 +9,8 @@ import click
 from feedmill.cli.options import with_environment
 from feedmill.cli.output import json_option, print_json, print_table
 from feedmill.events.errors import UsageError
+from feedmill.streams.kafka.topic_table import DEFAULT_PARTITIONS, MAX_PARTITIONS
 from feedmill.streams.kafka.topics import (
-    DEFAULT_PARTITIONS,
-    MAX_PARTITIONS,
     CreateReport,
     SettingDifference,
     TopicState,

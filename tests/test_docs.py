@@ -29,7 +29,7 @@ from feedmill.events.settings import Settings
 from feedmill.events.signal import Signal, SignalNames
 from feedmill.filters.registry import FILTERS
 from feedmill.rankers.registry import RANKERS
-from feedmill.streams.kafka.topics import TopicSpec, topic_table
+from feedmill.streams.kafka.topic_table import TopicSpec, topic_table
 from feedmill.streams.observe import metrics_page as metrics_doc
 from feedmill.streams.observe.metric_list import METRICS
 from feedmill.streams.settings.environment import CLIENT_SETTINGS, Environment, variable_of

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +17,12 @@ from feedmill.rankers.combiner.live_feeds import LiveFeeds
 from feedmill.rankers.combiner.mapped_column import MappedColumn
 from feedmill.rankers.combiner.pending_writes import PendingWrites
 from feedmill.rankers.combiner.policy_cache import PolicyCache
-from feedmill.rankers.combiner.signal_fields import deciding_bits, signal_fields
+from feedmill.rankers.combiner.signal_fields import (
+    Fields,
+    deciding_bits,
+    signal_fields,
+    whole_fields,
+)
 from feedmill.rankers.combiner.view import POST_CHANGED, PostView
 
 Rows = npt.NDArray[np.int32]
@@ -27,7 +32,7 @@ HasTime = Callable[[], bool]
 _FOLLOWED_ROWS = 1024
 # In a restore rows are only decided and scored, which takes less time.
 _RESTORED_ROWS = 4096
-_TAKEN_ROWS = 32
+_TAKEN_ROWS = 64
 
 
 def always() -> bool:
@@ -242,16 +247,9 @@ class Combiner:
         feeds = self._take_feeds(has_time)
         removed_feeds = self._pending.take_removed_feeds()
         signals = [SignalsChange(post_id, 0, whole=True) for post_id in self._take_removed()]
-        gates = self.followed.gates_of("")
         while True:
             rows = self._pending.take_rows(_TAKEN_ROWS)
-            for row, mask, is_unwritten in rows:
-                if self.view.post.offset[row] == NO_POST:
-                    continue  # it was deleted, which `follow` has not come to yet
-                # What a signal's field leaves out is the post's own: a new version is all new.
-                whole = is_unwritten or bool(mask & POST_CHANGED)
-                fields = signal_fields(self.view, row, -1 if whole else mask, gates, now_ms)
-                signals.append(self._signals_change(row, fields, whole=whole))
+            signals += self._signals_changes(rows, now_ms)
             if len(rows) < _TAKEN_ROWS or not has_time():
                 break
         return Changes(signals, feeds, removed_feeds)
@@ -311,12 +309,33 @@ class Combiner:
             if (row := self.view.row_of(post_id)) is None or self.view.post.offset[row] == NO_POST
         ]
 
-    def _signals_change(
-        self, row: int, fields: dict[str, str | bytes], *, whole: bool
-    ) -> SignalsChange:
-        if whole:
-            fields = {name: value for name, value in fields.items() if value}
-        post = self.view.post
-        expires_at_ms = post.created_ms.item(row) + self._live.longest_window_ms
-        post_offset = post.offset.item(row)
-        return SignalsChange(self.view.ids[row], expires_at_ms, whole, fields, post_offset)
+    def _signals_changes(
+        self, taken: list[tuple[int, int, bool]], now_ms: int
+    ) -> list[SignalsChange]:
+        """What to write of rows, by their masks and whether they are to be written whole."""
+        view, gates = self.view, self.followed.gates_of("")
+        changed: dict[int, Fields] = {}
+        whole: list[int] = []
+        for row, mask, is_unwritten in taken:
+            if view.post.offset[row] == NO_POST:
+                continue  # it was deleted, which `follow` has not come to yet
+            # What a signal's field leaves out is the post's own: a new version is all new.
+            if is_unwritten or mask & POST_CHANGED:
+                whole.append(row)
+            else:
+                changed[row] = signal_fields(view, row, mask, gates, now_ms)
+        all_fields = whole_fields(view, whole, gates, now_ms)
+        return [
+            *self._with_ids(list(changed), changed.values(), whole=False),
+            *self._with_ids(whole, all_fields, whole=True),
+        ]
+
+    def _with_ids(
+        self, rows: list[int], fields: Iterable[Fields], *, whole: bool
+    ) -> Iterator[SignalsChange]:
+        post, at = self.view.post, np.array(rows, np.int32)
+        ids = self.view.ids.read_many(at)
+        ends_ms = (post.created_ms[at] + self._live.longest_window_ms).tolist()
+        columns = zip(ids, ends_ms, fields, post.offset[at].tolist(), strict=True)
+        for post_id, end_ms, of_post, offset in columns:
+            yield SignalsChange(post_id, end_ms, whole, of_post, offset)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
 
 from feedmill.events.gates import GatePolicy
 from feedmill.rankers.combiner.gating import (
@@ -27,6 +30,19 @@ def decide_row(view: PostView, row: int, gates: Mapping[str, GatePolicy], now_ms
     overrides = view.overrides_of(row, tuple(gates), now_ms) if len(view.overrides) else {}
     arrived_ms = int(view.post.arrived_ms[row])
     return decide_one(gates, outcomes_of(gates, verdicts, overrides, arrived_ms, now_ms))
+
+
+def decide_rows(
+    view: PostView, rows: npt.NDArray[np.int32], gates: Mapping[str, GatePolicy], now_ms: int
+) -> Iterator[tuple[int, Decision]]:
+    """Decide the posts in many rows, and yield the place of each that does not simply pass."""
+    passing = np.full(len(rows), not len(view.overrides))
+    for name, gate in gates.items():
+        if gate.required:
+            # Of a threshold rounded to float32, a value that reaches the exact one is never below.
+            passing &= passes(gate, view.signals[name].current_values(rows))
+    for place in np.flatnonzero(~passing).tolist():
+        yield place, decide_row(view, int(rows[place]), gates, now_ms)
 
 
 def verdict_of(view: PostView, row: int, gate: str) -> GateVerdict:

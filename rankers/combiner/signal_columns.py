@@ -37,6 +37,28 @@ class StoredSignal(NamedTuple):
     error: str | None
 
 
+class StoredSignals(NamedTuple):
+    """One signal of many posts; fields as in `Signal`, in the order of the rows asked for.
+
+    Attributes
+    ----------
+    values
+        Shape (n,), NaN where there is none.
+    models
+        Of each the model and the version, None where the post has no signal.
+    post_offsets, at_ms
+        Shape (n,).
+    errors
+        By place in that order.
+    """
+
+    values: npt.NDArray[np.float32]
+    models: list[tuple[str, str] | None]
+    post_offsets: npt.NDArray[np.int64]
+    at_ms: npt.NDArray[np.int64]
+    errors: dict[int, str]
+
+
 class SignalColumns:
     """One signal of every post.
 
@@ -106,10 +128,31 @@ class SignalColumns:
             self._errors.get(row) if self._errors else None,
         )
 
+    def get_many(self, rows: Rows, post_offsets: npt.NDArray[np.int64]) -> StoredSignals:
+        """The signals of the posts in these rows, whose present versions are `post_offsets`."""
+        states = self._state.values[rows]
+        judged = post_offsets
+        older = np.flatnonzero((states != 0) & (states < _CURRENT)).tolist()
+        if older:
+            judged = post_offsets.copy()
+            judged[older] = [self._older[row] for row in rows[older].tolist()]
+        pairs = list(enumerate(rows.tolist())) if self._errors else ()
+        return StoredSignals(
+            self._value.values[rows],
+            self._models_of(rows, states.tolist()),
+            judged,
+            self._at_ms.get_many(rows),
+            {i: self._errors[row] for i, row in pairs if row in self._errors},
+        )
+
     def current_value(self, row: int) -> float:
         """The value where the present version of the post was judged, else NaN."""
         value: float = self._value.cells[row]
         return value if self._state.cells[row] >= _CURRENT else math.nan
+
+    def current_values(self, rows: Rows) -> npt.NDArray[np.float32]:
+        """The values where the present version of the post was judged, else NaN."""
+        return np.where(self.is_current(rows), self._value.values[rows], np.float32(np.nan))
 
     def verdict(self, row: int) -> tuple[float | None, str, str] | None:
         """Value, model and version where the present version of the post was judged."""
@@ -233,6 +276,13 @@ class SignalColumns:
             self._far_models[row] = model
         elif self._far_models:
             self._far_models.pop(row, None)
+
+    def _models_of(self, rows: Rows, states: list[int]) -> list[tuple[str, str] | None]:
+        if self._far_models:
+            pairs = zip(rows.tolist(), states, strict=True)
+            return [self._model_of(row, state) if state else None for row, state in pairs]
+        models = {state: self._model_of(-1, state) if state else None for state in set(states)}
+        return [models[state] for state in states]
 
     def _model_of(self, row: int, state: int) -> tuple[str, str]:
         number = state & _MODEL

@@ -17,11 +17,13 @@ from functools import lru_cache
 from urllib.parse import unquote
 
 import numpy as np
+import numpy.typing as npt
+import orjson
 
 from feedmill.events.signal import RULE_MODEL
 from feedmill.rankers.combiner.post_field import decode_post
 from feedmill.rankers.combiner.short_version import short_version
-from feedmill.rankers.combiner.signal_columns import StoredSignal
+from feedmill.rankers.combiner.signal_columns import StoredSignal, StoredSignals
 
 _RULE = f"{RULE_MODEL}:"
 _ESCAPED_IN_MODELS = str.maketrans({"%": "%25", "@": "%40", ":": "%3A"})
@@ -63,10 +65,40 @@ def encode_signal(
     name: str, signal: SignalSnapshot | StoredSignal, post_offset: int, arrived_ms: int
 ) -> str:
     """The field of a signal without its error; the parameters are those of `fields_of_signal`."""
-    value = "null" if signal.value is None else str(np.float32(signal.value))
+    value = _shortest(np.nan if signal.value is None else np.float32(signal.value))
     version = _version(name, signal.model, signal.version)
     text = f"{value} {version} {signal.at_ms - arrived_ms}"
     return text if signal.post_offset == post_offset else f"{text} @{signal.post_offset}"
+
+
+def encode_signals(
+    name: str,
+    signals: StoredSignals,
+    post_offsets: npt.NDArray[np.int64],
+    arrived_ms: npt.NDArray[np.int64],
+) -> list[str]:
+    """The fields of a signal of one post or more, each as `encode_signal` writes it; "" for none.
+
+    `post_offsets` and `arrived_ms` have shape (n,).
+    """
+    columns = zip(
+        _shortest(signals.values)[1:-1].split(","),
+        signals.models,
+        (signals.at_ms - arrived_ms).tolist(),
+        strict=True,
+    )
+    texts = [
+        "" if model is None else f"{value} {_version(name, *model)} {delay_ms}"
+        for value, model, delay_ms in columns
+    ]
+    for i in np.flatnonzero(signals.post_offsets != post_offsets).tolist():
+        texts[i] = texts[i] and f"{texts[i]} @{signals.post_offsets[i]}"
+    return texts
+
+
+def _shortest(values: float | np.float32 | npt.NDArray[np.float32]) -> str:
+    """As JSON: the shortest decimal numbers that read back as these float32, `null` for NaN."""
+    return orjson.dumps(values, option=orjson.OPT_SERIALIZE_NUMPY).decode()
 
 
 def decode_signal(name: str, fields: Mapping[str, str]) -> SignalSnapshot | None:

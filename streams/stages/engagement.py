@@ -25,7 +25,7 @@ from feedmill.rankers.engagement import EngagementModel
 from feedmill.streams.kafka.assignment import AssignmentChange
 from feedmill.streams.kafka.batches import Record, TopicPartition
 from feedmill.streams.kafka.log_consumer import LogConsumer
-from feedmill.streams.kafka.topics import DAY_MS, HOUR_MS, WINDOW_MS
+from feedmill.streams.kafka.topic_table import DAY_MS, HOUR_MS, WINDOW_MS
 from feedmill.streams.stages.engagement_restore import EngagementRestore
 from feedmill.streams.stages.engagement_state import NO_OFFSET, PostState, encode_state
 from feedmill.streams.stages.feature_row import TOPIC as FEATURES

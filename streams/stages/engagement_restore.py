@@ -14,7 +14,7 @@ from feedmill.events.decode import decode_engagement
 from feedmill.streams.kafka.batches import RecordBatch, TopicPartition
 from feedmill.streams.kafka.connection import Connection
 from feedmill.streams.kafka.log_consumer import BEGINNING, LogConsumer
-from feedmill.streams.kafka.topics import DAY_MS
+from feedmill.streams.kafka.topic_table import DAY_MS
 from feedmill.streams.kafka.validation import validate_batch
 from feedmill.streams.stages.partition_state import PartitionState
 

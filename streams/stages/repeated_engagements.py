@@ -10,7 +10,7 @@ from typing import Literal
 
 from feedmill.events.engagement import Engagement
 from feedmill.streams.kafka.batches import Record
-from feedmill.streams.kafka.topics import DAY_MS
+from feedmill.streams.kafka.topic_table import DAY_MS
 from feedmill.streams.stages.repeat_filter import KEY_BITS, RepeatFilter
 
 Repetition = Literal["", "repeated event", "repeated user"]

@@ -16,7 +16,7 @@ from feedmill.models.daily_profile import (
     bins_of,
     stability_index,
 )
-from feedmill.streams.kafka.topics import HOUR_MS
+from feedmill.streams.kafka.topic_table import HOUR_MS
 from feedmill.streams.watch.shift_detector import ShiftDetector
 
 Kind = Literal["score", "share"]

@@ -267,7 +267,7 @@ def _in_json(fields: Mapping[str, str]) -> dict[str, str]:
 def _signals_bytes(change: SignalsChange) -> bytes:
     fields = {
         name: value.decode() if isinstance(value, bytes) else value
-        for name, value in change.fields.items()
+        for name, value in sorted(change.fields.items())
     }
     return encode((change.post_id, change.expires_at_ms, change.whole, fields))
 

@@ -17,7 +17,7 @@ from kafka.admin import ConfigResource, ConfigResourceType, KafkaAdminClient
 
 from builders.engine import WORKER, Engine, Json, Worker
 from builders.waiting import now_ms, until
-from feedmill.streams.kafka import topics
+from feedmill.streams.kafka.topic_table import EVENT_BYTES
 
 pytestmark = pytest.mark.stack
 
@@ -67,7 +67,7 @@ def refused_by_kafka(engine: Engine) -> Iterator[None]:
     with contextlib.closing(KafkaAdminClient(bootstrap_servers=engine.kafka)) as admin:
         admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, name, settings)])
         yield
-        settings["max.message.bytes"] = str(topics.EVENT_BYTES)
+        settings["max.message.bytes"] = str(EVENT_BYTES)
         admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, name, settings)])
 
 

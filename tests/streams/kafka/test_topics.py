@@ -15,14 +15,8 @@ from feedmill.events.errors import UsageError
 from feedmill.events.signal import SignalNames
 from feedmill.features.history.post_history import REBUILD_MS
 from feedmill.filters import source_window
-from feedmill.streams.kafka.topics import (
-    DAY_MS,
-    HOUR_MS,
-    TopicState,
-    create,
-    describe,
-    topic_table,
-)
+from feedmill.streams.kafka.topic_table import DAY_MS, HOUR_MS, topic_table
+from feedmill.streams.kafka.topics import TopicState, create, describe
 
 SIGNALS = SignalNames.parse("extreme:gate").all
 TABLE = {spec.name: spec for spec in topic_table(SIGNALS)}

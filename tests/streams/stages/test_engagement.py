@@ -22,7 +22,7 @@ from builders.fake_log import KeptWriter
 from feedmill.events.errors import UsageError
 from feedmill.events.feeds import FeedSpec
 from feedmill.events.settings import Settings
-from feedmill.streams.kafka.topics import DAY_MS, WINDOW_MS
+from feedmill.streams.kafka.topic_table import DAY_MS, WINDOW_MS
 from feedmill.streams.stages import engagement
 from feedmill.streams.stages.engagement_state import PostState, encode_state
 from feedmill.streams.stages.feature_row import decode_row

@@ -18,7 +18,7 @@ from builders.engagement_step import (
 )
 from builders.fake_log import KeptWriter
 from builders.records import StoredRecord
-from feedmill.streams.kafka.topics import DAY_MS
+from feedmill.streams.kafka.topic_table import DAY_MS
 from feedmill.streams.stages import engagement_restore
 from feedmill.streams.stages.engagement_state import PostState, encode_state
 

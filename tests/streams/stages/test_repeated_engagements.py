@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from builders.engagement_log import START_MS, Event, Record, draw_log
 from feedmill.events.engagement import Engagement
-from feedmill.streams.kafka.topics import DAY_MS
+from feedmill.streams.kafka.topic_table import DAY_MS
 from feedmill.streams.stages.repeated_engagements import (
     DEDUPLICATED_MS,
     RepeatedEngagements,

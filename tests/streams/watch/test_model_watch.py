@@ -16,7 +16,7 @@ from feedmill.events.signal import ModelVerdict, Signal, SignalNames
 from feedmill.features.text.ngrams import TextBatch
 from feedmill.filters.registry import load
 from feedmill.models.text_model import NgramModel
-from feedmill.streams.kafka.topics import HOUR_MS
+from feedmill.streams.kafka.topic_table import HOUR_MS
 from feedmill.streams.watch.model_watch import ModelWatch, Quantity, unknown_shares, without_weight
 
 SPAM = load("spam")

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from feedmill.streams.kafka.topics import HOUR_MS
+from feedmill.streams.kafka.topic_table import HOUR_MS
 from feedmill.streams.watch.value_watch import LEAST_VALUES, SLICE, Kind, ValueWatch
 
 Values = npt.NDArray[np.float64]
