@@ -41,6 +41,11 @@ class PostBatch:
         return TextBatch([post.text for post in self.posts])
 
     @cached_property
+    def characters(self) -> npt.NDArray[np.int64]:
+        """How long each text is: (posts,)."""
+        return np.array([len(post.text) for post in self.posts], dtype=np.int64)
+
+    @cached_property
     def media_kinds(self) -> MediaKinds:
         """The kind of media of each post: (posts,) int8."""
         return media_kinds(self.posts)

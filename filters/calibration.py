@@ -17,6 +17,9 @@ def log_odds(probability: float) -> float:
     return inf if probability == 1 else log(probability / (1 - probability))
 
 
+_DEMOTE_LOG_ODDS = log_odds(DEMOTE_AT)
+
+
 @dataclass(frozen=True, slots=True)
 class LengthCalibrator:
     """A logistic map whose threshold depends on the length of the text.
@@ -45,14 +48,14 @@ class LengthCalibrator:
 
     def log_odds(self, raw: Scores, characters: npt.NDArray[np.int64]) -> Scores:
         """Return the log-odds of the same values: (rows,)."""
-        above = self.unlimited(raw, characters) - log_odds(DEMOTE_AT)
-        room = log_odds(self.ceiling) - log_odds(DEMOTE_AT)
+        above = self.unlimited(raw, characters) - _DEMOTE_LOG_ODDS
+        room = log_odds(self.ceiling) - _DEMOTE_LOG_ODDS
         if room < inf:
             above = np.where(above > 0, room * np.tanh(above / room), above)
-        odds: Scores = np.maximum(above + log_odds(DEMOTE_AT), -700.0)
+        odds: Scores = np.maximum(above + _DEMOTE_LOG_ODDS, -700.0)
         return odds
 
     def unlimited(self, raw: Scores, characters: npt.NDArray[np.int64]) -> Scores:
         """Return the log-odds without the ceiling, linear in the raw score: (rows,)."""
-        above = raw - self.demote_at[np.searchsorted(self.lengths, characters)]
-        return self.slope * above + log_odds(DEMOTE_AT)
+        above = raw - self.demote_at[self.lengths.searchsorted(characters)]
+        return self.slope * above + _DEMOTE_LOG_ODDS

@@ -25,5 +25,7 @@ def raise_by_domains(batch: PostBatch, values: Scores) -> Scores:
 
     In proportion to what the score lacks, to `HIGHEST_VALUE` at most.
     """
+    if not any(batch.link_hosts):
+        return values
     lack = 1 - lowest_scores(batch) / DOUBTFUL_BELOW
     return np.where(lack > 0, np.maximum(values, HIGHEST_VALUE * lack), values)

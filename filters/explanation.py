@@ -9,7 +9,7 @@ import msgspec
 from feedmill.events.post import Post
 from feedmill.features.post_batch import PostBatch
 from feedmill.filters.calibration import log_odds
-from feedmill.filters.model import FilterModel, characters
+from feedmill.filters.model import FilterModel
 from feedmill.models.word_parts import word_parts
 
 Parts = list[tuple[str, float]]
@@ -57,7 +57,7 @@ def explain_post(model: FilterModel, post: Post) -> Explanation:
     named = dict(zip(model.evidence.names[len(views) :], columns[len(views) :], strict=True))
     evidence = _strongest({name: float(part) for name, part in named.items() if part})
     value = float(model.score_batch(batch)[0])
-    scored = model.raw_scores(batch), characters(batch)
+    scored = model.raw_scores(batch), batch.characters
     odds = float(calibrator.log_odds(*scored)[0])
     if value > float(calibrator.value(*scored)[0]):
         odds = log_odds(value)

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from feedmill.events.errors import BadArtifact
 from feedmill.events.post import Post
@@ -24,6 +23,8 @@ from feedmill.models.text_model import (
     read_array,
     read_ngram_model,
 )
+
+_WHOLE_ROW = np.zeros(1, dtype=np.intp)
 
 
 class Evidence(NamedTuple):
@@ -56,9 +57,9 @@ def view_score(model: NgramModel, view: str, batch: PostBatch) -> Scores:
     texts = batch.view(view)
     if view == "text":
         return model.score(texts)
-    has_view = batch.has_content(view)
-    if not has_view.any():
+    if not any(texts.texts):
         return np.zeros(len(batch))
+    has_view = batch.has_content(view)
     scores: Scores = np.where(has_view, model.score(texts), 0.0)
     return scores
 
@@ -96,7 +97,7 @@ class FilterModel:
         """Return (len(batch),) float64 in [0, 1], of posts whose features several models share."""
         if not len(batch):
             return np.zeros(0)
-        values = self.calibrator.value(self.raw_scores(batch), characters(batch))
+        values = self.calibrator.value(self.raw_scores(batch), batch.characters)
         if self.evidence.domains:
             values = raise_by_domains(batch, values)
         return raise_self_labelled(self.believed_self_labels, batch.posts, values)
@@ -111,7 +112,7 @@ class FilterModel:
             columns = batch.columns(group)
             weights = self.weights[start : start + columns.shape[1]]
             # A matrix product may round a row differently in another batch; these sums do not.
-            total += np.add.reduceat(columns * weights, [0], axis=1)[:, 0]
+            total += np.add.reduceat(columns * weights, _WHOLE_ROW, axis=1)[:, 0]
             start += len(weights)
         return total
 
@@ -167,8 +168,3 @@ class FilterModel:
             "demote_at": calibrator.demote_at,
             "calibration": np.array([self.bias, calibrator.slope, calibrator.ceiling]),
         }
-
-
-def characters(batch: PostBatch) -> npt.NDArray[np.int64]:
-    """Return how long each text is: (posts,)."""
-    return np.fromiter((len(post.text) for post in batch.posts), np.int64, len(batch))

@@ -47,7 +47,7 @@ class LinearText:
         """Return the score of each text: (rows,) float64; a row does not depend on the others."""
         if not len(batch):
             return np.zeros(0)
-        by_shape = (shape_matrix(batch) * self.shape_weights).sum(axis=1)
+        by_shape = np.add.reduce(shape_matrix(batch) * self.shape_weights, axis=1)
         scores: Scores = self.ngram_model.score(batch) + by_shape
         return scores
 
@@ -57,7 +57,7 @@ def quantised(weights: Scores, bias: float) -> NgramModel:
     scale = float(np.abs(weights).max()) / _LARGEST_WEIGHT or 1.0
     scale = float(np.float32(scale))
     whole = np.clip(np.rint(weights / scale), -_LARGEST_WEIGHT, _LARGEST_WEIGHT)
-    return NgramModel(whole.astype(np.int32), scale, float(np.float32(bias)))
+    return NgramModel(whole.astype(np.int16), scale, float(np.float32(bias)))
 
 
 def weighted_sum(models: Sequence[LinearText], weights: Sequence[float]) -> LinearText:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from feedmill.events.errors import BadArtifact
 from feedmill.events.post import Post
 from feedmill.features.post_batch import PostBatch
-from feedmill.features.text.ngrams import BUCKETS, TextBatch
+from feedmill.features.text.ngrams import BUCKETS, TextBatch, Weights
 from feedmill.models.artifact import Arrays, Artifact
 from feedmill.models.trees import Trees
 
@@ -60,14 +60,14 @@ class NgramModel:
     Attributes
     ----------
     weights
-        (`BUCKETS`,), each between -4095 and 4095.
+        (`BUCKETS`,), each between -4095 and 4095; int16, of which more fit into a cache.
     scale, bias
         What turns a sum of weights into a score.
     word_factor
         How many times the weight of a word or of a pair of words counts.
     """
 
-    weights: npt.NDArray[np.int32]
+    weights: Weights
     scale: float
     bias: float
     word_factor: int = 1
@@ -84,6 +84,35 @@ class NgramModel:
     def score_sums(self, sums: npt.NDArray[np.int64], lengths: Scores) -> Scores:
         """Return the scores from (rows,) sums of weights and (rows,) roots of token counts."""
         return sums * self.scale / lengths + self.bias
+
+
+@dataclass(frozen=True, slots=True)
+class JoinedNgramModels:
+    """N-gram models in which words count once, joined so that all read a text in the same calls.
+
+    Attributes
+    ----------
+    weights
+        (models, `BUCKETS`)
+    scales, biases
+        (models, 1)
+    """
+
+    weights: Weights
+    scales: Scores
+    biases: Scores
+
+    @classmethod
+    def of(cls, models: Sequence[NgramModel]) -> JoinedNgramModels:
+        """Join models; their weights are copied."""
+        constants = np.array([(model.scale, model.bias) for model in models])
+        weights = np.array([model.weights for model in models])
+        return cls(weights, constants[:, :1], constants[:, 1:])
+
+    def score(self, batch: TextBatch) -> Scores:
+        """Return each model's score of each text, as `NgramModel.score`: (models, rows)."""
+        sums = batch.weighted_sums(self.weights)
+        return sums * self.scales / batch.norms + self.biases
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +164,7 @@ def read_ngram_model(artifact: Artifact, name: str) -> NgramModel:
             f"{artifact.label}: its n-gram model `{name}` has a weight beyond {_MAX_WEIGHT} or a "
             f"word factor that is not from 1 to {_MAX_WORD_FACTOR}; retrain"
         )
-    return NgramModel(weights.astype(np.int32), scale, bias, int(word_factor))
+    return NgramModel(weights.astype(np.int16), scale, bias, int(word_factor))
 
 
 def read_calibrator(artifact: Artifact) -> Calibrator:

@@ -75,6 +75,8 @@ class Trees:
         (thresholds,) the feature of each, made of the above.
     first_masks
         (used,) the row of `leaf_masks` for a value above none of a feature's thresholds.
+    first_leaves
+        (trees,) where the leaves of each tree begin in all `leaf_values`.
     """
 
     feature_count: int
@@ -85,12 +87,15 @@ class Trees:
     leaf_values: Values
     threshold_features: npt.NDArray[np.int64] = field(init=False)
     first_masks: npt.NDArray[np.int64] = field(init=False)
+    first_leaves: npt.NDArray[np.int64] = field(init=False)
 
     def __post_init__(self) -> None:
         counts = np.diff(self.threshold_starts)
         first_masks = self.threshold_starts[:-1] + np.arange(len(self.used_features))
         object.__setattr__(self, "threshold_features", np.repeat(self.used_features, counts))
         object.__setattr__(self, "first_masks", first_masks)
+        first_leaves = np.arange(len(self.leaf_values)) * self.leaf_values.shape[1]
+        object.__setattr__(self, "first_leaves", first_leaves)
 
     @classmethod
     def parse(cls, text: str) -> Trees:
@@ -139,7 +144,7 @@ class Trees:
         is_above = ~(rows.take(self.threshold_features, axis=1) <= self.thresholds)
         places = np.add.reduceat(is_above, starts, axis=1, dtype=np.int64)
         places += self.first_masks
-        possible: Masks = np.bitwise_and.reduce(self.leaf_masks[places], axis=1)
+        possible: Masks = np.bitwise_and.reduce(self.leaf_masks.take(places, axis=0), axis=1)
         return possible
 
     def _possible_of_many(self, rows: Values) -> Masks:
@@ -160,11 +165,9 @@ class Trees:
 
     def _sum_first_leaves(self, possible: Masks) -> Values:
         """Sum for each row the value of the first possible leaf of each tree: (rows,)."""
-        trees, leaves = self.leaf_values.shape
-        one = possible.dtype.type(1)
-        lowest_bit = possible & (~possible + one)
-        leaf = np.bitwise_count(lowest_bit - one) + np.arange(trees) * leaves
-        scores: Values = self.leaf_values.ravel()[leaf].sum(axis=1)
+        below_lowest_bit = ~possible & (possible - 1)
+        leaf = np.bitwise_count(below_lowest_bit) + self.first_leaves
+        scores: Values = np.add.reduce(self.leaf_values.take(leaf), axis=1)
         return scores
 
 

@@ -50,7 +50,7 @@ def _weights(model: NgramModel, block: TokenBlock) -> Scores:
     """Return what each token of the only row weighs, before the model's scale."""
     tokens = block.tokens[block.starts[0] : block.ends[0]]
     factor = model.word_factor if block.words else 1
-    return np.asarray(model.weights[tokens] * factor, np.float64)
+    return model.weights[tokens].astype(np.float64) * factor
 
 
 def _add_bytes(parts: Scores, weights: Scores, first: int, size: int, starts: Indices) -> None:

@@ -126,12 +126,12 @@ def log_odds(rates: Scores) -> Scores:
 
 def prior_of(base: float, lift: Scores) -> Scores:
     """Return the base rate lifted by (rows,) logs, by e**1.2 at most: (rows,)."""
-    return base * np.exp(np.clip(lift, -LARGEST_LIFT, LARGEST_LIFT))
+    return base * np.exp(np.minimum(np.maximum(lift, -LARGEST_LIFT), LARGEST_LIFT))
 
 
 def tree_columns(lift: Scores, shape: npt.NDArray[np.floating[Any]]) -> Scores:
     """Return what the trees read: the linear lift, then the shape of the text; (rows, columns)."""
-    return np.column_stack((lift, shape))
+    return np.concatenate((lift[:, None], shape), axis=1)
 
 
 @dataclass(frozen=True, slots=True)

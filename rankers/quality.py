@@ -9,7 +9,7 @@ shape of the text; they never fall as a rating rises, so the value rises with ea
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,7 @@ from feedmill.features.text.shape import SHAPE_COLUMNS, shape_matrix
 from feedmill.models.artifact import Artifact
 from feedmill.models.linear_text import FEATURES, LinearText, read_linear_text
 from feedmill.models.text_model import (
+    JoinedNgramModels,
     NgramModel,
     Scores,
     TextModel,
@@ -66,12 +67,26 @@ class QualityModel:
         At least one.
     trees
         What `tree_columns` adds to the mean; None in models from before there were trees.
+    ngram_models
+        Those of the ratings, then of the registers, joined; made of `constructs`.
+    shape_weights
+        (constructs, 1, columns): those of the ratings.
     """
 
     name: str
     version: str
     constructs: tuple[Construct, ...]
     trees: Trees | None = None
+    ngram_models: JoinedNgramModels = field(init=False)
+    shape_weights: Scores = field(init=False)
+
+    def __post_init__(self) -> None:
+        ratings = [construct.rating for construct in self.constructs]
+        registers = [c.register for c in self.constructs if c.register is not None]
+        joined = JoinedNgramModels.of([*(rating.ngram_model for rating in ratings), *registers])
+        object.__setattr__(self, "ngram_models", joined)
+        weights = np.array([[rating.shape_weights] for rating in ratings])
+        object.__setattr__(self, "shape_weights", weights)
 
     def score_many(self, posts: Sequence[Post]) -> Scores:
         """Return (len(posts),) float64 in [0, 1]."""
@@ -85,25 +100,29 @@ class QualityModel:
         """Return the scores of texts whose n-grams are hashed: (rows,) float64 in [0, 1]."""
         if not len(batch):
             return np.zeros(0)
-        ratings, probabilities = self.ratings(batch), self.probabilities(batch)
+        ratings, probabilities = self.read(batch)
         values = mean_rating(ratings, probabilities)
         if self.trees is not None:
             columns = tree_columns(ratings, shape_matrix(batch))
             values = bounded(values + self.trees.raw_scores(columns))
         return values
 
-    def ratings(self, batch: TextBatch) -> npt.NDArray[np.float64]:
-        """Return the mean rating of each text under each construct: (constructs, texts)."""
-        scores = [construct.rating.score(batch) for construct in self.constructs]
-        return bounded(np.stack(scores))
+    def read(self, batch: TextBatch) -> tuple[Scores, Scores]:
+        """Return `ratings` and `probabilities`, for which a text is read once."""
+        constructs = len(self.constructs)
+        scores = self.ngram_models.score(batch)
+        by_shape = np.add.reduce(shape_matrix(batch) * self.shape_weights, axis=2)
+        odds = np.zeros((constructs, len(batch)))
+        odds[1:] = scores[constructs:]
+        return bounded(scores[:constructs] + by_shape), softmax(odds)
 
-    def probabilities(self, batch: TextBatch) -> npt.NDArray[np.float64]:
+    def ratings(self, batch: TextBatch) -> Scores:
+        """Return the mean rating of each text under each construct: (constructs, texts)."""
+        return self.read(batch)[0]
+
+    def probabilities(self, batch: TextBatch) -> Scores:
         """Return the probability of each construct: (constructs, texts); they sum to 1."""
-        odds = np.zeros((len(self.constructs), len(batch)))
-        for row, construct in enumerate(self.constructs):
-            if construct.register is not None:
-                odds[row] = construct.register.score(batch)
-        return softmax(odds)
+        return self.read(batch)[1]
 
     @classmethod
     def of(cls, artifact: Artifact) -> QualityModel:
@@ -133,7 +152,8 @@ def softmax(odds: Scores) -> Scores:
 
 def bounded(ratings: Scores) -> Scores:
     """Keep ratings to [0.01, 0.99]."""
-    return np.clip(ratings, _LEAST, _MOST)
+    # `clip` takes four times as long on a single text.
+    return np.minimum(np.maximum(ratings, _LEAST), _MOST)
 
 
 def mean_rating(ratings: Scores, probabilities: Scores) -> Scores:
@@ -143,7 +163,7 @@ def mean_rating(ratings: Scores, probabilities: Scores) -> Scores:
 
 def tree_columns(ratings: Scores, shape: npt.NDArray[np.floating[Any]]) -> Scores:
     """Return what trees read, (texts, columns): the rating under each construct, then the shape."""
-    return np.column_stack((*ratings, shape))
+    return np.concatenate((ratings.T, shape), axis=1)
 
 
 RANKER: RankerSpec[TextModel] = RankerSpec("quality", FEATURES, QualityModel.of)

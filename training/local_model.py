@@ -16,7 +16,7 @@ import numpy as np
 
 from feedmill.events.errors import UsageError
 from feedmill.features.post_batch import PostBatch
-from feedmill.filters.model import FilterModel, characters
+from feedmill.filters.model import FilterModel
 from feedmill.training.arrays import Mask, Values
 from feedmill.training.datasets.labelled_posts import LabelledPosts, concatenate
 from feedmill.training.fitting.calibration import (
@@ -252,4 +252,4 @@ def _added(base: FilterModel, delta: _Delta) -> FilterModel:
 
 def _scored(model: FilterModel, rows: LabelledPosts) -> ScoredPosts:
     batch = PostBatch(rows.posts)
-    return ScoredPosts(model.raw_scores(batch), characters(batch))
+    return ScoredPosts(model.raw_scores(batch), batch.characters)

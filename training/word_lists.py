@@ -81,7 +81,7 @@ def profane_words(
             continue
         words = TextBatch([term]).chunks[0].words
         if words.ends[0] - words.starts[0] == 1:
-            key = int(words.words[words.starts[0]])
+            key = int(words.hashes[0, words.starts[0]])
             bits[key] = bits.get(key, 0) | 1 << SOURCES.index(source)
     keys = sorted(bits)
     flags = np.array([bits[key] for key in keys], dtype=np.uint8)

@@ -64,12 +64,14 @@ class ByteHashes:
         count = _USUAL_BYTES if is_usual else 1 << len(buffer).bit_length()
         powers, self._inverse_powers = _powers(count)
         self.sums: Hashes = np.zeros(len(buffer) + 1, dtype=np.uint64)
-        np.cumsum(_BYTE_MULTIPLIERS[buffer] * powers[: len(buffer)], out=self.sums[1:])
+        added = _BYTE_MULTIPLIERS.take(buffer)
+        added *= powers[: len(buffer)]
+        added.cumsum(out=self.sums[1:])
 
     def hashes(self, starts: Indices, ends: Indices) -> Hashes:
         """Return the hash of each run from a start to before an end: (runs,) for (runs,)."""
-        return self.shifted(self.sums[ends], starts)
+        return self.shifted(self.sums.take(ends), starts)
 
     def shifted(self, sums_at_ends: Hashes, starts: Indices) -> Hashes:
         """Return the hashes of runs, given `sums` at their ends: (…, runs) for (…, runs)."""
-        return (sums_at_ends - self.sums[starts]) * self._inverse_powers[starts]
+        return (sums_at_ends - self.sums.take(starts)) * self._inverse_powers.take(starts)

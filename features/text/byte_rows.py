@@ -52,20 +52,21 @@ class ByteRows:
         """Lay out texts already encoded as UTF-8."""
         joined = b" " + (_PADDING + b" ").join(encoded) + _PADDING if encoded else b""
         lengths = np.fromiter(map(len, encoded), dtype=np.int64, count=len(encoded)) + 2
-        ends = np.cumsum(lengths + PADDING_BYTES) - PADDING_BYTES
+        ends = (lengths + PADDING_BYTES).cumsum() - PADDING_BYTES
         return cls(np.frombuffer(joined, dtype=np.uint8), ends - lengths, ends)
 
     def __len__(self) -> int:
         return len(self.starts)
 
-    def row_of_byte(self) -> Indices:
-        """Return the row of each byte of the buffer; padding belongs to the row before it."""
-        return np.repeat(np.arange(len(self)), self.ends - self.starts + PADDING_BYTES)
-
 
 def encode(text: str) -> bytes:
     """Return a text in UTF-8; a lone surrogate becomes a question mark."""
     return text.encode("utf-8", "replace")
+
+
+def four_bytes(buffer: Bytes) -> npt.NDArray[np.uint32]:
+    """Return the four bytes from each place on, the first one lowest: (bytes - 3,)."""
+    return np.ndarray(max(len(buffer) - 3, 0), "<u4", buffer, strides=(1,)).copy()
 
 
 def word_bounds(rows: ByteRows) -> tuple[Indices, Indices, Indices, Indices]:
@@ -77,6 +78,6 @@ def word_bounds(rows: ByteRows) -> tuple[Indices, Indices, Indices, Indices]:
     the one after its last.
     """
     is_inside = IS_WORD.take(rows.buffer)
-    edges = np.flatnonzero(is_inside[1:] != is_inside[:-1]) + 1
-    starts, ends = edges[0::2], edges[1::2]
-    return starts, ends, np.searchsorted(starts, rows.starts), np.searchsorted(starts, rows.ends)
+    edges = (is_inside[1:] != is_inside[:-1]).nonzero()[0] + 1
+    first, last = edges.searchsorted(rows.starts) >> 1, edges.searchsorted(rows.ends) >> 1
+    return edges[0::2], edges[1::2], first, last

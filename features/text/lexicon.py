@@ -17,11 +17,12 @@ import numpy as np
 import numpy.typing as npt
 
 from feedmill.features.feature_group import FeatureGroup
-from feedmill.features.text.ngrams import TextBatch, TextChunk, gapped_pairs
+from feedmill.features.text.ngrams import TextBatch, TextChunk
 
 _SPAM_LEXICON = Path(__file__).parent / "lists" / "spam_lexicon.txt"
 _COMMENT, _KIND = "#", "["
 ANY_WORD = "_"
+_TO_PREFIX = np.uint64(48)
 LEXICON_KINDS = ("action", "promotion", "money", "urgency", "selected", "contact", "bait", "adult")
 LEXICON_COLUMNS: tuple[str, ...] = (*(f"cues_{kind}" for kind in LEXICON_KINDS), "cues")
 
@@ -51,19 +52,34 @@ class HashedTerms:
         keys = np.array(sorted(kind_of), dtype=np.uint64)
         kinds = np.array([kind_of[key] for key in keys.tolist()], dtype=np.int64)
         has_prefix = np.zeros(1 << 16, dtype=np.bool_)
-        has_prefix[keys >> np.uint64(48)] = True
+        has_prefix[keys >> _TO_PREFIX] = True
         return cls(keys, kinds, has_prefix)
 
     def find(
         self, hashes: npt.NDArray[np.uint64]
     ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """Return the positions of the hashes that are terms, ascending, and the kind of each."""
-        maybe = np.flatnonzero(self.has_prefix[hashes >> np.uint64(48)])
+        maybe = self.has_prefix.take((hashes >> _TO_PREFIX).view(np.int64)).nonzero()[0]
         if not len(maybe):
             return maybe, maybe
-        at = np.searchsorted(self.keys, hashes[maybe])
-        sure = self.keys.take(at, mode="clip") == hashes[maybe]
+        found = hashes.take(maybe)
+        at = self.keys.searchsorted(found)
+        sure = self.keys.take(at, mode="clip") == found
         return maybe[sure], self.kinds[at[sure]]
+
+    def counts(self, chunk: TextChunk, kinds: int, spans: int = 1) -> npt.NDArray[np.int64]:
+        """Count the terms of each kind in each text of a chunk: (rows, kinds).
+
+        Terms span one word; with more `spans` two, and two with any word between them.
+        """
+        words, cells = chunk.words, len(chunk) * kinds
+        places, kind = self.find(words.hashes[:spans].ravel())
+        if not len(places):
+            return np.zeros((len(chunk), kinds), dtype=np.int64)
+        span, word = np.divmod(places, words.hashes.shape[1])
+        row = words.starts.searchsorted(word, side="right") - 1
+        inside = word < words.ends[row] - span
+        return np.bincount((row * kinds + kind)[inside], minlength=cells).reshape(-1, kinds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +89,7 @@ class Lexicon:
     `kinds` is the number of kinds; a term belongs to one.
     """
 
-    singles: HashedTerms
-    pairs: HashedTerms
-    gapped: HashedTerms
+    terms: HashedTerms
     kinds: int
 
     @classmethod
@@ -87,47 +101,26 @@ class Lexicon:
         ValueError
             A term of no word, or of more than two without `ANY_WORD` between them.
         """
-        by_length: tuple[dict[int, int], ...] = ({}, {}, {})
+        kind_of: dict[int, int] = {}
         for kind, members in enumerate(terms):
             for term in members:
-                count, key = _key(term)
-                by_length[count - 1].setdefault(key, kind)
-        singles, pairs, gapped = map(HashedTerms.of, by_length)
-        return cls(singles, pairs, gapped, len(terms))
+                kind_of.setdefault(_key(term), kind)
+        return cls(HashedTerms.of(kind_of), len(terms))
 
     def counts(self, batch: TextBatch) -> npt.NDArray[np.int64]:
         """Count the terms of each kind in each text: (rows, kinds) int64."""
-        parts = [self._counts(chunk) for chunk in batch.chunks]
+        parts = [self.terms.counts(chunk, self.kinds, spans=3) for chunk in batch.chunks]
         return np.concatenate(parts) if parts else np.zeros((0, self.kinds), dtype=np.int64)
 
-    def _counts(self, chunk: TextChunk) -> npt.NDArray[np.int64]:
-        words = chunk.words
-        flat = np.zeros(len(chunk) * self.kinds, dtype=np.int64)
-        for terms, hashes, last in (
-            (self.singles, words.words, words.ends),
-            (self.pairs, words.pairs, words.ends - 1),
-            (self.gapped, gapped_pairs(words), words.ends - 2),
-        ):
-            places, kinds = terms.find(hashes)
-            if not len(places):
-                continue
-            row = np.searchsorted(words.starts, places, side="right") - 1
-            inside = places < last[row]
-            flat += np.bincount(
-                row[inside] * self.kinds + kinds[inside], minlength=len(flat)
-            ).astype(np.int64)
-        return flat.reshape(-1, self.kinds)
 
-
-def _key(term: str) -> tuple[int, int]:
+def _key(term: str) -> int:
     words = TextBatch([term]).chunks[0].words
     count = int(words.ends[0] - words.starts[0])
-    hashes = {1: words.words, 2: words.pairs, 3: gapped_pairs(words)}.get(count)
-    if hashes is None or (count == 3 and term.split()[1] != ANY_WORD):
+    if not 1 <= count <= 3 or (count == 3 and term.split()[1] != ANY_WORD):
         raise ValueError(
             f"term {term!r}: expected one word, two, or two with ` {ANY_WORD} ` between"
         )
-    return count, int(hashes[words.starts[0]])
+    return int(words.hashes[count - 1, words.starts[0]])
 
 
 @cache

@@ -12,6 +12,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import accumulate
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -22,14 +24,17 @@ from feedmill.features.text.byte_rows import (
     FOLDED,
     PADDING_BYTES,
     ByteRows,
+    Bytes,
     Indices,
     encode,
+    four_bytes,
     word_bounds,
 )
 from feedmill.features.text.deobfuscation import deobfuscate, normalise_characters
 from feedmill.features.text.normalise import obfuscated_rows
 
 Tokens = npt.NDArray[np.uint32]
+Weights = npt.NDArray[np.signedinteger[Any]]
 
 HASH_BITS = 18
 # The tokens of a window of some 200 characters: what a longer text has counts in proportion.
@@ -38,12 +43,12 @@ BUCKETS = 1 << HASH_BITS
 _NGRAM_MULTIPLIERS = odd_multipliers(4, seed=2).astype(np.uint32)
 _MIX32 = np.uint32(0x2C1B3C6D)
 _MIX64 = np.uint64(0xD6E8FEB86659FD93)
-_PAIR_MULTIPLIER = np.uint64(0xA0761D6478BD642F)
-_GAPPED_PAIR_MULTIPLIER = np.uint64(0xE7037ED1A0B428DB)
+# Of a word by itself, with the next one, and with the next but one.
+_WORD_MULTIPLIERS = np.array([[1], [0xA0761D6478BD642F], [0xE7037ED1A0B428DB]], dtype=np.uint64)
+_NO_TOKEN = np.zeros(1, dtype=np.uint32)
 
 
-@dataclass(frozen=True, slots=True)
-class TokenBlock:
+class TokenBlock(NamedTuple):
     """Tokens of one kind: row i has ``tokens[starts[i]:ends[i]]``, each below `BUCKETS`.
 
     `words` says that the tokens are words or pairs of words, not n-grams of bytes.
@@ -55,60 +60,14 @@ class TokenBlock:
     words: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class JoinedBlocks:
-    """The tokens of all blocks of a chunk in one array: a model's sums take a few calls of numpy.
+class WordRows(NamedTuple):
+    """64-bit hashes of words: row i has ``hashes[:, starts[i]:ends[i]]``.
 
-    Attributes
-    ----------
-    tokens
-        Those of each block in turn, and a 0: `reduceat` refuses a bound at the end.
-    bounds
-        (2 * blocks * rows,) where each row of each block begins and ends.
-    is_empty
-        (blocks, rows): the row has no token of the block.
-    is_words
-        (blocks,): the block's tokens are words or pairs of words.
+    `hashes` (3, words) are those of each word, of it and the next, and of it and the next but one;
+    these two may belong to another row.
     """
 
-    tokens: npt.NDArray[np.int64]
-    bounds: Indices
-    is_empty: npt.NDArray[np.bool_]
-    is_words: npt.NDArray[np.bool_]
-
-    @classmethod
-    def of(cls, blocks: Sequence[TokenBlock]) -> JoinedBlocks:
-        """Join the blocks of one chunk."""
-        sizes = [len(block.tokens) for block in blocks]
-        tokens = np.zeros(sum(sizes) + 1, dtype=np.int64)
-        np.concatenate([block.tokens for block in blocks], out=tokens[:-1])
-        bounds = np.array([(block.starts, block.ends) for block in blocks], dtype=np.int64)
-        bounds += np.cumsum([0, *sizes[:-1]])[:, None, None]
-        is_empty = bounds[:, 0] >= bounds[:, 1]
-        is_words = np.array([block.words for block in blocks])
-        return cls(tokens, bounds.transpose(0, 2, 1).ravel(), is_empty, is_words)
-
-    def weighted_sums(
-        self, weights: npt.NDArray[np.int32], word_factor: int
-    ) -> npt.NDArray[np.int64]:
-        """Sum the weights of all tokens of each row, those of words so many times: (rows,)."""
-        # Every other sum is of what lies between two rows.
-        sums = np.add.reduceat(weights.take(self.tokens), self.bounds)[::2]
-        sums = sums.reshape(self.is_empty.shape).astype(np.int64)
-        sums[self.is_empty] = 0  # `reduceat` gives one token's weight there
-        totals: npt.NDArray[np.int64] = np.where(self.is_words, word_factor, 1) @ sums
-        return totals
-
-
-@dataclass(frozen=True, slots=True)
-class WordRows:
-    """64-bit hashes of words: row i has ``words[starts[i]:ends[i]]``.
-
-    ``pairs[j]`` is the hash of word j and the next word, which may belong to another row.
-    """
-
-    words: npt.NDArray[np.uint64]
-    pairs: npt.NDArray[np.uint64]
+    hashes: npt.NDArray[np.uint64]
     starts: Indices
     ends: Indices
 
@@ -121,21 +80,81 @@ class TextChunk:
     ----------
     raw
         The bytes of the texts after `normalise`, case kept.
+    raw_words
+        What `word_bounds` returns for them.
+    folded
+        The same bytes in lower case, from which tokens are made.
     words
         The hashes of the words.
-    blocks
-        The tokens: n-grams of 3, of 4 and of 5 bytes, words, pairs of words.
-    token_counts
-        (rows,) int64, at least 2.
+    byte_tokens
+        (3, bytes): those of the n-grams of 3, of 4 and of 5 bytes that start at each byte.
+    word_tokens
+        (2, words): those of the words, and of pairs of words.
     """
 
     raw: ByteRows
+    raw_words: tuple[Indices, Indices, Indices, Indices]
+    folded: ByteRows
     words: WordRows
-    blocks: tuple[TokenBlock, ...]
-    token_counts: Indices
+    byte_tokens: Tokens
+    word_tokens: Tokens
 
     def __len__(self) -> int:
         return len(self.raw)
+
+    @property
+    def blocks(self) -> tuple[TokenBlock, ...]:
+        """The tokens: n-grams of 3, of 4 and of 5 bytes, words, pairs of words within a row."""
+        starts, ends = self.words.starts, self.words.ends
+        return (
+            *(TokenBlock(t, self.folded.starts, self.folded.ends) for t in self.byte_tokens),
+            TokenBlock(self.word_tokens[0], starts, ends, words=True),
+            TokenBlock(self.word_tokens[1], starts, np.maximum(ends - 1, starts), words=True),
+        )
+
+
+class JoinedBlocks(NamedTuple):
+    """The tokens of all blocks of a chunk in one array: a model's sums take a few calls of numpy.
+
+    Attributes
+    ----------
+    tokens
+        Those of each block in turn, and a 0: `reduceat` refuses a bound at the end.
+    bounds
+        (blocks * rows * 2,) where each row of each block begins and ends.
+    has_tokens
+        (blocks, rows): the row has a token of the block.
+    token_counts
+        (rows,) of all blocks.
+    """
+
+    tokens: npt.NDArray[np.int64]
+    bounds: Indices
+    has_tokens: npt.NDArray[np.bool_]
+    token_counts: Indices
+
+    @classmethod
+    def of(cls, chunk: TextChunk) -> JoinedBlocks:
+        """Join the blocks of one chunk."""
+        blocks = chunk.blocks
+        tokens = np.concatenate((*(block.tokens for block in blocks), _NO_TOKEN), dtype=np.int64)
+        bounds = np.concatenate((*(b.starts for b in blocks), *(b.ends for b in blocks)))
+        starts, ends = bounds = bounds.reshape(2, len(blocks), -1)
+        counts = ends - starts
+        sizes = (len(block.tokens) for block in blocks[:-1])
+        bounds += np.array([*accumulate(sizes, initial=0)])[:, None]
+        flat = bounds.transpose(1, 2, 0).ravel()
+        return cls(tokens, flat, counts > 0, np.add.reduce(counts, axis=0))
+
+    def weighted_sums(self, weights: Weights, word_factor: int) -> npt.NDArray[np.int64]:
+        """Sum the weights of all tokens of each row, those of words so many times: (…, rows)."""
+        added = weights.take(self.tokens, axis=-1)
+        # Every other sum is of what lies between two rows.
+        sums = np.add.reduceat(added, self.bounds, axis=-1, dtype=np.int32)[..., ::2]
+        # `reduceat` gives one token's weight where there is none.
+        sums = sums.reshape(*sums.shape[:-1], *self.has_tokens.shape) * self.has_tokens
+        totals: npt.NDArray[np.int64] = np.array((1, 1, 1, word_factor, word_factor)) @ sums
+        return totals
 
 
 class TextBatch:
@@ -165,34 +184,32 @@ class TextBatch:
             self._matrices[name] = compute(self)
         return self._matrices[name]
 
-    def weighted_sums(
-        self, weights: npt.NDArray[np.int32], word_factor: int = 1
-    ) -> npt.NDArray[np.int64]:
+    def weighted_sums(self, weights: Weights, word_factor: int = 1) -> npt.NDArray[np.int64]:
         """Sum the weights of all tokens of each text.
 
         Parameters
         ----------
         weights
-            (`BUCKETS`,), each between -4095 and 4095, so that the sum of no text overflows.
+            (…, `BUCKETS`), each between -4095 and 4095, so that the sum of no text overflows.
         word_factor
             How many times the weight of a word or of a pair of words counts.
 
         Returns
         -------
-        (rows,) int64, exact.
+        (…, rows) int64, exact.
         """
         parts = [blocks.weighted_sums(weights, word_factor) for blocks in self._joined_blocks]
-        return np.concatenate(parts) if parts else np.zeros(0, dtype=np.int64)
+        none = np.zeros((*weights.shape[:-1], 0), dtype=np.int64)
+        return np.concatenate(parts or [none], axis=-1)
 
     @cached_property
     def _joined_blocks(self) -> tuple[JoinedBlocks, ...]:
-        return tuple(JoinedBlocks.of(chunk.blocks) for chunk in self.chunks)
+        return tuple(map(JoinedBlocks.of, self.chunks))
 
     def token_counts(self) -> Indices:
         """Return the number of tokens of each text: (rows,) int64, at least 2."""
-        return np.concatenate(
-            [c.token_counts for c in self.chunks] or [np.zeros(0, dtype=np.int64)]
-        )
+        counts = [blocks.token_counts for blocks in self._joined_blocks]
+        return np.concatenate(counts or [np.zeros(0, dtype=np.int64)])
 
     @cached_property
     def window_shares(self) -> npt.NDArray[np.float64]:
@@ -233,72 +250,50 @@ def _chunk(texts: list[str]) -> TextChunk:
         for row in obfuscated:
             texts[row] = deobfuscate(texts[row])
         raw = ByteRows.of([encode(t) for t in texts])
+    raw_words = word_bounds(raw)
     if all(map(str.isascii, texts)):
-        rows = raw
+        rows, bounds = raw, raw_words
     else:
         # Only Python knows the lower case beyond ASCII.  It may change lengths: a second layout.
         rows = ByteRows.of([encode(t.lower()[:MAX_TEXT_CHARACTERS]) for t in texts])
+        bounds = word_bounds(rows)
     folded = ByteRows(FOLDED.take(rows.buffer), rows.starts, rows.ends)
-    words = _hashed_words(folded)
-    blocks = (*_character_blocks(folded), *_word_blocks(words))
-    counts = sum((b.ends - b.starts for b in blocks), start=np.zeros(len(texts), dtype=np.int64))
-    return TextChunk(raw, words, blocks, counts)
+    words = _hashed_words(folded.buffer, *bounds)
+    word_tokens = (words.hashes[:2] >> np.uint64(64 - HASH_BITS)).astype(np.uint32)
+    return TextChunk(raw, raw_words, folded, words, _byte_tokens(folded.buffer), word_tokens)
 
 
-def _bucket32(mixed: npt.NDArray[np.uint32]) -> Tokens:
-    """Finish 32-bit hashes and keep their first `HASH_BITS` bits; changes `mixed`."""
-    mixed ^= mixed >> np.uint32(15)
-    mixed *= _MIX32
-    return mixed >> np.uint32(32 - HASH_BITS)
-
-
-def _character_blocks(rows: ByteRows) -> Iterator[TokenBlock]:
-    """Hash the n-grams of 3, 4 and 5 bytes that start at each byte of a row.
+def _byte_tokens(buffer: Bytes) -> Tokens:
+    """Hash the n-grams of 3, 4 and 5 bytes that start at each byte: (3, bytes - 4).
 
     The last ones of a row reach into the padding.
     """
-    wide = rows.buffer.astype(np.uint32)
-    three = wide[:-2] | (wide[1:-1] << np.uint32(8)) | (wide[2:] << np.uint32(16))
-    yield TokenBlock(_bucket32(three * _NGRAM_MULTIPLIERS[0]), rows.starts, rows.ends)
-    four = three[:-1] | (wide[3:] << np.uint32(24))
-    mixed = four * _NGRAM_MULTIPLIERS[1]
-    yield TokenBlock(_bucket32(mixed.copy()), rows.starts, rows.ends)
-    mixed ^= mixed >> np.uint32(13)
-    mixed = mixed[:-1] * _NGRAM_MULTIPLIERS[2]
-    mixed += wide[4:] * _NGRAM_MULTIPLIERS[3]
-    yield TokenBlock(_bucket32(mixed), rows.starts, rows.ends)
+    four = four_bytes(buffer)[:-1]
+    mixed = np.empty((3, len(four)), dtype=np.uint32)
+    three, fours, five = mixed
+    np.multiply(four & 0xFFFFFF, _NGRAM_MULTIPLIERS[0], out=three)
+    np.multiply(four, _NGRAM_MULTIPLIERS[1], out=fours)
+    np.bitwise_xor(fours, fours >> 13, out=five)
+    five *= _NGRAM_MULTIPLIERS[2]
+    five += buffer[4:] * _NGRAM_MULTIPLIERS[3]
+    mixed ^= mixed >> 15
+    mixed *= _MIX32
+    mixed >>= 32 - HASH_BITS
+    return mixed
 
 
-def _hashed_words(rows: ByteRows) -> WordRows:
-    """Hash words and pairs of neighbouring words; a word's hash is that of its bytes, mixed."""
-    starts, ends, first, last = word_bounds(rows)
-    words = ByteHashes(rows.buffer).hashes(starts, ends)
+def _hashed_words(
+    buffer: Bytes, starts: Indices, ends: Indices, first: Indices, last: Indices
+) -> WordRows:
+    """Hash words and pairs of words; a word's hash is that of its bytes, mixed."""
+    words = ByteHashes(buffer).hashes(starts, ends)
     words ^= words >> np.uint64(31)
     words *= _MIX64
-    return WordRows(words, _paired(words, _PAIR_MULTIPLIER, 1), first, last)
-
-
-def _paired(
-    words: npt.NDArray[np.uint64], multiplier: np.uint64, distance: int
-) -> npt.NDArray[np.uint64]:
-    """Hash each word with the word `distance` after it: (words,)."""
-    following = np.zeros_like(words)
-    following[:-distance] = words[distance:]
-    pairs = words * multiplier + (following ^ (following >> np.uint64(29)))
+    hashes = words * _WORD_MULTIPLIERS
+    words ^= words >> np.uint64(29)
+    hashes[1, :-1] += words[1:]
+    hashes[2, :-2] += words[2:]
+    pairs = hashes[1:]
     pairs ^= pairs >> np.uint64(32)
     pairs *= _MIX64
-    return pairs
-
-
-def gapped_pairs(rows: WordRows) -> npt.NDArray[np.uint64]:
-    """Hash each word with the next but one, which may belong to another row: (words,)."""
-    return _paired(rows.words, _GAPPED_PAIR_MULTIPLIER, 2)
-
-
-def _word_blocks(rows: WordRows) -> Iterator[TokenBlock]:
-    """Yield the tokens of words, and of pairs of words within a row."""
-    shift = np.uint64(64 - HASH_BITS)
-    yield TokenBlock((rows.words >> shift).astype(np.uint32), rows.starts, rows.ends, words=True)
-    pairs = (rows.pairs >> shift).astype(np.uint32)
-    last = np.maximum(rows.ends - 1, rows.starts)
-    yield TokenBlock(pairs, rows.starts, last, words=True)
+    return WordRows(hashes, first, last)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from string import ascii_letters
 
 import numpy as np
+import numpy.typing as npt
 
 from feedmill.features.text.byte_rows import ByteRows, Indices, byte_set, encode
 from feedmill.features.text.deobfuscation import (
@@ -19,11 +20,26 @@ from feedmill.features.text.deobfuscation import (
 )
 
 _LETTERS = ascii_letters.encode()
-_IS_LETTER = byte_set(_LETTERS)
-_IS_LONE_LETTER = byte_set(_LETTERS.translate(None, b"aAiI"))
-_IS_SIGN = byte_set(LEET.translate(None, b"!"))
-_IS_BLANK = byte_set(c for c in range(128) if chr(c).isspace())
-_IS_PRINTABLE = byte_set(range(ord("!"), ord("~") + 1))
+_LONE_LETTERS = _LETTERS.translate(None, b"aAiI")
+_SIGNS = LEET.translate(None, b"!")
+_BLANKS = bytes(c for c in range(128) if chr(c).isspace())
+_PRINTABLE = bytes(range(ord("!"), ord("~") + 1))
+_ANY = bytes(range(256))
+
+
+def _flags(*sets: bytes) -> npt.NDArray[np.uint8]:
+    """Return for each value of a byte a number whose bit i says that it is in set i: (256,)."""
+    is_member = [byte_set(members) for members in sets]
+    flags: npt.NDArray[np.uint8] = np.packbits(is_member, axis=0, bitorder="little")[0]
+    return flags
+
+
+# Five patterns of three bytes; `!` is a sign only before what belongs to the same word: it ends
+# many sentences.
+_FIRST = _flags(_SIGNS, _LETTERS, b"!", _BLANKS, _BLANKS)
+_SECOND = _flags(_LETTERS, _SIGNS, _LETTERS + _SIGNS, _PRINTABLE, _LONE_LETTERS)
+_THIRD = _flags(_ANY, _ANY, _ANY, _BLANKS, _BLANKS)
+_BESIDE, _SINGLE, _LONE = np.uint8(0b00111), np.uint8(0b01000), np.uint8(0b10000)
 
 
 def normalise(text: str) -> str:
@@ -38,17 +54,14 @@ def obfuscated_rows(rows: ByteRows) -> Indices:
     Those with a sign beside a letter (``fr33``), with letters apart (``F R E E``), or with as many
     lone letters as torn words leave (``mo n ey``).  A row that is not among them stays as it is.
     """
-    is_letter, is_sign = _IS_LETTER.take(rows.buffer), _IS_SIGN.take(rows.buffer)
-    # `!` is a sign only before what belongs to the same word: it ends many sentences.
-    is_beside = (is_letter[1:] | is_sign[1:]) & (rows.buffer[:-1] == ord("!"))
-    is_beside |= (is_sign[1:] & is_letter[:-1]) | (is_letter[1:] & is_sign[:-1])
-    is_blank = _IS_BLANK.take(rows.buffer)
-    is_single = is_blank[:-2] & is_blank[2:] & _IS_PRINTABLE.take(rows.buffer[1:-1])
-    is_spaced = is_single[:-6] & is_single[2:-4] & is_single[4:-2] & is_single[6:]
-    places = np.concatenate([np.flatnonzero(is_beside), np.flatnonzero(is_spaced)])
-    is_lone = is_single & _IS_LONE_LETTER.take(rows.buffer[1:-1])
-    owner = np.searchsorted(rows.starts, np.flatnonzero(is_lone) + 1, side="right") - 1
-    torn = np.flatnonzero(np.bincount(owner, minlength=len(rows)) >= MIN_LONE_LETTERS)
-    if not len(places):
-        return torn
-    return np.union1d(np.searchsorted(rows.starts, places, side="right") - 1, torn)
+    buffer = rows.buffer
+    found = _FIRST.take(buffer)[:-2] & _SECOND.take(buffer)[1:-1] & _THIRD.take(buffer)[2:]
+    is_reason, is_single = found & _BESIDE, found & _SINGLE
+    is_reason[:-6] |= is_single[:-6] & is_single[2:-4] & is_single[4:-2] & is_single[6:]
+    places, lone = is_reason.nonzero()[0], (found & _LONE).nonzero()[0]
+    if not len(places) and len(lone) < MIN_LONE_LETTERS:
+        return places
+    owner = rows.starts.searchsorted(lone, side="right") - 1
+    is_obfuscated = np.bincount(owner, minlength=len(rows)) >= MIN_LONE_LETTERS
+    is_obfuscated[rows.starts.searchsorted(places, side="right") - 1] = True
+    return is_obfuscated.nonzero()[0]

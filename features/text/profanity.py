@@ -45,13 +45,9 @@ def profanity_matrix(batch: TextBatch) -> npt.NDArray[np.float32]:
     The logarithm of 1 plus how many words of each kind are in a window.
     """
     terms = profane_words()
-    counts = np.zeros((len(batch), len(_KINDS)), dtype=np.int64)
-    base = 0
-    for chunk in batch.chunks:
-        places, bits = terms.find(chunk.words.words)
-        row = np.searchsorted(chunk.words.starts, places, side="right") - 1
-        np.add.at(counts, base + row, _KINDS_OF_BITS[bits])
-        base += len(chunk)
+    bits = [terms.counts(chunk, len(_KINDS_OF_BITS)) for chunk in batch.chunks]
+    counts = np.concatenate(bits or [np.zeros((0, len(_KINDS_OF_BITS)), dtype=np.int64)])
+    counts = counts @ _KINDS_OF_BITS
     return np.log1p(counts * batch.window_shares[:, None]).astype(np.float32)
 
 

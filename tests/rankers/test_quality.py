@@ -13,7 +13,7 @@ from feedmill.features.text.shape import shape_matrix
 from feedmill.models.artifact import Artifact, read_artifact
 from feedmill.models.linear_text import FEATURES
 from feedmill.models.trees import Trees
-from feedmill.rankers.quality import QualityModel
+from feedmill.rankers.quality import QualityModel, softmax
 from feedmill.rankers.registry import load
 from feedmill.rankers.spec import STORE
 
@@ -62,6 +62,16 @@ def test_a_headline_and_an_answer_are_told_apart(quality: QualityModel) -> None:
     probabilities = quality.probabilities(TextBatch([*headlines, HELPFUL, USELESS]))
     np.testing.assert_allclose(probabilities.sum(axis=0), 1)
     assert probabilities[0, :2].min() > 0.5 > probabilities[0, 2:].max()
+
+
+def test_models_that_are_joined_score_as_each_by_itself(quality: QualityModel) -> None:
+    batch = TextBatch([*BAIT, *PLAIN, HELPFUL, "", "word " * 2_000])
+    alone = np.array([construct.rating.score(batch) for construct in quality.constructs])
+    np.testing.assert_array_equal(quality.ratings(batch), np.clip(alone, 0.01, 0.99))
+    odds = [c.register.score(batch) for c in quality.constructs if c.register is not None]
+    np.testing.assert_array_equal(
+        quality.probabilities(batch), softmax(np.array([0 * odds[0], *odds]))
+    )
 
 
 def test_the_value_is_the_mean_rating_over_the_constructs_corrected_by_trees(

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from feedmill.features.post_batch import PostBatch
 from feedmill.filters.calibration import LengthCalibrator
-from feedmill.filters.model import FilterModel, characters
+from feedmill.filters.model import FilterModel
 from feedmill.models.artifact import pack_artifact
 from feedmill.training.arrays import Mask, Values
 from feedmill.training.datasets.everyday_sentences import everyday_sentences
@@ -118,10 +118,10 @@ def fit(
     choosing = [_scored(draft, rows) for rows in _choosing(fine, labelled)]
     if recipe.fine_rows_choose:
         own = of_labelled & (labels == 0)
-        choosing.append(ScoredPosts(unseen[own], characters(batch)[own]))
+        choosing.append(ScoredPosts(unseen[own], batch.characters[own]))
     rates = recipe.max_demote_rate, recipe.max_hide_rate
     slope = fit_slope(unseen, labels, weights)
-    learned = learned_lengths(characters(batch)[of_labelled & (labels > 0.5)])
+    learned = learned_lengths(batch.characters[of_labelled & (labels > 0.5)])
     calibrator = choose_thresholds(choosing, slope, rates, recipe.ceiling, learned)
     trained = {part.source: len(part) for part in (*labelled, *train)}
     return FittedFilter(replace(draft, calibrator=calibrator), trained)
@@ -191,7 +191,7 @@ def _choosing(
 
 def _scored(model: FilterModel, rows: LabelledPosts) -> ScoredPosts:
     batch = PostBatch(rows.posts)
-    return ScoredPosts(model.raw_scores(batch), characters(batch))
+    return ScoredPosts(model.raw_scores(batch), batch.characters)
 
 
 def _weights(

@@ -110,7 +110,7 @@ def quantised(weights: Values, bias: float, word_factor: int = 1) -> NgramModel:
     """Round (BUCKETS,) weights to whole steps of the largest over 4095."""
     scale = float(np.abs(weights).max()) / _LIMIT or 1.0
     scale = float(np.float32(scale))
-    whole = np.clip(np.rint(weights / scale), -_LIMIT, _LIMIT).astype(np.int32)
+    whole = np.clip(np.rint(weights / scale), -_LIMIT, _LIMIT).astype(np.int16)
     return NgramModel(whole, scale, float(np.float32(bias)), word_factor)
 
 
