@@ -176,9 +176,7 @@ class Rescoring:
         newest = work.newest()
         self._last.note(newest)
         for one in newest:
-            self._ends[one.partition] = max(
-                one.record.offset + 1, self._ends.get(one.partition, 0)
-            )
+            self._ends[one.partition] = max(one.record.offset + 1, self._ends.get(one.partition, 0))
 
     def work(self, writer: Writer, budget_s: float) -> bool:
         """Do a slice; return whether there is more that may be done at once.
