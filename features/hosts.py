@@ -32,6 +32,8 @@ _LABEL = "[a-z0-9](?:[a-z0-9-]*[a-z0-9])?"
 _HOST = re.compile(rf"(?:{_LABEL.replace('9', '9_')}\.)+{_LABEL}\Z")
 _LAST_LABEL = re.compile(r"\.(?:[a-z]{2,}|xn--[a-z0-9-]+)\Z")
 _DOT_INSIDE = re.compile(rf"{_DOT}[^\s.]")
+# The same in ASCII, at a fifth of the time: most texts are, and have no address.
+_DOT_INSIDE_ASCII = re.compile(r"\.[^\s.]")
 
 
 def hosts_of(post: Post) -> tuple[str, ...]:
@@ -63,7 +65,7 @@ def hosts_in(text: str) -> Iterator[str]:
     In the order of the text, repeated ones too, without those of mail addresses.  A bare one may
     be no host after all, as in `end.Next`.
     """
-    if not _DOT_INSIDE.search(text):
+    if not (_DOT_INSIDE_ASCII if text.isascii() else _DOT_INSIDE).search(text):
         return
     for with_scheme, bare in _ADDRESS_IN_TEXT.findall(text):
         host = canonical_host(_without_user(with_scheme) if with_scheme else bare)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -58,21 +58,34 @@ class BatchVerdicts:
     def signals(
         self, posts: Iterable[tuple[int, str, int, str]], at_ms: int, model: str, revision: int = 0
     ) -> Iterator[Signal]:
-        """Yield the signal of each post; its rule's, if a rule decides.
+        """Return the signal of each post; its rule's, if a rule decides.
 
         Of a post `posts` has the row, the id, the offset of its record, and the version of the
         model that judged it.
         """
         values = self.values.astype(np.float32).tolist()
-        is_plain = not (self.errors or self.reasons or self.rules)
-        for row, post_id, post_offset, version in posts:
-            error = reason = None
-            value = values[row]
-            if not is_plain:
-                error, reason = self.errors.get(row), self.reasons.get(row)
-                if error is not None:
-                    value = reason = None
+        if self.errors or self.reasons or self.rules:
+            return self._with_reasons(values, posts, at_ms, model, revision)
+        signals = [
+            Signal(post_id, offset, values[row], model, version, at_ms, None, None, None, revision)
+            for row, post_id, offset, version in posts
+        ]
+        return iter(signals)
+
+    def _with_reasons(
+        self,
+        values: Sequence[float],
+        posts: Iterable[tuple[int, str, int, str]],
+        at_ms: int,
+        model: str,
+        revision: int,
+    ) -> Iterator[Signal]:
+        for row, post_id, offset, version in posts:
+            error = self.errors.get(row)
+            value, reason = None, None
+            if error is None:
+                value, reason = values[row], self.reasons.get(row)
             signal = Signal(
-                post_id, post_offset, value, model, version, at_ms, error, reason, None, revision
+                post_id, offset, value, model, version, at_ms, error, reason, None, revision
             )
             yield signal.with_rule(self.rules[row], at_ms) if row in self.rules else signal

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
-from typing import TYPE_CHECKING
+from operator import itemgetter
+from typing import TYPE_CHECKING, cast
 
 from feedmill.events.signal import Signal
 
@@ -31,12 +32,12 @@ def distinct_parts(post_ids: Sequence[str]) -> Iterator[slice]:
 
 def take_signals(view: PostView, name: str, signals: Iterable[Signal | str]) -> None:
     """Take signals of one name in their order; a post's id alone withdraws its signal."""
-    for is_withdrawn, run in groupby(signals, lambda signal: isinstance(signal, str)):
-        if is_withdrawn:
+    for kind, run in groupby(signals, type):
+        if kind is str:
             for post_id in run:
-                view.clear_signal(name, str(post_id))
+                view.clear_signal(name, cast(str, post_id))
         else:
-            view.update_signals(name, [one for one in run if isinstance(one, Signal)])
+            view.update_signals(name, cast("list[Signal]", [*run]))
 
 
 def take_written(view: PostView, written: Sequence[tuple[str, str, Signal | None]]) -> None:
@@ -48,8 +49,5 @@ def take_written(view: PostView, written: Sequence[tuple[str, str, Signal | None
         for post_id, of_post in by_post.items():
             view.update_signals_of(post_id, of_post)
         return
-    by_name: dict[str, list[Signal | str]] = {}
-    for name, post_id, signal in written:
-        by_name.setdefault(name, []).append(post_id if signal is None else signal)
-    for name, signals in by_name.items():
-        take_signals(view, name, signals)
+    for name, run in groupby(written, itemgetter(0)):
+        take_signals(view, name, [id_ if signal is None else signal for _, id_, signal in run])

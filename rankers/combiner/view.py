@@ -70,6 +70,8 @@ class PostView:
         self._changes = ChangeQueue(len(names.all) + 1)
         self._bit = {name: signal_bit(i) for i, name in enumerate(names.all)}
         self._freed: set[int] = set()
+        # Posts that were looked up together: the signals of each name come for the same ones.
+        self._looked_up: tuple[Sequence[str], Rows] = (), np.empty(0, np.int32)
         self._expiry = ExpiryScan()
         self._kept = 0
 
@@ -143,12 +145,13 @@ class PostView:
 
     def update_signals(self, name: str, signals: Sequence[Signal]) -> None:
         """Take many signals of one name, as `update_signal` takes them one after the other."""
-        for part in distinct_parts([signal.post_id for signal in signals]):
+        post_ids = [signal.post_id for signal in signals]
+        for part in distinct_parts(post_ids):
             if part.stop - part.start < MANY_FROM:
                 for signal in signals[part]:
                     self.update_signal(name, signal)
             else:
-                self._update_distinct_signals(name, signals[part])
+                self._update_distinct_signals(name, signals[part], post_ids[part])
 
     def clear_signal(self, name: str, post_id: str) -> None:
         """Remove a signal that its stage withdrew."""
@@ -168,24 +171,21 @@ class PostView:
         offsets: Sequence[int],
         timestamps_ms: Sequence[int],
     ) -> None:
-        kept: list[Post] = []
-        places: list[int] = []
-        for i, post in enumerate(posts):
-            if isinstance(post, Deletion):
-                self._delete(post.post_id, offsets[i])
-            else:
-                kept.append(post)
-                places.append(i)
+        offset, arrived_ms = np.array(offsets, np.int64), np.array(timestamps_ms, np.int64)
+        kept = [post for post in posts if isinstance(post, Post)]
+        if len(kept) < len(posts):
+            stays = np.array([isinstance(post, Post) for post in posts])
+            for i in np.flatnonzero(~stays).tolist():
+                self._delete(posts[i].post_id, offsets[i])
+            offset, arrived_ms = offset[stays], arrived_ms[stays]
         rows = self._rows_for([post.post_id for post in kept])
         columns = self.post
-        offset = np.array([offsets[i] for i in places], np.int64)
         before = columns.offset[rows]
         newer = before < offset
         if not newer.all():
-            rows, offset, before = rows[newer], offset[newer], before[newer]
-            chosen = np.flatnonzero(newer).tolist()
-            kept, places = [kept[i] for i in chosen], [places[i] for i in chosen]
-        arrived_ms = np.array([timestamps_ms[i] for i in places], np.int64)
+            rows, before = rows[newer], before[newer]
+            offset, arrived_ms = offset[newer], arrived_ms[newer]
+            kept = [kept[i] for i in np.flatnonzero(newer).tolist()]
         created_ms = np.array([post.created_at_ms for post in kept], np.int64)
         columns.offset[rows] = offset
         columns.created_ms[rows] = np.minimum(created_ms, arrived_ms)
@@ -199,8 +199,10 @@ class PostView:
         for i in np.flatnonzero(is_followed).tolist():
             self._follow_version(int(rows[i]), int(before[i]), int(offset[i]))
 
-    def _update_distinct_signals(self, name: str, signals: Sequence[Signal]) -> None:
-        rows = self._rows_for([signal.post_id for signal in signals])
+    def _update_distinct_signals(
+        self, name: str, signals: Sequence[Signal], post_ids: Sequence[str]
+    ) -> None:
+        rows = self._rows_for(post_ids)
         offsets = np.array([signal.post_offset for signal in signals], np.int64)
         waits = offsets > self.post.offset[rows]
         if len(self.early):
@@ -282,11 +284,6 @@ class PostView:
         self._changes.add_many(np.asarray(rows, np.int32), POST_CHANGED)
 
     @property
-    def changes(self) -> int:
-        """How many rows changed and were not taken yet."""
-        return len(self._changes)
-
-    @property
     def has_changes(self) -> bool:
         """Whether some row changed and was not taken yet."""
         return len(self._changes) > 0
@@ -301,6 +298,7 @@ class PostView:
     def free(self, rows: Rows | Sequence[int]) -> None:
         """Forget these posts; their rows are used again only after `recycle`."""
         rows = np.asarray(rows, np.int32)
+        self._looked_up = (), rows
         for row in rows.tolist():
             self.ids.forget(row)
             self.early.take(row)
@@ -382,9 +380,12 @@ class PostView:
         return row
 
     def _rows_for(self, post_ids: Sequence[str]) -> Rows:
-        rows = self.ids.add_many(post_ids)
-        self._have_rows()
-        self.post.created_ms[rows[self.post.created_ms[rows] == NEVER_MS]] = 0
+        known, rows = self._looked_up
+        if post_ids != known:
+            rows = self.ids.add_many(post_ids)
+            self._have_rows()
+            self.post.created_ms[rows[self.post.created_ms[rows] == NEVER_MS]] = 0
+            self._looked_up = post_ids, rows
         return rows
 
     def _have_rows(self) -> None:

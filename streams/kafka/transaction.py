@@ -189,12 +189,19 @@ class Transaction:
 
     def _produce(self, producer: Producer, records: list[Outgoing], refused: list[int]) -> int:
         """Hand everything to the client; what it refuses for its size becomes a dead letter."""
-        dead_letters = 0
+        dead_letters, produce, is_careful = 0, producer.produce, self._careful
         names = {topic: self._environment.topic(topic) for topic in {one.topic for one in records}}
         for i, one in enumerate(records):
-            callback = self._watch(i, refused) if self._careful else None
+            topic = names[one.topic]
             try:
-                self._send(producer, names[one.topic], one, callback)
+                if not (is_careful or one.headers):
+                    try:
+                        # As nearly always; in a backlog this call is most of a transaction.
+                        produce(topic, one.value, one.key, one.partition)
+                        continue
+                    except BufferError:
+                        pass  # `_send` waits for room.
+                self._send(producer, topic, one, self._watch(i, refused) if is_careful else None)
             except KafkaException as error:
                 if error.args[0].code() not in _REFUSED:
                     raise
@@ -212,11 +219,7 @@ class Transaction:
             more["headers"] = list(one.headers)
         while True:
             try:
-                if more:
-                    producer.produce(topic, one.value, one.key, one.partition, **more)
-                else:
-                    # As nearly always; in a backlog this call is most of a transaction.
-                    producer.produce(topic, one.value, one.key, one.partition)
+                producer.produce(topic, one.value, one.key, one.partition, **more)
                 return
             except BufferError:
                 producer.poll(0.05)

@@ -133,7 +133,7 @@ class FilterBackfill:
         """Take note of a cycle whose signals are written: they follow the present rules."""
         if self._pass is not None:
             self._pass.scan.note(one.record for one in work.latest)
-        self._last.note(work.latest)
+        self._last.note(work.newest())
 
     def work(self, writer: Writer, budget_s: float) -> bool:
         """Do a slice; return whether there is more to do.

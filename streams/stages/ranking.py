@@ -140,17 +140,17 @@ class RankingStep(Step):
         view = self.combiner.view
         self._is_starting = self._is_starting and not (work.partitions or work.engagements)
         self._handover.arrivals.add(work.arrivals)
+        # All partitions at once: none has a post of another one.
+        events = [one for part in work.partitions for one in part.events]
+        view.update_posts(
+            [event for _, event in events],
+            [record.offset for record, _ in events],
+            [record.timestamp for record, _ in events],
+        )
         for part in work.partitions:
-            records = [record for record, _ in part.events]
-            view.update_posts(
-                [event for _, event in part.events],
-                [record.offset for record in records],
-                [record.timestamp for record in records],
-            )
             self._freshness.read(part.events[-1][0].timestamp, work.now_ms)
         take_written(view, work.signals)
-        posts = sum(len(part.events) for part in work.partitions)
-        self._has_more = self._work(WORK_S + posts * _POST_S)
+        self._has_more = self._work(WORK_S + len(events) * _POST_S)
         self._has_worked = True
 
     def background(self, writer: Writer, budget_s: float) -> bool:

@@ -173,11 +173,10 @@ class Rescoring:
         self._note_mixed(writer)
         if self._pass is not None:
             self._pass.judged.update(hash(one.record.key) for one in work.latest)
-        self._last.note(work.latest)
-        # In the order of their offsets: the last one of a partition is its newest.
-        for partition, one in {one.partition: one for one in work.latest}.items():
-            after = one.record.offset + 1
-            self._ends[partition] = max(after, self._ends.get(partition, 0))
+        newest = work.newest()
+        self._last.note(newest)
+        for one in newest:
+            self._ends[one.partition] = max(one.record.offset + 1, self._ends.get(one.partition, 0))
 
     def work(self, writer: Writer, budget_s: float) -> bool:
         """Do a slice; return whether there is more that may be done at once.

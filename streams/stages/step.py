@@ -132,6 +132,15 @@ class WorkBatch:
     arrivals: Sequence[Arrivals] = ()
     signals: list[WrittenSignal] = field(default_factory=list)
 
+    def newest(self) -> list[LatestEvent]:
+        """Return the last event of `posts` of each partition."""
+        newest = []
+        for part in self.partitions:
+            record, event = part.events[-1]
+            row = -1 if isinstance(event, Deletion) else part.rows[-1]
+            newest.append(LatestEvent(part.source.partition, record, event, row))
+        return newest
+
 
 @dataclass(frozen=True, slots=True)
 class StepContext:

@@ -10,7 +10,7 @@ from functools import partial
 import numpy as np
 
 from feedmill.events.decode import encode
-from feedmill.events.post import Deletion, Post
+from feedmill.events.post import Post
 from feedmill.events.signal import Signal
 from feedmill.features.post_batch import PostBatch
 from feedmill.filters.verdicts import BatchVerdicts
@@ -175,15 +175,14 @@ class TextModelStep(CanaryStep):
         judged = [
             (row, post.post_id, record.offset, self.version_at(partition) if is_canary else own)
             for partition, record, post, row in work.latest
-            if not isinstance(post, Deletion)
+            if row >= 0
         ]
         signals = verdicts.signals(judged, work.now_ms, self.model.name, self.revision())
-        name, topic = self.name, self.topic
-        for partition, record, event, _ in work.latest:
-            signal = None if isinstance(event, Deletion) else next(signals)
-            value = None if signal is None else encode(signal)
-            writer.add(topic, record.key, value, owner=partition)
-            work.signals.append(WrittenSignal(name, event.post_id, signal))
+        name, topic, add, written = self.name, self.topic, writer.add, work.signals.append
+        for partition, record, event, row in work.latest:
+            signal = next(signals) if row >= 0 else None
+            add(topic, record.key, encode(signal) if signal is not None else None, owner=partition)
+            written(WrittenSignal(name, event.post_id, signal))
         self.rescoring.note_written(work, writer)
 
     def _judge_again(

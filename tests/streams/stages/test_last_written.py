@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from builders.records import record
+from builders.records import record, record_batch
+from feedmill.events.partition import partition_of
 from feedmill.events.post import Deletion, Post
 from feedmill.events.signal import Signal
 from feedmill.streams.kafka.batches import RecordBatch, TopicPartition
+from feedmill.streams.stages.decoding import decode_work
 from feedmill.streams.stages.last_written import LastWritten
 from feedmill.streams.stages.step import LatestEvent
 
@@ -55,3 +57,19 @@ def test_partitions_of_others_are_not_waited_for() -> None:
     assert not last.unseen("signals.spam", (1,)).wait()
     last.drop([0])
     assert not last.unseen("signals.spam", (0,)).wait()
+
+
+def test_the_newest_of_a_cycle_are_the_last_of_what_holds_of_each_partition() -> None:
+    ids = [f"p{i}" for i in range(40)]
+    events = [(one, Post(one, "a", 0, "text")) for one in ids]
+    batches = []
+    for partition in range(3):
+        own = [(key, post) for key, post in events if partition_of(key.encode(), 3) == partition]
+        last = own[partition][0], None if partition else own[partition][1]
+        records = [record(key, post, offset=i) for i, (key, post) in enumerate([*own, last])]
+        batches.append(record_batch("posts", records, partition=partition))
+    work = decode_work(batches, [], partitions=3, epoch=1, now_ms=5)
+    assert not work.rejected
+    newest = list({one.partition: one for one in work.latest}.values())
+    assert work.newest() == newest
+    assert [one.row < 0 for one in newest] == [False, True, True]
