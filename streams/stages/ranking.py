@@ -33,6 +33,8 @@ _CHANGES_S = 0.005
 _LEAST_CHANGES_S = 0.002
 # A large batch may take longer by so much a post: what is not ranked at once piles up.
 _POST_S = 25e-6
+# And the changes of fields and feeds so much for each post that changed, unless all are rewritten.
+_POST_CHANGES_S = 100e-6
 
 
 class RankingStep(Step):
@@ -150,7 +152,8 @@ class RankingStep(Step):
         for part in work.partitions:
             self._freshness.read(part.events[-1][0].timestamp, work.now_ms)
         take_written(view, work.signals)
-        self._has_more = self._work(WORK_S + len(events) * _POST_S)
+        changed = len(events) + sum(len(part.events) for part in work.engagements)
+        self._has_more = self._work(WORK_S + len(events) * _POST_S, changed)
         self._has_worked = True
 
     def background(self, writer: Writer, budget_s: float) -> bool:
@@ -182,8 +185,11 @@ class RankingStep(Step):
         self._logs.close()
         self._claim.close()
 
-    def _work(self, budget_s: float) -> bool:
-        """Rank, and hand over what there is; whether there is more to rank."""
+    def _work(self, budget_s: float, changed: int = 0) -> bool:
+        """Rank, and hand over what there is; whether there is more to rank.
+
+        So many posts may have changed in this cycle.
+        """
         now_ms, has_time = self.context.clock.now_ms(), _for(budget_s)
         end = time.thread_time() + budget_s
         combiner, is_restored = self.combiner, self._logs.is_restored
@@ -195,8 +201,10 @@ class RankingStep(Step):
         else:
             more = combiner.work(now_ms, has_time)
         self._has_ranked |= is_restored and not more
-        left_s = max(end - time.thread_time(), _LEAST_CHANGES_S)
-        self._handover.write(_for(min(left_s, _CHANGES_S)), caught_up=is_restored and not more)
+        left_s = min(max(end - time.thread_time(), _LEAST_CHANGES_S), _CHANGES_S)
+        if not combiner.is_rewriting:
+            left_s = max(left_s, changed * _POST_CHANGES_S)
+        self._handover.write(_for(left_s), caught_up=is_restored and not more)
         is_done = is_restored and not (more or combiner.is_restoring or combiner.is_pruning)
         self._is_settled = is_done and not self._handover.is_behind
         return more

@@ -10,6 +10,7 @@ import pytest
 
 from builders.events import NOW_MS, post, signal
 from builders.fake_log import FakeLog, KeptWriter
+from feedmill.events.post import Post
 from feedmill.events.settings import Settings
 from feedmill.events.signal import SignalNames
 from feedmill.features.post_batch import PostBatch
@@ -198,3 +199,43 @@ def test_once_posts_come_nobody_waits_for_feeds(
     assert step._handover.has_feeds
     assert not step.is_urgent
     assert step.ready_for(0)
+
+
+def test_the_feeds_of_a_cycles_posts_are_handed_over_in_that_cycle(
+    step: RankingStep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ranking, "_CHANGES_S", 0.0)
+    monkeypatch.setattr(ranking, "_LEAST_CHANGES_S", 0.0)
+    monkeypatch.setattr(ranking, "_POST_CHANGES_S", 10.0)
+    communities = [f"c{i}" for i in range(20)]
+    for offset, community in enumerate(communities, start=1):
+        take(step, post(community, communities=(community,)), offset)
+    writer: Any = step._handover._writer
+    written = {feed.feed for batch in writer.batches for feed in batch.feeds if feed.entries}
+    assert written >= {f"community:{name}" for name in communities}
+    assert not step.combiner.has_changes
+
+
+def test_posts_give_no_more_time_where_all_is_written_again(
+    step: RankingStep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for offset in range(1, 1_001):
+        take(step, post(f"p{offset}"), offset)
+    turn_until_idle(step)
+    monkeypatch.setattr(ranking, "_CHANGES_S", 0.0)
+    monkeypatch.setattr(ranking, "_LEAST_CHANGES_S", 0.0)
+    monkeypatch.setattr(ranking, "_POST_CHANGES_S", 10.0)
+    step.combiner.rewrite_all()
+    take(step, post("last"), 1_001)
+    assert step.combiner.has_changes
+
+
+def take(step: RankingStep, event: Post, offset: int) -> None:
+    """Have the step apply a cycle with one post, that all models judged."""
+    record = FetchedRecord(offset, NOW_MS, event.post_id.encode(), b"")
+    part = PostPartition(TopicPartition("posts", 0), [(record, event)], range(1))
+    signals = [
+        WrittenSignal(name, event.post_id, signal(event.post_id, offset, 0.1)) for name in NAMES.all
+    ]
+    work = WorkBatch(1, NOW_MS, [part], PostBatch([event]), signals=signals)
+    step.apply(work, KeptWriter())
