@@ -134,7 +134,7 @@ class QualityModel:
             Construct(
                 str(name),
                 read_linear_text(artifact, str(name)),
-                read_ngram_model(artifact, f"register_{name}") if row else None,
+                _read_register(artifact, f"register_{name}") if row else None,
             )
             for row, name in enumerate(names)
         )
@@ -142,6 +142,14 @@ class QualityModel:
         if "trees" in artifact.arrays:
             trees = read_trees(artifact, "trees", len(constructs) + len(SHAPE_COLUMNS))
         return cls(artifact.name, artifact.version, constructs, trees)
+
+
+def _read_register(artifact: Artifact, name: str) -> NgramModel:
+    register = read_ngram_model(artifact, name)
+    if register.word_factor != 1:
+        # Joined with the ratings, its words would count once.
+        raise BadArtifact(f"{artifact.label}: `{name}` has a word factor that is not 1; retrain")
+    return register
 
 
 def softmax(odds: Scores) -> Scores:

@@ -120,3 +120,12 @@ def test_a_better_rating_under_any_construct_never_lowers_the_value(quality: Qua
 def test_an_artifact_without_constructs_is_refused() -> None:
     with pytest.raises(BadArtifact, match=r"model `quality@0`: no constructs in it; retrain"):
         QualityModel.of(Artifact("quality", "0", {}, {}))
+
+
+def test_a_register_whose_words_count_more_than_once_is_refused() -> None:
+    stored = read_artifact(STORE, "quality", FEATURES)
+    name = stored.metadata["constructs"][1]
+    scale, bias, _ = stored.arrays[f"linear_register_{name}"].tolist()
+    arrays = {**stored.arrays, f"linear_register_{name}": np.array([scale, bias, 2.0])}
+    with pytest.raises(BadArtifact, match=rf"`register_{name}` has a word factor that is not 1"):
+        QualityModel.of(replace(stored, arrays=arrays))
