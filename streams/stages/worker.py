@@ -169,6 +169,7 @@ class Worker:
             if self.stopping.is_set():
                 return
             self._follow_logs()
+            self._read_settings()
             time.sleep(_SOON_S)
         self._started = True
         for step in self.steps:
@@ -228,7 +229,6 @@ class Worker:
     def _follow_logs(self) -> None:
         self.time.follow(self.status.instances)
         self.topics.follow()
-        self._follow_settings()
         if self.releases.follow():
             self.time.heartbeats.hurry()
 
@@ -237,7 +237,8 @@ class Worker:
         return self._has_new_settings
 
     def _follow_settings(self) -> None:
-        if self._read_settings() and self._started:
+        """Follow what came with the cycle's input, which is the only time that it is read."""
+        if self._has_new_settings and self._started:
             self._has_new_settings = False
             for step in self.steps:
                 step.settings_changed(self.settings.settings)
@@ -291,7 +292,8 @@ class Worker:
             now = time.monotonic()
             if engagements:
                 self._often_until = now + _OFTEN_FOR_S
-            if posts or engagements or self._read_settings() or now >= start + wait_s:
+            has_new_settings = self._read_settings()
+            if posts or engagements or has_new_settings or now >= start + wait_s:
                 return posts, engagements
 
     def _reading_positions(self) -> dict[TopicPartition, int]:
