@@ -57,6 +57,8 @@ _LOOK_S = 0.005
 _LOOK_OFTEN_S = 0.001
 _OFTEN_FOR_S = 0.1
 STOP_WITHIN_S = 8.0
+# So many more objects than were freed have the collector look at them, for some milliseconds.
+_COLLECT_FROM = 20_000
 _SERVE_GROUP_EVERY_S = 1.0
 # So long the loop leaves the interpreter to the Redis writer, which has whole feeds to send then.
 _LEAVE_S = 0.0003
@@ -177,6 +179,8 @@ class Worker:
         # Models and lists stay; the collector need not look at them again.
         gc.collect()
         gc.freeze()
+        # A cycle makes more objects than Python's 700, and nearly all of them end with it.
+        gc.set_threshold(_COLLECT_FROM)
         self.group.start()
 
     def _stop(self) -> None:
