@@ -18,7 +18,7 @@ from feedmill.events.engagement import Engagement
 from feedmill.events.errors import BadEvent
 from feedmill.events.instance import Instance
 from feedmill.events.label import LABEL_TARGETS, Label
-from feedmill.events.limits import NAME_PATTERN, check_id
+from feedmill.events.limits import MAX_ID_BYTES, NAME_PATTERN, check_id, check_name, check_names
 from feedmill.events.override import Override, OverrideKey, parse_subject
 from feedmill.events.post import Deletion, Post
 from feedmill.events.reasons import reason_of
@@ -31,7 +31,7 @@ from feedmill.events.release import (
     ListRelease,
     ModelRelease,
 )
-from feedmill.events.signal import Signal, SignalNames, check_signal
+from feedmill.events.signal import Signal, SignalNames, check_signal, has_unit_range
 
 T = TypeVar("T")
 
@@ -62,12 +62,16 @@ def decode_post(key: bytes | None, value: bytes | None) -> Post | Deletion:
     except Exception as error:  # noqa: BLE001 - any failure of the decoder is the record's fault
         raise BadEvent(reason_of(error)) from None
     _check_key(key, post.post_id)
-    if isinstance(post, Post):
-        check_id(post.author_id, "$.author_id")
-        if post.in_reply_to is not None:
-            check_id(post.in_reply_to, "$.in_reply_to")
-        if post.deleted:
-            return Deletion(post.post_id, deleted=True)
+    if isinstance(post, Deletion):
+        return post
+    if post.deleted:
+        return Deletion(post.post_id, deleted=True)
+    check_id(post.author_id, "$.author_id")
+    check_name(post.lang, "$.lang")
+    check_names(post.communities or (), "$.communities")
+    if post.in_reply_to is not None:
+        check_id(post.in_reply_to, "$.in_reply_to")
+    check_name(post.tenant, "$.tenant")
     return post
 
 
@@ -87,6 +91,8 @@ def decode_engagement(key: bytes | None, value: bytes | None) -> Engagement:
     event = _decode(_engagement.decode, value)
     _check_key(key, event.post_id)
     check_id(event.user_id, "$.user_id")
+    if event.event_id is not None:
+        check_id(event.event_id, "$.event_id")
     return event
 
 
@@ -97,8 +103,7 @@ def decode_signal(name: str, names: SignalNames, key: bytes | None, value: bytes
     """
     signal = _decode(_signal.decode, value)
     _check_key(key, signal.post_id)
-    in_unit_range = name in names.gates or name in ("quality", "engagement")
-    check_signal(signal, name, in_unit_range=in_unit_range)
+    check_signal(signal, name, in_unit_range=has_unit_range(name, names))
     return signal
 
 
@@ -288,19 +293,17 @@ def _key_text(key: bytes | None) -> str:
         raise BadEvent(f"Expected a key in UTF-8, got {_shown(key)}") from None
 
 
-_convert_deletion: Callable[[object], Deletion] = partial(msgspec.convert, type=Deletion)
-
-
 def _check_id_in_key(text: str) -> None:
-    try:
-        _convert_deletion({"post_id": text, "deleted": True})
-    except msgspec.ValidationError as error:
-        reason = reason_of(error).rpartition(" - ")[0]
-        raise BadEvent(f"{reason}, got {text[:80]!r} - in the key") from None
+    if len(text) > MAX_ID_BYTES:
+        raise BadEvent(
+            f"Expected `str` of length <= {MAX_ID_BYTES}, got {text[:80]!r} - in the key"
+        )
     try:
         check_id(text, "$")
     except BadEvent as error:
-        raise BadEvent(str(error).replace("at `$`", "in the key")) from None
+        reason = str(error).replace(" - at `$`", "")
+        got = "" if ", got " in reason else f", got {text[:80]!r}"
+        raise BadEvent(f"{reason}{got} - in the key") from None
 
 
 def _decode(decode: Callable[[bytes], T], value: bytes | None) -> T:
@@ -313,11 +316,11 @@ def _decode(decode: Callable[[bytes], T], value: bytes | None) -> T:
 
 
 def _check_key(key: bytes | None, post_id: str) -> None:
+    check_id(post_id, "$.post_id")
     if key != post_id.encode():
         raise BadEvent(
             f"Expected the record's key {post_id[:80]!r}, got {_shown(key)} - at `$.post_id`"
         )
-    check_id(post_id, "$.post_id")
 
 
 def _shown(key: bytes | None) -> str:

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
-from feedmill.events.limits import MAX_SAFE_INTEGER, Id, ShortText, TimeMs
+from feedmill.events.limits import MAX_SAFE_INTEGER, EventId, ShortText, TimeMs
 
 EngagementKind = Literal["impression", "click", "like", "reply", "share", "dwell", "hide", "report"]
 ENGAGEMENT_KINDS: tuple[EngagementKind, ...] = (
@@ -40,11 +40,11 @@ class Engagement(Struct, frozen=True, gc=False):
         For how many milliseconds the post was looked at.
     """
 
-    post_id: Id
-    user_id: Id
+    post_id: EventId
+    user_id: EventId
     kind: EngagementKind
     at_ms: TimeMs
-    event_id: Id | None = None
+    event_id: EventId | None = None
     feed: ShortText | None = None
     feed_version: Count | None = None
     position: Count | None = None

@@ -52,7 +52,15 @@ def murmur2_many(keys: Sequence[bytes]) -> npt.NDArray[np.uint32]:
     m = np.uint32(_M)
     whole = lengths >> 2
     rest = (lengths & 3) != 0
-    for i in range(width // 4):
+    # All keys have so many whole words.
+    shortest = int(whole.min(initial=0 if not keys else width))
+    for i in range(shortest):
+        k = words[:, i] * m
+        k ^= k >> 24
+        k *= m
+        h *= m
+        h ^= k
+    for i in range(shortest, width // 4):
         k = words[:, i] * m
         k ^= k >> 24
         mixed = (h * m) ^ (k * m)

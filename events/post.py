@@ -6,10 +6,10 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
-from feedmill.events.limits import Id, Name, Sha256, ShortText, Text, TimeMs
+from feedmill.events.limits import EventId, EventName, Sha256, ShortText, Text, TimeMs
 
 Links = Annotated[tuple[str, ...], Meta(max_length=32)]
-Names = Annotated[tuple[Name, ...], Meta(max_length=16)]
+Names = Annotated[tuple[EventName, ...], Meta(max_length=16)]
 Labels = Annotated[tuple[ShortText, ...], Meta(max_length=16)]
 
 
@@ -44,22 +44,22 @@ class Post(Struct, frozen=True, gc=False):
         Whether the record deletes the post.
     """
 
-    post_id: Id
-    author_id: Id
+    post_id: EventId
+    author_id: EventId
     created_at_ms: TimeMs
     text: Text
-    lang: Name | None = None
+    lang: EventName | None = None
     links: Links | None = None
     media: Annotated[tuple[Media, ...], Meta(max_length=16)] | None = None
     communities: Names | None = None
-    in_reply_to: Id | None = None
+    in_reply_to: EventId | None = None
     self_labels: Labels | None = None
-    tenant: Name | None = None
+    tenant: EventName | None = None
     deleted: bool = False
 
 
 class Deletion(Struct, frozen=True, gc=False):
     """The deletion of a post: an empty value, or ``{"post_id": …, "deleted": true}``."""
 
-    post_id: Id
+    post_id: EventId
     deleted: bool

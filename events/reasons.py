@@ -14,7 +14,13 @@ import msgspec
 from feedmill.events.engagement import ENGAGEMENT_KINDS
 from feedmill.events.gates import OnFailure
 from feedmill.events.label import LabelTarget
-from feedmill.events.limits import ID_PATTERN, NAME_PATTERN, SHA256_PATTERN
+from feedmill.events.limits import (
+    ID_MEANING,
+    ID_PATTERN,
+    NAME_MEANING,
+    NAME_PATTERN,
+    SHA256_PATTERN,
+)
 from feedmill.events.override import OverrideVerdict
 
 MAX_REASON_CHARACTERS = 1000
@@ -22,8 +28,8 @@ MAX_REASON_CHARACTERS = 1000
 DECODE_ERRORS = (msgspec.DecodeError, UnicodeError, RecursionError)
 
 _MEANINGS = {
-    ID_PATTERN: "an id of 1 to 256 printable bytes without blanks, `|`, `{` and `}`",
-    NAME_PATTERN: "a name of 1 to 64 letters, digits, `.`, `_` and `-`",
+    ID_PATTERN: ID_MEANING,
+    NAME_PATTERN: NAME_MEANING,
     SHA256_PATTERN: "a sha256 in 64 hexadecimal digits",
 }
 # What fields of a few values can hold; msgspec names only the value that it found.

@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from feedmill.events.errors import BadEvent, UsageError
 from feedmill.events.gates import GatePolicy
-from feedmill.events.limits import Id, Offset, Revision, ShortText, TimeMs
+from feedmill.events.limits import EventId, Offset, Revision, ShortText, TimeMs
 
 Role = Literal["gate", "objective"]
 
@@ -41,7 +41,7 @@ RESERVED_NAMES = frozenset(
 )
 # The combiner keeps a bit for each signal of a post, and one for the post, in 63.
 MAX_SIGNALS = 62
-_MAX_FLOAT32 = float(np.finfo(np.float32).max)
+MAX_FLOAT32 = float(np.finfo(np.float32).max)
 _DECLARED_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}\Z")
 
 
@@ -82,7 +82,7 @@ class Signal(Struct, frozen=True, gc=False, omit_defaults=True):
         rules in `config`, of engagement the last offset that it counted; 0 for any other.
     """
 
-    post_id: Id
+    post_id: EventId
     post_offset: Offset
     value: float | None
     model: ShortText
@@ -209,6 +209,11 @@ class SignalNames:
         return cls(tuple(gates), tuple(objectives))
 
 
+def has_unit_range(name: str, names: SignalNames) -> bool:
+    """Return whether the values of a signal are in [0, 1]."""
+    return name in names.gates or name in BUILT_IN_OBJECTIVES
+
+
 def check_signal(signal: Signal, name: str, *, in_unit_range: bool) -> None:
     """Check what the fields' types cannot say: finite values, errors beside missing ones.
 
@@ -232,5 +237,5 @@ def _check_verdict(
         return
     if in_unit_range and not 0.0 <= value <= 1.0:
         raise BadEvent(f"Expected `{name}` in [0, 1], got {value!r} - at `{path}.value`")
-    if not math.isfinite(value) or abs(value) > _MAX_FLOAT32:
+    if not math.isfinite(value) or abs(value) > MAX_FLOAT32:
         raise BadEvent(f"Expected a finite float32, got {value!r} - at `{path}.value`")

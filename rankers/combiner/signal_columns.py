@@ -229,6 +229,8 @@ class SignalColumns:
         if not taken.all():
             rows, revisions = rows[taken], revisions[taken]
             signals = [s for s, is_taken in zip(signals, taken.tolist(), strict=True) if is_taken]
+        if not signals:
+            return
         values = [s.value for s in signals]
         if None in values:
             failed = np.array([value is None for value in values])
@@ -256,7 +258,13 @@ class SignalColumns:
             self._errors.pop(row, None)
 
     def _model_states(self, rows: Rows, signals: list[Signal]) -> npt.NDArray[np.uint16]:
-        models = [(s.model, s.version) for s in signals]
+        versions, names = [s.version for s in signals], [s.model for s in signals]
+        if versions.count(versions[0]) == names.count(names[0]) == len(signals):
+            # As nearly always: all are of one model.
+            state = self._model_state((names[0], versions[0]))
+            if state != _MODEL and not self._far_models:
+                return np.full(len(signals), state, np.uint16)
+        models = [*zip(names, versions, strict=True)]
         states = {model: self._model_state(model) for model in set(models)}
         if self._far_models or _MODEL in states.values():
             for row, model in zip(rows.tolist(), models, strict=True):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -12,6 +12,8 @@ from feedmill.streams.kafka.batches import Record, RecordBatch, TopicPartition
 
 T = TypeVar("T")
 
+# Fewer are decoded one by one in no more time.
+_MANY_FROM = 8
 # A longer key breaks the limits of ids in any case; to hash it would slow down the whole batch.
 _MAX_HASHED_KEY = 4096
 
@@ -33,13 +35,20 @@ class ValidatedBatch(Generic[T]):
     rejected: list[RejectedRecord]
 
 
+DecodeMany = Callable[[Sequence[bytes | None], Sequence[bytes | None]], Sequence[T] | None]
+
+
 def validate_batch(
-    batch: RecordBatch, partitions: int, decode: Callable[[bytes | None, bytes | None], T]
+    batch: RecordBatch,
+    partitions: int,
+    decode: Callable[[bytes | None, bytes | None], T],
+    decode_many: DecodeMany[T] | None = None,
 ) -> ValidatedBatch[T]:
     """Decode each record of a batch and check that it is in the partition of its key.
 
     The topic has so many `partitions`. `decode` makes an event of a key and a value; it raises
-    `BadEvent` to reject the record.
+    `BadEvent` to reject the record.  `decode_many` makes the events of many keys and values, or
+    None if they are to be decoded one by one.
     """
     events: list[tuple[Record, T]] = []
     rejected = []
@@ -47,6 +56,10 @@ def validate_batch(
     expected = partitions_of(
         [key if len(key) < _MAX_HASHED_KEY else b"" for key in keys], partitions
     )
+    if decode_many is not None and len(keys) >= _MANY_FROM:
+        found = decode_many(keys, [record.value for record in batch.records])
+        if found is not None and (expected == batch.source.partition).all():
+            return ValidatedBatch([*zip(batch.records, found, strict=True)], [])
     for record, partition in zip(batch.records, expected.tolist(), strict=True):
         try:
             event = decode(record.key, record.value)

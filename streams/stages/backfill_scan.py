@@ -7,6 +7,7 @@ from functools import partial
 from typing import NamedTuple
 
 from feedmill.events.decode import decode_post, decode_signal
+from feedmill.events.decode_many import decode_posts
 from feedmill.events.errors import BadEvent
 from feedmill.events.post import Deletion
 from feedmill.events.signal import RULE_MODEL, Signal, SignalNames
@@ -61,7 +62,7 @@ class BackfillScan:
         partition = batch.source.partition
         self._first.setdefault(partition, batch.records[0].offset)
         self._end[partition] = batch.end
-        events = validate_batch(batch, partitions, decode_post).events
+        events = validate_batch(batch, partitions, decode_post, decode_posts).events
         posts = [(record, post) for record, post in events if not isinstance(post, Deletion)]
         at_ms = [record.timestamp for record, _ in posts]
         hits = self._rules.verdicts([post for _, post in posts], at_ms)

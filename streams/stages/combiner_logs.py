@@ -10,8 +10,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection, Iterable, Mapping
+from functools import partial
+from typing import Any
 
 from feedmill.events.decode import decoder_of
+from feedmill.events.decode_many import decode_posts, decode_signals
 from feedmill.events.signal import SignalNames
 from feedmill.rankers.combiner.batches import take_signals
 from feedmill.rankers.combiner.combiner import always
@@ -20,7 +23,7 @@ from feedmill.streams.kafka.assignment import AssignmentChange
 from feedmill.streams.kafka.batches import RecordBatch, TopicPartition
 from feedmill.streams.kafka.connection import Connection
 from feedmill.streams.kafka.log_consumer import BEGINNING, LogConsumer
-from feedmill.streams.kafka.validation import RejectedRecord, validate_batch
+from feedmill.streams.kafka.validation import DecodeMany, RejectedRecord, validate_batch
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +34,7 @@ QUEUE_KIB = 32 * 1024
 # To decode and take a post costs as much as two signals.
 _SIGNALS_A_POST = 2
 # So many are taken at once; then it is asked whether there is time for more.
-_SLICE_RECORDS = 250
+_SLICE_RECORDS = 1_000
 
 
 class CombinerLogs:
@@ -68,6 +71,10 @@ class CombinerLogs:
         inputs = (POSTS, OVERRIDES, *(SIGNALS + name for name in names.all))
         self._decoders = {
             topic: decode for topic in inputs if (decode := decoder_of(topic, names)) is not None
+        }
+        self._decoders_of_many: dict[str, DecodeMany[Any]] = {
+            POSTS: decode_posts,
+            **{SIGNALS + name: partial(decode_signals, name, names) for name in names.all},
         }
         # What is read to its end once more, and then no longer: this worker makes it now.
         self._leaving: set[TopicPartition] = set()
@@ -172,7 +179,9 @@ class CombinerLogs:
     def _take(self, batch: RecordBatch) -> list[RejectedRecord]:
         topic = batch.source.topic
         count = 1 if topic == OVERRIDES else self._partitions
-        found = validate_batch(batch, count, self._decoders[topic])
+        found = validate_batch(
+            batch, count, self._decoders[topic], self._decoders_of_many.get(topic)
+        )
         view = self._view
         if topic == POSTS:
             records = [record for record, _ in found.events]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from feedmill.events.decode import decode_engagement, decode_post
+from feedmill.events.decode_many import decode_posts
 from feedmill.events.post import Deletion, Post
 from feedmill.features.post_batch import PostBatch
 from feedmill.streams.kafka.batches import Record, RecordBatch
@@ -35,7 +36,7 @@ def decode_work(
     records: list[Record] = []
     by_partition, latest, rejected = [], [], []
     for batch in posts:
-        valid = validate_batch(batch, partitions, decode_post)
+        valid = validate_batch(batch, partitions, decode_post, decode_posts)
         rejected += valid.rejected
         if not valid.events:
             continue

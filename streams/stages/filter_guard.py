@@ -9,6 +9,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 
 from feedmill.events.decode import decode_post
+from feedmill.events.decode_many import decode_posts
 from feedmill.events.post import Post
 from feedmill.events.settings import Settings
 from feedmill.features.post_batch import PostBatch
@@ -195,7 +196,9 @@ class FilterGuard:
         if until is None:
             return
         records = [record for record in batch.records if record.offset < until]
-        found = validate_batch(RecordBatch(batch.source, records), self._count, decode_post)
+        found = validate_batch(
+            RecordBatch(batch.source, records), self._count, decode_post, decode_posts
+        )
         posts = [(record, event) for record, event in found.events if isinstance(event, Post)]
         read = PostBatch([post for _, post in posts])
         verdicts = self._score(read, partition)

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from feedmill.events.decode import decode_post
+from feedmill.events.decode_many import decode_posts
 from feedmill.events.post import Deletion, Post
 from feedmill.features.history.post_history import (
     REBUILD_MS,
@@ -213,7 +214,9 @@ class FilterHistory:
         if not records:
             return
         self._next[partition] = records[-1].offset + 1
-        found = validate_batch(RecordBatch(batch.source, records), self._count, decode_post)
+        found = validate_batch(
+            RecordBatch(batch.source, records), self._count, decode_post, decode_posts
+        )
         self._waiting[partition].extend(self._pending(partition, r, e, -1) for r, e in found.events)
 
     def _pending(

@@ -22,7 +22,7 @@ TICK_S = 1.0
 RENEW_S = 5.0
 # At a start others wait at most so long for the feeds: Redis may be slow.
 FEEDS_FIRST_S = 10.0
-RESTORE_RECORDS = 1_000
+RESTORE_RECORDS = 4_000
 LIVE_RECORDS = 2_000
 # How much processor time one piece of work may take: reading logs, ranking, and making changes of
 # what was ranked.  By the clock it would do little at a time where others have the processor.

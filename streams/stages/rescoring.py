@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from feedmill.events.decode import decode_post, decode_signal, encode
+from feedmill.events.decode_many import decode_posts
 from feedmill.events.errors import BadEvent
 from feedmill.events.partition import partition_of
 from feedmill.events.post import Post
@@ -317,7 +318,9 @@ class Rescoring:
         if not records:
             return True
         of_slice = RecordBatch(now.source, records[::-1])
-        events = validate_batch(of_slice, self._context.partitions, decode_post).events
+        events = validate_batch(
+            of_slice, self._context.partitions, decode_post, decode_posts
+        ).events
         taken = [(record, post) for record, post in events[::-1] if isinstance(post, Post)]
         if not taken:
             return True

@@ -167,6 +167,7 @@ RECORDS: list[tuple[str, bytes | None, bytes | None]] = [
     ("posts", b"q", b'{"post_id":"p","deleted":true}'),
     ("posts", b"a b", None),
     ("posts", b"a\nb", None),
+    ("posts", b"k" * 257, None),
     ("posts", b"a\xe2\x80\x8bb", None),
     ("posts", b"\xff", None),
     ("posts", None, None),
