@@ -225,7 +225,6 @@ class Rescoring:
             self._mark_mixed(partition, writer)
 
     def _mark_mixed(self, partition: int, writer: Writer) -> None:
-        self._is_settled = False
         self._judged_by[partition] = _MIXED
         if self._noted[partition] != _MIXED:
             writer.note(partition, self._note, _MIXED)
