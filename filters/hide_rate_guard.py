@@ -21,10 +21,8 @@ from feedmill.features.hosts import hosts_of, registered_domain
 from feedmill.filters.source_window import (
     WINDOW_MS,
     WINDOW_RECORDS,
-    Integers,
     SourceBatch,
     SourceWindow,
-    Values,
 )
 from feedmill.filters.verdicts import float32_below
 
@@ -52,20 +50,22 @@ def sources_of(post: Post) -> tuple[str, ...]:
 
 def sources_of_all(posts: Sequence[Post]) -> SourceBatch:
     """The sources of n posts."""
-    return SourceBatch.of([sources_of(post) for post in posts])
+    return SourceBatch([sources_of(post) for post in posts])
 
 
 @dataclass(frozen=True, slots=True)
 class ScoredPosts:
     """n posts of a partition in the order of their offsets, with the values a model gave them.
 
-    `offsets` and `at_ms`, the records' timestamps, are (n,) int64; `values` are (n,) float64.
+    `at_ms` are the records' timestamps, `rows` where the posts stand in `sources`: as long as the
+    other lists.  They are plain numbers, since most cycles have few posts.
     """
 
-    offsets: Integers
-    at_ms: Integers
-    values: Values
+    offsets: Sequence[int]
+    at_ms: Sequence[int]
+    values: Sequence[float]
     sources: SourceBatch
+    rows: Sequence[int]
 
 
 class OverLimit(NamedTuple):
@@ -116,13 +116,13 @@ class HideRates:
         """Fold the next posts in; return those with a source that was over the limit before."""
         if len(posts.values) >= _MANY_FROM and self._fold_at_once(posts):
             return []
-        columns = posts.offsets.tolist(), posts.at_ms.tolist(), posts.values.tolist()
-        found, names = [], posts.sources.names
-        for row, (offset, at_ms, value) in enumerate(zip(*columns, strict=True)):
-            place = self._fold_one(offset, at_ms, value, posts.sources.hashes[row])
+        columns = zip(posts.offsets, posts.at_ms, posts.values, posts.rows, strict=True)
+        found, names, hashes = [], posts.sources.names, posts.sources.hashes
+        for at, (offset, at_ms, value, row) in enumerate(columns):
+            place = self._fold_one(offset, at_ms, value, hashes[row])
             if place is not None:
                 source = names[row][place]
-                found.append(OverLimit(row, source, self.rate(source)))
+                found.append(OverLimit(at, source, self.rate(source)))
         return found
 
     def is_over(self, source: str, part: float = 1.0) -> bool:
@@ -142,13 +142,15 @@ class HideRates:
 
     def _fold_at_once(self, posts: ScoredPosts) -> bool:
         """Fold posts in where no source can be over the limit before any of them; whether so."""
-        window, hashes = self._window, posts.sources.hashes
-        end, end_ms = int(posts.offsets[-1]), max(int(posts.at_ms.max()), window.at_ms)
-        start_ms = max(int(posts.at_ms[0]), window.at_ms)
+        window, hashes = self._window, [posts.sources.hashes[row] for row in posts.rows]
+        offsets, at_ms = np.array(posts.offsets, np.int64), np.array(posts.at_ms, np.int64)
+        values = np.array(posts.values, np.float64)
+        end, end_ms = posts.offsets[-1], max(*posts.at_ms, window.at_ms)
+        start_ms = max(posts.at_ms[0], window.at_ms)
         if end - posts.offsets[0] >= WINDOW_RECORDS or end_ms - start_ms >= WINDOW_MS:
             return False  # Some would leave before the last one comes.
         coming = Counter[int]()
-        for row in np.flatnonzero(posts.values >= self._flagged_at).tolist():
+        for row in np.flatnonzero(values >= self._flagged_at).tolist():
             coming.update(hashes[row])
         self._watch({source: self._flagged[source] + n for source, n in coming.items()})
         leaving = window.leaving(end, end_ms, len(hashes))
@@ -161,7 +163,7 @@ class HideRates:
         for sources in window.from_value(self._flagged_at, leaving):
             self._subtract(sources)
         window.drop_first(leaving)
-        window.extend(posts.offsets, posts.at_ms, posts.values, posts.sources)
+        window.extend(offsets, at_ms, values, hashes, posts.sources.columns[posts.rows])
         for source in self._posts:
             self._posts[source] = left[source] + sum(source in of_post for of_post in hashes)
         return True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +19,6 @@ _COLUMNS = 4
 _PADDING = (0,) * _COLUMNS
 
 
-@dataclass(frozen=True, slots=True)
 class SourceBatch:
     """The sources of n posts.
 
@@ -29,25 +28,17 @@ class SourceBatch:
         By post the names of its sources, in their order.
     hashes
         The hash of each name, never 0.
-    columns
-        The first hashes of each post: (n, 4) int64, 0 where there are fewer.
     """
 
-    names: Sequence[tuple[str, ...]]
-    hashes: Sequence[tuple[int, ...]]
-    columns: Integers
+    def __init__(self, names: Sequence[tuple[str, ...]]) -> None:
+        self.names = names
+        self.hashes = [tuple([hash(name) or 1 for name in of_post]) for of_post in names]
 
-    @classmethod
-    def of(cls, names: Sequence[tuple[str, ...]]) -> SourceBatch:
-        """Hash the sources of n posts."""
-        hashes = [tuple([hash(name) or 1 for name in of_post]) for of_post in names]
-        rows = [(of_post + _PADDING)[:_COLUMNS] for of_post in hashes]
-        return cls(names, hashes, np.array(rows, dtype=np.int64).reshape(-1, _COLUMNS))
-
-    def part(self, rows: Sequence[int]) -> SourceBatch:
-        """Return the sources of some of the posts."""
-        names, hashes = [self.names[row] for row in rows], [self.hashes[row] for row in rows]
-        return SourceBatch(names, hashes, self.columns[rows])
+    @cached_property
+    def columns(self) -> Integers:
+        """The first hashes of each post: (n, 4) int64, 0 where there are fewer."""
+        rows = [(of_post + _PADDING)[:_COLUMNS] for of_post in self.hashes]
+        return np.array(rows, dtype=np.int64).reshape(-1, _COLUMNS)
 
 
 class SourceWindow:
@@ -116,16 +107,23 @@ class SourceWindow:
             self._beyond[place] = hashes[_COLUMNS:]
         self._count += 1
 
-    def extend(self, offsets: Integers, at_ms: Integers, values: Values, of: SourceBatch) -> None:
-        """Take n posts after the last; as `append`."""
+    def extend(
+        self,
+        offsets: Integers,
+        at_ms: Integers,
+        values: Values,
+        hashes: Sequence[tuple[int, ...]],
+        hash_columns: Integers,
+    ) -> None:
+        """Take n posts after the last; as `append`, with the first hashes as (n, 4), too."""
         end = self._first + self._count
         places = np.arange(end, end + len(values)) % WINDOW_RECORDS
         latest = np.maximum(np.maximum.accumulate(at_ms), self.at_ms)
         self._offset_column[places], self._at_ms_column[places] = offsets, latest
-        self._value_column[places], self._hash_columns[places] = values, of.columns
-        for row, hashes in enumerate(of.hashes):
-            if len(hashes) > _COLUMNS:
-                self._beyond[int(places[row])] = hashes[_COLUMNS:]
+        self._value_column[places], self._hash_columns[places] = values, hash_columns
+        for row, of_post in enumerate(hashes):
+            if len(of_post) > _COLUMNS:
+                self._beyond[int(places[row])] = of_post[_COLUMNS:]
         self.at_ms = int(latest[-1])
         self._count += len(values)
 

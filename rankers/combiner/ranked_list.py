@@ -55,7 +55,8 @@ class RankedList:
     Attributes
     ----------
     rows, scores, authors
-        The posts of the list, best first; equally long arrays, replaced by every change.
+        The posts of the list, best first; equally long arrays.  Any change may change `rows` and
+        `authors` in place; `scores` is replaced, and whoever has it may keep it.
     """
 
     def __init__(
@@ -124,10 +125,16 @@ class RankedList:
         had_changed, from_at = self._has_changed, -1
         if len(listed):
             from_at = int(listed[0])
-            if self.scores[from_at] == score and self.authors[from_at] == author:
+            is_same_author = self.authors.item(from_at) == author
+            if is_same_author and self.scores.item(from_at) == score:
                 return False
+        is_out = score == -np.inf or self._is_below_floors(row, score, author)
+        if len(listed):
+            if is_same_author and not is_out:
+                self._move_one(from_at, score)
+                return True
             self._remove(listed)
-        if score == -np.inf or self._is_below_floors(row, score, author):
+        if is_out:
             return len(listed) > 0
         self._has_changed = had_changed  # out and in again are one move
         self._insert_one(row, score, author, from_at)
@@ -238,8 +245,7 @@ class RankedList:
             self._trim()
 
     def _insert_one(self, row: int, score: float, author: int, from_at: int) -> None:
-        # Behind all that have the same score.
-        at = len(self.scores) - int(self.scores[::-1].searchsorted(score))
+        at = self._behind(score)
         is_tied = at > 0 and self.scores[at - 1] == score
         self.rows = _inserted(self.rows, at, row)
         self.scores = _inserted(self.scores, at, score)
@@ -252,6 +258,28 @@ class RankedList:
         self._note(Move(from_at, at) if is_within_cap and not is_tied else None)
         if len(self.rows) > self._trim_above:
             self._trim()
+
+    def _move_one(self, from_at: int, score: float) -> None:
+        """Give a post of the list another score: only what it passes moves in the arrays."""
+        at = self._behind(score)
+        at -= at > from_at
+        self.scores = self.scores.copy()
+        for values in (self.rows, self.authors, self.scores):
+            _shift(values, from_at, at)
+        self.scores[at] = score
+        is_tied = at > 0 and self.scores.item(at - 1) == score
+        if is_tied:
+            self._order_ties(np.arange(len(self.rows)) == at)
+        # Its author has as many posts as before.
+        if not isinstance(self._shown, slice):
+            self._shown = None
+        self._may_be_short = self._floor is not None or bool(self._author_floors)
+        is_within_cap = self._most is None or self._shown is not None
+        self._note(Move(from_at, at) if is_within_cap and not is_tied else None)
+
+    def _behind(self, score: float) -> int:
+        """The position behind all that have the same score."""
+        return len(self.scores) - int(self.scores[::-1].searchsorted(score))
 
     def _count_of(self, author: int) -> int:
         return int(np.count_nonzero(self.authors == author))
@@ -328,6 +356,16 @@ def _inserted(values: npt.NDArray[Any], at: int, value: float) -> npt.NDArray[An
     longer = np.empty(len(values) + 1, values.dtype)
     longer[:at], longer[at], longer[at + 1 :] = values[:at], value, values[at:]
     return longer
+
+
+def _shift(values: npt.NDArray[Any], from_at: int, to_at: int) -> None:
+    """Move one value to another position, and those between by one, in place."""
+    value = values[from_at]
+    if to_at > from_at:
+        values[from_at:to_at] = values[from_at + 1 : to_at + 1]
+    else:
+        values[to_at + 1 : from_at + 1] = values[to_at:from_at]
+    values[to_at] = value
 
 
 def _without(

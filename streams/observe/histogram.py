@@ -7,7 +7,6 @@ from collections.abc import Iterable, Sequence
 from itertools import accumulate
 
 import numpy as np
-import numpy.typing as npt
 from prometheus_client.core import HistogramMetricFamily
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
@@ -33,16 +32,16 @@ class Histogram:
         self._counts[bisect_left(self._bounds, value)] += times
         self._sum += value * times
 
-    def observe_many(self, values: npt.NDArray[np.float64]) -> None:
+    def observe_many(self, values: Sequence[float]) -> None:
         """Count each of these values: some 20 ns for each where there are many."""
         if len(values) < _FEW:
-            for value in values.tolist():
+            for value in values:
                 self.observe(value)
             return
         places = np.searchsorted(self._array, values)
         for place, times in zip(*np.unique(places, return_counts=True), strict=True):
             self._counts[place] += int(times)
-        self._sum += float(values.sum())
+        self._sum += sum(values)
 
     def cumulative(self) -> tuple[list[tuple[str, int]], float]:
         """By upper bound how many observations are not above it, "+Inf" last; and their sum."""

@@ -10,10 +10,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
-from operator import attrgetter
-
-import numpy as np
-import numpy.typing as npt
 
 from feedmill.streams.kafka.batches import Record, RecordBatch
 from feedmill.streams.observe.histogram import Histogram
@@ -21,8 +17,6 @@ from feedmill.streams.observe.metrics import Metrics
 
 # What Redis holds up while it is away is measured up to this.
 MOST_PENDING = 1_000
-
-_timestamp = attrgetter("timestamp")
 
 
 class Arrivals:
@@ -43,7 +37,7 @@ class Arrivals:
         self._is_judged = False
         delays_s = _delays_s([r for batch in batches for r in batch.records], wall_s)
         self._records = len(delays_s)
-        self._delay_s = float(delays_s.sum()) / self._records
+        self._delay_s = sum(delays_s) / self._records
         legs.histogram(self._topic, f"{self._start}_to_fetch").observe_many(delays_s)
         legs.batches(self._topic).observe(self._records)
 
@@ -125,7 +119,6 @@ class Legs:
         return self._batches[topic]
 
 
-def _delays_s(records: Sequence[Record], wall_s: float) -> npt.NDArray[np.float64]:
+def _delays_s(records: Sequence[Record], wall_s: float) -> list[float]:
     """Seconds since each record's timestamp; 0 where the host's clock is behind the broker's."""
-    timestamps = np.fromiter(map(_timestamp, records), np.float64, len(records))
-    return np.maximum(wall_s - timestamps / 1000, 0.0)
+    return [max(wall_s - record.timestamp / 1000, 0.0) for record in records]

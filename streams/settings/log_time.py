@@ -16,6 +16,8 @@ from feedmill.streams.settings.heartbeats import Heartbeats
 log = logging.getLogger(__name__)
 
 _MOST_RECORDS = 1000
+# Heartbeats are rare; a cycle without one should cost little.
+_READ_EVERY_S = 0.02
 
 
 class LogTime:
@@ -32,12 +34,22 @@ class LogTime:
         self.on_beat: Callable[[bytes | None, int], None] | None = None
         self._log = LogConsumer(connection, "instances", live=True)
         self._log.add({TopicPartition("instances", 0): END})
+        self._may_beat = False
+        self._read_at = 0.0
 
     def follow(self, instances: Callable[[], Iterable[Instance]]) -> None:
-        """Write a heartbeat where it is time, read what came; never waits."""
-        if self._log.all_restored():
-            # Not before: the first stamp is that of a heartbeat of our own.
-            self.heartbeats.beat(time.monotonic(), instances)
+        """Write a heartbeat where it is time, read what came; never waits.
+
+        It reads every 20 ms, and until the first stamp in every call.
+        """
+        now_s = time.monotonic()
+        # Not before: the first stamp is that of a heartbeat of our own.
+        self._may_beat = self._may_beat or self._log.all_restored()
+        if self._may_beat:
+            self.heartbeats.beat(now_s, instances)
+        if now_s < self._read_at:
+            return
+        self._read_at = now_s + _READ_EVERY_S if self.clock.is_set else now_s
         for batch in self._log.read(_MOST_RECORDS):
             for record in batch.records:
                 self._stamp(record.timestamp)

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import msgspec
-import numpy as np
 from msgspec import Struct
 
 from feedmill.events.signal import Signal
@@ -19,9 +18,9 @@ from feedmill.streams.stages.engagement_state import PostState
 
 TOPIC = "features"
 _HASHES = 1 << 32
-_LARGEST_HASH = np.uint64(_HASHES - 1)
+_LARGEST_HASH = _HASHES - 1
 # Knuth's multiplier: values in a row are spread evenly.
-_SPREAD = np.uint64(2_654_435_761)
+_SPREAD = 2_654_435_761
 
 
 class FeatureRow(Struct, frozen=True):
@@ -68,10 +67,11 @@ def sampled(states: Sequence[tuple[int, PostState]], limit: int) -> list[int]:
 
     In a partition an event belongs to one post, so the offsets of version and last event will do.
     """
-    offsets = np.array([one.post_offset + one.through for _, one in states], dtype=np.int64)
-    hashes = (offsets.astype(np.uint64) * _SPREAD) & _LARGEST_HASH
-    places: list[int] = np.flatnonzero(hashes < limit).tolist()
-    return places
+    return [
+        place
+        for place, (_, one) in enumerate(states)
+        if (one.post_offset + one.through) * _SPREAD & _LARGEST_HASH < limit
+    ]
 
 
 def read_by_model(counters: Sequence[Counters]) -> list[tuple[float, float]]:

@@ -95,6 +95,8 @@ class FilterBackfill:
         self._noted: dict[int, _Version] = {}
         self._last = LastWritten()
         self._pass: _Pass | None = None
+        # All are under the present rules, and that is noted: nothing to look for.
+        self._is_settled = False
 
     def follow(self, rules: int, lists: int = NEVER) -> None:
         """Take the offsets of the last changes of rules and lists; `NEVER`: there was none."""
@@ -141,10 +143,13 @@ class FilterBackfill:
         Called once a cycle, behind `seal`: what a call added is sealed before the next one notes
         that it is done.
         """
+        if self._is_settled:
+            return False
         self._write_notes(writer)
         if self._pass is None:
             behind = [p for p, at in self._searched.items() if at != self._version]
             if not behind:
+                self._is_settled = True
                 return False
             self._begin(tuple(sorted(behind)))
         end = time.perf_counter() + min(budget_s, _SLICE_S)
@@ -181,6 +186,7 @@ class FilterBackfill:
 
     def _stop(self) -> None:
         """Give a pass up: rules or partitions are others now."""
+        self._is_settled = False
         if self._pass is not None and self._log is not None:
             self._log.drop(
                 TopicPartition(topic, p)

@@ -8,8 +8,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 
-import numpy as np
-
 from feedmill.events.decode import decode_post
 from feedmill.events.decode_many import decode_posts
 from feedmill.events.post import Post
@@ -213,11 +211,13 @@ def _scored(
     records: Sequence[Record], rows: Sequence[int], posts: PostBatch, verdicts: BatchVerdicts
 ) -> ScoredPosts:
     """Return the posts at these rows, which have these records, as their model judges them."""
+    value = verdicts.values.item
     return ScoredPosts(
-        np.array([record.offset for record in records], dtype=np.int64),
-        np.array([record.timestamp for record in records], dtype=np.int64),
-        verdicts.values[rows],
-        posts.of_all(sources_of_all).part(rows),
+        [record.offset for record in records],
+        [record.timestamp for record in records],
+        [value(row) for row in rows],
+        posts.of_all(sources_of_all),
+        rows,
     )
 
 

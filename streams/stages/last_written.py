@@ -75,11 +75,10 @@ class LastWritten:
 
     def note(self, latest: Iterable[LatestEvent]) -> None:
         """Take the events of a cycle whose signals are written."""
-        # In the order of their offsets: the last one of a partition is its newest.
-        for partition, one in {one.partition: one for one in latest}.items():
-            last, record = self._last.get(partition), one.record
+        for partition, record, event, _ in latest:
+            last = self._last.get(partition)
             if last is None or record.offset >= last.offset:
-                is_deletion = isinstance(one.event, Deletion)
+                is_deletion = isinstance(event, Deletion)
                 self._last[partition] = _Last(record.key or b"", record.offset, is_deletion)
 
     def drop(self, partitions: Iterable[int]) -> None:

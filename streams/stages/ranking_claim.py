@@ -7,6 +7,7 @@ process of its own included, and neither a flush of Redis nor a lagging replica 
 
 from __future__ import annotations
 
+import time
 import uuid
 
 from feedmill.streams.kafka.assignment import AssignmentChange
@@ -16,6 +17,8 @@ from feedmill.streams.kafka.log_consumer import END, LogConsumer
 from feedmill.streams.stages.step import Writer
 
 TOPIC = "feed-shards"
+# Where no claim is on its way, nothing of interest comes; but a client must be polled.
+_READ_EVERY_S = 0.05
 RANKING_PARTITION = 0
 
 
@@ -36,6 +39,7 @@ class RankingClaim:
         self._log.add({self._source: END})
         self._claim = b""
         self._is_wanted = False
+        self._read_at = 0.0
 
     @property
     def is_wanted(self) -> bool:
@@ -51,11 +55,14 @@ class RankingClaim:
 
     def follow(self, writer: Writer, *, is_restored: bool) -> bool:
         """Claim once everything is read; return whether the token is new.  Never waits."""
-        for batch in self._log.read(1000):
-            for record in batch.records:
-                if self._claim and record.key == self._claim:
-                    self.token = record.timestamp
-                    return True
+        now_s = time.monotonic()
+        if (self._is_wanted and self.token is None) or now_s >= self._read_at:
+            self._read_at = now_s + _READ_EVERY_S
+            for batch in self._log.read(1000):
+                for record in batch.records:
+                    if self._claim and record.key == self._claim:
+                        self.token = record.timestamp
+                        return True
         if self._is_wanted and is_restored and not self._claim and self._log.all_restored():
             self._claim = f"{self._instance}/{uuid.uuid4().hex}".encode()
             writer.add(

@@ -128,6 +128,8 @@ class Rescoring:
         self._ends: dict[int, int] = {}
         self._last = LastWritten()
         self._pass: _Pass | None = None
+        # All are judged by the version that runs, and that is noted: nothing to look for.
+        self._is_settled = False
 
     def follow(self, version: str, rules: Sequence[int] = ()) -> None:
         """Take the version that judges from now on, and that of the rules and lists."""
@@ -171,7 +173,8 @@ class Rescoring:
 
     def note_written(self, work: WorkBatch, writer: Writer) -> None:
         """Take note of a cycle whose signals are written: they are of the present version."""
-        self._note_mixed(writer)
+        if not self._is_settled:
+            self._note_mixed(writer)
         if self._pass is not None:
             self._pass.judged.update(hash(one.record.key) for one in work.latest)
         newest = work.newest()
@@ -185,7 +188,7 @@ class Rescoring:
         Called once a cycle, behind `seal`: what a call wrote is sealed before the next one notes
         that it is done.
         """
-        if not self._rate:
+        if not self._rate or self._is_settled:
             return False
         self._finish_pass()
         self._write_notes(writer)
@@ -193,6 +196,7 @@ class Rescoring:
             self._note_mixed(writer)
             behind = self._behind()
             if not behind:
+                self._is_settled = True
                 return False
             self._begin(behind)
         end = time.perf_counter() + min(budget_s, _SLICE_S)
@@ -241,6 +245,7 @@ class Rescoring:
 
     def _stop(self) -> None:
         """Give a pass up: version, rules or partitions are others now."""
+        self._is_settled = False
         if self._pass is not None and self._log is not None:
             self._log.drop(
                 TopicPartition(topic, at.partition)

@@ -131,11 +131,12 @@ class WorkBatch:
     rejected: Sequence[RejectedRecord] = ()
     arrivals: Sequence[Arrivals] = ()
     signals: list[WrittenSignal] = field(default_factory=list)
+    _newest: list[LatestEvent] = field(default_factory=list, init=False, repr=False)
 
-    def newest(self) -> list[LatestEvent]:
-        """Return the last event of `posts` of each partition."""
-        newest = []
-        for part in self.partitions:
+    def newest(self) -> Sequence[LatestEvent]:
+        """Return the last event of `posts` of each partition; made once for all steps."""
+        newest = self._newest
+        for part in () if newest else self.partitions:
             record, event = part.events[-1]
             row = -1 if isinstance(event, Deletion) else part.rows[-1]
             newest.append(LatestEvent(part.source.partition, record, event, row))

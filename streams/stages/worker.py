@@ -57,6 +57,8 @@ _LOOK_S = 0.005
 _LOOK_OFTEN_S = 0.001
 _OFTEN_FOR_S = 0.1
 STOP_WITHIN_S = 8.0
+# So many more objects than were freed have the collector look at them, for some milliseconds.
+_COLLECT_FROM = 20_000
 _SERVE_GROUP_EVERY_S = 1.0
 # So long the loop leaves the interpreter to the Redis writer, which has whole feeds to send then.
 _LEAVE_S = 0.0003
@@ -169,6 +171,7 @@ class Worker:
             if self.stopping.is_set():
                 return
             self._follow_logs()
+            self._read_settings()
             time.sleep(_SOON_S)
         self._started = True
         for step in self.steps:
@@ -176,6 +179,8 @@ class Worker:
         # Models and lists stay; the collector need not look at them again.
         gc.collect()
         gc.freeze()
+        # A cycle makes more objects than Python's 700, and nearly all of them end with it.
+        gc.set_threshold(_COLLECT_FROM)
         self.group.start()
 
     def _stop(self) -> None:
@@ -228,7 +233,6 @@ class Worker:
     def _follow_logs(self) -> None:
         self.time.follow(self.status.instances)
         self.topics.follow()
-        self._follow_settings()
         if self.releases.follow():
             self.time.heartbeats.hurry()
 
@@ -237,7 +241,8 @@ class Worker:
         return self._has_new_settings
 
     def _follow_settings(self) -> None:
-        if self._read_settings() and self._started:
+        """Follow what came with the cycle's input, which is the only time that it is read."""
+        if self._has_new_settings and self._started:
             self._has_new_settings = False
             for step in self.steps:
                 step.settings_changed(self.settings.settings)
@@ -291,7 +296,8 @@ class Worker:
             now = time.monotonic()
             if engagements:
                 self._often_until = now + _OFTEN_FOR_S
-            if posts or engagements or self._read_settings() or now >= start + wait_s:
+            has_new_settings = self._read_settings()
+            if posts or engagements or has_new_settings or now >= start + wait_s:
                 return posts, engagements
 
     def _reading_positions(self) -> dict[TopicPartition, int]:

@@ -193,10 +193,11 @@ class FilterFlow(ModelFlow):
         known = [i for i in one.rows if i not in said.errors]
         records = [posts[i][0] for i in known]
         judged = ScoredPosts(
-            np.array([record.offset for record in records], dtype=np.int64),
-            np.array([record.timestamp for record in records], dtype=np.int64),
-            said.values[known],
+            [record.offset for record in records],
+            [record.timestamp for record in records],
+            said.values[known].tolist(),
             sources_of_all([posts[i][1] for i in known]),
+            range(len(known)),
         )
         at = self._ceiling or HideLimit(_NEVER, _NEVER)
         lowered = {

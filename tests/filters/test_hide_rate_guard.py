@@ -36,10 +36,11 @@ class ScoredPost(Struct, frozen=True):
 
 def columns(posts: Sequence[ScoredPost]) -> ScoredPosts:
     return ScoredPosts(
-        np.array([one.offset for one in posts], dtype=np.int64),
-        np.array([one.at_ms for one in posts], dtype=np.int64),
-        np.array([one.value for one in posts]),
-        SourceBatch.of([one.sources for one in posts]),
+        [one.offset for one in posts],
+        [one.at_ms for one in posts],
+        [one.value for one in posts],
+        SourceBatch([one.sources for one in posts]),
+        range(len(posts)),
     )
 
 

@@ -44,6 +44,7 @@ def broker(monkeypatch: pytest.MonkeyPatch) -> Broker:
     monkeypatch.setattr(log_time, "LogConsumer", lambda *_, **__: log)
     monkeypatch.setattr(log_time, "Heartbeats", lambda _: broker)
     monkeypatch.setattr(log_time, "END", 1)
+    monkeypatch.setattr(log_time, "_READ_EVERY_S", 0.0)
     monkeypatch.setattr(time, "time_ns", lambda: (NOW_MS + 9 * DAY_MS) * 1_000_000)
     return broker
 
@@ -63,6 +64,26 @@ def test_each_heartbeat_is_handed_on_with_its_stamp(broker: Broker) -> None:
     worker.follow(tuple)
     worker.follow(tuple)
     assert seen[0] == (b"{}", NOW_MS)
+
+
+def test_after_the_first_stamp_it_reads_now_and_then(
+    broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(log_time, "_READ_EVERY_S", 0.02)
+    now_s = 100.0
+    monkeypatch.setattr(time, "monotonic", lambda: now_s)
+    worker, seen = LogTime(cast(Any, None)), []
+    worker.on_beat = lambda _, at_ms: seen.append(at_ms)
+    while not worker.clock.is_set:
+        worker.follow(tuple)
+    worker.follow(tuple)
+    known = len(seen)
+    now_s += 0.019
+    worker.follow(tuple)
+    assert len(seen) == known
+    now_s += 0.002
+    worker.follow(tuple)
+    assert len(seen) == len(broker.records) - 1 > known
 
 
 def test_a_jump_of_the_brokers_clock_is_logged_once_and_not_followed(
