@@ -126,14 +126,14 @@ def _sha256(text: str) -> str:
 
 
 def _author(text: str) -> str:
-    try:
-        check_id(text, "author_id")
-    except BadEvent as error:
-        raise ValueError(str(error)) from None
     if not _ID.match(text):
         raise ValueError(
             f"expected an author's id without blanks, `|`, `{{` and `}}`, got {text[:80]!r}"
         )
+    try:
+        check_id(text, "author_id")
+    except BadEvent as error:
+        raise ValueError(str(error)) from None
     return text
 
 
