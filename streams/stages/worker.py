@@ -21,6 +21,7 @@ from types import FrameType
 
 from feedmill.events.decode import decode_instance
 from feedmill.events.errors import BadEvent
+from feedmill.events.settings import Settings
 from feedmill.streams.kafka.batches import RecordBatch, TopicPartition
 from feedmill.streams.kafka.connection import Connection
 from feedmill.streams.kafka.dead_letters import TOPIC as DEAD_LETTERS
@@ -58,8 +59,6 @@ _LOOK_OFTEN_S = 0.001
 _OFTEN_FOR_S = 0.1
 STOP_WITHIN_S = 8.0
 _SERVE_GROUP_EVERY_S = 1.0
-# So long the loop leaves the interpreter to the Redis writer, which has whole feeds to send then.
-_LEAVE_S = 0.0003
 
 
 class Worker:
@@ -83,6 +82,7 @@ class Worker:
     ) -> None:
         self.environment = environment
         self.steps = tuple(steps)
+        self._ranking = [step for step in steps if step.ranks]
         self.connection = Connection(environment)
         self.metrics = Metrics(group, environment.instance)
         self._legs = Legs(self.metrics)
@@ -158,6 +158,7 @@ class Worker:
                     metrics,
                     self._partitions,
                     hurry=self.time.heartbeats.hurry,
+                    newest_settings=self._newest_settings,
                     settings_complete=self.settings.log.all_restored,
                     lists_complete=self.releases.lists_complete,
                 )
@@ -226,9 +227,10 @@ class Worker:
             self._loop_cpu_seconds.observe(time.thread_time() - cpu_start)
 
     def _follow_logs(self) -> None:
+        # First those that came within the last cycle: a heartbeat says that all steps follow them.
+        self._follow_settings()
         self.time.follow(self.status.instances)
         self.topics.follow()
-        self._follow_settings()
         if self.releases.follow():
             self.time.heartbeats.hurry()
 
@@ -242,7 +244,10 @@ class Worker:
             for step in self.steps:
                 step.settings_changed(self.settings.settings)
             self.time.heartbeats.hurry()
-            time.sleep(_LEAVE_S)
+
+    def _newest_settings(self) -> Settings:
+        self._read_settings()
+        return self.settings.settings
 
     def _hand_heartbeat_down(self, value: bytes | None, at_ms: int) -> None:
         if not value:
@@ -342,6 +347,8 @@ class Worker:
                 step.apply(work, self.writer)
             except Exception as error:  # noqa: BLE001 - the step says whether it is its own affair
                 step.failed(work, error, self.writer)
+            for ranking in self._ranking:
+                ranking.settings_changed(self._newest_settings())
         for one in arrivals:
             one.judged()
         if self.releases.judged(work, self.writer):
