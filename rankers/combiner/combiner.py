@@ -242,9 +242,12 @@ class Combiner:
 
     # --- what is to be written ------------------------------------------------------------
 
-    def take(self, now_ms: int, has_time: HasTime = always) -> Changes:
-        """Return what Redis does not show yet, feeds first; from here on it counts as written."""
-        feeds = self._take_feeds(has_time)
+    def take(self, now_ms: int, has_time: HasTime = always, *, only_whole: bool = False) -> Changes:
+        """Return what Redis does not show yet, feeds first; from here on it counts as written.
+
+        With `only_whole`, of the feeds that are there only those that are replaced as a whole.
+        """
+        feeds = self._take_feeds(has_time, only_whole=only_whole)
         removed_feeds = self._pending.take_removed_feeds()
         signals = [SignalsChange(post_id, 0, whole=True) for post_id in self._take_removed()]
         while True:
@@ -290,11 +293,14 @@ class Combiner:
         names = DECISIONS[:-1]
         return {name: int(np.count_nonzero(code == i)) for i, name in enumerate(names)}
 
-    def _take_feeds(self, has_time: HasTime) -> list[FeedChange]:
+    def _take_feeds(self, has_time: HasTime, *, only_whole: bool) -> list[FeedChange]:
         changes = []
         for name in tuple(self._pending.feeds):
+            feed = self._live.feeds[name]
+            if only_whole and not feed.whole:
+                continue
             del self._pending.feeds[name]
-            change = self._live.feeds[name].change(self.followed.offset)
+            change = feed.change(self.followed.offset)
             if change is not None:
                 changes.append(change)
             if not has_time():

@@ -118,6 +118,11 @@ class WriterThread:
         with self._changed:
             return not self._queue and not self._is_busy
 
+    def wait_idle(self, timeout_s: float) -> None:
+        """Leave the interpreter to the thread until `is_idle`, or for so long; for rare calls."""
+        with self._changed:
+            self._changed.wait_for(lambda: not (self._queue or self._is_busy), timeout_s)
+
     @property
     def trouble(self) -> str:
         """Why Redis takes no writes, or none that need memory, for people; "" while it does."""
@@ -217,6 +222,7 @@ class WriterThread:
             log.log(logging.WARNING if trouble else logging.INFO, "%s", trouble or "Redis: writing")
         with self._changed:
             self._is_busy = False
+            self._changed.notify_all()
             if not report:
                 return
             self._report.add(report)

@@ -31,6 +31,8 @@ WORK_S = 0.008
 _CHANGES_S = 0.005
 # What is left for changes where ranking took all of a budget.
 _LEAST_CHANGES_S = 0.002
+# So long, at most, the loop leaves the interpreter to the Redis writer when settings changed.
+_LEAVE_S = 0.010
 # A large batch may take longer by so much a post: what is not ranked at once piles up.
 _POST_S = 25e-6
 # And the changes of fields and feeds so much for each post that changed, unless all are rewritten.
@@ -52,6 +54,7 @@ class RankingStep(Step):
     """
 
     name = "combiner"
+    ranks = True
 
     def __init__(self, environment: Environment, made_here: Collection[str] = ()) -> None:
         super().__init__()
@@ -86,8 +89,7 @@ class RankingStep(Step):
         self._begin_restore()
 
     def settings_changed(self, settings: Settings) -> None:
-        self.combiner.apply(settings)
-        self._work(WORK_S)
+        self._follow(settings)
 
     def applied_offset(self) -> int | None:
         # Where another worker ranks, it alone says what Redis shows.
@@ -190,24 +192,48 @@ class RankingStep(Step):
 
         So many posts may have changed in this cycle.
         """
-        now_ms, has_time = self.context.clock.now_ms(), _for(budget_s)
         end = time.thread_time() + budget_s
+        more = self._rank(budget_s)
+        newest = None if more else self.context.newest_settings()
+        if newest is not None and self._follow(newest):
+            more = self._has_more
+        left_s = min(max(end - time.thread_time(), _LEAST_CHANGES_S), _CHANGES_S)
+        if not self.combiner.is_rewriting:
+            left_s = max(left_s, changed * _POST_CHANGES_S)
+        self._hand_over(left_s, caught_up=not more)
+        return more
+
+    def _follow(self, settings: Settings) -> bool:
+        """Rank by new settings, and have that written before all else; whether they are new."""
+        if settings is self.combiner.settings:
+            return False
+        self.combiner.apply(settings)
+        self._is_settled, self._has_more = False, self._rank(WORK_S)
+        if not self._has_more:
+            self._handover.wait_for_room(_LEAVE_S)
+            self._hand_over(_CHANGES_S, caught_up=True, only_whole=True)
+            self._handover.wait_written(_LEAVE_S)
+        return True
+
+    def _rank(self, budget_s: float) -> bool:
+        """Rank what there is time for; whether there is more."""
+        now_ms, has_time = self.context.clock.now_ms(), _for(budget_s)
         combiner, is_restored = self.combiner, self._logs.is_restored
         # What was read last belongs to the restore, too.
         if combiner.is_restoring and is_restored and not combiner.view.has_changes:
             combiner.is_restoring = False
         if combiner.is_restoring:
-            more = combiner.follow(now_ms, has_time) or is_restored
-        else:
-            more = combiner.work(now_ms, has_time)
-        self._has_ranked |= is_restored and not more
-        left_s = min(max(end - time.thread_time(), _LEAST_CHANGES_S), _CHANGES_S)
-        if not combiner.is_rewriting:
-            left_s = max(left_s, changed * _POST_CHANGES_S)
-        self._handover.write(_for(left_s), caught_up=is_restored and not more)
-        is_done = is_restored and not (more or combiner.is_restoring or combiner.is_pruning)
-        self._is_settled = is_done and not self._handover.is_behind
-        return more
+            return combiner.follow(now_ms, has_time) or is_restored
+        return combiner.work(now_ms, has_time)
+
+    def _hand_over(self, budget_s: float, *, caught_up: bool, only_whole: bool = False) -> None:
+        """Hand over what Redis does not show; `caught_up` if all that was read is ranked."""
+        combiner = self.combiner
+        caught_up = caught_up and self._logs.is_restored
+        self._has_ranked |= caught_up
+        self._handover.write(_for(budget_s), caught_up=caught_up, only_whole=only_whole)
+        is_busy = combiner.is_restoring or combiner.is_pruning or self._handover.is_behind
+        self._is_settled = caught_up and not is_busy
 
     # --- the rest -------------------------------------------------------------------------
 

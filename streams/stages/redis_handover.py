@@ -107,10 +107,13 @@ class RedisHandover:
             self._combiner.rewrite_all()
             self._writer.request_feeds()
 
-    def write(self, has_time: Callable[[], bool], *, caught_up: bool) -> None:
+    def write(
+        self, has_time: Callable[[], bool], *, caught_up: bool, only_whole: bool = False
+    ) -> None:
         """Submit what Redis does not show yet, feeds first, as much as there is time for.
 
-        A new owner begins once it has `caught_up`: it ranked all that it read.
+        A new owner begins once it has `caught_up`: it ranked all that it read.  `only_whole`
+        leaves feeds to the next call that are not replaced as a whole.
         """
         self._has_caught_up |= caught_up
         token, combiner = self._token, self._combiner
@@ -122,7 +125,7 @@ class RedisHandover:
             self._nothing_to_write(caught_up=caught_up)
             return
         start, now_ms = time.perf_counter(), self._context.clock.now_ms()
-        signals, feeds, removed_feeds = combiner.take(now_ms, has_time)
+        signals, feeds, removed_feeds = combiner.take(now_ms, has_time, only_whole=only_whole)
         removed = self._left_feeds.difference(combiner.feeds).union(removed_feeds)
         self._left_feeds = set()
         is_all = caught_up and not combiner.has_changes
@@ -144,6 +147,16 @@ class RedisHandover:
         self._writer.submit(batch)
         self._submitted.append(_Submitted(batch, self._followed_offset))
         self._context.metrics.observe("feedmill_cycle_seconds", time.perf_counter() - start)
+
+    def wait_for_room(self, timeout_s: float) -> None:
+        """Wait until `write` can submit something, or for so long."""
+        if not self._writer.has_room:
+            self.wait_written(timeout_s)
+
+    def wait_written(self, timeout_s: float) -> None:
+        """Leave the interpreter to the writer until it wrote what was submitted, or for so long."""
+        if self._token is not None and not self._writer.trouble:
+            self._writer.wait_idle(timeout_s)
 
     def renew(self) -> bool:
         """Renew every feed; whether the writer took it."""

@@ -149,6 +149,7 @@ class StepContext:
 
     `metrics` carry the step's name as their stage; `partitions` is how many partitions `posts` and
     every co-partitioned topic have.  `hurry` has the worker publish its heartbeats at once.
+    `newest_settings` reads on and returns what `settings_changed` will bring, None before any.
     `settings_complete` says whether `config` was read to its end since the last assignment,
     `lists_complete` whether `models` was, and its lists are loaded.
     """
@@ -158,6 +159,7 @@ class StepContext:
     metrics: Metrics
     partitions: int
     hurry: Callable[[], None] = lambda: None
+    newest_settings: Callable[[], Settings | None] = lambda: None
     settings_complete: Callable[[], bool] = lambda: True
     lists_complete: Callable[[], bool] = lambda: True
 
@@ -166,8 +168,8 @@ class Step(ABC):
     """One part of what a worker does; the worker calls all steps in order, in one thread.
 
     Only the order in `Worker(steps=…)` matters: a step sees what earlier ones did in the same
-    cycle.  No call may block, and none may work for more than 20 ms at a time, `apply` on its
-    batch apart: what takes longer goes into slices of `background`.
+    cycle.  No call may block, but see `ranks`, and none may work for more than 20 ms at a time,
+    `apply` on its batch apart: what takes longer goes into slices of `background`.
 
     Attributes
     ----------
@@ -175,9 +177,13 @@ class Step(ABC):
         The stage it belongs to: `spam`, …, `engagement`, `combiner`.  Names its heartbeat.
     models
         The versions of its models, by name, for the heartbeat.
+    ranks
+        Whether readers wait for what it makes of new settings.  It gets the newest ones after each
+        step of a cycle, too, before the others do, and may wait for what it wrote, up to 20 ms.
     """
 
     name: str = ""
+    ranks = False
 
     def __init__(self) -> None:
         self.models: dict[str, str] = {}

@@ -21,6 +21,7 @@ from types import FrameType
 
 from feedmill.events.decode import decode_instance
 from feedmill.events.errors import BadEvent
+from feedmill.events.settings import Settings
 from feedmill.streams.kafka.batches import RecordBatch, TopicPartition
 from feedmill.streams.kafka.connection import Connection
 from feedmill.streams.kafka.dead_letters import TOPIC as DEAD_LETTERS
@@ -35,7 +36,7 @@ from feedmill.streams.releases.model_releases import ModelReleases
 from feedmill.streams.settings.environment import Environment
 from feedmill.streams.settings.log_time import LogTime
 from feedmill.streams.settings.settings_log import SettingsLog
-from feedmill.streams.stages.decoding import decode_work
+from feedmill.streams.stages.decoding import decode_work, engagement_room
 from feedmill.streams.stages.heap import trim_heap
 from feedmill.streams.stages.step import Step, StepContext, WorkBatch
 from feedmill.streams.stages.watchdog import Watchdog
@@ -56,12 +57,12 @@ _SOON_S = 0.003
 _LOOK_S = 0.005
 _LOOK_OFTEN_S = 0.001
 _OFTEN_FOR_S = 0.1
+# Between the steps of a cycle it looks for settings this often; most cycles are shorter.
+_SETTINGS_EVERY_S = 0.003
 STOP_WITHIN_S = 8.0
 # So many more objects than were freed have the collector look at them, for some milliseconds.
 _COLLECT_FROM = 20_000
 _SERVE_GROUP_EVERY_S = 1.0
-# So long the loop leaves the interpreter to the Redis writer, which has whole feeds to send then.
-_LEAVE_S = 0.0003
 
 
 class Worker:
@@ -85,6 +86,7 @@ class Worker:
     ) -> None:
         self.environment = environment
         self.steps = tuple(steps)
+        self._ranking = [step for step in steps if step.ranks]
         self.connection = Connection(environment)
         self.metrics = Metrics(group, environment.instance)
         self._legs = Legs(self.metrics)
@@ -119,6 +121,7 @@ class Worker:
         self._often_until = 0.0
         self._busy = False
         self._has_new_settings = False
+        self._settings_read_at = 0.0
         self._next_step = 0
         self._watchdog = Watchdog()
         self.status = WorkerStatus(self, self._watchdog)
@@ -160,6 +163,7 @@ class Worker:
                     metrics,
                     self._partitions,
                     hurry=self.time.heartbeats.hurry,
+                    newest_settings=self._newest_settings,
                     settings_complete=self.settings.log.all_restored,
                     lists_complete=self.releases.lists_complete,
                 )
@@ -231,12 +235,15 @@ class Worker:
             self._loop_cpu_seconds.observe(time.thread_time() - cpu_start)
 
     def _follow_logs(self) -> None:
+        # First those that came within the last cycle: a heartbeat says that all steps follow them.
+        self._follow_settings()
         self.time.follow(self.status.instances)
         self.topics.follow()
         if self.releases.follow():
             self.time.heartbeats.hurry()
 
     def _read_settings(self) -> bool:
+        self._settings_read_at = time.monotonic()
         self._has_new_settings |= self.settings.follow()
         return self._has_new_settings
 
@@ -247,7 +254,11 @@ class Worker:
             for step in self.steps:
                 step.settings_changed(self.settings.settings)
             self.time.heartbeats.hurry()
-            time.sleep(_LEAVE_S)
+
+    def _newest_settings(self) -> Settings:
+        if time.monotonic() >= self._settings_read_at + _SETTINGS_EVERY_S:
+            self._read_settings()
+        return self.settings.settings
 
     def _hand_heartbeat_down(self, value: bytes | None, at_ms: int) -> None:
         if not value:
@@ -348,6 +359,8 @@ class Worker:
                 step.apply(work, self.writer)
             except Exception as error:  # noqa: BLE001 - the step says whether it is its own affair
                 step.failed(work, error, self.writer)
+            for ranking in self._ranking:
+                ranking.settings_changed(self._newest_settings())
         for one in arrivals:
             one.judged()
         if self.releases.judged(work, self.writer):
@@ -380,15 +393,6 @@ class Worker:
                 return True
             more = step.background(self.writer, left) or more
         return more
-
-
-def engagement_room(batch_records: int, posts: int) -> int:
-    """Return how many engagements a cycle may take beside so many posts.
-
-    Posts come first where there is more than can be done.  A part is left to engagements, which
-    cost little beside posts, so that a flood of posts does not keep every count where it is.
-    """
-    return max(batch_records - posts, batch_records // 4, 1)
 
 
 def _end_now(code: int) -> None:

@@ -109,6 +109,24 @@ def test_a_full_queue_takes_no_more_and_the_newest_state_is_written_later(
     assert loop.feeds["global"] == {"p0": 199.0}
 
 
+def test_a_loop_can_wait_until_all_is_written_and_not_for_ever(
+    own_redis: OwnRedis, loop: WritingLoop, client: RedisClient
+) -> None:
+    for score in range(20):
+        loop.set_feed("global", {"p0": float(score)})
+        loop.step()
+        loop.writer.wait_idle(20.0)
+        assert loop.writer.is_idle
+        assert shown(client)[0]["global"] == {"p0": float(score)}
+    own_redis.freeze()
+    loop.set_feed("global", {"p0": 99.0})
+    loop.step()
+    loop.writer.wait_idle(0.01)
+    assert not loop.writer.is_idle
+    own_redis.go_on()
+    loop.settle()
+
+
 def test_a_server_that_is_read_only_gets_what_it_refused_once_it_may_be_written(
     loop: WritingLoop, client: RedisClient
 ) -> None:

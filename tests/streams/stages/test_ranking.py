@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
 import msgspec
 import pytest
 
-from builders.events import NOW_MS, post, signal
+from builders.events import NOW_MS, post, settings_of, signal
 from builders.fake_log import FakeLog, KeptWriter
 from feedmill.events.post import Post
 from feedmill.events.settings import Settings
@@ -38,6 +39,9 @@ class FakeWriterThread:
     def give_up_feeds(self, *, give_up: bool) -> None: ...
 
     def request_feeds(self) -> None: ...
+
+    def wait_idle(self, timeout_s: float) -> None:
+        self.has_room = True
 
     def submit(self, batch: WriteBatch) -> bool:
         self.batches.append(batch)
@@ -228,6 +232,49 @@ def test_posts_give_no_more_time_where_all_is_written_again(
     step.combiner.rewrite_all()
     take(step, post("last"), 1_001)
     assert step.combiner.has_changes
+
+
+def weights_of(step: RankingStep, quality: float) -> Settings:
+    """The step's settings with other weights of `global`."""
+    value = {"quality": quality, "engagement": 0, "half_life_hours": None}
+    return settings_of(("weights/global", value), before=step.combiner.settings)
+
+
+def feeds_of(step: RankingStep) -> list[list[str]]:
+    """The feeds of each batch that the Redis writer has."""
+    writer: Any = step._handover._writer
+    return [[change.feed for change in batch.feeds] for batch in writer.batches]
+
+
+def test_settings_that_come_while_it_ranks_go_before_the_feeds_of_that_cycle(
+    step: RankingStep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ranking, "WORK_S", 10.0)
+    take(step, post("p", communities=("c",)), 1)
+    turn_until_idle(step)
+    newest = weights_of(step, 2)
+    context = replace(step.context, newest_settings=lambda: newest)
+    monkeypatch.setattr(step, "context", context)
+    take(step, post("q", communities=("c",)), 2)
+    writer: Any = step._handover._writer
+    assert feeds_of(step) == [["global"], ["community:c"]]
+    # A post's signals never come after a feed that shows it.
+    assert [change.post_id for change in writer.batches[0].signals] == ["q"]
+    assert [post_id for post_id, _ in writer.batches[0].feeds[0].entries] == ["q", "p"]
+    step.settings_changed(newest)
+    assert len(writer.batches) == 2
+
+
+def test_new_settings_are_handed_over_once_the_redis_writer_has_room(
+    step: RankingStep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ranking, "WORK_S", 10.0)
+    take(step, post("p"), 1)
+    turn_until_idle(step)
+    writer: Any = step._handover._writer
+    writer.has_room = False
+    step.settings_changed(weights_of(step, 2))
+    assert feeds_of(step) == [["global"]]
 
 
 def take(step: RankingStep, event: Post, offset: int) -> None:

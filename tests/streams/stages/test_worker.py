@@ -19,7 +19,7 @@ import pytest
 from builders.kafka_log import KafkaLog, until
 from feedmill.deploy.local import StackAddress, down, up
 from feedmill.streams.settings.environment import environment_variables
-from feedmill.streams.stages.worker import engagement_room
+from feedmill.streams.stages.decoding import engagement_room
 
 
 class WorkerProcess:

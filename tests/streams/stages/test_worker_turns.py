@@ -15,6 +15,8 @@ from builders.waiting import until
 from feedmill.deploy.local import StackAddress
 from feedmill.events.settings import Settings
 from feedmill.streams.kafka.batches import RecordBatch
+from feedmill.streams.settings.environment import Environment
+from feedmill.streams.stages import worker as worker_module
 from feedmill.streams.stages.step import Step, WorkBatch, Writer
 from feedmill.streams.stages.worker import CYCLE_S, LEAST_S, Worker
 
@@ -153,6 +155,68 @@ def test_a_setting_that_comes_within_a_cycle_holds_in_that_cycle(
         until(lambda: "settings" in step.calls and step.backgrounds > 50)
     at = step.calls.index("settings")
     assert step.calls[at - 1 : at + 2] == ["poll", "settings", "background"]
+
+
+class RankingStep(OrderStep):
+    """Follows settings within a cycle; shares its list of calls."""
+
+    ranks = True
+
+    def __init__(self, name: str, calls: list[str]) -> None:
+        super().__init__(name)
+        self.calls = calls
+
+    def settings_changed(self, settings: Settings) -> None:
+        self.calls.append(f"{self.name} {settings.offset}")
+
+    def apply(self, work: WorkBatch, writer: Writer) -> None:
+        self.calls.append(f"apply {self.name}")
+
+
+class ModelStep(RankingStep):
+    ranks = False
+
+
+def test_what_ranks_follows_settings_between_two_steps_and_the_others_after_the_cycle(
+    stack: StackAddress, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[str] = []
+    monkeypatch.setattr(worker_module, "decode_work", lambda *_, **__: WorkBatch(1, 0))
+    monkeypatch.setattr(worker_module, "_SETTINGS_EVERY_S", 0.0)
+    worker = Worker(
+        Environment(kafka=stack.kafka), [ModelStep("model", calls), RankingStep("combiner", calls)]
+    )
+    worker._started = True
+    came = iter([True, False])
+
+    def follow() -> bool:
+        if has_come := next(came):
+            worker.settings.settings = worker.settings.settings.skip(7)
+        return has_come
+
+    monkeypatch.setattr(worker.settings, "follow", follow)
+    worker._apply([], [])
+    assert calls == ["apply model", "combiner 7", "apply combiner", "combiner 7"]
+    worker._follow_settings()
+    assert calls[4:] == ["model 7", "combiner 7"]
+
+
+def test_between_steps_the_settings_are_read_only_now_and_then(
+    stack: StackAddress, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[Worker] = []
+    monkeypatch.setattr(worker_module, "decode_work", lambda *_, **__: WorkBatch(1, 0))
+    monkeypatch.setattr(worker_module, "_SETTINGS_EVERY_S", 60.0)
+    worker = Worker(Environment(kafka=stack.kafka), [RankingStep("combiner", []) for _ in range(5)])
+
+    def follow() -> bool:
+        looks.append(worker)
+        return False
+
+    monkeypatch.setattr(worker.settings, "follow", follow)
+    worker._read_settings()
+    worker._apply([], [])
+    assert len(looks) == 1
 
 
 def test_settings_end_a_wait_for_posts(monkeypatch: pytest.MonkeyPatch) -> None:
