@@ -5,8 +5,9 @@
 
 A post is visible when the feed of its community has it; an engagement when the score of its post
 there has changed.  Some 100 events a second are watched, each to the end: one that never shows
-fails the run.  Processor time is that of all of the subject's processes, by /proc.  Kafka, Redis,
-load and watcher run on the same machine.  Printed is the median of the rounds.
+fails the run.  Each kind and rate goes on for three seconds before it is measured, and texts are
+drawn before they are sent.  Processor time is that of all of the subject's processes, by /proc.
+Kafka, Redis, load and watcher run on the same machine.  Printed is the median of the rounds.
 """
 
 from __future__ import annotations
@@ -47,6 +48,8 @@ def measure(name: SubjectName, cases: Sequence[Case], seconds: float) -> list[Me
         load.posts(WARM_RATE, WARM_S)
         for kind, rate in cases:
             send = load.posts if kind == "posts" else load.engagements
+            # Kafka compiles its code for each kind of request while it takes the first of them.
+            send(rate, WARM_S)
             watcher.seen.clear()
             before = subject.cpu_seconds()
             count = send(rate, seconds)
@@ -91,6 +94,7 @@ def sustain(rate: float, seconds: float) -> None:
     with own_servers() as environment, running("worker", environment) as subject:
         watcher = Watcher(environment)
         load = Load(environment, watcher)
+        load.draw(int(rate * seconds + WARM_RATE * WARM_S))
         load.posts(WARM_RATE, WARM_S)
         part_s = min(MINUTE_S, seconds / 5)
         for number in range(round(seconds / part_s)):
