@@ -46,6 +46,16 @@ class LengthCalibrator:
         values: Scores = 1.0 / (1.0 + np.exp(-self.log_odds(raw, characters)))
         return values
 
+    def value_of_one(self, raw: float, characters: int) -> float:
+        """Return what `value` does of one score, by Python's numbers."""
+        threshold = self.demote_at.item(int(self.lengths.searchsorted(characters)))
+        above = self.slope * (raw - threshold) + _DEMOTE_LOG_ODDS - _DEMOTE_LOG_ODDS
+        room = log_odds(self.ceiling) - _DEMOTE_LOG_ODDS
+        if above > 0 and room < inf:
+            above = room * float(np.tanh(above / room))
+        odds = max(above + _DEMOTE_LOG_ODDS, -700.0)
+        return 1.0 / (1.0 + float(np.exp(-odds)))
+
     def log_odds(self, raw: Scores, characters: npt.NDArray[np.int64]) -> Scores:
         """Return the log-odds of the same values: (rows,)."""
         above = self.unlimited(raw, characters) - _DEMOTE_LOG_ODDS

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from feedmill.features.feature_group import FeatureGroup
-from feedmill.features.text.ngrams import TextBatch, TextChunk
+from feedmill.features.text.ngrams import TextBatch, TextChunk, WordRows
 
 _SPAM_LEXICON = Path(__file__).parent / "lists" / "spam_lexicon.txt"
 _COMMENT, _KIND = "#", "["
@@ -33,6 +33,8 @@ class HashedTerms:
 
     Attributes
     ----------
+    kind_of
+        The kinds by key, for the few words of one text.
     keys
         (terms,) uint64, sorted.
     kinds
@@ -42,6 +44,7 @@ class HashedTerms:
         text are ruled out by it without a search.
     """
 
+    kind_of: Mapping[int, int]
     keys: npt.NDArray[np.uint64]
     kinds: npt.NDArray[np.int64]
     has_prefix: npt.NDArray[np.bool_]
@@ -53,7 +56,7 @@ class HashedTerms:
         kinds = np.array([kind_of[key] for key in keys.tolist()], dtype=np.int64)
         has_prefix = np.zeros(1 << 16, dtype=np.bool_)
         has_prefix[keys >> _TO_PREFIX] = True
-        return cls(keys, kinds, has_prefix)
+        return cls(kind_of, keys, kinds, has_prefix)
 
     def find(
         self, hashes: npt.NDArray[np.uint64]
@@ -73,6 +76,8 @@ class HashedTerms:
         Terms span one word; with more `spans` two, and two with any word between them.
         """
         words, cells = chunk.words, len(chunk) * kinds
+        if len(chunk) == 1:
+            return self._counts_of_one(words, kinds, spans)
         places, kind = self.find(words.hashes[:spans].ravel())
         if not len(places):
             return np.zeros((len(chunk), kinds), dtype=np.int64)
@@ -80,6 +85,16 @@ class HashedTerms:
         row = words.starts.searchsorted(word, side="right") - 1
         inside = word < words.ends[row] - span
         return np.bincount((row * kinds + kind)[inside], minlength=cells).reshape(-1, kinds)
+
+    def _counts_of_one(self, words: WordRows, kinds: int, spans: int) -> npt.NDArray[np.int64]:
+        """Return what `counts` does for the words of one text: (1, kinds)."""
+        counts = np.zeros((1, kinds), dtype=np.int64)
+        last = words.hashes.shape[1]
+        for span, hashes in enumerate(words.hashes[:spans].tolist()):
+            if not self.kind_of.keys().isdisjoint(hashes):
+                for one in filter(self.kind_of.__contains__, hashes[: last - span]):
+                    counts[0, self.kind_of[one]] += 1
+        return counts
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +176,9 @@ def lexicon_matrix(batch: TextBatch) -> npt.NDArray[np.float32]:
     The logarithm of 1 plus how many terms of each kind, and of all kinds, are in a window.
     """
     counts = spam_lexicon().counts(batch)
-    with_total = np.concatenate([counts, counts.sum(axis=1, keepdims=True)], axis=1)
+    if not np.count_nonzero(counts):
+        return np.zeros((len(batch), len(LEXICON_COLUMNS)), dtype=np.float32)
+    with_total = np.concatenate([counts, np.add.reduce(counts, axis=1, keepdims=True)], axis=1)
     return np.log1p(with_total * batch.window_shares[:, None]).astype(np.float32)
 
 

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import accumulate
+from math import sqrt
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -31,7 +32,7 @@ from feedmill.features.text.byte_rows import (
     word_bounds,
 )
 from feedmill.features.text.deobfuscation import deobfuscate, normalise_characters
-from feedmill.features.text.normalise import obfuscated_rows
+from feedmill.features.text.normalise import may_be_obfuscated, obfuscated_rows
 
 Tokens = npt.NDArray[np.uint32]
 Weights = npt.NDArray[np.signedinteger[Any]]
@@ -46,6 +47,8 @@ _MIX64 = np.uint64(0xD6E8FEB86659FD93)
 # Of a word by itself, with the next one, and with the next but one.
 _WORD_MULTIPLIERS = np.array([[1], [0xA0761D6478BD642F], [0xE7037ED1A0B428DB]], dtype=np.uint64)
 _NO_TOKEN = np.zeros(1, dtype=np.uint32)
+_ANY = np.ones(1, dtype=np.bool_)
+_row_sums = partial(np.add.reduce, axis=-1, dtype=np.int64, keepdims=True)
 
 
 class TokenBlock(NamedTuple):
@@ -119,9 +122,11 @@ class JoinedBlocks(NamedTuple):
     Attributes
     ----------
     tokens
-        Those of each block in turn, and a 0: `reduceat` refuses a bound at the end.
+        Those of each block in turn, and a 0: `reduceat` refuses a bound at the end.  Of a single
+        row nothing else.
     bounds
-        (blocks * rows * 2,) where each row of each block begins and ends.
+        (blocks * rows * 2,) where each row of each block begins and ends.  Of a single row where
+        its words begin.
     has_tokens
         (blocks, rows): the row has a token of the block.
     token_counts
@@ -136,6 +141,11 @@ class JoinedBlocks(NamedTuple):
     @classmethod
     def of(cls, chunk: TextChunk) -> JoinedBlocks:
         """Join the blocks of one chunk."""
+        if len(chunk) == 1:
+            of_bytes = chunk.byte_tokens[:, : chunk.folded.ends[0]].ravel()
+            words, pairs = chunk.word_tokens
+            tokens = np.concatenate((of_bytes, words, pairs[:-1]), dtype=np.int64)
+            return cls(tokens, np.array([of_bytes.size]), _ANY, np.array([tokens.size]))
         blocks = chunk.blocks
         tokens = np.concatenate((*(block.tokens for block in blocks), _NO_TOKEN), dtype=np.int64)
         bounds = np.concatenate((*(b.starts for b in blocks), *(b.ends for b in blocks)))
@@ -149,6 +159,10 @@ class JoinedBlocks(NamedTuple):
     def weighted_sums(self, weights: Weights, word_factor: int) -> npt.NDArray[np.int64]:
         """Sum the weights of all tokens of each row, those of words so many times: (…, rows)."""
         added = weights.take(self.tokens, axis=-1)
+        if len(self.token_counts) == 1:
+            (begin,) = self.bounds.tolist() if word_factor > 1 else (0,)
+            sums = _row_sums(added[..., begin:])
+            return sums * word_factor + _row_sums(added[..., :begin]) if begin else sums
         # Every other sum is of what lies between two rows.
         sums = np.add.reduceat(added, self.bounds, axis=-1, dtype=np.int32)[..., ::2]
         # `reduceat` gives one token's weight where there is none.
@@ -199,6 +213,8 @@ class TextBatch:
         (…, rows) int64, exact.
         """
         parts = [blocks.weighted_sums(weights, word_factor) for blocks in self._joined_blocks]
+        if len(parts) == 1:
+            return parts[0]
         none = np.zeros((*weights.shape[:-1], 0), dtype=np.int64)
         return np.concatenate(parts or [none], axis=-1)
 
@@ -209,6 +225,8 @@ class TextBatch:
     def token_counts(self) -> Indices:
         """Return the number of tokens of each text: (rows,) int64, at least 2."""
         counts = [blocks.token_counts for blocks in self._joined_blocks]
+        if len(counts) == 1:
+            return counts[0]
         return np.concatenate(counts or [np.zeros(0, dtype=np.int64)])
 
     @cached_property
@@ -217,6 +235,8 @@ class TextBatch:
 
         A count times this share is a density: it does not grow with the length of the text.
         """
+        if len(self) == 1:
+            return np.array([min(1.0, WINDOW_TOKENS / self.token_counts().item())])
         return np.minimum(1.0, WINDOW_TOKENS / self.token_counts())
 
     @cached_property
@@ -225,6 +245,8 @@ class TextBatch:
 
         The root of the number of tokens; beyond a window it rises with the number itself.
         """
+        if len(self) == 1:
+            return np.array([sqrt(self.token_counts().item() / self.window_shares.item())])
         return np.sqrt(self.token_counts() / self.window_shares)
 
 
@@ -244,8 +266,10 @@ def _chunks(texts: Sequence[str]) -> Iterator[TextChunk]:
 
 
 def _chunk(texts: list[str]) -> TextChunk:
-    raw = ByteRows.of([encode(t) for t in texts])
-    obfuscated = obfuscated_rows(raw).tolist()
+    encoded = [encode(t) for t in texts]
+    raw = ByteRows.of(encoded)
+    few = len(texts) == 1 and not may_be_obfuscated(encoded[0])
+    obfuscated = () if few else obfuscated_rows(raw).tolist()
     if obfuscated:
         for row in obfuscated:
             texts[row] = deobfuscate(texts[row])
