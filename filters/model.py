@@ -97,11 +97,7 @@ class FilterModel:
         """Return (len(batch),) float64 in [0, 1], of posts whose features several models share."""
         if not len(batch):
             return np.zeros(0)
-        if len(batch) == 1:
-            size = len(batch.posts[0].text)
-            values = np.array([self.calibrator.value_of_one(self.raw_scores(batch).item(), size)])
-        else:
-            values = self.calibrator.value(self.raw_scores(batch), batch.characters)
+        values = self.calibrator.value(self.raw_scores(batch), batch.characters)
         if self.evidence.domains:
             values = raise_by_domains(batch, values)
         return raise_self_labelled(self.believed_self_labels, batch.posts, values)
@@ -110,8 +106,7 @@ class FilterModel:
         """Return the scores before calibration: (posts,), any real number."""
         total = np.full(len(batch), self.bias)
         for model, view in zip(self.ngram_models, self.evidence.views, strict=True):
-            if view == "text" or any(batch.view(view).texts):
-                total += view_score(model, view, batch)
+            total += view_score(model, view, batch)
         start = len(self.ngram_models)
         for group in self.evidence.groups:
             columns = batch.columns(group)

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from feedmill.features.text.byte_hashes import GOLDEN
-from feedmill.features.text.byte_rows import Indices
+from feedmill.features.text.byte_rows import PADDING_BYTES, Indices
 from feedmill.features.text.ngrams import TextBatch, TextChunk
 
 Signatures = npt.NDArray[np.uint8]
@@ -167,14 +167,18 @@ def _bin_minima(chunk: TextChunk) -> Minima:
         bins = (hashes >> _TO_BIN).astype(np.intp)
         np.minimum.at(minima[0], bins, hashes << _BIN_BITS)
         return minima
-    block = chunk.blocks[_FIVE_GRAMS]
-    hashes = _mixed(block.tokens)
-    cells = _row_of_token(len(block.tokens), block.starts, block.ends) * np.uint32(BINS)
+    tokens, ends = chunk.byte_tokens[_FIVE_GRAMS], chunk.folded.ends
+    hashes = _mixed(tokens)
+    sizes = ends - chunk.folded.starts + PADDING_BYTES
+    cells = np.arange(0, len(chunk) * BINS, BINS).repeat(sizes)[: len(tokens)]
     cells += hashes >> _TO_BIN
-    # Tokens that belong to no text fall into one more row, which is cut off.
-    minima = np.full((len(chunk) + 1) * BINS, _NO_HASH, dtype=np.uint32)
-    np.minimum.at(minima, cells, hashes << _BIN_BITS)
-    return minima.reshape(-1, BINS)[:-1]
+    # What begins in the padding belongs to no text.
+    between = (ends[:, None] + np.arange(PADDING_BYTES)).ravel()
+    hashes <<= _BIN_BITS
+    hashes[between[between < len(hashes)]] = _NO_HASH
+    minima = np.full(len(chunk) * BINS, _NO_HASH, dtype=np.uint32)
+    np.minimum.at(minima, cells, hashes)
+    return minima.reshape(-1, BINS)
 
 
 def _mixed(tokens: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint32]:
@@ -184,14 +188,3 @@ def _mixed(tokens: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint32]:
     hashes *= _MIX
     hashes ^= hashes >> np.uint32(13)
     return hashes
-
-
-def _row_of_token(size: int, starts: Indices, ends: Indices) -> npt.NDArray[np.uint32]:
-    """Return the row whose segment each of `size` positions lies in, ``len(starts)`` if none."""
-    rows = len(starts)
-    bounds = np.zeros(2 * rows + 2, dtype=np.int64)
-    bounds[1:-1:2], bounds[2:-1:2], bounds[-1] = starts, ends, size
-    lengths = bounds[1:] - bounds[:-1]
-    labels = np.full(2 * rows + 1, rows, dtype=np.uint32)
-    labels[1::2] = np.arange(rows)
-    return np.repeat(labels, lengths)

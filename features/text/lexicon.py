@@ -7,6 +7,7 @@ columns, which artifacts hold, a term is a "cue".
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -17,12 +18,13 @@ import numpy as np
 import numpy.typing as npt
 
 from feedmill.features.feature_group import FeatureGroup
-from feedmill.features.text.ngrams import TextBatch, TextChunk, WordRows
+from feedmill.features.text.ngrams import TextBatch, TextChunk
 
 _SPAM_LEXICON = Path(__file__).parent / "lists" / "spam_lexicon.txt"
 _COMMENT, _KIND = "#", "["
 ANY_WORD = "_"
 _TO_PREFIX = np.uint64(48)
+_FEW = 512
 LEXICON_KINDS = ("action", "promotion", "money", "urgency", "selected", "contact", "bait", "adult")
 LEXICON_COLUMNS: tuple[str, ...] = (*(f"cues_{kind}" for kind in LEXICON_KINDS), "cues")
 
@@ -34,66 +36,44 @@ class HashedTerms:
     Attributes
     ----------
     kind_of
-        The kinds by key, for the few words of one text.
-    keys
-        (terms,) uint64, sorted.
-    kinds
-        (terms,) int64.
+        The number of each term, by its hash.
     has_prefix
-        (65536,) bool: which values of the first 16 bits occur among the keys.  Most words of a
-        text are ruled out by it without a search.
+        (65536,) bool: which values of the first 16 bits occur among the hashes.  More than a few
+        words are ruled out by it without a look-up.
     """
 
     kind_of: Mapping[int, int]
-    keys: npt.NDArray[np.uint64]
-    kinds: npt.NDArray[np.int64]
     has_prefix: npt.NDArray[np.bool_]
 
     @classmethod
     def of(cls, kind_of: Mapping[int, int]) -> HashedTerms:
-        """Build from a mapping of keys to kinds."""
-        keys = np.array(sorted(kind_of), dtype=np.uint64)
-        kinds = np.array([kind_of[key] for key in keys.tolist()], dtype=np.int64)
+        """Build from a mapping of hashes to kinds."""
         has_prefix = np.zeros(1 << 16, dtype=np.bool_)
-        has_prefix[keys >> _TO_PREFIX] = True
-        return cls(kind_of, keys, kinds, has_prefix)
+        has_prefix[np.array([*kind_of], dtype=np.uint64) >> _TO_PREFIX] = True
+        return cls(kind_of, has_prefix)
 
-    def find(
-        self, hashes: npt.NDArray[np.uint64]
-    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        """Return the positions of the hashes that are terms, ascending, and the kind of each."""
-        maybe = self.has_prefix.take((hashes >> _TO_PREFIX).view(np.int64)).nonzero()[0]
-        if not len(maybe):
-            return maybe, maybe
-        found = hashes.take(maybe)
-        at = self.keys.searchsorted(found)
-        sure = self.keys.take(at, mode="clip") == found
-        return maybe[sure], self.kinds[at[sure]]
-
-    def counts(self, chunk: TextChunk, kinds: int, spans: int = 1) -> npt.NDArray[np.int64]:
-        """Count the terms of each kind in each text of a chunk: (rows, kinds).
+    def counts(self, batch: TextBatch, kinds: int, spans: int = 1) -> npt.NDArray[np.int64]:
+        """Count the terms of each kind in each text: (rows, kinds).
 
         Terms span one word; with more `spans` two, and two with any word between them.
         """
-        words, cells = chunk.words, len(chunk) * kinds
-        if len(chunk) == 1:
-            return self._counts_of_one(words, kinds, spans)
-        places, kind = self.find(words.hashes[:spans].ravel())
-        if not len(places):
-            return np.zeros((len(chunk), kinds), dtype=np.int64)
-        span, word = np.divmod(places, words.hashes.shape[1])
-        row = words.starts.searchsorted(word, side="right") - 1
-        inside = word < words.ends[row] - span
-        return np.bincount((row * kinds + kind)[inside], minlength=cells).reshape(-1, kinds)
+        parts = [self._counts(chunk, kinds, spans) for chunk in batch.chunks]
+        return np.concatenate(parts) if parts else np.zeros((0, kinds), dtype=np.int64)
 
-    def _counts_of_one(self, words: WordRows, kinds: int, spans: int) -> npt.NDArray[np.int64]:
-        """Return what `counts` does for the words of one text: (1, kinds)."""
-        counts = np.zeros((1, kinds), dtype=np.int64)
-        last = words.hashes.shape[1]
-        for span, hashes in enumerate(words.hashes[:spans].tolist()):
-            if not self.kind_of.keys().isdisjoint(hashes):
-                for one in filter(self.kind_of.__contains__, hashes[: last - span]):
-                    counts[0, self.kind_of[one]] += 1
+    def _counts(self, chunk: TextChunk, kinds: int, spans: int) -> npt.NDArray[np.int64]:
+        words, counts = chunk.words, np.zeros((len(chunk), kinds), dtype=np.int64)
+        hashes, places = words.hashes[:spans].ravel(), [*range(words.hashes.shape[1] * spans)]
+        if hashes.size > _FEW:
+            maybe = self.has_prefix.take((hashes >> _TO_PREFIX).view(np.int64)).nonzero()[0]
+            hashes, places = hashes.take(maybe), maybe.tolist()
+        keys = hashes.tolist()
+        if self.kind_of.keys().isdisjoint(keys):
+            return counts
+        for place, key in zip(places, keys, strict=True):
+            if key in self.kind_of:
+                span, word = divmod(place, words.hashes.shape[1])
+                row = bisect_right(words.starts, word) - 1
+                counts[row, self.kind_of[key]] += word + span < words.ends[row]
         return counts
 
 
@@ -124,8 +104,7 @@ class Lexicon:
 
     def counts(self, batch: TextBatch) -> npt.NDArray[np.int64]:
         """Count the terms of each kind in each text: (rows, kinds) int64."""
-        parts = [self.terms.counts(chunk, self.kinds, spans=3) for chunk in batch.chunks]
-        return np.concatenate(parts) if parts else np.zeros((0, self.kinds), dtype=np.int64)
+        return self.terms.counts(batch, self.kinds, spans=3)
 
 
 def _key(term: str) -> int:

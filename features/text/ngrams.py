@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from itertools import accumulate
-from math import sqrt
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -32,7 +31,7 @@ from feedmill.features.text.byte_rows import (
     word_bounds,
 )
 from feedmill.features.text.deobfuscation import deobfuscate, normalise_characters
-from feedmill.features.text.normalise import may_be_obfuscated, obfuscated_rows
+from feedmill.features.text.normalise import obfuscated_rows
 
 Tokens = npt.NDArray[np.uint32]
 Weights = npt.NDArray[np.signedinteger[Any]]
@@ -122,8 +121,7 @@ class JoinedBlocks(NamedTuple):
     Attributes
     ----------
     tokens
-        Those of each block in turn, and a 0: `reduceat` refuses a bound at the end.  Of a single
-        row nothing else.
+        Those of each block in turn; of several rows, then a 0: `reduceat` refuses a last bound.
     bounds
         (blocks * rows * 2,) where each row of each block begins and ends.  Of a single row where
         its words begin.
@@ -161,8 +159,10 @@ class JoinedBlocks(NamedTuple):
         added = weights.take(self.tokens, axis=-1)
         if len(self.token_counts) == 1:
             (begin,) = self.bounds.tolist() if word_factor > 1 else (0,)
-            sums = _row_sums(added[..., begin:])
-            return sums * word_factor + _row_sums(added[..., :begin]) if begin else sums
+            total: npt.NDArray[np.int64] = _row_sums(added[..., begin:])
+            if begin:
+                total = total * word_factor + _row_sums(added[..., :begin])
+            return total
         # Every other sum is of what lies between two rows.
         sums = np.add.reduceat(added, self.bounds, axis=-1, dtype=np.int32)[..., ::2]
         # `reduceat` gives one token's weight where there is none.
@@ -225,8 +225,6 @@ class TextBatch:
     def token_counts(self) -> Indices:
         """Return the number of tokens of each text: (rows,) int64, at least 2."""
         counts = [blocks.token_counts for blocks in self._joined_blocks]
-        if len(counts) == 1:
-            return counts[0]
         return np.concatenate(counts or [np.zeros(0, dtype=np.int64)])
 
     @cached_property
@@ -235,8 +233,6 @@ class TextBatch:
 
         A count times this share is a density: it does not grow with the length of the text.
         """
-        if len(self) == 1:
-            return np.array([min(1.0, WINDOW_TOKENS / self.token_counts().item())])
         return np.minimum(1.0, WINDOW_TOKENS / self.token_counts())
 
     @cached_property
@@ -245,8 +241,6 @@ class TextBatch:
 
         The root of the number of tokens; beyond a window it rises with the number itself.
         """
-        if len(self) == 1:
-            return np.array([sqrt(self.token_counts().item() / self.window_shares.item())])
         return np.sqrt(self.token_counts() / self.window_shares)
 
 
@@ -266,10 +260,8 @@ def _chunks(texts: Sequence[str]) -> Iterator[TextChunk]:
 
 
 def _chunk(texts: list[str]) -> TextChunk:
-    encoded = [encode(t) for t in texts]
-    raw = ByteRows.of(encoded)
-    few = len(texts) == 1 and not may_be_obfuscated(encoded[0])
-    obfuscated = () if few else obfuscated_rows(raw).tolist()
+    raw = ByteRows.of([encode(t) for t in texts])
+    obfuscated = obfuscated_rows(raw).tolist()
     if obfuscated:
         for row in obfuscated:
             texts[row] = deobfuscate(texts[row])

@@ -6,7 +6,6 @@ texts that it may change go through it.
 
 from __future__ import annotations
 
-import re
 from string import ascii_letters
 
 import numpy as np
@@ -40,11 +39,6 @@ def _flags(*sets: bytes) -> npt.NDArray[np.uint8]:
 _FIRST = _flags(_SIGNS, _LETTERS, b"!", _BLANKS, _BLANKS)
 _SECOND = _flags(_LETTERS, _SIGNS, _LETTERS + _SIGNS, _PRINTABLE, _LONE_LETTERS)
 _THIRD = _flags(_ANY, _ANY, _ANY, _BLANKS, _BLANKS)
-# Of a single text: a sign beside a letter, and what stands alone and is no word.
-_SIGN_BESIDE = re.compile(
-    b"[!%b](?:(?=[%b])|(?<=[!%b][%b]))" % (_SIGNS, _LETTERS, _LETTERS, _SIGNS)
-)
-_BETWEEN_BLANKS = re.compile(b"[%b][!-~](?=[%b])" % (_BLANKS, _BLANKS))
 _BESIDE, _SINGLE, _LONE = np.uint8(0b00111), np.uint8(0b01000), np.uint8(0b10000)
 
 
@@ -52,12 +46,6 @@ def normalise(text: str) -> str:
     """Return the text as the models read it, with its case; see `deobfuscation`."""
     text = normalise_characters(text)
     return deobfuscate(text) if len(obfuscated_rows(ByteRows.of([encode(text)]))) else text
-
-
-def may_be_obfuscated(encoded: bytes) -> bool:
-    """Say whether one text in UTF-8 may be among `obfuscated_rows`: most are not, found at once."""
-    singles = _BETWEEN_BLANKS.findall(b" %b " % encoded)
-    return len(singles) >= MIN_LONE_LETTERS or _SIGN_BESIDE.search(encoded) is not None
 
 
 def obfuscated_rows(rows: ByteRows) -> Indices:

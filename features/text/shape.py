@@ -1,9 +1,9 @@
 """The shape of a text: how it is written, not what it says.
 
-Counts of byte classes and of a few patterns, over a whole batch at once: no regular expression, no
-loop over texts.  A single text is counted by methods of `bytes`, which numpy's calls would cost a
-multiple of.  Columns named ``log_…`` are counts as ``log1p``, those named ``share_…`` fractions
-of the bytes or words of the text.
+Counts of byte classes and of a few patterns, over a whole batch at once: no loop over texts.  A
+short text by itself is counted by methods of `bytes`: so many calls of numpy take several times as
+long.  Columns named ``log_…`` are counts as ``log1p``, those named ``share_…`` fractions of the
+bytes or words of the text.
 """
 
 from __future__ import annotations
@@ -58,43 +58,29 @@ _CLASS_NAMES = tuple(_CLASSES)
 _UPPER, _DIGIT = _CLASS_NAMES.index("upper"), _CLASS_NAMES.index("digit")
 
 
-def _class_table() -> npt.NDArray[np.int64]:
-    table = np.zeros(256, dtype=np.int64)
-    for index, members in enumerate(_CLASSES.values()):
-        table[list(members)] = index
-    return table
-
-
-_CLASS_OF = _class_table()
+_CLASS_OF: Indices = np.zeros(256, dtype=np.int64)
+for _index, _members in enumerate(_CLASSES.values()):
+    _CLASS_OF[list(_members)] = _index
 _UPPER_AND_DIGIT = np.array([[_UPPER], [_DIGIT]])
 _TOP_LEVEL_DOMAINS = (
     b"com net org info biz edu gov io ly tv co uk us ca au de fr br ru pl nl es gl gd fm me be eu"
     b" app"
 )
 _WORD_BYTE = rb"[A-Za-z0-9'_\x80-\xff]"
-# The dot first: a text without dots is over at once.
+# The dot first: most are ruled out by what follows, and a text without dots at once.
 _DOMAIN = re.compile(
-    rb"\.(?<=%b\.)(?=(?i:%b)(?!%b))"
+    rb"\.(?=[A-Za-z])(?<=%b\.)(?=(?i:%b)(?!%b))"
     % (_WORD_BYTE, b"|".join(_TOP_LEVEL_DOMAINS.split()), _WORD_BYTE)
 )
-
-
-def _packed(word: bytes) -> np.uint32:
-    """Return up to four bytes as the number that they make in a little-endian buffer."""
-    return np.uint32(int.from_bytes(word, "little"))
-
-
-_HTTP, _WWW, _DOT_COM = map(_packed, (b"http", b"www.", b".com"))
+_HTTP, _WWW, _DOT_COM = np.frombuffer(b"httpwww..com", dtype="<u4")
+# Longer texts are quicker by numpy.
+_SHORT_BYTES = 2_000
 # For a single text: words by the kinds of their bytes, and letters as `_patterns` lowers them.
 _KINDS = np.select([_CLASS_OF == _UPPER, _CLASS_OF == _DIGIT, IS_WORD], [*b"A0a"], ord(" "))
-_KINDS_OF_BYTES = _KINDS.astype(np.uint8).tobytes()
-_CLASS_BYTES = _CLASS_OF.astype(np.uint8).tobytes()
+_KINDS_OF_BYTES, _CLASS_BYTES = bytes(_KINDS.tolist()), bytes(_CLASS_OF.tolist())
 _LOWERED = bytes(byte | 0x20 for byte in range(256))
 _REPEAT = re.compile(rb"([!-\xff])\1\1+")
-_MENTION, _HASHTAG = (
-    re.compile(rb"%b(?<!%b%b)(?=%b)" % (sign, _WORD_BYTE, sign, _WORD_BYTE))
-    for sign in (b"@", b"#")
-)
+_TAG = re.compile(rb"[@#](?<!%b[@#])(?=%b)" % (_WORD_BYTE, _WORD_BYTE))
 _PATTERNS = ("repeat", "link", "dot_com", "mention", "hashtag", "list_number")
 _WORDS = ("caps_word", "long_number", "number", "letter_word", "long_word", "domain")
 
@@ -121,12 +107,14 @@ def shape_matrix(batch: TextBatch) -> npt.NDArray[np.float32]:
 
 
 def _shapes(batch: TextBatch) -> npt.NDArray[np.float32]:
-    parts = [(_shape_of_one if len(chunk) == 1 else _shape)(chunk) for chunk in batch.chunks]
+    parts = [_shape(chunk) for chunk in batch.chunks]
     return np.concatenate(parts) if parts else np.zeros((0, len(SHAPE_COLUMNS)), dtype=np.float32)
 
 
 def _shape(chunk: TextChunk) -> npt.NDArray[np.float32]:
     rows = chunk.raw
+    if len(rows) == 1 and len(rows.buffer) <= _SHORT_BYTES:
+        return _shape_of_one(rows.buffer.tobytes())
     class_of = _CLASS_OF.take(rows.buffer)
     class_of_first = class_of.take(rows.starts + 1)
     size = np.maximum(rows.ends - rows.starts - 2, 1)
@@ -157,23 +145,22 @@ def _shape(chunk: TextChunk) -> npt.NDArray[np.float32]:
     return columns.T.astype(np.float32, order="C")
 
 
-def _shape_of_one(chunk: TextChunk) -> npt.NDArray[np.float32]:
-    """Return what `_shape` does for a chunk of one text."""
-    text = chunk.raw.buffer.tobytes()
+def _shape_of_one(text: bytes) -> npt.NDArray[np.float32]:
+    """Return what `_shape` does for a chunk of one text, given its padded bytes."""
     size, first = max(len(text) - PADDING_BYTES - 2, 1), text[1:2]
     kinds = text.translate(_KINDS_OF_BYTES).split()
     lengths = [*map(len, kinds)]
     words, longest = max(len(kinds), 1), max(lengths, default=0)
     capitals = sum(len(kind) > 1 and kind.isalpha() for kind in kinds if kind.isupper())
     classes = [*map(text.translate(_CLASS_BYTES).count, range(1, len(_CLASSES)))]
-    lowered, fractions = text.translate(_LOWERED), len(_FRACTIONS)
+    fractions, lowered, tags = len(_FRACTIONS), text.translate(_LOWERED), _TAG.findall(text)
     counts = (
         *(size, len(kinds), longest),
         *classes[fractions:],
         sum(len(run[0]) - 2 for run in _REPEAT.finditer(text)),
         lowered.count(b"http") + lowered.count(b"www."),
         lowered.count(b".com"),
-        *(len(pattern.findall(text)) for pattern in (_MENTION, _HASHTAG)),
+        *map(tags.count, (b"@", b"#")),
         first.isdigit(),
         capitals,
         sum(kind.count(b"0") >= 7 for kind in kinds) if classes[_DIGIT - 1] >= 7 else 0,
