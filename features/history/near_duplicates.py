@@ -107,7 +107,8 @@ def minhash(batch: TextBatch) -> SignatureBatch:
     # 8 bits of a bin's value: unequal values look equal in 1 of 255 cases.
     signatures = ((minima * _SPREAD) >> np.uint32(24)).astype(np.uint8)
     np.maximum(signatures, 1, out=signatures)
-    signatures[~is_filled] = EMPTY
+    # 0 is `EMPTY`.
+    signatures *= is_filled
     # `count_nonzero` by row takes three times as long on one text.
     comparable = np.add.reduce(is_filled, axis=1, dtype=np.intp) >= _MIN_FILLED_BINS
     return SignatureBatch(signatures, _buckets(minima), comparable)

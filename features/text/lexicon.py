@@ -62,10 +62,12 @@ class HashedTerms:
 
     def _counts(self, chunk: TextChunk, kinds: int, spans: int) -> npt.NDArray[np.int64]:
         words, counts = chunk.words, np.zeros((len(chunk), kinds), dtype=np.int64)
-        hashes, places = words.hashes[:spans].ravel(), [*range(words.hashes.shape[1] * spans)]
+        hashes = words.hashes[:spans].ravel()
         if hashes.size > _FEW:
             maybe = self.has_prefix.take((hashes >> _TO_PREFIX).view(np.int64)).nonzero()[0]
             hashes, places = hashes.take(maybe), maybe.tolist()
+        else:
+            places = [*range(hashes.size)]
         keys = hashes.tolist()
         if self.kind_of.keys().isdisjoint(keys):
             return counts
