@@ -107,7 +107,6 @@ def minhash(batch: TextBatch) -> SignatureBatch:
     # 8 bits of a bin's value: unequal values look equal in 1 of 255 cases.
     signatures = ((minima * _SPREAD) >> np.uint32(24)).astype(np.uint8)
     np.maximum(signatures, 1, out=signatures)
-    # 0 is `EMPTY`.
     signatures *= is_filled
     # `count_nonzero` by row takes three times as long on one text.
     comparable = np.add.reduce(is_filled, axis=1, dtype=np.intp) >= _MIN_FILLED_BINS
@@ -168,10 +167,9 @@ def _bin_minima(chunk: TextChunk) -> Minima:
         bins = (hashes >> _TO_BIN).astype(np.intp)
         np.minimum.at(minima[0], bins, hashes << _BIN_BITS)
         return minima
-    tokens, ends = chunk.byte_tokens[_FIVE_GRAMS], chunk.folded.ends
-    hashes = _mixed(tokens)
+    hashes, ends = _mixed(chunk.byte_tokens[_FIVE_GRAMS]), chunk.folded.ends
     sizes = ends - chunk.folded.starts + PADDING_BYTES
-    cells = np.arange(0, len(chunk) * BINS, BINS).repeat(sizes)[: len(tokens)]
+    cells = np.arange(0, len(chunk) * BINS, BINS).repeat(sizes)[: len(hashes)]
     cells += hashes >> _TO_BIN
     # What begins in the padding belongs to no text.
     between = (ends[:, None] + np.arange(PADDING_BYTES)).ravel()

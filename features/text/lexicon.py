@@ -38,8 +38,7 @@ class HashedTerms:
     kind_of
         The number of each term, by its hash.
     has_prefix
-        (65536,) bool: which values of the first 16 bits occur among the hashes.  More than a few
-        words are ruled out by it without a look-up.
+        (65536,) bool: which values of the first 16 bits occur among the hashes; rules most out.
     """
 
     kind_of: Mapping[int, int]
@@ -61,7 +60,7 @@ class HashedTerms:
         return np.concatenate(parts) if parts else np.zeros((0, kinds), dtype=np.int64)
 
     def _counts(self, chunk: TextChunk, kinds: int, spans: int) -> npt.NDArray[np.int64]:
-        words, counts = chunk.words, np.zeros((len(chunk), kinds), dtype=np.int64)
+        words, cells = chunk.words, list[int]()
         hashes = words.hashes[:spans].ravel()
         if hashes.size > _FEW:
             maybe = self.has_prefix.take((hashes >> _TO_PREFIX).view(np.int64)).nonzero()[0]
@@ -70,13 +69,15 @@ class HashedTerms:
             places = [*range(hashes.size)]
         keys = hashes.tolist()
         if self.kind_of.keys().isdisjoint(keys):
-            return counts
+            return np.zeros((len(chunk), kinds), dtype=np.int64)
+        starts, ends = words.starts.tolist(), words.ends.tolist()
         for place, key in zip(places, keys, strict=True):
             if key in self.kind_of:
                 span, word = divmod(place, words.hashes.shape[1])
-                row = bisect_right(words.starts, word) - 1
-                counts[row, self.kind_of[key]] += word + span < words.ends[row]
-        return counts
+                row = bisect_right(starts, word) - 1
+                cells += [row * kinds + self.kind_of[key]] * (word + span < ends[row])
+        counts = np.bincount(np.array(cells, dtype=np.int64), minlength=len(chunk) * kinds)
+        return counts.reshape(-1, kinds)
 
 
 @dataclass(frozen=True, slots=True)
