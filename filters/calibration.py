@@ -43,8 +43,21 @@ class LengthCalibrator:
 
     def value(self, raw: Scores, characters: npt.NDArray[np.int64]) -> Scores:
         """Map (rows,) raw scores of texts of so many characters to (rows,) float64 in [0, 1]."""
+        if len(raw) == 1:
+            return np.array([self._value_of_one(raw.item(), characters.item())])
         values: Scores = 1.0 / (1.0 + np.exp(-self.log_odds(raw, characters)))
         return values
+
+    def _value_of_one(self, raw: float, characters: int) -> float:
+        """Return what `value` does of one score, by Python's numbers."""
+        threshold = self.demote_at.item(int(self.lengths.searchsorted(characters)))
+        # Up and down again, as `log_odds` does: rounding is part of the value.
+        above = self.slope * (raw - threshold) + _DEMOTE_LOG_ODDS - _DEMOTE_LOG_ODDS
+        room = log_odds(self.ceiling) - _DEMOTE_LOG_ODDS
+        if above > 0 and room < inf:
+            above = room * float(np.tanh(np.divide(above, room)))
+        odds = max(above + _DEMOTE_LOG_ODDS, -700.0)
+        return 1.0 / (1.0 + float(np.exp(-odds)))
 
     def log_odds(self, raw: Scores, characters: npt.NDArray[np.int64]) -> Scores:
         """Return the log-odds of the same values: (rows,)."""

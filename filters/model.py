@@ -111,9 +111,10 @@ class FilterModel:
         for group in self.evidence.groups:
             columns = batch.columns(group)
             weights = self.weights[start : start + columns.shape[1]]
-            # A matrix product may round a row differently in another batch; these sums do not.
-            total += np.add.reduceat(columns * weights, _WHOLE_ROW, axis=1)[:, 0]
             start += len(weights)
+            if np.count_nonzero(columns):
+                # A matrix product may round a row differently in another batch; these sums do not.
+                total += np.add.reduceat(columns * weights, _WHOLE_ROW, axis=1)[:, 0]
         return total
 
     def evidence_rows(self, batch: PostBatch) -> Scores:

@@ -34,4 +34,6 @@ def raise_self_labelled(believed: Set[str], posts: Sequence[Post], values: Score
     labelled = [
         any(label.casefold() in believed for label in post.self_labels or ()) for post in posts
     ]
+    if not any(labelled):
+        return values
     return np.where(labelled, np.maximum(values, SELF_LABELLED_VALUE), values)

@@ -73,10 +73,10 @@ class Trees:
         (trees, leaves) from left to right, 0 beyond the leaves of a tree.
     threshold_features
         (thresholds,) the feature of each, made of the above.
-    first_masks
-        (used,) the row of `leaf_masks` for a value above none of a feature's thresholds.
-    first_leaves
-        (trees,) where the leaves of each tree begin in all `leaf_values`.
+    last_masks
+        (used,) the row of `leaf_masks` for a missing value of a feature.
+    before_leaves
+        (trees,) the place before the leaves of each tree in all `leaf_values`.
     """
 
     feature_count: int
@@ -86,16 +86,16 @@ class Trees:
     leaf_masks: Masks
     leaf_values: Values
     threshold_features: npt.NDArray[np.int64] = field(init=False)
-    first_masks: npt.NDArray[np.int64] = field(init=False)
-    first_leaves: npt.NDArray[np.int64] = field(init=False)
+    last_masks: npt.NDArray[np.int64] = field(init=False)
+    before_leaves: npt.NDArray[np.int64] = field(init=False)
 
     def __post_init__(self) -> None:
         counts = np.diff(self.threshold_starts)
-        first_masks = self.threshold_starts[:-1] + np.arange(len(self.used_features))
+        last_masks = self.threshold_starts[1:] + np.arange(len(self.used_features))
         object.__setattr__(self, "threshold_features", np.repeat(self.used_features, counts))
-        object.__setattr__(self, "first_masks", first_masks)
-        first_leaves = np.arange(len(self.leaf_values)) * self.leaf_values.shape[1]
-        object.__setattr__(self, "first_leaves", first_leaves)
+        object.__setattr__(self, "last_masks", last_masks)
+        before_leaves = np.arange(len(self.leaf_values)) * self.leaf_values.shape[1] - 1
+        object.__setattr__(self, "before_leaves", before_leaves)
 
     @classmethod
     def parse(cls, text: str) -> Trees:
@@ -127,11 +127,12 @@ class Trees:
         -------
         (rows,) float64.
         """
+        if len(rows) <= _FEW_ROWS:
+            return self._sum_first_leaves(self._possible_of_few(rows))
         scores = np.empty(len(rows), dtype=np.float64)
         for begin in range(0, len(rows), _CHUNK_ROWS):
             part = rows[begin : begin + _CHUNK_ROWS]
-            few = len(part) <= _FEW_ROWS
-            possible = self._possible_of_few(part) if few else self._possible_of_many(part)
+            possible = self._possible_of_many(part)
             scores[begin : begin + len(part)] = self._sum_first_leaves(possible)
         return scores
 
@@ -140,10 +141,9 @@ class Trees:
         if not len(self.used_features):
             return self._all_leaves(len(rows))
         starts = self.threshold_starts[:-1]
-        # NaN is above all of them, infinity at the end included.
-        is_above = ~(rows.take(self.threshold_features, axis=1) <= self.thresholds)
-        places = np.add.reduceat(is_above, starts, axis=1, dtype=np.int64)
-        places += self.first_masks
+        # NaN is below none of them, not even infinity at the end.
+        is_below = rows.take(self.threshold_features, axis=1) <= self.thresholds
+        places = self.last_masks - np.add.reduceat(is_below, starts, axis=1, dtype=np.int64)
         possible: Masks = np.bitwise_and.reduce(self.leaf_masks.take(places, axis=0), axis=1)
         return possible
 
@@ -165,8 +165,8 @@ class Trees:
 
     def _sum_first_leaves(self, possible: Masks) -> Values:
         """Sum for each row the value of the first possible leaf of each tree: (rows,)."""
-        below_lowest_bit = ~possible & (possible - 1)
-        leaf = np.bitwise_count(below_lowest_bit) + self.first_leaves
+        to_lowest_bit = possible ^ (possible - 1)
+        leaf = np.bitwise_count(to_lowest_bit) + self.before_leaves
         scores: Values = np.add.reduce(self.leaf_values.take(leaf), axis=1)
         return scores
 

@@ -154,8 +154,8 @@ def _read_register(artifact: Artifact, name: str) -> NgramModel:
 
 def softmax(odds: Scores) -> Scores:
     """Return the probability of each construct from log-odds, (constructs, texts) each."""
-    weights = np.exp(odds - odds.max(axis=0))
-    return np.asarray(weights / weights.sum(axis=0))
+    weights = np.exp(odds - np.maximum.reduce(odds, axis=0))
+    return np.asarray(weights / np.add.reduce(weights, axis=0))
 
 
 def bounded(ratings: Scores) -> Scores:
@@ -166,7 +166,7 @@ def bounded(ratings: Scores) -> Scores:
 
 def mean_rating(ratings: Scores, probabilities: Scores) -> Scores:
     """Return the mean rating of each text, (texts,), from (constructs, texts) of both."""
-    return np.asarray((ratings * probabilities).sum(axis=0))
+    return np.asarray(np.add.reduce(ratings * probabilities, axis=0))
 
 
 def tree_columns(ratings: Scores, shape: npt.NDArray[np.floating[Any]]) -> Scores:

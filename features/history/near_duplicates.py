@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from feedmill.features.text.byte_hashes import GOLDEN
-from feedmill.features.text.byte_rows import Indices
+from feedmill.features.text.byte_rows import PADDING_BYTES, Indices
 from feedmill.features.text.ngrams import TextBatch, TextChunk
 
 Signatures = npt.NDArray[np.uint8]
@@ -101,15 +101,15 @@ def is_long_enough(text: str) -> bool:
 
 def minhash(batch: TextBatch) -> SignatureBatch:
     """Return the signatures of all texts of a batch, short ones too."""
-    minima = np.concatenate(
-        [_bin_minima(chunk) for chunk in batch.chunks] or [np.zeros((0, BINS), dtype=np.uint32)]
-    )
+    parts = [_bin_minima(chunk) for chunk in batch.chunks]
+    minima = np.concatenate(parts) if parts else np.zeros((0, BINS), dtype=np.uint32)
+    is_filled = minima != _NO_HASH
     # 8 bits of a bin's value: unequal values look equal in 1 of 255 cases.
     signatures = ((minima * _SPREAD) >> np.uint32(24)).astype(np.uint8)
     np.maximum(signatures, 1, out=signatures)
-    signatures[minima == _NO_HASH] = EMPTY
+    signatures *= is_filled
     # `count_nonzero` by row takes three times as long on one text.
-    comparable = np.add.reduce(signatures != EMPTY, axis=1, dtype=np.intp) >= _MIN_FILLED_BINS
+    comparable = np.add.reduce(is_filled, axis=1, dtype=np.intp) >= _MIN_FILLED_BINS
     return SignatureBatch(signatures, _buckets(minima), comparable)
 
 
@@ -118,11 +118,12 @@ def _buckets(minima: Minima) -> Indices:
     half = BINS // 2
     coarse = np.minimum(minima[:, :half], minima[:, half:]).astype(np.uint64)
     of_bands = coarse[:, : 3 * BANDS].reshape(-1, 3, BANDS)
-    mixed = np.add.reduce(of_bands * _BAND_MIX[:, None], axis=1)
+    mixed = _BAND_MIX @ of_bands
     mixed ^= mixed >> np.uint64(29)
     mixed *= _BAND_MIX[0]
     mixed >>= np.uint64(64 - BUCKET_BITS)
-    buckets: Indices = mixed.astype(np.int64) + _FIRST_BUCKETS
+    buckets: Indices = mixed.view(np.int64)
+    buckets += _FIRST_BUCKETS
     return buckets
 
 
@@ -159,19 +160,24 @@ def consensus(signatures: Signatures) -> Signatures:
 
 def _bin_minima(chunk: TextChunk) -> Minima:
     """Return the least hash of each bin, `_NO_HASH` where a bin is empty: (rows, `BINS`)."""
-    block = chunk.blocks[_FIVE_GRAMS]
     if len(chunk) == 1:
-        hashes = _mixed(block.tokens[block.starts[0] : block.ends[0]])
+        hashes = _mixed(chunk.byte_tokens[_FIVE_GRAMS, : chunk.folded.ends[0]])
         minima: Minima = np.full((1, BINS), _NO_HASH, dtype=np.uint32)
-        np.minimum.at(minima[0], hashes >> _TO_BIN, hashes << _BIN_BITS)
+        # Of another type than indices have, `at` takes three times as long.
+        bins = (hashes >> _TO_BIN).astype(np.intp)
+        np.minimum.at(minima[0], bins, hashes << _BIN_BITS)
         return minima
-    hashes = _mixed(block.tokens)
-    cells = _row_of_token(len(block.tokens), block.starts, block.ends) * np.uint32(BINS)
+    hashes, ends = _mixed(chunk.byte_tokens[_FIVE_GRAMS]), chunk.folded.ends
+    sizes = ends - chunk.folded.starts + PADDING_BYTES
+    cells = np.arange(0, len(chunk) * BINS, BINS).repeat(sizes)[: len(hashes)]
     cells += hashes >> _TO_BIN
-    # Tokens that belong to no text fall into one more row, which is cut off.
-    minima = np.full((len(chunk) + 1) * BINS, _NO_HASH, dtype=np.uint32)
-    np.minimum.at(minima, cells, hashes << _BIN_BITS)
-    return minima.reshape(-1, BINS)[:-1]
+    # What begins in the padding belongs to no text.
+    between = (ends[:, None] + np.arange(PADDING_BYTES)).ravel()
+    hashes <<= _BIN_BITS
+    hashes[between[between < len(hashes)]] = _NO_HASH
+    minima = np.full(len(chunk) * BINS, _NO_HASH, dtype=np.uint32)
+    np.minimum.at(minima, cells, hashes)
+    return minima.reshape(-1, BINS)
 
 
 def _mixed(tokens: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint32]:
@@ -181,14 +187,3 @@ def _mixed(tokens: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint32]:
     hashes *= _MIX
     hashes ^= hashes >> np.uint32(13)
     return hashes
-
-
-def _row_of_token(size: int, starts: Indices, ends: Indices) -> npt.NDArray[np.uint32]:
-    """Return the row whose segment each of `size` positions lies in, ``len(starts)`` if none."""
-    rows = len(starts)
-    bounds = np.zeros(2 * rows + 2, dtype=np.int64)
-    bounds[1:-1:2], bounds[2:-1:2], bounds[-1] = starts, ends, size
-    lengths = bounds[1:] - bounds[:-1]
-    labels = np.full(2 * rows + 1, rows, dtype=np.uint32)
-    labels[1::2] = np.arange(rows)
-    return np.repeat(labels, lengths)

@@ -15,6 +15,8 @@ Indices = npt.NDArray[np.int64]
 # Zero bytes after each row; the longest n-gram reaches four bytes beyond its first.
 PADDING_BYTES = 5
 _PADDING = b" " + b"\0" * PADDING_BYTES
+_FIRST_ROW: Indices = np.zeros(1, dtype=np.int64)
+_FIRST_ROW.flags.writeable = False
 
 
 _EVERY_BYTE = bytes(range(256))
@@ -50,6 +52,10 @@ class ByteRows:
     @classmethod
     def of(cls, encoded: Sequence[bytes]) -> ByteRows:
         """Lay out texts already encoded as UTF-8."""
+        if len(encoded) == 1:
+            joined = b" " + encoded[0] + _PADDING
+            ends = np.array([len(joined) - PADDING_BYTES])
+            return cls(np.frombuffer(joined, dtype=np.uint8), _FIRST_ROW, ends)
         joined = b" " + (_PADDING + b" ").join(encoded) + _PADDING if encoded else b""
         lengths = np.fromiter(map(len, encoded), dtype=np.int64, count=len(encoded)) + 2
         ends = (lengths + PADDING_BYTES).cumsum() - PADDING_BYTES
@@ -79,5 +85,7 @@ def word_bounds(rows: ByteRows) -> tuple[Indices, Indices, Indices, Indices]:
     """
     is_inside = IS_WORD.take(rows.buffer)
     edges = (is_inside[1:] != is_inside[:-1]).nonzero()[0] + 1
+    if len(rows) == 1:
+        return edges[0::2], edges[1::2], _FIRST_ROW, np.array([len(edges) >> 1])
     first, last = edges.searchsorted(rows.starts) >> 1, edges.searchsorted(rows.ends) >> 1
     return edges[0::2], edges[1::2], first, last

@@ -7,6 +7,7 @@ columns, which artifacts hold, a term is a "cue".
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -23,6 +24,7 @@ _SPAM_LEXICON = Path(__file__).parent / "lists" / "spam_lexicon.txt"
 _COMMENT, _KIND = "#", "["
 ANY_WORD = "_"
 _TO_PREFIX = np.uint64(48)
+_FEW = 512
 LEXICON_KINDS = ("action", "promotion", "money", "urgency", "selected", "contact", "bait", "adult")
 LEXICON_COLUMNS: tuple[str, ...] = (*(f"cues_{kind}" for kind in LEXICON_KINDS), "cues")
 
@@ -33,53 +35,49 @@ class HashedTerms:
 
     Attributes
     ----------
-    keys
-        (terms,) uint64, sorted.
-    kinds
-        (terms,) int64.
+    kind_of
+        The number of each term, by its hash.
     has_prefix
-        (65536,) bool: which values of the first 16 bits occur among the keys.  Most words of a
-        text are ruled out by it without a search.
+        (65536,) bool: which values of the first 16 bits occur among the hashes; rules most out.
     """
 
-    keys: npt.NDArray[np.uint64]
-    kinds: npt.NDArray[np.int64]
+    kind_of: Mapping[int, int]
     has_prefix: npt.NDArray[np.bool_]
 
     @classmethod
     def of(cls, kind_of: Mapping[int, int]) -> HashedTerms:
-        """Build from a mapping of keys to kinds."""
-        keys = np.array(sorted(kind_of), dtype=np.uint64)
-        kinds = np.array([kind_of[key] for key in keys.tolist()], dtype=np.int64)
+        """Build from a mapping of hashes to kinds."""
         has_prefix = np.zeros(1 << 16, dtype=np.bool_)
-        has_prefix[keys >> _TO_PREFIX] = True
-        return cls(keys, kinds, has_prefix)
+        has_prefix[np.array([*kind_of], dtype=np.uint64) >> _TO_PREFIX] = True
+        return cls(kind_of, has_prefix)
 
-    def find(
-        self, hashes: npt.NDArray[np.uint64]
-    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        """Return the positions of the hashes that are terms, ascending, and the kind of each."""
-        maybe = self.has_prefix.take((hashes >> _TO_PREFIX).view(np.int64)).nonzero()[0]
-        if not len(maybe):
-            return maybe, maybe
-        found = hashes.take(maybe)
-        at = self.keys.searchsorted(found)
-        sure = self.keys.take(at, mode="clip") == found
-        return maybe[sure], self.kinds[at[sure]]
-
-    def counts(self, chunk: TextChunk, kinds: int, spans: int = 1) -> npt.NDArray[np.int64]:
-        """Count the terms of each kind in each text of a chunk: (rows, kinds).
+    def counts(self, batch: TextBatch, kinds: int, spans: int = 1) -> npt.NDArray[np.int64]:
+        """Count the terms of each kind in each text: (rows, kinds).
 
         Terms span one word; with more `spans` two, and two with any word between them.
         """
-        words, cells = chunk.words, len(chunk) * kinds
-        places, kind = self.find(words.hashes[:spans].ravel())
-        if not len(places):
+        parts = [self._counts(chunk, kinds, spans) for chunk in batch.chunks]
+        return np.concatenate(parts) if parts else np.zeros((0, kinds), dtype=np.int64)
+
+    def _counts(self, chunk: TextChunk, kinds: int, spans: int) -> npt.NDArray[np.int64]:
+        words, cells = chunk.words, list[int]()
+        hashes = words.hashes[:spans].ravel()
+        if hashes.size > _FEW:
+            maybe = self.has_prefix.take((hashes >> _TO_PREFIX).view(np.int64)).nonzero()[0]
+            hashes, places = hashes.take(maybe), maybe.tolist()
+        else:
+            places = [*range(hashes.size)]
+        keys = hashes.tolist()
+        if self.kind_of.keys().isdisjoint(keys):
             return np.zeros((len(chunk), kinds), dtype=np.int64)
-        span, word = np.divmod(places, words.hashes.shape[1])
-        row = words.starts.searchsorted(word, side="right") - 1
-        inside = word < words.ends[row] - span
-        return np.bincount((row * kinds + kind)[inside], minlength=cells).reshape(-1, kinds)
+        starts, ends = words.starts.tolist(), words.ends.tolist()
+        for place, key in zip(places, keys, strict=True):
+            if key in self.kind_of:
+                span, word = divmod(place, words.hashes.shape[1])
+                row = bisect_right(starts, word) - 1
+                cells += [row * kinds + self.kind_of[key]] * (word + span < ends[row])
+        counts = np.bincount(np.array(cells, dtype=np.int64), minlength=len(chunk) * kinds)
+        return counts.reshape(-1, kinds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,8 +107,7 @@ class Lexicon:
 
     def counts(self, batch: TextBatch) -> npt.NDArray[np.int64]:
         """Count the terms of each kind in each text: (rows, kinds) int64."""
-        parts = [self.terms.counts(chunk, self.kinds, spans=3) for chunk in batch.chunks]
-        return np.concatenate(parts) if parts else np.zeros((0, self.kinds), dtype=np.int64)
+        return self.terms.counts(batch, self.kinds, spans=3)
 
 
 def _key(term: str) -> int:
@@ -161,7 +158,9 @@ def lexicon_matrix(batch: TextBatch) -> npt.NDArray[np.float32]:
     The logarithm of 1 plus how many terms of each kind, and of all kinds, are in a window.
     """
     counts = spam_lexicon().counts(batch)
-    with_total = np.concatenate([counts, counts.sum(axis=1, keepdims=True)], axis=1)
+    if not np.count_nonzero(counts):
+        return np.zeros((len(batch), len(LEXICON_COLUMNS)), dtype=np.float32)
+    with_total = np.concatenate([counts, np.add.reduce(counts, axis=1, keepdims=True)], axis=1)
     return np.log1p(with_total * batch.window_shares[:, None]).astype(np.float32)
 
 

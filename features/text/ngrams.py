@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import accumulate
 from typing import Any, NamedTuple
 
@@ -46,6 +46,8 @@ _MIX64 = np.uint64(0xD6E8FEB86659FD93)
 # Of a word by itself, with the next one, and with the next but one.
 _WORD_MULTIPLIERS = np.array([[1], [0xA0761D6478BD642F], [0xE7037ED1A0B428DB]], dtype=np.uint64)
 _NO_TOKEN = np.zeros(1, dtype=np.uint32)
+_ANY = np.ones(1, dtype=np.bool_)
+_row_sums = partial(np.add.reduce, axis=-1, dtype=np.int64, keepdims=True)
 
 
 class TokenBlock(NamedTuple):
@@ -119,9 +121,10 @@ class JoinedBlocks(NamedTuple):
     Attributes
     ----------
     tokens
-        Those of each block in turn, and a 0: `reduceat` refuses a bound at the end.
+        Those of each block in turn; of several rows, then a 0: `reduceat` refuses a last bound.
     bounds
-        (blocks * rows * 2,) where each row of each block begins and ends.
+        (blocks * rows * 2,) where each row of each block begins and ends.  Of a single row where
+        its words begin.
     has_tokens
         (blocks, rows): the row has a token of the block.
     token_counts
@@ -136,6 +139,11 @@ class JoinedBlocks(NamedTuple):
     @classmethod
     def of(cls, chunk: TextChunk) -> JoinedBlocks:
         """Join the blocks of one chunk."""
+        if len(chunk) == 1:
+            of_bytes = chunk.byte_tokens[:, : chunk.folded.ends[0]].ravel()
+            words, pairs = chunk.word_tokens
+            tokens = np.concatenate((of_bytes, words, pairs[:-1]), dtype=np.int64)
+            return cls(tokens, np.array([of_bytes.size]), _ANY, np.array([tokens.size]))
         blocks = chunk.blocks
         tokens = np.concatenate((*(block.tokens for block in blocks), _NO_TOKEN), dtype=np.int64)
         bounds = np.concatenate((*(b.starts for b in blocks), *(b.ends for b in blocks)))
@@ -149,6 +157,12 @@ class JoinedBlocks(NamedTuple):
     def weighted_sums(self, weights: Weights, word_factor: int) -> npt.NDArray[np.int64]:
         """Sum the weights of all tokens of each row, those of words so many times: (…, rows)."""
         added = weights.take(self.tokens, axis=-1)
+        if len(self.token_counts) == 1:
+            (begin,) = self.bounds.tolist() if word_factor > 1 else (0,)
+            total: npt.NDArray[np.int64] = _row_sums(added[..., begin:])
+            if begin:
+                total = total * word_factor + _row_sums(added[..., :begin])
+            return total
         # Every other sum is of what lies between two rows.
         sums = np.add.reduceat(added, self.bounds, axis=-1, dtype=np.int32)[..., ::2]
         # `reduceat` gives one token's weight where there is none.
@@ -199,6 +213,8 @@ class TextBatch:
         (…, rows) int64, exact.
         """
         parts = [blocks.weighted_sums(weights, word_factor) for blocks in self._joined_blocks]
+        if len(parts) == 1:
+            return parts[0]
         none = np.zeros((*weights.shape[:-1], 0), dtype=np.int64)
         return np.concatenate(parts or [none], axis=-1)
 

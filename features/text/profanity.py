@@ -44,9 +44,9 @@ def profanity_matrix(batch: TextBatch) -> npt.NDArray[np.float32]:
 
     The logarithm of 1 plus how many words of each kind are in a window.
     """
-    terms = profane_words()
-    bits = [terms.counts(chunk, len(_KINDS_OF_BITS)) for chunk in batch.chunks]
-    counts = np.concatenate(bits or [np.zeros((0, len(_KINDS_OF_BITS)), dtype=np.int64)])
+    counts = profane_words().counts(batch, len(_KINDS_OF_BITS))
+    if not np.count_nonzero(counts):
+        return np.zeros((len(batch), len(PROFANITY_COLUMNS)), dtype=np.float32)
     counts = counts @ _KINDS_OF_BITS
     return np.log1p(counts * batch.window_shares[:, None]).astype(np.float32)
 

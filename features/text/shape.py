@@ -1,12 +1,14 @@
 """The shape of a text: how it is written, not what it says.
 
-Counts of byte classes and of a few patterns, over a whole batch at once: no regular expression, no
-loop over texts.  Columns named ``log_…`` are counts as ``log1p``, those named ``share_…`` fractions
-of the bytes or words of the text.
+Counts of byte classes and of a few patterns, over a whole batch at once: no loop over texts.  A
+short text by itself is counted by methods of `bytes`: so many calls of numpy take several times as
+long.  Columns named ``log_…`` are counts as ``log1p``, those named ``share_…`` fractions of the
+bytes or words of the text.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from string import ascii_uppercase, digits
 
@@ -56,29 +58,29 @@ _CLASS_NAMES = tuple(_CLASSES)
 _UPPER, _DIGIT = _CLASS_NAMES.index("upper"), _CLASS_NAMES.index("digit")
 
 
-def _class_table() -> npt.NDArray[np.int64]:
-    table = np.zeros(256, dtype=np.int64)
-    for index, members in enumerate(_CLASSES.values()):
-        table[list(members)] = index
-    return table
-
-
-_CLASS_OF = _class_table()
+_CLASS_OF: Indices = np.zeros(256, dtype=np.int64)
+for _index, _members in enumerate(_CLASSES.values()):
+    _CLASS_OF[list(_members)] = _index
 _UPPER_AND_DIGIT = np.array([[_UPPER], [_DIGIT]])
 _TOP_LEVEL_DOMAINS = (
     b"com net org info biz edu gov io ly tv co uk us ca au de fr br ru pl nl es gl gd fm me be eu"
     b" app"
 )
-_LONGEST_TOP_LEVEL = 4
-
-
-def _packed(word: bytes) -> np.uint32:
-    """Return up to four bytes as the number that they make in a little-endian buffer."""
-    return np.uint32(int.from_bytes(word, "little"))
-
-
-_HTTP, _WWW, _DOT_COM = map(_packed, (b"http", b"www.", b".com"))
-_PACKED_TOP_LEVELS = np.array([_packed(name) for name in _TOP_LEVEL_DOMAINS.split()])
+_WORD_BYTE = rb"[A-Za-z0-9'_\x80-\xff]"
+# The dot first: most are ruled out by what follows, and a text without dots at once.
+_DOMAIN = re.compile(
+    rb"\.(?=[A-Za-z])(?<=%b\.)(?=(?i:%b)(?!%b))"
+    % (_WORD_BYTE, b"|".join(_TOP_LEVEL_DOMAINS.split()), _WORD_BYTE)
+)
+_HTTP, _WWW, _DOT_COM = np.frombuffer(b"httpwww..com", dtype="<u4")
+# Longer texts are quicker by numpy.
+_SHORT_BYTES = 2_000
+# For a single text: words by the kinds of their bytes, and letters as `_patterns` lowers them.
+_KINDS = np.select([_CLASS_OF == _UPPER, _CLASS_OF == _DIGIT, IS_WORD], [*b"A0a"], ord(" "))
+_KINDS_OF_BYTES, _CLASS_BYTES = bytes(_KINDS.tolist()), bytes(_CLASS_OF.tolist())
+_LOWERED = bytes(byte | 0x20 for byte in range(256))
+_REPEAT = re.compile(rb"([!-\xff])\1\1+")
+_TAG = re.compile(rb"[@#](?<!%b[@#])(?=%b)" % (_WORD_BYTE, _WORD_BYTE))
 _PATTERNS = ("repeat", "link", "dot_com", "mention", "hashtag", "list_number")
 _WORDS = ("caps_word", "long_number", "number", "letter_word", "long_word", "domain")
 
@@ -111,6 +113,8 @@ def _shapes(batch: TextBatch) -> npt.NDArray[np.float32]:
 
 def _shape(chunk: TextChunk) -> npt.NDArray[np.float32]:
     rows = chunk.raw
+    if len(rows) == 1 and len(rows.buffer) <= _SHORT_BYTES:
+        return _shape_of_one(rows.buffer.tobytes())
     class_of = _CLASS_OF.take(rows.buffer)
     class_of_first = class_of.take(rows.starts + 1)
     size = np.maximum(rows.ends - rows.starts - 2, 1)
@@ -139,6 +143,36 @@ def _shape(chunk: TextChunk) -> npt.NDArray[np.float32]:
     columns[-2] = counts[-len(_WORDS)] / per_word
     columns[-1] = class_of_first == _UPPER
     return columns.T.astype(np.float32, order="C")
+
+
+def _shape_of_one(text: bytes) -> npt.NDArray[np.float32]:
+    """Return what `_shape` does for a chunk of one text, given its padded bytes."""
+    size, first = max(len(text) - PADDING_BYTES - 2, 1), text[1:2]
+    kinds = text.translate(_KINDS_OF_BYTES).split()
+    lengths = [*map(len, kinds)]
+    words, longest = max(len(kinds), 1), max(lengths, default=0)
+    capitals = sum(len(kind) > 1 and kind.isalpha() for kind in kinds if kind.isupper())
+    classes = [*map(text.translate(_CLASS_BYTES).count, range(1, len(_CLASSES)))]
+    fractions, lowered, tags = len(_FRACTIONS), text.translate(_LOWERED), _TAG.findall(text)
+    counts = (
+        *(size, len(kinds), longest),
+        *classes[fractions:],
+        sum(len(run[0]) - 2 for run in _REPEAT.finditer(text)),
+        lowered.count(b"http") + lowered.count(b"www."),
+        lowered.count(b".com"),
+        *map(tags.count, (b"@", b"#")),
+        first.isdigit(),
+        capitals,
+        sum(kind.count(b"0") >= 7 for kind in kinds) if classes[_DIGIT - 1] >= 7 else 0,
+        sum(map(bytes.isdigit, kinds)),
+        lengths.count(1) - kinds.count(b"0"),
+        sum(length > 14 for length in lengths) if longest > 14 else 0,
+        len(_DOMAIN.findall(text)),
+    )
+    log_size, log_words, log_longest, *logs = np.log1p(counts).tolist()
+    ratios = [count / size for count in classes[:fractions]]
+    row = (log_size, log_words, sum(lengths) / words, log_longest, *ratios, *logs)
+    return np.array([(*row, capitals / words, first.isupper())], dtype=np.float32)
 
 
 def _class_counts(rows: ByteRows, class_of: Indices) -> Indices:
@@ -171,24 +205,15 @@ def _words(buffer: Bytes, class_of: Indices, starts: Indices, ends: Indices) -> 
         digits == lengths,
         (lengths == 1) & (digits == 0),
         lengths > 14,
-        _is_top_level(buffer, before, starts, ends),
+        _is_top_level(buffer, starts),
     ]
 
 
-def _is_top_level(buffer: Bytes, before: Indices, starts: Indices, ends: Indices) -> Mask:
+def _is_top_level(buffer: Bytes, starts: Indices) -> Mask:
     """Say which words are the top-level domain of an address, ``com`` in ``a.com``: (words,)."""
+    places = [dot.end() for dot in _DOMAIN.finditer(buffer.tobytes())]
     is_top_level = np.zeros(len(starts), dtype=np.bool_)
-    after_dot = buffer.take(before) == ord(".")
-    maybe = (after_dot & (ends - starts <= _LONGEST_TOP_LEVEL)).nonzero()[0]
-    if not len(maybe):
-        return is_top_level
-    start = starts[maybe, None]
-    place = np.arange(_LONGEST_TOP_LEVEL)
-    # (maybe, 4): a word's letters in lower case, then zeros.  Rows are padded beyond their words.
-    inside = place < ends[maybe, None] - start
-    letters = np.where(inside, buffer[start + place] | 0x20, 0).astype(np.uint32)
-    is_name = np.isin(letters @ (1 << 8 * place).astype(np.uint32), _PACKED_TOP_LEVELS)
-    is_top_level[maybe] = is_name & IS_WORD[buffer[starts[maybe] - 2]]
+    is_top_level[starts.searchsorted(np.array(places, dtype=np.int64))] = True
     return is_top_level
 
 

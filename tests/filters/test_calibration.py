@@ -30,6 +30,15 @@ def test_values_come_close_to_a_ceiling_and_keep_their_order() -> None:
     assert 0.88 < value(50.0, 50, ceiling=0.89) <= 0.89
 
 
+@pytest.mark.parametrize("ceiling", [1.0, 0.89])
+def test_a_score_by_itself_has_the_same_bits_as_among_others(ceiling: float) -> None:
+    random = np.random.default_rng(1)
+    raw, characters = random.normal(0.0, 4.0, 500), random.integers(0, 300, 500)
+    calibrator = LengthCalibrator(LENGTHS, DEMOTE_AT, 1.7, ceiling)
+    alone = [value(*row, 1.7, ceiling) for row in zip(raw, characters, strict=True)]
+    np.testing.assert_array_equal(calibrator.value(raw, characters), alone)
+
+
 def test_no_raw_score_overflows() -> None:
     assert value(1e6, 50) == pytest.approx(1.0)
     assert value(-1e6, 50) == pytest.approx(0.0)

@@ -39,6 +39,8 @@ def test_counts_are_those_of_plain_python() -> None:
         pairs = [" ".join(pair) for pair in pairwise(parts)]
         expected.append([parts.count("alpha") + pairs.count("beta gamma"), parts.count("it's")])
     np.testing.assert_array_equal(lexicon.counts(TextBatch(texts)), expected)
+    for text, row in zip(texts, expected, strict=True):
+        np.testing.assert_array_equal(lexicon.counts(TextBatch([text])), [row])
 
 
 def test_a_term_may_leave_one_word_open() -> None:

@@ -54,6 +54,9 @@ def test_sums_are_those_of_each_token_and_words_count_more(texts: list[str], fac
         for row in range(len(chunk))
     ]
     assert batch.weighted_sums(TABLE, factor).tolist() == expected
+    tables = np.array([TABLE, -TABLE])
+    for text, total in zip(texts, expected, strict=True):
+        assert TextBatch([text]).weighted_sums(tables, factor).tolist() == [[total], [-total]]
 
 
 def test_models_that_share_a_batch_share_its_shape() -> None:
