@@ -105,6 +105,8 @@ class FeedBuild:
 
     def _fill_overridden(self, part: slice, rows: Rows, authors: Rows) -> Iterator[None]:
         """Decide and score posts with overrides in a part of all rows, one by one."""
+        if not (len(rows) or len(authors)):
+            return
         is_overridden = np.isin(self._view.post.author[part], authors)
         inside = (rows >= part.start) & (rows < part.stop)
         is_overridden[rows[inside] - part.start] = True
