@@ -245,10 +245,13 @@ class Combiner:
     def take(self, now_ms: int, has_time: HasTime = always, *, only_whole: bool = False) -> Changes:
         """Return what Redis does not show yet, feeds first; from here on it counts as written.
 
-        With `only_whole`, of the feeds that are there only those that are replaced as a whole.
+        With `only_whole`, of the feeds that are there only those that are replaced as a whole, and
+        of the posts only those that these feeds show.
         """
         feeds = self._take_feeds(has_time, only_whole=only_whole)
         removed_feeds = self._pending.take_removed_feeds()
+        if only_whole:
+            return Changes(self._shown_signals(feeds, now_ms), feeds, removed_feeds)
         signals = [SignalsChange(post_id, 0, whole=True) for post_id in self._take_removed()]
         while True:
             rows = self._pending.take_rows(_TAKEN_ROWS)
@@ -256,6 +259,18 @@ class Combiner:
             if len(rows) < _TAKEN_ROWS or not has_time():
                 break
         return Changes(signals, feeds, removed_feeds)
+
+    def _shown_signals(self, feeds: Iterable[FeedChange], now_ms: int) -> list[SignalsChange]:
+        """What to write of posts that these feeds show, unless posts go after all feeds."""
+        if self._pending.is_sweeping:
+            return []
+        self._pending.grow(self.view.capacity)
+        taken = [
+            one
+            for feed in feeds
+            for one in self._pending.take_among(self._live.feeds[feed.feed].written_rows)
+        ]
+        return self._signals_changes(taken, now_ms)
 
     def cycle(self, now_ms: int) -> Changes:
         """Do everything that `work` would do in the end, and take all changes."""

@@ -13,16 +13,18 @@ from feedmill.rankers.combiner.policy_cache import PolicyCache
 from feedmill.rankers.combiner.view import PostView
 
 Rows = npt.NDArray[np.int32]
+Flags = npt.NDArray[np.bool_]
 
 # Rows that are scored at once, and rows whose feeds are ranked together: with more of them each
 # feed has more to do at once, which numpy does better.
 _SCORED_ROWS = 8192
-_RANKED_ROWS = 4 * _SCORED_ROWS
+_RANKED_ROWS = 8 * _SCORED_ROWS
 _FOUND_KEYS = 512
 _FILLED_ROWS = 64
 _MADE_FEEDS = 32
 # So few feeds each look for their posts, instead of each group of posts for its feeds.
 _FEW_FEEDS = 8
+_NO_GROUP = np.int32(-1)
 
 
 class FeedBuild:
@@ -82,9 +84,10 @@ class FeedBuild:
                 self._policies.fill(part, self._now_ms)
                 yield
                 yield from self._fill_overridden(part, post_rows, authors)
-            offset = self._view.post.offset[start:end]
-            rows = (np.flatnonzero(offset != NO_POST) + start).astype(np.int32)
-            yield from self._rank(rows)
+            if self._few is None:
+                yield from self._rank(start, end)
+            else:
+                yield from self._rank_few(self._few, slice(start, end))
         self._policies.finish()
 
     def _overridden(self) -> Generator[None, None, tuple[Rows, Rows]]:
@@ -102,6 +105,8 @@ class FeedBuild:
 
     def _fill_overridden(self, part: slice, rows: Rows, authors: Rows) -> Iterator[None]:
         """Decide and score posts with overrides in a part of all rows, one by one."""
+        if not (len(rows) or len(authors)):
+            return
         is_overridden = np.isin(self._view.post.author[part], authors)
         inside = (rows >= part.start) & (rows < part.stop)
         is_overridden[rows[inside] - part.start] = True
@@ -110,27 +115,33 @@ class FeedBuild:
             self._policies.fill(overridden[start : start + _FILLED_ROWS], self._now_ms)
             yield
 
-    def _rank(self, rows: Rows) -> Iterator[None]:
-        """Rank posts in their feeds."""
-        groups = self._view.post.group[rows]
-        if self._few is None:
-            of_feeds = yield from by_feed(self.next.feeds_of, groups)
-        else:
-            of_feeds = yield from self._of_few(self._few, groups)
+    def _rank(self, start: int, end: int) -> Iterator[None]:
+        """Rank the posts of some rows in their feeds."""
+        post = self._view.post
+        rows = (np.flatnonzero(post.offset[start:end] != NO_POST) + start).astype(np.int32)
+        groups = post.group[rows]
+        of_feeds = yield from by_feed(self.next.feeds_of, groups)
         for name, parts in of_feeds.items():
             positions = np.concatenate(parts)
             # Posts that became others since the slice began were given to `next` then.
-            same = self._view.post.group[rows[positions]] == groups[positions]
+            same = post.group[rows[positions]] == groups[positions]
             self.next.rank(name, rows[positions[same]], self._now_ms)
             yield
 
-    def _of_few(
-        self, names: Sequence[str], groups: Rows
-    ) -> Generator[None, None, dict[str, list[npt.NDArray[np.intp]]]]:
-        """As `by_feed`, where each of a few feeds looks for its posts."""
-        of_feeds, matcher = {}, self.next.matcher
+    def _rank_few(self, names: Sequence[str], part: slice) -> Iterator[None]:
+        """As `_rank`, where each of a few feeds looks for its posts, those that may enter it."""
+        post, made = self._view.post, self.next
+        groups = np.where(post.offset[part] != NO_POST, post.group[part], _NO_GROUP)
         for name in names:
-            is_taken = yield from matcher.taken_by(name, groups, self._view.groups.values)
-            of_feeds[name] = [np.flatnonzero(is_taken)]
+            is_taken = yield from made.matcher.taken_by(name, groups, self._view.groups.values)
+            is_taken &= post.group[part] == groups
+            # A feed on demand has to see all its posts: the first one gives it its place.
+            if made.matcher.is_on_demand(name):
+                chosen: Iterable[Flags] = (is_taken,)
+            else:
+                chosen = made.feeds[name].best_first(part, is_taken, self._now_ms)
+            for is_chosen in chosen:
+                rows = np.flatnonzero(is_chosen).astype(np.int32)
+                rows += np.int32(part.start)
+                made.rank(name, rows, self._now_ms)
             yield
-        return of_feeds

@@ -61,18 +61,24 @@ class FeedMatcher:
         millisecond or so.
         """
         taken = self._taken.pop(feed, np.empty(0, np.int8))
-        missing = max(len(groups) - len(taken), 0)
-        self._taken[feed] = taken = np.append(taken, np.full(missing, _UNKNOWN, np.int8))
+        if len(taken) < len(groups):
+            missing = np.full(len(groups) - len(taken), _UNKNOWN, np.int8)
+            taken = np.append(taken, missing)
+        self._taken[feed] = taken
         if len(self._taken) > _KEPT_FEEDS:
             del self._taken[next(iter(self._taken))]
-        spec = self.spec_of(feed)
-        of_posts = numbers[numbers >= 0]
-        unknown = np.unique(of_posts[taken[of_posts] == _UNKNOWN])
-        for count, number in enumerate(unknown.tolist(), 1):
-            taken[number] = _accepts(feed, spec, groups[number])
-            if count % _ASKED_AT_ONCE == 0:
-                yield
-        is_taken: npt.NDArray[np.bool_] = (numbers >= 0) & (taken[numbers] == 1)
+        if not len(taken):
+            return np.zeros(len(numbers), bool)
+        is_some, known = numbers >= 0, taken[numbers]
+        is_unknown = (known == _UNKNOWN) & is_some
+        if is_unknown.any():
+            spec = self.spec_of(feed)
+            for count, number in enumerate(np.unique(numbers[is_unknown]).tolist(), 1):
+                taken[number] = _accepts(feed, spec, groups[number])
+                if count % _ASKED_AT_ONCE == 0:
+                    yield
+            known = taken[numbers]
+        is_taken: npt.NDArray[np.bool_] = (known == 1) & is_some
         return is_taken
 
     def spec_of(self, feed: str) -> FeedSpec:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import numpy.typing as npt
 
@@ -14,6 +16,7 @@ from feedmill.rankers.combiner.view import PostView
 from feedmill.rankers.score import HOUR_MS
 
 Rows = npt.NDArray[np.int32]
+Flags = npt.NDArray[np.bool_]
 
 
 class FeedRanking:
@@ -72,6 +75,23 @@ class FeedRanking:
             self._oldest_ms = min(self._oldest_ms, created_ms)
         return self.list.update_one(row, score, post.author.item(row))
 
+    def best_first(self, part: slice, is_taken: Flags, now_ms: int) -> Iterator[Flags]:
+        """Which of the posts of a part of all rows to give to `update`: the best, then the others.
+
+        The best of very many raise the floor, below which there is nothing to rank.  `is_taken`,
+        of the part's shape, is of posts that the feed takes, which are up to date in `scores`.
+        """
+        score = self.scores.score[part]
+        is_taken &= self._view.post.created_ms[part] >= self._cutoff_ms(now_ms)
+        is_taken &= (score >= self.list.floor_score) & (score > -np.inf)
+        least = self.list.estimate(np.where(is_taken, score, -np.inf))
+        if least is None:
+            yield is_taken
+            return
+        yield is_taken & (score >= least)
+        if self.list.floor_score < least:
+            yield is_taken & (score < least)
+
     def leave(self, rows: Rows) -> bool:
         """These posts are not of the feed any more; whether its list changed.
 
@@ -128,6 +148,11 @@ class FeedRanking:
         rows, scores = self._written_rows.tolist(), self._written_scores.tolist()
         ids = self._view.ids
         return {ids[row]: score for row, score in zip(rows, scores, strict=True) if row >= 0}
+
+    @property
+    def written_rows(self) -> Rows:
+        """The rows of these posts, -1 for one that is no more."""
+        return self._written_rows
 
     def change(self, config_offset: int) -> FeedChange | None:
         """What changed since the last call, or None if nothing did."""

@@ -179,7 +179,9 @@ def by_feed(
 
     Yields every millisecond or so.
     """
-    order = np.argsort(groups, kind="stable")
+    # numpy sorts numbers of 16 bits by radix, in a fifth of the time.
+    is_short = len(groups) > 0 and groups.max() <= np.iinfo(np.int16).max
+    order = np.argsort(groups.astype(np.int16) if is_short else groups, kind="stable")
     yield
     ordered = groups[order]
     starts, ends = runs(ordered)

@@ -271,11 +271,12 @@ class LiveFeeds:
                     places.drop(name)
         self.default = self._default_decisions()
 
-    def _scores_in_use(self) -> Iterator[FeedScores]:
+    def _scores_in_use(self) -> list[FeedScores]:
         settings = self.settings
-        yield from (feed.scores for feed in self.feeds.values())
-        yield from (self._policies.scores(settings, name) for name in _own_policies(settings))
-        yield from (self._policies.scores(settings, name) for name in self._set.matcher.named)
+        names = (*_own_policies(settings), *self._set.matcher.named)
+        # A list: there may be a thousand feeds, and each generator on the way takes its time.
+        in_use = [feed.scores for feed in self.feeds.values()]
+        return in_use + [self._policies.scores(settings, name) for name in names]
 
     def _default_decisions(self) -> GateDecisions:
         return self._policies.decisions(self.settings.gates_of(""))

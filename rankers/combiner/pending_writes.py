@@ -135,6 +135,19 @@ class PendingWrites:
                 taken.append((row, mask & ~self._whole, mask >= self._whole))
         return taken
 
+    def take_among(self, rows: Rows) -> list[tuple[int, int, bool]]:
+        """Those of these rows that are to be written, as `take_rows` gives them; -1 is no row."""
+        masks = self._masks.values
+        found = rows[(rows >= 0) & (masks[rows] != 0)]
+        taken = [
+            (row, mask & ~self._whole, mask >= self._whole)
+            for row, mask in zip(found.tolist(), masks[found].tolist(), strict=True)
+        ]
+        masks[found] = 0
+        while self._queue and not masks[self._queue[0]]:
+            self._queue.popleft()
+        return taken
+
     def remove(self, rows: Rows, ends_ms: Mapping[str, int], now_ms: int) -> None:
         """Have posts removed; by id, when Redis drops what it has of each by itself."""
         self._masks.values[rows] = 0

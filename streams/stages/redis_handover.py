@@ -113,7 +113,7 @@ class RedisHandover:
         """Submit what Redis does not show yet, feeds first, as much as there is time for.
 
         A new owner begins once it has `caught_up`: it ranked all that it read.  `only_whole`
-        leaves feeds to the next call that are not replaced as a whole.
+        leaves feeds to the next call that are not replaced as a whole, and posts that are in none.
         """
         self._has_caught_up |= caught_up
         token, combiner = self._token, self._combiner

@@ -267,3 +267,37 @@ def test_what_is_to_be_written_of_many_posts_is_taken_in_parts(bench: Bench) -> 
         assert len(signals) <= 100
         taken += [one.post_id for one in signals]
     assert sorted(taken) == sorted(ids)
+
+
+def test_feeds_taken_as_a_whole_bring_the_signals_of_the_posts_they_show_and_no_other(
+    bench: Bench,
+) -> None:
+    bench.set("feeds/global", {"size": 1})
+    for post_id, communities in {"old": ("c",), "gone": ()}.items():
+        bench.post(post_id, 1, communities=communities)
+        bench.judge(post_id, 1)
+    bench.cycle()
+    for offset, (post_id, quality) in enumerate({"best": 0.9, "next": 0.8}.items(), 2):
+        bench.post(post_id, offset, communities=("c",))
+        bench.judge(post_id, offset)
+        bench.signal("quality", post_id, offset, quality)
+    bench.delete("gone", 9)
+    bench.set("weights/global", {"quality": 2, "engagement": 0})
+    bench.combiner.work(NOW_MS)
+    first = bench.combiner.take(NOW_MS, only_whole=True)
+    assert [change.feed for change in first.feeds] == ["global"]
+    assert [change.post_id for change in first.signals] == ["best"]
+    others = bench.combiner.take(NOW_MS)
+    assert [change.feed for change in others.feeds] == ["community:c"]
+    assert [change.post_id for change in others.signals] == ["gone", "next"]
+    assert not bench.combiner.has_changes
+
+
+def test_feeds_taken_as_a_whole_go_alone_while_all_posts_are_written_again(bench: Bench) -> None:
+    bench.post("p", 1)
+    bench.judge("p", 1)
+    bench.cycle()
+    bench.combiner.rewrite_all()
+    changes = bench.combiner.take(NOW_MS, only_whole=True)
+    assert ([change.feed for change in changes.feeds], changes.signals) == (["global"], [])
+    assert [change.post_id for change in bench.combiner.take(NOW_MS).signals] == ["p"]

@@ -129,3 +129,21 @@ def test_a_feed_that_is_made_again_is_not_removed(pending: PendingWrites) -> Non
     assert pending.take_removed_feeds() == []
     pending.remove_feed("b")
     assert (list(pending.feeds), pending.removed_feeds) == ([], {"b"})
+
+
+def test_rows_that_are_asked_for_are_taken_before_their_turn_and_once(
+    pending: PendingWrites,
+) -> None:
+    marked(pending, 7, mask=1)
+    marked(pending, 3, 5, mask=2, whole=True)
+    assert pending.take_among(rows_of(5, -1, 4, 7)) == [(5, 2, True), (7, 1, False)]
+    marked(pending, 7, mask=4)
+    assert pending.has_posts
+    assert pending.take_rows(NONE) == [(3, 2, True), (7, 4, False)]
+    assert not pending.has_posts
+
+
+def test_nothing_waits_where_all_rows_were_asked_for(pending: PendingWrites) -> None:
+    marked(pending, 7, 3)
+    pending.take_among(rows_of(3, 7))
+    assert not pending.has_posts
