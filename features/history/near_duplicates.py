@@ -53,7 +53,12 @@ _FIVE_GRAMS = 2
 _TO_BIN = np.uint32(32 - _BIN_BITS)
 _SPREAD = np.uint32(0x9E3779B1)
 _MIX = np.uint32(0x85EBCA6B)
-_BAND_MIX = np.array([GOLDEN, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9], dtype=np.uint64)
+_BAND_MIX = np.array([[GOLDEN], [0xC2B2AE3D27D4EB4F], [0x165667B19E3779F9]], dtype=np.uint64)
+_LAST_MIX = np.uint64(GOLDEN)
+# Made once: each takes as long as a call on one text.
+_BY_13, _BY_15, _BY_24 = np.uint32(13), np.uint32(15), np.uint32(24)
+_BY_29, _TO_BUCKET = np.uint64(29), np.uint64(64 - BUCKET_BITS)
+_NO_MINIMA = np.full((1, BINS), _NO_HASH, dtype=np.uint32)
 _FIRST_BUCKETS = np.arange(BANDS, dtype=np.int64) << BUCKET_BITS
 
 
@@ -101,11 +106,10 @@ def is_long_enough(text: str) -> bool:
 
 def minhash(batch: TextBatch) -> SignatureBatch:
     """Return the signatures of all texts of a batch, short ones too."""
-    minima = np.concatenate(
-        [_bin_minima(chunk) for chunk in batch.chunks] or [np.zeros((0, BINS), dtype=np.uint32)]
-    )
+    parts = [_bin_minima(chunk) for chunk in batch.chunks]
+    minima = parts[0] if len(parts) == 1 else np.concatenate([_NO_MINIMA[:0], *parts])
     # 8 bits of a bin's value: unequal values look equal in 1 of 255 cases.
-    signatures = ((minima * _SPREAD) >> np.uint32(24)).astype(np.uint8)
+    signatures = ((minima * _SPREAD) >> _BY_24).astype(np.uint8)
     np.maximum(signatures, 1, out=signatures)
     signatures[minima == _NO_HASH] = EMPTY
     # `count_nonzero` by row takes three times as long on one text.
@@ -118,10 +122,10 @@ def _buckets(minima: Minima) -> Indices:
     half = BINS // 2
     coarse = np.minimum(minima[:, :half], minima[:, half:]).astype(np.uint64)
     of_bands = coarse[:, : 3 * BANDS].reshape(-1, 3, BANDS)
-    mixed = np.add.reduce(of_bands * _BAND_MIX[:, None], axis=1)
-    mixed ^= mixed >> np.uint64(29)
-    mixed *= _BAND_MIX[0]
-    mixed >>= np.uint64(64 - BUCKET_BITS)
+    mixed = np.add.reduce(of_bands * _BAND_MIX, axis=1)
+    mixed ^= mixed >> _BY_29
+    mixed *= _LAST_MIX
+    mixed >>= _TO_BUCKET
     buckets: Indices = mixed.astype(np.int64) + _FIRST_BUCKETS
     return buckets
 
@@ -162,7 +166,7 @@ def _bin_minima(chunk: TextChunk) -> Minima:
     block = chunk.blocks[_FIVE_GRAMS]
     if len(chunk) == 1:
         hashes = _mixed(block.tokens[block.starts[0] : block.ends[0]])
-        minima: Minima = np.full((1, BINS), _NO_HASH, dtype=np.uint32)
+        minima: Minima = _NO_MINIMA.copy()
         np.minimum.at(minima[0], hashes >> _TO_BIN, hashes << _BIN_BITS)
         return minima
     hashes = _mixed(block.tokens)
@@ -177,9 +181,9 @@ def _bin_minima(chunk: TextChunk) -> Minima:
 def _mixed(tokens: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint32]:
     """Hash tokens once more, so that all bits of the hashes count: (tokens,)."""
     hashes = tokens * _SPREAD
-    hashes ^= hashes >> np.uint32(15)
+    hashes ^= hashes >> _BY_15
     hashes *= _MIX
-    hashes ^= hashes >> np.uint32(13)
+    hashes ^= hashes >> _BY_13
     return hashes
 
 
