@@ -33,6 +33,8 @@ _FOLLOWED_ROWS = 1024
 # In a restore rows are only decided and scored, which takes less time.
 _RESTORED_ROWS = 4096
 _TAKEN_ROWS = 64
+# With fewer rows plain Python is quicker than numpy.
+_MANY_FROM = 8
 
 
 def always() -> bool:
@@ -184,6 +186,9 @@ class Combiner:
         """Bring decisions, scores, rankings and what is to be written up to date with the view."""
         view = self.view
         rows, masks = view.take_changed(_RESTORED_ROWS if self._is_restoring else _FOLLOWED_ROWS)
+        if len(rows) == 1 and not self._is_restoring and view.post.offset.item(rows[0]) != NO_POST:
+            self._follow_one(rows, int(masks[0]), now_ms)
+            return
         is_judged = (masks & self._deciding) != 0
         judged = rows if is_judged.all() else rows[is_judged]
         self._policies.update(rows, judged, now_ms)
@@ -205,6 +210,17 @@ class Combiner:
         self._ranked_group.values[rows[ranked]] = groups[ranked]
         self._pending.mark(rows[is_live], masks[is_live], before[is_live] < 0)
         self._remove(rows[view.freed_among(rows)], now_ms)
+
+    def _follow_one(self, rows: Rows, mask: int, now_ms: int) -> None:
+        """What `_follow_some` does with one row that holds a post."""
+        self._policies.update(rows, rows if mask & self._deciding else rows[:0], now_ms)
+        self._ranked_group.grow(self.view.capacity)
+        self._pending.grow(self.view.capacity)
+        row, ranked = int(rows[0]), self._ranked_group.cells
+        before, group = ranked[row], self.view.post.group.item(row)
+        self._live.update(rows, np.array([before], np.int32), np.array([group], np.int32), now_ms)
+        ranked[row] = group
+        self._pending.mark_one(row, mask, whole=before < 0)
 
     def _remove(self, rows: Rows, now_ms: int) -> None:
         """Have freed posts removed, and let their rows be used again."""
@@ -339,9 +355,15 @@ class Combiner:
     def _with_ids(
         self, rows: list[int], fields: Iterable[Fields], *, whole: bool
     ) -> Iterator[SignalsChange]:
-        post, at = self.view.post, np.array(rows, np.int32)
-        ids = self.view.ids.read_many(at)
-        ends_ms = (post.created_ms[at] + self._live.longest_window_ms).tolist()
-        columns = zip(ids, ends_ms, fields, post.offset[at].tolist(), strict=True)
+        post, ids, kept_ms = self.view.post, self.view.ids, self._live.longest_window_ms
+        if len(rows) < _MANY_FROM:
+            for row, of_post in zip(rows, fields, strict=True):
+                end_ms = post.created_ms.item(row) + kept_ms
+                yield SignalsChange(ids[row], end_ms, whole, of_post, post.offset.item(row))
+            return
+        at = np.array(rows, np.int32)
+        ends_ms = (post.created_ms[at] + kept_ms).tolist()
+        offsets = post.offset[at].tolist()
+        columns = zip(ids.read_many(at), ends_ms, fields, offsets, strict=True)
         for post_id, end_ms, of_post, offset in columns:
             yield SignalsChange(post_id, end_ms, whole, of_post, offset)
