@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from feedmill.events.settings import Settings
 from feedmill.events.signal import SignalNames
+from feedmill.rankers.combiner.change_queue import Masks
 from feedmill.rankers.combiner.changes import Changes, FeedChange, SignalsChange
 from feedmill.rankers.combiner.columns import NO_POST
 from feedmill.rankers.combiner.feed_ranking import FeedRanking
@@ -186,9 +187,11 @@ class Combiner:
         """Bring decisions, scores, rankings and what is to be written up to date with the view."""
         view = self.view
         rows, masks = view.take_changed(_RESTORED_ROWS if self._is_restoring else _FOLLOWED_ROWS)
-        if len(rows) == 1 and not self._is_restoring and view.post.offset.item(rows[0]) != NO_POST:
-            self._follow_one(rows, int(masks[0]), now_ms)
-            return
+        if len(rows) < _MANY_FROM and not self._is_restoring:
+            offset = view.post.offset.item
+            if all(offset(row) != NO_POST for row in rows.tolist()):
+                self._follow_few(rows, masks, now_ms)
+                return
         is_judged = (masks & self._deciding) != 0
         judged = rows if is_judged.all() else rows[is_judged]
         self._policies.update(rows, judged, now_ms)
@@ -211,16 +214,21 @@ class Combiner:
         self._pending.mark(rows[is_live], masks[is_live], before[is_live] < 0)
         self._remove(rows[view.freed_among(rows)], now_ms)
 
-    def _follow_one(self, rows: Rows, mask: int, now_ms: int) -> None:
-        """What `_follow_some` does with one row that holds a post."""
-        self._policies.update(rows, rows if mask & self._deciding else rows[:0], now_ms)
+    def _follow_few(self, rows: Rows, masks: Masks, now_ms: int) -> None:
+        """What `_follow_some` does with few rows that all hold a post."""
+        changed = list(zip(rows.tolist(), masks.tolist(), strict=True))
+        judged = [row for row, mask in changed if mask & self._deciding]
+        is_all = len(judged) == len(changed)
+        self._policies.update(rows, rows if is_all else np.array(judged, np.int32), now_ms)
         self._ranked_group.grow(self.view.capacity)
         self._pending.grow(self.view.capacity)
-        row, ranked = int(rows[0]), self._ranked_group.cells
-        before, group = ranked[row], self.view.post.group.item(row)
-        self._live.update(rows, np.array([before], np.int32), np.array([group], np.int32), now_ms)
-        ranked[row] = group
-        self._pending.mark_one(row, mask, whole=before < 0)
+        ranked, group = self._ranked_group.cells, self.view.post.group.item
+        before = [ranked[row] for row, _ in changed]
+        groups = [group(row) for row, _ in changed]
+        self._live.update(rows, np.array(before, np.int32), np.array(groups, np.int32), now_ms)
+        for (row, mask), earlier, now in zip(changed, before, groups, strict=True):
+            ranked[row] = now
+            self._pending.mark_one(row, mask, whole=earlier < 0)
 
     def _remove(self, rows: Rows, now_ms: int) -> None:
         """Have freed posts removed, and let their rows be used again."""
