@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -53,8 +52,7 @@ def sources_of_all(posts: Sequence[Post]) -> SourceBatch:
     return SourceBatch([sources_of(post) for post in posts])
 
 
-@dataclass(frozen=True, slots=True)
-class ScoredPosts:
+class ScoredPosts(NamedTuple):
     """n posts of a partition in the order of their offsets, with the values a model gave them.
 
     `at_ms` are the records' timestamps, `rows` where the posts stand in `sources`: as long as the

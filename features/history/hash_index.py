@@ -30,6 +30,12 @@ class BucketHeads:
         self._newest[bucket] = entry
         return previous
 
+    def push_apart(self, buckets: Indices, entry: int) -> list[int]:
+        """Make one entry the newest of buckets that differ; return what was the newest of each."""
+        previous: list[int] = self._newest[buckets].tolist()
+        self._newest[buckets] = entry
+        return previous
+
     def push(self, buckets: Indices, sequence: Sequence32) -> Sequence32:
         """Make entries the newest of their buckets, in order.
 

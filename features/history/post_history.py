@@ -43,7 +43,6 @@ _REACH = (1 << _RING_BITS) - _MAX_BATCH
 _MASK = (1 << _RING_BITS) - 1
 _NO_ENTRY = -1
 _NO_ROWS = np.zeros(0, dtype=np.int64)
-_FIRST_ROW = np.zeros(1, dtype=np.int64)
 _NO_ENTRIES = np.zeros(0, dtype=np.uint32)
 
 
@@ -160,18 +159,15 @@ class PostHistory:
         replaced = self._posts.insert_one(post, entry)
         if replaced is not None and self._at_ms[replaced & _MASK] <= at_ms - WINDOW_MS:
             replaced = None
-        similar = _NO_ENTRIES
+        similar: list[int] = []
         if text is not None and is_long_enough(text):
             signatures = _signature_of(text, batch_rows, batch)
             if signatures.comparable[0]:
-                sequence, times = np.array([entry], np.uint32), np.array([at_ms], np.int64)
-                _, similar = self._similar_entries(_FIRST_ROW, signatures, sequence, times)
+                similar = self._similar_to_one(signatures, entry, at_ms)
         self._now_ms, self._newest = at_ms, entry
         if replaced is not None:
             self._is_current[replaced & _MASK] = False
-        if not len(similar):
-            return CopyCounts()
-        return CopyCounts(*self._copies_of(entry, similar.tolist()))
+        return CopyCounts(*self._copies_of(entry, similar)) if similar else CopyCounts()
 
     def _replaced_versions(self, posts: Indices, sequence: Sequence32, at_ms: Indices) -> Indices:
         """Return the entry that each version replaces, `_NO_ENTRY` if none in the window: (n,)."""
@@ -204,6 +200,22 @@ class PostHistory:
         similarities = similarity(signatures.signatures[which], self._signatures[entries & _MASK])
         is_similar = similarities >= MIN_SIMILARITY
         return rows[which[is_similar]], entries[is_similar]
+
+    def _similar_to_one(self, signatures: SignatureBatch, entry: int, at_ms: int) -> list[int]:
+        """Return the entries that `_similar_entries` returns for one text, ascending."""
+        signature = signatures.signatures
+        self._signatures[entry & _MASK] = signature[0]
+        # Each band has buckets of its own, so no two of them are equal.
+        before = self._bands.push_apart(signatures.buckets[0], entry)
+        near = {other for other in before if (entry - other - 1) % (1 << 32) < _REACH}
+        since_ms = at_ms - WINDOW_MS
+        near = {other for other in near if self._at_ms.item(other & _MASK) > since_ms}
+        if not near:
+            return []
+        entries = np.array(sorted(near), np.int64)
+        similarities = similarity(signature, self._signatures[entries & _MASK])
+        found: list[int] = entries[similarities >= MIN_SIMILARITY].tolist()
+        return found
 
     def _count_copies(
         self,

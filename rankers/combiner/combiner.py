@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from feedmill.events.settings import Settings
 from feedmill.events.signal import SignalNames
+from feedmill.rankers.combiner.change_queue import Masks
 from feedmill.rankers.combiner.changes import Changes, FeedChange, SignalsChange
 from feedmill.rankers.combiner.columns import NO_POST
 from feedmill.rankers.combiner.feed_ranking import FeedRanking
@@ -33,6 +34,8 @@ _FOLLOWED_ROWS = 1024
 # In a restore rows are only decided and scored, which takes less time.
 _RESTORED_ROWS = 4096
 _TAKEN_ROWS = 64
+# With fewer rows plain Python is quicker than numpy.
+_MANY_FROM = 8
 
 
 def always() -> bool:
@@ -184,6 +187,11 @@ class Combiner:
         """Bring decisions, scores, rankings and what is to be written up to date with the view."""
         view = self.view
         rows, masks = view.take_changed(_RESTORED_ROWS if self._is_restoring else _FOLLOWED_ROWS)
+        if len(rows) < _MANY_FROM and not self._is_restoring:
+            offset = view.post.offset.item
+            if all(offset(row) != NO_POST for row in rows.tolist()):
+                self._follow_few(rows, masks, now_ms)
+                return
         is_judged = (masks & self._deciding) != 0
         judged = rows if is_judged.all() else rows[is_judged]
         self._policies.update(rows, judged, now_ms)
@@ -205,6 +213,22 @@ class Combiner:
         self._ranked_group.values[rows[ranked]] = groups[ranked]
         self._pending.mark(rows[is_live], masks[is_live], before[is_live] < 0)
         self._remove(rows[view.freed_among(rows)], now_ms)
+
+    def _follow_few(self, rows: Rows, masks: Masks, now_ms: int) -> None:
+        """What `_follow_some` does with few rows that all hold a post."""
+        changed = list(zip(rows.tolist(), masks.tolist(), strict=True))
+        judged = [row for row, mask in changed if mask & self._deciding]
+        is_all = len(judged) == len(changed)
+        self._policies.update(rows, rows if is_all else np.array(judged, np.int32), now_ms)
+        self._ranked_group.grow(self.view.capacity)
+        self._pending.grow(self.view.capacity)
+        ranked, group = self._ranked_group.cells, self.view.post.group.item
+        before = [ranked[row] for row, _ in changed]
+        groups = [group(row) for row, _ in changed]
+        self._live.update(rows, np.array(before, np.int32), np.array(groups, np.int32), now_ms)
+        for (row, mask), earlier, now in zip(changed, before, groups, strict=True):
+            ranked[row] = now
+            self._pending.mark_one(row, mask, whole=earlier < 0)
 
     def _remove(self, rows: Rows, now_ms: int) -> None:
         """Have freed posts removed, and let their rows be used again."""
@@ -354,9 +378,15 @@ class Combiner:
     def _with_ids(
         self, rows: list[int], fields: Iterable[Fields], *, whole: bool
     ) -> Iterator[SignalsChange]:
-        post, at = self.view.post, np.array(rows, np.int32)
-        ids = self.view.ids.read_many(at)
-        ends_ms = (post.created_ms[at] + self._live.longest_window_ms).tolist()
-        columns = zip(ids, ends_ms, fields, post.offset[at].tolist(), strict=True)
+        post, ids, kept_ms = self.view.post, self.view.ids, self._live.longest_window_ms
+        if len(rows) < _MANY_FROM:
+            for row, of_post in zip(rows, fields, strict=True):
+                end_ms = post.created_ms.item(row) + kept_ms
+                yield SignalsChange(ids[row], end_ms, whole, of_post, post.offset.item(row))
+            return
+        at = np.array(rows, np.int32)
+        ends_ms = (post.created_ms[at] + kept_ms).tolist()
+        offsets = post.offset[at].tolist()
+        columns = zip(ids.read_many(at), ends_ms, fields, offsets, strict=True)
         for post_id, end_ms, of_post, offset in columns:
             yield SignalsChange(post_id, end_ms, whole, of_post, offset)

@@ -99,8 +99,8 @@ class GateDecisions:
         view = self._view
         for row in rows.tolist():
             code, factor = ABSENT, 1.0
-            if view.post.offset[row] != NO_POST:
+            if view.post.offset.item(row) != NO_POST:
                 decision = decide_row(view, row, self.gates, now_ms)
                 code, factor = decision.code, decision.factor
-            self.code[row] = code
-            self._factor.values[row] = factor
+            self._code.cells[row] = code
+            self._factor.cells[row] = factor

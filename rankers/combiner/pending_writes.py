@@ -80,7 +80,7 @@ class PendingWrites:
     def mark(self, rows: Rows, masks: npt.NDArray[Any], whole: Flags) -> None:
         """These rows changed; `whole` where Redis has nothing of the post."""
         if len(rows) == 1:
-            self._mark_one(int(rows[0]), int(masks[0]) | (self._whole if whole[0] else 0))
+            self.mark_one(int(rows[0]), int(masks[0]), whole=bool(whole[0]))
             return
         before = self._masks.values[rows]
         added = masks.astype(before.dtype)
@@ -89,10 +89,11 @@ class PendingWrites:
         self._queue.extend(rows[before == 0].tolist())
         self._bound_queue()
 
-    def _mark_one(self, row: int, mask: int) -> None:
+    def mark_one(self, row: int, mask: int, *, whole: bool) -> None:
+        """As `mark`, one row."""
         cells = self._masks.cells
         before = cells[row]
-        cells[row] = before | mask
+        cells[row] = before | mask | (self._whole if whole else 0)
         if not before:
             self._queue.append(row)
             self._bound_queue()
@@ -127,9 +128,9 @@ class PendingWrites:
         While feeds are still to be taken, only rows that just changed.
         """
         taken: list[tuple[int, int, bool]] = []
-        masks = self._masks.values
+        masks = self._masks.cells
         while len(taken) < most and (row := self._next_row()) is not None:
-            mask = int(masks[row])
+            mask = masks[row]
             if mask:
                 masks[row] = 0
                 taken.append((row, mask & ~self._whole, mask >= self._whole))

@@ -15,7 +15,12 @@ from feedmill.rankers.combiner.gating import Decision
 from feedmill.rankers.combiner.overrides import ActiveOverride
 from feedmill.rankers.combiner.post_field import POST_FIELD, PostVersion, encode_post
 from feedmill.rankers.combiner.row_decision import decide_row, decide_rows
-from feedmill.rankers.combiner.signal_hash import encode_signals, error_field, fields_of_signal
+from feedmill.rankers.combiner.signal_hash import (
+    encode_signal,
+    encode_signals,
+    error_field,
+    fields_of_signal,
+)
 from feedmill.rankers.combiner.view import POST_CHANGED, PostView, signal_bit
 
 Fields = dict[str, str | bytes]
@@ -67,8 +72,29 @@ def whole_fields(
     """
     if len(rows) >= _MANY_FROM:
         return _fields_of_many(view, np.array(rows, np.int32), gates, now_ms)
-    every = (signal_fields(view, row, -1, gates, now_ms) for row in rows)
-    return [{name: value for name, value in fields.items() if value} for fields in every]
+    return [_fields_of_one(view, row, gates, now_ms) for row in rows]
+
+
+def _fields_of_one(
+    view: PostView, row: int, gates: Mapping[str, GatePolicy], now_ms: int
+) -> Fields:
+    fields: Fields = {}
+    post = view.post
+    offset, arrived_ms = post.offset.item(row), post.arrived_ms.item(row)
+    for name, column in view.signals.items():
+        signal = column.get(row, offset)
+        if signal is not None:
+            fields[name] = encode_signal(name, signal, offset, arrived_ms)
+            if signal.error:
+                fields[error_field(name)] = signal.error
+    fields[POST_FIELD] = encode_post(PostVersion(offset, post.created_ms.item(row), arrived_ms))
+    fields["author_id"] = view.author_of(row)
+    fields["override"] = _override(view, row, tuple(gates), now_ms)
+    fields |= _decided(decide_row(view, row, gates, now_ms))
+    for name in ("author_id", "override", "decision", "decided_by"):
+        if not fields[name]:
+            del fields[name]
+    return fields
 
 
 def _fields_of_many(

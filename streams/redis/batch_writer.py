@@ -135,7 +135,8 @@ class BatchWriter:
         """The answers to these commands; notices trouble, lost scripts and flushes."""
         answers = self._send([self._canary.command(), *commands])
         self._checked_s = self._clock_s()
-        error = next((answer for answer in answers if is_of_the_server(answer)), None)
+        errors = [answer for answer in answers if isinstance(answer, redis.RedisError)]
+        error = next(filter(is_of_the_server, errors), None)
         self.trouble = "" if error is None else f"Redis: {error_text(error)}"
         self.shortage = f"Redis: {error_text(answers[0])}" if is_out_of_memory(answers[0]) else ""
         if self._canary.shows_flush(answers[0]):
@@ -161,6 +162,8 @@ class BatchWriter:
     ) -> Sequence[FeedChange]:
         """Put new feeds on the index; returns the changes of feeds that may be written."""
         whole = {change.feed: batch.token_of(change.feed) for change in batch.feeds if change.whole}
+        if not whole:
+            return batch.feeds
         for feed in self._feeds.removed.keys() & whole.keys():
             del self._feeds.removed[feed]  # made again before it was taken off the index
             self._index.removed([feed])

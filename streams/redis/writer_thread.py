@@ -56,8 +56,7 @@ class WriterThread:
         self._wake = wake
         self._changed = threading.Condition()
         self._queue: deque[WriteBatch] = deque()
-        self._report = WriteReport()
-        self._has_report = False
+        self._report: WriteReport | None = None
         self._is_busy = False
         self._feeds_wanted_s = math.inf  # when to ask which feeds exist
         self._is_giving_up = False
@@ -89,10 +88,10 @@ class WriterThread:
     def poll(self) -> WriteReport:
         """What happened since the last call, false if nothing did; raises as `submit` does."""
         self._raise_failure()
-        if not self._has_report:
+        if self._report is None:
             return NO_REPORT
         with self._changed:
-            report, self._report, self._has_report = self._report, WriteReport(), False
+            report, self._report = self._report, None
             return report
 
     def request_feeds(self) -> None:
@@ -225,8 +224,10 @@ class WriterThread:
             self._changed.notify_all()
             if not report:
                 return
-            self._report.add(report)
-            self._has_report = True
+            if self._report is None:
+                self._report = report
+            else:
+                self._report.add(report)
         self._wake()
 
     def _raise_failure(self) -> None:

@@ -9,6 +9,7 @@ client's queue they would wait behind all signals that were fetched before them.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import partial
 from typing import Any
@@ -35,6 +36,8 @@ QUEUE_KIB = 32 * 1024
 _SIGNALS_A_POST = 2
 # So many are taken at once; then it is asked whether there is time for more.
 _SLICE_RECORDS = 1_000
+# Where cycles are short.  An idle loop waits as long for input alone.
+_OVERRIDES_EVERY_S = 0.005
 
 
 class CombinerLogs:
@@ -52,6 +55,11 @@ class CombinerLogs:
         The signals that steps of this worker write.
     partitions
         How many partitions `posts` and `signals.*` have.
+
+    Attributes
+    ----------
+    is_restored
+        Whether everything was read that stood there at the start, or at the last assignment.
     """
 
     def __init__(
@@ -85,12 +93,8 @@ class CombinerLogs:
         self._add(everything)
         self._everything = frozenset(everything)
         self._overrides.add({TopicPartition(OVERRIDES, 0): BEGINNING})
-
-    @property
-    def is_restored(self) -> bool:
-        """Whether everything was read that stood there at the start, or at the last assignment."""
-        logs = self._log, self._overrides
-        return not self._after_posts and all(log.all_restored() for log in logs)
+        self._overrides_at = 0.0
+        self.is_restored = False
 
     def ready_reason(self) -> str:
         """Say what is still to be read; "" if nothing is."""
@@ -113,6 +117,7 @@ class CombinerLogs:
         self._add(moving)
         self._overrides.restore_again()
         self._leaving = (self._leaving | set(once)) & made
+        self._look_whether_restored()
 
     def read(
         self, most: int, has_time: Callable[[], bool] = always
@@ -123,7 +128,10 @@ class CombinerLogs:
         posts are restored, as long as there is time.
         """
         rejected: list[RejectedRecord] = []
-        count = self._take_all(self._overrides.read(most), rejected)
+        count, now_s = 0, time.monotonic()
+        if not self.is_restored or now_s >= self._overrides_at:
+            self._overrides_at = now_s + _OVERRIDES_EVERY_S
+            count = self._take_all(self._overrides.read(most), rejected)
         left = max(1, most // _SIGNALS_A_POST) if self._after_posts else most
         while left > 0:
             wanted = min(left, _SLICE_RECORDS)
@@ -134,11 +142,16 @@ class CombinerLogs:
                 break
         self._follow_posts()
         self._leave()
+        self._look_whether_restored()
         return count, rejected
 
     def close(self) -> None:
         self._log.close()
         self._overrides.close()
+
+    def _look_whether_restored(self) -> None:
+        is_read = self._log.all_restored() and self._overrides.all_restored()
+        self.is_restored = is_read and not self._after_posts
 
     def _own(self, partitions: Iterable[int]) -> Iterable[TopicPartition]:
         for partition in partitions:

@@ -131,7 +131,9 @@ class RankingStep(Step):
         count, rejected = self._logs.read(most, _for(_READ_S))
         if rejected:
             self._letters.reject(rejected, writer)
-        if self._claim.follow(writer, is_restored=self._knows_all):
+        # With a token it has claimed, and whether all is known matters no more.
+        may_claim = self._claim.token is None and self._knows_all
+        if self._claim.follow(writer, is_restored=may_claim):
             self._handover.set_token(self._claim.token)
             self._feeds_first_until = time.monotonic() + FEEDS_FIRST_S
             self._letters.claimed(writer)

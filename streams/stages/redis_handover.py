@@ -126,8 +126,10 @@ class RedisHandover:
             return
         start, now_ms = time.perf_counter(), self._context.clock.now_ms()
         signals, feeds, removed_feeds = combiner.take(now_ms, has_time, only_whole=only_whole)
-        removed = self._left_feeds.difference(combiner.feeds).union(removed_feeds)
-        self._left_feeds = set()
+        removed = set(removed_feeds)
+        if self._left_feeds:
+            removed |= self._left_feeds.difference(combiner.feeds)
+            self._left_feeds = set()
         is_all = caught_up and not combiner.has_changes
         if not (signals or feeds or removed):
             self._nothing_to_write(caught_up=is_all)

@@ -53,8 +53,7 @@ class Writer(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class PostPartition:
+class PostPartition(NamedTuple):
     """The events of one partition of `posts` in one cycle, in the order of their offsets.
 
     `events` are all valid records; `rows` are where its posts (deletions left out) stand in
@@ -66,8 +65,7 @@ class PostPartition:
     rows: range
 
 
-@dataclass(frozen=True, slots=True)
-class EngagementPartition:
+class EngagementPartition(NamedTuple):
     """The engagements of one partition in one cycle, in the order of their offsets."""
 
     source: TopicPartition

@@ -67,3 +67,12 @@ def test_a_push_returns_what_was_the_newest_of_the_bucket(buckets: list[int], si
             else:
                 assert (entry - before - 1) % (1 << 32) > REACH
             newest[bucket] = entry
+
+
+@given(st.lists(st.sets(st.integers(0, 40), min_size=1, max_size=6), min_size=1, max_size=40))
+def test_buckets_that_differ_are_pushed_at_once_as_one_by_one(pushes: list[set[int]]) -> None:
+    at_once, one_by_one = BucketHeads(41, FIRST), BucketHeads(41, FIRST)
+    for n, buckets in enumerate(pushes):
+        entry = (FIRST + n) % (1 << 32)
+        previous = at_once.push_apart(np.array([*buckets]), entry)
+        assert previous == [one_by_one.push_one(bucket, entry) for bucket in buckets]

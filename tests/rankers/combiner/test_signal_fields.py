@@ -85,3 +85,6 @@ def test_many_posts_are_written_as_each_alone(
         alone = [signal_fields(view, row, -1, gates, NOW_MS) for row in rows]
         kept = [{name: value for name, value in one.items() if value} for one in alone]
         assert whole_fields(view, rows, gates, NOW_MS) == kept
+        patch.setattr(subject, "_MANY_FROM", len(rows) + 1)
+        each = whole_fields(view, rows, gates, NOW_MS)
+        assert [[*one.items()] for one in each] == [[*one.items()] for one in kept]
