@@ -88,6 +88,10 @@ class FetchedRecords(Sequence[FetchedRecord]):
     def __iter__(self) -> Iterator[FetchedRecord]:
         return map(FetchedRecord, self.offsets, self.timestamps, self.keys, self.values)
 
+    def since(self, offset: int) -> FetchedRecords:
+        """Return the records from an offset on."""
+        return columns_of([record for record in self if record.offset >= offset])
+
 
 def columns_of(records: Sequence[Record]) -> FetchedRecords:
     """Return the columns of records."""

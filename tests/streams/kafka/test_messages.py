@@ -121,4 +121,10 @@ def test_columns_are_made_of_any_records_and_are_those_of_fetched_ones() -> None
     columns = columns_of(records)
     assert [*columns] == records
     assert columns_of(columns) is columns
+    assert [[*columns.since(offset)] for offset in (1, 2, 3, 4)] == [
+        records,
+        records[1:],
+        records[1:],
+        [],
+    ]
     assert len(FetchedRecords()) == 0
