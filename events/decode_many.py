@@ -10,8 +10,9 @@ from itertools import chain
 from typing import cast
 
 import msgspec
+import numpy as np
 
-from feedmill.events.limits import are_ids, is_name
+from feedmill.events.limits import are_ids, is_name, lines_of_ids
 from feedmill.events.post import Post
 from feedmill.events.reasons import DECODE_ERRORS
 from feedmill.events.signal import MAX_FLOAT32, Signal, SignalNames, has_unit_range
@@ -60,36 +61,33 @@ def decode_signals(
     if len(signals) != len(values) or not _have_keys([s.post_id for s in signals], keys):
         return None
     found = [signal.value for signal in signals]
-    if None in found:
+    try:
+        numbers = np.fromiter(cast("list[float]", found), np.float64, len(found))
+    except TypeError:  # one is None
         return None
-    numbers = cast("list[float]", found)
     least, most = (0.0, 1.0) if has_unit_range(name, names) else (-MAX_FLOAT32, MAX_FLOAT32)
-    return signals if least <= min(numbers) and max(numbers) <= most else None
+    return signals if least <= numbers.min() and numbers.max() <= most else None
 
 
 def _have_keys(post_ids: Sequence[str], keys: Texts) -> bool:
     """Whether these are ids, and the keys are theirs."""
-    if not are_ids(post_ids):
-        return False
+    lines = lines_of_ids(post_ids)
     try:
-        return "\n".join(post_ids).encode() == b"\n".join(cast("Sequence[bytes]", keys))
+        return lines is not None and lines == b"\n".join(cast("Sequence[bytes]", keys))
     except TypeError:
         return False
 
 
 def _joined(values: Sequence[bytes]) -> bytes:
-    """Join values with commas; nothing unless each is a line that begins with its only ``{``.
+    """Join values with commas; nothing unless each ends with ``}`` and begins with its only ``{``.
 
     Together they could be JSON where one alone is none: a text or list might begin in one and end
-    in the next.  Here it cannot: as many objects as values need every ``{``, and an object that
-    ended before its line did would leave a ``}`` behind that is no JSON.
+    in the next.  Here it cannot: as many objects as values need every ``{``, so that each value
+    begins outside a text; and an object that ended before its value did would leave a ``}`` behind
+    that is no JSON.
     """
-    joined, count = b",\n".join(values), len(values)
-    is_flat = (
-        joined[:1] == b"{"
-        and joined[-1:] == b"}"
-        and joined.count(b"{") == count
-        and joined.count(b"\n") == count - 1
-        and joined.count(b"},\n{") == count - 1
+    joined = b",".join(values)
+    begins, ends = {value[:1] for value in values}, {value[-1:] for value in values}
+    return (
+        joined if begins == {b"{"} and ends == {b"}"} and joined.count(b"{") == len(values) else b""
     )
-    return joined if is_flat else b""

@@ -90,11 +90,16 @@ def are_ids(values: Sequence[str]) -> bool:
 
     Types limit their lengths already.
     """
+    return lines_of_ids(values) is not None
+
+
+def lines_of_ids(values: Sequence[str]) -> bytes | None:
+    """Return ids joined by line breaks; None where `are_ids` says False."""
     joined = "\n".join(values)
     if not joined.isascii() or joined.count("\n") >= max(1, len(values)) or not all(values):
-        return False
+        return None
     text = joined.encode()
-    return len(text.translate(None, _NOT_IN_IDS)) == len(text)
+    return text if len(text.translate(None, _NOT_IN_IDS)) == len(text) else None
 
 
 @lru_cache(maxsize=4096)

@@ -45,9 +45,15 @@ def partition_of(key: bytes, partitions: int) -> int:
 def murmur2_many(keys: Sequence[bytes]) -> npt.NDArray[np.uint32]:
     """Return `murmur2` of many keys at once: (len(keys),) uint32."""
     lengths = np.fromiter(map(len, keys), np.uint32, len(keys))
-    width = (int(lengths.max(initial=0)) + 3) // 4 * 4
-    padded = b"".join([key.ljust(width, b"\0") for key in keys])
-    words = np.frombuffer(padded, "<u4").reshape(len(keys), width // 4)
+    longest = int(lengths.max(initial=0))
+    width = (longest + 3) // 4 * 4
+    if (lengths == longest).all():
+        # As ids mostly are: they are padded in one call.
+        padding = bytes(width - longest)
+        padded = padding.join(keys) + padding
+    else:
+        padded = b"".join([key.ljust(width, b"\0") for key in keys])
+    words = np.frombuffer(padded, "<u4").reshape(len(keys), width // 4).T.copy()
     h = np.uint32(_SEED) ^ lengths
     m = np.uint32(_M)
     whole = lengths >> 2
@@ -55,16 +61,16 @@ def murmur2_many(keys: Sequence[bytes]) -> npt.NDArray[np.uint32]:
     # All keys have so many whole words.
     shortest = int(whole.min(initial=0 if not keys else width))
     for i in range(shortest):
-        k = words[:, i] * m
+        k = words[i] * m
         k ^= k >> 24
         k *= m
         h *= m
         h ^= k
     for i in range(shortest, width // 4):
-        k = words[:, i] * m
+        k = words[i] * m
         k ^= k >> 24
         mixed = (h * m) ^ (k * m)
-        tail = (h ^ words[:, i]) * m
+        tail = (h ^ words[i]) * m
         h = np.where(i < whole, mixed, np.where(rest & (i == whole), tail, h))
     h ^= h >> 13
     h *= m

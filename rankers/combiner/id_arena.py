@@ -66,6 +66,11 @@ class IdArena:
     def hold(self, numbers: Numbers, joined: bytes, sizes: Sizes) -> npt.NDArray[np.bool_]:
         """For each number whether its id is the one at its place in `joined`."""
         same: npt.NDArray[np.bool_] = self._size.values[numbers] == sizes
+        size = int(sizes.max(initial=0))
+        is_usual = size > 0 and same.all() and (sizes == size).all()
+        # Most often ids are equally long and all are the same: no index of every byte then.
+        if is_usual and self._equally_long(numbers, size) == joined:
+            return same
         text = np.frombuffer(joined, np.uint8)
         if not same.all():
             text, numbers, sizes = text[np.repeat(same, sizes)], numbers[same], sizes[same]
@@ -74,6 +79,12 @@ class IdArena:
             if not equal.all():
                 same[same] = np.logical_and.reduceat(equal, np.cumsum(sizes) - sizes)
         return same
+
+    def _equally_long(self, numbers: Numbers, size: int) -> bytes:
+        """The bytes of the ids of these numbers, of so many each, one after the other."""
+        count = len(self._bytes) - size + 1
+        everywhere = np.ndarray((count,), f"V{size}", self._bytes.values.data, 0, (1,))
+        return everywhere[self._start.values[numbers]].tobytes()
 
     def _bytes_of(self, numbers: Numbers, sizes: Sizes) -> npt.NDArray[np.uint8]:
         """The bytes of the ids of these numbers, one after the other."""
@@ -179,6 +190,14 @@ def encode_many(texts: Sequence[str]) -> tuple[bytes, Sizes]:
     """The bytes of ids one after the other, and how many each has."""
     joined = "".join(texts)
     if joined.isascii():
-        return joined.encode(), np.fromiter(map(len, texts), np.int64, len(texts))
+        return joined.encode(), sizes_of(texts)
     parts = [encode(text) for text in texts]
-    return b"".join(parts), np.fromiter(map(len, parts), np.int64, len(parts))
+    return b"".join(parts), sizes_of(parts)
+
+
+def sizes_of(texts: Sequence[str | bytes]) -> Sizes:
+    """The length of each text."""
+    lengths = [*map(len, texts)]
+    if lengths and lengths.count(lengths[0]) == len(lengths):
+        return np.full(len(lengths), lengths[0], np.int64)
+    return np.array(lengths, np.int64)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple, Protocol, overload
 
 import msgspec
 
@@ -54,3 +54,52 @@ class FetchedRecord(msgspec.Struct, frozen=True, gc=False):
     timestamp: int
     key: bytes | None
     value: bytes | None
+
+
+class FetchedRecords(Sequence[FetchedRecord]):
+    """Records as columns, in the order of their offsets: each is made when it is asked for.
+
+    Attributes
+    ----------
+    offsets, timestamps, keys, values
+        One entry a record; the fields of `FetchedRecord`.
+    """
+
+    __slots__ = ("keys", "offsets", "timestamps", "values")
+
+    def __init__(self) -> None:
+        self.offsets: list[int] = []
+        self.timestamps: list[int] = []
+        self.keys: list[bytes | None] = []
+        self.values: list[bytes | None] = []
+
+    def __len__(self) -> int:
+        return len(self.offsets)
+
+    @overload
+    def __getitem__(self, at: int) -> FetchedRecord: ...
+    @overload
+    def __getitem__(self, at: slice) -> list[FetchedRecord]: ...
+    def __getitem__(self, at: int | slice) -> FetchedRecord | list[FetchedRecord]:
+        if isinstance(at, slice):
+            return [*self][at]
+        return FetchedRecord(self.offsets[at], self.timestamps[at], self.keys[at], self.values[at])
+
+    def __iter__(self) -> Iterator[FetchedRecord]:
+        return map(FetchedRecord, self.offsets, self.timestamps, self.keys, self.values)
+
+    def since(self, offset: int) -> FetchedRecords:
+        """Return the records from an offset on."""
+        return columns_of([record for record in self if record.offset >= offset])
+
+
+def columns_of(records: Sequence[Record]) -> FetchedRecords:
+    """Return the columns of records."""
+    if isinstance(records, FetchedRecords):
+        return records
+    columns = FetchedRecords()
+    columns.offsets = [record.offset for record in records]
+    columns.timestamps = [record.timestamp for record in records]
+    columns.keys = [record.key for record in records]
+    columns.values = [record.value for record in records]
+    return columns

@@ -291,7 +291,7 @@ class GroupConsumer:
             if position is None or source.partition not in self._reading:
                 continue
             if records[0].offset < position:
-                records = [one for one in records if one.offset >= position]  # noqa: PLW2901 - less of it
+                records = records.since(position)  # noqa: PLW2901 - less of it
                 if not records:
                     continue
             is_append_time = source not in fetched.create_times

@@ -209,7 +209,7 @@ class LogConsumer:
             if position is None or records[-1].offset < position:
                 continue
             if records[0].offset < position:
-                records = [one for one in records if one.offset >= position]  # noqa: PLW2901 - less of it
+                records = records.since(position)  # noqa: PLW2901 - less of it
             batch = RecordBatch(source, records)
             self._positions[source] = batch.end
             batches.append(batch)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
+from operator import itemgetter
+from typing import Any, cast
 
 from confluent_kafka import TIMESTAMP_CREATE_TIME, Consumer, KafkaError, Message
 
-from feedmill.streams.kafka.batches import FetchedRecord, TopicPartition
+from feedmill.streams.kafka.batches import FetchedRecords, TopicPartition
 from feedmill.streams.settings.environment import Environment
 
 # Small enough that a list of large records stays within the bound on bytes, nearly.
@@ -31,7 +34,7 @@ class Fetched:
         Errors of partitions; `source` is None where one is about the client.
     """
 
-    records: dict[TopicPartition, list[FetchedRecord]] = field(default_factory=dict)
+    records: dict[TopicPartition, FetchedRecords] = field(default_factory=dict)
     ends: dict[TopicPartition, int] = field(default_factory=dict)
     create_times: set[TopicPartition] = field(default_factory=set)
     errors: list[tuple[TopicPartition | None, KafkaError]] = field(default_factory=list)
@@ -70,24 +73,36 @@ def fetch(
 def _sort(messages: Sequence[Message], fetched: Fetched, name: Callable[[str], str]) -> int:
     """Put messages where they belong; return the bytes of their values."""
     size = 0
-    last_topic, last_partition = None, -1
-    into: list[FetchedRecord] = []
-    for message in messages:
-        error = message.error()
-        if error is not None:
-            _take_error(message, error, fetched, name)
+    for (topic, partition, is_record), run in _runs(messages):
+        if not is_record:
+            for message in run:
+                _take_error(message, cast(KafkaError, message.error()), fetched, name)
             continue
-        topic, partition = message.topic(), message.partition()
-        if topic != last_topic or partition != last_partition:
-            last_topic, last_partition = topic, partition
-            source = TopicPartition(name(topic), partition)
-            into = fetched.records.setdefault(source, [])
-            if message.timestamp()[0] == TIMESTAMP_CREATE_TIME:
+        source = TopicPartition(name(topic), partition)
+        into = fetched.records.get(source)
+        if into is None:
+            into = fetched.records[source] = FetchedRecords()
+            if run[0].timestamp()[0] == TIMESTAMP_CREATE_TIME:
                 fetched.create_times.add(source)
-        value = message.value()
-        into.append(FetchedRecord(message.offset(), message.timestamp()[1], message.key(), value))
-        size += len(value) if value is not None else 0
+        values = [*map(Message.value, run)]
+        into.offsets += map(Message.offset, run)
+        into.timestamps += [at_ms for _, at_ms in map(Message.timestamp, run)]
+        into.keys += map(Message.key, run)
+        into.values += values
+        size += sum(map(len, filter(None, values)))
     return size
+
+
+def _runs(messages: Sequence[Message]) -> Iterable[tuple[tuple[Any, ...], Sequence[Message]]]:
+    """Messages that follow each other and are of one partition, records or errors."""
+    topics, partitions = [*map(Message.topic, messages)], [*map(Message.partition, messages)]
+    are_records = [error is None for error in map(Message.error, messages)]
+    columns = topics, partitions, are_records
+    if all(column.count(column[0]) == len(messages) for column in columns):
+        # As nearly always where there are many.
+        return [((topics[0], partitions[0], are_records[0]), messages)]
+    runs = groupby(zip(*columns, messages, strict=True), itemgetter(0, 1, 2))
+    return ((place, [message for *_, message in run]) for place, run in runs)
 
 
 def _take_error(

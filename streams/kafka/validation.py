@@ -6,9 +6,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+import numpy as np
+import numpy.typing as npt
+
 from feedmill.events.errors import BadEvent
 from feedmill.events.partition import partitions_of
-from feedmill.streams.kafka.batches import Record, RecordBatch, TopicPartition
+from feedmill.streams.kafka.batches import Record, RecordBatch, TopicPartition, columns_of
 
 T = TypeVar("T")
 
@@ -50,16 +53,13 @@ def validate_batch(
     `BadEvent` to reject the record.  `decode_many` makes the events of many keys and values, or
     None if they are to be decoded one by one.
     """
+    if decode_many is not None:
+        together = decode_together(batch, partitions, decode_many)
+        if together is not None:
+            return ValidatedBatch([*zip(batch.records, together, strict=True)], [])
     events: list[tuple[Record, T]] = []
     rejected = []
-    keys = [record.key or b"" for record in batch.records]
-    expected = partitions_of(
-        [key if len(key) < _MAX_HASHED_KEY else b"" for key in keys], partitions
-    )
-    if decode_many is not None and len(keys) >= _MANY_FROM:
-        found = decode_many(keys, [record.value for record in batch.records])
-        if found is not None and (expected == batch.source.partition).all():
-            return ValidatedBatch([*zip(batch.records, found, strict=True)], [])
+    expected = _expected([record.key for record in batch.records], partitions)
     for record, partition in zip(batch.records, expected.tolist(), strict=True):
         try:
             event = decode(record.key, record.value)
@@ -70,6 +70,27 @@ def validate_batch(
         else:
             events.append((record, event))
     return ValidatedBatch(events, rejected)
+
+
+def decode_together(
+    batch: RecordBatch, partitions: int, decode_many: DecodeMany[T]
+) -> Sequence[T] | None:
+    """Return the events of a batch, as `validate_batch` finds them; None: ask that function.
+
+    That is so if some record is rejected, or if few are there.
+    """
+    if len(batch.records) < _MANY_FROM:
+        return None
+    columns = columns_of(batch.records)
+    events = decode_many(columns.keys, columns.values)
+    if events is None or (_expected(columns.keys, partitions) != batch.source.partition).any():
+        return None
+    return events
+
+
+def _expected(keys: Sequence[bytes | None], partitions: int) -> npt.NDArray[np.int64]:
+    hashed = [key if key is not None and len(key) < _MAX_HASHED_KEY else b"" for key in keys]
+    return partitions_of(hashed, partitions)
 
 
 def _misplaced(partition: int, source: TopicPartition) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -21,10 +21,15 @@ from feedmill.rankers.combiner.batches import take_signals
 from feedmill.rankers.combiner.combiner import always
 from feedmill.rankers.combiner.view import PostView
 from feedmill.streams.kafka.assignment import AssignmentChange
-from feedmill.streams.kafka.batches import RecordBatch, TopicPartition
+from feedmill.streams.kafka.batches import RecordBatch, TopicPartition, columns_of
 from feedmill.streams.kafka.connection import Connection
 from feedmill.streams.kafka.log_consumer import BEGINNING, LogConsumer
-from feedmill.streams.kafka.validation import DecodeMany, RejectedRecord, validate_batch
+from feedmill.streams.kafka.validation import (
+    DecodeMany,
+    RejectedRecord,
+    decode_together,
+    validate_batch,
+)
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +39,7 @@ POSTS = "posts"
 QUEUE_KIB = 32 * 1024
 # To decode and take a post costs as much as two signals.
 _SIGNALS_A_POST = 2
-# So many are taken at once; then it is asked whether there is time for more.
+# So many are taken at once, half as many posts; then it is asked whether there is time for more.
 _SLICE_RECORDS = 1_000
 # Where cycles are short.  An idle loop waits as long for input alone.
 _OVERRIDES_EVERY_S = 0.005
@@ -132,9 +137,10 @@ class CombinerLogs:
         if not self.is_restored or now_s >= self._overrides_at:
             self._overrides_at = now_s + _OVERRIDES_EVERY_S
             count = self._take_all(self._overrides.read(most), rejected)
-        left = max(1, most // _SIGNALS_A_POST) if self._after_posts else most
+        share = _SIGNALS_A_POST if self._after_posts else 1
+        left, slice_records = max(1, most // share), _SLICE_RECORDS // share
         while left > 0:
-            wanted = min(left, _SLICE_RECORDS)
+            wanted = min(left, slice_records)
             taken = self._take_all(self._log.read(wanted), rejected)
             count += taken
             left -= taken
@@ -191,22 +197,32 @@ class CombinerLogs:
 
     def _take(self, batch: RecordBatch) -> list[RejectedRecord]:
         topic = batch.source.topic
+        decode_many = self._decoders_of_many.get(topic)
+        if decode_many is not None:
+            events = decode_together(batch, self._partitions, decode_many)
+            if events is not None:
+                columns = columns_of(batch.records)
+                self._update(topic, events, columns.offsets, columns.timestamps)
+                return []
         count = 1 if topic == OVERRIDES else self._partitions
-        found = validate_batch(
-            batch, count, self._decoders[topic], self._decoders_of_many.get(topic)
+        found = validate_batch(batch, count, self._decoders[topic])
+        records = [record for record, _ in found.events]
+        self._update(
+            topic,
+            [event for _, event in found.events],
+            [record.offset for record in records],
+            [record.timestamp for record in records],
         )
+        return found.rejected
+
+    def _update(
+        self, topic: str, events: Sequence[Any], offsets: Sequence[int], timestamps: Sequence[int]
+    ) -> None:
         view = self._view
         if topic == POSTS:
-            records = [record for record, _ in found.events]
-            view.update_posts(
-                [post for _, post in found.events],
-                [record.offset for record in records],
-                [record.timestamp for record in records],
-            )
+            view.update_posts(events, offsets, timestamps)
         elif topic == OVERRIDES:
-            for _, (key, override) in found.events:
+            for key, override in events:
                 view.update_override(key, override)
         else:
-            name = topic.removeprefix(SIGNALS)
-            take_signals(view, name, (signal for _, signal in found.events))
-        return found.rejected
+            take_signals(view, topic.removeprefix(SIGNALS), events)

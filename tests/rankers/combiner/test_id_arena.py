@@ -94,3 +94,18 @@ def test_tidying_keeps_at_most_half_of_the_bytes_for_ids_that_are_gone() -> None
     assert used <= 2 * 32 * len(held) + 2 * BLOCK_BYTES
     assert {number: arena.read(number) for number in held} == held
     assert not arena.tidy()
+
+
+@pytest.mark.parametrize("size", [1, 20])
+def test_of_equally_long_ids_those_that_differ_are_found(size: int) -> None:
+    arena = IdArena()
+    texts = [f"{i:0{size}d}"[-size:] for i in range(40)]
+    put(arena, dict(enumerate(texts)))
+    numbers = np.arange(40, dtype=np.int32)[::-1].copy()
+    asked = texts[::-1]
+    assert arena.hold(numbers, *encode_many(asked)).all()
+    asked[7] = "x" * size
+    assert np.flatnonzero(~arena.hold(numbers, *encode_many(asked))).tolist() == [7]
+    # The last id ends where the memory in use ends.
+    arena.put_many(np.array([40], np.int32), *encode_many(["y" * size]))
+    assert arena.hold(np.array([40], np.int32), *encode_many(["y" * size])).all()

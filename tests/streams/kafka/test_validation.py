@@ -9,10 +9,16 @@ import pytest
 
 from builders.records import StoredRecord, record_batch
 from feedmill.events.decode import decode_post, encode
+from feedmill.events.decode_many import decode_posts
 from feedmill.events.partition import partition_of
 from feedmill.events.post import Deletion, Post
 from feedmill.streams.kafka.batches import TopicPartition
-from feedmill.streams.kafka.validation import ValidatedBatch, last_of_each, validate_batch
+from feedmill.streams.kafka.validation import (
+    ValidatedBatch,
+    decode_together,
+    last_of_each,
+    validate_batch,
+)
 
 PARTITIONS = 4
 HERE = [f"p{i}" for i in range(400) if partition_of(f"p{i}".encode(), PARTITIONS) == 2]
@@ -93,3 +99,18 @@ def test_only_the_last_of_each_key_needs_judging() -> None:
     assert isinstance(edited, Post)
     assert edited.text == "edited"
     assert isinstance(deleted, Deletion)
+
+
+def test_a_batch_is_decoded_together_only_where_nothing_is_rejected() -> None:
+    pairs = [good(post_id) for post_id in HERE[:20]]
+    elsewhere = next(f"q{i}" for i in range(99) if partition_of(f"q{i}".encode(), 4) == 1)
+
+    def together(pairs: list[tuple[bytes, bytes]]) -> list[str] | None:
+        records = [StoredRecord(i, key=key, value=value) for i, (key, value) in enumerate(pairs)]
+        batch = record_batch("posts", records, partition=2)
+        found = decode_together(batch, PARTITIONS, decode_posts)
+        return None if found is None else [post.post_id for post in found]
+
+    assert together(pairs) == HERE[:20]
+    assert together([*pairs, good(elsewhere)]) is None
+    assert together([*pairs, (b"p", value("other"))]) is None
