@@ -46,7 +46,7 @@ log = logging.getLogger(__name__)
 
 # What a cycle may take of the processor before its background work ends, and what is left to the
 # step whose turn it is where posts and restores took all of that.
-CYCLE_S = 0.015
+CYCLE_S = 0.012
 LEAST_S = 0.004
 # How long the loop waits for input when it has nothing else to do.
 IDLE_S = 0.010

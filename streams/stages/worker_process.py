@@ -9,6 +9,9 @@ import signal
 import sys
 from collections.abc import Sequence
 
+# `np.unique` imports it when it is first called: 17 ms of a cycle.
+import numpy.ma  # noqa: F401 - see above
+
 from feedmill.events.errors import FeedmillError
 from feedmill.streams.settings.environment import Environment, read_environment
 from feedmill.streams.stages.flow import ENGAGEMENT, chosen_stages, group_of, steps_of
