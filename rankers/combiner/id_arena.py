@@ -190,12 +190,12 @@ def encode_many(texts: Sequence[str]) -> tuple[bytes, Sizes]:
     """The bytes of ids one after the other, and how many each has."""
     joined = "".join(texts)
     if joined.isascii():
-        return joined.encode(), sizes_of(texts)
+        return joined.encode(), _sizes_of(texts)
     parts = [encode(text) for text in texts]
-    return b"".join(parts), sizes_of(parts)
+    return b"".join(parts), _sizes_of(parts)
 
 
-def sizes_of(texts: Sequence[str | bytes]) -> Sizes:
+def _sizes_of(texts: Sequence[str | bytes]) -> Sizes:
     """The length of each text."""
     lengths = [*map(len, texts)]
     if lengths and lengths.count(lengths[0]) == len(lengths):

@@ -15,7 +15,7 @@ print(*set(sys.modules) - before)
 """
 
 
-def test_no_module_is_imported_while_posts_wait() -> None:
+def test_the_first_call_of_unique_imports_nothing() -> None:
     done = subprocess.run(
         [sys.executable, "-c", _CALLS], capture_output=True, text=True, timeout=60, check=True
     )
