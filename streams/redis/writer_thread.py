@@ -24,8 +24,8 @@ LAST_PROBE_S: Final = 0.5
 class WriterThread:
     """Writes batches in the order in which they were submitted, and reports what became of them.
 
-    `submit`, `poll`, `request_feeds`, `is_idle` and `trouble` are for the loop's thread: none of
-    them waits for Redis.  While Redis takes no writes, the batches that were submitted stay
+    `submit`, `begin`, `poll`, `request_feeds`, `is_idle` and `trouble` are for the loop's thread:
+    none of them waits for Redis.  While Redis takes no writes, the batches that were submitted stay
     queued and `submit` returns False, so the loop keeps the newest state of what it could not
     submit and merges what changes meanwhile: one pending change of each feed and post, not a
     growing list.  `poll` says what of the submitted changes must be written again.
@@ -56,6 +56,7 @@ class WriterThread:
         self._wake = wake
         self._changed = threading.Condition()
         self._queue: deque[WriteBatch] = deque()
+        self._has_to_begin = False  # nobody told a thread that sleeps of the newest batch
         self._report: WriteReport | None = None
         self._is_busy = False
         self._feeds_wanted_s = math.inf  # when to ask which feeds exist
@@ -69,8 +70,11 @@ class WriterThread:
         """Start the thread, which connects at once."""
         self._thread.start()
 
-    def submit(self, batch: WriteBatch) -> bool:
+    def submit(self, batch: WriteBatch, *, at_once: bool = True) -> bool:
         """Queue a batch; False, and nothing happens, while the queue is full.
+
+        Where it need not be written `at_once`, a thread that sleeps goes on to do so until `begin`
+        or `wait_idle`: it would only take the interpreter from the loop.
 
         Raises
         ------
@@ -82,8 +86,16 @@ class WriterThread:
             if len(self._queue) >= self._capacity or self._is_stopping:
                 return False
             self._queue.append(batch)
-            self._changed.notify_all()
+            self._has_to_begin = not at_once
+            if at_once:
+                self._changed.notify_all()
             return True
+
+    def begin(self) -> None:
+        """Write what was submitted, if the thread sleeps; for a loop that is about to wait."""
+        if self._has_to_begin:
+            with self._changed:
+                self._wake_thread()
 
     def poll(self) -> WriteReport:
         """What happened since the last call, false if nothing did; raises as `submit` does."""
@@ -118,8 +130,9 @@ class WriterThread:
             return not self._queue and not self._is_busy
 
     def wait_idle(self, timeout_s: float) -> None:
-        """Leave the interpreter to the thread until `is_idle`, or for so long; for rare calls."""
+        """Leave the interpreter to the thread until `is_idle`, or for so long."""
         with self._changed:
+            self._wake_thread()
             self._changed.wait_for(lambda: not (self._queue or self._is_busy), timeout_s)
 
     @property
@@ -137,6 +150,10 @@ class WriterThread:
             self._changed.notify_all()
         self._thread.join(timeout_s)
         return not self._thread.is_alive()
+
+    def _wake_thread(self) -> None:
+        self._has_to_begin = False
+        self._changed.notify_all()
 
     # --- the thread -------------------------------------------------------------------------
 

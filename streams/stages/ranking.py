@@ -31,8 +31,10 @@ WORK_S = 0.008
 _CHANGES_S = 0.005
 # What is left for changes where ranking took all of a budget.
 _LEAST_CHANGES_S = 0.002
-# So long, at most, the loop leaves the interpreter to the Redis writer when settings changed.
+# So long, at most, the loop leaves the interpreter to the Redis writer when settings changed, or
+# when it ranked so many posts: otherwise each waits for the other.
 _LEAVE_S = 0.010
+_LEAVE_FROM_POSTS = 5
 # A large batch may take longer by so much a post: what is not ranked at once piles up.
 _POST_S = 25e-6
 # And the changes of fields and feeds so much for each post that changed, unless all are rewritten.
@@ -126,6 +128,8 @@ class RankingStep(Step):
 
     def poll(self, writer: Writer) -> bool:
         restoring = not self._logs.is_restored
+        # Now that the loop is about to wait; before, it would share the interpreter.
+        self._handover.begin_writing()
         self._letters.follow(writer)
         most = RESTORE_RECORDS if restoring else LIVE_RECORDS
         count, rejected = self._logs.read(most, _for(_READ_S))
@@ -158,6 +162,8 @@ class RankingStep(Step):
         take_written(view, work.signals)
         changed = len(events) + sum(len(part.events) for part in work.engagements)
         self._has_more = self._work(WORK_S + len(events) * _POST_S, changed)
+        if len(events) >= _LEAVE_FROM_POSTS:
+            self._handover.wait_written(_LEAVE_S)
         self._has_worked = True
 
     def background(self, writer: Writer, budget_s: float) -> bool:

@@ -112,6 +112,8 @@ class RedisHandover:
     ) -> None:
         """Submit what Redis does not show yet, feeds first, as much as there is time for.
 
+        The writer's thread begins with it by `begin_writing` or `wait_written`.
+
         A new owner begins once it has `caught_up`: it ranked all that it read.  `only_whole`
         leaves feeds to the next call that are not replaced as a whole, and posts that are in none.
         """
@@ -146,9 +148,13 @@ class RedisHandover:
             arrivals,
             feeds_first=combiner.is_rewriting,
         )
-        self._writer.submit(batch)
+        self._writer.submit(batch, at_once=False)
         self._submitted.append(_Submitted(batch, self._followed_offset))
         self._context.metrics.observe("feedmill_cycle_seconds", time.perf_counter() - start)
+
+    def begin_writing(self) -> None:
+        """Have the writer's thread begin with what was submitted."""
+        self._writer.begin()
 
     def wait_for_room(self, timeout_s: float) -> None:
         """Wait until `write` can submit something, or for so long."""

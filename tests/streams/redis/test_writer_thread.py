@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -125,6 +126,30 @@ def test_a_loop_can_wait_until_all_is_written_and_not_for_ever(
     assert not loop.writer.is_idle
     own_redis.go_on()
     loop.settle()
+
+
+def test_a_thread_that_sleeps_begins_when_the_loop_says_so(
+    own_redis: OwnRedis, client: RedisClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Else it wakes by itself, to look for a flush.
+    monkeypatch.setattr(BatchWriter, "next_s", lambda _: time.monotonic() + 600.0)
+    writer = WriterThread(open_writer_client(own_redis.url), PREFIX)
+    writer.start()
+    until(lambda: not writer.trouble)
+    starts: list[Callable[[], Any]] = [
+        writer.begin,
+        lambda: writer.wait_idle(20.0),
+        lambda: writer.submit(write_batch(whole_post("last"))),
+        lambda: writer.stop(20.0),
+    ]
+    for number, start in enumerate(starts):
+        key = KEYS.signals(f"p{number}")
+        until(lambda: writer.is_idle)
+        assert writer.submit(write_batch(whole_post(f"p{number}")), at_once=False)
+        time.sleep(0.1)
+        assert not client.exists(key)
+        start()
+        until(lambda key=key: client.exists(key))
 
 
 def test_a_server_that_is_read_only_gets_what_it_refused_once_it_may_be_written(

@@ -28,10 +28,14 @@ NAMES = SignalNames()
 
 
 class FakeWriterThread:
-    """Takes batches while it `has_room`; `poll` reports them as written."""
+    """Takes batches while it `has_room`; `poll` reports them as written.
+
+    `has_begun` tells whether it was told of all of them.
+    """
 
     def __init__(self, *_: Any) -> None:
         self.has_room, self.trouble = True, ""
+        self.has_begun = True
         self.batches: list[WriteBatch] = []
 
     def start(self) -> None: ...
@@ -41,11 +45,15 @@ class FakeWriterThread:
     def request_feeds(self) -> None: ...
 
     def wait_idle(self, timeout_s: float) -> None:
-        self.has_room = True
+        self.has_room = self.has_begun = True
 
-    def submit(self, batch: WriteBatch) -> bool:
+    def submit(self, batch: WriteBatch, *, at_once: bool = True) -> bool:
         self.batches.append(batch)
+        self.has_begun = at_once
         return True
+
+    def begin(self) -> None:
+        self.has_begun = True
 
     def poll(self) -> WriteReport:
         done, self.batches = self.batches, []
@@ -138,6 +146,28 @@ def test_what_the_redis_writer_reports_is_dealt_with_in_the_next_turn(step: Rank
     assert [change.post_id for batch in writer.batches for change in batch.signals] == ["p"]
 
 
+def test_the_redis_writer_begins_with_few_posts_once_the_loop_is_about_to_wait(
+    step: RankingStep,
+) -> None:
+    writer: Any = step._handover._writer
+    take(step, *(post(f"p{i}") for i in range(ranking._LEAVE_FROM_POSTS - 1)))
+    assert writer.batches
+    assert not writer.has_begun
+    step.background(KeptWriter(), 1.0)
+    assert not writer.has_begun
+    step.poll(KeptWriter())
+    assert writer.has_begun
+
+
+def test_the_loop_leaves_the_interpreter_to_the_redis_writer_after_many_posts(
+    step: RankingStep,
+) -> None:
+    writer: Any = step._handover._writer
+    take(step, *(post(f"p{i}") for i in range(ranking._LEAVE_FROM_POSTS)))
+    assert writer.batches
+    assert writer.has_begun
+
+
 def claim(step: RankingStep, monkeypatch: pytest.MonkeyPatch) -> None:
     """Have the step's next turn find that its claim stands."""
     step._claim.token = 1
@@ -213,7 +243,7 @@ def test_the_feeds_of_a_cycles_posts_are_handed_over_in_that_cycle(
     monkeypatch.setattr(ranking, "_POST_CHANGES_S", 10.0)
     communities = [f"c{i}" for i in range(20)]
     for offset, community in enumerate(communities, start=1):
-        take(step, post(community, communities=(community,)), offset)
+        take(step, post(community, communities=(community,)), offset=offset)
     writer: Any = step._handover._writer
     written = {feed.feed for batch in writer.batches for feed in batch.feeds if feed.entries}
     assert written >= {f"community:{name}" for name in communities}
@@ -224,13 +254,13 @@ def test_posts_give_no_more_time_where_all_is_written_again(
     step: RankingStep, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for offset in range(1, 1_001):
-        take(step, post(f"p{offset}"), offset)
+        take(step, post(f"p{offset}"), offset=offset)
     turn_until_idle(step)
     monkeypatch.setattr(ranking, "_CHANGES_S", 0.0)
     monkeypatch.setattr(ranking, "_LEAST_CHANGES_S", 0.0)
     monkeypatch.setattr(ranking, "_POST_CHANGES_S", 10.0)
     step.combiner.rewrite_all()
-    take(step, post("last"), 1_001)
+    take(step, post("last"), offset=1_001)
     assert step.combiner.has_changes
 
 
@@ -250,12 +280,12 @@ def test_settings_that_come_while_it_ranks_go_before_the_feeds_of_that_cycle(
     step: RankingStep, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ranking, "WORK_S", 10.0)
-    take(step, post("p", communities=("c",)), 1)
+    take(step, post("p", communities=("c",)), offset=1)
     turn_until_idle(step)
     newest = weights_of(step, 2)
     context = replace(step.context, newest_settings=lambda: newest)
     monkeypatch.setattr(step, "context", context)
-    take(step, post("q", communities=("c",)), 2)
+    take(step, post("q", communities=("c",)), offset=2)
     writer: Any = step._handover._writer
     assert feeds_of(step) == [["global"], ["community:c"]]
     # A post's signals never come after a feed that shows it.
@@ -269,7 +299,7 @@ def test_new_settings_are_handed_over_once_the_redis_writer_has_room(
     step: RankingStep, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ranking, "WORK_S", 10.0)
-    take(step, post("p"), 1)
+    take(step, post("p"), offset=1)
     turn_until_idle(step)
     writer: Any = step._handover._writer
     writer.has_room = False
@@ -277,12 +307,17 @@ def test_new_settings_are_handed_over_once_the_redis_writer_has_room(
     assert feeds_of(step) == [["global"]]
 
 
-def take(step: RankingStep, event: Post, offset: int) -> None:
-    """Have the step apply a cycle with one post, that all models judged."""
-    record = FetchedRecord(offset, NOW_MS, event.post_id.encode(), b"")
-    part = PostPartition(TopicPartition("posts", 0), [(record, event)], range(1))
-    signals = [
-        WrittenSignal(name, event.post_id, signal(event.post_id, offset, 0.1)) for name in NAMES.all
+def take(step: RankingStep, *events: Post, offset: int = 1) -> None:
+    """Have the step apply a cycle with posts, that all models judged."""
+    taken = [
+        (FetchedRecord(at, NOW_MS, event.post_id.encode(), b""), event)
+        for at, event in enumerate(events, start=offset)
     ]
-    work = WorkBatch(1, NOW_MS, [part], PostBatch([event]), signals=signals)
+    part = PostPartition(TopicPartition("posts", 0), taken, range(offset, offset + len(taken)))
+    signals = [
+        WrittenSignal(name, event.post_id, signal(event.post_id, record.offset, 0.1))
+        for record, event in taken
+        for name in NAMES.all
+    ]
+    work = WorkBatch(1, NOW_MS, [part], PostBatch(list(events)), signals=signals)
     step.apply(work, KeptWriter())
