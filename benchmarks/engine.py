@@ -8,10 +8,18 @@ import uuid
 from feedmill.deploy.local import default_folder, up
 from feedmill.streams.settings.environment import Environment, read_environment
 
+# A broker in production compiles its code with both compilers; the local stack's has the first
+# alone, which starts faster and takes half as much again of the processor once it is warm.
+_BROKER = "-XX:+UseSerialGC"
+
 
 def own_environment() -> Environment:
-    """The given Kafka and Redis, else the local stack, under a fresh prefix."""
+    """The given Kafka and Redis, else the local stack, under a fresh prefix.
+
+    A stack that runs already is taken as it is: `feedmill local down` before a benchmark.
+    """
     env = dict(os.environ)
+    os.environ.setdefault("KAFKA_JVM_PERFORMANCE_OPTS", _BROKER)
     if "FEEDMILL_KAFKA" not in env:
         address = up(default_folder())
         env |= {"FEEDMILL_KAFKA": address.kafka, "FEEDMILL_REDIS": address.redis}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import re
+import shlex
 import shutil
 import subprocess
 from collections.abc import Sequence
@@ -18,18 +19,20 @@ _MIN_VERSION = 17
 # The C1 compiler alone starts faster (2.1 s instead of 3.3 s) and needs less CPU; the serial
 # collector needs the fewest threads. Both suit a small broker on a laptop.
 _SMALL = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")
+# Kafka's start scripts read it, too.
+_TUNING_VARIABLE = "KAFKA_JVM_PERFORMANCE_OPTS"
 _QUIET = ("-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",)
 
 
 def java_command(
-    main_class: str, arguments: Sequence[str], *, heap_mb: int, options: Sequence[str] = ()
+    main_class: str, arguments: Sequence[str], *, heap_mb: int, tuning: Sequence[str] = _SMALL
 ) -> list[str]:
-    """The command line that runs a class of Kafka's jars.
+    """The command line that runs a class of Kafka's jars; `tuning` are options of the JVM.
 
     Downloads the jars if they are missing, and checks them. Raises `LocalStackError` if there is
     no suitable Java, or a jar is altered or cannot be downloaded.
     """
-    command = [str(find_java()), f"-Xmx{heap_mb}m", *_SMALL, *_QUIET, *options]
+    command = [str(find_java()), f"-Xmx{heap_mb}m", *tuning, *_QUIET]
     return [*command, "-cp", class_path(), main_class, *arguments]
 
 
@@ -40,6 +43,12 @@ def kafka_tool(main_class: str, *args: str) -> list[str]:
     "--bootstrap-server", address)``. Downloads and raises as `java_command` does.
     """
     return java_command(main_class, args, heap_mb=256)
+
+
+def broker_tuning() -> list[str]:
+    """What ``$KAFKA_JVM_PERFORMANCE_OPTS`` has, else what suits a broker that runs for minutes."""
+    given = os.environ.get(_TUNING_VARIABLE)
+    return shlex.split(given) if given else [*_SMALL]
 
 
 @cache

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from feedmill.deploy.local.errors import LocalStackError
-from feedmill.deploy.local.java import java_command
+from feedmill.deploy.local.java import broker_tuning, java_command
 from feedmill.deploy.local.ports import HOST
 from feedmill.deploy.local.process import Server
 
@@ -108,7 +108,8 @@ def start_broker(
     if _cluster_id(broker) is None:
         known = [found for one in brokers if (found := _cluster_id(one))]
         _format(broker, properties, known[0] if known else _new_cluster_id())
-    broker.server.start(java_command("kafka.Kafka", [str(properties)], heap_mb=512))
+    command = java_command("kafka.Kafka", [str(properties)], heap_mb=512, tuning=broker_tuning())
+    broker.server.start(command)
 
 
 def _cluster_id(broker: Broker) -> str | None:

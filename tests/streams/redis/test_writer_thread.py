@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -149,7 +150,7 @@ def test_a_thread_that_sleeps_begins_when_the_loop_says_so(
         time.sleep(0.1)
         assert not client.exists(key)
         start()
-        until(lambda key=key: client.exists(key))
+        until(partial(client.exists, key))
 
 
 def test_a_server_that_is_read_only_gets_what_it_refused_once_it_may_be_written(
