@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
+from struct import unpack_from
 
 import numpy as np
 import numpy.typing as npt
@@ -23,17 +24,13 @@ def murmur2(key: bytes) -> int:
     """
     length = len(key)
     h = _SEED ^ length
-    whole = length & ~3
-    for i in range(0, whole, 4):
-        k = int.from_bytes(key[i : i + 4], "little")
-        k = (k * _M) & _MASK
-        k ^= k >> 24
-        h = ((h * _M) & _MASK) ^ ((k * _M) & _MASK)
-    if rest := key[whole:]:
-        h ^= int.from_bytes(rest, "little")
-        h = (h * _M) & _MASK
-    h ^= h >> 13
-    h = (h * _M) & _MASK
+    words = length >> 2
+    for word in unpack_from(f"<{words}I", key):
+        k = (word * _M) & _MASK
+        h = ((h * _M) ^ ((k ^ (k >> 24)) * _M)) & _MASK
+    if rest := key[words << 2 :]:
+        h = ((h ^ int.from_bytes(rest, "little")) * _M) & _MASK
+    h = ((h ^ (h >> 13)) * _M) & _MASK
     return h ^ (h >> 15)
 
 

@@ -94,6 +94,7 @@ def decayed_counts(counters: Sequence[Counters]) -> npt.NDArray[np.float64]:
     shape = (len(counters), _KINDS)
     sums = np.array([c.sums for c in counters], dtype=np.float64).reshape(shape)
     at_ms = np.array([c.at_ms for c in counters], dtype=np.int64).reshape(shape)
-    gaps = at_ms.max(axis=1, keepdims=True) - at_ms
+    # The method `max` calls this from Python: of a few posts that is half of its time.
+    gaps = np.maximum.reduce(at_ms, axis=1, keepdims=True) - at_ms
     decayed: npt.NDArray[np.float64] = sums * np.exp2(-gaps / HALF_LIFE_MS)
     return decayed

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 
@@ -104,9 +104,9 @@ class FilterModel:
 
     def raw_scores(self, batch: PostBatch) -> Scores:
         """Return the scores before calibration: (posts,), any real number."""
-        total = np.full(len(batch), self.bias)
-        for model, view in zip(self.ngram_models, self.evidence.views, strict=True):
-            total += view_score(model, view, batch)
+        views = zip(self.ngram_models, self.evidence.views, strict=True)
+        scores = [view_score(model, view, batch) for model, view in views]
+        total = sum(scores, cast(Scores, self.bias))
         start = len(self.ngram_models)
         for group in self.evidence.groups:
             columns = batch.columns(group)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterator, Sequence
 from functools import cached_property
+from struct import Struct
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +18,7 @@ WINDOW_MS = 60 * 60 * 1000
 # A place has room for so many sources; what a post has beyond is kept beside the ring.
 _COLUMNS = 4
 _PADDING = (0,) * _COLUMNS
+_ROW = Struct(f"{_COLUMNS}q")
 
 
 class SourceBatch:
@@ -101,8 +103,7 @@ class SourceWindow:
         self.at_ms = max(self.at_ms, at_ms)
         self._offsets[place], self._at_ms[place] = offset, self.at_ms
         self._values[place] = value
-        at = _COLUMNS * place
-        self._hashes[at : at + _COLUMNS] = array("q", (hashes + _PADDING)[:_COLUMNS])
+        _ROW.pack_into(self._hashes, _ROW.size * place, *(hashes + _PADDING)[:_COLUMNS])
         if len(hashes) > _COLUMNS:
             self._beyond[place] = hashes[_COLUMNS:]
         self._count += 1

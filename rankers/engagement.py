@@ -37,7 +37,7 @@ Scores = npt.NDArray[np.float64]
 
 # The kinds of reaction; each has a model in the artifact.
 HEADS = ("click", "like", "reply", "share")
-_REACTIONS = [KIND_INDEX[kind] for kind in HEADS]
+_REACTIONS = np.array([KIND_INDEX[kind] for kind in HEADS])
 _IMPRESSION = KIND_INDEX["impression"]
 _LEAST, _MOST = 1e-6, 1 - 1e-6
 LARGEST_LIFT = 1.2
@@ -87,7 +87,7 @@ def clicks_and_impressions(counters: Sequence[Counters]) -> tuple[Scores, Scores
     are no clicks, and take none away.
     """
     decayed = decayed_counts(counters)
-    return decayed[:, _REACTIONS].max(axis=1), decayed[:, _IMPRESSION]
+    return np.maximum.reduce(decayed[:, _REACTIONS], axis=1), decayed[:, _IMPRESSION]
 
 
 def posterior(priors: Scores, clicks: Scores, impressions: Scores, prior_weight: float) -> Scores:

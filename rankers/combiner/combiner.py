@@ -225,7 +225,7 @@ class Combiner:
         ranked, group = self._ranked_group.cells, self.view.post.group.item
         before = [ranked[row] for row, _ in changed]
         groups = [group(row) for row, _ in changed]
-        self._live.update(rows, np.array(before, np.int32), np.array(groups, np.int32), now_ms)
+        self._live.update_few(rows, before, groups, now_ms)
         for (row, mask), earlier, now in zip(changed, before, groups, strict=True):
             ranked[row] = now
             self._pending.mark_one(row, mask, whole=earlier < 0)

@@ -40,6 +40,7 @@ class FeedRanking:
         self.scores = scores
         self.list = RankedList(spec.size, scores.weights.max_per_author, view.ids, lookup)
         self.whole = True
+        self._window_ms = int(spec.window_hours * HOUR_MS)
         self._view = view
         self._lookup = lookup
         self._authors = frozenset(spec.match.authors)
@@ -53,7 +54,7 @@ class FeedRanking:
     def update(self, rows: Rows, now_ms: int) -> bool:
         """Rank these posts, of groups that the feed takes; whether its list changed."""
         if len(rows) == 1:
-            return self._update_one(int(rows[0]), now_ms)
+            return self.update_one(int(rows[0]), now_ms)
         view, scores = self._view, self.scores.score[rows]
         created_ms = view.post.created_ms[rows]
         scores[created_ms < self._cutoff_ms(now_ms)] = -np.inf
@@ -64,7 +65,7 @@ class FeedRanking:
             self._oldest_ms = min(self._oldest_ms, int(created_ms[entering].min()))
         return self.list.update(rows, scores, view.post.author[rows])
 
-    def _update_one(self, row: int, now_ms: int) -> bool:
+    def update_one(self, row: int, now_ms: int) -> bool:
         """What `update` does for one post: numpy's calls would be most of a small cycle."""
         post, score = self._view.post, self.scores.score.item(row)
         created_ms = post.created_ms.item(row)
@@ -130,7 +131,7 @@ class FeedRanking:
 
     def _cutoff_ms(self, now_ms: int) -> int:
         """Posts created before this are out of the window."""
-        return now_ms - int(self.spec.window_hours * HOUR_MS)
+        return now_ms - self._window_ms
 
     def _is_of_its_authors(self, rows: Rows) -> npt.NDArray[np.bool_]:
         view = self._view
@@ -192,8 +193,9 @@ class FeedRanking:
             at, removed = size - 1, before[move.from_at : move.from_at + 1]  # the next one follows
         elif not is_shown:
             return None
-        entry = self._entries(self._written_rows[at : at + 1], self._written_scores[at : at + 1])
-        return self._feed_change(config_offset, entry, self._view.ids.read_many(removed))
+        ids = self._view.ids
+        entry = ids[self._written_rows.item(at)], self._written_scores.item(at)
+        return self._feed_change(config_offset, [entry], [ids[row] for row in removed.tolist()])
 
     def renewal(self, config_offset: int) -> FeedChange | None:
         """A change without entries, to renew the feed; None while a whole one is due."""

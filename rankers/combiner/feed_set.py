@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from typing import TypeVar
 
 import numpy as np
@@ -103,7 +103,7 @@ class FeedSet:
             Unix milliseconds.
         """
         if len(rows) <= _FEW and ((before == groups) | (before < 0)).all():
-            yield from self._rank_few(rows, groups, now_ms)
+            yield from self.rank_few(rows.tolist(), groups.tolist(), now_ms)
             return
         for name, left in self._left(before, groups).items():
             feed = self.feeds.get(name)
@@ -114,15 +114,28 @@ class FeedSet:
             if feed is not None:
                 yield feed
 
-    def _rank_few(self, rows: Rows, groups: Rows, now_ms: int) -> Iterable[FeedRanking]:
+    def rank_few(
+        self, rows: Sequence[int], groups: Sequence[int], now_ms: int
+    ) -> Iterable[FeedRanking]:
         """Rank posts that left no feed, one by one; the feeds whose lists changed, each once."""
         changed = {}
-        for i, group in enumerate(groups.tolist()):
+        for row, group in zip(rows, groups, strict=True):
             for name in self.feeds_of(group) if group >= 0 else ():
-                feed = self.rank(name, rows[i : i + 1], now_ms)
-                if feed is not None:
+                feed = self.feeds.get(name)
+                if self.matcher.is_on_demand(name) and not self.is_closed:
+                    feed = self._one_on_demand(name, feed, row, now_ms)
+                if feed is not None and feed.update_one(row, now_ms):
                     changed[name] = feed
         return changed.values()
+
+    def _one_on_demand(
+        self, name: str, feed: FeedRanking | None, row: int, now_ms: int
+    ) -> FeedRanking | None:
+        """What `_on_demand` does for one post, which is nothing where an earlier one is shown."""
+        known_ms = self.places.time_of(name)
+        if known_ms is not None and self._view.post.arrived_ms.item(row) >= known_ms:
+            return feed
+        return self._on_demand(name, feed, np.array([row], np.int32), now_ms)
 
     def rank(self, name: str, rows: Rows, now_ms: int) -> FeedRanking | None:
         """Rank posts in a feed whose group takes them; the feed if its list changed."""
@@ -168,8 +181,7 @@ class FeedSet:
         known_ms, arrived_ms = self.places.time_of(name), self._view.post.arrived_ms
         if known_ms is None:
             return False
-        first_ms = arrived_ms.item(rows[0]) if len(rows) == 1 else int(arrived_ms[rows].min())
-        return first_ms >= known_ms
+        return int(arrived_ms[rows].min()) >= known_ms
 
 
 def by_feed(

@@ -49,8 +49,8 @@ def signal_fields(
     """
     fields: Fields = {}
     post_offset, arrived_ms = int(view.post.offset[row]), int(view.post.arrived_ms[row])
-    for i, name in enumerate(view.names.all):
-        if mask & (POST_CHANGED | signal_bit(i)):
+    for name, bit in view.bits.items():
+        if mask & (POST_CHANGED | bit):
             fields |= fields_of_signal(name, view.signal(row, name), post_offset, arrived_ms)
     if mask & POST_CHANGED:
         created_ms = int(view.post.created_ms[row])

@@ -50,8 +50,8 @@ class PostView:
         How many rows the columns have.
     ids
         Post id by row; "" where the row is free.
-    post, signals
-        The columns.
+    post, signals, bits
+        The columns, and the bit of each signal in a mask of changes.
     """
 
     def __init__(self, names: SignalNames, most_early: int = MOST_EARLY) -> None:
@@ -68,7 +68,7 @@ class PostView:
         }
         self.early = EarlySignals(most_early)
         self._changes = ChangeQueue(len(names.all) + 1)
-        self._bit = {name: signal_bit(i) for i, name in enumerate(names.all)}
+        self.bits = {name: signal_bit(i) for i, name in enumerate(names.all)}
         self._freed: set[int] = set()
         # Posts that were looked up together: the signals of each name come for the same ones.
         self._looked_up: tuple[Sequence[str], Rows] = (), np.empty(0, np.int32)
@@ -163,7 +163,7 @@ class PostView:
             self.free([row])
             return
         self.signals[name].clear(np.array([row], np.int32))
-        self._changes.add(row, self._bit[name])
+        self._changes.add(row, self.bits[name])
 
     def _update_distinct_posts(
         self,
@@ -215,7 +215,7 @@ class PostView:
             rows = rows[~waits]
             stored = [signals[i] for i in np.flatnonzero(~waits).tolist()]
         taken = self.signals[name].update_many(rows, stored, self.post.offset[rows])
-        self._changes.add_many(rows[taken], self._bit[name])
+        self._changes.add_many(rows[taken], self.bits[name])
 
     def _delete(self, post_id: str, offset: int) -> None:
         row = self.ids.find(post_id)
@@ -243,7 +243,7 @@ class PostView:
     def _store(self, row: int, name: str, signal: Signal) -> None:
         """Take a signal about the present or an earlier version."""
         if self.signals[name].update(row, signal, int(self.post.offset[row])):
-            self._changes.add(row, self._bit[name])
+            self._changes.add(row, self.bits[name])
 
     def _wait(self, row: int, name: str, signal: Signal) -> bool:
         """Let a signal of a coming version wait; whether it, or a later one that waits, does."""

@@ -71,6 +71,7 @@ class GroupConsumer:
         self._last = AssignmentChange(0)
         self._clean: dict[TopicPartition, int] = {}
         self._positions: dict[TopicPartition, int] = {}
+        self._snapshot: dict[TopicPartition, int] | None = None  # of them, until one moves
         self._reading: set[int] = set()
         self.stopped: dict[TopicPartition, str] = {}
 
@@ -139,8 +140,13 @@ class GroupConsumer:
         return self._changes.pop(0) if self._changes else None
 
     def positions(self) -> dict[TopicPartition, int]:
-        """Return for every owned partition the offset after what `poll` handed out."""
-        return dict(self._positions)
+        """Return for every owned partition the offset after what `poll` handed out.
+
+        The same dict until one moves; not to be changed.
+        """
+        if self._snapshot is None:
+            self._snapshot = dict(self._positions)
+        return self._snapshot
 
     def group_metadata(self) -> object:
         """Return what a transaction needs to commit for this member of the group."""
@@ -213,7 +219,7 @@ class GroupConsumer:
             self._beside.unassign()
         self._phase, self._asked = "waiting", None
         self._reading = set()
-        self._positions = {}
+        self._positions, self._snapshot = {}, None
         self.stopped = {}
 
     def _settle(self) -> None:
@@ -244,6 +250,7 @@ class GroupConsumer:
         kept = {p for p in mine & before if self._is_untouched(p, offsets)}
         self.epoch += 1
         self._positions = {at: found.start for at, found in offsets.items()}
+        self._snapshot = None
         for at, found in offsets.items():
             if not found.first <= found.start <= found.end:
                 held = f"the topic has {found.first} to {found.end}"
@@ -290,17 +297,17 @@ class GroupConsumer:
             position = self._positions.get(source)
             if position is None or source.partition not in self._reading:
                 continue
-            if records[0].offset < position:
+            if records.offsets[0] < position:
                 records = records.since(position)  # noqa: PLW2901 - less of it
                 if not records:
                     continue
             is_append_time = source not in fetched.create_times
             batch = RecordBatch(source, records, self.epoch, is_append_time)
-            self._positions[source] = batch.end
+            self._positions[source], self._snapshot = records.offsets[-1] + 1, None
             batches.append(batch)
         for source, end in fetched.ends.items():
             if source.partition in self._reading and end > self._positions.get(source, end):
-                self._positions[source] = end
+                self._positions[source], self._snapshot = end, None
         return batches
 
     def _judge(self, source: TopicPartition | None, error: KafkaError) -> None:

@@ -64,7 +64,7 @@ class TransactionalWriter:
         self._sealed: list[Outgoing] = []
         self._in_flight: list[Outgoing] = []
         self._sealed_bytes = self._in_flight_bytes = 0
-        self._positions: dict[TopicPartition, int] = {}
+        self._positions: Mapping[TopicPartition, int] = {}
         self._notes: dict[int, dict[str, str]] = {}
         self._extra: dict[TopicPartition, tuple[int, str]] = {}
         self._session: object | None = None
@@ -124,12 +124,13 @@ class TransactionalWriter:
     def seal(self, positions: Mapping[TopicPartition, int]) -> None:
         """End a cycle: what was gathered belongs to these positions, of every owned partition.
 
-        Raises what ended the thread that commits.
+        It keeps the mapping, which must not change any more.  Raises what ended the thread that
+        commits.
         """
         if self._failure is not None:
             raise self._failure
         gathered, self._gathered = self._gathered, []
-        if not gathered and positions == self._positions:
+        if not gathered and (positions is self._positions or positions == self._positions):
             return
         with self._changed:
             if self._session is None and not gathered:
@@ -137,7 +138,7 @@ class TransactionalWriter:
             self._sealed += gathered
             self._sealed_bytes += _size(gathered)
             if self._session is not None:
-                self._positions = dict(positions)
+                self._positions = positions
             self._have_committed()
 
     def assigned(self, change: AssignmentChange, session: object) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from feedmill.events.errors import BadEvent
-from feedmill.events.partition import partitions_of
+from feedmill.events.partition import partition_of, partitions_of
 from feedmill.streams.kafka.batches import Record, RecordBatch, TopicPartition, columns_of
 
 T = TypeVar("T")
@@ -53,14 +53,15 @@ def validate_batch(
     `BadEvent` to reject the record.  `decode_many` makes the events of many keys and values, or
     None if they are to be decoded one by one.
     """
-    if decode_many is not None:
+    if decode_many is not None and len(batch.records) >= _MANY_FROM:
         together = decode_together(batch, partitions, decode_many)
         if together is not None:
             return ValidatedBatch([*zip(batch.records, together, strict=True)], [])
     events: list[tuple[Record, T]] = []
     rejected = []
-    expected = _expected([record.key for record in batch.records], partitions)
-    for record, partition in zip(batch.records, expected.tolist(), strict=True):
+    # Made once: columns make a record each time that it is asked for.
+    records = [*batch.records]
+    for record, partition in zip(records, _expected(records, partitions), strict=True):
         try:
             event = decode(record.key, record.value)
             if partition != batch.source.partition:
@@ -83,14 +84,26 @@ def decode_together(
         return None
     columns = columns_of(batch.records)
     events = decode_many(columns.keys, columns.values)
-    if events is None or (_expected(columns.keys, partitions) != batch.source.partition).any():
+    if events is None or (_partitions(columns.keys, partitions) != batch.source.partition).any():
         return None
     return events
 
 
-def _expected(keys: Sequence[bytes | None], partitions: int) -> npt.NDArray[np.int64]:
-    hashed = [key if key is not None and len(key) < _MAX_HASHED_KEY else b"" for key in keys]
-    return partitions_of(hashed, partitions)
+def _expected(records: Sequence[Record], partitions: int) -> Sequence[int]:
+    """The partition of each record's key."""
+    keys = [record.key for record in records]
+    if len(keys) < _MANY_FROM:
+        return [partition_of(_hashed(key), partitions) for key in keys]
+    expected: list[int] = _partitions(keys, partitions).tolist()
+    return expected
+
+
+def _partitions(keys: Sequence[bytes | None], partitions: int) -> npt.NDArray[np.int64]:
+    return partitions_of([*map(_hashed, keys)], partitions)
+
+
+def _hashed(key: bytes | None) -> bytes:
+    return key if key is not None and len(key) < _MAX_HASHED_KEY else b""
 
 
 def _misplaced(partition: int, source: TopicPartition) -> str:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Sequence
 
-from feedmill.streams.kafka.batches import Record, RecordBatch
+from feedmill.streams.kafka.batches import RecordBatch, columns_of
 from feedmill.streams.observe.histogram import Histogram
 from feedmill.streams.observe.metrics import Metrics
 
@@ -35,7 +35,7 @@ class Arrivals:
         self._start = "append" if first.is_append_time else "create"
         self._fetched_s = self._reached_s = monotonic_s
         self._is_judged = False
-        delays_s = _delays_s([r for batch in batches for r in batch.records], wall_s)
+        delays_s = _delays_s(batches, wall_s)
         self._records = len(delays_s)
         self._delay_s = sum(delays_s) / self._records
         legs.histogram(self._topic, f"{self._start}_to_fetch").observe_many(delays_s)
@@ -101,15 +101,15 @@ class Legs:
     def fetched(self, *topics: Sequence[RecordBatch]) -> tuple[Arrivals, ...]:
         """Observe what a cycle took just now, the batches of each topic apart."""
         wall_s, monotonic_s = time.time(), time.monotonic()
-        return tuple(Arrivals(self, batches, wall_s, monotonic_s) for batches in topics if batches)
+        return (*[Arrivals(self, batches, wall_s, monotonic_s) for batches in topics if batches],)
 
     def histogram(self, topic: str, leg: str) -> Histogram:
         """Return the histogram of a leg."""
-        key = (topic, leg)
-        if key not in self._histograms:
+        found = self._histograms.get((topic, leg))
+        if found is None:
             found = self._metrics.histogram("feedmill_leg_seconds", topic=topic, leg=leg)
-            self._histograms[key] = found
-        return self._histograms[key]
+            self._histograms[topic, leg] = found
+        return found
 
     def batches(self, topic: str) -> Histogram:
         """Return the histogram of how many records a cycle took."""
@@ -119,6 +119,8 @@ class Legs:
         return self._batches[topic]
 
 
-def _delays_s(records: Sequence[Record], wall_s: float) -> list[float]:
+def _delays_s(batches: Sequence[RecordBatch], wall_s: float) -> list[float]:
     """Seconds since each record's timestamp; 0 where the host's clock is behind the broker's."""
-    return [max(wall_s - record.timestamp / 1000, 0.0) for record in records]
+    # Of columns no record is made that only its timestamp would be asked of.
+    times_ms = [at_ms for batch in batches for at_ms in columns_of(batch.records).timestamps]
+    return [max(wall_s - at_ms / 1000, 0.0) for at_ms in times_ms]

@@ -37,6 +37,7 @@ SLICE_RECORDS = 64
 # An alarm ends below this part of the cap, so that it does not come and go with every post.
 _OVER_BELOW = 0.8
 _NEVER = 2.0
+_NO_LIMIT = HideLimit(_NEVER, _NEVER)
 
 
 class FilterGuard:
@@ -134,19 +135,21 @@ class FilterGuard:
         """Fold a cycle's posts, in the order of offsets; lower what must not hide."""
         over: dict[str, float] = {}
         lowered: dict[int, tuple[float, str]] = {}
-        limit = self._limit or HideLimit(_NEVER, _NEVER)
+        limit = self._limit or _NO_LIMIT
         for part in work.partitions:
             rates = self._rates.get(part.source.partition)
             if rates is None:
                 continue
-            rows = [row for row in part.rows if row not in verdicts.errors]
+            rows = [*part.rows]
+            if verdicts.errors:
+                rows = [row for row in rows if row not in verdicts.errors]
             records = [work.records[row] for row in rows]
             for at, source, share in rates.fold(_scored(records, rows, work.posts, verdicts)):
                 if verdicts.values[rows[at]] >= limit.hide_at:
                     over[source] = share
                     lowered[rows[at]] = _lowered(limit, source, share)
-        verdicts.lower(lowered)
         if lowered:
+            verdicts.lower(lowered)
             self._metrics.add("feedmill_capped_total", len(lowered))
         if over or self._alarms:
             self._report(over)
@@ -163,7 +166,7 @@ class FilterGuard:
         rows = [row for row in range(len(posts)) if row not in verdicts.errors]
         records = [FetchedRecord(self._again_count + row, 0, None, None) for row in rows]
         self._again_count += len(posts)
-        limit = self._limit or HideLimit(_NEVER, _NEVER)
+        limit = self._limit or _NO_LIMIT
         found = self._again.fold(_scored(records, rows, posts, verdicts))
         verdicts.lower(
             {

@@ -302,8 +302,10 @@ class FilterHistory:
                     own.append(self._pending(partition, record, event, row))
             self._next[partition] = max(self._next.get(partition, 0), part.events[-1][0].offset + 1)
         if own:
-            others = self._ready(max(one.at_ms for one in own), 1 << 30)
-            self._fold(sorted([*own, *others]), work)
+            others = self._ready(max([one.at_ms for one in own]), 1 << 30)
+            self._fold(sorted([*own, *others]) if others or len(own) > 1 else own, work)
+        if not self._pasts:
+            return [_NOTHING] * len(work.posts)
         places = (
             (part.source.partition, work.records[row].offset)
             for part in work.partitions

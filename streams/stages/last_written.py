@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Collection, Iterable
-from typing import NamedTuple
 
 import msgspec
 
@@ -26,29 +25,22 @@ class _SignalOffset(msgspec.Struct):
 _decode_offset = msgspec.json.Decoder(_SignalOffset).decode
 
 
-class _Last(NamedTuple):
-    """The last version of a partition that this worker wrote a signal of."""
-
-    key: bytes
-    offset: int
-    is_deletion: bool
-
-    def is_shown_by(self, record: Record) -> bool:
-        """Whether a record of the signals is of this version, or a later one."""
-        if record.key != self.key:
-            return False
-        if not record.value:
-            return self.is_deletion
-        try:
-            return _decode_offset(record.value).post_offset >= self.offset
-        except DECODE_ERRORS:
-            return False
+def _is_shown_by(last: LatestEvent, record: Record) -> bool:
+    """Whether a record of the signals is of this version, or a later one."""
+    if record.key != (last.record.key or b""):
+        return False
+    if not record.value:
+        return isinstance(last.event, Deletion)
+    try:
+        return _decode_offset(record.value).post_offset >= last.record.offset
+    except DECODE_ERRORS:
+        return False
 
 
 class UnseenSignals:
     """What was written last of some partitions of a topic: it may not be committed yet."""
 
-    def __init__(self, topic: str, last: dict[int, _Last]) -> None:
+    def __init__(self, topic: str, last: dict[int, LatestEvent]) -> None:
         self._topic = topic
         self._last = last
         self._began_at = time.monotonic()
@@ -56,7 +48,7 @@ class UnseenSignals:
     def see(self, batch: RecordBatch) -> None:
         """Take note of a batch of the signals."""
         last = self._last.get(batch.source.partition)
-        if last is not None and any(map(last.is_shown_by, batch.records)):
+        if last is not None and any(_is_shown_by(last, one) for one in batch.records):
             del self._last[batch.source.partition]
 
     def wait(self) -> bool:
@@ -71,15 +63,15 @@ class LastWritten:
     """The last version of each partition that a step wrote a signal of."""
 
     def __init__(self) -> None:
-        self._last: dict[int, _Last] = {}
+        # The events themselves: each step notes every cycle, and few ever look.
+        self._last: dict[int, LatestEvent] = {}
 
     def note(self, latest: Iterable[LatestEvent]) -> None:
         """Take the events of a cycle whose signals are written."""
-        for partition, record, event, _ in latest:
-            last = self._last.get(partition)
-            if last is None or record.offset >= last.offset:
-                is_deletion = isinstance(event, Deletion)
-                self._last[partition] = _Last(record.key or b"", record.offset, is_deletion)
+        for one in latest:
+            last = self._last.get(one.partition)
+            if last is None or one.record.offset >= last.record.offset:
+                self._last[one.partition] = one
 
     def drop(self, partitions: Iterable[int]) -> None:
         """Forget partitions that are not owned any more."""

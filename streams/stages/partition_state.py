@@ -26,6 +26,8 @@ MOST_UNKNOWN = 10_000
 Uncounted = Literal[Repetition, "damped"]
 _TIDY_EVERY = 1_000
 _NO_ROW = -1
+# Fewer states are packed one by one: the sets of all would take longer.
+_MANY_FROM = 16
 
 
 class PartitionState:
@@ -189,12 +191,11 @@ class PartitionState:
         """
         if not (self.changed or self._rows or self._forgotten):
             return []
-        new = [post_id for post_id in self.changed if self._row_of(post_id) < 0]
-        if new:
-            self._rows.update(zip(new, self._ids.add_many(new).tolist(), strict=True))
-        is_new = frozenset(new)
-        for post_id, state in self.changed.items():
-            self._store(self._rows[post_id], state, is_new=post_id in is_new)
+        if len(self.changed) < _MANY_FROM:
+            for state in self.changed.values():
+                self._pack_one(state)
+        else:
+            self._pack_many()
         self._forget_unknown()
         forgotten, self._forgotten = self._forgotten, []
         self.changed, self.damped, self._rows = {}, {}, {}
@@ -219,6 +220,10 @@ class PartitionState:
 
     def _look_up(self, post_ids: Collection[str]) -> None:
         """Find many posts at once, of which each is asked for until the next `pack`."""
+        if len(post_ids) < _MANY_FROM:
+            for post_id in post_ids:
+                self._row_of(post_id)
+            return
         rows = self._ids.find_many(list(post_ids)).tolist()
         self._rows.update(zip(post_ids, rows, strict=True))
 
@@ -228,6 +233,14 @@ class PartitionState:
             found = self._ids.find(post_id)
             row = self._rows[post_id] = _NO_ROW if found is None else found
         return row
+
+    def _pack_many(self) -> None:
+        new = [post_id for post_id in self.changed if self._row_of(post_id) < 0]
+        if new:
+            self._rows.update(zip(new, self._ids.add_many(new).tolist(), strict=True))
+        is_new = frozenset(new)
+        for post_id, state in self.changed.items():
+            self._store(self._rows[post_id], state, is_new=post_id in is_new)
 
     def _pack_one(self, state: PostState) -> None:
         row = self._row_of(state.post_id)

@@ -179,8 +179,9 @@ class Rescoring:
             self._pass.judged.update(hash(one.record.key) for one in work.latest)
         newest = work.newest()
         self._last.note(newest)
-        for one in newest:
-            self._ends[one.partition] = max(one.record.offset + 1, self._ends.get(one.partition, 0))
+        for partition, record, *_ in newest:
+            if record.offset >= self._ends.get(partition, 0):
+                self._ends[partition] = record.offset + 1
 
     def work(self, writer: Writer, budget_s: float) -> bool:
         """Do a slice; return whether there is more that may be done at once.

@@ -340,9 +340,9 @@ class Worker:
         return self.group.poll_beside(engagement_room(self.environment.batch_records, taken))
 
     def _apply(self, posts: list[RecordBatch], engagements: list[RecordBatch]) -> None:
-        for batch in (*posts, *engagements):
-            topic = batch.source.topic
-            self.metrics.add("feedmill_events_total", len(batch.records), topic=topic)
+        for topic in filter(None, (posts, engagements)):
+            count = sum([len(batch.records) for batch in topic])
+            self.metrics.add("feedmill_events_total", count, topic=topic[0].source.topic)
         arrivals = self._legs.fetched(posts, engagements)
         now_ms = self.time.clock.now_ms()
         work = decode_work(

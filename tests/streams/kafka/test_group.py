@@ -44,7 +44,12 @@ class Member:
             else:
                 self.writer.lost()
             self.group.begin(change.owned)
-        for batch in self.group.poll(self.most, 0.01):
+        sealed = self.group.positions()
+        as_sealed = dict(sealed)
+        batches = self.group.poll(self.most, 0.01)
+        assert sealed == as_sealed
+        assert not batches or self.group.positions() != sealed
+        for batch in batches:
             for record in batch.records:
                 self.seen += 1
                 self.writer.add(

@@ -65,6 +65,9 @@ def test_bad_records_are_set_apart_with_their_reason_and_the_rest_goes_on(fillin
         assert one.reason
         assert (one.record.key, one.record.value) == pair
         assert one.source == TopicPartition("posts", 2)
+    alone = [admitted(pair).rejected for pair, _ in bad]
+    assert [one.reason for (one,) in alone] == [one.reason for one in found.rejected]
+    assert [admitted(pair).events[0][1] for pair in fine] == [event for _, event in found.events]
 
 
 def test_a_record_that_is_bad_in_two_ways_is_rejected_once() -> None:
