@@ -42,7 +42,7 @@ def take_signals(view: PostView, name: str, signals: Iterable[Signal | str]) -> 
 
 def take_written(view: PostView, written: Sequence[tuple[str, str, Signal | None]]) -> None:
     """Take signals of all names, each with its name and post; None in its place withdraws it."""
-    if len(written) < MANY_FROM:
+    if len(written) < MANY_FROM * len(view.names.all):
         by_post: dict[str, list[tuple[str, Signal | None]]] = {}
         for name, post_id, signal in written:
             by_post.setdefault(post_id, []).append((name, signal))

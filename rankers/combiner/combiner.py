@@ -35,7 +35,7 @@ _FOLLOWED_ROWS = 1024
 _RESTORED_ROWS = 4096
 _TAKEN_ROWS = 64
 # With fewer rows plain Python is quicker than numpy.
-_MANY_FROM = 8
+_MANY_FROM = 24
 
 
 def always() -> bool:

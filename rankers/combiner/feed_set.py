@@ -23,7 +23,7 @@ Result = TypeVar("Result")
 
 _GROUPS_AT_ONCE = 512
 # So few posts are ranked one by one: numpy's calls for all of them would take longer.
-_FEW = 8
+_FEW = 24
 
 
 class FeedSet:

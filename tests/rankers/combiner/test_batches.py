@@ -34,20 +34,20 @@ def test_signals_and_withdrawals_are_taken_in_their_order() -> None:
 
 
 def test_few_signals_and_many_are_taken_alike() -> None:
-    names, ids = SignalNames(), [f"p{i}" for i in range(12)]
+    names, ids = SignalNames(), [f"p{i}" for i in range(60)]
     written: list[tuple[str, str, Signal | None]] = [
-        (name, post_id, signal(post_id, 1, 0.25 + i / 50))
+        (name, post_id, signal(post_id, 1, 0.25 + i / 100))
         for i, post_id in enumerate(ids)
         for name in names.all
     ]
     written += [("spam", "p3", None), ("quality", "p4", None), ("spam", "unknown", None)]
-    assert len(written) > MANY_FROM
+    assert len(written) > MANY_FROM * len(names.all)
     views = []
     for most in (1, len(written)):
         view = PostView(names)
-        view.update_posts([post(post_id) for post_id in ids], [1] * 12, [NOW_MS] * 12)
+        view.update_posts([post(post_id) for post_id in ids], [1] * 60, [NOW_MS] * 60)
         for start in range(0, len(written), most):
             take_written(view, written[start : start + most])
-        views.append([view.signal(row, name) for row in range(12) for name in names.all])
+        views.append([view.signal(row, name) for row in range(60) for name in names.all])
     assert views[0] == views[1]
     assert views[0].count(None) == 2

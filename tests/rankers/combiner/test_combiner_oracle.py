@@ -393,7 +393,9 @@ def test_redis_shows_what_the_contract_says(seeds: list[int]) -> None:
 
 @pytest.mark.parametrize("seed", range(6))
 def test_long_runs_show_it_few_rows_or_many(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("feedmill.rankers.combiner.combiner._MANY_FROM", 8 * (seed % 2))
+    few = 24 * (seed % 2)
+    monkeypatch.setattr("feedmill.rankers.combiner.combiner._MANY_FROM", few)
+    monkeypatch.setattr("feedmill.rankers.combiner.feed_set._FEW", few)
     world, random = World(), Random(seed)
     for _ in range(1200):
         world.run(random.randrange(1_000_000_000))
