@@ -1,8 +1,8 @@
 """The combiner against a naive oracle: dicts and sorting, written from the contract alone.
 
-A run is a list of numbers, each the seed of one operation, so that a failure shrinks to the
-few that matter.  What `cycle` returns is folded into a model of Redis, which must then equal
-what the oracle makes of the same records from nothing.
+A run is a list of numbers, each the seed of one operation, so that failures shrink to few.  What
+`cycle` returns is folded into a model of Redis, which must then equal what the oracle makes of the
+same records from nothing.
 """
 
 from __future__ import annotations
@@ -393,9 +393,8 @@ def test_redis_shows_what_the_contract_says(seeds: list[int]) -> None:
 
 @pytest.mark.parametrize("seed", range(6))
 def test_long_runs_show_it_few_rows_or_many(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    few = 24 * (seed % 2)
-    monkeypatch.setattr("feedmill.rankers.combiner.combiner._MANY_FROM", few)
-    monkeypatch.setattr("feedmill.rankers.combiner.feed_set._FEW", few)
+    for few in ("combiner._MANY_FROM", "feed_set._FEW"):
+        monkeypatch.setattr(f"feedmill.rankers.combiner.{few}", 24 * (seed % 2))
     world, random = World(), Random(seed)
     for _ in range(1200):
         world.run(random.randrange(1_000_000_000))
