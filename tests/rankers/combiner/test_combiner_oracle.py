@@ -127,6 +127,11 @@ class World:
         self.ticked_ms = 0
         self.records = dict.fromkeys(POSTS, 0)  # how many records of each post there were
 
+    def run_all(self, seeds: Iterable[int]) -> None:
+        for seed in seeds:
+            self.run(seed)
+        self.check(Random(0))
+
     def run(self, seed: int) -> None:
         random = Random(seed)
         [kind] = random.choices(list(KINDS), list(KINDS.values()))
@@ -385,17 +390,11 @@ def _draw_gate(random: Random) -> dict[str, Any]:
 )
 @given(st.lists(st.integers(0, 1_000_000), max_size=120))
 def test_redis_shows_what_the_contract_says(seeds: list[int]) -> None:
-    world = World()
-    for seed in seeds:
-        world.run(seed)
-    world.check(Random(0))
+    World().run_all(seeds)
 
 
 @pytest.mark.parametrize("seed", range(6))
 def test_long_runs_show_it_few_rows_or_many(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     for few in ("combiner._MANY_FROM", "feed_set._FEW"):
         monkeypatch.setattr(f"feedmill.rankers.combiner.{few}", 24 * (seed % 2))
-    world, random = World(), Random(seed)
-    for _ in range(1200):
-        world.run(random.randrange(1_000_000_000))
-    world.check(random)
+    World().run_all(Random(seed).choices(range(1_000_000_000), k=1200))
