@@ -121,7 +121,10 @@ class Combiner:
 
     @property
     def is_restoring(self) -> bool:
-        """Whether many posts come that are ranked only when all are there, together."""
+        """Whether many posts come that are ranked only when all are there, together.
+
+        It ends when `follow` has left nothing.
+        """
         return self._is_restoring
 
     @is_restoring.setter

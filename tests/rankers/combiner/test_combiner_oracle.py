@@ -277,7 +277,7 @@ class World:
     def restore(self, random: Random) -> None:
         """Posts come that are ranked only together."""
         self.combiner.is_restoring = True
-        for _ in range(random.randrange(10)):
+        for _ in range(random.randrange(1, 10)):
             random.choice((self.post, self.post, self.signal, self.delete, self.override))(random)
             self.combiner.follow(self.now_ms)
         self.combiner.is_restoring = False
