@@ -99,11 +99,11 @@ class GroupConsumer:
             self._settle()
         return self._accept(fetched)
 
-    def poll_beside(self, most: int) -> list[RecordBatch]:
-        """Take what there is of the topics beside `posts`, without waiting."""
+    def poll_beside(self, most: int, wait_s: float = 0.0) -> list[RecordBatch]:
+        """Take what there is of the topics beside `posts`; wait where there is nothing."""
         if self._beside is None:
             return []
-        return self._accept(self._fetch(self._beside, most, 0))
+        return self._accept(self._fetch(self._beside, most, wait_s))
 
     def begin(self, partitions: Iterable[int]) -> None:
         """Start to read these owned partitions, from their positions; others go on.

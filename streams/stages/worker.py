@@ -52,8 +52,8 @@ LEAST_S = 0.004
 IDLE_S = 0.010
 # It waits for less where a restore or a step waits for something that is not input.
 _SOON_S = 0.003
-# A client waits for one consumer's records, and that is `posts`.  In between the loop looks for
-# engagements and settings: often for a while after engagements came.
+# A client waits for one consumer's records, those of the topic that brought some last.  In between
+# the loop looks for others and for settings: often for a while after engagements came.
 _LOOK_S = 0.005
 _LOOK_OFTEN_S = 0.001
 _OFTEN_FOR_S = 0.1
@@ -119,7 +119,7 @@ class Worker:
         self._owned: tuple[int, ...] = ()
         self._served_at = 0.0
         self._often_until = 0.0
-        self._busy = False
+        self._waits_beside = self._busy = False
         self._has_new_settings = False
         self._settings_read_at = 0.0
         self._next_step = 0
@@ -300,11 +300,15 @@ class Worker:
     def _take_input(self, wait_s: float) -> tuple[list[RecordBatch], list[RecordBatch]]:
         """Take the posts and engagements that there are; wait for some, or for settings."""
         start = time.monotonic()
-        look_s = _LOOK_OFTEN_S if start < self._often_until else _LOOK_S
+        is_often = start < self._often_until
+        look_s = min(wait_s, _LOOK_OFTEN_S if is_often else _LOOK_S)
+        beside_s = look_s if is_often and self._waits_beside else 0.0
         while True:
-            posts = self._take_posts(min(look_s, wait_s))
-            engagements = self._take_engagements(posts)
+            posts = self._take_posts(look_s - beside_s)
+            engagements = self._take_engagements(posts, 0.0 if posts else beside_s)
             now = time.monotonic()
+            if posts or engagements:
+                self._waits_beside = not posts
             if engagements:
                 self._often_until = now + _OFTEN_FOR_S
             has_new_settings = self._read_settings()
@@ -322,35 +326,31 @@ class Worker:
         return IDLE_S if is_idle else _SOON_S
 
     def _take_posts(self, wait_s: float) -> list[RecordBatch]:
-        most = self.environment.batch_records
-        now = time.monotonic()
-        if self.writer.is_full:
-            # Kafka takes no more at present; the group must be served all the same.
-            most = 1 if now - self._served_at > _SERVE_GROUP_EVERY_S else 0
-            if not most:
-                time.sleep(_SOON_S)
-                return []
+        now, is_full = time.monotonic(), self.writer.is_full
+        if is_full and now - self._served_at <= _SERVE_GROUP_EVERY_S:
+            time.sleep(_SOON_S)
+            return []
         self._served_at = now
-        return self.group.poll(most, wait_s)
+        # The group must be served also while Kafka takes no more.
+        return self.group.poll(1 if is_full else self.environment.batch_records, wait_s)
 
-    def _take_engagements(self, posts: Sequence[RecordBatch]) -> list[RecordBatch]:
+    def _take_engagements(self, posts: Sequence[RecordBatch], wait_s: float) -> list[RecordBatch]:
         if self.writer.is_full:
             return []
-        taken = sum(len(batch.records) for batch in posts)
-        return self.group.poll_beside(engagement_room(self.environment.batch_records, taken))
+        room = engagement_room(self.environment.batch_records, sum(len(b.records) for b in posts))
+        return self.group.poll_beside(room, wait_s)
 
     def _apply(self, posts: list[RecordBatch], engagements: list[RecordBatch]) -> None:
         for topic in filter(None, (posts, engagements)):
             count = sum([len(batch.records) for batch in topic])
             self.metrics.add("feedmill_events_total", count, topic=topic[0].source.topic)
         arrivals = self._legs.fetched(posts, engagements)
-        now_ms = self.time.clock.now_ms()
         work = decode_work(
             posts,
             engagements,
             partitions=self._partitions,
             epoch=self.group.epoch,
-            now_ms=now_ms,
+            now_ms=self.time.clock.now_ms(),
             arrivals=arrivals,
         )
         self._letter(work)

@@ -7,6 +7,7 @@ import math
 import threading
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -221,9 +222,9 @@ def test_between_steps_the_settings_are_read_only_now_and_then(
 
 def test_settings_end_a_wait_for_posts(monkeypatch: pytest.MonkeyPatch) -> None:
     worker, looks = Worker.__new__(Worker), iter("posts engagements")
-    worker._often_until = 0.0
+    worker._often_until, worker._waits_beside = 0.0, False
 
-    def nothing(_: object) -> list[RecordBatch]:
+    def nothing(*_: object) -> list[RecordBatch]:
         next(looks)  # ends the test if the loop goes on to wait
         return []
 
@@ -234,3 +235,35 @@ def test_settings_end_a_wait_for_posts(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(worker, "_read_settings", lambda answers=answers: next(answers))
         assert worker._take_input(math.inf) == ([], [])
         assert next(answers, None) is None
+
+
+def test_the_loop_waits_for_the_topic_that_brought_records_last(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    worker = Worker.__new__(Worker)
+    worker._often_until, worker._waits_beside = 0.0, False
+    now_s, waits = [100.0], dict[str, float]()
+    monkeypatch.setattr(worker_module.time, "monotonic", lambda: now_s[0])
+    monkeypatch.setattr(worker, "_read_settings", lambda: False)
+
+    def wait_after(came: str) -> dict[str, float]:
+        """How long the loop waits for each topic, and then has records of these topics."""
+
+        def take(topic: str, wait_s: float) -> Any:
+            waits[topic] = wait_s
+            now_s[0] += wait_s
+            return [topic] if topic in came else []
+
+        monkeypatch.setattr(worker, "_take_posts", lambda wait_s: take("posts", wait_s))
+        monkeypatch.setattr(worker, "_take_engagements", lambda _, s: take("engagements", s))
+        worker._take_input(0.004)
+        return {topic: wait_s for topic, wait_s in waits.items() if wait_s}
+
+    often = worker_module._LOOK_OFTEN_S
+    assert wait_after("engagements") == {"posts": 0.004}
+    assert wait_after("") == {"engagements": often}
+    assert wait_after("posts engagements") == {}  # there were posts, so it waited for nothing
+    assert wait_after("engagements") == {"posts": often}
+    assert wait_after("engagements") == {"engagements": often}
+    now_s[0] += worker_module._OFTEN_FOR_S
+    assert wait_after("") == {"posts": 0.004}
