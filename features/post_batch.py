@@ -15,6 +15,7 @@ from feedmill.features.history.near_duplicates import SignatureBatch, minhash
 from feedmill.features.links import linked_hosts, path_words
 from feedmill.features.media import MediaKinds, media_kinds
 from feedmill.features.registry import FEATURE_GROUPS
+from feedmill.features.text.interleaved_weights import InterleavedWeights
 from feedmill.features.text.ngrams import TextBatch
 
 T = TypeVar("T")
@@ -25,10 +26,16 @@ class PostBatch:
 
     Features are computed on first use, and kept.  A row depends on its post alone.  Not safe for
     more than one thread at a time.
+
+    Attributes
+    ----------
+    interleaved
+        The weights of the models that read the texts, where many do; set before the first use.
     """
 
     def __init__(self, posts: Sequence[Post]) -> None:
         self.posts = posts
+        self.interleaved: InterleavedWeights | None = None
         self._groups: dict[str, FeatureMatrix] = {}
         self._of_posts: dict[Hashable, Any] = {}
 
@@ -38,7 +45,7 @@ class PostBatch:
     @cached_property
     def text(self) -> TextBatch:
         """The texts with their hashed n-grams."""
-        return TextBatch([post.text for post in self.posts])
+        return TextBatch([post.text for post in self.posts], self.interleaved)
 
     @cached_property
     def characters(self) -> npt.NDArray[np.int64]:

@@ -29,7 +29,7 @@ from feedmill.filters.verdicts import float32_below
 LEAST_POSTS = 200
 _MAX_HOSTS = 8
 # Fewer posts are quicker one by one.
-_MANY_FROM = 16
+_MANY_FROM = 24
 # The reasons of values that were lowered begin so.
 CAPPED = "capped: "
 

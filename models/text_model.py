@@ -12,7 +12,8 @@ import numpy.typing as npt
 from feedmill.events.errors import BadArtifact
 from feedmill.events.post import Post
 from feedmill.features.post_batch import PostBatch
-from feedmill.features.text.ngrams import BUCKETS, TextBatch, Weights
+from feedmill.features.text.interleaved_weights import Weights
+from feedmill.features.text.ngrams import BUCKETS, TextBatch
 from feedmill.models.artifact import Arrays, Artifact
 from feedmill.models.trees import Trees
 

@@ -19,7 +19,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import chain
+from itertools import chain, pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,7 +28,7 @@ import numpy.typing as npt
 from feedmill.events.errors import BadArtifact
 
 _CHUNK_ROWS = 256
-_FEW_ROWS = 8
+_FEW_ROWS = 64
 _MAX_LEAVES = 64
 # LightGBM's `decision_type`: a categorical split, missing values go left, what counts as missing.
 _CATEGORICAL = 0b0001
@@ -151,11 +151,12 @@ class Trees:
         """Search the thresholds of each feature for all rows: little work for each row."""
         possible = self._all_leaves(len(rows))
         masks = np.empty_like(possible)
-        for index, feature in enumerate(self.used_features):
-            begin, end = self.threshold_starts[index], self.threshold_starts[index + 1]
-            places = np.searchsorted(self.thresholds[begin:end], rows[:, feature])
+        starts, columns = self.threshold_starts.tolist(), rows.T[self.used_features]
+        for index, (begin, end) in enumerate(pairwise(starts)):
+            places = self.thresholds[begin:end].searchsorted(columns[index])
+            places += begin + index
             # Places are within bounds; `clip` saves numpy a copy.
-            np.take(self.leaf_masks, places + (begin + index), axis=0, out=masks, mode="clip")
+            self.leaf_masks.take(places, axis=0, out=masks, mode="clip")
             possible &= masks
         return possible
 

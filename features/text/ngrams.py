@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from itertools import accumulate
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -31,10 +31,10 @@ from feedmill.features.text.byte_rows import (
     word_bounds,
 )
 from feedmill.features.text.deobfuscation import deobfuscate, normalise_characters
+from feedmill.features.text.interleaved_weights import InterleavedWeights, LaneSums, Weights
 from feedmill.features.text.normalise import obfuscated_rows
 
 Tokens = npt.NDArray[np.uint32]
-Weights = npt.NDArray[np.signedinteger[Any]]
 
 HASH_BITS = 18
 # The tokens of a window of some 200 characters: what a longer text has counts in proportion.
@@ -105,6 +105,15 @@ class TextChunk:
         return len(self.raw)
 
     @property
+    def token_counts(self) -> Indices:
+        """How many tokens each row has: (rows,), at least 2."""
+        words = self.words.ends - self.words.starts
+        counts: Indices = (self.folded.ends - self.folded.starts) * 3
+        counts += words
+        counts += np.maximum(words - 1, 0)
+        return counts
+
+    @property
     def blocks(self) -> tuple[TokenBlock, ...]:
         """The tokens: n-grams of 3, of 4 and of 5 bytes, words, pairs of words within a row."""
         starts, ends = self.words.starts, self.words.ends
@@ -126,15 +135,12 @@ class JoinedBlocks(NamedTuple):
         (blocks * rows * 2,) where each row of each block begins and ends.  Of a single row where
         its words begin.
     has_tokens
-        (blocks, rows): the row has a token of the block.
-    token_counts
-        (rows,) of all blocks.
+        (blocks, rows): the row has a token of the block; (1,) of a single row.
     """
 
     tokens: npt.NDArray[np.int64]
     bounds: Indices
     has_tokens: npt.NDArray[np.bool_]
-    token_counts: Indices
 
     @classmethod
     def of(cls, chunk: TextChunk) -> JoinedBlocks:
@@ -143,21 +149,21 @@ class JoinedBlocks(NamedTuple):
             of_bytes = chunk.byte_tokens[:, : chunk.folded.ends[0]].ravel()
             words, pairs = chunk.word_tokens
             tokens = np.concatenate((of_bytes, words, pairs[:-1]), dtype=np.int64)
-            return cls(tokens, np.array([of_bytes.size]), _ANY, np.array([tokens.size]))
+            return cls(tokens, np.array([of_bytes.size]), _ANY)
         blocks = chunk.blocks
         tokens = np.concatenate((*(block.tokens for block in blocks), _NO_TOKEN), dtype=np.int64)
         bounds = np.concatenate((*(b.starts for b in blocks), *(b.ends for b in blocks)))
         starts, ends = bounds = bounds.reshape(2, len(blocks), -1)
-        counts = ends - starts
+        has_tokens = ends > starts
         sizes = (len(block.tokens) for block in blocks[:-1])
         bounds += np.array([*accumulate(sizes, initial=0)])[:, None]
         flat = bounds.transpose(1, 2, 0).ravel()
-        return cls(tokens, flat, counts > 0, np.add.reduce(counts, axis=0))
+        return cls(tokens, flat, has_tokens)
 
     def weighted_sums(self, weights: Weights, word_factor: int) -> npt.NDArray[np.int64]:
         """Sum the weights of all tokens of each row, those of words so many times: (…, rows)."""
         added = weights.take(self.tokens, axis=-1)
-        if len(self.token_counts) == 1:
+        if self.has_tokens is _ANY:
             (begin,) = self.bounds.tolist() if word_factor > 1 else (0,)
             total: npt.NDArray[np.int64] = _row_sums(added[..., begin:])
             if begin:
@@ -175,11 +181,14 @@ class TextBatch:
     """Texts with their hashed n-grams, computed once for every model that reads them.
 
     Any text is accepted; what is beyond `MAX_TEXT_CHARACTERS` is not read.  Not safe for more
-    than one thread at a time.
+    than one thread at a time.  `interleaved` are the weights of the models that share it, if many
+    do.
     """
 
-    def __init__(self, texts: Sequence[str]) -> None:
+    def __init__(self, texts: Sequence[str], interleaved: InterleavedWeights | None = None) -> None:
         self.texts = texts
+        self._interleaved = interleaved
+        self._lane_sums: LaneSums | None = None
         self._matrices: dict[str, npt.NDArray[np.float32]] = {}
 
     def __len__(self) -> int:
@@ -212,6 +221,13 @@ class TextBatch:
         -------
         (…, rows) int64, exact.
         """
+        if self._interleaved is not None:
+            if self._lane_sums is None:
+                self._lane_sums = self._interleaved.layout().sums(self.chunks)
+            self._interleaved.ask(weights)
+            found = self._lane_sums.of(weights, word_factor)
+            if found is not None:
+                return found
         parts = [blocks.weighted_sums(weights, word_factor) for blocks in self._joined_blocks]
         if len(parts) == 1:
             return parts[0]
@@ -224,7 +240,7 @@ class TextBatch:
 
     def token_counts(self) -> Indices:
         """Return the number of tokens of each text: (rows,) int64, at least 2."""
-        counts = [blocks.token_counts for blocks in self._joined_blocks]
+        counts = [chunk.token_counts for chunk in self.chunks]
         return np.concatenate(counts or [np.zeros(0, dtype=np.int64)])
 
     @cached_property

@@ -16,7 +16,7 @@ from feedmill.streams.kafka.batches import Record, RecordBatch, TopicPartition, 
 T = TypeVar("T")
 
 # Fewer are decoded one by one in no more time.
-_MANY_FROM = 8
+_MANY_FROM = 12
 # A longer key breaks the limits of ids in any case; to hash it would slow down the whole batch.
 _MAX_HASHED_KEY = 4096
 

@@ -38,9 +38,8 @@ class Histogram:
             for value in values:
                 self.observe(value)
             return
-        places = np.searchsorted(self._array, values)
-        for place, times in zip(*np.unique(places, return_counts=True), strict=True):
-            self._counts[place] += int(times)
+        for place, times in enumerate(np.bincount(self._array.searchsorted(values)).tolist()):
+            self._counts[place] += times
         self._sum += sum(values)
 
     def cumulative(self) -> tuple[list[tuple[str, int]], float]:

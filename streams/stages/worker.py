@@ -22,6 +22,7 @@ from types import FrameType
 from feedmill.events.decode import decode_instance
 from feedmill.events.errors import BadEvent
 from feedmill.events.settings import Settings
+from feedmill.features.text.interleaved_weights import InterleavedWeights
 from feedmill.streams.kafka.batches import RecordBatch, TopicPartition
 from feedmill.streams.kafka.connection import Connection
 from feedmill.streams.kafka.dead_letters import TOPIC as DEAD_LETTERS
@@ -114,14 +115,12 @@ class Worker:
         self.topics = TopicIds(self.connection, group, followed, self.writer.commit_once)
         self.group_name = environment.group(group)
         self._dead_letters_of = dead_letters_of
+        self._interleaved = InterleavedWeights()
         self._partitions = 0
         self._started = False
         self._owned: tuple[int, ...] = ()
-        self._served_at = 0.0
-        self._often_until = 0.0
-        self._waits_beside = self._busy = False
-        self._has_new_settings = False
-        self._settings_read_at = 0.0
+        self._served_at = self._often_until = self._settings_read_at = 0.0
+        self._waits_beside = self._busy = self._has_new_settings = False
         self._next_step = 0
         self._watchdog = Watchdog()
         self.status = WorkerStatus(self, self._watchdog)
@@ -353,6 +352,7 @@ class Worker:
             now_ms=self.time.clock.now_ms(),
             arrivals=arrivals,
         )
+        work.posts.interleaved = self._interleaved
         self._letter(work)
         for step in self.steps:
             try:

@@ -42,7 +42,7 @@ def test_equals_lightgbm(rounds: int, leaves: int) -> None:
     expected = oracle.predict(rows, raw_score=True, num_threads=1)
     trees = Trees.parse(text)
     np.testing.assert_allclose(trees.raw_scores(rows), expected, rtol=1e-12, atol=1e-12)
-    for size in (1, 7, 100):
+    for size in (1, 7, 64, 100):
         parts = [trees.raw_scores(rows[i : i + size]) for i in range(0, len(rows), size)]
         np.testing.assert_array_equal(trees.raw_scores(rows), np.concatenate(parts))
 

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from builders.drawn_texts import TEXTS
 from feedmill.features.text.ngrams import BUCKETS, TextBatch
 from feedmill.features.text.normalise import normalise
 from feedmill.features.text.shape import SHAPE_COLUMNS, shape_matrix
@@ -13,15 +14,6 @@ TABLE = np.random.default_rng(1).integers(-4095, 4096, BUCKETS, dtype=np.int32)
 
 # FREE in mathematical bold letters.
 BOLD = "\U0001d405\U0001d411\U0001d404\U0001d404"
-# Lone surrogates too: they cannot arrive from Kafka, but a trainer's file may hold them.
-TEXTS = st.lists(
-    st.one_of(
-        st.text(max_size=60),
-        st.text(st.characters(), max_size=20),
-        st.sampled_from(["", " ", "\0", "\0\0a", "'", "a", "ÀÉ", BOLD, "http://a.com @b #c 12345"]),
-    ),
-    max_size=12,
-)
 
 
 @settings(max_examples=150)

@@ -62,6 +62,7 @@ class Owner:
             view.update_signal(name, signal(post_id, 1, 0.1))
 
     def cycle(self, has_time: Callable[[], bool] = always, *, caught_up: bool = True) -> None:
+        self.handover.begin_writing()
         self.handover.follow()
         self.combiner.work(NOW_MS)
         self.handover.write(has_time, caught_up=caught_up)
