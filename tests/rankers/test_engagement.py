@@ -12,7 +12,7 @@ from builders.fuzz_targets import TREES
 from feedmill.events.engagement import ENGAGEMENT_KINDS, EngagementKind
 from feedmill.events.errors import BadArtifact
 from feedmill.events.post import Media, Post
-from feedmill.features.counters import Counters
+from feedmill.features.counters import Counters, update
 from feedmill.features.media import UNKNOWN
 from feedmill.features.post_batch import PostBatch
 from feedmill.features.text.ngrams import TextBatch
@@ -20,7 +20,7 @@ from feedmill.features.text.shape import shape_matrix
 from feedmill.models.artifact import read_artifact
 from feedmill.models.linear_text import FEATURES
 from feedmill.models.trees import Trees
-from feedmill.rankers.engagement import ExpectedClicks, tree_columns
+from feedmill.rankers.engagement import _MANY_FROM, ExpectedClicks, tree_columns
 from feedmill.rankers.registry import load
 from feedmill.rankers.spec import STORE
 
@@ -243,3 +243,36 @@ def test_the_variance_is_that_of_the_beta_distribution(engagement: ExpectedClick
     # The clicks came at the rate of the prior, which they make more certain.
     assert variances[1] < variances[0]
     assert np.isnan(variances[2])
+
+
+@given(
+    rows=st.lists(
+        st.tuples(
+            st.lists(
+                st.tuples(
+                    st.sampled_from(ENGAGEMENT_KINDS), st.integers(1, 9), st.integers(0, 10**12)
+                ),
+                max_size=6,
+            ),
+            st.floats(1e-4, 0.5),
+        ),
+        min_size=1,
+        max_size=_MANY_FROM - 1,
+    )
+)
+def test_few_posts_have_the_values_that_many_have(
+    engagement: ExpectedClicks,
+    rows: list[tuple[list[tuple[EngagementKind, int, int]], float]],
+) -> None:
+    counters = []
+    for events, _ in rows:
+        one = Counters()
+        for kind, count, at_ms in events:
+            for _ in range(count):
+                update(one, kind, at_ms)
+        counters.append(one)
+    priors = np.array([prior for _, prior in rows])
+    times = -(-_MANY_FROM // len(rows))
+    many = engagement.score_many(np.tile(priors, times), counters * times)
+    few = engagement.score_many(priors, counters)
+    assert few.tobytes() == many[: len(rows)].tobytes()

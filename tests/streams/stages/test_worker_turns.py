@@ -243,7 +243,7 @@ def test_the_loop_waits_for_the_topic_that_brought_records_last(
     worker = Worker.__new__(Worker)
     worker._often_until, worker._waits_beside = 0.0, False
     now_s, waits = [100.0], dict[str, float]()
-    monkeypatch.setattr(worker_module.time, "monotonic", lambda: now_s[0])
+    monkeypatch.setattr(time, "monotonic", lambda: now_s[0])
     monkeypatch.setattr(worker, "_read_settings", lambda: False)
 
     def wait_after(came: str) -> dict[str, float]:
