@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
+import msgspec
 import redis
 
 from feedmill.rankers.combiner import SignalsChange
@@ -16,6 +18,9 @@ from feedmill.streams.redis.round_trip import RoundTrip, is_of_the_server
 from feedmill.streams.redis.write_batch import WriteBatch
 
 _WRITTEN, _NOT_THERE = 1, 0
+_encode = msgspec.msgpack.Encoder().encode
+# A map of fewer fields has a head of one byte in MessagePack, a longer one of three.
+_LONG_MAP_FROM: Final = 16
 
 
 class PostWrites:
@@ -86,12 +91,23 @@ def signals_command(keys: Keys, change: SignalsChange, token: int) -> Command:
     key_names = [keys.signals(change.post_id), keys.post_tombstone(change.post_id)]
     if not change.fields:
         return scripts.WRITE_SIGNALS.call(key_names, [token, "remove", TOMBSTONE_MS])
-    arguments: list[Argument] = [
-        token,
-        "whole" if change.whole else "change",
-        change.expires_at_ms,
-        change.post_offset,
-    ]
-    for name, value in change.fields.items():
-        arguments += (name, value)
+    mode = "whole" if change.whole else "change"
+    fields = _as_message_pack(change.fields)
+    arguments: list[Argument] = [token, mode, change.expires_at_ms, change.post_offset, fields]
     return scripts.WRITE_SIGNALS.call(key_names, arguments)
+
+
+def _as_message_pack(fields: Mapping[str, str]) -> bytes:
+    """Field, value, ... one after the other: one argument takes less time than many."""
+    try:
+        as_map = _encode(fields)
+    except UnicodeEncodeError:
+        # Half of a pair in an author's id.
+        return b"".join(_text(one) for field in fields.items() for one in field)
+    return as_map[1 if len(fields) < _LONG_MAP_FROM else 3 :]
+
+
+def _text(text: str) -> bytes:
+    """A text whose bytes need not be UTF-8, as MessagePack."""
+    encoded = text.encode("utf-8", "surrogatepass")
+    return b"\xdb" + len(encoded).to_bytes(4) + encoded

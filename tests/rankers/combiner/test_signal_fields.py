@@ -31,7 +31,7 @@ SIGNALS = st.builds(
     model=st.sampled_from([*NAMES.all, RULE_MODEL, "a@b"]),
     version=st.sampled_from(["56e6e21cd4ce", "v1"]),
     at_ms=st.integers(ARRIVED_MS - 5, NOW_MS),
-    error=st.sampled_from([None, "no memory"]),
+    error=st.sampled_from([None, "", "no memory"]),
 )
 POSTS = st.lists(
     st.tuples(st.dictionaries(st.sampled_from(NAMES.all), SIGNALS), st.booleans()),
