@@ -34,7 +34,7 @@ HasTime = Callable[[], bool]
 _FOLLOWED_ROWS = 1024
 # In a restore rows are only decided and scored, which takes less time.
 _RESTORED_ROWS = 4096
-_TAKEN_ROWS = 128
+_TAKEN_ROWS = 96
 # With fewer rows plain Python is quicker than numpy.
 _MANY_FROM = 24
 
