@@ -131,36 +131,6 @@ def test_a_post_is_written_whole_and_changed(writer: SteppedWriter, client: Redi
     assert client.hgetall(key) == {**usual, "quality": "0.5 v1 1"}
 
 
-def test_a_post_keeps_no_field_of_before_that_is_not_written_again(
-    writer: SteppedWriter, client: RedisClient
-) -> None:
-    """Drawn fields, of which some come and some go, few enough and too many for a short map."""
-    drawn = random.Random(5)
-    usual = {"post": "7 1700000000000 5", "author_id": "ann", "decision": "show", "owner": "10"}
-    for most in (0, 5, 11, 12, 13, 129):
-        for _ in range(6):
-            names = drawn.sample(range(130), drawn.randint(0, most))
-            fields = {f"s{name}": "é" * drawn.randint(1, 40) for name in names}
-            assert writer.write(whole_post("p", **fields)).written_posts == 1
-            assert client.hgetall(KEYS.signals("p")) == usual | fields
-    client.delete(KEYS.signals("p"))
-    client.hset(KEYS.signals("p"), "stranger", "x")  # of no owner
-    writer.write(whole_post("p"))
-    assert client.hgetall(KEYS.signals("p")) == usual
-
-
-@pytest.mark.parametrize("text", ["\ud800", "x" * 70_000, "é\udfff" * 40])
-def test_a_field_of_a_post_may_be_any_text(
-    own_redis: OwnRedis, writer: SteppedWriter, text: str
-) -> None:
-    client = own_redis.client(decode_responses=False)
-    for _ in range(2):
-        assert writer.write(whole_post("p", reason=text, more="y")).written_posts == 1
-        stored = client.hgetall(KEYS.signals("p"))
-        assert stored[b"reason"].decode("utf-8", "surrogatepass") == text
-        assert (stored[b"more"], len(stored)) == (b"y", 6)
-
-
 def test_what_redis_does_not_hold_is_asked_for_whole(
     writer: SteppedWriter, client: RedisClient
 ) -> None:
