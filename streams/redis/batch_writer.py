@@ -26,11 +26,15 @@ from feedmill.streams.redis.round_trip import (
 from feedmill.streams.redis.scripts import load_commands
 from feedmill.streams.redis.write_batch import WriteBatch, WriteReport
 
+# A batch of so many posts and entries of feeds takes about a millisecond to send.
+_QUICK_SIZE = 1_000
+
 
 class BatchWriter:
-    """The work of the writer's thread; `clock_s` gives seconds that only grow.
+    """Writes changes and reports; `clock_s` gives seconds that only grow.
 
-    Every call blocks for a few round trips at most, and reports instead of raising.
+    One thread at a time uses it.  Calls block for a few round trips at most, and report instead
+    of raising; `is_quick` says of a batch that `begin` need not wait for Redis.
 
     Attributes
     ----------
@@ -57,6 +61,18 @@ class BatchWriter:
 
     def write(self, batch: WriteBatch, report: WriteReport) -> int:
         """Write a batch; returns how many of its changes Redis does not show."""
+        trip = self.begin(batch, report)
+        return self.finish(trip)
+
+    def is_quick(self, batch: WriteBatch) -> bool:
+        """Whether `begin` waits for no answer and `finish` for one: few changes of known feeds."""
+        if self.trouble or self.shortage or batch.removed_feeds or self._feeds.removed:
+            return False
+        size = len(batch.signals) + sum([len(one.entries) for one in batch.feeds])
+        return size <= _QUICK_SIZE and not self._index.missing(_whole_feeds(batch))
+
+    def begin(self, batch: WriteBatch, report: WriteReport) -> RoundTrip:
+        """Send a batch; `finish` is to follow before any other call."""
         now_s = self._clock_s()
         trip = RoundTrip(report)
         feeds = self._put_on_index(trip, batch, now_s)
@@ -68,19 +84,40 @@ class BatchWriter:
             self._feeds.add(trip, feeds, batch, now_s)
         self._feeds.add_removals(trip, batch, now_s)
         self._add_announcements(trip, now_s)
-        self._make(trip)
-        self._take_off_index(report)
+        self._send(trip.commands)
+        return trip
+
+    @property
+    def is_announcement_due(self) -> bool:
+        """Whether `begin_announcements` would send any, to a Redis that takes them."""
+        return not self.trouble and self._announcements.next_s() <= self._clock_s()
+
+    def begin_announcements(self, report: WriteReport) -> RoundTrip:
+        """Send announcements that are due, alone; `finish` is to follow before any other call."""
+        trip = RoundTrip(report)
+        self._add_announcements(trip, self._clock_s())
+        self._send(trip.commands)
+        return trip
+
+    def has_answers(self, wait_s: float) -> bool:
+        """Whether `finish` would return at once, all being well; waits for so long at most."""
+        return self._pipeline.has_answers(wait_s)
+
+    def finish(self, trip: RoundTrip) -> int:
+        """Take the answers to what `begin` sent; returns how many changes Redis does not show."""
+        trip.answered(self._receive(trip.commands, trip.report))
+        self._take_off_index(trip.report)
         return trip.unwritten
 
     def tend(self, report: WriteReport) -> None:
-        """Do what is due: look for a flush, report retries, repeat removals, publish."""
+        """Do what is due: look for a flush, report retries, repeat removals."""
         now_s = self._clock_s()
         trip = RoundTrip(report)
         self._feeds.retry(trip, now_s)
         self._posts.retry(trip, now_s)
-        self._add_announcements(trip, now_s)
         is_check_due = now_s >= self._checked_s + CANARY_EVERY_S
         if is_check_due:
+            self._checked_s = now_s
             trip.add(self._index.size_command(), self._index.counted)
         if trip.commands:
             self._make(trip)
@@ -88,7 +125,6 @@ class BatchWriter:
             self.read_index(report)
         self._take_off_index(report)
         self._restore_index(report)
-        self._announcements.forget_old(now_s)
 
     def probe(self, report: WriteReport) -> bool:
         """Whether Redis takes writes again; if not, `trouble` says why."""
@@ -112,12 +148,11 @@ class BatchWriter:
         self._index.forget_all()
 
     def next_s(self) -> float:
-        """When to call `tend` again, in seconds of the clock."""
+        """When to call `tend` again, in seconds of the clock; announcements do not wait for it."""
         return min(
             self._checked_s + CANARY_EVERY_S,
             self._posts.retries.next_s(),
             self._feeds.retries.next_s(),
-            self._announcements.next_s(),
         )
 
     def close(self) -> None:
@@ -127,41 +162,48 @@ class BatchWriter:
     def _add_announcements(self, trip: RoundTrip, now_s: float) -> None:
         for command in self._announcements.take_due(now_s):
             trip.add(command, trip.count_error)
+        self._announcements.forget_old(now_s)
 
     def _make(self, trip: RoundTrip) -> None:
         trip.answered(self._exchange(trip.commands, trip.report))
 
     def _exchange(self, commands: Sequence[Command], report: WriteReport) -> list[Any]:
-        """The answers to these commands; notices trouble, lost scripts and flushes."""
-        answers = self._send([self._canary.command(), *commands])
-        self._checked_s = self._clock_s()
-        errors = [answer for answer in answers if isinstance(answer, redis.RedisError)]
+        """The answers to these commands."""
+        self._send(commands)
+        return self._receive(commands, report)
+
+    def _send(self, commands: Sequence[Command]) -> None:
+        self._pipeline.send([self._canary.command(), *commands])
+
+    def _receive(self, commands: Sequence[Command], report: WriteReport) -> list[Any]:
+        """The answers to what was sent; notices trouble, lost scripts and flushes."""
+        canary, *answers = self._pipeline.receive()
+        self._repeat_with_scripts(commands, answers)
+        errors = [one for one in (canary, *answers) if isinstance(one, redis.RedisError)]
         error = next(filter(is_of_the_server, errors), None)
         self.trouble = "" if error is None else f"Redis: {error_text(error)}"
-        self.shortage = f"Redis: {error_text(answers[0])}" if is_out_of_memory(answers[0]) else ""
-        if self._canary.shows_flush(answers[0]):
+        self.shortage = f"Redis: {error_text(canary)}" if is_out_of_memory(canary) else ""
+        if self._canary.shows_flush(canary):
             report.flushed = True
             self._posts.forget_all()
             self._feeds.forget_all()
             self._index.forget_all()
-        return answers[1:]
+        return answers
 
-    def _send(self, commands: Sequence[Command]) -> list[Any]:
-        """Send commands; those whose script Redis does not know again, with the scripts."""
-        answers = self._pipeline.execute(commands)
+    def _repeat_with_scripts(self, commands: Sequence[Command], answers: list[Any]) -> None:
+        """Send commands whose script Redis does not know again, with the scripts."""
         missed = [i for i, answer in enumerate(answers) if isinstance(answer, NoScriptError)]
         if missed:
             loading = load_commands()
             again = self._pipeline.execute([*loading, *(commands[i] for i in missed)])
             for i, answer in zip(missed, again[len(loading) :], strict=True):
                 answers[i] = answer
-        return answers
 
     def _put_on_index(
         self, trip: RoundTrip, batch: WriteBatch, now_s: float
     ) -> Sequence[FeedChange]:
         """Put new feeds on the index; returns the changes of feeds that may be written."""
-        whole = {change.feed: batch.token_of(change.feed) for change in batch.feeds if change.whole}
+        whole = _whole_feeds(batch)
         if not whole:
             return batch.feeds
         for feed in self._feeds.removed.keys() & whole.keys():
@@ -194,3 +236,8 @@ class BatchWriter:
             (answer,) = self._exchange([self._index.add_command(own)], report)
             if not isinstance(answer, redis.RedisError):
                 self._index.added(own)
+
+
+def _whole_feeds(batch: WriteBatch) -> dict[str, int]:
+    """By name the tokens of the feeds of a batch that are written whole."""
+    return {change.feed: batch.token_of(change.feed) for change in batch.feeds if change.whole}

@@ -32,26 +32,56 @@ class CommandPipeline:
     def __init__(self, client: redis.Redis) -> None:
         self._pool = client.connection_pool
         self._connection: Any = None
+        self._answers: list[Any] = []
+        self._missing = 0
 
     def execute(self, commands: Sequence[Command]) -> list[Any]:
-        """Send all commands and return their answers, shape (len(commands),).
+        """Send all commands and return their answers, as `receive` does."""
+        self.send(commands)
+        return self.receive()
+
+    def send(self, commands: Sequence[Command]) -> None:
+        """Send all commands; `receive` is to be called before anything else is sent.
+
+        Raises nothing: that the connection broke stands in the answers.
+        """
+        self._answers, self._missing = [], len(commands)
+        try:
+            if self._connection is None:
+                self._connection = self._pool.get_connection()
+            self._connection.send_packed_command([_pack(commands)], check_health=False)
+        except (redis.RedisError, OSError) as error:
+            self._break(error)
+
+    def receive(self) -> list[Any]:
+        """Return the answers to what was sent, shape (commands,).
 
         An answer is what Redis replied, a `redis.ResponseError` that concerns this command
         alone, or, for all commands that were not answered, one `redis.ConnectionError` or
         `redis.TimeoutError`: whether Redis executed those is unknown.  Raises nothing.
         """
-        answers: list[Any] = []
         try:
-            if self._connection is None:
-                self._connection = self._pool.get_connection()
-            self._connection.send_packed_command([_pack(commands)], check_health=False)
-            for _ in commands:
-                answers.append(self._read())  # noqa: PERF401 -- kept when the next one raises
+            while self._missing:
+                self._read()
         except (redis.RedisError, OSError) as error:
-            self.close()
-            broken = error if is_broken(error) else redis.ConnectionError(str(error))
-            answers.extend([broken] * (len(commands) - len(answers)))
+            self._break(error)
+        answers, self._answers = self._answers, []
         return answers
+
+    def has_answers(self, wait_s: float) -> bool:
+        """Whether `receive` would return at once, and no answer is an error.
+
+        Waits for so long at most.  Not for ever: whoever asks is not to be held up by a Redis
+        that hangs, and leaves the rest to a thread that calls `receive`.
+        """
+        try:
+            while self._missing:
+                self._read(timeout=wait_s, disconnect_on_error=False)
+        except redis.TimeoutError:
+            return False
+        except (redis.RedisError, OSError) as error:
+            self._break(error)
+        return not any(isinstance(answer, redis.RedisError) for answer in self._answers)
 
     def close(self) -> None:
         """Disconnect; the next call connects again."""
@@ -60,11 +90,21 @@ class CommandPipeline:
             connection.disconnect()
             self._pool.release(connection)
 
-    def _read(self) -> Any:
+    def _read(self, **options: Any) -> None:
+        """Read the next answer."""
         try:
-            return self._connection.read_response()
+            answer = self._connection.read_response(**options)
         except redis.ResponseError as error:
-            return error
+            answer = error
+        self._answers.append(answer)
+        self._missing -= 1
+
+    def _break(self, error: Exception) -> None:
+        """Give all commands that were not answered this answer."""
+        self.close()
+        broken = error if is_broken(error) else redis.ConnectionError(str(error))
+        self._answers.extend([broken] * self._missing)
+        self._missing = 0
 
 
 def is_broken(answer: object) -> bool:

@@ -1,4 +1,12 @@
-"""The Redis writer on a thread of its own: the loop hands it batches, and is never held up."""
+"""The Redis writer beside the loop: the loop sends what is quick, a thread writes the rest.
+
+    submit ─quick─► sent ─answered in time─► report
+       │             └──not in time, or an error─┐
+       └──else──► queue ──► thread ◄─────────────┘ ──► report
+
+To wake the thread costs more than a small batch does, since both share one interpreter.  Yet the
+loop never waits for a Redis that is slow or away.
+"""
 
 from __future__ import annotations
 
@@ -8,32 +16,45 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Final
+from typing import Final, NamedTuple
 
 import redis
 
 from feedmill.streams.redis.batch_writer import BatchWriter
+from feedmill.streams.redis.round_trip import RoundTrip
 from feedmill.streams.redis.write_batch import NO_REPORT, FinishedBatch, WriteBatch, WriteReport
 
 log = logging.getLogger(__name__)
 
 FIRST_PROBE_S: Final = 0.05
 LAST_PROBE_S: Final = 0.5
+# So long the loop waits for the answers to what it sent itself, before it waits for input or sends
+# more; to wake the thread takes longer.
+ANSWERS_S: Final = 0.002
+
+
+class _Sent(NamedTuple):
+    """A batch, or announcements alone, whose answers were not read yet."""
+
+    batch: WriteBatch | None
+    trip: RoundTrip
+    started_s: float = 0.0
 
 
 class WriterThread:
     """Writes batches in the order in which they were submitted, and reports what became of them.
 
-    `submit`, `begin`, `poll`, `request_feeds`, `is_idle` and `trouble` are for the loop's thread:
-    none of them waits for Redis.  While Redis takes no writes, the batches that were submitted stay
-    queued and `submit` returns False, so the loop keeps the newest state of what it could not
-    submit and merges what changes meanwhile: one pending change of each feed and post, not a
-    growing list.  `poll` says what of the submitted changes must be written again.
+    `submit`, `begin`, `poll`, `request_feeds`, `is_idle` and `trouble` are for the loop's thread,
+    `begin` and `poll` for each of its cycles.  None waits for Redis for longer than `ANSWERS_S`.
+    While Redis takes no writes, the batches that were submitted stay queued and `submit` returns
+    False, so the loop keeps the newest state of what it could not submit and merges what changes
+    meanwhile: one pending change of each feed and post, not a growing list.  `poll` says what of
+    the submitted changes must be written again.
 
     Parameters
     ----------
     client
-        See `open_writer_client`.  The thread alone uses it, until `stop` has returned.
+        See `open_writer_client`.  Nobody else uses it, until `stop` has returned.
     prefix
         What all keys begin with.
     capacity
@@ -57,6 +78,10 @@ class WriterThread:
         self._changed = threading.Condition()
         self._queue: deque[WriteBatch] = deque()
         self._has_to_begin = False  # nobody told a thread that sleeps of the newest batch
+        # Held by who uses the writer: the thread, or the loop from `submit` to `_end_sent`.
+        self._using = threading.Lock()
+        self._sent: _Sent | None = None  # by the loop
+        self._left: _Sent | None = None  # by the loop to the thread
         self._report: WriteReport | None = None
         self._is_busy = False
         self._feeds_wanted_s = math.inf  # when to ask which feeds exist
@@ -71,18 +96,20 @@ class WriterThread:
         self._thread.start()
 
     def submit(self, batch: WriteBatch, *, at_once: bool = True) -> bool:
-        """Queue a batch; False, and nothing happens, while the queue is full.
+        """Send a batch that is quick, queue another; False, and nothing happens, if that is full.
 
-        Where it need not be written `at_once`, a thread that sleeps goes on to do so until `begin`
-        or `wait_idle`: it would only take the interpreter from the loop.
+        Where a batch need not be written `at_once`, a thread that sleeps goes on to do so until
+        `begin` or `wait_idle`: it would only take the interpreter from the loop.
 
         Raises
         ------
         RuntimeError
             The thread has ended by an error of its own (Redis' errors are reported instead).
         """
+        self._raise_failure()
+        if self._sends(batch):
+            return True
         with self._changed:
-            self._raise_failure()
             if len(self._queue) >= self._capacity or self._is_stopping:
                 return False
             self._queue.append(batch)
@@ -92,10 +119,19 @@ class WriterThread:
             return True
 
     def begin(self) -> None:
-        """Write what was submitted, if the thread sleeps; for a loop that is about to wait."""
+        """Take the answers to what was sent, and see that all else that was submitted is written.
+
+        For a loop that is about to wait for input: now the thread may have the interpreter.
+        """
+        self._end_sent(ANSWERS_S)
         if self._has_to_begin:
             with self._changed:
                 self._wake_thread()
+        elif self._may_send():
+            if self._writer.is_announcement_due:
+                self._sent = _Sent(None, self._writer.begin_announcements(WriteReport()))
+            else:
+                self._using.release()
 
     def poll(self) -> WriteReport:
         """What happened since the last call, false if nothing did; raises as `submit` does."""
@@ -127,13 +163,16 @@ class WriterThread:
     def is_idle(self) -> bool:
         """Whether all that was submitted was dealt with; what failed may still have to wait."""
         with self._changed:
-            return not self._queue and not self._is_busy
+            return not (self._sent or self._queue or self._is_busy)
 
     def wait_idle(self, timeout_s: float) -> None:
-        """Leave the interpreter to the thread until `is_idle`, or for so long."""
+        """Wait until `is_idle`, or for so long, and leave the interpreter to the thread."""
+        end_s = time.monotonic() + timeout_s
+        self._end_sent(timeout_s)
         with self._changed:
             self._wake_thread()
-            self._changed.wait_for(lambda: not (self._queue or self._is_busy), timeout_s)
+            left_s = end_s - time.monotonic()
+            self._changed.wait_for(lambda: not (self._queue or self._is_busy), left_s)
 
     @property
     def trouble(self) -> str:
@@ -145,6 +184,7 @@ class WriterThread:
 
         Waits for at most `timeout_s`; a thread that has not ended by then ends with the process.
         """
+        self._end_sent(0.0)
         with self._changed:
             self._is_stopping = True
             self._changed.notify_all()
@@ -154,6 +194,48 @@ class WriterThread:
     def _wake_thread(self) -> None:
         self._has_to_begin = False
         self._changed.notify_all()
+
+    # --- what the loop sends itself ---------------------------------------------------------
+
+    def _may_send(self) -> bool:
+        """Take the writer, if nothing is before; whether it was taken."""
+        if self._sent and self._writer.has_answers(ANSWERS_S):
+            self._end_sent(0.0)
+        if self._sent or self._queue or self._is_busy or self._is_stopping:
+            return False
+        return self._using.acquire(blocking=False)
+
+    def _sends(self, batch: WriteBatch) -> bool:
+        """Send a batch here if that is quick and it is its turn; whether it was."""
+        if not self._may_send():
+            return False
+        if not self._writer.is_quick(batch):
+            self._using.release()
+            return False
+        started_s = time.monotonic()
+        self._sent = _Sent(batch, self._writer.begin(batch, WriteReport()), started_s)
+        return True
+
+    def _end_sent(self, wait_s: float) -> None:
+        """Take the answers to what was sent here; what takes longer, or went wrong, is left."""
+        sent, self._sent = self._sent, None
+        if sent is None:
+            return
+        if self._writer.has_answers(wait_s):
+            self._finish(sent)
+            self._using.release()
+            self._add_report(sent.trip.report)
+            return
+        with self._changed:
+            self._left, self._is_busy = sent, True
+            self._changed.notify_all()
+        self._using.release()
+
+    def _finish(self, sent: _Sent) -> None:
+        unwritten = self._writer.finish(sent.trip)
+        if sent.batch is not None:
+            finished = FinishedBatch(sent.batch, sent.started_s, time.monotonic(), unwritten)
+            sent.trip.report.finished.append(finished)
 
     # --- the thread -------------------------------------------------------------------------
 
@@ -182,42 +264,50 @@ class WriterThread:
             if self._is_stopping:
                 return False
         self._probe_s = min(max(2 * self._probe_s, FIRST_PROBE_S), LAST_PROBE_S)
-        if self._writer.probe(report):
-            self._probe_s = 0.0
+        with self._using:
+            if self._writer.probe(report):
+                self._probe_s = 0.0
         return True
 
     def _work(self, report: WriteReport) -> bool:
         """Wait for a batch, or for something that is due, and deal with it."""
         batch = self._take()
-        if batch is not None:
-            started_s = time.monotonic()
-            unwritten = self._writer.write(batch, report)
-            finished = FinishedBatch(batch, started_s, time.monotonic(), unwritten)
-            report.finished.append(finished)
-        elif self._gives_up():
-            self._writer.give_up_feeds()
-        if not self._writer.trouble and self._feeds_wanted_s <= time.monotonic():
-            self._read_index(report)
-        if not self._writer.trouble and self._writer.next_s() <= time.monotonic():
-            self._writer.tend(report)
-        return batch is not None or not self._is_stopping
+        with self._using:
+            left, self._left = self._left, None
+            if left is not None:
+                self._finish(left)
+                report.add(left.trip.report)
+            if batch is not None:
+                started_s = time.monotonic()
+                unwritten = self._writer.write(batch, report)
+                finished = FinishedBatch(batch, started_s, time.monotonic(), unwritten)
+                report.finished.append(finished)
+            elif self._gives_up():
+                self._writer.give_up_feeds()
+            if not self._writer.trouble and self._feeds_wanted_s <= time.monotonic():
+                self._read_index(report)
+            if not self._writer.trouble and self._writer.next_s() <= time.monotonic():
+                self._writer.tend(report)
+        return bool(batch or left) or not self._is_stopping
 
     def _take(self) -> WriteBatch | None:
         """The next batch, once there is one, or None when something else is to be done."""
+        with self._using:
+            due_s = min(self._writer.next_s(), self._feeds_wanted_s)
         with self._changed:
             now_s = time.monotonic()
-            due_s = min(self._writer.next_s(), self._feeds_wanted_s)
             self._changed.wait_for(
                 lambda: (
                     self._queue
+                    or self._left
                     or self._is_stopping
                     or self._is_giving_up
                     or self._feeds_wanted_s <= now_s
                 ),
                 max(due_s - now_s, 0.0),
             )
-            self._is_busy = bool(self._queue)
-            return self._queue.popleft() if self._queue else None
+            self._is_busy = bool(self._queue or self._left)
+            return self._queue.popleft() if self._queue and not self._left else None
 
     def _gives_up(self) -> bool:
         with self._changed:
@@ -239,13 +329,16 @@ class WriterThread:
         with self._changed:
             self._is_busy = False
             self._changed.notify_all()
-            if not report:
-                return
-            if self._report is None:
-                self._report = report
-            else:
+            self._add_report(report)
+        if report:
+            self._wake()
+
+    def _add_report(self, report: WriteReport) -> None:
+        with self._changed:
+            if self._report is not None:
                 self._report.add(report)
-        self._wake()
+            elif report:
+                self._report = report
 
     def _raise_failure(self) -> None:
         if self._failure is not None:

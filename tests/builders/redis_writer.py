@@ -39,6 +39,12 @@ class SteppedWriter:
         self.batch_writer.tend(report)
         return report
 
+    def announce_after(self, seconds: float) -> None:
+        """Let some seconds pass and publish what is due."""
+        self.now_s += seconds
+        if self.batch_writer.is_announcement_due:
+            self.batch_writer.finish(self.batch_writer.begin_announcements(WriteReport()))
+
 
 def feed_of(client: RedisClient, feed: str = "global") -> dict[str, float]:
     """Return the scores of a feed."""

@@ -73,7 +73,8 @@ class WritingLoop:
         self._pending_posts[post_id] = None
 
     def step(self) -> WriteReport:
-        """One cycle: poll, then submit what is pending as far as the writer takes it."""
+        """One cycle: begin, poll, then submit what is pending as far as the writer takes it."""
+        self.writer.begin()
         report = self.writer.poll()
         self.report.add(report)
         if report.flushed:

@@ -31,7 +31,7 @@ STEPS: dict[str, tuple[type, str]] = {
     "produce": (Transaction, "_produce"),
     "commit": (Transaction, "_finish"),
     "hand over to Redis": (RedisHandover, "write"),
-    "write to Redis": (BatchWriter, "write"),
+    "write to Redis": (BatchWriter, "begin"),
 }
 POINTS = tuple(f"{moment} {step}" for step in STEPS for moment in ("before", "after"))
 # Those that every worker comes to all the time: not only when partitions move, not only who ranks.

@@ -329,8 +329,8 @@ def test_changes_of_a_feed_are_published_at_most_ten_a_second(
     for score in range(5):
         report = writer.write(whole_feed("global", {"a": float(score)}))
         versions.append(report.written_feeds["global"])
-        writer.tend_after(0.03)
-    writer.tend_after(0.1)
+        writer.announce_after(0.03)
+    writer.announce_after(0.1)
     messages = []
     while message := subscription.get_message(timeout=1):
         messages.append(json.loads(message["data"]))

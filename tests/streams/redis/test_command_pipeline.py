@@ -89,6 +89,43 @@ def test_answers_that_came_before_the_end_are_kept(said: bytes, answered: list[o
     assert all(is_broken(answer) for answer in answers[len(answered) :])
 
 
+@pytest.mark.stack
+def test_answers_can_be_looked_for_without_waiting_for_them(own_redis: OwnRedis) -> None:
+    pipeline = CommandPipeline(open_writer_client(own_redis.url))
+    pipeline.execute([["PING"]])
+    own_redis.freeze()
+    pipeline.send([["SET", "a", 1], ["GET", "a"]])
+    for wait_s in (0.0, 0.001):
+        assert not pipeline.has_answers(wait_s)
+    own_redis.go_on()
+    assert pipeline.has_answers(20.0)
+    assert pipeline.receive() == [b"OK", b"1"]
+    pipeline.send([["INCR", "a"], ["NOSUCHCOMMAND"], ["INCR", "a"]])
+    assert not pipeline.has_answers(20.0)
+    first, error, last = pipeline.receive()
+    assert (first, last) == (2, 3)
+    assert isinstance(error, redis.ResponseError)
+    own_redis.stop()
+    pipeline.send([["PING"], ["PING"]])
+    assert not pipeline.has_answers(20.0)
+    assert [is_broken(answer) for answer in pipeline.receive()] == [True, True]
+    pipeline.close()
+
+
+def test_answers_that_came_in_parts_are_all_there() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        url = f"redis://127.0.0.1:{listening.getsockname()[1]}/0"
+        pipeline = CommandPipeline(redis.Redis.from_url(url, protocol=2, driver_info=None))
+        pipeline.send([["GET", "a"], ["GET", "b"]])
+        connection, _ = listening.accept()
+        with connection:
+            connection.sendall(b"$3\r\nabc\r\n$4")
+            assert not pipeline.has_answers(0.05)
+            connection.sendall(b"\r\ndefg\r\n")
+            assert pipeline.has_answers(20.0)
+            assert pipeline.receive() == [b"abc", b"defg"]
+
+
 def test_an_address_that_is_none_is_refused() -> None:
     with pytest.raises(FeedmillError, match="Redis: "):
         open_writer_client("http://127.0.0.1")
