@@ -14,8 +14,8 @@ from feedmill.events.weights import Weights
 class SignalsChange(Struct, frozen=True):
     """What to write to `signals:<post_id>`.
 
-    Without fields the key is removed.  With `whole` the fields replace all others; else they
-    are added, and an empty field is removed.
+    Without fields the key is removed.  With `whole` the fields, none of them empty, replace all
+    others; else they are added, and an empty field is removed.
 
     A new version of a post is written whole.  `post_offset` is the version that a change which
     is not whole is about: it is not written where Redis holds another one.  -1 stands for any.
@@ -24,7 +24,7 @@ class SignalsChange(Struct, frozen=True):
     post_id: str
     expires_at_ms: int
     whole: bool
-    fields: Mapping[str, str | bytes] = field(default_factory=dict)
+    fields: Mapping[str, str] = field(default_factory=dict)
     post_offset: int = -1
 
 

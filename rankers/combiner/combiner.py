@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from itertools import repeat
 
 import numpy as np
 import numpy.typing as npt
@@ -33,7 +34,7 @@ HasTime = Callable[[], bool]
 _FOLLOWED_ROWS = 1024
 # In a restore rows are only decided and scored, which takes less time.
 _RESTORED_ROWS = 4096
-_TAKEN_ROWS = 64
+_TAKEN_ROWS = 96
 # With fewer rows plain Python is quicker than numpy.
 _MANY_FROM = 24
 
@@ -362,10 +363,11 @@ class Combiner:
     ) -> list[SignalsChange]:
         """What to write of rows, by their masks and whether they are to be written whole."""
         view, gates = self.view, self.followed.gates_of("")
+        offset = view.post.offset.item
         changed: dict[int, Fields] = {}
         whole: list[int] = []
         for row, mask, is_unwritten in taken:
-            if view.post.offset[row] == NO_POST:
+            if offset(row) == NO_POST:
                 continue  # it was deleted, which `follow` has not come to yet
             # What a signal's field leaves out is the post's own: a new version is all new.
             if is_unwritten or mask & POST_CHANGED:
@@ -390,6 +392,4 @@ class Combiner:
         at = np.array(rows, np.int32)
         ends_ms = (post.created_ms[at] + kept_ms).tolist()
         offsets = post.offset[at].tolist()
-        columns = zip(ids.read_many(at), ends_ms, fields, offsets, strict=True)
-        for post_id, end_ms, of_post, offset in columns:
-            yield SignalsChange(post_id, end_ms, whole, of_post, offset)
+        yield from map(SignalsChange, ids.read_many(at), ends_ms, repeat(whole), fields, offsets)

@@ -10,6 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
+import numpy as np
+import numpy.typing as npt
+
 POST_FIELD = "post"
 
 
@@ -36,6 +39,17 @@ def encode_post(version: PostVersion) -> str:
     """The text of the field."""
     offset, created_ms, arrived_ms = version
     return f"{offset} {created_ms} {arrived_ms - created_ms}"
+
+
+def encode_posts(
+    offsets: npt.NDArray[np.int64],
+    created_ms: npt.NDArray[np.int64],
+    arrived_ms: npt.NDArray[np.int64],
+) -> list[str]:
+    """The texts of the field of many posts, each as `encode_post` writes it; all of shape (n,)."""
+    after_ms = (arrived_ms - created_ms).tolist()
+    columns = zip(offsets.tolist(), created_ms.tolist(), after_ms, strict=True)
+    return [f"{offset} {at_ms} {after}" for offset, at_ms, after in columns]
 
 
 def decode_post(fields: Mapping[str, str]) -> PostVersion:

@@ -290,6 +290,8 @@ class SignalColumns:
             pairs = zip(rows.tolist(), states, strict=True)
             return [self._model_of(row, state) if state else None for row, state in pairs]
         models = {state: self._model_of(-1, state) if state else None for state in set(states)}
+        if len(models) == 1:
+            return [*models.values()] * len(states)
         return [models[state] for state in states]
 
     def _model_of(self, row: int, state: int) -> tuple[str, str]:

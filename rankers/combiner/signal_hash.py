@@ -81,16 +81,19 @@ def encode_signals(
 
     `post_offsets` and `arrived_ms` have shape (n,).
     """
-    columns = zip(
-        _shortest(signals.values)[1:-1].split(","),
-        signals.models,
-        (signals.at_ms - arrived_ms).tolist(),
-        strict=True,
-    )
-    texts = [
-        "" if model is None else f"{value} {_version(name, *model)} {delay_ms}"
-        for value, model, delay_ms in columns
-    ]
+    values = _shortest(signals.values)[1:-1].split(",")
+    models, delays_ms = signals.models, (signals.at_ms - arrived_ms).tolist()
+    first = models[0]
+    if first is not None and models.count(first) == len(models):
+        # As nearly always: all are of one model.
+        version = _version(name, *first)
+        columns = zip(values, delays_ms, strict=True)
+        texts = [f"{value} {version} {delay_ms}" for value, delay_ms in columns]
+    else:
+        texts = [
+            "" if model is None else f"{value} {_version(name, *model)} {delay_ms}"
+            for value, model, delay_ms in zip(values, models, delays_ms, strict=True)
+        ]
     for i in np.flatnonzero(signals.post_offsets != post_offsets).tolist():
         texts[i] = texts[i] and f"{texts[i]} @{signals.post_offsets[i]}"
     return texts

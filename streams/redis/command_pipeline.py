@@ -8,14 +8,16 @@ by itself and keeps the answers that came.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from itertools import groupby
+from typing import Any, cast
 
 import redis
 
 from feedmill.events.errors import FeedmillError
 
 Argument = str | bytes | int
-Command = Sequence[Argument]
+# Its arguments, or already the bytes that Redis reads.
+Command = Sequence[Argument] | bytes
 # The line before an argument of so many bytes.
 _MOST_SIZES = 256
 _SIZES = tuple(b"$%d" % size for size in range(_MOST_SIZES))
@@ -120,6 +122,18 @@ def open_writer_client(url: str) -> redis.Redis:
 
 def _pack(commands: Sequence[Command]) -> bytes:
     """The commands as Redis reads them (RESP)."""
+    parts = []
+    for is_packed, run in groupby(commands, _is_packed):
+        some = [*run]
+        parts.append(b"".join(cast("list[bytes]", some)) if is_packed else _pack_each(some))
+    return b"".join(parts)
+
+
+def _is_packed(command: Command) -> bool:
+    return type(command) is bytes
+
+
+def _pack_each(commands: Sequence[Sequence[Argument]]) -> bytes:
     # One list after the other for all arguments: a loop over them takes a third longer.
     arguments = _encoded([one for command in commands for one in command])
     heads = [_SIZES[n] if n < _MOST_SIZES else b"$%d" % n for n in map(len, arguments)]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
+import msgspec
 import redis
 
 from feedmill.rankers.combiner import SignalsChange
@@ -16,6 +18,10 @@ from feedmill.streams.redis.round_trip import RoundTrip, is_of_the_server
 from feedmill.streams.redis.write_batch import WriteBatch
 
 _WRITTEN, _NOT_THERE = 1, 0
+_encode = msgspec.msgpack.Encoder().encode
+_CALL: Final = f"$7\r\nEVALSHA\r\n$40\r\n{scripts.WRITE_SIGNALS.sha1}\r\n$1\r\n2\r\n"
+# A map of fewer fields has a head of one byte in MessagePack, a longer one of three.
+_LONG_MAP_FROM: Final = 16
 
 
 class PostWrites:
@@ -32,13 +38,16 @@ class PostWrites:
 
     def add(self, trip: RoundTrip, batch: WriteBatch, now_s: float) -> None:
         """Add the signals of a batch to a round trip."""
+        changes, commands, token_of = [], [], batch.token_of
         for change in batch.signals:
             if change.post_id in self.retries and change.fields and not change.whole:
                 trip.unwritten += 1
                 continue
             if self._removals and change.fields:
                 self._removals.pop(change.post_id, None)
-            self._add(trip, change, batch.token_of(change.post_id), now_s)
+            changes.append(change)
+            commands.append(_packed_command(self._keys, change, token_of(change.post_id)))
+        trip.add_many(commands, partial(self._all_answered, trip, changes, token_of, now_s))
 
     def retry(self, trip: RoundTrip, now_s: float) -> None:
         """Repeat the removals that are due; report what else is to be written again."""
@@ -47,18 +56,30 @@ class PostWrites:
             if token is None:
                 trip.report.rewrite_posts.add(post_id)
             else:
-                self._add(trip, SignalsChange(post_id, 0, whole=True), token, now_s)
+                removal = SignalsChange(post_id, 0, whole=True)
+                trip.add(
+                    signals_command(self._keys, removal, token),
+                    partial(self._answered, trip, removal, token, now_s),
+                )
 
     def forget_all(self) -> None:
         """Redis was flushed: there is nothing to remove, and all is written again anyhow."""
         self.retries.clear()
         self._removals.clear()
 
-    def _add(self, trip: RoundTrip, change: SignalsChange, token: int, now_s: float) -> None:
-        trip.add(
-            signals_command(self._keys, change, token),
-            partial(self._answered, trip, change, token, now_s),
-        )
+    def _all_answered(
+        self,
+        trip: RoundTrip,
+        changes: Sequence[SignalsChange],
+        token_of: Callable[[str], int],
+        now_s: float,
+        answers: Sequence[Any],
+    ) -> None:
+        if not self.retries and not self._removals and answers.count(_WRITTEN) == len(changes):
+            trip.report.written_posts += len(changes)
+            return
+        for change, answer in zip(changes, answers, strict=True):
+            self._answered(trip, change, token_of(change.post_id), now_s, answer)
 
     def _answered(
         self, trip: RoundTrip, change: SignalsChange, token: int, now_s: float, answer: Any
@@ -86,12 +107,39 @@ def signals_command(keys: Keys, change: SignalsChange, token: int) -> Command:
     key_names = [keys.signals(change.post_id), keys.post_tombstone(change.post_id)]
     if not change.fields:
         return scripts.WRITE_SIGNALS.call(key_names, [token, "remove", TOMBSTONE_MS])
-    arguments: list[Argument] = [
-        token,
-        "whole" if change.whole else "change",
-        change.expires_at_ms,
-        change.post_offset,
-    ]
-    for name, value in change.fields.items():
-        arguments += (name, value)
+    mode = "whole" if change.whole else "change"
+    fields = _as_message_pack(change.fields)
+    arguments: list[Argument] = [token, mode, change.expires_at_ms, change.post_offset, fields]
     return scripts.WRITE_SIGNALS.call(key_names, arguments)
+
+
+def _packed_command(keys: Keys, change: SignalsChange, token: int) -> Command:
+    """As `signals_command`, in half the time as the bytes that are sent, for most changes."""
+    key, tombstone = keys.signals(change.post_id), keys.post_tombstone(change.post_id)
+    if not change.fields or not key.isascii():
+        return signals_command(keys, change, token)
+    owner, mode = str(token), "whole" if change.whole else "change"
+    end_ms, offset = str(change.expires_at_ms), str(change.post_offset)
+    fields = _as_message_pack(change.fields)
+    head = (
+        f"*10\r\n{_CALL}${len(key)}\r\n{key}\r\n${len(tombstone)}\r\n{tombstone}\r\n"
+        f"${len(owner)}\r\n{owner}\r\n${len(mode)}\r\n{mode}\r\n${len(end_ms)}\r\n{end_ms}\r\n"
+        f"${len(offset)}\r\n{offset}\r\n${len(fields)}\r\n"
+    )
+    return head.encode() + fields + b"\r\n"
+
+
+def _as_message_pack(fields: Mapping[str, str]) -> bytes:
+    """Field, value, ... one after the other: one argument takes less time than many."""
+    try:
+        as_map = _encode(fields)
+    except UnicodeEncodeError:
+        # Half of a pair in an author's id.
+        return b"".join(_text(one) for field in fields.items() for one in field)
+    return as_map[1 if len(fields) < _LONG_MAP_FROM else 3 :]
+
+
+def _text(text: str) -> bytes:
+    """A text whose bytes need not be UTF-8, as MessagePack."""
+    encoded = text.encode("utf-8", "surrogatepass")
+    return b"\xdb" + len(encoded).to_bytes(4) + encoded

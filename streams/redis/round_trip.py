@@ -36,20 +36,28 @@ class RoundTrip:
         self.commands: list[Command] = []
         self.report = report
         self.unwritten = 0
-        self._handlers: list[AnswerHandler] = []
+        self._handlers: list[tuple[int, AnswerHandler]] = []  # 0: of a single command
 
     def add(self, command: Command, handler: AnswerHandler) -> None:
         """Send this command, and call the handler with its answer."""
         self.commands.append(command)
-        self._handlers.append(handler)
+        self._handlers.append((0, handler))
+
+    def add_many(self, commands: Sequence[Command], handler: AnswerHandler) -> None:
+        """Send these commands, and call the handler once with the list of their answers."""
+        if commands:
+            self.commands += commands
+            self._handlers.append((len(commands), handler))
 
     def answered(self, answers: Sequence[Any]) -> None:
-        """Hand each answer to its handler, in order; once."""
+        """Hand the answers, one for each command, to the handlers, in order; once."""
         # Handlers refer to the trip.  Were they kept, only the collector of garbage could free it
         # with all its changes, and each of its runs would hold the loop for some 10 ms.
         handlers, self._handlers = self._handlers, []
-        for handler, answer in zip(handlers, answers, strict=True):
-            handler(answer)
+        start = 0
+        for count, handler in handlers:
+            handler(answers[start : start + count] if count else answers[start])
+            start += count or 1
 
     def count_error(self, answer: Any) -> None:
         """Count the answer if it is an error."""

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from feedmill.events.gates import GatePolicy
 from feedmill.events.override import Override, OverrideKey, OverrideVerdict
 from feedmill.events.post import Post
+from feedmill.events.settings import Settings
 from feedmill.events.signal import RULE_MODEL, Signal, SignalNames
 from feedmill.rankers.combiner import signal_columns
 from feedmill.rankers.combiner import signal_fields as subject
@@ -31,7 +32,7 @@ SIGNALS = st.builds(
     model=st.sampled_from([*NAMES.all, RULE_MODEL, "a@b"]),
     version=st.sampled_from(["56e6e21cd4ce", "v1"]),
     at_ms=st.integers(ARRIVED_MS - 5, NOW_MS),
-    error=st.sampled_from([None, "no memory"]),
+    error=st.sampled_from([None, "", "no memory"]),
 )
 POSTS = st.lists(
     st.tuples(st.dictionaries(st.sampled_from(NAMES.all), SIGNALS), st.booleans()),
@@ -88,3 +89,17 @@ def test_many_posts_are_written_as_each_alone(
         patch.setattr(subject, "_MANY_FROM", len(rows) + 1)
         each = whole_fields(view, rows, gates, NOW_MS)
         assert [[*one.items()] for one in each] == [[*one.items()] for one in kept]
+
+
+def test_many_posts_with_all_signals_of_one_model_are_written_as_each_alone() -> None:
+    view, gates = PostView(NAMES), Settings(NAMES).gates_of("")
+    for i in range(100):
+        view.update_post(Post(f"p{i}", f"a{i % 3}", ARRIVED_MS - i, "x"), i, ARRIVED_MS)
+        for k, name in enumerate(NAMES.all):
+            value = (i + k) / 107
+            view.update_signal(name, Signal(f"p{i}", i, value, name, f"v{k}", NOW_MS + i))
+    rows = [*range(99, -1, -1)]
+    alone = [signal_fields(view, row, -1, gates, NOW_MS) for row in rows]
+    kept = [{name: value for name, value in one.items() if value} for one in alone]
+    assert {one["quality"].split()[1] for one in kept} == {"v3"}
+    assert whole_fields(view, rows, gates, NOW_MS) == kept

@@ -312,8 +312,8 @@ def test_signals_are_written_before_the_feeds_that_show_them_unless_told_otherwi
         feeds_first=feeds_first,
     )
     client.config_set("slowlog-log-slower-than", -1)
-    commands = [entry["command"].decode().split() for entry in client.slowlog_get(100)]
-    keys = [words[3] for words in commands if words[0] == "EVALSHA"]
+    commands = [entry["command"].split() for entry in client.slowlog_get(100)]
+    keys = [words[3].decode() for words in commands if words[0] == b"EVALSHA"]
     posts = [KEYS.signals("p"), KEYS.signals("q")]
     feed = [KEYS.feed("global")]
     assert list(reversed(keys)) == (feed + posts if feeds_first else posts + feed)

@@ -33,6 +33,9 @@ def test_each_command_has_its_own_answer(own_redis: OwnRedis) -> None:
             ["NOSUCHCOMMAND"],
             ["SET", "long", "é" * 200],
             ["GET", "long"],
+            b"*2\r\n$3\r\nGET\r\n$5\r\nempty\r\n",
+            b"*2\r\n$4\r\nINCR\r\n$1\r\nn\r\n",
+            ["GET", "n"],
         ]
     )
     assert (answers[0], answers[2], answers[3]) == (b"OK", -5, "späße".encode())
@@ -40,6 +43,7 @@ def test_each_command_has_its_own_answer(own_redis: OwnRedis) -> None:
     assert isinstance(answers[1], redis.ResponseError)
     assert isinstance(answers[6], redis.ResponseError)
     assert answers[8] == ("é" * 200).encode()
+    assert answers[9:] == [b"", -4, b"-4"]
     assert pipeline.execute([]) == []
     pipeline.close()
 

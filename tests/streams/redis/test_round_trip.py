@@ -26,6 +26,19 @@ def test_answers_reach_their_handlers_in_order() -> None:
     assert trip.unwritten == 3
 
 
+def test_one_handler_takes_the_answers_of_many_commands() -> None:
+    trip = RoundTrip(WriteReport())
+    seen: list[Any] = []
+    trip.add(("GET", "key"), partial(note, trip, seen))
+    trip.add_many([("GET", "key")], partial(note, trip, seen))
+    trip.add_many([], partial(note, trip, seen))
+    trip.add_many([("GET", "key"), ("GET", "key")], partial(note, trip, seen))
+    trip.add(("GET", "key"), partial(note, trip, seen))
+    assert len(trip.commands) == 5
+    trip.answered([1, 2, None, 4, 5])
+    assert seen == [1, [2], [None, 4], 5]
+
+
 def test_a_trip_that_was_answered_leaves_the_collector_of_garbage_nothing_to_do() -> None:
     gc.disable()
     try:
