@@ -203,7 +203,7 @@ class ExpectedClicks:
         if not any(any(one.sums) for one in counters):
             # So it is with every new post.
             return np.array(priors, dtype=np.float64)
-        if len(counters) < _MANY_FROM and all([one.sums[_IMPRESSION] for one in counters]):
+        if len(counters) < _MANY_FROM and all(one.sums[_IMPRESSION] for one in counters):
             return np.array([*map(self._score_one, np.asarray(priors).tolist(), counters)])
         clicks, impressions = clicks_and_impressions(counters)
         return self.value(np.asarray(priors, dtype=np.float64), clicks, impressions)
