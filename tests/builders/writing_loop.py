@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from types import TracebackType
+from typing import Any
 
 import redis
 
 from builders.changes import removal, whole_feed, whole_post, write_batch
-from builders.redis_writer import PREFIX
+from builders.own_redis import RedisClient
+from builders.redis_writer import KEYS, PREFIX
 from builders.waiting import until
 from feedmill.streams.redis.command_pipeline import open_writer_client
 from feedmill.streams.redis.write_batch import WriteBatch, WriteReport
@@ -117,3 +120,33 @@ class WritingLoop:
             token=self._token,
             removed_feeds=[feed for feed in feeds if feed not in self.feeds],
         )
+
+
+@contextmanager
+def started_loop(url: str) -> Iterator[WritingLoop]:
+    """A loop with two feeds and three posts that Redis shows."""
+    with WritingLoop(url) as loop:
+        loop.set_feed("global", {"p0": 1.0, "p1": 2.0})
+        loop.set_feed("community:a", {"p2": 1.0})
+        for i in range(3):
+            loop.set_post(f"p{i}", spam="0.1 v1 1")
+        loop.settle()
+        yield loop
+
+
+def shown(client: RedisClient) -> tuple[dict[str, dict[str, float]], dict[str, Any]]:
+    """The feeds on the index and the posts that Redis has."""
+    feeds = {
+        feed: dict(client.zrange(KEYS.feed(feed), 0, -1, withscores=True))
+        for feed in client.zrange(KEYS.feed_index, 0, -1)
+    }
+    start = KEYS.signals("")
+    posts = {
+        key.removeprefix(start): client.hget(key, "spam") for key in client.scan_iter(f"{start}*")
+    }
+    return feeds, posts
+
+
+def expected(loop: WritingLoop) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What `shown` is to return of this loop."""
+    return dict(loop.feeds), {post_id: fields["spam"] for post_id, fields in loop.posts.items()}
