@@ -163,7 +163,7 @@ class WriterThread:
     def is_idle(self) -> bool:
         """Whether all that was submitted was dealt with; what failed may still have to wait."""
         with self._changed:
-            return not (self._sent or self._queue or self._is_busy)
+            return not (self._sent or self._has_work)
 
     def wait_idle(self, timeout_s: float) -> None:
         """Wait until `is_idle`, or for so long, and leave the interpreter to the thread."""
@@ -172,7 +172,7 @@ class WriterThread:
         with self._changed:
             self._wake_thread()
             left_s = end_s - time.monotonic()
-            self._changed.wait_for(lambda: not (self._queue or self._is_busy), left_s)
+            self._changed.wait_for(lambda: not self._has_work, left_s)
 
     @property
     def trouble(self) -> str:
@@ -191,6 +191,11 @@ class WriterThread:
         self._thread.join(timeout_s)
         return not self._thread.is_alive()
 
+    @property
+    def _has_work(self) -> bool:
+        """Whether the thread has something to write, or answers to read."""
+        return bool(self._queue or self._left or self._is_busy)
+
     def _wake_thread(self) -> None:
         self._has_to_begin = False
         self._changed.notify_all()
@@ -201,7 +206,7 @@ class WriterThread:
         """Take the writer, if nothing is before; whether it was taken."""
         if self._sent and self._writer.has_answers(ANSWERS_S):
             self._end_sent(0.0)
-        if self._sent or self._queue or self._is_busy or self._is_stopping:
+        if self._sent or self._has_work or self._is_stopping:
             return False
         return self._using.acquire(blocking=False)
 
@@ -227,7 +232,7 @@ class WriterThread:
             self._add_report(sent.trip.report)
             return
         with self._changed:
-            self._left, self._is_busy = sent, True
+            self._left = sent
             self._changed.notify_all()
         self._using.release()
 
@@ -273,10 +278,11 @@ class WriterThread:
         """Wait for a batch, or for something that is due, and deal with it."""
         batch = self._take()
         with self._using:
-            left, self._left = self._left, None
+            left = self._left
             if left is not None:
                 self._finish(left)
                 report.add(left.trip.report)
+                self._left = None
             if batch is not None:
                 started_s = time.monotonic()
                 unwritten = self._writer.write(batch, report)

@@ -15,6 +15,7 @@ from builders.redis_writer import KEYS
 from builders.waiting import until
 from builders.writing_loop import WritingLoop, expected, shown, started_loop
 from feedmill.streams.redis.batch_writer import BatchWriter
+from feedmill.streams.redis.write_batch import WriteReport
 from feedmill.streams.redis.writer_thread import WriterThread
 
 pytestmark = pytest.mark.stack
@@ -128,3 +129,32 @@ def test_changes_are_announced_without_the_thread(
         return loop.report.written_feeds["global"] in versions
 
     until(is_announced, every=0.002)
+
+
+def test_nothing_is_sent_before_the_answers_that_were_left_are_read(
+    quiet_loop: WritingLoop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer, go_on = quiet_loop.writer, threading.Event()
+    take = WriterThread._take
+
+    def wait(thread: WriterThread) -> Any:
+        go_on.wait(20.0)
+        return take(thread)
+
+    monkeypatch.setattr(WriterThread, "_take", wait)
+    writer.request_feeds()  # ends the wait that the thread is in
+    until(lambda: not writer._using.locked() and writer._feeds_wanted_s > time.monotonic())
+    quiet_loop.set_feed("global", {"p0": 1.0})
+    quiet_loop.step()
+    with monkeypatch.context() as patch:
+        patch.setattr(BatchWriter, "has_answers", lambda *_: False)
+        writer.begin()
+    assert writer._left is not None
+    writer._hand_over(WriteReport(), "")  # as where the thread's turn before ends only now
+    assert not writer.is_idle
+    quiet_loop.set_feed("global", {"p0": 2.0})
+    quiet_loop.step()
+    assert writer._sent is None
+    go_on.set()
+    quiet_loop.settle()
+    assert sum(batch.unwritten for batch in quiet_loop.report.finished) == 0
