@@ -26,8 +26,9 @@ from feedmill.streams.redis.round_trip import (
 from feedmill.streams.redis.scripts import load_commands
 from feedmill.streams.redis.write_batch import WriteBatch, WriteReport
 
-# A batch of so many posts and entries of feeds takes about a millisecond to send.
-_QUICK_SIZE = 1_000
+# A batch of so many entries of feeds has some 50 KB; the signals of a post are as long as eight.
+_QUICK_ENTRIES = 1_000
+_ENTRIES_A_POST = 8
 
 
 class BatchWriter:
@@ -68,8 +69,9 @@ class BatchWriter:
         """Whether `begin` waits for no answer and `finish` for one: few changes of known feeds."""
         if self.trouble or self.shortage or batch.removed_feeds or self._feeds.removed:
             return False
-        size = len(batch.signals) + sum([len(one.entries) for one in batch.feeds])
-        return size <= _QUICK_SIZE and not self._index.missing(_whole_feeds(batch))
+        entries = sum([len(one.entries) + len(one.removed) for one in batch.feeds])
+        is_small = entries + _ENTRIES_A_POST * len(batch.signals) <= _QUICK_ENTRIES
+        return is_small and not self._index.missing(_whole_feeds(batch))
 
     def begin(self, batch: WriteBatch, report: WriteReport) -> RoundTrip:
         """Send a batch; `finish` is to follow before any other call."""

@@ -47,9 +47,15 @@ def test_the_loop_sends_what_is_quick_and_the_thread_writes_the_rest(
 
     monkeypatch.setattr(BatchWriter, "begin", noted)
     many = {f"p{i}": float(i) for i in range(2_000)}
+
+    def set_posts() -> None:
+        for i in range(150):
+            quiet_loop.set_post(f"q{i}", spam="0.1 v1 1")
+
     changes: list[tuple[Callable[[], None], bool]] = [
         (lambda: quiet_loop.set_feed("global", {"p1": 5.0}), True),
         (lambda: quiet_loop.set_post("p1", spam="0.2 v1 2"), True),
+        (set_posts, False),
         (lambda: quiet_loop.set_feed("lang:en", {"p1": 5.0}), False),
         (lambda: quiet_loop.set_feed("lang:en", {"p1": 6.0}), True),
         (lambda: quiet_loop.set_feed("lang:en", many), False),
