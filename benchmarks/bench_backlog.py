@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import redis
 from load import Load
-from machine import describe
+from machine import Stolen, describe
 from subjects import SUBJECTS, SubjectName, own_servers, start
 
 from feedmill.streams.settings.environment import Environment
@@ -35,6 +35,7 @@ class Measurement:
     whole_s: float  # from its start until all were
     cpu_ms: float  # a post, its start included
     posts: int
+    stolen: float  # of one processor, by the host
 
     @property
     def rate(self) -> float:
@@ -70,17 +71,18 @@ def measure(name: SubjectName, posts: int) -> Measurement:
         ids = [load.send_post(watched=False) for _ in range(posts)]
         load.flush()
         reader = SignalReader(environment)
-        started = time.perf_counter()
+        started, stolen = time.perf_counter(), Stolen()
         arguments = ["--from-beginning"] if name == "bare" else []
         subject = start(name, environment, arguments=arguments)
         try:
             first_s, whole_s = _follow(reader, ids, started)
+            share = stolen.share()
             cpu_ms = subject.cpu_seconds() * 1000 / posts
             left = reader.unfinished(ids)
             assert not left, f"{len(left)} posts lack a signal, such as {left[0]}"
         finally:
             subject.stop()
-    return Measurement(first_s, whole_s, cpu_ms, posts)
+    return Measurement(first_s, whole_s, cpu_ms, posts, share)
 
 
 def _follow(reader: SignalReader, ids: Sequence[str], started: float) -> tuple[float, float]:
@@ -112,12 +114,15 @@ def main() -> None:
     for name in SUBJECTS:
         print(f"{name}: {options.posts:,} posts wait", flush=True)
         found[name] = measure(name, options.posts)
-    print(f"{'subject':<8}{'first s':>9}{'all s':>8}{'posts/s':>9}{'ratio':>7}{'CPU ms/post':>13}")
+    columns = (
+        f"{'first s':>9}{'all s':>8}{'posts/s':>9}{'ratio':>7}{'CPU ms/post':>13}{'stolen':>8}"
+    )
+    print(f"{'subject':<8}{columns}")
     for name, one in found.items():
         ratio = one.rate / found["bare"].rate
         print(
             f"{name:<8}{one.first_s:>9.1f}{one.whole_s:>8.1f}{one.rate:>9,.0f}{ratio:>7.2f}"
-            f"{one.cpu_ms:>13.3f}"
+            f"{one.cpu_ms:>13.3f}{one.stolen:>8.2f}"
         )
 
 

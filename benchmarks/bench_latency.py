@@ -8,7 +8,8 @@ there has changed.  Some 100 events a second are watched, each to the end: one t
 fails the run.  Each kind and rate goes on for three seconds before it is measured, and texts are
 drawn before they are sent.  Processor time is that of all of the subject's processes, by /proc.
 Kafka, Redis, load and watcher run on the same machine.  Printed is the median of the rounds, after
-one of the bare loop that does not count: the broker compiles its code while it works.
+one of the bare loop that does not count: the broker compiles its code while it works.  Beside it is
+how much of one processor the host gave to other machines.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from statistics import median
 
 import numpy as np
 from load import Load, Watcher
-from machine import describe
+from machine import Stolen, describe
 from subjects import SUBJECTS, SubjectName, own_servers, running
 
 WARM_RATE, WARM_S = 100.0, 3.0
@@ -38,6 +39,7 @@ class Measurement:
     p50_ms: float
     p99_ms: float
     cpu_ms: float  # an event, of all of the subject's processes
+    stolen: float  # of one processor, by the host
 
 
 def measure(name: SubjectName, cases: Sequence[Case], seconds: float) -> list[Measurement]:
@@ -52,11 +54,11 @@ def measure(name: SubjectName, cases: Sequence[Case], seconds: float) -> list[Me
             # Kafka compiles its code for each kind of request while it takes the first of them.
             send(rate, WARM_S)
             watcher.seen.clear()
-            before = subject.cpu_seconds()
+            before, stolen = subject.cpu_seconds(), Stolen()
             count = send(rate, seconds)
             cpu_ms = (subject.cpu_seconds() - before) * 1000 / count
             p50, p99 = np.percentile(watcher.milliseconds(), [50, 99]).tolist()
-            found.append(Measurement(p50, p99, cpu_ms))
+            found.append(Measurement(p50, p99, cpu_ms, stolen.share()))
     return found
 
 
@@ -67,9 +69,11 @@ def compare(cases: Sequence[Case], rounds: int, seconds: float) -> None:
     for number in range(rounds):
         for name in SUBJECTS:
             found[name].append(measure(name, cases, seconds))
-            shown = ", ".join(f"{m.p50_ms:.1f}/{m.p99_ms:.1f}" for m in found[name][-1])
-            print(f"round {number + 1}, {name}: p50/p99 ms {shown}", flush=True)
+            last = found[name][-1]
+            shown = ", ".join(f"{m.p50_ms:.1f}/{m.p99_ms:.1f} ({m.stolen:.2f})" for m in last)
+            print(f"round {number + 1}, {name}: p50/p99 ms (stolen) {shown}", flush=True)
     columns = f"{'p50 ms':>9}{'p99 ms':>9}{'CPU ms/event':>14}{'p50 ratio':>11}{'CPU ratio':>11}"
+    columns += f"{'stolen':>8}"
     print(f"\n{'events':<13}{'rate/s':>8}  {'subject':<8}{columns}")
     for i, (kind, rate) in enumerate(cases):
         bare, worker = (_medians([one[i] for one in found[name]]) for name in SUBJECTS)
@@ -77,7 +81,7 @@ def compare(cases: Sequence[Case], rounds: int, seconds: float) -> None:
             print(
                 f"{kind:<13}{rate:>8.0f}  {name:<8}{one.p50_ms:>9.1f}{one.p99_ms:>9.1f}"
                 f"{one.cpu_ms:>14.2f}{one.p50_ms / bare.p50_ms:>11.2f}"
-                f"{one.cpu_ms / bare.cpu_ms:>11.2f}"
+                f"{one.cpu_ms / bare.cpu_ms:>11.2f}{one.stolen:>8.2f}"
             )
 
 
@@ -86,6 +90,7 @@ def _medians(rounds: Sequence[Measurement]) -> Measurement:
         median(one.p50_ms for one in rounds),
         median(one.p99_ms for one in rounds),
         median(one.cpu_ms for one in rounds),
+        median(one.stolen for one in rounds),
     )
 
 

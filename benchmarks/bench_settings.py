@@ -24,7 +24,7 @@ import msgspec
 import numpy as np
 from confluent_kafka import Producer
 from load import Load
-from machine import describe
+from machine import Stolen, describe
 from subjects import LOOP_CPU_HISTOGRAM, Subject, own_servers, running
 
 from feedmill.streams.settings.environment import Environment, environment_variables
@@ -183,9 +183,9 @@ def main() -> None:
             flipper.start()
             time.sleep(WARM_S)
             reader.reads = 0
-            before = subject.samples()
+            before, stolen = subject.samples(), Stolen()
             ms = [flipper.flip(high=i % 2 == 0) for i in range(options.flips)]
-            samples = subject.samples()
+            samples, share = subject.samples(), stolen.share()
             block_ms = samples.longest_loop_ms(before)
             cpu_ms = samples.longest_loop_ms(before, LOOP_CPU_HISTOGRAM)
             assert load.poll() is None, "the load ended early"
@@ -194,10 +194,10 @@ def main() -> None:
             load.wait()
     p50, p99 = np.percentile(ms, [50, 99])
     columns = f"{'p50 ms':>9}{'p99 ms':>9}{'max ms':>9}{'reads':>8}{'loop ms <=':>12}"
-    print(f"{'flips':>6}{columns}{'cpu ms <=':>11}")
+    print(f"{'flips':>6}{columns}{'cpu ms <=':>11}{'stolen':>8}")
     print(
         f"{len(ms):>6}{p50:>9.1f}{p99:>9.1f}{max(ms):>9.1f}{reader.reads:>8}"
-        f"{block_ms:>12.0f}{cpu_ms:>11.0f}"
+        f"{block_ms:>12.0f}{cpu_ms:>11.0f}{share:>8.2f}"
     )
     print("no read was mixed, short or empty")
 

@@ -8,7 +8,6 @@ HTTP and the watchdog have threads of their own, and share nothing but what thei
 
 from __future__ import annotations
 
-import gc
 import logging
 import os
 import signal
@@ -38,7 +37,7 @@ from feedmill.streams.settings.environment import Environment
 from feedmill.streams.settings.log_time import LogTime
 from feedmill.streams.settings.settings_log import SettingsLog
 from feedmill.streams.stages.decoding import decode_work, engagement_room
-from feedmill.streams.stages.heap import trim_heap
+from feedmill.streams.stages.heap import settle_memory, trim_heap
 from feedmill.streams.stages.step import Step, StepContext, WorkBatch
 from feedmill.streams.stages.watchdog import Watchdog
 from feedmill.streams.stages.worker_status import WorkerStatus
@@ -61,8 +60,6 @@ _OFTEN_FOR_S = 0.1
 # Between the steps of a cycle it looks for settings this often; most cycles are shorter.
 _SETTINGS_EVERY_S = 0.003
 STOP_WITHIN_S = 8.0
-# So many more objects than were freed have the collector look at them, for some milliseconds.
-_COLLECT_FROM = 20_000
 _SERVE_GROUP_EVERY_S = 1.0
 
 
@@ -179,11 +176,7 @@ class Worker:
         self._started = True
         for step in self.steps:
             step.settings_changed(self.settings.settings)
-        # Models and lists stay; the collector need not look at them again.
-        gc.collect()
-        gc.freeze()
-        # A cycle makes more objects than Python's 700, and nearly all of them end with it.
-        gc.set_threshold(_COLLECT_FROM)
+        settle_memory()
         self.group.start()
 
     def _stop(self) -> None:

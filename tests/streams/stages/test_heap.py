@@ -1,11 +1,14 @@
-"""What a restore took goes back to the system."""
+"""What a restore took goes back to the system, and what stays is in huge pages."""
 
 from __future__ import annotations
 
+import os
 import resource
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 from feedmill.streams.stages.heap import trim_heap
 
@@ -26,6 +29,19 @@ lines = open("/proc/self/maps").read().splitlines()
 spans = [line.split()[0].split("-") for line in lines if len(line.split()) == 5]
 print(sum(1 for start, _ in spans if int(start, 16) % (64 << 20) == 0))
 """
+
+SETTLING = """
+import sys
+from pathlib import Path
+from feedmill.streams.stages import heap
+heap._HUGE_PAGES = Path(sys.argv[1])
+objects = [str(i) * 10 for i in range(400_000)]
+heap.settle_memory()
+lines = Path("/proc/self/smaps_rollup").read_text().splitlines()
+kib = {name: int(rest.split()[0]) for name, _, rest in (line.partition(":") for line in lines[1:])}
+print(kib["AnonHugePages"] / kib["Anonymous"], objects[-1] == "399999" * 10)
+"""
+HUGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage")
 
 
 def heaps(kind: str) -> int:
@@ -51,3 +67,27 @@ def test_free_blocks_between_used_ones_go_back() -> None:
     trim_heap()
     assert full - resident_bytes() > 50_000_000
     assert len(kept) == 100
+
+
+def part_in_huge_pages(folder: Path) -> float:
+    arguments = [sys.executable, "-c", SETTLING, str(folder)]
+    done = subprocess.run(arguments, capture_output=True, text=True, check=True, timeout=60)
+    part, is_whole = done.stdout.split()
+    assert is_whole == "True"
+    return float(part)
+
+
+@pytest.mark.skipif(
+    not (HUGE_PAGES / "hpage_pmd_size").exists() or os.uname().release.split(".") < ["6", "1"],
+    reason="Linux moves memory into huge pages at once since 6.1",
+)
+def test_what_stays_is_in_huge_pages_unless_the_system_is_to_have_none(tmp_path: Path) -> None:
+    (tmp_path / "hpage_pmd_size").write_text((HUGE_PAGES / "hpage_pmd_size").read_text())
+    (tmp_path / "enabled").write_text("always madvise [never]")
+    never = part_in_huge_pages(tmp_path)
+    (tmp_path / "enabled").write_text("always [madvise] never")
+    assert part_in_huge_pages(tmp_path) > never + 0.1
+
+
+def test_a_system_without_huge_pages_is_left_as_it_is(tmp_path: Path) -> None:
+    assert part_in_huge_pages(tmp_path) == 0.0
