@@ -183,7 +183,15 @@ class Load:
         return self._finish(int(rate * seconds), drain)
 
     def engagements(self, rate: float, seconds: float) -> int:
-        """Send clicks on posts of before; return how many."""
+        """Send clicks on posts of before; return how many.
+
+        Raises
+        ------
+        SystemExit
+            Every post of before is watched: of two clicks on one nobody could tell which is seen.
+        """
+        if self._watcher is not None and not self._clickable:
+            raise SystemExit(f"send more than {WATCHED_A_SECOND} posts a second before engagements")
         every = _every(rate)
         for i in self._paced(rate, seconds):
             self.send_click(watched=i % every == 0)

@@ -9,6 +9,13 @@ from pathlib import Path
 import pytest
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+# Of 100 posts a second the load has every one watched.
+WATCHED_ONLY = """
+from load import Load, Watcher
+from feedmill.streams.settings.environment import read_environment
+environment = read_environment({})
+Load(environment, Watcher(environment)).engagements(rate=1000, seconds=1)
+"""
 
 
 @pytest.mark.parametrize(
@@ -29,3 +36,10 @@ def test_a_benchmark_runs(script: str, options: str, shown: str) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert shown in done.stdout
+
+
+def test_no_delay_of_an_engagement_is_told_where_another_on_its_post_may_be_seen() -> None:
+    command = [sys.executable, "-c", WATCHED_ONLY]
+    done = subprocess.run(command, cwd=BENCHMARKS, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "send more than 100 posts a second before engagements" in done.stderr
