@@ -92,6 +92,20 @@ class FetchedRecords(Sequence[FetchedRecord]):
         """Return the records from an offset on."""
         return columns_of([record for record in self if record.offset >= offset])
 
+    def extend(self, records: FetchedRecords) -> None:
+        """Add the records that follow."""
+        for column in self.__slots__:
+            getattr(self, column).extend(getattr(records, column))
+
+    def cut(self, count: int) -> tuple[FetchedRecords, FetchedRecords]:
+        """Return the first `count` records, and the others."""
+        first, others = FetchedRecords(), FetchedRecords()
+        for column in self.__slots__:
+            values = getattr(self, column)
+            setattr(first, column, values[:count])
+            setattr(others, column, values[count:])
+        return first, others
+
 
 def columns_of(records: Sequence[Record]) -> FetchedRecords:
     """Return the columns of records."""

@@ -15,6 +15,8 @@ log = logging.getLogger(__name__)
 Setting = str | int | float | bool
 # What one consumer keeps of records that were fetched and not taken yet.
 GROUP_QUEUE_KIB = 16 * 1024
+# What one fetch brings of one partition: a backlog is kept until one of each has come.
+GROUP_FETCH_KIB = 256
 LOG_QUEUE_KIB = 4 * 1024
 # A dead letter is the largest record: a refused record, cut, with its headers.
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
@@ -81,7 +83,7 @@ def client_settings(environment: Environment, health: ClientHealth) -> dict[str,
     }
 
 
-def _consumer_settings(queue_kib: int) -> dict[str, Setting]:
+def _consumer_settings(queue_kib: int, fetch_kib: int = 1024) -> dict[str, Setting]:
     return {
         "enable.auto.commit": False,
         "enable.auto.offset.store": False,
@@ -89,7 +91,7 @@ def _consumer_settings(queue_kib: int) -> dict[str, Setting]:
         "auto.offset.reset": "error",
         "enable.partition.eof": True,
         "queued.max.messages.kbytes": queue_kib,
-        "fetch.message.max.bytes": 1024 * 1024,
+        "fetch.message.max.bytes": fetch_kib * 1024,
         # The default of a second would hold a full queue's partition back for that long.
         "fetch.queue.backoff.ms": 5,
         "fetch.error.backoff.ms": 100,
@@ -105,7 +107,7 @@ def new_group_consumer(
     return Consumer(
         {
             **client_settings(environment, health),
-            **_consumer_settings(GROUP_QUEUE_KIB),
+            **_consumer_settings(GROUP_QUEUE_KIB, GROUP_FETCH_KIB),
             "group.id": environment.group(group),
             # The same partition numbers of every topic go to one member.
             "partition.assignment.strategy": "range",

@@ -9,6 +9,7 @@ batches, with the committed offsets in it.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Literal
 
@@ -16,17 +17,20 @@ from confluent_kafka import Consumer, KafkaError, KafkaException
 from confluent_kafka import TopicPartition as KafkaPartition
 
 from feedmill.events.errors import UsageError
-from feedmill.streams.kafka.assignment import AssignmentChange, CommitMark, decode_mark
+from feedmill.streams.kafka.assigned_offsets import OffsetQuestions, PartitionOffsets
+from feedmill.streams.kafka.assignment import AssignmentChange
+from feedmill.streams.kafka.backlog import Backlog
 from feedmill.streams.kafka.batches import RecordBatch, TopicPartition
 from feedmill.streams.kafka.client import new_group_consumer, new_log_consumer
 from feedmill.streams.kafka.connection import Connection
 from feedmill.streams.kafka.messages import Fetched, fetch, is_out_of_range
-from feedmill.streams.kafka.offsets import Bounds, Committed, Offsets
 
 log = logging.getLogger(__name__)
 
 MOST_BYTES = 8 * 1024 * 1024
 SHARDS_TOPIC = "feed-shards"
+# Gained partitions begin together, but wait no longer than this for one that is not restored.
+TOGETHER_S = 5.0
 
 
 class GroupConsumer:
@@ -66,13 +70,15 @@ class GroupConsumer:
         self._beside = new_log_consumer(environment, health) if beside else None
         self._phase: Literal["waiting", "settling", "settled"] = "waiting"
         self._granted: tuple[frozenset[int], frozenset[int]] = (frozenset(), frozenset())
-        self._asked: _Settling | None = None
+        self._asked: OffsetQuestions | None = None
         self._changes: list[AssignmentChange] = []
         self._last = AssignmentChange(0)
         self._clean: dict[TopicPartition, int] = {}
         self._positions: dict[TopicPartition, int] = {}
         self._snapshot: dict[TopicPartition, int] | None = None  # of them, until one moves
         self._reading: set[int] = set()
+        self._backlog: Backlog | None = None
+        self._held_since = 0.0
         self.stopped: dict[TopicPartition, str] = {}
 
     def start(self) -> None:
@@ -87,6 +93,7 @@ class GroupConsumer:
     def poll(self, most: int, wait_s: float) -> list[RecordBatch]:
         """Take what there is of `posts`; wait at most `wait_s` where there is nothing.
 
+        What was there before the partitions were begun comes in the order of its times.
         Serves the group too, so it must be called every few seconds whatever happens.
 
         Raises
@@ -94,9 +101,16 @@ class GroupConsumer:
         UsageError
             Another process joined the group under this instance's name.
         """
-        fetched = self._fetch(self._consumer, most, wait_s)
+        backlog = self._backlog
+        ready = 0 if backlog is None else backlog.ready_count()
+        room = max(1, most - ready)
+        fetched = self._fetch(self._consumer, room, 0.0 if ready else wait_s)
         if self._phase == "settling":
             self._settle()
+        if backlog is not None and backlog is self._backlog:
+            fetched = backlog.take(fetched, most)
+            if backlog.is_over:
+                self._backlog = None
         return self._accept(fetched)
 
     def poll_beside(self, most: int, wait_s: float = 0.0) -> list[RecordBatch]:
@@ -108,14 +122,23 @@ class GroupConsumer:
     def begin(self, partitions: Iterable[int]) -> None:
         """Start to read these owned partitions, from their positions; others go on.
 
-        Nothing happens while an assignment is not settled: no position is known then.
+        Gained ones wait some seconds for each other.  Nothing happens while an assignment is not
+        settled: no position is known then.
         """
         if self._phase != "settled":
             return
-        wanted = {p for p in partitions if p in self._last.owned} | self._reading
+        ready = {p for p in partitions if p in self._last.owned}
+        wanted = self._together(ready - self._reading) | self._reading
         if wanted == self._reading:
             return
         self._reading = wanted
+        behind = {
+            at: end
+            for at, end in self._last.ends.items()
+            if at.topic == "posts" and at.partition in wanted and at not in self.stopped
+            if self._positions[at] < end
+        }
+        self._backlog = Backlog(behind) if len(behind) > 1 else None
         self._consumer.assign(self._starts("posts"))
         if self._beside is not None:
             self._beside.assign([s for topic in self._topics[1:] for s in self._starts(topic)])
@@ -123,10 +146,19 @@ class GroupConsumer:
     def halt(self) -> None:
         """Read nothing more until `begin`; the positions stay."""
         if self._reading:
-            self._reading = set()
+            self._reading, self._backlog = set(), None
             self._consumer.assign([])
             if self._beside is not None:
                 self._beside.unassign()
+
+    def _together(self, ready: set[int]) -> set[int]:
+        """Leave gained partitions out while others of them are not ready, for some seconds."""
+        gained = set(self._last.gained) - self._reading
+        if gained <= ready or not gained & ready:
+            return ready
+        now = time.monotonic()
+        self._held_since = self._held_since or now
+        return ready if now > self._held_since + TOGETHER_S else ready - gained
 
     @property
     def reading(self) -> frozenset[int]:
@@ -218,7 +250,7 @@ class GroupConsumer:
         if self._beside is not None:
             self._beside.unassign()
         self._phase, self._asked = "waiting", None
-        self._reading = set()
+        self._reading, self._backlog = set(), None
         self._positions, self._snapshot = {}, None
         self.stopped = {}
 
@@ -227,7 +259,7 @@ class GroupConsumer:
         mine, shards = self._granted
         if self._asked is None:
             sources = [TopicPartition(topic, p) for topic in self._topics for p in sorted(mine)]
-            self._asked = _Settling(self._offsets, self._group, sources)
+            self._asked = OffsetQuestions(self._offsets, self._group, sources)
         if not self._asked.done():
             return
         try:
@@ -244,13 +276,13 @@ class GroupConsumer:
         self,
         mine: frozenset[int],
         shards: frozenset[int],
-        offsets: Mapping[TopicPartition, _Offsets],
+        offsets: Mapping[TopicPartition, PartitionOffsets],
     ) -> None:
         before = set(self._last.owned)
         kept = {p for p in mine & before if self._is_untouched(p, offsets)}
         self.epoch += 1
         self._positions = {at: found.start for at, found in offsets.items()}
-        self._snapshot = None
+        self._snapshot, self._held_since = None, 0.0
         for at, found in offsets.items():
             if not found.first <= found.start <= found.end:
                 held = f"the topic has {found.first} to {found.end}"
@@ -268,7 +300,9 @@ class GroupConsumer:
         self._changes.append(self._last)
         log.info("assigned: %s", self._last.owned)
 
-    def _is_untouched(self, partition: int, offsets: Mapping[TopicPartition, _Offsets]) -> bool:
+    def _is_untouched(
+        self, partition: int, offsets: Mapping[TopicPartition, PartitionOffsets]
+    ) -> bool:
         """Whether its last commit is this process's own, made when it was revoked."""
         at = [TopicPartition(topic, partition) for topic in self._topics]
         return all(
@@ -336,6 +370,8 @@ class GroupConsumer:
         if source not in self.stopped:
             log.error("%s", reason)
         self.stopped[source] = reason
+        if self._backlog is not None:
+            self._backlog.leave(source)
 
     def _starts(self, topic: str) -> list[KafkaPartition]:
         name = self._environment.topic(topic)
@@ -356,30 +392,3 @@ class GroupConsumer:
         except KafkaException:
             return known
         return max(known, found[1]) if found else known
-
-
-class _Offsets:
-    """Of one partition: its log from `first` to `end`, where to start, and the last commit."""
-
-    __slots__ = ("end", "first", "mark", "start")
-
-    def __init__(self, bounds: Bounds, committed: Committed | None) -> None:
-        self.first, self.end = bounds
-        self.start = bounds.first if committed is None else committed.offset
-        self.mark = CommitMark() if committed is None else decode_mark(committed.text)
-
-
-class _Settling:
-    """The two questions behind an assignment."""
-
-    def __init__(self, offsets: Offsets, group: str, sources: Sequence[TopicPartition]) -> None:
-        self._sources = sources
-        self._committed = offsets.committed(group, sources)
-        self._bounds = offsets.bounds(sources)
-
-    def done(self) -> bool:
-        return self._committed.done() and self._bounds.done()
-
-    def result(self) -> dict[TopicPartition, _Offsets]:
-        committed, bounds = self._committed.result(), self._bounds.result()
-        return {at: _Offsets(bounds[at], committed.get(at)) for at in self._sources}

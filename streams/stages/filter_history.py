@@ -3,14 +3,17 @@
     posts ─┬ own partitions ── WorkBatch ─┐
            └ the others ─── LogConsumer ──┴► by (timestamp, partition, offset) ─► PostHistory
 
-Both meet in one order before a cycle's posts are looked up.  The honest limit: a record that
-another partition's leader stamps within the same few milliseconds and that becomes readable later
-is folded after it, in one worker perhaps, in another not.
+Both meet in one order before a cycle's posts are looked up.  A partition that a worker gains beside
+others is read by the log until its work has caught up, so that its posts come in their order among
+those of the others.  The honest limit: a record that another partition's leader stamps within the
+same few milliseconds and that becomes readable later is folded after it, in one worker perhaps, in
+another not.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
@@ -39,9 +42,12 @@ SLICE_RECORDS = 128
 LIVE_RECORDS = 2_000
 # Of one partition, read and not folded: beyond it the partition waits for the others.
 MOST_WAITING = 5_000
-# Posts with something to tell that are remembered until their partition's owner needs them.
-_KEPT = 50_000
+# Posts with something to tell that are remembered, until their partition's owner needs them or
+# after an expulsion judges them again.
+_KEPT = 20_000
 _IDLE_S = 2.0
+# What a rebalance has the log read again holds posts back for no longer.
+MOST_WAIT_S = 5.0
 # What an idle worker folds on its own leaves the latest second open.
 _SETTLED_MS = 1_000
 _CLOCK_MARGIN_MS = 60_000
@@ -80,21 +86,25 @@ class FilterHistory:
         # Gained partitions up to whose first post the log is still read.
         self._until: dict[int, int] = {}
         self._owned: set[int] = set()
+        # Owned partitions that the log still reads, ahead of their work.
+        self._ahead: set[int] = set()
         self._paused: set[int] = set()
         self._pasts: dict[tuple[int, int], CopyCounts] = {}
         # When the first post was written of each partition that a rebuild has to serve.
         self._stamps: dict[int, int | None] | None = None
         self._serves_from_ms = 0
         self._is_begun = self._is_rebuilt = False
-        self._worked_at = 0.0
+        self._worked_at = self._assigned_at = 0.0
 
     # --- assignments ----------------------------------------------------------------------
 
     def assigned(self, change: AssignmentChange) -> None:
         """Take gained partitions from the log to the work, lost ones back."""
+        self._assigned_at = time.monotonic()
         for partition in change.lost:
             self._owned.discard(partition)
             self._until.pop(partition, None)
+            self._ahead.discard(partition)
         self._owned |= set(change.gained)
         starts = {p: change.starts.get(TopicPartition(TOPIC, p), 0) for p in change.gained}
         if self._is_begun:
@@ -125,11 +135,10 @@ class FilterHistory:
 
     def _go_on(self, lost: Iterable[int], starts: dict[int, int]) -> None:
         for partition, start in starts.items():
+            self._ahead.add(partition)
             if self._next.get(partition, -1) < start:
                 self._until[partition] = start
-            else:
-                self._leave_log(partition, start)
-        for partition in {*lost} - self._owned | self._until.keys():
+        for partition in {*lost, *self._until}:
             if partition in self._next:
                 self._follow(partition)
 
@@ -140,18 +149,18 @@ class FilterHistory:
         self._log.drop([source])
         self._log.add({source: self._next[partition]}, or_first=True)
 
-    def _leave_log(self, partition: int, start: int) -> None:
-        """From `start` on the partition's records come by work."""
-        self._until.pop(partition, None)
+    def _leave_log(self, partition: int) -> None:
+        """From what was taken last on the partition's records come by work."""
+        self._ahead.discard(partition)
         self._paused.discard(partition)
         self._log.drop([TopicPartition(TOPIC, partition)])
-        waiting = self._waiting[partition]
-        while waiting and waiting[-1].offset >= start:
-            self._next[partition] = waiting.pop().offset
 
     def is_ready(self, partition: int) -> bool:
-        """Whether what came before the partition's first post is known."""
-        return self._is_rebuilt and partition not in self._until
+        """Whether what came before the partition's first post is known, in all partitions."""
+        if not self._is_rebuilt or partition in self._until:
+            return False
+        late = time.monotonic() > self._assigned_at + MOST_WAIT_S
+        return late or self._log.all_restored()
 
     def ready_reason(self) -> str:
         """Say what is read still; "" if nothing is."""
@@ -201,16 +210,12 @@ class FilterHistory:
 
     def _take(self, batch: RecordBatch) -> None:
         partition = batch.source.partition
-        until = self._until.get(partition)
-        if partition in self._owned and until is None:
+        if self._comes_by_work(partition):
             return
         # What was read before the partition was dropped from the log, or comes by work.
         first = self._next.get(partition, 0)
-        records = [
-            one
-            for one in batch.records
-            if one.offset >= first and one.offset < (until or one.offset + 1)
-        ]
+        end = math.inf if partition in self._ahead else self._until.get(partition, math.inf)
+        records = [one for one in batch.records if first <= one.offset < end]
         if not records:
             return
         self._next[partition] = records[-1].offset + 1
@@ -231,6 +236,9 @@ class FilterHistory:
             version = PostVersion(at_ms, event.post_id, "", None)
         return _Pending(at_ms, partition, record.offset, row, version)
 
+    def _comes_by_work(self, partition: int) -> bool:
+        return partition in self._owned and partition not in {*self._until, *self._ahead}
+
     def _follow_positions(self) -> None:
         """Let go of partitions that come by work from here on, and of those that are far ahead."""
         for source, position in self._log.positions().items():
@@ -239,8 +247,10 @@ class FilterHistory:
                 self._next[partition] = max(position, self._next.get(partition, 0))
             until = self._until.get(partition)
             if until is not None and position >= until:
-                self._next[partition] = until
-                self._leave_log(partition, until)
+                del self._until[partition]
+                if partition not in self._ahead:
+                    self._next[partition] = until
+                    self._leave_log(partition)
             elif self._is_far_ahead(partition, MOST_WAITING):
                 self._paused.add(partition)
                 self._log.drop([source])
@@ -266,7 +276,7 @@ class FilterHistory:
 
     def _complete_ms(self, partition: int) -> int:
         source = TopicPartition(TOPIC, partition)
-        if partition in self._owned and partition not in self._until and partition in self._next:
+        if self._comes_by_work(partition) and partition in self._next:
             return self._serves_from_ms
         if partition not in self._paused and self._log.restored(source):
             return self._serves_from_ms
@@ -283,7 +293,10 @@ class FilterHistory:
         return taken
 
     def fold_idle(self) -> bool:
-        """Fold a slice of what others wrote while no post comes; return whether there is more."""
+        """Fold a slice of what others wrote while no post comes; return whether there is more.
+
+        Not to be called before all own posts came that are older.
+        """
         if not self._is_rebuilt or time.monotonic() - self._worked_at < _IDLE_S:
             return False
         ready = self._ready(self._clock.now_ms() - _SETTLED_MS, SLICE_RECORDS)
@@ -294,16 +307,24 @@ class FilterHistory:
         """Fold a cycle's records, and what others wrote until then; what came before each post."""
         self._worked_at = time.monotonic()
         own: list[_Pending] = []
+        until_ms = 0
         for part in work.partitions:
             partition, rows = part.source.partition, iter(part.rows)
+            known, end = self._next.get(partition, 0), part.events[-1][0].offset + 1
             for record, event in part.events:
                 row = next(rows) if isinstance(event, Post) else -1
-                if record.offset >= self._next.get(partition, 0):
+                if record.offset >= known:
                     own.append(self._pending(partition, record, event, row))
-            self._next[partition] = max(self._next.get(partition, 0), part.events[-1][0].offset + 1)
-        if own:
-            others = self._ready(max([one.at_ms for one in own]), 1 << 30)
-            self._fold(sorted([*own, *others]) if others or len(own) > 1 else own, work)
+            for one in self._waiting[partition]:
+                if one.offset >= end:
+                    break
+                until_ms = one.at_ms if one.at_ms > until_ms else until_ms
+            if end >= known:
+                self._next[partition] = end
+                if partition in self._ahead:
+                    self._leave_log(partition)
+        others = self._ready(max(until_ms, *[one.at_ms for one in own], 0), 1 << 30)
+        self._fold(sorted([*own, *others]) if others or len(own) > 1 else own, work)
         if not self._pasts:
             return [_NOTHING] * len(work.posts)
         places = (
@@ -311,7 +332,7 @@ class FilterHistory:
             for part in work.partitions
             for row in part.rows
         )
-        return [self._pasts.pop(place, _NOTHING) for place in places]
+        return [self._pasts.get(place, _NOTHING) for place in places]
 
     def _fold(self, ready: Sequence[_Pending], work: WorkBatch | None = None) -> None:
         if not ready:

@@ -143,3 +143,25 @@ def test_two_instances_and_a_kill_change_nothing(start_engine: Any) -> None:
     send(engine, sent, {half: die})
     check(engine, sent)
     assert engine.complaints() == []
+
+
+def test_a_backlog_changes_nothing(start_engine: Any) -> None:
+    engine: Engine = start_engine("spam", "combiner")
+    engine.wait_applied(engine.set("gates", GATES))
+    engine.workers["spam"].kill()
+    sent = posts(3)
+    send(engine, sent, {})
+    engine.restart("spam")
+    check(engine, sent)
+    assert engine.complaints() == []
+
+
+def test_an_instance_that_takes_over_changes_nothing(start_engine: Any) -> None:
+    engine: Engine = start_engine("spam", "combiner")
+    engine.start("spam", tag="-2")
+    engine.wait_ready()
+    engine.wait_applied(engine.set("gates", GATES))
+    sent = posts(4)
+    send(engine, sent, {len(sent) // 10: engine.workers["spam"].kill})
+    check(engine, sent)
+    assert engine.complaints() == []

@@ -1,15 +1,19 @@
 """Rebalances and transactions on a real Kafka: each input once in what others read."""
 
+import time
 from collections import Counter
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import pairwise
 from operator import attrgetter
 
+import pytest
 from confluent_kafka import Producer
 from confluent_kafka import TopicPartition as KafkaPartition
 
 from builders.kafka_log import KafkaLog, until
 from feedmill.deploy.local import StackAddress
+from feedmill.streams.kafka import group
 from feedmill.streams.kafka.assignment import AssignmentChange
 from feedmill.streams.kafka.connection import Connection
 from feedmill.streams.kafka.group import GroupConsumer
@@ -27,6 +31,8 @@ class Member:
     most: int = 100
     changes: list[AssignmentChange] = field(default_factory=list)
     seen: int = 0
+    # By cycle the first and the last time of a record.
+    times: list[tuple[int, int]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         connection, name = Connection(self.environment), self.environment.instance
@@ -49,6 +55,9 @@ class Member:
         batches = self.group.poll(self.most, 0.01)
         assert sealed == as_sealed
         assert not batches or self.group.positions() != sealed
+        times = [record.timestamp for batch in batches for record in batch.records]
+        if times:
+            self.times.append((min(times), max(times)))
         for batch in batches:
             for record in batch.records:
                 self.seen += 1
@@ -130,6 +139,47 @@ def test_what_was_fetched_and_not_taken_is_taken_after_a_rebalance(
     first.close()
     second.close()
     assert copies(kafka) == Counter(key for key, _ in posts(count))
+
+
+def test_a_backlog_of_several_partitions_comes_in_the_order_of_its_times(
+    stack: StackAddress, prefix: str
+) -> None:
+    kafka = KafkaLog.created(stack.kafka, prefix)
+    # More than a fetch of one partition brings, at many times.
+    for part in range(20):
+        kafka.produce("posts", [(key, b"x" * 1000) for key, _ in posts(200, f"{part}-")])
+        time.sleep(0.02)
+    member = Member(kafka.named("late"))
+    until(lambda: member.seen == 4000 and member.is_done, member.turn)
+    kafka.produce("posts", posts(10, "new"))
+    until(lambda: member.seen == 4010 and member.is_done, member.turn)
+    member.close()
+    assert len(member.times) > 20
+    assert all(before[1] <= after[0] for before, after in pairwise(member.times))
+    assert copies(kafka).total() == 4010
+
+
+def test_gained_partitions_begin_together_but_wait_some_seconds_at_most(
+    stack: StackAddress, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kafka = KafkaLog.created(stack.kafka, prefix)
+    consumer = GroupConsumer(
+        Connection(kafka.named("one")), "worker", owner="one", on_revoked=lambda: True
+    )
+    consumer.start()
+    until(lambda: consumer.take_change() is not None, partial(consumer.poll, 1, 0.01))
+    consumer.begin([1])
+    assert consumer.reading == set()
+    monkeypatch.setattr(group, "TOGETHER_S", -1.0)
+    consumer.begin([1])
+    assert consumer.reading == {1}
+    monkeypatch.undo()
+    consumer.halt()
+    consumer.begin([1])
+    assert consumer.reading == set()
+    consumer.begin([0, 1])
+    assert consumer.reading == {0, 1}
+    consumer.close()
 
 
 def test_a_kill_in_the_middle_of_a_transaction_loses_and_repeats_nothing(

@@ -186,3 +186,66 @@ def test_a_partition_that_came_back_is_read_over_the_gap() -> None:
     assert (source(1), 60) in log.reads
     # 0 and 2 are followed; of 1 the records 60 to 99 come by the log, the others by work.
     same_copies(told(history, (1, full[100:])), right)
+
+
+def test_what_a_gained_partition_has_counts_for_the_others_before_its_work_comes() -> None:
+    topics = written(400, since_ms=NOW_MS - 400_000)
+    right = expected(topics)
+    full = {at: list(log) for at, log in topics.items()}
+    half_ms = NOW_MS - 200_000
+    for log in topics.values():
+        del log[sum(record.timestamp < half_ms for record in log) :]
+    history, reader = made(topics)
+    gain(history, reader, {0: len(topics[source(0)])})
+    gain(history, reader, {1: len(topics[source(1)]) - 20}, kept=(0,))
+    # The work of 1 is late: that of 0 goes on, beside what the log brings of 1.
+    waiting = topics[source(1)][-20:]
+    found: dict[Any, CopyCounts] = {}
+    for until in range(half_ms, NOW_MS + 10_000, 10_000):
+        came = {}
+        for at, records in full.items():
+            came[at] = [r for r in records if until - 10_000 <= r.timestamp < until]
+            if until > half_ms:
+                topics[at] += came[at]
+                waiting += came[at] if at == source(1) else []
+        history.read()
+        parts = [(0, came[source(0)])] if until > half_ms else []
+        if until > NOW_MS - 100_000:
+            parts.append((1, waiting[:30]))
+            del waiting[:30]
+        found |= told(history, *(part for part in parts if part[1]))
+    assert not waiting
+    same_copies(found, right)
+    # Once the work was there, the log of 1 was left.
+    assert source(1) not in reader.positions()
+
+
+def test_kept_partitions_wait_for_the_log_of_those_that_were_lost(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    topics = written(400, since_ms=NOW_MS - 400_000)
+    history, log = made(topics)
+    ends = {p: len(topics[source(p)]) for p in (0, 1)}
+    gain(history, log, ends)
+    history.assigned(AssignmentChange(epoch=2, lost=(1,), kept=(0,), starts={source(0): ends[0]}))
+    # What others write from now on of partition 1 is not known yet.
+    assert not history.is_ready(0)
+    history.read()
+    assert history.is_ready(0)
+    log.restore_again()
+    assert not history.is_ready(0)
+    monkeypatch.setattr(filter_history, "MOST_WAIT_S", -1.0)
+    assert history.is_ready(0)
+
+
+def test_posts_that_are_judged_again_after_an_expulsion_get_the_same() -> None:
+    topics = written(400, since_ms=NOW_MS - 400_000)
+    right = expected(topics)
+    history, log = made(topics)
+    start = len(topics[source(1)]) - 60
+    gain(history, log, {1: start})
+    posts = topics[source(1)][start:]
+    same_copies(told(history, (1, posts[:40])), right)
+    # Nothing of it was committed.
+    gain(history, log, {1: start}, lost=(1,))
+    same_copies(told(history, (1, posts)), right)

@@ -23,6 +23,7 @@ from builders.kafka_log import KafkaLog, until
 from builders.lists import post_list
 from builders.records import StoredRecord, record
 from feedmill.deploy.local import StackAddress
+from feedmill.events.partition import partition_of
 from feedmill.events.post import Post
 from feedmill.events.settings import Settings
 from feedmill.events.signal import Signal
@@ -34,7 +35,7 @@ from feedmill.streams.kafka.batches import RecordBatch, TopicPartition
 from feedmill.streams.observe.metrics import Metrics
 from feedmill.streams.settings.clock import LogClock
 from feedmill.streams.settings.environment import Environment, environment_variables
-from feedmill.streams.stages import filters, text_models
+from feedmill.streams.stages import filter_history, filters, text_models
 from feedmill.streams.stages.decoding import decode_work
 from feedmill.streams.stages.filters import FilterStep
 from feedmill.streams.stages.step import StepContext
@@ -224,10 +225,14 @@ def step_in_memory(monkeypatch: pytest.MonkeyPatch, rules: bytes | None) -> Filt
     return step
 
 
-def said_of(step: FilterStep, events: list[tuple[str, Post | None]]) -> dict[str, Signal | None]:
-    records = [record(key, event, offset=i, timestamp=i) for i, (key, event) in enumerate(events)]
+def said_of(
+    step: FilterStep, events: list[tuple[str, Post | None]], partitions: int = 1, since: int = 0
+) -> dict[str, Signal | None]:
+    records = [
+        record(key, event, offset=i, timestamp=i) for i, (key, event) in enumerate(events, since)
+    ]
     batch = RecordBatch(TopicPartition("posts", 0), cast(Any, records))
-    work = decode_work([batch], [], partitions=1, epoch=1, now_ms=5)
+    work = decode_work([batch], [], partitions=partitions, epoch=1, now_ms=5)
     step.apply(work, KeptWriter())
     return {one.post_id: one.signal for one in work.signals}
 
@@ -285,6 +290,40 @@ def test_a_filter_looks_back_only_when_all_lists_are_there(monkeypatch: pytest.M
     for _ in range(20):
         step.background(writer, 1.0)
     assert writer.notes[0, "spam.rules"] == "41 7"
+
+
+def test_posts_of_others_wait_for_own_ones_that_are_older(monkeypatch: pytest.MonkeyPatch) -> None:
+    copy = "Our new shop has wonderful shoes for everyone who comes today, they cost little {}"
+    posts = [Post(f"c{i}", f"a{i}", 0, copy.format(i)) for i in range(30)]
+    ids = [partition_of(post.post_id.encode(), 2) for post in posts]
+    own = [post for post, at in zip(posts, ids, strict=True) if at == 0]
+    others = [post for post, at in zip(posts, ids, strict=True) if at == 1]
+    log = FakeLog({TopicPartition("posts", 1): []})
+    monkeypatch.setattr(filters, "LogConsumer", lambda *_, **__: log)
+    step = FilterStep("spam", lambda: cast(TextModel, Fixed()), remembers=True)
+    connection: Any = SimpleNamespace(environment=Environment())
+    has_all = [False]
+    context = StepContext(connection, LogClock(), Metrics("spam", "one"), 2)
+    step.start(dataclasses.replace(context, caught_up=lambda: has_all[0]))
+    step.settings_changed(Settings())
+    step.on_assigned(AssignmentChange(1, gained=(0,)))
+    for _ in range(20):
+        step.poll(KeptWriter())
+    assert step.ready_for(0)
+    log.topics[TopicPartition("posts", 1)] += [
+        record(post.post_id, post, offset=i, timestamp=1000 + i) for i, post in enumerate(others)
+    ]
+    step.poll(KeptWriter())
+    step.background(KeptWriter(), 1.0)
+    first = said_of(step, [(own[0].post_id, own[0])], partitions=2)[own[0].post_id]
+    assert first is not None
+    assert first.reason is None
+    has_all[0] = True
+    monkeypatch.setattr(filter_history, "_IDLE_S", -1.0)
+    step.background(KeptWriter(), 1.0)
+    later = said_of(step, [(own[1].post_id, own[1])], partitions=2, since=1)[own[1].post_id]
+    assert later is not None
+    assert (later.reason or "").startswith(f"copy of {len(others) + 1} posts")
 
 
 class Later(Fixed):

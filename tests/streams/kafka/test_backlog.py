@@ -1,0 +1,112 @@
+"""A backlog comes in the order of its times, whatever order its partitions are fetched in."""
+
+from __future__ import annotations
+
+import random
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from feedmill.streams.kafka import backlog
+from feedmill.streams.kafka.backlog import Backlog
+from feedmill.streams.kafka.batches import FetchedRecord, TopicPartition, columns_of
+from feedmill.streams.kafka.messages import Fetched
+
+Log = list[FetchedRecord]
+
+
+def source(partition: int) -> TopicPartition:
+    return TopicPartition("posts", partition)
+
+
+def log_of(*times: int) -> Log:
+    return [FetchedRecord(n, at_ms, None, b"x" * 10) for n, at_ms in enumerate(times)]
+
+
+def fetched(partition: int, records: Log) -> Fetched:
+    return Fetched({source(partition): columns_of(list(records))})
+
+
+def places(taken: Fetched) -> list[tuple[int, int, int]]:
+    """What was handed out, in the order in which the steps take it."""
+    return sorted(
+        (record.timestamp, at.partition, record.offset)
+        for at, records in taken.records.items()
+        for record in records
+    )
+
+
+@given(st.integers(0, 10_000), st.integers(1, 60))
+def test_all_of_a_backlog_comes_once_in_one_order(seed: int, most: int) -> None:
+    dice = random.Random(seed)
+    logs = {p: log_of(*sorted(dice.choices(range(100), k=dice.randrange(1, 80)))) for p in range(4)}
+    # Partitions are fetched in any order, in parts of any size.
+    parts = []
+    for partition, log in logs.items():
+        cuts = sorted({0, len(log), *dice.choices(range(len(log)), k=3)})
+        parts.append([fetched(partition, log[a:b]) for a, b in pairwise(cuts)])
+    waiting = Backlog({source(p): len(log) for p, log in logs.items()})
+    found = []
+    while any(parts):
+        part = dice.choice([p for p in parts if p]).pop(0)
+        found += places(waiting.take(part, most))
+    while not waiting.is_over:
+        assert waiting.ready_count() > 0
+        taken = places(waiting.take(Fetched(), most))
+        assert 0 < len(taken) <= most
+        found += taken
+    assert found == sorted((r.timestamp, p, r.offset) for p, log in logs.items() for r in log)
+
+
+def test_other_partitions_are_not_held() -> None:
+    waiting = Backlog({source(0): 5, source(1): 5})
+    assert places(waiting.take(fetched(0, log_of(1, 2)), 10)) == []
+    assert places(waiting.take(fetched(2, log_of(7)), 10)) == [(7, 2, 0)]
+
+
+def test_an_end_is_told_after_the_records_before_it() -> None:
+    waiting = Backlog({source(0): 9, source(1): 3})
+    first = fetched(0, log_of(1, 5))
+    first.ends[source(0)] = 4
+    taken = waiting.take(first, 10)
+    assert (places(taken), taken.ends) == ([], {})
+    assert not waiting.is_over
+    taken = waiting.take(fetched(1, log_of(2, 3, 9)), 1)
+    assert (places(taken), taken.ends) == ([(1, 0, 0)], {})
+    taken = waiting.take(Fetched(), 10)
+    # An open transaction keeps the records behind 4: they are waited for no longer.
+    assert (len(places(taken)), taken.ends) == (4, {source(0): 4})
+    assert waiting.is_over
+
+
+def test_times_that_go_back_hold_nothing() -> None:
+    waiting = Backlog({source(0): 3, source(1): 1})
+    assert places(waiting.take(fetched(0, log_of(50, 10, 60)), 10)) == []
+    taken = waiting.take(fetched(1, log_of(55)), 10)
+    assert {at.partition: len(records) for at, records in taken.records.items()} == {0: 3, 1: 1}
+
+
+def test_a_partition_that_brings_nothing_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    waiting = Backlog({source(0): 9, source(1): 9})
+    assert places(waiting.take(fetched(0, log_of(1, 2)), 10)) == []
+    monkeypatch.setattr(backlog, "MOST_WAIT_S", -1.0)
+    assert len(places(waiting.take(Fetched(), 10))) == 2
+    monkeypatch.undo()
+    monkeypatch.setattr(backlog, "MOST_BYTES", 15)
+    assert len(places(waiting.take(fetched(0, log_of(3)), 10))) == 0
+    assert len(places(waiting.take(fetched(0, log_of(4)), 10))) == 2
+    waiting.take(fetched(0, log_of(5)), 10)
+    waiting.leave(source(1))
+    waiting.leave(source(0))
+    assert len(places(waiting.take(Fetched(), 10))) == 1
+    assert waiting.is_over
+
+
+def test_timestamps_of_the_producer_are_told_of_late_records_too() -> None:
+    waiting = Backlog({source(0): 1, source(1): 1})
+    first = fetched(0, log_of(1))
+    first.create_times.add(source(0))
+    waiting.take(first, 10)
+    assert source(0) in waiting.take(fetched(1, log_of(2)), 10).create_times
