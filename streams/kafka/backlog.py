@@ -13,7 +13,7 @@ import math
 import time
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Set
 from heapq import merge
 from itertools import islice, repeat, takewhile
 
@@ -26,18 +26,22 @@ MOST_WAIT_S = 1.0
 
 
 class Backlog:
-    """Queues of the partitions that were not read to their end when a worker began.
+    """Queues of the partitions that were not read to their end since a worker began with them.
 
-    `ends` are the offsets that the partitions had then.  Records of other partitions go through
-    at once.  One thread uses it; nothing waits.
+    Records of other partitions go through at once.  One thread uses it; nothing waits.
     """
 
-    def __init__(self, ends: Mapping[TopicPartition, int]) -> None:
-        self._queues = {source: _Queue() for source in sorted(ends)}
-        self._behind = dict(ends)
+    def __init__(self, sources: Iterable[TopicPartition]) -> None:
+        self._queues = {source: _Queue() for source in sorted(sources)}
+        self._behind = set(self._queues)
         self._read_to: dict[TopicPartition, int] = {}
         self._create_times: set[TopicPartition] = set()
         self._moved_at = time.monotonic()
+
+    @property
+    def behind(self) -> Set[TopicPartition]:
+        """The partitions that were not read to their end yet."""
+        return self._behind
 
     @property
     def is_over(self) -> bool:
@@ -46,7 +50,7 @@ class Backlog:
 
     def leave(self, source: TopicPartition) -> None:
         """Wait no longer for a partition from which nothing comes."""
-        self._behind.pop(source, None)
+        self._behind.discard(source)
 
     def ready_count(self) -> int:
         """Return how many records `take` has to hand out without more."""
@@ -66,10 +70,7 @@ class Backlog:
             self._queues[source].add(records)
             if source in fetched.create_times:
                 self._create_times.add(source)
-            if records.offsets[-1] + 1 >= self._behind.get(source, math.inf):
-                self.leave(source)
         for source, end in fetched.ends.items():
-            # An end may come before the one that was seen: behind it a transaction is open.
             self.leave(source)
             self._read_to[source] = end
         for source, count in self._first(most).items():

@@ -93,7 +93,7 @@ class GroupConsumer:
     def poll(self, most: int, wait_s: float) -> list[RecordBatch]:
         """Take what there is of `posts`; wait at most `wait_s` where there is nothing.
 
-        What was there before the partitions were begun comes in the order of its times.
+        What waits there when partitions are begun comes in the order of its times.
         Serves the group too, so it must be called every few seconds whatever happens.
 
         Raises
@@ -131,13 +131,10 @@ class GroupConsumer:
         wanted = self._together(ready - self._reading) | self._reading
         if wanted == self._reading:
             return
+        new = {TopicPartition("posts", p) for p in wanted - self._reading}
+        behind = new.union(self._backlog.behind if self._backlog is not None else ())
+        behind.difference_update(self.stopped)
         self._reading = wanted
-        behind = {
-            at: end
-            for at, end in self._last.ends.items()
-            if at.topic == "posts" and at.partition in wanted and at not in self.stopped
-            if self._positions[at] < end
-        }
         self._backlog = Backlog(behind) if len(behind) > 1 else None
         self._consumer.assign(self._starts("posts"))
         if self._beside is not None:
@@ -190,6 +187,12 @@ class GroupConsumer:
         return self._phase == "settled" and all(
             self._positions.get(at, 0) >= end for at, end in ends.items()
         )
+
+    @property
+    def is_live(self) -> bool:
+        """Whether all that is owned is read, and what had waited for it was handed out."""
+        is_whole = len(self._reading) == len(self._last.owned) and self._backlog is None
+        return is_whole and self.caught_up()
 
     def lag(self) -> dict[TopicPartition, int]:
         """Return how many offsets of each owned partition lie ahead, as last heard of."""

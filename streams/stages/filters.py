@@ -128,7 +128,7 @@ class FilterStep(TextModelStep):
 
     def background(self, writer: Writer, budget_s: float) -> bool:
         more = self._guard.read()
-        if self._history is not None and self.context.caught_up():
+        if self._history is not None and self.context.is_live():
             more = self._history.fold_idle() or more
         if not self.context.lists_complete():
             # Without its lists it would take posts for ones that nothing has decided.

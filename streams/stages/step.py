@@ -149,8 +149,8 @@ class StepContext:
     every co-partitioned topic have.  `hurry` has the worker publish its heartbeats at once.
     `newest_settings` reads on and returns what `settings_changed` will bring, None before any.
     `settings_complete` says whether `config` was read to its end since the last assignment,
-    `lists_complete` whether `models` was, and its lists are loaded.  `caught_up` says whether the
-    worker took all input that was there when its partitions were assigned.
+    `lists_complete` whether `models` was, and its lists are loaded.  `is_live` says whether the
+    worker reads all its partitions, and took what had waited in them.
     """
 
     connection: Connection
@@ -161,7 +161,7 @@ class StepContext:
     newest_settings: Callable[[], Settings | None] = lambda: None
     settings_complete: Callable[[], bool] = lambda: True
     lists_complete: Callable[[], bool] = lambda: True
-    caught_up: Callable[[], bool] = lambda: True
+    is_live: Callable[[], bool] = lambda: True
 
 
 class Step(ABC):

@@ -162,7 +162,7 @@ class Worker:
                     newest_settings=self._newest_settings,
                     settings_complete=self.settings.log.all_restored,
                     lists_complete=self.releases.lists_complete,
-                    caught_up=self.group.caught_up,
+                    is_live=lambda: self.group.is_live,
                 )
             )
         self.time.on_beat = self._hand_heartbeat_down

@@ -25,8 +25,9 @@ def log_of(*times: int) -> Log:
     return [FetchedRecord(n, at_ms, None, b"x" * 10) for n, at_ms in enumerate(times)]
 
 
-def fetched(partition: int, records: Log) -> Fetched:
-    return Fetched({source(partition): columns_of(list(records))})
+def fetched(partition: int, records: Log, end: int | None = None) -> Fetched:
+    ends = {} if end is None else {source(partition): end}
+    return Fetched({source(partition): columns_of(list(records))}, ends)
 
 
 def places(taken: Fetched) -> list[tuple[int, int, int]]:
@@ -47,7 +48,8 @@ def test_all_of_a_backlog_comes_once_in_one_order(seed: int, most: int) -> None:
     for partition, log in logs.items():
         cuts = sorted({0, len(log), *dice.choices(range(len(log)), k=3)})
         parts.append([fetched(partition, log[a:b]) for a, b in pairwise(cuts)])
-    waiting = Backlog({source(p): len(log) for p, log in logs.items()})
+        parts[-1].append(Fetched(ends={source(partition): len(log)}))
+    waiting = Backlog(map(source, logs))
     found = []
     while any(parts):
         part = dice.choice([p for p in parts if p]).pop(0)
@@ -61,35 +63,37 @@ def test_all_of_a_backlog_comes_once_in_one_order(seed: int, most: int) -> None:
 
 
 def test_other_partitions_are_not_held() -> None:
-    waiting = Backlog({source(0): 5, source(1): 5})
+    waiting = Backlog([source(0), source(1)])
     assert places(waiting.take(fetched(0, log_of(1, 2)), 10)) == []
     assert places(waiting.take(fetched(2, log_of(7)), 10)) == [(7, 2, 0)]
 
 
 def test_an_end_is_told_after_the_records_before_it() -> None:
-    waiting = Backlog({source(0): 9, source(1): 3})
-    first = fetched(0, log_of(1, 5))
-    first.ends[source(0)] = 4
-    taken = waiting.take(first, 10)
+    waiting = Backlog([source(0), source(1)])
+    taken = waiting.take(fetched(0, log_of(1, 5), end=4), 10)
     assert (places(taken), taken.ends) == ([], {})
     assert not waiting.is_over
     taken = waiting.take(fetched(1, log_of(2, 3, 9)), 1)
     assert (places(taken), taken.ends) == ([(1, 0, 0)], {})
     taken = waiting.take(Fetched(), 10)
-    # An open transaction keeps the records behind 4: they are waited for no longer.
-    assert (len(places(taken)), taken.ends) == (4, {source(0): 4})
+    assert (places(taken), taken.ends) == ([(2, 1, 0), (3, 1, 1), (5, 0, 1)], {source(0): 4})
+    assert waiting.behind == {source(1)}
+    taken = waiting.take(Fetched(ends={source(1): 3}), 10)
+    assert (places(taken), taken.ends) == ([(9, 1, 2)], {source(1): 3})
     assert waiting.is_over
 
 
 def test_times_that_go_back_hold_nothing() -> None:
-    waiting = Backlog({source(0): 3, source(1): 1})
+    waiting = Backlog([source(0), source(1)])
     assert places(waiting.take(fetched(0, log_of(50, 10, 60)), 10)) == []
-    taken = waiting.take(fetched(1, log_of(55)), 10)
-    assert {at.partition: len(records) for at, records in taken.records.items()} == {0: 3, 1: 1}
+    taken = waiting.take(fetched(1, log_of(55), end=1), 10)
+    assert places(taken) == [(10, 0, 1), (50, 0, 0), (55, 1, 0)]
+    taken = waiting.take(Fetched(ends={source(0): 3}), 10)
+    assert {at.partition: len(records) for at, records in taken.records.items()} == {0: 1}
 
 
 def test_a_partition_that_brings_nothing_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    waiting = Backlog({source(0): 9, source(1): 9})
+    waiting = Backlog([source(0), source(1)])
     assert places(waiting.take(fetched(0, log_of(1, 2)), 10)) == []
     monkeypatch.setattr(backlog, "MOST_WAIT_S", -1.0)
     assert len(places(waiting.take(Fetched(), 10))) == 2
@@ -105,7 +109,7 @@ def test_a_partition_that_brings_nothing_is_not_waited_for(monkeypatch: pytest.M
 
 
 def test_timestamps_of_the_producer_are_told_of_late_records_too() -> None:
-    waiting = Backlog({source(0): 1, source(1): 1})
+    waiting = Backlog([source(0), source(1)])
     first = fetched(0, log_of(1))
     first.create_times.add(source(0))
     waiting.take(first, 10)

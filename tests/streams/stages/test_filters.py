@@ -302,9 +302,9 @@ def test_posts_of_others_wait_for_own_ones_that_are_older(monkeypatch: pytest.Mo
     monkeypatch.setattr(filters, "LogConsumer", lambda *_, **__: log)
     step = FilterStep("spam", lambda: cast(TextModel, Fixed()), remembers=True)
     connection: Any = SimpleNamespace(environment=Environment())
-    has_all = [False]
+    is_live = [False]
     context = StepContext(connection, LogClock(), Metrics("spam", "one"), 2)
-    step.start(dataclasses.replace(context, caught_up=lambda: has_all[0]))
+    step.start(dataclasses.replace(context, is_live=lambda: is_live[0]))
     step.settings_changed(Settings())
     step.on_assigned(AssignmentChange(1, gained=(0,)))
     for _ in range(20):
@@ -318,7 +318,7 @@ def test_posts_of_others_wait_for_own_ones_that_are_older(monkeypatch: pytest.Mo
     first = said_of(step, [(own[0].post_id, own[0])], partitions=2)[own[0].post_id]
     assert first is not None
     assert first.reason is None
-    has_all[0] = True
+    is_live[0] = True
     monkeypatch.setattr(filter_history, "_IDLE_S", -1.0)
     step.background(KeptWriter(), 1.0)
     later = said_of(step, [(own[1].post_id, own[1])], partitions=2, since=1)[own[1].post_id]
