@@ -324,10 +324,10 @@ class Combiner:
         self.rewrite(self._live.feeds)
         self._pending.mark_all(self._is_live())
 
-    def renewals(self) -> list[FeedChange]:
-        """A change without entries for every feed: it renews the feed, if Redis still has it."""
-        offset = self.followed.offset
-        renewals = (ranking.renewal(offset) for ranking in self._live.feeds.values())
+    def renewals(self, feeds: Iterable[str]) -> list[FeedChange]:
+        """A change without entries for each feed: it renews the feed, if Redis still has it."""
+        offset, live = self.followed.offset, self._live.feeds
+        renewals = (live[feed].renewal(offset) for feed in feeds)
         return [renewal for renewal in renewals if renewal is not None]
 
     def decisions(self) -> dict[str, int]:

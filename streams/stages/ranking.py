@@ -13,13 +13,13 @@ from feedmill.streams.kafka.assignment import AssignmentChange
 from feedmill.streams.settings.environment import Environment
 from feedmill.streams.stages.combiner_logs import CombinerLogs
 from feedmill.streams.stages.feed_freshness import FeedFreshness
+from feedmill.streams.stages.feed_renewals import LOOK_EVERY_S
 from feedmill.streams.stages.ranking_claim import RankingClaim
 from feedmill.streams.stages.ranking_letters import RankingLetters
 from feedmill.streams.stages.redis_handover import RedisHandover
 from feedmill.streams.stages.step import Step, StepContext, WorkBatch, Writer
 
 TICK_S = 1.0
-RENEW_S = 5.0
 # At a start others wait at most so long for the feeds: Redis may be slow.
 FEEDS_FIRST_S = 10.0
 RESTORE_RECORDS = 4_000
@@ -27,6 +27,7 @@ LIVE_RECORDS = 2_000
 # How much processor time one piece of work may take: reading logs, ranking, and making changes of
 # what was ranked.  By the clock it would do little at a time where others have the processor.
 _READ_S = 0.007
+_FAR_BEYOND = 1.5
 WORK_S = 0.008
 _CHANGES_S = 0.005
 # What is left for changes where ranking took all of a budget.
@@ -124,7 +125,7 @@ class RankingStep(Step):
 
     def heartbeat(self, instance: Instance, at_ms: int) -> None:
         if self._freshness.heartbeat(instance, at_ms):
-            self._renew_at = 0.0
+            self._handover.renew_all()
 
     def poll(self, writer: Writer) -> bool:
         restoring = not self._logs.is_restored
@@ -132,7 +133,7 @@ class RankingStep(Step):
         self._handover.begin_writing()
         self._letters.follow(writer)
         most = RESTORE_RECORDS if restoring else LIVE_RECORDS
-        count, rejected = self._logs.read(most, _for(_READ_S))
+        count, rejected = self._logs.read(most, _for_slices(_READ_S))
         if rejected:
             self._letters.reject(rejected, writer)
         # With a token it has claimed, and whether all is known matters no more.
@@ -174,7 +175,7 @@ class RankingStep(Step):
             self._measure()
             self._is_settled = False
         if now >= self._renew_at and self._claim.token is not None:
-            self._renew_at = now + RENEW_S if self._handover.renew() else 0.0
+            self._renew_at = 0.0 if self._handover.renew() else now + LOOK_EVERY_S
         has_worked, self._has_worked = self._has_worked, False
         if self._is_settled:
             return False
@@ -262,3 +263,16 @@ def _for(seconds: float) -> Callable[[], bool]:
     """Whether this thread has not used so much processor time yet."""
     end = time.thread_time() + seconds
     return lambda: time.thread_time() < end
+
+
+def _for_slices(seconds: float) -> Callable[[], bool]:
+    """Like `_for`, asked after each slice: not where one more as long as the last is far beyond."""
+    start = last = time.thread_time()
+
+    def has_time() -> bool:
+        nonlocal last
+        now = time.thread_time()
+        slice_s, last = now - last, now
+        return now < start + seconds and now + slice_s < start + _FAR_BEYOND * seconds
+
+    return has_time

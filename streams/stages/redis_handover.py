@@ -15,6 +15,7 @@ from feedmill.streams.redis.write_batch import NO_REPORT, WriteBatch, WriteRepor
 from feedmill.streams.redis.writer_thread import WriterThread
 from feedmill.streams.settings.environment import Environment
 from feedmill.streams.stages.feed_freshness import FeedFreshness
+from feedmill.streams.stages.feed_renewals import FeedRenewals
 from feedmill.streams.stages.step import StepContext
 
 log = logging.getLogger(__name__)
@@ -69,6 +70,7 @@ class RedisHandover:
         self._context = context
         self._token: int | None = None
         self._has_caught_up = False
+        self._renewals = FeedRenewals()
         self._left_feeds: set[str] = set()  # named by Redis, perhaps of former owners
         self._submitted: deque[_Submitted] = deque()
         self._writer = WriterThread(open_writer_client(environment.redis), environment.redis_prefix)
@@ -138,6 +140,7 @@ class RedisHandover:
             return
         arrivals = self.arrivals.take() if is_all else ()
         fresh = {f.feed for f in feeds if self._freshness.is_fresh(f, now_ms)}
+        self._renewals.written(fresh, time.monotonic())
         batch = WriteBatch(
             now_ms,
             lambda _: token,
@@ -167,17 +170,24 @@ class RedisHandover:
             self._writer.wait_idle(timeout_s)
 
     def renew(self) -> bool:
-        """Renew every feed; whether the writer took it."""
-        token, now_ms = self._token, self._context.clock.now_ms()
-        renewals = self._combiner.renewals()
-        if token is None or not renewals:
-            return True
-        fresh = {f.feed for f in renewals if self._freshness.is_fresh(f, now_ms)}
-        batch = WriteBatch(now_ms, lambda _: token, (), renewals, (), fresh)
-        if not self._writer.submit(batch):
+        """Renew feeds that were not written for some seconds; whether to look again at once."""
+        token, now_ms, now_s = self._token, self._context.clock.now_ms(), time.monotonic()
+        if token is None:
             return False
-        self._submitted.append(_Submitted(batch, -1))
-        return True
+        due = self._renewals.due(self._combiner.feeds, now_s)
+        renewals = self._combiner.renewals(due)
+        if renewals:
+            fresh = {f.feed for f in renewals if self._freshness.is_fresh(f, now_ms)}
+            batch = WriteBatch(now_ms, lambda _: token, (), renewals, (), fresh)
+            if not self._writer.submit(batch):
+                return True
+            self._submitted.append(_Submitted(batch, -1))
+        self._renewals.written(due, now_s)
+        return self._renewals.is_hurried
+
+    def renew_all(self) -> None:
+        """Have every feed be renewed soon: more of them may count as fresh now."""
+        self._renewals.hurry()
 
     def follow(self) -> bool:
         """Take up what the writer reports; whether more than that all of it is written."""

@@ -237,7 +237,7 @@ class Flow:
         """Everything written anew, renewals, and counters as a new owner restores them."""
         self.combiner.rewrite_all()
         self._cycle("all anew", last.now_ms)
-        renewals = sorted(change.feed for change in self.combiner.renewals())
+        renewals = sorted(change.feed for change in self.combiner.renewals(self.combiner.feeds))
         self.recording.add("feed changes", "renewals", renewals)
         for partition, records in self.counters.items():
             state = PartitionState()

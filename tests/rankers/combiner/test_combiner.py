@@ -186,7 +186,7 @@ def test_a_feed_whose_setting_is_removed_is_removed(bench: Bench) -> None:
     bench.set("feeds/mine", None)
     changes = bench.combiner.cycle(NOW_MS)
     assert (changes.feeds, changes.removed_feeds) == ([], ["mine"])
-    assert "mine" not in {one.feed for one in bench.combiner.renewals()}
+    assert "mine" not in {one.feed for one in bench.combiner.renewals(bench.combiner.feeds)}
     bench.combiner.rewrite_all()
     assert set(bench.cycle()) == {"global"}
     bench.set("feeds/mine", {})
@@ -200,7 +200,7 @@ def test_a_setting_that_touches_a_feed_is_in_its_info_at_once(bench: Bench) -> N
     assert (change.whole, change.config_offset) == (True, 0)
     bench.set("weights/other", {"quality": 1, "engagement": 0})
     assert bench.cycle() == {}
-    assert [one.config_offset for one in bench.combiner.renewals()] == [1]
+    assert [one.config_offset for one in bench.combiner.renewals(bench.combiner.feeds)] == [1]
 
 
 def test_a_declared_feed_does_not_count_against_max_feeds(bench: Bench) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 
 from builders.events import NOW_MS, post, settings_of, signal
 from builders.fake_log import FakeLog, KeptWriter
+from feedmill.events.instance import Instance
 from feedmill.events.post import Post
 from feedmill.events.settings import Settings
 from feedmill.events.signal import SignalNames
@@ -321,3 +323,48 @@ def take(step: RankingStep, *events: Post, offset: int = 1) -> None:
     ]
     work = WorkBatch(1, NOW_MS, [part], PostBatch(list(events)), signals=signals)
     step.apply(work, KeptWriter())
+
+
+def test_feeds_are_renewed_some_seconds_after_they_were_written(
+    step: RankingStep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    take_post(step, "p")
+    turn_until_idle(step)
+    writer: Any = step._handover._writer
+    start_s = time.monotonic()
+
+    def renewed(after_s: float) -> list[str]:
+        clock = SimpleNamespace(monotonic=lambda: start_s + after_s, perf_counter=lambda: 0.0)
+        monkeypatch.setattr(redis_handover, "time", clock)
+        writer.batches.clear()
+        step._handover.renew()
+        return [feed.feed for batch in writer.batches for feed in batch.feeds]
+
+    feeds = list(step.combiner.feeds)
+    assert len(feeds) == 2
+    # Nothing has called them fresh yet: no stage was ready when they were written.
+    assert renewed(0.0) == feeds
+    assert renewed(4.9) == []
+    assert renewed(5.1) == feeds
+    for name in NAMES.all:
+        beat = Instance(name, "i", "h", 1, "b", -1, (), {}, ready=True, lag=0, at_ms=NOW_MS)
+        step.heartbeat(beat, NOW_MS)
+    assert renewed(5.2) == feeds
+    assert writer.batches[-1].fresh_feeds == set(feeds)
+    take_post(step, "q")
+    fresh = [batch.fresh_feeds for batch in writer.batches]
+    assert fresh[-1] == set(feeds)
+    assert renewed(10.1) == []
+
+
+def test_no_slice_is_begun_that_would_take_far_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    def slices(slice_s: float) -> int:
+        now_s = count = 0.0
+        monkeypatch.setattr(ranking, "time", SimpleNamespace(thread_time=lambda: now_s))
+        has_time = ranking._for_slices(0.007)
+        while True:
+            now_s, count = now_s + slice_s, count + 1
+            if not has_time():
+                return int(count)
+
+    assert [slices(s) for s in (0.001, 0.003, 0.004, 0.006, 0.02)] == [7, 3, 2, 1, 1]
