@@ -48,6 +48,8 @@ log = logging.getLogger(__name__)
 # step whose turn it is where posts and restores took all of that.
 CYCLE_S = 0.012
 LEAST_S = 0.004
+# With less left no turn begins: a turn is a slice at least, whatever its budget.
+LEAST_TURN_S = 0.001
 # How long the loop waits for input when it has nothing else to do.
 IDLE_S = 0.010
 # It waits for less where a restore or a step waits for something that is not input.
@@ -383,7 +385,7 @@ class Worker:
         more = False
         for step in (*steps[self._next_step :], *steps[: self._next_step]):
             left = end - time.thread_time()
-            if left <= 0:
+            if left < LEAST_TURN_S:
                 return True
             more = step.background(self.writer, left) or more
         return more

@@ -19,7 +19,7 @@ from feedmill.streams.kafka.batches import RecordBatch
 from feedmill.streams.settings.environment import Environment
 from feedmill.streams.stages import worker as worker_module
 from feedmill.streams.stages.step import Step, WorkBatch, Writer
-from feedmill.streams.stages.worker import CYCLE_S, LEAST_S, Worker
+from feedmill.streams.stages.worker import CYCLE_S, LEAST_S, LEAST_TURN_S, Worker
 
 pytestmark = pytest.mark.stack
 
@@ -105,6 +105,7 @@ def test_background_work_gets_what_the_rest_of_a_cycle_has_left(
     budgets = [budget for step in steps for budget in step.budgets]
     assert max(budgets) <= CYCLE_S
     assert max(budgets) > LEAST_S
+    assert min(budgets) >= LEAST_TURN_S
 
 
 def test_where_restores_take_a_whole_cycle_each_step_still_has_turns(
