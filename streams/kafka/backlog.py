@@ -20,7 +20,8 @@ from itertools import islice, repeat, takewhile
 from feedmill.streams.kafka.batches import FetchedRecords, TopicPartition
 from feedmill.streams.kafka.messages import Fetched
 
-# Beyond either the first records go on, though a partition has brought nothing to compare.
+# Beyond so many the first records go on, though a partition has brought nothing to compare; a
+# partition that brings nothing for so long is waited for no longer.
 MOST_BYTES = 32 * 1024 * 1024
 MOST_WAIT_S = 1.0
 
@@ -82,6 +83,8 @@ class Backlog:
 
     def _first(self, most: int) -> Mapping[TopicPartition, int]:
         """Return by partition how many of the first `most` records are its own."""
+        if time.monotonic() - self._moved_at > MOST_WAIT_S:
+            self._behind &= {source for source, queue in self._queues.items() if queue.times}
         until_ms = self._until_ms()
         queued = [zip(queue.times, repeat(source)) for source, queue in self._queues.items()]
         before = takewhile(lambda head: head[0] < until_ms, merge(*queued))
@@ -92,8 +95,7 @@ class Backlog:
 
     def _until_ms(self) -> float:
         """Return the time that every partition was read to."""
-        late = time.monotonic() - self._moved_at > MOST_WAIT_S
-        if late or sum(queue.size for queue in self._queues.values()) > MOST_BYTES:
+        if sum(queue.size for queue in self._queues.values()) > MOST_BYTES:
             return math.inf
         return min((self._queues[source].latest_ms for source in self._behind), default=math.inf)
 

@@ -157,14 +157,17 @@ class FilterHistory:
 
     def is_ready(self, partition: int) -> bool:
         """Whether what came before the partition's first post is known, in all partitions."""
-        if not self._is_rebuilt or partition in self._until:
-            return False
+        return self._is_rebuilt and partition not in self._until and self._knows_others()
+
+    def _knows_others(self) -> bool:
+        """Whether the log was read as far as the last assignment had it read, or was too slow."""
         late = time.monotonic() > self._assigned_at + MOST_WAIT_S
         return late or self._log.all_restored()
 
     def ready_reason(self) -> str:
         """Say what is read still; "" if nothing is."""
-        if not self._owned or (self._is_rebuilt and not self._until):
+        is_read = self._is_rebuilt and not self._until and self._knows_others()
+        if not self._owned or is_read:
             return ""
         return self._log.ready_reason() or f"folding {self._log.name}"
 

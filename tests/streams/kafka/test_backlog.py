@@ -94,11 +94,17 @@ def test_times_that_go_back_hold_nothing() -> None:
 
 def test_a_partition_that_brings_nothing_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     waiting = Backlog([source(0), source(1)])
-    assert places(waiting.take(fetched(0, log_of(1, 2)), 10)) == []
+    assert places(waiting.take(fetched(0, log_of(1, 2), end=2), 10)) == []
     monkeypatch.setattr(backlog, "MOST_WAIT_S", -1.0)
     assert len(places(waiting.take(Fetched(), 10))) == 2
+    # Nor does it hold what comes after.
     monkeypatch.undo()
+    assert waiting.is_over
+
+
+def test_a_full_backlog_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(backlog, "MOST_BYTES", 15)
+    waiting = Backlog([source(0), source(1)])
     assert len(places(waiting.take(fetched(0, log_of(3)), 10))) == 0
     assert len(places(waiting.take(fetched(0, log_of(4)), 10))) == 2
     waiting.take(fetched(0, log_of(5)), 10)

@@ -230,8 +230,10 @@ def test_kept_partitions_wait_for_the_log_of_those_that_were_lost(
     history.assigned(AssignmentChange(epoch=2, lost=(1,), kept=(0,), starts={source(0): ends[0]}))
     # What others write from now on of partition 1 is not known yet.
     assert not history.is_ready(0)
+    assert history.ready_reason()
     history.read()
     assert history.is_ready(0)
+    assert history.ready_reason() == ""
     log.restore_again()
     assert not history.is_ready(0)
     monkeypatch.setattr(filter_history, "MOST_WAIT_S", -1.0)
