@@ -40,14 +40,14 @@ class Backlog:
         self._moved_at = time.monotonic()
 
     @property
-    def behind(self) -> Set[TopicPartition]:
-        """The partitions that were not read to their end yet."""
-        return self._behind
+    def unfinished(self) -> Set[TopicPartition]:
+        """The partitions that were not read to their end yet, or not handed out to it."""
+        return self._behind.union(source for source, queue in self._queues.items() if queue.times)
 
     @property
     def is_over(self) -> bool:
         """Whether every partition was read to its end, and all of it handed out."""
-        return not self._behind and not any(queue.times for queue in self._queues.values())
+        return not self.unfinished
 
     def leave(self, source: TopicPartition) -> None:
         """Wait no longer for a partition from which nothing comes."""

@@ -132,10 +132,10 @@ class GroupConsumer:
         if wanted == self._reading:
             return
         new = {TopicPartition("posts", p) for p in wanted - self._reading}
-        behind = new.union(self._backlog.behind if self._backlog is not None else ())
-        behind.difference_update(self.stopped)
+        waiting = new.union(self._backlog.unfinished if self._backlog is not None else ())
+        waiting.difference_update(self.stopped)
         self._reading = wanted
-        self._backlog = Backlog(behind) if len(behind) > 1 else None
+        self._backlog = Backlog(waiting) if len(waiting) > 1 else None
         self._consumer.assign(self._starts("posts"))
         if self._beside is not None:
             self._beside.assign([s for topic in self._topics[1:] for s in self._starts(topic)])

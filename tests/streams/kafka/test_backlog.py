@@ -75,9 +75,11 @@ def test_an_end_is_told_after_the_records_before_it() -> None:
     assert not waiting.is_over
     taken = waiting.take(fetched(1, log_of(2, 3, 9)), 1)
     assert (places(taken), taken.ends) == ([(1, 0, 0)], {})
+    # 0 was read to its end, and has a record that was not handed out.
+    assert waiting.unfinished == {source(0), source(1)}
     taken = waiting.take(Fetched(), 10)
     assert (places(taken), taken.ends) == ([(2, 1, 0), (3, 1, 1), (5, 0, 1)], {source(0): 4})
-    assert waiting.behind == {source(1)}
+    assert waiting.unfinished == {source(1)}
     taken = waiting.take(Fetched(ends={source(1): 3}), 10)
     assert (places(taken), taken.ends) == ([(9, 1, 2)], {source(1): 3})
     assert waiting.is_over
