@@ -18,6 +18,8 @@ GROUP_QUEUE_KIB = 16 * 1024
 # What one fetch brings of one partition: a backlog is kept until one of each has come.
 GROUP_FETCH_KIB = 256
 LOG_QUEUE_KIB = 4 * 1024
+# How often a consumer that gathers looks whether what it fetched was taken.
+GATHER_MS = 2
 # A dead letter is the largest record: a refused record, cut, with its headers.
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 # Below what a topic takes, since a broker judges the size of whole batches.
@@ -128,15 +130,21 @@ def new_log_consumer(
     committed: bool = True,
     queue_kib: int = LOG_QUEUE_KIB,
     group: str = "unused",
+    gathers: bool = False,
 ) -> Consumer:
     """Return a consumer to be assigned by hand; it never joins a group and commits nothing.
 
-    `group` is only needed by who asks for that group's offsets.
+    `group` is only needed by who asks for that group's offsets.  One that `gathers` asks Kafka for
+    nothing more while records wait to be taken: fewer and fuller fetches, some of them later.
     """
+    gathering: dict[str, Setting] = {}
+    if gathers:
+        gathering = {"queued.min.messages": 1, "fetch.queue.backoff.ms": GATHER_MS}
     return Consumer(
         {
             **client_settings(environment, health),
             **_consumer_settings(queue_kib),
+            **gathering,
             "group.id": environment.group(group),
             "isolation.level": "read_committed" if committed else "read_uncommitted",
         }

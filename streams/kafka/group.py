@@ -67,7 +67,7 @@ class GroupConsumer:
         self._subscribed = ["posts", SHARDS_TOPIC] if shards else ["posts"]
         instance = environment.instance if environment.instance_is_given else ""
         self._consumer = new_group_consumer(environment, group, health, instance=instance)
-        self._beside = new_log_consumer(environment, health) if beside else None
+        self._beside = new_log_consumer(environment, health, gathers=True) if beside else None
         self._phase: Literal["waiting", "settling", "settled"] = "waiting"
         self._granted: tuple[frozenset[int], frozenset[int]] = (frozenset(), frozenset())
         self._asked: OffsetQuestions | None = None

@@ -368,3 +368,27 @@ def test_no_slice_is_begun_that_would_take_far_too_long(monkeypatch: pytest.Monk
                 return int(count)
 
     assert [slices(s) for s in (0.001, 0.003, 0.004, 0.006, 0.02)] == [7, 3, 2, 1, 1]
+
+
+def test_the_processor_time_is_asked_for_once_so_much_time_went_by(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock, used, asked = [50.0], [3.0], []
+
+    def thread_time() -> float:
+        asked.append(clock[0])
+        return used[0]
+
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(time, "thread_time", thread_time)
+    has_time = ranking._for(0.008)
+    asked.clear()
+    clock[0] += 0.007
+    assert has_time()
+    assert not asked
+    clock[0] += 5.0
+    used[0] += 0.007
+    assert has_time()
+    used[0] += 0.002
+    assert not has_time()
+    assert len(asked) == 2
