@@ -25,6 +25,8 @@ HEADLINE = (
     "The old bridge over the northern canal closes for repairs until the second week of autumn"
 )
 COPIES, SECONDS, RATE = 50, 10, 400
+# A busy machine stamps two copies within milliseconds, and brings the second one first.
+APART_S = 0.05
 SPARE = "often today maybe really almost quietly again everyone finally somewhere".split()  # noqa: SIM905 - shorter
 SYLLABLES = "ba do ke lim ra sto ter un vi wen mor a sil ku pra".split()  # noqa: SIM905 - shorter
 GATES = {"nsfw": {"enabled": False}, "misinformation": {"enabled": False}}
@@ -76,11 +78,18 @@ def posts(seed: int) -> list[Json]:
 
 
 def send(engine: Engine, wanted: list[Json], at: dict[int, Callable[[], None]]) -> None:
+    """Send them at `RATE`, each copy apart: see the limit that `filter_history.py` tells of."""
     start = time.monotonic()
     for n, post in enumerate(wanted):
         if n in at:
             at[n]()
+        is_apart = not post["post_id"].startswith("plain-")
+        if is_apart:
+            engine.producer.flush(30)
         engine.send("posts", post["post_id"], post)
+        if is_apart:
+            engine.producer.flush(30)
+            time.sleep(APART_S)
         if n % 10 == 0:
             time.sleep(max(0.0, start + n / RATE - time.monotonic()))
     engine.producer.flush(30)
