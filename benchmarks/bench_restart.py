@@ -2,8 +2,9 @@
 
     python benchmarks/bench_restart.py [--posts 300000]
 
-The posts are written as records, see `live_posts.py`.  Four things are timed:
+The posts are written as records, see `live_posts.py`.  Five things are timed:
 
+bare      a start that only reads, ranks and writes (`bare_restore.py`), before the others
 start     the first start, Redis empty
 restart   after a kill, Redis as it was; the instance has a name, so Kafka gives the partitions back
 flush     FLUSHALL
@@ -175,6 +176,19 @@ class Stopwatch:
         return Measurement(self._name, first_s, feeds_s, signals_s, loop_ms, cpu_ms, expelled)
 
 
+def start_bare(view: RedisView, environment: Environment) -> Measurement:
+    """Start a bare restore, and empty Redis once it has written every feed."""
+    subject = start("bare", environment, bare="bare_restore.py")
+    try:
+        watch = Stopwatch("bare", view, subject, fresh=True)
+        first_s = watch.wait("first feed", lambda: bool(view.feeds()))
+        feeds_s = watch.wait("all feeds", lambda: not view.missing(SIZE, 0))
+    finally:
+        subject.stop()
+    view.client.flushall()
+    return Measurement("bare", first_s, feeds_s, math.nan, math.nan, math.nan, 0)
+
+
 def start_up(
     view: RedisView, environment: Environment, *, former: int = 0
 ) -> tuple[Subject, Measurement]:
@@ -218,7 +232,7 @@ def change_size(environment: Environment, view: RedisView, subject: Subject) -> 
 
 
 def measure(posts: int) -> list[Measurement]:
-    """Run all four; prints what a post takes in memory."""
+    """Run all; prints what a post takes in memory."""
     with own_servers() as environment:
         with running("worker", environment) as subject:
             time.sleep(SETTLE_S)
@@ -229,6 +243,7 @@ def measure(posts: int) -> list[Measurement]:
         print(f"{live.records:,} records in {time.perf_counter() - began:.0f} s", flush=True)
         view = RedisView(environment, live)
         view.client.flushall()
+        bare = start_bare(view, environment)
         subject, started = start_up(view, environment)
         subject.stop(signal.SIGKILL)
         subject, restarted = start_up(view, environment, former=view.owner())
@@ -240,7 +255,7 @@ def measure(posts: int) -> list[Measurement]:
             changed = change_size(environment, view, subject)
         finally:
             subject.stop()
-    return [started, restarted, flushed, changed]
+    return [bare, started, restarted, flushed, changed]
 
 
 def main() -> None:

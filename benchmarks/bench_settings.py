@@ -1,7 +1,8 @@
 """Weights to visible: a setting is flipped while events come, and every read is checked.
 
-    python benchmarks/bench_settings.py [--flips 100] [--posts 20000] [--events 500]
+    python benchmarks/bench_settings.py [--flips 100] [--posts 20000] [--events 500] [--rounds 5]
 
+The worker and the bare loop (`bare_settings.py`) take turns; printed last are their medians.
 `global` holds 500 posts.  Its weights alternate between two rankings whose scores lie on either
 side of 0, so that a read shows which weights each member's score is by.  A read is one MULTI of the
 feed and its `:info`, as a frontend does it; one that is mixed, short or empty fails the run.
@@ -17,19 +18,22 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from urllib.parse import urlsplit
 
 import msgspec
 import numpy as np
+from bare_settings import FEED, SIZE
+from bench_backlog import SignalReader
 from confluent_kafka import Producer
 from load import Load
 from machine import Stolen, describe
-from subjects import LOOP_CPU_HISTOGRAM, Subject, own_servers, running
+from subjects import LOOP_CPU_HISTOGRAM, SUBJECTS, SubjectName, own_servers, running
 
 from feedmill.streams.settings.environment import Environment, environment_variables
 
-FEED, SIZE = "global", 500
 # Scores below 0 by `quality` alone, above 0 by `engagement` at the highest weight; no decay.
 LOW = {"quality": 0.5, "engagement": 0.0, "half_life_hours": None}
 HIGH = {"quality": 0.0, "engagement": 1e6, "half_life_hours": None}
@@ -136,24 +140,16 @@ class Flipper:
             time.sleep(READ_EVERY_S)
 
 
-def fill(environment: Environment, subject: Subject, posts: int) -> None:
-    """Send the live posts and wait until the worker has dealt with them."""
-    load = Load(environment, tag="live")
-    for _ in range(posts):
-        load.send_post(watched=False)
+def fill(environment: Environment, posts: int) -> None:
+    """Send the live posts and wait until the subject has dealt with them."""
+    load, reader = Load(environment, tag="live"), SignalReader(environment)
+    waiting = [load.send_post(watched=False) for _ in range(posts)]
     load.flush()
     until = time.monotonic() + WITHIN_S
-    while shown(subject) < 0.98 * posts:
+    while waiting := reader.unfinished(waiting):
         if time.monotonic() > until:
-            raise SystemExit(f"{shown(subject):.0f} of {posts} posts shown after {WITHIN_S:.0f} s")
+            raise SystemExit(f"{len(waiting)} of {posts} posts not done after {WITHIN_S:.0f} s")
         time.sleep(0.2)
-    print(f"{shown(subject):,.0f} of {posts:,} posts are shown", flush=True)
-
-
-def shown(subject: Subject) -> float:
-    """Return how many posts pass the gates."""
-    samples = subject.samples()
-    return sum(samples.value("feedmill_posts", decision=name) for name in ("show", "demote"))
 
 
 def beside(environment: Environment, events: int, seconds: float) -> subprocess.Popen[bytes]:
@@ -167,24 +163,39 @@ def beside(environment: Environment, events: int, seconds: float) -> subprocess.
     )
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--flips", type=int, default=100)
-    parser.add_argument("--posts", type=int, default=20_000)
-    parser.add_argument("--events", type=int, default=500, help="a second")
-    options = parser.parse_args()
-    print(describe(), flush=True)
-    with own_servers() as environment, running("worker", environment) as subject:
-        fill(environment, subject, options.posts)
+@dataclass(frozen=True)
+class Measurement:
+    """A subject's flips, and the upper edges of how long a cycle of its loop took meanwhile."""
+
+    ms: Sequence[float]
+    reads: int
+    loop_ms: float
+    cpu_ms: float
+    stolen: float  # of one processor, by the host
+
+    @property
+    def p50_ms(self) -> float:
+        return float(np.percentile(self.ms, 50))
+
+    @property
+    def p99_ms(self) -> float:
+        return float(np.percentile(self.ms, 99))
+
+
+def measure(name: SubjectName, posts: int, events: int, flips: int) -> Measurement:
+    """Fill a subject, flip its weights beside the load, and check every read."""
+    bare = "bare_settings.py"
+    with own_servers() as environment, running(name, environment, bare) as subject:
+        fill(environment, posts)
         reader = FeedReader(environment)
         flipper = Flipper(environment, reader)
-        load = beside(environment, options.events, 600)
+        load = beside(environment, events, 600)
         try:
             flipper.start()
             time.sleep(WARM_S)
             reader.reads = 0
             before, stolen = subject.samples(), Stolen()
-            ms = [flipper.flip(high=i % 2 == 0) for i in range(options.flips)]
+            ms = [flipper.flip(high=i % 2 == 0) for i in range(flips)]
             samples, share = subject.samples(), stolen.share()
             block_ms = samples.longest_loop_ms(before)
             cpu_ms = samples.longest_loop_ms(before, LOOP_CPU_HISTOGRAM)
@@ -192,13 +203,36 @@ def main() -> None:
         finally:
             load.terminate()
             load.wait()
-    p50, p99 = np.percentile(ms, [50, 99])
+    return Measurement(ms, reader.reads, block_ms, cpu_ms, share)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--flips", type=int, default=100)
+    parser.add_argument("--posts", type=int, default=20_000)
+    parser.add_argument("--events", type=int, default=500, help="a second")
+    parser.add_argument("--rounds", type=int, default=5)
+    options = parser.parse_args()
+    print(describe(), flush=True)
     columns = f"{'p50 ms':>9}{'p99 ms':>9}{'max ms':>9}{'reads':>8}{'loop ms <=':>12}"
-    print(f"{'flips':>6}{columns}{'cpu ms <=':>11}{'stolen':>8}")
-    print(
-        f"{len(ms):>6}{p50:>9.1f}{p99:>9.1f}{max(ms):>9.1f}{reader.reads:>8}"
-        f"{block_ms:>12.0f}{cpu_ms:>11.0f}{share:>8.2f}"
-    )
+    print(f"{'subject':<9}{'flips':>6}{columns}{'cpu ms <=':>11}{'stolen':>8}")
+    found: dict[SubjectName, list[Measurement]] = {name: [] for name in SUBJECTS}
+    for _ in range(options.rounds):
+        for name in SUBJECTS:
+            one = measure(name, options.posts, options.events, options.flips)
+            found[name].append(one)
+            print(
+                f"{name:<9}{len(one.ms):>6}{one.p50_ms:>9.1f}{one.p99_ms:>9.1f}{max(one.ms):>9.1f}"
+                f"{one.reads:>8}{one.loop_ms:>12.0f}{one.cpu_ms:>11.0f}{one.stolen:>8.2f}",
+                flush=True,
+            )
+    p50s = {name: median(one.p50_ms for one in found[name]) for name in SUBJECTS}
+    p99s = {name: median(one.p99_ms for one in found[name]) for name in SUBJECTS}
+    print(f"{'median':<9}{'p50 ms':>9}{'p99 ms':>9}{'p50 ratio':>11}{'p99 ratio':>11}")
+    for name in SUBJECTS:
+        p50, p99 = p50s[name], p99s[name]
+        ratios = f"{p50 / p50s['bare']:>11.2f}{p99 / p99s['bare']:>11.2f}"
+        print(f"{name:<9}{p50:>9.1f}{p99:>9.1f}{ratios}")
     print("no read was mixed, short or empty")
 
 

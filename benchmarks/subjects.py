@@ -36,10 +36,12 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 _STOP_WITHIN_S = 20.0
 
 
-def command_of(name: SubjectName, arguments: Sequence[str] = ()) -> list[str]:
-    """Return the command line of a subject."""
+def command_of(
+    name: SubjectName, arguments: Sequence[str] = (), bare: str = "bare_loop.py"
+) -> list[str]:
+    """Return the command line of a subject; `bare` is the script of the bare loop."""
     if name == "bare":
-        return [sys.executable, str(Path(__file__).parent / "bare_loop.py"), *arguments]
+        return [sys.executable, str(Path(__file__).parent / bare), *arguments]
     return [sys.executable, "-m", "feedmill.cli.main", "worker", *arguments]
 
 
@@ -176,6 +178,7 @@ def start(
     *,
     arguments: Sequence[str] = (),
     variables: Mapping[str, str] | None = None,
+    bare: str = "bare_loop.py",
 ) -> Subject:
     """Start a subject without waiting for it."""
     port = free_port(set())
@@ -187,15 +190,17 @@ def start(
     }
     log = tempfile.TemporaryFile()  # noqa: SIM115 - `Subject.stop` closes it
     process = subprocess.Popen(
-        command_of(name, arguments), env=env, stdout=log, stderr=subprocess.STDOUT
+        command_of(name, arguments, bare), env=env, stdout=log, stderr=subprocess.STDOUT
     )
     return Subject(name, process, port, log)
 
 
 @contextlib.contextmanager
-def running(name: SubjectName, environment: Environment) -> Iterator[Subject]:
+def running(
+    name: SubjectName, environment: Environment, bare: str = "bare_loop.py"
+) -> Iterator[Subject]:
     """Start a subject, wait until it is ready, and stop it after the block."""
-    subject = start(name, environment)
+    subject = start(name, environment, bare=bare)
     try:
         subject.wait_ready()
         yield subject
