@@ -117,6 +117,7 @@ class Worker:
         self._interleaved = InterleavedWeights()
         self._partitions = 0
         self._started = False
+        self._started_steps: list[Step] = []
         self._owned: tuple[int, ...] = ()
         self._served_at = self._often_until = self._settings_read_at = 0.0
         self._waits_beside = self._busy = self._has_new_settings = False
@@ -167,6 +168,7 @@ class Worker:
                     is_live=lambda: self.group.is_live,
                 )
             )
+            self._started_steps.append(step)
         self.time.on_beat = self._hand_heartbeat_down
         self._watchdog.start()
         self.writer.start()
@@ -188,7 +190,7 @@ class Worker:
         deadline.daemon = True
         deadline.start()
         self._watchdog.stop()
-        parts = [self.group.close, self.writer.close, *(step.close for step in self.steps)]
+        parts = [self.group.close, self.writer.close, *(s.close for s in self._started_steps)]
         for part in (
             *parts,
             self.status.close,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import math
 import threading
 import time
@@ -14,11 +15,12 @@ import pytest
 from builders.kafka_log import KafkaLog
 from builders.waiting import until
 from feedmill.deploy.local import StackAddress
+from feedmill.events.errors import UsageError
 from feedmill.events.settings import Settings
 from feedmill.streams.kafka.batches import RecordBatch
 from feedmill.streams.settings.environment import Environment
 from feedmill.streams.stages import worker as worker_module
-from feedmill.streams.stages.step import Step, WorkBatch, Writer
+from feedmill.streams.stages.step import Step, StepContext, WorkBatch, Writer
 from feedmill.streams.stages.worker import CYCLE_S, LEAST_S, LEAST_TURN_S, Worker
 
 pytestmark = pytest.mark.stack
@@ -73,6 +75,34 @@ def test_nobody_has_a_turn_before_an_urgent_step_is_done(stack: StackAddress, pr
         assert (first.polls, first.backgrounds) == (0, 0)
         urgent.restores = False
         until(lambda: first.polls > 50 and first.backgrounds > 50)
+
+
+class RefusedStep(CountedStep):
+    """Finds at its start that something is missing."""
+
+    def start(self, context: StepContext) -> None:
+        raise UsageError("a model is missing")
+
+
+class ClosedStep(CountedStep):
+    """Counts how often it is closed."""
+
+    closed = 0
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+def test_where_a_step_does_not_start_those_that_did_are_closed_and_nothing_else_is_said(
+    stack: StackAddress, prefix: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    kafka = KafkaLog.created(stack.kafka, prefix)
+    started, never = ClosedStep("started"), ClosedStep("never")
+    worker = Worker(kafka.environment, [started, RefusedStep("refused"), never])
+    with caplog.at_level(logging.WARNING), pytest.raises(UsageError, match="a model is missing"):
+        worker.run()
+    assert (started.closed, never.closed) == (1, 0)
+    assert caplog.messages == []
 
 
 class GreedyStep(CountedStep):
