@@ -22,6 +22,7 @@ Texts = Sequence[bytes | None]
 
 _post = msgspec.json.Decoder(Post)
 _signals = msgspec.json.Decoder(list[Signal])
+_BEGIN, _END = b"{}"
 
 
 def decode_posts(keys: Texts, values: Texts) -> list[Post] | None:
@@ -87,7 +88,9 @@ def _joined(values: Sequence[bytes]) -> bytes:
     that is no JSON.
     """
     joined = b",".join(values)
-    begins, ends = {value[:1] for value in values}, {value[-1:] for value in values}
-    return (
-        joined if begins == {b"{"} and ends == {b"}"} and joined.count(b"{") == len(values) else b""
-    )
+    sizes = np.fromiter(map(len, values), np.int64, len(values))
+    if not sizes.all():
+        return b""
+    text, ends = np.frombuffer(joined, np.uint8), np.cumsum(sizes + 1) - 2
+    are_whole = (text[ends - sizes + 1] == _BEGIN).all() and (text[ends] == _END).all()
+    return joined if are_whole and np.count_nonzero(text == _BEGIN) == len(values) else b""

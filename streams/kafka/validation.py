@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
-
-import numpy as np
-import numpy.typing as npt
+from typing import Generic, TypeVar, cast
 
 from feedmill.events.errors import BadEvent
 from feedmill.events.partition import partition_of, partitions_of
@@ -84,9 +81,12 @@ def decode_together(
         return None
     columns = columns_of(batch.records)
     events = decode_many(columns.keys, columns.values)
-    if events is None or (_partitions(columns.keys, partitions) != batch.source.partition).any():
+    if events is None:
         return None
-    return events
+    # All are there, and none is too long: each is the id of its event.
+    keys = cast("Sequence[bytes]", columns.keys)
+    is_misplaced = partitions_of(keys, partitions) != batch.source.partition
+    return None if is_misplaced.any() else events
 
 
 def _expected(records: Sequence[Record], partitions: int) -> Sequence[int]:
@@ -94,12 +94,8 @@ def _expected(records: Sequence[Record], partitions: int) -> Sequence[int]:
     keys = [record.key for record in records]
     if len(keys) < _MANY_FROM:
         return [partition_of(_hashed(key), partitions) for key in keys]
-    expected: list[int] = _partitions(keys, partitions).tolist()
+    expected: list[int] = partitions_of([*map(_hashed, keys)], partitions).tolist()
     return expected
-
-
-def _partitions(keys: Sequence[bytes | None], partitions: int) -> npt.NDArray[np.int64]:
-    return partitions_of([*map(_hashed, keys)], partitions)
 
 
 def _hashed(key: bytes | None) -> bytes:
