@@ -309,6 +309,9 @@ class FilterHistory:
     def pasts(self, work: WorkBatch) -> Sequence[CopyCounts]:
         """Fold a cycle's records, and what others wrote until then; what came before each post."""
         self._worked_at = time.monotonic()
+        # Posts of others may have come with the cycle's own, or while the loop waited for them.
+        for batch in self._log.read(LIVE_RECORDS):
+            self._take(batch)
         own: list[_Pending] = []
         until_ms = 0
         for part in work.partitions:

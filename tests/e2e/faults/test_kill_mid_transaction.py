@@ -12,11 +12,16 @@ from builders.recovery import counted, send, settle, workload
 from builders.waiting import in_background, now_ms, until
 
 KILLS = 3
-RATE = 250
+# Slow enough to catch a transaction that stays open: it may take several pauses.
+RATE = 60
+AT_ONCE = 10
 
 
-def send_slowly(engine: FaultEngine, part: Sequence[Any], _: threading.Event) -> None:
-    send(engine, list(part), rate=RATE)
+def send_slowly(engine: FaultEngine, part: Sequence[Any], told: threading.Event) -> None:
+    """Send a part at `RATE` until told, then the rest of it at once."""
+    for first in range(0, len(part), AT_ONCE):
+        send(engine, list(part[first : first + AT_ONCE]))
+        told.wait(AT_ONCE / RATE)
 
 
 def test_counts_are_exact_and_nothing_of_the_open_transaction_is_read(

@@ -142,6 +142,27 @@ def test_a_worker_says_what_a_fold_over_all_partitions_says(own: set[int]) -> No
     assert len(found) == sum(r.value is not None for p in own for r in full[source(p)])
 
 
+@pytest.mark.parametrize("own", [{0}, {0, 2}])
+def test_posts_of_others_that_came_with_the_own_ones_count(own: set[int]) -> None:
+    topics = written(200, since_ms=NOW_MS - 200_000)
+    right = expected(topics)
+    full = {at: list(log) for at, log in topics.items()}
+    for log in topics.values():
+        del log[:]
+    history, reader = made(topics)
+    gain(history, reader, dict.fromkeys(own, 0))
+    found: dict[Any, CopyCounts] = {}
+    for until in range(NOW_MS - 190_000, NOW_MS + 10_000, 10_000):
+        # The turn of the log was before anything came; then the loop waited for input.
+        history.read()
+        came = {}
+        for at, records in full.items():
+            came[at] = [r for r in records if until - 10_000 <= r.timestamp < until]
+            topics[at] += came[at]
+        found |= told(history, *((p, came[source(p)]) for p in own if came[source(p)]))
+    same_copies(found, {at: past for at, past in right.items() if at[0] in own})
+
+
 def test_after_a_restart_it_says_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(filter_history, "MOST_WAITING", 50)
     topics = written(900, since_ms=NOW_MS - 2 * REBUILD_MS, every_ms=2 * REBUILD_MS // 900)
