@@ -26,7 +26,7 @@ TARGETS ?=
 
 # How many processes `make test` runs files of tests in, each with servers of its own: most tests of
 # a running engine wait.  0: one after another, in this process, as a debugger wants it.
-JOBS ?= 3
+JOBS ?= 2
 
 # `make chaos`: LONG=1 for many rounds, ONLY=kill_worker for one scenario, SEED=7 to draw the same again.
 LONG ?=

@@ -125,6 +125,8 @@ class FaultEngine(Engine):
             if self.open_transactions(topic):
                 return True
             go_on(worker)
+            # It commits at once what is overdue, which is not to be caught again.
+            time.sleep(0.3)
             return False
 
         until(caught, 60, every=0)

@@ -12,7 +12,7 @@ from builders.recovery import counted, send, settle, workload
 from builders.waiting import in_background, now_ms, until
 
 KILLS = 3
-# Slow enough to catch a transaction that stays open: it may take several pauses.
+# Slow enough to catch a transaction that stays open, which may take several pauses.
 RATE = 60
 AT_ONCE = 10
 
@@ -32,6 +32,7 @@ def test_counts_are_exact_and_nothing_of_the_open_transaction_is_read(
     work = workload(now_ms() - 90_000_000, posts=250, engagements=2000)
     share = len(work.records) // KILLS + 1
     for n in range(KILLS):
+        engine.wait_ready()
         worker = engine.workers[ALL_STAGES]
         part = work.records[n * share : (n + 1) * share]
         with in_background(partial(send_slowly, engine, part)):
