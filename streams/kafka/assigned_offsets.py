@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
-from feedmill.streams.kafka.assignment import CommitMark, decode_mark
+from feedmill.streams.kafka.assignment import AssignmentChange, CommitMark, decode_mark
 from feedmill.streams.kafka.batches import TopicPartition
 from feedmill.streams.kafka.offsets import Bounds, Committed, Offsets
+from feedmill.streams.settings.environment import Environment
 
 
 class PartitionOffsets:
@@ -42,3 +43,70 @@ class OffsetQuestions:
         """
         committed, bounds = self._committed.result(), self._bounds.result()
         return {at: PartitionOffsets(bounds[at], committed.get(at)) for at in self._sources}
+
+
+def untouched(
+    partitions: Iterable[int],
+    topics: Sequence[str],
+    offsets: Mapping[TopicPartition, PartitionOffsets],
+    clean: Mapping[TopicPartition, int],
+    owner: str,
+) -> frozenset[int]:
+    """Return those whose last commit is this owner's own, made when they were revoked.
+
+    `clean` are the positions that were committed then.
+    """
+    found = set()
+    for partition in partitions:
+        at = [TopicPartition(topic, partition) for topic in topics]
+        if all(
+            clean.get(one) == offsets[one].start and offsets[one].mark.by == owner for one in at
+        ):
+            found.add(partition)
+    return frozenset(found)
+
+
+def assignment_change(
+    epoch: int,
+    before: Collection[int],
+    mine: Collection[int],
+    kept: Collection[int],
+    shards: frozenset[int],
+    offsets: Mapping[TopicPartition, PartitionOffsets],
+) -> AssignmentChange:
+    """Return what an assignment changes: `before` was owned, `mine` is, `kept` is as it was."""
+    return AssignmentChange(
+        epoch=epoch,
+        gained=tuple(sorted(set(mine) - set(kept))),
+        lost=tuple(sorted(set(before) - set(kept))),
+        kept=tuple(sorted(kept)),
+        shards=shards,
+        starts={at: found.start for at, found in offsets.items()},
+        ends={at: found.end for at, found in offsets.items()},
+        notes={p: offsets[TopicPartition("posts", p)].mark.notes for p in mine},
+    )
+
+
+def out_of_range(
+    environment: Environment,
+    group: str,
+    source: TopicPartition,
+    offset: int | None,
+    found: str,
+    *,
+    is_beyond: bool,
+) -> str:
+    """Say that an offset is not in the log, and what an operator may do.
+
+    `found` is what the log has, or what the client says; `is_beyond` if it ends before the offset.
+    """
+    topic = environment.topic(source.topic)
+    why, to = "records that were not read are gone", "earliest"
+    if is_beyond:
+        why, to = "the log was cut off, and records that were read are gone", "latest"
+    return (
+        f"offset {offset} of {topic}[{source.partition}] is out of range ({found}): {why}. To go"
+        f" on from what is there, stop all workers, then: kafka-consumer-groups --bootstrap-server"
+        f" {environment.kafka} --group {environment.group(group)}"
+        f" --topic {topic}:{source.partition} --reset-offsets --to-{to} --execute"
+    )

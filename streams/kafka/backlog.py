@@ -24,6 +24,23 @@ from feedmill.streams.kafka.messages import Fetched
 # partition that brings nothing for so long is waited for no longer.
 MOST_BYTES = 32 * 1024 * 1024
 MOST_WAIT_S = 1.0
+# Gained partitions begin together, but wait no longer than this for one that is not restored.
+TOGETHER_S = 5.0
+
+
+class Together:
+    """Lets the partitions that an assignment gained begin at the same time, if they can."""
+
+    def __init__(self) -> None:
+        self._held_since = 0.0
+
+    def among(self, gained: set[int], ready: set[int]) -> set[int]:
+        """Return the ready partitions, without gained ones while others of them are not ready."""
+        if gained <= ready or not gained & ready:
+            return ready
+        now = time.monotonic()
+        self._held_since = self._held_since or now
+        return ready if now > self._held_since + TOGETHER_S else ready - gained
 
 
 class Backlog:

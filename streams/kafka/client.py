@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Mapping
 
 from confluent_kafka import Consumer, KafkaError, Producer
 
@@ -29,6 +30,11 @@ MAX_POLL_INTERVAL_MS = 30_000
 # An error that is not repeated within this time is over.
 _ERROR_HOLDS_S = 5.0
 _SAY_EVERY_S = 10.0
+# How often a client says which brokers it knows; after so many times none, it finds none again.
+_STATISTICS_MS = 5_000
+_MOST_WITHOUT = 2
+# How statistics name a broker that has an address; a coordinator alone is none.
+_SOURCES = '"source":"learned"', '"source":"configured"'
 
 _SECURITY = {
     "security_protocol": "security.protocol",
@@ -67,6 +73,52 @@ class ClientHealth:
             return f"Kafka: {self._trouble}" if recent else ""
 
 
+class KnownBrokers:
+    """Whether a client knows any broker, by the statistics that it is polled for.
+
+    A cluster whose brokers are all fenced names none in its metadata: a single broker that stood
+    still for longer than its session does so for a moment.  librdkafka 2.10 to 2.16 then forgets
+    those it knew, and may never ask for others (its issue 5301).  A broker that is away is still
+    known.
+    """
+
+    def __init__(self) -> None:
+        self.are_lost = False
+        self._without = 0
+
+    def note(self, statistics: str) -> None:
+        """Take what the client said of itself; its callback."""
+        # To parse them would take more than anything else: they tell of each partition.
+        is_known = any(source in statistics for source in _SOURCES)
+        self._without = 0 if is_known else self._without + 1
+        self.are_lost = self._without >= _MOST_WITHOUT
+
+
+class WatchedConsumer(Consumer):  # type: ignore[misc]  # The package has no types.
+    """A consumer that can tell whether it must be replaced, see `KnownBrokers`."""
+
+    def __init__(self, settings: Mapping[str, object]) -> None:
+        self.brokers = KnownBrokers()
+        super().__init__(_watched(settings, self.brokers))
+
+
+class WatchedProducer(Producer):  # type: ignore[misc]  # The package has no types.
+    """A producer that can tell whether it must be replaced, see `KnownBrokers`."""
+
+    def __init__(self, settings: Mapping[str, object]) -> None:
+        self.brokers = KnownBrokers()
+        super().__init__(_watched(settings, self.brokers))
+
+
+def _watched(settings: Mapping[str, object], brokers: KnownBrokers) -> dict[str, object]:
+    return {**settings, "statistics.interval.ms": _STATISTICS_MS, "stats_cb": brokers.note}
+
+
+def discard(consumer: Consumer) -> None:
+    """Close a consumer on a thread of its own: one that knows no broker may take for ever."""
+    threading.Thread(target=consumer.close, name="closing a consumer", daemon=True).start()
+
+
 def client_settings(environment: Environment, health: ClientHealth) -> dict[str, object]:
     """Address, security and error reporting, as librdkafka spells them."""
     security = {_SECURITY[name]: value for name, value in environment.security.items()}
@@ -101,12 +153,17 @@ def _consumer_settings(queue_kib: int, fetch_kib: int = 1024) -> dict[str, Setti
     }
 
 
+def rebalance_s(environment: Environment) -> float:
+    """How long a group waits for a member in a rebalance, and how seldom one may poll."""
+    return max(MAX_POLL_INTERVAL_MS, environment.session_timeout_ms) / 1000
+
+
 def new_group_consumer(
     environment: Environment, group: str, health: ClientHealth, *, instance: str = ""
-) -> Consumer:
+) -> WatchedConsumer:
     """Return a member-to-be of a consumer group, read committed; static if `instance` is given."""
     static: dict[str, Setting] = {"group.instance.id": instance} if instance else {}
-    return Consumer(
+    return WatchedConsumer(
         {
             **client_settings(environment, health),
             **_consumer_settings(GROUP_QUEUE_KIB, GROUP_FETCH_KIB),
@@ -117,7 +174,7 @@ def new_group_consumer(
             "session.timeout.ms": environment.session_timeout_ms,
             # Members learn by their next heartbeat that another died and partitions move.
             "heartbeat.interval.ms": 1_000,
-            "max.poll.interval.ms": max(MAX_POLL_INTERVAL_MS, environment.session_timeout_ms),
+            "max.poll.interval.ms": int(1000 * rebalance_s(environment)),
             **static,
         }
     )
@@ -131,7 +188,7 @@ def new_log_consumer(
     queue_kib: int = LOG_QUEUE_KIB,
     group: str = "unused",
     gathers: bool = False,
-) -> Consumer:
+) -> WatchedConsumer:
     """Return a consumer to be assigned by hand; it never joins a group and commits nothing.
 
     `group` is only needed by who asks for that group's offsets.  One that `gathers` asks Kafka for
@@ -140,7 +197,7 @@ def new_log_consumer(
     gathering: dict[str, Setting] = {}
     if gathers:
         gathering = {"queued.min.messages": 1, "fetch.queue.backoff.ms": GATHER_MS}
-    return Consumer(
+    return WatchedConsumer(
         {
             **client_settings(environment, health),
             **_consumer_settings(queue_kib),
@@ -158,7 +215,7 @@ def new_producer(
     transactional_id: str = "",
     queue_records: int = 1_000_000,
     delivery_ms: int = 10_000,
-) -> Producer:
+) -> WatchedProducer:
     """Return an idempotent producer with acks=all, transactional if an id is given.
 
     `delivery_ms` is how long a record outside of transactions waits for a broker that is away.
@@ -186,4 +243,4 @@ def new_producer(
             # A second request that a new leader takes before the first loses the first.
             "max.in.flight.requests.per.connection": 1,
         }
-    return Producer(settings)
+    return WatchedProducer(settings)

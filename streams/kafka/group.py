@@ -11,26 +11,33 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Literal
 
 from confluent_kafka import Consumer, KafkaError, KafkaException
 from confluent_kafka import TopicPartition as KafkaPartition
 
 from feedmill.events.errors import UsageError
-from feedmill.streams.kafka.assigned_offsets import OffsetQuestions, PartitionOffsets
+from feedmill.streams.kafka.assigned_offsets import (
+    OffsetQuestions,
+    PartitionOffsets,
+    assignment_change,
+    out_of_range,
+    untouched,
+)
 from feedmill.streams.kafka.assignment import AssignmentChange
-from feedmill.streams.kafka.backlog import Backlog
+from feedmill.streams.kafka.backlog import Backlog, Together
 from feedmill.streams.kafka.batches import RecordBatch, TopicPartition
-from feedmill.streams.kafka.client import new_group_consumer, new_log_consumer
+from feedmill.streams.kafka.client import discard, new_group_consumer, new_log_consumer, rebalance_s
 from feedmill.streams.kafka.connection import Connection
-from feedmill.streams.kafka.messages import Fetched, fetch, is_out_of_range
+from feedmill.streams.kafka.messages import Fetched, fetch, is_out_of_range, last_known_end
 
 log = logging.getLogger(__name__)
 
 MOST_BYTES = 8 * 1024 * 1024
 SHARDS_TOPIC = "feed-shards"
-# Gained partitions begin together, but wait no longer than this for one that is not restored.
-TOGETHER_S = 5.0
+# How much longer than a rebalance may take a member waits before it joins by another client.
+MORE_THAN_REBALANCE_S = 10.0
 
 
 class GroupConsumer:
@@ -66,8 +73,12 @@ class GroupConsumer:
         self._topics = ("posts", *beside)
         self._subscribed = ["posts", SHARDS_TOPIC] if shards else ["posts"]
         instance = environment.instance if environment.instance_is_given else ""
-        self._consumer = new_group_consumer(environment, group, health, instance=instance)
-        self._beside = new_log_consumer(environment, health, gathers=True) if beside else None
+        self._new_consumer = partial(
+            new_group_consumer, environment, group, health, instance=instance
+        )
+        self._new_beside = partial(new_log_consumer, environment, health, gathers=True)
+        self._consumer = self._new_consumer()
+        self._beside = self._new_beside() if beside else None
         self._phase: Literal["waiting", "settling", "settled"] = "waiting"
         self._granted: tuple[frozenset[int], frozenset[int]] = (frozenset(), frozenset())
         self._asked: OffsetQuestions | None = None
@@ -78,11 +89,13 @@ class GroupConsumer:
         self._snapshot: dict[TopicPartition, int] | None = None  # of them, until one moves
         self._reading: set[int] = set()
         self._backlog: Backlog | None = None
-        self._held_since = 0.0
+        self._together = Together()
+        self._waiting_since = 0.0
         self.stopped: dict[TopicPartition, str] = {}
 
     def start(self) -> None:
         """Join the group; the assignment comes through `take_change`."""
+        self._waiting_since = time.monotonic()
         names = [self._environment.topic(topic) for topic in self._subscribed]
         self._consumer.subscribe(
             names, on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._lost
@@ -101,6 +114,8 @@ class GroupConsumer:
         UsageError
             Another process joined the group under this instance's name.
         """
+        if self._consumer.brokers.are_lost or self._waits_too_long():
+            self._join_again()
         backlog = self._backlog
         ready = 0 if backlog is None else backlog.ready_count()
         room = max(1, most - ready)
@@ -117,6 +132,10 @@ class GroupConsumer:
         """Take what there is of the topics beside `posts`; wait where there is nothing."""
         if self._beside is None:
             return []
+        if self._beside.brokers.are_lost:
+            gone, self._beside = self._beside, self._new_beside()
+            discard(gone)
+            self._assign_beside()
         return self._accept(self._fetch(self._beside, most, wait_s))
 
     def begin(self, partitions: Iterable[int]) -> None:
@@ -128,7 +147,8 @@ class GroupConsumer:
         if self._phase != "settled":
             return
         ready = {p for p in partitions if p in self._last.owned}
-        wanted = self._together(ready - self._reading) | self._reading
+        gained = set(self._last.gained) - self._reading
+        wanted = self._together.among(gained, ready - self._reading) | self._reading
         if wanted == self._reading:
             return
         new = {TopicPartition("posts", p) for p in wanted - self._reading}
@@ -137,8 +157,7 @@ class GroupConsumer:
         self._reading = wanted
         self._backlog = Backlog(waiting) if len(waiting) > 1 else None
         self._consumer.assign(self._starts("posts"))
-        if self._beside is not None:
-            self._beside.assign([s for topic in self._topics[1:] for s in self._starts(topic)])
+        self._assign_beside()
 
     def halt(self) -> None:
         """Read nothing more until `begin`; the positions stay."""
@@ -148,14 +167,9 @@ class GroupConsumer:
             if self._beside is not None:
                 self._beside.unassign()
 
-    def _together(self, ready: set[int]) -> set[int]:
-        """Leave gained partitions out while others of them are not ready, for some seconds."""
-        gained = set(self._last.gained) - self._reading
-        if gained <= ready or not gained & ready:
-            return ready
-        now = time.monotonic()
-        self._held_since = self._held_since or now
-        return ready if now > self._held_since + TOGETHER_S else ready - gained
+    def _assign_beside(self) -> None:
+        if self._beside is not None:
+            self._beside.assign([s for topic in self._topics[1:] for s in self._starts(topic)])
 
     @property
     def reading(self) -> frozenset[int]:
@@ -196,11 +210,7 @@ class GroupConsumer:
 
     def lag(self) -> dict[TopicPartition, int]:
         """Return how many offsets of each owned partition lie ahead, as last heard of."""
-        found = {}
-        for at, position in self._positions.items():
-            end = self._known_end(at)
-            found[at] = max(0, end - position)
-        return found
+        return {at: max(0, self._known_end(at) - p) for at, p in self._positions.items()}
 
     def ready_reason(self) -> str:
         """Say why not all is well; "" when it is."""
@@ -222,7 +232,23 @@ class GroupConsumer:
 
     # --- the group's callbacks -------------------------------------------------------------
 
+    def _waits_too_long(self) -> bool:
+        """Whether it has had no partitions for longer than any rebalance takes."""
+        since, most = self._waiting_since, rebalance_s(self._environment) + MORE_THAN_REBALANCE_S
+        return self._phase == "waiting" and time.monotonic() > since + most
+
+    def _join_again(self) -> None:
+        """Join by another client: of what this one owned, others are the owners by now."""
+        found = "broker" if self._consumer.brokers.are_lost else "partitions"
+        log.warning("joining the group by another client: the one before found no %s", found)
+        gone, self._consumer = self._consumer, self._new_consumer()
+        discard(gone)
+        self._lose(self._consumer)
+        self.start()
+
     def _assigned(self, consumer: Consumer, partitions: Sequence[KafkaPartition]) -> None:
+        if consumer is not self._consumer:
+            return
         mine: set[int] = set()
         shards: set[int] = set()
         for one in partitions:
@@ -234,6 +260,8 @@ class GroupConsumer:
         self._phase, self._asked = "settling", None
 
     def _revoked(self, consumer: Consumer, partitions: Sequence[KafkaPartition]) -> None:
+        if consumer is not self._consumer:
+            return
         positions, was_settled = self.positions(), self._phase == "settled"
         clean = self._on_revoked()
         if was_settled:
@@ -241,7 +269,12 @@ class GroupConsumer:
         self._stop_reading(consumer)
 
     def _lost(self, consumer: Consumer, partitions: Sequence[KafkaPartition]) -> None:
+        if consumer is not self._consumer:
+            return
         log.warning("the group expelled this worker: %d partitions are lost", len(partitions))
+        self._lose(consumer)
+
+    def _lose(self, consumer: Consumer) -> None:
         self._clean = {}
         self._stop_reading(consumer)
         self.epoch += 1
@@ -252,7 +285,7 @@ class GroupConsumer:
         consumer.unassign()
         if self._beside is not None:
             self._beside.unassign()
-        self._phase, self._asked = "waiting", None
+        self._phase, self._asked, self._waiting_since = "waiting", None, time.monotonic()
         self._reading, self._backlog = set(), None
         self._positions, self._snapshot = {}, None
         self.stopped = {}
@@ -282,36 +315,17 @@ class GroupConsumer:
         offsets: Mapping[TopicPartition, PartitionOffsets],
     ) -> None:
         before = set(self._last.owned)
-        kept = {p for p in mine & before if self._is_untouched(p, offsets)}
+        kept = untouched(mine & before, self._topics, offsets, self._clean, self._owner)
         self.epoch += 1
         self._positions = {at: found.start for at, found in offsets.items()}
-        self._snapshot, self._held_since = None, 0.0
+        self._snapshot, self._together = None, Together()
         for at, found in offsets.items():
             if not found.first <= found.start <= found.end:
                 held = f"the topic has {found.first} to {found.end}"
                 self._stop(at, held, is_beyond=found.start > found.end)
-        self._last = AssignmentChange(
-            epoch=self.epoch,
-            gained=tuple(sorted(mine - kept)),
-            lost=tuple(sorted(before - kept)),
-            kept=tuple(sorted(kept)),
-            shards=shards,
-            starts=dict(self._positions),
-            ends={at: found.end for at, found in offsets.items()},
-            notes={p: offsets[TopicPartition("posts", p)].mark.notes for p in mine},
-        )
+        self._last = assignment_change(self.epoch, before, mine, kept, shards, offsets)
         self._changes.append(self._last)
         log.info("assigned: %s", self._last.owned)
-
-    def _is_untouched(
-        self, partition: int, offsets: Mapping[TopicPartition, PartitionOffsets]
-    ) -> bool:
-        """Whether its last commit is this process's own, made when it was revoked."""
-        at = [TopicPartition(topic, partition) for topic in self._topics]
-        return all(
-            self._clean.get(one) == offsets[one].start and offsets[one].mark.by == self._owner
-            for one in at
-        )
 
     # --- messages ------------------------------------------------------------------------
 
@@ -360,15 +374,9 @@ class GroupConsumer:
 
     def _stop(self, source: TopicPartition, found: str, *, is_beyond: bool = False) -> None:
         """Read nothing more of a partition, and say so until an operator has decided."""
-        topic, group = self._environment.topic(source.topic), self._environment.group(self._group)
-        why, to = "records that were not read are gone", "earliest"
-        if is_beyond:
-            why, to = "the log was cut off, and records that were read are gone", "latest"
-        reason = (
-            f"offset {self._positions.get(source)} of {topic}[{source.partition}] is out of range"
-            f" ({found}): {why}. To go on from what is there, stop all workers, then:"
-            f" kafka-consumer-groups --bootstrap-server {self._environment.kafka} --group {group}"
-            f" --topic {topic}:{source.partition} --reset-offsets --to-{to} --execute"
+        offset = self._positions.get(source)
+        reason = out_of_range(
+            self._environment, self._group, source, offset, found, is_beyond=is_beyond
         )
         if source not in self.stopped:
             log.error("%s", reason)
@@ -389,9 +397,4 @@ class GroupConsumer:
         known = self._last.ends.get(at, 0)
         if at.partition not in self._reading:
             return known
-        one = KafkaPartition(self._environment.topic(at.topic), at.partition)
-        try:
-            found = consumer.get_watermark_offsets(one, cached=True)
-        except KafkaException:
-            return known
-        return max(known, found[1]) if found else known
+        return last_known_end(consumer, self._environment, at, known)

@@ -11,14 +11,22 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
+from functools import partial
 
 from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaError, KafkaException
 from confluent_kafka import TopicPartition as KafkaPartition
 
 from feedmill.streams.kafka.batches import RecordBatch, TopicPartition
-from feedmill.streams.kafka.client import LOG_QUEUE_KIB, new_log_consumer
+from feedmill.streams.kafka.client import LOG_QUEUE_KIB, discard, new_log_consumer
 from feedmill.streams.kafka.connection import Connection
-from feedmill.streams.kafka.messages import NOTHING, Fetched, fetch, is_out_of_range
+from feedmill.streams.kafka.messages import (
+    NOTHING,
+    Fetched,
+    fetch,
+    is_out_of_range,
+    last_known_end,
+)
 from feedmill.streams.kafka.offsets import Offsets
 
 log = logging.getLogger(__name__)
@@ -51,12 +59,9 @@ class LogConsumer:
         self._environment = environment
         self._health = health
         self._offsets = connection.offsets
-        self._restoring = new_log_consumer(environment, health, queue_kib=queue_kib)
-        self._live = (
-            new_log_consumer(environment, health, committed=False, queue_kib=queue_kib)
-            if live
-            else None
-        )
+        self._new_consumer = partial(new_log_consumer, environment, health, queue_kib=queue_kib)
+        self._restoring = self._new_consumer()
+        self._live = self._new_consumer(committed=False) if live else None
         self._unused_at = 0.0
         self._at_live: set[TopicPartition] = set()
         self._positions: dict[TopicPartition, int] = {}
@@ -109,6 +114,7 @@ class LogConsumer:
         is_unused_due = now >= self._unused_at
         if is_unused_due:
             self._unused_at = now + _UNUSED_EVERY_S
+            self._replace_lost()
         batches: list[RecordBatch] = []
         if restoring or is_unused_due:
             batches = self._take(self._restoring, most, wait_s if restoring else 0)
@@ -185,6 +191,22 @@ class LogConsumer:
         self._live.incremental_assign([self._at(s, self._positions[s]) for s in ready])
         self._at_live.update(ready)
 
+    def _replace_lost(self) -> None:
+        """Go on by other consumers where one finds no broker any more."""
+        if self._restoring.brokers.are_lost:
+            discard(self._restoring)
+            self._restoring = self._new_consumer()
+            self._assign_again(self._restoring, self._positions.keys() - self._at_live)
+        if self._live is not None and self._live.brokers.are_lost:
+            discard(self._live)
+            self._live = self._new_consumer(committed=False)
+            self._assign_again(self._live, self._at_live)
+
+    def _assign_again(self, consumer: Consumer, sources: AbstractSet[TopicPartition]) -> None:
+        log.warning("reading %s by another client: the one before found no broker", self.name)
+        if sources:
+            consumer.incremental_assign([self._at(s, self._positions[s]) for s in sources])
+
     # --- messages ------------------------------------------------------------------------
 
     def _take(self, consumer: Consumer, most: int, wait_s: float) -> list[RecordBatch]:
@@ -232,11 +254,7 @@ class LogConsumer:
 
     def _known_end(self, at: TopicPartition) -> int:
         consumer = self._live if self._live is not None and at in self._at_live else self._restoring
-        try:
-            found = consumer.get_watermark_offsets(self._at(at), cached=True)
-        except KafkaException:
-            return self._ends[at]
-        return max(self._ends[at], found[1]) if found else self._ends[at]
+        return last_known_end(consumer, self._environment, at, self._ends[at])
 
     def _at(self, source: TopicPartition, offset: int = OFFSET_BEGINNING) -> KafkaPartition:
         return KafkaPartition(self._environment.topic(source.topic), source.partition, offset)

@@ -8,7 +8,8 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Any, cast
 
-from confluent_kafka import TIMESTAMP_CREATE_TIME, Consumer, KafkaError, Message
+from confluent_kafka import TIMESTAMP_CREATE_TIME, Consumer, KafkaError, KafkaException, Message
+from confluent_kafka import TopicPartition as KafkaPartition
 
 from feedmill.streams.kafka.batches import FetchedRecords, TopicPartition
 from feedmill.streams.settings.environment import Environment
@@ -132,6 +133,18 @@ def _take_error(
         fetched.ends[source] = message.offset()
     else:
         fetched.errors.append((source, error))
+
+
+def last_known_end(
+    consumer: Consumer, environment: Environment, source: TopicPartition, least: int
+) -> int:
+    """Return the end of a partition that a consumer reads, as last heard of; `least` or later."""
+    place = KafkaPartition(environment.topic(source.topic), source.partition)
+    try:
+        found = consumer.get_watermark_offsets(place, cached=True)
+    except KafkaException:
+        return least
+    return max(least, found[1]) if found else least
 
 
 def is_out_of_range(error: KafkaError) -> bool:

@@ -14,13 +14,18 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple, TypeVar
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicCollection
+from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka import TopicPartition as KafkaPartition
 from confluent_kafka.admin import AdminClient
 
 from feedmill.events.errors import UsageError
 from feedmill.streams.kafka.batches import TopicPartition
-from feedmill.streams.kafka.client import ClientHealth, client_settings, new_log_consumer
+from feedmill.streams.kafka.client import (
+    ClientHealth,
+    WatchedConsumer,
+    client_settings,
+    new_log_consumer,
+)
 from feedmill.streams.settings.environment import Environment
 
 log = logging.getLogger(__name__)
@@ -64,7 +69,7 @@ class Offsets:
         self._health = health
         self._threads = ThreadPoolExecutor(2, thread_name_prefix="offsets")
         self._topics = new_log_consumer(environment, health, committed=False)
-        self._groups: dict[tuple[str, bool], Consumer] = {}
+        self._groups: dict[tuple[str, bool], WatchedConsumer] = {}
         # By group: when the first and the last of the unstable answers in a row came.
         self._unstable: dict[str, tuple[float, float]] = {}
         self._admin: AdminClient | None = None
@@ -150,8 +155,16 @@ class Offsets:
                 # Without it the client's reports would pile up.
                 for consumer in (self._topics, *self._groups.values()):
                     consumer.poll(0)
+                self._replace_lost()
 
         return self._threads.submit(answer)
+
+    def _replace_lost(self) -> None:
+        """Ask others where one finds no broker any more; a call that still runs keeps the old."""
+        if self._topics.brokers.are_lost:
+            self._topics = new_log_consumer(self._environment, self._health, committed=False)
+        for key in [key for key, one in self._groups.items() if one.brokers.are_lost]:
+            self._groups.pop(key, None)
 
     def _topic_ids(self, topics: Sequence[str]) -> dict[str, str]:
         if self._admin is None:

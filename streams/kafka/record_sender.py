@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 
-from confluent_kafka import KafkaError, KafkaException, Producer
+from confluent_kafka import KafkaError, KafkaException
 
-from feedmill.streams.kafka.client import new_producer
+from feedmill.streams.kafka.client import WatchedProducer, new_producer
 from feedmill.streams.kafka.connection import Connection
 
 log = logging.getLogger(__name__)
@@ -24,7 +24,7 @@ class RecordSender:
     def __init__(self, connection: Connection, topic: str) -> None:
         self._connection = connection
         self._topic = topic
-        self._producer: Producer | None = None
+        self._producer: WatchedProducer | None = None
 
     def send(self, key: bytes, value: bytes) -> None:
         """Write a record to partition 0."""
@@ -42,6 +42,8 @@ class RecordSender:
         """Log what did not arrive; called now and then."""
         if self._producer is not None:
             self._producer.poll(0)
+            if self._producer.brokers.are_lost:
+                self._producer = None
 
     def _delivered(self, error: KafkaError | None, _: object) -> None:
         if error is not None:

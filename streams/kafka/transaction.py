@@ -26,6 +26,8 @@ log = logging.getLogger(__name__)
 Headers = Sequence[tuple[str, bytes]]
 _CALL_S = 5.0
 _INIT_S = 10.0
+# Then another producer takes its place, which may find the coordinator that this one does not.
+_PATIENCE_S = 15.0
 # How much longer than its timeout a call may take.
 _STUCK_S = 2.0
 # The member is not in the group any more, or in a newer generation of it.
@@ -245,7 +247,14 @@ class Transaction:
     # --- endings ---------------------------------------------------------------------------
 
     def _finish(self, end: Callable[[float], None], deadline: float | None) -> None:
-        """Call `end` until it neither times out nor asks to be called again."""
+        """Call `end` until it neither times out nor asks to be called again.
+
+        Raises
+        ------
+        CallIsStuck
+            Without a deadline, if no call was answered for `_PATIENCE_S`.
+        """
+        patient_until = time.monotonic() + _PATIENCE_S
         while True:
             try:
                 left = _CALL_S if deadline is None else max(0.1, deadline - time.monotonic())
@@ -253,7 +262,10 @@ class Transaction:
                 return
             except KafkaException as error:
                 self._health.report(error.args[0])
-                late = deadline is not None and time.monotonic() >= deadline
+                now = time.monotonic()
+                if deadline is None and now >= patient_until:
+                    raise CallIsStuck from error
+                late = deadline is not None and now >= deadline
                 if not error.args[0].retriable() or late or self._closed.is_set():
                     raise
 
@@ -283,6 +295,9 @@ class Transaction:
             return self._stuck(records)
         # An aborted transaction is certain.
         self._unsure = None
+        if error.code() == KafkaError._TIMED_OUT:
+            # It may wait for a coordinator that is not there any more.
+            self._producer = None
         if error.code() in _REFUSED:
             outcome.dead_letters = self._replace(records, refused, error)
         elif not expelled:

@@ -9,7 +9,7 @@ from confluent_kafka import KafkaError, KafkaException
 
 from feedmill.events.decode import encode
 from feedmill.events.instance import Instance
-from feedmill.streams.kafka.client import new_producer
+from feedmill.streams.kafka.client import WatchedProducer, new_producer
 from feedmill.streams.kafka.connection import Connection
 
 log = logging.getLogger(__name__)
@@ -27,7 +27,7 @@ class Heartbeats:
     def __init__(self, connection: Connection) -> None:
         self._environment = connection.environment
         self._health = connection.health
-        self._producer = new_producer(self._environment, self._health, queue_records=10_000)
+        self._producer = self._new_producer()
         self._next_at = self._serve_at = 0.0
         self._stages: set[str] = set()
 
@@ -36,6 +36,8 @@ class Heartbeats:
         if now_s >= self._serve_at:
             self._serve_at = now_s + _SERVE_EVERY_S
             self._producer.poll(0)
+            if self._producer.brokers.are_lost:
+                self._producer = self._new_producer()
         if now_s < self._next_at:
             return False
         self._next_at = now_s + HEARTBEAT_S
@@ -43,6 +45,9 @@ class Heartbeats:
             self._stages.add(one.stage)
             self._write(one.stage, encode(one))
         return True
+
+    def _new_producer(self) -> WatchedProducer:
+        return new_producer(self._environment, self._health, queue_records=10_000)
 
     def hurry(self) -> None:
         """Have the next `beat` write: something changed."""

@@ -14,10 +14,11 @@ from feedmill.deploy.local.process import Server
 class ProxiedKafka:
     """Clients of `proxied` are led through `proxy` whatever they ask; those of `direct` are not."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, proxy: TcpProxy | None = None) -> None:
         folder.mkdir(parents=True)
         port, controller_port, behind_proxy = free_port(set()), free_port(set()), free_port(set())
-        self.proxy = TcpProxy(behind_proxy)
+        self.proxy = proxy or TcpProxy()
+        self.proxy.target_port = behind_proxy
         self.direct = f"{HOST}:{port}"
         self.proxied = f"{HOST}:{self.proxy.port}"
         self._server = Server("kafka", folder)

@@ -76,15 +76,18 @@ class TcpProxy:
 
     def _forward(self, source: socket.socket, sink: socket.socket) -> None:
         with contextlib.suppress(OSError):
-            while chunk := source.recv(_CHUNK):
-                if self.delay_s:
-                    time.sleep(self.delay_s)
-                self._flowing.wait()
-                sink.sendall(chunk)
+            self._pass_on(source, sink)
         with self._lock:
             self._open -= {source, sink}
         _close(source)
         _close(sink)
+
+    def _pass_on(self, source: socket.socket, sink: socket.socket) -> None:
+        while chunk := source.recv(_CHUNK):
+            if self.delay_s:
+                time.sleep(self.delay_s)
+            self._flowing.wait()
+            sink.sendall(chunk)
 
 
 def _close(connection: socket.socket) -> None:

@@ -1,13 +1,17 @@
 """What every client of librdkafka is made with."""
 
+import json
 import time
+from functools import partial
 from typing import Any
 
 import pytest
 from confluent_kafka import TopicPartition
 
 from builders.kafka_log import KafkaLog, until
+from builders.lost_brokers import NO_BROKERS
 from feedmill.deploy.local import StackAddress
+from feedmill.deploy.local.ports import HOST, free_port
 from feedmill.streams.kafka import client
 from feedmill.streams.kafka.client import ClientHealth, new_log_consumer, new_producer
 from feedmill.streams.settings.environment import Environment
@@ -17,7 +21,7 @@ from feedmill.streams.settings.environment import Environment
 def made(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """The settings of the producers that were made."""
     found: list[dict[str, Any]] = []
-    monkeypatch.setattr(client, "Producer", found.append)
+    monkeypatch.setattr(client, "WatchedProducer", found.append)
     return found
 
 
@@ -71,3 +75,42 @@ def test_a_consumer_that_gathers_asks_for_nothing_while_records_wait(
     until(lambda: len(taken) == 3, take)
     assert taken == [b"first", b"second", b"third"]
     consumer.close()
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_a_broker_is_known_whether_it_answers_or_not(
+    stack: StackAddress, monkeypatch: pytest.MonkeyPatch, is_there: bool
+) -> None:
+    monkeypatch.setattr(client, "_STATISTICS_MS", 50)
+    kafka = stack.kafka if is_there else f"{HOST}:{free_port(set())}"
+    said: list[dict[str, Any]] = []
+
+    class Listening(client.KnownBrokers):
+        def note(self, statistics: str) -> None:
+            super().note(statistics)
+            said.append(json.loads(statistics)["brokers"])
+
+    monkeypatch.setattr(client, "KnownBrokers", Listening)
+    for new in (new_log_consumer, new_producer):
+        said.clear()
+        made = new(Environment(kafka=kafka), ClientHealth())
+        until(lambda: len(said) >= 20, partial(made.poll, 0.05))
+        states = {one["state"] for brokers in said for one in brokers.values()}
+        assert ("UP" in states) is is_there
+        assert not made.brokers.are_lost
+
+
+def test_a_client_is_lost_once_it_has_known_no_broker_for_some_time() -> None:
+    brokers = client.KnownBrokers()
+    known = {"localhost:9092/1": {"source": "learned", "state": "DOWN", "nodeid": 1}}
+    told = []
+    # A moment without any is none: it asks the bootstrap servers again.
+    for statistics in (NO_BROKERS, _json({"brokers": known}), NO_BROKERS, NO_BROKERS):
+        brokers.note(statistics)
+        told.append(brokers.are_lost)
+    assert told == [False] * 3 + [True]
+
+
+def _json(value: Any) -> str:
+    # As librdkafka writes it.
+    return json.dumps(value, separators=(",", ":"))

@@ -2,19 +2,23 @@
 
 import time
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import pairwise
 from operator import attrgetter
+from typing import Any
 
 import pytest
 from confluent_kafka import Producer
 from confluent_kafka import TopicPartition as KafkaPartition
 
 from builders.kafka_log import KafkaLog, until
+from builders.lost_brokers import forget_brokers
 from feedmill.deploy.local import StackAddress
-from feedmill.streams.kafka import group
+from feedmill.deploy.local.ports import HOST, free_port
+from feedmill.streams.kafka import backlog, group
 from feedmill.streams.kafka.assignment import AssignmentChange
+from feedmill.streams.kafka.client import WatchedConsumer, new_group_consumer, rebalance_s
 from feedmill.streams.kafka.connection import Connection
 from feedmill.streams.kafka.group import GroupConsumer
 from feedmill.streams.kafka.transaction import Transaction
@@ -170,7 +174,7 @@ def test_gained_partitions_begin_together_but_wait_some_seconds_at_most(
     until(lambda: consumer.take_change() is not None, partial(consumer.poll, 1, 0.01))
     consumer.begin([1])
     assert consumer.reading == set()
-    monkeypatch.setattr(group, "TOGETHER_S", -1.0)
+    monkeypatch.setattr(backlog, "TOGETHER_S", -1.0)
     consumer.begin([1])
     assert consumer.reading == {1}
     monkeypatch.undo()
@@ -252,3 +256,79 @@ def test_what_kafka_refuses_for_its_size_becomes_a_dead_letter(
         b"beyond-client": b"6000000",
         b"beyond-topic": b"2000000",
     }
+
+
+def test_a_member_whose_client_knows_no_broker_joins_by_another(
+    stack: StackAddress, prefix: str
+) -> None:
+    kafka = KafkaLog.created(stack.kafka, prefix, session_timeout_ms=6000)
+    member = claimed(Member(kafka.environment))
+    kafka.produce("posts", posts(300))
+    until(lambda: member.seen >= 100, member.turn)
+    before = member.group._consumer
+    forget_brokers(before)
+    until(lambda: len(member.changes) == 3, member.turn)
+    assert member.group._consumer is not before
+    _, lost, gained = member.changes
+    assert (lost.lost, lost.owned) == ((0, 1), ())
+    assert gained.gained == (0, 1)
+    kafka.produce("posts", posts(100, "later"))
+    wanted = Counter(key for key, _ in posts(300) + posts(100, "later"))
+    until(lambda: member.is_done and copies(kafka) == wanted, member.turn)
+    assert member.group.caught_up()
+    member.close()
+
+
+def test_a_member_that_waits_longer_than_a_rebalance_takes_joins_by_another_client(
+    stack: StackAddress, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kafka = KafkaLog.created(stack.kafka, prefix, session_timeout_ms=6000)
+    nowhere = replace(kafka.environment, kafka=f"{HOST}:{free_port(set())}")
+    environments = [nowhere, kafka.environment]
+    made: list[WatchedConsumer] = []
+
+    def new_consumer(_: Environment, *more: Any, **settings: Any) -> WatchedConsumer:
+        made.append(new_group_consumer(environments[len(made)], *more, **settings))
+        return made[-1]
+
+    monkeypatch.setattr(group, "new_group_consumer", new_consumer)
+    monkeypatch.setattr(group, "MORE_THAN_REBALANCE_S", 3.0 - rebalance_s(kafka.environment))
+    member = Member(kafka.environment)
+    until(lambda: len(made) == 2, member.turn)
+    # The group gives partitions at once; with a fault it would join again and again.
+    monkeypatch.setattr(group, "MORE_THAN_REBALANCE_S", 3600.0)
+    kafka.produce("posts", posts(100))
+    until(lambda: member.is_done and copies(kafka).total() == 100, member.turn)
+    assert len(made) == 2
+    member.close()
+
+
+def test_topics_beside_are_read_on_by_another_client(stack: StackAddress, prefix: str) -> None:
+    kafka = KafkaLog.created(stack.kafka, prefix)
+    consumer = GroupConsumer(
+        Connection(kafka.environment),
+        "worker",
+        owner="one",
+        on_revoked=lambda: True,
+        beside=["engagements"],
+    )
+    consumer.start()
+    found: list[bytes] = []
+
+    def turn() -> None:
+        consumer.poll(100, 0.01)
+        while (change := consumer.take_change()) is not None:
+            consumer.begin(change.owned)
+        for batch in consumer.poll_beside(50, 0.01):
+            found.extend(record.key or b"" for record in batch.records)
+
+    until(lambda: consumer.reading, turn)
+    kafka.produce("engagements", posts(200))
+    until(lambda: len(found) >= 50, turn)
+    before = consumer._beside
+    forget_brokers(before)
+    kafka.produce("engagements", posts(100, "later"))
+    until(lambda: len(found) >= 300, turn)
+    assert consumer._beside is not before
+    assert Counter(found) == Counter(key for key, _ in posts(200) + posts(100, "later"))
+    consumer.close()

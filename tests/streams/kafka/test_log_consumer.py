@@ -3,6 +3,7 @@
 import time
 
 from builders.kafka_log import KafkaLog, until
+from builders.lost_brokers import forget_brokers
 from feedmill.deploy.local import StackAddress
 from feedmill.streams.kafka.batches import TopicPartition
 from feedmill.streams.kafka.connection import Connection
@@ -126,4 +127,31 @@ def test_a_restore_that_is_asked_again_goes_to_the_end_as_it_is_now(
     # It knows no end yet but the one that it has asked for.
     log.restore_again()
     assert len(read_all(log)) == 100
+    log.close()
+
+
+def test_another_client_goes_on_where_one_that_knows_no_broker_was(
+    stack: StackAddress, prefix: str
+) -> None:
+    kafka = KafkaLog.created(stack.kafka, prefix)
+    keys = [f"p{i}".encode() for i in range(200)]
+    kafka.produce("posts", [(key, b"x") for key in keys])
+    log = LogConsumer(Connection(kafka.environment), "posts", live=True)
+    log.add(BOTH)
+    found: list[bytes] = []
+
+    def turn() -> None:
+        for batch in log.read(10, 0.02):
+            found.extend(record.key or b"" for record in batch.records)
+
+    until(lambda: 20 <= len(found) < 180, turn)
+    restoring, live = log._restoring, log._live
+    forget_brokers(restoring)
+    until(lambda: log.all_restored() and log._restoring is not restoring, turn)
+    assert sorted(found) == sorted(keys)
+    assert log._live is live
+    forget_brokers(live)
+    kafka.produce("posts", [(b"new-" + key, b"x") for key in keys])
+    until(lambda: len(found) >= 400 and log._live is not live, turn)
+    assert sorted(found) == sorted(keys + [b"new-" + key for key in keys])
     log.close()

@@ -10,6 +10,7 @@ from confluent_kafka import Consumer, KafkaException
 from confluent_kafka import TopicPartition as KafkaPartition
 
 from builders.kafka_log import KafkaLog
+from builders.lost_brokers import forget_brokers
 from builders.waiting import until
 from feedmill.deploy.local import StackAddress
 from feedmill.streams.kafka import offsets
@@ -60,3 +61,26 @@ def test_offsets_are_waited_for_until_their_transaction_has_no_end(
     assert until(stable_offset, WITHIN_S) == 7
     asked.close()
     consumer.close()
+
+
+def test_another_client_is_asked_where_one_knows_no_broker(
+    stack: StackAddress, prefix: str
+) -> None:
+    kafka = KafkaLog.created(stack.kafka, prefix)
+    kafka.produce("posts", [(b"p", b"x")] * 20)
+    asked = Connection(kafka.environment).offsets
+
+    def ask() -> tuple[int, dict[TopicPartition, offsets.Committed]]:
+        bounds = asked.bounds([TopicPartition("posts", p) for p in (0, 1)]).result(WITHIN_S)
+        return sum(one.end for one in bounds.values()), asked.committed("worker", [SOURCE]).result(
+            WITHIN_S
+        )
+
+    assert ask() == (20, {})
+    topics, groups = asked._topics, [*asked._groups.values()]
+    for client in (topics, *groups):
+        forget_brokers(client)
+    # The one that is answered last replaces them.
+    assert ask() == ask() == (20, {})
+    assert asked._topics is not topics
+    assert not {*asked._groups.values()} & {*groups}

@@ -7,6 +7,7 @@ import logging
 import pytest
 
 from builders.kafka_log import KafkaLog
+from builders.lost_brokers import forget_brokers
 from builders.waiting import until
 from feedmill.deploy.local import StackAddress
 from feedmill.streams.kafka.connection import Connection
@@ -21,7 +22,11 @@ def test_records_arrive_in_their_order(stack: StackAddress, prefix: str) -> None
         sender.send(b"spam", number)
     found = until(lambda: len(read := kafka.read("models")) == 2 and read)
     assert [(one.key(), one.value()) for one in found] == [(b"spam", b"1"), (b"spam", b"2")]
+    forget_brokers(before := sender._producer)
     sender.serve()
+    sender.send(b"spam", b"3")
+    assert sender._producer is not before
+    until(lambda: len(kafka.read("models")) == 3)
 
 
 def test_what_does_not_arrive_is_logged(

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Future
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from confluent_kafka import KafkaError, KafkaException
 
 from feedmill.streams.kafka import transaction
+from feedmill.streams.kafka.assignment import CommitMark, encode_mark
+from feedmill.streams.kafka.batches import TopicPartition
+from feedmill.streams.kafka.client import ClientHealth
+from feedmill.streams.kafka.offsets import Committed
 from feedmill.streams.kafka.transaction import Outgoing, Transaction
 from feedmill.streams.settings.environment import Environment
 
 FULL_AT = (2, 5, 6)
+SOURCE = TopicPartition("posts", 0)
 
 
 class FullProducer:
@@ -58,3 +65,49 @@ def test_a_full_queue_loses_no_record_and_keeps_their_order(
     assert producer.headers == {b"4": [*headers]}
     # Once where it was full twice in a row, and once at the end.
     assert producer.polls == 2
+
+
+class ForsakenProducer(FullProducer):
+    """A client one of whose calls times out each time, as if its coordinator were gone."""
+
+    def __init__(self, call: str) -> None:
+        super().__init__()
+        setattr(self, call, self._time_out)
+
+    def abort_transaction(self, _: float) -> None: ...
+
+    def _time_out(self, *_: Any) -> None:
+        raise KafkaException(KafkaError(KafkaError._TIMED_OUT, retriable=True))
+
+
+@pytest.mark.parametrize("call", ["commit_transaction", "send_offsets_to_transaction"])
+def test_a_producer_that_finds_no_coordinator_is_replaced(
+    monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    producers = [ForsakenProducer(call), FullProducer()]
+    waiting = iter(producers)
+    monkeypatch.setattr(transaction, "new_producer", lambda *_, **__: next(waiting))
+    monkeypatch.setattr(transaction, "_PATIENCE_S", 0.05)
+    mark = encode_mark(CommitMark(by="owner", number=0))
+    offsets = SimpleNamespace(committed=lambda *_: answered({SOURCE: Committed(7, mark)}))
+    connection: Any = SimpleNamespace(
+        environment=Environment(), health=ClientHealth(), offsets=offsets
+    )
+    one = Transaction(connection, "worker", stage="spam", now_ms=lambda: 0)
+    records = [Outgoing("signals.spam", 0, b"1", b"value", 0)]
+    first = one.run(records, {}, None, ("owner", 1))
+    assert not first.committed
+    if call == "commit_transaction":
+        assert one.is_unsure
+        # The group's offsets still have the mark of the one before.
+        assert not one.make_sure(first.records, [SOURCE], None).committed
+    assert not one.is_unsure
+    assert one.run(first.records, {}, None, ("owner", 2)).committed
+    name = Environment().topic
+    assert producers[1].sent == [(name(r.topic), r.value, r.key, r.partition) for r in records]
+
+
+def answered(found: Any) -> Future[Any]:
+    future: Future[Any] = Future()
+    future.set_result(found)
+    return future

@@ -1,0 +1,65 @@
+"""A cluster that names no broker for a moment: some clients forget those they knew, and go on."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from builders.engine import STAGES
+from builders.fault_engine import FaultEngine
+from builders.metadata_proxy import MetadataProxy
+from builders.proxied_kafka import ProxiedKafka
+from builders.recovery import counted, send, workload
+from builders.waiting import now_ms, until
+
+ROUNDS = 4
+# Of the reason that a worker gives where it takes another client.
+FOUND_NONE = "found no broker"
+
+
+@pytest.fixture
+def kafka(tmp_path: Path) -> Iterator[tuple[ProxiedKafka, MetadataProxy]]:
+    """A broker of this test alone, and what its clients are led through."""
+    kafka = ProxiedKafka(tmp_path / "kafka", proxy := MetadataProxy())
+    try:
+        yield kafka, proxy
+    finally:
+        kafka.close()
+
+
+def test_clients_that_forgot_every_broker_are_replaced(
+    kafka: tuple[ProxiedKafka, MetadataProxy], fault_engine: Callable[..., FaultEngine]
+) -> None:
+    broker, proxy = kafka
+    engine = fault_engine(kafka=broker.direct)
+    engine.variables["FEEDMILL_KAFKA"] = broker.proxied
+    for stage in STAGES:
+        engine.start_worker(stages=stage)
+    engine.wait_ready()
+
+    def fence() -> None:
+        for _ in range(ROUNDS):
+            time.sleep(3.0)
+            proxy.hides_brokers.set()
+            # Who connects anew asks for metadata.
+            proxy.cut()
+            time.sleep(1.0)
+            proxy.hides_brokers.clear()
+
+    work = workload(now_ms() - 90_000_000, posts=200, engagements=1600)
+    fencing = threading.Thread(target=fence)
+    fencing.start()
+    send(engine, work.records, rate=100)
+    fencing.join()
+    assert proxy.hidden > len(STAGES)
+    until(lambda: counted(engine) == work.counts, 60, every=0.5)
+    engine.wait_ready()
+    engine.wait_decided(work.counts)
+    engine.check_feed("global", engine.truths())
+    logs = {worker.name: worker.log.read_text() for worker in engine.workers.values()}
+    # Where that never is so, clients need not be watched any more.
+    assert any(FOUND_NONE in text for text in logs.values())
