@@ -1,6 +1,7 @@
 """Cause faults in a running engine, and print what came of them: `make chaos`.
 
-The exit code is 1 if a bar fails.
+The exit code is 1 if a bar fails.  That of the time to recover counts in the long form alone: a
+busy machine takes longer, and is no failure.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ def main() -> None:
                 for row in _rows(surroundings):
                     rows.append(row)
                     _print(row)
-            failed = failed or any(row.problems for row in rows)
+            failed = failed or any(row.problems or (given.long and row.is_slow) for row in rows)
             if given.long:
                 write_rows(name, rows, given.seed)
     if failed:

@@ -25,7 +25,7 @@ def cells(row: Row) -> tuple[str, ...]:
         f"{row.recover_s:.1f}",
         "-" if math.isinf(row.recover_bar_s) else f"{row.recover_bar_s:.0f}",
         f"{row.peak_mb:.0f}",
-        "FAIL" if row.problems else "pass",
+        "FAIL" if row.problems else "slow" if row.is_slow else "pass",
     )
 
 
