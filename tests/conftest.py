@@ -10,6 +10,7 @@ import pytest
 from kafka.admin import KafkaAdminClient
 
 from builders.own_redis import OwnRedis
+from builders.patient_broker import PATIENT_BROKER
 from feedmill.deploy.local import StackAddress, down, up
 
 pytest_plugins = ["builders.golden", "builders.s3_server"]
@@ -41,7 +42,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StackAddress]:
         return
     folder = tmp_path_factory.mktemp("stack")
     try:
-        yield up(folder)
+        yield up(folder, broker_settings=PATIENT_BROKER)
     finally:
         down(folder)
 

@@ -10,7 +10,7 @@ import json
 import logging
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -72,13 +72,20 @@ def default_folder() -> Path:
     return Path(os.environ.get("FEEDMILL_HOME") or ".feedmill").absolute() / "local"
 
 
-def up(folder: Path, *, kafka_port: int = 0, redis_port: int = 0, brokers: int = 0) -> StackAddress:
+def up(
+    folder: Path,
+    *,
+    kafka_port: int = 0,
+    redis_port: int = 0,
+    brokers: int = 0,
+    broker_settings: Mapping[str, str] | None = None,
+) -> StackAddress:
     """Start the servers of the folder's stack that do not run, and wait until all serve.
 
     Port 0 is the last port if it is free, else any free one; `kafka_port` is that of the first
-    broker. `brokers` is 1 or 3; 0 is the number that the stack has, else 1. The first call
-    downloads Kafka and may take minutes, later ones take seconds. The servers go on when the
-    caller ends.
+    broker. `brokers` is 1 or 3; 0 is the number that the stack has, else 1. `broker_settings`
+    win over this package's, in a broker that does not run yet. The first call downloads Kafka and
+    may take minutes, later ones take seconds. The servers go on when the caller ends.
 
     Raises
     ------
@@ -105,7 +112,7 @@ def up(folder: Path, *, kafka_port: int = 0, redis_port: int = 0, brokers: int =
         _start_all(
             [
                 _Start(redis, partial(start_redis, redis, ports["redis"]), _redis_serves(ports)),
-                *(_broker_start(broker, cluster) for broker in cluster),
+                *(_broker_start(broker, cluster, broker_settings) for broker in cluster),
             ]
         )
         return _address(ports)
@@ -229,10 +236,12 @@ def _redis_serves(ports: _Ports) -> Callable[[], bool]:
     return partial(redis_serves, ports["redis"])
 
 
-def _broker_start(broker: Broker, cluster: Sequence[Broker]) -> _Start:
+def _broker_start(
+    broker: Broker, cluster: Sequence[Broker], settings: Mapping[str, str] | None
+) -> _Start:
     return _Start(
         broker.server,
-        partial(start_broker, broker, cluster),
+        partial(start_broker, broker, cluster, settings),
         partial(broker_serves, broker.port, len(cluster)),
     )
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from builders.fault_engine import FaultEngine
 from builders.own_redis import OwnRedis
+from builders.patient_broker import PATIENT_BROKER
 from builders.tcp_proxy import TcpProxy
 from chaos.verdict import Verdict
 from feedmill.deploy.local import StackAddress, down, up
@@ -126,7 +127,7 @@ class SharedStack:
 
     def address(self) -> StackAddress:
         if self._address is None:
-            self._address = up(self.folder / "shared-stack")
+            self._address = up(self.folder / "shared-stack", broker_settings=PATIENT_BROKER)
         return self._address
 
     def close(self) -> None:

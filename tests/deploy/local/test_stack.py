@@ -15,6 +15,7 @@ from confluent_kafka import TopicPartition as OffsetOf
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.admin import ConfigResource, ConfigResourceType, KafkaAdminClient
 
+from builders.patient_broker import PATIENT_BROKER
 from feedmill.cli.main import main
 from feedmill.deploy.local import (
     LocalStackError,
@@ -221,6 +222,19 @@ def check_replicas(kafka: str) -> None:
             assert configs["min.insync.replicas"]["value"] == "2"
     finally:
         admin.close()
+
+
+def test_the_broker_of_a_stack_has_the_settings_that_it_was_started_with(
+    stack: StackAddress,
+) -> None:
+    admin = KafkaAdminClient(bootstrap_servers=stack.kafka)
+    resource = ConfigResource(ConfigResourceType.BROKER, "1")
+    try:
+        configs = admin.describe_configs([resource], config_filter="all")["broker"]["1"]
+    finally:
+        admin.close()
+    for name, value in PATIENT_BROKER.items():
+        assert configs[name]["value"] == value
 
 
 def test_down_where_nothing_ever_ran_does_nothing(tmp_path: Path) -> None:
