@@ -52,7 +52,8 @@ def test_the_page_has_each_row_once_and_a_row_of_each_scenario() -> None:
 
 def test_every_bar_of_a_row_can_fail() -> None:
     assert row("kill").problems == []
-    assert Row("a", 1, 1, Verdict(), 12.0, 11.0, 1.0).problems
+    slow = Row("a", 1, 1, Verdict(), 12.0, 11.0, 1.0)
+    assert (slow.problems, slow.is_slow) == ([], True)
     assert Row("a", 1, 1, Verdict(), 1.0, 11.0, 300.0, peak_bar_mb=200.0).problems
     assert Row.failed("a", "it broke").problems == ["it broke"]
     wrong = Verdict()
