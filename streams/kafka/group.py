@@ -72,10 +72,8 @@ class GroupConsumer:
         self._on_revoked = on_revoked
         self._topics = ("posts", *beside)
         self._subscribed = ["posts", SHARDS_TOPIC] if shards else ["posts"]
-        instance = environment.instance if environment.instance_is_given else ""
-        self._new_consumer = partial(
-            new_group_consumer, environment, group, health, instance=instance
-        )
+        name = environment.instance if environment.instance_is_given else ""
+        self._new_consumer = partial(new_group_consumer, environment, group, health, instance=name)
         self._new_beside = partial(new_log_consumer, environment, health, gathers=True)
         self._consumer = self._new_consumer()
         self._beside = self._new_beside() if beside else None
@@ -234,8 +232,9 @@ class GroupConsumer:
 
     def _waits_too_long(self) -> bool:
         """Whether it has had no partitions for longer than any rebalance takes."""
-        since, most = self._waiting_since, rebalance_s(self._environment) + MORE_THAN_REBALANCE_S
-        return self._phase == "waiting" and time.monotonic() > since + most
+        waited_s = time.monotonic() - self._waiting_since
+        is_waiting = self._phase == "waiting"
+        return is_waiting and waited_s > MORE_THAN_REBALANCE_S + rebalance_s(self._environment)
 
     def _join_again(self) -> None:
         """Join by another client: of what this one owned, others are the owners by now."""
