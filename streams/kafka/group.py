@@ -228,7 +228,7 @@ class GroupConsumer:
             if self._beside is not None:
                 self._beside.close()
 
-    # --- the group's callbacks -------------------------------------------------------------
+    # --- membership ------------------------------------------------------------------------
 
     def _waits_too_long(self) -> bool:
         """Whether it has had no partitions for longer than any rebalance takes."""

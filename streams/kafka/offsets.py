@@ -163,8 +163,13 @@ class Offsets:
         """Ask others where one finds no broker any more; a call that still runs keeps the old."""
         if self._topics.brokers.are_lost:
             self._topics = new_log_consumer(self._environment, self._health, committed=False)
-        for key in [key for key, one in self._groups.items() if one.brokers.are_lost]:
-            self._groups.pop(key, None)
+        # A copy: the other thread may add one meanwhile.  None is taken out, which it may ask next.
+        for (group, stable), consumer in [*self._groups.items()]:
+            if consumer.brokers.are_lost:
+                self._groups[group, stable] = self._new_group(group, stable=stable)
+
+    def _new_group(self, group: str, *, stable: bool) -> WatchedConsumer:
+        return new_log_consumer(self._environment, self._health, group=group, committed=stable)
 
     def _topic_ids(self, topics: Sequence[str]) -> dict[str, str]:
         if self._admin is None:
@@ -227,9 +232,7 @@ class Offsets:
         """
         key = group, stable
         if key not in self._groups:
-            self._groups[key] = new_log_consumer(
-                self._environment, self._health, group=group, committed=stable
-            )
+            self._groups[key] = self._new_group(group, stable=stable)
         wanted = [self._at(source) for source in sources]
         return self._checked(self._groups[key].committed(wanted, _TIMEOUT_S))
 
