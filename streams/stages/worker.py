@@ -29,7 +29,7 @@ from feedmill.streams.kafka.dead_letters import dead_letter
 from feedmill.streams.kafka.group import GroupConsumer
 from feedmill.streams.kafka.topic_ids import FOLLOWED, TopicIds
 from feedmill.streams.kafka.transaction import Transaction
-from feedmill.streams.kafka.transactions import TransactionalWriter
+from feedmill.streams.kafka.transactions import INTERVAL_S, RANKING_INTERVAL_S, TransactionalWriter
 from feedmill.streams.observe.legs import Legs
 from feedmill.streams.observe.metrics import Metrics
 from feedmill.streams.releases.model_releases import ModelReleases
@@ -101,7 +101,8 @@ class Worker:
         owner = uuid.uuid4().hex[:12]
         now_ms = self.time.clock.now_ms
         transaction = Transaction(self.connection, group, stage=group, now_ms=now_ms)
-        self.writer = TransactionalWriter(transaction, owner=owner)
+        interval_s = RANKING_INTERVAL_S if self._ranking else INTERVAL_S
+        self.writer = TransactionalWriter(transaction, owner=owner, interval_s=interval_s)
         self.group = GroupConsumer(
             self.connection,
             group,

@@ -24,3 +24,4 @@ def test_without_any_it_is_small(given: str | None, monkeypatch: pytest.MonkeyPa
     else:
         monkeypatch.setenv("KAFKA_JVM_PERFORMANCE_OPTS", given)
     assert "-XX:TieredStopAtLevel=1" in broker_tuning()
+    assert "-Xmn24m" in broker_tuning()

@@ -85,6 +85,21 @@ def test_what_is_sealed_is_committed_at_once_also_during_a_commit(
     assert kept.commits[1:] == [([b"a"], 6, {}), ([b"b", b"c"], 8, {})]
 
 
+def test_one_commit_begins_an_interval_after_the_last_or_when_the_partitions_are_revoked(
+    kept: KeptCommits, writer: TransactionalWriter
+) -> None:
+    writer.interval_s = 3600.0
+    for offset in (6, 7, 8):
+        writer.add("signals.quality", b"a", b"1", owner=0)
+        writer.seal({POSTS: offset})
+        if offset == 6:
+            until(writer.is_committed)
+    assert not writer.is_committed()
+    assert [offset for _, offset, _ in kept.commits] == [5, 6]
+    assert writer.revoked()
+    assert [offset for _, offset, _ in kept.commits] == [5, 6, 8]
+
+
 def test_a_note_is_committed_without_a_record(
     kept: KeptCommits, writer: TransactionalWriter
 ) -> None:

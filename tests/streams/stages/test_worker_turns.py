@@ -18,6 +18,7 @@ from feedmill.deploy.local import StackAddress
 from feedmill.events.errors import UsageError
 from feedmill.events.settings import Settings
 from feedmill.streams.kafka.batches import RecordBatch
+from feedmill.streams.kafka.transactions import INTERVAL_S, RANKING_INTERVAL_S
 from feedmill.streams.settings.environment import Environment
 from feedmill.streams.stages import worker as worker_module
 from feedmill.streams.stages.step import Step, StepContext, WorkBatch, Writer
@@ -207,6 +208,15 @@ class RankingStep(OrderStep):
 
 class ModelStep(RankingStep):
     ranks = False
+
+
+def test_a_worker_that_ranks_commits_less_often(stack: StackAddress, prefix: str) -> None:
+    kafka = KafkaLog.created(stack.kafka, prefix)
+    ranking = Worker(kafka.environment, [RankingStep("ranks", [])], group="ranks")
+    judging = Worker(kafka.environment, [ModelStep("judges", [])], group="judges")
+    with looping(ranking), looping(judging):
+        assert ranking.writer.interval_s == RANKING_INTERVAL_S
+        assert judging.writer.interval_s == INTERVAL_S
 
 
 def test_what_ranks_follows_settings_between_two_steps_and_the_others_after_the_cycle(
