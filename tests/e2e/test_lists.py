@@ -43,7 +43,8 @@ def test_a_released_list_hides_new_and_earlier_posts_until_it_is_withdrawn(
     engine.wait_applied(engine.set("gates", {**GATES, "spam": {"hide_at": 0.5}}))
     engine.post("before", "A walk by the river, see walks.evil.example")
     until(lambda: outcome(engine, "before") == ("show", None))
-    calm = engine.latest("signals.spam")["before"]
+    # The topics have what Redis shows once it is committed.
+    calm = until(lambda: engine.latest("signals.spam").get("before"))
 
     (tmp_path / "domains.txt").write_text("evil.example\nworse.example\n")
     built = lists(
@@ -64,6 +65,7 @@ def test_a_released_list_hides_new_and_earlier_posts_until_it_is_withdrawn(
     engine.post("late", "see worse.example")
     engine.restart("spam+combiner")
     until(lambda: outcome(engine, "late") == hidden, 20)
+    until(lambda: "late" in engine.latest("signals.spam"))
     signals = [json.loads(one.value) for one in engine.read_all("signals.spam")]
     assert {one["version"] for one in signals if one["post_id"] == "late"} == {label}
     engine.wait_ready()
@@ -72,6 +74,5 @@ def test_a_released_list_hides_new_and_earlier_posts_until_it_is_withdrawn(
     assert [one["state"] for one in answer["instances"]] == ["applied"]
     posts = ("before", "after", "late")
     until(lambda: {outcome(engine, post_id) for post_id in posts} == {("show", None)})
-    back = engine.latest("signals.spam")["before"]
-    assert {**back, "at_ms": 0} == {**calm, "at_ms": 0}
+    until(lambda: {**engine.latest("signals.spam")["before"], "at_ms": 0} == {**calm, "at_ms": 0})
     assert engine.complaints() == []

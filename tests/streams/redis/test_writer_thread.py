@@ -271,8 +271,9 @@ def test_the_loop_is_woken_for_a_report(own_redis: OwnRedis) -> None:
     writer = WriterThread(
         open_writer_client(own_redis.url), PREFIX, wake=lambda: reports.append(writer.poll())
     )
-    writer.start()
+    # Before the thread is connected: after that the loop would send so little itself.
     writer.submit(write_batch(whole_post("p")))
+    writer.start()
     until(lambda: reports)
     assert reports[0].written_posts == 1
     assert reports[0].finished[0].started_s <= reports[0].finished[0].finished_s
@@ -290,8 +291,8 @@ def test_an_error_in_the_writer_is_not_silent(
     writer = WriterThread(
         open_writer_client(own_redis.url), PREFIX, wake=lambda: woken.append(True)
     )
-    writer.start()
     writer.submit(write_batch(whole_post("p")))
+    writer.start()
     until(lambda: woken)
     with pytest.raises(RuntimeError, match="the Redis writer has ended"):
         writer.poll()
