@@ -50,7 +50,7 @@ class TransactionalWriter:
     Attributes
     ----------
     interval_s
-        At most so long after one commit the next begins.
+        So many seconds after one commit began the next may begin.
     """
 
     def __init__(
