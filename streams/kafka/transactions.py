@@ -153,8 +153,8 @@ class TransactionalWriter:
     def assigned(self, change: AssignmentChange, session: object) -> None:
         """Go on for a new assignment; `session` is the member's `group_metadata`.
 
-        Records of partitions that are not `kept` are dropped.  The first transaction follows at
-        once, records or not: from then on no former owner can commit.
+        Records of partitions that are not `kept` are dropped.  The first transaction follows as
+        soon as the interval allows, records or not: from then on no former owner can commit.
         """
         kept = set(change.kept)
         with self._changed:
