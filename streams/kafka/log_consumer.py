@@ -4,6 +4,7 @@
 
 A restore reads committed.  With `live` set a restored partition goes on uncommitted, from where
 the restore ended: such a reader sees records at once, and must bear ones that are aborted later.
+Until its first fetch was answered it is not live: that may take a second.
 """
 
 from __future__ import annotations
@@ -64,6 +65,8 @@ class LogConsumer:
         self._live = self._new_consumer(committed=False) if live else None
         self._unused_at = 0.0
         self._at_live: set[TopicPartition] = set()
+        # Of these, the ones that the other consumer brought nothing of yet, not even their end.
+        self._unheard: set[TopicPartition] = set()
         self._positions: dict[TopicPartition, int] = {}
         self._ends: dict[TopicPartition, int] = {}
         self._asking: list[_Adding] = []
@@ -102,6 +105,7 @@ class LogConsumer:
                 consumer.incremental_unassign(old)
         for source in known:
             self._at_live.discard(source)
+            self._unheard.discard(source)
             self._positions.pop(source)
             self._ends.pop(source)
             self.stopped.pop(source, None)
@@ -138,6 +142,11 @@ class LogConsumer:
     def all_restored(self) -> bool:
         """Whether `restored` holds of every partition that was added."""
         return not self._asking and all(map(self.restored, self._positions))
+
+    def all_live(self) -> bool:
+        """Whether all is restored, and records that are written now come as soon as they can."""
+        is_there = len(self._at_live) == len(self._positions) and not self._unheard
+        return is_there and self.all_restored()
 
     def progress(self) -> tuple[int, int]:
         """Return how many offsets were read of how many there were at `add`."""
@@ -190,6 +199,7 @@ class LogConsumer:
         self._restoring.incremental_unassign([self._at(source) for source in ready])
         self._live.incremental_assign([self._at(s, self._positions[s]) for s in ready])
         self._at_live.update(ready)
+        self._unheard.update(ready)
 
     def _replace_lost(self) -> None:
         """Go on by other consumers where one finds no broker any more."""
@@ -201,6 +211,7 @@ class LogConsumer:
             discard(self._live)
             self._live = self._new_consumer(committed=False)
             self._assign_again(self._live, self._at_live)
+            self._unheard.update(self._at_live)
 
     def _assign_again(self, consumer: Consumer, sources: AbstractSet[TopicPartition]) -> None:
         log.warning("reading %s by another client: the one before found no broker", self.name)
@@ -221,6 +232,8 @@ class LogConsumer:
             return []
         for source, complaint in fetched.errors:
             self._judge(source, complaint)
+        if self._unheard and consumer is self._live:
+            self._unheard -= fetched.records.keys() | fetched.ends.keys()
         return self._accept(fetched)
 
     def _accept(self, fetched: Fetched) -> list[RecordBatch]:

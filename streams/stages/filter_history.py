@@ -46,7 +46,7 @@ MOST_WAITING = 5_000
 # after an expulsion judges them again.
 _KEPT = 20_000
 _IDLE_S = 2.0
-# What a rebalance has the log read again holds posts back for no longer.
+# After a rebalance, or a rebuild, the log holds posts back for no longer.
 MOST_WAIT_S = 5.0
 # What an idle worker folds on its own leaves the latest second open.
 _SETTLED_MS = 1_000
@@ -94,13 +94,13 @@ class FilterHistory:
         self._stamps: dict[int, int | None] | None = None
         self._serves_from_ms = 0
         self._is_begun = self._is_rebuilt = False
-        self._worked_at = self._assigned_at = 0.0
+        self._worked_at = self._waits_since = 0.0
 
     # --- assignments ----------------------------------------------------------------------
 
     def assigned(self, change: AssignmentChange) -> None:
         """Take gained partitions from the log to the work, lost ones back."""
-        self._assigned_at = time.monotonic()
+        self._waits_since = time.monotonic()
         for partition in change.lost:
             self._owned.discard(partition)
             self._until.pop(partition, None)
@@ -160,16 +160,17 @@ class FilterHistory:
         return self._is_rebuilt and partition not in self._until and self._knows_others()
 
     def _knows_others(self) -> bool:
-        """Whether the log was read as far as the last assignment had it read, or was too slow."""
-        late = time.monotonic() > self._assigned_at + MOST_WAIT_S
-        return late or self._log.all_restored()
+        """Whether the log was read to its end and brings what is written now, or is too slow."""
+        late = time.monotonic() > self._waits_since + MOST_WAIT_S
+        return late or self._log.all_live()
 
     def ready_reason(self) -> str:
         """Say what is read still; "" if nothing is."""
         is_read = self._is_rebuilt and not self._until and self._knows_others()
         if not self._owned or is_read:
             return ""
-        return self._log.ready_reason() or f"folding {self._log.name}"
+        doing = "folding" if not self._is_rebuilt or self._until else "waiting for the end of"
+        return self._log.ready_reason() or f"{doing} {self._log.name}"
 
     # --- reading ---------------------------------------------------------------------------
 
@@ -275,7 +276,7 @@ class FilterHistory:
         self._fold(self._ready(until_ms, SLICE_RECORDS))
         left = any(w and w[0].at_ms <= until_ms for w in self._waiting.values())
         if complete_ms >= self._serves_from_ms and not left:
-            self._is_rebuilt = True
+            self._is_rebuilt, self._waits_since = True, time.monotonic()
 
     def _complete_ms(self, partition: int) -> int:
         source = TopicPartition(TOPIC, partition)

@@ -17,6 +17,7 @@ class FakeLog:
 
     `held` are records that stand behind an open transaction: none from that offset on is given.
     `ends` are where partitions end that have markers of transactions after their last record.
+    `is_live` is false until a log that is restored brings what is written.
     """
 
     def __init__(
@@ -29,6 +30,7 @@ class FakeLog:
         self.topics = topics
         self.held = {} if held is None else held
         self.ends = {} if ends is None else ends
+        self.is_live = True
         self.stopped: dict[TopicPartition, str] = {}
         self.reads: list[tuple[TopicPartition, int]] = []
         self._asking: dict[TopicPartition, int] = {}
@@ -92,6 +94,9 @@ class FakeLog:
 
     def all_restored(self) -> bool:
         return not self._asking and all(map(self.restored, self._positions))
+
+    def all_live(self) -> bool:
+        return self.is_live and self.all_restored()
 
     def positions(self) -> dict[TopicPartition, int]:
         return dict(self._positions)

@@ -12,7 +12,7 @@ import pytest
 
 from builders.engine import Engine
 from builders.engine_topics import Json
-from builders.waiting import now_ms
+from builders.waiting import now_ms, until
 from feedmill.features.history.post_history import CopyCounts, PostHistory, PostVersion
 from feedmill.filters import campaign
 
@@ -106,6 +106,9 @@ def check(engine: Engine, sent: list[Json]) -> None:
     assert decisions[9:] == ["hide"] * (COPIES - 9), decisions
     assert decisions[:5] == ["show"] * 5, decisions
     assert [truths[p]["decision"] for p in reposts] == ["show"] * 5
+    # Redis shows a decision before it is committed.
+    ids = {p["post_id"] for p in sent}
+    until(lambda: ids <= engine.latest("signals.spam").keys(), every=0.5)
     signals = engine.latest("signals.spam")
     pasts = whole_history(engine)
     for post, signal in signals.items():

@@ -74,12 +74,16 @@ def test_a_live_log_goes_on_where_its_restore_ended(stack: StackAddress, prefix:
     log = LogConsumer(Connection(kafka.environment), "posts", live=True)
     log.add(BOTH)
     assert len(read_all(log)) == 100
+    # The other client has yet to find the broker.
+    assert not log.all_live()
     found: list[bytes] = []
 
     def turn() -> None:
         for batch in log.read(50, 0.02):
             found.extend(record.key or b"" for record in batch.records)
 
+    until(log.all_live, turn)
+    assert not found
     # Uncommitted: it is there before the transaction ends.
     with kafka.transaction("upstream") as produce:
         produce("posts", b"new", b"x")

@@ -240,6 +240,10 @@ def test_kept_partitions_wait_for_the_log_of_those_that_were_lost(
     history.read()
     assert history.is_ready(0)
     assert history.ready_reason() == ""
+    log.is_live = False
+    assert not history.is_ready(0)
+    assert history.ready_reason() == "waiting for the end of the posts before, of all partitions"
+    log.is_live = True
     log.restore_again()
     assert not history.is_ready(0)
     monkeypatch.setattr(filter_history, "MOST_WAIT_S", -1.0)
