@@ -131,8 +131,7 @@ class Transaction:
             producer.begin_transaction()
         except KafkaException:
             return False
-        self._begun, self._failure = producer, None
-        self._dead_letters, self._discarded = 0, False
+        self._begun, self._failure, self._discarded = producer, None, False
         return True
 
     def produce(self, records: list[Outgoing]) -> None:
@@ -167,13 +166,13 @@ class Transaction:
             self._renew.clear()
             self._producer = None
         begun, self._begun = self._begun, None
+        dead_letters, self._dead_letters = self._dead_letters, 0
         if self._producer is None and deadline is None:
             self.connect()
         producer = self._producer
         if producer is None:
             return Outcome(False, records, "commit: no connection", pause_s=0.1)
         refused: list[int] = []
-        dead_letters = self._dead_letters
         try:
             is_filled = begun is producer
             if is_filled and self._failure is not None:
@@ -183,7 +182,7 @@ class Transaction:
                 is_filled = False
             if not is_filled:
                 producer.begin_transaction()
-                dead_letters = self._produce(producer, records, refused)
+                dead_letters += self._produce(producer, records, refused)
             # For the client's reports.
             producer.poll(0)
             places = [
