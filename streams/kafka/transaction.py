@@ -202,7 +202,7 @@ class Transaction:
 
     def close(self) -> None:
         self._closed.set()
-        self._producer = None
+        self._producer = self._begun = None
 
     # --- producing -------------------------------------------------------------------------
 
