@@ -49,8 +49,9 @@ broker.session.timeout.ms=4000
 group.initial.rebalance.delay.ms=0
 offsets.topic.num.partitions=4
 transaction.state.log.num.partitions=4
-# Not before the broker listens again after a kill: the markers of an abort would be lost.
-transaction.abort.timed.out.transaction.cleanup.interval.ms=3000
+# Longer than a broker that was killed takes to listen again, by its last session and 1 s: the
+# markers of an abort would be lost.
+transaction.abort.timed.out.transaction.cleanup.interval.ms=6000
 share.coordinator.state.topic.num.partitions=4
 
 # With three brokers one may be killed: nothing acknowledged is lost, and writes go on.

@@ -233,8 +233,8 @@ def new_producer(
         settings |= {
             "transactional.id": environment.topic(transactional_id),
             "transaction.timeout.ms": TRANSACTION_TIMEOUT_MS,
-            # A commit flushes at once; until then records gather.
-            "linger.ms": 5,
+            # Longer than between two commits, which flush at once: one request for each partition.
+            "linger.ms": 1_000,
         }
     else:
         settings |= {

@@ -4,14 +4,15 @@
 
 A restore reads committed.  With `live` set a restored partition goes on uncommitted, from where
 the restore ended: such a reader sees records at once, and must bear ones that are aborted later.
-Until its first fetch was answered it is not live: that may take a second.
+Until its first fetch was answered it is not live: that may take a second.  Of the topics
+`past_hanging` also what stands behind a transaction that never ends is read uncommitted.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from functools import partial
 
@@ -21,6 +22,7 @@ from confluent_kafka import TopicPartition as KafkaPartition
 from feedmill.streams.kafka.batches import RecordBatch, TopicPartition
 from feedmill.streams.kafka.client import LOG_QUEUE_KIB, discard, new_log_consumer
 from feedmill.streams.kafka.connection import Connection
+from feedmill.streams.kafka.hanging import HeldBack, way_out
 from feedmill.streams.kafka.messages import (
     NOTHING,
     Fetched,
@@ -37,6 +39,8 @@ END = OFFSET_END
 MOST_BYTES = 4 * 1024 * 1024
 # A client that is not polled keeps its reports for ever; one without partitions has few of them.
 _UNUSED_EVERY_S = 0.5
+# How often it is asked whether a transaction still holds a restore back.
+_ASK_AGAIN_S = 5.0
 
 
 class LogConsumer:
@@ -52,6 +56,7 @@ class LogConsumer:
         name: str,
         *,
         live: bool = False,
+        past_hanging: Collection[str] = (),
         queue_kib: int = LOG_QUEUE_KIB,
     ) -> None:
         self.name = name
@@ -62,6 +67,7 @@ class LogConsumer:
         self._offsets = connection.offsets
         self._new_consumer = partial(new_log_consumer, environment, health, queue_kib=queue_kib)
         self._restoring = self._new_consumer()
+        self._follows, self._past_hanging = live, frozenset(past_hanging)
         self._live = self._new_consumer(committed=False) if live else None
         self._unused_at = 0.0
         self._at_live: set[TopicPartition] = set()
@@ -69,6 +75,9 @@ class LogConsumer:
         self._unheard: set[TopicPartition] = set()
         self._positions: dict[TopicPartition, int] = {}
         self._ends: dict[TopicPartition, int] = {}
+        self._held = HeldBack[TopicPartition]()
+        # What a transaction holds back that never ends.
+        self._hanging: set[TopicPartition] = set()
         self._asking: list[_Adding] = []
 
     def add(self, starts: Mapping[TopicPartition, int], *, or_first: bool = False) -> None:
@@ -106,6 +115,8 @@ class LogConsumer:
         for source in known:
             self._at_live.discard(source)
             self._unheard.discard(source)
+            self._hanging.discard(source)
+            self._held.forget(source)
             self._positions.pop(source)
             self._ends.pop(source)
             self.stopped.pop(source, None)
@@ -119,6 +130,7 @@ class LogConsumer:
         if is_unused_due:
             self._unused_at = now + _UNUSED_EVERY_S
             self._replace_lost()
+            self._ask_again()
         batches: list[RecordBatch] = []
         if restoring or is_unused_due:
             batches = self._take(self._restoring, most, wait_s if restoring else 0)
@@ -126,7 +138,7 @@ class LogConsumer:
             taken = sum(len(batch.records) for batch in batches)
             if taken < most:
                 batches += self._take(self._live, most - taken, 0 if restoring else wait_s)
-        if restoring and self._live is not None:
+        if restoring and (self._follows or self._hanging):
             self._go_live()
         return batches
 
@@ -193,13 +205,25 @@ class LogConsumer:
             )
 
     def _go_live(self) -> None:
-        ready = [s for s in self._positions if s not in self._at_live and self.restored(s)]
-        if not ready or self._live is None:
+        ready = [
+            s
+            for s in self._positions.keys() - self._at_live
+            if s in self._hanging or (self._follows and self.restored(s))
+        ]
+        if not ready:
             return
+        if self._live is None:
+            self._live = self._new_consumer(committed=False)
         self._restoring.incremental_unassign([self._at(source) for source in ready])
         self._live.incremental_assign([self._at(s, self._positions[s]) for s in ready])
         self._at_live.update(ready)
         self._unheard.update(ready)
+
+    def _ask_again(self) -> None:
+        """Have the broker say once more how far what is held back can be read."""
+        for source in self._held.unasked(_ASK_AGAIN_S):
+            self._restoring.incremental_unassign([self._at(source)])
+            self._restoring.incremental_assign([self._at(source, self._positions[source])])
 
     def _replace_lost(self) -> None:
         """Go on by other consumers where one finds no broker any more."""
@@ -247,11 +271,30 @@ class LogConsumer:
                 records = records.since(position)  # noqa: PLW2901 - less of it
             batch = RecordBatch(source, records)
             self._positions[source] = batch.end
+            self._held.forget(source)
             batches.append(batch)
         for source, end in fetched.ends.items():
             if end > self._positions.get(source, end):
                 self._positions[source] = end
+            if source.topic in self._past_hanging and source in self._positions:
+                self._note_end(source)
         return batches
+
+    def _note_end(self, source: TopicPartition) -> None:
+        """What can be read committed ends here: find out what holds the rest back, if any."""
+        if self.restored(source) or source in self._hanging:
+            self._held.forget(source)
+        elif self._held.note(source):
+            self._hanging.add(source)
+            self._held.forget(source)
+            log.error(
+                "%s[%d] is held back at offset %d by a transaction that does not end: what stands"
+                " behind it is read, too. %s",
+                self._environment.topic(source.topic),
+                source.partition,
+                self._positions[source],
+                way_out(self._environment.kafka),
+            )
 
     def _judge(self, source: TopicPartition | None, error: KafkaError) -> None:
         if source is None or not is_out_of_range(error):

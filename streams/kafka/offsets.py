@@ -7,7 +7,6 @@ a stale leader for ever, or ends the process (decision 0014).
 from __future__ import annotations
 
 import logging
-import math
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -26,6 +25,7 @@ from feedmill.streams.kafka.client import (
     client_settings,
     new_log_consumer,
 )
+from feedmill.streams.kafka.hanging import HeldBack, way_out
 from feedmill.streams.settings.environment import Environment
 
 log = logging.getLogger(__name__)
@@ -36,11 +36,6 @@ _TIMEOUT_S = 5.0
 _TOPIC_WAIT_S = 30.0
 # Who asks again after an error does so at once.
 _AFTER_ERROR_S = 0.2
-# A transaction that keeps offsets unstable for longer than that has no end: Kafka aborts one of a
-# dead worker after five seconds, and looks for them every ten.
-HANGS_AFTER_S = 20.0
-# An answer that is older says nothing about the present one.
-_ASKED_AGAIN_WITHIN_S = 15.0
 
 
 class Bounds(NamedTuple):
@@ -70,8 +65,7 @@ class Offsets:
         self._threads = ThreadPoolExecutor(2, thread_name_prefix="offsets")
         self._topics = new_log_consumer(environment, health, committed=False)
         self._groups: dict[tuple[str, bool], WatchedConsumer] = {}
-        # By group: when the first and the last of the unstable answers in a row came.
-        self._unstable: dict[str, tuple[float, float]] = {}
+        self._unstable = HeldBack[str]()
         self._admin: AdminClient | None = None
 
     def bounds(self, sources: Sequence[TopicPartition]) -> Future[dict[TopicPartition, Bounds]]:
@@ -204,23 +198,22 @@ class Offsets:
         try:
             found = self._committed_by(group, sources, stable=True)
         except KafkaException:
-            first, last = self._unstable.pop(group, (math.inf, -math.inf))
-            # Raises where the broker is away, and nothing is known of transactions.
-            found = self._committed_by(group, sources, stable=False)
-            now = time.monotonic()
-            first = first if now - last < _ASKED_AGAIN_WITHIN_S else now
-            self._unstable[group] = first, now
-            if now - first < HANGS_AFTER_S:
+            try:
+                found = self._committed_by(group, sources, stable=False)
+            except KafkaException:
+                # The broker is away, and nothing is known of transactions.
+                self._unstable.forget(group)
+                raise
+            if not self._unstable.note(group):
                 raise
             log.error(
                 "offsets of the group %s are held back by a transaction that does not end: going on"
-                " from those that are committed. `kafka-transactions --bootstrap-server %s"
-                " find-hanging` lists it, and `abort` ends it",
+                " from those that are committed. %s",
                 self._environment.group(group),
-                self._environment.kafka,
+                way_out(self._environment.kafka),
             )
         else:
-            self._unstable.pop(group, None)
+            self._unstable.forget(group)
         return found
 
     def _committed_by(

@@ -16,6 +16,7 @@ from confluent_kafka import TopicPartition as KafkaPartition
 
 from feedmill.streams.kafka.assignment import decode_mark
 from feedmill.streams.kafka.batches import FetchedRecord, TopicPartition
+from feedmill.streams.kafka.bounded_call import CallIsStuck, bounded
 from feedmill.streams.kafka.client import new_producer
 from feedmill.streams.kafka.connection import Connection
 from feedmill.streams.kafka.dead_letters import TOPIC, dead_letter
@@ -68,38 +69,6 @@ class Outcome:
     pause_s: float = 0.0
 
 
-class CallIsStuck(Exception):
-    """A call of the client did not return, its own timeout notwithstanding."""
-
-
-def bounded(call: Callable[[], None], seconds: float) -> None:
-    """Run a call of the client on a thread of its own, and leave it there if it hangs.
-
-    After an outage of the broker librdkafka may never answer a transactional call.  The thread
-    keeps the producer alive, which must not be used any more.
-
-    Raises
-    ------
-    CallIsStuck
-        It took longer than so many seconds.
-    """
-    failures: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            call()
-        except BaseException as error:  # noqa: BLE001 - raised on the caller's thread
-            failures.append(error)
-
-    thread = threading.Thread(target=run, name="transaction call", daemon=True)
-    thread.start()
-    thread.join(seconds)
-    if thread.is_alive():
-        raise CallIsStuck
-    if failures:
-        raise failures[0]
-
-
 class Transaction:
     """Runs transactions, one at a time, on whatever thread asks.
 
@@ -123,6 +92,10 @@ class Transaction:
         self._stage = stage
         self._id = f"{group}/{connection.environment.instance}"
         self._producer: Producer | None = None
+        self._begun: Producer | None = None  # the one whose transaction `begin` began
+        self._failure: KafkaError | None = None  # of a `produce` since then
+        self._dead_letters = 0  # made since then
+        self._discarded = False
         self._careful = False
         self._closed = threading.Event()
         self._renew = threading.Event()
@@ -146,6 +119,37 @@ class Transaction:
                 continue
             self._producer = producer
 
+    def begin(self) -> bool:
+        """Begin the next transaction before `run`, so that `produce` may fill it meanwhile.
+
+        False if it cannot begin now: `run` will, or say why not.
+        """
+        producer = self._producer
+        if producer is None or self._careful or self.is_unsure or self._renew.is_set():
+            return False
+        try:
+            producer.begin_transaction()
+        except KafkaException:
+            return False
+        self._begun, self._failure, self._discarded = producer, None, False
+        return True
+
+    def produce(self, records: list[Outgoing]) -> None:
+        """Hand records to the transaction that has begun; it raises nothing, `run` tells.
+
+        What the client refuses for its size is replaced in `records` by a dead letter.
+        """
+        if self._begun is None or self._failure is not None:
+            return
+        try:
+            self._dead_letters += self._produce(self._begun, records, [])
+        except KafkaException as error:
+            self._failure = error.args[0]
+
+    def discard(self) -> None:
+        """Have `run` abort what has begun, and begin anew: its records changed."""
+        self._discarded = True
+
     def run(
         self,
         records: list[Outgoing],
@@ -154,20 +158,33 @@ class Transaction:
         mark: tuple[str, int],
         deadline: float | None = None,
     ) -> Outcome:
-        """Send records and offsets in one transaction; return how it ended, never raise."""
+        """Send records and offsets in one transaction; return how it ended, never raise.
+
+        Where one has begun, all of `records` were handed to `produce`.
+        """
         if self._renew.is_set():
             self._renew.clear()
             self._producer = None
+        begun, self._begun = self._begun, None
+        dead_letters, self._dead_letters = self._dead_letters, 0
         if self._producer is None and deadline is None:
             self.connect()
         producer = self._producer
         if producer is None:
             return Outcome(False, records, "commit: no connection", pause_s=0.1)
         refused: list[int] = []
-        dead_letters = 0
         try:
-            producer.begin_transaction()
-            dead_letters = self._produce(producer, records, refused)
+            is_filled = begun is producer
+            if is_filled and self._failure is not None:
+                raise KafkaException(self._failure)
+            if is_filled and self._discarded:
+                self._finish(producer.abort_transaction, deadline)
+                is_filled = False
+            if not is_filled:
+                producer.begin_transaction()
+                dead_letters += self._produce(producer, records, refused)
+            # For the client's reports.
+            producer.poll(0)
             places = [
                 KafkaPartition(self._environment.topic(at.topic), at.partition, offset, text)
                 for at, (offset, text) in offsets.items()
@@ -185,7 +202,7 @@ class Transaction:
 
     def close(self) -> None:
         self._closed.set()
-        self._producer = None
+        self._producer = self._begun = None
 
     # --- producing -------------------------------------------------------------------------
 
@@ -210,7 +227,6 @@ class Transaction:
                 records[i] = dead = self._dead_letter(one, error.args[0])
                 dead_letters += 1
                 self._send(producer, self._environment.topic(TOPIC), dead, None)
-        producer.poll(0)
         return dead_letters
 
     def _send(

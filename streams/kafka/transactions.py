@@ -1,7 +1,8 @@
 """Records and offsets in one transaction: what a worker wrote is there once, or not at all.
 
-The loop gathers records and seals them with its positions at the end of every cycle; a thread
-commits what is sealed.  Records sealed meanwhile wait for the next transaction.
+The loop gathers records, and seals them with its positions at the end of every cycle: then they go
+into the transaction that has begun.  A thread commits it and begins the next one, for which what is
+sealed meanwhile waits.
 """
 
 from __future__ import annotations
@@ -79,6 +80,7 @@ class TransactionalWriter:
         self._session: object | None = None
         self._epoch = 0
         self._dirty = False
+        self._is_begun = False  # so what is sealed is handed over, and `_in_flight` was
         self._number = 0
         self._closing = False
         self._failure: Exception | None = None
@@ -148,6 +150,7 @@ class TransactionalWriter:
             self._sealed_bytes += _size(gathered)
             if self._session is not None:
                 self._positions = positions
+                self._hand_over()
             self._have_committed()
 
     def assigned(self, change: AssignmentChange, session: object) -> None:
@@ -159,6 +162,8 @@ class TransactionalWriter:
         kept = set(change.kept)
         with self._changed:
             self._epoch = change.epoch
+            self._is_begun = False
+            self._transaction.discard()
             self._drop(kept)
             self._notes = {p: dict(change.notes.get(p, {})) for p in change.owned}
             self._positions = dict(change.starts)
@@ -181,6 +186,7 @@ class TransactionalWriter:
         with self._changed:
             self._epoch += 1
             self._session = None
+            self._is_begun = False
             self._drop(set())
         self._transaction.renew()
 
@@ -266,9 +272,9 @@ class TransactionalWriter:
                 return False
             unsure = self._transaction.is_unsure
             if not unsure:
-                self._in_flight, self._sealed = self._in_flight + self._sealed, []
-                self._in_flight_bytes += self._sealed_bytes
-                self._sealed_bytes = 0
+                self._hand_over()
+                self._is_begun = False
+                self._take_sealed()
                 self._number += 1
             records, epoch, session = self._in_flight, self._epoch, self._session
             offsets, self._dirty = self._offsets(), unsure
@@ -282,9 +288,22 @@ class TransactionalWriter:
             self._book(outcome, records, epoch, self._now() - start)
             if outcome.committed and not unsure:
                 self._extra = {at: one for at, one in self._extra.items() if offsets[at] != one}
+                is_owner = self._session is not None and epoch == self._epoch
+                self._is_begun = is_owner and deadline is None and self._transaction.begin()
         if outcome.pause_s:
             time.sleep(outcome.pause_s)
         return outcome.committed
+
+    def _hand_over(self) -> None:
+        """Put what is sealed into the transaction that has begun; `_changed` is held."""
+        if self._is_begun and self._sealed:
+            self._transaction.produce(self._sealed)
+            self._take_sealed()
+
+    def _take_sealed(self) -> None:
+        self._in_flight += self._sealed
+        self._in_flight_bytes += self._sealed_bytes
+        self._sealed, self._sealed_bytes = [], 0
 
     def _offsets(self) -> dict[TopicPartition, tuple[int, str]]:
         # Of every owned partition, moved or not: without offsets a transaction fences nobody.

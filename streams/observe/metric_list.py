@@ -168,7 +168,7 @@ METRICS = (
         "feedmill_commit_seconds",
         "histogram",
         "seconds",
-        "One transaction of records and offsets, from its beginning to the broker's answer.",
+        "The commit of a transaction, from sending its offsets to the broker's answer.",
         "The broker has become slow; readers see the worker's records that much later.",
     ),
     Metric(

@@ -79,9 +79,16 @@ class CombinerLogs:
         self._names = names
         self._made_here = frozenset(made_here)
         self._partitions = partitions
-        self._log = LogConsumer(connection, "the combiner's logs", live=True, queue_kib=QUEUE_KIB)
+        signals = [SIGNALS + name for name in names.all]
+        self._log = LogConsumer(
+            connection,
+            "the combiner's logs",
+            live=True,
+            past_hanging=signals,
+            queue_kib=QUEUE_KIB,
+        )
         self._overrides = LogConsumer(connection, OVERRIDES, live=True)
-        inputs = (POSTS, OVERRIDES, *(SIGNALS + name for name in names.all))
+        inputs = (POSTS, OVERRIDES, *signals)
         self._decoders = {
             topic: decode for topic in inputs if (decode := decoder_of(topic, names)) is not None
         }
@@ -91,7 +98,7 @@ class CombinerLogs:
         }
         # What is read to its end once more, and then no longer: this worker makes it now.
         self._leaving: set[TopicPartition] = set()
-        topics = (POSTS, *(SIGNALS + name for name in names.all))
+        topics = (POSTS, *signals)
         everything = {TopicPartition(t, p): BEGINNING for t in topics for p in range(partitions)}
         self._posts_first: set[TopicPartition] = set()
         self._after_posts: dict[TopicPartition, int] = {}

@@ -40,7 +40,8 @@ class EngagementRestore:
 
     def __init__(self, connection: Connection, partitions: int) -> None:
         self._count = partitions
-        self._counters = LogConsumer(connection, "counters")
+        # Counts say through which engagement they go: none is counted twice, however that ends.
+        self._counters = LogConsumer(connection, "counters", past_hanging=["counters"])
         self._events = LogConsumer(connection, "recent engagements")
         self._partitions: dict[int, _Restoring] = {}
         self._trouble = ""

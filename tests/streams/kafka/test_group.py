@@ -194,13 +194,10 @@ def test_a_kill_in_the_middle_of_a_transaction_loses_and_repeats_nothing(
     kafka.produce("posts", posts(200))
     until(lambda: dead.seen == 200, dead.turn)
     assert not kafka.read("signals.quality")
-    # As a killed process leaves it: records and offsets sent, the transaction open.
+    # As a killed process leaves it: records and offsets sent, the transaction not ended.
     with dead.writer._committing:
         dead.writer._session = None
         open_one: Producer = dead.writer._transaction._producer
-        open_one.begin_transaction()
-        for key, value in posts(200):
-            open_one.produce(kafka.environment.topic("signals.quality"), value, key)
         open_one.send_offsets_to_transaction(
             [
                 KafkaPartition(kafka.environment.topic(at.topic), at.partition, offset)

@@ -1,10 +1,14 @@
 """Restores on a real Kafka: they end, whatever stands at the end of the log."""
 
 import time
+from typing import Any
+
+import pytest
 
 from builders.kafka_log import KafkaLog, until
 from builders.lost_brokers import forget_brokers
 from feedmill.deploy.local import StackAddress
+from feedmill.streams.kafka import hanging, log_consumer
 from feedmill.streams.kafka.batches import TopicPartition
 from feedmill.streams.kafka.connection import Connection
 from feedmill.streams.kafka.log_consumer import BEGINNING, LogConsumer
@@ -65,6 +69,57 @@ def test_a_restore_waits_for_a_transaction_that_may_still_commit(
         assert not log.all_restored()
     until(log.all_restored, turn)
     assert len(found) == 21
+    log.close()
+
+
+@pytest.mark.parametrize(
+    ("settings", "is_passed"),
+    [
+        ({"past_hanging": ["posts"]}, True),
+        ({"past_hanging": ["posts"], "live": True}, True),
+        ({"past_hanging": ["counters"], "live": True}, False),
+    ],
+)
+def test_what_stands_behind_a_transaction_that_never_ends_is_read_where_that_is_asked_for(
+    stack: StackAddress,
+    prefix: str,
+    monkeypatch: pytest.MonkeyPatch,
+    settings: dict[str, Any],
+    is_passed: bool,
+) -> None:
+    monkeypatch.setattr(log_consumer, "_ASK_AGAIN_S", 0.2)
+    kafka = KafkaLog.created(stack.kafka, prefix)
+    kafka.produce("posts", [(f"old{i}".encode(), b"x") for i in range(20)])
+    log = LogConsumer(Connection(kafka.environment), "posts", **settings)
+    found: list[bytes] = []
+
+    def turn() -> None:
+        for batch in log.read(50, 0.01):
+            found.extend(record.key or b"" for record in batch.records)
+
+    def turn_for(seconds: float) -> None:
+        end = time.monotonic() + seconds
+        until(lambda: time.monotonic() > end, turn)
+
+    with kafka.transaction("upstream") as produce:
+        produce("posts", b"open", b"x")
+        until(lambda: len(kafka.read("posts", committed=False)) == 21, lambda: None)
+        log.add(BOTH)
+        until(lambda: len(found) == 20, turn)
+        # Answers that are not in a row prove nothing.
+        monkeypatch.setattr(hanging, "HANGS_AFTER_S", 0.5)
+        monkeypatch.setattr(hanging, "ASKED_AGAIN_WITHIN_S", 0.01)
+        turn_for(1.5)
+        assert not log.all_restored()
+        monkeypatch.setattr(hanging, "ASKED_AGAIN_WITHIN_S", 15.0)
+        if is_passed:
+            until(log.all_restored, turn)
+            assert found[20:] == [b"open"]
+        else:
+            turn_for(1.5)
+            assert not log.all_restored()
+    until(log.all_restored, turn)
+    assert found[20:] == [b"open"]
     log.close()
 
 

@@ -63,8 +63,116 @@ def test_a_full_queue_loses_no_record_and_keeps_their_order(
     name = Environment().topic
     assert producer.sent == [(name(r.topic), r.value, r.key, r.partition) for r in records]
     assert producer.headers == {b"4": [*headers]}
-    # Once where it was full twice in a row, and once at the end.
+    # Once where it was full twice in a row, and once for the client's reports.
     assert producer.polls == 2
+
+
+class StrictProducer(FullProducer):
+    """A client that keeps which records each transaction has, and allows no call out of order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.committed: list[list[Any]] = []
+        self.aborted: list[list[Any]] = []
+        self.open: list[Any] | None = None
+        self.refuses: dict[Any, int] = {}
+
+    def begin_transaction(self) -> None:
+        assert self.open is None
+        self.open = []
+
+    def produce(self, topic: str, value: bytes, key: bytes, partition: int, **more: Any) -> None:
+        assert self.open is not None
+        if key in self.refuses:
+            raise KafkaException(KafkaError(self.refuses.pop(key)))
+        self.open.append(key)
+
+    def commit_transaction(self, _: float) -> None:
+        assert self.open is not None
+        self.committed.append(self.open)
+        self.open = None
+
+    def abort_transaction(self, _: float) -> None:
+        assert self.open is not None
+        self.aborted.append(self.open)
+        self.open = None
+
+
+@pytest.fixture
+def strict(monkeypatch: pytest.MonkeyPatch) -> StrictProducer:
+    producer = StrictProducer()
+    monkeypatch.setattr(transaction, "new_producer", lambda *_, **__: producer)
+    return producer
+
+
+@pytest.fixture
+def begun(strict: StrictProducer) -> Transaction:
+    """A transaction that has begun, with the records `1` and `2`."""
+    connection: Any = SimpleNamespace(
+        environment=Environment(), health=ClientHealth(), offsets=None
+    )
+    one = Transaction(connection, "worker", stage="spam", now_ms=lambda: 0)
+    assert not one.begin(), "there is no client before connect"
+    one.connect()
+    assert one.begin()
+    one.produce(quality(b"1"))
+    one.produce(quality(b"2"))
+    return one
+
+
+def quality(*keys: bytes) -> list[Outgoing]:
+    return [Outgoing("signals.quality", 0, key, b"value", 0) for key in keys]
+
+
+def test_what_was_handed_over_before_is_not_sent_again(
+    strict: StrictProducer, begun: Transaction
+) -> None:
+    assert begun.run(quality(b"1", b"2"), {}, None, ("owner", 1)).committed
+    assert begun.run(quality(b"3"), {}, None, ("owner", 2)).committed
+    assert strict.committed == [[b"1", b"2"], [b"3"]]
+    assert strict.aborted == []
+
+
+def test_what_was_discarded_is_aborted_and_made_again(
+    strict: StrictProducer, begun: Transaction
+) -> None:
+    begun.discard()
+    assert begun.run(quality(b"2", b"3"), {}, None, ("owner", 1)).committed
+    assert strict.aborted == [[b"1", b"2"]]
+    assert strict.committed == [[b"2", b"3"]]
+    # The next one is not affected.
+    assert begun.begin()
+    begun.produce(quality(b"4"))
+    assert begun.run(quality(b"4"), {}, None, ("owner", 2)).committed
+    assert strict.committed[1:] == [[b"4"]]
+
+
+def test_a_failure_while_records_are_handed_over_aborts_and_loses_none(
+    strict: StrictProducer, begun: Transaction
+) -> None:
+    strict.refuses[b"3"] = KafkaError._STATE
+    begun.produce(quality(b"3"))
+    begun.produce(quality(b"4"))
+    records = quality(b"1", b"2", b"3", b"4")
+    first = begun.run(records, {}, None, ("owner", 1))
+    assert not first.committed
+    assert first.records == records
+    assert strict.aborted == [[b"1", b"2"]]
+    assert begun.run(first.records, {}, None, ("owner", 2)).committed
+    assert strict.committed == [[b"1", b"2", b"3", b"4"]]
+
+
+def test_a_record_too_large_for_the_client_becomes_a_dead_letter_at_once(
+    strict: StrictProducer, begun: Transaction
+) -> None:
+    strict.refuses[b"3"] = KafkaError.MSG_SIZE_TOO_LARGE
+    more = quality(b"3")
+    begun.produce(more)
+    assert more[0].topic == "dead-letters"
+    done = begun.run([*quality(b"1", b"2"), *more], {}, None, ("owner", 1))
+    assert done.committed
+    assert done.dead_letters == 1
+    assert strict.committed == [[b"1", b"2", more[0].key]]
 
 
 class ForsakenProducer(FullProducer):

@@ -20,12 +20,22 @@ POSTS = TopicPartition("posts", 0)
 
 
 class KeptCommits:
-    """A `Transaction` that keeps what is committed; each commit waits for `may_end`."""
+    """A `Transaction` that keeps what is committed; each commit waits for `may_end`.
+
+    Attributes
+    ----------
+    handed
+        The keys that each transaction which began before `run` was filled with.
+    begins
+        Whether one may begin before `run`.
+    """
 
     is_unsure = False
 
     def __init__(self) -> None:
         self.commits: list[tuple[list[bytes | None], int, dict[str, str]]] = []
+        self.handed: list[list[bytes | None]] = []
+        self.begins, self.discarded = True, 0
         self.is_running, self.may_end = threading.Event(), threading.Event()
         self.may_end.set()
 
@@ -35,11 +45,26 @@ class KeptCommits:
 
     def close(self) -> None: ...
 
+    def renew(self) -> None: ...
+
+    def begin(self) -> bool:
+        if self.begins:
+            self.handed.append([])
+        return self.begins
+
+    def produce(self, records: Sequence[Outgoing]) -> None:
+        assert not self.is_running.is_set(), "handed to a transaction that ends"
+        self.handed[-1] += [one.key for one in records]
+
+    def discard(self) -> None:
+        self.discarded += 1
+
     def run(
         self, records: Sequence[Outgoing], offsets: dict[TopicPartition, tuple[int, str]], *_: Any
     ) -> Outcome:
         self.is_running.set()
         assert self.may_end.wait(30)
+        self.is_running.clear()
         offset, mark = offsets[POSTS]
         self.commits.append(([one.key for one in records], offset, decode_mark(mark).notes))
         return Outcome(committed=True)
@@ -63,6 +88,21 @@ def writer(kept: KeptCommits, monkeypatch: pytest.MonkeyPatch) -> Iterator[Trans
     made.close()
 
 
+def seal(writer: TransactionalWriter, key: bytes, offset: int) -> None:
+    """End a cycle that wrote one record."""
+    writer.add("signals.quality", key, b"1", owner=0)
+    writer.seal({POSTS: offset})
+
+
+@pytest.fixture
+def filled(writer: TransactionalWriter) -> TransactionalWriter:
+    """One that commits by itself no more, and did once since its assignment."""
+    writer.interval_s = 3600.0
+    seal(writer, b"a", 6)
+    until(writer.is_committed)
+    return writer
+
+
 def test_an_assignment_is_claimed_before_there_are_records(
     kept: KeptCommits, writer: TransactionalWriter
 ) -> None:
@@ -73,30 +113,23 @@ def test_what_is_sealed_is_committed_at_once_also_during_a_commit(
     kept: KeptCommits, writer: TransactionalWriter
 ) -> None:
     kept.may_end.clear()
-    kept.is_running.clear()
-    writer.add("signals.quality", b"a", b"1", owner=0)
-    writer.seal({POSTS: 6})
+    seal(writer, b"a", 6)
     assert kept.is_running.wait(30)
     for offset, key in ((7, b"b"), (8, b"c")):
-        writer.add("signals.quality", key, b"1", owner=0)
-        writer.seal({POSTS: offset})
+        seal(writer, key, offset)
     kept.may_end.set()
     until(writer.is_committed)
     assert kept.commits[1:] == [([b"a"], 6, {}), ([b"b", b"c"], 8, {})]
 
 
 def test_one_commit_begins_an_interval_after_the_last_or_when_the_partitions_are_revoked(
-    kept: KeptCommits, writer: TransactionalWriter
+    kept: KeptCommits, filled: TransactionalWriter
 ) -> None:
-    writer.interval_s = 3600.0
-    for offset in (6, 7, 8):
-        writer.add("signals.quality", b"a", b"1", owner=0)
-        writer.seal({POSTS: offset})
-        if offset == 6:
-            until(writer.is_committed)
-    assert not writer.is_committed()
+    for offset in (7, 8):
+        seal(filled, b"a", offset)
+    assert not filled.is_committed()
     assert [offset for _, offset, _ in kept.commits] == [5, 6]
-    assert writer.revoked()
+    assert filled.revoked()
     assert [offset for _, offset, _ in kept.commits] == [5, 6, 8]
 
 
@@ -116,3 +149,53 @@ def test_a_cycle_that_brought_nothing_is_not_committed(
     writer.seal({POSTS: 6})
     until(writer.is_committed)
     assert [offset for _, offset, _ in kept.commits] == [5, 6]
+
+
+def test_what_is_sealed_is_handed_to_the_transaction_that_has_begun_at_once(
+    kept: KeptCommits, filled: TransactionalWriter
+) -> None:
+    for offset, key in ((7, b"b"), (8, b"c")):
+        seal(filled, key, offset)
+    assert kept.handed == [[b"a"], [b"b", b"c"]]
+    assert filled.revoked()
+    assert kept.commits[1:] == [([b"a"], 6, {}), ([b"b", b"c"], 8, {})]
+    # The partitions are another's, for all that is known: nothing begins before an assignment.
+    assert len(kept.handed) == 2
+
+
+def test_where_none_has_begun_what_is_sealed_waits_for_the_commit(
+    kept: KeptCommits, writer: TransactionalWriter
+) -> None:
+    kept.begins = False
+    for offset, key in ((6, b"a"), (7, b"b")):
+        seal(writer, key, offset)
+        until(writer.is_committed)
+    assert kept.handed[1:] == []
+    assert kept.commits[1:] == [([b"a"], 6, {}), ([b"b"], 7, {})]
+
+
+def test_an_assignment_discards_what_was_handed_over(
+    kept: KeptCommits, filled: TransactionalWriter
+) -> None:
+    for owner, key in ((0, b"b"), (1, b"c")):
+        filled.add("signals.quality", key, b"1", owner=owner)
+    filled.seal({POSTS: 7})
+    assert kept.handed[-1] == [b"b", b"c"]
+    before = kept.discarded
+    filled.assigned(AssignmentChange(2, kept=(0,), starts={POSTS: 7}), SimpleNamespace())
+    assert kept.discarded == before + 1
+    seal(filled, b"d", 8)
+    assert kept.handed[-1] == [b"b", b"c"]
+    assert filled.revoked()
+    assert kept.commits[2:] == [([b"b", b"d"], 8, {})]
+
+
+def test_what_is_lost_is_neither_handed_over_nor_committed(
+    kept: KeptCommits, filled: TransactionalWriter
+) -> None:
+    filled.lost()
+    seal(filled, b"b", 7)
+    assert kept.handed[-1] == []
+    filled.assigned(AssignmentChange(3, gained=(0,), starts={POSTS: 6}), SimpleNamespace())
+    assert filled.revoked()
+    assert kept.commits[2:] == [([], 6, {})]

@@ -1,0 +1,90 @@
+"""Records of a transaction that never ends, as a broker leaves them that lost their markers."""
+
+from __future__ import annotations
+
+import socket
+import struct
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource
+from kafka.record.default_records import DefaultRecordBatchBuilder
+
+from builders.waiting import until
+
+_PRODUCE, _INIT_PRODUCER_ID = (0, 3), (22, 0)
+
+
+def leave_open(
+    kafka: str,
+    transactional_id: str,
+    topic: str,
+    partition: int,
+    records: Sequence[tuple[bytes, bytes]],
+) -> None:
+    """Write records in a transaction that the coordinator knows nothing of.
+
+    As in a transaction that it has ended already, without this partition's marker.
+    """
+    with _partitions_unverified(kafka), _connected(kafka) as broker:
+        answer = _ask(broker, _INIT_PRODUCER_ID, _text(transactional_id) + struct.pack(">i", 5000))
+        error, producer_id, epoch = struct.unpack(">hqh", answer[4:16])
+        assert error == 0
+        batch = DefaultRecordBatchBuilder(2, 0, True, producer_id, epoch, 0, 1_000_000)
+        for i, (key, value) in enumerate(records):
+            batch.append(i, int(time.time() * 1000), key, value, [])
+        written = bytes(batch.build())
+        place = (
+            struct.pack(">i", 1) + _text(topic) + struct.pack(">iii", 1, partition, len(written))
+        )
+        head = _text(transactional_id) + struct.pack(">hi", -1, 10_000)
+        request = head + place + written
+        # Behind the count of topics, the name, the count of partitions and the partition.
+        error_at = 4 + 2 + len(topic) + 4 + 4
+
+        def is_written() -> bool:
+            answer = _ask(broker, _PRODUCE, request)
+            return struct.unpack_from(">h", answer, error_at) == (0,)
+
+        # The broker's setting is changed a moment after it says so.
+        until(is_written)
+
+
+@contextmanager
+def _partitions_unverified(kafka: str) -> Iterator[None]:
+    """Have the broker believe that a partition is in the transaction that its records name."""
+    admin = AdminClient({"bootstrap.servers": kafka})
+
+    def change(operation: AlterConfigOpType, value: str | None) -> None:
+        name = "transaction.partition.verification.enable"
+        entry = ConfigEntry(name, value, incremental_operation=operation)
+        broker = ConfigResource(ConfigResource.Type.BROKER, "1", incremental_configs=[entry])
+        for future in admin.incremental_alter_configs([broker]).values():
+            future.result(30)
+
+    change(AlterConfigOpType.SET, "false")
+    try:
+        yield
+    finally:
+        change(AlterConfigOpType.DELETE, None)
+
+
+@contextmanager
+def _connected(kafka: str) -> Iterator[socket.socket]:
+    host, _, port = kafka.partition(":")
+    with socket.create_connection((host, int(port)), 30) as broker:
+        yield broker
+
+
+def _ask(broker: socket.socket, api: tuple[int, int], body: bytes) -> bytes:
+    """Send a request of an api key and version; return the answer behind its correlation id."""
+    request = struct.pack(">hhi", *api, 1) + _text("test") + body
+    broker.sendall(struct.pack(">i", len(request)) + request)
+    with broker.makefile("rb") as answers:
+        (size,) = struct.unpack(">i", answers.read(4))
+        return answers.read(size)[4:]
+
+
+def _text(text: str) -> bytes:
+    return struct.pack(">h", len(text)) + text.encode()

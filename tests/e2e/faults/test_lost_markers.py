@@ -1,0 +1,50 @@
+"""Markers of a transaction that Kafka lost: workers go on, and their next commit ends it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from builders.fault_engine import FaultEngine
+from builders.lost_markers import leave_open
+from builders.waiting import now_ms, until
+
+NAME = "steady"
+POSTS = [f"p{n}" for n in range(12)]
+TOPICS = ("signals.quality", "counters")
+
+
+def test_a_restore_goes_on_behind_a_transaction_that_never_ends_and_writing_ends_it(
+    fault_engine: Callable[..., FaultEngine],
+) -> None:
+    engine = fault_engine()
+    worker = engine.ready_worker(NAME)
+    engine.wait_decided({post_id: engine.post(post_id) for post_id in POSTS})
+    click_all(engine, "before")
+    until(lambda: clicks(engine) == dict.fromkeys(POSTS, 1))
+    worker.stop()
+    for topic in TOPICS:
+        last = engine.read_all(topic)[-1]
+        where = engine.topic(topic), last.partition
+        leave_open(engine.kafka, engine.topic(f"worker/{NAME}"), *where, [(last.key, last.value)])
+        assert engine.open_transactions(topic)
+    worker = engine.start_worker(NAME)
+    # It waits 20 s for the end of each, one after the other.
+    engine.wait_ready(seconds=120)
+    complaints = [line for line in worker.log.read_text().splitlines() if "does not end" in line]
+    assert [any(engine.topic(t) in line for line in complaints) for t in TOPICS] == [True, True]
+    engine.wait_decided({post_id: engine.post(post_id) for post_id in POSTS})
+    click_all(engine, "after")
+    until(lambda: clicks(engine) == dict.fromkeys(POSTS, 2))
+    until(lambda: not any(map(engine.open_transactions, TOPICS)))
+
+
+def click_all(engine: FaultEngine, user: str) -> None:
+    for post_id in POSTS:
+        event = {"post_id": post_id, "user_id": user, "kind": "click", "at_ms": now_ms()}
+        engine.send("engagements", post_id, event).get(30)
+
+
+def clicks(engine: FaultEngine) -> dict[str, int]:
+    return {
+        key: int(one["counters"]["counts"][1]) for key, one in engine.latest("counters").items()
+    }
