@@ -47,7 +47,8 @@ class LogConsumer:
     """Partitions that are added and dropped at will; one thread uses it, and no call waits.
 
     `read` is to be called until `restored` says so of a partition, and after that for ever.
-    `name` stands in logs and reasons.
+    `name` stands in logs and reasons.  `past_hanging` are topics whose records do no harm if they
+    are aborted after they were read.
     """
 
     def __init__(

@@ -88,7 +88,7 @@ class Offsets:
         """Ask what a group committed; partitions without an offset are left out.
 
         While a transaction that moves one of them is open it raises after five seconds.  A broker
-        that was killed may leave one that never ends: after `HANGS_AFTER_S` the answer is what
+        that was killed may leave one that never ends: after twenty seconds the answer is what
         was committed before it.
         """
         return self._ask(
