@@ -76,7 +76,7 @@ class Running:
         topics = {COUNTERS: list(counters), ENGAGEMENTS: list(engagements)}
         ends = {ENGAGEMENTS: start} if ends_with_markers else {}
         monkeypatch.setattr(
-            engagement_restore, "LogConsumer", lambda *_: FakeLog(topics, ends=ends)
+            engagement_restore, "LogConsumer", lambda *_, **__: FakeLog(topics, ends=ends)
         )
         self.step = EngagementStep(lambda: cast(EngagementModel, LikesOverImpressions()))
         environment = Environment(user_window=1_000, feature_share=feature_share)

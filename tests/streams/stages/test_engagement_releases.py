@@ -61,7 +61,7 @@ class Partition:
     def start(self, model: EngagementModel) -> None:
         """Start, or start anew after a kill: what was not committed is lost."""
         set_of = self._monkeypatch.setattr
-        set_of(engagement_restore, "LogConsumer", lambda *_: FakeLog(self.topics))
+        set_of(engagement_restore, "LogConsumer", lambda *_, **__: FakeLog(self.topics))
         set_of(engagement, "LogConsumer", self._open)
         clock = LogClock(lambda: float(NOW_MS))
         clock.stamp(NOW_MS)
