@@ -2,6 +2,10 @@
 
     python benchmarks/bench_latency.py [--rounds 5] [--seconds 8]
     python benchmarks/bench_latency.py --sustain 300 --rates 2000    # the worker alone
+    python benchmarks/bench_latency.py --against ../before/.venv/bin/python --rounds 10
+
+With `--against` the peer is the worker of another checkout, on topics that it made, and each figure
+has the median of its ratios round by round, with a bootstrap interval of 95 % over the rounds.
 
 A post is visible when the feed of its community has it; an engagement when the score of its post
 there has changed.  Some 100 events a second are watched, each to the end: one that never shows
@@ -16,6 +20,7 @@ machines.
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -44,10 +49,15 @@ class Measurement:
     stolen: float  # of one processor, by the host
 
 
-def measure(name: SubjectName, cases: Sequence[Case], seconds: float) -> list[Measurement]:
-    """Run a subject through all cases."""
+def measure(
+    name: SubjectName, cases: Sequence[Case], seconds: float, python: str = sys.executable
+) -> list[Measurement]:
+    """Run a subject through all cases; `python` is that of its checkout."""
     found = []
-    with own_servers() as environment, running(name, environment) as subject:
+    with (
+        own_servers(python) as environment,
+        running(name, environment, python=python) as subject,
+    ):
         watcher = Watcher(environment)
         load = Load(environment, watcher)
         load.posts(WARM_RATE, WARM_S)
@@ -87,6 +97,43 @@ def compare(cases: Sequence[Case], rounds: int, seconds: float) -> None:
                 f"{one.cpu_ms:>14.2f}{one.p50_ms / bare.p50_ms:>11.2f}"
                 f"{one.cpu_ms / bare.cpu_ms:>11.2f}{one.stolen:>8.2f}"
             )
+
+
+def compare_with(python: str, cases: Sequence[Case], rounds: int, seconds: float) -> None:
+    """Print the ratios of this checkout's worker to another's, in turns."""
+    sides: dict[SubjectName, str] = {"before": python, "worker": sys.executable}
+    for name, of in sides.items():
+        measure(name, cases, seconds, of)
+    found: dict[SubjectName, list[list[Measurement]]] = {name: [] for name in sides}
+    for number in range(rounds):
+        # Another one first each time: what the first leaves in the broker concerns the second.
+        for name in sorted(sides, reverse=bool(number % 2)):
+            found[name].append(measure(name, cases, seconds, sides[name]))
+            shown = ", ".join(
+                f"{m.p50_ms:.1f}/{m.p99_ms:.1f} {m.cpu_ms:.2f} ({m.stolen:.2f})"
+                for m in found[name][-1]
+            )
+            print(f"round {number + 1}, {name}: p50/p99 CPU ms (stolen) {shown}", flush=True)
+    print(f"\n{'events':<13}{'rate/s':>8}  {'figure':<8}{'before':>8}{'now':>8}  ratio (95 %)")
+    for i, (kind, rate) in enumerate(cases):
+        for figure in ("p50_ms", "p99_ms", "cpu_ms"):
+            before, now = (
+                np.array([getattr(one[i], figure) for one in found[name]]) for name in sides
+            )
+            ratio = np.median(now / before)
+            low, high = median_interval(now / before)
+            print(
+                f"{kind:<13}{rate:>8.0f}  {figure:<8}{np.median(before):>8.2f}"
+                f"{np.median(now):>8.2f}  {ratio:.2f} ({low:.2f} to {high:.2f})"
+            )
+
+
+def median_interval(ratios: np.ndarray) -> tuple[float, float]:
+    """Return the bootstrap interval of 95 % of the median of some ratios."""
+    rng = np.random.default_rng(1)
+    drawn = rng.choice(ratios, size=(10_000, len(ratios)))
+    low, high = np.percentile(np.median(drawn, axis=1), [2.5, 97.5]).tolist()
+    return low, high
 
 
 def _medians(rounds: Sequence[Measurement]) -> Measurement:
@@ -132,6 +179,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=8)
     parser.add_argument("--rates", default="100,1000", help="of posts")
     parser.add_argument("--engagement-rates", default="1000")
+    parser.add_argument("--against", default="", help="the python of another checkout")
     parser.add_argument("--sustain", type=float, default=0, help="seconds at each rate of posts")
     options = parser.parse_args()
     rates = [float(rate) for rate in options.rates.split(",")]
@@ -143,6 +191,9 @@ def main() -> None:
     engagement_rates = [float(rate) for rate in options.engagement_rates.split(",")]
     cases = [*(("posts", rate) for rate in rates)]
     cases += [("engagements", rate) for rate in engagement_rates]
+    if options.against:
+        compare_with(options.against, cases, options.rounds, options.seconds)
+        return
     compare(cases, options.rounds, options.seconds)
 
 

@@ -24,10 +24,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
 from feedmill.deploy.local.ports import HOST, free_port
-from feedmill.streams.kafka.topics import create
 from feedmill.streams.settings.environment import Environment, environment_variables
 
-SubjectName = Literal["bare", "worker"]
+SubjectName = Literal["bare", "worker", "before"]
 SUBJECTS: tuple[SubjectName, ...] = ("bare", "worker")
 PARTITIONS = 4
 LOOP_HISTOGRAM = "feedmill_loop_seconds"
@@ -37,20 +36,39 @@ _STOP_WITHIN_S = 20.0
 
 
 def command_of(
-    name: SubjectName, arguments: Sequence[str] = (), bare: str = "bare_loop.py"
+    name: SubjectName,
+    arguments: Sequence[str] = (),
+    bare: str = "bare_loop.py",
+    python: str = sys.executable,
 ) -> list[str]:
-    """Return the command line of a subject; `bare` is the script of the bare loop."""
+    """Return the command line of a subject.
+
+    `bare` is the script of the bare loop, `python` what runs a worker: of another checkout, whose
+    worker is the subject `before`.
+    """
     if name == "bare":
         return [sys.executable, str(Path(__file__).parent / bare), *arguments]
-    return [sys.executable, "-m", "feedmill.cli.main", "worker", *arguments]
+    return [*_feedmill(python), "worker", *arguments]
+
+
+def _feedmill(python: str) -> list[str]:
+    return [python, "-m", "feedmill.cli.main"]
 
 
 @contextlib.contextmanager
-def own_servers() -> Iterator[Environment]:
-    """Create topics of a fresh prefix on Kafka and start a Redis; both go with the block."""
+def own_servers(python: str = sys.executable) -> Iterator[Environment]:
+    """Create topics of a fresh prefix on Kafka and start a Redis; both go with the block.
+
+    The topics are those of the checkout of `python`.
+    """
     with own_redis() as address:
         environment = replace(own_environment(), redis=address)
-        create(environment.kafka, environment.topic_prefix, PARTITIONS, environment.signals.all)
+        subprocess.run(
+            [*_feedmill(python), "topics", "create", "--partitions", str(PARTITIONS)],
+            env={**os.environ, **environment_variables(environment)},
+            stdout=subprocess.DEVNULL,
+            check=True,
+        )
         try:
             yield environment
         finally:
@@ -179,6 +197,7 @@ def start(
     arguments: Sequence[str] = (),
     variables: Mapping[str, str] | None = None,
     bare: str = "bare_loop.py",
+    python: str = sys.executable,
 ) -> Subject:
     """Start a subject without waiting for it."""
     port = free_port(set())
@@ -190,17 +209,20 @@ def start(
     }
     log = tempfile.TemporaryFile()  # noqa: SIM115 - `Subject.stop` closes it
     process = subprocess.Popen(
-        command_of(name, arguments, bare), env=env, stdout=log, stderr=subprocess.STDOUT
+        command_of(name, arguments, bare, python), env=env, stdout=log, stderr=subprocess.STDOUT
     )
     return Subject(name, process, port, log)
 
 
 @contextlib.contextmanager
 def running(
-    name: SubjectName, environment: Environment, bare: str = "bare_loop.py"
+    name: SubjectName,
+    environment: Environment,
+    bare: str = "bare_loop.py",
+    python: str = sys.executable,
 ) -> Iterator[Subject]:
     """Start a subject, wait until it is ready, and stop it after the block."""
-    subject = start(name, environment, bare=bare)
+    subject = start(name, environment, bare=bare, python=python)
     try:
         subject.wait_ready()
         yield subject
