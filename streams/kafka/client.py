@@ -136,8 +136,8 @@ def client_settings(environment: Environment, health: ClientHealth) -> dict[str,
 def _consumer_settings(waiting: int, fetch_bytes: int, partition_bytes: int) -> dict[str, Setting]:
     """What a consumer fetches, and while how many records wait to be taken it fetches no more.
 
-    librdkafka bounds its queue by the number of records and by the bytes of their values, but not of
-    their keys and headers, and looks before a fetch alone.
+    librdkafka bounds its queue by the number of records and the bytes of their values, not of keys
+    and headers, and looks before a fetch alone.
     """
     return {
         "enable.auto.commit": False,

@@ -1,4 +1,4 @@
-"""A worker's limit of memory, FEEDMILL_MEMORY_MIB, and what each place where records wait gets of it.
+"""A worker's limit of memory, FEEDMILL_MEMORY_MIB, shared out to the places where records wait.
 
 Keys count like values, and what a record costs beside them counts too: a flood of tombstones is
 nothing else.  librdkafka counts values alone, so its queues are bounded by what one fetch brings: a

@@ -112,7 +112,6 @@ def test_ends_and_errors_stand_beside_the_records() -> None:
     ]
 
 
-@pytest.mark.parametrize(("most_bytes", "count"), [(2 * SIZE, 2), (2 * SIZE + 1, 4), (1 << 20, 6)])
 @pytest.mark.parametrize("key", [None, b"k", b"k" * 10_000])
 def test_keys_and_tombstones_count(key: bytes | None) -> None:
     messages = [record("a", 0, offset, key=key, value=None) for offset in range(1_000)]
@@ -121,6 +120,7 @@ def test_keys_and_tombstones_count(key: bytes | None) -> None:
     assert len(found.records[TopicPartition("a", 0)]) == 100
 
 
+@pytest.mark.parametrize(("most_bytes", "count"), [(2 * SIZE, 2), (2 * SIZE + 1, 4), (1 << 20, 6)])
 def test_no_more_is_asked_for_once_the_bytes_are_there(most_bytes: int, count: int) -> None:
     messages = [record("a", 0, offset) for offset in range(6)]
     found = fetched(messages, at_once=2, most_bytes=most_bytes)
