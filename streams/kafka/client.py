@@ -16,9 +16,13 @@ log = logging.getLogger(__name__)
 Setting = str | int | float | bool
 # What one consumer keeps of records that were fetched and not taken yet.
 GROUP_QUEUE_KIB = 16 * 1024
-# What one fetch brings of one partition: a backlog is kept until one of each has come.
-GROUP_FETCH_KIB = 256
 LOG_QUEUE_KIB = 4 * 1024
+# What an answer of a broker may take, and librdkafka's bound for a batch of zstd, inflated.  It
+# tries three times as much each time, so that a third of it is always enough.
+MAX_INFLATED_BYTES = 8 * 1024 * 1024
+# What one fetch brings, compressed: all of it is inflated at once, and a byte may become 24,000.
+# A batch that is larger comes alone.
+FETCH_BYTES = 8 * 1024
 # How often a consumer that gathers looks whether what it fetched was taken.
 GATHER_MS = 2
 # A dead letter is the largest record: a refused record, cut, with its headers.
@@ -137,7 +141,7 @@ def client_settings(environment: Environment, health: ClientHealth) -> dict[str,
     }
 
 
-def _consumer_settings(queue_kib: int, fetch_kib: int = 1024) -> dict[str, Setting]:
+def _consumer_settings(queue_kib: int) -> dict[str, Setting]:
     return {
         "enable.auto.commit": False,
         "enable.auto.offset.store": False,
@@ -145,7 +149,11 @@ def _consumer_settings(queue_kib: int, fetch_kib: int = 1024) -> dict[str, Setti
         "auto.offset.reset": "error",
         "enable.partition.eof": True,
         "queued.max.messages.kbytes": queue_kib,
-        "fetch.message.max.bytes": fetch_kib * 1024,
+        "fetch.message.max.bytes": FETCH_BYTES,
+        "fetch.max.bytes": FETCH_BYTES,
+        # librdkafka wants it below what is fetched; it says nothing about what is read.
+        "message.max.bytes": FETCH_BYTES,
+        "receive.message.max.bytes": MAX_INFLATED_BYTES,
         # The default of a second would hold a full queue's partition back for that long.
         "fetch.queue.backoff.ms": 5,
         "fetch.error.backoff.ms": 100,
@@ -166,7 +174,7 @@ def new_group_consumer(
     return WatchedConsumer(
         {
             **client_settings(environment, health),
-            **_consumer_settings(GROUP_QUEUE_KIB, GROUP_FETCH_KIB),
+            **_consumer_settings(GROUP_QUEUE_KIB),
             "group.id": environment.group(group),
             # The same partition numbers of every topic go to one member.
             "partition.assignment.strategy": "range",

@@ -66,7 +66,7 @@ class GroupConsumer:
         environment, health = connection.environment, connection.health
         self._environment = environment
         self._health = health
-        self._offsets = connection.offsets
+        self._offsets, self._headers = connection.offsets, connection.headers
         self._group = group
         self._owner = owner
         self._on_revoked = on_revoked
@@ -331,7 +331,7 @@ class GroupConsumer:
     def _fetch(self, consumer: Consumer, most: int, wait_s: float) -> Fetched:
         try:
             fetched = fetch(
-                consumer, self._environment, most=most, most_bytes=MOST_BYTES, wait_s=wait_s
+                consumer, self._headers, most=most, most_bytes=MOST_BYTES, wait_s=wait_s
             )
         except KafkaException as error:
             self._judge(None, error.args[0])

@@ -13,7 +13,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from feedmill.streams.kafka.assignment import AssignmentChange
-from feedmill.streams.kafka.dead_letters import TOPIC, DeadLetter, dead_letter
+from feedmill.streams.kafka.dead_letters import TOPIC, DeadLetter
+from feedmill.streams.kafka.range_letters import letter_of
 from feedmill.streams.kafka.validation import RejectedRecord
 from feedmill.streams.stages.ranking_claim import RANKING_PARTITION
 from feedmill.streams.stages.step import StepContext, Writer
@@ -74,7 +75,7 @@ class RankingLetters:
                 continue
             is_override = one.source.topic == "overrides"
             note = self._note_of_overrides if is_override else self._note
-            letter = dead_letter(one, self._stage, self._context.clock.now_ms())
+            letter = letter_of(one, self._stage, self._context.clock.now_ms())
             waiting = _Waiting(note, one.record.timestamp, letter)
             if self._ranks:
                 self._write(waiting, writer)

@@ -25,8 +25,8 @@ from feedmill.features.text.interleaved_weights import InterleavedWeights
 from feedmill.streams.kafka.batches import RecordBatch, TopicPartition
 from feedmill.streams.kafka.connection import Connection
 from feedmill.streams.kafka.dead_letters import TOPIC as DEAD_LETTERS
-from feedmill.streams.kafka.dead_letters import dead_letter
 from feedmill.streams.kafka.group import GroupConsumer
+from feedmill.streams.kafka.range_letters import letter_of
 from feedmill.streams.kafka.topic_ids import FOLLOWED, TopicIds
 from feedmill.streams.kafka.transaction import Transaction
 from feedmill.streams.kafka.transactions import INTERVAL_S, RANKING_INTERVAL_S, TransactionalWriter
@@ -370,7 +370,7 @@ class Worker:
             self.metrics.add("feedmill_rejected_total", topic=one.source.topic)
             if self._dead_letters_of is None:
                 continue
-            key, value, headers = dead_letter(one, self._dead_letters_of, work.now_ms)
+            key, value, headers = letter_of(one, self._dead_letters_of, work.now_ms)
             self.metrics.add("feedmill_letters_total")
             self.writer.add(
                 DEAD_LETTERS,
