@@ -83,22 +83,17 @@ def reason_of(value: bytes | None, error: Exception) -> str:
 class BatchHeaders:
     """Asks brokers for the headers of batches, on a thread of its own; nothing here waits.
 
-    Attributes
-    ----------
-    environment
-        Where the brokers are, and the prefix of topics.
-    passed
-        How many batches were passed, by topic; each reader passes them by itself.
+    `environment` says where the brokers are, and the prefix of topics.
     """
 
     def __init__(self, environment: Environment, health: ClientHealth) -> None:
-        self.passed: Counter[str] = Counter()
         self.environment = environment
         self._health = health
         self._threads = ThreadPoolExecutor(1, thread_name_prefix="batch headers")
         self._lock = threading.Lock()
         self._known: dict[tuple[TopicPartition, int], BatchHeader] = {}
         self._asked: set[tuple[TopicPartition, int]] = set()
+        self._passed: Counter[str] = Counter()
         self._admin: KafkaAdminClient | None = None
 
     def pass_batch(
@@ -118,8 +113,13 @@ class BatchHeaders:
         except KafkaException:
             # It does not read this partition any more.
             return None
-        self.passed[source.topic] += 1
+        self._passed[source.topic] += 1
         return header
+
+    def take_passed(self) -> Counter[str]:
+        """Return how many batches were passed since the last call, by topic."""
+        passed, self._passed = self._passed, Counter()
+        return passed
 
     def close(self) -> None:
         """Let go of the thread; what is asked for is not answered any more."""
