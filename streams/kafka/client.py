@@ -15,6 +15,9 @@ from feedmill.streams.settings.environment import Environment
 log = logging.getLogger(__name__)
 
 Setting = str | int | float | bool
+# What an answer of a broker may take, and librdkafka's bound for a batch of zstd, inflated.  It
+# tries three times as much each time, so that a third of it is always enough.
+MAX_INFLATED_BYTES = 8 * 1024 * 1024
 # How often a consumer looks whether what it fetched was taken.
 GATHER_MS = 2
 # A dead letter is the largest record: a refused record, cut, with its headers.
@@ -133,7 +136,7 @@ def client_settings(environment: Environment, health: ClientHealth) -> dict[str,
     }
 
 
-def _consumer_settings(waiting: int, fetch_bytes: int, partition_bytes: int) -> dict[str, Setting]:
+def _consumer_settings(waiting: int, fetch_bytes: int) -> dict[str, Setting]:
     """What a consumer fetches, and while how many records wait to be taken it fetches no more.
 
     librdkafka bounds its queue by the number of records and the bytes of their values, not of keys
@@ -147,9 +150,10 @@ def _consumer_settings(waiting: int, fetch_bytes: int, partition_bytes: int) -> 
         "enable.partition.eof": True,
         "queued.min.messages": waiting,
         "fetch.max.bytes": fetch_bytes,
-        # librdkafka wants it below; it says nothing about what is read.
-        "message.max.bytes": min(fetch_bytes, MAX_MESSAGE_BYTES),
-        "fetch.message.max.bytes": partition_bytes,
+        "fetch.message.max.bytes": fetch_bytes,
+        # librdkafka wants it below what is fetched; it says nothing about what is read.
+        "message.max.bytes": fetch_bytes,
+        "receive.message.max.bytes": MAX_INFLATED_BYTES,
         # The default of a second would hold a full queue's partition back for that long.
         "fetch.queue.backoff.ms": GATHER_MS,
         "fetch.error.backoff.ms": 100,
@@ -171,9 +175,7 @@ def new_group_consumer(
     return WatchedConsumer(
         {
             **client_settings(environment, health),
-            **_consumer_settings(
-                shares.waiting_posts, shares.input_fetch_bytes, shares.input_fetch_partition_bytes
-            ),
+            **_consumer_settings(shares.waiting_posts, shares.fetch_bytes),
             "group.id": environment.group(group),
             # The same partition numbers of every topic go to one member.
             "partition.assignment.strategy": "range",
@@ -193,21 +195,17 @@ def new_log_consumer(
     *,
     committed: bool = True,
     group: str = "unused",
-    is_input: bool = False,
 ) -> WatchedConsumer:
     """Return a consumer to be assigned by hand; it never joins a group and commits nothing.
 
     `group` is only needed by who asks for that group's offsets.  It asks Kafka for nothing more
-    while records wait to be taken: fewer and fuller fetches, some of them later.  `is_input` is one
-    of many records that nobody reads beside it.
+    while records wait to be taken: fewer and fuller fetches, some of them later.
     """
     shares = memory_shares(environment)
-    fetch_bytes = shares.input_fetch_bytes if is_input else shares.fetch_bytes
-    partition_bytes = min(fetch_bytes, shares.input_fetch_partition_bytes)
     return WatchedConsumer(
         {
             **client_settings(environment, health),
-            **_consumer_settings(1, fetch_bytes, partition_bytes),
+            **_consumer_settings(1, shares.fetch_bytes),
             "group.id": environment.group(group),
             "isolation.level": "read_committed" if committed else "read_uncommitted",
         }

@@ -66,7 +66,7 @@ class GroupConsumer:
         environment, health = connection.environment, connection.health
         self._environment = environment
         self._health = health
-        self._offsets = connection.offsets
+        self._offsets, self._headers = connection.offsets, connection.headers
         self._group = group
         self._owner = owner
         self._on_revoked = on_revoked
@@ -74,7 +74,7 @@ class GroupConsumer:
         self._subscribed = ["posts", SHARDS_TOPIC] if shards else ["posts"]
         name = environment.instance if environment.instance_is_given else ""
         self._new_consumer = partial(new_group_consumer, environment, group, health, instance=name)
-        self._new_beside = partial(new_log_consumer, environment, health, is_input=True)
+        self._new_beside = partial(new_log_consumer, environment, health)
         self._consumer = self._new_consumer()
         self._beside = self._new_beside() if beside else None
         self._phase: Literal["waiting", "settling", "settled"] = "waiting"
@@ -331,7 +331,7 @@ class GroupConsumer:
     def _fetch(self, consumer: Consumer, most: int, wait_s: float) -> Fetched:
         try:
             fetched = fetch(
-                consumer, self._environment, most=most, most_bytes=MOST_BYTES, wait_s=wait_s
+                consumer, self._headers, most=most, most_bytes=MOST_BYTES, wait_s=wait_s
             )
         except KafkaException as error:
             self._judge(None, error.args[0])

@@ -64,7 +64,7 @@ class LogConsumer:
         environment, health = connection.environment, connection.health
         self._environment = environment
         self._health = health
-        self._offsets = connection.offsets
+        self._offsets, self._headers = connection.offsets, connection.headers
         self._new_consumer = partial(new_log_consumer, environment, health)
         self._restoring = self._new_consumer()
         self._follows, self._past_hanging = live, frozenset(past_hanging)
@@ -247,7 +247,7 @@ class LogConsumer:
     def _take(self, consumer: Consumer, most: int, wait_s: float) -> list[RecordBatch]:
         try:
             fetched = fetch(
-                consumer, self._environment, most=most, most_bytes=MOST_BYTES, wait_s=wait_s
+                consumer, self._headers, most=most, most_bytes=MOST_BYTES, wait_s=wait_s
             )
         except KafkaException as error:
             self._health.report(error.args[0])

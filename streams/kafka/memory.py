@@ -24,10 +24,8 @@ class MemoryShares:
     Attributes
     ----------
     fetch_bytes
-        What one fetch of a log brings; a batch that is larger comes alone.  In librdkafka a small
-        record takes a hundred times its bytes, and there are some twenty consumers.
-    input_fetch_bytes, input_fetch_partition_bytes
-        What one fetch of `posts` or `engagements` brings, of all partitions and of one.
+        What one fetch brings, compressed: all of it is inflated at once, and a byte may become
+        24,000.  A batch that is larger comes alone.
     waiting_posts
         While so many posts wait to be taken, no more are fetched: each may have 1 MiB.
     backlog_bytes
@@ -39,8 +37,6 @@ class MemoryShares:
     """
 
     fetch_bytes: int
-    input_fetch_bytes: int
-    input_fetch_partition_bytes: int
     waiting_posts: int
     backlog_bytes: int
     uncommitted_bytes: int
@@ -51,9 +47,7 @@ def memory_shares(environment: Environment) -> MemoryShares:
     """Share out the limit of a process."""
     limit = environment.memory_mib * _MIB
     return MemoryShares(
-        fetch_bytes=limit // 4096,
-        input_fetch_bytes=limit // 1024,
-        input_fetch_partition_bytes=limit // 4096,
+        fetch_bytes=limit // 32_768,
         waiting_posts=limit // 16 // _MIB,
         backlog_bytes=limit // 8,
         uncommitted_bytes=limit // 4,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import groupby
 from operator import itemgetter
 from typing import Any, cast
@@ -11,6 +12,7 @@ from typing import Any, cast
 from confluent_kafka import TIMESTAMP_CREATE_TIME, Consumer, KafkaError, KafkaException, Message
 from confluent_kafka import TopicPartition as KafkaPartition
 
+from feedmill.streams.kafka.batch_headers import BatchHeaders, PassedBatch
 from feedmill.streams.kafka.batches import FetchedRecords, TopicPartition
 from feedmill.streams.kafka.memory import RECORD_BYTES, record_bytes
 from feedmill.streams.settings.environment import Environment
@@ -46,12 +48,13 @@ NOTHING = Fetched()
 
 
 def fetch(
-    consumer: Consumer, environment: Environment, *, most: int, most_bytes: int, wait_s: float
+    consumer: Consumer, headers: BatchHeaders, *, most: int, most_bytes: int, wait_s: float
 ) -> Fetched:
     """Take what a consumer has, at most `most` records and about `most_bytes`.
 
     Returns at once where there is something, else waits for the first message.  Calls the
-    consumer's rebalance callbacks.
+    consumer's rebalance callbacks.  A batch that the client cannot inflate is passed by its header:
+    one record stands for it, a `PassedBatch`.
     """
     if wait_s > 0:
         # `consume` with a timeout would wait for a fuller list.
@@ -61,10 +64,10 @@ def fetch(
         messages = consumer.consume(min(most, _SLICE), 0)
     if not messages:
         return NOTHING
-    fetched, name = Fetched(), environment.named
+    fetched, sort = Fetched(), partial(_sort, consumer, headers)
     taken = size = 0
     while messages:
-        size += _sort(messages, fetched, name)
+        size += sort(messages, fetched)
         taken += len(messages)
         if taken >= most or size >= most_bytes:
             break
@@ -72,15 +75,22 @@ def fetch(
     return fetched
 
 
-def _sort(messages: Sequence[Message], fetched: Fetched, name: Callable[[str], str]) -> int:
+def _sort(
+    consumer: Consumer, headers: BatchHeaders, messages: Sequence[Message], fetched: Fetched
+) -> int:
     """Put messages where they belong; return what they take."""
+    name = headers.environment.named
     if len(messages) == 1 and messages[0].error() is None:
         return _sort_one(messages[0], fetched, name)
     size = 0
     for (topic, partition, is_record), run in _runs(messages):
         if not is_record:
             for message in run:
-                _take_error(message, cast(KafkaError, message.error()), fetched, name)
+                error = cast(KafkaError, message.error())
+                if error.code() == KafkaError._BAD_COMPRESSION:
+                    _pass_batch(consumer, headers, message, fetched)
+                else:
+                    _take_error(message, error, fetched, name)
             continue
         into = _columns(TopicPartition(name(topic), partition), run[0], fetched)
         keys, values = [*map(Message.key, run)], [*map(Message.value, run)]
@@ -123,6 +133,21 @@ def _runs(messages: Sequence[Message]) -> Iterable[tuple[tuple[Any, ...], Sequen
         return [((topics[0], partitions[0], are_records[0]), messages)]
     runs = groupby(zip(*columns, messages, strict=True), itemgetter(0, 1, 2))
     return ((place, [message for *_, message in run]) for place, run in runs)
+
+
+def _pass_batch(
+    consumer: Consumer, headers: BatchHeaders, message: Message, fetched: Fetched
+) -> None:
+    """Go on behind a batch that cannot be inflated, if it is known where that is."""
+    name = headers.environment.named(cast(str, message.topic()))
+    source = TopicPartition(name, cast(int, message.partition()))
+    header = headers.pass_batch(consumer, source, message)
+    if header is not None:
+        into = fetched.records.setdefault(source, FetchedRecords())
+        into.offsets.append(header.last)
+        into.timestamps.append(header.at_ms)
+        into.keys.append(None)
+        into.values.append(PassedBatch(header))
 
 
 def _take_error(

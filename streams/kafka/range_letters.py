@@ -12,8 +12,10 @@ from typing import NamedTuple
 
 import msgspec
 
+from feedmill.streams.kafka.batch_headers import PassedBatch
 from feedmill.streams.kafka.batches import TopicPartition
-from feedmill.streams.kafka.dead_letters import MAX_REASON, DeadLetter
+from feedmill.streams.kafka.dead_letters import MAX_REASON, DeadLetter, dead_letter
+from feedmill.streams.kafka.validation import RejectedRecord
 
 # The header that tells a range letter from others: how many records it stands for.
 RECORDS_HEADER = "records"
@@ -77,6 +79,29 @@ def encode_range_letter(letter: RangeLetter, stage: str, at_ms: int) -> DeadLett
     }
     texts = [(name, str(text).encode()) for name, text in headers.items()]
     return DeadLetter(None, msgspec.json.encode(letter), texts)
+
+
+def letter_of(rejection: RejectedRecord, stage: str, at_ms: int) -> DeadLetter:
+    """Make the dead letter of what `stage` rejected: of a record, or of a batch that was passed."""
+    batch = rejection.record.value
+    if not isinstance(batch, PassedBatch):
+        return dead_letter(rejection, stage, at_ms)
+    header = batch.header
+    letter = RangeLetter(
+        *rejection.source,
+        records=header.records,
+        ranges=(offsets_of(rejection),),
+        reasons=(RangeReason(header.first, rejection.reason),),
+    )
+    return encode_range_letter(letter, stage, at_ms)
+
+
+def offsets_of(rejection: RejectedRecord) -> OffsetRange:
+    """Return the offset of what was rejected: of a record, or of a whole batch."""
+    batch = rejection.record.value
+    if isinstance(batch, PassedBatch):
+        return OffsetRange(batch.header.first, batch.header.last)
+    return OffsetRange(rejection.record.offset, rejection.record.offset)
 
 
 def decode_range_letter(value: bytes | None) -> RangeLetter:

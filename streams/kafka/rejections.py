@@ -15,12 +15,14 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from feedmill.streams.kafka.batches import TopicPartition
-from feedmill.streams.kafka.dead_letters import MAX_REASON, TOPIC, dead_letter
+from feedmill.streams.kafka.dead_letters import MAX_REASON, TOPIC
 from feedmill.streams.kafka.range_letters import (
     MAX_REASONS,
     OffsetRange,
     RangeReason,
     encode_range_letter,
+    letter_of,
+    offsets_of,
     split_ranges,
 )
 from feedmill.streams.kafka.transaction import Outgoing
@@ -42,7 +44,7 @@ class _Place(NamedTuple):
 
 class _Rejected(NamedTuple):
     place: _Place
-    offset: int
+    offsets: OffsetRange
     reason: str
     at_ms: int
 
@@ -56,13 +58,13 @@ class _Shared:
     reasons: dict[str, RangeReason] = field(default_factory=dict)
 
     def add(self, one: _Rejected) -> None:
-        ranges, offset = self.ranges, one.offset
-        if ranges and ranges[-1].last + 1 == offset:
-            ranges[-1] = OffsetRange(ranges[-1].first, offset)
+        ranges, (first, last) = self.ranges, one.offsets
+        if ranges and ranges[-1].last + 1 == first:
+            ranges[-1] = OffsetRange(ranges[-1].first, last)
         else:
-            ranges.append(OffsetRange(offset, offset))
+            ranges.append(one.offsets)
         if len(self.reasons) < MAX_REASONS and one.reason not in self.reasons:
-            self.reasons[one.reason] = RangeReason(offset, one.reason)
+            self.reasons[one.reason] = RangeReason(first, one.reason)
         self.at_ms = one.at_ms
 
 
@@ -109,7 +111,7 @@ class Rejections:
         `is_whole` says whether key and value are there: else it shares one in any case.
         """
         if is_whole and self._allows():
-            letter = dead_letter(one, stage, at_ms)
+            letter = letter_of(one, stage, at_ms)
             made = Outgoing(TOPIC, 0, letter.key, letter.value, owner, letter.headers)
             self._letters_left -= 1
             self._bytes_left -= outgoing_bytes([made])
@@ -117,7 +119,7 @@ class Rejections:
             return made
         place = _Place(owner, stage, one.source)
         reason = one.reason[:MAX_REASON]
-        self._gathered.append(_Rejected(place, one.record.offset, reason, at_ms))
+        self._gathered.append(_Rejected(place, offsets_of(one), reason, at_ms))
         return None
 
     def seal(self) -> bool:

@@ -1,22 +1,29 @@
-"""For commands: read a topic up to its end, and write single records, by kafka-python.
+"""For commands: read a topic up to its end, and write single records.
 
 There is no consumer group and nothing is committed, so a command leaves no trace but its records.
+kafka-python says which offsets there are, and writes; librdkafka reads, as the worker does: it has
+all codecs, and a bound for what a batch inflates to.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
+from confluent_kafka import TopicPartition as KafkaPartition
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 
 from feedmill.events.errors import UsageError
+from feedmill.streams.kafka.batch_headers import BatchHeaders
+from feedmill.streams.kafka.client import ClientHealth, WatchedConsumer, new_log_consumer
+from feedmill.streams.kafka.messages import fetch, is_out_of_range
 from feedmill.streams.settings.environment import Environment
 
 _CONNECT_MS = 5_000
 _SEND_S = 30.0
-_MAX_FETCH_BYTES = 4 * 1024 * 1024
+_MOST_RECORDS = 10_000
+_MOST_BYTES = 4 * 1024 * 1024
 
 
 class TopicRecord(NamedTuple):
@@ -35,11 +42,20 @@ class TopicRecord(NamedTuple):
 
 
 class TopicReader:
-    """Reads all partitions of a topic from a position on, read committed; made by `open_topic`."""
+    """Reads all partitions of a topic from a position on, read committed; made by `open_topic`.
 
-    def __init__(self, consumer: KafkaConsumer) -> None:
-        self._consumer: Any = consumer
-        self._partitions = list(consumer.assignment())
+    A batch that librdkafka does not inflate is one record, which no decoder takes: `PassedBatch`.
+    """
+
+    def __init__(
+        self, offsets: KafkaConsumer, consumer: WatchedConsumer, headers: BatchHeaders
+    ) -> None:
+        self._offsets: Any = offsets
+        self._partitions = list(offsets.assignment())
+        self._consumer = consumer
+        self._headers = headers
+        # What is read next.
+        self._positions: dict[int, int] = {}
 
     @property
     def partitions(self) -> int:
@@ -48,31 +64,54 @@ class TopicReader:
 
     def seek_to_beginning(self) -> None:
         """Go to the first records that are still there."""
-        self._consumer.seek_to_beginning(*self._partitions)
+        self._seek(self._offsets.beginning_offsets(self._partitions))
 
     def seek_to_time(self, at_ms: int) -> None:
         """Go to the first records with this timestamp or a later one, else to the end."""
-        found = self._consumer.offsets_for_times(dict.fromkeys(self._partitions, at_ms))
-        ends = self._consumer.end_offsets(self._partitions)
-        for partition in self._partitions:
-            first = found.get(partition)
-            self._consumer.seek(partition, ends[partition] if first is None else first.offset)
+        found = self._offsets.offsets_for_times(dict.fromkeys(self._partitions, at_ms))
+        starts = self._offsets.end_offsets(self._partitions)
+        for partition, first in found.items():
+            if first is not None:
+                starts[partition] = first.offset
+        self._seek(starts)
+
+    def _seek(self, starts: Mapping[TopicPartition, int]) -> None:
+        self._positions = {at.partition: offset for at, offset in starts.items()}
+        self._consumer.assign(
+            [KafkaPartition(at.topic, at.partition, offset) for at, offset in starts.items()]
+        )
 
     def read(self, timeout_ms: int) -> list[TopicRecord]:
         """The next records; waits at most `timeout_ms` for the first and may return none."""
-        fetched = self._consumer.poll(timeout_ms=timeout_ms)
-        return [
-            TopicRecord(
-                record.offset, record.timestamp, record.key, record.value, partition.partition
-            )
-            for partition, records in fetched.items()
-            for record in records
-        ]
+        fetched = fetch(
+            self._consumer,
+            self._headers,
+            most=_MOST_RECORDS,
+            most_bytes=_MOST_BYTES,
+            wait_s=timeout_ms / 1000,
+        )
+        if any(is_out_of_range(error) for _, error in fetched.errors):
+            self._go_on_from_what_is_there()
+        found = []
+        for source, records in fetched.records.items():
+            self._positions[source.partition] = records.offsets[-1] + 1
+            found += [
+                TopicRecord(r.offset, r.timestamp, r.key, r.value, source.partition)
+                for r in records
+            ]
+        for source, end in fetched.ends.items():
+            self._positions[source.partition] = max(end, self._positions[source.partition])
+        return found
+
+    def _go_on_from_what_is_there(self) -> None:
+        """Leave out what was removed since it was asked where the topic begins."""
+        firsts = self._offsets.beginning_offsets(self._partitions)
+        self._seek({at: max(n, self._positions[at.partition]) for at, n in firsts.items()})
 
     def read_to_end(self) -> Iterator[TopicRecord]:
         """All records up to the ends that the partitions have at the time of the call."""
-        ends = self._consumer.end_offsets(self._partitions)
-        while any(self._consumer.position(partition) < end for partition, end in ends.items()):
+        ends = self._offsets.end_offsets(self._partitions)
+        while any(self._positions[at.partition] < end for at, end in ends.items()):
             yield from self.read(timeout_ms=200)
 
 
@@ -88,27 +127,26 @@ def open_topic(environment: Environment, topic: str) -> Iterator[TopicReader]:
         Kafka cannot be reached.
     """
     name = environment.topic(topic)
-    consumer = KafkaConsumer(
-        **_settings(environment),
-        enable_auto_commit=False,
-        auto_offset_reset="earliest",
-        isolation_level="read_committed",
-        max_partition_fetch_bytes=_MAX_FETCH_BYTES,
-        max_poll_records=10_000,
-        # In Python it takes a second a megabyte.
-        check_crcs=False,
+    offsets = KafkaConsumer(
+        **_settings(environment), enable_auto_commit=False, isolation_level="read_committed"
     )
     try:
-        partitions = consumer.partitions_for_topic(name) if name in consumer.topics() else None
+        partitions = offsets.partitions_for_topic(name) if name in offsets.topics() else None
         if not partitions:
             raise UsageError(
                 f"Kafka at {environment.kafka} has no topic `{name}`; create the topics with"
                 " `feedmill topics create`, or give the right --kafka and --prefix"
             )
-        consumer.assign([TopicPartition(name, partition) for partition in sorted(partitions)])
-        yield TopicReader(consumer)
+        offsets.assign([TopicPartition(name, partition) for partition in sorted(partitions)])
+        health = ClientHealth()
+        consumer, headers = new_log_consumer(environment, health), BatchHeaders(environment, health)
+        try:
+            yield TopicReader(offsets, consumer, headers)
+        finally:
+            consumer.close()
+            headers.close()
     finally:
-        consumer.close()
+        offsets.close()
 
 
 def read_all(environment: Environment, topic: str) -> Iterator[TopicRecord]:

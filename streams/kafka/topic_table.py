@@ -81,15 +81,18 @@ def topic_table(signals: Sequence[str]) -> tuple[TopicSpec, ...]:
     )
 
 
-# The broker's timestamps: no producer can set a wrong time, and nothing depends on the clocks of
-# hosts.
-_STAMPED = {"message.timestamp.type": "LogAppendTime"}
+_ALL_HAVE = {
+    # The broker's: no producer can set a wrong time, and nothing depends on the clocks of hosts.
+    "message.timestamp.type": "LogAppendTime",
+    # The one codec that librdkafka inflates up to a bound only: see batch_headers.py.
+    "compression.type": "zstd",
+}
 
 
 def _log(retention_ms: int, segment_ms: int, max_bytes: int = EVENT_BYTES) -> dict[str, str]:
     """A log: records are dropped by age, a segment at a time, by its newest record."""
     return {
-        **_STAMPED,
+        **_ALL_HAVE,
         "cleanup.policy": "delete",
         "retention.ms": str(retention_ms),
         "segment.bytes": str(64 * MIB),
@@ -105,7 +108,7 @@ def _view(retention_ms: int, min_lag_ms: int = 0, segment_mib: int = 16) -> dict
     only closed segments; hence segments are small and closed often.
     """
     return {
-        **_STAMPED,
+        **_ALL_HAVE,
         "cleanup.policy": "compact,delete",
         "retention.ms": str(retention_ms),
         "segment.bytes": str(segment_mib * MIB),
@@ -120,7 +123,7 @@ def _view(retention_ms: int, min_lag_ms: int = 0, segment_mib: int = 16) -> dict
 def _compacted() -> dict[str, str]:
     """A table without a time limit: the last record of each key."""
     return {
-        **_STAMPED,
+        **_ALL_HAVE,
         "cleanup.policy": "compact",
         "segment.bytes": str(16 * MIB),
         "segment.ms": str(HOUR_MS),

@@ -8,6 +8,7 @@ from typing import Generic, TypeVar, cast
 
 from feedmill.events.errors import BadEvent
 from feedmill.events.partition import partition_of, partitions_of
+from feedmill.streams.kafka.batch_headers import reason_of
 from feedmill.streams.kafka.batches import Record, RecordBatch, TopicPartition, columns_of
 
 T = TypeVar("T")
@@ -64,7 +65,8 @@ def validate_batch(
             if partition != batch.source.partition:
                 raise BadEvent(_misplaced(partition, batch.source))
         except BadEvent as error:
-            rejected.append(RejectedRecord(batch.source, record, str(error)))
+            reason = reason_of(record.value, error)
+            rejected.append(RejectedRecord(batch.source, record, reason))
         else:
             events.append((record, event))
     return ValidatedBatch(events, rejected)

@@ -39,6 +39,15 @@ METRICS = (
         ("topic",),
     ),
     Metric(
+        "feedmill_passed_batches_total",
+        "counter",
+        "batches",
+        "Compressed batches that inflate beyond what a client takes, by topic; each reader passes"
+        " them by itself, after a restart again.",
+        "Read `dead-letters`: each has the offsets. Stop who sends them.",
+        ("topic",),
+    ),
+    Metric(
         "feedmill_letters_total",
         "counter",
         "records",

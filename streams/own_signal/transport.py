@@ -8,7 +8,13 @@ from typing import Any
 
 import faust
 from faust.transport.drivers import aiokafka as driver
+from faust.types import TP
 
+from feedmill.streams.own_signal.bounded_batches import bound_batches
+
+# Of a longer row of offsets without a record Faust does not list each.
+_LISTED_OFFSETS = 100_000
+_LOOK_EVERY_S = 0.05
 # A partition whose records wait in the client is left out of the next fetch, so that newer ones
 # wait as long as that fetch; Faust's own 1500 ms would delay a signal by as much.
 _FETCH_WAIT_MS = 50
@@ -22,12 +28,24 @@ class _ConsumerThread(driver.AIOKafkaConsumerThread):
         # Faust has no settings for these; the consumer reads them when it starts.
         consumer._isolation_level = "read_committed"
         consumer._fetch_max_wait_ms = _FETCH_WAIT_MS
+        bound_batches()
         return consumer
 
 
 class _Consumer(driver.Consumer):
     def _new_consumer_thread(self) -> _ConsumerThread:
         return _ConsumerThread(self, loop=self.loop, beacon=self.beacon)
+
+    async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
+        """Note that there are no records between two offsets: a batch was passed there."""
+        if offset_to - offset_from < _LISTED_OFFSETS:
+            await super()._add_gap(tp, offset_from, offset_to)
+            return
+        while any(message.tp == tp for message in self._unacked_messages):
+            await self.sleep(_LOOK_EVERY_S)
+        self._acked[tp].clear()
+        self._acked_index[tp].clear()
+        self._committed_offset[tp] = offset_to - 1
 
 
 class _Producer(driver.Producer):

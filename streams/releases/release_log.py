@@ -25,6 +25,7 @@ from feedmill.events.release import (
     ModelRelease,
 )
 from feedmill.filters.registry import FILTERS
+from feedmill.streams.kafka.batch_headers import reason_of
 from feedmill.streams.kafka.batches import Record, TopicPartition
 from feedmill.streams.kafka.connection import Connection
 from feedmill.streams.kafka.log_consumer import BEGINNING, LogConsumer
@@ -119,7 +120,7 @@ class ReleaseFold:
             self.canaries.take_release(name, release)
         except BadEvent as error:
             key = (record.key or b"").decode("utf-8", "replace")[:256]
-            self.refuse(key, record.offset, str(error))
+            self.refuse(key, record.offset, reason_of(record.value, error))
             return None
         found = self._releases.setdefault(name, deque(maxlen=_KEPT_RELEASES))
         found.append(ReleasedVersion(record.offset, release))

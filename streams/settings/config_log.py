@@ -15,6 +15,7 @@ from feedmill.events.errors import BadSetting, UsageError
 from feedmill.events.reasons import DECODE_ERRORS
 from feedmill.events.settings import Settings
 from feedmill.events.signal import SignalNames
+from feedmill.streams.kafka.batch_headers import reason_of
 from feedmill.streams.kafka.topic_reader import TopicRecord
 
 RawValue = dict[str, Any]
@@ -117,7 +118,7 @@ def fold_log(records: Iterable[TopicRecord], names: SignalNames) -> ConfigLog:
         try:
             settings = settings.fold(record.key, record.value, record.offset)
         except BadSetting as error:
-            refusal = str(error)
+            refusal = reason_of(record.value, error)
             settings = settings.skip(record.offset)
         entries.append(_entry(record, refusal))
     return ConfigLog(settings, tuple(entries))

@@ -7,6 +7,7 @@ from collections import deque
 from feedmill.events.errors import BadSetting
 from feedmill.events.instance import MOST_REFUSALS, RefusedSetting
 from feedmill.events.settings import Settings
+from feedmill.streams.kafka.batch_headers import reason_of
 from feedmill.streams.kafka.batches import Record, TopicPartition
 from feedmill.streams.kafka.connection import Connection
 from feedmill.streams.kafka.log_consumer import BEGINNING, LogConsumer
@@ -35,7 +36,8 @@ class SettingsFold:
         except BadSetting as error:
             self.settings = self.settings.skip(record.offset)
             key = (record.key or b"").decode("utf-8", "replace")[:256]
-            self.refused.append(RefusedSetting(key, record.offset, str(error)[:_MOST_REASON]))
+            reason = reason_of(record.value, error)[:_MOST_REASON]
+            self.refused.append(RefusedSetting(key, record.offset, reason))
             self.refused_count += 1
 
 

@@ -15,6 +15,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from feedmill.streams.kafka.assignment import AssignmentChange
+from feedmill.streams.kafka.batch_headers import PassedBatch
 from feedmill.streams.kafka.batches import FetchedRecord
 from feedmill.streams.kafka.memory import RECORD_BYTES, memory_shares
 from feedmill.streams.kafka.validation import RejectedRecord
@@ -148,5 +149,7 @@ class _Waiting(NamedTuple):
 
     def without_content(self) -> _Waiting:
         source, record, reason = self.rejected.source, self.rejected.record, self.rejected.reason
-        place = _Place(record.offset, record.timestamp, None, None)
+        # That of a batch is short, and says which offsets it has.
+        value = record.value if isinstance(record.value, PassedBatch) else None
+        place = _Place(record.offset, record.timestamp, None, value)
         return _Waiting(self.note, RejectedRecord(source, place, reason[:_MOST_REASON]))

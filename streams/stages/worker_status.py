@@ -145,6 +145,8 @@ class WorkerStatus:
         metrics.add("feedmill_refused_releases_total", unfit - self._refused_releases)
         self._swaps, self._refused_releases = swaps, unfit
         metrics.set("feedmill_waiting_releases", len(worker.releases.waiting))
+        for topic, count in worker.connection.headers.take_passed().items():
+            metrics.add("feedmill_passed_batches_total", count, topic=topic)
         self._report_commits()
         if self._pipe is None:
             return

@@ -13,7 +13,7 @@ from builders.waiting import now_ms, until
 # Gates and quality are written by the test, so that the worker reads their topics too.
 STAGES = "engagement+combiner"
 BOMBED = ("posts", "engagements", "signals.quality", "overrides")
-BOMB = b"a" * 6_000_000
+BOMB = b"a" * 2_000_000
 CUT_BYTES = 1024 * 1024
 BOMBS = [(topic, 0, b"bomb", BOMB) for topic in BOMBED]
 At = tuple[str, int, int]  # topic, partition, offset

@@ -10,12 +10,14 @@ from confluent_kafka import KafkaError, Message
 from hypothesis import given
 from hypothesis import strategies as st
 
+from feedmill.streams.kafka.batch_headers import BatchHeaders
 from feedmill.streams.kafka.batches import (
     FetchedRecord,
     FetchedRecords,
     TopicPartition,
     columns_of,
 )
+from feedmill.streams.kafka.client import ClientHealth
 from feedmill.streams.kafka.memory import RECORD_BYTES
 from feedmill.streams.kafka.messages import Fetched, fetch
 from feedmill.streams.settings.environment import Environment
@@ -57,7 +59,8 @@ def failure(code: int, topic: str | None = None, partition: int = 0, offset: int
 
 def fetched(messages: list[Message], *, at_once: int = 1_000, most_bytes: int = 1 << 20) -> Fetched:
     client: Any = Client(messages, at_once)
-    return fetch(client, ENVIRONMENT, most=10_000, most_bytes=most_bytes, wait_s=0)
+    headers = BatchHeaders(ENVIRONMENT, ClientHealth())
+    return fetch(client, headers, most=10_000, most_bytes=most_bytes, wait_s=0)
 
 
 @given(

@@ -1,0 +1,202 @@
+"""Gets clients past compressed batches that librdkafka does not inflate.
+
+    _BAD_COMPRESSION at an offset ─► the batch's header, by kafka-python ─► on behind the batch
+
+librdkafka would ask for such a batch for ever.  It inflates zstd up to what it takes as one answer
+of a broker, and topics have `compression.type` zstd: a batch is under that bound, or is passed.
+"""
+
+from __future__ import annotations
+
+import struct
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from typing import Any, NamedTuple
+
+from confluent_kafka import Consumer, KafkaException, Message
+from confluent_kafka import TopicPartition as KafkaPartition
+from kafka.admin import KafkaAdminClient
+from kafka.errors import KafkaError, for_code
+from kafka.protocol.consumer import FetchRequest
+
+from feedmill.streams.kafka.batches import TopicPartition
+from feedmill.streams.kafka.client import MAX_INFLATED_BYTES, ClientHealth
+from feedmill.streams.settings.environment import Environment
+
+_MIB = 1024 * 1024
+_CODECS = ("none", "gzip", "snappy", "lz4", "zstd")
+# Of a batch in version 2: offset, length, leader epoch, version, checksum, attributes, last offset
+# less the first, first and last timestamp, producer's id, epoch and sequence, number of records.
+_HEADER = struct.Struct(">qiibIhiqqqhii")
+_BEFORE_LENGTH = 12
+# One answer has the headers of those that follow, too: whoever sends one may send many.
+_ANSWER_BYTES = _MIB
+_ANSWER_MS = 5_000
+# The newest class of request that kafka-python has, with names of topics.
+_NEWEST_FETCH = 12
+_MOST_KNOWN = 10_000
+
+
+class BatchHeader(NamedTuple):
+    """What stands before a batch: its offsets, both included, and what it holds, compressed."""
+
+    first: int
+    last: int
+    records: int
+    codec: str
+    compressed_bytes: int
+    at_ms: int
+
+    @property
+    def reason(self) -> str:
+        """Why its records are not read, for dead letters, refusals and logs."""
+        return (
+            f"Expected a batch that inflates to at most {MAX_INFLATED_BYTES // _MIB} MiB, got"
+            f" {self.records:,} records of {self.codec}, {self.compressed_bytes:,} bytes, at"
+            f" offsets {self.first} to {self.last}: no reader reads them; send them again in"
+            " smaller batches"
+        )
+
+
+class PassedBatch(bytes):
+    """The value of the record that stands for a batch without a reader, at its last offset.
+
+    No event has its text, so whoever decodes it rejects one record: that of the batch.
+    """
+
+    header: BatchHeader
+
+    def __new__(cls, header: BatchHeader) -> PassedBatch:
+        made = super().__new__(cls, header.reason.encode())
+        made.header = header
+        return made
+
+
+def reason_of(value: bytes | None, error: Exception) -> str:
+    """Say why a record is rejected, by its value and what its decoder said."""
+    return value.header.reason if isinstance(value, PassedBatch) else str(error)
+
+
+class BatchHeaders:
+    """Asks brokers for the headers of batches, on a thread of its own; nothing here waits.
+
+    `environment` says where the brokers are, and the prefix of topics.
+    """
+
+    def __init__(self, environment: Environment, health: ClientHealth) -> None:
+        self.environment = environment
+        self._health = health
+        self._threads = ThreadPoolExecutor(1, thread_name_prefix="batch headers")
+        self._lock = threading.Lock()
+        self._known: dict[tuple[TopicPartition, int], BatchHeader] = {}
+        self._asked: set[tuple[TopicPartition, int]] = set()
+        self._passed: Counter[str] = Counter()
+        self._admin: KafkaAdminClient | None = None
+
+    def pass_batch(
+        self, consumer: Consumer, source: TopicPartition, message: Message
+    ) -> BatchHeader | None:
+        """Have a consumer go on behind the batch that it complains of; return its header.
+
+        None: the header is not known yet.  The consumer complains again, every 100 ms.
+        """
+        offset = message.offset()
+        header = self._find(source, offset)
+        if header is None:
+            return None
+        behind = KafkaPartition(message.topic(), source.partition, header.last + 1)
+        try:
+            consumer.seek(behind)
+        except KafkaException:
+            # It does not read this partition any more.
+            return None
+        self._passed[source.topic] += 1
+        return header
+
+    def take_passed(self) -> Counter[str]:
+        """Return how many batches were passed since the last call, by topic."""
+        passed, self._passed = self._passed, Counter()
+        return passed
+
+    def close(self) -> None:
+        """Let go of the thread; what is asked for is not answered any more."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def _find(self, source: TopicPartition, offset: int) -> BatchHeader | None:
+        at = source, offset
+        with self._lock:
+            found = self._known.get(at)
+            if found is None and at not in self._asked:
+                self._asked.add(at)
+                self._threads.submit(self._ask, source, offset)
+        return found
+
+    def _ask(self, source: TopicPartition, offset: int) -> None:
+        found: list[BatchHeader] = []
+        try:
+            found = [*headers_in(self._fetch(source, offset))]
+        except (KafkaError, OSError) as error:
+            self._health.report(
+                f"cannot read the header of the batch at offset {offset} of"
+                f" {self.environment.topic(source.topic)}[{source.partition}]: {error!r}"
+            )
+            self._discard()
+        with self._lock:
+            if len(self._known) + len(found) > _MOST_KNOWN:
+                self._known.clear()
+            self._known |= {(source, header.first): header for header in found}
+            self._asked.discard((source, offset))
+
+    def _fetch(self, source: TopicPartition, offset: int) -> bytes:
+        """Return batches as they are, the first of them with this offset, the last one cut."""
+        if self._admin is None:
+            environment = self.environment
+            self._admin = KafkaAdminClient(
+                bootstrap_servers=environment.kafka.split(","),
+                bootstrap_timeout_ms=_ANSWER_MS,
+                request_timeout_ms=_ANSWER_MS,
+                **environment.security,
+            )
+        name, manager = self.environment.topic(source.topic), self._admin._manager
+        (topic,) = self._admin.describe_topics([name])
+        leaders = {one["partition_index"]: one["leader_id"] for one in topic["partitions"]}
+        asked = FetchRequest.FetchTopic.FetchPartition(
+            partition=source.partition, fetch_offset=offset, partition_max_bytes=_ANSWER_BYTES
+        )
+        request = FetchRequest(
+            min_bytes=1,
+            max_wait_ms=0,
+            max_bytes=_ANSWER_BYTES,
+            # A batch of a transaction that has not ended is in the way, too.
+            isolation_level=0,
+            session_id=0,
+            session_epoch=-1,
+            topics=[FetchRequest.FetchTopic(topic=name, partitions=[asked])],
+            max_version=_NEWEST_FETCH,
+        )
+        answer: Any = manager.run(manager.send, request, leaders.get(source.partition))
+        (partition,) = answer.responses[0].partitions
+        if partition.error_code:
+            raise for_code(partition.error_code)
+        return bytes(partition.records or b"")
+
+    def _discard(self) -> None:
+        gone, self._admin = self._admin, None
+        if gone is not None:
+            with suppress(KafkaError, OSError):
+                gone.close()
+
+
+def headers_in(batches: bytes) -> Iterator[BatchHeader]:
+    """Yield the headers of batches that follow each other; the last one may be cut."""
+    at = 0
+    while at + _HEADER.size <= len(batches):
+        found = _HEADER.unpack_from(batches, at)
+        first, length, _, version, _, attributes, span, _, at_ms, *_, records = found
+        if version != 2:
+            return
+        yield BatchHeader(first, first + span, records, _CODECS[attributes & 7], length, at_ms)
+        at += _BEFORE_LENGTH + length

@@ -1,0 +1,161 @@
+"""Compressed batches that librdkafka does not inflate are passed, by every reader."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource
+
+from builders.bombs import Sent, bomb, send_batch
+from builders.kafka_log import KafkaLog, until
+from feedmill.deploy.local import StackAddress
+from feedmill.events.decode import decode_post
+from feedmill.streams.kafka.batch_headers import PassedBatch, headers_in
+from feedmill.streams.kafka.batches import FetchedRecord, Record, RecordBatch, TopicPartition
+from feedmill.streams.kafka.connection import Connection
+from feedmill.streams.kafka.group import GroupConsumer
+from feedmill.streams.kafka.log_consumer import BEGINNING, LogConsumer
+from feedmill.streams.kafka.range_letters import letter_of
+from feedmill.streams.kafka.topic_reader import open_topic
+from feedmill.streams.kafka.validation import validate_batch
+
+POSTS = TopicPartition("posts", 0)
+CODECS = ("gzip", "snappy", "lz4", "zstd")
+# What inflates to 20 MB: 40 records.
+LARGE = bomb("zstd", 20_000_000)
+
+
+@pytest.fixture
+def kafka(stack: StackAddress, prefix: str) -> KafkaLog:
+    return KafkaLog.created(stack.kafka, prefix, partitions=1)
+
+
+def send(kafka: KafkaLog, batch: bytes) -> Sent:
+    return send_batch(kafka.environment.kafka, kafka.environment.topic("posts"), 0, batch)
+
+
+def write(kafka: KafkaLog, *names: str, **settings: str) -> None:
+    kafka.produce("posts", [(name.encode(), b"value") for name in names], **settings)
+
+
+def keep_codecs(kafka: KafkaLog, topic: str) -> None:
+    """Have the broker store batches as they come, as it does where nobody asked for more."""
+    admin = AdminClient({"bootstrap.servers": kafka.environment.kafka})
+    kept = ConfigEntry("compression.type", "producer", incremental_operation=AlterConfigOpType.SET)
+    name = kafka.environment.topic(topic)
+    changed = ConfigResource(ConfigResource.Type.TOPIC, name, incremental_configs=[kept])
+    for future in admin.incremental_alter_configs([changed]).values():
+        future.result(30)
+
+
+def read(log: LogConsumer, *, until_live: bool = False) -> list[Record]:
+    """What comes in a moment, or until the log is live."""
+    found: list[Record] = []
+
+    def turn() -> None:
+        found.extend(record for batch in log.read(100, 0.01) for record in batch.records)
+
+    turn()
+    if until_live:
+        until(log.all_live, turn)
+    return found
+
+
+def test_headers_are_read_and_the_last_batch_may_be_cut() -> None:
+    one, other = bomb("gzip", 20_000_000), bomb("none", 3_000, record_bytes=1_000)
+    first, second = headers_in(one + other[:80])
+    assert (first.first, first.last, first.records, first.codec) == (0, 39, 40, "gzip")
+    assert first.compressed_bytes == len(one) - 12
+    assert (second.last, second.codec) == (2, "none")
+    assert [*headers_in(one[:60])] == []
+
+
+def test_a_passed_batch_is_one_bad_record_with_a_letter_of_its_range() -> None:
+    (header,) = headers_in(LARGE)
+    value = PassedBatch(header._replace(first=10, last=49))
+    record = FetchedRecord(49, header.at_ms, None, value)
+    (rejected,) = validate_batch(RecordBatch(POSTS, [record]), 1, decode_post).rejected
+    key, told, headers = letter_of(rejected, "engagement", 7)
+    assert key is None
+    assert dict(headers)["offset"] == b"10"
+    assert dict(headers)["records"] == b"40"
+    assert json.loads(told or b"")["ranges"] == [[10, 49]]
+    assert "offsets 10 to 49" in dict(headers)["error"].decode()
+
+
+def test_a_log_is_restored_past_such_batches_also_at_its_end(kafka: KafkaLog) -> None:
+    write(kafka, "a")
+    passed = [send(kafka, LARGE) for _ in range(3)]
+    write(kafka, "b")
+    passed.append(send(kafka, LARGE))
+    connection = Connection(kafka.environment)
+    log = LogConsumer(connection, "posts", live=True)
+    log.add({POSTS: BEGINNING})
+    records = read(log, until_live=True)
+    assert [record.key for record in records] == [b"a", None, None, None, b"b", None]
+    assert [r.offset for r in records if r.key is None] == [at.last for at in passed]
+    assert log.positions() == {POSTS: passed[-1].last + 1}
+
+    # A live reader passes them, too, and one that begins within one goes on behind it.
+    passed.append(send(kafka, LARGE))
+    write(kafka, "c")
+    until(lambda: log.positions()[POSTS] == passed[-1].last + 2, lambda: read(log))
+    log.drop([POSTS])
+    log.add({POSTS: passed[1].first + 5})
+    records = read(log, until_live=True)
+    assert [record.key for record in records] == [None, None, b"b", None, None, b"c"]
+    assert connection.headers.take_passed() == {"posts": 9}
+    log.close()
+    connection.close()
+
+
+def test_posts_that_wait_come_in_order_around_a_passed_batch(
+    stack: StackAddress, prefix: str
+) -> None:
+    kafka = KafkaLog.created(stack.kafka, prefix, partitions=2)
+    names = [f"p{i}" for i in range(60)]
+    write(kafka, *names[:30])
+    passed = send(kafka, LARGE)
+    write(kafka, *names[30:])
+    connection = Connection(kafka.environment)
+    consumer = GroupConsumer(connection, "g", owner="me", on_revoked=lambda: True)
+    consumer.start()
+    batches: list[RecordBatch] = []
+
+    def turn() -> None:
+        batches.extend(consumer.poll(100, 0.01))
+        change = consumer.take_change()
+        if change is not None:
+            consumer.begin(change.owned)
+
+    until(lambda: consumer.is_live, turn)
+    keys = [record.key for batch in batches for record in batch.records]
+    assert sorted(filter(None, keys)) == sorted(name.encode() for name in names)
+    assert keys.count(None) == 1
+    assert {key for key in keys[: keys.index(None)] if key} == {n.encode() for n in names[:30]}
+    assert consumer.positions()[POSTS] > passed.last
+    consumer.close()
+    connection.close()
+
+
+def test_commands_read_every_codec_past_such_batches(kafka: KafkaLog) -> None:
+    keep_codecs(kafka, "posts")
+    for codec in CODECS:
+        write(kafka, f"before-{codec}", **{"compression.type": codec})
+    passed = send(kafka, LARGE)
+    for codec in CODECS:
+        write(kafka, f"after-{codec}", **{"compression.type": codec})
+    with open_topic(kafka.environment, "posts") as reader:
+        reader.seek_to_beginning()
+        records = list(reader.read_to_end())
+        assert [record.key for record in records] == [
+            *(f"before-{codec}".encode() for codec in CODECS),
+            None,
+            *(f"after-{codec}".encode() for codec in CODECS),
+        ]
+        assert records[4].offset == passed.last
+        write(kafka, "later")
+        send(kafka, LARGE)
+        assert [record.key for record in reader.read_to_end()] == [b"later", None]
+        assert list(reader.read_to_end()) == []

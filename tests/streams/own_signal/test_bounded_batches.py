@@ -1,0 +1,48 @@
+"""What aiokafka inflates is bounded, and what is beyond it is passed."""
+
+from __future__ import annotations
+
+import gzip
+
+import pytest
+
+from builders.bombs import CODECS, bomb
+from feedmill.streams.own_signal.bounded_batches import (
+    MAX_INFLATED_BYTES,
+    BoundedRecords,
+    is_bounded,
+)
+
+COMPRESSED = ("gzip", "snappy", "lz4", "zstd")
+SMALL = {codec: bomb(codec, 1_000_000, record_bytes=1_000) for codec in CODECS}
+LARGE = {codec: bomb(codec, 20_000_000) for codec in COMPRESSED}
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_records_of_every_codec_are_read(codec: str) -> None:
+    records = BoundedRecords(SMALL[codec])
+    assert records.has_next()
+    batch = records.next_batch()
+    assert [len(record.value) for record in batch] == [1_000] * 1_000
+    assert not records.has_next()
+
+
+@pytest.mark.parametrize("codec", COMPRESSED)
+def test_a_batch_beyond_the_bound_has_no_records_and_the_next_one_has(codec: str) -> None:
+    records = BoundedRecords(LARGE[codec] + SMALL[codec] + LARGE[codec])
+    passed = records.next_batch()
+    assert not list(passed)
+    assert (passed.base_offset, passed.next_offset, passed.is_control_batch) == (0, 40, False)
+    assert len(list(records.next_batch())) == 1_000
+    assert not list(records.next_batch())
+
+
+def test_a_second_member_of_gzip_counts() -> None:
+    member = gzip.compress(bytes(MAX_INFLATED_BYTES // 2 + 1))
+    assert is_bounded(CODECS["gzip"], memoryview(member))
+    assert not is_bounded(CODECS["gzip"], memoryview(member + member))
+
+
+@pytest.mark.parametrize("codec", COMPRESSED)
+def test_what_cannot_be_inflated_is_passed(codec: str) -> None:
+    assert not is_bounded(CODECS[codec], memoryview(b"\xff" * 100))
