@@ -10,7 +10,8 @@ import re
 from collections.abc import Sequence
 from unicodedata import category, normalize
 
-from feedmill.features.text.deobfuscation import HIDDEN, LEET
+from feedmill.features.text.deobfuscation import HIDDEN
+from feedmill.features.text.leet import LEET
 from feedmill.features.text.normalise import normalise
 
 # In scripts without blanks each character is a word, so that a phrase is found within a sentence.
