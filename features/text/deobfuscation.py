@@ -33,6 +33,18 @@ _PICTOGRAPHS = (
     "\U0001f000-\U0001faff\U000e0000-\U000e007f"
 )
 _EMOJI = re.compile(f"( ?)[{_PICTOGRAPHS}][ {_PICTOGRAPHS}]*+")
+# Signs of which NFKC makes more than six bytes: a word or a phrase.  Of a text so many are spelled
+# out, and one more for so many of its characters.
+PHRASE_SIGNS = (
+    "\u0f77\u0f79\u2034\u2037\u2057\u222d\u2230\u2a0c\u321d\u321e\u3300-\u3357\u337f\u33ae\u33af"
+    "\ufdf2-\ufdf8\ufdfa-\ufdfc\U0001d15e-\U0001d164\U0001d1bb-\U0001d1c0\U0001f12a"
+    "\U0001f240-\U0001f248"
+)
+_PHRASE_SIGN = re.compile(f"[{PHRASE_SIGNS}]")
+_MORE_SIGNS, _CHARACTERS_A_SIGN = 16, 32
+# Beyond the first plane a range with all marks is enough, and found faster than each of them.
+_MARKS = "".join(c for c in map(chr, range(0x300, 0x10000)) if unicodedata.combining(c))
+_MANY_MARKS = re.compile(f"[{_MARKS}\U000101fd-\U0001e94a]{{30}}")
 # Letters that look like Latin ones, and those Latin letters in the same order.
 _CYRILLIC = ("аАеЕоОрРсСхХуУіІѕЅјЈһҺԁԛԝВКМНТ", "aAeEoOpPcCxXyYiIsSjJhHdqwBKMHT")
 _GREEK = ("αΑεΕοΟρΡτΤυΥχΧιΙκΚνΝΜΒΗΖ", "aAeEoOpPtTuYxXiIkKvNMBHZ")
@@ -41,6 +53,8 @@ _LOOK_ALIKES = str.maketrans(
     "".join(other for other, _ in (_CYRILLIC, _GREEK, _SMALL_CAPITALS)),
     "".join(latin for _, latin in (_CYRILLIC, _GREEK, _SMALL_CAPITALS)),
 )
+_LOOK_ALIKE = re.compile("[%s]" % "".join(map(chr, _LOOK_ALIKES)))
+
 
 def normalise_characters(text: str) -> str:
     """Return the text without tags and invisible characters, in Unicode's form NFKC.
@@ -52,8 +66,30 @@ def normalise_characters(text: str) -> str:
     text = _without_tags(text)
     if text.isascii():
         return text
-    text = unicodedata.normalize("NFKC", _INVISIBLE.sub("", text)).translate(_LOOK_ALIKES)
+    text = compatible(_INVISIBLE.sub("", text))
+    if _LOOK_ALIKE.search(text):
+        text = text.translate(_LOOK_ALIKES)
     return _EMOJI.sub(" ", text)[:MAX_TEXT_CHARACTERS]
+
+
+def compatible(text: str) -> str:
+    """Return the text in Unicode's form NFKC, in linear time and at most about twice as long.
+
+    Of signs that stand for whole phrases, such as U+FDFA for 18 letters, only so many are spelled
+    out; the others become blanks.  A run of combining marks is cut as Unicode's Stream-Safe Text
+    Format cuts it (UAX 15), as putting it in order would take quadratic time.
+    """
+    if _PHRASE_SIGN.search(text):
+        spelled = _PHRASE_SIGN.sub(_spelled, text, len(text) // _CHARACTERS_A_SIGN + _MORE_SIGNS)
+        text = _PHRASE_SIGN.sub(" ", spelled)
+    if _MANY_MARKS.search(text):
+        text = _MANY_MARKS.sub("\\g<0>\u034f", text)
+        return unicodedata.normalize("NFKC", text).replace("\u034f", "")
+    return unicodedata.normalize("NFKC", text)
+
+
+def _spelled(sign: re.Match[str]) -> str:
+    return unicodedata.normalize("NFKC", sign.group())
 
 
 def _without_tags(text: str) -> str:
