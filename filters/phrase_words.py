@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from unicodedata import category, normalize
+from unicodedata import category
 
-from feedmill.features.text.deobfuscation import HIDDEN
+from feedmill.features.text.deobfuscation import HIDDEN, compatible
 from feedmill.features.text.leet import LEET
 from feedmill.features.text.normalise import normalise
 
@@ -40,7 +40,7 @@ _ASCII_WORDS = {code: chr(code).lower() if chr(code).isalnum() else " " for code
 
 def visible(text: str) -> str:
     """Return the text in Unicode's compatibility form, without invisible characters."""
-    return text if text.isascii() else normalize("NFKC", _HIDDEN.sub("", text))
+    return text if text.isascii() else compatible(_HIDDEN.sub("", text))
 
 
 def readings(text: str) -> tuple[str, ...]:

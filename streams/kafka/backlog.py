@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Set
 from heapq import merge
 from itertools import islice, repeat, takewhile
+from operator import itemgetter
 
 from feedmill.streams.kafka.batches import FetchedRecords, TopicPartition
 from feedmill.streams.kafka.messages import Fetched
@@ -75,10 +76,11 @@ class Backlog:
         until_ms = self._until_ms()
         return sum(bisect_left(queue.times, until_ms) for queue in self._queues.values())
 
-    def take(self, fetched: Fetched, most: int) -> Fetched:
+    def take(self, fetched: Fetched, most: int, most_bytes: float = math.inf) -> Fetched:
         """Add what was fetched; return the first records, by (time, partition, offset).
 
-        At most `most`, and those of partitions that are not waited for beside them.
+        At most `most`, of about `most_bytes`, and those of partitions that are not waited for
+        beside them.
         """
         taken = Fetched(create_times=fetched.create_times | self._create_times)
         for source, records in fetched.records.items():
@@ -91,21 +93,32 @@ class Backlog:
         for source, end in fetched.ends.items():
             self.leave(source)
             self._read_to[source] = end
-        for source, count in self._first(most).items():
+        for source, count in self._first(most, most_bytes).items():
             taken.records[source] = self._queues[source].take(count)
         for source in tuple(self._read_to):
             if source not in self._queues or not self._queues[source].times:
                 taken.ends[source] = self._read_to.pop(source)
         return taken
 
-    def _first(self, most: int) -> Mapping[TopicPartition, int]:
-        """Return by partition how many of the first `most` records are its own."""
+    def _first(self, most: int, most_bytes: float) -> Mapping[TopicPartition, int]:
+        """Return by partition how many of the first records are its own."""
         if time.monotonic() - self._moved_at > MOST_WAIT_S:
             self._behind &= {source for source, queue in self._queues.items() if queue.times}
         until_ms = self._until_ms()
-        queued = [zip(queue.times, repeat(source)) for source, queue in self._queues.items()]
-        before = takewhile(lambda head: head[0] < until_ms, merge(*queued))
-        counts = Counter(source for _, source in islice(before, most))
+        queued = [
+            zip(queue.times, repeat(source), queue.records.values)
+            for source, queue in self._queues.items()
+        ]
+        before = takewhile(
+            lambda head: head[0] < until_ms, merge(*queued, key=itemgetter(0, 1))
+        )
+        counts = Counter[TopicPartition]()
+        size = 0
+        for _, source, value in islice(before, most):
+            counts[source] += 1
+            size += len(value or b"")
+            if size >= most_bytes:
+                break
         if counts or not any(queue.times for queue in self._queues.values()):
             self._moved_at = time.monotonic()
         return counts
