@@ -93,9 +93,7 @@ def _with_runs(
     return "".join(parts)
 
 
-def _split(
-    runs: Sequence[str], without_tags: Callable[[str], str]
-) -> Sequence[str | None]:
+def _split(runs: Sequence[str], without_tags: Callable[[str], str]) -> Sequence[str | None]:
     """Split joined letters, digits and signs into words; a sign stays with what it follows.
 
     None where there are too few letters.

@@ -9,17 +9,13 @@ from collections.abc import Mapping
 
 from confluent_kafka import Consumer, KafkaError, Producer
 
+from feedmill.streams.kafka.memory import memory_shares
 from feedmill.streams.settings.environment import Environment
 
 log = logging.getLogger(__name__)
 
 Setting = str | int | float | bool
-# What one consumer keeps of records that were fetched and not taken yet.
-GROUP_QUEUE_KIB = 16 * 1024
-# What one fetch brings of one partition: a backlog is kept until one of each has come.
-GROUP_FETCH_KIB = 256
-LOG_QUEUE_KIB = 4 * 1024
-# How often a consumer that gathers looks whether what it fetched was taken.
+# How often a consumer looks whether what it fetched was taken.
 GATHER_MS = 2
 # A dead letter is the largest record: a refused record, cut, with its headers.
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
@@ -137,17 +133,25 @@ def client_settings(environment: Environment, health: ClientHealth) -> dict[str,
     }
 
 
-def _consumer_settings(queue_kib: int, fetch_kib: int = 1024) -> dict[str, Setting]:
+def _consumer_settings(waiting: int, fetch_bytes: int, partition_bytes: int) -> dict[str, Setting]:
+    """What a consumer fetches, and while how many records wait to be taken it fetches no more.
+
+    librdkafka bounds its queue by the number of records and the bytes of their values, not of keys
+    and headers, and looks before a fetch alone.
+    """
     return {
         "enable.auto.commit": False,
         "enable.auto.offset.store": False,
         # An offset that is gone stops the partition; it never resets by itself.
         "auto.offset.reset": "error",
         "enable.partition.eof": True,
-        "queued.max.messages.kbytes": queue_kib,
-        "fetch.message.max.bytes": fetch_kib * 1024,
+        "queued.min.messages": waiting,
+        "fetch.max.bytes": fetch_bytes,
+        # librdkafka wants it below; it says nothing about what is read.
+        "message.max.bytes": min(fetch_bytes, MAX_MESSAGE_BYTES),
+        "fetch.message.max.bytes": partition_bytes,
         # The default of a second would hold a full queue's partition back for that long.
-        "fetch.queue.backoff.ms": 5,
+        "fetch.queue.backoff.ms": GATHER_MS,
         "fetch.error.backoff.ms": 100,
         "fetch.wait.max.ms": 200,
     }
@@ -163,10 +167,13 @@ def new_group_consumer(
 ) -> WatchedConsumer:
     """Return a member-to-be of a consumer group, read committed; static if `instance` is given."""
     static: dict[str, Setting] = {"group.instance.id": instance} if instance else {}
+    shares = memory_shares(environment)
     return WatchedConsumer(
         {
             **client_settings(environment, health),
-            **_consumer_settings(GROUP_QUEUE_KIB, GROUP_FETCH_KIB),
+            **_consumer_settings(
+                shares.waiting_posts, shares.input_fetch_bytes, shares.input_fetch_partition_bytes
+            ),
             "group.id": environment.group(group),
             # The same partition numbers of every topic go to one member.
             "partition.assignment.strategy": "range",
@@ -185,23 +192,22 @@ def new_log_consumer(
     health: ClientHealth,
     *,
     committed: bool = True,
-    queue_kib: int = LOG_QUEUE_KIB,
     group: str = "unused",
-    gathers: bool = False,
+    is_input: bool = False,
 ) -> WatchedConsumer:
     """Return a consumer to be assigned by hand; it never joins a group and commits nothing.
 
-    `group` is only needed by who asks for that group's offsets.  One that `gathers` asks Kafka for
-    nothing more while records wait to be taken: fewer and fuller fetches, some of them later.
+    `group` is only needed by who asks for that group's offsets.  It asks Kafka for nothing more
+    while records wait to be taken: fewer and fuller fetches, some of them later.  `is_input` is one
+    of many records that nobody reads beside it.
     """
-    gathering: dict[str, Setting] = {}
-    if gathers:
-        gathering = {"queued.min.messages": 1, "fetch.queue.backoff.ms": GATHER_MS}
+    shares = memory_shares(environment)
+    fetch_bytes = shares.input_fetch_bytes if is_input else shares.fetch_bytes
+    partition_bytes = min(fetch_bytes, shares.input_fetch_partition_bytes)
     return WatchedConsumer(
         {
             **client_settings(environment, health),
-            **_consumer_settings(queue_kib),
-            **gathering,
+            **_consumer_settings(1, fetch_bytes, partition_bytes),
             "group.id": environment.group(group),
             "isolation.level": "read_committed" if committed else "read_uncommitted",
         }

@@ -15,7 +15,7 @@ TOPIC = "dead-letters"
 # The size of the largest event (`EVENT_BYTES`): a larger value was rejected for that, or inflated.
 MAX_VALUE_BYTES = 1024 * 1024
 MAX_KEY_BYTES = 4096
-_MAX_REASON = 2000
+MAX_REASON = 2000
 
 
 class DeadLetter(NamedTuple):
@@ -35,7 +35,7 @@ def dead_letter(rejection: RejectedRecord, stage: str, at_ms: int) -> DeadLetter
         "offset": rejection.record.offset,
         "stage": stage,
         "at_ms": at_ms,
-        "error": rejection.reason[:_MAX_REASON],
+        "error": rejection.reason[:MAX_REASON],
     }
     if value is not None and len(value) > MAX_VALUE_BYTES:
         headers |= {"size": len(value), "sha256": hashlib.sha256(value).hexdigest()}

@@ -26,7 +26,7 @@ from feedmill.streams.kafka.assigned_offsets import (
     untouched,
 )
 from feedmill.streams.kafka.assignment import AssignmentChange
-from feedmill.streams.kafka.backlog import Backlog, Together
+from feedmill.streams.kafka.backlog import Backlog, Together, backlog_of
 from feedmill.streams.kafka.batches import RecordBatch, TopicPartition
 from feedmill.streams.kafka.client import discard, new_group_consumer, new_log_consumer, rebalance_s
 from feedmill.streams.kafka.connection import Connection
@@ -80,7 +80,7 @@ class GroupConsumer:
         self._subscribed = ["posts", SHARDS_TOPIC] if shards else ["posts"]
         name = environment.instance if environment.instance_is_given else ""
         self._new_consumer = partial(new_group_consumer, environment, group, health, instance=name)
-        self._new_beside = partial(new_log_consumer, environment, health, gathers=True)
+        self._new_beside = partial(new_log_consumer, environment, health, is_input=True)
         self._consumer = self._new_consumer()
         self._beside = self._new_beside() if beside else None
         self._phase: Literal["waiting", "settling", "settled"] = "waiting"
@@ -159,7 +159,7 @@ class GroupConsumer:
         waiting = new.union(self._backlog.unfinished if self._backlog is not None else ())
         waiting.difference_update(self.stopped)
         self._reading = wanted
-        self._backlog = Backlog(waiting) if len(waiting) > 1 else None
+        self._backlog = backlog_of(waiting, self._environment)
         self._consumer.assign(self._starts("posts"))
         self._assign_beside()
 

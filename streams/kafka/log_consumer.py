@@ -20,7 +20,7 @@ from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaError, 
 from confluent_kafka import TopicPartition as KafkaPartition
 
 from feedmill.streams.kafka.batches import RecordBatch, TopicPartition
-from feedmill.streams.kafka.client import LOG_QUEUE_KIB, discard, new_log_consumer
+from feedmill.streams.kafka.client import discard, new_log_consumer
 from feedmill.streams.kafka.connection import Connection
 from feedmill.streams.kafka.hanging import HeldBack, way_out
 from feedmill.streams.kafka.messages import (
@@ -58,7 +58,6 @@ class LogConsumer:
         *,
         live: bool = False,
         past_hanging: Collection[str] = (),
-        queue_kib: int = LOG_QUEUE_KIB,
     ) -> None:
         self.name = name
         self.stopped: dict[TopicPartition, str] = {}
@@ -66,7 +65,7 @@ class LogConsumer:
         self._environment = environment
         self._health = health
         self._offsets = connection.offsets
-        self._new_consumer = partial(new_log_consumer, environment, health, queue_kib=queue_kib)
+        self._new_consumer = partial(new_log_consumer, environment, health)
         self._restoring = self._new_consumer()
         self._follows, self._past_hanging = live, frozenset(past_hanging)
         self._live = self._new_consumer(committed=False) if live else None

@@ -12,6 +12,7 @@ from confluent_kafka import TIMESTAMP_CREATE_TIME, Consumer, KafkaError, KafkaEx
 from confluent_kafka import TopicPartition as KafkaPartition
 
 from feedmill.streams.kafka.batches import FetchedRecords, TopicPartition
+from feedmill.streams.kafka.memory import RECORD_BYTES, record_bytes
 from feedmill.streams.settings.environment import Environment
 
 # At most so many messages are asked for at once, and at first so few that a list of large ones
@@ -76,7 +77,7 @@ def fetch(
 
 
 def _sort(messages: Sequence[Message], fetched: Fetched, name: Callable[[str], str]) -> int:
-    """Put messages where they belong; return the bytes of their values."""
+    """Put messages where they belong; return what they take."""
     if len(messages) == 1 and messages[0].error() is None:
         return _sort_one(messages[0], fetched, name)
     size = 0
@@ -86,24 +87,24 @@ def _sort(messages: Sequence[Message], fetched: Fetched, name: Callable[[str], s
                 _take_error(message, cast(KafkaError, message.error()), fetched, name)
             continue
         into = _columns(TopicPartition(name(topic), partition), run[0], fetched)
-        values = [*map(Message.value, run)]
+        keys, values = [*map(Message.key, run)], [*map(Message.value, run)]
         into.offsets += map(Message.offset, run)
         into.timestamps += [at_ms for _, at_ms in map(Message.timestamp, run)]
-        into.keys += map(Message.key, run)
+        into.keys += keys
         into.values += values
-        size += sum(map(len, filter(None, values)))
+        size += record_bytes(keys, values)
     return size
 
 
 def _sort_one(message: Message, fetched: Fetched, name: Callable[[str], str]) -> int:
     """What `_sort` does, for one record: most reads of a quiet stream bring one."""
     source = TopicPartition(name(cast(str, message.topic())), cast(int, message.partition()))
-    into, value = _columns(source, message, fetched), message.value()
+    into, key, value = _columns(source, message, fetched), message.key(), message.value()
     into.offsets.append(cast(int, message.offset()))
     into.timestamps.append(message.timestamp()[1])
-    into.keys.append(cast("bytes | None", message.key()))
+    into.keys.append(cast("bytes | None", key))
     into.values.append(cast("bytes | None", value))
-    return len(value) if value else 0
+    return len(value or b"") + len(key or b"") + RECORD_BYTES
 
 
 def _columns(source: TopicPartition, first: Message, fetched: Fetched) -> FetchedRecords:

@@ -12,17 +12,20 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 from feedmill.streams.kafka.assignment import AssignmentChange, CommitMark, encode_mark
 from feedmill.streams.kafka.batches import TopicPartition
+from feedmill.streams.kafka.memory import MemoryShares
+from feedmill.streams.kafka.rejections import Rejections, outgoing_bytes
 from feedmill.streams.kafka.transaction import Outcome, Outgoing, Transaction
+from feedmill.streams.kafka.validation import RejectedRecord
 
 log = logging.getLogger(__name__)
 
 Headers = Sequence[tuple[str, bytes]]
 # Beyond this the loop must read no more: Kafka is slow or away.
 FULL_RECORDS = 200_000
-FULL_BYTES = 64 * 1024 * 1024
 # How often a worker commits.  One that ranks hands its signals on by itself, and a commit holds up
 # what it ranks meanwhile; what others decide reaches those who rank by a commit.
 INTERVAL_S = 0.2
@@ -41,6 +44,7 @@ class CommitStatistics:
     records: int = 0
     aborts: int = 0
     dead_letters: int = 0
+    shared: int = 0  # rejected records that share dead letters
 
 
 class TransactionalWriter:
@@ -59,6 +63,7 @@ class TransactionalWriter:
         transaction: Transaction,
         *,
         owner: str,
+        shares: MemoryShares,
         interval_s: float = INTERVAL_S,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -70,6 +75,8 @@ class TransactionalWriter:
         self._changed = threading.Condition()
         # One commit at a time; held while Kafka is talked to, which `_changed` never is.
         self._committing = threading.Lock()
+        self._full_bytes = shares.uncommitted_bytes
+        self._rejections = Rejections(shares.letter_bytes, now)
         self._gathered: list[Outgoing] = []
         self._sealed: list[Outgoing] = []
         self._in_flight: list[Outgoing] = []
@@ -107,6 +114,15 @@ class TransactionalWriter:
         place = owner if partition is None else partition
         self._gathered.append(Outgoing(topic, place, key, value, owner, headers))
 
+    def reject(
+        self, one: RejectedRecord, stage: str, at_ms: int, *, owner: int, is_whole: bool = True
+    ) -> bool:
+        """Gather a record's dead letter; see `Writer.reject`."""
+        letter = self._rejections.take(one, stage, at_ms, owner, is_whole=is_whole)
+        if letter is not None:
+            self._gathered.append(letter)
+        return letter is not None
+
     def note(self, partition: int, name: str, text: str) -> None:
         """Commit a text beside the offset of `posts[partition]` from the next `seal` on.
 
@@ -141,13 +157,15 @@ class TransactionalWriter:
         if self._failure is not None:
             raise self._failure
         gathered, self._gathered = self._gathered, []
-        if not gathered and (positions is self._positions or positions == self._positions):
+        is_moved = positions is not self._positions and positions != self._positions
+        if not (gathered or is_moved or self._rejections.is_sharing):
             return
         with self._changed:
-            if self._session is None and not gathered:
+            is_sharing = self._rejections.seal()
+            if self._session is None and not gathered and not is_sharing:
                 return
             self._sealed += gathered
-            self._sealed_bytes += _size(gathered)
+            self._sealed_bytes += outgoing_bytes(gathered)
             if self._session is not None:
                 self._positions = positions
                 self._hand_over()
@@ -194,12 +212,15 @@ class TransactionalWriter:
     def is_full(self) -> bool:
         """Whether the loop must wait: too much is not committed yet."""
         records = len(self._sealed) + len(self._in_flight)
-        return records > FULL_RECORDS or self._sealed_bytes + self._in_flight_bytes > FULL_BYTES
+        # Dead letters have a bound of their own.
+        taken = self._sealed_bytes + self._in_flight_bytes - self._rejections.waiting_bytes
+        return records > FULL_RECORDS or taken > self._full_bytes or self._rejections.is_full
 
     def statistics(self) -> CommitStatistics:
         """Return what happened since the last call."""
         with self._changed:
             found, self._statistics = self._statistics, CommitStatistics([])
+            found.shared, self._rejections.shared_count = self._rejections.shared_count, 0
         return found
 
     def is_committed(self) -> bool:
@@ -272,6 +293,7 @@ class TransactionalWriter:
                 return False
             unsure = self._transaction.is_unsure
             if not unsure:
+                self._share_letters()
                 self._hand_over()
                 self._is_begun = False
                 self._take_sealed()
@@ -299,6 +321,13 @@ class TransactionalWriter:
         if self._is_begun and self._sealed:
             self._transaction.produce(self._sealed)
             self._take_sealed()
+
+    def _share_letters(self) -> None:
+        """Seal the range letters of what was rejected; `_changed` is held."""
+        letters = self._rejections.letters()
+        self._sealed += letters
+        self._sealed_bytes += outgoing_bytes(letters)
+        self._statistics.dead_letters += len(letters)
 
     def _take_sealed(self) -> None:
         self._in_flight += self._sealed
@@ -328,19 +357,18 @@ class TransactionalWriter:
             self._statistics.aborts += 1
             # An assignment that came meanwhile dropped them already.
             self._in_flight = outcome.records if epoch == self._epoch else self._in_flight
-            self._in_flight_bytes = _size(self._in_flight)
+            self._in_flight_bytes = outgoing_bytes(self._in_flight)
             self._dirty = self._session is not None
             if outcome.is_expelled and epoch == self._epoch:
                 self._session = None
+        self._rejections.count_waiting(chain(self._sealed, self._in_flight))
 
     def _drop(self, kept: set[int]) -> None:
         """Forget records of partitions that are not kept; `_changed` is held."""
         self._gathered = [one for one in self._gathered if one.owner in kept]
         self._in_flight = [one for one in self._in_flight if one.owner in kept]
         self._sealed = [one for one in self._sealed if one.owner in kept]
-        self._sealed_bytes, self._in_flight_bytes = _size(self._sealed), _size(self._in_flight)
-
-
-def _size(records: Sequence[Outgoing]) -> int:
-    texts = sum([len(one.key or b"") + len(one.value or b"") for one in records])
-    return texts + 64 * len(records)
+        self._sealed_bytes = outgoing_bytes(self._sealed)
+        self._in_flight_bytes = outgoing_bytes(self._in_flight)
+        left = chain(self._gathered, self._sealed, self._in_flight)
+        self._rejections.keep(kept, left)

@@ -42,8 +42,24 @@ METRICS = (
         "feedmill_letters_total",
         "counter",
         "records",
-        "Dead letters this instance wrote.",
+        "Dead letters this instance wrote, range letters included.",
         "As for feedmill_rejected_total; ranking goes on meanwhile.",
+    ),
+    Metric(
+        "feedmill_shared_letters_total",
+        "counter",
+        "records",
+        "Rejected records that share range letters: beyond 1,000 dead letters or 8 MiB a second.",
+        "Find the producer: `feedmill dead-letters show` prints the topic and reasons of a range"
+        " letter; `replay` reads the records themselves.",
+    ),
+    Metric(
+        "feedmill_lost_letters_total",
+        "counter",
+        "records",
+        "Rejected signals and overrides that have no dead letter: too many came while no worker"
+        " ranked.",
+        "The log names the topic; the records stand there still.",
     ),
     Metric(
         "feedmill_model_errors_total",

@@ -64,6 +64,8 @@ class Environment:
         How many of the latest engagements of a partition say, at least, whether a user repeats.
     burst_reactions
         How many reactions of one kind of a post count in a minute, whatever explains them.
+    memory_mib
+        How much a worker keeps beside its live posts: of records that wait in it, in either way.
     feature_share
         Of which part of its values the engagement stage logs what its model read; 0: of none.
     examination
@@ -89,6 +91,7 @@ class Environment:
     rescore_rate: int = 500
     user_window: int = 250_000
     burst_reactions: int = 40
+    memory_mib: int = 256
     examination: tuple[float, ...] = ()
     feature_share: float = 0.01
     instance: str = ""
@@ -156,6 +159,7 @@ def environment_variables(environment: Environment) -> dict[str, str]:
         "rescore_rate": str(environment.rescore_rate),
         "user_window": str(environment.user_window),
         "burst_reactions": str(environment.burst_reactions),
+        "memory_mib": str(environment.memory_mib),
         "feature_share": repr(environment.feature_share),
         "examination": ",".join(map(repr, environment.examination)),
         **{f"kafka_{name}": text for name, text in environment.security.items()},
@@ -302,6 +306,7 @@ _PARSERS: Mapping[str, Callable[[str, str], Any]] = {
     "rescore_rate": _whole_number(0, 1_000_000),
     "user_window": _whole_number(1_000, 100_000_000),
     "burst_reactions": _whole_number(1, 1_000_000_000),
+    "memory_mib": _whole_number(64, 65_536),
     "examination": _examination,
     "feature_share": _fraction,
     "instance": _name_part(64),

@@ -36,7 +36,6 @@ log = logging.getLogger(__name__)
 OVERRIDES = "overrides"
 SIGNALS = "signals."
 POSTS = "posts"
-QUEUE_KIB = 32 * 1024
 # To decode and take a post costs as much as two signals.
 _SIGNALS_A_POST = 2
 # So many are taken at once, half as many posts; then it is asked whether there is time for more.
@@ -85,7 +84,6 @@ class CombinerLogs:
             "the combiner's logs",
             live=True,
             past_hanging=signals,
-            queue_kib=QUEUE_KIB,
         )
         self._overrides = LogConsumer(connection, OVERRIDES, live=True)
         inputs = (POSTS, OVERRIDES, *signals)

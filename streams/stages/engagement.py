@@ -31,7 +31,7 @@ from feedmill.streams.stages.engagement_state import NO_OFFSET, PostState, encod
 from feedmill.streams.stages.feature_row import TOPIC as FEATURES
 from feedmill.streams.stages.feature_row import encode_row, feature_rows, sample_limit, sampled
 from feedmill.streams.stages.partition_state import PartitionState, Uncounted
-from feedmill.streams.stages.rescoring import QUEUE_KIB, Rescoring
+from feedmill.streams.stages.rescoring import Rescoring
 from feedmill.streams.stages.step import ModelStep, StepContext, WorkBatch, Writer, WrittenSignal
 
 log = logging.getLogger(__name__)
@@ -69,7 +69,7 @@ class EngagementStep(ModelStep):
             None,
             self._take_priors,
             context,
-            partial(LogConsumer, context.connection, queue_kib=QUEUE_KIB),
+            partial(LogConsumer, context.connection),
             rate=self._environment.rescore_rate,
         )
         self.swap(self._load())

@@ -7,19 +7,25 @@ time of their own: they are read ahead of signals.
 
 from __future__ import annotations
 
+import logging
 import re
-from collections import deque
+from array import array
+from collections import defaultdict, deque
 from collections.abc import Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from feedmill.streams.kafka.assignment import AssignmentChange
-from feedmill.streams.kafka.dead_letters import TOPIC, DeadLetter, dead_letter
+from feedmill.streams.kafka.batches import FetchedRecord
+from feedmill.streams.kafka.memory import RECORD_BYTES, memory_shares
 from feedmill.streams.kafka.validation import RejectedRecord
 from feedmill.streams.stages.ranking_claim import RANKING_PARTITION
 from feedmill.streams.stages.step import StepContext, Writer
 
-# Kept while nobody ranks, or it is not known yet whether they have dead letters: the newest.
-KEPT_BYTES = 16 * 1024 * 1024
+log = logging.getLogger(__name__)
+
+# Of what waits beyond the bound on bytes its place is kept alone, and of so many records.
+MOST_PLACES = 20_000
+_MOST_REASON = 200
 _NEVER = -1
 
 
@@ -40,8 +46,14 @@ class RankingLetters:
         # By note.
         self._until_ms: dict[str, int] = {}
         self._noted_ms: dict[str, int] = {}
+        # Kept while nobody ranks, or it is not known yet whether they have dead letters: the newest
+        # whole, those before them without key and value.
         self._waiting: deque[_Waiting] = deque()
+        self._places: deque[_Waiting] = deque()
         self._bytes = 0
+        # The times of those that were not even kept so.
+        self._lost: defaultdict[str, array[int]] = defaultdict(lambda: array("q"))
+        self._most_bytes = memory_shares(context.connection.environment).letter_bytes
 
     def assigned(self, change: AssignmentChange) -> None:
         """Learn which records have dead letters, where the ranking comes to this worker."""
@@ -60,11 +72,14 @@ class RankingLetters:
     def claimed(self, writer: Writer) -> None:
         """Write what came while nobody ranked: from here on this worker does."""
         self._ranks = True
-        done_ms, waiting = self._until_ms.copy(), self._waiting
-        self._waiting, self._bytes = deque(), 0
-        for one in waiting:
-            if one.at_ms > done_ms.get(one.note, _NEVER):
-                self._write(one, writer)
+        done_ms, waiting = self._until_ms.copy(), (*self._places, *self._waiting)
+        self._waiting, self._places, self._bytes = deque(), deque(), 0
+        for note, one in waiting:
+            if one.record.timestamp > done_ms.get(note, _NEVER):
+                self._write(note, one, writer)
+        lost, self._lost = self._lost, defaultdict(self._lost.default_factory)
+        for note, times in lost.items():
+            self._count_lost(sum(at_ms > done_ms.get(note, _NEVER) for at_ms in times))
 
     def reject(self, rejected: Iterable[RejectedRecord], writer: Writer) -> None:
         """Take records that break the contract; those of `posts` are another stage's."""
@@ -74,12 +89,10 @@ class RankingLetters:
                 continue
             is_override = one.source.topic == "overrides"
             note = self._note_of_overrides if is_override else self._note
-            letter = dead_letter(one, self._stage, self._context.clock.now_ms())
-            waiting = _Waiting(note, one.record.timestamp, letter)
             if self._ranks:
-                self._write(waiting, writer)
-            else:
-                self._keep(waiting)
+                self._write(note, one, writer)
+            elif one.record.timestamp > self._until_ms.get(note, _NEVER):
+                self._keep(_Waiting(note, one))
 
     def follow(self, writer: Writer) -> None:
         """Note what was written; called in every cycle, before anything is added.
@@ -93,34 +106,47 @@ class RankingLetters:
                 self._noted_ms[note] = at_ms
                 writer.note(RANKING_PARTITION, note, str(at_ms))
 
-    def _write(self, one: _Waiting, writer: Writer) -> None:
-        self._until_ms[one.note] = max(self._until_ms.get(one.note, _NEVER), one.at_ms)
-        letter = one.letter
-        self._context.metrics.add("feedmill_letters_total")
-        writer.add(
-            TOPIC,
-            letter.key,
-            letter.value,
-            owner=RANKING_PARTITION,
-            partition=0,
-            headers=letter.headers,
-        )
+    def _write(self, note: str, one: RejectedRecord, writer: Writer) -> None:
+        self._until_ms[note] = max(self._until_ms.get(note, _NEVER), one.record.timestamp)
+        now_ms, owner = self._context.clock.now_ms(), RANKING_PARTITION
+        is_whole = not isinstance(one.record, _Place)
+        if writer.reject(one, self._stage, now_ms, owner=owner, is_whole=is_whole):
+            self._context.metrics.add("feedmill_letters_total")
+
+    def _count_lost(self, count: int) -> None:
+        if count:
+            self._context.metrics.add("feedmill_lost_letters_total", count)
+            log.warning("%d bad signals and overrides came while nobody ranked: no letters", count)
 
     def _keep(self, one: _Waiting) -> None:
         self._waiting.append(one)
-        self._bytes += _size(one.letter)
-        while self._bytes > KEPT_BYTES:
-            self._bytes -= _size(self._waiting.popleft().letter)
+        self._bytes += one.size
+        while self._bytes > self._most_bytes:
+            first = self._waiting.popleft()
+            self._bytes -= first.size
+            self._places.append(first.without_content())
+        if len(self._places) > MOST_PLACES:
+            lost = self._places.popleft()
+            self._lost[lost.note].append(lost.rejected.record.timestamp)
 
 
-@dataclass(frozen=True)
-class _Waiting:
-    """A dead letter, the time of its record, and the note that tells whether it was written."""
+class _Place(FetchedRecord, frozen=True, gc=False):
+    """A record whose key and value were not kept."""
+
+
+class _Waiting(NamedTuple):
+    """A rejected record, and the note that tells whether its dead letter was written."""
 
     note: str
-    at_ms: int
-    letter: DeadLetter
+    rejected: RejectedRecord
 
+    @property
+    def size(self) -> int:
+        record = self.rejected.record
+        texts = len(record.key or b"") + len(record.value or b"") + len(self.rejected.reason)
+        return texts + RECORD_BYTES
 
-def _size(letter: DeadLetter) -> int:
-    return len(letter.key or b"") + len(letter.value or b"") + 1024
+    def without_content(self) -> _Waiting:
+        source, record, reason = self.rejected.source, self.rejected.record, self.rejected.reason
+        place = _Place(record.offset, record.timestamp, None, None)
+        return _Waiting(self.note, RejectedRecord(source, place, reason[:_MOST_REASON]))

@@ -39,8 +39,6 @@ _NOTE = "scored."
 _MIXED = "-"
 SLICE_POSTS, _SLICE_BYTES = 32, TEXT_BYTES // 16
 SLICE_SIGNALS = 200
-# A slice of `posts` is small, so little should be read ahead of it.
-QUEUE_KIB = 512
 # A cycle's posts go first: no more of a cycle than this.
 _SLICE_S = 0.005
 # What the rate allows is saved up for so long at most.

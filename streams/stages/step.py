@@ -44,6 +44,16 @@ class Writer(Protocol):
         """
         ...
 
+    def reject(
+        self, one: RejectedRecord, stage: str, at_ms: int, *, owner: int, is_whole: bool = True
+    ) -> bool:
+        """Gather the dead letter of a record that `stage` rejected at `at_ms`.
+
+        Return whether it has one of its own: beyond a rate, or without its key and value
+        (`is_whole`), it shares one with others of its partition.  `owner` as of `add`.
+        """
+        ...
+
     def note(self, partition: int, name: str, text: str) -> None:
         """Commit a short text beside the offset of `posts[partition]`; see `notes`.
 

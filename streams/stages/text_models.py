@@ -19,7 +19,7 @@ from feedmill.streams.kafka.assignment import AssignmentChange
 from feedmill.streams.kafka.batches import Record
 from feedmill.streams.kafka.log_consumer import LogConsumer
 from feedmill.streams.stages.canary_scoring import CanaryScoring
-from feedmill.streams.stages.rescoring import QUEUE_KIB, Rescoring
+from feedmill.streams.stages.rescoring import Rescoring
 from feedmill.streams.stages.scoring import score_posts
 from feedmill.streams.stages.step import (
     CanaryStep,
@@ -62,7 +62,7 @@ class TextModelStep(CanaryStep):
             environment.signals,
             self._judge_again,
             context,
-            partial(LogConsumer, context.connection, queue_kib=QUEUE_KIB),
+            partial(LogConsumer, context.connection),
             rate=environment.rescore_rate,
         )
         self.swap(self._load())

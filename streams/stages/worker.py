@@ -24,9 +24,8 @@ from feedmill.events.settings import Settings
 from feedmill.features.text.interleaved_weights import InterleavedWeights
 from feedmill.streams.kafka.batches import RecordBatch, TopicPartition
 from feedmill.streams.kafka.connection import Connection
-from feedmill.streams.kafka.dead_letters import TOPIC as DEAD_LETTERS
-from feedmill.streams.kafka.dead_letters import dead_letter
 from feedmill.streams.kafka.group import GroupConsumer
+from feedmill.streams.kafka.memory import memory_shares
 from feedmill.streams.kafka.topic_ids import FOLLOWED, TopicIds
 from feedmill.streams.kafka.transaction import Transaction
 from feedmill.streams.kafka.transactions import INTERVAL_S, RANKING_INTERVAL_S, TransactionalWriter
@@ -102,7 +101,10 @@ class Worker:
         now_ms = self.time.clock.now_ms
         transaction = Transaction(self.connection, group, stage=group, now_ms=now_ms)
         interval_s = RANKING_INTERVAL_S if self._ranking else INTERVAL_S
-        self.writer = TransactionalWriter(transaction, owner=owner, interval_s=interval_s)
+        shares = memory_shares(environment)
+        self.writer = TransactionalWriter(
+            transaction, owner=owner, shares=shares, interval_s=interval_s
+        )
         self.group = GroupConsumer(
             self.connection,
             group,
@@ -370,16 +372,9 @@ class Worker:
             self.metrics.add("feedmill_rejected_total", topic=one.source.topic)
             if self._dead_letters_of is None:
                 continue
-            key, value, headers = dead_letter(one, self._dead_letters_of, work.now_ms)
-            self.metrics.add("feedmill_letters_total")
-            self.writer.add(
-                DEAD_LETTERS,
-                key,
-                value,
-                owner=one.source.partition,
-                partition=0,
-                headers=headers,
-            )
+            stage, owner = self._dead_letters_of, one.source.partition
+            if self.writer.reject(one, stage, work.now_ms, owner=owner):
+                self.metrics.add("feedmill_letters_total")
 
     def _work_in_background(self, steps: Sequence[Step], end: float) -> bool:
         """Give steps their turns until this thread's time is `end`, another one first each time."""

@@ -167,3 +167,4 @@ class WorkerStatus:
         metrics.add("feedmill_commit_records_total", seen.records)
         metrics.add("feedmill_aborts_total", seen.aborts)
         metrics.add("feedmill_letters_total", seen.dead_letters)
+        metrics.add("feedmill_shared_letters_total", seen.shared)

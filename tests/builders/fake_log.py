@@ -8,6 +8,7 @@ from typing import Any, cast
 from builders.records import StoredRecord
 from feedmill.streams.kafka.batches import RecordBatch, TopicPartition
 from feedmill.streams.kafka.log_consumer import BEGINNING, LogConsumer
+from feedmill.streams.kafka.validation import RejectedRecord
 
 Topics = dict[TopicPartition, list[StoredRecord]]
 
@@ -113,6 +114,8 @@ class KeptWriter:
 
     def __init__(self) -> None:
         self.added: list[tuple[str, bytes | None, bytes | None, int]] = []
+        # With whether key and value are there.
+        self.rejected: list[tuple[RejectedRecord, bool]] = []
         self.notes: dict[tuple[int, str], str] = {}
         self.added_at_note: list[int] = []
 
@@ -121,6 +124,12 @@ class KeptWriter:
     ) -> None:
         self.added.append((topic, key, value, owner))
 
+    def reject(
+        self, one: RejectedRecord, stage: str, at_ms: int, *, owner: int, is_whole: bool = True
+    ) -> bool:
+        self.rejected.append((one, is_whole))
+        return is_whole
+
     def note(self, partition: int, name: str, text: str) -> None:
         self.notes[partition, name] = text
-        self.added_at_note.append(len(self.added))
+        self.added_at_note.append(len(self.added) + len(self.rejected))

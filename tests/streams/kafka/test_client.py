@@ -2,6 +2,7 @@
 
 import json
 import time
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -13,7 +14,13 @@ from builders.lost_brokers import NO_BROKERS
 from feedmill.deploy.local import StackAddress
 from feedmill.deploy.local.ports import HOST, free_port
 from feedmill.streams.kafka import client
-from feedmill.streams.kafka.client import ClientHealth, new_log_consumer, new_producer
+from feedmill.streams.kafka.client import (
+    ClientHealth,
+    new_group_consumer,
+    new_log_consumer,
+    new_producer,
+)
+from feedmill.streams.kafka.memory import memory_shares
 from feedmill.streams.settings.environment import Environment
 
 
@@ -35,12 +42,11 @@ def test_outside_of_transactions_no_request_overtakes_another(made: list[dict[st
     assert in_flight not in transactional
 
 
-@pytest.mark.parametrize("gathers", [True, False])
-def test_a_consumer_that_gathers_asks_for_nothing_while_records_wait(
-    stack: StackAddress, prefix: str, gathers: bool
+def test_a_log_consumer_asks_for_nothing_while_records_wait(
+    stack: StackAddress, prefix: str
 ) -> None:
     kafka = KafkaLog.created(stack.kafka, prefix, partitions=1)
-    consumer = new_log_consumer(kafka.environment, ClientHealth(), gathers=gathers)
+    consumer = new_log_consumer(kafka.environment, ClientHealth())
     source = TopicPartition(kafka.environment.topic("engagements"), 0, 0)
 
     taken: list[bytes | None] = []
@@ -67,13 +73,32 @@ def test_a_consumer_that_gathers_asks_for_nothing_while_records_wait(
     kafka.produce("engagements", [(b"p", b"second")])
     until(lambda: known_end() == 2, pause)
     kafka.produce("engagements", [(b"p", b"third")])
-    if gathers:
-        time.sleep(1.0)
-        assert known_end() == 2
-    else:
-        until(lambda: known_end() == 3, pause)
+    time.sleep(1.0)
+    assert known_end() == 2
     until(lambda: len(taken) == 3, take)
     assert taken == [b"first", b"second", b"third"]
+    consumer.close()
+
+
+@pytest.mark.parametrize("of_a_group", [True, False])
+def test_keys_that_wait_are_few(stack: StackAddress, prefix: str, of_a_group: bool) -> None:
+    kafka = KafkaLog.created(stack.kafka, prefix, partitions=1)
+    environment = replace(kafka.environment, memory_mib=64)
+    kafka.produce("posts", [(b"k" * 500_000, None)] * 40)
+    health = ClientHealth()
+    consumer = (
+        new_group_consumer(environment, "g", health)
+        if of_a_group
+        else new_log_consumer(environment, health)
+    )
+    consumer.assign([TopicPartition(environment.topic("posts"), 0, 0)])
+    found = [consumer.poll(10)]
+    time.sleep(1.0)
+    found += consumer.consume(40, 0)
+    # Those that wait while no more is asked for, and a batch.
+    assert 1 <= len(found) <= memory_shares(environment).waiting_posts + 2
+    until(lambda: len(found) >= 40, lambda: found.extend(consumer.consume(40, 0.1)))
+    assert [one.offset() for one in found[:40]] == [*range(40)]
     consumer.close()
 
 

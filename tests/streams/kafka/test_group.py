@@ -21,6 +21,7 @@ from feedmill.streams.kafka.assignment import AssignmentChange
 from feedmill.streams.kafka.client import WatchedConsumer, new_group_consumer, rebalance_s
 from feedmill.streams.kafka.connection import Connection
 from feedmill.streams.kafka.group import GroupConsumer
+from feedmill.streams.kafka.memory import memory_shares
 from feedmill.streams.kafka.transaction import Transaction
 from feedmill.streams.kafka.transactions import TransactionalWriter
 from feedmill.streams.settings.environment import Environment
@@ -41,7 +42,12 @@ class Member:
     def __post_init__(self) -> None:
         connection, name = Connection(self.environment), self.environment.instance
         transaction = Transaction(connection, "worker", stage="worker", now_ms=lambda: 0)
-        self.writer = TransactionalWriter(transaction, owner=name, interval_s=self.interval_s)
+        self.writer = TransactionalWriter(
+            transaction,
+            owner=name,
+            shares=memory_shares(self.environment),
+            interval_s=self.interval_s,
+        )
         self.group = GroupConsumer(connection, "worker", owner=name, on_revoked=self.writer.revoked)
         self.writer.start()
         self.group.start()

@@ -9,12 +9,16 @@ from typing import Any, cast
 
 import pytest
 
+from builders.records import StoredRecord
 from builders.waiting import until
 from feedmill.streams.kafka import transactions
 from feedmill.streams.kafka.assignment import AssignmentChange, decode_mark
 from feedmill.streams.kafka.batches import TopicPartition
+from feedmill.streams.kafka.memory import memory_shares
 from feedmill.streams.kafka.transaction import Outcome, Outgoing, Transaction
 from feedmill.streams.kafka.transactions import TransactionalWriter
+from feedmill.streams.kafka.validation import RejectedRecord
+from feedmill.streams.settings.environment import Environment
 
 POSTS = TopicPartition("posts", 0)
 
@@ -79,7 +83,9 @@ def kept() -> KeptCommits:
 def writer(kept: KeptCommits, monkeypatch: pytest.MonkeyPatch) -> Iterator[TransactionalWriter]:
     # Else the thread would look by itself after a second.
     monkeypatch.setattr(transactions, "_SERVE_EVERY_S", 60.0)
-    made = TransactionalWriter(cast(Transaction, kept), owner="one", interval_s=0.0)
+    made = TransactionalWriter(
+        cast(Transaction, kept), owner="one", shares=memory_shares(Environment()), interval_s=0.0
+    )
     made.start()
     made.assigned(AssignmentChange(1, gained=(0,), starts={POSTS: 5}), SimpleNamespace())
     until(made.is_committed)
@@ -199,3 +205,32 @@ def test_what_is_lost_is_neither_handed_over_nor_committed(
     filled.assigned(AssignmentChange(3, gained=(0,), starts={POSTS: 6}), SimpleNamespace())
     assert filled.revoked()
     assert kept.commits[2:] == [([], 6, {})]
+
+
+def rejected(offset: int, value: bytes = b"{") -> RejectedRecord:
+    return RejectedRecord(POSTS, StoredRecord(offset, 7, b"bad%d" % offset, value), "why")
+
+
+def test_dead_letters_are_committed_with_their_records(
+    kept: KeptCommits, filled: TransactionalWriter
+) -> None:
+    assert filled.reject(rejected(6), "engagement", 7, owner=0)
+    assert not filled.reject(rejected(7), "engagement", 7, owner=0, is_whole=False)
+    filled.seal({POSTS: 8})
+    # Of a cycle that has not ended when the transaction does.
+    filled.reject(rejected(8), "engagement", 7, owner=0, is_whole=False)
+    filled.revoked()
+    assert kept.commits[-1] == ([b"bad6", None], 8, {})
+    found = filled.statistics()
+    assert (found.shared, found.dead_letters) == (1, 1)
+
+
+def test_dead_letters_take_no_room_from_what_posts_lead_to(filled: TransactionalWriter) -> None:
+    full_bytes = memory_shares(Environment()).uncommitted_bytes
+    for n in range(full_bytes // 1_000_000 + 10):
+        filled.reject(rejected(n, b"x" * 1_000_000), "engagement", 7, owner=0)
+    filled.seal({POSTS: 1_000})
+    assert not filled.is_full
+    filled.add("signals.quality", b"a", b"x" * full_bytes, owner=0)
+    filled.seal({POSTS: 1_001})
+    assert filled.is_full

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,6 +15,7 @@ from feedmill.streams.kafka.batches import TopicPartition
 from feedmill.streams.kafka.validation import RejectedRecord
 from feedmill.streams.observe.metrics import Metrics
 from feedmill.streams.settings.clock import LogClock
+from feedmill.streams.settings.environment import Environment
 from feedmill.streams.stages import ranking_letters
 from feedmill.streams.stages.ranking_letters import RankingLetters
 from feedmill.streams.stages.step import StepContext
@@ -32,8 +35,9 @@ class Ranking:
     """A worker's letters, and what it wrote."""
 
     def __init__(self) -> None:
-        connection: Any = None
-        context = StepContext(connection, LogClock(), Metrics("combiner", "one"), 4)
+        connection: Any = SimpleNamespace(environment=Environment(memory_mib=64))
+        self.metrics = Metrics("combiner", "one")
+        context = StepContext(connection, LogClock(), self.metrics, 4)
         self.letters = RankingLetters("combiner", context)
         self.writer = KeptWriter()
 
@@ -50,7 +54,12 @@ class Ranking:
 
     @property
     def written(self) -> list[int]:
-        return [int(key or b"") for _, key, _, _ in self.writer.added]
+        return [one.record.timestamp for one, _ in self.writer.rejected]
+
+    @property
+    def without_content(self) -> list[int]:
+        """Those of them whose key and value were not kept."""
+        return [one.record.timestamp for one, is_whole in self.writer.rejected if not is_whole]
 
 
 def test_the_worker_that_ranks_writes_one_for_each_but_those_of_posts() -> None:
@@ -58,7 +67,6 @@ def test_the_worker_that_ranks_writes_one_for_each_but_those_of_posts() -> None:
     ranking.rank()
     ranking.reject([*bad(7, 9), *bad(8, topic="posts")])
     assert ranking.written == [7, 9]
-    assert {topic for topic, *_ in ranking.writer.added} == {"dead-letters"}
 
 
 def test_a_note_follows_the_letters_that_it_stands_for() -> None:
@@ -120,9 +128,33 @@ def test_a_worker_that_lost_the_ranking_writes_no_more() -> None:
     assert ranking.writer.notes == {}
 
 
-def test_what_waits_is_bounded_by_its_newest(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ranking_letters, "KEPT_BYTES", 10_000)
+def test_of_what_waits_the_newest_is_kept_whole_and_no_place_is_lost() -> None:
     ranking = Ranking()
-    ranking.reject(bad(*range(1, 101), value=b"x" * 1000))
+    ranking.reject(bad(*range(1, 11), value=b"x" * 500_000))
+    ranking.rank("2")
+    assert ranking.written == [*range(3, 11)]
+    # 2 MiB of them.
+    assert ranking.without_content == [3, 4, 5, 6]
+
+
+def test_what_is_lost_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ranking_letters, "MOST_PLACES", 3)
+    ranking = Ranking()
+    ranking.reject(bad(*range(1, 11), value=b"x" * 500_000))
     ranking.rank()
-    assert ranking.written == [97, 98, 99, 100]
+    assert ranking.written == [*range(4, 11)]
+    assert lost_letters(ranking) == 3
+
+
+def test_what_is_known_to_have_its_letter_does_not_wait() -> None:
+    ranking = Ranking()
+    ranking.gain("9")
+    ranking.reject(bad(*range(1, 9), value=b"x" * 500_000))
+    ranking.reject(bad(10))
+    ranking.letters.claimed(ranking.writer)
+    assert (ranking.written, ranking.without_content) == ([10], [])
+
+
+def lost_letters(ranking: Ranking) -> int:
+    (count,) = re.findall(r"(?m)^feedmill_lost_letters_total\S* (\d+)", ranking.metrics.text())
+    return int(count)

@@ -1,0 +1,67 @@
+"""A worker's limit of memory, FEEDMILL_MEMORY_MIB, shared out to the places where records wait.
+
+Keys count like values, and what a record costs beside them counts too: a flood of tombstones is
+nothing else.  librdkafka counts values alone, so its queues are bounded by what one fetch brings: a
+consumer asks for no more while records wait to be taken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from feedmill.streams.settings.environment import Environment
+
+# What a record costs beside its key and value, as columns of a batch.
+RECORD_BYTES = 200
+_MIB = 1024 * 1024
+
+
+@dataclass(frozen=True)
+class MemoryShares:
+    """Parts of the limit.
+
+    Attributes
+    ----------
+    fetch_bytes
+        What one fetch of a log brings; a batch that is larger comes alone.  In librdkafka a small
+        record takes a hundred times its bytes, and there are some twenty consumers.
+    input_fetch_bytes, input_fetch_partition_bytes
+        What one fetch of `posts` or `engagements` brings, of all partitions and of one.
+    waiting_posts
+        While so many posts wait to be taken, no more are fetched: each may have 1 MiB.
+    backlog_bytes
+        Posts that wait for those of other partitions.
+    uncommitted_bytes
+        What is not committed yet, dead letters left out.
+    letter_bytes
+        Dead letters that are not committed yet, or wait until this worker may write them.
+    """
+
+    fetch_bytes: int
+    input_fetch_bytes: int
+    input_fetch_partition_bytes: int
+    waiting_posts: int
+    backlog_bytes: int
+    uncommitted_bytes: int
+    letter_bytes: int
+
+
+def memory_shares(environment: Environment) -> MemoryShares:
+    """Share out the limit of a process."""
+    limit = environment.memory_mib * _MIB
+    return MemoryShares(
+        fetch_bytes=limit // 4096,
+        input_fetch_bytes=limit // 1024,
+        input_fetch_partition_bytes=limit // 4096,
+        waiting_posts=limit // 16 // _MIB,
+        backlog_bytes=limit // 8,
+        uncommitted_bytes=limit // 4,
+        letter_bytes=limit // 32,
+    )
+
+
+def record_bytes(keys: Sequence[bytes | None], values: Sequence[bytes | None]) -> int:
+    """Return what records take as columns of a batch."""
+    texts = sum(map(len, filter(None, keys))) + sum(map(len, filter(None, values)))
+    return texts + RECORD_BYTES * len(keys)
