@@ -13,6 +13,7 @@ import unicodedata
 
 from feedmill.events.limits import MAX_TEXT_CHARACTERS
 from feedmill.features.text.leet import undo_leet
+from feedmill.features.text.remembered import remembered
 from feedmill.features.text.spaced_letters import SPACED_LETTERS, join_spaced_letters
 from feedmill.features.text.torn_words import is_torn, mend_torn_words
 
@@ -44,7 +45,7 @@ _PHRASE_SIGN = re.compile(f"[{PHRASE_SIGNS}]")
 _MORE_SIGNS, _CHARACTERS_A_SIGN = 16, 32
 # Beyond the first plane a range with all marks is enough, and found faster than each of them.
 _MARKS = "".join(c for c in map(chr, range(0x300, 0x10000)) if unicodedata.combining(c))
-_MANY_MARKS = re.compile(f"[{_MARKS}\U000101fd-\U0001e94a]{{30}}")
+MANY_MARKS = re.compile(f"[{_MARKS}\U000101fd-\U0001e94a]{{30}}")
 # Letters that look like Latin ones, and those Latin letters in the same order.
 _CYRILLIC = ("аАеЕоОрРсСхХуУіІѕЅјЈһҺԁԛԝВКМНТ", "aAeEoOpPcCxXyYiIsSjJhHdqwBKMHT")
 _GREEK = ("αΑεΕοΟρΡτΤυΥχΧιΙκΚνΝΜΒΗΖ", "aAeEoOpPtTuYxXiIkKvNMBHZ")
@@ -64,8 +65,11 @@ def normalise_characters(text: str) -> str:
     """
     text = text[:MAX_TEXT_CHARACTERS]
     text = _without_tags(text)
-    if text.isascii():
-        return text
+    return text if text.isascii() else _in_plain_characters(text)
+
+
+@remembered
+def _in_plain_characters(text: str) -> str:
     text = compatible(_INVISIBLE.sub("", text))
     if _LOOK_ALIKE.search(text):
         text = text.translate(_LOOK_ALIKES)
@@ -82,8 +86,8 @@ def compatible(text: str) -> str:
     if _PHRASE_SIGN.search(text):
         spelled = _PHRASE_SIGN.sub(_spelled, text, len(text) // _CHARACTERS_A_SIGN + _MORE_SIGNS)
         text = _PHRASE_SIGN.sub(" ", spelled)
-    if _MANY_MARKS.search(text):
-        text = _MANY_MARKS.sub("\\g<0>\u034f", text)
+    if MANY_MARKS.search(text):
+        text = MANY_MARKS.sub("\\g<0>\u034f", text)
         return unicodedata.normalize("NFKC", text).replace("\u034f", "")
     return unicodedata.normalize("NFKC", text)
 
@@ -98,6 +102,7 @@ def _without_tags(text: str) -> str:
     return _TAG.sub(lambda tag: f" {tag.group(1) or ''} ", _VIDEO_MOMENT.sub(r"\1", text))
 
 
+@remembered
 def deobfuscate(text: str) -> str:
     """Return the text with spaced letters and torn words joined, and leet words in letters.
 
