@@ -18,6 +18,8 @@ from feedmill.features.text.byte_rows import Bytes, Indices
 from feedmill.features.text.code_points import CodePoints, Flags, code_points
 from feedmill.features.text.deobfuscation import MANY_MARKS
 
+Numbers = npt.NDArray[np.int32]
+
 _LONGEST_LABEL, _PREFIX = 63, b"xn--"
 _NEW_LINE, _DOT, _HYPHEN = b"\n.-"
 # The parameters of Punycode.
@@ -147,52 +149,55 @@ def _punycode(
     chars: CodePoints, owner: Indices, place: Indices, basics: Indices
 ) -> tuple[Indices, Bytes]:
     """Return the digits for the characters beyond ASCII, and whose they are: (digits,) each."""
-    codes = chars.astype(np.int64)
+    codes, short_place = chars.astype(np.int32), place.astype(np.int8)
     # How many characters stand before each that are written earlier: among them it is put in.
-    earlier = np.zeros(len(codes), dtype=np.int64)
+    counted = np.zeros(len(codes), dtype=np.int8)
     for back in range(1, int(place.max(initial=0)) + 1):
         is_earlier = codes[:-back] <= codes[back:]
-        is_earlier &= place[back:] >= back
-        earlier[back:] += is_earlier
+        is_earlier &= short_place[back:] >= back
+        counted[back:] += is_earlier
     beyond = (codes >= _FIRST_CODE).nonzero()[0]
-    beyond = beyond[np.lexsort((place[beyond], codes[beyond], owner[beyond]))]
-    codes, owner, earlier = codes[beyond], owner[beyond], earlier[beyond]
+    # By label, code point and place, in one number.
+    keys = owner[beyond] << 27 | chars[beyond].astype(np.int64) << 6 | place[beyond]
+    beyond = beyond[np.argsort(keys)]
+    codes, owner, earlier = codes[beyond], owner[beyond], counted[beyond].astype(np.int32)
     is_first = np.diff(owner, prepend=-1) != 0
     firsts = is_first.nonzero()[0]
     number = np.arange(len(owner)) - firsts.repeat(np.diff(firsts, append=len(owner)))
-    written = basics[owner] + number + 1
-    before = np.where(is_first, _FIRST_CODE, np.append(0, codes[:-1]))
-    at = np.where(is_first, 0, np.append(0, earlier[:-1] + 1))
-    deltas = (codes - before) * written + earlier - at
-    biases = np.append(_FIRST_BIAS, _adapted(deltas, written, is_first)[:-1])
+    written = (basics[owner] + number + 1).astype(np.int32)
+    codes_before, at = np.roll(codes, 1), np.roll(earlier, 1) + 1
+    codes_before[is_first], at[is_first] = _FIRST_CODE, 0
+    deltas = (codes - codes_before) * written + earlier - at
+    biases = np.roll(_adapted(deltas, written, is_first), 1)
     biases[is_first] = _FIRST_BIAS
     digits, counts = _variable_lengths(deltas, biases)
     return owner.repeat(counts), digits
 
 
-def _adapted(deltas: Indices, written: Indices, is_first: Flags) -> Indices:
+def _adapted(deltas: Numbers, written: Numbers, is_first: Flags) -> Numbers:
     """Return the bias for the delta that comes next: section 6.1."""
     deltas = np.where(is_first, deltas // _DAMP, deltas // 2)
     deltas += deltas // written
-    biases = np.zeros(len(deltas), dtype=np.int64)
+    biases = np.zeros(len(deltas), dtype=np.int32)
     most = (_BASE - _T_MIN) * _T_MAX // 2
     while (is_large := deltas > most).any():
         deltas = np.where(is_large, deltas // (_BASE - _T_MIN), deltas)
-        biases += _BASE * is_large
+        biases[is_large] += _BASE
     return biases + (_BASE - _T_MIN + 1) * deltas // (deltas + _SKEW)
 
 
-def _variable_lengths(deltas: Indices, biases: Indices) -> tuple[Bytes, Indices]:
+def _variable_lengths(deltas: Numbers, biases: Numbers) -> tuple[Bytes, Indices]:
     """Return the digits of all deltas, and how many each has: section 6.3."""
-    digits = np.zeros((len(deltas), _MOST_DIGITS), dtype=np.int64)
+    digits = np.zeros((len(deltas), _MOST_DIGITS), dtype=np.int32)
     counts = np.zeros(len(deltas), dtype=np.int64)
-    rest, is_open = deltas.copy(), np.ones(len(deltas), dtype=np.bool_)
+    open_ones, rest = np.arange(len(deltas)), deltas
     for index in range(_MOST_DIGITS):
-        least = np.clip(_BASE * (index + 1) - biases, _T_MIN, _T_MAX)
-        is_end = rest < least
-        digits[:, index] = np.where(is_end, rest, least + (rest - least) % (_BASE - least))
-        counts += is_open
-        is_open &= ~is_end
-        rest = (rest - least) // (_BASE - least)
+        least = np.clip(_BASE * (index + 1) - biases[open_ones], _T_MIN, _T_MAX)
+        counts[open_ones] += 1
+        is_open = rest >= least
+        digits[open_ones[~is_open], index] = rest[~is_open]
+        open_ones, rest, least = open_ones[is_open], (rest - least)[is_open], least[is_open]
+        rest, more = np.divmod(rest, _BASE - least)
+        digits[open_ones, index] = least + more
     is_digit = np.arange(_MOST_DIGITS) < counts[:, None]
     return _DIGITS.take(digits[is_digit]), counts
