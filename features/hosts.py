@@ -7,14 +7,18 @@ final dot, so that two spellings of one host are equal.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache, lru_cache
+from itertools import chain
 
 from publicsuffixlist import PublicSuffixList
 
 from feedmill.events.post import Post
+from feedmill.features.international_hosts import to_ascii
 
 _MAX_HOST_CHARACTERS = 253
+# So many hosts of a text are read at first, and so many times as many next: some readers want few.
+_FIRST_HOSTS, _MORE_HOSTS = 8, 16
 # Invisible characters are part of a run, so that they do not cut a host in two.
 _AUTHORITY = "[^\\s/\\\\?#\"'<>`|{}^,;()]+"
 _SCHEME = r"[A-Za-z][A-Za-z0-9+.-]{0,30}:"
@@ -38,19 +42,38 @@ _DOT_INSIDE_ASCII = re.compile(r"\.[^\s.]")
 
 def hosts_of(post: Post) -> tuple[str, ...]:
     """Return the hosts of a post's links, then of its text, each once; not those of its media."""
-    link_hosts = [host for link in post.links or () if (host := host_of(link))]
-    return tuple(dict.fromkeys([*link_hosts, *hosts_in(post.text)]))
+    return tuple(dict.fromkeys(_all_hosts(post)))
+
+
+def first_hosts(post: Post, most: int) -> tuple[str, ...]:
+    """Return the first of `hosts_of`, without a look at those behind."""
+    found: dict[str, None] = {}
+    for host in _all_hosts(post):
+        if len(found) == most:
+            break
+        found[host] = None
+    return tuple(found)
+
+
+def _all_hosts(post: Post) -> Iterator[str]:
+    yield from (host for link in post.links or () if (host := host_of(link)))
+    yield from hosts_in(post.text)
 
 
 def domains_of_post(post: Post) -> Iterator[str]:
     """Yield every domain that has a host of the post's links, media and text in it.
 
-    In canonical form, some of them more than once.
+    In canonical form, each once.
     """
-    for host in hosts_of(post):
-        yield from _with_parents(host)
-    for media in post.media or ():
-        yield from _with_parents(host_of(media.url) or "")
+    seen: set[str] = set()
+    media_hosts = (host_of(media.url) or "" for media in post.media or ())
+    for host in chain(_all_hosts(post), media_hosts):
+        for domain in _with_parents(host):
+            if domain in seen:
+                # And so are those above it.
+                break
+            seen.add(domain)
+            yield domain
 
 
 def _with_parents(host: str) -> Iterator[str]:
@@ -67,10 +90,15 @@ def hosts_in(text: str) -> Iterator[str]:
     """
     if not (_DOT_INSIDE_ASCII if text.isascii() else _DOT_INSIDE).search(text):
         return
-    for with_scheme, bare in _ADDRESS_IN_TEXT.findall(text):
-        host = canonical_host(_without_user(with_scheme) if with_scheme else bare)
-        if host and (with_scheme or _LAST_LABEL.search(host)):
-            yield host
+    found = _ADDRESS_IN_TEXT.findall(text)
+    start, size = 0, _FIRST_HOSTS
+    while start < len(found):
+        some = found[start : start + size]
+        start, size = start + size, _MORE_HOSTS * size
+        written = [_without_user(with_scheme) if with_scheme else bare for with_scheme, bare in some]
+        for (with_scheme, _), host in zip(some, _canonical_hosts(written), strict=True):
+            if host and (with_scheme or _LAST_LABEL.search(host)):
+                yield host
 
 
 def host_of(url: str) -> str | None:
@@ -84,13 +112,21 @@ def canonical_host(host: str) -> str | None:
 
     Numeric addresses are hosts; a single name such as `localhost` is not.
     """
-    if len(host) > 4 * _MAX_HOST_CHARACTERS:
-        return None
-    if not host.isascii():
-        try:
-            host = host.encode("idna").decode("ascii")
-        except UnicodeError:
-            return None
+    return _canonical_hosts([host])[0]
+
+
+def _canonical_hosts(hosts: Sequence[str]) -> list[str | None]:
+    """As `canonical_host`, of many at once."""
+    most = 4 * _MAX_HOST_CHARACTERS
+    hosts = ["" if len(host) > most or "\n" in host else host for host in hosts]
+    international = [host for host in hosts if not host.isascii()]
+    if not international:
+        return [*map(_canonical, hosts)]
+    in_ascii = dict(zip(international, to_ascii(international), strict=True))
+    return [_canonical(in_ascii.get(host, host) or "") for host in hosts]
+
+
+def _canonical(host: str) -> str | None:
     host = host.lower().rstrip(".")
     if len(host) > _MAX_HOST_CHARACTERS or not _HOST.match(host):
         return None

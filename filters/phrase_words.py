@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from unicodedata import category, normalize
+from unicodedata import category
 
-from feedmill.features.text.deobfuscation import HIDDEN, LEET
+from feedmill.features.text.deobfuscation import HIDDEN, compatible
+from feedmill.features.text.leet import LEET
 from feedmill.features.text.normalise import normalise
+from feedmill.features.text.remembered import remembered
 
 # In scripts without blanks each character is a word, so that a phrase is found within a sentence.
 _UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
@@ -39,7 +41,12 @@ _ASCII_WORDS = {code: chr(code).lower() if chr(code).isalnum() else " " for code
 
 def visible(text: str) -> str:
     """Return the text in Unicode's compatibility form, without invisible characters."""
-    return text if text.isascii() else normalize("NFKC", _HIDDEN.sub("", text))
+    return text if text.isascii() else _visible(text)
+
+
+@remembered
+def _visible(text: str) -> str:
+    return compatible(_HIDDEN.sub("", text))
 
 
 def readings(text: str) -> tuple[str, ...]:

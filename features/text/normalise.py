@@ -12,12 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from feedmill.features.text.byte_rows import ByteRows, Indices, byte_set, encode
-from feedmill.features.text.deobfuscation import (
-    LEET,
-    MIN_LONE_LETTERS,
-    deobfuscate,
-    normalise_characters,
-)
+from feedmill.features.text.deobfuscation import deobfuscate, normalise_characters
+from feedmill.features.text.leet import LEET
+from feedmill.features.text.torn_words import MIN_LONE_LETTERS
 
 _LETTERS = ascii_letters.encode()
 _LONE_LETTERS = _LETTERS.translate(None, b"aAiI")

@@ -16,6 +16,7 @@ from collections import Counter, deque
 from collections.abc import Collection, Iterable, Iterator, Mapping, Set
 from heapq import merge
 from itertools import chain, islice, repeat, takewhile
+from operator import itemgetter
 
 from feedmill.streams.kafka.batches import FetchedRecords, TopicPartition
 from feedmill.streams.kafka.memory import memory_shares, record_bytes
@@ -86,10 +87,11 @@ class Backlog:
         until_ms = self._until_ms()
         return sum(queue.count_before(until_ms) for queue in self._queues.values())
 
-    def take(self, fetched: Fetched, most: int) -> Fetched:
+    def take(self, fetched: Fetched, most: int, most_bytes: float = math.inf) -> Fetched:
         """Add what was fetched; return the first records, by (time, partition, offset).
 
-        At most `most`, and those of partitions that are not waited for beside them.
+        At most `most`, of about `most_bytes`, and those of partitions that are not waited for
+        beside them.
         """
         taken = Fetched(create_times=fetched.create_times | self._create_times)
         for source, records in fetched.records.items():
@@ -102,21 +104,31 @@ class Backlog:
         for source, end in fetched.ends.items():
             self.leave(source)
             self._read_to[source] = end
-        for source, count in self._first(most).items():
+        for source, count in self._first(most, most_bytes).items():
             taken.records[source] = self._queues[source].take(count)
         for source in tuple(self._read_to):
             if source not in self._queues or not self._queues[source].parts:
                 taken.ends[source] = self._read_to.pop(source)
         return taken
 
-    def _first(self, most: int) -> Mapping[TopicPartition, int]:
-        """Return by partition how many of the first `most` records are its own."""
+    def _first(self, most: int, most_bytes: float) -> Mapping[TopicPartition, int]:
+        """Return by partition how many of the first records are its own."""
         if time.monotonic() - self._moved_at > MOST_WAIT_S:
             self._behind &= {source for source, queue in self._queues.items() if queue.parts}
         until_ms = self._until_ms()
-        queued = [zip(queue.times(), repeat(source)) for source, queue in self._queues.items()]
-        before = takewhile(lambda head: head[0] < until_ms, merge(*queued))
-        counts = Counter(source for _, source in islice(before, most))
+        queued = [
+            zip(queue.times(), repeat(source), queue.values())
+            for source, queue in self._queues.items()
+        ]
+        heads = merge(*queued, key=itemgetter(0, 1))
+        before = takewhile(lambda head: head[0] < until_ms, heads)
+        counts = Counter[TopicPartition]()
+        size = 0
+        for _, source, value in islice(before, most):
+            counts[source] += 1
+            size += len(value or b"")
+            if size >= most_bytes:
+                break
         if counts or not any(queue.parts for queue in self._queues.values()):
             self._moved_at = time.monotonic()
         return counts
@@ -140,6 +152,9 @@ class _Queue:
 
     def times(self) -> Iterator[int]:
         return chain.from_iterable(times for _, times in self.parts)
+
+    def values(self) -> Iterator[bytes | None]:
+        return chain.from_iterable(part.values for part, _ in self.parts)
 
     def count_before(self, until_ms: float) -> int:
         count = 0

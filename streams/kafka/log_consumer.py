@@ -121,8 +121,13 @@ class LogConsumer:
             self._ends.pop(source)
             self.stopped.pop(source, None)
 
-    def read(self, most: int, wait_s: float = 0.0) -> list[RecordBatch]:
-        """Return what is there, at most `most` records, after at most `wait_s` seconds."""
+    def read(
+        self, most: int, wait_s: float = 0.0, *, most_bytes: int = MOST_BYTES
+    ) -> list[RecordBatch]:
+        """Return what is there, at most `most` records, after at most `wait_s` seconds.
+
+        Of about `most_bytes`, from each of its two clients.
+        """
         self._begin()
         restoring = len(self._at_live) < len(self._positions)
         now = time.monotonic()
@@ -133,11 +138,12 @@ class LogConsumer:
             self._ask_again()
         batches: list[RecordBatch] = []
         if restoring or is_unused_due:
-            batches = self._take(self._restoring, most, wait_s if restoring else 0)
+            batches = self._take(self._restoring, most, most_bytes, wait_s if restoring else 0)
         if self._live is not None and (self._at_live or is_unused_due):
             taken = sum(len(batch.records) for batch in batches)
             if taken < most:
-                batches += self._take(self._live, most - taken, 0 if restoring else wait_s)
+                wait_s = 0 if restoring else wait_s
+                batches += self._take(self._live, most - taken, most_bytes, wait_s)
         if restoring and (self._follows or self._hanging):
             self._go_live()
         return batches
@@ -244,10 +250,12 @@ class LogConsumer:
 
     # --- messages ------------------------------------------------------------------------
 
-    def _take(self, consumer: Consumer, most: int, wait_s: float) -> list[RecordBatch]:
+    def _take(
+        self, consumer: Consumer, most: int, most_bytes: int, wait_s: float
+    ) -> list[RecordBatch]:
         try:
             fetched = fetch(
-                consumer, self._headers, most=most, most_bytes=MOST_BYTES, wait_s=wait_s
+                consumer, self._headers, most=most, most_bytes=most_bytes, wait_s=wait_s
             )
         except KafkaException as error:
             self._health.report(error.args[0])

@@ -17,8 +17,11 @@ from feedmill.streams.kafka.batches import FetchedRecords, TopicPartition
 from feedmill.streams.kafka.memory import RECORD_BYTES, record_bytes
 from feedmill.streams.settings.environment import Environment
 
-# Small enough that a list of large records stays within the bound on bytes, nearly.
-_SLICE = 256
+# At most so many messages are asked for at once, and at first so few that a list of large ones
+# stays within the bound on bytes, nearly.
+_SLICE, _FIRST_SLICE = 256, 16
+# What is done to the texts of posts at once, in bytes of their records: a fraction of a second.
+TEXT_BYTES = 1024 * 1024
 
 
 @dataclass
@@ -61,7 +64,7 @@ def fetch(
         first = consumer.poll(wait_s)
         messages = [] if first is None else [first]
     else:
-        messages = consumer.consume(min(most, _SLICE), 0)
+        messages = consumer.consume(min(most, _FIRST_SLICE), 0)
     if not messages:
         return NOTHING
     fetched, sort = Fetched(), partial(_sort, consumer, headers)
@@ -71,7 +74,8 @@ def fetch(
         taken += len(messages)
         if taken >= most or size >= most_bytes:
             break
-        messages = consumer.consume(min(most - taken, _SLICE), 0)
+        alike = (most_bytes - size) * taken // max(size, 1)
+        messages = consumer.consume(min(most - taken, _SLICE, max(alike, 1)), 0)
     return fetched
 
 

@@ -24,6 +24,7 @@ from feedmill.filters.rules import RuleMatch
 from feedmill.streams.kafka.assignment import AssignmentChange
 from feedmill.streams.kafka.batches import TopicPartition
 from feedmill.streams.kafka.log_consumer import LogConsumer
+from feedmill.streams.kafka.messages import TEXT_BYTES
 from feedmill.streams.stages.backfill_scan import BACK_MS, BackfillMatch, BackfillScan
 from feedmill.streams.stages.last_written import LastWritten, UnseenSignals
 from feedmill.streams.stages.step import StepContext, WorkBatch, Writer, WrittenSignal
@@ -37,7 +38,7 @@ NEVER = -1
 _Version = tuple[int, int]
 _NEVER: _Version = (NEVER, NEVER)
 _UNKNOWN: _Version = (-2, -2)
-SLICE_RECORDS = 100
+SLICE_RECORDS, SLICE_BYTES = 100, TEXT_BYTES // 8
 SLICE_SIGNALS = 50
 # A cycle's posts go first: no more of a cycle than this.
 _SLICE_S = 0.005
@@ -204,7 +205,7 @@ class FilterBackfill:
     def _scan(self, now: _Pass) -> bool:
         if self._log is None:
             return False
-        batches = self._log.read(SLICE_RECORDS)
+        batches = self._log.read(SLICE_RECORDS, most_bytes=SLICE_BYTES)
         if self._log.stopped:
             # Retention went over what was to be read: begin anew.
             self._stop()

@@ -26,14 +26,15 @@ from feedmill.filters.verdicts import BatchVerdicts
 from feedmill.streams.kafka.assignment import AssignmentChange
 from feedmill.streams.kafka.batches import FetchedRecord, Record, RecordBatch, TopicPartition
 from feedmill.streams.kafka.log_consumer import LogConsumer
+from feedmill.streams.kafka.messages import TEXT_BYTES
 from feedmill.streams.kafka.validation import validate_batch
 from feedmill.streams.observe.metrics import Metrics
 from feedmill.streams.stages.step import WorkBatch
 
 log = logging.getLogger(__name__)
 
-# About a millisecond of a model's time.
-SLICE_RECORDS = 64
+# About a millisecond of a model's time; less of long texts.
+SLICE_RECORDS, SLICE_BYTES = 64, TEXT_BYTES // 8
 # An alarm ends below this part of the cap, so that it does not come and go with every post.
 _OVER_BELOW = 0.8
 _NEVER = 2.0
@@ -121,7 +122,7 @@ class FilterGuard:
         """Score a slice of the windows; return whether there is more of them."""
         if not self._until:
             return False
-        for batch in self._log.read(SLICE_RECORDS):
+        for batch in self._log.read(SLICE_RECORDS, most_bytes=SLICE_BYTES):
             self._score_again(batch)
         positions = self._log.positions()
         for partition, until in tuple(self._until.items()):

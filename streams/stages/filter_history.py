@@ -31,6 +31,7 @@ from feedmill.features.history.post_history import (
 from feedmill.streams.kafka.assignment import AssignmentChange
 from feedmill.streams.kafka.batches import Record, RecordBatch, TopicPartition
 from feedmill.streams.kafka.log_consumer import LogConsumer
+from feedmill.streams.kafka.messages import TEXT_BYTES
 from feedmill.streams.kafka.validation import validate_batch
 from feedmill.streams.settings.clock import LogClock
 from feedmill.streams.stages.step import WorkBatch
@@ -38,7 +39,7 @@ from feedmill.streams.stages.step import WorkBatch
 log = logging.getLogger(__name__)
 
 TOPIC = "posts"
-SLICE_RECORDS = 128
+SLICE_RECORDS, SLICE_CHARACTERS = 128, TEXT_BYTES // 8
 LIVE_RECORDS = 2_000
 # Of one partition, read and not folded: beyond it the partition waits for the others.
 MOST_WAITING = 5_000
@@ -181,7 +182,7 @@ class FilterHistory:
         """
         if not self._owned and not self._is_begun:
             return False
-        for batch in self._log.read(SLICE_RECORDS if not self._is_rebuilt else LIVE_RECORDS):
+        for batch in self._read():
             if self._is_begun:
                 self._take(batch)
             elif self._stamps is not None and batch.source.partition in self._stamps:
@@ -194,6 +195,10 @@ class FilterHistory:
         if not self._is_rebuilt:
             self._rebuild()
         return not self._is_rebuilt or bool(self._until)
+
+    def _read(self) -> list[RecordBatch]:
+        most = LIVE_RECORDS if self._is_rebuilt else SLICE_RECORDS
+        return self._log.read(most, most_bytes=TEXT_BYTES // 4)
 
     def _try_to_begin(self) -> None:
         if not self._stamps:
@@ -273,7 +278,7 @@ class FilterHistory:
         """Fold a slice of what is complete: every partition was read up to its time."""
         complete_ms = min((self._complete_ms(p) for p in range(self._count)), default=0)
         until_ms = min(complete_ms, self._serves_from_ms)
-        self._fold(self._ready(until_ms, SLICE_RECORDS))
+        self._fold(self._slice(until_ms))
         left = any(w and w[0].at_ms <= until_ms for w in self._waiting.values())
         if complete_ms >= self._serves_from_ms and not left:
             self._is_rebuilt, self._waits_since = True, time.monotonic()
@@ -286,14 +291,19 @@ class FilterHistory:
             return self._serves_from_ms
         return self._latest_ms[partition] - 1
 
-    def _ready(self, until_ms: int, most: int) -> list[_Pending]:
+    def _slice(self, until_ms: int) -> list[_Pending]:
+        return self._ready(until_ms, SLICE_RECORDS, SLICE_CHARACTERS)
+
+    def _ready(self, until_ms: int, most: float, most_characters: float) -> list[_Pending]:
         """Take the first waiting records up to a time, in the order of the fold."""
         taken: list[_Pending] = []
-        while len(taken) < most:
+        characters = 0
+        while len(taken) < most and characters < most_characters:
             heads = [w[0] for w in self._waiting.values() if w and w[0].at_ms <= until_ms]
             if not heads:
                 break
             taken.append(self._waiting[min(heads)[1]].popleft())
+            characters += len(taken[-1].version.text or "")
         return taken
 
     def fold_idle(self) -> bool:
@@ -303,15 +313,15 @@ class FilterHistory:
         """
         if not self._is_rebuilt or time.monotonic() - self._worked_at < _IDLE_S:
             return False
-        ready = self._ready(self._clock.now_ms() - _SETTLED_MS, SLICE_RECORDS)
+        ready = self._slice(self._clock.now_ms() - _SETTLED_MS)
         self._fold(ready)
-        return len(ready) == SLICE_RECORDS
+        return bool(ready)
 
     def pasts(self, work: WorkBatch) -> Sequence[CopyCounts]:
         """Fold a cycle's records, and what others wrote until then; what came before each post."""
         self._worked_at = time.monotonic()
         # Posts of others may have come with the cycle's own, or while the loop waited for them.
-        for batch in self._log.read(LIVE_RECORDS):
+        for batch in self._read():
             self._take(batch)
         own: list[_Pending] = []
         until_ms = 0
@@ -330,7 +340,7 @@ class FilterHistory:
                 self._next[partition] = end
                 if partition in self._ahead:
                     self._leave_log(partition)
-        others = self._ready(max(until_ms, *[one.at_ms for one in own], 0), 1 << 30)
+        others = self._ready(max(until_ms, *[one.at_ms for one in own], 0), math.inf, math.inf)
         self._fold(sorted([*own, *others]) if others or len(own) > 1 else own, work)
         if not self._pasts:
             return [_NOTHING] * len(work.posts)

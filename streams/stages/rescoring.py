@@ -24,6 +24,7 @@ from feedmill.events.signal import Signal, SignalNames
 from feedmill.streams.kafka.assignment import AssignmentChange
 from feedmill.streams.kafka.batches import Record, RecordBatch, TopicPartition
 from feedmill.streams.kafka.log_consumer import LogConsumer
+from feedmill.streams.kafka.messages import TEXT_BYTES
 from feedmill.streams.kafka.validation import validate_batch
 from feedmill.streams.stages.backfill_scan import BACK_MS
 from feedmill.streams.stages.backward_reader import BackwardReader
@@ -36,7 +37,7 @@ log = logging.getLogger(__name__)
 _NOTE = "scored."
 # Noted instead of a version while a pass is under way: some posts are judged by another version.
 _MIXED = "-"
-SLICE_POSTS = 32
+SLICE_POSTS, _SLICE_BYTES = 32, TEXT_BYTES // 16
 SLICE_SIGNALS = 200
 # A cycle's posts go first: no more of a cycle than this.
 _SLICE_S = 0.005
@@ -311,7 +312,10 @@ class Rescoring:
         most = min(SLICE_POSTS, self._allowance())
         if most < 1:
             return False
-        records = [now.to_score.popleft() for _ in range(min(most, len(now.to_score)))]
+        records, size = [], 0
+        while now.to_score and len(records) < most and size < _SLICE_BYTES:
+            records.append(now.to_score.popleft())
+            size += len(records[-1].value or b"")
         records = [record for record in records if hash(record.key) not in now.judged]
         if not records:
             return True

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from feedmill.features.text.deobfuscation import deobfuscate, is_word, normalise_characters
+from feedmill.features.text.common_words import is_word
+from feedmill.features.text.deobfuscation import deobfuscate, normalise_characters
 from feedmill.features.text.ngrams import TextBatch
 from feedmill.features.text.normalise import normalise
 

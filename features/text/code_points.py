@@ -1,0 +1,45 @@
+"""The characters of a text as numbers, so that numpy works on all of them at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+
+CodePoints = npt.NDArray[np.uint8] | npt.NDArray[np.uint32]
+Flags = npt.NDArray[np.bool_]
+
+
+def code_points(text: str) -> CodePoints:
+    """Return the code points of a text: (characters,) uint8 if it is in ASCII, else uint32."""
+    if text.isascii():
+        return np.frombuffer(text.encode(), dtype=np.uint8)
+    return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
+
+
+def text_of(codes: CodePoints) -> str:
+    """Return the text of code points, as `code_points` gives them."""
+    if codes.dtype == np.uint8:
+        return codes.tobytes().decode("ascii")
+    return codes.tobytes().decode("utf-32-le", "surrogatepass")
+
+
+def ascii_flags(codes: CodePoints, table: Flags) -> Flags:
+    """Look characters up in a table of 256 flags; one beyond it has the last one's."""
+    if codes.dtype == np.uint8:
+        return table.take(codes)
+    return table.take(np.minimum(codes, 255))
+
+
+def flags_of(codes: CodePoints, table: Flags, otherwise: Callable[[str], bool]) -> Flags:
+    """Say of each character what a table says if it is in ASCII, else what a function does."""
+    flags = ascii_flags(codes, table)
+    beyond = (codes > 127).nonzero()[0]
+    if len(beyond):
+        known: dict[int, bool] = {}
+        of_these = codes[beyond].tolist()
+        for code in set(of_these):
+            known[code] = otherwise(chr(code))
+        flags[beyond] = [known[code] for code in of_these]
+    return flags
