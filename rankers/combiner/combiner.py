@@ -146,7 +146,8 @@ class Combiner:
     def follow(self, now_ms: int, has_time: HasTime = always) -> bool:
         """Rank what changed in the view; returns whether there is more of it."""
         while self.view.has_changes:
-            self._follow_some(now_ms)
+            if not self.view.find_overridden():
+                self._follow_some(now_ms)
             if not has_time():
                 break
         return self.view.has_changes
@@ -177,8 +178,8 @@ class Combiner:
         Called about once a second; `work` does what follows from it.
         """
         self._live.drop_old(now_ms)
-        for key in tuple(self.view.overrides.expired(self._last_tick_ms, now_ms)):
-            self.view.touch(self.view.rows_about(key))
+        for key in self.view.overrides.take_expired(now_ms):
+            self.view.touch(self.view.overridden.follow(key))
         for decisions in self._policies.all_decisions():
             if decisions.has_open_gate:
                 self.view.touch(decisions.grace_ended(self._last_tick_ms, now_ms))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +19,6 @@ Flags = npt.NDArray[np.bool_]
 # feed has more to do at once, which numpy does better.
 _SCORED_ROWS = 8192
 _RANKED_ROWS = 8 * _SCORED_ROWS
-_FOUND_KEYS = 512
 _FILLED_ROWS = 64
 _MADE_FEEDS = 32
 # So few feeds each look for their posts, instead of each group of posts for its feeds.
@@ -76,40 +75,26 @@ class FeedBuild:
             for name in names[start : start + _MADE_FEEDS]:
                 self.next.feeds[name] = self.next.new(name)
             yield
-        post_rows, authors = yield from self._overridden()
         for start in range(0, self._view.capacity, _RANKED_ROWS):
             end = min(start + _RANKED_ROWS, self._view.capacity)
             for first in range(start, end, _SCORED_ROWS):
                 part = slice(first, first + _SCORED_ROWS)
                 self._policies.fill(part, self._now_ms)
                 yield
-                yield from self._fill_overridden(part, post_rows, authors)
+                yield from self._fill_overridden(part)
             if self._few is None:
                 yield from self._rank(start, end)
             else:
                 yield from self._rank_few(self._few, slice(start, end))
         self._policies.finish()
 
-    def _overridden(self) -> Generator[None, None, tuple[Rows, Rows]]:
-        """The rows of posts, and the numbers of authors, that overrides are about."""
-        view = self._view
-        rows: list[int] = []
-        authors: list[int] = []
-        for count, key in enumerate(tuple(view.overrides.all_keys()), 1):
-            if count % _FOUND_KEYS == 0:
-                yield
-            number = (view.ids if key.kind == "post" else view.authors).find(key.id)
-            if number is not None:
-                (rows if key.kind == "post" else authors).append(number)
-        return np.array(rows, np.int32), np.array(authors, np.int32)
-
-    def _fill_overridden(self, part: slice, rows: Rows, authors: Rows) -> Iterator[None]:
+    def _fill_overridden(self, part: slice) -> Iterator[None]:
         """Decide and score posts with overrides in a part of all rows, one by one."""
-        if not (len(rows) or len(authors)):
+        view = self._view
+        if not len(view.overrides):
             return
-        is_overridden = np.isin(self._view.post.author[part], authors)
-        inside = (rows >= part.start) & (rows < part.stop)
-        is_overridden[rows[inside] - part.start] = True
+        is_overridden = view.overridden.among(part, view.post.author)
+        is_overridden &= view.post.offset[part] != NO_POST
         overridden = (np.flatnonzero(is_overridden) + part.start).astype(np.int32)
         for start in range(0, len(overridden), _FILLED_ROWS):
             self._policies.fill(overridden[start : start + _FILLED_ROWS], self._now_ms)
