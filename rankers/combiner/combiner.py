@@ -13,6 +13,7 @@ from feedmill.events.signal import SignalNames
 from feedmill.rankers.combiner.change_queue import Masks
 from feedmill.rankers.combiner.changes import Changes, FeedChange, SignalsChange
 from feedmill.rankers.combiner.columns import NO_POST
+from feedmill.rankers.combiner.feed_places import FeedPlaces
 from feedmill.rankers.combiner.feed_ranking import FeedRanking
 from feedmill.rankers.combiner.gating import DECISIONS, SHOW
 from feedmill.rankers.combiner.live_feeds import LiveFeeds
@@ -88,9 +89,9 @@ class Combiner:
         return self._live.settings
 
     @property
-    def feeds_refused(self) -> int:
-        """How often `max_feeds` kept a feed from being made."""
-        return self._live.refused
+    def places(self) -> FeedPlaces:
+        """The places of the feeds on demand, as of the last `tick`."""
+        return self._live.places
 
     @property
     def has_changes(self) -> bool:
@@ -146,7 +147,8 @@ class Combiner:
     def follow(self, now_ms: int, has_time: HasTime = always) -> bool:
         """Rank what changed in the view; returns whether there is more of it."""
         while self.view.has_changes:
-            self._follow_some(now_ms)
+            if not self.view.find_overridden():
+                self._follow_some(now_ms)
             if not has_time():
                 break
         return self.view.has_changes
@@ -176,9 +178,9 @@ class Combiner:
 
         Called about once a second; `work` does what follows from it.
         """
-        self._live.drop_old(now_ms)
-        for key in tuple(self.view.overrides.expired(self._last_tick_ms, now_ms)):
-            self.view.touch(self.view.rows_about(key))
+        self._live.tick(now_ms)
+        for key in self.view.overrides.take_expired(now_ms):
+            self.view.touch(self.view.overridden.follow(key))
         for decisions in self._policies.all_decisions():
             if decisions.has_open_gate:
                 self.view.touch(decisions.grace_ended(self._last_tick_ms, now_ms))

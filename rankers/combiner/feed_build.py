@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
+from feedmill.events.feeds import FEED_PATTERNS
 from feedmill.rankers.combiner.columns import NO_POST
 from feedmill.rankers.combiner.feed_set import FeedSet, by_feed
 from feedmill.rankers.combiner.policy_cache import PolicyCache
@@ -19,9 +20,10 @@ Flags = npt.NDArray[np.bool_]
 # feed has more to do at once, which numpy does better.
 _SCORED_ROWS = 8192
 _RANKED_ROWS = 8 * _SCORED_ROWS
-_FOUND_KEYS = 512
 _FILLED_ROWS = 64
 _MADE_FEEDS = 32
+_COUNTED_ROWS = 512
+_ASKED_GROUPS = 256
 # So few feeds each look for their posts, instead of each group of posts for its feeds.
 _FEW_FEEDS = 8
 _NO_GROUP = np.int32(-1)
@@ -63,6 +65,7 @@ class FeedBuild:
         self._policies = policies
         self._now_ms = 0
         names = tuple(names)
+        self._discovers = discovers
         self._few = names if not discovers and len(names) <= _FEW_FEEDS else None
         self._parts = self._run(names)
 
@@ -76,44 +79,69 @@ class FeedBuild:
             for name in names[start : start + _MADE_FEEDS]:
                 self.next.feeds[name] = self.next.new(name)
             yield
-        post_rows, authors = yield from self._overridden()
+        for first in range(0, self._view.capacity, _SCORED_ROWS):
+            part = slice(first, first + _SCORED_ROWS)
+            self._policies.fill(part, self._now_ms)
+            yield
+            yield from self._fill_overridden(part)
+        if self._discovers:
+            yield from self._give_places()
         for start in range(0, self._view.capacity, _RANKED_ROWS):
             end = min(start + _RANKED_ROWS, self._view.capacity)
-            for first in range(start, end, _SCORED_ROWS):
-                part = slice(first, first + _SCORED_ROWS)
-                self._policies.fill(part, self._now_ms)
-                yield
-                yield from self._fill_overridden(part, post_rows, authors)
             if self._few is None:
                 yield from self._rank(start, end)
             else:
                 yield from self._rank_few(self._few, slice(start, end))
         self._policies.finish()
 
-    def _overridden(self) -> Generator[None, None, tuple[Rows, Rows]]:
-        """The rows of posts, and the numbers of authors, that overrides are about."""
-        view = self._view
-        rows: list[int] = []
-        authors: list[int] = []
-        for count, key in enumerate(tuple(view.overrides.all_keys()), 1):
-            if count % _FOUND_KEYS == 0:
-                yield
-            number = (view.ids if key.kind == "post" else view.authors).find(key.id)
-            if number is not None:
-                (rows if key.kind == "post" else authors).append(number)
-        return np.array(rows, np.int32), np.array(authors, np.int32)
-
-    def _fill_overridden(self, part: slice, rows: Rows, authors: Rows) -> Iterator[None]:
+    def _fill_overridden(self, part: slice) -> Iterator[None]:
         """Decide and score posts with overrides in a part of all rows, one by one."""
-        if not (len(rows) or len(authors)):
+        view = self._view
+        if not len(view.overrides):
             return
-        is_overridden = np.isin(self._view.post.author[part], authors)
-        inside = (rows >= part.start) & (rows < part.stop)
-        is_overridden[rows[inside] - part.start] = True
+        is_overridden = view.overridden.among(part, view.post.author)
+        is_overridden &= view.post.offset[part] != NO_POST
         overridden = (np.flatnonzero(is_overridden) + part.start).astype(np.int32)
         for start in range(0, len(overridden), _FILLED_ROWS):
             self._policies.fill(overridden[start : start + _FILLED_ROWS], self._now_ms)
             yield
+
+    def _give_places(self) -> Iterator[None]:
+        """Count the authors of the feeds on demand where these could be more than places."""
+        made = self.next
+        found: dict[str, set[str]] = {}
+        yield from self._find(found)
+        for pattern, names in found.items():
+            if len(names) > made.places.limit(pattern):
+                made.begin_count(pattern)
+        if not made.places.counts:
+            return
+        post = self._view.post
+        for start in range(0, self._view.capacity, _COUNTED_ROWS):
+            rows = made.shown_rows(slice(start, start + _COUNTED_ROWS))
+            made.count(rows.tolist(), post.group[rows].tolist(), self._now_ms)
+            yield
+        for name in made.places.give():
+            if made.takes(name) and name not in made.feeds:
+                made.feeds[name] = made.new(name)
+        yield
+
+    def _find(self, found: dict[str, set[str]]) -> Iterator[None]:
+        """Find all feeds on demand, by pattern, in which a post may be shown."""
+        groups, made = self._view.groups.values, self.next
+        is_shown = np.zeros(len(groups), bool)
+        for start in range(0, self._view.capacity, _RANKED_ROWS):
+            rows = made.shown_rows(slice(start, start + _RANKED_ROWS))
+            numbers = self._view.post.group[rows]
+            # A group that is newer is of a post that changed, which `next` was given.
+            is_shown[numbers[numbers < len(is_shown)]] = True
+            yield
+        for count, number in enumerate(np.flatnonzero(is_shown).tolist(), 1):
+            for pattern in FEED_PATTERNS:
+                names = made.matcher.on_demand_of(pattern, number, groups)
+                found.setdefault(pattern, set()).update(names)
+            if count % _ASKED_GROUPS == 0:
+                yield
 
     def _rank(self, start: int, end: int) -> Iterator[None]:
         """Rank the posts of some rows in their feeds."""
@@ -135,12 +163,7 @@ class FeedBuild:
         for name in names:
             is_taken = yield from made.matcher.taken_by(name, groups, self._view.groups.values)
             is_taken &= post.group[part] == groups
-            # A feed on demand has to see all its posts: the first one gives it its place.
-            if made.matcher.is_on_demand(name):
-                chosen: Iterable[Flags] = (is_taken,)
-            else:
-                chosen = made.feeds[name].best_first(part, is_taken, self._now_ms)
-            for is_chosen in chosen:
+            for is_chosen in made.feeds[name].best_first(part, is_taken, self._now_ms):
                 rows = np.flatnonzero(is_chosen).astype(np.int32)
                 rows += np.int32(part.start)
                 made.rank(name, rows, self._now_ms)

@@ -101,6 +101,15 @@ class FeedMatcher:
         """By pattern, how many feeds it makes at most."""
         return {pattern: spec.feed_limit for pattern, spec in self._patterns.items()}
 
+    def window_ms(self, pattern: str) -> int:
+        """The window of all feeds that a pattern makes."""
+        return int(self._patterns[pattern].window_hours * HOUR_MS)
+
+    def on_demand_of(self, pattern: str, number: int, groups: Any) -> tuple[str, ...]:
+        """The feeds on demand of a pattern that take posts of a group."""
+        names = self.feeds_of(number, groups)
+        return tuple(n for n in names if n not in self.named and pattern_of(n) == pattern)
+
     def _match(self, group: PostGroup) -> Iterator[str]:
         for name, spec in self.named.items():
             if _accepts(name, spec, group):

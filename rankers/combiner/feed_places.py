@@ -2,131 +2,105 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left, insort
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Final
 
-from feedmill.events.feeds import FEED_PATTERNS, pattern_of
+from feedmill.events.feeds import pattern_of
+from feedmill.rankers.combiner.feed_authors import FeedAuthors
 
-# How many feeds of a pattern may wait for a place; the latest ones are forgotten.
-MAX_WAITING: Final = 100_000
+# Authors are counted until so much of the limit would do: not on and off at every post.
+_PLENTY: Final = 0.9
 
 
 class FeedPlaces:
-    """Gives the places of each pattern to the feeds whose first shown post arrived earliest.
+    """The places of each pattern: all feeds have one until they are short.
 
-    A feed's time is the earliest record timestamp of all posts that were shown in it since it
-    was last without one; of equal times the lower name goes first.  So it does not matter in
-    which order the partitions are read.
+    Then the authors of each feed are counted, and those have places that `FeedAuthors.placed`
+    puts first.
+
+    Parameters
+    ----------
+    limits
+        How many feeds each pattern makes at most.
+    declared
+        The feeds with settings of their own, which take no place.
 
     Attributes
     ----------
-    refused
-        How often a feed did not get a place when it was first noted.
+    counts
+        The authors, by the pattern whose places are short.
+    uncounted
+        Patterns whose places became short: their authors are to be counted.
     """
 
-    def __init__(self, limits: Mapping[str, int]) -> None:
-        self.refused = 0
-        self._patterns = {pattern: _Places() for pattern in FEED_PATTERNS}
-        self.set_limits(limits)
+    def __init__(self, limits: Mapping[str, int], declared: Collection[str] = ()) -> None:
+        self.counts: dict[str, FeedAuthors] = {}
+        self.uncounted: set[str] = set()
+        self._limits = limits
+        self._declared = declared
+        self._placed: dict[str, set[str]] = {}
+        self._refused = 0
 
-    def note(self, feed: str, arrived_ms: int) -> bool:
-        """A post that arrived then is shown in this feed; returns whether the feed has a place."""
-        places = self._of(feed)
-        is_new = feed not in places.times
-        places.note(feed, arrived_ms)
-        has_place = places.has_place(feed)
-        self.refused += is_new and not has_place
-        return has_place
+    @property
+    def refused(self) -> int:
+        """How many feeds had no place for the first time since their authors are counted."""
+        return self._refused + sum(authors.refused for authors in self.counts.values())
 
-    def time_of(self, feed: str) -> int | None:
-        """When the feed's first shown post arrived; None for a feed that was not noted."""
-        return self._of(feed).times.get(feed)
+    @property
+    def waiting(self) -> dict[str, int]:
+        """By pattern how many feeds with a shown post have no place."""
+        none = dict.fromkeys(self._limits, 0)
+        return none | {pattern: authors.waiting for pattern, authors in self.counts.items()}
 
-    def is_unknown(self, feed: str) -> bool:
-        """Whether no post was shown in this feed so far."""
-        places = self._of(feed)
-        return feed not in places.times and not places.has_forgotten
+    def limit(self, pattern: str) -> int:
+        """How many feeds a pattern makes at most."""
+        return self._limits[pattern]
 
-    def has_place(self, feed: str) -> bool:
-        """Whether a feed that was noted is among the first."""
-        return self._of(feed).has_place(feed)
+    def are_short(self, feed: str) -> bool:
+        """Whether a feed does not get a place by its first post alone."""
+        pattern = pattern_of(feed)
+        return pattern in self.counts or pattern in self.uncounted
 
-    def drop(self, feed: str) -> None:
-        """No post is shown in this feed any more, or it has a setting of its own now."""
-        self._of(feed).drop(feed)
+    def has_room(self, feed: str, among: Collection[str]) -> bool:
+        """Whether a feed gets a place beside these, which it does until they are short."""
+        pattern = pattern_of(feed) or ""
+        limit = self._limits[pattern]
+        if len(among) < limit or sum(map(self._takes_place_of(pattern), among)) < limit:
+            return True
+        self.uncounted.add(pattern)
+        return False
 
-    def set_limits(self, limits: Mapping[str, int]) -> None:
-        """How many feeds each pattern makes at most."""
-        for pattern, limit in limits.items():
-            self._patterns[pattern].set_limit(limit)
+    def _takes_place_of(self, pattern: str) -> Callable[[str], bool]:
+        return lambda feed: pattern_of(feed) == pattern and feed not in self._declared
 
-    def first(self, more: int = 0) -> list[str]:
-        """The feeds that have places, of all patterns, and so many of each that wait."""
-        return [feed for places in self._patterns.values() for feed in places.first(more)]
+    def keeps(self, feed: str) -> bool:
+        """Whether a feed that exists keeps its place."""
+        placed = self._placed.get(pattern_of(feed) or "")
+        return placed is None or feed in placed
 
-    def take_times(self) -> list[tuple[str, int]]:
-        """Every feed that was noted since the last call, and its time; nothing is noted then."""
-        noted = [one for places in self._patterns.values() for one in places.times.items()]
-        self._patterns = {pattern: places.emptied() for pattern, places in self._patterns.items()}
-        return noted
+    def give(self) -> set[str]:
+        """Give the places anew where authors came or went; all feeds that have one by that."""
+        given: set[str] = set()
+        for pattern, authors in self.counts.items():
+            if authors.has_moved:
+                self._placed[pattern] = authors.placed(self._limits[pattern])
+            given |= self._placed[pattern]
+        return given
 
-    def take_moved(self) -> bool:
-        """Whether, since the last call, any feed may have got or lost a place by another one."""
-        moved = [places.take_moved() for places in self._patterns.values()]
-        return any(moved)
+    def end_counts(self, feeds: Collection[str]) -> None:
+        """Count no more where there are plenty of places, and these feeds are all there are."""
+        for pattern in tuple(self.counts):
+            placed, authors = self._placed[pattern], self.counts[pattern]
+            is_plenty = not authors.waiting and len(placed) < _PLENTY * self._limits[pattern]
+            if is_plenty and not authors.has_moved and all(name in feeds for name in placed):
+                self._refused += authors.refused
+                del self.counts[pattern], self._placed[pattern]
 
-    def _of(self, feed: str) -> _Places:
-        return self._patterns[pattern_of(feed) or ""]
+    def follow(self, before: FeedPlaces) -> None:
+        """Go on where the places under other settings end."""
+        self._refused += before.refused
 
-
-class _Places:
-    """The feeds of one pattern in the order of their times."""
-
-    def __init__(self) -> None:
-        self.limit = 0
-        self.has_forgotten = False
-        self.times: dict[str, int] = {}
-        self._order: list[tuple[int, str]] = []
-        self._has_moved = False
-
-    def set_limit(self, limit: int) -> None:
-        self._has_moved |= len(self._order) > min(limit, self.limit)
-        self.limit = limit
-
-    def emptied(self) -> _Places:
-        """The same limit and no feeds."""
-        empty = _Places()
-        empty.limit = self.limit
-        return empty
-
-    def note(self, feed: str, arrived_ms: int) -> None:
-        before = self.times.get(feed)
-        if before is not None and before <= arrived_ms:
-            return
-        self.drop(feed)
-        self.times[feed] = arrived_ms
-        insort(self._order, (arrived_ms, feed))
-        self._has_moved |= len(self._order) > self.limit and self.has_place(feed)
-        if len(self._order) > self.limit + MAX_WAITING:
-            self.drop(self._order[-1][1])
-            self.has_forgotten = True
-
-    def drop(self, feed: str) -> None:
-        before = self.times.pop(feed, None)
-        if before is not None:
-            self._has_moved |= len(self._order) > self.limit
-            del self._order[bisect_left(self._order, (before, feed))]
-
-    def take_moved(self) -> bool:
-        moved, self._has_moved = self._has_moved, False
-        return moved
-
-    def has_place(self, feed: str) -> bool:
-        time = self.times.get(feed)
-        if time is None:
-            return False
-        return len(self._order) <= self.limit or (time, feed) < self._order[self.limit]
-
-    def first(self, more: int) -> list[str]:
-        return [feed for _, feed in self._order[: self.limit + more]]
+    def forget(self, groups: Iterable[int]) -> None:
+        """These group numbers will stand for other groups."""
+        for authors in self.counts.values():
+            authors.forget(groups)

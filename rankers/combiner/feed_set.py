@@ -8,7 +8,9 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from feedmill.events.feeds import pattern_of
 from feedmill.events.settings import Settings
+from feedmill.rankers.combiner.feed_authors import FeedAuthors
 from feedmill.rankers.combiner.feed_matcher import FeedMatcher
 from feedmill.rankers.combiner.feed_places import FeedPlaces
 from feedmill.rankers.combiner.feed_ranking import FeedRanking
@@ -24,6 +26,8 @@ Result = TypeVar("Result")
 _GROUPS_AT_ONCE = 512
 # So few posts are ranked one by one: numpy's calls for all of them would take longer.
 _FEW = 24
+# Of so many posts that leave the window at once it takes some milliseconds.
+_DROPPED_ROWS = 1024
 
 
 class FeedSet:
@@ -47,7 +51,7 @@ class FeedSet:
     places
         Which feeds on demand may be there.
     is_closed
-        Whether no feed is added any more.
+        Whether posts make no feed.
     """
 
     def __init__(
@@ -62,7 +66,7 @@ class FeedSet:
         self.settings = settings
         self.matcher = matcher
         self.feeds: dict[str, FeedRanking] = {}
-        self.places = FeedPlaces(matcher.limits())
+        self.places = FeedPlaces(matcher.limits(), matcher.named)
         self.is_closed = False
         self._view = view
         self._policies = policies
@@ -105,6 +109,8 @@ class FeedSet:
         if len(rows) <= _FEW and ((before == groups) | (before < 0)).all():
             yield from self.rank_few(rows.tolist(), groups.tolist(), now_ms)
             return
+        if self.places.counts:
+            self.count(rows.tolist(), groups.tolist(), now_ms)
         for name, left in self._left(before, groups).items():
             feed = self.feeds.get(name)
             if feed is not None and feed.leave(rows[left]):
@@ -118,30 +124,20 @@ class FeedSet:
         self, rows: Sequence[int], groups: Sequence[int], now_ms: int
     ) -> Iterable[FeedRanking]:
         """Rank posts that left no feed, one by one; the feeds whose lists changed, each once."""
+        self.count(rows, groups, now_ms)
         changed = {}
         for row, group in zip(rows, groups, strict=True):
             for name in self.feeds_of(group) if group >= 0 else ():
                 feed = self.feeds.get(name)
-                if self.matcher.is_on_demand(name) and not self.is_closed:
-                    feed = self._one_on_demand(name, feed, row, now_ms)
+                if feed is None:
+                    feed = self._on_demand(name, np.array([row], np.int32), now_ms)
                 if feed is not None and feed.update_one(row, now_ms):
                     changed[name] = feed
         return changed.values()
 
-    def _one_on_demand(
-        self, name: str, feed: FeedRanking | None, row: int, now_ms: int
-    ) -> FeedRanking | None:
-        """What `_on_demand` does for one post, which is nothing where an earlier one is shown."""
-        known_ms = self.places.time_of(name)
-        if known_ms is not None and self._view.post.arrived_ms.item(row) >= known_ms:
-            return feed
-        return self._on_demand(name, feed, np.array([row], np.int32), now_ms)
-
     def rank(self, name: str, rows: Rows, now_ms: int) -> FeedRanking | None:
         """Rank posts in a feed whose group takes them; the feed if its list changed."""
-        feed = self.feeds.get(name)
-        if self.matcher.is_on_demand(name) and not self.is_closed:
-            feed = self._on_demand(name, feed, rows, now_ms)
+        feed = self.feeds.get(name) or self._on_demand(name, rows, now_ms)
         return feed if feed is not None and feed.update(rows, now_ms) else None
 
     def _left(self, before: Rows, groups: Rows) -> dict[str, list[int]]:
@@ -154,34 +150,70 @@ class FeedSet:
                     left.setdefault(name, []).append(at)
         return left
 
-    def _on_demand(
-        self, name: str, feed: FeedRanking | None, rows: Rows, now_ms: int
-    ) -> FeedRanking | None:
+    def _on_demand(self, name: str, rows: Rows, now_ms: int) -> FeedRanking | None:
         """The feed, made if a post is shown in it for the first time and there is a place."""
-        if not len(rows) or self._showed_earlier(name, rows):
-            return feed
-        scores = self._policies.scores(self.settings, name) if feed is None else feed.scores
-        shown = rows[scores.score[rows] > -np.inf]
-        if not len(shown) or self._showed_earlier(name, shown):
-            return feed
-        candidate = feed or self.new(name)
-        arrived_ms = self._view.post.arrived_ms[shown[candidate.in_window(shown, now_ms)]]
-        if not len(arrived_ms):
-            return feed
-        is_first = self.places.is_unknown(name)
-        has_place = self.places.note(name, int(arrived_ms.min()))
+        if self.is_closed or not self.matcher.is_on_demand(name) or self.places.are_short(name):
+            return None
+        shown = rows[self._policies.scores(self.settings, name).score[rows] > -np.inf]
+        if not len(shown):
+            return None
         # A list that begins with the first post that is shown has them all.
-        if feed is None and is_first and has_place:
-            self.feeds[name] = candidate
-            return candidate
-        return feed
+        made = self.new(name)
+        if not made.in_window(shown, now_ms).any() or not self.places.has_room(name, self.feeds):
+            return None
+        self.feeds[name] = made
+        return made
 
-    def _showed_earlier(self, name: str, rows: Rows) -> bool:
-        """Whether the feed's first shown post arrived no later than any of these."""
-        known_ms, arrived_ms = self.places.time_of(name), self._view.post.arrived_ms
-        if known_ms is None:
-            return False
-        return int(arrived_ms[rows].min()) >= known_ms
+    # --- where places are short ---------------------------------------------------------------
+
+    def begin_count(self, pattern: str) -> None:
+        """Count the authors of a pattern's feeds from here on; all rows are to be counted."""
+        feeds_of, values = self.matcher.on_demand_of, self._view.groups.values
+        self.places.counts[pattern] = FeedAuthors(lambda group: feeds_of(pattern, group, values))
+
+    def shown_rows(self, part: slice) -> Rows:
+        """The rows of a part of all rows whose posts are shown in feeds on demand, if they belong.
+
+        All posts must be up to date in scores.
+        """
+        rows = np.flatnonzero(self._view.post.group[part] >= 0) + part.start
+        names = own_policies(self.settings)
+        shown = [self._policies.scores(self.settings, n).score[rows] > -np.inf for n in names]
+        shown_rows: Rows = rows[np.logical_or.reduce(shown)].astype(np.int32)
+        return shown_rows
+
+    def count(self, rows: Sequence[int], groups: Sequence[int], now_ms: int) -> None:
+        """Count the authors of these rows, up to date in scores, in the feeds that show them."""
+        view = self._view
+        created_ms, author = view.post.created_ms.item, view.post.author.item
+        for pattern, authors in self.places.counts.items():
+            authors.grow(view.capacity, view.authors.bound)
+            cutoff_ms = now_ms - self.matcher.window_ms(pattern)
+            for row, group in zip(rows, groups, strict=True):
+                is_inside = group >= 0 and created_ms(row) >= cutoff_ms
+                shown = self._shown(row, authors.names_of(group)) if is_inside else 0
+                authors.count(row, group, author(row), shown)
+
+    def _shown(self, row: int, names: Sequence[str]) -> int:
+        """In which of these feeds a post is shown, a bit each."""
+        shown = 0
+        for place, name in enumerate(names):
+            scores = self._policies.scores(self.settings, name)
+            shown |= (scores.score.item(row) > -np.inf) << place
+        return shown
+
+    def drop_old(self, now_ms: int) -> None:
+        """Count posts no more that left the windows, some at a time."""
+        for pattern, authors in self.places.counts.items():
+            cutoff_ms = now_ms - self.matcher.window_ms(pattern)
+            old = authors.counted_before(self._view.post.created_ms, cutoff_ms)
+            for row in old[:_DROPPED_ROWS]:
+                authors.count(row, -1, -1, 0)
+
+
+def own_policies(settings: Settings) -> list[str]:
+    """The feeds on demand with weights or gates of their own, and "" for the others."""
+    return ["", *{n for n in (*settings.weights, *settings.gates) if pattern_of(n) is not None}]
 
 
 def by_feed(

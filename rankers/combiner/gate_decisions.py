@@ -76,8 +76,7 @@ class GateDecisions:
         self.code[rows] = code
         self._factor.values[rows] = factor
         if len(view.overrides) and not isinstance(rows, slice):
-            overridden = [row for row in rows.tolist() if view.is_overridden(row)]
-            self._decide_each(np.array(overridden, np.int32), now_ms)
+            self._decide_each(rows[view.overridden.among(rows, view.post.author)], now_ms)
 
     def grow(self) -> None:
         """Make room for all rows of the view."""

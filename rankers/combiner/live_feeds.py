@@ -11,9 +11,10 @@ from feedmill.events.feeds import FeedSpec, pattern_of
 from feedmill.events.settings import Settings
 from feedmill.rankers.combiner.feed_build import FeedBuild
 from feedmill.rankers.combiner.feed_matcher import FeedMatcher
+from feedmill.rankers.combiner.feed_places import FeedPlaces
 from feedmill.rankers.combiner.feed_ranking import FeedRanking
 from feedmill.rankers.combiner.feed_scores import FeedScores
-from feedmill.rankers.combiner.feed_set import FeedSet
+from feedmill.rankers.combiner.feed_set import FeedSet, own_policies
 from feedmill.rankers.combiner.gate_decisions import GateDecisions
 from feedmill.rankers.combiner.pending_writes import PendingWrites
 from feedmill.rankers.combiner.policy_cache import PolicyCache
@@ -22,9 +23,6 @@ from feedmill.rankers.combiner.view import PostView
 
 Rows = npt.NDArray[np.int32]
 HasTime = Callable[[], bool]
-
-# So many feeds that wait are tried at once for a place: some may have no shown post any more.
-_TRIED = 64
 
 
 class LiveFeeds:
@@ -48,7 +46,7 @@ class LiveFeeds:
         self._lookup = RowLookup()
         self._target = settings
         self._short: set[str] = set()
-        self._is_all_due = False
+        self._is_all_due = self._are_places_due = False
         self._build: FeedBuild | None = None
         self._set = FeedSet(view, policies, self._lookup, settings, FeedMatcher(settings))
         self._policies.scores(settings, "")
@@ -73,9 +71,9 @@ class LiveFeeds:
         return self._set.matcher.longest_window_ms
 
     @property
-    def refused(self) -> int:
-        """How often `max_feeds` kept a feed from being made."""
-        return self._set.places.refused
+    def places(self) -> FeedPlaces:
+        """The places of the feeds on demand."""
+        return self._set.places
 
     @property
     def is_building(self) -> bool:
@@ -109,15 +107,19 @@ class LiveFeeds:
         for feed in self._set.rank_few(rows.tolist(), groups, now_ms):
             self._changed(feed)
 
-    def drop_old(self, now_ms: int) -> None:
-        """Take posts out that left the window of their feed."""
+    def tick(self, now_ms: int) -> None:
+        """Take posts out that left the window of their feed; have `work` give places anew."""
         for feed in tuple(self.feeds.values()):
             if feed.drop_old(now_ms):
                 self._changed(feed)
+        self._set.drop_old(now_ms)
+        self._are_places_due = True
 
     def forget(self, groups: Iterable[int]) -> None:
         """These group numbers will stand for other groups; not while feeds are being made."""
+        groups = tuple(groups)
         self._set.matcher.forget(groups)
+        self._set.places.forget(groups)
 
     def work(self, now_ms: int, has_time: HasTime) -> bool:
         """Bring the feeds to the newest settings; returns whether there is more to do."""
@@ -136,14 +138,9 @@ class LiveFeeds:
         if feed.list.is_short:
             self._short.add(feed.name)
         elif not len(feed.list) and self._set.matcher.is_on_demand(feed.name):
-            self._retire(feed.name)
+            self._remove(feed.name)
             return
         self._pending.mark_feed(feed.name)
-
-    def _retire(self, name: str) -> None:
-        """No post is shown in this feed on demand: it exists no more."""
-        self._set.places.drop(name)
-        self._remove(name)
 
     def _remove(self, name: str) -> None:
         if self.feeds.pop(name, None) is not None:
@@ -154,23 +151,24 @@ class LiveFeeds:
 
     def _plan(self) -> FeedBuild | None:
         """What must be made anew, if anything; settings that need nothing are followed at once."""
-        moved = self._set.places.take_moved()
+        got_place = self._give_places()
         is_all, self._is_all_due = self._is_all_due, False
-        if not (moved or is_all or self._short or self._target is not self.settings):
+        is_uncounted = bool(self._set.places.uncounted)
+        is_settled = self._target is self.settings and not (is_all or is_uncounted)
+        if is_settled and not (got_place or self._short):
             return None
         settings, live = self._target, self._set
         matcher = live.matcher
         if settings.feeds != live.settings.feeds:
             matcher = FeedMatcher(settings)
-        names = self._short & self.feeds.keys()
-        if moved:
-            names |= self._take_places()
+        names = (self._short & self.feeds.keys()) | got_place
         names.update(name for name in matcher.named if name not in self.feeds)
         self._prepare_policies(settings)
         names.update(self._outdated(settings, matcher) if not is_all else self._going_on(matcher))
         # Feeds that are made meanwhile follow the settings before; they are made here, too.
         discovers = (
             is_all
+            or is_uncounted
             or matcher is not live.matcher
             or _on_demand_policies(settings) != _on_demand_policies(live.settings)
         )
@@ -206,18 +204,25 @@ class LiveFeeds:
 
     def _prepare_policies(self, settings: Settings) -> None:
         """Have the scores of feeds on demand that may yet be made."""
-        for name in _own_policies(settings):
+        for name in own_policies(settings):
             self._policies.scores(settings, name)
 
-    def _take_places(self) -> set[str]:
-        """Drop feeds that lost their places; returns those that may get one and are to be made."""
+    def _give_places(self) -> set[str]:
+        """Drop feeds that lost their places; returns those that got one and are to be made."""
         places = self._set.places
-        for name in tuple(self.feeds):
-            if self._set.matcher.is_on_demand(name) and not places.has_place(name):
-                self._remove(name)
-        if all(name in self.feeds for name in places.first()):
+        is_due, self._are_places_due = self._are_places_due, False
+        if not is_due or not places.counts:
             return set()
-        return {name for name in places.first(_TRIED) if name not in self.feeds}
+        given = places.give()
+        self._drop_displaced()
+        places.end_counts(self.feeds)
+        return given - self.feeds.keys()
+
+    def _drop_displaced(self) -> None:
+        """Remove feeds on demand that have no place."""
+        for name in tuple(self.feeds):
+            if self._set.matcher.is_on_demand(name) and not self._set.places.keeps(name):
+                self._remove(name)
 
     def _build_of(
         self, settings: Settings, matcher: FeedMatcher, names: set[str], *, discovers: bool
@@ -229,38 +234,45 @@ class LiveFeeds:
 
         concerns = may_be_discovered if discovers else names.__contains__
         feeds = FeedSet(self._view, self._policies, self._lookup, settings, matcher, concerns)
+        # Feeds are made with places of their own, unless all that is made has one.
+        feeds.is_closed = not discovers
         self._short -= names
         return FeedBuild(self._view, self._policies, feeds, names, discovers=discovers)
 
     def _finish(self, made: FeedSet, now_ms: int, has_time: HasTime) -> bool:
         """Put the new rankings in the place of the old ones; whether some are left."""
-        places, made.is_closed = self._set.places, True
         if made.settings is not self.settings:
             self._retire_outdated(made)
             self._follow(made.settings, made.matcher)
-        for name, time in made.places.take_times():
-            places.note(name, time)
+        if not made.is_closed:
+            made.is_closed = True
+            made.places.follow(self._set.places)
+            self._set.places = made.places
+            self._drop_displaced()
         while made.feeds:
             name, feed = made.feeds.popitem()
             feed.drop_old(now_ms)
-            on_demand = made.matcher.is_on_demand(name)
-            if on_demand and not len(feed.list) and not feed.list.is_short:
-                self._retire(name)
-            elif on_demand and not places.has_place(name):
-                self._remove(name)
-            else:
+            has_posts = len(feed.list) > 0 or feed.list.is_short
+            if not made.matcher.is_on_demand(name) or (has_posts and self._has_place(name)):
                 self._put(feed)
+            else:
+                self._remove(name)
             if not has_time():
                 return True
         self._policies.keep(self._scores_in_use(), self.default)
         self._build = None
         return False
 
+    def _has_place(self, name: str) -> bool:
+        places = self._set.places
+        is_there = name in self.feeds or places.are_short(name)
+        return places.keeps(name) and (is_there or places.has_room(name, self.feeds))
+
     def _retire_outdated(self, made: FeedSet) -> None:
         """Retire feeds that were made meanwhile, and show no post under the new settings."""
         for name in tuple(self.feeds):
             if made.takes(name) and name not in made.feeds and made.matcher.is_on_demand(name):
-                self._retire(name)
+                self._remove(name)
 
     def _put(self, feed: FeedRanking) -> None:
         before = self.feeds.get(feed.name)
@@ -271,20 +283,16 @@ class LiveFeeds:
 
     def _follow(self, settings: Settings, matcher: FeedMatcher) -> None:
         """From here on these settings count."""
-        is_other, places = matcher is not self._set.matcher, self._set.places
+        is_other = matcher is not self._set.matcher
         self._set.settings, self._set.matcher = settings, matcher
         if is_other:
-            places.set_limits(matcher.limits())
             for name in self.feeds.keys() - self._going_on(matcher):
                 self._remove(name)
-            for name in matcher.named:
-                if pattern_of(name) is not None:
-                    places.drop(name)
         self.default = self._default_decisions()
 
     def _scores_in_use(self) -> list[FeedScores]:
         settings = self.settings
-        names = (*_own_policies(settings), *self._set.matcher.named)
+        names = (*own_policies(settings), *self._set.matcher.named)
         # A list: there may be a thousand feeds, and each generator on the way takes its time.
         in_use = [feed.scores for feed in self.feeds.values()]
         return in_use + [self._policies.scores(settings, name) for name in names]
@@ -308,8 +316,3 @@ def _on_demand_policies(settings: Settings) -> list[object]:
         {name: value for name, value in kind.items() if not name or pattern_of(name) is not None}
         for kind in (settings.weights, settings.gates)
     ]
-
-
-def _own_policies(settings: Settings) -> list[str]:
-    """The feeds on demand with weights or gates of their own, and "" for the others."""
-    return ["", *{n for n in (*settings.weights, *settings.gates) if pattern_of(n) is not None}]

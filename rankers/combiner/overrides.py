@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from feedmill.events.override import Override, OverrideKey
+
+# So many ends are kept, and twice as many as there are overrides: some were replaced or withdrawn.
+_FEW_ENDS = 1024
 
 
 @dataclass(frozen=True)
@@ -21,28 +25,35 @@ class OverrideTable:
 
     def __init__(self) -> None:
         self._by_subject: dict[str, dict[str, ActiveOverride]] = {}
+        self._count = 0
+        # When overrides run out, the next first; some were replaced or withdrawn.
+        self._ends: list[tuple[int, OverrideKey]] = []
 
     def __len__(self) -> int:
         """How many posts and authors have one."""
         return len(self._by_subject)
 
-    def all_keys(self) -> Iterator[OverrideKey]:
-        """The key of every override, in force or not."""
-        return (active.key for gates in self._by_subject.values() for active in gates.values())
-
     def update(self, key: OverrideKey, override: Override | None) -> None:
         """Set an override, or withdraw it with None."""
+        gates = self._by_subject.get(key.subject, {})
+        before = len(gates)
         if override is None:
-            gates = self._by_subject.get(key.subject, {})
             gates.pop(key.gate, None)
-            if not gates:
-                self._by_subject.pop(key.subject, None)
         else:
-            self._by_subject.setdefault(key.subject, {})[key.gate] = ActiveOverride(key, override)
+            gates[key.gate] = ActiveOverride(key, override)
+            if override.expires_at_ms is not None:
+                heapq.heappush(self._ends, (override.expires_at_ms, key))
+        self._count += len(gates) - before
+        if not gates:
+            self._by_subject.pop(key.subject, None)
+        elif not before:
+            self._by_subject[key.subject] = gates
+        if len(self._ends) > 2 * self._count + _FEW_ENDS:
+            self._drop_old_ends()
 
-    def concerns(self, post_id: str, author_id: str) -> bool:
-        """Whether any override, in force or not, is about this post or its author."""
-        return f"post:{post_id}" in self._by_subject or f"author:{author_id}" in self._by_subject
+    def has(self, kind: str, subject_id: str) -> bool:
+        """Whether any override, in force or not, is about this post or author."""
+        return f"{kind}:{subject_id}" in self._by_subject
 
     def in_force(
         self, post_id: str, author_id: str, post_offset: int, gates: Sequence[str], now_ms: int
@@ -59,13 +70,23 @@ class OverrideTable:
                     in_force.update(dict.fromkeys(gates if name == "*" else (name,), active))
         return in_force
 
-    def expired(self, since_ms: int, now_ms: int) -> Iterator[OverrideKey]:
-        """Keys of the overrides that ran out in (since_ms, now_ms]."""
-        for gates in self._by_subject.values():
-            for active in gates.values():
-                end_ms = active.override.expires_at_ms
-                if end_ms is not None and since_ms < end_ms <= now_ms:
-                    yield active.key
+    def take_expired(self, now_ms: int) -> Iterator[OverrideKey]:
+        """Keys of the overrides that ran out by now, each once; the next is all that is looked at.
+
+        Some may have been replaced or withdrawn meanwhile.
+        """
+        while self._ends and self._ends[0][0] <= now_ms:
+            yield heapq.heappop(self._ends)[1]
+
+    def _drop_old_ends(self) -> None:
+        """Forget when overrides run out that were replaced or withdrawn."""
+        self._ends = [
+            (end_ms, active.key)
+            for gates in self._by_subject.values()
+            for active in gates.values()
+            if (end_ms := active.override.expires_at_ms) is not None
+        ]
+        heapq.heapify(self._ends)
 
 
 def _is_in_force(override: Override, post_offset: int, now_ms: int) -> bool:

@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from feedmill.rankers.combiner.row_lookup import RowLookup
-from feedmill.rankers.combiner.top import PostIds, rank_within, runs
+from feedmill.rankers.combiner.ties import order_of_ties, place_of
+from feedmill.rankers.combiner.top import PostIds, rank_within
 
 Floats = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.int32]
@@ -253,66 +254,43 @@ class RankedList:
         self.rows = np.concatenate((self.rows, rows))[order]
         self.scores = all_scores[order]
         self.authors = np.concatenate((self.authors, authors))[order]
-        self._order_ties(order >= kept)
+        tied = order_of_ties(self._ids, self.rows, self.scores, order >= kept)
+        if tied is not None:
+            self.rows, self.authors = self.rows[tied], self.authors[tied]
         self._shown = None
         self._note()
         if len(self.rows) > self._trim_above:
             self._trim()
 
     def _insert_one(self, row: int, score: float, author: int, from_at: int) -> None:
-        at = self._behind(score)
-        is_tied = at > 0 and self.scores[at - 1] == score
+        at = place_of(self._ids, row, score, self.rows, self.scores)
         self.rows = _inserted(self.rows, at, row)
         self.scores = _inserted(self.scores, at, score)
         self.authors = _inserted(self.authors, at, author)
-        if is_tied:
-            self._order_ties(np.arange(len(self.rows)) == at)
         if not isinstance(self._shown, slice) or self._count_of(author) > (self._most or 0):
             self._shown = None
         is_within_cap = self._most is None or self._shown is not None
-        self._note(Move(from_at, at) if is_within_cap and not is_tied else None)
+        self._note(Move(from_at, at) if is_within_cap else None)
         if len(self.rows) > self._trim_above:
             self._trim()
 
     def _move_one(self, from_at: int, score: float) -> None:
         """Give a post of the list another score: only what it passes moves in the arrays."""
-        at = self._behind(score)
+        at = place_of(self._ids, self.rows.item(from_at), score, self.rows, self.scores)
         at -= at > from_at
         self.scores = self.scores.copy()
         for values in (self.rows, self.authors, self.scores):
             _shift(values, from_at, at)
         self.scores[at] = score
-        is_tied = at > 0 and self.scores.item(at - 1) == score
-        if is_tied:
-            self._order_ties(np.arange(len(self.rows)) == at)
         # Its author has as many posts as before.
         if not isinstance(self._shown, slice):
             self._shown = None
         self._may_be_short = self._floor is not None or bool(self._author_floors)
         is_within_cap = self._most is None or self._shown is not None
-        self._note(Move(from_at, at) if is_within_cap and not is_tied else None)
-
-    def _behind(self, score: float) -> int:
-        """The position behind all that have the same score."""
-        return len(self.scores) - int(self.scores[::-1].searchsorted(score))
+        self._note(Move(from_at, at) if is_within_cap else None)
 
     def _count_of(self, author: int) -> int:
         return int(np.count_nonzero(self.authors == author))
-
-    def _order_ties(self, is_new: Flags) -> None:
-        """Sort runs of equal scores by id; those without a new post are sorted already."""
-        scores = self.scores
-        if not (scores[1:] == scores[:-1]).any():
-            return
-        starts, ends = runs(scores)
-        has_new = np.logical_or.reduceat(is_new, starts)
-        for run in np.flatnonzero(has_new & (ends - starts > 1)).tolist():
-            start, end = int(starts[run]), int(ends[run])
-            rows = self.rows[start:end].tolist()
-            ids = [self._ids[row] for row in rows]
-            order = sorted(range(len(ids)), key=ids.__getitem__, reverse=True)
-            self.rows[start:end] = self.rows[start:end][order]
-            self.authors[start:end] = self.authors[start:end][order]
 
     def _within_cap(self) -> npt.NDArray[np.intp]:
         """Positions of the posts that the author cap lets in."""

@@ -24,10 +24,11 @@ if TYPE_CHECKING:
 
 def decide_row(view: PostView, row: int, gates: Mapping[str, GatePolicy], now_ms: int) -> Decision:
     """Decide the post in a row under a policy, as of a time in Unix milliseconds."""
-    if not len(view.overrides) and _all_pass(view, row, gates):
+    is_overridden = view.is_overridden(row)
+    if not is_overridden and _all_pass(view, row, gates):
         return PASSED
-    verdicts = {name: verdict_of(view, row, name) for name in gates}
-    overrides = view.overrides_of(row, tuple(gates), now_ms) if len(view.overrides) else {}
+    overrides = view.overrides_of(row, tuple(gates), now_ms) if is_overridden else {}
+    verdicts = {name: verdict_of(view, row, name) for name in gates if name not in overrides}
     arrived_ms = int(view.post.arrived_ms[row])
     return decide_one(gates, outcomes_of(gates, verdicts, overrides, arrived_ms, now_ms))
 
@@ -36,7 +37,7 @@ def decide_rows(
     view: PostView, rows: npt.NDArray[np.int32], gates: Mapping[str, GatePolicy], now_ms: int
 ) -> Iterator[tuple[int, Decision]]:
     """Decide the posts in many rows, and yield the place of each that does not simply pass."""
-    passing = np.full(len(rows), not len(view.overrides))
+    passing = ~view.overridden.among(rows, view.post.author)
     for name, gate in gates.items():
         if gate.required:
             # Of a threshold rounded to float32, a value that reaches the exact one is never below.

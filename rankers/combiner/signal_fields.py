@@ -115,7 +115,11 @@ def _fields_of_many(
     columns["author_id"] = view.authors.read_many(post.author[rows])
     if len(view.overrides):
         names = tuple(gates)
-        columns["override"] = [_override(view, row, names, now_ms) for row in rows.tolist()]
+        is_overridden = view.overridden.among(rows, post.author).tolist()
+        columns["override"] = [
+            _override(view, row, names, now_ms) if is_one else ""
+            for row, is_one in zip(rows.tolist(), is_overridden, strict=True)
+        ]
     of_posts = zip(*columns.values(), strict=True)
     if all(map(all, columns.values())):
         # Most posts have all signals; to ask about each field takes twice the time.
@@ -142,7 +146,7 @@ def _decided(decision: Decision) -> Fields:
 
 def _override(view: PostView, row: int, gates: tuple[str, ...], now_ms: int) -> str:
     """The strongest override in force as JSON, others beside it under `others`; "" for none."""
-    if not len(view.overrides):
+    if not view.is_overridden(row):
         return ""
     in_force = list(dict.fromkeys(view.overrides_of(row, gates, now_ms).values()))
     if not in_force:

@@ -26,6 +26,7 @@ from feedmill.rankers.combiner.early_signals import MOST_EARLY, EarlySignals
 from feedmill.rankers.combiner.expiry import ExpiryScan
 from feedmill.rankers.combiner.id_table import IdTable
 from feedmill.rankers.combiner.mapped_column import in_chunks
+from feedmill.rankers.combiner.overridden_rows import OverriddenRows
 from feedmill.rankers.combiner.overrides import ActiveOverride, OverrideTable
 from feedmill.rankers.combiner.post_group import PostGroup
 from feedmill.rankers.combiner.signal_columns import SignalColumns, StoredSignal
@@ -61,6 +62,7 @@ class PostView:
         self.post = PostColumns()
         self.overrides = OverrideTable()
         self.authors = IdTable()
+        self.overridden = OverriddenRows(self.overrides, self.ids, self.authors)
         self.groups = InternTable()
         self.models = InternTable()
         self.signals = {
@@ -104,7 +106,8 @@ class PostView:
         columns.offset[row] = offset
         columns.created_ms[row] = min(post.created_at_ms, timestamp_ms)
         columns.arrived_ms[row] = timestamp_ms
-        columns.author[row] = self.authors.add(post.author_id)
+        author = columns.author[row] = self.authors.add(post.author_id)
+        self.overridden.note(row, post, author)
         columns.group[row] = self.groups.number(PostGroup.of(post))
         self._changes.add(row, POST_CHANGED)
         self._follow_version(row, before, offset)
@@ -190,7 +193,8 @@ class PostView:
         columns.offset[rows] = offset
         columns.created_ms[rows] = np.minimum(created_ms, arrived_ms)
         columns.arrived_ms[rows] = arrived_ms
-        columns.author[rows] = self.authors.add_many([post.author_id for post in kept])
+        authors = columns.author[rows] = self.authors.add_many([post.author_id for post in kept])
+        self.overridden.note_many(rows, kept, authors)
         columns.group[rows] = [self.groups.number(PostGroup.of(post)) for post in kept]
         self._changes.add_many(rows, POST_CHANGED)
         is_followed = before != NO_POST
@@ -261,19 +265,15 @@ class PostView:
         return True
 
     def update_override(self, key: OverrideKey, override: Override | None) -> None:
-        """Set or withdraw an override."""
+        """Set or withdraw an override; of an author, `find_overridden` finds the posts."""
         self.overrides.update(key, override)
-        self.touch(self.rows_about(key))
+        self.touch(self.overridden.follow(key))
 
-    def rows_about(self, key: OverrideKey) -> Rows:
-        """The rows of the posts that an override is about."""
-        if key.kind == "post":
-            row = self.ids.find(key.id)
-            return np.array([] if row is None else [row], np.int32)
-        number = self.authors.find(key.id)
-        if number is None:
-            return np.empty(0, np.int32)
-        return np.flatnonzero(self.post.author == number).astype(np.int32)
+    def find_overridden(self) -> bool:
+        """Mark some posts of authors whose overrides changed; whether it had to look for any."""
+        if is_searching := self.overridden.is_searching:
+            self.touch(self.overridden.find_some(self.post.author))
+        return is_searching
 
     def live_rows(self) -> Rows:
         """The rows that hold a post."""
@@ -285,8 +285,8 @@ class PostView:
 
     @property
     def has_changes(self) -> bool:
-        """Whether some row changed and was not taken yet."""
-        return len(self._changes) > 0
+        """Whether some row changed and was not taken yet, or is still to be found."""
+        return len(self._changes) > 0 or self.overridden.is_searching
 
     def take_changed(self, most: int | None = None) -> tuple[Rows, Masks]:
         """The rows that changed first, at most `most`, and what changed in each.
@@ -359,7 +359,7 @@ class PostView:
 
     def is_overridden(self, row: int) -> bool:
         """Whether some override is about the post in this row or its author."""
-        return self.overrides.concerns(self.ids[row], self.author_of(row))
+        return self.overridden.holds(row, self.post.author.item(row))
 
     def overrides_of(
         self, row: int, gates: Sequence[str], now_ms: int
@@ -394,6 +394,7 @@ class PostView:
             return
         self.capacity = in_chunks(self.ids.bound)
         self.post.grow(self.capacity)
+        self.overridden.grow(self.capacity)
         self._changes.grow(self.capacity)
         for column in self.signals.values():
             column.grow(self.capacity)

@@ -40,8 +40,12 @@ POSTS = "posts"
 _SIGNALS_A_POST = 2
 # So many are taken at once, half as many posts; then it is asked whether there is time for more.
 _SLICE_RECORDS = 1_000
+# An override takes longer: each is validated by itself.
+_SLICE_OVERRIDES = 200
 # Where cycles are short.  An idle loop waits as long for input alone.
 _OVERRIDES_EVERY_S = 0.005
+# While posts of authors are searched for: the next search is for all authors that come meanwhile.
+_SEARCH_EVERY_S = 0.05
 
 
 class CombinerLogs:
@@ -140,21 +144,35 @@ class CombinerLogs:
         rejected: list[RejectedRecord] = []
         count, now_s = 0, time.monotonic()
         if not self.is_restored or now_s >= self._overrides_at:
-            self._overrides_at = now_s + _OVERRIDES_EVERY_S
-            count = self._take_all(self._overrides.read(most), rejected)
+            count = self._read(self._overrides, most, _SLICE_OVERRIDES, has_time, rejected)
+            # Posts of authors are searched for among all: not for each override by itself.
+            is_searching = self._view.overridden.is_searching
+            self._overrides_at = now_s + (_SEARCH_EVERY_S if is_searching else _OVERRIDES_EVERY_S)
         share = _SIGNALS_A_POST if self._after_posts else 1
-        left, slice_records = max(1, most // share), _SLICE_RECORDS // share
-        while left > 0:
-            wanted = min(left, slice_records)
-            taken = self._take_all(self._log.read(wanted), rejected)
-            count += taken
-            left -= taken
-            if taken < wanted or not has_time():
-                break
+        most = max(1, most // share)
+        count += self._read(self._log, most, _SLICE_RECORDS // share, has_time, rejected)
         self._follow_posts()
         self._leave()
         self._look_whether_restored()
         return count, rejected
+
+    def _read(
+        self,
+        log_consumer: LogConsumer,
+        most: int,
+        at_once: int,
+        has_time: Callable[[], bool],
+        rejected: list[RejectedRecord],
+    ) -> int:
+        """Take at most `most` records in slices, one at least; return how many there were."""
+        count = 0
+        while count < most:
+            wanted = min(most - count, at_once)
+            taken = self._take_all(log_consumer.read(wanted), rejected)
+            count += taken
+            if taken < wanted or not has_time():
+                break
+        return count
 
     def close(self) -> None:
         self._log.close()

@@ -255,7 +255,7 @@ class RankingStep(Step):
         for decision, count in combiner.decisions().items():
             metrics.set("feedmill_posts", count, decision=decision)
         metrics.set("feedmill_feeds", len(combiner.feeds))
-        refused = combiner.feeds_refused
+        refused = combiner.places.refused
         metrics.add("feedmill_feeds_refused_total", refused - self._feeds_refused)
         self._feeds_refused = refused
         dropped = combiner.view.early.dropped

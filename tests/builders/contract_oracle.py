@@ -6,6 +6,8 @@ Written from the contract alone, to be compared with the combiner.
 from __future__ import annotations
 
 import math
+from collections import Counter
+from hashlib import blake2b
 from typing import Any
 
 import numpy as np
@@ -36,7 +38,8 @@ PATTERNS = ("community:*", "lang:*")
 class Oracle:
     """What follows from the records so far, by the contract."""
 
-    def __init__(self) -> None:
+    def __init__(self, most_feeds: int = 16) -> None:
+        self.most_feeds = most_feeds  # of an author, beyond which it counts for none
         self.posts: dict[str, dict[str, Any]] = {}
         # By post and signal everything accepted, oldest first.
         self.signals: dict[tuple[str, str], list[Signal]] = {}
@@ -256,6 +259,27 @@ class Oracle:
             names += [f"lang:{held['post'].lang}"] if held["post"].lang else []
             found |= {name for name in names if self._is_shown(post_id, name, now_ms)}
         return found.difference(self.declared())
+
+    def on_demand(self, now_ms: int) -> set[str]:
+        """The feeds on demand that exist once places were given."""
+        exist: set[str] = set()
+        candidates = self.candidates(now_ms)
+        for pattern in PATTERNS:
+            kind = pattern.removesuffix("*")
+            authors: dict[str, set[str]] = {}
+            for feed in sorted(candidates):
+                if feed.startswith(kind):
+                    shown = [p for p in self.posts if self._is_shown(p, feed, now_ms)]
+                    authors[feed] = {self.posts[p]["post"].author_id for p in shown}
+            order = sorted(authors, key=lambda feed: self._claim(feed, authors))
+            exist |= {*order[: self.spec(pattern).get("max_feeds", 1000)]}
+        return exist
+
+    def _claim(self, feed: str, authors: dict[str, set[str]]) -> tuple[int, bytes]:
+        """What feeds of a pattern are ordered by where places are short."""
+        of_author = Counter(author for each in authors.values() for author in each)
+        counted = [author for author in authors[feed] if of_author[author] <= self.most_feeds]
+        return -len(counted).bit_length(), blake2b(feed.encode(), digest_size=8).digest()
 
     def _is_shown(self, post_id: str, feed: str, now_ms: int) -> bool:
         decision, _, _ = self.decide(post_id, feed, now_ms)

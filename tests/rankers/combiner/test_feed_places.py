@@ -1,97 +1,162 @@
-"""`FeedPlaces`: the earliest feeds have the places, in whatever order they are noted."""
+"""Where places are short, those feeds have them that have more authors; `FeedAuthors` counts."""
 
 from __future__ import annotations
 
+from collections import Counter
 from random import Random
 
+import numpy as np
 import pytest
 
-from feedmill.rankers.combiner import feed_places
+from feedmill.rankers.combiner.feed_authors import MOST_FEEDS_OF_AUTHOR, FeedAuthors, claim_order
 from feedmill.rankers.combiner.feed_places import FeedPlaces
 
-TIMES = [("community:c", 30), ("community:a", 10), ("community:b", 10), ("community:d", 40)]
+ROWS, AUTHORS, GROUPS = 300, 40, 60
 
 
-def places_of(limit: int) -> FeedPlaces:
-    return FeedPlaces({"community:*": limit, "lang:*": 1000})
+class Counted:
+    """Posts by row, and the authors of the feeds of their groups."""
+
+    def __init__(self) -> None:
+        self.names: dict[int, tuple[str, ...]] = {}
+        self.authors = FeedAuthors(lambda group: self.names[group])
+        self.authors.grow(ROWS, AUTHORS)
+        self.rows: dict[int, tuple[int, int, int]] = {}
+
+    def count(self, row: int, group: int, author: int, shown: int) -> None:
+        self.authors.count(row, group, author, shown)
+        self.rows[row] = group, author, shown
+
+    def of_feeds(self) -> dict[str, set[int]]:
+        """By feed the authors of its shown posts."""
+        found: dict[str, set[int]] = {}
+        for group, author, shown in self.rows.values():
+            for place, name in enumerate(self.names.get(group, ())):
+                if shown >> place & 1:
+                    found.setdefault(name, set()).add(author)
+        return found
+
+    def expected(self, limit: int) -> set[str]:
+        of_feeds = self.of_feeds()
+        most = Counter(author for authors in of_feeds.values() for author in authors)
+
+        def claim(name: str) -> tuple[int, int]:
+            counted = [a for a in of_feeds[name] if most[a] <= MOST_FEEDS_OF_AUTHOR]
+            return -len(counted).bit_length(), claim_order(name)
+
+        return set(sorted(of_feeds, key=claim)[:limit])
 
 
-def noted(limit: int, times: list[tuple[str, int]]) -> FeedPlaces:
-    places = places_of(limit)
-    for feed, time in times:
-        places.note(feed, time)
-    return places
+@pytest.mark.parametrize("seed", range(4))
+def test_any_changes_give_what_counting_anew_gives(seed: int) -> None:
+    random, counted = Random(seed), Counted()
+    next_name = 0
+    for step in range(3000):
+        row = random.randrange(ROWS)
+        group = random.randrange(GROUPS)
+        if group not in counted.names:
+            names = [f"c{next_name + n if random.random() < 0.5 else n}" for n in range(16)]
+            next_name += 16
+            counted.names[group] = tuple(names[: random.randrange(1, 17)])
+        shown = random.getrandbits(len(counted.names[group])) * (random.random() < 0.7)
+        counted.count(row, group, random.randrange(AUTHORS), shown)
+        if step % 50 == 0:
+            unused = counted.names.keys() - {of for of, _, shown in counted.rows.values() if shown}
+            counted.authors.forget(unused)
+            for group in unused:
+                del counted.names[group]
+                counted.rows = {r: one for r, one in counted.rows.items() if one[0] != group}
+            for limit in (1, 5, 40, 10_000):
+                expected = counted.expected(limit)
+                assert counted.authors.placed(limit) == expected
+                assert counted.authors.waiting == len(counted.of_feeds()) - len(expected)
+    for row in range(ROWS):
+        counted.count(row, -1, -1, 0)
+    assert counted.authors.placed(5) == set()
+    assert not counted.authors._feeds_of_author.values.any()
+    assert len(counted.authors._spare_pairs) == counted.authors._pair_bound < ROWS * 16
 
 
-@pytest.mark.parametrize("seed", range(6))
-def test_the_earliest_have_places_whatever_the_order(seed: int) -> None:
-    shuffled = Random(seed).sample(TIMES, len(TIMES))
-    assert noted(3, shuffled).first() == ["community:a", "community:b", "community:c"]
-    assert noted(1, shuffled).first() == ["community:a"]
-
-
-def test_a_later_post_does_not_move_a_feed_and_an_earlier_one_does() -> None:
-    places = noted(2, TIMES)
-    places.note("community:a", 90)
-    assert places.first() == ["community:a", "community:b"]
-    places.take_moved()
-    assert places.note("community:d", 5)
-    assert places.take_moved()
-    assert places.first() == ["community:d", "community:a"]
-    assert not places.has_place("community:b")
-
-
-def test_a_place_that_is_left_goes_to_the_next() -> None:
-    places = noted(2, TIMES)
-    places.take_moved()
-    places.drop("community:d")  # it only waited, but who waits may have changed
-    places.take_moved()
-    places.drop("community:a")
-    assert places.take_moved()
-    assert places.first() == ["community:b", "community:c"]
-    assert places.first(more=5) == ["community:b", "community:c"]
-
-
-def test_below_the_limit_nothing_moves_when_feeds_come_and_go() -> None:
-    places = noted(4, TIMES)
-    places.drop("community:a")
-    assert not places.take_moved()
-    assert places.refused == 0
-
-
-def test_another_limit_gives_and_takes_places() -> None:
-    places = noted(4, TIMES)
-    places.set_limits({"community:*": 1})
-    assert places.take_moved()
-    assert places.first() == ["community:a"]
-    places.set_limits({"community:*": 2})
-    assert places.take_moved()
-    assert places.has_place("community:b")
+def test_an_author_of_many_feeds_counts_in_none_of_them() -> None:
+    counted = Counted()
+    names = tuple(f"c{n}" for n in range(16))
+    counted.names = {0: names, 1: ("mine",), 2: ("c0",)}
+    counted.count(0, 0, 1, 2**16 - 1)
+    counted.count(1, 1, 2, 1)
+    # 16 feeds are not many: all are of one level.
+    order = sorted((*names, "mine"), key=claim_order)
+    assert counted.authors.placed(3) == set(order[:3])
+    counted.count(2, 1, 1, 1)
+    assert counted.authors.placed(1) == {"mine"}
+    counted.count(3, 2, 3, 1)
+    assert counted.authors.placed(2) == {"mine", "c0"}
+    # A second post of the author there changes nothing, nor does the end of one of them.
+    counted.authors.placed(2)
+    counted.count(4, 2, 3, 1)
+    counted.count(3, 2, 3, 0)
+    assert not counted.authors.has_moved
 
 
 def test_a_feed_is_refused_once() -> None:
-    places = noted(1, TIMES)
-    for feed, time in TIMES:
-        places.note(feed, time)
-    # `a` came after `c`, to whose place it had a right.
+    counted = Counted()
+    counted.names = {n: (f"c{n}",) for n in range(5)}
+    for n in range(5):
+        counted.count(n, n, n, 1)
+    for _ in range(3):
+        assert len(counted.authors.placed(2)) == 2
+        assert counted.authors.refused == 3
+    counted.count(0, 0, 0, 0)
+    assert counted.authors.placed(4) == {f"c{n}" for n in range(1, 5)}
+    assert (counted.authors.waiting, counted.authors.refused) == (0, 3)
+
+
+def test_what_is_counted_of_invented_communities_takes_little() -> None:
+    counted, communities = Counted(), 104_000
+    counted.authors.grow(communities // 16, AUTHORS)
+    for row in range(communities // 16):
+        counted.names[row] = tuple(f"c{16 * row + n}" for n in range(16))
+        counted.authors.count(row, row, 1, 2**16 - 1)
+    assert counted.authors.used_bytes < 40 * communities
+    assert counted.authors.placed(1000) == set(
+        sorted((name for names in counted.names.values() for name in names), key=claim_order)[:1000]
+    )
+
+
+def test_the_order_of_names_is_that_of_the_contract() -> None:
+    # Of BLAKE2b with 8 bytes the first 58 bits.
+    assert claim_order("community:menders") == 194941928062448890
+
+
+def test_places_become_short_when_one_more_is_wanted() -> None:
+    places = FeedPlaces({"community:*": 2, "lang:*": 1000}, declared=("community:declared",))
+    assert places.has_room("community:a", ("global", "community:declared"))
+    assert places.has_room("community:b", ("global", "community:declared", "community:a"))
+    assert places.keeps("community:a")
+    assert not places.has_room("community:c", ("global", "community:a", "community:b"))
+    assert places.uncounted == {"community:*"}
+    assert places.are_short("community:c")
+    assert not places.are_short("lang:en")
+
+
+def test_counting_ends_where_places_are_plenty() -> None:
+    places, counted = FeedPlaces({"community:*": 10}), Counted()
+    counted.names = {n: (f"community:{n}",) for n in range(12)}
+    places.counts["community:*"] = counted.authors
+    for n in range(12):
+        counted.count(n, n, n, 1)
+    assert len(places.give()) == 10
+    assert places.waiting == {"community:*": 2}
+    for n in range(3):
+        counted.count(n, n, n, 0)
+    given = places.give()
+    places.end_counts(given)
+    assert places.are_short("community:x")  # nine of ten are not plenty
+    counted.count(3, 3, 3, 0)
+    given = places.give()
+    places.end_counts(given - {"community:5"})
+    assert places.are_short("community:x")  # one is not made yet
+    places.end_counts(given)
+    assert not places.are_short("community:x")
+    assert places.keeps("community:anything")
     assert places.refused == 2
-
-
-def test_patterns_have_places_of_their_own() -> None:
-    places = noted(1, [("community:a", 5), ("lang:en", 9)])
-    assert places.first() == ["community:a", "lang:en"]
-
-
-def test_what_was_noted_is_taken_once() -> None:
-    places = noted(2, TIMES)
-    assert sorted(places.take_times()) == sorted(TIMES)
-    assert places.take_times() == []
-    assert [places.note(feed, time) for feed, time in TIMES[:3]] == [True, True, True]
-
-
-def test_of_very_many_that_wait_the_latest_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(feed_places, "MAX_WAITING", 2)
-    places = noted(1, TIMES)
-    assert places.time_of("community:d") is None
-    # Nobody knows any more whether a post was shown in it.
-    assert not places.is_unknown("community:d")
+    np.testing.assert_array_equal(sorted(given), sorted(f"community:{n}" for n in range(4, 12)))
