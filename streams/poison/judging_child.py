@@ -130,7 +130,7 @@ class JudgingChild:
             begun += 1
         if answer == DONE:
             return None
-        if process.poll() is None and not answer:
+        if answer is None:
             # The kernel's own limits did not end it.
             self._is_late = True
             process.kill()
@@ -165,8 +165,8 @@ def _send(process: subprocess.Popen[bytes], message: bytes) -> None:
         return
 
 
-def _next_answer(process: subprocess.Popen[bytes], most_s: float) -> bytes:
-    """Return the next byte; b"" where the process has ended, or says nothing for so long."""
+def _next_answer(process: subprocess.Popen[bytes], most_s: float) -> bytes | None:
+    """Return the next byte; b"" where the process has ended, None if nothing came for so long."""
     if process.stdout is None:
         return b""
     waiting, end = select.poll(), time.monotonic() + most_s
@@ -174,7 +174,7 @@ def _next_answer(process: subprocess.Popen[bytes], most_s: float) -> bytes:
     while (left := end - time.monotonic()) > 0:
         if waiting.poll(left * 1000):
             return os.read(process.stdout.fileno(), 1)
-    return b""
+    return None
 
 
 def _kills_for_memory() -> int:

@@ -22,9 +22,11 @@ FilterModel.score_batch = _raise
 
 _POISON = """
 
+import ctypes
 import os
 import re
 import signal
+import time
 
 
 def _end(self: FilterModel, batch: PostBatch) -> Scores:
@@ -35,6 +37,14 @@ def _end(self: FilterModel, batch: PostBatch) -> Scores:
             # What is not written to takes none of the machine's.
             taken = [bytearray(64 << 20) for _ in range(32)]
             os.kill(os.getpid(), signal.SIGKILL)
+        if "sleeps for ever" in post.text:
+            time.sleep(1e6)
+        if "reads where nothing is" in post.text:
+            ctypes.string_at(0)
+        if "it leaves" in post.text:
+            os._exit(7)
+        if "it raises" in post.text:
+            raise RuntimeError("this text breaks the model")
     return _whole(self, batch)
 
 
@@ -67,9 +77,9 @@ def break_model(folder: Path, name: str) -> Path:
 
 
 def poison_model(folder: Path, name: str) -> Path:
-    """Make a tree whose filter never returns on one text, and takes all memory on another.
+    """Make a tree whose filter some texts end: it never returns, takes all memory, and so on.
 
-    Put on PYTHONPATH it goes before the installed feedmill.  It waits less long for what stands still.
+    Put on PYTHONPATH it goes before the installed feedmill.  It is less patient with what stands.
     """
     tree = _grow(folder, _POISON.format(name=name))
     (tree / "sitecustomize.py").write_text(_IMPATIENT, encoding="utf-8")

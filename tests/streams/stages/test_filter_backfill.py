@@ -37,7 +37,12 @@ class Filter:
         self.rules = FilterRules("spam")
         self.settings = Settings()
         self.rules_at = self.lists_at = NEVER
-        context: Any = SimpleNamespace(partitions=1, clock=SimpleNamespace(now_ms=lambda: NOW_MS))
+        self.poison: dict[int, str] = {}
+        context: Any = SimpleNamespace(
+            partitions=1,
+            clock=SimpleNamespace(now_ms=lambda: NOW_MS),
+            poisoned=lambda _: self.poison,
+        )
         self.backfill = FilterBackfill(
             "spam",
             SignalNames(),
