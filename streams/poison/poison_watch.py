@@ -77,20 +77,26 @@ class PoisonWatch:
         self._trials: list[tuple[Trial, Future[None]]] = []
         self._found: SimpleQueue[tuple[TopicPartition, PoisonRecord]] = SimpleQueue()
         self._calm_at = 0.0
+        self._epoch = 0
 
     def start(self, stopping: threading.Event) -> None:
         """Wait for the topic, without which nothing is judged; raises as `partition_count`."""
         self._connection.offsets.partition_count(TOPIC, stopping)
 
-    def assigned(self, change: AssignmentChange) -> None:
-        """Learn how the owners before ended, and what is to be tried."""
-        self.ends.assigned(change, self._writer)
+    def assigned(self, change: AssignmentChange) -> AssignmentChange:
+        """Learn how the owners before ended, and what is to be tried.
+
+        Returns the change with the notes that its first transaction must commit.
+        """
+        change = self.ends.assigned(change)
+        self._epoch = change.epoch if change.owned else 0
         for partition in change.lost:
             self._untried.pop(TopicPartition("posts", partition), None)
         if self._stages:
             self._untried |= suspects(change, self.ends)
         self._stop_job.set()
         self._calm_at = time.monotonic() + CALM_S
+        return change
 
     def give_back(self) -> bool:
         """Commit what is sealed, and that nothing is open; return whether all is committed."""
@@ -99,14 +105,12 @@ class PoisonWatch:
 
     def allows(self, partition: int) -> bool:
         """Return whether posts of a partition may be judged: nothing of it is to be tried first."""
-        return self.log.is_restored and TopicPartition("posts", partition) not in self._untried
+        return self._is_prepared() and TopicPartition("posts", partition) not in self._untried
 
     def allowed(self, steps: Sequence[Step]) -> Sequence[Step]:
         """Return the steps that may have turns: none that judges posts before what it restores."""
-        if self.log.is_restored and not self._untried:
-            return steps
         is_held = any(self.ends.before(at.partition) > 1 for at in self._untried)
-        if self.log.is_restored and not is_held:
+        if self._is_prepared() and not is_held:
             return steps
         return [step for step in steps if not isinstance(step, ModelStep)]
 
@@ -159,6 +163,11 @@ class PoisonWatch:
         self._child.close()
         self._thread.shutdown(wait=False, cancel_futures=True)
         self.log.close()
+
+    def _is_prepared(self) -> bool:
+        """Whether it is known what is poison, and an end from here on is seen by the next owner."""
+        is_noted = not self._epoch or self._writer.committed_epoch == self._epoch
+        return is_noted and self.log.is_restored
 
     def _look_for_calm(self, has_caught_up: Callable[[], bool]) -> None:
         """Forget the ends before, once this worker has done for a while all that there is to do."""

@@ -7,6 +7,7 @@ Who gives the partition back takes the second away, so the next owner sees wheth
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 from feedmill.streams.kafka.assignment import AssignmentChange
 from feedmill.streams.stages.step import Writer
@@ -36,15 +37,20 @@ class UncleanEnds:
         """Return whether any partition had one."""
         return any(self._before.values())
 
-    def assigned(self, change: AssignmentChange, writer: Writer) -> None:
-        """Learn how the owners before ended, and commit that the partitions have one now."""
+    def assigned(self, change: AssignmentChange) -> AssignmentChange:
+        """Learn how the owners before ended; return the change with notes that it has one now.
+
+        They are to be committed before anything is judged.
+        """
         for partition in change.lost:
             self._before.pop(partition, None)
+        notes = dict(change.notes)
         for partition in change.owned:
+            of_partition = notes.get(partition, {})
             if partition not in self._before:
-                text = change.notes.get(partition, {}).get(NOTE, "")
-                self._before[partition] = _read(text)
-            writer.note(partition, NOTE, f"{self._before[partition]}{_OPEN}")
+                self._before[partition] = _read(of_partition.get(NOTE, ""))
+            notes[partition] = {**of_partition, NOTE: f"{self._before[partition]}{_OPEN}"}
+        return replace(change, notes=notes)
 
     def forget(self, writer: Writer) -> None:
         """Begin to count anew: this worker has done all that the ones before may have ended in."""

@@ -274,7 +274,8 @@ class Worker:
             step.heartbeat(instance, at_ms)
 
     def _follow_assignment(self) -> None:
-        while (change := self.group.take_change()) is not None:
+        while (taken := self.group.take_change()) is not None:
+            change = self.poison.assigned(taken)
             self._owned = change.owned
             if change.owned:
                 self.writer.assigned(change, self.group.group_metadata())
@@ -283,7 +284,6 @@ class Worker:
             # An owner that was paused must not go on with the settings it had.
             self.settings.log.restore_again()
             self.releases.assigned(change)
-            self.poison.assigned(change)
             for step in self.steps:
                 step.on_assigned(change)
             self.status.hurry()

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -79,12 +80,12 @@ def test_kills_from_outside_are_no_ends_until_there_are_too_many(
     made, kills = child(), 0
     original = judging_child._send
 
-    def kill_at_first(process: object, message: bytes) -> None:
+    def kill_at_first(process: Any, message: bytes) -> None:
         nonlocal kills
         if len(message) > 200 and kills < most:
             kills += 1
-            os.kill(process.pid, signal.SIGKILL)  # type: ignore[attr-defined]
-        original(process, message)  # type: ignore[arg-type]
+            os.kill(process.pid, signal.SIGKILL)
+        original(process, message)
 
     monkeypatch.setattr(judging_child, "_send", kill_at_first)
     most = 3

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from builders.fake_log import FakeLog, KeptWriter, Topics
+from builders.fake_log import FakeLog, Topics
 from builders.records import StoredRecord
 from feedmill.filters.source_window import WINDOW_RECORDS
 from feedmill.streams.kafka.assignment import AssignmentChange
@@ -37,7 +37,7 @@ def test_what_is_tried_follows_from_the_ends_before(
     change = AssignmentChange(
         1, gained=(0,), starts={POSTS: start}, ends={POSTS: end}, notes={0: {NOTE: note}}
     )
-    ends.assigned(change, KeptWriter())
+    ends.assigned(change)
     assert suspects(change, ends) == ({} if expected is None else {POSTS: expected})
 
 

@@ -17,8 +17,7 @@ class Kafka:
         """A worker that owns the partition and has committed."""
         ends, writer = UncleanEnds(), KeptWriter()
         notes = {0: {NOTE: self.note}} if self.note else {}
-        ends.assigned(AssignmentChange(1, gained=(0,), notes=notes), writer)
-        self.take(writer)
+        self.note = ends.assigned(AssignmentChange(1, gained=(0,), notes=notes)).notes[0][NOTE]
         return ends, writer
 
     def take(self, writer: KeptWriter) -> None:
@@ -60,22 +59,23 @@ def test_a_worker_that_fails_gives_nothing_back() -> None:
     ends, writer = kafka.worker()
     ends.is_failed = True
     ends.give_back(writer)
-    kafka.take(writer)
+    assert writer.notes == {}
     assert kafka.worker()[0].before(0) == 1
 
 
 def test_a_partition_that_stays_keeps_its_count_and_one_that_goes_is_forgotten() -> None:
     ends, writer = UncleanEnds(), KeptWriter()
-    notes = {0: {NOTE: "1 open"}, 1: {NOTE: "nonsense"}}
-    ends.assigned(AssignmentChange(1, gained=(0, 1), notes=notes), writer)
+    notes = {0: {NOTE: "1 open", "other": "stays"}, 1: {NOTE: "nonsense"}}
+    change = ends.assigned(AssignmentChange(1, gained=(0, 1), notes=notes))
+    assert change.notes == {0: {NOTE: "2 open", "other": "stays"}, 1: {NOTE: "0 open"}}
     assert (ends.before(0), ends.before(1)) == (2, 0)
     ends.give_back(writer)
     assert writer.notes == {(0, NOTE): "2", (1, NOTE): ""}
     # The note of before is that of the commit that gave it back.
-    ends.assigned(AssignmentChange(2, kept=(0,), lost=(1,), notes={0: {NOTE: "2"}}), writer)
-    assert writer.notes[0, NOTE] == "2 open"
+    change = AssignmentChange(2, kept=(0,), lost=(1,), notes={0: {NOTE: "2"}})
+    assert ends.assigned(change).notes == {0: {NOTE: "2 open"}}
     assert (0 in ends, 1 in ends) == (True, False)
     # Another one had it in between, and ended.
     change = AssignmentChange(3, gained=(0,), lost=(0,), notes={0: {NOTE: "3 open"}})
-    ends.assigned(change, writer)
+    ends.assigned(change)
     assert ends.before(0) == 4

@@ -116,6 +116,14 @@ def started() -> Filter:
     return made
 
 
+def test_a_phrase_does_not_reach_posts_that_no_model_may_judge() -> None:
+    made = started()
+    made.poison[100] = "judged by no model"
+    made.change_rules(RULES, 7)
+    made.work()
+    assert ids(made.written()) == {f"p{i}" for i in range(0, 250, 50)} - {"p100"}
+
+
 def test_new_rules_reach_earlier_posts_and_removed_ones_leave_them() -> None:
     made = started()
     made.change_rules(RULES, 7)
