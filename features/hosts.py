@@ -95,7 +95,9 @@ def hosts_in(text: str) -> Iterator[str]:
     while start < len(found):
         some = found[start : start + size]
         start, size = start + size, _MORE_HOSTS * size
-        written = [_without_user(with_scheme) if with_scheme else bare for with_scheme, bare in some]
+        written = [
+            _without_user(with_scheme) if with_scheme else bare for with_scheme, bare in some
+        ]
         for (with_scheme, _), host in zip(some, _canonical_hosts(written), strict=True):
             if host and (with_scheme or _LAST_LABEL.search(host)):
                 yield host

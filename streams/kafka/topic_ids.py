@@ -127,7 +127,9 @@ class TopicIds:
         server = f"--bootstrap-server {environment.kafka}"
         derived = ""
         if self._recreated.intersection(_INPUTS):
-            pattern = f"{re.escape(environment.topic_prefix)}(signals[.].*|counters|features)"
+            pattern = (
+                f"{re.escape(environment.topic_prefix)}(signals[.].*|counters|features|poison)"
+            )
             derived = (
                 " Delete what was made of the former records: kafka-topics"
                 f" {server} --delete --topic '{pattern}'; create it: feedmill topics create."

@@ -77,6 +77,8 @@ def topic_table(signals: Sequence[str]) -> tuple[TopicSpec, ...]:
         # Always empty: the assignment of its partitions decides who writes which feeds.
         TopicSpec("feed-shards", 64, _log(DAY_MS, segment_ms=DAY_MS)),
         TopicSpec("dead-letters", 1, _log(14 * DAY_MS, DAY_MS, max_bytes=DEAD_LETTER_BYTES)),
+        # Each is written after the post that it is about, so it is there for as long.
+        TopicSpec("poison", 1, _view(WINDOW_MS, segment_mib=1)),
         TopicSpec("follows", "P", _compacted()),
     )
 

@@ -54,6 +54,8 @@ class TransactionalWriter:
 
     Attributes
     ----------
+    committed_epoch
+        The last assignment of which anything was committed: then all its notes were, too.
     interval_s
         So many seconds after one commit began the next may begin.
     """
@@ -68,6 +70,7 @@ class TransactionalWriter:
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self.trouble = ""
+        self.committed_epoch = 0
         self._transaction = transaction
         self._owner = owner
         self.interval_s = interval_s
@@ -350,6 +353,7 @@ class TransactionalWriter:
         self.trouble = outcome.trouble
         self._statistics.dead_letters += outcome.dead_letters
         if outcome.committed:
+            self.committed_epoch = epoch
             self._statistics.commit_seconds.append(seconds)
             self._statistics.records += len(records)
             self._in_flight, self._in_flight_bytes = [], 0

@@ -78,6 +78,15 @@ METRICS = (
         "Read `error` in the signal; roll the model back if it is new.",
     ),
     Metric(
+        "feedmill_poison_total",
+        "counter",
+        "posts",
+        "Posts that ended the process in which they were tried after an unclean end of a worker; no"
+        " model judges them any more.",
+        "Read the reasons: `feedmill dead-letters list --reason 'judged by no model'`. Mend the"
+        " model, release it, then send the posts again: `feedmill dead-letters replay`.",
+    ),
+    Metric(
         "feedmill_outdated_share",
         "gauge",
         "ratio",

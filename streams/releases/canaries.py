@@ -68,6 +68,11 @@ class Canaries:
         running = self._running.get(model)
         return {} if running is None else {model: running.model.version}
 
+    def sha256_of(self, model: str) -> str | None:
+        """Return the sha256 of the version of a model that judges its canary; None if none does."""
+        running = self._running.get(model)
+        return None if running is None else running.canary.sha256
+
     def offset_of(self, model: str) -> int | None:
         """Return the record that began the canary whose candidate is loaded and judges."""
         running = self._running.get(model)

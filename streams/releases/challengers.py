@@ -93,6 +93,11 @@ class Challengers:
         running = self._running.get(model)
         return {} if running is None else {model: running.model.version}
 
+    def sha256_of(self, model: str) -> str | None:
+        """Return the sha256 of the version of a model that scores in shadow; None if none does."""
+        challenger = self._releases.challenger(model).challenger if model in self._running else None
+        return None if challenger is None else challenger.sha256
+
     def dealt_with(self, model: str, offset: int) -> int:
         """Return the last record up to `offset` behind which no challenger waits to be loaded."""
         return self._loads.dealt_with(offset, lambda one: one == model)
@@ -129,7 +134,7 @@ class Challengers:
         """Score the posts of a cycle, after all steps; raises nothing of a challenger's."""
         if not self._running:
             return
-        posts = [one for one in work.latest if one.row >= 0]
+        posts = [one for one in work.latest if one.row >= 0 and one.row not in work.unjudged]
         for model in tuple(self._running) if posts else ():
             # A challenger that was released meanwhile has nobody to be compared with.
             if self._running[model].model.version != self._steps[model].models[model]:

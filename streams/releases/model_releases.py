@@ -142,6 +142,15 @@ class ModelReleases:
             read = part.dealt_with(stage, read)
         return read
 
+    def in_use(self) -> list[tuple[str, str | None]]:
+        """Return name and sha256 of every version that judges posts; None: that of the card."""
+        found = []
+        for name in self._steps:
+            found.append((name, self._running.get(name, _INSTALLED).sha256))
+            beside = self.canaries.sha256_of(name), self.challengers.sha256_of(name)
+            found += [(name, sha256) for sha256 in beside if sha256 is not None]
+        return found
+
     def is_settled(self) -> bool:
         """Whether posts may come: `models` was read to its end, and at the start loaded, too.
 

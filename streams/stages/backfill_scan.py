@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import NamedTuple
 
-from feedmill.events.decode import decode_post, decode_signal
-from feedmill.events.decode_many import decode_posts
+from feedmill.events.decode import decode_signal
 from feedmill.events.errors import BadEvent
 from feedmill.events.post import Deletion
 from feedmill.events.signal import RULE_MODEL, Signal, SignalNames
 from feedmill.filters.filter_rules import RulesAndLists
 from feedmill.filters.rules import RuleMatch, RuleSet
 from feedmill.streams.kafka.batches import Record, RecordBatch
-from feedmill.streams.kafka.validation import validate_batch
+from feedmill.streams.stages.decoding import read_posts
 
 BACK_MS = 168 * 3_600_000
 MOST_POSTS = 100_000
@@ -57,12 +56,14 @@ class BackfillScan:
     def __len__(self) -> int:
         return len(self._found)
 
-    def scan_posts(self, batch: RecordBatch, partitions: int) -> None:
-        """Note the posts of a batch of `posts` that a rule hits."""
+    def scan_posts(
+        self, batch: RecordBatch, partitions: int, poisoned: Mapping[int, str] | None = None
+    ) -> None:
+        """Note the posts of a batch of `posts` that a rule hits; `poisoned` ones have no text."""
         partition = batch.source.partition
         self._first.setdefault(partition, batch.records[0].offset)
         self._end[partition] = batch.end
-        events = validate_batch(batch, partitions, decode_post, decode_posts).events
+        events = read_posts(batch, partitions, poisoned or {}).events
         posts = [(record, post) for record, post in events if not isinstance(post, Deletion)]
         at_ms = [record.timestamp for record, _ in posts]
         hits = self._rules.verdicts([post for _, post in posts], at_ms)

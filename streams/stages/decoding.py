@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+
+import msgspec
 
 from feedmill.events.decode import decode_engagement, decode_post
 from feedmill.events.decode_many import decode_posts
 from feedmill.events.post import Deletion, Post
 from feedmill.features.post_batch import PostBatch
 from feedmill.streams.kafka.batches import Record, RecordBatch
-from feedmill.streams.kafka.validation import RejectedRecord, last_of_each, validate_batch
+from feedmill.streams.kafka.validation import (
+    RejectedRecord,
+    ValidatedBatch,
+    last_of_each,
+    validate_batch,
+)
 from feedmill.streams.observe.legs import Arrivals
 from feedmill.streams.stages.step import (
     EngagementPartition,
     LatestEvent,
+    Poisoned,
     PostPartition,
     WorkBatch,
+    no_poison,
 )
 
 
@@ -28,7 +37,42 @@ def engagement_room(batch_records: int, posts: int) -> int:
     return max(batch_records - posts, batch_records // 4, 1)
 
 
-def decode_work(
+def read_posts(
+    batch: RecordBatch, partitions: int, poisoned: Mapping[int, str]
+) -> ValidatedBatch[Post | Deletion]:
+    """Decode records of `posts`; those that are `poisoned`, by offset, come without their text.
+
+    `partitions` is how many the topic has.
+    """
+    found = validate_batch(batch, partitions, decode_post, decode_posts)
+    if not poisoned:
+        return found
+    events = [
+        (record, _blank(event) if record.offset in poisoned else event)
+        for record, event in found.events
+    ]
+    return ValidatedBatch(events, found.rejected)
+
+
+def poison_of(
+    records: Sequence[Record], poisoned: Mapping[int, str], first: int = 0
+) -> dict[int, str]:
+    """Return why no model judges some of these records, by their places from `first` on."""
+    return {
+        place: poisoned[record.offset]
+        for place, record in enumerate(records, first)
+        if record.offset in poisoned
+    }
+
+
+def _blank(event: Post | Deletion) -> Post | Deletion:
+    """Leave out what models read: feeds go by the rest."""
+    if isinstance(event, Deletion):
+        return event
+    return msgspec.structs.replace(event, text="", links=None, media=None)
+
+
+def decode_work(  # noqa: PLR0913 - all but two are given by name
     posts: Iterable[RecordBatch],
     engagements: Iterable[RecordBatch],
     *,
@@ -36,16 +80,19 @@ def decode_work(
     epoch: int,
     now_ms: int,
     arrivals: Sequence[Arrivals] = (),
+    poisoned: Poisoned = no_poison,
 ) -> WorkBatch:
     """Decode one cycle's records; nothing raises, what is bad stands in `rejected`.
 
     `partitions` is how many `posts` and `engagements` have.
     """
+    unjudged: dict[int, str] = {}
     read: list[Post] = []
     records: list[Record] = []
     by_partition, latest, rejected = [], [], []
     for batch in posts:
-        valid = validate_batch(batch, partitions, decode_post, decode_posts)
+        poison = poisoned(batch.source.partition)
+        valid = read_posts(batch, partitions, poison)
         rejected += valid.rejected
         if not valid.events:
             continue
@@ -55,6 +102,8 @@ def decode_work(
                 read.append(event)
                 records.append(record)
         rows = range(first, len(read))
+        if poison:
+            unjudged |= poison_of(records[first:], poison, first)
         by_partition.append(PostPartition(batch.source, valid.events, rows))
         latest += _latest(batch.source.partition, valid.events, rows)
     counted, more = _engagements(engagements, partitions)
@@ -64,6 +113,7 @@ def decode_work(
         partitions=by_partition,
         posts=PostBatch(read),
         records=records,
+        unjudged=unjudged,
         latest=latest,
         engagements=counted,
         rejected=rejected + more,

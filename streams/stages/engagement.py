@@ -134,6 +134,10 @@ class EngagementStep(ModelStep):
             return False
         return self._rescoring.work(writer, budget_s)
 
+    @property
+    def scores_again(self) -> bool:
+        return self._rescoring.is_under_way
+
     def close(self) -> None:
         self._restore.close()
         self._rescoring.close()

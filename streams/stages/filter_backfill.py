@@ -159,6 +159,11 @@ class FilterBackfill:
                 break
         return self._pass is not None
 
+    @property
+    def is_under_way(self) -> bool:
+        """Whether posts are left that are not under the present rules."""
+        return not self._is_settled
+
     def close(self) -> None:
         if self._log is not None:
             self._log.close()
@@ -212,7 +217,8 @@ class FilterBackfill:
             return False
         for batch in batches:
             if now.phase == "posts":
-                now.scan.scan_posts(batch, self._context.partitions)
+                poisoned = self._context.poisoned(batch.source.partition)
+                now.scan.scan_posts(batch, self._context.partitions, poisoned)
             else:
                 now.scan.scan_signals(batch, self._context.partitions)
                 now.unseen.see(batch)

@@ -29,7 +29,7 @@ from feedmill.streams.kafka.log_consumer import LogConsumer
 from feedmill.streams.kafka.messages import TEXT_BYTES
 from feedmill.streams.kafka.validation import validate_batch
 from feedmill.streams.observe.metrics import Metrics
-from feedmill.streams.stages.step import WorkBatch
+from feedmill.streams.stages.step import Poisoned, WorkBatch, no_poison
 
 log = logging.getLogger(__name__)
 
@@ -58,6 +58,11 @@ class FilterGuard:
         What the model that judges a partition says of some posts.
     open_log
         Makes the reader of the windows.
+
+    Attributes
+    ----------
+    poisoned
+        Says which posts no model may judge, so that they are in no window.
     """
 
     def __init__(
@@ -74,6 +79,7 @@ class FilterGuard:
         self._count = partitions
         self._metrics = metrics
         self._score = score
+        self.poisoned: Poisoned = no_poison
         self._log = open_log("the posts before, for the hide rates")
         self._limit: HideLimit | None = None
         self._rates: dict[int, HideRates] = {}
@@ -199,7 +205,12 @@ class FilterGuard:
         until = self._until.get(partition)
         if until is None:
             return
-        records = [record for record in batch.records if record.offset < until]
+        poisoned = self.poisoned(partition)
+        records = [
+            record
+            for record in batch.records
+            if record.offset < until and record.offset not in poisoned
+        ]
         found = validate_batch(
             RecordBatch(batch.source, records), self._count, decode_post, decode_posts
         )

@@ -19,8 +19,6 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
-from feedmill.events.decode import decode_post
-from feedmill.events.decode_many import decode_posts
 from feedmill.events.post import Deletion, Post
 from feedmill.features.history.post_history import (
     REBUILD_MS,
@@ -32,9 +30,9 @@ from feedmill.streams.kafka.assignment import AssignmentChange
 from feedmill.streams.kafka.batches import Record, RecordBatch, TopicPartition
 from feedmill.streams.kafka.log_consumer import LogConsumer
 from feedmill.streams.kafka.messages import TEXT_BYTES
-from feedmill.streams.kafka.validation import validate_batch
 from feedmill.streams.settings.clock import LogClock
-from feedmill.streams.stages.step import WorkBatch
+from feedmill.streams.stages.decoding import read_posts
+from feedmill.streams.stages.step import Poisoned, WorkBatch, no_poison
 
 log = logging.getLogger(__name__)
 
@@ -74,10 +72,15 @@ class FilterHistory:
     """
 
     def __init__(
-        self, partitions: int, clock: LogClock, open_log: Callable[[str], LogConsumer]
+        self,
+        partitions: int,
+        clock: LogClock,
+        open_log: Callable[[str], LogConsumer],
+        poisoned: Poisoned = no_poison,
     ) -> None:
         self._count = partitions
         self._clock = clock
+        self._poisoned = poisoned
         self._log = open_log("the posts before, of all partitions")
         self._history = PostHistory()
         self._waiting: dict[int, deque[_Pending]] = {p: deque() for p in range(partitions)}
@@ -228,9 +231,8 @@ class FilterHistory:
         if not records:
             return
         self._next[partition] = records[-1].offset + 1
-        found = validate_batch(
-            RecordBatch(batch.source, records), self._count, decode_post, decode_posts
-        )
+        of_log = RecordBatch(batch.source, records)
+        found = read_posts(of_log, self._count, self._poisoned(partition))
         self._waiting[partition].extend(self._pending(partition, r, e, -1) for r, e in found.events)
 
     def _pending(

@@ -60,9 +60,10 @@ class FilterStep(TextModelStep):
             self._score,
             partial(LogConsumer, connection),
         )
+        self._guard.poisoned = context.poisoned
         if self._remembers:
             live = partial(LogConsumer, connection, live=True)
-            self._history = FilterHistory(context.partitions, context.clock, live)
+            self._history = FilterHistory(context.partitions, context.clock, live, context.poisoned)
 
         self._backfill = FilterBackfill(
             self.name,
@@ -158,6 +159,10 @@ class FilterStep(TextModelStep):
             if signal is not None:
                 _keep_campaign(verdicts, row, signal)
         self._rule(records, posts, verdicts)
+
+    @property
+    def scores_again(self) -> bool:
+        return super().scores_again or self._backfill.is_under_way
 
     def close(self) -> None:
         super().close()

@@ -15,8 +15,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
-from feedmill.events.decode import decode_post, decode_signal, encode
-from feedmill.events.decode_many import decode_posts
+from feedmill.events.decode import decode_signal, encode
 from feedmill.events.errors import BadEvent
 from feedmill.events.partition import partition_of
 from feedmill.events.post import Post
@@ -25,11 +24,11 @@ from feedmill.streams.kafka.assignment import AssignmentChange
 from feedmill.streams.kafka.batches import Record, RecordBatch, TopicPartition
 from feedmill.streams.kafka.log_consumer import LogConsumer
 from feedmill.streams.kafka.messages import TEXT_BYTES
-from feedmill.streams.kafka.validation import validate_batch
 from feedmill.streams.stages.backfill_scan import BACK_MS
 from feedmill.streams.stages.backward_reader import BackwardReader
+from feedmill.streams.stages.decoding import read_posts
 from feedmill.streams.stages.last_written import LastWritten, UnseenSignals
-from feedmill.streams.stages.step import StepContext, WorkBatch, Writer, WrittenSignal
+from feedmill.streams.stages.step import StepContext, Trial, WorkBatch, Writer, WrittenSignal
 
 log = logging.getLogger(__name__)
 
@@ -65,6 +64,9 @@ class _Pass:
     met: set[int] = field(default_factory=set)
     judged: set[int] = field(default_factory=set)
     to_score: deque[Record] = field(default_factory=deque)
+    # The slice that is scored next, and its trial, if it is tried before.
+    slice: Sequence[Record] = ()
+    trial: Trial | None = None
     # Whose records they are.
     source: TopicPartition = field(default_factory=lambda: TopicPartition("posts", 0))
     scored: int = 0
@@ -205,6 +207,11 @@ class Rescoring:
                 return True
         return False
 
+    @property
+    def is_under_way(self) -> bool:
+        """Whether posts are left that another version judged."""
+        return bool(self._rate) and not self._is_settled
+
     def close(self) -> None:
         if self._log is not None:
             self._log.close()
@@ -256,7 +263,7 @@ class Rescoring:
 
     def _slice(self, now: _Pass, writer: Writer) -> bool:
         """Do a little; return whether it is worth to go on in this cycle."""
-        if now.to_score:
+        if now.to_score or now.slice:
             return self._score(now, writer)
         if self._log is None or self._log.stopped:
             # Retention went over what was to be read: begin anew.
@@ -309,20 +316,21 @@ class Rescoring:
                 now.to_score.append(record)
 
     def _score(self, now: _Pass, writer: Writer) -> bool:
-        most = min(SLICE_POSTS, self._allowance())
-        if most < 1:
+        if not now.slice:
+            most = min(SLICE_POSTS, self._allowance())
+            if most < 1:
+                return False
+            now.slice = _first_slice(now.to_score, most)
+            now.trial = self._context.try_posts(now.source, now.slice)
+        if now.trial is not None and not now.trial.is_over:
             return False
-        records, size = [], 0
-        while now.to_score and len(records) < most and size < _SLICE_BYTES:
-            records.append(now.to_score.popleft())
-            size += len(records[-1].value or b"")
-        records = [record for record in records if hash(record.key) not in now.judged]
+        records = [record for record in now.slice if hash(record.key) not in now.judged]
+        now.slice = ()
         if not records:
             return True
         of_slice = RecordBatch(now.source, records[::-1])
-        events = validate_batch(
-            of_slice, self._context.partitions, decode_post, decode_posts
-        ).events
+        poisoned = self._context.poisoned(now.source.partition)
+        events = read_posts(of_slice, self._context.partitions, poisoned).events
         taken = [(record, post) for record, post in events[::-1] if isinstance(post, Post)]
         if not taken:
             return True
@@ -351,7 +359,9 @@ class Rescoring:
 
     def _finish_pass(self) -> None:
         now = self._pass
-        if now is None or now.reader is None or not now.reader.is_done or now.to_score:
+        if now is None or now.reader is None or not now.reader.is_done:
+            return
+        if now.to_score or now.slice:
             return
         for at in now.sources:
             self._judged_by[at.partition] = now.version
@@ -371,3 +381,13 @@ class Rescoring:
 
     def _partition_of(self, post_id: str) -> int:
         return partition_of(post_id.encode(), self._context.partitions)
+
+
+def _first_slice(records: deque[Record], most: int) -> Sequence[Record]:
+    """Take records from the left: so many, or those that reach the bytes of a slice."""
+    found: list[Record] = []
+    size = 0
+    while records and len(found) < most and size < _SLICE_BYTES:
+        found.append(records.popleft())
+        size += len(found[-1].value or b"")
+    return found

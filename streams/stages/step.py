@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
@@ -22,6 +22,8 @@ from feedmill.streams.observe.metrics import Metrics
 from feedmill.streams.settings.clock import LogClock
 
 Headers = Sequence[tuple[str, bytes]]
+# By partition why posts must not be judged, by their offsets.
+Poisoned = Callable[[int], Mapping[int, str]]
 
 
 class Writer(Protocol):
@@ -99,6 +101,18 @@ class WrittenSignal(NamedTuple):
     signal: Signal | None
 
 
+@dataclass(eq=False)
+class Trial:
+    """Posts that another process judges first; `is_over` once it is known which end it."""
+
+    is_over: bool = False
+
+
+def no_poison(_: int) -> Mapping[int, str]:
+    """Say of a partition that all its posts may be judged."""
+    return {}
+
+
 @dataclass(frozen=True, slots=True)
 class WorkBatch:
     """All that one cycle brought, decoded and validated once for all steps.
@@ -116,6 +130,8 @@ class WorkBatch:
         of them (normalised texts, hashes) the next one finds.
     records
         The record of each row of `posts`.
+    unjudged
+        By row why no model judges a post: its signals are errors, and it has no text here.
     latest
         What holds of each post at the end of the cycle; what it superseded needs no signal.
     engagements
@@ -134,6 +150,7 @@ class WorkBatch:
     partitions: Sequence[PostPartition] = ()
     posts: PostBatch = field(default_factory=lambda: PostBatch([]))
     records: Sequence[Record] = ()
+    unjudged: Mapping[int, str] = field(default_factory=dict)
     latest: Sequence[LatestEvent] = ()
     engagements: Sequence[EngagementPartition] = ()
     rejected: Sequence[RejectedRecord] = ()
@@ -160,7 +177,9 @@ class StepContext:
     `newest_settings` reads on and returns what `settings_changed` will bring, None before any.
     `settings_complete` says whether `config` was read to its end since the last assignment,
     `lists_complete` whether `models` was, and its lists are loaded.  `is_live` says whether the
-    worker reads all its partitions, and took what had waited in them.
+    worker reads all its partitions, and took what had waited in them.  `poisoned` says which posts
+    must not be judged, since they would end the worker; `try_posts` has posts tried that are scored
+    again, where that ended a worker before.
     """
 
     connection: Connection
@@ -172,6 +191,8 @@ class StepContext:
     settings_complete: Callable[[], bool] = lambda: True
     lists_complete: Callable[[], bool] = lambda: True
     is_live: Callable[[], bool] = lambda: True
+    poisoned: Poisoned = no_poison
+    try_posts: Callable[[TopicPartition, Sequence[Record]], Trial | None] = lambda *_: None
 
 
 class Step(ABC):
@@ -265,6 +286,11 @@ class Step(ABC):
 
         Called after `apply` in each cycle, also when no record came.
         """
+        return False
+
+    @property
+    def scores_again(self) -> bool:
+        """Whether it has earlier posts to judge again, some at a time."""
         return False
 
     def heartbeat(self, instance: Instance, at_ms: int) -> None:  # noqa: B027 - few steps need it

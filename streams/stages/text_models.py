@@ -10,6 +10,7 @@ from functools import partial
 import numpy as np
 
 from feedmill.events.decode import encode
+from feedmill.events.partition import partition_of
 from feedmill.events.post import Post
 from feedmill.events.signal import Signal
 from feedmill.features.post_batch import PostBatch
@@ -19,6 +20,7 @@ from feedmill.streams.kafka.assignment import AssignmentChange
 from feedmill.streams.kafka.batches import Record
 from feedmill.streams.kafka.log_consumer import LogConsumer
 from feedmill.streams.stages.canary_scoring import CanaryScoring
+from feedmill.streams.stages.decoding import poison_of
 from feedmill.streams.stages.rescoring import Rescoring
 from feedmill.streams.stages.scoring import score_posts
 from feedmill.streams.stages.step import (
@@ -103,6 +105,10 @@ class TextModelStep(CanaryStep):
     def background(self, writer: Writer, budget_s: float) -> bool:
         return self.rescoring.work(writer, budget_s)
 
+    @property
+    def scores_again(self) -> bool:
+        return self.rescoring.is_under_way
+
     def close(self) -> None:
         self.rescoring.close()
 
@@ -115,6 +121,8 @@ class TextModelStep(CanaryStep):
         verdicts = score_posts(self.model, work.posts)
         if self._canary is not None:
             verdicts = self._score_canary(self._canary, work, verdicts, writer)
+        if work.unjudged:
+            verdicts.errors = {**verdicts.errors, **work.unjudged}
         if verdicts.errors:
             self.context.metrics.add("feedmill_model_errors_total", len(verdicts.errors))
             self._complain(verdicts.errors)
@@ -188,9 +196,15 @@ class TextModelStep(CanaryStep):
     def _judge_again(
         self, records: Sequence[Record], posts: Sequence[Post], standing: Sequence[Signal | None]
     ) -> list[Signal]:
-        """Return the signals of earlier posts by the present model, with its errors."""
+        """Return the signals of earlier posts by the present model, with its errors.
+
+        All are of one partition.
+        """
         batch = PostBatch(posts)
         verdicts = score_posts(self.model, batch)
+        partition = partition_of(posts[0].post_id.encode(), self.context.partitions)
+        if poisoned := self.context.poisoned(partition):
+            verdicts.errors = {**verdicts.errors, **poison_of(records, poisoned)}
         self.decide_again(records, batch, standing, verdicts)
         version = self.model.version
         judged = [

@@ -12,6 +12,8 @@ log = logging.getLogger(__name__)
 
 STALL_S = 30.0
 EXIT_STALLED = 3
+# How many times as long a process may stand still in which no Python runs.
+_WITHOUT_PYTHON = 1.5
 
 
 class Watchdog:
@@ -40,7 +42,10 @@ class Watchdog:
 
     def _watch(self) -> None:
         while not self._stopped.wait(1.0):
+            # Native code that keeps the interpreter, as `re` does, keeps this thread from looking.
+            faulthandler.dump_traceback_later(_WITHOUT_PYTHON * self._stall_s, exit=True)
             if self.stuck_s() > self._stall_s:
                 log.critical("the loop has stood still for %.0f s: ending", self.stuck_s())
                 faulthandler.dump_traceback(all_threads=True)
                 os._exit(EXIT_STALLED)
+        faulthandler.cancel_dump_traceback_later()

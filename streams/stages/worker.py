@@ -16,7 +16,6 @@ import threading
 import time
 import uuid
 from collections.abc import Sequence
-from types import FrameType
 
 from feedmill.events.decode import decode_instance
 from feedmill.events.errors import BadEvent
@@ -31,6 +30,7 @@ from feedmill.streams.kafka.transaction import Transaction
 from feedmill.streams.kafka.transactions import INTERVAL_S, RANKING_INTERVAL_S, TransactionalWriter
 from feedmill.streams.observe.legs import Legs
 from feedmill.streams.observe.metrics import Metrics
+from feedmill.streams.poison.poison_watch import PoisonWatch
 from feedmill.streams.releases.model_releases import ModelReleases
 from feedmill.streams.settings.environment import Environment
 from feedmill.streams.settings.log_time import LogTime
@@ -97,19 +97,21 @@ class Worker:
         self.releases = ModelReleases(
             self.connection, environment.models, self.steps, self.metrics.of_stage
         )
-        owner = uuid.uuid4().hex[:12]
-        now_ms = self.time.clock.now_ms
-        transaction = Transaction(self.connection, group, stage=group, now_ms=now_ms)
+        owner, clock = uuid.uuid4().hex[:12], self.time.clock
+        transaction = Transaction(self.connection, group, stage=group, now_ms=clock.now_ms)
         interval_s = RANKING_INTERVAL_S if self._ranking else INTERVAL_S
         shares = memory_shares(environment)
         self.writer = TransactionalWriter(
             transaction, owner=owner, shares=shares, interval_s=interval_s
         )
+        self.poison = PoisonWatch(
+            self.connection, self.metrics, clock, self.releases.in_use, self.writer
+        )
         self.group = GroupConsumer(
             self.connection,
             group,
             owner=owner,
-            on_revoked=self.writer.revoked,
+            on_revoked=self.poison.give_back,
             beside=beside,
             shards=shards,
         )
@@ -139,7 +141,7 @@ class Worker:
         """
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGTERM, signal.SIGINT):
-                signal.signal(number, self._on_signal)
+                signal.signal(number, lambda *_: self.stopping.set())
         # The thread of the commits must not hold the interpreter for 5 ms, Python's default.
         sys.setswitchinterval(0.001)
         try:
@@ -149,14 +151,12 @@ class Worker:
         finally:
             self._stop()
 
-    def _on_signal(self, number: int, _: FrameType | None) -> None:
-        self.stopping.set()
-
     # --- start and stop ------------------------------------------------------------------------
 
     def _start(self) -> None:
         self.status.start()
         self._partitions = self.connection.offsets.partition_count("posts", self.stopping)
+        self.poison.start(self.stopping)
         for step in self.steps:
             metrics = self.metrics.of_stage(step.name)
             step.start(
@@ -170,6 +170,8 @@ class Worker:
                     settings_complete=self.settings.log.all_restored,
                     lists_complete=self.releases.lists_complete,
                     is_live=lambda: self.group.is_live,
+                    poisoned=self.poison.log.of,
+                    try_posts=self.poison.try_posts,
                 )
             )
             self._started_steps.append(step)
@@ -189,7 +191,7 @@ class Worker:
         self.group.start()
 
     def _stop(self) -> None:
-        failed = sys.exc_info()[1] is not None
+        self.poison.ends.is_failed = failed = sys.exc_info()[1] is not None
         deadline = threading.Timer(STOP_WITHIN_S, _end_now, [1 if failed else 0])
         deadline.daemon = True
         deadline.start()
@@ -200,6 +202,7 @@ class Worker:
             self.status.close,
             self.time.close,
             self.settings.close,
+            self.poison.close,
             self.releases.close,
             self.connection.close,
         ):
@@ -217,7 +220,8 @@ class Worker:
         self._follow_logs()
         self._follow_assignment()
         moved = False
-        steps = [step for step in self.steps if step.is_urgent] or self.steps
+        urgent = [step for step in self.steps if step.is_urgent]
+        steps = self.poison.allowed(urgent or self.steps)
         for step in steps:
             moved = step.poll(self.writer) or moved
         self.releases.note(self._reading_positions, self.writer)
@@ -242,6 +246,7 @@ class Worker:
         self.topics.follow()
         if self.releases.follow():
             self.time.heartbeats.hurry()
+        self.poison.follow(self._knows_what_to_run, self._has_caught_up)
 
     def _read_settings(self) -> bool:
         self._settings_read_at = time.monotonic()
@@ -276,7 +281,8 @@ class Worker:
             step.heartbeat(instance, at_ms)
 
     def _follow_assignment(self) -> None:
-        while (change := self.group.take_change()) is not None:
+        while (taken := self.group.take_change()) is not None:
+            change = self.poison.assigned(taken)
             self._owned = change.owned
             if change.owned:
                 self.writer.assigned(change, self.group.group_metadata())
@@ -291,15 +297,17 @@ class Worker:
         if not self.topics.allow_reading:
             self.group.halt()
         elif len(self.group.reading) < len(self._owned) and self._knows_what_to_run():
-            self.group.begin(
-                p for p in self._owned if all(step.ready_for(p) for step in self.steps)
-            )
+            ready = [p for p in self._owned if all(step.ready_for(p) for step in self.steps)]
+            self.group.begin(filter(self.poison.allows, ready))
             if len(self.group.reading) == len(self._owned):
                 # What a restore took is free by now.
                 threading.Thread(target=trim_heap, name="heap", daemon=True).start()
 
     def _knows_what_to_run(self) -> bool:
         return self.settings.log.all_restored() and self.releases.is_settled()
+
+    def _has_caught_up(self) -> bool:
+        return self.group.is_live and not any(step.scores_again for step in self.steps)
 
     def _take_input(self, wait_s: float) -> tuple[list[RecordBatch], list[RecordBatch]]:
         """Take the posts and engagements that there are; wait for some, or for settings."""
@@ -356,6 +364,7 @@ class Worker:
             epoch=self.group.epoch,
             now_ms=self.time.clock.now_ms(),
             arrivals=arrivals,
+            poisoned=self.poison.log.of,
         )
         work.posts.interleaved = self._interleaved
         self._letter(work)

@@ -119,6 +119,7 @@ class WorkerStatus:
             worker.writer.trouble,
             worker.settings.log.ready_reason(),
             worker.releases.ready_reason(),
+            worker.poison.ready_reason(),
             *(step.ready_reason() for step in worker.steps),
             worker.connection.health.reason(),
         )

@@ -90,7 +90,7 @@ def test_a_topic_with_another_id_stops_the_reading_and_names_the_commands(
     assert not ids.allow_reading
     reason = ids.ready_reason()
     assert reason.startswith("`my.posts` was deleted and created again")
-    assert r"--delete --topic 'my\.(signals[.].*|counters|features)'" in reason
+    assert r"--delete --topic 'my\.(signals[.].*|counters|features|poison)'" in reason
     assert "--group my.worker --all-topics --reset-offsets --to-earliest --execute" in reason
     assert decode_mark(kafka.committed_texts[ANCHORS[0]]).topics["posts"] == "id-of-posts"
 

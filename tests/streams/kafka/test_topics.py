@@ -44,6 +44,7 @@ def test_the_table_is_that_of_the_contract() -> None:
         "rankings": ("P", "delete"),
         "feed-shards": (64, "delete"),
         "dead-letters": (1, "delete"),
+        "poison": (1, "compact,delete"),
         "follows": ("P", "compact"),
     }
 
@@ -54,7 +55,7 @@ def test_the_broker_stamps_every_topic() -> None:
 
 
 def test_views_outlive_the_longest_window_by_a_day() -> None:
-    for name in ("posts", "counters", *(f"signals.{signal}" for signal in SIGNALS)):
+    for name in ("posts", "counters", "poison", *(f"signals.{signal}" for signal in SIGNALS)):
         assert int(TABLE[name].settings["retention.ms"]) >= 8 * DAY_MS
 
 

@@ -37,7 +37,12 @@ class Filter:
         self.rules = FilterRules("spam")
         self.settings = Settings()
         self.rules_at = self.lists_at = NEVER
-        context: Any = SimpleNamespace(partitions=1, clock=SimpleNamespace(now_ms=lambda: NOW_MS))
+        self.poison: dict[int, str] = {}
+        context: Any = SimpleNamespace(
+            partitions=1,
+            clock=SimpleNamespace(now_ms=lambda: NOW_MS),
+            poisoned=lambda _: self.poison,
+        )
         self.backfill = FilterBackfill(
             "spam",
             SignalNames(),
@@ -109,6 +114,14 @@ def started() -> Filter:
     made.work()
     assert made.writer.notes == {(0, "spam.rules"): "-1"}
     return made
+
+
+def test_a_phrase_does_not_reach_posts_that_no_model_may_judge() -> None:
+    made = started()
+    made.poison[100] = "judged by no model"
+    made.change_rules(RULES, 7)
+    made.work()
+    assert ids(made.written()) == {f"p{i}" for i in range(0, 250, 50)} - {"p100"}
 
 
 def test_new_rules_reach_earlier_posts_and_removed_ones_leave_them() -> None:

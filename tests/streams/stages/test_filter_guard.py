@@ -98,6 +98,24 @@ def test_after_a_restart_it_lowers_at_once_what_it_would_have_lowered() -> None:
     assert found.reasons == expected.reasons
 
 
+def test_what_no_model_may_judge_is_in_no_window() -> None:
+    log = records([0.95, 0.1] * 300)
+    guard, _, fake = made([])
+    fake.topics[HERE] = log
+    met: list[str] = []
+
+    def note(posts: PostBatch, _: int) -> BatchVerdicts:
+        met.extend(post.post_id for post in posts.posts)
+        return score(posts)
+
+    guard = FilterGuard("spam", 0.10, 1, Metrics("spam", "one"), note, fake.open)
+    guard.poisoned = lambda _: {7: "judged by no model", 500: "judged by no model"}
+    guard.assigned(AssignmentChange(1, gained=(0,), starts={HERE: 600}))
+    while not guard.is_ready(0):
+        guard.read()
+    assert {(one.key or b"").decode() for one in log} - {*met} == {"p7", "p500"}
+
+
 def test_a_partition_waits_until_its_window_was_read_in_slices() -> None:
     log = records([0.95, 0.1] * 300)
     guard, _, _ = made([])

@@ -20,6 +20,7 @@ from feedmill.streams.observe.metrics import Metrics
 from feedmill.streams.stages import rescoring
 from feedmill.streams.stages.decoding import decode_work
 from feedmill.streams.stages.rescoring import Rescoring
+from feedmill.streams.stages.step import Trial
 
 NOW_MS = 1_700_000_000_000
 POSTS, SIGNALS = TopicPartition("posts", 0), TopicPartition("signals.spam", 0)
@@ -34,8 +35,15 @@ class Model:
         self.writer = KeptWriter()
         self.version = "1"
         self.standing: dict[str, Signal] = {}
+        self.poison: dict[int, str] = {}
+        # What is tried before it is scored, where it is.
+        self.trials: list[Trial] = []
+        self.is_tried = False
+        self.texts: dict[str, str] = {}
         context: Any = SimpleNamespace(
             partitions=1,
+            poisoned=lambda _: self.poison,
+            try_posts=self.try_posts,
             clock=SimpleNamespace(now_ms=lambda: NOW_MS),
             metrics=Metrics("spam", "one").of_stage("spam"),
         )
@@ -44,9 +52,17 @@ class Model:
         )
         self.rescoring.follow(self.version)
 
+    def try_posts(self, source: TopicPartition, records: Sequence[Record]) -> Trial | None:
+        assert source == POSTS
+        assert records
+        if self.is_tried:
+            self.trials.append(Trial())
+        return self.trials[-1] if self.is_tried else None
+
     def judge(
         self, records: Sequence[Record], posts: Sequence[Post], standing: Sequence[Signal | None]
     ) -> list[Signal]:
+        self.texts.update({post.post_id: post.text for post in posts})
         self.standing.update(
             {post.post_id: one for post, one in zip(posts, standing, strict=True) if one}
         )
@@ -293,3 +309,21 @@ def test_a_rate_of_nothing_leaves_earlier_posts_alone() -> None:
     made.work()
     assert made.written() == []
     assert made.note is None
+
+
+def test_nothing_is_scored_before_its_trial_is_over_and_poison_comes_without_its_text() -> None:
+    made = started(40)
+    made.is_tried = True
+    made.release("2")
+    made.work()
+    assert len(made.trials) == 1
+    assert made.written() == []
+    assert made.rescoring.is_under_way
+    made.poison[39] = "judged by no model"
+    while made.rescoring.is_under_way:
+        for trial in made.trials:
+            trial.is_over = True
+        made.work(1)
+    assert len(made.trials) == 2
+    assert {one.post_id for one in made.written()} == {f"p{i}" for i in range(40)}
+    assert {name for name, text in made.texts.items() if not text} == {"p39"}

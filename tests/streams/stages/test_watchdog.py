@@ -8,11 +8,14 @@ import sys
 from feedmill.streams.stages.watchdog import EXIT_STALLED
 
 PROGRAM = """
-import sys, time
+import re, sys, time
 from feedmill.streams.stages.watchdog import Watchdog
 
 def read_for_ever():
     time.sleep(60)
+
+def keep_the_interpreter_for_ever():
+    re.match("(a+)+$", "a" * 64 + "b")
 
 watchdog = Watchdog(stall_s=1.5)
 watchdog.start()
@@ -22,6 +25,8 @@ for _ in range(40):
 print("went round for longer than that", flush=True)
 if sys.argv[1] == "stuck":
     read_for_ever()
+if sys.argv[1] == "native":
+    keep_the_interpreter_for_ever()
 watchdog.stop()
 time.sleep(4)
 """
@@ -38,6 +43,13 @@ def test_a_stuck_loop_ends_the_process_and_says_where_it_stands() -> None:
     assert ended.returncode == EXIT_STALLED
     assert "the loop has stood still for" in ended.stderr
     assert "read_for_ever" in ended.stderr
+
+
+def test_native_code_that_lets_no_other_thread_run_ends_as_well() -> None:
+    ended = run("native")
+    assert "went round" in ended.stdout
+    assert ended.returncode == 1
+    assert "keep_the_interpreter_for_ever" in ended.stderr
 
 
 def test_a_loop_that_goes_round_or_was_stopped_is_left_alone() -> None:

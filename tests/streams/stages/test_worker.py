@@ -126,6 +126,8 @@ def test_each_post_is_judged_once_however_often_the_worker_is_killed(
     with running(kafka, tmp_path) as worker:
         until(lambda: worker.is_ready and len(judged(kafka)) == len(expected), nap)
     assert judged(kafka) == Counter(key for key, _ in expected)
+    # After each kill posts were tried in another process, which none of them ended.
+    assert kafka.read("poison") == kafka.read("dead-letters") == []
     signal = json.loads(kafka.read("signals.quality")[0].value())
     assert 0.0 <= signal["value"] <= 1.0
 

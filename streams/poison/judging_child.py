@@ -1,0 +1,186 @@
+"""A process that judges posts in the worker's place, from the worker's side: what ended it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import select
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from feedmill.streams.kafka.batches import Record
+from feedmill.streams.poison.judging_process import (
+    BEGUN,
+    DONE,
+    EXIT_MEMORY,
+    READY,
+    JudgingRequest,
+    JudgingTask,
+    Limits,
+    frame,
+)
+
+log = logging.getLogger(__name__)
+
+_COMMAND = (sys.executable, "-m", "feedmill.streams.poison.judging_process")
+_START_S = 60.0
+# How much later than the kernel this process looks.
+_LATE_S = 10.0
+# So many kills from outside are borne for one answer.
+_MOST_KILLS = 30
+# Nothing that a post does sends these, and Linux sends the first where memory is short.
+_FROM_OUTSIDE = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
+
+
+class CannotTryError(Exception):
+    """The process does not start, or is ended by others again and again."""
+
+
+class Ended(NamedTuple):
+    """Which record, by its place in the request, was judged when the process ended, and why."""
+
+    place: int
+    reason: str
+
+
+class JudgingChild:
+    """One process, started when it is needed and again when it has ended; one thread uses it.
+
+    `task` says what to load, each time that the process is started.  `close`, which any thread may
+    call, ends the process, and every call that waits for it.
+    """
+
+    def __init__(self, task: Callable[[], JudgingTask]) -> None:
+        self._task = task
+        self._limits = Limits()
+        self._is_late = False
+        self._process: subprocess.Popen[bytes] | None = None
+        self._lock = threading.Lock()
+        self._is_closed = False
+
+    def judge(self, records: Sequence[Record], *, singly: bool) -> Ended | None:
+        """Have posts judged together, or one by one; return what ended the process, or None.
+
+        Raises
+        ------
+        CannotTryError
+            It cannot be said.
+        """
+        request = frame(
+            JudgingRequest(tuple((one.key, one.value) for one in records), singly=singly)
+        )
+        for _ in range(_MOST_KILLS):
+            kills = _kills_for_memory()
+            process = self._started()
+            begun = self._answer(process, request)
+            if begun is None:
+                return None
+            code = process.wait()
+            with self._lock:
+                self._process = None
+            if self._is_closed:
+                break
+            is_ours = self._is_late or -code not in _FROM_OUTSIDE
+            if is_ours or _kills_for_memory() > kills:
+                return Ended(max(0, begun - 1), self._reason(code))
+            log.warning("a trial of posts was ended by signal %d from outside: once more", -code)
+        raise CannotTryError("it was ended from outside")
+
+    def close(self) -> None:
+        with self._lock:
+            self._is_closed = True
+            if self._process is not None:
+                self._process.kill()
+
+    def _started(self) -> subprocess.Popen[bytes]:
+        if self._process is not None:
+            return self._process
+        task = self._task()
+        self._limits = task.limits
+        environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+        with self._lock:
+            if self._is_closed:
+                raise CannotTryError("the worker stops")
+            process = self._process = subprocess.Popen(
+                _COMMAND,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                env=environment,
+                bufsize=0,
+                start_new_session=True,
+            )
+        _send(process, frame(task))
+        if _next_answer(process, _START_S) != READY:
+            self._give_up(process)
+            raise CannotTryError("the process that judges posts does not start; see its log above")
+        return process
+
+    def _answer(self, process: subprocess.Popen[bytes], request: bytes) -> int | None:
+        """Return how many groups were begun when it ended; None where it did not."""
+        _send(process, request)
+        begun, most_s = 0, self._limits.wall_s + _LATE_S
+        self._is_late = False
+        while (answer := _next_answer(process, most_s)) == BEGUN:
+            begun += 1
+        if answer == DONE:
+            return None
+        if answer is None:
+            # The kernel's own limits did not end it.
+            self._is_late = True
+            process.kill()
+        return begun
+
+    def _give_up(self, process: subprocess.Popen[bytes]) -> None:
+        process.kill()
+        process.wait()
+        with self._lock:
+            self._process = None
+
+    def _reason(self, code: int) -> str:
+        limits = self._limits
+        if self._is_late or -code == signal.SIGALRM:
+            return f"it takes longer than {limits.wall_s:g} s"
+        if code == EXIT_MEMORY or -code == signal.SIGKILL:
+            return f"it takes more than {limits.memory >> 20} MiB"
+        if -code == signal.SIGXCPU:
+            return f"it takes more than {limits.processor_s} s of processor"
+        if code < 0:
+            return f"it ends the process with {signal.Signals(-code).name}"
+        return f"it ends the process with exit code {code}"
+
+
+def _send(process: subprocess.Popen[bytes], message: bytes) -> None:
+    view = memoryview(message)
+    try:
+        while view and process.stdin is not None:
+            view = view[os.write(process.stdin.fileno(), view) :]
+    except BrokenPipeError:
+        # It has ended; who waits for its answer finds out.
+        return
+
+
+def _next_answer(process: subprocess.Popen[bytes], most_s: float) -> bytes | None:
+    """Return the next byte; b"" where the process has ended, None if nothing came for so long."""
+    if process.stdout is None:
+        return b""
+    waiting, end = select.poll(), time.monotonic() + most_s
+    waiting.register(process.stdout, select.POLLIN)
+    while (left := end - time.monotonic()) > 0:
+        if waiting.poll(left * 1000):
+            return os.read(process.stdout.fileno(), 1)
+    return None
+
+
+def _kills_for_memory() -> int:
+    """Return how many processes Linux has ended since it started as memory was short."""
+    try:
+        counts = Path("/proc/vmstat").read_text("ascii").split()
+    except OSError:
+        return 0
+    return int(counts[counts.index("oom_kill") + 1]) if "oom_kill" in counts else 0

@@ -1,0 +1,211 @@
+"""Keeps posts that end workers from ending more of them.
+
+    posts[p]: "open"? ─► suspects ─► JudgingChild, on a thread ─► poison, dead-letters ─► skipped
+
+A worker that ends without giving its partitions back leaves the note `ends`.  Whoever has them next
+tries the posts that may have been the cause in another process.  What ends that process three times
+is judged by no worker any more; its signals are errors.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from queue import SimpleQueue
+
+from feedmill.streams.kafka.assignment import AssignmentChange
+from feedmill.streams.kafka.batches import Record, RecordBatch, TopicPartition
+from feedmill.streams.kafka.connection import Connection
+from feedmill.streams.kafka.log_consumer import LogConsumer
+from feedmill.streams.kafka.transactions import TransactionalWriter
+from feedmill.streams.kafka.validation import RejectedRecord
+from feedmill.streams.observe.metrics import Metrics
+from feedmill.streams.poison.judging_child import CannotTryError, JudgingChild
+from feedmill.streams.poison.judging_process import JudgingTask
+from feedmill.streams.poison.poison_log import TOPIC, PoisonLog
+from feedmill.streams.poison.post_trial import PoisonRecord, find_poison
+from feedmill.streams.poison.suspects import Ranges, read_ranges, suspects
+from feedmill.streams.poison.unclean_ends import UncleanEnds
+from feedmill.streams.settings.clock import LogClock
+from feedmill.streams.stages.step import ModelStep, Step, Trial
+
+log = logging.getLogger(__name__)
+
+# So long a worker must have gone on before the ends of those before it are forgotten.
+CALM_S = 60.0
+
+
+class PoisonWatch:
+    """What a worker does about posts that end it; belongs to the loop's thread.
+
+    Parameters
+    ----------
+    connection, metrics, clock, writer
+        The worker's.
+    in_use
+        Returns name and sha256 of the models by which it judges posts at present; without any
+        nothing is tried.  Called on another thread, too.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        metrics: Metrics,
+        clock: LogClock,
+        in_use: Callable[[], Sequence[tuple[str, str | None]]],
+        writer: TransactionalWriter,
+    ) -> None:
+        self._stages = tuple(dict.fromkeys(name for name, _ in in_use()))
+        self.ends = UncleanEnds()
+        self.log = PoisonLog(connection, self._stages)
+        self._connection = connection
+        self._metrics = metrics
+        self._clock = clock
+        self._in_use = in_use
+        self._writer = writer
+        self._child = JudgingChild(self._task)
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="post-trials")
+        # What is not tried yet, and the job that tries it.
+        self._untried: dict[TopicPartition, range] = {}
+        self._job: Future[None] | None = None
+        self._stop_job = threading.Event()
+        self._trials: list[tuple[Trial, Future[None]]] = []
+        self._found: SimpleQueue[tuple[TopicPartition, PoisonRecord]] = SimpleQueue()
+        self._calm_at = 0.0
+        self._epoch = 0
+
+    def start(self, stopping: threading.Event) -> None:
+        """Wait for the topic, without which nothing is judged; raises as `partition_count`."""
+        self._connection.offsets.partition_count(TOPIC, stopping)
+
+    def assigned(self, change: AssignmentChange) -> AssignmentChange:
+        """Learn how the owners before ended, and what is to be tried.
+
+        Returns the change with the notes that its first transaction must commit.
+        """
+        change = self.ends.assigned(change)
+        self._epoch = change.epoch if change.owned else 0
+        for partition in change.lost:
+            self._untried.pop(TopicPartition("posts", partition), None)
+        if self._stages:
+            self._untried |= suspects(change, self.ends)
+        self._stop_job.set()
+        self._calm_at = time.monotonic() + CALM_S
+        return change
+
+    def give_back(self) -> bool:
+        """Commit what is sealed, and that nothing is open; return whether all is committed."""
+        self.ends.give_back(self._writer)
+        return self._writer.revoked()
+
+    def allows(self, partition: int) -> bool:
+        """Return whether posts of a partition may be judged: nothing of it is to be tried first."""
+        return self._is_prepared() and TopicPartition("posts", partition) not in self._untried
+
+    def allowed(self, steps: Sequence[Step]) -> Sequence[Step]:
+        """Return the steps that may have turns: none that judges posts before what it restores."""
+        is_held = any(self.ends.before(at.partition) > 1 for at in self._untried)
+        if self._is_prepared() and not is_held:
+            return steps
+        return [step for step in steps if not isinstance(step, ModelStep)]
+
+    def follow(self, may_try: Callable[[], bool], has_caught_up: Callable[[], bool]) -> None:
+        """Take what was found, and have tried what is to be; called in every cycle.
+
+        `may_try` says whether it is known by which models the worker judges, `has_caught_up`
+        whether it has nothing to judge but what is new.
+        """
+        self.log.follow()
+        if not self.ends.any():
+            return
+        if self._job is None and not self._trials and not self._untried:
+            self._look_for_calm(has_caught_up)
+            return
+        is_over = self._job is not None and self._job.done()
+        over = [trial for trial, future in self._trials if future.done()]
+        # Behind the questions: what is over has been found.
+        while not self._found.empty():
+            self._condemn(*self._found.get())
+        if is_over:
+            self._job = None
+            if not self._stop_job.is_set():
+                self._untried = {}
+        for trial in over:
+            trial.is_over = True
+        self._trials = [pair for pair in self._trials if not pair[0].is_over]
+        if self._untried and self._job is None and may_try():
+            self._stop_job.clear()
+            self._job = self._thread.submit(self._try_ranges, dict(self._untried))
+
+    def try_posts(self, source: TopicPartition, records: Sequence[Record]) -> Trial | None:
+        """Have posts tried that are to be scored again; None where no owner before ended so."""
+        if not self.ends.before(source.partition):
+            return None
+        trial = Trial()
+        future = self._thread.submit(self._guarded, [RecordBatch(source, records)])
+        self._trials.append((trial, future))
+        return trial
+
+    def ready_reason(self) -> str:
+        """Say what is tried; "" if nothing is."""
+        if not self._untried:
+            return self.log.ready_reason()
+        posts = sum(map(len, self._untried.values()))
+        return f"a worker ended uncleanly: trying {posts} posts in another process"
+
+    def close(self) -> None:
+        self._stop_job.set()
+        self._child.close()
+        self._thread.shutdown(wait=False, cancel_futures=True)
+        self.log.close()
+
+    def _is_prepared(self) -> bool:
+        """Whether it is known what is poison, and an end from here on is seen by the next owner."""
+        is_noted = not self._epoch or self._writer.committed_epoch == self._epoch
+        return is_noted and self.log.is_restored
+
+    def _look_for_calm(self, has_caught_up: Callable[[], bool]) -> None:
+        """Forget the ends before, once this worker has done for a while all that there is to do."""
+        if time.monotonic() >= self._calm_at and has_caught_up():
+            self.ends.forget(self._writer)
+            self._child.close()
+            self._child = JudgingChild(self._task)
+
+    def _condemn(self, source: TopicPartition, found: PoisonRecord) -> None:
+        """Keep a post from being judged: by this worker now, by others with the next commit."""
+        if source.partition not in self.ends:
+            # It is another worker's by now, which finds it as well.
+            return
+        record, at_ms = found.record, self._clock.now_ms()
+        reason = f"judged by no model: {found.reason}"
+        log.error("%s[%d] offset %d is %s", source.topic, source.partition, record.offset, reason)
+        self._metrics.add("feedmill_poison_total")
+        self.log.add(source.partition, record, reason, at_ms, self._writer)
+        rejection = RejectedRecord(source, record, reason)
+        if self._writer.reject(rejection, self._stages[0], at_ms, owner=source.partition):
+            self._metrics.add("feedmill_letters_total")
+
+    def _task(self) -> JudgingTask:
+        store = self._connection.environment.models
+        return JudgingTask(tuple(self._in_use()), "" if store is None else str(store))
+
+    # --- on the thread ------------------------------------------------------------------------
+
+    def _try_ranges(self, ranges: Ranges) -> None:
+        with closing(LogConsumer(self._connection, "posts that are tried")) as posts:
+            self._guarded(read_ranges(posts, ranges, self._stop_job))
+
+    def _guarded(self, batches: Iterable[RecordBatch]) -> None:
+        """Try batches; where that is impossible they pass."""
+        try:
+            for batch in batches:
+                known = self.log.of(batch.source.partition)
+                records = [one for one in batch.records if one.offset not in known]
+                for found in find_poison(records, self._child.judge):
+                    self._found.put((batch.source, found))
+        except CannotTryError as error:
+            log.error("posts are judged without being tried before: %s", error)

@@ -1,0 +1,68 @@
+"""A filter that never returns on one text and takes all memory on another: the rest is ranked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from builders.broken_model import poison_model
+from builders.engine import GATES
+from builders.fault_engine import FaultEngine
+from builders.waiting import until
+
+TEXTS = {"endless": "On this text it never returns", "greedy": "On this text it takes all memory"}
+
+
+def run_until_shown(engine: FaultEngine, name: str, post: str) -> int:
+    """Start a worker again whenever it ends, as a supervisor does; how often it ended."""
+    ends = 0
+    while post not in engine.order():
+        if engine.workers[name].process.poll() is not None:
+            ends += 1
+            assert ends < 6, engine.workers[name].log.read_text()[-3000:]
+            engine.restart(name)
+        until(lambda: post in engine.order() or engine.workers[name].process.poll() is not None, 60)
+    return ends
+
+
+def judged(engine: FaultEngine, post: str) -> dict[str, Any]:
+    """By gate the error that its signal of a post has, None where it has a value."""
+    return {gate: engine.latest(f"signals.{gate}")[post].get("error") for gate in GATES}
+
+
+def test_they_are_skipped_after_the_ends_that_they_caused(
+    fault_engine: Callable[..., FaultEngine], tmp_path: Path
+) -> None:
+    engine = fault_engine()
+    tree = poison_model(tmp_path / "tree", "nsfw")
+    engine.variables["PYTHONPATH"] = str(tree)
+    worker = engine.ready_worker("one")
+    engine.post("before")
+    engine.wait_shown("before")
+    for post, text in TEXTS.items():
+        engine.post(post, text)
+    engine.post("behind")
+    assert run_until_shown(engine, worker.name, "behind") <= 2
+
+    # What all gates say of them is an error, and the filters' gates hold what has one.
+    until(lambda: {engine.truth(post).get("decision") for post in TEXTS} == {"hold"})
+    for post in TEXTS:
+        errors = judged(engine, post)
+        assert all(
+            str(error).startswith("judged by no model: it takes") for error in errors.values()
+        )
+    assert judged(engine, "behind") == dict.fromkeys(GATES)
+    letters = engine.dead_letters()
+    assert {letter["key"] for letter in letters.values()} == {post.encode() for post in TEXTS}
+    said = {letter["key"].decode(): letter["error"] for letter in letters.values()}
+    assert said["endless"] == "judged by no model: it takes more than 1 s of processor"
+    assert said["greedy"] == "judged by no model: it takes more than 1024 MiB"
+
+    # Another worker judges earlier posts again, and skips these.
+    other = engine.start_worker("two")
+    engine.workers[worker.name].kill()
+    engine.post("after")
+    engine.wait_shown("after", seconds=60)
+    assert other.process.poll() is None
+    assert set(engine.dead_letters()) == set(letters)

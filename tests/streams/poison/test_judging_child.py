@@ -1,0 +1,114 @@
+"""A process that judges posts says what ended it, and is not taken in by who kills it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from builders.broken_model import poison_model
+from builders.records import StoredRecord
+from feedmill.streams.poison import judging_child
+from feedmill.streams.poison.judging_child import CannotTryError, Ended, JudgingChild
+from feedmill.streams.poison.judging_process import JudgingTask, Limits
+
+ENDS = {
+    "it never returns": "it takes more than 1 s of processor",
+    "it sleeps for ever": "it takes longer than 1 s",
+    "it takes all memory": "it takes more than 1024 MiB",
+    "it reads where nothing is": "it ends the process with SIGSEGV",
+    "it leaves": "it ends the process with exit code 7",
+}
+
+
+def post(name: str, text: str) -> StoredRecord:
+    fields = {"post_id": name, "author_id": "a", "created_at_ms": 0, "text": text}
+    return StoredRecord(0, 0, name.encode(), json.dumps(fields).encode())
+
+
+CALM = [post(f"p{i}", f"A walk along the river, part {i}") for i in range(3)]
+
+
+def child(models: tuple[tuple[str, str | None], ...] = (("nsfw", None),)) -> JudgingChild:
+    limits = Limits(processor_s=1, wall_s=30.0)
+    return JudgingChild(lambda: JudgingTask(models, limits=limits))
+
+
+@pytest.fixture
+def poisoned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[JudgingChild]:
+    """One whose filter some texts end."""
+    monkeypatch.setenv("PYTHONPATH", str(poison_model(tmp_path / "tree", "nsfw")))
+    made = child()
+    yield made
+    made.close()
+
+
+def test_each_end_is_told_by_its_place_and_reason(poisoned: JudgingChild) -> None:
+    assert poisoned.judge([*CALM, StoredRecord(), post("d", "")], singly=True) is None
+    for text, reason in ENDS.items():
+        if "sleeps" in text:
+            continue
+        records = [*CALM, post("bad", text), *CALM]
+        assert poisoned.judge(records, singly=True) == Ended(3, reason)
+    assert poisoned.judge([post("bad", "it never returns")], singly=False) == Ended(
+        0, ENDS["it never returns"]
+    )
+    # A model that raises ends nothing.
+    assert poisoned.judge([post("raises", "it raises"), *CALM], singly=False) is None
+
+
+def test_what_takes_time_and_no_processor_ends_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(poison_model(tmp_path / "tree", "nsfw")))
+    made = JudgingChild(lambda: JudgingTask((("nsfw", None),), limits=Limits(wall_s=1.0)))
+    text = "it sleeps for ever"
+    assert made.judge([*CALM, post("bad", text)], singly=True) == Ended(3, ENDS[text])
+    made.close()
+
+
+def test_kills_from_outside_are_no_ends_until_there_are_too_many(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made, kills = child(), 0
+    original = judging_child._send
+
+    def kill_at_first(process: Any, message: bytes) -> None:
+        nonlocal kills
+        if len(message) > 200 and kills < most:
+            kills += 1
+            os.kill(process.pid, signal.SIGKILL)
+        original(process, message)
+
+    monkeypatch.setattr(judging_child, "_send", kill_at_first)
+    most = 3
+    assert made.judge(CALM, singly=True) is None
+    assert kills == most
+    monkeypatch.setattr(judging_child, "_MOST_KILLS", 2)
+    kills, most = 0, 99
+    with pytest.raises(CannotTryError, match="ended from outside"):
+        made.judge(CALM, singly=True)
+    made.close()
+
+
+def test_models_that_are_not_there_are_no_reason_to_doubt_posts() -> None:
+    with pytest.raises(CannotTryError, match="does not start"):
+        child((("nsfw", "0" * 64),)).judge(CALM, singly=True)
+
+
+def test_close_ends_who_waits(poisoned: JudgingChild) -> None:
+    assert poisoned.judge(CALM, singly=True) is None
+    closing = threading.Timer(0.3, poisoned.close)
+    closing.start()
+    start = time.monotonic()
+    with pytest.raises(CannotTryError):
+        while time.monotonic() < start + 30:
+            poisoned.judge([*CALM] * 50, singly=True)
+    closing.join()

@@ -1,0 +1,268 @@
+"""What a worker does after an unclean end: it tries, waits, skips, and in time forgets."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, cast
+
+import pytest
+
+from builders.fake_log import FakeLog, KeptWriter, Topics
+from builders.records import StoredRecord
+from builders.waiting import until
+from feedmill.streams.kafka.assignment import AssignmentChange
+from feedmill.streams.kafka.batches import Record, TopicPartition
+from feedmill.streams.observe.metrics import Metrics
+from feedmill.streams.poison import poison_log, poison_watch
+from feedmill.streams.poison.judging_child import CannotTryError, Ended
+from feedmill.streams.poison.judging_process import JudgingTask
+from feedmill.streams.poison.poison_log import TOPIC
+from feedmill.streams.poison.poison_watch import PoisonWatch
+from feedmill.streams.poison.unclean_ends import NOTE
+from feedmill.streams.settings.clock import LogClock
+from feedmill.streams.stages.step import ModelStep, Step, WorkBatch, Writer
+
+P0, P1 = TopicPartition("posts", 0), TopicPartition("posts", 1)
+
+
+class Child:
+    """Ended by the offsets in `poison`; waits until `may_answer`."""
+
+    def __init__(self) -> None:
+        self.poison: set[int] = set()
+        self.may_answer = threading.Event()
+        self.may_answer.set()
+        self.judged: list[int] = []
+        self.can_try = True
+
+    def judge(self, records: Sequence[Record], *, singly: bool) -> Ended | None:
+        self.may_answer.wait(30)
+        if not self.can_try:
+            raise CannotTryError("no")
+        self.judged += [one.offset for one in records]
+        places = [i for i, one in enumerate(records) if one.offset in self.poison]
+        return Ended(places[0] if singly else 0, "it takes too long") if places else None
+
+    def close(self) -> None:
+        self.may_answer.set()
+
+
+class Writing(KeptWriter):
+    """Has committed what it was given of an assignment, at once."""
+
+    committed_epoch = 1
+
+
+class Watched:
+    """A worker's watch over two partitions of ten posts each, of which three are not committed."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, models: Sequence[str] = ("spam",)) -> None:
+        self.child, self.writer, self.metrics = Child(), Writing(), Metrics("worker", "one")
+        self.posts: Topics = {at: [StoredRecord(i) for i in range(10)] for at in (P0, P1)}
+        self.known: list[StoredRecord] = []
+        monkeypatch.setattr(poison_watch, "JudgingChild", lambda task: self.take_task(task()))
+        monkeypatch.setattr(poison_watch, "LogConsumer", lambda *_: FakeLog(self.posts))
+        known = FakeLog({TopicPartition(TOPIC, 0): self.known})
+        monkeypatch.setattr(poison_log, "LogConsumer", lambda *_, **__: known)
+        connection: Any = _Connection()
+        in_use = [(name, None) for name in models]
+        self.watch = PoisonWatch(
+            connection, self.metrics, LogClock(), lambda: in_use, cast(Any, self.writer)
+        )
+        self.may_try = self.has_caught_up = True
+
+    def take_task(self, task: JudgingTask) -> Child:
+        self.task = task
+        return self.child
+
+    def gain(self, notes: Mapping[int, str], epoch: int = 1, **more: Any) -> None:
+        at = dict.fromkeys((P0, P1), 7), dict.fromkeys((P0, P1), 10)
+        change = AssignmentChange(
+            epoch, tuple(notes), starts=at[0], ends=at[1],
+            notes={p: {NOTE: note} for p, note in notes.items()}, **more,
+        )  # fmt: skip
+        self.noted = self.watch.assigned(change).notes
+
+    def follow(self) -> None:
+        self.watch.follow(lambda: self.may_try, lambda: self.has_caught_up)
+
+    def allowed(self) -> set[int]:
+        self.follow()
+        return {p for p in (0, 1) if self.watch.allows(p)}
+
+    def wait_allowed(self) -> None:
+        until(lambda: self.allowed() == {0, 1}, every=0.001)
+
+    def letters(self) -> list[tuple[int, str]]:
+        """Partition and topic of what was written."""
+        return [(owner, topic) for topic, _, _, owner in self.writer.added]
+
+
+class _Connection:
+    class environment:  # noqa: N801 - stands in for an attribute
+        models = None
+
+
+@pytest.fixture
+def watched(monkeypatch: pytest.MonkeyPatch) -> Iterator[Watched]:
+    made = Watched(monkeypatch)
+    yield made
+    made.watch.close()
+
+
+class Judging(ModelStep):
+    name = "spam"
+
+    def swap(self, model: Any) -> None:
+        pass
+
+    def apply(self, work: WorkBatch, writer: Writer) -> None:
+        pass
+
+
+class Ranking(Step):
+    def apply(self, work: WorkBatch, writer: Writer) -> None:
+        pass
+
+
+STEPS = (Judging(), Ranking())
+
+
+def test_after_a_clean_end_nothing_is_tried(watched: Watched) -> None:
+    assert watched.watch.allowed(STEPS) == [STEPS[1]], "before it is known what is poison"
+    watched.wait_allowed()
+    watched.gain({0: "", 1: ""})
+    assert watched.allowed() == {0, 1}
+    assert watched.watch.allowed(STEPS) == STEPS
+    assert watched.child.judged == []
+    assert watched.watch.ready_reason() == ""
+    assert watched.watch.try_posts(P0, [StoredRecord(3)]) is None
+
+
+def test_after_an_unclean_end_what_was_not_committed_waits_for_its_trial(watched: Watched) -> None:
+    watched.child.may_answer.clear()
+    watched.child.poison = {8}
+    watched.gain({0: "0 open", 1: ""})
+    for _ in range(5):
+        assert watched.allowed() == {1}
+    assert watched.watch.allowed(STEPS) == STEPS
+    assert watched.watch.ready_reason().startswith("a worker ended uncleanly: trying 3 posts")
+    watched.child.may_answer.set()
+    watched.wait_allowed()
+    assert set(watched.child.judged) == {7, 8, 9}
+    assert watched.watch.log.of(0) == {8: "judged by no model: it takes too long"}
+    assert watched.letters() == [(0, "poison"), (0, "dead-letters")]
+    assert "feedmill_poison_total" in watched.metrics.text()
+    assert watched.task.models == (("spam", None),)
+
+
+def test_after_two_what_is_judged_again_is_tried_too_before_it_is(watched: Watched) -> None:
+    watched.wait_allowed()
+    watched.child.may_answer.clear()
+    watched.gain({0: "1 open", 1: "0 open"})
+    watched.follow()
+    assert watched.watch.allowed(STEPS) == [STEPS[1]]
+    watched.child.may_answer.set()
+    watched.wait_allowed()
+    assert watched.watch.allowed(STEPS) == STEPS
+    assert sorted(watched.child.judged) == [*range(7), *(at for at in (7, 8, 9) for _ in "01")]
+
+
+def test_nothing_is_judged_before_an_end_would_be_seen(watched: Watched) -> None:
+    watched.wait_allowed()
+    watched.gain({0: "", 1: ""}, epoch=2)
+    assert watched.noted == {0: {NOTE: "0 open"}, 1: {NOTE: "0 open"}}
+    assert watched.allowed() == set()
+    assert watched.watch.allowed(STEPS) == [STEPS[1]]
+    watched.writer.committed_epoch = 2
+    assert watched.allowed() == {0, 1}
+    assert watched.watch.allowed(STEPS) == STEPS
+
+
+def test_what_is_known_is_not_tried_again(watched: Watched) -> None:
+    value = json.dumps({"stages": ["spam"], "reason": "known"}).encode()
+    watched.known.append(StoredRecord(0, 0, b"spam/posts/0/8", value))
+    watched.wait_allowed()
+    watched.gain({0: "0 open", 1: ""})
+    watched.wait_allowed()
+    assert watched.child.judged == [7, 9]
+    assert watched.letters() == []
+
+
+def test_it_is_not_begun_before_it_is_known_by_which_models(watched: Watched) -> None:
+    watched.wait_allowed()
+    watched.may_try = False
+    watched.gain({0: "0 open", 1: ""})
+    for _ in range(5):
+        assert watched.allowed() == {1}
+    assert watched.child.judged == []
+    watched.may_try = True
+    watched.wait_allowed()
+
+
+def test_what_another_worker_has_by_then_is_left_to_it(watched: Watched) -> None:
+    watched.wait_allowed()
+    watched.child.may_answer.clear()
+    watched.child.poison = {8}
+    watched.gain({0: "0 open", 1: "0 open"})
+    watched.follow()
+    watched.watch.assigned(AssignmentChange(1, lost=(0,), kept=(1,), notes={1: {NOTE: "1"}}))
+    watched.child.may_answer.set()
+    until(lambda: watched.allowed() == {0, 1}, every=0.001)
+    assert dict(watched.watch.log.of(0)) == {}
+    assert set(watched.watch.log.of(1)) == {8}
+    assert watched.letters() == [(1, "poison"), (1, "dead-letters")]
+
+
+def test_posts_that_cannot_be_tried_pass(watched: Watched) -> None:
+    watched.wait_allowed()
+    watched.child.can_try = False
+    watched.gain({0: "0 open", 1: ""})
+    watched.wait_allowed()
+    assert watched.letters() == []
+
+
+def test_posts_that_are_scored_again_are_tried_until_all_is_calm(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watched.wait_allowed()
+    watched.child.poison = {2}
+    watched.gain({0: "0 open", 1: ""})
+    watched.wait_allowed()
+    trial = watched.watch.try_posts(P0, [StoredRecord(2), StoredRecord(1)])
+    assert trial is not None
+    until(lambda: watched.allowed() and trial.is_over, every=0.001)
+    assert set(watched.watch.log.of(0)) == {2}
+    assert watched.letters() == [(0, "poison"), (0, "dead-letters")]
+
+    watched.follow()
+    assert watched.watch.ends.any(), "it has not gone on for long enough"
+    monkeypatch.setattr(watched.watch, "_calm_at", 0.0)
+    watched.has_caught_up = False
+    watched.follow()
+    assert watched.watch.ends.any(), "there are posts to score again"
+    watched.has_caught_up = True
+    watched.follow()
+    assert not watched.watch.ends.any()
+    assert watched.writer.notes[0, NOTE] == "0 open"
+    assert watched.watch.try_posts(P0, [StoredRecord(2)]) is None
+
+
+def test_thirty_kills_in_a_row_make_no_poison(watched: Watched) -> None:
+    watched.wait_allowed()
+    for kill in range(30):
+        watched.gain({0: f"{kill} open", 1: f"{kill} open"}, lost=(0, 1))
+        watched.wait_allowed()
+    assert watched.letters() == []
+    assert len(watched.child.judged) == 30 * 20 - 14
+
+
+def test_a_worker_that_judges_nothing_tries_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    watched = Watched(monkeypatch, models=())
+    watched.wait_allowed()
+    watched.gain({0: "5 open", 1: "5 open"})
+    assert watched.allowed() == {0, 1}
+    assert watched.child.judged == []
+    watched.watch.close()
