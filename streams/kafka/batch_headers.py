@@ -8,6 +8,7 @@ of a broker, and topics have `compression.type` zstd: a batch is under that boun
 
 from __future__ import annotations
 
+import logging
 import struct
 import threading
 from collections import Counter
@@ -154,6 +155,8 @@ class BatchHeaders:
         """Return batches as they are, the first of them with this offset, the last one cut."""
         if self._admin is None:
             environment = self.environment
+            # Of each connection it says six lines.
+            logging.getLogger("kafka").setLevel(logging.WARNING)
             self._admin = KafkaAdminClient(
                 bootstrap_servers=environment.kafka.split(","),
                 bootstrap_timeout_ms=_ANSWER_MS,

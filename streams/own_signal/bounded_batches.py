@@ -43,6 +43,9 @@ class BoundedRecords:
     def has_next(self) -> bool:
         return bool(self._batches.has_next())
 
+    def size_in_bytes(self) -> int:
+        return len(self._answer)
+
     def next_batch(self) -> Any:
         """Return the next batch, one without records if it inflates beyond the bound."""
         batch = self._batches.next_batch()

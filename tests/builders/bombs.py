@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import cramjam
 from aiokafka.record.util import calc_crc32c, encode_varint
+from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource
 
 # The number that a batch's header has for each codec.
 CODECS = {"none": 0, "gzip": 1, "snappy": 2, "lz4": 3, "zstd": 4}
@@ -69,6 +70,18 @@ def send_batch(kafka: str, topic: str, partition: int, batch: bytes) -> Sent:
         raise RefusedBatch(code)
     (count,) = struct.unpack_from(">i", batch, 57)
     return Sent(first, first + count - 1)
+
+
+def keep_codecs(kafka: str, *topics: str) -> None:
+    """Have the broker store batches as they come, as in topics that feedmill did not create."""
+    admin = AdminClient({"bootstrap.servers": kafka})
+    kept = ConfigEntry("compression.type", "producer", incremental_operation=AlterConfigOpType.SET)
+    changed = [
+        ConfigResource(ConfigResource.Type.TOPIC, topic, incremental_configs=[kept])
+        for topic in topics
+    ]
+    for future in admin.incremental_alter_configs(changed).values():
+        future.result(30)
 
 
 class RefusedBatch(Exception):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
+import random
 import subprocess
 import sys
 import uuid
@@ -15,14 +17,24 @@ import pytest
 from confluent_kafka import Producer
 from kafka.admin import ConfigResource, ConfigResourceType, KafkaAdminClient
 
+from builders.bombs import bomb, keep_codecs, send_batch
 from builders.engine import WORKER, Engine, Json, Worker
+from builders.engine_topics import PARTITIONS
 from builders.waiting import now_ms, until
+from feedmill.events.partition import partition_of
 from feedmill.streams.kafka.topic_table import EVENT_BYTES
 
 pytestmark = pytest.mark.stack
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "novelty_signal.py"
 NOVELTY = "novelty"
+# Of small records, more than Faust should list one by one.
+BOMBS = {
+    "gzip": bomb("gzip", 20_000_000),
+    "snappy": bomb("snappy", 20_000_000),
+    "lz4": bomb("lz4", 20_000_000),
+    "zstd": bomb("zstd", 130_000_000, record_bytes=1_000),
+}
 
 
 def start_example(engine: Engine) -> Worker:
@@ -172,3 +184,49 @@ def test_posts_in_transactions_are_answered_once_committed(start_engine: Any) ->
     engine.wait_ready(NOVELTY)
     write("after", commit=True)
     until(lambda: set(engine.latest("signals.novelty")) == {*wanted, "after"})
+
+
+def test_posts_of_every_codec_are_answered_behind_batches_that_inflate(start_engine: Any) -> None:
+    engine: Engine = start_engine(WORKER, signals="novelty:objective")
+    example = start_example(engine)
+    engine.wait_ready(NOVELTY)
+    posts, wanted = engine.topic("posts"), set()
+    # As feedmill's topics keep them, and as they come.
+    for is_kept in (False, True):
+        if is_kept:
+            keep_codecs(engine.kafka, posts)
+        for codec, batch in BOMBS.items():
+            send_batch(engine.kafka, posts, 0, batch)
+            wanted.add(write_post(engine, codec))
+    until(lambda: set(engine.latest("signals.novelty")) == wanted)
+    engine.wait_decided(wanted)
+    assert preview(engine)["posts"] == len(wanted)
+
+    # It commits behind a batch of which it read no record.
+    example.stop()
+    start_example(engine)
+    engine.wait_ready(NOVELTY)
+    wanted.add(write_post(engine, "lz4"))
+    until(lambda: set(engine.latest("signals.novelty")) == wanted)
+
+
+def write_post(engine: Engine, codec: str) -> str:
+    """Write a post to the partition of the bombs, compressed; its id."""
+    drawn = (f"{codec}-{number}" for number in itertools.count(random.randrange(10**9)))
+    name = next(name for name in drawn if partition_of(name.encode(), PARTITIONS) == 0)
+    # librdkafka sends what compression would not make smaller as it is.
+    value = post_of(name, f"{name} has words that no other has" + " and more of them" * 20)
+    producer = Producer({"bootstrap.servers": engine.kafka, "compression.type": codec})
+    producer.produce(engine.topic("posts"), json.dumps(value), name, 0)
+    assert producer.flush(30) == 0
+    return name
+
+
+def preview(engine: Engine) -> Json:
+    """The first row of `feedmill gates preview`: about all posts."""
+    command = [sys.executable, "-m", "feedmill.cli.main", "gates", "preview", "spam.hide_at=0.1"]
+    done = subprocess.run(
+        [*command, "--json"], env=engine.environment(), capture_output=True, check=True
+    )
+    row: Json = json.loads(done.stdout)[0]
+    return row

@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 
 import pytest
-from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource
 
-from builders.bombs import Sent, bomb, send_batch
+from builders.bombs import Sent, bomb, keep_codecs, send_batch
 from builders.kafka_log import KafkaLog, until
 from feedmill.deploy.local import StackAddress
 from feedmill.events.decode import decode_post
@@ -37,16 +36,6 @@ def send(kafka: KafkaLog, batch: bytes) -> Sent:
 
 def write(kafka: KafkaLog, *names: str, **settings: str) -> None:
     kafka.produce("posts", [(name.encode(), b"value") for name in names], **settings)
-
-
-def keep_codecs(kafka: KafkaLog, topic: str) -> None:
-    """Have the broker store batches as they come, as it does where nobody asked for more."""
-    admin = AdminClient({"bootstrap.servers": kafka.environment.kafka})
-    kept = ConfigEntry("compression.type", "producer", incremental_operation=AlterConfigOpType.SET)
-    name = kafka.environment.topic(topic)
-    changed = ConfigResource(ConfigResource.Type.TOPIC, name, incremental_configs=[kept])
-    for future in admin.incremental_alter_configs([changed]).values():
-        future.result(30)
 
 
 def read(log: LogConsumer, *, until_live: bool = False) -> list[Record]:
@@ -140,7 +129,7 @@ def test_posts_that_wait_come_in_order_around_a_passed_batch(
 
 
 def test_commands_read_every_codec_past_such_batches(kafka: KafkaLog) -> None:
-    keep_codecs(kafka, "posts")
+    keep_codecs(kafka.environment.kafka, kafka.environment.topic("posts"))
     for codec in CODECS:
         write(kafka, f"before-{codec}", **{"compression.type": codec})
     passed = send(kafka, LARGE)

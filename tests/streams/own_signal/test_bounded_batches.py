@@ -22,6 +22,7 @@ LARGE = {codec: bomb(codec, 20_000_000) for codec in COMPRESSED}
 def test_records_of_every_codec_are_read(codec: str) -> None:
     records = BoundedRecords(SMALL[codec])
     assert records.has_next()
+    assert records.size_in_bytes() == len(SMALL[codec])
     batch = records.next_batch()
     assert [len(record.value) for record in batch] == [1_000] * 1_000
     assert not records.has_next()
