@@ -69,6 +69,12 @@ class TopicReader:
             for record in records
         ]
 
+    def seek_before_end(self, count: int) -> None:
+        """Go so many records back from the end of each partition, or to its first record."""
+        ends = self._consumer.end_offsets(self._partitions)
+        for partition, begin in self._consumer.beginning_offsets(self._partitions).items():
+            self._consumer.seek(partition, max(begin, ends[partition] - count))
+
     def read_to_end(self) -> Iterator[TopicRecord]:
         """All records up to the ends that the partitions have at the time of the call."""
         ends = self._consumer.end_offsets(self._partitions)
