@@ -70,12 +70,7 @@ def running(kafka: KafkaLog, folder: Path, name: str, instance: str = "one") -> 
 
 
 def post(post_id: str, text: str, **more: Any) -> tuple[bytes, bytes]:
-    event = {
-        "post_id": post_id,
-        "author_id": f"a-{post_id}",
-        "created_at_ms": 1_700_000_000_001,
-        "text": text,
-    }
+    event = {"post_id": post_id, "author_id": f"a-{post_id}", "created_at_ms": NOW_MS, "text": text}
     return post_id.encode(), json.dumps(event | more).encode()
 
 
