@@ -201,14 +201,16 @@ def _evaluate_rankers(
 
 
 def _evaluate_impressions(given: _Given, environment: Environment, *, as_json: bool) -> None:
-    from feedmill.cli.engagement_topics import read_impressions  # noqa: PLC0415 - the `train` extra
+    from feedmill.cli.engagement_topics import read_impressions, waited_less  # noqa: PLC0415 - the `train` extra
     from feedmill.training.evaluation.impressions import evaluate_later_posts, markdown  # noqa: PLC0415 - as above
     from feedmill.training.ranker_recipes import ENGAGEMENT  # noqa: PLC0415 - as above
 
     if given.name != ENGAGEMENT_RANKER.name or given.data or given.look is not None:
         raise UsageError("--from-topics evaluates engagement alone, without --data and --look")
-    rows = read_impressions(environment, given.topics.wait_ms or DAY_MS, 0).rows
-    found = evaluate_later_posts(ENGAGEMENT, rows)
+    wait_ms = given.topics.wait_ms or DAY_MS
+    counted = read_impressions(environment, wait_ms, 0)
+    with waited_less(counted, wait_ms):
+        found = evaluate_later_posts(ENGAGEMENT, counted.rows)
     if as_json:
         print_json(msgspec.to_builtins(found))
     else:

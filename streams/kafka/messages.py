@@ -17,6 +17,8 @@ from feedmill.streams.kafka.batches import FetchedRecords, TopicPartition
 from feedmill.streams.kafka.memory import RECORD_BYTES, record_bytes
 from feedmill.streams.settings.environment import Environment
 
+Headers = Sequence[tuple[str, bytes]]
+
 # At most so many messages are asked for at once, and at first so few that a list of large ones
 # stays within the bound on bytes, nearly.
 _SLICE, _FIRST_SLICE = 256, 16
@@ -39,19 +41,28 @@ class Fetched:
         Partitions whose records have the producer's timestamps, CreateTime.
     errors
         Errors of partitions; `source` is None where one is about the client.
+    headers
+        By partition and offset, of the records that have some; None where nobody asked for them.
     """
 
     records: dict[TopicPartition, FetchedRecords] = field(default_factory=dict)
     ends: dict[TopicPartition, int] = field(default_factory=dict)
     create_times: set[TopicPartition] = field(default_factory=set)
     errors: list[tuple[TopicPartition | None, KafkaError]] = field(default_factory=list)
+    headers: dict[TopicPartition, dict[int, Headers]] | None = None
 
 
 NOTHING = Fetched()
 
 
 def fetch(
-    consumer: Consumer, headers: BatchHeaders, *, most: int, most_bytes: int, wait_s: float
+    consumer: Consumer,
+    headers: BatchHeaders,
+    *,
+    most: int,
+    most_bytes: int,
+    wait_s: float,
+    keeps_headers: bool = False,
 ) -> Fetched:
     """Take what a consumer has, at most `most` records and about `most_bytes`.
 
@@ -67,10 +78,15 @@ def fetch(
         messages = consumer.consume(min(most, _FIRST_SLICE), 0)
     if not messages:
         return NOTHING
-    fetched, sort = Fetched(), partial(_sort, consumer, headers)
+    fetched, sort = (
+        Fetched(headers={} if keeps_headers else None),
+        partial(_sort, consumer, headers),
+    )
     taken = size = 0
     while messages:
         size += sort(messages, fetched)
+        if fetched.headers is not None:
+            _keep_headers(messages, fetched.headers, headers.environment.named)
         taken += len(messages)
         if taken >= most or size >= most_bytes:
             break
@@ -115,6 +131,19 @@ def _sort_one(message: Message, fetched: Fetched, name: Callable[[str], str]) ->
     into.keys.append(cast("bytes | None", key))
     into.values.append(cast("bytes | None", value))
     return len(value or b"") + len(key or b"") + RECORD_BYTES
+
+
+def _keep_headers(
+    messages: Sequence[Message],
+    into: dict[TopicPartition, dict[int, Headers]],
+    name: Callable[[str], str],
+) -> None:
+    for message in messages:
+        if message.error() is None and (found := message.headers()):
+            source = TopicPartition(
+                name(cast(str, message.topic())), cast(int, message.partition())
+            )
+            into.setdefault(source, {})[cast(int, message.offset())] = found
 
 
 def _columns(source: TopicPartition, first: Message, fetched: Fetched) -> FetchedRecords:

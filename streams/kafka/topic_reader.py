@@ -7,7 +7,7 @@ all codecs, and a bound for what a batch inflates to.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -34,6 +34,12 @@ class TopicRecord(NamedTuple):
     key: bytes | None
     value: bytes | None
     partition: int = 0
+    headers: Sequence[tuple[str, bytes]] = ()
+
+    def header(self, name: str) -> str:
+        """Return the text of a header, "" without it."""
+        found = next((value for key, value in self.headers if key == name), b"")
+        return found.decode("utf-8", "replace")
 
     @property
     def timestamp(self) -> int:
@@ -89,14 +95,23 @@ class TopicReader:
             most=_MOST_RECORDS,
             most_bytes=_MOST_BYTES,
             wait_s=timeout_ms / 1000,
+            keeps_headers=True,
         )
         if any(is_out_of_range(error) for _, error in fetched.errors):
             self._go_on_from_what_is_there()
         found = []
         for source, records in fetched.records.items():
             self._positions[source.partition] = records.offsets[-1] + 1
+            headers = (fetched.headers or {}).get(source, {})
             found += [
-                TopicRecord(r.offset, r.timestamp, r.key, r.value, source.partition)
+                TopicRecord(
+                    r.offset,
+                    r.timestamp,
+                    r.key,
+                    r.value,
+                    source.partition,
+                    headers.get(r.offset, ()),
+                )
                 for r in records
             ]
         for source, end in fetched.ends.items():
@@ -107,6 +122,12 @@ class TopicReader:
         """Leave out what was removed since it was asked where the topic begins."""
         firsts = self._offsets.beginning_offsets(self._partitions)
         self._seek({at: max(n, self._positions[at.partition]) for at, n in firsts.items()})
+
+    def seek_before_end(self, count: int) -> None:
+        """Go so many records back from the end of each partition, or to its first record."""
+        ends = self._offsets.end_offsets(self._partitions)
+        begins = self._offsets.beginning_offsets(self._partitions)
+        self._seek({at: max(begin, ends[at] - count) for at, begin in begins.items()})
 
     def read_to_end(self) -> Iterator[TopicRecord]:
         """All records up to the ends that the partitions have at the time of the call."""
@@ -163,11 +184,19 @@ class SentRecord(NamedTuple):
     at_ms: int
 
 
-def send(environment: Environment, topic: str, key: bytes, value: bytes | None) -> SentRecord:
+def send(
+    environment: Environment,
+    topic: str,
+    key: bytes,
+    value: bytes | None,
+    headers: Mapping[str, str] | None = None,
+) -> SentRecord:
     """Write one record to partition 0 and return once all replicas have it."""
+    texts = [(name, text.encode()) for name, text in (headers or {}).items() if text]
     producer = KafkaProducer(**_settings(environment), enable_idempotence=True, acks="all")
     try:
-        future = producer.send(environment.topic(topic), key=key, value=value, partition=0)
+        topic = environment.topic(topic)
+        future = producer.send(topic, key=key, value=value, partition=0, headers=texts)
         stored = future.get(_SEND_S)
         return SentRecord(int(stored.offset), int(stored.timestamp))
     finally:

@@ -71,6 +71,15 @@ METRICS = (
         "The log names the topic; the records stand there still.",
     ),
     Metric(
+        "feedmill_late_posts_total",
+        "counter",
+        "posts",
+        "Posts whose `created_at_ms` was older than the window of every feed when they came: no"
+        " feed shows them. A restart counts those again that are still on `posts`.",
+        "A producer sends old posts, or times that are wrong by days: `feedmill explain` tells the"
+        " age of a post.",
+    ),
+    Metric(
         "feedmill_model_errors_total",
         "counter",
         "posts",

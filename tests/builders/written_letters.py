@@ -15,8 +15,8 @@ from feedmill.streams.kafka.range_letters import (
 )
 from feedmill.streams.kafka.validation import RejectedRecord
 
-BAD_POST = b'{"post_id":"p1","author_id":7,"created_at_ms":1,"text":"x"}'
-GOOD_POST = b'{"post_id":"p1","author_id":"7","created_at_ms":1,"text":"x"}'
+BAD_POST = b'{"post_id":"p1","author_id":7,"created_at_ms":1700000000001,"text":"x"}'
+GOOD_POST = b'{"post_id":"p1","author_id":"7","created_at_ms":1700000000001,"text":"x"}'
 
 
 def write_letter(
