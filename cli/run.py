@@ -17,6 +17,7 @@ import click
 
 from feedmill.cli.options import with_given_environment
 from feedmill.cli.output import print_local_stack_log
+from feedmill.cli.own_command import own_command
 from feedmill.cli.worker import isolate_option, without_option
 from feedmill.deploy.local import default_folder, down, status, up
 from feedmill.deploy.supervisor import Supervisor, WorkerSpec, isolated, stop_on_signals
@@ -233,15 +234,7 @@ def _print_addresses(environment: Environment, supervisor: Supervisor) -> None:
     if supervisor.web.port:
         click.echo(f"metrics on http://{environment.host}:{supervisor.web.port}/metrics")
     click.echo("\nIn another terminal, let engagement count for more than quality:\n")
-    click.echo(f"    {_own_command()} config set weights alpha=0.1 beta=0.9\n")
-
-
-def _own_command() -> str:
-    """How the user calls feedmill: the script of this environment if it has one."""
-    script = Path(sys.executable).parent / "feedmill"
-    if script.exists():
-        return os.path.relpath(script)
-    return "feedmill" if "feedmill" in Path(sys.argv[0]).name else sys.argv[0]
+    click.echo(f"    {own_command()} config set weights alpha=0.1 beta=0.9\n")
 
 
 def _log_to_folder(folder: Path) -> None:

@@ -1,0 +1,25 @@
+"""How the user calls feedmill, for the commands that a command proposes."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+
+def own_command() -> str:
+    """Return how to call this feedmill: by its name where that finds it, else by its path."""
+    script = Path(sys.executable).parent / "feedmill"
+    found = shutil.which("feedmill")
+    if not script.exists() or (found is not None and Path(found).samefile(script)):
+        return "feedmill"
+    return os.path.relpath(script)
+
+
+def proposed(words: Sequence[str], variables: Mapping[str, str] | None = None) -> str:
+    """Return a command line to paste, with the variables before it that it needs."""
+    before = [f"{name}={shlex.quote(text)}" for name, text in (variables or {}).items()]
+    return " ".join([*before, own_command(), *map(shlex.quote, words)])
