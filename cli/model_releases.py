@@ -138,7 +138,7 @@ def tried_release(environment: Environment, card: ModelCard, by: str, note: str)
     BadArtifact, UsageError
         The trial refuses it, or the store does not give it.
     """
-    store = store_of(card.name, environment.models)
+    store = store_of(card.name, environment.models, card.sha256)
     with local_copy(store, card.name, card.sha256) as folder:
         answers = try_model(Trial(card.name, card.sha256, str(folder))).answers
     return ModelRelease(card.sha256, answers, by, note)

@@ -8,7 +8,7 @@ from feedmill.events.errors import UsageError
 from feedmill.models.artifact import ModelCard
 from feedmill.models.store import find_card, installed_version
 from feedmill.streams.kafka.topic_reader import read_all
-from feedmill.streams.releases.loading import MODELS, store_of
+from feedmill.streams.releases.loading import MODELS, shipped_store, store_of
 from feedmill.streams.releases.release_history import ReleaseHistory
 from feedmill.streams.releases.release_log import TOPIC
 from feedmill.streams.settings.environment import Environment
@@ -22,11 +22,13 @@ def read_history(environment: Environment) -> ReleaseHistory:
 
 def chosen_card(environment: Environment, model: str, version: str | None) -> ModelCard:
     """Return the card of a version, of the one in force if None."""
-    store = store_of(model, environment.models)
+    shipped = shipped_store(model)
+    store = environment.models or shipped
     if version is None:
         release = read_history(environment).current(model)
-        sha256 = installed_version(store, model) if release is None else release.sha256
+        installed = installed_version(store_of(model, store), model)
+        sha256 = installed if release is None else release.sha256
         if sha256 is None:
             raise UsageError(f"`{model}` has no card in {store}; train it, or set FEEDMILL_MODELS")
         version = sha256
-    return find_card(store, model, version)
+    return find_card(store, model, version, shipped)

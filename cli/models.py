@@ -24,7 +24,7 @@ from feedmill.cli.options import with_environment
 from feedmill.cli.output import json_option, print_json, print_table, time_text
 from feedmill.models.cards import card_page
 from feedmill.models.store import cards_of, installed_version
-from feedmill.streams.releases.loading import MODELS, store_of
+from feedmill.streams.releases.loading import MODELS, shipped_store, store_of
 from feedmill.streams.releases.release_history import ReleaseHistory
 from feedmill.streams.settings.environment import Environment
 
@@ -33,7 +33,7 @@ from feedmill.streams.settings.environment import Environment
 def models() -> None:
     """Release versions of models to running workers, compare them, and go back.
 
-    Versions come from the store: FEEDMILL_MODELS, else the models that ship with feedmill.
+    Versions come from the store FEEDMILL_MODELS, and from the models that ship with feedmill.
     """
 
 
@@ -71,11 +71,13 @@ def list_command(environment: Environment, model: str | None, as_json: bool) -> 
 
 
 def _versions(environment: Environment, history: ReleaseHistory, name: str) -> Iterator[Any]:
-    store = store_of(name, environment.models)
-    released, installed = history.current(name), installed_version(store, name)
+    shipped = shipped_store(name)
+    store = environment.models or shipped
+    released = history.current(name)
+    installed = installed_version(store_of(name, store), name)
     in_force = installed if released is None else released.sha256
     challenger, canary = history.challenger(name).challenger, history.canaries.current(name)
-    for card in cards_of(store, name):
+    for card in cards_of(store, name, shipped):
         states = ["in force"] if card.sha256 == in_force else []
         states += ["frozen"] if states and released is not None and released.frozen else []
         states += ["installed"] if card.sha256 == installed else []

@@ -16,11 +16,13 @@ from typing import IO, NamedTuple
 
 import msgspec
 
+from feedmill.events.errors import FeedmillError
 from feedmill.streams.observe.http import StatusServer
 from feedmill.streams.observe.merged_metrics import merge
 from feedmill.streams.observe.metrics import Metrics
 from feedmill.streams.observe.status import STATUS_FD, Status, decode
 from feedmill.streams.settings.environment import Environment, environment_variables
+from feedmill.streams.stages.worker_process import CANNOT_START
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +33,7 @@ _MIN_PAUSE_S, _MAX_PAUSE_S = 0.5, 30.0
 _STABLE_AFTER_S = 30.0
 # A worker reports every second; one that did not for this long is not ready.
 _SILENT_AFTER_S = 15.0
+_LAST_REPORT_S = 1.0
 
 _MODULE = "feedmill.streams.stages.worker_process"
 
@@ -57,6 +60,7 @@ class WorkerProcess:
     """The process of a worker, and the status that it reported last.
 
     `status` is None, and `reported_at` (monotonic seconds) meaningless, until its first report.
+    `error` is why it ended last, in its own words; where it `cannot_start` it is not restarted.
     """
 
     name: str
@@ -65,12 +69,15 @@ class WorkerProcess:
     status: Status | None = None
     reported_at: float = 0.0
     restarts: int = 0
+    error: str = ""
+    cannot_start: bool = False
     log_file: IO[bytes] | None = field(default=None, repr=False)
 
     def not_ready_reason(self) -> str:
         """Why it is not ready; "" if it is."""
         if self.process is None or self.process.returncode is not None:
-            return f"{self.name}: down, is restarted"
+            state = "cannot start" if self.cannot_start else "down, is restarted"
+            return f"{self.name}: {state}" + (f": {self.error}" if self.error else "")
         if self.status is None:
             return f"{self.name}: starting"
         if time.monotonic() - self.reported_at > _SILENT_AFTER_S:
@@ -110,10 +117,14 @@ class Supervisor:
     async def run(self) -> None:
         """Start all workers, restart those that end, and stop all once `stopping` is set.
 
+        A worker that cannot start is not restarted; the others go on.
+
         Raises
         ------
         UsageError
             The environment's port cannot be used.
+        FeedmillError
+            No worker can start; its text has the reasons.
         """
         environment = self.environment
         if environment.port is not None:
@@ -123,6 +134,8 @@ class Supervisor:
             await asyncio.gather(*(self._keep_running(child) for child in self.children))
         finally:
             await self.web.stop()
+        if not self.stopping.is_set():
+            raise FeedmillError(self.ready_reason())
 
     async def wait_ready(self) -> None:
         """Return when every worker is ready, or `stopping` is set."""
@@ -136,6 +149,10 @@ class Supervisor:
             code = await self._run_once(child)
             if self.stopping.is_set():
                 return
+            if code == CANNOT_START:
+                child.cannot_start = True
+                log.error("%s", child.not_ready_reason())
+                return
             child.restarts += 1
             self.metrics.add("feedmill_worker_restarts_total", child=child.name)
             ran_s = time.monotonic() - start
@@ -148,7 +165,7 @@ class Supervisor:
         """Start the process and return its exit code once it has ended."""
         reading, writing = os.pipe()
         os.set_blocking(writing, False)
-        child.status = None
+        child.status, child.error = None, ""
         try:
             child.process = await asyncio.create_subprocess_exec(
                 sys.executable,
@@ -172,6 +189,8 @@ class Supervisor:
         if not ended.done():
             await self._stop(child, ended)
         stop.cancel()
+        # The last report may still be in the pipe; it ends with the process.
+        await asyncio.wait((reports,), timeout=_LAST_REPORT_S)
         reports.cancel()
         await asyncio.gather(stop, reports, return_exceptions=True)
         return await ended
@@ -197,6 +216,7 @@ class Supervisor:
                 with suppress(msgspec.DecodeError):
                     child.status = decode(line)
                     child.reported_at = time.monotonic()
+                    child.error = child.status.error
         finally:
             transport.close()
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from feedmill.events.gates import GatePolicy
 from feedmill.filters.model import Evidence, FilterModel
 from feedmill.models.artifact import read_artifact
+from feedmill.models.store import store_with
 from feedmill.models.store_files import Store
 
 STORE = Path(__file__).parent / "artifacts"
@@ -42,7 +43,7 @@ class FilterSpec:
     gate: GatePolicy = field(default_factory=GatePolicy)
 
     def load(self, store: Store | None = None, sha256: str | None = None) -> FilterModel:
-        """Load the model from `store`, the shipped one if None: the card's, or that with a sha256.
+        """Load the model that the card names, or a version of it; from `store`, else as it ships.
 
         Called once at start and once per release; reads one file of well under a megabyte.
 
@@ -51,5 +52,6 @@ class FilterSpec:
         BadArtifact
             There is no card or artifact, it was altered, or it was trained on other evidence.
         """
-        artifact = read_artifact(store or STORE, self.name, self.evidence.names, sha256)
+        where = store_with(store, self.name, STORE, sha256)
+        artifact = read_artifact(where, self.name, self.evidence.names, sha256)
         return FilterModel.of(artifact, self.evidence, self.believed_self_labels)

@@ -80,6 +80,15 @@ class RemoteStore:
                 raise _refusal(content, path)
         return {paths[path]: text for path, text in found.items() if isinstance(text, bytes)}
 
+    def has(self, name: str) -> bool:
+        """Return whether there is a file of this name."""
+        path = self._path(name)
+        try:
+            self._asked(lambda: self._files.info(path), path)
+        except FileNotFoundError:
+            return False
+        return True
+
     def sizes(self, folder: str) -> dict[str, int]:
         """Return the sizes of the files right in a folder, "" for the store's own, by name."""
         path = self._path(folder) if folder else self.address.removeprefix(SCHEME)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
@@ -13,17 +13,37 @@ import msgspec
 
 from feedmill.events.errors import BadArtifact, UsageError
 from feedmill.models.artifact import ModelCard, card_file, read_card, read_content
-from feedmill.models.store_files import Store, file_sizes, read_files, write_file
+from feedmill.models.store_files import Store, file_sizes, has_file, read_files, write_file
 
 _LEAST_DIGITS = 6
 Card = TypeVar("Card")
 
 
-def cards_of(store: Store, name: str) -> list[ModelCard]:
+def store_with(store: Store | None, name: str, shipped: Path, sha256: str | None = None) -> Store:
+    """Return the store that has a model: the given one, or the shipped one where that lacks it.
+
+    It has a model if it has the card `<name>.json`, and a version if it has the artifact of this
+    sha256.  What neither has is looked for in the given one, which errors then name.
+
+    Raises
+    ------
+    UsageError
+        The server of the store does not tell.
+    """
+    file = f"{name}.json" if sha256 is None else f"{sha256}.npz"
+    if store is None or (not has_file(store, file) and has_file(shipped, file)):
+        return shipped
+    return store
+
+
+def cards_of(store: Store, name: str, shipped: Path | None = None) -> list[ModelCard]:
     """Return the cards of all versions of a model whose artifacts are there, the newest first.
 
-    By the day of their training, then by version.
+    By the day of their training, then by version.  Those of `shipped` are among them.
     """
+    if shipped is not None:
+        found = {card.sha256: card for one in (shipped, store) for card in cards_of(one, name)}
+        return _newest_first(found.values())
     files = file_sizes(store)
     own = {file: n for file, n in files.items() if file.partition("@")[0] in (name, f"{name}.json")}
     cards = {
@@ -31,8 +51,11 @@ def cards_of(store: Store, name: str) -> list[ModelCard]:
         for card in card_files(store, own, ModelCard).values()
         if card.name == name
     }
-    there = [card for card in cards.values() if f"{card.sha256}.npz" in files]
-    return sorted(there, key=lambda card: (card.trained_on, card.version), reverse=True)
+    return _newest_first(card for card in cards.values() if f"{card.sha256}.npz" in files)
+
+
+def _newest_first(cards: Iterable[ModelCard]) -> list[ModelCard]:
+    return sorted(cards, key=lambda card: (card.trained_on, card.version), reverse=True)
 
 
 def installed_version(store: Store, name: str) -> str | None:
@@ -43,8 +66,8 @@ def installed_version(store: Store, name: str) -> str | None:
         return None
 
 
-def find_card(store: Store, name: str, version: str) -> ModelCard:
-    """Return the card of the version that begins with these hexadecimal digits.
+def find_card(store: Store, name: str, version: str, shipped: Path | None = None) -> ModelCard:
+    """Return the card of the version that begins with these hexadecimal digits, as `cards_of`.
 
     Raises
     ------
@@ -52,7 +75,7 @@ def find_card(store: Store, name: str, version: str) -> ModelCard:
         No version begins so, or several do, or it is no version.
     """
     check_digits(version)
-    known = cards_of(store, name)
+    known = cards_of(store, name, shipped)
     found = [card for card in known if card.sha256.startswith(version)]
     if len(found) == 1:
         return found[0]

@@ -59,6 +59,12 @@ def read_file(store: Store, name: str, most_bytes: int = MOST_BYTES) -> bytes:
     return content
 
 
+def has_file(store: Store, name: str) -> bool:
+    """Return whether a store has a file; raises `UsageError` where its server does not tell."""
+    _check(name)
+    return store.has(name) if isinstance(store, RemoteStore) else (store / name).is_file()
+
+
 def read_hashed(
     store: Store, sha256: str, label: str, *, if_missing: str, if_altered: str
 ) -> bytes:

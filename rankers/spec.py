@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from feedmill.models.artifact import Artifact, read_artifact
+from feedmill.models.store import store_with
 from feedmill.models.store_files import Store
 
 STORE = Path(__file__).parent / "artifacts"
@@ -34,7 +35,7 @@ class RankerSpec(Generic[Model]):
     build: Callable[[Artifact], Model]
 
     def load(self, store: Store | None = None, sha256: str | None = None) -> Model:
-        """Load the model from `store`, the shipped one if None: the card's, or that with a sha256.
+        """Load the model that the card names, or a version of it; from `store`, else as it ships.
 
         Called once at start and once per release; reads one file of well under a megabyte.
 
@@ -43,4 +44,5 @@ class RankerSpec(Generic[Model]):
         BadArtifact
             There is no card or artifact, it was altered, or it was trained on other features.
         """
-        return self.build(read_artifact(store or STORE, self.name, self.features, sha256))
+        where = store_with(store, self.name, STORE, sha256)
+        return self.build(read_artifact(where, self.name, self.features, sha256))

@@ -17,6 +17,7 @@ class Status(msgspec.Struct, frozen=True):
     """The state of a stage instance.
 
     `not_ready` is "" if it is ready, else the reason; `metrics` are in Prometheus' text format.
+    `error` is why the process is about to end, in the last status of one that fails.
     """
 
     stage: str
@@ -24,6 +25,7 @@ class Status(msgspec.Struct, frozen=True):
     pid: int
     not_ready: str
     metrics: str
+    error: str = ""
 
 
 _encode = msgspec.json.Encoder().encode

@@ -17,7 +17,7 @@ from feedmill.events.release import TriedVersion
 from feedmill.features.post_batch import PostBatch
 from feedmill.filters import registry as filters
 from feedmill.filters.spec import STORE as FILTER_STORE
-from feedmill.models.store import local_copy
+from feedmill.models.store import local_copy, store_with
 from feedmill.models.store_files import Store
 from feedmill.models.text_model import TextModel
 from feedmill.rankers import registry as rankers
@@ -78,9 +78,14 @@ class LoadedText(NamedTuple):
     ms_a_post: float = 0.0
 
 
-def store_of(name: str, store: Store | None) -> Store:
-    """Return the store of a model's artifacts: the given one, else that of those that ship."""
-    return store or (FILTER_STORE if name in filters.FILTERS else RANKER_STORE)
+def shipped_store(name: str) -> Path:
+    """Return the store of those models that ship to which this one belongs."""
+    return FILTER_STORE if name in filters.FILTERS else RANKER_STORE
+
+
+def store_of(name: str, store: Store | None, sha256: str | None = None) -> Store:
+    """Return the store that has a model, or its version: the given one, else that which ships."""
+    return store_with(store, name, shipped_store(name), sha256)
 
 
 def load_model(name: str, store: Store | None, sha256: str | None = None) -> AnyModel:
@@ -105,9 +110,8 @@ def load_tried(name: str, store: Store | None, version: TriedVersion) -> tuple[A
     BadArtifact, UsageError
         The store does not give it, or the trial refuses it.
     """
-    with local_copy(store, name, version.sha256) as folder:
-        where = None if folder is None else str(folder)
-        result = try_model(Trial(name, version.sha256, where, version.answers))
+    with local_copy(store_of(name, store, version.sha256), name, version.sha256) as folder:
+        result = try_model(Trial(name, version.sha256, str(folder), version.answers))
         model = load_model(name, folder, version.sha256)
     # The first call is ten times as slow as the next; let no post wait for it.
     answers_of(model)

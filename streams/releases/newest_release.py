@@ -10,7 +10,7 @@ from feedmill.models.store import local_copy
 from feedmill.models.store_files import Store
 from feedmill.streams.releases.background_loads import failure_reason
 from feedmill.streams.releases.known_answers import AnyModel, answers_of
-from feedmill.streams.releases.loading import Trial, load_model, try_model
+from feedmill.streams.releases.loading import Trial, load_model, store_of, try_model
 from feedmill.streams.releases.release_log import ReleasedVersion
 
 
@@ -60,9 +60,8 @@ def _load(name: str, store: Store | None, one: ReleasedVersion, current: str) ->
     if release is None:
         model = load_model(name, store)
         return None if model.version == current else model
-    with local_copy(store, name, release.sha256) as folder:
-        where = None if folder is None else str(folder)
-        try_model(Trial(name, release.sha256, where, release.answers))
+    with local_copy(store_of(name, store, release.sha256), name, release.sha256) as folder:
+        try_model(Trial(name, release.sha256, str(folder), release.answers))
         if release.version == current:
             return None
         model = load_model(name, folder, release.sha256)

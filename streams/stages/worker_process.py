@@ -12,17 +12,21 @@ from collections.abc import Sequence
 # `np.unique` imports it when it is first called: 17 ms of a cycle.
 import numpy.ma  # noqa: F401 - see above
 
-from feedmill.events.errors import FeedmillError
+from feedmill.events.errors import BadArtifact, FeedmillError
+from feedmill.streams.observe.status import Status, status_pipe, write_status
 from feedmill.streams.settings.environment import Environment, read_environment
 from feedmill.streams.stages.flow import ENGAGEMENT, chosen_stages, group_of, steps_of
 from feedmill.streams.stages.heap import keep_heap_small
 from feedmill.streams.stages.worker import Worker
 
+# What a supervisor restarts, and what it does not: the next start would end alike.
+FAILED, CANNOT_START = 1, 3
+
 _FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
 def run_worker(stages: Sequence[str], environment: Environment) -> int:
-    """Run a worker until a signal stops it; the exit code: 0 stopped, 1 failed."""
+    """Run a worker until a signal stops it; the exit code: 0 stopped, or as `_failed`."""
     logging.basicConfig(
         level=os.environ.get("FEEDMILL_LOG_LEVEL", "INFO").upper(), format=_FORMAT, force=True
     )
@@ -34,11 +38,24 @@ def run_worker(stages: Sequence[str], environment: Environment) -> int:
         new_worker(stages, environment).run()
     except FeedmillError as error:
         log.error("%s", error)
-        return 1
-    except Exception:
+        return _failed(error)
+    except Exception as error:
         log.exception("the worker failed")
-        return 1
+        return _failed(error)
     return 0
+
+
+def _failed(error: Exception) -> int:
+    """Tell the supervisor, if there is one, why this process ends; return its exit code.
+
+    A model that does not fit stays as it is until somebody puts it right.  What a service refuses,
+    or has not got yet, may be there at the next start.
+    """
+    text = str(error) if isinstance(error, FeedmillError) else f"{type(error).__name__}: {error}"
+    pipe = status_pipe(os.environ)
+    if pipe is not None:
+        write_status(pipe, Status("worker", "", os.getpid(), text, "", error=text))
+    return CANNOT_START if isinstance(error, BadArtifact) else FAILED
 
 
 def new_worker(stages: Sequence[str], environment: Environment) -> Worker:
@@ -69,7 +86,8 @@ def main() -> None:
         environment = read_environment()
     except FeedmillError as error:
         print(f"feedmill: {error}", file=sys.stderr)
-        sys.exit(1)
+        _failed(error)
+        sys.exit(CANNOT_START)
     code = run_worker(sys.argv[1:], environment)
     logging.shutdown()
     sys.stdout.flush()

@@ -24,7 +24,7 @@ from feedmill.streams.kafka.connection import Connection
 from feedmill.streams.kafka.log_consumer import END, LogConsumer
 from feedmill.streams.observe.http_thread import StatusThread
 from feedmill.streams.observe.metrics import Metrics
-from feedmill.streams.releases.loading import MODELS, load_model, store_of
+from feedmill.streams.releases.loading import MODELS, load_model, shipped_store
 from feedmill.streams.settings.environment import Environment
 from feedmill.streams.settings.log_time import LogTime
 from feedmill.streams.settings.settings_log import SettingsLog
@@ -140,9 +140,10 @@ class WatchProcess:
     def _load(self, name: str, version: str) -> NgramModel | None:
         if name not in FILTERS:
             return None
-        store = store_of(name, self._environment.models)
+        shipped = shipped_store(name)
+        store = self._environment.models or shipped
         try:
-            model = load_model(name, store, find_card(store, name, version).sha256)
+            model = load_model(name, store, find_card(store, name, version, shipped).sha256)
         except FeedmillError as error:
             log.warning("the share of unknown n-grams of %s is not watched: %s", name, error)
             return None

@@ -16,9 +16,11 @@ import pytest
 from feedmill.deploy import supervisor as supervisor_module
 from feedmill.deploy.local.process import write_atomically
 from feedmill.deploy.supervisor import Supervisor, WorkerProcess, isolated
+from feedmill.events.errors import FeedmillError
 from feedmill.streams.observe.metrics import Metrics
 from feedmill.streams.observe.status import Status, encode
 from feedmill.streams.settings.environment import Environment
+from feedmill.streams.stages.worker_process import CANNOT_START
 
 # Notes its variables and each start, reports what `reports.json` has, then does what
 # `<stage>.behaviour` says: "run" until SIGTERM, "ignore" SIGTERM, or end with an exit code.
@@ -141,6 +143,50 @@ def test_a_stage_that_ends_is_restarted_and_the_others_go_on(folder: Folder) -> 
     text = supervisor.metrics.text()
     assert 'feedmill_worker_restarts_total{child="spam"' in text
     assert 'child="nsfw"' not in text
+
+
+def failure(text: str) -> str:
+    return encode(Status("spam", "i", 1, text, "", error=text)).decode()
+
+
+def test_a_stage_that_cannot_start_is_not_restarted_and_says_why(folder: Folder) -> None:
+    folder.behave("spam", str(CANNOT_START))
+    folder.behave("nsfw", "run")
+    folder.reports(failure("no artifact at models/"))
+    supervisor = Supervisor(Environment(), isolated(["spam", "nsfw"]), folder.path / "logs")
+
+    async def check() -> None:
+        await until(lambda: supervisor.children[0].cannot_start)
+        await until(lambda: supervisor.children[1].status)
+        assert supervisor.ready_reason().startswith(
+            "spam: cannot start: no artifact at models/; nsfw: "
+        )
+
+    supervised(supervisor, check)
+    assert len(folder.starts("spam")) == len(folder.starts("nsfw")) == 1
+    assert supervisor.children[0].restarts == 0
+
+
+def test_a_supervisor_of_what_cannot_start_ends_with_the_reasons(folder: Folder) -> None:
+    folder.behave("spam", str(CANNOT_START))
+    folder.reports(failure("no artifact at models/"))
+    supervisor = Supervisor(Environment(), isolated(["spam"]), folder.path / "logs")
+    with pytest.raises(FeedmillError, match="^spam: cannot start: no artifact at models/$"):
+        asyncio.run(asyncio.wait_for(supervisor.run(), 60))
+    assert len(folder.starts("spam")) == 1
+
+
+def test_what_made_a_stage_fail_is_said_while_it_is_restarted(folder: Folder) -> None:
+    folder.behave("spam", "1")
+    folder.reports(report(), failure("the store does not answer"))
+    supervisor = Supervisor(Environment(), isolated(["spam"]), folder.path / "logs")
+    expected = "spam: down, is restarted: the store does not answer"
+
+    async def check() -> None:
+        await until(lambda: supervisor.ready_reason() == expected)
+        await until(lambda: len(folder.starts("spam")) >= 2)
+
+    supervised(supervisor, check)
 
 
 def test_a_stage_that_does_not_stop_is_killed(

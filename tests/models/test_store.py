@@ -8,10 +8,18 @@ import pytest
 
 from builders.model_store import add_version, shipped_store
 from feedmill.events.errors import BadArtifact, UsageError
-from feedmill.models.artifact import read_artifact, read_card, save_artifact
+from feedmill.filters.spec import STORE as FILTER_STORE
+from feedmill.models.artifact import read_artifact, read_card, read_content, save_artifact
 from feedmill.models.remote_store import RemoteStore
-from feedmill.models.store import cards_of, find_card, installed_version, local_copy
+from feedmill.models.store import (
+    cards_of,
+    find_card,
+    installed_version,
+    local_copy,
+    store_with,
+)
 from feedmill.models.store_files import file_sizes, write_file
+from feedmill.streams.releases.loading import MODELS, load_model
 
 
 def test_every_version_whose_artifact_is_there_is_found_the_newest_first(tmp_path: Path) -> None:
@@ -72,3 +80,40 @@ def test_a_copy_of_what_is_on_a_server_is_checked_and_goes_again(
         pass
     with local_copy(folder, "quality", None) as same:
         assert same == folder
+
+
+def test_what_a_store_lacks_comes_from_the_shipped_one(tmp_path: Path) -> None:
+    shipped, own = shipped_store(tmp_path / "shipped"), tmp_path / "own"
+    other = add_version(shipped, "quality")
+    assert store_with(None, "quality", shipped) == shipped
+    assert store_with(own, "quality", shipped) == shipped
+    assert store_with(own, "quality", shipped, other) == shipped
+    content = read_content(shipped, "quality", other)
+    save_artifact(own, find_card(shipped, "quality", other), content)
+    assert store_with(own, "quality", shipped) == own
+    assert store_with(own, "quality", shipped, other) == own
+    # What neither has is an error that names the store of the user.
+    assert store_with(own, "quality", shipped, "0" * 64) == own
+    assert len(cards_of(own, "quality")) == 1
+    both = cards_of(own, "quality", shipped)
+    assert [card.sha256 for card in both] == [card.sha256 for card in cards_of(shipped, "quality")]
+    assert find_card(own, "quality", both[-1].version, shipped) == both[-1]
+
+
+def test_a_store_on_a_server_is_asked_what_it_has(s3_store: RemoteStore, tmp_path: Path) -> None:
+    shipped = shipped_store(tmp_path / "shipped")
+    assert store_with(s3_store, "quality", shipped) == shipped
+    card = read_card(shipped, "quality")
+    save_artifact(s3_store, card, read_content(shipped, "quality", card.sha256))
+    assert store_with(s3_store, "quality", shipped) == s3_store
+    assert store_with(s3_store, "quality", shipped, card.sha256) == s3_store
+
+
+def test_a_store_with_one_trained_model_serves_the_shipped_others(tmp_path: Path) -> None:
+    card = read_card(FILTER_STORE, "spam")
+    save_artifact(tmp_path, card, read_content(FILTER_STORE, "spam", card.sha256))
+    for name in MODELS:
+        assert load_model(name, tmp_path).version == load_model(name, None).version
+    (tmp_path / f"{card.sha256}.npz").unlink()
+    with pytest.raises(BadArtifact, match=f"no artifact at {tmp_path}"):
+        load_model("spam", tmp_path)
