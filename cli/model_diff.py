@@ -11,8 +11,8 @@ from feedmill.cli.options import with_environment
 from feedmill.cli.output import json_option, plain_table, print_json
 from feedmill.cli.train_summary import metrics_table
 from feedmill.filters.registry import FILTERS
+from feedmill.filters.spec import STORE
 from feedmill.models.artifact import ModelCard
-from feedmill.streams.releases.loading import store_of
 from feedmill.streams.settings.environment import Environment
 from feedmill.training.evaluation.side_by_side import kept_data, measured_beside
 
@@ -56,7 +56,7 @@ def _metrics(environment: Environment, card: ModelCard, other: ModelCard) -> Map
     """Return the metrics of a card, and those on rows of the other that its store keeps."""
     if card.name not in FILTERS or card.sha256 == other.sha256:
         return card.metrics
-    spec, store = FILTERS[card.name], store_of(card.name, environment.models)
+    spec, store = FILTERS[card.name], environment.models or STORE
     try:
         data = kept_data(spec, other, store)
     except ModuleNotFoundError:  # the rows are Parquet, which needs the extra `train`

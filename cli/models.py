@@ -1,7 +1,7 @@
 """`feedmill models list|show`: the versions of models.
 
-The other commands are in `model_diff.py`, `model_releases.py`, `model_shadow.py`, `model_compare.py`,
-`model_health.py`, `model_watch.py` and `model_purge.py`.
+The other commands are in `model_diff.py`, `model_releases.py`, `model_shadow.py`,
+`model_compare.py`, `model_health.py`, `model_watch.py` and `model_purge.py`.
 """
 
 from __future__ import annotations

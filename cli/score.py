@@ -23,7 +23,7 @@ from feedmill.models.store_files import Store
 from feedmill.models.text_model import Scores
 from feedmill.rankers.registry import ENGAGEMENT_RANKER, RANKERS, TEXT_RANKERS
 from feedmill.streams.kafka.topic_table import DAY_MS
-from feedmill.streams.releases.loading import store_of
+from feedmill.streams.releases.loading import shipped_store
 from feedmill.streams.settings.environment import read_environment
 
 BATCH = 256
@@ -139,7 +139,10 @@ def load_scorer(
         The store has no such version, or several.
     """
     store = store or read_environment().models
-    sha256 = None if version is None else find_card(store_of(name, store), name, version).sha256
+    sha256 = None
+    if version is not None:
+        shipped = shipped_store(name)
+        sha256 = find_card(store or shipped, name, version, shipped).sha256
     if name == ENGAGEMENT_RANKER.name:
         ranker = ENGAGEMENT_RANKER.load(store, sha256)
         by_post = counted or {}

@@ -149,16 +149,16 @@ def train(
     if model in RANKERS:
         given.check_for_ranker(look)
         run = RankerRun(model, data, topics, given.since_ms, store, trained_on, keeps_rows)
-        trained, data = train_ranker(environment, run), None
+        card, learned = train_ranker(environment, run), None
     else:
         topics.check_for_filter()
         if since and not from_labels:
             raise UsageError("--since needs --from-labels")
-        trained, data = _train_on_labels(environment, given, store, trained_on, look, looks)
+        card, learned = _train_on_labels(environment, given, store, trained_on, look, looks)
     if as_json:
-        print_json(msgspec.to_builtins(trained))
+        print_json(msgspec.to_builtins(card))
     else:
-        _show(environment, trained, store, data)
+        _show(environment, card, store, learned)
 
 
 def _show(

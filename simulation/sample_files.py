@@ -1,4 +1,4 @@
-"""Files to try training, scoring and lists with: **all of them simulated**, from the demo's phrases.
+"""Files to try training, scoring and lists with: **all simulated**, from the demo's phrases.
 
 What is measured on them tells nothing about people.  The same seed gives the same bytes.
 """

@@ -85,7 +85,7 @@ def measured_beside(model: TextModel, card: ModelCard, data: TrainingData) -> di
         if not _is_learned(card, data, dataset.rows.source):
             rows = dataset.rows.without_test()
             figures |= _figures(rows, model.score_many(rows.posts))
-    validation = [dataset.rows.split(VALIDATION[1:]) for dataset in data.ordinary]
+    validation = [dataset.rows.split("validation") for dataset in data.ordinary]
     if chosen := [rows for rows in validation if len(rows)]:
         figures |= ordinary_figures(model, chosen, VALIDATION)
     return {name: figure.value for name, figure in figures.items()}
