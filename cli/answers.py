@@ -30,7 +30,11 @@ def answer_line(answer: SettingAnswer) -> str:
 
 
 def check_answers(
-    answers: Sequence[SettingAnswer], timeout_s: float, what: str, otherwise: str
+    answers: Sequence[SettingAnswer],
+    timeout_s: float,
+    what: str,
+    otherwise: str,
+    if_refused: str = "",
 ) -> None:
     """Fail where an instance refused, or was silent.
 
@@ -40,6 +44,8 @@ def check_answers(
         What came, and how long was waited.
     what, otherwise
         What was written, and what silent instances will do.
+    if_refused
+        What is to be said after the reason of a refusal.
 
     Raises
     ------
@@ -50,7 +56,7 @@ def check_answers(
     silent = [answer.instance for answer in answers if answer.state == "silent"]
     if refused:
         names = ", ".join(answer.instance for answer in refused)
-        raise FeedmillError(f"refused by {names}: {refused[0].reason}")
+        raise FeedmillError(f"refused by {names}: {refused[0].reason}{if_refused}")
     if silent:
         raise FeedmillError(
             f"{what} is written, but {', '.join(silent)} did not answer within {timeout_s:g} s;"

@@ -42,6 +42,11 @@ class ChangeOptions:
     timeout_s: float
     as_json: bool
 
+    @property
+    def headers(self) -> dict[str, str]:
+        """Who and why, for a record that has no value to say so."""
+        return {"by": self.by, "note": self.note}
+
     def tell(self, line: str) -> None:
         """Print a line for people; nothing where the answer is JSON."""
         if not self.as_json:

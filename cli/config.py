@@ -9,6 +9,7 @@ import click
 
 from feedmill.cli.answers import answer_line, check_answers, instances_topic
 from feedmill.cli.change_options import timeout_option
+from feedmill.cli.gates import warn_of_gates
 from feedmill.cli.options import by_option, user_name, with_environment
 from feedmill.cli.output import json_option, print_json, print_table, short_json, time_text
 from feedmill.cli.setting_value import parse_setting_value
@@ -224,10 +225,16 @@ class SettingChange(NamedTuple):
 
 
 def _check_applies(log: ConfigLog, change: SettingChange) -> None:
+    settings = log.settings
     try:
-        log.settings.fold(change.key.encode(), change.record, log.settings.offset + 1)
+        settings = settings.fold(change.key.encode(), change.record, settings.offset + 1)
     except BadSetting as error:
         raise BadSetting(f"refused, nothing was sent: {error}") from None
+    kind, _, feed = change.key.partition("/")
+    if kind == "gates":
+        # The feeds that set some gates of their own inherit the others.
+        for name in [feed] if feed else sorted({"", *settings.gates}):
+            warn_of_gates(name, settings.gates_of(name))
 
 
 def _send_and_wait(environment: Environment, change: SettingChange) -> None:

@@ -9,6 +9,7 @@ import click
 
 from feedmill.cli.options import with_environment
 from feedmill.cli.output import print_json, print_table, time_text
+from feedmill.cli.unknown_post import why_unknown
 from feedmill.events.errors import UsageError
 from feedmill.rankers.score import LEAST_SUM
 from feedmill.streams.redis.explanation import Explanation, why_absent
@@ -21,6 +22,10 @@ WHOLE = 10_000  # the largest feed a setting allows
 READINGS = 5
 
 
+class UnknownPost(Exception):
+    """Redis knows no such post."""
+
+
 @click.command("explain")
 @click.argument("post_id")
 @click.option("--feed", default="global", show_default=True, help="by whose weights and gates")
@@ -29,7 +34,11 @@ READINGS = 5
 def explain(environment: Environment, post_id: str, feed: str, as_json: bool) -> None:
     """Show what each signal gives to a post's score, or why it is not shown."""
     shown = open_feed_reader(environment.redis, environment.redis_prefix)
-    explanation = read_explanation(shown, post_id, feed)
+    try:
+        explanation = read_explanation(shown, post_id, feed)
+    except UnknownPost:
+        reason = why_unknown(environment, post_id)
+        raise UsageError(f"Redis knows no post `{post_id}`: {reason}") from None
     if as_json:
         print_json(explanation.as_dict())
     else:
@@ -44,7 +53,9 @@ def read_explanation(shown: FeedReader, post_id: str, feed_name: str) -> Explana
     Raises
     ------
     UsageError
-        Redis knows no such post or feed.
+        Redis knows no such feed.
+    UnknownPost
+        Redis knows no such post.
     """
     explanation = _read_once(shown, post_id, feed_name)
     for _ in range(READINGS - 1):
@@ -61,9 +72,7 @@ def _read_once(shown: FeedReader, post_id: str, feed_name: str) -> Explanation:
         raise UsageError(f"there is no feed `{feed_name}` in Redis; is the combiner running?")
     post = shown.post(post_id)
     if not post.known:
-        raise UsageError(
-            f"Redis knows no post `{post_id}`: never posted, deleted, or older than every window"
-        )
+        raise UnknownPost(post_id)
     in_redis = dict(feed.ranking).get(post_id)
     at_ms = now_ms()
     first = explain_post(post, feed, in_redis, "", at_ms)

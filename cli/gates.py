@@ -58,6 +58,7 @@ def preview_command(
     source is a community, a language, an author or a linked domain.
     """
     before, after = _policies(environment, value, feed)
+    warn_of_gates(feed, after)
     signals = _recent_signals(environment, now_ms() - since_ms, tuple(before))
     rows = signals.compare(before, after, now_ms(), examples)
     if as_json:
@@ -70,6 +71,14 @@ def preview_command(
     print_table(columns, [_as_texts(row) for row in shown[: 1 + _MOST_SOURCES]])
     if len(shown) > 1 + _MOST_SOURCES:
         click.echo(f"and {len(shown) - 1 - _MOST_SOURCES} more sources: --json lists them")
+
+
+def warn_of_gates(feed: str, gates: Gates) -> None:
+    """Print on stderr what of the gates of a feed, "" for the general ones, is hardly meant."""
+    for name, policy in gates.items():
+        if warning := policy.warning():
+            of_feed = f" of {feed}" if feed else ""
+            click.echo(f"warning: {name}{of_feed}: {warning}", err=True)
 
 
 def _policies(environment: Environment, value: Sequence[str], feed: str) -> tuple[Gates, Gates]:

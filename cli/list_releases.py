@@ -12,7 +12,7 @@ from feedmill.cli.change_options import (
     with_named_change,
     with_noted_change,
 )
-from feedmill.cli.model_releases import send_record
+from feedmill.cli.model_releases import pending_text, send_record
 from feedmill.cli.output import print_json
 from feedmill.events.errors import UsageError
 from feedmill.events.release import ListRelease
@@ -95,10 +95,12 @@ def _send_and_wait(
         f"{key.key}: {what}",
         change.timeout_s,
         change.tell,
+        change.headers,
     )
     if change.as_json:
         version = None if wanted is None else wanted.version
         found = [answer.as_dict() for answer in answers]
         print_json({"list": key.key, "version": version, "offset": offset, "instances": found})
     otherwise = "they follow when they can; `feedmill lists list` shows what is released"
-    check_answers(answers, change.timeout_s, "the release", otherwise)
+    pending = "" if wanted is None else pending_text(f"lists rollback {key.filter} {key.name}")
+    check_answers(answers, change.timeout_s, "the release", otherwise, pending)

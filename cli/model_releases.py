@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import click
@@ -16,7 +17,7 @@ from feedmill.cli.model_versions import chosen_card, installed_card, model_argum
 from feedmill.cli.output import print_json
 from feedmill.events.decode import encode
 from feedmill.events.errors import UsageError
-from feedmill.events.release import CANARY, ListRelease, ModelRelease, TriedVersion
+from feedmill.events.release import CANARY, SHADOW, ListRelease, ModelRelease, TriedVersion
 from feedmill.models.artifact import ModelCard
 from feedmill.models.store import cards_of, installed_version, local_copy
 from feedmill.streams.kafka.topic_reader import send
@@ -101,13 +102,13 @@ def rollback(environment: Environment, change: ChangeOptions, model: str, to: in
     else:
         target = history.rollback_target(model, to)
         release = None if target is None else target.release
-        note = "" if target is None else f"rollback to {target.offset}"
+        note = f"rollback to {'the installed version' if target is None else target.offset}"
     wanted = None
     if release is not None:
         wanted = _renewed(release, by=change.by, note=note, frozen=False, canary=None)
     else:
         _check_installed_is_another(environment, history, model)
-    _send_and_wait(environment, change, model, wanted)
+    _send_and_wait(environment, replace(change, note=note), model, wanted)
 
 
 def _check_installed_is_another(
@@ -182,8 +183,9 @@ def _renewed(release: ModelRelease, **changes: Any) -> ModelRelease:
 def _send_and_wait(
     environment: Environment, change: ChangeOptions, model: str, release: ModelRelease | None
 ) -> None:
-    answered = send_release(environment, model, release, change.timeout_s, change.tell)
-    _print_answers(change, model, release, *answered)
+    version = "the installed version" if release is None else release.version
+    done = f"{model}: {version} released"
+    send_tried(environment, change, model, model, release, done)
 
 
 def send_tried(
@@ -195,18 +197,26 @@ def send_tried(
     done: str,
 ) -> None:
     """Write a record about a version, None to end it, and print the answers as of a release."""
-    answered = send_record(environment, key, model, version, done, change.timeout_s, change.tell)
-    _print_answers(change, model, version, *answered)
+    answered = send_record(
+        environment, key, model, version, done, change.timeout_s, change.tell, change.headers
+    )
+    is_shadow = key.startswith(SHADOW)
+    back = f"models shadow {model} --stop" if is_shadow else f"models rollback {model}"
+    _print_answers(change, model, version, back, *answered)
 
 
 def _print_answers(
     change: ChangeOptions,
     model: str,
     version: TriedVersion | None,
+    back: str,
     offset: int,
     answers: Sequence[SettingAnswer],
 ) -> None:
-    """Print what came of a record as JSON, and fail where an instance refused it or is silent."""
+    """Print what came of a record as JSON, and fail where an instance refused it or is silent.
+
+    `back` is the command that takes it back.
+    """
     if change.as_json:
         print_json(
             {
@@ -217,7 +227,16 @@ def _print_answers(
             }
         )
     otherwise = "`feedmill models health` shows when they do"
-    check_answers(answers, change.timeout_s, "the release", otherwise)
+    pending = "" if version is None else pending_text(back)
+    check_answers(answers, change.timeout_s, "the release", otherwise, pending)
+
+
+def pending_text(back: str) -> str:
+    """Say what is left of a record of `models` that an instance refused, and the way back."""
+    return (
+        "; it stays on `models`, and an instance that starts later runs it if it can by then:"
+        f" `feedmill {back}` takes it back"
+    )
 
 
 def send_release(
@@ -244,14 +263,17 @@ def send_record(
     done: str,
     timeout_s: float,
     tell: Callable[[str], None],
+    headers: Mapping[str, str] | None = None,
 ) -> tuple[int, list[SettingAnswer]]:
     """Write a record of `models`, empty for None, and wait for the instances that run a model.
 
-    The rest as of `send_release`; `done` says what was done.
+    The rest as of `send_release`; `done` says what was done, `headers` who did it and why, which
+    an empty record cannot say otherwise.
     """
     with instances_topic(environment, timeout_s) as reader:
         value = None if version is None else encode(version)
-        offset, at_ms = send(environment, TOPIC, key.encode(), value)
+        said = headers if version is None else None
+        offset, at_ms = send(environment, TOPIC, key.encode(), value, said)
         instances = {} if reader is None else read_recent_instances(reader, at_ms)
         tell(f"{done} at offset {offset}")
         answers = []

@@ -6,6 +6,7 @@ The other commands are in `model_diff.py`, `model_releases.py`, `model_shadow.py
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
@@ -28,6 +29,9 @@ from feedmill.streams.releases.loading import MODELS, shipped_store, store_of
 from feedmill.streams.releases.release_history import ReleaseHistory
 from feedmill.streams.settings.environment import Environment
 
+# What a record without a version goes back to.
+_INSTALLED = "(installed)"
+
 
 @click.group()
 def models() -> None:
@@ -42,7 +46,10 @@ def models() -> None:
 @json_option
 @with_environment
 def list_command(environment: Environment, model: str | None, as_json: bool) -> None:
-    """List the versions in the store and which of them is in force; of a MODEL, its releases too.
+    """List the versions in the store and which of them is in force; of a MODEL, its history too.
+
+    The history has every release and rollback, canary and version in shadow, with who did it and
+    why.
 
     Without Kafka's answer the command fails: what is released stands on the topic `models`.
     """
@@ -52,20 +59,19 @@ def list_command(environment: Environment, model: str | None, as_json: bool) -> 
         for name in ([model] if model else MODELS)
         for row in _versions(environment, history, name)
     ]
-    releases = [] if model is None else _releases(history, model)
     if as_json:
-        print_json({"versions": rows, "releases": releases} if model else rows)
+        print_json(rows if model is None else _with_history(rows, history, model))
         return
     columns = ("model", "version", "trained", "state", "summary")
     print_table(columns, [tuple(str(row[name]) for name in columns) for row in rows])
-    if releases:
+    done = () if model is None else history.rows(model)
+    if done:
         click.echo()
-        columns = ("offset>", "time", "version", "by", "note")
         print_table(
-            columns,
+            ("offset>", "time", "what", "version", "by", "note"),
             [
-                (str(r["offset"]), time_text(r["at_ms"]), r["version"], r["by"], r["note"])
-                for r in releases
+                (str(o.offset), time_text(o.at_ms), o.what, o.version or _INSTALLED, o.by, o.note)
+                for o in done
             ],
         )
 
@@ -94,21 +100,21 @@ def _versions(environment: Environment, history: ReleaseHistory, name: str) -> I
         }
 
 
-def _releases(history: ReleaseHistory, model: str) -> list[dict[str, Any]]:
-    found = []
-    for entry in history.entries(model):
-        release = entry.release
-        found.append(
-            {
-                "offset": entry.offset,
-                "at_ms": entry.at_ms,
-                "version": "(installed)" if release is None else release.version,
-                "by": "" if release is None else release.by,
-                "note": "" if release is None else release.note,
-                "frozen": release is not None and release.frozen,
-            }
-        )
-    return found
+def _with_history(rows: list[Any], history: ReleaseHistory, model: str) -> dict[str, Any]:
+    """Return versions and releases of a model, and its whole history, canaries and shadows too."""
+    releases = [
+        {
+            "offset": entry.offset,
+            "at_ms": entry.at_ms,
+            "version": _INSTALLED if entry.release is None else entry.release.version,
+            "by": entry.by,
+            "note": entry.note,
+            "frozen": entry.release is not None and entry.release.frozen,
+        }
+        for entry in history.entries(model)
+    ]
+    done = [dataclasses.asdict(row) for row in history.rows(model)]
+    return {"versions": rows, "releases": releases, "history": done}
 
 
 @models.command("show")

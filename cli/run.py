@@ -17,7 +17,7 @@ import click
 
 from feedmill.cli.options import with_given_environment
 from feedmill.cli.output import print_local_stack_log
-from feedmill.cli.own_command import own_command
+from feedmill.cli.own_command import installation_flags, own_command
 from feedmill.cli.worker import isolate_option, without_option
 from feedmill.deploy.local import default_folder, down, status, up
 from feedmill.deploy.supervisor import Supervisor, WorkerSpec, isolated, stop_on_signals
@@ -83,6 +83,7 @@ def run(
     stages = chosen_stages(environment.signals, without=without)
     kinds = isolated(stages) if isolate else [WorkerSpec(WHOLE, stages)]
     workers = _scaled(scale, kinds)
+    flags = installation_flags(environment)
     folder = default_folder()
     on_local_stack = not _names_servers(environment)
     stop_at_end = on_local_stack and not status(folder).running
@@ -101,7 +102,7 @@ def run(
         if demo:
             # A seed of its own per run, so that a second run brings other posts.
             commands.insert(0, ["replay", "demo", "--for", "0", "--seed", str(os.getpid())])
-        asyncio.run(_run_workers(environment, workers, commands, duration_s))
+        asyncio.run(_run_workers(environment, workers, commands, duration_s, flags))
     finally:
         if stop_at_end:
             click.echo("stopping the local Kafka and Redis …")
@@ -140,6 +141,7 @@ async def _run_workers(
     workers: Sequence[WorkerSpec],
     commands: Sequence[Sequence[str]],
     duration_s: float,
+    flags: str,
 ) -> None:
     """Run the workers, and beside them these commands of feedmill once they are ready."""
     logs = default_folder().parent / "logs"
@@ -150,7 +152,7 @@ async def _run_workers(
     processes: list[asyncio.subprocess.Process] = []
     try:
         await wait_until_ready(supervisor, supervising)
-        _print_addresses(environment, supervisor)
+        _print_addresses(environment, supervisor, flags)
         for arguments in commands:
             process = await _start_command(environment, arguments, logs)
             processes.append(process)
@@ -229,12 +231,13 @@ async def _start_command(
         )
 
 
-def _print_addresses(environment: Environment, supervisor: Supervisor) -> None:
+def _print_addresses(environment: Environment, supervisor: Supervisor, flags: str) -> None:
+    """Say where it runs, and a command that is about this installation, pasted elsewhere too."""
     click.echo(f"Kafka {environment.kafka}  Redis {environment.redis_address}")
     if supervisor.web.port:
         click.echo(f"metrics on http://{environment.host}:{supervisor.web.port}/metrics")
     click.echo("\nIn another terminal, let engagement count for more than quality:\n")
-    click.echo(f"    {own_command()} config set weights alpha=0.1 beta=0.9\n")
+    click.echo(f"    {own_command()} config set weights alpha=0.1 beta=0.9{flags}\n")
 
 
 def _log_to_folder(folder: Path) -> None:

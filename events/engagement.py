@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
-from feedmill.events.limits import MAX_SAFE_INTEGER, EventId, ShortText, TimeMs
+from feedmill.events.limits import MAX_SAFE_INTEGER, EventId, EventTimeMs, ShortText
 
 EngagementKind = Literal["impression", "click", "like", "reply", "share", "dwell", "hide", "report"]
 ENGAGEMENT_KINDS: tuple[EngagementKind, ...] = (
@@ -43,7 +43,7 @@ class Engagement(Struct, frozen=True, gc=False):
     post_id: EventId
     user_id: EventId
     kind: EngagementKind
-    at_ms: TimeMs
+    at_ms: EventTimeMs
     event_id: EventId | None = None
     feed: ShortText | None = None
     feed_version: Count | None = None

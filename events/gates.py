@@ -48,6 +48,16 @@ class GatePolicy(Struct, frozen=True):
         """Whether a post needs the value of this gate before it is shown."""
         return self.enabled and not self.shadow
 
+    def warning(self) -> str:
+        """Say what of this policy is valid and hardly meant; "" if nothing is."""
+        hide_at, demote_at = self.hide_at, self.demote_at
+        if not self.enabled or hide_at is None or demote_at is None or hide_at >= demote_at:
+            return ""
+        return (
+            f"hide_at {hide_at:g} is below demote_at {demote_at:g}: every post from {hide_at:g} on"
+            " is hidden and none is demoted; lower demote_at, or set it to null"
+        )
+
     def patched(self, patch: GatePolicyPatch | None) -> GatePolicy:
         """Return the policy with the fields of the patch replaced."""
         return self if patch is None else msgspec.structs.replace(self, **patch.fields_set())

@@ -15,6 +15,8 @@ MAX_ID_BYTES = 256
 MAX_TEXT_CHARACTERS = 20_000
 MAX_SETTING_BYTES = 256 * 1024
 MAX_SAFE_INTEGER = 2**53 - 1
+# 2005-01-01, UTC: no product is older, and seconds taken for milliseconds are from 1970.
+FIRST_EVENT_MS = 1_104_537_600_000
 
 # `(?![\s\S])` is the end of the text in Python and in JSON Schema alike;
 # Python's `$` would let a line break through.
@@ -43,6 +45,15 @@ EventName = Annotated[
     str, Meta(description=_name_description, extra_json_schema={"pattern": NAME_PATTERN})
 ]
 TimeMs = Annotated[int, Meta(ge=0, le=MAX_SAFE_INTEGER, description="Unix milliseconds")]
+EventTimeMs = Annotated[
+    int,
+    Meta(
+        ge=FIRST_EVENT_MS,
+        le=MAX_SAFE_INTEGER,
+        description="Unix milliseconds, from 2005-01-01 to a day after the record's timestamp",
+    ),
+]
+EVENT_TIME_MEANING = f"Unix time in milliseconds, from 2005-01-01 ({FIRST_EVENT_MS}) on"
 Offset = Annotated[int, Meta(ge=0, le=2**63 - 1, description="Offset of a record of `posts`")]
 Revision = Annotated[
     int,

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
-from feedmill.events.limits import EventId, EventName, Sha256, ShortText, Text, TimeMs
+from feedmill.events.limits import EventId, EventName, EventTimeMs, Sha256, ShortText, Text
 
 Links = Annotated[tuple[str, ...], Meta(max_length=32)]
 Names = Annotated[tuple[EventName, ...], Meta(max_length=16)]
@@ -46,7 +46,7 @@ class Post(Struct, frozen=True, gc=False):
 
     post_id: EventId
     author_id: EventId
-    created_at_ms: TimeMs
+    created_at_ms: EventTimeMs
     text: Text
     lang: EventName | None = None
     links: Links | None = None

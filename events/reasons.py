@@ -15,6 +15,8 @@ from feedmill.events.engagement import ENGAGEMENT_KINDS
 from feedmill.events.gates import OnFailure
 from feedmill.events.label import LabelTarget
 from feedmill.events.limits import (
+    EVENT_TIME_MEANING,
+    FIRST_EVENT_MS,
     ID_MEANING,
     ID_PATTERN,
     NAME_MEANING,
@@ -32,6 +34,7 @@ _MEANINGS = {
     NAME_PATTERN: NAME_MEANING,
     SHA256_PATTERN: "a sha256 in 64 hexadecimal digits",
 }
+_TOO_EARLY = f"Expected `int` >= {FIRST_EVENT_MS}"
 # What fields of a few values can hold; msgspec names only the value that it found.
 _CHOICES = {
     "kind": ENGAGEMENT_KINDS,
@@ -67,6 +70,9 @@ def reason_of(error: Exception, at: str = "$") -> str:
     text = _with_choices(text)
     for pattern, meaning in _MEANINGS.items():
         text = text.replace(f"`str` matching regex {pattern!r}", meaning)
+    text = text.replace(
+        _TOO_EARLY, f"Expected {EVENT_TIME_MEANING}, got an earlier one; multiply seconds by 1,000"
+    )
     if _PATH in text:
         return text.replace(_PATH, f" - at `{at}")
     return f"{text} - at `{at}`" if isinstance(error, msgspec.ValidationError) else text

@@ -9,10 +9,11 @@ of feedmill. Copy what you need.
 from __future__ import annotations
 
 import argparse
+import base64
 import json
 import time
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,11 +63,43 @@ def read_feed(client: redis.Redis, name: str, first: int = 50, prefix: str = "")
 
 @dataclass(frozen=True)
 class Page:
-    """Some posts of a feed, and the cursor of the next page; None on the last page."""
+    """Some posts of a feed, and the cursor of the next page; None on the last page.
+
+    A page has fewer posts than it was asked for where some were hidden or deleted meanwhile.
+    """
 
     version: int
     post_ids: tuple[str, ...]
     next_cursor: str | None
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a page ended: the version of the ranking, and the last post with its score.
+
+    It is all that a cursor holds, so any replica of the frontend can go on from it.
+    """
+
+    version: int
+    score: float
+    post_id: str
+
+    def cursor(self) -> str:
+        text = json.dumps([self.version, self.score, self.post_id])
+        return base64.urlsafe_b64encode(text.encode()).decode()
+
+    @classmethod
+    def of(cls, cursor: str) -> Place | None:
+        """Read a cursor; None if it is none, as a user may have sent it."""
+        try:
+            version, score, post_id = json.loads(base64.urlsafe_b64decode(cursor))
+            return cls(int(version), float(score), str(post_id))
+        except (ValueError, TypeError, OverflowError, RecursionError):
+            return None
+
+    def is_before(self, post_id: str, score: float) -> bool:
+        """Whether a post comes after this place: by score, then by id, as Redis has it."""
+        return (score, post_id.encode()) < (self.score, self.post_id.encode("utf-8", "replace"))
 
 
 class Pages:
@@ -74,6 +107,12 @@ class Pages:
 
     The ranking changes many times per minute. A second page from a newer version would repeat or
     skip posts. So the last `kept` rankings that were served stay in memory, some kilobytes each.
+    What was hidden or deleted since leaves them: each later page asks once which of its posts the
+    feed still has.
+
+    Where a version is not kept, after a restart or by another replica, the newest ranking goes on
+    behind the place of the cursor. Time changes no score, so only those posts are repeated or
+    skipped that were liked, edited or weighed anew meanwhile; `version` of the page tells.
     """
 
     def __init__(self, client: redis.Redis, prefix: str = "", kept: int = 100) -> None:
@@ -81,22 +120,30 @@ class Pages:
         self._rankings: OrderedDict[tuple[str, int], Feed] = OrderedDict()
 
     def page(self, name: str, size: int = 50, cursor: str | None = None) -> Page | None:
-        """Return the first page, or the page of a cursor; None if there is no such feed.
-
-        If the version of the cursor is no longer kept, this is the first page of the current
-        version; `version` of the page tells.
-        """
-        feed, start = None, 0
-        if cursor is not None:
-            version, _, start_text = cursor.partition("-")
-            feed, start = self._rankings.get((name, int(version))), int(start_text)
-        if feed is None:
-            feed, start = self._newest(name), 0
+        """Return the first page, or the page of a cursor; None if there is no such feed."""
+        place = None if cursor is None else Place.of(cursor)
+        kept = None if place is None else self._rankings.get((name, place.version))
+        feed = kept or self._newest(name)
         if feed is None:
             return None
+        start = 0
+        if place is not None:
+            behind = (n for n, post in enumerate(feed.posts) if place.is_before(*post))
+            start = next(behind, len(feed.posts))
         end = start + size
-        next_cursor = f"{feed.version}-{end}" if end < len(feed.posts) else None
-        return Page(feed.version, tuple(post for post, _ in feed.posts[start:end]), next_cursor)
+        posts = feed.posts[start:end]
+        next_cursor = Place(feed.version, posts[-1][1], posts[-1][0]).cursor() if posts else None
+        return Page(
+            feed.version,
+            self._still_shown(name, posts) if kept else tuple(post_id for post_id, _ in posts),
+            next_cursor if end < len(feed.posts) else None,
+        )
+
+    def _still_shown(self, name: str, posts: Sequence[tuple[str, float]]) -> tuple[str, ...]:
+        """Return those posts that the feed has now: what is hidden or deleted left it at once."""
+        post_ids = [post_id for post_id, _ in posts]
+        scores = self._client.zmscore(f"{self._prefix}feed:{{{name}}}", post_ids) if posts else []
+        return tuple(one for one, score in zip(post_ids, scores, strict=True) if score is not None)
 
     def _newest(self, name: str) -> Feed | None:
         feed = read_feed(self._client, name, WHOLE_FEED, self._prefix)

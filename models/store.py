@@ -23,7 +23,8 @@ def store_with(store: Store | None, name: str, shipped: Path, sha256: str | None
     """Return the store that has a model: the given one, or the shipped one where that lacks it.
 
     It has a model if it has the card `<name>.json`, and a version if it has the artifact of this
-    sha256.  What neither has is looked for in the given one, which errors then name.
+    sha256.  What neither has is looked for in the given one, which errors then name; so is all
+    where that is no folder, but a mistyped one.
 
     Raises
     ------
@@ -31,9 +32,11 @@ def store_with(store: Store | None, name: str, shipped: Path, sha256: str | None
         The server of the store does not tell.
     """
     file = f"{name}.json" if sha256 is None else f"{sha256}.npz"
-    if store is None or (not has_file(store, file) and has_file(shipped, file)):
+    if store is None:
         return shipped
-    return store
+    is_there = not isinstance(store, Path) or store.is_dir()
+    lacks = is_there and not has_file(store, file) and has_file(shipped, file)
+    return shipped if lacks else store
 
 
 def cards_of(store: Store, name: str, shipped: Path | None = None) -> list[ModelCard]:

@@ -49,6 +49,19 @@ def source(name: PurePosixPath) -> str:
     return (ROOT / name).read_text("utf-8")
 
 
+def test_what_users_leave_behind_is_ignored_and_what_the_project_keeps_is_not() -> None:
+    left = ("looks.jsonl", "run.log", "models/spam.json", "models/spam@0123456789ab.json")
+    kept = ("docs/looks.jsonl", "filters/artifacts/spam.json", "models/store.py")
+    found = subprocess.run(
+        ["git", "check-ignore", "--no-index", "--", *left, *kept],  # noqa: S607 - as above
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert found.stdout.split() == list(left)
+
+
 # --- tests mirror the tree ------------------------------------------------------------------
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from feedmill.rankers.combiner.mapped_column import MappedColumn
 from feedmill.rankers.combiner.sweep import Sweep
@@ -25,6 +26,8 @@ class PostColumns:
         timestamp.
     author, group
         Numbers in the view's tables, -1 where there is no post.
+    late
+        How many posts `count_late` counted.
     """
 
     def __init__(self) -> None:
@@ -33,6 +36,7 @@ class PostColumns:
         self._arrived_ms = MappedColumn(np.int64)
         self._author = MappedColumn(np.int32, -1)
         self._group = MappedColumn(np.int32, -1)
+        self.late = 0
         self.grow(0)
 
     def grow(self, capacity: int) -> None:
@@ -51,6 +55,11 @@ class PostColumns:
         self.offset[rows] = NO_POST
         self.author[rows] = -1
         self.group[rows] = -1
+
+    def count_late(self, rows: npt.NDArray[np.int32], window_ms: int) -> None:
+        """Count those of these posts that were older than the window when their records came."""
+        is_late = self.arrived_ms[rows] - self.created_ms[rows] > window_ms
+        self.late += int(np.count_nonzero(is_late & (self.offset[rows] != NO_POST)))
 
 
 class InternTable:

@@ -244,7 +244,9 @@ class Combiner:
 
     def _expire(self, now_ms: int) -> None:
         """Free posts that are out of every window, some at a time."""
-        rows = self.view.expired(now_ms - self._live.longest_window_ms, _FOLLOWED_ROWS)
+        window_ms = self._live.longest_window_ms
+        rows = self.view.expired(now_ms - window_ms, _FOLLOWED_ROWS)
+        self.view.post.count_late(rows, window_ms)
         self._has_expired = len(rows) == _FOLLOWED_ROWS
         self.view.free(rows)
 

@@ -5,7 +5,7 @@ There is no consumer group and nothing is committed, so a command leaves no trac
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -27,6 +27,12 @@ class TopicRecord(NamedTuple):
     key: bytes | None
     value: bytes | None
     partition: int = 0
+    headers: Sequence[tuple[str, bytes]] = ()
+
+    def header(self, name: str) -> str:
+        """Return the text of a header, "" without it."""
+        found = next((value for key, value in self.headers if key == name), b"")
+        return found.decode("utf-8", "replace")
 
     @property
     def timestamp(self) -> int:
@@ -63,11 +69,22 @@ class TopicReader:
         fetched = self._consumer.poll(timeout_ms=timeout_ms)
         return [
             TopicRecord(
-                record.offset, record.timestamp, record.key, record.value, partition.partition
+                record.offset,
+                record.timestamp,
+                record.key,
+                record.value,
+                partition.partition,
+                record.headers,
             )
             for partition, records in fetched.items()
             for record in records
         ]
+
+    def seek_before_end(self, count: int) -> None:
+        """Go so many records back from the end of each partition, or to its first record."""
+        ends = self._consumer.end_offsets(self._partitions)
+        for partition, begin in self._consumer.beginning_offsets(self._partitions).items():
+            self._consumer.seek(partition, max(begin, ends[partition] - count))
 
     def read_to_end(self) -> Iterator[TopicRecord]:
         """All records up to the ends that the partitions have at the time of the call."""
@@ -125,11 +142,19 @@ class SentRecord(NamedTuple):
     at_ms: int
 
 
-def send(environment: Environment, topic: str, key: bytes, value: bytes | None) -> SentRecord:
+def send(
+    environment: Environment,
+    topic: str,
+    key: bytes,
+    value: bytes | None,
+    headers: Mapping[str, str] | None = None,
+) -> SentRecord:
     """Write one record to partition 0 and return once all replicas have it."""
+    texts = [(name, text.encode()) for name, text in (headers or {}).items() if text]
     producer = KafkaProducer(**_settings(environment), enable_idempotence=True, acks="all")
     try:
-        future = producer.send(environment.topic(topic), key=key, value=value, partition=0)
+        topic = environment.topic(topic)
+        future = producer.send(topic, key=key, value=value, partition=0, headers=texts)
         stored = future.get(_SEND_S)
         return SentRecord(int(stored.offset), int(stored.timestamp))
     finally:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Generic, TypeVar, cast
 
 from feedmill.events.errors import BadEvent
@@ -11,6 +12,11 @@ from feedmill.events.partition import partition_of, partitions_of
 from feedmill.streams.kafka.batches import Record, RecordBatch, TopicPartition, columns_of
 
 T = TypeVar("T")
+
+# The field that says when an event happened, by its topic.
+_TIMES = {"posts": "created_at_ms", "engagements": "at_ms"}
+# So much a producer's clock may be ahead of the broker's, which stamps the record.
+_MOST_AHEAD_MS = 86_400_000
 
 # Fewer are decoded one by one in no more time.
 _MANY_FROM = 12
@@ -62,7 +68,8 @@ def validate_batch(
         try:
             event = decode(record.key, record.value)
             if partition != batch.source.partition:
-                raise BadEvent(_misplaced(partition, batch.source))
+                raise BadEvent(misplaced(partition, batch.source.partition))
+            check_time(batch.source.topic, event, record.timestamp)
         except BadEvent as error:
             rejected.append(RejectedRecord(batch.source, record, str(error)))
         else:
@@ -86,7 +93,33 @@ def decode_together(
     # All are there, and none is too long: each is the id of its event.
     keys = cast("Sequence[bytes]", columns.keys)
     is_misplaced = partitions_of(keys, partitions) != batch.source.partition
-    return None if is_misplaced.any() else events
+    if is_misplaced.any() or _is_ahead(batch.source.topic, events, columns.timestamps):
+        return None
+    return events
+
+
+def check_time(topic: str, event: object, record_ms: int) -> None:
+    """Check the time of an event of `topic` by that of its record; raises `BadEvent`.
+
+    A deletion has none, nor have the records of other topics than `posts` and `engagements`.
+    """
+    if topic in _TIMES:
+        name = _TIMES[topic]
+        at_ms = getattr(event, name, 0)
+        if at_ms > record_ms + _MOST_AHEAD_MS:
+            raise BadEvent(
+                "Expected Unix time in milliseconds, at most a day after the record's timestamp"
+                f" {record_ms}, got {at_ms} - at `$.{name}`"
+            )
+
+
+def _is_ahead(topic: str, events: Sequence[object], timestamps: Sequence[int]) -> bool:
+    """Whether `check_time` refuses some event that has a time, as posts do."""
+    name = _TIMES.get(topic)
+    if name is None:
+        return False
+    times = map(attrgetter(name), events)
+    return any(t > at + _MOST_AHEAD_MS for t, at in zip(times, timestamps, strict=True))
 
 
 def _expected(records: Sequence[Record], partitions: int) -> Sequence[int]:
@@ -102,9 +135,10 @@ def _hashed(key: bytes | None) -> bytes:
     return key if key is not None and len(key) < _MAX_HASHED_KEY else b""
 
 
-def _misplaced(partition: int, source: TopicPartition) -> str:
+def misplaced(partition: int, found: int) -> str:
+    """Say that a record is in another partition than that of its key."""
     return (
-        f"Expected partition {partition} for this key, got {source.partition}: use the murmur2 "
+        f"Expected partition {partition} for this key, got {found}: use the murmur2 "
         "partitioner of Kafka's Java client (librdkafka: partitioner=murmur2_random)"
     )
 

@@ -46,6 +46,15 @@ METRICS = (
         "As for feedmill_rejected_total; ranking goes on meanwhile.",
     ),
     Metric(
+        "feedmill_late_posts_total",
+        "counter",
+        "posts",
+        "Posts whose `created_at_ms` was older than the window of every feed when they came: no"
+        " feed shows them. A restart counts those again that are still on `posts`.",
+        "A producer sends old posts, or times that are wrong by days: `feedmill explain` tells the"
+        " age of a post.",
+    ),
+    Metric(
         "feedmill_model_errors_total",
         "counter",
         "posts",

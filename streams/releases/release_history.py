@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from feedmill.events.decode import decode_challenger, decode_release, is_canary, is_challenger
 from feedmill.events.errors import BadEvent, UsageError
-from feedmill.events.release import Challenger, ModelRelease
+from feedmill.events.release import Challenger, ModelRelease, TriedVersion
 from feedmill.streams.kafka.topic_reader import TopicRecord
 from feedmill.streams.releases.canary_fold import CanaryFold
 from feedmill.streams.releases.release_log import NamedChallenger
@@ -15,11 +16,31 @@ from feedmill.streams.releases.release_log import NamedChallenger
 
 @dataclass(frozen=True)
 class ReleaseEntry:
-    """One valid record of `models`; `release` is None for the version that the card names."""
+    """One valid record of `models`; `release` is None for the version that the card names.
+
+    `by` and `note` are those of the release; a record without a value may have them as headers.
+    """
 
     offset: int
     at_ms: int
     release: ModelRelease | None
+    by: str = ""
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class HistoryRow:
+    """What a record of `models` did to a model, in words, by whom and why.
+
+    `version` is "" where it names none: what was installed judges alone again.
+    """
+
+    offset: int
+    at_ms: int
+    what: str
+    version: str
+    by: str
+    note: str
 
 
 class ReleaseHistory:
@@ -34,21 +55,52 @@ class ReleaseHistory:
     def __init__(self, models: Sequence[str], records: Iterable[TopicRecord]) -> None:
         self._entries: dict[str, list[ReleaseEntry]] = {name: [] for name in models}
         self._challengers: dict[str, list[NamedChallenger]] = {name: [] for name in models}
+        self._rows: dict[str, list[HistoryRow]] = {name: [] for name in models}
         self.canaries = CanaryFold(models)
         for record in records:
-            try:
-                if is_canary(record.key):
-                    self.canaries.take(record)
-                    continue
-                if is_challenger(record.key):
-                    name, challenger = decode_challenger(models, record.key, record.value)
-                    self._challengers[name].append(NamedChallenger(record.offset, challenger))
-                    continue
-                name, release = decode_release(models, record.key, record.value)
-                self.canaries.take_release(name, release)
-            except BadEvent:
-                continue
-            self._entries[name].append(ReleaseEntry(record.offset, record.at_ms, release))
+            with suppress(BadEvent):
+                self._take(models, record)
+
+    def _take(self, models: Sequence[str], record: TopicRecord) -> None:
+        if is_canary(record.key):
+            name = self.canaries.take(record)
+            last = self.canaries.last(name)
+            canary, reason = (None, "") if last is None else (last.canary, last.reason)
+            what = "canary ends" if canary is None or canary.ends is not None else "canary begins"
+            self._note(name, record, what, canary, reason)
+        elif is_challenger(record.key):
+            name, challenger = decode_challenger(models, record.key, record.value)
+            self._challengers[name].append(NamedChallenger(record.offset, challenger))
+            what = "shadow ends" if challenger is None else "scores in shadow"
+            self._note(name, record, what, challenger)
+        else:
+            name, release = decode_release(models, record.key, record.value)
+            self.canaries.take_release(name, release)
+            frozen = release is not None and release.frozen
+            row = self._note(name, record, "frozen" if frozen else "released", release)
+            entry = ReleaseEntry(record.offset, record.at_ms, release, row.by, row.note)
+            self._entries[name].append(entry)
+
+    def _note(
+        self,
+        name: str,
+        record: TopicRecord,
+        what: str,
+        version: TriedVersion | None,
+        reason: str = "",
+    ) -> HistoryRow:
+        """Add a row about a record; without a version its headers say by whom and why."""
+        by, note = record.header("by"), record.header("note")
+        if version is not None:
+            by, note = version.by, version.note
+        text = "" if version is None else version.version
+        row = HistoryRow(record.offset, record.at_ms, what, text, by, reason or note)
+        self._rows[name].append(row)
+        return row
+
+    def rows(self, model: str) -> Sequence[HistoryRow]:
+        """Return all that was done to a model, the oldest first: canaries and shadows, too."""
+        return tuple(self._rows[model])
 
     def entries(self, model: str) -> Sequence[ReleaseEntry]:
         """Return the releases of a model, the oldest first."""

@@ -74,7 +74,7 @@ class RankingStep(Step):
         self._is_settled = False
         self._tick_at = self._renew_at = 0.0
         self._feeds_refused = 0
-        self._signals_dropped = 0
+        self._signals_dropped = self._late_posts = 0
 
     def start(self, context: StepContext) -> None:
         super().start(context)
@@ -257,6 +257,9 @@ class RankingStep(Step):
         dropped = combiner.view.early.dropped
         metrics.add("feedmill_signals_dropped_total", dropped - self._signals_dropped)
         self._signals_dropped = dropped
+        late = combiner.view.post.late
+        metrics.add("feedmill_late_posts_total", late - self._late_posts)
+        self._late_posts = late
 
 
 def _for(seconds: float) -> Callable[[], bool]:

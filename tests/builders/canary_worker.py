@@ -11,6 +11,7 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
+from builders.events import NOW_MS
 from builders.fake_log import FakeLog, KeptWriter, Topics
 from builders.records import StoredRecord, record
 from builders.waiting import until
@@ -106,8 +107,8 @@ class Cluster:
         records = self.topics[source]
         ids = (f"{partition}-{len(records)}-{n}" for n in itertools.count())
         post_id = next(one for one in ids if partition_of(one.encode(), COUNT) == partition)
-        post = Post(post_id, "ann", 0, text)
-        records.append(record(post_id, post, offset=len(records), timestamp=1))
+        post = Post(post_id, "ann", NOW_MS, text)
+        records.append(record(post_id, post, offset=len(records), timestamp=NOW_MS))
         self.partition_of[post_id] = partition
         return post_id
 

@@ -10,8 +10,13 @@ from builders.golden_log import Log
 
 Json = dict[str, Any]
 
-POST: Json = {"post_id": "bad", "author_id": "ann", "created_at_ms": 1, "text": "text"}
-ENGAGEMENT: Json = {"post_id": "bad", "user_id": "uma", "kind": "like", "at_ms": 1}
+POST: Json = {
+    "post_id": "bad",
+    "author_id": "ann",
+    "created_at_ms": 1_700_000_000_001,
+    "text": "text",
+}
+ENGAGEMENT: Json = {"post_id": "bad", "user_id": "uma", "kind": "like", "at_ms": 1_700_000_000_001}
 SIGNAL: Json = {
     "post_id": "bad",
     "post_offset": 3,
@@ -106,10 +111,10 @@ CHANGES: Mapping[str, tuple[Json, tuple[Json, ...]]] = {
 }
 RAW = (
     b"\xff\xfe",
-    b'{"post_id":"bad","author_id":"a","created_at_ms":1,"text":"\xc3\x28"}',
+    b'{"post_id":"bad","author_id":"a","created_at_ms":1700000000001,"text":"\xc3\x28"}',
     b'{"post_id":"bad","author_id":"a","created_at_ms":NaN,"text":"x"}',
-    b'{"post_id":"bad","author_id":"\\ud800","created_at_ms":1,"text":"x"}',
-    b'{"post_id":"bad","author_id":"a","created_at_ms":1,"text":"x"} trailing',
+    b'{"post_id":"bad","author_id":"\\ud800","created_at_ms":1700000000001,"text":"x"}',
+    b'{"post_id":"bad","author_id":"a","created_at_ms":1700000000001,"text":"x"} trailing',
     b'{"post_id":"bad"',
     b'{"post_id":"bad","text":' + b"[" * 3000,
     b'{"post_id":"bad","text":5, ]',

@@ -7,8 +7,8 @@ from feedmill.streams.kafka.batches import FetchedRecord, TopicPartition
 from feedmill.streams.kafka.dead_letters import TOPIC, dead_letter
 from feedmill.streams.kafka.validation import RejectedRecord
 
-BAD_POST = b'{"post_id":"p1","author_id":7,"created_at_ms":1,"text":"x"}'
-GOOD_POST = b'{"post_id":"p1","author_id":"7","created_at_ms":1,"text":"x"}'
+BAD_POST = b'{"post_id":"p1","author_id":7,"created_at_ms":1700000000001,"text":"x"}'
+GOOD_POST = b'{"post_id":"p1","author_id":"7","created_at_ms":1700000000001,"text":"x"}'
 
 
 def write_letter(

@@ -195,3 +195,20 @@ def test_a_missing_topic_or_broker_is_said_in_one_line(run: Run) -> None:
     assert result.exit_code == 1
     assert result.stderr.startswith("feedmill: Kafka at 127.0.0.1:1: ")
     assert run("config get --kafka nowhere").exit_code == 1
+
+
+def test_gates_that_hide_before_they_demote_are_set_with_a_warning(run: Run) -> None:
+    assert "warning" not in run("config set gates spam.hide_at=0.7 --timeout 0").stderr
+    result = run("config set gates spam.hide_at=0.4 nsfw.demote_at=null --timeout 0")
+    assert result.exit_code == 0
+    assert result.stderr == (
+        "warning: spam: hide_at 0.4 is below demote_at 0.6: every post from 0.4 on is hidden and"
+        " none is demoted; lower demote_at, or set it to null\n"
+    )
+    # A feed inherits the threshold that it does not set.
+    result = run("config set gates/mine spam.demote_at=0.5 --timeout 0")
+    assert result.stderr.startswith("warning: spam of mine: hide_at 0.4 is below demote_at 0.5")
+    result = run("config set gates spam.demote_at=0.3 --timeout 0")
+    assert result.stderr.startswith("warning: spam of mine: hide_at 0.4 is below demote_at 0.5")
+    assert "warning" not in run("config set gates/mine null --timeout 0").stderr
+    assert "warning" not in run("config set gates spam.enabled=false --timeout 0").stderr

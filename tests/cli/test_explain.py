@@ -5,11 +5,16 @@ import math
 from typing import Any
 
 import pytest
+from kafka import KafkaProducer
+from kafka.admin import KafkaAdminClient, NewTopic
 
 from builders.commands import Run
 from builders.events import override
-from builders.waiting import now_ms
+from builders.waiting import now_ms, until
 from builders.written_redis import CREATED_MS, WrittenRedis
+from feedmill.deploy.local import StackAddress
+from feedmill.events.decode import encode
+from feedmill.events.partition import partition_of
 from feedmill.rankers.score import EPOCH_MS
 
 pytestmark = pytest.mark.stack
@@ -195,3 +200,42 @@ def test_unknown_posts_and_feeds_are_said(run: Run, writer: WrittenRedis) -> Non
     result = run("explain p1")
     assert result.exit_code == 1
     assert "Redis knows no post `p1`" in result.stderr
+
+
+def test_an_unknown_post_is_looked_for_on_its_topic(
+    run: Run, writer: WrittenRedis, stack: StackAddress, prefix: str
+) -> None:
+    admin = KafkaAdminClient(bootstrap_servers=stack.kafka)
+    admin.create_topics([NewTopic(f"{prefix}posts", 2, 1), NewTopic(f"{prefix}config", 1, 1)])
+    until(lambda: f"{prefix}posts" in admin.list_topics())
+    admin.close()
+    writer.feed("global", {})
+    producer = KafkaProducer(bootstrap_servers=stack.kafka)
+
+    def send(post_id: str, partition: int | None = None, **said: Any) -> None:
+        fields = {"post_id": post_id, "author_id": "ann", "created_at_ms": now_ms(), "text": "x"}
+        value = None if said.get("text", "") is None else encode({**fields, **said})
+        to = {} if partition is None else {"partition": partition}
+        producer.send(f"{prefix}posts", value, post_id.encode(), **to).get(20)
+
+    send("new")
+    send("gone")
+    send("gone", text=None)
+    send("old", created_at_ms=now_ms() - 200 * 3_600_000)
+    send("seconds", created_at_ms=now_ms() // 1000)
+    send("ahead", created_at_ms=now_ms() * 1000)
+    send("misplaced", partition=1 - partition_of(b"misplaced", 2))
+    producer.close()
+    for post_id, reason in {
+        "never": "none of the last 400,000 records of `posts` has this key; was it sent",
+        "gone": ", deletes it",
+        "old": "when it came, older than the window of every feed, 168 hours at most",
+        "seconds": "breaks the contract: Expected Unix time in milliseconds, from 2005-01-01",
+        "ahead": "breaks the contract: Expected Unix time in milliseconds, at most a day after",
+        "misplaced": "breaks the contract: Expected partition",
+        "new": "is in order, but no worker has ranked it yet",
+    }.items():
+        result = run(f"explain {post_id}")
+        assert result.exit_code == 1
+        assert f"Redis knows no post `{post_id}`: " in result.stderr
+        assert reason in result.stderr

@@ -15,7 +15,7 @@ from builders.waiting import until
 from feedmill.deploy.local import StackAddress
 from feedmill.events.decode import decode_canary, encode
 from feedmill.events.instance import Instance, RefusedRelease
-from feedmill.events.release import Canary
+from feedmill.events.release import Canary, Challenger, ModelRelease
 from feedmill.models.store import installed_version
 from feedmill.streams.kafka.topic_reader import read_all
 from feedmill.streams.releases.loading import store_of
@@ -127,3 +127,58 @@ def test_health_shows_where_a_canary_judges_and_why_it_went_back(
         "models", "canary/spam", msgspec.structs.replace(canary, ends=0, reason="spam/2: nan")
     )
     assert states() == [("went back", "spam/2: nan")] * 3
+
+
+def test_the_history_has_canaries_shadows_and_who_went_back(
+    run: Run, topics: Topics, installed: str
+) -> None:
+    topics.send("models", "spam", ModelRelease(installed, (0.5,), "ann", "first"))
+    topics.send("models", "shadow/spam", Challenger(installed, (0.5,), "bob"))
+    run("models shadow spam --stop --timeout 0 --by cat --note enough")
+    canary = Canary(installed, (0.5,), "dan", partitions=1, after_ms=1000)
+    topics.send("models", "canary/spam", canary)
+    ended = msgspec.structs.replace(canary, ends=3, reason="spam/2: it says nan")
+    topics.send("models", "canary/spam", ended)
+    run("models rollback spam --timeout 0 --by eve")
+    version = installed[:12]
+    said = json.loads(run("models list spam --json").stdout)
+    assert [(o["what"], o["version"], o["by"], o["note"]) for o in said["history"]] == [
+        ("released", version, "ann", "first"),
+        ("scores in shadow", version, "bob", ""),
+        ("shadow ends", "", "cat", "enough"),
+        ("canary begins", version, "dan", ""),
+        ("canary ends", version, "dan", "spam/2: it says nan"),
+        ("released", "", "eve", "rollback to the installed version"),
+    ]
+    assert [(o["version"], o["by"]) for o in said["releases"]] == [
+        (version, "ann"),
+        ("(installed)", "eve"),
+    ]
+    lines = run("models list spam").stdout.splitlines()
+    assert lines[-1].split() == [
+        *("5", *lines[-1].split()[1:3], "released", "(installed)", "eve"),
+        *("rollback", "to", "the", "installed", "version"),
+    ]
+
+
+def test_a_refused_release_says_that_it_stays_and_how_to_take_it_back(
+    run: Run, topics: Topics, installed: str
+) -> None:
+    beat = Instance(
+        *("spam", "1", "here", 1, "test", -1, (), {"spam": installed[:12]}, True, 0, 0),
+        models_offset=2,
+        refused_releases=tuple(
+            RefusedRelease(key, offset, "no artifact at models/")
+            for offset, key in enumerate(("spam", "shadow/spam"))
+        ),
+    )
+    topics.send("instances", "spam/1", beat)
+    refused = run(f"models release spam {installed[:8]} --timeout 5")
+    assert refused.exit_code == 1
+    assert refused.stderr.endswith(
+        "feedmill: refused by spam/1: no artifact at models/; it stays on `models`, and an"
+        " instance that starts later runs it if it can by then: `feedmill models rollback spam`"
+        " takes it back\n"
+    )
+    refused = run(f"models shadow spam {installed[:8]} --timeout 5")
+    assert "`feedmill models shadow spam --stop` takes it back" in refused.stderr

@@ -6,8 +6,10 @@ from typing import Any
 import click
 import pytest
 
-from feedmill.cli.run import _scaled, wait_until_ready
-from feedmill.deploy.supervisor import WorkerSpec, isolated
+from feedmill.cli.own_command import installation_flags
+from feedmill.cli.run import _print_addresses, _scaled, wait_until_ready
+from feedmill.deploy.supervisor import Supervisor, WorkerSpec, isolated
+from feedmill.streams.settings.environment import Environment
 from feedmill.streams.stages.flow import STAGES
 
 REASON = "spam: down, is restarted"
@@ -85,3 +87,22 @@ def test_every_kind_has_one_worker_unless_it_is_scaled() -> None:
 def test_another_scale_is_wrong_use(scale: str) -> None:
     with pytest.raises(click.BadParameter, match=r"N from 1 to 64, got"):
         _scaled([scale], isolated(STAGES))
+
+
+def test_what_it_tells_to_paste_is_about_this_installation(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert installation_flags(Environment()) == ""
+    given = Environment(
+        kafka="kafka-1:9092,kafka-2:9092",
+        redis="redis://me:secret@cache:6379/1",
+        topic_prefix="iso.",
+        redis_prefix="iso two.",
+    )
+    flags = installation_flags(given)
+    assert flags == (
+        " --kafka kafka-1:9092,kafka-2:9092 --redis redis://cache:6379/1 --prefix iso."
+        " --redis-prefix 'iso two.'"
+    )
+    _print_addresses(given, Supervisor(given, isolated(["spam"])), flags)
+    assert f"feedmill config set weights alpha=0.1 beta=0.9{flags}\n" in capsys.readouterr().out

@@ -64,7 +64,7 @@ def test_lines_with_errors_are_named_and_the_others_scored(tmp_path: Path) -> No
         encode(post("p1")),
         b"",
         b"{",
-        b'{"post_id":"p2","author_id":7,"created_at_ms":1,"text":"x"}',
+        b'{"post_id":"p2","author_id":7,"created_at_ms":1700000000001,"text":"x"}',
         b'{"post_id":"p3","deleted":true}',
         encode(post("p4")),
     ]

@@ -97,7 +97,15 @@ def test_the_shipped_filter_is_fitted_to_labels_of_ones_own(files: Path) -> None
     texts = (*sentences(5, 7, "BUY pills NOW!!!"), *sentences(5, 8))
     posts.write_text(
         "".join(
-            json.dumps({"post_id": f"p{i}", "author_id": "a", "created_at_ms": 1, "text": t}) + "\n"
+            json.dumps(
+                {
+                    "post_id": f"p{i}",
+                    "author_id": "a",
+                    "created_at_ms": 1_700_000_000_001,
+                    "text": t,
+                }
+            )
+            + "\n"
             for i, t in enumerate(texts)
         )
     )

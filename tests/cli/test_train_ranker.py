@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from builders.events import NOW_MS
 from builders.impressions import planted_impressions
 from builders.training_data import sentences
 from feedmill.cli import label_topics
@@ -32,7 +33,7 @@ def rated(monkeypatch: pytest.MonkeyPatch) -> None:
     """Posts of 60 authors, two labels each: those that end with `thanks` are good."""
     texts = [f"{text} {'thanks' if i % 2 else 'again'}" for i, text in enumerate(sentences(300, 4))]
     posts: list[Post | Label] = [
-        Post(f"p{i}", f"a{i % 60}", 5, text) for i, text in enumerate(texts)
+        Post(f"p{i}", f"a{i % 60}", NOW_MS, text) for i, text in enumerate(texts)
     ]
     labels: list[Post | Label] = [
         Label(f"p{i}", "quality", 0.2 + 0.5 * (i % 2) + more, source, 10)
@@ -55,7 +56,7 @@ def test_quality_learns_the_mean_of_each_posts_labels(tmp_path: Path) -> None:
     assert card.command == "feedmill train quality --from-topics"
     posts = tmp_path / "posts.jsonl"
     (text,) = sentences(1, 9)
-    new = [Post(f"n{i}", "a", 1, f"{text} {'thanks' if i else 'again'}") for i in range(2)]
+    new = [Post(f"n{i}", "a", NOW_MS, f"{text} {'thanks' if i else 'again'}") for i in range(2)]
     posts.write_bytes(b"\n".join(map(encode, new)))
     scored = CliRunner().invoke(main, ["score", "quality", str(posts), "--model", str(tmp_path)])
     low, high = (json.loads(line)["value"] for line in scored.output.splitlines())

@@ -171,7 +171,7 @@ def test_a_supervisor_of_what_cannot_start_ends_with_the_reasons(folder: Folder)
     folder.behave("spam", str(CANNOT_START))
     folder.reports(failure("no artifact at models/"))
     supervisor = Supervisor(Environment(), isolated(["spam"]), folder.path / "logs")
-    with pytest.raises(FeedmillError, match="^spam: cannot start: no artifact at models/$"):
+    with pytest.raises(FeedmillError, match=r"^spam: cannot start: no artifact at models/$"):
         asyncio.run(asyncio.wait_for(supervisor.run(), 60))
     assert len(folder.starts("spam")) == 1
 

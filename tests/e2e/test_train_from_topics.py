@@ -62,7 +62,11 @@ def test_engagement_learns_from_the_topics_which_posts_are_clicked(
     until(lambda: len(engine.latest("features")) == POSTS, 30)
     # A second later it is known that nobody else clicks.
     time.sleep(1.1)
-    engine.send("engagements", "p0", {"post_id": "p0", "user_id": "x", "kind": "hide", "at_ms": 1})
+    engine.send(
+        "engagements",
+        "p0",
+        {"post_id": "p0", "user_id": "x", "kind": "hide", "at_ms": 1_700_000_000_001},
+    )
     engine.producer.flush(30)
     done = train(engine, monkeypatch, "engagement", "--out", str(tmp_path), "--wait", "1s")
     assert done.exit_code == 0, done.output

@@ -29,8 +29,8 @@ from feedmill.events.post import Deletion, Post
 from feedmill.events.signal import Signal, SignalNames
 
 NAMES = SignalNames.parse("extreme:gate,novelty:objective")
-POST = {"post_id": "p", "author_id": "a", "created_at_ms": 1, "text": "x"}
-ENGAGEMENT = {"post_id": "p", "user_id": "u", "kind": "like", "at_ms": 1}
+POST = {"post_id": "p", "author_id": "a", "created_at_ms": 1_700_000_000_001, "text": "x"}
+ENGAGEMENT = {"post_id": "p", "user_id": "u", "kind": "like", "at_ms": 1_700_000_000_001}
 SIGNAL = {
     "post_id": "p",
     "post_offset": 3,
@@ -65,16 +65,17 @@ def test_a_post_with_everything_comes_through_and_unknown_fields_are_ignored() -
     "value",
     [
         b"\xff\xfe",
-        b'{"post_id":"p","author_id":"a","created_at_ms":1,"text":"\xc3\x28"}',
+        b'{"post_id":"p","author_id":"a","created_at_ms":1700000000001,"text":"\xc3\x28"}',
         b'{"post_id":"p","author_id":"a","created_at_ms":NaN,"text":"x"}',
         b'{"post_id":"p","author_id":"a","created_at_ms":Infinity,"text":"x"}',
         b'{"post_id":"p","author_id":"a","created_at_ms":1e400,"text":"x"}',
-        b'{"post_id":"p","author_id":"\\ud800","created_at_ms":1,"text":"x"}',
-        b'{"post_id":"p","author_id":"\\udc00x","created_at_ms":1,"text":"x"}',
-        b'{"post_id":"p","author_id":"a","created_at_ms":1,"text":"x"} trailing',
-        b'{"post_id":"p","author_id":"a","created_at_ms":1,"text":"x"',
-        b'{"post_id":"p","author_id":"a","created_at_ms":1,"text":' + b"[" * 200_000,
-        b'{"post_id":"p","author_id":"a","created_at_ms":1,"text":"x","z":' + b'{"a":' * 200_000,
+        b'{"post_id":"p","author_id":"\\ud800","created_at_ms":1700000000001,"text":"x"}',
+        b'{"post_id":"p","author_id":"\\udc00x","created_at_ms":1700000000001,"text":"x"}',
+        b'{"post_id":"p","author_id":"a","created_at_ms":1700000000001,"text":"x"} trailing',
+        b'{"post_id":"p","author_id":"a","created_at_ms":1700000000001,"text":"x"',
+        b'{"post_id":"p","author_id":"a","created_at_ms":1700000000001,"text":' + b"[" * 200_000,
+        b'{"post_id":"p","author_id":"a","created_at_ms":1700000000001,"text":"x","z":'
+        + b'{"a":' * 200_000,
         # Broken or too deep behind a field of the wrong type: a second decoder reads that far.
         b'{"post_id":"p","text":5, ]',
         b'{"post_id":"p","text":5,"z":' + b"[" * 200_000,
@@ -134,7 +135,9 @@ def test_drawn_posts_are_posts_or_bad_events(changed: dict[str, Any]) -> None:
 
 
 def test_the_last_of_duplicate_keys_counts() -> None:
-    value = b'{"post_id":"p","author_id":"a","author_id":"b","created_at_ms":1,"text":"x"}'
+    value = (
+        b'{"post_id":"p","author_id":"a","author_id":"b","created_at_ms":1700000000001,"text":"x"}'
+    )
     post = decode_post(b"p", value)
     assert isinstance(post, Post)
     assert post.author_id == "b"

@@ -18,7 +18,7 @@ Records = list[tuple[bytes | None, bytes | None]]
 
 
 def posts(*changed: dict[str, Any]) -> Records:
-    fields = {"author_id": "a", "created_at_ms": 1, "text": "x"}
+    fields = {"author_id": "a", "created_at_ms": 1_700_000_000_001, "text": "x"}
     events = [{"post_id": f"p{i}", **fields, **one} for i, one in enumerate(changed)]
     return [(event["post_id"].encode(), json.dumps(event).encode()) for event in events]
 

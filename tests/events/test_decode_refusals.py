@@ -13,8 +13,8 @@ from feedmill.events.errors import BadEvent
 from feedmill.events.signal import SignalNames
 
 NAMES = SignalNames.parse("extreme:gate,novelty:objective")
-POST = {"post_id": "p", "author_id": "a", "created_at_ms": 1, "text": "x"}
-ENGAGEMENT = {"post_id": "p", "user_id": "u", "kind": "like", "at_ms": 1}
+POST = {"post_id": "p", "author_id": "a", "created_at_ms": 1_700_000_000_001, "text": "x"}
+ENGAGEMENT = {"post_id": "p", "user_id": "u", "kind": "like", "at_ms": 1_700_000_000_001}
 SIGNAL = {"post_id": "p", "post_offset": 3, "value": 0.5, "model": "m", "version": "v", "at_ms": 1}
 OVERRIDE = {"verdict": "hide", "by": "ann", "reason": "", "at_ms": 1}
 LABEL = {"post_id": "p", "target": "spam", "value": 1, "source": "rater", "at_ms": 1}
@@ -56,6 +56,7 @@ CHANGES: dict[str, tuple[bytes, dict[str, Any], list[dict[str, Any]]]] = {
             {"text": None},
             {"text": "x" * 20_001},
             *({"created_at_ms": v} for v in ("1", True, 1.5, 1.0, -1, 2**53, 10**40)),
+            {"created_at_ms": 1_700_000_000},
             *({"author_id": v} for v in ("a b", "a\nb", "a\n", "", "a|b", "a{b}")),
             *({"author_id": v} for v in ("a\u00a0b", "a\u0085b", "a\u200bb", "é" * 129, "a" * 257)),
             {"in_reply_to": "\u202eq"},
@@ -82,6 +83,7 @@ CHANGES: dict[str, tuple[bytes, dict[str, Any], list[dict[str, Any]]]] = {
             {"user_id": "u|v"},
             {"user_id": "\u200d"},
             {"at_ms": -5},
+            {"at_ms": 1_700_000_000},
             {"position": -1},
             {"dwell_ms": -1},
             {"dwell_ms": True},
@@ -148,14 +150,15 @@ RECORDS: list[tuple[str, bytes | None, bytes | None]] = [
     *(
         ("posts", b"p", value)
         for value in (
-            b'{"post_id":"p","author_id":"a","created_at_ms":1,"text":"\xc3\x28"}',
+            b'{"post_id":"p","author_id":"a","created_at_ms":1700000000001,"text":"\xc3\x28"}',
             b'{"post_id":"p","author_id":"a","created_at_ms":NaN,"text":"x"}',
             b'{"post_id":"p","author_id":"a","created_at_ms":1e400,"text":"x"}',
-            b'{"post_id":"p","author_id":"\\ud800","created_at_ms":1,"text":"x"}',
-            b'{"post_id":"p","author_id":"a","created_at_ms":1,"text":"x"} trailing',
-            b'{"post_id":"p","author_id":"a","created_at_ms":1,"text":"x"',
+            b'{"post_id":"p","author_id":"\\ud800","created_at_ms":1700000000001,"text":"x"}',
+            b'{"post_id":"p","author_id":"a","created_at_ms":1700000000001,"text":"x"} trailing',
+            b'{"post_id":"p","author_id":"a","created_at_ms":1700000000001,"text":"x"',
             b'{"post_id":"p","text":5,"z":' + b"[" * 200_000,
-            b'{"post_id":"p","author_id":"a","created_at_ms":1,"z":' + b'{"a":' * 200_000,
+            b'{"post_id":"p","author_id":"a","created_at_ms":1700000000001,"z":'
+            + b'{"a":' * 200_000,
             b'{"post_id":"p","deleted":false}',
             b'{"post_id":"p","deleted":1}',
             b"[" * 900_000,

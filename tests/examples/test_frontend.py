@@ -129,6 +129,54 @@ def test_pages_stay_in_the_version_they_began_with(
     assert (forgotten.version, forgotten.post_ids) == (three, ("p",))
 
 
+def test_what_is_hidden_or_deleted_leaves_the_later_pages_of_a_version(
+    frontend: ModuleType, client: redis.Redis, writer: WrittenRedis, prefix: str
+) -> None:
+    posts = {f"p{i}": float(i) for i in range(10)}
+    pages = frontend.Pages(client, prefix)
+    one = writer.feed("global", posts)
+    first = pages.page("global", 4)
+    assert first.post_ids == ("p9", "p8", "p7", "p6")
+    for gone in ("p5", "p3", "p1", "p0"):
+        del posts[gone]
+    writer.feed("global", {**posts, "new": 20.0})
+    second = pages.page("global", 4, first.next_cursor)
+    assert (second.version, second.post_ids) == (one, ("p4", "p2"))
+    third = pages.page("global", 4, second.next_cursor)
+    assert (third.post_ids, third.next_cursor) == ((), None)
+
+
+def test_another_replica_goes_on_where_the_page_ended(
+    frontend: ModuleType, client: redis.Redis, writer: WrittenRedis, prefix: str
+) -> None:
+    posts = {f"p{i}": float(i // 2) for i in range(10)}  # two of each score
+    one = writer.feed("global", posts)
+    replicas = [frontend.Pages(client, prefix) for _ in range(4)]
+    read, cursor = [], None
+    for replica in replicas:
+        page = replica.page("global", 3, cursor)
+        read.append(page.post_ids)
+        cursor = page.next_cursor
+    assert [post_id for page in read for post_id in page] == [f"p{i}" for i in range(9, -1, -1)]
+    assert cursor is None
+    # New posts at the top move nothing, and the cursor goes on in the newest version.
+    two = writer.feed("global", {**posts, "new": 20.0, "newer": 21.0})
+    begun = replicas[0].page("global", 3)
+    assert begun.version == two
+    cursor = frontend.Place(one, 4.0, "p8").cursor()
+    page = frontend.Pages(client, prefix).page("global", 3, cursor)
+    assert (page.version, page.post_ids) == (two, ("p7", "p6", "p5"))
+
+
+def test_what_is_no_cursor_gives_the_first_page(
+    frontend: ModuleType, client: redis.Redis, writer: WrittenRedis, prefix: str
+) -> None:
+    writer.feed("global", {"a": 2.0, "b": 1.0})
+    pages = frontend.Pages(client, prefix)
+    for cursor in ("", "17-50", "%%%", "bnVsbA==", "e30=", "WzEsMiwzLDRd", "WyJ4IiwxLCJhIl0="):
+        assert pages.page("global", 50, cursor).post_ids == ("a", "b")
+
+
 def test_changes_are_announced(
     frontend: ModuleType, client: redis.Redis, writer: WrittenRedis, prefix: str
 ) -> None:

@@ -86,6 +86,8 @@ def test_what_a_store_lacks_comes_from_the_shipped_one(tmp_path: Path) -> None:
     shipped, own = shipped_store(tmp_path / "shipped"), tmp_path / "own"
     other = add_version(shipped, "quality")
     assert store_with(None, "quality", shipped) == shipped
+    assert store_with(own, "quality", shipped) == own  # there is no such folder
+    own.mkdir()
     assert store_with(own, "quality", shipped) == shipped
     assert store_with(own, "quality", shipped, other) == shipped
     content = read_content(shipped, "quality", other)

@@ -116,7 +116,7 @@ def test_an_altered_snapshot_is_not_rewritten(tmp_path: Path) -> None:
 
 def test_a_post_that_came_again_after_its_deletion_is_not_deleted() -> None:
     def post(post_id: str) -> bytes:
-        fields = f'"post_id":"{post_id}","author_id":"ann","created_at_ms":1,"text":"x"'
+        fields = f'"post_id":"{post_id}","author_id":"ann","created_at_ms":1700000000001,"text":"x"'
         return f"{{{fields}}}".encode()
 
     records = [

@@ -123,6 +123,24 @@ def test_an_edit_with_another_date_moves_in_and_out_of_the_window(bench: Bench) 
     assert bench.shown() == ["p"]
 
 
+def test_posts_that_came_older_than_every_window_are_counted_once(bench: Bench) -> None:
+    bench.post("late", 10, created_at_ms=NOW_MS - 169 * HOUR_MS)
+    bench.post("seconds", 11, created_at_ms=NOW_MS - 20_000 * HOUR_MS)
+    bench.post("old", 12, created_at_ms=NOW_MS - 167 * HOUR_MS)
+    bench.post("new", 13)
+    bench.signal("quality", "unknown", 14, 0.5)
+    for _ in range(3):
+        bench.combiner.tick(bench.now_ms)
+        bench.cycle()
+    assert bench.combiner.view.post.late == 2
+    # Those that were in time leave every window, too, and are not counted.
+    bench.now_ms += 200 * HOUR_MS
+    bench.combiner.tick(bench.now_ms)
+    bench.cycle()
+    assert len(bench.combiner.view) == 0
+    assert bench.combiner.view.post.late == 2
+
+
 def test_signals_of_objectives_decide_no_post_anew(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:

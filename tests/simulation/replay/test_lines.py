@@ -16,10 +16,16 @@ from feedmill.simulation.replay.record_times import with_send_time
 from feedmill.simulation.schedule import OutgoingRecord
 
 GOOD = {
-    b'{"post_id":"a","author_id":"b","created_at_ms":5,"text":"t","more":1}': ("posts", Post),
-    b'{"post_id":"a","user_id":"u","kind":"like","at_ms":5}': ("engagements", Engagement),
+    b'{"post_id":"a","author_id":"b","created_at_ms":1700000000005,"text":"t","more":1}': (
+        "posts",
+        Post,
+    ),
+    b'{"post_id":"a","user_id":"u","kind":"like","at_ms":1700000000005}': (
+        "engagements",
+        Engagement,
+    ),
     b'{"topic":"engagements","key":"a","value":{"post_id":"a","user_id":"u","kind":"like",'
-    b'"at_ms":5}}': ("engagements", Engagement),
+    b'"at_ms":1700000000005}}': ("engagements", Engagement),
     b'{"post_id":"a","deleted":true}': ("posts", OutgoingRecord),
     b'{"topic":"posts","key":"a","value":null}': ("posts", OutgoingRecord),
     b'{"topic":"overrides","key":"post:a|*","value":null}': ("overrides", OutgoingRecord),
@@ -44,7 +50,7 @@ BAD = {
     b"{}": "none of these",
     b'{"topic":"posts"}': "missing required field `value`",
     b'{"topic":"posts","value":7}': "Expected `object`",
-    b'{"topic":"posts","key":"x","value":{"post_id":"a","author_id":"b","created_at_ms":5,'
+    b'{"topic":"posts","key":"x","value":{"post_id":"a","author_id":"b","created_at_ms":1700000000005,'
     b'"text":"t"}}': "Expected the record's key",
     b'{"topic":"config","key":"weights","value":{}}': "Expected a topic",
     b'{"topic":"signals.unknown","value":{"post_id":"a"}}': "Expected a topic",
@@ -62,8 +68,8 @@ def test_a_bad_line_is_refused_with_the_reason(line: bytes) -> None:
 
 def lines_file(folder: Path, *, bad: bool = False) -> Path:
     path = folder / "lines.jsonl.gz"
-    lines = [b'{"post_id":"a%d","author_id":"b","created_at_ms":%d,"text":"t"}' % (n, n * 500)
-             for n in range(6)]  # fmt: skip
+    line = b'{"post_id":"a%d","author_id":"b","created_at_ms":%d,"text":"t"}'
+    lines = [line % (n, 1_700_000_000_000 + n * 500) for n in range(6)]
     if bad:
         lines[2:2] = [b"", b"broken"]
     path.write_bytes(gzip.compress(b"\n".join(lines)))

@@ -99,8 +99,8 @@ def test_the_demo_arrives_whole_with_its_keys_partitions_and_times(
 def test_a_file_keeps_its_times_where_asked(environment: Environment, tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl"
     path.write_text(
-        '{"post_id":"a","author_id":"b","created_at_ms":5,"text":"t"}\n'
-        '{"topic":"engagements","value":{"post_id":"a","user_id":"u","kind":"like","at_ms":6}}\n'
+        '{"post_id":"a","author_id":"b","created_at_ms":1700000000005,"text":"t"}\n'
+        '{"topic":"engagements","value":{"post_id":"a","user_id":"u","kind":"like","at_ms":1700000000006}}\n'
         "broken\n"
         '{"topic":"posts","key":"a","value":null}\n'
     )
@@ -120,8 +120,14 @@ def test_a_value_too_large_for_the_broker_is_a_failure_that_is_counted(
 ) -> None:
     path = tmp_path / "events.jsonl"
     link = "x" * 5_000_000
-    huge = {"post_id": "h", "author_id": "b", "created_at_ms": 5, "text": "t", "links": [link]}
-    small = {"post_id": "s", "author_id": "b", "created_at_ms": 5, "text": "t"}
+    huge = {
+        "post_id": "h",
+        "author_id": "b",
+        "created_at_ms": 1_700_000_000_005,
+        "text": "t",
+        "links": [link],
+    }
+    small = {"post_id": "s", "author_id": "b", "created_at_ms": 1_700_000_000_005, "text": "t"}
     path.write_text(f"{json.dumps(huge)}\n{json.dumps(small)}\n")
     process = command(environment, str(path), "--json")
     out, err = process.communicate(timeout=60)
@@ -149,7 +155,9 @@ def test_a_signal_ends_it_cleanly_with_the_counts(environment: Environment, numb
 def test_standard_input_is_sent_as_it_comes(environment: Environment) -> None:
     process = command(environment, "-")
     assert process.stdin is not None
-    process.stdin.write('{"post_id":"a","author_id":"b","created_at_ms":5,"text":"t"}\n')
+    process.stdin.write(
+        '{"post_id":"a","author_id":"b","created_at_ms":1700000000005,"text":"t"}\n'
+    )
     process.stdin.flush()
     deadline = time.monotonic() + 30
     while not (records := read_all(environment, "posts")) and time.monotonic() < deadline:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from builders.records import StoredRecord, record_batch
-from feedmill.events.decode import decode_post, encode
+from feedmill.events.decode import decode_engagement, decode_post, encode
 from feedmill.events.decode_many import decode_posts
 from feedmill.events.partition import partition_of
 from feedmill.events.post import Deletion, Post
@@ -25,7 +25,7 @@ HERE = [f"p{i}" for i in range(400) if partition_of(f"p{i}".encode(), PARTITIONS
 
 
 def value(post_id: str, **said: Any) -> bytes:
-    given = {"post_id": post_id, "author_id": "al", "created_at_ms": 1, "text": "t"}
+    given = {"post_id": post_id, "author_id": "al", "created_at_ms": 1_700_000_000_001, "text": "t"}
     return encode({**given, **said})
 
 
@@ -68,6 +68,35 @@ def test_bad_records_are_set_apart_with_their_reason_and_the_rest_goes_on(fillin
     alone = [admitted(pair).rejected for pair, _ in bad]
     assert [one.reason for (one,) in alone] == [one.reason for one in found.rejected]
     assert [admitted(pair).events[0][1] for pair in fine] == [event for _, event in found.events]
+
+
+@pytest.mark.parametrize("count", [1, 50])  # some decoded one by one, many at once
+def test_a_time_of_more_than_a_day_ahead_of_the_record_is_refused(count: int) -> None:
+    ids, stamp = HERE[:count], 1_700_000_000_000
+    times = [stamp + 86_400_000] * (count - 1) + [stamp + 86_400_001]
+    records = [
+        StoredRecord(i, stamp, one.encode(), value(one, created_at_ms=at_ms))
+        for i, (one, at_ms) in enumerate(zip(ids, times, strict=True))
+    ]
+    batch = record_batch("posts", records, partition=2)
+    found = validate_batch(batch, PARTITIONS, decode_post, decode_posts)
+    assert len(found.events) == count - 1
+    (refused,) = found.rejected
+    assert refused.reason == (
+        "Expected Unix time in milliseconds, at most a day after the record's timestamp"
+        f" {stamp}, got {times[-1]} - at `$.created_at_ms`"
+    )
+    kept = record_batch("posts", records[:-1], partition=2)
+    assert not validate_batch(kept, PARTITIONS, decode_post, decode_posts).rejected
+
+
+def test_the_time_of_an_engagement_is_checked_too_and_a_deletion_has_none() -> None:
+    like = {"post_id": HERE[0], "user_id": "u", "kind": "like", "at_ms": 1_700_100_000_000}
+    record = StoredRecord(0, 1_700_000_000_000, HERE[0].encode(), encode(like))
+    batch = record_batch("engagements", [record], partition=2)
+    (refused,) = validate_batch(batch, PARTITIONS, decode_engagement).rejected
+    assert "got 1700100000000 - at `$.at_ms`" in refused.reason
+    assert not admitted((HERE[0].encode(), None)).rejected
 
 
 def test_a_record_that_is_bad_in_two_ways_is_rejected_once() -> None:

@@ -11,6 +11,7 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
+from builders.events import NOW_MS
 from builders.fake_log import KeptWriter
 from builders.records import StoredRecord, record
 from builders.waiting import until
@@ -96,7 +97,7 @@ class Worker:
         """Have the worker's cycle bring posts, by id and text; without a text, deletions."""
         records = []
         for post_id, text in posts:
-            post = None if text is None else Post(post_id, "author", 0, text)
+            post = None if text is None else Post(post_id, "author", NOW_MS, text)
             records.append(record(post_id, post, offset=self._offset))
             self._offset += 1
         batch = RecordBatch(POSTS, cast(Any, records))

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from builders.events import NOW_MS
 from feedmill.events.decode import encode
 from feedmill.events.errors import UsageError
 from feedmill.events.post import Post
@@ -34,7 +35,7 @@ class Log:
         self.fold.add_shadow(post_id.encode(), encode(signal))
 
     def post(self, post_id: str, offset: int, at_ms: int = 1000) -> None:
-        post = Post(post_id, "author", 2000, "text")
+        post = Post(post_id, "author", NOW_MS, "text")
         self.fold.add_post(post_id.encode(), encode(post), offset, at_ms)
 
     def signal(self, name: str, post_id: str, offset: int, value: float, **more: Any) -> None:

@@ -17,7 +17,12 @@ OFF = GatePolicy(enabled=False)
 
 
 def add_post(signals: RecentSignals, post_id: str, offset: int = 1, **more: Any) -> None:
-    content = {"post_id": post_id, "author_id": f"by-{post_id}", "created_at_ms": 1, "text": "t"}
+    content = {
+        "post_id": post_id,
+        "author_id": f"by-{post_id}",
+        "created_at_ms": 1_700_000_000_001,
+        "text": "t",
+    }
     value = msgspec.json.encode({**content, **more})
     signals.add_post(post_id.encode(), value, offset, NOW_MS - 3_600_000)
 

@@ -19,7 +19,7 @@ def rules(phrase: str, **more: Any) -> RuleSet:
 
 
 def post(offset: int, post_id: str, text: str) -> StoredRecord:
-    value = {"post_id": post_id, "author_id": "a", "created_at_ms": 1, "text": text}
+    value = {"post_id": post_id, "author_id": "a", "created_at_ms": 1_700_000_000_001, "text": text}
     return record(post_id, value, offset=offset, timestamp=1000)
 
 

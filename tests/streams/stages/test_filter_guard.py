@@ -7,6 +7,7 @@ import logging
 import numpy as np
 import pytest
 
+from builders.events import NOW_MS
 from builders.fake_log import FakeLog
 from builders.records import StoredRecord, record
 from feedmill.events.post import Post
@@ -32,7 +33,7 @@ def records(values: list[float], first: int = 0) -> list[StoredRecord]:
     return [
         record(
             f"p{first + i}",
-            Post(f"p{first + i}", "a", 0, str(value), communities=("x",)),
+            Post(f"p{first + i}", "a", NOW_MS, str(value), communities=("x",)),
             offset=first + i,
             timestamp=1000 * (first + i),
         )

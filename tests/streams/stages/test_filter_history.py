@@ -39,7 +39,7 @@ def written(count: int, *, since_ms: int, every_ms: int = 1000) -> Topics:
     dice = random.Random(5)
     for i in range(count):
         text = TEXT.format(i) if i % 2 else " ".join(f"w{dice.random()}" for _ in range(15))
-        post = Post(f"p{i}", f"a{i % 40}", 0, text)
+        post = Post(f"p{i}", f"a{i % 40}", NOW_MS, text)
         append(topics, f"p{i}", post, since_ms + i * every_ms)
         if i % 17 == 5:
             append(topics, f"p{i}", None, since_ms + i * every_ms + 1)

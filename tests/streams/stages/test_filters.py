@@ -18,6 +18,7 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
+from builders.events import NOW_MS
 from builders.fake_log import FakeLog, KeptWriter
 from builders.kafka_log import KafkaLog, until
 from builders.lists import post_list
@@ -69,7 +70,7 @@ def running(kafka: KafkaLog, folder: Path, name: str, instance: str = "one") -> 
 
 
 def post(post_id: str, text: str, **more: Any) -> tuple[bytes, bytes]:
-    event = {"post_id": post_id, "author_id": f"a-{post_id}", "created_at_ms": 1, "text": text}
+    event = {"post_id": post_id, "author_id": f"a-{post_id}", "created_at_ms": NOW_MS, "text": text}
     return post_id.encode(), json.dumps(event | more).encode()
 
 
@@ -243,8 +244,11 @@ def test_rules_decide_last_and_their_version_is_the_revision(
     value = {"r": {"verdict": "allow", "phrases": ["shoes", "broken"]}}
     step = step_in_memory(monkeypatch, json.dumps({"value": value}).encode())
     copy = "Our new shop has wonderful shoes for everyone who comes today, they cost little {}"
-    events = [(f"c{i}", Post(f"c{i}", f"a{i}", 0, copy.format(i))) for i in range(12)]
-    events += [("b", Post("b", "a", 0, "broken")), ("o", Post("o", "a", 0, "something else"))]
+    events = [(f"c{i}", Post(f"c{i}", f"a{i}", NOW_MS, copy.format(i))) for i in range(12)]
+    events += [
+        ("b", Post("b", "a", NOW_MS, "broken")),
+        ("o", Post("o", "a", NOW_MS, "something else")),
+    ]
     found = said_of(step, [*events, ("c0", None)])
     assert found.pop("c0") is None
     signals = {key: signal for key, signal in found.items() if signal is not None}
@@ -266,7 +270,9 @@ def test_a_list_decides_as_a_rule(monkeypatch: pytest.MonkeyPatch) -> None:
     step = step_in_memory(monkeypatch, None)
     bad = post_list("authors", ["ann"])
     step.swap_lists(ListSet([bad]), 7)
-    events = [(key, Post(key, author, 0, "tea")) for key, author in (("p", "ann"), ("q", "bob"))]
+    events = [
+        (key, Post(key, author, NOW_MS, "tea")) for key, author in (("p", "ann"), ("q", "bob"))
+    ]
     signals = said_of(step, list(events))
     assert signals["p"] is not None
     assert signals["q"] is not None
@@ -294,7 +300,7 @@ def test_a_filter_looks_back_only_when_all_lists_are_there(monkeypatch: pytest.M
 
 def test_posts_of_others_wait_for_own_ones_that_are_older(monkeypatch: pytest.MonkeyPatch) -> None:
     copy = "Our new shop has wonderful shoes for everyone who comes today, they cost little {}"
-    posts = [Post(f"c{i}", f"a{i}", 0, copy.format(i)) for i in range(30)]
+    posts = [Post(f"c{i}", f"a{i}", NOW_MS, copy.format(i)) for i in range(30)]
     ids = [partition_of(post.post_id.encode(), 2) for post in posts]
     own = [post for post, at in zip(posts, ids, strict=True) if at == 0]
     others = [post for post, at in zip(posts, ids, strict=True) if at == 1]
@@ -351,9 +357,11 @@ def test_after_a_release_only_what_the_model_said_is_said_anew(
     for _ in range(20):
         step.poll(KeptWriter())
     copy = "Our new shop has wonderful shoes for everyone who comes today, they cost little {}"
-    posts = [Post(f"c{i}", f"a{i}", 0, copy.format(i)) for i in range(12)]
-    posts += [Post("o", "a", 0, "something else"), Post("p", "a", 0, "a plain post")]
-    posts += [Post(f"x{i}", f"b{i}", 0, f"{i} of many", communities=("x",)) for i in range(300)]
+    posts = [Post(f"c{i}", f"a{i}", NOW_MS, copy.format(i)) for i in range(12)]
+    posts += [Post("o", "a", NOW_MS, "something else"), Post("p", "a", NOW_MS, "a plain post")]
+    posts += [
+        Post(f"x{i}", f"b{i}", NOW_MS, f"{i} of many", communities=("x",)) for i in range(300)
+    ]
     events: list[tuple[str, Post | None]] = [(one.post_id, one) for one in posts]
     first = said_of(step, events)
     topics[TopicPartition("posts", 0)] = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from builders.events import NOW_MS
 from builders.records import record, record_batch
 from feedmill.events.partition import partition_of
 from feedmill.events.post import Deletion, Post
@@ -15,7 +16,7 @@ SIGNALS = TopicPartition("signals.spam", 0)
 
 
 def written(post_id: str, offset: int, *, deleted: bool = False) -> LatestEvent:
-    event = Deletion(post_id, deleted=True) if deleted else Post(post_id, "a", 0, "text")
+    event = Deletion(post_id, deleted=True) if deleted else Post(post_id, "a", NOW_MS, "text")
     return LatestEvent(0, record(post_id, None, offset=offset), event, -1 if deleted else 0)
 
 
@@ -61,7 +62,7 @@ def test_partitions_of_others_are_not_waited_for() -> None:
 
 def test_the_newest_of_a_cycle_are_the_last_of_what_holds_of_each_partition() -> None:
     ids = [f"p{i}" for i in range(40)]
-    events = [(one, Post(one, "a", 0, "text")) for one in ids]
+    events = [(one, Post(one, "a", NOW_MS, "text")) for one in ids]
     batches = []
     for partition in range(3):
         own = [(key, post) for key, post in events if partition_of(key.encode(), 3) == partition]

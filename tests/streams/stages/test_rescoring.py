@@ -68,7 +68,7 @@ class Model:
     def say(self, post_id: str, text: str | None = "text", reason: str | None = None) -> None:
         """Handle a record of `posts` as the step does."""
         offset = len(self.topics[POSTS])
-        post = None if text is None else Post(post_id, "a", 0, text)
+        post = None if text is None else Post(post_id, "a", NOW_MS, text)
         one = record(post_id, post, offset=offset, timestamp=NOW_MS)
         self.topics[POSTS].append(one)
         work = decode_work([RecordBatch(POSTS, [one])], [], partitions=1, epoch=1, now_ms=NOW_MS)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import msgspec
 import pytest
 
+from builders.events import NOW_MS
 from builders.records import StoredRecord, record, record_batch
 from feedmill.events.engagement import Engagement, EngagementKind
 from feedmill.events.post import Post
@@ -55,7 +56,7 @@ RUSSIAN = (
 def posts(language: Sequence[Sequence[str]], count: int, seed: int) -> list[Post]:
     draw = random.Random(seed)
     texts = [" ".join(draw.choice(part) for part in language) for _ in range(count)]
-    return [Post(f"p{i}", f"a{i}", 0, text) for i, text in enumerate(texts)]
+    return [Post(f"p{i}", f"a{i}", NOW_MS, text) for i, text in enumerate(texts)]
 
 
 def no_model(_name: str, _version: str) -> NgramModel | None:

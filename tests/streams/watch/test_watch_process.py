@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from builders.events import NOW_MS
 from builders.kafka_log import KafkaLog
 from builders.records import record, record_batch
 from builders.waiting import in_background, now_ms, until
@@ -94,7 +95,7 @@ def test_an_alarm_is_on_instances_in_the_log_in_metrics_and_in_health(
             until(lambda: health(environment)[0] != 0)
             code, text = health(environment, "--json")
             # A process that loaded the filter watches what it does not know.
-            post = Post("x", "a", 0, "The library opens at nine")
+            post = Post("x", "a", NOW_MS, "The library opens at nine")
             producer.produce(environment.topic("posts"), encode(post), "x")
             producer.flush(20)
             until(lambda: any(one.quantity == "unknown" for one in process.watch.reports()))
