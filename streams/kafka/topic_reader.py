@@ -86,9 +86,23 @@ class TopicReader:
         for partition, begin in self._consumer.beginning_offsets(self._partitions).items():
             self._consumer.seek(partition, max(begin, ends[partition] - count))
 
+    def record_at(self, partition: int, offset: int) -> TopicRecord | None:
+        """Return the record at an offset of a partition; None where it is gone."""
+        at = next((one for one in self._partitions if one.partition == partition), None)
+        begins, ends = (
+            {} if at is None else find([at])
+            for find in (self._consumer.beginning_offsets, self._consumer.end_offsets)
+        )
+        if at is None or not begins[at] <= offset < ends[at]:
+            return None
+        self._consumer.assign([at])
+        self._consumer.seek(at, offset)
+        found = next(self.read_to_end(), None)
+        return found if found is not None and found.offset == offset else None
+
     def read_to_end(self) -> Iterator[TopicRecord]:
         """All records up to the ends that the partitions have at the time of the call."""
-        ends = self._consumer.end_offsets(self._partitions)
+        ends = self._consumer.end_offsets(list(self._consumer.assignment()))
         while any(self._consumer.position(partition) < end for partition, end in ends.items()):
             yield from self.read(timeout_ms=200)
 

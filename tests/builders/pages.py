@@ -28,7 +28,8 @@ class Block(NamedTuple):
 def blocks_of(page: str) -> Iterator[Block]:
     """Yield the blocks of a page's text, in their order."""
     language: str | None = None
-    start, lines = 0, []
+    start = 0
+    lines: list[str] = []
     for number, line in enumerate([*page.splitlines(), ""], 1):
         if line.startswith("```"):
             if language:
