@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +25,15 @@ class FollowOptions:
     every_ms: int | None
     window_ms: int
     most_starts: int
+
+
+@contextmanager
+def said_when_interrupted() -> Iterator[None]:
+    """End with a sentence at Ctrl-C, which is how `--follow` is meant to end."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        click.echo("ended: what was released stays, and nothing else was changed", err=True)
 
 
 def follow_options(command: Command) -> Command:

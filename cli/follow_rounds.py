@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, NoReturn
 
@@ -82,4 +82,6 @@ def _report(model: str, figures: Figures, *, as_json: bool) -> None:
 
 
 def _text(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return "; ".join(f"{count} {what}" for what, count in value.items())
     return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -12,7 +12,7 @@ import click
 import msgspec
 
 from feedmill.cli.data_options import data_folder, since_ms
-from feedmill.cli.follow_options import FollowOptions, follow_options
+from feedmill.cli.follow_options import FollowOptions, follow_options, said_when_interrupted
 from feedmill.cli.look_options import LOOKS, look_options, report_look
 from feedmill.cli.options import StoreType, with_environment
 from feedmill.cli.output import print_json
@@ -142,7 +142,8 @@ def train(
     if follow is not None:
         if since or out or look or day or topics.are_read:
             raise UsageError("--follow goes with --base and --ordinary alone")
-        _follow(environment, given, follow, topics.wait_ms, as_json)
+        with said_when_interrupted():
+            _follow(environment, given, follow, topics.wait_ms, as_json)
         return
     store = out or environment.models or Path("models")
     trained_on = day or datetime.now(UTC).date().isoformat()
@@ -180,8 +181,12 @@ def _train_on_labels(
         raise UsageError("--base needs labels of your own: --data FILE or --from-labels")
     if not (given.data or given.from_labels):
         given = replace(given, data=(str(data_folder()),))
+    from feedmill.training.training_data import unused_rows  # noqa: PLC0415 scikit-learn
+
     data = _training_data(environment, given)
     card = _train_filter(given, data, store, day, look=look is not None)
+    for note in unused_rows(data, card):
+        click.echo(note, err=True)
     if look is not None:
         report_look(look, looks or LOOKS, [card], data.test_rows)
     return card, data
@@ -214,6 +219,7 @@ def _follow_labels(
             "--follow trains a filter on the topic `labels`: give one --ordinary FILE, no --data"
         )
     base = None if given.base in (None, SHIPPED) else parse_store(str(given.base))
+    click.echo(f"reading the ordinary posts of {given.ordinary[0]}", err=True)
     (ordinary,) = read_training_data(spec, (), given.ordinary).ordinary
     command = f"{given.command} --follow"
     run = FollowRun(spec, base, ordinary, options, command, as_json, given.keeps_rows)

@@ -11,6 +11,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+import click
 import numpy as np
 
 from feedmill.cli.follow_options import FollowOptions
@@ -62,10 +63,16 @@ def follow(environment: Environment, run: FollowRun) -> None:
     ordinary = _ordinary_posts(run, now_ms() - options.window_ms)
     starts = Starts(store, f"{spec.name}.starts", options.most_starts)
     learner = Learner(spec.load(run.base), recipe_of(spec), ordinary, starts)
+    every_ms = options.every_ms or _EVERY_MS
+    click.echo(
+        f"{spec.name} follows `labels`: a round each {every_ms / 60_000:g} minutes, each with a"
+        f" line here; {len(ordinary.reference):,} ordinary posts are the reference; Ctrl-C ends it",
+        err=True,
+    )
     with _open_window(environment, spec.name, options.window_ms) as window:
         repeat(
             spec.name,
-            options.every_ms or _EVERY_MS,
+            every_ms,
             lambda: _round(environment, store, run, learner, window.read()),
             as_json=run.as_json,
         )
@@ -129,6 +136,12 @@ def _saved(store: Store, run: FollowRun, found: Round, fitted: FittedFilter) -> 
 def _ordinary_posts(run: FollowRun, before_ms: int) -> OrdinaryPosts:
     """Return the ordinary posts that are older than the window, divided."""
     rows = run.ordinary.rows
+    if not any(post.created_at_ms for post in rows.posts):
+        click.echo(
+            "--ordinary says no times, so all its posts count as older than the window: name their"
+            " column with time=COLUMN, unless they are",
+            err=True,
+        )
     is_old = np.array([post.created_at_ms < before_ms for post in rows.posts], dtype=np.bool_)
     ordinary = OrdinaryPosts.of(rows.where(is_old))
     if len(ordinary.reference) < MIN_REFERENCE:

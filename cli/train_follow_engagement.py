@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+import click
+
 from feedmill.cli.engagement_topics import read_impressions
 from feedmill.cli.follow_options import FollowOptions
 from feedmill.cli.follow_rounds import Figures, release_better, repeat, store_of_workers
@@ -62,9 +64,15 @@ def follow_engagement(environment: Environment, run: EngagementFollowRun) -> Non
     reference = _older(read_snapshot(run.reference), now_ms() - run.options.window_ms)
     starts = Starts(store, f"{_NAME}.starts", run.options.most_starts)
     learner = ImpressionLearner(ENGAGEMENT, reference, run.wait_ms, starts)
+    every_ms = run.options.every_ms or _EVERY_MS
+    click.echo(
+        f"{_NAME} follows `posts` and `engagements`: a round each {every_ms / 60_000:g} minutes,"
+        f" each with a line here; {len(reference):,} impressions are the reference; Ctrl-C ends it",
+        err=True,
+    )
     repeat(
         _NAME,
-        run.options.every_ms or _EVERY_MS,
+        every_ms,
         lambda: _round(environment, store, run, learner),
         as_json=run.as_json,
     )

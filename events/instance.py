@@ -79,6 +79,8 @@ class Instance(Struct, frozen=True, omit_defaults=False):
         By signal, the version that scores in shadow.
     canaries
         By signal, the version that judges the partitions of a canary.
+    group
+        The consumer group of a worker, "" of another program: two groups with one stage are wrong.
     ready
         Whether it has caught up and works.
     lag
@@ -104,3 +106,4 @@ class Instance(Struct, frozen=True, omit_defaults=False):
     challengers: dict[str, str] = {}
     canaries: dict[str, str] = {}
     waiting_releases: tuple[RefusedRelease, ...] = ()
+    group: str = ""

@@ -8,11 +8,12 @@ from pathlib import Path
 
 from feedmill.events.errors import UsageError
 from feedmill.filters.spec import FilterSpec
-from feedmill.models.artifact import DataUse, Snapshot, sha256_of_file
+from feedmill.models.artifact import DataUse, ModelCard, Snapshot, sha256_of_file
 from feedmill.models.store_files import Store
 from feedmill.training.datasets.known import KNOWN, ORDINARY, OVER18, SEMEVAL, KnownDataset
 from feedmill.training.datasets.labelled_posts import LabelledPosts
 from feedmill.training.datasets.snapshots import SnapshotSource, read_snapshot, save_snapshot
+from feedmill.training.datasets.split import SPLITS
 from feedmill.training.datasets.tables import parse_table, read_table
 from feedmill.training.recipes import RECIPES, Recipe, WeightedDataset
 
@@ -125,12 +126,30 @@ def _file(given: str, *, labelled: bool) -> Dataset:
         return Dataset(rows, known_as, source.sha256)
     known = KNOWN.get(table.path.name)
     if known is not None and str(table.path) == given:
-        return _known(known, table.path.parent)
+        # Its columns are known; it is called by its file, as any other that somebody names.
+        named = replace(known, table=replace(known.table, name=table.source))
+        return _known(named, table.path.parent)
     rows = read_table(table, labelled=labelled)
     digest = sha256_of_file(table.path)
     # A card states what a file is called, not where it lies.
     own = KnownDataset(replace(table, path=Path(table.path.name)), "not stated", labelled)
     return Dataset(rows, own, digest)
+
+
+def unused_rows(data: TrainingData, card: ModelCard) -> list[str]:
+    """Say of each set of ordinary posts how many rows train, where more are there to train on."""
+    notes = []
+    of_ordinary = card.data[len(data.labelled) :]
+    for dataset, use in zip(data.ordinary, of_ordinary, strict=False):
+        rows = dataset.rows.where(dataset.rows.labels == 0)
+        train, validation, test = (int((rows.splits == split).sum()) for split in SPLITS)
+        if use.rows < train:
+            notes.append(
+                f"{rows.source}: of {len(dataset.rows):,} ordinary rows {use.rows:,} train, drawn"
+                f" from {train:,}, because no set gives more; {validation:,} choose the thresholds,"
+                f" {test:,} only test"
+            )
+    return notes
 
 
 def _check_names(datasets: Sequence[Dataset]) -> None:

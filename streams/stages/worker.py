@@ -265,9 +265,9 @@ class Worker:
             instance = decode_instance(value)
         except BadEvent:
             return
-        self.releases.heartbeat(instance, at_ms)
-        for step in self.steps:
-            step.heartbeat(instance, at_ms)
+        takers = [self.releases.heartbeat, self.status.heartbeat]
+        for take in (*takers, *(step.heartbeat for step in self.steps)):
+            take(instance, at_ms)
 
     def _follow_assignment(self) -> None:
         while (change := self.group.take_change()) is not None:

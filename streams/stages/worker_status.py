@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from feedmill.events.instance import Instance
 from feedmill.streams.observe.http_thread import StatusThread
 from feedmill.streams.observe.status import Status, status_pipe, write_status
+from feedmill.streams.stages.other_groups import OtherGroups
 from feedmill.streams.stages.watchdog import Watchdog
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ class WorkerStatus:
         self._refused_settings = self._refused_stamps = self._refused_releases = self._swaps = 0
         self._pipe = status_pipe(os.environ)
         self._web = StatusThread(self.ready_reason, self._metrics_text)
+        self._others = OtherGroups(worker.group_name, {step.name for step in worker.steps})
 
     @property
     def port(self) -> int:
@@ -77,6 +79,10 @@ class WorkerStatus:
             self._report_at = now + _REPORT_EVERY_S
             self._report()
 
+    def heartbeat(self, instance: Instance, at_ms: int) -> None:
+        """Take a heartbeat of any instance, stamped by the broker at `at_ms`."""
+        self._others.heartbeat(instance, at_ms)
+
     def instances(self) -> Iterator[Instance]:
         """Yield a heartbeat for each stage of the worker."""
         worker = self._worker
@@ -106,6 +112,7 @@ class WorkerStatus:
                 challengers=worker.releases.challengers.versions(stage),
                 canaries=worker.releases.canaries.versions(stage),
                 waiting_releases=worker.releases.waiting,
+                group=worker.group_name,
             )
 
     def close(self) -> None:
@@ -121,6 +128,7 @@ class WorkerStatus:
             worker.releases.ready_reason(),
             *(step.ready_reason() for step in worker.steps),
             worker.connection.health.reason(),
+            self._others.ready_reason(worker.time.clock.now_ms()),
         )
         return next((part for part in parts if part), "")
 

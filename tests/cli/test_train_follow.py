@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -31,9 +33,9 @@ def ordinary_file(folder: Path, count: int, at: str) -> Path:
     return path
 
 
-def follow(path: Path) -> Result:
-    words = ["train", "spam", "--follow", "--window", "1d", "--json"]
-    return CliRunner().invoke(main, [*words, "--ordinary", f"{path},time=at"])
+def follow(path: Path, *, columns: str = ",time=at", as_json: bool = True) -> Result:
+    words = ["train", "spam", "--follow", "--window", "1d", *(["--json"] if as_json else [])]
+    return CliRunner().invoke(main, [*words, "--ordinary", f"{path}{columns}"])
 
 
 @pytest.fixture
@@ -79,7 +81,40 @@ def test_a_round_that_fails_is_reported_and_the_next_one_comes(
     monkeypatch.setattr(train_follow, "_open_window", open_window)
     monkeypatch.setattr(time, "sleep", lambda _: None)
     result = follow(ordinary_file(tmp_path, 5200, "2020-01-01"))
-    assert result.exit_code == 1
+    assert result.exit_code == 0
     assert failures == []
     rounds = [json.loads(line) for line in result.stdout.splitlines() if line.startswith("{")]
     assert [one["reason"] for one in rounds] == ["KafkaConnectionError: away", "`spam` is frozen"]
+
+
+@pytest.mark.usefixtures("store")
+def test_it_says_what_it_does_and_how_it_was_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @contextlib.contextmanager
+    def no_window(*_: Any) -> Iterator[Any]:
+        yield SimpleNamespace(read=lambda: None)
+
+    def one_round(*_: Any) -> dict[str, Any]:
+        left_out = {"labels of unknown posts": 3, "labels that break the contract": 1}
+        return {"labels": 5, "left_out": left_out, "reason": "too few raters"}
+
+    def interrupted(_: float) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(train_follow, "_open_window", no_window)
+    monkeypatch.setattr(train_follow, "_round", one_round)
+    monkeypatch.setattr(time, "sleep", interrupted)
+    path = ordinary_file(tmp_path, 5200, "2020-01-01")
+    done = follow(path, columns="", as_json=False)
+    assert done.exit_code == 0
+    reading, no_times, follows, ended = done.stderr.splitlines()
+    assert reading == f"reading the ordinary posts of {path}"
+    assert "--ordinary says no times, so all its posts count as older" in no_times
+    assert re.match(r"spam follows `labels`: a round each 5 minutes, .* Ctrl-C ends it", follows)
+    assert ended == "ended: what was released stays, and nothing else was changed"
+    assert done.stdout.endswith(
+        "spam: labels 5, left_out 3 labels of unknown posts; 1 labels that break the contract,"
+        " reason too few raters\n"
+    )
+    assert "no times" not in follow(path).stderr

@@ -95,7 +95,7 @@ def test_a_round_that_fails_is_reported_and_the_next_one_comes(
 
     monkeypatch.setattr(train_follow_engagement, "read_impressions", read)
     result = follow(reference_of(store))
-    assert result.exit_code == 1
+    assert result.exit_code == 0
     reasons = [one["reason"] for one in rounds_of(result)]
     assert reasons == ["KafkaConnectionError: away", "no topic"]
 

@@ -118,9 +118,20 @@ def ordinary_lines(report: OrdinaryReport) -> list[str]:
         "",
         *table(header, rows, left=2),
         "",
-        f"Of {report.judged_groups} communities, pages, authors and hosts with {MIN_GROUP_ROWS} "
-        f"posts or more, these have more hidden than may be: {_hidden_groups(report)}.",
+        _judged_groups(report),
     ]
+
+
+def _judged_groups(report: OrdinaryReport) -> str:
+    if not report.judged_groups:
+        return (
+            f"No community, page, author or host is known that has {MIN_GROUP_ROWS} posts or more,"
+            " so none is judged by itself."
+        )
+    return (
+        f"Of {report.judged_groups} communities, pages, authors and hosts with {MIN_GROUP_ROWS} "
+        f"posts or more, these have more hidden than may be: {_hidden_groups(report)}."
+    )
 
 
 def _hidden_groups(report: OrdinaryReport) -> str:

@@ -158,8 +158,11 @@ def training_rows(card: ModelCard, dataset: Dataset) -> LabelledPosts | None:
 
 
 def looked_at(dataset: Dataset) -> frozenset[str]:
-    """Return the groups of this project's data sets that version 0.1 was tested on."""
-    if dataset.known.file not in KNOWN:
+    """Return the groups of this project's data sets that version 0.1 was tested on.
+
+    None of a file that somebody names: that history is no business of theirs.
+    """
+    if KNOWN.get(dataset.known.file) is not dataset.known:
         return frozenset()
     groups = dataset.rows.groups
     family = groups[0].partition("|")[0]
