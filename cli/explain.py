@@ -9,12 +9,13 @@ import click
 
 from feedmill.cli.options import with_environment
 from feedmill.cli.output import print_json, print_table, time_text
+from feedmill.cli.post_record import feed_spec, post_record, signal_reasons
 from feedmill.cli.unknown_post import why_unknown
 from feedmill.events.errors import UsageError
 from feedmill.rankers.score import LEAST_SUM
-from feedmill.streams.redis.explanation import Explanation, why_absent
+from feedmill.streams.redis.explanation import Explanation, FeedEntry, why_absent
 from feedmill.streams.redis.explanation import explain as explain_post
-from feedmill.streams.redis.reader import FeedReader, FeedSnapshot, PostSnapshot, open_feed_reader
+from feedmill.streams.redis.reader import FeedReader, open_feed_reader
 from feedmill.streams.settings.clock import now_ms
 from feedmill.streams.settings.environment import Environment
 
@@ -35,7 +36,7 @@ def explain(environment: Environment, post_id: str, feed: str, as_json: bool) ->
     """Show what each signal gives to a post's score, or why it is not shown."""
     shown = open_feed_reader(environment.redis, environment.redis_prefix)
     try:
-        explanation = read_explanation(shown, post_id, feed)
+        explanation = read_explanation(environment, shown, post_id, feed)
     except UnknownPost:
         reason = why_unknown(environment, post_id)
         raise UsageError(f"Redis knows no post `{post_id}`: {reason}") from None
@@ -45,10 +46,13 @@ def explain(environment: Environment, post_id: str, feed: str, as_json: bool) ->
         _print(explanation)
 
 
-def read_explanation(shown: FeedReader, post_id: str, feed_name: str) -> Explanation:
+def read_explanation(
+    environment: Environment, shown: FeedReader, post_id: str, feed_name: str
+) -> Explanation:
     """Take a post and a feed from Redis and explain the one by the other.
 
-    The two are written one after the other, so what does not agree is read again.
+    The two are written one after the other, so what does not agree is read again.  What Redis does
+    not hold, why a gate decided or a feed does not take the post, is asked of Kafka.
 
     Raises
     ------
@@ -57,16 +61,18 @@ def read_explanation(shown: FeedReader, post_id: str, feed_name: str) -> Explana
     UnknownPost
         Redis knows no such post.
     """
-    explanation = _read_once(shown, post_id, feed_name)
+    explanation = _read_once(environment, shown, post_id, feed_name)
     for _ in range(READINGS - 1):
         if explanation.agrees is not False:
             break
         time.sleep(0.1)
-        explanation = _read_once(shown, post_id, feed_name)
+        explanation = _read_once(environment, shown, post_id, feed_name)
     return explanation
 
 
-def _read_once(shown: FeedReader, post_id: str, feed_name: str) -> Explanation:
+def _read_once(
+    environment: Environment, shown: FeedReader, post_id: str, feed_name: str
+) -> Explanation:
     feed = shown.feed(feed_name, WHOLE)
     if feed is None:
         raise UsageError(f"there is no feed `{feed_name}` in Redis; is the combiner running?")
@@ -76,19 +82,38 @@ def _read_once(shown: FeedReader, post_id: str, feed_name: str) -> Explanation:
     in_redis = dict(feed.ranking).get(post_id)
     at_ms = now_ms()
     first = explain_post(post, feed, in_redis, "", at_ms)
-    if in_redis is not None or first.decision.name not in ("show", "demote"):
-        return first
-    return explain_post(post, feed, None, _absent(shown, feed, post, first.score), at_ms)
+    reasons = signal_reasons(environment, post, _gates_that_decided(first))
+    absent = ""
+    if in_redis is None and first.decision.name in ("show", "demote"):
+        absent = _absent(environment, shown, first, at_ms)
+    return explain_post(post, feed, in_redis, absent, at_ms, reasons)
 
 
-def _absent(shown: FeedReader, feed: FeedSnapshot, post: PostSnapshot, score: float) -> str:
+def _gates_that_decided(explanation: Explanation) -> list[str]:
+    """The gates whose model, not a rule, hides or demotes the post."""
+    return [
+        gate.name
+        for gate in explanation.gates
+        if gate.outcome in ("hide", "demote")
+        and gate.value is not None
+        and not gate.version.startswith("rule:")
+    ]
+
+
+def _absent(
+    environment: Environment, shown: FeedReader, explanation: Explanation, at_ms: int
+) -> str:
+    feed, post = explanation.feed, explanation.post
     authors = shown.authors([member for member, _ in feed.ranking])
-    return why_absent(feed, post, score, authors)
+    spec, record = feed_spec(environment, feed.feed), post_record(environment, post)
+    entry = None if spec is None or record is None else FeedEntry(spec, record)
+    return why_absent(feed, post, explanation.score, authors, entry, at_ms)
 
 
 def _print(explanation: Explanation) -> None:
     post, feed = explanation.post, explanation.feed
-    click.echo(f"{post.post_id} in {feed.feed}: {explanation.verdict}")
+    place = f", at rank {explanation.rank} of {len(feed.ranking)}" if explanation.rank else ""
+    click.echo(f"{post.post_id} in {feed.feed}: {explanation.verdict}{place}")
     decided = f", decided by {explanation.decision.decided_by}" * bool(
         explanation.decision.decided_by
     )
@@ -140,11 +165,7 @@ def _comparison(explanation: Explanation) -> str:
     where = f"version {feed.version} of {feed.feed}, config offset {feed.config_offset}"
     if explanation.in_redis is None:
         return f"not in {where}"
-    rank = next(
-        (i for i, (member, _) in enumerate(feed.ranking, 1) if member == explanation.post.post_id),
-        None,
-    )
-    place = "" if rank is None else f"rank {rank} in "
+    place = "" if explanation.rank is None else f"rank {explanation.rank} in "
     if explanation.agrees:
         return f"{place}{where}; the score in Redis is equal within 1e-9"
     return (

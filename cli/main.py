@@ -27,6 +27,7 @@ COMMANDS = (
     "dead-letters",
     "topics",
     "local",
+    "sample",
     "score",
     "labels",
     "models",

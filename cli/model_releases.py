@@ -13,15 +13,16 @@ from feedmill.cli.answers import answer_line, check_answers, instances_topic
 from feedmill.cli.change_options import ChangeOptions, with_named_change, with_noted_change
 from feedmill.cli.duration import Duration
 from feedmill.cli.model_canary import CANARY_MS, canary_of, check_canary
-from feedmill.cli.model_versions import chosen_card, model_argument, read_history
+from feedmill.cli.model_versions import chosen_card, installed_card, model_argument, read_history
 from feedmill.cli.output import print_json
 from feedmill.events.decode import encode
 from feedmill.events.errors import UsageError
 from feedmill.events.release import CANARY, SHADOW, ListRelease, ModelRelease, TriedVersion
 from feedmill.models.artifact import ModelCard
-from feedmill.models.store import local_copy
+from feedmill.models.store import cards_of, installed_version, local_copy
 from feedmill.streams.kafka.topic_reader import send
-from feedmill.streams.releases.loading import Trial, store_of, try_model
+from feedmill.streams.releases.loading import Trial, shipped_store, store_of, try_model
+from feedmill.streams.releases.release_history import ReleaseHistory
 from feedmill.streams.releases.release_log import TOPIC
 from feedmill.streams.settings.environment import Environment
 from feedmill.streams.settings.instances import (
@@ -33,7 +34,7 @@ from feedmill.streams.settings.instances import (
 
 @click.command("release")
 @model_argument
-@click.argument("version")
+@click.argument("version", required=False)
 @click.option(
     "--canary",
     "partitions",
@@ -53,21 +54,26 @@ def release(
     environment: Environment,
     change: ChangeOptions,
     model: str,
-    version: str,
+    version: str | None,
     partitions: int | None,
     after_ms: int | None,
 ) -> None:
     """Have every worker run a version from now on, and wait until each does or refuses.
 
-    The version is tried here first. Each worker needs the artifact in its own store. With --canary
-    the workers themselves release it to the rest, or go back at an alarm: `feedmill models health`.
+    VERSION is its first six digits or more, or `shipped`; without it, it is the one that `feedmill
+    train` stored last. The version is tried here first. Each worker needs the artifact in its own
+    store. With --canary the workers themselves release it to the rest, or go back at an alarm:
+    `feedmill models health`.
     """
     if after_ms is not None and partitions is None:
         raise click.UsageError("--after is how long a canary lasts; give --canary, too")
     read_history(environment).check_not_frozen(model)
     if partitions is not None:
         check_canary(environment, model, partitions)
-    card = chosen_card(environment, model, version)
+    if version is None:
+        card = installed_card(environment, model)
+    else:
+        card = chosen_card(environment, model, version)
     wanted = tried_release(environment, card, change.by, change.note)
     if partitions is None:
         _send_and_wait(environment, change, model, wanted)
@@ -100,7 +106,31 @@ def rollback(environment: Environment, change: ChangeOptions, model: str, to: in
     wanted = None
     if release is not None:
         wanted = _renewed(release, by=change.by, note=note, frozen=False, canary=None)
+    else:
+        _check_installed_is_another(environment, history, model)
     _send_and_wait(environment, replace(change, note=note), model, wanted)
+
+
+def _check_installed_is_another(
+    environment: Environment, history: ReleaseHistory, model: str
+) -> None:
+    """Refuse to go back to the installed version where it is the one in force.
+
+    `train` installs what it stores, so the first release may be of the installed version.
+    """
+    store, current = store_of(model, environment.models), history.current(model)
+    if current is None or installed_version(store, model) != current.sha256:
+        return
+    others = [
+        card.version
+        for card in cards_of(store, model, shipped_store(model))
+        if card.sha256 != current.sha256
+    ]
+    way_out = f"`feedmill models release {model} {others[0]}`" if others else "there is no other"
+    raise UsageError(
+        f"`{model}@{current.version}` is in force and is installed in {store}, so there is no"
+        f" earlier release to go back to; release another version: {way_out}"
+    )
 
 
 @click.command("freeze")

@@ -1,7 +1,7 @@
-"""`feedmill models list|show|diff`: the versions of models.
+"""`feedmill models list|show`: the versions of models.
 
-The other commands are in `model_releases.py`, `model_shadow.py`, `model_compare.py`,
-`model_health.py`, `model_watch.py` and `model_purge.py`.
+The other commands are in `model_diff.py`, `model_releases.py`, `model_shadow.py`,
+`model_compare.py`, `model_health.py`, `model_watch.py` and `model_purge.py`.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import click
 import msgspec
 
 from feedmill.cli.model_compare import compare
+from feedmill.cli.model_diff import diff
 from feedmill.cli.model_health import health
 from feedmill.cli.model_purge import purge_command
 from feedmill.cli.model_releases import freeze, release, rollback, unfreeze
@@ -21,8 +22,7 @@ from feedmill.cli.model_shadow import shadow
 from feedmill.cli.model_versions import chosen_card, model_argument, read_history
 from feedmill.cli.model_watch import watch
 from feedmill.cli.options import with_environment
-from feedmill.cli.output import json_option, plain_table, print_json, print_table, time_text
-from feedmill.models.artifact import ModelCard
+from feedmill.cli.output import json_option, print_json, print_table, time_text
 from feedmill.models.cards import card_page
 from feedmill.models.store import cards_of, installed_version
 from feedmill.streams.releases.loading import MODELS, shipped_store, store_of
@@ -131,54 +131,17 @@ def show_command(environment: Environment, model: str, version: str | None, as_j
         click.echo(card_page(card))
 
 
-@models.command("diff")
-@model_argument
-@click.argument("old")
-@click.argument("new", required=False)
-@json_option
-@with_environment
-def diff_command(
-    environment: Environment, model: str, old: str, new: str | None, as_json: bool
-) -> None:
-    """Compare what two cards say: metric by metric, and the data; by default with the one in force.
-
-    Metrics of two cards are of the same rows only if both versions were tested on them.
-    """
-    before, after = chosen_card(environment, model, old), chosen_card(environment, model, new)
-    names = [*before.metrics, *(name for name in after.metrics if name not in before.metrics)]
-    metrics = [(n, before.metrics.get(n), after.metrics.get(n)) for n in names]
-    files = [_files(before), _files(after)]
-    data = [(n, files[0].get(n), files[1].get(n)) for n in sorted({*files[0], *files[1]})]
-    if as_json:
-        print_json(
-            {
-                "old": before.version,
-                "new": after.version,
-                "metrics": [dict(zip(("name", "old", "new"), one, strict=True)) for one in metrics],
-                "rows": [dict(zip(("file", "old", "new"), one, strict=True)) for one in data],
-            }
-        )
-        return
-    columns = (before.version + ">", after.version + ">")
-    click.echo(
-        plain_table(("metric", *columns), [(n, _number(a), _number(b)) for n, a, b in metrics])
-    )
-    click.echo()
-    click.echo(plain_table(("rows of", *columns), [(n, _count(a), _count(b)) for n, a, b in data]))
-
-
-def _files(card: ModelCard) -> dict[str, int]:
-    return {f"{use.file} ({use.role})": use.rows for use in card.data}
-
-
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.4f}"
-
-
-def _count(value: int | None) -> str:
-    return "" if value is None else f"{value:,}"
-
-
-_COMMANDS = (health, watch, release, rollback, freeze, unfreeze, shadow, compare, purge_command)
+_COMMANDS = (
+    diff,
+    health,
+    watch,
+    release,
+    rollback,
+    freeze,
+    unfreeze,
+    shadow,
+    compare,
+    purge_command,
+)
 for command in _COMMANDS:
     models.add_command(command)

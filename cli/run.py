@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import shlex
 import signal
 import sys
 import time
@@ -18,6 +17,7 @@ import click
 
 from feedmill.cli.options import with_given_environment
 from feedmill.cli.output import print_local_stack_log
+from feedmill.cli.own_command import installation_flags, own_command
 from feedmill.cli.worker import isolate_option, without_option
 from feedmill.deploy.local import default_folder, down, status, up
 from feedmill.deploy.supervisor import Supervisor, WorkerSpec, isolated, stop_on_signals
@@ -83,7 +83,7 @@ def run(
     stages = chosen_stages(environment.signals, without=without)
     kinds = isolated(stages) if isolate else [WorkerSpec(WHOLE, stages)]
     workers = _scaled(scale, kinds)
-    flags = _flags(environment)
+    flags = installation_flags(environment)
     folder = default_folder()
     on_local_stack = not _names_servers(environment)
     stop_at_end = on_local_stack and not status(folder).running
@@ -237,31 +237,7 @@ def _print_addresses(environment: Environment, supervisor: Supervisor, flags: st
     if supervisor.web.port:
         click.echo(f"metrics on http://{environment.host}:{supervisor.web.port}/metrics")
     click.echo("\nIn another terminal, let engagement count for more than quality:\n")
-    click.echo(f"    {_own_command()} config set weights alpha=0.1 beta=0.9{flags}\n")
-
-
-def _flags(given: Environment) -> str:
-    """Return the flags that name this installation to a command; none if it is the usual one.
-
-    Without the password of Redis: it does not belong on a screen.
-    """
-    usual = Environment()
-    found = {
-        "--kafka": (given.kafka, usual.kafka),
-        "--redis": (given.redis_address, usual.redis_address),
-        "--prefix": (given.topic_prefix, usual.topic_prefix),
-        "--redis-prefix": (given.redis_prefix, usual.redis_prefix),
-    }
-    named = ((flag, value) for flag, (value, default) in found.items() if value != default)
-    return "".join(f" {flag} {shlex.quote(value)}" for flag, value in named)
-
-
-def _own_command() -> str:
-    """How the user calls feedmill: the script of this environment if it has one."""
-    script = Path(sys.executable).parent / "feedmill"
-    if script.exists():
-        return os.path.relpath(script)
-    return "feedmill" if "feedmill" in Path(sys.argv[0]).name else sys.argv[0]
+    click.echo(f"    {own_command()} config set weights alpha=0.1 beta=0.9{flags}\n")
 
 
 def _log_to_folder(folder: Path) -> None:

@@ -18,10 +18,12 @@ from feedmill.features.counters import Counters, update, weight_of
 from feedmill.features.post_batch import PostBatch
 from feedmill.filters.explanation import Explanation, explain_post
 from feedmill.filters.registry import FILTERS
+from feedmill.models.store import find_card
 from feedmill.models.store_files import Store
 from feedmill.models.text_model import Scores
 from feedmill.rankers.registry import ENGAGEMENT_RANKER, RANKERS, TEXT_RANKERS
 from feedmill.streams.kafka.topic_table import DAY_MS
+from feedmill.streams.releases.loading import shipped_store
 from feedmill.streams.settings.environment import read_environment
 
 BATCH = 256
@@ -71,8 +73,19 @@ class ScoredLine(NamedTuple):
 )
 @click.option("--explain", is_flag=True, help="Also say which words and evidence made the value.")
 @store_option
+@click.option(
+    "--version",
+    metavar="VERSION",
+    help="Take this version of the store, by its first six digits or more.  [the installed one]",
+)
 def score(
-    *, model: str, file: str, engagements: str | None, explain: bool, store: Store | None
+    *,
+    model: str,
+    file: str,
+    engagements: str | None,
+    explain: bool,
+    store: Store | None,
+    version: str | None,
 ) -> None:
     """Score posts by a model alone: without rules, near copies and other posts.
 
@@ -90,7 +103,7 @@ def score(
     if engagements is not None and model != ENGAGEMENT_RANKER.name:
         raise UsageError(f"--engagements is for the model {ENGAGEMENT_RANKER.name} alone")
     counted, failed = ({}, 0) if engagements is None else _count(engagements)
-    scorer = load_scorer(model, store, counted)
+    scorer = load_scorer(model, store, counted, version)
     for line in score_lines(scorer, read_posts(file)):
         if line.post is None:
             failed += 1
@@ -111,7 +124,10 @@ def score(
 
 
 def load_scorer(
-    name: str, store: Store | None, counted: dict[str, Counters] | None = None
+    name: str,
+    store: Store | None,
+    counted: dict[str, Counters] | None = None,
+    version: str | None = None,
 ) -> PostScorer:
     """Load a filter or a ranker; `counted` has counts by post, for the ranker of engagement.
 
@@ -119,10 +135,16 @@ def load_scorer(
     ------
     BadArtifact
         The model is missing or was altered.
+    UsageError
+        The store has no such version, or several.
     """
     store = store or read_environment().models
+    sha256 = None
+    if version is not None:
+        shipped = shipped_store(name)
+        sha256 = find_card(store or shipped, name, version, shipped).sha256
     if name == ENGAGEMENT_RANKER.name:
-        ranker = ENGAGEMENT_RANKER.load(store)
+        ranker = ENGAGEMENT_RANKER.load(store, sha256)
         by_post = counted or {}
 
         def expected(batch: PostBatch) -> Scores:
@@ -135,9 +157,9 @@ def load_scorer(
 
         return PostScorer(ranker.version, expected, variance=variance)
     if name in FILTERS:
-        filter_ = FILTERS[name].load(store)
+        filter_ = FILTERS[name].load(store, sha256)
         return PostScorer(filter_.version, filter_.score_batch, partial(explain_post, filter_))
-    text_ranker = TEXT_RANKERS[name].load(store)
+    text_ranker = TEXT_RANKERS[name].load(store, sha256)
     return PostScorer(text_ranker.version, text_ranker.score_batch)
 
 

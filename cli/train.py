@@ -15,8 +15,9 @@ from feedmill.cli.data_options import data_folder, since_ms
 from feedmill.cli.follow_options import FollowOptions, follow_options, said_when_interrupted
 from feedmill.cli.look_options import LOOKS, look_options, report_look
 from feedmill.cli.options import StoreType, with_environment
-from feedmill.cli.output import plain_table, print_json
+from feedmill.cli.output import print_json
 from feedmill.cli.train_ranker import RankerRun, TopicOptions, topic_options, train_ranker
+from feedmill.cli.train_summary import figures, release_text, summary
 from feedmill.events.errors import UsageError
 from feedmill.filters.registry import FILTERS
 from feedmill.models.artifact import ModelCard
@@ -148,20 +149,23 @@ def train(
     if model in RANKERS:
         given.check_for_ranker(look)
         run = RankerRun(model, data, topics, given.since_ms, store, trained_on, keeps_rows)
-        card = train_ranker(environment, run)
+        card, learned = train_ranker(environment, run), None
     else:
         topics.check_for_filter()
         if since and not from_labels:
             raise UsageError("--since needs --from-labels")
-        card = _train_on_labels(environment, given, store, trained_on, look, looks)
-    _show(card, store, as_json)
-
-
-def _show(card: ModelCard, store: Store, as_json: bool) -> None:
+        card, learned = _train_on_labels(environment, given, store, trained_on, look, looks)
     if as_json:
         print_json(msgspec.to_builtins(card))
     else:
-        click.echo(_summary(card, store))
+        _show(environment, card, store, learned)
+
+
+def _show(
+    environment: Environment, card: ModelCard, store: Store, data: TrainingData | None
+) -> None:
+    parts = (summary(card, store), figures(card, data), release_text(environment, card, store))
+    click.echo("\n\n".join(parts))
 
 
 def _train_on_labels(
@@ -171,7 +175,7 @@ def _train_on_labels(
     day: str,
     look: str | None,
     looks: Path | None,
-) -> ModelCard:
+) -> tuple[ModelCard, TrainingData]:
     if given.base and not (given.data or given.from_labels):
         raise UsageError("--base needs labels of your own: --data FILE or --from-labels")
     if not (given.data or given.from_labels):
@@ -184,7 +188,7 @@ def _train_on_labels(
         click.echo(note, err=True)
     if look is not None:
         report_look(look, looks or LOOKS, [card], data.test_rows)
-    return card
+    return card, data
 
 
 @said_when_interrupted()
@@ -275,17 +279,3 @@ def _training_data(environment: Environment, given: _TrainOptions) -> TrainingDa
     for what, count in left_out.items():
         click.echo(f"left out: {count} {what}", err=True)
     return data
-
-
-def _summary(card: ModelCard, store: Store) -> str:
-    uses = [[use.file, use.role, f"{use.rows}", use.split] for use in card.data]
-    metrics = [[name, f"{value:.4f}"] for name, value in card.metrics.items()]
-    return "\n".join(
-        [
-            f"{card.name}@{card.version}, {card.features} features, in {store}",
-            "",
-            plain_table(["learned from", "role", "rows>", "split"], uses),
-            "",
-            plain_table(["measured on rows that did not train it", "value>"], metrics),
-        ]
-    )

@@ -121,7 +121,8 @@ def fit_local(
     every_length = np.ones(len(LENGTHS) + 1, dtype=np.bool_)
     calibrator = choose_thresholds(choosing, slope, rates, recipe.ceiling, every_length)
     rows = {part.source: len(part) for part in (*labelled, *ordinary)}
-    return FittedFilter(replace(draft, calibrator=calibrator), rows)
+    values = calibrator.value(unseen, trainer.batch.characters)
+    return FittedFilter(replace(draft, calibrator=calibrator), rows, values)
 
 
 def fit_delta(base: FilterModel, labels: LabelledPosts) -> FilterModel:

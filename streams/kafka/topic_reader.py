@@ -129,10 +129,24 @@ class TopicReader:
         begins = self._offsets.beginning_offsets(self._partitions)
         self._seek({at: max(begin, ends[at] - count) for at, begin in begins.items()})
 
+    def record_at(self, partition: int, offset: int) -> TopicRecord | None:
+        """Return the record at an offset of a partition; None where it is gone."""
+        at = next((one for one in self._partitions if one.partition == partition), None)
+        if at is None or not (
+            self._offsets.beginning_offsets([at])[at]
+            <= offset
+            < self._offsets.end_offsets([at])[at]
+        ):
+            return None
+        self._seek({at: offset})
+        found = next(self.read_to_end(), None)
+        return found if found is not None and found.offset == offset else None
+
     def read_to_end(self) -> Iterator[TopicRecord]:
         """All records up to the ends that the partitions have at the time of the call."""
-        ends = self._offsets.end_offsets(self._partitions)
-        while any(self._positions[at.partition] < end for at, end in ends.items()):
+        found = self._offsets.end_offsets(self._partitions)
+        ends = {at.partition: end for at, end in found.items()}
+        while any(position < ends[partition] for partition, position in self._positions.items()):
             yield from self.read(timeout_ms=200)
 
 

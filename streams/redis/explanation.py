@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import msgspec
 
+from feedmill.events.feeds import FeedSpec
 from feedmill.events.gates import GatePolicy
+from feedmill.events.post import Post
 from feedmill.events.signal import RULE_MODEL
 from feedmill.rankers.combiner.gating import (
     DECISIONS,
@@ -23,7 +26,7 @@ from feedmill.rankers.combiner.gating import (
 )
 from feedmill.rankers.combiner.overrides import ActiveOverride
 from feedmill.rankers.combiner.signal_hash import SignalSnapshot
-from feedmill.rankers.score import LEAST_SUM, recency_of, score_of
+from feedmill.rankers.score import HOUR_MS, LEAST_SUM, recency_of, score_of
 from feedmill.streams.redis.reader import FeedSnapshot, PostSnapshot
 
 TOLERANCE = 1e-9
@@ -80,6 +83,12 @@ class Explanation:
         return self.decision.factor
 
     @property
+    def rank(self) -> int | None:
+        """The place of the post in the feed, 1 for the first; None where it is not in it."""
+        members = [member for member, _ in self.feed.ranking]
+        return members.index(self.post.post_id) + 1 if self.post.post_id in members else None
+
+    @property
     def agrees(self) -> bool | None:
         """Whether Redis holds this very score; None where the post is not in the feed."""
         return None if self.in_redis is None else abs(self.in_redis - self.score) <= TOLERANCE
@@ -110,12 +119,18 @@ class Explanation:
             "recency": self.recency,
             "score": self.score,
             "score_in_redis": self.in_redis,
+            "rank": self.rank,
             "agrees": self.agrees,
         }
 
 
 def explain(
-    post: PostSnapshot, feed: FeedSnapshot, in_redis: float | None, absent: str, now_ms: int
+    post: PostSnapshot,
+    feed: FeedSnapshot,
+    in_redis: float | None,
+    absent: str,
+    now_ms: int,
+    reasons: Mapping[str, str] = MappingProxyType({}),
 ) -> Explanation:
     """Recompute decision and score of a post under the policy of a feed.
 
@@ -127,6 +142,8 @@ def explain(
         Why a post that may be shown is not in the feed (`why_absent`).
     now_ms
         Unix milliseconds, for overrides that run out and the grace of open gates.
+    reasons
+        By gate what its signal states as its `reason`, such as a near copy.
     """
     weights, policies = feed.weights, feed.gates
     outcomes = _outcomes(post, policies, post.overrides(tuple(policies), now_ms), now_ms)
@@ -136,7 +153,7 @@ def explain(
         ObjectiveTerm(name, values[name], weight, weights.scale[name], _version(post, name))
         for name, weight in weights.objectives.items()
     )
-    gates = tuple(_gate_terms(post, policies, outcomes))
+    gates = tuple(_gate_terms(post, policies, outcomes, reasons))
     return Explanation(
         post=post,
         feed=feed,
@@ -151,11 +168,27 @@ def explain(
     )
 
 
-def why_absent(feed: FeedSnapshot, post: PostSnapshot, score: float, authors: Iterable[str]) -> str:
-    """Why a post that may be shown is not in a feed, as far as Redis can tell.
+class FeedEntry(NamedTuple):
+    """What decides whether a post may be in a feed: what goes into it, and the post's record."""
+
+    spec: FeedSpec
+    record: Post
+
+
+def why_absent(
+    feed: FeedSnapshot,
+    post: PostSnapshot,
+    score: float,
+    authors: Iterable[str],
+    entry: FeedEntry | None,
+    now_ms: int,
+) -> str:
+    """Why a post that may be shown is not in a feed; `entry` is None where Kafka does not tell.
 
     `feed` must be whole, and `authors` those of its posts in order.
     """
+    if entry is not None and (reason := _not_taken(feed.feed, post, entry, now_ms)):
+        return reason
     limit = feed.weights.max_per_author
     better = [
         member_score
@@ -164,10 +197,38 @@ def why_absent(feed: FeedSnapshot, post: PostSnapshot, score: float, authors: It
     ]
     if limit is not None and post.author_id and len(better) >= limit:
         return f"{len(better)} better posts of author {post.author_id} reach the limit of {limit}"
-    other = "it is older than the feed's window, or does not match the feed"
-    if feed.ranking and score <= feed.ranking[-1][1]:
-        return f"its score is below that of all {len(feed.ranking)} posts kept, or {other}"
-    return other
+    kept, last = len(feed.ranking), feed.ranking[-1][1] if feed.ranking else -math.inf
+    below = f"its score {score:.6f} is below {last:.6f}, that of the last of {kept} posts"
+    if entry is None:
+        other = "it is older than the feed's window, or does not match the feed"
+        return f"{below}, or {other}" if score <= last else other
+    if score <= last and kept >= entry.spec.size:
+        return f"{below}, as many as the feed keeps"
+    return "it belongs into it, and will be there in a moment; ask again"
+
+
+def _not_taken(feed: str, post: PostSnapshot, entry: FeedEntry, now_ms: int) -> str:
+    """Why a feed does not take a post, whatever its score; "" where it does."""
+    spec, record = entry.spec, entry.record
+    hours = (now_ms - post.created_ms) / HOUR_MS
+    if hours > spec.window_hours:
+        return f"it is {hours:.1f} h old, and the feed takes posts of {spec.window_hours:g} h"
+    if record.in_reply_to is not None and not spec.include_replies:
+        return "it is a reply, and the feed takes none (`include_replies`)"
+    kind, colon, name = feed.partition(":")
+    wanted: list[tuple[str, Sequence[str], Sequence[str]]] = [
+        ("communities", spec.match.communities, record.communities or ()),
+        ("langs", spec.match.langs, (record.lang,) if record.lang else ()),
+        ("authors", spec.match.authors, (record.author_id,)),
+    ]
+    if colon:
+        number = 0 if kind == "community" else 1
+        wanted = [(wanted[number][0], (name,), wanted[number][2])]
+    for field, taken, given in wanted:
+        if taken and set(taken).isdisjoint(given):
+            of_post = ", ".join(given) or "none"
+            return f"the feed takes the {field} {', '.join(taken)}, and the post has {of_post}"
+    return ""
 
 
 def _outcomes(
@@ -199,7 +260,10 @@ def _version(post: PostSnapshot, name: str) -> str:
 
 
 def _gate_terms(
-    post: PostSnapshot, policies: Mapping[str, GatePolicy], outcomes: Iterable[GateOutcome]
+    post: PostSnapshot,
+    policies: Mapping[str, GatePolicy],
+    outcomes: Iterable[GateOutcome],
+    reasons: Mapping[str, str],
 ) -> Iterator[GateTerm]:
     star_demotion: ActiveOverride | None = None
     for outcome in outcomes:
@@ -207,6 +271,8 @@ def _gate_terms(
         if outcome.is_star_demotion:
             star_demotion = outcome.override
         text = _reason(post, policies[name], outcome)
+        if name in reasons and outcome.override is None:
+            text += f" ({reasons[name]})"
         value, version = _value(post.signal(name)), _version(post, name)
         yield GateTerm(name, DECISIONS[outcome.code], value, version, outcome.factor, text)
     if star_demotion is not None:

@@ -45,10 +45,10 @@ def test_a_shown_post_adds_up_to_the_score_in_redis(run: Run, writer: WrittenRed
     writer.signals("p1", GOOD)
     version = writer.feed("global", {"p1": SCORE, "p0": SCORE + 1})
     said = explained(run, "p1")
-    assert (said["verdict"], said["agrees"]) == ("shown", True)
+    assert (said["verdict"], said["agrees"], said["rank"]) == ("shown", True, 2)
     assert said["score_in_redis"] == pytest.approx(SCORE, abs=1e-9)
     text = run("explain p1").stdout
-    assert "p1 in global: shown" in text
+    assert "p1 in global: shown, at rank 2 of 2" in text
     assert f"rank 2 in version {version} of global, config offset 0" in text
     assert "equal within 1e-9" in text
     assert "0.875" in text
@@ -183,7 +183,7 @@ def test_a_post_beyond_its_authors_limit_is_told_so(run: Run, writer: WrittenRed
 def test_a_post_below_the_last_one_kept_is_told_so(run: Run, writer: WrittenRedis) -> None:
     writer.signals("p1", GOOD)
     writer.feed("global", {"a": SCORE + 2, "b": SCORE + 1})
-    assert "below that of all 2 posts kept" in explained(run, "p1")["verdict"]
+    assert "that of the last of 2 posts, or" in explained(run, "p1")["verdict"]
 
 
 def test_a_post_that_does_not_match_the_feed_is_told_so(run: Run, writer: WrittenRedis) -> None:
@@ -239,3 +239,35 @@ def test_an_unknown_post_is_looked_for_on_its_topic(
         assert result.exit_code == 1
         assert f"Redis knows no post `{post_id}`: " in result.stderr
         assert reason in result.stderr
+
+
+def test_kafka_tells_what_redis_does_not_hold(
+    run: Run, writer: WrittenRedis, stack: StackAddress, prefix: str
+) -> None:
+    admin = KafkaAdminClient(bootstrap_servers=stack.kafka)
+    names = ("posts", "config", "signals.spam")
+    admin.create_topics([NewTopic(f"{prefix}{name}", 2, 1) for name in names])
+    until(lambda: {f"{prefix}{name}" for name in names} <= set(admin.list_topics()))
+    admin.close()
+    producer = KafkaProducer(bootstrap_servers=stack.kafka)
+    post = {"post_id": "p1", "author_id": "ann", "created_at_ms": CREATED_MS, "text": "x"}
+    at_ms = now_ms()
+    spam = {"post_id": "p1", "value": 0.97, "model": "spam", "version": "spam-v1", "at_ms": at_ms}
+    copies = "copy of 12 posts by 11 authors within 10 minutes"
+    sent = producer.send(f"{prefix}posts", encode({**post, "communities": ["go"]}), b"p1").get(20)
+    signal = {**spam, "post_offset": sent.offset, "reason": copies}
+    producer.send(f"{prefix}signals.spam", encode(signal), b"p1").get(20)
+    mine = {"value": {"match": {"communities": ["python"]}}}
+    producer.send(f"{prefix}config", encode(mine), b"feeds/mine", partition=0).get(20)
+    producer.close()
+
+    writer.signals("p1", GOOD, post_offset=sent.offset)
+    writer.feed("mine", {"a": 1.0})
+    assert explained(run, "p1 --feed mine")["verdict"] == (
+        "shown, but not in this feed: the feed takes the communities python, and the post has go"
+    )
+    hidden: dict[str, Any] = {**GOOD, "spam": {"value": 0.97, "at_ms": at_ms}}
+    writer.signals("p1", hidden, post_offset=sent.offset)
+    assert explained(run, "p1 --feed mine")["verdict"] == (
+        f"hidden because spam 0.97 \u2265 0.9 ({copies})"
+    )

@@ -6,7 +6,8 @@ from typing import Any
 import click
 import pytest
 
-from feedmill.cli.run import _flags, _print_addresses, _scaled, wait_until_ready
+from feedmill.cli.own_command import installation_flags
+from feedmill.cli.run import _print_addresses, _scaled, wait_until_ready
 from feedmill.deploy.supervisor import Supervisor, WorkerSpec, isolated
 from feedmill.streams.settings.environment import Environment
 from feedmill.streams.stages.flow import STAGES
@@ -91,14 +92,14 @@ def test_another_scale_is_wrong_use(scale: str) -> None:
 def test_what_it_tells_to_paste_is_about_this_installation(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert _flags(Environment()) == ""
+    assert installation_flags(Environment()) == ""
     given = Environment(
         kafka="kafka-1:9092,kafka-2:9092",
         redis="redis://me:secret@cache:6379/1",
         topic_prefix="iso.",
         redis_prefix="iso two.",
     )
-    flags = _flags(given)
+    flags = installation_flags(given)
     assert flags == (
         " --kafka kafka-1:9092,kafka-2:9092 --redis redis://cache:6379/1 --prefix iso."
         " --redis-prefix 'iso two.'"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import msgspec
 import numpy as np
@@ -45,10 +45,19 @@ _SENTENCE_END = re.compile(r"(?<=[.!?])\s|\n")
 
 @dataclass(frozen=True)
 class FittedFilter:
-    """A trained filter without a name; `rows_by_source` says how many rows of each trained it."""
+    """A trained filter without a name.
+
+    Attributes
+    ----------
+    rows_by_source
+        How many rows of each source trained it.
+    unseen
+        The value of each labelled row by a model of the same recipe that had not learned it.
+    """
 
     unnamed: FilterModel
     rows_by_source: dict[str, int]
+    unseen: Values = field(default_factory=lambda: np.zeros(0), compare=False)
 
     @property
     def features(self) -> tuple[str, ...]:
@@ -124,7 +133,8 @@ def fit(
     learned = learned_lengths(batch.characters[of_labelled & (labels > 0.5)])
     calibrator = choose_thresholds(choosing, slope, rates, recipe.ceiling, learned)
     trained = {part.source: len(part) for part in (*labelled, *train)}
-    return FittedFilter(replace(draft, calibrator=calibrator), trained)
+    values = calibrator.value(unseen[of_labelled], batch.characters[of_labelled])
+    return FittedFilter(replace(draft, calibrator=calibrator), trained, values)
 
 
 def _unseen_scores(

@@ -13,10 +13,11 @@ from feedmill.filters.spec import STORE, FilterSpec
 from feedmill.models.artifact import ModelCard, read_card, save_artifact, sha256_of
 from feedmill.models.store_files import Store
 from feedmill.models.text_model import TextModel
+from feedmill.training.arrays import Values
 from feedmill.training.card_texts import ETHICS, FACTORS, INTENDED_USE, MODEL_LICENCE
 from feedmill.training.evaluation.filter_metrics import FilterMetrics
 from feedmill.training.evaluation.intervals import Figure
-from feedmill.training.evaluation.ordinary_posts import ALL, evaluate_ordinary
+from feedmill.training.evaluation.side_by_side import ordinary_figures, unseen_figures
 from feedmill.training.evaluation.stored_models import evaluate_stored, ordinary_rows
 from feedmill.training.fitting.filters import FittedFilter, fit
 from feedmill.training.fitting.ngram_models import SEED
@@ -146,7 +147,7 @@ def _measure_and_save(
         card, sha256=sha256_of(content), trained_on=run.day, command=run.command
     )
     model = fitted.model(spec.name, card.version, spec.believed_self_labels)
-    figures = _figures(model, card, data, look=run.look)
+    figures = _figures(model, card, data, fitted.unseen, look=run.look)
     card = msgspec.structs.replace(
         card,
         metrics={name: figure.value for name, figure in figures.items()},
@@ -242,13 +243,14 @@ def _parameters(recipe: Recipe) -> dict[str, Any]:
 
 
 def _figures(
-    model: TextModel, card: ModelCard, data: TrainingData, *, look: bool
+    model: TextModel, card: ModelCard, data: TrainingData, unseen: Values, *, look: bool
 ) -> dict[str, Figure]:
     """Return a card's figures, at the default thresholds.
 
-    Without a look only of the ordinary posts that chose the thresholds, which are called so.
+    Those called unseen are of the rows that trained it, by models that had not learned them.
+    Without a look the others are of the ordinary posts that chose the thresholds alone.
     """
-    figures: dict[str, Figure] = {}
+    figures = unseen_figures(unseen, data)
     if look:
         with_test = tuple(d for d in data.labelled if (d.rows.splits == "test").any())
         labelled = replace(data, labelled=with_test)
@@ -257,10 +259,7 @@ def _figures(
     rows = ordinary_rows([card], data.ordinary, look=look)
     if rows:
         suffix = "" if look else ".validation"
-        for cell in evaluate_ordinary([model], rows, "").cells:
-            if cell.length == ALL:
-                figures[f"{cell.source}{suffix}.hidden"] = cell.hidden
-                figures[f"{cell.source}{suffix}.demoted"] = cell.demoted
+        figures |= ordinary_figures(model, rows, suffix)
     return figures
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from feedmill.events.feeds import FeedMatch, FeedSpec
 from feedmill.events.gates import GatePolicy
 from feedmill.events.override import Override, OverrideKey
 from feedmill.events.post import Post
@@ -17,7 +19,7 @@ from feedmill.rankers.combiner.row_decision import decide_row
 from feedmill.rankers.combiner.signal_fields import signal_fields
 from feedmill.rankers.combiner.view import PostView
 from feedmill.rankers.score import score_of
-from feedmill.streams.redis.explanation import explain
+from feedmill.streams.redis.explanation import FeedEntry, explain, why_absent
 from feedmill.streams.redis.reader import FeedSnapshot, PostSnapshot
 
 NAMES = SignalNames()
@@ -133,3 +135,57 @@ def test_grace_counts_from_the_arrival_of_the_posts_record() -> None:
     assert decisions == ["hold", "hold", "show"]
     fields["post"] = "3 1000 0"
     assert explain(PostSnapshot("p", fields), feed, None, "", 61_000).decision.name == "show"
+
+
+HOUR_MS = 3_600_000
+TEN = tuple((f"p{rank}", 100.0 - rank) for rank in range(10))
+
+
+def reason(
+    spec: FeedSpec | None, *, feed: str = "global", score: float = 1.0, **fields: Any
+) -> str:
+    """Why the post `p` of `ann` in `python`, an hour old, is not in a feed of ten others."""
+    weights = msgspec.json.encode(Weights({"quality": 1.0}, {"quality": 1.0}).as_dict()).decode()
+    shown = FeedSnapshot(feed, TEN, {"weights": weights})
+    post = PostSnapshot("p", {"post": f"3 {NOW_MS - HOUR_MS} 0", "author_id": "ann"})
+    record = Post("p", "ann", 1, "x", **{"lang": "en", "communities": ("python",), **fields})
+    entry = None if spec is None else FeedEntry(spec, record)
+    return why_absent(shown, post, score, ["ben"] * 10, entry, NOW_MS)
+
+
+@pytest.mark.parametrize(
+    ("spec", "said"),
+    [
+        (FeedSpec(size=10), "below 91.000000, that of the last of 10 posts, as many as the feed"),
+        (FeedSpec(size=11), "it belongs into it"),
+        (FeedSpec(window_hours=0.5), "it is 1.0 h old, and the feed takes posts of 0.5 h"),
+        (FeedSpec(match=FeedMatch(communities=("go",))), "the communities go, and the post has py"),
+        (FeedSpec(match=FeedMatch(langs=("de", "fr"))), "the langs de, fr, and the post has en"),
+        (FeedSpec(match=FeedMatch(authors=("bob",))), "the authors bob, and the post has ann"),
+        (None, "or it is older than the feed's window, or does not match the feed"),
+    ],
+)
+def test_one_reason_is_chosen_for_a_post_that_is_not_in_a_feed(
+    spec: FeedSpec | None, said: str
+) -> None:
+    assert said in reason(spec)
+
+
+def test_replies_and_feeds_by_name_have_reasons_of_their_own() -> None:
+    assert "it is a reply" in reason(FeedSpec(), in_reply_to="q")
+    assert "the communities go, and the post has py" in reason(FeedSpec(), feed="community:go")
+    assert "the langs de, and the post has none" in reason(FeedSpec(), feed="lang:de", lang=None)
+    assert "as many as the feed keeps" in reason(FeedSpec(size=10), feed="lang:en")
+
+
+def test_what_a_signal_states_as_its_reason_is_said() -> None:
+    gates = {"spam": GatePolicy()}
+    weights = Weights({"quality": 1.0}, {"quality": 1.0}).as_dict()
+    info = {
+        "weights": msgspec.json.encode(weights).decode(),
+        "gates": msgspec.json.encode(gates).decode(),
+    }
+    post = PostSnapshot("p", {"post": "3 1000 0", "spam": "0.97 56e6e2 9"})
+    stated = {"spam": "copy of 12 posts by 11 authors within 10 minutes"}
+    explanation = explain(post, FeedSnapshot("global", (), info), None, "", NOW_MS, stated)
+    assert explanation.verdict == f"hidden because spam 0.97 \u2265 0.9 ({stated['spam']})"

@@ -1,0 +1,32 @@
+"""`feedmill sample <folder>`: simulated files to try training, scoring and lists with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from feedmill.events.errors import UsageError
+from feedmill.models.store_files import write_whole
+from feedmill.simulation.sample_files import sample_files
+
+
+@click.command()
+@click.argument("folder", type=click.Path(file_okay=False, path_type=Path), default=Path("sample"))
+@click.option("--seed", type=int, default=0, show_default=True, help="Another seed: other posts.")
+def sample(folder: Path, seed: int) -> None:
+    """Write simulated files into FOLDER (`sample`), to try training, scoring and lists with.
+
+    labelled.csv has posts that somebody called junk or fine, ordinary.jsonl posts without a label,
+    posts.jsonl posts as on the topic, domains.txt hosts of spam. Everything is invented: what a
+    model is worth on them says nothing about people.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, content in sample_files(seed).items():
+            write_whole(folder / name, content)
+            click.echo(f"{folder / name}  {content.count(10):,} lines")
+    except OSError as error:
+        raise UsageError(
+            f"cannot write into {folder}: {error.strerror}; name a folder that you may write to"
+        ) from error

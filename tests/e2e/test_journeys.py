@@ -1,0 +1,104 @@
+"""The pages of `docs/journeys`, every command as written, on a demo that runs meanwhile."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from builders.pages import blocks_of, script_of, terminal_of
+from builders.waiting import until
+from feedmill.deploy.local.ports import free_port
+
+# It starts servers of its own, as the pages do.
+pytestmark = pytest.mark.stack
+
+ROOT = Path(__file__).parents[2]
+PAGES = ROOT / "docs/journeys"
+JOURNEYS = ("newcomer", "frontend", "producer", "moderator", "operator", "trainer")
+
+
+@dataclass
+class Walk:
+    """A folder as of a user, and the pages that were walked in it."""
+
+    folder: Path
+    environment: dict[str, str]
+    done: list[str] = field(default_factory=list)
+
+    def walk(self, journey: str) -> None:
+        """Type everything that a page has, after the page on which it builds."""
+        if journey in self.done:
+            return
+        if journey != JOURNEYS[0]:
+            self.walk(JOURNEYS[0])
+        ended = subprocess.run(
+            ["/bin/bash", "-c", script_of(PAGES / f"{journey}.md")],
+            cwd=self.folder,
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+        assert ended.returncode == 0, f"{journey}.md failed:\n{ended.stdout[-6000:]}"
+        self.done.append(journey)
+
+
+def user_environment() -> dict[str, str]:
+    kept = {name: text for name, text in os.environ.items() if not name.startswith("FEEDMILL_")}
+    scripts = Path(sys.executable).parent
+    return {
+        **kept,
+        "PATH": f"{scripts}{os.pathsep}{kept['PATH']}",
+        "FEEDMILL_PORT": str(free_port(set())),
+        "OMP_NUM_THREADS": "1",
+        "OPENBLAS_NUM_THREADS": "1",
+    }
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Walk]:
+    """The first terminal of the newcomer: it runs until the last page is walked."""
+    walk = Walk(tmp_path_factory.mktemp("user"), user_environment())
+    (walk.folder / "examples").symlink_to(ROOT / "examples")
+    output = walk.folder / "first-terminal.txt"
+    with output.open("wb") as file:
+        terminal = subprocess.Popen(
+            ["/bin/bash", "-c", f"set -e\n{terminal_of(PAGES / 'newcomer.md')}"],
+            cwd=walk.folder,
+            env=walk.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=file,
+            start_new_session=True,
+        )
+    try:
+        until(lambda: terminal.poll() is not None or "global version" in output.read_text(), 120)
+        assert terminal.poll() is None, output.read_text()[-3000:]
+        yield walk
+    finally:
+        os.killpg(terminal.pid, signal.SIGINT)
+        terminal.wait(90)
+    assert "stopping the local Kafka and Redis" in output.read_text()[-3000:]
+
+
+@pytest.mark.parametrize("journey", JOURNEYS)
+def test_a_journey_is_walked_as_written(demo: Walk, journey: str) -> None:
+    demo.walk(journey)
+
+
+def test_every_page_is_a_journey() -> None:
+    assert {page.stem for page in PAGES.glob("*.md")} == {"README", *JOURNEYS}
+    for journey in JOURNEYS:
+        languages = {block.language for block in blocks_of((PAGES / f"{journey}.md").read_text())}
+        assert "" in languages
+        assert languages <= {"", "python", "sh", "text"}
