@@ -12,7 +12,7 @@ import logging
 import struct
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any, NamedTuple
@@ -25,6 +25,7 @@ from kafka.protocol.consumer import FetchRequest
 
 from feedmill.streams.kafka.batches import TopicPartition
 from feedmill.streams.kafka.client import MAX_INFLATED_BYTES, ClientHealth
+from feedmill.streams.kafka.inflated_size import ZSTD, is_bounded
 from feedmill.streams.settings.environment import Environment
 
 _MIB = 1024 * 1024
@@ -33,12 +34,12 @@ _CODECS = ("none", "gzip", "snappy", "lz4", "zstd")
 # less the first, first and last timestamp, producer's id, epoch and sequence, number of records.
 _HEADER = struct.Struct(">qiibIhiqqqhii")
 _BEFORE_LENGTH = 12
-# One answer has the headers of those that follow, too: whoever sends one may send many.
-_ANSWER_BYTES = _MIB
+# One answer has some of those that follow, too: whoever sends one may send many.
+_ANSWER_BYTES = _MIB // 4
 _ANSWER_MS = 5_000
 # The newest class of request that kafka-python has, with names of topics.
 _NEWEST_FETCH = 12
-_MOST_KNOWN = 10_000
+_MOST_KNOWN = 1_000
 
 
 class BatchHeader(NamedTuple):
@@ -92,30 +93,30 @@ class BatchHeaders:
         self._health = health
         self._threads = ThreadPoolExecutor(1, thread_name_prefix="batch headers")
         self._lock = threading.Lock()
-        self._known: dict[tuple[TopicPartition, int], BatchHeader] = {}
+        # The batch at an offset, and those behind it that inflate beyond the bound, too.
+        self._known: dict[tuple[TopicPartition, int], Sequence[BatchHeader]] = {}
         self._asked: set[tuple[TopicPartition, int]] = set()
         self._passed: Counter[str] = Counter()
         self._admin: KafkaAdminClient | None = None
 
-    def pass_batch(
+    def pass_batches(
         self, consumer: Consumer, source: TopicPartition, message: Message
-    ) -> BatchHeader | None:
-        """Have a consumer go on behind the batch that it complains of; return its header.
+    ) -> Sequence[BatchHeader]:
+        """Have a consumer go on behind the batch that it complains of, and others like it.
 
-        None: the header is not known yet.  The consumer complains again, every 100 ms.
+        Returns their headers.  None: the header is not known yet.  The consumer complains again,
+        every 100 ms.
         """
-        offset = message.offset()
-        header = self._find(source, offset)
-        if header is None:
-            return None
-        behind = KafkaPartition(message.topic(), source.partition, header.last + 1)
-        try:
-            consumer.seek(behind)
-        except KafkaException:
-            # It does not read this partition any more.
-            return None
-        self._passed[source.topic] += 1
-        return header
+        headers = self._find(source, message.offset())
+        if headers:
+            behind = KafkaPartition(message.topic(), source.partition, headers[-1].last + 1)
+            try:
+                consumer.seek(behind)
+            except KafkaException:
+                # It does not read this partition any more.
+                return ()
+            self._passed[source.topic] += len(headers)
+        return headers
 
     def take_passed(self) -> Counter[str]:
         """Return how many batches were passed since the last call, by topic."""
@@ -126,19 +127,19 @@ class BatchHeaders:
         """Let go of the thread; what is asked for is not answered any more."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    def _find(self, source: TopicPartition, offset: int) -> BatchHeader | None:
+    def _find(self, source: TopicPartition, offset: int) -> Sequence[BatchHeader]:
         at = source, offset
         with self._lock:
-            found = self._known.get(at)
-            if found is None and at not in self._asked:
+            found = self._known.get(at, ())
+            if not found and at not in self._asked:
                 self._asked.add(at)
                 self._threads.submit(self._ask, source, offset)
         return found
 
     def _ask(self, source: TopicPartition, offset: int) -> None:
-        found: list[BatchHeader] = []
+        found: Sequence[BatchHeader] = ()
         try:
-            found = [*headers_in(self._fetch(source, offset))]
+            found = refused_at_first(self._fetch(source, offset))
         except (KafkaError, OSError) as error:
             self._health.report(
                 f"cannot read the header of the batch at offset {offset} of"
@@ -146,9 +147,10 @@ class BatchHeaders:
             )
             self._discard()
         with self._lock:
-            if len(self._known) + len(found) > _MOST_KNOWN:
+            if len(self._known) >= _MOST_KNOWN:
                 self._known.clear()
-            self._known |= {(source, header.first): header for header in found}
+            if found:
+                self._known[source, offset] = found
             self._asked.discard((source, offset))
 
     def _fetch(self, source: TopicPartition, offset: int) -> bytes:
@@ -193,13 +195,23 @@ class BatchHeaders:
                 gone.close()
 
 
-def headers_in(batches: bytes) -> Iterator[BatchHeader]:
-    """Yield the headers of batches that follow each other; the last one may be cut."""
+def refused_at_first(batches: bytes) -> Sequence[BatchHeader]:
+    """Return the header of the first batch, and of those behind it that librdkafka refuses, too.
+
+    The last one may be cut; whether it is refused is not known then.
+    """
+    found: list[BatchHeader] = []
     at = 0
     while at + _HEADER.size <= len(batches):
-        found = _HEADER.unpack_from(batches, at)
-        first, length, _, version, _, attributes, span, _, at_ms, *_, records = found
-        if version != 2:
-            return
-        yield BatchHeader(first, first + span, records, _CODECS[attributes & 7], length, at_ms)
-        at += _BEFORE_LENGTH + length
+        first, length, _, version, _, attributes, span, _, at_ms, *_, records = _HEADER.unpack_from(
+            batches, at
+        )
+        codec, end = attributes & 7, at + _BEFORE_LENGTH + length
+        payload = memoryview(batches)[at + _HEADER.size : end]
+        is_next = codec == ZSTD and end <= len(batches) and not is_bounded(codec, payload)
+        if version != 2 or (found and not is_next):
+            break
+        header = BatchHeader(first, first + span, records, _CODECS[codec], length, at_ms)
+        found.append(header)
+        at = end
+    return found

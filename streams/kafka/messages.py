@@ -171,11 +171,10 @@ def _runs(messages: Sequence[Message]) -> Iterable[tuple[tuple[Any, ...], Sequen
 def _pass_batch(
     consumer: Consumer, headers: BatchHeaders, message: Message, fetched: Fetched
 ) -> None:
-    """Go on behind a batch that cannot be inflated, if it is known where that is."""
+    """Go on behind a batch that cannot be inflated, if it is known where it ends."""
     name = headers.environment.named(cast(str, message.topic()))
     source = TopicPartition(name, cast(int, message.partition()))
-    header = headers.pass_batch(consumer, source, message)
-    if header is not None:
+    for header in headers.pass_batches(consumer, source, message):
         into = fetched.records.setdefault(source, FetchedRecords())
         into.offsets.append(header.last)
         into.timestamps.append(header.at_ms)

@@ -10,7 +10,7 @@ from builders.bombs import Sent, bomb, keep_codecs, send_batch
 from builders.kafka_log import KafkaLog, until
 from feedmill.deploy.local import StackAddress
 from feedmill.events.decode import decode_post
-from feedmill.streams.kafka.batch_headers import PassedBatch, headers_in
+from feedmill.streams.kafka.batch_headers import PassedBatch, refused_at_first
 from feedmill.streams.kafka.batches import FetchedRecord, Record, RecordBatch, TopicPartition
 from feedmill.streams.kafka.connection import Connection
 from feedmill.streams.kafka.group import GroupConsumer
@@ -51,17 +51,24 @@ def read(log: LogConsumer, *, until_live: bool = False) -> list[Record]:
     return found
 
 
-def test_headers_are_read_and_the_last_batch_may_be_cut() -> None:
-    one, other = bomb("gzip", 20_000_000), bomb("none", 3_000, record_bytes=1_000)
-    first, second = headers_in(one + other[:80])
-    assert (first.first, first.last, first.records, first.codec) == (0, 39, 40, "gzip")
-    assert first.compressed_bytes == len(one) - 12
-    assert (second.last, second.codec) == (2, "none")
-    assert [*headers_in(one[:60])] == []
+def test_the_first_batch_is_passed_with_those_behind_it_that_are_too_large() -> None:
+    small = bomb("zstd", 3_000, record_bytes=1_000)
+    (alone,) = refused_at_first(small + small + LARGE)
+    assert (alone.first, alone.last, alone.records, alone.codec) == (0, 2, 3, "zstd")
+    assert alone.compressed_bytes == len(small) - 12
+    assert len(refused_at_first(LARGE * 3 + small + LARGE)) == 3
+    # The client inflates it, whatever its size.
+    assert len(refused_at_first(LARGE + bomb("gzip", 20_000_000))) == 1
+
+
+def test_of_a_batch_that_is_cut_the_header_is_enough() -> None:
+    assert [one.last for one in refused_at_first(LARGE[:80])] == [39]
+    assert len(refused_at_first(LARGE + LARGE[:-1])) == 1
+    assert refused_at_first(LARGE[:60]) == []
 
 
 def test_a_passed_batch_is_one_bad_record_with_a_letter_of_its_range() -> None:
-    (header,) = headers_in(LARGE)
+    (header,) = refused_at_first(LARGE)
     value = PassedBatch(header._replace(first=10, last=49))
     record = FetchedRecord(49, header.at_ms, None, value)
     (rejected,) = validate_batch(RecordBatch(POSTS, [record]), 1, decode_post).rejected
