@@ -10,6 +10,7 @@ import click
 from feedmill.cli.options import with_environment
 from feedmill.cli.output import print_json, print_table, time_text
 from feedmill.events.errors import UsageError
+from feedmill.events.feeds import pattern_of
 from feedmill.rankers.score import LEAST_SUM
 from feedmill.streams.redis.explanation import Explanation, why_absent
 from feedmill.streams.redis.explanation import explain as explain_post
@@ -58,7 +59,7 @@ def read_explanation(shown: FeedReader, post_id: str, feed_name: str) -> Explana
 def _read_once(shown: FeedReader, post_id: str, feed_name: str) -> Explanation:
     feed = shown.feed(feed_name, WHOLE)
     if feed is None:
-        raise UsageError(f"there is no feed `{feed_name}` in Redis; is the combiner running?")
+        raise UsageError(no_feed_text(feed_name))
     post = shown.post(post_id)
     if not post.known:
         raise UsageError(
@@ -70,6 +71,18 @@ def _read_once(shown: FeedReader, post_id: str, feed_name: str) -> Explanation:
     if in_redis is not None or first.decision.name not in ("show", "demote"):
         return first
     return explain_post(post, feed, None, _absent(shown, feed, post, first.score), at_ms)
+
+
+def no_feed_text(feed_name: str) -> str:
+    """Why Redis has no feed of this name, as far as the name tells."""
+    pattern = pattern_of(feed_name)
+    text = f"there is no feed `{feed_name}` in Redis; is the combiner running?"
+    if pattern is None:
+        return text
+    return (
+        f"{text} It is made by the first post that is shown in it, unless `max_feeds` of"
+        f" `feeds/{pattern}` feeds have more authors (`feedmill_feeds_waiting`)"
+    )
 
 
 def _absent(shown: FeedReader, feed: FeedSnapshot, post: PostSnapshot, score: float) -> str:
