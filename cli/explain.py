@@ -12,6 +12,7 @@ from feedmill.cli.output import print_json, print_table, time_text
 from feedmill.cli.post_record import feed_spec, post_record, signal_reasons
 from feedmill.cli.unknown_post import why_unknown
 from feedmill.events.errors import UsageError
+from feedmill.events.feeds import pattern_of
 from feedmill.rankers.score import LEAST_SUM
 from feedmill.streams.redis.explanation import Explanation, FeedEntry, why_absent
 from feedmill.streams.redis.explanation import explain as explain_post
@@ -75,7 +76,7 @@ def _read_once(
 ) -> Explanation:
     feed = shown.feed(feed_name, WHOLE)
     if feed is None:
-        raise UsageError(f"there is no feed `{feed_name}` in Redis; is the combiner running?")
+        raise UsageError(no_feed_text(feed_name))
     post = shown.post(post_id)
     if not post.known:
         raise UnknownPost(post_id)
@@ -98,6 +99,18 @@ def _gates_that_decided(explanation: Explanation) -> list[str]:
         and gate.value is not None
         and not gate.version.startswith("rule:")
     ]
+
+
+def no_feed_text(feed_name: str) -> str:
+    """Why Redis has no feed of this name, as far as the name tells."""
+    pattern = pattern_of(feed_name)
+    text = f"there is no feed `{feed_name}` in Redis; is the combiner running?"
+    if pattern is None:
+        return text
+    return (
+        f"{text} It is made by the first post that is shown in it, unless `max_feeds` of"
+        f" `feeds/{pattern}` feeds have more authors (`feedmill_feeds_waiting`)"
+    )
 
 
 def _absent(

@@ -32,7 +32,9 @@ Rows = npt.NDArray[np.int32]
 # Says whether the caller has time for more; asked after every millisecond or so of work.
 HasTime = Callable[[], bool]
 
-_FOLLOWED_ROWS = 1024
+_FOLLOWED_ROWS = 512
+# Where places are short each may have to be counted in sixteen feeds.
+_COUNTED_ROWS = 96
 # In a restore rows are only decided and scored, which takes less time.
 _RESTORED_ROWS = 4096
 _TAKEN_ROWS = 96
@@ -192,7 +194,8 @@ class Combiner:
     def _follow_some(self, now_ms: int) -> None:
         """Bring decisions, scores, rankings and what is to be written up to date with the view."""
         view = self.view
-        rows, masks = view.take_changed(_RESTORED_ROWS if self._is_restoring else _FOLLOWED_ROWS)
+        most = _COUNTED_ROWS if self.places.counts else _FOLLOWED_ROWS
+        rows, masks = view.take_changed(_RESTORED_ROWS if self._is_restoring else most)
         if len(rows) < _MANY_FROM and not self._is_restoring:
             offset = view.post.offset.item
             if all(offset(row) != NO_POST for row in rows.tolist()):

@@ -373,9 +373,17 @@ METRICS = (
     Metric(
         "feedmill_feeds_refused_total",
         "counter",
-        "posts",
-        "Times that `max_feeds` prevented a new feed.",
+        "feeds",
+        "Feeds that `max_feeds` left without a place for the first time since places are short.",
         "Raise `max_feeds` in `feeds/community:*`, or look for invented community names.",
+    ),
+    Metric(
+        "feedmill_feeds_waiting",
+        "gauge",
+        "feeds",
+        "Feeds with a shown post that have no place under `max_feeds`: others have more authors.",
+        "As for `feedmill_feeds_refused_total`.",
+        ("pattern",),
     ),
     Metric(
         "feedmill_signals_dropped_total",

@@ -255,6 +255,8 @@ class RankingStep(Step):
         for decision, count in combiner.decisions().items():
             metrics.set("feedmill_posts", count, decision=decision)
         metrics.set("feedmill_feeds", len(combiner.feeds))
+        for pattern, waiting in combiner.places.waiting.items():
+            metrics.set("feedmill_feeds_waiting", waiting, pattern=pattern)
         refused = combiner.places.refused
         metrics.add("feedmill_feeds_refused_total", refused - self._feeds_refused)
         self._feeds_refused = refused

@@ -1,4 +1,4 @@
-"""Feeds on demand are for posts that are shown: hidden ones use none of them up."""
+"""Feeds on demand are for posts that are shown, and places for communities of several authors."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from builders.fault_engine import FaultEngine
 from builders.waiting import now_ms, until
 
 COMMUNITIES, EACH = 1200, 16
+PLACES, SPAM = 20, 30
 
 
 def test_communities_of_hidden_spam_keep_no_new_community_from_its_feed(
@@ -41,3 +42,43 @@ def test_communities_of_hidden_spam_keep_no_new_community_from_its_feed(
     until(lambda: engine.order("community:menders") == ["shown"], 10)
     start = f"{engine.prefix}feed:{{community:"
     assert list(engine.redis.scan_iter(f"{start}of-spam*")) == []
+
+
+def test_shown_spam_in_invented_communities_keeps_no_community_from_its_feed(
+    fault_engine: Callable[..., FaultEngine],
+) -> None:
+    engine = fault_engine()
+    worker = engine.ready_worker()
+    engine.wait_applied(engine.set("feeds/community:*", {"max_feeds": PLACES}))
+    # More than 16 communities of one author: as many as there are places are shown.
+    spam = [f"spam-{n}" for n in range(SPAM)]
+    for n, post_id in enumerate(spam):
+        names = [f"invented-{EACH * n + i}" for i in range(EACH)]
+        engine.post(post_id, author_id="spammer", communities=names)
+    engine.wait_decided(spam)
+    start = f"{engine.prefix}feed:{{community:"
+
+    def made() -> set[str]:
+        keys = engine.redis.scan_iter(f"{start}*", count=1000)
+        return {key.removeprefix(start).partition("}")[0] for key in map(_text, keys)}
+
+    until(lambda: len(made()) == PLACES, 10)
+    until(lambda: engine.metric(worker, "feedmill_feeds_waiting") == SPAM * EACH - PLACES, 10)
+    menders = [f"mender-{n}" for n in range(10)]
+    for post_id in menders:
+        engine.post(post_id, author_id=post_id, communities=["menders"])
+    engine.wait_decided(menders)
+    until(lambda: set(engine.order("community:menders")) == set(menders), 10)
+    assert len(made()) == PLACES
+
+    for post_id in (*spam, *menders):
+        engine.send("posts", post_id, {"post_id": post_id, "deleted": True})
+    until(lambda: not made(), 10)
+    engine.post("again", communities=["menders", "invented-7"])
+    engine.wait_decided(["again"])
+    until(lambda: made() == {"menders", "invented-7"}, 10)
+    assert engine.order("community:menders") == ["again"]
+
+
+def _text(key: bytes | str) -> str:
+    return key if isinstance(key, str) else key.decode()
