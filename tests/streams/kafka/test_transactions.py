@@ -199,3 +199,18 @@ def test_what_is_lost_is_neither_handed_over_nor_committed(
     filled.assigned(AssignmentChange(3, gained=(0,), starts={POSTS: 6}), SimpleNamespace())
     assert filled.revoked()
     assert kept.commits[2:] == [([], 6, {})]
+
+
+def test_it_is_known_when_the_notes_of_an_assignment_are_committed(
+    kept: KeptCommits, filled: TransactionalWriter
+) -> None:
+    assert filled.committed_epoch == 1
+    change = AssignmentChange(2, kept=(0,), starts={POSTS: 6}, notes={0: {"ends": "0 open"}})
+    kept.may_end.clear()
+    filled.interval_s = 0.0
+    filled.assigned(change, SimpleNamespace())
+    assert filled.committed_epoch == 1
+    kept.may_end.set()
+    assert filled.revoked()
+    assert filled.committed_epoch == 2
+    assert kept.commits[-1] == ([], 6, {"ends": "0 open"})
