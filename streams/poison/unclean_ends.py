@@ -25,6 +25,7 @@ class UncleanEnds:
     def __init__(self) -> None:
         self.is_failed = False
         self._before: dict[int, int] = {}
+        self._has_any = False
 
     def before(self, partition: int) -> int:
         """Return how many there were in a row."""
@@ -35,7 +36,7 @@ class UncleanEnds:
 
     def any(self) -> bool:
         """Return whether any partition had one."""
-        return any(self._before.values())
+        return self._has_any
 
     def assigned(self, change: AssignmentChange) -> AssignmentChange:
         """Learn how the owners before ended; return the change with notes that it has one now.
@@ -50,10 +51,12 @@ class UncleanEnds:
             if partition not in self._before:
                 self._before[partition] = _read(of_partition.get(NOTE, ""))
             notes[partition] = {**of_partition, NOTE: f"{self._before[partition]}{_OPEN}"}
+        self._has_any = any(self._before.values())
         return replace(change, notes=notes)
 
     def forget(self, writer: Writer) -> None:
         """Begin to count anew: this worker has done all that the ones before may have ended in."""
+        self._has_any = False
         for partition, count in self._before.items():
             if count:
                 self._before[partition] = 0

@@ -234,3 +234,18 @@ def test_dead_letters_take_no_room_from_what_posts_lead_to(filled: Transactional
     filled.add("signals.quality", b"a", b"x" * full_bytes, owner=0)
     filled.seal({POSTS: 1_001})
     assert filled.is_full
+
+
+def test_it_is_known_when_the_notes_of_an_assignment_are_committed(
+    kept: KeptCommits, filled: TransactionalWriter
+) -> None:
+    assert filled.committed_epoch == 1
+    change = AssignmentChange(2, kept=(0,), starts={POSTS: 6}, notes={0: {"ends": "0 open"}})
+    kept.may_end.clear()
+    filled.interval_s = 0.0
+    filled.assigned(change, SimpleNamespace())
+    assert filled.committed_epoch == 1
+    kept.may_end.set()
+    assert filled.revoked()
+    assert filled.committed_epoch == 2
+    assert kept.commits[-1] == ([], 6, {"ends": "0 open"})
