@@ -1,0 +1,157 @@
+"""Floods of one producer that must not stop the ranking: each sends records by a plain client."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from random import Random
+
+from confluent_kafka import KafkaError, Message, Producer
+
+from builders.bombs import MIB, RefusedBatch, bomb, send_batch
+from builders.fault_engine import FaultEngine
+from builders.hostile_texts import hostile_texts
+from builders.waiting import now_ms
+
+# Of one post, by the contract.
+COMMUNITIES_OF_A_POST = 16
+LARGE_BYTES = 900_000
+BOMBED_TOPICS = ("posts", "engagements", "overrides", "config", "signals.misinformation")
+# By codec, how many bytes a batch inflates to, in MiB.
+BOMBS = (("zstd", 130), ("gzip", 130), ("snappy", 20), ("lz4", 250), ("zstd", 1024), ("gzip", 1024))
+
+
+@dataclass(frozen=True)
+class Attack:
+    """What a producer sends; `send` returns how many records.
+
+    `while_stopped` is sent while no worker runs.
+    """
+
+    name: str
+    send: Callable[[FaultEngine, Random], int]
+    while_stopped: bool = False
+
+
+def attacks(*, is_long: bool) -> Iterator[Attack]:
+    """All attacks: with as many records as an evening of one producer, or a tenth of them."""
+    share = 1 if is_long else 10
+    for codec, inflated_mib in BOMBS if is_long else BOMBS[:3]:
+        name = f"batches of {codec} that inflate to {inflated_mib} MiB"
+        yield Attack(name, partial(_bombs, codec, inflated_mib))
+    yield Attack("keys of 900 kB", partial(_large_keys, 1_200 // share), while_stopped=True)
+    yield Attack("tombstones", partial(_tombstones, 1_000_000 // share), while_stopped=True)
+    yield Attack("garbage of 900 kB as engagements", partial(_garbage, 10_000 // share))
+    yield Attack("refused settings", partial(_refused_settings, 5_000 // share))
+    yield Attack("overrides of authors", partial(_author_overrides, 20_000 // share))
+    yield Attack("invented communities, shown", partial(_communities, 6_500 // share))
+    name = "invented communities, then deleted"
+    yield Attack(name, partial(_deleted_communities, 6_500 // share))
+
+
+def attacks_by_text(*, is_long: bool) -> Iterator[Attack]:
+    """The longest posts of every hostile kind: a thousand of each, or a tenth of them."""
+    number = 1_000 if is_long else 100
+    for kind in hostile_texts(length=1):
+        yield Attack(f"{number:,} of the longest posts, {kind}", partial(_texts, kind, number))
+
+
+def _texts(kind: str, number: int, engine: FaultEngine, drawn: Random) -> int:
+    texts = [hostile_texts(seed=drawn.randrange(2**30))[kind] for _ in range(5)]
+    tag = kind.replace(" ", "-")
+    posts = (
+        (f"{tag}-{n}", _post(f"{tag}-{n}", f"author-{tag}-{n}", texts[n % len(texts)]))
+        for n in range(number)
+    )
+    return _send(engine, "posts", posts)
+
+
+def _bombs(codec: str, inflated_mib: int, engine: FaultEngine, _: Random) -> int:
+    batch, taken = bomb(codec, inflated_mib * MIB), 0
+    for topic in BOMBED_TOPICS:
+        # What the broker refuses is no attack; that it is, is no failure.
+        with contextlib.suppress(RefusedBatch):
+            send_batch(engine.kafka, engine.topic(topic), 0, batch)
+            taken += 1
+    return taken
+
+
+def _large_keys(number: int, engine: FaultEngine, _: Random) -> int:
+    keys = (f"{n}-".ljust(LARGE_BYTES, "k") for n in range(number))
+    return _send(engine, "posts", ((key, None) for key in keys))
+
+
+def _tombstones(number: int, engine: FaultEngine, _: Random) -> int:
+    return _send(engine, "posts", ((f"never-posted-{n}", None) for n in range(number)))
+
+
+def _garbage(number: int, engine: FaultEngine, drawn: Random) -> int:
+    # Of drawn bytes, which no codec makes small.
+    garbage = drawn.randbytes(LARGE_BYTES)
+    return _send(engine, "engagements", ((f"garbage-{n}", garbage) for n in range(number)))
+
+
+def _refused_settings(number: int, engine: FaultEngine, _: Random) -> int:
+    refused = json.dumps({"value": {"qualty": 1.0}, "by": "somebody"}).encode()
+    keys = (f"weights/community:c{n}" for n in range(number))
+    return _send(engine, "config", ((key, refused) for key in keys), partition=0)
+
+
+def _author_overrides(number: int, engine: FaultEngine, _: Random) -> int:
+    hide = {"verdict": "hide", "by": "mo", "reason": "seen", "at_ms": now_ms()}
+    value = json.dumps(hide).encode()
+    return _send(engine, "overrides", ((f"author:a-{n}|*", value) for n in range(number)))
+
+
+def _communities(number: int, engine: FaultEngine, _: Random) -> int:
+    return _send(engine, "posts", ((f"squat-{n}", _in_new_communities(n)) for n in range(number)))
+
+
+def _deleted_communities(number: int, engine: FaultEngine, drawn: Random) -> int:
+    shown = _communities(number, engine, drawn)
+    engine.wait_decided([f"squat-{n}" for n in range(number - 20, number)], 120)
+    return shown + _send(engine, "posts", ((f"squat-{n}", None) for n in range(number)))
+
+
+def _in_new_communities(n: int) -> bytes:
+    first = n * COMMUNITIES_OF_A_POST
+    names = [f"invented-{first + k}" for k in range(COMMUNITIES_OF_A_POST)]
+    return _post(f"squat-{n}", f"squatter-{n % 7}", f"Notes on subject {n}", communities=names)
+
+
+def _post(post_id: str, author_id: str, text: str, **more: object) -> bytes:
+    post = {"post_id": post_id, "author_id": author_id, "created_at_ms": now_ms(), "text": text}
+    return json.dumps({**post, **more}).encode()
+
+
+def _send(
+    engine: FaultEngine,
+    topic: str,
+    records: Iterator[tuple[str, bytes | None]],
+    *,
+    partition: int = -1,
+) -> int:
+    """Send as fast as Kafka takes it; how many."""
+
+    def delivered(error: KafkaError | None, _: Message) -> None:
+        assert error is None, error
+
+    # So that what waits to be sent does not take the machine's memory.
+    producer: Producer = engine.producer_of(
+        **{"linger.ms": 5, "queue.buffering.max.kbytes": 65_536, "delivery.timeout.ms": 300_000}
+    )
+    name, count = engine.topic(topic), 0
+    for key, value in records:
+        while True:
+            try:
+                producer.produce(name, value, key, partition, on_delivery=delivered)
+                break
+            except BufferError:
+                producer.poll(0.1)
+        producer.poll(0)
+        count += 1
+    assert producer.flush(300) == 0
+    return count
