@@ -312,7 +312,8 @@ class Rescoring:
         most = min(SLICE_POSTS, self._allowance())
         if most < 1:
             return False
-        records, size = [], 0
+        records: list[Record] = []
+        size = 0
         while now.to_score and len(records) < most and size < _SLICE_BYTES:
             records.append(now.to_score.popleft())
             size += len(records[-1].value or b"")
