@@ -37,16 +37,16 @@ from feedmill.rankers.registry import load as load_ranker
 
 # The tests draw the same texts.
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
-from builders.hostile_texts import hostile_texts, ordinary_text  # noqa: E402 - found by the path
-from builders.lists import post_list  # noqa: E402 - found by the path
-from builders.slow_deobfuscation import slowly_deobfuscated  # noqa: E402 - found by the path
+from builders.hostile_texts import hostile_texts, ordinary_text
+from builders.lists import post_list
+from builders.slow_deobfuscation import slowly_deobfuscated
 
 ORDINARY = "ordinary"
 LIST_KINDS: tuple[ListKind, ...] = ("domains", "phrases", "authors")
 
 
 class Reader:
-    """All that reads the text of a post; `read` returns seconds without and with rules and lists."""
+    """All that reads the text of a post."""
 
     def __init__(self) -> None:
         filters = [load_filter(name) for name in FILTERS]
@@ -61,6 +61,7 @@ class Reader:
         self._number = 0
 
     def read(self, text: str) -> tuple[float, float]:
+        """Return the seconds that a post takes, without and with rules and lists."""
         # With another sign at its end no text is one that was read before.
         self._number += 1
         post = Post(f"p{self._number}", "a", 1, text[:-1] + chr(ord("A") + self._number % 26))

@@ -65,7 +65,7 @@ def words(text: str) -> list[str]:
     """Return the words of a visible text."""
     if text.isascii():
         return text.translate(_ASCII_WORDS).split()
-    return _read(text.casefold(), _UNSPACED_BIT)
+    return _plain_words(text).split()
 
 
 def has_symbols(text: str) -> bool:
@@ -75,11 +75,24 @@ def has_symbols(text: str) -> bool:
 
 def words_and_symbols(text: str) -> list[str]:
     """Return the words and symbols of a visible text."""
-    return _read(text.casefold(), _UNSPACED_BIT | _SYMBOL_BIT)
+    return _all_words(text).split()
 
 
-def _read(text: str, alone: int) -> list[str]:
-    """Return runs of letters with the marks behind them, and what is a word by itself."""
+@remembered
+def _plain_words(text: str) -> str:
+    return _separated(text.casefold(), _UNSPACED_BIT)
+
+
+@remembered
+def _all_words(text: str) -> str:
+    return _separated(text.casefold(), _UNSPACED_BIT | _SYMBOL_BIT)
+
+
+def _separated(text: str, alone: int) -> str:
+    """Return runs of letters with the marks behind them, and what is a word by itself.
+
+    With a blank between.
+    """
     codes = code_points(text)
     kinds = _kinds.take(codes)
     for code in set(codes[kinds == 0].tolist()):
@@ -98,7 +111,7 @@ def _read(text: str, alone: int) -> list[str]:
     places = (is_kept.astype(np.int64) + begins).cumsum()[is_kept] - 1
     separated = np.full(int(places[-1]) + 1 if len(places) else 0, ord(" "), dtype=codes.dtype)
     separated[places] = codes[is_kept]
-    return text_of(separated).split()
+    return text_of(separated)
 
 
 def _kind(char: str) -> int:

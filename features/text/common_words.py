@@ -107,19 +107,19 @@ def word_costs(letters: Bytes, starts: Indices) -> Costs:
     words, bytes_of = _table(), _crc_table()
     padded = np.zeros(len(letters) + LONGEST_WORD, dtype=np.uint8)
     padded[: len(letters)] = letters
-    checksums = np.empty((LONGEST_WORD, len(starts)), dtype=np.uint32)
+    costs = np.empty((LONGEST_WORD, len(starts)), dtype=np.int32)
     crcs: Checksums = np.full(len(starts), _BEGIN)
-    for length, row in enumerate(checksums):
-        crcs = crcs >> 8 ^ bytes_of.take(crcs.astype(np.uint8) ^ padded.take(starts + length))
-        np.invert(crcs, out=row)
-    flat = checksums.ravel()
-    costs = UNKNOWN_COSTS[1:].repeat(len(starts))
-    maybe = words.has_lower_bits.take(flat & _FILTER).nonzero()[0]
-    found = flat.take(maybe)
-    at = words.checksums.searchsorted(found)
-    is_one = words.checksums.take(at, mode="clip") == found
-    costs[maybe[is_one]] = words.costs.take(at[is_one])
-    return costs.reshape(LONGEST_WORD, -1)
+    # Row by row: what one of them needs stays in the processor's cache.
+    for length, row in enumerate(costs, 1):
+        last = padded.take(starts + (length - 1))
+        crcs = (crcs >> 8) ^ bytes_of.take(crcs.astype(np.uint8) ^ last)
+        row[:] = unknown_cost(length)
+        maybe = words.has_lower_bits.take(~crcs & _FILTER).nonzero()[0]
+        checksums = ~crcs.take(maybe)
+        at = words.checksums.searchsorted(checksums)
+        is_one = words.checksums.take(at, mode="clip") == checksums
+        row[maybe[is_one]] = words.costs.take(at[is_one])
+    return costs
 
 
 def are_words(letters: Bytes, starts: Indices, ends: Indices) -> npt.NDArray[np.bool_]:

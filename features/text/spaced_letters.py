@@ -132,10 +132,11 @@ def _in_words(runs: Sequence[str]) -> Sequence[str]:
     is_english = has_letter & (kinds.take(pieces) == 0)
     _split_pieces(joined, codes, pieces[is_english], ends[is_english], begins_word)
     begins_word[firsts] = False
-    places = begins_word.nonzero()[0]
-    text = text_of(np.insert(codes, places, _BLANK).astype(codes.dtype))
-    bounds = np.append(firsts, len(codes))
-    bounds += places.searchsorted(bounds, side="left")
+    before = begins_word.cumsum()
+    separated = np.full(len(codes) + int(before[-1]), _BLANK, dtype=codes.dtype)
+    separated[np.arange(len(codes)) + before] = codes
+    text = text_of(separated)
+    bounds = np.append(firsts + before[firsts], len(separated))
     return [text[start:end] for start, end in pairwise(bounds.tolist())]
 
 
