@@ -15,6 +15,7 @@ from publicsuffixlist import PublicSuffixList
 
 from feedmill.events.post import Post
 from feedmill.features.international_hosts import to_ascii
+from feedmill.features.text.remembered import remembered
 
 _MAX_HOST_CHARACTERS = 253
 # So many hosts of a text are read at first, and so many times as many next: some readers want few.
@@ -42,22 +43,31 @@ _DOT_INSIDE_ASCII = re.compile(r"\.[^\s.]")
 
 def hosts_of(post: Post) -> tuple[str, ...]:
     """Return the hosts of a post's links, then of its text, each once; not those of its media."""
-    return tuple(dict.fromkeys(_all_hosts(post)))
+    return tuple(dict.fromkeys([*_link_hosts(post), *_text_hosts(post)]))
 
 
 def first_hosts(post: Post, most: int) -> tuple[str, ...]:
     """Return the first of `hosts_of`, without a look at those behind."""
     found: dict[str, None] = {}
-    for host in _all_hosts(post):
+    for host in chain(_link_hosts(post), hosts_in(post.text)):
         if len(found) == most:
             break
         found[host] = None
     return tuple(found)
 
 
-def _all_hosts(post: Post) -> Iterator[str]:
-    yield from (host for link in post.links or () if (host := host_of(link)))
-    yield from hosts_in(post.text)
+def _link_hosts(post: Post) -> Iterator[str]:
+    return (host for link in post.links or () if (host := host_of(link)))
+
+
+def _text_hosts(post: Post) -> Sequence[str]:
+    lines = _lines_of_hosts(post.text)
+    return lines.split("\n") if lines else ()
+
+
+@remembered
+def _lines_of_hosts(text: str) -> str:
+    return "\n".join(dict.fromkeys(hosts_in(text)))
 
 
 def domains_of_post(post: Post) -> Iterator[str]:
@@ -67,7 +77,7 @@ def domains_of_post(post: Post) -> Iterator[str]:
     """
     seen: set[str] = set()
     media_hosts = (host_of(media.url) or "" for media in post.media or ())
-    for host in chain(_all_hosts(post), media_hosts):
+    for host in chain(_link_hosts(post), _text_hosts(post), media_hosts):
         for domain in _with_parents(host):
             if domain in seen:
                 # And so are those above it.

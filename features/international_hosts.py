@@ -9,7 +9,7 @@ from __future__ import annotations
 import stringprep
 from collections.abc import Sequence
 from typing import NamedTuple
-from unicodedata import ucd_3_2_0
+from unicodedata import is_normalized, ucd_3_2_0
 
 import numpy as np
 import numpy.typing as npt
@@ -63,8 +63,11 @@ class _Labels(NamedTuple):
 def to_ascii(hosts: Sequence[str]) -> list[str | None]:
     """Return hosts in ASCII, None where that cannot be; they have no blanks."""
     joined = "\n".join("" if MANY_MARKS.search(host) else host for host in hosts) + "\n"
-    codes = code_points(ucd_3_2_0.normalize("NFKC", joined.translate(_PREPARED)))
-    codes = codes.astype(np.uint32)
+    prepared = joined.translate(_PREPARED)
+    if not is_normalized("NFKC", prepared):
+        # The older Unicode that IDNA has takes several times as long to find that out.
+        prepared = ucd_3_2_0.normalize("NFKC", prepared)
+    codes = code_points(prepared).astype(np.uint32)
     ends = ((codes == _DOT) | (codes == _NEW_LINE)).nonzero()[0]
     labels = _Labels(codes, np.append(0, ends[:-1] + 1), ends)
     sizes = labels.ends - labels.starts

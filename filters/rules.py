@@ -155,7 +155,30 @@ def _table(entries: Iterable[tuple[Any, int]]) -> dict[Any, tuple[int, ...]]:
     return {entry: tuple(rules) for entry, rules in rules_of.items()}
 
 
-_Phrase = tuple[tuple[str, ...], tuple[int, ...]]
+@dataclass(frozen=True)
+class _PhraseTable:
+    """The rules of phrases by their words; by the first of these the lengths that phrases have.
+
+    A word costs a look-up for each length, however many phrases begin with it.
+    """
+
+    rules_of: Mapping[tuple[str, ...], tuple[int, ...]]
+    lengths_by_first: Mapping[str, tuple[int, ...]]
+
+    @classmethod
+    def of(cls, phrases: Iterable[tuple[tuple[str, ...], int]]) -> _PhraseTable:
+        """Build from phrases and their rules; a phrase without a word never matches."""
+        rules_of = {phrase: rules for phrase, rules in _table(phrases).items() if phrase}
+        by_first = _table((phrase[0], len(phrase)) for phrase in rules_of)
+        return cls(rules_of, {word: tuple({*found}) for word, found in by_first.items()})
+
+    def matching(self, found: Sequence[str]) -> Iterator[int]:
+        """The rules that have a phrase among the words of a text."""
+        if self.lengths_by_first.keys().isdisjoint(found):
+            return
+        for at, word in enumerate(found):
+            for length in self.lengths_by_first.get(word, ()):
+                yield from self.rules_of.get(tuple(found[at : at + length]), ())
 
 
 class _Phrases:
@@ -167,36 +190,18 @@ class _Phrases:
         for phrase, rule in phrases:
             found, symbols = phrase_words(phrase)
             (with_symbols if symbols else plain).append((tuple(found), rule))
-        self._plain = _by_first(_table(plain))
-        self._with_symbols = _by_first(_table(with_symbols))
+        self._plain = _PhraseTable.of(plain)
+        self._with_symbols = _PhraseTable.of(with_symbols)
 
     def __bool__(self) -> bool:
-        return bool(self._plain or self._with_symbols)
+        return bool(self._plain.rules_of or self._with_symbols.rules_of)
 
     def matching(self, text: str) -> Iterator[int]:
         """The rules that have a phrase of a visible text."""
-        if self._plain:
-            yield from _matching(self._plain, words(text))
-        if self._with_symbols and has_symbols(text):
-            yield from _matching(self._with_symbols, words_and_symbols(text))
-
-
-def _matching(by_first: Mapping[str, Sequence[_Phrase]], found: Sequence[str]) -> Iterator[int]:
-    if by_first.keys().isdisjoint(found):
-        return
-    for at, word in enumerate(found):
-        for phrase, rules in by_first.get(word, ()):
-            if tuple(found[at : at + len(phrase)]) == phrase:
-                yield from rules
-
-
-def _by_first(table: Mapping[tuple[str, ...], tuple[int, ...]]) -> dict[str, list[_Phrase]]:
-    """The phrases and their rules by first word; a phrase without a word never matches."""
-    phrases: defaultdict[str, list[_Phrase]] = defaultdict(list)
-    for phrase, rules in table.items():
-        if phrase:
-            phrases[phrase[0]].append((phrase, rules))
-    return dict(phrases)
+        if self._plain.rules_of:
+            yield from self._plain.matching(words(text))
+        if self._with_symbols.rules_of and has_symbols(text):
+            yield from self._with_symbols.matching(words_and_symbols(text))
 
 
 class _Patterns:

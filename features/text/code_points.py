@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +19,7 @@ def code_points(text: str) -> CodePoints:
     return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
 
 
-def text_of(codes: CodePoints) -> str:
+def text_of(codes: npt.NDArray[Any]) -> str:
     """Return the text of code points, as `code_points` gives them."""
     if codes.dtype == np.uint8:
         return codes.tobytes().decode("ascii")

@@ -33,7 +33,7 @@ _FILTER = np.uint32((1 << _FILTER_BITS) - 1)
 _BEGIN = np.uint32(0xFFFFFFFF)
 # A place from which nothing can go on; twice as much still fits.
 _NEVER = 1 << 29
-# The lower bits of a sum say how long the last word is: of equal sums the longest word is the least.
+# The lower bits of a sum say how long the last word is: of equal sums that of the longest is least.
 _LENGTH_BITS = 4
 _LENGTHS = (1 << _LENGTH_BITS) - 1
 
@@ -83,6 +83,11 @@ def is_word(word: str) -> bool:
     return zlib.crc32(word.lower().encode()) in _table().cost_of
 
 
+def word_cost(word: str) -> int:
+    """Return the cost of a common English word; raises `KeyError` for another."""
+    return _table().cost_of[zlib.crc32(word.lower().encode())]
+
+
 def word_costs(letters: Bytes, starts: Indices) -> Costs:
     """Return the cost of each word of 1 to `LONGEST_WORD` letters that begins at a place.
 
@@ -102,30 +107,27 @@ def word_costs(letters: Bytes, starts: Indices) -> Costs:
     words, bytes_of = _table(), _crc_table()
     padded = np.zeros(len(letters) + LONGEST_WORD, dtype=np.uint8)
     padded[: len(letters)] = letters
-    checksums = np.empty((LONGEST_WORD, len(starts)), dtype=np.uint32)
-    crcs = np.full(len(starts), _BEGIN)
-    for length, row in enumerate(checksums):
-        at = crcs.astype(np.uint8)
-        at ^= padded.take(starts + length)
-        crcs >>= 8
-        crcs ^= bytes_of.take(at)
-        np.invert(crcs, out=row)
-    flat = checksums.ravel()
-    costs = UNKNOWN_COSTS[1:].repeat(len(starts))
-    maybe = words.has_lower_bits.take(flat & _FILTER).nonzero()[0]
-    found = flat.take(maybe)
-    at = words.checksums.searchsorted(found)
-    is_one = words.checksums.take(at, mode="clip") == found
-    costs[maybe[is_one]] = words.costs.take(at[is_one])
-    return costs.reshape(LONGEST_WORD, -1)
+    costs = np.empty((LONGEST_WORD, len(starts)), dtype=np.int32)
+    crcs: Checksums = np.full(len(starts), _BEGIN)
+    # Row by row: what one of them needs stays in the processor's cache.
+    for length, row in enumerate(costs, 1):
+        last = padded.take(starts + (length - 1))
+        crcs = (crcs >> 8) ^ bytes_of.take(crcs.astype(np.uint8) ^ last)
+        row[:] = unknown_cost(length)
+        maybe = words.has_lower_bits.take(~crcs & _FILTER).nonzero()[0]
+        checksums = ~crcs.take(maybe)
+        at = words.checksums.searchsorted(checksums)
+        is_one = words.checksums.take(at, mode="clip") == checksums
+        row[maybe[is_one]] = words.costs.take(at[is_one])
+    return costs
 
 
 def are_words(letters: Bytes, starts: Indices, ends: Indices) -> npt.NDArray[np.bool_]:
     """Say which runs of small letters in ASCII are common words: (runs,) for (runs,)."""
     sizes = ends - starts
     checksums = np.empty(len(sizes), dtype=np.uint32)
-    for at in (sizes > LONGEST_WORD).nonzero()[0].tolist():
-        checksums[at] = zlib.crc32(letters[starts[at] : ends[at]].tobytes())
+    for run in (sizes > LONGEST_WORD).nonzero()[0].tolist():
+        checksums[run] = zlib.crc32(letters[starts[run] : ends[run]].tobytes())
     # The longest first, so that those that are not over yet stand together.
     order = np.argsort(-sizes, kind="stable")
     order = order[np.count_nonzero(sizes > LONGEST_WORD) :]
@@ -133,10 +135,8 @@ def are_words(letters: Bytes, starts: Indices, ends: Indices) -> npt.NDArray[np.
     crcs, bytes_of = np.full(len(order), _BEGIN), _crc_table()
     for length in range(int(sizes[0]) if len(sizes) else 0):
         active = slice(0, int(np.searchsorted(-sizes, -length, side="left")))
-        at = crcs[active].astype(np.uint8)
-        at ^= letters.take(starts[active] + length)
-        crcs[active] >>= 8
-        crcs[active] ^= bytes_of.take(at)
+        last = crcs[active].astype(np.uint8) ^ letters.take(starts[active] + length)
+        crcs[active] = crcs[active] >> 8 ^ bytes_of.take(last)
     checksums[order] = ~crcs
     words = _table().checksums
     at = words.searchsorted(checksums)
@@ -212,7 +212,7 @@ def _costs_by_end(letters: Bytes) -> Costs:
 
 
 def _windows(firsts: Indices, size: int) -> tuple[Indices, Indices, Indices]:
-    """Return where windows begin, where the letters begin that belong to them, and where they end."""
+    """Return where windows begin, where what belongs to them begins, and where they end."""
     lengths = np.diff(firsts, append=size)
     counts = -(-lengths // WINDOW_LETTERS)
     run = np.arange(len(firsts)).repeat(counts)

@@ -54,7 +54,7 @@ _LOOK_ALIKES = str.maketrans(
     "".join(other for other, _ in (_CYRILLIC, _GREEK, _SMALL_CAPITALS)),
     "".join(latin for _, latin in (_CYRILLIC, _GREEK, _SMALL_CAPITALS)),
 )
-_LOOK_ALIKE = re.compile("[%s]" % "".join(map(chr, _LOOK_ALIKES)))
+_LOOK_ALIKE = re.compile(f"[{''.join(map(chr, _LOOK_ALIKES))}]")
 
 
 def normalise_characters(text: str) -> str:
@@ -64,7 +64,7 @@ def normalise_characters(text: str) -> str:
     `MAX_TEXT_CHARACTERS` characters are read and returned.
     """
     text = text[:MAX_TEXT_CHARACTERS]
-    text = _without_tags(text)
+    text = without_tags(text)
     return text if text.isascii() else _in_plain_characters(text)
 
 
@@ -96,7 +96,8 @@ def _spelled(sign: re.Match[str]) -> str:
     return unicodedata.normalize("NFKC", sign.group())
 
 
-def _without_tags(text: str) -> str:
+def without_tags(text: str) -> str:
+    """Return the text with blanks for tags of HTML, and the addresses that they link to."""
     if "<" not in text:
         return text
     return _TAG.sub(lambda tag: f" {tag.group(1) or ''} ", _VIDEO_MOMENT.sub(r"\1", text))
@@ -109,7 +110,7 @@ def deobfuscate(text: str) -> str:
     Expects what `normalise_characters` returns; addresses stay as they are.
     """
     if SPACED_LETTERS.search(text):
-        text = join_spaced_letters(text, _without_tags)
+        text = join_spaced_letters(text, without_tags)
     if is_torn(text):
         text = mend_torn_words(text)
     return undo_leet(text)

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from feedmill.features.text.byte_rows import ByteRows, Indices, byte_set, encode
 from feedmill.features.text.deobfuscation import deobfuscate, normalise_characters
 from feedmill.features.text.leet import LEET
+from feedmill.features.text.remembered import remembered
 from feedmill.features.text.torn_words import MIN_LONE_LETTERS
 
 _LETTERS = ascii_letters.encode()
@@ -39,6 +40,7 @@ _THIRD = _flags(_ANY, _ANY, _ANY, _BLANKS, _BLANKS)
 _BESIDE, _SINGLE, _LONE = np.uint8(0b00111), np.uint8(0b01000), np.uint8(0b10000)
 
 
+@remembered
 def normalise(text: str) -> str:
     """Return the text as the models read it, with its case; see `deobfuscation`."""
     text = normalise_characters(text)

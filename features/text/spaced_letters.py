@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from string import ascii_letters, digits
 
 import numpy as np
 
-from feedmill.features.text.byte_rows import Bytes, Indices, byte_set
-from feedmill.features.text.code_points import CodePoints, code_points, flags_of, text_of
+from feedmill.features.text.byte_rows import Indices, byte_set
+from feedmill.features.text.code_points import CodePoints, Flags, code_points, flags_of, text_of
 from feedmill.features.text.common_words import is_word, split_runs
 
 SPACED_LETTERS = re.compile(r"(?<!\S)(?:[!-~] ){3,}[!-~](?!\S)")
@@ -84,7 +85,8 @@ def _with_runs(
     """Put the words of runs of letters, (runs, 2) places in a text, where they stand in another."""
     runs = [text[start:end:2] for start, end in spans.tolist()]
     split = _split(runs, without_tags)
-    parts, at = [], 0
+    parts: list[str] = []
+    at = 0
     for (start, end), words in zip(into_spans.tolist(), split, strict=True):
         if words is not None:
             parts += (into[at:start], words)
@@ -130,15 +132,16 @@ def _in_words(runs: Sequence[str]) -> Sequence[str]:
     is_english = has_letter & (kinds.take(pieces) == 0)
     _split_pieces(joined, codes, pieces[is_english], ends[is_english], begins_word)
     begins_word[firsts] = False
-    places = begins_word.nonzero()[0]
-    text = text_of(np.insert(codes, places, _BLANK))
-    bounds = np.append(firsts, len(codes))
-    bounds += places.searchsorted(bounds, side="left")
-    return [text[start:end] for start, end in zip(bounds[:-1], bounds[1:], strict=True)]
+    before = begins_word.cumsum()
+    separated = np.full(len(codes) + int(before[-1]), _BLANK, dtype=codes.dtype)
+    separated[np.arange(len(codes)) + before] = codes
+    text = text_of(separated)
+    bounds = np.append(firsts + before[firsts], len(separated))
+    return [text[start:end] for start, end in pairwise(bounds.tolist())]
 
 
 def _split_pieces(
-    joined: str, codes: CodePoints, starts: Indices, ends: Indices, begins_word: Bytes
+    joined: str, codes: CodePoints, starts: Indices, ends: Indices, begins_word: Flags
 ) -> None:
     """Say in `begins_word` where words begin within those pieces that are no word themselves."""
     bounds = zip(starts.tolist(), ends.tolist(), strict=True)

@@ -7,6 +7,9 @@ from typing import NamedTuple, Protocol, overload
 
 import msgspec
 
+# What is done to the texts of posts at once, in bytes of their records: a fraction of a second.
+TEXT_BYTES = 1024 * 1024
+
 
 class Record(Protocol):
     """A record as the consumer hands it out; timestamps are Unix milliseconds."""

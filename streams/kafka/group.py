@@ -27,16 +27,10 @@ from feedmill.streams.kafka.assigned_offsets import (
 )
 from feedmill.streams.kafka.assignment import AssignmentChange
 from feedmill.streams.kafka.backlog import Backlog, Together, backlog_of
-from feedmill.streams.kafka.batches import RecordBatch, TopicPartition
+from feedmill.streams.kafka.batches import TEXT_BYTES, RecordBatch, TopicPartition
 from feedmill.streams.kafka.client import discard, new_group_consumer, new_log_consumer, rebalance_s
 from feedmill.streams.kafka.connection import Connection
-from feedmill.streams.kafka.messages import (
-    TEXT_BYTES,
-    Fetched,
-    fetch,
-    is_out_of_range,
-    last_known_end,
-)
+from feedmill.streams.kafka.messages import Fetched, fetch, is_out_of_range, last_known_end
 
 log = logging.getLogger(__name__)
 

@@ -22,8 +22,6 @@ Headers = Sequence[tuple[str, bytes]]
 # At most so many messages are asked for at once, and at first so few that a list of large ones
 # stays within the bound on bytes, nearly.
 _SLICE, _FIRST_SLICE = 256, 16
-# What is done to the texts of posts at once, in bytes of their records: a fraction of a second.
-TEXT_BYTES = 1024 * 1024
 
 
 @dataclass

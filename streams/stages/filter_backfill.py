@@ -22,9 +22,8 @@ from feedmill.events.signal import RuleVerdict, Signal, SignalNames
 from feedmill.filters.filter_rules import FilterRules
 from feedmill.filters.rules import RuleMatch
 from feedmill.streams.kafka.assignment import AssignmentChange
-from feedmill.streams.kafka.batches import TopicPartition
+from feedmill.streams.kafka.batches import TEXT_BYTES, TopicPartition
 from feedmill.streams.kafka.log_consumer import LogConsumer
-from feedmill.streams.kafka.messages import TEXT_BYTES
 from feedmill.streams.stages.backfill_scan import BACK_MS, BackfillMatch, BackfillScan
 from feedmill.streams.stages.last_written import LastWritten, UnseenSignals
 from feedmill.streams.stages.step import StepContext, WorkBatch, Writer, WrittenSignal

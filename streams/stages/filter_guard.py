@@ -24,9 +24,14 @@ from feedmill.filters.hide_rate_guard import (
 from feedmill.filters.source_window import WINDOW_RECORDS
 from feedmill.filters.verdicts import BatchVerdicts
 from feedmill.streams.kafka.assignment import AssignmentChange
-from feedmill.streams.kafka.batches import FetchedRecord, Record, RecordBatch, TopicPartition
+from feedmill.streams.kafka.batches import (
+    TEXT_BYTES,
+    FetchedRecord,
+    Record,
+    RecordBatch,
+    TopicPartition,
+)
 from feedmill.streams.kafka.log_consumer import LogConsumer
-from feedmill.streams.kafka.messages import TEXT_BYTES
 from feedmill.streams.kafka.validation import validate_batch
 from feedmill.streams.observe.metrics import Metrics
 from feedmill.streams.stages.step import Poisoned, WorkBatch, no_poison

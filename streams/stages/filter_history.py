@@ -27,9 +27,8 @@ from feedmill.features.history.post_history import (
     PostVersion,
 )
 from feedmill.streams.kafka.assignment import AssignmentChange
-from feedmill.streams.kafka.batches import Record, RecordBatch, TopicPartition
+from feedmill.streams.kafka.batches import TEXT_BYTES, Record, RecordBatch, TopicPartition
 from feedmill.streams.kafka.log_consumer import LogConsumer
-from feedmill.streams.kafka.messages import TEXT_BYTES
 from feedmill.streams.settings.clock import LogClock
 from feedmill.streams.stages.decoding import read_posts
 from feedmill.streams.stages.step import Poisoned, WorkBatch, no_poison

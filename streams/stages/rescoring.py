@@ -21,9 +21,8 @@ from feedmill.events.partition import partition_of
 from feedmill.events.post import Post
 from feedmill.events.signal import Signal, SignalNames
 from feedmill.streams.kafka.assignment import AssignmentChange
-from feedmill.streams.kafka.batches import Record, RecordBatch, TopicPartition
+from feedmill.streams.kafka.batches import TEXT_BYTES, Record, RecordBatch, TopicPartition
 from feedmill.streams.kafka.log_consumer import LogConsumer
-from feedmill.streams.kafka.messages import TEXT_BYTES
 from feedmill.streams.stages.backfill_scan import BACK_MS
 from feedmill.streams.stages.backward_reader import BackwardReader
 from feedmill.streams.stages.decoding import read_posts

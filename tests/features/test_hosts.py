@@ -1,18 +1,22 @@
 from __future__ import annotations
 
+import sys
+
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from builders.events import post
 from feedmill.features.hosts import (
     canonical_host,
     domains_of_host,
+    first_hosts,
     host_of,
     hosts_in,
     hosts_of,
     registered_domain,
 )
+from feedmill.features.international_hosts import to_ascii
 
 
 @pytest.mark.parametrize(
@@ -110,3 +114,58 @@ def test_the_registered_domain_is_below_the_public_suffix(host: str, registered:
 def test_the_domains_of_a_host_end_at_the_registered_one() -> None:
     assert domains_of_host("a.b.co.uk") == ["a.b.co.uk", "b.co.uk"]
     assert domains_of_host("10.0.0.7") == ["10.0.0.7"]
+
+
+_INTERNATIONAL = st.lists(
+    st.text(
+        st.sampled_from(
+            "\u0430\u0431\u0432\u0436abcXYZ019-_\u00fc\u00df\u00c4\uff21\u0301\u05d0\u0627\u6f22\uac00\u1161\u03a3\u0130😀"
+        ),
+        max_size=70,
+    ),
+    min_size=1,
+    max_size=4,
+).map(".".join)
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.lists(_INTERNATIONAL.filter(lambda host: not host.isascii()), min_size=1, max_size=8))
+def test_international_hosts_are_written_as_pythons_codec_does(hosts: list[str]) -> None:
+    def by_codec(host: str) -> str | None:
+        try:
+            return host.encode("idna").decode().lower()
+        except UnicodeError:
+            return None
+
+    found = [host if host is None else host.lower() for host in to_ascii(hosts)]
+    assert found == [*map(by_codec, hosts)]
+
+
+def test_international_hosts_are_not_written_letter_by_letter() -> None:
+    calls = 0
+
+    def note(frame: object, event: str, argument: object) -> None:
+        nonlocal calls
+        calls += event in ("call", "c_call")
+
+    text = " ".join(f"{'бвгд'[n % 4]}{'абвгдеж'[n // 4 % 7]}{n}.рф" for n in range(1_000))
+    hosts = text.split()
+    to_ascii(hosts)
+    sys.setprofile(note)
+    try:
+        written = to_ascii(hosts)
+    finally:
+        sys.setprofile(None)
+    assert written[0] == hosts[0].encode("idna").decode()
+    assert calls < 3 * len(hosts)
+
+
+def test_the_first_hosts_are_those_of_all() -> None:
+    text = " ".join(f"\u0434{n}.\u0440\u0444 b{n % 3}.example" for n in range(100))
+    of_post = post(text=text, links=("https://a.example",))
+    for most in (0, 1, 8, 50, 1_000):
+        assert first_hosts(of_post, most) == hosts_of(of_post)[:most]
+
+
+def test_a_line_break_is_in_no_host() -> None:
+    assert canonical_host("\u0434\n\u0434.\u0440\u0444") is None

@@ -164,3 +164,15 @@ def test_what_is_taken_of_a_long_backlog_costs_what_it_has(
         waiting.take(Fetched(), 100)
     # Each part of 1,000 is cut ten times, and shrinks.
     assert moved < 50 * 1_000 * 12
+
+
+def test_of_large_records_few_are_handed_out_at_once() -> None:
+    waiting = Backlog([source(0), source(1)], MOST_BYTES)
+    for partition in (0, 1):
+        large = [FetchedRecord(n, n, None, b"x" * 100) for n in range(20)]
+        waiting.take(fetched(partition, large, end=20), 0)
+    taken = [waiting.take(Fetched(), 1_000, 1_000)]
+    while not waiting.is_over:
+        taken.append(waiting.take(Fetched(), 1_000, 1_000))
+    assert [sum(map(len, one.records.values())) for one in taken] == [10] * 4
+    assert places(taken[0]) == [(n, partition, n) for n in range(5) for partition in (0, 1)]

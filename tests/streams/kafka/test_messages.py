@@ -123,7 +123,7 @@ def test_keys_and_tombstones_count(key: bytes | None) -> None:
     assert len(found.records[TopicPartition("a", 0)]) == 100
 
 
-@pytest.mark.parametrize(("most_bytes", "count"), [(2 * SIZE, 2), (2 * SIZE + 1, 4), (1 << 20, 6)])
+@pytest.mark.parametrize(("most_bytes", "count"), [(2 * SIZE, 2), (2 * SIZE + 1, 3), (1 << 20, 6)])
 def test_no_more_is_asked_for_once_the_bytes_are_there(most_bytes: int, count: int) -> None:
     messages = [record("a", 0, offset) for offset in range(6)]
     found = fetched(messages, at_once=2, most_bytes=most_bytes)
@@ -142,3 +142,11 @@ def test_columns_are_made_of_any_records_and_are_those_of_fetched_ones() -> None
         [],
     ]
     assert len(FetchedRecords()) == 0
+
+
+def test_of_large_records_few_come_at_once() -> None:
+    large = [record("posts", 0, n, value=b"x" * 20_000) for n in range(1_000)]
+    taken = fetched(large).records[TopicPartition("posts", 0)]
+    assert 50 <= len(taken) < 70
+    small_first = [record("posts", 0, n) for n in range(5)] + large
+    assert len(fetched(small_first).records[TopicPartition("posts", 0)]) < 80

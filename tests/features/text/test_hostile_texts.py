@@ -1,0 +1,147 @@
+"""What somebody writes to keep a reader busy is read in as few steps as other texts."""
+
+from __future__ import annotations
+
+import re
+import sys
+import unicodedata
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from builders.events import post
+from builders.hostile_texts import hostile_texts, ordinary_text
+from builders.slow_deobfuscation import slowly_deobfuscated
+from feedmill.features.hosts import hosts_of
+from feedmill.features.text.common_words import WINDOW_LETTERS
+from feedmill.features.text.deobfuscation import (
+    PHRASE_SIGNS,
+    compatible,
+    deobfuscate,
+    normalise_characters,
+)
+from feedmill.features.text.ngrams import TextBatch
+from feedmill.features.text.remembered import MOST_CHARACTERS, remembered
+from feedmill.filters.phrase_words import readings, words_and_symbols
+
+KINDS = [*hostile_texts(1)]
+
+
+def calls_of(run: Callable[[], object]) -> int:
+    """Return how many functions were called, those of C too: what Python does by itself."""
+    count = 0
+
+    def note(frame: FrameType, event: str, argument: Any) -> None:
+        nonlocal count
+        count += event in ("call", "c_call")
+
+    sys.setprofile(note)
+    try:
+        run()
+    finally:
+        sys.setprofile(None)
+    return count
+
+
+def _read(text: str) -> None:
+    assert TextBatch([text]).chunks
+    for reading in readings(text):
+        words_and_symbols(reading)
+    assert hosts_of(post(text=text)) is not None
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_text_is_read_letter_by_letter(kind: str) -> None:
+    first, second = (hostile_texts(2_500, seed)[kind] for seed in (1, 2))
+    # What is looked up once in the life of a process is looked up now.
+    _read(first)
+    assert calls_of(lambda: _read(second)) < 5 * len(second)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("size", [300, 2_500])
+def test_no_text_becomes_much_longer(kind: str, size: int) -> None:
+    text = hostile_texts(size)[kind]
+    most = 2 * size + 600
+    assert len(normalise_characters(text)) <= most
+    assert all(len(reading) <= most + size for reading in readings(text))
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.sampled_from(KINDS).flatmap(
+        lambda kind: st.tuples(st.integers(0, 10_000), st.integers(1, 400)).map(
+            lambda drawn: hostile_texts(drawn[1], drawn[0])[kind]
+        )
+    )
+    | st.text(alphabet="ab1!$@ 0e<>/é.,'mony", max_size=80)
+)
+def test_disguises_are_undone_as_letter_by_letter(text: str) -> None:
+    text = normalise_characters(text)
+    assert deobfuscate(text) == slowly_deobfuscated(text)
+
+
+def test_letters_of_real_words_are_split_as_without_windows(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    letters = "".join(filter(str.isalpha, ordinary_text(4_000)))
+    assert len(letters) > 20 * WINDOW_LETTERS
+    spaced = " ".join(letters)
+    in_windows = deobfuscate(spaced)
+    monkeypatch.setattr("feedmill.features.text.common_words.WINDOW_LETTERS", len(letters))
+    # With a blank, as what was made of the other text is remembered.
+    assert deobfuscate(f"{spaced} ").strip() == in_windows
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize(
+    "text", ["fr33 " + "1" * 200_000, "fr33 " + "@" * 200_000, "m0ney " + "4!" * 100_000]
+)
+def test_signs_in_a_row_are_not_read_again_and_again(text: str) -> None:
+    # A quadratic pattern would take hours over one of these, and run into the timeout.
+    assert len(deobfuscate(text)) == len(text)
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("marks", ["\u0301\u0323", "\u0345\u0334\u0327", "\U0001d165\u0300"])
+def test_marks_in_a_row_are_put_in_order_in_linear_time(marks: str) -> None:
+    assert len(compatible("a" + marks * 100_000)) > len(marks) * 90_000
+
+
+def test_thirty_marks_and_fewer_are_read_as_unicode_has_it() -> None:
+    text = "a" + "\u0301\u0323" * 15 + "b" + "\u0327\u0301" * 14
+    assert compatible(text) == unicodedata.normalize("NFKC", text)
+
+
+def test_signs_for_phrases_are_spelled_out_where_they_are_few() -> None:
+    few, many = "\ufdfa " * 16, "\ufdfa" * 10_000 + " free money"
+    assert compatible(few) == unicodedata.normalize("NFKC", few)
+    assert len(compatible(many)) < 2 * len(many)
+    assert compatible(many).endswith(" free money")
+
+
+def test_all_long_signs_for_phrases_are_known() -> None:
+    every = map(chr, [*range(0xA0, 0xD800), *range(0xE000, 0x110000)])
+    long = {c for c in every if len(unicodedata.normalize("NFKC", c).encode()) > 6}
+    assert not [c for c in long if not re.match(f"[{PHRASE_SIGNS}]", c)]
+
+
+def test_what_is_remembered_is_bounded() -> None:
+    made: list[str] = []
+
+    @remembered
+    def doubled(text: str) -> str:
+        made.append(text)
+        return text + text
+
+    text = "x" * (MOST_CHARACTERS // 10)
+    assert doubled(text) == doubled(text) == text + text
+    assert made == [text]
+    for number in range(4):
+        doubled(f"{number}{text}")
+    assert doubled(text) == text + text
+    assert made.count(text) == 2
