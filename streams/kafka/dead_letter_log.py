@@ -16,12 +16,15 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaExcepti
 from confluent_kafka import TopicPartition as KafkaPartition
 
 from feedmill.events.errors import UsageError
+from feedmill.streams.kafka.batch_headers import BatchHeaders
+from feedmill.streams.kafka.batches import TopicPartition
 from feedmill.streams.kafka.client import ClientHealth, new_log_consumer
 from feedmill.streams.kafka.dead_letters import TOPIC
 from feedmill.streams.settings.environment import Environment
 
 CONNECT_S = 5.0
 _READ_S = 30.0
+_LETTERS = TopicPartition(TOPIC, 0)
 _NO_CONNECTION = (KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._TIMED_OUT)
 
 
@@ -82,9 +85,10 @@ class DeadLetterScan:
 class DeadLetterLog:
     """Reads the topic; made by `open_dead_letters`.  Its calls wait, some seconds at most."""
 
-    def __init__(self, consumer: Consumer, topic: str) -> None:
+    def __init__(self, consumer: Consumer, topic: str, headers: BatchHeaders) -> None:
         self._consumer = consumer
         self._topic = topic
+        self._headers = headers
 
     def scan(self, is_wanted: Callable[[LetterHead], bool]) -> DeadLetterScan:
         """Read the whole topic, committed records alone; keep what is wanted."""
@@ -134,6 +138,10 @@ class DeadLetterLog:
                 return message
             if error.code() == KafkaError._PARTITION_EOF:
                 return None
+            if error.code() == KafkaError._BAD_COMPRESSION and message.topic() == self._topic:
+                # No letter of ours is in it.
+                self._headers.pass_batches(self._consumer, _LETTERS, message)
+                continue
             raise KafkaException(error)
         raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
 
@@ -147,8 +155,8 @@ def open_dead_letters(environment: Environment) -> Iterator[DeadLetterLog]:
     UsageError
         Kafka cannot be reached, or has no such topic.
     """
-    name = environment.topic(TOPIC)
-    consumer = new_log_consumer(environment, ClientHealth())
+    name, health = environment.topic(TOPIC), ClientHealth()
+    consumer, headers = new_log_consumer(environment, health), BatchHeaders(environment, health)
     try:
         with kafka_errors(environment):
             found = consumer.list_topics(name, timeout=CONNECT_S).topics[name]
@@ -157,9 +165,10 @@ def open_dead_letters(environment: Environment) -> Iterator[DeadLetterLog]:
                     f"Kafka at {environment.kafka} has no topic `{name}`; create the topics with"
                     " `feedmill topics create`, or give the right --kafka and --prefix"
                 )
-            yield DeadLetterLog(consumer, name)
+            yield DeadLetterLog(consumer, name, headers)
     finally:
         consumer.close()
+        headers.close()
 
 
 @contextmanager
