@@ -16,6 +16,7 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaExcepti
 from confluent_kafka import TopicPartition as KafkaPartition
 
 from feedmill.events.errors import UsageError
+from feedmill.streams.kafka.batch_headers import BatchHeaders
 from feedmill.streams.kafka.batches import TopicPartition
 from feedmill.streams.kafka.client import ClientHealth, new_log_consumer
 from feedmill.streams.kafka.dead_letters import TOPIC
@@ -24,6 +25,7 @@ from feedmill.streams.settings.environment import Environment
 
 CONNECT_S = 5.0
 _READ_S = 30.0
+_LETTERS = TopicPartition(TOPIC, 0)
 _NO_CONNECTION = (KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._TIMED_OUT)
 
 
@@ -99,10 +101,11 @@ class SharedRecord(NamedTuple):
 class DeadLetterLog:
     """Reads the topic; made by `open_dead_letters`.  Its calls wait, some seconds at most."""
 
-    def __init__(self, consumer: Consumer, environment: Environment) -> None:
+    def __init__(self, consumer: Consumer, environment: Environment, headers: BatchHeaders) -> None:
         self._consumer = consumer
         self._environment = environment
         self._topic = environment.topic(TOPIC)
+        self._headers = headers
 
     def scan(self, is_wanted: Callable[[LetterHead], bool]) -> DeadLetterScan:
         """Read the whole topic, committed records alone; keep what is wanted."""
@@ -188,6 +191,10 @@ class DeadLetterLog:
                 return message
             if error.code() == KafkaError._PARTITION_EOF:
                 return None
+            if error.code() == KafkaError._BAD_COMPRESSION and message.topic() == self._topic:
+                # No letter of ours is in it.
+                self._headers.pass_batches(self._consumer, _LETTERS, message)
+                continue
             raise KafkaException(error)
         raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
 
@@ -201,8 +208,8 @@ def open_dead_letters(environment: Environment) -> Iterator[DeadLetterLog]:
     UsageError
         Kafka cannot be reached, or has no such topic.
     """
-    name = environment.topic(TOPIC)
-    consumer = new_log_consumer(environment, ClientHealth())
+    name, health = environment.topic(TOPIC), ClientHealth()
+    consumer, headers = new_log_consumer(environment, health), BatchHeaders(environment, health)
     try:
         with kafka_errors(environment):
             found = consumer.list_topics(name, timeout=CONNECT_S).topics[name]
@@ -211,9 +218,10 @@ def open_dead_letters(environment: Environment) -> Iterator[DeadLetterLog]:
                     f"Kafka at {environment.kafka} has no topic `{name}`; create the topics with"
                     " `feedmill topics create`, or give the right --kafka and --prefix"
                 )
-            yield DeadLetterLog(consumer, environment)
+            yield DeadLetterLog(consumer, environment, headers)
     finally:
         consumer.close()
+        headers.close()
 
 
 @contextmanager

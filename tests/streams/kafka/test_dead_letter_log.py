@@ -2,6 +2,7 @@
 
 import pytest
 
+from builders.bombs import bomb, send_batch
 from builders.kafka_log import KafkaLog
 from builders.written_letters import BAD_POST, write_letter
 from feedmill.deploy.local import StackAddress
@@ -9,6 +10,9 @@ from feedmill.events.errors import UsageError
 from feedmill.streams.kafka.dead_letter_log import open_dead_letters
 from feedmill.streams.kafka.dead_letters import MAX_VALUE_BYTES
 from feedmill.streams.settings.environment import Environment
+
+# What no client inflates: 40 records.
+LARGE = bomb("zstd", 20_000_000)
 
 
 def test_a_letter_says_why_and_where_and_keeps_the_bytes(stack: StackAddress, prefix: str) -> None:
@@ -51,10 +55,12 @@ def test_records_that_are_no_letters_and_aborted_ones_are_skipped(
     log = KafkaLog.created(stack.kafka, prefix)
     log.produce("dead-letters", [(b"k", b"v")])
     write_letter(log, b"p1", b"{")
+    send_batch(log.environment.kafka, log.environment.topic("dead-letters"), 0, LARGE)
+    write_letter(log, b"p2", b"{")
     with log.transaction("upstream", abort=True) as produce:
         produce("dead-letters", b"k", b"aborted")
     with open_dead_letters(log.environment) as letters:
-        assert [letter.id for letter in letters.scan(lambda _: True).letters] == [1]
+        assert [letter.id for letter in letters.scan(lambda _: True).letters] == [1, 42]
 
 
 def test_a_missing_topic_is_named(stack: StackAddress, prefix: str) -> None:
