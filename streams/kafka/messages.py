@@ -16,7 +16,7 @@ from feedmill.streams.kafka.memory import RECORD_BYTES, record_bytes
 from feedmill.streams.settings.environment import Environment
 
 # Small enough that a list of large records stays within the bound on bytes, nearly.
-_SLICE = 256
+_SLICE = 64
 
 
 @dataclass
