@@ -48,7 +48,7 @@ def memory_shares(environment: Environment) -> MemoryShares:
     limit = environment.memory_mib * _MIB
     return MemoryShares(
         fetch_bytes=limit // 32_768,
-        waiting_posts=limit // 16 // _MIB,
+        waiting_posts=limit // 4 // _MIB,
         backlog_bytes=limit // 8,
         uncommitted_bytes=limit // 4,
         letter_bytes=limit // 32,
