@@ -146,7 +146,10 @@ def overridden(floods: Floods, count: int) -> None:
     line(f"{count:,} of them: longest call, ms", f"{calls.longest_cpu_s * 1e3:.1f}")
     for number in range(300_000):
         override(floods, f"unknown-{number}", NOW_MS + 1_000_000)
-    line("a tick beside 300,000 that will run out, ms", f"{cpu_ms(lambda: combiner.tick(NOW_MS)):.1f}")
+    line(
+        "a tick beside 300,000 that will run out, ms",
+        f"{cpu_ms(lambda: combiner.tick(NOW_MS)):.1f}",
+    )
 
 
 def ties() -> None:
