@@ -4,8 +4,8 @@
 
 Beside so many live posts, each in `global`, one of ten languages and one of a thousand communities:
 
-- `--invented` posts of one author with 16 communities each come in batches of 100, each followed by
-  the engine's work.  Then ten authors post in one more community, and all invented ones are deleted.
+- `--invented` posts of one author with 16 communities each come in batches of 100, with the work of
+  the engine between them.  Then ten authors post in one more community, and the others are deleted.
 - `--overrides` overrides of authors come in reads of 2,000, and their posts are decided and ranked.
 - 20,000 posts are decided again while one override is there.
 - A second passes while there are 300,000 overrides that will run out.
@@ -21,6 +21,7 @@ import argparse
 import gc
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -100,7 +101,11 @@ def invented(floods: Floods, posts: int) -> None:
             floods.tick(calls)
     line("invented: all work, s", f"{calls.total_s:.1f}")
     line("invented: longest call, ms", f"{calls.longest_cpu_s * 1e3:.1f}")
-    line("invented: memory, MB", f"{memory_mb() - before_mb:.0f}", f"feeds {len(view.groups)}")
+    line(
+        "invented: memory, MB",
+        f"{memory_mb() - before_mb:.0f}",
+        f"{len(floods.combiner.feeds):,} feeds",
+    )
     calls = Calls()
     for n in range(10):
         floods.show(f"mend{n}", f"mender{n}", ["menders"])
@@ -129,7 +134,9 @@ def override(floods: Floods, author: str, ends_ms: int | None = None) -> None:
 def overridden(floods: Floods, count: int) -> None:
     combiner, decisions = floods.combiner, floods.combiner._default
     authors = [f"author-{number:013d}" for number in range(count)]
-    line("one override of an author, ms", f"{cpu_ms(lambda: override(floods, authors[0])):.2f}")
+    took_ms = cpu_ms(partial(override_all, floods, authors[:1]))
+    took_ms += cpu_ms(lambda: combiner.follow(NOW_MS))
+    line("one override of an author and its posts, ms", f"{took_ms:.2f}")
     floods.engine.settle(Calls())
     rows = floods.view.live_rows()[-20_000:]
     took_ms = cpu_ms(lambda: decisions.update(rows, NOW_MS))
@@ -137,7 +144,7 @@ def overridden(floods: Floods, count: int) -> None:
     calls = Calls()
     for start in range(0, count, READ):
         part = authors[start : start + READ]
-        calls.run(lambda part=part: [override(floods, author) for author in part])  # type: ignore[misc]
+        calls.run(partial(override_all, floods, part))
         calls.run(lambda: combiner.follow(NOW_MS, lambda: False))
     floods.engine.settle(calls)
     hidden = combiner.decisions()["hide"]
@@ -146,29 +153,32 @@ def overridden(floods: Floods, count: int) -> None:
     line(f"{count:,} of them: longest call, ms", f"{calls.longest_cpu_s * 1e3:.1f}")
     for number in range(300_000):
         override(floods, f"unknown-{number}", NOW_MS + 1_000_000)
-    line(
-        "a tick beside 300,000 that will run out, ms",
-        f"{cpu_ms(lambda: combiner.tick(NOW_MS)):.1f}",
-    )
+    took_ms = cpu_ms(lambda: combiner.tick(NOW_MS))
+    line("a tick beside 300,000 that will run out, ms", f"{took_ms:.1f}")
+
+
+def override_all(floods: Floods, authors: Iterable[str]) -> None:
+    for author in authors:
+        override(floods, author)
 
 
 def ties() -> None:
     """A post that comes among ties, beside one that comes where none are."""
     ids = [f"{number:08}" for number in range(2 * TIED)]
     rows = np.arange(0, 2 * TIED, 2, dtype=np.int32)
-    for what, scores in (("ties", np.ones(TIED)), ("other scores", np.arange(TIED) + 0.5)):
+    for what, of_ties in (("ties", 1.0), ("other scores", None)):
         ranked = RankedList(TIED, None, ids)
+        scores = rows / 2.0 if of_ties is None else np.full(TIED, of_ties)
         ranked.update(rows, scores, rows)
-        coming = np.arange(1, 2 * TIED, 20, dtype=np.int32)
-
-        def come(ranked: RankedList = ranked, scores: object = scores) -> None:
-            for row in coming.tolist():
-                ranked.update_one(row, 1.0 if scores is scores_of_ties else row / 2.0, row)
-
-        scores_of_ties = scores if what == "ties" else None
-        each_ms = cpu_ms(come) / len(coming)
+        coming = range(1, 2 * TIED, 20)
+        took_ms = cpu_ms(partial(come, ranked, coming, of_ties))
         assert len(ranked) == TIED + len(coming)
-        line(f"a post among {TIED:,} {what}, ms", f"{each_ms:.3f}")
+        line(f"a post among {TIED:,} {what}, ms", f"{took_ms / len(coming):.3f}")
+
+
+def come(ranked: RankedList, rows: Iterable[int], score: float | None) -> None:
+    for row in rows:
+        ranked.update_one(row, row / 2.0 if score is None else score, row)
 
 
 def main() -> None:

@@ -149,7 +149,7 @@ class Combiner:
     def follow(self, now_ms: int, has_time: HasTime = always) -> bool:
         """Rank what changed in the view; returns whether there is more of it."""
         while self.view.has_changes:
-            if not self.view.find_overridden():
+            if not self.view.find_overridden(_FOLLOWED_ROWS):
                 self._follow_some(now_ms)
             if not has_time():
                 break

@@ -269,11 +269,11 @@ class PostView:
         self.overrides.update(key, override)
         self.touch(self.overridden.follow(key))
 
-    def find_overridden(self) -> bool:
-        """Mark some posts of authors whose overrides changed; whether it had to look for any."""
-        if is_searching := self.overridden.is_searching:
-            self.touch(self.overridden.find_some(self.post.author))
-        return is_searching
+    def find_overridden(self, most: int) -> bool:
+        """Mark some posts of authors whose overrides changed, unless so many rows are marked."""
+        if is_searched := self.overridden.is_searching and len(self._changes) < most:
+            self.touch(self.overridden.find_some(self.post.author, most))
+        return is_searched
 
     def live_rows(self) -> Rows:
         """The rows that hold a post."""
