@@ -312,6 +312,7 @@ class TransactionalWriter:
         with self._changed:
             self._book(outcome, records, epoch, self._now() - start)
             if outcome.committed and not unsure:
+                self.committed_epoch = epoch
                 self._extra = {at: one for at, one in self._extra.items() if offsets[at] != one}
                 is_owner = self._session is not None and epoch == self._epoch
                 self._is_begun = is_owner and deadline is None and self._transaction.begin()
@@ -353,7 +354,6 @@ class TransactionalWriter:
         self.trouble = outcome.trouble
         self._statistics.dead_letters += outcome.dead_letters
         if outcome.committed:
-            self.committed_epoch = epoch
             self._statistics.commit_seconds.append(seconds)
             self._statistics.records += len(records)
             self._in_flight, self._in_flight_bytes = [], 0

@@ -97,6 +97,7 @@ class JudgingChild:
             self._is_closed = True
             if self._process is not None:
                 self._process.kill()
+                self._process.wait()
 
     def _started(self) -> subprocess.Popen[bytes]:
         if self._process is not None:

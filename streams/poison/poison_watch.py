@@ -130,7 +130,9 @@ class PoisonWatch:
         # Behind the questions: what is over has been found.
         while not self._found.empty():
             self._condemn(*self._found.get())
-        if is_over:
+        if self._job is not None and is_over:
+            if error := self._job.exception():
+                log.error("posts are judged without being tried before: %r", error)
             self._job = None
             if not self._stop_job.is_set():
                 self._untried = {}

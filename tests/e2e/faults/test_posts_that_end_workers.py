@@ -22,7 +22,9 @@ def run_until_shown(engine: FaultEngine, name: str, post: str) -> int:
             ends += 1
             assert ends < 6, engine.workers[name].log.read_text()[-3000:]
             engine.restart(name)
-        until(lambda: post in engine.order() or engine.workers[name].process.poll() is not None, 60)
+        until(
+            lambda: post in engine.order() or engine.workers[name].process.poll() is not None, 120
+        )
     return ends
 
 

@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from confluent_kafka import Consumer, TopicPartition
 
 from builders.kafka_log import KafkaLog, until
 from feedmill.deploy.local import StackAddress, down, up
@@ -101,6 +102,20 @@ def written(kafka: KafkaLog) -> int:
     return len(kafka.read("signals.quality", committed=False))
 
 
+def ends(kafka: KafkaLog) -> list[str]:
+    """By partition how many workers in a row ended uncleanly, as the group's offsets say."""
+    environment = kafka.environment
+    consumer = Consumer(
+        {"bootstrap.servers": environment.kafka, "group.id": environment.group("worker-quality")}
+    )
+    try:
+        places = [TopicPartition(environment.topic("posts"), p) for p in range(kafka.partitions)]
+        found = consumer.committed(places, 30)
+        return [json.loads(at.metadata)["notes"].get("ends", "") for at in found]
+    finally:
+        consumer.close()
+
+
 def has_more(kafka: KafkaLog, before: int) -> bool:
     return written(kafka) > before
 
@@ -121,11 +136,14 @@ def test_each_post_is_judged_once_however_often_the_worker_is_killed(
         # In the midst of its work: some are written, not all.
         until(partial(has_more, kafka, before), nap)
         worker.kill()
+        # Whoever comes next sees that it did not give its partitions back.
+        assert set(ends(kafka)) == {f"{kill} open"}
         kafka.produce("posts", more := posts(500, f"k{kill}-"))
         expected += more
     with running(kafka, tmp_path) as worker:
         until(lambda: worker.is_ready and len(judged(kafka)) == len(expected), nap)
     assert judged(kafka) == Counter(key for key, _ in expected)
+    assert set(ends(kafka)) == {"3"}
     # After each kill posts were tried in another process, which none of them ended.
     assert kafka.read("poison") == kafka.read("dead-letters") == []
     signal = json.loads(kafka.read("signals.quality")[0].value())
