@@ -69,7 +69,9 @@ def read_explanation(shown: FeedReader, post_id: str, feed_name: str) -> Explana
 def _read_once(shown: FeedReader, post_id: str, feed_name: str) -> Explanation:
     feed = shown.feed(feed_name, WHOLE)
     if feed is None:
-        raise UsageError(f"there is no feed `{feed_name}` in Redis; is the combiner running?")
+        similar = shown.similar(feed_name)
+        question = f"did you mean `{similar}`?" if similar else "is the combiner running?"
+        raise UsageError(f"there is no feed `{feed_name}` in Redis; {question}")
     post = shown.post(post_id)
     if not post.known:
         raise UnknownPost(post_id)
