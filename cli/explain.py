@@ -76,7 +76,7 @@ def _read_once(
 ) -> Explanation:
     feed = shown.feed(feed_name, WHOLE)
     if feed is None:
-        raise UsageError(no_feed_text(feed_name))
+        raise UsageError(no_feed_text(feed_name, shown.similar(feed_name)))
     post = shown.post(post_id)
     if not post.known:
         raise UnknownPost(post_id)
@@ -101,10 +101,10 @@ def _gates_that_decided(explanation: Explanation) -> list[str]:
     ]
 
 
-def no_feed_text(feed_name: str) -> str:
-    """Why Redis has no feed of this name, as far as the name tells."""
-    pattern = pattern_of(feed_name)
-    text = f"there is no feed `{feed_name}` in Redis; is the combiner running?"
+def no_feed_text(feed_name: str, similar: str) -> str:
+    """Why Redis has no feed of this name, as far as the name tells; `similar` is one it has."""
+    question = f"did you mean `{similar}`?" if similar else "is the combiner running?"
+    text, pattern = f"there is no feed `{feed_name}` in Redis; {question}", pattern_of(feed_name)
     if pattern is None:
         return text
     return (
