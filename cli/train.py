@@ -153,18 +153,20 @@ def train(
         card, learned = train_ranker(environment, run), None
     else:
         topics.check_for_filter()
-        if since and not from_labels:
-            raise UsageError("--since needs --from-labels")
         card, learned = _train_on_labels(environment, given, store, trained_on, look, looks)
-    if as_json:
-        print_json(msgspec.to_builtins(card))
-    else:
-        _show(environment, card, store, learned)
+    _show(environment, card, store, learned, as_json)
 
 
 def _show(
-    environment: Environment, card: ModelCard, store: Store, data: TrainingData | None
+    environment: Environment,
+    card: ModelCard,
+    store: Store,
+    data: TrainingData | None,
+    as_json: bool,
 ) -> None:
+    if as_json:
+        print_json(msgspec.to_builtins(card))
+        return
     parts = (summary(card, store), figures(card, data), release_text(environment, card, store))
     click.echo("\n\n".join(parts))
 
@@ -177,6 +179,8 @@ def _train_on_labels(
     look: str | None,
     looks: Path | None,
 ) -> tuple[ModelCard, TrainingData]:
+    if given.since_ms and not given.from_labels:
+        raise UsageError("--since needs --from-labels")
     if given.base and not (given.data or given.from_labels):
         raise UsageError("--base needs labels of your own: --data FILE or --from-labels")
     if not (given.data or given.from_labels):
