@@ -5,7 +5,7 @@ There is no consumer group and nothing is committed, so a command leaves no trac
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -100,10 +100,17 @@ class TopicReader:
         found = next(self.read_to_end(), None)
         return found if found is not None and found.offset == offset else None
 
-    def read_to_end(self) -> Iterator[TopicRecord]:
-        """All records up to the ends that the partitions have at the time of the call."""
+    def read_to_end(self, tell: Callable[[int, int], None] | None = None) -> Iterator[TopicRecord]:
+        """All records up to the ends that the partitions have at the time of the call.
+
+        `tell` is told after each fetch how many offsets lie behind it, and how many there are.
+        """
         ends = self._consumer.end_offsets(list(self._consumer.assignment()))
-        while any(self._consumer.position(partition) < end for partition, end in ends.items()):
+        begins = {at: self._consumer.position(at) for at in ends}
+        total = sum(max(0, end - begins[at]) for at, end in ends.items())
+        while left := sum(max(0, end - self._consumer.position(at)) for at, end in ends.items()):
+            if tell is not None:
+                tell(total - left, total)
             yield from self.read(timeout_ms=200)
 
 
@@ -142,11 +149,13 @@ def open_topic(environment: Environment, topic: str) -> Iterator[TopicReader]:
         consumer.close()
 
 
-def read_all(environment: Environment, topic: str) -> Iterator[TopicRecord]:
+def read_all(
+    environment: Environment, topic: str, tell: Callable[[int, int], None] | None = None
+) -> Iterator[TopicRecord]:
     """Read a whole topic, partition by partition in order; raises what `open_topic` raises."""
     with open_topic(environment, topic) as reader:
         reader.seek_to_beginning()
-        yield from reader.read_to_end()
+        yield from reader.read_to_end(tell)
 
 
 class SentRecord(NamedTuple):
