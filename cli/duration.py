@@ -23,3 +23,9 @@ class Duration(click.ParamType):
         if match is None or not float(match[1]):
             self.fail(f"expected a duration such as 90s, 30m, 2h or 7d, got {value!r}", param, ctx)
         return int(float(match[1]) * _UNITS_MS[match[2]])
+
+
+def duration_text(ms: int) -> str:
+    """Return milliseconds as `Duration` takes them, in the largest unit that leaves 2 of them."""
+    unit = next((u for u in reversed(_UNITS_MS) if ms >= 2 * _UNITS_MS[u]), "s")
+    return f"{ms // _UNITS_MS[unit]}{unit}"

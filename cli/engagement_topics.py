@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import partial
 from itertools import groupby, islice
 from typing import NamedTuple, TypeVar, cast
 
+from feedmill.cli.duration import duration_text
 from feedmill.events.decode import decode_engagement, decode_post
 from feedmill.events.errors import UsageError
 from feedmill.events.reasons import DECODE_ERRORS
@@ -17,7 +18,7 @@ from feedmill.streams.kafka.batches import Record, RecordBatch, TopicPartition
 from feedmill.streams.kafka.topic_reader import TopicReader, open_topic
 from feedmill.streams.kafka.validation import ValidatedBatch, validate_batch
 from feedmill.streams.settings.environment import Environment
-from feedmill.streams.stages.engagement_replay import EngagementReplay
+from feedmill.streams.stages.engagement_replay import TOO_LATE, EngagementReplay
 from feedmill.streams.stages.feature_row import TOPIC as FEATURES
 from feedmill.streams.stages.feature_row import FeatureRow, decode_row
 from feedmill.training.progress import Tell, silent
@@ -37,12 +38,15 @@ class CountedTopics(NamedTuple):
         How many were left out, by the reason.
     compared, differing
         How many values of the topic `features` were compared, and the posts of those that differ.
+    span_ms
+        The time from the first engagement to the last record.
     """
 
     rows: Impressions
     left_out: dict[str, int]
     compared: int
     differing: list[str]
+    span_ms: int = 0
 
 
 def read_impressions(
@@ -83,7 +87,25 @@ def read_impressions(
     left_out = sum((replay.left_out for replay in replays), Counter[str]())
     differing = [post_id for replay in replays for post_id in replay.differing]
     compared = sum(replay.compared for replay in replays)
-    return CountedTopics(found, dict(left_out), compared, differing)
+    begins = [replay.first_ms for replay in replays if replay.first_ms]
+    span_ms = end_ms - min(begins, default=end_ms)
+    return CountedTopics(found, dict(left_out), compared, differing, span_ms)
+
+
+@contextmanager
+def waited_less(counted: CountedTopics, wait_ms: int) -> Iterator[None]:
+    """Say in a refusal which wait would leave enough, where the one given left impressions out."""
+    try:
+        yield
+    except UsageError as error:
+        late = counted.left_out.get(TOO_LATE, 0)
+        if not late:
+            raise
+        raise UsageError(
+            f"{error}; {late:,} more came less than --wait {duration_text(wait_ms)} before the end:"
+            f" the engagements are of {duration_text(counted.span_ms)}, so give --wait"
+            f" {duration_text(max(counted.span_ms // 4, 1000))}"
+        ) from None
 
 
 def _logged(environment: Environment, since_ms: int) -> Iterator[tuple[int, list[FeatureRow]]]:

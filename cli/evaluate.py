@@ -202,7 +202,7 @@ def _evaluate_rankers(
 
 
 def _evaluate_impressions(given: _Given, environment: Environment, *, as_json: bool) -> None:
-    from feedmill.cli.engagement_topics import read_impressions  # noqa: PLC0415 - the `train` extra
+    from feedmill.cli.engagement_topics import read_impressions, waited_less  # noqa: PLC0415 - the `train` extra
     from feedmill.training.evaluation.impressions import evaluate_later_posts, markdown  # noqa: PLC0415 - as above
     from feedmill.training.ranker_recipes import ENGAGEMENT  # noqa: PLC0415 - as above
 
@@ -210,9 +210,10 @@ def _evaluate_impressions(given: _Given, environment: Environment, *, as_json: b
         raise UsageError("--from-topics evaluates engagement alone, without --data and --look")
     wait_ms = given.topics.wait_ms or DAY_MS
     with long_work("evaluating engagement", "nothing was written") as work:
-        rows = read_impressions(environment, wait_ms, 0, work.tell).rows
+        counted = read_impressions(environment, wait_ms, 0, work.tell)
         work.tell("fitting and measuring")
-        found = evaluate_later_posts(ENGAGEMENT, rows)
+        with waited_less(counted, wait_ms):
+            found = evaluate_later_posts(ENGAGEMENT, counted.rows)
     if as_json:
         print_json(msgspec.to_builtins(found))
     else:

@@ -75,7 +75,9 @@ def _read_once(
 ) -> Explanation:
     feed = shown.feed(feed_name, WHOLE)
     if feed is None:
-        raise UsageError(f"there is no feed `{feed_name}` in Redis; is the combiner running?")
+        similar = shown.similar(feed_name)
+        question = f"did you mean `{similar}`?" if similar else "is the combiner running?"
+        raise UsageError(f"there is no feed `{feed_name}` in Redis; {question}")
     post = shown.post(post_id)
     if not post.known:
         raise UnknownPost(post_id)

@@ -70,7 +70,7 @@ def feed(
         return
     table = read_feed_table(reader, feed_name, top)
     if table is None:
-        raise UsageError(_no_feed_text(feed_name))
+        raise UsageError(_no_feed_text(reader, feed_name))
     if as_json:
         print_json(table.as_dict())
     elif on_terminal():
@@ -79,9 +79,11 @@ def feed(
         click.echo(plain_feed_table(table), nl=False)
 
 
-def _no_feed_text(feed_name: str) -> str:
+def _no_feed_text(reader: FeedReader, feed_name: str) -> str:
+    similar = reader.similar(feed_name)
+    meant = f" did you mean `{similar}`? Or" if similar else ""
     return (
-        f"Redis has no feed `{feed_name}`; check the name, that a combiner runs, that a post"
+        f"Redis has no feed `{feed_name}`;{meant} check the name, that a combiner runs, that a post"
         " matches the feed, and --redis and --redis-prefix"
     )
 
@@ -113,7 +115,7 @@ def follow(
     with suppress(KeyboardInterrupt):
         appeared = _draw_in_place(tables) if live else _print_changes(tables, as_json)
     if end is not None and not appeared and time.monotonic() >= end:
-        raise UsageError(_no_feed_text(feed_name))
+        raise UsageError(_no_feed_text(reader, feed_name))
 
 
 def _draw_in_place(tables: Iterator[FeedTable]) -> bool:

@@ -19,7 +19,7 @@ from feedmill.cli.options import StoreType, with_environment
 from feedmill.cli.output import json_option, print_json, print_table
 from feedmill.events.limits import NAME_PATTERN
 from feedmill.events.rules import RuleAction
-from feedmill.filters.list_file import read_entries
+from feedmill.filters.list_file import WrongLines, read_entries
 from feedmill.filters.list_store import ListCard, list_cards, pack_list, save_list
 from feedmill.filters.lists import KINDS, ListKind
 from feedmill.filters.registry import FILTERS
@@ -64,6 +64,7 @@ def lists() -> None:
 @click.option("--date", "day", type=click.DateTime(["%Y-%m-%d"]), required=True, metavar="DATE",
               help="The day that they are of.")  # fmt: skip
 @click.option("--out", type=StoreType(), metavar="STORE", help="The store.  [FEEDMILL_MODELS]")
+@click.option("--skip-bad", is_flag=True, help="Leave wrong lines out, and name them.")
 @json_option
 @with_environment
 def build(
@@ -78,17 +79,21 @@ def build(
     licence: str,
     day: datetime.datetime,
     out: Store | None,
+    skip_bad: bool,
     as_json: bool,
 ) -> None:
     """Make an artifact of FILE, with an entry on each line, and save it into a store.
 
-    Empty lines and those that begin with # are left out. A wrong line is named, and nothing is
-    saved then. Domains include their subdomains; media are named by their sha256. The same entries
-    give the same version. A phrase is found as a rule finds it, and has up to 200 characters and 32
-    words.
+    Empty lines and those that begin with # are left out. Wrong lines are named, and nothing is
+    saved then, unless --skip-bad leaves them out. Domains include their subdomains; media are named
+    by their sha256. The same entries give the same version. A phrase is found as a rule finds it,
+    and has up to 200 characters and 32 words.
     """
     store = store_of_lists(environment) if out is None else out
-    entries = read_entries(file, kind)
+    skipped = WrongLines() if skip_bad else None
+    entries = read_entries(file, kind, skipped)
+    if skipped is not None and skipped.count:
+        click.echo(f"left out: {skipped.text()}", err=True)
     content = pack_list(filter_name, name, kind, verdict, entries)
     card = ListCard(
         name=name,

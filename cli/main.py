@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import errno
 import importlib
+import re
+from difflib import get_close_matches
 from typing import IO, Any
 
 import click
@@ -37,6 +39,8 @@ COMMANDS = (
     "evaluate",
     "examination",
 )
+
+_NO_COMMAND = re.compile(r"No such command '(?P<name>.*)'\.")
 
 # What the extra `train` installs, by the names of its modules.
 _TRAIN_MODULES = ("lightgbm", "pyarrow", "scipy", "sklearn")
@@ -78,6 +82,9 @@ class CommandGroup(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
+        except click.UsageError as error:
+            _suggest_command(error)
+            raise
         except FeedmillError as error:
             raise CommandFailed(str(error)) from error
         except ModuleNotFoundError as error:
@@ -100,6 +107,16 @@ class CommandGroup(click.Group):
                 f"`{ctx.invoked_subcommand}` needs LightGBM, which cannot be loaded: {error};"
                 " install libgomp, for example with apt install libgomp1"
             ) from error
+
+
+def _suggest_command(error: click.UsageError) -> None:
+    """Add to the refusal of an unknown command which one may be meant; click does so of options."""
+    match = _NO_COMMAND.fullmatch(error.message)
+    if match is None or error.ctx is None or not isinstance(error.ctx.command, click.Group):
+        return
+    close = get_close_matches(match["name"], error.ctx.command.list_commands(error.ctx), 1)
+    if close:
+        error.message += f" Did you mean {close[0]!r}?"
 
 
 @click.group(cls=CommandGroup)

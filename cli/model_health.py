@@ -54,10 +54,25 @@ def health(environment: Environment, as_json: bool) -> None:
     wrong = [row for row in rows if row["state"] in ("other version", "refused", "waiting")]
     if wrong:
         names = ", ".join(f"{row['model']} on {row['instance']}" for row in wrong)
-        raise FeedmillError(f"not at the released version: {names}")
+        raise FeedmillError(f"not at the released version: {names}{_way_back(wrong)}")
     drifting = [f"{one.quantity} of {one.model}" for one in drift if one.state == "drift"]
     if drifting:
         raise FeedmillError(f"drift: {', '.join(drifting)}; look at recent posts, or retrain")
+
+
+def _way_back(wrong: Sequence[Mapping[str, str]]) -> str:
+    """Say how refused releases are taken back: they run once a worker that starts can load them."""
+    commands = []
+    for name in sorted({row["model"] for row in wrong if row["state"] == "refused"}):
+        kind, _, key = name.partition("/")
+        command = f"lists rollback {key.replace('/', ' ')}" if key else f"models rollback {kind}"
+        commands.append(f"`feedmill {command}`")
+    if not commands:
+        return ""
+    return (
+        "; what is refused stays on `models`, and a worker that starts later runs it if it can by"
+        f" then: {', '.join(commands)} takes it back"
+    )
 
 
 def _drift_row(one: ModelDrift) -> dict[str, Any]:

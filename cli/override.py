@@ -1,4 +1,7 @@
-"""`feedmill override hide|demote|allow|clear <subject>`: a moderator overrules the models."""
+"""`feedmill override hide|demote|allow|clear <subject>`: a moderator overrules the models.
+
+The command `list` is in `override_list.py`.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ import click
 from feedmill.cli.duration import Duration
 from feedmill.cli.options import by_option, user_name, with_environment
 from feedmill.cli.output import json_option, print_json
+from feedmill.cli.override_list import list_command
 from feedmill.events.decode import decode_override, encode
 from feedmill.events.errors import BadEvent, FeedmillError, UsageError
 from feedmill.events.override import Override, OverrideKey, OverrideVerdict
@@ -70,6 +74,9 @@ def _verdict_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.group()
 def override() -> None:
     """Overrule the models for a post (post:<id>) or for an author's posts (author:<id>)."""
+
+
+override.add_command(list_command)
 
 
 @override.command("hide")

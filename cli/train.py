@@ -147,8 +147,7 @@ def train(
     if follow is not None:
         if since or out or look or day or topics.are_read:
             raise UsageError("--follow goes with --base and --ordinary alone")
-        with said_when_interrupted():
-            _follow(environment, given, follow, topics.wait_ms, as_json)
+        _follow(environment, given, follow, topics.wait_ms, as_json)
         return
     store = out or environment.models or Path("models")
     trained_on = day or datetime.now(UTC).date().isoformat()
@@ -216,6 +215,7 @@ def _train_on_labels(
     return card, data
 
 
+@said_when_interrupted()
 def _follow(
     environment: Environment,
     given: _TrainOptions,

@@ -124,7 +124,7 @@ def _on_data_sets(run: RankerRun, folders: Sequence[str], files: Sequence[str]) 
 
 
 def _on_impressions(environment: Environment, run: RankerRun) -> ModelCard:
-    from feedmill.cli.engagement_topics import read_impressions  # noqa: PLC0415 scikit-learn
+    from feedmill.cli.engagement_topics import read_impressions, waited_less  # noqa: PLC0415 scikit-learn
     from feedmill.training.datasets.impression_arms import check_enough  # noqa: PLC0415 as above
     from feedmill.training.trainers.engagement import train_on_impressions  # noqa: PLC0415 as above
 
@@ -132,7 +132,8 @@ def _on_impressions(environment: Environment, run: RankerRun) -> ModelCard:
     counted = read_impressions(environment, wait_ms, run.since_ms, run.tell)
     _report(counted.left_out)
     _report_features(counted.compared, counted.differing)
-    check_enough(counted.rows)
+    with waited_less(counted, wait_ms):
+        check_enough(counted.rows)
     run.tell("fitting, measuring and storing")
     settings: dict[str, object] = {
         "wait_ms": wait_ms,

@@ -7,6 +7,8 @@ the screen of whoever writes a setting, so that it is short and needs no source 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
+from difflib import get_close_matches
 from typing import get_args
 
 import msgspec
@@ -45,6 +47,7 @@ _CHOICES = {
 _WRONG_CHOICE = re.compile(
     r"Invalid enum value (?P<found>.*) - at `(?P<path>.*\.(?P<field>\w+))`\Z"
 )
+_UNKNOWN_FIELD = re.compile(r"unknown field `(?P<name>[^`]*)`")
 _PATH = " - at `$"
 
 
@@ -76,6 +79,16 @@ def reason_of(error: Exception, at: str = "$") -> str:
     if _PATH in text:
         return text.replace(_PATH, f" - at `{at}")
     return f"{text} - at `{at}`" if isinstance(error, msgspec.ValidationError) else text
+
+
+def with_suggestion(reason: str, known: Iterable[str]) -> str:
+    """Add to a refusal of an unknown field which of the known ones may be meant."""
+    match = _UNKNOWN_FIELD.search(reason)
+    if match is None:
+        return reason
+    others = [name for name in known if name != match["name"]]
+    close = get_close_matches(match["name"], others, 1)
+    return f"{reason}; did you mean `{close[0]}`?" if close else reason
 
 
 def _with_choices(text: str) -> str:

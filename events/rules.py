@@ -17,7 +17,7 @@ from msgspec import Meta, Struct
 
 from feedmill.events.errors import BadEvent, BadSetting
 from feedmill.events.limits import NAME_PATTERN, Id, Sha256, ShortText, TimeMs, check_id
-from feedmill.events.reasons import reason_of
+from feedmill.events.reasons import reason_of, with_suggestion
 
 MAX_RULES = 1_000
 MAX_ENTRIES = 10_000
@@ -102,7 +102,8 @@ def _decode_rule(name: str, value: object) -> Rule:
         for author in rule.authors:
             check_id(author, "$.authors")
     except (msgspec.ValidationError, BadEvent) as error:
-        raise BadSetting(reason_of(error, f"$.value.{name}")) from None
+        reason = reason_of(error, f"$.value.{name}")
+        raise BadSetting(with_suggestion(reason, Rule.__struct_fields__)) from None
     if not rule.entry_count:
         raise BadSetting(
             f"Rule `{name}` has no entries, so it matches no post; give it phrases, domains,"

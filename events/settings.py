@@ -15,13 +15,13 @@ import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
 from feedmill.events.errors import BadEvent, BadSetting
-from feedmill.events.feeds import BUILT_IN_FEEDS, FeedSpec, check_feed_name, pattern_of
+from feedmill.events.feeds import BUILT_IN_FEEDS, FeedMatch, FeedSpec, check_feed_name, pattern_of
 from feedmill.events.gates import GatePolicy, GatePolicyPatch
 from feedmill.events.limits import MAX_SETTING_BYTES, check_id
-from feedmill.events.reasons import DECODE_ERRORS, reason_of
+from feedmill.events.reasons import DECODE_ERRORS, reason_of, with_suggestion
 from feedmill.events.rules import Rule, decode_rules
 from feedmill.events.signal import SignalNames
-from feedmill.events.weights import Weights, WeightsDecoder
+from feedmill.events.weights import OBJECTIVE_ALIASES, Weights, WeightsDecoder
 
 _KINDS = ("weights", "gates", "feeds", "rules")
 _RESERVED_KINDS = {
@@ -119,7 +119,16 @@ class Settings:
                 return decode_rules(record.value)
             return _decode_feed(target, record.value)
         except msgspec.ValidationError as error:
-            raise BadSetting(reason_of(error, "$.value")) from None
+            reason = reason_of(error, "$.value")
+            raise BadSetting(with_suggestion(reason, self._fields_of(kind))) from None
+
+    def _fields_of(self, kind: str) -> tuple[str, ...]:
+        """Return the names that the fields of a setting may have, those of its parts too."""
+        if kind == "weights":
+            return (*self._weights_decoder.struct.__struct_fields__, *OBJECTIVE_ALIASES)
+        if kind == "gates":
+            return GatePolicyPatch.__struct_fields__
+        return (*FeedSpec.__struct_fields__, *FeedMatch.__struct_fields__)
 
     def _decode_gates(self, value: dict[str, Any]) -> Mapping[str, GatePolicyPatch]:
         for name in value:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -24,6 +25,8 @@ MAX_PHRASES = 3_000_000
 _PHRASES_AT_ONCE = 10_000
 # The longest entry is a domain or an id; blanks may stand around it.
 _MOST_LINE_BYTES = 2_000
+# Of wrong lines so many are named.
+_MOST_NAMED = 20
 _ID = re.compile(ID_PATTERN)
 _SHA256 = re.compile(SHA256_PATTERN)
 
@@ -35,77 +38,120 @@ class ListEntries(NamedTuple):
     phrases: PhraseKeys | None
 
 
-def read_entries(path: Path, kind: ListKind) -> ListEntries:
+@dataclass
+class WrongLines:
+    """The lines of a file that are no entries.
+
+    Attributes
+    ----------
+    count
+        How many there are.
+    first
+        What is wrong with the first ones, each with its number.
+    """
+
+    count: int = 0
+    first: list[str] = field(default_factory=list)
+
+    def add(self, number: int, reason: str) -> None:
+        self.count += 1
+        if len(self.first) < _MOST_NAMED:
+            self.first.append(f"line {number}: {reason}")
+
+    def text(self) -> str:
+        """Name the first ones, and say how many more there are."""
+        more = self.count - len(self.first)
+        return "; ".join([*self.first, *([f"and {more:,} more lines"] if more else [])])
+
+
+def read_entries(path: Path, kind: ListKind, skipped: WrongLines | None = None) -> ListEntries:
     """Return a file's entries, each once.
 
-    Empty lines and those that begin with `#` are left out.
+    Empty lines and those that begin with `#` are left out; so are wrong ones where `skipped` is
+    given, which then has them.
 
     Raises
     ------
     UsageError
-        The file cannot be read, has no entry or too many; or a line is no entry: with its number.
+        The file cannot be read, has no entry or too many; or lines are no entries: with their
+        numbers.
     """
+    wrong = WrongLines() if skipped is None else skipped
     if kind == "phrases":
-        return _read_phrases(path)
-    digests = bytearray()
-    for entry in _entries(path, _ENTRY_OF[kind]):
-        digests += digest_of(entry)
-    return ListEntries(_checked(path, digests, MAX_ENTRIES), None)
+        found = _read_phrases(path, wrong)
+    else:
+        digests = bytearray()
+        for entry in _entries(path, _ENTRY_OF[kind], wrong):
+            digests += digest_of(entry)
+        found = ListEntries(_in_order(digests), None)
+    if wrong.count and skipped is None:
+        lines = "the line" if wrong.count == 1 else f"these {wrong.count:,} lines"
+        raise UsageError(
+            f"{path}, {wrong.text()}; correct {lines}, or leave what is wrong out with --skip-bad"
+        )
+    _check_size(path, found.digests, MAX_PHRASES if kind == "phrases" else MAX_ENTRIES)
+    return found
 
 
-def _read_phrases(path: Path) -> ListEntries:
+def _read_phrases(path: Path, wrong: WrongLines) -> ListEntries:
     digests, keys = bytearray(), [np.zeros(0, dtype=np.uint64)]
     # How many words plain phrases have, and those with symbols.
     counts: tuple[set[int], set[int]] = set(), set()
-    phrases = _entries(path, _phrase)
+    phrases = _entries(path, _phrase, wrong)
     while some := list(islice(phrases, _PHRASES_AT_ONCE)):
         for phrase in some:
             digests += digest_of_bytes(phrase.words)
             counts[phrase.has_symbols].add(phrase.word_count)
         keys.append(keys_of([phrase.words for phrase in some]))
-    found = _checked(path, digests, MAX_PHRASES)
+    found = _in_order(digests)
     plain, with_symbols = (np.array(sorted(one), dtype=np.uint8) for one in counts)
     return ListEntries(found, PhraseKeys(np.unique(np.concatenate(keys)), plain, with_symbols))
 
 
-def _checked(path: Path, digests: bytearray, most: int) -> Digests:
+def _in_order(digests: bytearray) -> Digests:
     """Return the digests in order, each once."""
-    if not digests:
-        raise UsageError(f"{path} has no entry; write one a line")
     found: Digests = np.unique(np.frombuffer(digests, dtype=DIGESTS))
-    if len(found) > most:
-        raise UsageError(
-            f"{path}: expected at most {most:,} entries, got {len(found):,}; make several lists of"
-            " them"
-        )
     return found
+
+
+def _check_size(path: Path, digests: Digests, most: int) -> None:
+    if not len(digests):
+        raise UsageError(f"{path} has no entry; write one a line")
+    if len(digests) > most:
+        raise UsageError(
+            f"{path}: expected at most {most:,} entries, got {len(digests):,}; make several lists"
+            " of them"
+        )
 
 
 _Entry = TypeVar("_Entry")
 
 
-def _entries(path: Path, entry_of: Callable[[str], _Entry]) -> Iterator[_Entry]:
-    for number, line in _lines(path):
+def _entries(path: Path, entry_of: Callable[[str], _Entry], wrong: WrongLines) -> Iterator[_Entry]:
+    for number, line in _lines(path, wrong):
         try:
             yield entry_of(line)
         except ValueError as error:
-            raise UsageError(f"{path}, line {number}: {error}; correct the line") from None
+            wrong.add(number, str(error))
 
 
-def _lines(path: Path) -> Iterator[tuple[int, str]]:
+def _lines(path: Path, wrong: WrongLines) -> Iterator[tuple[int, str]]:
     """Yield number and text of each line that has an entry."""
     try:
         with path.open("rb") as file:
             number = 0
             while line := file.readline(_MOST_LINE_BYTES):
                 number += 1
+                if len(line) == _MOST_LINE_BYTES and not line.endswith(b"\n"):
+                    wrong.add(number, f"expected less than {_MOST_LINE_BYTES:,} bytes, got more")
+                    while (rest := file.readline(_MOST_LINE_BYTES)) and not rest.endswith(b"\n"):
+                        pass
+                    continue
                 try:
                     text = line.decode("utf-8-sig" if number == 1 else "utf-8").strip()
                 except UnicodeDecodeError:
-                    raise UsageError(
-                        f"{path}, line {number}: expected UTF-8 and less than"
-                        f" {_MOST_LINE_BYTES:,} bytes; correct the line"
-                    ) from None
+                    wrong.add(number, "expected UTF-8")
+                    continue
                 if text and not text.startswith("#"):
                     yield number, text
     except OSError as error:

@@ -14,7 +14,7 @@ from feedmill.streams.kafka.batches import Record, RecordBatch, TopicPartition, 
 T = TypeVar("T")
 
 # The field that says when an event happened, by its topic.
-_TIMES = {"posts": "created_at_ms", "engagements": "at_ms"}
+TIME_FIELDS = {"posts": "created_at_ms", "engagements": "at_ms"}
 # So much a producer's clock may be ahead of the broker's, which stamps the record.
 _MOST_AHEAD_MS = 86_400_000
 
@@ -64,12 +64,14 @@ def validate_batch(
     rejected = []
     # Made once: columns make a record each time that it is asked for.
     records = [*batch.records]
+    time_field = TIME_FIELDS.get(batch.source.topic)
     for record, partition in zip(records, _expected(records, partitions), strict=True):
         try:
             event = decode(record.key, record.value)
             if partition != batch.source.partition:
                 raise BadEvent(misplaced(partition, batch.source.partition))
-            check_time(batch.source.topic, event, record.timestamp)
+            if time_field is not None:
+                check_time(time_field, event, record.timestamp)
         except BadEvent as error:
             rejected.append(RejectedRecord(batch.source, record, str(error)))
         else:
@@ -98,27 +100,33 @@ def decode_together(
     return events
 
 
-def check_time(topic: str, event: object, record_ms: int) -> None:
-    """Check the time of an event of `topic` by that of its record; raises `BadEvent`.
+def check_time(field: str, event: object, record_ms: int) -> None:
+    """Check the time of an event, one of `TIME_FIELDS`, by that of its record.
 
-    A deletion has none, nor have the records of other topics than `posts` and `engagements`.
+    A deletion has none.
+
+    Raises
+    ------
+    BadEvent
+        It is more than a day ahead.
     """
-    if topic in _TIMES:
-        name = _TIMES[topic]
-        at_ms = getattr(event, name, 0)
-        if at_ms > record_ms + _MOST_AHEAD_MS:
-            raise BadEvent(
-                "Expected Unix time in milliseconds, at most a day after the record's timestamp"
-                f" {record_ms}, got {at_ms} - at `$.{name}`"
-            )
+    at_ms = getattr(event, field, 0)
+    if at_ms > record_ms + _MOST_AHEAD_MS:
+        raise BadEvent(
+            "Expected Unix time in milliseconds, at most a day after the record's timestamp"
+            f" {record_ms}, got {at_ms} - at `$.{field}`"
+        )
 
 
 def _is_ahead(topic: str, events: Sequence[object], timestamps: Sequence[int]) -> bool:
     """Whether `check_time` refuses some event that has a time, as posts do."""
-    name = _TIMES.get(topic)
+    name = TIME_FIELDS.get(topic)
     if name is None:
         return False
-    times = map(attrgetter(name), events)
+    times = [*map(attrgetter(name), events)]
+    # Most often no time is ahead even of the oldest record.
+    if max(times) <= min(timestamps) + _MOST_AHEAD_MS:
+        return False
     return any(t > at + _MOST_AHEAD_MS for t, at in zip(times, timestamps, strict=True))
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from functools import cached_property
 from typing import Any, Final, Literal
 
@@ -171,6 +172,14 @@ class FeedReader:
             return None
         pairs = tuple((_text(member), float(score)) for member, score in ranking)
         return FeedSnapshot(feed, pairs, _hash(info))
+
+    def similar(self, feed: str) -> str:
+        """Return a feed that exists and is called much like this one; "" without one."""
+        found: Any = self.client.zrange(f"{self.prefix}feeds", 0, -1)
+        names = [_text(name) for name in found]
+        close = get_close_matches(feed, names, 3)
+        keys = {name: f"{self.prefix}feed:{{{name}}}:info" for name in close}
+        return next((name for name, key in keys.items() if self.client.exists(key)), "")
 
     def posts(self, post_ids: Sequence[str]) -> list[PostSnapshot]:
         """What is true of these posts; without fields where Redis knows nothing of one."""

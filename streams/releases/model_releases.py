@@ -289,7 +289,10 @@ class ModelReleases:
 
     def _take(self, name: str, loaded: Loaded) -> None:
         for version, reason in loaded.refusals:
-            log.error("release of %s at offset %d is refused: %s", name, version.offset, reason)
+            log.error(
+                "release of %s at offset %d is refused, and stays until `feedmill models rollback"
+                " %s`: %s", name, version.offset, name, reason,
+            )  # fmt: skip
             self._releases.refuse(name, version.offset, reason)
             self._refused[name] = max(self._refused.get(name, -1), version.offset)
         self._wait_for_store(name, loaded.away)

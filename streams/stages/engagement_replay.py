@@ -30,6 +30,8 @@ _BIT_OF = {kind: 1 << column for column, kind in enumerate(HEADS)}
 _IN_A_BURST = 1 << len(HEADS)
 # So many events make a cycle, after which states are packed.
 _CYCLE = 1_000
+# Why an impression makes no row that came less than the wait before the end.
+TOO_LATE = "impressions too late to know the reactions"
 
 
 class EngagementReplay:
@@ -48,8 +50,8 @@ class EngagementReplay:
     ----------
     left_out
         How many impressions or events make no row, by the reason.
-    last_ms
-        The newest timestamp of all records so far, Unix milliseconds.
+    first_ms, last_ms
+        The oldest timestamp of an engagement so far, 0 without one, and the newest of all records.
     compared, differing
         How many values that the step logged were compared with what is counted here, and the posts
         of those that differ.
@@ -57,7 +59,7 @@ class EngagementReplay:
 
     def __init__(self, environment: Environment, wait_ms: int) -> None:
         self.left_out: Counter[str] = Counter()
-        self.last_ms = 0
+        self.first_ms = self.last_ms = 0
         self.compared = 0
         self.differing: list[str] = []
         self._state = PartitionState(
@@ -97,6 +99,7 @@ class EngagementReplay:
         for record, event in events:
             if self._begins_ms is None:
                 self._begins_ms = record.timestamp if record.offset else 0
+            self.first_ms = min(self.first_ms or record.timestamp, record.timestamp)
             self.last_ms = max(self.last_ms, record.timestamp)
             self._take_posts(record.timestamp)
             self._count_one(record, event)
@@ -114,7 +117,7 @@ class EngagementReplay:
         for why, mask in (
             ("impressions of posts deleted since, or older than the log", ~kept[found.versions]),
             ("impressions followed by a reaction in a burst", damped),
-            ("impressions too late to know the reactions", found.at_ms + self._wait_ms > end_ms),
+            (TOO_LATE, found.at_ms + self._wait_ms > end_ms),
         ):
             left_out = int((is_row & mask).sum())
             if left_out:

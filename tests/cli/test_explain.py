@@ -200,6 +200,10 @@ def test_unknown_posts_and_feeds_are_said(run: Run, writer: WrittenRedis) -> Non
     result = run("explain p1")
     assert result.exit_code == 1
     assert "Redis knows no post `p1`" in result.stderr
+    assert (
+        "no feed `globl` in Redis; did you mean `global`?" in run("explain p1 --feed globl").stderr
+    )
+    assert "; did you mean `global`? Or check the name" in run("feed globl").stderr
 
 
 def test_an_unknown_post_is_looked_for_on_its_topic(

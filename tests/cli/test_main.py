@@ -60,7 +60,8 @@ WRONG_LINES = {
         f"rollback weights {NO_KAFKA}",
     ),
     "override": (
-        *("", "approve post:p1", "hide", "hide p1", "hide post:", "hide thread:p1"),
+        *(f"list {NO_KAFKA}", "", "clera post:p1"),
+        *("approve post:p1", "hide", "hide p1", "hide post:", "hide thread:p1"),
         *("hide 'post:a b'", "hide 'post:a|spam'", "hide post:p1 --gate quality"),
         *("hide post:p1 --expires 2", "hide post:p1 --expires soon", "hide post:p1 --expires 0h"),
         *("demote post:p1 --timeout soon", "allow p1", f"allow post:p1 {NO_REDIS}"),
@@ -200,7 +201,9 @@ def test_wrong_use_is_explained(name: str, golden: Golden, tmp_path: Path) -> No
 
 @pytest.mark.usefixtures("_empty_environment")
 def test_wrong_use_of_feedmill_itself_is_explained(golden: Golden, tmp_path: Path) -> None:
-    blocks = [printed_by(line, tmp_path) for line in ("fly", "--nonsense", "feeds global")]
+    blocks = [
+        printed_by(line, tmp_path) for line in ("fly", "--nonsense", "feeds global", "explian p1")
+    ]
     golden.check("wrong_use/feedmill.txt", "\n".join(blocks))
 
 

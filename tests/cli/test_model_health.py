@@ -128,3 +128,4 @@ def test_a_list_is_shown_where_its_filter_refused_its_last_record(
         ("list/spam/bad", "spam/1", "c" * 12, "it is missing")
     ]
     assert "list/spam/bad on spam/1" in result.stderr
+    assert "`feedmill lists rollback spam bad` takes it back" in result.stderr

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -134,3 +135,36 @@ def test_what_redis_never_shows_fails(run: Run) -> None:
 def test_wrong_use_sends_nothing(run: Run, written: Callable[[], list[Any]], line: str) -> None:
     assert run(f"override {line}").exit_code == 2
     assert written() == []
+
+
+def test_the_list_says_what_is_in_force_until_when_and_by_whom(run: Run) -> None:
+    for line in (
+        "hide post:p1 --gate spam --reason 'buy now' --by ann --expires 2h",
+        "demote author:bob --by cat",
+        "hide post:p2 --by ann --expires 7d",
+        "hide post:p3 --by ann",
+        "clear post:p3",
+        "hide post:p4 --by dan --expires 1s",
+    ):
+        assert run(f"override {line} --timeout 0").exit_code == 0
+    time.sleep(1.1)
+
+    def listed(words: str = "") -> list[tuple[str, str, str, str]]:
+        found = json.loads(run(f"override list {words} --json").stdout)
+        return [(one["subject"], one["gate"], one["verdict"], one["by"]) for one in found]
+
+    first, second = ("post:p1", "spam", "hide", "ann"), ("post:p2", "*", "hide", "ann")
+    last = ("author:bob", "*", "demote", "cat")
+    assert listed() == [first, second, last]
+    assert listed("--by ann") == [first, second]
+    assert listed("author:bob") == [last]
+    assert listed("--expired")[0] == ("post:p4", "*", "hide", "dan")
+    lines = run("override list --expired").stdout.splitlines()
+    assert lines[0].split() == [
+        *("subject", "gate", "verdict", "version", "by", "decided", "expires", "reason"),
+    ]
+    assert ", over" in lines[1]
+    assert ", in 119m  buy now" in lines[2]
+    assert ", in 6d" in lines[3]
+    assert lines[4].split()[-1] == "never"
+    assert run("override list post:p3").stdout == "no override is in force for post:p3\n"

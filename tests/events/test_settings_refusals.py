@@ -32,6 +32,10 @@ VALUES: list[tuple[str, list[Any]]] = [
         [
             {"quality": 1},
             {**WEIGHTS, "alpha": 1},
+            {**WEIGHTS, "alpah": 1},
+            {**WEIGHTS, "half_life": 12},
+            {**WEIGHTS, "scale": {"qualty": 1}},
+            {**WEIGHTS, "no_such_thing": 1},
             *({"quality": value, "engagement": 2} for value in BAD_WEIGHTS),
             {"quality": 0, "engagement": 0},
             {**WEIGHTS, "scale": {"quality": 0}},
@@ -50,6 +54,7 @@ VALUES: list[tuple[str, list[Any]]] = [
             {"quality": {}},
             {"spam": 1},
             {"spam": {"hide": 1}},
+            {"spam": {"demote_add": 1}},
             {"spam": {"hide_at": 1.1}},
             {"spam": {"enabled": 1}},
             {"spam": {"enabled": None}},

@@ -10,7 +10,7 @@ import pytest
 from builders.lists import digests_of
 from feedmill.events.errors import UsageError
 from feedmill.filters import list_file
-from feedmill.filters.list_file import read_entries
+from feedmill.filters.list_file import WrongLines, read_entries
 from feedmill.filters.lists import ListKind
 from feedmill.filters.phrase_keys import keys_of
 
@@ -48,7 +48,7 @@ def test_entries_take_the_form_in_which_posts_have_them(
         ("domains", "a.example\nhttps://b.example/\n", 2, "expected a domain such as"),
         ("domains", "# x\n\n*.a.example", 3, "expected a domain such as"),
         ("domains", "localhost", 1, "expected a domain such as"),
-        ("domains", "a" * 5000, 1, "expected a domain such as"),
+        ("domains", "a" * 5000, 1, "expected less than 2,000 bytes"),
         ("domains", f"{'a.' * 140}example", 1, "expected a domain such as"),
         ("media", "ab" * 32 + "\nab", 2, "expected a sha256 in 64"),
         ("authors", "ann\nbob the builder", 2, "expected an author's id"),
@@ -67,6 +67,42 @@ def test_a_wrong_line_is_named(
         read_entries(path, kind)
     assert f"{path}, line {line}: " in str(raised.value)
     assert expected in str(raised.value)
+
+
+LINES = f"a.example\nb c\n{'x' * 7000}\n\nhttp://d.example\ne.example\n".encode() + b"\xff\n"
+
+
+def test_all_wrong_lines_are_named_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = written(tmp_path, LINES)
+    with pytest.raises(UsageError) as raised:
+        read_entries(path, "domains")
+    text = str(raised.value)
+    assert text.startswith(f"{path}, line 2: expected a domain such as")
+    assert "; line 3: expected less than 2,000 bytes, got more; line 5: expected a domain" in text
+    assert text.endswith(
+        "; line 7: expected UTF-8; correct these 4 lines, or leave what is wrong out with"
+        " --skip-bad"
+    )
+    monkeypatch.setattr(list_file, "_MOST_NAMED", 1)
+    with pytest.raises(UsageError, match="; and 3 more lines; correct these 4 lines"):
+        read_entries(path, "domains")
+
+
+def test_wrong_lines_may_be_left_out(tmp_path: Path) -> None:
+    skipped = WrongLines()
+    found = read_entries(written(tmp_path, LINES), "domains", skipped)
+    assert np.array_equal(found.digests, digests_of(["a.example", "e.example"]))
+    assert skipped.count == 4
+    assert [one.partition(":")[0] for one in skipped.first] == [
+        "line 2",
+        "line 3",
+        "line 5",
+        "line 7",
+    ]
+    with pytest.raises(UsageError, match="has no entry"):
+        read_entries(written(tmp_path, "no domain\n"), "domains", WrongLines())
+    phrases = read_entries(written(tmp_path, "free money\n- ...\n"), "phrases", WrongLines())
+    assert len(phrases.digests) == 1
 
 
 def test_the_keys_of_phrases_find_them_and_say_how_many_words_they_have(tmp_path: Path) -> None:
