@@ -12,6 +12,7 @@ from click.testing import CliRunner
 from kafka import KafkaProducer
 from kafka.admin import KafkaAdminClient, NewTopic
 
+from builders.events import NOW_MS
 from builders.records import StoredRecord, record
 from builders.training_data import sentences
 from feedmill.cli.main import main
@@ -33,7 +34,7 @@ def label(
 
 
 def post(post_id: str, text: str, at_ms: int) -> StoredRecord:
-    content = {"post_id": post_id, "author_id": "a", "created_at_ms": 10**12, "text": text}
+    content = {"post_id": post_id, "author_id": "a", "created_at_ms": NOW_MS, "text": text}
     return record(post_id, content, timestamp=at_ms)
 
 

@@ -12,7 +12,7 @@ from feedmill.events.errors import BadEvent
 from feedmill.events.post import Post
 from feedmill.streams.own_signal.answers import Answers, ScorePost, check_partition
 
-POST = b'{"post_id": "p", "author_id": "a", "created_at_ms": 1_700_000_000_005, "text": "four"}'
+POST = b'{"post_id": "p", "author_id": "a", "created_at_ms": 1700000000005, "text": "four"}'
 
 
 def answer(score: ScorePost, value: bytes | None = POST, *, is_gate: bool = False) -> Any:

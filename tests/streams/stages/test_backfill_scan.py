@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from builders.events import NOW_MS
 from builders.records import StoredRecord, record, record_batch
 from feedmill.events.rules import decode_rules
 from feedmill.events.signal import SignalNames
@@ -19,14 +20,14 @@ def rules(phrase: str, **more: Any) -> RuleSet:
 
 
 def post(offset: int, post_id: str, text: str) -> StoredRecord:
-    value = {"post_id": post_id, "author_id": "a", "created_at_ms": 1_700_000_000_001, "text": text}
-    return record(post_id, value, offset=offset, timestamp=1000)
+    value = {"post_id": post_id, "author_id": "a", "created_at_ms": NOW_MS, "text": text}
+    return record(post_id, value, offset=offset, timestamp=NOW_MS)
 
 
 def signal(post_id: str, post_offset: int, model: str = "spam", **more: Any) -> StoredRecord:
     said = {"post_id": post_id, "post_offset": post_offset, "value": 0.5, "model": model}
     value = {**said, "version": "v", "at_ms": 1, **more}
-    return record(post_id, value, timestamp=1000)
+    return record(post_id, value, timestamp=NOW_MS)
 
 
 def searched(
@@ -74,7 +75,7 @@ def test_the_last_signal_counts_and_a_deleted_post_has_none() -> None:
         signal("p", 0, "rule"),
         signal("q", 2),
         signal("p", 1),
-        StoredRecord(9, 1000, b"q", None),
+        StoredRecord(9, NOW_MS, b"q", None),
     ]
     assert taken(searched(posts, signals, rules("new"))) == {}
     assert taken(searched(posts, signals[:2], rules("new"))) == {("p", 0): "r", ("q", 2): "r"}
@@ -87,10 +88,10 @@ def test_versions_before_what_was_read_keep_what_a_rule_said() -> None:
 
 
 def test_bad_records_are_passed_over() -> None:
-    posts = [post(0, "p", "new"), StoredRecord(1, 1000, b"p", b"{")]
+    posts = [post(0, "p", "new"), StoredRecord(1, NOW_MS, b"p", b"{")]
     signals = [
         signal("p", 0),
-        StoredRecord(1, 1000, b"q", b'{"model": "rule"'),
+        StoredRecord(1, NOW_MS, b"q", b'{"model": "rule"'),
         signal("r", 2, "rule", value=7),
     ]
     assert taken(searched(posts, signals, rules("new"))) == {("p", 0): "r"}

@@ -35,7 +35,7 @@ def records(values: list[float], first: int = 0) -> list[StoredRecord]:
             f"p{first + i}",
             Post(f"p{first + i}", "a", NOW_MS, str(value), communities=("x",)),
             offset=first + i,
-            timestamp=1000 * (first + i),
+            timestamp=NOW_MS + 1000 * (first + i),
         )
         for i, value in enumerate(values)
     ]

@@ -230,7 +230,8 @@ def said_of(
     step: FilterStep, events: list[tuple[str, Post | None]], partitions: int = 1, since: int = 0
 ) -> dict[str, Signal | None]:
     records = [
-        record(key, event, offset=i, timestamp=i) for i, (key, event) in enumerate(events, since)
+        record(key, event, offset=i, timestamp=NOW_MS + i)
+        for i, (key, event) in enumerate(events, since)
     ]
     batch = RecordBatch(TopicPartition("posts", 0), cast(Any, records))
     work = decode_work([batch], [], partitions=partitions, epoch=1, now_ms=5)
@@ -317,7 +318,7 @@ def test_posts_of_others_wait_for_own_ones_that_are_older(monkeypatch: pytest.Mo
         step.poll(KeptWriter())
     assert step.ready_for(0)
     log.topics[TopicPartition("posts", 1)] += [
-        record(post.post_id, post, offset=i, timestamp=1000 + i) for i, post in enumerate(others)
+        record(post.post_id, post, offset=i, timestamp=NOW_MS + i) for i, post in enumerate(others)
     ]
     step.poll(KeptWriter())
     step.background(KeptWriter(), 1.0)

@@ -151,7 +151,7 @@ def test_of_engagement_only_the_prior_of_a_post_counts() -> None:
 def test_impressions_and_reactions_count_and_nothing_else() -> None:
     watch = new_watch()
     kinds: tuple[EngagementKind, ...] = ("impression", "click", "dwell", "hide", "report", "like")
-    events = [Engagement("p", f"u{i}", kind, 0) for i, kind in enumerate(kinds)]
+    events = [Engagement("p", f"u{i}", kind, NOW_MS) for i, kind in enumerate(kinds)]
     watch.take(record_batch("engagements", [record("p", one) for one in events]))
     assert watch.watches[Quantity("engagement", "", "reactions")].values == 3
 
