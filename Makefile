@@ -62,7 +62,7 @@ check: $(STAMP) $(TYPING)/.linked ## Lint, format, types, the import rule, docs 
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -q tests/test_imports.py tests/test_house.py tests/test_docs.py tests/test_map.py tests/events/test_schema.py
+	$(BIN)/python -m pytest -q tests/test_imports.py tests/test_house.py tests/test_docs.py tests/test_status.py tests/test_map.py tests/events/test_schema.py
 
 format: $(STAMP) ## Format the code; write the schemas and docs/metrics.md
 	$(BIN)/ruff check --fix .

@@ -11,8 +11,17 @@ from feedmill.training.datasets.labelled_posts import unix_ms
 
 
 def data_folder() -> Path:
-    """The folder of the data sets: FEEDMILL_DATA, by default `../shared/data`."""
-    return Path(os.environ.get("FEEDMILL_DATA", "../shared/data"))
+    """The folder of the data sets: FEEDMILL_DATA, by default `../shared/data`.
+
+    Raises `UsageError` where there is none.
+    """
+    folder = Path(os.environ.get("FEEDMILL_DATA", "../shared/data"))
+    if not folder.is_dir():
+        raise UsageError(
+            f"no data: give --data FILE (`feedmill sample` makes one to try it with); there is no"
+            f" folder of data sets at {folder} either, which FEEDMILL_DATA names"
+        )
+    return folder
 
 
 def since_ms(text: str | None) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from itertools import groupby, islice
 from typing import NamedTuple, TypeVar, cast
 
@@ -20,6 +21,7 @@ from feedmill.streams.settings.environment import Environment
 from feedmill.streams.stages.engagement_replay import TOO_LATE, EngagementReplay
 from feedmill.streams.stages.feature_row import TOPIC as FEATURES
 from feedmill.streams.stages.feature_row import FeatureRow, decode_row
+from feedmill.training.progress import Tell, silent
 
 T = TypeVar("T")
 _BATCH = 1_000
@@ -47,7 +49,9 @@ class CountedTopics(NamedTuple):
     span_ms: int = 0
 
 
-def read_impressions(environment: Environment, wait_ms: int, since_ms: int) -> CountedTopics:
+def read_impressions(
+    environment: Environment, wait_ms: int, since_ms: int, tell: Tell = silent
+) -> CountedTopics:
     """Read both topics from a time on to where they end now, and count them again.
 
     Parameters
@@ -58,6 +62,8 @@ def read_impressions(environment: Environment, wait_ms: int, since_ms: int) -> C
         How long after an impression a reaction belongs to it; a later impression is left out.
     since_ms
         Posts created from this time on, Unix milliseconds; 0: all.
+    tell
+        Told how many records are read.
 
     Raises
     ------
@@ -71,10 +77,10 @@ def read_impressions(environment: Environment, wait_ms: int, since_ms: int) -> C
         for partition, logged in _logged(environment, since_ms):
             replays[partition].add_logged(logged)
         _seek(posts, since_ms)
-        for partition, of_posts in _batches(posts, "posts", decode_post):
+        for partition, of_posts in _batches(posts, "posts", decode_post, tell):
             replays[partition].add_posts(of_posts.events)
         _seek(log, since_ms)
-        for partition, engagements in _batches(log, "engagements", decode_engagement):
+        for partition, engagements in _batches(log, "engagements", decode_engagement, tell):
             replays[partition].count(engagements.events)
     end_ms = max(replay.last_ms for replay in replays)
     found = join([replay.impressions(end_ms) for replay in replays])
@@ -122,10 +128,14 @@ def _seek(reader: TopicReader, since_ms: int) -> None:
 
 
 def _batches(
-    reader: TopicReader, topic: str, decode: Callable[[bytes | None, bytes | None], T]
+    reader: TopicReader,
+    topic: str,
+    decode: Callable[[bytes | None, bytes | None], T],
+    tell: Tell,
 ) -> Iterator[tuple[int, ValidatedBatch[T]]]:
     """Read a topic to its end, decoded and checked as the worker does it."""
-    for partition, records in groupby(reader.read_to_end(), key=lambda record: record.partition):
+    found = reader.read_to_end(partial(tell, f"reading {topic}"))
+    for partition, records in groupby(found, key=lambda record: record.partition):
         source = TopicPartition(topic, partition)
         while some := [*islice(records, _BATCH)]:
             batch = RecordBatch(source, cast(list[Record], some))

@@ -14,6 +14,7 @@ from feedmill.cli.data_options import data_folder
 from feedmill.cli.look_options import LOOKS, look_options, report_look
 from feedmill.cli.options import StoreType, with_environment
 from feedmill.cli.output import print_json
+from feedmill.cli.progress import long_work
 from feedmill.cli.train_ranker import TopicOptions, topic_options
 from feedmill.events.errors import UsageError
 from feedmill.filters.registry import FILTERS
@@ -112,7 +113,6 @@ def evaluate(
     with --look the stored ranker is too, on the test rows. `rankers` stands for all of them.
     With --from-topics engagement is, on impressions of posts that came later.
     """
-    # scikit-learn takes a second to import, and only these commands need it.
     from feedmill.training.evaluation import evaluation_page, evaluation_runs, report  # noqa: PLC0415 - the `train` extra
     from feedmill.training.evaluation.cross_validation import TrainingBudget  # noqa: PLC0415 - the `train` extra
 
@@ -121,9 +121,10 @@ def evaluate(
         _evaluate_rankers(given, environment, docs, looks, as_json=as_json)
         return
     given.check(everything=everything, docs=docs)
-    budget = TrainingBudget(alone, ordinary_rows, labelled_rows, jobs)
-    run = _evaluate_all if everything else _evaluate_one
-    evaluation = run(given, environment, budget)
+    with long_work("evaluating", "nothing was written, and no look is logged") as work:
+        budget = TrainingBudget(alone, ordinary_rows, labelled_rows, jobs, tell=work.tell)
+        run = _evaluate_all if everything else _evaluate_one
+        evaluation = run(given, environment, budget)
     log = looks or (docs / LOOKS if docs else LOOKS)
     if look is not None:
         cards = [of_filter.card for of_filter in evaluation.filters if of_filter.card]
@@ -208,9 +209,11 @@ def _evaluate_impressions(given: _Given, environment: Environment, *, as_json: b
     if given.name != ENGAGEMENT_RANKER.name or given.data or given.look is not None:
         raise UsageError("--from-topics evaluates engagement alone, without --data and --look")
     wait_ms = given.topics.wait_ms or DAY_MS
-    counted = read_impressions(environment, wait_ms, 0)
-    with waited_less(counted, wait_ms):
-        found = evaluate_later_posts(ENGAGEMENT, counted.rows)
+    with long_work("evaluating engagement", "nothing was written") as work:
+        counted = read_impressions(environment, wait_ms, 0, work.tell)
+        work.tell("fitting and measuring")
+        with waited_less(counted, wait_ms):
+            found = evaluate_later_posts(ENGAGEMENT, counted.rows)
     if as_json:
         print_json(msgspec.to_builtins(found))
     else:

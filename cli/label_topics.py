@@ -4,18 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 from feedmill.events.errors import UsageError
 from feedmill.streams.kafka.topic_reader import read_all
 from feedmill.streams.settings.environment import Environment
 from feedmill.training.label_join import LabelJoin, topic_dataset
+from feedmill.training.progress import Tell, silent
 from feedmill.training.training_data import Dataset, TrainingData
 
 QUALITY = "quality"
 
 
 def add_labels(
-    environment: Environment, target: str, data: TrainingData, since_ms: int
+    environment: Environment,
+    target: str,
+    data: TrainingData,
+    since_ms: int,
+    tell: Tell = silent,
 ) -> tuple[TrainingData, dict[str, int]]:
     """Add the posts of the topics that have labels of a target.
 
@@ -30,7 +36,7 @@ def add_labels(
     UsageError
         There is no labelled post.
     """
-    join = _read_labels(environment, target, since_ms)
+    join = _read_labels(environment, target, since_ms, tell)
     labelled = join.labelled()
     _check_some(target, labelled)
     data = replace(data, labelled=(*data.labelled, topic_dataset("labels", labelled)))
@@ -40,7 +46,9 @@ def add_labels(
     return data, join.left_out
 
 
-def read_ratings(environment: Environment, since_ms: int) -> tuple[Dataset, dict[str, int]]:
+def read_ratings(
+    environment: Environment, since_ms: int, tell: Tell = silent
+) -> tuple[Dataset, dict[str, int]]:
     """Read the posts that have labels of quality, each with the mean of its labels.
 
     Returns
@@ -52,7 +60,7 @@ def read_ratings(environment: Environment, since_ms: int) -> tuple[Dataset, dict
     UsageError
         There is no labelled post.
     """
-    join = _read_labels(environment, QUALITY, since_ms)
+    join = _read_labels(environment, QUALITY, since_ms, tell)
     rated = [
         (post, sum(label.value for label in labels) / len(labels)) for post, labels in join.judged()
     ]
@@ -60,11 +68,11 @@ def read_ratings(environment: Environment, since_ms: int) -> tuple[Dataset, dict
     return topic_dataset("labels", rated), join.left_out
 
 
-def _read_labels(environment: Environment, target: str, since_ms: int) -> LabelJoin:
+def _read_labels(environment: Environment, target: str, since_ms: int, tell: Tell) -> LabelJoin:
     join = LabelJoin(target, since_ms)
-    for record in read_all(environment, "labels"):
+    for record in read_all(environment, "labels", partial(tell, "reading labels")):
         join.add_label(record.key, record.value)
-    for record in read_all(environment, "posts"):
+    for record in read_all(environment, "posts", partial(tell, "reading posts")):
         join.add_post(record.key, record.value, record.at_ms)
     return join
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 import click
@@ -9,9 +10,9 @@ import msgspec
 import numpy as np
 
 from feedmill.cli.label_report import report_command
-from feedmill.cli.post_lines import read_posts
+from feedmill.cli.post_lines import BadLines, read_posts
 from feedmill.cli.score import ScoredLine, load_scorer, score_lines, store_option
-from feedmill.events.errors import FeedmillError, UsageError
+from feedmill.events.errors import UsageError
 from feedmill.filters.registry import FILTERS
 from feedmill.models.store_files import Store
 from feedmill.training.label_sample import draw_posts
@@ -68,8 +69,10 @@ def sample_command(
     random or uncertain.  Lines with errors go to standard error, and the exit code is then 1.
     """
     scorer = load_scorer(model, store)
-    scored, failed = _split(list(score_lines(scorer, read_posts(file))))
+    bad = BadLines()
+    scored = list(_scored(score_lines(scorer, read_posts(file)), bad))
     if not scored:
+        bad.check()
         raise UsageError(f"no posts in {file}: expected a post in each line, as JSON")
     rng = np.random.default_rng(seed)
     values = np.array([value for _, value in scored])
@@ -85,16 +88,14 @@ def sample_command(
             "post": post,
         }
         click.echo(msgspec.json.encode(line))
-    if failed:
-        raise FeedmillError(f"{failed} lines have errors")
+    bad.check()
 
 
-def _split(lines: list[ScoredLine]) -> tuple[list[tuple[Post, float]], int]:
-    """The scored posts; prints the errors and counts them."""
-    scored = []
+def _scored(lines: Iterable[ScoredLine], bad: BadLines) -> Iterator[tuple[Post, float]]:
+    """Yield the scored posts; tells the errors."""
     for line in lines:
         if line.post is None:
-            click.echo(f"line {line.number}: {line.error}", err=True)
+            bad.tell(f"line {line.number}: {line.error}")
         else:
-            scored.append((line.post, line.value))
-    return scored, len(lines) - len(scored)
+            bad.good += 1
+            yield line.post, line.value

@@ -8,6 +8,7 @@ from __future__ import annotations
 import datetime
 import re
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
@@ -17,6 +18,7 @@ import msgspec
 from feedmill.cli.list_releases import release, rollback, store_of_lists, withdraw
 from feedmill.cli.options import StoreType, with_environment
 from feedmill.cli.output import json_option, print_json, print_table
+from feedmill.cli.progress import long_work
 from feedmill.events.limits import NAME_PATTERN
 from feedmill.events.rules import RuleAction
 from feedmill.filters.list_file import WrongLines, read_entries
@@ -91,10 +93,12 @@ def build(
     """
     store = store_of_lists(environment) if out is None else out
     skipped = WrongLines() if skip_bad else None
-    entries = read_entries(file, kind, skipped)
+    with long_work(f"building list {filter_name}/{name}", "the store is as it was") as work:
+        entries = read_entries(file, kind, skipped, partial(work.tell, f"bytes of {file}"))
+        work.tell(f"packing {len(entries.digests):,} entries")
+        content = pack_list(filter_name, name, kind, verdict, entries)
     if skipped is not None and skipped.count:
         click.echo(f"left out: {skipped.text()}", err=True)
-    content = pack_list(filter_name, name, kind, verdict, entries)
     card = ListCard(
         name=name,
         filter=filter_name,

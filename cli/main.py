@@ -6,6 +6,7 @@ To add a command, write `cli/<name>.py` with a click command `<name>`, and add t
 
 from __future__ import annotations
 
+import errno
 import importlib
 import re
 from difflib import get_close_matches
@@ -43,6 +44,15 @@ _NO_COMMAND = re.compile(r"No such command '(?P<name>.*)'\.")
 
 # What the extra `train` installs, by the names of its modules.
 _TRAIN_MODULES = ("lightgbm", "pyarrow", "scipy", "sklearn")
+
+# What a user can put right, by the number of the error.
+_OF_THE_DISK = {
+    errno.ENOSPC: "make room on that disk",
+    errno.EDQUOT: "make room on that disk",
+    errno.EACCES: "choose a place that you may write to",
+    errno.EPERM: "choose a place that you may write to",
+    errno.EROFS: "choose a place that you may write to",
+}
 
 
 class CommandFailed(click.ClickException):
@@ -85,6 +95,11 @@ class CommandGroup(click.Group):
                 " it with pip install 'feedmill[train]'"
             ) from error
         except OSError as error:
+            if error.errno in _OF_THE_DISK and error.filename:
+                raise CommandFailed(
+                    f"{error.filename}: {error.strerror}; {_OF_THE_DISK[error.errno]}, then run the"
+                    " command again: no file is half written"
+                ) from error
             # LightGBM's wheel needs a library of the system, which not every machine has.
             if "libgomp" not in str(error):
                 raise

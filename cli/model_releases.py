@@ -107,29 +107,27 @@ def rollback(environment: Environment, change: ChangeOptions, model: str, to: in
     if release is not None:
         wanted = _renewed(release, by=change.by, note=note, frozen=False, canary=None)
     else:
-        _check_installed_is_another(environment, history, model)
+        _warn_if_installed_is_in_force(environment, history, model)
     _send_and_wait(environment, replace(change, note=note), model, wanted)
 
 
-def _check_installed_is_another(
+def _warn_if_installed_is_in_force(
     environment: Environment, history: ReleaseHistory, model: str
 ) -> None:
-    """Refuse to go back to the installed version where it is the one in force.
+    """Say that going back to the installed version changes nothing where it is in force.
 
     `train` installs what it stores, so the first release may be of the installed version.
     """
     store, current = store_of(model, environment.models), history.current(model)
     if current is None or installed_version(store, model) != current.sha256:
         return
-    others = [
-        card.version
-        for card in cards_of(store, model, shipped_store(model))
-        if card.sha256 != current.sha256
-    ]
-    way_out = f"`feedmill models release {model} {others[0]}`" if others else "there is no other"
-    raise UsageError(
-        f"`{model}@{current.version}` is in force and is installed in {store}, so there is no"
-        f" earlier release to go back to; release another version: {way_out}"
+    known = cards_of(store, model, shipped_store(model))
+    others = [card.version for card in known if card.sha256 != current.sha256]
+    way_out = f"`feedmill models release {model} {others[0]}`" if others else "train another one"
+    click.echo(
+        f"`{model}@{current.version}` is the installed version of {store}, too, so it stays in"
+        f" force; for another version: {way_out}",
+        err=True,
     )
 
 

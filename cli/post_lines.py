@@ -7,16 +7,49 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, TypeVar
 
+import click
 import msgspec
 
 from feedmill.events.decode import decode_engagement, decode_post
 from feedmill.events.engagement import Engagement
-from feedmill.events.errors import BadEvent, UsageError
+from feedmill.events.errors import BadEvent, FeedmillError, UsageError
 from feedmill.events.post import Deletion, Post
 from feedmill.events.reasons import DECODE_ERRORS
 from feedmill.simulation.replay.inputs import MAX_LINE_BYTES, lines_of_file, unzipped
 
 Event = TypeVar("Event")
+
+
+# So many are told one by one: the errors of a file of another kind are all alike.
+_TOLD_LINES = 20
+
+
+class BadLines:
+    """The bad lines of a file of posts, told on standard error; `good` counts the others."""
+
+    def __init__(self) -> None:
+        self.bad = self.good = 0
+
+    def tell(self, text: str) -> None:
+        """Say what is wrong with a line, as far as not enough was said."""
+        self.bad += 1
+        if self.bad <= _TOLD_LINES:
+            click.echo(text, err=True)
+        elif self.bad == _TOLD_LINES + 1:
+            click.echo("…", err=True)
+
+    def check(self, more: int = 0) -> None:
+        """Fail if there was a bad line, or `more` of another file."""
+        bad = self.bad + more
+        if not bad:
+            return
+        text = f"{bad} lines have errors" if bad > 1 else "a line has an error"
+        if self.bad and not self.good:
+            text += (
+                '; none is a post: each line must be one as JSON, {"post_id", "author_id",'
+                ' "created_at_ms", "text"}; tables are read by `feedmill train` and `evaluate`'
+            )
+        raise FeedmillError(text)
 
 
 class _Key(msgspec.Struct):

@@ -21,10 +21,10 @@ from rich.progress import (
 )
 
 from feedmill.cli.options import with_environment
+from feedmill.cli.progress import LINE_EVERY_S
 from feedmill.simulation.replay import Counts, ReplayOptions, ReplaySummary, run_replay
 from feedmill.streams.settings.environment import Environment
 
-_PLAIN_EVERY_S = 5.0
 _DRAW_EVERY_S = 0.25
 
 
@@ -143,7 +143,7 @@ async def _show_progress(counts: Counts, options: ReplayOptions) -> None:
     console = Console(stderr=True)
     if not console.is_terminal:
         while True:
-            await asyncio.sleep(_PLAIN_EVERY_S)
+            await asyncio.sleep(LINE_EVERY_S)
             click.echo(f"replay {options.source}: {_counts_text(counts)}", err=True)
     columns = (
         SpinnerColumn(),
@@ -166,7 +166,8 @@ async def _show_progress(counts: Counts, options: ReplayOptions) -> None:
 
 
 def _counts_text(counts: Counts) -> str:
-    parts = [f"{counts.posts} posts", f"{counts.engagements} engagements"]
+    expected = f" of {counts.expected_posts}" if counts.expected_posts else ""
+    parts = [f"{counts.posts}{expected} posts", f"{counts.engagements} engagements"]
     if counts.others:
         parts.append(f"{counts.others} others")
     parts.append(f"{counts.sent - counts.acknowledged} in flight")

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import click
 
-from feedmill.events.errors import UsageError
 from feedmill.models.store_files import write_whole
 from feedmill.simulation.sample_files import sample_files
 
@@ -21,12 +20,7 @@ def sample(folder: Path, seed: int) -> None:
     posts.jsonl posts as on the topic, domains.txt hosts of spam. Everything is invented: what a
     model is worth on them says nothing about people.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, content in sample_files(seed).items():
-            write_whole(folder / name, content)
-            click.echo(f"{folder / name}  {content.count(10):,} lines")
-    except OSError as error:
-        raise UsageError(
-            f"cannot write into {folder}: {error.strerror}; name a folder that you may write to"
-        ) from error
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in sample_files(seed).items():
+        write_whole(folder / name, content)
+        click.echo(f"{folder / name}  {content.count(10):,} lines")

@@ -11,8 +11,8 @@ import msgspec
 import numpy as np
 
 from feedmill.cli.options import StoreType
-from feedmill.cli.post_lines import read_engagements, read_posts
-from feedmill.events.errors import BadEvent, FeedmillError, UsageError
+from feedmill.cli.post_lines import BadLines, read_engagements, read_posts
+from feedmill.events.errors import BadEvent, UsageError
 from feedmill.events.post import Post
 from feedmill.features.counters import Counters, update, weight_of
 from feedmill.features.post_batch import PostBatch
@@ -104,11 +104,12 @@ def score(
         raise UsageError(f"--engagements is for the model {ENGAGEMENT_RANKER.name} alone")
     counted, failed = ({}, 0) if engagements is None else _count(engagements)
     scorer = load_scorer(model, store, counted, version)
+    bad = BadLines()
     for line in score_lines(scorer, read_posts(file)):
         if line.post is None:
-            failed += 1
-            click.echo(f"line {line.number}: {line.error}", err=True)
+            bad.tell(f"line {line.number}: {line.error}")
             continue
+        bad.good += 1
         fields: dict[str, object] = {
             "post_id": line.post.post_id,
             "value": line.value,
@@ -119,8 +120,7 @@ def score(
         if explain and scorer.explain:
             fields["explanation"] = scorer.explain(line.post)
         click.echo(msgspec.json.encode(fields))
-    if failed:
-        raise FeedmillError(f"{failed} lines have errors")
+    bad.check(failed)
 
 
 def load_scorer(

@@ -1,7 +1,8 @@
-"""`feedmill topics create|describe`: make an installation's topics and check their settings."""
+"""`feedmill topics create|describe|reset`: make an installation's topics, and check them."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict
 
 import click
@@ -9,6 +10,7 @@ import click
 from feedmill.cli.options import with_environment
 from feedmill.cli.output import json_option, print_json, print_table
 from feedmill.events.errors import UsageError
+from feedmill.streams.kafka.topic_reset import ResetPlan, To, move, plan_reset, reset
 from feedmill.streams.kafka.topic_table import DEFAULT_PARTITIONS, MAX_PARTITIONS
 from feedmill.streams.kafka.topics import (
     CreateReport,
@@ -99,6 +101,72 @@ def describe_command(environment: Environment, as_json: bool) -> None:
             f"{len(missing)} of {len(states)} topics are missing; `feedmill topics create` creates"
             " them"
         )
+
+
+@topics.command("reset")
+@click.argument("partition", required=False, metavar="[TOPIC:N]")
+@click.option(
+    "--to",
+    type=click.Choice(["earliest", "latest"]),
+    default="earliest",
+    show_default=True,
+    help="Of one partition: from where the group goes on.",
+)
+@click.option("--group", default="worker", show_default=True, help="Of one partition: the group.")
+@click.option("--dry-run", is_flag=True, help="Say what it would do, and do nothing.")
+@with_environment
+def reset_command(
+    environment: Environment, partition: str | None, to: To, group: str, dry_run: bool
+) -> None:
+    """Have stopped workers go on after a topic was deleted, made anew or cut off.
+
+    Without TOPIC:N it looks for topics that are missing, or others than those that the workers
+    have read, creates what is missing, and has their groups read from the beginning. If `posts` or
+    `engagements` is another one, signals, counters, features and poison of the former records are deleted.
+
+    With TOPIC:N, such as posts:3, a group goes on in that partition with the first record that is
+    there, or after the last: for a worker that says that its offset is out of range.
+    """
+    if partition is not None:
+        _move_group(environment, partition, to, group, dry_run)
+        return
+    plan = plan_reset(environment)
+    for line in _plan_lines(plan):
+        click.echo(line)
+    if plan.groups and not dry_run:
+        reset(environment, plan)
+        click.echo("done; start the workers")
+
+
+def _move_group(
+    environment: Environment, partition: str, to: To, group: str, dry_run: bool
+) -> None:
+    topic, colon, number = partition.rpartition(":")
+    if not colon or not number.isdecimal():
+        raise UsageError(f"expected TOPIC:N, such as posts:3, got {partition!r}")
+    if dry_run:
+        click.echo(f"{group} would go on in {topic}[{number}] from the {to} record")
+        return
+    offset = move(
+        environment, group, topic, int(number), "earliest" if to == "earliest" else "latest"
+    )
+    click.echo(f"{group} goes on in {topic}[{number}] at offset {offset}; start the workers")
+
+
+def _plan_lines(plan: ResetPlan) -> Iterator[str]:
+    if not plan.groups:
+        yield "nothing to reset: every topic is the one that the workers have read"
+        missing = ", ".join(plan.created)
+        if missing:
+            yield f"missing: {missing}; `feedmill topics create` creates them"
+        return
+    for name, is_new in plan.changed.items():
+        yield f"{name}: {'made anew' if is_new else 'missing'}"
+    if plan.deleted:
+        yield f"delete what was made of former records: {', '.join(plan.deleted)}"
+    if plan.created:
+        yield f"create: {', '.join(plan.created)}, of {plan.partitions} partitions where they vary"
+    yield f"read from the beginning: {', '.join(plan.groups)}"
 
 
 def _row(state: TopicState) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ from feedmill.cli.follow_options import FollowOptions, follow_options, said_when
 from feedmill.cli.look_options import LOOKS, look_options, report_look
 from feedmill.cli.options import StoreType, with_environment
 from feedmill.cli.output import print_json
+from feedmill.cli.progress import long_work
 from feedmill.cli.train_ranker import RankerRun, TopicOptions, topic_options, train_ranker
 from feedmill.cli.train_summary import figures, release_text, summary
 from feedmill.events.errors import UsageError
@@ -25,12 +26,15 @@ from feedmill.models.store_files import Store, parse_store
 from feedmill.rankers.registry import ENGAGEMENT_RANKER, RANKERS
 from feedmill.streams.kafka.topic_table import DAY_MS
 from feedmill.streams.settings.environment import Environment
+from feedmill.training.progress import Tell, silent
 
 if TYPE_CHECKING:
     from feedmill.training.training_data import TrainingData
 
 
 SHIPPED = "shipped"
+# Of a training that was ended.
+STANDS = "the store has the model that it had, and no part of another one: run the command again"
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,7 @@ class _TrainOptions:
     since_ms: int
     base: str | None = None
     keeps_rows: bool = True
+    tell: Tell = silent
 
     def check_for_ranker(self, look: str | None) -> None:
         """Raise `UsageError` where an option is for filters alone."""
@@ -146,24 +151,41 @@ def train(
         return
     store = out or environment.models or Path("models")
     trained_on = day or datetime.now(UTC).date().isoformat()
-    if model in RANKERS:
-        given.check_for_ranker(look)
-        run = RankerRun(model, data, topics, given.since_ms, store, trained_on, keeps_rows)
-        card, learned = train_ranker(environment, run), None
-    else:
+    with long_work(f"training {model}", STANDS) as work:
+        given = replace(given, tell=work.tell)
+        card, learned = _train(environment, given, topics, store, trained_on, look, looks)
+    _show(environment, card, store, learned, as_json)
+
+
+def _train(
+    environment: Environment,
+    given: _TrainOptions,
+    topics: TopicOptions,
+    store: Store,
+    day: str,
+    look: str | None,
+    looks: Path | None,
+) -> tuple[ModelCard, TrainingData | None]:
+    if given.model not in RANKERS:
         topics.check_for_filter()
-        if since and not from_labels:
-            raise UsageError("--since needs --from-labels")
-        card, learned = _train_on_labels(environment, given, store, trained_on, look, looks)
-    if as_json:
-        print_json(msgspec.to_builtins(card))
-    else:
-        _show(environment, card, store, learned)
+        return _train_on_labels(environment, given, store, day, look, looks)
+    given.check_for_ranker(look)
+    run = RankerRun(
+        given.model, given.data, topics, given.since_ms, store, day, given.keeps_rows, given.tell
+    )
+    return train_ranker(environment, run), None
 
 
 def _show(
-    environment: Environment, card: ModelCard, store: Store, data: TrainingData | None
+    environment: Environment,
+    card: ModelCard,
+    store: Store,
+    data: TrainingData | None,
+    as_json: bool,
 ) -> None:
+    if as_json:
+        print_json(msgspec.to_builtins(card))
+        return
     parts = (summary(card, store), figures(card, data), release_text(environment, card, store))
     click.echo("\n\n".join(parts))
 
@@ -176,6 +198,8 @@ def _train_on_labels(
     look: str | None,
     looks: Path | None,
 ) -> tuple[ModelCard, TrainingData]:
+    if given.since_ms and not given.from_labels:
+        raise UsageError("--since needs --from-labels")
     if given.base and not (given.data or given.from_labels):
         raise UsageError("--base needs labels of your own: --data FILE or --from-labels")
     if not (given.data or given.from_labels):
@@ -259,7 +283,7 @@ def _train_filter(
 
     spec, run = (
         FILTERS[given.model],
-        filters.TrainingRun(day, given.command, look, given.keeps_rows),
+        filters.TrainingRun(day, given.command, look, given.keeps_rows, given.tell),
     )
     if given.base is None:
         return filters.train(spec, data, store, run)
@@ -270,12 +294,13 @@ def _train_filter(
 def _training_data(environment: Environment, given: _TrainOptions) -> TrainingData:
     from feedmill.training.training_data import read_training_data  # noqa: PLC0415 scikit-learn
 
+    given.tell(f"reading {len(given.data) + len(given.ordinary)} files")
     data = read_training_data(FILTERS[given.model], given.data, given.ordinary)
     if not given.from_labels:
         return data
     from feedmill.cli.label_topics import add_labels  # noqa: PLC0415 imports the above
 
-    data, left_out = add_labels(environment, given.model, data, given.since_ms)
+    data, left_out = add_labels(environment, given.model, data, given.since_ms, given.tell)
     for what, count in left_out.items():
         click.echo(f"left out: {count} {what}", err=True)
     return data

@@ -20,6 +20,7 @@ from feedmill.models.store_files import Store
 from feedmill.rankers.registry import ENGAGEMENT_RANKER
 from feedmill.streams.kafka.topic_table import DAY_MS
 from feedmill.streams.settings.environment import Environment
+from feedmill.training.progress import Tell, silent
 
 _ENGAGEMENT = ENGAGEMENT_RANKER.name
 
@@ -41,7 +42,7 @@ class TopicOptions:
 class RankerRun:
     """What a ranker learns from, where it is stored, and the day that its card states.
 
-    With `keeps_rows` the rows are kept in the store, too.
+    With `keeps_rows` the rows are kept in the store, too.  `tell` is told what is done now.
     """
 
     model: str
@@ -51,6 +52,7 @@ class RankerRun:
     store: Store
     day: str
     keeps_rows: bool = True
+    tell: Tell = silent
 
 
 def topic_options(command: Command) -> Command:
@@ -117,6 +119,7 @@ def _on_data_sets(run: RankerRun, folders: Sequence[str], files: Sequence[str]) 
             " or from --from-topics"
         )
     folder = Path(folders[0]) if folders else data_folder()
+    run.tell("reading, fitting, measuring and storing")
     return TRAINERS[run.model](folder, run.store, run.day, files, run.keeps_rows)
 
 
@@ -126,11 +129,12 @@ def _on_impressions(environment: Environment, run: RankerRun) -> ModelCard:
     from feedmill.training.trainers.engagement import train_on_impressions  # noqa: PLC0415 as above
 
     wait_ms = run.topics.wait_ms or DAY_MS
-    counted = read_impressions(environment, wait_ms, run.since_ms)
+    counted = read_impressions(environment, wait_ms, run.since_ms, run.tell)
     _report(counted.left_out)
     _report_features(counted.compared, counted.differing)
     with waited_less(counted, wait_ms):
         check_enough(counted.rows)
+    run.tell("fitting, measuring and storing")
     settings: dict[str, object] = {
         "wait_ms": wait_ms,
         "user_window": environment.user_window,
@@ -156,8 +160,9 @@ def _on_labels(environment: Environment, run: RankerRun, folder: Path | None) ->
     from feedmill.cli.label_topics import read_ratings  # noqa: PLC0415 scikit-learn
     from feedmill.training.trainers.quality import train_on_labels  # noqa: PLC0415 as above
 
-    labels, left_out = read_ratings(environment, run.since_ms)
+    labels, left_out = read_ratings(environment, run.since_ms, run.tell)
     _report(left_out)
+    run.tell("fitting, measuring and storing")
     return train_on_labels(labels, folder, run.store, run.day, _command(run), run.keeps_rows)
 
 

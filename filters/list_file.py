@@ -27,6 +27,9 @@ _PHRASES_AT_ONCE = 10_000
 _MOST_LINE_BYTES = 2_000
 # Of wrong lines so many are named.
 _MOST_NAMED = 20
+# How often the progress of reading is told, in lines.
+_TOLD_EVERY = 10_000
+_Tell = Callable[[int, int], None] | None
 _ID = re.compile(ID_PATTERN)
 _SHA256 = re.compile(SHA256_PATTERN)
 
@@ -64,11 +67,16 @@ class WrongLines:
         return "; ".join([*self.first, *([f"and {more:,} more lines"] if more else [])])
 
 
-def read_entries(path: Path, kind: ListKind, skipped: WrongLines | None = None) -> ListEntries:
+def read_entries(
+    path: Path,
+    kind: ListKind,
+    skipped: WrongLines | None = None,
+    tell: Callable[[int, int], None] | None = None,
+) -> ListEntries:
     """Return a file's entries, each once.
 
     Empty lines and those that begin with `#` are left out; so are wrong ones where `skipped` is
-    given, which then has them.
+    given, which then has them.  `tell` is told how many bytes are read now and then, of how many.
 
     Raises
     ------
@@ -78,10 +86,10 @@ def read_entries(path: Path, kind: ListKind, skipped: WrongLines | None = None) 
     """
     wrong = WrongLines() if skipped is None else skipped
     if kind == "phrases":
-        found = _read_phrases(path, wrong)
+        found = _read_phrases(path, wrong, tell)
     else:
         digests = bytearray()
-        for entry in _entries(path, _ENTRY_OF[kind], wrong):
+        for entry in _entries(path, _ENTRY_OF[kind], wrong, tell):
             digests += digest_of(entry)
         found = ListEntries(_in_order(digests), None)
     if wrong.count and skipped is None:
@@ -93,11 +101,11 @@ def read_entries(path: Path, kind: ListKind, skipped: WrongLines | None = None) 
     return found
 
 
-def _read_phrases(path: Path, wrong: WrongLines) -> ListEntries:
+def _read_phrases(path: Path, wrong: WrongLines, tell: _Tell) -> ListEntries:
     digests, keys = bytearray(), [np.zeros(0, dtype=np.uint64)]
     # How many words plain phrases have, and those with symbols.
     counts: tuple[set[int], set[int]] = set(), set()
-    phrases = _entries(path, _phrase, wrong)
+    phrases = _entries(path, _phrase, wrong, tell)
     while some := list(islice(phrases, _PHRASES_AT_ONCE)):
         for phrase in some:
             digests += digest_of_bytes(phrase.words)
@@ -127,21 +135,25 @@ def _check_size(path: Path, digests: Digests, most: int) -> None:
 _Entry = TypeVar("_Entry")
 
 
-def _entries(path: Path, entry_of: Callable[[str], _Entry], wrong: WrongLines) -> Iterator[_Entry]:
-    for number, line in _lines(path, wrong):
+def _entries(
+    path: Path, entry_of: Callable[[str], _Entry], wrong: WrongLines, tell: _Tell
+) -> Iterator[_Entry]:
+    for number, line in _lines(path, wrong, tell):
         try:
             yield entry_of(line)
         except ValueError as error:
             wrong.add(number, str(error))
 
 
-def _lines(path: Path, wrong: WrongLines) -> Iterator[tuple[int, str]]:
+def _lines(path: Path, wrong: WrongLines, tell: _Tell) -> Iterator[tuple[int, str]]:
     """Yield number and text of each line that has an entry."""
     try:
         with path.open("rb") as file:
-            number = 0
+            number, size = 0, path.stat().st_size
             while line := file.readline(_MOST_LINE_BYTES):
                 number += 1
+                if tell is not None and number % _TOLD_EVERY == 0:
+                    tell(file.tell(), size)
                 if len(line) == _MOST_LINE_BYTES and not line.endswith(b"\n"):
                     wrong.add(number, f"expected less than {_MOST_LINE_BYTES:,} bytes, got more")
                     while (rest := file.readline(_MOST_LINE_BYTES)) and not rest.endswith(b"\n"):

@@ -18,7 +18,6 @@ import feedmill.streams.stages.flow
 from feedmill.cli.main import main
 from feedmill.events.decode import decode_engagement, decode_post
 from feedmill.events.engagement import Engagement
-from feedmill.events.errors import BadSetting
 from feedmill.events.feeds import FeedMatch, FeedSpec
 from feedmill.events.gates import GatePolicy
 from feedmill.events.instance import Instance
@@ -148,57 +147,6 @@ def test_the_commands_of_a_page_exist(
 def test_a_command_that_does_not_exist_is_found(wrong: str) -> None:
     with pytest.raises(click.UsageError):
         check_command(wrong.split())
-
-
-# --- the status -----------------------------------------------------------------------------
-
-
-def refused(key: str, value: object) -> bool:
-    """Whether every stage refuses this setting."""
-    record = json.dumps({"value": value}).encode()
-    try:
-        Settings(SignalNames()).fold(key.encode(), record, 0)
-    except BadSetting:
-        return True
-    return False
-
-
-# What the README calls missing, and whether it is.
-MISSING = {
-    "explore": lambda: refused("weights", {"quality": 1, "engagement": 1, "explore": 0.1}),
-    "rankings": lambda: refused("rankings/global", {}),
-    "follows": lambda: refused("feeds/mine", {"match": {"follows": ["ann"]}}),
-    "experiments": lambda: refused("experiments/one", {}),
-    "doctor": lambda: "doctor" not in main.list_commands(CONTEXT),
-}
-
-
-def missing_by_readme() -> str:
-    return (
-        text_of("README.md").partition("These parts do not exist yet.")[2].partition("\n\nKnown")[0]
-    )
-
-
-@pytest.mark.parametrize("name", MISSING)
-def test_what_the_status_calls_missing_is_missing(name: str) -> None:
-    assert name in missing_by_readme()
-    assert MISSING[name]()
-
-
-def test_what_there_is_a_command_for_is_not_called_missing() -> None:
-    text = missing_by_readme()
-    assert set(re.findall(r"`([a-z]+)`", text)) <= set(MISSING)
-    text = re.sub("`.*?`", "", text)
-    for path in leaves(main):
-        command: click.Command = main
-        for word in path:
-            assert isinstance(command, click.Group)
-            command = subcommand(command, word)
-        options = [name.strip("-") for each in command.params for name in each.opts]
-        for name in (path[-1], *options):
-            stem = name.removesuffix("y")
-            is_said = re.search(rf"\b{stem}(y|ies|s)?\b", text)
-            assert not is_said or name in ("feed", "for"), (path, name)
 
 
 @pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", ".ci/run"])

@@ -198,7 +198,8 @@ def check_enough(labelled: Sequence[LabelledPosts], ordinary: Sequence[LabelledP
         if count < _MIN_TRAINING_ROWS:
             raise UsageError(
                 f"expected at least {_MIN_TRAINING_ROWS} labelled posts to train on that {what}, "
-                f"found {count}; rows of the test split do not count"
+                f"found {count}; rows of the test split do not count: give more, or check label= "
+                "and positive="
             )
     for source in ordinary:
         rows = int(((source.splits == "validation") & (source.labels == 0)).sum())

@@ -60,8 +60,9 @@ def lines_of_file(handle: IO[bytes]) -> Iterator[bytes]:
                 rest = handle.readline(MAX_LINE_BYTES + 1)
             yield line
     except (OSError, EOFError, zlib.error) as error:
+        name = getattr(handle, "name", "standard input")
         raise UsageError(
-            f"cannot read on: {error}; the file is broken or incomplete, get it again"
+            f"cannot read {name} to its end: {error}; it is broken or incomplete, get it again"
         ) from None
 
 

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from feedmill.streams.kafka.assignment import AssignmentChange, CommitMark, decode_mark
 from feedmill.streams.kafka.batches import TopicPartition
 from feedmill.streams.kafka.offsets import Bounds, Committed, Offsets
+from feedmill.streams.kafka.topic_ids import reset_command
 from feedmill.streams.settings.environment import Environment
 
 
@@ -104,9 +105,8 @@ def out_of_range(
     why, to = "records that were not read are gone", "earliest"
     if is_beyond:
         why, to = "the log was cut off, and records that were read are gone", "latest"
+    words = (f"{source.topic}:{source.partition}", f"--to {to}", f"--group {group}")
     return (
         f"offset {offset} of {topic}[{source.partition}] is out of range ({found}): {why}. To go"
-        f" on from what is there, stop all workers, then: kafka-consumer-groups --bootstrap-server"
-        f" {environment.kafka} --group {environment.group(group)}"
-        f" --topic {topic}:{source.partition} --reset-offsets --to-{to} --execute"
+        f" on from what is there, stop all workers, then: {reset_command(environment, *words)}"
     )

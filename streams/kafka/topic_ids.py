@@ -8,7 +8,6 @@ topics that no stage consumes, since Kafka forgets the offsets of a topic that i
 from __future__ import annotations
 
 import logging
-import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
@@ -19,6 +18,7 @@ from feedmill.streams.kafka.assignment import CommitMark, decode_mark, encode_ma
 from feedmill.streams.kafka.batches import TopicPartition
 from feedmill.streams.kafka.connection import Connection
 from feedmill.streams.kafka.offsets import Committed
+from feedmill.streams.settings.environment import Environment
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 ANCHORS = (TopicPartition("config", 0), TopicPartition("overrides", 0))
 # Beside the signals.
 FOLLOWED = ("posts", "engagements", "counters", "overrides", "config")
-_INPUTS = ("posts", "engagements")
+INPUTS = ("posts", "engagements")
 # The broker takes 4,096 bytes beside an offset: the ids of some 50 topics.
 _MAX_TEXT_BYTES = 3_900
 _LOOK_EVERY_S = 5.0
@@ -92,7 +92,7 @@ class TopicIds:
         try:
             found = asked.result()
             if committed is not None:
-                self._known = _ids_beside(committed.result())
+                self._known = ids_beside(committed.result())
         except KafkaException as error:
             if self._known is None:
                 self._health.report(error.args[0])
@@ -124,22 +124,22 @@ class TopicIds:
     def _recreated_text(self) -> str:
         environment = self._environment
         names = ", ".join(f"`{environment.topic(name)}`" for name in sorted(self._recreated))
-        server = f"--bootstrap-server {environment.kafka}"
         derived = ""
-        if self._recreated.intersection(_INPUTS):
-            pattern = (
-                f"{re.escape(environment.topic_prefix)}(signals[.].*|counters|features|poison)"
-            )
-            derived = (
-                " Delete what was made of the former records: kafka-topics"
-                f" {server} --delete --topic '{pattern}'; create it: feedmill topics create."
-            )
+        if self._recreated.intersection(INPUTS):
+            derived = " deletes what was made of the former records, and"
         return (
             f"{names} was deleted and created again: offsets and state are about other records."
-            f" To go on, stop all workers.{derived} Have the group read from the beginning:"
-            f" kafka-consumer-groups {server} --group {environment.group(self._group)}"
-            " --all-topics --reset-offsets --to-earliest --execute"
+            f" To go on, stop all workers, then: {reset_command(environment)} - it{derived} has the"
+            " group read from the beginning; --dry-run says what it would do"
         )
+
+
+def reset_command(environment: Environment, *words: str) -> str:
+    """Return the command that has groups of an installation go on after a topic changed."""
+    flags = ["--kafka", environment.kafka]
+    if environment.topic_prefix:
+        flags += ["--prefix", environment.topic_prefix]
+    return " ".join(["feedmill topics reset", *words, *flags])
 
 
 def _text(ids: Mapping[str, str]) -> str:
@@ -150,7 +150,8 @@ def _text(ids: Mapping[str, str]) -> str:
     return text
 
 
-def _ids_beside(committed: Mapping[TopicPartition, Committed]) -> dict[str, str]:
+def ids_beside(committed: Mapping[TopicPartition, Committed]) -> dict[str, str]:
+    """Return the ids of topics that were committed beside the offsets of `ANCHORS`."""
     known: dict[str, str] = {}
     for one in committed.values():
         known |= decode_mark(one.text).topics

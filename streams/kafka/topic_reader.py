@@ -7,7 +7,7 @@ all codecs, and a bound for what a batch inflates to.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -142,11 +142,21 @@ class TopicReader:
         found = next(self.read_to_end(), None)
         return found if found is not None and found.offset == offset else None
 
-    def read_to_end(self) -> Iterator[TopicRecord]:
-        """All records up to the ends that the partitions have at the time of the call."""
+    def read_to_end(self, tell: Callable[[int, int], None] | None = None) -> Iterator[TopicRecord]:
+        """All records up to the ends that the partitions have at the time of the call.
+
+        `tell` is told after each fetch how many offsets lie behind it, and how many there are.
+        """
         found = self._offsets.end_offsets(self._partitions)
         ends = {at.partition: end for at, end in found.items()}
-        while any(position < ends[partition] for partition, position in self._positions.items()):
+
+        def count_left() -> int:
+            return sum(max(0, ends[p] - position) for p, position in self._positions.items())
+
+        total = count_left()
+        while left := count_left():
+            if tell is not None:
+                tell(total - left, total)
             yield from self.read(timeout_ms=200)
 
 
@@ -184,11 +194,13 @@ def open_topic(environment: Environment, topic: str) -> Iterator[TopicReader]:
         offsets.close()
 
 
-def read_all(environment: Environment, topic: str) -> Iterator[TopicRecord]:
+def read_all(
+    environment: Environment, topic: str, tell: Callable[[int, int], None] | None = None
+) -> Iterator[TopicRecord]:
     """Read a whole topic, partition by partition in order; raises what `open_topic` raises."""
     with open_topic(environment, topic) as reader:
         reader.seek_to_beginning()
-        yield from reader.read_to_end()
+        yield from reader.read_to_end(tell)
 
 
 class SentRecord(NamedTuple):

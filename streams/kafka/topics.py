@@ -96,7 +96,7 @@ def create(  # noqa: PLR0913 - the last three have defaults
     if not 1 <= partitions <= MAX_PARTITIONS:
         raise UsageError(f"partitions: expected 1 to {MAX_PARTITIONS}, got {partitions}")
     table = {prefix + spec.name: spec for spec in topic_table(signals)}
-    with _admin(bootstrap, client) as admin:
+    with open_admin(bootstrap, client) as admin:
         existing = _existing_topics(admin, table)
         _refuse_repartitioning(existing, table, partitions, prefix)
         missing = [name for name in table if name not in existing]
@@ -114,7 +114,7 @@ def describe(
 ) -> tuple[TopicState, ...]:
     """Every topic of the table as the broker has it; parameters and errors as of `create`."""
     table = {prefix + spec.name: spec for spec in topic_table(signals)}
-    with _admin(bootstrap, client) as admin:
+    with open_admin(bootstrap, client) as admin:
         existing = _existing_topics(admin, table)
         settings = _read_settings(admin, list(existing))
     return tuple(
@@ -130,7 +130,8 @@ def describe(
 
 
 @contextmanager
-def _admin(bootstrap: str, client: Mapping[str, Any]) -> Iterator[KafkaAdminClient]:
+def open_admin(bootstrap: str, client: Mapping[str, Any]) -> Iterator[KafkaAdminClient]:
+    """Give an admin client; what Kafka refuses within the block becomes a `UsageError`."""
     try:
         # kafka-python waits for half a minute by default, which is long for a wrong address.
         settings = {"bootstrap_timeout_ms": 10_000, **client}

@@ -5,20 +5,16 @@ from __future__ import annotations
 import re
 import shlex
 import subprocess
+import sys
 
 from kafka.admin import KafkaAdminClient
 
 from builders.engine import Engine
 from builders.engine_topics import PARTITIONS
 from builders.waiting import until
-from feedmill.deploy.local import kafka_tool
 from feedmill.streams.kafka import topics
 
-_TOOLS = {
-    "kafka-topics": "org.apache.kafka.tools.TopicCommand",
-    "kafka-consumer-groups": "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand",
-}
-_COMMAND = re.compile(r"(kafka-[a-z-]+ .*?|feedmill topics create)(?:[;.] |\.?$)")
+_COMMAND = re.compile(r"feedmill (topics create|topics reset .*?)(?: - |; |$|(?<=create)[.;])")
 
 
 def reason_of(engine: Engine, worker: str, text: str) -> str:
@@ -30,12 +26,11 @@ def reason_of(engine: Engine, worker: str, text: str) -> str:
 def run_named(engine: Engine, reason: str) -> None:
     """Run the commands of a reason in their order; no worker may run."""
     for command in _COMMAND.findall(reason):
-        tool, *arguments = shlex.split(command)
-        if tool == "feedmill":
+        if command == "topics create":
             create_topics(engine)
         else:
-            command_line = kafka_tool(_TOOLS[tool], *arguments)
-            subprocess.run(command_line, check=True, timeout=60, capture_output=True)
+            words = [sys.executable, "-m", "feedmill.cli.main", *shlex.split(command)]
+            subprocess.run(words, check=True, timeout=60, capture_output=True)
 
 
 def create_topics(engine: Engine) -> None:

@@ -72,11 +72,16 @@ WRONG_LINES = {
         *("show first", "replay", "replay 1 --all", "replay 1 2 --value broken.jsonl"),
         *("replay --all --value broken.jsonl", "replay 1 --value nowhere", f"replay 1 {NO_KAFKA}"),
     ),
-    "topics": ("", "delete", "create --partitions 0", "create --replicas 0", "describe --kafka x"),
+    "topics": (
+        *("", "delete", "create --partitions 0", "create --replicas 0", "describe --kafka x"),
+        *("reset posts", "reset posts:first --dry-run", "reset posts:1 --to middle"),
+        f"reset {NO_KAFKA}",
+    ),
     "local": (
         *("", "restart", "status --folder nowhere", "up --kafka-port 70000"),
         *("up --redis-port x", "up --folder broken.jsonl"),
     ),
+    "sample": ("broken.jsonl", "folder --seed first"),
     "score": (
         *("", "ham", "spam nowhere.jsonl", "spam broken.jsonl", "spam --model nowhere"),
         *("spam --engagements broken.jsonl", "engagement --engagements nowhere.jsonl"),
@@ -92,7 +97,7 @@ WRONG_LINES = {
         "purge --post p1",
         "watch --state .",
         *("", "promote spam", "list ham", "show", "show spam nothex"),
-        *("diff spam", "diff spam nothex 000000", "release spam", "release ham 000000"),
+        *("diff spam", "diff spam nothex 000000", "release", "release ham 000000"),
         *("release spam 000000 --timeout soon", f"release spam 000000 {NO_KAFKA}", "rollback"),
         *(f"rollback spam --to first {NO_KAFKA}", "freeze", "unfreeze ham", f"health {NO_KAFKA}"),
         *("release spam 000000 --canary 0", "release spam 000000 --canary 1 --after soon"),

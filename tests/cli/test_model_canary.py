@@ -139,8 +139,10 @@ def test_the_history_has_canaries_shadows_and_who_went_back(
     topics.send("models", "canary/spam", canary)
     ended = msgspec.structs.replace(canary, ends=3, reason="spam/2: it says nan")
     topics.send("models", "canary/spam", ended)
-    run("models rollback spam --timeout 0 --by eve")
+    back = run("models rollback spam --timeout 0 --by eve")
     version = installed[:12]
+    assert f"`spam@{version}` is the installed version of " in back.stderr
+    assert back.stderr.endswith(", so it stays in force; for another version: train another one\n")
     said = json.loads(run("models list spam --json").stdout)
     assert [(o["what"], o["version"], o["by"], o["note"]) for o in said["history"]] == [
         ("released", version, "ann", "first"),

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from feedmill.events.errors import UsageError
+from feedmill.events.limits import FIRST_EVENT_MS
 from feedmill.events.post import Post
 from feedmill.models.artifact import Snapshot, sha256_of
 from feedmill.models.store_files import Store, write_file
@@ -117,12 +118,24 @@ def read_snapshot(path: Path) -> tuple[LabelledPosts, SnapshotSource] | None:
         table = parquet.read_table(path)
         source = msgspec.json.decode(described, type=SnapshotSource)
         columns = {name: table[name].to_pylist() for name in _OWN_COLUMNS}
-        posts = msgspec.convert(table.drop_columns(list(_OWN_COLUMNS)).to_pylist(), list[Post])
+        posts = _posts(table.drop_columns(list(_OWN_COLUMNS)).to_pylist())
     except (ArrowException, msgspec.MsgspecError, KeyError) as error:
         raise UsageError(f"{path}: not a snapshot of this version ({error})") from error
     labels = np.array(columns["label"], dtype=np.float64)
     splits = np.array(columns["split"], dtype=np.str_)
     return LabelledPosts(source.source, posts, labels, columns["group"], splits), source
+
+
+def _posts(rows: list[dict[str, Any]]) -> list[Post]:
+    """Return posts of their columns; one of a file without times has 0, which no event has."""
+    times = [row["created_at_ms"] for row in rows]
+    for row, at_ms in zip(rows, times, strict=True):
+        row["created_at_ms"] = max(at_ms, FIRST_EVENT_MS)
+    posts = msgspec.convert(rows, list[Post])
+    return [
+        msgspec.structs.replace(post, created_at_ms=at_ms) if at_ms < FIRST_EVENT_MS else post
+        for post, at_ms in zip(posts, times, strict=True)
+    ]
 
 
 def _described(path: Path) -> bytes | None:

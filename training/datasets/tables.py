@@ -306,7 +306,8 @@ def table_rows(path: Path) -> Iterator[_TableRow]:
                 f"found `{ending or name}`"
             )
     except (OSError, EOFError) as error:
-        raise UsageError(f"cannot read {path}: {error}") from error
+        why = getattr(error, "strerror", None) or error
+        raise UsageError(f"cannot read {path}: {why}") from error
     except UnicodeDecodeError as error:
         raise UsageError(
             f"{path}: expected UTF-8, found byte {error.object[error.start]:#x}"

@@ -6,6 +6,7 @@ to choose a threshold.  `drop_leaked` ensures it, across files too.
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +23,7 @@ from feedmill.training.evaluation.bars import Mode
 from feedmill.training.evaluation.filter_metrics import DatasetReport, ScoredRows, dataset_report
 from feedmill.training.fitting.filters import fit
 from feedmill.training.fitting.ngram_models import SEED
+from feedmill.training.progress import Tell, silent
 from feedmill.training.training_data import (
     MIN_VALIDATION_ROWS,
     Dataset,
@@ -50,6 +52,8 @@ class TrainingBudget:
         How many models are trained at a time.
     unread
         The views and groups of columns of their evidence that the models do not read.
+    tell
+        Told how many models are trained.
     """
 
     alone: bool = False
@@ -57,6 +61,7 @@ class TrainingBudget:
     labelled_rows: int | None = None
     jobs: int = 1
     unread: frozenset[str] = frozenset()
+    tell: Tell = silent
 
 
 _UNBOUNDED = TrainingBudget()
@@ -99,7 +104,7 @@ def cross_validate(
     def evaluate(part: LabelledPosts) -> ScoredRows:
         return _scored(*train_without(spec, data, part, budget, own=index), part)
 
-    parts = _map_in_threads(evaluate, held_out, budget.jobs)
+    parts = _map_in_threads(evaluate, held_out, budget, f"folds of {rows.source}")
     others = [] if budget.alone else _other_sources(data, index)
     note = (
         f"{len(held_out)} folds by group; learned from {' and '.join(['its other folds', *others])}"
@@ -151,7 +156,7 @@ def models_left_out(
     if HAND_WRITTEN & set(spec.evidence.groups):
         modes.append(("left out, with lexicon", budget))
     cases = [(index, *mode) for mode in modes for index in range(len(data.labelled))]
-    return _map_in_threads(train, cases, budget.jobs)
+    return _map_in_threads(train, cases, budget, "sets left out")
 
 
 def report_left_out(data: TrainingData, left_out: LeftOut, *, look: bool) -> DatasetReport:
@@ -171,9 +176,25 @@ def _other_sources(data: TrainingData, index: int) -> list[str]:
     return [dataset.rows.source for dataset in _others(data, index)]
 
 
-def _map_in_threads(work: Callable[[S], T], items: Sequence[S], jobs: int) -> list[T]:
-    with ThreadPoolExecutor(jobs) as pool:
-        return list(pool.map(work, items))
+def _map_in_threads(
+    work: Callable[[S], T], items: Sequence[S], budget: TrainingBudget, what: str
+) -> list[T]:
+    """Do the work for each item, `budget.jobs` at a time, and tell how many are done."""
+    done = itertools.count(1)
+
+    def and_tell(item: S) -> T:
+        found = work(item)
+        budget.tell(what, next(done), len(items))
+        return found
+
+    budget.tell(what, 0, len(items))
+    with ThreadPoolExecutor(budget.jobs) as pool:
+        try:
+            return list(pool.map(and_tell, items))
+        except BaseException:
+            # At Ctrl-C, or where one fails: the others are not begun.
+            pool.shutdown(cancel_futures=True)
+            raise
 
 
 def _scored(

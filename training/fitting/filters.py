@@ -5,6 +5,7 @@ Seeded: the same data give the same sha256.
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -29,6 +30,7 @@ from feedmill.training.fitting.calibration import (
 )
 from feedmill.training.fitting.logistic import EvidenceMatrix, LinearModel
 from feedmill.training.fitting.ngram_models import SEED, folds_of
+from feedmill.training.progress import Tell, silent
 from feedmill.training.recipes import Recipe
 
 # Of each source of ordinary posts: how many train, how many long and how many cut ones are made of
@@ -78,7 +80,10 @@ class FittedFilter:
 
 
 def fit(
-    recipe: Recipe, labelled: Sequence[LabelledPosts], ordinary: Sequence[LabelledPosts]
+    recipe: Recipe,
+    labelled: Sequence[LabelledPosts],
+    ordinary: Sequence[LabelledPosts],
+    tell: Tell = silent,
 ) -> FittedFilter:
     """Train a filter.
 
@@ -91,6 +96,8 @@ def fit(
     ordinary
         Posts of which those of the split `train` teach what is fine, and those of `validation`
         choose the thresholds.  Without any, all fine rows of `labelled` choose them.
+    tell
+        Told how many of the three fits are done.
     """
     fine = [source.where(source.labels == 0) for source in ordinary]
     train = [source.split("train").sample(_ORDINARY_ROWS, SEED) for source in fine]
@@ -110,20 +117,15 @@ def fit(
     of_labelled = np.arange(len(rows)) < sum(map(len, labelled))
     group_of = _group_of(rows.groups, of_labelled) if recipe.by_group else None
 
+    fits = itertools.count()
+
     def fit_rows(mask: Mask) -> LinearModel:
+        tell(f"fitting {int(mask.sum()):,} rows", next(fits), 3)
         return matrix.fit(labels, weights, mask, recipe.inverse_penalty, group_of)
 
     linear = fit_rows(every)
     unseen = _unseen_scores(matrix, fit_rows, labels, rows.groups, linear)
-    draft = FilterModel(
-        "",
-        "",
-        linear.ngram_models,
-        recipe.evidence,
-        linear.weights,
-        linear.bias,
-        LengthCalibrator(np.zeros(0, np.int64), np.zeros(1), 1.0, 1.0),
-    )
+    draft = _draft(linear, recipe)
     choosing = [_scored(draft, rows) for rows in _choosing(fine, labelled)]
     if recipe.fine_rows_choose:
         own = of_labelled & (labels == 0)
@@ -135,6 +137,19 @@ def fit(
     trained = {part.source: len(part) for part in (*labelled, *train)}
     values = calibrator.value(unseen[of_labelled], batch.characters[of_labelled])
     return FittedFilter(replace(draft, calibrator=calibrator), trained, values)
+
+
+def _draft(linear: LinearModel, recipe: Recipe) -> FilterModel:
+    """Return a filter without a name, whose thresholds are still to be chosen."""
+    return FilterModel(
+        "",
+        "",
+        linear.ngram_models,
+        recipe.evidence,
+        linear.weights,
+        linear.bias,
+        LengthCalibrator(np.zeros(0, np.int64), np.zeros(1), 1.0, 1.0),
+    )
 
 
 def _unseen_scores(

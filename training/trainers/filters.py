@@ -22,6 +22,7 @@ from feedmill.training.evaluation.stored_models import evaluate_stored, ordinary
 from feedmill.training.fitting.filters import FittedFilter, fit
 from feedmill.training.fitting.ngram_models import SEED
 from feedmill.training.local_model import check_labels, fit_local, local_parameters
+from feedmill.training.progress import Tell, silent
 from feedmill.training.provenance import code_version, library_versions
 from feedmill.training.recipes import Recipe
 from feedmill.training.training_data import TrainingData, check_enough, recipe_for
@@ -43,12 +44,15 @@ class TrainingRun:
         Whether to measure on the test rows.
     keeps_rows
         Whether the store keeps the rows, as snapshots that the card names.
+    tell
+        Told what is done now.
     """
 
     day: str
     command: str
     look: bool = False
     keeps_rows: bool = True
+    tell: Tell = silent
 
 
 class Challenger(NamedTuple):
@@ -72,7 +76,7 @@ def train(spec: FilterSpec, data: TrainingData, out: Store, run: TrainingRun) ->
     _check_evidence(spec, recipe)
     train_rows = [dataset.rows.without_test() for dataset in data.labelled]
     check_enough(train_rows, data.ordinary_posts)
-    fitted = fit(recipe, train_rows, data.ordinary_posts)
+    fitted = fit(recipe, train_rows, data.ordinary_posts, run.tell)
     card = _card(spec, recipe, data, fitted)
     return _measure_and_save(spec, data, fitted, card, out, run)
 
@@ -94,6 +98,7 @@ def train_local(
     labelled = [dataset.rows.without_test() for dataset in data.labelled]
     ordinary = [dataset.rows.without_test() for dataset in data.ordinary]
     check_labels(labelled, ordinary)
+    run.tell("fitting", 0, 1)
     fitted = fit_local(model, recipe, labelled, ordinary)
     card = _local_card(spec, recipe, data, fitted, base_card)
     return _measure_and_save(spec, data, fitted, card, out, run)
@@ -142,6 +147,7 @@ def _measure_and_save(
     out: Store,
     run: TrainingRun,
 ) -> ModelCard:
+    run.tell("measuring")
     content = fitted.content(spec.name)
     card = msgspec.structs.replace(
         card, sha256=sha256_of(content), trained_on=run.day, command=run.command
@@ -153,6 +159,7 @@ def _measure_and_save(
         metrics={name: figure.value for name, figure in figures.items()},
         intervals={name: (figure.low, figure.high) for name, figure in figures.items()},
     )
+    run.tell("storing the rows and the model")
     card = _with_snapshots(card, data, out, run)
     save_artifact(out, card, content)
     return card

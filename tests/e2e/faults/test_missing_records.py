@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import re
-import shlex
-import subprocess
 from collections.abc import Callable
 
 from kafka import OffsetAndMetadata, TopicPartition
@@ -12,13 +9,11 @@ from kafka.admin import KafkaAdminClient
 
 from builders.engine_topics import PARTITIONS
 from builders.fault_engine import ALL_STAGES, FaultEngine
-from builders.named_commands import remove_records
+from builders.named_commands import reason_of, remove_records, run_named
 from builders.waiting import until
-from feedmill.deploy.local import kafka_tool
 from feedmill.events.partition import partition_of
 
 STOPPED = 2
-COMMAND = "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand"
 
 
 def of_partition(partition: int, name: str) -> str:
@@ -53,9 +48,8 @@ def test_a_partition_stops_loudly_and_goes_on_by_the_command_that_is_named(
     remove_records(engine, "posts", STOPPED)
 
     engine.start_worker()
-    log = engine.workers[ALL_STAGES].log
-    named = re.compile(r"kafka-consumer-groups (.*--execute)")
-    line = until(lambda: named.search(log.read_text()))[1]
+    named = f"stop all workers, then: feedmill topics reset posts:{STOPPED} --to earliest"
+    reason = until(lambda: reason_of(engine, ALL_STAGES, named))
     others = [of_partition(p, "then") for p in range(PARTITIONS) if p != STOPPED]
     for post in others:
         engine.post(post)
@@ -72,7 +66,7 @@ def test_a_partition_stops_loudly_and_goes_on_by_the_command_that_is_named(
 
     engine.workers[ALL_STAGES].stop()
     assert committed(engine, STOPPED) == before
-    subprocess.run(kafka_tool(COMMAND, *shlex.split(line)), check=True, timeout=60)
+    run_named(engine, reason)
     engine.restart(ALL_STAGES)
     engine.wait_ready()
     until(lambda: late in engine.order())

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from click.testing import CliRunner, Result
+
 from builders.fault_engine import ALL_STAGES, FaultEngine
 from builders.named_commands import create_topics, delete_topic, reason_of, run_named
 from builders.waiting import now_ms, until
+from feedmill.cli.main import main
 
 BEFORE = [f"before-{n}" for n in range(40)]
 # More records in each partition than there were: no offset is out of range.
@@ -25,6 +28,11 @@ def recreate(engine: FaultEngine, name: str) -> None:
     create_topics(engine)
 
 
+def topics_reset(engine: FaultEngine, *words: str) -> Result:
+    where = ("--kafka", engine.kafka, "--prefix", engine.prefix)
+    return CliRunner().invoke(main, ["topics", "reset", *where, *words])
+
+
 def test_posts_of_another_topic_are_not_taken_for_those_that_were_read(
     fault_engine: Callable[..., FaultEngine],
 ) -> None:
@@ -37,7 +45,7 @@ def test_posts_of_another_topic_are_not_taken_for_those_that_were_read(
     name = engine.topic("posts")
     named = f"`{name}` was deleted and created again"
     reason = until(lambda: reason_of(engine, ALL_STAGES, named))
-    assert "--delete --topic" in reason and "--reset-offsets --to-earliest" in reason
+    assert f"feedmill topics reset --kafka {engine.kafka} --prefix {engine.prefix}" in reason
     until(lambda: not any(beat["ready"] for beat in engine.instances().values()))
 
     # A restart changes nothing about it.
@@ -46,8 +54,16 @@ def test_posts_of_another_topic_are_not_taken_for_those_that_were_read(
     engine.restart(ALL_STAGES)
     until(lambda: reason_of(engine, ALL_STAGES, named))
 
+    refused = topics_reset(engine)
+    assert refused.exit_code == 1
+    assert "has 1 members: stop all workers first" in refused.stderr
     engine.workers[ALL_STAGES].stop()
+    planned = topics_reset(engine, "--dry-run").stdout.splitlines()
+    assert planned[0] == "posts: made anew"
+    assert planned[-1] == "read from the beginning: worker"
+    assert "signals.spam" in planned[1] and "counters" in planned[1]
     run_named(engine, reason)
+    assert "nothing to reset" in topics_reset(engine, "--dry-run").stdout
     engine.restart(ALL_STAGES)
     engine.wait_ready()
     until(lambda: set(engine.order()) == set(AFTER))

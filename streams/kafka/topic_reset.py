@@ -1,0 +1,201 @@
+"""Has groups go on after a topic was deleted, made anew or cut off: for `feedmill topics reset`.
+
+Offsets, signals and counts are about the records of one topic (`topic_ids`).  Where it is another
+one, what was made of `posts` and `engagements` is deleted, and the groups read from the beginning.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Literal
+
+from confluent_kafka import KafkaException
+from kafka import TopicPartition as KafkaPartition
+from kafka.admin import KafkaAdminClient, OffsetSpec
+from kafka.structs import OffsetAndMetadata
+
+from feedmill.events.errors import UsageError
+from feedmill.streams.kafka.connection import Connection
+from feedmill.streams.kafka.topic_ids import ANCHORS, INPUTS, ids_beside
+from feedmill.streams.kafka.topic_table import DEFAULT_PARTITIONS, topic_table
+from feedmill.streams.kafka.topics import create, describe, open_admin
+from feedmill.streams.settings.environment import Environment
+
+To = Literal["earliest", "latest"]
+
+_ANSWER_S = 30.0
+_WORKER = "worker"
+# What is made of the inputs, beside the signals.
+_DERIVED = ("counters", "features", "poison")
+
+
+@dataclass(frozen=True)
+class ResetPlan:
+    """What a reset is to do; topics and groups without the prefix.
+
+    Attributes
+    ----------
+    groups
+        Those that read the former topics.
+    changed
+        By topic whether it was made anew; False for one that is missing.
+    deleted
+        What was made of former records and is to be deleted.
+    created
+        What is to be created.
+    partitions
+        How many partitions the topics have that have "P" of them.
+    """
+
+    groups: tuple[str, ...]
+    changed: Mapping[str, bool]
+    deleted: tuple[str, ...]
+    created: tuple[str, ...]
+    partitions: int
+
+
+def plan_reset(environment: Environment) -> ResetPlan:
+    """Compare the topics with those that the groups of workers have read.
+
+    Raises
+    ------
+    UsageError
+        Kafka cannot be reached, or does not answer.
+    """
+    signals = environment.signals.all
+    known = _known_ids(environment)
+    states = describe(
+        environment.kafka, environment.topic_prefix, signals, client=environment.security
+    )
+    there = {environment.named(state.name): state.partitions for state in states}
+    present = _present_ids(environment, sorted({name for ids in known.values() for name in ids}))
+    changed: dict[str, bool] = {}
+    groups = []
+    for group, ids in known.items():
+        other = {name: name in present for name in ids if present.get(name) != ids[name]}
+        changed |= other
+        groups += [group] if other else []
+    derived = [name for name in there if name.startswith("signals.") or name in _DERIVED]
+    deleted = [name for name in derived if there[name] and changed.keys() & set(INPUTS) and groups]
+    missing = [name for name, count in there.items() if count is None]
+    counts = [there[spec.name] for spec in topic_table(signals) if spec.partitions == "P"]
+    partitions = next((count for count in counts if count), DEFAULT_PARTITIONS)
+    return ResetPlan(tuple(groups), changed, tuple(deleted), (*deleted, *missing), partitions)
+
+
+def reset(environment: Environment, plan: ResetPlan) -> None:
+    """Do what a plan says; what was interrupted, the same command completes.
+
+    Raises
+    ------
+    UsageError
+        A worker of the groups runs, or Kafka refuses.
+    """
+    with open_admin(environment.kafka, environment.security) as admin:
+        for group in plan.groups:
+            _refuse_members(environment, admin, group)
+        if plan.deleted:
+            admin.delete_topics([environment.topic(name) for name in plan.deleted])
+    create(
+        environment.kafka,
+        environment.topic_prefix,
+        plan.partitions,
+        environment.signals.all,
+        client=environment.security,
+    )
+    with open_admin(environment.kafka, environment.security) as admin:
+        for group in plan.groups:
+            name = environment.group(group)
+            committed = list(admin.list_group_offsets([name])[name])
+            _move(admin, name, committed, "earliest")
+
+
+def move(
+    environment: Environment,
+    group: str,
+    topic: str,
+    partition: int,
+    to: To,
+) -> int:
+    """Have a group go on in one partition from the first or after the last record; return where.
+
+    Raises
+    ------
+    UsageError
+        A worker of the group runs, there is no such partition, or Kafka refuses.
+    """
+    at = KafkaPartition(environment.topic(topic), partition)
+    with open_admin(environment.kafka, environment.security) as admin:
+        topics = {one["name"]: len(one["partitions"]) for one in admin.describe_topics()}
+        if partition >= topics.get(at.topic, 0):
+            raise UsageError(
+                f"Kafka at {environment.kafka} has no partition {at.topic}[{partition}]; `feedmill"
+                " topics describe` lists topics and partitions"
+            )
+        _refuse_members(environment, admin, group)
+        return _move(admin, environment.group(group), [at], to)[at]
+
+
+def _move(
+    admin: KafkaAdminClient,
+    group: str,
+    partitions: Sequence[KafkaPartition],
+    to: To,
+) -> dict[KafkaPartition, int]:
+    """Commit offsets without the text beside them, which is about what was read before."""
+    spec = OffsetSpec.EARLIEST if to == "earliest" else OffsetSpec.LATEST
+    topics = {one["name"] for one in admin.describe_topics()}
+    there = [at for at in partitions if at.topic in topics]
+    found = admin.list_partition_offsets(dict.fromkeys(there, spec))
+    offsets = {at: found[at].offset for at in there}
+    answers = admin.alter_group_offsets(
+        group, {at: OffsetAndMetadata(offset, "", None) for at, offset in offsets.items()}
+    )
+    failed = {at: error for at, error in answers.items() if error.errno}
+    for at, error in failed.items():
+        raise UsageError(
+            f"the group {group} keeps its offset of {at.topic}[{at.partition}]:"
+            f" {error.__name__}; stop all workers, and run the command again"
+        )
+    return offsets
+
+
+def _known_ids(environment: Environment) -> dict[str, dict[str, str]]:
+    """Return by group of workers the ids of the topics that it has read."""
+    with open_admin(environment.kafka, environment.security) as admin:
+        prefix = environment.group(_WORKER)
+        named = sorted(str(group["group_id"]) for group in admin.list_groups())
+    groups = [
+        name.removeprefix(environment.topic_prefix)
+        for name in named
+        if name == prefix or name.startswith(f"{prefix}-")
+    ]
+    with closing(Connection(environment)) as connection:
+        asked = {group: connection.offsets.committed(group, ANCHORS) for group in groups}
+        try:
+            return {group: ids_beside(asked[group].result(_ANSWER_S)) for group in groups}
+        except (KafkaException, TimeoutError) as error:
+            raise UsageError(
+                f"Kafka at {environment.kafka}: {error}; is a worker in the middle of a commit?"
+                " Stop all workers, and run the command again"
+            ) from error
+
+
+def _present_ids(environment: Environment, topics: Sequence[str]) -> dict[str, str]:
+    with closing(Connection(environment)) as connection:
+        try:
+            return connection.offsets.topic_ids(topics).result(_ANSWER_S)
+        except (KafkaException, TimeoutError) as error:
+            raise UsageError(f"Kafka at {environment.kafka}: {error}; start it") from error
+
+
+def _refuse_members(environment: Environment, admin: KafkaAdminClient, group: str) -> None:
+    name = environment.group(group)
+    members = admin.describe_groups([name])[name]["members"]
+    if members:
+        raise UsageError(
+            f"the group {name} has {len(members)} members: stop all workers first; one that was"
+            " killed counts until its session ends, FEEDMILL_SESSION_TIMEOUT_MS later"
+        )

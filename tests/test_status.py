@@ -1,0 +1,72 @@
+"""The README's status is true: what it calls missing is missing, and no command does it."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+
+from feedmill.cli.main import COMMANDS, main
+from feedmill.events.errors import BadSetting
+from feedmill.events.settings import Settings
+from feedmill.events.signal import SignalNames
+
+README = Path(__file__).parents[1] / "README.md"
+
+
+def refused(key: str, value: object) -> bool:
+    """Whether every stage refuses this setting."""
+    record = json.dumps({"value": value}).encode()
+    try:
+        Settings(SignalNames()).fold(key.encode(), record, 0)
+    except BadSetting:
+        return True
+    return False
+
+
+# What the README calls missing, and whether it is.
+MISSING = {
+    "explore": lambda: refused("weights", {"quality": 1, "engagement": 1, "explore": 0.1}),
+    "rankings": lambda: refused("rankings/global", {}),
+    "follows": lambda: refused("feeds/mine", {"match": {"follows": ["ann"]}}),
+    "experiments": lambda: refused("experiments/one", {}),
+    "doctor": lambda: "doctor" not in COMMANDS,
+}
+
+
+def missing_by_readme() -> str:
+    after = README.read_text("utf-8").partition("These parts do not exist yet.")[2]
+    return after.partition("\n\nKnown")[0]
+
+
+@pytest.mark.parametrize("name", MISSING)
+def test_what_the_status_calls_missing_is_missing(name: str) -> None:
+    assert name in missing_by_readme()
+    assert MISSING[name]()
+
+
+def commands(command: click.Command, name: str = "") -> Iterator[tuple[str, click.Command]]:
+    """Every command by its last word, with its groups."""
+    yield name, command
+    if isinstance(command, click.Group):
+        context = click.Context(command)
+        for word in command.list_commands(context):
+            child = command.get_command(context, word)
+            assert child is not None
+            yield from commands(child, word)
+
+
+def test_what_there_is_a_command_for_is_not_called_missing() -> None:
+    text = missing_by_readme()
+    assert set(re.findall(r"`([a-z]+)`", text)) <= set(MISSING)
+    text = re.sub("`.*?`", "", text)
+    for command_name, command in commands(main):
+        options = [name.strip("-") for each in command.params for name in each.opts]
+        for name in filter(None, (command_name, *options)):
+            is_said = re.search(rf"\b{name.removesuffix('y')}(y|ies|s)?\b", text)
+            # The words of "personal feeds" and "asks for one".
+            assert not is_said or name in ("feed", "for"), (command_name, name)
