@@ -7,7 +7,7 @@ final dot, so that two spellings of one host are equal.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from functools import cache, lru_cache
 from itertools import chain
 
@@ -18,8 +18,6 @@ from feedmill.features.international_hosts import to_ascii
 from feedmill.features.text.remembered import remembered
 
 _MAX_HOST_CHARACTERS = 253
-# So many hosts of a text are read at first, and so many times as many next: some readers want few.
-_FIRST_HOSTS, _MORE_HOSTS = 8, 16
 # Invisible characters are part of a run, so that they do not cut a host in two.
 _AUTHORITY = "[^\\s/\\\\?#\"'<>`|{}^,;()]+"
 _SCHEME = r"[A-Za-z][A-Za-z0-9+.-]{0,30}:"
@@ -34,7 +32,11 @@ _ADDRESS_IN_TEXT = re.compile(
     re.IGNORECASE,
 )
 _LABEL = "[a-z0-9](?:[a-z0-9-]*[a-z0-9])?"
-_HOST = re.compile(rf"(?:{_LABEL.replace('9', '9_')}\.)+{_LABEL}\Z")
+_INNER_LABEL = _LABEL.replace("9", "9_")
+# In a line each; `www.` belongs to a host where only one label is behind it.
+_CANONICAL = re.compile(
+    rf"^(?:www\.(?=[a-z0-9_-]+\.[a-z0-9_]))?((?:{_INNER_LABEL}\.)+{_LABEL})\.*$|^.*$", re.MULTILINE
+)
 _LAST_LABEL = re.compile(r"\.(?:[a-z]{2,}|xn--[a-z0-9-]+)\Z")
 _DOT_INSIDE = re.compile(rf"{_DOT}[^\s.]")
 # The same in ASCII, at a fifth of the time: most texts are, and have no address.
@@ -43,26 +45,19 @@ _DOT_INSIDE_ASCII = re.compile(r"\.[^\s.]")
 
 def hosts_of(post: Post) -> tuple[str, ...]:
     """Return the hosts of a post's links, then of its text, each once; not those of its media."""
-    return tuple(dict.fromkeys([*_link_hosts(post), *_text_hosts(post)]))
+    link_hosts = [host for link in post.links or () if (host := host_of(link))]
+    return tuple(dict.fromkeys([*link_hosts, *_split(_lines_of_hosts(post.text))]))
 
 
-def first_hosts(post: Post, most: int) -> tuple[str, ...]:
-    """Return the first of `hosts_of`, without a look at those behind."""
-    found: dict[str, None] = {}
-    for host in chain(_link_hosts(post), hosts_in(post.text)):
-        if len(found) == most:
-            break
-        found[host] = None
-    return tuple(found)
+def domains_of_post(post: Post) -> Collection[str]:
+    """Return every domain that has a host of the post's links, media and text in it.
 
-
-def _link_hosts(post: Post) -> Iterator[str]:
-    return (host for link in post.links or () if (host := host_of(link)))
-
-
-def _text_hosts(post: Post) -> Sequence[str]:
-    lines = _lines_of_hosts(post.text)
-    return lines.split("\n") if lines else ()
+    In canonical form, each once.
+    """
+    links = chain(post.links or (), (media.url for media in post.media or ()))
+    domains = _domains(host for link in links if (host := host_of(link)))
+    domains.update(dict.fromkeys(_split(_lines_of_domains(post.text))))
+    return domains
 
 
 @remembered
@@ -70,20 +65,24 @@ def _lines_of_hosts(text: str) -> str:
     return "\n".join(dict.fromkeys(hosts_in(text)))
 
 
-def domains_of_post(post: Post) -> Iterator[str]:
-    """Yield every domain that has a host of the post's links, media and text in it.
+@remembered
+def _lines_of_domains(text: str) -> str:
+    return "\n".join(_domains(_split(_lines_of_hosts(text))))
 
-    In canonical form, each once.
-    """
-    seen: set[str] = set()
-    media_hosts = (host_of(media.url) or "" for media in post.media or ())
-    for host in chain(_link_hosts(post), _text_hosts(post), media_hosts):
-        for domain in _with_parents(host):
-            if domain in seen:
-                # And so are those above it.
-                break
-            seen.add(domain)
-            yield domain
+
+def _split(lines: str) -> Sequence[str]:
+    return lines.split("\n") if lines else ()
+
+
+def _domains(hosts: Iterable[str]) -> dict[str, None]:
+    """Return hosts and the domains above them, each once."""
+    domains: dict[str, None] = {}
+    for host in hosts:
+        # Above a domain that is known all are.
+        while host and host not in domains:
+            domains[host] = None
+            host = host.partition(".")[2]  # noqa: PLW2901 - the domain above
+    return domains
 
 
 def _with_parents(host: str) -> Iterator[str]:
@@ -101,16 +100,10 @@ def hosts_in(text: str) -> Iterator[str]:
     if not (_DOT_INSIDE_ASCII if text.isascii() else _DOT_INSIDE).search(text):
         return
     found = _ADDRESS_IN_TEXT.findall(text)
-    start, size = 0, _FIRST_HOSTS
-    while start < len(found):
-        some = found[start : start + size]
-        start, size = start + size, _MORE_HOSTS * size
-        written = [
-            _without_user(with_scheme) if with_scheme else bare for with_scheme, bare in some
-        ]
-        for (with_scheme, _), host in zip(some, _canonical_hosts(written), strict=True):
-            if host and (with_scheme or _LAST_LABEL.search(host)):
-                yield host
+    written = [_without_user(with_scheme) if with_scheme else bare for with_scheme, bare in found]
+    for (with_scheme, _), host in zip(found, _canonical_hosts(written), strict=True):
+        if host and (with_scheme or _LAST_LABEL.search(host)):
+            yield host
 
 
 def host_of(url: str) -> str | None:
@@ -124,26 +117,20 @@ def canonical_host(host: str) -> str | None:
 
     Numeric addresses are hosts; a single name such as `localhost` is not.
     """
-    return _canonical_hosts([host])[0]
+    return _canonical_hosts([host])[0] or None
 
 
-def _canonical_hosts(hosts: Sequence[str]) -> list[str | None]:
-    """As `canonical_host`, of many at once."""
+def _canonical_hosts(hosts: Sequence[str]) -> Sequence[str]:
+    """As `canonical_host`, of many at once; "" where there is no host."""
     most = 4 * _MAX_HOST_CHARACTERS
-    hosts = ["" if len(host) > most or "\n" in host else host for host in hosts]
+    hosts = ["" if len(host) > most or "\n" in host else host.rstrip(".") for host in hosts]
     international = [host for host in hosts if not host.isascii()]
-    if not international:
-        return [*map(_canonical, hosts)]
-    in_ascii = dict(zip(international, to_ascii(international), strict=True))
-    return [_canonical(in_ascii.get(host, host) or "") for host in hosts]
-
-
-def _canonical(host: str) -> str | None:
-    host = host.lower().rstrip(".")
-    if len(host) > _MAX_HOST_CHARACTERS or not _HOST.match(host):
-        return None
-    without_www = host.removeprefix("www.")
-    return without_www if "." in without_www else host
+    if international:
+        in_ascii = dict(zip(international, to_ascii(international), strict=True))
+        hosts = [in_ascii.get(host, host) or "" for host in hosts]
+    lines = "\n".join(host if len(host) <= _MAX_HOST_CHARACTERS else "" for host in hosts)
+    found: list[str] = _CANONICAL.findall(lines.lower()) if hosts else []
+    return found
 
 
 def domains_of_host(host: str) -> list[str]:

@@ -16,7 +16,7 @@ import numpy as np
 
 from feedmill.events.post import Post
 from feedmill.events.settings import Settings
-from feedmill.features.hosts import first_hosts, registered_domain
+from feedmill.features.hosts import hosts_of, registered_domain
 from feedmill.filters.source_window import (
     WINDOW_MS,
     WINDOW_RECORDS,
@@ -43,7 +43,7 @@ def sources_of(post: Post) -> tuple[str, ...]:
     if post.lang is not None:
         sources.append(f"lang:{post.lang}")
     sources.append(f"author:{post.author_id}")
-    sources += [f"host:{registered_domain(host)}" for host in first_hosts(post, _MAX_HOSTS)]
+    sources += [f"host:{registered_domain(host)}" for host in hosts_of(post)[:_MAX_HOSTS]]
     return tuple(dict.fromkeys(sources))
 
 

@@ -7,9 +7,10 @@ them.  No I/O and no clock.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
+from itertools import chain
 from typing import Literal, get_args
 
 import numpy as np
@@ -123,11 +124,15 @@ class ListSet:
     ) -> None:
         """Lower `best`, (n,), to the first of these lists that holds something of a post."""
         entries_of = _ENTRIES[kind]
-        pairs = [(row, entry) for row, post in enumerate(posts) for entry in entries_of(post)]
-        if not pairs:
+        entries = [entries_of(post) for post in posts]
+        digests = [
+            blake2b(entry.encode("utf-8", "replace"), digest_size=DIGEST_BYTES).digest()
+            for entry in chain.from_iterable(entries)
+        ]
+        if not digests:
             return
-        rows = np.array([row for row, _ in pairs])
-        wanted = np.array([digest_of(entry) for _, entry in pairs], dtype=DIGESTS)
+        rows = np.arange(len(posts)).repeat([*map(len, entries)])
+        wanted = np.frombuffer(b"".join(digests), dtype=DIGESTS)
         for rank, one in lists:
             np.minimum.at(best, rows[one.holds(wanted)], rank)
 
@@ -144,7 +149,7 @@ class ListSet:
                     np.minimum.at(best, rows[held], rank)
 
 
-_ENTRIES: Mapping[ListKind, Callable[[Post], Iterable[str]]] = {
+_ENTRIES: Mapping[ListKind, Callable[[Post], Collection[str]]] = {
     "domains": domains_of_post,
     "media": hashes_of,
     "authors": authors_of,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,7 +46,7 @@ def _labels_of(post: Post) -> Sequence[str]:
 
 
 # Of each kind of entry the form in which it is compared, and what a post has of it in that form.
-_KINDS: Mapping[str, tuple[Callable[[str], str | None], Callable[[Post], Iterable[str]]]] = {
+_KINDS: Mapping[str, tuple[Callable[[str], str | None], Callable[[Post], Collection[str]]]] = {
     "authors": (str, authors_of),
     "self_labels": (str.casefold, _labels_of),
     "media_sha256": (str.lower, hashes_of),
@@ -114,8 +114,10 @@ class RuleSet:
     def _matching(self, post: Post) -> Iterator[int]:
         """The ranks of the rules that match, some of them more than once."""
         for entries_of, table in self._tables:
-            for entry in entries_of(post):
-                yield from table.get(entry, ())
+            entries = entries_of(post)
+            if not table.keys().isdisjoint(entries):
+                for entry in entries:
+                    yield from table.get(entry, ())
         if self._phrases or self._patterns:
             yield from self._matching_text(post.text)
 

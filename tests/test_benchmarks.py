@@ -24,6 +24,7 @@ Load(environment, Watcher(environment)).engagements(rate=1000, seconds=1)
         ("bench_combine.py", "--sizes 2000", "2,000  gates"),
         ("bench_history.py", "--posts 800 --rounds 1", "µs"),
         ("bench_hostile_feeds.py", "--posts 300 --invented 30 --overrides 20", "ties"),
+        ("bench_hostile_texts.py", "--length 500 --rounds 1", "the worst"),
         ("bench_lists.py", "--entries 2000 --posts 200 --rounds 1", "all four"),
         ("bench_memory.py", "--posts 500 --combiner-only", "bytes a live post at 500"),
         ("bench_ranking.py", "--sizes 300,600 --events 3", "engagement"),

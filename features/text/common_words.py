@@ -111,8 +111,8 @@ def word_costs(letters: Bytes, starts: Indices) -> Costs:
     crcs: Checksums = np.full(len(starts), _BEGIN)
     # Row by row: what one of them needs stays in the processor's cache.
     for length, row in enumerate(costs, 1):
-        last = padded.take(starts + (length - 1))
-        crcs = (crcs >> 8) ^ bytes_of.take(crcs.astype(np.uint8) ^ last)
+        last: Bytes = padded.take(starts + (length - 1))
+        crcs = np.bitwise_xor(crcs >> 8, bytes_of.take(crcs.astype(np.uint8) ^ last))
         row[:] = unknown_cost(length)
         maybe = words.has_lower_bits.take(~crcs & _FILTER).nonzero()[0]
         checksums = ~crcs.take(maybe)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from itertools import accumulate
 from typing import Any, cast
 
 from builders.records import StoredRecord
@@ -71,7 +72,9 @@ class FakeLog:
             for known in (self._asking, self._positions, self._ends):
                 known.pop(source, None)
 
-    def read(self, most: int, wait_s: float = 0.0) -> list[RecordBatch]:
+    def read(
+        self, most: int, wait_s: float = 0.0, *, most_bytes: int = 1 << 60
+    ) -> list[RecordBatch]:
         for source, start in self._asking.items():
             self._positions[source], self._ends[source] = start, self.end(source)
             self.reads.append((source, start))
@@ -82,6 +85,10 @@ class FakeLog:
             records = [r for r in self.topics.get(source, []) if position <= r.offset < until][
                 :most
             ]
+            # The record that reaches the bound is the last one.
+            sizes = accumulate((len(record.value or b"") for record in records), initial=0)
+            records = [r for r, before in zip(records, sizes, strict=False) if before < most_bytes]
+            most_bytes -= sum(len(record.value or b"") for record in records)
             if records:
                 most -= len(records)
                 batches.append(RecordBatch(source, cast(Any, records)))

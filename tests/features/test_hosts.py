@@ -10,7 +10,6 @@ from builders.events import post
 from feedmill.features.hosts import (
     canonical_host,
     domains_of_host,
-    first_hosts,
     host_of,
     hosts_in,
     hosts_of,
@@ -158,13 +157,6 @@ def test_international_hosts_are_not_written_letter_by_letter() -> None:
         sys.setprofile(None)
     assert written[0] == hosts[0].encode("idna").decode()
     assert calls < 3 * len(hosts)
-
-
-def test_the_first_hosts_are_those_of_all() -> None:
-    text = " ".join(f"\u0434{n}.\u0440\u0444 b{n % 3}.example" for n in range(100))
-    of_post = post(text=text, links=("https://a.example",))
-    for most in (0, 1, 8, 50, 1_000):
-        assert first_hosts(of_post, most) == hosts_of(of_post)[:most]
 
 
 def test_a_line_break_is_in_no_host() -> None:
