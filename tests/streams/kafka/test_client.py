@@ -1,6 +1,8 @@
 """What every client of librdkafka is made with."""
 
 import json
+import subprocess
+import sys
 import time
 from dataclasses import replace
 from functools import partial
@@ -9,6 +11,7 @@ from typing import Any
 import pytest
 from confluent_kafka import TopicPartition
 
+from builders.bombs import bomb, send_batch
 from builders.kafka_log import KafkaLog, until
 from builders.lost_brokers import NO_BROKERS
 from feedmill.deploy.local import StackAddress
@@ -139,3 +142,38 @@ def test_a_client_is_lost_once_it_has_known_no_broker_for_some_time() -> None:
 def _json(value: Any) -> str:
     # As librdkafka writes it.
     return json.dumps(value, separators=(",", ":"))
+
+
+# Reads so many records, and says how much memory that took at most, MB.
+READER = """
+import re, sys
+from pathlib import Path
+from confluent_kafka import TopicPartition
+from feedmill.streams.kafka.client import ClientHealth, new_log_consumer
+from feedmill.streams.settings.environment import Environment
+
+def peak_mb():
+    return int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) // 1024
+
+kafka, topic, count = sys.argv[1:]
+consumer = new_log_consumer(Environment(kafka=kafka), ClientHealth())
+before, found = peak_mb(), 0
+consumer.assign([TopicPartition(topic, 0, 0)])
+while found < int(count):
+    found += sum(message.error() is None for message in consumer.consume(100, 0.1))
+print(peak_mb() - before)
+"""
+
+
+def test_a_fetch_of_many_batches_that_inflate_takes_bounded_memory(
+    stack: StackAddress, prefix: str
+) -> None:
+    kafka = KafkaLog.created(stack.kafka, prefix, partitions=1)
+    topic = kafka.environment.topic("posts")
+    # Each is read, since it stays below what librdkafka inflates; all of them take 35 kB.
+    batch = bomb("zstd", 2_600_000)
+    for _ in range(150):
+        send_batch(stack.kafka, topic, 0, batch)
+    command = [sys.executable, "-c", READER, stack.kafka, topic, "750"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    assert int(done.stdout) < 300
