@@ -272,7 +272,7 @@ def test_refused_settings_write_no_heartbeat_before_its_time(
     with looping(worker):
         until(lambda: worker.settings.log.all_live() and not worker.status.ready_reason())
         before, refused = len(kafka.read("instances")), 0
-        for _ in range(40):
+        for _ in range(20):
             kafka.produce("config", [(b"weights", b'{"value": {"quality": -1}}')] * 5)
             refused += 5
             until(partial(refusals, worker, refused), every=0.002)
