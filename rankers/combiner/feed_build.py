@@ -121,7 +121,7 @@ class FeedBuild:
             rows = made.shown_rows(slice(start, start + _COUNTED_ROWS))
             made.count(rows.tolist(), post.group[rows].tolist(), self._now_ms)
             yield
-        for name in made.places.give():
+        for name in (yield from made.places.give()):
             if made.takes(name) and name not in made.feeds:
                 made.feeds[name] = made.new(name)
         yield

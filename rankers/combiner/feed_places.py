@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Generator, Iterable, Mapping
 from typing import Final
 
 from feedmill.events.feeds import pattern_of
@@ -78,12 +78,15 @@ class FeedPlaces:
         placed = self._placed.get(pattern_of(feed) or "")
         return placed is None or feed in placed
 
-    def give(self) -> set[str]:
-        """Give the places anew where authors came or went; all feeds that have one by that."""
+    def give(self) -> Generator[None, None, set[str]]:
+        """Give places anew where authors came or went; all feeds that have one by that.
+
+        Yields every few milliseconds.  Meanwhile nothing is forgotten.
+        """
         given: set[str] = set()
         for pattern, authors in self.counts.items():
             if authors.has_moved:
-                self._placed[pattern] = authors.placed(self._limits[pattern])
+                self._placed[pattern] = yield from authors.placed(self._limits[pattern])
             given |= self._placed[pattern]
         return given
 

@@ -47,6 +47,8 @@ class LiveFeeds:
         self._target = settings
         self._short: set[str] = set()
         self._is_all_due = self._are_places_due = False
+        self._giving: Iterator[None] = iter(())
+        self._got_place: set[str] = set()
         self._build: FeedBuild | None = None
         self._set = FeedSet(view, policies, self._lookup, settings, FeedMatcher(settings))
         self._policies.scores(settings, "")
@@ -123,6 +125,11 @@ class LiveFeeds:
 
     def work(self, now_ms: int, has_time: HasTime) -> bool:
         """Bring the feeds to the newest settings; returns whether there is more to do."""
+        if self._are_places_due and self._build is None:
+            self._are_places_due, self._giving = False, self._give_places()
+        while next(self._giving, self) is not self:
+            if not has_time():
+                return True
         while (build := self._build or self._plan()) is not None:
             self._build = build
             while build.work(now_ms):
@@ -151,7 +158,7 @@ class LiveFeeds:
 
     def _plan(self) -> FeedBuild | None:
         """What must be made anew, if anything; settings that need nothing are followed at once."""
-        got_place = self._give_places()
+        got_place, self._got_place = self._got_place, set[str]()
         is_all, self._is_all_due = self._is_all_due, False
         is_uncounted = bool(self._set.places.uncounted)
         is_settled = self._target is self.settings and not (is_all or is_uncounted)
@@ -207,16 +214,13 @@ class LiveFeeds:
         for name in own_policies(settings):
             self._policies.scores(settings, name)
 
-    def _give_places(self) -> set[str]:
-        """Drop feeds that lost their places; returns those that got one and are to be made."""
+    def _give_places(self) -> Iterator[None]:
+        """Drop feeds that lost their places, and have those made that got one."""
         places = self._set.places
-        is_due, self._are_places_due = self._are_places_due, False
-        if not is_due or not places.counts:
-            return set()
-        given = places.give()
+        given = yield from places.give()
         self._drop_displaced()
         places.end_counts(self.feeds)
-        return given - self.feeds.keys()
+        self._got_place = given - self.feeds.keys()
 
     def _drop_displaced(self) -> None:
         """Remove feeds on demand that have no place."""

@@ -18,11 +18,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from builders.contract_oracle import GATES, HOUR_MS, NAMES, PATTERNS, Oracle
-from builders.contract_score import truth_of
+from builders.redis_model import RedisModel
 from feedmill.events.override import Override, OverrideKey, OverrideVerdict
 from feedmill.events.post import Deletion, Post
 from feedmill.events.signal import Signal
-from feedmill.rankers.combiner import Combiner, FeedChange, SignalsChange
+from feedmill.rankers.combiner import Combiner
 
 START_MS = 1_700_000_000_000
 # Their order differs by bytes, by UTF-16 and by number.
@@ -49,80 +49,13 @@ KINDS = {
 PER_RECORD = 10  # offsets between two records of one post
 
 
-class Redis:
-    """What the changes make of Redis."""
-
-    def __init__(self) -> None:
-        self.feeds: dict[str, dict[str, float]] = {}
-        self.info: dict[str, dict[str, Any]] = {}
-        self.hashes: dict[str, dict[str, str | bytes]] = {}
-        self.expires: dict[str, int] = {}
-
-    def take(
-        self,
-        signals: Iterable[SignalsChange],
-        feeds: Iterable[FeedChange],
-        removed_feeds: Iterable[str],
-    ) -> None:
-        for change in signals:
-            self._take_signals(change)
-        for feed in feeds:
-            self._take_feed(feed)
-        for name in removed_feeds:
-            self.feeds.pop(name, None)
-
-    def _take_signals(self, change: SignalsChange) -> None:
-        if not change.fields:
-            self.hashes.pop(change.post_id, None)
-            return
-        assert change.whole or change.post_id in self.hashes
-        held = {} if change.whole else self.hashes[change.post_id]
-        held.update(change.fields)
-        self.hashes[change.post_id] = {name: value for name, value in held.items() if value}
-        self.expires[change.post_id] = change.expires_at_ms
-
-    def _take_feed(self, change: FeedChange) -> None:
-        held = {} if change.whole else self.feeds[change.feed]
-        for post_id in change.removed:
-            del held[post_id]
-        held.update(change.entries)
-        self.feeds[change.feed] = held
-        assert change.size == len(held)
-        if change.whole:
-            info = {"weights": change.weights.as_dict(), "gates": dict(change.gates)}
-            self.info[change.feed] = json.loads(json.dumps(info, default=_fields))
-
-    def ranking(self, feed: str) -> list[tuple[str, float]]:
-        """As ZRANGE REV has it."""
-        entries = self.feeds[feed].items()
-        return sorted(entries, key=lambda one: (one[1], one[0].encode()), reverse=True)
-
-    def fields(self, post_id: str) -> dict[str, Any]:
-        texts = {
-            name: value.decode() if isinstance(value, bytes) else value
-            for name, value in self.hashes[post_id].items()
-        }
-        found = truth_of(texts)
-        if "override" in found:
-            first = found["override"]
-            shown = [first, *first.pop("others", [])]
-            strength = ["hide", "demote", "allow"]
-            assert first["verdict"] == min((o["verdict"] for o in shown), key=strength.index)
-            found["override"] = {(o["subject"], o["gate"], o["verdict"]) for o in shown}
-        return found
-
-
-def _fields(struct: Any) -> dict[str, Any]:
-    return {name: getattr(struct, name) for name in struct.__struct_fields__}
-
-
 class World:
     """The same operations on the combiner and on the oracle."""
 
     def __init__(self) -> None:
         self.combiner = Combiner(NAMES)
         self.oracle = Oracle()
-        self.redis = Redis()
+        self.redis = RedisModel()
         self.now_ms = START_MS
         self.ticked_ms = 0
         self.records = dict.fromkeys(POSTS, 0)  # how many records of each post there were
@@ -305,7 +238,7 @@ class World:
         self.combiner.rewrite(feeds, [*posts, "unknown"])
 
     def all(self, _: Random) -> None:
-        self.redis = Redis()
+        self.redis = RedisModel()
         self.combiner.rewrite_all()
 
     def check(self, _: Random) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from feedmill.rankers.combiner.feed_authors import MOST_FEEDS_OF_AUTHOR, FeedAuthors, claim_order
 from feedmill.rankers.combiner.feed_places import FeedPlaces
+from feedmill.rankers.combiner.feed_set import result_of
 
 ROWS, AUTHORS, GROUPS = 300, 40, 60
 
@@ -47,6 +48,10 @@ class Counted:
         return set(sorted(of_feeds, key=claim)[:limit])
 
 
+def placed(counted: Counted, limit: int) -> set[str]:
+    return result_of(counted.authors.placed(limit))
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_any_changes_give_what_counting_anew_gives(seed: int) -> None:
     random, counted = Random(seed), Counted()
@@ -68,11 +73,11 @@ def test_any_changes_give_what_counting_anew_gives(seed: int) -> None:
                 counted.rows = {r: one for r, one in counted.rows.items() if one[0] != group}
             for limit in (1, 5, 40, 10_000):
                 expected = counted.expected(limit)
-                assert counted.authors.placed(limit) == expected
+                assert placed(counted, limit) == expected
                 assert counted.authors.waiting == len(counted.of_feeds()) - len(expected)
     for row in range(ROWS):
         counted.count(row, -1, -1, 0)
-    assert counted.authors.placed(5) == set()
+    assert placed(counted, 5) == set()
     assert not counted.authors._feeds_of_author.values.any()
     assert len(counted.authors._spare_pairs) == counted.authors._pair_bound < ROWS * 16
 
@@ -85,13 +90,13 @@ def test_an_author_of_many_feeds_counts_in_none_of_them() -> None:
     counted.count(1, 1, 2, 1)
     # 16 feeds are not many: all are of one level.
     order = sorted((*names, "mine"), key=claim_order)
-    assert counted.authors.placed(3) == set(order[:3])
+    assert placed(counted, 3) == set(order[:3])
     counted.count(2, 1, 1, 1)
-    assert counted.authors.placed(1) == {"mine"}
+    assert placed(counted, 1) == {"mine"}
     counted.count(3, 2, 3, 1)
-    assert counted.authors.placed(2) == {"mine", "c0"}
+    assert placed(counted, 2) == {"mine", "c0"}
     # A second post of the author there changes nothing, nor does the end of one of them.
-    counted.authors.placed(2)
+    placed(counted, 2)
     counted.count(4, 2, 3, 1)
     counted.count(3, 2, 3, 0)
     assert not counted.authors.has_moved
@@ -103,10 +108,10 @@ def test_a_feed_is_refused_once() -> None:
     for n in range(5):
         counted.count(n, n, n, 1)
     for _ in range(3):
-        assert len(counted.authors.placed(2)) == 2
+        assert len(placed(counted, 2)) == 2
         assert counted.authors.refused == 3
     counted.count(0, 0, 0, 0)
-    assert counted.authors.placed(4) == {f"c{n}" for n in range(1, 5)}
+    assert placed(counted, 4) == {f"c{n}" for n in range(1, 5)}
     assert (counted.authors.waiting, counted.authors.refused) == (0, 3)
 
 
@@ -117,7 +122,7 @@ def test_what_is_counted_of_invented_communities_takes_little() -> None:
         counted.names[row] = tuple(f"c{16 * row + n}" for n in range(16))
         counted.authors.count(row, row, 1, 2**16 - 1)
     assert counted.authors.used_bytes < 40 * communities
-    assert counted.authors.placed(1000) == set(
+    assert placed(counted, 1000) == set(
         sorted((name for names in counted.names.values() for name in names), key=claim_order)[:1000]
     )
 
@@ -144,15 +149,15 @@ def test_counting_ends_where_places_are_plenty() -> None:
     places.counts["community:*"] = counted.authors
     for n in range(12):
         counted.count(n, n, n, 1)
-    assert len(places.give()) == 10
+    assert len(result_of(places.give())) == 10
     assert places.waiting == {"community:*": 2}
     for n in range(3):
         counted.count(n, n, n, 0)
-    given = places.give()
+    given = result_of(places.give())
     places.end_counts(given)
     assert places.are_short("community:x")  # nine of ten are not plenty
     counted.count(3, 3, 3, 0)
-    given = places.give()
+    given = result_of(places.give())
     places.end_counts(given - {"community:5"})
     assert places.are_short("community:x")  # one is not made yet
     places.end_counts(given)

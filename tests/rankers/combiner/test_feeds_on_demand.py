@@ -1,0 +1,177 @@
+"""Feeds on demand come and go with shown posts, and those of most authors have the places."""
+
+from __future__ import annotations
+
+from random import Random
+
+import pytest
+
+from builders.events import HOUR_MS, NOW_MS
+from builders.ranked_posts import HIDDEN, SHOWN, Posts
+from feedmill.rankers.combiner.feed_authors import claim_order
+
+
+def made_feeds(posts: Posts) -> set[str]:
+    return set(posts.settle()) - {"global"}
+
+
+def test_hidden_posts_make_no_feed_and_take_no_place() -> None:
+    posts = Posts()
+    for i in range(1200):
+        posts.add(f"spam{i}", spam=HIDDEN, communities=(f"bad{i}", f"worse{i}"), lang=f"x{i}")
+    posts.add("ham", communities=("good",), lang="en")
+    assert made_feeds(posts) == {"community:good", "lang:en"}
+    assert posts.combiner.places.refused == 0
+    assert posts.combiner.places.waiting == {"community:*": 0, "lang:*": 0}
+
+
+def test_a_feed_goes_with_its_last_post_and_comes_again() -> None:
+    posts = Posts()
+    posts.add("a", communities=("c",))
+    posts.add("b", communities=("c",))
+    assert made_feeds(posts) == {"community:c"}
+    posts.signal("spam", "a", HIDDEN)
+    posts.delete("b")
+    assert made_feeds(posts) == set()
+    assert posts.combiner.feeds == ("global",)
+    posts.signal("spam", "a", SHOWN)
+    assert set(posts.settle()["community:c"]) == {"a"}
+
+
+def test_a_demoted_post_makes_a_feed() -> None:
+    posts = Posts()
+    posts.add("a", spam=0.7, communities=("c",))
+    assert made_feeds(posts) == {"community:c"}
+
+
+def test_a_post_out_of_the_window_makes_none() -> None:
+    posts = Posts()
+    posts.set("feeds/community:*", {"window_hours": 1})
+    posts.add("a", communities=("c",), created_at_ms=NOW_MS - 2 * HOUR_MS)
+    assert made_feeds(posts) == set()
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_which_feeds_have_places_does_not_depend_on_the_order_of_reading(seed: int) -> None:
+    posts, random = Posts(), Random(seed)
+    posts.set("feeds/community:*", {"max_feeds": 3})
+    for i in random.sample(range(60), 60):
+        # c19 has two authors, and so does c0, all of whose posts are hidden.
+        spam = HIDDEN if i % 20 < 4 else SHOWN
+        author = f"a{i % 40}" if i % 20 in (0, 19) else f"a{i % 20}"
+        posts.add(f"p{i}", spam=spam, author_id=author, communities=(f"c{i % 20}",))
+        if random.random() < 0.2:
+            posts.settle()
+    feeds = posts.settle()
+    of_one = sorted((f"community:c{i}" for i in range(4, 19)), key=claim_order)
+    assert set(feeds) - {"global"} == {"community:c19", *of_one[:2]}
+    # One that waited has the posts from then, too.
+    assert set(feeds["community:c19"]) == {"p19", "p39", "p59"}
+
+
+def test_a_feed_that_waits_gets_the_place_of_one_that_goes() -> None:
+    posts = Posts()
+    posts.set("feeds/community:*", {"max_feeds": 1})
+    for i, authors in enumerate((4, 2, 1)):
+        for n in range(authors):
+            posts.add(f"p{i}.{n}", communities=(f"c{i}",))
+    assert made_feeds(posts) == {"community:c0"}
+    posts.signal("spam", "p1.0", HIDDEN)
+    posts.signal("spam", "p1.1", HIDDEN)  # so c1 has nothing to show when its turn comes
+    for n in range(4):
+        posts.delete(f"p0.{n}")
+    assert set(posts.settle()["community:c2"]) == {"p2.0"}
+    assert posts.combiner.feeds == ("global", "community:c2")
+
+
+def test_a_community_of_several_authors_gets_a_place_of_many_invented_ones() -> None:
+    posts = Posts()
+    posts.set("feeds/community:*", {"max_feeds": 8})
+    for i in range(40):
+        names = tuple(f"invented{16 * i + n}" for n in range(16))
+        posts.add(f"spam{i}", author_id="spammer", communities=names)
+    assert len(made_feeds(posts)) == 8
+    posts.add("first", communities=("menders",))
+    # Its author counts, and the spammer does not.
+    assert set(posts.settle()["community:menders"]) == {"first"}
+    posts.delete("first")
+    assert "community:menders" not in posts.settle()
+    for n in range(10):
+        posts.add(f"again{n}", communities=("menders",))
+    assert len(posts.settle()["community:menders"]) == 10
+    assert len(made_feeds(posts)) == 8
+    for i in range(40):
+        posts.delete(f"spam{i}")
+    posts.settle()
+    posts.add("other", author_id="spammer", communities=("invented3", "another"))
+    shown = {"community:menders", "community:invented3", "community:another"}
+    assert made_feeds(posts) == shown
+    assert posts.combiner.places.waiting == {"community:*": 0, "lang:*": 0}
+
+
+def test_one_author_holds_few_of_the_places_that_are_short() -> None:
+    posts = Posts()
+    posts.set("feeds/community:*", {"max_feeds": 100})
+    for i in range(20):
+        names = tuple(f"squat{16 * i + n}" for n in range(16))
+        posts.add(f"squat{i}", author_id="squatter", communities=names)
+    for i in range(90):
+        posts.add(f"p{i}", communities=(f"new{i}",))
+    made = made_feeds(posts)
+    assert {f"community:new{i}" for i in range(90)} <= made
+    assert len(made) == 100
+
+
+def test_while_places_are_not_short_one_author_may_have_all() -> None:
+    posts = Posts()
+    for i in range(20):
+        posts.add(f"p{i}", author_id="one", communities=tuple(f"c{i}.{n}" for n in range(16)))
+    assert len(made_feeds(posts)) == 320
+
+
+def test_a_feed_at_the_border_stays_while_authors_come_and_go() -> None:
+    posts = Posts()
+    posts.set("feeds/community:*", {"max_feeds": 2})
+    for i in range(4):
+        for n in range(5):
+            posts.add(f"p{i}.{n}", communities=(f"c{i}",))
+    placed = made_feeds(posts)
+    assert len(placed) == 2
+    for n in range(60):
+        # Between four and seven authors are one level.
+        community = n % 4
+        posts.add(f"q{n}", communities=(f"c{community}",))
+        assert made_feeds(posts) == placed
+        posts.delete(f"q{n}")
+        posts.delete(f"p{community}.0")
+        assert made_feeds(posts) == placed
+        posts.add(f"p{community}.0", communities=(f"c{community}",))
+
+
+def test_more_places_are_given_at_once() -> None:
+    posts = Posts()
+    posts.set("feeds/community:*", {"max_feeds": 1})
+    for i in range(8):
+        posts.add(f"p{i}", communities=(f"c{i % 4}",))
+    order = sorted((f"community:c{i}" for i in range(4)), key=claim_order)
+    posts.settle()
+    posts.set("feeds/community:*", {"max_feeds": 3})
+    feeds = posts.settle()
+    assert set(feeds) - {"global"} == set(order[:3])
+    assert all(len(feeds[name]) == 2 for name in order[:3])
+    posts.set("feeds/community:*", {"max_feeds": 1})
+    assert made_feeds(posts) == {order[0]}
+    assert posts.combiner.places.waiting == {"community:*": 3, "lang:*": 0}
+
+
+def test_a_window_that_ends_takes_authors_away() -> None:
+    posts = Posts()
+    posts.set("feeds/community:*", {"max_feeds": 1, "window_hours": 1})
+    for n in range(2):
+        posts.add(f"old{n}", communities=("old",), created_at_ms=NOW_MS - HOUR_MS // 2)
+    posts.add("new", communities=("new",))
+    assert made_feeds(posts) == {"community:old"}
+    later_ms = NOW_MS + HOUR_MS // 2 + 1
+    posts.combiner.tick(later_ms)
+    posts.combiner.work(later_ms)
+    assert posts.combiner.feeds == ("global", "community:new")
