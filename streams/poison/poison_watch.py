@@ -3,8 +3,8 @@
     posts[p]: "open"? ─► suspects ─► JudgingChild, on a thread ─► poison, dead-letters ─► skipped
 
 A worker that ends without giving its partitions back leaves the note `ends`.  Whoever has them next
-tries the posts that may have been the cause in another process.  What ends that process three times
-is judged by no worker any more; its signals are errors.
+tries the posts that may have been the cause in another process.  What ends that process twice is
+judged by no worker any more; its signals are errors.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Which posts end the process that judges them: found by trying them, each of these three times."""
+"""Which posts end the process that judges them: found by trying them, each of these twice."""
 
 from __future__ import annotations
 
@@ -28,17 +28,13 @@ class PoisonRecord(NamedTuple):
 
 
 def find_poison(records: Sequence[Record], judge: Judge) -> Iterator[PoisonRecord]:
-    """Yield the records that end the process among others, singly, and once more alone."""
+    """Yield the records that end the process twice: once among others, once by themselves."""
     for first in range(0, len(records), CHUNK):
         chunk = records[first : first + CHUNK]
-        if judge(chunk, singly=False) is not None:
-            yield from _find_singly(chunk, judge)
-
-
-def _find_singly(records: Sequence[Record], judge: Judge) -> Iterator[PoisonRecord]:
-    while records and (ended := judge(records, singly=True)) is not None:
-        suspect = records[ended.place]
-        again = judge([suspect], singly=True)
-        if again is not None:
-            yield PoisonRecord(suspect, again.reason)
-        records = records[ended.place + 1 :]
+        while chunk and judge(chunk, singly=False) is not None:
+            ended = judge(chunk, singly=True)
+            if ended is None:
+                # Together they took too much, or something else ended it.
+                break
+            yield PoisonRecord(chunk[ended.place], ended.reason)
+            chunk = chunk[ended.place + 1 :]

@@ -8,10 +8,21 @@ from typing import Any
 
 from builders.broken_model import poison_model
 from builders.engine import GATES
+from builders.engine_topics import PARTITIONS
 from builders.fault_engine import FaultEngine
 from builders.waiting import until
+from feedmill.events.partition import partition_of
 
-TEXTS = {"endless": "On this text it never returns", "greedy": "On this text it takes all memory"}
+
+def named(word: str, partition: int = 0) -> str:
+    """An id of a post in that partition."""
+    ids = (f"{word}{i}" for i in range(1000))
+    return next(one for one in ids if partition_of(one.encode(), PARTITIONS) == partition)
+
+
+# Of two workers each gets one of them.
+ENDLESS, GREEDY = named("endless"), named("greedy", PARTITIONS - 1)
+TEXTS = {ENDLESS: "On this text it never returns", GREEDY: "On this text it takes all memory"}
 
 
 def run_until_shown(engine: FaultEngine, name: str, post: str) -> int:
@@ -40,12 +51,14 @@ def test_they_are_skipped_after_the_ends_that_they_caused(
     tree = poison_model(tmp_path / "tree", "nsfw")
     engine.variables["PYTHONPATH"] = str(tree)
     worker = engine.ready_worker("one")
-    engine.post("before")
-    engine.wait_shown("before")
+    engine.post(named("before"))
+    engine.wait_shown(named("before"))
     for post, text in TEXTS.items():
         engine.post(post, text)
-    engine.post("behind")
-    assert run_until_shown(engine, worker.name, "behind") <= 2
+    behind = [named("behind", PARTITIONS - 1), named("behind")]
+    for post in behind:
+        engine.post(post)
+    assert sum(run_until_shown(engine, worker.name, post) for post in behind) <= 2
 
     # What all gates say of them is an error, and the filters' gates hold what has one.
     until(lambda: {engine.truth(post).get("decision") for post in TEXTS} == {"hold"})
@@ -54,17 +67,18 @@ def test_they_are_skipped_after_the_ends_that_they_caused(
         assert all(
             str(error).startswith("judged by no model: it takes") for error in errors.values()
         )
-    assert judged(engine, "behind") == dict.fromkeys(GATES)
+    assert judged(engine, behind[0]) == dict.fromkeys(GATES)
     letters = engine.dead_letters()
     assert {letter["key"] for letter in letters.values()} == {post.encode() for post in TEXTS}
     said = {letter["key"].decode(): letter["error"] for letter in letters.values()}
-    assert said["endless"] == "judged by no model: it takes more than 1 s of processor"
-    assert said["greedy"] == "judged by no model: it takes more than 1024 MiB"
+    assert said[ENDLESS] == "judged by no model: it takes more than 1 s of processor"
+    assert said[GREEDY] == "judged by no model: it takes more than 1024 MiB"
 
-    # Another worker judges earlier posts again, and skips these.
-    other = engine.start_worker("two")
-    engine.workers[worker.name].kill()
-    engine.post("after")
-    engine.wait_shown("after", seconds=60)
-    assert other.process.poll() is None
+    # Another worker takes half of the partitions over, and meets them in what it restores.
+    other = engine.ready_worker("two")
+    for partition in range(PARTITIONS):
+        engine.post(named("after", partition))
+    for partition in range(PARTITIONS):
+        engine.wait_shown(named("after", partition))
+    assert [one.process.poll() for one in (engine.workers[worker.name], other)] == [None, None]
     assert set(engine.dead_letters()) == set(letters)
