@@ -8,7 +8,8 @@ from typing import Any
 import prometheus_client
 
 from feedmill.streams.observe.histogram import Histogram, HistogramFamily
-from feedmill.streams.observe.metric_list import METRICS, Metric
+from feedmill.streams.observe.metric import Metric
+from feedmill.streams.observe.metric_list import METRICS
 
 # From half a millisecond to twelve seconds, each a third or a half above the one before.
 _SECONDS = tuple(sorted(first * 2**i for i in range(15) for first in (0.0005, 0.00075)))

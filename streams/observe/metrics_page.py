@@ -9,7 +9,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from feedmill.streams.observe.metric_list import METRICS, Metric
+from feedmill.streams.observe.metric import Metric
+from feedmill.streams.observe.metric_list import METRICS
 
 _HEAD = """\
 # Metrics
