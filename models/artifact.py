@@ -287,8 +287,8 @@ def _decode_card(content: bytes, store: Store, name: str) -> ModelCard:
     except DECODE_ERRORS as error:
         path = place_of(store, f"{name}.json")
         raise BadArtifact(
-            f"model `{name}`: {path} is not a model card ({reason_of(error)}); restore the file or"
-            " retrain"
+            f"model `{name}`: {path} is not a model card ({reason_of(error)}); restore the file, or"
+            " remove it and retrain"
         ) from error
 
 

@@ -24,7 +24,9 @@ OF_NO_MODULE = {
     "tests/test_house.py": "the repository",
     "tests/test_imports.py": "the imports of every module",
     "tests/test_map.py": "docs/map.md against the code",
+    "tests/test_status.py": "the README's status against the code",
     "tests/test_wheel.py": "the wheel against the tree",
+    "tests/cli/test_mistakes.py": "what users do wrong with all commands",
     "tests/filters/test_shipped.py": "the shipped artifacts of all filters",
     "tests/filters/test_disguised.py": "the shipped spam filter on texts in disguise",
 }

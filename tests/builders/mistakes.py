@@ -56,6 +56,14 @@ SCORE = ("score spam sample/posts.jsonl",)
 GOOD = "sample/labelled.csv,text=body,label=kind,positive=junk,group=author"
 TRAIN = (f"train spam --data {GOOD} --no-snapshot --out made --day 2026-01-01",)
 LIST = "--filter spam --name bad --verdict hide --source me --date 2026-01-01"
+
+
+def _again(store: str) -> tuple[str, str]:
+    """Train the model of a store again, and use it."""
+    train = f"train spam --data {GOOD} --no-snapshot --day 2026-01-01 --out {store}"
+    return train, f"score spam post.jsonl --model {store}"
+
+
 BUILD = (f"lists build sample/domains.txt {LIST} --licence mine --kind domains --out made",)
 
 FILES = (
@@ -142,10 +150,10 @@ TRAINING = (
 )
 
 STORES = (
-    Mistake("an altered model", "score spam post.jsonl --model altered", SCORE),
-    Mistake("a model that is gone", "score spam post.jsonl --model gone", SCORE),
+    Mistake("an altered model", "score spam post.jsonl --model altered", _again("altered")),
+    Mistake("a model that is gone", "score spam post.jsonl --model gone", _again("gone")),
     Mistake("a card that is none", "score spam post.jsonl --model no-card", SCORE),
-    Mistake("a store of an old feedmill", "score spam post.jsonl --model old", SCORE),
+    Mistake("a store of an old feedmill", "score spam post.jsonl --model old", _again("old")),
     Mistake("too few digits", "score spam post.jsonl --version 7082", SCORE),
     Mistake("a version that is not there", "score spam post.jsonl --version ffffff", SCORE),
     Mistake("a password in an address", "score spam --model s3://me:secret@bucket/x", SCORE),

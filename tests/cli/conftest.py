@@ -10,8 +10,15 @@ from kafka.admin import KafkaAdminClient, NewTopic
 
 from builders.commands import FakeStage, Run
 from builders.written_redis import WrittenRedis
+from feedmill.cli import progress
 from feedmill.cli.main import main
 from feedmill.deploy.local import StackAddress
+
+
+@pytest.fixture(autouse=True)
+def _no_lines_of_progress(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Long work tells nothing in between: on a slow machine it would stand among the output."""
+    monkeypatch.setattr(progress, "LINE_EVERY_S", 3_600.0)
 
 
 @pytest.fixture

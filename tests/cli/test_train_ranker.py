@@ -41,7 +41,7 @@ def rated(monkeypatch: pytest.MonkeyPatch) -> None:
         for source, more in (("ann", 0.0), ("ben", 0.2))
     ]
 
-    def read_all(_: Environment, topic: str) -> Iterator[TopicRecord]:
+    def read_all(_: Environment, topic: str, __: object) -> Iterator[TopicRecord]:
         for offset, event in enumerate(posts if topic == "posts" else labels):
             yield TopicRecord(offset, 5, event.post_id.encode(), encode(event))
 
