@@ -122,7 +122,8 @@ def reset_command(
 
     Without TOPIC:N it looks for topics that are missing, or others than those that the workers
     have read, creates what is missing, and has their groups read from the beginning. If `posts` or
-    `engagements` is another one, signals, counters, features and poison of the former records are deleted.
+    `engagements` is another one, signals, counters, features and poison of the former records are
+    deleted.
 
     With TOPIC:N, such as posts:3, a group goes on in that partition with the first record that is
     there, or after the last: for a worker that says that its offset is out of range.

@@ -226,9 +226,8 @@ class Combiner:
     def _follow_few(self, rows: Rows, masks: Masks, now_ms: int) -> None:
         """What `_follow_some` does with few rows that all hold a post."""
         changed = list(zip(rows.tolist(), masks.tolist(), strict=True))
-        judged = [row for row, mask in changed if mask & self._deciding]
-        is_all = len(judged) == len(changed)
-        self._policies.update(rows, rows if is_all else np.array(judged, np.int32), now_ms)
+        judged = np.array([row for row, mask in changed if mask & self._deciding], np.int32)
+        self._policies.update(rows, judged, now_ms)
         self._ranked_group.grow(self.view.capacity)
         self._pending.grow(self.view.capacity)
         ranked, group = self._ranked_group.cells, self.view.post.group.item
@@ -249,9 +248,8 @@ class Combiner:
 
     def _expire(self, now_ms: int) -> None:
         """Free posts that are out of every window, some at a time."""
-        window_ms = self._live.longest_window_ms
-        rows = self.view.expired(now_ms - window_ms, _FOLLOWED_ROWS)
-        self.view.post.count_late(rows, window_ms)
+        rows = self.view.expired(now_ms - self._live.longest_window_ms, _FOLLOWED_ROWS)
+        self.view.post.count_late(rows, self._live.longest_window_ms)
         self._has_expired = len(rows) == _FOLLOWED_ROWS
         self.view.free(rows)
 

@@ -7,6 +7,8 @@ import logging
 import os
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 log = logging.getLogger(__name__)
 
@@ -49,3 +51,18 @@ class Watchdog:
                 faulthandler.dump_traceback(all_threads=True)
                 os._exit(EXIT_STALLED)
         faulthandler.cancel_dump_traceback_later()
+
+
+@contextmanager
+def ends_within(seconds: float, code: int) -> Iterator[None]:
+    """End the process with an exit code if the block takes longer."""
+
+    def end() -> None:
+        log.warning("the stop took longer than %.0f s: ending", seconds)
+        os._exit(code)
+
+    deadline = threading.Timer(seconds, end)
+    deadline.daemon = True
+    deadline.start()
+    yield
+    deadline.cancel()

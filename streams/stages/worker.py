@@ -9,7 +9,6 @@ HTTP and the watchdog have threads of their own, and share nothing but what thei
 from __future__ import annotations
 
 import logging
-import os
 import signal
 import sys
 import threading
@@ -38,7 +37,7 @@ from feedmill.streams.settings.settings_log import SettingsLog
 from feedmill.streams.stages.decoding import decode_work, engagement_room
 from feedmill.streams.stages.heap import settle_memory, trim_heap
 from feedmill.streams.stages.step import Step, StepContext, WorkBatch
-from feedmill.streams.stages.watchdog import Watchdog
+from feedmill.streams.stages.watchdog import Watchdog, ends_within
 from feedmill.streams.stages.worker_status import WorkerStatus
 
 log = logging.getLogger(__name__)
@@ -192,25 +191,15 @@ class Worker:
 
     def _stop(self) -> None:
         self.poison.ends.is_failed = failed = sys.exc_info()[1] is not None
-        deadline = threading.Timer(STOP_WITHIN_S, _end_now, [1 if failed else 0])
-        deadline.daemon = True
-        deadline.start()
         self._watchdog.stop()
         parts = [self.group.close, self.writer.close, *(s.close for s in self._started_steps)]
-        for part in (
-            *parts,
-            self.status.close,
-            self.time.close,
-            self.settings.close,
-            self.poison.close,
-            self.releases.close,
-            self.connection.close,
-        ):
-            try:
-                part()
-            except Exception as error:  # noqa: BLE001 - the process is ending whatever happens
-                log.warning("while stopping: %r", error)
-        deadline.cancel()
+        parts += [self.status.close, self.time.close, self.settings.close, self.poison.close]
+        with ends_within(STOP_WITHIN_S, 1 if failed else 0):
+            for part in (*parts, self.releases.close, self.connection.close):
+                try:
+                    part()
+                except Exception as error:  # noqa: BLE001 - the process is ending whatever happens
+                    log.warning("while stopping: %r", error)
 
     # --- one cycle ----------------------------------------------------------------------------
 
@@ -400,8 +389,3 @@ class Worker:
                 return True
             more = step.background(self.writer, left) or more
         return more
-
-
-def _end_now(code: int) -> None:
-    log.warning("the stop took longer than %.0f s: ending", STOP_WITHIN_S)
-    os._exit(code)

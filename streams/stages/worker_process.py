@@ -20,7 +20,8 @@ from feedmill.streams.stages.heap import keep_heap_small
 from feedmill.streams.stages.worker import Worker
 
 # What a supervisor restarts, and what it does not: the next start would end alike.
-FAILED, CANNOT_START = 1, 3
+# Not that of the watchdog, after which a supervisor starts the worker again.
+FAILED, CANNOT_START = 1, os.EX_CONFIG
 
 _FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 

@@ -20,6 +20,7 @@ from feedmill.events.errors import FeedmillError
 from feedmill.streams.observe.metrics import Metrics
 from feedmill.streams.observe.status import Status, encode
 from feedmill.streams.settings.environment import Environment
+from feedmill.streams.stages.watchdog import EXIT_STALLED
 from feedmill.streams.stages.worker_process import CANNOT_START
 
 # Notes its variables and each start, reports what `reports.json` has, then does what
@@ -127,7 +128,7 @@ def test_the_last_report_counts_and_a_broken_line_does_not(folder: Folder) -> No
 
 
 def test_a_stage_that_ends_is_restarted_and_the_others_go_on(folder: Folder) -> None:
-    folder.behave("spam", "1")
+    folder.behave("spam", str(EXIT_STALLED))
     folder.behave("nsfw", "run")
     supervisor = Supervisor(Environment(), isolated(["spam", "nsfw"]), folder.path / "logs")
 
