@@ -8,6 +8,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 import click
@@ -113,7 +114,10 @@ def list_command(
     if as_json:
         print_json([_as_dict(*pair) for pair in zip(shown, replays, strict=True)])
         return
-    columns = ("id>", "written", "topic", "partition>", "offset>", "by", "sent again", "reason")
+    columns = (
+        *("id>", "written", "topic", "partition>", "offset>", "records>", "by", "sent again"),
+        "reason",
+    )
     print_table(columns, [_row(*pair) for pair in zip(shown, replays, strict=True)])
     click.echo(f"{len(shown)} of {len(found.letters)} shown")
 
@@ -169,8 +173,8 @@ def replay_command(
 ) -> None:
     """Send the records of dead letters to their topics again, each once.
 
-    The record becomes the newest of its key.  A record that is still bad is not sent.  Exits with
-    1 if one of them cannot be sent.
+    The record becomes the newest of its key.  A record that is still bad is not sent.  The records
+    of a range letter are read from their topic.  Exits with 1 if one of them cannot be sent.
     """
     if bool(numbers) == take_all:
         raise click.UsageError("give the ids of letters, or --all with options that choose them")
@@ -181,10 +185,11 @@ def replay_command(
         letters = _choose(log, numbers, chosen)
         with open_replayer(environment, log, by=by or user_name(), at_ms=now_ms()) as replayer:
             outcomes = []
-            for outcome in replayer.replay(letters, value=value, **options):
-                outcomes.append(outcome)
+            found = replayer.replay(letters, value=value, **options)
+            for _, alike in groupby(found, key=_kind_of):
+                outcomes += (some := [*alike])
                 if not as_json:
-                    click.echo(_outcome_text(outcome, dry_run=options["dry_run"]))
+                    click.echo(_outcome_text(some, dry_run=options["dry_run"]))
     _report(outcomes, as_json, dry_run=options["dry_run"])
 
 
@@ -233,9 +238,17 @@ def _is_done(outcome: ReplayOutcome) -> bool:
     return outcome.already is not None or outcome.is_repetition
 
 
-def _outcome_text(outcome: ReplayOutcome, *, dry_run: bool) -> str:
-    rejected = outcome.letter.rejected
+def _kind_of(outcome: ReplayOutcome) -> object:
+    """What outcomes have in common that share a line: records of a letter that are all refused."""
+    is_refused = outcome.refusal and not _is_done(outcome)
+    return (outcome.letter.id, _general(outcome.refusal)) if is_refused else outcome
+
+
+def _outcome_text(some: Sequence[ReplayOutcome], *, dry_run: bool) -> str:
+    outcome, rejected = some[0], some[0].letter.rejected
     what = f"{outcome.letter.id}: {rejected.topic}[{rejected.partition}] offset {rejected.offset}"
+    if len(some) > 1:
+        what += f" to {some[-1].letter.rejected.offset}, {len(some)} records,"
     if outcome.already is not None:
         return f"{what} was sent again before: {_replay_text(outcome.already)}; --force repeats it"
     if outcome.refusal:
@@ -262,6 +275,7 @@ def _as_dict(letter: LetterHead, replay: Replay | None) -> dict[str, Any]:
         **letter.rejected._asdict(),
         "stage": letter.stage,
         "error": letter.error,
+        "records": letter.records or 1,
         "key_is_cut": letter.key_is_cut,
         "value_is_cut": letter.value_is_cut,
         "replay": None if replay is None else _replay_as_dict(replay),
@@ -285,6 +299,7 @@ def _row(letter: LetterHead, replay: Replay | None) -> tuple[str, ...]:
         letter.rejected.topic,
         str(letter.rejected.partition),
         str(letter.rejected.offset),
+        str(letter.records or 1),
         letter.stage,
         "" if replay is None else time_text(replay.at_ms),
         letter.error,
@@ -292,11 +307,14 @@ def _row(letter: LetterHead, replay: Replay | None) -> tuple[str, ...]:
 
 
 def _print_counts(letters: Sequence[LetterHead], as_json: bool) -> None:
-    counted = Counter((one.rejected.topic, _general(one.error)) for one in letters).most_common()
+    counts = Counter[tuple[str, str]]()
+    for one in letters:
+        counts[one.rejected.topic, _general(one.error)] += one.records or 1
+    counted = counts.most_common()
     if as_json:
         print_json([{"topic": t, "reason": r, "count": n} for (t, r), n in counted])
         return
-    print_table(("count>", "topic", "reason"), [(str(n), t, r) for (t, r), n in counted])
+    print_table(("records>", "topic", "reason"), [(str(n), t, r) for (t, r), n in counted])
 
 
 def _general(reason: str) -> str:

@@ -6,6 +6,9 @@ from typing import Literal
 
 from msgspec import Struct
 
+# A heartbeat has the newest refused settings: a flood of them must not make it large.
+MOST_REFUSALS = 10
+
 
 class RefusedSetting(Struct, frozen=True, gc=False):
     """A setting that an instance refused: its key and offset in `config`, and why."""
@@ -64,7 +67,7 @@ class Instance(Struct, frozen=True, omit_defaults=False):
     config_offset
         The last record of `config` that it applied or refused; -1 before the first.
     refused
-        The settings that it refused.
+        The last settings that it refused, at most `MOST_REFUSALS`.
     models
         By signal, the version of its model.
     models_offset

@@ -96,6 +96,10 @@ class Settings:
         """Return the same settings after the refused record at `offset`."""
         return replace(self, offset=offset)
 
+    def says_as(self, earlier: Settings) -> bool:
+        """Whether every record since these earlier settings was skipped."""
+        return self.change_offsets is earlier.change_offsets
+
     def _decode(self, name: str, value: bytes) -> object:
         if len(value) > MAX_SETTING_BYTES:
             raise BadSetting(f"Expected at most {MAX_SETTING_BYTES} bytes, got {len(value)}")

@@ -9,15 +9,17 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message
 from confluent_kafka import TopicPartition as KafkaPartition
 
 from feedmill.events.errors import UsageError
+from feedmill.streams.kafka.batches import TopicPartition
 from feedmill.streams.kafka.client import ClientHealth, new_log_consumer
 from feedmill.streams.kafka.dead_letters import TOPIC
+from feedmill.streams.kafka.range_letters import RECORDS_HEADER, decode_range_letter
 from feedmill.streams.settings.environment import Environment
 
 CONNECT_S = 5.0
@@ -58,6 +60,8 @@ class LetterHead:
         The record that was rejected.
     stage, error
         Who rejected it, and why.
+    records
+        How many a range letter stands for; 0 for the letter of one record.
     key_is_cut, value_is_cut
         Whether the record's key and value are there in part only.
     """
@@ -69,6 +73,7 @@ class LetterHead:
     error: str
     key_is_cut: bool
     value_is_cut: bool
+    records: int = 0
 
 
 @dataclass(frozen=True)
@@ -79,18 +84,31 @@ class DeadLetterScan:
     replays: dict[RejectedAt, Replay]
 
 
+class SharedRecord(NamedTuple):
+    """A record of a range letter, as if it had a letter of its own.
+
+    `missing` says why there is neither key nor value; "" where the record could be read.
+    """
+
+    letter: LetterHead
+    key: bytes | None
+    value: bytes | None
+    missing: str = ""
+
+
 class DeadLetterLog:
     """Reads the topic; made by `open_dead_letters`.  Its calls wait, some seconds at most."""
 
-    def __init__(self, consumer: Consumer, topic: str) -> None:
+    def __init__(self, consumer: Consumer, environment: Environment) -> None:
         self._consumer = consumer
-        self._topic = topic
+        self._environment = environment
+        self._topic = environment.topic(TOPIC)
 
     def scan(self, is_wanted: Callable[[LetterHead], bool]) -> DeadLetterScan:
         """Read the whole topic, committed records alone; keep what is wanted."""
         letters: list[LetterHead] = []
         replays: dict[RejectedAt, Replay] = {}
-        for message in self._messages():
+        for message in self._records(KafkaPartition(self._topic, 0, OFFSET_BEGINNING)):
             headers = _headers(message)
             rejected = _rejected_at(headers)
             if rejected is None:
@@ -117,8 +135,44 @@ class DeadLetterLog:
             raise UsageError(f"dead letter {letter.id} is gone from `{self._topic}`")
         return message.key(), message.value()
 
-    def _messages(self) -> Iterator[Message]:
-        self._consumer.assign([KafkaPartition(self._topic, 0, OFFSET_BEGINNING)])
+    def shared(self, letter: LetterHead) -> Iterator[SharedRecord]:
+        """Read the records of a range letter from their topic, in their order.
+
+        Raises
+        ------
+        UsageError
+            Its value is not that of a range letter.
+        """
+        _, value = self.record(letter)
+        try:
+            found = decode_range_letter(value)
+        except ValueError as error:
+            raise UsageError(f"dead letter {letter.id} is no range letter: {error}") from error
+        source = TopicPartition(found.topic, found.partition)
+        for first, last in found.ranges:
+            due, missing = first, f"it is gone from `{source.topic}`"
+            try:
+                for message in self._from(source, first):
+                    offset = min(message.offset(), last + 1)
+                    yield from _absent(letter, source, range(due, offset), missing)
+                    due = offset + 1
+                    if offset > last:
+                        break
+                    at = RejectedAt(*source, offset)
+                    yield SharedRecord(_of_one(letter, at), message.key(), message.value())
+            except KafkaException as error:
+                missing = f"it cannot be read: {error.args[0].str()}"
+            yield from _absent(letter, source, range(due, last + 1), missing)
+
+    def _from(self, source: TopicPartition, offset: int) -> Iterator[Message]:
+        """Yield the records of a partition from an offset on, or from the first one left."""
+        place = KafkaPartition(self._environment.topic(source.topic), source.partition, offset)
+        first, end = self._consumer.get_watermark_offsets(place, timeout=CONNECT_S)
+        place.offset = max(offset, first)
+        return self._records(place) if place.offset < end else iter(())
+
+    def _records(self, place: KafkaPartition) -> Iterator[Message]:
+        self._consumer.assign([place])
         while (message := self._next()) is not None:
             yield message
 
@@ -157,7 +211,7 @@ def open_dead_letters(environment: Environment) -> Iterator[DeadLetterLog]:
                     f"Kafka at {environment.kafka} has no topic `{name}`; create the topics with"
                     " `feedmill topics create`, or give the right --kafka and --prefix"
                 )
-            yield DeadLetterLog(consumer, name)
+            yield DeadLetterLog(consumer, environment)
     finally:
         consumer.close()
 
@@ -208,7 +262,19 @@ def _head(message: Message, headers: dict[str, str], rejected: RejectedAt) -> Le
         error=headers.get("error", ""),
         key_is_cut="key_size" in headers,
         value_is_cut="size" in headers,
+        records=max(0, _number(headers.get(RECORDS_HEADER))),
     )
+
+
+def _of_one(letter: LetterHead, at: RejectedAt) -> LetterHead:
+    return replace(letter, rejected=at, records=0)
+
+
+def _absent(
+    letter: LetterHead, source: TopicPartition, offsets: range, missing: str
+) -> Iterator[SharedRecord]:
+    for offset in offsets:
+        yield SharedRecord(_of_one(letter, RejectedAt(*source, offset)), None, None, missing)
 
 
 def _number(text: str | None) -> int:

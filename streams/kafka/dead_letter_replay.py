@@ -21,6 +21,7 @@ from feedmill.streams.kafka.dead_letter_log import (
     LetterHead,
     RejectedAt,
     Replay,
+    SharedRecord,
     kafka_errors,
 )
 from feedmill.streams.kafka.dead_letters import TOPIC
@@ -90,7 +91,8 @@ class DeadLetterReplayer:
         Parameters
         ----------
         letters
-            Which; several letters of one record are sent once.
+            Which; several letters of one record are sent once.  Of a range letter each record that
+            it stands for is sent, and has an outcome.
         value
             What to send instead of the record's own value.
         force
@@ -103,20 +105,29 @@ class DeadLetterReplayer:
             self._producer.init_transactions(_TRANSACTION_S)
         replays = self._log.scan(lambda _: False).replays
         for letter in letters:
-            already = replays.get(letter.rejected)
-            if letter.rejected in self._done:
-                refusal = "another letter of the same record was chosen too"
-                yield ReplayOutcome(letter, refusal, is_repetition=True)
-            elif already is not None and not force:
-                yield ReplayOutcome(letter, "sent again before", already=already)
-            else:
-                yield self._replay(letter, value, dry_run=dry_run)
+            if letter.records and value is not None:
+                yield ReplayOutcome(letter, "it is of many records, and one value was given")
+                continue
+            for one in self._log.shared(letter) if letter.records else self._alone(letter):
+                already = replays.get(one.letter.rejected)
+                if one.letter.rejected in self._done:
+                    refusal = "another letter of the same record was chosen too"
+                    yield ReplayOutcome(one.letter, refusal, is_repetition=True)
+                elif already is not None and not force:
+                    yield ReplayOutcome(one.letter, "sent again before", already=already)
+                else:
+                    yield self._replay(one, value, dry_run=dry_run)
 
-    def _replay(self, letter: LetterHead, edited: bytes | None, *, dry_run: bool) -> ReplayOutcome:
-        key, value = self._log.record(letter)
+    def _alone(self, letter: LetterHead) -> Iterator[SharedRecord]:
+        """The record of an ordinary letter."""
+        yield SharedRecord(letter, *self._log.record(letter))
+
+    def _replay(self, one: SharedRecord, edited: bytes | None, *, dry_run: bool) -> ReplayOutcome:
+        letter, key, value = one.letter, one.key, one.value
         if edited is not None:
             value = edited
-        refusal = self._refusal(letter, key, value, is_edited=edited is not None)
+        is_edited = edited is not None
+        refusal = one.missing or self._refusal(letter, key, value, is_edited=is_edited)
         if refusal:
             return ReplayOutcome(letter, refusal)
         self._done.add(letter.rejected)
@@ -126,7 +137,7 @@ class DeadLetterReplayer:
             return ReplayOutcome(letter, partition=partition)
         self._producer.begin_transaction()
         offset = self._send(topic, partition, key, value)
-        note = self._note(letter, partition, offset, is_edited=edited is not None)
+        note = self._note(letter, partition, offset, is_edited=is_edited)
         self._producer.produce(self._environment.topic(TOPIC), None, key, 0, headers=note)
         self._producer.commit_transaction(_TRANSACTION_S)
         return ReplayOutcome(letter, partition=partition, offset=offset)

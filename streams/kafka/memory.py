@@ -54,7 +54,7 @@ def memory_shares(environment: Environment) -> MemoryShares:
         fetch_bytes=limit // 4096,
         input_fetch_bytes=limit // 1024,
         input_fetch_partition_bytes=limit // 4096,
-        waiting_posts=limit // 16 // _MIB,
+        waiting_posts=limit // 4 // _MIB,
         backlog_bytes=limit // 8,
         uncommitted_bytes=limit // 4,
         letter_bytes=limit // 32,

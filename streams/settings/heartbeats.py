@@ -15,6 +15,8 @@ from feedmill.streams.kafka.connection import Connection
 log = logging.getLogger(__name__)
 
 HEARTBEAT_S = 5.0
+# However much changes.
+_LEAST_S = 0.1
 _TOPIC = "instances"
 _GOODBYE_S = 2.0
 # A client that is not polled keeps its reports for ever.
@@ -28,7 +30,7 @@ class Heartbeats:
         self._environment = connection.environment
         self._health = connection.health
         self._producer = self._new_producer()
-        self._next_at = self._serve_at = 0.0
+        self._next_at = self._serve_at = self._least_at = 0.0
         self._stages: set[str] = set()
 
     def beat(self, now_s: float, instances: Callable[[], Iterable[Instance]]) -> bool:
@@ -38,9 +40,9 @@ class Heartbeats:
             self._producer.poll(0)
             if self._producer.brokers.are_lost:
                 self._producer = self._new_producer()
-        if now_s < self._next_at:
+        if now_s < max(self._next_at, self._least_at):
             return False
-        self._next_at = now_s + HEARTBEAT_S
+        self._next_at, self._least_at = now_s + HEARTBEAT_S, now_s + _LEAST_S
         for one in instances():
             self._stages.add(one.stage)
             self._write(one.stage, encode(one))
@@ -50,7 +52,7 @@ class Heartbeats:
         return new_producer(self._environment, self._health, queue_records=10_000)
 
     def hurry(self) -> None:
-        """Have the next `beat` write: something changed."""
+        """Have the next `beat` write, 0.1 s after the last at the earliest: something changed."""
         self._next_at = 0.0
 
     def leave(self) -> None:

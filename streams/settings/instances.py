@@ -10,7 +10,7 @@ from typing import Literal
 
 from feedmill.events.decode import decode_instance
 from feedmill.events.errors import BadEvent
-from feedmill.events.instance import Instance, RefusedRelease, RefusedSetting
+from feedmill.events.instance import MOST_REFUSALS, Instance, RefusedRelease, RefusedSetting
 from feedmill.streams.kafka.topic_reader import TopicReader, TopicRecord
 
 # An instance sends a heartbeat every 5 s; one that missed three counts as gone.
@@ -129,7 +129,13 @@ def _answers(
 
 
 def answer_in(name: str, heartbeat: Instance, ms: int, *, offset: int) -> SettingAnswer | None:
-    """The answer about the setting at `offset`; None if the instance has not read it yet."""
+    """The answer about the setting at `offset`; None if the instance has not read it yet.
+
+    Nor is there one where it refused so many since that the heartbeat does not tell.
+    """
+    refused = heartbeat.refused
+    if len(refused) >= MOST_REFUSALS and offset < refused[0].offset:
+        return None
     return _answer(name, ms, offset, heartbeat.config_offset, heartbeat.refused)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 
 from feedmill.events.errors import BadSetting
-from feedmill.events.instance import RefusedSetting
+from feedmill.events.instance import MOST_REFUSALS, RefusedSetting
 from feedmill.events.settings import Settings
 from feedmill.streams.kafka.batches import Record, TopicPartition
 from feedmill.streams.kafka.connection import Connection
@@ -13,19 +13,19 @@ from feedmill.streams.kafka.log_consumer import BEGINNING, LogConsumer
 from feedmill.streams.settings.environment import Environment
 
 _MOST_RECORDS = 1000
-_KEPT_REFUSALS = 200
+_MOST_REASON = 500
 
 
 class SettingsFold:
     """Applies the records of `config` in order, as every worker does.
 
-    `settings` are those in force, `refused` the last refusals, at most 200 of them, and
+    `settings` are those in force, `refused` the last refusals, at most `MOST_REFUSALS`, and
     `refused_count` the number of all.
     """
 
     def __init__(self, environment: Environment) -> None:
         self.settings = Settings(environment.signals)
-        self.refused: deque[RefusedSetting] = deque(maxlen=_KEPT_REFUSALS)
+        self.refused: deque[RefusedSetting] = deque(maxlen=MOST_REFUSALS)
         self.refused_count = 0
 
     def take(self, record: Record) -> None:
@@ -35,7 +35,7 @@ class SettingsFold:
         except BadSetting as error:
             self.settings = self.settings.skip(record.offset)
             key = (record.key or b"").decode("utf-8", "replace")[:256]
-            self.refused.append(RefusedSetting(key, record.offset, str(error)))
+            self.refused.append(RefusedSetting(key, record.offset, str(error)[:_MOST_REASON]))
             self.refused_count += 1
 
 

@@ -216,7 +216,11 @@ class RankingStep(Step):
         """Rank by new settings, and have that written before all else; whether they are new."""
         if settings is self.combiner.settings:
             return False
+        is_change = not settings.says_as(self.combiner.settings)
         self.combiner.apply(settings)
+        if not is_change:
+            self._is_settled = False
+            return False
         self._is_settled, self._has_more = False, self._rank(WORK_S)
         if not self._has_more:
             self._handover.wait_for_room(_LEAVE_S)

@@ -233,8 +233,9 @@ class RedisHandover:
             self._show(self._followed_offset)
 
     def _show(self, offset: int) -> None:
-        if offset > self.shown_offset:
-            self.shown_offset = offset
+        before, self.shown_offset = self.shown_offset, max(self.shown_offset, offset)
+        changed_at = self._combiner.settings.change_offsets.values()
+        if any(before < at <= offset for at in changed_at):
             self._context.hurry()
 
     def _count(self, report: WriteReport) -> None:

@@ -124,6 +124,7 @@ class Worker:
         self._owned: tuple[int, ...] = ()
         self._served_at = self._often_until = self._settings_read_at = 0.0
         self._waits_beside = self._busy = self._has_new_settings = False
+        self._told_settings = self.settings.settings
         self._next_step = 0
         self._watchdog = Watchdog()
         self.status = WorkerStatus(self, self._watchdog)
@@ -250,10 +251,13 @@ class Worker:
     def _follow_settings(self) -> None:
         """Follow what came with the cycle's input, which is the only time that it is read."""
         if self._has_new_settings and self._started:
-            self._has_new_settings = False
+            self._has_new_settings, settings = False, self.settings.settings
             for step in self.steps:
-                step.settings_changed(self.settings.settings)
-            self.time.heartbeats.hurry()
+                step.settings_changed(settings)
+            # Who waits to hear of a refusal waits for the next heartbeat.
+            if not settings.says_as(self._told_settings):
+                self._told_settings = settings
+                self.time.heartbeats.hurry()
 
     def _newest_settings(self) -> Settings:
         if time.monotonic() >= self._settings_read_at + _SETTINGS_EVERY_S:

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from builders.kafka_log import KafkaLog
 from feedmill.streams.kafka.batches import FetchedRecord, TopicPartition
-from feedmill.streams.kafka.dead_letters import TOPIC, dead_letter
+from feedmill.streams.kafka.dead_letters import TOPIC, DeadLetter, dead_letter
+from feedmill.streams.kafka.range_letters import (
+    OffsetRange,
+    RangeLetter,
+    RangeReason,
+    encode_range_letter,
+)
 from feedmill.streams.kafka.validation import RejectedRecord
 
 BAD_POST = b'{"post_id":"p1","author_id":7,"created_at_ms":1,"text":"x"}'
@@ -23,6 +31,20 @@ def write_letter(
     """Write the dead letter of a record that stood in partition 0."""
     record = FetchedRecord(offset, 1_700_000_000_000, key, value)
     letter = dead_letter(RejectedRecord(TopicPartition(topic, 0), record, reason), "worker", 7)
+    _write(log, letter)
+
+
+def write_range_letter(
+    log: KafkaLog, ranges: Sequence[tuple[int, int]], *, topic: str = "posts", reason: str = "why"
+) -> None:
+    """Write a range letter of records in partition 0."""
+    spans = tuple(OffsetRange(*span) for span in ranges)
+    count = sum(last - first + 1 for first, last in spans)
+    reasons = (RangeReason(spans[0].first, reason),)
+    _write(log, encode_range_letter(RangeLetter(topic, 0, count, spans, reasons), "worker", 7))
+
+
+def _write(log: KafkaLog, letter: DeadLetter) -> None:
     producer = log.producer()
     producer.produce(
         log.environment.topic(TOPIC), letter.value, letter.key, 0, headers=list(letter.headers)

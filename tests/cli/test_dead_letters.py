@@ -9,7 +9,7 @@ import pytest
 
 from builders.commands import Run
 from builders.kafka_log import KafkaLog
-from builders.written_letters import BAD_POST, GOOD_POST, write_letter
+from builders.written_letters import BAD_POST, GOOD_POST, write_letter, write_range_letter
 from feedmill.deploy.local import StackAddress
 
 pytestmark = pytest.mark.stack
@@ -67,6 +67,7 @@ def test_list_prints_a_table(run: Run) -> None:
         "topic",
         "partition",
         "offset",
+        "records",
         "by",
         "sent",
         "again",
@@ -123,3 +124,19 @@ def test_replay_sends_a_mended_value(run: Run, written: KafkaLog, tmp_path: Path
     [record] = written.read("posts")
     assert (record.partition(), record.offset()) == (outcome["to_partition"], outcome["to_offset"])
     assert (record.key(), record.value()) == (b"p1", GOOD_POST)
+
+
+def test_a_range_letter_tells_of_all_its_records(run: Run, log: KafkaLog) -> None:
+    write_range_letter(log, [(17, 20), (23, 23)], topic="engagements", reason=OF_TOPIC)
+    [letter] = json.loads(run("dead-letters list --json").stdout)
+    assert (letter["topic"], letter["offset"], letter["records"]) == ("engagements", 17, 5)
+    assert "5 engagements Expected one of" in " ".join(
+        run("dead-letters list --counts").stdout.split()
+    )
+    shown = json.loads(run("dead-letters show 0 --json").stdout)
+    assert json.loads(shown["value"])["ranges"] == [[17, 20], [23, 23]]
+    replayed = run("dead-letters replay 0")
+    assert replayed.stdout.splitlines() == [
+        "0: engagements[0] offset 17 to 23, 5 records, not sent: it is gone from `engagements`",
+        "0 sent, 0 skipped, 5 refused",
+    ]

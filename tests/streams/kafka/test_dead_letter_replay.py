@@ -1,12 +1,14 @@
 """Rejected records are sent again once, on a real Kafka."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 
 import pytest
+from confluent_kafka import TopicPartition
+from confluent_kafka.admin import AdminClient
 
 from builders.kafka_log import KafkaLog
-from builders.written_letters import BAD_POST, GOOD_POST, write_letter
+from builders.written_letters import BAD_POST, GOOD_POST, write_letter, write_range_letter
 from feedmill.deploy.local import StackAddress
 from feedmill.events.errors import UsageError
 from feedmill.events.partition import partition_of
@@ -111,6 +113,65 @@ def test_what_is_cut_is_not_sent(log: KafkaLog) -> None:
     assert "value is cut" in by_value.refusal
     assert "key is cut" in by_key.refusal
     assert sent(log) == []
+
+
+def stand(log: KafkaLog, values: Sequence[bytes]) -> None:
+    """Have records stand in `posts[0]`, each under the key of its post."""
+    producer = log.producer()
+    for value in values:
+        key = value.split(b'"')[3]
+        producer.produce(log.environment.topic("posts"), value, key, 0)
+    assert producer.flush(20) == 0
+
+
+def forget(log: KafkaLog, before: int) -> None:
+    """Remove the first records of `posts[0]`, as Kafka does when they are too old."""
+    admin = AdminClient({"bootstrap.servers": log.environment.kafka})
+    place = TopicPartition(log.environment.topic("posts"), 0, before)
+    for done in admin.delete_records([place]).values():
+        done.result(20)
+
+
+def test_the_records_of_a_range_letter_are_read_from_their_topic(log: KafkaLog) -> None:
+    stand(log, [GOOD_POST.replace(b"p1", b"p%d" % n) for n in range(4)] + [BAD_POST])
+    forget(log, 1)
+    write_range_letter(log, [(0, 1), (3, 4)])
+    outcomes = replay(log)
+    assert [one.letter.rejected for one in outcomes] == [("posts", 0, n) for n in (0, 1, 3, 4)]
+    gone, first, second, bad = (one.refusal for one in outcomes)
+    assert (first, second) == ("", "")
+    assert "still bad" in bad
+    assert gone == "it is gone from `posts`"
+    # Nothing else was sent: these stand behind the five.
+    assert sorted((one.partition, one.offset) for one in outcomes[1:3]) == places_of(b"p1", b"p3")
+    assert [one.already is not None for one in replay(log)] == [False, True, True, False]
+
+
+def places_of(*keys: bytes) -> list[tuple[int, int]]:
+    """Where records of these keys stand that are sent to `posts` with five records in 0."""
+    ends = {0: 5, 1: 0}
+    places = []
+    for key in keys:
+        partition = partition_of(key, 2)
+        places.append((partition, ends[partition]))
+        ends[partition] += 2  # a transaction of its own, and its marker
+    return sorted(places)
+
+
+def test_one_value_is_not_sent_for_many_records(log: KafkaLog) -> None:
+    write_range_letter(log, [(0, 1)])
+    [refused] = replay(log, value=GOOD_POST)
+    assert refused.refusal == "it is of many records, and one value was given"
+
+
+def test_what_only_looks_like_a_range_letter_is_refused(log: KafkaLog) -> None:
+    producer = log.producer()
+    fields = {"topic": "posts", "partition": "0", "offset": "0", "records": "7"}
+    headers = [(name, text.encode()) for name, text in fields.items()]
+    producer.produce(log.environment.topic("dead-letters"), b"{", None, 0, headers=headers)
+    assert producer.flush(20) == 0
+    with pytest.raises(UsageError, match="dead letter 0 is no range letter: "):
+        replay(log)
 
 
 def test_a_replay_that_began_earlier_sends_nothing_any_more(log: KafkaLog) -> None:

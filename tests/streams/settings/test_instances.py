@@ -106,13 +106,19 @@ def test_only_recent_records_are_read() -> None:
 # --- answers ----------------------------------------------------------------------------------
 
 
+REFUSED = SettingAnswer("spam/1", "refused", 30, "bad")
+
+
 @pytest.mark.parametrize(
     ("beat", "answer"),
     [
         (heartbeat(6), None),
         (heartbeat(7), SettingAnswer("spam/1", "applied", 30)),
         (heartbeat(9, (6, "old"), (8, "new")), SettingAnswer("spam/1", "applied", 30)),
-        (heartbeat(7, (6, "old"), (7, "bad")), SettingAnswer("spam/1", "refused", 30, "bad")),
+        (heartbeat(7, (6, "old"), (7, "bad")), REFUSED),
+        # It may have been refused, too: a heartbeat tells of ten.
+        (heartbeat(30, *((n, "bad") for n in range(20, 30))), None),
+        (heartbeat(30, *((n, "bad") for n in range(6, 16))), REFUSED),
     ],
 )
 def test_a_heartbeat_answers_once_its_instance_has_read_the_record(

@@ -44,10 +44,26 @@ def test_a_refused_record_keeps_the_old_value_and_is_reported() -> None:
     assert fold.refused_count == 2
 
 
-def test_only_the_last_200_refusals_are_kept() -> None:
+def test_only_the_last_refusals_are_kept() -> None:
     fold = folded(*(weights(offset, -1) for offset in range(205)))
-    assert [each.offset for each in fold.refused] == list(range(5, 205))
+    assert [each.offset for each in fold.refused] == list(range(195, 205))
     assert fold.refused_count == 205
+
+
+def test_a_long_reason_is_cut() -> None:
+    name = b"k" * 5_000
+    fold = folded(StoredRecord(0, 7, b"weights", b'{"value": {"' + name + b'": 1}}'))
+    assert len(fold.refused[0].reason) <= 500
+
+
+def test_settings_say_as_before_where_all_that_came_was_refused() -> None:
+    fold = folded(weights(0, 1))
+    before = fold.settings
+    fold.take(weights(1, -1))
+    assert fold.settings.offset == 1
+    assert fold.settings.says_as(before)
+    fold.take(weights(2, 1))
+    assert not fold.settings.says_as(before)
 
 
 def test_an_owner_that_comes_back_knows_every_setting_before_it_goes_on(

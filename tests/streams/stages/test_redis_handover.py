@@ -169,6 +169,10 @@ def test_settings_count_as_shown_when_redis_has_every_feed(
     weights = {client.hget(KEYS.info(f"community:c{i}"), "weights")[:13] for i in range(4)}
     assert weights == {'{"quality":2.'}
     assert owner.hurries == 2
+    # Nobody waits for a refused setting: its offset is shown all the same.
+    owner.combiner.apply(owner.combiner.settings.skip(2))
+    owner.cycle_until(lambda: owner.handover.shown_offset == 2)
+    assert owner.hurries == 2
 
 
 def test_an_owner_removes_what_a_former_one_left(

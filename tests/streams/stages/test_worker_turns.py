@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import math
 import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -16,6 +18,7 @@ from builders.kafka_log import KafkaLog
 from builders.waiting import until
 from feedmill.deploy.local import StackAddress
 from feedmill.events.errors import UsageError
+from feedmill.events.instance import MOST_REFUSALS
 from feedmill.events.settings import Settings
 from feedmill.streams.kafka.batches import RecordBatch
 from feedmill.streams.kafka.transactions import INTERVAL_S, RANKING_INTERVAL_S
@@ -259,6 +262,34 @@ def test_between_steps_the_settings_are_read_only_now_and_then(
     worker._read_settings()
     worker._apply([], [])
     assert len(looks) == 1
+
+
+def test_refused_settings_write_no_heartbeat_before_its_time(
+    stack: StackAddress, prefix: str
+) -> None:
+    kafka = KafkaLog.created(stack.kafka, prefix)
+    worker = Worker(kafka.environment, [CountedStep("first")])
+    with looping(worker):
+        until(lambda: worker.settings.log.all_live() and not worker.status.ready_reason())
+        before, refused = len(kafka.read("instances")), 0
+        for _ in range(20):
+            kafka.produce("config", [(b"weights", b'{"value": {"quality": -1}}')] * 5)
+            refused += 5
+            until(partial(refusals, worker, refused), every=0.002)
+        # One every five seconds.
+        assert len(kafka.read("instances")) <= before + 4
+        kafka.produce("config", [(b"weights", b'{"value": {"quality": 1, "engagement": 1}}')])
+        until(lambda: worker.settings.settings.offset == refused)
+        until(lambda: newest_heartbeat(kafka)["config_offset"] == refused)
+        assert len(newest_heartbeat(kafka)["refused"]) == MOST_REFUSALS
+
+
+def refusals(worker: Worker, count: int) -> bool:
+    return worker.settings.refused_count >= count
+
+
+def newest_heartbeat(kafka: KafkaLog) -> Any:
+    return json.loads(kafka.read("instances")[-1].value())
 
 
 def test_settings_end_a_wait_for_posts(monkeypatch: pytest.MonkeyPatch) -> None:
