@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from functools import cache
 
 from feedmill.events.limits import MAX_TEXT_CHARACTERS
 from feedmill.features.text.leet import undo_leet
@@ -93,7 +94,12 @@ def compatible(text: str) -> str:
 
 
 def _spelled(sign: re.Match[str]) -> str:
-    return unicodedata.normalize("NFKC", sign.group())
+    return _normalised_sign(sign.group())
+
+
+@cache
+def _normalised_sign(sign: str) -> str:
+    return unicodedata.normalize("NFKC", sign)
 
 
 def without_tags(text: str) -> str:

@@ -21,7 +21,7 @@ Headers = Sequence[tuple[str, bytes]]
 
 # At most so many messages are asked for at once, and at first so few that a list of large ones
 # stays within the bound on bytes, nearly.
-_SLICE, _FIRST_SLICE = 256, 16
+_SLICE, _FIRST_SLICE = 64, 16
 
 
 @dataclass

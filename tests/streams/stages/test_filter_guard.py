@@ -18,7 +18,7 @@ from feedmill.streams.kafka.assignment import AssignmentChange
 from feedmill.streams.kafka.batches import RecordBatch, TopicPartition
 from feedmill.streams.observe.metrics import Metrics
 from feedmill.streams.stages.decoding import decode_work
-from feedmill.streams.stages.filter_guard import FilterGuard
+from feedmill.streams.stages.filter_guard import SLICE_BYTES, FilterGuard
 
 HERE = TopicPartition("posts", 0)
 
@@ -131,6 +131,25 @@ def test_a_partition_waits_until_its_window_was_read_in_slices() -> None:
         pass
     assert guard.is_ready(0)
     assert guard.ready_reason() == ""
+
+
+def test_of_long_posts_few_are_scored_at_once() -> None:
+    scored: list[int] = []
+
+    def note(posts: PostBatch, _: int) -> BatchVerdicts:
+        scored.append(len(posts))
+        return BatchVerdicts(np.zeros(len(posts)), {})
+
+    texts = ["a " * 10_000] * 60 + ["short"] * 60
+    log = [record(f"p{i}", Post(f"p{i}", "a", 0, t), offset=i) for i, t in enumerate(texts)]
+    fake = FakeLog({HERE: log})
+    guard = FilterGuard("spam", 0.10, 1, Metrics("spam", "one"), note, fake.open)
+    guard.assigned(AssignmentChange(1, gained=(0,), starts={HERE: len(log)}))
+    while guard.read():
+        pass
+    assert sum(scored) == len(log)
+    assert scored[0] * 20_000 < SLICE_BYTES + 20_000
+    assert max(scored) > 40
 
 
 def test_a_lost_partition_starts_anew() -> None:
