@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import faulthandler
+import logging
 import os
 import subprocess
 import sys
@@ -52,8 +54,8 @@ def test_a_worker_that_fails_says_why_and_whether_to_start_it_again(
     monkeypatch.setattr(worker_process, "new_worker", fail)
     # What a process of its own may change, this one may not.
     monkeypatch.setattr(worker_process, "keep_heap_small", lambda: None)
-    monkeypatch.setattr(worker_process.logging, "basicConfig", lambda **_: None)
-    monkeypatch.setattr(worker_process.faulthandler, "register", lambda *_, **__: None)
+    monkeypatch.setattr(logging, "basicConfig", lambda **_: None)
+    monkeypatch.setattr(faulthandler, "register", lambda *_, **__: None)
     monkeypatch.setenv(STATUS_FD, str(writing))
     assert run_worker((), Environment()) == code
     os.close(writing)
