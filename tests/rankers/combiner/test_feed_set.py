@@ -1,4 +1,4 @@
-"""Feeds on demand come and go with shown posts, and those of most authors have the places."""
+"""`FeedSet`: feeds on demand come and go with posts; those of most authors have the places."""
 
 from __future__ import annotations
 
