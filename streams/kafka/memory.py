@@ -52,8 +52,8 @@ def memory_shares(environment: Environment) -> MemoryShares:
     limit = environment.memory_mib * _MIB
     return MemoryShares(
         fetch_bytes=limit // 4096,
-        input_fetch_bytes=limit // 1024,
-        input_fetch_partition_bytes=limit // 4096,
+        input_fetch_bytes=limit // 512,
+        input_fetch_partition_bytes=limit // 2048,
         waiting_posts=limit // 4 // _MIB,
         backlog_bytes=limit // 8,
         uncommitted_bytes=limit // 4,
