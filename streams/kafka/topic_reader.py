@@ -34,12 +34,6 @@ class TopicRecord(NamedTuple):
     key: bytes | None
     value: bytes | None
     partition: int = 0
-    headers: Sequence[tuple[str, bytes]] = ()
-
-    def header(self, name: str) -> str:
-        """Return the text of a header, "" without it."""
-        found = next((value for key, value in self.headers if key == name), b"")
-        return found.decode("utf-8", "replace")
 
     @property
     def timestamp(self) -> int:
