@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, NoReturn
 
 import click
@@ -28,9 +29,14 @@ _BY = "train --follow"
 
 
 def store_of_workers(environment: Environment) -> Store:
-    """Return the store that the workers read, too; `UsageError` where none is named."""
+    """Return the store that the workers read, too; `UsageError` where none is named.
+
+    A folder is made if need be, as by `--out`.
+    """
     if environment.models is None:
         raise UsageError("--follow needs FEEDMILL_MODELS, the store that the workers read, too")
+    if isinstance(environment.models, Path):
+        environment.models.mkdir(parents=True, exist_ok=True)
     return environment.models
 
 

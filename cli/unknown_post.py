@@ -11,7 +11,7 @@ from feedmill.events.partition import partition_of
 from feedmill.events.post import Deletion
 from feedmill.rankers.combiner.feed_matcher import FeedMatcher
 from feedmill.streams.kafka.topic_reader import TopicRecord, open_topic, read_all
-from feedmill.streams.kafka.validation import TIME_FIELDS, check_time, misplaced
+from feedmill.streams.kafka.validation import check_time, misplaced
 from feedmill.streams.settings.clock import now_ms
 from feedmill.streams.settings.config_log import fold_log
 from feedmill.streams.settings.environment import Environment
@@ -47,7 +47,7 @@ def _reason(found: TopicRecord, partitions: int, window_ms: int) -> str:
         expected = partition_of(found.key or b"", partitions)
         if expected != found.partition:
             raise BadEvent(misplaced(expected, found.partition))
-        check_time(TIME_FIELDS[TOPIC], post, found.at_ms)
+        check_time(post, found.at_ms)
     except BadEvent as error:
         return f"breaks the contract: {error}; correct the producer, and send it again"
     if isinstance(post, Deletion):

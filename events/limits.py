@@ -50,7 +50,7 @@ EventTimeMs = Annotated[
     Meta(
         ge=FIRST_EVENT_MS,
         le=MAX_SAFE_INTEGER,
-        description="Unix milliseconds, from 2005-01-01 to a day after the record's timestamp",
+        description="Unix milliseconds, from 2005-01-01 on; of a post to a day after its record's",
     ),
 ]
 EVENT_TIME_MEANING = f"Unix time in milliseconds, from 2005-01-01 ({FIRST_EVENT_MS}) on"

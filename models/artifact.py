@@ -272,9 +272,11 @@ def read_card(store: Store, name: str) -> ModelCard:
     try:
         content = read_file(store, f"{name}.json", _MOST_CARD_BYTES)
     except OSError as error:
+        has_folder = not isinstance(store, Path) or store.is_dir()
+        way_out = "train it or restore the file"
         raise BadArtifact(
             f"model `{name}`: no card at {place_of(store, f'{name}.json')} ({error.strerror});"
-            " train it or restore the file"
+            f" {way_out if has_folder else 'there is no such folder: make it, or correct its name'}"
         ) from error
     return _decode_card(content, store, name)
 

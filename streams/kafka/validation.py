@@ -13,9 +13,11 @@ from feedmill.streams.kafka.batches import Record, RecordBatch, TopicPartition, 
 
 T = TypeVar("T")
 
-# The field that says when an event happened, by its topic.
-TIME_FIELDS = {"posts": "created_at_ms", "engagements": "at_ms"}
-# So much a producer's clock may be ahead of the broker's, which stamps the record.
+_POSTS = "posts"
+_created_at_ms = attrgetter("created_at_ms")
+
+# So much a post may be ahead of the broker's clock, which stamps its record.  An engagement, which
+# a reader's device may have timed, counts as its record's time instead.
 _MOST_AHEAD_MS = 86_400_000
 
 # Fewer are decoded one by one in no more time.
@@ -64,14 +66,14 @@ def validate_batch(
     rejected = []
     # Made once: columns make a record each time that it is asked for.
     records = [*batch.records]
-    time_field = TIME_FIELDS.get(batch.source.topic)
+    are_posts = batch.source.topic == _POSTS
     for record, partition in zip(records, _expected(records, partitions), strict=True):
         try:
             event = decode(record.key, record.value)
             if partition != batch.source.partition:
                 raise BadEvent(misplaced(partition, batch.source.partition))
-            if time_field is not None:
-                check_time(time_field, event, record.timestamp)
+            if are_posts:
+                check_time(event, record.timestamp)
         except BadEvent as error:
             rejected.append(RejectedRecord(batch.source, record, str(error)))
         else:
@@ -100,30 +102,27 @@ def decode_together(
     return events
 
 
-def check_time(field: str, event: object, record_ms: int) -> None:
-    """Check the time of an event, one of `TIME_FIELDS`, by that of its record.
-
-    A deletion has none.
+def check_time(event: object, record_ms: int) -> None:
+    """Check the time of a post by that of its record; a deletion has none.
 
     Raises
     ------
     BadEvent
         It is more than a day ahead.
     """
-    at_ms = getattr(event, field, 0)
+    at_ms = getattr(event, "created_at_ms", 0)
     if at_ms > record_ms + _MOST_AHEAD_MS:
         raise BadEvent(
             "Expected Unix time in milliseconds, at most a day after the record's timestamp"
-            f" {record_ms}, got {at_ms} - at `$.{field}`"
+            f" {record_ms}, got {at_ms} - at `$.created_at_ms`"
         )
 
 
 def _is_ahead(topic: str, events: Sequence[object], timestamps: Sequence[int]) -> bool:
-    """Whether `check_time` refuses some event that has a time, as posts do."""
-    name = TIME_FIELDS.get(topic)
-    if name is None:
+    """Whether `check_time` refuses some of these posts; False of events of another topic."""
+    if topic != _POSTS:
         return False
-    times = [*map(attrgetter(name), events)]
+    times = [*map(_created_at_ms, events)]
     # Most often no time is ahead even of the oldest record.
     if max(times) <= min(timestamps) + _MOST_AHEAD_MS:
         return False

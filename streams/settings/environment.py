@@ -244,7 +244,8 @@ def _store(variable: str, text: str) -> Store:
         store = parse_store(text)
     except UsageError as error:
         raise UsageError(f"{variable}: {error}") from None
-    if isinstance(store, Path) and not store.is_dir():
+    # One that is not there yet is made by commands that write, and refused by a worker.
+    if isinstance(store, Path) and store.exists() and not store.is_dir():
         raise UsageError(
             f"{variable}: expected a folder of models or s3://bucket/prefix, got {text!r}, which is"
             " no folder"

@@ -12,6 +12,7 @@ from kafka import KafkaProducer
 from kafka.admin import KafkaAdminClient, NewTopic
 
 from builders.commands import Run
+from builders.events import NOW_MS
 from builders.waiting import until
 from feedmill.cli.main import main
 from feedmill.deploy.local import StackAddress
@@ -31,7 +32,7 @@ def events(users: int) -> list[Engagement]:
     random, found = np.random.default_rng(4), list[Engagement]()
 
     def add(post_id: str, user: int, kind: EngagementKind, position: int) -> None:
-        found.append(Engagement(post_id, f"u{user}", kind, 0, position=position))
+        found.append(Engagement(post_id, f"u{user}", kind, NOW_MS, position=position))
 
     for user in range(users):
         places = random.permutation(3).tolist()

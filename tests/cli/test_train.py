@@ -187,8 +187,11 @@ def test_training_says_which_ordinary_rows_it_does_not_use(
     words = ("train", "spam", "--data", MAIL, "--ordinary", PLAIN, "--out", "a")
     assert run(*words).stderr == ""
     monkeypatch.setattr(fitting, "_ORDINARY_ROWS", 100)
-    done = run(*words)
+    # A store that is not there is made, as by --out.
+    monkeypatch.setenv("FEEDMILL_MODELS", "new/store")
+    done = run(*words[:-2])
     assert done.exit_code == 0, done.output
+    assert (files / "new" / "store" / "spam.json").exists()
     (line,) = done.stderr.splitlines()
     assert re.fullmatch(
         r"plain: of 400 ordinary rows 100 train, drawn from \d+, because no set gives more;"

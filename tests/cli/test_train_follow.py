@@ -40,7 +40,7 @@ def follow(path: Path, *, columns: str = ",time=at", as_json: bool = True) -> Re
 
 @pytest.fixture
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("FEEDMILL_MODELS", str(tmp_path))
+    monkeypatch.setenv("FEEDMILL_MODELS", str(tmp_path / "made"))
     monkeypatch.setenv("FEEDMILL_KAFKA", "127.0.0.1:1")
     return tmp_path
 
@@ -118,3 +118,5 @@ def test_it_says_what_it_does_and_how_it_was_ended(
         " reason too few raters\n"
     )
     assert "no times" not in follow(path).stderr
+    # The store was not there.
+    assert (tmp_path / "made").is_dir()

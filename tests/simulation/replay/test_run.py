@@ -100,7 +100,8 @@ def test_a_file_keeps_its_times_where_asked(environment: Environment, tmp_path: 
     path = tmp_path / "events.jsonl"
     path.write_text(
         '{"post_id":"a","author_id":"b","created_at_ms":1700000000005,"text":"t"}\n'
-        '{"topic":"engagements","value":{"post_id":"a","user_id":"u","kind":"like","at_ms":1700000000006}}\n'
+        '{"topic":"engagements","value":{"post_id":"a","user_id":"u","kind":"like",'
+        '"at_ms":1700000000006}}\n'
         "broken\n"
         '{"topic":"posts","key":"a","value":null}\n'
     )
@@ -109,10 +110,12 @@ def test_a_file_keeps_its_times_where_asked(environment: Environment, tmp_path: 
     assert (summary.posts, summary.engagements, summary.others, summary.skipped) == (1, 1, 1, 1)
     assert summary.complaints[0].startswith("line 3: ")
     first, second = read_all(environment, "posts")
-    assert decode_post(first.key, first.value) == Post("a", "b", 5, "t")
+    assert decode_post(first.key, first.value) == Post("a", "b", 1_700_000_000_005, "t")
     assert (second.key, second.value) == (b"a", None)
     (like,) = read_all(environment, "engagements")
-    assert decode_engagement(like.key, like.value) == Engagement("a", "u", "like", 6)
+    assert decode_engagement(like.key, like.value) == Engagement(
+        "a", "u", "like", 1_700_000_000_006
+    )
 
 
 def test_a_value_too_large_for_the_broker_is_a_failure_that_is_counted(

@@ -31,7 +31,7 @@ REFUSED = {
     "FEEDMILL_REDIS": ("", "localhost:6379", "http://user:secret@host/0", "user:secret@host:6379"),
     "FEEDMILL_TOPIC_PREFIX": ("a b", "é.", "a/b", "x" * 65),
     "FEEDMILL_SIGNALS": ("extreme",),
-    "FEEDMILL_MODELS": ("no/such/folder", "s3://key:secret@bucket/a", "gs://bucket/a"),
+    "FEEDMILL_MODELS": ("/dev/null", "s3://key:secret@bucket/a", "gs://bucket/a"),
     "FEEDMILL_PORT": ("-1", "65536", "http", "80.5", "²"),
     "FEEDMILL_BATCH_RECORDS": ("0", "100001", "many"),
     "FEEDMILL_SESSION_TIMEOUT_MS": ("5999", "1800001", "6 s"),
@@ -123,8 +123,9 @@ def test_a_variable_sets_its_attribute_alone(attribute: str, text: str, value: o
     assert environment == dataclasses.replace(Environment(), **expected)
 
 
-def test_a_folder_of_models_is_there(tmp_path: Path) -> None:
-    assert read_environment({"FEEDMILL_MODELS": str(tmp_path)}).models == tmp_path
+def test_a_store_is_a_folder_or_one_that_is_yet_to_be_made(tmp_path: Path) -> None:
+    for path in (tmp_path, tmp_path / "new"):
+        assert read_environment({"FEEDMILL_MODELS": str(path)}).models == path
     (tmp_path / "file").write_text("")
     assert "which is no folder" in refusal("FEEDMILL_MODELS", str(tmp_path / "file"))
 
