@@ -197,5 +197,6 @@ def _refuse_members(environment: Environment, admin: KafkaAdminClient, group: st
     if members:
         raise UsageError(
             f"the group {name} has {len(members)} members: stop all workers first; one that was"
-            " killed counts until its session ends, FEEDMILL_SESSION_TIMEOUT_MS later"
+            " killed, or has a FEEDMILL_INSTANCE, counts until its session ends:"
+            " FEEDMILL_SESSION_TIMEOUT_MS later"
         )
