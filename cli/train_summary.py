@@ -37,7 +37,11 @@ def figures(card: ModelCard, data: TrainingData | None) -> str:
     """
     if data is None:
         metrics = [[name, f"{value:.4f}"] for name, value in card.metrics.items()]
-        return plain_table(["measured on rows that did not train it", "value>"], metrics)
+        table = plain_table(["measured on rows that did not train it", "value>"], metrics)
+        return (
+            f"{table}\n\n`feedmill evaluate {card.name}` measures it beside baselines; on your own"
+            " posts and clicks: --from-topics, for engagement"
+        )
     spec = FILTERS[card.name]
     shipped = spec.load()
     beside = measured_beside(shipped, read_card(STORE, card.name), data)

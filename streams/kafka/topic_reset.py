@@ -6,6 +6,7 @@ one, what was made of `posts` and `engagements` is deleted, and the groups read 
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -193,9 +194,17 @@ def _present_ids(environment: Environment, topics: Sequence[str]) -> dict[str, s
 
 def _refuse_members(environment: Environment, admin: KafkaAdminClient, group: str) -> None:
     name = environment.group(group)
-    members = admin.describe_groups([name])[name]["members"]
-    if members:
+    members = len(admin.describe_groups([name])[name]["members"])
+    if members or not _takes_offsets(admin, name):
         raise UsageError(
-            f"the group {name} has {len(members)} members: stop all workers first; one that was"
-            " killed counts until its session ends, FEEDMILL_SESSION_TIMEOUT_MS later"
+            f"the group {name} has {members or 'new'} members: stop all workers first; one that was"
+            " killed, or has a FEEDMILL_INSTANCE, counts until its session ends:"
+            " FEEDMILL_SESSION_TIMEOUT_MS later"
         )
+
+
+def _takes_offsets(admin: KafkaAdminClient, name: str) -> bool:
+    """Commit one offset of a group as it is: Kafka refuses that while a member is about to join."""
+    committed = admin.list_group_offsets([name])[name]
+    some = dict(itertools.islice(committed.items(), 1))
+    return not any(error.errno for error in admin.alter_group_offsets(name, some).values())

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 from click.testing import CliRunner
 
@@ -59,3 +65,31 @@ def test_a_training_that_is_ended_is_one_line(monkeypatch: pytest.MonkeyPatch) -
     assert done.stderr.startswith("feedmill: training spam: ended by Ctrl-C after ")
     assert done.stderr.rstrip().endswith(train.STANDS)
     assert done.stderr.count("\n") == 1
+
+
+def test_a_terminal_sees_the_parts_and_ctrl_c_leaves_the_store_alone(tmp_path: Path) -> None:
+    CliRunner().invoke(main, ["sample", str(tmp_path / "sample")])
+    words = (
+        *("train", "spam", "--out", "models", "--ordinary", "sample/ordinary.jsonl,group=author"),
+        *("--data", "sample/labelled.csv,text=body,label=kind,positive=junk,group=author"),
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-m", "feedmill.cli.main", *words],
+        cwd=tmp_path,
+        # What rich takes for a terminal.
+        env={**os.environ, "FORCE_COLOR": "1", "COLUMNS": "200"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        stdin=subprocess.DEVNULL,
+    )
+    assert process.stderr is not None
+    seen = b""
+    while b"rows, 1 of 3" not in seen:
+        read = os.read(process.stderr.fileno(), 4096)
+        assert read, seen
+        seen += read
+    process.send_signal(signal.SIGINT)
+    _, rest = process.communicate(timeout=120)
+    assert process.returncode == 1
+    assert rest.decode().rstrip().endswith(train.STANDS)
+    assert list(tmp_path.glob("models/*")) == []

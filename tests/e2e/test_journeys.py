@@ -16,8 +16,8 @@ from builders.pages import blocks_of, script_of, terminal_of
 from builders.waiting import until
 from feedmill.deploy.local.ports import free_port
 
-# It starts servers of its own, as the pages do.
-pytestmark = pytest.mark.stack
+# It starts servers of its own, as the pages do.  The first page waits for them, and Kafka's jars.
+pytestmark = [pytest.mark.stack, pytest.mark.timeout(600)]
 
 ROOT = Path(__file__).parents[2]
 PAGES = ROOT / "docs/journeys"
@@ -46,6 +46,7 @@ class Walk:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            # The newcomer's whole tour takes less than five minutes.
             timeout=300,
             check=False,
         )

@@ -102,7 +102,7 @@ def test_a_log_that_was_cut_off_stops_its_partition_too(
         admin.close()
     log = engine.start_worker().log
     until(lambda: "the log was cut off" in log.read_text())
-    assert "--reset-offsets --to-latest --execute" in log.read_text()
+    assert f"feedmill topics reset posts:{STOPPED} --to latest" in log.read_text()
     beats = until(lambda: [b for b in engine.instances().values() if b["pid"] == pid(engine)])
     assert not any(beat["ready"] for beat in beats)
     assert committed(engine, STOPPED) == 1000
