@@ -17,7 +17,7 @@ from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from feedmill.events.errors import UsageError
 from feedmill.streams.kafka.batch_headers import BatchHeaders
 from feedmill.streams.kafka.client import ClientHealth, WatchedConsumer, new_log_consumer
-from feedmill.streams.kafka.messages import fetch, is_out_of_range
+from feedmill.streams.kafka.messages import Headers, fetch, is_out_of_range
 from feedmill.streams.settings.environment import Environment
 
 _CONNECT_MS = 5_000
@@ -34,6 +34,12 @@ class TopicRecord(NamedTuple):
     key: bytes | None
     value: bytes | None
     partition: int = 0
+    headers: Headers = ()
+
+    def header(self, name: str) -> str:
+        """Return the text of a header, "" without it."""
+        found = next((value for key, value in self.headers if key == name), b"")
+        return found.decode("utf-8", "replace")
 
     @property
     def timestamp(self) -> int:
