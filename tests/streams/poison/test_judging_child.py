@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from builders.broken_model import poison_model
+from builders.events import NOW_MS
 from builders.records import StoredRecord
 from feedmill.streams.poison import judging_child
 from feedmill.streams.poison.judging_child import CannotTryError, Ended, JudgingChild
@@ -29,7 +30,7 @@ ENDS = {
 
 
 def post(name: str, text: str) -> StoredRecord:
-    fields = {"post_id": name, "author_id": "a", "created_at_ms": 0, "text": text}
+    fields = {"post_id": name, "author_id": "a", "created_at_ms": NOW_MS, "text": text}
     return StoredRecord(0, 0, name.encode(), json.dumps(fields).encode())
 
 

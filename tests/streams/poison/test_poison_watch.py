@@ -97,7 +97,8 @@ class Watched:
 
     def letters(self) -> list[tuple[int, str]]:
         """Partition and topic of what was written."""
-        return [(owner, topic) for topic, _, _, owner in self.writer.added]
+        letters = [(one.source.partition, "dead-letters") for one, _ in self.writer.rejected]
+        return [*((owner, topic) for topic, _, _, owner in self.writer.added), *letters]
 
 
 class _Connection:

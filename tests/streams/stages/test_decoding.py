@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, cast
 
+from builders.events import NOW_MS
 from builders.records import record
 from feedmill.events.partition import partition_of
 from feedmill.events.post import Deletion, Media, Post
@@ -14,7 +15,7 @@ NAMES = [f"p{i}" for i in range(40)]
 
 
 def post(name: str, **more: Any) -> Post:
-    return Post(name, "a", 5, f"text of {name}", communities=("c",), lang="en", **more)
+    return Post(name, "a", NOW_MS, f"text of {name}", communities=("c",), lang="en", **more)
 
 
 def batch(partition: int, *events: tuple[str, Post | None]) -> RecordBatch:

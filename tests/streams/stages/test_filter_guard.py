@@ -141,7 +141,7 @@ def test_of_long_posts_few_are_scored_at_once() -> None:
         return BatchVerdicts(np.zeros(len(posts)), {})
 
     texts = ["a " * 10_000] * 60 + ["short"] * 60
-    log = [record(f"p{i}", Post(f"p{i}", "a", 0, t), offset=i) for i, t in enumerate(texts)]
+    log = [record(f"p{i}", Post(f"p{i}", "a", NOW_MS, t), offset=i) for i, t in enumerate(texts)]
     fake = FakeLog({HERE: log})
     guard = FilterGuard("spam", 0.10, 1, Metrics("spam", "one"), note, fake.open)
     guard.assigned(AssignmentChange(1, gained=(0,), starts={HERE: len(log)}))

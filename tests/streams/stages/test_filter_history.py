@@ -266,11 +266,11 @@ def test_posts_that_are_judged_again_after_an_expulsion_get_the_same() -> None:
 def test_what_no_model_may_judge_has_no_text_in_the_history_either() -> None:
     topics: Topics = {source(p): [] for p in range(PARTITIONS)}
     for i in range(60):
-        append(topics, f"p{i}", Post(f"p{i}", f"a{i}", 0, TEXT.format(i)), NOW_MS - 60_000 + i)
+        append(topics, f"p{i}", Post(f"p{i}", f"a{i}", NOW_MS, TEXT.format(i)), NOW_MS - 60_000 + i)
     history, log = made(topics)
     poison = {p: [*range(0, log.end(source(p)), 2)] for p in range(PARTITIONS)}
     history._poisoned = lambda partition: dict.fromkeys(poison[partition], "judged by no model")
     gain(history, log, {0: log.end(source(0))})
-    last = record("last", Post("last", "b", 0, TEXT.format(99)), offset=1000, timestamp=NOW_MS)
+    last = record("last", Post("last", "b", NOW_MS, TEXT.format(99)), offset=1000, timestamp=NOW_MS)
     ((_, past),) = told(history, (0, [last])).items()
     assert past.copies == 60 - sum(map(len, poison.values()))

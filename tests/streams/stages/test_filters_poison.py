@@ -10,6 +10,7 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
+from builders.events import NOW_MS
 from builders.fake_log import FakeLog, KeptWriter
 from builders.records import record
 from feedmill.events.post import Post
@@ -65,10 +66,10 @@ def step(monkeypatch: pytest.MonkeyPatch) -> FilterStep:
 
 def test_it_is_an_error_and_rules_see_all_but_the_text(step: FilterStep) -> None:
     posts = [
-        Post("a", "x", 0, "These shoes are wonderful"),
-        Post("p", "x", 0, "These shoes are poison"),
-        Post("k", "known", 0, "poison"),
-        Post("e", "x", 0, "something else"),
+        Post("a", "x", NOW_MS, "These shoes are wonderful"),
+        Post("p", "x", NOW_MS, "These shoes are poison"),
+        Post("k", "known", NOW_MS, "poison"),
+        Post("e", "x", NOW_MS, "something else"),
     ]
     records = [record(post.post_id, post, offset=i) for i, post in enumerate(posts)]
     batch = RecordBatch(TopicPartition("posts", 0), cast(Any, records))
@@ -84,6 +85,6 @@ def test_it_is_an_error_and_rules_see_all_but_the_text(step: FilterStep) -> None
     assert 'feedmill_model_errors_total{instance="one",stage="spam"} 2.0' in text
 
     # Scored again it gets the same.
-    blank = [posts[0], Post("p", "x", 0, "")]
+    blank = [posts[0], Post("p", "x", NOW_MS, "")]
     again = step._judge_again(records[:2], blank, [None, None])
     assert [one.error for one in again] == [None, POISON[1]]

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from builders.events import NOW_MS
 from feedmill.training.continual.label_window import LabelWindow
 
 
@@ -15,7 +16,7 @@ def add_label(window: LabelWindow, post_id: str, at_ms: int, source: str = "ann"
 
 
 def add_post(window: LabelWindow, post_id: str, at_ms: int, text: str = "text") -> None:
-    content = {"post_id": post_id, "author_id": "a", "created_at_ms": at_ms, "text": text}
+    content = {"post_id": post_id, "author_id": "a", "created_at_ms": NOW_MS, "text": text}
     window.add_post(post_id.encode(), msgspec.json.encode(content), at_ms)
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from builders.events import NOW_MS
 from feedmill.events.decode import decode_post
 from feedmill.events.errors import UsageError
 from feedmill.events.limits import MAX_TEXT_CHARACTERS
@@ -65,7 +66,7 @@ def test_a_row_becomes_the_post_that_a_stage_would_see() -> None:
         1.0,
         "g",
         author="Jane  Doe|x",
-        created_at_ms=7,
+        created_at_ms=NOW_MS,
         links=("https://example.org/a",),
         community="Old Bridges",
         lang="en",
