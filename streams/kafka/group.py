@@ -30,7 +30,7 @@ from feedmill.streams.kafka.backlog import Backlog, Together, backlog_of
 from feedmill.streams.kafka.batches import TEXT_BYTES, RecordBatch, TopicPartition
 from feedmill.streams.kafka.client import discard, new_group_consumer, new_log_consumer, rebalance_s
 from feedmill.streams.kafka.connection import Connection
-from feedmill.streams.kafka.messages import Fetched, fetch, is_out_of_range, last_known_end
+from feedmill.streams.kafka.messages import Fetched, Most, fetch, is_out_of_range, last_known_end
 
 log = logging.getLogger(__name__)
 
@@ -117,7 +117,7 @@ class GroupConsumer:
         backlog = self._backlog
         ready = 0 if backlog is None else backlog.ready_count()
         room = max(1, most - ready)
-        fetched = self._fetch(self._consumer, room, TEXT_BYTES, 0.0 if ready else wait_s)
+        fetched = self._fetch(self._consumer, Most(room, TEXT_BYTES), 0.0 if ready else wait_s)
         if self._phase == "settling":
             self._settle()
         if backlog is not None and backlog is self._backlog:
@@ -134,7 +134,7 @@ class GroupConsumer:
             gone, self._beside = self._beside, self._new_beside()
             discard(gone)
             self._assign_beside()
-        return self._accept(self._fetch(self._beside, most, MOST_BYTES, wait_s))
+        return self._accept(self._fetch(self._beside, Most(most, MOST_BYTES), wait_s))
 
     def begin(self, partitions: Iterable[int]) -> None:
         """Start to read these owned partitions, from their positions; others go on.
@@ -328,11 +328,9 @@ class GroupConsumer:
 
     # --- messages ------------------------------------------------------------------------
 
-    def _fetch(self, consumer: Consumer, most: int, most_bytes: int, wait_s: float) -> Fetched:
+    def _fetch(self, consumer: Consumer, most: Most, wait_s: float) -> Fetched:
         try:
-            fetched = fetch(
-                consumer, self._headers, most=most, most_bytes=most_bytes, wait_s=wait_s
-            )
+            fetched = fetch(consumer, self._headers, most, wait_s=wait_s, gathers=not self.is_live)
         except KafkaException as error:
             self._judge(None, error.args[0])
             return Fetched()

@@ -26,6 +26,7 @@ from feedmill.streams.kafka.hanging import HeldBack, way_out
 from feedmill.streams.kafka.messages import (
     NOTHING,
     Fetched,
+    Most,
     fetch,
     is_out_of_range,
     last_known_end,
@@ -254,9 +255,7 @@ class LogConsumer:
         self, consumer: Consumer, most: int, most_bytes: int, wait_s: float
     ) -> list[RecordBatch]:
         try:
-            fetched = fetch(
-                consumer, self._headers, most=most, most_bytes=most_bytes, wait_s=wait_s
-            )
+            fetched = fetch(consumer, self._headers, Most(most, most_bytes), wait_s=wait_s)
         except KafkaException as error:
             self._health.report(error.args[0])
             return []

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import groupby
 from operator import itemgetter
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from confluent_kafka import TIMESTAMP_CREATE_TIME, Consumer, KafkaError, KafkaException, Message
 from confluent_kafka import TopicPartition as KafkaPartition
@@ -22,6 +23,8 @@ Headers = Sequence[tuple[str, bytes]]
 # At most so many messages are asked for at once, and at first so few that a list of large ones
 # stays within the bound on bytes, nearly.
 _SLICE, _FIRST_SLICE = 64, 16
+# A fetch brings few records, and each cycle costs: who catches up waits so long for more.
+_GATHER_S = 0.02
 
 
 @dataclass
@@ -53,43 +56,49 @@ class Fetched:
 NOTHING = Fetched()
 
 
+class Most(NamedTuple):
+    """What one read takes at most: records, and about so many bytes."""
+
+    records: int
+    size: int
+
+
 def fetch(
     consumer: Consumer,
     headers: BatchHeaders,
+    most: Most,
     *,
-    most: int,
-    most_bytes: int,
     wait_s: float,
+    gathers: bool = False,
     keeps_headers: bool = False,
 ) -> Fetched:
-    """Take what a consumer has, at most `most` records and about `most_bytes`.
+    """Take what a consumer has; wait for the first message where there is nothing.
 
-    Returns at once where there is something, else waits for the first message.  Calls the
-    consumer's rebalance callbacks.  A batch that the client cannot inflate is passed by its header:
-    one record stands for it, a `PassedBatch`.
+    One that `gathers` waits a moment for more, too.  Calls the consumer's rebalance callbacks.  A
+    batch that the client cannot inflate is passed by its header: one record stands for it, a
+    `PassedBatch`.
     """
     if wait_s > 0:
         # `consume` with a timeout would wait for a fuller list.
         first = consumer.poll(wait_s)
         messages = [] if first is None else [first]
     else:
-        messages = consumer.consume(min(most, _FIRST_SLICE), 0)
+        messages = consumer.consume(min(most.records, _FIRST_SLICE), 0)
     if not messages:
         return NOTHING
-    fetched, sort = (
-        Fetched(headers={} if keeps_headers else None),
-        partial(_sort, consumer, headers),
-    )
+    fetched = Fetched(headers={} if keeps_headers else None)
+    sort, end = partial(_sort, consumer, headers), time.monotonic() + _GATHER_S
     taken = size = 0
     while messages:
         size += sort(messages, fetched)
         if fetched.headers is not None:
             _keep_headers(messages, fetched.headers, headers.environment.named)
         taken += len(messages)
-        if taken >= most or size >= most_bytes:
+        if taken >= most.records or size >= most.size:
             break
-        alike = (most_bytes - size) * taken // max(size, 1)
-        messages = consumer.consume(min(most - taken, _SLICE, max(alike, 1)), 0)
+        alike = (most.size - size) * taken // max(size, 1)
+        left_s = max(0.0, end - time.monotonic()) if gathers else 0.0
+        messages = consumer.consume(min(most.records - taken, _SLICE, max(alike, 1)), left_s)
     return fetched
 
 

@@ -17,7 +17,7 @@ from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from feedmill.events.errors import UsageError
 from feedmill.streams.kafka.batch_headers import BatchHeaders
 from feedmill.streams.kafka.client import ClientHealth, WatchedConsumer, new_log_consumer
-from feedmill.streams.kafka.messages import Headers, fetch, is_out_of_range
+from feedmill.streams.kafka.messages import Headers, Most, fetch, is_out_of_range
 from feedmill.streams.settings.environment import Environment
 
 _CONNECT_MS = 5_000
@@ -92,8 +92,7 @@ class TopicReader:
         fetched = fetch(
             self._consumer,
             self._headers,
-            most=_MOST_RECORDS,
-            most_bytes=_MOST_BYTES,
+            Most(_MOST_RECORDS, _MOST_BYTES),
             wait_s=timeout_ms / 1000,
             keeps_headers=True,
         )

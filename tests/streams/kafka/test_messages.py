@@ -19,7 +19,7 @@ from feedmill.streams.kafka.batches import (
 )
 from feedmill.streams.kafka.client import ClientHealth
 from feedmill.streams.kafka.memory import RECORD_BYTES
-from feedmill.streams.kafka.messages import Fetched, fetch
+from feedmill.streams.kafka.messages import Fetched, Most, fetch
 from feedmill.streams.settings.environment import Environment
 
 ENVIRONMENT = Environment(topic_prefix="x.")
@@ -60,7 +60,7 @@ def failure(code: int, topic: str | None = None, partition: int = 0, offset: int
 def fetched(messages: list[Message], *, at_once: int = 1_000, most_bytes: int = 1 << 20) -> Fetched:
     client: Any = Client(messages, at_once)
     headers = BatchHeaders(ENVIRONMENT, ClientHealth())
-    return fetch(client, headers, most=10_000, most_bytes=most_bytes, wait_s=0)
+    return fetch(client, headers, Most(10_000, most_bytes), wait_s=0)
 
 
 @given(
