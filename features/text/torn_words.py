@@ -50,7 +50,7 @@ def is_torn(text: str) -> bool:
 
 def mend_torn_words(text: str) -> str:
     """Join neighbouring tokens to the most likely common words."""
-    every = text.split(" ")
+    every = text.split(" ", _MAX_TOKENS)
     tokens, rest = every[:_MAX_TOKENS], every[_MAX_TOKENS:]
     alone, joined = _costs(tokens)
     sums, starts = [0], [0]
