@@ -102,9 +102,8 @@ def _has_many_marks(host: str) -> bool:
     if not MANY_MARKS.search(host):
         return False
     # Letters beyond the first plane match, too.
-    return any(
-        is_mark and len([*run]) >= MOST_MARKS for is_mark, run in groupby(map(combining, host), bool)
-    )
+    runs = groupby(host, lambda char: combining(char) > 0)
+    return any(is_mark and len([*run]) >= MOST_MARKS for is_mark, run in runs)
 
 
 def _is_allowed(labels: _Labels) -> Flags:

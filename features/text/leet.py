@@ -13,12 +13,12 @@ from feedmill.features.text.common_words import are_words, is_word
 
 LEET = b"4@31!05$7"
 _ADDRESS = re.compile(r"https?://\S+|www\.\S+")
-_IN_TOKEN = "A-Za-z0-9@$!"
+_INSIDE = "A-Za-z0-9@$!"
 # A token that has letters, and a sign that is no `!` at its end.  It is tried from its start alone,
 # and all is possessive, so that a long one takes linear time.
 _TOKEN = re.compile(
-    f"(?<![{_IN_TOKEN}])(?=[0-9@$!]*+[A-Za-z])"
-    f"(?=[A-Za-z2689]*+(?:!++[A-Za-z0-9@$]|[@$013457]))[{_IN_TOKEN}]++"
+    f"(?<![{_INSIDE}])(?=[0-9@$!]*+[A-Za-z])"
+    f"(?=[A-Za-z2689]*+(?:!++[A-Za-z0-9@$]|[@$013457]))[{_INSIDE}]++"
 )
 _SIGNS = re.compile(f"[{LEET.decode()}]+")
 _THREE_DIGITS = re.compile("[0-9]{3}")
