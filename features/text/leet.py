@@ -42,7 +42,8 @@ def undo_leet(text: str) -> str:
     spans = [token.span() for token in _TOKEN.finditer(without_addresses)]
     if sum(end - start for start, end in spans) > _FEW_CHARACTERS:
         return _undone_at(text, np.array(spans))
-    parts, at = [], 0
+    parts: list[str] = []
+    at = 0
     for start, end in spans:
         parts += (text[at:start], _undone(text[start:end]))
         at = end
