@@ -59,7 +59,8 @@ def domains_of_post(post: Post) -> Collection[str]:
     """
     links = chain(post.links or (), (media.url for media in post.media or ()))
     domains = _domains(host for link in links if (host := host_of(link)))
-    domains.update(dict.fromkeys(_split(_lines_of_domains(post.text))))
+    if _has_dot_inside(post.text):
+        domains.update(dict.fromkeys(_split(_lines_of_domains(post.text))))
     return domains
 
 
@@ -71,6 +72,10 @@ def _lines_of_hosts(text: str) -> str:
 @remembered
 def _lines_of_domains(text: str) -> str:
     return "\n".join(_domains(_split(_lines_of_hosts(text))))
+
+
+def _has_dot_inside(text: str) -> bool:
+    return (_DOT_INSIDE_ASCII if text.isascii() else _DOT_INSIDE).search(text) is not None
 
 
 def _split(lines: str) -> Sequence[str]:
@@ -100,7 +105,7 @@ def hosts_in(text: str) -> Iterator[str]:
     In the order of the text, repeated ones too, without those of mail addresses.  A bare one may
     be no host after all, as in `end.Next`.
     """
-    if not (_DOT_INSIDE_ASCII if text.isascii() else _DOT_INSIDE).search(text):
+    if not _has_dot_inside(text):
         return
     found = _ADDRESS_IN_TEXT.findall(text)
     written = [_without_user(with_scheme) if with_scheme else bare for with_scheme, bare in found]
