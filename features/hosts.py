@@ -33,11 +33,14 @@ _ADDRESS_IN_TEXT = re.compile(
 )
 _LABEL = "[a-z0-9](?:[a-z0-9-]*[a-z0-9])?"
 _INNER_LABEL = _LABEL.replace("9", "9_")
+# The last label of an address without a scheme: `1.5` is none.
+_TOP_LEVEL = "[a-z]{2,}|xn--[a-z0-9-]*[a-z0-9]"
 # In a line each; `www.` belongs to a host where only one label is behind it.
 _CANONICAL = re.compile(
-    rf"^(?:www\.(?=[a-z0-9_-]+\.[a-z0-9_]))?((?:{_INNER_LABEL}\.)+{_LABEL})\.*$|^.*$", re.MULTILINE
+    r"^(?:www\.(?=[a-z0-9_-]+\.[a-z0-9_]))?"
+    rf"((?:{_INNER_LABEL}\.)+(?:({_TOP_LEVEL})|{_LABEL}))\.*$|^.*$",
+    re.MULTILINE,
 )
-_LAST_LABEL = re.compile(r"\.(?:[a-z]{2,}|xn--[a-z0-9-]+)\Z")
 _DOT_INSIDE = re.compile(rf"{_DOT}[^\s.]")
 # The same in ASCII, at a fifth of the time: most texts are, and have no address.
 _DOT_INSIDE_ASCII = re.compile(r"\.[^\s.]")
@@ -56,7 +59,8 @@ def domains_of_post(post: Post) -> Collection[str]:
     """
     links = chain(post.links or (), (media.url for media in post.media or ()))
     domains = _domains(host for link in links if (host := host_of(link)))
-    domains.update(dict.fromkeys(_split(_lines_of_domains(post.text))))
+    if _has_dot_inside(post.text):
+        domains.update(dict.fromkeys(_split(_lines_of_domains(post.text))))
     return domains
 
 
@@ -68,6 +72,10 @@ def _lines_of_hosts(text: str) -> str:
 @remembered
 def _lines_of_domains(text: str) -> str:
     return "\n".join(_domains(_split(_lines_of_hosts(text))))
+
+
+def _has_dot_inside(text: str) -> bool:
+    return (_DOT_INSIDE_ASCII if text.isascii() else _DOT_INSIDE).search(text) is not None
 
 
 def _split(lines: str) -> Sequence[str]:
@@ -97,12 +105,12 @@ def hosts_in(text: str) -> Iterator[str]:
     In the order of the text, repeated ones too, without those of mail addresses.  A bare one may
     be no host after all, as in `end.Next`.
     """
-    if not (_DOT_INSIDE_ASCII if text.isascii() else _DOT_INSIDE).search(text):
+    if not _has_dot_inside(text):
         return
     found = _ADDRESS_IN_TEXT.findall(text)
     written = [_without_user(with_scheme) if with_scheme else bare for with_scheme, bare in found]
-    for (with_scheme, _), host in zip(found, _canonical_hosts(written), strict=True):
-        if host and (with_scheme or _LAST_LABEL.search(host)):
+    for (with_scheme, _), (host, last) in zip(found, _canonical_hosts(written), strict=True):
+        if last or (host and with_scheme):
             yield host
 
 
@@ -117,11 +125,14 @@ def canonical_host(host: str) -> str | None:
 
     Numeric addresses are hosts; a single name such as `localhost` is not.
     """
-    return _canonical_hosts([host])[0] or None
+    return _canonical_hosts([host])[0][0] or None
 
 
-def _canonical_hosts(hosts: Sequence[str]) -> Sequence[str]:
-    """As `canonical_host`, of many at once; "" where there is no host."""
+def _canonical_hosts(hosts: Sequence[str]) -> Sequence[tuple[str, str]]:
+    """As `canonical_host`, of many at once; "" where there is no host.
+
+    With its last label, if one without a scheme may end so.
+    """
     most = 4 * _MAX_HOST_CHARACTERS
     hosts = ["" if len(host) > most or "\n" in host else host.rstrip(".") for host in hosts]
     international = [host for host in hosts if not host.isascii()]
@@ -129,7 +140,7 @@ def _canonical_hosts(hosts: Sequence[str]) -> Sequence[str]:
         in_ascii = dict(zip(international, to_ascii(international), strict=True))
         hosts = [in_ascii.get(host, host) or "" for host in hosts]
     lines = "\n".join(host if len(host) <= _MAX_HOST_CHARACTERS else "" for host in hosts)
-    found: list[str] = _CANONICAL.findall(lines.lower()) if hosts else []
+    found: list[tuple[str, str]] = _CANONICAL.findall(lines.lower()) if hosts else []
     return found
 
 

@@ -8,18 +8,21 @@ from __future__ import annotations
 
 import stringprep
 from collections.abc import Sequence
+from itertools import groupby
 from typing import NamedTuple
-from unicodedata import is_normalized, ucd_3_2_0
+from unicodedata import combining, is_normalized, ucd_3_2_0
 
 import numpy as np
 import numpy.typing as npt
 
 from feedmill.features.text.byte_rows import Bytes, Indices
 from feedmill.features.text.code_points import CodePoints, Flags, code_points
-from feedmill.features.text.deobfuscation import MANY_MARKS
+from feedmill.features.text.deobfuscation import MANY_MARKS, MOST_MARKS
 
 Numbers = npt.NDArray[np.int32]
 
+# Python's codec writes so few in less time than numpy takes.
+_FEW_LETTERS = 64
 _LONGEST_LABEL, _PREFIX = 63, b"xn--"
 _NEW_LINE, _DOT, _HYPHEN = b"\n.-"
 # The parameters of Punycode.
@@ -62,7 +65,11 @@ class _Labels(NamedTuple):
 
 def to_ascii(hosts: Sequence[str]) -> list[str | None]:
     """Return hosts in ASCII, None where that cannot be; they have no blanks."""
-    joined = "\n".join("" if MANY_MARKS.search(host) else host for host in hosts) + "\n"
+    if sum(map(len, hosts)) <= _FEW_LETTERS:
+        return [*map(_by_codec, hosts)]
+    joined = "\n".join(hosts) + "\n"
+    if MANY_MARKS.search(joined):
+        joined = "\n".join("" if _has_many_marks(host) else host for host in hosts) + "\n"
     prepared = joined.translate(_PREPARED)
     if not is_normalized("NFKC", prepared):
         # The older Unicode that IDNA has takes several times as long to find that out.
@@ -81,6 +88,22 @@ def to_ascii(hosts: Sequence[str]) -> list[str | None]:
     bad = set(host_of[~is_good].tolist())
     lines = text.decode("ascii").split("\n")[:-1]
     return [None if number in bad else line for number, line in enumerate(lines)]
+
+
+def _by_codec(host: str) -> str | None:
+    try:
+        return None if _has_many_marks(host) else host.encode("idna").decode("ascii")
+    except UnicodeError:
+        return None
+
+
+def _has_many_marks(host: str) -> bool:
+    """Say whether so many marks stand in a row that it takes long to put them in order."""
+    if not MANY_MARKS.search(host):
+        return False
+    # Letters beyond the first plane match, too.
+    runs = groupby(host, lambda char: combining(char) > 0)
+    return any(is_mark and len([*run]) >= MOST_MARKS for is_mark, run in runs)
 
 
 def _is_allowed(labels: _Labels) -> Flags:

@@ -44,12 +44,7 @@ _ASCII_WORDS = {code: chr(code).lower() if chr(code).isalnum() else " " for code
 
 def visible(text: str) -> str:
     """Return the text in Unicode's compatibility form, without invisible characters."""
-    return text if text.isascii() else _visible(text)
-
-
-@remembered
-def _visible(text: str) -> str:
-    return compatible(_HIDDEN.sub("", text))
+    return text if text.isascii() else compatible(_HIDDEN.sub("", text))
 
 
 def readings(text: str) -> tuple[str, ...]:
@@ -95,18 +90,21 @@ def _separated(text: str, alone: int) -> str:
     """
     codes = code_points(text)
     kinds = _kinds.take(codes)
-    for code in set(codes[kinds == 0].tolist()):
-        _kinds[code] = _kind(chr(code))
-    kinds = _kinds.take(codes)
+    if not kinds.all():
+        for code in set(codes[kinds == 0].tolist()):
+            _kinds[code] = _kind(chr(code))
+        kinds = _kinds.take(codes)
+    is_run, is_alone = kinds & _LETTER_BIT != 0, kinds & alone != 0
     is_mark = kinds & _MARK_BIT != 0
-    # The place behind the last character before each that is no mark; 0 stands for none.
-    last = np.maximum.accumulate(np.where(is_mark, 0, np.arange(1, len(codes) + 1)))
-    is_run = np.append(False, kinds & _LETTER_BIT != 0).take(last)
-    is_alone = (kinds & alone != 0) & ~(is_run & is_mark)
-    is_run &= is_mark | (kinds & _LETTER_BIT != 0)
+    if is_mark.any():
+        # The place behind the last character before each that is no mark; 0 stands for none.
+        last = np.maximum.accumulate(np.where(is_mark, 0, np.arange(1, len(codes) + 1)))
+        is_behind = is_mark & np.append(False, is_run).take(last)
+        is_run |= is_behind
+        is_alone &= ~is_behind
     begins = is_alone.copy()
     begins[:1] |= is_run[:1]
-    begins[1:] |= is_run[1:] & ~is_run[:-1]
+    begins[1:] |= is_run[1:] > is_run[:-1]
     is_kept = is_run | is_alone
     places = (is_kept.astype(np.int64) + begins).cumsum()[is_kept] - 1
     separated = np.full(int(places[-1]) + 1 if len(places) else 0, ord(" "), dtype=codes.dtype)

@@ -29,6 +29,7 @@ OF_NO_MODULE = {
     "tests/cli/test_mistakes.py": "what users do wrong with all commands",
     "tests/filters/test_shipped.py": "the shipped artifacts of all filters",
     "tests/filters/test_disguised.py": "the shipped spam filter on texts in disguise",
+    "tests/filters/test_hostile_texts.py": "spam, rules and lists behind long texts",
 }
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef

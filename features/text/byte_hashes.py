@@ -74,4 +74,6 @@ class ByteHashes:
 
     def shifted(self, sums_at_ends: Hashes, starts: Indices) -> Hashes:
         """Return the hashes of runs, given `sums` at their ends: (…, runs) for (…, runs)."""
-        return (sums_at_ends - self.sums.take(starts)) * self._inverse_powers.take(starts)
+        hashes: Hashes = sums_at_ends - self.sums.take(starts)
+        hashes *= self._inverse_powers.take(starts)
+        return hashes

@@ -34,7 +34,7 @@ _PICTOGRAPHS = (
     "\u2190-\u21ff\u2300-\u23ff\u25a0-\u27bf\u2900-\u297f\u2b00-\u2bff\u3030\u303d\u3297\u3299"
     "\U0001f000-\U0001faff\U000e0000-\U000e007f"
 )
-_EMOJI = re.compile(f"( ?)[{_PICTOGRAPHS}][ {_PICTOGRAPHS}]*+")
+_EMOJI = re.compile(f" ?[{_PICTOGRAPHS}][ {_PICTOGRAPHS}]*+")
 # Signs of which NFKC makes more than six bytes: a word or a phrase.  Of a text so many are spelled
 # out, and one more for so many of its characters.
 PHRASE_SIGNS = (
@@ -44,9 +44,10 @@ PHRASE_SIGNS = (
 )
 _PHRASE_SIGN = re.compile(f"[{PHRASE_SIGNS}]")
 _MORE_SIGNS, _CHARACTERS_A_SIGN = 16, 32
+MOST_MARKS = 30
 # Beyond the first plane a range with all marks is enough, and found faster than each of them.
 _MARKS = "".join(c for c in map(chr, range(0x300, 0x10000)) if unicodedata.combining(c))
-MANY_MARKS = re.compile(f"[{_MARKS}\U000101fd-\U0001e94a]{{30}}")
+MANY_MARKS = re.compile(f"[{_MARKS}\U000101fd-\U0001e94a]{{{MOST_MARKS}}}")
 # Letters that look like Latin ones, and those Latin letters in the same order.
 _CYRILLIC = ("аАеЕоОрРсСхХуУіІѕЅјЈһҺԁԛԝВКМНТ", "aAeEoOpPcCxXyYiIsSjJhHdqwBKMHT")
 _GREEK = ("αΑεΕοΟρΡτΤυΥχΧιΙκΚνΝΜΒΗΖ", "aAeEoOpPtTuYxXiIkKvNMBHZ")
@@ -77,6 +78,7 @@ def _in_plain_characters(text: str) -> str:
     return _EMOJI.sub(" ", text)[:MAX_TEXT_CHARACTERS]
 
 
+@remembered
 def compatible(text: str) -> str:
     """Return the text in Unicode's form NFKC, in linear time and at most about twice as long.
 

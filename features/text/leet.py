@@ -9,16 +9,27 @@ import numpy as np
 
 from feedmill.features.text.byte_rows import Bytes, Indices, byte_set
 from feedmill.features.text.code_points import CodePoints, Flags, ascii_flags, code_points, text_of
-from feedmill.features.text.common_words import are_words
+from feedmill.features.text.common_words import are_words, is_word
 
 LEET = b"4@31!05$7"
 _ADDRESS = re.compile(r"https?://\S+|www\.\S+")
+_INSIDE = "A-Za-z0-9@$!"
+# A token that has letters, and a sign that is no `!` at its end.  It is tried from its start alone,
+# and all is possessive, so that a long one takes linear time.
+_TOKEN = re.compile(
+    f"(?<![{_INSIDE}])(?=[0-9@$!]*+[A-Za-z])"
+    f"(?=[A-Za-z2689]*+(?:!++[A-Za-z0-9@$]|[@$013457]))[{_INSIDE}]++"
+)
+_SIGNS = re.compile(f"[{LEET.decode()}]+")
+_THREE_DIGITS = re.compile("[0-9]{3}")
+_LETTERS_FOR = str.maketrans(LEET.decode(), "aaeiiosst")
+# Of all tokens: so few are read one by one in less time than numpy takes.
+_FEW_CHARACTERS = 256
 _IS_LETTER = byte_set(ascii_letters.encode())
 _IS_DIGIT = byte_set(digits.encode())
 _IS_SIGN = byte_set(LEET)
-_IS_IN_TOKEN = byte_set((ascii_letters + digits + "@$!").encode())
 # What is neither a letter nor a sign that may be one.
-_IS_OTHER = _IS_IN_TOKEN & ~_IS_LETTER & ~_IS_SIGN
+_IS_OTHER = byte_set((ascii_letters + digits + "@$!").encode()) & ~_IS_LETTER & ~_IS_SIGN
 _LETTER_FOR = np.arange(256, dtype=np.uint8)
 _LETTER_FOR[list(LEET)] = list(b"aaeiiosst")
 _BANG, _AT = ord("!"), ord("@")
@@ -27,39 +38,55 @@ _MIN_AFTER = 3
 
 def undo_leet(text: str) -> str:
     """Replace signs by letters in tokens of letters, digits and signs; not in addresses."""
+    without_addresses = _ADDRESS.sub(lambda address: " " * len(address[0]), text)
+    spans = [token.span() for token in _TOKEN.finditer(without_addresses)]
+    if sum(end - start for start, end in spans) > _FEW_CHARACTERS:
+        return _undone_at(text, np.array(spans))
+    parts: list[str] = []
+    at = 0
+    for start, end in spans:
+        parts += (text[at:start], _undone(text[start:end]))
+        at = end
+    return "".join([*parts, text[at:]])
+
+
+def _undone(token: str) -> str:
+    core = token.rstrip("!")
+    is_name = core[0] == "@" and is_word(core[1:])
+    for guess in () if is_name else (token, core):
+        word = guess.translate(_LETTERS_FOR)
+        if word.isalpha() and is_word(word):
+            return word + token[len(word) :]
+    if _THREE_DIGITS.search(core):
+        return token
+    return _SIGNS.sub(_letters_for, core) + token[len(core) :]
+
+
+def _letters_for(signs: re.Match[str]) -> str:
+    """Read signs behind letters as letters, or a single one before at least `_MIN_AFTER`."""
+    found = signs[0]
+    before, after = signs.string[: signs.start()], signs.string[signs.end() :]
+    is_among = before[-1:].isalpha() and (not after or after[0].isalpha())
+    opens = not before and len(found) == 1 and found != "@" and after[:1].isalpha()
+    if is_among or (opens and sum(map(str.isalpha, after)) >= _MIN_AFTER):
+        return found.translate(_LETTERS_FOR)
+    return found
+
+
+def _undone_at(text: str, spans: Indices) -> str:
+    """Return what `undo_leet` does of many tokens, (tokens, 2) places: all at the same time."""
     codes = code_points(text)
     letters = _LETTER_FOR.take(np.minimum(codes, 255))
-    starts, ends, cores = _tokens(text, codes)
-    if not len(starts):
-        return text
+    starts, ends = spans.T
+    # The last character of each token that is no `!`.
+    places = np.where(codes != _BANG, np.arange(1, len(codes) + 1), 0)
+    cores = np.maximum.accumulate(places).take(ends - 1)
     made = _words_made(codes, letters, starts, ends, cores)
     is_changed = _marked(len(codes), starts, made)
     rest = (made == starts) & ~_has_three_digits(codes, starts, cores)
     is_changed |= _signs_among_letters(codes, starts[rest], cores[rest])
     is_changed &= letters != codes
-    if not is_changed.any():
-        return text
     return text_of(np.where(is_changed, letters, codes).astype(codes.dtype))
-
-
-def _tokens(text: str, codes: CodePoints) -> tuple[Indices, Indices, Indices]:
-    """Return start and end of the tokens that may be disguised, and where `!` at their ends begin.
-
-    Each has letters, and a sign before that.
-    """
-    is_inside = ascii_flags(codes, _IS_IN_TOKEN)
-    if _ADDRESS.search(text):
-        spans = np.array([address.span() for address in _ADDRESS.finditer(text)])
-        is_inside &= ~_marked(len(codes), spans[:, 0], spans[:, 1])
-    edges = np.diff(is_inside, prepend=False, append=False).nonzero()[0]
-    starts, ends = edges[0::2], edges[1::2]
-    # The last character of each token that is no `!`: the tokens have one, if they have letters.
-    places = np.where(codes != _BANG, np.arange(1, len(codes) + 1), 0)
-    cores = np.maximum.accumulate(places).take(ends - 1) if len(ends) else ends
-    has_letters = _counts(ascii_flags(codes, _IS_LETTER), starts, ends) > 0
-    has_signs = _counts(ascii_flags(codes, _IS_SIGN), starts, np.maximum(cores, starts)) > 0
-    is_any = has_letters & has_signs
-    return starts[is_any], ends[is_any], cores[is_any]
 
 
 def _words_made(

@@ -24,19 +24,19 @@ _LONE_LETTER = re.compile(r"(?<![^\t-\r\x1c- ])[B-HJ-Zb-hj-z](?![^\t-\r\x1c- ])"
 MIN_LONE_LETTERS, _MIN_LONE_FRACTION = 2, 1 / 8
 _MAX_PIECES, _MAX_TOKENS = 8, 1_000
 _PUNCTUATION = ".,:;!?\"'()"
-# Words of one or two letters, each as a number; the list of common words also has initials and
-# abbreviations.
-_SHORT_WORDS = (
-    [*b"ai"],
+# Words of one or two letters, by their letters as a number; the list of common words also has
+# initials and abbreviations.
+_IS_SHORT_WORD = np.zeros(1 << 16, dtype=np.bool_)
+_IS_SHORT_WORD[
     [
-        first << 8 | second
-        for first, second in (
-            *(b"am", b"an", b"as", b"at", b"be", b"by", b"do", b"go", b"he", b"hi", b"if", b"in"),
-            *(b"is", b"it", b"me", b"my", b"no", b"of", b"oh", b"ok", b"on", b"or", b"so", b"to"),
-            *(b"up", b"us", b"we"),
+        int.from_bytes(word)
+        for word in (
+            *(b"a", b"i", b"am", b"an", b"as", b"at", b"be", b"by", b"do", b"go", b"he", b"hi"),
+            *(b"if", b"in", b"is", b"it", b"me", b"my", b"no", b"of", b"oh", b"ok", b"on", b"or"),
+            *(b"so", b"to", b"up", b"us", b"we"),
         )
-    ],
-)
+    ]
+] = True
 _NO_LETTERS = np.zeros(2, dtype=np.uint8)
 # Of joining pieces that are all words by themselves.
 _JOINED_WORDS_COST = 6 * UNIT
@@ -50,7 +50,7 @@ def is_torn(text: str) -> bool:
 
 def mend_torn_words(text: str) -> str:
     """Join neighbouring tokens to the most likely common words."""
-    every = text.split(" ")
+    every = text.split(" ", _MAX_TOKENS)
     tokens, rest = every[:_MAX_TOKENS], every[_MAX_TOKENS:]
     alone, joined = _costs(tokens)
     sums, starts = [0], [0]
@@ -101,8 +101,9 @@ def _word_costs(letters: Bytes, firsts: Indices) -> Costs:
     costs = word_costs(letters, firsts)
     padded = np.append(letters, _NO_LETTERS).astype(np.uint16)
     one = padded.take(firsts)
-    costs[0, ~np.isin(one, _SHORT_WORDS[0])] = UNKNOWN_COSTS[1]
-    costs[1, ~np.isin(one << 8 | padded.take(firsts + 1), _SHORT_WORDS[1])] = UNKNOWN_COSTS[2]
+    two = one << 8 | padded.take(firsts + 1)
+    for row, letters_of in enumerate((one, two)):
+        costs[row, ~_IS_SHORT_WORD.take(letters_of)] = UNKNOWN_COSTS[row + 1]
     return costs
 
 

@@ -43,6 +43,11 @@ def slowly_deobfuscated(text: str) -> str:
     lone = len(_LONE_LETTER.findall(text))
     if lone >= 2 and lone >= (text.count(" ") + 1) / 8:
         text = _mend_torn_words(text)
+    return slowly_undone_leet(text)
+
+
+def slowly_undone_leet(text: str) -> str:
+    """Return what `undo_leet` does."""
     return "".join(
         part if index % 2 else _TOKEN.sub(_undo_leet, part)
         for index, part in enumerate(_ADDRESS.split(text))

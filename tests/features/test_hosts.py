@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import sys
+from unittest.mock import patch
 
 import pytest
 from hypothesis import given, settings
@@ -33,6 +34,7 @@ from feedmill.features.international_hosts import to_ascii
         ("https://xn--bcher-kva.example", "xn--bcher-kva.example"),
         ("https://ev\u200bil.example/x", "evil.example"),
         ("https://\uff45vil\u3002example/x", "evil.example"),
+        ("https://" + "\U0001d42c" * 40 + ".example/x", "s" * 40 + ".example"),
         ("http://203.0.113.5/x", "203.0.113.5"),
         ("https://my_page.example.org", "my_page.example.org"),
         ("https://www.org/", "www.org"),
@@ -136,7 +138,9 @@ def test_international_hosts_are_written_as_pythons_codec_does(hosts: list[str])
         except UnicodeError:
             return None
 
-    found = [host if host is None else host.lower() for host in to_ascii(hosts)]
+    # Python's codec writes few; here all are written at once.
+    with patch("feedmill.features.international_hosts._FEW_LETTERS", 0):
+        found = [host if host is None else host.lower() for host in to_ascii(hosts)]
     assert found == [*map(by_codec, hosts)]
 
 

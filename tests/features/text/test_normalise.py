@@ -8,6 +8,7 @@ import unicodedata
 from collections.abc import Callable
 from types import FrameType
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from hypothesis import given, settings
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 
 from builders.events import post
 from builders.hostile_texts import hostile_texts, ordinary_text
-from builders.slow_deobfuscation import slowly_deobfuscated
+from builders.slow_deobfuscation import slowly_deobfuscated, slowly_undone_leet
 from feedmill.features.hosts import hosts_of
 from feedmill.features.text.common_words import WINDOW_LETTERS
 from feedmill.features.text.deobfuscation import (
@@ -24,6 +25,7 @@ from feedmill.features.text.deobfuscation import (
     deobfuscate,
     normalise_characters,
 )
+from feedmill.features.text.leet import undo_leet
 from feedmill.features.text.ngrams import TextBatch
 from feedmill.features.text.remembered import MOST_CHARACTERS, remembered
 from feedmill.filters.phrase_words import readings, words_and_symbols
@@ -83,6 +85,9 @@ def test_no_text_becomes_much_longer(kind: str, size: int) -> None:
 def test_disguises_are_undone_as_letter_by_letter(text: str) -> None:
     text = normalise_characters(text)
     assert deobfuscate(text) == slowly_deobfuscated(text)
+    # Tokens that are so few that they are read one by one are read so all at the same time, too.
+    with patch("feedmill.features.text.leet._FEW_CHARACTERS", 0):
+        assert undo_leet(text) == slowly_undone_leet(text)
 
 
 def test_letters_of_real_words_are_split_as_without_windows(
