@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from random import Random
@@ -24,39 +25,43 @@ BOMBED_TOPICS = ("posts", "engagements", "overrides", "config", "signals.misinfo
 BOMBS = (("zstd", 130), ("gzip", 130), ("snappy", 20), ("lz4", 250), ("zstd", 1024), ("gzip", 1024))
 
 
+Send = Callable[[FaultEngine, Random], int]
+
+
 @dataclass(frozen=True)
 class Attack:
-    """What a producer sends; `send` returns how many records.
+    """What a producer sends, in rounds; each returns how many records.
 
-    `while_stopped` is sent while no worker runs.
+    `while_stopped` is sent while no worker runs; ordinary posts behind it are ranked within
+    `bar_s`.
     """
 
     name: str
-    send: Callable[[FaultEngine, Random], int]
+    sends: Sequence[Send]
     while_stopped: bool = False
+    bar_s: float = 10.0
 
 
 def attacks(*, is_long: bool) -> Iterator[Attack]:
     """All attacks: with as many records as an evening of one producer, or a tenth of them."""
     share = 1 if is_long else 10
+    kinds = list(hostile_texts(length=1))[:: 1 if is_long else 8]
+    name = f"{1_000 // share:,} of the longest posts of each of {len(kinds)} hostile kinds"
+    yield Attack(name, [partial(_texts, kind, 1_000 // share) for kind in kinds])
     for codec, inflated_mib in BOMBS if is_long else BOMBS[:3]:
         name = f"batches of {codec} that inflate to {inflated_mib} MiB"
-        yield Attack(name, partial(_bombs, codec, inflated_mib))
-    yield Attack("keys of 900 kB", partial(_large_keys, 1_200 // share), while_stopped=True)
-    yield Attack("tombstones", partial(_tombstones, 1_000_000 // share), while_stopped=True)
-    yield Attack("garbage of 900 kB as engagements", partial(_garbage, 10_000 // share))
-    yield Attack("refused settings", partial(_refused_settings, 5_000 // share))
-    yield Attack("overrides of authors", partial(_author_overrides, 20_000 // share))
-    yield Attack("invented communities, shown", partial(_communities, 6_500 // share))
-    name = "invented communities, then deleted"
-    yield Attack(name, partial(_deleted_communities, 6_500 // share))
-
-
-def attacks_by_text(*, is_long: bool) -> Iterator[Attack]:
-    """The longest posts of every hostile kind: a thousand of each, or a tenth of them."""
-    number = 1_000 if is_long else 100
-    for kind in hostile_texts(length=1):
-        yield Attack(f"{number:,} of the longest posts, {kind}", partial(_texts, kind, number))
+        yield Attack(name, [partial(_bombs, codec, inflated_mib)])
+    keys, tombstones = partial(_large_keys, 1_200 // share), partial(_tombstones, 10**6 // share)
+    yield Attack("keys of 900 kB while it is stopped", [keys], while_stopped=True, bar_s=30.0)
+    # What a million of them takes is a rate, and no bar.
+    name = "a million tombstones while it is stopped"
+    yield Attack(name, [tombstones], while_stopped=True, bar_s=math.inf)
+    yield Attack("garbage of 900 kB as engagements", [partial(_garbage, 10_000 // share)])
+    yield Attack("refused settings", [partial(_refused_settings, 5_000 // share)])
+    yield Attack("overrides of authors", [partial(_author_overrides, 20_000 // share)])
+    shown, deleted = (partial(send, 6_500 // share) for send in (_communities, _deleted))
+    yield Attack("invented communities, shown", [shown])
+    yield Attack("invented communities, then deleted", [deleted])
 
 
 def _texts(kind: str, number: int, engine: FaultEngine, drawn: Random) -> int:
@@ -110,7 +115,7 @@ def _communities(number: int, engine: FaultEngine, _: Random) -> int:
     return _send(engine, "posts", ((f"squat-{n}", _in_new_communities(n)) for n in range(number)))
 
 
-def _deleted_communities(number: int, engine: FaultEngine, drawn: Random) -> int:
+def _deleted(number: int, engine: FaultEngine, drawn: Random) -> int:
     shown = _communities(number, engine, drawn)
     engine.wait_decided([f"squat-{n}" for n in range(number - 20, number)], 120)
     return shown + _send(engine, "posts", ((f"squat-{n}", None) for n in range(number)))
