@@ -175,7 +175,7 @@ def new_group_consumer(
     return WatchedConsumer(
         {
             **client_settings(environment, health),
-            **_consumer_settings(shares.waiting_posts, shares.fetch_bytes),
+            **_consumer_settings(shares.waiting_records, shares.fetch_bytes),
             "group.id": environment.group(group),
             # The same partition numbers of every topic go to one member.
             "partition.assignment.strategy": "range",
@@ -198,14 +198,13 @@ def new_log_consumer(
 ) -> WatchedConsumer:
     """Return a consumer to be assigned by hand; it never joins a group and commits nothing.
 
-    `group` is only needed by who asks for that group's offsets.  It asks Kafka for nothing more
-    while records wait to be taken: fewer and fuller fetches, some of them later.
+    `group` is only needed by who asks for that group's offsets.
     """
     shares = memory_shares(environment)
     return WatchedConsumer(
         {
             **client_settings(environment, health),
-            **_consumer_settings(1, shares.fetch_bytes),
+            **_consumer_settings(shares.waiting_records, shares.fetch_bytes),
             "group.id": environment.group(group),
             "isolation.level": "read_committed" if committed else "read_uncommitted",
         }

@@ -33,21 +33,24 @@ class Attack:
     """What a producer sends, in rounds; each returns how many records.
 
     `while_stopped` is sent while no worker runs; ordinary posts behind it are ranked within
-    `bar_s`.
+    `bar_s`.  `kills` says whether the worker is killed afterwards.
     """
 
     name: str
     sends: Sequence[Send]
     while_stopped: bool = False
     bar_s: float = 10.0
+    kills: bool = True
 
 
 def attacks(*, is_long: bool) -> Iterator[Attack]:
     """All attacks: with as many records as an evening of one producer, or a tenth of them."""
     share = 1 if is_long else 10
     kinds = list(hostile_texts(length=1))[:: 1 if is_long else 8]
-    name = f"{1_000 // share:,} of the longest posts of each of {len(kinds)} hostile kinds"
-    yield Attack(name, [partial(_texts, kind, 1_000 // share) for kind in kinds])
+    number = 1_000 // share
+    name = f"{number:,} of the longest posts of each of {len(kinds)} hostile kinds"
+    yield Attack(name, [partial(_texts, [kind], number) for kind in kinds], kills=False)
+    yield Attack(f"{number:,} of the longest posts of all kinds", [partial(_texts, kinds, number)])
     for codec, inflated_mib in BOMBS if is_long else BOMBS[:3]:
         name = f"batches of {codec} that inflate to {inflated_mib} MiB"
         yield Attack(name, [partial(_bombs, codec, inflated_mib)])
@@ -64,9 +67,10 @@ def attacks(*, is_long: bool) -> Iterator[Attack]:
     yield Attack("invented communities, then deleted", [deleted])
 
 
-def _texts(kind: str, number: int, engine: FaultEngine, drawn: Random) -> int:
-    texts = [hostile_texts(seed=drawn.randrange(2**30))[kind] for _ in range(5)]
-    tag = kind.replace(" ", "-")
+def _texts(kinds: Sequence[str], number: int, engine: FaultEngine, drawn: Random) -> int:
+    drawn_texts = [hostile_texts(seed=drawn.randrange(2**30)) for _ in range(5)]
+    texts = [of_seed[kind] for of_seed in drawn_texts for kind in kinds]
+    tag = kinds[0].replace(" ", "-")
     posts = (
         (f"{tag}-{n}", _post(f"{tag}-{n}", f"author-{tag}-{n}", texts[n % len(texts)]))
         for n in range(number)

@@ -59,6 +59,8 @@ def rows_of(engine: FaultEngine, attack: Attack, chaos: Chaos) -> Rows:
             peak_bar_mb=calm_mb + GROWTH_BAR_MB,
             failures=(*ended(worker), *new_community(engine, "one", chaos)),
         )
+    if not attack.kills:
+        return
     worker.kill()
     with peak_memory(engine) as memory:
         probe = Probe(engine)
