@@ -114,7 +114,8 @@ def _suggest_command(error: click.UsageError) -> None:
     match = _NO_COMMAND.fullmatch(error.message)
     if match is None or error.ctx is None or not isinstance(error.ctx.command, click.Group):
         return
-    close = get_close_matches(match["name"], error.ctx.command.list_commands(error.ctx), 1)
+    commands = error.ctx.command.list_commands(error.ctx)
+    close = get_close_matches(match["name"], commands, 1, cutoff=0.7)
     if close:
         error.message += f" Did you mean {close[0]!r}?"
 

@@ -7,6 +7,7 @@ import click
 from feedmill.events.errors import UsageError
 from feedmill.models.artifact import ModelCard, read_card
 from feedmill.models.store import find_card, installed_version
+from feedmill.streams.kafka.header_reader import read_headers
 from feedmill.streams.kafka.topic_reader import read_all
 from feedmill.streams.releases.loading import MODELS, shipped_store, store_of
 from feedmill.streams.releases.release_history import ReleaseHistory
@@ -18,8 +19,12 @@ SHIPPED = "shipped"
 model_argument = click.argument("model", type=click.Choice(MODELS))
 
 
-def read_history(environment: Environment) -> ReleaseHistory:
-    return ReleaseHistory(MODELS, read_all(environment, TOPIC))
+def read_history(environment: Environment, *, with_authors: bool = False) -> ReleaseHistory:
+    """Read the releases; `with_authors` also who wrote records that have no value, and why."""
+    records = [*read_all(environment, TOPIC)]
+    return ReleaseHistory(
+        MODELS, records, read_headers(environment, TOPIC) if with_authors else None
+    )
 
 
 def chosen_card(environment: Environment, model: str, version: str | None) -> ModelCard:

@@ -53,7 +53,7 @@ def list_command(environment: Environment, model: str | None, as_json: bool) -> 
 
     Without Kafka's answer the command fails: what is released stands on the topic `models`.
     """
-    history = read_history(environment)
+    history = read_history(environment, with_authors=model is not None)
     rows = [
         row
         for name in ([model] if model else MODELS)

@@ -87,7 +87,7 @@ def with_suggestion(reason: str, known: Iterable[str]) -> str:
     if match is None:
         return reason
     others = [name for name in known if name != match["name"]]
-    close = get_close_matches(match["name"], others, 1)
+    close = get_close_matches(match["name"], others, 1, cutoff=0.7)
     return f"{reason}; did you mean `{close[0]}`?" if close else reason
 
 

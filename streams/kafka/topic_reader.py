@@ -5,7 +5,7 @@ There is no consumer group and nothing is committed, so a command leaves no trac
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -27,12 +27,6 @@ class TopicRecord(NamedTuple):
     key: bytes | None
     value: bytes | None
     partition: int = 0
-    headers: Sequence[tuple[str, bytes]] = ()
-
-    def header(self, name: str) -> str:
-        """Return the text of a header, "" without it."""
-        found = next((value for key, value in self.headers if key == name), b"")
-        return found.decode("utf-8", "replace")
 
     @property
     def timestamp(self) -> int:
@@ -69,12 +63,7 @@ class TopicReader:
         fetched = self._consumer.poll(timeout_ms=timeout_ms)
         return [
             TopicRecord(
-                record.offset,
-                record.timestamp,
-                record.key,
-                record.value,
-                partition.partition,
-                record.headers,
+                record.offset, record.timestamp, record.key, record.value, partition.partition
             )
             for partition, records in fetched.items()
             for record in records

@@ -177,7 +177,7 @@ class FeedReader:
         """Return a feed that exists and is called much like this one; "" without one."""
         found: Any = self.client.zrange(f"{self.prefix}feeds", 0, -1)
         names = [_text(name) for name in found]
-        close = get_close_matches(feed, names, 3)
+        close = get_close_matches(feed, names, 3, cutoff=0.7)
         keys = {name: f"{self.prefix}feed:{{{name}}}:info" for name in close}
         return next((name for name, key in keys.items() if self.client.exists(key)), "")
 

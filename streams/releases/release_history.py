@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
 from feedmill.events.decode import decode_challenger, decode_release, is_canary, is_challenger
 from feedmill.events.errors import BadEvent, UsageError
 from feedmill.events.release import Challenger, ModelRelease, TriedVersion
+from feedmill.streams.kafka.header_reader import Headers
 from feedmill.streams.kafka.topic_reader import TopicRecord
 from feedmill.streams.releases.canary_fold import CanaryFold
 from feedmill.streams.releases.release_log import NamedChallenger
@@ -46,13 +47,27 @@ class HistoryRow:
 class ReleaseHistory:
     """The valid records of `models` by model, in the order of their offsets.
 
+    Parameters
+    ----------
+    models, records
+        The models, and the records of the topic.
+    headers
+        By offset those of records without a value, which may say by whom and why; not needed by
+        who does not ask for that.
+
     Attributes
     ----------
     canaries
         The canary of each model.
     """
 
-    def __init__(self, models: Sequence[str], records: Iterable[TopicRecord]) -> None:
+    def __init__(
+        self,
+        models: Sequence[str],
+        records: Iterable[TopicRecord],
+        headers: Mapping[int, Headers] | None = None,
+    ) -> None:
+        self._headers = headers or {}
         self._entries: dict[str, list[ReleaseEntry]] = {name: [] for name in models}
         self._challengers: dict[str, list[NamedChallenger]] = {name: [] for name in models}
         self._rows: dict[str, list[HistoryRow]] = {name: [] for name in models}
@@ -90,7 +105,8 @@ class ReleaseHistory:
         reason: str = "",
     ) -> HistoryRow:
         """Add a row about a record; without a version its headers say by whom and why."""
-        by, note = record.header("by"), record.header("note")
+        said = self._headers.get(record.offset, {})
+        by, note = said.get("by", ""), said.get("note", "")
         if version is not None:
             by, note = version.by, version.note
         text = "" if version is None else version.version
