@@ -84,7 +84,7 @@ def test_a_terminal_sees_the_parts_and_ctrl_c_leaves_the_store_alone(tmp_path: P
     )
     assert process.stderr is not None
     seen = b""
-    while b"rows, 1 of 3" not in seen:
+    while b"training spam" not in seen:
         read = os.read(process.stderr.fileno(), 4096)
         assert read, seen
         seen += read
