@@ -175,7 +175,7 @@ def new_group_consumer(
     return WatchedConsumer(
         {
             **client_settings(environment, health),
-            **_consumer_settings(shares.waiting_records, shares.fetch_bytes),
+            **_consumer_settings(shares.waiting_posts, shares.fetch_bytes),
             "group.id": environment.group(group),
             # The same partition numbers of every topic go to one member.
             "partition.assignment.strategy": "range",
@@ -204,7 +204,7 @@ def new_log_consumer(
     return WatchedConsumer(
         {
             **client_settings(environment, health),
-            **_consumer_settings(shares.waiting_records, shares.fetch_bytes),
+            **_consumer_settings(1, shares.fetch_bytes),
             "group.id": environment.group(group),
             "isolation.level": "read_committed" if committed else "read_uncommitted",
         }

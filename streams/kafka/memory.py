@@ -26,8 +26,8 @@ class MemoryShares:
     fetch_bytes
         What one fetch brings, compressed: all of it is inflated at once, and a byte may become
         24,000.  A batch that is larger comes alone.
-    waiting_records
-        While so many records wait to be taken, no more are fetched: each may have 1 MiB.
+    waiting_posts
+        While so many posts wait to be taken, no more are fetched: each may have 1 MiB.
     backlog_bytes
         Posts that wait for those of other partitions.
     uncommitted_bytes
@@ -37,7 +37,7 @@ class MemoryShares:
     """
 
     fetch_bytes: int
-    waiting_records: int
+    waiting_posts: int
     backlog_bytes: int
     uncommitted_bytes: int
     letter_bytes: int
@@ -47,8 +47,8 @@ def memory_shares(environment: Environment) -> MemoryShares:
     """Share out the limit of a process."""
     limit = environment.memory_mib * _MIB
     return MemoryShares(
-        fetch_bytes=limit // 16_384,
-        waiting_records=limit // 4 // _MIB,
+        fetch_bytes=limit // 32_768,
+        waiting_posts=limit // 16 // _MIB,
         backlog_bytes=limit // 8,
         uncommitted_bytes=limit // 4,
         letter_bytes=limit // 32,

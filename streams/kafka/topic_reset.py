@@ -15,19 +15,25 @@ from typing import Literal
 from confluent_kafka import KafkaException
 from kafka import TopicPartition as KafkaPartition
 from kafka.admin import KafkaAdminClient, OffsetSpec
+from kafka.errors import UnknownMemberIdError
 from kafka.structs import OffsetAndMetadata
 
-from feedmill.events.errors import UsageError
+from feedmill.events.decode import decode_instance
+from feedmill.events.errors import BadEvent, UsageError
 from feedmill.streams.kafka.connection import Connection
 from feedmill.streams.kafka.topic_ids import ANCHORS, INPUTS, ids_beside
+from feedmill.streams.kafka.topic_reader import read_all
 from feedmill.streams.kafka.topic_table import DEFAULT_PARTITIONS, topic_table
 from feedmill.streams.kafka.topics import create, describe, open_admin
+from feedmill.streams.settings.clock import now_ms
 from feedmill.streams.settings.environment import Environment
+from feedmill.streams.settings.instances import RECENT_MS
 
 To = Literal["earliest", "latest"]
 
 _ANSWER_S = 30.0
 _WORKER = "worker"
+_INSTANCES = "instances"
 # What is made of the inputs, beside the signals.
 _DERIVED = ("counters", "features", "poison")
 
@@ -156,6 +162,9 @@ def _move(
     )
     failed = {at: error for at, error in answers.items() if error.errno}
     for at, error in failed.items():
+        if error is UnknownMemberIdError:
+            # It joined since it was asked who is there.
+            raise UsageError(_members_text(group, 0))
         raise UsageError(
             f"the group {group} keeps its offset of {at.topic}[{at.partition}]:"
             f" {error.__name__}; stop all workers, and run the command again"
@@ -195,12 +204,35 @@ def _present_ids(environment: Environment, topics: Sequence[str]) -> dict[str, s
 def _refuse_members(environment: Environment, admin: KafkaAdminClient, group: str) -> None:
     name = environment.group(group)
     members = len(admin.describe_groups([name])[name]["members"])
-    if members or not _takes_offsets(admin, name):
-        raise UsageError(
-            f"the group {name} has {members or 'new'} members: stop all workers first; one that was"
-            " killed, or has a FEEDMILL_INSTANCE, counts until its session ends:"
-            " FEEDMILL_SESSION_TIMEOUT_MS later"
-        )
+    if members or _is_starting(environment, name) or not _takes_offsets(admin, name):
+        raise UsageError(_members_text(name, members))
+
+
+def _is_starting(environment: Environment, name: str) -> bool:
+    """Return whether a worker of a group says on `instances` that it runs: it joins later."""
+    try:
+        newest = {record.key: record for record in read_all(environment, _INSTANCES)}
+    except UsageError:
+        # That topic is missing, too.
+        return False
+    since_ms = now_ms() - RECENT_MS
+    recent = [record for record in newest.values() if record.at_ms > since_ms]
+    return any(_group_of(record.value) == name for record in recent)
+
+
+def _group_of(value: bytes | None) -> str:
+    try:
+        return decode_instance(value).group if value else ""
+    except BadEvent:
+        return ""
+
+
+def _members_text(group: str, members: int) -> str:
+    return (
+        f"the group {group} has {members or 'new'} members: stop all workers first; one that was"
+        " killed, or has a FEEDMILL_INSTANCE, counts until its session ends:"
+        " FEEDMILL_SESSION_TIMEOUT_MS later"
+    )
 
 
 def _takes_offsets(admin: KafkaAdminClient, name: str) -> bool:

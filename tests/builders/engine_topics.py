@@ -13,6 +13,7 @@ from builders.waiting import now_ms
 
 PARTITIONS = 4
 Json = dict[str, Any]
+Position = tuple[str, int, int]
 
 
 class EngineTopics:
@@ -120,11 +121,32 @@ class EngineTopics:
                 found.pop(key, None)
         return found
 
-    def dead_letters(self) -> dict[tuple[str, int, int], Json]:
-        """Dead letters by their position, with their headers and bytes."""
+    def dead_letters(self) -> dict[Position, Json]:
+        """Dead letters by their position, with their headers and bytes.
+
+        Of a range letter the first position alone, see `lettered`.
+        """
         found = {}
         for record in self.read_all("dead-letters"):
             headers = {name: value.decode() for name, value in record.headers}
             at = (headers["topic"], int(headers["partition"]), int(headers["offset"]))
             found[at] = {**headers, "key": record.key, "value": record.value}
         return found
+
+    def lettered(self) -> list[Position]:
+        """The positions of all records that have a dead letter, or stand in a range letter."""
+        found: list[Position] = []
+        for record in self.read_all("dead-letters"):
+            found += letter_positions(record.headers, record.value)
+        return found
+
+
+def letter_positions(headers: Iterable[tuple[str, bytes]], value: bytes | None) -> list[Position]:
+    """The positions of the records that a dead letter stands for."""
+    texts = {name: text.decode() for name, text in headers}
+    topic, partition = texts["topic"], int(texts["partition"])
+    if "records" not in texts:
+        return [(topic, partition, int(texts["offset"]))]
+    ranges = json.loads(value or b"")["ranges"]
+    offsets = (n for first, last in ranges for n in range(first, last + 1))
+    return [(topic, partition, offset) for offset in offsets]

@@ -88,8 +88,9 @@ def _bombs(codec: str, inflated_mib: int, engine: FaultEngine, _: Random) -> int
     return taken
 
 
-def _large_keys(number: int, engine: FaultEngine, _: Random) -> int:
-    keys = (f"{n}-".ljust(LARGE_BYTES, "k") for n in range(number))
+def _large_keys(number: int, engine: FaultEngine, drawn: Random) -> int:
+    rest = drawn.randbytes(LARGE_BYTES // 2).hex()
+    keys = (f"{n}-{rest}" for n in range(number))
     return _send(engine, "posts", ((key, None) for key in keys))
 
 

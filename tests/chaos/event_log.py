@@ -7,6 +7,7 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 from builders.engine import KINDS, Engine
+from builders.engine_topics import letter_positions
 from chaos.verdict import Expected, Found, Json, LivePost, Position, Verdict, judge
 
 REPEATED_WITHIN_MS = 10 * 60_000
@@ -79,10 +80,9 @@ def _live_post(record: Any, value: Json, hidden: Collection[str]) -> LivePost:
 def found_of(engine: Engine, expected: Expected, letters_before: int = 0) -> Found:
     """Read all that the engine shows; so many of the dead letters are of an earlier reading."""
     names = sorted({name for post in expected.posts.values() for name in post.feeds} | {"global"})
-    letters = []
+    letters: list[Position] = []
     for record in engine.read_all("dead-letters")[letters_before:]:
-        headers = {name: value.decode() for name, value in record.headers}
-        letters.append((headers["topic"], int(headers["partition"]), int(headers["offset"])))
+        letters += letter_positions(record.headers, record.value)
     return Found(
         truths=engine.truths(),
         feeds={name: engine.feed(name) for name in names},

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
 from builders.engine import Engine
+from builders.engine_topics import letter_positions
 from chaos.verdict import Position
 
 
@@ -40,11 +41,10 @@ def records(engine: Engine, topic: str) -> Iterator[Message]:
 
 
 def dead_letter_positions(engine: Engine) -> list[Position]:
-    """Which records have dead letters, one for each letter."""
-    found = []
+    """Which records have dead letters, once for each letter, also those in range letters."""
+    found: list[Position] = []
     for message in records(engine, "dead-letters"):
-        headers = {name: value.decode() for name, value in message.headers()}
-        found.append((headers["topic"], int(headers["partition"]), int(headers["offset"])))
+        found += letter_positions(message.headers(), message.value())
     return found
 
 
