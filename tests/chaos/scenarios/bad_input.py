@@ -33,6 +33,7 @@ ONE_BATCH = {"linger.ms": 1000, "batch.size": 2**28, "message.max.bytes": 2**28}
 ZEROS = b'{"text":"' + b"0" * 900_000
 NESTED = b'{"post_id":' + b"[" * 900_000
 KINDS_OF_A_GOOD_POST = [int(kind == "click") for kind in KINDS]
+DAY_MS = 86_400_000
 RECOVER_BAR_S = 60.0
 PEAK_BAR_MB = 500.0
 
@@ -112,11 +113,13 @@ class Sender:
         decode = self._decoders[topic]
         assert decode is not None
         try:
-            decode(key, value)
+            event = decode(key, value)
         except BadEvent:
             self.send(topic, (key, value), is_bad=True)
         else:
-            self.send(topic, (key, value))
+            # By the time of its record, which the decoder does not know.
+            is_ahead = getattr(event, "created_at_ms", 0) > now_ms() + DAY_MS
+            self.send(topic, (key, value), is_bad=is_ahead)
 
     def send_good(self, record: Pair) -> None:
         """Send a post, and a click on it."""
