@@ -19,6 +19,7 @@ from feedmill.streams.kafka.topics import (
     create,
     describe,
 )
+from feedmill.streams.settings.clock import now_ms
 from feedmill.streams.settings.environment import Environment
 
 
@@ -135,7 +136,7 @@ def reset_command(
     for line in _plan_lines(plan):
         click.echo(line)
     if plan.groups and not dry_run:
-        reset(environment, plan)
+        reset(environment, plan, now_ms())
         click.echo("done; start the workers")
 
 
@@ -148,9 +149,7 @@ def _move_group(
     if dry_run:
         click.echo(f"{group} would go on in {topic}[{number}] from the {to} record")
         return
-    offset = move(
-        environment, group, topic, int(number), "earliest" if to == "earliest" else "latest"
-    )
+    offset = move(environment, group, topic, int(number), to, now_ms())
     click.echo(f"{group} goes on in {topic}[{number}] at offset {offset}; start the workers")
 
 

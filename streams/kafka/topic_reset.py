@@ -25,7 +25,6 @@ from feedmill.streams.kafka.topic_ids import ANCHORS, INPUTS, ids_beside
 from feedmill.streams.kafka.topic_reader import read_all
 from feedmill.streams.kafka.topic_table import DEFAULT_PARTITIONS, topic_table
 from feedmill.streams.kafka.topics import create, describe, open_admin
-from feedmill.streams.settings.clock import now_ms
 from feedmill.streams.settings.environment import Environment
 from feedmill.streams.settings.instances import RECENT_MS
 
@@ -92,7 +91,7 @@ def plan_reset(environment: Environment) -> ResetPlan:
     return ResetPlan(tuple(groups), changed, tuple(deleted), (*deleted, *missing), partitions)
 
 
-def reset(environment: Environment, plan: ResetPlan) -> None:
+def reset(environment: Environment, plan: ResetPlan, now_ms: int) -> None:
     """Do what a plan says; what was interrupted, the same command completes.
 
     Raises
@@ -102,7 +101,7 @@ def reset(environment: Environment, plan: ResetPlan) -> None:
     """
     with open_admin(environment.kafka, environment.security) as admin:
         for group in plan.groups:
-            _refuse_members(environment, admin, group)
+            _refuse_members(environment, admin, group, now_ms)
         if plan.deleted:
             admin.delete_topics([environment.topic(name) for name in plan.deleted])
     create(
@@ -125,6 +124,7 @@ def move(
     topic: str,
     partition: int,
     to: To,
+    now_ms: int,
 ) -> int:
     """Have a group go on in one partition from the first or after the last record; return where.
 
@@ -141,7 +141,7 @@ def move(
                 f"Kafka at {environment.kafka} has no partition {at.topic}[{partition}]; `feedmill"
                 " topics describe` lists topics and partitions"
             )
-        _refuse_members(environment, admin, group)
+        _refuse_members(environment, admin, group, now_ms)
         return _move(admin, environment.group(group), [at], to)[at]
 
 
@@ -201,22 +201,23 @@ def _present_ids(environment: Environment, topics: Sequence[str]) -> dict[str, s
             raise UsageError(f"Kafka at {environment.kafka}: {error}; start it") from error
 
 
-def _refuse_members(environment: Environment, admin: KafkaAdminClient, group: str) -> None:
+def _refuse_members(
+    environment: Environment, admin: KafkaAdminClient, group: str, now_ms: int
+) -> None:
     name = environment.group(group)
     members = len(admin.describe_groups([name])[name]["members"])
-    if members or _is_starting(environment, name) or not _takes_offsets(admin, name):
+    if members or _is_starting(environment, name, now_ms) or not _takes_offsets(admin, name):
         raise UsageError(_members_text(name, members))
 
 
-def _is_starting(environment: Environment, name: str) -> bool:
+def _is_starting(environment: Environment, name: str, now_ms: int) -> bool:
     """Return whether a worker of a group says on `instances` that it runs: it joins later."""
     try:
         newest = {record.key: record for record in read_all(environment, _INSTANCES)}
     except UsageError:
         # That topic is missing, too.
         return False
-    since_ms = now_ms() - RECENT_MS
-    recent = [record for record in newest.values() if record.at_ms > since_ms]
+    recent = [one for one in newest.values() if one.at_ms > now_ms - RECENT_MS]
     return any(_group_of(record.value) == name for record in recent)
 
 
