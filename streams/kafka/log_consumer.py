@@ -49,7 +49,8 @@ class LogConsumer:
 
     `read` is to be called until `restored` says so of a partition, and after that for ever.
     `name` stands in logs and reasons.  `past_hanging` are topics whose records do no harm if they
-    are aborted after they were read.
+    are aborted after they were read.  While `waiting` records wait to be read, no more are fetched:
+    more than one only where none is large.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class LogConsumer:
         *,
         live: bool = False,
         past_hanging: Collection[str] = (),
+        waiting: int = 1,
     ) -> None:
         self.name = name
         self.stopped: dict[TopicPartition, str] = {}
@@ -66,7 +68,7 @@ class LogConsumer:
         self._environment = environment
         self._health = health
         self._offsets, self._headers = connection.offsets, connection.headers
-        self._new_consumer = partial(new_log_consumer, environment, health)
+        self._new_consumer = partial(new_log_consumer, environment, health, waiting=waiting)
         self._restoring = self._new_consumer()
         self._follows, self._past_hanging = live, frozenset(past_hanging)
         self._live = self._new_consumer(committed=False) if live else None
