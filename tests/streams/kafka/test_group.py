@@ -59,7 +59,7 @@ class Member:
                 self.writer.assigned(change, self.group.group_metadata())
             else:
                 self.writer.lost()
-            self.group.begin(change.owned)
+            self.group.begin(change.owned, change.owned)
         sealed = self.group.positions()
         as_sealed = dict(sealed)
         batches = self.group.poll(self.most, 0.01)
@@ -321,7 +321,7 @@ def test_topics_beside_are_read_on_by_another_client(stack: StackAddress, prefix
     def turn() -> None:
         consumer.poll(100, 0.01)
         while (change := consumer.take_change()) is not None:
-            consumer.begin(change.owned)
+            consumer.begin(change.owned, change.owned)
         for batch in consumer.poll_beside(50, 0.01):
             found.extend(record.key or b"" for record in batch.records)
 
