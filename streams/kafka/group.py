@@ -154,7 +154,7 @@ class GroupConsumer:
             self._reading = wanted
             self._backlog = backlog_of(waiting, self._environment)
             self._consumer.assign(self._starts("posts"))
-        wanted_beside = wanted.intersection(beside)
+        wanted_beside = self._reading_beside | wanted.intersection(beside)
         if wanted_beside != self._reading_beside:
             self._reading_beside = wanted_beside
             self._assign_beside()
@@ -164,8 +164,7 @@ class GroupConsumer:
         if self._reading:
             self._reading, self._reading_beside, self._backlog = set(), set(), None
             self._consumer.assign([])
-            if self._beside is not None:
-                self._beside.unassign()
+            self._assign_beside()
 
     def _assign_beside(self) -> None:
         if self._beside is not None:
@@ -360,9 +359,8 @@ class GroupConsumer:
             self._positions[source], self._snapshot = records.offsets[-1] + 1, None
             batches.append(batch)
         for source, end in fetched.ends.items():
-            if source.partition in self._begun(source.topic) and end > self._positions.get(
-                source, end
-            ):
+            is_begun = source.partition in self._begun(source.topic)
+            if is_begun and end > self._positions.get(source, end):
                 self._positions[source], self._snapshot = end, None
         return batches
 

@@ -321,11 +321,16 @@ def test_topics_beside_are_read_on_by_another_client(stack: StackAddress, prefix
     def turn() -> None:
         consumer.poll(100, 0.01)
         while (change := consumer.take_change()) is not None:
-            consumer.begin(change.owned, change.owned)
+            consumer.begin(change.owned)
         for batch in consumer.poll_beside(50, 0.01):
             found.extend(record.key or b"" for record in batch.records)
 
     until(lambda: consumer.reading, turn)
+    # They may begin later than `posts`, and go on then.
+    assert not consumer.is_whole
+    consumer.begin([], [0, 1])
+    assert consumer.is_whole
+    consumer.begin([], [])
     kafka.produce("engagements", posts(200))
     until(lambda: len(found) >= 50, turn)
     before = consumer._beside
