@@ -26,6 +26,23 @@ def text_of(codes: npt.NDArray[Any]) -> str:
     return codes.tobytes().decode("utf-32-le", "surrogatepass")
 
 
+class KindTable:
+    """What a function says of characters, 7 bits; it is asked once for each that comes."""
+
+    def __init__(self, kind_of: Callable[[str], int]) -> None:
+        self._kind_of = kind_of
+        self._known = np.zeros(0x110000, dtype=np.uint8)
+
+    def of(self, codes: CodePoints) -> npt.NDArray[np.uint8]:
+        """Return the kind of each character."""
+        known = self._known.take(codes)
+        if not known.all():
+            for code in set(codes[known == 0].tolist()):
+                self._known[code] = self._kind_of(chr(code)) << 1 | 1
+            known = self._known.take(codes)
+        return known >> 1
+
+
 def ascii_flags(codes: CodePoints, table: Flags) -> Flags:
     """Look characters up in a table of 256 flags; one beyond it has the last one's."""
     if codes.dtype == np.uint8:

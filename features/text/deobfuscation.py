@@ -12,7 +12,10 @@ import re
 import unicodedata
 from functools import cache
 
+import numpy as np
+
 from feedmill.events.limits import MAX_TEXT_CHARACTERS
+from feedmill.features.text.code_points import code_points, text_of
 from feedmill.features.text.leet import undo_leet
 from feedmill.features.text.remembered import remembered
 from feedmill.features.text.spaced_letters import SPACED_LETTERS, join_spaced_letters
@@ -34,7 +37,10 @@ _PICTOGRAPHS = (
     "\u2190-\u21ff\u2300-\u23ff\u25a0-\u27bf\u2900-\u297f\u2b00-\u2bff\u3030\u303d\u3297\u3299"
     "\U0001f000-\U0001faff\U000e0000-\U000e007f"
 )
-_EMOJI = re.compile(f" ?[{_PICTOGRAPHS}][ {_PICTOGRAPHS}]*+")
+# What stands for a run of emoji and blanks, itself a pictograph, until it becomes one blank with
+# the one before.  A pattern that began with that blank would be tried at every character.
+_ARROW = "\u2190"
+_EMOJI = re.compile(f"[{_PICTOGRAPHS}][ {_PICTOGRAPHS}]*+")
 # Signs of which NFKC makes more than six bytes: a word or a phrase.  Of a text so many are spelled
 # out, and one more for so many of its characters.
 PHRASE_SIGNS = (
@@ -52,11 +58,10 @@ MANY_MARKS = re.compile(f"[{_MARKS}\U000101fd-\U0001e94a]{{{MOST_MARKS}}}")
 _CYRILLIC = ("аАеЕоОрРсСхХуУіІѕЅјЈһҺԁԛԝВКМНТ", "aAeEoOpPcCxXyYiIsSjJhHdqwBKMHT")
 _GREEK = ("αΑεΕοΟρΡτΤυΥχΧιΙκΚνΝΜΒΗΖ", "aAeEoOpPtTuYxXiIkKvNMBHZ")
 _SMALL_CAPITALS = ("ɑɡıɩʏʀɴʜᴀʙᴄᴅᴇᴊᴋʟᴍᴏᴘᴛᴜᴠᴡᴢ", "agiiyrnhabcdejklmoptuvwz")
-_LOOK_ALIKES = str.maketrans(
-    "".join(other for other, _ in (_CYRILLIC, _GREEK, _SMALL_CAPITALS)),
-    "".join(latin for _, latin in (_CYRILLIC, _GREEK, _SMALL_CAPITALS)),
-)
-_LOOK_ALIKE = re.compile(f"[{''.join(map(chr, _LOOK_ALIKES))}]")
+_LOOK_ALIKES, _LATIN = map("".join, zip(_CYRILLIC, _GREEK, _SMALL_CAPITALS, strict=True))
+_LOOK_ALIKE = re.compile(f"[{_LOOK_ALIKES}]")
+_LATIN_FOR = np.arange(ord(max(_LOOK_ALIKES)) + 1, dtype=np.uint32)
+_LATIN_FOR[code_points(_LOOK_ALIKES)] = code_points(_LATIN)
 
 
 def normalise_characters(text: str) -> str:
@@ -74,8 +79,11 @@ def normalise_characters(text: str) -> str:
 def _in_plain_characters(text: str) -> str:
     text = compatible(_INVISIBLE.sub("", text))
     if _LOOK_ALIKE.search(text):
-        text = text.translate(_LOOK_ALIKES)
-    return _EMOJI.sub(" ", text)[:MAX_TEXT_CHARACTERS]
+        codes = code_points(text)
+        latin = _LATIN_FOR.take(codes, mode="clip")
+        text = text_of(np.where(codes < len(_LATIN_FOR), latin, codes))
+    text = _EMOJI.sub(_ARROW, text).replace(f" {_ARROW}", " ").replace(_ARROW, " ")
+    return text[:MAX_TEXT_CHARACTERS]
 
 
 @remembered
