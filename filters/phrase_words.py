@@ -59,7 +59,12 @@ def words(text: str) -> list[str]:
     """Return the words of a visible text."""
     if text.isascii():
         return text.translate(_ASCII_WORDS).split()
-    return _plain_words(text).split()
+    return _words_beyond_ascii(text).split()
+
+
+def line_of_words(text: str) -> str:
+    """Return the words of a visible text, with a blank between them."""
+    return " ".join(words(text)) if text.isascii() else _words_beyond_ascii(text)
 
 
 def has_symbols(text: str) -> bool:
@@ -69,16 +74,17 @@ def has_symbols(text: str) -> bool:
 
 def words_and_symbols(text: str) -> list[str]:
     """Return the words and symbols of a visible text."""
-    return _all_words(text).split()
+    return line_with_symbols(text).split()
 
 
 @remembered
-def _plain_words(text: str) -> str:
+def _words_beyond_ascii(text: str) -> str:
     return _separated(text.casefold(), _UNSPACED_BIT)
 
 
 @remembered
-def _all_words(text: str) -> str:
+def line_with_symbols(text: str) -> str:
+    """Return the words and symbols of a visible text, with a blank between them."""
     return _separated(text.casefold(), _UNSPACED_BIT | _SYMBOL_BIT)
 
 
