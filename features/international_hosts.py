@@ -16,7 +16,13 @@ import numpy as np
 import numpy.typing as npt
 
 from feedmill.features.text.byte_rows import Bytes, Indices
-from feedmill.features.text.code_points import CodePoints, Flags, KindTable, code_points
+from feedmill.features.text.code_points import (
+    CharacterTable,
+    CodePoints,
+    Flags,
+    code_points,
+    text_of,
+)
 from feedmill.features.text.deobfuscation import MANY_MARKS, MOST_MARKS
 
 Numbers = npt.NDArray[np.int32]
@@ -29,7 +35,9 @@ _NEW_LINE, _DOT, _HYPHEN = b"\n.-"
 _BASE, _T_MIN, _T_MAX, _SKEW, _DAMP, _FIRST_BIAS, _FIRST_CODE = 36, 1, 26, 38, 700, 72, 128
 _DIGITS = np.frombuffer(b"abcdefghijklmnopqrstuvwxyz0123456789", dtype=np.uint8)
 # What a character may be, as bits.
-_PROHIBITED, _RIGHT_TO_LEFT, _LEFT_TO_RIGHT, _MARK, _OTHER = 1, 2, 4, 8, 16
+_PROHIBITED, _RIGHT_TO_LEFT, _LEFT_TO_RIGHT, _MARK = 1, 2, 4, 8
+# In the place of a character that does not become a single one.
+_NOT_ONE = 0x110000
 _PROHIBITING = (
     *(stringprep.in_table_c12, stringprep.in_table_c22, stringprep.in_table_c3),
     *(stringprep.in_table_c4, stringprep.in_table_c5, stringprep.in_table_c6),
@@ -38,7 +46,7 @@ _PROHIBITING = (
 
 
 class _Prepared(dict[int, str]):
-    """What each character becomes, looked up the first time that it comes."""
+    """What each character becomes: one, none or several; looked up the first time that it comes."""
 
     def __missing__(self, code: int) -> str:
         char = chr(code)
@@ -47,17 +55,21 @@ class _Prepared(dict[int, str]):
         return prepared
 
 
-_PREPARED = _Prepared({_NEW_LINE: "\n", **dict.fromkeys(map(ord, ".\u3002\uff0e\uff61"), ".")})
+_PREPARED = _Prepared(dict.fromkeys(map(ord, ".\u3002\uff0e\uff61"), "."))
+
+
+def _prepared_one(char: str) -> int:
+    prepared = _PREPARED[ord(char)]
+    return ord(prepared) if len(prepared) == 1 else _NOT_ONE
 
 
 def _kind(char: str) -> int:
     kind = _PROHIBITED * any(is_in(char) for is_in in _PROHIBITING)
     kind |= _RIGHT_TO_LEFT * stringprep.in_table_d1(char)
-    kind |= _LEFT_TO_RIGHT * stringprep.in_table_d2(char)
-    return kind | _MARK * (combining(char) > 0) | _OTHER * (_PREPARED[ord(char)] != char)
+    return kind | _LEFT_TO_RIGHT * stringprep.in_table_d2(char) | _MARK * (combining(char) > 0)
 
 
-_KINDS = KindTable(_kind)
+_PREPARED_ONE, _KINDS = CharacterTable(_prepared_one, np.uint32), CharacterTable(_kind, np.uint8)
 
 
 class _Labels(NamedTuple):
@@ -76,11 +88,10 @@ def to_ascii(hosts: Sequence[str]) -> list[str | None]:
     if sum(map(len, hosts)) <= _FEW_LETTERS:
         return [*map(_by_codec, hosts)]
     joined = "\n".join(hosts) + "\n"
-    kinds = _KINDS.of(code_points(joined))
-    if (kinds & _MARK).any():
+    if (_KINDS.of(code_points(joined)) & _MARK).any():
         joined = "\n".join("" if _has_many_marks(host) else host for host in hosts) + "\n"
-    if (kinds & _OTHER).any():
-        joined = joined.translate(_PREPARED)
+    ones = _PREPARED_ONE.of(code_points(joined))
+    joined = joined.translate(_PREPARED) if ones.max() == _NOT_ONE else text_of(ones)
     if not is_normalized("NFKC", joined):
         # The older Unicode that IDNA has takes several times as long to find that out.
         joined = "".join(

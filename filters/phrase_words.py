@@ -12,7 +12,7 @@ from unicodedata import category
 
 import numpy as np
 
-from feedmill.features.text.code_points import KindTable, code_points, text_of
+from feedmill.features.text.code_points import CharacterTable, code_points, text_of
 from feedmill.features.text.deobfuscation import HIDDEN, compatible
 from feedmill.features.text.leet import LEET
 from feedmill.features.text.normalise import normalise
@@ -121,7 +121,7 @@ def _kind(char: str) -> int:
     return kind | _SYMBOL_BIT * (_SYMBOL.match(char) is not None)
 
 
-_KINDS = KindTable(_kind)
+_KINDS = CharacterTable(_kind, np.uint8)
 
 
 def phrase_words(phrase: str) -> tuple[Sequence[str], bool]:
