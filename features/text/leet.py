@@ -38,6 +38,8 @@ _MIN_AFTER = 3
 
 def undo_leet(text: str) -> str:
     """Replace signs by letters in tokens of letters, digits and signs; not in addresses."""
+    if not _SIGNS.search(text):
+        return text
     without_addresses = _ADDRESS.sub(lambda address: " " * len(address[0]), text)
     spans = [token.span() for token in _TOKEN.finditer(without_addresses)]
     if sum(end - start for start, end in spans) > _FEW_CHARACTERS:
