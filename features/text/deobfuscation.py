@@ -50,6 +50,8 @@ PHRASE_SIGNS = (
 )
 _PHRASE_SIGN = re.compile(f"[{PHRASE_SIGNS}]")
 _MORE_SIGNS, _CHARACTERS_A_SIGN = 16, 32
+# Before a blank the form of a text can be cut.  A piece that has it already takes little time.
+_PIECE = re.compile("(?s).{1,128}+[^ ]*+")
 MOST_MARKS = 30
 # Beyond the first plane a range with all marks is enough, and found faster than each of them.
 _MARKS = "".join(c for c in map(chr, range(0x300, 0x10000)) if unicodedata.combining(c))
@@ -110,9 +112,12 @@ def compatible(text: str) -> str:
         spelled = _PHRASE_SIGN.sub(_spelled, text, len(text) // _CHARACTERS_A_SIGN + _MORE_SIGNS)
         text = _PHRASE_SIGN.sub(" ", spelled)
     if kinds & (_MARK_BIT | _SIGN_BIT) and MANY_MARKS.search(text):
-        text = MANY_MARKS.sub("\\g<0>\u034f", text)
-        return unicodedata.normalize("NFKC", text).replace("\u034f", "")
-    return unicodedata.normalize("NFKC", text)
+        return _normalised(MANY_MARKS.sub("\\g<0>\u034f", text)).replace("\u034f", "")
+    return _normalised(text)
+
+
+def _normalised(text: str) -> str:
+    return "".join([unicodedata.normalize("NFKC", piece) for piece in _PIECE.findall(text)])
 
 
 def _kinds_in(text: str) -> int:

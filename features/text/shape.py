@@ -219,7 +219,7 @@ def _words(
 
 def _is_top_level(buffer: Bytes, lowered: Fours, starts: Indices, lengths: Indices) -> Mask:
     """Say which words are the top-level domain of an address, ``com`` in ``a.com``: (words,)."""
-    is_top_level = (buffer.take(starts - 1) == ord(".")) & (lengths <= _LONGEST_DOMAIN)
+    is_top_level: Mask = (buffer.take(starts - 1) == ord(".")) & (lengths <= _LONGEST_DOMAIN)
     maybe = is_top_level.nonzero()[0]
     at = starts[maybe]
     letters = lowered.take(at) & _FIRST_BYTES.take(lengths[maybe])
