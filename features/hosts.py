@@ -18,6 +18,8 @@ from feedmill.features.international_hosts import to_ascii
 from feedmill.features.text.remembered import remembered
 
 _MAX_HOST_CHARACTERS = 253
+# In which that is looked for: marks and final dots may come before it is in its form.
+_MAX_WRITTEN = 4 * _MAX_HOST_CHARACTERS
 # Invisible characters are part of a run, so that they do not cut a host in two.
 _AUTHORITY = "[^\\s/\\\\?#\"'<>`|{}^,;()]+"
 _SCHEME = r"[A-Za-z][A-Za-z0-9+.-]{0,30}:"
@@ -31,14 +33,15 @@ _ADDRESS_IN_TEXT = re.compile(
     rf"|(?<![.@/{_RUN}])(\w[{_RUN}]*+(?:{_DOT}[{_RUN}]++)++)(?!@)",
     re.IGNORECASE,
 )
-# Possessive, too: labels have hyphens inside only.
+# Possessive, too, but for the group: in Python 3.11 one that fails does not go back to its start.
 _LABEL = "[a-z0-9]++(?:-++[a-z0-9]++)*"
 _INNER_LABEL = _LABEL.replace("9", "9_")
 # The last label of an address without a scheme: `1.5` is none.
 _TOP_LEVEL = "[a-z]{2,}+|xn--[a-z0-9-]*[a-z0-9]"
 # In a line each; `www.` belongs to a host where only one label is behind it.
 _CANONICAL = re.compile(
-    rf"^(?=.{{0,{_MAX_HOST_CHARACTERS}}}+\.*$)(?:www\.(?=[a-z0-9_-]+\.[a-z0-9_]))?"
+    rf"^(?=.{{0,{_MAX_HOST_CHARACTERS}}}+\.{{0,{_MAX_WRITTEN - _MAX_HOST_CHARACTERS}}}$)"
+    r"(?:www\.(?=[a-z0-9_-]+\.[a-z0-9_]))?"
     rf"((?:{_INNER_LABEL}\.)+(?:({_TOP_LEVEL})|{_LABEL}))\.*$|^.*$",
     re.MULTILINE,
 )
@@ -138,8 +141,7 @@ def _canonical_hosts(hosts: Sequence[str]) -> Sequence[tuple[str, str]]:
     lines = "\n".join(hosts)
     if not lines.isascii():
         international = [host for host in hosts if not host.isascii()]
-        most = 4 * _MAX_HOST_CHARACTERS
-        short = [host.rstrip(".") if len(host) <= most else "" for host in international]
+        short = [host.rstrip(".") if len(host) <= _MAX_WRITTEN else "" for host in international]
         in_ascii = dict(zip(international, to_ascii(short), strict=True))
         lines = "\n".join([in_ascii.get(host, host) or "" for host in hosts])
     found: list[tuple[str, str]] = _CANONICAL.findall(lines.lower()) if hosts else []
