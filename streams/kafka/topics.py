@@ -141,9 +141,12 @@ def open_admin(bootstrap: str, client: Mapping[str, Any]) -> Iterator[KafkaAdmin
         finally:
             admin.close()
     except kafka.errors.KafkaError as error:
+        # The client's own text lists its attempts; the address is in the message already.
+        is_away = isinstance(error, kafka.errors.KafkaTimeoutError)
+        reason = "cannot connect" if is_away else str(error) or type(error).__name__
         raise UsageError(
-            f"Kafka at {bootstrap}: {str(error) or type(error).__name__}; start it, or correct the"
-            " address (FEEDMILL_KAFKA) or the credentials (FEEDMILL_KAFKA_SASL_…)"
+            f"Kafka at {bootstrap}: {reason}; start it (`feedmill local up` starts a local one), or"
+            " correct --kafka, FEEDMILL_KAFKA or the credentials (FEEDMILL_KAFKA_SASL_…)"
         ) from error
 
 

@@ -75,7 +75,7 @@ WRONG_LINES = {
     "topics": (
         *("", "delete", "create --partitions 0", "create --replicas 0", "describe --kafka x"),
         *("reset posts", "reset posts:first --dry-run", "reset posts:1 --to middle"),
-        f"reset {NO_KAFKA}",
+        *(f"reset {NO_KAFKA}", "abort-hanging posts"),
     ),
     "local": (
         *("", "restart", "status --folder nowhere", "up --kafka-port 70000"),
