@@ -20,6 +20,8 @@ from feedmill.events.errors import UsageError
 from feedmill.streams.kafka.topic_table import MAX_PARTITIONS, TopicSpec, topic_table
 
 _TOPIC_EXISTS = 36
+# kafka-python waits for half a minute by default, which is long for a wrong address.
+_CONNECT_MS = 10_000
 _SETTINGS_TIMEOUT_S = 10.0
 _SERVED_TIMEOUT_S = 10.0
 
@@ -133,8 +135,7 @@ def describe(
 def open_admin(bootstrap: str, client: Mapping[str, Any]) -> Iterator[KafkaAdminClient]:
     """Give an admin client; what Kafka refuses within the block becomes a `UsageError`."""
     try:
-        # kafka-python waits for half a minute by default, which is long for a wrong address.
-        settings = {"bootstrap_timeout_ms": 10_000, **client}
+        settings = {"bootstrap_timeout_ms": _CONNECT_MS, **client}
         admin = KafkaAdminClient(bootstrap_servers=bootstrap.split(","), **settings)
         try:
             yield admin
