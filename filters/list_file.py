@@ -94,8 +94,7 @@ def read_entries(
         found = ListEntries(_in_order(digests), None)
     if wrong.count and not len(found.digests):
         raise UsageError(
-            f"{path} has no entry, {wrong.text()}; expected {kind}, one a line: are the file and"
-            " --kind the right ones?"
+            f"{path}, {wrong.text()}; no line is an entry: is it the right file, and --kind {kind}?"
         )
     if wrong.count and skipped is None:
         lines = "the line" if wrong.count == 1 else f"these {wrong.count:,} lines"

@@ -65,6 +65,16 @@ def _again(store: str) -> tuple[str, str]:
 
 
 NO_STORE = LIST.removesuffix(" --out made")
+
+
+def _unwritable(folder: str, line: str, instead: tuple[str, ...]) -> tuple[Mistake, Mistake]:
+    """What happens where a command writes, and cannot."""
+    return (
+        Mistake(folder, line, instead, {}, errno.EACCES),
+        Mistake("a full disk", line, instead, {}, errno.ENOSPC),
+    )
+
+
 BUILD = (f"lists build sample/domains.txt {LIST} --licence mine --kind domains",)
 
 FILES = (
@@ -93,10 +103,7 @@ FILES = (
         "labels sample spam post.jsonl --count 0",
         ("labels sample spam post.jsonl --count 1",),
     ),
-    Mistake(
-        "a folder that one may not write to", "sample made", ("sample made",), {}, errno.EACCES
-    ),
-    Mistake("a full disk", "sample made", ("sample made",), {}, errno.ENOSPC),
+    *_unwritable("a folder that one may not write to", "sample made", ("sample made",)),
 )
 
 TRAINING = (
@@ -134,15 +141,10 @@ TRAINING = (
     Mistake("a time to come", "train spam --from-labels --since 2100-01-01", TRAIN),
     Mistake("a file twice", f"train spam --data {GOOD} --data {GOOD}", TRAIN),
     Mistake("posts for a ranker", "train engagement --data sample/labelled.csv", TRAIN),
-    Mistake(
+    *_unwritable(
         "a store that one may not write to",
         f"train spam --data {GOOD} --no-snapshot --out made",
         TRAIN,
-        {},
-        errno.EACCES,
-    ),
-    Mistake(
-        "a full disk", f"train spam --data {GOOD} --no-snapshot --out made", TRAIN, {}, errno.ENOSPC
     ),
     Mistake("no model to evaluate", "evaluate", (f"evaluate spam --data {GOOD} --looks looks",)),
     Mistake(
