@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 from feedmill.events.errors import UsageError
+from feedmill.streams.kafka.topic_table import DAY_MS
 from feedmill.streams.settings.clock import now_ms
 from feedmill.training.datasets.labelled_posts import unix_ms
 
@@ -38,6 +39,7 @@ def since_ms(text: str | None) -> int:
         raise UsageError(
             f"--since: expected ISO 8601 or Unix milliseconds, found `{text}`"
         ) from error
-    if found > now_ms():
+    # Other clocks may be ahead of this one.
+    if found > now_ms() + DAY_MS:
         raise UsageError(f"--since: expected a time that is past, found `{text}`")
     return found
