@@ -22,7 +22,7 @@ from confluent_kafka import TopicPartition as KafkaPartition
 from feedmill.streams.kafka.batches import RecordBatch, TopicPartition
 from feedmill.streams.kafka.client import discard, new_log_consumer
 from feedmill.streams.kafka.connection import Connection
-from feedmill.streams.kafka.hanging import HeldBack, way_out
+from feedmill.streams.kafka.hanging import WAY_OUT, HeldBack
 from feedmill.streams.kafka.messages import (
     NOTHING,
     Fetched,
@@ -298,11 +298,11 @@ class LogConsumer:
             self._held.forget(source)
             log.error(
                 "%s[%d] is held back at offset %d by a transaction that does not end: what stands"
-                " behind it is read, too. %s",
+                " behind it is read, too; %s",
                 self._environment.topic(source.topic),
                 source.partition,
                 self._positions[source],
-                way_out(self._environment.kafka),
+                WAY_OUT,
             )
 
     def _judge(self, source: TopicPartition | None, error: KafkaError) -> None:
