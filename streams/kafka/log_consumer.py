@@ -38,6 +38,8 @@ log = logging.getLogger(__name__)
 BEGINNING = OFFSET_BEGINNING
 END = OFFSET_END
 MOST_BYTES = 4 * 1024 * 1024
+# So many records of those that workers write may wait: none is large.
+WAITING = 500
 # A client that is not polled keeps its reports for ever; one without partitions has few of them.
 _UNUSED_EVERY_S = 0.5
 # How often it is asked whether a transaction still holds a restore back.

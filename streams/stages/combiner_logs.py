@@ -23,7 +23,7 @@ from feedmill.rankers.combiner.view import PostView
 from feedmill.streams.kafka.assignment import AssignmentChange
 from feedmill.streams.kafka.batches import RecordBatch, TopicPartition, columns_of
 from feedmill.streams.kafka.connection import Connection
-from feedmill.streams.kafka.log_consumer import BEGINNING, LogConsumer
+from feedmill.streams.kafka.log_consumer import BEGINNING, WAITING, LogConsumer
 from feedmill.streams.kafka.validation import (
     DecodeMany,
     RejectedRecord,
@@ -42,8 +42,6 @@ _SIGNALS_A_POST = 2
 _SLICE_RECORDS = 1_000
 # An override takes longer: each is validated by itself.
 _SLICE_OVERRIDES = 200
-# While so many wait, no more are fetched.
-_WAITING_SIGNALS = 500
 # Where cycles are short.  An idle loop waits as long for input alone.
 _OVERRIDES_EVERY_S = 0.005
 # While posts of authors are searched for: the next search is for all authors that come meanwhile.
@@ -95,7 +93,7 @@ class CombinerLogs:
             "signals of workers",
             live=True,
             past_hanging=self._of_workers,
-            waiting=_WAITING_SIGNALS,
+            waiting=WAITING,
         )
         self._overrides = LogConsumer(connection, OVERRIDES, live=True)
         self._logs = (self._log, self._worker_log, self._overrides)
