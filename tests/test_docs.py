@@ -293,12 +293,8 @@ def test_the_table_of_stages_is_the_codes() -> None:
 
 # --- names of the code, and the terms -------------------------------------------------------
 
-# Decisions and the changelog keep the names of their time.
-CURRENT = [
-    page
-    for page in PAGES
-    if page.parent.name != "decisions" and page.stem not in ("CHANGELOG", "renames")
-]
+# The changelog keeps the names of its time.
+CURRENT = [page for page in PAGES if page.stem not in ("CHANGELOG", "renames")]
 # What feedmill called these things once, and what it calls them now.
 FORMER_TERMS = {
     r"lens(es)?": "feed scores, gate decisions, policy cache",
@@ -323,6 +319,12 @@ def test_a_page_uses_the_present_terms(page: Path) -> None:
     text = page.read_text("utf-8").lower()
     found = {term: now for term, now in FORMER_TERMS.items() if re.search(rf"\b({term})\b", text)}
     assert found == {}
+
+
+def test_the_pages_that_code_names_exist() -> None:
+    named = {name for text in sources() for name in re.findall(r"\bdocs/[\w./-]+\.md\b", text)}
+    assert any(name.startswith("docs/decisions/") for name in named)
+    assert {name for name in named if not (ROOT / name).exists()} == set()
 
 
 def test_each_fault_of_the_first_version_names_a_test_that_exists() -> None:
