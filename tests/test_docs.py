@@ -293,8 +293,7 @@ def test_the_table_of_stages_is_the_codes() -> None:
 
 # --- names of the code, and the terms -------------------------------------------------------
 
-# The changelog keeps the names of its time.
-CURRENT = [p for p in PAGES if p.stem != "CHANGELOG" and not p.stem[:4].isdigit()]
+CURRENT = [page for page in PAGES if not page.stem[:4].isdigit()]
 # What feedmill called these things once, and what it calls them now.
 FORMER_TERMS = {
     r"lens(es)?": "feed scores, gate decisions, policy cache",
