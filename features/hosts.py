@@ -18,6 +18,8 @@ from feedmill.features.international_hosts import to_ascii
 from feedmill.features.text.remembered import remembered
 
 _MAX_HOST_CHARACTERS = 253
+# In which that is looked for: marks and final dots may come before it is in its form.
+_MAX_WRITTEN = 4 * _MAX_HOST_CHARACTERS
 # Invisible characters are part of a run, so that they do not cut a host in two.
 _AUTHORITY = "[^\\s/\\\\?#\"'<>`|{}^,;()]+"
 _SCHEME = r"[A-Za-z][A-Za-z0-9+.-]{0,30}:"
@@ -31,13 +33,15 @@ _ADDRESS_IN_TEXT = re.compile(
     rf"|(?<![.@/{_RUN}])(\w[{_RUN}]*+(?:{_DOT}[{_RUN}]++)++)(?!@)",
     re.IGNORECASE,
 )
-_LABEL = "[a-z0-9](?:[a-z0-9-]*[a-z0-9])?"
+# Possessive, too, but for the group: in Python 3.11 one that fails does not go back to its start.
+_LABEL = "[a-z0-9]++(?:-++[a-z0-9]++)*"
 _INNER_LABEL = _LABEL.replace("9", "9_")
 # The last label of an address without a scheme: `1.5` is none.
-_TOP_LEVEL = "[a-z]{2,}|xn--[a-z0-9-]*[a-z0-9]"
+_TOP_LEVEL = "[a-z]{2,}+|xn--[a-z0-9-]*[a-z0-9]"
 # In a line each; `www.` belongs to a host where only one label is behind it.
 _CANONICAL = re.compile(
-    r"^(?:www\.(?=[a-z0-9_-]+\.[a-z0-9_]))?"
+    rf"^(?=.{{0,{_MAX_HOST_CHARACTERS}}}+\.{{0,{_MAX_WRITTEN - _MAX_HOST_CHARACTERS}}}$)"
+    r"(?:www\.(?=[a-z0-9_-]+\.[a-z0-9_]))?"
     rf"((?:{_INNER_LABEL}\.)+(?:({_TOP_LEVEL})|{_LABEL}))\.*$|^.*$",
     re.MULTILINE,
 )
@@ -58,10 +62,9 @@ def domains_of_post(post: Post) -> Collection[str]:
     In canonical form, each once.
     """
     links = chain(post.links or (), (media.url for media in post.media or ()))
-    domains = _domains(host for link in links if (host := host_of(link)))
-    if _has_dot_inside(post.text):
-        domains.update(dict.fromkeys(_split(_lines_of_domains(post.text))))
-    return domains
+    linked = _domains(host for link in links if (host := host_of(link)))
+    in_text = _split(_lines_of_domains(post.text)) if _has_dot_inside(post.text) else ()
+    return dict.fromkeys([*linked, *in_text]) if linked else in_text
 
 
 @remembered
@@ -99,19 +102,21 @@ def _with_parents(host: str) -> Iterator[str]:
         host = host.partition(".")[2]
 
 
-def hosts_in(text: str) -> Iterator[str]:
-    """Yield the hosts of the addresses in a text, with a scheme or bare (`example.org/x`).
+def hosts_in(text: str) -> Sequence[str]:
+    """Return the hosts of the addresses in a text, with a scheme or bare (`example.org/x`).
 
     In the order of the text, repeated ones too, without those of mail addresses.  A bare one may
     be no host after all, as in `end.Next`.
     """
     if not _has_dot_inside(text):
-        return
+        return ()
     found = _ADDRESS_IN_TEXT.findall(text)
     written = [_without_user(with_scheme) if with_scheme else bare for with_scheme, bare in found]
-    for (with_scheme, _), (host, last) in zip(found, _canonical_hosts(written), strict=True):
-        if last or (host and with_scheme):
-            yield host
+    return [
+        host
+        for (with_scheme, _), (host, last) in zip(found, _canonical_hosts(written), strict=True)
+        if last or (host and with_scheme)
+    ]
 
 
 def host_of(url: str) -> str | None:
@@ -125,21 +130,20 @@ def canonical_host(host: str) -> str | None:
 
     Numeric addresses are hosts; a single name such as `localhost` is not.
     """
-    return _canonical_hosts([host])[0][0] or None
+    return None if "\n" in host else _canonical_hosts([host])[0][0] or None
 
 
 def _canonical_hosts(hosts: Sequence[str]) -> Sequence[tuple[str, str]]:
-    """As `canonical_host`, of many at once; "" where there is no host.
+    """As `canonical_host`, of many without line breaks at once; "" where there is no host.
 
     With its last label, if one without a scheme may end so.
     """
-    most = 4 * _MAX_HOST_CHARACTERS
-    hosts = ["" if len(host) > most or "\n" in host else host.rstrip(".") for host in hosts]
-    international = [host for host in hosts if not host.isascii()]
-    if international:
-        in_ascii = dict(zip(international, to_ascii(international), strict=True))
-        hosts = [in_ascii.get(host, host) or "" for host in hosts]
-    lines = "\n".join(host if len(host) <= _MAX_HOST_CHARACTERS else "" for host in hosts)
+    lines = "\n".join(hosts)
+    if not lines.isascii():
+        international = [host for host in hosts if not host.isascii()]
+        short = [host.rstrip(".") if len(host) <= _MAX_WRITTEN else "" for host in international]
+        in_ascii = dict(zip(international, to_ascii(short), strict=True))
+        lines = "\n".join([in_ascii.get(host, host) or "" for host in hosts])
     found: list[tuple[str, str]] = _CANONICAL.findall(lines.lower()) if hosts else []
     return found
 

@@ -16,7 +16,13 @@ import numpy as np
 import numpy.typing as npt
 
 from feedmill.features.text.byte_rows import Bytes, Indices
-from feedmill.features.text.code_points import CodePoints, Flags, code_points
+from feedmill.features.text.code_points import (
+    CharacterTable,
+    CodePoints,
+    Flags,
+    code_points,
+    text_of,
+)
 from feedmill.features.text.deobfuscation import MANY_MARKS, MOST_MARKS
 
 Numbers = npt.NDArray[np.int32]
@@ -27,20 +33,20 @@ _LONGEST_LABEL, _PREFIX = 63, b"xn--"
 _NEW_LINE, _DOT, _HYPHEN = b"\n.-"
 # The parameters of Punycode.
 _BASE, _T_MIN, _T_MAX, _SKEW, _DAMP, _FIRST_BIAS, _FIRST_CODE = 36, 1, 26, 38, 700, 72, 128
-_MOST_DIGITS = 8
 _DIGITS = np.frombuffer(b"abcdefghijklmnopqrstuvwxyz0123456789", dtype=np.uint8)
-# What is known of a character, as bits.
-_KNOWN, _PROHIBITED, _RIGHT_TO_LEFT, _LEFT_TO_RIGHT = 1, 2, 4, 8
+# What a character may be, as bits.
+_PROHIBITED, _RIGHT_TO_LEFT, _LEFT_TO_RIGHT, _MARK = 1, 2, 4, 8
+# In the place of a character that does not become a single one.
+_NOT_ONE = 0x110000
 _PROHIBITING = (
     *(stringprep.in_table_c12, stringprep.in_table_c22, stringprep.in_table_c3),
     *(stringprep.in_table_c4, stringprep.in_table_c5, stringprep.in_table_c6),
     *(stringprep.in_table_c7, stringprep.in_table_c8, stringprep.in_table_c9),
 )
-_kinds = np.zeros(0x110000, dtype=np.uint8)
 
 
 class _Prepared(dict[int, str]):
-    """What each character becomes, looked up the first time that it comes."""
+    """What each character becomes: one, none or several; looked up the first time that it comes."""
 
     def __missing__(self, code: int) -> str:
         char = chr(code)
@@ -49,7 +55,21 @@ class _Prepared(dict[int, str]):
         return prepared
 
 
-_PREPARED = _Prepared({_NEW_LINE: "\n", **dict.fromkeys(map(ord, ".\u3002\uff0e\uff61"), ".")})
+_PREPARED = _Prepared(dict.fromkeys(map(ord, ".\u3002\uff0e\uff61"), "."))
+
+
+def _prepared_one(char: str) -> int:
+    prepared = _PREPARED[ord(char)]
+    return ord(prepared) if len(prepared) == 1 else _NOT_ONE
+
+
+def _kind(char: str) -> int:
+    kind = _PROHIBITED * any(is_in(char) for is_in in _PROHIBITING)
+    kind |= _RIGHT_TO_LEFT * stringprep.in_table_d1(char)
+    return kind | _LEFT_TO_RIGHT * stringprep.in_table_d2(char) | _MARK * (combining(char) > 0)
+
+
+_PREPARED_ONE, _KINDS = CharacterTable(_prepared_one, np.uint32), CharacterTable(_kind, np.uint8)
 
 
 class _Labels(NamedTuple):
@@ -68,13 +88,17 @@ def to_ascii(hosts: Sequence[str]) -> list[str | None]:
     if sum(map(len, hosts)) <= _FEW_LETTERS:
         return [*map(_by_codec, hosts)]
     joined = "\n".join(hosts) + "\n"
-    if MANY_MARKS.search(joined):
+    if (_KINDS.of(code_points(joined)) & _MARK).any():
         joined = "\n".join("" if _has_many_marks(host) else host for host in hosts) + "\n"
-    prepared = joined.translate(_PREPARED)
-    if not is_normalized("NFKC", prepared):
+    ones = _PREPARED_ONE.of(code_points(joined))
+    joined = joined.translate(_PREPARED) if ones.max() == _NOT_ONE else text_of(ones)
+    if not is_normalized("NFKC", joined):
         # The older Unicode that IDNA has takes several times as long to find that out.
-        prepared = ucd_3_2_0.normalize("NFKC", prepared)
-    codes = code_points(prepared).astype(np.uint32)
+        joined = "".join(
+            line if is_normalized("NFKC", line) else ucd_3_2_0.normalize("NFKC", line)
+            for line in joined.splitlines(keepends=True)
+        )
+    codes = code_points(joined).astype(np.uint32)
     ends = ((codes == _DOT) | (codes == _NEW_LINE)).nonzero()[0]
     labels = _Labels(codes, np.append(0, ends[:-1] + 1), ends)
     sizes = labels.ends - labels.starts
@@ -109,10 +133,7 @@ def _has_many_marks(host: str) -> bool:
 def _is_allowed(labels: _Labels) -> Flags:
     """Say which labels have no prohibited letters, and run in one direction: (labels,)."""
     codes, starts, ends = labels
-    kinds = _kinds.take(codes)
-    for code in set(codes[kinds == 0].tolist()):
-        _kinds[code] = _kind(chr(code))
-    kinds = _kinds.take(codes)
+    kinds = _KINDS.of(codes)
     found = np.bitwise_or.reduceat(kinds, starts)
     right = found & _RIGHT_TO_LEFT != 0
     begins = kinds[starts] & _RIGHT_TO_LEFT != 0
@@ -125,13 +146,6 @@ def _is_allowed(labels: _Labels) -> Flags:
     for place, char in enumerate(_PREFIX):
         has_prefix &= codes.take(starts + place, mode="clip") == char
     return is_allowed & ~(has_prefix & (np.maximum.reduceat(codes, starts) > 127))
-
-
-def _kind(char: str) -> int:
-    kind = _KNOWN
-    kind |= _PROHIBITED * any(is_in(char) for is_in in _PROHIBITING)
-    kind |= _RIGHT_TO_LEFT * stringprep.in_table_d1(char)
-    return kind | _LEFT_TO_RIGHT * stringprep.in_table_d2(char)
 
 
 def _written(labels: _Labels, is_good: Flags) -> tuple[bytes, Indices]:
@@ -185,7 +199,8 @@ def _punycode(
     beyond = (codes >= _FIRST_CODE).nonzero()[0]
     # By label, code point and place, in one number.
     keys = owner[beyond] << 27 | chars[beyond].astype(np.int64) << 6 | place[beyond]
-    beyond = beyond[np.argsort(keys)]
+    # They nearly are in this order, which a stable sort makes use of.
+    beyond = beyond[np.argsort(keys, kind="stable")]
     codes, owner, earlier = codes[beyond], owner[beyond], counted[beyond].astype(np.int32)
     is_first = np.diff(owner, prepend=-1) != 0
     firsts = is_first.nonzero()[0]
@@ -214,16 +229,17 @@ def _adapted(deltas: Numbers, written: Numbers, is_first: Flags) -> Numbers:
 
 def _variable_lengths(deltas: Numbers, biases: Numbers) -> tuple[Bytes, Indices]:
     """Return the digits of all deltas, and how many each has: section 6.3."""
-    digits = np.zeros((len(deltas), _MOST_DIGITS), dtype=np.int32)
-    counts = np.zeros(len(deltas), dtype=np.int64)
-    open_ones, rest = np.arange(len(deltas)), deltas
-    for index in range(_MOST_DIGITS):
-        least = np.clip(_BASE * (index + 1) - biases[open_ones], _T_MIN, _T_MAX)
-        counts[open_ones] += 1
-        is_open = rest >= least
-        digits[open_ones[~is_open], index] = rest[~is_open]
-        open_ones, rest, least = open_ones[is_open], (rest - least)[is_open], least[is_open]
-        rest, more = np.divmod(rest, _BASE - least)
-        digits[open_ones, index] = least + more
-    is_digit = np.arange(_MOST_DIGITS) < counts[:, None]
-    return _DIGITS.take(digits[is_digit]), counts
+    open_ones, rest, weight = np.arange(len(deltas)), deltas, 0
+    owners, digits = [open_ones[:0]], [deltas[:0]]
+    while len(open_ones):
+        weight += _BASE
+        least = np.clip(weight - biases, _T_MIN, _T_MAX)
+        above = rest - least
+        more = above // (_BASE - least)
+        owners.append(open_ones)
+        digits.append(np.where(above < 0, rest, rest - more * (_BASE - least)))
+        is_open = (above >= 0).nonzero()[0]
+        open_ones, rest, biases = open_ones[is_open], more[is_open], biases[is_open]
+    owner = np.concatenate(owners)
+    order = np.argsort(owner, kind="stable")
+    return _DIGITS.take(np.concatenate(digits)[order]), np.bincount(owner)

@@ -18,6 +18,7 @@ from feedmill.events.post import Post
 from feedmill.events.settings import Settings
 from feedmill.features.hosts import hosts_of, registered_domain
 from feedmill.filters.source_window import (
+    WINDOW_BYTES,
     WINDOW_MS,
     WINDOW_RECORDS,
     SourceBatch,
@@ -55,12 +56,14 @@ def sources_of_all(posts: Sequence[Post]) -> SourceBatch:
 class ScoredPosts(NamedTuple):
     """n posts of a partition in the order of their offsets, with the values a model gave them.
 
-    `at_ms` are the records' timestamps, `rows` where the posts stand in `sources`: as long as the
-    other lists.  They are plain numbers, since most cycles have few posts.
+    `at_ms` are the records' timestamps, `sizes` their bytes, `rows` where the posts stand in
+    `sources`: as long as the other lists.  They are plain numbers, since most cycles have few
+    posts.
     """
 
     offsets: Sequence[int]
     at_ms: Sequence[int]
+    sizes: Sequence[int]
     values: Sequence[float]
     sources: SourceBatch
     rows: Sequence[int]
@@ -78,10 +81,11 @@ class OverLimit(NamedTuple):
 
 
 class HideRates:
-    """The hide rates of one partition's sources, over `WINDOW_RECORDS` and at most `WINDOW_MS`.
+    """The hide rates of one partition's sources, over its last posts.
 
+    These are `WINDOW_RECORDS`, of at most `WINDOW_MS` and, the coming one too, `WINDOW_BYTES`.
     It folds posts in the order of offsets.  What it returns for a post depends only on the posts in
-    the window before it, so that a fold begun `WINDOW_RECORDS` earlier returns the same.
+    the window before it, so that a fold begun with the first of them returns the same.
     Few sources have enough flagged posts to be over the limit: the posts of these alone are
     counted, once by a look at the window, then as they come and go.
 
@@ -114,10 +118,12 @@ class HideRates:
         """Fold the next posts in; return those with a source that was over the limit before."""
         if len(posts.values) >= _MANY_FROM and self._fold_at_once(posts):
             return []
-        columns = zip(posts.offsets, posts.at_ms, posts.values, posts.rows, strict=True)
+        columns = zip(
+            posts.offsets, posts.at_ms, posts.sizes, posts.values, posts.rows, strict=True
+        )
         found, names, hashes = [], posts.sources.names, posts.sources.hashes
-        for at, (offset, at_ms, value, row) in enumerate(columns):
-            place = self._fold_one(offset, at_ms, value, hashes[row])
+        for at, (offset, at_ms, size, value, row) in enumerate(columns):
+            place = self._fold_one(offset, at_ms, size, value, hashes[row])
             if place is not None:
                 source = names[row][place]
                 found.append(OverLimit(at, source, self.rate(source)))
@@ -142,16 +148,18 @@ class HideRates:
         """Fold posts in where no source can be over the limit before any of them; whether so."""
         window, hashes = self._window, [posts.sources.hashes[row] for row in posts.rows]
         offsets, at_ms = np.array(posts.offsets, np.int64), np.array(posts.at_ms, np.int64)
-        values = np.array(posts.values, np.float64)
+        sizes, values = np.array(posts.sizes, np.int64), np.array(posts.values, np.float64)
         end, end_ms = posts.offsets[-1], max(*posts.at_ms, window.at_ms)
         start_ms = max(posts.at_ms[0], window.at_ms)
-        if end - posts.offsets[0] >= WINDOW_RECORDS or end_ms - start_ms >= WINDOW_MS:
+        size = int(sizes.sum())
+        is_long = end - posts.offsets[0] >= WINDOW_RECORDS or end_ms - start_ms >= WINDOW_MS
+        if is_long or size >= WINDOW_BYTES:
             return False  # Some would leave before the last one comes.
         coming = Counter[int]()
         for row in np.flatnonzero(values >= self._flagged_at).tolist():
             coming.update(hashes[row])
         self._watch({source: self._flagged[source] + n for source, n in coming.items()})
-        leaving = window.leaving(end, end_ms, len(hashes))
+        leaving = window.leaving(end, end_ms, size, len(hashes))
         left = {source: n - window.count(source, leaving) for source, n in self._posts.items()}
         for source, fewest in left.items():
             most = self._flagged[source] + coming[source]
@@ -161,17 +169,17 @@ class HideRates:
         for sources in window.from_value(self._flagged_at, leaving):
             self._subtract(sources)
         window.drop_first(leaving)
-        window.extend(offsets, at_ms, values, hashes, posts.sources.columns[posts.rows])
+        window.extend(offsets, at_ms, sizes, values, hashes, posts.sources.columns[posts.rows])
         for source in self._posts:
             self._posts[source] = left[source] + sum(source in of_post for of_post in hashes)
         return True
 
     def _fold_one(
-        self, offset: int, at_ms: int, value: float, hashes: tuple[int, ...]
+        self, offset: int, at_ms: int, size: int, value: float, hashes: tuple[int, ...]
     ) -> int | None:
         """Fold a post in; return which of its sources was over the limit, if one was."""
         window, posts, flagged = self._window, self._posts, self._flagged
-        for _ in range(window.leaving(offset, at_ms, 1)):
+        for _ in range(window.leaving(offset, at_ms, size, 1)):
             earlier, sources = window.take_first()
             if earlier >= self._flagged_at:
                 self._subtract(sources)
@@ -186,7 +194,7 @@ class HideRates:
             if over is None and count >= LEAST_POSTS and flagged[source] > self._max_rate * count:
                 over = place
             posts[source] = count + 1
-        window.append(offset, at_ms, value, hashes)
+        window.append(offset, at_ms, size, value, hashes)
         if value >= self._flagged_at:
             flagged.update(hashes)
             self._watch({source: flagged[source] for source in hashes})

@@ -15,7 +15,12 @@ import numpy.typing as npt
 
 from feedmill.features.text.byte_hashes import CHUNK_BYTES, ByteHashes, Hashes
 from feedmill.features.text.byte_rows import Indices, byte_set, encode
-from feedmill.filters.phrase_words import has_symbols, readings, words, words_and_symbols
+from feedmill.filters.phrase_words import (
+    has_symbols,
+    line_of_words,
+    line_with_symbols,
+    readings,
+)
 
 # Each number of words that occurs costs a look-up for each word of a post.
 MAX_PHRASE_WORDS = 32
@@ -147,11 +152,13 @@ class RunFinder:
         """Yield the runs of words of texts, in chunks: a text may have runs in several of them."""
         read = [(owner, reading) for owner, text in enumerate(texts) for reading in readings(text)]
         if self._plain:
-            for owners, rows in _chunks((owner, joined(words(seen))) for owner, seen in read):
+            for owners, rows in _chunks(
+                (owner, encode(line_of_words(seen))) for owner, seen in read
+            ):
                 yield _runs(owners, rows, self._plain)
         if self._with_symbols:
             with_symbols = (
-                (owner, joined(words_and_symbols(seen)))
+                (owner, encode(line_with_symbols(seen)))
                 for owner, seen in read
                 if has_symbols(seen)
             )

@@ -12,7 +12,7 @@ from unicodedata import category
 
 import numpy as np
 
-from feedmill.features.text.code_points import code_points, text_of
+from feedmill.features.text.code_points import CharacterTable, code_points, text_of
 from feedmill.features.text.deobfuscation import HIDDEN, compatible
 from feedmill.features.text.leet import LEET
 from feedmill.features.text.normalise import normalise
@@ -36,8 +36,7 @@ _APART = re.compile(r"\s\S\s\S\s")
 _LETTER = re.compile(f"[^\\W_{_UNSPACED}]")
 _IS_UNSPACED = re.compile(f"[{_UNSPACED}]")
 _SYMBOL = re.compile(f"[^\\s\\w{_PUNCTUATION}{_MARKS}]")
-_KNOWN_BIT, _LETTER_BIT, _UNSPACED_BIT, _MARK_BIT, _SYMBOL_BIT = 1, 2, 4, 8, 16
-_kinds = np.zeros(0x110000, dtype=np.uint8)
+_LETTER_BIT, _UNSPACED_BIT, _MARK_BIT, _SYMBOL_BIT = 1, 2, 4, 8
 # In ASCII a table and `split` find the same words as `_WORD`, four times as fast.
 _ASCII_WORDS = {code: chr(code).lower() if chr(code).isalnum() else " " for code in range(128)}
 
@@ -60,7 +59,12 @@ def words(text: str) -> list[str]:
     """Return the words of a visible text."""
     if text.isascii():
         return text.translate(_ASCII_WORDS).split()
-    return _plain_words(text).split()
+    return _words_beyond_ascii(text).split()
+
+
+def line_of_words(text: str) -> str:
+    """Return the words of a visible text, with a blank between them."""
+    return " ".join(words(text)) if text.isascii() else _words_beyond_ascii(text)
 
 
 def has_symbols(text: str) -> bool:
@@ -70,16 +74,17 @@ def has_symbols(text: str) -> bool:
 
 def words_and_symbols(text: str) -> list[str]:
     """Return the words and symbols of a visible text."""
-    return _all_words(text).split()
+    return line_with_symbols(text).split()
 
 
 @remembered
-def _plain_words(text: str) -> str:
+def _words_beyond_ascii(text: str) -> str:
     return _separated(text.casefold(), _UNSPACED_BIT)
 
 
 @remembered
-def _all_words(text: str) -> str:
+def line_with_symbols(text: str) -> str:
+    """Return the words and symbols of a visible text, with a blank between them."""
     return _separated(text.casefold(), _UNSPACED_BIT | _SYMBOL_BIT)
 
 
@@ -89,11 +94,7 @@ def _separated(text: str, alone: int) -> str:
     With a blank between.
     """
     codes = code_points(text)
-    kinds = _kinds.take(codes)
-    if not kinds.all():
-        for code in set(codes[kinds == 0].tolist()):
-            _kinds[code] = _kind(chr(code))
-        kinds = _kinds.take(codes)
+    kinds = _KINDS.of(codes)
     is_run, is_alone = kinds & _LETTER_BIT != 0, kinds & alone != 0
     is_mark = kinds & _MARK_BIT != 0
     if is_mark.any():
@@ -114,11 +115,13 @@ def _separated(text: str, alone: int) -> str:
 
 def _kind(char: str) -> int:
     """Return what a character may be, as bits."""
-    kind = _KNOWN_BIT
-    kind |= _LETTER_BIT * (_LETTER.match(char) is not None)
+    kind = _LETTER_BIT * (_LETTER.match(char) is not None)
     kind |= _UNSPACED_BIT * (_IS_UNSPACED.match(char) is not None)
     kind |= _MARK_BIT * (char in _MARKS)
     return kind | _SYMBOL_BIT * (_SYMBOL.match(char) is not None)
+
+
+_KINDS = CharacterTable(_kind, np.uint8)
 
 
 def phrase_words(phrase: str) -> tuple[Sequence[str], bool]:

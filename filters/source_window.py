@@ -15,6 +15,8 @@ Values = npt.NDArray[np.float64]
 
 WINDOW_RECORDS = 5000
 WINDOW_MS = 60 * 60 * 1000
+# Of the records: 200 posts of the longest text, so that a restart scores few of them again.
+WINDOW_BYTES = 4 * 1024 * 1024
 # A place has room for so many sources; what a post has beyond is kept beside the ring.
 _COLUMNS = 4
 _PADDING = (0,) * _COLUMNS
@@ -44,39 +46,47 @@ class SourceBatch:
 
 
 class SourceWindow:
-    """The last posts, oldest first: a ring of `WINDOW_RECORDS` places, 280 kB from the start.
+    """The last posts, oldest first: a ring of `WINDOW_RECORDS` places, 320 kB from the start.
 
     Attributes
     ----------
     at_ms
         The latest timestamp so far; a post has that of its record or this, the later one.
+    size
+        The bytes of all posts so far, those that left too.
     """
 
     def __init__(self) -> None:
-        self.at_ms = 0
+        self.at_ms = self.size = 0
         self._offsets = array("q", bytes(8 * WINDOW_RECORDS))
         self._at_ms = array("q", bytes(8 * WINDOW_RECORDS))
+        # Of all posts up to this one.
+        self._sizes = array("q", bytes(8 * WINDOW_RECORDS))
         self._values = array("d", bytes(8 * WINDOW_RECORDS))
         self._hashes = array("q", bytes(8 * WINDOW_RECORDS * _COLUMNS))
         # The same memory: plain Python is quicker with one post, numpy with many.
         self._offset_column = np.frombuffer(self._offsets, dtype=np.int64)
         self._at_ms_column = np.frombuffer(self._at_ms, dtype=np.int64)
+        self._size_column = np.frombuffer(self._sizes, dtype=np.int64)
         self._value_column = np.frombuffer(self._values, dtype=np.float64)
         self._hash_columns = np.frombuffer(self._hashes, dtype=np.int64).reshape(-1, _COLUMNS)
         self._beyond: dict[int, tuple[int, ...]] = {}
         self._first = self._count = 0
 
-    def leaving(self, offset: int, at_ms: int, coming: int) -> int:
-        """How many posts leave: older by `WINDOW_RECORDS` or `WINDOW_MS`, or their place is taken.
+    def leaving(self, offset: int, at_ms: int, size: int, coming: int) -> int:
+        """How many posts leave: older by a bound of the window, or their place is taken.
 
-        `offset` and `at_ms` are those of the last of the posts that are `coming`.
+        `offset` and `at_ms` are those of the last of the posts that are `coming`, `size` is that of
+        all of them.
         """
         offset -= WINDOW_RECORDS
         at_ms = max(at_ms, self.at_ms) - WINDOW_MS
+        size += self.size - WINDOW_BYTES
         leaving = max(0, self._count + coming - WINDOW_RECORDS)
         while leaving < self._count:
             place = (self._first + leaving) % WINDOW_RECORDS
-            if self._offsets[place] > offset and self._at_ms[place] > at_ms:
+            is_late = self._offsets[place] > offset and self._at_ms[place] > at_ms
+            if is_late and self._sizes[place] > size:
                 break
             leaving += 1
         return leaving
@@ -97,12 +107,15 @@ class SourceWindow:
         self._first = (self._first + count) % WINDOW_RECORDS
         self._count -= count
 
-    def append(self, offset: int, at_ms: int, value: float, hashes: tuple[int, ...]) -> None:
+    def append(
+        self, offset: int, at_ms: int, size: int, value: float, hashes: tuple[int, ...]
+    ) -> None:
         """Take a post after the last; there is a place for it after those that leave are out."""
         place = (self._first + self._count) % WINDOW_RECORDS
         self.at_ms = max(self.at_ms, at_ms)
+        self.size += size
         self._offsets[place], self._at_ms[place] = offset, self.at_ms
-        self._values[place] = value
+        self._sizes[place], self._values[place] = self.size, value
         _ROW.pack_into(self._hashes, _ROW.size * place, *(hashes + _PADDING)[:_COLUMNS])
         if len(hashes) > _COLUMNS:
             self._beyond[place] = hashes[_COLUMNS:]
@@ -112,6 +125,7 @@ class SourceWindow:
         self,
         offsets: Integers,
         at_ms: Integers,
+        sizes: Integers,
         values: Values,
         hashes: Sequence[tuple[int, ...]],
         hash_columns: Integers,
@@ -121,11 +135,13 @@ class SourceWindow:
         places = np.arange(end, end + len(values)) % WINDOW_RECORDS
         latest = np.maximum(np.maximum.accumulate(at_ms), self.at_ms)
         self._offset_column[places], self._at_ms_column[places] = offsets, latest
+        self._size_column[places] = self.size + sizes.cumsum()
         self._value_column[places], self._hash_columns[places] = values, hash_columns
         for row, of_post in enumerate(hashes):
             if len(of_post) > _COLUMNS:
                 self._beyond[int(places[row])] = of_post[_COLUMNS:]
         self.at_ms = int(latest[-1])
+        self.size += int(sizes.sum())
         self._count += len(values)
 
     def count(self, source: int, oldest: int | None = None) -> int:

@@ -26,6 +26,30 @@ def text_of(codes: npt.NDArray[Any]) -> str:
     return codes.tobytes().decode("utf-32-le", "surrogatepass")
 
 
+class CharacterTable:
+    """What a function says of characters, a number; it is asked once for each that comes.
+
+    `numbers` is of what type these are; its largest is not among them.
+    """
+
+    def __init__(
+        self, number_of: Callable[[str], int], numbers: type[np.unsignedinteger[Any]]
+    ) -> None:
+        self._number_of = number_of
+        # One more than the number; 0 where it has not been asked for.
+        self._known = np.zeros(0x110000, dtype=numbers)
+
+    def of(self, codes: CodePoints) -> npt.NDArray[np.unsignedinteger[Any]]:
+        """Return the number of each character."""
+        known = self._known.take(codes)
+        if not known.all():
+            for code in set(codes[known == 0].tolist()):
+                self._known[code] = self._number_of(chr(code)) + 1
+            known = self._known.take(codes)
+        known -= 1
+        return known
+
+
 def ascii_flags(codes: CodePoints, table: Flags) -> Flags:
     """Look characters up in a table of 256 flags; one beyond it has the last one's."""
     if codes.dtype == np.uint8:

@@ -12,7 +12,10 @@ import re
 import unicodedata
 from functools import cache
 
+import numpy as np
+
 from feedmill.events.limits import MAX_TEXT_CHARACTERS
+from feedmill.features.text.code_points import code_points, text_of
 from feedmill.features.text.leet import undo_leet
 from feedmill.features.text.remembered import remembered
 from feedmill.features.text.spaced_letters import SPACED_LETTERS, join_spaced_letters
@@ -34,7 +37,10 @@ _PICTOGRAPHS = (
     "\u2190-\u21ff\u2300-\u23ff\u25a0-\u27bf\u2900-\u297f\u2b00-\u2bff\u3030\u303d\u3297\u3299"
     "\U0001f000-\U0001faff\U000e0000-\U000e007f"
 )
-_EMOJI = re.compile(f" ?[{_PICTOGRAPHS}][ {_PICTOGRAPHS}]*+")
+# What stands for a run of emoji and blanks, itself a pictograph, until it becomes one blank with
+# the one before.  A pattern that began with that blank would be tried at every character.
+_ARROW = "\u2190"
+_EMOJI = re.compile(f"[{_PICTOGRAPHS}][ {_PICTOGRAPHS}]*+")
 # Signs of which NFKC makes more than six bytes: a word or a phrase.  Of a text so many are spelled
 # out, and one more for so many of its characters.
 PHRASE_SIGNS = (
@@ -44,19 +50,29 @@ PHRASE_SIGNS = (
 )
 _PHRASE_SIGN = re.compile(f"[{PHRASE_SIGNS}]")
 _MORE_SIGNS, _CHARACTERS_A_SIGN = 16, 32
+# Before a blank the form of a text can be cut.  A piece that has it already takes little time.
+_PIECE = re.compile("(?s).{1,128}+[^ ]*+")
 MOST_MARKS = 30
 # Beyond the first plane a range with all marks is enough, and found faster than each of them.
 _MARKS = "".join(c for c in map(chr, range(0x300, 0x10000)) if unicodedata.combining(c))
-MANY_MARKS = re.compile(f"[{_MARKS}\U000101fd-\U0001e94a]{{{MOST_MARKS}}}")
+_MARKS += "\U000101fd-\U0001e94a"
+MANY_MARKS = re.compile(f"[{_MARKS}]{{{MOST_MARKS}}}")
 # Letters that look like Latin ones, and those Latin letters in the same order.
 _CYRILLIC = ("аАеЕоОрРсСхХуУіІѕЅјЈһҺԁԛԝВКМНТ", "aAeEoOpPcCxXyYiIsSjJhHdqwBKMHT")
 _GREEK = ("αΑεΕοΟρΡτΤυΥχΧιΙκΚνΝΜΒΗΖ", "aAeEoOpPtTuYxXiIkKvNMBHZ")
 _SMALL_CAPITALS = ("ɑɡıɩʏʀɴʜᴀʙᴄᴅᴇᴊᴋʟᴍᴏᴘᴛᴜᴠᴡᴢ", "agiiyrnhabcdejklmoptuvwz")
-_LOOK_ALIKES = str.maketrans(
-    "".join(other for other, _ in (_CYRILLIC, _GREEK, _SMALL_CAPITALS)),
-    "".join(latin for _, latin in (_CYRILLIC, _GREEK, _SMALL_CAPITALS)),
-)
-_LOOK_ALIKE = re.compile(f"[{''.join(map(chr, _LOOK_ALIKES))}]")
+_LOOK_ALIKES, _LATIN = map("".join, zip(_CYRILLIC, _GREEK, _SMALL_CAPITALS, strict=True))
+_LATIN_FOR = np.arange(ord(max(_LOOK_ALIKES)) + 1, dtype=np.uint32)
+_LATIN_FOR[code_points(_LOOK_ALIKES)] = code_points(_LATIN)
+# What a character may be, as bits: one look at a text says which steps have something to do.
+_SIGN_BIT, _MARK_BIT, _LOOK_ALIKE_BIT, _EMOJI_BIT = 1, 2, 4, 8
+_KINDS = np.zeros(0x110000, dtype=np.uint8)
+for _bit, _characters in (
+    *((_SIGN_BIT, PHRASE_SIGNS), (_MARK_BIT, _MARKS)),
+    *((_LOOK_ALIKE_BIT, _LOOK_ALIKES), (_EMOJI_BIT, _PICTOGRAPHS)),
+):
+    for _first, _last in re.findall("(.)(?:-(.))?", _characters):
+        _KINDS[ord(_first) : ord(_last or _first) + 1] |= _bit
 
 
 def normalise_characters(text: str) -> str:
@@ -73,9 +89,14 @@ def normalise_characters(text: str) -> str:
 @remembered
 def _in_plain_characters(text: str) -> str:
     text = compatible(_INVISIBLE.sub("", text))
-    if _LOOK_ALIKE.search(text):
-        text = text.translate(_LOOK_ALIKES)
-    return _EMOJI.sub(" ", text)[:MAX_TEXT_CHARACTERS]
+    kinds = _kinds_in(text)
+    if kinds & _LOOK_ALIKE_BIT:
+        codes = code_points(text)
+        latin = _LATIN_FOR.take(codes, mode="clip")
+        text = text_of(np.where(codes < len(_LATIN_FOR), latin, codes))
+    if kinds & _EMOJI_BIT:
+        text = _EMOJI.sub(_ARROW, text).replace(f" {_ARROW}", " ").replace(_ARROW, " ")
+    return text[:MAX_TEXT_CHARACTERS]
 
 
 @remembered
@@ -86,13 +107,21 @@ def compatible(text: str) -> str:
     out; the others become blanks.  A run of combining marks is cut as Unicode's Stream-Safe Text
     Format cuts it (UAX 15), as putting it in order would take quadratic time.
     """
-    if _PHRASE_SIGN.search(text):
+    kinds = _kinds_in(text)
+    if kinds & _SIGN_BIT:
         spelled = _PHRASE_SIGN.sub(_spelled, text, len(text) // _CHARACTERS_A_SIGN + _MORE_SIGNS)
         text = _PHRASE_SIGN.sub(" ", spelled)
-    if MANY_MARKS.search(text):
-        text = MANY_MARKS.sub("\\g<0>\u034f", text)
-        return unicodedata.normalize("NFKC", text).replace("\u034f", "")
-    return unicodedata.normalize("NFKC", text)
+    if kinds & (_MARK_BIT | _SIGN_BIT) and MANY_MARKS.search(text):
+        return _normalised(MANY_MARKS.sub("\\g<0>\u034f", text)).replace("\u034f", "")
+    return _normalised(text)
+
+
+def _normalised(text: str) -> str:
+    return "".join([unicodedata.normalize("NFKC", piece) for piece in _PIECE.findall(text)])
+
+
+def _kinds_in(text: str) -> int:
+    return int(np.bitwise_or.reduce(_KINDS.take(code_points(text))))
 
 
 def _spelled(sign: re.Match[str]) -> str:

@@ -38,6 +38,8 @@ _MIN_AFTER = 3
 
 def undo_leet(text: str) -> str:
     """Replace signs by letters in tokens of letters, digits and signs; not in addresses."""
+    if not _SIGNS.search(text):
+        return text
     without_addresses = _ADDRESS.sub(lambda address: " " * len(address[0]), text)
     spans = [token.span() for token in _TOKEN.finditer(without_addresses)]
     if sum(end - start for start, end in spans) > _FEW_CHARACTERS:
@@ -75,9 +77,18 @@ def _letters_for(signs: re.Match[str]) -> str:
 
 def _undone_at(text: str, spans: Indices) -> str:
     """Return what `undo_leet` does of many tokens, (tokens, 2) places: all at the same time."""
-    codes = code_points(text)
+    codes = code_points(text + " ").copy()
+    # Of all else one character behind each token is looked at, which is not among its own.
+    sizes = spans[:, 1] - spans[:, 0]
+    ends = (sizes + 1).cumsum() - 1
+    starts = ends - sizes
+    places = np.arange(ends[-1] + 1) + (spans[:, 0] - starts).repeat(sizes + 1)
+    codes[places] = _undone_tokens(codes.take(places), starts, ends)
+    return text_of(codes)[:-1]
+
+
+def _undone_tokens(codes: CodePoints, starts: Indices, ends: Indices) -> CodePoints:
     letters = _LETTER_FOR.take(np.minimum(codes, 255))
-    starts, ends = spans.T
     # The last character of each token that is no `!`.
     places = np.where(codes != _BANG, np.arange(1, len(codes) + 1), 0)
     cores = np.maximum.accumulate(places).take(ends - 1)
@@ -86,7 +97,7 @@ def _undone_at(text: str, spans: Indices) -> str:
     rest = (made == starts) & ~_has_three_digits(codes, starts, cores)
     is_changed |= _signs_among_letters(codes, starts[rest], cores[rest])
     is_changed &= letters != codes
-    return text_of(np.where(is_changed, letters, codes).astype(codes.dtype))
+    return np.where(is_changed, letters, codes)
 
 
 def _words_made(
@@ -101,8 +112,8 @@ def _words_made(
     named = is_name.nonzero()[0]
     is_name[named] = are_words(small, starts[named] + 1, cores[named])
     made = starts.copy()
-    for last in (cores, ends):
-        may = ((_counts(others, starts, last) == 0) & ~is_name).nonzero()[0]
+    for last, is_new in ((cores, ~is_name), (ends, ~is_name & (ends > cores))):
+        may = ((_counts(others, starts, last) == 0) & is_new).nonzero()[0]
         may = may[are_words(small, starts[may], last[may])]
         made[may] = last[may]
     return made

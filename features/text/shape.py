@@ -26,6 +26,7 @@ from feedmill.features.text.byte_rows import (
 from feedmill.features.text.ngrams import TextBatch, TextChunk
 
 Mask = npt.NDArray[np.bool_]
+Fours = npt.NDArray[np.uint32]
 
 # Classes of bytes, in the order of their columns: those that are fractions, and those counted.
 _FRACTIONS: dict[str, bytes] = {
@@ -72,6 +73,10 @@ _DOMAIN = re.compile(
     rb"\.(?=[A-Za-z])(?<=%b\.)(?=(?i:%b)(?!%b))"
     % (_WORD_BYTE, b"|".join(_TOP_LEVEL_DOMAINS.split()), _WORD_BYTE)
 )
+# As four bytes, those behind the last letter 0.
+_LONGEST_DOMAIN = 4
+_FIRST_BYTES = np.array([(1 << 8 * count) - 1 for count in range(_LONGEST_DOMAIN + 1)], np.uint32)
+_TOP_LEVEL_LETTERS = np.sort(np.array(_TOP_LEVEL_DOMAINS.split(), "S4").view("<u4"))
 _HTTP, _WWW, _DOT_COM = np.frombuffer(b"httpwww..com", dtype="<u4")
 # Longer texts are quicker by numpy.
 _SHORT_BYTES = 2_000
@@ -116,6 +121,7 @@ def _shape(chunk: TextChunk) -> npt.NDArray[np.float32]:
     if len(rows) == 1 and len(rows.buffer) <= _SHORT_BYTES:
         return _shape_of_one(rows.buffer.tobytes())
     class_of = _CLASS_OF.take(rows.buffer)
+    lowered = four_bytes(rows.buffer) | np.uint32(0x20202020)
     class_of_first = class_of.take(rows.starts + 1)
     size = np.maximum(rows.ends - rows.starts - 2, 1)
     starts, ends, first, last = chunk.raw_words
@@ -129,9 +135,9 @@ def _shape(chunk: TextChunk) -> npt.NDArray[np.float32]:
     counts = np.concatenate(
         (
             _class_counts(rows, class_of),
-            _counts(_patterns(rows.buffer), rows.starts),
+            _counts(_patterns(rows.buffer, lowered), rows.starts),
             [class_of_first == _DIGIT],
-            _counts(_words(rows.buffer, class_of, starts, ends), first),
+            _counts(_words(rows.buffer, lowered, class_of, starts, ends), first),
         )
     )
     fractions = len(_FRACTIONS)
@@ -194,7 +200,9 @@ def _counts(masks: Sequence[Mask], starts: Indices) -> Indices:
     return (before[1 : cells + 1] - before[:cells]).reshape(len(masks), -1)
 
 
-def _words(buffer: Bytes, class_of: Indices, starts: Indices, ends: Indices) -> list[Mask]:
+def _words(
+    buffer: Bytes, lowered: Fours, class_of: Indices, starts: Indices, ends: Indices
+) -> list[Mask]:
     """Say which words are of each of `_WORDS`: (words,) each."""
     lengths, before = ends - starts, starts - 1
     running = (class_of == _UPPER_AND_DIGIT).cumsum(axis=1, dtype=np.int32)
@@ -205,21 +213,23 @@ def _words(buffer: Bytes, class_of: Indices, starts: Indices, ends: Indices) -> 
         digits == lengths,
         (lengths == 1) & (digits == 0),
         lengths > 14,
-        _is_top_level(buffer, starts),
+        _is_top_level(buffer, lowered, starts, lengths),
     ]
 
 
-def _is_top_level(buffer: Bytes, starts: Indices) -> Mask:
+def _is_top_level(buffer: Bytes, lowered: Fours, starts: Indices, lengths: Indices) -> Mask:
     """Say which words are the top-level domain of an address, ``com`` in ``a.com``: (words,)."""
-    places = [dot.end() for dot in _DOMAIN.finditer(buffer.tobytes())]
-    is_top_level = np.zeros(len(starts), dtype=np.bool_)
-    is_top_level[starts.searchsorted(np.array(places, dtype=np.int64))] = True
+    is_top_level: Mask = (buffer.take(starts - 1) == ord(".")) & (lengths <= _LONGEST_DOMAIN)
+    maybe = is_top_level.nonzero()[0]
+    at = starts[maybe]
+    letters = lowered.take(at) & _FIRST_BYTES.take(lengths[maybe])
+    found = _TOP_LEVEL_LETTERS.take(_TOP_LEVEL_LETTERS.searchsorted(letters), mode="clip")
+    is_top_level[maybe] = IS_WORD.take(buffer.take(at - 2)) & (found == letters)
     return is_top_level
 
 
-def _patterns(buffer: Bytes) -> list[Mask]:
+def _patterns(buffer: Bytes, lowered: Fours) -> list[Mask]:
     """Say where each of `_PATTERNS` but the last begins: (bytes - 3,) each."""
-    lowered = four_bytes(buffer) | np.uint32(0x20202020)
     is_word = IS_WORD.take(buffer)
     opens = is_word[2:-1] > is_word[:-3]
     here, middle, after = buffer[:-3], buffer[1:-2], buffer[2:-1]

@@ -18,9 +18,9 @@ from feedmill.features.text.common_words import (
     word_costs,
 )
 
-# A letter between blanks that is no word by itself.  With so many of them, and such a fraction of
-# all tokens, a text counts as torn.
-_LONE_LETTER = re.compile(r"(?<![^\t-\r\x1c- ])[B-HJ-Zb-hj-z](?![^\t-\r\x1c- ])")
+# A letter behind a blank and before another that is no word by itself.  With so many of them, and
+# such a fraction of all tokens, a text counts as torn.
+_LONE_LETTER = re.compile(r"[\t-\r\x1c- ][B-HJ-Zb-hj-z](?![^\t-\r\x1c- ])")
 MIN_LONE_LETTERS, _MIN_LONE_FRACTION = 2, 1 / 8
 _MAX_PIECES, _MAX_TOKENS = 8, 1_000
 _PUNCTUATION = ".,:;!?\"'()"
@@ -44,7 +44,7 @@ _JOINED_WORDS_COST = 6 * UNIT
 
 def is_torn(text: str) -> bool:
     """Say whether so many letters stand alone that words seem to be torn by blanks."""
-    lone = len(_LONE_LETTER.findall(text))
+    lone = len(_LONE_LETTER.findall(f" {text}"))
     return lone >= MIN_LONE_LETTERS and lone >= _MIN_LONE_FRACTION * (text.count(" ") + 1)
 
 

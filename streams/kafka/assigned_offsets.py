@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
+from feedmill.events.errors import UsageError
 from feedmill.streams.kafka.assignment import AssignmentChange, CommitMark, decode_mark
 from feedmill.streams.kafka.batches import TopicPartition
 from feedmill.streams.kafka.offsets import Bounds, Committed, Offsets
@@ -85,6 +86,14 @@ def assignment_change(
         starts={at: found.start for at, found in offsets.items()},
         ends={at: found.end for at, found in offsets.items()},
         notes={p: offsets[TopicPartition("posts", p)].mark.notes for p in mine},
+    )
+
+
+def another_joined(instance: str) -> UsageError:
+    """What ends a worker when another one has its name."""
+    return UsageError(
+        f"another process joined as instance `{instance}`: give each worker a FEEDMILL_INSTANCE of"
+        " its own"
     )
 
 

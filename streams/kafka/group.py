@@ -17,10 +17,10 @@ from typing import Literal
 from confluent_kafka import Consumer, KafkaError, KafkaException
 from confluent_kafka import TopicPartition as KafkaPartition
 
-from feedmill.events.errors import UsageError
 from feedmill.streams.kafka.assigned_offsets import (
     OffsetQuestions,
     PartitionOffsets,
+    another_joined,
     assignment_change,
     out_of_range,
     untouched,
@@ -86,6 +86,7 @@ class GroupConsumer:
         self._positions: dict[TopicPartition, int] = {}
         self._snapshot: dict[TopicPartition, int] | None = None  # of them, until one moves
         self._reading: set[int] = set()
+        self._reading_beside: set[int] = set()
         self._backlog: Backlog | None = None
         self._together = Together()
         self._waiting_since = 0.0
@@ -131,39 +132,39 @@ class GroupConsumer:
         if self._beside is None:
             return []
         if self._beside.brokers.are_lost:
-            gone, self._beside = self._beside, self._new_beside()
-            discard(gone)
+            discard(self._beside)
+            self._beside = self._new_beside()
             self._assign_beside()
         return self._accept(self._fetch(self._beside, Most(most, MOST_BYTES), wait_s))
 
-    def begin(self, partitions: Iterable[int]) -> None:
+    def begin(self, partitions: Iterable[int], beside: Iterable[int] = ()) -> None:
         """Start to read these owned partitions, from their positions; others go on.
 
-        Gained ones wait some seconds for each other.  Nothing happens while an assignment is not
-        settled: no position is known then.
+        Of the topics beside `posts` only those in `beside`, too.  Gained ones wait some seconds for
+        each other.  Nothing happens while an assignment is not settled: no position is known then.
         """
         if self._phase != "settled":
             return
         ready = {p for p in partitions if p in self._last.owned}
         gained = set(self._last.gained) - self._reading
         wanted = self._together.among(gained, ready - self._reading) | self._reading
-        if wanted == self._reading:
-            return
-        new = {TopicPartition("posts", p) for p in wanted - self._reading}
-        waiting = new.union(self._backlog.unfinished if self._backlog is not None else ())
-        waiting.difference_update(self.stopped)
-        self._reading = wanted
-        self._backlog = backlog_of(waiting, self._environment)
-        self._consumer.assign(self._starts("posts"))
-        self._assign_beside()
+        if new := {TopicPartition("posts", p) for p in wanted - self._reading}:
+            waiting = new.union(self._backlog.unfinished if self._backlog is not None else ())
+            waiting.difference_update(self.stopped)
+            self._reading = wanted
+            self._backlog = backlog_of(waiting, self._environment)
+            self._consumer.assign(self._starts("posts"))
+        wanted_beside = self._reading_beside | wanted.intersection(beside)
+        if wanted_beside != self._reading_beside:
+            self._reading_beside = wanted_beside
+            self._assign_beside()
 
     def halt(self) -> None:
         """Read nothing more until `begin`; the positions stay."""
         if self._reading:
-            self._reading, self._backlog = set(), None
+            self._reading, self._reading_beside, self._backlog = set(), set(), None
             self._consumer.assign([])
-            if self._beside is not None:
-                self._beside.unassign()
+            self._assign_beside()
 
     def _assign_beside(self) -> None:
         if self._beside is not None:
@@ -171,8 +172,14 @@ class GroupConsumer:
 
     @property
     def reading(self) -> frozenset[int]:
-        """The partitions that were begun."""
+        """The partitions of `posts` that were begun."""
         return frozenset(self._reading)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all that is owned was begun."""
+        begun = self._reading if self._beside is None else self._reading & self._reading_beside
+        return len(begun) == len(self._last.owned)
 
     # --- offsets -------------------------------------------------------------------------
 
@@ -203,8 +210,7 @@ class GroupConsumer:
     @property
     def is_live(self) -> bool:
         """Whether all that is owned is read, and what had waited for it was handed out."""
-        is_whole = len(self._reading) == len(self._last.owned) and self._backlog is None
-        return is_whole and self.caught_up()
+        return self.is_whole and self._backlog is None and self.caught_up()
 
     def lag(self) -> dict[TopicPartition, int]:
         """Return how many offsets of each owned partition lie ahead, as last heard of."""
@@ -248,8 +254,7 @@ class GroupConsumer:
     def _assigned(self, consumer: Consumer, partitions: Sequence[KafkaPartition]) -> None:
         if consumer is not self._consumer:
             return
-        mine: set[int] = set()
-        shards: set[int] = set()
+        mine, shards = set[int](), set[int]()
         for one in partitions:
             topic = self._environment.named(one.topic)
             (shards if topic == SHARDS_TOPIC else mine).add(one.partition)
@@ -285,7 +290,7 @@ class GroupConsumer:
         if self._beside is not None:
             self._beside.unassign()
         self._phase, self._asked, self._waiting_since = "waiting", None, time.monotonic()
-        self._reading, self._backlog = set(), None
+        self._reading, self._reading_beside, self._backlog = set(), set(), None
         self._positions, self._snapshot = {}, None
         self.stopped = {}
 
@@ -343,27 +348,25 @@ class GroupConsumer:
         batches = []
         for source, records in fetched.records.items():
             position = self._positions.get(source)
-            if position is None or source.partition not in self._reading:
+            if position is None or source.partition not in self._begun(source.topic):
+                continue
+            if records.offsets[-1] < position:
                 continue
             if records.offsets[0] < position:
                 records = records.since(position)  # noqa: PLW2901 - less of it
-                if not records:
-                    continue
             is_append_time = source not in fetched.create_times
             batch = RecordBatch(source, records, self.epoch, is_append_time)
             self._positions[source], self._snapshot = records.offsets[-1] + 1, None
             batches.append(batch)
         for source, end in fetched.ends.items():
-            if source.partition in self._reading and end > self._positions.get(source, end):
+            is_begun = source.partition in self._begun(source.topic)
+            if is_begun and end > self._positions.get(source, end):
                 self._positions[source], self._snapshot = end, None
         return batches
 
     def _judge(self, source: TopicPartition | None, error: KafkaError) -> None:
         if error.code() == KafkaError.FENCED_INSTANCE_ID:
-            raise UsageError(
-                f"another process joined as instance `{self._environment.instance}`: give each"
-                " worker a FEEDMILL_INSTANCE of its own"
-            )
+            raise another_joined(self._environment.instance)
         if source is not None and is_out_of_range(error):
             self._stop(source, error.str())
         else:
@@ -371,10 +374,8 @@ class GroupConsumer:
 
     def _stop(self, source: TopicPartition, found: str, *, is_beyond: bool = False) -> None:
         """Read nothing more of a partition, and say so until an operator has decided."""
-        offset = self._positions.get(source)
-        reason = out_of_range(
-            self._environment, self._group, source, offset, found, is_beyond=is_beyond
-        )
+        where = source, self._positions.get(source), found
+        reason = out_of_range(self._environment, self._group, *where, is_beyond=is_beyond)
         if source not in self.stopped:
             log.error("%s", reason)
         self.stopped[source] = reason
@@ -385,13 +386,15 @@ class GroupConsumer:
         name = self._environment.topic(topic)
         return [
             KafkaPartition(name, p, self._positions[TopicPartition(topic, p)])
-            for p in sorted(self._reading)
+            for p in sorted(self._begun(topic))
             if TopicPartition(topic, p) not in self.stopped
         ]
+
+    def _begun(self, topic: str) -> set[int]:
+        return self._reading if topic == "posts" else self._reading_beside
 
     def _known_end(self, at: TopicPartition) -> int:
         consumer = self._consumer if at.topic == "posts" or self._beside is None else self._beside
         known = self._last.ends.get(at, 0)
-        if at.partition not in self._reading:
-            return known
-        return last_known_end(consumer, self._environment, at, known)
+        is_begun = at.partition in self._begun(at.topic)
+        return last_known_end(consumer, self._environment, at, known) if is_begun else known

@@ -104,6 +104,9 @@ class EngagementStep(ModelStep):
         self._rescoring.assigned(change)
 
     def ready_for(self, partition: int) -> bool:
+        return self._restore.has_counts(partition)
+
+    def ready_for_engagements(self, partition: int) -> bool:
         return self._restore.is_done(partition)
 
     def ready_reason(self) -> str:
@@ -133,6 +136,10 @@ class EngagementStep(ModelStep):
             # What is noted must be written before, and every post known whose prior is to change.
             return False
         return self._rescoring.work(writer, budget_s)
+
+    @property
+    def is_idle(self) -> bool:
+        return all(map(self._restore.is_done, self._states))
 
     @property
     def scores_again(self) -> bool:

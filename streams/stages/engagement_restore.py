@@ -59,6 +59,11 @@ class EngagementRestore:
             self._counters.drop([TopicPartition("counters", partition)])
             self._events.drop([TopicPartition("engagements", partition)])
 
+    def has_counts(self, partition: int) -> bool:
+        """Whether the partition's posts are known, as far as there are counts of them."""
+        found = self._partitions.get(partition)
+        return found is None or found.phase != "counters"
+
     def is_done(self, partition: int) -> bool:
         """Whether the partition's state is whole."""
         found = self._partitions.get(partition)

@@ -1,12 +1,16 @@
 """The hide-rate guard of one filter: the flagged shares of the partitions a worker owns.
 
-A gained partition's window is read and scored again, in slices, before its posts come.
+A gained partition's window is scored again, in slices, before its posts come.  It is read twice:
+where it begins is known when it was read to its end.
 """
 
 from __future__ import annotations
 
 import logging
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
 
 from feedmill.events.decode import decode_post
 from feedmill.events.decode_many import decode_posts
@@ -21,7 +25,7 @@ from feedmill.filters.hide_rate_guard import (
     hide_limit,
     sources_of_all,
 )
-from feedmill.filters.source_window import WINDOW_RECORDS
+from feedmill.filters.source_window import WINDOW_BYTES, WINDOW_RECORDS
 from feedmill.filters.verdicts import BatchVerdicts
 from feedmill.streams.kafka.assignment import AssignmentChange
 from feedmill.streams.kafka.batches import (
@@ -40,10 +44,30 @@ log = logging.getLogger(__name__)
 
 # About a millisecond of a model's time; less of long texts.
 SLICE_RECORDS, SLICE_BYTES = 64, TEXT_BYTES // 8
+# Of records that are measured only.
+_MEASURED_RECORDS = 500
 # An alarm ends below this part of the cap, so that it does not come and go with every post.
 _OVER_BELOW = 0.8
 _NEVER = 2.0
 _NO_LIMIT = HideLimit(_NEVER, _NEVER)
+
+
+@dataclass
+class _Window:
+    """The window before an offset, of which the posts are measured, then scored."""
+
+    until: int
+    phase: Literal["measure", "wait", "score"] = "measure"
+    # Offsets and bytes of its posts.
+    posts: deque[tuple[int, int]] = field(default_factory=deque)
+    size: int = 0
+
+    def measure(self, offset: int, size: int) -> None:
+        """Take the next post in, and those out that leave before the first that comes."""
+        self.posts.append((offset, size))
+        self.size += size
+        while self.size - self.posts[0][1] >= WINDOW_BYTES:
+            self.size -= self.posts.popleft()[1]
 
 
 class FilterGuard:
@@ -88,8 +112,8 @@ class FilterGuard:
         self._log = open_log("the posts before, for the hide rates")
         self._limit: HideLimit | None = None
         self._rates: dict[int, HideRates] = {}
-        # By partition the offset up to which its window is still read.
-        self._until: dict[int, int] = {}
+        # By partition the window that is still read.
+        self._windows: dict[int, _Window] = {}
         self._alarms: set[str] = set()
         self._again, self._again_by, self._again_count = HideRates(_NEVER, cap), "", 0
 
@@ -107,7 +131,7 @@ class FilterGuard:
         """Drop what was lost, begin to read the windows of what was gained."""
         for partition in change.lost:
             self._rates.pop(partition, None)
-            self._until.pop(partition, None)
+            self._windows.pop(partition, None)
         self._log.drop(TopicPartition("posts", p) for p in (*change.lost, *change.gained))
         begin = {}
         for partition in change.gained:
@@ -115,7 +139,7 @@ class FilterGuard:
             self._rates[partition] = HideRates(self._flagged_at, self._cap)
             start = change.starts.get(source, 0)
             if start > 0:
-                self._until[partition] = start
+                self._windows[partition] = _Window(start)
                 begin[source] = max(0, start - WINDOW_RECORDS)
         # What retention removed is not in the window.
         self._log.add(begin, or_first=True)
@@ -123,25 +147,42 @@ class FilterGuard:
 
     def is_ready(self, partition: int) -> bool:
         """Whether the window before the partition's first post is known."""
-        return partition not in self._until
+        return partition not in self._windows
 
     def ready_reason(self) -> str:
         """Say what is read still; "" if nothing is."""
-        return self._log.ready_reason() or self._log.name if self._until else ""
+        return self._log.ready_reason() or self._log.name if self._windows else ""
 
     def read(self) -> bool:
         """Score a slice of the windows; return whether there is more of them."""
-        if not self._until:
+        if not self._windows:
             return False
-        for batch in self._log.read(SLICE_RECORDS, most_bytes=SLICE_BYTES):
-            self._score_again(batch)
+        phases = {window.phase for window in self._windows.values()}
+        most = SLICE_RECORDS if "score" in phases else _MEASURED_RECORDS
+        for batch in self._log.read(most, most_bytes=SLICE_BYTES):
+            self._take(batch)
         positions = self._log.positions()
-        for partition, until in tuple(self._until.items()):
+        for partition, window in tuple(self._windows.items()):
             source = TopicPartition("posts", partition)
-            if positions.get(source, -1) >= until or self._log.restored(source):
-                del self._until[partition]
+            if positions.get(source, -1) >= window.until or self._log.restored(source):
                 self._log.drop([source])
-        return bool(self._until)
+                if window.phase == "score" or not window.posts:
+                    del self._windows[partition]
+                window.phase = "wait"
+        self._score_measured()
+        return bool(self._windows)
+
+    def _score_measured(self) -> None:
+        """Read the windows again that were measured, when all were: slices are small then."""
+        phases = {window.phase for window in self._windows.values()}
+        if "measure" in phases or "wait" not in phases:
+            return
+        begin = {}
+        for partition, window in self._windows.items():
+            if window.phase == "wait":
+                window.phase = "score"
+                begin[TopicPartition("posts", partition)] = window.posts[0][0]
+        self._log.add(begin, or_first=True)
 
     def lower(self, work: WorkBatch, verdicts: BatchVerdicts) -> None:
         """Fold a cycle's posts, in the order of offsets; lower what must not hide."""
@@ -205,21 +246,26 @@ class FilterGuard:
                 log.warning("%s no longer flags too much of %s", self._name, source)
         self._metrics.set("feedmill_capped_sources", len(self._alarms))
 
-    def _score_again(self, batch: RecordBatch) -> None:
+    def _take(self, batch: RecordBatch) -> None:
+        """Measure the posts of a window, or score them again."""
         partition = batch.source.partition
-        until = self._until.get(partition)
-        if until is None:
+        window = self._windows.get(partition)
+        if window is None:
             return
         poisoned = self.poisoned(partition)
         records = [
             record
             for record in batch.records
-            if record.offset < until and record.offset not in poisoned
+            if record.offset < window.until and record.offset not in poisoned
         ]
         found = validate_batch(
             RecordBatch(batch.source, records), self._count, decode_post, decode_posts
         )
         posts = [(record, event) for record, event in found.events if isinstance(event, Post)]
+        if window.phase == "measure":
+            for record, _ in posts:
+                window.measure(record.offset, len(record.value or b""))
+            return
         read = PostBatch([post for _, post in posts])
         verdicts = self._score(read, partition)
         rows = [row for row in range(len(read)) if row not in verdicts.errors]
@@ -235,6 +281,7 @@ def _scored(
     return ScoredPosts(
         [record.offset for record in records],
         [record.timestamp for record in records],
+        [len(record.value or b"") for record in records],
         [value(row) for row in rows],
         posts.of_all(sources_of_all),
         rows,

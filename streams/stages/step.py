@@ -241,7 +241,11 @@ class Step(ABC):
         """
 
     def ready_for(self, partition: int) -> bool:
-        """Return whether records of this partition may come: its state is restored."""
+        """Return whether posts of this partition may come: its state is restored."""
+        return True
+
+    def ready_for_engagements(self, partition: int) -> bool:
+        """Return whether engagements of this partition may come, where its posts may."""
         return True
 
     @property

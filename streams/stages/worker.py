@@ -285,10 +285,11 @@ class Worker:
             self.status.hurry()
         if not self.topics.allow_reading:
             self.group.halt()
-        elif len(self.group.reading) < len(self._owned) and self._knows_what_to_run():
+        elif not self.group.is_whole and self._knows_what_to_run():
             ready = [p for p in self._owned if all(step.ready_for(p) for step in self.steps)]
-            self.group.begin(filter(self.poison.allows, ready))
-            if len(self.group.reading) == len(self._owned):
+            beside = [p for p in ready if all(s.ready_for_engagements(p) for s in self.steps)]
+            self.group.begin(filter(self.poison.allows, ready), beside)
+            if self.group.is_whole:
                 # What a restore took is free by now.
                 threading.Thread(target=trim_heap, name="heap", daemon=True).start()
 
@@ -322,8 +323,7 @@ class Worker:
         return {at: n for at, n in self.group.positions().items() if at.partition in reading}
 
     def _wait_s(self) -> float:
-        is_restored = len(self.group.reading) == len(self._owned)
-        is_idle = is_restored and all(step.is_idle for step in self.steps)
+        is_idle = self.group.is_whole and all(step.is_idle for step in self.steps)
         return IDLE_S if is_idle else _SOON_S
 
     def _take_posts(self, wait_s: float) -> list[RecordBatch]:

@@ -195,6 +195,7 @@ class FilterFlow(ModelFlow):
         judged = ScoredPosts(
             [record.offset for record in records],
             [record.timestamp for record in records],
+            [len(record.value or b"") for record in records],
             said.values[known].tolist(),
             sources_of_all([posts[i][1] for i in known]),
             range(len(known)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
+from confluent_kafka import Producer
 
+from builders.bombs import keep_codecs
 from builders.engine import Engine
 from builders.impressions import BETTER_RATE, RATE, planted_posts
 from builders.waiting import now_ms, until
@@ -19,6 +22,7 @@ from feedmill.rankers.registry import load
 
 pytestmark = pytest.mark.stack
 POSTS, USERS = 300, 14
+CODECS = ("gzip", "snappy", "lz4", "zstd")
 
 
 def send_posts(engine: Engine) -> None:
@@ -29,12 +33,27 @@ def send_posts(engine: Engine) -> None:
 
 
 def send_engagements(engine: Engine) -> int:
-    """Each user is shown each post; returns how many clicks came of it."""
-    random, clicks = np.random.default_rng(2), 0
+    """Each user is shown each post; returns how many clicks came of it.
+
+    Producers of all codecs send them, and what they send stays as it is.
+    """
+    random, clicks, topic = np.random.default_rng(2), 0, engine.topic("engagements")
+    keep_codecs(engine.kafka, topic)
+    producers = [
+        Producer(
+            {
+                "bootstrap.servers": engine.kafka,
+                "compression.type": codec,
+                "partitioner": "murmur2_random",
+                "linger.ms": 5,
+            }
+        )
+        for codec in CODECS
+    ]
 
     def send(post: int, user: int, kind: str) -> None:
         value = {"post_id": f"p{post}", "user_id": f"u{user}", "kind": kind, "at_ms": now_ms()}
-        engine.send("engagements", f"p{post}", value)
+        producers[user % len(CODECS)].produce(topic, json.dumps(value), f"p{post}")
 
     for user in range(USERS):
         for post in random.permutation(POSTS).tolist():
@@ -42,7 +61,7 @@ def send_engagements(engine: Engine) -> int:
             if random.random() < (BETTER_RATE if post % 2 else RATE):
                 send(post, user, "click")
                 clicks += 1
-    engine.producer.flush(30)
+    assert [producer.flush(30) for producer in producers] == [0] * len(CODECS)
     return clicks
 
 

@@ -44,6 +44,12 @@ from feedmill.features.international_hosts import to_ascii
         ("", None),
         ("https://" + "a" * 300 + ".org", None),
         ("https://..org", None),
+        ("https://a--b.example.org", "a--b.example.org"),
+        ("https://a-.example.org", None),
+        ("https://-a.example.org", None),
+        ("https://a.example.or-", None),
+        ("https://" + "a." * 125 + "org...", "a." * 125 + "org"),
+        ("https://" + "a." * 125 + "info", None),
     ],
 )
 def test_the_host_of_a_link(url: str, host: str | None) -> None:

@@ -20,7 +20,7 @@ from feedmill.filters.hide_rate_guard import (
     hide_limit,
     sources_of,
 )
-from feedmill.filters.source_window import WINDOW_MS, WINDOW_RECORDS, SourceBatch
+from feedmill.filters.source_window import WINDOW_BYTES, WINDOW_MS, WINDOW_RECORDS, SourceBatch
 
 HOME, AWAY = "community:home", "community:away"
 
@@ -32,12 +32,14 @@ class ScoredPost(Struct, frozen=True):
     at_ms: int
     sources: tuple[str, ...]
     value: float
+    size: int = 300
 
 
 def columns(posts: Sequence[ScoredPost]) -> ScoredPosts:
     return ScoredPosts(
         [one.offset for one in posts],
         [one.at_ms for one in posts],
+        [one.size for one in posts],
         [one.value for one in posts],
         SourceBatch([one.sources for one in posts]),
         range(len(posts)),
@@ -159,7 +161,8 @@ def test_rates_are_those_of_counting_the_window_anew() -> None:
         offset, at_ms = offset + drawn.choice((1, 1, 3)), at_ms + drawn.choice((10, 600))
         names = [f"author:{drawn.randrange(i // 10, i // 10 + 40)}", "lang:en"]
         names += [f"host:{n}" for n in drawn.sample(range(20), drawn.choice((0, 1, 2, 3, 8)))]
-        window.append(ScoredPost(offset, at_ms, tuple(names), drawn.random()))
+        size = drawn.choice((300, 300, 3_000, 20_000 * (i > 8_000)))
+        window.append(ScoredPost(offset, at_ms, tuple(names), drawn.random(), size))
         shares.fold(columns(window[-1:]))
         if i % 1000:
             continue
@@ -168,6 +171,8 @@ def test_rates_are_those_of_counting_the_window_anew() -> None:
             shares.set_flagged_at(flagged_at)
         oldest_ms, oldest = at_ms - WINDOW_MS, offset - WINDOW_RECORDS
         window = [p for p in window if p.at_ms > oldest_ms and p.offset > oldest]
+        while sum(p.size for p in window[1:]) >= WINDOW_BYTES:
+            window.pop(0)
         for name in {*(source for p in window for source in p.sources), "author:0"}:
             values = [p.value for p in window if name in p.sources]
             flagged = sum(value >= flagged_at for value in values)
@@ -188,7 +193,8 @@ def test_many_posts_at_once_are_folded_as_one_by_one(most: int) -> None:
             names = ["lang:en", f"author:{drawn.randrange(300)}"]
             names += [f"community:{n}" for n in drawn.sample(range(12), drawn.choice((1, 2, 6)))]
             flagged = drawn.random() < (risky if "community:3" in names else 0.04)
-            batch.append(ScoredPost(offset, at_ms, tuple(names), 0.95 if flagged else 0.1))
+            size = drawn.choice((300, 300, 300, 9_000))
+            batch.append(ScoredPost(offset, at_ms, tuple(names), 0.95 if flagged else 0.1, size))
         if drawn.random() < 0.02:
             offset, at_ms = offset + 4000, at_ms + WINDOW_MS // 2
         expected = [

@@ -7,6 +7,6 @@ from chaos.scenario import Chaos, Rows
 
 
 def run(chaos: Chaos) -> Rows:
-    rounds = 25 if chaos.is_long else 3
+    rounds = 30 if chaos.is_long else 3
     fault = "kill -9 of the only worker, on compacted topics"
     yield kill_rounds(chaos, fault, ["only"], rounds, compacted=True)

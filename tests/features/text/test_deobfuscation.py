@@ -63,6 +63,18 @@ def test_texts_in_a_batch_read_as_alone_and_as_the_slow_way_has_it(text: str) ->
     assert bytes(chunk.raw.buffer[1 : chunk.raw.ends[0] - 1]).decode() == normalise(text)
 
 
+@pytest.mark.parametrize(
+    ("text", "read"),
+    [
+        ("a  \U0001f600 \U0001f600  b\U0001f600c\u2190", "a  b c "),
+        (" \U0001f600a", " a"),
+        ("\U0001f600  \u00e9", " \u00e9"),
+    ],
+)
+def test_a_run_of_emoji_becomes_one_blank(text: str, read: str) -> None:
+    assert normalise_characters(text) == read
+
+
 HOSTILE = (
     *("<" * 20_000, "<a " * 7_000, " " * 20_000, "a " * 10_000, "1a" * 10_000, "😀 " * 10_000),
     *('<a href="x">1:00' * 1_300, "<a " + "x" * 19_000),

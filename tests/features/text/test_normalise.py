@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import sys
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import Any
 from unittest.mock import patch
@@ -119,6 +119,21 @@ def test_marks_in_a_row_are_put_in_order_in_linear_time(marks: str) -> None:
 
 def test_thirty_marks_and_fewer_are_read_as_unicode_has_it() -> None:
     text = "a" + "\u0301\u0323" * 15 + "b" + "\u0327\u0301" * 14
+    assert compatible(text) == unicodedata.normalize("NFKC", text)
+
+
+@given(
+    st.integers(100, 130),
+    st.text("ab<\u00e9\uff21\u1100\u1161\u11a8\u0301\u0323\u0338\u09be", min_size=30),
+    st.lists(st.integers(0, 160), max_size=2),
+)
+def test_a_long_text_has_the_form_that_unicode_has(
+    length: int, joining: str, blanks: Sequence[int]
+) -> None:
+    # What joins the letters before it stands everywhere, blanks here and there.
+    text = "a" * length + joining
+    for at in blanks:
+        text = f"{text[:at]} {text[at:]}"
     assert compatible(text) == unicodedata.normalize("NFKC", text)
 
 

@@ -123,7 +123,7 @@ def test_posts_that_wait_come_in_order_around_a_passed_batch(
         batches.extend(consumer.poll(100, 0.01))
         change = consumer.take_change()
         if change is not None:
-            consumer.begin(change.owned)
+            consumer.begin(change.owned, change.owned)
 
     until(lambda: consumer.is_live, turn)
     keys = [record.key for batch in batches for record in batch.records]

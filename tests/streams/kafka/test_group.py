@@ -59,7 +59,7 @@ class Member:
                 self.writer.assigned(change, self.group.group_metadata())
             else:
                 self.writer.lost()
-            self.group.begin(change.owned)
+            self.group.begin(change.owned, change.owned)
         sealed = self.group.positions()
         as_sealed = dict(sealed)
         batches = self.group.poll(self.most, 0.01)
@@ -326,6 +326,11 @@ def test_topics_beside_are_read_on_by_another_client(stack: StackAddress, prefix
             found.extend(record.key or b"" for record in batch.records)
 
     until(lambda: consumer.reading, turn)
+    # They may begin later than `posts`, and go on then.
+    assert not consumer.is_whole
+    consumer.begin([], [0, 1])
+    assert consumer.is_whole
+    consumer.begin([], [])
     kafka.produce("engagements", posts(200))
     until(lambda: len(found) >= 50, turn)
     before = consumer._beside

@@ -23,6 +23,13 @@ from feedmill.streams.stages import engagement_restore
 from feedmill.streams.stages.engagement_state import PostState, encode_state
 
 
+def slow_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By this clock each slice takes 10 ms."""
+    seconds = itertools.count()
+    clock = SimpleNamespace(monotonic=lambda: 0.0, thread_time=lambda: next(seconds) / 100)
+    monkeypatch.setattr(engagement_restore, "time", clock)
+
+
 def test_a_restart_knows_the_users_of_the_day_behind_the_committed_offset(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -32,7 +39,7 @@ def test_a_restart_knows_the_users_of_the_day_behind_the_committed_offset(
     running = Running(monkeypatch)
     counters = [record_of("p", running.apply([post("p", 0)], log)["counters", "p"])]
     again = Running(monkeypatch, counters, log, start=12)
-    assert again.step.ready_for(0)
+    assert again.step.ready_for_engagements(0)
     at_ms = log[-1].timestamp
     more = [event("p", "like", 12 + i, at_ms, user=f"u{i}") for i in range(13)]
     state = state_of(again.apply(engagements=more), "p")
@@ -48,7 +55,7 @@ def test_a_restart_reads_no_further_back_than_users_are_known(
     running = Running(monkeypatch)
     counters = [record_of("p", running.apply([post("p", 0)], log)["counters", "p"])]
     again = Running(monkeypatch, counters, log, start=5_500)
-    while not again.step.ready_for(0):
+    while not again.step.ready_for_engagements(0):
         again.step.poll(KeptWriter())
     # Half an hour is 450 offsets: users are known from offset 4,000 on.
     known = [event("p", "like", 5_500, log[-1].timestamp, user="u4000")]
@@ -59,6 +66,25 @@ def test_a_restart_reads_no_further_back_than_users_are_known(
     assert state_of(running.apply(engagements=forgotten), "p") == state
 
 
+def test_posts_do_not_wait_for_the_engagements_that_are_read_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    log = [event("p", "like", i, NOW_MS + i * 100, user=f"u{i}") for i in range(2_000)]
+    running = Running(monkeypatch)
+    counters = [record_of("p", running.apply([post("p", 0)], log)["counters", "p"])]
+    slow_clock(monkeypatch)
+    again = Running(monkeypatch, counters, log, start=2_000)
+    assert again.step.ready_for(0)
+    assert not again.step.ready_for_engagements(0)
+    assert not again.step.is_idle
+    assert state_of(again.apply([post("q", 1)]), "q").post_offset == 1
+    while not again.step.ready_for_engagements(0):
+        again.step.poll(KeptWriter())
+    assert again.step.is_idle
+    repeated = event("p", "like", 2_000, log[-1].timestamp, user="u1999")
+    assert again.apply(engagements=[repeated]) == {}
+
+
 @pytest.mark.parametrize("cut", [1_010, 1_040, 1_100])
 def test_a_restart_within_a_burst_damps_as_if_there_had_been_none(
     monkeypatch: pytest.MonkeyPatch, cut: int
@@ -67,7 +93,7 @@ def test_a_restart_within_a_burst_damps_as_if_there_had_been_none(
     before = Running(monkeypatch).apply([post("p", 0)], log[:cut])
     counters = [record_of("p", before["counters", "p"])]
     again = Running(monkeypatch, counters, log[:cut], start=cut)
-    while not again.step.ready_for(0):
+    while not again.step.ready_for_engagements(0):
         again.step.poll(KeptWriter())
     written = again.apply(engagements=log[cut:])
     assert state_of(written, "p") == state_of(Running(monkeypatch).apply([post("p", 0)], log), "p")
@@ -94,7 +120,7 @@ def test_a_restart_behind_markers_of_transactions_still_knows_the_ids_of_ten_min
     events = [event("p", "impression", 0), event("p", "like", 1, event_id="e")]
     counters = [record_of("p", Running(monkeypatch).apply([post("p", 0)], events)["counters", "p"])]
     again = Running(monkeypatch, counters, events, start=9, ends_with_markers=True)
-    assert again.step.ready_for(0)
+    assert again.step.ready_for_engagements(0)
     again.apply(engagements=[event("p", "like", 9, event_id="e")])
     assert again.count("feedmill_duplicates_total") == 1
 
@@ -105,7 +131,7 @@ def test_a_restart_where_retention_removed_what_was_counted_is_ready(
     written = Running(monkeypatch).apply([post("p", 0)], [event("p", "like", 1, event_id="e")])
     counters = [record_of("p", written["counters", "p"])]
     again = Running(monkeypatch, counters, start=9, ends_with_markers=True)
-    assert again.step.ready_for(0)
+    assert again.step.ready_for_engagements(0)
     state = state_of(again.apply(engagements=[event("p", "like", 9, event_id="f")]), "p")
     assert state.counters.counts[2] == 2
 
@@ -113,9 +139,7 @@ def test_a_restart_where_retention_removed_what_was_counted_is_ready(
 def test_a_restore_takes_many_records_in_calls_that_end_soon(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    seconds = itertools.count()
-    clock = SimpleNamespace(monotonic=lambda: 0.0, thread_time=lambda: next(seconds) / 100)
-    monkeypatch.setattr(engagement_restore, "time", clock)
+    slow_clock(monkeypatch)
     states = (PostState(f"p{i}", i, through=i) for i in range(10_000))
     counters = [
         StoredRecord(i, NOW_MS, one.post_id.encode(), encode_state(one))
@@ -123,8 +147,7 @@ def test_a_restore_takes_many_records_in_calls_that_end_soon(
     ]
     running = Running(monkeypatch, counters, [event("p", "like", 9_999)], start=10_000)
     calls = 10
-    while not running.step.ready_for(0) and calls < 100:
-        # By its clock each slice takes 10 ms.
+    while not running.step.ready_for_engagements(0) and calls < 100:
         before = len(running.step._states[0])
         running.step.poll(KeptWriter())
         assert len(running.step._states[0]) - before <= 250

@@ -13,6 +13,7 @@ from builders.records import StoredRecord, record
 from feedmill.events.post import Post
 from feedmill.events.settings import Settings
 from feedmill.features.post_batch import PostBatch
+from feedmill.filters.source_window import WINDOW_BYTES
 from feedmill.filters.verdicts import BatchVerdicts
 from feedmill.streams.kafka.assignment import AssignmentChange
 from feedmill.streams.kafka.batches import RecordBatch, TopicPartition
@@ -28,12 +29,12 @@ def score(posts: PostBatch, _: int = 0) -> BatchVerdicts:
     return BatchVerdicts(np.array([float(post.text) for post in posts.posts]), {})
 
 
-def records(values: list[float], first: int = 0) -> list[StoredRecord]:
+def records(values: list[float], first: int = 0, rest: str = "") -> list[StoredRecord]:
     """Posts of the community `x` of which the model says these values."""
     return [
         record(
             f"p{first + i}",
-            Post(f"p{first + i}", "a", NOW_MS, str(value), communities=("x",)),
+            Post(f"p{first + i}", "a", NOW_MS, str(value) + rest, communities=("x",)),
             offset=first + i,
             timestamp=NOW_MS + 1000 * (first + i),
         )
@@ -93,8 +94,26 @@ def test_after_a_restart_it_lowers_at_once_what_it_would_have_lowered() -> None:
     expected = lowered(first, log[5500:])
     assert expected.reasons
     again, _, fake = made(log, 5500)
-    assert fake.reads == [(HERE, 500)]
+    # To measure the window, then to score it.
+    assert fake.reads == [(HERE, 500), (HERE, 500)]
     found = lowered(again, log[5500:])
+    assert found.values.tolist() == expected.values.tolist()
+    assert found.reasons == expected.reasons
+
+
+def test_of_long_posts_a_restart_scores_those_of_the_last_4_mib() -> None:
+    rng, rest = np.random.default_rng(3), " " * 19_900
+    log = records([0.95 if one < 0.3 else 0.1 for one in rng.random(1_000)], rest=rest)
+    first, _, _ = made([])
+    for at in range(0, 900, 100):
+        lowered(first, log[at : at + 100])
+    expected = lowered(first, log[900:])
+    assert expected.reasons
+    again, _, fake = made(log, 900)
+    begin = 900 - WINDOW_BYTES // len(log[-1].value or b"")
+    assert fake.reads[0] == (HERE, 0)
+    assert 0 <= begin - fake.reads[1][1] <= 2
+    found = lowered(again, log[900:])
     assert found.values.tolist() == expected.values.tolist()
     assert found.reasons == expected.reasons
 
