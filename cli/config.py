@@ -111,7 +111,11 @@ def _field_rows(
 @with_environment
 def history_command(environment: Environment, key: str | None, as_json: bool) -> None:
     """List what was written, oldest first, and whether it was applied or refused."""
-    entries = _read_log(environment).history(key)
+    log = _read_log(environment)
+    entries = log.history(key)
+    if key and not entries:
+        # Refuses a key that no setting has.
+        effective_value(log.settings, key)
     if as_json:
         print_json([entry.as_dict() for entry in entries])
     elif not entries:

@@ -7,6 +7,8 @@ import re
 from pathlib import Path
 
 from feedmill.events.errors import UsageError
+from feedmill.streams.kafka.topic_table import DAY_MS
+from feedmill.streams.settings.clock import now_ms
 from feedmill.training.datasets.labelled_posts import unix_ms
 
 
@@ -27,15 +29,17 @@ def data_folder() -> Path:
 def since_ms(text: str | None) -> int:
     """A time in Unix milliseconds, 0 for None.
 
-    Raises `UsageError` unless the text is ISO 8601 or a number of milliseconds.
+    Raises `UsageError` unless the text is ISO 8601 or a number of milliseconds, and past.
     """
     if text is None:
         return 0
-    if re.fullmatch(r"\d+", text):
-        return int(text)
     try:
-        return unix_ms(text)
+        found = int(text) if re.fullmatch(r"\d+", text) else unix_ms(text)
     except ValueError as error:
         raise UsageError(
             f"--since: expected ISO 8601 or Unix milliseconds, found `{text}`"
         ) from error
+    # Other clocks may be ahead of this one.
+    if found > now_ms() + DAY_MS:
+        raise UsageError(f"--since: expected a time that is past, found `{text}`")
+    return found

@@ -8,6 +8,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from itertools import groupby
 from typing import Any
 
@@ -24,6 +25,7 @@ from feedmill.streams.kafka.dead_letter_log import (
     open_dead_letters,
 )
 from feedmill.streams.kafka.dead_letter_replay import ReplayOutcome, open_replayer
+from feedmill.streams.kafka.topic_table import topic_table
 from feedmill.streams.settings.clock import now_ms
 from feedmill.streams.settings.environment import Environment
 
@@ -49,6 +51,15 @@ class LetterFilter:
             and self.reason.lower() in letter.error.lower()
             and self.since_ms <= letter.at_ms <= self.until_ms
         )
+
+
+def _check_topic(environment: Environment, chosen: LetterFilter) -> None:
+    """Raise `UsageError` where the topic is none of this installation."""
+    names = [spec.name for spec in topic_table(environment.signals.all)]
+    if chosen.topic is not None and chosen.topic not in names:
+        close = get_close_matches(chosen.topic, names, 1)
+        meant = f"did you mean `{close[0]}`?" if close else "`feedmill topics describe` lists them"
+        raise UsageError(f"--topic: no topic `{chosen.topic}`; {meant}")
 
 
 def _filter_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -104,6 +115,7 @@ def list_command(
     environment: Environment, chosen: LetterFilter, limit: int, counts: bool, as_json: bool
 ) -> None:
     """List dead letters, oldest first.  The first column is what `show` and `replay` take."""
+    _check_topic(environment, chosen)
     with open_dead_letters(environment) as log:
         found = log.scan(chosen.wants)
     if counts:
@@ -180,6 +192,7 @@ def replay_command(
         raise click.UsageError("give the ids of letters, or --all with options that choose them")
     if value_file is not None and len(numbers) != 1:
         raise click.UsageError("--value needs the id of exactly one letter")
+    _check_topic(environment, chosen)
     value = None if value_file is None else _read_value(value_file)
     with open_dead_letters(environment) as log:
         letters = _choose(log, numbers, chosen)

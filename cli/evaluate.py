@@ -204,6 +204,7 @@ def _evaluate_rankers(
 def _evaluate_impressions(given: _Given, environment: Environment, *, as_json: bool) -> None:
     from feedmill.cli.engagement_topics import read_impressions, waited_less  # noqa: PLC0415 - the `train` extra
     from feedmill.training.evaluation.impressions import evaluate_later_posts, markdown  # noqa: PLC0415 - as above
+    from feedmill.training.evaluation.rankers_beside import shipped_engagement  # noqa: PLC0415 - as above
     from feedmill.training.ranker_recipes import ENGAGEMENT  # noqa: PLC0415 - as above
 
     if given.name != ENGAGEMENT_RANKER.name or given.data or given.look is not None:
@@ -213,7 +214,7 @@ def _evaluate_impressions(given: _Given, environment: Environment, *, as_json: b
         counted = read_impressions(environment, wait_ms, 0, work.tell)
         work.tell("fitting and measuring")
         with waited_less(counted, wait_ms):
-            found = evaluate_later_posts(ENGAGEMENT, counted.rows)
+            found = evaluate_later_posts(ENGAGEMENT, counted.rows, shipped_engagement())
     if as_json:
         print_json(msgspec.to_builtins(found))
     else:

@@ -103,7 +103,11 @@ def _gates_that_decided(explanation: Explanation) -> list[str]:
 
 def no_feed_text(feed_name: str, similar: str) -> str:
     """Why Redis has no feed of this name, as far as the name tells; `similar` is one it has."""
-    question = f"did you mean `{similar}`?" if similar else "is the combiner running?"
+    question = (
+        f"did you mean `{similar}`?"
+        if similar
+        else "check the name; does a combiner run, and match posts the feed?"
+    )
     text, pattern = f"there is no feed `{feed_name}` in Redis; {question}", pattern_of(feed_name)
     if pattern is None:
         return text

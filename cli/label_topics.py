@@ -79,4 +79,7 @@ def _read_labels(environment: Environment, target: str, since_ms: int, tell: Tel
 
 def _check_some(target: str, labelled: Sequence[object]) -> None:
     if not labelled:
-        raise UsageError(f"no labels of `{target}` with their posts in the topics labels and posts")
+        raise UsageError(
+            f"no labels of `{target}` with their posts in the topics labels and posts: --since"
+            " leaves earlier ones out, `feedmill labels sample` draws posts for raters"
+        )

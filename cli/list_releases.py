@@ -79,7 +79,10 @@ def withdraw(environment: Environment, change: ChangeOptions, filter_name: str, 
 def store_of_lists(environment: Environment) -> Store:
     """Return the store of lists; `UsageError` where none is named: feedmill ships no lists."""
     if environment.models is None:
-        raise UsageError("lists need a store of your own; set FEEDMILL_MODELS")
+        raise UsageError(
+            "lists need a store of your own, which the workers read, too: set FEEDMILL_MODELS, such"
+            " as `export FEEDMILL_MODELS=models`"
+        )
     return environment.models
 
 

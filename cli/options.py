@@ -19,11 +19,18 @@ from feedmill.events.errors import UsageError
 from feedmill.models.store_files import Store, parse_store
 from feedmill.streams.settings.environment import Environment, read_environment
 
+# The variable of each flag, and the flag of a variable as it is typed.
 _VARIABLE_OF_FLAG = {
     "kafka": "FEEDMILL_KAFKA",
     "redis_url": "FEEDMILL_REDIS",
     "topic_prefix": "FEEDMILL_TOPIC_PREFIX",
     "redis_prefix": "FEEDMILL_REDIS_PREFIX",
+}
+_TYPED = {
+    "FEEDMILL_KAFKA": "--kafka",
+    "FEEDMILL_REDIS": "--redis",
+    "FEEDMILL_TOPIC_PREFIX": "--prefix",
+    "FEEDMILL_REDIS_PREFIX": "--redis-prefix",
 }
 
 _NO_CONNECTION = (kafka.errors.KafkaConnectionError, kafka.errors.KafkaTimeoutError)
@@ -95,7 +102,7 @@ def _with_flags(command: Command, read: Callable[[Mapping[str, str]], Environmen
     def wrapped(*args: object, **options: Any) -> Any:
         flags = {name: options.pop(name) for name in _VARIABLE_OF_FLAG}
         given = {_VARIABLE_OF_FLAG[name]: text for name, text in flags.items() if text is not None}
-        environment = read({**os.environ, **given})
+        environment = _read_named(read, given)
         # The clients log each failed attempt; the one reason below is enough.
         logging.getLogger("kafka").setLevel(logging.CRITICAL)
         try:
@@ -106,12 +113,28 @@ def _with_flags(command: Command, read: Callable[[Mapping[str, str]], Environmen
                 " starts a local one), or correct --kafka, FEEDMILL_KAFKA or the credentials"
             ) from error
         except redis.RedisError as error:
+            way_out = "start it (`feedmill local up` starts a local one), or correct"
+            if isinstance(error, redis.AuthenticationError | redis.ResponseError):
+                way_out = "it answers: correct user, password and database in"
             raise UsageError(
-                f"Redis at {environment.redis_address}: {_reason(error)}; start it (`feedmill local"
-                " up` starts a local one), or correct --redis or FEEDMILL_REDIS"
+                f"Redis at {environment.redis_address}: {_reason(error)}; {way_out} --redis or"
+                " FEEDMILL_REDIS"
             ) from error
 
     return wrapped
+
+
+def _read_named(
+    read: Callable[[Mapping[str, str]], Environment], given: Mapping[str, str]
+) -> Environment:
+    """Read the environment; a refusal names the flag that was given, not its variable."""
+    try:
+        return read({**os.environ, **given})
+    except UsageError as error:
+        variable, colon, reason = str(error).partition(": ")
+        if colon and variable in given:
+            raise UsageError(f"{_TYPED[variable]}: {reason}") from None
+        raise
 
 
 def _reason(error: Exception) -> str:

@@ -14,9 +14,9 @@ import click
 from feedmill.cli.duration import Duration
 from feedmill.cli.options import by_option, user_name, with_environment
 from feedmill.cli.output import json_option, print_json
-from feedmill.cli.override_list import list_command
+from feedmill.cli.override_list import list_command, parse_key
 from feedmill.events.decode import decode_override, encode
-from feedmill.events.errors import BadEvent, FeedmillError, UsageError
+from feedmill.events.errors import FeedmillError, UsageError
 from feedmill.events.override import Override, OverrideKey, OverrideVerdict
 from feedmill.streams.kafka.topic_reader import send
 from feedmill.streams.redis.reader import FeedReader, open_feed_reader
@@ -103,7 +103,7 @@ def allow_command(
 
     Of a post only the current version is allowed, unless --any-version is given.
     """
-    key = _parse_key(environment, subject, gate)
+    key = parse_key(environment, subject, gate)
     post_offset = None
     if key.kind == "post" and not any_version:
         post_offset = _current_version(_feed_reader(environment), key.id)
@@ -116,10 +116,16 @@ def clear_command(
     environment: Environment, subject: str, gate: str, timeout_s: float, as_json: bool
 ) -> None:
     """Withdraw an override, so that the models decide again."""
-    key = _parse_key(environment, subject, gate)
+    key = parse_key(environment, subject, gate)
     before = _override_in_redis(environment, key) if timeout_s else None
     offset = send(environment, "overrides", str(key).encode(), None).offset
     wait_s = timeout_s if before is not None else 0.0
+    if timeout_s and before is None and key.kind == "post":
+        click.echo(
+            f"Redis shows no override of {key.subject}, so nothing changes there; `feedmill"
+            " override list` shows those in force",
+            err=True,
+        )
     visible_ms = _wait_for_override(environment, key, wait_s, lambda now: now != before)
     if wait_s and visible_ms is None and not as_json:
         click.echo("another override is still in force for this post; see `feedmill explain`")
@@ -134,7 +140,7 @@ def _send_verdict(
     options: dict[str, Any],
     post_offset: int | None = None,
 ) -> None:
-    key = _parse_key(environment, subject, gate)
+    key = parse_key(environment, subject, gate)
     at_ms = now_ms()
     duration_ms = options["duration_ms"]
     override_record = Override(
@@ -157,14 +163,6 @@ def _send_verdict(
     wait_s = options["timeout_s"] if key.kind == "post" else 0.0
     visible_ms = _wait_for_override(environment, key, wait_s, lambda now: _has(now, at_ms))
     _report(key, offset, visible_ms, wait_s, options["as_json"])
-
-
-def _parse_key(environment: Environment, subject: str, gate: str) -> OverrideKey:
-    """The record's key, checked as every reader of the topic checks it."""
-    try:
-        return decode_override(environment.signals, f"{subject}|{gate}".encode(), None)[0]
-    except BadEvent as error:
-        raise click.UsageError(str(error)) from None
 
 
 def _current_version(reader: FeedReader, post_id: str) -> int:

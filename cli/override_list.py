@@ -33,6 +33,8 @@ def list_command(
     Those that expire first come first, those without an end last. SUBJECT is post:<id> or
     author:<id>; without it all are listed.
     """
+    if subject is not None:
+        parse_key(environment, subject, "*")
     at_ms = now_ms()
     found = [
         (key, override)
@@ -48,6 +50,20 @@ def list_command(
         click.echo("no override is in force" + (f" for {subject}" if subject else ""))
     else:
         print_table(_COLUMNS, [_row(key, override, at_ms) for key, override in found])
+
+
+def parse_key(environment: Environment, subject: str, gate: str) -> OverrideKey:
+    """Return the key of a record, checked as every reader of the topic checks it.
+
+    Raises
+    ------
+    click.UsageError
+        It is the key of no override.
+    """
+    try:
+        return decode_override(environment.signals, f"{subject}|{gate}".encode(), None)[0]
+    except BadEvent as error:
+        raise click.UsageError(str(error)) from None
 
 
 def _last_of_each(environment: Environment) -> dict[OverrideKey, Override]:

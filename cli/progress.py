@@ -78,20 +78,27 @@ def long_work(name: str, stands: str) -> Iterator[Work]:
         shown.join()
 
 
+def open_bar(console: Console) -> Progress:
+    """Return a bar that `refresh` draws and that is gone in the end; tasks have a field `text`."""
+    return Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=12),
+        TextColumn("{task.fields[text]}"),
+        TimeElapsedColumn(),
+        console=console,
+        auto_refresh=False,
+        transient=True,
+    )
+
+
 def _show(work: Work, ended: threading.Event) -> None:
     console = Console(stderr=True)
     if not console.is_terminal:
         while not ended.wait(LINE_EVERY_S):
             click.echo(f"{work.name}: {work.text()}; {work.seconds:.0f} s so far", err=True)
         return
-    columns = (
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=12),
-        TextColumn("{task.fields[text]}"),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=console, auto_refresh=False, transient=True) as progress:
+    with open_bar(console) as progress:
         task = progress.add_task(work.name, total=None, text="")
         while not ended.wait(_DRAW_EVERY_S):
             total = work.total or None

@@ -12,16 +12,9 @@ from typing import Any
 
 import click
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    Progress,
-    SpinnerColumn,
-    TextColumn,
-    TimeElapsedColumn,
-)
 
 from feedmill.cli.options import with_environment
-from feedmill.cli.progress import LINE_EVERY_S
+from feedmill.cli.progress import LINE_EVERY_S, open_bar
 from feedmill.simulation.replay import Counts, ReplayOptions, ReplaySummary, run_replay
 from feedmill.streams.settings.environment import Environment
 
@@ -145,21 +138,14 @@ async def _show_progress(counts: Counts, options: ReplayOptions) -> None:
         while True:
             await asyncio.sleep(LINE_EVERY_S)
             click.echo(f"replay {options.source}: {_counts_text(counts)}", err=True)
-    columns = (
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=12),
-        TextColumn("{task.fields[counts]}"),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=console, auto_refresh=False, transient=True) as progress:
-        task = progress.add_task(f"replay {options.source}", total=None, counts="")
+    with open_bar(console) as progress:
+        task = progress.add_task(f"replay {options.source}", total=None, text="")
         while True:
             progress.update(
                 task,
                 completed=counts.posts,
                 total=counts.expected_posts,
-                counts=_counts_text(counts),
+                text=_counts_text(counts),
             )
             progress.refresh()
             await asyncio.sleep(_DRAW_EVERY_S)

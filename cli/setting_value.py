@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import shlex
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -11,6 +13,12 @@ from feedmill.events.errors import UsageError
 from feedmill.events.rules import Rule
 from feedmill.events.weights import OBJECTIVE_ALIASES
 from feedmill.streams.settings.config_log import ConfigLog, RawValue
+
+# Settings whose fields are no texts, and what they are.
+_OF_NUMBERS = {
+    "weights": "a number, such as 0.2",
+    "gates": "a number from 0 to 1, true, false or null",
+}
 
 
 def parse_setting_value(log: ConfigLog, key: str, words: tuple[str, ...]) -> RawValue | None:
@@ -77,12 +85,19 @@ def _parse_pair(word: str, kind: str) -> tuple[list[str], Any]:
     name, equals, text = word.partition("=")
     path = _rule_path(name) if kind == "rules" else name.split(".")
     if not equals or not all(path):
-        raise UsageError(f"expected JSON or name=value pairs, such as alpha=0.2, got {word!r}")
+        file = word.removeprefix("@")
+        content = f'; for what that file has: "$(cat {shlex.quote(file)})"'
+        raise UsageError(
+            f"expected JSON or name=value pairs, such as alpha=0.2, got {word!r}"
+            + (content if Path(file).is_file() else "")
+        )
     if kind == "weights":
         path = [OBJECTIVE_ALIASES.get(part, part) for part in path]
     try:
         return path, msgspec.json.decode(text)
     except (msgspec.DecodeError, RecursionError):
+        if kind in _OF_NUMBERS:
+            raise UsageError(f"{name}: expected {_OF_NUMBERS[kind]}, got {text!r}") from None
         return path, text
 
 

@@ -1,4 +1,4 @@
-"""`feedmill topics create|describe|reset`: make an installation's topics, and check them."""
+"""`feedmill topics create|describe|reset|abort-hanging`: topics, made, checked and mended."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from dataclasses import asdict
 
 import click
 
+from feedmill.cli.duration import duration_text
 from feedmill.cli.options import with_environment
 from feedmill.cli.output import json_option, print_json, print_table
 from feedmill.events.errors import UsageError
+from feedmill.streams.kafka.hanging_transactions import abort, find_hanging
 from feedmill.streams.kafka.topic_reset import ResetPlan, To, move, plan_reset, reset
 from feedmill.streams.kafka.topic_table import DEFAULT_PARTITIONS, MAX_PARTITIONS
 from feedmill.streams.kafka.topics import (
@@ -138,6 +140,30 @@ def reset_command(
     if plan.groups and not dry_run:
         reset(environment, plan, now_ms())
         click.echo("done; start the workers")
+
+
+@topics.command("abort-hanging")
+@click.option("--dry-run", is_flag=True, help="Show them, and do nothing.")
+@with_environment
+def abort_hanging_command(environment: Environment, dry_run: bool) -> None:
+    """End transactions that never end by themselves, and hold back who reads what is committed.
+
+    A broker that is killed within a commit may leave one: records, and no coordinator that knows of
+    them. Workers go on behind it, and the next commit of the one that wrote it ends it. This is for
+    one that comes back no more. What an open transaction wrote in the last minute is left alone.
+    """
+    at_ms = now_ms()
+    found = find_hanging(environment, at_ms)
+    for one in found:
+        click.echo(
+            f"{one.topic}[{one.partition}] from offset {one.offset} on: producer {one.producer_id},"
+            f" which wrote last {duration_text(at_ms - one.wrote_at_ms)} ago"
+        )
+    if not found:
+        click.echo("no transaction hangs")
+    elif not dry_run:
+        abort(environment, found)
+        click.echo(f"{len(found)} aborted: their records do not count, and readers go on")
 
 
 def _move_group(

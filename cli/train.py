@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +20,7 @@ from feedmill.cli.options import StoreType, with_environment
 from feedmill.cli.output import print_json
 from feedmill.cli.progress import long_work
 from feedmill.cli.train_ranker import RankerRun, TopicOptions, topic_options, train_ranker
-from feedmill.cli.train_summary import figures, release_text, summary
+from feedmill.cli.train_summary import filter_figures, release_text, summary
 from feedmill.events.errors import UsageError
 from feedmill.filters.registry import FILTERS
 from feedmill.models.artifact import ModelCard
@@ -153,8 +155,8 @@ def train(
     trained_on = day or datetime.now(UTC).date().isoformat()
     with long_work(f"training {model}", STANDS) as work:
         given = replace(given, tell=work.tell)
-        card, learned = _train(environment, given, topics, store, trained_on, look, looks)
-    _show(environment, card, store, learned, as_json)
+        card, measure = _train(environment, given, topics, store, trained_on, look, looks)
+    _show(environment, card, store, measure, as_json)
 
 
 def _train(
@@ -165,28 +167,35 @@ def _train(
     day: str,
     look: str | None,
     looks: Path | None,
-) -> tuple[ModelCard, TrainingData | None]:
+) -> tuple[ModelCard, Callable[[], str]]:
+    """Train and store a model; return its card, and what says how good it is."""
     if given.model not in RANKERS:
         topics.check_for_filter()
-        return _train_on_labels(environment, given, store, day, look, looks)
+        card, data = _train_on_labels(environment, given, store, day, look, looks)
+        return card, partial(filter_figures, card, data)
     given.check_for_ranker(look)
     run = RankerRun(
         given.model, given.data, topics, given.since_ms, store, day, given.keeps_rows, given.tell
     )
-    return train_ranker(environment, run), None
+    trained = train_ranker(environment, run)
+    return trained.card, trained.figures
 
 
 def _show(
     environment: Environment,
     card: ModelCard,
     store: Store,
-    data: TrainingData | None,
+    measure: Callable[[], str],
     as_json: bool,
 ) -> None:
     if as_json:
         print_json(msgspec.to_builtins(card))
         return
-    parts = (summary(card, store), figures(card, data), release_text(environment, card, store))
+    stands = f"{card.name}@{card.version} is in {store}, whole, and was not measured"
+    with long_work(f"measuring {card.name}", stands) as work:
+        work.tell("beside the shipped one")
+        figures = measure()
+    parts = (summary(card, store), figures, release_text(environment, card, store))
     click.echo("\n\n".join(parts))
 
 

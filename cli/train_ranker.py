@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import functools
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import click
 from feedmill.cli.data_options import data_folder
 from feedmill.cli.duration import Duration
 from feedmill.cli.options import Command
+from feedmill.cli.train_summary import clicks_figures, learned_by_both, ratings_figures
 from feedmill.events.errors import UsageError
 from feedmill.models.artifact import ModelCard
 from feedmill.models.store_files import Store
@@ -55,6 +57,14 @@ class RankerRun:
     tell: Tell = silent
 
 
+@dataclass(frozen=True)
+class TrainedRanker:
+    """The card of a ranker that was stored, and what says how good it is."""
+
+    card: ModelCard
+    figures: Callable[[], str]
+
+
 def topic_options(command: Command) -> Command:
     """Give a command `--from-topics` and `--wait`, as `topics: TopicOptions`."""
 
@@ -77,8 +87,8 @@ def topic_options(command: Command) -> Command:
     return wrapped
 
 
-def train_ranker(environment: Environment, run: RankerRun) -> ModelCard:
-    """Train a ranker and save it.
+def train_ranker(environment: Environment, run: RankerRun) -> TrainedRanker:
+    """Train a ranker and save it; measured beside the shipped one once that is asked for.
 
     Raises
     ------
@@ -109,7 +119,7 @@ _TOGETHER = {
 }
 
 
-def _on_data_sets(run: RankerRun, folders: Sequence[str], files: Sequence[str]) -> ModelCard:
+def _on_data_sets(run: RankerRun, folders: Sequence[str], files: Sequence[str]) -> TrainedRanker:
     from feedmill.training.trainers.registry import TRAINERS  # noqa: PLC0415 scikit-learn
 
     if len(folders) > 1 or (files and run.model == _ENGAGEMENT) or len(files) > 1:
@@ -120,10 +130,11 @@ def _on_data_sets(run: RankerRun, folders: Sequence[str], files: Sequence[str]) 
         )
     folder = Path(folders[0]) if folders else data_folder()
     run.tell("reading, fitting, measuring and storing")
-    return TRAINERS[run.model](folder, run.store, run.day, files, run.keeps_rows)
+    card = TRAINERS[run.model](folder, run.store, run.day, files, run.keeps_rows)
+    return TrainedRanker(card, partial(learned_by_both, card))
 
 
-def _on_impressions(environment: Environment, run: RankerRun) -> ModelCard:
+def _on_impressions(environment: Environment, run: RankerRun) -> TrainedRanker:
     from feedmill.cli.engagement_topics import read_impressions, waited_less  # noqa: PLC0415 scikit-learn
     from feedmill.training.datasets.impression_arms import check_enough  # noqa: PLC0415 as above
     from feedmill.training.trainers.engagement import train_on_impressions  # noqa: PLC0415 as above
@@ -143,27 +154,29 @@ def _on_impressions(environment: Environment, run: RankerRun) -> ModelCard:
         "features_compared": counted.compared,
         "features_differing": len(counted.differing),
     }
-    return train_on_impressions(
-        counted.rows, run.store, run.day, _command(run), settings, run.keeps_rows
-    )
+    rows = counted.rows
+    card = train_on_impressions(rows, run.store, run.day, _command(run), settings, run.keeps_rows)
+    return TrainedRanker(card, partial(clicks_figures, card, rows))
 
 
-def _on_snapshot(run: RankerRun, snapshot: Path) -> ModelCard:
+def _on_snapshot(run: RankerRun, snapshot: Path) -> TrainedRanker:
     from feedmill.training.datasets.impression_snapshots import read_impressions  # noqa: PLC0415 scikit-learn
     from feedmill.training.trainers.engagement import train_on_impressions  # noqa: PLC0415 as above
 
     rows = read_impressions(snapshot)
-    return train_on_impressions(rows, run.store, run.day, _command(run), {}, run.keeps_rows)
+    card = train_on_impressions(rows, run.store, run.day, _command(run), {}, run.keeps_rows)
+    return TrainedRanker(card, partial(clicks_figures, card, rows))
 
 
-def _on_labels(environment: Environment, run: RankerRun, folder: Path | None) -> ModelCard:
+def _on_labels(environment: Environment, run: RankerRun, folder: Path | None) -> TrainedRanker:
     from feedmill.cli.label_topics import read_ratings  # noqa: PLC0415 scikit-learn
     from feedmill.training.trainers.quality import train_on_labels  # noqa: PLC0415 as above
 
     labels, left_out = read_ratings(environment, run.since_ms, run.tell)
     _report(left_out)
     run.tell("fitting, measuring and storing")
-    return train_on_labels(labels, folder, run.store, run.day, _command(run), run.keeps_rows)
+    card = train_on_labels(labels, folder, run.store, run.day, _command(run), run.keeps_rows)
+    return TrainedRanker(card, partial(ratings_figures, card, labels.rows))
 
 
 def _command(run: RankerRun) -> str:

@@ -10,7 +10,10 @@ from feedmill.filters.registry import FILTERS
 from feedmill.filters.spec import STORE
 from feedmill.models.artifact import ModelCard, read_card
 from feedmill.models.store_files import Store
+from feedmill.rankers.impressions import Impressions
+from feedmill.rankers.registry import TEXT_RANKERS
 from feedmill.streams.settings.environment import Environment
+from feedmill.training.datasets.labelled_posts import LabelledPosts
 from feedmill.training.evaluation.side_by_side import measured_beside, title_of
 from feedmill.training.training_data import TrainingData
 
@@ -27,29 +30,79 @@ def summary(card: ModelCard, store: Store) -> str:
     )
 
 
-def figures(card: ModelCard, data: TrainingData | None) -> str:
-    """Return how good a model is; of a filter with what it learned, beside the shipped one.
+def filter_figures(card: ModelCard, data: TrainingData) -> str:
+    """Return how good a filter is with what it learned, beside the shipped one.
 
     Raises
     ------
     BadArtifact
         The shipped one cannot be read.
     """
-    if data is None:
-        metrics = [[name, f"{value:.4f}"] for name, value in card.metrics.items()]
-        table = plain_table(["measured on rows that did not train it", "value>"], metrics)
-        return (
-            f"{table}\n\n`feedmill evaluate {card.name}` measures it beside baselines; on your own"
-            " posts and clicks: --from-topics, for engagement"
-        )
     spec = FILTERS[card.name]
     shipped = spec.load()
     beside = measured_beside(shipped, read_card(STORE, card.name), data)
-    table = metrics_table((card.version, f"shipped {shipped.version}"), (card.metrics, beside))
-    return (
+    return _beside(
         "how good it is: labelled posts by models that had not learned them, ordinary posts that"
-        f" chose the thresholds\n\n{table}"
+        " chose the thresholds",
+        card,
+        shipped.version,
+        beside,
     )
+
+
+def ratings_figures(card: ModelCard, labelled: LabelledPosts) -> str:
+    """Return how near a quality ranker is to the labels of a product, beside the shipped one."""
+    from feedmill.training.evaluation.rankers_beside import ratings_beside  # noqa: PLC0415 scikit-learn
+
+    shipped = TEXT_RANKERS[card.name].load()
+    beside = ratings_beside(shipped, labelled.without_test())
+    return _beside(
+        "how good it is: labelled posts by models that had not learned their authors, before the"
+        " trees",
+        card,
+        shipped.version,
+        beside,
+    )
+
+
+def clicks_figures(card: ModelCard, rows: Impressions) -> str:
+    """Return how well engagement expects the clicks on later posts, beside the shipped one."""
+    from feedmill.training.evaluation.rankers_beside import clicks_beside, shipped_engagement  # noqa: PLC0415 scikit-learn
+
+    shipped = shipped_engagement()
+    found = clicks_beside(shipped, rows)
+    if isinstance(found, str):
+        return f"{_of_card(card)}\n\nnot measured beside the shipped {shipped.version}: {found}"
+    shown = {"engagement": "trained alike", "constant": "constant"}
+    table = [
+        [shown.get(one.name, one.name), f"{one.auc:.3f}", f"{one.loss}"]
+        for one in found.orders
+        if one.name in shown or one.name.startswith("shipped")
+    ]
+    return (
+        f"how good it is: a model of the impressions before, on {found.impressions:,} of"
+        f" {found.posts:,} posts that were created later; it learned them too, in the end\n\n"
+        + plain_table(["on later posts", "AUC>", "log loss less the smoothed rate's, 1e-4>"], table)
+    )
+
+
+def learned_by_both(card: ModelCard) -> str:
+    """Return what a ranker of public data sets says of itself."""
+    return (
+        f"{_of_card(card)}\n\nnot measured beside the shipped one, which learned data sets of"
+        f" these names: `feedmill evaluate {card.name}` measures what such a model gives"
+    )
+
+
+def _of_card(card: ModelCard) -> str:
+    metrics = [[name, f"{value:.4f}"] for name, value in card.metrics.items()]
+    return plain_table(["of the model", "value>"], metrics)
+
+
+def _beside(title: str, card: ModelCard, shipped: str, beside: Mapping[str, float]) -> str:
+    own = {name: value for name, value in card.metrics.items() if title_of(name)[0]}
+    table = metrics_table((card.version, f"shipped {shipped}"), (own, beside))
+    return f"{title}\n\n{table}"
 
 
 def metrics_table(versions: Sequence[str], metrics: Sequence[Mapping[str, float]]) -> str:

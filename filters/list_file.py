@@ -92,6 +92,10 @@ def read_entries(
         for entry in _entries(path, _ENTRY_OF[kind], wrong, tell):
             digests += digest_of(entry)
         found = ListEntries(_in_order(digests), None)
+    if wrong.count and not len(found.digests):
+        raise UsageError(
+            f"{path}, {wrong.text()}; no line is an entry: is it the right file, and --kind {kind}?"
+        )
     if wrong.count and skipped is None:
         lines = "the line" if wrong.count == 1 else f"these {wrong.count:,} lines"
         raise UsageError(

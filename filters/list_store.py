@@ -188,11 +188,16 @@ def find_list_card(store: Store, filter_name: str, name: str, version: str | Non
     """
     if version is not None:
         check_digits(version)
-    known = [card for card in list_cards(store) if (card.filter, card.name) == (filter_name, name)]
+    cards = list_cards(store)
+    known = [card for card in cards if (card.filter, card.name) == (filter_name, name)]
+    if not known:
+        others = ", ".join(sorted({f"{card.filter}/{card.name}" for card in cards}))
+        way_out = f"there are: {others}" if others else "`feedmill lists build` makes one"
+        raise UsageError(f"no list `{filter_name}/{name}` in {store}; {way_out}")
     found = [card for card in known if card.sha256.startswith(version or "")]
     if len(found) == 1:
         return found[0]
-    versions = ", ".join(card.version for card in (found or known)) or "none"
+    versions = ", ".join(card.version for card in (found or known))
     what = "several versions" if found else "no version"
     begin = f" that begins with {version}" if version else ""
     raise UsageError(

@@ -195,16 +195,18 @@ def new_log_consumer(
     *,
     committed: bool = True,
     group: str = "unused",
+    waiting: int = 1,
 ) -> WatchedConsumer:
     """Return a consumer to be assigned by hand; it never joins a group and commits nothing.
 
-    `group` is only needed by who asks for that group's offsets.
+    `group` is only needed by who asks for that group's offsets.  While `waiting` records wait to be
+    taken, no more are fetched.
     """
     shares = memory_shares(environment)
     return WatchedConsumer(
         {
             **client_settings(environment, health),
-            **_consumer_settings(1, shares.fetch_bytes),
+            **_consumer_settings(waiting, shares.fetch_bytes),
             "group.id": environment.group(group),
             "isolation.level": "read_committed" if committed else "read_uncommitted",
         }

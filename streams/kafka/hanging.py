@@ -17,6 +17,12 @@ HANGS_AFTER_S = 20.0
 # An answer that is older says nothing about the present one: the broker may have been away.
 ASKED_AGAIN_WITHIN_S = 15.0
 
+# What to do about one.
+WAY_OUT = (
+    "the next commit of the worker that wrote it ends it; for a worker that comes back no more,"
+    " `feedmill topics abort-hanging` does"
+)
+
 
 class HeldBack(Generic[T]):
     """For how long transactions have held something back, by what the broker answered."""
@@ -41,9 +47,3 @@ class HeldBack(Generic[T]):
         """Return what the broker said so of, and nothing since so many seconds."""
         before = time.monotonic() - seconds
         return [what for what, (_, last) in self._since.items() if last <= before]
-
-
-def way_out(kafka: str) -> str:
-    """What to do about a transaction that does not end."""
-    tool = f"kafka-transactions --bootstrap-server {kafka}"
-    return f"`{tool} find-hanging` lists it, and `abort` ends it"

@@ -22,7 +22,7 @@ from confluent_kafka import TopicPartition as KafkaPartition
 from feedmill.streams.kafka.batches import RecordBatch, TopicPartition
 from feedmill.streams.kafka.client import discard, new_log_consumer
 from feedmill.streams.kafka.connection import Connection
-from feedmill.streams.kafka.hanging import HeldBack, way_out
+from feedmill.streams.kafka.hanging import WAY_OUT, HeldBack
 from feedmill.streams.kafka.messages import (
     NOTHING,
     Fetched,
@@ -38,6 +38,8 @@ log = logging.getLogger(__name__)
 BEGINNING = OFFSET_BEGINNING
 END = OFFSET_END
 MOST_BYTES = 4 * 1024 * 1024
+# So many records of those that workers write may wait: none is large.
+WAITING = 500
 # A client that is not polled keeps its reports for ever; one without partitions has few of them.
 _UNUSED_EVERY_S = 0.5
 # How often it is asked whether a transaction still holds a restore back.
@@ -49,7 +51,8 @@ class LogConsumer:
 
     `read` is to be called until `restored` says so of a partition, and after that for ever.
     `name` stands in logs and reasons.  `past_hanging` are topics whose records do no harm if they
-    are aborted after they were read.
+    are aborted after they were read.  While `waiting` records wait to be read, no more are fetched:
+    more than one only where none is large.
     """
 
     def __init__(
@@ -59,6 +62,7 @@ class LogConsumer:
         *,
         live: bool = False,
         past_hanging: Collection[str] = (),
+        waiting: int = 1,
     ) -> None:
         self.name = name
         self.stopped: dict[TopicPartition, str] = {}
@@ -66,7 +70,7 @@ class LogConsumer:
         self._environment = environment
         self._health = health
         self._offsets, self._headers = connection.offsets, connection.headers
-        self._new_consumer = partial(new_log_consumer, environment, health)
+        self._new_consumer = partial(new_log_consumer, environment, health, waiting=waiting)
         self._restoring = self._new_consumer()
         self._follows, self._past_hanging = live, frozenset(past_hanging)
         self._live = self._new_consumer(committed=False) if live else None
@@ -296,11 +300,11 @@ class LogConsumer:
             self._held.forget(source)
             log.error(
                 "%s[%d] is held back at offset %d by a transaction that does not end: what stands"
-                " behind it is read, too. %s",
+                " behind it is read, too; %s",
                 self._environment.topic(source.topic),
                 source.partition,
                 self._positions[source],
-                way_out(self._environment.kafka),
+                WAY_OUT,
             )
 
     def _judge(self, source: TopicPartition | None, error: KafkaError) -> None:

@@ -25,7 +25,7 @@ from feedmill.streams.kafka.client import (
     client_settings,
     new_log_consumer,
 )
-from feedmill.streams.kafka.hanging import HeldBack, way_out
+from feedmill.streams.kafka.hanging import WAY_OUT, HeldBack
 from feedmill.streams.settings.environment import Environment
 
 log = logging.getLogger(__name__)
@@ -208,9 +208,9 @@ class Offsets:
                 raise
             log.error(
                 "offsets of the group %s are held back by a transaction that does not end: going on"
-                " from those that are committed. %s",
+                " from those that are committed; %s",
                 self._environment.group(group),
-                way_out(self._environment.kafka),
+                WAY_OUT,
             )
         else:
             self._unstable.forget(group)

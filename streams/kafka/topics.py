@@ -20,6 +20,8 @@ from feedmill.events.errors import UsageError
 from feedmill.streams.kafka.topic_table import MAX_PARTITIONS, TopicSpec, topic_table
 
 _TOPIC_EXISTS = 36
+# kafka-python waits for half a minute by default, which is long for a wrong address.
+_CONNECT_MS = 10_000
 _SETTINGS_TIMEOUT_S = 10.0
 _SERVED_TIMEOUT_S = 10.0
 
@@ -133,17 +135,19 @@ def describe(
 def open_admin(bootstrap: str, client: Mapping[str, Any]) -> Iterator[KafkaAdminClient]:
     """Give an admin client; what Kafka refuses within the block becomes a `UsageError`."""
     try:
-        # kafka-python waits for half a minute by default, which is long for a wrong address.
-        settings = {"bootstrap_timeout_ms": 10_000, **client}
+        settings = {"bootstrap_timeout_ms": _CONNECT_MS, **client}
         admin = KafkaAdminClient(bootstrap_servers=bootstrap.split(","), **settings)
         try:
             yield admin
         finally:
             admin.close()
     except kafka.errors.KafkaError as error:
+        # The client's own text lists its attempts; the address is in the message already.
+        is_away = isinstance(error, kafka.errors.KafkaTimeoutError)
+        reason = "cannot connect" if is_away else str(error) or type(error).__name__
         raise UsageError(
-            f"Kafka at {bootstrap}: {str(error) or type(error).__name__}; start it, or correct the"
-            " address (FEEDMILL_KAFKA) or the credentials (FEEDMILL_KAFKA_SASL_…)"
+            f"Kafka at {bootstrap}: {reason}; start it (`feedmill local up` starts a local one), or"
+            " correct --kafka, FEEDMILL_KAFKA or the credentials (FEEDMILL_KAFKA_SASL_…)"
         ) from error
 
 

@@ -16,14 +16,14 @@ from typing import Any
 
 from feedmill.events.decode import decoder_of
 from feedmill.events.decode_many import decode_posts, decode_signals
-from feedmill.events.signal import SignalNames
+from feedmill.events.signal import BUILT_IN_OBJECTIVES, SignalNames
 from feedmill.rankers.combiner.batches import take_signals
 from feedmill.rankers.combiner.combiner import always
 from feedmill.rankers.combiner.view import PostView
 from feedmill.streams.kafka.assignment import AssignmentChange
 from feedmill.streams.kafka.batches import RecordBatch, TopicPartition, columns_of
 from feedmill.streams.kafka.connection import Connection
-from feedmill.streams.kafka.log_consumer import BEGINNING, LogConsumer
+from feedmill.streams.kafka.log_consumer import BEGINNING, WAITING, LogConsumer
 from feedmill.streams.kafka.validation import (
     DecodeMany,
     RejectedRecord,
@@ -83,13 +83,20 @@ class CombinerLogs:
         self._made_here = frozenset(made_here)
         self._partitions = partitions
         signals = [SIGNALS + name for name in names.all]
-        self._log = LogConsumer(
+        self._log = LogConsumer(connection, "the combiner's logs", live=True, past_hanging=signals)
+        # Of what workers write more may wait: no record of theirs is large.
+        self._of_workers = frozenset(
+            SIGNALS + name for name in (*names.filters, *BUILT_IN_OBJECTIVES)
+        )
+        self._worker_log = LogConsumer(
             connection,
-            "the combiner's logs",
+            "signals of workers",
             live=True,
-            past_hanging=signals,
+            past_hanging=self._of_workers,
+            waiting=WAITING,
         )
         self._overrides = LogConsumer(connection, OVERRIDES, live=True)
+        self._logs = (self._log, self._worker_log, self._overrides)
         inputs = (POSTS, OVERRIDES, *signals)
         self._decoders = {
             topic: decode for topic in inputs if (decode := decoder_of(topic, names)) is not None
@@ -112,22 +119,26 @@ class CombinerLogs:
 
     def ready_reason(self) -> str:
         """Say what is still to be read; "" if nothing is."""
-        reason = self._log.ready_reason() or self._overrides.ready_reason()
+        reason = next(filter(None, (one.ready_reason() for one in self._logs)), "")
         return reason or ("reading posts before signals" if self._after_posts else "")
 
     def lag(self) -> int:
         """Return how many records lie ahead."""
-        return self._log.lag() + self._overrides.lag()
+        return sum(one.lag() for one in self._logs)
 
     def assigned(self, change: AssignmentChange) -> None:
         """Read what came with an assignment to its end; then leave it to the worker's own steps."""
         made = set(self._own(change.owned))
-        positions = {**self._log.positions(), **self._after_posts}
+        positions = {
+            **self._log.positions(),
+            **self._worker_log.positions(),
+            **self._after_posts,
+        }
         again = {at: positions.get(at, BEGINNING) for at in self._everything - made}
         once = {at: positions.get(at, BEGINNING) for at in self._own(change.gained)}
         # What others wrote must be read as of now before anything is ranked as the owner.
         moving = {**again, **once}
-        self._log.drop(moving)
+        self._drop(moving)
         self._add(moving)
         self._overrides.restore_again()
         self._leaving = (self._leaving | set(once)) & made
@@ -151,6 +162,8 @@ class CombinerLogs:
         share = _SIGNALS_A_POST if self._after_posts else 1
         most = max(1, most // share)
         count += self._read(self._log, most, _SLICE_RECORDS // share, has_time, rejected)
+        if not self._after_posts:
+            count += self._read(self._worker_log, most, _SLICE_RECORDS, has_time, rejected)
         self._follow_posts()
         self._leave()
         self._look_whether_restored()
@@ -175,11 +188,11 @@ class CombinerLogs:
         return count
 
     def close(self) -> None:
-        self._log.close()
-        self._overrides.close()
+        for one in self._logs:
+            one.close()
 
     def _look_whether_restored(self) -> None:
-        is_read = self._log.all_restored() and self._overrides.all_restored()
+        is_read = all(one.all_restored() for one in self._logs)
         self.is_restored = is_read and not self._after_posts
 
     def _own(self, partitions: Iterable[int]) -> Iterable[TopicPartition]:
@@ -201,14 +214,22 @@ class CombinerLogs:
             return
         self._posts_first = {at for at in self._posts_first if not self._log.restored(at)}
         if not self._posts_first:
-            self._log.add(self._after_posts)
-            self._after_posts = {}
+            starts, self._after_posts = self._after_posts, {}
+            of_workers = {at: n for at, n in starts.items() if at.topic in self._of_workers}
+            self._worker_log.add(of_workers)
+            self._log.add({at: n for at, n in starts.items() if at not in of_workers})
 
     def _leave(self) -> None:
-        done = {at for at in self._leaving if self._log.restored(at)}
+        done = {
+            at for at in self._leaving if self._log.restored(at) or self._worker_log.restored(at)
+        }
         if done:
-            self._log.drop(done)
+            self._drop(done)
             self._leaving -= done
+
+    def _drop(self, sources: Collection[TopicPartition]) -> None:
+        self._log.drop(sources)
+        self._worker_log.drop(sources)
 
     def _take_all(self, batches: Iterable[RecordBatch], rejected: list[RejectedRecord]) -> int:
         """Take batches, add what is refused, and return how many records they had."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from feedmill.events.decode import decode_engagement
 from feedmill.streams.kafka.batches import RecordBatch, TopicPartition
 from feedmill.streams.kafka.connection import Connection
-from feedmill.streams.kafka.log_consumer import BEGINNING, LogConsumer
+from feedmill.streams.kafka.log_consumer import BEGINNING, WAITING, LogConsumer
 from feedmill.streams.kafka.topic_table import DAY_MS
 from feedmill.streams.kafka.validation import validate_batch
 from feedmill.streams.stages.partition_state import PartitionState
@@ -41,7 +41,9 @@ class EngagementRestore:
     def __init__(self, connection: Connection, partitions: int) -> None:
         self._count = partitions
         # Counts say through which engagement they go: none is counted twice, however that ends.
-        self._counters = LogConsumer(connection, "counters", past_hanging=["counters"])
+        self._counters = LogConsumer(
+            connection, "counters", past_hanging=["counters"], waiting=WAITING
+        )
         self._events = LogConsumer(connection, "recent engagements")
         self._partitions: dict[int, _Restoring] = {}
         self._trouble = ""

@@ -10,7 +10,7 @@ from builders.contract_score import truth_of
 from builders.golden_log import ONE_PARTITION, PARTITIONS, Round
 from builders.golden_recording import Recording, summary
 from builders.golden_records import generated
-from builders.golden_redis import RedisModel
+from builders.golden_redis import ShownRedis
 from builders.golden_stages import Brittle, EngagementFlow, FilterFlow, ModelFlow, Takes, Written
 from builders.records import StoredRecord
 from feedmill.events.decode import (
@@ -70,7 +70,7 @@ class Flow:
         self.recording = Recording()
         self.settings = Settings(NAMES)
         self.combiner = Combiner(NAMES, self.settings)
-        self.redis = RedisModel()
+        self.redis = ShownRedis()
         spam, nsfw, misinformation = (load_filter(name) for name in NAMES.gates[:3])
         self.filters = [
             FilterFlow("spam", spam, NAMES, remembers=True),

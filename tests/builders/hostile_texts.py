@@ -14,6 +14,16 @@ from string import ascii_lowercase
 
 from feedmill.events.limits import MAX_TEXT_CHARACTERS
 
+# Which the shipped filter knows; written for tests.
+SPAM = (
+    "Subscribe to my channel for free gift cards and check out my new video",
+    "Congratulations, you have won a cash prize! Call now to claim your reward",
+    "Make extra money from home, earn free cash every week, sign up now at my website",
+    "Please check out my new song and subscribe to my channel, thank you",
+    "Your mobile number was selected for a free prize, text WIN to claim now",
+    "Get free followers and likes instantly, click the link and join us today",
+)
+
 _EVERYDAY = Path(__file__).parents[1] / "filters" / "everyday.txt"
 _CYRILLIC_ALIKE = str.maketrans(
     "aeopcxyisjhd", "\u0430\u0435\u043e\u0440\u0441\u0445\u0443\u0456\u0455\u0458\u04bb\u0501"

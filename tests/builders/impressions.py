@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from builders.training_data import WORDS
@@ -49,3 +51,10 @@ def planted_impressions(count: int, users: int, seed: int, likes: float = 0.0) -
     weights = np.ones(len(versions))
     counts = (before[0], before[1])
     return Impressions(posts, versions, at_ms, weights, *counts, reactions, author_keys(posts))
+
+
+def impressions_in_turn(count: int, users: int, seed: int) -> Impressions:
+    """Each post is shown to all users within the second after it was created."""
+    rows = planted_impressions(count, users, seed)
+    user = np.arange(len(rows)) // count
+    return replace(rows, at_ms=START_MS + 1000 * rows.versions + 10 * user)

@@ -55,7 +55,7 @@ class Mistake(NamedTuple):
 SCORE = ("score spam sample/posts.jsonl",)
 GOOD = "sample/labelled.csv,text=body,label=kind,positive=junk,group=author"
 TRAIN = (f"train spam --data {GOOD} --no-snapshot --out made --day 2026-01-01",)
-LIST = "--filter spam --name bad --verdict hide --source me --date 2026-01-01"
+LIST = "--filter spam --name bad --verdict hide --source me --date 2026-01-01 --out made"
 
 
 def _again(store: str) -> tuple[str, str]:
@@ -64,7 +64,18 @@ def _again(store: str) -> tuple[str, str]:
     return train, f"score spam post.jsonl --model {store}"
 
 
-BUILD = (f"lists build sample/domains.txt {LIST} --licence mine --kind domains --out made",)
+NO_STORE = LIST.removesuffix(" --out made")
+
+
+def _unwritable(folder: str, line: str, instead: tuple[str, ...]) -> tuple[Mistake, Mistake]:
+    """What happens where a command writes, and cannot."""
+    return (
+        Mistake(folder, line, instead, {}, errno.EACCES),
+        Mistake("a full disk", line, instead, {}, errno.ENOSPC),
+    )
+
+
+BUILD = (f"lists build sample/domains.txt {LIST} --licence mine --kind domains",)
 
 FILES = (
     Mistake("a model misspelt", "score spma sample/posts.jsonl", SCORE),
@@ -92,10 +103,7 @@ FILES = (
         "labels sample spam post.jsonl --count 0",
         ("labels sample spam post.jsonl --count 1",),
     ),
-    Mistake(
-        "a folder that one may not write to", "sample made", ("sample made",), {}, errno.EACCES
-    ),
-    Mistake("a full disk", "sample made", ("sample made",), {}, errno.ENOSPC),
+    *_unwritable("a folder that one may not write to", "sample made", ("sample made",)),
 )
 
 TRAINING = (
@@ -119,6 +127,7 @@ TRAINING = (
     ),
     Mistake("an option misspelt", "train spam --data sample/labelled.csv,lable=kind", TRAIN),
     Mistake("a spreadsheet", "train spam --data sheet.xlsx", TRAIN),
+    Mistake("a header without rows", "train spam --data header.csv", TRAIN),
     Mistake("a bad row", "train spam --data badrow.csv", TRAIN),
     Mistake("too few rows", "train spam --data few.csv", TRAIN),
     Mistake(
@@ -129,17 +138,13 @@ TRAINING = (
     Mistake("a store that is a file", f"train spam --data {GOOD} --out post.jsonl", TRAIN),
     Mistake("a base that is not there", f"train spam --data {GOOD} --base nowhere", TRAIN),
     Mistake("a time without labels", f"train spam --data {GOOD} --since 2026-01-01", TRAIN),
+    Mistake("a time to come", "train spam --from-labels --since 2100-01-01", TRAIN),
     Mistake("a file twice", f"train spam --data {GOOD} --data {GOOD}", TRAIN),
     Mistake("posts for a ranker", "train engagement --data sample/labelled.csv", TRAIN),
-    Mistake(
+    *_unwritable(
         "a store that one may not write to",
         f"train spam --data {GOOD} --no-snapshot --out made",
         TRAIN,
-        {},
-        errno.EACCES,
-    ),
-    Mistake(
-        "a full disk", f"train spam --data {GOOD} --no-snapshot --out made", TRAIN, {}, errno.ENOSPC
     ),
     Mistake("no model to evaluate", "evaluate", (f"evaluate spam --data {GOOD} --looks looks",)),
     Mistake(
@@ -164,6 +169,28 @@ STORES = (
     ),
     Mistake(
         "an empty list", f"lists build empty.jsonl {LIST} --licence mine --kind domains", BUILD
+    ),
+    Mistake(
+        "a photo for a list", f"lists build photo.jpg {LIST} --licence mine --kind domains", BUILD
+    ),
+    Mistake(
+        "domains for hashes",
+        f"lists build sample/domains.txt {LIST} --licence mine --kind media",
+        BUILD,
+    ),
+    Mistake(
+        "a list in no store",
+        f"lists build sample/domains.txt {NO_STORE} --licence mine --kind domains",
+        BUILD,
+    ),
+    Mistake(
+        "a list that the store lacks",
+        "lists release spam worse",
+        (
+            f"lists build sample/domains.txt {LIST.replace('bad', 'worse')} --licence mine --kind"
+            " domains",
+        ),
+        {"FEEDMILL_MODELS": "made"},
     ),
     Mistake(
         "a kind that no list has",
@@ -202,6 +229,10 @@ GET = ("config get weights",)
 SERVERS = (
     Mistake("Kafka away", f"config get --kafka {NO_KAFKA}", GET),
     Mistake("Redis away", f"feed global --redis {NO_REDIS}", ("feed global",)),
+    Mistake("a user that Redis does not know", "feed global --redis {login}", ("feed global",)),
+    Mistake("a database that Redis has not", "feed global --redis {beyond}", ("feed global",)),
+    Mistake("an address without a port", "config get --kafka broker", GET),
+    Mistake("a prefix with a blank", "config get --prefix 'a b'", GET),
     Mistake("topics that nobody made", "config get --prefix {prefix}other.",
             ("topics create --prefix {prefix}other. --partitions 1",
              "config get --prefix {prefix}other.")),
@@ -211,6 +242,29 @@ SERVERS = (
             ("config set weights alpha=0.2 beta=0.8 --timeout 0",)),
     Mistake("a weight that is a word", "config set weights alpha=much beta=0.8",
             ("config set weights alpha=0.3 beta=0.8 --timeout 0",)),
+    Mistake("a weight below zero", "config set weights alpha=-0.5 beta=0.8",
+            ("config set weights alpha=0.5 beta=0.8 --timeout 0",)),
+    Mistake("a weight that is no number", "config set weights alpha=nan beta=0.8",
+            ("config set weights alpha=0.2 beta=0.8 --timeout 0",)),
+    Mistake("weights that are all zero", "config set weights alpha=0 beta=0",
+            ("config set weights alpha=0 beta=1 --timeout 0",)),
+    Mistake("a half-life of nothing", "config set weights half_life_hours=0",
+            ("config set weights half_life_hours=12 --timeout 0",)),
+    Mistake("a threshold that is a word", "config set gates spam.hide_at=high",
+            ("config set gates spam.hide_at=0.8 --timeout 0",)),
+    Mistake("a wrong type in JSON", "config set gates '{{\"spam\": {{\"hide_at\": \"high\"}}}}'",
+            ("config set gates '{{\"spam\": {{\"hide_at\": 0.8}}}}' --timeout 0",)),
+    Mistake("a number for a gate", "config set gates spam=0.8",
+            ("config set gates spam.hide_at=0.8 --timeout 0",)),
+    Mistake("a file's name for its content", "config set gates gates.json",
+            ("config set gates '{{\"spam\": {{\"hide_at\": 0.8}}}}' --timeout 0",)),
+    Mistake("JSON that breaks off", "config set rules/spam '{{\"a\": {{\"phrases\": [\"x\"]'",
+            ("config set rules/spam 'a.phrases=[\"x\"]' a.verdict=hide --timeout 0",)),
+    Mistake("a rule without a verdict", "config set rules/spam 'b.phrases=[\"x\"]'",
+            ("config set rules/spam 'b.phrases=[\"x\"]' b.verdict=demote --timeout 0",)),
+    Mistake("rules of no filter", "config set rules/spma 'a.phrases=[\"x\"]' a.verdict=hide",
+            ("config get rules/spam",)),
+    Mistake("the history of no setting", "config history weigths", ("config history weights",)),
     Mistake("a percentage for a threshold", "config set gates spam.hide_at=80",
             ("config set gates spam.hide_at=0.8 --timeout 0",)),
     Mistake("a gate misspelt", "config set gates spma.hide_at=0.8",
@@ -222,6 +276,11 @@ SERVERS = (
             ("config history feeds/yours",)),
     Mistake("a pattern that is none", "config set rules/spam 'a.patterns=[\"(\"]' a.verdict=hide",
             ("config set rules/spam 'a.patterns=[\"[(]\"]' a.verdict=hide --timeout 0",)),
+    Mistake("an override of nobody", "override hide author:", ("override list",)),
+    Mistake("overrides of a post without its kind", "override list p1",
+            ("override list post:p1",)),
+    Mistake("an end that is a day", "override demote author:ann --expires 2020-01-01",
+            ("override demote author:ann --expires 30d --timeout 0",)),
     Mistake("a post without its kind", "override hide p1",
             ("override hide post:p1 --timeout 0",)),
     Mistake("a duration without a unit", "override demote author:ann --expires 7",
@@ -229,10 +288,15 @@ SERVERS = (
     Mistake("a gate that is none", "override allow post:p1 --gate quality",
             ("override allow post:p1 --gate spam --timeout 0",)),
     Mistake("a feed misspelt", "feed globla", ("feed global",)),
+    Mistake("a feed misspelt, to explain", "explain p1 --feed globla", ("explain p1",)),
     Mistake("a post that nobody sent", "explain p9", ("explain p1",)),
     Mistake("a version that no store has", "models release spam ffffff", ("models list spam",)),
     Mistake("nothing was released", "models rollback spam", ("models list spam",)),
     Mistake("a letter that is not there", "dead-letters show 17", ("dead-letters list",)),
+    Mistake("a topic misspelt", "dead-letters list --topic post",
+            ("dead-letters list --topic posts",)),
+    Mistake("labels that nobody gave", "train spam --from-labels",
+            ("labels sample spam post.jsonl --count 1",)),
     Mistake("a partition without a number", "topics reset posts",
             ("topics reset posts:1 --dry-run",)),
     Mistake("a partition that is not there", "topics reset posts:7",
@@ -268,12 +332,15 @@ def make_folder(folder: Path) -> None:
         "misspelt.jsonl": line.replace("author_id", "autor_id"),
         "array.json": json.dumps([POST, POST]),
         "empty.jsonl": "",
+        "header.csv": "text,label",
+        "gates.json": '{"spam": {"hide_at": 0.8}}',
         "badrow.csv": "text,label\nhello,0\nbuy now,seven\n",
         "few.csv": "text,label\n" + "".join(f"word{'x' * i} here,{i % 2}\n" for i in range(12)),
         "bad-domains.txt": "good.example\nhttps://bad.example/path\n",
     }
     for name, text in texts.items():
         (folder / name).write_text(f"{text}\n" if text else "")
+    (folder / "photo.jpg").write_bytes(b"\xff\xd8\xff\xe0\n\xfe\n")
     (folder / "sheet.xlsx").write_bytes(b"PK\x03\x04")
     (folder / "utf16.jsonl").write_bytes(line.encode("utf-16"))
     (folder / "cut.jsonl.gz").write_bytes(gzip.compress(line.encode() * 100)[:-20])

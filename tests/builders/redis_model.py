@@ -16,7 +16,7 @@ class RedisModel:
     def __init__(self) -> None:
         self.feeds: dict[str, dict[str, float]] = {}
         self.info: dict[str, dict[str, Any]] = {}
-        self.hashes: dict[str, dict[str, str | bytes]] = {}
+        self.hashes: dict[str, dict[str, str]] = {}
         self.expires: dict[str, int] = {}
 
     def take(
@@ -31,6 +31,7 @@ class RedisModel:
             self._take_feed(feed)
         for name in removed_feeds:
             self.feeds.pop(name, None)
+            self.info.pop(name, None)
 
     def _take_signals(self, change: SignalsChange) -> None:
         if not change.fields:
@@ -38,7 +39,8 @@ class RedisModel:
             return
         assert change.whole or change.post_id in self.hashes
         held = {} if change.whole else self.hashes[change.post_id]
-        held.update(change.fields)
+        for name, value in change.fields.items():
+            held[name] = value.decode() if isinstance(value, bytes) else value
         self.hashes[change.post_id] = {name: value for name, value in held.items() if value}
         self.expires[change.post_id] = change.expires_at_ms
 
@@ -49,6 +51,9 @@ class RedisModel:
         held.update(change.entries)
         self.feeds[change.feed] = held
         assert change.size == len(held)
+        self._take_info(change)
+
+    def _take_info(self, change: FeedChange) -> None:
         if change.whole:
             info = {"weights": change.weights.as_dict(), "gates": dict(change.gates)}
             self.info[change.feed] = json.loads(json.dumps(info, default=_fields))
@@ -59,11 +64,7 @@ class RedisModel:
         return sorted(entries, key=lambda one: (one[1], one[0].encode()), reverse=True)
 
     def fields(self, post_id: str) -> dict[str, Any]:
-        texts = {
-            name: value.decode() if isinstance(value, bytes) else value
-            for name, value in self.hashes[post_id].items()
-        }
-        found = truth_of(texts)
+        found = truth_of(self.hashes[post_id])
         if "override" in found:
             first = found["override"]
             shown = [first, *first.pop("others", [])]

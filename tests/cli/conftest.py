@@ -13,12 +13,21 @@ from builders.written_redis import WrittenRedis
 from feedmill.cli import progress
 from feedmill.cli.main import main
 from feedmill.deploy.local import StackAddress
+from feedmill.streams.kafka import dead_letter_log, topic_reader, topics
 
 
 @pytest.fixture(autouse=True)
 def _no_lines_of_progress(monkeypatch: pytest.MonkeyPatch) -> None:
     """Long work tells nothing in between: on a slow machine it would stand among the output."""
     monkeypatch.setattr(progress, "LINE_EVERY_S", 3_600.0)
+
+
+@pytest.fixture
+def _connects_at_once_or_never(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Kafka that is away is given up soon."""
+    monkeypatch.setattr(topic_reader, "_CONNECT_MS", 300)
+    monkeypatch.setattr(topics, "_CONNECT_MS", 300)
+    monkeypatch.setattr(dead_letter_log, "CONNECT_S", 0.3)
 
 
 @pytest.fixture

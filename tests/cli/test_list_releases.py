@@ -91,8 +91,9 @@ def test_a_list_is_released_rolled_back_and_withdrawn(
     ("line", "reason"),
     [
         ("release spam bad", "several versions"),
-        ("release spam none", "no version of the list `spam/none`"),
-        ("release nsfw bad", "there are: none"),
+        ("release spam none", "no list `spam/none` in "),
+        ("release nsfw bad", "there are: spam/bad"),
+        ("release spam bad ffffff", "no version of the list `spam/bad` that begins with ffffff"),
         ("withdraw spam bad", "is not in force"),
         ("rollback spam bad", "was never released"),
     ],

@@ -75,7 +75,7 @@ WRONG_LINES = {
     "topics": (
         *("", "delete", "create --partitions 0", "create --replicas 0", "describe --kafka x"),
         *("reset posts", "reset posts:first --dry-run", "reset posts:1 --to middle"),
-        f"reset {NO_KAFKA}",
+        *(f"reset {NO_KAFKA}", "abort-hanging posts"),
     ),
     "local": (
         *("", "restart", "status --folder nowhere", "up --kafka-port 70000"),
@@ -192,7 +192,7 @@ def printed_by(line: str, folder: Path) -> str:
     return f"$ feedmill {line}".rstrip() + f"\n{body}    exit {result.exit_code}\n"
 
 
-@pytest.mark.usefixtures("_empty_environment")
+@pytest.mark.usefixtures("_empty_environment", "_connects_at_once_or_never")
 @pytest.mark.parametrize("name", COMMANDS)
 def test_wrong_use_is_explained(name: str, golden: Golden, tmp_path: Path) -> None:
     blocks = [printed_by(f"{name} {line}".strip(), tmp_path) for line in WRONG_LINES[name]]

@@ -138,7 +138,13 @@ def test_mistakes_with_servers_are_explained_and_their_ways_out_work(
     writer.signals("p1", {"quality": 0.5, "spam": 0.1})
     writer.feed("global", {"p1": 1.0})
     gone: set[str] = set()
-    blocks = [told(one, monkeypatch, gone, prefix=prefix) for one in THEMES["servers"]]
+    address = stack.redis.removeprefix("redis://").removesuffix("/0")
+    names = {
+        "prefix": prefix,
+        "login": f"redis://me:secret@{address}/0",
+        "beyond": f"redis://{address}/99",
+    }
+    blocks = [told(one, monkeypatch, gone, **names) for one in THEMES["servers"]]
     writer.close()
-    hidden = {"prefix": prefix, "kafka": stack.kafka, "redis": stack.redis}
+    hidden = {"prefix": prefix, "kafka": stack.kafka, "redis": address}
     golden.check("mistakes/servers.txt", checked("\n".join(blocks), folder, **hidden))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import gzip
 import json
 import re
 from pathlib import Path
@@ -162,23 +161,6 @@ def test_what_cannot_be_done_is_refused_in_one_line(words: str, reason: str) -> 
 @pytest.mark.parametrize("words", ["train nothing", "evaluate nothing", "train spam --colour red"])
 def test_wrong_use_ends_with_2(words: str) -> None:
     assert run(*words.split()).exit_code == 2
-
-
-def test_a_file_that_this_project_has_too_is_evaluated_as_anybodys(files: Path) -> None:
-    rows = [
-        *zip(sentences(60, 5, "BUY now!!"), "1" * 60, strict=True),
-        *zip(sentences(60, 6), "0" * 60, strict=True),
-    ]
-    with gzip.open("spam_sms_uci.csv.gz", "wt", newline="") as file:
-        csv.writer(file).writerows([("text", "label"), *rows])
-    look = ("--look", "first")
-    done = run("evaluate", "spam", "--data", "spam_sms_uci.csv.gz", "--ordinary", PLAIN, *look)
-    assert done.exit_code == 0, done.output
-    assert "| spam_sms_uci |" in done.stdout
-    assert "| spam_sms_uci | length: to 100 |" in done.stdout
-    assert "version 0.1" not in done.stdout
-    assert "these have more hidden" not in done.stdout
-    assert "No community, page, author or host is known that has" in done.stdout
 
 
 def test_training_says_which_ordinary_rows_it_does_not_use(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from builders.events import NOW_MS
-from builders.impressions import planted_impressions
+from builders.impressions import impressions_in_turn, planted_impressions
 from builders.training_data import sentences
 from feedmill.cli import label_topics
 from feedmill.cli.main import main
@@ -18,6 +19,7 @@ from feedmill.events.decode import encode
 from feedmill.events.label import Label
 from feedmill.events.post import Post
 from feedmill.models.artifact import read_card
+from feedmill.rankers.spec import STORE
 from feedmill.streams.kafka.topic_reader import TopicRecord
 from feedmill.streams.settings.environment import Environment
 from feedmill.training.datasets.impression_snapshots import save_impressions
@@ -48,12 +50,24 @@ def rated(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(label_topics, "read_all", read_all)
 
 
+def own_and_shipped(done: Result, figure: str) -> tuple[float, float]:
+    """What a line of the figures says of the new version and of the shipped one."""
+    line = next(line for line in done.stdout.splitlines() if figure in line)
+    own, shipped = line.split()[-2:]
+    return float(own), float(shipped)
+
+
 @pytest.mark.usefixtures("rated")
 def test_quality_learns_the_mean_of_each_posts_labels(tmp_path: Path) -> None:
     done = train("quality", "--from-topics", "--out", str(tmp_path))
     assert done.exit_code == 0, done.output
     card = read_card(tmp_path, "quality")
     assert card.command == "feedmill train quality --from-topics"
+    order, shipped_order = own_and_shipped(done, "rank correlation with the labels")
+    assert order == pytest.approx(card.metrics["labels.unseen.order"], abs=1e-4)
+    assert order > 0.8 > shipped_order
+    error, shipped_error = own_and_shipped(done, "mean distance from the labels")
+    assert error < 0.15 < shipped_error
     posts = tmp_path / "posts.jsonl"
     (text,) = sentences(1, 9)
     new = [Post(f"n{i}", "a", NOW_MS, f"{text} {'thanks' if i else 'again'}") for i in range(2)]
@@ -77,6 +91,23 @@ def test_a_snapshot_trains_the_same_model_again(tmp_path: Path) -> None:
     first, second = (json.loads(train(*words, str(tmp_path / name)).output) for name in "ab")
     assert first["sha256"] == second["sha256"]
     assert first["command"] == f"feedmill train engagement --data {snapshot.name}"
+    # All were shown after the last was posted, so none came later.
+    said = train("engagement", "--data", str(snapshot), "--out", str(tmp_path / "c")).stdout
+    assert re.search(r"not measured beside the shipped \w{12}: too few impressions: expected", said)
+
+
+def test_engagement_is_measured_on_later_posts_beside_the_shipped_one(tmp_path: Path) -> None:
+    kept = save_impressions(tmp_path, impressions_in_turn(400, 30, seed=1))
+    snapshot = tmp_path / name_of(kept.sha256)
+    said = train("engagement", "--data", str(snapshot), "--out", str(tmp_path / "own")).stdout
+    assert "on 2,400 of 80 posts that were created later" in said
+    shipped = read_card(STORE, "engagement").version
+    auc = {
+        name: float(re.findall(rf"\n{name} +([.0-9]+) ", said)[0])
+        for name in ("trained alike", f"shipped {shipped}", "constant")
+    }
+    assert auc["trained alike"] > max(0.6, auc[f"shipped {shipped}"])
+    assert auc["constant"] == 0.5
 
 
 @pytest.mark.parametrize(

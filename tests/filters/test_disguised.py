@@ -10,16 +10,9 @@ import numpy.typing as npt
 import pytest
 
 from builders.events import posts_of
+from builders.hostile_texts import SPAM
 from feedmill.filters.registry import load
 
-SPAM = (
-    "Subscribe to my channel for free gift cards and check out my new video",
-    "Congratulations, you have won a cash prize! Call now to claim your reward",
-    "Make extra money from home, earn free cash every week, sign up now at my website",
-    "Please check out my new song and subscribe to my channel, thank you",
-    "Your mobile number was selected for a free prize, text WIN to claim now",
-    "Get free followers and likes instantly, click the link and join us today",
-)
 _LEET = {"a": "4@", "e": "3", "i": "1!", "o": "0", "s": "5$", "t": "7"}
 _CYRILLIC = dict(zip("aeopcxyi", "аеорсхуі", strict=True))  # noqa: RUF001 - meant
 

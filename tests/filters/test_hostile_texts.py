@@ -7,7 +7,7 @@ import random
 import pytest
 
 from builders.events import post
-from builders.hostile_texts import hostile_texts, ordinary_text
+from builders.hostile_texts import SPAM, hostile_texts, ordinary_text
 from builders.lists import post_list
 from feedmill.events.rules import decode_rules
 from feedmill.filters.lists import ListKind, ListSet
@@ -15,14 +15,6 @@ from feedmill.filters.registry import load
 from feedmill.filters.rules import RuleSet
 
 ORDINARY_CHARACTERS, HOSTILE_CHARACTERS, SPAM_CHARACTERS = 15_000, 1_000, 3_900
-SPAM = (
-    "Subscribe to my channel for free gift cards and check out my new video",
-    "Congratulations, you have won a cash prize! Call now to claim your reward",
-    "Make extra money from home, earn free cash every week, sign up now at my website",
-    "Please check out my new song and subscribe to my channel, thank you",
-    "Your mobile number was selected for a free prize, text WIN to claim now",
-    "Get free followers and likes instantly, click the link and join us today",
-)
 HOSTILE = hostile_texts(HOSTILE_CHARACTERS)
 # What the filter gave before hostile texts were read in linear time.  The first two are spelled out
 # to 18 letters a sign, and no text is read further than its longest form.

@@ -99,7 +99,7 @@ def test_wrong_lines_may_be_left_out(tmp_path: Path) -> None:
         "line 5",
         "line 7",
     ]
-    with pytest.raises(UsageError, match="has no entry"):
+    with pytest.raises(UsageError, match="no line is an entry: is it the right file, and"):
         read_entries(written(tmp_path, "no domain\n"), "domains", WrongLines())
     phrases = read_entries(written(tmp_path, "free money\n- ...\n"), "phrases", WrongLines())
     assert len(phrases.digests) == 1

@@ -181,8 +181,11 @@ def test_a_version_is_found_by_its_first_digits(tmp_path: Path) -> None:
     for version, reason in ((None, "several versions"), ("000000", "no version"), ("x", "digits")):
         with pytest.raises(UsageError, match=reason):
             find_list_card(tmp_path, "spam", "bad", version)
-    with pytest.raises(UsageError, match="there are: none"):
+    with pytest.raises(UsageError, match="there are: spam/bad, spam/other"):
         find_list_card(tmp_path, "nsfw", "bad", None)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UsageError, match="`feedmill lists build` makes one"):
+        find_list_card(tmp_path / "empty", "spam", "bad", None)
 
 
 def test_a_card_is_a_file_of_its_own_that_no_model_reads(tmp_path: Path) -> None:

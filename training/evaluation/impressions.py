@@ -15,7 +15,7 @@ import numpy as np
 from feedmill.events.errors import UsageError
 from feedmill.features.authorship import hours_of_day
 from feedmill.features.media import media_kinds
-from feedmill.rankers.engagement import posterior, prior_of
+from feedmill.rankers.engagement import ExpectedClicks, posterior, prior_of
 from feedmill.rankers.impressions import Impressions
 from feedmill.training.arrays import Values
 from feedmill.training.datasets.impression_arms import (
@@ -84,17 +84,25 @@ class Split:
     after: Impressions
 
 
-def evaluate_later_posts(recipe: EngagementRecipe, rows: Impressions) -> LaterPosts:
+def evaluate_later_posts(
+    recipe: EngagementRecipe, rows: Impressions, shipped: ExpectedClicks | None = None
+) -> LaterPosts:
     """Train on the earlier impressions, and measure on those of later posts.
 
-    Raises `UsageError` where either are too few.
+    `shipped` is measured beside it, on the same ones.  Raises `UsageError` where either are too
+    few.
     """
     split = split_by_time(rows)
     check_enough(split.before)
     fitted = fit_impressions(recipe, split.before)
     shown = shown_posts(split.after)
     seen = seen_before(split.after)
-    values = _values(recipe, fitted, split)
+    values = {**_values(recipe, fitted, split)}
+    if shipped is not None:
+        priors = shipped.prior_many(shown.posts)[shown.arms]
+        values[f"shipped {shipped.version}"] = posterior(
+            priors, seen.clicks, seen.impressions, shipped.prior_weight
+        )
     rate = float((seen.rate * seen.rest).sum() / seen.rest.sum())
     smoothed = values["smoothed rate"]
     orders = [

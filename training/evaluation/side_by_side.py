@@ -33,6 +33,8 @@ _TITLES = {
     "fine_demoted": f"fine posts at {DEMOTE_AT:g} (demoted or hidden)",
     "fine_hidden": f"fine posts at {HIDE_AT:g} (hidden)",
     "hidden": f"ordinary posts at {HIDE_AT:g} (hidden)",
+    "order": "rank correlation with the labels",
+    "error": "mean distance from the labels",
     "demoted": f"ordinary posts from {DEMOTE_AT:g} to {HIDE_AT:g} (demoted)",
 }
 _SHOWN = ("auc", "caught_demoted", "caught_hidden", "fine_demoted", "fine_hidden")

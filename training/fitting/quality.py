@@ -35,11 +35,23 @@ class RatedTexts(NamedTuple):
 
 @dataclass(frozen=True)
 class FittedQuality:
-    """The constructs, LightGBM's text or None, and how many rows trained them by data set."""
+    """A fitted quality ranker.
+
+    Attributes
+    ----------
+    constructs, trees
+        What people rated, and LightGBM's text or None.
+    rows
+        How many trained it, by data set.
+    unseen
+        By data set the mean rating of each rated text, before the trees, by models that had not
+        learned its group.
+    """
 
     constructs: tuple[Construct, ...]
     trees: str | None
     rows: dict[str, int]
+    unseen: dict[str, Values]
 
 
 def fit_quality(
@@ -74,7 +86,11 @@ def fit_quality(
             if own in {0, other}:
                 odds[other] = unlearned[other - 1][int(own == other)]
         scored.append((bounded(scores), softmax(odds)))
-    return FittedQuality(constructs, _fit_trees(rows_of, scored, trees), counts)
+    unseen = {
+        texts.posts.source: mean_rating(*of_rows)
+        for texts, of_rows in zip(rated, scored, strict=True)
+    }
+    return FittedQuality(constructs, _fit_trees(rows_of, scored, trees), counts, unseen)
 
 
 def _fit_trees(

@@ -23,6 +23,7 @@ from feedmill.training.card_texts import MODEL_LICENCE
 from feedmill.training.datasets.labelled_posts import LabelledPosts
 from feedmill.training.datasets.ratings import RatedDataset, read_own_ratings
 from feedmill.training.datasets.snapshots import SnapshotSource, save_snapshot
+from feedmill.training.evaluation.rankers_beside import rating_figures
 from feedmill.training.fitting.ngram_models import SEED
 from feedmill.training.fitting.quality import FittedQuality, RatedTexts, fit_quality
 from feedmill.training.provenance import code_version, library_versions
@@ -92,7 +93,8 @@ def train_on_labels(
         rows = _training_rows(rated)
         uses = [_kept(out, use, some) for use, some in zip(uses, rows, strict=True)]
     card = _card(uses, len(fitted.constructs), sha256_of(content), day)
-    card = msgspec.structs.replace(card, command=command)
+    measured = rating_figures(own, fitted.unseen[own.source])
+    card = msgspec.structs.replace(card, command=command, metrics={**card.metrics, **measured})
     if folder is None:
         card = msgspec.structs.replace(card, summary=_OWN_SUMMARY, weaknesses=[_OWN_LABELS])
     save_artifact(out, card, content)

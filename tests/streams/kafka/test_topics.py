@@ -156,7 +156,8 @@ def test_dead_letters_take_a_record_that_posts_refuses(stack: StackAddress, pref
 
 def test_a_kafka_that_is_away_is_named() -> None:
     with pytest.raises(
-        UsageError, match=r"Kafka at 127\.0\.0\.1:1: .* start it, or correct the address"
+        UsageError,
+        match=r"Kafka at 127\.0\.0\.1:1: cannot connect; start it \(.*, or correct --kafka",
     ):
         describe("127.0.0.1:1", "", (), client={"bootstrap_timeout_ms": 200})
 

@@ -2,11 +2,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import numpy as np
 import pytest
 from msgspec.structs import replace as changed
 
-from builders.impressions import START_MS, planted_impressions
+from builders.impressions import impressions_in_turn
 from feedmill.events.errors import UsageError
 from feedmill.rankers.impressions import Impressions
 from feedmill.training.evaluation.impressions import evaluate_later_posts, markdown
@@ -16,10 +15,7 @@ POSTS, USERS = 400, 30
 
 
 def impressions() -> Impressions:
-    """Each post is shown to all users within the second after it was created."""
-    rows = planted_impressions(POSTS, USERS, seed=1)
-    user = np.arange(len(rows)) // POSTS
-    return replace(rows, at_ms=START_MS + 1000 * rows.versions + 10 * user)
+    return impressions_in_turn(POSTS, USERS, seed=1)
 
 
 def test_later_posts_are_measured_by_a_model_of_the_earlier_ones() -> None:
