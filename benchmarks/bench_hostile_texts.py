@@ -68,7 +68,7 @@ class Reader:
         start = time.process_time()
         for run in self._runs:
             run(batch)
-        sources_of_all([post])
+        sources_of_all(batch)
         version = PostVersion(self._number, post.post_id, post.author_id, post.text)
         self._history.fold([version], [0], batch)
         middle = time.process_time()

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-if TYPE_CHECKING:
-    from feedmill.features.post_batch import PostBatch
+from feedmill.features.post_batch import PostBatch
 
 FeatureMatrix = npt.NDArray[np.float32]
 

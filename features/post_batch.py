@@ -10,11 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from feedmill.events.post import Post
-from feedmill.features.feature_group import FeatureMatrix
 from feedmill.features.history.near_duplicates import SignatureBatch, minhash
 from feedmill.features.links import linked_hosts, path_words
 from feedmill.features.media import MediaKinds, media_kinds
-from feedmill.features.registry import FEATURE_GROUPS
 from feedmill.features.text.interleaved_weights import InterleavedWeights
 from feedmill.features.text.ngrams import TextBatch
 
@@ -36,8 +34,7 @@ class PostBatch:
     def __init__(self, posts: Sequence[Post]) -> None:
         self.posts = posts
         self.interleaved: InterleavedWeights | None = None
-        self._groups: dict[str, FeatureMatrix] = {}
-        self._of_posts: dict[Hashable, Any] = {}
+        self._computed: dict[Hashable, Any] = {}
 
     def __len__(self) -> int:
         return len(self.posts)
@@ -89,14 +86,8 @@ class PostBatch:
             return np.ones(len(self), dtype=np.bool_)
         return np.array([bool(text) for text in self.view(name).texts], dtype=np.bool_)
 
-    def columns(self, group: str) -> FeatureMatrix:
-        """Return the columns of a group in the registry: (posts, columns), float32, finite."""
-        if group not in self._groups:
-            self._groups[group] = FEATURE_GROUPS[group].compute(self)
-        return self._groups[group]
-
-    def of_all(self, compute: Callable[[Sequence[Post]], T]) -> T:
-        """Return what a pure function makes of the posts, called once for all readers."""
-        if compute not in self._of_posts:
-            self._of_posts[compute] = compute(self.posts)
-        return cast(T, self._of_posts[compute])
+    def computed(self, compute: Callable[[PostBatch], T]) -> T:
+        """Return what a pure function makes of the batch, called once for all readers."""
+        if compute not in self._computed:
+            self._computed[compute] = compute(self)
+        return cast(T, self._computed[compute])

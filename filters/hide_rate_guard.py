@@ -17,6 +17,7 @@ import numpy as np
 from feedmill.events.post import Post
 from feedmill.events.settings import Settings
 from feedmill.features.hosts import hosts_of, registered_domain
+from feedmill.features.post_batch import PostBatch
 from feedmill.filters.source_window import (
     WINDOW_BYTES,
     WINDOW_MS,
@@ -48,9 +49,9 @@ def sources_of(post: Post) -> tuple[str, ...]:
     return tuple(dict.fromkeys(sources))
 
 
-def sources_of_all(posts: Sequence[Post]) -> SourceBatch:
+def sources_of_all(batch: PostBatch) -> SourceBatch:
     """The sources of n posts."""
-    return SourceBatch([sources_of(post) for post in posts])
+    return SourceBatch([sources_of(post) for post in batch.posts])
 
 
 class ScoredPosts(NamedTuple):

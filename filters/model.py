@@ -11,7 +11,7 @@ import numpy as np
 from feedmill.events.errors import BadArtifact
 from feedmill.events.post import Post
 from feedmill.features.post_batch import PostBatch
-from feedmill.features.registry import FEATURE_GROUPS
+from feedmill.features.registry import FEATURE_GROUPS, feature_columns
 from feedmill.filters.calibration import LengthCalibrator
 from feedmill.filters.domain_evidence import raise_by_domains
 from feedmill.filters.self_labels import raise_self_labelled
@@ -109,7 +109,7 @@ class FilterModel:
         total = sum(scores, cast(Scores, self.bias))
         start = len(self.ngram_models)
         for group in self.evidence.groups:
-            columns = batch.columns(group)
+            columns = feature_columns(batch, group)
             weights = self.weights[start : start + columns.shape[1]]
             start += len(weights)
             if np.count_nonzero(columns):
@@ -121,7 +121,7 @@ class FilterModel:
         """Return the columns that are weighed, by `Evidence.names`: (posts, columns) float64."""
         views = zip(self.ngram_models, self.evidence.views, strict=True)
         scores = np.stack([view_score(model, view, batch) for model, view in views], axis=1)
-        groups = (batch.columns(group) for group in self.evidence.groups)
+        groups = (feature_columns(batch, group) for group in self.evidence.groups)
         return np.concatenate([scores, *groups], axis=1)
 
     @classmethod

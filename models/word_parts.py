@@ -6,7 +6,8 @@ import numpy as np
 
 from feedmill.events.limits import MAX_TEXT_CHARACTERS
 from feedmill.features.text.byte_rows import ByteRows, Indices, encode, word_bounds
-from feedmill.features.text.ngrams import TextBatch, TokenBlock
+from feedmill.features.text.ngrams import TextBatch
+from feedmill.features.text.text_chunk import TokenBlock
 from feedmill.models.text_model import NgramModel, Scores
 
 

@@ -174,3 +174,23 @@ def test_a_look_outside_is_found(source: str) -> None:
 )
 def test_code_from_data_is_found(source: str) -> None:
     assert forbidden(NEVER, source)
+
+
+def test_no_files_import_each_other_in_a_circle() -> None:
+    """Imports for types alone count, too: who reads one file needs the other."""
+    paths = {
+        ".".join(("feedmill", *p.relative_to(ROOT).with_suffix("").parts)): p for p in modules()
+    }
+    needs = {}
+    for name, path in paths.items():
+        found = {dotted for _, dotted in imported(ast.parse(path.read_text("utf-8")))}
+        needs[name] = paths.keys() & (found | {dotted.rpartition(".")[0] for dotted in found})
+    # What is left when files are taken away again and again that need nothing more.
+    while free := {name for name, needed in needs.items() if not needed & needs.keys()}:
+        for name in free:
+            del needs[name]
+    # And that nothing left needs: these only lead to a circle.
+    while ends := needs.keys() - set().union(*needs.values()):
+        for name in ends:
+            del needs[name]
+    assert not needs

@@ -18,7 +18,8 @@ import numpy.typing as npt
 
 from feedmill.features.text.byte_hashes import GOLDEN
 from feedmill.features.text.byte_rows import PADDING_BYTES, Indices
-from feedmill.features.text.ngrams import TextBatch, TextChunk
+from feedmill.features.text.ngrams import TextBatch
+from feedmill.features.text.text_chunk import TextChunk
 
 Signatures = npt.NDArray[np.uint8]
 Minima = npt.NDArray[np.uint32]

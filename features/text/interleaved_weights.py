@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-if TYPE_CHECKING:
-    from feedmill.features.text.ngrams import TextChunk
+from feedmill.features.text.text_chunk import TextChunk
 
 Weights = npt.NDArray[np.signedinteger[Any]]
 Sums = npt.NDArray[np.int64]

@@ -18,7 +18,8 @@ import numpy as np
 import numpy.typing as npt
 
 from feedmill.features.feature_group import FeatureGroup
-from feedmill.features.text.ngrams import TextBatch, TextChunk
+from feedmill.features.text.ngrams import TextBatch
+from feedmill.features.text.text_chunk import TextChunk
 
 _SPAM_LEXICON = Path(__file__).parent / "lists" / "spam_lexicon.txt"
 _COMMENT, _KIND = "#", "["

@@ -10,7 +10,6 @@ Weinberger et al. 2009).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import cached_property, partial
 from itertools import accumulate
 from typing import NamedTuple
@@ -33,8 +32,7 @@ from feedmill.features.text.byte_rows import (
 from feedmill.features.text.deobfuscation import deobfuscate, normalise_characters
 from feedmill.features.text.interleaved_weights import InterleavedWeights, LaneSums, Weights
 from feedmill.features.text.normalise import obfuscated_rows
-
-Tokens = npt.NDArray[np.uint32]
+from feedmill.features.text.text_chunk import TextChunk, Tokens, WordRows
 
 HASH_BITS = 18
 # The tokens of a window of some 200 characters: what a longer text has counts in proportion.
@@ -48,80 +46,6 @@ _WORD_MULTIPLIERS = np.array([[1], [0xA0761D6478BD642F], [0xE7037ED1A0B428DB]], 
 _NO_TOKEN = np.zeros(1, dtype=np.uint32)
 _ANY = np.ones(1, dtype=np.bool_)
 _row_sums = partial(np.add.reduce, axis=-1, dtype=np.int64, keepdims=True)
-
-
-class TokenBlock(NamedTuple):
-    """Tokens of one kind: row i has ``tokens[starts[i]:ends[i]]``, each below `BUCKETS`.
-
-    `words` says that the tokens are words or pairs of words, not n-grams of bytes.
-    """
-
-    tokens: Tokens
-    starts: Indices
-    ends: Indices
-    words: bool = False
-
-
-class WordRows(NamedTuple):
-    """64-bit hashes of words: row i has ``hashes[:, starts[i]:ends[i]]``.
-
-    `hashes` (3, words) are those of each word, of it and the next, and of it and the next but one;
-    these two may belong to another row.
-    """
-
-    hashes: npt.NDArray[np.uint64]
-    starts: Indices
-    ends: Indices
-
-
-@dataclass(frozen=True, slots=True)
-class TextChunk:
-    """Some consecutive texts of a batch, as models read them.
-
-    Attributes
-    ----------
-    raw
-        The bytes of the texts after `normalise`, case kept.
-    raw_words
-        What `word_bounds` returns for them.
-    folded
-        The same bytes in lower case, from which tokens are made.
-    words
-        The hashes of the words.
-    byte_tokens
-        (3, bytes): those of the n-grams of 3, of 4 and of 5 bytes that start at each byte.
-    word_tokens
-        (2, words): those of the words, and of pairs of words.
-    """
-
-    raw: ByteRows
-    raw_words: tuple[Indices, Indices, Indices, Indices]
-    folded: ByteRows
-    words: WordRows
-    byte_tokens: Tokens
-    word_tokens: Tokens
-
-    def __len__(self) -> int:
-        return len(self.raw)
-
-    @property
-    def token_counts(self) -> Indices:
-        """How many tokens each row has: (rows,), at least 2."""
-        words = self.words.ends - self.words.starts
-        counts: Indices = (self.folded.ends - self.folded.starts) * 3
-        counts += words
-        counts += np.maximum(words - 1, 0)
-        return counts
-
-    @property
-    def blocks(self) -> tuple[TokenBlock, ...]:
-        """The tokens: n-grams of 3, of 4 and of 5 bytes, words, pairs of words within a row."""
-        starts, ends = self.words.starts, self.words.ends
-        return (
-            *(TokenBlock(t, self.folded.starts, self.folded.ends) for t in self.byte_tokens),
-            TokenBlock(self.word_tokens[0], starts, ends, words=True),
-            TokenBlock(self.word_tokens[1], starts, np.maximum(ends - 1, starts), words=True),
-        )
 
 
 class JoinedBlocks(NamedTuple):

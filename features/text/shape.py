@@ -23,7 +23,8 @@ from feedmill.features.text.byte_rows import (
     Indices,
     four_bytes,
 )
-from feedmill.features.text.ngrams import TextBatch, TextChunk
+from feedmill.features.text.ngrams import TextBatch
+from feedmill.features.text.text_chunk import TextChunk
 
 Mask = npt.NDArray[np.bool_]
 Fours = npt.NDArray[np.uint32]

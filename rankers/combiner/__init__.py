@@ -1,6 +1,6 @@
 """The combiner: signals become rankings.  Plain numpy; time is an argument, nothing does I/O.
 
-    records ─► PostView ─► GateDecisions ─► FeedScores ─► FeedMembers, top ─► changes to write
+    records ─► PostView ─► GateDecisions ─► FeedScores ─► LiveFeeds, top ─► changes to write
 
 `Combiner` puts these together; `streams` calls it with records and writes what it returns.
 """

@@ -1,33 +1,15 @@
-"""Batches of records: what of one may be taken at once."""
+"""Signals of many posts and names, taken in their order."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import groupby
 from operator import itemgetter
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 from feedmill.events.signal import Signal
-
-if TYPE_CHECKING:
-    from feedmill.rankers.combiner.view import PostView
-
-# With fewer records plain Python is quicker than numpy.
-MANY_FROM = 48
-
-
-def distinct_parts(post_ids: Sequence[str]) -> Iterator[slice]:
-    """Slices, as long as may be, in which no post comes twice."""
-    if len(set(post_ids)) == len(post_ids):
-        yield slice(0, len(post_ids))
-        return
-    start, seen = 0, set[str]()
-    for i, post_id in enumerate(post_ids):
-        if post_id in seen:
-            yield slice(start, i)
-            start, seen = i, set()
-        seen.add(post_id)
-    yield slice(start, len(post_ids))
+from feedmill.rankers.combiner.distinct_parts import MANY_FROM
+from feedmill.rankers.combiner.view import PostView
 
 
 def take_signals(view: PostView, name: str, signals: Iterable[Signal | str]) -> None:

@@ -14,7 +14,6 @@ import numpy.typing as npt
 from feedmill.events.override import Override, OverrideKey
 from feedmill.events.post import Deletion, Post
 from feedmill.events.signal import Signal, SignalNames
-from feedmill.rankers.combiner.batches import MANY_FROM, distinct_parts
 from feedmill.rankers.combiner.change_queue import ChangeQueue, Masks
 from feedmill.rankers.combiner.columns import (
     NEVER_MS,
@@ -22,6 +21,7 @@ from feedmill.rankers.combiner.columns import (
     InternTable,
     PostColumns,
 )
+from feedmill.rankers.combiner.distinct_parts import MANY_FROM, distinct_parts
 from feedmill.rankers.combiner.early_signals import MOST_EARLY, EarlySignals
 from feedmill.rankers.combiner.expiry import ExpiryScan
 from feedmill.rankers.combiner.id_table import IdTable

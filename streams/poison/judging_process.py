@@ -116,7 +116,7 @@ def judge(models: Sequence[AnyModel], posts: Sequence[Post]) -> None:
             raise
         except Exception:  # noqa: BLE001, S112 - see above
             continue
-    batch.of_all(sources_of_all)
+    batch.computed(sources_of_all)
     if posts:
         _ = batch.signatures
 

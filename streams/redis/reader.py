@@ -134,7 +134,7 @@ class FeedSnapshot:
 
     def owned_for_ms(self, now_ms: int) -> int:
         """How long ago its owner took it over."""
-        # The token of a `RedisWriter` is the time of that.
+        # The token of a worker that ranks is the time of its claim.
         return now_ms - int(self.info.get("owned_since_ms") or self.info.get("owner", "0"))
 
     def state(self, now_ms: int) -> State:

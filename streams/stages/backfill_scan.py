@@ -76,9 +76,8 @@ class BackfillScan:
             dropped = self._hits.pop(next(iter(self._hits)))
             self._first[dropped.partition] = dropped.offset + 1
 
-    def scan_signals(self, batch: RecordBatch, partitions: int) -> None:
+    def scan_signals(self, batch: RecordBatch) -> None:
         """Note the last signals that are about those posts, and those that a rule decided."""
-        del partitions
         for record in batch.records:
             key, value = record.key or b"", record.value
             self._found.pop(key, None)

@@ -219,7 +219,7 @@ class FilterBackfill:
                 poisoned = self._context.poisoned(batch.source.partition)
                 now.scan.scan_posts(batch, self._context.partitions, poisoned)
             else:
-                now.scan.scan_signals(batch, self._context.partitions)
+                now.scan.scan_signals(batch)
                 now.unseen.see(batch)
         if self._log.all_restored() and (now.phase == "posts" or not now.unseen.wait()):
             topic = "posts" if now.phase == "posts" else self._topic

@@ -283,7 +283,7 @@ def _scored(
         [record.timestamp for record in records],
         [len(record.value or b"") for record in records],
         [value(row) for row in rows],
-        posts.of_all(sources_of_all),
+        posts.computed(sources_of_all),
         rows,
     )
 

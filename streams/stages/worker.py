@@ -83,7 +83,7 @@ class Worker:
         dead_letters_of: str | None = "engagement",
     ) -> None:
         self.environment = environment
-        self.steps = tuple(steps)
+        self.steps: Sequence[Step] = tuple(steps)
         self._ranking = [step for step in steps if step.ranks]
         self.connection = Connection(environment)
         self.metrics = Metrics(group, environment.instance)

@@ -7,17 +7,26 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence
+from threading import Event
+from typing import Protocol
 
 from feedmill.events.instance import Instance
+from feedmill.streams.kafka.connection import Connection
+from feedmill.streams.kafka.group import GroupConsumer
+from feedmill.streams.kafka.topic_ids import TopicIds
+from feedmill.streams.kafka.transactions import TransactionalWriter
 from feedmill.streams.observe.http_thread import StatusThread
+from feedmill.streams.observe.metrics import Metrics
 from feedmill.streams.observe.status import Status, status_pipe, write_status
+from feedmill.streams.poison.poison_watch import PoisonWatch
+from feedmill.streams.releases.model_releases import ModelReleases
+from feedmill.streams.settings.environment import Environment
+from feedmill.streams.settings.log_time import LogTime
+from feedmill.streams.settings.settings_log import SettingsLog
 from feedmill.streams.stages.other_groups import OtherGroups
+from feedmill.streams.stages.step import Step
 from feedmill.streams.stages.watchdog import Watchdog
-
-if TYPE_CHECKING:
-    from feedmill.streams.stages.worker import Worker
 
 log = logging.getLogger(__name__)
 
@@ -28,10 +37,28 @@ _STUCK_S = 5.0
 _BUILD = importlib.metadata.version("feedmill")
 
 
+class Running(Protocol):
+    """What is looked at of a worker."""
+
+    environment: Environment
+    group_name: str
+    steps: Sequence[Step]
+    connection: Connection
+    metrics: Metrics
+    stopping: Event
+    time: LogTime
+    settings: SettingsLog
+    releases: ModelReleases
+    writer: TransactionalWriter
+    poison: PoisonWatch
+    group: GroupConsumer
+    topics: TopicIds
+
+
 class WorkerStatus:
     """Looks at the worker on its loop a few times a second; HTTP reads what was seen last."""
 
-    def __init__(self, worker: Worker, watchdog: Watchdog) -> None:
+    def __init__(self, worker: Running, watchdog: Watchdog) -> None:
         self._worker = worker
         self._watchdog = watchdog
         self._reason = "starting"

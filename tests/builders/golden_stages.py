@@ -197,7 +197,7 @@ class FilterFlow(ModelFlow):
             [record.timestamp for record in records],
             [len(record.value or b"") for record in records],
             said.values[known].tolist(),
-            sources_of_all([posts[i][1] for i in known]),
+            sources_of_all(PostBatch([posts[i][1] for i in known])),
             range(len(known)),
         )
         at = self._ceiling or HideLimit(_NEVER, _NEVER)

@@ -14,7 +14,7 @@ import feedmill.features
 from feedmill.events.post import Post
 from feedmill.features.feature_group import FeatureGroup, FeatureMatrix
 from feedmill.features.post_batch import PostBatch
-from feedmill.features.registry import FEATURE_GROUPS
+from feedmill.features.registry import FEATURE_GROUPS, feature_columns
 
 LINKS = ("https://www.example.org/win-now", "https://youtu.be/1", "no link", "http://b.example")
 POSTS = st.lists(
@@ -74,5 +74,5 @@ def test_a_new_group_is_one_record_and_is_computed_once_a_batch(
     monkeypatch.setitem(FEATURE_GROUPS, group.name, group)
     batch = PostBatch([Post("p", "a", 1, "who? me?"), Post("q", "a", 1, "you")])
     for _ in range(2):
-        np.testing.assert_array_equal(batch.columns("questions"), [[2], [0]])
+        np.testing.assert_array_equal(feature_columns(batch, "questions"), [[2], [0]])
     assert computed == [2]

@@ -18,6 +18,7 @@ import numpy as np
 
 from feedmill.events.gates import DEMOTE_AT
 from feedmill.features.post_batch import PostBatch
+from feedmill.features.registry import feature_columns
 from feedmill.filters.model import FilterModel
 from feedmill.filters.registry import FILTERS
 from feedmill.filters.spec import FilterSpec
@@ -135,7 +136,8 @@ def _known_groups(
 
 def _by_profanity(judged: LabelledPosts) -> Iterator[tuple[str, LabelledPosts]]:
     """Yield all fine rows beside the flagged ones with a word of the public lists, then without."""
-    profane, flagged = PostBatch(judged.posts).columns("profanity").any(axis=1), judged.labels == 1
+    profane = feature_columns(PostBatch(judged.posts), "profanity").any(axis=1)
+    flagged = judged.labels == 1
     for kind, mask in (("with", profane), ("without", ~profane)):
         share = (mask & flagged).sum() / flagged.sum()
         what = f"all; flagged posts {kind} a word of the public lists ({share:.0%} of them)"

@@ -4,12 +4,8 @@ from __future__ import annotations
 
 from builders.events import NOW_MS, post, signal
 from feedmill.events.signal import Signal, SignalNames
-from feedmill.rankers.combiner.batches import (
-    MANY_FROM,
-    distinct_parts,
-    take_signals,
-    take_written,
-)
+from feedmill.rankers.combiner.batches import take_signals, take_written
+from feedmill.rankers.combiner.distinct_parts import MANY_FROM, distinct_parts
 from feedmill.rankers.combiner.view import PostView
 
 

@@ -10,7 +10,7 @@ from builders.events import NOW_MS, post, signal
 from feedmill.events.post import Deletion
 from feedmill.events.signal import SignalNames
 from feedmill.rankers.combiner import view as view_module
-from feedmill.rankers.combiner.batches import MANY_FROM
+from feedmill.rankers.combiner.distinct_parts import MANY_FROM
 from feedmill.rankers.combiner.view import POST_CHANGED, PostView
 
 NAMES = SignalNames()

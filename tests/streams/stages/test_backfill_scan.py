@@ -38,7 +38,7 @@ def searched(
     for one in posts:
         search.scan_posts(record_batch("posts", [one]), 1)
     for one in signals:
-        search.scan_signals(record_batch("signals.spam", [one]), 1)
+        search.scan_signals(record_batch("signals.spam", [one]))
     return search
 
 
