@@ -1,7 +1,7 @@
 """What linked domains say of a post: the less credible one is, the closer the post is to demotion.
 
 By the default thresholds a domain alone never demotes: one page of news that links to its own
-domain would be demoted whole (`docs/decisions/0020-linear-filters.md`).  An operator who wants that
+domain would be demoted whole (`docs/decisions/filter-models.md`).  An operator who wants that
 lowers `demote_at` of the gate, or hides domains by rules.
 """
 

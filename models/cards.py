@@ -13,6 +13,12 @@ import msgspec
 
 from feedmill.models.artifact import ModelCard, read_card
 
+_COMMON = (
+    ("intended_use", "Intended use"),
+    ("factors", "Factors"),
+    ("ethics", "Ethical considerations"),
+)
+
 
 def card_lines(card: ModelCard, heading: str = "##") -> list[str]:
     """Return the lines of a card about the model itself, its metrics left out, as Markdown."""
@@ -40,6 +46,22 @@ def card_lines(card: ModelCard, heading: str = "##") -> list[str]:
         "",
         *_section(f"{heading} Ethical considerations", card.ethics),
         *_section(f"{heading} Caveats and known failures", card.weaknesses)[:-1],
+    ]
+
+
+def own_cards(cards: Sequence[ModelCard]) -> list[ModelCard]:
+    """Return the cards without the sections that all have alike: those are `common_lines`."""
+    shared = {field: () for field, _ in _COMMON if len({getattr(c, field) for c in cards}) == 1}
+    return [msgspec.structs.replace(card, **shared) for card in cards]
+
+
+def common_lines(cards: Sequence[ModelCard], heading: str = "##") -> list[str]:
+    """Return the sections that all of some cards have alike, as Markdown."""
+    return [
+        line
+        for field, title in _COMMON
+        if len({getattr(card, field) for card in cards}) == 1
+        for line in _section(f"{heading} {title}", getattr(cards[0], field))
     ]
 
 

@@ -293,12 +293,6 @@ def test_the_table_of_stages_is_the_codes() -> None:
 
 # --- names of the code, and the terms -------------------------------------------------------
 
-# Decisions and the changelog keep the names of their time.
-CURRENT = [
-    page
-    for page in PAGES
-    if page.parent.name != "decisions" and page.stem not in ("CHANGELOG", "renames")
-]
 # What feedmill called these things once, and what it calls them now.
 FORMER_TERMS = {
     r"lens(es)?": "feed scores, gate decisions, policy cache",
@@ -308,7 +302,7 @@ FORMER_TERMS = {
 }
 
 
-@pytest.mark.parametrize("page", CURRENT, ids=lambda page: str(page.relative_to(ROOT)))
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_the_files_and_classes_of_a_page_exist(page: Path) -> None:
     code = "\n".join(sources())
     for name in re.findall(r"`([\w./-]+)`", page.read_text("utf-8")):
@@ -318,11 +312,29 @@ def test_the_files_and_classes_of_a_page_exist(page: Path) -> None:
             assert re.search(rf"^ *class {name}\b", code, re.MULTILINE), name
 
 
-@pytest.mark.parametrize("page", CURRENT, ids=lambda page: str(page.relative_to(ROOT)))
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_a_page_uses_the_present_terms(page: Path) -> None:
     text = page.read_text("utf-8").lower()
     found = {term: now for term, now in FORMER_TERMS.items() if re.search(rf"\b({term})\b", text)}
     assert found == {}
+
+
+def test_every_decision_is_listed_by_its_subject() -> None:
+    folder = ROOT / "docs" / "decisions"
+    pages = {page.name for page in folder.glob("*.md")} - {"README.md"}
+    rows = re.findall(
+        r"^\| \[[^\]]+\]\(([^)]+)\) \| .+ \|$", text_of("docs/decisions/README.md"), re.M
+    )
+    assert sorted(rows) == sorted(pages)
+    assert all(re.fullmatch(r"[a-z-]+\.md", name) for name in pages), (
+        "named by subject, not by number"
+    )
+
+
+def test_the_pages_that_code_names_exist() -> None:
+    named = {name for text in sources() for name in re.findall(r"\bdocs/[\w./-]+\.md\b", text)}
+    assert any(name.startswith("docs/decisions/") for name in named)
+    assert {name for name in named if not (ROOT / name).exists()} == set()
 
 
 def test_each_fault_of_the_first_version_names_a_test_that_exists() -> None:

@@ -1,7 +1,7 @@
 """Offsets of topics and groups, asked for on threads of their own: the loop never waits for them.
 
 Offsets by consumers, not by the admin client: after an outage of the broker that one answers with
-a stale leader for ever, or ends the process (decision 0014).
+a stale leader for ever, or ends the process (docs/decisions/loop.md).
 """
 
 from __future__ import annotations

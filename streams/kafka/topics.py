@@ -214,7 +214,7 @@ def _wait_until_served(admin: KafkaAdminClient, partitions: Sequence[TopicPartit
     """Wait until the leaders answer for these partitions.
 
     A broker is named as a leader before it takes records.  An idempotent producer that writes in
-    between can lose its first record: docs/decisions/0045-first-records.md.
+    between can lose its first record: docs/decisions/loop.md.
     """
     deadline = time.monotonic() + _SERVED_TIMEOUT_S
     while True:

@@ -15,7 +15,7 @@ from feedmill.models.artifact import (
     read_card,
     save_artifact,
 )
-from feedmill.models.cards import card_lines, card_page, main
+from feedmill.models.cards import card_lines, card_page, common_lines, main, own_cards
 from feedmill.rankers.registry import RANKERS
 from feedmill.rankers.spec import STORE as RANKER_STORE
 
@@ -31,11 +31,28 @@ def test_the_page_says_what_the_card_says(name: str) -> None:
     assert page == card_page(read_card(RANKER_STORE, name))
 
 
-@pytest.mark.parametrize("name", FILTERS)
-def test_the_page_of_the_filters_is_of_these_artifacts(name: str) -> None:
+def test_the_page_of_the_filters_is_of_these_artifacts() -> None:
     page = (DOCS / "filters.md").read_text(encoding="utf-8")
     # feedmill evaluate --all --docs docs
-    assert "\n".join(card_lines(read_card(FILTER_STORE, name), "###")) in page
+    cards = [read_card(FILTER_STORE, name) for name in FILTERS]
+    for card in own_cards(cards):
+        assert "\n".join(card_lines(card, "###")) in page
+    assert "\n".join(common_lines(cards, "###")) in page
+    for card in cards:
+        sentences = (*card.intended_use, *card.factors, *card.ethics, *card.weaknesses)
+        assert all(f"- {sentence}" in page for sentence in sentences)
+
+
+def test_a_section_that_cards_do_not_share_stays_on_each() -> None:
+    cards = [
+        ModelCard(
+            name, "1" * 64, "2026-01-01", "", 1, [], {}, [], "", factors=(name,), ethics=("e",)
+        )
+        for name in ("one", "two")
+    ]
+    assert common_lines(cards) == ["## Ethical considerations", "", "- e", ""]
+    assert [card.factors for card in own_cards(cards)] == [("one",), ("two",)]
+    assert [card.ethics for card in own_cards(cards)] == [(), ()]
 
 
 @pytest.mark.parametrize(("store", "name"), CARDS)

@@ -221,7 +221,7 @@ _PAGE = """\
 # Author and hour of a post: a simulation
 
 A model that `feedmill train engagement --from-topics` fits learns what the author and the hour of
-a post add to its prior ([0041](decisions/0041-author-and-hour.md)). The shipped model knows
+a post add to its prior ([why](decisions/ranker-models.md)). The shipped model knows
 neither: no public data set has impressions together with authors and times.
 
 So this is a **simulation**: {arms} headlines of Upworthy's tests (none of the rows that test

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from feedmill.models.cards import card_lines
+from feedmill.models.cards import card_lines, common_lines, own_cards
 from feedmill.training.evaluation.bars import (
     BARS,
     LABELS_OF_BAR,
@@ -26,10 +26,11 @@ from feedmill.training.evaluation.ordinary_posts import ALL, Cell
 from feedmill.training.evaluation.report import (
     Evaluation,
     FilterReport,
-    filter_lines,
+    alone_lines,
     health_table,
     local_table,
     ordinary_lines,
+    page_lines,
     plot,
     plot_name,
     table,
@@ -82,6 +83,7 @@ class _Row(NamedTuple):
     bar: str
     measured: str
     is_reached: bool
+    is_cell: bool = False
 
     @property
     def cells(self) -> list[str]:
@@ -106,18 +108,21 @@ def page(evaluation: Evaluation, looks: Sequence[Look]) -> str:
     lines = [*_HEAD.splitlines(), "", *_bar_lines(evaluation), *_look_lines(looks)]
     if evaluation.together is not None:
         lines += ["## Ordinary posts, by all filters together", ""]
-        lines += [*ordinary_lines(evaluation.together), ""]
+        lines += [*ordinary_lines(evaluation.together), "", *alone_lines(evaluation.filters), ""]
     if evaluation.health:
         lines += ["## Ordinary posts about health, by the filter of misinformation", ""]
         lines += [*health_table(evaluation.health), ""]
     if evaluation.local:
         lines += ["## Labels of a product's own, on a base that never saw the source", "", _LOCAL]
         lines += [*local_table(evaluation.local), ""]
+    cards = [report.card for report in evaluation.filters if report.card]
+    common, own = common_lines(cards, "###"), iter(own_cards(cards))
+    lines += ["## All filters", "", *common] if common else []
     for report in evaluation.filters:
         lines += [f"## {report.filter}", ""]
         if report.card:
-            lines += [*card_lines(report.card, "###"), ""]
-        lines += filter_lines(report, "###")
+            lines += [*card_lines(next(own), "###"), ""]
+        lines += page_lines(report)
         if report.datasets:
             lines += ["### Curves", "", *_curves(report), ""]
     return "\n".join(lines).rstrip("\n") + "\n"
@@ -146,10 +151,14 @@ def _look_lines(looks: Sequence[Look]) -> list[str]:
 def _bar_lines(evaluation: Evaluation) -> list[str]:
     rows = sorted(_rows(evaluation), key=lambda row: row.is_reached)
     missed = sum(not row.is_reached for row in rows)
+    shown = [row for row in rows if not (row.is_cell and row.is_reached)]
     header = ["filter", "what", "model", "bar", "measured", "reached"]
     return [
-        *("## The bars", "", f"Of {len(rows)} bars {missed} are missed; these come first.", ""),
-        *(*table(header, [row.cells for row in rows], left=3), ""),
+        *("## The bars", "", f"Of {len(rows)} bars {missed} are missed; these come first."),
+        f"The {len(rows) - len(shown)} others are of cells of ordinary posts with {MIN_CELL_ROWS}",
+        f"rows or more, below, and reached: at most {MAX_HIDDEN:g} hidden and {MAX_DEMOTED:g}",
+        "demoted, of pooled cells by the end of the interval.",
+        *("", *table(header, [row.cells for row in shown], left=3), ""),
     ]
 
 
@@ -212,4 +221,5 @@ def _cell_rows(cells: Sequence[Cell]) -> Iterator[_Row]:
             measured = figure.high if is_pooled else figure.value
             end = " at the end" if is_pooled else ""
             is_reached = measured <= limit
-            yield _Row("all", what, "shipped", f"≤ {limit:g}{end}", str(figure), is_reached)
+            bar = f"≤ {limit:g}{end}"
+            yield _Row("all", what, "shipped", bar, str(figure), is_reached, is_cell=True)

@@ -214,14 +214,17 @@ def evaluate_stored_head(
 def _add_slices(
     posts: LabelledPosts, head: HeadRecipe, scores: Values, evaluation: RankerEvaluation
 ) -> None:
-    """Add the order within each test group, and within groups by hour, length and language."""
+    """Add how test groups differ, and the order within groups by hour, length and language."""
     groups = np.array(posts.groups)
-    table = []
-    for name in np.unique(groups):
-        inside = groups == name
-        found = within_group_correlations(scores[inside], posts.labels[inside], groups[inside])
-        if len(found):
-            table.append((f"community {name}", f"{int(inside.sum()):,}", f"{found[0]:.3f}"))
+    each = within_group_correlations(scores, posts.labels, groups)
+    low, middle, high = np.quantile(each, (0.0, 0.5, 1.0)) if len(each) else (np.nan,) * 3
+    table = [
+        (
+            f"{len(each)} communities: lowest, median, highest",
+            f"{len(posts):,}",
+            f"{low:.3f}, {middle:.3f}, {high:.3f}",
+        )
+    ]
     for name, inside in _slices_of(posts):
         found = within_group_correlations(scores[inside], posts.labels[inside], groups[inside])
         if len(found):

@@ -8,15 +8,15 @@ import msgspec
 
 from feedmill.events.gates import DEMOTE_AT, HIDE_AT
 from feedmill.models.artifact import ModelCard
-from feedmill.training.evaluation.bars import MIN_CELL_ROWS, MIN_GROUP_ROWS
+from feedmill.training.evaluation.bars import MIN_CELL_ROWS, MIN_GROUP_ROWS, OTHER_MODELS
 from feedmill.training.evaluation.filter_metrics import (
     DatasetReport,
     FilterMetrics,
 )
 from feedmill.training.evaluation.health_posts import HealthReport
-from feedmill.training.evaluation.intervals import Figure
+from feedmill.training.evaluation.intervals import NOTHING_KNOWN, Figure
 from feedmill.training.evaluation.local_labels import LocalReport
-from feedmill.training.evaluation.ordinary_posts import ALL, OrdinaryReport
+from feedmill.training.evaluation.ordinary_posts import ALL, Cell, OrdinaryReport
 from feedmill.training.evaluation.plots import Panel, svg
 from feedmill.training.evaluation.stored_models import Comparison
 
@@ -37,6 +37,8 @@ _COLUMNS = (
     (f"fine at {DEMOTE_AT:g}", "fine_demoted"),
     (f"fine at {HIDE_AT:g}", "fine_hidden"),
 )
+# What a page says of models that nobody ships.
+_FEW_COLUMNS = tuple(_COLUMNS[i] for i in (0, 2, 4, 6))
 
 
 class FilterReport(msgspec.Struct, frozen=True):
@@ -81,7 +83,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -
 def percent(figure: Figure) -> str:
     """Return a fraction and its interval in percent."""
     value, low, high = (f"{100 * part:.2f}" for part in (figure.value, figure.low, figure.high))
-    return f"{value} % ({low} to {high})"
+    return f"{value} ({low} to {high})"
 
 
 def datasets_table(reports: Sequence[DatasetReport]) -> list[str]:
@@ -98,27 +100,60 @@ def datasets_table(reports: Sequence[DatasetReport]) -> list[str]:
     return table(["set", "rows", "violating", "groups", *(title for title, _ in _COLUMNS)], rows)
 
 
-def _metrics(metrics: FilterMetrics) -> list[str]:
+def few_figures_table(reports: Sequence[DatasetReport]) -> list[str]:
+    """Return the metrics that tell most of data sets, one line each."""
+    rows = [[report.name, *_metrics(report.metrics, _FEW_COLUMNS)] for report in reports]
+    header = ["set", "rows", "violating", "groups", *(title for title, _ in _FEW_COLUMNS)]
+    return table(header, rows)
+
+
+def _metrics(metrics: FilterMetrics, columns: Sequence[tuple[str, str]] = _COLUMNS) -> list[str]:
     counts = (metrics.rows, metrics.violating, metrics.groups)
-    return [*(f"{n:,}" for n in counts), *(str(getattr(metrics, name)) for _, name in _COLUMNS)]
+    figures = [getattr(metrics, name) for _, name in columns]
+    return [
+        *(f"{n:,}" for n in counts),
+        *("" if figure == NOTHING_KNOWN else str(figure) for figure in figures),
+    ]
 
 
 def ordinary_lines(report: OrdinaryReport) -> list[str]:
-    """Return what is hidden and demoted of ordinary posts, by source and length."""
+    """Return what is hidden and demoted of ordinary posts, by source and length, in percent."""
     rows = [
-        [
-            *(cell.source, cell.length, f"{cell.rows:,}", f"{cell.groups:,}"),
-            *(percent(cell.hidden), percent(cell.demoted)),
-        ]
-        for cell in report.cells
+        [*_cell_names(cell), percent(cell.hidden), percent(cell.demoted)] for cell in report.cells
     ]
-    header = ["source", "characters", "rows", "groups", "hidden", "demoted, not hidden"]
+    header = ["source", "characters", "rows", "groups", "hidden, %", "demoted, not hidden, %"]
     return [
         f"On {report.split}.  Cells with fewer than {MIN_CELL_ROWS} rows prove little.",
         "",
         *table(header, rows, left=2),
         "",
         _judged_groups(report),
+    ]
+
+
+def _cell_names(cell: Cell) -> list[str]:
+    return [cell.source, cell.length, f"{cell.rows:,}", f"{cell.groups:,}"]
+
+
+def alone_lines(reports: Sequence[FilterReport]) -> list[str]:
+    """Return what each filter alone does to ordinary posts, in cells with rows enough."""
+    judged = [(report.filter, report.ordinary) for report in reports if report.ordinary]
+    tables = zip(*(ordinary.cells for _, ordinary in judged), strict=True)
+    cells = [row for row in tables if row[0].rows >= MIN_CELL_ROWS]
+    rows = [[*_cell_names(row[0])[:2], *(percent(cell.demoted) for cell in row)] for row in cells]
+    hidden = [
+        f"{name} {percent(cell.hidden)} % of {cell.source}, {cell.length} characters"
+        for row in cells
+        for (name, _), cell in zip(judged, row, strict=True)
+        if cell.hidden.value and ALL not in (cell.source, cell.length)
+    ]
+    header = ["source", "characters", *(f"{name}, %" for name, _ in judged)]
+    return [
+        f"Demoted and not hidden by each filter alone, in cells with {MIN_CELL_ROWS} rows or more.",
+        "",
+        *table(header, rows, left=2),
+        "",
+        f"Hidden by one alone: {'; '.join(hidden) or 'none'}.",
     ]
 
 
@@ -137,7 +172,7 @@ def _judged_groups(report: OrdinaryReport) -> str:
 def _hidden_groups(report: OrdinaryReport) -> str:
     return (
         "; ".join(
-            f"{group.kind} `{group.name}`, {percent(group.hidden)} of {group.rows:,}"
+            f"{group.kind} `{group.name}`, {percent(group.hidden)} % of {group.rows:,}"
             for group in report.hidden_groups
         )
         or "none"
@@ -155,7 +190,7 @@ def health_table(reports: Sequence[HealthReport]) -> list[str]:
         ]
         for report in reports
     ]
-    return table(["source", "model", "rows", "demoted or hidden"], rows, left=2)
+    return table(["source", "model", "rows", "demoted or hidden, %"], rows, left=2)
 
 
 def local_table(reports: Sequence[LocalReport]) -> list[str]:
@@ -183,34 +218,58 @@ def slices_table(reports: Sequence[DatasetReport]) -> list[str]:
         ]
         for report in reports
         for part in report.slices
+        if part.rows < report.metrics.rows
     ]
     header = ["set", "slice", "rows", "violating", "AUC"]
     return table([*header, f"caught at {DEMOTE_AT:g}", f"fine at {DEMOTE_AT:g}"], rows, left=2)
 
 
-def filter_lines(report: FilterReport, heading: str = "##") -> list[str]:
+def filter_lines(report: FilterReport) -> list[str]:
     """Return the sections of one filter: tables by mode, slices, worst errors."""
-    lines: list[str] = []
-    if report.not_looked_at:
-        files = ", ".join(report.not_looked_at)
-        lines += [f"The stored model was not evaluated on {files}: give --look to do so.", ""]
+    lines = _not_looked_at_lines(report)
     for mode, title in MODE_TITLES.items():
         in_mode = [dataset for dataset in report.datasets if dataset.mode == mode]
         if not in_mode:
             continue
-        lines += [f"{heading} {title}", "", *datasets_table(in_mode), ""]
-        lines += [f"- {dataset.name}: {_note(dataset)}" for dataset in in_mode] + [""]
-        if with_slices := [dataset for dataset in in_mode if dataset.slices]:
-            lines += ["Slices:", "", *slices_table(with_slices), ""]
-        lines += ["Worst errors, by id (`<set>-<row>`):", ""]
-        lines += [line for dataset in in_mode for line in _worst(dataset)] + [""]
+        lines += [f"### {title}", "", *datasets_table(in_mode), "", *_details(in_mode)]
     if report.comparisons:
-        lines += [f"{heading} Paired differences from another stored model", ""]
+        lines += ["### Paired differences from another stored model", ""]
         lines += [*_comparison_table(report.comparisons), ""]
     if report.ordinary is not None:
-        lines += [f"{heading} Ordinary posts, by this filter alone", ""]
+        lines += ["### Ordinary posts, by this filter alone", ""]
         lines += [*ordinary_lines(report.ordinary), ""]
     return lines
+
+
+def page_lines(report: FilterReport) -> list[str]:
+    """Return the sections of one filter for its page: what ships whole, of other models less."""
+    lines = _not_looked_at_lines(report)
+    for mode, title in MODE_TITLES.items():
+        in_mode = [dataset for dataset in report.datasets if dataset.mode == mode]
+        if in_mode and mode in OTHER_MODELS:
+            lines += [f"### {title}", "", *few_figures_table(in_mode), "", *_notes(in_mode)]
+        elif in_mode:
+            lines += [f"### {title}", "", *datasets_table(in_mode), "", *_details(in_mode)]
+    return lines
+
+
+def _not_looked_at_lines(report: FilterReport) -> list[str]:
+    files = ", ".join(report.not_looked_at)
+    line = f"The stored model was not evaluated on {files}: give --look to do so."
+    return [line, ""] if files else []
+
+
+def _notes(datasets: Sequence[DatasetReport]) -> list[str]:
+    return [*(f"- {dataset.name}: {_note(dataset)}" for dataset in datasets), ""]
+
+
+def _details(datasets: Sequence[DatasetReport]) -> list[str]:
+    """Return notes, slices and worst errors."""
+    lines = _notes(datasets)
+    if with_slices := [dataset for dataset in datasets if dataset.slices]:
+        lines += ["Slices:", "", *slices_table(with_slices), ""]
+    lines += ["Worst errors, by id (`<set>-<row>`):", ""]
+    return [*lines, *(line for dataset in datasets for line in _worst(dataset)), ""]
 
 
 def _comparison_table(comparisons: Sequence[Comparison]) -> list[str]:
@@ -243,7 +302,7 @@ def as_markdown(evaluation: Evaluation) -> str:
     lines = ["# What the filters do", ""]
     for report in evaluation.filters:
         version = f"`{report.filter}@{report.card.version}`" if report.card else "trained here"
-        lines += [f"## {report.filter}: {version}", "", *filter_lines(report, "###")]
+        lines += [f"## {report.filter}: {version}", "", *filter_lines(report)]
     if evaluation.together is not None:
         lines += ["## Ordinary posts, by all filters together", ""]
         lines += [*ordinary_lines(evaluation.together), ""]

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from msgspec.structs import replace
 
 from builders.training_data import dataset, labelled, ordinary, training_data
 from feedmill.events.post import Post
@@ -17,7 +18,12 @@ from feedmill.training.evaluation.health_posts import HealthReport
 from feedmill.training.evaluation.intervals import Figure
 from feedmill.training.evaluation.looks import Look
 from feedmill.training.evaluation.ordinary_posts import evaluate_ordinary
-from feedmill.training.evaluation.report import Evaluation, FilterReport, as_markdown
+from feedmill.training.evaluation.report import (
+    Evaluation,
+    FilterReport,
+    alone_lines,
+    as_markdown,
+)
 from feedmill.training.evaluation.stored_models import evaluate_stored
 from feedmill.training.training_data import TrainingData
 
@@ -79,7 +85,43 @@ def test_missed_bars_come_first() -> None:
     ]
     assert reached == sorted(reached)
     assert not reached[0] and reached[-1]
-    assert f"Of {len(reached)} bars {reached.count(False)} are missed" in "\n".join(bars)
+    # Four bars of cells are reached, and stand in the table of cells alone.
+    assert f"Of {len(reached) + 4} bars {reached.count(False)} are missed" in "\n".join(bars)
+    assert "The 4 others are of cells" in "\n".join(bars)
+
+
+def test_a_missed_bar_of_a_cell_is_among_the_bars() -> None:
+    found = evaluation()
+    assert found.together is not None
+    cells = [replace(cell, hidden=Figure(0.5, 0.4, 0.6)) for cell in found.together.cells]
+    text = page(replace(found, together=replace(found.together, cells=cells)), [])
+    rows = [line for line in text.splitlines() if "characters: hidden" in line]
+    assert len(rows) == 3
+    assert all(row.endswith("| **no** |") for row in rows)
+
+
+def test_what_each_filter_does_alone_is_shown_of_cells_with_rows_enough() -> None:
+    found = evaluation()
+    ordinary_posts = found.filters[0].ordinary
+    assert ordinary_posts is not None
+    large, small = ordinary_posts.cells[0], replace(ordinary_posts.cells[0], source="few", rows=299)
+    large = replace(large, rows=300, demoted=Figure(0.1, 0.05, 0.2), hidden=Figure(0.2, 0.1, 0.3))
+    report = replace(found.filters[0], ordinary=replace(ordinary_posts, cells=[large, small]))
+    lines = alone_lines([report, replace(report, filter="nsfw")])
+    assert "| one | to 100 | 10.00 (5.00 to 20.00) | 10.00 (5.00 to 20.00) |" in lines
+    assert not [line for line in lines if "few" in line]
+    assert lines[-1].startswith("Hidden by one alone: spam 20.00 (10.00 to 30.00) % of one, to 100")
+
+
+def test_of_models_that_nobody_ships_the_page_says_less() -> None:
+    found = evaluation()
+    report = found.filters[0]
+    folds = [replace(dataset, mode="folds") for dataset in report.datasets]
+    text = page(replace(found, filters=[replace(report, datasets=folds)]), LOOKS)
+    assert "Other models: grouped cross-validation of the recipe" in text
+    assert "Worst errors" not in text
+    assert "average precision" not in text
+    assert "Worst errors" in page(found, LOOKS)
 
 
 def test_no_report_shows_a_text() -> None:
