@@ -69,6 +69,8 @@ def user(tmp_path_factory: pytest.TempPathFactory) -> Path:
         rows.writerow(("text", "label"))
         rows.writerows((text, 1) for text in sentences(60, 5, "BUY now!!"))
         rows.writerows((text, 0) for text in sentences(60, 6))
+        # Of another length: a slice of all rows is not shown.
+        rows.writerows((f"{text} {text} {text}", 0) for text in sentences(30, 7))
     lines = (json.dumps({"text": text}) + "\n" for text in sentences(ORDINARY, 3, "today"))
     (folder / "plain.jsonl").write_text("".join(lines))
     git(folder, "init", "-q")

@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner, Result
 from confluent_kafka import Producer
 
-from builders.bombs import keep_codecs
+from builders.bombs import CODECS, keep_codecs
 from builders.engine import Engine
 from builders.impressions import BETTER_RATE, RATE, planted_posts
 from builders.waiting import now_ms, until
@@ -22,7 +22,6 @@ from feedmill.rankers.registry import load
 
 pytestmark = pytest.mark.stack
 POSTS, USERS = 300, 14
-CODECS = ("gzip", "snappy", "lz4", "zstd")
 
 
 def send_posts(engine: Engine) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
+from builders.bombs import CODECS, keep_codecs
 from builders.engine_topics import Json
 from builders.fault_engine import FaultEngine
 from builders.model_store import shipped_store
@@ -80,10 +81,21 @@ def posts_of(name: str, write: Callable[[np.random.Generator], str], count: int)
     ]
 
 
-def label(engine: FaultEngine, post_id: str, value: int, number: int) -> None:
-    content = {"post_id": post_id, "target": "spam", "value": value}
-    source = f"rater-{number % RATERS}"
-    engine.send("labels", post_id, {**content, "source": source, "at_ms": now_ms()})
+def send_labels(engine: FaultEngine, posts: Iterable[Json]) -> None:
+    """Label posts as what they are, by producers of all codecs; what they send stays as it is."""
+    topic = engine.topic("labels")
+    keep_codecs(engine.kafka, topic)
+    producers = [
+        engine.producer_of(**{"compression.type": codec, "linger.ms": 5}) for codec in CODECS
+    ]
+    for number, post in enumerate(posts):
+        post_id = post["post_id"]
+        label = {
+            **{"post_id": post_id, "target": "spam", "value": int(post_id.startswith("wave"))},
+            **{"source": f"rater-{number % RATERS}", "at_ms": now_ms()},
+        }
+        producers[number % len(producers)].produce(topic, json.dumps(label), post_id)
+    assert [producer.flush(30) for producer in producers] == [0] * len(producers)
 
 
 def decisions(engine: FaultEngine, posts: list[Json]) -> list[str]:
@@ -106,9 +118,7 @@ def test_a_new_wave_is_hidden_after_one_interval_and_ordinary_posts_are_not(
     half = LABELS // 2
     labelled = [*posts_of("wave", wave_text, half), *posts_of("fine", ordinary_text, half)]
     engine.posts(labelled)
-    for number, post in enumerate(np.random.default_rng(9).permutation(np.array(labelled))):
-        label(engine, post["post_id"], int(post["post_id"].startswith("wave")), number)
-    engine.producer.flush(30)
+    send_labels(engine, np.random.default_rng(9).permutation(np.array(labelled)))
 
     with following(engine, tmp_path, store) as follower:
         meanwhile = decisions(engine, posts_of("meanwhile", ordinary_text, ORDINARY))
