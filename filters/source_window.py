@@ -15,7 +15,8 @@ Values = npt.NDArray[np.float64]
 
 WINDOW_RECORDS = 5000
 WINDOW_MS = 60 * 60 * 1000
-# Of the records: 200 posts of the longest text, so that a restart scores few of them again.
+# Of the records: 200 posts of 20,000 ASCII letters, fewer where JSON escapes them or they take more
+# bytes.  A restart scores all that are in the window again.
 WINDOW_BYTES = 4 * 1024 * 1024
 # A place has room for so many sources; what a post has beyond is kept beside the ring.
 _COLUMNS = 4
