@@ -21,10 +21,12 @@ from feedmill.streams.observe.legs import Arrivals
 from feedmill.streams.stages.step import (
     EngagementPartition,
     LatestEvent,
+    NeverWas,
     Poisoned,
     PostPartition,
     WorkBatch,
     no_poison,
+    nobody_knows,
 )
 
 
@@ -81,10 +83,12 @@ def decode_work(  # noqa: PLR0913 - all but two are given by name
     now_ms: int,
     arrivals: Sequence[Arrivals] = (),
     poisoned: Poisoned = no_poison,
+    never_was: NeverWas = nobody_knows,
 ) -> WorkBatch:
     """Decode one cycle's records; nothing raises, what is bad stands in `rejected`.
 
-    `partitions` is how many `posts` and `engagements` have.
+    `partitions` is how many `posts` and `engagements` have.  The deletion of a post that
+    `never_was` is not among `latest`.
     """
     unjudged: dict[int, str] = {}
     read: list[Post] = []
@@ -105,7 +109,7 @@ def decode_work(  # noqa: PLR0913 - all but two are given by name
         if poison:
             unjudged |= poison_of(records[first:], poison, first)
         by_partition.append(PostPartition(batch.source, valid.events, rows))
-        latest += _latest(batch.source.partition, valid.events, rows)
+        latest += _latest(batch.source.partition, valid.events, rows, never_was)
     counted, more = _engagements(engagements, partitions)
     return WorkBatch(
         epoch=epoch,
@@ -122,13 +126,17 @@ def decode_work(  # noqa: PLR0913 - all but two are given by name
 
 
 def _latest(
-    partition: int, events: list[tuple[Record, Post | Deletion]], rows: range
+    partition: int,
+    events: list[tuple[Record, Post | Deletion]],
+    rows: range,
+    never_was: NeverWas,
 ) -> list[LatestEvent]:
     posts = [record.offset for record, event in events if isinstance(event, Post)]
     row_of = dict(zip(posts, rows, strict=True))
     return [
         LatestEvent(partition, record, event, row_of.get(record.offset, -1))
         for record, event in last_of_each(events)
+        if not (isinstance(event, Deletion) and never_was(partition, event.post_id))
     ]
 
 

@@ -103,6 +103,9 @@ class EngagementStep(ModelStep):
             self._restore.begin(partition, self._states[partition], start, end)
         self._rescoring.assigned(change)
 
+    def never_was(self, partition: int, post_id: str) -> bool:
+        return not self._states[partition].has(post_id)
+
     def ready_for(self, partition: int) -> bool:
         return self._restore.has_counts(partition)
 

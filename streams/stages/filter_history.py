@@ -36,7 +36,8 @@ from feedmill.streams.stages.step import Poisoned, WorkBatch, no_poison
 log = logging.getLogger(__name__)
 
 TOPIC = "posts"
-SLICE_RECORDS, SLICE_CHARACTERS = 128, TEXT_BYTES // 8
+# What is folded at once: texts and their characters cost, deletions hardly do.
+SLICE_TEXTS, SLICE_CHARACTERS = 128, TEXT_BYTES // 8
 LIVE_RECORDS = 2_000
 # Of one partition, read and not folded: beyond it the partition waits for the others.
 MOST_WAITING = 5_000
@@ -199,8 +200,7 @@ class FilterHistory:
         return not self._is_rebuilt or bool(self._until)
 
     def _read(self) -> list[RecordBatch]:
-        most = LIVE_RECORDS if self._is_rebuilt else SLICE_RECORDS
-        return self._log.read(most, most_bytes=TEXT_BYTES // 4)
+        return self._log.read(LIVE_RECORDS, most_bytes=TEXT_BYTES // 4)
 
     def _try_to_begin(self) -> None:
         if not self._stamps:
@@ -293,18 +293,22 @@ class FilterHistory:
         return self._latest_ms[partition] - 1
 
     def _slice(self, until_ms: int) -> list[_Pending]:
-        return self._ready(until_ms, SLICE_RECORDS, SLICE_CHARACTERS)
+        return self._ready(until_ms, LIVE_RECORDS, SLICE_TEXTS, SLICE_CHARACTERS)
 
-    def _ready(self, until_ms: int, most: float, most_characters: float) -> list[_Pending]:
+    def _ready(
+        self, until_ms: int, most: float, most_texts: float, most_characters: float
+    ) -> list[_Pending]:
         """Take the first waiting records up to a time, in the order of the fold."""
         taken: list[_Pending] = []
-        characters = 0
-        while len(taken) < most and characters < most_characters:
+        texts = characters = 0
+        while len(taken) < most and texts < most_texts and characters < most_characters:
             heads = [w[0] for w in self._waiting.values() if w and w[0].at_ms <= until_ms]
             if not heads:
                 break
             taken.append(self._waiting[min(heads)[1]].popleft())
-            characters += len(taken[-1].version.text or "")
+            if text := taken[-1].version.text:
+                texts += 1
+                characters += len(text)
         return taken
 
     def fold_idle(self) -> bool:
@@ -341,7 +345,8 @@ class FilterHistory:
                 self._next[partition] = end
                 if partition in self._ahead:
                     self._leave_log(partition)
-        others = self._ready(max(until_ms, *[one.at_ms for one in own], 0), math.inf, math.inf)
+        until_ms = max(until_ms, *[one.at_ms for one in own], 0)
+        others = self._ready(until_ms, math.inf, math.inf, math.inf)
         self._fold(sorted([*own, *others]) if others or len(own) > 1 else own, work)
         if not self._pasts:
             return [_NOTHING] * len(work.posts)

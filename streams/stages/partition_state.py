@@ -97,6 +97,10 @@ class PartitionState:
         self._rows = {}
         return unreadable
 
+    def has(self, post_id: str) -> bool:
+        """Return whether the post has a state."""
+        return post_id in self.changed or self._row_of(post_id) >= 0
+
     def find(self, post_id: str) -> PostState | None:
         """Return the state of a post, None if it has none; not to be changed."""
         state = self.changed.get(post_id)

@@ -24,6 +24,8 @@ from feedmill.streams.settings.clock import LogClock
 Headers = Sequence[tuple[str, bytes]]
 # By partition why posts must not be judged, by their offsets.
 Poisoned = Callable[[int], Mapping[int, str]]
+# Whether nothing was ever written of a post of a partition.
+NeverWas = Callable[[int, str], bool]
 
 
 class Writer(Protocol):
@@ -113,6 +115,11 @@ def no_poison(_: int) -> Mapping[int, str]:
     return {}
 
 
+def nobody_knows(_partition: int, _post_id: str) -> bool:
+    """Say of every post that something may have been written of it."""
+    return False
+
+
 @dataclass(frozen=True, slots=True)
 class WorkBatch:
     """All that one cycle brought, decoded and validated once for all steps.
@@ -133,7 +140,8 @@ class WorkBatch:
     unjudged
         By row why no model judges a post: its signals are errors, and it has no text here.
     latest
-        What holds of each post at the end of the cycle; what it superseded needs no signal.
+        What holds of each post at the end of the cycle; what it superseded needs no signal, nor
+        does the deletion of a post that never was.
     engagements
         The engagements by partition.
     rejected
@@ -159,13 +167,10 @@ class WorkBatch:
     _newest: list[LatestEvent] = field(default_factory=list, init=False, repr=False)
 
     def newest(self) -> Sequence[LatestEvent]:
-        """Return the last event of `posts` of each partition; made once for all steps."""
-        newest = self._newest
-        for part in () if newest else self.partitions:
-            record, event = part.events[-1]
-            row = -1 if isinstance(event, Deletion) else part.rows[-1]
-            newest.append(LatestEvent(part.source.partition, record, event, row))
-        return newest
+        """Return the last of `latest` of each partition; made once for all steps."""
+        if not self._newest:
+            self._newest.extend({one.partition: one for one in self.latest}.values())
+        return self._newest
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,6 +230,13 @@ class Step(ABC):
         Overriding methods call this first: it keeps `self.context`.
         """
         self.context = context
+
+    def never_was(self, partition: int, post_id: str) -> bool:
+        """Return whether it is sure that no step ever wrote anything of a post.
+
+        Asked of deletions before `apply`: no step need withdraw what never was.
+        """
+        return False
 
     def settings_changed(self, settings: Settings) -> None:  # noqa: B027 - not every step needs it
         """Follow new settings; called before the first batch and whenever `config` changed them."""

@@ -354,6 +354,7 @@ class Worker:
             now_ms=self.time.clock.now_ms(),
             arrivals=arrivals,
             poisoned=self.poison.log.of,
+            never_was=self._never_was,
         )
         work.posts.interleaved = self._interleaved
         self._letter(work)
@@ -368,6 +369,9 @@ class Worker:
             one.judged()
         if self.releases.judged(work, self.writer):
             self.time.heartbeats.hurry()
+
+    def _never_was(self, partition: int, post_id: str) -> bool:
+        return any(step.never_was(partition, post_id) for step in self.steps)
 
     def _letter(self, work: WorkBatch) -> None:
         for one in work.rejected:

@@ -106,6 +106,18 @@ def test_a_deleted_post_is_removed_and_its_late_events_wait_for_a_new_one(
     assert value_of(again, "p")["post_offset"] == 2
 
 
+def test_a_post_was_there_from_its_first_record_until_it_is_deleted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    running = Running(monkeypatch)
+    assert running.step.never_was(0, "p")
+    running.apply([post("p", 0)])
+    running.apply(engagements=[event("early", "like", 0)])
+    assert [running.step.never_was(0, one) for one in ("p", "early")] == [False, False]
+    running.apply([deletion("p", 1), deletion("early", 2)])
+    assert [running.step.never_was(0, one) for one in ("p", "early")] == [True, True]
+
+
 def test_counts_of_posts_that_never_came_are_bounded_and_their_records_removed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -71,6 +71,18 @@ def test_the_newest_of_a_cycle_are_the_last_of_what_holds_of_each_partition() ->
         batches.append(record_batch("posts", records, partition=partition))
     work = decode_work(batches, [], partitions=3, epoch=1, now_ms=5)
     assert not work.rejected
-    newest = list({one.partition: one for one in work.latest}.values())
-    assert work.newest() == newest
-    assert [one.row < 0 for one in newest] == [False, True, True]
+    ends = [part.events[-1][0].offset for part in work.partitions]
+    assert [one.record.offset for one in work.newest()] == ends
+    assert [one.row < 0 for one in work.newest()] == [False, True, True]
+
+
+def test_the_deletion_of_a_post_that_never_was_is_not_waited_for() -> None:
+    post = Post("p", "a", NOW_MS, "text")
+    records = [record("p", post, offset=0), record("none", None, offset=1)]
+    batches = [record_batch("posts", records)]
+    work = decode_work(
+        batches, [], partitions=1, epoch=1, now_ms=5, never_was=lambda _, one: one == "none"
+    )
+    assert [one.record.offset for one in work.newest()] == [0]
+    assert [one.event for one in work.latest] == [post]
+    assert len(work.partitions[0].events) == 2
