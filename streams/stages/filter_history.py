@@ -45,6 +45,9 @@ MOST_WAITING = 5_000
 # after an expulsion judges them again.
 _KEPT = 20_000
 _IDLE_S = 2.0
+# Where no work came for so long, what waits is folded without it: partitions whose work is to come
+# may be behind it.  Longer than gained partitions wait for each other.
+ALONE_AFTER_S = 6.0
 # After a rebalance, or a rebuild, the log holds posts back for no longer.
 MOST_WAIT_S = 5.0
 # What an idle worker folds on its own leaves the latest second open.
@@ -197,10 +200,17 @@ class FilterHistory:
         self._follow_positions()
         if not self._is_rebuilt:
             self._rebuild()
+        elif self._waits_in_vain():
+            self._fold(self._slice(math.inf))
         return not self._is_rebuilt or bool(self._until)
 
     def _read(self) -> list[RecordBatch]:
         return self._log.read(LIVE_RECORDS, most_bytes=TEXT_BYTES // 4)
+
+    def _waits_in_vain(self) -> bool:
+        """Whether a partition is far ahead of work that does not come, and its own waits for it."""
+        since = max(self._worked_at, self._waits_since)
+        return not self._paused.isdisjoint(self._until) and time.monotonic() > since + ALONE_AFTER_S
 
     def _try_to_begin(self) -> None:
         if not self._stamps:

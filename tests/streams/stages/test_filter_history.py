@@ -10,6 +10,7 @@ import pytest
 
 from builders.fake_log import FakeLog, Topics
 from builders.records import StoredRecord, record
+from builders.waiting import until
 from feedmill.events.partition import partition_of
 from feedmill.events.post import Post
 from feedmill.features.history.post_history import (
@@ -162,6 +163,31 @@ def test_after_a_restart_it_says_the_same(monkeypatch: pytest.MonkeyPatch) -> No
         history.read()
         found |= told(history, (1, [one]))
     same_copies(found, right)
+
+
+def test_partitions_far_ahead_of_one_that_has_no_more_work_begin(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(filter_history, "MOST_WAITING", 50)
+    monkeypatch.setattr(filter_history, "LIVE_RECORDS", 20)
+    topics = written(600, since_ms=NOW_MS - 600_000)
+    history, log = made(topics)
+    starts = {p: len(topics[source(p)]) - 1 for p in range(PARTITIONS)} | {0: 20}
+    history.assigned(
+        AssignmentChange(
+            epoch=1,
+            gained=(0, 1, 2),
+            starts={source(p): start for p, start in starts.items()},
+            ends={source(p): log.end(source(p)) for p in starts},
+        )
+    )
+    until(lambda: history.read() and history.is_ready(0))
+    told(history, (0, topics[source(0)][20:22]))
+    for _ in range(100):
+        history.read()
+    assert [history.is_ready(p) for p in (0, 1, 2)] == [True, False, False]
+    monkeypatch.setattr(filter_history, "ALONE_AFTER_S", -1.0)
+    until(lambda: not history.read() and history.is_ready(1) and history.is_ready(2))
 
 
 def test_a_partition_gained_later_goes_on_where_the_log_is() -> None:
