@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from builders.own_filter import ROOT
+from builders.grown_tree import ROOT
 
 _BREAKS = """
 
