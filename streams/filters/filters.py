@@ -62,8 +62,12 @@ class FilterStep(TextModelStep):
         )
         self._guard.poisoned = context.poisoned
         if self._remembers:
-            live = partial(LogConsumer, connection, live=True)
-            self._history = FilterHistory(context.partitions, context.clock, live, context.poisoned)
+            self._history = FilterHistory(
+                context.partitions,
+                context.clock,
+                partial(LogConsumer, connection),
+                context.poisoned,
+            )
 
         self._backfill = FilterBackfill(
             self.name,

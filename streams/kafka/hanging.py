@@ -19,8 +19,8 @@ ASKED_AGAIN_WITHIN_S = 15.0
 
 # What to do about one.
 WAY_OUT = (
-    "the next commit of the worker that wrote it ends it; for a worker that comes back no more,"
-    " `feedmill topics abort-hanging` does"
+    "its writer ends it, a worker by its next commit, or Kafka after the writer's"
+    " transaction.timeout.ms; one that Kafka forgot is ended by `feedmill topics abort-hanging`"
 )
 
 

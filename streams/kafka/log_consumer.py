@@ -2,10 +2,13 @@
 
     add --ends and starts known--> restoring --read to the end seen at `add`--> restored
 
-A restore reads committed.  With `live` set a restored partition goes on uncommitted, from where
-the restore ended: such a reader sees records at once, and must bear ones that are aborted later.
-Until its first fetch was answered it is not live: that may take a second.  Of the topics
-`past_hanging` also what stands behind a transaction that never ends is read uncommitted.
+It reads committed.  With `live` set a restored partition goes on uncommitted, from where the
+restore ended: such a reader sees records at once, and must bear ones that are aborted later, so
+only what workers write is read so.  Until its first fetch was answered it is not live: that may
+take a second.
+
+A transaction that does not end holds a restore back for some twenty seconds.  Of the topics
+`past_hanging` what stands behind it is read uncommitted then; of others the restore ends before it.
 """
 
 from __future__ import annotations
@@ -42,6 +45,8 @@ MOST_BYTES = 4 * 1024 * 1024
 WAITING = 500
 # A client that is not polled keeps its reports for ever; one without partitions has few of them.
 _UNUSED_EVERY_S = 0.5
+# A transaction that holds records back for so long is named.
+_NAMED_AFTER_S = 5.0
 # How often it is asked whether a transaction still holds a restore back.
 _ASK_AGAIN_S = 5.0
 
@@ -81,6 +86,9 @@ class LogConsumer:
         self._positions: dict[TopicPartition, int] = {}
         self._ends: dict[TopicPartition, int] = {}
         self._held = HeldBack[TopicPartition]()
+        # Where the broker said last that no more can be read, and since when it has more.
+        self._said_ends: dict[TopicPartition, int] = {}
+        self._kept_since: dict[TopicPartition, float] = {}
         # What a transaction holds back that never ends.
         self._hanging: set[TopicPartition] = set()
         self._asking: list[_Adding] = []
@@ -118,12 +126,11 @@ class LogConsumer:
             if consumer is not None and old:
                 consumer.incremental_unassign(old)
         for source in known:
-            self._at_live.discard(source)
-            self._unheard.discard(source)
-            self._hanging.discard(source)
             self._held.forget(source)
-            self._positions.pop(source)
-            self._ends.pop(source)
+            for named in (self._at_live, self._unheard, self._hanging):
+                named.discard(source)
+            for by_source in (self._positions, self._ends, self._said_ends, self._kept_since):
+                by_source.pop(source, None)
             self.stopped.pop(source, None)
 
     def read(
@@ -141,6 +148,7 @@ class LogConsumer:
             self._unused_at = now + _UNUSED_EVERY_S
             self._replace_lost()
             self._ask_again()
+            self._look_what_is_kept(now)
         batches: list[RecordBatch] = []
         if restoring or is_unused_due:
             batches = self._take(self._restoring, most, most_bytes, wait_s if restoring else 0)
@@ -168,6 +176,8 @@ class LogConsumer:
 
     def all_live(self) -> bool:
         """Whether all is restored, and records that are written now come as soon as they can."""
+        if not self._follows:
+            return self.all_restored()
         is_there = len(self._at_live) == len(self._positions) and not self._unheard
         return is_there and self.all_restored()
 
@@ -192,6 +202,12 @@ class LogConsumer:
             return ""
         done, of = self.progress()
         return f"reading {self.name}, {done} of {of}"
+
+    def held_back(self) -> str:
+        """Say which partition a transaction has held back for seconds; "" if none."""
+        since = time.monotonic() - _NAMED_AFTER_S
+        late = (source for source, at in self._kept_since.items() if at < since)
+        return next(map(self._kept, late), "")
 
     def close(self) -> None:
         self._restoring.close()
@@ -287,7 +303,8 @@ class LogConsumer:
         for source, end in fetched.ends.items():
             if end > self._positions.get(source, end):
                 self._positions[source] = end
-            if source.topic in self._past_hanging and source in self._positions:
+            if source in self._positions:
+                self._said_ends[source] = end
                 self._note_end(source)
         return batches
 
@@ -296,16 +313,28 @@ class LogConsumer:
         if self.restored(source) or source in self._hanging:
             self._held.forget(source)
         elif self._held.note(source):
-            self._hanging.add(source)
             self._held.forget(source)
-            log.error(
-                "%s[%d] is held back at offset %d by a transaction that does not end: what stands"
-                " behind it is read, too; %s",
-                self._environment.topic(source.topic),
-                source.partition,
-                self._positions[source],
-                WAY_OUT,
-            )
+            if source.topic in self._past_hanging:
+                self._hanging.add(source)
+                what = "what stands behind it is read, too"
+            else:
+                self._ends[source] = self._positions[source]
+                what = "nothing behind it is read before it ends"
+            log.error("%s: %s", self._kept(source), what)
+
+    def _look_what_is_kept(self, now: float) -> None:
+        """Note which partitions have records that cannot be read committed."""
+        for source, end in self._said_ends.items():
+            is_read = source not in self._at_live and self._positions[source] == end
+            if is_read and self._known_end(source) > end:
+                self._kept_since.setdefault(source, now)
+            else:
+                self._kept_since.pop(source, None)
+
+    def _kept(self, source: TopicPartition) -> str:
+        topic, position = self._environment.topic(source.topic), self._positions[source]
+        where = f"{topic}[{source.partition}] is held back at offset {position}"
+        return f"{where} by a transaction that does not end; {WAY_OUT}"
 
     def _judge(self, source: TopicPartition | None, error: KafkaError) -> None:
         if source is None or not is_out_of_range(error):

@@ -1,8 +1,8 @@
 """What the combiner reads from Kafka: everything that this worker does not make itself.
 
 At a start, and when partitions come, it reads committed records to their ends, signals after posts:
-few signals may wait for their post.  After that it follows live what others write; a step of the
-same worker hands its signals over in memory instead.  Overrides have a client of their own: in one
+few signals may wait for their post.  After that it follows what others write, signals of workers
+uncommitted; a step of the same worker hands its signals over in memory instead.  Overrides have a client of their own: in one
 client's queue they would wait behind all signals that were fetched before them.
 """
 
@@ -83,7 +83,7 @@ class CombinerLogs:
         self._made_here = frozenset(made_here)
         self._partitions = partitions
         signals = [SIGNALS + name for name in names.all]
-        self._log = LogConsumer(connection, "the combiner's logs", live=True, past_hanging=signals)
+        self._log = LogConsumer(connection, "the combiner's logs")
         # Of what workers write more may wait: no record of theirs is large.
         self._of_workers = frozenset(
             SIGNALS + name for name in (*names.filters, *BUILT_IN_OBJECTIVES)
@@ -95,7 +95,7 @@ class CombinerLogs:
             past_hanging=self._of_workers,
             waiting=WAITING,
         )
-        self._overrides = LogConsumer(connection, OVERRIDES, live=True)
+        self._overrides = LogConsumer(connection, OVERRIDES)
         self._logs = (self._log, self._worker_log, self._overrides)
         inputs = (POSTS, OVERRIDES, *signals)
         self._decoders = {
@@ -120,6 +120,7 @@ class CombinerLogs:
     def ready_reason(self) -> str:
         """Say what is still to be read; "" if nothing is."""
         reason = next(filter(None, (one.ready_reason() for one in self._logs)), "")
+        reason = reason or self._overrides.held_back()
         return reason or ("reading posts before signals" if self._after_posts else "")
 
     def lag(self) -> int:

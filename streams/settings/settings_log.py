@@ -46,7 +46,7 @@ class SettingsLog(SettingsFold):
 
     def __init__(self, connection: Connection) -> None:
         super().__init__(connection.environment)
-        self.log = LogConsumer(connection, "config", live=True)
+        self.log = LogConsumer(connection, "config")
         self.log.add({TopicPartition("config", 0): BEGINNING})
 
     def follow(self) -> bool:
@@ -56,6 +56,10 @@ class SettingsLog(SettingsFold):
             for record in batch.records:
                 self.take(record)
         return bool(batches)
+
+    def ready_reason(self) -> str:
+        """Say what is read still, or cannot be; "" if nothing is."""
+        return self.log.ready_reason() or self.log.held_back()
 
     def close(self) -> None:
         self.log.close()

@@ -151,7 +151,7 @@ class WorkerStatus:
             worker.topics.ready_reason(),
             worker.group.ready_reason(),
             worker.writer.trouble,
-            worker.settings.log.ready_reason(),
+            worker.settings.ready_reason(),
             worker.releases.ready_reason(),
             worker.poison.ready_reason(),
             *(step.ready_reason() for step in worker.steps),

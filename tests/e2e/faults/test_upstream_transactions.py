@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -86,3 +87,69 @@ def test_a_repeated_event_is_found_behind_the_markers_of_transactions(
     engine.send(*click("pond", "twice")).get(10)
     until(lambda: clicks(engine)["pond"] >= 2)
     assert clicks(engine) == {"pond": 2}
+
+
+def changes() -> list[tuple[str, str, Any]]:
+    """One record of each kind that people and upstreams write, each of another post."""
+    hide = {"verdict": "hide", "by": "mo", "reason": "seen", "at_ms": now_ms()}
+    topic, key, edit = post("lake1")
+    return [
+        ("config", "weights", {"value": {"quality": 0.5, "engagement": 3.0}}),
+        ("config", "rules/spam", {"value": {"calm": {"verdict": "hide", "phrases": ["lake3"]}}}),
+        ("overrides", "post:lake0|*", hide),
+        (topic, key, {**edit, "communities": ["boats"]}),
+        ("posts", "lake2", {"post_id": "lake2", "deleted": True}),
+    ]
+
+
+def shown(engine: FaultEngine) -> dict[str, Any]:
+    """What readers see of it all."""
+    decisions = {name: truth["decision"] for name, truth in engine.truths().items()}
+    feed, info = engine.feed()
+    boats = engine.redis.exists(f"{engine.prefix}feed:{{community:boats}}")
+    weights = json.loads(info["weights"])
+    return {
+        "decisions": decisions,
+        "feed": {n for n, _ in feed},
+        "weights": weights,
+        "boats": boats,
+    }
+
+
+@pytest.mark.parametrize("names", [("one",), ("one", "two")])
+def test_what_is_not_committed_has_no_effect(engine: FaultEngine, names: Sequence[str]) -> None:
+    for name in names:
+        engine.start_worker(name)
+    engine.wait_ready()
+    lakes = [f"lake{n}" for n in range(12)]
+    for name in lakes:
+        engine.post(name, text=f"A walk to {name}")
+    engine.wait_decided(lakes)
+    until(lambda: len(engine.order()) == len(lakes))
+    before = shown(engine)
+    producer = engine.producer_of(**{"transactional.id": engine.topic("upstream")})
+    producer.init_transactions(30)
+    for is_committed in (False, True):
+        producer.begin_transaction()
+        for topic, key, value in changes():
+            producer.produce(engine.topic(topic), json.dumps(value), key)
+        producer.flush(30)
+        end = time.monotonic() + 3.0
+        while time.monotonic() < end:
+            assert shown(engine) == before
+        if is_committed:
+            producer.commit_transaction(30)
+        else:
+            producer.abort_transaction(30)
+            engine.post("after")
+            until(lambda: "after" in engine.order())
+            assert shown(engine)["weights"] == before["weights"]
+            before = shown(engine)
+
+    def is_obeyed() -> bool:
+        now = shown(engine)
+        hidden = {name for name, decision in now["decisions"].items() if decision == "hide"}
+        kept = now["weights"]["engagement"] == 3.0 and now["boats"]
+        return kept and hidden == {"lake0", "lake3"} and "lake2" not in now["decisions"]
+
+    until(is_obeyed)

@@ -128,5 +128,5 @@ def test_a_worker_reads_the_hosts_clock_nowhere_else() -> None:
                 isinstance(node, ast.Attribute) and node.attr in ("time_ns", "now", "utcnow")
             ) or ast.unparse(node) == "time.time":
                 found.add(str(path.relative_to(STREAMS)))
-    of_metrics = {"observe/legs.py", "stages/worker_status.py"}
+    of_metrics = {"observe/legs.py", "worker/worker_status.py"}
     assert found == {"own_signal", "settings/clock.py", *of_metrics}
