@@ -1,4 +1,4 @@
-"""One challenger of engagement: it scores impressions before it learns them, then may be released.
+"""How challengers of engagement are tried: on a product's impressions, author by author.
 
 Whether a user clicks is known a day after the impression (`wait_ms`).  So an impression younger
 than that neither trains nor bets, and what a bet is scored by learned only from impressions whose
@@ -13,8 +13,9 @@ copies that the challenger's Brier score is larger by `MARGIN` at most.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -23,12 +24,12 @@ from feedmill.models.artifact import Artifact, unpack_artifact
 from feedmill.rankers.engagement import ExpectedClicks
 from feedmill.rankers.impressions import Impressions
 from feedmill.training.arrays import Values
-from feedmill.training.continual.anytime_test import e_value
-from feedmill.training.continual.challenger import ALPHA, MARGIN
+from feedmill.training.continual.challenger import MARGIN, Contest
 from feedmill.training.continual.impression_bets import (
     NO_BET,
     Numbers,
     bet_numbers,
+    users_of,
     without_floods,
 )
 from feedmill.training.continual.rated_posts import near_copy_clusters
@@ -44,66 +45,104 @@ _FIRST_PART = 0.25
 _GROWTH = 2.0
 
 
-class ImpressionVerdict(NamedTuple):
-    """What came of a challenger.
+@dataclass(frozen=True)
+class ImpressionContest(Contest[FittedEngagement, int]):
+    """Challengers of engagement; there is no audit of clicks.
 
     Attributes
     ----------
-    reason
-        Why it is not to be released; "" if it is.
-    bets, better
-        How many bets there were, and the e-value of its being better.
-    not_worse
-        Its e-value on the reference; 1 where it was not better.
-    fitted
-        The challenger that learned from everything; None if it was not better.
-    """
-
-    reason: str
-    bets: int
-    better: float
-    not_worse: float = 1.0
-    fitted: FittedEngagement | None = None
-
-
-class Window(NamedTuple):
-    """What a challenger learns from.
-
-    Attributes
-    ----------
-    rows
+    champion
+        Who is to be beaten.
+    recipe
+        That of engagement.
+    reference
+        Impressions from before the window, which never change.
+    wait_ms
+        How long after an impression its reactions are known.
+    window
         The impressions of the window, with their users, whose reactions are all known.
     fresh_from_ms
         From when on no earlier challenger has bet on them, Unix milliseconds.
-    wait_ms
-        How long after an impression its reactions are known.
     """
 
-    rows: Impressions
-    fresh_from_ms: int
+    champion: ExpectedClicks
+    recipe: EngagementRecipe
+    reference: Impressions
     wait_ms: int
+    window: Impressions
+    fresh_from_ms: int
 
+    least_new = 1_000
+    reference_reason = "it may be worse on the reference"
 
-def challenge_impressions(
-    champion: ExpectedClicks, recipe: EngagementRecipe, window: Window, reference: Impressions
-) -> ImpressionVerdict:
-    """Train a challenger and compare it with the model in force; takes seconds to minutes.
+    @cached_property
+    def rows(self) -> Impressions:
+        """The impressions that train, of which no user has too many."""
+        return without_floods(self.window)
 
-    `reference` are impressions from before the window, which never change.
-    """
-    rows = without_floods(window.rows)
-    try:
-        check_enough(rows)
-    except UsageError as error:
-        return ImpressionVerdict(str(error), 0, 1.0)
-    differences = _progressive(champion, recipe, window._replace(rows=rows))
-    better = e_value(differences)
-    if better < 1 / ALPHA:
-        return ImpressionVerdict("it is not shown to be better", len(differences), better)
-    fitted = fit_impressions(recipe, rows)
-    not_worse = e_value(reference_differences(champion, model_of(fitted), reference))
-    reason = "" if not_worse >= 1 / ALPHA else "it may be worse on the reference"
-    return ImpressionVerdict(reason, len(differences), better, not_worse, fitted)
+    @property
+    def bet_on(self) -> int:
+        return int(self.window.at_ms.max()) + 1
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        return {
+            "impressions": len(self.window),
+            "users": len(np.unique(users_of(self.window))),
+            "new": int((self.window.at_ms >= self.fresh_from_ms).sum()),
+        }
+
+    def too_few(self) -> str:
+        return _too_few(self.rows)
+
+    def bets(self) -> Values:
+        """Return a difference of Brier scores for each author's bet, before they are learned."""
+        rows, wait_ms = self.rows, self.wait_ms
+        stretches = [*self._stretches()]
+        first_ms = stretches[0][0] if stretches else int(rows.at_ms.max()) + 1
+        numbers = bet_numbers(rows, rows.at_ms >= first_ms)
+        gains, bounds = np.zeros(len(rows)), np.zeros(len(rows))
+        has_bet: set[int] = set()
+        for begin_ms, end_ms in stretches:
+            due = (rows.at_ms >= begin_ms) & (rows.at_ms < end_ms) & (numbers != NO_BET)
+            # An author whose posts a former model was tried on does not bet again.
+            numbers[due & np.isin(numbers, [*has_bet])] = NO_BET
+            due &= numbers != NO_BET
+            known = rows.where(rows.at_ms + wait_ms <= begin_ms)
+            if not due.any() or _too_few(known):
+                numbers[due] = NO_BET
+                continue
+            model = model_of(fit_impressions(self.recipe, known))
+            gains[due], bounds[due] = _gains(self.champion, model, rows.where(due))
+            has_bet.update(numbers[due].tolist())
+        tried = np.isin(numbers, [*has_bet])
+        return _bets(numbers[tried], gains[tried], bounds[tried])
+
+    def fit(self) -> FittedEngagement:
+        return fit_impressions(self.recipe, self.rows)
+
+    def reference_differences(self, fitted: FittedEngagement) -> Values:
+        return reference_differences(self.champion, model_of(fitted), self.reference)
+
+    def audit_differences(self, fitted: FittedEngagement) -> None:
+        return None
+
+    def _stretches(self) -> Iterator[tuple[int, int]]:
+        """Yield the times from and up to which one model is tried, Unix milliseconds.
+
+        The first begins when a part of the window is known, the next ones when that has grown.
+        """
+        known_ms = np.sort(self.rows.at_ms) + self.wait_ms
+        last_ms = int(self.rows.at_ms.max()) + 1
+        needed = max(LEAST_IMPRESSIONS, _FIRST_PART * len(known_ms))
+        begin_ms = max(int(known_ms[int(needed) - 1]), self.fresh_from_ms)
+        while begin_ms < last_ms:
+            count = int(np.searchsorted(known_ms, begin_ms, side="right"))
+            needed = max(needed, count) * _GROWTH
+            end_ms = int(known_ms[int(needed) - 1]) if needed <= len(known_ms) else last_ms
+            end_ms = min(max(end_ms, begin_ms + 1), last_ms)
+            yield begin_ms, end_ms
+            begin_ms = end_ms
 
 
 def model_of(fitted: FittedEngagement) -> ExpectedClicks:
@@ -139,54 +178,12 @@ def reference_differences(
     return _bets(np.array(clusters, dtype=np.int64)[place], gains + MARGIN, bounds + MARGIN)
 
 
-def _progressive(champion: ExpectedClicks, recipe: EngagementRecipe, window: Window) -> Values:
-    """Return a difference of Brier scores for each bet, of impressions that were not learned."""
-    rows, wait_ms = window.rows, window.wait_ms
-    stretches = [*_stretches(window)]
-    first_ms = stretches[0][0] if stretches else int(rows.at_ms.max()) + 1
-    numbers = bet_numbers(rows, rows.at_ms >= first_ms)
-    gains, bounds = np.zeros(len(rows)), np.zeros(len(rows))
-    has_bet: set[int] = set()
-    for begin_ms, end_ms in stretches:
-        due = (rows.at_ms >= begin_ms) & (rows.at_ms < end_ms) & (numbers != NO_BET)
-        # An author whose posts a former model was tried on does not bet again.
-        numbers[due & np.isin(numbers, [*has_bet])] = NO_BET
-        due &= numbers != NO_BET
-        known = rows.where(rows.at_ms + wait_ms <= begin_ms)
-        if not due.any() or not _is_enough(known):
-            numbers[due] = NO_BET
-            continue
-        model = model_of(fit_impressions(recipe, known))
-        gains[due], bounds[due] = _gains(champion, model, rows.where(due))
-        has_bet.update(numbers[due].tolist())
-    tried = np.isin(numbers, [*has_bet])
-    return _bets(numbers[tried], gains[tried], bounds[tried])
-
-
-def _stretches(window: Window) -> Iterator[tuple[int, int]]:
-    """Yield the times from and up to which one model is tried, Unix milliseconds.
-
-    The first begins when a part of the window is known, the next ones when that has grown.
-    """
-    known_ms = np.sort(window.rows.at_ms) + window.wait_ms
-    last_ms = int(window.rows.at_ms.max()) + 1
-    needed = max(LEAST_IMPRESSIONS, _FIRST_PART * len(known_ms))
-    begin_ms = max(int(known_ms[int(needed) - 1]), window.fresh_from_ms)
-    while begin_ms < last_ms:
-        count = int(np.searchsorted(known_ms, begin_ms, side="right"))
-        needed = max(needed, count) * _GROWTH
-        end_ms = int(known_ms[int(needed) - 1]) if needed <= len(known_ms) else last_ms
-        end_ms = min(max(end_ms, begin_ms + 1), last_ms)
-        yield begin_ms, end_ms
-        begin_ms = end_ms
-
-
-def _is_enough(rows: Impressions) -> bool:
+def _too_few(rows: Impressions) -> str:
     try:
         check_enough(rows)
-    except UsageError:
-        return False
-    return True
+    except UsageError as error:
+        return str(error)
+    return ""
 
 
 def _gains(

@@ -1,7 +1,7 @@
 """Seeded impressions of made-up posts, to try challengers of engagement on.
 
 A post is on one of two topics, which its words show; the words otherwise say a little of how often
-it is clicked.  `feedmill.training.evaluation.impression_runs` uses them.
+it is clicked.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from typing import Literal
 
 import numpy as np
 
+from builders.label_simulation import ordinary_text
 from feedmill.events.post import Post
 from feedmill.features.authorship import author_keys
 from feedmill.features.counters import Counters, update
 from feedmill.rankers.engagement import clicks_and_impressions
 from feedmill.rankers.impressions import Impressions
-from feedmill.training.evaluation.label_simulation import ordinary_text
 
 # Of "shift" the clicks of one topic double; of "flood" one user sees every post and clicks those of
 # the other topic, thousands of them; of "both" both happen.

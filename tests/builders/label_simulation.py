@@ -1,7 +1,4 @@
-"""Seeded posts with labels of many raters: a new wave of spam among ordinary posts, and poison.
-
-Continual learning is tried on them: `python -m feedmill.training.evaluation.challenger_runs`.
-"""
+"""Seeded posts with labels of many raters: a new wave of spam among ordinary posts, and poison."""
 
 from __future__ import annotations
 
@@ -12,7 +9,7 @@ import numpy as np
 from feedmill.events.label import Label
 from feedmill.events.post import Post
 from feedmill.training.continual.audit import AuditedPost
-from feedmill.training.continual.challenger import OrdinaryPosts
+from feedmill.training.continual.label_contest import OrdinaryPosts
 from feedmill.training.continual.rated_posts import RatedPost, rated_posts
 from feedmill.training.datasets.labelled_posts import LabelledPosts, from_posts
 
