@@ -7,6 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from ranker_figures import (
+    RankerEvaluation,
+    correlation_figures,
+    length_slices,
+    mean_figures,
+    worst_ids,
+)
 
 from feedmill.features.text.ngrams import TextBatch
 from feedmill.models.text_model import NgramModel
@@ -15,7 +22,6 @@ from feedmill.rankers.baselines import Constant, SeededShuffle
 from feedmill.rankers.quality import QualityModel
 from feedmill.training.arrays import Mask, Values
 from feedmill.training.datasets.labelled_posts import LabelledPosts, drop_leaked
-from feedmill.training.datasets.ratings import SEMEVAL, WEBIS
 from feedmill.training.evaluation.intervals import Bootstrap, Figure
 from feedmill.training.evaluation.metrics import roc_auc
 from feedmill.training.evaluation.plots import Panel
@@ -23,15 +29,6 @@ from feedmill.training.evaluation.ranker_metrics import (
     log_loss,
     rate_calibration,
     rate_calibration_error,
-)
-from feedmill.training.evaluation.ranker_report import (
-    RankerBar,
-    RankerEvaluation,
-    Section,
-    correlation_figures,
-    length_slices,
-    mean_figures,
-    worst_ids,
 )
 from feedmill.training.fitting.linear_text import (
     TextRows,
@@ -41,10 +38,10 @@ from feedmill.training.fitting.linear_text import (
 from feedmill.training.fitting.ngram_models import SEED, fit_ridge, folds_of, out_of_fold
 from feedmill.training.fitting.quality import RatedTexts, fit_quality
 from feedmill.training.ranker_recipes import QUALITY
+from feedmill.training.trainers.quality import read_rated
 
 # The trees may cost so much correlation at most: the lower end of the paired difference.
 _MOST_LOST = -0.005
-_FRACTIONS = (0.25, 0.5)
 # The settings of the plain ridge that quality is compared with.
 _RIDGE_PENALTY, _NGRAM_PENALTY = 30.0, 3.0
 
@@ -57,37 +54,20 @@ def evaluate_quality(
     The recipe is evaluated by models trained for it, on all rows with `look`; with it the stored
     model is evaluated on the test rows too.  Raises `UsageError` where a file is missing.
     """
-    loaded = {
-        construct.name: (
-            construct.dataset.load(folder),
-            construct.helped_by.load(folder) if construct.helped_by else None,
-        )
-        for construct in QUALITY.constructs
-    }
-    rated = [
-        RatedTexts(
-            c.name,
-            c.penalties,
-            loaded[c.name][0] if look else loaded[c.name][0].without_test(),
-            helper if look or helper is None else helper.without_test(),
-        )
-        for c in QUALITY.constructs
-        for helper in [loaded[c.name][1]]
-    ]
-    _evaluate_folds(rated, evaluation)
-    may_train = [
-        texts._replace(
-            posts=texts.posts.without_test(),
-            helper=None if texts.helper is None else texts.helper.without_test(),
-        )
-        for texts in rated
-    ]
-    _add_learning_curve(may_train, evaluation)
+    rated = read_rated(folder, QUALITY)
     if look:
-        for dataset in (WEBIS, SEMEVAL):
-            test = next(p for p, _ in loaded.values() if p.source == dataset.source).split("test")
-            evaluation.rows.append((test.source, len(test)))
-            _evaluate_stored(test, model, evaluation)
+        rated = [
+            texts._replace(
+                posts=construct.dataset.load(folder),
+                helper=construct.helped_by.load(folder) if construct.helped_by else None,
+            )
+            for texts, construct in zip(rated, QUALITY.constructs, strict=True)
+        ]
+    _evaluate_folds(rated, evaluation)
+    for texts in rated if look else ():
+        test = texts.posts.split("test")
+        evaluation.rows.append((test.source, len(test)))
+        _evaluate_stored(test, model, evaluation)
 
 
 def _evaluate_folds(rated: list[RatedTexts], evaluation: RankerEvaluation) -> None:
@@ -97,9 +77,9 @@ def _evaluate_folds(rated: list[RatedTexts], evaluation: RankerEvaluation) -> No
     for fold in np.unique(folds[0]):
         for index, texts in enumerate(rated):
             out = folds[index] == fold
-            train = _without_fold(texts, out, 1.0)
+            train = _without_fold(texts, out)
             plain[index][out] = _plain_ridge(train, texts.posts.where(out))
-    found, linear = _cross_validated(rated, 1.0)
+    found, linear = _cross_validated(rated)
     table = []
     for texts, *scores in zip(rated, found, linear, plain, strict=True):
         truth, source = texts.posts.labels, texts.posts.source
@@ -112,29 +92,21 @@ def _evaluate_folds(rated: list[RatedTexts], evaluation: RankerEvaluation) -> No
         )
         without_trees, ridge = others[2:]
         what = f"Spearman on {source} less that of"
-        evaluation.bars.extend(
-            (
-                RankerBar(f"{what} the linear mean without trees", without_trees, low=_MOST_LOST),
-                RankerBar(f"{what} a ridge on shape and n-grams", ridge, least=-0.03, low=-0.03),
-            )
-        )
+        evaluation.expect(f"{what} the linear mean without trees", without_trees, low=_MOST_LOST)
+        evaluation.expect(f"{what} a ridge on shape and n-grams", ridge, least=-0.03, low=-0.03)
     head = ("quality", "without trees", "plain ridge", "less without", "less ridge")
-    evaluation.sections.append(
-        Section(
-            "The recipe, on groups never trained",
-            "Spearman's correlation with the mean rating. The plain ridge knows one construct, and "
-            "is not kept to [0, 1]. The last column is the mean squared error with trees less that "
-            "without, in thousandths.",
-            ("construct", "texts", *head, "squared error"),
-            table,
-        )
+    evaluation.add(
+        "The recipe, on groups never trained",
+        "Spearman's correlation with the mean rating. The plain ridge knows one construct, and "
+        "is not kept to [0, 1]. The last column is the mean squared error with trees less that "
+        "without, in thousandths.",
+        ("construct", "texts", *head, "squared error"),
+        table,
     )
 
 
-def _cross_validated(
-    rated: Sequence[RatedTexts], fraction: float
-) -> tuple[list[Values], list[Values]]:
-    """Score the texts of each fold by the recipe, trained on a fraction of the others' groups.
+def _cross_validated(rated: Sequence[RatedTexts]) -> tuple[list[Values], list[Values]]:
+    """Score the texts of each fold by the recipe, trained on the others.
 
     Returns for each construct (texts,) scores with trees, and those without.
     """
@@ -142,7 +114,7 @@ def _cross_validated(
     found, linear = ([np.zeros(len(texts.posts)) for texts in rated] for _ in range(2))
     for fold in np.unique(folds[0]):
         train = [
-            _without_fold(texts, fold_of == fold, fraction)
+            _without_fold(texts, fold_of == fold)
             for texts, fold_of in zip(rated, folds, strict=True)
         ]
         fitted = fit_quality(train, QUALITY.helper_penalty, QUALITY.register_c, QUALITY.trees)
@@ -156,35 +128,12 @@ def _cross_validated(
     return found, linear
 
 
-def _without_fold(texts: RatedTexts, out: Mask, fraction: float) -> RatedTexts:
-    """Return a construct's training texts: of a fraction of the groups, drawn by chance."""
-    names, group_of = np.unique(np.array(texts.posts.groups), return_inverse=True)
-    some = (np.random.default_rng(SEED + 5).random(len(names)) < fraction)[group_of]
+def _without_fold(texts: RatedTexts, out: Mask) -> RatedTexts:
+    """Return a construct's training texts."""
     held_out = texts.posts.where(out)
     return texts._replace(
-        posts=texts.posts.where(~out & some),
+        posts=texts.posts.where(~out),
         helper=drop_leaked(texts.helper, [held_out]) if texts.helper else None,
-    )
-
-
-def _add_learning_curve(rated: Sequence[RatedTexts], evaluation: RankerEvaluation) -> None:
-    """Add what more rated texts are worth, to the linear mean and to the trees."""
-    table = []
-    for fraction in (*_FRACTIONS, 1.0):
-        for texts, *scores in zip(rated, *_cross_validated(rated, fraction), strict=True):
-            posts = texts.posts
-            trees, linear, gain = correlation_figures(Bootstrap(posts.groups), scores, posts.labels)
-            name = f"{texts.name}, {posts.source}"
-            table.append((name, f"{fraction:.0%}", *map(str, (linear, trees, gain))))
-    table.sort(key=lambda row: row[0])
-    evaluation.sections.append(
-        Section(
-            "Learning curve of quality",
-            "Spearman's correlation on groups never trained, of the rows that may train, by how "
-            "many of the other groups the recipe learned from.",
-            ("construct", "groups", "without trees", "with trees", "difference"),
-            table,
-        )
     )
 
 
@@ -238,20 +187,16 @@ def _evaluate_stored(
     ]
     title = f"Stored model, test rows of {test.source}"
     head = ("order", "Spearman", "AUC of above 0.5", "log loss", "calibration error")
-    evaluation.sections.append(Section(title, f"{len(test):,} texts.", head, table))
+    evaluation.add(title, f"{len(test):,} texts.", head, table)
     slices = [
         (name, f"{int(mask.sum()):,}", str(_spearman(test.where(mask), value[mask])))
         for name, mask in length_slices(test.texts)
         if mask.sum() >= 30
     ]
-    evaluation.sections.append(
-        Section(f"{test.source} by length", "", ("length", "texts", "Spearman"), slices)
-    )
+    evaluation.add(f"{test.source} by length", "", ("length", "texts", "Spearman"), slices)
     ids = [post.post_id for post in test.posts]
     worst = worst_ids(ids, np.abs(value - truth))
-    evaluation.sections.append(
-        Section(f"Worst errors on {test.source}, by row", "", ("row", "error"), worst)
-    )
+    evaluation.add(f"Worst errors on {test.source}, by row", "", ("row", "error"), worst)
     points = [(mean, rate) for _, mean, rate in rate_calibration(value, truth, ones)]
     panel = Panel(test.source, "quality", "mean rating", points, diagonal=True, dots=True)
     evaluation.panels.append(panel)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import evaluate_rankers
 import pytest
+import ranker_engagement
+from bars import Bar
+from ranker_figures import RankerEvaluation
 
-from feedmill.training.evaluation import ranker_engagement
-from feedmill.training.evaluation.ranker_report import RankerBar, RankerEvaluation
-from feedmill.training.evaluation.ranker_runs import evaluate_rankers, write_ranker_page
 from feedmill.training.ranker_recipes import ENGAGEMENT
 
 
@@ -18,27 +19,26 @@ def looked(ranker_folder: Path) -> list[RankerEvaluation]:
     two_heads = replace(ENGAGEMENT, heads=(ENGAGEMENT.heads[0], ENGAGEMENT.heads[2]))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ranker_engagement, "ENGAGEMENT", two_heads)
-        return evaluate_rankers(
+        return evaluate_rankers.evaluate_rankers(
             ["quality", "engagement"], ranker_folder, ranker_folder / "store", look=True
         )
 
 
-def bar(evaluation: RankerEvaluation, what: str) -> RankerBar:
-    (found,) = [bar for bar in evaluation.bars if what in bar.what]
+def bar(evaluation: RankerEvaluation, what: str) -> Bar:
+    (found,) = [bar for bar in evaluation.bars if what in bar.names[1]]
     return found
 
 
-def test_without_a_look_no_test_row_is_read(ranker_folder: Path) -> None:
-    found = evaluate_rankers(["quality"], ranker_folder, ranker_folder / "store", look=False)
-    assert found[0].rows == []
-    assert not any("test rows" in section.title for section in found[0].sections)
-    (curve,) = [s for s in found[0].sections if s.title == "Learning curve of quality"]
-    assert [row[1] for row in curve.rows] == ["25%", "50%", "100%"] * 2
-    by_webis = [float(row[2].split()[0]) for row in curve.rows if "webis" in row[0]]
-    assert by_webis[2] > 0.5
-    for _, _, without, trees, less in curve.rows:
-        linear, whole, gain = (float(cell.split()[0]) for cell in (without, trees, less))
-        assert whole - linear == pytest.approx(gain, abs=0.0015)
+def test_without_a_look_no_test_row_is_read(
+    ranker_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(evaluate_rankers, "RANKERS", ["quality"])
+    words = ["--data", str(ranker_folder), "--model", str(ranker_folder / "store")]
+    evaluate_rankers.main([*words, "--docs", str(tmp_path)])
+    text = (tmp_path / "rankers.md").read_text("utf-8")
+    assert "| quality | Spearman on webis less that of a ridge on shape and n-grams |" in text
+    assert "Stored model" not in text
+    assert not (tmp_path / "looks.jsonl").exists()
 
 
 def test_what_a_word_decides_is_found(looked: list[RankerEvaluation]) -> None:
@@ -61,14 +61,14 @@ def test_baselines_stand_in_the_same_table(looked: list[RankerEvaluation]) -> No
     assert [row[0] for row in stored.rows][0::4] == ["quality", "seeded shuffle"]
 
 
-def test_the_page_is_written_with_its_curves(
-    looked: list[RankerEvaluation], tmp_path: Path
-) -> None:
-    write_ranker_page(looked, tmp_path, "feedmill evaluate rankers")
-    text = (tmp_path / "rankers.md").read_text("utf-8")
+def test_the_page_has_its_bars_and_curves_and_no_text(looked: list[RankerEvaluation]) -> None:
+    text = evaluate_rankers.page(looked)
     assert "## engagement `" in text
+    assert (
+        "| engagement | significant pairs in order, later tests | ≥ 0.6, lower end ≥ 0.57 |" in text
+    )
     assert "rankers/quality.svg" in text
-    for name in ("quality", "engagement"):
-        assert (tmp_path / "rankers" / f"{name}.svg").read_text("utf-8").startswith("<svg")
+    assert [*evaluate_rankers.curves(looked)] == ["quality.svg", "engagement.svg"]
+    assert all(svg.startswith("<svg") for svg in evaluate_rankers.curves(looked).values())
     assert "wonderful" not in text
     assert "wow" not in text

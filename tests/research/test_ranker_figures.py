@@ -2,45 +2,25 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-
-from feedmill.training.evaluation.intervals import Bootstrap, Figure
-from feedmill.training.evaluation.metrics import rank_correlation
-from feedmill.training.evaluation.ranker_metrics import rate_calibration_error, slope_within
-from feedmill.training.evaluation.ranker_report import (
-    RankerBar,
-    RankerEvaluation,
-    Section,
+from ranker_figures import (
     calibration_figure,
     correlation_figures,
     group_figure,
     length_slices,
     mean_figures,
-    page,
+    ndcg,
     slope_figure,
+    within_group_correlations,
     worst_ids,
 )
+from sklearn.metrics import ndcg_score
+
+from feedmill.training.evaluation.intervals import Bootstrap
+from feedmill.training.evaluation.metrics import rank_correlation
+from feedmill.training.evaluation.ranker_metrics import rate_calibration_error, slope_within
 
 RANDOM = np.random.default_rng(2)
 GROUPS = [f"g{i // 5}" for i in range(500)]
-
-
-@pytest.mark.parametrize(
-    ("bar", "is_reached"),
-    [
-        (RankerBar("a", Figure(0.2, 0.1, 0.3), 0.15), True),
-        (RankerBar("a", Figure(0.2, 0.1, 0.3), 0.15, 0.15), False),
-        (RankerBar("a", Figure(0.2, 0.1, 0.3), most=0.19), False),
-        (RankerBar("a", Figure(-0.2, -0.3, -0.1), high=0.0), True),
-        (RankerBar("a", Figure(-0.2, -0.3, 0.1), high=0.0), False),
-    ],
-)
-def test_a_bar_holds_where_the_value_and_the_ends_do(bar: RankerBar, is_reached: bool) -> None:
-    assert bar.is_reached is is_reached
-
-
-def test_a_bar_states_what_it_asks_for() -> None:
-    bar = RankerBar("a", Figure(0, 0, 0), 0.6, 0.57)
-    assert bar.stated == "at least 0.6, lower end at least 0.57"
 
 
 def test_means_and_their_differences_are_paired() -> None:
@@ -108,11 +88,20 @@ def test_every_text_has_one_length() -> None:
     assert length_slices(texts)[0][0] == "1 to 60 characters"
 
 
-def test_the_page_has_its_misses_first() -> None:
-    bars = [RankerBar("good", Figure(1, 1, 1), 0.5), RankerBar("poor", Figure(0, 0, 0), 0.5)]
-    section = Section("Order", "A note.", ("order", "value"), [("a", "1")])
-    text = page([RankerEvaluation("quality", None, bars, [section])], "feedmill evaluate x")
-    assert text.index("quality: poor") < text.index("quality: good")
-    assert "## Bars missed: 1" in text
-    assert "| order | value |\n|---|--:|\n| a | 1 |" in text
-    assert "`feedmill evaluate x`" in text
+def test_order_between_groups_does_not_count_within_them() -> None:
+    groups = np.repeat(["a", "b", "few"], [30, 30, 5])
+    truth = np.concatenate([np.arange(30), 1_000 + np.arange(30), np.arange(5)]) * 1.0
+    inverse = np.where(groups == "a", -truth, 5_000 - truth)
+    np.testing.assert_allclose(within_group_correlations(inverse, truth, groups), [-1, -1])
+    assert within_group_correlations(truth, truth, groups, least_rows=5).shape == (3,)
+    assert within_group_correlations(truth[:0], truth[:0], groups[:0]).shape == (0,)
+
+
+def test_ndcg_is_scikit_learns_ties_included() -> None:
+    for _ in range(50):
+        scores = RANDOM.integers(0, 6, 30).astype(np.float64)
+        gains = RANDOM.integers(0, 4, 30).astype(np.float64)
+        expected = ndcg_score([gains], [scores], k=10)
+        assert ndcg(scores, gains) == pytest.approx(expected)
+    assert ndcg(np.ones(3), np.zeros(3)) == 0
+    assert ndcg(np.array([2.0, 1.0]), np.array([3.0, 1.0])) == pytest.approx(1)

@@ -5,18 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from ranker_figures import RankerEvaluation
+from ranker_heads import (
+    evaluate_head,
+    evaluate_stored_head,
+)
 
 from builders.ranker_datasets import write_headline_tests, write_reactions
 from feedmill.rankers.engagement import ExpectedClicks
 from feedmill.rankers.registry import load
 from feedmill.training.datasets.labelled_posts import LabelledPosts
 from feedmill.training.datasets.reactions import FACEBOOK, REDDIT
-from feedmill.training.evaluation.ranker_heads import (
-    evaluate_head,
-    evaluate_more_posts,
-    evaluate_stored_head,
-)
-from feedmill.training.evaluation.ranker_report import RankerEvaluation
 from feedmill.training.ranker_recipes import ENGAGEMENT
 from feedmill.training.trainers import engagement
 
@@ -34,49 +33,6 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> tuple[LabelledPosts, Exp
     return REDDIT.load(folder, "reply"), model
 
 
-def test_the_ablation_says_which_columns_know_the_order(
-    stored: tuple[LabelledPosts, ExpectedClicks],
-) -> None:
-    evaluation = RankerEvaluation("engagement", None)
-    evaluate_head(stored[0], REPLY, 2_000, evaluation)
-    (curve,) = [s for s in evaluation.sections if s.title.startswith("Learning curve")]
-    rows = {row[0]: float(row[2].split()[0]) for row in curve.rows}
-    # The word that decides is an n-gram; a shape hardly knows it.
-    assert rows["all of them"] > 0.7
-    assert rows["all of them, n-grams alone"] > rows["all of them, shape alone"] + 0.1
-    posts = [int(row[1].replace(",", "")) for row in curve.rows]
-    assert posts[0] < posts[1] < posts[2]
-
-
-def test_more_posts_are_worth_what_they_add_on_the_same_posts(
-    stored: tuple[LabelledPosts, ExpectedClicks],
-) -> None:
-    evaluation = RankerEvaluation("engagement", None)
-    evaluate_more_posts(stored[0], REPLY, 60, evaluation)
-    (section,) = evaluation.sections
-    whole = RankerEvaluation("engagement", None)
-    evaluate_head(stored[0], REPLY, len(stored[0]), whole)
-    unseen, later = (str(bar.figure) for bar in whole.bars)
-    assert [row[2] for row in section.rows] == [later, unseen]
-    assert section.head[1:3] == ("60", f"{len(stored[0]):,}")
-    assert [row[0] for row in section.rows] == [
-        "later posts of known groups",
-        "groups never trained",
-    ]
-    for _, fewer, more, gain in section.rows:
-        few, many, difference = (float(cell.split()[0]) for cell in (fewer, more, gain))
-        assert many - few == pytest.approx(difference, abs=0.002)
-        assert few != many
-
-
-def test_nothing_is_said_of_more_posts_where_there_are_none(
-    stored: tuple[LabelledPosts, ExpectedClicks],
-) -> None:
-    evaluation = RankerEvaluation("engagement", None)
-    evaluate_more_posts(stored[0], REPLY, len(stored[0]), evaluation)
-    assert evaluation.sections == []
-
-
 def test_a_head_that_reads_media_is_compared_with_itself_without(tmp_path: Path) -> None:
     write_headline_tests(tmp_path, by_text=True)
     write_reactions(tmp_path, posts=60, pictures=True)
@@ -86,7 +42,7 @@ def test_a_head_that_reads_media_is_compared_with_itself_without(tmp_path: Path)
     posts = FACEBOOK.load(tmp_path, "like")
     evaluation = RankerEvaluation("engagement", None)
     evaluate_head(posts, LIKE, 2_000, evaluation)
-    (gain,) = [bar.figure for bar in evaluation.bars if bar.what.endswith("less without media")]
+    (gain,) = [bar.figure for bar in evaluation.bars if bar.names[1].endswith("less without media")]
     assert gain.low > 0.02
     evaluate_stored_head(posts.split("test"), LIKE, model, evaluation)
     (stored,) = [s for s in evaluation.sections if s.title.startswith("Stored model")]

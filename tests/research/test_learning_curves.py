@@ -4,25 +4,20 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-
-from builders.leaks import FittedParrot, Parrot, check_nothing_leaked
-from builders.training_data import dataset, labelled, ordinary
-from feedmill.filters.registry import FILTERS
-from feedmill.training.datasets.labelled_posts import text_fingerprint
-from feedmill.training.evaluation import cross_validation
-from feedmill.training.evaluation.cross_validation import TrainingBudget, train_without
-from feedmill.training.evaluation.learning_curves import (
+from learning_curves import (
     FRACTIONS,
     Curve,
     curve_lines,
     health_curve,
-    local_lines,
     nsfw_curve,
     sms_curve,
     some_groups,
     without_largest_group,
 )
-from feedmill.training.recipes import Recipe
+
+from builders.leaks import Parrot, check_nothing_leaked
+from builders.training_data import dataset, labelled, ordinary
+from feedmill.training.datasets.labelled_posts import text_fingerprint
 from feedmill.training.training_data import TrainingData
 
 
@@ -85,29 +80,3 @@ def test_the_largest_group_by_violating_rows_is_left_away() -> None:
         twice.where(np.array([g in {"set|g3", "set|g4"} for g in twice.groups]))
     )
     assert set(kept.groups) == {"set|g3"}
-
-
-def test_evidence_that_is_not_read_is_not_in_the_recipe(monkeypatch: pytest.MonkeyPatch) -> None:
-    read: list[tuple[tuple[str, ...], tuple[str, ...]]] = []
-
-    def fit(recipe: Recipe, *_: object) -> FittedParrot:
-        read.append((recipe.evidence.views, recipe.evidence.groups))
-        return FittedParrot(Parrot())
-
-    monkeypatch.setattr(cross_validation, "fit", fit)
-    given = data(1)
-    for unread in (frozenset[str](), frozenset({"hosts"}), frozenset({"profanity"})):
-        train_without(
-            FILTERS["nsfw"],
-            given,
-            given.labelled[0].rows.split("validation"),
-            TrainingBudget(unread=unread),
-        )
-    views, groups = FILTERS["nsfw"].evidence[:2]
-    assert read == [(views, groups), (tuple(v for v in views if v != "hosts"), groups), (views, ())]
-
-
-def test_labels_of_a_left_out_set_are_shown_with_and_without_the_lexicon() -> None:
-    lines = local_lines(data(1, 11))
-    assert sum("| no | 200 |" in line for line in lines) == 1
-    assert sum("| yes | 200 |" in line for line in lines) == 1

@@ -1,4 +1,4 @@
-"""What an evaluation of a ranker found, and its page: `docs/rankers.md`, misses first."""
+"""What an evaluation of a ranker found, and the figures of rankers with their intervals."""
 
 from __future__ import annotations
 
@@ -8,42 +8,15 @@ from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
+from bars import Bar
 
 from feedmill.models.artifact import ModelCard
 from feedmill.training.arrays import Mask, Values, Weights
 from feedmill.training.evaluation.intervals import NOTHING_KNOWN, Bootstrap, Figure
-from feedmill.training.evaluation.metrics import ranks
+from feedmill.training.evaluation.markdown import table
+from feedmill.training.evaluation.metrics import rank_correlation, ranks
 from feedmill.training.evaluation.plots import Panel
 from feedmill.training.evaluation.ranker_metrics import calibration_bins, slope_parts
-
-
-@dataclass(frozen=True)
-class RankerBar:
-    """What a figure must reach: `least` and `most` bound it, `low` and `high` its interval."""
-
-    what: str
-    figure: Figure
-    least: float = -np.inf
-    low: float = -np.inf
-    most: float = np.inf
-    high: float = np.inf
-
-    @property
-    def is_reached(self) -> bool:
-        """Whether the figure is good enough."""
-        value, low, high = self.figure.value, self.figure.low, self.figure.high
-        return self.least <= value <= self.most and low >= self.low and high <= self.high
-
-    @property
-    def stated(self) -> str:
-        """The bar in words."""
-        named = (
-            ("at least", self.least),
-            ("at most", self.most),
-            ("lower end at least", self.low),
-            ("upper end at most", self.high),
-        )
-        return ", ".join(f"{words} {bound:g}" for words, bound in named if np.isfinite(bound))
 
 
 @dataclass(frozen=True)
@@ -52,8 +25,14 @@ class Section:
 
     title: str
     note: str
-    head: tuple[str, ...]
-    rows: Sequence[tuple[str, ...]]
+    head: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+    @property
+    def lines(self) -> list[str]:
+        """The section, below a heading of the third level."""
+        note = [self.note, ""] if self.note else []
+        return [f"### {self.title}", "", *note, *table(self.head, self.rows), ""]
 
 
 @dataclass(frozen=True)
@@ -62,10 +41,20 @@ class RankerEvaluation:
 
     name: str
     card: ModelCard | None
-    bars: list[RankerBar] = field(default_factory=list)
+    bars: list[Bar] = field(default_factory=list)
     sections: list[Section] = field(default_factory=list)
     panels: list[Panel] = field(default_factory=list)
     rows: list[tuple[str, int]] = field(default_factory=list)
+
+    def expect(self, what: str, figure: Figure, **bounds: float) -> None:
+        """Add a bar; `bounds` are those of `Bar`."""
+        self.bars.append(Bar((self.name, what), figure, **bounds))
+
+    def add(
+        self, title: str, note: str, head: Sequence[str], rows: Sequence[Sequence[str]]
+    ) -> None:
+        """Add a section with a table."""
+        self.sections.append(Section(title, note, head, rows))
 
 
 def mean_figures(
@@ -89,7 +78,7 @@ def correlation_figures(
 
     Each draw weighs the ranks that rows have among all rows.
     """
-    ranked = np.stack([_ranks(column) for column in (*scores, truth)], axis=1)
+    ranked = np.stack([ranks(column) / len(truth) for column in (*scores, truth)], axis=1)
 
     def measure(drawn: Weights) -> Values:
         total = drawn.sum(axis=1)[:, None]
@@ -101,11 +90,6 @@ def correlation_figures(
         return np.concatenate([found, found[:, :1] - found[:, 1:]], axis=1)
 
     return bootstrap.figures(measure)
-
-
-def _ranks(values: Values) -> Values:
-
-    return ranks(values) / len(values)
 
 
 def group_figure(correlations: Values) -> Figure:
@@ -162,56 +146,6 @@ def worst_ids(ids: Sequence[str], errors: Values, most: int = 8) -> list[tuple[s
     return [(ids[i], f"{errors[i]:.3f}") for i in np.argsort(-errors, kind="stable")[:most]]
 
 
-def page(evaluations: Sequence[RankerEvaluation], command: str) -> str:
-    """Return the page as Markdown: bars that were missed come first."""
-    bars = [(e.name, bar) for e in evaluations for bar in e.bars]
-    missed = [row for row in bars if not row[1].is_reached]
-    reached = [row for row in bars if row[1].is_reached]
-    lines = [
-        "# The rankers, evaluated",
-        "",
-        f"Written by `{command}`. Intervals are of 95 %, by the cluster bootstrap over groups; no",
-        "row was scored by a model that had learned its group.",
-        "[The cards](models/quality.md) say what the models learned from, and",
-        "[a decision](decisions/ranker-models.md) why they are made so.",
-        "",
-        *_bar_lines(f"Bars missed: {len(missed)}", missed),
-        *_bar_lines(f"Bars reached: {len(reached)}", reached),
-    ]
-    for evaluation in evaluations:
-        version = f" `{evaluation.card.version}`" if evaluation.card else ""
-        lines += [f"## {evaluation.name}{version}", ""]
-        if evaluation.panels:
-            lines += [f"![Curves of {evaluation.name}](rankers/{evaluation.name}.svg)", ""]
-        for section in evaluation.sections:
-            lines += section_lines(section)
-    return "\n".join(lines).rstrip() + "\n"
-
-
-def _bar_lines(title: str, bars: Sequence[tuple[str, RankerBar]]) -> list[str]:
-    if not bars:
-        return [f"## {title}", ""]
-    rows = [(f"{name}: {bar.what}", str(bar.figure), bar.stated) for name, bar in bars]
-    return ["## " + title, "", *_table(("figure", "measured", "bar"), rows), ""]
-
-
-def section_lines(section: Section) -> list[str]:
-    """Return the lines of a section as Markdown."""
-    lines = [f"### {section.title}", ""]
-    if section.note:
-        lines += [section.note, ""]
-    return [*lines, *_table(section.head, section.rows), ""]
-
-
-def _table(head: Sequence[str], rows: Sequence[tuple[str, ...]]) -> list[str]:
-    rule = "|".join(["---", *(["--:"] * (len(head) - 1))])
-    return [
-        f"| {' | '.join(head)} |",
-        f"|{rule}|",
-        *(f"| {' | '.join(row)} |" for row in rows),
-    ]
-
-
 def length_slices(texts: Sequence[str]) -> list[tuple[str, Mask]]:
     """Return the rows of each range of lengths, in characters, by its name."""
     lengths = np.array([len(text) for text in texts])
@@ -219,3 +153,29 @@ def length_slices(texts: Sequence[str]) -> list[tuple[str, Mask]]:
         (f"{low + 1} to {high} characters", (lengths > low) & (lengths <= high))
         for low, high in pairwise((0, 60, 100, 200, 400, 2_000))
     ]
+
+
+def within_group_correlations(
+    scores: Values, truth: Values, groups: npt.NDArray[np.str_], least_rows: int = 20
+) -> Values:
+    """Return Spearman's correlation within each group of so many rows: (groups,)."""
+    names, group_of = np.unique(groups, return_inverse=True)
+    rows_of = np.split(np.argsort(group_of, kind="stable"), np.cumsum(np.bincount(group_of))[:-1])
+    large = [rows for rows in rows_of if len(rows) >= least_rows] if len(names) else []
+    return np.array([rank_correlation(scores[rows], truth[rows]) for rows in large])
+
+
+def ndcg(scores: Values, gains: Values, at: int = 10) -> float:
+    """Return the normalised discounted cumulative gain of the first rows (Jarvelin 2002).
+
+    Rows with equal scores share the discounts of their places.  0 where no row gains anything.
+    """
+    discounts = np.zeros(len(gains))
+    discounts[:at] = 1 / np.log2(np.arange(2, min(at, len(gains)) + 2))
+    best = float(np.sort(gains)[::-1] @ discounts)
+    if not best:
+        return 0.0
+    order = np.argsort(-scores, kind="stable")
+    place = np.unique(-scores[order], return_inverse=True)[1]
+    shared = (np.bincount(place, discounts) / np.bincount(place))[place]
+    return float(gains[order] @ shared) / best

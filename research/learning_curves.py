@@ -1,6 +1,6 @@
 """What more groups, or other evidence, are worth where a bar is missed: docs/learning-curves.md.
 
-``python -m feedmill.training.evaluation.learning_curves`` writes it, in minutes.  Training and
+``python research/learning_curves.py`` writes it, in minutes.  Training and
 validation rows alone: no test row trains a model, chooses a threshold or is measured.
 """
 
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from health_posts import health_posts
 
 from feedmill.events.gates import DEMOTE_AT
 from feedmill.features.post_batch import PostBatch
@@ -26,14 +27,11 @@ from feedmill.training.datasets.labelled_posts import LabelledPosts, concatenate
 from feedmill.training.evaluation.cross_validation import (
     HAND_WRITTEN,
     TrainingBudget,
-    models_left_out,
     train_without,
 )
 from feedmill.training.evaluation.filter_metrics import filter_metrics
-from feedmill.training.evaluation.health_posts import health_posts
 from feedmill.training.evaluation.intervals import Bootstrap, Figure
-from feedmill.training.evaluation.local_labels import evaluate_local
-from feedmill.training.evaluation.report import local_table, table
+from feedmill.training.evaluation.markdown import page_text, table
 from feedmill.training.training_data import Dataset, TrainingData, read_training_data
 
 FRACTIONS = (0.125, 0.25, 0.5, 1.0)
@@ -44,7 +42,7 @@ _HEAD = """\
 # Learning curves
 
 Whether a bar of [filters.md](filters.md) is missed for want of data, of evidence, or of anything
-that a text could tell. `make curves` writes this page. Every figure is of training and validation
+that a text could tell. `make research` writes this page. Every figure is of training and validation
 rows: models learn from training groups, thresholds are chosen on validation posts of ordinary
 sources, and validation groups of the labelled set are measured, or all rows of a source that no
 model learned from. So figures differ a little from those of the test rows. A curve takes nested
@@ -109,29 +107,9 @@ def nsfw_curve(data: TrainingData) -> Curve:
     ]
     evidence = (*spec.evidence.views[1:], *spec.evidence.groups)
     points += [point(f"all, without {name}", train, frozenset({name})) for name in evidence]
-    points += _known_groups(spec, data, train, judged)
     title = "NSFW: Reddit without its largest subreddit"
     what = f"{len(judged):,} posts of {len(set(judged.groups))} unseen subreddits"
     return Curve(title, what, _DETECTION, points)
-
-
-def _known_groups(
-    spec: FilterSpec, data: TrainingData, train: LabelledPosts, judged: LabelledPosts
-) -> Iterator[Point]:
-    """Yield models of half of the judged rows: of other groups alone, and of the same groups too.
-
-    The difference is what it costs that a group was never seen.
-    """
-    first = np.random.default_rng(0).random(len(judged)) < 0.5
-    half, other = judged.where(first), judged.where(~first)
-    # Another name for their groups, or `drop_leaked` would leave these rows out.
-    half = replace(half, groups=[f"known {group}" for group in half.groups])
-    both = concatenate([train, half])
-    for what, rows in (
-        ("half of these rows, by all subreddits", train),
-        ("the same half, by a model that learned the other half too", both),
-    ):
-        yield _point(spec, _with(data, replace(rows, source=train.source)), other, what)
 
 
 def _by_profanity(judged: LabelledPosts) -> Iterator[tuple[str, LabelledPosts]]:
@@ -214,22 +192,6 @@ def health_curve(data: TrainingData) -> Curve:
     )
 
 
-def local_lines(data: TrainingData) -> list[str]:
-    """Return what labels of one video are worth under another, without and with the lexicon."""
-    comments = 0
-    reports = [
-        report
-        for left_out in models_left_out(FILTERS["spam"], data, _BUDGET)
-        if left_out.index == comments
-        for report in evaluate_local(data, left_out, look=False)
-    ]
-    head = (
-        "Spam: comments under unseen videos, after labels",
-        "The two videos that are not the test split; their labels and their judged comments.",
-    )
-    return [f"## {head[0]}", "", head[1], "", *local_table(reports), ""]
-
-
 def _with(data: TrainingData, *rows: LabelledPosts) -> TrainingData:
     """Return the data with these labelled rows instead, each of the data set of its source."""
     known = {d.rows.source: d for d in data.labelled}
@@ -284,21 +246,19 @@ def sections(folder: Path) -> Iterator[list[str]]:
     yield curve_lines(sms_curve(spam))
     yield curve_lines(nsfw_curve(nsfw))
     yield curve_lines(health_curve(misinformation))
-    yield local_lines(spam)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Write the page."""
     parser = argparse.ArgumentParser(description="Write the learning curves of the filters.")
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
-    parser.add_argument("--out", type=Path, default=Path("docs"))
+    parser.add_argument("--docs", type=Path, default=Path("docs"))
     options = parser.parse_args(arguments)
     lines: list[str] = []
     # Section by section, so that nothing is lost of a run that is ended.
     for section in sections(options.data):
         lines += section
-        page = "\n".join(lines).rstrip("\n") + "\n"
-        (options.out / "learning-curves.md").write_text(page, encoding="utf-8")
+        (options.docs / "learning-curves.md").write_text(page_text(lines), encoding="utf-8")
 
 
 if __name__ == "__main__":

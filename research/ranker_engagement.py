@@ -6,16 +6,30 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+from ranker_figures import (
+    RankerEvaluation,
+    calibration_figure,
+    mean_figures,
+    slope_figure,
+    worst_ids,
+)
+from ranker_heads import (
+    LATER,
+    evaluate_head,
+    evaluate_stored_head,
+    ngrams_alone,
+)
+from ranker_prior import evaluate_prior
 
-from feedmill.rankers.baselines import SmoothedRate, baselines
+from feedmill.features.counters import KIND_INDEX, Counters
+from feedmill.rankers.baselines import baselines
 from feedmill.rankers.engagement import ExpectedClicks
 from feedmill.rankers.post_ranker import EngagementRanker
-from feedmill.training.arrays import Mask, Values
+from feedmill.training.arrays import Values
 from feedmill.training.datasets.headline_tests import (
     Arms,
     SeenArms,
     after_impressions,
-    counters_after,
     in_test_split,
     posts_of_arms,
     read_arms,
@@ -23,30 +37,16 @@ from feedmill.training.datasets.headline_tests import (
 )
 from feedmill.training.evaluation.intervals import Bootstrap, Figure
 from feedmill.training.evaluation.plots import Panel
-from feedmill.training.evaluation.ranker_heads import (
-    LATER,
-    evaluate_head,
-    evaluate_more_posts,
-    evaluate_stored_head,
-    ngrams_alone,
-)
 from feedmill.training.evaluation.ranker_metrics import (
-    log_loss,
     log_losses,
     rate_calibration,
 )
-from feedmill.training.evaluation.ranker_prior import evaluate_prior
-from feedmill.training.evaluation.ranker_report import (
-    RankerBar,
-    RankerEvaluation,
-    Section,
-    calibration_figure,
-    length_slices,
-    mean_figures,
-    slope_figure,
-    worst_ids,
+from feedmill.training.fitting.engagement import (
+    arm_rows,
+    fit_prior_weight,
+    fit_reaction_heads,
+    thinned,
 )
-from feedmill.training.fitting.engagement import arm_rows, fit_reaction_heads
 from feedmill.training.fitting.heads import head_scores
 from feedmill.training.fitting.linear_text import cross_fitted
 from feedmill.training.fitting.ngram_models import SEED, folds_of
@@ -78,7 +78,6 @@ def evaluate_engagement(
             posts = loaded[head.kind]
             rows = posts if look else posts.without_test()
             evaluate_head(rows, head, ENGAGEMENT.most_rows, evaluation)
-            evaluate_more_posts(others[head.kind], head, ENGAGEMENT.most_rows, evaluation)
             if look:
                 evaluate_stored_head(posts.split("test"), head, model, evaluation)
     if look:
@@ -107,20 +106,14 @@ def _evaluate_headlines(arms: Arms, head: HeadRecipe, evaluation: RankerEvaluati
     found.append(("later tests", *figures))
     slope = slope_figure(later_scores, late.values, late.weights, late.groups)
     slope_cv = slope_figure(by_cv, rows.values, rows.weights, rows.groups)
-    evaluation.bars.extend(
-        (
-            RankerBar("significant pairs in order, later tests", figures[0], 0.60, 0.57),
-            RankerBar("the same less n-grams alone", figures[2], -0.03, -0.03),
-            RankerBar("slope of truth on prediction, later tests", slope, 0.8, most=1.25),
-            RankerBar("slope, tests never trained", slope_cv, 0.8, most=1.25),
-        )
-    )
+    evaluation.expect("significant pairs in order, later tests", figures[0], least=0.60, low=0.57)
+    evaluation.expect("the same less n-grams alone", figures[2], least=-0.03, low=-0.03)
+    evaluation.expect("slope of truth on prediction, later tests", slope, least=0.8, most=1.25)
+    evaluation.expect("slope, tests never trained", slope_cv, least=0.8, most=1.25)
     head_row = ("headlines", "pairs", "click head", "n-grams alone", "difference")
     table = [(name, f"{n:,}", str(a), str(b), str(d)) for name, a, b, d, n in found]
     note = "The fraction of pairs of one test, with click rates that differ at the 5 % level, that"
-    evaluation.sections.append(
-        Section("Headlines in order", f"{note} are in order.", head_row, table)
-    )
+    evaluation.add("Headlines in order", f"{note} are in order.", head_row, table)
 
 
 def _pair_figures(arms: Arms, scores: Values, other: Values) -> tuple[Figure, Figure, Figure, int]:
@@ -136,7 +129,7 @@ def _evaluate_rates(
 ) -> None:
     """Predict the rest of test arms after their first impressions, beside the baselines."""
     base = float(train.clicks.sum() / train.impressions.sum())
-    weight = _smoothing(train, base)
+    weight = fit_prior_weight(ENGAGEMENT, np.full(len(train), base), thinned(train))
     posts = posts_of_arms(test)
     priors = model.prior_many(posts)
     text: dict[str, Values] = {"text alone": priors}
@@ -148,48 +141,33 @@ def _evaluate_rates(
             continue
         arms = test.where(kept)
         seen = after_impressions(arms, np.full(len(arms), stage), random)
-        counters = counters_after(seen)
+        counters = _counters_after(seen)
         shown = [post for post, is_kept in zip(posts, kept, strict=True) if is_kept]
         scores = {ranker.name: ranker.score_posts(shown, counters) for ranker in rankers}
         scores |= {name: values[kept] for name, values in text.items()}
         _evaluate_stage(stage, arms, seen, scores, evaluation)
         if stage in {0, 500}:
             evaluation.panels.append(_panel(f"after {stage} impressions", scores, seen))
-    slices = [
-        (name, f"{int(mask.sum()):,}", f"{_in_order(test, priors, mask):.3f}")
-        for name, mask in length_slices(test.texts)
-        if mask.sum() >= 50
-    ]
-    evaluation.sections.append(
-        Section("Text alone by length", "Pairs in order.", ("length", "arms", "in order"), slices)
-    )
     rates = test.clicks / test.impressions
     errors = np.abs(np.log((rates + 1e-4) / (priors + 1e-4))) * np.sqrt(test.clicks + 1.0)
     ids = [post.post_id for post in posts]
-    evaluation.sections.append(
-        Section(
-            "Worst errors of the text alone, by arm",
-            "The error is that of the log of the rate, times the root of the clicks.",
-            ("arm", "error"),
-            worst_ids(ids, errors),
-        )
+    evaluation.add(
+        "Worst errors of the text alone, by arm",
+        "The error is that of the log of the rate, times the root of the clicks.",
+        ("arm", "error"),
+        worst_ids(ids, errors),
     )
 
 
-def _smoothing(arms: Arms, base: float) -> float:
-    """Return the weight of one rate for all that fits the training arms best."""
-    random = np.random.default_rng(SEED)
-    limits = np.log1p(arms.impressions * 0.8)
-    counts = np.expm1(random.uniform(0, 1, len(arms)) * limits).astype(np.int64)
-    seen = after_impressions(arms, counts, random)
-    counters = counters_after(seen)
-    posts = posts_of_arms(arms)
-
-    def loss(weight: float) -> float:
-        scores = SmoothedRate(base, weight).score_posts(posts, counters)
-        return log_loss(scores, seen.rate, seen.rest)
-
-    return min(ENGAGEMENT.prior_weights, key=loss)
+def _counters_after(seen: SeenArms) -> list[Counters]:
+    """Return the counters of arms with what was seen of them, all of it at one moment."""
+    counters = []
+    for clicks, shown in zip(seen.clicks.tolist(), seen.impressions.tolist(), strict=True):
+        one = Counters()
+        for kind, count in (("impression", shown), ("click", clicks)):
+            one.counts[KIND_INDEX[kind]], one.sums[KIND_INDEX[kind]] = int(count), count
+        counters.append(one)
+    return counters
 
 
 def _evaluate_stage(
@@ -209,12 +187,12 @@ def _evaluate_stage(
     for name, gap in zip(others, gaps, strict=True):
         what = f"log loss less that of {name} after {stage:,} impressions, 1e-4 nats"
         if stage in {100, 500}:
-            evaluation.bars.append(RankerBar(what, gap, high=0.0))
+            evaluation.expect(what, gap, high=0.0)
         elif stage:
-            evaluation.bars.append(RankerBar(what, gap, most=0.0))
+            evaluation.expect(what, gap, most=0.0)
     errors = {n: calibration_figure(bootstrap, scores[n], seen.rate, seen.rest) for n in rates}
     what = f"calibration error over the base rate after {stage:,} impressions"
-    evaluation.bars.append(RankerBar(what, errors["engagement"], most=0.1))
+    evaluation.expect(what, errors["engagement"], most=0.1)
     pairs = significant_pairs(arms)
     table = []
     for name, values in scores.items():
@@ -231,13 +209,11 @@ def _evaluate_stage(
                 f"{in_order:.3f}",
             )
         )
-    evaluation.sections.append(
-        Section(
-            f"After {stage:,} impressions",
-            f"{len(arms):,} test arms, {len(pairs):,} pairs; the truth is the rest of each arm.",
-            ("ranker", "log loss", "calibration error / base rate", "AUC", "pairs in order"),
-            table,
-        )
+    evaluation.add(
+        f"After {stage:,} impressions",
+        f"{len(arms):,} test arms, {len(pairs):,} pairs; the truth is the rest of each arm.",
+        ("ranker", "log loss", "calibration error / base rate", "AUC", "pairs in order"),
+        table,
     )
 
 
@@ -249,12 +225,6 @@ def _weighted_auc(scores: Values, seen: SeenArms) -> float:
     bad = np.bincount(place, seen.rest - clicks, len(values))
     below = np.cumsum(bad) - bad
     return float(good @ (below + bad / 2) / (good.sum() * bad.sum()))
-
-
-def _in_order(arms: Arms, scores: Values, mask: Mask) -> float:
-    pairs = significant_pairs(arms.where(mask))
-    inside = scores[mask]
-    return float((inside[pairs[:, 0]] > inside[pairs[:, 1]]).mean()) if len(pairs) else 0.5
 
 
 def _panel(title: str, scores: dict[str, Values], seen: SeenArms) -> Panel:

@@ -1,13 +1,14 @@
 from __future__ import annotations
 
+from health_posts import (
+    evaluate_health_left_out,
+    health_posts,
+)
+
 from builders.training_data import sentences, training_data
 from feedmill.filters.registry import FILTERS
 from feedmill.training.datasets.labelled_posts import LabelledRow, labelled_posts
 from feedmill.training.evaluation.cross_validation import TrainingBudget
-from feedmill.training.evaluation.health_posts import (
-    evaluate_health_left_out,
-    health_posts,
-)
 
 
 def test_posts_about_health_have_one_of_its_words() -> None:

@@ -2,8 +2,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import local_labels
 import numpy as np
 import pytest
+from local_labels import LABELS, evaluate_local
 
 from builders.training_data import dataset, sentences, training_data
 from feedmill.features.post_batch import PostBatch
@@ -14,9 +16,7 @@ from feedmill.training.datasets.labelled_posts import (
     LabelledRow,
     labelled_posts,
 )
-from feedmill.training.evaluation import local_labels
 from feedmill.training.evaluation.cross_validation import models_left_out
-from feedmill.training.evaluation.local_labels import LABELS, evaluate_local
 from feedmill.training.training_data import TrainingData
 
 
