@@ -26,8 +26,8 @@ from pathlib import Path
 from machine import describe
 
 from feedmill.events.engagement import Engagement, EngagementKind
+from feedmill.streams.engagement.partition_state import PartitionState
 from feedmill.streams.kafka.batches import FetchedRecord
-from feedmill.streams.stages.partition_state import PartitionState
 
 NOW_MS = 1_700_000_000_000
 CYCLES, EVENTS, POSTS = 200, 1_000, 500

@@ -35,13 +35,13 @@ from feedmill.rankers.combiner import Combiner
 from feedmill.rankers.combiner.feed_scores import FeedScores
 from feedmill.rankers.combiner.gate_decisions import GateDecisions
 from feedmill.rankers.combiner.view import PostView
+from feedmill.streams.engagement.engagement_state import PostState, encode_state
+from feedmill.streams.engagement.partition_state import PartitionState
 from feedmill.streams.kafka.batches import FetchedRecord
 from feedmill.streams.redis.batch_writer import BatchWriter
 from feedmill.streams.redis.command_pipeline import open_writer_client
 from feedmill.streams.redis.write_batch import WriteBatch, WriteReport
 from feedmill.streams.settings.clock import now_ms
-from feedmill.streams.stages.engagement_state import PostState, encode_state
-from feedmill.streams.stages.partition_state import PartitionState
 
 NAMES = SignalNames()
 TOKEN = 1_790_000_000_000

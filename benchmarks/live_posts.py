@@ -24,8 +24,8 @@ from feedmill.events.partition import partitions_of
 from feedmill.events.post import Post
 from feedmill.events.signal import Signal
 from feedmill.features.counters import Counters, update
+from feedmill.streams.engagement.engagement_state import PostState, encode_state
 from feedmill.streams.settings.environment import Environment
-from feedmill.streams.stages.engagement_state import PostState, encode_state
 
 DAY_MS = 86_400_000
 POSTS_A_COMMUNITY = 600

@@ -14,13 +14,13 @@ from feedmill.events.decode import decode_engagement, decode_post
 from feedmill.events.errors import UsageError
 from feedmill.events.reasons import DECODE_ERRORS
 from feedmill.rankers.impressions import Impressions, join
+from feedmill.streams.engagement.engagement_replay import TOO_LATE, EngagementReplay
+from feedmill.streams.engagement.feature_row import TOPIC as FEATURES
+from feedmill.streams.engagement.feature_row import FeatureRow, decode_row
 from feedmill.streams.kafka.batches import Record, RecordBatch, TopicPartition
 from feedmill.streams.kafka.topic_reader import TopicReader, open_topic
 from feedmill.streams.kafka.validation import ValidatedBatch, validate_batch
 from feedmill.streams.settings.environment import Environment
-from feedmill.streams.stages.engagement_replay import TOO_LATE, EngagementReplay
-from feedmill.streams.stages.feature_row import TOPIC as FEATURES
-from feedmill.streams.stages.feature_row import FeatureRow, decode_row
 from feedmill.training.progress import Tell, silent
 
 T = TypeVar("T")

@@ -21,6 +21,7 @@ from feedmill.cli.own_command import installation_flags, own_command
 from feedmill.cli.worker import isolate_option, without_option
 from feedmill.deploy.local import default_folder, down, status, up
 from feedmill.deploy.supervisor import Supervisor, WorkerSpec, isolated, stop_on_signals
+from feedmill.streams.flow import WHOLE, chosen_stages
 from feedmill.streams.kafka.topic_table import DEFAULT_PARTITIONS
 from feedmill.streams.kafka.topics import create
 from feedmill.streams.settings.environment import (
@@ -28,7 +29,6 @@ from feedmill.streams.settings.environment import (
     environment_variables,
     read_environment,
 )
-from feedmill.streams.stages.flow import WHOLE, chosen_stages
 
 _READY_WITHIN_S = 60.0
 _REPORT_EVERY_S = 10.0

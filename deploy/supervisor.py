@@ -22,7 +22,7 @@ from feedmill.streams.observe.merged_metrics import merge
 from feedmill.streams.observe.metrics import Metrics
 from feedmill.streams.observe.status import STATUS_FD, Status, decode
 from feedmill.streams.settings.environment import Environment, environment_variables
-from feedmill.streams.stages.worker_process import CANNOT_START
+from feedmill.streams.worker_process import CANNOT_START
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ _STABLE_AFTER_S = 30.0
 _SILENT_AFTER_S = 15.0
 _LAST_REPORT_S = 1.0
 
-_MODULE = "feedmill.streams.stages.worker_process"
+_MODULE = "feedmill.streams.worker_process"
 
 
 class WorkerSpec(NamedTuple):

@@ -21,8 +21,8 @@ WORK = ROOT / ".mutation"
 LEAST_KILLED = 0.9
 # Each module, and the tests that are to notice when it is wrong.
 MODULES = {
-    "rankers/combiner/compact_ints.py": ["tests/rankers/combiner/test_compact_ints.py"],
-    "rankers/combiner/sweep.py": ["tests/rankers/combiner/test_sweep.py"],
+    "tables/compact_ints.py": ["tests/tables/test_compact_ints.py"],
+    "tables/sweep.py": ["tests/tables/test_sweep.py"],
     "rankers/combiner/expiry.py": ["tests/rankers/combiner/test_expiry.py"],
     "rankers/combiner/early_signals.py": ["tests/rankers/combiner/test_early_signals.py"],
     "rankers/combiner/change_queue.py": ["tests/rankers/combiner/test_change_queue.py"],

@@ -14,7 +14,7 @@ import click
 import msgspec
 import pytest
 
-import feedmill.streams.stages.flow
+import feedmill.streams.flow
 from feedmill.cli.main import main
 from feedmill.events.decode import decode_engagement, decode_post
 from feedmill.events.engagement import Engagement
@@ -289,7 +289,7 @@ def test_the_metrics_of_the_pages_exist() -> None:
 
 
 def test_the_table_of_stages_is_the_codes() -> None:
-    docstring = feedmill.streams.stages.flow.__doc__ or ""
+    docstring = feedmill.streams.flow.__doc__ or ""
     table = docstring.split("\n\n")[1]
     assert table in text_of("docs/architecture.md")
 

@@ -12,13 +12,14 @@ ROOT = Path(__file__).parents[1]
 
 # What each folder may import of the others; `filters` and `rankers` never each other.
 _MODELS = {"events", "features", "models"}
-_SERVING = _MODELS | {"filters", "rankers"}
+_SERVING = _MODELS | {"tables", "filters", "rankers"}
 MAY_IMPORT = {
+    "tables": set(),
     "events": set(),
     "features": {"events"},
     "models": {"events", "features"},
     "filters": _MODELS,
-    "rankers": _MODELS,
+    "rankers": _MODELS | {"tables"},
     "training": _SERVING,
     "streams": _SERVING,
     "simulation": {"events", "streams"},

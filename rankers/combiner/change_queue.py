@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from feedmill.rankers.combiner.mapped_column import MappedColumn
+from feedmill.tables.mapped_column import MappedColumn
 
 Rows = npt.NDArray[np.int32]
 Masks = npt.NDArray[np.int64]

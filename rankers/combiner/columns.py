@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from feedmill.rankers.combiner.mapped_column import MappedColumn
-from feedmill.rankers.combiner.sweep import Sweep
+from feedmill.tables.mapped_column import MappedColumn
+from feedmill.tables.sweep import Sweep
 
 NO_POST = -1
 NEVER_MS = 1 << 62

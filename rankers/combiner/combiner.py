@@ -17,7 +17,6 @@ from feedmill.rankers.combiner.feed_places import FeedPlaces
 from feedmill.rankers.combiner.feed_ranking import FeedRanking
 from feedmill.rankers.combiner.gating import DECISIONS, SHOW
 from feedmill.rankers.combiner.live_feeds import LiveFeeds
-from feedmill.rankers.combiner.mapped_column import MappedColumn
 from feedmill.rankers.combiner.pending_writes import PendingWrites
 from feedmill.rankers.combiner.policy_cache import PolicyCache
 from feedmill.rankers.combiner.signal_fields import (
@@ -27,6 +26,7 @@ from feedmill.rankers.combiner.signal_fields import (
     whole_fields,
 )
 from feedmill.rankers.combiner.view import POST_CHANGED, PostView
+from feedmill.tables.mapped_column import MappedColumn
 
 Rows = npt.NDArray[np.int32]
 # Says whether the caller has time for more; asked after every millisecond or so of work.

@@ -9,8 +9,8 @@ from hashlib import blake2b
 import numpy as np
 import numpy.typing as npt
 
-from feedmill.rankers.combiner.extendible_hash import HASH_BITS, ExtendibleHash
-from feedmill.rankers.combiner.mapped_column import MappedColumn, in_chunks
+from feedmill.tables.extendible_hash import HASH_BITS, ExtendibleHash
+from feedmill.tables.mapped_column import MappedColumn, in_chunks
 
 Rows = npt.NDArray[np.int32]
 

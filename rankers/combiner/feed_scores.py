@@ -10,9 +10,9 @@ import numpy.typing as npt
 from feedmill.events.weights import Weights
 from feedmill.rankers.combiner.gate_decisions import GateDecisions
 from feedmill.rankers.combiner.gating import DEMOTE
-from feedmill.rankers.combiner.mapped_column import MappedColumn
 from feedmill.rankers.combiner.signal_columns import RowSelection
 from feedmill.rankers.score import EPOCH_MS, HOUR_MS, LEAST_SUM
+from feedmill.tables.mapped_column import MappedColumn
 
 if TYPE_CHECKING:
     from feedmill.rankers.combiner.view import PostView

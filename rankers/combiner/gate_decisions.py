@@ -11,9 +11,9 @@ import numpy.typing as npt
 from feedmill.events.gates import GatePolicy
 from feedmill.rankers.combiner.columns import NO_POST
 from feedmill.rankers.combiner.gating import ABSENT, HOLD, decide_many, grace_ms
-from feedmill.rankers.combiner.mapped_column import MappedColumn
 from feedmill.rankers.combiner.row_decision import decide_row
 from feedmill.rankers.combiner.signal_columns import RowSelection
+from feedmill.tables.mapped_column import MappedColumn
 
 if TYPE_CHECKING:
     from feedmill.rankers.combiner.view import PostView

@@ -9,10 +9,10 @@ import numpy.typing as npt
 
 from feedmill.events.override import OverrideKey
 from feedmill.events.post import Post
-from feedmill.rankers.combiner.id_table import IdTable
-from feedmill.rankers.combiner.mapped_column import MappedColumn, in_chunks
 from feedmill.rankers.combiner.overrides import OverrideTable
 from feedmill.rankers.combiner.signal_columns import RowSelection
+from feedmill.tables.id_table import IdTable
+from feedmill.tables.mapped_column import MappedColumn, in_chunks
 
 Rows = npt.NDArray[np.int32]
 Flags = npt.NDArray[np.bool_]

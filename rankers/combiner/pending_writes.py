@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from feedmill.rankers.combiner.mapped_column import MappedColumn
+from feedmill.tables.mapped_column import MappedColumn
 
 Rows = npt.NDArray[np.int32]
 Flags = npt.NDArray[np.bool_]

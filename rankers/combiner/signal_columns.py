@@ -10,9 +10,9 @@ import numpy.typing as npt
 
 from feedmill.events.signal import Signal
 from feedmill.rankers.combiner.columns import InternTable
-from feedmill.rankers.combiner.compact_ints import CompactInts
-from feedmill.rankers.combiner.mapped_column import MappedColumn
 from feedmill.rankers.score import EPOCH_MS
+from feedmill.tables.compact_ints import CompactInts
+from feedmill.tables.mapped_column import MappedColumn
 
 Rows = npt.NDArray[np.int32]
 Flags = npt.NDArray[np.bool_]

@@ -24,12 +24,12 @@ from feedmill.rankers.combiner.columns import (
 from feedmill.rankers.combiner.distinct_parts import MANY_FROM, distinct_parts
 from feedmill.rankers.combiner.early_signals import MOST_EARLY, EarlySignals
 from feedmill.rankers.combiner.expiry import ExpiryScan
-from feedmill.rankers.combiner.id_table import IdTable
-from feedmill.rankers.combiner.mapped_column import in_chunks
 from feedmill.rankers.combiner.overridden_rows import OverriddenRows
 from feedmill.rankers.combiner.overrides import ActiveOverride, OverrideTable
 from feedmill.rankers.combiner.post_group import PostGroup
 from feedmill.rankers.combiner.signal_columns import SignalColumns, StoredSignal
+from feedmill.tables.id_table import IdTable
+from feedmill.tables.mapped_column import in_chunks
 
 Rows = npt.NDArray[np.int32]
 _PRUNED_AT_ONCE = 512

@@ -13,7 +13,7 @@ from feedmill.events.reasons import DECODE_ERRORS, MAX_REASON_CHARACTERS
 from feedmill.streams.kafka.batches import Record, TopicPartition
 from feedmill.streams.kafka.connection import Connection
 from feedmill.streams.kafka.log_consumer import BEGINNING, LogConsumer
-from feedmill.streams.stages.step import Writer
+from feedmill.streams.worker.step import Writer
 
 log = logging.getLogger(__name__)
 

@@ -31,7 +31,7 @@ from feedmill.streams.poison.post_trial import PoisonRecord, find_poison
 from feedmill.streams.poison.suspects import Ranges, read_ranges, suspects
 from feedmill.streams.poison.unclean_ends import UncleanEnds
 from feedmill.streams.settings.clock import LogClock
-from feedmill.streams.stages.step import ModelStep, Step, Trial
+from feedmill.streams.worker.step import ModelStep, Step, Trial
 
 log = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ import re
 from dataclasses import replace
 
 from feedmill.streams.kafka.assignment import AssignmentChange
-from feedmill.streams.stages.step import Writer
+from feedmill.streams.worker.step import Writer
 
 NOTE = "ends"
 _OPEN = " open"

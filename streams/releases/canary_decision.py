@@ -20,7 +20,7 @@ from feedmill.streams.kafka.assignment import AssignmentChange
 from feedmill.streams.releases.canaries import Canaries
 from feedmill.streams.releases.canary_fold import StartedCanary
 from feedmill.streams.releases.release_log import ReleaseFold
-from feedmill.streams.stages.step import Writer
+from feedmill.streams.worker.step import Writer
 
 log = logging.getLogger(__name__)
 

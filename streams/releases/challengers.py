@@ -31,8 +31,8 @@ from feedmill.streams.releases.background_loads import BackgroundLoads, failure_
 from feedmill.streams.releases.loading import LoadedText, load_candidate
 from feedmill.streams.releases.processor_cap import ProcessorCap
 from feedmill.streams.releases.release_log import ReleaseFold
-from feedmill.streams.stages.scoring import wrong_values
-from feedmill.streams.stages.step import LatestEvent, ModelStep, WorkBatch, Writer
+from feedmill.streams.scoring.scoring import wrong_values
+from feedmill.streams.worker.step import LatestEvent, ModelStep, WorkBatch, Writer
 
 log = logging.getLogger(__name__)
 

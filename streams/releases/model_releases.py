@@ -33,7 +33,7 @@ from feedmill.streams.releases.list_releases import ListReleases, TakesLists, lo
 from feedmill.streams.releases.loading import MODELS, load_candidate
 from feedmill.streams.releases.newest_release import Loaded, load_newest
 from feedmill.streams.releases.release_log import TOPIC, ReleasedVersion, ReleaseLog
-from feedmill.streams.stages.step import CanaryStep, ModelStep, Step, WorkBatch, Writer
+from feedmill.streams.worker.step import CanaryStep, ModelStep, Step, WorkBatch, Writer
 
 log = logging.getLogger(__name__)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from builders.own_filter import ROOT
+from builders.grown_tree import ROOT
 
 _BREAKS = """
 
@@ -60,7 +60,7 @@ if any("worker_process" in word for word in sys.orig_argv):
     from functools import partial
 
     from feedmill.streams.poison import judging_process, poison_watch
-    from feedmill.streams.stages.watchdog import Watchdog
+    from feedmill.streams.worker.watchdog import Watchdog
 
     Watchdog.__init__.__defaults__ = (6.0,)
     limits = judging_process.Limits(processor_s=1, wall_s=60.0)

@@ -32,12 +32,12 @@ from feedmill.streams.releases.loading import LoadedText
 from feedmill.streams.releases.model_releases import ModelReleases
 from feedmill.streams.releases.newest_release import Loaded
 from feedmill.streams.releases.release_log import ReleasedVersion
+from feedmill.streams.scoring import text_models
+from feedmill.streams.scoring.text_models import TextModelStep
 from feedmill.streams.settings.clock import LogClock
 from feedmill.streams.settings.environment import Environment
-from feedmill.streams.stages import text_models
-from feedmill.streams.stages.decoding import decode_work
-from feedmill.streams.stages.step import StepContext
-from feedmill.streams.stages.text_models import TextModelStep
+from feedmill.streams.worker.decoding import decode_work
+from feedmill.streams.worker.step import StepContext
 
 MODELS = TopicPartition("models", 0)
 INSTALLED, A, B = "installed", "a" * 64, "b" * 64

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from random import Random
 
 from feedmill.events.engagement import ENGAGEMENT_KINDS, Engagement
+from feedmill.streams.engagement.partition_state import PartitionState
 from feedmill.streams.kafka.topic_table import DAY_MS
-from feedmill.streams.stages.partition_state import PartitionState
 
 START_MS = 1_700_000_000_000
 

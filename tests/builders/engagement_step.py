@@ -17,17 +17,17 @@ from feedmill.events.post import Post
 from feedmill.features.counters import Counters
 from feedmill.features.post_batch import PostBatch
 from feedmill.rankers.engagement import EngagementModel
+from feedmill.streams.engagement import engagement_restore
+from feedmill.streams.engagement.burst_damping import MINUTE_MS
+from feedmill.streams.engagement.engagement import EngagementStep
+from feedmill.streams.engagement.engagement_state import PostState, decode_state
 from feedmill.streams.kafka.assignment import AssignmentChange
 from feedmill.streams.kafka.batches import TopicPartition
 from feedmill.streams.observe.metrics import Metrics
 from feedmill.streams.settings.clock import LogClock
 from feedmill.streams.settings.environment import Environment
-from feedmill.streams.stages import engagement_restore
-from feedmill.streams.stages.burst_damping import MINUTE_MS
-from feedmill.streams.stages.decoding import decode_work
-from feedmill.streams.stages.engagement import EngagementStep
-from feedmill.streams.stages.engagement_state import PostState, decode_state
-from feedmill.streams.stages.step import StepContext
+from feedmill.streams.worker.decoding import decode_work
+from feedmill.streams.worker.step import StepContext
 
 NOW_MS = 1_700_000_000_000
 PRIOR = 0.25

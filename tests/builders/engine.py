@@ -42,7 +42,7 @@ Json = dict[str, Any]
 
 def _command(stages: str) -> list[str]:
     named = [] if stages == WORKER else stages.split("+")
-    return ["feedmill.streams.stages.worker_process", *named]
+    return ["feedmill.streams.worker_process", *named]
 
 
 @dataclass

@@ -44,9 +44,9 @@ from feedmill.models.artifact import (
 from feedmill.models.text_model import read_calibrator, read_ngram_model, read_trees, tree_arrays
 from feedmill.models.trees import Trees
 from feedmill.rankers.engagement import HEADS, ExpectedClicks
+from feedmill.streams.engagement.partition_state import PartitionState
 from feedmill.streams.kafka.assignment import CommitMark, decode_mark
 from feedmill.streams.settings.environment import read_environment
-from feedmill.streams.stages.partition_state import PartitionState
 
 Target = Callable[[bytes], bool]
 

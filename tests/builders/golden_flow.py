@@ -33,11 +33,11 @@ from feedmill.models.text_model import TextModel
 from feedmill.rankers.combiner import Combiner, FeedChange, SignalsChange
 from feedmill.rankers.engagement import EngagementModel
 from feedmill.rankers.registry import load as load_ranker
+from feedmill.streams.engagement.engagement_state import encode_state
+from feedmill.streams.engagement.partition_state import PartitionState
 from feedmill.streams.kafka.batches import RecordBatch, TopicPartition
 from feedmill.streams.kafka.validation import validate_batch
 from feedmill.streams.redis.explanation import explain
-from feedmill.streams.stages.engagement_state import encode_state
-from feedmill.streams.stages.partition_state import PartitionState
 
 NAMES = SignalNames.parse("extreme:gate,novelty:objective")
 SIGNALS = "signals."

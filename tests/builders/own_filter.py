@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import csv
-import os
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 
+from builders import grown_tree
 from builders.training_data import sentences
 
-ROOT = Path(__file__).parents[2]
 NAME = "pills"
 SELLING = "BUY pills NOW!!!"
 FILE = '''"""Pills: posts that sell them."""
@@ -33,23 +29,9 @@ _LAST_LINE = '    "misinformation",\n'
 
 
 def grow_tree(folder: Path) -> Path:
-    """Make the tree in a folder, which put on PYTHONPATH goes before the installed feedmill.
-
-    All packages are the repository's but `filters`, which is a copy with the file and the line.
-    """
-    packages = folder / "feedmill"
-    packages.mkdir()
-    for init in ROOT.glob("*/__init__.py"):
-        package = init.parent
-        if package.name != "filters":
-            (packages / package.name).symlink_to(package)
-    shutil.copytree(ROOT / "filters", packages / "filters")
-    (packages / "filters" / f"{NAME}.py").write_text(FILE, encoding="utf-8")
-    registry = packages / "filters" / "registry.py"
-    text = registry.read_text(encoding="utf-8")
-    assert text.count(_LAST_LINE) == 1
-    registry.write_text(text.replace(_LAST_LINE, _LAST_LINE + LINE), encoding="utf-8")
-    return folder
+    """Make the tree in a folder."""
+    files = {f"filters/{NAME}.py": FILE}
+    return grown_tree.grow_tree(folder, files, {"filters/registry.py": (_LAST_LINE, LINE)})
 
 
 def train(tree: Path) -> None:
@@ -64,12 +46,4 @@ def train(tree: Path) -> None:
         csv.writer(file).writerows([("text", "author"), *rows])
     words = ["train", NAME, "--data", str(labelled), "--ordinary", f"{ordinary},group=author"]
     store = tree / "feedmill" / "filters" / "artifacts"
-    done = subprocess.run(
-        [sys.executable, "-m", "feedmill.cli.main", *words, "--out", str(store)],
-        env={**os.environ, "PYTHONPATH": str(tree)},
-        cwd=tree,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    grown_tree.run_feedmill(tree, *words, "--out", str(store))

@@ -8,7 +8,7 @@ from builders.impressions import planted_impressions
 from feedmill.cli.duration import Duration, duration_text
 from feedmill.cli.engagement_topics import CountedTopics, waited_less
 from feedmill.events.errors import UsageError
-from feedmill.streams.stages.engagement_replay import TOO_LATE
+from feedmill.streams.engagement.engagement_replay import TOO_LATE
 from feedmill.training.datasets.impression_arms import check_enough
 
 FEW = planted_impressions(10, 5, seed=1)

@@ -9,8 +9,8 @@ import pytest
 from feedmill.cli.own_command import installation_flags
 from feedmill.cli.run import _print_addresses, _scaled, wait_until_ready
 from feedmill.deploy.supervisor import Supervisor, WorkerSpec, isolated
+from feedmill.streams.flow import STAGES
 from feedmill.streams.settings.environment import Environment
-from feedmill.streams.stages.flow import STAGES
 
 REASON = "spam: down, is restarted"
 

@@ -20,8 +20,8 @@ from feedmill.events.errors import FeedmillError
 from feedmill.streams.observe.metrics import Metrics
 from feedmill.streams.observe.status import Status, encode
 from feedmill.streams.settings.environment import Environment
-from feedmill.streams.stages.watchdog import EXIT_STALLED
-from feedmill.streams.stages.worker_process import CANNOT_START
+from feedmill.streams.worker.watchdog import EXIT_STALLED
+from feedmill.streams.worker_process import CANNOT_START
 
 # Notes its variables and each start, reports what `reports.json` has, then does what
 # `<stage>.behaviour` says: "run" until SIGTERM, "ignore" SIGTERM, or end with an exit code.

@@ -15,6 +15,7 @@ from builders.waiting import now_ms, until
 pytestmark = pytest.mark.stack
 
 KILLS = 5
+ALL_SIGNALS = ("spam", "nsfw", "misinformation", "quality", "engagement")
 
 
 def test_a_worker_that_is_killed_loses_and_repeats_nothing(start_engine: Any) -> None:
@@ -61,3 +62,30 @@ def test_weights_and_overrides_show_under_the_version_that_says_so(start_engine:
     engine.send("overrides", f"post:{first}|*", hidden).get(10)
     until(lambda: first not in engine.order())
     engine.check_feed("global", engine.truths())
+
+
+def test_a_deletion_withdraws_what_was_written_and_nothing_else(start_engine: Any) -> None:
+    engine: Engine = start_engine(WORKER)
+    engine.post("kept")
+    engine.post("gone")
+    engine.wait_decided(["kept", "gone"])
+    engine.send("posts", "never-was", None)
+    engine.send("posts", "gone", None).get(10)
+    engine.restart(WORKER)
+    engine.send("posts", "never-was-either", None)
+    # Behind the deletions, in every partition.
+    after = [f"after-{i}" for i in range(20)]
+    for post_id in after:
+        engine.post(post_id)
+    engine.wait_decided(after)
+    topics = [*(f"signals.{name}" for name in ALL_SIGNALS), "counters"]
+    wanted = {engine.topic(topic): ["gone"] for topic in topics}
+
+    def withdrawn() -> dict[str, list[str]]:
+        found: dict[str, list[str]] = {}
+        for record in engine.read_all(*topics):
+            if not record.value:
+                found.setdefault(record.topic, []).append(record.key.decode())
+        return found
+
+    until(lambda: withdrawn() == wanted)

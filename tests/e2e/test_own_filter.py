@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from builders import own_filter
+from builders import grown_tree, own_filter
 from builders.engine import Engine
 from builders.training_data import sentences
 from builders.waiting import until
@@ -22,7 +22,7 @@ def tree(tmp_path: Path) -> Path:
 
 
 def test_the_tree_has_one_file_and_one_line_more(tree: Path) -> None:
-    ours, grown = own_filter.ROOT / "filters", tree / "feedmill" / "filters"
+    ours, grown = grown_tree.ROOT / "filters", tree / "feedmill" / "filters"
     compared = filecmp.dircmp(ours, grown, ignore=["__pycache__"])
     assert (compared.left_only, compared.right_only) == ([], ["pills.py"])
     assert compared.diff_files == ["registry.py"]
@@ -30,7 +30,7 @@ def test_the_tree_has_one_file_and_one_line_more(tree: Path) -> None:
     lines.remove('    "pills",')
     assert lines == (ours / "registry.py").read_text().splitlines()
     assert all(
-        p.resolve() == own_filter.ROOT / p.name for p in grown.parent.iterdir() if p != grown
+        p.resolve() == grown_tree.ROOT / p.name for p in grown.parent.iterdir() if p != grown
     )
 
 

@@ -16,9 +16,9 @@ from typing import Any
 from feedmill.streams.kafka.group import GroupConsumer
 from feedmill.streams.kafka.transaction import Transaction
 from feedmill.streams.kafka.transactions import TransactionalWriter
+from feedmill.streams.ranking.redis_handover import RedisHandover
 from feedmill.streams.redis.batch_writer import BatchWriter
-from feedmill.streams.stages.redis_handover import RedisHandover
-from feedmill.streams.stages.worker import Worker
+from feedmill.streams.worker.worker import Worker
 
 # Every step of the loop and of its threads that reads or writes; each is a point before and after.
 STEPS: dict[str, tuple[type, str]] = {

@@ -17,7 +17,7 @@ from feedmill.events.settings import Settings
 from feedmill.events.signal import SignalNames
 from feedmill.rankers.combiner import Combiner, SignalsChange
 from feedmill.rankers.combiner.columns import NEVER_MS, NO_POST
-from feedmill.rankers.combiner.mapped_column import MappedColumn
+from feedmill.tables.mapped_column import MappedColumn
 
 NAMES = SignalNames()
 

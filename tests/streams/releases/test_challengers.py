@@ -29,8 +29,8 @@ from feedmill.streams.releases.challengers import Challengers, load_challenger
 from feedmill.streams.releases.known_answers import answers_of
 from feedmill.streams.releases.loading import LoadedText, load_model, store_of
 from feedmill.streams.releases.release_log import ReleaseFold
-from feedmill.streams.stages.decoding import decode_work
-from feedmill.streams.stages.step import WorkBatch
+from feedmill.streams.worker.decoding import decode_work
+from feedmill.streams.worker.step import WorkBatch
 
 POSTS = TopicPartition("posts", 0)
 A, B = "a" * 64, "b" * 64

@@ -16,6 +16,7 @@ from builders.waiting import until
 from feedmill.events.post import Post
 from feedmill.filters.lists import ListSet
 from feedmill.models.store_files import Store
+from feedmill.streams.filters.filters import FilterStep
 from feedmill.streams.releases import list_releases
 from feedmill.streams.releases.list_releases import (
     ListReleases,
@@ -24,8 +25,7 @@ from feedmill.streams.releases.list_releases import (
     load_list,
 )
 from feedmill.streams.releases.release_log import ListKey, ReleasedList, ReleaseFold
-from feedmill.streams.stages.filters import FilterStep
-from feedmill.streams.stages.text_models import TextModelStep
+from feedmill.streams.scoring.text_models import TextModelStep
 
 BAD = "list/spam/bad"
 NOWHERE = "0" * 64

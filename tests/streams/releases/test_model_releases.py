@@ -20,7 +20,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Cluster:
 
 
 def test_a_worker_with_a_folder_imports_nothing_of_a_server() -> None:
-    code = "import sys, feedmill.streams.stages.worker; print(*sys.modules)"
+    code = "import sys, feedmill.streams.worker.worker; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert {"s3fs", "fsspec", "botocore"}.isdisjoint(done.stdout.split())
 

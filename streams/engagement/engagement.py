@@ -1,0 +1,312 @@
+"""The step of the engagement ranker: it counts reactions, and says what to expect of each post.
+
+Counts, signals and offsets are committed in one transaction, so each event counts once.  After a
+release earlier posts get the prior of the new model from their text, and with it a new value.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
+
+import numpy as np
+
+from feedmill.events.decode import encode
+from feedmill.events.engagement import EngagementKind
+from feedmill.events.partition import partition_of
+from feedmill.events.post import Deletion, Post
+from feedmill.events.settings import Settings
+from feedmill.events.signal import Signal
+from feedmill.features.post_batch import PostBatch
+from feedmill.models.text_model import Scores
+from feedmill.rankers.engagement import EngagementModel
+from feedmill.streams.engagement.engagement_restore import EngagementRestore
+from feedmill.streams.engagement.engagement_state import NO_OFFSET, PostState, encode_state
+from feedmill.streams.engagement.feature_row import TOPIC as FEATURES
+from feedmill.streams.engagement.feature_row import encode_row, feature_rows, sample_limit, sampled
+from feedmill.streams.engagement.partition_state import PartitionState, Uncounted
+from feedmill.streams.kafka.assignment import AssignmentChange
+from feedmill.streams.kafka.batches import Record, TopicPartition
+from feedmill.streams.kafka.log_consumer import LogConsumer
+from feedmill.streams.kafka.topic_table import DAY_MS, HOUR_MS, WINDOW_MS
+from feedmill.streams.scoring.rescoring import Rescoring
+from feedmill.streams.worker.step import ModelStep, StepContext, WorkBatch, Writer, WrittenSignal
+
+log = logging.getLogger(__name__)
+
+COUNTERS = "counters"
+SIGNAL = "signals.engagement"
+_ERROR_CHARACTERS = 500
+# Posts that are too old are looked for once a minute, so many rows at a time.
+_EXPIRE_EVERY_MS = 60_000
+_EXPIRE_ROWS = 1_000
+
+
+class EngagementStep(ModelStep):
+    """Folds `engagements` into `counters`, and writes `signals.engagement` and `features`.
+
+    A signal's `revision` is the last offset counted, so that an older count never replaces a newer
+    one of the same version of a post.
+    """
+
+    name = "engagement"
+
+    def __init__(self, load: Callable[[], EngagementModel]) -> None:
+        super().__init__()
+        self._load = load
+        self._states: dict[int, PartitionState] = {}
+        self._window_ms = WINDOW_MS
+        self._expiring: Iterator[bool] = iter(())
+        self._expired_at_ms = 0
+
+    def start(self, context: StepContext) -> None:
+        super().start(context)
+        self._environment = context.connection.environment
+        self._rescoring = Rescoring(
+            self.name,
+            None,
+            self._take_priors,
+            context,
+            partial(LogConsumer, context.connection),
+            rate=self._environment.rescore_rate,
+        )
+        self.swap(self._load())
+        self._sample_limit = sample_limit(self._environment.feature_share)
+        if self._sample_limit:
+            # A record for a topic that does not exist would keep every cycle from being committed.
+            context.connection.offsets.partition_count(FEATURES, threading.Event())
+        self._restore = EngagementRestore(context.connection, context.partitions)
+
+    def swap(self, model: EngagementModel) -> None:
+        self._model = model
+        self.models = {self.name: model.version}
+        self._rescoring.follow(model.version)
+
+    def settings_changed(self, settings: Settings) -> None:
+        hours = max((spec.window_hours for spec in settings.feeds.values()), default=0)
+        self._window_ms = max(WINDOW_MS, int(hours * HOUR_MS) + DAY_MS)
+
+    def on_assigned(self, change: AssignmentChange) -> None:
+        for partition in change.lost:
+            self._states.pop(partition, None)
+        self._restore.drop(change.lost)
+        for partition in change.gained:
+            self._states[partition] = PartitionState(
+                self._environment.user_window,
+                self._environment.examination,
+                self._environment.burst_reactions,
+            )
+            source = TopicPartition("engagements", partition)
+            start, end = change.starts.get(source, 0), change.ends.get(source, 0)
+            self._restore.begin(partition, self._states[partition], start, end)
+        self._rescoring.assigned(change)
+
+    def never_was(self, partition: int, post_id: str) -> bool:
+        return not self._states[partition].has(post_id)
+
+    def ready_for(self, partition: int) -> bool:
+        return self._restore.has_counts(partition)
+
+    def ready_for_engagements(self, partition: int) -> bool:
+        return self._restore.is_done(partition)
+
+    def ready_reason(self) -> str:
+        return self._restore.ready_reason()
+
+    def poll(self, writer: Writer) -> bool:
+        unreadable = self._restore.read()
+        if unreadable:
+            self.context.metrics.add("feedmill_rejected_total", unreadable, topic=COUNTERS)
+        return self._has_new_priors()
+
+    def apply(self, work: WorkBatch, writer: Writer) -> None:
+        deleted = self._take_posts(work)
+        self._take_engagements(work)
+        for partition, post_id in deleted:
+            key = post_id.encode()
+            writer.add(SIGNAL, key, None, owner=partition)
+            writer.add(COUNTERS, key, None, owner=partition)
+            work.signals.append(WrittenSignal(self.name, post_id, None))
+        self._write(work, writer)
+        self._rescoring.note_written(work, writer)
+
+    def background(self, writer: Writer, budget_s: float) -> bool:
+        self._forget_old()
+        is_restored = all(map(self._restore.is_done, self._states))
+        if not is_restored or self._has_new_priors():
+            # What is noted must be written before, and every post known whose prior is to change.
+            return False
+        return self._rescoring.work(writer, budget_s)
+
+    @property
+    def is_idle(self) -> bool:
+        return all(map(self._restore.is_done, self._states))
+
+    @property
+    def scores_again(self) -> bool:
+        return self._rescoring.is_under_way
+
+    def close(self) -> None:
+        self._restore.close()
+        self._rescoring.close()
+
+    def _forget_old(self) -> None:
+        """Forget posts that were neither written nor touched for the window, some at a time."""
+        if next(self._expiring, False):
+            return
+        now_ms = self.context.clock.now_ms()
+        if now_ms - self._expired_at_ms >= _EXPIRE_EVERY_MS:
+            self._expired_at_ms = now_ms
+            self._expiring = self._expire(now_ms - self._window_ms)
+
+    def _has_new_priors(self) -> bool:
+        """Whether values are to be written that no record of the next cycle brings."""
+        return any(state.changed for state in self._states.values())
+
+    def _take_priors(
+        self, records: Sequence[Record], posts: Sequence[Post], _: Sequence[Signal | None]
+    ) -> list[Signal]:
+        """Give earlier posts the prior of the present model; the next cycle writes their values."""
+        priors = self._priors(PostBatch(posts)).tolist()
+        for record, post, prior in zip(records, posts, priors, strict=True):
+            partition = partition_of(post.post_id.encode(), self.context.partitions)
+            self._states[partition].take_prior(post.post_id, record.offset, prior)
+        return []
+
+    def _take_posts(self, work: WorkBatch) -> list[tuple[int, str]]:
+        """Take new and changed posts over; return partition and id of those that are deleted."""
+        if not work.latest:
+            return []
+        deleted = []
+        priors = self._priors(work.posts).tolist()
+        for partition, record, event, row in work.latest:
+            state = self._states[partition]
+            if isinstance(event, Deletion):
+                state.remove(event.post_id)
+                deleted.append((partition, event.post_id))
+            else:
+                state.take_post(event.post_id, record.offset, priors[row], record.timestamp)
+        return deleted
+
+    def _take_engagements(self, work: WorkBatch) -> None:
+        for part in work.engagements:
+            uncounted = self._states[part.source.partition].count(part.events)
+            for (_, event), reason in zip(part.events, uncounted, strict=True):
+                if reason:
+                    self._add_uncounted(event.kind, reason)
+
+    def _add_uncounted(self, kind: EngagementKind, reason: Uncounted) -> None:
+        if reason == "repeated event":
+            self.context.metrics.add("feedmill_duplicates_total")
+        elif reason == "repeated user":
+            self.context.metrics.add("feedmill_repeated_users_total", kind=kind)
+        else:
+            self.context.metrics.add("feedmill_damped_engagements_total", kind=kind)
+
+    def _priors(self, posts: PostBatch) -> Scores:
+        """Return what to expect of posts that nobody has seen; 0 where the model fails."""
+        try:
+            return self._model.prior_batch(posts)
+        except Exception as error:  # noqa: BLE001 - a model may raise anything
+            log.warning("the prior failed on a batch of %d: %r", len(posts), error)
+        priors = np.zeros(len(posts))
+        for row, post in enumerate(posts.posts):
+            try:
+                priors[row] = self._model.prior_many([post])[0]
+            except Exception:  # noqa: BLE001 - counted; the post starts from 0
+                self.context.metrics.add("feedmill_model_errors_total")
+        return priors
+
+    def _write(self, work: WorkBatch, writer: Writer) -> None:
+        rows = [
+            (partition, one)
+            for partition, state in self._states.items()
+            for one in state.changed.values()
+        ]
+        signals = [*self._signals(rows, work.now_ms)]
+        for (partition, one), signal in zip(rows, signals, strict=True):
+            key = one.post_id.encode()
+            writer.add(COUNTERS, key, encode_state(one), owner=partition)
+            if signal is not None:
+                writer.add(SIGNAL, key, encode(signal), owner=partition)
+                work.signals.append(WrittenSignal(self.name, one.post_id, signal))
+        if self._sample_limit:
+            self._log_features(rows, signals, writer)
+        for partition, state in self._states.items():
+            forgotten = state.pack()
+            for post_id in forgotten:
+                writer.add(COUNTERS, post_id.encode(), None, owner=partition)
+            if forgotten:
+                self.context.metrics.add("feedmill_unknown_posts_total", len(forgotten))
+
+    def _log_features(
+        self,
+        rows: Sequence[tuple[int, PostState]],
+        signals: Sequence[Signal | None],
+        writer: Writer,
+    ) -> None:
+        """Log what the model read for a sample of the signals, before the states are packed."""
+        chosen = [
+            (rows[place], signal)
+            for place in sampled(rows, self._sample_limit)
+            if (signal := signals[place]) is not None
+        ]
+        for partition, row in feature_rows(chosen):
+            writer.add(FEATURES, row.post_id.encode(), encode_row(row), owner=partition)
+        if chosen:
+            self.context.metrics.add("feedmill_feature_rows_total", len(chosen))
+
+    def _signals(
+        self, rows: Sequence[tuple[int, PostState]], at_ms: int
+    ) -> Iterable[Signal | None]:
+        """Yield the signal of each state, None for those whose post was not read yet."""
+        known = [one for _, one in rows if one.post_offset != NO_OFFSET]
+        values, error = self._score(known)
+        name, version = self._model.name, self._model.version
+        at = iter(values.astype(np.float32).tolist())
+        for partition, one in rows:
+            if one.post_offset == NO_OFFSET:
+                yield None
+                continue
+            value, post_offset = next(at), one.post_offset
+            damped = self._states[partition].damped
+            reason = _damping(damped.get(one.post_id)) if damped else None
+            yield Signal(
+                one.post_id,
+                post_offset,
+                None if error else value,
+                name,
+                version,
+                at_ms,
+                error,
+                reason,
+                revision=max(one.through, 0),
+            )
+
+    def _score(self, states: Sequence[PostState]) -> tuple[Scores, str | None]:
+        if not states:
+            return np.zeros(0), None
+        priors = np.array([one.prior for one in states])
+        try:
+            return self._model.score_many(priors, [one.counters for one in states]), None
+        except Exception as error:  # noqa: BLE001 - goes into the signals; the last good ones hold
+            log.warning("model %s failed on %d posts: %r", self._model.name, len(states), error)
+            self.context.metrics.add("feedmill_model_errors_total", len(states))
+            reason = f"{type(error).__name__}: {error}"[:_ERROR_CHARACTERS]
+            return np.zeros(len(states)), reason
+
+    def _expire(self, cutoff_ms: int) -> Iterator[bool]:
+        for partition in tuple(self._states):
+            first: int | None = 0
+            while first is not None and partition in self._states:
+                first = self._states[partition].expire(cutoff_ms, first, _EXPIRE_ROWS)
+                yield True
+
+
+def _damping(damped: Mapping[EngagementKind, int] | None) -> str | None:
+    """Say what did not count since it came in a burst."""
+    if not damped:
+        return None
+    return "damped in a burst: " + ", ".join(f"{count} {kind}" for kind, count in damped.items())

@@ -1,0 +1,176 @@
+"""Restores what the engagement step knows of a partition, in slices, before it reads on.
+
+First `counters[p]` to its end, then the `engagements[p]` before the committed offset that say which
+events repeat others or come in a burst: half an hour, and the day as far as users are known.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from feedmill.events.decode import decode_engagement
+from feedmill.streams.engagement.partition_state import PartitionState
+from feedmill.streams.kafka.batches import RecordBatch, TopicPartition
+from feedmill.streams.kafka.connection import Connection
+from feedmill.streams.kafka.log_consumer import BEGINNING, WAITING, LogConsumer
+from feedmill.streams.kafka.topic_table import DAY_MS
+from feedmill.streams.kafka.validation import validate_batch
+
+_SLICE_RECORDS = 125
+# How much processor time one call may take, beside the slice that it ends with.
+_BUDGET_S = 0.005
+_POLL_EVERY_S = 1.0
+
+
+@dataclass
+class _Restoring:
+    state: PartitionState
+    start: int  # the offset of `engagements` that is read next
+    end: int  # where `engagements` ended at the assignment
+    # Then "stamp", "minutes", "day", where one record each is looked for, "events", "done".
+    phase: str = "counters"
+    back: int = 1  # how far before `start` the stamp is looked for
+    first: int = 0  # from where on users are known
+
+
+class EngagementRestore:
+    """Partitions being restored; `read` is called in every cycle and never waits."""
+
+    def __init__(self, connection: Connection, partitions: int) -> None:
+        self._count = partitions
+        # Counts say through which engagement they go: none is counted twice, however that ends.
+        self._counters = LogConsumer(
+            connection, "counters", past_hanging=["counters"], waiting=WAITING
+        )
+        self._events = LogConsumer(connection, "recent engagements")
+        self._partitions: dict[int, _Restoring] = {}
+        self._trouble = ""
+        self._idle_until = 0.0
+
+    def begin(self, partition: int, state: PartitionState, start: int, end: int) -> None:
+        """Restore a partition whose engagements are read from `start` on."""
+        self._partitions[partition] = _Restoring(state, start, end)
+        self._counters.add({TopicPartition("counters", partition): BEGINNING})
+
+    def drop(self, partitions: Iterable[int]) -> None:
+        """Stop to restore these."""
+        for partition in partitions:
+            self._partitions.pop(partition, None)
+            self._counters.drop([TopicPartition("counters", partition)])
+            self._events.drop([TopicPartition("engagements", partition)])
+
+    def has_counts(self, partition: int) -> bool:
+        """Whether the partition's posts are known, as far as there are counts of them."""
+        found = self._partitions.get(partition)
+        return found is None or found.phase != "counters"
+
+    def is_done(self, partition: int) -> bool:
+        """Whether the partition's state is whole."""
+        found = self._partitions.get(partition)
+        return found is None or found.phase == "done"
+
+    def ready_reason(self) -> str:
+        """Say what is restored still, or cannot be; "" if all is."""
+        if self._trouble or self._is_all_done():
+            return self._trouble
+        return self._counters.ready_reason() or "reading the engagements of today"
+
+    def read(self) -> int:
+        """Take what is there, for some ms; return how many records of `counters` are unreadable."""
+        now = time.monotonic()
+        if now < self._idle_until and self._is_all_done():
+            return 0
+        # Also without anything to restore: a client that is not polled keeps its errors for ever.
+        self._idle_until = now + _POLL_EVERY_S
+        unreadable, end = 0, time.thread_time() + _BUDGET_S
+        while True:
+            counters = self._counters.read(_SLICE_RECORDS)
+            for batch in counters:
+                one = self._partitions.get(batch.source.partition)
+                if one is not None:
+                    unreadable += one.state.restore(batch.records)
+            events = self._events.read(_SLICE_RECORDS)
+            for batch in events:
+                self._take_events(batch)
+            positions = self._events.positions()
+            for partition, one in self._partitions.items():
+                source = TopicPartition("engagements", partition)
+                if one.phase == "counters":
+                    self._end_counters(partition, one)
+                elif positions.get(source, -1) >= one.start:
+                    self._end_events(source, one)
+            if not (counters or events) or time.thread_time() >= end:
+                return unreadable
+
+    def close(self) -> None:
+        self._counters.close()
+        self._events.close()
+
+    def _is_all_done(self) -> bool:
+        return all(one.phase == "done" for one in self._partitions.values())
+
+    def _end_counters(self, partition: int, one: _Restoring) -> None:
+        source = TopicPartition("counters", partition)
+        if not self._counters.restored(source):
+            return
+        self._counters.drop([source])
+        if one.state.furthest >= one.end:
+            self._trouble = (
+                f"`counters` knows an engagement at offset {one.state.furthest}, but"
+                f" engagements[{partition}] ends at {one.end}: the topic was created anew; delete"
+                " `counters` too, or use another FEEDMILL_TOPIC_PREFIX"
+            )
+            return
+        one.phase = "stamp" if one.start > 0 else "done"
+        if one.phase == "stamp":
+            self._look_back(TopicPartition("engagements", partition), one)
+
+    def _look_back(self, source: TopicPartition, one: _Restoring) -> None:
+        """Read from some offsets before the committed one: a record there has the stamp."""
+        self._events.add({source: max(0, one.start - one.back)}, or_first=True)
+
+    def _end_events(self, source: TopicPartition, one: _Restoring) -> None:
+        """All was read up to the committed offset."""
+        self._events.drop([source])
+        if one.phase == "stamp" and one.back < one.start:
+            # Only markers of transactions and aborted records were there.
+            one.back *= 2
+            self._look_back(source, one)
+        else:
+            one.phase = "done"
+
+    def _take_events(self, batch: RecordBatch) -> None:
+        one = self._partitions.get(batch.source.partition)
+        if one is None or one.phase == "done":
+            return
+        first = batch.records[0]
+        if one.phase == "stamp":
+            # The last record before the committed offset, or one not far from it, says from when
+            # on the log is needed.
+            self._read_since(batch.source, one.state.log_needed(first.timestamp))
+            one.phase = "minutes"
+        elif one.phase == "minutes":
+            one.first = one.state.users_needed(first.offset)
+            self._read_since(batch.source, first.timestamp // DAY_MS * DAY_MS)
+            one.phase = "day"
+        elif one.phase == "day" and first.offset < one.first:
+            self._events.drop([batch.source])
+            self._events.add({batch.source: one.first}, or_first=True)
+            one.phase = "events"
+        else:
+            one.phase = "events"
+            self._note(batch, one)
+
+    def _read_since(self, source: TopicPartition, since_ms: int) -> None:
+        self._events.drop([source])
+        self._events.add_since({source: since_ms})
+
+    def _note(self, batch: RecordBatch, one: _Restoring) -> None:
+        records = [record for record in batch.records if record.offset < one.start]
+        if records:
+            found = validate_batch(
+                RecordBatch(batch.source, records), self._count, decode_engagement
+            )
+            one.state.note(found.events)

@@ -1,0 +1,261 @@
+"""What the engagement step knows of the posts of one partition, packed.
+
+A post's state is unpacked when a record touches it, changed as an object, and packed again at the
+end of the cycle: `changed` holds what the present cycle touched, and nothing else does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from typing import Literal
+
+from feedmill.events.engagement import Engagement, EngagementKind
+from feedmill.events.reasons import DECODE_ERRORS
+from feedmill.features.counters import update, weight_of
+from feedmill.streams.engagement.burst_damping import BurstDamping
+from feedmill.streams.engagement.engagement_state import NO_OFFSET, PostState, decode_state
+from feedmill.streams.engagement.packed_states import PackedStates
+from feedmill.streams.engagement.repeated_engagements import RepeatedEngagements, Repetition
+from feedmill.streams.kafka.batches import Record
+from feedmill.streams.settings.environment import Environment
+from feedmill.tables.id_table import IdTable
+
+# Of so many posts whose record has not come yet, a partition counts engagements.
+MOST_UNKNOWN = 10_000
+# Why an engagement does not count; "": it does.
+Uncounted = Literal[Repetition, "damped"]
+_TIDY_EVERY = 1_000
+_NO_ROW = -1
+# Fewer states are packed one by one: the sets of all would take longer.
+_MANY_FROM = 16
+
+
+class PartitionState:
+    """The posts of one partition.
+
+    Attributes
+    ----------
+    changed
+        The states that were touched since the last `pack`, in the order of the first touch.
+    furthest
+        The highest `through` that was restored: the last engagement ever counted.
+    damped
+        How many events of each kind did not count in a burst, of the posts that were touched.
+    """
+
+    def __init__(
+        self,
+        user_window: int = Environment.user_window,
+        examination: Sequence[float] = Environment.examination,
+        burst_reactions: int = Environment.burst_reactions,
+        *,
+        most_unknown: int = MOST_UNKNOWN,
+    ) -> None:
+        self.changed: dict[str, PostState] = {}
+        self.furthest = NO_OFFSET
+        self.damped: dict[str, dict[EngagementKind, int]] = {}
+        self._repeated = RepeatedEngagements(user_window)
+        self._bursts = BurstDamping(burst_reactions)
+        self._examination = examination
+        self._most_unknown = most_unknown
+        self._unknown: dict[str, None] = {}  # in the order in which they came
+        self._forgotten: list[str] = []
+        self._ids = IdTable()
+        self._states = PackedStates()
+        self._removed = 0
+        self._rows: dict[str, int] = {}  # of posts that were asked for since the last `pack`
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    @property
+    def used_bytes(self) -> int:
+        """Bytes of the columns that hold the posts."""
+        return self._ids.used_bytes + self._states.used_bytes
+
+    def restore(self, records: Iterable[Record]) -> int:
+        """Take records of `counters` over; return how many of them cannot be read.
+
+        Of two records of a post the one that counted further holds.
+        """
+        unreadable = 0
+        for record in records:
+            key = (record.key or b"").decode("utf-8", "replace")
+            if not record.value:
+                self.remove(key)
+                continue
+            try:
+                state = decode_state(record.value)
+            except DECODE_ERRORS:
+                unreadable += 1
+                continue
+            row = self._row_of(state.post_id)
+            if row == _NO_ROW or self._states.progress(row) <= (state.through, state.post_offset):
+                self._pack_one(state)
+                self.furthest = max(self.furthest, state.through)
+        self._forget_unknown()
+        self._rows = {}
+        return unreadable
+
+    def has(self, post_id: str) -> bool:
+        """Return whether the post has a state."""
+        return post_id in self.changed or self._row_of(post_id) >= 0
+
+    def find(self, post_id: str) -> PostState | None:
+        """Return the state of a post, None if it has none; not to be changed."""
+        state = self.changed.get(post_id)
+        if state is not None:
+            return state
+        row = self._row_of(post_id)
+        return None if row < 0 else self._states.load(row, post_id)
+
+    def take_post(self, post_id: str, post_offset: int, prior: float, at_ms: int) -> None:
+        """Take a new or changed post over, unless a later version of it is there."""
+        state = self.find(post_id)
+        if state is None:
+            state = PostState(post_id)
+        elif post_offset <= state.post_offset:
+            return
+        self.changed[post_id] = state
+        state.post_offset, state.prior = post_offset, prior
+        state.at_ms = max(state.at_ms, at_ms)
+
+    def take_prior(self, post_id: str, post_offset: int, prior: float) -> None:
+        """Give the version of a post at an offset another prior, if no later version is there."""
+        state = self.find(post_id)
+        if state is not None and state.post_offset == post_offset:
+            self.changed[post_id] = state
+            state.prior = prior
+
+    def log_needed(self, at_ms: int) -> int:
+        """Return from when on the log says what counts after a time, users apart; Unix ms."""
+        return self._repeated.ids_since(self._bursts.since(at_ms))
+
+    def users_needed(self, offset: int) -> int:
+        """Return from which offset on the log says which users repeat from an offset on."""
+        return self._repeated.users_since(offset)
+
+    def note(self, events: Sequence[tuple[Record, Engagement]]) -> None:
+        """Take in what came before a restart: `counters` has its counts, later events repeat it."""
+        for (record, event), repetition in zip(events, self._repeated.note(events), strict=True):
+            if not repetition:
+                self._bursts.weight(event.post_id, event.kind, record.timestamp)
+
+    def count(self, events: Sequence[tuple[Record, Engagement]]) -> list[Uncounted]:
+        """Count events in, in the order of their offsets; say of each why it does not count whole.
+
+        One that was counted before a restart repeats itself.
+        """
+        self._look_up({event.post_id for _, event in events})
+        uncounted: list[Uncounted] = [*self._repeated.note(events)]
+        changed, rows, load = self.changed, self._rows, self._states.load
+        burst_weight, examination = self._bursts.weight, self._examination
+        for i, (record, event) in enumerate(events):
+            if uncounted[i]:
+                continue
+            post_id, kind, at_ms = event.post_id, event.kind, record.timestamp
+            weight = burst_weight(post_id, kind, at_ms)
+            state = changed.get(post_id)
+            if state is None:
+                row = rows[post_id]
+                state = PostState(post_id) if row < 0 else load(row, post_id)
+            if record.offset <= state.through:
+                uncounted[i] = "repeated event"
+                continue
+            changed[post_id] = state
+            state.through, state.at_ms = record.offset, at_ms
+            if weight < 1.0:
+                uncounted[i] = "damped"
+                damped = self.damped.setdefault(post_id, {})
+                damped[kind] = damped.get(kind, 0) + 1
+            if examination:
+                weight *= weight_of(kind, event.position, examination)
+            event_ms = event.at_ms if event.at_ms < at_ms else at_ms
+            update(state.counters, kind, event_ms, event.dwell_ms, weight=weight)
+        return uncounted
+
+    def remove(self, post_id: str) -> None:
+        """Forget a post."""
+        self.changed.pop(post_id, None)
+        self._unknown.pop(post_id, None)
+        row = self._row_of(post_id)
+        if row >= 0:
+            self._rows[post_id] = _NO_ROW
+            self._ids.forget(row)
+            self._ids.recycle(row)
+            self._states.free(row)
+            self._removed += 1
+            if self._removed % _TIDY_EVERY == 0:
+                self._ids.tidy()
+
+    def pack(self) -> list[str]:
+        """Put away what was touched; return posts that were forgotten to make room.
+
+        These are the oldest of those whose record never came, beyond `most_unknown`.
+        """
+        if not (self.changed or self._rows or self._forgotten):
+            return []
+        if len(self.changed) < _MANY_FROM:
+            for state in self.changed.values():
+                self._pack_one(state)
+        else:
+            self._pack_many()
+        self._forget_unknown()
+        forgotten, self._forgotten = self._forgotten, []
+        self.changed, self.damped, self._rows = {}, {}, {}
+        return forgotten
+
+    def expire(self, cutoff_ms: int, first: int, rows: int) -> int | None:
+        """Forget posts of a slice of rows that nobody has written or touched since a time.
+
+        Returns where the next slice begins, None after the last one.
+        """
+        end = min(first + rows, self._ids.bound)
+        for row in self._states.older_than(cutoff_ms, first, end).tolist():
+            self.remove(self._ids[row])
+        self._rows = {}
+        return end if end < self._ids.bound else None
+
+    def _forget_unknown(self) -> None:
+        while len(self._unknown) > self._most_unknown:
+            post_id = next(iter(self._unknown))
+            self.remove(post_id)
+            self._forgotten.append(post_id)
+
+    def _look_up(self, post_ids: Collection[str]) -> None:
+        """Find many posts at once, of which each is asked for until the next `pack`."""
+        if len(post_ids) < _MANY_FROM:
+            for post_id in post_ids:
+                self._row_of(post_id)
+            return
+        rows = self._ids.find_many(list(post_ids)).tolist()
+        self._rows.update(zip(post_ids, rows, strict=True))
+
+    def _row_of(self, post_id: str) -> int:
+        row = self._rows.get(post_id)
+        if row is None:
+            found = self._ids.find(post_id)
+            row = self._rows[post_id] = _NO_ROW if found is None else found
+        return row
+
+    def _pack_many(self) -> None:
+        new = [post_id for post_id in self.changed if self._row_of(post_id) < 0]
+        if new:
+            self._rows.update(zip(new, self._ids.add_many(new).tolist(), strict=True))
+        is_new = frozenset(new)
+        for post_id, state in self.changed.items():
+            self._store(self._rows[post_id], state, is_new=post_id in is_new)
+
+    def _pack_one(self, state: PostState) -> None:
+        row = self._row_of(state.post_id)
+        is_new = row < 0
+        if is_new:
+            row = self._rows[state.post_id] = self._ids.add(state.post_id)
+        self._store(row, state, is_new=is_new)
+
+    def _store(self, row: int, state: PostState, *, is_new: bool) -> None:
+        self._states.store(row, state, is_new=is_new)
+        if state.post_offset != NO_OFFSET:
+            self._unknown.pop(state.post_id, None)
+        elif is_new:
+            self._unknown[state.post_id] = None

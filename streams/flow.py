@@ -1,0 +1,117 @@
+"""The flow on one screen: every stage, what it reads, what it writes, how it fails.
+
+    stage            reads                        writes               without it
+    spam             posts                        signals.spam         closed: posts are held
+    nsfw             posts                        signals.nsfw         closed: posts are held
+    misinformation   posts                        signals.misinfor…    closed: posts are held
+    quality          posts                        signals.quality      open: counts as 0
+    engagement       posts, engagements           signals.engagement   open: last good value
+    combiner         posts, signals.*, overrides  Redis                feeds stay, marked stale
+
+A gate's `on_failure` can open a closed one.  The filters and rankers are those of the registries.
+A worker runs all of these stages, or some: its steps in this order, in one process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from feedmill.events.errors import UsageError
+from feedmill.events.signal import SignalNames
+from feedmill.filters.registry import FILTERS
+from feedmill.filters.spec import FilterSpec
+from feedmill.models.store_files import Store
+from feedmill.models.text_model import TextModel
+from feedmill.rankers.registry import ENGAGEMENT_RANKER, TEXT_RANKERS
+from feedmill.rankers.spec import RankerSpec
+from feedmill.streams.engagement.engagement import EngagementStep
+from feedmill.streams.filters.filters import FilterStep
+from feedmill.streams.ranking.ranking import RankingStep
+from feedmill.streams.scoring.text_models import TextModelStep
+from feedmill.streams.settings.environment import Environment
+from feedmill.streams.worker.step import Step
+
+ENGAGEMENT = ENGAGEMENT_RANKER.name
+COMBINER = "combiner"
+WHOLE = "worker"
+
+
+def _filter(spec: FilterSpec, store: Store | None) -> Step:
+    return FilterStep(spec.name, partial(spec.load, store), remembers=spec.reads_near_copies)
+
+
+def _text_ranker(spec: RankerSpec[TextModel], store: Store | None) -> Step:
+    return TextModelStep(spec.name, partial(spec.load, store))
+
+
+def _engagement(store: Store | None) -> Step:
+    return EngagementStep(partial(ENGAGEMENT_RANKER.load, store))
+
+
+# The steps that write signals, by the name of the stage and of the signal; they take the folder
+# of the models.
+_MODELS: dict[str, Callable[[Store | None], Step]] = {
+    **{spec.name: partial(_filter, spec) for spec in FILTERS.values()},
+    **{spec.name: partial(_text_ranker, spec) for spec in TEXT_RANKERS.values()},
+    ENGAGEMENT: _engagement,
+}
+STAGES = (*_MODELS, COMBINER)
+
+
+def stages_of(signals: SignalNames) -> tuple[str, ...]:
+    """Return the stages of an installation; a model without a declared signal has none."""
+    return tuple(stage for stage in STAGES if stage in (*signals.all, COMBINER))
+
+
+def chosen_stages(
+    signals: SignalNames, named: Sequence[str] = (), without: Sequence[str] = ()
+) -> tuple[str, ...]:
+    """Return the stages that are named, all if none is, without some; in the order of the flow.
+
+    Raises
+    ------
+    UsageError
+        A stage is unknown or has no declared signal, or none is left.
+    """
+    stages = stages_of(signals)
+    for name in (*named, *without):
+        _check(name, signals)
+    chosen = tuple(s for s in stages if s not in without and (s in named or not named))
+    if not chosen:
+        raise UsageError("no stage is left to run; name one, or leave --without out")
+    return chosen
+
+
+def steps_of(stages: Sequence[str], environment: Environment) -> list[Step]:
+    """Return the steps of some stages, in the order in which a worker runs them.
+
+    The models come first, then engagement, and the combiner last: it ranks what they wrote.
+    """
+    models = [name for name in _MODELS if name in stages]
+    steps = [_MODELS[name](environment.models) for name in models]
+    if COMBINER in stages:
+        steps.append(RankingStep(environment, models))
+    return steps
+
+
+def group_of(stages: Sequence[str], signals: SignalNames) -> str:
+    """Return the consumer group of a worker: `worker` where it runs every stage.
+
+    A worker of a part has the names of its stages too: workers of one part share the partitions.
+    """
+    whole = stages_of(signals)
+    if set(stages) == set(whole):
+        return WHOLE
+    return "-".join([WHOLE, *(stage for stage in whole if stage in stages)])
+
+
+def _check(name: str, signals: SignalNames) -> None:
+    if name not in STAGES:
+        raise UsageError(f"no stage `{name}`; there are: {', '.join(STAGES)}")
+    if name not in stages_of(signals):
+        role = "gate" if name in FILTERS else "objective"
+        raise UsageError(
+            f"stage {name}: there is no {role} `{name}`; declare it to every process with"
+            f" FEEDMILL_SIGNALS={name}:{role}"
+        )

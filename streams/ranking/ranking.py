@@ -1,0 +1,290 @@
+"""The combiner's step: posts and signals become feeds; a thread of its own writes Redis."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection
+
+from feedmill.events.instance import Instance
+from feedmill.events.settings import Settings
+from feedmill.rankers.combiner import Combiner
+from feedmill.rankers.combiner.batches import take_written
+from feedmill.streams.kafka.assignment import AssignmentChange
+from feedmill.streams.ranking.combiner_logs import CombinerLogs
+from feedmill.streams.ranking.feed_freshness import FeedFreshness
+from feedmill.streams.ranking.feed_renewals import LOOK_EVERY_S
+from feedmill.streams.ranking.ranking_claim import RankingClaim
+from feedmill.streams.ranking.ranking_letters import RankingLetters
+from feedmill.streams.ranking.redis_handover import RedisHandover
+from feedmill.streams.settings.environment import Environment
+from feedmill.streams.worker.step import Step, StepContext, WorkBatch, Writer
+
+TICK_S = 1.0
+# At a start others wait at most so long for the feeds: Redis may be slow.
+FEEDS_FIRST_S = 10.0
+RESTORE_RECORDS = 4_000
+LIVE_RECORDS = 2_000
+# How much processor time one piece of work may take: reading logs, ranking, and making changes of
+# what was ranked.  By the clock it would do little at a time where others have the processor.
+_READ_S = 0.007
+_FAR_BEYOND = 1.5
+WORK_S = 0.008
+_CHANGES_S = 0.005
+# What is left for changes where ranking took all of a budget.
+_LEAST_CHANGES_S = 0.002
+# So long, at most, the loop leaves the interpreter to the Redis writer when settings changed, or
+# when it ranked so many posts: otherwise each waits for the other.
+_LEAVE_S = 0.010
+_LEAVE_FROM_POSTS = 5
+# A large batch may take longer by so much a post: what is not ranked at once piles up.
+_POST_S = 25e-6
+# And the changes of fields and feeds so much for each post that changed, unless all are rewritten.
+_POST_CHANGES_S = 100e-6
+
+
+class RankingStep(Step):
+    """Ranks what changed in each cycle; Redis gets it from a thread that never holds the loop.
+
+    Every worker with this step keeps the whole view, and the owner of `posts[0]` writes Redis.
+    What concerns many posts (a start, new settings, a flush of Redis) is done in slices.
+
+    Parameters
+    ----------
+    environment
+        The process's settings.
+    made_here
+        The signals that other steps of this worker write: they come by `WorkBatch.signals`.
+    """
+
+    name = "combiner"
+    ranks = True
+
+    def __init__(self, environment: Environment, made_here: Collection[str] = ()) -> None:
+        super().__init__()
+        self._environment = environment
+        self.made_here = frozenset(made_here)
+        self.combiner = Combiner(environment.signals)
+        self._freshness = FeedFreshness()
+        self._has_ranked = False
+        # The worker does not read posts yet: at its first claim, feeds go before all restores.
+        self._is_starting = True
+        self._feeds_first_until = 0.0
+        self._has_worked = self._has_more = False  # in this cycle; when it did last
+        # Nothing came since all was ranked and handed over: `_work` would find nothing.
+        self._is_settled = False
+        self._tick_at = self._renew_at = 0.0
+        self._feeds_refused = 0
+        self._signals_dropped = self._late_posts = 0
+
+    def start(self, context: StepContext) -> None:
+        super().start(context)
+        environment = self._environment
+        self._logs = CombinerLogs(
+            context.connection,
+            self.combiner.view,
+            environment.signals,
+            self.made_here,
+            context.partitions,
+        )
+        self._claim = RankingClaim(context.connection)
+        self._letters = RankingLetters(self.name, context)
+        self._handover = RedisHandover(environment, self.combiner, self._freshness, context)
+        self._begin_restore()
+
+    def settings_changed(self, settings: Settings) -> None:
+        self._follow(settings)
+
+    def applied_offset(self) -> int | None:
+        # Where another worker ranks, it alone says what Redis shows.
+        return self._handover.shown_offset if self._claim.is_wanted else None
+
+    def on_assigned(self, change: AssignmentChange) -> None:
+        self._logs.assigned(change)
+        self._begin_restore()
+        self._claim.assigned(change)
+        self._letters.assigned(change)
+        self._handover.set_token(self._claim.token)
+        self._is_settled = False
+
+    @property
+    def _knows_all(self) -> bool:
+        return self._logs.is_restored and self.context.settings_complete()
+
+    def ready_for(self, partition: int) -> bool:
+        return self._logs.is_restored and not self.is_urgent
+
+    @property
+    def is_urgent(self) -> bool:
+        if self._is_starting and time.monotonic() < self._feeds_first_until:
+            return not self._has_ranked or self._handover.has_feeds
+        return not self._has_ranked
+
+    @property
+    def is_idle(self) -> bool:
+        return self._is_settled
+
+    def heartbeat(self, instance: Instance, at_ms: int) -> None:
+        if self._freshness.heartbeat(instance, at_ms):
+            self._handover.renew_all()
+
+    def poll(self, writer: Writer) -> bool:
+        restoring = not self._logs.is_restored
+        # Now that the loop is about to wait; before, it would share the interpreter.
+        self._handover.begin_writing()
+        self._letters.follow(writer)
+        most = RESTORE_RECORDS if restoring else LIVE_RECORDS
+        count, rejected = self._logs.read(most, _for_slices(_READ_S))
+        if rejected:
+            self._letters.reject(rejected, writer)
+        # With a token it has claimed, and whether all is known matters no more.
+        may_claim = self._claim.token is None and self._knows_all
+        if self._claim.follow(writer, is_restored=may_claim):
+            self._handover.set_token(self._claim.token)
+            self._feeds_first_until = time.monotonic() + FEEDS_FIRST_S
+            self._letters.claimed(writer)
+            self._is_settled = False
+        if self._handover.follow() or count:
+            self._is_settled = False
+        return count > 0
+
+    def apply(self, work: WorkBatch, writer: Writer) -> None:
+        view = self.combiner.view
+        self._is_starting = self._is_starting and not (work.partitions or work.engagements)
+        self._handover.arrivals.add(work.arrivals)
+        # All partitions at once: none has a post of another one.
+        events = [one for part in work.partitions for one in part.events]
+        view.update_posts(
+            [event for _, event in events],
+            [record.offset for record, _ in events],
+            [record.timestamp for record, _ in events],
+        )
+        for part in work.partitions:
+            self._freshness.read(part.events[-1][0].timestamp, work.now_ms)
+        take_written(view, work.signals)
+        changed = len(events) + sum(len(part.events) for part in work.engagements)
+        self._has_more = self._work(WORK_S + len(events) * _POST_S, changed)
+        if len(events) >= _LEAVE_FROM_POSTS:
+            self._handover.wait_written(_LEAVE_S)
+        self._has_worked = True
+
+    def background(self, writer: Writer, budget_s: float) -> bool:
+        now = time.monotonic()
+        if now >= self._tick_at:
+            self._tick_at = now + TICK_S
+            self.combiner.tick(self.context.clock.now_ms())
+            self._measure()
+            self._is_settled = False
+        if now >= self._renew_at and self._claim.token is not None:
+            self._renew_at = 0.0 if self._handover.renew() else now + LOOK_EVERY_S
+        has_worked, self._has_worked = self._has_worked, False
+        if self._is_settled:
+            return False
+        if not has_worked:
+            self._has_more = self._work(min(budget_s, WORK_S))
+        return self._has_more or self._handover.has_work
+
+    def _begin_restore(self) -> None:
+        if not self._logs.is_restored:
+            self.combiner.is_restoring = True
+
+    def ready_reason(self) -> str:
+        reason = self._logs.ready_reason() or self._claim.ready_reason()
+        return reason or (self._handover.trouble if self._claim.is_wanted else "")
+
+    def close(self) -> None:
+        self._handover.close()
+        self._logs.close()
+        self._claim.close()
+
+    def _work(self, budget_s: float, changed: int = 0) -> bool:
+        """Rank, and hand over what there is; whether there is more to rank.
+
+        So many posts may have changed in this cycle.
+        """
+        end = time.thread_time() + budget_s
+        more = self._rank(budget_s)
+        newest = None if more else self.context.newest_settings()
+        if newest is not None and self._follow(newest):
+            more = self._has_more
+        left_s = min(max(end - time.thread_time(), _LEAST_CHANGES_S), _CHANGES_S)
+        if not self.combiner.is_rewriting:
+            left_s = max(left_s, changed * _POST_CHANGES_S)
+        self._hand_over(left_s, caught_up=not more)
+        return more
+
+    def _follow(self, settings: Settings) -> bool:
+        """Rank by new settings, and have that written before all else; whether they are new."""
+        if settings is self.combiner.settings:
+            return False
+        is_change = not settings.says_as(self.combiner.settings)
+        self.combiner.apply(settings)
+        if not is_change:
+            self._is_settled = False
+            return False
+        self._is_settled, self._has_more = False, self._rank(WORK_S)
+        if not self._has_more:
+            self._handover.wait_for_room(_LEAVE_S)
+            self._hand_over(_CHANGES_S, caught_up=True, only_whole=True)
+            self._handover.wait_written(_LEAVE_S)
+        return True
+
+    def _rank(self, budget_s: float) -> bool:
+        """Rank what there is time for; whether there is more."""
+        now_ms, has_time = self.context.clock.now_ms(), _for(budget_s)
+        combiner, is_restored = self.combiner, self._logs.is_restored
+        # What was read last belongs to the restore, too.
+        if combiner.is_restoring and is_restored and not combiner.view.has_changes:
+            combiner.is_restoring = False
+        if combiner.is_restoring:
+            return combiner.follow(now_ms, has_time) or is_restored
+        return combiner.work(now_ms, has_time)
+
+    def _hand_over(self, budget_s: float, *, caught_up: bool, only_whole: bool = False) -> None:
+        """Hand over what Redis does not show; `caught_up` if all that was read is ranked."""
+        combiner = self.combiner
+        caught_up = caught_up and self._logs.is_restored
+        self._has_ranked |= caught_up
+        self._handover.write(_for(budget_s), caught_up=caught_up, only_whole=only_whole)
+        is_busy = combiner.is_restoring or combiner.is_pruning or self._handover.is_behind
+        self._is_settled = caught_up and not is_busy
+
+    # --- the rest -------------------------------------------------------------------------
+
+    def _measure(self) -> None:
+        metrics, combiner = self.context.metrics, self.combiner
+        for decision, count in combiner.decisions().items():
+            metrics.set("feedmill_posts", count, decision=decision)
+        metrics.set("feedmill_feeds", len(combiner.feeds))
+        for pattern, waiting in combiner.places.waiting.items():
+            metrics.set("feedmill_feeds_waiting", waiting, pattern=pattern)
+        refused = combiner.places.refused
+        metrics.add("feedmill_feeds_refused_total", refused - self._feeds_refused)
+        self._feeds_refused = refused
+        dropped = combiner.view.early.dropped
+        metrics.add("feedmill_signals_dropped_total", dropped - self._signals_dropped)
+        self._signals_dropped = dropped
+        late = combiner.view.post.late
+        metrics.add("feedmill_late_posts_total", late - self._late_posts)
+        self._late_posts = late
+
+
+def _for(seconds: float) -> Callable[[], bool]:
+    """Whether this thread has not used so much processor time yet.
+
+    That is at most the time that went by, and to ask for it takes twenty times as long.
+    """
+    end, clock_end = time.thread_time() + seconds, time.monotonic() + seconds
+    return lambda: time.monotonic() < clock_end or time.thread_time() < end
+
+
+def _for_slices(seconds: float) -> Callable[[], bool]:
+    """Like `_for`, asked after each slice: not where one more as long as the last is far beyond."""
+    start = last = time.thread_time()
+
+    def has_time() -> bool:
+        nonlocal last
+        now = time.thread_time()
+        slice_s, last = now - last, now
+        return now < start + seconds and now + slice_s < start + _FAR_BEYOND * seconds
+
+    return has_time

@@ -1,0 +1,247 @@
+"""Hands what the combiner ranked to the Redis writer, and follows what became of it."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from feedmill.rankers.combiner import Combiner
+from feedmill.streams.observe.legs import PendingArrivals
+from feedmill.streams.ranking.feed_freshness import FeedFreshness
+from feedmill.streams.ranking.feed_renewals import FeedRenewals
+from feedmill.streams.redis.command_pipeline import open_writer_client
+from feedmill.streams.redis.write_batch import NO_REPORT, WriteBatch, WriteReport
+from feedmill.streams.redis.writer_thread import WriterThread
+from feedmill.streams.settings.environment import Environment
+from feedmill.streams.worker.step import StepContext
+
+log = logging.getLogger(__name__)
+
+_STOP_WITHIN_S = 3.0
+
+
+@dataclass
+class _Submitted:
+    """A batch on its way; once it is written whole, Redis shows the settings up to `offset`."""
+
+    batch: WriteBatch
+    offset: int
+
+
+class RedisHandover:
+    """Submits batches while there is room, under the token of this worker's claim.
+
+    It never waits: what does not fit stays pending in the combiner, one change of each feed and
+    post however often it changes.
+
+    Parameters
+    ----------
+    environment
+        The process's settings.
+    combiner
+        Where changes come from, and where those that failed go back to.
+    freshness
+        Says which feeds count as fresh.
+    context
+        For the log's time and metrics.
+
+    Attributes
+    ----------
+    shown_offset
+        The last record of `config` whose effect Redis shows.
+    arrivals
+        The records whose changes are not all submitted yet, for metrics.
+    """
+
+    def __init__(
+        self,
+        environment: Environment,
+        combiner: Combiner,
+        freshness: FeedFreshness,
+        context: StepContext,
+    ) -> None:
+        self.shown_offset = -1
+        self.arrivals = PendingArrivals()
+        self._combiner = combiner
+        self._freshness = freshness
+        self._context = context
+        self._token: int | None = None
+        self._has_caught_up = False
+        self._renewals = FeedRenewals()
+        self._left_feeds: set[str] = set()  # named by Redis, perhaps of former owners
+        self._submitted: deque[_Submitted] = deque()
+        self._writer = WriterThread(open_writer_client(environment.redis), environment.redis_prefix)
+        self._writer.start()
+
+    @property
+    def trouble(self) -> str:
+        """Why Redis takes no writes; "" while it does."""
+        return self._writer.trouble
+
+    @property
+    def has_work(self) -> bool:
+        """Whether `write` would submit something now."""
+        return self._may_write and self._combiner.has_changes
+
+    @property
+    def has_feeds(self) -> bool:
+        """Whether feeds are still to be submitted to a Redis that takes writes."""
+        is_waiting = self._token is not None and self._combiner.has_feed_changes
+        return is_waiting and not self._writer.trouble
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether something is still to be submitted, now or when there is room."""
+        is_complete = not (self._combiner.has_changes or self._left_feeds)
+        return self._token is not None and not is_complete
+
+    def set_token(self, token: int | None) -> None:
+        """Write under this token from now on; None: another worker writes."""
+        if token == self._token:
+            return
+        self._token, self._has_caught_up = token, False
+        self._writer.give_up_feeds(give_up=token is None)
+        if token is not None:
+            log.info("ranking, token %d", token)
+            self._combiner.rewrite_all()
+            self._writer.request_feeds()
+
+    def write(
+        self, has_time: Callable[[], bool], *, caught_up: bool, only_whole: bool = False
+    ) -> None:
+        """Submit what Redis does not show yet, feeds first, as much as there is time for.
+
+        The writer's thread begins with it by `begin_writing` or `wait_written`.
+
+        A new owner begins once it has `caught_up`: it ranked all that it read.  `only_whole`
+        leaves feeds to the next call that are not replaced as a whole, and posts that are in none.
+        """
+        self._has_caught_up |= caught_up
+        token, combiner = self._token, self._combiner
+        if token is None:
+            self.arrivals.drop()
+        if token is None or not self._may_write:
+            return
+        if not (combiner.has_changes or self._left_feeds):
+            self._nothing_to_write(caught_up=caught_up)
+            return
+        start, now_ms = time.perf_counter(), self._context.clock.now_ms()
+        signals, feeds, removed_feeds = combiner.take(now_ms, has_time, only_whole=only_whole)
+        removed = set(removed_feeds)
+        if self._left_feeds:
+            removed |= self._left_feeds.difference(combiner.feeds)
+            self._left_feeds = set()
+        is_all = caught_up and not combiner.has_changes
+        if not (signals or feeds or removed):
+            self._nothing_to_write(caught_up=is_all)
+            return
+        arrivals = self.arrivals.take() if is_all else ()
+        fresh = {f.feed for f in feeds if self._freshness.is_fresh(f, now_ms)}
+        self._renewals.written(fresh, time.monotonic())
+        batch = WriteBatch(
+            now_ms,
+            lambda _: token,
+            signals,
+            feeds,
+            sorted(removed),
+            fresh,
+            arrivals,
+            feeds_first=combiner.is_rewriting,
+        )
+        self._writer.submit(batch, at_once=False)
+        self._submitted.append(_Submitted(batch, self._followed_offset))
+        self._context.metrics.observe("feedmill_cycle_seconds", time.perf_counter() - start)
+
+    def begin_writing(self) -> None:
+        """Have the writer's thread begin with what was submitted."""
+        self._writer.begin()
+
+    def wait_for_room(self, timeout_s: float) -> None:
+        """Wait until `write` can submit something, or for so long."""
+        if not self._writer.has_room:
+            self.wait_written(timeout_s)
+
+    def wait_written(self, timeout_s: float) -> None:
+        """Leave the interpreter to the writer until it wrote what was submitted, or for so long."""
+        if self._token is not None and not self._writer.trouble:
+            self._writer.wait_idle(timeout_s)
+
+    def renew(self) -> bool:
+        """Renew feeds that were not written for some seconds; whether to look again at once."""
+        token, now_ms, now_s = self._token, self._context.clock.now_ms(), time.monotonic()
+        if token is None:
+            return False
+        due = self._renewals.due(self._combiner.feeds, now_s)
+        renewals = self._combiner.renewals(due)
+        if renewals:
+            fresh = {f.feed for f in renewals if self._freshness.is_fresh(f, now_ms)}
+            batch = WriteBatch(now_ms, lambda _: token, (), renewals, (), fresh)
+            if not self._writer.submit(batch):
+                return True
+            self._submitted.append(_Submitted(batch, -1))
+        self._renewals.written(due, now_s)
+        return self._renewals.is_hurried
+
+    def renew_all(self) -> None:
+        """Have every feed be renewed soon: more of them may count as fresh now."""
+        self._renewals.hurry()
+
+    def follow(self) -> bool:
+        """Take up what the writer reports; whether more than that all of it is written."""
+        report = self._writer.poll()
+        if report is NO_REPORT or not report:
+            return False
+        for finished in report.finished:
+            submitted = self._submitted.popleft()
+            finished.measure()
+            if not finished.unwritten:
+                self._show(submitted.offset)
+        if report.flushed:
+            log.info("Redis lost what was written: writing everything again")
+            self._combiner.rewrite_all()
+        if report.rewrite_feeds or report.rewrite_posts:
+            self._combiner.rewrite(report.rewrite_feeds, report.rewrite_posts)
+        if self._token is not None:
+            self._left_feeds.update(report.existing_feeds or ())
+        self._count(report)
+        return not report.is_plain
+
+    def close(self) -> None:
+        """Write what was submitted, for a few seconds at most, and disconnect."""
+        self._writer.stop(_STOP_WITHIN_S)
+
+    @property
+    def _may_write(self) -> bool:
+        return self._token is not None and self._has_caught_up and self._writer.has_room
+
+    @property
+    def _followed_offset(self) -> int:
+        """The last record of `config` that all feeds taken so far follow; -1: some do not yet."""
+        combiner = self._combiner
+        return -1 if combiner.has_feed_changes else combiner.followed.offset
+
+    def _nothing_to_write(self, *, caught_up: bool) -> None:
+        """What is on its way, if anything, is all that Redis does not show."""
+        if caught_up:
+            self.arrivals.take()
+        if self._submitted:
+            self._submitted[-1].offset = self._followed_offset
+        else:
+            self._show(self._followed_offset)
+
+    def _show(self, offset: int) -> None:
+        before, self.shown_offset = self.shown_offset, max(self.shown_offset, offset)
+        changed_at = self._combiner.settings.change_offsets.values()
+        if any(before < at <= offset for at in changed_at):
+            self._context.hurry()
+
+    def _count(self, report: WriteReport) -> None:
+        metrics = self._context.metrics
+        for count in report.errors.values():
+            metrics.add("feedmill_redis_errors_total", count)
+        refused = len(report.refused_feeds) + len(report.refused_posts)
+        if refused:
+            metrics.add("feedmill_redis_refused_total", refused)

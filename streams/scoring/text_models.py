@@ -1,0 +1,215 @@
+"""The step of one model over the text of posts: it writes `signals.<name>`."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
+
+import numpy as np
+
+from feedmill.events.decode import encode
+from feedmill.events.partition import partition_of
+from feedmill.events.post import Post
+from feedmill.events.signal import Signal
+from feedmill.features.post_batch import PostBatch
+from feedmill.filters.verdicts import BatchVerdicts
+from feedmill.models.text_model import TextModel
+from feedmill.streams.kafka.assignment import AssignmentChange
+from feedmill.streams.kafka.batches import Record
+from feedmill.streams.kafka.log_consumer import LogConsumer
+from feedmill.streams.scoring.canary_scoring import CanaryScoring
+from feedmill.streams.scoring.rescoring import Rescoring
+from feedmill.streams.scoring.scoring import score_posts
+from feedmill.streams.worker.decoding import poison_of
+from feedmill.streams.worker.step import (
+    CanaryStep,
+    StepContext,
+    WorkBatch,
+    Writer,
+    WrittenSignal,
+)
+
+log = logging.getLogger(__name__)
+
+_SAMPLE = Post("sample", "sample", 0, "A sample of plain text, to warm the model up.")
+_ERROR_CHARACTERS = 500
+# A model that always fails does so in every cycle.
+_COMPLAIN_EVERY_S = 10.0
+
+
+class TextModelStep(CanaryStep):
+    """Scores every post once; an edit is scored again, a deletion empties the signal.
+
+    When another version of the model takes over, earlier posts are scored again, too.  In a canary
+    a candidate judges new posts of some partitions.
+    Subclasses override `decide` and `decide_again` to lower, raise or overrule what the model
+    says, `revision` to say how new it is beside the post's offset, and `rules_version`.
+    """
+
+    def __init__(self, name: str, load: Callable[[], TextModel]) -> None:
+        super().__init__()
+        self.name = name
+        self.topic = f"signals.{name}"
+        self._load = load
+        self._canary: CanaryScoring | None = None
+        self._complained_at = -_COMPLAIN_EVERY_S
+
+    def start(self, context: StepContext) -> None:
+        super().start(context)
+        environment = context.connection.environment
+        self.rescoring = Rescoring(
+            self.name,
+            environment.signals,
+            self._judge_again,
+            context,
+            partial(LogConsumer, context.connection),
+            rate=environment.rescore_rate,
+        )
+        self.swap(self._load())
+        # The first call is ten times as slow as the next; let no post wait for it.  A model that
+        # raises even here harms nothing but its own signal.
+        self._complain(score_posts(self.model, PostBatch([_SAMPLE])).errors)
+
+    def swap(self, model: TextModel) -> None:
+        self.model = model
+        self.models = {self.name: model.version}
+        self.rescoring.follow(model.version, self.rules_version())
+
+    def begin_canary(self, model: TextModel, partitions: Collection[int]) -> None:
+        self._canary = CanaryScoring(model, partitions)
+        self.rescoring.hold(partitions)
+
+    def end_canary(self) -> None:
+        self._canary = None
+        self.rescoring.hold(())
+
+    def canary_failure(self) -> str:
+        return "" if self._canary is None else self._canary.failure
+
+    def version_at(self, partition: int) -> str:
+        return self.model_at(partition).version
+
+    def model_at(self, partition: int) -> TextModel:
+        """Return the model that judges the posts of a partition."""
+        canary = self._canary
+        return canary.model if canary is not None and canary.judges(partition) else self.model
+
+    def on_assigned(self, change: AssignmentChange) -> None:
+        self.rescoring.assigned(change)
+
+    def poll(self, writer: Writer) -> bool:
+        return bool(self.rescoring.written)
+
+    def background(self, writer: Writer, budget_s: float) -> bool:
+        return self.rescoring.work(writer, budget_s)
+
+    @property
+    def scores_again(self) -> bool:
+        return self.rescoring.is_under_way
+
+    def close(self) -> None:
+        self.rescoring.close()
+
+    def apply(self, work: WorkBatch, writer: Writer) -> None:
+        # Ahead of the cycle's own signals, which are newer.
+        work.signals.extend(self.rescoring.written)
+        self.rescoring.written = []
+        if not work.latest:
+            return
+        verdicts = score_posts(self.model, work.posts)
+        if self._canary is not None:
+            verdicts = self._score_canary(self._canary, work, verdicts, writer)
+        if work.unjudged:
+            verdicts.errors = {**verdicts.errors, **work.unjudged}
+        if verdicts.errors:
+            self.context.metrics.add("feedmill_model_errors_total", len(verdicts.errors))
+            self._complain(verdicts.errors)
+        self.decide(work, verdicts, writer)
+        self.emit(work, verdicts, writer)
+
+    def _score_canary(
+        self, canary: CanaryScoring, work: WorkBatch, verdicts: BatchVerdicts, writer: Writer
+    ) -> BatchVerdicts:
+        self.rescoring.note_held(writer)
+        verdicts = canary.score(work, verdicts)
+        judged = sum(len(p.rows) for p in work.partitions if canary.judges(p.source.partition))
+        if judged:
+            self.context.metrics.add("feedmill_canary_posts_total", judged)
+        return verdicts
+
+    def failed(self, work: WorkBatch, error: Exception, writer: Writer) -> None:
+        """Write a signal with the error for every post of the cycle: no other model notices."""
+        log.error("step %s failed on %d posts", self.name, len(work.posts), exc_info=error)
+        self.context.metrics.add("feedmill_model_errors_total", len(work.posts))
+        text = f"{type(error).__name__}: {error}"[:_ERROR_CHARACTERS]
+        size = len(work.posts)
+        self.emit(work, BatchVerdicts(np.zeros(size), dict.fromkeys(range(size), text)), writer)
+
+    def _complain(self, errors: Mapping[int, str]) -> None:
+        now = time.monotonic()
+        if errors and now - self._complained_at >= _COMPLAIN_EVERY_S:
+            self._complained_at = now
+            text = next(iter(errors.values()))
+            log.warning("model %s failed on %d posts: %s", self.name, len(errors), text)
+
+    def decide(self, work: WorkBatch, verdicts: BatchVerdicts, writer: Writer) -> None:
+        """Change what the model found; `verdicts` has a row for each of `work.posts`."""
+
+    def decide_again(
+        self,
+        records: Sequence[Record],
+        posts: PostBatch,
+        standing: Sequence[Signal | None],
+        verdicts: BatchVerdicts,
+    ) -> None:
+        """Change what the model found of n earlier posts, given their records.
+
+        `standing` has for each its present signal, where something else than the model decided it.
+        """
+
+    def revision(self) -> int:
+        """Return the revision of the signals that are written now; 0 where only models decide."""
+        return 0
+
+    def rules_version(self) -> Sequence[int]:
+        """Return what changes with all that is in force beside the model."""
+        return ()
+
+    def emit(self, work: WorkBatch, verdicts: BatchVerdicts, writer: Writer) -> None:
+        """Write what holds of each post at the end of the cycle; superseded versions are silent."""
+        own, is_canary = self.model.version, self._canary is not None
+        judged = [
+            (row, post.post_id, record.offset, self.version_at(partition) if is_canary else own)
+            for partition, record, post, row in work.latest
+            if row >= 0
+        ]
+        signals = verdicts.signals(judged, work.now_ms, self.model.name, self.revision())
+        name, topic, add, written = self.name, self.topic, writer.add, work.signals.append
+        for partition, record, event, row in work.latest:
+            signal = next(signals) if row >= 0 else None
+            add(topic, record.key, encode(signal) if signal is not None else None, owner=partition)
+            written(WrittenSignal(name, event.post_id, signal))
+        self.rescoring.note_written(work, writer)
+
+    def _judge_again(
+        self, records: Sequence[Record], posts: Sequence[Post], standing: Sequence[Signal | None]
+    ) -> list[Signal]:
+        """Return the signals of earlier posts by the present model, with its errors.
+
+        All are of one partition.
+        """
+        batch = PostBatch(posts)
+        verdicts = score_posts(self.model, batch)
+        partition = partition_of(posts[0].post_id.encode(), self.context.partitions)
+        if poisoned := self.context.poisoned(partition):
+            verdicts.errors = {**verdicts.errors, **poison_of(records, poisoned)}
+        self.decide_again(records, batch, standing, verdicts)
+        version = self.model.version
+        judged = [
+            (row, post.post_id, record.offset, version)
+            for row, (record, post) in enumerate(zip(records, posts, strict=True))
+        ]
+        now_ms = self.context.clock.now_ms()
+        return list(verdicts.signals(judged, now_ms, self.model.name, self.revision()))

@@ -1,0 +1,395 @@
+"""A worker: one synchronous loop that reads, decides, writes and commits.
+
+    config, instances ─► assignment ─► posts, engagements ─► decode ─► steps ─► writer ─► background
+
+Every cycle takes what has come since the last one; nothing waits for fuller batches.  Commits,
+HTTP and the watchdog have threads of their own, and share nothing but what their classes lock.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Sequence
+
+from feedmill.events.decode import decode_instance
+from feedmill.events.errors import BadEvent
+from feedmill.events.settings import Settings
+from feedmill.features.text.interleaved_weights import InterleavedWeights
+from feedmill.streams.kafka.batches import RecordBatch, TopicPartition
+from feedmill.streams.kafka.connection import Connection
+from feedmill.streams.kafka.group import GroupConsumer
+from feedmill.streams.kafka.memory import memory_shares
+from feedmill.streams.kafka.topic_ids import FOLLOWED, TopicIds
+from feedmill.streams.kafka.transaction import Transaction
+from feedmill.streams.kafka.transactions import INTERVAL_S, RANKING_INTERVAL_S, TransactionalWriter
+from feedmill.streams.observe.legs import Legs
+from feedmill.streams.observe.metrics import Metrics
+from feedmill.streams.poison.poison_watch import PoisonWatch
+from feedmill.streams.releases.model_releases import ModelReleases
+from feedmill.streams.settings.environment import Environment
+from feedmill.streams.settings.log_time import LogTime
+from feedmill.streams.settings.settings_log import SettingsLog
+from feedmill.streams.worker.decoding import decode_work, engagement_room
+from feedmill.streams.worker.heap import settle_memory, trim_heap
+from feedmill.streams.worker.step import Step, StepContext, WorkBatch
+from feedmill.streams.worker.watchdog import Watchdog, ends_within
+from feedmill.streams.worker.worker_status import WorkerStatus
+
+log = logging.getLogger(__name__)
+
+# What a cycle may take of the processor before its background work ends, and what is left to the
+# step whose turn it is where posts and restores took all of that.
+CYCLE_S = 0.012
+LEAST_S = 0.004
+# With less left no turn begins: a turn is a slice at least, whatever its budget.
+LEAST_TURN_S = 0.001
+# How long the loop waits for input when it has nothing else to do.
+IDLE_S = 0.010
+# It waits for less where a restore or a step waits for something that is not input.
+_SOON_S = 0.003
+# A client waits for one consumer's records, those of the topic that brought some last.  In between
+# the loop looks for others and for settings: often for a while after engagements came.
+_LOOK_S = 0.005
+_LOOK_OFTEN_S = 0.001
+_OFTEN_FOR_S = 0.1
+# Between the steps of a cycle it looks for settings this often; most cycles are shorter.
+_SETTINGS_EVERY_S = 0.003
+STOP_WITHIN_S = 8.0
+_SERVE_GROUP_EVERY_S = 1.0
+
+
+class Worker:
+    """Runs steps in order over the partitions that its group gives it, until it is stopped.
+
+    `group` names the consumer group, `beside` the topics read beside `posts` with the same
+    partition numbers, `shards` whether partitions of `feed-shards` are shared out too.
+    `dead_letters_of` is the stage in whose name it writes dead letters of `posts` and
+    `engagements`; None where another group of the installation does.
+    """
+
+    def __init__(
+        self,
+        environment: Environment,
+        steps: Sequence[Step],
+        *,
+        group: str = "worker",
+        beside: Sequence[str] = ("engagements",),
+        shards: bool = False,
+        dead_letters_of: str | None = "engagement",
+    ) -> None:
+        self.environment = environment
+        self.steps: Sequence[Step] = tuple(steps)
+        self._ranking = [step for step in steps if step.ranks]
+        self.connection = Connection(environment)
+        self.metrics = Metrics(group, environment.instance)
+        self._legs = Legs(self.metrics)
+        self._loop_seconds = self.metrics.histogram("feedmill_loop_seconds")
+        self._loop_cpu_seconds = self.metrics.histogram("feedmill_loop_cpu_seconds")
+        self.stopping = threading.Event()
+        self.time = LogTime(self.connection)
+        self.settings = SettingsLog(self.connection)
+        self.releases = ModelReleases(
+            self.connection, environment.models, self.steps, self.metrics.of_stage
+        )
+        owner, clock = uuid.uuid4().hex[:12], self.time.clock
+        transaction = Transaction(self.connection, group, stage=group, now_ms=clock.now_ms)
+        interval_s = RANKING_INTERVAL_S if self._ranking else INTERVAL_S
+        shares = memory_shares(environment)
+        self.writer = TransactionalWriter(
+            transaction, owner=owner, shares=shares, interval_s=interval_s
+        )
+        self.poison = PoisonWatch(
+            self.connection, self.metrics, clock, self.releases.in_use, self.writer
+        )
+        self.group = GroupConsumer(
+            self.connection,
+            group,
+            owner=owner,
+            on_revoked=self.poison.give_back,
+            beside=beside,
+            shards=shards,
+        )
+        followed = (*FOLLOWED, *(f"signals.{name}" for name in environment.signals.all))
+        self.topics = TopicIds(self.connection, group, followed, self.writer.commit_once)
+        self.group_name = environment.group(group)
+        self._dead_letters_of = dead_letters_of
+        self._interleaved = InterleavedWeights()
+        self._partitions = 0
+        self._started = False
+        self._started_steps: list[Step] = []
+        self._owned: tuple[int, ...] = ()
+        self._served_at = self._often_until = self._settings_read_at = 0.0
+        self._waits_beside = self._busy = self._has_new_settings = False
+        self._told_settings = self.settings.settings
+        self._next_step = 0
+        self._watchdog = Watchdog()
+        self.status = WorkerStatus(self, self._watchdog)
+
+    def run(self) -> None:
+        """Start, go round until SIGTERM, SIGINT or `stopping`, stop; in the main thread.
+
+        Raises
+        ------
+        FeedmillError
+            A topic is missing, a model is refused, or another worker has this instance's name.
+        """
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(number, lambda *_: self.stopping.set())
+        # The thread of the commits must not hold the interpreter for 5 ms, Python's default.
+        sys.setswitchinterval(0.001)
+        try:
+            self._start()
+            while not self.stopping.is_set():
+                self._cycle()
+        finally:
+            self._stop()
+
+    # --- start and stop ------------------------------------------------------------------------
+
+    def _start(self) -> None:
+        self.status.start()
+        self._partitions = self.connection.offsets.partition_count("posts", self.stopping)
+        self.poison.start(self.stopping)
+        for step in self.steps:
+            metrics = self.metrics.of_stage(step.name)
+            step.start(
+                StepContext(
+                    self.connection,
+                    self.time.clock,
+                    metrics,
+                    self._partitions,
+                    hurry=self.time.heartbeats.hurry,
+                    newest_settings=self._newest_settings,
+                    settings_complete=self.settings.log.all_restored,
+                    lists_complete=self.releases.lists_complete,
+                    is_live=lambda: self.group.is_live,
+                    poisoned=self.poison.log.of,
+                    try_posts=self.poison.try_posts,
+                )
+            )
+            self._started_steps.append(step)
+        self.time.on_beat = self._hand_heartbeat_down
+        self._watchdog.start()
+        self.writer.start()
+        while not (self.settings.log.all_restored() and self.time.clock.is_set):
+            if self.stopping.is_set():
+                return
+            self._follow_logs()
+            self._read_settings()
+            time.sleep(_SOON_S)
+        self._started = True
+        for step in self.steps:
+            step.settings_changed(self.settings.settings)
+        settle_memory()
+        self.group.start()
+
+    def _stop(self) -> None:
+        self.poison.ends.is_failed = failed = sys.exc_info()[1] is not None
+        self._watchdog.stop()
+        parts = [self.group.close, self.writer.close, *(s.close for s in self._started_steps)]
+        parts += [self.status.close, self.time.close, self.settings.close, self.poison.close]
+        with ends_within(STOP_WITHIN_S, 1 if failed else 0):
+            for part in (*parts, self.releases.close, self.connection.close):
+                try:
+                    part()
+                except Exception as error:  # noqa: BLE001 - the process is ending whatever happens
+                    log.warning("while stopping: %r", error)
+
+    # --- one cycle ----------------------------------------------------------------------------
+
+    def _cycle(self) -> None:
+        start, cpu_start = time.perf_counter(), time.thread_time()
+        self._watchdog.turn()
+        self._follow_logs()
+        self._follow_assignment()
+        moved = False
+        urgent = [step for step in self.steps if step.is_urgent]
+        steps = self.poison.allowed(urgent or self.steps)
+        for step in steps:
+            moved = step.poll(self.writer) or moved
+        self.releases.note(self._reading_positions, self.writer)
+        before_wait = time.perf_counter()
+        posts, engagements = self._take_input(0.0 if moved or self._busy else self._wait_s())
+        waited = time.perf_counter() - before_wait
+        self._follow_settings()
+        if posts or engagements or moved:
+            self._apply(posts, engagements)
+        self.writer.seal(self.group.positions())
+        self._busy = self._work_in_background(steps, cpu_start + CYCLE_S)
+        self.status.look()
+        seconds = time.perf_counter() - start - waited
+        if posts or engagements or moved or self._busy:
+            self._loop_seconds.observe(seconds)
+            self._loop_cpu_seconds.observe(time.thread_time() - cpu_start)
+
+    def _follow_logs(self) -> None:
+        # First those that came within the last cycle: a heartbeat says that all steps follow them.
+        self._follow_settings()
+        self.time.follow(self.status.instances)
+        self.topics.follow()
+        if self.releases.follow():
+            self.time.heartbeats.hurry()
+        self.poison.follow(self._knows_what_to_run, self._has_caught_up)
+
+    def _read_settings(self) -> bool:
+        self._settings_read_at = time.monotonic()
+        self._has_new_settings |= self.settings.follow()
+        return self._has_new_settings
+
+    def _follow_settings(self) -> None:
+        """Follow what came with the cycle's input, which is the only time that it is read."""
+        if self._has_new_settings and self._started:
+            self._has_new_settings, settings = False, self.settings.settings
+            for step in self.steps:
+                step.settings_changed(settings)
+            # Who waits to hear of a refusal waits for the next heartbeat.
+            if not settings.says_as(self._told_settings):
+                self._told_settings = settings
+                self.time.heartbeats.hurry()
+
+    def _newest_settings(self) -> Settings:
+        if time.monotonic() >= self._settings_read_at + _SETTINGS_EVERY_S:
+            self._read_settings()
+        return self.settings.settings
+
+    def _hand_heartbeat_down(self, value: bytes | None, at_ms: int) -> None:
+        if not value:
+            return
+        try:
+            instance = decode_instance(value)
+        except BadEvent:
+            return
+        takers = [self.releases.heartbeat, self.status.heartbeat]
+        for take in (*takers, *(step.heartbeat for step in self.steps)):
+            take(instance, at_ms)
+
+    def _follow_assignment(self) -> None:
+        while (taken := self.group.take_change()) is not None:
+            change = self.poison.assigned(taken)
+            self._owned = change.owned
+            if change.owned:
+                self.writer.assigned(change, self.group.group_metadata())
+            else:
+                self.writer.lost()
+            # An owner that was paused must not go on with the settings it had.
+            self.settings.log.restore_again()
+            self.releases.assigned(change)
+            for step in self.steps:
+                step.on_assigned(change)
+            self.status.hurry()
+        if not self.topics.allow_reading:
+            self.group.halt()
+        elif not self.group.is_whole and self._knows_what_to_run():
+            ready = [p for p in self._owned if all(step.ready_for(p) for step in self.steps)]
+            beside = [p for p in ready if all(s.ready_for_engagements(p) for s in self.steps)]
+            self.group.begin(filter(self.poison.allows, ready), beside)
+            if self.group.is_whole:
+                # What a restore took is free by now.
+                threading.Thread(target=trim_heap, name="heap", daemon=True).start()
+
+    def _knows_what_to_run(self) -> bool:
+        return self.settings.log.all_restored() and self.releases.is_settled()
+
+    def _has_caught_up(self) -> bool:
+        return self.group.is_live and not any(step.scores_again for step in self.steps)
+
+    def _take_input(self, wait_s: float) -> tuple[list[RecordBatch], list[RecordBatch]]:
+        """Take the posts and engagements that there are; wait for some, or for settings."""
+        start = time.monotonic()
+        is_often = start < self._often_until
+        look_s = min(wait_s, _LOOK_OFTEN_S if is_often else _LOOK_S)
+        beside_s = look_s if is_often and self._waits_beside else 0.0
+        while True:
+            posts = self._take_posts(look_s - beside_s)
+            engagements = self._take_engagements(posts, 0.0 if posts else beside_s)
+            now = time.monotonic()
+            if posts or engagements:
+                self._waits_beside = not posts
+            if engagements:
+                self._often_until = now + _OFTEN_FOR_S
+            has_new_settings = self._read_settings()
+            if posts or engagements or has_new_settings or now >= start + wait_s:
+                return posts, engagements
+
+    def _reading_positions(self) -> dict[TopicPartition, int]:
+        """Return where the next posts begin of the partitions whose posts may come."""
+        reading = self.group.reading
+        return {at: n for at, n in self.group.positions().items() if at.partition in reading}
+
+    def _wait_s(self) -> float:
+        is_idle = self.group.is_whole and all(step.is_idle for step in self.steps)
+        return IDLE_S if is_idle else _SOON_S
+
+    def _take_posts(self, wait_s: float) -> list[RecordBatch]:
+        now, is_full = time.monotonic(), self.writer.is_full
+        if is_full and now - self._served_at <= _SERVE_GROUP_EVERY_S:
+            time.sleep(_SOON_S)
+            return []
+        self._served_at = now
+        # The group must be served also while Kafka takes no more.
+        return self.group.poll(1 if is_full else self.environment.batch_records, wait_s)
+
+    def _take_engagements(self, posts: Sequence[RecordBatch], wait_s: float) -> list[RecordBatch]:
+        if self.writer.is_full:
+            return []
+        room = engagement_room(self.environment.batch_records, sum(len(b.records) for b in posts))
+        return self.group.poll_beside(room, wait_s)
+
+    def _apply(self, posts: list[RecordBatch], engagements: list[RecordBatch]) -> None:
+        for topic in filter(None, (posts, engagements)):
+            count = sum([len(batch.records) for batch in topic])
+            self.metrics.add("feedmill_events_total", count, topic=topic[0].source.topic)
+        arrivals = self._legs.fetched(posts, engagements)
+        work = decode_work(
+            posts,
+            engagements,
+            partitions=self._partitions,
+            epoch=self.group.epoch,
+            now_ms=self.time.clock.now_ms(),
+            arrivals=arrivals,
+            poisoned=self.poison.log.of,
+            never_was=self._never_was,
+        )
+        work.posts.interleaved = self._interleaved
+        self._letter(work)
+        for step in self.steps:
+            try:
+                step.apply(work, self.writer)
+            except Exception as error:  # noqa: BLE001 - the step says whether it is its own affair
+                step.failed(work, error, self.writer)
+            for ranking in self._ranking:
+                ranking.settings_changed(self._newest_settings())
+        for one in arrivals:
+            one.judged()
+        if self.releases.judged(work, self.writer):
+            self.time.heartbeats.hurry()
+
+    def _never_was(self, partition: int, post_id: str) -> bool:
+        return any(step.never_was(partition, post_id) for step in self.steps)
+
+    def _letter(self, work: WorkBatch) -> None:
+        for one in work.rejected:
+            self.metrics.add("feedmill_rejected_total", topic=one.source.topic)
+            if self._dead_letters_of is None:
+                continue
+            stage, owner = self._dead_letters_of, one.source.partition
+            if self.writer.reject(one, stage, work.now_ms, owner=owner):
+                self.metrics.add("feedmill_letters_total")
+
+    def _work_in_background(self, steps: Sequence[Step], end: float) -> bool:
+        """Give steps their turns until this thread's time is `end`, another one first each time."""
+        end = max(end, time.thread_time() + LEAST_S)
+        self._next_step = (self._next_step + 1) % max(1, len(steps))
+        more = False
+        for step in (*steps[self._next_step :], *steps[: self._next_step]):
+            left = end - time.thread_time()
+            if left < LEAST_TURN_S:
+                return True
+            more = step.background(self.writer, left) or more
+        return more

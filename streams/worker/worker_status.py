@@ -1,0 +1,208 @@
+"""What a worker says of itself: readiness, heartbeats, metrics, its supervisor."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import logging
+import os
+import socket
+import time
+from collections.abc import Iterator, Sequence
+from threading import Event
+from typing import Protocol
+
+from feedmill.events.instance import Instance
+from feedmill.streams.kafka.connection import Connection
+from feedmill.streams.kafka.group import GroupConsumer
+from feedmill.streams.kafka.topic_ids import TopicIds
+from feedmill.streams.kafka.transactions import TransactionalWriter
+from feedmill.streams.observe.http_thread import StatusThread
+from feedmill.streams.observe.metrics import Metrics
+from feedmill.streams.observe.status import Status, status_pipe, write_status
+from feedmill.streams.poison.poison_watch import PoisonWatch
+from feedmill.streams.releases.model_releases import ModelReleases
+from feedmill.streams.settings.environment import Environment
+from feedmill.streams.settings.log_time import LogTime
+from feedmill.streams.settings.settings_log import SettingsLog
+from feedmill.streams.worker.other_groups import OtherGroups
+from feedmill.streams.worker.step import Step
+from feedmill.streams.worker.watchdog import Watchdog
+
+log = logging.getLogger(__name__)
+
+_LOOK_EVERY_S = 0.2
+_REPORT_EVERY_S = 1.0
+_STUCK_S = 5.0
+# A look takes milliseconds.
+_BUILD = importlib.metadata.version("feedmill")
+
+
+class Running(Protocol):
+    """What is looked at of a worker."""
+
+    environment: Environment
+    group_name: str
+    steps: Sequence[Step]
+    connection: Connection
+    metrics: Metrics
+    stopping: Event
+    time: LogTime
+    settings: SettingsLog
+    releases: ModelReleases
+    writer: TransactionalWriter
+    poison: PoisonWatch
+    group: GroupConsumer
+    topics: TopicIds
+
+
+class WorkerStatus:
+    """Looks at the worker on its loop a few times a second; HTTP reads what was seen last."""
+
+    def __init__(self, worker: Running, watchdog: Watchdog) -> None:
+        self._worker = worker
+        self._watchdog = watchdog
+        self._reason = "starting"
+        self._lag = 0
+        self._look_at = self._report_at = 0.0
+        self._refused_settings = self._refused_stamps = self._refused_releases = self._swaps = 0
+        self._pipe = status_pipe(os.environ)
+        self._web = StatusThread(self.ready_reason, self._metrics_text)
+        self._others = OtherGroups(worker.group_name, {step.name for step in worker.steps})
+
+    @property
+    def port(self) -> int:
+        """The port of the HTTP server; 0 without one."""
+        return self._web.port
+
+    def start(self) -> None:
+        environment = self._worker.environment
+        if environment.port is not None and self._pipe is None:
+            self._web.start(environment.host, environment.port)
+            log.info("http://%s:%d/metrics", environment.host, self._web.port)
+
+    def ready_reason(self) -> str:
+        """Say why the worker is not ready, as last seen; "" when it is.  Any thread may ask."""
+        stuck_s = self._watchdog.stuck_s()
+        return f"the loop stands still for {stuck_s:.0f} s" if stuck_s > _STUCK_S else self._reason
+
+    def hurry(self) -> None:
+        """Have the next `look` look at once."""
+        self._look_at = 0.0
+
+    def look(self) -> None:
+        """Look whether it is time to; called in every cycle."""
+        now = time.monotonic()
+        if now < self._look_at:
+            return
+        self._look_at = now + _LOOK_EVERY_S
+        reason = self._current_reason()
+        if reason != self._reason:
+            if not reason or not self._reason or self._reason == "starting":
+                log.info("ready" if not reason else f"not ready: {reason}")
+            was_ready, self._reason = not self._reason, reason
+            if was_ready != (not reason):
+                self._worker.time.heartbeats.hurry()
+        if now >= self._report_at:
+            self._report_at = now + _REPORT_EVERY_S
+            self._report()
+
+    def heartbeat(self, instance: Instance, at_ms: int) -> None:
+        """Take a heartbeat of any instance, stamped by the broker at `at_ms`."""
+        self._others.heartbeat(instance, at_ms)
+
+    def instances(self) -> Iterator[Instance]:
+        """Yield a heartbeat for each stage of the worker."""
+        worker = self._worker
+        settings = worker.settings
+        models: dict[str, dict[str, str]] = {}
+        applied: dict[str, int] = {}
+        for step in worker.steps:
+            models.setdefault(step.name, {}).update(step.models)
+            offset = step.applied_offset()
+            seen = settings.settings.offset if offset is None else offset
+            applied[step.name] = min(applied.get(step.name, seen), seen)
+        for stage, versions in models.items():
+            yield Instance(
+                stage=stage,
+                instance=worker.environment.instance,
+                host=socket.gethostname(),
+                pid=os.getpid(),
+                build=_BUILD,
+                config_offset=applied[stage],
+                refused=tuple(settings.refused),
+                models=versions,
+                ready=not self._reason,
+                lag=self._lag,
+                at_ms=worker.time.clock.now_ms(),
+                models_offset=worker.releases.offset(stage),
+                refused_releases=worker.releases.refused,
+                challengers=worker.releases.challengers.versions(stage),
+                canaries=worker.releases.canaries.versions(stage),
+                waiting_releases=worker.releases.waiting,
+                group=worker.group_name,
+            )
+
+    def close(self) -> None:
+        self._web.stop()
+
+    def _current_reason(self) -> str:
+        worker = self._worker
+        parts = (
+            worker.topics.ready_reason(),
+            worker.group.ready_reason(),
+            worker.writer.trouble,
+            worker.settings.log.ready_reason(),
+            worker.releases.ready_reason(),
+            worker.poison.ready_reason(),
+            *(step.ready_reason() for step in worker.steps),
+            worker.connection.health.reason(),
+            self._others.ready_reason(worker.time.clock.now_ms()),
+        )
+        return next((part for part in parts if part), "")
+
+    def _report(self) -> None:
+        worker, metrics = self._worker, self._worker.metrics
+        lag = worker.group.lag()
+        self._lag = sum(lag.values())
+        metrics.set("feedmill_ready", float(not self._reason))
+        metrics.set("feedmill_lag", self._lag)
+        metrics.replace(
+            "feedmill_partition_lag",
+            {(worker.group_name, at.topic, str(at.partition)): float(n) for at, n in lag.items()},
+        )
+        metrics.set("feedmill_config_offset", worker.settings.settings.offset)
+        refused = worker.settings.refused_count
+        metrics.add("feedmill_refused_settings_total", refused - self._refused_settings)
+        stamps = worker.time.clock.refused
+        metrics.add("feedmill_clock_refused_total", stamps - self._refused_stamps)
+        self._refused_settings, self._refused_stamps = refused, stamps
+        swaps, unfit = worker.releases.swaps, worker.releases.refused_count
+        metrics.add("feedmill_model_swaps_total", swaps - self._swaps)
+        metrics.add("feedmill_refused_releases_total", unfit - self._refused_releases)
+        self._swaps, self._refused_releases = swaps, unfit
+        metrics.set("feedmill_waiting_releases", len(worker.releases.waiting))
+        for topic, count in worker.connection.headers.take_passed().items():
+            metrics.add("feedmill_passed_batches_total", count, topic=topic)
+        self._report_commits()
+        if self._pipe is None:
+            return
+        stage, instance = "worker", worker.environment.instance
+        status = Status(stage, instance, os.getpid(), self._reason, self._metrics_text())
+        if not write_status(self._pipe, status):
+            log.info("the supervisor is gone: stopping")
+            worker.stopping.set()
+
+    def _metrics_text(self) -> str:
+        """All metrics, and when they were read; HTTP's thread calls it, and the loop."""
+        metrics = self._worker.metrics
+        metrics.set("feedmill_metrics_timestamp_seconds", time.time())
+        return metrics.text()
+
+    def _report_commits(self) -> None:
+        metrics, seen = self._worker.metrics, self._worker.writer.statistics()
+        for seconds in seen.commit_seconds:
+            metrics.observe("feedmill_commit_seconds", seconds)
+        metrics.add("feedmill_commit_records_total", seen.records)
+        metrics.add("feedmill_aborts_total", seen.aborts)
+        metrics.add("feedmill_letters_total", seen.dead_letters)
+        metrics.add("feedmill_shared_letters_total", seen.shared)

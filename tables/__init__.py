@@ -1,0 +1,12 @@
+"""Ids and columns of millions of posts, in memory that grows without a pause.
+
+    IdTable         id -> number, number -> id, without a Python object for each
+      IdArena         the text of the ids, back to back
+      ExtendibleHash  hash -> number, grows bucket by bucket
+      Sweep           which numbers may be given again
+    MappedColumn    a numpy array over reserved memory: it grows in place, nothing is copied
+    CompactInts     whole numbers in five bytes
+
+A dict, a list and `np.concatenate` would do for what they hold.  With a million posts they take
+several times the memory, and growing stops the loop for longer than a cycle may take.
+"""

@@ -1,0 +1,185 @@
+"""A hash table that grows bucket by bucket, so that no single insertion takes long.
+
+Extendible hashing (Fagin, Nievergelt, Pippenger, Strong, 1979): the highest bits of a hash select
+an entry of the directory, which names a bucket.  A bucket that is full is split in two, and only
+the small directory ever doubles.  Within a bucket there is open addressing with linear probing.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from feedmill.tables.mapped_column import MappedColumn, cells_of
+
+Hashes = npt.NDArray[np.uint32]
+Numbers = npt.NDArray[np.int32]
+
+HASH_BITS = 32
+_LOW = (1 << HASH_BITS) - 1
+_SLOTS = 1024
+_MASK = _SLOTS - 1
+_MOST_IN_BUCKET = _SLOTS // 2
+# The same for arrays.
+_SHIFT = np.uint64(HASH_BITS)
+_NUMBER = np.uint64(_LOW)
+# So few are searched for one by one.
+_FEW = 24
+
+
+class ExtendibleHash:
+    """Finds numbers by 32-bit hashes; the caller says which of several equal hashes it means.
+
+    A slot holds the hash and the number plus one in 64 bits, 0 where it is empty: some 20 bytes a
+    number in all.  Hashes must be well spread, as those of `hash(str)` with its random seed are.
+    """
+
+    def __init__(self) -> None:
+        self._slots = MappedColumn(np.uint64, reserved=1 << 26)
+        self._directory: npt.NDArray[np.int32] = np.zeros(1, np.int32)
+        self._buckets = cells_of(self._directory)
+        self._shift = HASH_BITS  # a hash shifted by it is its place in the directory
+        self._depth = [0]  # by bucket: how many of the highest bits its hashes have in common
+        self._count: list[int] = [0]  # by bucket
+        self._slots.grow(_SLOTS)
+
+    @property
+    def used_bytes(self) -> int:
+        """The bytes of all slots."""
+        return self._slots.used_bytes
+
+    def find(self, hashed: int) -> list[int]:
+        """The numbers with this hash."""
+        cells = self._slots.cells
+        base = self._buckets[hashed >> self._shift] * _SLOTS
+        place = hashed & _MASK
+        found = []
+        while entry := cells[base + place]:
+            if entry >> HASH_BITS == hashed:
+                found.append((entry & _LOW) - 1)
+            place = (place + 1) & _MASK
+        return found
+
+    def find_many(self, hashes: Hashes) -> Numbers:
+        """For each hash the first number that has it, -1 where none has."""
+        slots = self._slots.values
+        found = np.full(len(hashes), -1, np.int32)
+        at, wanted = self._homes(hashes), hashes.astype(np.uint64)
+        searching = np.arange(len(hashes))
+        while len(searching) > _FEW:
+            entries = slots.take(at)
+            hits = (entries >> _SHIFT) == wanted
+            hits &= entries != 0
+            found[searching[hits]] = (entries[hits] & _NUMBER).astype(np.int64) - 1
+            going = ((entries != 0) & ~hits).nonzero()[0]
+            searching, wanted, at = searching[going], wanted[going], _next(at[going])
+        for i in searching.tolist():
+            found[i] = next(iter(self.find(int(hashes[i]))), -1)
+        return found
+
+    def insert(self, hashed: int, number: int) -> None:
+        """Add a number that is not there yet."""
+        bucket = self._buckets[hashed >> self._shift]
+        while self._count[bucket] >= _MOST_IN_BUCKET:
+            self._split(bucket)
+            bucket = self._buckets[hashed >> self._shift]
+        self._put(bucket * _SLOTS, hashed & _MASK, hashed << HASH_BITS | number + 1)
+        self._count[bucket] += 1
+
+    def insert_many(self, hashes: Hashes, numbers: Numbers) -> None:
+        """Add numbers that are not there yet, each once."""
+        counts = self._make_room(hashes)
+        for bucket in np.flatnonzero(counts).tolist():
+            self._count[bucket] += int(counts[bucket])
+        slots, at = self._slots.values, self._homes(hashes)
+        entries = hashes.astype(np.uint64) << _SHIFT
+        entries |= numbers.astype(np.uint64) + np.uint64(1)
+        while len(entries) > _FEW:
+            free = slots.take(at) == 0
+            # Of several that want one slot, the last one written has it.
+            slots[at[free]] = entries[free]
+            going = (slots.take(at) != entries).nonzero()[0]
+            entries, at = entries[going], _next(at[going])
+        for place, entry in zip(at.tolist(), entries.tolist(), strict=True):
+            self._put(place & ~_MASK, place & _MASK, entry)
+
+    def remove(self, hashed: int, number: int) -> None:
+        """Remove a number that is there; later ones move up, so that nothing marks the gap."""
+        cells = self._slots.cells
+        bucket = self._buckets[hashed >> self._shift]
+        base, entry = bucket * _SLOTS, hashed << HASH_BITS | number + 1
+        gap = hashed & _MASK
+        while cells[base + gap] != entry:
+            gap = (gap + 1) & _MASK
+        place = (gap + 1) & _MASK
+        while entry := cells[base + place]:
+            home = (entry >> HASH_BITS) & _MASK
+            if (place - home) & _MASK >= (place - gap) & _MASK:
+                cells[base + gap] = entry
+                gap = place
+            place = (place + 1) & _MASK
+        cells[base + gap] = 0
+        self._count[bucket] -= 1
+
+    def _homes(self, hashes: Hashes) -> npt.NDArray[np.int64]:
+        """For each hash the slot at which its search begins."""
+        wide = hashes.astype(np.int64)
+        bucket = self._directory.take(wide >> self._shift).astype(np.int64)
+        return bucket * _SLOTS | wide & _MASK
+
+    def _make_room(self, hashes: Hashes) -> npt.NDArray[np.int64]:
+        """Split buckets until all these hashes fit; returns how many come to each bucket."""
+        while True:
+            counts = np.bincount(self._homes(hashes) // _SLOTS, minlength=len(self._count))
+            full = np.flatnonzero(counts + np.array(self._count) > _MOST_IN_BUCKET)
+            if not len(full):
+                return counts
+            for bucket in full.tolist():
+                self._split(bucket)
+
+    def _split(self, bucket: int) -> None:
+        """Move half of the hashes of a bucket, those with the next bit set, to a new one."""
+        if self._depth[bucket] == HASH_BITS - self._shift:
+            self._directory = np.repeat(self._directory, 2)
+            self._buckets = cells_of(self._directory)
+            self._shift -= 1
+        self._depth[bucket] += 1
+        new = len(self._count)
+        self._depth.append(self._depth[bucket])
+        self._count.append(0)
+        self._slots.grow((new + 1) * _SLOTS)
+        places = np.flatnonzero(self._directory == bucket)
+        self._directory[places[len(places) // 2 :]] = new
+        old_slots = self._slots.values[bucket * _SLOTS : (bucket + 1) * _SLOTS]
+        entries = old_slots[old_slots != 0]
+        bit = HASH_BITS + HASH_BITS - self._depth[bucket]
+        moves = (entries >> np.uint64(bit)) & np.uint64(1) != 0
+        old_slots[:] = 0
+        self._fill(bucket, entries[~moves])
+        self._fill(new, entries[moves])
+
+    def _fill(self, bucket: int, entries: npt.NDArray[np.uint64]) -> None:
+        """Put entries into an empty bucket."""
+        base = bucket * _SLOTS
+        home = ((entries >> np.uint64(HASH_BITS)) & np.uint64(_MASK)).astype(np.int64)
+        order = np.argsort(home, kind="stable")
+        entries, steps = entries[order], np.arange(len(entries))
+        # In the order of their homes, each is at its home or behind the one before.
+        place = np.maximum.accumulate(home[order] - steps) + steps
+        inside = place < _SLOTS
+        self._slots.values[base + place[inside]] = entries[inside]
+        for entry in entries[~inside].tolist():
+            self._put(base, 0, entry)
+        self._count[bucket] = len(entries)
+
+    def _put(self, base: int, place: int, entry: int) -> None:
+        """Put an entry into the first free slot of a bucket from a place on."""
+        cells = self._slots.cells
+        while cells[base + place]:
+            place = (place + 1) & _MASK
+        cells[base + place] = entry
+
+
+def _next(at: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """The slots after these, in a circle within each bucket."""
+    return at & ~_MASK | at + 1 & _MASK

@@ -1,0 +1,79 @@
+"""Packed states against plain objects: whatever is stored reads back the same."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from feedmill.events.engagement import ENGAGEMENT_KINDS
+from feedmill.features.counters import Counters
+from feedmill.streams.engagement.engagement_state import PostState
+from feedmill.streams.engagement.packed_states import PackedStates
+
+KINDS = len(ENGAGEMENT_KINDS)
+OFFSETS = st.integers(-1, 2**63 - 1)
+TIMES = st.integers(0, 2**53)
+
+
+@st.composite
+def counters(draw: st.DrawFn) -> Counters:
+    drawn = Counters(dwell_ms=draw(st.one_of(st.just(0), st.integers(0, 2**53))))
+    for kind in draw(st.sets(st.integers(0, KINDS - 1))):
+        drawn.counts[kind] = draw(st.integers(1, 2**32 - 1))
+        drawn.sums[kind] = draw(st.floats(0, 1e12))
+        drawn.at_ms[kind] = draw(TIMES)
+    return drawn
+
+
+STATES = st.builds(
+    PostState, st.just("p"), OFFSETS, st.floats(0, 1), OFFSETS, TIMES, counters=counters()
+)
+# What happens to which of a few rows; None frees it.
+CHANGES = st.lists(st.tuples(st.integers(0, 5), st.one_of(st.none(), STATES)), max_size=60)
+
+
+@given(changes=CHANGES)
+def test_what_is_stored_reads_back_whatever_happens_to_other_rows(
+    changes: list[tuple[int, PostState | None]],
+) -> None:
+    packed = PackedStates()
+    expected: dict[int, PostState] = {}
+    for row, state in changes:
+        if state is not None:
+            packed.store(row, state, is_new=row not in expected)
+            expected[row] = state
+        elif row in expected:
+            packed.free(row)
+            del expected[row]
+        assert {row: packed.load(row, "p") for row in expected} == expected
+
+
+def test_counts_end_at_the_largest_that_has_room() -> None:
+    packed = PackedStates()
+    state = PostState("p", counters=Counters(counts=[2**40, *[0] * (KINDS - 1)]))
+    packed.store(0, state, is_new=True)
+    assert packed.load(0, "p").counters.counts[0] == 2**32 - 1
+
+
+def test_rows_and_entries_of_forgotten_posts_are_used_again() -> None:
+    packed = PackedStates()
+    state = PostState("p", counters=Counters(counts=[1] * KINDS, dwell_ms=5))
+    for row in range(1000):
+        packed.store(row, state, is_new=True)
+    before = packed.used_bytes
+    for _ in range(20):
+        for row in range(1000):
+            packed.free(row)
+        for row in range(1000):
+            packed.store(row, state, is_new=True)
+    assert packed.used_bytes == before
+
+
+def test_old_rows_are_found_within_a_range_and_free_ones_never() -> None:
+    packed = PackedStates()
+    for row, at_ms in enumerate((5, 50, 6, 7, 70)):
+        packed.store(row, PostState("p", at_ms=at_ms), is_new=True)
+    packed.free(2)
+    assert packed.older_than(10, 0, 5).tolist() == [0, 3]
+    assert packed.older_than(10, 1, 3).tolist() == []
+    assert packed.older_than(71, 1, 5).tolist() == [1, 3, 4]

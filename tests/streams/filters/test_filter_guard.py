@@ -1,0 +1,179 @@
+"""The hide-rate guard in a worker: what is lowered, when the alarm comes and goes, restarts."""
+
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+import pytest
+
+from builders.events import NOW_MS
+from builders.fake_log import FakeLog
+from builders.records import StoredRecord, record
+from feedmill.events.post import Post
+from feedmill.events.settings import Settings
+from feedmill.features.post_batch import PostBatch
+from feedmill.filters.source_window import WINDOW_BYTES
+from feedmill.filters.verdicts import BatchVerdicts
+from feedmill.streams.filters.filter_guard import SLICE_BYTES, FilterGuard
+from feedmill.streams.kafka.assignment import AssignmentChange
+from feedmill.streams.kafka.batches import RecordBatch, TopicPartition
+from feedmill.streams.observe.metrics import Metrics
+from feedmill.streams.worker.decoding import decode_work
+
+HERE = TopicPartition("posts", 0)
+
+
+def score(posts: PostBatch, _: int = 0) -> BatchVerdicts:
+    """A model that reads the value out of the text."""
+    return BatchVerdicts(np.array([float(post.text) for post in posts.posts]), {})
+
+
+def records(values: list[float], first: int = 0, rest: str = "") -> list[StoredRecord]:
+    """Posts of the community `x` of which the model says these values."""
+    return [
+        record(
+            f"p{first + i}",
+            Post(f"p{first + i}", "a", NOW_MS, str(value) + rest, communities=("x",)),
+            offset=first + i,
+            timestamp=NOW_MS + 1000 * (first + i),
+        )
+        for i, value in enumerate(values)
+    ]
+
+
+def made(log: list[StoredRecord], start: int = 0) -> tuple[FilterGuard, Metrics, FakeLog]:
+    metrics, fake = Metrics("spam", "one"), FakeLog({HERE: log})
+    guard = FilterGuard("spam", 0.10, 1, metrics, score, fake.open)
+    guard.settings_changed(Settings())
+    guard.assigned(AssignmentChange(1, gained=(0,), starts={HERE: start}))
+    turns = 0
+    while not guard.is_ready(0):
+        guard.read()
+        turns += 1
+        assert turns < 1000
+    return guard, metrics, fake
+
+
+def lowered(guard: FilterGuard, came: list[StoredRecord]) -> BatchVerdicts:
+    work = decode_work([RecordBatch(HERE, came)], [], partitions=1, epoch=1, now_ms=0)
+    said = score(work.posts)
+    guard.lower(work, said)
+    return said
+
+
+def gauge(metrics: Metrics, name: str) -> float:
+    lines = [line for line in metrics.text().splitlines() if line.startswith(name + "{")]
+    return float(lines[0].rpartition(" ")[2]) if lines else 0.0
+
+
+def test_an_alarm_comes_once_and_goes_once(caplog: pytest.LogCaptureFixture) -> None:
+    guard, metrics, _ = made([])
+    with caplog.at_level(logging.WARNING):
+        for first in range(0, 400, 40):
+            said = lowered(guard, records([0.95, 0.1, 0.1, 0.1] * 10, first))
+        assert said.values.max() == pytest.approx(0.9, abs=1e-6)
+        assert said.values.max() < 0.9
+        assert said.reasons[0] == "capped: community:x has 25% flagged"
+        assert gauge(metrics, "feedmill_capped_sources") == 1
+        assert gauge(metrics, "feedmill_capped_total") == 50
+        lowered(guard, records([0.1] * 1600, 400))
+        assert gauge(metrics, "feedmill_capped_sources") == 0
+    assert [one.message[:20] for one in caplog.records] == [
+        "spam flags 25 % of c",
+        "spam no longer flags",
+    ]
+
+
+def test_after_a_restart_it_lowers_at_once_what_it_would_have_lowered() -> None:
+    rng = np.random.default_rng(3)
+    log = records([0.95 if one < 0.3 else 0.1 for one in rng.random(6000)])
+    first, _, _ = made([])
+    for at in range(0, 5500, 500):
+        lowered(first, log[at : at + 500])
+    expected = lowered(first, log[5500:])
+    assert expected.reasons
+    again, _, fake = made(log, 5500)
+    # To measure the window, then to score it.
+    assert fake.reads == [(HERE, 500), (HERE, 500)]
+    found = lowered(again, log[5500:])
+    assert found.values.tolist() == expected.values.tolist()
+    assert found.reasons == expected.reasons
+
+
+def test_of_long_posts_a_restart_scores_those_of_the_last_4_mib() -> None:
+    rng, rest = np.random.default_rng(3), " " * 19_900
+    log = records([0.95 if one < 0.3 else 0.1 for one in rng.random(1_000)], rest=rest)
+    first, _, _ = made([])
+    for at in range(0, 900, 100):
+        lowered(first, log[at : at + 100])
+    expected = lowered(first, log[900:])
+    assert expected.reasons
+    again, _, fake = made(log, 900)
+    begin = 900 - WINDOW_BYTES // len(log[-1].value or b"")
+    assert fake.reads[0] == (HERE, 0)
+    assert 0 <= begin - fake.reads[1][1] <= 2
+    found = lowered(again, log[900:])
+    assert found.values.tolist() == expected.values.tolist()
+    assert found.reasons == expected.reasons
+
+
+def test_what_no_model_may_judge_is_in_no_window() -> None:
+    log = records([0.95, 0.1] * 300)
+    guard, _, fake = made([])
+    fake.topics[HERE] = log
+    met: list[str] = []
+
+    def note(posts: PostBatch, _: int) -> BatchVerdicts:
+        met.extend(post.post_id for post in posts.posts)
+        return score(posts)
+
+    guard = FilterGuard("spam", 0.10, 1, Metrics("spam", "one"), note, fake.open)
+    guard.poisoned = lambda _: {7: "judged by no model", 500: "judged by no model"}
+    guard.assigned(AssignmentChange(1, gained=(0,), starts={HERE: 600}))
+    while not guard.is_ready(0):
+        guard.read()
+    assert {(one.key or b"").decode() for one in log} - {*met} == {"p7", "p500"}
+
+
+def test_a_partition_waits_until_its_window_was_read_in_slices() -> None:
+    log = records([0.95, 0.1] * 300)
+    guard, _, _ = made([])
+    fake = FakeLog({HERE: log})
+    guard = FilterGuard("spam", 0.10, 1, Metrics("spam", "one"), score, fake.open)
+    guard.settings_changed(Settings())
+    guard.assigned(AssignmentChange(1, gained=(0,), starts={HERE: 600}))
+    assert guard.read()
+    assert not guard.is_ready(0)
+    assert guard.ready_reason()
+    while guard.read():
+        pass
+    assert guard.is_ready(0)
+    assert guard.ready_reason() == ""
+
+
+def test_of_long_posts_few_are_scored_at_once() -> None:
+    scored: list[int] = []
+
+    def note(posts: PostBatch, _: int) -> BatchVerdicts:
+        scored.append(len(posts))
+        return BatchVerdicts(np.zeros(len(posts)), {})
+
+    texts = ["a " * 10_000] * 60 + ["short"] * 60
+    log = [record(f"p{i}", Post(f"p{i}", "a", NOW_MS, t), offset=i) for i, t in enumerate(texts)]
+    fake = FakeLog({HERE: log})
+    guard = FilterGuard("spam", 0.10, 1, Metrics("spam", "one"), note, fake.open)
+    guard.assigned(AssignmentChange(1, gained=(0,), starts={HERE: len(log)}))
+    while guard.read():
+        pass
+    assert sum(scored) == len(log)
+    assert scored[0] * 20_000 < SLICE_BYTES + 20_000
+    assert max(scored) > 40
+
+
+def test_a_lost_partition_starts_anew() -> None:
+    guard, metrics, _ = made([])
+    lowered(guard, records([0.95, 0.1] * 200))
+    assert gauge(metrics, "feedmill_capped_sources") == 1
+    guard.assigned(AssignmentChange(2, lost=(0,)))
+    assert gauge(metrics, "feedmill_capped_sources") == 0

@@ -1,0 +1,394 @@
+"""When the combiner's step has something to do, without Kafka and Redis."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
+import msgspec
+import pytest
+
+from builders.events import NOW_MS, post, settings_of, signal
+from builders.fake_log import FakeLog, KeptWriter
+from feedmill.events.instance import Instance
+from feedmill.events.post import Post
+from feedmill.events.settings import Settings
+from feedmill.events.signal import SignalNames
+from feedmill.features.post_batch import PostBatch
+from feedmill.streams.kafka.batches import FetchedRecord, TopicPartition
+from feedmill.streams.observe.metrics import Metrics
+from feedmill.streams.ranking import combiner_logs, ranking, ranking_claim, redis_handover
+from feedmill.streams.ranking.ranking import RankingStep
+from feedmill.streams.redis.write_batch import NO_REPORT, FinishedBatch, WriteBatch, WriteReport
+from feedmill.streams.settings.clock import LogClock
+from feedmill.streams.settings.environment import Environment
+from feedmill.streams.worker.step import PostPartition, StepContext, WorkBatch, WrittenSignal
+
+NAMES = SignalNames()
+
+
+class FakeWriterThread:
+    """Takes batches while it `has_room`; `poll` reports them as written.
+
+    `has_begun` tells whether it was told of all of them.
+    """
+
+    def __init__(self, *_: Any) -> None:
+        self.has_room, self.trouble = True, ""
+        self.has_begun = True
+        self.batches: list[WriteBatch] = []
+
+    def start(self) -> None: ...
+
+    def give_up_feeds(self, *, give_up: bool) -> None: ...
+
+    def request_feeds(self) -> None: ...
+
+    def wait_idle(self, timeout_s: float) -> None:
+        self.has_room = self.has_begun = True
+
+    def submit(self, batch: WriteBatch, *, at_once: bool = True) -> bool:
+        self.batches.append(batch)
+        self.has_begun = at_once
+        return True
+
+    def begin(self) -> None:
+        self.has_begun = True
+
+    def poll(self) -> WriteReport:
+        done, self.batches = self.batches, []
+        if not done:
+            return NO_REPORT
+        return WriteReport(finished=[FinishedBatch(one, 0.0, 0.0, 0) for one in done])
+
+
+def started(monkeypatch: pytest.MonkeyPatch) -> RankingStep:
+    """A step whose logs are empty, before its first turn."""
+    monkeypatch.setattr(combiner_logs, "LogConsumer", lambda *_, **__: FakeLog({}))
+    monkeypatch.setattr(ranking_claim, "LogConsumer", lambda *_, **__: FakeLog({}))
+    monkeypatch.setattr(redis_handover, "WriterThread", FakeWriterThread)
+    clock = LogClock(lambda: 0.0)
+    clock.stamp(NOW_MS)
+    made = RankingStep(Environment(), NAMES.all)
+    connection: Any = SimpleNamespace(environment=Environment())
+    made.start(StepContext(connection, clock, Metrics("combiner", "one"), 1))
+    return made
+
+
+@pytest.fixture
+def step(monkeypatch: pytest.MonkeyPatch) -> RankingStep:
+    """Restored, and under a token."""
+    made = started(monkeypatch)
+    made.settings_changed(Settings(NAMES))
+    made._handover.set_token(1)
+    turn_until_idle(made)
+    return made
+
+
+def turn(step: RankingStep) -> None:
+    step.poll(KeptWriter())
+    step.background(KeptWriter(), 1.0)
+
+
+def turn_until_idle(step: RankingStep) -> None:
+    for _ in range(100):
+        turn(step)
+        if step.is_idle:
+            return
+    raise AssertionError("never idle")
+
+
+def take_post(step: RankingStep, post_id: str) -> None:
+    step.combiner.view.update_post(post(post_id, communities=("c",)), 1, NOW_MS)
+    written = [WrittenSignal(n, post_id, signal(post_id, 1, 0.1)) for n in NAMES.all]
+    step.apply(WorkBatch(1, NOW_MS, signals=written), KeptWriter())
+
+
+def test_it_is_idle_once_the_redis_writer_has_everything(step: RankingStep) -> None:
+    writer: Any = step._handover._writer
+    take_post(step, "p")
+    assert [feed.feed for batch in writer.batches for feed in batch.feeds if feed.entries]
+    turn_until_idle(step)
+
+
+def test_that_all_is_written_gives_it_nothing_to_do(step: RankingStep) -> None:
+    take_post(step, "p")
+    turn_until_idle(step)
+    writer: Any = step._handover._writer
+    written = WriteBatch(NOW_MS, lambda _: 1, (), ())
+    for unwritten in (0, 1):
+        step._handover._submitted.append(redis_handover._Submitted(written, -1))
+        report = WriteReport(finished=[FinishedBatch(written, 0.0, 0.0, unwritten)])
+        writer.poll = lambda report=report: report
+        step.poll(KeptWriter())
+        assert step.is_idle == (unwritten == 0)
+
+
+def test_it_is_not_idle_while_the_redis_writer_has_no_room(step: RankingStep) -> None:
+    writer: Any = step._handover._writer
+    writer.has_room = False
+    take_post(step, "p")
+    for _ in range(3):
+        turn(step)
+        assert not step.is_idle
+    writer.has_room = True
+    step.background(KeptWriter(), 1.0)
+    assert [change.post_id for batch in writer.batches for change in batch.signals] == ["p"]
+
+
+def test_what_the_redis_writer_reports_is_dealt_with_in_the_next_turn(step: RankingStep) -> None:
+    take_post(step, "p")
+    turn_until_idle(step)
+    writer: Any = step._handover._writer
+    writer.poll = lambda: WriteReport(rewrite_posts={"p"})
+    step.poll(KeptWriter())
+    step.background(KeptWriter(), 1.0)
+    assert [change.post_id for batch in writer.batches for change in batch.signals] == ["p"]
+
+
+def test_the_redis_writer_begins_with_few_posts_once_the_loop_is_about_to_wait(
+    step: RankingStep,
+) -> None:
+    writer: Any = step._handover._writer
+    take(step, *(post(f"p{i}") for i in range(ranking._LEAVE_FROM_POSTS - 1)))
+    assert writer.batches
+    assert not writer.has_begun
+    step.background(KeptWriter(), 1.0)
+    assert not writer.has_begun
+    step.poll(KeptWriter())
+    assert writer.has_begun
+
+
+def test_the_loop_leaves_the_interpreter_to_the_redis_writer_after_many_posts(
+    step: RankingStep,
+) -> None:
+    writer: Any = step._handover._writer
+    take(step, *(post(f"p{i}") for i in range(ranking._LEAVE_FROM_POSTS)))
+    assert writer.batches
+    assert writer.has_begun
+
+
+def claim(step: RankingStep, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the step's next turn find that its claim stands."""
+    step._claim.token = 1
+    monkeypatch.setattr(step._claim, "follow", lambda *_, **__: True)
+    step.poll(KeptWriter())
+    monkeypatch.undo()
+
+
+def test_at_a_start_others_wait_until_the_redis_writer_has_the_feeds(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    step = started(monkeypatch)
+    assert step.is_urgent
+    turn_until_idle(step)
+    # Ranked, and without a token: whoever ranks writes them.
+    assert not step.is_urgent
+    assert step.ready_for(0)
+    writer: Any = step._handover._writer
+    writer.has_room = False
+    claim(step, monkeypatch)
+    turn(step)
+    assert step.is_urgent
+    assert not step.ready_for(0)
+    writer.trouble = "Redis: away"
+    assert not step.is_urgent
+    writer.trouble, writer.has_room = "", True
+    turn_until_idle(step)
+    assert not step.is_urgent
+    assert step.ready_for(0)
+
+
+def test_others_do_not_wait_for_a_slow_redis(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ranking, "FEEDS_FIRST_S", 0.0)
+    step = started(monkeypatch)
+    turn_until_idle(step)
+    writer: Any = step._handover._writer
+    writer.has_room = False
+    claim(step, monkeypatch)
+    assert step._handover.has_feeds
+    assert not step.is_urgent
+
+
+def test_it_works_once_a_cycle(step: RankingStep) -> None:
+    writer: Any = step._handover._writer
+    writer.has_room = False  # or nothing would be left to do
+    take_post(step, "p")
+    step.combiner.view.update_post(post("q"), 2, NOW_MS)
+    step.background(KeptWriter(), 1.0)
+    assert step.combiner.view.has_changes
+    step.background(KeptWriter(), 1.0)
+    assert not step.combiner.view.has_changes
+
+
+def test_once_posts_come_nobody_waits_for_feeds(
+    step: RankingStep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    event = msgspec.structs.replace(post("p"), communities=("c",))
+    record = FetchedRecord(1, NOW_MS, b"p", b"")
+    part = PostPartition(TopicPartition("posts", 0), [(record, event)], range(1))
+    step.apply(WorkBatch(1, NOW_MS, [part], PostBatch([event])), KeptWriter())
+    claim(step, monkeypatch)
+    step.combiner.rewrite_all()
+    assert step._handover.has_feeds
+    assert not step.is_urgent
+    assert step.ready_for(0)
+
+
+def test_the_feeds_of_a_cycles_posts_are_handed_over_in_that_cycle(
+    step: RankingStep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ranking, "_CHANGES_S", 0.0)
+    monkeypatch.setattr(ranking, "_LEAST_CHANGES_S", 0.0)
+    monkeypatch.setattr(ranking, "_POST_CHANGES_S", 10.0)
+    communities = [f"c{i}" for i in range(20)]
+    for offset, community in enumerate(communities, start=1):
+        take(step, post(community, communities=(community,)), offset=offset)
+    writer: Any = step._handover._writer
+    written = {feed.feed for batch in writer.batches for feed in batch.feeds if feed.entries}
+    assert written >= {f"community:{name}" for name in communities}
+    assert not step.combiner.has_changes
+
+
+def test_posts_give_no_more_time_where_all_is_written_again(
+    step: RankingStep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for offset in range(1, 1_001):
+        take(step, post(f"p{offset}"), offset=offset)
+    turn_until_idle(step)
+    monkeypatch.setattr(ranking, "_CHANGES_S", 0.0)
+    monkeypatch.setattr(ranking, "_LEAST_CHANGES_S", 0.0)
+    monkeypatch.setattr(ranking, "_POST_CHANGES_S", 10.0)
+    step.combiner.rewrite_all()
+    take(step, post("last"), offset=1_001)
+    assert step.combiner.has_changes
+
+
+def weights_of(step: RankingStep, quality: float) -> Settings:
+    """The step's settings with other weights of `global`."""
+    value = {"quality": quality, "engagement": 0, "half_life_hours": None}
+    return settings_of(("weights/global", value), before=step.combiner.settings)
+
+
+def feeds_of(step: RankingStep) -> list[list[str]]:
+    """The feeds of each batch that the Redis writer has."""
+    writer: Any = step._handover._writer
+    return [[change.feed for change in batch.feeds] for batch in writer.batches]
+
+
+def test_settings_that_come_while_it_ranks_go_before_the_feeds_of_that_cycle(
+    step: RankingStep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ranking, "WORK_S", 10.0)
+    take(step, post("p", communities=("c",)), offset=1)
+    turn_until_idle(step)
+    newest = weights_of(step, 2)
+    context = replace(step.context, newest_settings=lambda: newest)
+    monkeypatch.setattr(step, "context", context)
+    take(step, post("q", communities=("c",)), offset=2)
+    writer: Any = step._handover._writer
+    assert feeds_of(step) == [["global"], ["community:c"]]
+    # A post's signals never come after a feed that shows it.
+    assert [change.post_id for change in writer.batches[0].signals] == ["q"]
+    assert [post_id for post_id, _ in writer.batches[0].feeds[0].entries] == ["q", "p"]
+    step.settings_changed(newest)
+    assert len(writer.batches) == 2
+
+
+def test_new_settings_are_handed_over_once_the_redis_writer_has_room(
+    step: RankingStep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ranking, "WORK_S", 10.0)
+    take(step, post("p"), offset=1)
+    turn_until_idle(step)
+    writer: Any = step._handover._writer
+    writer.has_room = False
+    step.settings_changed(weights_of(step, 2))
+    assert feeds_of(step) == [["global"]]
+
+
+def take(step: RankingStep, *events: Post, offset: int = 1) -> None:
+    """Have the step apply a cycle with posts, that all models judged."""
+    taken = [
+        (FetchedRecord(at, NOW_MS, event.post_id.encode(), b""), event)
+        for at, event in enumerate(events, start=offset)
+    ]
+    part = PostPartition(TopicPartition("posts", 0), taken, range(offset, offset + len(taken)))
+    signals = [
+        WrittenSignal(name, event.post_id, signal(event.post_id, record.offset, 0.1))
+        for record, event in taken
+        for name in NAMES.all
+    ]
+    work = WorkBatch(1, NOW_MS, [part], PostBatch(list(events)), signals=signals)
+    step.apply(work, KeptWriter())
+
+
+def test_feeds_are_renewed_some_seconds_after_they_were_written(
+    step: RankingStep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    take_post(step, "p")
+    turn_until_idle(step)
+    writer: Any = step._handover._writer
+    start_s = time.monotonic()
+
+    def renewed(after_s: float) -> list[str]:
+        clock = SimpleNamespace(monotonic=lambda: start_s + after_s, perf_counter=lambda: 0.0)
+        monkeypatch.setattr(redis_handover, "time", clock)
+        writer.batches.clear()
+        step._handover.renew()
+        return [feed.feed for batch in writer.batches for feed in batch.feeds]
+
+    feeds = list(step.combiner.feeds)
+    assert len(feeds) == 2
+    # Nothing has called them fresh yet: no stage was ready when they were written.
+    assert renewed(0.0) == feeds
+    assert renewed(4.9) == []
+    assert renewed(5.1) == feeds
+    for name in NAMES.all:
+        beat = Instance(name, "i", "h", 1, "b", -1, (), {}, ready=True, lag=0, at_ms=NOW_MS)
+        step.heartbeat(beat, NOW_MS)
+    assert renewed(5.2) == feeds
+    assert writer.batches[-1].fresh_feeds == set(feeds)
+    take_post(step, "q")
+    fresh = [batch.fresh_feeds for batch in writer.batches]
+    assert fresh[-1] == set(feeds)
+    assert renewed(10.1) == []
+
+
+def test_no_slice_is_begun_that_would_take_far_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    def slices(slice_s: float) -> int:
+        now_s = count = 0.0
+        monkeypatch.setattr(ranking, "time", SimpleNamespace(thread_time=lambda: now_s))
+        has_time = ranking._for_slices(0.007)
+        while True:
+            now_s, count = now_s + slice_s, count + 1
+            if not has_time():
+                return int(count)
+
+    assert [slices(s) for s in (0.001, 0.003, 0.004, 0.006, 0.02)] == [7, 3, 2, 1, 1]
+
+
+def test_the_processor_time_is_asked_for_once_so_much_time_went_by(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock, used, asked = [50.0], [3.0], []
+
+    def thread_time() -> float:
+        asked.append(clock[0])
+        return used[0]
+
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(time, "thread_time", thread_time)
+    has_time = ranking._for(0.008)
+    asked.clear()
+    clock[0] += 0.007
+    assert has_time()
+    assert not asked
+    clock[0] += 5.0
+    used[0] += 0.007
+    assert has_time()
+    used[0] += 0.002
+    assert not has_time()
+    assert len(asked) == 2

@@ -1,0 +1,255 @@
+"""A worker as a process on a real Kafka, judged by what others read."""
+
+import json
+import os
+import random
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+import pytest
+from confluent_kafka import Consumer, TopicPartition
+
+from builders.kafka_log import KafkaLog, until
+from feedmill.deploy.local import StackAddress, down, up
+from feedmill.streams.settings.environment import environment_variables
+from feedmill.streams.worker.decoding import engagement_room
+
+
+class WorkerProcess:
+    """`python -m feedmill.streams.worker_process <stage>…`."""
+
+    def __init__(self, kafka: KafkaLog, folder: Path, *stages: str) -> None:
+        instance = "one"
+        self.log = folder / f"{instance}-{random.randrange(10**9)}.log"
+        env = {**os.environ, **environment_variables(kafka.environment)}
+        env |= {"FEEDMILL_INSTANCE": instance, "FEEDMILL_PORT": "0"}
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "feedmill.streams.worker_process", *stages],
+                env=env,
+                stdout=log,
+                stderr=log,
+            )
+
+    def stop(self) -> None:
+        self.process.terminate()
+        assert self.process.wait(10) == 0, self.log.read_text()[-3000:]
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+    @property
+    def is_ready(self) -> bool:
+        assert self.process.poll() is None, self.log.read_text()[-3000:]
+        found = [word for word in self.log.read_text().split() if word.endswith("/metrics")]
+        if not found:
+            return False
+        try:
+            url = found[0].replace("/metrics", "/readyz")
+            with urllib.request.urlopen(url, timeout=5) as page:  # noqa: S310 - loopback
+                return bool(page.status == 200)
+        except urllib.error.HTTPError:
+            return False
+
+
+@pytest.fixture
+def kafka(stack: StackAddress, prefix: str) -> KafkaLog:
+    return KafkaLog.created(stack.kafka, prefix, session_timeout_ms=6000)
+
+
+@contextmanager
+def running(kafka: KafkaLog, folder: Path, *more: str) -> Iterator[WorkerProcess]:
+    worker = WorkerProcess(kafka, folder, "quality", *more)
+    try:
+        yield worker
+        worker.stop()
+    finally:
+        worker.kill()
+
+
+def posts(count: int, name: str = "p") -> list[tuple[bytes, bytes]]:
+    text = "A text of some length about what happened, with the number"
+    return [
+        (
+            f"{name}{i}".encode(),
+            json.dumps(
+                {
+                    "post_id": f"{name}{i}",
+                    "author_id": f"a{i % 97}",
+                    "created_at_ms": 1_700_000_000_000,
+                    "text": f"{text} {i}",
+                }
+            ).encode(),
+        )
+        for i in range(count)
+    ]
+
+
+def judged(kafka: KafkaLog) -> Counter[bytes]:
+    return Counter(message.key() for message in kafka.read("signals.quality"))
+
+
+def written(kafka: KafkaLog) -> int:
+    return len(kafka.read("signals.quality", committed=False))
+
+
+def ends(kafka: KafkaLog) -> list[str]:
+    """By partition how many workers in a row ended uncleanly, as the group's offsets say."""
+    environment = kafka.environment
+    consumer = Consumer(
+        {"bootstrap.servers": environment.kafka, "group.id": environment.group("worker-quality")}
+    )
+    try:
+        places = [TopicPartition(environment.topic("posts"), p) for p in range(kafka.partitions)]
+        found = consumer.committed(places, 30)
+        return [json.loads(at.metadata)["notes"].get("ends", "") for at in found]
+    finally:
+        consumer.close()
+
+
+def has_more(kafka: KafkaLog, before: int) -> bool:
+    return written(kafka) > before
+
+
+def nap() -> None:
+    # Waits for another process; nothing is measured.
+    time.sleep(0.05)
+
+
+def test_each_post_is_judged_once_however_often_the_worker_is_killed(
+    kafka: KafkaLog, tmp_path: Path
+) -> None:
+    expected = posts(6000)
+    kafka.produce("posts", expected)
+    for kill in range(3):
+        worker = WorkerProcess(kafka, tmp_path, "quality")
+        before = written(kafka)
+        # In the midst of its work: some are written, not all.
+        until(partial(has_more, kafka, before), nap)
+        worker.kill()
+        # Whoever comes next sees that it did not give its partitions back.
+        assert set(ends(kafka)) == {f"{kill} open"}
+        kafka.produce("posts", more := posts(500, f"k{kill}-"))
+        expected += more
+    with running(kafka, tmp_path) as worker:
+        until(lambda: worker.is_ready and len(judged(kafka)) == len(expected), nap)
+    assert judged(kafka) == Counter(key for key, _ in expected)
+    assert set(ends(kafka)) == {"3"}
+    # After each kill posts were tried in another process, which none of them ended.
+    assert kafka.read("poison") == kafka.read("dead-letters") == []
+    signal = json.loads(kafka.read("signals.quality")[0].value())
+    assert 0.0 <= signal["value"] <= 1.0
+
+
+def test_a_worker_outlives_the_broker_and_goes_on_where_it_was(tmp_path: Path) -> None:
+    servers = tmp_path / "servers"
+    try:
+        kafka = KafkaLog.created(up(servers).kafka, "outage.", session_timeout_ms=6000)
+        kafka.produce("posts", posts(100))
+        with running(kafka, tmp_path) as worker:
+            until(lambda: worker.is_ready and len(judged(kafka)) == 100, nap)
+            down(servers)
+            until(lambda: "partitions are lost" in worker.log.read_text(), nap)
+            assert not worker.is_ready
+            up(servers)
+            kafka.produce("posts", posts(100, "later"))
+            until(lambda: worker.is_ready and len(judged(kafka)) == 200, nap, 90)
+        assert set(judged(kafka).values()) == {1}
+    finally:
+        down(servers)
+
+
+def test_records_that_are_empty_or_bombs_become_dead_letters(
+    kafka: KafkaLog, tmp_path: Path
+) -> None:
+    bombs = [(f"bomb{i}".encode(), b"a" * 2_000_000) for i in range(4)]
+    kafka.produce("posts", bombs, **{"compression.type": "gzip"})
+    kafka.produce(
+        "engagements",
+        [(None, None), (b"k" * 50_000, b"{}"), *bombs[:1]],
+        **{"compression.type": "gzip"},
+    )
+    kafka.produce("posts", posts(20))
+    with running(kafka, tmp_path, "engagement") as worker:
+        until(lambda: worker.is_ready and len(judged(kafka)) == 20, nap)
+        letters = until(lambda: len(found := kafka.read("dead-letters")) >= 7 and found, nap)
+    assert len(letters) == 7
+    by_key = {letter.key(): (letter, dict(letter.headers())) for letter in letters}
+    for key, value in bombs:
+        letter, headers = by_key[key]
+        assert len(letter.value()) < len(value)
+        assert headers["size"] == b"2000000"
+        assert len(headers["sha256"]) == 64
+    assert len(by_key[b"k" * 4096][1]["key_sha256"]) == 64
+    assert by_key[None][1]["topic"] == b"engagements"
+
+
+def test_a_flood_of_bad_records_has_letters_for_all_of_them_once_each(
+    kafka: KafkaLog, tmp_path: Path
+) -> None:
+    # Far more than have letters of their own in the time that they take.
+    bad = [(b"p%d" % n, b"{" * (n % 100)) for n in range(20_000)]
+    killed = WorkerProcess(kafka, tmp_path, "quality", "engagement")
+    until(lambda: killed.is_ready, nap)
+    kafka.produce("engagements", bad[:10_000])
+    until(lambda: kafka.read("dead-letters"), nap)
+    killed.kill()
+    kafka.produce("engagements", bad[10_000:])
+    with running(kafka, tmp_path, "engagement"):
+        kafka.produce("posts", posts(20))
+        until(lambda: len(judged(kafka)) == 20, nap)
+        lettered = until(lambda: (found := letters_of(kafka)).total() >= 20_000 and found, nap)
+    stood = {
+        (m.topic().removeprefix(kafka.environment.topic_prefix), m.partition(), m.offset())
+        for m in kafka.read("engagements")
+    }
+    assert len(stood) == 20_000
+    assert lettered == Counter(stood)
+    assert len(kafka.read("dead-letters")) < 10_000
+
+
+def letters_of(kafka: KafkaLog) -> Counter[tuple[str, int, int]]:
+    """Which records have dead letters, and how many: topic, partition and offset."""
+    found: Counter[tuple[str, int, int]] = Counter()
+    for letter in kafka.read("dead-letters"):
+        headers = {name: value.decode() for name, value in letter.headers()}
+        topic, partition = headers["topic"], int(headers["partition"])
+        ranges = [[int(headers["offset"])] * 2]
+        if "records" in headers:
+            ranges = json.loads(letter.value())["ranges"]
+        for first, last in ranges:
+            found.update((topic, partition, offset) for offset in range(first, last + 1))
+    return found
+
+
+def test_posts_leave_room_for_engagements_however_many_there_are() -> None:
+    assert engagement_room(2000, 0) == 2000
+    assert engagement_room(2000, 300) == 1700
+    assert engagement_room(2000, 2000) == 500
+    assert engagement_room(1, 1) == 1
+
+
+def test_a_worker_says_on_instances_what_it_is_and_when_it_ends(
+    kafka: KafkaLog, tmp_path: Path
+) -> None:
+    def beats() -> list[dict[str, object]]:
+        found = kafka.read("instances")
+        return [json.loads(m.value()) if m.value() else {} for m in found]
+
+    with running(kafka, tmp_path):
+        ready = until(lambda: [b for b in beats() if b["ready"]], nap)[-1]
+        assert ready["stage"] == "quality"
+        assert set(ready["models"]) == {"quality"}
+        kafka.produce("config", [(b"weights", b"{}"), (b"nonsense", b'{"value": 1}')])
+        told = until(lambda: [b for b in beats() if b["config_offset"] == 1], nap)[-1]
+        assert {refused["key"] for refused in told["refused"]} >= {"nonsense"}
+    assert beats()[-1] == {}

@@ -1,0 +1,341 @@
+"""Whose turn it is in a worker's loop, on a real Kafka."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import math
+import threading
+import time
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+import pytest
+
+from builders.kafka_log import KafkaLog
+from builders.waiting import until
+from feedmill.deploy.local import StackAddress
+from feedmill.events.errors import UsageError
+from feedmill.events.instance import MOST_REFUSALS
+from feedmill.events.settings import Settings
+from feedmill.streams.kafka.batches import RecordBatch
+from feedmill.streams.kafka.transactions import INTERVAL_S, RANKING_INTERVAL_S
+from feedmill.streams.settings.environment import Environment
+from feedmill.streams.worker import worker as worker_module
+from feedmill.streams.worker.step import Step, StepContext, WorkBatch, Writer
+from feedmill.streams.worker.worker import CYCLE_S, LEAST_S, LEAST_TURN_S, Worker
+
+pytestmark = pytest.mark.stack
+
+
+class CountedStep(Step):
+    """Counts its turns; urgent until told otherwise, if at all."""
+
+    def __init__(self, name: str, *, is_urgent: bool = False) -> None:
+        super().__init__()
+        self.name = name
+        self.restores = is_urgent
+        self.polls = self.backgrounds = 0
+        self.budgets: list[float] = []
+
+    @property
+    def is_urgent(self) -> bool:
+        return self.restores
+
+    def poll(self, writer: Writer) -> bool:
+        self.polls += 1
+        return False
+
+    def background(self, writer: Writer, budget_s: float) -> bool:
+        self.backgrounds += 1
+        self.budgets.append(budget_s)
+        return False
+
+    def apply(self, work: WorkBatch, writer: Writer) -> None:
+        pass
+
+
+@contextlib.contextmanager
+def looping(worker: Worker) -> Iterator[None]:
+    """Run the worker's loop in a thread within the block."""
+    loop = threading.Thread(target=worker.run)
+    loop.start()
+    try:
+        yield
+    finally:
+        worker.stopping.set()
+        loop.join(20)
+    assert not loop.is_alive()
+
+
+def test_nobody_has_a_turn_before_an_urgent_step_is_done(stack: StackAddress, prefix: str) -> None:
+    kafka = KafkaLog.created(stack.kafka, prefix)
+    first, urgent = CountedStep("first"), CountedStep("urgent", is_urgent=True)
+    worker = Worker(kafka.environment, [first, urgent])
+    with looping(worker):
+        until(lambda: urgent.polls > 50 and urgent.backgrounds > 50)
+        assert (first.polls, first.backgrounds) == (0, 0)
+        urgent.restores = False
+        until(lambda: first.polls > 50 and first.backgrounds > 50)
+
+
+class RefusedStep(CountedStep):
+    """Finds at its start that something is missing."""
+
+    def start(self, context: StepContext) -> None:
+        raise UsageError("a model is missing")
+
+
+class ClosedStep(CountedStep):
+    """Counts how often it is closed."""
+
+    closed = 0
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+def test_where_a_step_does_not_start_those_that_did_are_closed_and_nothing_else_is_said(
+    stack: StackAddress, prefix: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    kafka = KafkaLog.created(stack.kafka, prefix)
+    started, never = ClosedStep("started"), ClosedStep("never")
+    worker = Worker(kafka.environment, [started, RefusedStep("refused"), never])
+    with caplog.at_level(logging.WARNING), pytest.raises(UsageError, match="a model is missing"):
+        worker.run()
+    assert (started.closed, never.closed) == (1, 0)
+    assert caplog.messages == []
+
+
+class GreedyStep(CountedStep):
+    """Takes more of the processor than a cycle has, in `poll`, and its whole turn."""
+
+    def poll(self, writer: Writer) -> bool:
+        work_for(2 * CYCLE_S)
+        return super().poll(writer)
+
+    def background(self, writer: Writer, budget_s: float) -> bool:
+        super().background(writer, budget_s)
+        work_for(budget_s)
+        return True
+
+
+def work_for(seconds: float) -> None:
+    end = time.thread_time() + seconds
+    while time.thread_time() < end:
+        pass
+
+
+def test_background_work_gets_what_the_rest_of_a_cycle_has_left(
+    stack: StackAddress, prefix: str
+) -> None:
+    kafka = KafkaLog.created(stack.kafka, prefix)
+    steps = [CountedStep("first"), CountedStep("second")]
+    worker = Worker(kafka.environment, steps)
+    with looping(worker):
+        until(lambda: all(step.backgrounds > 50 for step in steps))
+    budgets = [budget for step in steps for budget in step.budgets]
+    assert max(budgets) <= CYCLE_S
+    assert max(budgets) > LEAST_S
+    assert min(budgets) >= LEAST_TURN_S
+
+
+def test_where_restores_take_a_whole_cycle_each_step_still_has_turns(
+    stack: StackAddress, prefix: str
+) -> None:
+    kafka = KafkaLog.created(stack.kafka, prefix)
+    steps = [GreedyStep("first"), GreedyStep("second")]
+    worker = Worker(kafka.environment, steps)
+    with looping(worker):
+        until(lambda: all(step.backgrounds > 5 for step in steps))
+    # Each turn took all that was left, so that no cycle had two.
+    assert abs(steps[0].backgrounds - steps[1].backgrounds) <= 1
+    assert max(budget for step in steps for budget in step.budgets) <= LEAST_S
+
+
+class OrderStep(CountedStep):
+    """Notes in which order it is called, from its first turn on."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.calls: list[str] = []
+
+    def poll(self, writer: Writer) -> bool:
+        self.calls.append("poll")
+        return super().poll(writer)
+
+    def settings_changed(self, settings: Settings) -> None:
+        if self.polls:
+            self.calls.append("settings")
+
+    def background(self, writer: Writer, budget_s: float) -> bool:
+        self.calls.append("background")
+        return super().background(writer, budget_s)
+
+
+def test_a_setting_that_comes_within_a_cycle_holds_in_that_cycle(
+    stack: StackAddress, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kafka = KafkaLog.created(stack.kafka, prefix)
+    step = OrderStep("only")
+    worker = Worker(kafka.environment, [step])
+    follow = worker.settings.follow
+
+    def followed_after_a_poll() -> bool:
+        return follow() or ("settings" not in step.calls and step.calls[-1:] == ["poll"])
+
+    monkeypatch.setattr(worker.settings, "follow", followed_after_a_poll)
+    with looping(worker):
+        until(lambda: "settings" in step.calls and step.backgrounds > 50)
+    at = step.calls.index("settings")
+    assert step.calls[at - 1 : at + 2] == ["poll", "settings", "background"]
+
+
+class RankingStep(OrderStep):
+    """Follows settings within a cycle; shares its list of calls."""
+
+    ranks = True
+
+    def __init__(self, name: str, calls: list[str]) -> None:
+        super().__init__(name)
+        self.calls = calls
+
+    def settings_changed(self, settings: Settings) -> None:
+        self.calls.append(f"{self.name} {settings.offset}")
+
+    def apply(self, work: WorkBatch, writer: Writer) -> None:
+        self.calls.append(f"apply {self.name}")
+
+
+class ModelStep(RankingStep):
+    ranks = False
+
+
+def test_a_worker_that_ranks_commits_less_often(stack: StackAddress, prefix: str) -> None:
+    kafka = KafkaLog.created(stack.kafka, prefix)
+    ranking = Worker(kafka.environment, [RankingStep("ranks", [])], group="ranks")
+    judging = Worker(kafka.environment, [ModelStep("judges", [])], group="judges")
+    with looping(ranking), looping(judging):
+        assert ranking.writer.interval_s == RANKING_INTERVAL_S
+        assert judging.writer.interval_s == INTERVAL_S < RANKING_INTERVAL_S
+
+
+def test_what_ranks_follows_settings_between_two_steps_and_the_others_after_the_cycle(
+    stack: StackAddress, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[str] = []
+    monkeypatch.setattr(worker_module, "decode_work", lambda *_, **__: WorkBatch(1, 0))
+    monkeypatch.setattr(worker_module, "_SETTINGS_EVERY_S", 0.0)
+    worker = Worker(
+        Environment(kafka=stack.kafka), [ModelStep("model", calls), RankingStep("combiner", calls)]
+    )
+    worker._started = True
+    came = iter([True, False])
+
+    def follow() -> bool:
+        if has_come := next(came):
+            worker.settings.settings = worker.settings.settings.skip(7)
+        return has_come
+
+    monkeypatch.setattr(worker.settings, "follow", follow)
+    worker._apply([], [])
+    assert calls == ["apply model", "combiner 7", "apply combiner", "combiner 7"]
+    worker._follow_settings()
+    assert calls[4:] == ["model 7", "combiner 7"]
+
+
+def test_between_steps_the_settings_are_read_only_now_and_then(
+    stack: StackAddress, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[Worker] = []
+    monkeypatch.setattr(worker_module, "decode_work", lambda *_, **__: WorkBatch(1, 0))
+    monkeypatch.setattr(worker_module, "_SETTINGS_EVERY_S", 60.0)
+    worker = Worker(Environment(kafka=stack.kafka), [RankingStep("combiner", []) for _ in range(5)])
+
+    def follow() -> bool:
+        looks.append(worker)
+        return False
+
+    monkeypatch.setattr(worker.settings, "follow", follow)
+    worker._read_settings()
+    worker._apply([], [])
+    assert len(looks) == 1
+
+
+def test_refused_settings_write_no_heartbeat_before_its_time(
+    stack: StackAddress, prefix: str
+) -> None:
+    kafka = KafkaLog.created(stack.kafka, prefix)
+    worker = Worker(kafka.environment, [CountedStep("first")])
+    with looping(worker):
+        until(lambda: worker.settings.log.all_live() and not worker.status.ready_reason())
+        before, refused = len(kafka.read("instances")), 0
+        for _ in range(20):
+            kafka.produce("config", [(b"weights", b'{"value": {"quality": -1}}')] * 5)
+            refused += 5
+            until(partial(refusals, worker, refused), every=0.002)
+        # One every five seconds.
+        assert len(kafka.read("instances")) <= before + 4
+        kafka.produce("config", [(b"weights", b'{"value": {"quality": 1, "engagement": 1}}')])
+        until(lambda: worker.settings.settings.offset == refused)
+        until(lambda: newest_heartbeat(kafka)["config_offset"] == refused)
+        assert len(newest_heartbeat(kafka)["refused"]) == MOST_REFUSALS
+
+
+def refusals(worker: Worker, count: int) -> bool:
+    return worker.settings.refused_count >= count
+
+
+def newest_heartbeat(kafka: KafkaLog) -> Any:
+    return json.loads(kafka.read("instances")[-1].value())
+
+
+def test_settings_end_a_wait_for_posts(monkeypatch: pytest.MonkeyPatch) -> None:
+    worker, looks = Worker.__new__(Worker), iter("posts engagements")
+    worker._often_until, worker._waits_beside = 0.0, False
+
+    def nothing(*_: object) -> list[RecordBatch]:
+        next(looks)  # ends the test if the loop goes on to wait
+        return []
+
+    monkeypatch.setattr(worker, "_take_posts", nothing)
+    monkeypatch.setattr(worker, "_take_engagements", nothing)
+    for has_settings in ([True], [False, False, True]):
+        answers = iter(has_settings)
+        monkeypatch.setattr(worker, "_read_settings", lambda answers=answers: next(answers))
+        assert worker._take_input(math.inf) == ([], [])
+        assert next(answers, None) is None
+
+
+def test_the_loop_waits_for_the_topic_that_brought_records_last(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    worker = Worker.__new__(Worker)
+    worker._often_until, worker._waits_beside = 0.0, False
+    now_s, waits = [100.0], dict[str, float]()
+    monkeypatch.setattr(time, "monotonic", lambda: now_s[0])
+    monkeypatch.setattr(worker, "_read_settings", lambda: False)
+
+    def wait_after(came: str) -> dict[str, float]:
+        """How long the loop waits for each topic, and then has records of these topics."""
+
+        def take(topic: str, wait_s: float) -> Any:
+            waits[topic] = wait_s
+            now_s[0] += wait_s
+            return [topic] if topic in came else []
+
+        monkeypatch.setattr(worker, "_take_posts", lambda wait_s: take("posts", wait_s))
+        monkeypatch.setattr(worker, "_take_engagements", lambda _, s: take("engagements", s))
+        worker._take_input(0.004)
+        return {topic: wait_s for topic, wait_s in waits.items() if wait_s}
+
+    often = worker_module._LOOK_OFTEN_S
+    assert wait_after("engagements") == {"posts": 0.004}
+    assert wait_after("") == {"engagements": often}
+    assert wait_after("posts engagements") == {}  # there were posts, so it waited for nothing
+    assert wait_after("engagements") == {"posts": often}
+    assert wait_after("engagements") == {"engagements": often}
+    now_s[0] += worker_module._OFTEN_FOR_S
+    assert wait_after("") == {"posts": 0.004}

@@ -1,0 +1,46 @@
+"""A number is handed out only if nothing refers to it, then or since."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from feedmill.tables.sweep import Sweep
+
+
+def numbers(*values: int) -> np.ndarray[tuple[int], np.dtype[np.int32]]:
+    return np.array(values, np.int32)
+
+
+def test_what_is_unused_is_handed_out_once_in_slices() -> None:
+    sweep = Sweep()
+    assert not sweep.is_running
+    sweep.begin(numbers(4, 2, -1, 4), 9)
+    slices: list[list[int]] = []
+    while sweep.is_running:
+        slices.append(sweep.next_unused(3))
+    assert slices == [[0, 1, 3], [5, 6, 7], [8]]
+    assert sweep.next_unused(3) == []
+
+
+def test_a_slice_of_none_does_not_move() -> None:
+    sweep = Sweep()
+    sweep.begin(numbers(), 2)
+    assert sweep.next_unused(0) == []
+    assert sweep.next_unused(5) == [0, 1]
+
+
+def test_what_came_into_use_since_is_not_handed_out() -> None:
+    sweep = Sweep()
+    sweep.begin(numbers(), 8)
+    assert sweep.next_unused(2) == [0, 1]
+    sweep.mark(2)
+    for new in (8, 50):  # since the beginning
+        sweep.mark(new)
+    sweep.mark_many(numbers(0, 5, 8, 99))
+    assert sweep.next_unused(9) == [3, 4, 6, 7]
+
+
+def test_minus_one_stands_for_no_number() -> None:
+    sweep = Sweep()
+    sweep.begin(numbers(-1), 2)
+    assert sweep.next_unused(9) == [0, 1]
