@@ -1,5 +1,5 @@
 # feedmill's whole set-up is `make run` or `make test`; both need Python 3.11 or newer and nothing else.
-.PHONY: help run test check format bench trace chaos mutation fuzz evaluate curves wheel lock clean
+.PHONY: help run test check format bench trace chaos mutation fuzz evaluate research wheel lock clean
 .DEFAULT_GOAL := help
 
 VENV := .venv
@@ -88,12 +88,16 @@ fuzz: $(STAMP) ## Fuzz every reader of outside bytes; TARGETS="posts config" and
 		$(BIN)/python -m pip install -q --disable-pip-version-check --no-build-isolation -e '.[fuzz]'
 	$(BIN)/python tests/fuzz/run.py $(TARGETS) --seconds $(SECONDS)
 
-evaluate: $(STAMP) ## Evaluate the filters in minutes: docs/filters.md, docs/models/; LOOK='why' on the test rows too
-	$(BIN)/python -m feedmill.models.cards rankers/artifacts --out docs/models
-	$(BIN)/feedmill evaluate --all --docs docs $(if $(LOOK),--look "$(LOOK)") $(ARGS) > /dev/null
+# The pages of docs/ have the test rows' figures: without a look others are written, elsewhere.
+EVALUATED = $(if $(LOOK),docs --look "$(LOOK)",.feedmill/evaluation)
 
-curves: $(STAMP) ## What more groups and other evidence are worth to the filters, in minutes: docs/learning-curves.md
-	$(BIN)/python -m feedmill.training.evaluation.learning_curves $(ARGS)
+evaluate: $(STAMP) ## The models' cards and, in minutes, their figures; LOOK='why' writes docs/filters.md and docs/rankers.md
+	$(BIN)/python -m feedmill.models.cards rankers/artifacts --out docs/models
+	$(BIN)/python research/evaluate_filters.py --docs $(EVALUATED) $(ARGS)
+	$(BIN)/python research/evaluate_rankers.py --docs $(EVALUATED) $(ARGS)
+
+research: $(STAMP) ## What more groups and other evidence are worth to the filters, in minutes: docs/learning-curves.md
+	$(BIN)/python research/learning_curves.py $(ARGS)
 
 # Without `build/`, from which setuptools would take files that the tree has no more.
 wheel: $(STAMP) ## Build dist/feedmill-….whl

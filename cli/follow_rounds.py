@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 import click
 from kafka.errors import KafkaError
@@ -19,9 +19,11 @@ from feedmill.models.artifact import ModelCard
 from feedmill.models.store_files import Store
 from feedmill.streams.settings.clock import now_ms
 from feedmill.streams.settings.environment import Environment
+from feedmill.training.continual.learner import Round
 
 # What a round did, by name; `reason` says why nothing was released, or "released".
 Figures = dict[str, Any]
+Fitted = TypeVar("Fitted")
 
 # The trial's limit, and some seconds for the instances.
 _ANSWERS_S = 90.0
@@ -58,7 +60,39 @@ def repeat(
         time.sleep(max(0.0, due - time.monotonic()))
 
 
-def release_better(
+def champion_of(environment: Environment, model: str) -> str | None:
+    """Return the sha256 of the version in force, None for the store's own.
+
+    Raises `UsageError` where somebody froze the model.
+    """
+    history = read_history(environment)
+    history.check_not_frozen(model)
+    release = history.current(model)
+    return None if release is None else release.sha256
+
+
+def release_if_better(
+    environment: Environment,
+    found: Round[Fitted],
+    champion: str,
+    left_out: Mapping[str, int],
+    save: Callable[[Fitted, dict[str, float]], ModelCard],
+) -> Figures:
+    """Save and release the challenger of a round if it may be; return what came of the round.
+
+    `champion` is the version that it was tried against; `save` takes its e-values for the card.
+    """
+    verdict = found.verdict
+    e_values = {} if verdict is None else verdict.e_values
+    figures: Figures = {**found.counts, **e_values, "left_out": left_out, "champion": champion}
+    if verdict is None or verdict.fitted is None or found.reason:
+        return {**figures, "reason": found.reason}
+    card = save(verdict.fitted, e_values)
+    reason = _released(environment, card, champion, verdict.better, verdict.bets)
+    return {**figures, "challenger": card.version, "reason": reason}
+
+
+def _released(
     environment: Environment, card: ModelCard, old_version: str, better: float, bets: int
 ) -> str:
     """Release a version unless somebody froze the model meanwhile; return what came of it.

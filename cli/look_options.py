@@ -21,7 +21,7 @@ def look_options(command: Command) -> Command:
         "--looks",
         type=click.Path(path_type=Path, dir_okay=False),
         metavar="FILE",
-        help="The log of looks.  [looks.jsonl, with --docs in that folder]",
+        help="The log of looks.  [looks.jsonl]",
     )(command)
     return click.option(
         "--look", metavar="WHY", help="Measure on the test rows, and log why.  [not]"

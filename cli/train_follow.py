@@ -6,17 +6,23 @@ artifacts in the store, records of `models`, and the file that counts its starts
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 
 import click
 import numpy as np
 
 from feedmill.cli.follow_options import FollowOptions
-from feedmill.cli.follow_rounds import Figures, release_better, repeat, store_of_workers
-from feedmill.cli.model_versions import read_history
+from feedmill.cli.follow_rounds import (
+    Figures,
+    champion_of,
+    release_if_better,
+    repeat,
+    store_of_workers,
+)
 from feedmill.events.errors import UsageError
 from feedmill.filters.spec import FilterSpec
 from feedmill.models.artifact import ModelCard
@@ -24,9 +30,11 @@ from feedmill.models.store_files import Store
 from feedmill.streams.kafka.topic_reader import TopicReader, open_topic
 from feedmill.streams.settings.clock import now_ms
 from feedmill.streams.settings.environment import Environment
-from feedmill.training.continual.challenger import MIN_REFERENCE, OrdinaryPosts
+from feedmill.training.continual.audit import audited_posts
+from feedmill.training.continual.label_contest import MIN_REFERENCE, LabelContest, OrdinaryPosts
 from feedmill.training.continual.label_window import LabelWindow
-from feedmill.training.continual.learner import Learner, Round
+from feedmill.training.continual.learner import Learner
+from feedmill.training.continual.rated_posts import RatedPost, rated_posts
 from feedmill.training.continual.starts import Starts
 from feedmill.training.fitting.filters import FittedFilter
 from feedmill.training.label_join import topic_dataset
@@ -34,7 +42,6 @@ from feedmill.training.trainers.filters import Challenger, TrainingRun, save_cha
 from feedmill.training.training_data import Dataset, TrainingData, recipe_of
 
 _EVERY_MS = 300_000
-_CARD_METRICS = ("bets", "better", "not_worse", "audited", "worse")
 
 
 @dataclass(frozen=True)
@@ -62,7 +69,10 @@ def follow(environment: Environment, run: FollowRun) -> None:
     spec, options = run.spec, run.options
     ordinary = _ordinary_posts(run, now_ms() - options.window_ms)
     starts = Starts(store, f"{spec.name}.starts", options.most_starts)
-    learner = Learner(spec.load(run.base), recipe_of(spec), ordinary, starts)
+    learner = Learner(starts, frozenset[str]())
+    contest = partial(
+        LabelContest, base=spec.load(run.base), recipe=recipe_of(spec), ordinary=ordinary
+    )
     every_ms = options.every_ms or _EVERY_MS
     click.echo(
         f"{spec.name} follows `labels`: a round each {every_ms / 60_000:g} minutes, each with a"
@@ -73,7 +83,7 @@ def follow(environment: Environment, run: FollowRun) -> None:
         repeat(
             spec.name,
             every_ms,
-            lambda: _round(environment, store, run, learner, window.read()),
+            lambda: _round(environment, store, run, learner, contest, window.read()),
             as_json=run.as_json,
         )
 
@@ -104,32 +114,37 @@ def _open_window(environment: Environment, name: str, window_ms: int) -> Iterato
 
 
 def _round(
-    environment: Environment, store: Store, run: FollowRun, learner: Learner, window: LabelWindow
+    environment: Environment,
+    store: Store,
+    run: FollowRun,
+    learner: Learner[frozenset[str]],
+    contest: Callable[..., LabelContest],
+    window: LabelWindow,
 ) -> Figures:
     """Let a challenger bet on what is new, and release it if it may."""
-    name, history = run.spec.name, read_history(environment)
-    history.check_not_frozen(name)
-    release = history.current(name)
-    champion = run.spec.load(store, None if release is None else release.sha256)
+    champion = run.spec.load(store, champion_of(environment, run.spec.name))
     judged = window.judged(now_ms())
-    found = learner.round(champion, judged, now_ms())
-    figures = {**_figures(found), "left_out": window.left_out, "champion": champion.version}
-    verdict = found.verdict
-    if verdict is None or verdict.fitted is None or found.reason:
-        return {**figures, "reason": found.reason}
-    card = _saved(store, run, found, verdict.fitted)
-    reason = release_better(environment, card, champion.version, verdict.better, verdict.bets)
-    return {**figures, "challenger": card.version, "reason": reason}
+    rows, audit = rated_posts(judged), audited_posts(judged)
+    found = learner.round(
+        lambda bet_on: contest(champion=champion, rows=rows, audit=audit, was_bet_on=bet_on),
+        now_ms(),
+    )
+
+    def save(fitted: FittedFilter, e_values: dict[str, float]) -> ModelCard:
+        metrics = {"audited": float(len(audit)), **e_values}
+        return _saved(store, run, rows, Challenger(fitted, metrics))
+
+    return release_if_better(environment, found, champion.version, window.left_out, save)
 
 
-def _saved(store: Store, run: FollowRun, found: Round, fitted: FittedFilter) -> ModelCard:
+def _saved(
+    store: Store, run: FollowRun, rows: Sequence[RatedPost], challenger: Challenger
+) -> ModelCard:
     """Save a challenger with its card, without installing it: a rollback goes to what was there."""
-    rows = [(row.post, row.label) for row in found.rows]
-    data = TrainingData((topic_dataset("labels", rows),), (run.ordinary,))
+    labelled = [(row.post, row.label) for row in rows]
+    data = TrainingData((topic_dataset("labels", labelled),), (run.ordinary,))
     day = datetime.now(UTC).date().isoformat()
     training_run = TrainingRun(day, run.command, keeps_rows=run.keeps_rows)
-    metrics = {name: value for name, value in _figures(found).items() if name in _CARD_METRICS}
-    challenger = Challenger(fitted, metrics)
     return save_challenger(run.spec, run.base, data, challenger, store, training_run)
 
 
@@ -150,22 +165,3 @@ def _ordinary_posts(run: FollowRun, before_ms: int) -> OrdinaryPosts:
             f" thirds of --ordinary, found {len(ordinary.reference):,}; name a larger file"
         )
     return ordinary
-
-
-def _figures(found: Round) -> Figures:
-    """Return what a round did, by name."""
-    figures: Figures = {
-        "labels": len(found.rows),
-        "raters": found.raters,
-        "new": found.fresh,
-        "audited": found.audited,
-    }
-    verdict = found.verdict
-    if verdict is not None:
-        figures |= {
-            "bets": float(verdict.bets),
-            "better": verdict.better,
-            "not_worse": verdict.not_worse,
-            "worse": verdict.worse,
-        }
-    return figures

@@ -8,15 +8,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import click
 
 from feedmill.cli.engagement_topics import read_impressions
 from feedmill.cli.follow_options import FollowOptions
-from feedmill.cli.follow_rounds import Figures, release_better, repeat, store_of_workers
-from feedmill.cli.model_versions import read_history
+from feedmill.cli.follow_rounds import (
+    Figures,
+    champion_of,
+    release_if_better,
+    repeat,
+    store_of_workers,
+)
 from feedmill.events.errors import UsageError
+from feedmill.models.artifact import ModelCard
 from feedmill.models.store_files import Store
 from feedmill.rankers.engagement import ExpectedClicks
 from feedmill.rankers.impressions import Impressions
@@ -24,12 +31,13 @@ from feedmill.rankers.registry import ENGAGEMENT_RANKER
 from feedmill.streams.settings.clock import now_ms
 from feedmill.streams.settings.environment import Environment
 from feedmill.training.continual.impression_bets import without_floods
-from feedmill.training.continual.impression_challenger import ImpressionVerdict
-from feedmill.training.continual.impression_learner import ImpressionLearner, ImpressionRound
+from feedmill.training.continual.impression_contest import ImpressionContest
+from feedmill.training.continual.learner import Learner
 from feedmill.training.continual.starts import Starts
 from feedmill.training.datasets.impression_snapshots import (
     read_impressions as read_snapshot,
 )
+from feedmill.training.fitting.engagement import FittedEngagement
 from feedmill.training.ranker_recipes import ENGAGEMENT
 from feedmill.training.trainers.engagement import OwnRun, save_challenger
 
@@ -63,7 +71,7 @@ def follow_engagement(environment: Environment, run: EngagementFollowRun) -> Non
     store = store_of_workers(environment)
     reference = _older(read_snapshot(run.reference), now_ms() - run.options.window_ms)
     starts = Starts(store, f"{_NAME}.starts", run.options.most_starts)
-    learner = ImpressionLearner(ENGAGEMENT, reference, run.wait_ms, starts)
+    learner = Learner(starts, 0)
     every_ms = run.options.every_ms or _EVERY_MS
     click.echo(
         f"{_NAME} follows `posts` and `engagements`: a round each {every_ms / 60_000:g} minutes,"
@@ -73,7 +81,7 @@ def follow_engagement(environment: Environment, run: EngagementFollowRun) -> Non
     repeat(
         _NAME,
         every_ms,
-        lambda: _round(environment, store, run, learner),
+        lambda: _round(environment, store, run, learner, reference),
         as_json=run.as_json,
     )
 
@@ -90,48 +98,28 @@ def _older(reference: Impressions, before_ms: int) -> Impressions:
 
 
 def _round(
-    environment: Environment, store: Store, run: EngagementFollowRun, learner: ImpressionLearner
+    environment: Environment,
+    store: Store,
+    run: EngagementFollowRun,
+    learner: Learner[int],
+    reference: Impressions,
 ) -> Figures:
     """Let a challenger bet on what is new, and release it if it may."""
-    history = read_history(environment)
-    history.check_not_frozen(_NAME)
-    release = history.current(_NAME)
-    champion = ENGAGEMENT_RANKER.load(store, None if release is None else release.sha256)
+    champion = ENGAGEMENT_RANKER.load(store, champion_of(environment, _NAME))
     if not isinstance(champion, ExpectedClicks):
         raise UsageError(f"no challenger can be fitted beside a {type(champion).__name__}")
     counted = read_impressions(environment, run.wait_ms, now_ms() - run.options.window_ms)
-    found = learner.round(champion, counted.rows, now_ms())
-    figures = _figures(found) | {"left_out": counted.left_out, "champion": champion.version}
-    verdict = found.verdict
-    if verdict is None or verdict.fitted is None or found.reason:
-        return {**figures, "reason": found.reason}
-    card = save_challenger(
-        without_floods(counted.rows),
-        verdict.fitted,
-        _e_values(verdict),
-        OwnRun(store, _today(), run.command, _settings(environment, run), run.keeps_rows),
+    found = learner.round(
+        partial(ImpressionContest, champion, ENGAGEMENT, reference, run.wait_ms, counted.rows),
+        now_ms(),
     )
-    reason = release_better(environment, card, champion.version, verdict.better, verdict.bets)
-    return {**figures, "challenger": card.version, "reason": reason}
 
+    def save(fitted: FittedEngagement, e_values: dict[str, float]) -> ModelCard:
+        settings = _settings(environment, run)
+        own = OwnRun(store, _today(), run.command, settings, run.keeps_rows)
+        return save_challenger(without_floods(counted.rows), fitted, e_values, own)
 
-def _figures(found: ImpressionRound) -> Figures:
-    figures: Figures = {
-        "impressions": found.impressions,
-        "users": found.users,
-        "new": found.fresh,
-    }
-    return figures | _e_values(found.verdict)
-
-
-def _e_values(verdict: ImpressionVerdict | None) -> dict[str, float]:
-    if verdict is None:
-        return {}
-    return {
-        "bets": float(verdict.bets),
-        "better": verdict.better,
-        "not_worse": verdict.not_worse,
-    }
+    return release_if_better(environment, found, champion.version, counted.left_out, save)
 
 
 def _today() -> str:

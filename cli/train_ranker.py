@@ -137,7 +137,7 @@ def _on_data_sets(run: RankerRun, folders: Sequence[str], files: Sequence[str]) 
 def _on_impressions(environment: Environment, run: RankerRun) -> TrainedRanker:
     from feedmill.cli.engagement_topics import read_impressions, waited_less  # noqa: PLC0415 scikit-learn
     from feedmill.training.datasets.impression_arms import check_enough  # noqa: PLC0415 as above
-    from feedmill.training.trainers.engagement import train_on_impressions  # noqa: PLC0415 as above
+    from feedmill.training.trainers.engagement import OwnRun, train_on_impressions  # noqa: PLC0415 as above
 
     wait_ms = run.topics.wait_ms or DAY_MS
     counted = read_impressions(environment, wait_ms, run.since_ms, run.tell)
@@ -155,16 +155,18 @@ def _on_impressions(environment: Environment, run: RankerRun) -> TrainedRanker:
         "features_differing": len(counted.differing),
     }
     rows = counted.rows
-    card = train_on_impressions(rows, run.store, run.day, _command(run), settings, run.keeps_rows)
+    own = OwnRun(run.store, run.day, _command(run), settings, run.keeps_rows)
+    card = train_on_impressions(rows, own)
     return TrainedRanker(card, partial(clicks_figures, card, rows))
 
 
 def _on_snapshot(run: RankerRun, snapshot: Path) -> TrainedRanker:
     from feedmill.training.datasets.impression_snapshots import read_impressions  # noqa: PLC0415 scikit-learn
-    from feedmill.training.trainers.engagement import train_on_impressions  # noqa: PLC0415 as above
+    from feedmill.training.trainers.engagement import OwnRun, train_on_impressions  # noqa: PLC0415 as above
 
     rows = read_impressions(snapshot)
-    card = train_on_impressions(rows, run.store, run.day, _command(run), {}, run.keeps_rows)
+    own = OwnRun(run.store, run.day, _command(run), {}, run.keeps_rows)
+    card = train_on_impressions(rows, own)
     return TrainedRanker(card, partial(clicks_figures, card, rows))
 
 

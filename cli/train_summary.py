@@ -14,7 +14,11 @@ from feedmill.rankers.impressions import Impressions
 from feedmill.rankers.registry import TEXT_RANKERS
 from feedmill.streams.settings.environment import Environment
 from feedmill.training.datasets.labelled_posts import LabelledPosts
-from feedmill.training.evaluation.side_by_side import measured_beside, title_of
+from feedmill.training.evaluation.side_by_side import (
+    measured_beside,
+    ratings_beside,
+    title_of,
+)
 from feedmill.training.training_data import TrainingData
 
 
@@ -52,8 +56,6 @@ def filter_figures(card: ModelCard, data: TrainingData) -> str:
 
 def ratings_figures(card: ModelCard, labelled: LabelledPosts) -> str:
     """Return how near a quality ranker is to the labels of a product, beside the shipped one."""
-    from feedmill.training.evaluation.rankers_beside import ratings_beside  # noqa: PLC0415 scikit-learn
-
     shipped = TEXT_RANKERS[card.name].load()
     beside = ratings_beside(shipped, labelled.without_test())
     return _beside(
@@ -67,7 +69,7 @@ def ratings_figures(card: ModelCard, labelled: LabelledPosts) -> str:
 
 def clicks_figures(card: ModelCard, rows: Impressions) -> str:
     """Return how well engagement expects the clicks on later posts, beside the shipped one."""
-    from feedmill.training.evaluation.rankers_beside import clicks_beside, shipped_engagement  # noqa: PLC0415 scikit-learn
+    from feedmill.training.evaluation.impressions import clicks_beside, shipped_engagement  # noqa: PLC0415 scikit-learn
 
     shipped = shipped_engagement()
     found = clicks_beside(shipped, rows)
@@ -90,7 +92,7 @@ def learned_by_both(card: ModelCard) -> str:
     """Return what a ranker of public data sets says of itself."""
     return (
         f"{_of_card(card)}\n\nnot measured beside the shipped one, which learned data sets of"
-        f" these names: `feedmill evaluate {card.name}` measures what such a model gives"
+        " these names"
     )
 
 

@@ -37,11 +37,14 @@ from feedmill.streams.settings.environment import CLIENT_SETTINGS, Environment, 
 ROOT = Path(__file__).parents[1]
 CODE = (
     *("events", "features", "models", "filters", "rankers", "training", "streams", "simulation"),
-    *("deploy", "cli", "benchmarks", "examples"),
+    *("deploy", "cli", "benchmarks", "research", "examples"),
 )
 PAGES = sorted(
     [
-        *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")),
+        *(
+            ROOT / name
+            for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "research/README.md")
+        ),
         *(ROOT / "docs").rglob("*.md"),
     ]
 )

@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 
 ROOT = Path(__file__).parents[1]
 MAX_MODULE_LINES = 400
+MAX_RESEARCH_LINES = 3_000
 MAX_FUNCTION_LINES = 60
 
 # Tests of no single module, each with what it is about instead.
@@ -26,6 +27,7 @@ OF_NO_MODULE = {
     "tests/test_map.py": "docs/map.md against the code",
     "tests/test_status.py": "the README's status against the code",
     "tests/test_wheel.py": "the wheel against the tree",
+    "tests/research/test_scripts.py": "the scripts of research/",
     "tests/cli/test_mistakes.py": "what users do wrong with all commands",
     "tests/filters/test_shipped.py": "the shipped artifacts of all filters",
     "tests/filters/test_disguised.py": "the shipped spam filter on texts in disguise",
@@ -123,6 +125,12 @@ def test_no_module_is_too_long() -> None:
     lengths = {str(name): source(name).count("\n") for name in tracked()}
     assert lengths
     assert {name: n for name, n in lengths.items() if n > MAX_MODULE_LINES} == {}
+
+
+def test_research_stays_small() -> None:
+    files = [*tracked("research/*.py"), *tracked("tests/research/*.py")]
+    assert files
+    assert sum(source(name).count("\n") for name in files) <= MAX_RESEARCH_LINES
 
 
 def test_no_function_is_too_long() -> None:

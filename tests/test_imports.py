@@ -28,8 +28,9 @@ MAY_IMPORT = {
     # What users write: against the contract alone, or with the helper for their own signals.
     "examples": {"events", "streams"},
     "benchmarks": _SERVING | {"streams", "simulation", "deploy"},
+    "research": _SERVING | {"training"},
 }
-OUTSIDE = ("streams/", "simulation/", "deploy/", "cli/", "examples/", "benchmarks/")
+OUTSIDE = ("streams/", "simulation/", "deploy/", "cli/", "examples/", "benchmarks/", "research/")
 # Time and the environment come in through `streams` and `deploy`; below them they are arguments.
 OF_THE_OUTSIDE = {
     *(f"time.{name}{ns}" for name in ("time", "monotonic", "perf_counter") for ns in ("", "_ns")),

@@ -46,11 +46,6 @@ def fit_examination(impressions: Values, clicks: Values) -> Values:
     return examination
 
 
-def rates_of(impressions: Values, clicks: Values, examination: Values) -> Values:
-    """Return clicks per examined impression of each post, 0 without any: (posts,)."""
-    return _ratio(clicks.sum(axis=1), impressions @ examination)
-
-
 def counts_by_position(
     engagements: Iterable[Engagement], positions: int
 ) -> tuple[list[str], Values, Values]:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from feedmill.filters.model import Evidence
 from feedmill.training.datasets.known import (
     COVID,
     FAKENEWSNET,
-    LIAR,
     OVER18,
     SMS,
     YOUTUBE,
@@ -61,9 +60,6 @@ class Recipe:
     by_group
         Whether groups count and not rows: a group weighs as the root of its size, and an n-gram
         counts the more, the more groups agree on what it tells (`fitting.group_contrast`).
-    research
-        How to evaluate the idea on data sets whose licence allows research alone; its models are
-        thrown away.
     """
 
     summary: str
@@ -79,7 +75,6 @@ class Recipe:
     fine_rows_choose: bool = False
     plain_copies: bool = False
     by_group: bool = False
-    research: Recipe | None = None
 
     @property
     def files(self) -> list[str]:
@@ -136,15 +131,6 @@ _MISINFORMATION = Recipe(
     plain_copies=True,
 )
 
-# Short statements of politicians: words alone tell a little.
-_STATEMENTS = replace(
-    _MISINFORMATION,
-    datasets=(WeightedDataset(LIAR, 1.0),),
-    evidence=Evidence(("text",)),
-    inverse_penalty=0.03,
-    plain_copies=False,
-)
-
 # For a filter of your own that has no recipe yet.
 _LINEAR = Recipe(
     summary="Posts that read like the violating ones it was trained on, by words.",
@@ -156,6 +142,6 @@ _LINEAR = Recipe(
 RECIPES: dict[str, Recipe] = {
     "spam": _SPAM,
     "nsfw": _NSFW,
-    "misinformation": replace(_MISINFORMATION, research=_STATEMENTS),
+    "misinformation": _MISINFORMATION,
     "linear": _LINEAR,
 }

@@ -172,12 +172,9 @@ def recipe_of(spec: FilterSpec) -> Recipe:
 def recipe_for(spec: FilterSpec, labelled: Sequence[Dataset]) -> Recipe:
     """Return a filter's recipe with these data sets in place of its own.
 
-    A data set of the recipe keeps its weight, another has its table's.  On the data sets of the
-    recipe's research alone it is the research's recipe.  Raises `UsageError`.
+    A data set of the recipe keeps its weight, another has its table's.  Raises `UsageError`.
     """
     recipe = recipe_of(spec)
-    if recipe.research and [dataset.known.file for dataset in labelled] == recipe.research.files:
-        return recipe.research
     weights = {use.file: use.weight for use in recipe.datasets}
     datasets = tuple(
         WeightedDataset(d.known, weights.get(d.known.file, d.known.table.weight)) for d in labelled

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import pytest
 
 from builders.training_data import dataset, training_data
 from feedmill.events.post import Post
@@ -16,6 +17,7 @@ from feedmill.training.datasets.labelled_posts import (
     labelled_posts,
     text_fingerprint,
 )
+from feedmill.training.evaluation import cross_validation
 from feedmill.training.training_data import TrainingData
 
 
@@ -103,3 +105,18 @@ class FittedParrot:
 
     def model(self, name: str, version: str, believed_self_labels: frozenset[str]) -> Parrot:
         return self.parrot
+
+
+@pytest.fixture
+def parrots(monkeypatch: pytest.MonkeyPatch) -> list[Parrot]:
+    """The models that an evaluation trains, in order."""
+    trained: list[Parrot] = []
+
+    def fit(
+        recipe: object, labelled: Sequence[LabelledPosts], ordinary: Sequence[LabelledPosts]
+    ) -> FittedParrot:
+        trained.append(Parrot([*labelled, *ordinary]))
+        return FittedParrot(trained[-1])
+
+    monkeypatch.setattr(cross_validation, "fit", fit)
+    return trained

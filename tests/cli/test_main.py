@@ -135,8 +135,8 @@ WRONG_LINES = {
         "spam --follow --ordinary x --wait 1h",
     ),
     "evaluate": (
-        *("", "ham", "spam --folds 1", "spam --alone", "spam --docs .", "spam --all"),
-        *("--all --data nowhere", "spam --data nowhere.csv", "spam --jobs 0", "spam --rows 1"),
+        *("", "ham", "quality", "spam --folds 1", "spam --alone", "engagement --folds 2"),
+        *("spam --data nowhere.csv", "spam --jobs 0", "spam --rows 1"),
     ),
     "examination": (
         *("nowhere.jsonl", "broken.jsonl", "--positions 1", "--positions many"),

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import re
+import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,11 +19,16 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 from kafka.errors import KafkaConnectionError
+from msgspec.structs import replace
 
+from builders.label_simulation import judged, ordinary_text
 from feedmill.cli import train_follow
 from feedmill.cli.main import main
 from feedmill.events.errors import UsageError
-from feedmill.training.evaluation.label_simulation import ordinary_text
+from feedmill.filters.spec import STORE
+from feedmill.training.continual import learner
+from feedmill.training.continual.challenger import Verdict
+from feedmill.training.continual.label_contest import LabelContest
 
 
 def ordinary_file(folder: Path, count: int, at: str) -> Path:
@@ -85,6 +91,41 @@ def test_a_round_that_fails_is_reported_and_the_next_one_comes(
     assert failures == []
     rounds = [json.loads(line) for line in result.stdout.splitlines() if line.startswith("{")]
     assert [one["reason"] for one in rounds] == ["KafkaConnectionError: away", "`spam` is frozen"]
+
+
+@pytest.mark.usefixtures("store")
+def test_the_audit_judges_a_challenger_and_does_not_train_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [
+        (post, [replace(one, sampling_probability=0.1) for one in labels] if n < 30 else labels)
+        for n, (post, labels) in enumerate(judged("wave", 1))
+    ]
+    windows = [SimpleNamespace(judged=lambda _: rows, left_out={})]
+    tried: list[LabelContest] = []
+
+    @contextlib.contextmanager
+    def open_window(*_: Any) -> Iterator[Any]:
+        yield SimpleNamespace(read=windows.pop)
+
+    def challenge(contest: LabelContest) -> Verdict[Any]:
+        tried.append(contest)
+        return Verdict("not better", 1, 1.0)
+
+    def interrupted(_: float) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(train_follow, "_open_window", open_window)
+    monkeypatch.setattr(train_follow, "champion_of", lambda *_: None)
+    monkeypatch.setattr(learner, "challenge", challenge)
+    monkeypatch.setattr(time, "sleep", interrupted)
+    shutil.copytree(STORE, tmp_path / "made")
+    (line,) = follow(ordinary_file(tmp_path, 5200, "2020-01-01")).stdout.splitlines()
+    assert json.loads(line)["reason"] == "not better"
+    assert (json.loads(line)["audited"], json.loads(line)["new"]) == (30, 170)
+    (contest,) = tried
+    assert {row.post.post_id for row in contest.audit} == {f"p{n}" for n in range(30)}
+    assert {row.post.post_id for row in contest.rows} == {f"p{n}" for n in range(30, 200)}
 
 
 @pytest.mark.usefixtures("store")

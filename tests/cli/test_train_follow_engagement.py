@@ -12,6 +12,7 @@ import pytest
 from click.testing import CliRunner, Result
 from kafka.errors import KafkaConnectionError
 
+from builders.impression_simulation import Size, simulated_impressions
 from builders.model_store import shipped_store
 from feedmill.cli import follow_rounds, train_follow_engagement
 from feedmill.cli.engagement_topics import CountedTopics
@@ -20,10 +21,10 @@ from feedmill.events.errors import UsageError
 from feedmill.events.release import ModelRelease
 from feedmill.models.artifact import ModelCard, read_card
 from feedmill.models.store import find_card
-from feedmill.training.continual import impression_learner
-from feedmill.training.continual.impression_challenger import ImpressionVerdict
+from feedmill.training.continual import learner
+from feedmill.training.continual.challenger import Verdict
 from feedmill.training.datasets.impression_snapshots import save_impressions
-from feedmill.training.evaluation.impression_simulation import Size, simulated_impressions
+from feedmill.training.fitting.engagement import FittedEngagement
 from feedmill.training.fitting.impressions import fit_impressions
 from feedmill.training.ranker_recipes import ENGAGEMENT
 
@@ -46,8 +47,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = shipped_store(tmp_path / "store")
     monkeypatch.setenv("FEEDMILL_MODELS", str(folder))
     monkeypatch.setenv("FEEDMILL_KAFKA", "127.0.0.1:1")
-    for module in (train_follow_engagement, follow_rounds):
-        monkeypatch.setattr(module, "read_history", lambda _: History())
+    monkeypatch.setattr(follow_rounds, "read_history", lambda _: History())
     monkeypatch.setattr(time, "sleep", lambda _: None)
     return folder
 
@@ -112,8 +112,9 @@ def test_a_better_challenger_is_saved_and_released_and_not_installed(
             raise KeyboardInterrupt
         return counted.pop()
 
-    def challenge(*_: Any) -> ImpressionVerdict:
-        return ImpressionVerdict("", 9, 200.0, 300.0, fit_impressions(ENGAGEMENT, OLD))
+    def challenge(*_: Any) -> Verdict[FittedEngagement]:
+        fitted = fit_impressions(ENGAGEMENT, OLD)
+        return Verdict("", 9, 200.0, 300.0, fitted=fitted)
 
     released: list[tuple[str, str]] = []
 
@@ -122,7 +123,7 @@ def test_a_better_challenger_is_saved_and_released_and_not_installed(
         return ModelRelease(card.sha256, (), by, note)
 
     monkeypatch.setattr(train_follow_engagement, "read_impressions", read)
-    monkeypatch.setattr(impression_learner, "challenge_impressions", challenge)
+    monkeypatch.setattr(learner, "challenge", challenge)
     monkeypatch.setattr(follow_rounds, "tried_release", tried)
     monkeypatch.setattr(follow_rounds, "send_release", lambda *_: (0, []))
     (found,) = rounds_of(follow(reference_of(store)))
@@ -148,6 +149,6 @@ def test_while_the_model_is_frozen_nothing_is_read(
         raise answers.pop(0)
 
     frozen = SimpleNamespace(check_not_frozen=check)
-    monkeypatch.setattr(train_follow_engagement, "read_history", lambda _: frozen)
+    monkeypatch.setattr(follow_rounds, "read_history", lambda _: frozen)
     found = rounds_of(follow(reference_of(store)))
     assert [one["reason"] for one in found] == ["`engagement` is frozen"]

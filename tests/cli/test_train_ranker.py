@@ -133,8 +133,8 @@ def test_what_does_not_go_together_is_refused_in_one_line(words: str, reason: st
 @pytest.mark.parametrize(
     ("words", "reason"),
     [
-        ("quality --from-topics", "--from-topics evaluates engagement alone"),
-        ("engagement --from-topics --data .", "--from-topics evaluates engagement alone"),
+        ("engagement", "engagement is evaluated by --from-topics"),
+        ("engagement --from-topics --data .", "engagement is evaluated by --from-topics"),
         ("spam --from-topics", "--from-topics is for rankers"),
     ],
 )

@@ -33,7 +33,7 @@ def test_the_page_says_what_the_card_says(name: str) -> None:
 
 def test_the_page_of_the_filters_is_of_these_artifacts() -> None:
     page = (DOCS / "filters.md").read_text(encoding="utf-8")
-    # feedmill evaluate --all --docs docs
+    # make evaluate
     cards = [read_card(FILTER_STORE, name) for name in FILTERS]
     for card in own_cards(cards):
         assert "\n".join(card_lines(card, "###")) in page

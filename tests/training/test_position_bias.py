@@ -7,10 +7,14 @@ import pytest
 
 from feedmill.events.engagement import Engagement, EngagementKind
 from feedmill.training.arrays import Values
-from feedmill.training.position_bias import counts_by_position, fit_examination, rates_of
+from feedmill.training.position_bias import counts_by_position, fit_examination
 
 POSITIONS = 8
 PLANTED = (1.0 + np.arange(POSITIONS)) ** -0.8
+
+
+def rates_of(impressions: Values, clicks: Values, examination: Values) -> Values:
+    return np.asarray(clicks.sum(axis=1) / (impressions @ examination), dtype=np.float64)
 
 
 def shown(rates: Values, random: np.random.Generator, luck: float) -> tuple[Values, Values]:

@@ -2,89 +2,62 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Generic, NamedTuple, TypeVar
 
-from feedmill.events.label import Label
-from feedmill.events.post import Post
-from feedmill.filters.model import FilterModel
-from feedmill.training.continual.audit import audited_posts
-from feedmill.training.continual.challenger import Champion, OrdinaryPosts, Verdict, challenge
-from feedmill.training.continual.rated_posts import RatedPost, rated_posts
+from feedmill.training.continual.challenger import Contest, Verdict, challenge
 from feedmill.training.continual.starts import Starts
-from feedmill.training.recipes import Recipe
 
-# So many labels that no challenger has bet on: a start with fewer would mostly be in vain.
-MIN_FRESH = 100
+Fitted = TypeVar("Fitted")
+BetOn = TypeVar("BetOn")
 
 
-class Round(NamedTuple):
+class Round(NamedTuple, Generic[Fitted]):
     """What a round did.
 
     Attributes
     ----------
-    rows
-        The labelled posts of the window.
-    audited
-        How many posts of the audit there are beside them.
-    fresh
-        How many of them no challenger had bet on before.
+    counts
+        Those of its contest.
     reason
         Why there is nothing to release; "" if there is.
     verdict
         None if no challenger started.
     """
 
-    rows: Sequence[RatedPost]
-    audited: int
-    fresh: int
+    counts: Mapping[str, int]
     reason: str
-    verdict: Verdict | None = None
-
-    @property
-    def raters(self) -> int:
-        """How many raters the rows have."""
-        return len({rater for row in self.rows for rater in row.raters})
+    verdict: Verdict[Fitted] | None = None
 
 
-class Learner:
-    """Starts a challenger whenever there are enough new labels.
+class Learner(Generic[BetOn]):
+    """Starts a challenger whenever there are enough new rows.
 
     Parameters
     ----------
-    base
-        From which every challenger starts.
-    recipe
-        That of the filter.
-    ordinary
-        What chooses thresholds, and the reference.
     starts
         How many may start.
+    bet_on
+        What a contest has of which nothing was bet on yet.
     """
 
-    def __init__(
-        self, base: FilterModel, recipe: Recipe, ordinary: OrdinaryPosts, starts: Starts
-    ) -> None:
-        self._base = base
-        self._recipe = recipe
-        self._ordinary = ordinary
+    def __init__(self, starts: Starts, bet_on: BetOn) -> None:
         self._starts = starts
-        self._bet_on: set[str] = set()
+        self._bet_on = bet_on
 
     def round(
-        self, champion: FilterModel, judged: Sequence[tuple[Post, Sequence[Label]]], now_ms: int
-    ) -> Round:
-        """Let a challenger bet against the champion on what is new; takes seconds."""
-        rows, audit = rated_posts(judged), audited_posts(judged)
-        self._bet_on &= {row.post.post_id for row in rows}
-        known = [row for row in rows if row.post.post_id in self._bet_on]
-        fresh = [row for row in rows if row.post.post_id not in self._bet_on]
-        if len(fresh) < MIN_FRESH:
-            return Round(rows, len(audit), len(fresh), f"fewer than {MIN_FRESH} of them are new")
+        self, contest_after: Callable[[BetOn], Contest[Fitted, BetOn]], now_ms: int
+    ) -> Round[Fitted]:
+        """Let a challenger bet against the champion on what is new; takes seconds to minutes.
+
+        `contest_after` makes the contest of the rows of now, of which some were bet on.
+        """
+        contest = contest_after(self._bet_on)
+        counts, least = contest.counts, contest.least_new
+        if counts["new"] < least:
+            return Round(counts, f"fewer than {least:,} of them are new")
         if reason := self._starts.begin(now_ms):
-            return Round(rows, len(audit), len(fresh), reason)
-        self._bet_on = {row.post.post_id for row in rows}
-        verdict = challenge(
-            Champion(champion, self._base), self._recipe, known, fresh, self._ordinary, audit
-        )
-        return Round(rows, len(audit), len(fresh), verdict.reason, verdict)
+            return Round(counts, reason)
+        self._bet_on = contest.bet_on
+        verdict = challenge(contest)
+        return Round(counts, verdict.reason, verdict)

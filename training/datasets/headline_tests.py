@@ -12,7 +12,6 @@ import numpy as np
 import numpy.typing as npt
 
 from feedmill.events.post import Post
-from feedmill.features.counters import KIND_INDEX, Counters
 from feedmill.features.media import MediaKinds
 from feedmill.training.arrays import Mask, Values
 from feedmill.training.datasets.labelled_posts import LabelledPosts, read_csv_rows
@@ -131,17 +130,6 @@ def labelled_arms(arms: Arms) -> LabelledPosts:
     return LabelledPosts(
         FAMILY, posts_of_arms(arms), arms.clicks.astype(np.float64), groups, splits
     )
-
-
-def counters_after(seen: SeenArms) -> list[Counters]:
-    """Return the counters of arms with what was seen of them, all of it at one moment."""
-    counters = []
-    for clicks, shown in zip(seen.clicks.tolist(), seen.impressions.tolist(), strict=True):
-        one = Counters()
-        for kind, count in (("impression", shown), ("click", clicks)):
-            one.counts[KIND_INDEX[kind]], one.sums[KIND_INDEX[kind]] = int(count), count
-        counters.append(one)
-    return counters
 
 
 def significant_pairs(arms: Arms) -> npt.NDArray[np.int64]:

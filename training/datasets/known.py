@@ -70,11 +70,6 @@ FAKENEWSNET = KnownDataset(
     ),
     "none stated",
 )
-# Models may be evaluated on it, never released: its licence allows research alone.
-LIAR = KnownDataset(
-    _table("misinfo_liar.csv.gz", "liar", label="label", group="speaker", author="speaker"),
-    "research only",
-)
 
 # Posts that nobody labelled; where there is a label, it is Reddit's flag over_18.
 ORDINARY: tuple[KnownDataset, ...] = (
@@ -135,6 +130,5 @@ SEMEVAL = KnownDataset(
 )
 # Every data set by its file's name.
 KNOWN = {
-    known.file: known
-    for known in (YOUTUBE, SMS, OVER18, COVID, FAKENEWSNET, LIAR, SEMEVAL, *ORDINARY)
+    known.file: known for known in (YOUTUBE, SMS, OVER18, COVID, FAKENEWSNET, SEMEVAL, *ORDINARY)
 }

@@ -19,8 +19,12 @@ from feedmill.events.errors import UsageError
 from feedmill.filters.model import FilterModel
 from feedmill.filters.spec import FilterSpec
 from feedmill.training.datasets.labelled_posts import LabelledPosts, drop_leaked
-from feedmill.training.evaluation.bars import Mode
-from feedmill.training.evaluation.filter_metrics import DatasetReport, ScoredRows, dataset_report
+from feedmill.training.evaluation.filter_metrics import (
+    DatasetReport,
+    Mode,
+    ScoredRows,
+    dataset_report,
+)
 from feedmill.training.fitting.filters import fit
 from feedmill.training.fitting.ngram_models import SEED
 from feedmill.training.progress import Tell, silent

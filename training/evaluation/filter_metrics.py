@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import msgspec
 import numpy as np
@@ -12,7 +13,6 @@ import numpy as np
 from feedmill.events.gates import DEMOTE_AT, HIDE_AT
 from feedmill.training.arrays import Mask, Values
 from feedmill.training.datasets.labelled_posts import LabelledPosts, concatenate
-from feedmill.training.evaluation.bars import Mode
 from feedmill.training.evaluation.intervals import Bootstrap, Figure
 from feedmill.training.evaluation.metrics import (
     Points,
@@ -24,6 +24,7 @@ from feedmill.training.evaluation.metrics import (
 )
 from feedmill.training.evaluation.slices import Slice, slices_of
 
+Mode = Literal["stored", "folds", "alone", "left out", "left out, with lexicon"]
 _WORST = 10
 # A group with more of the violating rows than this is shown apart.
 _LARGE_GROUP = 0.05

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -25,15 +25,11 @@ _SEEN = ((0.0, "cold: none seen"), (1e-9, "to 100 seen"), (100.0, "warm: 100 see
 _HOURS_OF_A_PART = 6
 
 
-class ImpressionSlice(msgspec.Struct, frozen=True):
-    """How engagement does on one slice of the later impressions.
+class PredictionFigures(msgspec.Struct, frozen=True, kw_only=True):
+    """How predictions of impressions do.
 
     Attributes
     ----------
-    by, value
-        As ``hour`` and ``0 to 6 h UTC``.
-    impressions, click_rate
-        How many there are, and how many of them were clicked.
     auc
         How often a clicked impression has a higher value than another.
     loss
@@ -42,13 +38,18 @@ class ImpressionSlice(msgspec.Struct, frozen=True):
         Over ten bins of equal weight, as a part of the click rate.
     """
 
+    auc: float
+    loss: Figure
+    calibration_error: float
+
+
+class ImpressionSlice(PredictionFigures, frozen=True, kw_only=True):
+    """How engagement does on one slice, as ``hour`` and ``0 to 6 h UTC``, and how many clicked."""
+
     by: str
     value: str
     impressions: int
     click_rate: float
-    auc: float
-    loss: Figure
-    calibration_error: float
 
 
 def impression_slices(rows: Impressions, values: Values, smoothed: Values) -> list[ImpressionSlice]:
@@ -102,30 +103,25 @@ def _slice(
 ) -> ImpressionSlice:
     some = rows.where(inside)
     values, smoothed = (column[inside] for column in predicted)
-    clicked = float(some.reacted("click").mean())
     return ImpressionSlice(
-        by, value, len(some), clicked, *prediction_figures(some, values, smoothed)
+        by=by,
+        value=value,
+        impressions=len(some),
+        click_rate=float(some.reacted("click").mean()),
+        **prediction_figures(some, values, smoothed),
     )
 
 
-class PredictionFigures(NamedTuple):
-    """As `ImpressionSlice` has them."""
-
-    auc: float
-    loss: Figure
-    calibration_error: float
-
-
-def prediction_figures(rows: Impressions, values: Values, smoothed: Values) -> PredictionFigures:
-    """Return how (rows,) predictions do, and how beside those of the smoothed rate."""
+def prediction_figures(rows: Impressions, values: Values, smoothed: Values) -> dict[str, Any]:
+    """Return the `PredictionFigures` of (rows,) predictions, by name."""
     seen = seen_before(rows)
     less = (log_losses(values, seen.rate) - log_losses(smoothed, seen.rate)) * seen.rest
     rate = float((seen.rate * seen.rest).sum() / seen.rest.sum())
-    return PredictionFigures(
-        roc_auc(values, rows.reacted("click")),
-        mean_loss(rows.versions, less, seen.rest),
-        rate_calibration_error(values, seen.rate, seen.rest) / rate,
-    )
+    return {
+        "auc": roc_auc(values, rows.reacted("click")),
+        "loss": mean_loss(rows.versions, less, seen.rest),
+        "calibration_error": rate_calibration_error(values, seen.rate, seen.rest) / rate,
+    }
 
 
 def mean_loss(posts: npt.NDArray[np.int64], losses: Values, weights: Values) -> Figure:

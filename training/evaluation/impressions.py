@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import cast
 
 import msgspec
 import numpy as np
@@ -17,6 +18,7 @@ from feedmill.features.authorship import hours_of_day
 from feedmill.features.media import media_kinds
 from feedmill.rankers.engagement import ExpectedClicks, posterior, prior_of
 from feedmill.rankers.impressions import Impressions
+from feedmill.rankers.registry import ENGAGEMENT_RANKER
 from feedmill.training.arrays import Values
 from feedmill.training.datasets.impression_arms import (
     ShownPosts,
@@ -26,10 +28,11 @@ from feedmill.training.datasets.impression_arms import (
 )
 from feedmill.training.evaluation.impression_slices import (
     ImpressionSlice,
+    PredictionFigures,
     impression_slices,
     prediction_figures,
 )
-from feedmill.training.evaluation.intervals import Figure
+from feedmill.training.evaluation.markdown import page_text, table
 from feedmill.training.fitting.engagement import (
     FittedEngagement,
     SeenBefore,
@@ -37,32 +40,17 @@ from feedmill.training.fitting.engagement import (
 )
 from feedmill.training.fitting.impressions import fit_impressions
 from feedmill.training.fitting.linear_text import text_rows
-from feedmill.training.ranker_recipes import EngagementRecipe
+from feedmill.training.ranker_recipes import ENGAGEMENT, EngagementRecipe
 
 # So much of all impressions is of posts that the model may learn from.
 TRAIN_SHARE = 0.8
 _LEAST_CLICKS = 20
 
 
-class OrderFigures(msgspec.Struct, frozen=True):
-    """How one order does on the later impressions.
-
-    Attributes
-    ----------
-    name
-        What it goes by.
-    auc
-        How often a clicked impression has a higher value than another.
-    loss
-        Its log loss less that of the smoothed rate, in 1e-4 nats an impression; paired, by posts.
-    calibration_error
-        Over ten bins of equal weight, as a part of the click rate.
-    """
+class OrderFigures(PredictionFigures, frozen=True, kw_only=True):
+    """How one order, of this name, does on the later impressions."""
 
     name: str
-    auc: float
-    loss: Figure
-    calibration_error: float
 
 
 class LaterPosts(msgspec.Struct, frozen=True):
@@ -106,38 +94,50 @@ def evaluate_later_posts(
     rate = float((seen.rate * seen.rest).sum() / seen.rest.sum())
     smoothed = values["smoothed rate"]
     orders = [
-        OrderFigures(name, *prediction_figures(split.after, predicted, smoothed))
+        OrderFigures(name=name, **prediction_figures(split.after, predicted, smoothed))
         for name, predicted in values.items()
     ]
     slices = impression_slices(split.after, values["engagement"], smoothed)
     return LaterPosts(len(split.before), len(split.after), len(shown.posts), rate, orders, slices)
 
 
+def shipped_engagement() -> ExpectedClicks:
+    """Load the shipped engagement model; raises `BadArtifact`."""
+    return cast(ExpectedClicks, ENGAGEMENT_RANKER.load())
+
+
+def clicks_beside(shipped: ExpectedClicks, rows: Impressions) -> LaterPosts | str:
+    """Return how both do on later posts; where these are too few, why they are not measured."""
+    try:
+        return evaluate_later_posts(ENGAGEMENT, rows, shipped)
+    except UsageError as error:
+        return str(error)
+
+
 def markdown(found: LaterPosts) -> str:
     """Return the evaluation as a page."""
+    orders = [
+        [one.name, f"{one.auc:.3f}", str(one.loss), f"{one.calibration_error:.3f}"]
+        for one in found.orders
+    ]
+    slices = [
+        [
+            *(one.by, one.value, f"{one.impressions:,}", f"{one.click_rate:.4f}"),
+            *(f"{one.auc:.3f}", str(one.loss), f"{one.calibration_error:.3f}"),
+        ]
+        for one in found.slices
+    ]
+    of_slices = ["engagement, by", "slice", "impressions", "clicked", "AUC", "log loss"]
     lines = [
         f"Trained on {found.trained_on:,} impressions; {found.impressions:,} impressions of"
         f" {found.posts:,} posts that were created later test it. {found.click_rate:.4f} of these"
         " were clicked. The log loss is that less the smoothed rate's, in 1e-4 nats an impression.",
         "",
-        "| order | AUC | log loss | calibration error over the rate |",
-        "|---|--:|--:|--:|",
-    ]
-    lines += [
-        f"| {one.name} | {one.auc:.3f} | {one.loss} | {one.calibration_error:.3f} |"
-        for one in found.orders
-    ]
-    lines += [
+        *table(["order", "AUC", "log loss", "calibration error over the rate"], orders),
         "",
-        "| engagement, by | slice | impressions | clicked | AUC | log loss | calibration error |",
-        "|---|---|--:|--:|--:|--:|--:|",
+        *table([*of_slices, "calibration error"], slices, left=2),
     ]
-    lines += [
-        f"| {one.by} | {one.value} | {one.impressions:,} | {one.click_rate:.4f} | {one.auc:.3f} |"
-        f" {one.loss} | {one.calibration_error:.3f} |"
-        for one in found.slices
-    ]
-    return "\n".join(lines) + "\n"
+    return page_text(lines)
 
 
 def split_by_time(rows: Impressions) -> Split:

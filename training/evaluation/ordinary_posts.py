@@ -20,11 +20,15 @@ from feedmill.models.text_model import TextModel
 from feedmill.training.arrays import Mask, Values
 from feedmill.training.datasets.labelled_posts import LabelledPosts, concatenate
 from feedmill.training.datasets.long_posts import long_posts_of_each_group
-from feedmill.training.evaluation.bars import MAX_HIDDEN_OF_GROUP, MIN_GROUP_ROWS
 from feedmill.training.evaluation.intervals import Bootstrap, Figure, wilson
 from feedmill.training.evaluation.slices import LENGTHS, length_band
 
 ALL = "all"
+# A source of a length with fewer rows proves little.
+MIN_CELL_ROWS = 300
+# Of a page, community or host with so many posts no more may be hidden, by the lower end of its
+# interval.
+MIN_GROUP_ROWS, _MAX_HIDDEN_OF_GROUP = 100, 0.05
 _BATCH = 256
 
 
@@ -153,6 +157,6 @@ def _hidden_groups(posts: Sequence[Post], hidden: Mask) -> tuple[int, list[Hidde
                 continue
             judged += 1
             figure = wilson(hits[name], count)
-            if figure.low > MAX_HIDDEN_OF_GROUP:
+            if figure.low > _MAX_HIDDEN_OF_GROUP:
                 found.append(HiddenGroup(kind, name, count, figure))
     return judged, found

@@ -1,4 +1,4 @@
-"""Metrics of rankers: of rates, and of the order within groups."""
+"""Metrics of rankers: of predicted rates."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import numpy as np
 import numpy.typing as npt
 
 from feedmill.training.arrays import Values
-from feedmill.training.evaluation.metrics import rank_correlation
 
 
 def log_losses(predicted: Values, rates: Values) -> Values:
@@ -60,16 +59,6 @@ def rate_calibration_error(predicted: Values, rates: Values, weights: Values) ->
     return sum(weight * abs(mean - rate) for weight, mean, rate in bins) / total
 
 
-def within_group_correlations(
-    scores: Values, truth: Values, groups: npt.NDArray[np.str_], least_rows: int = 20
-) -> Values:
-    """Return Spearman's correlation within each group of so many rows: (groups,)."""
-    names, group_of = np.unique(groups, return_inverse=True)
-    rows_of = np.split(np.argsort(group_of, kind="stable"), np.cumsum(np.bincount(group_of))[:-1])
-    large = [rows for rows in rows_of if len(rows) >= least_rows] if len(names) else []
-    return np.array([rank_correlation(scores[rows], truth[rows]) for rows in large])
-
-
 def slope_parts(
     scores: Values, truth: Values, weights: Values, groups: npt.NDArray[np.str_]
 ) -> tuple[Values, Values]:
@@ -89,19 +78,3 @@ def slope_within(
     """
     shared, spread = (float(part.sum()) for part in slope_parts(scores, truth, weights, groups))
     return shared / spread if spread else 0.0
-
-
-def ndcg(scores: Values, gains: Values, at: int = 10) -> float:
-    """Return the normalised discounted cumulative gain of the first rows (Jarvelin 2002).
-
-    Rows with equal scores share the discounts of their places.  0 where no row gains anything.
-    """
-    discounts = np.zeros(len(gains))
-    discounts[:at] = 1 / np.log2(np.arange(2, min(at, len(gains)) + 2))
-    best = float(np.sort(gains)[::-1] @ discounts)
-    if not best:
-        return 0.0
-    order = np.argsort(-scores, kind="stable")
-    place = np.unique(-scores[order], return_inverse=True)[1]
-    shared = (np.bincount(place, discounts) / np.bincount(place))[place]
-    return float(gains[order] @ shared) / best

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import msgspec
 
 from feedmill.events.gates import DEMOTE_AT, HIDE_AT
 from feedmill.models.artifact import ModelCard
-from feedmill.training.evaluation.bars import MIN_CELL_ROWS, MIN_GROUP_ROWS, OTHER_MODELS
-from feedmill.training.evaluation.filter_metrics import (
-    DatasetReport,
-    FilterMetrics,
-)
-from feedmill.training.evaluation.health_posts import HealthReport
+from feedmill.training.evaluation.filter_metrics import DatasetReport, FilterMetrics, Mode
 from feedmill.training.evaluation.intervals import NOTHING_KNOWN, Figure
-from feedmill.training.evaluation.local_labels import LocalReport
-from feedmill.training.evaluation.ordinary_posts import ALL, Cell, OrdinaryReport
+from feedmill.training.evaluation.markdown import page_text, table
+from feedmill.training.evaluation.ordinary_posts import (
+    ALL,
+    MIN_CELL_ROWS,
+    MIN_GROUP_ROWS,
+    Cell,
+    OrdinaryReport,
+)
 from feedmill.training.evaluation.plots import Panel, svg
 from feedmill.training.evaluation.stored_models import Comparison
 
@@ -37,7 +38,7 @@ _COLUMNS = (
     (f"fine at {DEMOTE_AT:g}", "fine_demoted"),
     (f"fine at {HIDE_AT:g}", "fine_hidden"),
 )
-# What a page says of models that nobody ships.
+# The figures that tell most.
 _FEW_COLUMNS = tuple(_COLUMNS[i] for i in (0, 2, 4, 6))
 
 
@@ -60,8 +61,6 @@ class Evaluation(msgspec.Struct, frozen=True):
 
     filters: list[FilterReport]
     together: OrdinaryReport | None
-    health: list[HealthReport]
-    local: list[LocalReport] = msgspec.field(default_factory=list)
 
     @property
     def rows_by_source(self) -> list[tuple[str, int]]:
@@ -74,40 +73,31 @@ class Evaluation(msgspec.Struct, frozen=True):
         ]
 
 
-def table(header: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> list[str]:
-    """Return the lines of a Markdown table; its columns from `left` on hold numbers."""
-    rule = ["---"] * left + ["--:"] * (len(header) - left)
-    return [f"| {' | '.join(line)} |" for line in (header, rule, *rows)]
-
-
 def percent(figure: Figure) -> str:
     """Return a fraction and its interval in percent."""
     value, low, high = (f"{100 * part:.2f}" for part in (figure.value, figure.low, figure.high))
     return f"{value} ({low} to {high})"
 
 
-def datasets_table(reports: Sequence[DatasetReport]) -> list[str]:
-    """Return the metrics of data sets, one line each, and of their large groups below."""
+def datasets_table(reports: Sequence[DatasetReport], *, brief: bool = False) -> list[str]:
+    """Return the metrics of data sets, one line each, and of their large groups below.
+
+    A brief table has the figures that tell most, without the groups.
+    """
+    columns = _FEW_COLUMNS if brief else _COLUMNS
     rows = []
     for report in reports:
-        rows.append([report.name, *_metrics(report.metrics)])
-        for group in report.large_groups:
+        rows.append([report.name, *_metrics(report.metrics, columns)])
+        for group in () if brief else report.large_groups:
             part = f"{100 * group.part_of_violating:.0f} % of violating"
             name = f"{report.name}: `{group.name}`"
-            rows.append([f"{name} alone, {part}", *_metrics(group.inside)])
+            rows.append([f"{name} alone, {part}", *_metrics(group.inside, columns)])
             if group.without is not None:
-                rows.append([f"{name} left away", *_metrics(group.without)])
-    return table(["set", "rows", "violating", "groups", *(title for title, _ in _COLUMNS)], rows)
+                rows.append([f"{name} left away", *_metrics(group.without, columns)])
+    return table(["set", "rows", "violating", "groups", *(title for title, _ in columns)], rows)
 
 
-def few_figures_table(reports: Sequence[DatasetReport]) -> list[str]:
-    """Return the metrics that tell most of data sets, one line each."""
-    rows = [[report.name, *_metrics(report.metrics, _FEW_COLUMNS)] for report in reports]
-    header = ["set", "rows", "violating", "groups", *(title for title, _ in _FEW_COLUMNS)]
-    return table(header, rows)
-
-
-def _metrics(metrics: FilterMetrics, columns: Sequence[tuple[str, str]] = _COLUMNS) -> list[str]:
+def _metrics(metrics: FilterMetrics, columns: Sequence[tuple[str, str]]) -> list[str]:
     counts = (metrics.rows, metrics.violating, metrics.groups)
     figures = [getattr(metrics, name) for _, name in columns]
     return [
@@ -119,7 +109,7 @@ def _metrics(metrics: FilterMetrics, columns: Sequence[tuple[str, str]] = _COLUM
 def ordinary_lines(report: OrdinaryReport) -> list[str]:
     """Return what is hidden and demoted of ordinary posts, by source and length, in percent."""
     rows = [
-        [*_cell_names(cell), percent(cell.hidden), percent(cell.demoted)] for cell in report.cells
+        [*cell_names(cell), percent(cell.hidden), percent(cell.demoted)] for cell in report.cells
     ]
     header = ["source", "characters", "rows", "groups", "hidden, %", "demoted, not hidden, %"]
     return [
@@ -131,30 +121,9 @@ def ordinary_lines(report: OrdinaryReport) -> list[str]:
     ]
 
 
-def _cell_names(cell: Cell) -> list[str]:
+def cell_names(cell: Cell) -> list[str]:
+    """Return what a table says first of a cell: source, length, rows and groups."""
     return [cell.source, cell.length, f"{cell.rows:,}", f"{cell.groups:,}"]
-
-
-def alone_lines(reports: Sequence[FilterReport]) -> list[str]:
-    """Return what each filter alone does to ordinary posts, in cells with rows enough."""
-    judged = [(report.filter, report.ordinary) for report in reports if report.ordinary]
-    tables = zip(*(ordinary.cells for _, ordinary in judged), strict=True)
-    cells = [row for row in tables if row[0].rows >= MIN_CELL_ROWS]
-    rows = [[*_cell_names(row[0])[:2], *(percent(cell.demoted) for cell in row)] for row in cells]
-    hidden = [
-        f"{name} {percent(cell.hidden)} % of {cell.source}, {cell.length} characters"
-        for row in cells
-        for (name, _), cell in zip(judged, row, strict=True)
-        if cell.hidden.value and ALL not in (cell.source, cell.length)
-    ]
-    header = ["source", "characters", *(f"{name}, %" for name, _ in judged)]
-    return [
-        f"Demoted and not hidden by each filter alone, in cells with {MIN_CELL_ROWS} rows or more.",
-        "",
-        *table(header, rows, left=2),
-        "",
-        f"Hidden by one alone: {'; '.join(hidden) or 'none'}.",
-    ]
 
 
 def _judged_groups(report: OrdinaryReport) -> str:
@@ -179,34 +148,6 @@ def _hidden_groups(report: OrdinaryReport) -> str:
     )
 
 
-def health_table(reports: Sequence[HealthReport]) -> list[str]:
-    """Return what is demoted or hidden of posts about health, one line a source and model."""
-    rows = [
-        [
-            report.source,
-            "trained without the source" if report.left_out else "stored",
-            f"{report.rows:,}",
-            percent(report.demoted),
-        ]
-        for report in reports
-    ]
-    return table(["source", "model", "rows", "demoted or hidden, %"], rows, left=2)
-
-
-def local_table(reports: Sequence[LocalReport]) -> list[str]:
-    """Return what labels of a product's own are worth, one line a source and number of labels."""
-    rows = [
-        [
-            *(report.name, report.protocol, "yes" if report.lexicon else "no", f"{report.labels}"),
-            f"{report.base:.3f}",
-            str(report.recall),
-        ]
-        for report in reports
-    ]
-    header = ["source", "judged", "hand-written lexicon", "labels"]
-    return table([*header, "recall at 1 % without labels", "with labels"], rows, left=3)
-
-
 def slices_table(reports: Sequence[DatasetReport]) -> list[str]:
     """Return the slices of data sets, one line each."""
     rows = [
@@ -224,14 +165,24 @@ def slices_table(reports: Sequence[DatasetReport]) -> list[str]:
     return table([*header, f"caught at {DEMOTE_AT:g}", f"fine at {DEMOTE_AT:g}"], rows, left=2)
 
 
-def filter_lines(report: FilterReport) -> list[str]:
-    """Return the sections of one filter: tables by mode, slices, worst errors."""
-    lines = _not_looked_at_lines(report)
+def mode_lines(report: FilterReport, brief: Collection[Mode] = ()) -> list[str]:
+    """Return what was measured on labelled posts, mode by mode; of some of them only in brief."""
+    lines = []
+    if report.not_looked_at:
+        files = ", ".join(report.not_looked_at)
+        lines += [f"The stored model was not evaluated on {files}: give --look to do so.", ""]
     for mode, title in MODE_TITLES.items():
         in_mode = [dataset for dataset in report.datasets if dataset.mode == mode]
-        if not in_mode:
-            continue
-        lines += [f"### {title}", "", *datasets_table(in_mode), "", *_details(in_mode)]
+        if in_mode:
+            is_brief = mode in brief
+            lines += [f"### {title}", "", *datasets_table(in_mode, brief=is_brief), ""]
+            lines += [*(f"- {dataset.name}: {_note(dataset)}" for dataset in in_mode), ""]
+            lines += [] if is_brief else _details(in_mode)
+    return lines
+
+
+def _filter_lines(report: FilterReport) -> list[str]:
+    lines = mode_lines(report)
     if report.comparisons:
         lines += ["### Paired differences from another stored model", ""]
         lines += [*_comparison_table(report.comparisons), ""]
@@ -241,31 +192,9 @@ def filter_lines(report: FilterReport) -> list[str]:
     return lines
 
 
-def page_lines(report: FilterReport) -> list[str]:
-    """Return the sections of one filter for its page: what ships whole, of other models less."""
-    lines = _not_looked_at_lines(report)
-    for mode, title in MODE_TITLES.items():
-        in_mode = [dataset for dataset in report.datasets if dataset.mode == mode]
-        if in_mode and mode in OTHER_MODELS:
-            lines += [f"### {title}", "", *few_figures_table(in_mode), "", *_notes(in_mode)]
-        elif in_mode:
-            lines += [f"### {title}", "", *datasets_table(in_mode), "", *_details(in_mode)]
-    return lines
-
-
-def _not_looked_at_lines(report: FilterReport) -> list[str]:
-    files = ", ".join(report.not_looked_at)
-    line = f"The stored model was not evaluated on {files}: give --look to do so."
-    return [line, ""] if files else []
-
-
-def _notes(datasets: Sequence[DatasetReport]) -> list[str]:
-    return [*(f"- {dataset.name}: {_note(dataset)}" for dataset in datasets), ""]
-
-
 def _details(datasets: Sequence[DatasetReport]) -> list[str]:
-    """Return notes, slices and worst errors."""
-    lines = _notes(datasets)
+    """Return slices and worst errors."""
+    lines = []
     if with_slices := [dataset for dataset in datasets if dataset.slices]:
         lines += ["Slices:", "", *slices_table(with_slices), ""]
     lines += ["Worst errors, by id (`<set>-<row>`):", ""]
@@ -302,11 +231,11 @@ def as_markdown(evaluation: Evaluation) -> str:
     lines = ["# What the filters do", ""]
     for report in evaluation.filters:
         version = f"`{report.filter}@{report.card.version}`" if report.card else "trained here"
-        lines += [f"## {report.filter}: {version}", "", *filter_lines(report)]
+        lines += [f"## {report.filter}: {version}", "", *_filter_lines(report)]
     if evaluation.together is not None:
         lines += ["## Ordinary posts, by all filters together", ""]
         lines += [*ordinary_lines(evaluation.together), ""]
-    return "\n".join(lines).rstrip("\n") + "\n"
+    return page_text(lines)
 
 
 def plot_name(filter_name: str, report: DatasetReport) -> str:

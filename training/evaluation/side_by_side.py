@@ -1,14 +1,18 @@
-"""Versions of one filter on the same rows: what cards, `train` and `models diff` say of them.
+"""Versions of one model on the same rows: what cards, `train` and `models diff` say of them.
 
 A card's figures called `unseen` are of the labelled rows that trained the model, each scored by a
 model of the same recipe that had not learned it, at the model's own thresholds.  A version that
-never saw the file is measured on the same rows as it is.  So neither needs the test rows.
+never saw the file is measured on the same rows as it is.  So neither needs the test rows.  What a
+ranker learned from a product says as little of how good it is: its ratings here are by models that
+had not learned the author of a post.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+
+import numpy as np
 
 from feedmill.events.errors import UsageError
 from feedmill.events.gates import DEMOTE_AT, HIDE_AT
@@ -21,6 +25,7 @@ from feedmill.training.datasets.labelled_posts import LabelledPosts
 from feedmill.training.datasets.snapshots import name_of
 from feedmill.training.evaluation.filter_metrics import filter_metrics
 from feedmill.training.evaluation.intervals import Figure
+from feedmill.training.evaluation.metrics import rank_correlation
 from feedmill.training.evaluation.ordinary_posts import ALL, evaluate_ordinary
 from feedmill.training.evaluation.stored_models import training_rows
 from feedmill.training.training_data import TrainingData, read_training_data
@@ -91,6 +96,19 @@ def measured_beside(model: TextModel, card: ModelCard, data: TrainingData) -> di
     if chosen := [rows for rows in validation if len(rows)]:
         figures |= ordinary_figures(model, chosen, VALIDATION)
     return {name: figure.value for name, figure in figures.items()}
+
+
+def rating_figures(rows: LabelledPosts, ratings: Values) -> dict[str, float]:
+    """Return how near ratings are to the labels of rows, as a card has it."""
+    return {
+        f"{rows.source}{UNSEEN}.order": rank_correlation(ratings, rows.labels),
+        f"{rows.source}{UNSEEN}.error": float(np.abs(ratings - rows.labels).mean()),
+    }
+
+
+def ratings_beside(shipped: TextModel, rows: LabelledPosts) -> dict[str, float]:
+    """Return the same of a model that saw none of these rows."""
+    return rating_figures(rows, shipped.score_many(rows.posts))
 
 
 def kept_data(spec: FilterSpec, card: ModelCard, store: Store) -> TrainingData | None:

@@ -82,17 +82,6 @@ class RidgePenalties:
     media: float | None = None
 
 
-def fit_linear_text(
-    rows: TextRows,
-    penalties: RidgePenalties,
-    learned_before: Sequence[NgramModel] = (),
-    *,
-    within_groups: bool = False,
-) -> LinearText:
-    """Fit a model that predicts the rows' values: the model of `fit_with_scores`."""
-    return fit_with_scores(rows, penalties, learned_before, within_groups=within_groups)[0]
-
-
 def fit_with_scores(
     rows: TextRows,
     penalties: RidgePenalties,

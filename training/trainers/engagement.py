@@ -129,23 +129,14 @@ class OwnRun:
     keeps_rows: bool = True
 
 
-def train_on_impressions(
-    rows: Impressions,
-    out: Store,
-    day: str,
-    command: str,
-    settings: Mapping[str, Any],
-    keeps_rows: bool = True,
-) -> ModelCard:
-    """Train the engagement ranker on a product's own impressions, and save it into the store `out`.
+def train_on_impressions(rows: Impressions, run: OwnRun) -> ModelCard:
+    """Train the engagement ranker on a product's own impressions, and save it.
 
-    `settings` say how the rows were made, and the card states them.  With `keeps_rows` the store
-    keeps the rows as a snapshot.  Raises `UsageError` where there are too few.
+    Raises `UsageError` where there are too few.
     """
     check_enough(rows)
-    run = OwnRun(out, day, command, settings, keeps_rows)
     card, content = _own_card(rows, fit_impressions(ENGAGEMENT, rows), run)
-    save_artifact(out, card, content)
+    save_artifact(run.out, card, content)
     return card
 
 

@@ -244,7 +244,7 @@ def _evidence(reader: FilterSpec | Recipe) -> str:
 
 def _parameters(recipe: Recipe) -> dict[str, Any]:
     """Return the settings of a recipe, without what the card has elsewhere."""
-    stated_elsewhere = {"summary", "weaknesses", "datasets", "research", "bars"}
+    stated_elsewhere = {"summary", "weaknesses", "datasets"}
     settings: dict[str, Any] = msgspec.to_builtins(recipe, enc_hook=str)
     return {name: value for name, value in settings.items() if name not in stated_elsewhere}
 

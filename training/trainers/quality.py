@@ -23,7 +23,7 @@ from feedmill.training.card_texts import MODEL_LICENCE
 from feedmill.training.datasets.labelled_posts import LabelledPosts
 from feedmill.training.datasets.ratings import RatedDataset, read_own_ratings
 from feedmill.training.datasets.snapshots import SnapshotSource, save_snapshot
-from feedmill.training.evaluation.rankers_beside import rating_figures
+from feedmill.training.evaluation.side_by_side import rating_figures
 from feedmill.training.fitting.ngram_models import SEED
 from feedmill.training.fitting.quality import FittedQuality, RatedTexts, fit_quality
 from feedmill.training.provenance import code_version, library_versions

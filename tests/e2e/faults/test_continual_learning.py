@@ -16,11 +16,11 @@ from click.testing import CliRunner, Result
 from builders.bombs import CODECS, keep_codecs
 from builders.engine_topics import Json
 from builders.fault_engine import FaultEngine
+from builders.label_simulation import LABELS, RATERS, ordinary_text, wave_text
 from builders.model_store import shipped_store
 from builders.waiting import now_ms, until
 from feedmill.cli.main import main
 from feedmill.models.artifact import read_card
-from feedmill.training.evaluation.label_simulation import LABELS, RATERS, ordinary_text, wave_text
 
 ALONE = {"nsfw": {"enabled": False}, "misinformation": {"enabled": False}}
 UNSEEN, ORDINARY = 60, 600

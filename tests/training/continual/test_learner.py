@@ -1,90 +1,117 @@
-"""A challenger starts when there are enough new labels, and not too often."""
+"""A challenger starts when there are enough new rows of its kind, and not too often."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
+import numpy as np
 import pytest
 
-from feedmill.events.label import Label
-from feedmill.events.post import Post
+from builders.impression_simulation import DAY_MS, Size, simulated_impressions
+from builders.label_simulation import judged, ordinary_posts
 from feedmill.filters.spam import FILTER
+from feedmill.rankers.registry import ENGAGEMENT_RANKER
 from feedmill.training.continual import learner as learner_module
-from feedmill.training.continual.challenger import Verdict
-from feedmill.training.continual.learner import MIN_FRESH, Learner
+from feedmill.training.continual.audit import audited_posts
+from feedmill.training.continual.challenger import Contest, Verdict
+from feedmill.training.continual.impression_contest import ImpressionContest
+from feedmill.training.continual.label_contest import LabelContest
+from feedmill.training.continual.learner import Learner
+from feedmill.training.continual.rated_posts import rated_posts
 from feedmill.training.continual.starts import Starts
-from feedmill.training.evaluation.label_simulation import judged, ordinary_posts
+from feedmill.training.ranker_recipes import ENGAGEMENT
 from feedmill.training.recipes import RECIPES
 
 HOUR_MS = 3_600_000
-Judged = list[tuple[Post, list[Label]]]
+SHIPPED, JUDGED = FILTER.load(), judged("wave", 1)
+ROWS = simulated_impressions("none", 1, Size(posts=300, authors=50, users=200, impressions=10))
+ContestAfter = Callable[[Any], Contest[Any, Any]]
+
+
+def of_labels(count: int) -> ContestAfter:
+    rows = rated_posts(JUDGED[:count])
+    return partial(LabelContest, SHIPPED, SHIPPED, RECIPES["spam"], ordinary_posts(10), rows, [])
+
+
+def of_impressions(count: int) -> ContestAfter:
+    rows = ROWS.where(np.arange(len(ROWS)) < count)
+    champion: Any = ENGAGEMENT_RANKER.load()
+    return partial(ImpressionContest, champion, ENGAGEMENT, ROWS, DAY_MS, rows)
+
+
+class Kind(NamedTuple):
+    """How contests of a kind are made, what nothing was bet on is, and the fewest new rows."""
+
+    contest: Callable[[int], ContestAfter]
+    nothing: Any
+    least: int
+
+
+KINDS = (Kind(of_labels, frozenset(), 100), Kind(of_impressions, 0, 1_000))
 
 
 @pytest.fixture
-def challenges(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
-    """How many known and new rows each challenger got; none is better."""
-    seen: list[tuple[int, int]] = []
+def challenges(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many new rows each challenger got; none is better."""
+    seen: list[int] = []
 
-    def challenge(
-        _champion: Any, _recipe: Any, known: Any, fresh: Any, _ordinary: Any, _audit: Any
-    ) -> Verdict:
-        seen.append((len(known), len(fresh)))
+    def challenge(contest: Contest[Any, Any]) -> Verdict[Any]:
+        seen.append(contest.counts["new"])
         return Verdict("not better", 1, 1.0)
 
     monkeypatch.setattr(learner_module, "challenge", challenge)
     return seen
 
 
-def learner_of(folder: Path, most: int = 2) -> Learner:
-    starts = Starts(folder, "spam.starts", most)
-    return Learner(FILTER.load(), RECIPES["spam"], ordinary_posts(10), starts)
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_row_is_bet_on_once(tmp_path: Path, challenges: list[int], kind: Kind) -> None:
+    learner = Learner(Starts(tmp_path, "a.starts", 9), kind.nothing)
+    few = learner.round(kind.contest(kind.least - 1), 0)
+    assert (few.verdict, few.counts["new"]) == (None, kind.least - 1)
+    assert few.reason == f"fewer than {kind.least:,} of them are new"
+    assert learner.round(kind.contest(kind.least), 1).reason == "not better"
+    again = learner.round(kind.contest(kind.least), 2)
+    assert (again.counts["new"], again.verdict) == (0, None)
+    assert learner.round(kind.contest(2 * kind.least), 3).verdict is not None
+    assert challenges == [kind.least, kind.least]
 
 
-def test_each_label_is_bet_on_once(tmp_path: Path, challenges: list[tuple[int, int]]) -> None:
-    learner, champion, rows = learner_of(tmp_path), FILTER.load(), judged("wave", 1)
-    few = learner.round(champion, rows[: MIN_FRESH - 1], 0)
-    assert (few.verdict, few.fresh) == (None, MIN_FRESH - 1)
-    assert few.reason == "fewer than 100 of them are new"
-    assert learner.round(champion, rows[:MIN_FRESH], 1).reason == "not better"
-    again = learner.round(champion, rows[:MIN_FRESH], 2)
-    assert (again.fresh, len(again.rows)) == (0, MIN_FRESH)
-    assert learner.round(champion, rows, 3).verdict is not None
-    assert challenges == [(0, 100), (100, 100)]
-
-
+@pytest.mark.parametrize("kind", KINDS)
 def test_no_more_challengers_start_than_may(
-    tmp_path: Path, challenges: list[tuple[int, int]]
+    tmp_path: Path, challenges: list[int], kind: Kind
 ) -> None:
-    learner, champion, rows = learner_of(tmp_path, 1), FILTER.load(), judged("wave", 1)
-    learner.round(champion, rows[:100], 0)
-    refused = learner.round(champion, rows, HOUR_MS)
+    learner = Learner(Starts(tmp_path, "a.starts", 1), kind.nothing)
+    learner.round(kind.contest(kind.least), 0)
+    refused = learner.round(kind.contest(2 * kind.least), HOUR_MS)
     assert refused.reason == "no start is left for 1380 minutes"
-    # Its labels wait for the next start.
-    assert learner.round(champion, rows, 24 * HOUR_MS).fresh == 100
+    # Its rows wait for the next start.
+    assert learner.round(kind.contest(2 * kind.least), 24 * HOUR_MS).counts["new"] == kind.least
     assert len(challenges) == 2
 
 
-def test_the_audit_is_judged_by_and_never_learned_from(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    seen: list[tuple[list[str], list[str]]] = []
+def test_what_a_round_counts_is_told_by_name() -> None:
+    labels = of_labels(100)(frozenset({"p1"})).counts
+    assert (labels["labels"], labels["new"], labels["audited"]) == (100, 99, 0)
+    assert labels["raters"] == len({label.source for _, one in JUDGED[:100] for label in one})
+    impressions = of_impressions(1_500)(int(ROWS.at_ms[1_200])).counts
+    users = ROWS.users
+    assert users is not None
+    assert impressions["impressions"] == 1_500
+    assert impressions["users"] == len(np.unique(users[:1_500]))
+    assert 299 <= impressions["new"] <= 301
 
-    def challenge(*arguments: Any) -> Verdict:
-        *_, fresh, _, audit = arguments
-        seen.append(([row.post.post_id for row in fresh], [row.post.post_id for row in audit]))
-        return Verdict("not better", 1, 1.0)
 
-    monkeypatch.setattr(learner_module, "challenge", challenge)
-    rows: Judged = [
+def test_the_audit_is_judged_by_and_never_learned_from() -> None:
+    rows = [
         (post, [msgspec.structs.replace(one, sampling_probability=0.1) for one in labels])
         if n < 30
         else (post, labels)
-        for n, (post, labels) in enumerate(judged("wave", 1))
+        for n, (post, labels) in enumerate(JUDGED)
     ]
-    found = learner_of(tmp_path).round(FILTER.load(), rows, 0)
-    assert (found.audited, found.fresh) == (30, 170)
-    ((fresh, audit),) = seen
-    assert set(audit) == {f"p{n}" for n in range(30)}
-    assert set(fresh) == {f"p{n}" for n in range(30, 200)}
+    rated, audit = rated_posts(rows), audited_posts(rows)
+    assert {row.post.post_id for row in audit} == {f"p{n}" for n in range(30)}
+    assert {row.post.post_id for row in rated} == {f"p{n}" for n in range(30, 200)}

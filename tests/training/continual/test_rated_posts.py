@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from builders.label_simulation import judged, ordinary_text, rated_rows
 from feedmill.events.label import Label
 from feedmill.events.post import Post
 from feedmill.training.continual.rated_posts import (
@@ -12,7 +13,6 @@ from feedmill.training.continual.rated_posts import (
     near_copy_clusters,
     rated_posts,
 )
-from feedmill.training.evaluation.label_simulation import judged, ordinary_text, rated_rows
 
 LONG = "the harbour of the old town was full of small boats that came for the yellow summer market"
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from builders.leaks import FittedParrot, Parrot, check_nothing_leaked, leaky_data
+from builders.training_data import training_data
 from feedmill.events.errors import UsageError
 from feedmill.filters.registry import FILTERS
 from feedmill.training.datasets.labelled_posts import text_fingerprint
@@ -17,6 +18,7 @@ from feedmill.training.evaluation.cross_validation import (
     cross_validate,
     grouped_folds,
     leave_one_dataset_out,
+    train_without,
 )
 from feedmill.training.recipes import Recipe
 
@@ -103,3 +105,23 @@ def test_folds_keep_groups_whole_and_are_of_like_size() -> None:
     assert set(grouped_folds(["a", "b"], 5)) == {0, 1}
     with pytest.raises(UsageError, match="one group"):
         grouped_folds(["a", "a"], 5)
+
+
+def test_evidence_that_is_not_read_is_not_in_the_recipe(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[tuple[tuple[str, ...], tuple[str, ...]]] = []
+
+    def fit(recipe: Recipe, *_: object) -> FittedParrot:
+        read.append((recipe.evidence.views, recipe.evidence.groups))
+        return FittedParrot(Parrot())
+
+    monkeypatch.setattr(cross_validation, "fit", fit)
+    given = training_data()
+    for unread in (frozenset[str](), frozenset({"hosts"}), frozenset({"profanity"})):
+        train_without(
+            FILTERS["nsfw"],
+            given,
+            given.labelled[0].rows.split("validation"),
+            TrainingBudget(unread=unread),
+        )
+    views, groups = FILTERS["nsfw"].evidence[:2]
+    assert read == [(views, groups), (tuple(v for v in views if v != "hosts"), groups), (views, ())]

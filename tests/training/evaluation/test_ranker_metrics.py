@@ -3,15 +3,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from sklearn.metrics import log_loss as sklearn_log_loss
-from sklearn.metrics import ndcg_score
 
 from feedmill.training.evaluation.ranker_metrics import (
     log_loss,
-    ndcg,
     rate_calibration,
     rate_calibration_error,
     slope_within,
-    within_group_correlations,
 )
 
 RANDOM = np.random.default_rng(3)
@@ -41,15 +38,6 @@ def test_calibration_error_is_zero_where_each_bin_has_its_rate_and_else_the_gap(
     assert sum(weight for weight, _, _ in bins) == pytest.approx(weights.sum())
 
 
-def test_order_between_groups_does_not_count_within_them() -> None:
-    groups = np.repeat(["a", "b", "few"], [30, 30, 5])
-    truth = np.concatenate([np.arange(30), 1_000 + np.arange(30), np.arange(5)]) * 1.0
-    inverse = np.where(groups == "a", -truth, 5_000 - truth)
-    np.testing.assert_allclose(within_group_correlations(inverse, truth, groups), [-1, -1])
-    assert within_group_correlations(truth, truth, groups, least_rows=5).shape == (3,)
-    assert within_group_correlations(truth[:0], truth[:0], groups[:0]).shape == (0,)
-
-
 def test_the_slope_is_that_within_groups() -> None:
     groups = np.repeat(["a", "b"], 50)
     scores = RANDOM.normal(size=100)
@@ -58,13 +46,3 @@ def test_the_slope_is_that_within_groups() -> None:
     weights = RANDOM.uniform(1, 2, 100)
     assert slope_within(shifted, truth, weights, groups) == pytest.approx(2)
     assert slope_within(np.zeros(100), truth, weights, groups) == 0
-
-
-def test_ndcg_is_scikit_learns_ties_included() -> None:
-    for _ in range(50):
-        scores = RANDOM.integers(0, 6, 30).astype(np.float64)
-        gains = RANDOM.integers(0, 4, 30).astype(np.float64)
-        expected = ndcg_score([gains], [scores], k=10)
-        assert ndcg(scores, gains) == pytest.approx(expected)
-    assert ndcg(np.ones(3), np.zeros(3)) == 0
-    assert ndcg(np.array([2.0, 1.0]), np.array([3.0, 1.0])) == pytest.approx(1)

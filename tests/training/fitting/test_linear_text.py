@@ -13,7 +13,7 @@ from feedmill.training.fitting.linear_text import (
     TextRows,
     cross_fitted,
     fit_dense_ridge,
-    fit_linear_text,
+    fit_with_scores,
     score_rows,
     text_rows,
 )
@@ -45,7 +45,7 @@ def test_dense_ridge_is_scikit_learns_on_standardised_columns() -> None:
 
 def test_a_fit_finds_the_word_and_scores_texts_as_it_scores_rows() -> None:
     rows, texts, has_word = rows_of()
-    model = fit_linear_text(rows, RidgePenalties(1.0))
+    model = fit_with_scores(rows, RidgePenalties(1.0))[0]
     scores = model.score(TextBatch(texts))
     np.testing.assert_allclose(scores, score_rows(model, rows), atol=1e-4)
     assert scores[has_word > 0].min() > scores[has_word == 0].max()
@@ -58,7 +58,7 @@ def test_cross_fitted_scores_know_nothing_of_their_own_fold() -> None:
 
     def correlation(of: TextRows, truth: Values) -> float:
         fitted = cross_fitted(
-            lambda train, test: score_rows(fit_linear_text(train, RidgePenalties(1.0)), test),
+            lambda train, test: score_rows(fit_with_scores(train, RidgePenalties(1.0))[0], test),
             of,
             folds,
         )
@@ -75,7 +75,7 @@ def test_a_model_within_groups_predicts_differences_at_their_size() -> None:
     for group in np.unique(rows.groups):
         values[rows.groups == group] -= values[rows.groups == group].mean()
     centred = TextRows(rows.matrix, rows.shape, values, rows.weights, rows.groups)
-    model = fit_linear_text(centred, RidgePenalties(1.0, 0.1), within_groups=True)
+    model = fit_with_scores(centred, RidgePenalties(1.0, 0.1), within_groups=True)[0]
     scores = score_rows(model, centred)
     gap = scores[has_word > 0].mean() - scores[has_word == 0].mean()
     assert gap == pytest.approx(2.0, rel=0.15)
@@ -83,10 +83,10 @@ def test_a_model_within_groups_predicts_differences_at_their_size() -> None:
 
 def test_a_model_learned_before_lends_its_scores() -> None:
     rows, texts, _ = rows_of()
-    before = fit_linear_text(rows, RidgePenalties(1.0)).ngram_model
+    before = fit_with_scores(rows, RidgePenalties(1.0))[0].ngram_model
     few = rows.where(np.arange(200) < 40)
-    alone = score_rows(fit_linear_text(few, RidgePenalties(1e4)), rows)
-    helped = score_rows(fit_linear_text(few, RidgePenalties(1e4), [before]), rows)
+    alone = score_rows(fit_with_scores(few, RidgePenalties(1e4))[0], rows)
+    helped = score_rows(fit_with_scores(few, RidgePenalties(1e4), [before])[0], rows)
     assert rank_correlation(helped, rows.values) >= rank_correlation(alone, rows.values)
     gap = np.abs(helped - rows.values).mean()
     assert gap < np.abs(alone - rows.values).mean()

@@ -89,15 +89,13 @@ def test_own_impressions_train_a_model_of_the_same_kind(tmp_path: Path) -> None:
         rows, reactions=clicks, authors=np.where(is_read, author_key("bob"), author_key("ann"))
     )
     command = "feedmill train engagement --from-topics"
-    first = engagement.train_on_impressions(
-        rows, tmp_path / "a", "2026-01-01", command, {"wait_ms": 5}
-    )
+    run = engagement.OwnRun(tmp_path / "a", "2026-01-01", command, {"wait_ms": 5})
+    first = engagement.train_on_impressions(rows, run)
     kept = first.data[0].snapshot
     assert kept is not None
     again = read_impressions(tmp_path / "a" / name_of(kept.sha256))
-    second = engagement.train_on_impressions(
-        again, tmp_path / "b", "2026-01-02", "other", {}, keeps_rows=False
-    )
+    other = engagement.OwnRun(tmp_path / "b", "2026-01-02", "other", {}, keeps_rows=False)
+    second = engagement.train_on_impressions(again, other)
     assert first.sha256 == second.sha256
     assert {use.sha256 for use in second.data} == {kept.sha256}
     assert {use.snapshot for use in second.data} == {None}
@@ -126,4 +124,4 @@ def test_own_impressions_train_a_model_of_the_same_kind(tmp_path: Path) -> None:
 def test_too_few_impressions_are_refused(tmp_path: Path) -> None:
     rows = planted_impressions(50, 10, seed=1)
     with pytest.raises(UsageError, match="too few impressions"):
-        engagement.train_on_impressions(rows, tmp_path, "2026-01-01", "c", {})
+        engagement.train_on_impressions(rows, engagement.OwnRun(tmp_path, "2026-01-01", "c", {}))
