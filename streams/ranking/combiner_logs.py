@@ -2,8 +2,9 @@
 
 At a start, and when partitions come, it reads committed records to their ends, signals after posts:
 few signals may wait for their post.  After that it follows what others write, signals of workers
-uncommitted; a step of the same worker hands its signals over in memory instead.  Overrides have a client of their own: in one
-client's queue they would wait behind all signals that were fetched before them.
+uncommitted; a step of the same worker hands its signals over in memory instead.  Overrides have a
+client of their own: in one client's queue they would wait behind all signals that were fetched
+before them.
 """
 
 from __future__ import annotations
