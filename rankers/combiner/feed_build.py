@@ -24,9 +24,6 @@ _FILLED_ROWS = 64
 _MADE_FEEDS = 32
 _COUNTED_ROWS = 512
 _ASKED_GROUPS = 256
-# So few feeds each look for their posts, instead of each group of posts for its feeds.
-_FEW_FEEDS = 8
-_NO_GROUP = np.int32(-1)
 
 
 class FeedBuild:
@@ -66,7 +63,6 @@ class FeedBuild:
         self._now_ms = 0
         names = tuple(names)
         self._discovers = discovers
-        self._few = names if not discovers and len(names) <= _FEW_FEEDS else None
         self._parts = self._run(names)
 
     def work(self, now_ms: int) -> bool:
@@ -87,11 +83,7 @@ class FeedBuild:
         if self._discovers:
             yield from self._give_places()
         for start in range(0, self._view.capacity, _RANKED_ROWS):
-            end = min(start + _RANKED_ROWS, self._view.capacity)
-            if self._few is None:
-                yield from self._rank(start, end)
-            else:
-                yield from self._rank_few(self._few, slice(start, end))
+            yield from self._rank(start, min(start + _RANKED_ROWS, self._view.capacity))
         self._policies.finish()
 
     def _fill_overridden(self, part: slice) -> Iterator[None]:
@@ -154,17 +146,4 @@ class FeedBuild:
             # Posts that became others since the slice began were given to `next` then.
             same = post.group[rows[positions]] == groups[positions]
             self.next.rank(name, rows[positions[same]], self._now_ms)
-            yield
-
-    def _rank_few(self, names: Sequence[str], part: slice) -> Iterator[None]:
-        """As `_rank`, where each of a few feeds looks for its posts, those that may enter it."""
-        post, made = self._view.post, self.next
-        groups = np.where(post.offset[part] != NO_POST, post.group[part], _NO_GROUP)
-        for name in names:
-            is_taken = yield from made.matcher.taken_by(name, groups, self._view.groups.values)
-            is_taken &= post.group[part] == groups
-            for is_chosen in made.feeds[name].best_first(part, is_taken, self._now_ms):
-                rows = np.flatnonzero(is_chosen).astype(np.int32)
-                rows += np.int32(part.start)
-                made.rank(name, rows, self._now_ms)
             yield

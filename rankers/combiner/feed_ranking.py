@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import numpy.typing as npt
 
@@ -17,6 +15,9 @@ from feedmill.rankers.score import HOUR_MS
 
 Rows = npt.NDArray[np.int32]
 Flags = npt.NDArray[np.bool_]
+
+# Fewer posts are ranked one by one: numpy's calls would be most of a small cycle.
+_MANY_FROM = 16
 
 
 class FeedRanking:
@@ -53,8 +54,9 @@ class FeedRanking:
 
     def update(self, rows: Rows, now_ms: int) -> bool:
         """Rank these posts, of groups that the feed takes; whether its list changed."""
-        if len(rows) == 1:
-            return self.update_one(int(rows[0]), now_ms)
+        if len(rows) < _MANY_FROM:
+            have_moved = [self._update_one(row, now_ms) for row in rows.tolist()]
+            return any(have_moved)
         view, scores = self._view, self.scores.score[rows]
         created_ms = view.post.created_ms[rows]
         scores[created_ms < self._cutoff_ms(now_ms)] = -np.inf
@@ -65,8 +67,8 @@ class FeedRanking:
             self._oldest_ms = min(self._oldest_ms, int(created_ms[entering].min()))
         return self.list.update(rows, scores, view.post.author[rows])
 
-    def update_one(self, row: int, now_ms: int) -> bool:
-        """What `update` does for one post: numpy's calls would be most of a small cycle."""
+    def _update_one(self, row: int, now_ms: int) -> bool:
+        """What `update` does, for one post."""
         post, score = self._view.post, self.scores.score.item(row)
         created_ms = post.created_ms.item(row)
         is_others = self._authors and self._view.author_of(row) not in self._authors
@@ -75,23 +77,6 @@ class FeedRanking:
         if score > -np.inf:
             self._oldest_ms = min(self._oldest_ms, created_ms)
         return self.list.update_one(row, score, post.author.item(row))
-
-    def best_first(self, part: slice, is_taken: Flags, now_ms: int) -> Iterator[Flags]:
-        """Which of the posts of a part of all rows to give to `update`: the best, then the others.
-
-        The best of very many raise the floor, below which there is nothing to rank.  `is_taken`,
-        of the part's shape, is of posts that the feed takes, which are up to date in `scores`.
-        """
-        score = self.scores.score[part]
-        is_taken &= self._view.post.created_ms[part] >= self._cutoff_ms(now_ms)
-        is_taken &= (score >= self.list.floor_score) & (score > -np.inf)
-        least = self.list.estimate(np.where(is_taken, score, -np.inf))
-        if least is None:
-            yield is_taken
-            return
-        yield is_taken & (score >= least)
-        if self.list.floor_score < least:
-            yield is_taken & (score < least)
 
     def leave(self, rows: Rows) -> bool:
         """These posts are not of the feed any more; whether its list changed.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import TypeVar
 
 import numpy as np
@@ -24,8 +24,6 @@ Positions = npt.NDArray[np.intp]
 Result = TypeVar("Result")
 
 _GROUPS_AT_ONCE = 512
-# So few posts are ranked one by one: numpy's calls for all of them would take longer.
-_FEW = 24
 # Of so many posts that leave the window at once it takes some milliseconds.
 _DROPPED_ROWS = 1024
 
@@ -106,34 +104,20 @@ class FeedSet:
         now_ms
             Unix milliseconds.
         """
-        if len(rows) <= _FEW and ((before == groups) | (before < 0)).all():
-            yield from self.rank_few(rows.tolist(), groups.tolist(), now_ms)
-            return
         if self.places.counts:
             self.count(rows.tolist(), groups.tolist(), now_ms)
         for name, left in self._left(before, groups).items():
             feed = self.feeds.get(name)
             if feed is not None and feed.leave(rows[left]):
                 yield feed
-        for name, parts in result_of(by_feed(self.feeds_of, groups)).items():
-            feed = self.rank(name, rows[np.concatenate(parts)], now_ms)
+        taken: dict[str, list[int]] = {}
+        for row, group in zip(rows.tolist(), groups.tolist(), strict=True):
+            for name in self.feeds_of(group) if group >= 0 else ():
+                taken.setdefault(name, []).append(row)
+        for name, of_feed in taken.items():
+            feed = self.rank(name, np.array(of_feed, np.int32), now_ms)
             if feed is not None:
                 yield feed
-
-    def rank_few(
-        self, rows: Sequence[int], groups: Sequence[int], now_ms: int
-    ) -> Iterable[FeedRanking]:
-        """Rank posts that left no feed, one by one; the feeds whose lists changed, each once."""
-        self.count(rows, groups, now_ms)
-        changed = {}
-        for row, group in zip(rows, groups, strict=True):
-            for name in self.feeds_of(group) if group >= 0 else ():
-                feed = self.feeds.get(name)
-                if feed is None:
-                    feed = self._on_demand(name, np.array([row], np.int32), now_ms)
-                if feed is not None and feed.update_one(row, now_ms):
-                    changed[name] = feed
-        return changed.values()
 
     def rank(self, name: str, rows: Rows, now_ms: int) -> FeedRanking | None:
         """Rank posts in a feed whose group takes them; the feed if its list changed."""

@@ -84,10 +84,6 @@ class PostView:
         """The row of a post that is known, else None."""
         return self.ids.find(post_id)
 
-    def rows_of(self, post_ids: Sequence[str]) -> Rows:
-        """The row of each post, -1 where it is not known."""
-        return self.ids.find_many(post_ids)
-
     def author_of(self, row: int) -> str:
         """The author of the post in this row, "" where there is no post."""
         number = int(self.post.author[row])
