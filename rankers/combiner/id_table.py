@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -78,10 +77,6 @@ class IdTable:
         if self.sweeping.is_running:
             self.sweeping.mark(number)
         return number
-
-    def add_many(self, texts: Sequence[str]) -> Numbers:
-        """The number of each id, new ones for those that are new."""
-        return np.array([*map(self.add, texts)], np.int32)
 
     def forget(self, number: int) -> None:
         """Have the id of this number not found any more."""
