@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Sequence
-from typing import TypeVar
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -16,14 +15,10 @@ from feedmill.rankers.combiner.feed_places import FeedPlaces
 from feedmill.rankers.combiner.feed_ranking import FeedRanking
 from feedmill.rankers.combiner.policy_cache import PolicyCache
 from feedmill.rankers.combiner.row_lookup import RowLookup
-from feedmill.rankers.combiner.top import runs
 from feedmill.rankers.combiner.view import PostView
 
 Rows = npt.NDArray[np.int32]
-Positions = npt.NDArray[np.intp]
-Result = TypeVar("Result")
 
-_GROUPS_AT_ONCE = 512
 # Of so many posts that leave the window at once it takes some milliseconds.
 _DROPPED_ROWS = 1024
 
@@ -198,38 +193,3 @@ class FeedSet:
 def own_policies(settings: Settings) -> list[str]:
     """The feeds on demand with weights or gates of their own, and "" for the others."""
     return ["", *{n for n in (*settings.weights, *settings.gates) if pattern_of(n) is not None}]
-
-
-def by_feed(
-    feeds_of: Callable[[int], tuple[str, ...]], groups: Rows
-) -> Generator[None, None, dict[str, list[Positions]]]:
-    """By feed the positions of the groups that it takes, in parts; -1 stands for no group.
-
-    Yields every millisecond or so.
-    """
-    # numpy sorts numbers of 16 bits by radix, in a fifth of the time.
-    is_short = len(groups) > 0 and groups.max() <= np.iinfo(np.int16).max
-    order = np.argsort(groups.astype(np.int16) if is_short else groups, kind="stable")
-    yield
-    ordered = groups[order]
-    starts, ends = runs(ordered)
-    found: dict[str, list[Positions]] = {}
-    of_runs = zip(ordered[starts].tolist(), starts.tolist(), ends.tolist(), strict=True)
-    for count, (group, start, end) in enumerate(of_runs, 1):
-        if count % _GROUPS_AT_ONCE == 0:
-            yield
-        if group >= 0:
-            positions = order[start:end]
-            for name in feeds_of(group):
-                found.setdefault(name, []).append(positions)
-    return found
-
-
-def result_of(work: Generator[None, None, Result]) -> Result:
-    """Do all of a work at once."""
-    while True:
-        try:
-            next(work)
-        except StopIteration as end:
-            value: Result = end.value
-            return value

@@ -51,6 +51,11 @@ class GateDecisions:
         """The products of demote factors of these rows."""
         return self._factor.values[rows]
 
+    def factor_of(self, row: int) -> float:
+        """The product of demote factors of one row."""
+        factor: float = self._factor.cells[row]
+        return factor
+
     def update(self, rows: RowSelection, now_ms: int) -> None:
         """Decide these rows anew; those of a slice without overrides."""
         view = self._view

@@ -35,7 +35,9 @@ class IdArena:
 
     def read(self, number: int) -> str:
         """The id of this number; "" where there is none."""
-        return self._text(number).decode("utf-8", "surrogatepass")
+        start = self._start.cells[number]
+        text = self._bytes.cells[start : start + self._size.cells[number]]
+        return str(text, "utf-8", "surrogatepass")
 
     def holds(self, number: int, text: bytes) -> bool:
         """Whether the id of this number is this one."""

@@ -77,11 +77,6 @@ class LiveFeeds:
         """The places of the feeds on demand."""
         return self._set.places
 
-    @property
-    def is_building(self) -> bool:
-        """Whether some feeds are being made anew."""
-        return self._build is not None
-
     def apply(self, settings: Settings) -> None:
         """Have `work` make the feeds follow these settings."""
         self._target = settings
