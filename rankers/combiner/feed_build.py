@@ -157,7 +157,7 @@ class FeedBuild:
             yield
 
     def _rank_few(self, names: Sequence[str], part: slice) -> Iterator[None]:
-        """As `_rank`, where each of a few feeds looks for its posts."""
+        """As `_rank`, where each of a few feeds looks for its posts, those that may enter it."""
         made = self.next
         for name in names:
             # By number of a group, some of which stand for none; the last one is that of -1.
@@ -166,8 +166,9 @@ class FeedBuild:
                 for number, group in enumerate(self._view.groups.values)
             ]
             is_taken = np.array([*takes, False])[self._view.post.group[part]]
-            rows = (np.flatnonzero(is_taken) + part.start).astype(np.int32)
-            made.rank(name, rows, self._now_ms)
+            for is_chosen in made.feeds[name].best_first(part, is_taken, self._now_ms):
+                rows = (np.flatnonzero(is_chosen) + part.start).astype(np.int32)
+                made.rank(name, rows, self._now_ms)
             yield
 
 

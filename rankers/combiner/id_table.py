@@ -48,7 +48,7 @@ class IdTable:
 
     def read_many(self, numbers: Numbers) -> list[str]:
         """The id of each number; they are of ids that were added."""
-        return [self._arena.read(number) for number in numbers.tolist()]
+        return self._arena.read_many(numbers.tolist())
 
     @property
     def used_bytes(self) -> int:

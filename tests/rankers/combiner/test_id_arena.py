@@ -54,6 +54,7 @@ def test_ids_beyond_ascii() -> None:
     arena = IdArena()
     put(arena, texts)
     assert {number: arena.read(number) for number in texts} == texts
+    assert arena.read_many([3, 1, 0, 2]) == [texts[n] for n in (3, 1, 0, 2)]
 
 
 def test_a_block_whose_ids_are_all_gone_is_used_again() -> None:

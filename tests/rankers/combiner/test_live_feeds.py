@@ -157,6 +157,8 @@ def spread(number: int) -> float:
     "quality",
     [
         spread,
+        # What the sample has is above all others.
+        lambda number: 0.9 + number / 1e5 if number % 8 == 0 else spread(number),
         # The best are all of one author.
         lambda number: 0.9 + number / 1e5 if number < 1000 else spread(number),
         lambda number: 0.5,
