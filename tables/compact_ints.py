@@ -69,20 +69,3 @@ class CompactInts:
             code = _ELSEWHERE
         self._low.cells[row] = code & _LOW
         self._high.cells[row] = code >> _LOW_BITS
-
-    def set_many(self, rows: npt.NDArray[np.int32], numbers: Ints) -> None:
-        """Set the numbers in these rows, which differ."""
-        codes = numbers - self._least
-        if not self._is_used and not codes.any():
-            return
-        self._is_used = True
-        if self._elsewhere:
-            for row in rows.tolist():
-                self._elsewhere.pop(row, None)
-        outside = (codes < 0) | (codes >= _ELSEWHERE)
-        if outside.any():
-            places = np.flatnonzero(outside).tolist()
-            self._elsewhere |= {int(rows[i]): int(numbers[i]) for i in places}
-            codes[outside] = _ELSEWHERE
-        self._low.values[rows] = codes & _LOW
-        self._high.values[rows] = codes >> _LOW_BITS

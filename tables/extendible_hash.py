@@ -12,19 +12,11 @@ import numpy.typing as npt
 
 from feedmill.tables.mapped_column import MappedColumn, cells_of
 
-Hashes = npt.NDArray[np.uint32]
-Numbers = npt.NDArray[np.int32]
-
 HASH_BITS = 32
 _LOW = (1 << HASH_BITS) - 1
 _SLOTS = 1024
 _MASK = _SLOTS - 1
 _MOST_IN_BUCKET = _SLOTS // 2
-# The same for arrays.
-_SHIFT = np.uint64(HASH_BITS)
-_NUMBER = np.uint64(_LOW)
-# So few are searched for one by one.
-_FEW = 24
 
 
 class ExtendibleHash:
@@ -60,23 +52,6 @@ class ExtendibleHash:
             place = (place + 1) & _MASK
         return found
 
-    def find_many(self, hashes: Hashes) -> Numbers:
-        """For each hash the first number that has it, -1 where none has."""
-        slots = self._slots.values
-        found = np.full(len(hashes), -1, np.int32)
-        at, wanted = self._homes(hashes), hashes.astype(np.uint64)
-        searching = np.arange(len(hashes))
-        while len(searching) > _FEW:
-            entries = slots.take(at)
-            hits = (entries >> _SHIFT) == wanted
-            hits &= entries != 0
-            found[searching[hits]] = (entries[hits] & _NUMBER).astype(np.int64) - 1
-            going = ((entries != 0) & ~hits).nonzero()[0]
-            searching, wanted, at = searching[going], wanted[going], _next(at[going])
-        for i in searching.tolist():
-            found[i] = next(iter(self.find(int(hashes[i]))), -1)
-        return found
-
     def insert(self, hashed: int, number: int) -> None:
         """Add a number that is not there yet."""
         bucket = self._buckets[hashed >> self._shift]
@@ -85,23 +60,6 @@ class ExtendibleHash:
             bucket = self._buckets[hashed >> self._shift]
         self._put(bucket * _SLOTS, hashed & _MASK, hashed << HASH_BITS | number + 1)
         self._count[bucket] += 1
-
-    def insert_many(self, hashes: Hashes, numbers: Numbers) -> None:
-        """Add numbers that are not there yet, each once."""
-        counts = self._make_room(hashes)
-        for bucket in np.flatnonzero(counts).tolist():
-            self._count[bucket] += int(counts[bucket])
-        slots, at = self._slots.values, self._homes(hashes)
-        entries = hashes.astype(np.uint64) << _SHIFT
-        entries |= numbers.astype(np.uint64) + np.uint64(1)
-        while len(entries) > _FEW:
-            free = slots.take(at) == 0
-            # Of several that want one slot, the last one written has it.
-            slots[at[free]] = entries[free]
-            going = (slots.take(at) != entries).nonzero()[0]
-            entries, at = entries[going], _next(at[going])
-        for place, entry in zip(at.tolist(), entries.tolist(), strict=True):
-            self._put(place & ~_MASK, place & _MASK, entry)
 
     def remove(self, hashed: int, number: int) -> None:
         """Remove a number that is there; later ones move up, so that nothing marks the gap."""
@@ -120,22 +78,6 @@ class ExtendibleHash:
             place = (place + 1) & _MASK
         cells[base + gap] = 0
         self._count[bucket] -= 1
-
-    def _homes(self, hashes: Hashes) -> npt.NDArray[np.int64]:
-        """For each hash the slot at which its search begins."""
-        wide = hashes.astype(np.int64)
-        bucket = self._directory.take(wide >> self._shift).astype(np.int64)
-        return bucket * _SLOTS | wide & _MASK
-
-    def _make_room(self, hashes: Hashes) -> npt.NDArray[np.int64]:
-        """Split buckets until all these hashes fit; returns how many come to each bucket."""
-        while True:
-            counts = np.bincount(self._homes(hashes) // _SLOTS, minlength=len(self._count))
-            full = np.flatnonzero(counts + np.array(self._count) > _MOST_IN_BUCKET)
-            if not len(full):
-                return counts
-            for bucket in full.tolist():
-                self._split(bucket)
 
     def _split(self, bucket: int) -> None:
         """Move half of the hashes of a bucket, those with the next bit set, to a new one."""
@@ -178,8 +120,3 @@ class ExtendibleHash:
         while cells[base + place]:
             place = (place + 1) & _MASK
         cells[base + place] = entry
-
-
-def _next(at: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """The slots after these, in a circle within each bucket."""
-    return at & ~_MASK | at + 1 & _MASK

@@ -39,10 +39,6 @@ class Sweep:
         if number < len(self._is_marked):
             self._is_marked[number] = True
 
-    def mark_many(self, numbers: Numbers) -> None:
-        """Note that these numbers came into use."""
-        self._is_marked[numbers[numbers < len(self._is_marked)]] = True
-
     def next_unused(self, most: int) -> list[int]:
         """The next numbers that are not in use, at most `most`, while the sweep is running."""
         unused: list[int] = (

@@ -53,8 +53,6 @@ class ChangeQueue:
 
     def take(self, most: int | None = None) -> tuple[Rows, Masks]:
         """The rows that changed first, at most `most`, and their masks; the caller owns both."""
-        if len(self) == 1 and most != 0:
-            return self._take_only()
         wanted = len(self) if most is None else min(most, len(self))
         parts = []
         while wanted:
@@ -71,13 +69,6 @@ class ChangeQueue:
         masks = self._mask.values[rows].astype(np.int64)
         self._mask.values[rows] = 0
         return rows, masks
-
-    def _take_only(self) -> tuple[Rows, Masks]:
-        rows = self._added_to or self._taken_from[-1:]
-        self._taken_from, self._position, self._added_to = array("i"), 0, array("i")
-        cells, row = self._mask.cells, rows[0]
-        mask, cells[row] = cells[row], 0
-        return np.frombuffer(rows, np.int32), np.array([mask], np.int64)
 
 
 def _narrowest(bits: int) -> type[Any]:

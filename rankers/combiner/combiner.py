@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from itertools import repeat
 
 import numpy as np
 import numpy.typing as npt
 
 from feedmill.events.settings import Settings
 from feedmill.events.signal import SignalNames
-from feedmill.rankers.combiner.change_queue import Masks
 from feedmill.rankers.combiner.changes import Changes, FeedChange, SignalsChange
 from feedmill.rankers.combiner.columns import NO_POST
 from feedmill.rankers.combiner.feed_places import FeedPlaces
@@ -38,8 +36,6 @@ _COUNTED_ROWS = 96
 # In a restore rows are only decided and scored, which takes less time.
 _RESTORED_ROWS = 4096
 _TAKEN_ROWS = 96
-# With fewer rows plain Python is quicker than numpy.
-_MANY_FROM = 24
 
 
 def always() -> bool:
@@ -196,11 +192,6 @@ class Combiner:
         view = self.view
         most = _COUNTED_ROWS if self.places.counts else _FOLLOWED_ROWS
         rows, masks = view.take_changed(_RESTORED_ROWS if self._is_restoring else most)
-        if len(rows) < _MANY_FROM and not self._is_restoring:
-            offset = view.post.offset.item
-            if all(offset(row) != NO_POST for row in rows.tolist()):
-                self._follow_few(rows, masks, now_ms)
-                return
         is_judged = (masks & self._deciding) != 0
         judged = rows if is_judged.all() else rows[is_judged]
         self._policies.update(rows, judged, now_ms)
@@ -222,21 +213,6 @@ class Combiner:
         self._ranked_group.values[rows[ranked]] = groups[ranked]
         self._pending.mark(rows[is_live], masks[is_live], before[is_live] < 0)
         self._remove(rows[view.freed_among(rows)], now_ms)
-
-    def _follow_few(self, rows: Rows, masks: Masks, now_ms: int) -> None:
-        """What `_follow_some` does with few rows that all hold a post."""
-        changed = list(zip(rows.tolist(), masks.tolist(), strict=True))
-        judged = np.array([row for row, mask in changed if mask & self._deciding], np.int32)
-        self._policies.update(rows, judged, now_ms)
-        self._ranked_group.grow(self.view.capacity)
-        self._pending.grow(self.view.capacity)
-        ranked, group = self._ranked_group.cells, self.view.post.group.item
-        before = [ranked[row] for row, _ in changed]
-        groups = [group(row) for row, _ in changed]
-        self._live.update_few(rows, before, groups, now_ms)
-        for (row, mask), earlier, now in zip(changed, before, groups, strict=True):
-            ranked[row] = now
-            self._pending.mark_one(row, mask, whole=earlier < 0)
 
     def _remove(self, rows: Rows, now_ms: int) -> None:
         """Have freed posts removed, and let their rows be used again."""
@@ -389,12 +365,6 @@ class Combiner:
         self, rows: list[int], fields: Iterable[Fields], *, whole: bool
     ) -> Iterator[SignalsChange]:
         post, ids, kept_ms = self.view.post, self.view.ids, self._live.longest_window_ms
-        if len(rows) < _MANY_FROM:
-            for row, of_post in zip(rows, fields, strict=True):
-                end_ms = post.created_ms.item(row) + kept_ms
-                yield SignalsChange(ids[row], end_ms, whole, of_post, post.offset.item(row))
-            return
-        at = np.array(rows, np.int32)
-        ends_ms = (post.created_ms[at] + kept_ms).tolist()
-        offsets = post.offset[at].tolist()
-        yield from map(SignalsChange, ids.read_many(at), ends_ms, repeat(whole), fields, offsets)
+        for row, of_post in zip(rows, fields, strict=True):
+            end_ms = post.created_ms.item(row) + kept_ms
+            yield SignalsChange(ids[row], end_ms, whole, of_post, post.offset.item(row))

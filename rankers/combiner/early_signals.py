@@ -5,9 +5,6 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 
-import numpy as np
-import numpy.typing as npt
-
 from feedmill.events.signal import Signal
 
 # Some 600 bytes each.
@@ -43,10 +40,6 @@ class EarlySignals:
     def rows(self) -> Iterator[int]:
         """The rows in which signals wait."""
         return iter(self._by_row)
-
-    def are_waiting(self, rows: npt.NDArray[np.int32]) -> npt.NDArray[np.bool_]:
-        """For each row whether signals wait there."""
-        return np.fromiter(map(self._by_row.__contains__, rows.tolist()), bool, len(rows))
 
     def has_later(self, row: int, name: str, signal: Signal) -> bool:
         """Whether a signal that waits is later than this one, which is to be ignored then."""

@@ -3,21 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Generator, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
-
-import numpy as np
-import numpy.typing as npt
 
 from feedmill.events.feeds import FEED_PATTERNS, FeedSpec, pattern_of
 from feedmill.events.settings import Settings
 from feedmill.rankers.combiner.post_group import PostGroup
 from feedmill.rankers.score import HOUR_MS
-
-# Of so many feeds it is kept which groups they take: those made anew last.
-_KEPT_FEEDS = 16
-_ASKED_AT_ONCE = 512
-_UNKNOWN = -1
 
 
 class FeedMatcher:
@@ -37,7 +29,6 @@ class FeedMatcher:
         }
         self._patterns = {pattern: _spec(settings, pattern) for pattern in FEED_PATTERNS}
         self._by_group: dict[int, tuple[str, ...]] = {}
-        self._taken: dict[str, npt.NDArray[np.int8]] = {}  # by feed, by number of a group
         windows = [spec.window_hours for spec in (*self.named.values(), *self._patterns.values())]
         self.longest_window_ms = int(max(windows) * HOUR_MS)
 
@@ -52,35 +43,6 @@ class FeedMatcher:
             feeds = self._by_group[number] = tuple(self._match(groups[number]))
         return feeds
 
-    def taken_by(
-        self, feed: str, numbers: npt.NDArray[np.int32], groups: Any
-    ) -> Generator[None, None, npt.NDArray[np.bool_]]:
-        """Whether a feed takes posts of these groups; -1 stands for none.  Shape (n,), as given.
-
-        For a feed that is made of all posts: the groups are asked once, in parts that take a
-        millisecond or so.
-        """
-        taken = self._taken.pop(feed, np.empty(0, np.int8))
-        if len(taken) < len(groups):
-            missing = np.full(len(groups) - len(taken), _UNKNOWN, np.int8)
-            taken = np.append(taken, missing)
-        self._taken[feed] = taken
-        if len(self._taken) > _KEPT_FEEDS:
-            del self._taken[next(iter(self._taken))]
-        if not len(taken):
-            return np.zeros(len(numbers), bool)
-        is_some, known = numbers >= 0, taken[numbers]
-        is_unknown = (known == _UNKNOWN) & is_some
-        if is_unknown.any():
-            spec = self.spec_of(feed)
-            for count, number in enumerate(np.unique(numbers[is_unknown]).tolist(), 1):
-                taken[number] = _accepts(feed, spec, groups[number])
-                if count % _ASKED_AT_ONCE == 0:
-                    yield
-            known = taken[numbers]
-        is_taken: npt.NDArray[np.bool_] = (known == 1) & is_some
-        return is_taken
-
     def spec_of(self, feed: str) -> FeedSpec:
         """What goes into a feed that `feeds_of` named."""
         spec = self.named.get(feed)
@@ -90,8 +52,6 @@ class FeedMatcher:
         """These numbers will stand for other groups."""
         for number in numbers:
             self._by_group.pop(number, None)
-            for taken in self._taken.values():
-                taken[number : number + 1] = _UNKNOWN
 
     def is_on_demand(self, feed: str) -> bool:
         """Whether a feed exists only while a post is shown in it."""

@@ -18,6 +18,9 @@ from feedmill.rankers.score import HOUR_MS
 Rows = npt.NDArray[np.int32]
 Flags = npt.NDArray[np.bool_]
 
+# Fewer posts are ranked one by one: numpy's calls would be most of a small cycle.
+_MANY_FROM = 16
+
 
 class FeedRanking:
     """One feed under one spec and one weighting; another one replaces it when these change.
@@ -53,8 +56,9 @@ class FeedRanking:
 
     def update(self, rows: Rows, now_ms: int) -> bool:
         """Rank these posts, of groups that the feed takes; whether its list changed."""
-        if len(rows) == 1:
-            return self.update_one(int(rows[0]), now_ms)
+        if len(rows) < _MANY_FROM:
+            have_moved = [self._update_one(row, now_ms) for row in rows.tolist()]
+            return any(have_moved)
         view, scores = self._view, self.scores.score[rows]
         created_ms = view.post.created_ms[rows]
         scores[created_ms < self._cutoff_ms(now_ms)] = -np.inf
@@ -65,8 +69,8 @@ class FeedRanking:
             self._oldest_ms = min(self._oldest_ms, int(created_ms[entering].min()))
         return self.list.update(rows, scores, view.post.author[rows])
 
-    def update_one(self, row: int, now_ms: int) -> bool:
-        """What `update` does for one post: numpy's calls would be most of a small cycle."""
+    def _update_one(self, row: int, now_ms: int) -> bool:
+        """What `update` does, for one post."""
         post, score = self._view.post, self.scores.score.item(row)
         created_ms = post.created_ms.item(row)
         is_others = self._authors and self._view.author_of(row) not in self._authors

@@ -17,9 +17,8 @@ from feedmill.tables.mapped_column import MappedColumn
 if TYPE_CHECKING:
     from feedmill.rankers.combiner.view import PostView
 
-
-# So few are scored one by one: numpy's calls for all of them would take longer.
-_FEW = 8
+# Fewer are scored one by one: numpy's calls for all of them would take longer.
+_MANY_FROM = 8
 
 
 class FeedScores:
@@ -49,7 +48,7 @@ class FeedScores:
         self.gates.grow()
         self._score.grow(view.capacity)
         score = self._score.values
-        if not isinstance(rows, slice) and len(rows) <= _FEW:
+        if not isinstance(rows, slice) and len(rows) < _MANY_FROM:
             for row in rows.tolist():
                 score[row] = self._score_of(row)
             return

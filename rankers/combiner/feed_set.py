@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from typing import TypeVar
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -16,16 +15,10 @@ from feedmill.rankers.combiner.feed_places import FeedPlaces
 from feedmill.rankers.combiner.feed_ranking import FeedRanking
 from feedmill.rankers.combiner.policy_cache import PolicyCache
 from feedmill.rankers.combiner.row_lookup import RowLookup
-from feedmill.rankers.combiner.top import runs
 from feedmill.rankers.combiner.view import PostView
 
 Rows = npt.NDArray[np.int32]
-Positions = npt.NDArray[np.intp]
-Result = TypeVar("Result")
 
-_GROUPS_AT_ONCE = 512
-# So few posts are ranked one by one: numpy's calls for all of them would take longer.
-_FEW = 24
 # Of so many posts that leave the window at once it takes some milliseconds.
 _DROPPED_ROWS = 1024
 
@@ -106,34 +99,20 @@ class FeedSet:
         now_ms
             Unix milliseconds.
         """
-        if len(rows) <= _FEW and ((before == groups) | (before < 0)).all():
-            yield from self.rank_few(rows.tolist(), groups.tolist(), now_ms)
-            return
         if self.places.counts:
             self.count(rows.tolist(), groups.tolist(), now_ms)
         for name, left in self._left(before, groups).items():
             feed = self.feeds.get(name)
             if feed is not None and feed.leave(rows[left]):
                 yield feed
-        for name, parts in result_of(by_feed(self.feeds_of, groups)).items():
-            feed = self.rank(name, rows[np.concatenate(parts)], now_ms)
+        taken: dict[str, list[int]] = {}
+        for row, group in zip(rows.tolist(), groups.tolist(), strict=True):
+            for name in self.feeds_of(group) if group >= 0 else ():
+                taken.setdefault(name, []).append(row)
+        for name, of_feed in taken.items():
+            feed = self.rank(name, np.array(of_feed, np.int32), now_ms)
             if feed is not None:
                 yield feed
-
-    def rank_few(
-        self, rows: Sequence[int], groups: Sequence[int], now_ms: int
-    ) -> Iterable[FeedRanking]:
-        """Rank posts that left no feed, one by one; the feeds whose lists changed, each once."""
-        self.count(rows, groups, now_ms)
-        changed = {}
-        for row, group in zip(rows, groups, strict=True):
-            for name in self.feeds_of(group) if group >= 0 else ():
-                feed = self.feeds.get(name)
-                if feed is None:
-                    feed = self._on_demand(name, np.array([row], np.int32), now_ms)
-                if feed is not None and feed.update_one(row, now_ms):
-                    changed[name] = feed
-        return changed.values()
 
     def rank(self, name: str, rows: Rows, now_ms: int) -> FeedRanking | None:
         """Rank posts in a feed whose group takes them; the feed if its list changed."""
@@ -214,38 +193,3 @@ class FeedSet:
 def own_policies(settings: Settings) -> list[str]:
     """The feeds on demand with weights or gates of their own, and "" for the others."""
     return ["", *{n for n in (*settings.weights, *settings.gates) if pattern_of(n) is not None}]
-
-
-def by_feed(
-    feeds_of: Callable[[int], tuple[str, ...]], groups: Rows
-) -> Generator[None, None, dict[str, list[Positions]]]:
-    """By feed the positions of the groups that it takes, in parts; -1 stands for no group.
-
-    Yields every millisecond or so.
-    """
-    # numpy sorts numbers of 16 bits by radix, in a fifth of the time.
-    is_short = len(groups) > 0 and groups.max() <= np.iinfo(np.int16).max
-    order = np.argsort(groups.astype(np.int16) if is_short else groups, kind="stable")
-    yield
-    ordered = groups[order]
-    starts, ends = runs(ordered)
-    found: dict[str, list[Positions]] = {}
-    of_runs = zip(ordered[starts].tolist(), starts.tolist(), ends.tolist(), strict=True)
-    for count, (group, start, end) in enumerate(of_runs, 1):
-        if count % _GROUPS_AT_ONCE == 0:
-            yield
-        if group >= 0:
-            positions = order[start:end]
-            for name in feeds_of(group):
-                found.setdefault(name, []).append(positions)
-    return found
-
-
-def result_of(work: Generator[None, None, Result]) -> Result:
-    """Do all of a work at once."""
-    while True:
-        try:
-            next(work)
-        except StopIteration as end:
-            value: Result = end.value
-            return value

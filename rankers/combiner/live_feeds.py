@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 import numpy.typing as npt
@@ -77,11 +77,6 @@ class LiveFeeds:
         """The places of the feeds on demand."""
         return self._set.places
 
-    @property
-    def is_building(self) -> bool:
-        """Whether some feeds are being made anew."""
-        return self._build is not None
-
     def apply(self, settings: Settings) -> None:
         """Have `work` make the feeds follow these settings."""
         self._target = settings
@@ -97,17 +92,6 @@ class LiveFeeds:
         if self._build is not None:
             for _ in self._build.next.update(rows, before, groups, now_ms):
                 pass
-
-    def update_few(
-        self, rows: Rows, before: Sequence[int], groups: Sequence[int], now_ms: int
-    ) -> None:
-        """What `update` does, for few rows."""
-        has_left = before != groups and max(before) >= 0  # perhaps
-        if has_left or self._build is not None:
-            self.update(rows, np.array(before, np.int32), np.array(groups, np.int32), now_ms)
-            return
-        for feed in self._set.rank_few(rows.tolist(), groups, now_ms):
-            self._changed(feed)
 
     def tick(self, now_ms: int) -> None:
         """Take posts out that left the window of their feed; have `work` give places anew."""

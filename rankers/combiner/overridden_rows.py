@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import numpy.typing as npt
 
@@ -71,14 +69,6 @@ class OverriddenRows:
         if len(self._table):
             self._is_post.cells[row] = self._table.has("post", post.post_id)
             self._is_author.cells[author] = self._table.has("author", post.author_id)
-
-    def note_many(self, rows: Rows, posts: Sequence[Post], authors: Rows) -> None:
-        """What `note` does, for posts that differ."""
-        self._have_authors()
-        if len(self._table):
-            has = self._table.has
-            self._is_post.values[rows] = [has("post", post.post_id) for post in posts]
-            self._is_author.values[authors] = [has("author", post.author_id) for post in posts]
 
     def follow(self, key: OverrideKey) -> Rows:
         """An override changed, or ran out; returns the post that it is about.

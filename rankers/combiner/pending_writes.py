@@ -79,26 +79,11 @@ class PendingWrites:
 
     def mark(self, rows: Rows, masks: npt.NDArray[Any], whole: Flags) -> None:
         """These rows changed; `whole` where Redis has nothing of the post."""
-        if len(rows) == 1:
-            self.mark_one(int(rows[0]), int(masks[0]), whole=bool(whole[0]))
-            return
         before = self._masks.values[rows]
         added = masks.astype(before.dtype)
         added[whole] |= before.dtype.type(self._whole)
         self._masks.values[rows] = before | added
         self._queue.extend(rows[before == 0].tolist())
-        self._bound_queue()
-
-    def mark_one(self, row: int, mask: int, *, whole: bool) -> None:
-        """As `mark`, one row."""
-        cells = self._masks.cells
-        before = cells[row]
-        cells[row] = before | mask | (self._whole if whole else 0)
-        if not before:
-            self._queue.append(row)
-            self._bound_queue()
-
-    def _bound_queue(self) -> None:
         if len(self._queue) > _MAX_QUEUED:
             self._queue.clear()
             self._sweep()

@@ -107,11 +107,6 @@ class SignalColumns:
         flags: Flags = self._state.values[rows] >= _CURRENT
         return flags
 
-    def is_present(self, rows: RowSelection) -> Flags:
-        """For each row whether there is a signal."""
-        flags: Flags = self._state.values[rows] != 0
-        return flags
-
     def get(self, row: int, post_offset: int) -> StoredSignal | None:
         """The signal of the post in this row, whose present version is `post_offset`."""
         state = self._state.cells[row]
@@ -191,21 +186,6 @@ class SignalColumns:
         self._set_error(row, signal.error)
         return True
 
-    def update_many(
-        self, rows: Rows, signals: list[Signal], post_offsets: npt.NDArray[np.int64]
-    ) -> Flags:
-        """Take signals of posts that differ, all as `update` does; returns which were taken."""
-        offsets = np.array([s.post_offset for s in signals], np.int64)
-        revisions = np.array([s.revision for s in signals], np.int64)
-        states = self._state.values[rows]
-        taken: Flags = (offsets == post_offsets) & ((states == 0) | (states >= _CURRENT))
-        unusual = np.flatnonzero(~taken).tolist()
-        taken &= (states == 0) | (revisions >= self._revision.get_many(rows))
-        self._store(rows, signals, revisions, taken)
-        for i in unusual:
-            taken[i] = self.update(int(rows[i]), signals[i], int(post_offsets[i]))
-        return taken
-
     def supersede(self, row: int, offset: int) -> None:
         """Note that the post in this row has a new version; `offset` is the one before."""
         state = self._state.cells[row]
@@ -222,31 +202,6 @@ class SignalColumns:
                 for row in rows.tolist():
                     table.pop(row, None)
 
-    def _store(
-        self, rows: Rows, signals: list[Signal], revisions: npt.NDArray[np.int64], taken: Flags
-    ) -> None:
-        """Store those that are taken; they are about the present version."""
-        if not taken.all():
-            rows, revisions = rows[taken], revisions[taken]
-            signals = [s for s, is_taken in zip(signals, taken.tolist(), strict=True) if is_taken]
-        if not signals:
-            return
-        values = [s.value for s in signals]
-        if None in values:
-            failed = np.array([value is None for value in values])
-            good = np.array([np.nan if value is None else value for value in values], np.float32)
-            chosen = ~failed if self._keeps_value else slice(None)
-            self._value.values[rows[chosen]] = good[chosen]
-        else:
-            self._value.values[rows] = values
-        self._state.values[rows] = self._model_states(rows, signals) | _CURRENT
-        self._at_ms.set_many(rows, np.array([s.at_ms for s in signals], np.int64))
-        self._revision.set_many(rows, revisions)
-        errors = [s.error for s in signals]
-        if self._errors or any(errors):
-            for row, error in zip(rows.tolist(), errors, strict=True):
-                self._set_error(row, error)
-
     def _value_of(self, row: int) -> float | None:
         value: float = self._value.cells[row]
         return None if math.isnan(value) else value
@@ -256,20 +211,6 @@ class SignalColumns:
             self._errors[row] = error
         elif self._errors:
             self._errors.pop(row, None)
-
-    def _model_states(self, rows: Rows, signals: list[Signal]) -> npt.NDArray[np.uint16]:
-        versions, names = [s.version for s in signals], [s.model for s in signals]
-        if versions.count(versions[0]) == names.count(names[0]) == len(signals):
-            # As nearly always: all are of one model.
-            state = self._model_state((names[0], versions[0]))
-            if state != _MODEL and not self._far_models:
-                return np.full(len(signals), state, np.uint16)
-        models = [*zip(names, versions, strict=True)]
-        states = {model: self._model_state(model) for model in set(models)}
-        if self._far_models or _MODEL in states.values():
-            for row, model in zip(rows.tolist(), models, strict=True):
-                self._set_far_model(row, model, states[model])
-        return np.array([states[model] for model in models], np.uint16)
 
     def _model_state(self, model: tuple[str, str]) -> int:
         number = self._models.find(model)

@@ -16,7 +16,6 @@ from feedmill.rankers.combiner.overrides import ActiveOverride
 from feedmill.rankers.combiner.post_field import POST_FIELD, PostVersion, encode_post, encode_posts
 from feedmill.rankers.combiner.row_decision import decide_row, decide_rows
 from feedmill.rankers.combiner.signal_hash import (
-    encode_signal,
     encode_signals,
     error_field,
     fields_of_signal,
@@ -26,6 +25,7 @@ from feedmill.rankers.combiner.view import POST_CHANGED, PostView, signal_bit
 Fields = dict[str, str]
 
 _encode = msgspec.json.Encoder().encode
+EVERYTHING = -1  # a mask of all that may change
 # With fewer posts plain Python is quicker than numpy.
 _MANY_FROM = 8
 _STRENGTH = {"hide": 0, "demote": 1, "allow": 2}
@@ -70,34 +70,13 @@ def whole_fields(
 
     The parameters are those of `signal_fields`.
     """
-    if len(rows) >= _MANY_FROM:
-        return _fields_of_many(view, np.array(rows, np.int32), gates, now_ms)
-    return [_fields_of_one(view, row, gates, now_ms) for row in rows]
+    if len(rows) < _MANY_FROM:
+        each = (signal_fields(view, row, EVERYTHING, gates, now_ms) for row in rows)
+        return [{name: text for name, text in fields.items() if text} for fields in each]
+    return _fields_of_rows(view, np.array(rows, np.int32), gates, now_ms)
 
 
-def _fields_of_one(
-    view: PostView, row: int, gates: Mapping[str, GatePolicy], now_ms: int
-) -> Fields:
-    fields: Fields = {}
-    post = view.post
-    offset, arrived_ms = post.offset.item(row), post.arrived_ms.item(row)
-    for name, column in view.signals.items():
-        signal = column.get(row, offset)
-        if signal is not None:
-            fields[name] = encode_signal(name, signal, offset, arrived_ms)
-            if signal.error:
-                fields[error_field(name)] = signal.error
-    fields[POST_FIELD] = encode_post(PostVersion(offset, post.created_ms.item(row), arrived_ms))
-    fields["author_id"] = view.author_of(row)
-    fields["override"] = _override(view, row, tuple(gates), now_ms)
-    fields |= _decided(decide_row(view, row, gates, now_ms))
-    for name in ("author_id", "override", "decision", "decided_by"):
-        if not fields[name]:
-            del fields[name]
-    return fields
-
-
-def _fields_of_many(
+def _fields_of_rows(
     view: PostView, rows: npt.NDArray[np.int32], gates: Mapping[str, GatePolicy], now_ms: int
 ) -> list[Fields]:
     post = view.post

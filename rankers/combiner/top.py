@@ -11,8 +11,6 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.int32]
 
-_SAMPLED_FROM = 20_000  # with fewer scores a partition of all is as quick as a sample
-
 
 class PostIds(Protocol):
     """Post ids by row."""
@@ -65,38 +63,20 @@ def _highest(
     scores: Floats, rows: Rows, ids: PostIds, wanted: int
 ) -> tuple[npt.NDArray[np.intp], bool]:
     """Positions of the `wanted` highest scores in no order, and whether there are no more."""
-    pool = _above_estimate(scores, wanted)
-    values = scores if pool is None else scores[pool]
-    cut = len(values) - wanted
+    cut = len(scores) - wanted
     if cut <= 0:
-        return np.flatnonzero(values > -np.inf), True
-    best = np.argpartition(values, cut)[cut:]
-    least = values[best].min()
+        return np.flatnonzero(scores > -np.inf), True
+    best = np.argpartition(scores, cut)[cut:]
+    least = scores[best].min()
     if least == -np.inf:
-        return best[values[best] > -np.inf], True
-    tied = np.flatnonzero(values == least)
+        return best[scores[best] > -np.inf], True
+    tied = np.flatnonzero(scores == least)
     if len(tied) > 1:
-        above = best[values[best] > least]
+        above = best[scores[best] > least]
         room = wanted - len(above)
-        tied_best = tied if pool is None else pool[tied]
-        chosen = heapq.nlargest(room, tied_best.tolist(), key=lambda i: ids[int(rows[i])])
-        above = above if pool is None else pool[above]
+        chosen = heapq.nlargest(room, tied.tolist(), key=lambda i: ids[int(rows[i])])
         return np.concatenate((above, np.array(chosen, np.intp))), False
-    return best if pool is None else pool[best], False
-
-
-def _above_estimate(scores: Floats, wanted: int) -> npt.NDArray[np.intp] | None:
-    """Positions of a superset of the `wanted` highest, by a sample; None if it did not help."""
-    if len(scores) < max(_SAMPLED_FROM, 16 * wanted):
-        return None
-    stride = max(len(scores) // 8192, 2)
-    sample = scores[::stride]
-    aim = min(4 * wanted // stride + 16, len(sample) - 1)
-    estimate = np.partition(sample, len(sample) - aim)[len(sample) - aim]
-    if estimate == -np.inf:
-        return None
-    pool = np.flatnonzero(scores >= estimate)
-    return pool if len(pool) > wanted else None
+    return best, False
 
 
 def _in_order(

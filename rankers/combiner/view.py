@@ -21,7 +21,6 @@ from feedmill.rankers.combiner.columns import (
     InternTable,
     PostColumns,
 )
-from feedmill.rankers.combiner.distinct_parts import MANY_FROM, distinct_parts
 from feedmill.rankers.combiner.early_signals import MOST_EARLY, EarlySignals
 from feedmill.rankers.combiner.expiry import ExpiryScan
 from feedmill.rankers.combiner.overridden_rows import OverriddenRows
@@ -72,8 +71,6 @@ class PostView:
         self._changes = ChangeQueue(len(names.all) + 1)
         self.bits = {name: signal_bit(i) for i, name in enumerate(names.all)}
         self._freed: set[int] = set()
-        # Posts that were looked up together: the signals of each name come for the same ones.
-        self._looked_up: tuple[Sequence[str], Rows] = (), np.empty(0, np.int32)
         self._expiry = ExpiryScan()
         self._kept = 0
 
@@ -83,10 +80,6 @@ class PostView:
     def row_of(self, post_id: str) -> int | None:
         """The row of a post that is known, else None."""
         return self.ids.find(post_id)
-
-    def rows_of(self, post_ids: Sequence[str]) -> Rows:
-        """The row of each post, -1 where it is not known."""
-        return self.ids.find_many(post_ids)
 
     def author_of(self, row: int) -> str:
         """The author of the post in this row, "" where there is no post."""
@@ -100,7 +93,7 @@ class PostView:
             return
         row = self._row(post.post_id)
         columns = self.post
-        before = int(columns.offset[row])
+        before = columns.offset.item(row)
         if before >= offset:
             return
         columns.offset[row] = offset
@@ -119,16 +112,14 @@ class PostView:
         timestamps_ms: Sequence[int],
     ) -> None:
         """Take many, as `update_post` takes them one after the other."""
-        for part in distinct_parts([post.post_id for post in posts]):
-            if part.stop - part.start < MANY_FROM:
-                for i in range(part.start, part.stop):
-                    self.update_post(posts[i], offsets[i], timestamps_ms[i])
-            else:
-                self._update_distinct_posts(posts[part], offsets[part], timestamps_ms[part])
+        for post, offset, timestamp_ms in zip(posts, offsets, timestamps_ms, strict=True):
+            self.update_post(post, offset, timestamp_ms)
 
     def update_signal(self, name: str, signal: Signal) -> None:
         """Take a signal; an older one than the last is ignored, one of a coming version waits."""
-        self.update_signals_of(signal.post_id, ((name, signal),))
+        row = self._row(signal.post_id)
+        if not self._wait(row, name, signal):
+            self._store(row, name, signal)
 
     def update_signals_of(self, post_id: str, signals: Iterable[tuple[str, Signal | None]]) -> None:
         """Take signals of one post by their names, in their order; None withdraws one."""
@@ -146,16 +137,6 @@ class PostView:
             else:
                 self._store(row, name, signal)
 
-    def update_signals(self, name: str, signals: Sequence[Signal]) -> None:
-        """Take many signals of one name, as `update_signal` takes them one after the other."""
-        post_ids = [signal.post_id for signal in signals]
-        for part in distinct_parts(post_ids):
-            if part.stop - part.start < MANY_FROM:
-                for signal in signals[part]:
-                    self.update_signal(name, signal)
-            else:
-                self._update_distinct_signals(name, signals[part], post_ids[part])
-
     def clear_signal(self, name: str, post_id: str) -> None:
         """Remove a signal that its stage withdrew."""
         row = self.ids.find(post_id)
@@ -167,59 +148,6 @@ class PostView:
             return
         self.signals[name].clear(np.array([row], np.int32))
         self._changes.add(row, self.bits[name])
-
-    def _update_distinct_posts(
-        self,
-        posts: Sequence[Post | Deletion],
-        offsets: Sequence[int],
-        timestamps_ms: Sequence[int],
-    ) -> None:
-        offset, arrived_ms = np.array(offsets, np.int64), np.array(timestamps_ms, np.int64)
-        kept = [post for post in posts if isinstance(post, Post)]
-        if len(kept) < len(posts):
-            stays = np.array([isinstance(post, Post) for post in posts])
-            for i in np.flatnonzero(~stays).tolist():
-                self._delete(posts[i].post_id, offsets[i])
-            offset, arrived_ms = offset[stays], arrived_ms[stays]
-        rows = self._rows_for([post.post_id for post in kept])
-        columns = self.post
-        before = columns.offset[rows]
-        newer = before < offset
-        if not newer.all():
-            rows, before = rows[newer], before[newer]
-            offset, arrived_ms = offset[newer], arrived_ms[newer]
-            kept = [kept[i] for i in np.flatnonzero(newer).tolist()]
-        created_ms = np.array([post.created_at_ms for post in kept], np.int64)
-        columns.offset[rows] = offset
-        columns.created_ms[rows] = np.minimum(created_ms, arrived_ms)
-        columns.arrived_ms[rows] = arrived_ms
-        authors = columns.author[rows] = self.authors.add_many([post.author_id for post in kept])
-        self.overridden.note_many(rows, kept, authors)
-        columns.group[rows] = [self.groups.number(PostGroup.of(post)) for post in kept]
-        self._changes.add_many(rows, POST_CHANGED)
-        is_followed = before != NO_POST
-        if len(self.early):
-            is_followed |= self.early.are_waiting(rows)
-        for i in np.flatnonzero(is_followed).tolist():
-            self._follow_version(int(rows[i]), int(before[i]), int(offset[i]))
-
-    def _update_distinct_signals(
-        self, name: str, signals: Sequence[Signal], post_ids: Sequence[str]
-    ) -> None:
-        rows = self._rows_for(post_ids)
-        offsets = np.array([signal.post_offset for signal in signals], np.int64)
-        waits = offsets > self.post.offset[rows]
-        if len(self.early):
-            waits |= self.early.are_waiting(rows)
-        stored = list(signals)
-        if waits.any():
-            for i in np.flatnonzero(waits).tolist():
-                if not self._wait(int(rows[i]), name, signals[i]):
-                    waits[i] = False
-            rows = rows[~waits]
-            stored = [signals[i] for i in np.flatnonzero(~waits).tolist()]
-        taken = self.signals[name].update_many(rows, stored, self.post.offset[rows])
-        self._changes.add_many(rows[taken], self.bits[name])
 
     def _delete(self, post_id: str, offset: int) -> None:
         row = self.ids.find(post_id)
@@ -246,14 +174,14 @@ class PostView:
 
     def _store(self, row: int, name: str, signal: Signal) -> None:
         """Take a signal about the present or an earlier version."""
-        if self.signals[name].update(row, signal, int(self.post.offset[row])):
+        if self.signals[name].update(row, signal, self.post.offset.item(row)):
             self._changes.add(row, self.bits[name])
 
     def _wait(self, row: int, name: str, signal: Signal) -> bool:
         """Let a signal of a coming version wait; whether it, or a later one that waits, does."""
-        if self.early.has_later(row, name, signal):
+        if len(self.early) and self.early.has_later(row, name, signal):
             return True
-        post_offset = int(self.post.offset[row])
+        post_offset = self.post.offset.item(row)
         if signal.post_offset <= post_offset:
             return False
         self.early.add(row, name, signal)
@@ -298,7 +226,6 @@ class PostView:
     def free(self, rows: Rows | Sequence[int]) -> None:
         """Forget these posts; their rows are used again only after `recycle`."""
         rows = np.asarray(rows, np.int32)
-        self._looked_up = (), rows
         for row in rows.tolist():
             self.ids.forget(row)
             self.early.take(row)
@@ -375,18 +302,9 @@ class PostView:
     def _row(self, post_id: str) -> int:
         row = self.ids.add(post_id)
         self._have_rows()
-        if self.post.created_ms[row] == NEVER_MS:
+        if self.post.created_ms.item(row) == NEVER_MS:
             self.post.created_ms[row] = 0
         return row
-
-    def _rows_for(self, post_ids: Sequence[str]) -> Rows:
-        known, rows = self._looked_up
-        if post_ids != known:
-            rows = self.ids.add_many(post_ids)
-            self._have_rows()
-            self.post.created_ms[rows[self.post.created_ms[rows] == NEVER_MS]] = 0
-            self._looked_up = post_ids, rows
-        return rows
 
     def _have_rows(self) -> None:
         """Let the columns have all rows that the ids have."""

@@ -6,7 +6,7 @@ end of the cycle: `changed` holds what the present cycle touched, and nothing el
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Literal
 
 from feedmill.events.engagement import Engagement, EngagementKind
@@ -26,8 +26,6 @@ MOST_UNKNOWN = 10_000
 Uncounted = Literal[Repetition, "damped"]
 _TIDY_EVERY = 1_000
 _NO_ROW = -1
-# Fewer states are packed one by one: the sets of all would take longer.
-_MANY_FROM = 16
 
 
 class PartitionState:
@@ -146,9 +144,8 @@ class PartitionState:
 
         One that was counted before a restart repeats itself.
         """
-        self._look_up({event.post_id for _, event in events})
         uncounted: list[Uncounted] = [*self._repeated.note(events)]
-        changed, rows, load = self.changed, self._rows, self._states.load
+        changed, load = self.changed, self._states.load
         burst_weight, examination = self._bursts.weight, self._examination
         for i, (record, event) in enumerate(events):
             if uncounted[i]:
@@ -157,7 +154,7 @@ class PartitionState:
             weight = burst_weight(post_id, kind, at_ms)
             state = changed.get(post_id)
             if state is None:
-                row = rows[post_id]
+                row = self._row_of(post_id)
                 state = PostState(post_id) if row < 0 else load(row, post_id)
             if record.offset <= state.through:
                 uncounted[i] = "repeated event"
@@ -195,11 +192,8 @@ class PartitionState:
         """
         if not (self.changed or self._rows or self._forgotten):
             return []
-        if len(self.changed) < _MANY_FROM:
-            for state in self.changed.values():
-                self._pack_one(state)
-        else:
-            self._pack_many()
+        for state in self.changed.values():
+            self._pack_one(state)
         self._forget_unknown()
         forgotten, self._forgotten = self._forgotten, []
         self.changed, self.damped, self._rows = {}, {}, {}
@@ -222,29 +216,12 @@ class PartitionState:
             self.remove(post_id)
             self._forgotten.append(post_id)
 
-    def _look_up(self, post_ids: Collection[str]) -> None:
-        """Find many posts at once, of which each is asked for until the next `pack`."""
-        if len(post_ids) < _MANY_FROM:
-            for post_id in post_ids:
-                self._row_of(post_id)
-            return
-        rows = self._ids.find_many(list(post_ids)).tolist()
-        self._rows.update(zip(post_ids, rows, strict=True))
-
     def _row_of(self, post_id: str) -> int:
         row = self._rows.get(post_id)
         if row is None:
             found = self._ids.find(post_id)
             row = self._rows[post_id] = _NO_ROW if found is None else found
         return row
-
-    def _pack_many(self) -> None:
-        new = [post_id for post_id in self.changed if self._row_of(post_id) < 0]
-        if new:
-            self._rows.update(zip(new, self._ids.add_many(new).tolist(), strict=True))
-        is_new = frozenset(new)
-        for post_id, state in self.changed.items():
-            self._store(self._rows[post_id], state, is_new=post_id in is_new)
 
     def _pack_one(self, state: PostState) -> None:
         row = self._row_of(state.post_id)

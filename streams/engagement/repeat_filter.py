@@ -9,16 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import groupby
 
-import numpy as np
-import numpy.typing as npt
-
 from feedmill.tables.extendible_hash import ExtendibleHash
 
 KEY_BITS = 63
 _NUMBER_BITS = 31
 _NUMBER = (1 << _NUMBER_BITS) - 1
-# So few keys are looked up one by one.
-_FEW = 16
 
 
 class RepeatFilter:
@@ -47,7 +42,7 @@ class RepeatFilter:
             self._turn_to(generation)
             first = len(found)
             some = keys[first : first + len(list(group))]
-            found += self._note_few(some) if len(some) < _FEW else self._note_many(some)
+            found += self._note(some)
         return found
 
     def _turn_to(self, generation: int) -> None:
@@ -58,7 +53,7 @@ class RepeatFilter:
         self._present = ExtendibleHash()
         self._generation = generation
 
-    def _note_few(self, keys: Sequence[int]) -> list[bool]:
+    def _note(self, keys: Sequence[int]) -> list[bool]:
         found = []
         for key in keys:
             hashed, number = key >> _NUMBER_BITS, key & _NUMBER
@@ -67,26 +62,3 @@ class RepeatFilter:
             if not is_present:
                 self._present.insert(hashed, number)
         return found
-
-    def _note_many(self, keys: Sequence[int]) -> list[bool]:
-        unique, first = np.unique(np.array(keys, np.int64), return_index=True)
-        hashes = (unique >> _NUMBER_BITS).astype(np.uint32)
-        numbers = (unique & _NUMBER).astype(np.int32)
-        is_present = _known(self._present, hashes, numbers)
-        repeats = np.ones(len(keys), np.bool_)
-        repeats[first] = is_present | _known(self._former, hashes, numbers)
-        self._present.insert_many(hashes[~is_present], numbers[~is_present])
-        found: list[bool] = repeats.tolist()
-        return found
-
-
-def _known(
-    table: ExtendibleHash, hashes: npt.NDArray[np.uint32], numbers: npt.NDArray[np.int32]
-) -> npt.NDArray[np.bool_]:
-    """Return which keys a table has."""
-    found = table.find_many(hashes)
-    known: npt.NDArray[np.bool_] = found == numbers
-    # Another key may have the same hash.
-    for i in ((found >= 0) & ~known).nonzero()[0].tolist():
-        known[i] = int(numbers[i]) in table.find(int(hashes[i]))
-    return known

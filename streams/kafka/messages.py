@@ -15,7 +15,7 @@ from confluent_kafka import TopicPartition as KafkaPartition
 
 from feedmill.streams.kafka.batch_headers import BatchHeaders, PassedBatch
 from feedmill.streams.kafka.batches import FetchedRecords, TopicPartition
-from feedmill.streams.kafka.memory import RECORD_BYTES, record_bytes
+from feedmill.streams.kafka.memory import record_bytes
 from feedmill.streams.settings.environment import Environment
 
 Headers = Sequence[tuple[str, bytes]]
@@ -107,8 +107,6 @@ def _sort(
 ) -> int:
     """Put messages where they belong; return what they take."""
     name = headers.environment.named
-    if len(messages) == 1 and messages[0].error() is None:
-        return _sort_one(messages[0], fetched, name)
     size = 0
     for (topic, partition, is_record), run in _runs(messages):
         if not is_record:
@@ -127,17 +125,6 @@ def _sort(
         into.values += values
         size += record_bytes(keys, values)
     return size
-
-
-def _sort_one(message: Message, fetched: Fetched, name: Callable[[str], str]) -> int:
-    """What `_sort` does, for one record: most reads of a quiet stream bring one."""
-    source = TopicPartition(name(cast(str, message.topic())), cast(int, message.partition()))
-    into, key, value = _columns(source, message, fetched), message.key(), message.value()
-    into.offsets.append(cast(int, message.offset()))
-    into.timestamps.append(message.timestamp()[1])
-    into.keys.append(cast("bytes | None", key))
-    into.values.append(cast("bytes | None", value))
-    return len(value or b"") + len(key or b"") + RECORD_BYTES
 
 
 def _keep_headers(

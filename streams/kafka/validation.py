@@ -8,7 +8,7 @@ from operator import attrgetter
 from typing import Generic, TypeVar, cast
 
 from feedmill.events.errors import BadEvent
-from feedmill.events.partition import partition_of, partitions_of
+from feedmill.events.partition import partitions_of
 from feedmill.streams.kafka.batch_headers import reason_of
 from feedmill.streams.kafka.batches import Record, RecordBatch, TopicPartition, columns_of
 
@@ -21,8 +21,6 @@ _created_at_ms = attrgetter("created_at_ms")
 # a reader's device may have timed, counts as its record's time instead.
 _MOST_AHEAD_MS = 86_400_000
 
-# Fewer are decoded one by one in no more time.
-_MANY_FROM = 12
 # A longer key breaks the limits of ids in any case; to hash it would slow down the whole batch.
 _MAX_HASHED_KEY = 4096
 
@@ -59,7 +57,7 @@ def validate_batch(
     `BadEvent` to reject the record.  `decode_many` makes the events of many keys and values, or
     None if they are to be decoded one by one.
     """
-    if decode_many is not None and len(batch.records) >= _MANY_FROM:
+    if decode_many is not None:
         together = decode_together(batch, partitions, decode_many)
         if together is not None:
             return ValidatedBatch([*zip(batch.records, together, strict=True)], [])
@@ -88,9 +86,9 @@ def decode_together(
 ) -> Sequence[T] | None:
     """Return the events of a batch, as `validate_batch` finds them; None: ask that function.
 
-    That is so if some record is rejected, or if few are there.
+    That is so if some record is rejected, or if none is there.
     """
-    if len(batch.records) < _MANY_FROM:
+    if not len(batch.records):
         return None
     columns = columns_of(batch.records)
     events = decode_many(columns.keys, columns.values)
@@ -134,8 +132,6 @@ def _is_ahead(topic: str, events: Sequence[object], timestamps: Sequence[int]) -
 def _expected(records: Sequence[Record], partitions: int) -> Sequence[int]:
     """The partition of each record's key."""
     keys = [record.key for record in records]
-    if len(keys) < _MANY_FROM:
-        return [partition_of(_hashed(key), partitions) for key in keys]
     expected: list[int] = partitions_of([*map(_hashed, keys)], partitions).tolist()
     return expected
 

@@ -1,4 +1,4 @@
-"""Histograms that take many observations at once, and their text for Prometheus."""
+"""Histograms, and their text for Prometheus."""
 
 from __future__ import annotations
 
@@ -6,13 +6,9 @@ from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from itertools import accumulate
 
-import numpy as np
 from prometheus_client.core import HistogramMetricFamily
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
-
-# Below this many, numpy's calls take longer than a loop.
-_FEW = 20
 
 
 class Histogram:
@@ -23,7 +19,6 @@ class Histogram:
 
     def __init__(self, bounds: Sequence[float]) -> None:
         self._bounds = tuple(bounds)
-        self._array = np.array(bounds)
         self._counts = [0] * (len(bounds) + 1)
         self._sum = 0.0
 
@@ -33,14 +28,9 @@ class Histogram:
         self._sum += value * times
 
     def observe_many(self, values: Sequence[float]) -> None:
-        """Count each of these values: some 20 ns for each where there are many."""
-        if len(values) < _FEW:
-            for value in values:
-                self.observe(value)
-            return
-        for place, times in enumerate(np.bincount(self._array.searchsorted(values)).tolist()):
-            self._counts[place] += times
-        self._sum += sum(values)
+        """Count each of these values."""
+        for value in values:
+            self.observe(value)
 
     def cumulative(self) -> tuple[list[tuple[str, int]], float]:
         """By upper bound how many observations are not above it, "+Inf" last; and their sum."""

@@ -151,7 +151,7 @@ class RedisHandover:
             arrivals,
             feeds_first=combiner.is_rewriting,
         )
-        self._writer.submit(batch, at_once=False)
+        self._writer.submit(batch)
         self._submitted.append(_Submitted(batch, self._followed_offset))
         self._context.metrics.observe("feedmill_cycle_seconds", time.perf_counter() - start)
 

@@ -26,16 +26,11 @@ from feedmill.streams.redis.round_trip import (
 from feedmill.streams.redis.scripts import load_commands
 from feedmill.streams.redis.write_batch import WriteBatch, WriteReport
 
-# A batch of so many entries of feeds has some 50 KB; the signals of a post are as long as eight.
-_QUICK_ENTRIES = 1_000
-_ENTRIES_A_POST = 8
-
 
 class BatchWriter:
     """Writes changes and reports; `clock_s` gives seconds that only grow.
 
-    One thread at a time uses it.  Calls block for a few round trips at most, and report instead
-    of raising; `is_quick` says of a batch that `begin` need not wait for Redis.
+    One thread uses it.  Calls block for a few round trips at most, and report instead of raising.
 
     Attributes
     ----------
@@ -62,19 +57,6 @@ class BatchWriter:
 
     def write(self, batch: WriteBatch, report: WriteReport) -> int:
         """Write a batch; returns how many of its changes Redis does not show."""
-        trip = self.begin(batch, report)
-        return self.finish(trip)
-
-    def is_quick(self, batch: WriteBatch) -> bool:
-        """Whether `begin` waits for no answer and `finish` for one: few changes of known feeds."""
-        if self.trouble or self.shortage or batch.removed_feeds or self._feeds.removed:
-            return False
-        entries = sum([len(one.entries) + len(one.removed) for one in batch.feeds])
-        is_small = entries + _ENTRIES_A_POST * len(batch.signals) <= _QUICK_ENTRIES
-        return is_small and not self._index.missing(_whole_feeds(batch))
-
-    def begin(self, batch: WriteBatch, report: WriteReport) -> RoundTrip:
-        """Send a batch; `finish` is to follow before any other call."""
         now_s = self._clock_s()
         trip = RoundTrip(report)
         feeds = self._put_on_index(trip, batch, now_s)
@@ -86,33 +68,12 @@ class BatchWriter:
             self._feeds.add(trip, feeds, batch, now_s)
         self._feeds.add_removals(trip, batch, now_s)
         self._add_announcements(trip, now_s)
-        self._send(trip.commands)
-        return trip
-
-    @property
-    def is_announcement_due(self) -> bool:
-        """Whether `begin_announcements` would send any, to a Redis that takes them."""
-        return not self.trouble and self._announcements.next_s() <= self._clock_s()
-
-    def begin_announcements(self, report: WriteReport) -> RoundTrip:
-        """Send announcements that are due, alone; `finish` is to follow before any other call."""
-        trip = RoundTrip(report)
-        self._add_announcements(trip, self._clock_s())
-        self._send(trip.commands)
-        return trip
-
-    def has_answers(self, wait_s: float) -> bool:
-        """Whether `finish` would return at once, all being well; waits for so long at most."""
-        return self._pipeline.has_answers(wait_s)
-
-    def finish(self, trip: RoundTrip) -> int:
-        """Take the answers to what `begin` sent; returns how many changes Redis does not show."""
-        trip.answered(self._receive(trip.commands, trip.report))
-        self._take_off_index(trip.report)
+        self._make(trip)
+        self._take_off_index(report)
         return trip.unwritten
 
     def tend(self, report: WriteReport) -> None:
-        """Do what is due: look for a flush, report retries, repeat removals."""
+        """Do what is due: look for a flush, report retries, repeat removals, announce changes."""
         now_s = self._clock_s()
         trip = RoundTrip(report)
         self._feeds.retry(trip, now_s)
@@ -121,6 +82,7 @@ class BatchWriter:
         if is_check_due:
             self._checked_s = now_s
             trip.add(self._index.size_command(), self._index.counted)
+        self._add_announcements(trip, now_s)
         if trip.commands:
             self._make(trip)
         if is_check_due and self._index.is_long:
@@ -150,8 +112,9 @@ class BatchWriter:
         self._index.forget_all()
 
     def next_s(self) -> float:
-        """When to call `tend` again, in seconds of the clock; announcements do not wait for it."""
+        """When to call `tend` again, in seconds of the clock."""
         return min(
+            self._announcements.next_s(),
             self._checked_s + CANARY_EVERY_S,
             self._posts.retries.next_s(),
             self._feeds.retries.next_s(),
@@ -170,16 +133,8 @@ class BatchWriter:
         trip.answered(self._exchange(trip.commands, trip.report))
 
     def _exchange(self, commands: Sequence[Command], report: WriteReport) -> list[Any]:
-        """The answers to these commands."""
-        self._send(commands)
-        return self._receive(commands, report)
-
-    def _send(self, commands: Sequence[Command]) -> None:
-        self._pipeline.send([self._canary.command(), *commands])
-
-    def _receive(self, commands: Sequence[Command], report: WriteReport) -> list[Any]:
-        """The answers to what was sent; notices trouble, lost scripts and flushes."""
-        canary, *answers = self._pipeline.receive()
+        """The answers to these commands; notices trouble, lost scripts and flushes."""
+        canary, *answers = self._pipeline.execute([self._canary.command(), *commands])
         self._repeat_with_scripts(commands, answers)
         errors = [one for one in (canary, *answers) if isinstance(one, redis.RedisError)]
         error = next(filter(is_of_the_server, errors), None)

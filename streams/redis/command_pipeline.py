@@ -8,16 +8,14 @@ by itself and keeps the answers that came.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import groupby
-from typing import Any, cast
+from typing import Any
 
 import redis
 
 from feedmill.events.errors import FeedmillError
 
 Argument = str | bytes | int
-# Its arguments, or already the bytes that Redis reads.
-Command = Sequence[Argument] | bytes
+Command = Sequence[Argument]
 # The line before an argument of so many bytes.
 _MOST_SIZES = 256
 _SIZES = tuple(b"$%d" % size for size in range(_MOST_SIZES))
@@ -32,56 +30,26 @@ class CommandPipeline:
     def __init__(self, client: redis.Redis) -> None:
         self._pool = client.connection_pool
         self._connection: Any = None
-        self._answers: list[Any] = []
-        self._missing = 0
 
     def execute(self, commands: Sequence[Command]) -> list[Any]:
-        """Send all commands and return their answers, as `receive` does."""
-        self.send(commands)
-        return self.receive()
-
-    def send(self, commands: Sequence[Command]) -> None:
-        """Send all commands; `receive` is to be called before anything else is sent.
-
-        Raises nothing: that the connection broke stands in the answers.
-        """
-        self._answers, self._missing = [], len(commands)
-        try:
-            if self._connection is None:
-                self._connection = self._pool.get_connection()
-            self._connection.send_packed_command([_pack(commands)], check_health=False)
-        except (redis.RedisError, OSError) as error:
-            self._break(error)
-
-    def receive(self) -> list[Any]:
-        """Return the answers to what was sent, shape (commands,).
+        """Send all commands and return their answers, shape (commands,).
 
         An answer is what Redis replied, a `redis.ResponseError` that concerns this command
         alone, or, for all commands that were not answered, one `redis.ConnectionError` or
         `redis.TimeoutError`: whether Redis executed those is unknown.  Raises nothing.
         """
+        answers: list[Any] = []
         try:
-            while self._missing:
-                self._read()
+            if self._connection is None:
+                self._connection = self._pool.get_connection()
+            self._connection.send_packed_command([_pack(commands)], check_health=False)
+            while len(answers) < len(commands):
+                answers.append(self._read())
         except (redis.RedisError, OSError) as error:
-            self._break(error)
-        answers, self._answers = self._answers, []
+            self.close()
+            broken = error if is_broken(error) else redis.ConnectionError(str(error))
+            answers += [broken] * (len(commands) - len(answers))
         return answers
-
-    def has_answers(self, wait_s: float) -> bool:
-        """Whether `receive` would return at once, and no answer is an error.
-
-        Waits for so long at most.  Not for ever: whoever asks is not to be held up by a Redis
-        that hangs, and leaves the rest to a thread that calls `receive`.
-        """
-        try:
-            while self._missing:
-                self._read(timeout=wait_s, disconnect_on_error=False)
-        except redis.TimeoutError:
-            return False
-        except (redis.RedisError, OSError) as error:
-            self._break(error)
-        return not any(isinstance(answer, redis.RedisError) for answer in self._answers)
 
     def close(self) -> None:
         """Disconnect; the next call connects again."""
@@ -90,21 +58,12 @@ class CommandPipeline:
             connection.disconnect()
             self._pool.release(connection)
 
-    def _read(self, **options: Any) -> None:
-        """Read the next answer."""
+    def _read(self) -> Any:
+        """The next answer."""
         try:
-            answer = self._connection.read_response(**options)
+            return self._connection.read_response()
         except redis.ResponseError as error:
-            answer = error
-        self._answers.append(answer)
-        self._missing -= 1
-
-    def _break(self, error: Exception) -> None:
-        """Give all commands that were not answered this answer."""
-        self.close()
-        broken = error if is_broken(error) else redis.ConnectionError(str(error))
-        self._answers.extend([broken] * self._missing)
-        self._missing = 0
+            return error
 
 
 def is_broken(answer: object) -> bool:
@@ -122,18 +81,6 @@ def open_writer_client(url: str) -> redis.Redis:
 
 def _pack(commands: Sequence[Command]) -> bytes:
     """The commands as Redis reads them (RESP)."""
-    parts = []
-    for is_packed, run in groupby(commands, _is_packed):
-        some = [*run]
-        parts.append(b"".join(cast("list[bytes]", some)) if is_packed else _pack_each(some))
-    return b"".join(parts)
-
-
-def _is_packed(command: Command) -> bool:
-    return type(command) is bytes
-
-
-def _pack_each(commands: Sequence[Sequence[Argument]]) -> bytes:
     # One list after the other for all arguments: a loop over them takes a third longer.
     arguments = _encoded([one for command in commands for one in command])
     heads = [_SIZES[n] if n < _MOST_SIZES else b"$%d" % n for n in map(len, arguments)]

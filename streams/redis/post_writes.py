@@ -19,7 +19,6 @@ from feedmill.streams.redis.write_batch import WriteBatch
 
 _WRITTEN, _NOT_THERE = 1, 0
 _encode = msgspec.msgpack.Encoder().encode
-_CALL: Final = f"$7\r\nEVALSHA\r\n$40\r\n{scripts.WRITE_SIGNALS.sha1}\r\n$1\r\n2\r\n"
 # A map of fewer fields has a head of one byte in MessagePack, a longer one of three.
 _LONG_MAP_FROM: Final = 16
 
@@ -46,7 +45,7 @@ class PostWrites:
             if self._removals and change.fields:
                 self._removals.pop(change.post_id, None)
             changes.append(change)
-            commands.append(_packed_command(self._keys, change, token_of(change.post_id)))
+            commands.append(signals_command(self._keys, change, token_of(change.post_id)))
         trip.add_many(commands, partial(self._all_answered, trip, changes, token_of, now_s))
 
     def retry(self, trip: RoundTrip, now_s: float) -> None:
@@ -111,22 +110,6 @@ def signals_command(keys: Keys, change: SignalsChange, token: int) -> Command:
     fields = _as_message_pack(change.fields)
     arguments: list[Argument] = [token, mode, change.expires_at_ms, change.post_offset, fields]
     return scripts.WRITE_SIGNALS.call(key_names, arguments)
-
-
-def _packed_command(keys: Keys, change: SignalsChange, token: int) -> Command:
-    """As `signals_command`, in half the time as the bytes that are sent, for most changes."""
-    key, tombstone = keys.signals(change.post_id), keys.post_tombstone(change.post_id)
-    if not change.fields or not key.isascii():
-        return signals_command(keys, change, token)
-    owner, mode = str(token), "whole" if change.whole else "change"
-    end_ms, offset = str(change.expires_at_ms), str(change.post_offset)
-    fields = _as_message_pack(change.fields)
-    head = (
-        f"*10\r\n{_CALL}${len(key)}\r\n{key}\r\n${len(tombstone)}\r\n{tombstone}\r\n"
-        f"${len(owner)}\r\n{owner}\r\n${len(mode)}\r\n{mode}\r\n${len(end_ms)}\r\n{end_ms}\r\n"
-        f"${len(offset)}\r\n{offset}\r\n${len(fields)}\r\n"
-    )
-    return head.encode() + fields + b"\r\n"
 
 
 def _as_message_pack(fields: Mapping[str, str]) -> bytes:

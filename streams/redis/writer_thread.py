@@ -1,11 +1,8 @@
-"""The Redis writer beside the loop: the loop sends what is quick, a thread writes the rest.
+"""The Redis writer: a thread of its own, so that a Redis that is slow or away never holds the loop.
 
-    submit ─quick─► sent ─answered in time─► report
-       │             └──not in time, or an error─┐
-       └──else──► queue ──► thread ◄─────────────┘ ──► report
+    submit ──► queue ──► thread ──► report ──► poll
 
-To wake the thread costs more than a small batch does, since both share one interpreter.  Yet the
-loop never waits for a Redis that is slow or away.
+Loop and thread share one interpreter: the thread begins when the loop is about to wait.
 """
 
 from __future__ import annotations
@@ -16,36 +13,24 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Final, NamedTuple
+from typing import Final
 
 import redis
 
 from feedmill.streams.redis.batch_writer import BatchWriter
-from feedmill.streams.redis.round_trip import RoundTrip
 from feedmill.streams.redis.write_batch import NO_REPORT, FinishedBatch, WriteBatch, WriteReport
 
 log = logging.getLogger(__name__)
 
 FIRST_PROBE_S: Final = 0.05
 LAST_PROBE_S: Final = 0.5
-# So long the loop waits for the answers to what it sent itself, before it waits for input or sends
-# more; to wake the thread takes longer.
-ANSWERS_S: Final = 0.002
-
-
-class _Sent(NamedTuple):
-    """A batch, or announcements alone, whose answers were not read yet."""
-
-    batch: WriteBatch | None
-    trip: RoundTrip
-    started_s: float = 0.0
 
 
 class WriterThread:
     """Writes batches in the order in which they were submitted, and reports what became of them.
 
     `submit`, `begin`, `poll`, `request_feeds`, `is_idle` and `trouble` are for the loop's thread,
-    `begin` and `poll` for each of its cycles.  None waits for Redis for longer than `ANSWERS_S`.
+    `begin` and `poll` for each of its cycles.  None of them waits for Redis.
     While Redis takes no writes, the batches that were submitted stay queued and `submit` returns
     False, so the loop keeps the newest state of what it could not submit and merges what changes
     meanwhile: one pending change of each feed and post, not a growing list.  `poll` says what of
@@ -77,11 +62,6 @@ class WriterThread:
         self._wake = wake
         self._changed = threading.Condition()
         self._queue: deque[WriteBatch] = deque()
-        self._has_to_begin = False  # nobody told a thread that sleeps of the newest batch
-        # Held by who uses the writer: the thread, or the loop from `submit` to `_end_sent`.
-        self._using = threading.Lock()
-        self._sent: _Sent | None = None  # by the loop
-        self._left: _Sent | None = None  # by the loop to the thread
         self._report: WriteReport | None = None
         self._is_busy = False
         self._feeds_wanted_s = math.inf  # when to ask which feeds exist
@@ -95,11 +75,8 @@ class WriterThread:
         """Start the thread, which connects at once."""
         self._thread.start()
 
-    def submit(self, batch: WriteBatch, *, at_once: bool = True) -> bool:
-        """Send a batch that is quick, queue another; False, and nothing happens, if that is full.
-
-        Where a batch need not be written `at_once`, a thread that sleeps goes on to do so until
-        `begin` or `wait_idle`: it would only take the interpreter from the loop.
+    def submit(self, batch: WriteBatch) -> bool:
+        """Queue a batch, which `begin` or `wait_idle` has written; False if the queue is full.
 
         Raises
         ------
@@ -107,31 +84,21 @@ class WriterThread:
             The thread has ended by an error of its own (Redis' errors are reported instead).
         """
         self._raise_failure()
-        if self._sends(batch):
-            return True
         with self._changed:
-            if len(self._queue) >= self._capacity or self._is_stopping:
+            if not self.has_room:
                 return False
             self._queue.append(batch)
-            self._has_to_begin = not at_once
-            if at_once:
-                self._changed.notify_all()
             return True
 
     def begin(self) -> None:
-        """Take the answers to what was sent, and see that all else that was submitted is written.
+        """Have the thread write what was submitted.
 
-        For a loop that is about to wait for input: now the thread may have the interpreter.
+        For a loop that is about to wait for input: before, the thread would only take the
+        interpreter from it.
         """
-        self._end_sent(ANSWERS_S)
-        if self._has_to_begin:
+        if self._queue:
             with self._changed:
-                self._wake_thread()
-        elif self._may_send():
-            if self._writer.is_announcement_due:
-                self._sent = _Sent(None, self._writer.begin_announcements(WriteReport()))
-            else:
-                self._using.release()
+                self._changed.notify_all()
 
     def poll(self) -> WriteReport:
         """What happened since the last call, false if nothing did; raises as `submit` does."""
@@ -163,16 +130,13 @@ class WriterThread:
     def is_idle(self) -> bool:
         """Whether all that was submitted was dealt with; what failed may still have to wait."""
         with self._changed:
-            return not (self._sent or self._has_work)
+            return not self._has_work
 
     def wait_idle(self, timeout_s: float) -> None:
         """Wait until `is_idle`, or for so long, and leave the interpreter to the thread."""
-        end_s = time.monotonic() + timeout_s
-        self._end_sent(timeout_s)
         with self._changed:
-            self._wake_thread()
-            left_s = end_s - time.monotonic()
-            self._changed.wait_for(lambda: not self._has_work, left_s)
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: not self._has_work, timeout_s)
 
     @property
     def trouble(self) -> str:
@@ -184,7 +148,6 @@ class WriterThread:
 
         Waits for at most `timeout_s`; a thread that has not ended by then ends with the process.
         """
-        self._end_sent(0.0)
         with self._changed:
             self._is_stopping = True
             self._changed.notify_all()
@@ -193,54 +156,8 @@ class WriterThread:
 
     @property
     def _has_work(self) -> bool:
-        """Whether the thread has something to write, or answers to read."""
-        return bool(self._queue or self._left or self._is_busy)
-
-    def _wake_thread(self) -> None:
-        self._has_to_begin = False
-        self._changed.notify_all()
-
-    # --- what the loop sends itself ---------------------------------------------------------
-
-    def _may_send(self) -> bool:
-        """Take the writer, if nothing is before; whether it was taken."""
-        if self._sent and self._writer.has_answers(ANSWERS_S):
-            self._end_sent(0.0)
-        if self._sent or self._has_work or self._is_stopping:
-            return False
-        return self._using.acquire(blocking=False)
-
-    def _sends(self, batch: WriteBatch) -> bool:
-        """Send a batch here if that is quick and it is its turn; whether it was."""
-        if not self._may_send():
-            return False
-        if not self._writer.is_quick(batch):
-            self._using.release()
-            return False
-        started_s = time.monotonic()
-        self._sent = _Sent(batch, self._writer.begin(batch, WriteReport()), started_s)
-        return True
-
-    def _end_sent(self, wait_s: float) -> None:
-        """Take the answers to what was sent here; what takes longer, or went wrong, is left."""
-        sent, self._sent = self._sent, None
-        if sent is None:
-            return
-        if self._writer.has_answers(wait_s):
-            self._finish(sent)
-            self._using.release()
-            self._add_report(sent.trip.report)
-            return
-        with self._changed:
-            self._left = sent
-            self._changed.notify_all()
-        self._using.release()
-
-    def _finish(self, sent: _Sent) -> None:
-        unwritten = self._writer.finish(sent.trip)
-        if sent.batch is not None:
-            finished = FinishedBatch(sent.batch, sent.started_s, time.monotonic(), unwritten)
-            sent.trip.report.finished.append(finished)
+        """Whether the thread has something to write."""
+        return bool(self._queue or self._is_busy)
 
     # --- the thread -------------------------------------------------------------------------
 
@@ -269,51 +186,41 @@ class WriterThread:
             if self._is_stopping:
                 return False
         self._probe_s = min(max(2 * self._probe_s, FIRST_PROBE_S), LAST_PROBE_S)
-        with self._using:
-            if self._writer.probe(report):
-                self._probe_s = 0.0
+        if self._writer.probe(report):
+            self._probe_s = 0.0
         return True
 
     def _work(self, report: WriteReport) -> bool:
         """Wait for a batch, or for something that is due, and deal with it."""
         batch = self._take()
-        with self._using:
-            left = self._left
-            if left is not None:
-                self._finish(left)
-                report.add(left.trip.report)
-                self._left = None
-            if batch is not None:
-                started_s = time.monotonic()
-                unwritten = self._writer.write(batch, report)
-                finished = FinishedBatch(batch, started_s, time.monotonic(), unwritten)
-                report.finished.append(finished)
-            elif self._gives_up():
-                self._writer.give_up_feeds()
-            if not self._writer.trouble and self._feeds_wanted_s <= time.monotonic():
-                self._read_index(report)
-            if not self._writer.trouble and self._writer.next_s() <= time.monotonic():
-                self._writer.tend(report)
-        return bool(batch or left) or not self._is_stopping
+        if batch is not None:
+            started_s = time.monotonic()
+            unwritten = self._writer.write(batch, report)
+            report.finished.append(FinishedBatch(batch, started_s, time.monotonic(), unwritten))
+        elif self._gives_up():
+            self._writer.give_up_feeds()
+        if not self._writer.trouble and self._feeds_wanted_s <= time.monotonic():
+            self._read_index(report)
+        if not self._writer.trouble and self._writer.next_s() <= time.monotonic():
+            self._writer.tend(report)
+        return batch is not None or not self._is_stopping
 
     def _take(self) -> WriteBatch | None:
         """The next batch, once there is one, or None when something else is to be done."""
-        with self._using:
-            due_s = min(self._writer.next_s(), self._feeds_wanted_s)
+        due_s = min(self._writer.next_s(), self._feeds_wanted_s)
         with self._changed:
             now_s = time.monotonic()
             self._changed.wait_for(
                 lambda: (
                     self._queue
-                    or self._left
                     or self._is_stopping
                     or self._is_giving_up
                     or self._feeds_wanted_s <= now_s
                 ),
                 max(due_s - now_s, 0.0),
             )
-            self._is_busy = bool(self._queue or self._left)
-            return self._queue.popleft() if self._queue and not self._left else None
+            self._is_busy = bool(self._queue)
+            return self._queue.popleft() if self._queue else None
 
     def _gives_up(self) -> bool:
         with self._changed:

@@ -42,8 +42,8 @@ class SteppedWriter:
     def announce_after(self, seconds: float) -> None:
         """Let some seconds pass and publish what is due."""
         self.now_s += seconds
-        if self.batch_writer.is_announcement_due:
-            self.batch_writer.finish(self.batch_writer.begin_announcements(WriteReport()))
+        if self.batch_writer.next_s() <= self.now_s:
+            self.batch_writer.tend(WriteReport())
 
 
 def feed_of(client: RedisClient, feed: str = "global") -> dict[str, float]:

@@ -114,7 +114,7 @@ class WrittenRedis:
         fresh = {change.feed for change in feeds}
         batch = write_batch(*signals, *feeds, token=self.token, at_ms=at_ms, fresh_feeds=fresh)
         unwritten = writer.write(batch, report)
-        writer.finish(writer.begin_announcements(report))
+        writer.tend(report)
         writer.close()
         if unwritten or report.errors:
             raise NotWrittenError(report)

@@ -31,16 +31,9 @@ def test_every_number_comes_back(least: int, seed: int) -> None:
     random, column, held = Random(seed), CompactInts(least), [least] * 50
     column.grow(50)
     for _ in range(300):
-        if random.random() < 0.5:
-            row, number = random.randrange(50), random.choice(NUMBERS)
-            column.set(row, number)
-            held[row] = number
-        else:
-            rows = random.sample(range(50), k=random.choice((1, 20)))
-            numbers = [random.choice(NUMBERS) for _ in rows]
-            column.set_many(np.array(rows, np.int32), np.array(numbers, np.int64))
-            for row, number in zip(rows, numbers, strict=True):
-                held[row] = number
+        row, number = random.randrange(50), random.choice(NUMBERS)
+        column.set(row, number)
+        held[row] = number
         assert [column.get(row) for row in range(50)] == held
         assert column.get_many(np.arange(50, dtype=np.int32)).tolist() == held
     far = {row for row, number in enumerate(held) if not 0 <= number - least < 2**40 - 1}
@@ -51,7 +44,6 @@ def test_a_column_of_the_least_number_takes_no_memory() -> None:
     column = CompactInts()
     column.grow(10)
     column.set(3, 0)
-    column.set_many(np.arange(5, dtype=np.int32), np.zeros(5, np.int64))
     assert column.used_bytes == 0
     assert column.get_many(np.arange(2, dtype=np.int32)).tolist() == [0, 0]
     column.set(3, 1)

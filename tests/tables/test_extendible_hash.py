@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import defaultdict
 from random import Random
 
-import numpy as np
 import pytest
 
 from feedmill.tables.extendible_hash import ExtendibleHash
@@ -19,15 +18,11 @@ class Model:
         self.numbers: dict[int, set[int]] = defaultdict(set)
         self.given = 0
 
-    def insert(self, hashes: list[int], *, at_once: bool) -> None:
+    def insert(self, hashes: list[int]) -> None:
         numbers = list(range(self.given, self.given + len(hashes)))
         self.given += len(hashes)
-        if at_once:
-            self.table.insert_many(np.array(hashes, np.uint32), np.array(numbers, np.int32))
-        else:
-            for hashed, number in zip(hashes, numbers, strict=True):
-                self.table.insert(hashed, number)
         for hashed, number in zip(hashes, numbers, strict=True):
+            self.table.insert(hashed, number)
             self.numbers[hashed].add(number)
 
     def remove(self, random: Random, count: int) -> None:
@@ -41,10 +36,6 @@ class Model:
         asked = [*self.numbers, *others]
         for hashed in asked:
             assert set(self.table.find(hashed)) == self.numbers.get(hashed, set())
-        first = self.table.find_many(np.array(asked, np.uint32)).tolist()
-        for hashed, number in zip(asked, first, strict=True):
-            numbers = self.numbers.get(hashed)
-            assert number in numbers if numbers else number == -1
 
 
 def draw(random: Random, kind: str) -> int:
@@ -62,35 +53,28 @@ def test_it_finds_what_a_dict_finds(kind: str, seed: int) -> None:
     sizes = (1, 5, 100) if kind == "equal" else (1, 5, 400)
     for _ in range(40):
         hashes = [draw(random, kind) for _ in range(random.choice(sizes))]
-        model.insert(hashes, at_once=random.random() < 0.7)
+        model.insert(hashes)
         model.remove(random, min(model.given // 20, 20))
     model.check([draw(random, kind) for _ in range(200)])
 
 
-def test_a_batch_larger_than_a_bucket_splits_it_until_all_fit() -> None:
-    random, model = Random(1), Model()
-    model.insert([random.getrandbits(32) for _ in range(20_000)], at_once=True)
-    model.check([])
-
-
 def test_after_all_is_removed_nothing_is_found_and_the_slots_serve_again() -> None:
     random, model = Random(2), Model()
-    model.insert([random.getrandbits(32) for _ in range(3000)], at_once=True)
+    model.insert([random.getrandbits(32) for _ in range(3000)])
     used = model.table.used_bytes
     for hashed, numbers in model.numbers.items():
         for number in tuple(numbers):
             model.table.remove(hashed, number)
             numbers.remove(number)
     model.check([])
-    model.insert([random.getrandbits(32) for _ in range(3000)], at_once=False)
+    model.insert([random.getrandbits(32) for _ in range(3000)])
     model.check([])
     assert model.table.used_bytes <= 2 * used
 
 
 def test_it_takes_some_twenty_bytes_a_number() -> None:
     random, table = Random(3), ExtendibleHash()
-    for start in range(0, 200_000, 1000):
-        hashes = [random.getrandbits(32) for _ in range(1000)]
-        table.insert_many(np.array(hashes, np.uint32), np.arange(start, start + 1000, dtype="i4"))
-        if start >= 50_000:
-            assert 14 <= table.used_bytes / (start + 1000) <= 36
+    for number in range(200_000):
+        table.insert(random.getrandbits(32), number)
+        if number >= 50_000:
+            assert 14 <= table.used_bytes / (number + 1) <= 36

@@ -26,10 +26,7 @@ class Model:
 
     def add(self) -> None:
         texts = [self.draw() for _ in range(self.random.choice((1, 10, 20, 300)))]
-        if len(texts) == 1:
-            self.took(texts, [self.table.add(texts[0])])
-        else:
-            self.took(texts, self.table.add_many(texts).tolist())
+        self.took(texts, [*map(self.table.add, texts)])
 
     def took(self, texts: list[str], numbers: list[int]) -> None:
         in_use = {*self.numbers.values(), *self.forgotten}
@@ -59,8 +56,6 @@ class Model:
         texts = [self.draw() for _ in range(500)]
         expected = [self.numbers.get(text, -1) for text in texts]
         assert [-1 if (n := table.find(text)) is None else n for text in texts] == expected
-        assert table.find_many(texts).tolist() == expected
-        assert table.find_many(texts[:5]).tolist() == expected[:5]
         for text, number in self.numbers.items():
             assert table[number] == text
         for number, text in self.forgotten.items():
@@ -80,47 +75,34 @@ def test_it_finds_what_a_dict_finds(seed: int) -> None:
 
 def test_two_ids_of_one_hash_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(id_table, "_HASH", 0)
-    monkeypatch.setattr(id_table, "_hashes", lambda texts: np.zeros(len(texts), np.uint32))
     table = IdTable()
     texts = [f"p{i}" for i in range(60)]
-    assert table.add_many(texts[:40]).tolist() == list(range(40))
-    assert [table.add(text) for text in texts[40:]] == list(range(40, 60))
-    assert table.find_many(texts).tolist() == list(range(60))
+    assert [table.add(text) for text in texts] == list(range(60))
     table.forget(30)
     assert (table.find("p30"), table.find("p31"), table.find("other")) == (None, 31, None)
-    assert table.find_many([*texts[:30], "other", *texts[30:]])[[30, 31, 32]].tolist() == [
-        -1,
-        -1,
-        31,
-    ]
-
-
-def test_an_id_that_comes_twice_in_a_batch_has_one_number() -> None:
-    table = IdTable()
-    texts = [f"p{i % 10}" for i in range(40)]
-    numbers = table.add_many(texts).tolist()
-    assert numbers == [i % 10 for i in range(40)]
-    assert len(table) == 10
 
 
 def test_a_sweep_forgets_in_slices_what_nothing_refers_to() -> None:
     table = IdTable()
-    table.add_many([f"u{i}" for i in range(100)])
+    for i in range(100):
+        table.add(f"u{i}")
     table.sweeping.begin(np.array([3, 3, 7, -1], np.int32), table.bound)
     assert table.sweep(10) == 10
     assert table.add("u50") == 50  # comes into use while the sweep is running
-    table.add_many([f"u{i}" for i in range(60, 80)])
+    for i in range(60, 80):
+        table.add(f"u{i}")
     while table.sweeping.is_running:
         assert table.sweep(10) <= 10
     kept = {"u3", "u7", "u50", *(f"u{i}" for i in range(60, 80))}
     assert {table[number] for number in range(100)} - {""} == kept
     assert len(table) == len(kept)
-    table.add_many([f"v{i}" for i in range(77)])
+    for i in range(77):
+        table.add(f"v{i}")
     assert table.bound == 100
 
 
 def test_an_id_of_twenty_bytes_takes_some_50() -> None:
     table = IdTable()
-    for start in range(0, 100_000, 1000):
-        table.add_many([f"post-{i:015d}" for i in range(start, start + 1000)])
+    for i in range(100_000):
+        table.add(f"post-{i:015d}")
     assert 40 <= table.used_bytes / 100_000 <= 62

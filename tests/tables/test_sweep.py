@@ -34,9 +34,8 @@ def test_what_came_into_use_since_is_not_handed_out() -> None:
     sweep.begin(numbers(), 8)
     assert sweep.next_unused(2) == [0, 1]
     sweep.mark(2)
-    for new in (8, 50):  # since the beginning
-        sweep.mark(new)
-    sweep.mark_many(numbers(0, 5, 8, 99))
+    for number in (0, 5, 8, 50):  # the last two came since the beginning
+        sweep.mark(number)
     assert sweep.next_unused(9) == [3, 4, 6, 7]
 
 

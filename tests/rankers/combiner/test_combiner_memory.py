@@ -56,7 +56,7 @@ def check_invariants(combiner: Combiner, now_ms: int) -> None:
     assert (view.post.author[free] == -1).all()
     assert (view.post.created_ms[free] == NEVER_MS).all()
     for column in view.signals.values():
-        assert not column.is_present(free).any()
+        assert not any(column.get(row, 0) for row in free.tolist())
         assert {*column._errors, *column._older, *column._far_models} <= used
     for name in combiner.feeds:
         ranking = combiner.ranking(name)
@@ -189,6 +189,12 @@ def test_rows_authors_and_groups_of_posts_past_their_window_are_used_again() -> 
     assert view.authors.bound + len(view.groups.values) <= most
     assert len(combiner._live._set.matcher._by_group) <= most
     check_invariants(combiner, now_ms - HOUR_MS - 1)
+    # A feed made anew asks no group that is gone.
+    assert None in view.groups.values
+    written = set(combiner.ranking("global").written)
+    combiner.apply(with_settings(combiner, weights__global={"quality": 1, "engagement": 0}))
+    (change,) = combiner.cycle(now_ms - HOUR_MS - 1).feeds
+    assert {post_id for post_id, _ in change.entries} == written
 
 
 def test_a_number_used_again_stands_for_the_new_author_alone() -> None:

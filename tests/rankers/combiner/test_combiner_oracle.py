@@ -332,8 +332,6 @@ def test_redis_shows_what_the_contract_says(seeds: list[int]) -> None:
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_long_runs_show_it_few_rows_or_many(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    for few in ("combiner._MANY_FROM", "feed_set._FEW"):
-        monkeypatch.setattr(f"feedmill.rankers.combiner.{few}", 24 * (seed % 2))
+def test_long_runs_show_it(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("feedmill.rankers.combiner.overridden_rows._SLICE_ROWS", 3)
     World().run_all(Random(seed).choices(range(1_000_000_000), k=1200))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Generator
 from random import Random
 
 import numpy as np
@@ -10,7 +11,6 @@ import pytest
 
 from feedmill.rankers.combiner.feed_authors import MOST_FEEDS_OF_AUTHOR, FeedAuthors, claim_order
 from feedmill.rankers.combiner.feed_places import FeedPlaces
-from feedmill.rankers.combiner.feed_set import result_of
 
 ROWS, AUTHORS, GROUPS = 300, 40, 60
 
@@ -46,6 +46,15 @@ class Counted:
             return -len(counted).bit_length(), claim_order(name)
 
         return set(sorted(of_feeds, key=claim)[:limit])
+
+
+def result_of(work: Generator[None, None, set[str]]) -> set[str]:
+    while True:
+        try:
+            next(work)
+        except StopIteration as end:
+            found: set[str] = end.value
+            return found
 
 
 def placed(counted: Counted, limit: int) -> set[str]:

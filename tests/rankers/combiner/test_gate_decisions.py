@@ -1,4 +1,4 @@
-"""A few rows are decided as many are."""
+"""Many rows are decided as each alone is, and a row without a post is absent."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from feedmill.events.override import Override, OverrideKey
 from feedmill.events.signal import SignalNames
 from feedmill.rankers.combiner.gate_decisions import GateDecisions
 from feedmill.rankers.combiner.gating import ABSENT, DEMOTE, HIDE, HOLD, SHOW
+from feedmill.rankers.combiner.row_decision import decide_row
 from feedmill.rankers.combiner.view import PostView
 
 GATES = {
@@ -24,7 +25,7 @@ VALUES = (MISSING, None, 0.1, 0.3, 0.95)
 
 
 @pytest.mark.parametrize("is_overridden", [False, True])
-def test_rows_one_by_one_are_decided_as_all_at_once(*, is_overridden: bool) -> None:
+def test_rows_are_decided_as_each_alone_is(*, is_overridden: bool) -> None:
     view = PostView(SignalNames())
     for i, values in enumerate(product(VALUES, VALUES)):
         view.update_post(post(f"p{i}"), 1, NOW_MS)
@@ -36,12 +37,11 @@ def test_rows_one_by_one_are_decided_as_all_at_once(*, is_overridden: bool) -> N
         view.update_override(OverrideKey("post", "p13", "*"), override)
     view.free([24])
     rows = np.arange(25, dtype=np.int32)
-    together, apart = GateDecisions(view, GATES), GateDecisions(view, GATES)
+    decisions = GateDecisions(view, GATES)
     for now_ms in (NOW_MS, NOW_MS + 3_600_000):
-        together.update(rows, now_ms)
-        for row in rows:
-            apart.update(np.array([row], np.int32), now_ms)
-        assert together.code.tolist() == apart.code.tolist()
-        assert together.factors(rows[:24]).tolist() == apart.factors(rows[:24]).tolist()
-        assert set(apart.code[:25].tolist()) == {SHOW, DEMOTE, HIDE, HOLD, ABSENT}
-        assert (int(apart.code[13]) == HIDE) == is_overridden
+        decisions.update(rows, now_ms)
+        alone = [decide_row(view, row, GATES, now_ms) for row in range(24)]
+        assert decisions.code[:25].tolist() == [*(one.code for one in alone), ABSENT]
+        assert decisions.factors(rows[:24]).tolist() == [one.factor for one in alone]
+        assert set(decisions.code[:25].tolist()) == {SHOW, DEMOTE, HIDE, HOLD, ABSENT}
+        assert (int(decisions.code[13]) == HIDE) == is_overridden

@@ -13,7 +13,6 @@ from feedmill.events.post import Post
 from feedmill.events.settings import Settings
 from feedmill.events.signal import RULE_MODEL, Signal, SignalNames
 from feedmill.rankers.combiner import signal_columns
-from feedmill.rankers.combiner import signal_fields as subject
 from feedmill.rankers.combiner.signal_fields import signal_fields, whole_fields
 from feedmill.rankers.combiner.view import PostView
 
@@ -67,7 +66,6 @@ def test_many_posts_are_written_as_each_alone(
     most_models: int | None,
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(subject, "_MANY_FROM", 1)
         if most_models is not None:
             patch.setattr(signal_columns, "_MODEL", most_models + 1)
         view = PostView(NAMES)
@@ -86,9 +84,6 @@ def test_many_posts_are_written_as_each_alone(
         alone = [signal_fields(view, row, -1, gates, NOW_MS) for row in rows]
         kept = [{name: value for name, value in one.items() if value} for one in alone]
         assert whole_fields(view, rows, gates, NOW_MS) == kept
-        patch.setattr(subject, "_MANY_FROM", len(rows) + 1)
-        each = whole_fields(view, rows, gates, NOW_MS)
-        assert [[*one.items()] for one in each] == [[*one.items()] for one in kept]
 
 
 def test_many_posts_with_all_signals_of_one_model_are_written_as_each_alone() -> None:

@@ -13,19 +13,12 @@ from builders.events import NOW_MS, post, signal
 from feedmill.events.post import Deletion, Post
 from feedmill.events.signal import Signal, SignalNames
 from feedmill.rankers.combiner import signal_columns
-from feedmill.rankers.combiner import view as view_module
 from feedmill.rankers.combiner.post_group import PostGroup
 from feedmill.rankers.combiner.row_decision import verdict_of
 from feedmill.rankers.combiner.signal_columns import StoredSignal
 from feedmill.rankers.combiner.view import POST_CHANGED, PostView, signal_bit
 
 NAMES = SignalNames.parse("extreme:gate,novelty:objective")
-
-
-@pytest.fixture(autouse=True)
-def _small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Parts of a batch are drawn on both sides of where it is taken at once."""
-    monkeypatch.setattr(view_module, "MANY_FROM", 8)
 
 
 class Known(NamedTuple):
@@ -95,12 +88,12 @@ def order(one: Signal) -> tuple[int, int]:
 
 
 class World:
-    """The same records for a view that takes them one by one, one in batches, and the model."""
+    """The same records for a view and the model."""
 
     def __init__(self, random: Random, pool: int) -> None:
         self.random = random
         self.pool = pool
-        self.single, self.batched, self.model = PostView(NAMES), PostView(NAMES), Model()
+        self.view, self.model = PostView(NAMES), Model()
         self.offset = 0
         self.last: dict[str, int] = {}
 
@@ -120,9 +113,8 @@ class World:
             offsets.append(offset)
             timestamps.append(NOW_MS + random.randrange(1000))
         for args in zip(posts, offsets, timestamps, strict=True):
-            self.single.update_post(*args)
+            self.view.update_post(*args)
             self.model.update_post(*args)
-        self.batched.update_posts(posts, offsets, timestamps)
 
     def draw_post(self, post_id: str) -> Post:
         random = self.random
@@ -139,9 +131,8 @@ class World:
         name = self.random.choice(NAMES.all)
         drawn = [self.draw_signal() for _ in range(self.random.choice((1, 5, 60)))]
         for one in drawn:
-            self.single.update_signal(name, one)
+            self.view.update_signal(name, one)
             self.model.update_signal(name, one)
-        self.batched.update_signals(name, drawn)
 
     def draw_signal(self) -> Signal:
         random, post_id = self.random, self.post_id()
@@ -158,17 +149,14 @@ class World:
 
     def clear(self) -> None:
         name, post_id = self.random.choice(NAMES.all), self.post_id()
-        for one in (self.single, self.batched, self.model):
-            one.clear_signal(name, post_id)
+        self.view.clear_signal(name, post_id)
+        self.model.clear_signal(name, post_id)
 
     def take(self) -> None:
-        for view in (self.single, self.batched):
-            take_all(view)
+        take_all(self.view)
 
     def check(self) -> None:
-        for view in (self.single, self.batched):
-            check(view, self.model)
-        assert len(self.single.early) == len(self.batched.early)
+        check(self.view, self.model)
 
 
 def delete(post_id: str) -> Deletion:
@@ -215,7 +203,6 @@ def check_signal(view: PostView, row: int, name: str, expected: StoredSignal | N
     [value] = column.value[at].tolist()
     is_current = expected is not None and expected.post_offset == view.post.offset[row]
     assert column.is_current(at).tolist() == [is_current]
-    assert column.is_present(at).tolist() == [expected is not None]
     if expected is None:
         assert np.isnan(value) if name in NAMES.gates else value == 0
     else:
@@ -240,11 +227,10 @@ def test_the_view_holds_what_the_records_say(pool: int, seed: int) -> None:
     world.check()
 
 
-@pytest.mark.parametrize("many", [False, True])
-def test_all_that_changes_is_told(many: bool) -> None:
+def test_all_that_changes_is_told() -> None:
     random = Random(1)
     world = World(random, 60)
-    view = world.batched if many else world.single
+    view = world.view
     for _ in range(150):
         before = snapshot(view)
         random.choice((world.posts, world.signals, world.clear))()
@@ -276,11 +262,8 @@ def test_more_models_than_the_table_holds(monkeypatch: pytest.MonkeyPatch) -> No
     view.update_posts([post(one) for one in ids], [1] * count, [NOW_MS] * count)
     for turn in range(3):
         signals = [signal(p, 1, 0.5, version=str((i * 7 + turn) % 20)) for i, p in enumerate(ids)]
-        if turn == 1:
-            for one in signals:
-                view.update_signal("spam", one)
-        else:
-            view.update_signals("spam", signals)
+        for one in signals:
+            view.update_signal("spam", one)
         assert len(view.models) == 6
         for one in signals:
             stored = stored_signal(view, one.post_id, "spam")

@@ -7,10 +7,8 @@ from collections.abc import Sequence
 import pytest
 
 from builders.events import NOW_MS, post, signal
-from feedmill.events.post import Deletion
 from feedmill.events.signal import SignalNames
 from feedmill.rankers.combiner import view as view_module
-from feedmill.rankers.combiner.distinct_parts import MANY_FROM
 from feedmill.rankers.combiner.view import POST_CHANGED, PostView
 
 NAMES = SignalNames()
@@ -47,20 +45,6 @@ def test_a_dropped_signal_of_a_coming_version_leaves_the_post() -> None:
     view.update_signal("spam", signal("p", 6, 0.1))
     view.update_signal("spam", signal("q", 6, 0.1))
     assert [view.ids[row] for row in view.live_rows().tolist()] == ["p"]
-
-
-def test_posts_that_come_together_again_are_found_where_they_are_now() -> None:
-    view, ids = PostView(NAMES), [f"p{i}" for i in range(MANY_FROM)]
-    view.update_posts([post(one) for one in ids], [1] * len(ids), [NOW_MS] * len(ids))
-    view.update_signals("spam", [signal(one, 1, 0.25) for one in ids])
-    view.update_post(Deletion("p3", deleted=True), 2, NOW_MS)
-    take_all(view)
-    view.update_post(post("other"), 1, NOW_MS)
-    view.update_signals("spam", [signal(one, 3, 0.5) for one in ids])
-    view.update_posts([post(one) for one in ids], [3] * len(ids), [NOW_MS] * len(ids))
-    stored = [view.signal(row_of(view, one), "spam") for one in ids]
-    assert [one and one.value for one in stored] == [0.5] * len(ids)
-    assert view.signal(row_of(view, "other"), "spam") is None
 
 
 def rows_by_slices(view: PostView, cutoff_ms: int, most: int) -> list[Sequence[int]]:

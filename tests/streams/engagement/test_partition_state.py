@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from random import Random
-from unittest import mock
 
 import pytest
 from hypothesis import given, settings
@@ -13,7 +12,6 @@ from builders.engagement_log import START_MS, Event, Record, draw_log, needed_be
 from builders.records import StoredRecord
 from builders.work import bytecode_steps
 from feedmill.events.engagement import ENGAGEMENT_KINDS, Engagement
-from feedmill.streams.engagement import partition_state
 from feedmill.streams.engagement.engagement_state import PostState, decode_state, encode_state
 from feedmill.streams.engagement.partition_state import PartitionState, Uncounted
 
@@ -289,25 +287,3 @@ def test_an_impression_counts_as_much_as_its_position_is_looked_at() -> None:
         state.count([(Record(offset, START_MS, b""), seen)])
     counters = state.changed["p"].counters
     assert (counters.counts[0], counters.sums[0]) == (4, 3.0)
-
-
-@given(seed=st.integers(0, 2**32))
-def test_few_posts_are_looked_up_and_packed_as_many(seed: int) -> None:
-    def packed(many_from: int) -> tuple[list[list[str]], dict[str, bytes], int]:
-        random = Random(seed)
-        log = draw_log(random, 60)
-        state, forgotten, at = PartitionState(USER_WINDOW, most_unknown=2), [], 0
-        with mock.patch.object(partition_state, "_MANY_FROM", many_from):
-            while at < len(log):
-                end = at + random.randint(1, 9)
-                state.count(log[at:end])
-                for _, event in log[at : random.randint(at, end)]:
-                    if random.random() < 0.3:
-                        state.remove(event.post_id)
-                    else:
-                        state.take_post(event.post_id, at, random.random(), START_MS)
-                forgotten.append(state.pack())
-                at = end
-        return forgotten, encoded(state, log), len(state)
-
-    assert packed(0) == packed(1_000)

@@ -49,9 +49,9 @@ class FakeWriterThread:
     def wait_idle(self, timeout_s: float) -> None:
         self.has_room = self.has_begun = True
 
-    def submit(self, batch: WriteBatch, *, at_once: bool = True) -> bool:
+    def submit(self, batch: WriteBatch) -> bool:
         self.batches.append(batch)
-        self.has_begun = at_once
+        self.has_begun = False
         return True
 
     def begin(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -112,24 +113,48 @@ def test_a_thread_that_sleeps_begins_when_the_loop_says_so(
 ) -> None:
     # Else it wakes by itself, to look for a flush.
     monkeypatch.setattr(BatchWriter, "next_s", lambda _: time.monotonic() + 600.0)
-    monkeypatch.setattr(BatchWriter, "is_quick", lambda *_: False)
     writer = WriterThread(open_writer_client(own_redis.url), PREFIX)
     writer.start()
     until(lambda: not writer.trouble)
     starts: list[Callable[[], Any]] = [
         writer.begin,
         lambda: writer.wait_idle(20.0),
-        lambda: writer.submit(write_batch(whole_post("last"))),
         lambda: writer.stop(20.0),
     ]
     for number, start in enumerate(starts):
         key = KEYS.signals(f"p{number}")
         until(lambda: writer.is_idle)
-        assert writer.submit(write_batch(whole_post(f"p{number}")), at_once=False)
+        assert writer.submit(write_batch(whole_post(f"p{number}")))
         time.sleep(0.1)
         assert not client.exists(key)
         start()
         until(partial(client.exists, key))
+
+
+def test_a_redis_that_lost_the_scripts_gets_them_again(
+    loop: WritingLoop, client: RedisClient
+) -> None:
+    client.script_flush()
+    loop.set_feed("global", {"p0": 99.0})
+    loop.settle()
+    assert shown(client) == expected(loop)
+    assert [batch.unwritten for batch in loop.report.finished if batch.unwritten] == []
+
+
+def test_changes_are_announced(own_redis: OwnRedis, loop: WritingLoop) -> None:
+    subscription = own_redis.client().pubsub(ignore_subscribe_messages=True)
+    subscription.subscribe(KEYS.feed_changes)
+    assert subscription.get_message(timeout=10) is None  # that it has subscribed
+    loop.set_feed("global", {"p0": 99.0})
+    versions: list[int] = []
+
+    def is_announced() -> bool:
+        loop.step()
+        if message := subscription.get_message():
+            versions.append(json.loads(message["data"])["version"])
+        return loop.report.written_feeds["global"] in versions
+
+    until(is_announced, every=0.002)
 
 
 def test_a_server_that_is_read_only_gets_what_it_refused_once_it_may_be_written(
@@ -271,7 +296,6 @@ def test_the_loop_is_woken_for_a_report(own_redis: OwnRedis) -> None:
     writer = WriterThread(
         open_writer_client(own_redis.url), PREFIX, wake=lambda: reports.append(writer.poll())
     )
-    # Before the thread is connected: after that the loop would send so little itself.
     writer.submit(write_batch(whole_post("p")))
     writer.start()
     until(lambda: reports)
