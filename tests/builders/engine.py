@@ -4,8 +4,6 @@ Nothing here goes through feedmill's own code but the start of its processes, th
 of topics, and the console tools' command lines: what is checked is checked from outside.
 """
 
-from __future__ import annotations
-
 import contextlib
 import json
 import os

@@ -1,7 +1,5 @@
 """The topics of an engine, written and read by plain clients."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterable, Mapping
 from typing import Any

@@ -3,8 +3,6 @@
 How a worker is started is known here alone.
 """
 
-from __future__ import annotations
-
 import os
 import re
 import signal

@@ -1,7 +1,5 @@
 """Breaks topics, and runs the commands that a worker names in its log, as an operator does."""
 
-from __future__ import annotations
-
 import re
 import shlex
 import subprocess

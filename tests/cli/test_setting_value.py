@@ -1,7 +1,5 @@
 """The value of a setting from the words of a command line; without Kafka."""
 
-from __future__ import annotations
-
 import json
 from typing import Any
 

@@ -1,7 +1,5 @@
 """`feedmill train engagement --follow` without Kafka: what it needs, and what it releases."""
 
-from __future__ import annotations
-
 import json
 import time
 from pathlib import Path

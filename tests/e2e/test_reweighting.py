@@ -1,7 +1,5 @@
 """New weights apply to a whole feed at once, whatever else changes meanwhile."""
 
-from __future__ import annotations
-
 import json
 import threading
 from concurrent.futures import Future

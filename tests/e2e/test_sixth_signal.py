@@ -1,7 +1,5 @@
 """A declared signal, written by the test, gates and ranks like those that ship."""
 
-from __future__ import annotations
-
 import json
 import time
 from typing import Any

@@ -1,7 +1,5 @@
 """A worker stands for longer than its session timeout, at every point of its loop, and goes on."""
 
-from __future__ import annotations
-
 import time
 
 from builders.fault_engine import ALL_STAGES, FaultEngine, go_on

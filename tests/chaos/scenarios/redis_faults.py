@@ -1,7 +1,5 @@
 """Redis is away, flushed, full, read-only, slow, or another one without the last writes."""
 
-from __future__ import annotations
-
 import contextlib
 import time
 from collections.abc import Iterator

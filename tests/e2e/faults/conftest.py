@@ -1,7 +1,5 @@
 """Engines for the tests of faults: every test makes and breaks its own."""
 
-from __future__ import annotations
-
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Clocks that are nine days off, of clients and of workers: nothing depends on them."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from datetime import datetime
 from functools import partial

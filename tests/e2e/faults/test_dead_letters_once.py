@@ -1,7 +1,5 @@
 """A bad record has one dead letter, however often workers start again and read it."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Callable
 

@@ -1,7 +1,5 @@
 """A cluster that names no broker for a moment: some clients forget those they knew, and go on."""
 
-from __future__ import annotations
-
 import threading
 import time
 from collections.abc import Callable, Iterator

@@ -1,7 +1,5 @@
 """A filter that never returns on one text and takes all memory on another: the rest is ranked."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """A topic is deleted and created again: workers stop loudly, and name the commands that go on."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 from click.testing import CliRunner, Result

@@ -1,7 +1,5 @@
 """Producers upstream that write in transactions: markers between records hold nothing up."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Sequence
 from typing import Any

@@ -1,12 +1,8 @@
 """What ends a canary, and that a decision which did not arrive is written again."""
 
-from __future__ import annotations
-
 import json
 from types import SimpleNamespace
 from typing import Any
-
-import pytest
 
 from builders.fake_log import KeptWriter
 from builders.records import StoredRecord
@@ -73,34 +69,6 @@ def test_a_decision_that_does_not_appear_is_written_again() -> None:
     owner.fold.take(StoredRecord(1, key=b"spam", value=b""))
     owner.decision.heartbeat(beat(refusal), 99_000)
     assert len(owner.sent) == 2
-
-
-@pytest.mark.parametrize("judges", [None, 7])
-def test_time_without_the_candidate_does_not_count(judges: int | None) -> None:
-    owner = Owner()
-    owner.decision.heartbeat(beat(), 1_000)
-    owner.judges = judges
-    owner.decision.heartbeat(beat(), 10_999)
-    owner.judges = 0
-    owner.decision.heartbeat(beat(), 12_000)
-    owner.decision.heartbeat(beat(), 21_999)
-    assert owner.sent == []
-    owner.decision.heartbeat(beat(), 22_000)
-    assert len(owner.sent) == 1
-
-
-def test_the_note_tells_what_has_passed_every_five_seconds() -> None:
-    owner = Owner("0 4000")
-    for at_ms in (100_000, 104_999):
-        owner.decision.heartbeat(beat(), at_ms)
-        owner.decision.note(owner.writer)
-    assert owner.writer.notes == {}
-    owner.decision.heartbeat(beat(), 105_000)
-    owner.decision.note(owner.writer)
-    assert owner.writer.notes == {(0, "canary.spam"): "0 9000"}
-    owner.fold.take(StoredRecord(1, key=b"spam", value=b""))
-    owner.decision.note(owner.writer)
-    assert owner.writer.notes == {(0, "canary.spam"): ""}
 
 
 def test_the_note_of_another_canary_does_not_count() -> None:

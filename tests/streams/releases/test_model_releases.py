@@ -1,7 +1,5 @@
 """How far a worker is with releases, and what it does while the store does not answer."""
 
-from __future__ import annotations
-
 import json
 import subprocess
 import sys
