@@ -41,6 +41,7 @@ def delete_topic(engine: Engine, name: str) -> None:
     admin = KafkaAdminClient(bootstrap_servers=engine.kafka)
     try:
         admin.delete_topics([engine.topic(name)])
+        engine.forget_latest()
         until(lambda: engine.topic(name) not in admin.list_topics())
     finally:
         admin.close()

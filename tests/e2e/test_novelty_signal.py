@@ -99,7 +99,8 @@ def novelty_of(engine: Engine, post_id: str) -> float | None:
 
 
 def beat_of(engine: Engine) -> Json:
-    return next(beat for beat in engine.instances().values() if beat["stage"] == NOVELTY)
+    pid = engine.workers[NOVELTY].pid
+    return next(beat for beat in engine.instances().values() if beat["pid"] == pid)
 
 
 @contextlib.contextmanager

@@ -14,7 +14,7 @@ from builders.waiting import in_background, now_ms, until
 
 pytestmark = pytest.mark.stack
 
-FLIPS = 100
+FLIPS = 50
 WEIGHTS = ({"quality": 1, "engagement": 0}, {"quality": 0, "engagement": 1})
 # Ten posts whose orders are each other's reverse; the others stay behind them.
 RANKED = [f"ranked-{i}" for i in range(10)]

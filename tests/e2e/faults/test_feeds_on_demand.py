@@ -1,7 +1,5 @@
 """Feeds on demand are for posts that are shown, and places for communities of several authors."""
 
-from collections.abc import Callable
-
 from builders.fault_engine import FaultEngine
 from builders.waiting import until
 
@@ -10,9 +8,8 @@ PLACES, SPAM = 20, 30
 
 
 def test_shown_spam_in_invented_communities_keeps_no_community_from_its_feed(
-    fault_engine: Callable[..., FaultEngine],
+    engine: FaultEngine,
 ) -> None:
-    engine = fault_engine()
     worker = engine.ready_worker()
     engine.wait_applied(engine.set("feeds/community:*", {"max_feeds": PLACES}))
     # More than 16 communities of one author: as many as there are places are shown.

@@ -3,7 +3,6 @@
 import json
 import threading
 import time
-from collections.abc import Callable
 
 from builders.engine_topics import PARTITIONS
 from builders.fault_engine import FaultEngine
@@ -14,10 +13,7 @@ STAGES = "nsfw+quality"
 WATCHED_S = 8.0
 
 
-def test_a_worker_without_partitions_neither_flaps_nor_ends(
-    fault_engine: Callable[..., FaultEngine],
-) -> None:
-    engine = fault_engine()
+def test_a_worker_without_partitions_neither_flaps_nor_ends(engine: FaultEngine) -> None:
     workers = [engine.start_worker(f"w{n}", stages=STAGES) for n in range(PARTITIONS + 1)]
     engine.wait_ready()
 

@@ -1,6 +1,5 @@
 """Markers of a transaction that Kafka lost: workers go on, and their next commit ends it."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 from builders.fault_engine import FaultEngine
@@ -13,9 +12,8 @@ TOPICS = ("signals.quality", "counters")
 
 
 def test_a_restore_goes_on_behind_a_transaction_that_never_ends_and_writing_ends_it(
-    fault_engine: Callable[..., FaultEngine],
+    engine: FaultEngine,
 ) -> None:
-    engine = fault_engine()
     worker = engine.ready_worker(NAME)
     engine.wait_decided({post_id: engine.post(post_id) for post_id in POSTS})
     click_all(engine, "before")

@@ -2,7 +2,7 @@
 
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -51,9 +51,8 @@ def signals(engine: FaultEngine, name: str) -> Iterator[tuple[int, str, Json]]:
 
 
 def test_each_post_is_judged_once_by_one_version_and_a_kill_changes_nothing(
-    fault_engine: Callable[..., FaultEngine], store: Path, monkeypatch: pytest.MonkeyPatch
+    engine: FaultEngine, store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    engine = fault_engine()
     installed = read_card(store, "quality").sha256
     other = add_version(store, "quality")
     # Earlier posts keep their signals, so that each has one.
@@ -105,9 +104,8 @@ def test_each_post_is_judged_once_by_one_version_and_a_kill_changes_nothing(
 
 
 def test_earlier_posts_follow_a_release_and_a_rollback(
-    fault_engine: Callable[..., FaultEngine], store: Path, monkeypatch: pytest.MonkeyPatch
+    engine: FaultEngine, store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    engine = fault_engine()
     installed, other = read_card(store, "spam").version, add_version(store, "spam")[:12]
     variables = {"FEEDMILL_MODELS": str(store), "FEEDMILL_RESCORE_RATE": "40"}
     worker = engine.ready_worker("one", variables=variables)
@@ -148,9 +146,8 @@ def test_earlier_posts_follow_a_release_and_a_rollback(
 
 
 def test_a_challenger_scores_beside_the_model_in_force_and_a_kill_doubles_nothing(
-    fault_engine: Callable[..., FaultEngine], store: Path, monkeypatch: pytest.MonkeyPatch
+    engine: FaultEngine, store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    engine = fault_engine()
     other = add_version(store, "spam")
     variables = {"FEEDMILL_MODELS": str(store)}
     worker = engine.ready_worker("one", variables=variables)
@@ -193,12 +190,8 @@ def test_a_challenger_scores_beside_the_model_in_force_and_a_kill_doubles_nothin
 
 
 def test_a_worker_takes_installed_and_released_versions_from_an_s3_store(
-    fault_engine: Callable[..., FaultEngine],
-    store: Path,
-    s3_store: RemoteStore,
-    monkeypatch: pytest.MonkeyPatch,
+    engine: FaultEngine, store: Path, s3_store: RemoteStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    engine = fault_engine()
     installed, other = read_card(store, "quality").version, add_version(store, "quality")[:12]
     for path in store.iterdir():
         write_file(s3_store, path.name, path.read_bytes())

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -61,10 +61,7 @@ def clicks(engine: FaultEngine, name: str) -> int:
     return 0 if state is None else int(state["counters"]["counts"][1])
 
 
-def test_each_has_a_dead_letter_and_behind_them_everything_goes_on(
-    fault_engine: Callable[..., FaultEngine],
-) -> None:
-    engine = fault_engine()
+def test_each_has_a_dead_letter_and_behind_them_everything_goes_on(engine: FaultEngine) -> None:
     worker = engine.ready_worker("one", stages=STAGES)
     ranked(engine, "before")
     start_mb = peak_mb(worker)
@@ -139,10 +136,7 @@ def hidden() -> Json:
     return {"verdict": "hide", "by": "mod", "reason": "r", "at_ms": now_ms()}
 
 
-def test_a_bomb_among_what_the_worker_wrote_itself_ends_nothing(
-    fault_engine: Callable[..., FaultEngine],
-) -> None:
-    engine = fault_engine()
+def test_a_bomb_among_what_the_worker_wrote_itself_ends_nothing(engine: FaultEngine) -> None:
     worker = engine.ready_worker()
     sent = send(engine, LARGE)
     own = {at for at in sent if at[0] == "signals.quality"}

@@ -1,7 +1,6 @@
 """An event that comes twice counts once, and a user too, whatever happens in between."""
 
 import itertools
-from collections.abc import Callable
 
 from builders.engine import Worker
 from builders.fault_engine import ALL_STAGES, FaultEngine
@@ -23,10 +22,7 @@ def clicks(engine: FaultEngine, post_id: str) -> int:
     return int(found["counters"]["counts"][1]) if found else 0
 
 
-def test_an_event_that_is_repeated_after_a_restart_counts_once(
-    fault_engine: Callable[..., FaultEngine],
-) -> None:
-    engine = fault_engine()
+def test_an_event_that_is_repeated_after_a_restart_counts_once(engine: FaultEngine) -> None:
     engine.ready_worker()
     engine.post("well")
     for n in range(50):
@@ -45,10 +41,7 @@ def test_an_event_that_is_repeated_after_a_restart_counts_once(
     assert clicks(engine, "well") == 26
 
 
-def test_a_restart_is_ready_where_retention_removed_what_was_read(
-    fault_engine: Callable[..., FaultEngine],
-) -> None:
-    engine = fault_engine()
+def test_a_restart_is_ready_where_retention_removed_what_was_read(engine: FaultEngine) -> None:
     engine.ready_worker()
     engine.post("spring")
     click(engine, "spring", "first")

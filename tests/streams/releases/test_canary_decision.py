@@ -4,6 +4,8 @@ import json
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
+
 from builders.fake_log import KeptWriter
 from builders.records import StoredRecord
 from feedmill.events.instance import Instance, ModelDrift, RefusedRelease
@@ -69,6 +71,20 @@ def test_a_decision_that_does_not_appear_is_written_again() -> None:
     owner.fold.take(StoredRecord(1, key=b"spam", value=b""))
     owner.decision.heartbeat(beat(refusal), 99_000)
     assert len(owner.sent) == 2
+
+
+@pytest.mark.parametrize("judges", [None, 7])
+def test_time_without_the_candidate_does_not_count(judges: int | None) -> None:
+    owner = Owner()
+    owner.decision.heartbeat(beat(), 1_000)
+    owner.judges = judges
+    owner.decision.heartbeat(beat(), 10_999)
+    owner.judges = 0
+    owner.decision.heartbeat(beat(), 12_000)
+    owner.decision.heartbeat(beat(), 21_999)
+    assert owner.sent == []
+    owner.decision.heartbeat(beat(), 22_000)
+    assert len(owner.sent) == 1
 
 
 def test_the_note_of_another_canary_does_not_count() -> None:
