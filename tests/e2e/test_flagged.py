@@ -50,9 +50,9 @@ def test_a_community_over_the_cap_is_demoted_not_hidden(start_engine: Any) -> No
     def spam(signals: dict[str, Json]) -> list[Json]:
         return [signal for post, signal in signals.items() if post.endswith("-spam")]
 
-    calm = signals_of(posts("calm", "calm", 800, spam_every=25))
+    calm = signals_of(posts("calm", "calm", 1600, spam_every=25))
     assert all(signal["value"] >= 0.5 and "reason" not in signal for signal in spam(calm))
-    signals_of(posts("first", "loud", 800, spam_every=4))
+    signals_of(posts("first", "loud", 1600, spam_every=4))
     for tag in ("then", "restarted"):
         later = signals_of(posts(tag, "loud", 200, spam_every=4))
         assert len(spam(later)) == 50
