@@ -41,23 +41,6 @@ def test_pairs_change_their_fields_and_leave_the_others(run: Run) -> None:
     assert (shown["offset"], shown["note"]) == (1, "tuned")
 
 
-def test_a_feeds_first_pairs_start_from_the_general_weights(run: Run) -> None:
-    outcome(run("config set weights alpha=0.9 beta=0.1 max_per_author=null --json"))
-    outcome(run("config set weights/community:python beta=0.3 --json"))
-    shown = outcome(run("config get weights/community:python --json"))
-    assert shown["value"] == {"quality": 0.9, "engagement": 0.3, "max_per_author": None}
-
-
-def test_json_replaces_a_setting_whole_and_null_removes_it(run: Run) -> None:
-    outcome(run("config set gates/global spam.hide_at=0.8 nsfw.shadow=true --json"))
-    outcome(run("""config set gates/global '{"spam": {"demote_at": null}}' --json"""))
-    shown = outcome(run("config get gates/global --json"))
-    assert shown["value"] == {"spam": {"demote_at": None}}
-    assert shown["effective"]["spam"]["hide_at"] == 0.9
-    outcome(run("config set gates/global null --json"))
-    assert outcome(run("config get gates/global --json"))["value"] is None
-
-
 def test_rules_are_set_changed_and_taken_away_one_by_one(run: Run) -> None:
     links = {"domains": ["evil.example"], "verdict": "hide"}
     outcome(run(f"config set rules/spam '{json.dumps({'bad-links': links})}' --json"))
@@ -76,6 +59,8 @@ def test_rules_are_set_changed_and_taken_away_one_by_one(run: Run) -> None:
     assert shown["effective"] == {"bad-links": links}
     assert "bad-links.domains" in run("config get").stdout
     assert outcome(run("config get rules/nsfw --json"))["effective"] == {}
+    outcome(run("config set rules/spam null --json"))
+    assert outcome(run("config get rules/spam --json"))["value"] is None
 
 
 REFUSED = {
