@@ -79,7 +79,8 @@ def test_the_command_shows_the_legs_of_a_real_worker(whole_engine: Engine) -> No
         result = CliRunner().invoke(main, ["latency", "--once", "--json", "--every", "3", url])
     assert result.exit_code == 0, result.output
     table = json.loads(result.stdout)
-    shown = {row["leg"]: row for row in table["legs"]}
+    # Other tests may have sent engagements to this worker, of which none come now.
+    shown = {row["leg"]: row for row in table["legs"] if row["topic"] != "engagements"}
     assert {*LEGS, "batch", "loop", "commit"} <= shown.keys()
     assert all(shown[leg]["per_second"] > 0 and shown[leg]["p50"] is not None for leg in LEGS)
     assert shown["append_to_redis"]["p99"] >= shown["append_to_redis"]["p50"] > 0
