@@ -13,8 +13,6 @@ from chaos.peak_memory import peak_memory
 from chaos.recovery import TAKEOVER_BAR_S, Probe, final_verdict
 from chaos.scenario import Chaos, Row
 
-# Records are handed over, and their transaction has not ended.
-_OPEN = ("after produce", "before commit")
 # A worker that has partitions comes to them while it starts.
 _STARTING_POINTS = ("before assignment", "after assignment", *COMMON_POINTS)
 
@@ -40,8 +38,7 @@ class KillRounds:
         time.sleep(drawn.uniform(0.2, 2.0))
         killed = drawn.sample(self._names, drawn.randint(1, len(self._names)))
         if number % 3 == 1:
-            points = COMMON_POINTS if self._chaos.is_long else _OPEN
-            self._points[killed[0]].arm("SIGKILL", drawn.choice(points))
+            self._points[killed[0]].arm("SIGKILL", drawn.choice(COMMON_POINTS))
             self._wait_killed(killed[0])
         for name in killed:
             self._engine.workers[f"{ALL_STAGES}{name}"].kill()
