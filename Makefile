@@ -24,9 +24,14 @@ ARGS ?=
 SECONDS ?= 30
 TARGETS ?=
 
-# How many processes `make test` runs files of tests in, each with servers of its own: most tests of
-# a running engine wait.  0: one after another, in this process, as a debugger wants it.
+# How many processes `make test` runs files of tests in, on one Kafka and Redis: most tests of a
+# running engine wait.  0: one after another, in this process, as a debugger wants it.
 JOBS ?= 2
+
+# The tests of `make check`, which read the tree and run nothing.  `make check test` runs them once.
+CHECKS := tests/test_imports.py tests/test_house.py tests/test_docs.py tests/test_status.py \
+	tests/test_map.py tests/events/test_schema.py
+CHECKED := $(if $(filter check,$(MAKECMDGOALS)),$(CHECKS:%=--ignore=%))
 
 # `make chaos`: LONG=1 for many rounds, ONLY=kill_worker for one scenario, SEED=7 to draw the same again.
 LONG ?=
@@ -56,13 +61,13 @@ run: $(STAMP) ## The whole engine with a simulated demo; FOR=60 ends it after a 
 	@$(BIN)/feedmill run --demo $(if $(FOR),--for $(FOR)) $(ARGS)
 
 test: $(STAMP) ## All tests, against a real Kafka and Redis of their own; JOBS=0 one after another
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(CHECKED) $(ARGS)
 
 check: $(STAMP) $(TYPING)/.linked ## Lint, format, types, the import rule, docs and schemas: only looks
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -q tests/test_imports.py tests/test_house.py tests/test_docs.py tests/test_status.py tests/test_map.py tests/events/test_schema.py
+	$(BIN)/python -m pytest -q $(CHECKS)
 
 format: $(STAMP) ## Format the code; write the schemas and docs/metrics.md
 	$(BIN)/ruff check --fix .

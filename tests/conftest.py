@@ -1,6 +1,8 @@
 """What all tests share: golden files, and one real Kafka and Redis for the whole session."""
 
 import os
+import shutil
+import tempfile
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,9 +20,31 @@ pytest_plugins = ["builders.golden", "builders.s3_server"]
 # OpenMP threads wait by spinning: beside other processes training takes ten times as long.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+# Names the folder of the servers to the processes that xdist starts.
+_STACK_FOLDER = "STACK_OF_TESTS"
+_STACK = pytest.StashKey[Path]()
+
 # A busy machine is no failure, so no draw has a deadline.
 hypothesis.settings.register_profile("feedmill", deadline=None)
 hypothesis.settings.load_profile("feedmill")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if _hands_out(config):
+        os.environ[_STACK_FOLDER] = tempfile.mkdtemp(prefix="feedmill-tests-")
+    config.stash[_STACK] = Path(os.environ[_STACK_FOLDER])
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Stop the servers, whichever process started them."""
+    if _hands_out(config):
+        down(config.stash[_STACK])
+        shutil.rmtree(config.stash[_STACK])
+
+
+def _hands_out(config: pytest.Config) -> bool:
+    """Whether this process hands out the tests to others, or runs all of them."""
+    return not hasattr(config, "workerinput")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -31,20 +55,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StackAddress]:
-    """Kafka and Redis, shared by all tests of the session: keep apart by `prefix`.
+def stack(pytestconfig: pytest.Config) -> StackAddress:
+    """Kafka and Redis, shared by all tests of all processes: keep apart by `prefix`.
 
-    With FEEDMILL_TEST_KAFKA and FEEDMILL_TEST_REDIS set, those servers instead.
+    Whoever asks first starts them.  With FEEDMILL_TEST_KAFKA and FEEDMILL_TEST_REDIS set, those
+    servers instead.
     """
     kafka, redis = os.environ.get("FEEDMILL_TEST_KAFKA"), os.environ.get("FEEDMILL_TEST_REDIS")
     if kafka and redis:
-        yield StackAddress(kafka, redis)
-        return
-    folder = tmp_path_factory.mktemp("stack")
-    try:
-        yield up(folder, broker_settings=PATIENT_BROKER)
-    finally:
-        down(folder)
+        return StackAddress(kafka, redis)
+    return up(pytestconfig.stash[_STACK], broker_settings=PATIENT_BROKER)
 
 
 @pytest.fixture

@@ -7,8 +7,6 @@ changed there.  Exits with 1 when fewer than `LEAST_KILLED` of the mutants fail 
 docs/mutation.md says which mutants survive, and why.
 """
 
-from __future__ import annotations
-
 import os
 import shutil
 import subprocess

@@ -1,7 +1,5 @@
 """The benchmarks that need no servers still run, on little; each proves its answers first."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 from pathlib import Path

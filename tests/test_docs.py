@@ -1,7 +1,5 @@
 """The docs agree with the code: commands, variables, metrics, topics, settings, names and links."""
 
-from __future__ import annotations
-
 import dataclasses
 import itertools
 import json

@@ -1,7 +1,5 @@
 """The house's own rules: where tests stand, how long code gets, what is documented."""
 
-from __future__ import annotations
-
 import ast
 import re
 import subprocess

@@ -1,7 +1,5 @@
 """The architecture, read from the imports of every module: nothing imports what stands above it."""
 
-from __future__ import annotations
-
 import ast
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,7 +1,5 @@
 """docs/map.md names functions that exist."""
 
-from __future__ import annotations
-
 import ast
 import re
 from functools import cache

@@ -1,7 +1,5 @@
 """The README's status is true: what it calls missing is missing, and no command does it."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Iterator

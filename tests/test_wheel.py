@@ -1,7 +1,5 @@
 """The wheel: what it contains, and what it needs. `.ci/run` installs one and runs the demo."""
 
-from __future__ import annotations
-
 import ast
 import os
 import shutil

@@ -3,8 +3,6 @@
 A client would hold all of what it compresses; here the records are compressed piece by piece.
 """
 
-from __future__ import annotations
-
 import socket
 import struct
 import time

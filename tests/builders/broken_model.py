@@ -1,7 +1,5 @@
 """Trees of feedmill in which one filter's model raises on whatever it gets, or ends processes."""
 
-from __future__ import annotations
-
 import shutil
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """A worker of one filter in memory, with `models` and `posts`, that can be killed."""
 
-from __future__ import annotations
-
 import itertools
 import json
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """Changes for Redis, each with defaults for whatever a test does not care about."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 

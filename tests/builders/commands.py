@@ -1,17 +1,18 @@
 """The command line and what it talks to, as tests run them."""
 
-from __future__ import annotations
-
 import threading
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 from click.testing import Result
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
+from kafka.admin import KafkaAdminClient, NewTopic
 
-from builders.waiting import now_ms
+from builders.waiting import now_ms, until
 from feedmill.events.decode import encode
 from feedmill.events.instance import Instance, RefusedSetting
+from feedmill.streams.kafka.topic_reader import TopicRecord, read_all
+from feedmill.streams.settings.environment import Environment
 
 Run = Callable[[str], Result]
 
@@ -61,6 +62,40 @@ class FakeStage(threading.Thread):
         topic, key = f"{self._prefix}instances", self.instance_name.encode()
         producer.send(topic, key=key, value=encode(heartbeat), partition=0)
         producer.flush()
+
+
+class CommandTopics:
+    """The topics of one installation, as a test makes, writes and reads them."""
+
+    def __init__(self, kafka: str, prefix: str) -> None:
+        self._environment = Environment(kafka=kafka, topic_prefix=prefix)
+        self._producer = KafkaProducer(bootstrap_servers=kafka)
+
+    def make(self, *names: str, **partitions: int) -> None:
+        """Make topics with the broker's timestamps; all of feedmill's would take longer."""
+        sizes = {**dict.fromkeys(names, 1), **partitions}
+        stamped = {"message.timestamp.type": "LogAppendTime"}
+        made = {self._environment.topic(name): size for name, size in sizes.items()}
+        admin = KafkaAdminClient(bootstrap_servers=self._environment.kafka)
+        admin.create_topics(
+            [NewTopic(name, n, 1, topic_configs=stamped) for name, n in made.items()]
+        )
+        # The broker hears of them a moment after the controller has made them.
+        until(lambda: made.keys() <= set(admin.list_topics()))
+        admin.close()
+
+    def send(self, topic: str, key: str, value: Any, partition: int | None = None) -> int:
+        """Write a record, None for an empty value, and return its offset."""
+        content = None if value is None else encode(value)
+        name = self._environment.topic(topic)
+        sent = self._producer.send(name, content, key.encode(), partition=partition)
+        return int(sent.get(20).offset)
+
+    def read(self, topic: str) -> list[TopicRecord]:
+        return list(read_all(self._environment, topic))
+
+    def close(self) -> None:
+        self._producer.close()
 
 
 class StartStage(Protocol):

@@ -3,8 +3,6 @@
 Written from the contract alone, to be compared with the combiner.
 """
 
-from __future__ import annotations
-
 import math
 from collections import Counter
 from hashlib import blake2b

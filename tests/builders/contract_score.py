@@ -3,8 +3,6 @@
 The contract's sections 3 and 4 once more: nothing here uses feedmill's own code.
 """
 
-from __future__ import annotations
-
 import json
 import math
 import re

@@ -1,7 +1,5 @@
 """Texts that hypothesis draws for what reads their bytes."""
 
-from __future__ import annotations
-
 from hypothesis import strategies as st
 
 # FREE in mathematical bold letters.

@@ -1,7 +1,5 @@
 """Events as bytes, and what their decoders say of bad ones."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable
 from typing import Any

@@ -1,7 +1,5 @@
 """Engagements of one partition as they stand in the log, drawn at random."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from random import Random
 

@@ -1,7 +1,5 @@
 """An engagement step without Kafka: it owns partition 0, and shows what it writes."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from types import SimpleNamespace

@@ -4,8 +4,6 @@ Nothing here goes through feedmill's own code but the start of its processes, th
 of topics, and the console tools' command lines: what is checked is checked from outside.
 """
 
-from __future__ import annotations
-
 import contextlib
 import json
 import os
@@ -90,6 +88,7 @@ class Engine(EngineTopics, EngineFeeds):
         self.redis = Redis.from_url(self.redis_url, decode_responses=True)
         self.producer = self._new_producer()
         self._heartbeats = self.consumer("instances", beginning=True)
+        self._latest = {}
         self._seen: dict[str, Json] = {}
 
     def _new_producer(self) -> KafkaProducer:
@@ -179,6 +178,7 @@ class Engine(EngineTopics, EngineFeeds):
         with contextlib.suppress(Exception):
             self.producer.close(timeout=5)
         self._heartbeats.close()
+        self.forget_latest()
         self.forget_redis()
         self.redis.close()
         admin = KafkaAdminClient(bootstrap_servers=self.kafka)

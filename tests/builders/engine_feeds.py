@@ -1,7 +1,5 @@
 """What an engine writes to Redis, read by a plain client."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from typing import Any
 

@@ -1,19 +1,44 @@
 """The topics of an engine, written and read by plain clients."""
 
-from __future__ import annotations
-
 import json
+import threading
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
+from kafka.errors import KafkaError
 
 from builders.waiting import now_ms
 
 PARTITIONS = 4
 Json = dict[str, Any]
 Position = tuple[str, int, int]
+
+
+class LatestValues:
+    """The last value of every key of a topic, read on from where the look before ended."""
+
+    def __init__(self, consumer: KafkaConsumer) -> None:
+        self._consumer = consumer
+        self._found: dict[str, Json] = {}
+
+    def read(self) -> dict[str, Json]:
+        ends = self._consumer.end_offsets(list(self._consumer.assignment()))
+        while any(self._consumer.position(part) < end for part, end in ends.items()):
+            for records in self._consumer.poll(timeout_ms=500).values():
+                for record in records:
+                    self._take(record.key.decode(), record.value)
+        return dict(self._found)
+
+    def _take(self, key: str, value: bytes | None) -> None:
+        if value:
+            self._found[key] = json.loads(value)
+        else:
+            self._found.pop(key, None)
+
+    def close(self) -> None:
+        self._consumer.close()
 
 
 class EngineTopics:
@@ -24,6 +49,7 @@ class EngineTopics:
     gates: tuple[str, ...]
     objectives: tuple[str, ...]
     producer: KafkaProducer
+    _latest: dict[tuple[str, int], LatestValues]
 
     def topic(self, name: str) -> str:
         return self.prefix + name
@@ -112,14 +138,21 @@ class EngineTopics:
 
     def latest(self, name: str) -> dict[str, Json]:
         """The last value of every key of a topic; tombstones leave nothing."""
-        found: dict[str, Json] = {}
-        for record in self.read_all(name):
-            key = record.key.decode()
-            if record.value:
-                found[key] = json.loads(record.value)
-            else:
-                found.pop(key, None)
-        return found
+        at = name, threading.get_ident()
+        if at not in self._latest:
+            self._latest[at] = LatestValues(self.consumer(name, beginning=True))
+        try:
+            return self._latest[at].read()
+        except KafkaError:
+            # The broker was away: another client reads all of it again.
+            self._latest.pop(at).close()
+            return self.latest(name)
+
+    def forget_latest(self) -> None:
+        """Read topics from their beginning again, as after one was made anew."""
+        for one in self._latest.values():
+            one.close()
+        self._latest.clear()
 
     def dead_letters(self) -> dict[Position, Json]:
         """Dead letters by their position, with their headers and bytes.

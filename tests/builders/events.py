@@ -1,7 +1,5 @@
 """Events for tests, each with defaults for whatever a test does not care about."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterable
 from typing import Any

@@ -1,7 +1,5 @@
 """A `LogConsumer` over records in memory, and what steps need around it."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from itertools import accumulate
 from typing import Any, cast

@@ -3,8 +3,6 @@
 How a worker is started is known here alone.
 """
 
-from __future__ import annotations
-
 import os
 import re
 import signal
@@ -45,12 +43,8 @@ _COMPACTED_AT_ONCE = {
 class FaultEngine(Engine):
     """An engine whose workers a test may pause; `variables` go to those started from then on."""
 
-    variables: dict[str, str] = field(default_factory=dict)
     _watching: dict[str, Consumer] = field(default_factory=dict)
     _ports: dict[str, int] = field(default_factory=dict)
-
-    def environment(self) -> dict[str, str]:
-        return {**super().environment(), **self.variables}
 
     def start_worker(
         self, name: str = "", *, stages: str = ALL_STAGES, variables: Mapping[str, str] = {}

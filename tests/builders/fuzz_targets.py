@@ -4,8 +4,6 @@ A target returns whether the bytes were accepted, and raises only where the code
 is the reader's own error with a short reason.  Where there is a key, it is the first line.
 """
 
-from __future__ import annotations
-
 import io
 import tempfile
 import zipfile

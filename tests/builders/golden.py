@@ -1,7 +1,5 @@
 """Texts that a test compares with a file checked in beside it: a plugin of pytest."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 

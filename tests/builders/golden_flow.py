@@ -1,7 +1,5 @@
 """The whole flow without Kafka and Redis: generated records in, what is to be recorded out."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, cast

@@ -1,7 +1,5 @@
 """Records that break the contract, one of each kind, by the topic they are sent to."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator, Mapping
 from typing import Any

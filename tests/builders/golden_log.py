@@ -1,7 +1,5 @@
 """Records as a broker would hold them: fixed partitions, offsets and timestamps."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field

@@ -3,8 +3,6 @@
 Fractions have nine digits: with another processor numpy's logarithms differ in the last of sixteen.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import re

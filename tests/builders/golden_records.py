@@ -1,7 +1,5 @@
 """The records of the recorded flow: seeded, in rounds that each try another part of the engine."""
 
-from __future__ import annotations
-
 from random import Random
 from typing import Any
 

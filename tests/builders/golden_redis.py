@@ -1,7 +1,5 @@
 """What `explain` is shown of a model of Redis."""
 
-from __future__ import annotations
-
 from builders.redis_model import RedisModel
 from feedmill.events.decode import encode
 from feedmill.rankers.combiner import FeedChange

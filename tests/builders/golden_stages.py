@@ -4,8 +4,6 @@ What `streams` wraps around the same calls (groups, offsets, letters) is left ou
 the calls is that of the stages.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 

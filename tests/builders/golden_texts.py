@@ -3,8 +3,6 @@
 The false claims are false and meant to be recognised as such; addresses end in `.example`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from random import Random
 

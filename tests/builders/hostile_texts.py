@@ -3,8 +3,6 @@
 All are drawn by a seed, and cut to a number of characters: equal seeds give equal texts.
 """
 
-from __future__ import annotations
-
 import random
 import unicodedata
 from collections.abc import Callable, Mapping

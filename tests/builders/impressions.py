@@ -1,7 +1,5 @@
 """First impressions of made-up posts, half of which are clicked three times as often."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import numpy as np

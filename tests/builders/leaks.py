@@ -1,7 +1,5 @@
 """A model that knows its training rows by heart, and data in which a leak would show."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Lists as a worker has them, and as a store holds them."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 
 import numpy as np

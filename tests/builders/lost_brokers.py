@@ -1,7 +1,5 @@
 """What a client says of itself that knows no broker any more."""
 
-from __future__ import annotations
-
 import json
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Records of a transaction that never ends, as a broker leaves them that lost their markers."""
 
-from __future__ import annotations
-
 import socket
 import struct
 import time

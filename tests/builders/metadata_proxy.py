@@ -4,8 +4,6 @@ A cluster whose brokers are all fenced answers so: topics, and not one broker.  
 single broker stands still for longer than its session, and is asked before it has registered anew.
 """
 
-from __future__ import annotations
-
 import socket
 import struct
 import threading

@@ -3,8 +3,6 @@
 Each mistake is a command that fails, and the commands to which its text leads.
 """
 
-from __future__ import annotations
-
 import errno
 import gzip
 import json

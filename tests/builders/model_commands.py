@@ -1,7 +1,5 @@
 """`feedmill models` against an engine of a test."""
 
-from __future__ import annotations
-
 import json
 import shlex
 from typing import Any

@@ -1,7 +1,5 @@
 """Stores of models for tests: the shipped ones, and versions made of them."""
 
-from __future__ import annotations
-
 import io
 import shutil
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """Small changes of bytes, drawn: what fuzzers do, for draws that anyone can repeat."""
 
-from __future__ import annotations
-
 import random
 
 # What parsers and arithmetic stumble over.

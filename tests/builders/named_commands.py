@@ -1,7 +1,5 @@
 """Breaks topics, and runs the commands that a worker names in its log, as an operator does."""
 
-from __future__ import annotations
-
 import re
 import shlex
 import subprocess
@@ -43,6 +41,7 @@ def delete_topic(engine: Engine, name: str) -> None:
     admin = KafkaAdminClient(bootstrap_servers=engine.kafka)
     try:
         admin.delete_topics([engine.topic(name)])
+        engine.forget_latest()
         until(lambda: engine.topic(name) not in admin.list_topics())
     finally:
         admin.close()

@@ -1,7 +1,5 @@
 """A tree of feedmill with one more filter: one file and one line more than the repository has."""
 
-from __future__ import annotations
-
 import csv
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """A Redis of one test alone, which the test may stop, freeze, fill or flush."""
 
-from __future__ import annotations
-
 import os
 import signal
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Pages of docs as programs: their blocks, and what a person types of them."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple

@@ -1,7 +1,5 @@
 """A Kafka of one broker with a second address, which leads through a proxy."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from builders.tcp_proxy import TcpProxy

@@ -1,7 +1,5 @@
 """A combiner with posts, and the feeds that its changes make."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Callable
 from typing import Any

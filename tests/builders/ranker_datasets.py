@@ -1,7 +1,5 @@
 """Generated data sets of the rankers, in files as the data folder has them."""
 
-from __future__ import annotations
-
 import csv
 import gzip
 from collections.abc import Mapping, Sequence

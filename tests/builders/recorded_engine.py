@@ -5,8 +5,6 @@ time before now, and the recency is taken off the scores.  Names are of this tes
 other tests' posts in the same engine change no flagged share and no feed of it.
 """
 
-from __future__ import annotations
-
 import contextlib
 import json
 import time

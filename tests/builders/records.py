@@ -1,7 +1,5 @@
 """Kafka records as a consumer hands them out."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any

@@ -1,7 +1,5 @@
 """A day of posts and engagements, and what an engine must come to whatever happens to it."""
 
-from __future__ import annotations
-
 import random
 import time
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """What the combiner's changes make of Redis, in dicts."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterable
 from typing import Any

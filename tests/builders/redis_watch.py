@@ -1,7 +1,5 @@
 """Which keys scripts write in Redis, as its MONITOR shows them."""
 
-from __future__ import annotations
-
 import contextlib
 import threading
 import uuid

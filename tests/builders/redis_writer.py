@@ -1,7 +1,5 @@
 """A batch writer for tests, without its thread."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from builders.changes import write_batch

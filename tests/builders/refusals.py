@@ -1,7 +1,5 @@
 """Refusals of one family of errors: their texts for a golden file, and whether all were reached."""
 
-from __future__ import annotations
-
 import ast
 import inspect
 from collections.abc import Callable, Iterator

@@ -1,7 +1,5 @@
 """An S3 server on this machine, and an empty store in it: a plugin of pytest."""
 
-from __future__ import annotations
-
 import logging
 import uuid
 from collections.abc import Iterator

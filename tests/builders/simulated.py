@@ -1,7 +1,5 @@
 """What a simulation sends, as a reader of its topics would see it."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator
 
 from feedmill.events.decode import decode_engagement, decode_post

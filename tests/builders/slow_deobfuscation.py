@@ -3,8 +3,6 @@
 The oracle of that module, which works on whole texts by numpy: the same rules, one after the other.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Iterable
 from itertools import groupby

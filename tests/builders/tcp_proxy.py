@@ -1,7 +1,5 @@
 """A TCP proxy on loopback whose connections a test may cut, slow down, hold or lead elsewhere."""
 
-from __future__ import annotations
-
 import contextlib
 import socket
 import threading

@@ -1,7 +1,5 @@
 """Generated posts for the tests of training and evaluation; none comes from a data set."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

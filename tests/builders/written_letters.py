@@ -1,7 +1,5 @@
 """Dead letters as a worker writes them, put on the topic by a plain producer."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from builders.kafka_log import KafkaLog

@@ -3,8 +3,6 @@
 The combiner decides and `BatchWriter` writes: a reader that does not know their shape fails.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any

@@ -4,8 +4,6 @@ The exit code is 1 if a bar fails.  That of the time to recover counts in the lo
 busy machine takes longer, and is no failure.
 """
 
-from __future__ import annotations
-
 import argparse
 import contextlib
 import importlib

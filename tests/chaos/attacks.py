@@ -1,7 +1,5 @@
 """Floods of one producer that must not stop the ranking: each sends records by a plain client."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 import math

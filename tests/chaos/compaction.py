@@ -1,7 +1,5 @@
 """Topics that Kafka compacts within seconds, and waiting for it."""
 
-from __future__ import annotations
-
 import time
 
 from builders.engine_topics import PARTITIONS

@@ -1,7 +1,5 @@
 """What the topics of an engine demand by the contract, and what the engine shows of it."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Collection, Sequence
 from typing import Any

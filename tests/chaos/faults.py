@@ -1,7 +1,5 @@
 """Signals to workers: at a moment, or where a worker comes to a point of its loop."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from builders.engine import Worker

@@ -1,7 +1,5 @@
 """Records of a pool, sent by librdkafka as fast as is asked: far more than a worker takes."""
 
-from __future__ import annotations
-
 import threading
 import time
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """Rounds of kill -9: of workers drawn each time, at a random moment or at a point of the loop."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Sequence
 

@@ -1,7 +1,5 @@
 """How soon single events take effect in Redis, while others come in."""
 
-from __future__ import annotations
-
 import itertools
 import time
 from collections import defaultdict

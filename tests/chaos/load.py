@@ -1,7 +1,5 @@
 """Events in the background: some are edits, deletions, hidden posts, repeated, late or bad."""
 
-from __future__ import annotations
-
 import random
 import threading
 import time

@@ -1,7 +1,5 @@
 """Topics of hundreds of thousands of records, read by librdkafka, faster than by kafka-python."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator
 

@@ -1,7 +1,5 @@
 """The most memory that any worker of an engine took, also of those that were killed."""
 
-from __future__ import annotations
-
 import contextlib
 import re
 import threading

@@ -1,7 +1,5 @@
 """How soon an engine works again, and whether it comes to what it must."""
 
-from __future__ import annotations
-
 import time
 import uuid
 from typing import Any

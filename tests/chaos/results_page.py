@@ -1,7 +1,5 @@
 """The table of the last long runs in docs/chaos.md: a run of a scenario replaces its rows."""
 
-from __future__ import annotations
-
 import datetime
 import os
 import platform

@@ -1,7 +1,5 @@
 """A fault of Kafka or Redis below a running engine, and the row of what came of it."""
 
-from __future__ import annotations
-
 import threading
 import time
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """The table that a run prints."""
 
-from __future__ import annotations
-
 import math
 
 from chaos.scenario import Row

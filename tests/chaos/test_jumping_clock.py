@@ -1,7 +1,5 @@
 """A process with the folder on its path has the clock that the file says, from moment to moment."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 import time

@@ -1,7 +1,5 @@
 """A long run of a scenario replaces its rows on the page, and no others."""
 
-from __future__ import annotations
-
 import pkgutil
 from collections import Counter
 

@@ -1,7 +1,5 @@
 """The word at the end of a row: what is wrong fails, what took long is slow."""
 
-from __future__ import annotations
-
 import pytest
 
 from chaos.scenario import Row

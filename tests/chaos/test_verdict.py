@@ -1,7 +1,5 @@
 """The judge counts each thing that is wrong, once, in its own column."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 

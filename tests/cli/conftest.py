@@ -1,19 +1,16 @@
-from __future__ import annotations
-
 import shlex
-import time
 from collections.abc import Callable, Iterator
 
 import pytest
 from click.testing import CliRunner, Result
-from kafka.admin import KafkaAdminClient, NewTopic
 
-from builders.commands import FakeStage, Run
+from builders.commands import CommandTopics, FakeStage, Run
 from builders.written_redis import WrittenRedis
 from feedmill.cli import progress
 from feedmill.cli.main import main
 from feedmill.deploy.local import StackAddress
-from feedmill.streams.kafka import dead_letter_log, topic_reader, topics
+from feedmill.streams.kafka import dead_letter_log, topic_reader
+from feedmill.streams.kafka import topics as kafka_topics
 
 
 @pytest.fixture(autouse=True)
@@ -26,7 +23,7 @@ def _no_lines_of_progress(monkeypatch: pytest.MonkeyPatch) -> None:
 def _connects_at_once_or_never(monkeypatch: pytest.MonkeyPatch) -> None:
     """A Kafka that is away is given up soon."""
     monkeypatch.setattr(topic_reader, "_CONNECT_MS", 300)
-    monkeypatch.setattr(topics, "_CONNECT_MS", 300)
+    monkeypatch.setattr(kafka_topics, "_CONNECT_MS", 300)
     monkeypatch.setattr(dead_letter_log, "CONNECT_S", 0.3)
 
 
@@ -45,17 +42,16 @@ def run(stack: StackAddress, prefix: str, monkeypatch: pytest.MonkeyPatch) -> Ru
 
 
 @pytest.fixture
-def topics_made(stack: StackAddress, prefix: str) -> None:
-    """The three small topics that these commands use; all of them would take longer."""
-    admin = KafkaAdminClient(bootstrap_servers=stack.kafka)
-    names = ("config", "overrides", "instances")
-    admin.create_topics([NewTopic(f"{prefix}{name}", 1, 1) for name in names])
-    # The broker hears of them a moment after the controller has made them.
-    until = time.monotonic() + 20
-    while not {f"{prefix}{name}" for name in names} <= set(admin.list_topics()):
-        assert time.monotonic() < until
-        time.sleep(0.02)
-    admin.close()
+def topics(stack: StackAddress, prefix: str) -> Iterator[CommandTopics]:
+    """The topics of this test, none of which is made yet."""
+    made = CommandTopics(stack.kafka, prefix)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def topics_made(topics: CommandTopics) -> None:
+    topics.make("config", "overrides", "instances")
 
 
 @pytest.fixture

@@ -1,7 +1,5 @@
 """`feedmill dead-letters` against a real Kafka."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """What is said where the topics have too few impressions whose reactions are known."""
 
-from __future__ import annotations
-
 import pytest
 
 from builders.impressions import planted_impressions

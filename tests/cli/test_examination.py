@@ -1,21 +1,15 @@
 """`feedmill examination`, from a file and from the topic."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
-from kafka import KafkaProducer
-from kafka.admin import KafkaAdminClient, NewTopic
 
-from builders.commands import Run
+from builders.commands import CommandTopics, Run
 from builders.events import NOW_MS
-from builders.waiting import until
 from feedmill.cli.main import main
-from feedmill.deploy.local import StackAddress
 from feedmill.events.decode import encode
 from feedmill.events.engagement import Engagement, EngagementKind
 from feedmill.streams.settings.environment import read_environment
@@ -72,20 +66,11 @@ def test_without_posts_at_two_positions_it_says_why_there_is_no_curve(tmp_path: 
 
 
 @pytest.mark.stack
-def test_it_reads_the_topic_and_passes_bad_records_over(
-    stack: StackAddress, prefix: str, run: Run
-) -> None:
-    topic = f"{prefix}engagements"
-    admin = KafkaAdminClient(bootstrap_servers=stack.kafka)
-    admin.create_topics([NewTopic(topic, 2, 1)])
-    until(lambda: topic in admin.list_topics(), 20)
-    admin.close()
-    producer = KafkaProducer(bootstrap_servers=stack.kafka)
+def test_it_reads_the_topic_and_passes_bad_records_over(topics: CommandTopics, run: Run) -> None:
+    topics.make(engagements=2)
     for event in events(200):
-        producer.send(topic, encode(event), event.post_id.encode())
-    producer.send(topic, b"{", b"p")
-    producer.flush()
-    producer.close()
+        topics.send("engagements", event.post_id, event)
+    topics.send("engagements", "p", {})
     result = run("examination --json --positions 3")
     assert result.exit_code == 0, result.output
     assert json.loads(result.stdout)["impressions"] == [200, 200, 200]

@@ -1,19 +1,13 @@
-from __future__ import annotations
-
 import json
 import math
 from typing import Any
 
 import pytest
-from kafka import KafkaProducer
-from kafka.admin import KafkaAdminClient, NewTopic
 
-from builders.commands import Run
+from builders.commands import CommandTopics, Run
 from builders.events import override
-from builders.waiting import now_ms, until
+from builders.waiting import now_ms
 from builders.written_redis import CREATED_MS, WrittenRedis
-from feedmill.deploy.local import StackAddress
-from feedmill.events.decode import encode
 from feedmill.events.partition import partition_of
 from feedmill.rankers.score import EPOCH_MS
 
@@ -132,41 +126,11 @@ def test_an_override_beats_the_gates(run: Run, writer: WrittenRedis) -> None:
     assert spam["text"] == "the override of ann says allow (satire)"
 
 
-def test_an_override_that_ran_out_counts_no_more(run: Run, writer: WrittenRedis) -> None:
-    written_ms = now_ms() - 60_000
-    allow = override("allow", at_ms=written_ms, expires_at_ms=written_ms + 30_000)
-    signals = {**GOOD, "spam": 0.97}
-    writer.signals("p1", signals, overrides={"post:p1|spam": allow}, at_ms=written_ms)
-    writer.feed("global", {})
-    assert explained(run, "p1")["decision"] == "hide"
-
-
 def test_an_approval_of_another_version_counts_no_more(run: Run, writer: WrittenRedis) -> None:
     allow = override("allow", post_offset=6)
     writer.signals("p1", {**GOOD, "spam": 0.97}, overrides={"post:p1|spam": allow})
     writer.feed("global", {})
     assert explained(run, "p1")["decision"] == "hide"
-
-
-def test_a_posts_own_override_beats_its_authors(run: Run, writer: WrittenRedis) -> None:
-    hide, allow = override("hide", by="ben"), override("allow", by="cid")
-    writer.signals("p1", GOOD, overrides={"author:ann|*": hide, "post:p1|*": allow})
-    writer.feed("global", {"p1": SCORE})
-    assert explained(run, "p1")["decided_by"] == "override:cid"
-    writer.signals("p1", GOOD, overrides={"author:ann|*": hide, "post:p1|spam": allow})
-    said = explained(run, "p1")
-    assert said["verdict"] == "hidden because the override of ben says hide"
-
-
-def test_a_demotion_by_star_applies_the_smallest_factor_once(
-    run: Run, writer: WrittenRedis
-) -> None:
-    writer.set("gates", {"spam": {"demote_factor": 0.25}})
-    overrides = {"post:p1|*": override("demote")}
-    writer.signals("p1", {**GOOD, "spam": 0.97}, overrides=overrides)
-    writer.feed("global", {"p1": SCORE - 2})
-    said = explained(run, "p1")
-    assert (said["factor"], said["agrees"]) == (0.25, True)
 
 
 def test_a_post_beyond_its_authors_limit_is_told_so(run: Run, writer: WrittenRedis) -> None:
@@ -178,18 +142,6 @@ def test_a_post_beyond_its_authors_limit_is_told_so(run: Run, writer: WrittenRed
     assert said["verdict"] == (
         "shown, but not in this feed: 3 better posts of author ann reach the limit of 3"
     )
-
-
-def test_a_post_below_the_last_one_kept_is_told_so(run: Run, writer: WrittenRedis) -> None:
-    writer.signals("p1", GOOD)
-    writer.feed("global", {"a": SCORE + 2, "b": SCORE + 1})
-    assert "that of the last of 2 posts, or" in explained(run, "p1")["verdict"]
-
-
-def test_a_post_that_does_not_match_the_feed_is_told_so(run: Run, writer: WrittenRedis) -> None:
-    writer.signals("p1", GOOD)
-    writer.feed("lang:en", {"a": 1.0})
-    assert "does not match the feed" in explained(run, "p1 --feed lang:en")["verdict"]
 
 
 def test_unknown_posts_and_feeds_are_said(run: Run, writer: WrittenRedis) -> None:
@@ -207,20 +159,15 @@ def test_unknown_posts_and_feeds_are_said(run: Run, writer: WrittenRedis) -> Non
 
 
 def test_an_unknown_post_is_looked_for_on_its_topic(
-    run: Run, writer: WrittenRedis, stack: StackAddress, prefix: str
+    run: Run, writer: WrittenRedis, topics: CommandTopics
 ) -> None:
-    admin = KafkaAdminClient(bootstrap_servers=stack.kafka)
-    admin.create_topics([NewTopic(f"{prefix}posts", 2, 1), NewTopic(f"{prefix}config", 1, 1)])
-    until(lambda: f"{prefix}posts" in admin.list_topics())
-    admin.close()
+    topics.make("config", posts=2)
     writer.feed("global", {})
-    producer = KafkaProducer(bootstrap_servers=stack.kafka)
 
     def send(post_id: str, partition: int | None = None, **said: Any) -> None:
         fields = {"post_id": post_id, "author_id": "ann", "created_at_ms": now_ms(), "text": "x"}
-        value = None if said.get("text", "") is None else encode({**fields, **said})
-        to = {} if partition is None else {"partition": partition}
-        producer.send(f"{prefix}posts", value, post_id.encode(), **to).get(20)
+        value = None if said.get("text", "") is None else {**fields, **said}
+        topics.send("posts", post_id, value, partition)
 
     send("new")
     send("gone")
@@ -229,7 +176,6 @@ def test_an_unknown_post_is_looked_for_on_its_topic(
     send("seconds", created_at_ms=now_ms() // 1000)
     send("ahead", created_at_ms=now_ms() * 1000)
     send("misplaced", partition=1 - partition_of(b"misplaced", 2))
-    producer.close()
     for post_id, reason in {
         "never": "none of the last 400,000 records of `posts` has this key; was it sent",
         "gone": ", deletes it",
@@ -246,32 +192,24 @@ def test_an_unknown_post_is_looked_for_on_its_topic(
 
 
 def test_kafka_tells_what_redis_does_not_hold(
-    run: Run, writer: WrittenRedis, stack: StackAddress, prefix: str
+    run: Run, writer: WrittenRedis, topics: CommandTopics
 ) -> None:
-    admin = KafkaAdminClient(bootstrap_servers=stack.kafka)
-    names = ("posts", "config", "signals.spam")
-    admin.create_topics([NewTopic(f"{prefix}{name}", 2, 1) for name in names])
-    until(lambda: {f"{prefix}{name}" for name in names} <= set(admin.list_topics()))
-    admin.close()
-    producer = KafkaProducer(bootstrap_servers=stack.kafka)
+    topics.make("config", **{"posts": 2, "signals.spam": 2})
     post = {"post_id": "p1", "author_id": "ann", "created_at_ms": CREATED_MS, "text": "x"}
     at_ms = now_ms()
     spam = {"post_id": "p1", "value": 0.97, "model": "spam", "version": "spam-v1", "at_ms": at_ms}
     copies = "copy of 12 posts by 11 authors within 10 minutes"
-    sent = producer.send(f"{prefix}posts", encode({**post, "communities": ["go"]}), b"p1").get(20)
-    signal = {**spam, "post_offset": sent.offset, "reason": copies}
-    producer.send(f"{prefix}signals.spam", encode(signal), b"p1").get(20)
-    mine = {"value": {"match": {"communities": ["python"]}}}
-    producer.send(f"{prefix}config", encode(mine), b"feeds/mine", partition=0).get(20)
-    producer.close()
+    offset = topics.send("posts", "p1", {**post, "communities": ["go"]})
+    topics.send("signals.spam", "p1", {**spam, "post_offset": offset, "reason": copies})
+    topics.send("config", "feeds/mine", {"value": {"match": {"communities": ["python"]}}})
 
-    writer.signals("p1", GOOD, post_offset=sent.offset)
+    writer.signals("p1", GOOD, post_offset=offset)
     writer.feed("mine", {"a": 1.0})
     assert explained(run, "p1 --feed mine")["verdict"] == (
         "shown, but not in this feed: the feed takes the communities python, and the post has go"
     )
     hidden: dict[str, Any] = {**GOOD, "spam": {"value": 0.97, "at_ms": at_ms}}
-    writer.signals("p1", hidden, post_offset=sent.offset)
+    writer.signals("p1", hidden, post_offset=offset)
     assert explained(run, "p1 --feed mine")["verdict"] == (
         f"hidden because spam 0.97 \u2265 0.9 ({copies})"
     )

@@ -1,7 +1,5 @@
 """Feed tables; without Redis, unlike `test_feed`."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from rich.console import Console

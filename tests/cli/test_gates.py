@@ -1,19 +1,12 @@
 """`feedmill gates preview` on a real Kafka: thresholds are tried on what was recorded."""
 
-from __future__ import annotations
-
 import json
 import time
 from typing import Any
 
-import msgspec
 import pytest
-from kafka import KafkaProducer
-from kafka.admin import KafkaAdminClient, NewTopic
 
-from builders.commands import Run
-from builders.waiting import until
-from feedmill.deploy.local import StackAddress
+from builders.commands import CommandTopics, Run
 
 pytestmark = pytest.mark.stack
 
@@ -22,18 +15,12 @@ VALUES = {"a": 0.95, "b": 0.85, "c": 0.7, "d": 0.1}
 
 
 @pytest.fixture
-def recorded(stack: StackAddress, prefix: str) -> None:
+def recorded(topics: CommandTopics) -> None:
     """Four posts, each judged by the three filters."""
-    admin = KafkaAdminClient(bootstrap_servers=stack.kafka)
-    names = {f"{prefix}{n}" for n in ("config", "posts", *(f"signals.{gate}" for gate in GATES))}
-    admin.create_topics([NewTopic(name, 1, 1) for name in names])
-    until(lambda: names <= set(admin.list_topics()))
-    admin.close()
-    producer = KafkaProducer(bootstrap_servers=stack.kafka)
+    topics.make("config", "posts", *(f"signals.{gate}" for gate in GATES))
 
     def send(topic: str, post_id: str, content: dict[str, Any]) -> int:
-        value = msgspec.json.encode({"post_id": post_id, **content})
-        return int(producer.send(prefix + topic, value, post_id.encode()).get(30).offset)
+        return topics.send(topic, post_id, {"post_id": post_id, **content})
 
     at_ms = int(time.time() * 1000)
     for post_id, value in VALUES.items():
@@ -43,7 +30,6 @@ def recorded(stack: StackAddress, prefix: str) -> None:
             signal = {"post_offset": offset, "model": gate, "version": "v", "at_ms": at_ms}
             judged = value if gate == "spam" else 0.0
             send(f"signals.{gate}", post_id, {**signal, "value": judged})
-    producer.close()
 
 
 @pytest.mark.usefixtures("recorded")

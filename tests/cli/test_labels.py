@@ -1,7 +1,5 @@
 """`feedmill labels sample`: posts to label, each with the probability it was drawn with."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """`feedmill latency` against servers that answer as workers do."""
 
-from __future__ import annotations
-
 import json
 import signal
 import subprocess

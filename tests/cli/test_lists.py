@@ -1,7 +1,5 @@
 """`feedmill lists build` makes a list of a file or nothing, and `list` shows what is in force."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable
 from pathlib import Path

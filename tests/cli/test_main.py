@@ -1,7 +1,5 @@
 """Every command as a stranger mistypes it, and how the command line fails; without servers."""
 
-from __future__ import annotations
-
 import importlib
 import os
 import shlex

@@ -1,7 +1,5 @@
 """What users do wrong: each text says what, where, and the way out, and the way out works."""
 
-from __future__ import annotations
-
 import os
 import re
 import shlex

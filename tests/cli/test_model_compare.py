@@ -1,19 +1,12 @@
 """`feedmill models compare` on a real Kafka: two versions on the same posts."""
 
-from __future__ import annotations
-
 import json
 import time
 from typing import Any
 
-import msgspec
 import pytest
-from kafka import KafkaProducer
-from kafka.admin import KafkaAdminClient, NewTopic
 
-from builders.commands import Run
-from builders.waiting import until
-from feedmill.deploy.local import StackAddress
+from builders.commands import CommandTopics, Run
 from feedmill.events.signal import SignalNames
 
 pytestmark = pytest.mark.stack
@@ -24,20 +17,11 @@ VALUES = {"a": (0.95, 0.7), "b": (0.7, 0.2), "c": (0.1, 0.1), "d": (0.2, 0.95)}
 
 
 @pytest.fixture
-def recorded(stack: StackAddress, prefix: str) -> None:
+def recorded(topics: CommandTopics) -> None:
     """Four posts that both versions scored, one that a campaign decided, and three labels."""
-    admin = KafkaAdminClient(bootstrap_servers=stack.kafka)
     others = ("config", "models", "posts", "labels", "shadow")
-    names = {prefix + n for n in (*others, *(f"signals.{n}" for n in SignalNames().all))}
-    admin.create_topics([NewTopic(name, 1, 1) for name in names])
-    until(lambda: names <= set(admin.list_topics()))
-    admin.close()
-    producer = KafkaProducer(bootstrap_servers=stack.kafka)
-
-    def send(topic: str, key: str, content: dict[str, Any]) -> int:
-        value = msgspec.json.encode(content)
-        return int(producer.send(prefix + topic, value, key.encode()).get(30).offset)
-
+    topics.make(*others, *(f"signals.{n}" for n in SignalNames().all))
+    send = topics.send
     at_ms = int(time.time() * 1000)
     for model in ("spam", "quality"):
         send("models", f"shadow/{model}", {"sha256": "1" * 64, "answers": [0.5]})
@@ -59,7 +43,6 @@ def recorded(stack: StackAddress, prefix: str) -> None:
         send("labels", post_id, {**label, "source": f"rater-{post_id}"})
     drawn = {"post_id": "a", "target": "spam", "value": 1.0, "at_ms": later_ms}
     send("labels", "a", {**drawn, "source": "auditor", "sampling_probability": 0.01})
-    producer.close()
 
 
 @pytest.mark.usefixtures("recorded")

@@ -1,7 +1,5 @@
 """`feedmill models purge` on a store that `feedmill train` filled."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator
 from pathlib import Path

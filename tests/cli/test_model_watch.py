@@ -1,7 +1,5 @@
 """`feedmill models watch` where its detectors are not installed."""
 
-from __future__ import annotations
-
 import sys
 
 import pytest

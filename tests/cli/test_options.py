@@ -1,7 +1,5 @@
 """Where a command finds Kafka and Redis; no server runs."""
 
-from __future__ import annotations
-
 import getpass
 import os
 from collections.abc import Callable

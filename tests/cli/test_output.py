@@ -1,7 +1,5 @@
 """Tables, JSON and times as commands print them."""
 
-from __future__ import annotations
-
 import json
 import logging
 

@@ -1,18 +1,15 @@
-from __future__ import annotations
-
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-from kafka import KafkaConsumer, TopicPartition
 
-from builders.commands import Run
+from builders.commands import CommandTopics, Run
 from builders.events import override
+from builders.waiting import until
 from builders.written_redis import WrittenRedis
-from feedmill.deploy.local import StackAddress
 from feedmill.events.decode import decode_override
 from feedmill.events.signal import SignalNames
 
@@ -20,22 +17,14 @@ pytestmark = [pytest.mark.stack, pytest.mark.usefixtures("topics_made")]
 
 
 @pytest.fixture
-def written(stack: StackAddress, prefix: str) -> Iterator[Callable[[], list[Any]]]:
+def written(topics: CommandTopics) -> Callable[[], list[Any]]:
     """All records of `overrides`, by the contract's own decoding."""
-    consumer = KafkaConsumer(bootstrap_servers=stack.kafka)
-    at = TopicPartition(f"{prefix}overrides", 0)
-    consumer.assign([at])
 
     def read() -> list[Any]:
-        consumer.seek_to_beginning(at)
-        end = consumer.end_offsets([at])[at]
-        records: list[Any] = []
-        while len(records) < end:
-            records += consumer.poll(timeout_ms=200).get(at, [])
+        records = topics.read("overrides")
         return [decode_override(SignalNames(), record.key, record.value) for record in records]
 
-    yield read
-    consumer.close()
+    return read
 
 
 def test_hide_writes_the_contracts_record(run: Run, written: Callable[[], list[Any]]) -> None:
@@ -73,20 +62,12 @@ def test_clear_writes_an_empty_value(run: Run, written: Callable[[], list[Any]])
 
 
 def test_it_waits_until_redis_shows_it(
-    run: Run, writer: WrittenRedis, stack: StackAddress, prefix: str
+    run: Run, writer: WrittenRedis, written: Callable[[], list[Any]]
 ) -> None:
     writer.signals("p1")
 
     def combine() -> None:
-        consumer = KafkaConsumer(bootstrap_servers=stack.kafka)
-        at = TopicPartition(f"{prefix}overrides", 0)
-        consumer.assign([at])
-        consumer.seek_to_beginning(at)
-        while not (records := consumer.poll(timeout_ms=100).get(at)):
-            pass
-        consumer.close()
-        key, given = decode_override(SignalNames(), records[0].key, records[0].value)
-        assert given is not None
+        key, given = until(written)[0]
         before = {"author:ann|*": override("hide", at_ms=1)}
         writer.signals("p1", overrides={**before, str(key): given})
 
@@ -113,28 +94,6 @@ def test_what_redis_never_shows_fails(run: Run) -> None:
     assert result.exit_code == 1
     assert json.loads(result.stdout)["visible_after_ms"] is None
     assert "post:p1 in Redis does not show it after 0.3 s" in result.stderr
-
-
-@pytest.mark.parametrize(
-    "line",
-    [
-        "hide p1",
-        "hide post:",
-        "hide thread:p1",
-        "hide 'post:a b'",
-        "hide 'post:a|spam'",
-        "hide post:p1 --gate quality",
-        "hide post:p1 --expires 2",
-        "hide post:p1 --expires soon",
-        "hide post:p1 --expires 0h",
-        "allow p1",
-        "clear post:p1 --gate nobody",
-        "approve post:p1",
-    ],
-)
-def test_wrong_use_sends_nothing(run: Run, written: Callable[[], list[Any]], line: str) -> None:
-    assert run(f"override {line}").exit_code == 2
-    assert written() == []
 
 
 def test_the_list_says_what_is_in_force_until_when_and_by_whom(run: Run) -> None:

@@ -1,7 +1,5 @@
 """Long work says how far it is, and what stands when somebody ends it."""
 
-from __future__ import annotations
-
 import os
 import signal
 import subprocess

@@ -1,7 +1,5 @@
 """A sample is made, a filter is trained on it, and the two versions are told apart."""
 
-from __future__ import annotations
-
 import json
 import shlex
 from pathlib import Path

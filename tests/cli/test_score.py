@@ -1,7 +1,5 @@
 """`feedmill score` says of a file's posts what the model says, and names what is wrong."""
 
-from __future__ import annotations
-
 import gzip
 import json
 import subprocess

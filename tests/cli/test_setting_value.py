@@ -1,7 +1,5 @@
 """The value of a setting from the words of a command line; without Kafka."""
 
-from __future__ import annotations
-
 import json
 from typing import Any
 
@@ -45,17 +43,6 @@ def test_json_that_is_no_object_is_left_to_the_settings_to_refuse(word: str) -> 
     assert value_of(log_of(), "weights", word) == json.loads(word)
 
 
-def test_pairs_change_their_fields_and_leave_the_others() -> None:
-    log = log_of(weights=WEIGHTS)
-    changed = value_of(log, "weights", "quality=0.5", "scale.quality=2", "half_life_hours=null")
-    assert changed == {
-        "quality": 0.5,
-        "engagement": 0.1,
-        "scale": {"engagement": 20, "quality": 2},
-        "half_life_hours": None,
-    }
-
-
 def test_the_setting_itself_is_not_changed() -> None:
     log = log_of(weights=WEIGHTS)
     value_of(log, "weights", "scale.quality=2")
@@ -91,15 +78,6 @@ def test_the_first_pairs_of_other_settings_start_from_nothing() -> None:
 def test_what_is_no_json_is_text() -> None:
     changed = value_of(log_of(), "feeds/a", "a=text", "b=[1", "c=", "d=1=2", 'e="5"', "f=[1]")
     assert changed == {"a": "text", "b": "[1", "c": "", "d": "1=2", "e": "5", "f": [1]}
-
-
-def test_a_rule_is_changed_by_its_fields() -> None:
-    log = log_of(rules__spam=RULES)
-    changed = value_of(log, "rules/spam", "bad-links.note=x", "v1.words.verdict=demote")
-    assert changed == {
-        "bad-links": {**RULES["bad-links"], "note": "x"},
-        "v1.words": {"verdict": "demote"},
-    }
 
 
 def test_a_rule_is_removed_by_null_and_its_field_is_not() -> None:

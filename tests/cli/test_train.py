@@ -1,7 +1,5 @@
 """`feedmill train` and `feedmill evaluate` on files, as a stranger would call them."""
 
-from __future__ import annotations
-
 import csv
 import json
 import re
@@ -153,11 +151,6 @@ def test_what_cannot_be_done_is_refused_in_one_line(words: str, reason: str) -> 
     assert done.exit_code == 1
     assert reason in done.output
     assert done.output.count("\n") == 1
-
-
-@pytest.mark.parametrize("words", ["train nothing", "evaluate nothing", "train spam --colour red"])
-def test_wrong_use_ends_with_2(words: str) -> None:
-    assert run(*words.split()).exit_code == 2
 
 
 def test_training_says_which_ordinary_rows_it_does_not_use(

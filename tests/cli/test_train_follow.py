@@ -3,8 +3,6 @@
 `tests/e2e/faults/test_continual_learning.py` follows real topics.
 """
 
-from __future__ import annotations
-
 import contextlib
 import json
 import re

@@ -1,7 +1,5 @@
 """`feedmill train engagement --follow` without Kafka: what it needs, and what it releases."""
 
-from __future__ import annotations
-
 import json
 import time
 from pathlib import Path
@@ -10,7 +8,6 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
-from kafka.errors import KafkaConnectionError
 
 from builders.impression_simulation import Size, simulated_impressions
 from builders.model_store import shipped_store
@@ -74,30 +71,6 @@ def test_the_reference_is_older_than_the_window_and_large_enough(
     start_ms = int(OLD.at_ms.min())
     monkeypatch.setattr(train_follow_engagement, "now_ms", lambda: start_ms)
     assert "found 0; name an earlier or a larger snapshot" in follow(reference_of(store)).stderr
-
-
-def test_it_needs_the_store_of_the_workers(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("FEEDMILL_MODELS")
-    result = follow(reference_of(store))
-    assert result.exit_code == 1
-    assert "--follow needs FEEDMILL_MODELS" in result.stderr
-
-
-def test_a_round_that_fails_is_reported_and_the_next_one_comes(
-    store: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    failures: list[BaseException] = [
-        *(KafkaConnectionError("away"), UsageError("no topic"), KeyboardInterrupt())
-    ]
-
-    def read(*_: Any) -> Any:
-        raise failures.pop(0)
-
-    monkeypatch.setattr(train_follow_engagement, "read_impressions", read)
-    result = follow(reference_of(store))
-    assert result.exit_code == 0
-    reasons = [one["reason"] for one in rounds_of(result)]
-    assert reasons == ["KafkaConnectionError: away", "no topic"]
 
 
 def test_a_better_challenger_is_saved_and_released_and_not_installed(

@@ -1,7 +1,5 @@
 """`feedmill train` of the rankers on topics in memory, and on a snapshot."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """The supervisor over processes that only pretend to be workers."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 import signal

@@ -1,7 +1,5 @@
 """Engines for the end-to-end tests: one that tests share, and fresh ones for what kills."""
 
-from __future__ import annotations
-
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path

@@ -6,8 +6,6 @@ Only for an intended change of behaviour, in the commit that makes it, with a li
 CHANGELOG.md.  A refactoring that needs this has changed what the engine decides.
 """
 
-from __future__ import annotations
-
 import json
 import tempfile
 from pathlib import Path

@@ -1,14 +1,11 @@
 """The first training and evaluation of a user, from outside: `feedmill` and `git` as processes."""
 
-from __future__ import annotations
-
 import csv
 import gzip
 import json
 import os
 import shlex
 import shutil
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -16,9 +13,6 @@ from pathlib import Path
 import pytest
 
 from builders.training_data import sentences
-from builders.waiting import until
-from feedmill.deploy.local import StackAddress
-from feedmill.streams.kafka.topics import create
 
 ROOT = Path(__file__).parents[2]
 ORDINARY = 7_200
@@ -99,44 +93,3 @@ def test_what_commands_leave_in_a_clone_is_not_committed(user: Path) -> None:
     (user / "run.log").write_text("make run > run.log 2>&1")
     shown = git(user, "status", "--porcelain", "--ignored")
     assert shown.splitlines() == ["!! looks.jsonl", "!! run.log"]
-
-
-def test_training_says_why_it_does_not_learn_all_ordinary_rows(user: Path) -> None:
-    data = "--data spam_sms_uci.csv.gz --ordinary plain.jsonl --no-snapshot --out new/store"
-    said = feedmill(user, f"train spam {data}").stderr
-    assert (user / "new" / "store" / "spam.json").exists()
-    assert f"plain: of {ORDINARY:,} ordinary rows 4,000 train, drawn from " in said
-    assert " because no set gives more; " in said
-
-
-def test_following_labels_says_what_it_does_and_ends_with_a_sentence(
-    user: Path, stack: StackAddress, prefix: str
-) -> None:
-    own = {
-        "FEEDMILL_KAFKA": stack.kafka,
-        "FEEDMILL_REDIS": stack.redis,
-        "FEEDMILL_TOPIC_PREFIX": prefix,
-        "FEEDMILL_MODELS": "models",
-    }
-    create(stack.kafka, prefix, 1, ("spam",))
-    with (user / "follow.log").open("w+") as log:
-        follows = subprocess.Popen(
-            command("train spam --follow --ordinary plain.jsonl"),
-            cwd=user,
-            env={**environment(), **own},
-            stdout=log,
-            stderr=log,
-        )
-        try:
-            until(lambda: " spam: labels 0" in (user / "follow.log").read_text(), 60)
-        finally:
-            follows.send_signal(signal.SIGINT)
-            code = follows.wait(30)
-    said = (user / "follow.log").read_text()
-    assert code == 0, said
-    lines = said.splitlines()
-    assert lines[0] == "reading the ordinary posts of plain.jsonl"
-    assert "--ordinary says no times, so all its posts count as older" in lines[1]
-    assert lines[-1] == "ended: what was released stays, and nothing else was changed"
-    assert "Aborted!" not in said
-    assert "{" not in said

@@ -1,7 +1,5 @@
 """Where a filter flags too much of a community it demotes instead, after a restart too."""
 
-from __future__ import annotations
-
 import random
 from typing import Any
 

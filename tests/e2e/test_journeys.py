@@ -1,7 +1,5 @@
 """The pages of `docs/journeys`, every command as written, on a demo that runs meanwhile."""
 
-from __future__ import annotations
-
 import os
 import signal
 import subprocess

@@ -1,7 +1,5 @@
 """A list is released and withdrawn while everything runs: what it names is hidden, and back."""
 
-from __future__ import annotations
-
 import json
 import shlex
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """What a worker's `/metrics` says about records that went through it."""
 
-from __future__ import annotations
-
 import itertools
 import json
 import threading
@@ -36,7 +34,7 @@ def samples(engine: Engine, name: str, *labels: str) -> dict[tuple[str, ...], fl
     }
 
 
-def test_every_leg_counts_every_record(start_engine: Any) -> None:
+def test_every_leg_counts_every_record_and_every_cycle_is_measured(start_engine: Any) -> None:
     engine: Engine = start_engine(WORKER)
     for i in range(30):
         engine.post(f"p{i}")
@@ -60,13 +58,6 @@ def test_every_leg_counts_every_record(start_engine: Any) -> None:
     }
     labels = ("group", "topic", "partition")
     until(lambda: samples(engine, "feedmill_partition_lag", *labels) == partitions)
-
-
-def test_every_cycle_is_measured_by_the_clock_and_by_its_processor_time(start_engine: Any) -> None:
-    engine: Engine = start_engine(WORKER)
-    for i in range(30):
-        engine.post(f"p{i}")
-    engine.wait_decided([f"p{i}" for i in range(30)])
     (cycles,) = samples(engine, "feedmill_loop_seconds_count").values()
     (cpu_cycles,) = samples(engine, "feedmill_loop_cpu_seconds_count").values()
     assert 1 <= cycles <= cpu_cycles
@@ -74,8 +65,8 @@ def test_every_cycle_is_measured_by_the_clock_and_by_its_processor_time(start_en
     assert cpu_seconds > 0
 
 
-def test_the_command_shows_the_legs_of_a_real_worker(start_engine: Any) -> None:
-    engine: Engine = start_engine(WORKER)
+def test_the_command_shows_the_legs_of_a_real_worker(whole_engine: Engine) -> None:
+    engine = whole_engine
 
     def write(stop: threading.Event) -> None:
         for i in itertools.count():
@@ -88,7 +79,8 @@ def test_the_command_shows_the_legs_of_a_real_worker(start_engine: Any) -> None:
         result = CliRunner().invoke(main, ["latency", "--once", "--json", "--every", "3", url])
     assert result.exit_code == 0, result.output
     table = json.loads(result.stdout)
-    shown = {row["leg"]: row for row in table["legs"]}
+    # Other tests may have sent engagements to this worker, of which none come now.
+    shown = {row["leg"]: row for row in table["legs"] if row["topic"] != "engagements"}
     assert {*LEGS, "batch", "loop", "commit"} <= shown.keys()
     assert all(shown[leg]["per_second"] > 0 and shown[leg]["p50"] is not None for leg in LEGS)
     assert shown["append_to_redis"]["p99"] >= shown["append_to_redis"]["p50"] > 0

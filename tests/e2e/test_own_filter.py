@@ -1,7 +1,5 @@
 """A filter of one's own is one file and one line: it trains, and its signal decides in a feed."""
 
-from __future__ import annotations
-
 import filecmp
 from pathlib import Path
 from typing import Any

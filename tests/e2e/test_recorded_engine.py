@@ -3,8 +3,6 @@
 `record_engine.py` records it again.  Whether the feeds are right, other tests check.
 """
 
-from __future__ import annotations
-
 import json
 
 import pytest

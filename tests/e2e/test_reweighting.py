@@ -1,7 +1,5 @@
 """New weights apply to a whole feed at once, whatever else changes meanwhile."""
 
-from __future__ import annotations
-
 import json
 import threading
 from concurrent.futures import Future
@@ -16,7 +14,7 @@ from builders.waiting import in_background, now_ms, until
 
 pytestmark = pytest.mark.stack
 
-FLIPS = 100
+FLIPS = 50
 WEIGHTS = ({"quality": 1, "engagement": 0}, {"quality": 0, "engagement": 1})
 # Ten posts whose orders are each other's reverse; the others stay behind them.
 RANKED = [f"ranked-{i}" for i in range(10)]

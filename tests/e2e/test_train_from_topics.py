@@ -1,7 +1,5 @@
 """Engagement learns from the topics of a running engine, with a truth that was planted."""
 
-from __future__ import annotations
-
 import json
 import time
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The main job, seen from outside: Kafka's own tools in, Redis's own tools out."""
 
-from __future__ import annotations
-
 import json
 import re
 import subprocess

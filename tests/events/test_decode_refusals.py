@@ -1,7 +1,5 @@
 """What the decoders of events refuse, and with which reasons: `refused_events.txt`."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from typing import Any
 

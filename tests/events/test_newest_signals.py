@@ -1,7 +1,5 @@
 """Of all records about a post the newest signal stays, in whatever order they come."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import msgspec

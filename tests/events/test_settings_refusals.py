@@ -1,7 +1,5 @@
 """Which settings are refused, and with which reasons: `refused_settings.txt`."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator
 from typing import Any

@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 from builders.golden import Golden
 from builders.refusals import Refusals
 from feedmill.events import signal

@@ -3,8 +3,6 @@
 It runs under an account that may read `feed:*` alone, as the shipped ACL has it.
 """
 
-from __future__ import annotations
-
 import importlib.util
 import subprocess
 import sys

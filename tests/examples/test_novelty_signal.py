@@ -1,7 +1,5 @@
 """How new a post is: the memory of the example, without Kafka."""
 
-from __future__ import annotations
-
 import importlib.util
 import sys
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The contract of a feature group, run on every group of the registry."""
 
-from __future__ import annotations
-
 import importlib
 import pkgutil
 

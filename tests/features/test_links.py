@@ -1,9 +1,7 @@
-from __future__ import annotations
-
 import pytest
 
 from builders.events import post
-from feedmill.features.links import is_platform, linked_hosts, path_words
+from feedmill.features.links import linked_hosts, path_words
 from feedmill.features.post_batch import PostBatch
 
 
@@ -18,6 +16,8 @@ from feedmill.features.post_batch import PostBatch
         (("news.example.org/a-b", "http://other.example/c"), "a b c"),
         (("https://www.youtube.com/watch/a-b",), ""),
         (("https://m.facebook.com/some-page",), ""),
+        (("https://notfacebook.com/some-page",), "some page"),
+        (("https://www.a.org/x-y", "a.org/x-y"), "x y x y"),
         (("https://example.org",), ""),
         (("not a link",), ""),
     ],
@@ -26,21 +26,8 @@ def test_the_words_of_paths(links: tuple[str, ...], words: str) -> None:
     assert path_words(post(links=(*links,))) == words
 
 
-def test_a_scheme_makes_no_difference() -> None:
-    assert (
-        path_words(post(links=("https://www.a.org/x-y",)))
-        == path_words(post(links=("a.org/x-y",)))
-        == "x y"
-    )
-
-
 def test_texts_of_many_posts() -> None:
     assert PostBatch([post(), post(links=("a.org/x",))]).paths.texts == ["", "x"]
-
-
-def test_platforms_include_what_stands_below_them() -> None:
-    assert is_platform("old.reddit.com")
-    assert not is_platform("notreddit.com")
 
 
 def test_hosts_of_links_are_read_and_platforms_are_not() -> None:

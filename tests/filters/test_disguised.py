@@ -1,7 +1,5 @@
 """Spam in disguise is caught as the plain text is; texts are written for this test."""
 
-from __future__ import annotations
-
 import random
 from collections.abc import Callable
 

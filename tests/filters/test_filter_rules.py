@@ -1,7 +1,5 @@
 """Which rules and lists of a filter are in force, and which of them decides."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from builders.events import post, settings_of

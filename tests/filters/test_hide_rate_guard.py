@@ -1,7 +1,5 @@
 """The flagged share per source: a fold that can be begun anew, and values that hide nowhere."""
 
-from __future__ import annotations
-
 import random
 from collections.abc import Sequence
 

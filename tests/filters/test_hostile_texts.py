@@ -1,7 +1,5 @@
 """Spam at the end of a long text is seen, whatever stands before it; all texts are drawn."""
 
-from __future__ import annotations
-
 import random
 
 import pytest

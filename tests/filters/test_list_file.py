@@ -1,7 +1,5 @@
 """Entries are read a line at a time, and a wrong line is named."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

@@ -1,7 +1,5 @@
 """A list in a store is what was put there, or is refused with its reason."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any

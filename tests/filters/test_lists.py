@@ -1,7 +1,5 @@
 """A list finds what a rule with the same entries finds, whatever their number."""
 
-from __future__ import annotations
-
 import dataclasses
 import random
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """Words of texts: in ASCII as beyond it, and symbols only where there are some."""
 
-from __future__ import annotations
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st

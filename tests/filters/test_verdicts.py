@@ -1,7 +1,5 @@
 """A rule has the last word, and what it overruled comes back as it was."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

@@ -6,8 +6,6 @@ is written beside it and ends the run with exit code 1: mend the reader and keep
 `tests/fuzz/corpus`.
 """
 
-from __future__ import annotations
-
 import argparse
 import subprocess
 import sys

@@ -1,7 +1,5 @@
 """Whatever the bytes are, every reader accepts them or refuses them with a reason."""
 
-from __future__ import annotations
-
 import random
 
 import pytest

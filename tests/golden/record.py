@@ -5,8 +5,6 @@ the commit that makes it, with a line on it in CHANGELOG.md.  A refactoring that
 changed what the engine does.  The two files differ line by line: read what changed.
 """
 
-from __future__ import annotations
-
 from builders.golden_flow import Flow
 from builders.golden_recording import RECORDED, REFUSALS, as_json
 

@@ -4,8 +4,6 @@ Generated records with fixed offsets and times go through decoders, models, rule
 the combiner, without Kafka and Redis; `record.py` says when to record anew.
 """
 
-from __future__ import annotations
-
 import pytest
 
 from builders.golden_flow import Flow

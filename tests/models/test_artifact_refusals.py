@@ -1,7 +1,5 @@
 """Which artifacts are refused, and with which reasons: `refused_artifacts.txt`."""
 
-from __future__ import annotations
-
 import io
 import re
 import zipfile
@@ -122,10 +120,6 @@ STORES: Mapping[str, Callable[[Path], None]] = {
 
 WEIGHTS = np.zeros(BUCKETS, dtype=np.int16)
 LINEAR = np.array([1.0, 0.0, 1.0])
-
-
-def encoded(value: str) -> np.ndarray:
-    return np.frombuffer(value.encode(), dtype=np.uint8)
 
 
 def words(arrays: Arrays) -> NgramModel:

@@ -1,7 +1,5 @@
 """Values by the hour of the day, and the stability index of two of them."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from scipy import stats

@@ -1,7 +1,5 @@
 """What keeps an S3 server from serving a store, in words that hold no key: `store_refusals.txt`."""
 
-from __future__ import annotations
-
 import builtins
 import json
 from typing import Any

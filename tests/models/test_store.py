@@ -1,7 +1,5 @@
 """The versions that a store holds."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

@@ -1,7 +1,5 @@
 """What holds of the files of every store: a folder, and one on an S3 server."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

@@ -1,7 +1,5 @@
 """The contract of `PostRanker`, on every ranker that there is."""
 
-from __future__ import annotations
-
 from typing import cast
 
 import numpy as np

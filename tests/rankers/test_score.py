@@ -1,7 +1,5 @@
 """`score_of` against the contract's formula, and against the combiner's columns."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

@@ -1,7 +1,5 @@
 """What the demo sends, and how the spam filter's campaign code judges it."""
 
-from __future__ import annotations
-
 import itertools
 import tracemalloc
 from collections import Counter

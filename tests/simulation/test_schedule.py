@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 from feedmill.simulation.schedule import EventSchedule, OutgoingRecord, ScheduledEvent
 
 

@@ -1,7 +1,5 @@
 """What a worker has in memory before its loop begins, and how its process ends."""
 
-from __future__ import annotations
-
 import faulthandler
 import logging
 import os

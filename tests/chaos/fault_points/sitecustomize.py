@@ -4,8 +4,6 @@ The file `$CHAOS_FAULT` names a signal and a point: `SIGSTOP before commit`.  Th
 to the point next removes the file and sends the signal to itself.
 """
 
-from __future__ import annotations
-
 import functools
 import os
 import signal

@@ -3,8 +3,6 @@
 The file `$CHAOS_CLOCK` has the milliseconds that the clock is off.
 """
 
-from __future__ import annotations
-
 import os
 import time
 from pathlib import Path

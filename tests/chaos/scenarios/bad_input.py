@@ -1,7 +1,5 @@
 """Random records among good ones: each bad one is a dead letter once, each good one is ranked."""
 
-from __future__ import annotations
-
 import json
 import time
 from random import Random

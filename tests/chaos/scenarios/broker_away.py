@@ -1,7 +1,5 @@
 """The only broker is killed, and started again with its data."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import signal

@@ -1,7 +1,5 @@
 """The way to the broker is cut again and again, slow, or silent: the broker itself goes on."""
 
-from __future__ import annotations
-
 import contextlib
 import random
 import threading

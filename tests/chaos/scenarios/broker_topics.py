@@ -3,8 +3,6 @@
 The operator runs the commands that the worker names in its log.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable
 from functools import partial

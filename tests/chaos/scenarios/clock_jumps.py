@@ -3,8 +3,6 @@
 In the long form alone: the tests of `tests/e2e/faults/test_clocks.py` run anyway.
 """
 
-from __future__ import annotations
-
 import time
 from pathlib import Path
 

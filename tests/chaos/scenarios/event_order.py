@@ -1,7 +1,5 @@
 """Events late, early, out of order and repeated; edits, deletions and posts that come again."""
 
-from __future__ import annotations
-
 import math
 import threading
 import time

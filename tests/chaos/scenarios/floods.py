@@ -1,7 +1,5 @@
 """A flood on one post, by one user, by one author, in one community: the rest stays as fresh."""
 
-from __future__ import annotations
-
 import json
 import time
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """Floods of one producer: ordinary posts behind each are ranked soon, also after a kill -9."""
 
-from __future__ import annotations
-
 import time
 
 from builders.engine import Worker

@@ -1,7 +1,5 @@
 """Kill -9 of the only worker under load, at random moments and at points of its loop."""
 
-from __future__ import annotations
-
 from chaos.kill_rounds import kill_rounds
 from chaos.scenario import Chaos, Rows
 

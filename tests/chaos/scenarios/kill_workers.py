@@ -1,7 +1,5 @@
 """Kill -9 of one, two or all of three workers at once, under load."""
 
-from __future__ import annotations
-
 from chaos.kill_rounds import kill_rounds
 from chaos.scenario import Chaos, Rows
 

@@ -3,8 +3,6 @@
 Long form only, since writing them takes minutes.
 """
 
-from __future__ import annotations
-
 import time
 
 from bench_restart import SIZE, RedisView

@@ -1,7 +1,5 @@
 """Twice as many engagements as a worker can take: what goes before them stays fresh."""
 
-from __future__ import annotations
-
 import json
 import time
 

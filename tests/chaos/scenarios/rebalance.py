@@ -1,7 +1,5 @@
 """Workers come and go under load: 1 -> 3 -> 1, and a restart of each in turn."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from builders.engine import Worker

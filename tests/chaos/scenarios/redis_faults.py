@@ -1,6 +1,8 @@
-"""Redis is away, flushed, full, read-only, slow, or another one without the last writes."""
+"""Redis is away, flushed, full, read-only, slow, or another one without the last writes.
 
-from __future__ import annotations
+Flushed, full and read-only in the long form alone: `tests/e2e/faults/test_flushes.py` and
+`test_redis_errors.py` run anyway.
+"""
 
 import contextlib
 import time
@@ -26,15 +28,16 @@ def run(chaos: Chaos) -> Rows:
     engine = servers.engine(chaos)
     row = partial(fault_row, chaos, engine)
     keeps = partial(keeps_feed, engine)
-    yield row("Redis flushed", servers.flushed, seconds=2, rounds=10 if long else 1, is_told=False)
     yield row("Redis killed, and started empty", servers.away, seconds=60 if long else 2)
-    yield row(
-        "Redis read-only",
-        servers.read_only,
-        seconds=40 if long else 2,
-        check=(lambda: keeps() + is_stale(engine)) if long else keeps,
-    )
-    yield row("Redis out of memory", servers.full, seconds=40 if long else 2, check=keeps)
+    if long:
+        yield row("Redis flushed", servers.flushed, seconds=2, rounds=10, is_told=False)
+        yield row(
+            "Redis read-only",
+            servers.read_only,
+            seconds=40,
+            check=lambda: keeps() + is_stale(engine),
+        )
+        yield row("Redis out of memory", servers.full, seconds=40, check=keeps)
     yield row(
         f"Redis slow, {2 * SLOW_S:.1f} s a command",
         servers.slow,

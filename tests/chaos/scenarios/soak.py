@@ -4,8 +4,6 @@ Each post is edited nine times, and comes back into the feeds by that.  Posts th
 more: the counts of each are kept for eight days, whatever the feeds show.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Iterator

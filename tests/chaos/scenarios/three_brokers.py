@@ -1,7 +1,5 @@
 """One of three brokers is killed, another one in each round: the engine goes on without it."""
 
-from __future__ import annotations
-
 import contextlib
 import math
 import os

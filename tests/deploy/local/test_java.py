@@ -1,7 +1,5 @@
 """How the servers of the local stack are started."""
 
-from __future__ import annotations
-
 import pytest
 
 from feedmill.deploy.local.java import broker_tuning, java_command

@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,8 +21,6 @@ from feedmill.deploy.local import (
     StackAddress,
     default_folder,
     down,
-    kafka_tool,
-    redis_cli,
     status,
     up,
 )
@@ -107,36 +104,6 @@ def test_a_taken_port_is_refused(stack: StackAddress, tmp_path: Path) -> None:
     with pytest.raises(LocalStackError, match=f"port {taken} .* is taken"):
         up(tmp_path, kafka_port=taken)
     assert not status(tmp_path).running
-
-
-def test_a_killed_broker_comes_back_with_what_it_had(other: Path) -> None:
-    before = status(other)
-    write(before.kafka, "kept", b"kept")
-    (broker,) = before.kafka_pids
-    assert broker is not None
-    os.kill(broker, signal.SIGKILL)
-    assert up(other) == StackAddress(before.kafka, before.redis)
-    after = status(other)
-    assert after.kafka_pids != before.kafka_pids
-    assert after.redis_pid == before.redis_pid
-    assert read(after.kafka, "kept") == [b"kept"]
-
-
-def test_a_console_tool_reads_from_the_stack(stack: StackAddress, prefix: str) -> None:
-    topic = prefix + "said"
-    write(stack.kafka, topic, b"hello")
-    consumer = kafka_tool(
-        "org.apache.kafka.tools.consumer.ConsoleConsumer",
-        *("--bootstrap-server", stack.kafka, "--topic", topic),
-        *("--from-beginning", "--max-messages", "1", "--timeout-ms", "20000"),
-    )
-    outcome = subprocess.run(consumer, capture_output=True, text=True, check=True)
-    assert outcome.stdout.strip() == "hello"
-
-
-def test_the_redis_cli_speaks_to_the_stack(stack: StackAddress) -> None:
-    command = [*redis_cli(), "-u", stack.redis, "ping"]
-    assert subprocess.run(command, capture_output=True, check=True).stdout.strip() == b"PONG"
 
 
 def test_the_command_line_tells_where_the_servers_are(other: Path) -> None:
@@ -241,11 +208,6 @@ def test_down_where_nothing_ever_ran_does_nothing(tmp_path: Path) -> None:
     down(tmp_path / "never")
     assert not (tmp_path / "never").exists()
     assert status(tmp_path / "never").stopped == ("Kafka", "Redis")
-
-
-def test_wrong_use_exits_with_2() -> None:
-    assert invoke("local", "up", "--kafka-port", "many")[0] == 2
-    assert invoke("local", "sideways")[0] == 2
 
 
 def test_the_default_folder_follows_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,7 +1,5 @@
 """Engines for the tests of faults: every test makes and breaks its own."""
 
-from __future__ import annotations
-
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -33,3 +31,9 @@ def fault_engine(stack: Any, tmp_path: Path, own_redis: OwnRedis) -> Iterator[Fa
     finally:
         for engine in made:
             engine.stop()
+
+
+@pytest.fixture
+def engine(fault_engine: FaultEngineFactory) -> FaultEngine:
+    """An engine on the shared servers; no worker runs yet."""
+    return fault_engine()

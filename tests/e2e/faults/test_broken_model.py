@@ -1,7 +1,5 @@
 """A model that raises on every batch: its own signal says so, and everything else goes on."""
 
-from __future__ import annotations
-
 import re
 import urllib.request
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """A version judges the first partition before the rest, and goes back at an alarm."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -75,28 +73,3 @@ def test_a_canary_is_promoted_after_its_time_and_a_kill_changes_no_version(
     assert (release["version"], "no alarm in its canary" in release["note"]) == (canary.other, True)
     assert canary.rows() == []
     assert canary.engine.complaints() == []
-
-
-def test_at_an_alarm_the_model_in_force_judges_again(
-    fault_engine: Callable[..., FaultEngine], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    canary = Canary(fault_engine(), tmp_path, monkeypatch)
-    canary.models.done(f"release quality {canary.other} --canary 1 --after 1h")
-    assert canary.judged()[0] == {canary.other}
-    drift: dict[str, Any] = {"model": "quality", "version": canary.other, "quantity": "score"}
-    drift |= {"state": "drift", "values": 9, "index": 0.5, "shift": 0.4, "reason": "much"}
-    beat = {**canary.engine.instances()["quality/one"], "stage": "watch", "models": {}}
-    canary.engine.send("instances", "watch/one", {**beat, "drift": [drift]}, partition=0)
-    reason = "watch/one: drift: score: much"
-
-    def refusals() -> Any:
-        return canary.engine.instances()["quality/one"]["refused_releases"]
-
-    (refusal,) = until(refusals)
-    assert refusal["reason"] == f"went back: {reason}"
-    assert canary.judged() == [{canary.installed}] * PARTITIONS
-    assert canary.models.notes("quality")[0][0] == canary.installed
-    # The alarm of the watch is still on.
-    health = canary.models.run("health")
-    assert f"went back  {reason}" in health.stdout
-    assert [one for one in canary.engine.complaints() if "went back" not in one] == []

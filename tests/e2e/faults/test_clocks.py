@@ -1,8 +1,5 @@
 """Clocks that are nine days off, of clients and of workers: nothing depends on them."""
 
-from __future__ import annotations
-
-from collections.abc import Callable
 from datetime import datetime
 from functools import partial
 
@@ -73,10 +70,7 @@ def wait_for_renewal(engine: FaultEngine) -> None:
     until(lambda: engine.feed()[1]["fresh_until_ms"] != fresh)
 
 
-def test_clients_whose_clocks_are_off_change_nothing(
-    fault_engine: Callable[..., FaultEngine],
-) -> None:
-    engine = fault_engine()
+def test_clients_whose_clocks_are_off_change_nothing(engine: FaultEngine) -> None:
     engine.ready_worker()
     for n, post_id in enumerate(POSTS):
         post(engine, post_id, (-OFF_MS, OFF_MS, 0)[n % 3])
@@ -96,10 +90,7 @@ def _has_counted(engine: FaultEngine, expected: int) -> bool:
     return clicks(engine) >= expected
 
 
-def test_workers_whose_clocks_are_off_keep_the_view_and_the_counts(
-    fault_engine: Callable[..., FaultEngine],
-) -> None:
-    engine = fault_engine()
+def test_workers_whose_clocks_are_off_keep_the_view_and_the_counts(engine: FaultEngine) -> None:
     right = engine.ready_worker("right")
     for post_id in POSTS:
         post(engine, post_id, 0)

@@ -1,7 +1,5 @@
 """A process that follows `labels` learns a new wave of spam, and the worker hides it."""
 
-from __future__ import annotations
-
 import json
 import subprocess
 import sys

@@ -1,7 +1,5 @@
 """A release of engagement reaches the posts that are there, and so does its rollback."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Redis is flushed: every feed is back in moments, and nobody's old writes get in by that."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 from builders.fault_engine import FaultEngine, go_on

@@ -1,7 +1,5 @@
 """A worker that is killed while its transaction is open: counts are exact afterwards."""
 
-from __future__ import annotations
-
 import threading
 from collections.abc import Callable, Sequence
 from functools import partial

@@ -1,8 +1,6 @@
 """Markers of a transaction that Kafka lost: workers go on, and their next commit ends it."""
 
-from __future__ import annotations
-
-from collections.abc import Callable
+from pathlib import Path
 
 from builders.fault_engine import FaultEngine
 from builders.lost_markers import leave_open
@@ -14,9 +12,8 @@ TOPICS = ("signals.quality", "counters")
 
 
 def test_a_restore_goes_on_behind_a_transaction_that_never_ends_and_writing_ends_it(
-    fault_engine: Callable[..., FaultEngine],
+    engine: FaultEngine,
 ) -> None:
-    engine = fault_engine()
     worker = engine.ready_worker(NAME)
     engine.wait_decided({post_id: engine.post(post_id) for post_id in POSTS})
     click_all(engine, "before")
@@ -27,15 +24,23 @@ def test_a_restore_goes_on_behind_a_transaction_that_never_ends_and_writing_ends
         where = engine.topic(topic), last.partition
         leave_open(engine.kafka, engine.topic(f"worker/{NAME}"), *where, [(last.key, last.value)])
         assert engine.open_transactions(topic)
-    worker = engine.start_worker(NAME)
-    # It waits 20 s for the end of each, one after the other.
-    engine.wait_ready(seconds=120)
+    # It waits for the end of each, one after the other.
+    worker = engine.ready_worker(NAME, variables={"PYTHONPATH": str(impatient(engine.folder))})
     complaints = [line for line in worker.log.read_text().splitlines() if "does not end" in line]
     assert [any(engine.topic(t) in line for line in complaints) for t in TOPICS] == [True, True]
     engine.wait_decided({post_id: engine.post(post_id) for post_id in POSTS})
     click_all(engine, "after")
     until(lambda: clicks(engine) == dict.fromkeys(POSTS, 2))
     until(lambda: not any(map(engine.open_transactions, TOPICS)))
+
+
+def impatient(folder: Path) -> Path:
+    """What has a worker take a transaction for one without an end after 5 s, not 20."""
+    path = folder / "impatient"
+    path.mkdir()
+    changed = "from feedmill.streams.kafka import hanging\n\nhanging.HANGS_AFTER_S = 5.0\n"
+    (path / "sitecustomize.py").write_text(changed, "utf-8")
+    return path
 
 
 def click_all(engine: FaultEngine, user: str) -> None:

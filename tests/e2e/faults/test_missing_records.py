@@ -1,9 +1,5 @@
 """Records that are gone before they were read: their partition stops, and an operator decides."""
 
-from __future__ import annotations
-
-from collections.abc import Callable
-
 from kafka import OffsetAndMetadata, TopicPartition
 from kafka.admin import KafkaAdminClient
 
@@ -34,9 +30,8 @@ def committed(engine: FaultEngine, partition: int) -> int:
 
 
 def test_a_partition_stops_loudly_and_goes_on_by_the_command_that_is_named(
-    fault_engine: Callable[..., FaultEngine],
+    engine: FaultEngine,
 ) -> None:
-    engine = fault_engine()
     worker = engine.ready_worker()
     first = [of_partition(p, "first") for p in range(PARTITIONS)]
     for post in first:
@@ -72,27 +67,7 @@ def test_a_partition_stops_loudly_and_goes_on_by_the_command_that_is_named(
     until(lambda: late in engine.order())
 
 
-def test_a_restart_is_ready_where_retention_removed_posts_that_were_read(
-    fault_engine: Callable[..., FaultEngine],
-) -> None:
-    engine = fault_engine()
-    worker = engine.ready_worker()
-    first, then = of_partition(STOPPED, "first"), of_partition(STOPPED, "then")
-    engine.post(first)
-    engine.wait_shown(first)
-    worker.stop()
-    remove_records(engine, "posts", STOPPED)
-    engine.restart(ALL_STAGES)
-    engine.wait_ready()
-    engine.post(then)
-    engine.wait_shown(then)
-    assert engine.complaints() == []
-
-
-def test_a_log_that_was_cut_off_stops_its_partition_too(
-    fault_engine: Callable[..., FaultEngine],
-) -> None:
-    engine = fault_engine()
+def test_a_log_that_was_cut_off_stops_its_partition_too(engine: FaultEngine) -> None:
     at = TopicPartition(engine.topic("posts"), STOPPED)
     admin = KafkaAdminClient(bootstrap_servers=engine.kafka)
     try:

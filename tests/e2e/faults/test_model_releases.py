@@ -1,11 +1,8 @@
 """Versions of models are released, refused, frozen and rolled back while posts flow."""
 
-from __future__ import annotations
-
 import json
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,7 +10,7 @@ import pytest
 from builders.engine_topics import PARTITIONS, Json
 from builders.fault_engine import FaultEngine
 from builders.model_commands import Models
-from builders.model_store import add_content, add_version, shipped_store
+from builders.model_store import add_version, shipped_store
 from builders.waiting import in_background, now_ms, until
 from feedmill.models.artifact import read_card
 from feedmill.models.remote_store import RemoteStore
@@ -54,9 +51,8 @@ def signals(engine: FaultEngine, name: str) -> Iterator[tuple[int, str, Json]]:
 
 
 def test_each_post_is_judged_once_by_one_version_and_a_kill_changes_nothing(
-    fault_engine: Callable[..., FaultEngine], store: Path, monkeypatch: pytest.MonkeyPatch
+    engine: FaultEngine, store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    engine = fault_engine()
     installed = read_card(store, "quality").sha256
     other = add_version(store, "quality")
     # Earlier posts keep their signals, so that each has one.
@@ -108,9 +104,8 @@ def test_each_post_is_judged_once_by_one_version_and_a_kill_changes_nothing(
 
 
 def test_earlier_posts_follow_a_release_and_a_rollback(
-    fault_engine: Callable[..., FaultEngine], store: Path, monkeypatch: pytest.MonkeyPatch
+    engine: FaultEngine, store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    engine = fault_engine()
     installed, other = read_card(store, "spam").version, add_version(store, "spam")[:12]
     variables = {"FEEDMILL_MODELS": str(store), "FEEDMILL_RESCORE_RATE": "40"}
     worker = engine.ready_worker("one", variables=variables)
@@ -151,9 +146,8 @@ def test_earlier_posts_follow_a_release_and_a_rollback(
 
 
 def test_a_challenger_scores_beside_the_model_in_force_and_a_kill_doubles_nothing(
-    fault_engine: Callable[..., FaultEngine], store: Path, monkeypatch: pytest.MonkeyPatch
+    engine: FaultEngine, store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    engine = fault_engine()
     other = add_version(store, "spam")
     variables = {"FEEDMILL_MODELS": str(store)}
     worker = engine.ready_worker("one", variables=variables)
@@ -195,113 +189,9 @@ def test_a_challenger_scores_beside_the_model_in_force_and_a_kill_doubles_nothin
     assert engine.complaints() == []
 
 
-def test_what_cannot_be_used_is_refused_and_the_old_model_goes_on(
-    fault_engine: Callable[..., FaultEngine], store: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    engine = fault_engine()
-    good = add_version(store, "quality")
-    engine.ready_worker("one", variables={"FEEDMILL_MODELS": str(store)})
-    models = Models(engine, store, monkeypatch)
-    models.done(f"release quality {good}")
-    card = read_card(store, "quality")
-    altered = add_content(store, card, (store / f"{good}.npz").read_bytes())
-    truncated = add_content(store, card, (store / f"{good}.npz").read_bytes()[:-64])
-    assert altered == good
-    refused = {
-        truncated: "not an artifact",
-        read_card(store, "nsfw").sha256: "the artifact is of the model `nsfw`",
-        "0" * 64: "no artifact at",
-    }
-    for sha256, reason in refused.items():
-        # As a plain Kafka client writes it: the command would not send it.
-        record = {"sha256": sha256, "answers": [0.5]}
-        offset = engine.send("models", "quality", record, partition=0).get(30).offset
-
-        def beat(offset: int = offset) -> Json | None:
-            found = engine.instances().get("quality/one", {})
-            return found if found.get("models_offset", -1) >= offset else None
-
-        found = until(beat, 60)
-        last = found["refused_releases"][-1]
-        assert (last["model"], last["offset"]) == ("quality", offset)
-        assert reason in last["reason"]
-        assert found["models"] == {"quality": good[:12]}
-    # Answers of another model: the artifact is sound, and not the one that was meant.
-    offset = engine.send(
-        "models", "quality", {"sha256": card.sha256, "answers": [0.5] * 9}, partition=0
-    ).get(30)
-    until(lambda: engine.instances()["quality/one"]["models_offset"] >= offset.offset, 60)
-    health = models.run("health")
-    assert health.exit_code == 1
-    assert "where it was released it said 0.5" in health.stdout
-    assert "quality on quality/one" in health.stderr
-    result = models.run(f"release quality {truncated}")
-    assert result.exit_code == 1
-    assert "not an artifact" in result.stderr
-
-    # A worker that starts finds the last release that it can use.
-    engine.workers["workerone"].stop()
-    engine.start_worker("one", variables={"FEEDMILL_MODELS": str(store)})
-    engine.wait_ready()
-    assert engine.instances()["quality/one"]["models"] == {"quality": good[:12]}
-    engine.post("later")
-    signal = until(lambda: engine.latest("signals.quality").get("later"))
-    assert signal["version"] == good[:12]
-
-
-def test_releases_are_listed_frozen_and_rolled_back(
-    fault_engine: Callable[..., FaultEngine], store: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    engine = fault_engine()
-    installed, other = read_card(store, "spam").version, add_version(store, "spam")[:12]
-    engine.ready_worker("one", variables={"FEEDMILL_MODELS": str(store)})
-    models = Models(engine, store, monkeypatch)
-
-    def running() -> str:
-        return str(engine.instances()["spam/one"]["models"]["spam"])
-
-    def states() -> dict[str, str]:
-        return {row["version"]: row["state"] for row in models.done("list spam")["versions"]}
-
-    assert states() == {installed: "in force, installed", other: ""}
-    models.done(f"release spam {other} --by ann --note steeper")
-    until(lambda: running() == other)
-    assert states() == {installed: "installed", other: "in force"}
-    models.done("freeze spam --by ann --note election")
-    assert states()[other] == "in force, frozen"
-    refused = models.run(f"release spam {installed}")
-    assert refused.exit_code == 1
-    assert f"`spam` is frozen at {other} by ann (election)" in refused.stderr
-    models.done("unfreeze spam")
-    started = time.monotonic()
-    models.done("rollback spam")
-    assert until(lambda: running() == installed)
-    assert time.monotonic() - started < 60
-    health = models.done("health")
-    assert {row["state"] for row in health} == {"installed"}
-    assert {row["model"] for row in health} == {
-        "spam",
-        "nsfw",
-        "misinformation",
-        "quality",
-        "engagement",
-    }
-    releases = models.done("list spam")["releases"]
-    assert [(one["version"], one["by"], one["frozen"]) for one in releases][:2] == [
-        (other, "ann", False),
-        (other, "ann", True),
-    ]
-    assert releases[-1]["version"] == "(installed)"
-    assert engine.complaints() == []
-
-
 def test_a_worker_takes_installed_and_released_versions_from_an_s3_store(
-    fault_engine: Callable[..., FaultEngine],
-    store: Path,
-    s3_store: RemoteStore,
-    monkeypatch: pytest.MonkeyPatch,
+    engine: FaultEngine, store: Path, s3_store: RemoteStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    engine = fault_engine()
     installed, other = read_card(store, "quality").version, add_version(store, "quality")[:12]
     for path in store.iterdir():
         write_file(s3_store, path.name, path.read_bytes())

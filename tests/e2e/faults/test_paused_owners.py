@@ -4,8 +4,6 @@ A paused process keeps its memory, its open transaction and its connections.  Ka
 partitions away after the session timeout; when it goes on, it finishes what it was about to do.
 """
 
-from __future__ import annotations
-
 import threading
 from collections.abc import Callable, Sequence
 
@@ -49,10 +47,7 @@ class Clicks:
         return {p: int(latest[p]["counters"]["counts"][1]) for p in self.sent if p in latest}
 
 
-def test_counters_and_signals_of_a_paused_owner_lose(
-    fault_engine: Callable[..., FaultEngine],
-) -> None:
-    engine = fault_engine()
+def test_counters_and_signals_of_a_paused_owner_lose(engine: FaultEngine) -> None:
     engine.compact_at_once(*STATE)
     first = engine.ready_worker("first")
     engine.posts(

@@ -1,11 +1,14 @@
-"""Records that end other programs: without key and value, or small until they are inflated."""
-
-from __future__ import annotations
+"""Records and batches that end other programs: empty ones, and those small until inflated."""
 
 import hashlib
-from collections.abc import Callable, Sequence
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
+from builders.bombs import bomb, send_batch
+from builders.engine import Worker
 from builders.engine_topics import Json
 from builders.fault_engine import FaultEngine
 from builders.waiting import now_ms, until
@@ -15,7 +18,10 @@ STAGES = "engagement+combiner"
 BOMBED = ("posts", "engagements", "signals.quality", "overrides")
 BOMB = b"a" * 2_000_000
 CUT_BYTES = 1024 * 1024
-BOMBS = [(topic, 0, b"bomb", BOMB) for topic in BOMBED]
+LARGE = [(topic, 0, b"bomb", BOMB) for topic in BOMBED]
+# What inflates to 130 MB once; the broker keeps it as zstd whatever it was sent as.
+INFLATING = (bomb("zstd", 130_000_000), bomb("gzip", 130_000_000), bomb("snappy", 20_000_000))
+MOST_GROWTH_MB = 300
 At = tuple[str, int, int]  # topic, partition, offset
 Record = tuple[str, int, bytes | None, bytes | None]  # topic, partition, key, value
 
@@ -55,51 +61,84 @@ def clicks(engine: FaultEngine, name: str) -> int:
     return 0 if state is None else int(state["counters"]["counts"][1])
 
 
-def test_the_worker_goes_on_and_writes_a_dead_letter_for_each(
-    fault_engine: Callable[..., FaultEngine],
-) -> None:
-    engine = fault_engine()
-    worker = engine.ready_worker(stages=STAGES)
+def test_each_has_a_dead_letter_and_behind_them_everything_goes_on(engine: FaultEngine) -> None:
+    worker = engine.ready_worker("one", stages=STAGES)
     ranked(engine, "before")
+    start_mb = peak_mb(worker)
     # The other topics are compacted: Kafka refuses a record without a key there.
     (empty,) = send(engine, [("engagements", 0, None, None)])
-    sent = send(engine, BOMBS)
-    ranked(engine, "between")
-    wanted = sent | {empty}
-    until(lambda: wanted <= set(engine.dead_letters()), every=0.5)
+    large = send(engine, LARGE)
+    batches = [
+        (topic, send_batch(engine.kafka, engine.topic(topic), 0, batch))
+        for topic in (*BOMBED, "config")
+        for batch in INFLATING
+    ]
+    ranked(engine, "behind")
+    ranges = {(topic, 0, at.first): at.last for topic, at in batches if topic != "config"}
+    wanted = {empty, *large, *ranges}
+    until(lambda: wanted <= engine.dead_letters().keys(), every=0.5)
     letters = engine.dead_letters()
-    assert set(letters) == wanted
-    for at in sent:
-        letter = letters[at]
-        assert letter["key"] == b"bomb"
-        assert letter["value"] == BOMB[:CUT_BYTES]
-        assert letter["size"] == str(len(BOMB))
-        assert letter["sha256"] == hashlib.sha256(BOMB).hexdigest()
+    assert letters.keys() == wanted
     assert letters[empty]["value"] is None
+    for at in large:
+        check_letter_of_record(letters[at])
+    for at, last in ranges.items():
+        check_letter_of_batch(letters[at], at[2], last)
+    refused = [at.last for topic, at in batches if topic == "config"]
+    until(lambda: [one["offset"] for one in refusals(engine)] == refused)
+    assert "inflates" in refusals(engine)[0]["reason"]
     assert worker.process.poll() is None
+    assert engine.metric(worker, "feedmill_rejected_total") == len(wanted)
+    until(lambda: engine.metric(worker, "feedmill_passed_batches_total") >= len(batches))
+    assert peak_mb(worker) - start_mb < MOST_GROWTH_MB
 
     # What was read once is read again by a restore.
     engine.send("overrides", "post:before|*", hidden())
     engine.wait_gone("before")
-    worker.stop()
+    worker.kill()
     engine.restart(worker.name)
     engine.wait_ready()
     ranked(engine, "after")
-    until(lambda: set(engine.order()) == {"between", "after"})
-    assert set(engine.dead_letters()) == wanted
+    until(lambda: set(engine.order()) == {"behind", "after"})
+    assert engine.dead_letters().keys() == wanted
     assert engine.complaints() == []
+
+
+def check_letter_of_record(letter: Json) -> None:
+    """The record is cut, and known by its hash."""
+    assert letter["key"] == b"bomb"
+    assert letter["value"] == BOMB[:CUT_BYTES]
+    assert letter["size"] == str(len(BOMB))
+    assert letter["sha256"] == hashlib.sha256(BOMB).hexdigest()
+
+
+def check_letter_of_batch(letter: Json, first: int, last: int) -> None:
+    """It stands for all records of the batch, which nobody inflated."""
+    records = last - first + 1
+    assert (letter["records"], letter["key"]) == (str(records), None)
+    told = json.loads(letter["value"])
+    assert told["ranges"] == [[first, last]]
+    assert f"{records:,} records of zstd" in told["reasons"][0]["error"]
+
+
+def refusals(engine: FaultEngine) -> list[Json]:
+    beats = [one for one in engine.instances().values() if one["stage"] == "combiner"]
+    return list(beats[0]["refused"]) if beats else []
+
+
+def peak_mb(worker: Worker) -> float:
+    text = Path(f"/proc/{worker.pid}/status").read_text("utf-8")
+    (found,) = re.findall(r"VmHWM:\s+(\d+) kB", text)
+    return int(found) / 1024
 
 
 def hidden() -> Json:
     return {"verdict": "hide", "by": "mod", "reason": "r", "at_ms": now_ms()}
 
 
-def test_a_bomb_among_what_the_worker_wrote_itself_ends_nothing(
-    fault_engine: Callable[..., FaultEngine],
-) -> None:
-    engine = fault_engine()
+def test_a_bomb_among_what_the_worker_wrote_itself_ends_nothing(engine: FaultEngine) -> None:
     worker = engine.ready_worker()
-    sent = send(engine, BOMBS)
+    sent = send(engine, LARGE)
     own = {at for at in sent if at[0] == "signals.quality"}
     engine.wait_decided({"one": engine.post("one")})
     until(lambda: sent - own <= set(engine.dead_letters()), every=0.5)

@@ -1,8 +1,5 @@
 """A filter that never returns on one text and takes all memory on another: the rest is ranked."""
 
-from __future__ import annotations
-
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -45,9 +42,8 @@ def judged(engine: FaultEngine, post: str) -> dict[str, Any]:
 
 
 def test_they_are_skipped_after_the_ends_that_they_caused(
-    fault_engine: Callable[..., FaultEngine], tmp_path: Path
+    engine: FaultEngine, tmp_path: Path
 ) -> None:
-    engine = fault_engine()
     tree = poison_model(tmp_path / "tree", "nsfw")
     engine.variables["PYTHONPATH"] = str(tree)
     worker = engine.ready_worker("one")

@@ -1,9 +1,5 @@
 """A topic is deleted and created again: workers stop loudly, and name the commands that go on."""
 
-from __future__ import annotations
-
-from collections.abc import Callable
-
 from click.testing import CliRunner, Result
 
 from builders.fault_engine import ALL_STAGES, FaultEngine
@@ -33,10 +29,7 @@ def topics_reset(engine: FaultEngine, *words: str) -> Result:
     return CliRunner().invoke(main, ["topics", "reset", *where, *words])
 
 
-def test_posts_of_another_topic_are_not_taken_for_those_that_were_read(
-    fault_engine: Callable[..., FaultEngine],
-) -> None:
-    engine = fault_engine()
+def test_posts_of_another_topic_are_not_taken_for_those_that_were_read(engine: FaultEngine) -> None:
     engine.ready_worker()
     send_posts(engine, BEFORE)
     engine.wait_decided(BEFORE)
@@ -70,13 +63,3 @@ def test_posts_of_another_topic_are_not_taken_for_those_that_were_read(
     engine.wait_ready()
     until(lambda: set(engine.order()) == set(AFTER))
     engine.wait_decided(AFTER)
-
-
-def test_a_topic_that_is_missing_is_named(fault_engine: Callable[..., FaultEngine]) -> None:
-    engine = fault_engine()
-    delete_topic(engine, "counters")
-    engine.start_worker()
-    reason = until(lambda: reason_of(engine, ALL_STAGES, "there is no topic"))
-    assert f"`{engine.topic('counters')}`" in reason
-    create_topics(engine)
-    engine.wait_ready()

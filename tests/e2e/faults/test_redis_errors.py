@@ -1,7 +1,5 @@
 """Redis refuses writes, all or those of one key: only what failed is written again."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from functools import partial
 from typing import Any

@@ -1,7 +1,5 @@
 """Producers upstream that write in transactions: markers between records hold nothing up."""
 
-from __future__ import annotations
-
 import json
 import time
 from collections.abc import Callable, Sequence
@@ -45,11 +43,6 @@ def clicks(engine: FaultEngine) -> dict[str, int]:
     return {p: one["counters"]["counts"][1] for p, one in engine.latest("counters").items()}
 
 
-@pytest.fixture
-def engine(fault_engine: Callable[..., FaultEngine]) -> FaultEngine:
-    return fault_engine()
-
-
 def test_a_restart_is_ready_and_aborted_records_do_not_count(engine: FaultEngine) -> None:
     names = [f"lake-{n}" for n in range(TRANSACTIONS)]
     engine.ready_worker()
@@ -68,25 +61,6 @@ def test_a_restart_is_ready_and_aborted_records_do_not_count(engine: FaultEngine
     until(lambda: set(engine.order()) == set(wanted))
     until(lambda: clicks(engine) == wanted)
     assert engine.truth(names[ABORTED]) == {}
-
-
-def test_a_repeated_event_is_found_behind_the_markers_of_transactions(
-    engine: FaultEngine,
-) -> None:
-    engine.ready_worker()
-    transaction(engine, [post("pond"), click("pond", "once")])
-    # In this partition nothing but markers and aborted records stands behind the event.
-    for n in range(3):
-        transaction(engine, [click("pond", f"never-{n}")], commit=False)
-    until(lambda: clicks(engine) == {"pond": 1})
-
-    engine.workers[ALL_STAGES].stop()
-    engine.restart(ALL_STAGES)
-    engine.wait_ready()
-    engine.send(*click("pond", "once")).get(10)
-    engine.send(*click("pond", "twice")).get(10)
-    until(lambda: clicks(engine)["pond"] >= 2)
-    assert clicks(engine) == {"pond": 2}
 
 
 def changes() -> list[tuple[str, str, Any]]:

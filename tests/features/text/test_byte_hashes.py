@@ -1,7 +1,5 @@
 """Equal bytes have equal hashes, wherever they stand; other bytes have others."""
 
-from __future__ import annotations
-
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st

@@ -1,7 +1,5 @@
 """The spam lexicon that ships: terms of every kind, found in texts written for this test."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

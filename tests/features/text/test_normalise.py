@@ -1,7 +1,5 @@
 """What somebody writes to keep a reader busy is read in as few steps as other texts."""
 
-from __future__ import annotations
-
 import re
 import sys
 import unicodedata

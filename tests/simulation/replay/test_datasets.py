@@ -1,7 +1,5 @@
 """Data sets as sources of events.  All rows here are made up."""
 
-from __future__ import annotations
-
 import csv
 import gzip
 import itertools

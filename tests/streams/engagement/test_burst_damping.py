@@ -1,7 +1,5 @@
 """Bursts: what is damped, against the definition, and that honest posts keep their counts."""
 
-from __future__ import annotations
-
 from random import Random
 
 import pytest

@@ -1,7 +1,5 @@
 """The engagement step without Kafka: what it counts, writes and forgets."""
 
-from __future__ import annotations
-
 import time
 
 import pytest

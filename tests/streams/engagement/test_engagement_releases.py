@@ -1,7 +1,5 @@
 """After a release earlier posts get the values of the new model, as if it had counted them all."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import replace
 from types import SimpleNamespace

@@ -1,7 +1,5 @@
 """The topics counted again: each row knows what the step knew just then, and what came after."""
 
-from __future__ import annotations
-
 import dataclasses
 from copy import deepcopy
 from random import Random

@@ -1,7 +1,5 @@
 """What the engagement step restores from its logs before it counts on."""
 
-from __future__ import annotations
-
 import itertools
 from types import SimpleNamespace
 

@@ -1,7 +1,5 @@
 """Which values are logged, and that a row reads back exactly."""
 
-from __future__ import annotations
-
 import pytest
 
 from builders.events import signal

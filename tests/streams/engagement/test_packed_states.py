@@ -1,7 +1,5 @@
 """Packed states against plain objects: whatever is stored reads back the same."""
 
-from __future__ import annotations
-
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -1,7 +1,5 @@
 """Keys that come again, against the definition: known in the present or the former generation."""
 
-from __future__ import annotations
-
 from random import Random
 
 import pytest

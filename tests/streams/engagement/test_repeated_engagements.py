@@ -1,7 +1,5 @@
 """Engagements that repeat others, against the definition, and restored from the log."""
 
-from __future__ import annotations
-
 from random import Random
 
 import pytest

@@ -1,7 +1,5 @@
 """The hide-rate guard in a worker: what is lowered, when the alarm comes and goes, restarts."""
 
-from __future__ import annotations
-
 import logging
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The history in a worker says the same of a post, whoever owns the partitions around it."""
 
-from __future__ import annotations
-
 import random
 from types import SimpleNamespace
 from typing import Any

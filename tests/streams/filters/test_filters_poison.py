@@ -1,7 +1,5 @@
 """A post that no model may judge gets an error from a filter, and what its rules still see."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from types import SimpleNamespace

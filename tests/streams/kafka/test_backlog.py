@@ -1,7 +1,5 @@
 """A backlog comes in the order of its times, whatever order its partitions are fetched in."""
 
-from __future__ import annotations
-
 import random
 from itertools import pairwise
 

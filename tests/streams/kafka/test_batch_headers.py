@@ -1,7 +1,5 @@
 """Compressed batches that librdkafka does not inflate are passed, by every reader."""
 
-from __future__ import annotations
-
 import json
 
 import pytest

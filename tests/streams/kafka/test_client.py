@@ -36,16 +36,6 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     return found
 
 
-def test_outside_of_transactions_no_request_overtakes_another(made: list[dict[str, Any]]) -> None:
-    new_producer(Environment(), ClientHealth())
-    new_producer(Environment(), ClientHealth(), transactional_id="worker/a")
-    plain, transactional = made
-    in_flight = "max.in.flight.requests.per.connection"
-    assert (plain["enable.idempotence"], plain["acks"], plain[in_flight]) == (True, "all", 1)
-    assert transactional["enable.idempotence"] is True
-    assert in_flight not in transactional
-
-
 def test_a_log_consumer_asks_for_nothing_while_records_wait(
     stack: StackAddress, prefix: str
 ) -> None:

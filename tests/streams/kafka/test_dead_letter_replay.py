@@ -12,7 +12,7 @@ from builders.written_letters import BAD_POST, GOOD_POST, write_letter, write_ra
 from feedmill.deploy.local import StackAddress
 from feedmill.events.errors import UsageError
 from feedmill.events.partition import partition_of
-from feedmill.streams.kafka.dead_letter_log import DeadLetterLog, Replay, open_dead_letters
+from feedmill.streams.kafka.dead_letter_log import DeadLetterLog, open_dead_letters
 from feedmill.streams.kafka.dead_letter_replay import (
     DeadLetterReplayer,
     ReplayOutcome,
@@ -64,25 +64,6 @@ def test_a_record_is_sent_again_as_it_was_to_the_partition_of_its_key(log: Kafka
     assert {(outcome.partition, outcome.offset) for outcome in outcomes} == positions
 
 
-def test_a_record_is_sent_once_however_often_it_is_asked_for(log: KafkaLog) -> None:
-    write_letter(log, b"p1", GOOD_POST)
-    [first] = replay(log)
-    [second] = replay(log)
-    assert second.already == Replay(5, "ann", first.partition, first.offset, edited=False)
-    assert len(sent(log)) == 1
-    [third] = replay(log, force=True)
-    assert third.refusal == ""
-    assert len(sent(log)) == 2
-
-
-def test_two_letters_of_one_record_send_it_once(log: KafkaLog) -> None:
-    for _ in range(2):
-        write_letter(log, b"p1", GOOD_POST, offset=9)
-    first, second = replay(log)
-    assert (first.refusal, second.is_repetition) == ("", True)
-    assert len(sent(log)) == 1
-
-
 def test_what_is_still_bad_is_not_sent_unless_it_is_edited(log: KafkaLog) -> None:
     write_letter(log, b"p1", BAD_POST)
     [refused] = replay(log)
@@ -96,14 +77,6 @@ def test_what_is_still_bad_is_not_sent_unless_it_is_edited(log: KafkaLog) -> Non
     [again] = replay(log)
     assert again.already is not None
     assert again.already.edited
-
-
-def test_a_dry_run_sends_nothing_and_notes_nothing(log: KafkaLog) -> None:
-    write_letter(log, b"p1", GOOD_POST)
-    [outcome] = replay(log, dry_run=True)
-    assert (outcome.refusal, outcome.partition, outcome.offset) == ("", partition_of(b"p1", 2), -1)
-    assert sent(log) == []
-    assert len(log.read("dead-letters")) == 1
 
 
 def test_what_is_cut_is_not_sent(log: KafkaLog) -> None:

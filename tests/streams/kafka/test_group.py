@@ -99,8 +99,7 @@ def copies(kafka: KafkaLog) -> Counter[bytes]:
     return Counter(message.key() for message in kafka.read("signals.quality"))
 
 
-def test_a_rebalance_commits_before_the_partitions_go(stack: StackAddress, prefix: str) -> None:
-    kafka = KafkaLog.created(stack.kafka, prefix)
+def test_a_rebalance_commits_before_the_partitions_go(kafka: KafkaLog) -> None:
     # An hour between commits: what is committed, the revocation committed.
     first = claimed(Member(kafka.named("first"), interval_s=3600))
     kafka.produce("posts", posts(300))
@@ -129,10 +128,7 @@ def test_a_rebalance_commits_before_the_partitions_go(stack: StackAddress, prefi
     assert copies(kafka) == Counter(key for key, _ in posts(300) + posts(100, "later"))
 
 
-def test_what_was_fetched_and_not_taken_is_taken_after_a_rebalance(
-    stack: StackAddress, prefix: str
-) -> None:
-    kafka = KafkaLog.created(stack.kafka, prefix)
+def test_what_was_fetched_and_not_taken_is_taken_after_a_rebalance(kafka: KafkaLog) -> None:
     first, count = claimed(Member(kafka.named("first"), most=1)), 20_000
     kafka.produce("posts", posts(count))
     until(lambda: first.seen > 10, first.turn)
@@ -151,10 +147,7 @@ def test_what_was_fetched_and_not_taken_is_taken_after_a_rebalance(
     assert copies(kafka) == Counter(key for key, _ in posts(count))
 
 
-def test_a_backlog_of_several_partitions_comes_in_the_order_of_its_times(
-    stack: StackAddress, prefix: str
-) -> None:
-    kafka = KafkaLog.created(stack.kafka, prefix)
+def test_a_backlog_of_several_partitions_comes_in_the_order_of_its_times(kafka: KafkaLog) -> None:
     # More than a fetch of one partition brings, at many times.
     for part in range(20):
         kafka.produce("posts", [(key, b"x" * 1000) for key, _ in posts(200, f"{part}-")])
@@ -170,9 +163,8 @@ def test_a_backlog_of_several_partitions_comes_in_the_order_of_its_times(
 
 
 def test_gained_partitions_begin_together_but_wait_some_seconds_at_most(
-    stack: StackAddress, prefix: str, monkeypatch: pytest.MonkeyPatch
+    kafka: KafkaLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    kafka = KafkaLog.created(stack.kafka, prefix)
     consumer = GroupConsumer(
         Connection(kafka.named("one")), "worker", owner="one", on_revoked=lambda: True
     )
@@ -192,10 +184,7 @@ def test_gained_partitions_begin_together_but_wait_some_seconds_at_most(
     consumer.close()
 
 
-def test_a_kill_in_the_middle_of_a_transaction_loses_and_repeats_nothing(
-    stack: StackAddress, prefix: str
-) -> None:
-    kafka = KafkaLog.created(stack.kafka, prefix)
+def test_a_kill_in_the_middle_of_a_transaction_loses_and_repeats_nothing(kafka: KafkaLog) -> None:
     dead = claimed(Member(kafka.named("dead"), interval_s=3600))
     kafka.produce("posts", posts(200))
     until(lambda: dead.seen == 200, dead.turn)
@@ -223,10 +212,7 @@ def test_a_kill_in_the_middle_of_a_transaction_loses_and_repeats_nothing(
     assert copies(kafka) == Counter(key for key, _ in posts(200))
 
 
-def test_an_upstream_that_aborts_does_not_keep_a_restart_from_being_ready(
-    stack: StackAddress, prefix: str
-) -> None:
-    kafka = KafkaLog.created(stack.kafka, prefix)
+def test_an_upstream_that_aborts_does_not_keep_a_restart_from_being_ready(kafka: KafkaLog) -> None:
     for number in range(21):
         with kafka.transaction("upstream", abort=number == 20) as produce:
             for key, value in posts(10, f"t{number}-"):
@@ -239,10 +225,7 @@ def test_an_upstream_that_aborts_does_not_keep_a_restart_from_being_ready(
     assert sum(copies(kafka).values()) == 200
 
 
-def test_what_kafka_refuses_for_its_size_becomes_a_dead_letter(
-    stack: StackAddress, prefix: str
-) -> None:
-    kafka = KafkaLog.created(stack.kafka, prefix)
+def test_what_kafka_refuses_for_its_size_becomes_a_dead_letter(kafka: KafkaLog) -> None:
     kafka.produce("posts", posts(50))
     member = Member(kafka.named("large"))
     until(lambda: member.seen == 50 and member.is_done, member.turn)
@@ -306,8 +289,7 @@ def test_a_member_that_waits_longer_than_a_rebalance_takes_joins_by_another_clie
     member.close()
 
 
-def test_topics_beside_are_read_on_by_another_client(stack: StackAddress, prefix: str) -> None:
-    kafka = KafkaLog.created(stack.kafka, prefix)
+def test_topics_beside_are_read_on_by_another_client(kafka: KafkaLog) -> None:
     consumer = GroupConsumer(
         Connection(kafka.environment),
         "worker",

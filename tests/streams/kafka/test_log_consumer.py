@@ -7,7 +7,6 @@ import pytest
 
 from builders.kafka_log import KafkaLog, until
 from builders.lost_brokers import forget_brokers
-from feedmill.deploy.local import StackAddress
 from feedmill.streams.kafka import hanging, log_consumer
 from feedmill.streams.kafka.batches import TopicPartition
 from feedmill.streams.kafka.connection import Connection
@@ -28,8 +27,7 @@ def read_all(log: LogConsumer, most: int = 50) -> list[bytes]:
     return found
 
 
-def test_a_restore_ends_at_markers_and_aborted_records(stack: StackAddress, prefix: str) -> None:
-    kafka = KafkaLog.created(stack.kafka, prefix)
+def test_a_restore_ends_at_markers_and_aborted_records(kafka: KafkaLog) -> None:
     keys = [f"p{i}".encode() for i in range(200)]
     for number in range(4):
         with kafka.transaction("upstream") as produce:
@@ -44,10 +42,7 @@ def test_a_restore_ends_at_markers_and_aborted_records(stack: StackAddress, pref
     log.close()
 
 
-def test_a_restore_waits_for_a_transaction_that_may_still_commit(
-    stack: StackAddress, prefix: str
-) -> None:
-    kafka = KafkaLog.created(stack.kafka, prefix)
+def test_a_restore_waits_for_a_transaction_that_may_still_commit(kafka: KafkaLog) -> None:
     kafka.produce("posts", [(b"before", b"x")])
     log = LogConsumer(Connection(kafka.environment), "posts")
     found: list[bytes] = []
@@ -81,14 +76,9 @@ def test_a_restore_waits_for_a_transaction_that_may_still_commit(
     ],
 )
 def test_what_stands_behind_a_transaction_that_never_ends_is_read_where_that_is_asked_for(
-    stack: StackAddress,
-    prefix: str,
-    monkeypatch: pytest.MonkeyPatch,
-    settings: dict[str, Any],
-    is_passed: bool,
+    kafka: KafkaLog, monkeypatch: pytest.MonkeyPatch, settings: dict[str, Any], is_passed: bool
 ) -> None:
     monkeypatch.setattr(log_consumer, "_ASK_AGAIN_S", 0.2)
-    kafka = KafkaLog.created(stack.kafka, prefix)
     kafka.produce("posts", [(f"old{i}".encode(), b"x") for i in range(20)])
     log = LogConsumer(Connection(kafka.environment), "posts", **settings)
     found: list[bytes] = []
@@ -120,10 +110,9 @@ def test_what_stands_behind_a_transaction_that_never_ends_is_read_where_that_is_
 
 
 def test_what_a_transaction_holds_back_is_named_until_it_ends(
-    stack: StackAddress, prefix: str, monkeypatch: pytest.MonkeyPatch
+    kafka: KafkaLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(log_consumer, "_NAMED_AFTER_S", 0.5)
-    kafka = KafkaLog.created(stack.kafka, prefix)
     log = LogConsumer(Connection(kafka.environment), "posts")
     log.add(BOTH)
     found = read_all(log)
@@ -144,8 +133,7 @@ def test_what_a_transaction_holds_back_is_named_until_it_ends(
     log.close()
 
 
-def test_a_live_log_goes_on_where_its_restore_ended(stack: StackAddress, prefix: str) -> None:
-    kafka = KafkaLog.created(stack.kafka, prefix)
+def test_a_live_log_goes_on_where_its_restore_ended(kafka: KafkaLog) -> None:
     kafka.produce("posts", [(f"old{i}".encode(), b"x") for i in range(100)])
     log = LogConsumer(Connection(kafka.environment), "posts", live=True)
     log.add(BOTH)
@@ -173,10 +161,7 @@ def test_a_live_log_goes_on_where_its_restore_ended(stack: StackAddress, prefix:
     log.close()
 
 
-def test_an_offset_out_of_range_stops_that_partition_alone(
-    stack: StackAddress, prefix: str
-) -> None:
-    kafka = KafkaLog.created(stack.kafka, prefix)
+def test_an_offset_out_of_range_stops_that_partition_alone(kafka: KafkaLog) -> None:
     kafka.produce("posts", [(f"p{i}".encode(), b"x") for i in range(40)])
     log = LogConsumer(Connection(kafka.environment), "posts")
     lost, other = TopicPartition("posts", 0), TopicPartition("posts", 1)
@@ -192,10 +177,7 @@ def test_an_offset_out_of_range_stops_that_partition_alone(
     log.close()
 
 
-def test_a_restore_that_is_asked_again_goes_to_the_end_as_it_is_now(
-    stack: StackAddress, prefix: str
-) -> None:
-    kafka = KafkaLog.created(stack.kafka, prefix)
+def test_a_restore_that_is_asked_again_goes_to_the_end_as_it_is_now(kafka: KafkaLog) -> None:
     log = LogConsumer(Connection(kafka.environment), "posts")
     log.add(BOTH)
     # Of a topic that is new the first answer may be an error.
@@ -210,10 +192,7 @@ def test_a_restore_that_is_asked_again_goes_to_the_end_as_it_is_now(
     log.close()
 
 
-def test_another_client_goes_on_where_one_that_knows_no_broker_was(
-    stack: StackAddress, prefix: str
-) -> None:
-    kafka = KafkaLog.created(stack.kafka, prefix)
+def test_another_client_goes_on_where_one_that_knows_no_broker_was(kafka: KafkaLog) -> None:
     keys = [f"p{i}".encode() for i in range(200)]
     kafka.produce("posts", [(key, b"x") for key in keys])
     log = LogConsumer(Connection(kafka.environment), "posts", live=True)

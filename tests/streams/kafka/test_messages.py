@@ -1,7 +1,5 @@
 """A client's messages become records by partition, ends and errors."""
 
-from __future__ import annotations
-
 from collections import defaultdict
 from typing import Any
 

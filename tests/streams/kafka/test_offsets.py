@@ -1,7 +1,5 @@
 """What a group committed, on a real Kafka, where a transaction holds it back."""
 
-from __future__ import annotations
-
 import contextlib
 import time
 
@@ -22,10 +20,9 @@ WITHIN_S = 40.0
 
 
 def test_offsets_are_waited_for_until_their_transaction_has_no_end(
-    stack: StackAddress, prefix: str, monkeypatch: pytest.MonkeyPatch
+    stack: StackAddress, kafka: KafkaLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(offsets, "_TIMEOUT_S", 1.0)
-    kafka = KafkaLog.created(stack.kafka, prefix)
     kafka.produce("posts", [(b"p", b"x")] * 20)
     group = kafka.environment.group("worker")
     consumer = Consumer({"bootstrap.servers": stack.kafka, "group.id": group})
@@ -63,10 +60,7 @@ def test_offsets_are_waited_for_until_their_transaction_has_no_end(
     consumer.close()
 
 
-def test_another_client_is_asked_where_one_knows_no_broker(
-    stack: StackAddress, prefix: str
-) -> None:
-    kafka = KafkaLog.created(stack.kafka, prefix)
+def test_another_client_is_asked_where_one_knows_no_broker(kafka: KafkaLog) -> None:
     kafka.produce("posts", [(b"p", b"x")] * 20)
     asked = Connection(kafka.environment).offsets
 

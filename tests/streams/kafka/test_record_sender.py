@@ -1,7 +1,5 @@
 """A rare record reaches its topic, or nothing but a line in the log tells of it."""
 
-from __future__ import annotations
-
 import logging
 
 import pytest
@@ -9,13 +7,11 @@ import pytest
 from builders.kafka_log import KafkaLog
 from builders.lost_brokers import forget_brokers
 from builders.waiting import until
-from feedmill.deploy.local import StackAddress
 from feedmill.streams.kafka.connection import Connection
 from feedmill.streams.kafka.record_sender import RecordSender
 
 
-def test_records_arrive_in_their_order(stack: StackAddress, prefix: str) -> None:
-    kafka = KafkaLog.created(stack.kafka, prefix)
+def test_records_arrive_in_their_order(kafka: KafkaLog) -> None:
     sender = RecordSender(Connection(kafka.environment), "models")
     sender.serve()
     for number in (b"1", b"2"):
@@ -29,10 +25,7 @@ def test_records_arrive_in_their_order(stack: StackAddress, prefix: str) -> None
     until(lambda: len(kafka.read("models")) == 3)
 
 
-def test_what_does_not_arrive_is_logged(
-    stack: StackAddress, prefix: str, caplog: pytest.LogCaptureFixture
-) -> None:
-    kafka = KafkaLog.created(stack.kafka, prefix)
+def test_what_does_not_arrive_is_logged(kafka: KafkaLog, caplog: pytest.LogCaptureFixture) -> None:
     sender = RecordSender(Connection(kafka.environment), "nowhere")
     sender.send(b"spam", b"x" * 20_000_000)
     assert "cannot write" in caplog.text

@@ -1,7 +1,5 @@
 """Which rejected records have a dead letter of their own, and which share one; without Kafka."""
 
-from __future__ import annotations
-
 import random
 
 import pytest

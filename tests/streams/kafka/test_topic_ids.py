@@ -1,7 +1,5 @@
 """The ids of topics, with answers that a test gives instead of Kafka."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from types import SimpleNamespace

@@ -1,7 +1,5 @@
 """One transaction, without Kafka: every record reaches the client once, in its order."""
 
-from __future__ import annotations
-
 from concurrent.futures import Future
 from types import SimpleNamespace
 from typing import Any

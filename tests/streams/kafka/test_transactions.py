@@ -1,7 +1,5 @@
 """When the thread of the commits works, without Kafka: at once, and only for what is there."""
 
-from __future__ import annotations
-
 import threading
 from collections.abc import Iterator, Sequence
 from types import SimpleNamespace

@@ -1,7 +1,5 @@
 """A batch's records, good and bad, on their way into a stage."""
 
-from __future__ import annotations
-
 import tracemalloc
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Histograms against Prometheus' own client, over drawn values."""
 
-from __future__ import annotations
-
 import prometheus_client
 from hypothesis import given
 from hypothesis import strategies as st

@@ -1,7 +1,5 @@
 """The HTTP server of a process, asked over a real socket."""
 
-from __future__ import annotations
-
 import asyncio
 import socket
 

@@ -1,7 +1,5 @@
 """What lies between two scrapes, against the values that were observed."""
 
-from __future__ import annotations
-
 import bisect
 import math
 

@@ -1,7 +1,5 @@
 """The legs of records through a worker, on times that the tests choose."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Metrics of one process and of several."""
 
-from __future__ import annotations
-
 import re
 from typing import Any
 

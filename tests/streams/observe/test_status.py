@@ -1,7 +1,5 @@
 """Status lines through a real pipe."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator
 

@@ -1,7 +1,5 @@
 """What a user's function answers, as the bytes that other programs read."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 from typing import Any

@@ -1,7 +1,5 @@
 """What aiokafka inflates is bounded, and what is beyond it is passed."""
 
-from __future__ import annotations
-
 import gzip
 
 import pytest

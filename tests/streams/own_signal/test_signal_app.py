@@ -1,7 +1,5 @@
 """How an app for a signal of one's own is configured, without Kafka."""
 
-from __future__ import annotations
-
 import dataclasses
 import re
 import runpy

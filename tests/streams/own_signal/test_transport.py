@@ -1,7 +1,5 @@
 """The credentials of the environment as Faust has them."""
 
-from __future__ import annotations
-
 import ssl
 
 from faust.types.auth import AuthProtocol, SASLMechanism

@@ -1,7 +1,5 @@
 """A process that judges posts says what ended it, and is not taken in by who kills it."""
 
-from __future__ import annotations
-
 import json
 import os
 import signal

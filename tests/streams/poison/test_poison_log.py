@@ -1,7 +1,5 @@
 """Which posts are not judged: as `poison` says, of the stages that a worker has."""
 
-from __future__ import annotations
-
 import json
 from typing import Any
 

@@ -1,7 +1,5 @@
 """What a worker does after an unclean end: it tries, waits, skips, and in time forgets."""
 
-from __future__ import annotations
-
 import json
 import threading
 from collections.abc import Iterator, Mapping, Sequence

@@ -1,7 +1,5 @@
 """Which records are poison is found by trials, whatever else ends their processes."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import pytest

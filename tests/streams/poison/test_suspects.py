@@ -1,7 +1,5 @@
 """After an unclean end what was not committed is tried; after two, what is judged again as well."""
 
-from __future__ import annotations
-
 import threading
 
 import pytest

@@ -1,7 +1,5 @@
 """Whoever has partitions next knows how many owners in a row ended without giving them back."""
 
-from __future__ import annotations
-
 from builders.fake_log import KeptWriter
 from feedmill.streams.kafka.assignment import AssignmentChange
 from feedmill.streams.poison.unclean_ends import NOTE, UncleanEnds

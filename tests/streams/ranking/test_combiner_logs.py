@@ -1,12 +1,9 @@
 """What the combiner restores from a real Kafka, and in which order."""
 
-from __future__ import annotations
-
 import time
 
 from builders.events import NOW_MS, post, signal
 from builders.kafka_log import KafkaLog, until
-from feedmill.deploy.local import StackAddress
 from feedmill.events.decode import encode
 from feedmill.events.override import Override
 from feedmill.events.signal import SignalNames
@@ -45,10 +42,7 @@ def has_all(view: PostView, count: int) -> bool:
     return len(rows) == count and all(c.is_current(rows).all() for c in view.signals.values())
 
 
-def test_signals_are_restored_after_posts_so_that_hardly_any_waits(
-    stack: StackAddress, prefix: str
-) -> None:
-    kafka = KafkaLog.created(stack.kafka, prefix)
+def test_signals_are_restored_after_posts_so_that_hardly_any_waits(kafka: KafkaLog) -> None:
     offsets = produce_posts(kafka, 0)
     produce_signals(kafka, offsets)
     view = PostView(NAMES, most_early=0)
@@ -78,10 +72,7 @@ def test_signals_are_restored_after_posts_so_that_hardly_any_waits(
     logs.close()
 
 
-def test_a_start_that_is_assigned_partitions_before_it_has_read_anything(
-    stack: StackAddress, prefix: str
-) -> None:
-    kafka = KafkaLog.created(stack.kafka, prefix)
+def test_a_start_that_is_assigned_partitions_before_it_has_read_anything(kafka: KafkaLog) -> None:
     produce_signals(kafka, produce_posts(kafka, 0))
     view = PostView(NAMES, most_early=0)
     logs = CombinerLogs(Connection(kafka.environment), view, NAMES, ("spam",), kafka.partitions)
@@ -92,10 +83,7 @@ def test_a_start_that_is_assigned_partitions_before_it_has_read_anything(
     logs.close()
 
 
-def test_an_owner_that_comes_back_knows_every_override_before_it_ranks(
-    stack: StackAddress, prefix: str
-) -> None:
-    kafka = KafkaLog.created(stack.kafka, prefix)
+def test_an_owner_that_comes_back_knows_every_override_before_it_ranks(kafka: KafkaLog) -> None:
     view = PostView(NAMES)
     logs = CombinerLogs(Connection(kafka.environment), view, NAMES, NAMES.all, kafka.partitions)
     until(lambda: logs.is_restored, lambda: follow(logs))
@@ -115,8 +103,7 @@ def test_an_owner_that_comes_back_knows_every_override_before_it_ranks(
     logs.close()
 
 
-def test_an_override_does_not_wait_behind_signals(stack: StackAddress, prefix: str) -> None:
-    kafka = KafkaLog.created(stack.kafka, prefix)
+def test_an_override_does_not_wait_behind_signals(kafka: KafkaLog) -> None:
     view = PostView(NAMES)
     logs = CombinerLogs(Connection(kafka.environment), view, NAMES, (), kafka.partitions)
     until(lambda: logs.is_restored, lambda: follow(logs))

@@ -1,7 +1,5 @@
 """When the combiner's logs are read, without Kafka."""
 
-from __future__ import annotations
-
 from types import SimpleNamespace
 from typing import cast
 

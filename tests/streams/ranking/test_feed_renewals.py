@@ -1,7 +1,5 @@
 """Feeds are renewed one after the other, and not where they were written anyway."""
 
-from __future__ import annotations
-
 from feedmill.streams.ranking.feed_renewals import LOOK_EVERY_S, FeedRenewals
 
 

@@ -1,7 +1,5 @@
 """Candidates are loaded beside the loop, and judge as long as their canary is under way."""
 
-from __future__ import annotations
-
 import json
 import threading
 from collections.abc import Collection
@@ -136,13 +134,6 @@ def test_the_same_version_with_the_same_answers_is_taken_as_it_is() -> None:
         taken = worker.canaries.released("spam", fold.latest("spam")[0].release)
         assert (taken is not None) is is_taken
     assert worker.canaries.released("spam", None) is None
-
-
-def test_engagement_has_no_canaries() -> None:
-    worker = Worker()
-    worker.write(A, "canary/engagement")
-    (refusal,) = worker.fold.refused
-    assert "no posts by their text" in refusal.reason
 
 
 def test_a_candidate_is_tried_as_a_release_is() -> None:

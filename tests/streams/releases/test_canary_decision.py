@@ -1,7 +1,5 @@
 """What ends a canary, and that a decision which did not arrive is written again."""
 
-from __future__ import annotations
-
 import json
 from types import SimpleNamespace
 from typing import Any
@@ -87,20 +85,6 @@ def test_time_without_the_candidate_does_not_count(judges: int | None) -> None:
     assert owner.sent == []
     owner.decision.heartbeat(beat(), 22_000)
     assert len(owner.sent) == 1
-
-
-def test_the_note_tells_what_has_passed_every_five_seconds() -> None:
-    owner = Owner("0 4000")
-    for at_ms in (100_000, 104_999):
-        owner.decision.heartbeat(beat(), at_ms)
-        owner.decision.note(owner.writer)
-    assert owner.writer.notes == {}
-    owner.decision.heartbeat(beat(), 105_000)
-    owner.decision.note(owner.writer)
-    assert owner.writer.notes == {(0, "canary.spam"): "0 9000"}
-    owner.fold.take(StoredRecord(1, key=b"spam", value=b""))
-    owner.decision.note(owner.writer)
-    assert owner.writer.notes == {(0, "canary.spam"): ""}
 
 
 def test_the_note_of_another_canary_does_not_count() -> None:

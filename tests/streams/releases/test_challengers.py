@@ -1,7 +1,5 @@
 """Challengers score live posts, decide nothing, and are stopped alone."""
 
-from __future__ import annotations
-
 import json
 import time
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """What a model says of the sample posts, and what tells two models apart."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any, cast
 

@@ -1,7 +1,5 @@
 """Which lists are in force, and where a rollback goes to."""
 
-from __future__ import annotations
-
 import json
 
 import pytest

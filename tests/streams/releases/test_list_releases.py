@@ -1,7 +1,5 @@
 """Released lists are loaded beside the loop; what is refused leaves the version before in force."""
 
-from __future__ import annotations
-
 import json
 import threading
 from collections.abc import Sequence

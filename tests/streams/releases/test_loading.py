@@ -1,7 +1,5 @@
 """Trials of models in a process of their own: what passes, and what is refused why."""
 
-from __future__ import annotations
-
 import io
 import os
 import pickle

@@ -1,7 +1,5 @@
 """What a challenger would change, against the score and the gates of single posts."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

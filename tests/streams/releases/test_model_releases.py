@@ -1,7 +1,5 @@
 """How far a worker is with releases, and what it does while the store does not answer."""
 
-from __future__ import annotations
-
 import json
 import subprocess
 import sys
@@ -19,10 +17,15 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Cluster:
     return Cluster(monkeypatch)
 
 
-def test_a_worker_with_a_folder_imports_nothing_of_a_server() -> None:
-    code = "import sys, feedmill.streams.worker.worker; print(*sys.modules)"
+def test_a_worker_with_all_models_imports_nothing_of_a_server_or_of_training() -> None:
+    code = (
+        "import sys, feedmill.streams.worker.worker;"
+        "from feedmill.streams.releases.loading import MODELS, load_model;"
+        "[load_model(name, None) for name in MODELS]; print(*sys.modules)"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert {"s3fs", "fsspec", "botocore"}.isdisjoint(done.stdout.split())
+    unwanted = {"s3fs", "fsspec", "botocore", "lightgbm", "sklearn", "scipy", "pandas"}
+    assert unwanted.isdisjoint(done.stdout.split())
 
 
 def test_a_release_waits_for_the_store_and_comes_when_it_answers(

@@ -1,7 +1,5 @@
 """Canaries in a worker whose cycles, commits and kills a test decides."""
 
-from __future__ import annotations
-
 import json
 
 import pytest

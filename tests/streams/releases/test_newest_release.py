@@ -1,7 +1,5 @@
 """What the thread of a worker brings of a release: a model, or why there is none."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

@@ -1,7 +1,5 @@
 """A share of a core: what was taken is waited for, and little is saved up."""
 
-from __future__ import annotations
-
 from feedmill.streams.releases.processor_cap import ProcessorCap
 
 

@@ -1,7 +1,5 @@
 """Where a rollback goes to, and what a frozen model refuses."""
 
-from __future__ import annotations
-
 import json
 
 import pytest

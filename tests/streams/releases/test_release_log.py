@@ -1,12 +1,9 @@
 """How a worker folds the records of `models`."""
 
-from __future__ import annotations
-
 import json
 
 from builders.kafka_log import KafkaLog, until
 from builders.records import StoredRecord
-from feedmill.deploy.local import StackAddress
 from feedmill.streams.kafka.connection import Connection
 from feedmill.streams.releases.release_log import ListKey, ReleaseFold, ReleaseLog
 
@@ -50,10 +47,7 @@ def test_only_the_last_releases_are_kept() -> None:
     assert [one.offset for one in fold.latest("spam")] == [8, 7, 6, 5, 4]
 
 
-def test_an_owner_that_comes_back_knows_every_release_before_it_goes_on(
-    stack: StackAddress, prefix: str
-) -> None:
-    kafka = KafkaLog.created(stack.kafka, prefix)
+def test_an_owner_that_comes_back_knows_every_release_before_it_goes_on(kafka: KafkaLog) -> None:
     log = ReleaseLog(Connection(kafka.environment), MODELS)
     until(log.log.all_restored, log.follow)
     records = [release(n, "ab"[n % 2]) for n in range(200)]

@@ -1,7 +1,5 @@
 """Which posts a champion and its challenger are compared on, and with which values."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Slices come from the end back, of each partition in turns, down to the first record of a time."""
 
-from __future__ import annotations
-
 from builders.fake_log import FakeLog
 from builders.records import record
 from feedmill.streams.kafka.batches import TopicPartition

@@ -1,7 +1,5 @@
 """A candidate judges its partitions alone, and what breaks it elsewhere is no failure of it."""
 
-from __future__ import annotations
-
 from typing import Any, cast
 
 import numpy as np

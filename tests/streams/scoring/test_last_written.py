@@ -1,7 +1,5 @@
 """A step knows when what it wrote last can be read again."""
 
-from __future__ import annotations
-
 from builders.events import NOW_MS
 from builders.records import record, record_batch
 from feedmill.events.partition import partition_of

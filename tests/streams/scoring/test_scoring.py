@@ -1,7 +1,5 @@
 """A text model on a batch of posts: what it says, and why it failed, post by post."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The log's time: by the broker's stamps alone, never back, and no jump above an hour."""
 
-from __future__ import annotations
-
 import ast
 import time
 from pathlib import Path
@@ -15,7 +13,6 @@ from feedmill.streams.settings.clock import LogClock
 
 NOW_MS = 1_790_000_000_000
 MINUTE_MS, HOUR_MS, DAY_MS = 60_000, 3_600_000, 86_400_000
-CLOCKS = ("time.time", "time.time_ns", "datetime.now", "datetime.utcnow", "date.today")
 STREAMS = Path(__file__).parents[3] / "streams"
 
 

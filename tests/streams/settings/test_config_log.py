@@ -1,7 +1,5 @@
 """The log of `config` as an operator sees it."""
 
-from __future__ import annotations
-
 import json
 from typing import Any
 
@@ -39,20 +37,6 @@ def _bytes(value: Any) -> bytes | None:
 # --- entries ----------------------------------------------------------------------------------
 
 
-def test_an_entry_shows_what_was_written_by_whom_and_why() -> None:
-    (entry,) = log_of(("weights", {"value": WEIGHTS, "by": "ann", "note": "test"})).entries
-    assert entry.as_dict() == {
-        "key": "weights",
-        "offset": 0,
-        "at_ms": 1000,
-        "value": WEIGHTS,
-        "by": "ann",
-        "note": "test",
-        "applied": True,
-        "reason": None,
-    }
-
-
 def test_a_refused_record_has_its_reason_and_changes_nothing() -> None:
     log = log_of(("weights", {"value": WEIGHTS}), ("weights", {"value": {"quality": -1}}))
     applied, refused = log.entries
@@ -78,13 +62,6 @@ def test_a_key_that_is_no_text_is_an_entry() -> None:
     log = fold_log(records, SignalNames())
     assert [entry.key for entry in log.entries] == ["\ufffda", ""]
     assert not any(entry.applied for entry in log.entries)
-
-
-def test_history_is_of_one_key_or_of_all_oldest_first() -> None:
-    log = log_of(("weights", {"value": WEIGHTS}), ("gates", {"value": {}}), ("weights", None))
-    assert [entry.offset for entry in log.history()] == [0, 1, 2]
-    assert [entry.offset for entry in log.history("weights")] == [0, 2]
-    assert log.history("rules/spam") == []
 
 
 def test_the_current_entry_is_the_last_applied_one() -> None:
@@ -113,22 +90,6 @@ THREE: tuple[tuple[str, Any], ...] = (
 )
 
 
-def test_a_rollback_goes_to_the_applied_record_before_the_last() -> None:
-    target = log_of(*THREE).rollback_target("weights", None)
-    assert target is not None
-    assert (target.offset, target.value) == (0, WEIGHTS)
-
-
-def test_a_rollback_of_the_first_value_removes_the_setting() -> None:
-    assert log_of(("gates", {"value": {}})).rollback_target("gates", None) is None
-
-
-def test_a_rollback_goes_to_any_applied_record_of_the_key() -> None:
-    target = log_of(*THREE).rollback_target("weights", 3)
-    assert target is not None
-    assert target.offset == 3
-
-
 def test_a_rollback_to_a_removal_has_no_value() -> None:
     removed = log_of(("weights", {"value": WEIGHTS}), ("weights", None), ("weights", THREE[3][1]))
     target = removed.rollback_target("weights", None)
@@ -147,23 +108,6 @@ def test_other_rollbacks_are_refused(golden: Golden) -> None:
 
 
 # --- effective values -------------------------------------------------------------------------
-
-
-def test_weights_of_a_feed_are_its_own_or_the_general_ones() -> None:
-    settings = log_of(("weights", {"value": WEIGHTS}), ("weights/a", {"value": HEAVY})).settings
-    assert effective_value(settings, "weights/a")["quality"] == 9.0
-    assert effective_value(settings, "weights/b")["quality"] == 1.0
-    assert effective_value(settings, "weights/b")["scale"] == {"quality": 1.0, "engagement": 10.0}
-
-
-def test_gates_of_a_feed_inherit_field_by_field() -> None:
-    settings = log_of(
-        ("gates", {"value": {"spam": {"hide_at": 0.8, "grace_s": 5}}}),
-        ("gates/a", {"value": {"spam": {"grace_s": 7}}}),
-    ).settings
-    spam = effective_value(settings, "gates/a")["spam"]
-    assert (spam["hide_at"], spam["grace_s"], spam["demote_at"]) == (0.8, 7, 0.6)
-    assert list(effective_value(settings, "gates")) == ["spam", "nsfw", "misinformation"]
 
 
 def test_rules_and_feeds_are_shown_as_plain_objects() -> None:
@@ -199,8 +143,3 @@ def test_a_record_leaves_out_what_is_not_given() -> None:
     assert msgspec.json.decode(record) == {"value": WEIGHTS, "by": "ann", "if_offset": -1}
     (entry,) = log_of(("weights", record)).entries
     assert (entry.applied, entry.value, entry.by, entry.note) == (True, WEIGHTS, "ann", None)
-
-
-def test_a_record_without_a_value_removes_the_setting() -> None:
-    assert encode_record(None, by="ann") is None
-    assert encode_record({}, by="ann") == b'{"value":{},"by":"ann"}'

@@ -1,7 +1,5 @@
 """Recorded signals tell what other thresholds would do."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import msgspec

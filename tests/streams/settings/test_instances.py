@@ -1,7 +1,5 @@
 """Heartbeats on `instances`, and what they say of a setting; a reader without Kafka."""
 
-from __future__ import annotations
-
 import dataclasses
 import time
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """A worker's time from `instances`, without Kafka; its own clock is nine days off."""
 
-from __future__ import annotations
-
 import logging
 import time
 from collections.abc import Callable, Iterable

@@ -1,7 +1,5 @@
 """How a worker applies the records of `config`."""
 
-from __future__ import annotations
-
 import json
 import time
 from itertools import pairwise
@@ -9,7 +7,6 @@ from typing import Any
 
 from builders.kafka_log import KafkaLog, until
 from builders.records import StoredRecord
-from feedmill.deploy.local import StackAddress
 from feedmill.streams.kafka.connection import Connection
 from feedmill.streams.settings.environment import Environment
 from feedmill.streams.settings.settings_log import SettingsFold, SettingsLog
@@ -25,12 +22,6 @@ def folded(*records: StoredRecord) -> SettingsFold:
     for record in records:
         fold.take(record)
     return fold
-
-
-def test_the_last_record_of_a_key_is_in_force() -> None:
-    fold = folded(weights(0, 1), weights(1, 2), weights(2, 3))
-    assert fold.settings.weights_of("").objectives["quality"] == 3.0
-    assert fold.settings.offset == 2
 
 
 def test_a_refused_record_keeps_the_old_value_and_is_reported() -> None:
@@ -66,10 +57,7 @@ def test_settings_say_as_before_where_all_that_came_was_refused() -> None:
     assert not fold.settings.says_as(before)
 
 
-def test_an_owner_that_comes_back_knows_every_setting_before_it_goes_on(
-    stack: StackAddress, prefix: str
-) -> None:
-    kafka = KafkaLog.created(stack.kafka, prefix)
+def test_an_owner_that_comes_back_knows_every_setting_before_it_goes_on(kafka: KafkaLog) -> None:
     log = SettingsLog(Connection(kafka.environment))
     until(log.log.all_restored, log.follow)
     count = 5_000
@@ -81,8 +69,7 @@ def test_an_owner_that_comes_back_knows_every_setting_before_it_goes_on(
     log.close()
 
 
-def test_a_start_reads_a_long_log_a_part_at_a_time(stack: StackAddress, prefix: str) -> None:
-    kafka = KafkaLog.created(stack.kafka, prefix)
+def test_a_start_reads_a_long_log_a_part_at_a_time(kafka: KafkaLog) -> None:
     count = 20_000
     kafka.produce("config", [(r.key, r.value) for r in (weights(n, n) for n in range(count))])
     log = SettingsLog(Connection(kafka.environment))

@@ -1,8 +1,6 @@
 """What is watched of models, from records; the shipped spam model reads another language."""
 # ruff: noqa: RUF001 - Russian is one of them
 
-from __future__ import annotations
-
 import random
 from collections.abc import Sequence
 

@@ -1,7 +1,5 @@
 """When the mean rank has moved, and when that is certain."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

@@ -1,7 +1,5 @@
 """Which streams of values raise an alarm, within how many events, and which none."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The process that watches models, beside a real Kafka: its alarms reach operators."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 import logging

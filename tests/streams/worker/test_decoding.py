@@ -1,7 +1,5 @@
 """From records to a cycle's work: posts that no model may judge come without what models read."""
 
-from __future__ import annotations
-
 from typing import Any, cast
 
 from builders.events import NOW_MS

@@ -1,7 +1,5 @@
 """What a restore took goes back to the system, and what stays is in huge pages."""
 
-from __future__ import annotations
-
 import os
 import resource
 import subprocess

@@ -1,7 +1,5 @@
 """Two consumer groups with a stage in common."""
 
-from __future__ import annotations
-
 import logging
 
 import pytest

@@ -1,7 +1,5 @@
 """The watchdog ends a process whose loop stands still, and no other."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 

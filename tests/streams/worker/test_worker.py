@@ -18,7 +18,7 @@ import pytest
 from confluent_kafka import Consumer, TopicPartition
 
 from builders.kafka_log import KafkaLog, until
-from feedmill.deploy.local import StackAddress, down, up
+from feedmill.deploy.local import StackAddress
 from feedmill.streams.settings.environment import environment_variables
 from feedmill.streams.worker.decoding import engagement_room
 
@@ -148,49 +148,6 @@ def test_each_post_is_judged_once_however_often_the_worker_is_killed(
     assert kafka.read("poison") == kafka.read("dead-letters") == []
     signal = json.loads(kafka.read("signals.quality")[0].value())
     assert 0.0 <= signal["value"] <= 1.0
-
-
-def test_a_worker_outlives_the_broker_and_goes_on_where_it_was(tmp_path: Path) -> None:
-    servers = tmp_path / "servers"
-    try:
-        kafka = KafkaLog.created(up(servers).kafka, "outage.", session_timeout_ms=6000)
-        kafka.produce("posts", posts(100))
-        with running(kafka, tmp_path) as worker:
-            until(lambda: worker.is_ready and len(judged(kafka)) == 100, nap)
-            down(servers)
-            until(lambda: "partitions are lost" in worker.log.read_text(), nap)
-            assert not worker.is_ready
-            up(servers)
-            kafka.produce("posts", posts(100, "later"))
-            until(lambda: worker.is_ready and len(judged(kafka)) == 200, nap, 90)
-        assert set(judged(kafka).values()) == {1}
-    finally:
-        down(servers)
-
-
-def test_records_that_are_empty_or_bombs_become_dead_letters(
-    kafka: KafkaLog, tmp_path: Path
-) -> None:
-    bombs = [(f"bomb{i}".encode(), b"a" * 2_000_000) for i in range(4)]
-    kafka.produce("posts", bombs, **{"compression.type": "gzip"})
-    kafka.produce(
-        "engagements",
-        [(None, None), (b"k" * 50_000, b"{}"), *bombs[:1]],
-        **{"compression.type": "gzip"},
-    )
-    kafka.produce("posts", posts(20))
-    with running(kafka, tmp_path, "engagement") as worker:
-        until(lambda: worker.is_ready and len(judged(kafka)) == 20, nap)
-        letters = until(lambda: len(found := kafka.read("dead-letters")) >= 7 and found, nap)
-    assert len(letters) == 7
-    by_key = {letter.key(): (letter, dict(letter.headers())) for letter in letters}
-    for key, value in bombs:
-        letter, headers = by_key[key]
-        assert len(letter.value()) < len(value)
-        assert headers["size"] == b"2000000"
-        assert len(headers["sha256"]) == 64
-    assert len(by_key[b"k" * 4096][1]["key_sha256"]) == 64
-    assert by_key[None][1]["topic"] == b"engagements"
 
 
 def test_a_flood_of_bad_records_has_letters_for_all_of_them_once_each(

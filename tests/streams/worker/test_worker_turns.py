@@ -1,7 +1,5 @@
 """Whose turn it is in a worker's loop, on a real Kafka."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 import logging
@@ -70,8 +68,7 @@ def looping(worker: Worker) -> Iterator[None]:
     assert not loop.is_alive()
 
 
-def test_nobody_has_a_turn_before_an_urgent_step_is_done(stack: StackAddress, prefix: str) -> None:
-    kafka = KafkaLog.created(stack.kafka, prefix)
+def test_nobody_has_a_turn_before_an_urgent_step_is_done(kafka: KafkaLog) -> None:
     first, urgent = CountedStep("first"), CountedStep("urgent", is_urgent=True)
     worker = Worker(kafka.environment, [first, urgent])
     with looping(worker):
@@ -98,9 +95,8 @@ class ClosedStep(CountedStep):
 
 
 def test_where_a_step_does_not_start_those_that_did_are_closed_and_nothing_else_is_said(
-    stack: StackAddress, prefix: str, caplog: pytest.LogCaptureFixture
+    kafka: KafkaLog, caplog: pytest.LogCaptureFixture
 ) -> None:
-    kafka = KafkaLog.created(stack.kafka, prefix)
     started, never = ClosedStep("started"), ClosedStep("never")
     worker = Worker(kafka.environment, [started, RefusedStep("refused"), never])
     with caplog.at_level(logging.WARNING), pytest.raises(UsageError, match="a model is missing"):
@@ -128,10 +124,7 @@ def work_for(seconds: float) -> None:
         pass
 
 
-def test_background_work_gets_what_the_rest_of_a_cycle_has_left(
-    stack: StackAddress, prefix: str
-) -> None:
-    kafka = KafkaLog.created(stack.kafka, prefix)
+def test_background_work_gets_what_the_rest_of_a_cycle_has_left(kafka: KafkaLog) -> None:
     steps = [CountedStep("first"), CountedStep("second")]
     worker = Worker(kafka.environment, steps)
     with looping(worker):
@@ -142,10 +135,7 @@ def test_background_work_gets_what_the_rest_of_a_cycle_has_left(
     assert min(budgets) >= LEAST_TURN_S
 
 
-def test_where_restores_take_a_whole_cycle_each_step_still_has_turns(
-    stack: StackAddress, prefix: str
-) -> None:
-    kafka = KafkaLog.created(stack.kafka, prefix)
+def test_where_restores_take_a_whole_cycle_each_step_still_has_turns(kafka: KafkaLog) -> None:
     steps = [GreedyStep("first"), GreedyStep("second")]
     worker = Worker(kafka.environment, steps)
     with looping(worker):
@@ -176,9 +166,8 @@ class OrderStep(CountedStep):
 
 
 def test_a_setting_that_comes_within_a_cycle_holds_in_that_cycle(
-    stack: StackAddress, prefix: str, monkeypatch: pytest.MonkeyPatch
+    kafka: KafkaLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    kafka = KafkaLog.created(stack.kafka, prefix)
     step = OrderStep("only")
     worker = Worker(kafka.environment, [step])
     follow = worker.settings.follow
@@ -213,8 +202,7 @@ class ModelStep(RankingStep):
     ranks = False
 
 
-def test_a_worker_that_ranks_commits_less_often(stack: StackAddress, prefix: str) -> None:
-    kafka = KafkaLog.created(stack.kafka, prefix)
+def test_a_worker_that_ranks_commits_less_often(kafka: KafkaLog) -> None:
     ranking = Worker(kafka.environment, [RankingStep("ranks", [])], group="ranks")
     judging = Worker(kafka.environment, [ModelStep("judges", [])], group="judges")
     with looping(ranking), looping(judging):
@@ -264,10 +252,7 @@ def test_between_steps_the_settings_are_read_only_now_and_then(
     assert len(looks) == 1
 
 
-def test_refused_settings_write_no_heartbeat_before_its_time(
-    stack: StackAddress, prefix: str
-) -> None:
-    kafka = KafkaLog.created(stack.kafka, prefix)
+def test_refused_settings_write_no_heartbeat_before_its_time(kafka: KafkaLog) -> None:
     worker = Worker(kafka.environment, [CountedStep("first")])
     with looping(worker):
         until(lambda: worker.settings.log.all_live() and not worker.status.ready_reason())

@@ -1,30 +1,30 @@
-"""The broker is away for longer than any watchdog waits: processes stay, say so, and come back."""
-
-from __future__ import annotations
+"""Servers that do not answer: workers stay, say so, come back, and stop within ten seconds."""
 
 import os
 import signal
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 
 from builders.engine_topics import Json
 from builders.fault_engine import FaultEngine
+from builders.own_redis import OwnRedis
 from builders.waiting import now_ms, until
 from feedmill.deploy.local import StackAddress, down, status, up
 
 # Above the watchdog's 30 s and Kafka's 30 s between two polls.
 AWAY_S = 36.0
 EVENTS = 3000
+# What operators are promised: they, and orchestrators, kill what is still there then.
+STOP_WITHIN_S = 10.0
 POSTS = [f"storm-{n}" for n in range(20)]
 
 
-@pytest.fixture
-def own_stack(tmp_path: Path) -> Iterator[tuple[StackAddress, int]]:
-    """Kafka and Redis of this test alone, and the pid of the broker."""
-    folder = tmp_path / "own-stack"
+@pytest.fixture(scope="module")
+def own_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[StackAddress, int]]:
+    """Kafka and Redis of these tests alone, and the pid of the broker."""
+    folder = tmp_path_factory.mktemp("own-stack")
     address = up(folder)
     (pid,) = status(folder).kafka_pids
     assert pid is not None
@@ -60,6 +60,30 @@ def test_a_worker_with_work_in_hand_outlives_a_broker_that_is_away(
     until(lambda: engine.says_ready(worker), 90)
     engine.wait_decided({"after": engine.post("after")})
     until(lambda: clicks(engine) == dict.fromkeys(POSTS, EVENTS // len(POSTS)), 60, every=0.5)
+
+
+def test_a_worker_stops_while_redis_or_the_broker_is_frozen(
+    own_stack: tuple[StackAddress, int],
+    own_redis: OwnRedis,
+    fault_engine: Callable[..., FaultEngine],
+) -> None:
+    address, broker = own_stack
+    engine = fault_engine(kafka=address.kafka, redis=own_redis.url)
+    worker = engine.ready_worker()
+    engine.wait_decided({"p": engine.post("p")})
+    own_redis.freeze()
+    engine.post("p", "Snow")
+    time.sleep(1.0)
+    worker.stop(STOP_WITHIN_S)
+    own_redis.go_on()
+
+    worker = engine.ready_worker()
+    os.kill(broker, signal.SIGSTOP)
+    time.sleep(1.0)
+    try:
+        worker.stop(STOP_WITHIN_S)
+    finally:
+        os.kill(broker, signal.SIGCONT)
 
 
 def clicks(engine: FaultEngine) -> dict[str, int]:
