@@ -1,7 +1,5 @@
 """A tree of feedmill with something more: some files, and some lines in those that are there."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import subprocess

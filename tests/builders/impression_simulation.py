@@ -4,8 +4,6 @@ A post is on one of two topics, which its words show; the words otherwise say a 
 it is clicked.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Literal
 

@@ -1,7 +1,5 @@
 """Seeded posts with labels of many raters: a new wave of spam among ordinary posts, and poison."""
 
-from __future__ import annotations
-
 from typing import Literal
 
 import numpy as np

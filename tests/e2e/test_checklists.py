@@ -1,7 +1,5 @@
 """The checklists of CONTRIBUTING, each followed in a copy of the tree; test_own_filter has one."""
 
-from __future__ import annotations
-
 import csv
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """`make trace` shows the way of a post, and of new weights, through a worker."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys

@@ -1,7 +1,5 @@
 """Rankers trained once on generated data sets, and models that only repeat what they learned."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

@@ -1,7 +1,5 @@
 """What a release must reach."""
 
-from __future__ import annotations
-
 import pytest
 from bars import Bar, bar_lines
 

@@ -1,7 +1,5 @@
 """The evaluation of both rankers, on generated data sets in which a word decides."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
 

@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 from health_posts import (
     evaluate_health_left_out,
     health_posts,

@@ -1,7 +1,5 @@
 """The order of posts within communities, on generated ones in which a word decides."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

@@ -1,7 +1,5 @@
 """What trees add to the prior of engagement, on headline tests whose answer is planted."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
 

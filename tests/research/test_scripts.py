@@ -1,7 +1,5 @@
 """The scripts of research/ still run, on little: each reads files and writes its page."""
 
-from __future__ import annotations
-
 import csv
 import gzip
 import subprocess

@@ -1,7 +1,5 @@
 """Five bytes a number: every number comes back, near or far."""
 
-from __future__ import annotations
-
 from random import Random
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The hash table against a dict of sets, with hashes that collide and buckets that split."""
 
-from __future__ import annotations
-
 from collections import defaultdict
 from random import Random
 

@@ -1,7 +1,5 @@
 """The text of ids: read back as put, through blocks that fill, empty and are rewritten."""
 
-from __future__ import annotations
-
 from random import Random
 
 import pytest

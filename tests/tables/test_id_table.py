@@ -1,7 +1,5 @@
 """The table of ids against a dict."""
 
-from __future__ import annotations
-
 from random import Random
 
 import numpy as np

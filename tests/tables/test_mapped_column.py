@@ -1,7 +1,5 @@
 """Columns in reserved memory: what is in them survives every growth, and none copies."""
 
-from __future__ import annotations
-
 import mmap
 from typing import Any
 

@@ -1,7 +1,5 @@
 """A number is handed out only if nothing refers to it, then or since."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from feedmill.tables.sweep import Sweep

@@ -1,7 +1,5 @@
 """Labels are joined with the version of a post that their raters saw."""
 
-from __future__ import annotations
-
 import time
 from pathlib import Path
 from typing import Any

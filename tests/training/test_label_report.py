@@ -1,7 +1,5 @@
 """What a report tells of labels: delays, raters, and how well each version is calibrated."""
 
-from __future__ import annotations
-
 import pytest
 
 from builders.events import post as some_post

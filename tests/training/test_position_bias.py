@@ -1,7 +1,5 @@
 """The examination curve: recovered from planted ones, whatever put the posts where they were."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

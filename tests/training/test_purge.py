@@ -1,7 +1,5 @@
 """Deleted posts leave the snapshots of a store, and the cards say how many rows went."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

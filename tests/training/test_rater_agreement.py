@@ -1,7 +1,5 @@
 """Dawid and Skene: raters are told apart, and the truth is found against a wrong majority."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

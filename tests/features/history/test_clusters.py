@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 import pytest
 
 from feedmill.features.history.clusters import MAX_CLUSTERS, MAX_MEMBERS, NO_CLUSTER, Clusters

@@ -1,7 +1,5 @@
 """Signatures estimate similarity, and similar texts share a bucket."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

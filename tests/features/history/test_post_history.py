@@ -1,7 +1,5 @@
 """Copies of a post are counted exactly where the text allows it, whatever the batches."""
 
-from __future__ import annotations
-
 import random
 import tracemalloc
 from collections import deque

@@ -1,7 +1,5 @@
 """Signals and withdrawals of many posts are taken in their order."""
 
-from __future__ import annotations
-
 from builders.events import NOW_MS, post, signal
 from feedmill.events.signal import Signal, SignalNames
 from feedmill.rankers.combiner.batches import take_signals, take_written

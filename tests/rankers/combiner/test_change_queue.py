@@ -1,7 +1,5 @@
 """What changed: each row once, in the order of its first change, with all its bits."""
 
-from __future__ import annotations
-
 from random import Random
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The combiner's promises one by one; `test_combiner_oracle` has them all at once."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

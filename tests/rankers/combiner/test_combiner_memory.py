@@ -1,7 +1,5 @@
 """What the combiner keeps, and for how long: memory, rows used again, nothing left behind."""
 
-from __future__ import annotations
-
 import gc
 import tracemalloc
 from random import Random

@@ -5,8 +5,6 @@ A run is a list of numbers, each the seed of one operation, so that failures shr
 same records from nothing.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterable
 from random import Random

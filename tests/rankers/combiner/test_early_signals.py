@@ -1,7 +1,5 @@
 """Signals that wait for their post: which stay, which are dropped, and how many there are."""
 
-from __future__ import annotations
-
 from builders.events import signal
 from feedmill.rankers.combiner.early_signals import EarlySignals
 

@@ -1,7 +1,5 @@
 """What is too old is found, once a round, in calls that each find only so many."""
 
-from __future__ import annotations
-
 import numpy as np
 import numpy.typing as npt
 import pytest

@@ -1,7 +1,5 @@
 """Which feeds take the posts of a group."""
 
-from __future__ import annotations
-
 import pytest
 
 from builders.events import settings_of

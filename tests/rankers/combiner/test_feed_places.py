@@ -1,7 +1,5 @@
 """Where places are short, those feeds have them that have more authors; `FeedAuthors` counts."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Generator
 from random import Random

@@ -1,7 +1,5 @@
 """The changes of a feed, applied one after the other, lead to the feed."""
 
-from __future__ import annotations
-
 from types import SimpleNamespace
 from typing import Any, cast
 

@@ -1,7 +1,5 @@
 """One post is scored as many are, to the last bit."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

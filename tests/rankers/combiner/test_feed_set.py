@@ -1,7 +1,5 @@
 """`FeedSet`: feeds on demand come and go with posts; those of most authors have the places."""
 
-from __future__ import annotations
-
 from random import Random
 
 import pytest

@@ -1,7 +1,5 @@
 """Many rows are decided as each alone is, and a row without a post is absent."""
 
-from __future__ import annotations
-
 from itertools import product
 
 import numpy as np

@@ -1,7 +1,5 @@
 """`decide_many` and `decide_one` are one rule."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Feeds are made anew beside the old ones, in slices."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Callable
 

@@ -1,7 +1,5 @@
 """Overrides by author cost their own posts something, and the others nothing."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -1,7 +1,5 @@
 """`PendingWrites`: nothing is lost, nothing is handed out twice, what changed goes first."""
 
-from __future__ import annotations
-
 import numpy as np
 import numpy.typing as npt
 import pytest

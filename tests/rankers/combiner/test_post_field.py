@@ -1,7 +1,5 @@
 """The version of a post as Redis has it."""
 
-from __future__ import annotations
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st

@@ -1,7 +1,5 @@
 """Posts that the same feeds may take have one group."""
 
-from __future__ import annotations
-
 from builders.events import post
 from feedmill.rankers.combiner.post_group import PostGroup
 

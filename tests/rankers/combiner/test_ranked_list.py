@@ -1,7 +1,5 @@
 """`RankedList` against sorting everything, over drawn sequences of changes full of ties."""
 
-from __future__ import annotations
-
 import numpy as np
 import numpy.typing as npt
 import pytest

@@ -1,7 +1,5 @@
 """A post that every gate lets pass is decided by a shorter way, with the same outcome."""
 
-from __future__ import annotations
-
 from itertools import product
 
 from builders.events import NOW_MS, post, signal

@@ -1,7 +1,5 @@
 """`RowLookup`: stale entries of the table are never believed."""
 
-from __future__ import annotations
-
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st

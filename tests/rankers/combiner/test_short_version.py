@@ -1,7 +1,5 @@
 """Versions as Redis names them."""
 
-from __future__ import annotations
-
 import pytest
 
 from feedmill.rankers.combiner.short_version import short_version

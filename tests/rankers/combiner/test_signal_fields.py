@@ -1,7 +1,5 @@
 """`whole_fields` writes many posts as `signal_fields` writes each."""
 
-from __future__ import annotations
-
 import msgspec
 import pytest
 from hypothesis import given

@@ -1,7 +1,5 @@
 """Signals as `signals:<post_id>` has them: nothing is lost, and usually nothing is long."""
 
-from __future__ import annotations
-
 import re
 from dataclasses import replace
 from typing import Any

@@ -1,7 +1,5 @@
 """Equal scores: in descending order of ids, and few of them are read."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

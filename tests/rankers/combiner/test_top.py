@@ -1,7 +1,5 @@
 """`top` against sorting everything, over drawn scores full of ties."""
 
-from __future__ import annotations
-
 import numpy as np
 import numpy.typing as npt
 import pytest

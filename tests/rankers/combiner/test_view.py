@@ -1,7 +1,5 @@
 """The view against plain dicts and lists; one by one and in batches it is the same."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from random import Random
 from typing import Any, NamedTuple

@@ -1,7 +1,5 @@
 """Rows of the view: early signals are bounded, old posts leave, rows and numbers serve again."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import pytest

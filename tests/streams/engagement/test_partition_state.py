@@ -1,7 +1,5 @@
 """Exactly-once counts: a run that crashes anywhere ends as one that was never disturbed."""
 
-from __future__ import annotations
-
 from random import Random
 
 import pytest

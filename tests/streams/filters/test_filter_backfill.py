@@ -1,7 +1,5 @@
 """Changed rules reach every earlier post once, whatever is in flight, and the note says so."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from types import SimpleNamespace
 from typing import Any

@@ -1,7 +1,5 @@
 """When the combiner's step has something to do, without Kafka and Redis."""
 
-from __future__ import annotations
-
 import time
 from dataclasses import replace
 from types import SimpleNamespace

@@ -1,7 +1,5 @@
 """Which rejected records become dead letters, through takeovers and restarts; without Kafka."""
 
-from __future__ import annotations
-
 import re
 from types import SimpleNamespace
 from typing import Any

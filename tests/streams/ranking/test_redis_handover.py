@@ -1,7 +1,5 @@
 """What the combiner ranked reaches a real Redis, in the right order and under the right token."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any, cast

@@ -1,7 +1,5 @@
 """A Redis of one test alone, and writers on it.  No Kafka."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import pytest

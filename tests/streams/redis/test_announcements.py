@@ -1,7 +1,5 @@
 """When changes of feeds are published."""
 
-from __future__ import annotations
-
 import json
 
 from feedmill.streams.redis.announcements import (

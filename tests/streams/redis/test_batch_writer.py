@@ -1,7 +1,5 @@
 """What is written to a real Redis, under which token, and what of it fails alone."""
 
-from __future__ import annotations
-
 import json
 import random
 

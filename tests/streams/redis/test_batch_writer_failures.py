@@ -1,7 +1,5 @@
 """What fails alone, what fails altogether, and what is written again afterwards."""
 
-from __future__ import annotations
-
 import pytest
 
 from builders.changes import (

@@ -1,7 +1,5 @@
 """A Redis without memory to spare: nothing grows, and what is hidden or deleted leaves."""
 
-from __future__ import annotations
-
 import pytest
 
 from builders.changes import (

@@ -1,7 +1,5 @@
 """How a flush, or a failover that lost writes, is told from all else."""
 
-from __future__ import annotations
-
 import redis
 
 from feedmill.streams.redis.canary import Canary

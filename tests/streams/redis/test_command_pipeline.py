@@ -1,7 +1,5 @@
 """Commands in one round trip: each has its own answer, also when the connection breaks halfway."""
 
-from __future__ import annotations
-
 import socket
 import threading
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """`explain` reads from Redis what the combiner decided: both must come to the same."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import msgspec

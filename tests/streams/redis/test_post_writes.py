@@ -1,7 +1,5 @@
 """`signals:<post_id>` in a real Redis: any id, any fields, and nothing of before."""
 
-from __future__ import annotations
-
 import random
 
 import pytest

@@ -1,7 +1,5 @@
 """Redis read back: what the writer writes, and when a feed counts as fresh."""
 
-from __future__ import annotations
-
 from feedmill.rankers.combiner.post_field import PostVersion, encode_post
 from feedmill.rankers.combiner.signal_hash import SignalSnapshot, fields_of_signal
 from feedmill.streams.redis.reader import FeedSnapshot, PostSnapshot, State

@@ -1,7 +1,5 @@
 """The back-off of what failed, name by name."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 from hypothesis import given

@@ -1,7 +1,5 @@
 """One round trip: each answer reaches its handler, and nothing of it stays behind."""
 
-from __future__ import annotations
-
 import gc
 import weakref
 from functools import partial

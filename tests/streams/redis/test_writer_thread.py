@@ -1,7 +1,5 @@
 """The writer beside a loop: Redis may be slow, away, read-only, restarted or flushed."""
 
-from __future__ import annotations
-
 import json
 import time
 from collections.abc import Callable, Iterator

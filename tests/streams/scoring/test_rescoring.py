@@ -1,7 +1,5 @@
 """After a release every earlier post is scored again once, and what others decided stays."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Sequence
 from types import SimpleNamespace

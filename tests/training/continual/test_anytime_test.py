@@ -1,7 +1,5 @@
 """The test of a challenger seldom says yes without reason, and soon with one."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 

@@ -1,7 +1,5 @@
 """Who belongs to the audit, and with which label."""
 
-from __future__ import annotations
-
 from feedmill.events.label import Label
 from feedmill.events.post import Post
 from feedmill.training.continual.audit import AuditedPost, audited_posts, without_audit

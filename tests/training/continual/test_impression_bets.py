@@ -1,7 +1,5 @@
 """No user, author or near copy bets twice, and nobody floods what a challenger learns."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import numpy as np

@@ -1,7 +1,5 @@
 """A challenger of engagement is released where clicks changed, and not where they did not."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import numpy as np

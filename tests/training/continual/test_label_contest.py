@@ -1,7 +1,5 @@
 """A challenger is released where it is better, and poisoned labels release nothing worse."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import replace
 

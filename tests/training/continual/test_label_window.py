@@ -1,7 +1,5 @@
 """Labels of the last days meet the versions of posts that their raters saw."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import msgspec

@@ -1,7 +1,5 @@
 """A challenger starts when there are enough new rows of its kind, and not too often."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Who labelled what: no rater has too many rows, and each bets once."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from builders.label_simulation import judged, ordinary_text, rated_rows

@@ -1,7 +1,5 @@
 """So many challengers a day, over restarts too."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 from feedmill.training.datasets.everyday_sentences import everyday_sentences
 
 

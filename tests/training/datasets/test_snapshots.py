@@ -1,7 +1,5 @@
 """Rows that are kept beside a model: the same bytes for the same rows, and nothing is lost."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

@@ -1,7 +1,5 @@
 """A model is never evaluated on rows that it learned: in no mode, not in disguise, in no file."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Two versions on labelled posts: their Brier scores, and the interval of the difference."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

@@ -1,7 +1,5 @@
 """A stored model is evaluated on rows that neither trained nor tuned it, in whatever file."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import pytest

@@ -1,7 +1,5 @@
 """What kinds of media add to a head, where it is planted."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import numpy as np
