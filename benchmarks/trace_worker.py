@@ -66,7 +66,7 @@ class Way:
                 thread = call.thread
                 print(f"-- {thread}")
             path = Path(call.code.co_filename).relative_to(ROOT)
-            print(f"{'  ' * call.depth}{call.code.co_qualname}  {path}:{call.code.co_firstlineno}")
+            print(f"{'  ' * call.depth}{call.code.co_qualname}  {path}")
 
 
 class Tracer:
