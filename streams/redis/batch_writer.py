@@ -11,10 +11,10 @@ from redis.exceptions import NoScriptError
 
 from feedmill.rankers.combiner import FeedChange
 from feedmill.streams.redis.announcements import Announcements
-from feedmill.streams.redis.canary import CANARY_EVERY_S, Canary
 from feedmill.streams.redis.command_pipeline import Command, CommandPipeline
 from feedmill.streams.redis.feed_index import FeedIndex
 from feedmill.streams.redis.feed_writes import FeedWrites
+from feedmill.streams.redis.flush_marker import CHECK_EVERY_S, FlushMarker
 from feedmill.streams.redis.keys import Keys
 from feedmill.streams.redis.post_writes import PostWrites
 from feedmill.streams.redis.round_trip import (
@@ -48,8 +48,8 @@ class BatchWriter:
         self._clock_s = clock_s
         keys = Keys(prefix)
         self._pipeline = CommandPipeline(client)
-        self._canary = Canary(keys)
-        self._checked_s = -CANARY_EVERY_S
+        self._flush_marker = FlushMarker(keys)
+        self._checked_s = -CHECK_EVERY_S
         self._announcements = Announcements(keys)
         self._posts = PostWrites(keys)
         self._feeds = FeedWrites(keys, self._announcements)
@@ -78,7 +78,7 @@ class BatchWriter:
         trip = RoundTrip(report)
         self._feeds.retry(trip, now_s)
         self._posts.retry(trip, now_s)
-        is_check_due = now_s >= self._checked_s + CANARY_EVERY_S
+        is_check_due = now_s >= self._checked_s + CHECK_EVERY_S
         if is_check_due:
             self._checked_s = now_s
             trip.add(self._index.size_command(), self._index.counted)
@@ -115,7 +115,7 @@ class BatchWriter:
         """When to call `tend` again, in seconds of the clock."""
         return min(
             self._announcements.next_s(),
-            self._checked_s + CANARY_EVERY_S,
+            self._checked_s + CHECK_EVERY_S,
             self._posts.retries.next_s(),
             self._feeds.retries.next_s(),
         )
@@ -134,13 +134,13 @@ class BatchWriter:
 
     def _exchange(self, commands: Sequence[Command], report: WriteReport) -> list[Any]:
         """The answers to these commands; notices trouble, lost scripts and flushes."""
-        canary, *answers = self._pipeline.execute([self._canary.command(), *commands])
+        marker, *answers = self._pipeline.execute([self._flush_marker.command(), *commands])
         self._repeat_with_scripts(commands, answers)
-        errors = [one for one in (canary, *answers) if isinstance(one, redis.RedisError)]
+        errors = [one for one in (marker, *answers) if isinstance(one, redis.RedisError)]
         error = next(filter(is_of_the_server, errors), None)
         self.trouble = "" if error is None else f"Redis: {error_text(error)}"
-        self.shortage = f"Redis: {error_text(canary)}" if is_out_of_memory(canary) else ""
-        if self._canary.shows_flush(canary):
+        self.shortage = f"Redis: {error_text(marker)}" if is_out_of_memory(marker) else ""
+        if self._flush_marker.shows_flush(marker):
             report.flushed = True
             self._posts.forget_all()
             self._feeds.forget_all()

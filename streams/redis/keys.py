@@ -49,6 +49,6 @@ class Keys:
         """The channel of changed feeds."""
         return f"{self.prefix}feed-changes"
 
-    def canary(self, run: str) -> str:
+    def flush_marker(self, run: str) -> str:
         """The key whose loss shows one run of a writer that Redis was flushed."""
-        return f"{self.prefix}canary:{run}"
+        return f"{self.prefix}flush-marker:{run}"

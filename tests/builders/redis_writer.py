@@ -64,6 +64,6 @@ def everything(client: RedisClient) -> dict[str, object]:
             found[key] = client.zrange(key, 0, -1, withscores=True)
         elif kind == "hash":
             found[key] = client.hgetall(key)
-        elif not key.startswith(f"{PREFIX}canary:"):
+        elif not key.startswith(f"{PREFIX}flush-marker:"):
             found[key] = client.get(key)
     return found

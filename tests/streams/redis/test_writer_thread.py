@@ -239,12 +239,12 @@ def test_after_a_flush_all_feeds_are_back_before_any_signals(
 
 def test_an_owner_of_nothing_sees_a_flush_too(own_redis: OwnRedis, client: RedisClient) -> None:
     with WritingLoop(own_redis.url) as loop:
-        until(lambda: client.keys(KEYS.canary("*")))
+        until(lambda: client.keys(KEYS.flush_marker("*")))
         assert not loop.step().flushed
         client.flushall()
         until(lambda: loop.step().flushed, 10.0)
         # One flush is one report, and the next flush is seen as well.
-        until(lambda: client.keys(KEYS.canary("*")))
+        until(lambda: client.keys(KEYS.flush_marker("*")))
         assert not loop.step().flushed
         client.flushall()
         until(lambda: loop.step().flushed, 10.0)

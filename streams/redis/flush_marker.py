@@ -10,12 +10,12 @@ import redis
 from feedmill.streams.redis.command_pipeline import Command
 from feedmill.streams.redis.keys import Keys
 
-CANARY_EVERY_S: Final = 0.4
-# A canary outlives the process that kept it by so long.
-CANARY_KEPT_S: Final = 3600
+CHECK_EVERY_S: Final = 0.4
+# A marker outlives the process that kept it by so long.
+MARKER_KEPT_S: Final = 3600
 
 
-class Canary:
+class FlushMarker:
     """A key of one run of a writer, whose value counts the writer's round trips.
 
     A missing key means a flush; a value below the last that was acknowledged, that another
@@ -23,14 +23,14 @@ class Canary:
     """
 
     def __init__(self, keys: Keys) -> None:
-        self._key = keys.canary(secrets.token_hex(6))
+        self._key = keys.flush_marker(secrets.token_hex(6))
         self._sent = 0
         self._acknowledged = -1  # not there yet
 
     def command(self) -> Command:
         """The check; it never makes the key after the first time, or a flush would go unseen."""
         self._sent += 1
-        expiry = ("EX", CANARY_KEPT_S)
+        expiry = ("EX", MARKER_KEPT_S)
         if self._acknowledged < 0:
             return ["SET", self._key, self._sent, *expiry]
         return ["SET", self._key, self._sent, "XX", "GET", *expiry]
