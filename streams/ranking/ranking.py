@@ -145,6 +145,8 @@ class RankingStep(Step):
             self._is_settled = False
         if self._handover.follow() or count:
             self._is_settled = False
+        if self._claim.outdone(self._handover.newer_owner):
+            self._handover.set_token(None)
         return count > 0
 
     def apply(self, work: WorkBatch, writer: Writer) -> None:

@@ -54,6 +54,8 @@ class RedisHandover:
         The last record of `config` whose effect Redis shows.
     arrivals
         The records whose changes are not all submitted yet, for metrics.
+    newer_owner
+        The highest token under which Redis has what it refused; 0 where it refused nothing.
     """
 
     def __init__(
@@ -64,6 +66,7 @@ class RedisHandover:
         context: StepContext,
     ) -> None:
         self.shown_offset = -1
+        self.newer_owner = 0
         self.arrivals = PendingArrivals()
         self._combiner = combiner
         self._freshness = freshness
@@ -242,6 +245,7 @@ class RedisHandover:
         metrics = self._context.metrics
         for count in report.errors.values():
             metrics.add("feedmill_redis_errors_total", count)
+        self.newer_owner = max(self.newer_owner, report.newer_owner)
         refused = len(report.refused_feeds) + len(report.refused_posts)
         if refused:
             metrics.add("feedmill_redis_refused_total", refused)

@@ -16,7 +16,7 @@ from feedmill.streams.redis.retries import RetrySchedule
 from feedmill.streams.redis.round_trip import OUT_OF_MEMORY, RoundTrip, is_of_the_server
 from feedmill.streams.redis.write_batch import WriteBatch
 
-_WRITTEN, _SHRUNK, _NOT_THERE, _OUTDATED = 1, 2, 0, -1
+_WRITTEN, _SHRUNK, _NOT_THERE = 1, 2, 0
 
 
 class _Removal(NamedTuple):
@@ -112,7 +112,10 @@ class FeedWrites:
             self._shrunk(trip, change, now_s)
             return
         self.retries.succeeded(feed)
-        (report.rewrite_feeds if status == _NOT_THERE else report.refused_feeds).add(feed)
+        if status == _NOT_THERE:
+            report.rewrite_feeds.add(feed)
+        else:
+            report.refuse_feed(feed, -status)
 
     def _shrunk(self, trip: RoundTrip, change: FeedChange, now_s: float) -> None:
         was_asked_for = change.feed in self.retries and not change.whole
@@ -138,9 +141,9 @@ class FeedWrites:
         self.retries.succeeded(feed)
         self._commands.removed(feed)
         status, version, config_offset = answer
-        if status == _OUTDATED:
+        if status < 0:
             trip.unwritten += 1
-            trip.report.refused_feeds.add(feed)
+            trip.report.refuse_feed(feed, -status)
             return
         self.removed[feed] = removal.token
         self._announcements.add(feed, FeedVersion(version, config_offset, removal.now_ms), now_s)

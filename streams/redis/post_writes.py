@@ -98,7 +98,10 @@ class PostWrites:
             report.written_posts += 1
             return
         trip.unwritten += 1
-        (report.rewrite_posts if answer == _NOT_THERE else report.refused_posts).add(post_id)
+        if answer == _NOT_THERE:
+            report.rewrite_posts.add(post_id)
+        else:
+            report.refuse_post(post_id, -answer)
 
 
 def signals_command(keys: Keys, change: SignalsChange, token: int) -> Command:

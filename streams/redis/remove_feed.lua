@@ -2,7 +2,8 @@
 -- cannot bring it back, and the version, so that a feed of this name goes on counting.
 -- KEYS: feed:{f}, feed:{f}:info, tombstone:{f}.
 -- ARGV: token, now_ms, how long the tombstone is kept in ms.
--- Returns {status, version, config_offset}: 1 removed, -1 a newer owner has the feed.
+-- Returns {status, version, config_offset}: 1 removed, below 0 a newer owner has the feed: minus its
+-- token.
 local feed, info, tombstone = KEYS[1], KEYS[2], KEYS[3]
 local held = redis.call('HMGET', info, 'owner', 'version', 'config_offset')
 local buried = redis.call('GET', tombstone)
@@ -12,7 +13,7 @@ if buried and not held[1] then
 end
 local version = tonumber(held[2] or 0)
 if held[1] and tonumber(held[1]) > tonumber(ARGV[1]) then
-  return {-1, version, offset}
+  return {-tonumber(held[1]), version, offset}
 end
 version = math.max(version + 1, tonumber(ARGV[2]))
 redis.call('DEL', feed, info)

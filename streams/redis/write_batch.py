@@ -86,6 +86,8 @@ class WriteReport:
         know, or does not own any more, is ignored; removals that failed are repeated here.
     refused_feeds, refused_posts
         Not written, since a newer owner holds them.
+    newer_owner
+        The highest token of those owners; 0 where nothing was refused.
     existing_feeds
         The answer to `WriterThread.request_feeds`: every feed in Redis, and perhaps some that
         are gone.  None where there is no answer.
@@ -101,6 +103,7 @@ class WriteReport:
     rewrite_posts: set[str] = field(default_factory=set)
     refused_feeds: set[str] = field(default_factory=set)
     refused_posts: set[str] = field(default_factory=set)
+    newer_owner: int = 0
     existing_feeds: tuple[str, ...] | None = None
     errors: Counter[str] = field(default_factory=Counter)
 
@@ -118,6 +121,16 @@ class WriteReport:
             return False
         return not any(one.unwritten for one in self.finished)
 
+    def refuse_feed(self, feed: str, owner: int) -> None:
+        """Note that an owner with this token has a feed."""
+        self.refused_feeds.add(feed)
+        self.newer_owner = max(self.newer_owner, owner)
+
+    def refuse_post(self, post_id: str, owner: int) -> None:
+        """Note that an owner with this token has a post."""
+        self.refused_posts.add(post_id)
+        self.newer_owner = max(self.newer_owner, owner)
+
     def add(self, later: WriteReport) -> None:
         """Take up what a later report says."""
         self.finished += later.finished
@@ -128,6 +141,7 @@ class WriteReport:
         self.rewrite_posts |= later.rewrite_posts
         self.refused_feeds |= later.refused_feeds
         self.refused_posts |= later.refused_posts
+        self.newer_owner = max(self.newer_owner, later.newer_owner)
         if later.existing_feeds is not None:
             self.existing_feeds = later.existing_feeds
         if later.errors:

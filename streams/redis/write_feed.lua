@@ -4,7 +4,8 @@
 --       now_ms, version to exceed, number of removed members, members..., number of entries,
 --       score, member, ..., field, value, ... of the info.
 -- Returns {status, version}: 1 written, 2 only members were removed (`shrink`, or there is no
--- memory for more), 0 Redis does not hold what the change is about, -1 a newer owner has the feed.
+-- memory for more), 0 Redis does not hold what the change is about, below 0 a newer owner has the
+-- feed: minus its token.
 --
 -- When Redis is out of memory it refuses ZADD and HSET, but no longer once a script has written
 -- something.  So what may take memory comes first, and ZREM first only where the feed does not grow.
@@ -24,7 +25,7 @@ if buried and not exists then
 end
 local version = tonumber(held[2] or 0)
 if held[1] and tonumber(held[1]) > tonumber(ARGV[1]) then
-  return {-1, version}
+  return {-tonumber(held[1]), version}
 end
 local expected = version == tonumber(ARGV[3]) and before == tonumber(ARGV[4])
 if mode == 'change' and not (exists and expected) then

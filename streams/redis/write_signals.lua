@@ -4,7 +4,8 @@
 -- ARGV: token, mode (whole | change | remove), expires_at_ms (of the tombstone: for how many ms),
 --       the version of the post that a change is about (-1: any), field, value, ... as MessagePack;
 --       in a change an empty value removes the field, in a whole one there is none.
--- Returns 1 written, 0 Redis does not hold what the change is about, -1 a newer owner has the post.
+-- Returns 1 written, 0 Redis does not hold what the change is about, below 0 a newer owner has the
+-- post: minus its token.
 --
 -- HSET comes first: once a script has written something, Redis refuses nothing for lack of memory.
 -- Most posts are written once, so a call that only an earlier one needs costs all of them time.
@@ -15,7 +16,7 @@ if exists then
   buried = not held[1] and redis.call('GET', tombstone)
   local owner = held[1] or buried
   if owner and tonumber(owner) > tonumber(ARGV[1]) then
-    return -1
+    return -tonumber(owner)
   end
 end
 if mode == 'remove' then

@@ -1,0 +1,57 @@
+"""Redis has a token above that of the newest claim, as after the broker's clock was put back."""
+
+from collections.abc import Callable
+
+import pytest
+
+from builders.fault_engine import ALL_STAGES, FaultEngine
+from builders.waiting import now_ms, until
+
+pytestmark = pytest.mark.stack
+
+HOUR_MS = 3_600_000
+
+
+def put_ahead(engine: FaultEngine, token: int) -> None:
+    """Give all that Redis shows to an owner that claimed by a clock that was ahead."""
+    for kind in ("feed:*:info", "signals:*"):
+        for key in engine.redis.scan_iter(f"{engine.prefix}{kind}"):
+            engine.redis.hset(key, "owner", token)
+
+
+def owner(engine: FaultEngine) -> int:
+    return int(engine.feed()[1]["owner"])
+
+
+def write_again(engine: FaultEngine, name: str, above: int) -> None:
+    """See that a new post is ranked, and one that a higher token has is written, anew."""
+    edit = {"author_id": "a", "created_at_ms": now_ms(), "text": f"Another walk, {name}"}
+    engine.wait_decided({name: engine.post(name)}, 20)
+    until(lambda: name in engine.order() and owner(engine) > above, 20)
+    engine.redis.delete(f"{engine.prefix}signals:first")
+    engine.send("posts", "first", {"post_id": "first", **edit})
+    until(lambda: engine.truth("first"), 20)
+
+
+def test_the_owner_claims_again_above_it_and_every_later_one_does(
+    fault_engine: Callable[..., FaultEngine],
+) -> None:
+    engine = fault_engine()
+    engine.ready_worker()
+    engine.wait_decided({"first": engine.post("first")})
+    # A worker that runs.
+    ahead = now_ms() + HOUR_MS
+    put_ahead(engine, ahead)
+    write_again(engine, "second", ahead)
+    # One that starts.
+    engine.workers[ALL_STAGES].stop()
+    put_ahead(engine, 2 * ahead)
+    engine.ready_worker()
+    write_again(engine, "third", 2 * ahead)
+    # One that starts later knows the token by the claims.
+    before = owner(engine)
+    engine.workers[ALL_STAGES].stop()
+    engine.ready_worker()
+    until(lambda: owner(engine) == before + 1, 20)
+    assert set(engine.order()) == {"first", "second", "third"}
+    assert engine.metric(engine.workers[ALL_STAGES], "feedmill_redis_refused_total") == 0
