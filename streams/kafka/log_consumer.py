@@ -88,7 +88,7 @@ class LogConsumer:
         self._held = HeldBack[TopicPartition]()
         # Where the broker said last that no more can be read, and since when it has more.
         self._said_ends: dict[TopicPartition, int] = {}
-        self._kept_since: dict[TopicPartition, float] = {}
+        self._kept_since: dict[tuple[TopicPartition, int], float] = {}
         # What a transaction holds back that never ends.
         self._hanging: set[TopicPartition] = set()
         self._asking: list[_Adding] = []
@@ -129,7 +129,7 @@ class LogConsumer:
             self._held.forget(source)
             for named in (self._at_live, self._unheard, self._hanging):
                 named.discard(source)
-            for by_source in (self._positions, self._ends, self._said_ends, self._kept_since):
+            for by_source in (self._positions, self._ends, self._said_ends):
                 by_source.pop(source, None)
             self.stopped.pop(source, None)
 
@@ -206,8 +206,8 @@ class LogConsumer:
     def held_back(self) -> str:
         """Say which partition a transaction has held back for seconds; "" if none."""
         since = time.monotonic() - _NAMED_AFTER_S
-        late = (source for source, at in self._kept_since.items() if at < since)
-        return next(map(self._kept, late), "")
+        late = [source for (source, _), at in self._kept_since.items() if at < since]
+        return self._kept(late[0]) if late and late[0] in self._positions else ""
 
     def close(self) -> None:
         self._restoring.close()
@@ -301,9 +301,8 @@ class LogConsumer:
             self._held.forget(source)
             batches.append(batch)
         for source, end in fetched.ends.items():
-            if end > self._positions.get(source, end):
-                self._positions[source] = end
             if source in self._positions:
+                self._positions[source] = max(end, self._positions[source])
                 self._said_ends[source] = end
                 self._note_end(source)
         return batches
@@ -323,13 +322,13 @@ class LogConsumer:
             log.error("%s: %s", self._kept(source), what)
 
     def _look_what_is_kept(self, now: float) -> None:
-        """Note which partitions have records that cannot be read committed."""
-        for source, end in self._said_ends.items():
-            is_read = source not in self._at_live and self._positions[source] == end
-            if is_read and self._known_end(source) > end:
-                self._kept_since.setdefault(source, now)
-            else:
-                self._kept_since.pop(source, None)
+        """Note which partitions have records that cannot be read committed, and from where on."""
+        kept = [at for at in self._said_ends.items() if self._is_kept(*at)]
+        self._kept_since = {at: self._kept_since.get(at, now) for at in kept}
+
+    def _is_kept(self, source: TopicPartition, end: int) -> bool:
+        is_read = source not in self._at_live and self._positions[source] == end
+        return is_read and self._known_end(source) > end
 
     def _kept(self, source: TopicPartition) -> str:
         topic, position = self._environment.topic(source.topic), self._positions[source]
