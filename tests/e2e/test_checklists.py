@@ -92,7 +92,7 @@ import numpy as np
 from feedmill.models.artifact import ModelCard, pack_artifact, save_artifact, sha256_of
 from feedmill.models.linear_text import FEATURES, linear_text_arrays
 from feedmill.models.store_files import Store
-from feedmill.training.fitting.linear_text import RidgePenalties, fit_linear_text, text_rows
+from feedmill.training.fitting.linear_text import RidgePenalties, fit_with_scores, text_rows
 
 
 def train(
@@ -101,7 +101,7 @@ def train(
     rows = list(csv.DictReader((folder / "kindness.csv").open()))
     values = np.array([float(row["rating"]) for row in rows])
     texts, authors = [row["text"] for row in rows], [row["author"] for row in rows]
-    model = fit_linear_text(text_rows(texts, values, authors), RidgePenalties(1.0))
+    model, _ = fit_with_scores(text_rows(texts, values, authors), RidgePenalties(1.0))
     content = pack_artifact({"name": "kindness"}, FEATURES, linear_text_arrays({"rating": model}))
     summary, command = "How kind people find a text.", "feedmill train kindness --data DATA"
     card = ModelCard(
