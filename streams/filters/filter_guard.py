@@ -38,7 +38,7 @@ from feedmill.streams.kafka.batches import (
 from feedmill.streams.kafka.log_consumer import LogConsumer
 from feedmill.streams.kafka.validation import validate_batch
 from feedmill.streams.observe.metrics import Metrics
-from feedmill.streams.worker.step import Poisoned, WorkBatch, no_poison
+from feedmill.streams.worker.step import Poisoned, Turn, WorkBatch, no_poison
 
 log = logging.getLogger(__name__)
 
@@ -92,6 +92,8 @@ class FilterGuard:
     ----------
     poisoned
         Says which posts no model may judge, so that they are in no window.
+    turn
+        Shared with the other guards of the worker, whose windows are of the same posts.
     """
 
     def __init__(
@@ -109,6 +111,8 @@ class FilterGuard:
         self._metrics = metrics
         self._score = score
         self.poisoned: Poisoned = no_poison
+        self.turn = Turn()
+        self._to_read: dict[TopicPartition, int] = {}
         self._log = open_log("the posts before, for the hide rates")
         self._limit: HideLimit | None = None
         self._rates: dict[int, HideRates] = {}
@@ -132,17 +136,15 @@ class FilterGuard:
         for partition in change.lost:
             self._rates.pop(partition, None)
             self._windows.pop(partition, None)
+            self._to_read.pop(TopicPartition("posts", partition), None)
         self._log.drop(TopicPartition("posts", p) for p in (*change.lost, *change.gained))
-        begin = {}
         for partition in change.gained:
             source = TopicPartition("posts", partition)
             self._rates[partition] = HideRates(self._flagged_at, self._cap)
             start = change.starts.get(source, 0)
             if start > 0:
                 self._windows[partition] = _Window(start)
-                begin[source] = max(0, start - WINDOW_RECORDS)
-        # What retention removed is not in the window.
-        self._log.add(begin, or_first=True)
+                self._to_read[source] = max(0, start - WINDOW_RECORDS)
         self._report({})
 
     def is_ready(self, partition: int) -> bool:
@@ -156,7 +158,14 @@ class FilterGuard:
     def read(self) -> bool:
         """Score a slice of the windows; return whether there is more of them."""
         if not self._windows:
+            self.turn.give(self)
             return False
+        if not self.turn.take(self):
+            return True
+        if self._to_read:
+            # What retention removed is not in the window.
+            self._log.add(self._to_read, or_first=True)
+            self._to_read = {}
         phases = {window.phase for window in self._windows.values()}
         most = SLICE_RECORDS if "score" in phases else _MEASURED_RECORDS
         for batch in self._log.read(most, most_bytes=SLICE_BYTES):
@@ -230,6 +239,7 @@ class FilterGuard:
         )
 
     def close(self) -> None:
+        self.turn.give(self)
         self._log.close()
 
     def _report(self, over: Mapping[str, float]) -> None:

@@ -61,6 +61,7 @@ class FilterStep(TextModelStep):
             partial(LogConsumer, connection),
         )
         self._guard.poisoned = context.poisoned
+        self._guard.turn = context.window_turn
         if self._remembers:
             self._history = FilterHistory(
                 context.partitions,

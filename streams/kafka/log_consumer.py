@@ -125,6 +125,9 @@ class LogConsumer:
             old = [self._at(s) for s in known if (s in self._at_live) is mine]
             if consumer is not None and old:
                 consumer.incremental_unassign(old)
+                if known == self._positions.keys():
+                    # It keeps what it fetched until it is asked for more.
+                    consumer.consume(1, 0)
         for source in known:
             self._held.forget(source)
             for named in (self._at_live, self._unheard, self._hanging):
@@ -323,12 +326,10 @@ class LogConsumer:
 
     def _look_what_is_kept(self, now: float) -> None:
         """Note which partitions have records that cannot be read committed, and from where on."""
-        kept = [at for at in self._said_ends.items() if self._is_kept(*at)]
+        committed = [at for at in self._said_ends.items() if at[0] not in self._at_live]
+        read = [(source, end) for source, end in committed if self._positions[source] == end]
+        kept = [at for at in read if self._known_end(at[0]) > at[1]]
         self._kept_since = {at: self._kept_since.get(at, now) for at in kept}
-
-    def _is_kept(self, source: TopicPartition, end: int) -> bool:
-        is_read = source not in self._at_live and self._positions[source] == end
-        return is_read and self._known_end(source) > end
 
     def _kept(self, source: TopicPartition) -> str:
         topic, position = self._environment.topic(source.topic), self._positions[source]

@@ -36,7 +36,7 @@ from feedmill.streams.settings.log_time import LogTime
 from feedmill.streams.settings.settings_log import SettingsLog
 from feedmill.streams.worker.decoding import decode_work, engagement_room
 from feedmill.streams.worker.heap import settle_memory, trim_heap
-from feedmill.streams.worker.step import Step, StepContext, WorkBatch
+from feedmill.streams.worker.step import Step, StepContext, Turn, WorkBatch
 from feedmill.streams.worker.watchdog import Watchdog, ends_within
 from feedmill.streams.worker.worker_status import WorkerStatus
 
@@ -156,6 +156,7 @@ class Worker:
         self.status.start()
         self._partitions = self.connection.offsets.partition_count("posts", self.stopping)
         self.poison.start(self.stopping)
+        turn = Turn()
         for step in self.steps:
             metrics = self.metrics.of_stage(step.name)
             step.start(
@@ -171,6 +172,7 @@ class Worker:
                     is_live=lambda: self.group.is_live,
                     poisoned=self.poison.log.of,
                     try_posts=self.poison.try_posts,
+                    window_turn=turn,
                 )
             )
             self._started_steps.append(step)

@@ -18,6 +18,7 @@ from feedmill.streams.kafka.assignment import AssignmentChange
 from feedmill.streams.kafka.batches import RecordBatch, TopicPartition
 from feedmill.streams.observe.metrics import Metrics
 from feedmill.streams.worker.decoding import decode_work
+from feedmill.streams.worker.step import Turn
 
 HERE = TopicPartition("posts", 0)
 
@@ -148,6 +149,31 @@ def test_a_partition_waits_until_its_window_was_read_in_slices() -> None:
         pass
     assert guard.is_ready(0)
     assert guard.ready_reason() == ""
+
+
+def test_guards_of_a_worker_read_their_windows_one_after_the_other() -> None:
+    turn, guards, fakes = Turn(), [], []
+    for name in ("spam", "nsfw"):
+        fake = FakeLog({HERE: records([0.95, 0.1] * 300)})
+        guard = FilterGuard(name, 0.10, 1, Metrics(name, "one"), score, fake.open)
+        guard.turn = turn
+        guard.assigned(AssignmentChange(1, gained=(0,), starts={HERE: 600}))
+        guards.append(guard)
+        fakes.append(fake)
+    while not guards[0].is_ready(0):
+        for guard in guards:
+            assert guard.read() or guard is guards[0]
+        assert not fakes[1].reads
+        assert not guards[1].is_ready(0)
+    while any(guard.read() for guard in guards):
+        pass
+    assert guards[1].is_ready(0)
+    # One whose partition went has no turn.
+    guards[0].assigned(AssignmentChange(2, gained=(0,), starts={HERE: 600}))
+    assert guards[0].read()
+    guards[0].assigned(AssignmentChange(3, lost=(0,)))
+    assert not guards[0].read()
+    assert turn.take(guards[1])
 
 
 def test_of_long_posts_few_are_scored_at_once() -> None:
