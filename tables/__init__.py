@@ -7,6 +7,5 @@
     MappedColumn    a numpy array over reserved memory: it grows in place, nothing is copied
     CompactInts     whole numbers in five bytes
 
-A dict, a list and `np.concatenate` would do for what they hold.  With a million posts they take
-several times the memory, and growing stops the loop for longer than a cycle may take.
+Dicts and lists would do for what they hold, with an object for each id and a copy at each growth.
 """

@@ -25,8 +25,8 @@ from feedmill.streams.worker.step import (
     Poisoned,
     PostPartition,
     WorkBatch,
+    each_may_have_been,
     no_poison,
-    nobody_knows,
 )
 
 
@@ -83,7 +83,7 @@ def decode_work(  # noqa: PLR0913 - all but two are given by name
     now_ms: int,
     arrivals: Sequence[Arrivals] = (),
     poisoned: Poisoned = no_poison,
-    never_was: NeverWas = nobody_knows,
+    never_was: NeverWas = each_may_have_been,
 ) -> WorkBatch:
     """Decode one cycle's records; nothing raises, what is bad stands in `rejected`.
 

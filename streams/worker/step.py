@@ -133,7 +133,7 @@ def no_poison(_: int) -> Mapping[int, str]:
     return {}
 
 
-def nobody_knows(_partition: int, _post_id: str) -> bool:
+def each_may_have_been(_partition: int, _post_id: str) -> bool:
     """Say of every post that something may have been written of it."""
     return False
 

@@ -126,12 +126,16 @@ class FaultEngine(Engine):
         until(caught, 60, every=0)
 
     def says_ready(self, worker: Worker) -> bool:
-        """What its `/readyz` answers."""
+        """Whether its `/readyz` answers that it is."""
+        return not self.not_ready_since(worker)
+
+    def not_ready_since(self, worker: Worker) -> str:
+        """Why it is not ready, as its `/readyz` answers; "" where it is."""
         try:
             self._get(worker, "readyz")
-        except urllib.error.HTTPError:
-            return False
-        return True
+        except urllib.error.HTTPError as error:
+            return error.read().decode()
+        return ""
 
     def _get(self, worker: Worker, path: str) -> str:
         url = f"http://{HOST}:{self._ports[worker.name]}/{path}"

@@ -103,6 +103,10 @@ def test_what_is_not_committed_has_no_effect(engine: FaultEngine, names: Sequenc
     before = shown(engine)
     producer = engine.producer_of(**{"transactional.id": engine.topic("upstream")})
     producer.init_transactions(30)
+
+    def why_not_ready() -> str:
+        return " ".join(map(engine.not_ready_since, engine.workers.values())).strip()
+
     for is_committed in (False, True):
         producer.begin_transaction()
         for topic, key, value in changes():
@@ -112,6 +116,7 @@ def test_what_is_not_committed_has_no_effect(engine: FaultEngine, names: Sequenc
         while time.monotonic() < end:
             assert shown(engine) == before
         if is_committed:
+            assert f"{engine.topic('config')}[0] is held back" in until(why_not_ready)
             producer.commit_transaction(30)
         else:
             producer.abort_transaction(30)
