@@ -44,7 +44,7 @@ export LD_LIBRARY_PATH := $(CURDIR)/$(OPENMP)$(if $(LD_LIBRARY_PATH),:$(LD_LIBRA
 
 # mypy finds these folders as `feedmill` and tests/builders as `builders`, through links.
 TYPING := $(VENV)/typing
-PACKAGES := tables events features models filters rankers training streams simulation deploy cli
+PACKAGES := tables events features models filters rankers training streams operations simulation deploy cli
 
 define link_for_mypy
 	@rm -rf $(TYPING) && mkdir -p $(TYPING)/feedmill

@@ -35,7 +35,7 @@ from feedmill.streams.settings.environment import CLIENT_SETTINGS, Environment, 
 ROOT = Path(__file__).parents[1]
 CODE = (
     *("events", "features", "models", "filters", "rankers", "training", "streams", "simulation"),
-    *("deploy", "cli", "benchmarks", "research", "examples"),
+    *("operations", "deploy", "cli", "benchmarks", "research", "examples"),
 )
 PAGES = sorted(
     [

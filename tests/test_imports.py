@@ -20,15 +20,19 @@ MAY_IMPORT = {
     "rankers": _MODELS | {"tables"},
     "training": _SERVING,
     "streams": _SERVING,
+    "operations": _SERVING | {"streams"},
     "simulation": {"events", "streams"},
     "deploy": _SERVING | {"streams", "simulation"},
-    "cli": _SERVING | {"training", "streams", "simulation", "deploy"},
+    "cli": _SERVING | {"training", "streams", "operations", "simulation", "deploy"},
     # What users write: against the contract alone, or with the helper for their own signals.
     "examples": {"events", "streams"},
-    "benchmarks": _SERVING | {"streams", "simulation", "deploy"},
+    "benchmarks": _SERVING | {"streams", "operations", "simulation", "deploy"},
     "research": _SERVING | {"training"},
 }
-OUTSIDE = ("streams/", "simulation/", "deploy/", "cli/", "examples/", "benchmarks/", "research/")
+OUTSIDE = (
+    *("streams/", "operations/", "simulation/", "deploy/", "cli/"),
+    *("examples/", "benchmarks/", "research/"),
+)
 # Time and the environment come in through `streams` and `deploy`; below them they are arguments.
 OF_THE_OUTSIDE = {
     *(f"time.{name}{ns}" for name in ("time", "monotonic", "perf_counter") for ns in ("", "_ns")),

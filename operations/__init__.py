@@ -1,0 +1,1 @@
+"""What operators ask of a running installation, for the commands to print; no worker imports it."""
