@@ -38,16 +38,23 @@ class CharacterTable:
         self._number_of = number_of
         # One more than the number; 0 where it has not been asked for.
         self._known = np.zeros(0x110000, dtype=numbers)
+        self._sum = 0
 
     def of(self, codes: CodePoints) -> npt.NDArray[np.unsignedinteger[Any]]:
         """Return the number of each character."""
         known = self._known.take(codes)
         if not known.all():
             for code in set(codes[known == 0].tolist()):
-                self._known[code] = self._number_of(chr(code)) + 1
+                number = self._number_of(chr(code)) + 1
+                self._known[code] = number
+                self._sum += number
             known = self._known.take(codes)
         known -= 1
         return known
+
+    def is_intact(self) -> bool:
+        """Return whether it holds what the function said, by a sum: no bit of it has changed."""
+        return int(np.add.reduce(self._known, dtype=np.uint64)) == self._sum
 
 
 def ascii_flags(codes: CodePoints, table: Flags) -> Flags:
