@@ -169,13 +169,11 @@ class ModelChecks:
                 self._due_at = now + self._pause_s
 
     def ready_reason(self) -> str:
-        """Say which model is stopped, and why; "" if none is."""
-        stopped = (
-            f"{name} judges nothing: {holder.model.reason}; restart the worker"
-            for name, holder in self._holders.items()
-            if isinstance(holder.model, StoppedModel)
-        )
-        return next(stopped, "")
+        """Say which model in force is stopped, and why; "" if none is."""
+        for name, holder in self._holders.items():
+            if isinstance(holder, ModelStep) and isinstance(holder.model, StoppedModel):
+                return f"{name} judges nothing: {holder.model.reason}; restart the worker"
+        return ""
 
     def _begin_round(self, positions: Positions) -> None:
         self._began.append((time.time(), dict(positions)))
@@ -248,14 +246,14 @@ class ModelChecks:
         since, positions = self._began[0]
         places = [f"{at.topic}[{at.partition}] from {n}" for at, n in positions.items()]
         log.error(
-            "model %s@%s is stopped, %s. Since %s UTC it may have judged posts wrongly (%s); those"
-            " of the last week are scored again once it is loaded anew",
+            "model %s@%s is stopped, %s; since %s UTC it may have judged posts wrongly: %s",
             name, stopped.version, reason, time.strftime("%F %T", time.gmtime(since)),
-            ", ".join(places),
+            ", ".join(places) or "all of them",
         )  # fmt: skip
         if isinstance(holder, ModelStep):
             holder.stop_model(stopped)
             self._metrics[name].set("feedmill_altered_models", 1.0)
             self._metrics[name].add("feedmill_alterations_total")
         else:
+            # It raises at the next post, and then it is dropped as any candidate that does.
             holder.model = stopped

@@ -65,6 +65,8 @@ def slices_of(roots: Iterable[tuple[str, object]]) -> list[MemorySlice]:
         seen[id(value)] = value
         if isinstance(value, CharacterTable):
             found.append(MemorySlice(name, value))
+        elif isinstance(value, np.ndarray) and value.dtype.hasobject:
+            stack.append((name, value.tolist()))
         elif isinstance(value, np.ndarray | bytes):
             size = len(_bytes_of(value))
             found += [MemorySlice(name, value, at) for at in range(0, size, SLICE_BYTES)]
@@ -108,10 +110,11 @@ def _parts(name: str, value: Any) -> Iterator[tuple[str, object]]:
     if isinstance(value, _CACHED):
         if _keeps_one(value) and _has_one(value):
             yield f"{name}()", value()
-    elif isinstance(value, Mapping):
-        yield from ((f"{name}[{key!r}]", part) for key, part in value.items())
-    elif isinstance(value, list | tuple | set | frozenset):
-        yield from ((f"{name}[{place}]", part) for place, part in enumerate(value))
+    elif isinstance(value, Mapping | list | tuple | set | frozenset):
+        for at, part in value.items() if isinstance(value, Mapping) else enumerate(value):
+            # Of many words or numbers none need get a name.
+            if not isinstance(part, _WITHOUT_PARTS):
+                yield f"{name}[{at!r}]", part
     else:
         slots = {slot for kind in type(value).__mro__ for slot in getattr(kind, "__slots__", ())}
         for key in sorted({*slots, *getattr(value, "__dict__", ())}):

@@ -158,7 +158,7 @@ def test_an_array_of_a_model_stops_that_model_alone(
     version = worker.steps["nsfw"].loaded.version
     assert line.startswith(f"model nsfw@{version} is stopped, altered in memory: the array `nsfw.")
     # From when on what it said may be wrong.
-    assert "(posts[3] from 17)" in line
+    assert line.endswith(" UTC it may have judged posts wrongly: posts[3] from 17")
     worker.run(200)
     assert len(caplog.messages) == 1
     assert worker.loaded_again == ["nsfw"]
@@ -334,6 +334,24 @@ def test_a_step_writes_errors_while_its_model_is_stopped(
     until(lambda: worker.releases.follow() or "cannot be loaded anew: the" in caplog.text)
     assert (worker.releases.refused, worker.releases.waiting) == ((), ())
     assert step.is_stopped
+
+
+def test_the_canary_of_a_candidate_that_was_altered_ends(cluster: Cluster) -> None:
+    worker = CanaryWorker(cluster)
+    began = cluster.canary(A)
+    until(worker.settled, every=0.001)
+    check_all(worker.releases.checks)
+    assert worker.step.canary is not None
+    worker.step.canary.model = cast(Any, constant("spam"))
+    check_all(worker.releases.checks)
+    post_id = cluster.say(0)
+    worker.cycle()
+    worker.commit()
+    assert cluster.judged() == {post_id: INSTALLED}
+    (refused,) = worker.releases.refused
+    assert (refused.model, refused.offset) == ("canary/spam", began)
+    assert "stopped: RuntimeError: altered in memory: known answer" in refused.reason
+    assert worker.releases.checks.ready_reason() == ""
 
 
 def test_a_model_that_is_released_again_is_loaded_anew(cluster: Cluster) -> None:

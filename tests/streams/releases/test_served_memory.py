@@ -2,9 +2,10 @@
 
 import gc
 import random
+import threading
 from collections.abc import Iterable
 from functools import cache
-from types import FunctionType, ModuleType
+from types import FunctionType, ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -134,6 +135,46 @@ def test_a_function_is_looked_into_once_it_keeps_something() -> None:
     assert (checked.failure(), uncalled(roots)) == ("", [])
     array[1] = 7
     assert checked.failure() == "the array `module.kept()`"
+
+
+def test_what_is_in_objects_of_any_kind_is_found() -> None:
+    class Slotted:
+        __slots__ = ("inside",)
+
+        def __init__(self, inside: object) -> None:
+            self.inside = inside
+
+    def array() -> np.ndarray:
+        return np.arange(4)
+
+    column = np.arange(12).reshape(3, 4).T[1]
+    mixed = np.array([array(), None], dtype=object)
+    model = SimpleNamespace(
+        slotted=Slotted((array(), {"k": array()})), column=column, mixed=mixed, raw=b"abc"
+    )
+    model.itself = model
+    names = [one._name for one in slices_of([("model", model), ("again", column)])]
+    assert sorted(names) == [
+        *("again", "model.mixed[0]", "model.raw"),
+        *("model.slotted.inside[0]", "model.slotted.inside[1]['k']"),
+    ]
+
+
+def test_threads_that_learn_characters_at_a_time_leave_a_table_intact() -> None:
+    table = CharacterTable(lambda character: ord(character) % 7, np.uint8)
+    (checked,) = slices_of([("table", table)])
+
+    def learn(seed: int) -> None:
+        draw = np.random.default_rng(seed)
+        for _ in range(50):
+            table.of(draw.integers(0, 3_000, 40).astype(np.uint32))
+
+    threads = [threading.Thread(target=learn, args=(seed,)) for seed in range(4)]
+    for thread in threads:
+        thread.start()
+    while any(thread.is_alive() for thread in threads):
+        assert checked.failure() == ""
+    assert checked.failure() == ""
 
 
 def test_a_table_of_characters_may_learn_and_not_forget() -> None:
