@@ -43,6 +43,9 @@ def test_the_model_alone_is_stopped_and_what_it_said_is_judged_again(
     # The second time it is stopped until somebody restarts the worker; the others go on.
     post_and_flip("q0")
     until(lambda: ALTERED in engine.not_ready_since(worker))
+    said = [line for line in worker.log.read_text().splitlines() if "may have judged" in line]
+    assert len(said) == 2
+    assert " posts[0] from " in said[-1]
     engine.post("q1", text="A walk along the river, the last part")
     until(lambda: "q1" in engine.latest("signals.spam"))
     signal = engine.latest("signals.spam")["q1"]
@@ -60,4 +63,3 @@ def test_the_model_alone_is_stopped_and_what_it_said_is_judged_again(
     engine.restart(worker.name)
     engine.wait_ready(worker.name)
     until(lambda: is_judged("q0", "q1"))
-    assert "posts[" in worker.log.read_text()

@@ -145,6 +145,13 @@ def test_a_model_swapped_for_a_constant_is_found_by_its_known_answers(
     assert worker.altered() == dict.fromkeys(MODELS, 0.0)
 
 
+@pytest.mark.parametrize("values", [np.zeros(3), np.array(0.5), np.full(12, np.nan)])
+def test_answers_that_are_no_answers_are_others(worker: Worker, values: Scores) -> None:
+    worker.steps["nsfw"].model = SimpleNamespace(score_batch=lambda _: values)
+    check_all(worker.checks)
+    assert worker.stopped() == {"nsfw"}
+
+
 def test_an_array_of_a_model_stops_that_model_alone(
     worker: Worker, caplog: pytest.LogCaptureFixture
 ) -> None:
