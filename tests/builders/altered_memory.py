@@ -1,12 +1,16 @@
-"""Bits flipped in the memory of arrays, tables of bytes and of characters; a round of checks."""
+"""Models that were altered in memory: flipped bits, a constant; and a round of checks."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from ctypes import c_ubyte
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 
+from feedmill.features.post_batch import PostBatch
 from feedmill.features.text.code_points import CharacterTable
+from feedmill.models.text_model import Scores
 from feedmill.streams.releases.model_checks import ModelChecks
 from feedmill.streams.releases.served_memory import Memory
 
@@ -44,3 +48,14 @@ def check_all(checks: ModelChecks) -> None:
         checks._check(*one)
     checks._fresh.clear()
     checks._round.clear()
+
+
+def constant(name: str) -> Any:
+    """A model that says 0.25 of every post."""
+
+    def values(batch: PostBatch) -> Scores:
+        return np.full(len(batch), 0.25)
+
+    if name != "engagement":
+        return SimpleNamespace(score_batch=values)
+    return SimpleNamespace(prior_batch=values, score_many=lambda priors, _: priors)
