@@ -28,8 +28,9 @@ class TextModel(Protocol):
     """Scores posts; the stages of the filters and of quality call it for every batch.
 
     CPU only: it does no I/O and reads no clock.  Safe to call from one thread at a time.  The
-    score of a post does not depend on the other posts.  It may raise on a post; the caller then
-    scores the batch one by one.
+    score of a post does not depend on the other posts, and its arrays never change: a worker stops
+    a model whose arrays or answers do.  It may raise on a post; the caller then scores the batch
+    one by one.
     """
 
     @property

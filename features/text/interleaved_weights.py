@@ -123,19 +123,34 @@ class InterleavedWeights:
 
     So a release needs nothing: its weights are read where they are by one batch, and from the next
     one on here.
+
+    Attributes
+    ----------
+    present
+        The layout of the last batch; one without lanes before the first.
     """
 
     def __init__(self) -> None:
-        self._layout = Layout.of({})
+        self.present = Layout.of({})
         self._asked: dict[int, Weights] = {}
 
     def layout(self) -> Layout:
         """Return the layout for another batch; it has what the batches before asked for."""
-        asked, self._asked, layout = self._asked, {}, self._layout
+        asked, self._asked, layout = self._asked, {}, self.present
         if not asked.keys() <= layout.lanes.keys() and asked.keys() != layout.asked.keys():
-            self._layout = Layout.of(asked)
-        return self._layout
+            self.present = Layout.of(asked)
+        return self.present
 
     def ask(self, weights: Weights) -> None:
         """Note that a batch reads these weights."""
         self._asked[id(weights)] = weights
+
+    def drop(self) -> None:
+        """Have the next batches make a layout of their own."""
+        self.present = Layout.of({})
+
+    def kept(self) -> InterleavedWeights:
+        """Return a copy for one batch that reads the present layout, and never makes another."""
+        copy = InterleavedWeights()
+        copy.present = self.present
+        return copy

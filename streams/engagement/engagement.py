@@ -52,6 +52,7 @@ class EngagementStep(ModelStep):
     """
 
     name = "engagement"
+    model: EngagementModel
 
     def __init__(self, load: Callable[[], EngagementModel]) -> None:
         super().__init__()
@@ -80,9 +81,14 @@ class EngagementStep(ModelStep):
         self._restore = EngagementRestore(context.connection, context.partitions)
 
     def swap(self, model: EngagementModel) -> None:
-        self._model = model
+        self.model = self.loaded = model
         self.models = {self.name: model.version}
         self._rescoring.follow(model.version)
+        self._rescoring.hold(())
+
+    def stop_model(self, stopped: EngagementModel) -> None:
+        super().stop_model(stopped)
+        self._rescoring.hold(range(self.context.partitions))
 
     def settings_changed(self, settings: Settings) -> None:
         hours = max((spec.window_hours for spec in settings.feeds.values()), default=0)
@@ -122,6 +128,7 @@ class EngagementStep(ModelStep):
         return self._has_new_priors()
 
     def apply(self, work: WorkBatch, writer: Writer) -> None:
+        self._rescoring.note_held(writer)
         deleted = self._take_posts(work)
         self._take_engagements(work)
         for partition, post_id in deleted:
@@ -134,6 +141,8 @@ class EngagementStep(ModelStep):
 
     def background(self, writer: Writer, budget_s: float) -> bool:
         self._forget_old()
+        if self.is_stopped:
+            self._rescoring.note_held(writer)
         is_restored = all(map(self._restore.is_done, self._states))
         if not is_restored or self._has_new_priors():
             # What is noted must be written before, and every post known whose prior is to change.
@@ -208,13 +217,13 @@ class EngagementStep(ModelStep):
     def _priors(self, posts: PostBatch) -> Scores:
         """Return what to expect of posts that nobody has seen; 0 where the model fails."""
         try:
-            return self._model.prior_batch(posts)
+            return self.model.prior_batch(posts)
         except Exception as error:  # noqa: BLE001 - a model may raise anything
             log.warning("the prior failed on a batch of %d: %r", len(posts), error)
         priors = np.zeros(len(posts))
         for row, post in enumerate(posts.posts):
             try:
-                priors[row] = self._model.prior_many([post])[0]
+                priors[row] = self.model.prior_many([post])[0]
             except Exception:  # noqa: BLE001 - counted; the post starts from 0
                 self.context.metrics.add("feedmill_model_errors_total")
         return priors
@@ -264,7 +273,7 @@ class EngagementStep(ModelStep):
         """Yield the signal of each state, None for those whose post was not read yet."""
         known = [one for _, one in rows if one.post_offset != NO_OFFSET]
         values, error = self._score(known)
-        name, version = self._model.name, self._model.version
+        name, version = self.model.name, self.model.version
         at = iter(values.astype(np.float32).tolist())
         for partition, one in rows:
             if one.post_offset == NO_OFFSET:
@@ -290,9 +299,9 @@ class EngagementStep(ModelStep):
             return np.zeros(0), None
         priors = np.array([one.prior for one in states])
         try:
-            return self._model.score_many(priors, [one.counters for one in states]), None
+            return self.model.score_many(priors, [one.counters for one in states]), None
         except Exception as error:  # noqa: BLE001 - goes into the signals; the last good ones hold
-            log.warning("model %s failed on %d posts: %r", self._model.name, len(states), error)
+            log.warning("model %s failed on %d posts: %r", self.model.name, len(states), error)
             self.context.metrics.add("feedmill_model_errors_total", len(states))
             reason = f"{type(error).__name__}: {error}"[:_ERROR_CHARACTERS]
             return np.zeros(len(states)), reason

@@ -18,6 +18,22 @@ METRICS = (
         "Read `error` in the signal; roll the model back if it is new.",
     ),
     Metric(
+        "feedmill_altered_models",
+        "gauge",
+        "models",
+        "1 while the model is stopped, since what it is in memory was altered, or it gave another"
+        " known answer: each post has an `error`, and its gate or prior decides.",
+        "Restart the worker: /readyz and the log say what was altered.",
+    ),
+    Metric(
+        "feedmill_alterations_total",
+        "counter",
+        "times",
+        "How often the model was stopped so; the first time it is loaded anew within seconds.",
+        "The log says what was altered. If it comes again, the memory of the machine is bad:"
+        " move the worker.",
+    ),
+    Metric(
         "feedmill_poison_total",
         "counter",
         "posts",

@@ -21,7 +21,7 @@ from feedmill.rankers.registry import TEXT_RANKERS
 from feedmill.streams.releases.background_loads import BackgroundLoads
 from feedmill.streams.releases.loading import LoadedText
 from feedmill.streams.releases.release_log import ReleaseFold
-from feedmill.streams.worker.step import CanaryStep
+from feedmill.streams.worker.step import CanaryStep, HoldsModel
 
 log = logging.getLogger(__name__)
 
@@ -77,6 +77,11 @@ class Canaries:
         """Return the record that began the canary whose candidate is loaded and judges."""
         running = self._running.get(model)
         return None if running is None else running.offset
+
+    def holders(self) -> dict[str, HoldsModel]:
+        """Return what judges some partitions, by the keys of its records."""
+        found = {CANARY + model: self._steps[model].canary for model in self._running}
+        return {key: canary for key, canary in found.items() if canary is not None}
 
     def is_settled(self) -> bool:
         """Return whether every canary under way has its candidate, or refused it."""

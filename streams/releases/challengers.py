@@ -12,7 +12,7 @@ import logging
 import time
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
@@ -32,7 +32,7 @@ from feedmill.streams.releases.loading import LoadedText, load_candidate
 from feedmill.streams.releases.processor_cap import ProcessorCap
 from feedmill.streams.releases.release_log import ReleaseFold
 from feedmill.streams.scoring.scoring import wrong_values
-from feedmill.streams.worker.step import LatestEvent, ModelStep, WorkBatch, Writer
+from feedmill.streams.worker.step import HoldsModel, LatestEvent, ModelStep, WorkBatch, Writer
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +55,10 @@ class _Running:
     offset: int
     cap: ProcessorCap
     most_posts: int
+    loaded: TextModel = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.loaded = self.model
 
 
 class Challengers:
@@ -97,6 +101,10 @@ class Challengers:
         """Return the sha256 of the version of a model that scores in shadow; None if none does."""
         challenger = self._releases.challenger(model).challenger if model in self._running else None
         return None if challenger is None else challenger.sha256
+
+    def holders(self) -> dict[str, HoldsModel]:
+        """Return what scores in shadow, by the keys of its records."""
+        return {SHADOW + model: running for model, running in self._running.items()}
 
     def dealt_with(self, model: str, offset: int) -> int:
         """Return the last record up to `offset` behind which no challenger waits to be loaded."""

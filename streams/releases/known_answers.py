@@ -1,14 +1,18 @@
-"""What a model says of a few posts of feedmill's own: two copies of one model agree on them."""
+"""What a model says of a few posts of feedmill's own: two copies of one model agree on them.
+
+Those of releases never change, since releases hold what was said of them; a worker has more posts.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 
 import numpy as np
 
 from feedmill.events.engagement import ENGAGEMENT_KINDS
 from feedmill.events.errors import BadArtifact
-from feedmill.events.post import Post
+from feedmill.events.post import Media, Post
 from feedmill.features.counters import Counters, update
 from feedmill.features.post_batch import PostBatch
 from feedmill.models.text_model import Scores, TextModel
@@ -30,9 +34,27 @@ _TEXTS = (
     "",
     "Vaccines were tested in three trials with 40,000 people, the agency said. " * 8,
 )
+_CREATED_MS = 1_700_000_000_000
 SAMPLE_POSTS = tuple(
-    Post(f"sample-{n}", f"author-{n}", 1_700_000_000_000 + n, text, lang="de" if n == 6 else "en")
+    Post(f"sample-{n}", f"author-{n}", _CREATED_MS + n, text, lang="de" if n == 6 else "en")
     for n, text in enumerate(_TEXTS)
+)
+# With what those have none of: links, media, words in disguise, a text of several windows.
+_MORE_TEXTS = (
+    "Read this before they delete it",
+    "F R E E m0n3y, cl1ck he re n\u043ew \U0001f911",
+    "The council published its report on the harbour. " * 60,
+)
+WORKER_POSTS = SAMPLE_POSTS + tuple(
+    Post(
+        f"worker-{n}",
+        f"author-{n}",
+        _CREATED_MS,
+        text,
+        links=("https://news.example.com/health/doctors-hate-this-cure", "https://a.example.org"),
+        media=(Media("https://a.example.org/x.png", "image"),),
+    )
+    for n, text in enumerate(_MORE_TEXTS)
 )
 
 
@@ -45,7 +67,7 @@ def answers_of(model: AnyModel) -> tuple[float, ...]:
         The model raises, or says something that is not in [0, 1].
     """
     try:
-        values = _values(model)
+        values = values_of(model, PostBatch(SAMPLE_POSTS))
     except Exception as error:
         raise BadArtifact(
             f"model `{model.name}@{model.version}`: it fails on sample posts"
@@ -83,8 +105,11 @@ def check_answers(model: AnyModel, expected: Sequence[float]) -> None:
             )
 
 
-def _values(model: AnyModel) -> Scores:
-    posts = PostBatch(SAMPLE_POSTS)
+def values_of(model: AnyModel, posts: PostBatch) -> Scores:
+    """Return what a model says of posts; an engagement model, also of counts: (values,) float64.
+
+    It makes the calls that a worker's step makes.
+    """
     if hasattr(model, "score_batch"):
         return np.asarray(model.score_batch(posts), dtype=np.float64)
     priors = np.asarray(model.prior_batch(posts), dtype=np.float64)
@@ -92,6 +117,7 @@ def _values(model: AnyModel) -> Scores:
     return np.concatenate((priors, model.score_many(priors, counters)))
 
 
+@cache
 def _sample_counters(number: int) -> Counters:
     """Return counts that differ from post to post: the first has none."""
     counters = Counters()

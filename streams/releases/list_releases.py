@@ -82,6 +82,10 @@ class ListReleases:
         self._in_force: dict[ListKey, tuple[int, PostList | None]] = {}
         self._refused: dict[ListKey, int] = {}
 
+    def in_force(self) -> list[PostList]:
+        """Return the lists that decide."""
+        return [content for _, content in self._in_force.values() if content is not None]
+
     def is_settled(self) -> bool:
         """Return whether every released list is in force or refused."""
         return not self._waiting and not self._loads

@@ -31,9 +31,10 @@ from feedmill.streams.releases.challengers import TOPIC as SHADOW_TOPIC
 from feedmill.streams.releases.challengers import Challengers, load_challenger
 from feedmill.streams.releases.list_releases import ListReleases, TakesLists, load_list
 from feedmill.streams.releases.loading import MODELS, load_candidate
+from feedmill.streams.releases.model_checks import ModelChecks
 from feedmill.streams.releases.newest_release import Loaded, load_newest
 from feedmill.streams.releases.release_log import TOPIC, ReleasedVersion, ReleaseLog
-from feedmill.streams.worker.step import CanaryStep, ModelStep, Step, WorkBatch, Writer
+from feedmill.streams.worker.step import CanaryStep, HoldsModel, ModelStep, Step, WorkBatch, Writer
 
 log = logging.getLogger(__name__)
 
@@ -82,6 +83,8 @@ class ModelReleases:
         The versions that judge some partitions first.
     lists
         The lists of its filters.
+    checks
+        Whether all of this is in memory as it was loaded.
     """
 
     def __init__(
@@ -106,7 +109,11 @@ class ModelReleases:
         )
         takers = {step.name: step for step in steps if isinstance(step, TakesLists)}
         self.lists = ListReleases(self._releases, takers, partial(load_list, store))
+        self.checks = ModelChecks(self.holders, self.lists.in_force, self._load_again, metrics_of)
         self._loads = BackgroundLoads[str, Loaded]("release")
+        # Models that were altered in memory are loaded anew, each once.
+        self._again = BackgroundLoads[str, Loaded]("again")
+        self._loaded_again: set[str] = set()
         # Models of which there are releases that were not looked at.
         self._waiting: set[str] = set()
         self._running: dict[str, ReleasedVersion] = {}
@@ -151,6 +158,10 @@ class ModelReleases:
             found += [(name, sha256) for sha256 in beside if sha256 is not None]
         return found
 
+    def holders(self) -> dict[str, HoldsModel]:
+        """Return what judges posts by a model, by the keys of records about it."""
+        return {**self._steps, **self.canaries.holders(), **self.challengers.holders()}
+
     def is_settled(self) -> bool:
         """Whether posts may come: `models` was read to its end, and at the start loaded, too.
 
@@ -175,7 +186,7 @@ class ModelReleases:
             return "loading the versions of canaries"
         if not self._has_begun and not self.lists.is_settled():
             return "loading released lists"
-        return self._releases.log.ready_reason()
+        return self._releases.log.ready_reason() or self.checks.ready_reason()
 
     def follow(self) -> list[str]:
         """Read on, and swap what is loaded; return the models that changed, or were refused.
@@ -200,6 +211,8 @@ class ModelReleases:
         for name, _, loaded in self._loads.take_done():
             self._take(name, loaded)
             changed.append(name)
+        for name, _, loaded in self._again.take_done():
+            self._take_again(name, loaded)
         due = {name for name, one in self._away.items() if now >= one.next_at}
         self._waiting |= due - self._loads.keys()
         for name in self._waiting - self._loads.keys():
@@ -253,6 +266,7 @@ class ModelReleases:
         self.canaries.close()
         self.lists.close()
         self._loads.close()
+        self._again.close()
         self._releases.close()
 
     def _note(self, name: str, partition: int, offset: int, writer: Writer) -> None:
@@ -260,6 +274,26 @@ class ModelReleases:
         if self._notes.get(key, "").partition(" ")[0] != version:
             self._notes[key] = f"{version} {offset}"
             writer.note(partition, _NOTE + name, self._notes[key])
+
+    def _load_again(self, name: str) -> None:
+        """Have the version that runs loaded once more; what alters twice is left to operators."""
+        if name not in self._loaded_again:
+            self._loaded_again.add(name)
+            running = self._running.get(name, _INSTALLED)
+            load = partial(load_newest, name, self._store, (running,), "")
+            self._again.begin(name, running.offset, load)
+
+    def _take_again(self, name: str, loaded: Loaded) -> None:
+        step = self._steps[name]
+        if not step.is_stopped:
+            return
+        if loaded.model is not None and loaded.model.version == step.models[name]:
+            step.swap(loaded.model)
+            log.info("model %s@%s is loaded anew", name, loaded.model.version)
+        else:
+            reasons = [loaded.away, *(reason for _, reason in loaded.refusals)]
+            reason = next(filter(None, reasons), "the store has another version")
+            log.error("model %s cannot be loaded anew: %s", name, reason)
 
     def _wait_for_store(self, name: str, reason: str) -> None:
         """Have the newest release tried again after a pause, each time a longer one; not for ""."""
@@ -292,8 +326,9 @@ class ModelReleases:
         ]
         if not wanted:
             return
-        model = self._steps[name].models[name]
-        load = partial(load_newest, name, self._store, tuple(wanted), model)
+        step = self._steps[name]
+        current = "" if step.is_stopped else step.models[name]
+        load = partial(load_newest, name, self._store, tuple(wanted), current)
         self._loads.begin(name, wanted[0].offset, load)
 
     def _take(self, name: str, loaded: Loaded) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -22,6 +22,8 @@ class CanaryScoring:
 
     Attributes
     ----------
+    model, loaded
+        As of `HoldsModel`.
     failure
         What the candidate raised, or said outside [0, 1]; "" while it judges.  After a failure
         it judges no more: the posts of that cycle, too, keep what the model in force says.
@@ -30,6 +32,10 @@ class CanaryScoring:
     model: TextModel
     partitions: Collection[int]
     failure: str = ""
+    loaded: TextModel = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.loaded = self.model
 
     def judges(self, partition: int) -> bool:
         """Return whether the candidate judges the posts of a partition."""

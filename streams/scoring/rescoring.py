@@ -140,16 +140,17 @@ class Rescoring:
     def hold(self, partitions: Collection[int]) -> None:
         """Leave the posts of some partitions as they are until the next call without them.
 
-        In a canary several versions judge them.  Afterwards all are scored again.
+        In a canary several versions judge them, and a model that is stopped judges none.
+        Afterwards all are scored again.
         """
         if partitions != self._held:
             self._held = partitions
             self._stop()
 
     def note_held(self, writer: Writer) -> None:
-        """Note that several versions judge the partitions that are held.
+        """Note that not one version alone judges the partitions that are held.
 
-        Called before they do: note and signals are committed together.
+        Called before signals are written: note and signals are committed together.
         """
         for partition in self._held:
             if self._judged_by.get(partition, _MIXED) != _MIXED:

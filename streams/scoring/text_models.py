@@ -53,7 +53,7 @@ class TextModelStep(CanaryStep):
         self.name = name
         self.topic = f"signals.{name}"
         self._load = load
-        self._canary: CanaryScoring | None = None
+        self.canary: CanaryScoring | None = None
         self._complained_at = -_COMPLAIN_EVERY_S
 
     def start(self, context: StepContext) -> None:
@@ -73,27 +73,38 @@ class TextModelStep(CanaryStep):
         self._complain(score_posts(self.model, PostBatch([_SAMPLE])).errors)
 
     def swap(self, model: TextModel) -> None:
-        self.model = model
+        self.model = self.loaded = model
         self.models = {self.name: model.version}
         self.rescoring.follow(model.version, self.rules_version())
+        self._hold()
+
+    def stop_model(self, stopped: TextModel) -> None:
+        super().stop_model(stopped)
+        self._hold()
 
     def begin_canary(self, model: TextModel, partitions: Collection[int]) -> None:
-        self._canary = CanaryScoring(model, partitions)
-        self.rescoring.hold(partitions)
+        self.canary = CanaryScoring(model, partitions)
+        self._hold()
 
     def end_canary(self) -> None:
-        self._canary = None
-        self.rescoring.hold(())
+        self.canary = None
+        self._hold()
+
+    def _hold(self) -> None:
+        """Leave posts as they are that a candidate judges; all, while the model is stopped."""
+        partitions: Collection[int] = () if self.canary is None else self.canary.partitions
+        every = range(self.context.partitions)
+        self.rescoring.hold(every if self.is_stopped else partitions)
 
     def canary_failure(self) -> str:
-        return "" if self._canary is None else self._canary.failure
+        return "" if self.canary is None else self.canary.failure
 
     def version_at(self, partition: int) -> str:
         return self.model_at(partition).version
 
     def model_at(self, partition: int) -> TextModel:
         """Return the model that judges the posts of a partition."""
-        canary = self._canary
+        canary = self.canary
         return canary.model if canary is not None and canary.judges(partition) else self.model
 
     def on_assigned(self, change: AssignmentChange) -> None:
@@ -103,6 +114,8 @@ class TextModelStep(CanaryStep):
         return bool(self.rescoring.written)
 
     def background(self, writer: Writer, budget_s: float) -> bool:
+        if self.is_stopped:
+            self.rescoring.note_held(writer)
         return self.rescoring.work(writer, budget_s)
 
     @property
@@ -118,9 +131,10 @@ class TextModelStep(CanaryStep):
         self.rescoring.written = []
         if not work.latest:
             return
+        self.rescoring.note_held(writer)
         verdicts = score_posts(self.model, work.posts)
-        if self._canary is not None:
-            verdicts = self._score_canary(self._canary, work, verdicts, writer)
+        if self.canary is not None:
+            verdicts = self._score_canary(self.canary, work, verdicts)
         if work.unjudged:
             verdicts.errors = {**verdicts.errors, **work.unjudged}
         if verdicts.errors:
@@ -130,9 +144,8 @@ class TextModelStep(CanaryStep):
         self.emit(work, verdicts, writer)
 
     def _score_canary(
-        self, canary: CanaryScoring, work: WorkBatch, verdicts: BatchVerdicts, writer: Writer
+        self, canary: CanaryScoring, work: WorkBatch, verdicts: BatchVerdicts
     ) -> BatchVerdicts:
-        self.rescoring.note_held(writer)
         verdicts = canary.score(work, verdicts)
         judged = sum(len(p.rows) for p in work.partitions if canary.judges(p.source.partition))
         if judged:
@@ -179,7 +192,7 @@ class TextModelStep(CanaryStep):
 
     def emit(self, work: WorkBatch, verdicts: BatchVerdicts, writer: Writer) -> None:
         """Write what holds of each post at the end of the cycle; superseded versions are silent."""
-        own, is_canary = self.model.version, self._canary is not None
+        own, is_canary = self.model.version, self.canary is not None
         judged = [
             (row, post.post_id, record.offset, self.version_at(partition) if is_canary else own)
             for partition, record, post, row in work.latest

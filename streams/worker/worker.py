@@ -19,7 +19,6 @@ from collections.abc import Sequence
 from feedmill.events.decode import decode_instance
 from feedmill.events.errors import BadEvent
 from feedmill.events.settings import Settings
-from feedmill.features.text.interleaved_weights import InterleavedWeights
 from feedmill.streams.kafka.batches import RecordBatch, TopicPartition
 from feedmill.streams.kafka.connection import Connection
 from feedmill.streams.kafka.group import GroupConsumer
@@ -118,7 +117,6 @@ class Worker:
         self.topics = TopicIds(self.connection, group, followed, self.writer.commit_once)
         self.group_name = environment.group(group)
         self._dead_letters_of = dead_letters_of
-        self._interleaved = InterleavedWeights()
         self._partitions = 0
         self._started = False
         self._started_steps: list[Step] = []
@@ -224,6 +222,7 @@ class Worker:
             self._apply(posts, engagements)
         self.writer.seal(self.group.positions())
         self._busy = self._work_in_background(steps, cpu_start + CYCLE_S)
+        self.releases.checks.work(self._reading_positions)
         self.status.look()
         seconds = time.perf_counter() - start - waited
         if posts or engagements or moved or self._busy:
@@ -358,7 +357,7 @@ class Worker:
             poisoned=self.poison.log.of,
             never_was=self._never_was,
         )
-        work.posts.interleaved = self._interleaved
+        work.posts.interleaved = self.releases.checks.interleaved
         self._letter(work)
         for step in self.steps:
             try:

@@ -1,4 +1,7 @@
-"""Trees of feedmill in which one filter's model raises on whatever it gets, or ends processes."""
+"""Trees of feedmill in which one filter's model raises on whatever it gets, or ends processes.
+
+Or a bit of it flips.
+"""
 
 import shutil
 from pathlib import Path
@@ -50,6 +53,33 @@ _whole = FilterModel.score_batch
 FilterModel.score_batch = _end
 """
 
+_BIT_FLIPS = """
+
+from pathlib import Path
+
+
+def _flip(self: FilterModel, batch: PostBatch) -> Scores:
+    signal = Path({signal!r})
+    if self.name == "{name}" and signal.exists():
+        signal.unlink()
+        self.ngram_models[0].weights[4711] ^= 1 << 9
+    return _whole(self, batch)
+
+
+_whole = FilterModel.score_batch
+FilterModel.score_batch = _flip
+"""
+
+# Rounds of checks take two seconds.
+_HASTY = """
+import sys
+
+if any("worker_process" in word for word in sys.orig_argv):
+    from feedmill.streams.releases import model_checks
+
+    model_checks.ROUND_S = 2.0
+"""
+
 # Python runs it at its start: whoever stands still or is tried has less time than usually.
 _IMPATIENT = """
 import sys
@@ -81,6 +111,17 @@ def poison_model(folder: Path, name: str) -> Path:
     """
     tree = _grow(folder, _POISON.format(name=name))
     (tree / "sitecustomize.py").write_text(_IMPATIENT, encoding="utf-8")
+    return tree
+
+
+def alterable_model(folder: Path, name: str, signal: Path) -> Path:
+    """Make a tree in which a bit of a filter's model flips when it judges next, each time `signal`
+    is there, a file that it removes.
+
+    Put on PYTHONPATH it goes before the installed feedmill.
+    """
+    tree = _grow(folder, _BIT_FLIPS.format(name=name, signal=str(signal)))
+    (tree / "sitecustomize.py").write_text(_HASTY, encoding="utf-8")
     return tree
 
 
