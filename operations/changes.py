@@ -7,6 +7,7 @@ until the broker looks for those that are over, every ten seconds unless it was 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
@@ -31,6 +32,7 @@ OFFSETS = "__consumer_offsets"
 # What the audit says of a topic that is created or deleted.
 TOPIC_EXISTS = {"exists": True}
 _ANSWER_S = 30.0
+_VISIBLE_S = 2.0
 
 
 class MadeBy(NamedTuple):
@@ -87,6 +89,8 @@ class Changes:
         name = transactional_id or f"change-{uuid4().hex}"
         self._producer = new_producer(environment, ClientHealth(), transactional_id=name)
         self._partitions: dict[str, int] = {}
+        # The last record of each partition that this run has written.
+        self._written: dict[tuple[str, int], int] = {}
 
     def begin(self) -> None:
         """Get ready; an earlier run with this transactional id writes nothing from now on.
@@ -181,7 +185,25 @@ class Changes:
                 f"Kafka did not take the record for `{name}`, so nothing was written: {reason};"
                 " may this user write that topic?"
             )
+        self._written[name, partition] = stored[0].offset
         return stored[0]
+
+    def wait_until_visible(self) -> None:
+        """Wait until readers see what was committed; not for long, where others hold them back.
+
+        Kafka answers before it writes the markers, and the next command is to read this change.
+        """
+        consumer = new_log_consumer(self._environment, ClientHealth())
+        deadline = time.monotonic() + _VISIBLE_S
+        try:
+            for at, offset in self._written.items():
+                while (
+                    consumer.get_watermark_offsets(KafkaPartition(*at), _ANSWER_S)[1] <= offset
+                    and time.monotonic() < deadline
+                ):
+                    time.sleep(0.005)
+        finally:
+            consumer.close()
 
     def audit(self, *changes: Audited) -> None:
         """Say within the transaction what it changes."""
@@ -222,6 +244,7 @@ def open_changes(
         changes = Changes(environment, made_by, transactional_id)
         changes.begin()
         yield changes
+        changes.wait_until_visible()
 
 
 def write_change(environment: Environment, made_by: MadeBy, change: Change) -> SentRecord:

@@ -167,7 +167,7 @@ def test_every_command_that_changes_something_leaves_its_record(
         result = run(line)
         assert result.exit_code == 0, (line, result.output)
         records = said.new()
-        assert records, line
+        assert records, (line, result.output)
         for one in records:
             assert (one.by, one.command) == ("ann", command_of(line))
             assert one.user and one.host

@@ -25,7 +25,12 @@ from feedmill.operations.changes import (
     open_changes,
     write_change,
 )
-from feedmill.streams.kafka.client import MAX_MESSAGE_BYTES, WatchedProducer
+from feedmill.streams.kafka.client import (
+    MAX_MESSAGE_BYTES,
+    ClientHealth,
+    WatchedProducer,
+    new_log_consumer,
+)
 from feedmill.streams.kafka.topic_reader import SentRecord
 from feedmill.streams.kafka.topic_table import AUDIT_BYTES, EVENT_BYTES
 
@@ -61,6 +66,26 @@ def test_a_change_is_written_with_who_what_before_after_and_why(log: KafkaLog) -
         "after": json.loads(SETTING),
     }
     assert [m.key() for m in log.read("audit")] == [b"config"]
+
+
+def test_who_asks_at_once_reads_the_change(log: KafkaLog) -> None:
+    reader = new_log_consumer(log.environment, ClientHealth())
+    places = [TopicPartition(log.environment.topic(name), 0) for name in ("config", "audit")]
+    for number in range(20):
+        sent = write_change(log.environment, ANN, Change("config", f"k{number}", SETTING, None))
+        ends = [reader.get_watermark_offsets(place, 20)[1] for place in places]
+        # As many records of the audit as of settings, and behind each its marker.
+        assert ends == [sent.offset + 2] * 2
+    reader.close()
+
+
+def test_behind_an_open_transaction_of_somebody_else_nobody_waits_for_long(log: KafkaLog) -> None:
+    with log.transaction("upstream") as produce:
+        produce("config", b"weights", SETTING)
+        until(lambda: log.read("config", committed=False))
+        write_change(log.environment, ANN, Change("config", "gates", SETTING, None))
+        assert keys_of(log) == []
+    until(lambda: keys_of(log) == ["weights", "gates"])
 
 
 def test_headers_are_written_and_an_empty_value_is_none_after(log: KafkaLog) -> None:
