@@ -75,7 +75,7 @@ class Audited(NamedTuple):
 
 
 class Changes:
-    """The transactions of a command; made by `open_changes`.
+    """The transactions of a command.
 
     A transactional id is of one run of a command alone, unless `transactional_id` is given: then a
     run fences off those before it.
@@ -230,9 +230,7 @@ class Changes:
 
 
 @contextmanager
-def open_changes(
-    environment: Environment, made_by: MadeBy, transactional_id: str = ""
-) -> Iterator[Changes]:
+def open_changes(environment: Environment, made_by: MadeBy) -> Iterator[Changes]:
     """Open what writes changes.
 
     Raises
@@ -241,10 +239,12 @@ def open_changes(
         Kafka cannot be reached, has no topic for the audit, or refuses.
     """
     with kafka_errors(environment):
-        changes = Changes(environment, made_by, transactional_id)
+        changes = Changes(environment, made_by)
         changes.begin()
         yield changes
-        changes.wait_until_visible()
+        # It is made, whatever becomes of Kafka now.
+        with suppress(KafkaException):
+            changes.wait_until_visible()
 
 
 def write_change(environment: Environment, made_by: MadeBy, change: Change) -> SentRecord:
