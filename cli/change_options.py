@@ -9,8 +9,10 @@ from typing import Any
 
 import click
 
+from feedmill.cli.made_by import made_by
 from feedmill.cli.options import Command, by_option, user_name, with_environment
 from feedmill.cli.output import json_option
+from feedmill.operations.changes import MadeBy
 
 Option = Callable[[Command], Command]
 
@@ -43,9 +45,9 @@ class ChangeOptions:
     as_json: bool
 
     @property
-    def headers(self) -> dict[str, str]:
-        """Who and why, for a record that has no value to say so."""
-        return {"by": self.by, "note": self.note}
+    def made_by(self) -> MadeBy:
+        """Who and why, for the audit."""
+        return made_by(self.by, self.note)
 
     def tell(self, line: str) -> None:
         """Print a line for people; nothing where the answer is JSON."""

@@ -10,11 +10,13 @@ import click
 from feedmill.cli.answers import answer_line, check_answers, instances_topic
 from feedmill.cli.change_options import timeout_option
 from feedmill.cli.gates import warn_of_gates
-from feedmill.cli.options import by_option, user_name, with_environment
+from feedmill.cli.made_by import made_by
+from feedmill.cli.options import by_option, with_environment
 from feedmill.cli.output import json_option, print_json, print_table, short_json, time_text
 from feedmill.cli.setting_value import parse_setting_value
 from feedmill.events.errors import BadSetting, UsageError
-from feedmill.streams.kafka.topic_reader import read_all, send
+from feedmill.operations.changes import Change, MadeBy, write_change
+from feedmill.streams.kafka.topic_reader import read_all
 from feedmill.streams.settings.config_log import (
     ConfigEntry,
     ConfigLog,
@@ -67,7 +69,7 @@ def _keys_to_show(log: ConfigLog) -> list[str]:
 
 
 def _setting_as_dict(log: ConfigLog, key: str) -> dict[str, Any]:
-    not_set = ConfigEntry(-1, 0, key, None, None, None, None)
+    not_set = ConfigEntry(-1, 0, key, None, None, None, None, None)
     entry = log.current(key)
     fields = (entry or not_set).as_dict()
     return {
@@ -178,8 +180,9 @@ def set_command(
         raise click.UsageError(str(error)) from None
     if if_offset is None:
         if_offset = log.settings.offsets.get(key, -1)
-    record = encode_record(new_value, by=by or user_name(), note=note, if_offset=if_offset)
-    change = SettingChange(key, record, timeout_s, as_json)
+    who = made_by(by, note)
+    record = encode_record(new_value, by=who.by, note=note, if_offset=if_offset)
+    change = SettingChange(key, record, _record_in_force(log, key), who, timeout_s, as_json)
     if not force:
         _check_applies(log, change)
     _send_and_wait(environment, change)
@@ -208,22 +211,28 @@ def rollback_command(
     """
     log = _read_log(environment)
     target = log.rollback_target(key, to)
+    who = made_by(by, f"rollback to {'no value' if target is None else target.offset}")
     record = encode_record(
         None if target is None else target.value,
-        by=by or user_name(),
-        note=None if target is None else f"rollback to {target.offset}",
+        by=who.by,
+        note=who.note,
         if_offset=log.settings.offsets.get(key, -1),
     )
-    change = SettingChange(key, record, timeout_s, as_json)
+    change = SettingChange(key, record, _record_in_force(log, key), who, timeout_s, as_json)
     _check_applies(log, change)
     _send_and_wait(environment, change)
 
 
 class SettingChange(NamedTuple):
-    """A record to write to `config`, and how to report what the instances do with it."""
+    """A record to write to `config`, and how to report what the instances do with it.
+
+    `before` is the record in force.
+    """
 
     key: str
-    record: bytes | None
+    record: bytes
+    before: bytes | None
+    made_by: MadeBy
     timeout_s: float
     as_json: bool
 
@@ -243,7 +252,8 @@ def _check_applies(log: ConfigLog, change: SettingChange) -> None:
 
 def _send_and_wait(environment: Environment, change: SettingChange) -> None:
     with instances_topic(environment, change.timeout_s) as reader:
-        offset, at_ms = send(environment, "config", change.key.encode(), change.record)
+        written = Change("config", change.key, change.record, change.before)
+        offset, at_ms = write_change(environment, change.made_by, written)
         instances = {} if reader is None else read_recent_instances(reader, at_ms)
         if not change.as_json:
             click.echo(f"`{change.key}` written at offset {offset}")
@@ -267,6 +277,11 @@ def _send_and_wait(environment: Environment, change: SettingChange) -> None:
         "the setting",
         "see the log there, the setting is applied once it reads `config` again",
     )
+
+
+def _record_in_force(log: ConfigLog, key: str) -> bytes | None:
+    entry = log.current(key)
+    return None if entry is None else entry.record
 
 
 def _read_log(environment: Environment) -> ConfigLog:

@@ -14,17 +14,19 @@ from typing import Any
 
 import click
 
+from feedmill.cli.change_options import note_option
 from feedmill.cli.duration import Duration
-from feedmill.cli.options import by_option, user_name, with_environment
+from feedmill.cli.made_by import made_by
+from feedmill.cli.options import by_option, with_environment
 from feedmill.cli.output import json_option, print_json, print_table, time_text
 from feedmill.events.errors import FeedmillError, UsageError
+from feedmill.operations.dead_letter_replay import ReplayOutcome, open_replayer
 from feedmill.streams.kafka.dead_letter_log import (
     DeadLetterLog,
     LetterHead,
     Replay,
     open_dead_letters,
 )
-from feedmill.streams.kafka.dead_letter_replay import ReplayOutcome, open_replayer
 from feedmill.streams.kafka.topic_table import topic_table
 from feedmill.streams.settings.clock import now_ms
 from feedmill.streams.settings.environment import Environment
@@ -171,6 +173,7 @@ def show_command(environment: Environment, number: int, only_value: bool, as_jso
 @click.option("--force", is_flag=True, help="Send also what was sent again before.")
 @click.option("--dry-run", is_flag=True, help="Check everything and send nothing.")
 @by_option
+@note_option
 @json_option
 @with_environment
 def replay_command(
@@ -180,6 +183,7 @@ def replay_command(
     chosen: LetterFilter,
     value_file: str | None,
     by: str | None,
+    note: str,
     as_json: bool,
     **options: bool,
 ) -> None:
@@ -196,7 +200,7 @@ def replay_command(
     value = None if value_file is None else _read_value(value_file)
     with open_dead_letters(environment) as log:
         letters = _choose(log, numbers, chosen)
-        with open_replayer(environment, log, by=by or user_name(), at_ms=now_ms()) as replayer:
+        with open_replayer(environment, log, made_by(by, note), at_ms=now_ms()) as replayer:
             outcomes = []
             found = replayer.replay(letters, value=value, **options)
             for _, alike in groupby(found, key=_kind_of):

@@ -11,6 +11,7 @@ from typing import Any, NoReturn, TypeVar
 import click
 from kafka.errors import KafkaError
 
+from feedmill.cli.made_by import made_by
 from feedmill.cli.model_releases import send_release, tried_release
 from feedmill.cli.model_versions import read_history
 from feedmill.cli.output import print_json
@@ -104,7 +105,12 @@ def _released(
         read_history(environment).check_not_frozen(card.name)
         wanted = tried_release(environment, card, _BY, note)
         send_release(
-            environment, card.name, wanted, _ANSWERS_S, lambda line: click.echo(line, err=True)
+            environment,
+            card.name,
+            wanted,
+            _ANSWERS_S,
+            lambda line: click.echo(line, err=True),
+            made_by(_BY, note),
         )
     except (FeedmillError, KafkaError) as error:
         return f"not released: {error}"

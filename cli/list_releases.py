@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import click
 import msgspec
 
 from feedmill.cli.answers import check_answers
-from feedmill.cli.change_options import (
-    ChangeOptions,
-    with_change,
-    with_named_change,
-    with_noted_change,
-)
+from feedmill.cli.change_options import ChangeOptions, with_named_change, with_noted_change
 from feedmill.cli.model_releases import pending_text, send_record
 from feedmill.cli.output import print_json
 from feedmill.events.errors import UsageError
@@ -61,13 +58,13 @@ def rollback(environment: Environment, change: ChangeOptions, filter_name: str, 
     target = ListHistory(read_all(environment, TOPIC)).rollback_target(key)
     if target is not None:
         target = msgspec.structs.replace(target, by=change.by, note="rollback")
-    _send_and_wait(environment, change, key, target)
+    _send_and_wait(environment, replace(change, note="rollback"), key, target)
 
 
 @click.command("withdraw")
 @filter_argument
 @click.argument("name")
-@with_change()
+@with_noted_change
 def withdraw(environment: Environment, change: ChangeOptions, filter_name: str, name: str) -> None:
     """End a list: what it decided gets the verdict that it overruled."""
     key = ListKey(filter_name, name)
@@ -98,7 +95,7 @@ def _send_and_wait(
         f"{key.key}: {what}",
         change.timeout_s,
         change.tell,
-        change.headers,
+        change.made_by,
     )
     if change.as_json:
         version = None if wanted is None else wanted.version

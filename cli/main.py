@@ -27,6 +27,7 @@ COMMANDS = (
     "config",
     "gates",
     "override",
+    "audit",
     "dead-letters",
     "topics",
     "local",

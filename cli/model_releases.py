@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -20,7 +20,7 @@ from feedmill.events.errors import UsageError
 from feedmill.events.release import CANARY, SHADOW, ListRelease, ModelRelease, TriedVersion
 from feedmill.models.artifact import ModelCard
 from feedmill.models.store import cards_of, installed_version, local_copy
-from feedmill.streams.kafka.topic_reader import send
+from feedmill.operations.changes import Change, MadeBy, last_value, write_change
 from feedmill.streams.releases.loading import Trial, shipped_store, store_of, try_model
 from feedmill.streams.releases.release_history import ReleaseHistory
 from feedmill.streams.releases.release_log import TOPIC
@@ -196,7 +196,7 @@ def send_tried(
 ) -> None:
     """Write a record about a version, None to end it, and print the answers as of a release."""
     answered = send_record(
-        environment, key, model, version, done, change.timeout_s, change.tell, change.headers
+        environment, key, model, version, done, change.timeout_s, change.tell, change.made_by
     )
     is_shadow = key.startswith(SHADOW)
     back = f"models shadow {model} --stop" if is_shadow else f"models rollback {model}"
@@ -243,6 +243,7 @@ def send_release(
     release: ModelRelease | None,
     timeout_s: float,
     tell: Callable[[str], None],
+    made_by: MadeBy,
 ) -> tuple[int, list[SettingAnswer]]:
     """Write a release, None for the installed version, and wait for the instances' answers.
 
@@ -250,7 +251,7 @@ def send_release(
     """
     version = "the installed version" if release is None else release.version
     done = f"{model}: {version} released"
-    return send_record(environment, model, model, release, done, timeout_s, tell)
+    return send_record(environment, model, model, release, done, timeout_s, tell, made_by)
 
 
 def send_record(
@@ -261,17 +262,20 @@ def send_record(
     done: str,
     timeout_s: float,
     tell: Callable[[str], None],
-    headers: Mapping[str, str] | None = None,
+    made_by: MadeBy,
 ) -> tuple[int, list[SettingAnswer]]:
     """Write a record of `models`, empty for None, and wait for the instances that run a model.
 
-    The rest as of `send_release`; `done` says what was done, `headers` who did it and why, which
-    an empty record cannot say otherwise.
+    The rest as of `send_release`; `done` says what was done, `made_by` who did it and why, which
+    headers say of an empty record.
     """
+    value, headers = None, {"by": made_by.by, "note": made_by.note}
+    if version is not None:
+        value, headers = encode(version), {}
+    before = last_value(environment, TOPIC, key)
     with instances_topic(environment, timeout_s) as reader:
-        value = None if version is None else encode(version)
-        said = headers if version is None else None
-        offset, at_ms = send(environment, TOPIC, key.encode(), value, said)
+        change = Change(TOPIC, key, value, before, headers)
+        offset, at_ms = write_change(environment, made_by, change)
         instances = {} if reader is None else read_recent_instances(reader, at_ms)
         tell(f"{done} at offset {offset}")
         answers = []

@@ -12,13 +12,15 @@ from typing import Any
 import click
 
 from feedmill.cli.duration import Duration
-from feedmill.cli.options import by_option, user_name, with_environment
+from feedmill.cli.made_by import made_by
+from feedmill.cli.options import by_option, with_environment
 from feedmill.cli.output import json_option, print_json
-from feedmill.cli.override_list import list_command, parse_key
+from feedmill.cli.override_list import list_command, parse_key, record_in_force
 from feedmill.events.decode import decode_override, encode
 from feedmill.events.errors import FeedmillError, UsageError
-from feedmill.events.override import Override, OverrideKey, OverrideVerdict
-from feedmill.streams.kafka.topic_reader import send
+from feedmill.events.override import Override, OverrideKey, OverrideVerdict, Withdrawal
+from feedmill.operations.changes import Change, MadeBy, write_change
+from feedmill.streams.kafka.topic_reader import SentRecord
 from feedmill.streams.redis.reader import FeedReader, open_feed_reader
 from feedmill.streams.settings.clock import now_ms
 from feedmill.streams.settings.environment import Environment
@@ -111,14 +113,23 @@ def allow_command(
 
 
 @override.command("clear")
+@by_option
+@click.option("--reason", default="", metavar="TEXT", help="Why; `feedmill audit` shows it.")
 @_subject_options
 def clear_command(
-    environment: Environment, subject: str, gate: str, timeout_s: float, as_json: bool
+    environment: Environment,
+    subject: str,
+    gate: str,
+    timeout_s: float,
+    as_json: bool,
+    by: str | None,
+    reason: str,
 ) -> None:
     """Withdraw an override, so that the models decide again."""
     key = parse_key(environment, subject, gate)
     before = _override_in_redis(environment, key) if timeout_s else None
-    offset = send(environment, "overrides", str(key).encode(), None).offset
+    who = made_by(by, reason)
+    offset = _send(environment, key, encode(Withdrawal(None, who.by, who.note)), who).offset
     wait_s = timeout_s if before is not None else 0.0
     if timeout_s and before is None and key.kind == "post":
         click.echo(
@@ -141,11 +152,11 @@ def _send_verdict(
     post_offset: int | None = None,
 ) -> None:
     key = parse_key(environment, subject, gate)
-    at_ms = now_ms()
+    who, at_ms = made_by(options["by"], options["reason"]), now_ms()
     duration_ms = options["duration_ms"]
     override_record = Override(
         verdict=verdict,
-        by=options["by"] or user_name(),
+        by=who.by,
         reason=options["reason"],
         at_ms=at_ms,
         expires_at_ms=None if duration_ms is None else at_ms + duration_ms,
@@ -153,7 +164,7 @@ def _send_verdict(
     )
     value = encode(override_record)
     decode_override(environment.signals, str(key).encode(), value)
-    offset, stored_ms = send(environment, "overrides", str(key).encode(), value)
+    offset, stored_ms = _send(environment, key, value, who)
     if duration_ms is not None and abs(at_ms - stored_ms) > _CLOCK_OFF_MS:
         off_s = (at_ms - stored_ms) / 1000
         click.echo(
@@ -163,6 +174,11 @@ def _send_verdict(
     wait_s = options["timeout_s"] if key.kind == "post" else 0.0
     visible_ms = _wait_for_override(environment, key, wait_s, lambda now: _has(now, at_ms))
     _report(key, offset, visible_ms, wait_s, options["as_json"])
+
+
+def _send(environment: Environment, key: OverrideKey, value: bytes, who: MadeBy) -> SentRecord:
+    before = record_in_force(environment, key)
+    return write_change(environment, who, Change("overrides", str(key), value, before))
 
 
 def _current_version(reader: FeedReader, post_id: str) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 import click
@@ -81,6 +82,17 @@ def _last_of_each(environment: Environment) -> dict[OverrideKey, Override]:
         if override is not None:
             last[key] = override
     return last
+
+
+def record_in_force(environment: Environment, key: OverrideKey) -> bytes | None:
+    """Return the record of the last override of this subject and gate; None if there is none."""
+    found = None
+    for record in read_all(environment, "overrides"):
+        if record.key == str(key).encode():
+            with suppress(BadEvent):
+                _, override = decode_override(environment.signals, record.key, record.value)
+                found = None if override is None else record.value
+    return found
 
 
 def _is_over(override: Override, at_ms: int) -> bool:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from functools import partial
 
 import click
 
+from feedmill.cli.change_options import note_option
 from feedmill.cli.duration import duration_text
-from feedmill.cli.options import with_environment
+from feedmill.cli.made_by import made_by
+from feedmill.cli.options import by_option, with_environment
 from feedmill.cli.output import json_option, print_json, print_table
 from feedmill.events.errors import UsageError
-from feedmill.streams.kafka.hanging_transactions import abort, find_hanging
-from feedmill.streams.kafka.topic_reset import ResetPlan, To, move, plan_reset, reset
+from feedmill.operations.changes import TOPIC_EXISTS, Audited, MadeBy, open_changes
+from feedmill.operations.hanging_transactions import HangingTransaction, abort, find_hanging
+from feedmill.operations.topic_reset import ResetPlan, To, move, plan_reset, reset
 from feedmill.streams.kafka.topic_table import DEFAULT_PARTITIONS, MAX_PARTITIONS
 from feedmill.streams.kafka.topics import (
     CreateReport,
@@ -55,24 +59,36 @@ def topics() -> None:
     is_flag=True,
     help="Also change existing topics to the settings that they should have.",
 )
+@by_option
+@note_option
 @json_option
 def create_command(
     environment: Environment,
     partitions: int,
     replicas: int | None,
     apply_settings: bool,
+    by: str | None,
+    note: str,
     as_json: bool,
 ) -> None:
     """Create the missing topics; existing ones stay as they are unless --apply is given."""
-    report = create(
+    make = partial(
+        create,
         environment.kafka,
         environment.topic_prefix,
         partitions,
         environment.signals.all,
         replicas=replicas or -1,
-        apply_settings=apply_settings,
         client=environment.security,
     )
+    report = make()
+    done = [*_audited(environment, report, applied=apply_settings)]
+    if done:
+        with open_changes(environment, made_by(by, note)) as changes:
+            changes.announce(*done)
+    if apply_settings:
+        make(apply_settings=True)
+        report = replace(report, applied=True)
     if as_json:
         print_json(asdict(report))
     else:
@@ -117,9 +133,17 @@ def describe_command(environment: Environment, as_json: bool) -> None:
 )
 @click.option("--group", default="worker", show_default=True, help="Of one partition: the group.")
 @click.option("--dry-run", is_flag=True, help="Say what it would do, and do nothing.")
+@by_option
+@note_option
 @with_environment
 def reset_command(
-    environment: Environment, partition: str | None, to: To, group: str, dry_run: bool
+    environment: Environment,
+    partition: str | None,
+    to: To,
+    group: str,
+    dry_run: bool,
+    by: str | None,
+    note: str,
 ) -> None:
     """Have stopped workers go on after a topic was deleted, made anew or cut off.
 
@@ -131,21 +155,26 @@ def reset_command(
     With TOPIC:N, such as posts:3, a group goes on in that partition with the first record that is
     there, or after the last: for a worker that says that its offset is out of range.
     """
+    who = made_by(by, note)
     if partition is not None:
-        _move_group(environment, partition, to, group, dry_run)
+        _move_group(environment, partition, to, group, None if dry_run else who)
         return
     plan = plan_reset(environment)
     for line in _plan_lines(plan):
         click.echo(line)
     if plan.groups and not dry_run:
-        reset(environment, plan, now_ms())
+        reset(environment, plan, who, now_ms())
         click.echo("done; start the workers")
 
 
 @topics.command("abort-hanging")
 @click.option("--dry-run", is_flag=True, help="Show them, and do nothing.")
+@by_option
+@note_option
 @with_environment
-def abort_hanging_command(environment: Environment, dry_run: bool) -> None:
+def abort_hanging_command(
+    environment: Environment, dry_run: bool, by: str | None, note: str
+) -> None:
     """End transactions that never end by themselves, and hold back who reads what is committed.
 
     A broker that is killed within a commit may leave one: records, and no coordinator that knows of
@@ -162,21 +191,38 @@ def abort_hanging_command(environment: Environment, dry_run: bool) -> None:
     if not found:
         click.echo("no transaction hangs")
     elif not dry_run:
+        with open_changes(environment, made_by(by, note)) as changes:
+            changes.announce(*(_audited_end(environment, one) for one in found))
         abort(environment, found)
         click.echo(f"{len(found)} aborted: their records do not count, and readers go on")
 
 
 def _move_group(
-    environment: Environment, partition: str, to: To, group: str, dry_run: bool
+    environment: Environment, partition: str, to: To, group: str, who: MadeBy | None
 ) -> None:
+    """Move a group in one partition; without who says so tell what would be done."""
     topic, colon, number = partition.rpartition(":")
     if not colon or not number.isdecimal():
         raise UsageError(f"expected TOPIC:N, such as posts:3, got {partition!r}")
-    if dry_run:
+    if who is None:
         click.echo(f"{group} would go on in {topic}[{number}] from the {to} record")
         return
-    offset = move(environment, group, topic, int(number), to, now_ms())
+    offset = move(environment, group, topic, int(number), to=to, made_by=who, now_ms=now_ms())
     click.echo(f"{group} goes on in {topic}[{number}] at offset {offset}; start the workers")
+
+
+def _audited(environment: Environment, report: CreateReport, *, applied: bool) -> Iterator[Audited]:
+    """Say which topics were created, and which settings are to be changed."""
+    for name in report.created:
+        yield Audited(environment.named(name), after=TOPIC_EXISTS)
+    for one in report.differences if applied else ():
+        before, after = {one.setting: one.found}, {one.setting: one.expected}
+        yield Audited(environment.named(one.topic), before=before, after=after)
+
+
+def _audited_end(environment: Environment, one: HangingTransaction) -> Audited:
+    before = {"producer_id": one.producer_id, "producer_epoch": one.producer_epoch}
+    return Audited(environment.named(one.topic), None, one.partition, one.offset, before)
 
 
 def _plan_lines(plan: ResetPlan) -> Iterator[str]:

@@ -19,9 +19,9 @@ from feedmill.events.errors import BadEvent
 from feedmill.events.instance import Instance
 from feedmill.events.label import LABEL_TARGETS, Label
 from feedmill.events.limits import MAX_ID_BYTES, NAME_PATTERN, check_id, check_name, check_names
-from feedmill.events.override import Override, OverrideKey, parse_subject
+from feedmill.events.override import Override, OverrideKey, Withdrawal, parse_subject
 from feedmill.events.post import Deletion, Post
-from feedmill.events.reasons import reason_of
+from feedmill.events.reasons import DECODE_ERRORS, reason_of
 from feedmill.events.release import (
     CANARY,
     LIST,
@@ -40,6 +40,7 @@ _deletion = msgspec.json.Decoder(Deletion)
 _engagement = msgspec.json.Decoder(Engagement)
 _signal = msgspec.json.Decoder(Signal)
 _override = msgspec.json.Decoder(Override)
+_withdrawal = msgspec.json.Decoder(Withdrawal)
 _label = msgspec.json.Decoder(Label)
 _instance = msgspec.json.Decoder(Instance)
 _release = msgspec.json.Decoder(ModelRelease)
@@ -118,7 +119,7 @@ def decode_override(
 ) -> tuple[OverrideKey, Override | None]:
     """Decode a record of `overrides`: which post or author and gate, and the decision.
 
-    The decision is None where the value is empty: the override is withdrawn.
+    The decision is None where the value is empty or a `Withdrawal`: the override is withdrawn.
     """
     parts = _key_text(key).split("|")
     if len(parts) != 2:
@@ -135,10 +136,23 @@ def decode_override(
     at = OverrideKey(kind, name, gate)
     if not value:
         return at, None
-    override = _decode(_override.decode, value)
+    try:
+        override = _decode(_override.decode, value)
+    except BadEvent:
+        if _is_withdrawal(value):
+            return at, None
+        raise
     if override.post_offset is not None and kind == "author":
         raise BadEvent("Expected no `post_offset` for an author, got one - at `$.post_offset`")
     return at, override
+
+
+def _is_withdrawal(value: bytes) -> bool:
+    try:
+        _withdrawal.decode(value)
+    except DECODE_ERRORS:
+        return False
+    return True
 
 
 def decoder_of(

@@ -37,6 +37,22 @@ class Override(Struct, frozen=True, gc=False, omit_defaults=True):
     post_offset: Offset | None = None
 
 
+class Withdrawal(Struct, frozen=True, gc=False, omit_defaults=True):
+    """The value of a record of `overrides` that withdraws the override; so does an empty value.
+
+    Attributes
+    ----------
+    value
+        Null.
+    by, note
+        For people.
+    """
+
+    value: None
+    by: ShortText | None = None
+    note: ShortText | None = None
+
+
 class OverrideKey(NamedTuple):
     """Which post or author an override is about, and which gate it decides (`*` for all)."""
 

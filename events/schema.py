@@ -15,12 +15,13 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
+from feedmill.events.audit import AuditRecord
 from feedmill.events.engagement import Engagement
 from feedmill.events.feeds import FeedSpec
 from feedmill.events.instance import Instance
 from feedmill.events.label import Label
 from feedmill.events.limits import Name
-from feedmill.events.override import Override
+from feedmill.events.override import Override, Withdrawal
 from feedmill.events.post import Deletion, Post
 from feedmill.events.release import Canary, Challenger, ListRelease, ModelRelease
 from feedmill.events.rules import MAX_RULES, Rule
@@ -39,6 +40,7 @@ def schemas() -> Mapping[str, dict[str, Any]]:
         "engagement": Engagement,
         "signal": Signal,
         "override": Override,
+        "withdrawal": Withdrawal,
         "label": Label,
         "setting": SettingRecord,
         "weights": weights_struct(names),
@@ -50,6 +52,7 @@ def schemas() -> Mapping[str, dict[str, Any]]:
         "challenger": Challenger,
         "canary": Canary,
         "list": ListRelease,
+        "audit": AuditRecord,
     }
     return {name: _schema(record) for name, record in records.items()}
 

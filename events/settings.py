@@ -31,9 +31,9 @@ _RESERVED_KINDS = {
 
 
 class SettingRecord(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """The value of a record on `config`."""
+    """The value of a record on `config`; a `value` of null removes the setting."""
 
-    value: dict[str, Any]
+    value: dict[str, Any] | None
     by: str | None = None
     note: str | None = None
     if_offset: int | None = None
@@ -83,11 +83,12 @@ class Settings:
         _check_key(name, self.names)
         of_kind: dict[str, Any] = dict(getattr(self, kind))
         offsets = {**self.offsets, name: offset}
-        if not value:
+        wanted = self._wanted(name, value) if value else None
+        if wanted is None:
             of_kind.pop(target, None)
             offsets.pop(name)
         else:
-            of_kind[target] = self._decode(name, value)
+            of_kind[target] = self._decode(name, wanted)
         change_offsets = {**self.change_offsets, name: offset}
         changed: dict[str, Any] = {kind: of_kind, "offset": offset, "offsets": offsets}
         return replace(self, **changed, change_offsets=change_offsets)
@@ -100,7 +101,8 @@ class Settings:
         """Whether every record since these earlier settings was skipped."""
         return self.change_offsets is earlier.change_offsets
 
-    def _decode(self, name: str, value: bytes) -> object:
+    def _wanted(self, name: str, value: bytes) -> dict[str, Any] | None:
+        """Return what a record wants a setting to be, None to remove it."""
         if len(value) > MAX_SETTING_BYTES:
             raise BadSetting(f"Expected at most {MAX_SETTING_BYTES} bytes, got {len(value)}")
         try:
@@ -113,15 +115,18 @@ class Settings:
                 f"`{name}` was changed meanwhile: `if_offset` is {record.if_offset}, but the record"
                 f" in force has the offset {current}; read the setting again and retry"
             )
+        return record.value
+
+    def _decode(self, name: str, value: dict[str, Any]) -> object:
         kind, _, target = name.partition("/")
         try:
             if kind == "weights":
-                return self._weights_decoder.decode(record.value)
+                return self._weights_decoder.decode(value)
             if kind == "gates":
-                return self._decode_gates(record.value)
+                return self._decode_gates(value)
             if kind == "rules":
-                return decode_rules(record.value)
-            return _decode_feed(target, record.value)
+                return decode_rules(value)
+            return _decode_feed(target, value)
         except msgspec.ValidationError as error:
             reason = reason_of(error, "$.value")
             raise BadSetting(with_suggestion(reason, self._fields_of(kind))) from None

@@ -1,1 +1,1 @@
-"""What operators ask of a running installation, for the commands to print; no worker imports it."""
+"""What operators ask of a running installation and change in it; no worker imports it."""

@@ -20,6 +20,8 @@ Setting = str | int | float | bool
 MAX_INFLATED_BYTES = 8 * 1024 * 1024
 # How often a consumer looks whether what it fetched was taken.
 GATHER_MS = 2
+# How long a broker holds a fetch for which it has nothing.
+_FETCH_WAIT_MS = 200
 # A dead letter is the largest record: a refused record, cut, with its headers.
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 # Below what a topic takes, since a broker judges the size of whole batches.
@@ -157,7 +159,7 @@ def _consumer_settings(waiting: int, fetch_bytes: int) -> dict[str, Setting]:
         # The default of a second would hold a full queue's partition back for that long.
         "fetch.queue.backoff.ms": GATHER_MS,
         "fetch.error.backoff.ms": 100,
-        "fetch.wait.max.ms": 200,
+        "fetch.wait.max.ms": _FETCH_WAIT_MS,
     }
 
 
@@ -196,11 +198,13 @@ def new_log_consumer(
     committed: bool = True,
     group: str = "unused",
     waiting: int = 1,
+    fetch_wait_ms: int = _FETCH_WAIT_MS,
 ) -> WatchedConsumer:
     """Return a consumer to be assigned by hand; it never joins a group and commits nothing.
 
     `group` is only needed by who asks for that group's offsets.  While `waiting` records wait to be
-    taken, no more are fetched.
+    taken, no more are fetched.  A fetch that finds nothing lasts `fetch_wait_ms`, and only then the
+    consumer says that a partition that ends with a marker is at its end.
     """
     shares = memory_shares(environment)
     return WatchedConsumer(
@@ -209,6 +213,7 @@ def new_log_consumer(
             **_consumer_settings(waiting, shares.fetch_bytes),
             "group.id": environment.group(group),
             "isolation.level": "read_committed" if committed else "read_uncommitted",
+            "fetch.wait.max.ms": fetch_wait_ms,
         }
     )
 

@@ -11,6 +11,8 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from json import JSONDecoder
 from typing import NamedTuple, TypeVar
 
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
@@ -31,6 +33,8 @@ from feedmill.streams.settings.environment import Environment
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
+
+_json = JSONDecoder()
 
 _TIMEOUT_S = 5.0
 _TOPIC_WAIT_S = 30.0
@@ -93,7 +97,7 @@ class Offsets:
         """
         return self._ask(
             lambda: {
-                self._source(one): Committed(int(one.offset), one.metadata or "")
+                self._source(one): Committed(int(one.offset), _text_beside(one))
                 for one in self._committed(group, sources)
                 if one.offset >= 0
             }
@@ -241,3 +245,18 @@ class Offsets:
 
     def _source(self, one: KafkaPartition) -> TopicPartition:
         return TopicPartition(self._environment.named(one.topic), one.partition)
+
+
+def _text_beside(one: KafkaPartition) -> str:
+    """Return the JSON that was committed beside an offset, or another text as it is.
+
+    librdkafka 2.16 copies the text without the zero behind it, so bytes of other things may follow.
+    """
+    try:
+        text = str(one.metadata or "")
+    except UnicodeDecodeError as error:
+        text = error.object.decode("utf-8", "replace")
+    with suppress(ValueError):
+        _, end = _json.raw_decode(text)
+        return text[:end]
+    return text

@@ -22,6 +22,8 @@ from feedmill.streams.settings.environment import Environment
 
 _CONNECT_MS = 5_000
 _SEND_S = 30.0
+# A setting ends with the marker of its transaction, and a command waits to hear that this is all.
+_FETCH_WAIT_MS = 20
 _MOST_RECORDS = 10_000
 _MOST_BYTES = 4 * 1024 * 1024
 
@@ -183,7 +185,8 @@ def open_topic(environment: Environment, topic: str) -> Iterator[TopicReader]:
             )
         offsets.assign([TopicPartition(name, partition) for partition in sorted(partitions)])
         health = ClientHealth()
-        consumer, headers = new_log_consumer(environment, health), BatchHeaders(environment, health)
+        consumer = new_log_consumer(environment, health, fetch_wait_ms=_FETCH_WAIT_MS)
+        headers = BatchHeaders(environment, health)
         try:
             yield TopicReader(offsets, consumer, headers)
         finally:

@@ -21,6 +21,8 @@ WINDOW_MS = 8 * DAY_MS
 EVENT_BYTES = MIB
 # A dead letter holds up to 1 MiB of a rejected record, a key and headers.
 DEAD_LETTER_BYTES = 4 * MIB
+# A record of the audit has a setting twice: as it was, and as it is.
+AUDIT_BYTES = 2 * MIB
 
 Partitions = Literal["P"] | int
 
@@ -70,6 +72,12 @@ def topic_table(signals: Sequence[str]) -> tuple[TopicSpec, ...]:
         TopicSpec("config", 1, _log(-1, segment_ms=7 * DAY_MS) | {"retention.bytes": "-1"}),
         # Releases are few, and a rollback needs the earlier ones.
         TopicSpec("models", 1, _log(-1, segment_ms=7 * DAY_MS) | {"retention.bytes": "-1"}),
+        # Who changed what is asked for years later.  A record has what was in force before, too.
+        TopicSpec(
+            "audit",
+            1,
+            _log(-1, segment_ms=7 * DAY_MS, max_bytes=AUDIT_BYTES) | {"retention.bytes": "-1"},
+        ),
         # Several challengers speak of one post, so the key alone may not replace a record.
         TopicSpec("shadow", "P", _log(WINDOW_MS, segment_ms=6 * HOUR_MS)),
         TopicSpec("instances", 1, _view(DAY_MS, segment_mib=1)),

@@ -31,6 +31,8 @@ class ConfigEntry:
         The record's timestamp in Unix milliseconds.
     value
         The value as it was written; None if the record removes the setting or has no object there.
+    record
+        The whole value of the record.
     refusal
         Why `Settings` refused the record; None if it was applied.
     """
@@ -41,6 +43,7 @@ class ConfigEntry:
     value: RawValue | None
     by: str | None
     note: str | None
+    record: bytes | None
     refusal: str | None
 
     @property
@@ -137,6 +140,7 @@ def _entry(record: TopicRecord, refusal: str | None) -> ConfigEntry:
         value=value if isinstance(value, dict) else None,
         by=by if isinstance(by, str) else None,
         note=note if isinstance(note, str) else None,
+        record=record.value,
         refusal=refusal,
     )
 
@@ -167,13 +171,10 @@ def _as_dict(record: object) -> RawValue:
     return fields
 
 
-def encode_record(value: RawValue | None, **fields: object) -> bytes | None:
-    """The value of a record of `config`: `value` beside `by`, `note` and `if_offset`.
+def encode_record(value: RawValue | None, **fields: object) -> bytes:
+    """The value of a record of `config`: `value`, None to remove, beside `by`, `note`, `if_offset`.
 
-    Fields that are None are left out. Without a value the record is None, which removes the
-    setting.
+    Fields that are None are left out.
     """
-    if value is None:
-        return None
     given = {name: field for name, field in fields.items() if field is not None}
     return msgspec.json.encode({"value": value, **given})

@@ -51,7 +51,7 @@ def topics(stack: StackAddress, prefix: str) -> Iterator[CommandTopics]:
 
 @pytest.fixture
 def topics_made(topics: CommandTopics) -> None:
-    topics.make("config", "overrides", "instances")
+    topics.make("config", "overrides", "instances", "audit")
 
 
 @pytest.fixture

@@ -38,7 +38,8 @@ def test_pairs_change_their_fields_and_leave_the_others(run: Run) -> None:
         "half_life_hours": None,
     }
     assert shown["effective"]["scale"] == {"quality": 1.0, "engagement": 20.0}
-    assert (shown["offset"], shown["note"]) == (1, "tuned")
+    # Behind each change stands the marker of its transaction.
+    assert (shown["offset"], shown["note"]) == (2, "tuned")
 
 
 def test_rules_are_set_changed_and_taken_away_one_by_one(run: Run) -> None:
@@ -72,7 +73,7 @@ REFUSED = {
     "gates spam.hide_at=2": "Expected `float` <= 1.0 - at `$.value.spam.hide_at`",
     "gates quality.hide_at=0.5": "Expected a declared gate",
     "weigths alpha=1": "Expected one of weights",
-    "weights '[1]'": "Expected `object`, got `array` - at `$.value`",
+    "weights '[1]'": "Expected `object | null`, got `array` - at `$.value`",
 }
 
 
@@ -99,15 +100,15 @@ def test_history_says_what_was_refused_and_rollback_returns_to_what_was_applied(
     history = outcome(run("config history weights --json"))
     assert [(one["offset"], one["by"], one["applied"]) for one in history[:2]] == [
         (0, "ann", True),
-        (1, "ben", True),
+        (2, "ben", True),
     ]
     assert history[2]["reason"] == "Object missing required field `engagement` - at `$.value`"
-    assert outcome(run("config rollback weights --json"))["offset"] == 3
+    assert outcome(run("config rollback weights --json"))["offset"] == 6
     shown = outcome(run("config get weights --json"))
     assert (shown["value"]["quality"], shown["note"]) == (0.1, "rollback to 0")
-    outcome(run("config rollback weights --to 1 --json"))
+    outcome(run("config rollback weights --to 2 --json"))
     assert outcome(run("config get weights --json"))["value"]["quality"] == 0.2
-    assert run("config rollback weights --to 2").exit_code == 1
+    assert run("config rollback weights --to 4").exit_code == 1
     assert "refused: Object missing" in run("config history").stdout
 
 

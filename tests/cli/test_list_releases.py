@@ -16,7 +16,7 @@ pytestmark = pytest.mark.stack
 @pytest.fixture
 def store(topics: CommandTopics, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Make the topics, and name a store."""
-    topics.make("models", "instances")
+    topics.make("models", "instances", "audit")
     monkeypatch.setenv("FEEDMILL_MODELS", str(tmp_path))
     return tmp_path
 

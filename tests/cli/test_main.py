@@ -65,6 +65,7 @@ WRONG_LINES = {
         *("demote post:p1 --timeout soon", "allow p1", f"allow post:p1 {NO_REDIS}"),
         *("clear post:p1 --gate nobody", f"hide author:ann {NO_KAFKA}"),
     ),
+    "audit": ("--since soon", "--nonsense", "weights", NO_KAFKA),
     "dead-letters": (
         *("", "delete", "list --since soon", "list --limit 0", f"list {NO_KAFKA}", "show"),
         *("show first", "replay", "replay 1 --all", "replay 1 2 --value broken.jsonl"),

@@ -23,7 +23,7 @@ HOUR_S = 3600
 @pytest.fixture
 def installed(topics: CommandTopics) -> str:
     """Make the topics; return the installed version of spam."""
-    topics.make("models", "instances", posts=4)
+    topics.make("models", "instances", "audit", posts=4)
     version = installed_version(store_of("spam", None), "spam")
     assert version is not None
     return version
@@ -111,7 +111,7 @@ def test_a_rollback_in_a_canary_releases_the_version_in_force_again(
     last = topics.read("models")[-1]
     released = json.loads(last.value or b"")
     assert (last.key, released["sha256"]) == (b"spam", installed)
-    assert released["note"] == "end of the canary at 1"
+    assert released["note"] == "end of the canary at 2"
 
 
 def test_health_shows_where_a_canary_judges_and_why_it_went_back(
@@ -215,8 +215,8 @@ def test_the_history_has_canaries_shadows_and_who_went_back(
     topics.send("models", "shadow/spam", Challenger(installed, (0.5,), "bob"))
     run("models shadow spam --stop --timeout 0 --by cat --note enough")
     canary = Canary(installed, (0.5,), "dan", partitions=1, after_ms=1000)
-    topics.send("models", "canary/spam", canary)
-    ended = msgspec.structs.replace(canary, ends=3, reason="spam/2: it says nan")
+    began = topics.send("models", "canary/spam", canary)
+    ended = msgspec.structs.replace(canary, ends=began, reason="spam/2: it says nan")
     topics.send("models", "canary/spam", ended)
     back = run("models rollback spam --timeout 0 --by eve")
     version = installed[:12]
@@ -237,7 +237,13 @@ def test_the_history_has_canaries_shadows_and_who_went_back(
     ]
     lines = run("models list spam").stdout.splitlines()
     assert lines[-1].split() == [
-        *("5", *lines[-1].split()[1:3], "released", "(installed)", "eve"),
+        *(
+            str(topics.read("models")[-1].offset),
+            *lines[-1].split()[1:3],
+            "released",
+            "(installed)",
+            "eve",
+        ),
         *("rollback", "to", "the", "installed", "version"),
     ]
 
@@ -247,7 +253,7 @@ def test_a_refused_release_says_that_it_stays_and_how_to_take_it_back(
 ) -> None:
     refusals = tuple(
         RefusedRelease(key, offset, "no artifact at models/")
-        for offset, key in enumerate(("spam", "shadow/spam"))
+        for offset, key in ((0, "spam"), (2, "shadow/spam"))
     )
     beat(topics, installed, models_offset=2, refused_releases=refusals)
     refused = run(f"models release spam {installed[:8]} --timeout 5")

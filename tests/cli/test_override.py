@@ -55,10 +55,16 @@ def test_allow_of_an_unknown_post_sends_nothing(run: Run, written: Callable[[], 
     assert written() == []
 
 
-def test_clear_writes_an_empty_value(run: Run, written: Callable[[], list[Any]]) -> None:
-    assert run("override clear author:ann --gate spam").exit_code == 0
+def test_clear_says_who_withdraws_and_why(
+    run: Run, topics: CommandTopics, written: Callable[[], list[Any]]
+) -> None:
+    line = "override clear author:ann --gate spam --by bob --reason 'was a joke'"
+    assert run(line).exit_code == 0
     [(key, override)] = written()
     assert (str(key), override) == ("author:ann|spam", None)
+    [record] = topics.read("overrides")
+    removal = {"value": None, "by": "bob", "note": "was a joke"}
+    assert json.loads(record.value or b"") == removal
 
 
 def test_it_waits_until_redis_shows_it(

@@ -18,6 +18,7 @@ from feedmill.events.errors import UsageError
 from feedmill.events.release import ModelRelease
 from feedmill.models.artifact import ModelCard, read_card
 from feedmill.models.store import find_card
+from feedmill.operations.changes import MadeBy
 from feedmill.training.continual import learner
 from feedmill.training.continual.challenger import Verdict
 from feedmill.training.datasets.impression_snapshots import save_impressions
@@ -98,7 +99,8 @@ def test_a_better_challenger_is_saved_and_released_and_not_installed(
     monkeypatch.setattr(train_follow_engagement, "read_impressions", read)
     monkeypatch.setattr(learner, "challenge", challenge)
     monkeypatch.setattr(follow_rounds, "tried_release", tried)
-    monkeypatch.setattr(follow_rounds, "send_release", lambda *_: (0, []))
+    audited: list[MadeBy] = []
+    monkeypatch.setattr(follow_rounds, "send_release", lambda *given: audited.append(given[-1]))
     (found,) = rounds_of(follow(reference_of(store)))
     assert (found["reason"], found["champion"]) == ("released", installed)
     assert (found["bets"], found["better"], found["not_worse"]) == (9, 200, 300)
@@ -106,6 +108,8 @@ def test_a_better_challenger_is_saved_and_released_and_not_installed(
     assert found["left_out"] == {"impressions too late": 7}
     note = f"train --follow: better than {installed}: e-value 200 of 9 bets"
     assert released == [(found["challenger"], note)]
+    [said] = audited
+    assert (f"{said.by}: {said.note}", said.command) == (note, "train")
     assert read_card(store, "engagement").version == installed
     card = find_card(store, "engagement", found["challenger"])
     assert card.metrics["better"] == 200

@@ -129,6 +129,21 @@ def test_an_empty_value_removes_a_setting(empty: bytes | None) -> None:
     assert without.fold(b"feeds/never", empty, 3).offset == 3  # nothing there: nothing to do
 
 
+def test_a_value_of_null_removes_a_setting_as_an_empty_one_does() -> None:
+    settings = folded(("weights", WEIGHTS), ("gates/x", {"spam": {"shadow": True}}))
+    said = b'{"value": null, "by": "ann", "note": "was a test", "if_offset": 0}'
+    assert settings.fold(b"weights", said, 2) == settings.fold(b"weights", b"", 2)
+    assert settings.fold(b"feeds/never", b'{"value": null}', 3).offset == 3
+
+
+def test_a_removal_is_refused_as_any_other_record_is() -> None:
+    settings = folded(("weights", WEIGHTS))
+    assert "`if_offset` is 7" in refusal(settings, b"weights", b'{"value": null, "if_offset": 7}')
+    assert "unknown field `why`" in refusal(settings, b"weights", b'{"value": null, "why": 1}')
+    assert "missing required field `value`" in refusal(settings, b"weights", b'{"note": "x"}')
+    assert "Expected one of weights" in refusal(settings, b"wieghts", b'{"value": null}')
+
+
 def test_if_offset_is_compared_with_the_last_applied_record_of_the_key() -> None:
     settings = Settings()
     settings = settings.fold(b"weights", record(WEIGHTS, if_offset=-1), 4)

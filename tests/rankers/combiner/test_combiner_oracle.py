@@ -153,7 +153,9 @@ class World:
 
     def setting(self, random: Random) -> None:
         key, value = self._draw_setting(random)
-        raw = None if value is None else json.dumps({"value": value}).encode()
+        raw = json.dumps({"value": value}).encode()
+        if value is None:
+            raw = random.choice((b"", raw))
         before = self.combiner.settings
         self.combiner.apply(before.fold(key.encode(), raw, before.offset + 1))
         self.oracle.settings.pop(key, None)

@@ -6,6 +6,9 @@ import time
 import pytest
 from confluent_kafka import Consumer, KafkaException
 from confluent_kafka import TopicPartition as KafkaPartition
+from kafka import TopicPartition as KafkaPythonPartition
+from kafka.admin import KafkaAdminClient
+from kafka.structs import OffsetAndMetadata
 
 from builders.kafka_log import KafkaLog
 from builders.lost_brokers import forget_brokers
@@ -80,3 +83,20 @@ def test_another_client_is_asked_where_one_knows_no_broker(kafka: KafkaLog) -> N
     assert asked._groups.keys() == groups.keys()
     assert not {*asked._groups.values()} & {*groups.values()}
     assert ask() == (20, {})
+
+
+def test_the_text_beside_an_offset_ends_where_it_was_written(
+    stack: StackAddress, kafka: KafkaLog
+) -> None:
+    admin = KafkaAdminClient(bootstrap_servers=stack.kafka)
+    place = KafkaPythonPartition(kafka.environment.topic("posts"), 0)
+    asked = offsets.Offsets(kafka.environment, Connection(kafka.environment).health)
+    # What stands in memory behind a text depends on its length.
+    for length in range(0, 200, 2):
+        text = '{"posts": "' + "x" * length + '"}'
+        offset = OffsetAndMetadata(3, text, None)
+        admin.alter_group_offsets(kafka.environment.group("worker"), {place: offset})
+        found = asked.committed("worker", [SOURCE]).result(WITHIN_S)[SOURCE]
+        assert found == (3, text)
+    asked.close()
+    admin.close()

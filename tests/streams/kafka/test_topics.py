@@ -12,6 +12,7 @@ from kafka.errors import MessageSizeTooLargeError, UnknownTopicOrPartitionError
 from feedmill.cli.main import main
 from feedmill.deploy.local import StackAddress
 from feedmill.events.errors import UsageError
+from feedmill.events.limits import MAX_SETTING_BYTES
 from feedmill.events.signal import SignalNames
 from feedmill.features.history.post_history import REBUILD_MS
 from feedmill.filters import source_window
@@ -39,6 +40,7 @@ def test_the_table_is_that_of_the_contract() -> None:
         "labels": ("P", "delete"),
         "config": (1, "delete"),
         "models": (1, "delete"),
+        "audit": (1, "delete"),
         "shadow": ("P", "delete"),
         "instances": (1, "compact,delete"),
         "rankings": ("P", "delete"),
@@ -71,8 +73,9 @@ def test_superseded_posts_outlive_what_filters_remember() -> None:
     assert int(TABLE["posts"].settings["max.compaction.lag.ms"]) > least
 
 
-def test_settings_are_kept_for_ever() -> None:
-    settings = TABLE["config"].settings
+@pytest.mark.parametrize("name", ["config", "models", "audit"])
+def test_what_people_change_is_kept_for_ever(name: str) -> None:
+    settings = TABLE[name].settings
     assert (settings["retention.ms"], settings["retention.bytes"]) == ("-1", "-1")
 
 
@@ -80,6 +83,11 @@ def test_dead_letters_take_more_than_any_source() -> None:
     largest = {n: int(s.settings["max.message.bytes"]) for n, s in TABLE.items()}
     letters = largest.pop("dead-letters")
     assert letters > max(largest.values()) + 64 * 1024
+
+
+def test_the_audit_takes_the_largest_setting_before_and_after() -> None:
+    least = MAX_SETTING_BYTES + int(TABLE["config"].settings["max.message.bytes"])
+    assert int(TABLE["audit"].settings["max.message.bytes"]) > least + 64 * 1024
 
 
 def test_create_makes_the_missing_and_describe_agrees(stack: StackAddress, prefix: str) -> None:
@@ -172,10 +180,10 @@ def test_the_commands_create_and_describe(stack: StackAddress, prefix: str) -> N
     where = ("--kafka", stack.kafka, "--prefix", prefix)
     missing = CliRunner().invoke(main, ["topics", "describe", *where])
     assert missing.exit_code == 1
-    assert "20 of 20 topics are missing; `feedmill topics create` creates them" in missing.stderr
+    assert "21 of 21 topics are missing; `feedmill topics create` creates them" in missing.stderr
     made = CliRunner().invoke(main, ["topics", "create", "--partitions", "1", "--json", *where])
     assert made.exit_code == 0
-    assert len(json.loads(made.stdout)["created"]) == 20
+    assert len(json.loads(made.stdout)["created"]) == 21
     shown = CliRunner().invoke(main, ["topics", "describe", *where])
     assert shown.exit_code == 0
     assert f"{prefix}feed-shards" in shown.stdout

@@ -139,7 +139,16 @@ def test_an_unknown_key_has_no_effective_value(key: str) -> None:
 
 def test_a_record_leaves_out_what_is_not_given() -> None:
     record = encode_record(WEIGHTS, by="ann", note=None, if_offset=-1)
-    assert record is not None
     assert msgspec.json.decode(record) == {"value": WEIGHTS, "by": "ann", "if_offset": -1}
     (entry,) = log_of(("weights", record)).entries
     assert (entry.applied, entry.value, entry.by, entry.note) == (True, WEIGHTS, "ann", None)
+
+
+def test_a_removal_says_by_whom_and_why() -> None:
+    record = encode_record(None, by="ann", note="over", if_offset=0)
+    log = log_of(("weights", {"value": WEIGHTS}), ("weights", record))
+    entry = log.entries[-1]
+    assert (entry.applied, entry.value, entry.by, entry.note) == (True, None, "ann", "over")
+    assert log.current("weights") is None
+    assert entry.record == record
+    assert not log_of(("weights", record)).entries[0].applied

@@ -10,7 +10,7 @@ from builders.kafka_log import KafkaLog, until
 from builders.lost_markers import leave_open
 from builders.waiting import now_ms
 from feedmill.deploy.local import StackAddress
-from feedmill.streams.kafka.hanging_transactions import abort, find_hanging, offsets_partition
+from feedmill.operations.hanging_transactions import abort, find_hanging, offsets_partition
 
 TOPIC = "signals.spam"
 

@@ -12,12 +12,13 @@ from builders.written_letters import BAD_POST, GOOD_POST, write_letter, write_ra
 from feedmill.deploy.local import StackAddress
 from feedmill.events.errors import UsageError
 from feedmill.events.partition import partition_of
-from feedmill.streams.kafka.dead_letter_log import DeadLetterLog, open_dead_letters
-from feedmill.streams.kafka.dead_letter_replay import (
+from feedmill.operations.changes import MadeBy
+from feedmill.operations.dead_letter_replay import (
     DeadLetterReplayer,
     ReplayOutcome,
     open_replayer,
 )
+from feedmill.streams.kafka.dead_letter_log import DeadLetterLog, open_dead_letters
 from feedmill.streams.kafka.dead_letters import MAX_KEY_BYTES, MAX_VALUE_BYTES
 
 
@@ -30,7 +31,8 @@ def log(stack: StackAddress, prefix: str) -> KafkaLog:
 def opened(log: KafkaLog) -> Iterator[tuple[DeadLetterLog, DeadLetterReplayer]]:
     with ExitStack() as stack:
         letters = stack.enter_context(open_dead_letters(log.environment))
-        replayer = open_replayer(log.environment, letters, by="ann", at_ms=5)
+        ann = MadeBy("ann", "root", "here", "dead-letters replay", "it was our bug")
+        replayer = open_replayer(log.environment, letters, ann, at_ms=5)
         yield letters, stack.enter_context(replayer)
 
 

@@ -1,4 +1,4 @@
-"""Sends rejected records again, each once: record and note of it are one Kafka transaction.
+"""Sends rejected records again, each once: record, note and audit are one Kafka transaction.
 
 Replays share one transactional id, so that one which begins fences off another that still runs.
 """
@@ -9,14 +9,11 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from confluent_kafka import KafkaError, Message, Producer
-
 from feedmill.events.decode import decoder_of
-from feedmill.events.errors import BadEvent, UsageError
+from feedmill.events.errors import BadEvent
 from feedmill.events.partition import partition_of
-from feedmill.streams.kafka.client import ClientHealth, new_producer
+from feedmill.operations.changes import Audited, Changes, MadeBy
 from feedmill.streams.kafka.dead_letter_log import (
-    CONNECT_S,
     DeadLetterLog,
     LetterHead,
     RejectedAt,
@@ -26,8 +23,6 @@ from feedmill.streams.kafka.dead_letter_log import (
 )
 from feedmill.streams.kafka.dead_letters import TOPIC
 from feedmill.streams.settings.environment import Environment
-
-_TRANSACTION_S = 30.0
 
 
 @dataclass(frozen=True)
@@ -66,14 +61,13 @@ class DeadLetterReplayer:
     """
 
     def __init__(
-        self, environment: Environment, log: DeadLetterLog, producer: Producer, by: str, at_ms: int
+        self, environment: Environment, log: DeadLetterLog, changes: Changes, by: str, at_ms: int
     ) -> None:
         self._environment = environment
         self._log = log
-        self._producer = producer
+        self._changes = changes
         self._by = by
         self._at_ms = at_ms
-        self._partitions: dict[str, int] = {}
         self._done: set[RejectedAt] = set()
 
     def replay(
@@ -102,7 +96,7 @@ class DeadLetterReplayer:
         """
         if not dry_run:
             # From here on no other replay can write, so what is read next is complete.
-            self._producer.init_transactions(_TRANSACTION_S)
+            self._changes.begin()
         replays = self._log.scan(lambda _: False).replays
         for letter in letters:
             if letter.records and value is not None:
@@ -132,31 +126,15 @@ class DeadLetterReplayer:
             return ReplayOutcome(letter, refusal)
         self._done.add(letter.rejected)
         topic = letter.rejected.topic
-        partition = partition_of(key or b"", self._partition_count(topic))
+        partition = partition_of(key or b"", self._changes.partitions_of(topic))
         if dry_run:
             return ReplayOutcome(letter, partition=partition)
-        self._producer.begin_transaction()
-        offset = self._send(topic, partition, key, value)
-        note = self._note(letter, partition, offset, is_edited=is_edited)
-        self._producer.produce(self._environment.topic(TOPIC), None, key, 0, headers=note)
-        self._producer.commit_transaction(_TRANSACTION_S)
+        with self._changes.transaction():
+            offset = self._changes.send(topic, key, value, partition).offset
+            note = self._note(letter, partition, offset, is_edited=is_edited)
+            self._changes.send(TOPIC, key, None, headers=note)
+            self._changes.audit(self._audited(letter, key, partition, offset, is_edited=is_edited))
         return ReplayOutcome(letter, partition=partition, offset=offset)
-
-    def _send(self, topic: str, partition: int, key: bytes | None, value: bytes | None) -> int:
-        """Write the record within the transaction; return its offset."""
-        offsets: list[int] = []
-
-        def delivered(error: KafkaError | None, message: Message) -> None:
-            if error is None:
-                offsets.append(message.offset())
-
-        name = self._environment.topic(topic)
-        self._producer.produce(name, value, key, partition, on_delivery=delivered)
-        self._producer.flush(_TRANSACTION_S)
-        if not offsets:
-            self._producer.abort_transaction(_TRANSACTION_S)
-            raise UsageError(f"Kafka did not take the record for `{name}`; nothing was sent")
-        return offsets[0]
 
     def _refusal(
         self, letter: LetterHead, key: bytes | None, value: bytes | None, *, is_edited: bool
@@ -177,10 +155,9 @@ class DeadLetterReplayer:
 
     def _note(
         self, letter: LetterHead, partition: int, offset: int, *, is_edited: bool
-    ) -> list[tuple[str, str | bytes | None]]:
-        rejected = letter.rejected
+    ) -> dict[str, str]:
         fields: dict[str, object] = {
-            **rejected._asdict(),
+            **letter.rejected._asdict(),
             "stage": "replay",
             "at_ms": self._at_ms,
             "by": self._by,
@@ -188,21 +165,30 @@ class DeadLetterReplayer:
             "replayed_offset": offset,
             "edited": "true" if is_edited else "false",
         }
-        return [(name, str(field).encode()) for name, field in fields.items()]
+        return {name: str(field) for name, field in fields.items()}
 
-    def _partition_count(self, topic: str) -> int:
-        if topic not in self._partitions:
-            name = self._environment.topic(topic)
-            found = self._producer.list_topics(name, timeout=CONNECT_S).topics[name]
-            if found.error is not None:
-                raise UsageError(f"Kafka at {self._environment.kafka} has no topic `{name}`")
-            self._partitions[topic] = len(found.partitions)
-        return self._partitions[topic]
+    def _audited(
+        self, letter: LetterHead, key: bytes | None, partition: int, offset: int, *, is_edited: bool
+    ) -> Audited:
+        """Say where the record was rejected and where it stands: not what it says."""
+        rejected = letter.rejected
+        return Audited(
+            topic=rejected.topic,
+            key=None if key is None else key.decode("utf-8", "replace"),
+            partition=partition,
+            offset=offset,
+            before={
+                "dead_letter": letter.id,
+                "partition": rejected.partition,
+                "offset": rejected.offset,
+            },
+            after={"partition": partition, "offset": offset, "edited": is_edited},
+        )
 
 
 @contextmanager
 def open_replayer(
-    environment: Environment, log: DeadLetterLog, *, by: str, at_ms: int
+    environment: Environment, log: DeadLetterLog, made_by: MadeBy, *, at_ms: int
 ) -> Iterator[DeadLetterReplayer]:
     """Open a replayer.
 
@@ -211,7 +197,6 @@ def open_replayer(
     UsageError
         Kafka cannot be reached, or a replay of another process has begun meanwhile.
     """
-    health = ClientHealth()
-    producer = new_producer(environment, health, transactional_id="dead-letters-replay")
+    changes = Changes(environment, made_by, "dead-letters-replay")
     with kafka_errors(environment):
-        yield DeadLetterReplayer(environment, log, producer, by, at_ms)
+        yield DeadLetterReplayer(environment, log, changes, made_by.by, at_ms)

@@ -13,13 +13,20 @@ from dataclasses import dataclass
 from typing import Literal
 
 from confluent_kafka import KafkaException
+from confluent_kafka import TopicPartition as GroupOffset
 from kafka import TopicPartition as KafkaPartition
 from kafka.admin import KafkaAdminClient, OffsetSpec
-from kafka.errors import UnknownMemberIdError
-from kafka.structs import OffsetAndMetadata
 
 from feedmill.events.decode import decode_instance
 from feedmill.events.errors import BadEvent, UsageError
+from feedmill.operations.changes import (
+    OFFSETS,
+    TOPIC_EXISTS,
+    Audited,
+    Changes,
+    MadeBy,
+    open_changes,
+)
 from feedmill.streams.kafka.connection import Connection
 from feedmill.streams.kafka.topic_ids import ANCHORS, INPUTS, ids_beside
 from feedmill.streams.kafka.topic_reader import read_all
@@ -91,39 +98,49 @@ def plan_reset(environment: Environment) -> ResetPlan:
     return ResetPlan(tuple(groups), changed, tuple(deleted), (*deleted, *missing), partitions)
 
 
-def reset(environment: Environment, plan: ResetPlan, now_ms: int) -> None:
+def reset(environment: Environment, plan: ResetPlan, made_by: MadeBy, now_ms: int) -> None:
     """Do what a plan says; what was interrupted, the same command completes.
+
+    To delete and create topics is no part of a transaction: the audit says it before it is done.
 
     Raises
     ------
     UsageError
-        A worker of the groups runs, or Kafka refuses.
+        A worker of the groups runs, there is no topic for the audit, or Kafka refuses.
     """
-    with open_admin(environment.kafka, environment.security) as admin:
+    with (
+        open_admin(environment.kafka, environment.security) as admin,
+        open_changes(environment, made_by) as changes,
+    ):
         for group in plan.groups:
             _refuse_members(environment, admin, group, now_ms)
+        changes.announce(
+            *(Audited(name, before=TOPIC_EXISTS) for name in plan.deleted),
+            *(Audited(name, after=TOPIC_EXISTS) for name in plan.created),
+        )
         if plan.deleted:
             admin.delete_topics([environment.topic(name) for name in plan.deleted])
-    create(
-        environment.kafka,
-        environment.topic_prefix,
-        plan.partitions,
-        environment.signals.all,
-        client=environment.security,
-    )
-    with open_admin(environment.kafka, environment.security) as admin:
+        create(
+            environment.kafka,
+            environment.topic_prefix,
+            plan.partitions,
+            environment.signals.all,
+            client=environment.security,
+        )
         for group in plan.groups:
             name = environment.group(group)
             committed = list(admin.list_group_offsets([name])[name])
-            _move(admin, name, committed, "earliest")
+            _move(environment, admin, changes, group, committed, "earliest")
 
 
-def move(
+def move(  # noqa: PLR0913 - what, whereto, and who says so
     environment: Environment,
     group: str,
     topic: str,
     partition: int,
+    *,
     to: To,
+    made_by: MadeBy,
     now_ms: int,
 ) -> int:
     """Have a group go on in one partition from the first or after the last record; return where.
@@ -142,11 +159,14 @@ def move(
                 " topics describe` lists topics and partitions"
             )
         _refuse_members(environment, admin, group, now_ms)
-        return _move(admin, environment.group(group), [at], to)[at]
+        with open_changes(environment, made_by) as changes:
+            return _move(environment, admin, changes, group, [at], to)[at]
 
 
 def _move(
+    environment: Environment,
     admin: KafkaAdminClient,
+    changes: Changes,
     group: str,
     partitions: Sequence[KafkaPartition],
     to: To,
@@ -157,19 +177,30 @@ def _move(
     there = [at for at in partitions if at.topic in topics]
     found = admin.list_partition_offsets(dict.fromkeys(there, spec))
     offsets = {at: found[at].offset for at in there}
-    answers = admin.alter_group_offsets(
-        group, {at: OffsetAndMetadata(offset, "", None) for at, offset in offsets.items()}
-    )
-    failed = {at: error for at, error in answers.items() if error.errno}
-    for at, error in failed.items():
-        if error is UnknownMemberIdError:
-            # It joined since it was asked who is there.
-            raise UsageError(_members_text(group, 0))
-        raise UsageError(
-            f"the group {group} keeps its offset of {at.topic}[{at.partition}]:"
-            f" {error.__name__}; stop all workers, and run the command again"
+    name = environment.group(group)
+    # It joined since it was asked who is there: a transaction would be taken from it all the same.
+    if not _takes_offsets(admin, name):
+        raise UsageError(_members_text(name, 0))
+    committed = {at: one.offset for at, one in admin.list_group_offsets([name])[name].items()}
+    before = {at: committed[at] for at in there if at in committed}
+    with changes.transaction():
+        changes.move_group(group, [GroupOffset(*at, offset) for at, offset in offsets.items()])
+        changes.audit(
+            Audited(
+                OFFSETS,
+                key=group,
+                before=_by_place(environment, before),
+                after=_by_place(environment, offsets),
+            )
         )
     return offsets
+
+
+def _by_place(environment: Environment, offsets: Mapping[KafkaPartition, int]) -> dict[str, int]:
+    """Return offsets by `TOPIC:N`, as commands name partitions."""
+    return {
+        f"{environment.named(at.topic)}:{at.partition}": offset for at, offset in offsets.items()
+    }
 
 
 def _known_ids(environment: Environment) -> dict[str, dict[str, str]]:

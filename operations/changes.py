@@ -1,0 +1,287 @@
+"""What people change: the change and its record of `audit` are one Kafka transaction.
+
+Kafka shows both to readers of what is committed, or neither, wherever the command is killed.  Until
+such a transaction is aborted, readers of the topic wait behind it: `TRANSACTION_TIMEOUT_MS`, and
+until the broker looks for those that are over, every ten seconds unless it was told otherwise.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any, NamedTuple
+from uuid import uuid4
+
+import msgspec
+from confluent_kafka import KafkaError, KafkaException, Message
+from confluent_kafka import TopicPartition as KafkaPartition
+
+from feedmill.events.audit import TOPIC, AuditRecord
+from feedmill.events.decode import encode
+from feedmill.events.errors import UsageError
+from feedmill.events.reasons import DECODE_ERRORS
+from feedmill.streams.kafka.client import ClientHealth, new_log_consumer, new_producer
+from feedmill.streams.kafka.dead_letter_log import CONNECT_S, kafka_errors
+from feedmill.streams.kafka.topic_reader import SentRecord, read_all
+from feedmill.streams.settings.clock import now_ms
+from feedmill.streams.settings.environment import Environment
+
+# Where Kafka keeps the offsets of groups.
+OFFSETS = "__consumer_offsets"
+# What the audit says of a topic that is created or deleted.
+TOPIC_EXISTS = {"exists": True}
+_ANSWER_S = 30.0
+_VISIBLE_S = 2.0
+
+
+class MadeBy(NamedTuple):
+    """Who makes a change, by what name and as which user of which host, how, and why."""
+
+    by: str
+    user: str
+    host: str
+    command: str
+    note: str
+
+
+class Change(NamedTuple):
+    """A record that a command writes to partition 0 of a topic, and what it is about.
+
+    Attributes
+    ----------
+    before
+        The value that was in force; None for none.
+    headers
+        Texts beside the record; empty ones are left out.
+    """
+
+    topic: str
+    key: str
+    value: bytes | None
+    before: bytes | None
+    headers: Mapping[str, str] = {}
+
+
+class Audited(NamedTuple):
+    """What the audit is to say of a change, beside who made it: see `AuditRecord`."""
+
+    topic: str
+    key: str | None = None
+    partition: int | None = None
+    offset: int | None = None
+    before: Any = None
+    after: Any = None
+
+
+class Changes:
+    """The transactions of a command.
+
+    A transactional id is of one run of a command alone, unless `transactional_id` is given: then a
+    run fences off those before it.
+    """
+
+    def __init__(
+        self, environment: Environment, made_by: MadeBy, transactional_id: str = ""
+    ) -> None:
+        self._environment = environment
+        self._made_by = made_by
+        name = transactional_id or f"change-{uuid4().hex}"
+        self._producer = new_producer(environment, ClientHealth(), transactional_id=name)
+        self._partitions: dict[str, int] = {}
+        # The last record of each partition that this run has written.
+        self._written: dict[tuple[str, int], int] = {}
+
+    def begin(self) -> None:
+        """Get ready; an earlier run with this transactional id writes nothing from now on.
+
+        Raises
+        ------
+        UsageError
+            There is no topic for the audit.
+        KafkaException
+            Kafka cannot be reached, or refuses.
+        """
+        self.partitions_of(TOPIC)
+        self._producer.init_transactions(_ANSWER_S)
+
+    def partitions_of(self, topic: str) -> int:
+        """Return how many partitions a topic has; `UsageError` where there is none."""
+        if not self._partitions:
+            # Of all topics: to ask for one that is missing may create it.
+            found = self._producer.list_topics(timeout=CONNECT_S).topics
+            self._partitions = {name: len(one.partitions) for name, one in found.items()}
+        name = self._environment.topic(topic)
+        if name not in self._partitions:
+            raise UsageError(
+                f"Kafka at {self._environment.kafka} has no topic `{name}`, so nothing was"
+                " written; create the topics with `feedmill topics create`, or give the right"
+                " --kafka and --prefix"
+            )
+        return self._partitions[name]
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Commit what is written within; whatever goes wrong there aborts it."""
+        self._producer.begin_transaction()
+        try:
+            yield
+            self._commit()
+        except BaseException:
+            # One that Kafka ended already cannot be aborted.
+            with suppress(KafkaException):
+                self._producer.abort_transaction(_ANSWER_S)
+            raise
+
+    def _commit(self) -> None:
+        try:
+            self._producer.commit_transaction(_ANSWER_S)
+        except KafkaException as error:
+            complaint: KafkaError = error.args[0]
+            if complaint.fatal() or complaint.txn_requires_abort():
+                raise
+            raise UsageError(
+                f"Kafka at {self._environment.kafka} did not say whether the change was made:"
+                f" {complaint.str()}; `feedmill audit` shows it once Kafka answers"
+            ) from error
+
+    def send(
+        self,
+        topic: str,
+        key: bytes | None,
+        value: bytes | None,
+        partition: int = 0,
+        headers: Mapping[str, str] = {},
+    ) -> SentRecord:
+        """Write a record within the transaction; return where it stands.
+
+        Raises
+        ------
+        UsageError
+            There is no such topic, or Kafka does not take the record.
+        """
+        self.partitions_of(topic)
+        stored: list[SentRecord] = []
+        refused: list[str] = []
+
+        def delivered(error: KafkaError | None, message: Message) -> None:
+            if error is None:
+                stored.append(SentRecord(message.offset(), message.timestamp()[1]))
+            else:
+                refused.append(error.str())
+
+        name = self._environment.topic(topic)
+        texts = [(header, text.encode()) for header, text in headers.items() if text]
+        try:
+            self._producer.produce(name, value, key, partition, delivered, headers=texts)
+            self._producer.flush(_ANSWER_S)
+        except KafkaException as error:
+            refused.append(error.args[0].str())
+        if not stored:
+            # Where Kafka has ended the transaction itself, this raises the cause.
+            self._producer.abort_transaction(_ANSWER_S)
+            reason = refused[0] if refused else f"no answer within {_ANSWER_S:g} s"
+            raise UsageError(
+                f"Kafka did not take the record for `{name}`, so nothing was written: {reason};"
+                " may this user write that topic?"
+            )
+        self._written[name, partition] = stored[0].offset
+        return stored[0]
+
+    def wait_until_visible(self) -> None:
+        """Wait until readers see what was committed; not for long, where others hold them back.
+
+        Kafka answers before it writes the markers, and the next command is to read this change.
+        """
+        consumer = new_log_consumer(self._environment, ClientHealth())
+        deadline = time.monotonic() + _VISIBLE_S
+        try:
+            for at, offset in self._written.items():
+                while (
+                    consumer.get_watermark_offsets(KafkaPartition(*at), _ANSWER_S)[1] <= offset
+                    and time.monotonic() < deadline
+                ):
+                    time.sleep(0.005)
+        finally:
+            consumer.close()
+
+    def audit(self, *changes: Audited) -> None:
+        """Say within the transaction what it changes."""
+        at_ms = now_ms()
+        for change in changes:
+            said = {**self._made_by._asdict(), **change._asdict()}
+            self.send(TOPIC, change.topic.encode(), encode(AuditRecord(at_ms=at_ms, **said)))
+
+    def announce(self, *changes: Audited) -> None:
+        """Say what is done next outside of all transactions: it may not come to it."""
+        if changes:
+            with self.transaction():
+                self.audit(*changes)
+
+    def move_group(self, group: str, offsets: Sequence[KafkaPartition]) -> None:
+        """Set the offsets of a group without members within the transaction."""
+        consumer = new_log_consumer(self._environment, ClientHealth(), group=group)
+        try:
+            self._producer.send_offsets_to_transaction(
+                list(offsets), consumer.consumer_group_metadata(), _ANSWER_S
+            )
+        finally:
+            consumer.close()
+
+
+@contextmanager
+def open_changes(environment: Environment, made_by: MadeBy) -> Iterator[Changes]:
+    """Open what writes changes.
+
+    Raises
+    ------
+    UsageError
+        Kafka cannot be reached, has no topic for the audit, or refuses.
+    """
+    with kafka_errors(environment):
+        changes = Changes(environment, made_by)
+        changes.begin()
+        yield changes
+        # It is made, whatever becomes of Kafka now.
+        with suppress(KafkaException):
+            changes.wait_until_visible()
+
+
+def write_change(environment: Environment, made_by: MadeBy, change: Change) -> SentRecord:
+    """Write a record and what the audit says of it, and return where the record stands.
+
+    Raises what `open_changes` raises.
+    """
+    with open_changes(environment, made_by) as changes, changes.transaction():
+        sent = changes.send(change.topic, change.key.encode(), change.value, headers=change.headers)
+        changes.audit(
+            Audited(
+                topic=change.topic,
+                key=change.key,
+                partition=0,
+                offset=sent.offset,
+                before=_part(change.before),
+                after=_part(change.value),
+            )
+        )
+    return sent
+
+
+def _part(value: bytes | None) -> msgspec.Raw | str | None:
+    """Return a record's value to be a part of another's: as text where somebody wrote no JSON."""
+    if not value:
+        return None
+    try:
+        msgspec.json.decode(value)
+    except DECODE_ERRORS:
+        return value.decode("utf-8", "replace")
+    return msgspec.Raw(value)
+
+
+def last_value(environment: Environment, topic: str, key: str) -> bytes | None:
+    """Return the value of the last record of a key; None if that is empty, or there is none."""
+    last = None
+    for record in read_all(environment, topic):
+        if record.key == key.encode():
+            last = record.value
+    return last
