@@ -317,9 +317,14 @@ class Installation:
             socket_connect_timeout=REDIS_ANSWERS_S,
             retry=Retry(NoBackoff(), 0),
             decode_responses=True,
+            # As the worker's client: what it is refused, this one is.
+            protocol=2,
         )
         try:
-            client.ping()
+            # One that takes no writes refuses even a PING.
+            client.echo("feedmill")
+        except redis.exceptions.NoPermissionError:
+            pass
         except redis.RedisError as error:
             raise Unreachable(no_redis(self.environment, error)) from error
         return client

@@ -63,6 +63,9 @@ def names(inst: Installation) -> Iterator[Finding]:
     """No two processes have the same FEEDMILL_INSTANCE."""
     processes: dict[str, list[tuple[str, int]]] = defaultdict(list)
     for record in sorted(inst.heartbeats, key=lambda one: one.offset):
+        if not record.value:
+            # It stopped in order.
+            processes.pop((record.key or b"").decode("utf-8", "replace"), None)
         for name, one in recent_instances([record], record.at_ms).items():
             if not processes[name] or processes[name][-1] != (one.host, one.pid):
                 processes[name].append((one.host, one.pid))
