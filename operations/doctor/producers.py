@@ -25,8 +25,10 @@ _TOPICS: dict[str, Callable[[bytes | None, bytes | None], Any]] = {
 }
 # Posts of the feeds on demand and of `global`.
 _WINDOW_MS = 168 * HOUR_MS
-# A reader's device may be off by so much.
+# A reader's device may be off by so much, and the devices of some readers by more.
 _AHEAD_MS = 60 * SECOND_MS
+# A fraction of records from which on it is no single producer or device.
+_MANY = 0.05
 
 
 def sampled(inst: Installation, topic: str) -> list[TopicRecord]:
@@ -102,7 +104,7 @@ def contracts(inst: Installation) -> Iterator[Finding]:
             first, reason = bad[0]
             yield Finding(
                 "contracts",
-                "wrong",
+                "wrong" if len(bad) > _MANY * len(records) else "warn",
                 f"{_share(bad, records)} break the contract, and are refused: {reason}",
                 _where(inst, topic, first),
                 "correct the producer (docs/events has every field and limit); what was refused:"
@@ -118,7 +120,7 @@ def event_times(inst: Installation) -> Iterator[Finding]:
         known = [(one, at_ms) for one, at_ms in times if isinstance(at_ms, int)]
         ahead = [(one, at_ms) for one, at_ms in known if at_ms > one.at_ms + _AHEAD_MS]
         old = [(one, at_ms) for one, at_ms in known if 0 < at_ms < one.at_ms - _WINDOW_MS]
-        if ahead:
+        if len(ahead) > _MANY * len(known):
             one, at_ms = ahead[0]
             yield Finding(
                 "event times",

@@ -24,16 +24,20 @@ _MEANINGS = {
 }
 # Of these more is as good.
 _AT_LEAST = ("retention.ms", "max.message.bytes", "min.compaction.lag.ms", "delete.retention.ms")
+# What no worker reads, and none writes unless there is a challenger.
+_NOT_OF_WORKERS = {"labels", "shadow", "rankings", "follows"}
 # What the age of a post in a feed rests on.
 _WINDOWED = ("posts", "engagements", "counters")
 
 
 def missing_topics(inst: Installation) -> Iterator[Finding]:
     """Every topic of the table exists, under this prefix."""
+    environment = inst.environment
     missing = [name for name in inst.table if name not in inst.topics]
+    if not environment.feature_share and "features" in missing:
+        missing.remove("features")
     if not missing:
         return
-    environment = inst.environment
     create = inst.command(f"topics create --partitions {inst.partitions}")
     others = [] if len(missing) < len(inst.table) else _other_prefixes(inst)
     if others:
@@ -49,11 +53,13 @@ def missing_topics(inst: Installation) -> Iterator[Finding]:
         )
         return
     names = [environment.topic(name) for name in missing]
+    is_needed = bool(set(missing) - _NOT_OF_WORKERS)
     yield Finding(
         "missing topics",
-        "wrong",
-        f"{len(missing)} of {len(inst.table)} topics are missing, and no worker starts without:"
-        f" {some_of(names)}",
+        "wrong" if is_needed else "warn",
+        f"{len(missing)} of {len(inst.table)} topics are missing"
+        + (", and no worker is ready without" if is_needed else "")
+        + f": {some_of(names)}",
         f"Kafka at {environment.kafka}",
         create,
     )

@@ -103,6 +103,13 @@ def test_records_that_wait_are_named_until_the_group_is_behind_them(
     place.forget("worker")
 
 
+def test_commands_of_ways_out_have_the_flags_that_were_given(place: Examined) -> None:
+    new = place.prefix.removesuffix(".") + "-new."
+    flags = f"--kafka {place.kafka} --prefix {new}"
+    (finding,) = json.loads(place.run(f"doctor --json {flags}").stdout)["findings"]
+    assert f"`feedmill topics create --partitions 4 {flags}`" in finding["way_out"]
+
+
 def test_a_check_that_fails_is_a_finding_and_the_others_are_made(
     place: Examined, monkeypatch: pytest.MonkeyPatch
 ) -> None:
