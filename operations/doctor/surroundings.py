@@ -16,18 +16,20 @@ from feedmill.streams.settings.environment import CLIENT_SETTINGS, Environment, 
 
 # Those that are no attribute of `Environment`; tests have some of their own.
 _OTHERS = ("home", "data", "log_level", "status_fd", *(f"kafka_{name}" for name in CLIENT_SETTINGS))
-_OF_TESTS = variable_of("test_")
+_START = variable_of("")
+_OF_TESTS = "TEST_"
 _ASK_S = 1.0
 
 
 def variables(inst: Installation) -> Iterator[Finding]:
     """Every variable FEEDMILL_… is one that feedmill reads."""
     attributes = {field.name for field in fields(Environment)} - {"instance_is_given", "security"}
-    known = [variable_of(name) for name in sorted((*attributes, *_OTHERS))]
+    known = {variable_of(name).removeprefix(_START) for name in (*attributes, *_OTHERS)}
     for name in sorted(inst.variables):
-        if not name.startswith(variable_of("")) or name in known or name.startswith(_OF_TESTS):
+        end = name.removeprefix(_START)
+        if not name.startswith(_START) or end in known or end.startswith(_OF_TESTS):
             continue
-        close = get_close_matches(name, known, 1, cutoff=0.8)
+        close = [_START + one for one in get_close_matches(end, sorted(known), 1, cutoff=0.7)]
         yield Finding(
             "variables",
             "wrong" if close else "warn",
