@@ -42,7 +42,7 @@ CHECKS: tuple[Check, ...] = (
     *(instances.writers, settings.refused_records, settings.lost_feeds, settings.thresholds),
     *(settings.filters_without_effect, settings.overrides, groups.members, groups.strangers),
     *(groups.owners, groups.positions, groups.waiting_records, groups.silent_instances),
-    *(groups.hanging_transactions, groups.dead_letters),
+    *(groups.hanging_transactions, groups.open_transactions, groups.dead_letters),
 )
 
 _NO_RIGHT = (

@@ -12,12 +12,15 @@ from feedmill.operations.doctor.cluster import Group
 from feedmill.operations.doctor.finding import Finding, some_of
 from feedmill.operations.doctor.installation import CLOCK_TOLERANCE_MS, Installation
 from feedmill.streams.flow import stages_of
-from feedmill.streams.kafka.hanging_transactions import find_hanging
+from feedmill.streams.kafka.hanging import WAY_OUT
+from feedmill.streams.kafka.hanging_transactions import HangingTransaction, find_hanging
 from feedmill.streams.kafka.topic_reader import TopicRecord
 from feedmill.streams.kafka.topic_table import MINUTE_MS
 from feedmill.streams.settings.instances import RECENT_MS
 
 _INPUTS = ("posts", "engagements")
+# What people and the product write, and every worker reads committed.
+_COMMITTED = (*_INPUTS, "config", "overrides", "models")
 _LATE_MS = MINUTE_MS
 _LETTERS = 100
 _RECENT_LETTERS_MS = 10 * MINUTE_MS
@@ -163,11 +166,7 @@ def silent_instances(inst: Installation) -> Iterator[Finding]:
 
 def hanging_transactions(inst: Installation) -> Iterator[Finding]:
     """No transaction hangs."""
-    if not inst.topics:
-        return
-    _ = inst.admin
-    found = find_hanging(inst.environment, inst.now_ms())
-    if found:
+    if found := _hanging(inst):
         places = [f"{one.topic}[{one.partition}]" for one in found]
         yield Finding(
             "hanging transactions",
@@ -176,6 +175,38 @@ def hanging_transactions(inst: Installation) -> Iterator[Finding]:
             some_of(places),
             inst.command("topics abort-hanging"),
         )
+
+
+def open_transactions(inst: Installation) -> Iterator[Finding]:
+    """No transaction of others is open for a minute on what every worker reads committed."""
+    known = {(one.topic, one.partition, one.producer_id) for one in _hanging(inst)}
+    places = [
+        KafkaPartition(inst.environment.topic(name), n)
+        for name in _COMMITTED
+        if name in inst.topics
+        for n in range(inst.topics[name].partitions)
+    ]
+    described = inst.admin.describe_producers(places) if places else {}
+    for at, state in sorted(described.items()):
+        for one in state.active_producers:
+            is_open = one.current_transaction_start_offset >= 0
+            quiet_ms = inst.now_ms() - one.last_timestamp
+            if not is_open or quiet_ms < MINUTE_MS or (*at, one.producer_id) in known:
+                continue
+            yield Finding(
+                "open transactions",
+                "warn",
+                f"a transaction is open from offset {one.current_transaction_start_offset} on, and"
+                f" has written nothing for {quiet_ms // 1000:,} s: what stands behind it waits",
+                f"{at.topic}[{at.partition}], producer {one.producer_id}",
+                f"have its writer commit or abort: {WAY_OUT}",
+            )
+
+
+def _hanging(inst: Installation) -> list[HangingTransaction]:
+    if not inst.topics:
+        return []
+    return inst.once("hanging", lambda: find_hanging(inst.environment, inst.now_ms()))
 
 
 def dead_letters(inst: Installation) -> Iterator[Finding]:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
 from feedmill.events.errors import FeedmillError
 from feedmill.filters.list_store import read_list
 from feedmill.models.store import local_copy
-from feedmill.models.store_files import file_sizes
+from feedmill.models.store_files import Store, file_sizes
 from feedmill.operations.doctor.finding import Finding
 from feedmill.operations.doctor.installation import Installation
+from feedmill.streams.kafka.bounded_call import CallIsStuck, bounded
 from feedmill.streams.releases.list_history import ListHistory
 from feedmill.streams.releases.loading import MODELS, load_model, store_of
 from feedmill.streams.releases.release_history import ReleaseHistory
@@ -36,10 +36,9 @@ def store(inst: Installation) -> Iterator[Finding]:
             return
         yield _finding(what, str(found), f"{way_out} FEEDMILL_MODELS")
         return
-    threads = ThreadPoolExecutor(1)
     try:
-        inst.once("store", lambda: threads.submit(file_sizes, found).result(_ANSWERS_S))
-    except TimeoutError:
+        inst.once("store", lambda: bounded(lambda: _look(found), _ANSWERS_S))
+    except CallIsStuck:
         what = f"its server does not answer within {_ANSWERS_S:.0f} s"
         yield _finding(what, str(found), "start it, or correct FEEDMILL_MODELS, AWS_ENDPOINT_URL")
     except (FeedmillError, OSError) as error:
@@ -48,8 +47,6 @@ def store(inst: Installation) -> Iterator[Finding]:
             str(found),
             "correct FEEDMILL_MODELS or the AWS_… variables",
         )
-    finally:
-        threads.shutdown(wait=False, cancel_futures=True)
 
 
 def models_in_force(inst: Installation) -> Iterator[Finding]:
@@ -130,6 +127,10 @@ def refused_releases(inst: Installation) -> Iterator[Finding]:
                         "give that worker's store the artifact, and release it again; or"
                         f" {inst.command(f'models rollback {model}')}",
                     )
+
+
+def _look(found: Store) -> None:
+    file_sizes(found)
 
 
 def _unusable(inst: Installation, name: str, sha256: str | None) -> str:

@@ -1,9 +1,11 @@
 """Each planted misconfiguration is named, and its way out works; a healthy one has no finding."""
 
+import importlib.metadata
 import json
 from collections.abc import Iterator
 
 import pytest
+from confluent_kafka import Producer
 from kafka import TopicPartition
 from kafka.structs import OffsetAndMetadata
 
@@ -13,7 +15,7 @@ from builders.lost_markers import leave_open
 from builders.misconfigurations import Misconfiguration
 from builders.waiting import now_ms
 from feedmill.deploy.local import StackAddress
-from feedmill.operations.doctor import groups, redis_server
+from feedmill.operations.doctor import groups, instances, redis_server, store
 from feedmill.operations.doctor.examination import CHECKS
 
 TABLE = (
@@ -87,6 +89,37 @@ def test_a_transaction_that_hangs_is_named_and_ended(
     assert place.found(groups.hanging_transactions, "") == []
 
 
+def test_a_transaction_that_stays_open_is_named_until_its_writer_ends_it(place: Examined) -> None:
+    name = f"{place.prefix}upstream"
+    upstream = Producer({"bootstrap.servers": place.kafka, "transactional.id": name})
+    upstream.init_transactions(20)
+    upstream.begin_transaction()
+    upstream.produce(place.topic("config"), b"{}", b"weights", 0)
+    upstream.flush(20)
+    assert place.found(groups.open_transactions, "") == []
+    place.ahead_ms = 61_000
+    (found,) = place.found(groups.open_transactions, "has written nothing for")
+    assert (found.severity, f"{place.topic('config')}[0]" in found.where) == ("warn", True)
+    assert place.found(groups.hanging_transactions, "") == []
+    upstream.abort_transaction(20)
+    assert place.found(groups.open_transactions, "") == []
+
+
+def test_libraries_that_are_too_old_are_named(
+    place: Examined, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    version = importlib.metadata.version
+    monkeypatch.setattr(
+        importlib.metadata, "version", lambda name: "2.3.0" if name == "msgspec" else version(name)
+    )
+    assert place.found(instances.libraries, "") == []
+    monkeypatch.setattr(
+        importlib.metadata, "version", lambda name: "0.9.1" if name == "msgspec" else version(name)
+    )
+    (found,) = place.found(instances.libraries, "msgspec 0.9.1, expected 0.19 or later")
+    assert "`pip install 'msgspec>=0.19'`" in found.way_out
+
+
 def test_records_that_wait_are_named_until_the_group_is_behind_them(
     place: Examined, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -113,10 +146,10 @@ def test_commands_of_ways_out_have_the_flags_that_were_given(place: Examined) ->
 def test_a_check_that_fails_is_a_finding_and_the_others_are_made(
     place: Examined, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(groups, "find_hanging", lambda *_: 1 / 0)
+    monkeypatch.setattr(store, "ListHistory", lambda *_: 1 / 0)
     report = json.loads(place.run("doctor --json").stdout)
     (finding,) = report["findings"]
-    assert (finding["check"], report["checks"]) == ("hanging transactions", len(CHECKS))
+    assert (finding["check"], report["checks"]) == ("lists in force", len(CHECKS))
     assert "division by zero" in finding["what"]
 
 
