@@ -47,27 +47,31 @@ def addresses(inst: Installation) -> Iterator[Finding]:
 
 def leaders(inst: Installation) -> Iterator[Finding]:
     """Every partition has a leader, and enough replicas that keep up."""
+    lost, short, behind = set[str](), set[str](), set[str]()
     for name, topic in inst.topics.items():
         least = int(topic.settings.get("min.insync.replicas", "1"))
-        where = f"topic `{inst.environment.topic(name)}`" if name in inst.table else name
-        lost = [str(n) for n, leader in topic.leaders.items() if leader < 0]
-        short = [str(n) for n, brokers in topic.in_sync.items() if len(brokers) < least]
-        behind = [
-            str(n) for n, brokers in topic.replicas.items() if len(topic.in_sync[n]) < len(brokers)
-        ]
-        start = "start the brokers that are down; `kafka-topics.sh --describe` names them"
-        if lost:
-            what = f"{len(lost)} partitions have no leader, so nobody reads or writes them"
-            yield Finding("leaders", "wrong", what, where, start)
-        elif short:
-            what = (
-                f"{len(short)} partitions have fewer in-sync replicas than min.insync.replicas"
-                f" {least}: writes are refused"
+        full = inst.environment.topic(name) if name in inst.table else name
+        if any(leader < 0 for leader in topic.leaders.values()):
+            lost.add(full)
+        elif any(len(brokers) < least for brokers in topic.in_sync.values()):
+            short.add(full)
+        elif any(len(topic.in_sync[n]) < len(found) for n, found in topic.replicas.items()):
+            behind.add(full)
+    kinds: tuple[tuple[Severity, str, set[str]], ...] = (
+        ("wrong", "partitions have no leader, so nobody reads or writes them", lost),
+        ("wrong", "fewer replicas keep up than min.insync.replicas: writes are refused", short),
+        ("warn", "replicas are down or behind", behind),
+    )
+    for severity, what, names in kinds:
+        if names:
+            yield Finding(
+                "leaders",
+                severity,
+                what,
+                f"topics {some_of(names)}",
+                "start the brokers that are down; `kafka-topics.sh --bootstrap-server"
+                f" {inst.environment.kafka} --describe --under-replicated-partitions` names them",
             )
-            yield Finding("leaders", "wrong", what, where, start)
-        elif behind:
-            what = f"{len(behind)} partitions have replicas that are down or behind"
-            yield Finding("leaders", "warn", what, where, start)
 
 
 def replicas(inst: Installation) -> Iterator[Finding]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 
 from feedmill.operations.doctor.finding import Finding, Severity, some_of
@@ -98,25 +98,29 @@ def partitions(inst: Installation) -> Iterator[Finding]:
 
 def topic_settings(inst: Installation) -> Iterator[Finding]:
     """Settings of topics are those of the table, or keep more."""
+    differing: dict[tuple[Severity, str], list[str]] = defaultdict(list)
     for name, spec in inst.table.items():
         if name not in inst.topics:
             continue
-        found = inst.topics[name].settings
-        for severity in ("wrong", "warn"):
-            differing = [
-                f"{setting} is {found.get(setting, 'not set')}, expected {expected}"
-                + (f": {_MEANINGS[setting]}" if setting in _MEANINGS else "")
-                for setting, expected in spec.settings.items()
-                if _severity(setting, found.get(setting, ""), expected) == severity
-            ]
-            if differing:
-                yield Finding(
-                    "topic settings",
-                    "wrong" if severity == "wrong" else "warn",
-                    "; ".join(differing),
-                    f"topic `{inst.environment.topic(name)}`",
-                    inst.command(f"topics create --apply --partitions {inst.partitions}"),
+        texts: dict[Severity, list[str]] = {"wrong": [], "warn": []}
+        for setting, expected in spec.settings.items():
+            found = inst.topics[name].settings.get(setting, "")
+            if severity := _severity(setting, found, expected):
+                meaning = f": {_MEANINGS[setting]}" if setting in _MEANINGS else ""
+                texts[severity].append(
+                    f"{setting} is {found or 'not set'}, expected {expected}{meaning}"
                 )
+        for severity, those in texts.items():
+            if those:
+                differing[severity, "; ".join(those)].append(inst.environment.topic(name))
+    for (severity, text), names in differing.items():
+        yield Finding(
+            "topic settings",
+            severity,
+            text,
+            f"topics {some_of(names)}",
+            inst.command(f"topics create --apply --partitions {inst.partitions}"),
+        )
 
 
 def _severity(setting: str, found: str, expected: str) -> Severity | None:

@@ -122,7 +122,7 @@ def topic(replicas: int, in_sync: int, least: int, leader: int = 0) -> Mapping[s
         (brokers.replicas, topic(1, 1, 1), "loss of one broker loses the topic"),
         (brokers.replicas, topic(3, 3, 1), "one broker alone has is acknowledged"),
         (brokers.replicas, topic(2, 2, 2), "one broker that is away stops all"),
-        (brokers.leaders, topic(3, 2, 2, leader=-1), "no leader"),
+        (brokers.leaders, topic(3, 2, 2, leader=-1), "have no leader"),
         (brokers.leaders, topic(3, 1, 2), "writes are refused"),
         (brokers.leaders, topic(3, 2, 2), "down or behind"),
     ],
