@@ -51,7 +51,7 @@ def instance_clocks(inst: Installation) -> Iterator[Finding]:
                 f"an instance is {_seconds(difference)} {side} the clock of the brokers",
                 f"instance {name} on {hosts[name]}",
                 f"{_SET} or that of the broker; a worker keeps its time where the broker's jumped"
-                " by more than an hour: restart all workers to follow it",
+                " by more than two hours: restart all workers to follow it",
             )
 
 
