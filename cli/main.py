@@ -24,6 +24,7 @@ COMMANDS = (
     "feed",
     "explain",
     "latency",
+    "doctor",
     "config",
     "gates",
     "override",

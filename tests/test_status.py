@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 import pytest
 
-from feedmill.cli.main import COMMANDS, main
+from feedmill.cli.main import main
 from feedmill.events.errors import BadSetting
 from feedmill.events.settings import Settings
 from feedmill.events.signal import SignalNames
@@ -32,7 +32,6 @@ MISSING = {
     "rankings": lambda: refused("rankings/global", {}),
     "follows": lambda: refused("feeds/mine", {"match": {"follows": ["ann"]}}),
     "experiments": lambda: refused("experiments/one", {}),
-    "doctor": lambda: "doctor" not in COMMANDS,
 }
 
 

@@ -69,15 +69,11 @@ def topic_table(signals: Sequence[str]) -> tuple[TopicSpec, ...]:
         TopicSpec("overrides", 1, _compacted()),
         TopicSpec("labels", "P", _log(365 * DAY_MS, segment_ms=7 * DAY_MS)),
         # Stages apply all records from the first one on, so none may ever be removed.
-        TopicSpec("config", 1, _log(-1, segment_ms=7 * DAY_MS) | {"retention.bytes": "-1"}),
+        TopicSpec("config", 1, _log(-1, segment_ms=7 * DAY_MS)),
         # Releases are few, and a rollback needs the earlier ones.
-        TopicSpec("models", 1, _log(-1, segment_ms=7 * DAY_MS) | {"retention.bytes": "-1"}),
+        TopicSpec("models", 1, _log(-1, segment_ms=7 * DAY_MS)),
         # Who changed what is asked for years later.  A record has what was in force before, too.
-        TopicSpec(
-            "audit",
-            1,
-            _log(-1, segment_ms=7 * DAY_MS, max_bytes=AUDIT_BYTES) | {"retention.bytes": "-1"},
-        ),
+        TopicSpec("audit", 1, _log(-1, segment_ms=7 * DAY_MS, max_bytes=AUDIT_BYTES)),
         # Several challengers speak of one post, so the key alone may not replace a record.
         TopicSpec("shadow", "P", _log(WINDOW_MS, segment_ms=6 * HOUR_MS)),
         TopicSpec("instances", 1, _view(DAY_MS, segment_mib=1)),
@@ -94,6 +90,8 @@ def topic_table(signals: Sequence[str]) -> tuple[TopicSpec, ...]:
 _ALL_HAVE = {
     # The broker's: no producer can set a wrong time, and nothing depends on the clocks of hosts.
     "message.timestamp.type": "LogAppendTime",
+    # Age alone removes records, whatever the broker's default is.
+    "retention.bytes": "-1",
     # The one codec that librdkafka inflates up to a bound only: see batch_headers.py.
     "compression.type": "zstd",
 }

@@ -74,6 +74,7 @@ FOLLOWING = {"train"}
 # missing topics, and `replay` sends what a product sends.
 CHANGING_NOTHING = {
     *("run", "worker", "replay", "feed", "explain", "latency", "audit", "sample", "score"),
+    *("doctor", "health"),
     *("config get", "config history", "gates preview", "override list", "evaluate", "examination"),
     *("dead-letters list", "dead-letters show", "topics describe"),
     *("local up", "local down", "local status", "labels report", "labels sample"),

@@ -47,6 +47,7 @@ WRONG_LINES = {
         *("", "--once ftp://somewhere", "--once http://", "--once 127.0.0.1:1"),
         *("--every 0", "--for soon", "--kafka broker:9092"),
     ),
+    "doctor": ("everything", "--kafka broker", "--redis localhost"),
     "config": (
         *("", "fetch", "get --nonsense", f"get {NO_KAFKA}", f"history weights {NO_KAFKA}", "set"),
         *(

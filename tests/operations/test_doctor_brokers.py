@@ -1,0 +1,173 @@
+"""Misconfigured brokers: planted in one of their own, or faked where it would take several."""
+
+import os
+import re
+import signal
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from builders.examined import PARTITIONS, Examined
+from builders.own_redis import OwnRedis
+from builders.waiting import now_ms, until
+from feedmill.deploy.local import down, status, up
+from feedmill.deploy.local.ports import free_port
+from feedmill.deploy.local.process import Server
+from feedmill.deploy.local.redis_server import redis_cli, redis_serves
+from feedmill.operations.doctor import brokers, redis_server
+from feedmill.operations.doctor.cluster import Topic
+from feedmill.operations.doctor.examination import CHECKS, Check, examine
+from feedmill.operations.doctor.finding import Finding
+from feedmill.operations.doctor.installation import Installation
+from feedmill.streams.settings.environment import Environment, read_environment
+
+WRONG = {
+    "transaction.max.timeout.ms": "1000",
+    "group.max.session.timeout.ms": "8000",
+    "socket.request.max.bytes": "1000000",
+    "log.cleaner.enable": "false",
+    "offsets.topic.replication.factor": "3",
+    "transaction.state.log.replication.factor": "3",
+    "transaction.state.log.min.isr": "2",
+}
+UNWISE = {"offsets.retention.minutes": "60", "auto.create.topics.enable": "true"}
+NOWHERE = {"advertised.listeners": "PLAINTEXT://nowhere.invalid:9092"}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[Path]:
+    yield tmp_path / "stack"
+    down(tmp_path / "stack")
+
+
+def findings(place: Examined, checks: tuple[Check, ...] = CHECKS) -> list[Finding]:
+    inst = Installation(read_environment(place.variables), place.variables, now_ms)
+    try:
+        return examine(inst, checks).findings
+    finally:
+        inst.close()
+
+
+def settings_of(ways_out: list[Finding]) -> dict[str, str]:
+    """What the ways out say is to be set in server.properties."""
+    found = {}
+    for finding in ways_out:
+        named = re.match(r"set ([\w.]+)=(\d+) in", finding.way_out)
+        value = re.match(r"set it to (\w+) in", finding.way_out)
+        name = finding.what.split()[0]
+        if named:
+            found[named[1]] = named[2]
+        else:
+            found[name] = value[1] if value else "60000"
+    return found
+
+
+def test_a_misconfigured_broker_is_named_and_restarted_as_the_ways_out_say(folder: Path) -> None:
+    kafka = up(folder, broker_settings=NOWHERE).kafka
+    variables = {"FEEDMILL_KAFKA": kafka}
+    inst = Installation(read_environment(variables), variables, now_ms)
+    (finding,) = examine(inst, (brokers.addresses, brokers.broker_settings)).findings[:1]
+    assert "nowhere.invalid does not resolve" in finding.what
+    assert "advertised.listeners" in finding.way_out
+
+    down(folder)
+    kafka = up(folder, broker_settings=WRONG | UNWISE).kafka
+    place = Examined(kafka, folder, "")
+    found = [one for one in findings(place) if one.check in ("broker settings", "internal topics")]
+    told = {one.what.split()[0]: one.severity for one in found}
+    assert told == dict.fromkeys(WRONG, "wrong") | dict.fromkeys(UNWISE, "warn")
+    place.admin.close()
+
+    down(folder)
+    up(folder, broker_settings=settings_of(found))
+    # A broker that stands still takes connections, and answers nobody.
+    pid = status(folder).kafka_pids[0]
+    assert pid is not None
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        assert [one.check for one in findings(place)] == ["kafka"]
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    assert place.run(f"topics create --partitions {PARTITIONS}").exit_code == 0
+    assert findings(place) == []
+    place.redis.close()
+
+
+def faked(topics: Mapping[str, Topic], count: int, version: tuple[int, ...] = (4, 3)) -> Any:
+    """A cluster of several brokers, by what it would answer."""
+    return SimpleNamespace(
+        environment=Environment(),
+        topics=topics,
+        table={"posts": None},
+        brokers={n: f"broker-{n}:9092" for n in range(count)},
+        command=lambda words: f"`feedmill {words}`",
+        admin=SimpleNamespace(
+            get_broker_version_data=lambda _: SimpleNamespace(broker_version=version)
+        ),
+    )
+
+
+def topic(replicas: int, in_sync: int, least: int, leader: int = 0) -> Mapping[str, Topic]:
+    settings = {"min.insync.replicas": str(least)}
+    brokers_of, there = tuple(range(replicas)), tuple(range(in_sync))
+    return {"posts": Topic("id", {0: leader}, {0: brokers_of}, {0: there}, settings)}
+
+
+@pytest.mark.parametrize(
+    ("check", "topics", "says"),
+    [
+        (brokers.replicas, topic(1, 1, 1), "loss of one broker loses the topic"),
+        (brokers.replicas, topic(3, 3, 1), "one broker alone has is acknowledged"),
+        (brokers.replicas, topic(2, 2, 2), "one broker that is away stops all"),
+        (brokers.leaders, topic(3, 2, 2, leader=-1), "have no leader"),
+        (brokers.leaders, topic(3, 1, 2), "writes are refused"),
+        (brokers.leaders, topic(3, 2, 2), "down or behind"),
+    ],
+    ids=["one replica", "one acknowledges", "none may fail", "no leader", "too few", "behind"],
+)
+def test_what_several_brokers_have_wrong_is_named(
+    check: Check, topics: Mapping[str, Topic], says: str
+) -> None:
+    (finding,) = check(cast(Installation, faked(topics, 3)))
+    assert says in finding.what
+    assert finding.way_out
+
+
+def test_three_brokers_as_they_should_be_have_nothing() -> None:
+    healthy = cast(Installation, faked(topic(3, 3, 2), 3))
+    for check in (brokers.replicas, brokers.leaders, brokers.broker_version):
+        assert list(check(healthy)) == []
+
+
+def test_a_broker_that_is_too_old_is_named() -> None:
+    old = cast(Installation, faked(topic(1, 1, 1), 1, version=(2, 6)))
+    (finding,) = brokers.broker_version(old)
+    assert "Kafka 2.6" in finding.what
+    assert "upgrade" in finding.way_out
+
+
+def test_a_redis_cluster_is_named(tmp_path: Path) -> None:
+    port = free_port(set())
+    server = Server("redis-cluster", tmp_path)
+    program = redis_cli()[0].replace("-cli", "-server")
+    options = ["--port", str(port), "--dir", str(tmp_path), "--cluster-enabled", "yes"]
+    server.start([program, *options, "--bind", "127.0.0.1"])
+    try:
+        until(lambda: redis_serves(port))
+        variables = {"FEEDMILL_REDIS": f"redis://127.0.0.1:{port}/0"}
+        inst = Installation(read_environment(variables), variables, now_ms)
+        (finding,) = examine(inst, [redis_server.redis_kind]).findings
+        assert "cluster" in finding.what
+        assert "cluster-enabled no" in finding.way_out
+    finally:
+        server.stop(10)
+
+
+def test_a_redis_that_is_too_old_is_named(own_redis: OwnRedis) -> None:
+    info = {"redis_version": "5.0.7", "role": "master"}
+    inst = SimpleNamespace(environment=Environment(redis=own_redis.url), redis_info=info)
+    (finding,) = redis_server.redis_kind(cast(Installation, inst))
+    assert "Redis 5.0.7" in finding.what
