@@ -123,6 +123,10 @@ class RankingStep(Step):
     def is_idle(self) -> bool:
         return self._is_settled
 
+    @property
+    def refused_writes(self) -> int:
+        return self._handover.refused_writes
+
     def heartbeat(self, instance: Instance, at_ms: int) -> None:
         if self._freshness.heartbeat(instance, at_ms):
             self._handover.renew_all()

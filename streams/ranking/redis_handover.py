@@ -54,6 +54,8 @@ class RedisHandover:
         The last record of `config` whose effect Redis shows.
     arrivals
         The records whose changes are not all submitted yet, for metrics.
+    refused_writes
+        How many writes of feeds and posts Redis refused.
     newer_owner
         The highest token under which Redis has what it refused; 0 where it refused nothing.
     """
@@ -66,7 +68,7 @@ class RedisHandover:
         context: StepContext,
     ) -> None:
         self.shown_offset = -1
-        self.newer_owner = 0
+        self.newer_owner = self.refused_writes = 0
         self.arrivals = PendingArrivals()
         self._combiner = combiner
         self._freshness = freshness
@@ -248,4 +250,5 @@ class RedisHandover:
         self.newer_owner = max(self.newer_owner, report.newer_owner)
         refused = len(report.refused_feeds) + len(report.refused_posts)
         if refused:
+            self.refused_writes += refused
             metrics.add("feedmill_redis_refused_total", refused)
