@@ -58,6 +58,28 @@ class ModelDrift(Struct, frozen=True, gc=False):
     reason: str
 
 
+class PartitionLag(Struct, frozen=True, gc=False):
+    """How far a worker is with a partition that its group gave it.
+
+    Attributes
+    ----------
+    topic, partition
+        `posts` or `engagements`, without the prefix.
+    lag
+        How many offsets lie ahead.
+    late_ms
+        For how many ms something has been there that is not read, once it is more than 5 s.
+    why
+        What holds it back, where that is known.
+    """
+
+    topic: str
+    partition: int
+    lag: int
+    late_ms: int = 0
+    why: str = ""
+
+
 class LegTimes(Struct, frozen=True, gc=False):
     """How long one leg of records took in the last minute: quantiles, and records a second.
 
@@ -98,6 +120,8 @@ class Instance(Struct, frozen=True, omit_defaults=False):
         By signal, the version that judges the partitions of a canary.
     group
         The consumer group of a worker, "" of another program: two groups with one stage are wrong.
+    partitions
+        The partitions of `posts` and `engagements` that a worker reads, and how far it is.
     ready
         Whether it has caught up and works.
     lag
@@ -136,6 +160,7 @@ class Instance(Struct, frozen=True, omit_defaults=False):
     canaries: dict[str, str] = {}
     waiting_releases: tuple[RefusedRelease, ...] = ()
     group: str = ""
+    partitions: tuple[PartitionLag, ...] = ()
     reason: str = ""
     memory_mib: int | None = None
     legs: dict[str, dict[str, LegTimes]] = {}

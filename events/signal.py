@@ -162,6 +162,12 @@ class SignalNames:
         """Gates, then objectives."""
         return self.gates + self.objectives
 
+    @property
+    def own(self) -> tuple[str, ...]:
+        """The signals that no worker writes: programs of the installation's own do."""
+        of_workers = {*self.filters, *BUILT_IN_OBJECTIVES}
+        return tuple(name for name in self.all if name not in of_workers)
+
     def default_gate(self, name: str) -> GatePolicy:
         """The policy of a gate where no setting says otherwise."""
         return dict(self.gate_defaults).get(name) or GatePolicy()

@@ -207,6 +207,11 @@ class PostView:
         """The rows that hold a post."""
         return np.flatnonzero(self.post.offset != NO_POST).astype(np.int32)
 
+    def lacking(self, names: Iterable[str], before_ms: int) -> list[str]:
+        """Return those signals that a post lacks whose record came before that time."""
+        posts = (self.post.offset != NO_POST) & (self.post.arrived_ms < before_ms)
+        return [n for n in names if (posts & ~self.signals[n].is_current(slice(None))).any()]
+
     def touch(self, rows: Rows | Sequence[int]) -> None:
         """Mark these rows, each once, as changed: they are decided, scored and written again."""
         self._changes.add_many(np.asarray(rows, np.int32), POST_CHANGED)

@@ -31,6 +31,7 @@ from feedmill.streams.kafka.batches import TEXT_BYTES, RecordBatch, TopicPartiti
 from feedmill.streams.kafka.client import discard, new_group_consumer, new_log_consumer, rebalance_s
 from feedmill.streams.kafka.connection import Connection
 from feedmill.streams.kafka.messages import Fetched, Most, fetch, is_out_of_range, last_known_end
+from feedmill.streams.kafka.read_progress import ReadProgress
 
 log = logging.getLogger(__name__)
 
@@ -90,6 +91,7 @@ class GroupConsumer:
         self._backlog: Backlog | None = None
         self._together = Together()
         self._waiting_since = 0.0
+        self.progress = ReadProgress()
         self.stopped: dict[TopicPartition, str] = {}
 
     def start(self) -> None:
@@ -99,8 +101,6 @@ class GroupConsumer:
         self._consumer.subscribe(
             names, on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._lost
         )
-
-    # --- records -------------------------------------------------------------------------
 
     def poll(self, most: int, wait_s: float) -> list[RecordBatch]:
         """Take what there is of `posts`; wait at most `wait_s` where there is nothing.
@@ -181,8 +181,6 @@ class GroupConsumer:
         begun = self._reading if self._beside is None else self._reading & self._reading_beside
         return len(begun) == len(self._last.owned)
 
-    # --- offsets -------------------------------------------------------------------------
-
     def take_change(self) -> AssignmentChange | None:
         """Return the next change of the assignment that was not taken yet, if there is one."""
         return self._changes.pop(0) if self._changes else None
@@ -212,9 +210,9 @@ class GroupConsumer:
         """Whether all that is owned is read, and what had waited for it was handed out."""
         return self.is_whole and self._backlog is None and self.caught_up()
 
-    def lag(self) -> dict[TopicPartition, int]:
-        """Return how many offsets of each owned partition lie ahead, as last heard of."""
-        return {at: max(0, self._known_end(at) - p) for at, p in self._positions.items()}
+    def look(self) -> None:
+        """Have `progress` compare what is read with what there is."""
+        self.progress.look(self._positions, self._known_end)
 
     def ready_reason(self) -> str:
         """Say why not all is well; "" when it is."""
@@ -223,7 +221,7 @@ class GroupConsumer:
         if self._phase != "settled":
             return "waiting for partitions"
         if not self.caught_up():
-            return f"catching up, {sum(self.lag().values())} records to go"
+            return f"catching up, {sum(self.progress.lag.values())} records to go"
         return ""
 
     def close(self) -> None:
@@ -292,7 +290,7 @@ class GroupConsumer:
         self._phase, self._asked, self._waiting_since = "waiting", None, time.monotonic()
         self._reading, self._reading_beside, self._backlog = set(), set(), None
         self._positions, self._snapshot = {}, None
-        self.stopped = {}
+        self.progress, self.stopped = ReadProgress(), {}
 
     def _settle(self) -> None:
         """Ask for the offsets of what was granted; once they are there, hand the change down."""
@@ -359,6 +357,7 @@ class GroupConsumer:
             self._positions[source], self._snapshot = records.offsets[-1] + 1, None
             batches.append(batch)
         for source, end in fetched.ends.items():
+            self.progress.said_end(source, end)
             is_begun = source.partition in self._begun(source.topic)
             if is_begun and end > self._positions.get(source, end):
                 self._positions[source], self._snapshot = end, None

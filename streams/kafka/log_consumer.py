@@ -35,6 +35,7 @@ from feedmill.streams.kafka.messages import (
     last_known_end,
 )
 from feedmill.streams.kafka.offsets import Offsets
+from feedmill.streams.kafka.read_progress import LOOK_EVERY_S, ReadProgress
 
 log = logging.getLogger(__name__)
 
@@ -45,8 +46,6 @@ MOST_BYTES = 4 * 1024 * 1024
 WAITING = 500
 # A client that is not polled keeps its reports for ever; one without partitions has few of them.
 _UNUSED_EVERY_S = 0.5
-# A transaction that holds records back for so long is named.
-_NAMED_AFTER_S = 5.0
 # How often it is asked whether a transaction still holds a restore back.
 _ASK_AGAIN_S = 5.0
 
@@ -86,9 +85,7 @@ class LogConsumer:
         self._positions: dict[TopicPartition, int] = {}
         self._ends: dict[TopicPartition, int] = {}
         self._held = HeldBack[TopicPartition]()
-        # Where the broker said last that no more can be read, and since when it has more.
-        self._said_ends: dict[TopicPartition, int] = {}
-        self._kept_since: dict[tuple[TopicPartition, int], float] = {}
+        self._progress, self._look_at = ReadProgress(), 0.0
         # What a transaction holds back that never ends.
         self._hanging: set[TopicPartition] = set()
         self._asking: list[_Adding] = []
@@ -132,8 +129,9 @@ class LogConsumer:
             self._held.forget(source)
             for named in (self._at_live, self._unheard, self._hanging):
                 named.discard(source)
-            for by_source in (self._positions, self._ends, self._said_ends):
-                by_source.pop(source, None)
+            self._progress.drop(source)
+            self._positions.pop(source, None)
+            self._ends.pop(source, None)
             self.stopped.pop(source, None)
 
     def read(
@@ -151,7 +149,9 @@ class LogConsumer:
             self._unused_at = now + _UNUSED_EVERY_S
             self._replace_lost()
             self._ask_again()
-            self._look_what_is_kept(now)
+        if now >= self._look_at:
+            self._look_at = now + LOOK_EVERY_S
+            self._progress.look(self._positions, self._known_end)
         batches: list[RecordBatch] = []
         if restoring or is_unused_due:
             batches = self._take(self._restoring, most, most_bytes, wait_s if restoring else 0)
@@ -206,18 +206,21 @@ class LogConsumer:
         done, of = self.progress()
         return f"reading {self.name}, {done} of {of}"
 
-    def held_back(self) -> str:
-        """Say which partition a transaction has held back for seconds; "" if none."""
-        since = time.monotonic() - _NAMED_AFTER_S
-        late = [source for (source, _), at in self._kept_since.items() if at < since]
-        return self._kept(late[0]) if late and late[0] in self._positions else ""
+    def late_reason(self) -> str:
+        """Say what has not been read for seconds though it is there; "" if nothing."""
+        for source in self._progress.lag:
+            late_ms, why = self._progress.lateness(source)
+            if why:
+                return self._kept(source)
+            if late_ms:
+                at = f"{self._environment.topic(source.topic)}[{source.partition}]"
+                return f"{at} is read up to {late_ms / 1000:.0f} s ago"
+        return ""
 
     def close(self) -> None:
         self._restoring.close()
         if self._live is not None:
             self._live.close()
-
-    # --- beginning -------------------------------------------------------------------------
 
     def _begin(self) -> None:
         while self._asking and self._asking[0].done():
@@ -246,6 +249,8 @@ class LogConsumer:
             self._live = self._new_consumer(committed=False)
         self._restoring.incremental_unassign([self._at(source) for source in ready])
         self._live.incremental_assign([self._at(s, self._positions[s]) for s in ready])
+        for source in ready:
+            self._progress.said_end(source, -1)
         self._at_live.update(ready)
         self._unheard.update(ready)
 
@@ -306,7 +311,8 @@ class LogConsumer:
         for source, end in fetched.ends.items():
             if source in self._positions:
                 self._positions[source] = max(end, self._positions[source])
-                self._said_ends[source] = end
+                if source not in self._at_live:
+                    self._progress.said_end(source, end)
                 self._note_end(source)
         return batches
 
@@ -323,13 +329,6 @@ class LogConsumer:
                 self._ends[source] = self._positions[source]
                 what = "nothing behind it is read before it ends"
             log.error("%s: %s", self._kept(source), what)
-
-    def _look_what_is_kept(self, now: float) -> None:
-        """Note which partitions have records that cannot be read committed, and from where on."""
-        committed = [at for at in self._said_ends.items() if at[0] not in self._at_live]
-        read = [(source, end) for source, end in committed if self._positions[source] == end]
-        kept = [at for at in read if self._known_end(at[0]) > at[1]]
-        self._kept_since = {at: self._kept_since.get(at, now) for at in kept}
 
     def _kept(self, source: TopicPartition) -> str:
         topic, position = self._environment.topic(source.topic), self._positions[source]

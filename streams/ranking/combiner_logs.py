@@ -17,7 +17,7 @@ from typing import Any
 
 from feedmill.events.decode import decoder_of
 from feedmill.events.decode_many import decode_posts, decode_signals
-from feedmill.events.signal import BUILT_IN_OBJECTIVES, SignalNames
+from feedmill.events.signal import SignalNames
 from feedmill.rankers.combiner.batches import take_signals
 from feedmill.rankers.combiner.combiner import always
 from feedmill.rankers.combiner.view import PostView
@@ -86,9 +86,7 @@ class CombinerLogs:
         signals = [SIGNALS + name for name in names.all]
         self._log = LogConsumer(connection, "the combiner's logs")
         # Of what workers write more may wait: no record of theirs is large.
-        self._of_workers = frozenset(
-            SIGNALS + name for name in (*names.filters, *BUILT_IN_OBJECTIVES)
-        )
+        self._of_workers = frozenset(signals).difference(SIGNALS + name for name in names.own)
         self._worker_log = LogConsumer(
             connection,
             "signals of workers",
@@ -121,7 +119,7 @@ class CombinerLogs:
     def ready_reason(self) -> str:
         """Say what is still to be read; "" if nothing is."""
         reason = next(filter(None, (one.ready_reason() for one in self._logs)), "")
-        reason = reason or self._overrides.held_back()
+        reason = reason or next(filter(None, (one.late_reason() for one in self._logs)), "")
         return reason or ("reading posts before signals" if self._after_posts else "")
 
     def lag(self) -> int:

@@ -1,41 +1,71 @@
-"""Whether a feed may count as fresh: its inputs are read, and the stages behind it are alive."""
+"""Whether a feed may count as fresh: all that it depends on is read, and judged."""
 
 from __future__ import annotations
+
+from collections.abc import Collection, Sequence
 
 from feedmill.events.instance import Instance
 from feedmill.rankers.combiner import FeedChange
 
-BEHIND_MS = 5_000
-SEEN_WITHIN_MS = 15_000
+# Two heartbeats, and a while.
+SEEN_WITHIN_MS = 12_000
+# What each stage reads; programs of others say nothing of it.
+_READS = {"engagement": ("posts", "engagements")}
+_POSTS = ("posts",)
 
 
 class FeedFreshness:
-    """Follows heartbeats and the age of what was read last; times are those of the log."""
+    """Follows the heartbeats of all stages; times are those of the log.
 
-    def __init__(self) -> None:
-        self._ready_at_ms: dict[str, int] = {}
-        self._behind_at_ms = 0
+    A stage is up to date if its ready instances have read each partition of its topics up to 5 s
+    ago.  Of a program that is no worker it is enough that an instance is ready.
 
-    def heartbeat(self, instance: Instance, at_ms: int) -> bool:
-        """Take a heartbeat; return whether a stage is ready that was not, or was too long ago."""
-        if not instance.ready:
-            return False
-        before = self._ready_at_ms.get(instance.stage, 0)
-        self._ready_at_ms[instance.stage] = max(before, at_ms)
-        return before + SEEN_WITHIN_MS < at_ms
+    Parameters
+    ----------
+    partitions
+        How many partitions `posts` and `engagements` have.
+    instance
+        The name of the worker that ranks, which must be ready itself.
+    """
 
-    def read(self, newest_ms: int, now_ms: int) -> None:
-        """Note the timestamp of the newest record of a cycle."""
-        if newest_ms < now_ms - BEHIND_MS:
-            self._behind_at_ms = now_ms
+    def __init__(self, partitions: int, instance: str) -> None:
+        self._partitions = partitions
+        self._instance = instance
+        self._seen: dict[tuple[str, str], tuple[int, Instance]] = {}
+        self._fresh: set[str] = set()
+        self._ranks = False
 
-    def is_fresh(self, change: FeedChange, now_ms: int) -> bool:
-        """Return whether a feed may count as fresh for another while."""
-        # A worker that is behind reads old records in every cycle.
-        if self._behind_at_ms > now_ms - 1_000:
-            return False
+    def heartbeat(self, instance: Instance, at_ms: int) -> None:
+        """Take a heartbeat, stamped by the broker."""
+        self._seen[instance.stage, instance.instance] = at_ms, instance
+
+    def look(self, now_ms: int, lacking: Collection[str] = ()) -> bool:
+        """Find which stages are up to date; whether one is that was not.  Every second.
+
+        `lacking` are stages whose signals posts lack that came more than 5 s ago.
+        """
         since = now_ms - SEEN_WITHIN_MS
-        return all(self._ready_at_ms.get(name, 0) >= since for name in stages_behind(change))
+        self._seen = {name: seen for name, seen in self._seen.items() if seen[0] >= since}
+        before, ranked = self._fresh, self._ranks
+        mine = self._seen.get(("combiner", self._instance))
+        self._ranks = mine is not None and mine[1].ready
+        stages = {stage for stage, _ in self._seen}.difference(lacking)
+        self._fresh = {stage for stage in stages if not self.unread(stage)}
+        return bool(self._fresh - before) or (self._ranks and not ranked)
+
+    def unread(self, stage: str) -> Sequence[tuple[str, int]]:
+        """Return the topics and partitions that no ready instance of a stage is up to date with."""
+        ready = [one for (name, _), (_, one) in self._seen.items() if name == stage and one.ready]
+        if any(not one.group for one in ready):
+            return []
+        partitions = [at for one in ready for at in one.partitions if not at.late_ms]
+        read = {(at.topic, at.partition) for at in partitions}
+        topics = _READS.get(stage, _POSTS)
+        return [(t, p) for t in topics for p in range(self._partitions) if (t, p) not in read]
+
+    def is_fresh(self, change: FeedChange) -> bool:
+        """Return whether a feed may count as fresh for another while."""
+        return self._ranks and self._fresh.issuperset(stages_behind(change))
 
 
 def stages_behind(change: FeedChange) -> list[str]:

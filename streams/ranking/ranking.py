@@ -20,6 +20,8 @@ from feedmill.streams.settings.environment import Environment
 from feedmill.streams.worker.step import Step, StepContext, WorkBatch, Writer
 
 TICK_S = 1.0
+# How long a program that is no worker may take for the signal of a post.
+_LACKING_MS = 5_000
 # At a start others wait at most so long for the feeds: Redis may be slow.
 FEEDS_FIRST_S = 10.0
 RESTORE_RECORDS = 4_000
@@ -64,7 +66,6 @@ class RankingStep(Step):
         self._environment = environment
         self.made_here = frozenset(made_here)
         self.combiner = Combiner(environment.signals)
-        self._freshness = FeedFreshness()
         self._has_ranked = False
         # The worker does not read posts yet: at its first claim, feeds go before all restores.
         self._is_starting = True
@@ -86,6 +87,7 @@ class RankingStep(Step):
             self.made_here,
             context.partitions,
         )
+        self._freshness = FeedFreshness(context.partitions, environment.instance)
         self._claim = RankingClaim(context.connection)
         self._letters = RankingLetters(self.name, context)
         self._handover = RedisHandover(environment, self.combiner, self._freshness, context)
@@ -128,8 +130,7 @@ class RankingStep(Step):
         return self._handover.refused_writes
 
     def heartbeat(self, instance: Instance, at_ms: int) -> None:
-        if self._freshness.heartbeat(instance, at_ms):
-            self._handover.renew_all()
+        self._freshness.heartbeat(instance, at_ms)
 
     def poll(self, writer: Writer) -> bool:
         restoring = not self._logs.is_restored
@@ -164,8 +165,6 @@ class RankingStep(Step):
             [record.offset for record, _ in events],
             [record.timestamp for record, _ in events],
         )
-        for part in work.partitions:
-            self._freshness.read(part.events[-1][0].timestamp, work.now_ms)
         take_written(view, work.signals)
         changed = len(events) + sum(len(part.events) for part in work.engagements)
         self._has_more = self._work(WORK_S + len(events) * _POST_S, changed)
@@ -177,7 +176,11 @@ class RankingStep(Step):
         now = time.monotonic()
         if now >= self._tick_at:
             self._tick_at = now + TICK_S
-            self.combiner.tick(self.context.clock.now_ms())
+            now_ms, view = self.context.clock.now_ms(), self.combiner.view
+            self.combiner.tick(now_ms)
+            lacking = view.lacking(view.names.own, now_ms - _LACKING_MS)
+            if self._freshness.look(now_ms, lacking):
+                self._handover.renew_all()
             self._measure()
             self._is_settled = False
         if now >= self._renew_at and self._claim.token is not None:

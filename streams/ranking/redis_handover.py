@@ -144,7 +144,7 @@ class RedisHandover:
             self._nothing_to_write(caught_up=is_all)
             return
         arrivals = self.arrivals.take() if is_all else ()
-        fresh = {f.feed for f in feeds if self._freshness.is_fresh(f, now_ms)}
+        fresh = {f.feed for f in feeds if self._freshness.is_fresh(f)}
         self._renewals.written(fresh, time.monotonic())
         batch = WriteBatch(
             now_ms,
@@ -182,7 +182,7 @@ class RedisHandover:
         due = self._renewals.due(self._combiner.feeds, now_s)
         renewals = self._combiner.renewals(due)
         if renewals:
-            fresh = {f.feed for f in renewals if self._freshness.is_fresh(f, now_ms)}
+            fresh = {f.feed for f in renewals if self._freshness.is_fresh(f)}
             batch = WriteBatch(now_ms, lambda _: token, (), renewals, (), fresh)
             if not self._writer.submit(batch):
                 return True

@@ -59,7 +59,7 @@ class SettingsLog(SettingsFold):
 
     def ready_reason(self) -> str:
         """Say what is read still, or cannot be; "" if nothing is."""
-        return self.log.ready_reason() or self.log.held_back()
+        return self.log.ready_reason() or self.log.late_reason()
 
     def close(self) -> None:
         self.log.close()

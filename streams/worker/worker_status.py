@@ -7,11 +7,16 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from threading import Event
 from typing import Protocol
 
-from feedmill.events.instance import MOST_SOURCES, REASON_CHARACTERS, Instance
+from feedmill.events.instance import (
+    MOST_SOURCES,
+    REASON_CHARACTERS,
+    Instance,
+    PartitionLag,
+)
 from feedmill.streams.kafka.connection import Connection
 from feedmill.streams.kafka.group import GroupConsumer
 from feedmill.streams.kafka.topic_ids import TopicIds
@@ -65,7 +70,7 @@ class WorkerStatus:
         self._worker = worker
         self._watchdog = watchdog
         self._reason = "starting"
-        self._lag = 0
+        self._partitions: tuple[PartitionLag, ...] = ()
         self._look_at = self._report_at = 0.0
         self._refused_settings = self._refused_stamps = self._refused_releases = self._swaps = 0
         self._legs = RecentLegs(worker.legs)
@@ -141,7 +146,7 @@ class WorkerStatus:
                 refused=tuple(settings.refused),
                 models=versions,
                 ready=not self._reason,
-                lag=self._lag,
+                lag=sum(one.lag for one in self._partitions),
                 at_ms=worker.time.clock.now_ms(),
                 models_offset=worker.releases.offset(stage),
                 refused_releases=worker.releases.refused,
@@ -149,6 +154,7 @@ class WorkerStatus:
                 canaries=worker.releases.canaries.versions(stage),
                 waiting_releases=worker.releases.waiting,
                 group=worker.group_name,
+                partitions=self._partitions,
                 reason=self._reason[:REASON_CHARACTERS],
                 memory_mib=memory_mib,
                 legs=legs,
@@ -177,10 +183,10 @@ class WorkerStatus:
 
     def _report(self) -> None:
         worker, metrics = self._worker, self._worker.metrics
-        lag = worker.group.lag()
-        self._lag = sum(lag.values())
+        self._look_at_partitions()
+        lag = worker.group.progress.lag
         metrics.set("feedmill_ready", float(not self._reason))
-        metrics.set("feedmill_lag", self._lag)
+        metrics.set("feedmill_lag", sum(lag.values()))
         metrics.replace(
             "feedmill_partition_lag",
             {(worker.group_name, at.topic, str(at.partition)): float(n) for at, n in lag.items()},
@@ -207,6 +213,17 @@ class WorkerStatus:
             log.info("the supervisor is gone: stopping")
             worker.stopping.set()
 
+    def _look_at_partitions(self) -> None:
+        """See how far each partition is; feeds wait to hear which one is late, or is no more."""
+        group, before = self._worker.group, _late_among(self._partitions)
+        group.look()
+        self._partitions = tuple(
+            PartitionLag(at.topic, at.partition, lag, *group.progress.lateness(at))
+            for at, lag in group.progress.lag.items()
+        )
+        if _late_among(self._partitions) != before:
+            self._worker.time.heartbeats.hurry()
+
     def _metrics_text(self) -> str:
         """All metrics, and when they were read; HTTP's thread calls it, and the loop."""
         metrics = self._worker.metrics
@@ -221,3 +238,7 @@ class WorkerStatus:
         metrics.add("feedmill_aborts_total", seen.aborts)
         metrics.add("feedmill_letters_total", seen.dead_letters)
         metrics.add("feedmill_shared_letters_total", seen.shared)
+
+
+def _late_among(partitions: Iterable[PartitionLag]) -> set[tuple[str, int]]:
+    return {(one.topic, one.partition) for one in partitions if one.late_ms}

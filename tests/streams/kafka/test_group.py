@@ -220,7 +220,7 @@ def test_an_upstream_that_aborts_does_not_keep_a_restart_from_being_ready(kafka:
     for _ in range(2):
         member = Member(kafka.named("again"))
         until(partial(attrgetter("is_done"), member), member.turn)
-        assert sum(member.group.lag().values()) == 0
+        assert sum(member.group.progress.lag.values()) == 0
         member.close()
     assert sum(copies(kafka).values()) == 200
 

@@ -7,7 +7,7 @@ import pytest
 
 from builders.kafka_log import KafkaLog, until
 from builders.lost_brokers import forget_brokers
-from feedmill.streams.kafka import hanging, log_consumer
+from feedmill.streams.kafka import hanging, log_consumer, read_progress
 from feedmill.streams.kafka.batches import TopicPartition
 from feedmill.streams.kafka.connection import Connection
 from feedmill.streams.kafka.log_consumer import BEGINNING, LogConsumer
@@ -112,7 +112,8 @@ def test_what_stands_behind_a_transaction_that_never_ends_is_read_where_that_is_
 def test_what_a_transaction_holds_back_is_named_until_it_ends(
     kafka: KafkaLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(log_consumer, "_NAMED_AFTER_S", 0.5)
+    monkeypatch.setattr(read_progress, "LATE_AFTER_S", 0.5)
+    monkeypatch.setattr(log_consumer, "LOOK_EVERY_S", 0.1)
     log = LogConsumer(Connection(kafka.environment), "posts")
     log.add(BOTH)
     found = read_all(log)
@@ -124,12 +125,12 @@ def test_what_a_transaction_holds_back_is_named_until_it_ends(
         produce("posts", b"open", b"x")
         until(lambda: kafka.read("posts", committed=False), lambda: None)
         kafka.produce("posts", [(f"behind{i}".encode(), b"x") for i in range(20)])
-        until(log.held_back, turn)
-        assert f"{kafka.environment.topic('posts')}[" in log.held_back()
-        assert "abort-hanging" in log.held_back()
+        until(log.late_reason, turn)
+        assert f"{kafka.environment.topic('posts')}[" in log.late_reason()
+        assert "abort-hanging" in log.late_reason()
         # Of the other partition all comes.
         assert 0 < len(found) < 20
-    until(lambda: len(found) == 21 and not log.held_back(), turn)
+    until(lambda: len(found) == 21 and not log.late_reason(), turn)
     log.close()
 
 

@@ -344,9 +344,11 @@ def test_feeds_are_renewed_some_seconds_after_they_were_written(
     assert renewed(0.0) == feeds
     assert renewed(4.9) == []
     assert renewed(5.1) == feeds
-    for name in NAMES.all:
-        beat = Instance(name, "i", "h", 1, "b", -1, (), {}, ready=True, lag=0, at_ms=NOW_MS)
+    for name in (*NAMES.all, "combiner"):
+        beat = Instance(name, "", "h", 1, "b", -1, (), {}, ready=True, lag=0, at_ms=NOW_MS)
         step.heartbeat(beat, NOW_MS)
+    step._tick_at = 0.0
+    step.background(KeptWriter(), 0.01)
     assert renewed(5.2) == feeds
     assert writer.batches[-1].fresh_feeds == set(feeds)
     take_post(step, "q")

@@ -46,7 +46,7 @@ class Owner:
         connection: Any = SimpleNamespace()
         context = StepContext(connection, clock, Metrics("combiner", "one"), 1, self._hurry)
         environment = Environment(redis=url)
-        self.handover = RedisHandover(environment, self.combiner, FeedFreshness(), context)
+        self.handover = RedisHandover(environment, self.combiner, FeedFreshness(1, "one"), context)
         self.handover.set_token(token)
 
     def _hurry(self) -> None:

@@ -1,0 +1,145 @@
+"""Which feeds count as fresh, by the heartbeats of all stages."""
+
+from collections.abc import Collection
+from typing import Any
+
+import pytest
+
+from builders.events import NOW_MS, settings_of
+from feedmill.events.instance import Instance, PartitionLag
+from feedmill.rankers.combiner import FeedChange
+from feedmill.streams.ranking.feed_freshness import SEEN_WITHIN_MS, FeedFreshness
+
+STAGES = ("spam", "nsfw", "misinformation", "quality", "engagement")
+PARTITIONS = 3
+BOTH = ("posts", "engagements")
+
+
+def beat(
+    stage: str,
+    instance: str = "one",
+    *,
+    late: Collection[tuple[str, int]] = (),
+    owned: Collection[int] = range(PARTITIONS),
+    ready: bool = True,
+    group: str = "worker",
+) -> Instance:
+    partitions = tuple(
+        PartitionLag(topic, p, 9 if (topic, p) in late else 0, 6_000 if (topic, p) in late else 0)
+        for topic in BOTH
+        for p in owned
+    )
+    return Instance(
+        stage,
+        instance,
+        "host",
+        1,
+        "build",
+        -1,
+        (),
+        {},
+        ready=ready,
+        lag=0,
+        at_ms=NOW_MS,
+        group=group,
+        partitions=partitions,
+    )
+
+
+def feed(**weights: float) -> FeedChange:
+    """A feed under the default gates and these weights."""
+    settings = settings_of(("weights", weights) if weights else ("weights", None))
+    gates = settings.gates_of("global")
+    return FeedChange("global", False, (), (), 0, settings.weights_of("global"), gates, 0)
+
+
+class Ranker:
+    """All stages in one worker but for those that a test takes over."""
+
+    def __init__(self) -> None:
+        self.freshness = FeedFreshness(PARTITIONS, "one")
+        self.now_ms = NOW_MS
+
+    def beats(self, *instances: Instance, after_ms: int = 0) -> None:
+        self.now_ms += after_ms
+        said = {one.stage for one in instances}
+        rest = [beat(stage) for stage in (*STAGES, "combiner") if stage not in said]
+        for one in (*instances, *rest):
+            self.freshness.heartbeat(one, self.now_ms)
+
+    def is_fresh(self, change: FeedChange | None = None, lacking: Collection[str] = ()) -> bool:
+        self.freshness.look(self.now_ms, lacking)
+        return self.freshness.is_fresh(change or feed())
+
+
+@pytest.fixture
+def ranker() -> Ranker:
+    return Ranker()
+
+
+def test_a_feed_is_fresh_once_all_partitions_are_read_by_all_that_it_depends_on(
+    ranker: Ranker,
+) -> None:
+    assert not ranker.is_fresh()
+    ranker.beats()
+    assert ranker.is_fresh()
+
+
+@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"late": [("posts", 2)]},
+        {"owned": range(PARTITIONS - 1)},
+        {"ready": False},
+    ],
+)
+def test_one_partition_without_a_judge_that_is_up_to_date_makes_it_stale(
+    ranker: Ranker, stage: str, wrong: dict[str, Any]
+) -> None:
+    ranker.beats(beat(stage, **wrong))
+    assert not ranker.is_fresh()
+    # Another instance takes over what is missing.
+    ranker.beats(beat(stage, **wrong), beat(stage, "two"))
+    assert ranker.is_fresh()
+
+
+def test_late_engagements_concern_feeds_that_weigh_them(ranker: Ranker) -> None:
+    ranker.beats(*(beat(stage, late=[("engagements", 1)]) for stage in STAGES))
+    assert not ranker.is_fresh()
+    assert ranker.freshness.unread("engagement") == [("engagements", 1)]
+    assert ranker.is_fresh(feed(quality=1.0, engagement=0.0))
+
+
+def test_two_workers_share_the_partitions(ranker: Ranker) -> None:
+    halves = [beat("spam", "one", owned=[0]), beat("spam", "two", owned=[1, 2])]
+    ranker.beats(*halves)
+    assert ranker.is_fresh()
+    # One of them is stopped: its last heartbeat holds for a while.
+    ranker.beats(halves[0], after_ms=SEEN_WITHIN_MS)
+    assert ranker.is_fresh()
+    ranker.beats(halves[0], after_ms=1)
+    assert not ranker.is_fresh()
+    assert ranker.freshness.unread("spam") == [("posts", 1), ("posts", 2)]
+
+
+def test_the_worker_that_ranks_must_be_ready_itself(ranker: Ranker) -> None:
+    ranker.beats(beat("combiner", ready=False))
+    ranker.freshness.heartbeat(beat("combiner", "two"), NOW_MS)
+    assert not ranker.is_fresh()
+
+
+def test_of_a_program_an_instance_is_enough_while_no_post_lacks_its_signal(ranker: Ranker) -> None:
+    ranker.beats(beat("spam", "app", owned=[], group=""))
+    assert ranker.is_fresh()
+    assert not ranker.is_fresh(lacking=["spam"])
+
+
+def test_it_says_when_a_stage_is_up_to_date_again(ranker: Ranker) -> None:
+    ranker.beats()
+    assert ranker.freshness.look(ranker.now_ms)
+    assert not ranker.freshness.look(ranker.now_ms)
+    ranker.beats(beat("spam", late=[("posts", 0)]))
+    assert not ranker.freshness.look(ranker.now_ms)
+    ranker.beats()
+    assert ranker.freshness.look(ranker.now_ms)
