@@ -264,6 +264,7 @@ class RankingStep(Step):
         for decision, count in combiner.decisions().items():
             metrics.set("feedmill_posts", count, decision=decision)
         metrics.set("feedmill_feeds", len(combiner.feeds))
+        metrics.set("feedmill_stale_feeds", self._handover.stale_feeds)
         for pattern, waiting in combiner.places.waiting.items():
             metrics.set("feedmill_feeds_waiting", waiting, pattern=pattern)
         refused = combiner.places.refused

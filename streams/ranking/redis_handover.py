@@ -76,6 +76,7 @@ class RedisHandover:
         self._token: int | None = None
         self._has_caught_up = False
         self._renewals = FeedRenewals()
+        self._not_fresh: set[str] = set()
         self._left_feeds: set[str] = set()  # named by Redis, perhaps of former owners
         self._submitted: deque[_Submitted] = deque()
         self._writer = WriterThread(open_writer_client(environment.redis), environment.redis_prefix)
@@ -96,6 +97,11 @@ class RedisHandover:
         """Whether feeds are still to be submitted to a Redis that takes writes."""
         is_waiting = self._token is not None and self._combiner.has_feed_changes
         return is_waiting and not self._writer.trouble
+
+    @property
+    def stale_feeds(self) -> int:
+        """How many feeds were not fresh when they were last renewed; 0 where another one ranks."""
+        return 0 if self._token is None else len(self._not_fresh.intersection(self._combiner.feeds))
 
     @property
     def is_behind(self) -> bool:
@@ -145,6 +151,7 @@ class RedisHandover:
             return
         arrivals = self.arrivals.take() if is_all else ()
         fresh = {f.feed for f in feeds if self._freshness.is_fresh(f)}
+        self._not_fresh -= fresh
         self._renewals.written(fresh, time.monotonic())
         batch = WriteBatch(
             now_ms,
@@ -183,6 +190,7 @@ class RedisHandover:
         renewals = self._combiner.renewals(due)
         if renewals:
             fresh = {f.feed for f in renewals if self._freshness.is_fresh(f)}
+            self._not_fresh = self._not_fresh.union(due) - fresh
             batch = WriteBatch(now_ms, lambda _: token, (), renewals, (), fresh)
             if not self._writer.submit(batch):
                 return True

@@ -191,6 +191,8 @@ class WorkerStatus:
             "feedmill_partition_lag",
             {(worker.group_name, at.topic, str(at.partition)): float(n) for at, n in lag.items()},
         )
+        self._report_late()
+        metrics.set("feedmill_memory_bytes", (resident_mib() or 0) * 1024**2)
         metrics.set("feedmill_config_offset", worker.settings.settings.offset)
         refused = worker.settings.refused_count
         metrics.add("feedmill_refused_settings_total", refused - self._refused_settings)
@@ -223,6 +225,18 @@ class WorkerStatus:
         )
         if _late_among(self._partitions) != before:
             self._worker.time.heartbeats.hurry()
+
+    def _report_late(self) -> None:
+        metrics, group = self._worker.metrics, self._worker.group_name
+        late = [one for one in self._partitions if one.late_ms]
+        metrics.replace(
+            "feedmill_late_seconds",
+            {(group, one.topic, str(one.partition)): one.late_ms / 1000 for one in late},
+        )
+        metrics.replace(
+            "feedmill_held_back",
+            {(group, one.topic, str(one.partition)): 1.0 for one in late if one.why},
+        )
 
     def _metrics_text(self) -> str:
         """All metrics, and when they were read; HTTP's thread calls it, and the loop."""
