@@ -14,6 +14,8 @@ log = logging.getLogger(__name__)
 
 STALL_S = 30.0
 EXIT_STALLED = 3
+# This thread looks every second, however busy the machine is.
+_PAUSED_S = 10.0
 # How many times as long a process may stand still in which no Python runs.
 _WITHOUT_PYTHON = 1.5
 
@@ -43,7 +45,12 @@ class Watchdog:
         self._stopped.set()
 
     def _watch(self) -> None:
+        looked_at = time.monotonic()
         while not self._stopped.wait(1.0):
+            before, looked_at = looked_at, time.monotonic()
+            if looked_at - before > _PAUSED_S:
+                # The whole process was paused, not its loop alone.
+                self.turn()
             # Native code that keeps the interpreter, as `re` does, keeps this thread from looking.
             faulthandler.dump_traceback_later(_WITHOUT_PYTHON * self._stall_s, exit=True)
             if self.stuck_s() > self._stall_s:

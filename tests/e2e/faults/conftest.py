@@ -18,11 +18,11 @@ def fault_engine(stack: Any, tmp_path: Path, own_redis: OwnRedis) -> Iterator[Fa
     """Makes engines on fresh prefixes; no worker runs yet, and `own_redis` outlives them."""
     made: list[FaultEngine] = []
 
-    def make(*, kafka: str = "", redis: str = "") -> FaultEngine:
+    def make(*, kafka: str = "", redis: str = "", signals: str = "") -> FaultEngine:
         prefix = f"f{uuid.uuid4().hex[:6]}."
         folder = tmp_path / prefix.rstrip(".")
         folder.mkdir()
-        engine = FaultEngine(kafka or stack.kafka, redis or stack.redis, prefix, folder)
+        engine = FaultEngine(kafka or stack.kafka, redis or stack.redis, prefix, folder, signals)
         made.append(engine)
         return engine
 

@@ -1,12 +1,16 @@
 """The watchdog ends a process whose loop stands still, and no other."""
 
+import os
+import signal
 import subprocess
 import sys
+import time
 
 from feedmill.streams.worker.watchdog import EXIT_STALLED
 
 PROGRAM = """
-import re, sys, time
+import os, re, signal, sys, time
+from feedmill.streams.worker import watchdog as module
 from feedmill.streams.worker.watchdog import Watchdog
 
 def read_for_ever():
@@ -25,6 +29,10 @@ if sys.argv[1] == "stuck":
     read_for_ever()
 if sys.argv[1] == "native":
     keep_the_interpreter_for_ever()
+if sys.argv[1] == "paused":
+    module._PAUSED_S = 1.2
+    os.kill(os.getpid(), signal.SIGSTOP)
+    time.sleep(1.2)
 watchdog.stop()
 time.sleep(4)
 """
@@ -48,6 +56,17 @@ def test_native_code_that_lets_no_other_thread_run_ends_as_well() -> None:
     assert "went round" in ended.stdout
     assert ended.returncode == 1
     assert "keep_the_interpreter_for_ever" in ended.stderr
+
+
+def test_a_process_that_was_paused_is_left_alone() -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, "paused"], stderr=subprocess.PIPE, text=True
+    ) as paused:
+        os.waitpid(paused.pid, os.WUNTRACED)
+        time.sleep(2.0)
+        paused.send_signal(signal.SIGCONT)
+        assert paused.communicate(timeout=60)[1] == ""
+    assert paused.returncode == 0
 
 
 def test_a_loop_that_goes_round_or_was_stopped_is_left_alone() -> None:
