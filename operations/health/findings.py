@@ -55,6 +55,7 @@ def findings(seen: Seen) -> list[Finding]:
     found += [Finding("wrong", *one) for one in (seen.kafka_trouble, seen.redis_trouble) if one]
     if seen.kafka is not None:
         found += _unread(seen, seen.kafka)
+        found += _unanswered(seen, seen.kafka, {one.topic for one in found})
         found += _instances(seen.kafka, {one.instance for one in found})
         found += _clock(seen.kafka)
     if seen.redis is not None:
@@ -142,6 +143,8 @@ def _cause_text(
     beat = max(beats, key=lambda one: one.at_ms, default=None)
     waiting = sum(kafka.waiting.get((topic, number), 0) for number in numbers)
     wait = f"; {waiting:,} records wait" if waiting else ""
+    if beat is None and topic.startswith("signals."):
+        return "no program writes it", "start its program (docs/own_signals.md)"
     if beat is None:
         way_out = f"start a worker that runs all stages: `feedmill worker` ({_DOCS}#workers)"
         return f"nobody reads it{wait}", way_out
@@ -157,6 +160,22 @@ def _cause_text(
         return f"{one.instance} is not ready: {cause.why}", f"see {_DOCS}#recovery"
     since = "nobody writes it" if topic.startswith("signals.") else "nobody else reads it"
     return f"{_silence(beat, kafka.now_ms)}, and {since}{wait}", _way_out_of_silence(one)
+
+
+def _unanswered(seen: Seen, kafka: KafkaState, named: set[str]) -> Iterator[Finding]:
+    """Find programs that say that they are ready, and do not answer posts."""
+    for name in seen.needed:
+        topic = f"signals.{name}"
+        numbers = sorted(number for signal, number in kafka.unanswered if signal == name)
+        if not numbers or topic in named:
+            continue
+        count = sum(kafka.unanswered[name, number] for number in numbers)
+        beats = [beat.instance for beat in kafka.living if beat.instance.stage == name]
+        who = ", ".join(f"{one.instance} (pid {one.pid} on {one.host})" for one in beats)
+        what = f"{topic}{ranges(numbers)}: {count} of the newest posts have none after 5 s; {who}"
+        way_out = "see its log, and start it again (docs/own_signals.md)"
+        place = (topic, tuple(numbers), beats[0].instance if beats else "")
+        yield Finding("wrong", f"{what} reports that it is ready", way_out, *place)
 
 
 def _silence(beat: Beat, now_ms: int) -> str:

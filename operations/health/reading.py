@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from typing import Any, NamedTuple, TypeVar
 
 import kafka.errors
+import msgspec
 import redis
 from kafka import TopicPartition
 from kafka.admin import OffsetSpec
+from msgspec import Struct
 
 from feedmill.events.decode import decode_instance
 from feedmill.events.errors import BadEvent, FeedmillError, UsageError
@@ -30,6 +33,9 @@ _MINUTE_MS = 60_000
 # An answer that takes longer is none.
 _WITHIN_S = 10.0
 _INPUTS = ("posts", "engagements")
+# Of so many posts of each partition it is seen whether they have the signals of other programs.
+_NEWEST_POSTS = 20
+_ANSWERED_WITHIN_MS = 5_000
 
 
 class _Refused(NamedTuple):
@@ -130,7 +136,12 @@ class _KafkaReader:
         )
         groups = {beat.instance.group for beat in beats if beat.instance.group}
         partitions, waiting = self._offsets(groups)
-        return KafkaState(now_ms, beats, partitions, waiting, dict(self._settings))
+        unanswered = {
+            (name, partition): count
+            for name in self._environment.signals.own
+            for partition, count in _unanswered(self._environment, name, now_ms).items()
+        }
+        return KafkaState(now_ms, beats, partitions, waiting, dict(self._settings), unanswered)
 
     def close(self) -> None:
         self._open.close()
@@ -184,6 +195,37 @@ class _KafkaReader:
                     key = names[at.topic], at.partition
                     waiting[key] = min(left, waiting.get(key, left))
         return sum(at.topic == environment.topic("posts") for at in sources), waiting
+
+
+class _Answer(Struct):
+    """What is read of a signal."""
+
+    post_id: str
+    post_offset: int
+
+
+def _unanswered(environment: Environment, name: str, now_ms: int) -> dict[int, int]:
+    """Return by partition how many of the newest posts lack a signal that they should have."""
+    lacking: dict[tuple[int, bytes], int] = {}
+    with open_topic(environment, "posts") as posts:
+        posts.seek_before_end(_NEWEST_POSTS)
+        for record in posts.read_to_end():
+            key = record.partition, record.key or b""
+            lacking.pop(key, None)
+            if record.value and record.at_ms < now_ms - _ANSWERED_WITHIN_MS:
+                lacking[key] = record.offset
+    with open_topic(environment, f"signals.{name}") as signals:
+        # Each post may have been answered more than once.
+        signals.seek_before_end(10 * _NEWEST_POSTS)
+        for record in signals.read_to_end():
+            key = record.partition, record.key or b""
+            try:
+                answer = msgspec.json.decode(record.value or b"", type=_Answer)
+            except msgspec.MsgspecError:
+                continue
+            if answer.post_offset >= lacking.get(key, 0):
+                lacking.pop(key, None)
+    return Counter(partition for partition, _ in lacking)
 
 
 def read_redis(environment: Environment, now_ms: int) -> RedisState:

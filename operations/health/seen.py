@@ -46,6 +46,8 @@ class KafkaState:
         is least behind.
     settings
         By key of `config` the offset of its last record.
+    unanswered
+        By signal that no worker writes, and partition, how many of the newest posts lack it.
     """
 
     now_ms: int
@@ -53,6 +55,7 @@ class KafkaState:
     partitions: int
     waiting: Mapping[tuple[str, int], int] = field(default_factory=dict)
     settings: Mapping[str, int] = field(default_factory=dict)
+    unanswered: Mapping[tuple[str, int], int] = field(default_factory=dict)
 
     @property
     def living(self) -> tuple[Beat, ...]:
