@@ -15,8 +15,8 @@ _TEXT = """# Alarms on a live engine
 
 `make alarms` writes this page. It starts a real Kafka, Redis, worker and Prometheus. Prometheus has
 the rules of [deploy/alarms](../deploy/alarms/feedmill.rules.yml), with all their times divided by
-{factor}. Each fault is caused until its alarms are on, then cured until they are off. Before that an
-engine that is well runs under a light load, with the rules as they are: no alarm may come. `make
+{factor}. Each fault is caused until its alarms are on, then cured until they are off. Before that
+an engine that is well runs under a light load, with the rules as they are: no alarm may come. `make
 alarms ONLY=redis_away QUIET=0` causes one fault. What each alarm means, and what to do:
 [operating](operating/operator.md#alarms).
 

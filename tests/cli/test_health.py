@@ -188,7 +188,7 @@ def test_what_is_wrong_stands_on_top_with_its_way_out(monkeypatch: pytest.Monkey
         "       -> look at some of their posts",
         "",
         "instance  stages     partitions  state        lag  MiB  seen",
-        "one       spam nsfw           0  not ready  1,204       1 s",
+        "one       spam nsfw           0  not ready  1,204        1 s",
         "",
         "feeds   1 fresh, 0 starting, 2 stale",
     ]
