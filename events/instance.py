@@ -10,7 +10,7 @@ from msgspec import Struct
 MOST_REFUSALS = 10
 # It names so many sources under the hide-rate guard, and cuts the reason after so many characters.
 MOST_SOURCES = 10
-REASON_CHARACTERS = 300
+REASON_CHARACTERS = 500
 
 
 class RefusedSetting(Struct, frozen=True, gc=False):
