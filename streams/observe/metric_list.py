@@ -373,7 +373,7 @@ METRICS = (
         "feedmill_redis_errors_total",
         "counter",
         "errors",
-        "Writes to Redis that failed; everything is written again once Redis is back.",
+        "Writes to Redis that failed, and looks whether it is back; then all is written again.",
         "Redis is down or full; feeds become stale meanwhile.",
     ),
     Metric(
