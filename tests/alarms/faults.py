@@ -3,6 +3,7 @@
 Each is a generator: what comes before its `yield` causes the fault, what comes after cures it.
 """
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -90,6 +91,7 @@ def posts_hidden_by_a_rule(at: Surroundings) -> Iterator[None]:
     for n in range(120):
         at.engine.post(f"hidden-{n}")
     yield
+    at.engine.wait_applied(at.engine.set("rules/spam", None))
 
 
 def open_transaction(at: Surroundings) -> Iterator[None]:
@@ -145,10 +147,10 @@ def killed_worker(at: Surroundings) -> Iterator[None]:
 
 
 def stamp_in_the_future(at: Surroundings) -> Iterator[None]:
-    """Have the broker give a heartbeat a stamp two hours ahead."""
+    """Have the broker give a heartbeat a stamp three hours ahead."""
     _stamp_by(at.engine, "CreateTime")
     at.engine.send(
-        "instances", "clock/wrong", None, partition=0, timestamp_ms=now_ms() + 2 * HOUR_MS
+        "instances", "clock/wrong", None, partition=0, timestamp_ms=now_ms() + 3 * HOUR_MS
     ).get(10)
     yield
     _stamp_by(at.engine, "LogAppendTime")
@@ -211,32 +213,48 @@ def _send(engine: FaultEngine, tag: str, spam_every: int) -> None:
     )
 
 
-def ending_workers(at: Surroundings) -> Iterator[None]:
-    """Kill a worker of a supervisor again and again, then have one stand still."""
+def workers_that_end(at: Surroundings) -> Iterator[None]:
+    """Kill a supervisor's worker whenever it is there again."""
+    with _supervisor(at) as pid:
+
+        def kill_until(stop: threading.Event) -> None:
+            while not stop.wait(1.0):
+                for child in _children(pid):
+                    os.kill(child, signal.SIGKILL)
+
+        with in_background(kill_until):
+            yield
+
+
+def stopped_worker(at: Surroundings) -> Iterator[None]:
+    """Have a supervisor's worker stand still."""
+    with _supervisor(at) as pid:
+        (child,) = until(lambda: _children(pid), 60)
+        time.sleep(10)
+        os.kill(child, signal.SIGSTOP)
+        yield
+        os.kill(child, signal.SIGCONT)
+        time.sleep(10)
+
+
+@contextlib.contextmanager
+def _supervisor(at: Surroundings) -> Iterator[int]:
+    """Run a supervisor of one worker in place of the worker; its pid."""
+    assert at.worker is not None
+    at.worker.stop()
     port = free_port(set())
     supervisor = subprocess.Popen(
         [sys.executable, "-m", "feedmill.cli.main", "worker", "--isolate", "quality"],
-        env={**at.engine.environment(), "FEEDMILL_PORT": str(port), "FEEDMILL_HOST": "127.0.0.1"},
+        env={**at.engine.environment(), "FEEDMILL_PORT": str(port)},
         cwd=at.engine.folder,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    assert at.worker is not None
-    at.worker.stop()
     try:
         at.prometheus.watch(port)
-        seen: set[int] = set()
-        for _ in range(4):
-            pid = until(lambda: next(iter(_children(supervisor.pid) - seen), 0), 60)
-            seen.add(pid)
-            time.sleep(4)
-            os.kill(pid, signal.SIGKILL)
-        pid = until(lambda: next(iter(_children(supervisor.pid) - seen), 0), 60)
-        time.sleep(10)
-        os.kill(pid, signal.SIGSTOP)
-        yield
-        os.kill(pid, signal.SIGCONT)
-        time.sleep(15)
+        # As long as the rules look back.
+        time.sleep(20)
+        yield supervisor.pid
     finally:
         supervisor.terminate()
         supervisor.wait(30)
@@ -269,7 +287,8 @@ FAULTS: dict[Fault, tuple[str, ...]] = {
     stamp_in_the_future: ("FeedmillClockRefused",),
     capped_community: ("FeedmillCappedSources",),
     broken_model: ("FeedmillModelErrors", "FeedmillPostsHeld"),
-    ending_workers: (*("FeedmillWorkerRestarts", "FeedmillCrashLoop", "FeedmillLoopStandsStill"),),
+    workers_that_end: ("FeedmillWorkerRestarts", "FeedmillCrashLoop"),
+    stopped_worker: ("FeedmillLoopStandsStill",),
     killed_worker: ("FeedmillDown", "FeedmillNoWorker"),
 }
 
