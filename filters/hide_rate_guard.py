@@ -151,9 +151,8 @@ class HideRates:
         offsets, at_ms = np.array(posts.offsets, np.int64), np.array(posts.at_ms, np.int64)
         sizes, values = np.array(posts.sizes, np.int64), np.array(posts.values, np.float64)
         end, end_ms = posts.offsets[-1], max(*posts.at_ms, window.at_ms)
-        start_ms = max(posts.at_ms[0], window.at_ms)
         size = int(sizes.sum())
-        is_long = end - posts.offsets[0] >= WINDOW_RECORDS or end_ms - start_ms >= WINDOW_MS
+        is_long = end - posts.offsets[0] >= WINDOW_RECORDS or end_ms - min(posts.at_ms) >= WINDOW_MS
         if is_long or size >= WINDOW_BYTES:
             return False  # Some would leave before the last one comes.
         coming = Counter[int]()

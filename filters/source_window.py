@@ -52,7 +52,8 @@ class SourceWindow:
     Attributes
     ----------
     at_ms
-        The latest timestamp so far; a post has that of its record or this, the later one.
+        The time of the last post: its record's timestamp, or the time of the post before if that is
+        later, by less than `WINDOW_MS`.  A timestamp further back is one of a clock that was set.
     size
         The bytes of all posts so far, those that left too.
     """
@@ -81,7 +82,7 @@ class SourceWindow:
         all of them.
         """
         offset -= WINDOW_RECORDS
-        at_ms = max(at_ms, self.at_ms) - WINDOW_MS
+        at_ms = _time_after(self.at_ms, at_ms) - WINDOW_MS
         size += self.size - WINDOW_BYTES
         leaving = max(0, self._count + coming - WINDOW_RECORDS)
         while leaving < self._count:
@@ -113,7 +114,9 @@ class SourceWindow:
     ) -> None:
         """Take a post after the last; there is a place for it after those that leave are out."""
         place = (self._first + self._count) % WINDOW_RECORDS
-        self.at_ms = max(self.at_ms, at_ms)
+        before_ms, self.at_ms = self.at_ms, _time_after(self.at_ms, at_ms)
+        if self.at_ms < before_ms:
+            np.minimum(self._at_ms_column, self.at_ms, out=self._at_ms_column)
         self.size += size
         self._offsets[place], self._at_ms[place] = offset, self.at_ms
         self._sizes[place], self._values[place] = self.size, value
@@ -131,7 +134,10 @@ class SourceWindow:
         hashes: Sequence[tuple[int, ...]],
         hash_columns: Integers,
     ) -> None:
-        """Take n posts after the last; as `append`, with the first hashes as (n, 4), too."""
+        """Take n posts after the last; as `append`, with the first hashes as (n, 4), too.
+
+        No time may go back by `WINDOW_MS`.
+        """
         end = self._first + self._count
         places = np.arange(end, end + len(values)) % WINDOW_RECORDS
         latest = np.maximum(np.maximum.accumulate(at_ms), self.at_ms)
@@ -167,3 +173,7 @@ class SourceWindow:
     def _places(self, oldest: int | None) -> Integers:
         count = self._count if oldest is None else oldest
         return np.arange(self._first, self._first + count) % WINDOW_RECORDS
+
+
+def _time_after(before_ms: int, at_ms: int) -> int:
+    return max(before_ms, at_ms) if before_ms - at_ms < WINDOW_MS else at_ms

@@ -176,6 +176,10 @@ class Combiner:
 
         Called about once a second; `work` does what follows from it.
         """
+        if now_ms < self._last_tick_ms:
+            # The broker's clock was set back: what had expired is in force again.
+            self.view.overrides.collect_ends()
+            self.view.touch(self.view.live_rows())
         self._live.tick(now_ms)
         for key in self.view.overrides.take_expired(now_ms):
             self.view.touch(self.view.overridden.follow(key))

@@ -49,7 +49,7 @@ class OverrideTable:
         elif not before:
             self._by_subject[key.subject] = gates
         if len(self._ends) > 2 * self._count + _FEW_ENDS:
-            self._drop_old_ends()
+            self.collect_ends()
 
     def has(self, kind: str, subject_id: str) -> bool:
         """Whether any override, in force or not, is about this post or author."""
@@ -78,8 +78,8 @@ class OverrideTable:
         while self._ends and self._ends[0][0] <= now_ms:
             yield heapq.heappop(self._ends)[1]
 
-    def _drop_old_ends(self) -> None:
-        """Forget when overrides run out that were replaced or withdrawn."""
+    def collect_ends(self) -> None:
+        """Note anew when overrides run out, of those that are there."""
         self._ends = [
             (end_ms, active.key)
             for gates in self._by_subject.values()

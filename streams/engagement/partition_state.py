@@ -156,10 +156,12 @@ class PartitionState:
             if state is None:
                 row = self._row_of(post_id)
                 state = PostState(post_id) if row < 0 else load(row, post_id)
+            changed[post_id] = state
             if record.offset <= state.through:
+                # Of a transaction that was not over when it was restored: should that be aborted,
+                # what is written now has its counts.
                 uncounted[i] = "repeated event"
                 continue
-            changed[post_id] = state
             state.through, state.at_ms = record.offset, at_ms
             if weight < 1.0:
                 uncounted[i] = "damped"

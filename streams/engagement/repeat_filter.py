@@ -35,7 +35,8 @@ class RepeatFilter:
     def repeats(self, keys: Sequence[int], generations: Sequence[int]) -> list[bool]:
         """Note keys, each of its generation; say of each whether it was known.
 
-        No generation ever comes back: one that is lower than the last counts as the last.
+        One just below the last counts as the last.  A lower one is that of a clock that was set
+        back, and a generation like the others: one stamp in the future latches nothing.
         """
         found: list[bool] = []
         for generation, group in groupby(generations):
@@ -46,10 +47,10 @@ class RepeatFilter:
         return found
 
     def _turn_to(self, generation: int) -> None:
-        if generation <= self._generation:
+        if self._generation - 1 <= generation <= self._generation:
             return
-        follows = generation == self._generation + 1
-        self._former = self._present if follows else ExtendibleHash()
+        is_far_ahead = generation > self._generation + 1
+        self._former = ExtendibleHash() if is_far_ahead else self._present
         self._present = ExtendibleHash()
         self._generation = generation
 

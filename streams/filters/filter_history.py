@@ -247,8 +247,10 @@ class FilterHistory:
     def _pending(
         self, partition: int, record: Record, event: Post | Deletion, row: int
     ) -> _Pending:
-        # Time does not go back within a partition, whatever the broker's clock did.
-        at_ms = max(self._latest_ms[partition], record.timestamp)
+        # Time does not go back within a partition, whatever the broker's clock did, but a stamp in
+        # the future is one of now.
+        most_ms = self._clock.now_ms() + _CLOCK_MARGIN_MS
+        at_ms = min(max(self._latest_ms[partition], record.timestamp), most_ms)
         self._latest_ms[partition] = at_ms
         if isinstance(event, Post):
             version = PostVersion(at_ms, event.post_id, event.author_id, event.text)

@@ -220,6 +220,9 @@ class GroupConsumer:
             return next(iter(self.stopped.values()))
         if self._phase != "settled":
             return "waiting for partitions"
+        if create_times := self.progress.create_times:
+            topic = self._environment.topic(min(create_times).topic)
+            return f"`{topic}` has CreateTime: `feedmill topics create --apply` sets LogAppendTime"
         if not self.caught_up():
             return f"catching up, {sum(self.progress.lag.values())} records to go"
         return ""
@@ -231,8 +234,6 @@ class GroupConsumer:
         finally:
             if self._beside is not None:
                 self._beside.close()
-
-    # --- membership ------------------------------------------------------------------------
 
     def _waits_too_long(self) -> bool:
         """Whether it has had no partitions for longer than any rebalance takes."""
@@ -329,8 +330,6 @@ class GroupConsumer:
         self._changes.append(self._last)
         log.info("assigned: %s", self._last.owned)
 
-    # --- messages ------------------------------------------------------------------------
-
     def _fetch(self, consumer: Consumer, most: Most, wait_s: float) -> Fetched:
         try:
             fetched = fetch(consumer, self._headers, most, wait_s=wait_s, gathers=not self.is_live)
@@ -353,6 +352,7 @@ class GroupConsumer:
             if records.offsets[0] < position:
                 records = records.since(position)  # noqa: PLW2901 - less of it
             is_append_time = source not in fetched.create_times
+            self.progress.stamped(source, is_append_time=is_append_time)
             batch = RecordBatch(source, records, self.epoch, is_append_time)
             self._positions[source], self._snapshot = records.offsets[-1] + 1, None
             batches.append(batch)

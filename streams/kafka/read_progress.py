@@ -21,10 +21,13 @@ class ReadProgress:
     ----------
     lag
         By partition how many offsets lay ahead at the last look.
+    create_times
+        Partitions whose last records have their producer's time.
     """
 
     def __init__(self) -> None:
         self.lag: dict[TopicPartition, int] = {}
+        self.create_times: set[TopicPartition] = set()
         # When everything was there that is read, and the end to come to next, with its time.
         self._read_at: dict[TopicPartition, float] = {}
         self._marks: dict[TopicPartition, tuple[int, float]] = {}
@@ -38,6 +41,10 @@ class ReadProgress:
         Of a reader that reads committed.
         """
         self._said_ends[source] = end
+
+    def stamped(self, source: TopicPartition, *, is_append_time: bool) -> None:
+        """Note whose time the last records of a partition have: the broker's or a producer's."""
+        (self.create_times.discard if is_append_time else self.create_times.add)(source)
 
     def look(
         self, positions: Mapping[TopicPartition, int], known_end: Callable[[TopicPartition], int]

@@ -170,7 +170,7 @@ METRICS = (
         "feedmill_clock_refused_total",
         "counter",
         "timestamps",
-        "Timestamps of the broker that were ignored: more than an hour from the time so far.",
+        "Timestamps of the broker that were ignored: more than two hours from the time so far.",
         "The broker's clock jumped: correct it, or restart all workers to follow it.",
     ),
     Metric(

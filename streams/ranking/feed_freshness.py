@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection, Sequence
 
 from feedmill.events.instance import Instance
@@ -15,7 +16,7 @@ _POSTS = ("posts",)
 
 
 class FeedFreshness:
-    """Follows the heartbeats of all stages; times are those of the log.
+    """Follows the heartbeats of all stages; how old they are, their broker's stamps say.
 
     A stage is up to date if its ready instances have read each partition of its topics up to 5 s
     ago.  Of a program that is no worker it is enough that an instance is ready.
@@ -32,20 +33,28 @@ class FeedFreshness:
         self._partitions = partitions
         self._instance = instance
         self._seen: dict[tuple[str, str], tuple[int, Instance]] = {}
+        # The broker's time at 0 of the monotonic clock, by the last heartbeat.
+        self._base_ms = 0.0
         self._fresh: set[str] = set()
         self._ranks = False
 
     def heartbeat(self, instance: Instance, at_ms: int) -> None:
         """Take a heartbeat, stamped by the broker."""
         self._seen[instance.stage, instance.instance] = at_ms, instance
+        self._base_ms = at_ms - time.monotonic() * 1000
 
-    def look(self, now_ms: int, lacking: Collection[str] = ()) -> bool:
+    def look(self, lacking: Collection[str] = ()) -> bool:
         """Find which stages are up to date; whether one is that was not.  Every second.
 
         `lacking` are stages whose signals posts lack that came more than 5 s ago.
         """
-        since = now_ms - SEEN_WITHIN_MS
-        self._seen = {name: seen for name, seen in self._seen.items() if seen[0] >= since}
+        now_ms = self._base_ms + time.monotonic() * 1000
+        # After a step back of the broker's clock the last ones before it are ahead.
+        self._seen = {
+            name: seen
+            for name, seen in self._seen.items()
+            if abs(now_ms - seen[0]) <= SEEN_WITHIN_MS
+        }
         before, ranked = self._fresh, self._ranks
         mine = self._seen.get(("combiner", self._instance))
         self._ranks = mine is not None and mine[1].ready

@@ -179,7 +179,7 @@ class RankingStep(Step):
             now_ms, view = self.context.clock.now_ms(), self.combiner.view
             self.combiner.tick(now_ms)
             lacking = view.lacking(view.names.own, now_ms - _LACKING_MS)
-            if self._freshness.look(now_ms, lacking):
+            if self._freshness.look(lacking):
                 self._handover.renew_all()
             self._measure()
             self._is_settled = False

@@ -35,7 +35,7 @@ class LogTime:
         self._log = LogConsumer(connection, "instances", live=True)
         self._log.add({TopicPartition("instances", 0): END})
         self._may_beat = False
-        self._read_at = 0.0
+        self._read_at = self._hurry_at = 0.0
 
     def follow(self, instances: Callable[[], Iterable[Instance]]) -> None:
         """Write a heartbeat where it is time, read what came; never waits.
@@ -46,6 +46,9 @@ class LogTime:
         # Not before: the first stamp is that of a heartbeat of our own.
         self._may_beat = self._may_beat or self._log.all_restored()
         if self._may_beat:
+            if self.clock.wants_stamp and now_s >= self._hurry_at:
+                self._hurry_at = now_s + 1.0
+                self.heartbeats.hurry()
             self.heartbeats.beat(now_s, instances)
         if now_s < self._read_at:
             return

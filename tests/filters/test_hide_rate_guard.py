@@ -143,6 +143,18 @@ def test_it_says_the_same_when_begun_a_window_earlier() -> None:
     assert [middle + i for i in found(posts[middle:], shares)] == [i for i in whole if i >= middle]
 
 
+def test_one_timestamp_in_the_future_latches_nothing() -> None:
+    shares = HideRates(0.9, 0.10)
+    ahead = judged(1, 0.0)[0]
+    over(judged(100, 0.0), shares)
+    over([replace(ahead, offset=100, at_ms=10 * WINDOW_MS)], shares)
+    over(judged(300, 0.2, first=101), shares)
+    # All of these leave after an hour, as if that timestamp had not been.
+    late = [replace(one, at_ms=one.at_ms + 2 * WINDOW_MS) for one in judged(1, 0.0, first=401)]
+    over(late, shares)
+    assert shares.rate(AWAY) == 0.0
+
+
 def test_other_thresholds_are_counted_in_the_whole_window() -> None:
     shares = HideRates(0.9, 0.10)
     found(judged(400, 0.5), shares)

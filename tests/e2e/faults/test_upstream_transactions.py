@@ -73,6 +73,8 @@ def changes() -> list[tuple[str, str, Any]]:
         ("overrides", "post:lake0|*", hide),
         (topic, key, {**edit, "communities": ["boats"]}),
         ("posts", "lake2", {"post_id": "lake2", "deleted": True}),
+        # Of a version that no store has: who follows it says so.
+        ("models", "quality", {"sha256": "a" * 64, "answers": [0.5]}),
     ]
 
 
@@ -82,7 +84,9 @@ def shown(engine: FaultEngine) -> dict[str, Any]:
     feed, info = engine.feed()
     boats = engine.redis.exists(f"{engine.prefix}feed:{{community:boats}}")
     weights = json.loads(info["weights"])
+    beats = engine.instances().values()
     return {
+        "releases": {one["model"] for beat in beats for one in beat["refused_releases"]},
         "decisions": decisions,
         "feed": {n for n, _ in feed},
         "weights": weights,
@@ -129,7 +133,7 @@ def test_what_is_not_committed_has_no_effect(engine: FaultEngine, names: Sequenc
     def is_obeyed() -> bool:
         now = shown(engine)
         hidden = {name for name, decision in now["decisions"].items() if decision == "hide"}
-        kept = now["weights"]["engagement"] == 3.0 and now["boats"]
+        kept = now["weights"]["engagement"] == 3.0 and now["boats"] and now["releases"]
         return kept and hidden == {"lake0", "lake3"} and "lake2" not in now["decisions"]
 
     until(is_obeyed)

@@ -172,6 +172,17 @@ def test_what_ran_out_is_found_without_looking_at_the_rest() -> None:
     assert len(table._ends) == 897
 
 
+def test_after_a_step_back_of_the_clock_what_had_run_out_is_in_force_again() -> None:
+    combiner = filled()
+    hide(combiner.view, 0, expires_at_ms=NOW_MS + 60_000)
+    combiner.cycle(NOW_MS)
+    steps = [(3_600_000, set()), (10_000, of_authors(0)), (59_999, of_authors(0)), (60_000, set())]
+    for after_ms, expected in steps:
+        combiner.tick(NOW_MS + after_ms)
+        combiner.cycle(NOW_MS + after_ms)
+        assert hidden(combiner) == expected
+
+
 def test_overrides_that_are_replaced_again_and_again_leave_no_memory() -> None:
     combiner = filled(40)
     for n in range(9000):

@@ -170,6 +170,21 @@ def test_of_two_records_of_a_post_the_one_that_counted_further_holds() -> None:
     assert one is not None and one.post_offset == 5
 
 
+def test_counts_of_a_transaction_that_is_aborted_later_are_written_again() -> None:
+    """A restore that went on behind a hanging transaction has read them, and the next may not."""
+    log = [one for one in draw_log(Random(3), 40) if one[1].post_id == "p1"]
+    first = PartitionState(USER_WINDOW)
+    first.count(log)
+    (hanging,) = first.changed.values()
+    heir = PartitionState(USER_WINDOW)
+    heir.restore([Record(0, 0, b"p1", encode_state(hanging))])
+    # What it commits next are the offsets behind these engagements.
+    heir.count(log)
+    (written,) = heir.changed.values()
+    assert encode_state(written) == encode_state(hanging)
+    assert written.through == log[-1][0].offset
+
+
 def test_a_record_that_cannot_be_read_is_passed_over() -> None:
     state = PartitionState()
     too_large = stored("q", 2**70)

@@ -51,7 +51,14 @@ def test_a_key_repeats_that_came_in_this_generation_or_the_one_before(seed: int)
 def test_a_generation_that_comes_back_counts_as_the_last_one() -> None:
     known = RepeatFilter()
     assert noted(known, [(5, 1), (4, 2), (6, 3)]) == [False, False, False]
-    assert noted(known, [(6, 1), (3, 2), (7, 2)]) == [True, True, True]
+    assert noted(known, [(6, 1), (5, 2), (7, 2)]) == [True, True, True]
+
+
+def test_one_generation_far_ahead_latches_nothing() -> None:
+    known = RepeatFilter()
+    assert noted(known, [(5, 1), (9_000, 2), (5, 3), (5, 2)]) == [False, False, False, True]
+    # Generations go on to turn, and what is older than two of them is forgotten.
+    assert noted(known, [(6, 3), (7, 3), (7, 2)]) == [True, True, False]
 
 
 @pytest.mark.parametrize("size", [10, 2_000])

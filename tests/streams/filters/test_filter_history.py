@@ -1,6 +1,7 @@
 """The history in a worker says the same of a post, whoever owns the partitions around it."""
 
 import random
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -67,9 +68,10 @@ def expected(topics: Topics) -> dict[tuple[int, int], CopyCounts]:
     return {(p, o): past for (_, p, o, _), past in zip(merged, found, strict=True)}
 
 
-def made(topics: Topics) -> tuple[FilterHistory, FakeLog]:
+def made(topics: Topics, now_ms: Callable[[], int] = lambda: NOW_MS) -> Any:
+    """A history and the log that it reads."""
     log = FakeLog(topics)
-    clock: Any = SimpleNamespace(now_ms=lambda: NOW_MS)
+    clock: Any = SimpleNamespace(now_ms=now_ms)
     return FilterHistory(PARTITIONS, clock, log.open), log
 
 
@@ -298,3 +300,24 @@ def test_what_no_model_may_judge_has_no_text_in_the_history_either() -> None:
     last = record("last", Post("last", "b", NOW_MS, TEXT.format(99)), offset=1000, timestamp=NOW_MS)
     ((_, past),) = told(history, (0, [last])).items()
     assert past.copies == 60 - sum(map(len, poison.values()))
+
+
+def test_one_timestamp_in_the_future_holds_back_no_others() -> None:
+    topics: Topics = {source(p): [] for p in range(PARTITIONS)}
+    now_ms = NOW_MS
+    history, log = made(topics, lambda: now_ms)
+    gain(history, log, {0: 0})
+
+    def write(partition: int, name: str, at_ms: int) -> StoredRecord:
+        ids = (f"{name}{i}" for i in range(100))
+        post_id = next(i for i in ids if partition_of(i.encode(), PARTITIONS) == partition)
+        append(topics, post_id, Post(post_id, f"by-{name}", NOW_MS, TEXT.format(1)), at_ms)
+        history.read()
+        return topics[source(partition)][-1]
+
+    write(1, "ahead", NOW_MS + 10 * 365 * 86_400_000)
+    for i in range(5):
+        write(1, f"copy{i}-", NOW_MS + i)
+    now_ms += 120_000
+    (past,) = told(history, (0, [write(0, "own", now_ms)])).values()
+    assert past.copies == 6

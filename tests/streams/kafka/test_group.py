@@ -11,6 +11,12 @@ from typing import Any
 import pytest
 from confluent_kafka import Producer
 from confluent_kafka import TopicPartition as KafkaPartition
+from confluent_kafka.admin import (
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+)
 
 from builders.kafka_log import KafkaLog, until
 from builders.lost_brokers import forget_brokers
@@ -223,6 +229,29 @@ def test_an_upstream_that_aborts_does_not_keep_a_restart_from_being_ready(kafka:
         assert sum(member.group.progress.lag.values()) == 0
         member.close()
     assert sum(copies(kafka).values()) == 200
+
+
+def test_a_topic_with_create_time_is_named_until_it_is_set_right(kafka: KafkaLog) -> None:
+    def stamp(kind: str) -> None:
+        admin = AdminClient({"bootstrap.servers": kafka.environment.kafka})
+        entry = ConfigEntry(
+            "message.timestamp.type", kind, incremental_operation=AlterConfigOpType.SET
+        )
+        topic = ConfigResource(
+            ConfigResource.Type.TOPIC, kafka.environment.topic("posts"), incremental_configs=[entry]
+        )
+        for future in admin.incremental_alter_configs([topic]).values():
+            future.result(30)
+
+    stamp("CreateTime")
+    member = Member(kafka.named("stamps"))
+    kafka.produce("posts", posts(20))
+    until(lambda: member.seen == 20, member.turn)
+    assert "`feedmill topics create --apply` sets LogAppendTime" in member.group.ready_reason()
+    stamp("LogAppendTime")
+    kafka.produce("posts", posts(20, "again"))
+    until(lambda: member.seen == 40 and not member.group.ready_reason(), member.turn)
+    member.close()
 
 
 def test_what_kafka_refuses_for_its_size_becomes_a_dead_letter(kafka: KafkaLog) -> None:

@@ -1,6 +1,7 @@
 """Which feeds count as fresh, by the heartbeats of all stages."""
 
 from collections.abc import Collection
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from builders.events import NOW_MS, settings_of
 from feedmill.events.instance import Instance, PartitionLag
 from feedmill.rankers.combiner import FeedChange
+from feedmill.streams.ranking import feed_freshness
 from feedmill.streams.ranking.feed_freshness import SEEN_WITHIN_MS, FeedFreshness
 
 STAGES = ("spam", "nsfw", "misinformation", "quality", "engagement")
@@ -56,25 +58,30 @@ def feed(**weights: float) -> FeedChange:
 class Ranker:
     """All stages in one worker but for those that a test takes over."""
 
-    def __init__(self) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.freshness = FeedFreshness(PARTITIONS, "one")
-        self.now_ms = NOW_MS
+        self.broker_ms, self.now_s = NOW_MS, 77.0
+        clock = SimpleNamespace(monotonic=lambda: self.now_s)
+        monkeypatch.setattr(feed_freshness, "time", clock)
 
-    def beats(self, *instances: Instance, after_ms: int = 0) -> None:
-        self.now_ms += after_ms
+    def wait(self, ms: int) -> None:
+        self.broker_ms += ms
+        self.now_s += ms / 1000
+
+    def beats(self, *instances: Instance) -> None:
         said = {one.stage for one in instances}
         rest = [beat(stage) for stage in (*STAGES, "combiner") if stage not in said]
         for one in (*instances, *rest):
-            self.freshness.heartbeat(one, self.now_ms)
+            self.freshness.heartbeat(one, self.broker_ms)
 
     def is_fresh(self, change: FeedChange | None = None, lacking: Collection[str] = ()) -> bool:
-        self.freshness.look(self.now_ms, lacking)
+        self.freshness.look(lacking)
         return self.freshness.is_fresh(change or feed())
 
 
 @pytest.fixture
-def ranker() -> Ranker:
-    return Ranker()
+def ranker(monkeypatch: pytest.MonkeyPatch) -> Ranker:
+    return Ranker(monkeypatch)
 
 
 def test_a_feed_is_fresh_once_all_partitions_are_read_by_all_that_it_depends_on(
@@ -116,11 +123,27 @@ def test_two_workers_share_the_partitions(ranker: Ranker) -> None:
     ranker.beats(*halves)
     assert ranker.is_fresh()
     # One of them is stopped: its last heartbeat holds for a while.
-    ranker.beats(halves[0], after_ms=SEEN_WITHIN_MS)
+    ranker.wait(SEEN_WITHIN_MS)
+    ranker.beats(halves[0])
     assert ranker.is_fresh()
-    ranker.beats(halves[0], after_ms=1)
+    ranker.wait(1)
+    ranker.beats(halves[0])
     assert not ranker.is_fresh()
     assert ranker.freshness.unread("spam") == [("posts", 1), ("posts", 2)]
+
+
+@pytest.mark.parametrize("jump_ms", [3_600_000, -3_600_000])
+def test_a_broker_whose_clock_jumps_hides_nobody_and_shows_nobody(
+    ranker: Ranker, jump_ms: int
+) -> None:
+    ranker.beats(beat("spam", "two"))
+    ranker.broker_ms += jump_ms
+    # One stage is silent since.
+    for stage in (*STAGES[1:], "combiner"):
+        ranker.freshness.heartbeat(beat(stage), ranker.broker_ms)
+    assert not ranker.is_fresh()
+    ranker.beats()
+    assert ranker.is_fresh()
 
 
 def test_the_worker_that_ranks_must_be_ready_itself(ranker: Ranker) -> None:
@@ -137,9 +160,9 @@ def test_of_a_program_an_instance_is_enough_while_no_post_lacks_its_signal(ranke
 
 def test_it_says_when_a_stage_is_up_to_date_again(ranker: Ranker) -> None:
     ranker.beats()
-    assert ranker.freshness.look(ranker.now_ms)
-    assert not ranker.freshness.look(ranker.now_ms)
+    assert ranker.freshness.look()
+    assert not ranker.freshness.look()
     ranker.beats(beat("spam", late=[("posts", 0)]))
-    assert not ranker.freshness.look(ranker.now_ms)
+    assert not ranker.freshness.look()
     ranker.beats()
-    assert ranker.freshness.look(ranker.now_ms)
+    assert ranker.freshness.look()
