@@ -81,9 +81,8 @@ def _unread(seen: Seen, kafka: KafkaState) -> Iterator[Finding]:
         yield Finding("wrong", "no worker has reported in the last hour", way_out)
         return
     freshness = FeedFreshness(kafka.partitions, "")
-    for beat in kafka.beats:
+    for beat in kafka.living:
         freshness.heartbeat(beat.instance, beat.at_ms)
-    freshness.look(kafka.now_ms)
     # By topic and cause the partitions, and the stages that lack them.
     partitions: dict[tuple[str, _Cause], set[int]] = defaultdict(set)
     stages: dict[tuple[str, _Cause], set[str]] = defaultdict(set)

@@ -132,7 +132,8 @@ class _KafkaReader:
         beats = tuple(
             Beat(beat.at_ms, beat.instance, self._refused_since(name, now_ms - _MINUTE_MS))
             for name, beat in self._beats.items()
-            if beat.at_ms >= now_ms - _SINCE_MS
+            # After a step back of the broker's clock the last ones before it are ahead.
+            if -_MINUTE_MS <= now_ms - beat.at_ms <= _SINCE_MS
         )
         groups = {beat.instance.group for beat in beats if beat.instance.group}
         partitions, waiting = self._offsets(groups)
