@@ -48,8 +48,9 @@ def main() -> None:
     folder = Path(tempfile.mkdtemp(dir=FOLDER))
     with contextlib.closing(SharedStack(folder)) as stack:
         false = quiet_time(stack, given.quiet * 60) if given.quiet else set[str]()
-        came = ", ".join(sorted(false)) or "no alarm"
-        print(f"{given.quiet:g} quiet minutes: {came}", flush=True)
+        if given.quiet:
+            came = ", ".join(sorted(false)) or "no alarm"
+            print(f"{given.quiet:g} quiet minutes: {came}", flush=True)
         results = faults(stack, chosen)
     broken = {one.fault for one in results if not one.is_good}
     good = [one for one in results if one.fault not in broken]
