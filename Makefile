@@ -1,5 +1,5 @@
 # feedmill's whole set-up is `make run` or `make test`; both need Python 3.11 or newer and nothing else.
-.PHONY: help run test check format bench trace chaos mutation fuzz evaluate research wheel lock clean
+.PHONY: help run test check format bench trace chaos alarms mutation fuzz evaluate research wheel lock clean
 .DEFAULT_GOAL := help
 
 VENV := .venv
@@ -34,6 +34,8 @@ CHECKS := tests/test_imports.py tests/test_house.py tests/test_docs.py tests/tes
 CHECKED := $(if $(filter check,$(MAKECMDGOALS)),$(CHECKS:%=--ignore=%))
 
 # `make chaos`: LONG=1 for many rounds, ONLY=kill_worker for one scenario, SEED=7 to draw the same again.
+# `make alarms`: ONLY=redis_away for one fault, QUIET=0 without the quiet hour before.
+QUIET ?=
 LONG ?=
 ONLY ?=
 SEED ?=
@@ -51,6 +53,7 @@ define link_for_mypy
 	@for folder in $(PACKAGES); do ln -s ../../../$$folder $(TYPING)/feedmill/$$folder; done
 	@ln -s ../../tests/builders $(TYPING)/builders
 	@ln -s ../../tests/chaos $(TYPING)/chaos
+	@ln -s ../../tests/alarms $(TYPING)/alarms
 	@touch $(TYPING)/.linked
 endef
 
@@ -84,6 +87,9 @@ trace: $(STAMP) ## The way of a post, and of new weights, through a worker, func
 
 chaos: $(STAMP) ## Faults in a running engine, and what came of them; LONG=1, ONLY=kill_worker, SEED=7
 	PYTHONPATH=tests:benchmarks $(BIN)/python -m chaos $(if $(LONG),--long) $(if $(ONLY),--only $(ONLY)) $(if $(SEED),--seed $(SEED))
+
+alarms: $(STAMP) ## Raise each alarm on a live engine by its fault, see it clear: nightly; ONLY=redis_away, QUIET=0
+	PYTHONPATH=tests:benchmarks $(BIN)/python -m alarms $(if $(ONLY),--only $(ONLY)) $(if $(QUIET),--quiet $(QUIET))
 
 mutation: $(STAMP) ## Change the pure core in small ways, see that tests notice; MODULES=rankers/score.py for one
 	$(BIN)/python tests/mutation.py $(MODULES)

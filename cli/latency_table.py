@@ -11,11 +11,11 @@ import msgspec
 from rich.console import Group
 
 from feedmill.cli.output import plain_table, rich_table
+from feedmill.streams.observe.histogram import Distribution
 from feedmill.streams.observe.latency import (
     LEGS,
     OF_THE_WORKER,
     TOPICS,
-    Distribution,
     PartitionLag,
     RowKey,
 )

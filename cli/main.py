@@ -23,6 +23,7 @@ COMMANDS = (
     "replay",
     "feed",
     "explain",
+    "health",
     "latency",
     "doctor",
     "config",

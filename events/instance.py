@@ -8,6 +8,9 @@ from msgspec import Struct
 
 # A heartbeat has the newest refused settings: a flood of them must not make it large.
 MOST_REFUSALS = 10
+# It names so many sources under the hide-rate guard, and cuts the reason after so many characters.
+MOST_SOURCES = 10
+REASON_CHARACTERS = 500
 
 
 class RefusedSetting(Struct, frozen=True, gc=False):
@@ -77,6 +80,17 @@ class PartitionLag(Struct, frozen=True, gc=False):
     why: str = ""
 
 
+class LegTimes(Struct, frozen=True, gc=False):
+    """How long one leg of records took in the last minute: quantiles, and records a second.
+
+    A quantile above the highest bound of the histogram is that bound.
+    """
+
+    p50_ms: float
+    p99_ms: float
+    per_second: float
+
+
 class Instance(Struct, frozen=True, omit_defaults=False):
     """A heartbeat of an instance; an empty value says that it has stopped.
 
@@ -114,6 +128,18 @@ class Instance(Struct, frozen=True, omit_defaults=False):
         How many records it is behind.
     at_ms
         When it said so, Unix milliseconds.
+    reason
+        Why it is not ready, "" when it is; at most `REASON_CHARACTERS`.
+    memory_mib
+        The resident memory of its process; None where the system does not say.
+    legs
+        By topic and leg how long records took; those without a record in the last minute are left
+        out.  See docs/metrics.md.
+    capped_sources, capped_count
+        Sources of which a filter hides too much, so that it demotes there: the names of at most
+        `MOST_SOURCES`, and how many there are.
+    refused_writes
+        How many writes of feeds and posts Redis refused since the start: a newer owner has them.
     """
 
     stage: str
@@ -135,3 +161,9 @@ class Instance(Struct, frozen=True, omit_defaults=False):
     waiting_releases: tuple[RefusedRelease, ...] = ()
     group: str = ""
     partitions: tuple[PartitionLag, ...] = ()
+    reason: str = ""
+    memory_mib: int | None = None
+    legs: dict[str, dict[str, LegTimes]] = {}
+    capped_sources: tuple[str, ...] = ()
+    capped_count: int = 0
+    refused_writes: int = 0

@@ -92,6 +92,8 @@ class FilterGuard:
     ----------
     poisoned
         Says which posts no model may judge, so that they are in no window.
+    sources
+        Those of which too much is flagged.
     turn
         Shared with the other guards of the worker, whose windows are of the same posts.
     """
@@ -112,13 +114,13 @@ class FilterGuard:
         self._score = score
         self.poisoned: Poisoned = no_poison
         self.turn = Turn()
+        self.sources: set[str] = set()
         self._to_read: dict[TopicPartition, int] = {}
         self._log = open_log("the posts before, for the hide rates")
         self._limit: HideLimit | None = None
         self._rates: dict[int, HideRates] = {}
         # By partition the window that is still read.
         self._windows: dict[int, _Window] = {}
-        self._alarms: set[str] = set()
         self._again, self._again_by, self._again_count = HideRates(_NEVER, cap), "", 0
 
     def settings_changed(self, settings: Settings) -> None:
@@ -213,7 +215,7 @@ class FilterGuard:
         if lowered:
             verdicts.lower(lowered)
             self._metrics.add("feedmill_capped_total", len(lowered))
-        if over or self._alarms:
+        if over or self.sources:
             self._report(over)
 
     def lower_again(self, version: str, posts: PostBatch, verdicts: BatchVerdicts) -> None:
@@ -244,17 +246,17 @@ class FilterGuard:
 
     def _report(self, over: Mapping[str, float]) -> None:
         """Log which sources began and ended to be over the cap; their names, never a text."""
-        for source in over.keys() - self._alarms:
-            self._alarms.add(source)
+        for source in over.keys() - self.sources:
+            self.sources.add(source)
             log.warning(
                 "%s flags %.0f %% of %s, more than %.0f %%: it demotes there instead of hiding",
                 self._name, 100 * over[source], source, 100 * self._cap,
             )  # fmt: skip
-        for source in tuple(self._alarms):
+        for source in tuple(self.sources):
             if not any(rates.is_over(source, _OVER_BELOW) for rates in self._rates.values()):
-                self._alarms.discard(source)
+                self.sources.discard(source)
                 log.warning("%s no longer flags too much of %s", self._name, source)
-        self._metrics.set("feedmill_capped_sources", len(self._alarms))
+        self._metrics.set("feedmill_capped_sources", len(self.sources))
 
     def _take(self, batch: RecordBatch) -> None:
         """Measure the posts of a window, or score them again."""

@@ -5,7 +5,7 @@ text model -> hide-rate guard lowers -> campaign raises -> rules and lists decid
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 
 import numpy as np
@@ -164,6 +164,10 @@ class FilterStep(TextModelStep):
             if signal is not None:
                 _keep_campaign(verdicts, row, signal)
         self._rule(records, posts, verdicts)
+
+    @property
+    def capped_sources(self) -> Collection[str]:
+        return self._guard.sources
 
     @property
     def scores_again(self) -> bool:

@@ -2,13 +2,47 @@
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from itertools import accumulate
 
 from prometheus_client.core import HistogramMetricFamily
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
+
+
+@dataclass(frozen=True)
+class Distribution:
+    """Observations within a time, as buckets; the unit is that of the metric.
+
+    `bounds` are ascending, the last one is infinite; `counts` are of each bucket alone.
+    `per_second` is the rate of all workers together.
+    """
+
+    bounds: tuple[float, ...]
+    counts: tuple[float, ...]
+    per_second: float = 0.0
+
+    @property
+    def count(self) -> float:
+        """How many observations there were."""
+        return sum(self.counts)
+
+    def quantile(self, q: float) -> float | None:
+        """The value that a share `q` of the observations does not exceed; None without any.
+
+        Within a bucket they count as spread evenly.  Above the highest finite bound it is infinite.
+        """
+        if not self.count:
+            return None
+        wanted, below, low = q * self.count, 0.0, 0.0
+        for high, count in zip(self.bounds, self.counts, strict=True):
+            if count and below + count >= wanted:
+                return high if math.isinf(high) else low + (high - low) * (wanted - below) / count
+            below, low = below + count, high
+        return math.inf
 
 
 class Histogram:
@@ -31,6 +65,15 @@ class Histogram:
         """Count each of these values."""
         for value in values:
             self.observe(value)
+
+    def counts(self) -> tuple[int, ...]:
+        """How many observations each bucket has, the one above all bounds last."""
+        return tuple(self._counts)
+
+    def since(self, earlier: Sequence[int], seconds: float) -> Distribution:
+        """What was observed in the last seconds, after `counts` were these."""
+        found = [now - before for now, before in zip(self._counts, earlier, strict=True)]
+        return Distribution((*self._bounds, math.inf), tuple(found), sum(found) / seconds)
 
     def cumulative(self) -> tuple[list[tuple[str, int]], float]:
         """By upper bound how many observations are not above it, "+Inf" last; and their sum."""

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
+from feedmill.streams.observe.histogram import Distribution
+
 # The legs in the order of the way, as rows of a table; see docs/metrics.md.
 LEGS = (
     *("append_to_fetch", "create_to_fetch", "fetch_to_judged", "judged_to_ranked"),
@@ -31,38 +33,6 @@ _ROW_OF = {"feedmill_leg_seconds": "", **{metric: row for row, metric in OF_THE_
 RowKey = tuple[str, str]
 # By upper bound how many observations are not above it.
 Buckets = Mapping[float, float]
-
-
-@dataclass(frozen=True)
-class Distribution:
-    """Observations within a time, as buckets; the unit is that of the metric.
-
-    `bounds` are ascending, the last one is infinite; `counts` are of each bucket alone.
-    `per_second` is the rate of all workers together.
-    """
-
-    bounds: tuple[float, ...]
-    counts: tuple[float, ...]
-    per_second: float = 0.0
-
-    @property
-    def count(self) -> float:
-        """How many observations there were."""
-        return sum(self.counts)
-
-    def quantile(self, q: float) -> float | None:
-        """The value that a share `q` of the observations does not exceed; None without any.
-
-        Within a bucket they count as spread evenly.  Above the highest finite bound it is infinite.
-        """
-        if not self.count:
-            return None
-        wanted, below, low = q * self.count, 0.0, 0.0
-        for high, count in zip(self.bounds, self.counts, strict=True):
-            if count and below + count >= wanted:
-                return high if math.isinf(high) else low + (high - low) * (wanted - below) / count
-            below, low = below + count, high
-        return math.inf
 
 
 @dataclass(frozen=True)

@@ -9,14 +9,18 @@ at each record's timestamp.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
 
+from feedmill.events.instance import LegTimes
 from feedmill.streams.kafka.batches import RecordBatch, columns_of
-from feedmill.streams.observe.histogram import Histogram
+from feedmill.streams.observe.histogram import Distribution, Histogram
 from feedmill.streams.observe.metrics import Metrics
 
 # What Redis holds up while it is away is measured up to this.
 MOST_PENDING = 1_000
+# Heartbeats tell of the last minute, or of the time since the start if that is shorter.
+_LOOKS, _LOOK_EVERY_S = 12, 5.0
 
 
 class Arrivals:
@@ -111,12 +115,44 @@ class Legs:
             self._histograms[topic, leg] = found
         return found
 
+    def counts(self) -> Mapping[tuple[str, str], tuple[int, ...]]:
+        """Return the counts of each histogram by topic and leg."""
+        return {at: found.counts() for at, found in self._histograms.items()}
+
     def batches(self, topic: str) -> Histogram:
         """Return the histogram of how many records a cycle took."""
         if topic not in self._batches:
             found = self._metrics.histogram("feedmill_batch_records", topic=topic)
             self._batches[topic] = found
         return self._batches[topic]
+
+
+class RecentLegs:
+    """What the legs of a worker took in the last minute."""
+
+    def __init__(self, legs: Legs) -> None:
+        self._legs = legs
+        self._looks = deque([(time.monotonic(), legs.counts())], maxlen=_LOOKS)
+
+    def times(self) -> dict[str, dict[str, LegTimes]]:
+        """Return the times by topic and leg, of those that saw records."""
+        now = time.monotonic()
+        first_s, first = self._looks[0]
+        counts = self._legs.counts()
+        if now - self._looks[-1][0] >= _LOOK_EVERY_S:
+            self._looks.append((now, counts))
+        found: dict[str, dict[str, LegTimes]] = {}
+        for (topic, leg), after in counts.items():
+            before = first.get((topic, leg), (0,) * len(after))
+            if after != before:
+                seen = self._legs.histogram(topic, leg).since(before, max(now - first_s, 1.0))
+                found.setdefault(topic, {})[leg] = _leg_times(seen)
+        return found
+
+
+def _leg_times(seen: Distribution) -> LegTimes:
+    p50, p99 = (min(seen.quantile(q) or 0.0, seen.bounds[-2]) for q in (0.5, 0.99))
+    return LegTimes(round(p50 * 1000, 1), round(p99 * 1000, 1), round(seen.per_second, 1))
 
 
 def _delays_s(batches: Sequence[RecordBatch], wall_s: float) -> list[float]:

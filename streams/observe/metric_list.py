@@ -199,6 +199,31 @@ METRICS = (
         ("group", "topic", "partition"),
     ),
     Metric(
+        "feedmill_late_seconds",
+        "gauge",
+        "seconds",
+        "For how long a partition has had something that the instance has not read, of those where"
+        " that is more than 5 s; by consumer group.",
+        "As for feedmill_partition_lag; feeds are stale meanwhile.",
+        ("group", "topic", "partition"),
+    ),
+    Metric(
+        "feedmill_held_back",
+        "gauge",
+        "0 or 1",
+        "A late partition that cannot be read on because of a transaction that does not end; by"
+        " consumer group.",
+        "`feedmill topics abort-hanging --dry-run` lists such transactions.",
+        ("group", "topic", "partition"),
+    ),
+    Metric(
+        "feedmill_memory_bytes",
+        "gauge",
+        "bytes",
+        "Resident memory of the process.",
+        "Live posts and feeds grow; of what waits FEEDMILL_MEMORY_MIB is the limit.",
+    ),
+    Metric(
         "feedmill_ready",
         "gauge",
         "0 or 1",
@@ -318,6 +343,13 @@ METRICS = (
         "New communities; `max_feeds` of their pattern bounds them.",
     ),
     Metric(
+        "feedmill_stale_feeds",
+        "gauge",
+        "feeds",
+        "Feeds that the worker that ranks does not call fresh: they grow stale within 15 s.",
+        "`feedmill health` says what is not read or not judged.",
+    ),
+    Metric(
         "feedmill_feeds_refused_total",
         "counter",
         "feeds",
@@ -350,7 +382,7 @@ METRICS = (
         "feedmill_redis_errors_total",
         "counter",
         "errors",
-        "Writes to Redis that failed; everything is written again once Redis is back.",
+        "Writes to Redis that failed, and looks whether it is back; then all is written again.",
         "Redis is down or full; feeds become stale meanwhile.",
     ),
     Metric(

@@ -14,6 +14,7 @@ from feedmill.events.decode import encode
 from feedmill.events.instance import Instance
 from feedmill.streams.settings.clock import now_ms
 from feedmill.streams.settings.heartbeats import HEARTBEAT_S
+from feedmill.streams.worker.heap import resident_mib
 
 log = logging.getLogger(__name__)
 
@@ -83,4 +84,6 @@ class AppHeartbeats:
             ready=not app.rebalancing,
             lag=lag,
             at_ms=now_ms(),
+            reason="the group shares out partitions" if app.rebalancing else "",
+            memory_mib=resident_mib(),
         )

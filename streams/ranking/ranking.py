@@ -125,6 +125,10 @@ class RankingStep(Step):
     def is_idle(self) -> bool:
         return self._is_settled
 
+    @property
+    def refused_writes(self) -> int:
+        return self._handover.refused_writes
+
     def heartbeat(self, instance: Instance, at_ms: int) -> None:
         self._freshness.heartbeat(instance, at_ms)
 
@@ -260,6 +264,7 @@ class RankingStep(Step):
         for decision, count in combiner.decisions().items():
             metrics.set("feedmill_posts", count, decision=decision)
         metrics.set("feedmill_feeds", len(combiner.feeds))
+        metrics.set("feedmill_stale_feeds", self._handover.stale_feeds)
         for pattern, waiting in combiner.places.waiting.items():
             metrics.set("feedmill_feeds_waiting", waiting, pattern=pattern)
         refused = combiner.places.refused

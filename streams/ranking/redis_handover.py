@@ -54,6 +54,8 @@ class RedisHandover:
         The last record of `config` whose effect Redis shows.
     arrivals
         The records whose changes are not all submitted yet, for metrics.
+    refused_writes
+        How many writes of feeds and posts Redis refused.
     newer_owner
         The highest token under which Redis has what it refused; 0 where it refused nothing.
     """
@@ -66,7 +68,7 @@ class RedisHandover:
         context: StepContext,
     ) -> None:
         self.shown_offset = -1
-        self.newer_owner = 0
+        self.newer_owner = self.refused_writes = 0
         self.arrivals = PendingArrivals()
         self._combiner = combiner
         self._freshness = freshness
@@ -74,6 +76,7 @@ class RedisHandover:
         self._token: int | None = None
         self._has_caught_up = False
         self._renewals = FeedRenewals()
+        self._not_fresh: set[str] = set()
         self._left_feeds: set[str] = set()  # named by Redis, perhaps of former owners
         self._submitted: deque[_Submitted] = deque()
         self._writer = WriterThread(open_writer_client(environment.redis), environment.redis_prefix)
@@ -94,6 +97,11 @@ class RedisHandover:
         """Whether feeds are still to be submitted to a Redis that takes writes."""
         is_waiting = self._token is not None and self._combiner.has_feed_changes
         return is_waiting and not self._writer.trouble
+
+    @property
+    def stale_feeds(self) -> int:
+        """How many feeds were not fresh when they were last renewed; 0 where another one ranks."""
+        return 0 if self._token is None else len(self._not_fresh.intersection(self._combiner.feeds))
 
     @property
     def is_behind(self) -> bool:
@@ -143,6 +151,7 @@ class RedisHandover:
             return
         arrivals = self.arrivals.take() if is_all else ()
         fresh = {f.feed for f in feeds if self._freshness.is_fresh(f)}
+        self._not_fresh -= fresh
         self._renewals.written(fresh, time.monotonic())
         batch = WriteBatch(
             now_ms,
@@ -181,6 +190,7 @@ class RedisHandover:
         renewals = self._combiner.renewals(due)
         if renewals:
             fresh = {f.feed for f in renewals if self._freshness.is_fresh(f)}
+            self._not_fresh = self._not_fresh.union(due) - fresh
             batch = WriteBatch(now_ms, lambda _: token, (), renewals, (), fresh)
             if not self._writer.submit(batch):
                 return True
@@ -248,4 +258,5 @@ class RedisHandover:
         self.newer_owner = max(self.newer_owner, report.newer_owner)
         refused = len(report.refused_feeds) + len(report.refused_posts)
         if refused:
+            self.refused_writes += refused
             metrics.add("feedmill_redis_refused_total", refused)

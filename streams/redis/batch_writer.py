@@ -18,6 +18,7 @@ from feedmill.streams.redis.flush_marker import CHECK_EVERY_S, FlushMarker
 from feedmill.streams.redis.keys import Keys
 from feedmill.streams.redis.post_writes import PostWrites
 from feedmill.streams.redis.round_trip import (
+    AWAY,
     RoundTrip,
     error_text,
     is_of_the_server,
@@ -91,8 +92,10 @@ class BatchWriter:
         self._restore_index(report)
 
     def probe(self, report: WriteReport) -> bool:
-        """Whether Redis takes writes again; if not, `trouble` says why."""
+        """Whether Redis takes writes again; if not, it is an error, and `trouble` says why."""
         self._exchange([], report)
+        if self.trouble:
+            report.errors[AWAY] += 1
         return not self.trouble
 
     def read_index(self, report: WriteReport) -> None:

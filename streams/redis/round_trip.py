@@ -18,6 +18,9 @@ _OF_THE_SERVER: Final = ("LOADING", "READONLY", "MASTERDOWN", "MISCONF", "NOREPL
 # How it answers a command that needs memory, when it has reached its limit.
 OUT_OF_MEMORY: Final = "OOM"
 
+# What counts as an error each time that a Redis without writes is asked whether it takes some.
+AWAY: Final = "AWAY"
+
 
 class RoundTrip:
     """Gathers commands, and who takes the answer to each.

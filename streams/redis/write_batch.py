@@ -92,7 +92,8 @@ class WriteReport:
         The answer to `WriterThread.request_feeds`: every feed in Redis, and perhaps some that
         are gone.  None where there is no answer.
     errors
-        How many commands failed, by Redis' code (OOM, WRONGTYPE, …) or the kind of error.
+        How many commands failed, by Redis' code (OOM, WRONGTYPE, …) or the kind of error, and
+        how often Redis took no writes when it was asked (`AWAY`).
     """
 
     finished: list[FinishedBatch] = field(default_factory=list)

@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 
 from feedmill.events.errors import FeedmillError, UsageError
-from feedmill.events.instance import Instance, ModelDrift
+from feedmill.events.instance import REASON_CHARACTERS, Instance, ModelDrift
 from feedmill.filters.registry import FILTERS
 from feedmill.models.store import find_card
 from feedmill.models.store_files import write_whole
@@ -29,6 +29,7 @@ from feedmill.streams.settings.environment import Environment
 from feedmill.streams.settings.log_time import LogTime
 from feedmill.streams.settings.settings_log import SettingsLog
 from feedmill.streams.watch.model_watch import ModelWatch, SavedQuantity, drift_counts
+from feedmill.streams.worker.heap import resident_mib
 
 log = logging.getLogger(__name__)
 
@@ -134,6 +135,8 @@ class WatchProcess:
             ready=not self._reason,
             lag=0,
             at_ms=self._time.clock.now_ms(),
+            reason=self._reason[:REASON_CHARACTERS],
+            memory_mib=resident_mib(),
             drift=tuple(self._reports),
         )
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import resource
 from pathlib import Path
 
 # Of glibc's malloc.h.
@@ -23,6 +24,7 @@ _COLLECT_FROM = 20_000
 _MADV_COLLAPSE = 25
 _HUGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage")
 _MAPS = Path("/proc/self/maps")
+_STATM = Path("/proc/self/statm")
 
 
 def keep_heap_small() -> None:
@@ -39,6 +41,15 @@ def trim_heap() -> None:
     library = _glibc()
     if library is not None:
         library.malloc_trim(0)
+
+
+def resident_mib() -> int | None:
+    """Return the resident memory of the process; None on a system that does not say it so."""
+    try:
+        pages = int(_STATM.read_text("ascii").split()[1])
+    except OSError:
+        return None
+    return pages * resource.getpagesize() // 1024**2
 
 
 def settle_memory() -> None:

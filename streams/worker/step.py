@@ -325,6 +325,16 @@ class Step(ABC):
         return False
 
     @property
+    def capped_sources(self) -> Collection[str]:
+        """The sources of which it would hide too much, for the heartbeat."""
+        return ()
+
+    @property
+    def refused_writes(self) -> int:
+        """How many of its writes Redis refused since the start, for the heartbeat."""
+        return 0
+
+    @property
     def scores_again(self) -> bool:
         """Whether it has earlier posts to judge again, some at a time."""
         return False

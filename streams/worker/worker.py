@@ -86,7 +86,7 @@ class Worker:
         self._ranking = [step for step in steps if step.ranks]
         self.connection = Connection(environment)
         self.metrics = Metrics(group, environment.instance)
-        self._legs = Legs(self.metrics)
+        self.legs = Legs(self.metrics)
         self._loop_seconds = self.metrics.histogram("feedmill_loop_seconds")
         self._loop_cpu_seconds = self.metrics.histogram("feedmill_loop_cpu_seconds")
         self.stopping = threading.Event()
@@ -346,7 +346,7 @@ class Worker:
         for topic in filter(None, (posts, engagements)):
             count = sum([len(batch.records) for batch in topic])
             self.metrics.add("feedmill_events_total", count, topic=topic[0].source.topic)
-        arrivals = self._legs.fetched(posts, engagements)
+        arrivals = self.legs.fetched(posts, engagements)
         work = decode_work(
             posts,
             engagements,

@@ -11,12 +11,18 @@ from collections.abc import Iterable, Iterator, Sequence
 from threading import Event
 from typing import Protocol
 
-from feedmill.events.instance import Instance, PartitionLag
+from feedmill.events.instance import (
+    MOST_SOURCES,
+    REASON_CHARACTERS,
+    Instance,
+    PartitionLag,
+)
 from feedmill.streams.kafka.connection import Connection
 from feedmill.streams.kafka.group import GroupConsumer
 from feedmill.streams.kafka.topic_ids import TopicIds
 from feedmill.streams.kafka.transactions import TransactionalWriter
 from feedmill.streams.observe.http_thread import StatusThread
+from feedmill.streams.observe.legs import Legs, RecentLegs
 from feedmill.streams.observe.metrics import Metrics
 from feedmill.streams.observe.status import Status, status_pipe, write_status
 from feedmill.streams.poison.poison_watch import PoisonWatch
@@ -24,6 +30,7 @@ from feedmill.streams.releases.model_releases import ModelReleases
 from feedmill.streams.settings.environment import Environment
 from feedmill.streams.settings.log_time import LogTime
 from feedmill.streams.settings.settings_log import SettingsLog
+from feedmill.streams.worker.heap import resident_mib
 from feedmill.streams.worker.other_groups import OtherGroups
 from feedmill.streams.worker.step import Step
 from feedmill.streams.worker.watchdog import Watchdog
@@ -43,6 +50,7 @@ class Running(Protocol):
     environment: Environment
     group_name: str
     steps: Sequence[Step]
+    legs: Legs
     connection: Connection
     metrics: Metrics
     stopping: Event
@@ -65,6 +73,7 @@ class WorkerStatus:
         self._partitions: tuple[PartitionLag, ...] = ()
         self._look_at = self._report_at = 0.0
         self._refused_settings = self._refused_stamps = self._refused_releases = self._swaps = 0
+        self._legs = RecentLegs(worker.legs)
         self._pipe = status_pipe(os.environ)
         self._web = StatusThread(self.ready_reason, self._metrics_text)
         self._others = OtherGroups(worker.group_name, {step.name for step in worker.steps})
@@ -116,11 +125,16 @@ class WorkerStatus:
         settings = worker.settings
         models: dict[str, dict[str, str]] = {}
         applied: dict[str, int] = {}
+        capped: dict[str, set[str]] = {}
+        refused: dict[str, int] = {}
+        legs, memory_mib = self._legs.times(), resident_mib()
         for step in worker.steps:
             models.setdefault(step.name, {}).update(step.models)
             offset = step.applied_offset()
             seen = settings.settings.offset if offset is None else offset
             applied[step.name] = min(applied.get(step.name, seen), seen)
+            capped.setdefault(step.name, set()).update(step.capped_sources)
+            refused[step.name] = refused.get(step.name, 0) + step.refused_writes
         for stage, versions in models.items():
             yield Instance(
                 stage=stage,
@@ -141,6 +155,12 @@ class WorkerStatus:
                 waiting_releases=worker.releases.waiting,
                 group=worker.group_name,
                 partitions=self._partitions,
+                reason=self._reason[:REASON_CHARACTERS],
+                memory_mib=memory_mib,
+                legs=legs,
+                capped_sources=tuple(sorted(capped[stage])[:MOST_SOURCES]),
+                capped_count=len(capped[stage]),
+                refused_writes=refused[stage],
             )
 
     def close(self) -> None:
@@ -171,6 +191,8 @@ class WorkerStatus:
             "feedmill_partition_lag",
             {(worker.group_name, at.topic, str(at.partition)): float(n) for at, n in lag.items()},
         )
+        self._report_late()
+        metrics.set("feedmill_memory_bytes", (resident_mib() or 0) * 1024**2)
         metrics.set("feedmill_config_offset", worker.settings.settings.offset)
         refused = worker.settings.refused_count
         metrics.add("feedmill_refused_settings_total", refused - self._refused_settings)
@@ -203,6 +225,18 @@ class WorkerStatus:
         )
         if _late_among(self._partitions) != before:
             self._worker.time.heartbeats.hurry()
+
+    def _report_late(self) -> None:
+        metrics, group = self._worker.metrics, self._worker.group_name
+        late = [one for one in self._partitions if one.late_ms]
+        metrics.replace(
+            "feedmill_late_seconds",
+            {(group, one.topic, str(one.partition)): one.late_ms / 1000 for one in late},
+        )
+        metrics.replace(
+            "feedmill_held_back",
+            {(group, one.topic, str(one.partition)): 1.0 for one in late if one.why},
+        )
 
     def _metrics_text(self) -> str:
         """All metrics, and when they were read; HTTP's thread calls it, and the loop."""

@@ -66,6 +66,10 @@ class FaultEngine(Engine):
         self.wait_ready(worker.name)
         return worker
 
+    def port_of(self, worker: Worker) -> int:
+        """Where a worker serves its health and its metrics."""
+        return self._ports[worker.name]
+
     def producer_of(self, **settings: object) -> Producer:
         """A plain producer on librdkafka, by whose settings records are compressed or grouped."""
         return Producer(

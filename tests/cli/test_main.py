@@ -43,6 +43,7 @@ WRONG_LINES = {
         *(f"global {NO_REDIS}", "global --redis redis://127.0.0.1:port/0"),
     ),
     "explain": ("", f"p1 {NO_REDIS}", "p1 --feed"),
+    "health": ("--every 2", "--kafka broker", f"{NO_KAFKA} --redis localhost"),
     "latency": (
         *("", "--once ftp://somewhere", "--once http://", "--once 127.0.0.1:1"),
         *("--every 0", "--for soon", "--kafka broker:9092"),

@@ -16,6 +16,7 @@ from feedmill.cli.main import main
 
 pytestmark = pytest.mark.stack
 
+TOPICS = ("posts", "engagements")
 LEGS = (
     *("append_to_fetch", "fetch_to_judged", "judged_to_ranked"),
     *("ranked_to_redis", "append_to_redis"),
@@ -58,6 +59,15 @@ def test_every_leg_counts_every_record_and_every_cycle_is_measured(start_engine:
     }
     labels = ("group", "topic", "partition")
     until(lambda: samples(engine, "feedmill_partition_lag", *labels) == partitions)
+    # Heartbeats tell of it too, in the record of each stage.
+    until(lambda: all({*TOPICS} == {*one["legs"]} for one in engine.instances().values()), 10)
+    for beat in engine.instances().values():
+        for legs in beat["legs"].values():
+            assert legs.keys() == {*LEGS}
+            assert all(0 <= one["p50_ms"] <= one["p99_ms"] for one in legs.values())
+        assert beat["reason"] == ""
+        assert 50 < beat["memory_mib"] < 5_000
+        assert beat["refused_writes"] == beat["capped_count"] == 0
     (cycles,) = samples(engine, "feedmill_loop_seconds_count").values()
     (cpu_cycles,) = samples(engine, "feedmill_loop_cpu_seconds_count").values()
     assert 1 <= cycles <= cpu_cycles

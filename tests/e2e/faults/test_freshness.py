@@ -1,13 +1,17 @@
 """A feed is fresh while all that it depends on is read and judged, and says so when it is not."""
 
+import json
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 
 from builders.engine_topics import PARTITIONS, Json
-from builders.fault_engine import FaultEngine, go_on, pause
+from builders.fault_engine import ALL_STAGES, FaultEngine, go_on, pause
 from builders.waiting import in_background, now_ms, until
+from feedmill.events.partition import partition_of
 
 # Nobody takes over from who is paused meanwhile.
 LONG_SESSION = {"FEEDMILL_SESSION_TIMEOUT_MS": "120000"}
@@ -33,49 +37,69 @@ def partitions_of(engine: FaultEngine, instance: str) -> set[int]:
     }
 
 
-# Each goes on to the fault at the second step, and to its cure at the third.
+def health(engine: FaultEngine) -> Json:
+    """What `feedmill health` says; its exit code goes with it."""
+    done = subprocess.run(
+        [sys.executable, "-m", "feedmill.cli.main", "health", "--json"],
+        env=engine.environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    found: Json = json.loads(done.stdout)
+    assert done.returncode == (0 if found["healthy"] else 1), done.stderr
+    return found
 
 
-def a_judge_is_paused(engine: FaultEngine) -> Generator[None, None, None]:
+# Each goes on to the fault at the second step, which yields what `feedmill health` is to name
+# (topic, partitions, instance), and to its cure at the third.
+Place = tuple[str, set[int], str]
+Steps = Generator[Place | None, None, None]
+
+
+def a_judge_is_paused(engine: FaultEngine) -> Steps:
     judge = engine.ready_worker("spam", stages="spam", variables=LONG_SESSION)
     engine.ready_worker("rest", stages=WITHOUT_SPAM)
-    yield
+    yield None
     pause(judge)
-    yield
+    yield "posts", set(range(PARTITIONS)), "spam"
     go_on(judge)
-    yield
+    yield None
 
 
-def one_of_two_workers_is_paused(engine: FaultEngine) -> Generator[None, None, None]:
+def one_of_two_workers_is_paused(engine: FaultEngine) -> Steps:
     workers = {name: engine.start_worker(name, variables=LONG_SESSION) for name in ("one", "two")}
     engine.wait_ready()
     until(lambda: all(partitions_of(engine, name) for name in workers))
-    yield
+    yield None
     ranks = next(name for name in workers if 0 in partitions_of(engine, name))
     other = next(worker for name, worker in workers.items() if name != ranks)
     pause(other)
-    yield
+    name = other.name.removeprefix(ALL_STAGES)
+    yield "posts", partitions_of(engine, name), name
     go_on(other)
-    yield
+    yield None
 
 
-def a_transaction_holds_engagements_back(engine: FaultEngine) -> Generator[None, None, None]:
+def a_transaction_holds_engagements_back(engine: FaultEngine) -> Steps:
     engine.ready_worker()
     producer = engine.producer_of(**{"transactional.id": engine.topic("upstream")})
     producer.init_transactions(30)
-    yield
+    yield None
     producer.begin_transaction()
     producer.produce(engine.topic("engagements"), b"{}", b"some")
     producer.flush(30)
-    yield
+    instance = beats(engine, "engagement")[0]["instance"]
+    yield "engagements", {partition_of(b"some", PARTITIONS)}, instance
     late = [at for beat in beats(engine, "engagement") for at in beat["partitions"] if at["why"]]
     assert [at["topic"] for at in late] == ["engagements"]
     assert "held back by a transaction" in late[0]["why"]
     producer.abort_transaction(30)
-    yield
+    yield None
 
 
-def the_program_of_a_signal_answers_nothing(engine: FaultEngine) -> Generator[None, None, None]:
+def the_program_of_a_signal_answers_nothing(engine: FaultEngine) -> Steps:
     engine.ready_worker()
     engine.set("weights", {"quality": 1.0, "engagement": 1.0, "novelty": 1.0})
     heartbeat = {**beats(engine, "spam")[0], "stage": "novelty", "group": "", "partitions": []}
@@ -85,11 +109,11 @@ def the_program_of_a_signal_answers_nothing(engine: FaultEngine) -> Generator[No
             engine.send("instances", "novelty/app", {**heartbeat, "at_ms": now_ms()}, partition=0)
 
     with in_background(beat_until):
-        yield
+        yield None
         offset = engine.post("unanswered")
-        yield
+        yield "signals.novelty", {partition_of(b"unanswered", PARTITIONS)}, heartbeat["instance"]
         engine.signal("novelty", "unanswered", offset, 0.5)
-        yield
+        yield None
 
 
 FAULTS = (
@@ -100,15 +124,28 @@ FAULTS = (
 )
 
 
-def goes_stale_and_is_fresh_again(steps: Generator[None, None, None], engine: FaultEngine) -> None:
+def names(engine: FaultEngine, place: Place) -> bool:
+    """Whether `feedmill health` says that something is wrong there, and a way out."""
+    topic, partitions, instance = place
+    return any(
+        (one["severity"], one["topic"], one["instance"]) == ("wrong", topic, instance)
+        and set(one["partitions"]) == partitions
+        and one["way_out"]
+        for one in health(engine)["findings"]
+    )
+
+
+def goes_stale_and_is_fresh_again(steps: Steps, engine: FaultEngine) -> None:
     next(steps)
     until(lambda: is_fresh(engine), 60)
-    next(steps)
+    place = next(steps)
+    assert place is not None
     until(lambda: not is_fresh(engine), STALE_WITHIN_S)
-    time.sleep(1.0)
+    until(lambda: names(engine, place), STALE_WITHIN_S)
     assert not is_fresh(engine)
     next(steps)
     until(lambda: is_fresh(engine), FRESH_WITHIN_S)
+    until(lambda: health(engine)["healthy"], STALE_WITHIN_S)
 
 
 def test_feeds_go_stale_by_a_fault_and_are_fresh_after_its_cure(

@@ -56,6 +56,8 @@ def test_a_partition_stops_loudly_and_goes_on_by_the_command_that_is_named(
         one for one in engine.instances().values() if one["pid"] == engine.workers[ALL_STAGES].pid
     ]
     assert beats and not any(beat["ready"] for beat in beats)
+    # Each says why, cut to a bound.
+    assert all(0 < len(beat["reason"]) <= 500 for beat in beats)
     assert committed(engine, STOPPED) == before
     assert late not in engine.order()
 

@@ -75,9 +75,11 @@ def test_an_alarm_comes_once_and_goes_once(caplog: pytest.LogCaptureFixture) -> 
         assert said.values.max() < 0.9
         assert said.reasons[0] == "capped: community:x has 25% flagged"
         assert gauge(metrics, "feedmill_capped_sources") == 1
+        assert guard.sources == {"community:x"}
         assert gauge(metrics, "feedmill_capped_total") == 50
         lowered(guard, records([0.1] * 1600, 400))
         assert gauge(metrics, "feedmill_capped_sources") == 0
+        assert guard.sources == set()
     assert [one.message[:20] for one in caplog.records] == [
         "spam flags 25 % of c",
         "spam no longer flags",

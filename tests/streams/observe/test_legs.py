@@ -9,7 +9,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from builders.records import StoredRecord, record_batch
 from feedmill.streams.kafka.batches import RecordBatch
 from feedmill.streams.observe import legs
-from feedmill.streams.observe.legs import MOST_PENDING, Legs, PendingArrivals
+from feedmill.streams.observe.legs import MOST_PENDING, Legs, PendingArrivals, RecentLegs
 from feedmill.streams.observe.metrics import Metrics
 
 
@@ -117,3 +117,41 @@ def test_what_waits_for_redis_is_bounded(clock: Clock) -> None:
     pending.drop()
     assert pending.take() == ()
     assert means(metrics)["posts", "fetch_to_judged"][0] == MOST_PENDING + 6
+
+
+# --- the last minute --------------------------------------------------------------------------
+
+
+def test_heartbeats_tell_of_the_last_minute_and_of_legs_with_records(clock: Clock) -> None:
+    found = Legs(Metrics("worker", "one"))
+    recent = RecentLegs(found)
+    assert recent.times() == {}
+    clock.wall_s += 10
+    found.histogram("posts", "fetch_to_judged").observe(0.001, 100)
+    found.histogram("engagements", "fetch_to_judged")
+    times = recent.times()
+    assert times.keys() == {"posts"}
+    (seen,) = times["posts"].values()
+    assert 0.75 <= seen.p50_ms <= 1.0 < seen.p99_ms * 1.01
+    assert seen.per_second == 10.0
+    for _ in range(12):
+        clock.wall_s += 5
+        times = recent.times()
+    assert times == {}
+
+
+def test_a_quantile_above_all_bounds_is_the_highest_bound(clock: Clock) -> None:
+    found = Legs(Metrics("worker", "one"))
+    recent = RecentLegs(found)
+    found.histogram("posts", "append_to_fetch").observe(3600.0)
+    seen = recent.times()["posts"]["append_to_fetch"]
+    assert seen.p50_ms == seen.p99_ms == 12_288
+
+
+def test_a_look_between_two_heartbeats_shortens_nothing(clock: Clock) -> None:
+    found = Legs(Metrics("worker", "one"))
+    recent = RecentLegs(found)
+    found.histogram("posts", "append_to_fetch").observe(0.001, 60)
+    for _ in range(100):
+        clock.wall_s += 0.3
+        assert "posts" in recent.times()

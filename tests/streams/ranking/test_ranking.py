@@ -342,6 +342,7 @@ def test_feeds_are_renewed_some_seconds_after_they_were_written(
     assert len(feeds) == 2
     # Nothing has called them fresh yet: no stage was ready when they were written.
     assert renewed(0.0) == feeds
+    assert step._handover.stale_feeds == 2
     assert renewed(4.9) == []
     assert renewed(5.1) == feeds
     for name in (*NAMES.all, "combiner"):
@@ -351,6 +352,7 @@ def test_feeds_are_renewed_some_seconds_after_they_were_written(
     step.background(KeptWriter(), 0.01)
     assert renewed(5.2) == feeds
     assert writer.batches[-1].fresh_feeds == set(feeds)
+    assert step._handover.stale_feeds == 0
     take_post(step, "q")
     fresh = [batch.fresh_feeds for batch in writer.batches]
     assert fresh[-1] == set(feeds)

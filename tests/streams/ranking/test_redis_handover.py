@@ -260,3 +260,15 @@ def test_it_is_behind_while_the_owner_has_something_to_submit(
     assert owner.handover.is_behind
     owner.settle()
     assert not owner.handover.is_behind
+
+
+def test_writes_that_a_newer_owner_has_refused_are_counted(
+    owners: Callable[[int | None], Owner],
+) -> None:
+    newer, older = owners(20), owners(10)
+    newer.add("p")
+    newer.settle()
+    assert newer.handover.refused_writes == 0
+    older.add("p")
+    older.cycle_until(lambda: older.handover.refused_writes > 0)
+    assert older.handover.newer_owner == 20

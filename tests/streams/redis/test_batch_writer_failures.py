@@ -97,9 +97,12 @@ def test_what_a_server_refused_altogether_is_repeated_as_soon_as_it_accepts(
     )
     assert report.errors["READONLY"] >= 4
     assert writer.batch_writer.trouble.startswith("Redis: READONLY")
-    assert not writer.batch_writer.probe(WriteReport())
+    report = WriteReport()
+    assert not writer.batch_writer.probe(report)
+    assert report.errors == {"AWAY": 1}
     client.replicaof("NO", "ONE")
-    assert writer.batch_writer.probe(WriteReport())
+    assert writer.batch_writer.probe(report)
+    assert report.errors == {"AWAY": 1}
     report = writer.tend_after(0.0)
     assert (report.rewrite_feeds, report.rewrite_posts) == ({"global"}, {"p"})
     assert client.exists(KEYS.signals("gone"), KEYS.feed("left")) == 0

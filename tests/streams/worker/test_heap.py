@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from feedmill.streams.worker import heap
 from feedmill.streams.worker.heap import trim_heap
 
 PROGRAM = """
@@ -58,6 +59,17 @@ def resident_bytes() -> int:
 
 def test_many_threads_share_few_heaps() -> None:
     assert heaps("small") <= 2 < heaps("as it is")
+
+
+def test_the_resident_memory_is_known() -> None:
+    kept = bytearray(50 * 1024**2)
+    assert heap.resident_mib() == pytest.approx(resident_bytes() / 1024**2, abs=2)
+    assert len(kept) // 1024**2 <= (heap.resident_mib() or 0)
+
+
+def test_where_the_system_does_not_say_it_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(heap, "_STATM", Path("/nowhere"))
+    assert heap.resident_mib() is None
 
 
 def test_free_blocks_between_used_ones_go_back() -> None:

@@ -1,0 +1,1 @@
+"""Alarms of a running engine, as rules for Prometheus: feedmill.rules.yml."""

@@ -1,0 +1,303 @@
+"""The faults by which alarms are raised on a live engine, and their cures.
+
+Each is a generator: what comes before its `yield` causes the fault, what comes after cures it.
+"""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource
+
+from alarms.prometheus_server import PrometheusServer
+from builders.bombs import bomb, send_batch
+from builders.broken_model import break_model
+from builders.engine import Worker
+from builders.fault_engine import FaultEngine
+from builders.own_redis import OwnRedis
+from builders.waiting import in_background, now_ms, until
+from chaos.load import COMMUNITIES
+from feedmill.deploy.local.ports import free_port
+
+SPAM = "FREE CASH!!! WINNER claim your {} prize NOW"
+HOUR_MS = 3_600_000
+
+
+@dataclass
+class Surroundings:
+    """What a fault is caused in: an engine with one worker, which Prometheus scrapes.
+
+    Attributes
+    ----------
+    worker
+        The one that runs.
+    """
+
+    engine: FaultEngine
+    redis: OwnRedis
+    prometheus: PrometheusServer
+    worker: Worker | None = None
+
+    def start(self, name: str = "", **more: object) -> Worker:
+        """Start a worker, and have Prometheus scrape it."""
+        self.worker = self.engine.ready_worker(name, **more)
+        self.prometheus.watch(self.engine.port_of(self.worker))
+        return self.worker
+
+
+Fault = Callable[[Surroundings], Iterator[None]]
+
+
+def refused_setting(at: Surroundings) -> Iterator[None]:
+    at.engine.set("weights", {"nonsense": 1})
+    yield
+
+
+def bad_records(at: Surroundings) -> Iterator[None]:
+    for n in range(30):
+        at.engine.send("engagements", f"bad-{n}", b"{").get(10)
+    yield
+
+
+def flood_of_bad_records(at: Surroundings) -> Iterator[None]:
+    for _ in range(8_000):
+        at.engine.send("engagements", "bad", b"{")
+    at.engine.producer.flush(60)
+    yield
+
+
+def inflating_batch(at: Surroundings) -> Iterator[None]:
+    send_batch(at.engine.kafka, at.engine.topic("posts"), 0, bomb("zstd", 130_000_000))
+    yield
+
+
+def refused_release(at: Surroundings) -> Iterator[None]:
+    release = {"sha256": "0" * 64, "answers": [0.5], "by": "nobody"}
+    offset = at.engine.send("models", "spam", release, partition=0).get(10).offset
+    yield
+    assert offset >= 0
+    at.engine.send("models", "spam", None, partition=0).get(10)
+
+
+def posts_hidden_by_a_rule(at: Surroundings) -> Iterator[None]:
+    rule = {"everything": {"verdict": "hide", "phrases": ["river"]}}
+    at.engine.wait_applied(at.engine.set("rules/spam", rule))
+    for n in range(120):
+        at.engine.post(f"hidden-{n}")
+    yield
+    at.engine.wait_applied(at.engine.set("rules/spam", None))
+
+
+def open_transaction(at: Surroundings) -> Iterator[None]:
+    """Hold engagements back; more and more wait behind them."""
+    producer = at.engine.producer_of(**{"transactional.id": at.engine.topic("upstream")})
+    producer.init_transactions(30)
+    producer.begin_transaction()
+    producer.produce(at.engine.topic("engagements"), b"{}", b"some")
+    producer.flush(30)
+    event = {"post_id": "some", "user_id": "u", "kind": "click"}
+
+    def send_until(stop: threading.Event) -> None:
+        while not stop.wait(0.1):
+            for _ in range(30):
+                at.engine.send("engagements", "some", {**event, "at_ms": now_ms()})
+
+    with in_background(send_until):
+        yield
+    producer.abort_transaction(30)
+
+
+def redis_away(at: Surroundings) -> Iterator[None]:
+    at.redis.stop()
+
+    def post_until(stop: threading.Event) -> None:
+        while not stop.wait(0.5):
+            at.engine.post(f"away-{now_ms()}")
+
+    with in_background(post_until):
+        yield
+    at.redis.start()
+
+
+def another_owner(at: Surroundings) -> Iterator[None]:
+    """Have somebody else own all feeds, again and again: an installation with the same prefix."""
+    client = at.redis.client()
+
+    def own_until(stop: threading.Event) -> None:
+        while not stop.wait(0.3):
+            for key in client.scan_iter(f"{at.engine.prefix}feed:*:info"):
+                client.hincrby(key, "owner", 1_000)
+            at.engine.post(f"owned-{now_ms()}")
+
+    with in_background(own_until):
+        yield
+
+
+def killed_worker(at: Surroundings) -> Iterator[None]:
+    assert at.worker is not None
+    at.worker.kill()
+    yield
+    at.start()
+
+
+def stamp_in_the_future(at: Surroundings) -> Iterator[None]:
+    """Have the broker give a heartbeat a stamp three hours ahead."""
+    _stamp_by(at.engine, "CreateTime")
+    at.engine.send(
+        "instances", "clock/wrong", None, partition=0, timestamp_ms=now_ms() + 3 * HOUR_MS
+    ).get(10)
+    yield
+    _stamp_by(at.engine, "LogAppendTime")
+
+
+def _stamp_by(engine: FaultEngine, kind: str) -> None:
+    entries = [
+        ConfigEntry("message.timestamp.type", kind, incremental_operation=AlterConfigOpType.SET),
+        ConfigEntry(
+            "message.timestamp.after.max.ms",
+            str(24 * HOUR_MS),
+            incremental_operation=AlterConfigOpType.SET,
+        ),
+    ]
+    resource = ConfigResource(
+        ConfigResource.Type.TOPIC, engine.topic("instances"), incremental_configs=entries
+    )
+    admin = AdminClient({"bootstrap.servers": engine.kafka})
+    for future in admin.incremental_alter_configs([resource]).values():
+        future.result(30)
+
+
+def broken_model(at: Surroundings) -> Iterator[None]:
+    """Run a filter that raises on every post, so that its gate holds them."""
+    assert at.worker is not None
+    at.worker.stop()
+    tree = break_model(at.engine.folder / "tree", "nsfw")
+    at.start("broken", variables={"PYTHONPATH": str(tree)})
+
+    def post_until(stop: threading.Event) -> None:
+        while not stop.wait(0.2):
+            at.engine.post(f"broken-{now_ms()}", communities=[COMMUNITIES[0]])
+
+    with in_background(post_until):
+        yield
+    at.worker.stop()
+    at.start()
+
+
+def capped_community(at: Surroundings) -> Iterator[None]:
+    """Send a community of which a filter flags a quarter."""
+    at.engine.wait_applied(at.engine.set("gates", {"spam": {"hide_at": 0.5, "demote_at": 0.2}}))
+    _send(at.engine, "loud", spam_every=4)
+    yield
+    _send(at.engine, "calm", spam_every=10_000)
+    _send(at.engine, "calmer", spam_every=10_000)
+    at.engine.wait_applied(at.engine.set("gates", None))
+
+
+def _send(engine: FaultEngine, tag: str, spam_every: int) -> None:
+    engine.posts(
+        {
+            "post_id": f"{tag}-{n}",
+            "author_id": f"{tag}-author-{n}",
+            "created_at_ms": now_ms(),
+            "text": SPAM.format(n) if n % spam_every == 3 else f"{n} and a walk along the river",
+            "communities": ["alarms"],
+        }
+        for n in range(1600)
+    )
+
+
+def workers_that_end(at: Surroundings) -> Iterator[None]:
+    """Kill a supervisor's worker whenever it is there again."""
+    with _supervisor(at) as pid:
+
+        def kill_until(stop: threading.Event) -> None:
+            while not stop.wait(1.0):
+                for child in _children(pid):
+                    os.kill(child, signal.SIGKILL)
+
+        with in_background(kill_until):
+            yield
+
+
+def stopped_worker(at: Surroundings) -> Iterator[None]:
+    """Have a supervisor's worker stand still."""
+    with _supervisor(at) as pid:
+        (child,) = until(lambda: _children(pid), 60)
+        time.sleep(10)
+        os.kill(child, signal.SIGSTOP)
+        yield
+        os.kill(child, signal.SIGCONT)
+        time.sleep(10)
+
+
+@contextlib.contextmanager
+def _supervisor(at: Surroundings) -> Iterator[int]:
+    """Run a supervisor of one worker in place of the worker; its pid."""
+    assert at.worker is not None
+    at.worker.stop()
+    port = free_port(set())
+    supervisor = subprocess.Popen(
+        [sys.executable, "-m", "feedmill.cli.main", "worker", "--isolate", "quality"],
+        env={**at.engine.environment(), "FEEDMILL_PORT": str(port)},
+        cwd=at.engine.folder,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        at.prometheus.watch(port)
+        # As long as the rules look back.
+        time.sleep(20)
+        yield supervisor.pid
+    finally:
+        supervisor.terminate()
+        supervisor.wait(30)
+        at.start()
+
+
+def _children(pid: int) -> set[int]:
+    listed = subprocess.run(
+        ["ps", "-o", "pid=", "--ppid", str(pid)],  # noqa: S607 - the one on the path
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return {int(word) for word in listed.stdout.split()}
+
+
+# By fault which alarms it raises.
+FAULTS: dict[Fault, tuple[str, ...]] = {
+    refused_setting: ("FeedmillRefusedSettings",),
+    bad_records: ("FeedmillDeadLetters",),
+    flood_of_bad_records: ("FeedmillSharedLetters", "FeedmillDeadLetters"),
+    inflating_batch: ("FeedmillPassedBatches",),
+    refused_release: ("FeedmillRefusedReleases",),
+    posts_hidden_by_a_rule: ("FeedmillHiddenPosts",),
+    open_transaction: (
+        *("FeedmillHeldBack", "FeedmillPartitionLate", "FeedmillStaleFeeds", "FeedmillLag"),
+    ),
+    redis_away: ("FeedmillRedisErrors", "FeedmillNotReady"),
+    another_owner: ("FeedmillWritesRefused",),
+    stamp_in_the_future: ("FeedmillClockRefused",),
+    capped_community: ("FeedmillCappedSources",),
+    broken_model: ("FeedmillModelErrors", "FeedmillPostsHeld"),
+    workers_that_end: ("FeedmillWorkerRestarts", "FeedmillCrashLoop"),
+    stopped_worker: ("FeedmillLoopStandsStill",),
+    killed_worker: ("FeedmillDown", "FeedmillNoWorker"),
+}
+
+# What is not raised here, and why.
+NOT_RAISED = {
+    "FeedmillMemory": "it compares with the day before",
+    "FeedmillLostLetters": "it takes a flood of bad signals while no worker ranks",
+    "FeedmillPoison": "the tests of posts that end workers cause it, which takes minutes",
+    "FeedmillAlteredModel": "the tests of known answers cause it",
+    "FeedmillWaitingReleases": "it takes an S3 server; the tests of that store cause it",
+    "FeedmillDrift": "`feedmill models watch` learns for a day before",
+}

@@ -1,0 +1,194 @@
+"""`feedmill health` against a real Kafka and Redis, with heartbeats that the tests write."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from typing import Any
+
+import msgspec
+import pytest
+
+from builders.commands import CommandTopics, Run
+from builders.waiting import now_ms, until
+from builders.written_redis import WrittenRedis
+from feedmill.cli.health import health_text
+from feedmill.events.instance import Instance, LegTimes, PartitionLag
+from feedmill.events.settings import Settings
+from feedmill.operations.health.findings import Finding
+from feedmill.operations.health.summary import Health, RunningWorker
+from feedmill.streams.settings.environment import read_environment
+
+STAGES = ("spam", "nsfw", "misinformation", "quality", "engagement", "combiner")
+LEGS = {"posts": {"append_to_redis": LegTimes(9.4, 45.8, 12.0)}}
+
+
+@pytest.fixture
+def engine(topics: CommandTopics, writer: WrittenRedis) -> CommandTopics:
+    """Topics, a fresh feed in Redis, and no heartbeat."""
+    topics.make("instances", "config", posts=2, engagements=2)
+    writer.feed("global", {"p1": 1.0})
+    return topics
+
+
+def beat(topics: CommandTopics, name: str, *partitions: int, **more: Any) -> None:
+    """Write the heartbeats of a worker of all stages."""
+    one = Instance(
+        *("", name, "host-1", 7, "test", -1, (), {}, True, 0, now_ms()),
+        group="worker",
+        partitions=tuple(
+            PartitionLag(t, p, 0) for t in ("posts", "engagements") for p in partitions
+        ),
+        memory_mib=180,
+        legs=LEGS,
+    )
+    for stage in STAGES:
+        topics.send(
+            "instances", f"{stage}/{name}", msgspec.structs.replace(one, stage=stage, **more)
+        )
+
+
+@pytest.mark.stack
+def test_a_healthy_engine_is_one_screen(run: Run, engine: CommandTopics) -> None:
+    beat(engine, "one", 0)
+    beat(engine, "two", 1)
+    result = run("health")
+    assert result.exit_code == 0, result.output
+    lines = result.stdout.splitlines()
+    assert lines[0].startswith("feedmill: healthy  ")
+    assert len(lines) <= 24
+    assert max(map(len, lines)) <= 80
+    assert [line.split()[:3] for line in lines[3:5]] == [["one", "all", "1"], ["two", "all", "1"]]
+    assert lines[-2] == "posts   24.0/s  in all 9/46"
+    assert lines[-1].startswith("feeds   1 fresh, 0 starting, 0 stale   redis ")
+
+
+@pytest.mark.stack
+def test_a_partition_that_nobody_reads_is_named(run: Run, engine: CommandTopics) -> None:
+    beat(engine, "one", 0)
+    engine.send("posts", "p1", None, partition=1)
+    result = run("health --json")
+    assert result.exit_code == 1
+    found = json.loads(result.stdout)
+    assert found["healthy"] is False
+    wrong = [(one["topic"], one["partitions"]) for one in found["findings"]]
+    assert wrong == [("posts", [1]), ("engagements", [1])]
+    assert all(one["way_out"] for one in found["findings"])
+    (worker,) = found["workers"]
+    assert (worker["instance"], worker["memory_mib"]) == ("one", 180)
+    assert found["legs"]["posts"]["append_to_redis"]["p99_ms"] == 45.8
+
+
+@pytest.mark.stack
+def test_one_that_says_goodbye_is_not_silent(run: Run, engine: CommandTopics) -> None:
+    beat(engine, "one", 0, 1)
+    beat(engine, "two")
+    for stage in STAGES:
+        engine.send("instances", f"{stage}/two", None)
+    found = json.loads(run("health --json").stdout)
+    assert [worker["instance"] for worker in found["workers"]] == ["one"]
+    assert found["findings"] == []
+
+
+@pytest.mark.stack
+def test_a_post_without_the_signal_of_a_program_is_found(
+    run: Run, engine: CommandTopics, writer: WrittenRedis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FEEDMILL_SIGNALS", "novelty:objective")
+    engine.make(**{"signals.novelty": 2})
+    writer.names = read_environment({"FEEDMILL_SIGNALS": "novelty:objective"}).signals
+    writer.settings = Settings(writer.names)
+    writer.set("weights", {"quality": 1, "engagement": 1, "novelty": 1})
+    writer.feed("global", {"p1": 1.0})
+    beat(engine, "one", 0, 1)
+    program = Instance(
+        *("novelty", "app", "host-1", 9, "test", -1, (), {}, True, 0, now_ms()),
+    )
+    offset = engine.send("posts", "p1", {"post_id": "p1"}, partition=1)
+    time.sleep(5.2)
+    engine.send("instances", "novelty/app", program)
+    beat(engine, "one", 0, 1)
+    (wrong,) = json.loads(run("health --json").stdout)["findings"]
+    assert (wrong["topic"], wrong["partitions"]) == ("signals.novelty", [1])
+    assert wrong["instance"] == "app"
+    answer = {"post_id": "p1", "post_offset": offset, "value": 1.0}
+    engine.send("signals.novelty", "p1", answer, partition=1)
+    assert run("health").exit_code == 0
+
+
+@pytest.mark.stack
+def test_missing_topics_and_servers_are_said_in_words(
+    run: Run, topics: CommandTopics, _connects_at_once_or_never: None
+) -> None:
+    result = run("health --redis redis://127.0.0.1:1/0")
+    assert result.exit_code == 1
+    text = " ".join(result.output.split())
+    assert "has no topic" in text
+    assert "-> create the topics with `feedmill topics create`" in text
+    assert "Redis at redis://127.0.0.1:1/0: cannot connect -> start it" in text
+    topics.make("instances", "config", posts=2)
+    text = " ".join(run("health").output.split())
+    assert "engagements`" in text
+    result = run("health --kafka 127.0.0.1:1")
+    assert result.exit_code == 1
+    assert "Kafka at 127.0.0.1:1: cannot connect" in result.output
+    assert "Traceback" not in result.output
+
+
+@pytest.mark.stack
+def test_watch_shows_it_again_until_interrupted(run: Run, engine: CommandTopics) -> None:
+    beat(engine, "one", 0, 1)
+    watching = subprocess.Popen(
+        [sys.executable, "-m", "feedmill.cli.main", "health", "--watch", "--json"],
+        stdout=subprocess.PIPE,
+        env=os.environ,
+        text=True,
+    )
+    assert watching.stdout is not None
+    assert json.loads(watching.stdout.readline())["healthy"] is True
+    beat(engine, "one", 0, 1, ready=False, reason="catching up")
+
+    def is_wrong() -> bool:
+        assert watching.stdout is not None
+        return json.loads(watching.stdout.readline())["healthy"] is False
+
+    until(is_wrong)
+    watching.send_signal(signal.SIGINT)
+    assert watching.wait(20) == 1
+
+
+# --- the screen -----------------------------------------------------------------------------
+
+
+def test_what_is_wrong_stands_on_top_with_its_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    one = Instance(
+        *("spam", "one", "host-1", 7, "test", -1, (), {}, False, 1_204, 0), group="worker"
+    )
+    found = Health(
+        1_790_000_000_000,
+        [
+            Finding("wrong", "posts[2]: two has been silent for 40 s, and nobody reads it", "go"),
+            Finding("warn", "spam would hide too much", "look at some of their posts"),
+        ],
+        [RunningWorker(("spam", "nsfw"), one, 900)],
+        {},
+        {"fresh": 1, "starting": 0, "stale": 2},
+        None,
+    )
+    assert health_text(found).splitlines() == [
+        "feedmill: 1 wrong, 1 to look at  2026-09-21 14:13:20Z",
+        "",
+        "WRONG  posts[2]: two has been silent for 40 s, and nobody",
+        "       reads it",
+        "       -> go",
+        "look   spam would hide too much",
+        "       -> look at some of their posts",
+        "",
+        "instance  stages     partitions  state        lag  MiB  seen",
+        "one       spam nsfw           0  not ready  1,204        1 s",
+        "",
+        "feeds   1 fresh, 0 starting, 2 stale",
+    ]
