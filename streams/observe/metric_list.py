@@ -21,8 +21,7 @@ METRICS = (
         "feedmill_altered_models",
         "gauge",
         "models",
-        "1 while the model is stopped, since what it is in memory was altered, or it gave another"
-        " known answer: each post has an `error`, and its gate or prior decides.",
+        "1 while the model is stopped: altered in memory, or it gave another known answer.",
         "Restart the worker: /readyz and the log say what was altered.",
     ),
     Metric(
@@ -30,8 +29,7 @@ METRICS = (
         "counter",
         "times",
         "How often the model was stopped so; the first time it is loaded anew within seconds.",
-        "The log says what was altered. If it comes again, the memory of the machine is bad:"
-        " move the worker.",
+        "The log says what. If it comes again, the machine's memory is bad: move the worker.",
     ),
     Metric(
         "feedmill_poison_total",
@@ -306,8 +304,7 @@ METRICS = (
         "feedmill_drift",
         "gauge",
         "0 or 1",
-        "Whether a quantity of a model differs from the same hour of earlier days; only of"
-        " `feedmill models watch`.",
+        "Whether a quantity differs from the same hour of earlier days; of `feedmill models watch`.",
         "`feedmill models health` says by how much: look at recent posts, or train again.",
         ("model", "version", "quantity"),
     ),

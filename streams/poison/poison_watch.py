@@ -31,7 +31,8 @@ from feedmill.streams.poison.post_trial import PoisonRecord, find_poison
 from feedmill.streams.poison.suspects import Ranges, read_ranges, suspects
 from feedmill.streams.poison.unclean_ends import UncleanEnds
 from feedmill.streams.settings.clock import LogClock
-from feedmill.streams.worker.step import ModelStep, Step, Trial
+from feedmill.streams.worker.model_step import ModelStep
+from feedmill.streams.worker.step import Step, Trial
 
 log = logging.getLogger(__name__)
 

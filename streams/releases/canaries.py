@@ -21,7 +21,7 @@ from feedmill.rankers.registry import TEXT_RANKERS
 from feedmill.streams.releases.background_loads import BackgroundLoads
 from feedmill.streams.releases.loading import LoadedText
 from feedmill.streams.releases.release_log import ReleaseFold
-from feedmill.streams.worker.step import CanaryStep, HoldsModel
+from feedmill.streams.worker.model_step import CanaryStep, HoldsModel
 
 log = logging.getLogger(__name__)
 

@@ -32,7 +32,8 @@ from feedmill.streams.releases.loading import LoadedText, load_candidate
 from feedmill.streams.releases.processor_cap import ProcessorCap
 from feedmill.streams.releases.release_log import ReleaseFold
 from feedmill.streams.scoring.scoring import wrong_values
-from feedmill.streams.worker.step import HoldsModel, LatestEvent, ModelStep, WorkBatch, Writer
+from feedmill.streams.worker.model_step import HoldsModel, ModelStep
+from feedmill.streams.worker.step import LatestEvent, WorkBatch, Writer
 
 log = logging.getLogger(__name__)
 

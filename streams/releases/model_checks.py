@@ -25,7 +25,7 @@ from feedmill.streams.observe.metrics import Metrics
 from feedmill.streams.releases.known_answers import TOLERANCE, WORKER_POSTS, values_of
 from feedmill.streams.releases.served_memory import module_roots, slices_of, uncalled
 from feedmill.streams.releases.stopped_model import StoppedModel
-from feedmill.streams.worker.step import HoldsModel, ModelStep
+from feedmill.streams.worker.model_step import HoldsModel, ModelStep
 
 log = logging.getLogger(__name__)
 

@@ -34,7 +34,8 @@ from feedmill.streams.releases.loading import MODELS, load_candidate
 from feedmill.streams.releases.model_checks import ModelChecks
 from feedmill.streams.releases.newest_release import Loaded, load_newest
 from feedmill.streams.releases.release_log import TOPIC, ReleasedVersion, ReleaseLog
-from feedmill.streams.worker.step import CanaryStep, HoldsModel, ModelStep, Step, WorkBatch, Writer
+from feedmill.streams.worker.model_step import CanaryStep, HoldsModel, ModelStep
+from feedmill.streams.worker.step import Step, WorkBatch, Writer
 
 log = logging.getLogger(__name__)
 

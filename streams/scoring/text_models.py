@@ -23,13 +23,8 @@ from feedmill.streams.scoring.canary_scoring import CanaryScoring
 from feedmill.streams.scoring.rescoring import Rescoring
 from feedmill.streams.scoring.scoring import score_posts
 from feedmill.streams.worker.decoding import poison_of
-from feedmill.streams.worker.step import (
-    CanaryStep,
-    StepContext,
-    WorkBatch,
-    Writer,
-    WrittenSignal,
-)
+from feedmill.streams.worker.model_step import CanaryStep
+from feedmill.streams.worker.step import StepContext, WorkBatch, Writer, WrittenSignal
 
 log = logging.getLogger(__name__)
 

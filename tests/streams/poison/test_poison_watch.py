@@ -20,7 +20,8 @@ from feedmill.streams.poison.poison_log import TOPIC
 from feedmill.streams.poison.poison_watch import PoisonWatch
 from feedmill.streams.poison.unclean_ends import NOTE
 from feedmill.streams.settings.clock import LogClock
-from feedmill.streams.worker.step import ModelStep, Step, WorkBatch, Writer
+from feedmill.streams.worker.model_step import ModelStep
+from feedmill.streams.worker.step import Step, WorkBatch, Writer
 
 P0, P1 = TopicPartition("posts", 0), TopicPartition("posts", 1)
 

@@ -24,7 +24,8 @@ from feedmill.streams.releases.known_answers import values_of
 from feedmill.streams.releases.loading import MODELS, load_model
 from feedmill.streams.releases.model_checks import ModelChecks
 from feedmill.streams.releases.stopped_model import StoppedModel
-from feedmill.streams.worker.step import HoldsModel, ModelStep, WorkBatch, Writer
+from feedmill.streams.worker.model_step import HoldsModel, ModelStep
+from feedmill.streams.worker.step import WorkBatch, Writer
 
 CYCLE_S = 0.010
 POSTS = {TopicPartition("posts", 3): 17}
