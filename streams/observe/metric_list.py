@@ -304,7 +304,7 @@ METRICS = (
         "feedmill_drift",
         "gauge",
         "0 or 1",
-        "Whether a quantity differs from the same hour of earlier days; of `feedmill models watch`.",
+        "Whether a quantity is unlike that hour of earlier days; of `feedmill models watch`.",
         "`feedmill models health` says by how much: look at recent posts, or train again.",
         ("model", "version", "quantity"),
     ),
