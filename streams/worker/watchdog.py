@@ -5,6 +5,7 @@ from __future__ import annotations
 import faulthandler
 import logging
 import os
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ STALL_S = 30.0
 EXIT_STALLED = 3
 # This thread looks every second, however busy the machine is.
 _PAUSED_S = 10.0
-# How many times as long a process may stand still in which no Python runs.
+# How many times as much processor time a process may take meanwhile in which no Python runs.
 _WITHOUT_PYTHON = 1.5
 
 
@@ -31,6 +32,8 @@ class Watchdog:
 
     def start(self) -> None:
         self.turn()
+        # Says where all threads are, then ends the process, as the signal does of itself.
+        faulthandler.register(signal.SIGPROF, all_threads=True, chain=True)
         self._thread.start()
 
     def turn(self) -> None:
@@ -52,12 +55,13 @@ class Watchdog:
                 # The whole process was paused, not its loop alone.
                 self.turn()
             # Native code that keeps the interpreter, as `re` does, keeps this thread from looking.
-            faulthandler.dump_traceback_later(_WITHOUT_PYTHON * self._stall_s, exit=True)
+            # It takes processor time; a process that is paused takes none.
+            signal.setitimer(signal.ITIMER_PROF, _WITHOUT_PYTHON * self._stall_s)
             if self.stuck_s() > self._stall_s:
                 log.critical("the loop has stood still for %.0f s: ending", self.stuck_s())
                 faulthandler.dump_traceback(all_threads=True)
                 os._exit(EXIT_STALLED)
-        faulthandler.cancel_dump_traceback_later()
+        signal.setitimer(signal.ITIMER_PROF, 0)
 
 
 @contextmanager
