@@ -156,7 +156,7 @@ def test_watch_shows_it_again_until_interrupted(run: Run, engine: CommandTopics)
 
     until(is_wrong)
     watching.send_signal(signal.SIGINT)
-    assert watching.wait(20) == 1
+    assert watching.wait(60) == 1
 
 
 # --- the screen -----------------------------------------------------------------------------
