@@ -80,7 +80,8 @@ class RankingLetters:
                 self._write(note, one, writer)
         lost, self._lost = self._lost, defaultdict(self._lost.default_factory)
         for note, times in lost.items():
-            self._count_lost(sum(at_ms > done_ms.get(note, _NEVER) for at_ms in times))
+            topic = "overrides" if note == self._note_of_overrides else "signals.*"
+            self._count_lost(topic, sum(at_ms > done_ms.get(note, _NEVER) for at_ms in times))
 
     def reject(self, rejected: Iterable[RejectedRecord], writer: Writer) -> None:
         """Take records that break the contract; those of `posts` are another stage's."""
@@ -114,10 +115,10 @@ class RankingLetters:
         if writer.reject(one, self._stage, now_ms, owner=owner, is_whole=is_whole):
             self._context.metrics.add("feedmill_letters_total")
 
-    def _count_lost(self, count: int) -> None:
+    def _count_lost(self, topic: str, count: int) -> None:
         if count:
             self._context.metrics.add("feedmill_lost_letters_total", count)
-            log.warning("%d bad signals and overrides came while nobody ranked: no letters", count)
+            log.warning("%d bad records of %s came while nobody ranked: no letters", count, topic)
 
     def _keep(self, one: _Waiting) -> None:
         self._waiting.append(one)

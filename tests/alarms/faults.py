@@ -10,48 +10,28 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource
 
-from alarms.prometheus_server import PrometheusServer
+from alarms.model_faults import (
+    altered_model,
+    bad_signals_while_nobody_ranks,
+    broken_model,
+    greedy_worker,
+    other_reactions,
+    post_that_ends_workers,
+    refused_release,
+    waiting_release,
+)
+from alarms.surroundings import Fault, Surroundings
 from builders.bombs import bomb, send_batch
-from builders.broken_model import break_model
-from builders.engine import Worker
 from builders.fault_engine import FaultEngine
-from builders.own_redis import OwnRedis
 from builders.waiting import in_background, now_ms, until
-from chaos.load import COMMUNITIES
 from feedmill.deploy.local.ports import free_port
 
 SPAM = "FREE CASH!!! WINNER claim your {} prize NOW"
 HOUR_MS = 3_600_000
-
-
-@dataclass
-class Surroundings:
-    """What a fault is caused in: an engine with one worker, which Prometheus scrapes.
-
-    Attributes
-    ----------
-    worker
-        The one that runs.
-    """
-
-    engine: FaultEngine
-    redis: OwnRedis
-    prometheus: PrometheusServer
-    worker: Worker | None = None
-
-    def start(self, name: str = "", **more: object) -> Worker:
-        """Start a worker, and have Prometheus scrape it."""
-        self.worker = self.engine.ready_worker(name, **more)
-        self.prometheus.watch(self.engine.port_of(self.worker))
-        return self.worker
-
-
-Fault = Callable[[Surroundings], Iterator[None]]
 
 
 def refused_setting(at: Surroundings) -> Iterator[None]:
@@ -75,14 +55,6 @@ def flood_of_bad_records(at: Surroundings) -> Iterator[None]:
 def inflating_batch(at: Surroundings) -> Iterator[None]:
     send_batch(at.engine.kafka, at.engine.topic("posts"), 0, bomb("zstd", 130_000_000))
     yield
-
-
-def refused_release(at: Surroundings) -> Iterator[None]:
-    release = {"sha256": "0" * 64, "answers": [0.5], "by": "nobody"}
-    offset = at.engine.send("models", "spam", release, partition=0).get(10).offset
-    yield
-    assert offset >= 0
-    at.engine.send("models", "spam", None, partition=0).get(10)
 
 
 def posts_hidden_by_a_rule(at: Surroundings) -> Iterator[None]:
@@ -171,23 +143,6 @@ def _stamp_by(engine: FaultEngine, kind: str) -> None:
     admin = AdminClient({"bootstrap.servers": engine.kafka})
     for future in admin.incremental_alter_configs([resource]).values():
         future.result(30)
-
-
-def broken_model(at: Surroundings) -> Iterator[None]:
-    """Run a filter that raises on every post, so that its gate holds them."""
-    assert at.worker is not None
-    at.worker.stop()
-    tree = break_model(at.engine.folder / "tree", "nsfw")
-    at.start("broken", variables={"PYTHONPATH": str(tree)})
-
-    def post_until(stop: threading.Event) -> None:
-        while not stop.wait(0.2):
-            at.engine.post(f"broken-{now_ms()}", communities=[COMMUNITIES[0]])
-
-    with in_background(post_until):
-        yield
-    at.worker.stop()
-    at.start()
 
 
 def capped_community(at: Surroundings) -> Iterator[None]:
@@ -287,17 +242,13 @@ FAULTS: dict[Fault, tuple[str, ...]] = {
     stamp_in_the_future: ("FeedmillClockRefused",),
     capped_community: ("FeedmillCappedSources",),
     broken_model: ("FeedmillModelErrors", "FeedmillPostsHeld"),
+    waiting_release: ("FeedmillWaitingReleases",),
+    altered_model: ("FeedmillAlterations", "FeedmillAlteredModel"),
+    post_that_ends_workers: ("FeedmillPoison",),
+    greedy_worker: ("FeedmillMemory",),
+    other_reactions: ("FeedmillDrift",),
     workers_that_end: ("FeedmillWorkerRestarts", "FeedmillCrashLoop"),
     stopped_worker: ("FeedmillLoopStandsStill",),
+    bad_signals_while_nobody_ranks: ("FeedmillLostLetters",),
     killed_worker: ("FeedmillDown", "FeedmillNoWorker"),
-}
-
-# What is not raised here, and why.
-NOT_RAISED = {
-    "FeedmillMemory": "it compares with the day before",
-    "FeedmillLostLetters": "it takes a flood of bad signals while no worker ranks",
-    "FeedmillPoison": "the tests of posts that end workers cause it, which takes minutes",
-    "FeedmillAlteredModel": "the tests of known answers cause it",
-    "FeedmillWaitingReleases": "it takes an S3 server; the tests of that store cause it",
-    "FeedmillDrift": "`feedmill models watch` learns for a day before",
 }

@@ -5,7 +5,7 @@ A run of a fault replaces its rows.
 
 import datetime
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,16 +15,13 @@ _TEXT = """# Alarms on a live engine
 
 `make alarms` writes this page. It starts a real Kafka, Redis, worker and Prometheus. Prometheus has
 the rules of [deploy/alarms](../deploy/alarms/feedmill.rules.yml), with all their times divided by
-{factor}. Each fault is caused until its alarms are on, then cured until they are off. Before that
-an engine that is well runs under a light load, with the rules as they are: no alarm may come. `make
-alarms ONLY=redis_away QUIET=0` causes one fault. What each alarm means, and what to do:
-[operating](operating/operator.md#alarms).
+{factor}, those of a day and more by {days_factor}. Each fault is caused until its alarms are on,
+then cured until they are off; the seconds count what a fault or a cure prepares, such as the start
+of another worker. Before that an engine that is well runs under a light load, with the rules as
+they are: no alarm may come. `make alarms ONLY=redis_away QUIET=0` causes one fault. What each alarm
+means, and what to do: [operating](operating/operator.md#alarms).
 
-{head}{rows}
-These are not raised by it, but by `promtool` in `tests/deploy/test_alarms.py`:
-
-{others}
-"""
+{head}{rows}"""
 _HEAD = """| fault | alarm | on after, s | off after its cure, s | run |
 |---|---|--:|--:|---|
 """
@@ -44,9 +41,7 @@ class Result(NamedTuple):
         return self.raised_s is not None and self.cleared_s is not None
 
 
-def write_page(
-    results: Sequence[Result], quiet: float, not_raised: Mapping[str, str], factor: int
-) -> None:
+def write_page(results: Sequence[Result], quiet: float, factor: int, days_factor: int) -> None:
     """Write what a run saw of faults whose alarms all came and went, and of the quiet time."""
     before = PAGE.read_text("utf-8").splitlines() if PAGE.exists() else []
     rows = {_key(line): line for line in before if line.startswith("| ") and line not in _HEAD}
@@ -59,9 +54,9 @@ def write_page(
         rows[fault, one.alarm] = f"| {fault} | `{one.alarm}` | {times} | {run} |"
     text = _TEXT.format(
         factor=factor,
+        days_factor=days_factor,
         head=_HEAD,
         rows="".join(f"{rows[key]}\n" for key in sorted(rows)),
-        others="\n".join(f"- `{name}`: {reason}." for name, reason in not_raised.items()),
     )
     PAGE.write_text(text, "utf-8")
 

@@ -14,6 +14,8 @@ from builders.waiting import until
 from feedmill.deploy.local.ports import HOST, free_port
 
 _MS = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+# A time of a day or more is divided by so much again, so that a run has a day before.
+DAYS_FACTOR = 24
 _DURATION = re.compile(r"\b(\d+)([smhd])\b")
 # What was not scraped for so long is gone: Prometheus' own five minutes, shortened too.
 _LOOKBACK_S = 10
@@ -21,7 +23,12 @@ _LOOKBACK_S = 10
 
 def shortened(text: str, factor: int) -> str:
     """Return an expression, or a `for`, with its times divided."""
-    return _DURATION.sub(lambda found: f"{int(found[1]) * _MS[found[2]] // factor}ms", text)
+
+    def divided(found: re.Match[str]) -> str:
+        ms = int(found[1]) * _MS[found[2]]
+        return f"{ms // factor // (DAYS_FACTOR if ms >= _MS['d'] else 1)}ms"
+
+    return _DURATION.sub(divided, text)
 
 
 def shortened_rules(factor: int) -> str:
@@ -74,9 +81,9 @@ class PrometheusServer:
             )
         until(self._serves)
 
-    def watch(self, port: int) -> None:
-        """Scrape this worker, and no other one any more."""
-        targets = [{"targets": [f"{HOST}:{port}"]}]
+    def watch(self, *ports: int) -> None:
+        """Scrape what serves these, and nothing else any more."""
+        targets = [{"targets": [f"{HOST}:{port}" for port in ports]}]
         new = self._targets.with_suffix(".new")
         new.write_text(json.dumps(targets))
         new.replace(self._targets)

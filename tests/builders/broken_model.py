@@ -1,6 +1,6 @@
 """Trees of feedmill in which one filter's model raises on whatever it gets, or ends processes.
 
-Or a bit of it flips.
+Or a bit of it flips, or it holds much memory.
 """
 
 import shutil
@@ -70,6 +70,22 @@ _whole = FilterModel.score_batch
 FilterModel.score_batch = _flip
 """
 
+_HOLDS = """
+
+from pathlib import Path
+
+
+def _hold(self: FilterModel, batch: PostBatch) -> Scores:
+    if self.name == "{name}":
+        _held[:] = (_held or [b"x" * {size}]) if Path({signal!r}).exists() else []
+    return _whole(self, batch)
+
+
+_held: list[bytes] = []
+_whole = FilterModel.score_batch
+FilterModel.score_batch = _hold
+"""
+
 # Rounds of checks take two seconds.
 _HASTY = """
 import sys
@@ -123,6 +139,14 @@ def alterable_model(folder: Path, name: str, signal: Path) -> Path:
     tree = _grow(folder, _BIT_FLIPS.format(name=name, signal=str(signal)))
     (tree / "sitecustomize.py").write_text(_HASTY, encoding="utf-8")
     return tree
+
+
+def greedy_model(folder: Path, name: str, signal: Path, size: int) -> Path:
+    """Make a tree whose filter holds so many bytes more while a file `signal` is there.
+
+    Put on PYTHONPATH it goes before the installed feedmill.
+    """
+    return _grow(folder, _HOLDS.format(name=name, signal=str(signal), size=size))
 
 
 def _grow(folder: Path, more: str) -> Path:

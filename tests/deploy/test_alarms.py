@@ -188,6 +188,11 @@ CASES = [
         {"stage": "spam", "instance": "w1"},
         {'feedmill_altered_models{stage="spam", instance="w1"}': "0x10"},
     ),
+    rising(
+        "FeedmillAlterations",
+        "feedmill_alterations_total",
+        {"stage": "spam", "instance": "w1"},
+    ),
     rising("FeedmillModelErrors", "feedmill_model_errors_total", {"stage": "spam"}),
     Case(
         "FeedmillHiddenPosts",

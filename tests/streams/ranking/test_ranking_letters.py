@@ -135,13 +135,16 @@ def test_of_what_waits_the_newest_is_kept_whole_and_no_place_is_lost() -> None:
     assert ranking.without_content == [3, 4, 5, 6]
 
 
-def test_what_is_lost_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_lost_is_counted_and_the_log_names_the_topic(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     monkeypatch.setattr(ranking_letters, "MOST_PLACES", 3)
     ranking = Ranking()
     ranking.reject(bad(*range(1, 11), value=b"x" * 500_000))
     ranking.rank()
     assert ranking.written == [*range(4, 11)]
     assert lost_letters(ranking) == 3
+    assert "3 bad records of overrides came while nobody ranked" in caplog.text
 
 
 def test_what_is_known_to_have_its_letter_does_not_wait() -> None:
