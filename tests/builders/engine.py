@@ -162,6 +162,7 @@ class Engine(EngineTopics, EngineFeeds):
     def restart(self, name: str) -> None:
         """Start a worker that ended again, under the same name."""
         worker = self.workers[name]
+        assert worker.process.poll() is not None, f"{name} runs, and nobody would end it"
         self.start(worker.stages, tag=name.removeprefix(worker.stages))
 
     def stop(self) -> None:
