@@ -13,6 +13,7 @@ from typing import NamedTuple
 from kafka import TopicPartition as KafkaPartition
 from kafka.admin import AbortTransactionSpec, KafkaAdminClient
 
+from feedmill.operations.worker_groups import worker_groups
 from feedmill.streams.kafka.topic_table import topic_table
 from feedmill.streams.kafka.topics import open_admin
 from feedmill.streams.settings.environment import Environment
@@ -20,7 +21,6 @@ from feedmill.streams.settings.environment import Environment
 # Markers of a transaction that just ended may be under way.
 _QUIET_MS = 60_000
 _OFFSETS = "__consumer_offsets"
-_WORKER = "worker"
 
 
 class HangingTransaction(NamedTuple):
@@ -64,10 +64,10 @@ def _open_and_quiet(
     named = [environment.topic(spec.name) for spec in topic_table(environment.signals.all)]
     places = {KafkaPartition(name, n) for name in named for n in range(counts.get(name, 0))}
     if offsets := counts.get(_OFFSETS, 0):
-        prefix = environment.group(_WORKER)
-        groups = [str(group["group_id"]) for group in admin.list_groups()]
-        own = [name for name in groups if name == prefix or name.startswith(f"{prefix}-")]
-        places |= {KafkaPartition(_OFFSETS, offsets_partition(name, offsets)) for name in own}
+        places |= {
+            KafkaPartition(_OFFSETS, offsets_partition(name, offsets))
+            for name in worker_groups(environment, admin)
+        }
     for at, state in sorted(admin.describe_producers(sorted(places)).items()):
         for one in state.active_producers:
             offset, wrote_at_ms = one.current_transaction_start_offset, one.last_timestamp

@@ -27,6 +27,7 @@ from feedmill.operations.changes import (
     MadeBy,
     open_changes,
 )
+from feedmill.operations.worker_groups import worker_groups
 from feedmill.streams.kafka.connection import Connection
 from feedmill.streams.kafka.topic_ids import ANCHORS, INPUTS, ids_beside
 from feedmill.streams.kafka.topic_reader import read_all
@@ -38,7 +39,6 @@ from feedmill.streams.settings.instances import RECENT_MS
 To = Literal["earliest", "latest"]
 
 _ANSWER_S = 30.0
-_WORKER = "worker"
 _INSTANCES = "instances"
 # What is made of the inputs, beside the signals.
 _DERIVED = ("counters", "features", "poison")
@@ -206,13 +206,8 @@ def _by_place(environment: Environment, offsets: Mapping[KafkaPartition, int]) -
 def _known_ids(environment: Environment) -> dict[str, dict[str, str]]:
     """Return by group of workers the ids of the topics that it has read."""
     with open_admin(environment.kafka, environment.security) as admin:
-        prefix = environment.group(_WORKER)
-        named = sorted(str(group["group_id"]) for group in admin.list_groups())
-    groups = [
-        name.removeprefix(environment.topic_prefix)
-        for name in named
-        if name == prefix or name.startswith(f"{prefix}-")
-    ]
+        named = worker_groups(environment, admin)
+    groups = [name.removeprefix(environment.topic_prefix) for name in named]
     with closing(Connection(environment)) as connection:
         asked = {group: connection.offsets.committed(group, ANCHORS) for group in groups}
         try:

@@ -28,6 +28,7 @@ from feedmill.operations.doctor.cluster import (
     values_of,
 )
 from feedmill.operations.doctor.unreachable import Unreachable, no_kafka, no_listener, no_redis
+from feedmill.operations.worker_groups import worker_groups
 from feedmill.streams.kafka.client import ClientHealth, client_settings
 from feedmill.streams.kafka.topic_reader import TopicRecord, open_topic
 from feedmill.streams.kafka.topic_table import DEFAULT_PARTITIONS, TopicSpec, topic_table
@@ -41,7 +42,6 @@ KAFKA_ANSWERS_S = 3.0
 REDIS_ANSWERS_S = 2.0
 # So far the clocks of two hosts may differ before it is a finding.
 CLOCK_TOLERANCE_MS = 5_000
-_WORKER = "worker"
 # Of `instances`: what some hundred workers write in 15 s.
 _HEARTBEATS = 5_000
 
@@ -248,9 +248,7 @@ class Installation:
 
     def _groups(self) -> Mapping[str, Group]:
         environment, admin = self.environment, self.admin
-        worker = environment.group(_WORKER)
-        listed = (str(one["group_id"]) for one in admin.list_groups())
-        named = sorted(one for one in listed if one == worker or one.startswith(f"{worker}-"))
+        named = worker_groups(environment, admin)
         if not named:
             return {}
         offsets = admin.list_group_offsets(named)
