@@ -64,7 +64,7 @@ CHANGES = (
     f"lists withdraw spam bad --timeout 0 {WHY}",
     "lists rollback spam bad --timeout 0 --by ann",
     f"dead-letters replay --all {WHY}",
-    f"topics reset posts:1 --to latest {WHY}",
+    f"groups reset-offsets worker posts:1 --to latest {WHY}",
     f"topics reset {WHY}",
     f"topics abort-hanging {WHY}",
 )
@@ -76,7 +76,13 @@ CHANGING_NOTHING = {
     *("run", "worker", "replay", "feed", "explain", "latency", "audit", "sample", "score"),
     *("doctor", "health"),
     *("config get", "config history", "gates preview", "override list", "evaluate", "examination"),
-    *("dead-letters list", "dead-letters show", "topics describe"),
+    *(
+        "dead-letters list",
+        "dead-letters show",
+        "topics describe",
+        "groups list",
+        "groups describe",
+    ),
     *("local up", "local down", "local status", "labels report", "labels sample"),
     *("models compare", "models diff", "models health", "models list", "models show"),
     *("models watch", "models purge", "lists build", "lists list"),
@@ -136,7 +142,7 @@ def prepare(line: str, log: KafkaLog, store: Path) -> None:
         stored_list(store, "domains", ["evil.example"])
     elif line.startswith("dead-letters"):
         write_letter(log, b"p1", GOOD_POST, offset=3)
-    elif line.startswith("topics reset posts"):
+    elif line.startswith("groups reset-offsets"):
         place = TopicPartition(environment.topic("posts"), 1)
         group = environment.group("worker")
         admin.alter_group_offsets(group, {place: OffsetAndMetadata(40, "", None)})

@@ -75,8 +75,11 @@ WRONG_LINES = {
     ),
     "topics": (
         *("", "delete", "create --partitions 0", "create --replicas 0", "describe --kafka x"),
-        *("reset posts", "reset posts:first --dry-run", "reset posts:1 --to middle"),
-        *(f"reset {NO_KAFKA}", "abort-hanging posts"),
+        *("reset posts", f"reset {NO_KAFKA}", "abort-hanging posts"),
+    ),
+    "groups": (
+        *("", "delete worker", "list --kafka x", f"describe {NO_KAFKA}", "reset-offsets worker"),
+        *("reset-offsets worker posts:1", "reset-offsets worker posts:1 --to middle"),
     ),
     "local": (
         *("", "restart", "status --folder nowhere", "up --kafka-port 70000"),

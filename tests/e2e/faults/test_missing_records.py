@@ -43,7 +43,8 @@ def test_a_partition_stops_loudly_and_goes_on_by_the_command_that_is_named(
     remove_records(engine, "posts", STOPPED)
 
     engine.start_worker()
-    named = f"stop all workers, then: feedmill topics reset posts:{STOPPED} --to earliest"
+    command = f"feedmill groups reset-offsets worker posts:{STOPPED} --to earliest"
+    named = f"stop all workers, then: {command}"
     reason = until(lambda: reason_of(engine, ALL_STAGES, named))
     others = [of_partition(p, "then") for p in range(PARTITIONS) if p != STOPPED]
     for post in others:
@@ -79,7 +80,7 @@ def test_a_log_that_was_cut_off_stops_its_partition_too(engine: FaultEngine) -> 
         admin.close()
     log = engine.start_worker().log
     until(lambda: "the log was cut off" in log.read_text())
-    assert f"feedmill topics reset posts:{STOPPED} --to latest" in log.read_text()
+    assert f"feedmill groups reset-offsets worker posts:{STOPPED} --to latest" in log.read_text()
     beats = until(lambda: [b for b in engine.instances().values() if b["pid"] == pid(engine)])
     assert not any(beat["ready"] for beat in beats)
     assert committed(engine, STOPPED) == 1000
