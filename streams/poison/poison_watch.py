@@ -24,12 +24,15 @@ from feedmill.streams.kafka.log_consumer import LogConsumer
 from feedmill.streams.kafka.transactions import TransactionalWriter
 from feedmill.streams.kafka.validation import RejectedRecord
 from feedmill.streams.observe.metrics import Metrics
-from feedmill.streams.poison.judging_child import CannotTryError, JudgingChild
+from feedmill.streams.poison.judging_child import (
+    CannotTryError,
+    JudgingChild,
+    PoisonRecord,
+    find_poison,
+)
 from feedmill.streams.poison.judging_process import JudgingTask
 from feedmill.streams.poison.poison_log import TOPIC, PoisonLog
-from feedmill.streams.poison.post_trial import PoisonRecord, find_poison
-from feedmill.streams.poison.suspects import Ranges, read_ranges, suspects
-from feedmill.streams.poison.unclean_ends import UncleanEnds
+from feedmill.streams.poison.unclean_ends import Ranges, UncleanEnds, read_ranges, suspects
 from feedmill.streams.settings.clock import LogClock
 from feedmill.streams.worker.model_step import ModelStep
 from feedmill.streams.worker.step import Step, Trial

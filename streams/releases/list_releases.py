@@ -17,7 +17,8 @@ from feedmill.events.errors import UsageError
 from feedmill.filters.list_store import read_list
 from feedmill.filters.lists import ListSet, PostList
 from feedmill.models.store_files import Store
-from feedmill.streams.releases.background_loads import BackgroundLoads, failure_reason
+from feedmill.streams.releases.background_loads import BackgroundLoads
+from feedmill.streams.releases.loading import failure_reason
 from feedmill.streams.releases.release_log import ListKey, ReleasedList, ReleaseFold
 
 log = logging.getLogger(__name__)

@@ -12,7 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 import numpy as np
 
@@ -24,7 +24,6 @@ from feedmill.streams.kafka.batches import TopicPartition
 from feedmill.streams.observe.metrics import Metrics
 from feedmill.streams.releases.known_answers import TOLERANCE, WORKER_POSTS, values_of
 from feedmill.streams.releases.served_memory import module_roots, slices_of, uncalled
-from feedmill.streams.releases.stopped_model import StoppedModel
 from feedmill.streams.worker.model_step import HoldsModel, ModelStep
 
 log = logging.getLogger(__name__)
@@ -34,6 +33,23 @@ ROUND_S = 55.0
 _TURN_S = 0.001
 
 Positions = Mapping[TopicPartition, int]
+
+
+class StoppedModel:
+    """Stands for a model that was altered until it is loaded anew: raises on every post.
+
+    In every call that steps make of a text or an engagement model; `reason` says what was altered.
+    """
+
+    def __init__(self, model: Any, reason: str) -> None:
+        self.name = model.name
+        self.version = model.version
+        self.reason = reason
+
+    def _fail(self, *_: object) -> NoReturn:
+        raise RuntimeError(self.reason)
+
+    score_many = score_batch = prior_many = prior_batch = variance_many = _fail
 
 
 class _Piece(Protocol):

@@ -24,15 +24,13 @@ from feedmill.streams.kafka.batches import TopicPartition
 from feedmill.streams.kafka.connection import Connection
 from feedmill.streams.kafka.record_sender import RecordSender
 from feedmill.streams.observe.metrics import Metrics
-from feedmill.streams.releases.background_loads import BackgroundLoads
-from feedmill.streams.releases.canaries import Canaries
-from feedmill.streams.releases.canary_decision import CanaryDecision
+from feedmill.streams.releases.background_loads import BackgroundLoads, Loaded, load_newest
+from feedmill.streams.releases.canaries import Canaries, CanaryDecision
 from feedmill.streams.releases.challengers import TOPIC as SHADOW_TOPIC
 from feedmill.streams.releases.challengers import Challengers, load_challenger
 from feedmill.streams.releases.list_releases import ListReleases, TakesLists, load_list
 from feedmill.streams.releases.loading import MODELS, load_candidate
 from feedmill.streams.releases.model_checks import ModelChecks
-from feedmill.streams.releases.newest_release import Loaded, load_newest
 from feedmill.streams.releases.release_log import TOPIC, ReleasedVersion, ReleaseLog
 from feedmill.streams.worker.model_step import CanaryStep, HoldsModel, ModelStep
 from feedmill.streams.worker.step import Step, WorkBatch, Writer

@@ -19,9 +19,8 @@ from feedmill.models.text_model import TextModel
 from feedmill.streams.kafka.assignment import AssignmentChange
 from feedmill.streams.kafka.batches import Record
 from feedmill.streams.kafka.log_consumer import LogConsumer
-from feedmill.streams.scoring.canary_scoring import CanaryScoring
 from feedmill.streams.scoring.rescoring import Rescoring
-from feedmill.streams.scoring.scoring import score_posts
+from feedmill.streams.scoring.scoring import CanaryScoring, score_posts
 from feedmill.streams.worker.decoding import poison_of
 from feedmill.streams.worker.model_step import CanaryStep
 from feedmill.streams.worker.step import StepContext, WorkBatch, Writer, WrittenSignal

@@ -8,7 +8,7 @@ import pytest
 
 from feedmill.events.errors import BadEvent
 from feedmill.events.post import Post
-from feedmill.streams.own_signal.answers import Answers, ScorePost, check_partition
+from feedmill.streams.own_signal.signal_app import Answers, ScorePost, check_partition
 
 POST = b'{"post_id": "p", "author_id": "a", "created_at_ms": 1700000000005, "text": "four"}'
 

@@ -7,7 +7,7 @@ import pytest
 from builders.bombs import CODECS, bomb
 from feedmill.streams.kafka.client import MAX_INFLATED_BYTES
 from feedmill.streams.kafka.inflated_size import is_bounded
-from feedmill.streams.own_signal.bounded_batches import BoundedRecords
+from feedmill.streams.own_signal.transport import BoundedRecords
 
 COMPRESSED = ("gzip", "snappy", "lz4", "zstd")
 SMALL = {codec: bomb(codec, 1_000_000, record_bytes=1_000) for codec in CODECS}

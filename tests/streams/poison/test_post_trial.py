@@ -8,8 +8,7 @@ from hypothesis import strategies as st
 
 from builders.records import StoredRecord
 from feedmill.streams.kafka.batches import Record
-from feedmill.streams.poison.judging_child import Ended
-from feedmill.streams.poison.post_trial import CHUNK, find_poison
+from feedmill.streams.poison.judging_child import CHUNK, Ended, find_poison
 
 
 class Judge:

@@ -9,9 +9,14 @@ from builders.records import StoredRecord
 from feedmill.filters.source_window import WINDOW_RECORDS
 from feedmill.streams.kafka.assignment import AssignmentChange
 from feedmill.streams.kafka.batches import TopicPartition
-from feedmill.streams.poison import suspects as suspects_module
-from feedmill.streams.poison.suspects import MOST_POSTS, read_ranges, suspects
-from feedmill.streams.poison.unclean_ends import NOTE, UncleanEnds
+from feedmill.streams.poison import unclean_ends
+from feedmill.streams.poison.unclean_ends import (
+    MOST_POSTS,
+    NOTE,
+    UncleanEnds,
+    read_ranges,
+    suspects,
+)
 
 POSTS = TopicPartition("posts", 0)
 
@@ -56,6 +61,6 @@ def test_the_records_of_all_ranges_are_read_and_no_others() -> None:
 def test_what_stands_behind_an_open_transaction_is_not_waited_for(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(suspects_module, "_SILENT_S", 0.05)
+    monkeypatch.setattr(unclean_ends, "_SILENT_S", 0.05)
     log = FakeLog({POSTS: [StoredRecord(i) for i in range(10)]}, held={POSTS: 6})
     assert read(log, {POSTS: range(4, 10)}) == [(0, 4), (0, 5)]

@@ -6,7 +6,8 @@ import pytest
 from builders.waiting import until
 from feedmill.events.errors import BadArtifact
 from feedmill.events.reasons import MAX_REASON_CHARACTERS
-from feedmill.streams.releases.background_loads import BackgroundLoads, failure_reason
+from feedmill.streams.releases.background_loads import BackgroundLoads
+from feedmill.streams.releases.loading import failure_reason
 
 
 @pytest.fixture

@@ -10,9 +10,8 @@ from builders.fake_log import KeptWriter
 from builders.records import StoredRecord
 from feedmill.events.instance import Instance, ModelDrift, RefusedRelease
 from feedmill.streams.kafka.assignment import AssignmentChange
-from feedmill.streams.releases.canary_decision import CanaryDecision, alarm_in
-from feedmill.streams.releases.canary_fold import StartedCanary
-from feedmill.streams.releases.release_log import ReleaseFold
+from feedmill.streams.releases.canaries import CanaryDecision, alarm_in
+from feedmill.streams.releases.release_log import ReleaseFold, StartedCanary
 
 A = "a" * 64
 

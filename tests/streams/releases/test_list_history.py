@@ -6,7 +6,7 @@ import pytest
 
 from feedmill.events.errors import UsageError
 from feedmill.streams.kafka.topic_reader import TopicRecord
-from feedmill.streams.releases.list_history import ListHistory
+from feedmill.streams.releases.release_history import ListHistory
 from feedmill.streams.releases.release_log import ListKey
 
 A, B = "a" * 64, "b" * 64

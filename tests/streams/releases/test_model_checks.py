@@ -22,8 +22,7 @@ from feedmill.streams.kafka.batches import TopicPartition
 from feedmill.streams.observe.metrics import Metrics
 from feedmill.streams.releases.known_answers import values_of
 from feedmill.streams.releases.loading import MODELS, load_model
-from feedmill.streams.releases.model_checks import ModelChecks
-from feedmill.streams.releases.stopped_model import StoppedModel
+from feedmill.streams.releases.model_checks import ModelChecks, StoppedModel
 from feedmill.streams.worker.model_step import HoldsModel, ModelStep
 from feedmill.streams.worker.step import WorkBatch, Writer
 

@@ -1,6 +1,6 @@
 """A share of a core: what was taken is waited for, and little is saved up."""
 
-from feedmill.streams.releases.processor_cap import ProcessorCap
+from feedmill.streams.releases.challengers import ProcessorCap
 
 
 class Clock:

@@ -10,7 +10,7 @@ from feedmill.features.post_batch import PostBatch
 from feedmill.filters.verdicts import BatchVerdicts
 from feedmill.models.text_model import Scores
 from feedmill.streams.kafka.batches import TopicPartition
-from feedmill.streams.scoring.canary_scoring import CanaryScoring
+from feedmill.streams.scoring.scoring import CanaryScoring
 from feedmill.streams.worker.step import PostPartition, WorkBatch
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from feedmill.streams.watch.shift_detector import ShiftDetector
+from feedmill.streams.watch.value_watch import ShiftDetector
 
 UNIFORM = 1 / 12
 REFERENCE = 5000.0
