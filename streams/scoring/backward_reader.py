@@ -10,7 +10,7 @@ from feedmill.streams.kafka.batches import Record, RecordBatch, TopicPartition
 from feedmill.streams.kafka.log_consumer import LogConsumer
 
 SLICE_OFFSETS = 2_000
-_READ_RECORDS = 200
+_READ_RECORDS = 500
 
 
 @dataclass

@@ -39,7 +39,7 @@ class TextModelStep(CanaryStep):
     When another version of the model takes over, earlier posts are scored again, too.  In a canary
     a candidate judges new posts of some partitions.
     Subclasses override `decide` and `decide_again` to lower, raise or overrule what the model
-    says, `revision` to say how new it is beside the post's offset, and `rules_version`.
+    says, `revision` to say how new it is beside the post's offset, `rules_version`, `rule_again`.
     """
 
     def __init__(self, name: str, load: Callable[[], TextModel]) -> None:
@@ -56,10 +56,11 @@ class TextModelStep(CanaryStep):
         self.rescoring = Rescoring(
             self.name,
             environment.signals,
-            self._judge_again,
+            self.judge_again,
             context,
             partial(LogConsumer, context.connection),
             rate=environment.rescore_rate,
+            rule=self.rule_again,
         )
         self.swap(self._load())
         # The first call is ten times as slow as the next; let no post wait for it.  A model that
@@ -176,13 +177,22 @@ class TextModelStep(CanaryStep):
         `standing` has for each its present signal, where something else than the model decided it.
         """
 
+    def rule_again(
+        self,
+        records: Sequence[Record],
+        posts: Sequence[Post],
+        standing: Sequence[Signal | None],
+    ) -> Sequence[Signal]:
+        """Return the signals of earlier posts that rules and lists change; as `decide_again`."""
+        return ()
+
     def revision(self) -> int:
         """Return the revision of the signals that are written now; 0 where only models decide."""
         return 0
 
-    def rules_version(self) -> Sequence[int]:
+    def rules_version(self) -> str:
         """Return what changes with all that is in force beside the model."""
-        return ()
+        return ""
 
     def emit(self, work: WorkBatch, verdicts: BatchVerdicts, writer: Writer) -> None:
         """Write what holds of each post at the end of the cycle; superseded versions are silent."""
@@ -200,23 +210,27 @@ class TextModelStep(CanaryStep):
             written(WrittenSignal(name, event.post_id, signal))
         self.rescoring.note_written(work, writer)
 
-    def _judge_again(
-        self, records: Sequence[Record], posts: Sequence[Post], standing: Sequence[Signal | None]
+    def judge_again(
+        self,
+        records: Sequence[Record],
+        posts: Sequence[Post],
+        standing: Sequence[Signal | None] | None,
     ) -> list[Signal]:
         """Return the signals of earlier posts by the present model, with its errors.
 
-        All are of one partition.
+        All are of one partition.  `standing` as of `decide_again`, which is not asked for None.
         """
         batch = PostBatch(posts)
-        verdicts = score_posts(self.model, batch)
         partition = partition_of(posts[0].post_id.encode(), self.context.partitions)
+        model = self.model_at(partition)
+        verdicts = score_posts(model, batch)
         if poisoned := self.context.poisoned(partition):
             verdicts.errors = {**verdicts.errors, **poison_of(records, poisoned)}
-        self.decide_again(records, batch, standing, verdicts)
-        version = self.model.version
+        if standing is not None:
+            self.decide_again(records, batch, standing, verdicts)
         judged = [
-            (row, post.post_id, record.offset, version)
+            (row, post.post_id, record.offset, model.version)
             for row, (record, post) in enumerate(zip(records, posts, strict=True))
         ]
         now_ms = self.context.clock.now_ms()
-        return list(verdicts.signals(judged, now_ms, self.model.name, self.revision()))
+        return list(verdicts.signals(judged, now_ms, model.name, self.revision()))

@@ -50,7 +50,8 @@ class Fixed:
 
 def step_in_memory(monkeypatch: pytest.MonkeyPatch, rules: bytes | None) -> FilterStep:
     """A filter that owns the only partition of `posts`, nothing before it."""
-    monkeypatch.setattr(filters, "LogConsumer", lambda *_, **__: FakeLog({}))
+    for module in (filters, text_models):
+        monkeypatch.setattr(module, "LogConsumer", lambda *_, **__: FakeLog({}))
     step = FilterStep("spam", lambda: cast(TextModel, Fixed()), remembers=True)
     connection: Any = SimpleNamespace(environment=Environment())
     step.start(StepContext(connection, LogClock(), Metrics("spam", "one"), 1))

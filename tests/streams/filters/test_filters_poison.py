@@ -84,5 +84,5 @@ def test_it_is_an_error_and_rules_see_all_but_the_text(step: FilterStep) -> None
 
     # Scored again it gets the same.
     blank = [posts[0], Post("p", "x", NOW_MS, "")]
-    again = step._judge_again(records[:2], blank, [None, None])
+    again = step.judge_again(records[:2], blank, [None, None])
     assert [one.error for one in again] == [None, POISON[1]]

@@ -46,7 +46,12 @@ class Model:
             metrics=Metrics("spam", "one").of_stage("spam"),
         )
         self.rescoring = Rescoring(
-            "spam", SignalNames(), self.judge, context, FakeLog(self.topics).open, rate=rate
+            "spam",
+            SignalNames(),
+            self.judge,
+            context,
+            FakeLog(self.topics).open,
+            rate=rate,
         )
         self.rescoring.follow(self.version)
 
@@ -247,9 +252,10 @@ def test_another_release_or_other_rules_begin_anew() -> None:
     made.release("3")
     made.writer.added.clear()
     made.work(5)
-    made.rescoring.follow("3", (17,))
+    made.rescoring.follow("3", "17")
     made.writer.added.clear()
     made.work()
+    assert made.writer.notes[0, "spam.rules"] == "17"
     assert len(made.written()) == 100
     assert {one.version for one in made.written()} == {"3"}
     assert made.note == "3"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Collection, Iterable
 
 import msgspec
 
@@ -57,27 +56,3 @@ class UnseenSignals:
             log.warning("the last signals of %s do not appear on their topic", self._topic)
             self._last.clear()
         return bool(self._last)
-
-
-class LastWritten:
-    """The last version of each partition that a step wrote a signal of."""
-
-    def __init__(self) -> None:
-        # The events themselves: each step notes every cycle, and few ever look.
-        self._last: dict[int, LatestEvent] = {}
-
-    def note(self, latest: Iterable[LatestEvent]) -> None:
-        """Take the events of a cycle whose signals are written."""
-        for one in latest:
-            last = self._last.get(one.partition)
-            if last is None or one.record.offset >= last.record.offset:
-                self._last[one.partition] = one
-
-    def drop(self, partitions: Iterable[int]) -> None:
-        """Forget partitions that are not owned any more."""
-        for partition in partitions:
-            self._last.pop(partition, None)
-
-    def unseen(self, topic: str, partitions: Collection[int]) -> UnseenSignals:
-        """Return what to wait for before a reader of the topic has all that was written so far."""
-        return UnseenSignals(topic, {p: one for p, one in self._last.items() if p in partitions})
