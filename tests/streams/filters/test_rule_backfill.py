@@ -1,87 +1,44 @@
 """Changed rules and lists reach every earlier post once, whatever is in flight."""
 
-import json
 from collections.abc import Sequence
-from types import SimpleNamespace
-from typing import Any, cast
 
-import numpy as np
 import pytest
 
-from builders.fake_log import FakeLog, KeptWriter, Topics
+from builders.fake_log import KeptWriter
+from builders.filter_step import NOW_MS, POSTS, SIGNALS
+from builders.filter_step import Filter as Judging
 from builders.lists import post_list
 from builders.records import StoredRecord, record
 from feedmill.events.decode import decode_signal
 from feedmill.events.post import Post
-from feedmill.events.settings import Settings
 from feedmill.events.signal import RULE_MODEL, Signal, SignalNames
-from feedmill.features.post_batch import PostBatch
 from feedmill.filters.lists import ListKind, ListSet, PostList
-from feedmill.models.text_model import Scores, TextModel
-from feedmill.streams.filters import filters
-from feedmill.streams.filters.filters import FilterStep
 from feedmill.streams.kafka.assignment import AssignmentChange
-from feedmill.streams.kafka.batches import RecordBatch, TopicPartition
-from feedmill.streams.observe.metrics import Metrics
-from feedmill.streams.scoring import rescoring, text_models
-from feedmill.streams.settings.clock import LogClock
+from feedmill.streams.scoring import rescoring
 from feedmill.streams.settings.environment import Environment
-from feedmill.streams.worker.decoding import decode_work
-from feedmill.streams.worker.step import StepContext
 
-NOW_MS = LogClock().now_ms()
 NEW = {"r": {"verdict": "hide", "phrases": ["new"]}}
-POSTS, SIGNALS = TopicPartition("posts", 0), TopicPartition("signals.spam", 0)
 HITS = {f"p{i}" for i in range(0, 250, 50)}
 
 
-class Fixed:
-    name, version = "m", "1"
+class Filter(Judging):
+    """A filter whose posts and signals are on their topics; `write` writes a post, and its signal once that is committed."""
 
-    def score_batch(self, batch: PostBatch) -> Scores:
-        return np.full(len(batch.posts), 0.5)
-
-
-class Filter:
-    """A filter and its partition; `say` writes a post, and its signal once that is committed."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.topics: Topics = {POSTS: [], SIGNALS: []}
-        self.log, self.writer, self.settings = FakeLog(self.topics), KeptWriter(), Settings()
-        self.poison: dict[int, str] = {}
-        monkeypatch.setattr(filters, "LogConsumer", lambda *_, **__: FakeLog(self.topics))
-        monkeypatch.setattr(text_models, "LogConsumer", lambda *_, **__: self.log)
-        connection: Any = SimpleNamespace(environment=Environment(rescore_rate=0))
-        metrics = Metrics("spam", "one")
-        self.step = FilterStep("spam", lambda: cast(TextModel, Fixed()), remembers=False)
-        self.step.start(
-            StepContext(connection, LogClock(), metrics, 1, poisoned=lambda _: self.poison)
-        )
+    def __init__(self, patch: pytest.MonkeyPatch) -> None:
+        super().__init__(patch, remembers=False, environment=Environment(rescore_rate=0))
         self.step.settings_changed(self.settings)
         self.gain()
-
-    def change_rules(self, rules: Any, offset: int) -> None:
-        value = None if rules is None else json.dumps({"value": rules}).encode()
-        self.settings = self.settings.fold(b"rules/spam", value, offset)
-        self.step.settings_changed(self.settings)
 
     def release_lists(self, lists: Sequence[PostList], offset: int) -> None:
         self.step.swap_lists(ListSet(lists), offset)
 
-    def gain(self, note: str | None = None, start: int = 0) -> None:
-        notes = {} if note is None else {0: {"spam.rules": note}}
-        change = AssignmentChange(1, (0,), (0,), starts={POSTS: start}, notes=notes)
-        self.step.on_assigned(change)
-
-    def say(self, post_id: str, text: str | None, *, is_committed: bool = True) -> StoredRecord:
+    def write(self, post_id: str, text: str | None, *, is_committed: bool = True) -> StoredRecord:
         """Judge a record of `posts`; return that of its signal."""
         post = None if text is None else Post(post_id, "a", NOW_MS, text)
         one = record(post_id, post, offset=len(self.topics[POSTS]), timestamp=NOW_MS)
         self.topics[POSTS].append(one)
-        work = decode_work([RecordBatch(POSTS, [one])], [], partitions=1, epoch=1, now_ms=NOW_MS)
-        writer = KeptWriter()
-        self.step.apply(work, writer)
-        ((_, key, value, _),) = writer.added
+        self.judge_records([one])
+        _, key, value, _ = self.writer.added.pop()
         signal = StoredRecord(0, NOW_MS, key, value)
         if is_committed:
             self.commit(signal)
@@ -122,7 +79,7 @@ def made(monkeypatch: pytest.MonkeyPatch) -> Filter:
     """One that has judged 250 posts, of which every fiftieth is about something new."""
     made = Filter(monkeypatch)
     for i in range(250):
-        made.say(f"p{i}", "a new thing" if i % 50 == 0 else "an old thing")
+        made.write(f"p{i}", "a new thing" if i % 50 == 0 else "an old thing")
     assert made.work() == []
     assert made.note == "-1"
     return made
@@ -137,9 +94,7 @@ def test_new_rules_reach_earlier_posts_and_removed_ones_leave_them(made: Filter)
     assert made.note == "7"
     # Other steps get them before the next posts.
     assert made.step.poll(KeptWriter())
-    work = decode_work([], [], partitions=1, epoch=1, now_ms=5)
-    made.step.apply(work, KeptWriter())
-    assert [one.signal for one in work.signals] == written
+    assert [*made.judge().values()] == written
     made.change_rules(None, 9)
     again = made.work()
     assert {one.post_id for one in again} == HITS
@@ -151,8 +106,10 @@ def test_new_rules_reach_earlier_posts_and_removed_ones_leave_them(made: Filter)
 
 def test_what_stands_is_kept_beneath_a_rule_and_comes_back(made: Filter) -> None:
     """A campaign's value, which nobody could compute again."""
-    copy = Signal("copy", len(made.topics[POSTS]), 0.99, "m", "0", NOW_MS, reason="copy of 9 posts")
-    made.say("copy", "a new copy", is_committed=False)
+    copy = Signal(
+        "copy", len(made.topics[POSTS]), 0.99, "fixed", "0", NOW_MS, reason="copy of 9 posts"
+    )
+    made.write("copy", "a new copy", is_committed=False)
     made.commit(record("copy", copy))
     made.change_rules(NEW, 7)
     (ruled,) = [one for one in made.work() if one.post_id == "copy"]
@@ -189,8 +146,8 @@ def test_the_note_comes_a_cycle_after_the_last_signal(made: Filter) -> None:
 
 
 def test_what_is_not_committed_yet_is_waited_for(made: Filter) -> None:
-    signal = made.say("late", "the new thing", is_committed=False)
-    deletion = made.say("p50", None, is_committed=False)
+    signal = made.write("late", "the new thing", is_committed=False)
+    deletion = made.write("p50", None, is_committed=False)
     made.change_rules(NEW, 7)
     assert made.work() == []
     made.commit(signal)
@@ -205,7 +162,7 @@ def test_what_is_not_committed_yet_is_waited_for(made: Filter) -> None:
 def test_signals_that_never_appear_are_given_up(
     made: Filter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made.say("late", "the new thing", is_committed=False)
+    made.write("late", "the new thing", is_committed=False)
     monkeypatch.setattr("feedmill.streams.scoring.unseen_signals._UNSEEN_WITHIN_S", -1.0)
     made.change_rules(NEW, 7)
     made.work()
@@ -216,8 +173,8 @@ def test_signals_that_never_appear_are_given_up(
 def test_what_the_loop_judges_meanwhile_is_left_out(made: Filter, cycles: int) -> None:
     made.change_rules(NEW, 7)
     made.work(cycles)
-    made.say("p100", "an old thing")
-    made.say("p150", None)
+    made.write("p100", "an old thing")
+    made.write("p150", None)
     made.work()
     assert made.ruled() == HITS - {"p100", "p150"}
 
@@ -240,9 +197,9 @@ def test_whoever_takes_a_partition_over_goes_on_by_its_note(made: Filter) -> Non
     made.release_lists([post_list("authors", ["nobody"])], 3)
     for note in ("7 3", "7", "-1 3", "7 9", None):
         made.gain(note=note, start=250)
-        made.log.reads.clear()
+        made.earlier.reads.clear()
         assert made.work() == []
-        assert bool(made.log.reads) is (note != "7 3"), note
+        assert bool(made.earlier.reads) is (note != "7 3"), note
         assert note == "7 3" or made.note == "7 3"
 
 
@@ -251,12 +208,12 @@ def test_a_list_reaches_earlier_posts_and_one_that_is_withdrawn_leaves_them(
     made: Filter, kind: ListKind, entry: str
 ) -> None:
     bad = post_list(kind, [entry])
-    made.say("link", "see evil.example")
+    made.write("link", "see evil.example")
     made.release_lists([bad], 3)
     (signal,) = made.work()
     assert (signal.post_id, signal.model, signal.version) == ("link", RULE_MODEL, bad.label)
     assert signal.overruled is not None
-    assert (signal.overruled.model, signal.revision) == ("m", 0)
+    assert (signal.overruled.model, signal.revision) == ("fixed", 0)
     assert made.note == "-1 3"
     # A change of rules leaves what the list decides.
     made.change_rules(NEW, 7)
