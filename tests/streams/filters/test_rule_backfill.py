@@ -22,7 +22,7 @@ HITS = {f"p{i}" for i in range(0, 250, 50)}
 
 
 class Filter(Judging):
-    """A filter whose posts and signals are on their topics; `write` writes a post, and its signal once that is committed."""
+    """A filter whose posts and signals are on their topics; `write` adds a post to them."""
 
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
         super().__init__(patch, remembers=False, environment=Environment(rescore_rate=0))

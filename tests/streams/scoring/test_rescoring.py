@@ -18,7 +18,7 @@ from feedmill.streams.observe.metrics import Metrics
 from feedmill.streams.scoring import rescoring
 from feedmill.streams.scoring.rescoring import Rescoring
 from feedmill.streams.worker.decoding import decode_work
-from feedmill.streams.worker.step import Trial
+from feedmill.streams.worker.step import LatestEvent, Trial, WorkBatch
 
 NOW_MS = 1_700_000_000_000
 POSTS, SIGNALS = TopicPartition("posts", 0), TopicPartition("signals.spam", 0)
@@ -243,6 +243,15 @@ def test_signals_that_something_else_decided_are_handed_to_the_judge() -> None:
     made.release("2")
     made.work()
     assert {name: one.reason for name, one in made.standing.items()} == {"copy": "copy of 9 posts"}
+
+
+def test_signals_of_partitions_that_are_not_behind_are_not_waited_for() -> None:
+    made = started(3)
+    elsewhere = LatestEvent(1, record("x", None, offset=9), Post("x", "a", NOW_MS, "text"), 0)
+    made.rescoring.note_written(WorkBatch(1, NOW_MS, latest=[elsewhere]), made.writer)
+    made.release("2")
+    made.work()
+    assert (len(made.written()), made.note) == (3, "2")
 
 
 def test_another_release_or_other_rules_begin_anew() -> None:
