@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from feedmill.streams.kafka.batches import Record
 from feedmill.streams.poison.judging_process import (
@@ -159,14 +159,6 @@ class JudgingChild:
         return f"it ends the process with exit code {code}"
 
 
-class Judge(Protocol):
-    """Judges posts in a process that they may end, see `JudgingChild.judge`."""
-
-    def __call__(self, records: Sequence[Record], *, singly: bool) -> Ended | None:
-        """Return what ended the process; None where nothing did."""
-        ...
-
-
 class PoisonRecord(NamedTuple):
     """A record that ends whoever judges it, and how."""
 
@@ -174,8 +166,13 @@ class PoisonRecord(NamedTuple):
     reason: str
 
 
-def find_poison(records: Sequence[Record], judge: Judge) -> Iterator[PoisonRecord]:
-    """Yield the records that end the process twice: once among others, once by themselves."""
+def find_poison(
+    records: Sequence[Record], judge: Callable[..., Ended | None]
+) -> Iterator[PoisonRecord]:
+    """Yield the records that end the process twice: once among others, once by themselves.
+
+    `judge` as `JudgingChild.judge`.
+    """
     for first in range(0, len(records), CHUNK):
         chunk = records[first : first + CHUNK]
         while chunk and judge(chunk, singly=False) is not None:

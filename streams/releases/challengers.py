@@ -14,6 +14,7 @@ import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from threading import Event
 
 import numpy as np
 
@@ -26,6 +27,7 @@ from feedmill.filters.registry import FILTERS
 from feedmill.models.store_files import Store
 from feedmill.models.text_model import TextModel
 from feedmill.rankers.registry import TEXT_RANKERS
+from feedmill.streams.kafka.connection import Connection
 from feedmill.streams.observe.metrics import Metrics
 from feedmill.streams.releases.background_loads import BackgroundLoads
 from feedmill.streams.releases.loading import LoadedText, failure_reason, load_candidate
@@ -120,7 +122,6 @@ class Challengers:
         self._steps = steps
         self._load = load
         self._metrics_of = metrics_of
-        self._metrics: dict[str, Metrics] = {}
         self._loads = BackgroundLoads[str, LoadedText]("challenger")
         self._running: dict[str, _Running] = {}
         self._changed: set[str] = set()
@@ -198,7 +199,7 @@ class Challengers:
     def _score(
         self, model: str, work: WorkBatch, posts: Sequence[LatestEvent], writer: Writer
     ) -> None:
-        running, metrics = self._running[model], self._metrics_of_model(model)
+        running, metrics = self._running[model], self._metrics_of(model)
         if not running.cap.may_begin():
             metrics.add("feedmill_shadow_skipped_total", len(posts))
             return
@@ -230,24 +231,23 @@ class Challengers:
         self._changed.add(model)
         self._releases.refuse(SHADOW + model, offset, reason[:MAX_REASON_CHARACTERS])
 
-    def _metrics_of_model(self, model: str) -> Metrics:
-        if model not in self._metrics:
-            self._metrics[model] = self._metrics_of(model)
-        return self._metrics[model]
-
 
 def load_challenger(
-    store: Store | None, check_topic: Callable[[], None], model: str, challenger: Challenger
+    connection: Connection, closing: Event, store: Store | None, model: str, challenger: Challenger
 ) -> LoadedText:
-    """Load a challenger as `load_candidate` does.
+    """Load a challenger as `load_candidate` does, where what it says can be written.
 
-    `check_topic` raises `FeedmillError` where what it says could not be written: a transaction
-    with a record for a topic that is not there would fail with all signals in it.
+    A transaction with a record for a topic that is not there would fail with all signals in it.
     """
     try:
-        check_topic()
+        found, posts = (
+            connection.offsets.partition_count(topic, closing) for topic in (TOPIC, "posts")
+        )
     except Exception as error:  # noqa: BLE001 - whatever it is, the worker goes on without it
         return LoadedText(None, failure_reason(error))
+    if found != posts:
+        reason = f"the topic `{TOPIC}` has {found} partitions, `posts` has {posts}"
+        return LoadedText(None, reason)
     return load_candidate(store, model, challenger)
 
 

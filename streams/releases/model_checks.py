@@ -139,7 +139,6 @@ class ModelChecks:
         self._lists = lists
         self._load_again = load_again
         self._metrics_of = metrics_of
-        self._metrics: dict[str, Metrics] = {}
         self._holders: dict[str, HoldsModel] = {}
         self._first: dict[Any, Scores] = {}
         roots = module_roots()
@@ -209,10 +208,8 @@ class ModelChecks:
         self._keep(before, layout, ("interleaved", layout.table), steps)
         self._tables.stops = steps
         for name, step in steps.items():
-            if name not in self._metrics:
-                self._metrics[name] = self._metrics_of(name)
             is_stopped = isinstance(step.model, StoppedModel)
-            self._metrics[name].set("feedmill_altered_models", float(is_stopped))
+            self._metrics_of(name).set("feedmill_altered_models", float(is_stopped))
 
     def _keep(
         self,
@@ -257,8 +254,8 @@ class ModelChecks:
         )  # fmt: skip
         if isinstance(holder, ModelStep):
             holder.stop_model(stopped)
-            self._metrics[name].set("feedmill_altered_models", 1.0)
-            self._metrics[name].add("feedmill_alterations_total")
+            self._metrics_of(name).set("feedmill_altered_models", 1.0)
+            self._metrics_of(name).add("feedmill_alterations_total")
         else:
             # It raises at the next post, and then it is dropped as any candidate that does.
             holder.model = stopped

@@ -25,9 +25,7 @@ from feedmill.events.signal import RULE_MODEL, Signal, SignalNames
 from feedmill.streams.kafka.assignment import AssignmentChange
 from feedmill.streams.kafka.batches import TEXT_BYTES, Record, RecordBatch, TopicPartition
 from feedmill.streams.kafka.log_consumer import LogConsumer
-from feedmill.streams.scoring.backward_reader import BackwardReader
-from feedmill.streams.scoring.noted_version import MIXED, NotedVersion
-from feedmill.streams.scoring.unseen_signals import UnseenSignals
+from feedmill.streams.scoring.last_week import MIXED, BackwardReader, NotedVersion, UnseenSignals
 from feedmill.streams.worker.decoding import read_posts
 from feedmill.streams.worker.step import (
     LatestEvent,

@@ -3,7 +3,7 @@
 from builders.fake_log import FakeLog
 from builders.records import record
 from feedmill.streams.kafka.batches import TopicPartition
-from feedmill.streams.scoring.backward_reader import SLICE_OFFSETS, BackwardReader
+from feedmill.streams.scoring.last_week import SLICE_OFFSETS, BackwardReader
 
 NOW_MS = 1_700_000_000_000
 ONE, TWO = TopicPartition("posts", 0), TopicPartition("posts", 1)

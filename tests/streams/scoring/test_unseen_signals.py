@@ -6,7 +6,7 @@ from builders.events import NOW_MS
 from builders.records import record, record_batch
 from feedmill.events.post import Post
 from feedmill.events.signal import Signal
-from feedmill.streams.scoring.unseen_signals import UnseenSignals
+from feedmill.streams.scoring.last_week import UnseenSignals
 from feedmill.streams.worker.decoding import decode_work
 
 
