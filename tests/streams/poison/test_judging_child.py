@@ -5,17 +5,26 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from builders.broken_model import poison_model
 from builders.events import NOW_MS
 from builders.records import StoredRecord
+from feedmill.streams.kafka.batches import Record
 from feedmill.streams.poison import judging_child
-from feedmill.streams.poison.judging_child import CannotTryError, Ended, JudgingChild
+from feedmill.streams.poison.judging_child import (
+    CHUNK,
+    CannotTryError,
+    Ended,
+    JudgingChild,
+    find_poison,
+)
 from feedmill.streams.poison.judging_process import JudgingTask, Limits
 
 ENDS = {
@@ -111,3 +120,44 @@ def test_close_ends_who_waits(poisoned: JudgingChild) -> None:
         while time.monotonic() < start + 30:
             poisoned.judge([*CALM] * 50, singly=True)
     closing.join()
+
+
+def poison_of(
+    count: int, poison: set[int], ended_by_chance: Collection[int] = ()
+) -> tuple[dict[int, str], int]:
+    """Find the records that end whoever judges them, and count the calls; some calls end so."""
+    calls = 0
+
+    def judge(records: Sequence[Record], *, singly: bool) -> Ended | None:
+        nonlocal calls
+        calls += 1
+        if calls in ended_by_chance:
+            return Ended(0, "by chance")
+        places = [i for i, one in enumerate(records) if one.offset in poison]
+        return Ended(places[0] if singly else 0, f"{records[places[0]].offset}") if places else None
+
+    records = [StoredRecord(offset) for offset in range(count)]
+    return {one.record.offset: one.reason for one in find_poison(records, judge)}, calls
+
+
+@given(st.sets(st.integers(0, 199), max_size=12), st.integers(0, 200))
+def test_all_poison_is_found_and_nothing_else(poison: set[int], count: int) -> None:
+    assert poison_of(count, poison)[0] == {at: f"{at}" for at in poison if at < count}
+
+
+@pytest.mark.parametrize(
+    ("count", "poison", "ended_by_chance", "calls"),
+    [
+        # What ends nothing is judged once and together.
+        (10 * CHUNK, set(), (), 10),
+        # A process that ends once by something else makes no poison.
+        *((3 * CHUNK, set(), (at,), 4) for at in (1, 2, 3)),
+        # Each by two ends, and what is behind the first two once more.
+        (2 * CHUNK, {3, 4, CHUNK - 1}, (), 7),
+    ],
+)
+def test_records_are_tried_no_more_often_than_needed(
+    count: int, poison: set[int], ended_by_chance: Collection[int], calls: int
+) -> None:
+    found, called = poison_of(count, poison, ended_by_chance)
+    assert (set(found), called) == (poison, calls)
