@@ -35,13 +35,6 @@ FINNISH = (
     ("ja koko ajan satoi", "eikä kenelläkään ollut kiire", "koska juna oli myöhässä"),
     ("vaikka olin väsynyt.", "mikä kesti luultua kauemmin.", "ja tekisin sen uudestaan."),
 )
-SPANISH = (
-    ("Esta mañana", "El fin de semana", "Después del trabajo", "De vuelta a casa", "Otra vez"),
-    ("caminé junto al río", "cocinamos una olla grande de sopa", "arreglé la bicicleta vieja"),
-    ("vimos la biblioteca nueva", "leí la mitad de una novela", "plantamos judías en el huerto"),
-    ("y llovió todo el tiempo", "y nadie tenía prisa", "porque el tren llegó tarde"),
-    ("aunque estaba cansado.", "y tardamos más de lo previsto.", "y lo haría otra vez."),
-)
 RUSSIAN = (
     ("Сегодня утром", "В выходные", "После работы", "По дороге домой", "Вместе с сестрой"),
     ("я гулял вдоль реки", "мы сварили большую кастрюлю супа", "я починил старый велосипед"),
@@ -97,7 +90,7 @@ def take_all(watch: ModelWatch, some: Sequence[Post], hour: int) -> dict[str, in
     return found
 
 
-@pytest.mark.parametrize("language", [FINNISH, SPANISH, RUSSIAN], ids=["fi", "es", "ru"])
+@pytest.mark.parametrize("language", [FINNISH, RUSSIAN], ids=["fi", "ru"])
 def test_another_language_raises_alarms_within_500_posts(
     language: Sequence[Sequence[str]],
 ) -> None:
