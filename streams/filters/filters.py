@@ -27,8 +27,7 @@ from feedmill.streams.filters.filter_history import FilterHistory
 from feedmill.streams.kafka.assignment import AssignmentChange
 from feedmill.streams.kafka.batches import Record
 from feedmill.streams.kafka.log_consumer import LogConsumer
-from feedmill.streams.scoring.scoring import score_posts
-from feedmill.streams.scoring.text_models import TextModelStep
+from feedmill.streams.scoring.text_models import TextModelStep, score_posts
 from feedmill.streams.worker.step import StepContext, WorkBatch, Writer
 
 # As the offset of a change of rules or lists: before any.

@@ -32,7 +32,7 @@ from feedmill.streams.observe.metrics import Metrics
 from feedmill.streams.releases.background_loads import BackgroundLoads
 from feedmill.streams.releases.loading import LoadedText, failure_reason, load_candidate
 from feedmill.streams.releases.release_log import ReleaseFold
-from feedmill.streams.scoring.scoring import values_of_rows
+from feedmill.streams.scoring.text_models import values_of_rows
 from feedmill.streams.worker.model_step import HoldsModel, ModelStep
 from feedmill.streams.worker.step import LatestEvent, WorkBatch, Writer
 

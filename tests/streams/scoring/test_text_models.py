@@ -10,7 +10,7 @@ from builders.filter_step import model
 from feedmill.features.post_batch import PostBatch
 from feedmill.filters.verdicts import BatchVerdicts
 from feedmill.streams.kafka.batches import TopicPartition
-from feedmill.streams.scoring.scoring import CanaryScoring, score_posts
+from feedmill.streams.scoring.text_models import CanaryScoring, score_posts
 from feedmill.streams.worker.step import PostPartition, WorkBatch
 
 
