@@ -135,8 +135,11 @@ class Canaries:
         elif not last.is_under_way:
             self._end(model)
             self._refuse(model, last.offset, f"went back: {last.reason}")
-        elif self._refused.get(model, -1) < last.offset and model not in self._running:
-            self._begin_to_load(model, last.offset, last.canary)
+        elif last.offset > self._refused.get(model, -1) and model not in {
+            *self._running,
+            *self._loads.keys(),
+        }:
+            self._loads.begin(model, last.offset, partial(self._load, model, last.canary))
 
     def follow(self) -> set[str]:
         """Take what is loaded; return the models whose canaries began, ended or were refused.
@@ -167,10 +170,6 @@ class Canaries:
 
     def close(self) -> None:
         self._loads.close()
-
-    def _begin_to_load(self, model: str, offset: int, canary: Canary) -> None:
-        if model not in self._loads:
-            self._loads.begin(model, offset, partial(self._load, model, canary))
 
     def _begin(self, model: str, offset: int, canary: Canary, loaded: LoadedText) -> None:
         self._changed.add(model)
