@@ -88,7 +88,9 @@ def made(monkeypatch: pytest.MonkeyPatch) -> Filter:
 def test_new_rules_reach_earlier_posts_and_removed_ones_leave_them(made: Filter) -> None:
     before = made.last_signals()
     made.change_rules(NEW, 7)
+    assert made.step.scores_again
     written = made.work()
+    assert not made.step.scores_again
     assert {one.post_id for one in written} == HITS
     assert all((one.model, one.value, one.revision) == (RULE_MODEL, 1.0, 8) for one in written)
     assert made.note == "7"
