@@ -12,7 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, NoReturn, Protocol
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -23,7 +23,7 @@ from feedmill.models.text_model import Scores
 from feedmill.streams.kafka.batches import TopicPartition
 from feedmill.streams.observe.metrics import Metrics
 from feedmill.streams.releases.known_answers import TOLERANCE, WORKER_POSTS, values_of
-from feedmill.streams.releases.served_memory import module_roots, slices_of, uncalled
+from feedmill.streams.releases.served_memory import MemorySlice, module_roots, slices_of, uncalled
 from feedmill.streams.worker.model_step import HoldsModel, ModelStep
 
 log = logging.getLogger(__name__)
@@ -50,14 +50,6 @@ class StoppedModel:
         raise RuntimeError(self.reason)
 
     score_many = score_batch = prior_many = prior_batch = variance_many = _fail
-
-
-class _Piece(Protocol):
-    """A check that takes a millisecond or two at most; the first one keeps what it found."""
-
-    def failure(self) -> str:
-        """Say what has changed; "" if nothing has."""
-        ...
 
 
 class _KnownAnswers:
@@ -92,6 +84,10 @@ class _KnownAnswers:
             return ""
         at = int(is_close.argmin())
         return f"known answer {at} is {values[at]:.9g}, it was {expected[at]:.9g}"
+
+
+# A check that takes a millisecond or two at most; the first one keeps what it found.
+_Piece = MemorySlice | _KnownAnswers
 
 
 @dataclass(eq=False)
