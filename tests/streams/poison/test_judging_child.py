@@ -5,7 +5,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,14 +27,6 @@ from feedmill.streams.poison.judging_child import (
 )
 from feedmill.streams.poison.judging_process import JudgingTask, Limits
 
-ENDS = {
-    "it never returns": "it takes more than 1 s of processor",
-    "it sleeps for ever": "it takes longer than 1 s",
-    "it takes all memory": "it takes more than 1024 MiB",
-    "it reads where nothing is": "it ends the process with SIGSEGV",
-    "it leaves": "it ends the process with exit code 7",
-}
-
 
 def post(name: str, text: str) -> StoredRecord:
     fields = {"post_id": name, "author_id": "a", "created_at_ms": NOW_MS, "text": text}
@@ -44,48 +36,51 @@ def post(name: str, text: str) -> StoredRecord:
 CALM = [post(f"p{i}", f"A walk along the river, part {i}") for i in range(3)]
 
 
-def child(models: tuple[tuple[str, str | None], ...] = (("nsfw", None),)) -> JudgingChild:
-    limits = Limits(processor_s=1, wall_s=30.0)
-    return JudgingChild(lambda: JudgingTask(models, limits=limits))
+def child(limits: Limits, sha256: str | None = None) -> JudgingChild:
+    return JudgingChild(lambda: JudgingTask((("nsfw", sha256),), limits=limits))
+
+
+PATIENT, HASTY, BRIEF = Limits(wall_s=30.0), Limits(processor_s=1, wall_s=30.0), Limits(wall_s=1.0)
 
 
 @pytest.fixture
-def poisoned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[JudgingChild]:
-    """One whose filter some texts end."""
+def poisonous(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have a filter that some texts end."""
     monkeypatch.setenv("PYTHONPATH", str(poison_model(tmp_path / "tree", "nsfw")))
-    made = child()
-    yield made
+
+
+@pytest.mark.usefixtures("poisonous")
+@pytest.mark.parametrize(
+    ("text", "limits", "reason"),
+    [
+        ("it never returns", HASTY, "it takes more than 1 s of processor"),
+        ("it sleeps for ever", BRIEF, "it takes longer than 1 s"),
+        ("it takes all memory", PATIENT, "it takes more than 1024 MiB"),
+        ("it reads where nothing is", PATIENT, "it ends the process with SIGSEGV"),
+        ("it leaves", PATIENT, "it ends the process with exit code 7"),
+    ],
+)
+def test_each_end_is_told_by_its_place_and_reason(text: str, limits: Limits, reason: str) -> None:
+    made = child(limits)
+    assert made.judge([*CALM, post("bad", text), *CALM], singly=True) == Ended(3, reason)
     made.close()
 
 
-def test_each_end_is_told_by_its_place_and_reason(poisoned: JudgingChild) -> None:
-    assert poisoned.judge([*CALM, StoredRecord(), post("d", "")], singly=True) is None
-    for text, reason in ENDS.items():
-        if "sleeps" in text:
-            continue
-        records = [*CALM, post("bad", text), *CALM]
-        assert poisoned.judge(records, singly=True) == Ended(3, reason)
-    assert poisoned.judge([post("bad", "it never returns")], singly=False) == Ended(
-        0, ENDS["it never returns"]
-    )
+@pytest.mark.usefixtures("poisonous")
+def test_a_process_goes_on_where_nothing_ends_it_and_again_after_an_end() -> None:
+    made = child(PATIENT)
+    assert made.judge([*CALM, StoredRecord(), post("d", "")], singly=True) is None
+    leaves = Ended(0, "it ends the process with exit code 7")
+    assert made.judge([*CALM, post("bad", "it leaves")], singly=False) == leaves
     # A model that raises ends nothing.
-    assert poisoned.judge([post("raises", "it raises"), *CALM], singly=False) is None
-
-
-def test_what_takes_time_and_no_processor_ends_too(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("PYTHONPATH", str(poison_model(tmp_path / "tree", "nsfw")))
-    made = JudgingChild(lambda: JudgingTask((("nsfw", None),), limits=Limits(wall_s=1.0)))
-    text = "it sleeps for ever"
-    assert made.judge([*CALM, post("bad", text)], singly=True) == Ended(3, ENDS[text])
+    assert made.judge([post("raises", "it raises"), *CALM], singly=False) is None
     made.close()
 
 
 def test_kills_from_outside_are_no_ends_until_there_are_too_many(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    made, kills = child(), 0
+    made, kills = child(PATIENT), 0
     original = judging_child._send
 
     def kill_at_first(process: Any, message: bytes) -> None:
@@ -108,17 +103,18 @@ def test_kills_from_outside_are_no_ends_until_there_are_too_many(
 
 def test_models_that_are_not_there_are_no_reason_to_doubt_posts() -> None:
     with pytest.raises(CannotTryError, match="does not start"):
-        child((("nsfw", "0" * 64),)).judge(CALM, singly=True)
+        child(PATIENT, "0" * 64).judge(CALM, singly=True)
 
 
-def test_close_ends_who_waits(poisoned: JudgingChild) -> None:
-    assert poisoned.judge(CALM, singly=True) is None
-    closing = threading.Timer(0.3, poisoned.close)
+def test_close_ends_who_waits() -> None:
+    made = child(PATIENT)
+    assert made.judge(CALM, singly=True) is None
+    closing = threading.Timer(0.3, made.close)
     closing.start()
     start = time.monotonic()
     with pytest.raises(CannotTryError):
         while time.monotonic() < start + 30:
-            poisoned.judge([*CALM] * 50, singly=True)
+            made.judge([*CALM] * 50, singly=True)
     closing.join()
 
 
