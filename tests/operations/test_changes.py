@@ -234,31 +234,6 @@ def until_audited(log: KafkaLog) -> list[dict[str, Any]]:
     return audited(log)
 
 
-def test_a_killed_command_leaves_both_or_neither(log: KafkaLog) -> None:
-    random = Random(9)
-    words = [sys.executable, "-m", "feedmill.cli.main", "config", "set", "weights"]
-    flags = ["--kafka", log.environment.kafka, "--prefix", log.environment.topic_prefix]
-
-    def set_to(alpha: str) -> list[str]:
-        return [*words, f"alpha=0.{alpha}", "beta=1", "--timeout", "0", *flags]
-
-    began = time.monotonic()
-    subprocess.run(set_to("1"), check=True, timeout=60, capture_output=True)
-    whole_s = time.monotonic() - began
-    for number in range(ROUNDS):
-        with subprocess.Popen(set_to(f"2{number}"), stdout=subprocess.DEVNULL) as process:
-            time.sleep(random.uniform(0.6, 1.0) * whole_s)
-            process.kill()
-    subprocess.run(set_to("3"), check=True, timeout=60, capture_output=True)
-    values = until(lambda: (v := config_values(log)) and v[-1]["quality"] == 0.3 and v, 60)
-    until(lambda: audited(log)[-1]["after"]["value"]["quality"] == 0.3, 60)
-    assert [one["after"]["value"] for one in audited(log)] == values
-
-
-def config_values(log: KafkaLog) -> list[dict[str, Any]]:
-    return [json.loads(m.value())["value"] for m in log.read("config")]
-
-
 def test_the_offsets_of_a_group_move_with_their_audit(log: KafkaLog) -> None:
     place = log.environment.topic("posts")
 

@@ -1,5 +1,4 @@
 from dataclasses import replace
-from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +14,6 @@ from feedmill.training.evaluation.ranker_metrics import slope_within
 from feedmill.training.fitting.engagement import arm_rows, fit_engagement, reaction_rows
 from feedmill.training.fitting.linear_text import score_rows
 from feedmill.training.ranker_recipes import ENGAGEMENT
-from feedmill.training.trainers.engagement import pack
 
 
 def read(folder: Path, *, by_text: bool) -> tuple[Arms, dict[str, LabelledPosts]]:
@@ -65,17 +63,6 @@ def test_trees_find_within_tests_what_no_sum_of_columns_can(tmp_path: Path) -> N
     assert rank_correlation(lifts, rows.values) > 0.5
     assert abs(rank_correlation(without, rows.values)) < 0.2
     assert slope_within(lifts, rows.values, rows.weights, rows.groups) > 0.8
-
-
-def test_without_rounds_the_prior_is_the_linear_one(tmp_path: Path) -> None:
-    arms, reactions = read(tmp_path, by_text=True)
-    recipe = replace(ENGAGEMENT, trees=replace(ENGAGEMENT.trees, rounds=0))
-    fitted = fit_engagement(recipe, arms, reactions)
-    assert fitted.trees is None
-    rows = arm_rows(arms)
-    np.testing.assert_array_equal(fitted.lifts_of(rows), score_rows(fitted.lift, rows))
-    with np.load(BytesIO(pack(fitted)), allow_pickle=False) as stored:
-        assert "trees" not in stored.files
 
 
 def test_targets_of_arms_are_within_their_test(tmp_path: Path) -> None:
