@@ -1,4 +1,5 @@
 import json
+import re
 from typing import Any
 
 import pytest
@@ -150,7 +151,7 @@ def test_a_silent_instance_is_named(run: Run, stage: StartStage) -> None:
     dead.join()
     result = run("config set weights alpha=0.3 --timeout 1.5")
     assert result.exit_code == 1
-    assert "nsfw/1 did not answer within 1.5 s" in result.stderr
+    assert re.search(r"nsfw/1.* did not answer within 1.5 s", result.stderr)
     assert run("config set weights alpha=0.4 --timeout 0").exit_code == 0
 
 

@@ -16,6 +16,7 @@ from builders.kafka_log import KafkaLog
 from builders.waiting import until
 from feedmill.deploy.local import StackAddress
 from feedmill.events.errors import UsageError
+from feedmill.operations import changes as changes_module
 from feedmill.operations.changes import (
     OFFSETS,
     Audited,
@@ -40,7 +41,9 @@ ROUNDS = 8
 
 
 @pytest.fixture
-def log(stack: StackAddress, prefix: str) -> KafkaLog:
+def log(stack: StackAddress, prefix: str, monkeypatch: pytest.MonkeyPatch) -> KafkaLog:
+    """Topics on which a change is visible at once, however slow the machine is."""
+    monkeypatch.setattr(changes_module, "_VISIBLE_S", 60.0)
     return KafkaLog.created(stack.kafka, prefix)
 
 
@@ -79,7 +82,10 @@ def test_who_asks_at_once_reads_the_change(log: KafkaLog) -> None:
     reader.close()
 
 
-def test_behind_an_open_transaction_of_somebody_else_nobody_waits_for_long(log: KafkaLog) -> None:
+def test_behind_an_open_transaction_of_somebody_else_nobody_waits_for_long(
+    log: KafkaLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(changes_module, "_VISIBLE_S", 0.2)
     with log.transaction("upstream") as produce:
         produce("config", b"weights", SETTING)
         until(lambda: log.read("config", committed=False))
