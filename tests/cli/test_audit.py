@@ -241,8 +241,8 @@ def test_the_audit_replayed_gives_settings_rules_and_overrides(
     run: Run, stack: StackAddress, prefix: str, topics: CommandTopics
 ) -> None:
     random = Random(37)
-    outcomes = [run(drawn_change(random)).exit_code for _ in range(60)]
-    assert outcomes.count(0) > 40
+    outcomes = [run(drawn_change(random)).exit_code for _ in range(30)]
+    assert outcomes.count(0) > 20
     # Somebody lost a race: the record is there, and every worker refuses it.
     late = b'{"value": {"quality": 1, "engagement": 0}, "if_offset": 1000}'
     environment = Environment(kafka=stack.kafka, topic_prefix=prefix)

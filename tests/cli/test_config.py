@@ -155,6 +155,7 @@ def test_a_silent_instance_is_named(run: Run, stage: StartStage) -> None:
     assert run("config set weights alpha=0.4 --timeout 0").exit_code == 0
 
 
+@pytest.mark.usefixtures("_connects_at_once_or_never")
 def test_a_missing_topic_or_broker_is_said_in_one_line(run: Run) -> None:
     result = run("config get --prefix nobody.")
     assert result.exit_code == 1

@@ -8,6 +8,7 @@ from builders.commands import CommandTopics, Run
 from builders.events import override
 from builders.waiting import now_ms
 from builders.written_redis import CREATED_MS, WrittenRedis
+from feedmill.events.override import Override
 from feedmill.events.partition import partition_of
 from feedmill.rankers.score import EPOCH_MS
 
@@ -55,82 +56,72 @@ def test_a_score_that_differs_is_said(run: Run, writer: WrittenRedis) -> None:
     assert "which differs by 0.5" in run("explain p1").stdout
 
 
-def test_a_hidden_post_names_gate_value_and_threshold(run: Run, writer: WrittenRedis) -> None:
-    writer.signals("p1", {**GOOD, "spam": 0.97, "nsfw": 0.7})
-    writer.feed("global", {})
-    said = explained(run, "p1")
-    assert said["verdict"] == "hidden because spam 0.97 ≥ 0.9"
-    assert (said["decision"], said["decided_by"]) == ("hide", "spam@spam-v1")
-    assert said["score_in_redis"] is None
+WITHOUT_SPAM = {name: value for name, value in GOOD.items() if name != "spam"}
+ALLOWED = override("allow", by="ann", reason="satire", post_offset=7)
+# By post its signals and overrides; the verdict, the decision and who decided.
+DECIDED: dict[str, tuple[dict[str, Any], dict[str, Override], tuple[str, str, str]]] = {
+    "hidden": (
+        {"spam": 0.97, "nsfw": 0.7},
+        {},
+        ("hidden because spam 0.97 ≥ 0.9", "hide", "spam@spam-v1"),
+    ),
+    "by-a-rule": (
+        {"spam": {"value": 1.0, "model": "rule", "version": "bad-links"}},
+        {},
+        ("hidden because spam 1 by the rule `bad-links` ≥ 0.9", "hide", "rule:bad-links"),
+    ),
+    "demoted": (
+        {"spam": 0.7, "nsfw": 0.8},
+        {},
+        ("demoted because spam 0.7 ≥ 0.6; nsfw 0.8 ≥ 0.6", "demote", "spam@spam-v1"),
+    ),
+    "failed": (
+        {"nsfw": {"value": None, "error": "no memory"}},
+        {},
+        ("held because nsfw failed: no memory", "hold", "nsfw@none"),
+    ),
+    "edited": (
+        {"nsfw": {"value": 0.1, "post_offset": 6}},
+        {},
+        ("held because nsfw has not judged version 7, only version 6", "hold", "nsfw@none"),
+    ),
+    "allowed": (
+        {"spam": 0.97},
+        {"post:allowed|spam": ALLOWED},
+        ("shown, but not in this feed: ", "show", "override:ann"),
+    ),
+    "allowed-before": (
+        {"spam": 0.97},
+        {"post:allowed-before|spam": override("allow", post_offset=6)},
+        ("hidden because spam 0.97 ≥ 0.9", "hide", "spam@spam-v1"),
+    ),
+}
 
 
-def test_a_rule_is_named_with_the_gate_it_decides_for(run: Run, writer: WrittenRedis) -> None:
-    rule = {"value": 1.0, "model": "rule", "version": "bad-links"}
-    writer.signals("p1", {**GOOD, "spam": rule})
-    writer.feed("global", {})
-    said = explained(run, "p1")
-    assert said["verdict"] == "hidden because spam 1 by the rule `bad-links` ≥ 0.9"
-    assert (said["decision"], said["decided_by"]) == ("hide", "rule:bad-links")
-    assert "rule:bad-links" in run("explain p1").stdout
-
-
-def test_a_demoted_post_shows_each_factor(run: Run, writer: WrittenRedis) -> None:
-    writer.signals("p1", {**GOOD, "spam": 0.7, "nsfw": 0.8})
-    writer.feed("global", {"p1": SCORE - 2})
-    said = explained(run, "p1")
-    assert said["verdict"] == "demoted because spam 0.7 ≥ 0.6; nsfw 0.8 ≥ 0.6"
-    assert (said["factor"], said["agrees"]) == (0.25, True)
-
-
-@pytest.mark.parametrize(
-    ("nsfw", "why"),
-    [
-        ({"value": None, "error": "no memory"}, "nsfw failed: no memory"),
-        ({"value": 0.1, "post_offset": 6}, "nsfw has not judged version 7, only version 6"),
-        (None, "nsfw has not judged version 7"),
-    ],
-)
-def test_a_held_post_names_whom_it_waits_for(
-    run: Run, writer: WrittenRedis, nsfw: dict[str, Any] | None, why: str
+def test_the_verdict_names_gate_value_threshold_and_who_decided(
+    run: Run, writer: WrittenRedis
 ) -> None:
-    signals: dict[str, Any] = {**GOOD, "nsfw": nsfw}
-    if nsfw is None:
-        del signals["nsfw"]
-    writer.signals("p1", signals)
+    for post_id, (signals, overrides, _) in DECIDED.items():
+        writer.signals(post_id, {**GOOD, **signals}, overrides=overrides)
     writer.feed("global", {})
-    said = explained(run, "p1")
-    assert (said["verdict"], said["decision"]) == (f"held because {why}", "hold")
+    for post_id, (_, _, expected) in DECIDED.items():
+        said = explained(run, post_id)
+        assert said["verdict"].startswith(expected[0]), post_id
+        assert (said["decision"], said["decided_by"]) == expected[1:], post_id
+    spam = next(gate for gate in explained(run, "allowed")["gates"] if gate["name"] == "spam")
+    assert spam["text"] == "the override of ann says allow (satire)"
+    assert "rule:bad-links" in run("explain by-a-rule").stdout
 
 
 def test_a_gate_that_fails_open_holds_for_its_grace_only(run: Run, writer: WrittenRedis) -> None:
-    writer.set("gates", {"spam": {"on_failure": "open", "grace_s": 60}})
-    without = {k: v for k, v in GOOD.items() if k != "spam"}
-    writer.signals("old", without)
-    writer.signals("new", without, created_ms=now_ms())
+    writer.set("gates", {"spam": {"on_failure": "open", "grace_s": 600}})
+    writer.signals("old", WITHOUT_SPAM)
+    writer.signals("new", WITHOUT_SPAM, created_ms=now_ms())
     writer.feed("global", {"old": SCORE})
     assert explained(run, "old")["decision"] == "show"
-    said = explained(run, "new")
-    assert (
-        said["verdict"]
-        == "held because spam has not judged version 7 (shown without it after 60 s)"
+    assert explained(run, "new")["verdict"] == (
+        "held because spam has not judged version 7 (shown without it after 600 s)"
     )
-
-
-def test_an_override_beats_the_gates(run: Run, writer: WrittenRedis) -> None:
-    allow = override("allow", by="ann", reason="satire", post_offset=7)
-    writer.signals("p1", {**GOOD, "spam": 0.97}, overrides={"post:p1|spam": allow})
-    writer.feed("global", {"p1": SCORE})
-    said = explained(run, "p1")
-    assert (said["decision"], said["decided_by"], said["agrees"]) == ("show", "override:ann", True)
-    spam = next(gate for gate in said["gates"] if gate["name"] == "spam")
-    assert spam["text"] == "the override of ann says allow (satire)"
-
-
-def test_an_approval_of_another_version_counts_no_more(run: Run, writer: WrittenRedis) -> None:
-    allow = override("allow", post_offset=6)
-    writer.signals("p1", {**GOOD, "spam": 0.97}, overrides={"post:p1|spam": allow})
-    writer.feed("global", {})
-    assert explained(run, "p1")["decision"] == "hide"
 
 
 def test_a_post_beyond_its_authors_limit_is_told_so(run: Run, writer: WrittenRedis) -> None:

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
 import pytest
 
@@ -13,7 +12,6 @@ from feedmill.events.errors import BadArtifact, UsageError
 from feedmill.filters import list_store
 from feedmill.filters.list_store import find_list_card, list_cards, pack_list, read_list
 from feedmill.models.artifact import Arrays, pack_artifact, sha256_of
-from feedmill.models.remote_store import RemoteStore
 
 ENTRIES = ("evil.example", "worse.example")
 GOOD = {"list": "bad", "filter": "spam", "kind": "domains", "verdict": "hide", "list_format": 1}
@@ -60,12 +58,6 @@ def test_the_same_entries_are_the_same_bytes_and_any_change_gives_another_versio
         pack_list("spam", "bad", "domains", "hide", entries_of("domains", ENTRIES[:1])),
     }
     assert len(others | {content}) == 6
-
-
-def test_a_list_comes_from_a_server_too(s3_store: RemoteStore, tmp_path: Path) -> None:
-    sha256 = stored_list(s3_store, "authors", ["ann"])
-    assert len(read_list(s3_store, "spam", "bad", sha256)) == 1
-    assert [card.sha256 for card in list_cards(s3_store)] == [sha256]
 
 
 def test_what_is_missing_altered_or_cut_is_refused(tmp_path: Path) -> None:
@@ -184,9 +176,3 @@ def test_a_version_is_found_by_its_first_digits(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(UsageError, match="`feedmill lists build` makes one"):
         find_list_card(tmp_path / "empty", "spam", "bad", None)
-
-
-def test_a_card_is_a_file_of_its_own_that_no_model_reads(tmp_path: Path) -> None:
-    sha256 = stored_list(tmp_path, "domains", ENTRIES)
-    card = tmp_path / f"list.spam.bad@{sha256[:12]}.json"
-    assert msgspec.json.decode(card.read_bytes())["entries"] == 2

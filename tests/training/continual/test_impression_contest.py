@@ -64,9 +64,9 @@ def test_where_the_clicks_of_a_topic_doubled_it_is_released_and_better(
 
 
 def test_where_nothing_changed_it_is_not(champion: ExpectedClicks, reference: Impressions) -> None:
-    found = challenged(champion, reference, simulated_impressions("none", 3))
+    found = challenged(champion, reference, simulated_impressions("none", 3, SMALL))
     assert found.reason == "it is not shown to be better"
-    assert found.bets > 300
+    assert found.bets > 100
     assert found.fitted is None
 
 

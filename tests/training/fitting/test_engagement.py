@@ -23,18 +23,15 @@ def read(folder: Path, *, by_text: bool) -> tuple[Arms, dict[str, LabelledPosts]
     return read_arms(folder), {**reactions, "reply": REDDIT.load(folder, "reply")}
 
 
-def test_a_prior_that_knows_the_rates_is_worth_more_than_one_that_does_not(tmp_path: Path) -> None:
-    known = fit_engagement(ENGAGEMENT, *read(tmp_path, by_text=True))
-    unknown = fit_engagement(ENGAGEMENT, *read(tmp_path, by_text=False))
-    assert known.prior_weight > 2 * unknown.prior_weight
-    assert sum(known.head_weights.values()) > 5 * abs(sum(unknown.head_weights.values()))
-
-
-def test_heads_have_unit_deviation_over_headlines_and_the_weights_of_the_recipe(
+def test_a_prior_that_knows_the_rates_is_worth_more_and_its_heads_weigh_as_the_recipe_says(
     tmp_path: Path,
 ) -> None:
+    unknown = fit_engagement(ENGAGEMENT, *read(tmp_path, by_text=False))
     arms, reactions = read(tmp_path, by_text=True)
     fitted = fit_engagement(ENGAGEMENT, arms, reactions)
+    assert fitted.prior_weight > 2 * unknown.prior_weight
+    assert sum(fitted.head_weights.values()) > 5 * abs(sum(unknown.head_weights.values()))
+    # Over headlines each head has the deviation one.
     headlines = TextBatch(arms.texts)
     for kind in ("like", "reply", "share"):
         scores = fitted.heads[kind].score(headlines)
