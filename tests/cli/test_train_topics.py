@@ -1,4 +1,4 @@
-"""`feedmill train` of the rankers on topics in memory, and on a snapshot."""
+"""`feedmill train` on topics in memory, and of engagement on a snapshot."""
 
 import json
 import re
@@ -28,24 +28,52 @@ def train(*words: str) -> Result:
     return CliRunner().invoke(main, ["train", *words])
 
 
-@pytest.fixture
-def rated(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Posts of 60 authors, two labels each: those that end with `thanks` are good."""
-    texts = [f"{text} {'thanks' if i % 2 else 'again'}" for i, text in enumerate(sentences(300, 4))]
-    posts: list[Post | Label] = [
-        Post(f"p{i}", f"a{i % 60}", NOW_MS, text) for i, text in enumerate(texts)
-    ]
-    labels: list[Post | Label] = [
-        Label(f"p{i}", "quality", 0.2 + 0.5 * (i % 2) + more, source, 10)
-        for i in range(300)
-        for source, more in (("ann", 0.0), ("ben", 0.2))
-    ]
+def use_topics(
+    patch: pytest.MonkeyPatch, posts: list[Post], labels: list[Label], deleted: tuple[str, ...] = ()
+) -> None:
+    """Have these on `posts` and `labels`, each five milliseconds after the beginning of time."""
+    gone = [TopicRecord(10**6, 5, post_id.encode(), None) for post_id in deleted]
 
     def read_all(_: Environment, topic: str, __: object) -> Iterator[TopicRecord]:
         for offset, event in enumerate(posts if topic == "posts" else labels):
             yield TopicRecord(offset, 5, event.post_id.encode(), encode(event))
+        yield from gone if topic == "posts" else ()
 
-    monkeypatch.setattr(label_topics, "read_all", read_all)
+    patch.setattr(label_topics, "read_all", read_all)
+
+
+@pytest.fixture
+def rated(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Posts of 60 authors, two labels each: those that end with `thanks` are good."""
+    texts = [f"{text} {'thanks' if i % 2 else 'again'}" for i, text in enumerate(sentences(300, 4))]
+    posts = [Post(f"p{i}", f"a{i % 60}", NOW_MS, text) for i, text in enumerate(texts)]
+    labels = [
+        Label(f"p{i}", "quality", 0.2 + 0.5 * (i % 2) + more, source, 10)
+        for i in range(300)
+        for source, more in (("ann", 0.0), ("ben", 0.2))
+    ]
+    use_topics(monkeypatch, posts, labels)
+
+
+def test_a_filter_learns_from_labels_and_from_posts_without_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts = [*sentences(120, 1, "BUY pills NOW!!!"), *sentences(120, 2), *sentences(400, 3)]
+    posts = [Post(f"p{i}", f"u{i % 60}", NOW_MS, text) for i, text in enumerate(texts)]
+    labels = [Label(f"p{i}", "spam", float(i < 120), "ann", 10) for i in range(240)]
+    use_topics(monkeypatch, posts, labels, deleted=("p0",))
+    done = train("spam", "--from-labels", "--out", str(tmp_path), "--day", "2026-01-01")
+    assert done.exit_code == 0, done.output
+    card = read_card(tmp_path, "spam")
+    assert card.command == "feedmill train spam --from-labels"
+    assert [(use.file, use.split) for use in card.data] == [
+        ("topic:labels", "author, by author, second edition"),
+        ("topic:posts", "author, by author, second edition"),
+    ]
+    assert card.metrics["labels.unseen.auc"] > 0.9
+    assert "left out: 1 labelled posts that are not there, or were deleted" in done.output
+    again = train("spam", "--from-labels", "--out", str(tmp_path / "b"), "--json")
+    assert card.sha256 in again.output
 
 
 def own_and_shipped(done: Result, figure: str) -> tuple[float, float]:
@@ -77,9 +105,10 @@ def test_quality_learns_the_mean_of_each_posts_labels(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("rated")
 def test_labels_before_a_time_are_left_out(tmp_path: Path) -> None:
-    done = train("quality", "--from-topics", "--since", "11", "--out", str(tmp_path))
-    assert done.exit_code == 1
-    assert "no labels of `quality`" in done.output
+    for words in (("quality", "--from-topics"), ("spam", "--from-labels")):
+        done = train(*words, "--since", "11", "--out", str(tmp_path))
+        assert done.exit_code == 1
+        assert f"no labels of `{words[0]}`" in done.output
 
 
 def test_a_snapshot_trains_the_same_model_again(tmp_path: Path) -> None:
