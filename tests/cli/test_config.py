@@ -125,7 +125,7 @@ def test_set_waits_for_every_instance_and_says_how_long_each_took(
 ) -> None:
     stage("spam/1")
     stage("combiner/1")
-    result = run("config set weights alpha=0.3")
+    result = run("config set weights alpha=0.3 --timeout 60")
     assert result.exit_code == 0, result.output
     lines = result.stdout.splitlines()
     assert lines[0] == "`weights` written at offset 0"
@@ -136,7 +136,7 @@ def test_set_waits_for_every_instance_and_says_how_long_each_took(
 def test_an_instance_that_refuses_fails_the_command(run: Run, stage: StartStage) -> None:
     stage("spam/1")
     stage("quality/1", "too new for this build")
-    result = run("config set weights alpha=0.3 --json")
+    result = run("config set weights alpha=0.3 --timeout 60 --json")
     assert result.exit_code == 1
     assert "refused by quality/1: too new for this build" in result.stderr
     answers = {one["instance"]: one for one in json.loads(result.stdout)["instances"]}

@@ -31,18 +31,20 @@ def test_one_whose_marker_was_lost_is_ended_and_one_that_is_open_is_not(
         assert hanging[:2] == (name, 1)
         abort(kafka.environment, [hanging])
         assert find_hanging(kafka.environment, later_ms) == []
-    assert [message.key() for message in kafka.read(TOPIC)] == [b"open"]
+    # Kafka writes the marker of what was committed a moment later.
+    until(lambda: [message.key() for message in kafka.read(TOPIC)] == [b"open"], lambda: None)
 
 
 def test_offsets_are_looked_for_where_kafka_keeps_them(stack: StackAddress, prefix: str) -> None:
     kafka = KafkaLog.created(stack.kafka, prefix, partitions=1)
-    group = f"{prefix}worker-spam"
+    groups = [f"{prefix}worker-spam", f"{prefix}worker"]
     admin = KafkaAdminClient(bootstrap_servers=stack.kafka)
 
     def commit(offset: int) -> dict[int, int]:
         """Commit, and return where the partitions of all groups' offsets end."""
         at = TopicPartition(kafka.environment.topic("posts"), 0)
-        admin.alter_group_offsets(group, {at: OffsetAndMetadata(offset, "", None)})
+        for group in groups:
+            admin.alter_group_offsets(group, {at: OffsetAndMetadata(offset, "", None)})
         (topic,) = admin.describe_topics(["__consumer_offsets"])
         places = [TopicPartition(topic["name"], n) for n in range(len(topic["partitions"]))]
         found = admin.list_partition_offsets(dict.fromkeys(places, OffsetSpec.LATEST))
@@ -50,6 +52,7 @@ def test_offsets_are_looked_for_where_kafka_keeps_them(stack: StackAddress, pref
 
     ends = [commit(offset) for offset in range(6)]
     admin.close()
-    # Other groups of this Kafka commit now and then, and not each time.
-    grown = [n for n in ends[0] if all(a[n] < b[n] for a, b in pairwise(ends))]
-    assert grown == [offsets_partition(group, len(ends[0]))]
+    # Of the partitions that grow each time some may be those of other tests' workers.
+    grown = {n for n in ends[0] if all(a[n] < b[n] for a, b in pairwise(ends))}
+    assert {offsets_partition(group, len(ends[0])) for group in groups} <= grown
+    assert len(grown) < len(ends[0]) / 2
