@@ -132,13 +132,13 @@ def _curves(report: FilterReport) -> list[str]:
 
 def _look_lines(looks: Sequence[Look]) -> list[str]:
     rows = [
-        [str(number), look.day, look.why, ", ".join(look.models), f"{sum(look.rows.values()):,}"]
+        [str(number), look.day, look.why, f"{sum(look.rows.values()):,}"]
         for number, look in enumerate(looks, 1)
     ]
-    header = ["look", "day", "why", "models", "test rows"]
+    count = f"The test rows of this split were looked at {len(looks)} times"
     return [
-        *("## Looks", "", f"The test rows of this split were looked at {len(looks)} times.", ""),
-        *(table(header, rows, left=4) if looks else ()),
+        *("## Looks", "", f"{count}; `looks.jsonl` has the models, too.", ""),
+        *(table(["look", "day", "why", "test rows"], rows, left=3) if looks else ()),
         *([""] if looks else ()),
     ]
 

@@ -75,7 +75,7 @@ def test_the_page_shows_bars_cards_and_curves_that_are_there(tmp_path: Path) -> 
         "| all | ordinary posts, one, all characters: hidden | shipped | upper end ≤ 0.01 |" in text
     )
     assert "- reads no pictures" in text
-    assert "| 1 | 2026-01-01 | to see | spam@1 | 5 |" in text
+    assert "| 1 | 2026-01-01 | to see | 5 |" in text
     assert "not evaluated on youtube: give --look" in text
     images = re.findall(r"\]\((filters/[^)]*)\)", text)
     assert images == ["filters/spam-sms-stored.svg"]
