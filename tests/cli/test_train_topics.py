@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -35,7 +35,8 @@ def use_topics(
     gone = [TopicRecord(10**6, 5, post_id.encode(), None) for post_id in deleted]
 
     def read_all(_: Environment, topic: str, __: object) -> Iterator[TopicRecord]:
-        for offset, event in enumerate(posts if topic == "posts" else labels):
+        events: Sequence[Post | Label] = posts if topic == "posts" else labels
+        for offset, event in enumerate(events):
             yield TopicRecord(offset, 5, event.post_id.encode(), encode(event))
         yield from gone if topic == "posts" else ()
 
