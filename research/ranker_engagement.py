@@ -209,7 +209,7 @@ def _evaluate_stage(
     errors = {n: calibration_figure(bootstrap, scores[n], seen.rate, seen.rest) for n in rates}
     what = f"calibration error over the base rate after {stage:,} impressions"
     evaluation.expect(what, errors["engagement"], most=0.1)
-    table = []
+    table: list[tuple[str, ...]] = []
     for name, values in scores.items():
         hits = values[pairs[:, 0]] > values[pairs[:, 1]]
         ties = values[pairs[:, 0]] == values[pairs[:, 1]]

@@ -32,6 +32,7 @@ def _connects_at_once_or_never(monkeypatch: pytest.MonkeyPatch) -> None:
 def run(stack: StackAddress, prefix: str, monkeypatch: pytest.MonkeyPatch) -> Run:
     """Run `feedmill …` against the stack, in this process; what it changed is visible then."""
     monkeypatch.setattr(changes, "_VISIBLE_S", 60.0)
+    monkeypatch.setenv("LOGNAME", "somebody")
     monkeypatch.setenv("FEEDMILL_KAFKA", stack.kafka)
     monkeypatch.setenv("FEEDMILL_REDIS", stack.redis)
     monkeypatch.setenv("FEEDMILL_TOPIC_PREFIX", prefix)
