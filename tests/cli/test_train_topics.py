@@ -1,8 +1,8 @@
-"""`feedmill train` of the rankers on topics in memory, and on a snapshot."""
+"""`feedmill train` on topics in memory, and of engagement on a snapshot."""
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -28,24 +28,53 @@ def train(*words: str) -> Result:
     return CliRunner().invoke(main, ["train", *words])
 
 
+def use_topics(
+    patch: pytest.MonkeyPatch, posts: list[Post], labels: list[Label], deleted: tuple[str, ...] = ()
+) -> None:
+    """Have these on `posts` and `labels`, each five milliseconds after the beginning of time."""
+    gone = [TopicRecord(10**6, 5, post_id.encode(), None) for post_id in deleted]
+
+    def read_all(_: Environment, topic: str, __: object) -> Iterator[TopicRecord]:
+        events: Sequence[Post | Label] = posts if topic == "posts" else labels
+        for offset, event in enumerate(events):
+            yield TopicRecord(offset, 5, event.post_id.encode(), encode(event))
+        yield from gone if topic == "posts" else ()
+
+    patch.setattr(label_topics, "read_all", read_all)
+
+
 @pytest.fixture
 def rated(monkeypatch: pytest.MonkeyPatch) -> None:
     """Posts of 60 authors, two labels each: those that end with `thanks` are good."""
     texts = [f"{text} {'thanks' if i % 2 else 'again'}" for i, text in enumerate(sentences(300, 4))]
-    posts: list[Post | Label] = [
-        Post(f"p{i}", f"a{i % 60}", NOW_MS, text) for i, text in enumerate(texts)
-    ]
-    labels: list[Post | Label] = [
+    posts = [Post(f"p{i}", f"a{i % 60}", NOW_MS, text) for i, text in enumerate(texts)]
+    labels = [
         Label(f"p{i}", "quality", 0.2 + 0.5 * (i % 2) + more, source, 10)
         for i in range(300)
         for source, more in (("ann", 0.0), ("ben", 0.2))
     ]
+    use_topics(monkeypatch, posts, labels)
 
-    def read_all(_: Environment, topic: str, __: object) -> Iterator[TopicRecord]:
-        for offset, event in enumerate(posts if topic == "posts" else labels):
-            yield TopicRecord(offset, 5, event.post_id.encode(), encode(event))
 
-    monkeypatch.setattr(label_topics, "read_all", read_all)
+def test_a_filter_learns_from_labels_and_from_posts_without_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts = [*sentences(120, 1, "BUY pills NOW!!!"), *sentences(120, 2), *sentences(400, 3)]
+    posts = [Post(f"p{i}", f"u{i % 60}", NOW_MS, text) for i, text in enumerate(texts)]
+    labels = [Label(f"p{i}", "spam", float(i < 120), "ann", 10) for i in range(240)]
+    use_topics(monkeypatch, posts, labels, deleted=("p0",))
+    done = train("spam", "--from-labels", "--out", str(tmp_path), "--day", "2026-01-01")
+    assert done.exit_code == 0, done.output
+    card = read_card(tmp_path, "spam")
+    assert card.command == "feedmill train spam --from-labels"
+    assert [(use.file, use.split) for use in card.data] == [
+        ("topic:labels", "author, by author, second edition"),
+        ("topic:posts", "author, by author, second edition"),
+    ]
+    assert card.metrics["labels.unseen.auc"] > 0.9
+    assert "left out: 1 labelled posts that are not there, or were deleted" in done.output
+    again = train("spam", "--from-labels", "--out", str(tmp_path / "b"), "--json")
+    assert card.sha256 in again.output
 
 
 def own_and_shipped(done: Result, figure: str) -> tuple[float, float]:
@@ -77,9 +106,10 @@ def test_quality_learns_the_mean_of_each_posts_labels(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("rated")
 def test_labels_before_a_time_are_left_out(tmp_path: Path) -> None:
-    done = train("quality", "--from-topics", "--since", "11", "--out", str(tmp_path))
-    assert done.exit_code == 1
-    assert "no labels of `quality`" in done.output
+    for words in (("quality", "--from-topics"), ("spam", "--from-labels")):
+        done = train(*words, "--since", "11", "--out", str(tmp_path))
+        assert done.exit_code == 1
+        assert f"no labels of `{words[0]}`" in done.output
 
 
 def test_a_snapshot_trains_the_same_model_again(tmp_path: Path) -> None:
@@ -109,35 +139,23 @@ def test_engagement_is_measured_on_later_posts_beside_the_shipped_one(tmp_path: 
 
 
 @pytest.mark.parametrize(
-    ("words", "reason"),
+    ("line", "reason"),
     [
-        ("engagement --from-topics --data .", "--from-topics takes no --data"),
-        ("quality --from-topics --data a.csv", "--from-topics goes with one --data FOLDER"),
-        ("quality --from-topics --wait 1h", "--wait goes with `train engagement --from-topics`"),
-        ("engagement --wait 1h", "--wait goes with `train engagement --from-topics`"),
-        ("engagement --since 5", "--since needs --from-topics"),
-        ("spam --from-topics", "--from-topics is for rankers"),
-        ("engagement --data nowhere.parquet", "nowhere.parquet: no snapshot of impressions"),
-        ("engagement --from-topics --look why", "learns from its own data sets alone"),
+        ("train engagement --from-topics --data .", "--from-topics takes no --data"),
+        ("train quality --from-topics --data a.csv", "--from-topics goes with one --data FOLDER"),
+        ("train quality --from-topics --wait 1h", "--wait goes with `train engagement --from-"),
+        ("train engagement --wait 1h", "--wait goes with `train engagement --from-topics`"),
+        ("train engagement --since 5", "--since needs --from-topics"),
+        ("train spam --from-topics", "--from-topics is for rankers"),
+        ("train engagement --data nowhere.parquet", "nowhere.parquet: no snapshot of impressions"),
+        ("train engagement --from-topics --look why", "learns from its own data sets alone"),
+        ("evaluate engagement", "engagement is evaluated by --from-topics"),
+        ("evaluate engagement --from-topics --data .", "engagement is evaluated by --from-topics"),
+        ("evaluate spam --from-topics", "--from-topics is for rankers"),
     ],
 )
-def test_what_does_not_go_together_is_refused_in_one_line(words: str, reason: str) -> None:
-    done = train(*words.split())
-    assert done.exit_code == 1
-    assert reason in done.output
-    assert done.output.count("\n") == 1
-
-
-@pytest.mark.parametrize(
-    ("words", "reason"),
-    [
-        ("engagement", "engagement is evaluated by --from-topics"),
-        ("engagement --from-topics --data .", "engagement is evaluated by --from-topics"),
-        ("spam --from-topics", "--from-topics is for rankers"),
-    ],
-)
-def test_what_cannot_be_evaluated_is_refused_in_one_line(words: str, reason: str) -> None:
-    done = CliRunner().invoke(main, ["evaluate", *words.split()])
+def test_what_does_not_go_together_is_refused_in_one_line(line: str, reason: str) -> None:
+    done = CliRunner().invoke(main, line.split())
     assert done.exit_code == 1
     assert reason in done.output
     assert done.output.count("\n") == 1
