@@ -3,6 +3,8 @@ import re
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from feedmill.events.errors import BadSetting
 from feedmill.events.feeds import FeedSpec
