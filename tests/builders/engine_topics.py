@@ -1,19 +1,38 @@
 """The topics of an engine, written and read by plain clients."""
 
+import itertools
 import json
 import threading
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
+from confluent_kafka import ConsumerGroupTopicPartitions
+from confluent_kafka.admin import AdminClient
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.errors import KafkaError
+from kafka.partitioner.default import murmur2
 
 from builders.waiting import now_ms
 
 PARTITIONS = 4
 Json = dict[str, Any]
 Position = tuple[str, int, int]
+
+
+def post_of(post_id: str, text: str = "A walk by the river", **more: Any) -> Json:
+    """A post of now, by an author of its own unless told otherwise."""
+    value = {"post_id": post_id, "author_id": f"author-of-{post_id}", "text": text}
+    return {**value, "created_at_ms": now_ms(), **more}
+
+
+def id_in(partition: int, start: str) -> str:
+    """An id that begins so and belongs to a partition."""
+    ids = (f"{start}-{i}" for i in itertools.count())
+    return next(
+        one for one in ids if (murmur2(one.encode()) & 0x7FFFFFFF) % PARTITIONS == partition
+    )
 
 
 class LatestValues:
@@ -62,18 +81,27 @@ class EngineTopics:
 
     def post(self, post_id: str, text: str = "A walk by the river", **more: Any) -> int:
         """Write a post; its offset."""
-        value = {
-            "post_id": post_id,
-            "author_id": f"author-of-{post_id}",
-            "created_at_ms": now_ms(),
-            "text": text,
-        }
-        return int(self.send("posts", post_id, {**value, **more}).get(30).offset)
+        return int(self.send("posts", post_id, post_of(post_id, text, **more)).get(30).offset)
 
     def posts(self, values: Iterable[Json]) -> dict[str, int]:
         """Write many posts; their offsets."""
         sent = {v["post_id"]: self.send("posts", v["post_id"], v) for v in values}
         return {post_id: int(future.get(60).offset) for post_id, future in sent.items()}
+
+    def click(self, post_id: str, user_id: str = "u", **more: Any) -> Any:
+        """Write a click, of now unless told otherwise; a future."""
+        event = {"post_id": post_id, "user_id": user_id, "kind": "click", "at_ms": now_ms()}
+        return self.send("engagements", post_id, {**event, **more})
+
+    def clicks(self) -> Counter[str]:
+        """How many clicks are counted of each post."""
+        latest = self.latest("counters").items()
+        return Counter({post_id: one["counters"]["counts"][1] for post_id, one in latest})
+
+    def hide(self, post_id: str) -> None:
+        """Write what `feedmill override hide` writes."""
+        verdict = {"verdict": "hide", "by": "mod", "reason": "r", "at_ms": now_ms()}
+        self.send("overrides", f"post:{post_id}|*", verdict).get(30)
 
     def signal(self, name: str, post_id: str, offset: int, value: float | None, **more: Any) -> Any:
         """Write the signal of a stage for one version of a post."""
@@ -135,6 +163,17 @@ class EngineTopics:
             return records
         finally:
             consumer.close()
+
+    def notes(self, group: str, name: str) -> dict[int, str]:
+        """By partition of `posts` a note that a group of workers has beside its offset."""
+        admin, wanted = AdminClient({"bootstrap.servers": self.kafka}), self.topic(group)
+        asked = admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(wanted)])
+        found = {}
+        for at in asked[wanted].result(30).topic_partitions:
+            notes = json.loads(at.metadata or "{}").get("notes", {})
+            if at.topic == self.topic("posts") and name in notes:
+                found[at.partition] = notes[name]
+        return found
 
     def latest(self, name: str) -> dict[str, Json]:
         """The last value of every key of a topic; tombstones leave nothing."""

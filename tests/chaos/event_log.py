@@ -9,6 +9,7 @@ from builders.engine_topics import letter_positions
 from chaos.verdict import Expected, Found, Json, LivePost, Position, Verdict, judge
 
 REPEATED_WITHIN_MS = 10 * 60_000
+DAY_MS = 24 * 3_600_000
 
 
 def expected_of(
@@ -17,6 +18,7 @@ def expected_of(
     """Fold `posts`, `overrides` and `engagements` in the order of their offsets.
 
     `counted` are records of `engagements` that are no longer there, but were once read.
+    A user counts once a post, kind and day.
     Engagements of an unknown kind are bad records beside the given ones.
     Overrides are only read where they hide a post.  Counts are of posts that were never deleted:
     whether an event of another came before its deletion, no order tells.
@@ -38,6 +40,7 @@ def expected_of(
             deleted.add(post_id)
     counts = {post_id: [0] * len(KINDS) for post_id in posts.keys() - deleted}
     seen_ms: dict[tuple[str, str], int] = {}
+    users: set[tuple[str, str, str, int]] = set()
     for record in (*counted, *_valid(engine, "engagements", bad)):
         value = json.loads(record.value)
         if value["kind"] not in KINDS:
@@ -47,6 +50,9 @@ def expected_of(
         before_ms = seen_ms.get(key, -REPEATED_WITHIN_MS - 1)
         seen_ms[key] = record.timestamp
         is_repeated = record.timestamp - before_ms <= REPEATED_WITHIN_MS
+        user = value["post_id"], value["user_id"], value["kind"], record.timestamp // DAY_MS
+        is_repeated = is_repeated or user in users
+        users.add(user)
         if value["post_id"] in counts and not is_repeated:
             counts[value["post_id"]][KINDS.index(value["kind"])] += 1
     return Expected(posts, counts, frozenset(bad))

@@ -4,12 +4,9 @@ import time
 import uuid
 from typing import Any
 
-from kafka.partitioner.default import murmur2
-
 from builders.engine import Engine
-from builders.engine_topics import PARTITIONS
+from builders.engine_topics import PARTITIONS, id_in, post_of
 from builders.fault_engine import FaultEngine
-from builders.waiting import now_ms
 from chaos.event_log import expected_of, found_of, verdict_of
 from chaos.scenario import Chaos
 from chaos.verdict import Verdict, differences
@@ -27,15 +24,7 @@ class Probe:
         self._engine = engine
         self._start = time.monotonic()
         self._ids = _ids_of_each_partition()
-        engine.posts(
-            {
-                "post_id": post_id,
-                "author_id": post_id,
-                "created_at_ms": now_ms(),
-                "text": f"An evening walk, {post_id}",
-            }
-            for post_id in self._ids
-        )
+        engine.posts(post_of(post_id, f"An evening walk, {post_id}") for post_id in self._ids)
 
     def seconds(self, within_s: float = 60.0) -> float:
         """Wait until all are decided in Redis; how long it took from their making."""
@@ -44,11 +33,8 @@ class Probe:
 
 
 def _ids_of_each_partition() -> list[str]:
-    found: dict[int, str] = {}
-    while len(found) < PARTITIONS:
-        post_id = f"probe-{uuid.uuid4().hex[:8]}"
-        found[(murmur2(post_id.encode()) & 0x7FFFFFFF) % PARTITIONS] = post_id
-    return list(found.values())
+    start = f"probe-{uuid.uuid4().hex[:8]}"
+    return [id_in(partition, start) for partition in range(PARTITIONS)]
 
 
 def settled(engine: Engine, **of_log: Any) -> Verdict:

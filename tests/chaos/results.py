@@ -1,22 +1,57 @@
-"""The table of the last long runs in docs/chaos.md: a run of a scenario replaces its rows."""
+"""The table that a run prints, and that of the last long runs in docs/chaos.md."""
 
 import datetime
+import math
 import os
 import platform
 from collections.abc import Sequence
 from pathlib import Path
 
 from chaos.scenario import Row
-from chaos.table import COLUMNS, cells
 
+COLUMNS = (
+    *("fault", "rounds", "events", "lost", "double", "wrong order"),
+    *("recovers in s", "bar s", "peak MB", "result"),
+)
+_FAULT_WIDTH = 58
 PAGE = Path(__file__).parents[2] / "docs" / "chaos.md"
 _BEGIN, _END = "<!-- long run -->\n", "<!-- end of long run -->"
 _COLUMNS = ("scenario", *COLUMNS, "run")
 _HEAD = f"| {' | '.join(_COLUMNS)} |\n|---|---|{'--:|' * (len(_COLUMNS) - 4)}---|---|\n"
 
 
+def cells(row: Row) -> tuple[str, ...]:
+    """A row as texts, in the order of `COLUMNS`."""
+    return (
+        row.fault,
+        str(row.rounds),
+        str(row.events),
+        str(row.verdict.lost),
+        str(row.verdict.double),
+        str(row.verdict.wrong_order),
+        f"{row.recover_s:.1f}",
+        "-" if math.isinf(row.recover_bar_s) else f"{row.recover_bar_s:.0f}",
+        f"{row.peak_mb:.0f}",
+        "FAIL" if row.problems else "slow" if row.is_slow else "pass",
+    )
+
+
+def _line(texts: tuple[str, ...]) -> str:
+    return texts[0].ljust(_FAULT_WIDTH) + "".join(
+        text.rjust(len(column) + 2) for text, column in zip(texts[1:], COLUMNS[1:], strict=True)
+    )
+
+
+HEADER = _line(COLUMNS)
+
+
+def line_of(row: Row) -> str:
+    """A row as a line under `HEADER`."""
+    return _line(cells(row))
+
+
 def write_rows(name: str, rows: Sequence[Row], seed: int) -> None:
-    """Write the rows of a scenario to the page, but not those that say that it broke off."""
+    """Replace the rows of a scenario on the page, but not by those that say that it broke off."""
     before, table, after = _parts(PAGE.read_text("utf-8"))
     PAGE.write_text(before + merged(table, name, rows, _run(seed)) + after, "utf-8")
 

@@ -4,12 +4,8 @@ All of it from outside: `feedmill` as a process, and plain clients.  What needs 
 `test_first_training.py`, pages of feeds are in `tests/examples/test_frontend.py`.
 """
 
-import shlex
-import subprocess
-import sys
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,27 +24,9 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
-def engine(stack: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
-    engine = Engine(stack.kafka, stack.redis, "mistakes.", tmp_path_factory.mktemp("mistakes"))
-    try:
-        engine.start("quality+engagement")
-        engine.wait_ready()
-        yield engine
-    finally:
-        engine.stop()
-
-
-def feedmill(engine: Engine, line: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Run `feedmill …` in a process of its own, about this installation."""
-    return subprocess.run(
-        [sys.executable, "-m", "feedmill.cli.main", *shlex.split(line)],
-        env={**engine.environment(), **variables},
-        cwd=engine.folder,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+def engine(start_shared_engine: Any) -> Engine:
+    engine: Engine = start_shared_engine("quality+engagement")
+    return engine
 
 
 def test_a_second_group_that_judges_the_same_is_not_ready_and_says_why(engine: Engine) -> None:
@@ -83,7 +61,7 @@ def test_run_ends_with_the_reason_where_no_worker_can_start(engine: Engine, tmp_
     save_artifact(tmp_path, card, read_content(STORE, "spam", card.sha256))
     # Cut off, as by a copy that was interrupted.
     (tmp_path / f"{card.sha256}.npz").write_bytes(b"PK")
-    done = feedmill(engine, "run --without combiner --for 30", FEEDMILL_MODELS=str(tmp_path))
+    done = engine.feedmill("run --without combiner --for 30", FEEDMILL_MODELS=str(tmp_path))
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1].startswith(
         f"feedmill: worker: cannot start: model `spam@{card.version}`: {tmp_path}/{card.sha256}.npz"

@@ -7,6 +7,7 @@ from random import Random
 from confluent_kafka import KafkaError, Message
 
 from builders.engine import KINDS
+from builders.engine_topics import post_of
 from builders.fault_engine import FaultEngine
 from builders.fuzz_targets import CORPUS
 from builders.mutations import mutated
@@ -65,7 +66,6 @@ def run(chaos: Chaos) -> Rows:
         letters = dead_letter_positions(engine)
         verdict = judge(expected, Found({}, {}, {}, last_counts(engine), letters))
     hidden = [post_id for post_id in ids if truths[post_id]["decision"] not in ("show", "demote")]
-    print(f"    {len(sender.bad):,} of {sender.events + bomb.events:,} records are bad", flush=True)
     yield Row(
         fault="random, nested and packed records among good ones",
         rounds=1,
@@ -79,6 +79,7 @@ def run(chaos: Chaos) -> Rows:
             *(f"good post {post_id} is not shown" for post_id in hidden[:3]),
             *engine.complaints()[:3],
         ),
+        notes=(f"{len(sender.bad):,} of {sender.events + bomb.events:,} records are bad",),
     )
 
 
@@ -144,13 +145,8 @@ class Sender:
 
 
 def good_post(n: int) -> Pair:
-    post = {
-        "post_id": f"good-{n}",
-        "author_id": f"author-{n}",
-        "created_at_ms": now_ms(),
-        "text": f"Notes from the allotment, part {n}",
-        "communities": [COMMUNITIES[n % len(COMMUNITIES)]],
-    }
+    communities = [COMMUNITIES[n % len(COMMUNITIES)]]
+    post = post_of(f"good-{n}", f"Notes from the allotment, part {n}", communities=communities)
     return f"good-{n}".encode(), json.dumps(post).encode()
 
 

@@ -1,6 +1,5 @@
 """The broker's clock is set: Redis has a token above that of the newest claim, times go back."""
 
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -28,12 +27,11 @@ def owner(engine: FaultEngine) -> int:
 
 def write_again(engine: FaultEngine, name: str, above: int) -> None:
     """See that a new post is ranked, and one that a higher token has is written, anew."""
-    edit = {"author_id": "a", "created_at_ms": now_ms(), "text": f"Another walk, {name}"}
-    engine.wait_decided({name: engine.post(name)}, 20)
-    until(lambda: name in engine.order() and owner(engine) > above, 20)
+    engine.wait_decided({name: engine.post(name)})
+    until(lambda: name in engine.order() and owner(engine) > above)
     engine.redis.delete(f"{engine.prefix}signals:first")
-    engine.send("posts", "first", {"post_id": "first", **edit})
-    until(lambda: engine.truth("first"), 20)
+    engine.post("first", f"Another walk, {name}")
+    until(lambda: engine.truth("first"))
 
 
 def test_the_owner_claims_again_above_it_and_every_later_one_does(
@@ -55,7 +53,7 @@ def test_the_owner_claims_again_above_it_and_every_later_one_does(
     before = owner(engine)
     engine.workers[ALL_STAGES].stop()
     engine.ready_worker()
-    until(lambda: owner(engine) == before + 1, 20)
+    until(lambda: owner(engine) == before + 1)
     assert set(engine.order()) == {"first", "second", "third"}
     assert engine.metric(engine.workers[ALL_STAGES], "feedmill_redis_refused_total") == 0
 
@@ -77,16 +75,15 @@ def test_a_clock_that_is_set_ahead_and_back_harms_nothing(
     worker = engine.ready_worker()
 
     def check(name: str) -> None:
-        """Within 10 s a post is ranked, and the feed is fresh by the broker's clock, not longer."""
-        end = time.monotonic() + 10.0
-        engine.wait_decided({name: engine.post(name)}, 10)
-        until(lambda: name in engine.order(), end - time.monotonic())
+        """A post is ranked, and the feed is fresh by the broker's clock, not longer."""
+        engine.wait_decided({name: engine.post(name)})
+        until(lambda: name in engine.order())
 
         def is_right() -> bool:
             left_ms = int(engine.feed()[1]["fresh_until_ms"]) - kafka.now_ms()
             return 0 < left_ms <= 15_000
 
-        until(is_right, end - time.monotonic())
+        until(is_right)
 
     check("before")
     for name, ahead_s in (("ahead", 3600), ("back", 0)):
