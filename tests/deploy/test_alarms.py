@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from builders.alarms import RULES, Rule, rules
-from builders.prometheus import program
+from builders.debian import program
 from feedmill.streams.observe.metric_list import METRICS
 
 OPERATOR = Path(__file__).parents[2] / "docs/operating/operator.md"
@@ -75,12 +75,15 @@ CASES = [
     ),
     of_series("FeedmillNoWorker", READY, "1 1 1 stale", "6m", "4m", {}, "0x20"),
     of_series(
-        *("FeedmillNotReady", READY, "1x4 0x10", "9m", "7m", W1),
+        *("FeedmillNotReady", READY, "1x4 0x10", "9m", "7m"),
+        labels=W1,
         well="1 1 0 0 1 1 1 0 0 1 1 1 1 1 1",
     ),
     of_series(
         *("FeedmillLoopStandsStill", f"feedmill_metrics_timestamp_seconds{{{WORKER}}}"),
-        *("0+60x4 240x10", "6m", "4m", W1, "0+60x20"),
+        *("0+60x4 240x10", "6m", "4m"),
+        W1,
+        "0+60x20",
     ),
     Case(
         "FeedmillStaleFeeds",
@@ -95,11 +98,15 @@ CASES = [
     ),
     of_series(
         *("FeedmillPartitionLate", f'feedmill_late_seconds{{instance="w1", {POSTS_3}}}'),
-        *("0+60x10", "3m", "1m", AT_3, "0 20 40 0 0 20 20 20 20 25"),
+        *("0+60x10", "3m", "1m"),
+        AT_3,
+        "0 20 40 0 0 20 20 20 20 25",
     ),
     of_series(
         *("FeedmillHeldBack", f'feedmill_held_back{{instance="w1", {POSTS_3}}}'),
-        *("_x3 1x10", "4m", "3m", AT_3, "0x3 1 0x10"),
+        *("_x3 1x10", "4m", "3m"),
+        AT_3,
+        "0x3 1 0x10",
     ),
     Case(
         "FeedmillPostsHeld",
@@ -115,27 +122,37 @@ CASES = [
     ),
     of_series(
         *("FeedmillLag", f'feedmill_partition_lag{{instance="w1", {POSTS_3}}}'),
-        *("0+500x30", "15m", "7m", {"group": "worker"}, "9000-200x30"),
+        *("0+500x30", "15m", "7m"),
+        {"group": "worker"},
+        "9000-200x30",
     ),
     rising("FeedmillRedisErrors", "feedmill_redis_errors_total", {"instance": "w1"}, at="23m"),
     # It is well with a former owner's last writes.
     of_series(
         *("FeedmillWritesRefused", 'feedmill_redis_refused_total{instance="w1"}'),
-        *("0x5 1+3x20", "16m", "8m", {"instance": "w1"}, "0x5 12x30"),
+        *("0x5 1+3x20", "16m", "8m"),
+        {"instance": "w1"},
+        "0x5 12x30",
     ),
     rising("FeedmillClockRefused", "feedmill_clock_refused_total", W1),
     of_series(
         *("FeedmillMemory", f"feedmill_memory_bytes{{{WORKER}}}"),
-        *("400e6x1440 1200e6x60", "1475m", "1445m", W1, "400e6x1440 1000e6x60"),
+        *("400e6x1440 1200e6x60", "1475m", "1445m"),
+        W1,
+        "400e6x1440 1000e6x60",
     ),
     rising("FeedmillWorkerRestarts", RESTARTS, CHILD),
     of_series(
         *("FeedmillCrashLoop", f'{RESTARTS}{{instance="s", child="worker-1"}}'),
-        *("_x3 1 2 3 3 3", "5m", "4m", CHILD, "1x3 2x20 3x20"),
+        *("_x3 1 2 3 3 3", "5m", "4m"),
+        CHILD,
+        "1x3 2x20 3x20",
     ),
     of_series(
         *("FeedmillDeadLetters", f"feedmill_letters_total{{{WORKER}}}"),
-        *("7x20 30x20", "22m", "20m", {}, "7x20 8x20 9x20"),
+        *("7x20 30x20", "22m", "20m"),
+        {},
+        "7x20 8x20 9x20",
     ),
     rising("FeedmillSharedLetters", "feedmill_shared_letters_total", W1),
     rising("FeedmillLostLetters", "feedmill_lost_letters_total", W1),
@@ -144,7 +161,9 @@ CASES = [
     rising("FeedmillRefusedSettings", "feedmill_refused_settings_total", W1),
     of_series(
         *("FeedmillAlteredModel", 'feedmill_altered_models{stage="spam", instance="w1"}'),
-        *("0x4 1x5", "5m", "4m", SPAM, "0x10"),
+        *("0x4 1x5", "5m", "4m"),
+        SPAM,
+        "0x10",
     ),
     rising("FeedmillAlterations", "feedmill_alterations_total", SPAM),
     rising("FeedmillModelErrors", "feedmill_model_errors_total", {"stage": "spam"}),
@@ -161,12 +180,16 @@ CASES = [
     ),
     of_series(
         *("FeedmillCappedSources", 'feedmill_capped_sources{stage="spam", instance="w1"}'),
-        *("0x4 2x20", "16m", "13m", SPAM, "0x4 2x5 0x20"),
+        *("0x4 2x20", "16m", "13m"),
+        SPAM,
+        "0x4 2x5 0x20",
     ),
     rising("FeedmillRefusedReleases", "feedmill_refused_releases_total", W1),
     of_series(
         *("FeedmillWaitingReleases", f"feedmill_waiting_releases{{{WORKER}}}"),
-        *("0x4 1x20", "11m", "9m", W1, "0x4 1x3 0x20"),
+        *("0x4 1x20", "11m", "9m"),
+        W1,
+        "0x4 1x3 0x20",
     ),
     of_series(
         *("FeedmillDrift", 'feedmill_drift{model="spam", version="v", quantity="scores"}'),

@@ -1,6 +1,9 @@
 """Redis refuses writes, all or those of one key: only what failed is written again."""
 
+import contextlib
+import threading
 import uuid
+from collections import Counter
 from collections.abc import Iterator
 from functools import partial
 from typing import Any
@@ -10,7 +13,6 @@ import pytest
 from builders.engine_topics import post_of
 from builders.fault_engine import ALL_STAGES, FaultEngine
 from builders.own_redis import OwnRedis
-from builders.redis_watch import watched_writes
 from builders.waiting import until
 from feedmill.deploy.local.ports import HOST, free_port
 
@@ -44,6 +46,31 @@ def engine(
         yield engine
     finally:
         engine.stop()
+
+
+@contextlib.contextmanager
+def watched_writes(redis: OwnRedis) -> Iterator[Counter[str]]:
+    """How often each key was written to by a script while the block ran; full at its end.
+
+    What a test does by plain commands is not counted.
+    """
+    written, mark = Counter[str](), f"end-{uuid.uuid4().hex}"
+    client = redis.client()
+    with client.monitor() as monitor:
+
+        def listen() -> None:
+            while mark not in (command := monitor.next_command()["command"]):
+                words = command.split()
+                if words[0].upper() == "EVALSHA":
+                    written.update(words[3 : 3 + int(words[2])])
+
+        thread = threading.Thread(target=listen)
+        thread.start()
+        try:
+            yield written
+        finally:
+            client.echo(mark)
+            thread.join()
 
 
 def post(engine: FaultEngine, post_ids: list[str]) -> None:

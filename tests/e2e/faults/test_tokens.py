@@ -1,15 +1,7 @@
-"""The broker's clock is set: Redis has a token above that of the newest claim, times go back."""
+"""The broker's clock was set back: Redis has a token above that of the newest claim."""
 
-from collections.abc import Callable, Iterator
-from pathlib import Path
-
-import pytest
-
-from builders.clocked_kafka import ClockedKafka
 from builders.fault_engine import ALL_STAGES, FaultEngine
 from builders.waiting import now_ms, until
-
-pytestmark = pytest.mark.stack
 
 HOUR_MS = 3_600_000
 
@@ -34,10 +26,7 @@ def write_again(engine: FaultEngine, name: str, above: int) -> None:
     until(lambda: engine.truth("first"))
 
 
-def test_the_owner_claims_again_above_it_and_every_later_one_does(
-    fault_engine: Callable[..., FaultEngine],
-) -> None:
-    engine = fault_engine()
+def test_the_owner_claims_again_above_it_and_every_later_one_does(engine: FaultEngine) -> None:
     engine.ready_worker()
     engine.wait_decided({"first": engine.post("first")})
     # A worker that runs.
@@ -56,41 +45,3 @@ def test_the_owner_claims_again_above_it_and_every_later_one_does(
     until(lambda: owner(engine) == before + 1)
     assert set(engine.order()) == {"first", "second", "third"}
     assert engine.metric(engine.workers[ALL_STAGES], "feedmill_redis_refused_total") == 0
-
-
-@pytest.fixture
-def kafka(tmp_path: Path) -> Iterator[ClockedKafka]:
-    """A broker of this test alone."""
-    kafka = ClockedKafka(tmp_path / "kafka")
-    try:
-        yield kafka
-    finally:
-        kafka.close()
-
-
-def test_a_clock_that_is_set_ahead_and_back_harms_nothing(
-    kafka: ClockedKafka, fault_engine: Callable[..., FaultEngine]
-) -> None:
-    engine = fault_engine(kafka=kafka.address)
-    worker = engine.ready_worker()
-
-    def check(name: str) -> None:
-        """A post is ranked, and the feed is fresh by the broker's clock, not longer."""
-        engine.wait_decided({name: engine.post(name)})
-        until(lambda: name in engine.order())
-
-        def is_right() -> bool:
-            left_ms = int(engine.feed()[1]["fresh_until_ms"]) - kafka.now_ms()
-            return 0 < left_ms <= 15_000
-
-        until(is_right)
-
-    check("before")
-    for name, ahead_s in (("ahead", 3600), ("back", 0)):
-        kafka.set_ahead(ahead_s)
-        check(name)
-        worker.stop()
-        worker = engine.ready_worker()
-        check(f"{name}-again")
-    assert len(engine.order()) == 5
-    assert engine.metric(worker, "feedmill_redis_refused_total") == 0
