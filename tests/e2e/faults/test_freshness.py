@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 
+import pytest
+
 from builders.engine_topics import PARTITIONS, Json, post_of
 from builders.fault_engine import ALL_STAGES, FaultEngine, go_on, pause
 from builders.waiting import in_background, now_ms, until
@@ -116,7 +118,8 @@ def there_is_load_alone(engine: FaultEngine) -> Steps:
         engine.posts(post_of(f"p{count}-{n}", "A") for n in range(PARTITIONS * 5))
         count += 1
         assert is_fresh(engine)
-    assert count > 25
+        time.sleep(0.2)
+    assert count > 5
     # No fault, and so no place of one.
     yield None
 
@@ -155,6 +158,7 @@ def goes_stale_and_is_fresh_again(steps: Steps, engine: FaultEngine) -> None:
     until(lambda: health(engine)["healthy"], STALE_WITHIN_S)
 
 
+@pytest.mark.timeout(600)
 def test_feeds_go_stale_by_a_fault_and_are_fresh_after_its_cure(
     fault_engine: Callable[..., FaultEngine],
 ) -> None:
