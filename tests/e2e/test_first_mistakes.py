@@ -1,8 +1,4 @@
-"""What goes wrong in the first hour is said where people look: in a topic, by /readyz, by `run`.
-
-All of it from outside: `feedmill` as a process, and plain clients.  What needs no engine is in
-`test_first_training.py`, pages of feeds are in `tests/examples/test_frontend.py`.
-"""
+"""What goes wrong in the first hour is said where people look: by /readyz, in the README."""
 
 import urllib.error
 import urllib.request
@@ -15,8 +11,6 @@ from kafka.errors import KafkaError
 
 from builders.engine import Engine
 from builders.waiting import until
-from feedmill.filters.spec import STORE
-from feedmill.models.artifact import read_card, read_content, save_artifact
 
 pytestmark = pytest.mark.stack
 
@@ -54,35 +48,6 @@ def test_a_second_group_that_judges_the_same_is_not_ready_and_says_why(engine: E
     ]
     second.stop()
     del engine.workers["quality+spam"]
-
-
-def test_run_ends_with_the_reason_where_no_worker_can_start(engine: Engine, tmp_path: Path) -> None:
-    card = read_card(STORE, "spam")
-    save_artifact(tmp_path, card, read_content(STORE, "spam", card.sha256))
-    # Cut off, as by a copy that was interrupted.
-    (tmp_path / f"{card.sha256}.npz").write_bytes(b"PK")
-    done = engine.feedmill("run --without combiner --for 30", FEEDMILL_MODELS=str(tmp_path))
-    assert done.returncode == 1
-    assert done.stderr.splitlines()[-1].startswith(
-        f"feedmill: worker: cannot start: model `spam@{card.version}`: {tmp_path}/{card.sha256}.npz"
-        " was altered"
-    )
-    assert "is restarted" not in done.stderr
-
-
-def test_a_worker_takes_what_its_store_lacks_from_the_shipped_models(
-    engine: Engine, tmp_path: Path
-) -> None:
-    # As `train spam --out` leaves a store: with one model.
-    card = read_card(STORE, "spam")
-    save_artifact(tmp_path, card, read_content(STORE, "spam", card.sha256))
-    engine.variables["FEEDMILL_MODELS"] = str(tmp_path)
-    try:
-        engine.start("nsfw")
-    finally:
-        del engine.variables["FEEDMILL_MODELS"]
-    engine.wait_ready("nsfw")
-    engine.workers.pop("nsfw").stop()
 
 
 def test_producers_are_told_that_kafka_refuses_a_record_without_a_key(engine: Engine) -> None:
