@@ -116,7 +116,7 @@ def test_a_new_wave_is_hidden_after_one_interval_and_ordinary_posts_are_not(
         assert (first["labels"], first["new"], first["raters"]) == (LABELS, LABELS, RATERS)
         assert first["reason"] == "released", first
         challenger = first["challenger"]
-        assert engine.instances()["spam/one"]["models"]["spam"] == challenger
+        until(lambda: engine.instances()["spam/one"]["models"]["spam"] == challenger)
         caught = decisions(engine, posts_of("unseen", wave_text, UNSEEN))
         after = decisions(engine, posts_of("ordinary", ordinary_text, ORDINARY))
         assert caught.count("hide") > 0.9 * UNSEEN
