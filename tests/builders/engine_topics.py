@@ -4,14 +4,20 @@ import itertools
 import json
 import threading
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
 
+import kafka
 import numpy as np
-from confluent_kafka import ConsumerGroupTopicPartitions
+from confluent_kafka import (
+    Consumer,
+    ConsumerGroupTopicPartitions,
+    KafkaError,
+    Message,
+    TopicPartition,
+)
 from confluent_kafka.admin import AdminClient
-from kafka import KafkaConsumer, KafkaProducer, TopicPartition
-from kafka.errors import KafkaError
+from kafka import KafkaConsumer, KafkaProducer
 from kafka.partitioner.default import murmur2
 
 from builders.waiting import now_ms
@@ -33,6 +39,26 @@ def id_in(partition: int, start: str) -> str:
     return next(
         one for one in ids if (murmur2(one.encode()) & 0x7FFFFFFF) % PARTITIONS == partition
     )
+
+
+class Record(NamedTuple):
+    """A record as it stands in a topic; the timestamp is Unix milliseconds.
+
+    The value is bytes or None: whoever reads a topic knows whether it may be empty.
+    """
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp: int
+    key: bytes
+    value: Any
+    headers: list[tuple[str, bytes]]
+
+    @classmethod
+    def of(cls, message: Message) -> "Record":
+        where = message.topic(), message.partition(), message.offset(), message.timestamp()[1]
+        return cls(*where, message.key(), message.value(), message.headers() or [])
 
 
 class LatestValues:
@@ -141,7 +167,7 @@ class EngineTopics:
             max_partition_fetch_bytes=8 * 1024 * 1024,
         )
         parts = [
-            TopicPartition(self.topic(name), p)
+            kafka.TopicPartition(self.topic(name), p)
             for name in names
             for p in sorted(consumer.partitions_for_topic(self.topic(name)) or ())
         ]
@@ -151,18 +177,37 @@ class EngineTopics:
             consumer.position(part)
         return consumer
 
-    def read_all(self, *names: str) -> list[Any]:
-        """Every record of topics up to where they end now, in order within a partition."""
-        consumer = self.consumer(*names, beginning=True)
+    def records(self, *names: str) -> Iterator[Record]:
+        """Every committed record of topics up to where they end now, in order in a partition."""
+        consumer = Consumer(
+            {
+                "bootstrap.servers": self.kafka,
+                "group.id": "outside",
+                "enable.partition.eof": True,
+                "enable.auto.commit": False,
+                "auto.offset.reset": "earliest",
+                # An empty partition says at once that it ends.
+                "fetch.wait.max.ms": 20,
+            }
+        )
         try:
-            ends = consumer.end_offsets(list(consumer.assignment()))
-            records: list[Any] = []
-            while any(consumer.position(part) < end for part, end in ends.items()):
-                for batch in consumer.poll(timeout_ms=500).values():
-                    records.extend(batch)
-            return records
+            known = consumer.list_topics(timeout=30).topics
+            at = {(self.topic(n), p) for n in names for p in known[self.topic(n)].partitions}
+            consumer.assign([TopicPartition(*one, 0) for one in at])
+            while at:
+                for message in consumer.consume(10_000, 1.0):
+                    error = message.error()
+                    if error is None:
+                        yield Record.of(message)
+                    elif error.code() == KafkaError._PARTITION_EOF:
+                        at.discard((message.topic(), message.partition()))
+                    elif not error.retriable():
+                        raise AssertionError(f"{names}: {error}")
         finally:
             consumer.close()
+
+    def read_all(self, *names: str) -> list[Record]:
+        return list(self.records(*names))
 
     def notes(self, group: str, name: str) -> dict[int, str]:
         """By partition of `posts` a note that a group of workers has beside its offset."""
@@ -182,7 +227,7 @@ class EngineTopics:
             self._latest[at] = LatestValues(self.consumer(name, beginning=True))
         try:
             return self._latest[at].read()
-        except KafkaError:
+        except kafka.errors.KafkaError:
             # The broker was away: another client reads all of it again.
             self._latest.pop(at).close()
             return self.latest(name)
@@ -199,18 +244,26 @@ class EngineTopics:
         Of a range letter the first position alone, see `lettered`.
         """
         found = {}
-        for record in self.read_all("dead-letters"):
+        for record in self.records("dead-letters"):
             headers = {name: value.decode() for name, value in record.headers}
             at = (headers["topic"], int(headers["partition"]), int(headers["offset"]))
             found[at] = {**headers, "key": record.key, "value": record.value}
         return found
 
-    def lettered(self) -> list[Position]:
-        """The positions of all records that have a dead letter, or stand in a range letter."""
+    def lettered(self, after: int = 0) -> list[Position]:
+        """The positions of all records that have a dead letter, or stand in a range letter.
+
+        So many of the first letters are left out.
+        """
         found: list[Position] = []
-        for record in self.read_all("dead-letters"):
+        for record in itertools.islice(self.records("dead-letters"), after, None):
             found += letter_positions(record.headers, record.value)
         return found
+
+    def last_counts(self) -> dict[str, list[int]]:
+        """The counts of every post, in the order of kinds."""
+        last = {record.key.decode(): record.value for record in self.records("counters")}
+        return {p: json.loads(value)["counters"]["counts"] for p, value in last.items() if value}
 
 
 def letter_positions(headers: Iterable[tuple[str, bytes]], value: bytes | None) -> list[Position]:

@@ -2,14 +2,14 @@
 
 import time
 import uuid
-from typing import Any
+from collections.abc import Sequence
 
 from builders.engine import Engine
-from builders.engine_topics import PARTITIONS, id_in, post_of
+from builders.engine_topics import PARTITIONS, Record, id_in, post_of
 from builders.fault_engine import FaultEngine
-from chaos.event_log import expected_of, found_of, verdict_of
+from chaos.event_log import expected_of, found_of
 from chaos.scenario import Chaos
-from chaos.verdict import Verdict, differences
+from chaos.verdict import Verdict, differences, judge
 
 SESSION_S = 6.0
 # A dead worker's work is served again within its session timeout and so much.
@@ -37,13 +37,14 @@ def _ids_of_each_partition() -> list[str]:
     return [id_in(partition, start) for partition in range(PARTITIONS)]
 
 
-def settled(engine: Engine, **of_log: Any) -> Verdict:
+def settled(engine: Engine, counted: Sequence[Record] = (), letters_before: int = 0) -> Verdict:
     """Wait until nothing is wrong any more; what still is at the end, where that never comes.
 
-    `of_log` are the further arguments of `verdict_of`.
+    Nobody sends anything meanwhile.  See `expected_of` and `found_of` for the arguments.
     """
+    expected = expected_of(engine, counted)
     end = time.monotonic() + _SETTLES_WITHIN_S
-    while not (verdict := verdict_of(engine, **of_log)).is_clean:
+    while not (verdict := judge(expected, found_of(engine, expected, letters_before))).is_clean:
         if time.monotonic() > end:
             break
         time.sleep(1.0)

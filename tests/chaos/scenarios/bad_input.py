@@ -13,7 +13,6 @@ from builders.fuzz_targets import CORPUS
 from builders.mutations import mutated
 from builders.waiting import now_ms, until
 from chaos.load import COMMUNITIES
-from chaos.long_logs import dead_letter_positions, last_counts
 from chaos.peak_memory import peak_memory
 from chaos.scenario import Chaos, Row, Rows
 from chaos.verdict import Expected, Found, Position, judge
@@ -63,8 +62,8 @@ def run(chaos: Chaos) -> Rows:
         truths = engine.wait_decided(ids, RECOVER_BAR_S)
         seconds = time.monotonic() - start
         expected = Expected({}, dict.fromkeys(ids, KINDS_OF_A_GOOD_POST), frozenset(sender.bad))
-        letters = dead_letter_positions(engine)
-        verdict = judge(expected, Found({}, {}, {}, last_counts(engine), letters))
+        letters = engine.lettered()
+        verdict = judge(expected, Found({}, {}, {}, engine.last_counts(), letters))
     hidden = [post_id for post_id in ids if truths[post_id]["decision"] not in ("show", "demote")]
     yield Row(
         fault="random, nested and packed records among good ones",
@@ -165,4 +164,4 @@ def refused_settings(drawn: Random, number: int) -> list[Pair]:
 
 def wait_for_letters(engine: FaultEngine, number: int) -> None:
     """Wait until there are so many dead letters, committed."""
-    until(lambda: len(dead_letter_positions(engine)) >= number, RECOVER_BAR_S, 1.0)
+    until(lambda: len(engine.lettered()) >= number, RECOVER_BAR_S, 1.0)

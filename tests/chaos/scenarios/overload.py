@@ -11,7 +11,6 @@ from builders.waiting import in_background, now_ms, until
 from chaos.flood import EACH_TIME_ANOTHER, Flood
 from chaos.latency import LatencyProbe
 from chaos.load import COMMUNITIES
-from chaos.long_logs import last_counts
 from chaos.peak_memory import peak_memory
 from chaos.scenario import Chaos, Row, Rows
 from chaos.verdict import Expected, Found, judge
@@ -44,8 +43,8 @@ def run(chaos: Chaos) -> Rows:
         recover_s = time.monotonic() - start
         # The last counts of a post are committed after its last record was read.
         expected = Expected({}, expected_counts(ids, flood))
-        until(lambda: judge(expected, Found({}, {}, {}, last_counts(engine))).is_clean, 60, 0.5)
-        verdict = judge(expected, Found({}, {}, {}, last_counts(engine)))
+        until(lambda: judge(expected, Found({}, {}, {}, engine.last_counts())).is_clean, 60, 0.5)
+        verdict = judge(expected, Found({}, {}, {}, engine.last_counts()))
     worst = {kind: max(times) for kind, times in probe.seconds.items()}
     slowest = ", ".join(f"{kind} {s:.2f} s" for kind, s in worst.items())
     yield Row(

@@ -13,7 +13,6 @@ from builders.fault_engine import FaultEngine
 from builders.waiting import now_ms, until
 from chaos.flood import EACH_TIME_ANOTHER, Flood
 from chaos.load import COMMUNITIES, random_text
-from chaos.long_logs import last_counts
 from chaos.peak_memory import memory_mb, peak_memory
 from chaos.scenario import Chaos, Row, Rows
 from chaos.scenarios.overload import engagement_pool, expected_counts
@@ -61,13 +60,13 @@ def run(chaos: Chaos) -> Rows:
         wait_taken(engine, worker, sent)
         shown = len(engine.order())
         expected = Expected({}, counts)
-        until(lambda: judge(expected, Found({}, {}, {}, last_counts(engine))).is_clean, 30, 2.0)
+        until(lambda: judge(expected, Found({}, {}, {}, engine.last_counts())).is_clean, 30, 2.0)
     base, most = resident[PARTS // 10 - 1], max(resident[PARTS // 10 :])
     yield Row(
         fault="a day's volume at full speed, window_hours 0.1",
         rounds=1,
         events=sent,
-        verdict=judge(expected, Found({}, {}, {}, last_counts(engine))),
+        verdict=judge(expected, Found({}, {}, {}, engine.last_counts())),
         recover_s=0.0,
         recover_bar_s=0.0,
         peak_mb=memory.mb,
