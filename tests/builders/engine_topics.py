@@ -195,7 +195,7 @@ class EngineTopics:
             at = {(self.topic(n), p) for n in names for p in known[self.topic(n)].partitions}
             consumer.assign([TopicPartition(*one, 0) for one in at])
             while at:
-                for message in consumer.consume(10_000, 1.0):
+                for message in consumer.consume(10_000, 0.05):
                     error = message.error()
                     if error is None:
                         yield Record.of(message)

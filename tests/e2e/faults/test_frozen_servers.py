@@ -70,4 +70,7 @@ def test_a_worker_outlives_a_broker_that_is_away_and_stops_while_a_server_is_fro
     worker = engine.ready_worker()
     os.kill(broker, signal.SIGSTOP)
     time.sleep(1.0)
-    worker.stop(STOP_WITHIN_S)
+    try:
+        worker.stop(STOP_WITHIN_S)
+    finally:
+        os.kill(broker, signal.SIGCONT)
