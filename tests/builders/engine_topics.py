@@ -61,6 +61,36 @@ class Record(NamedTuple):
         return cls(*where, message.key(), message.value(), message.headers() or [])
 
 
+def committed_records(kafka: str, *topics: str) -> Iterator[Record]:
+    """Every committed record of topics up to where they end now, in order in a partition."""
+    consumer = Consumer(
+        {
+            "bootstrap.servers": kafka,
+            "group.id": "outside",
+            "enable.partition.eof": True,
+            "enable.auto.commit": False,
+            "auto.offset.reset": "earliest",
+            # An empty partition says at once that it ends.
+            "fetch.wait.max.ms": 20,
+        }
+    )
+    try:
+        known = consumer.list_topics(timeout=30).topics
+        at = {(topic, p) for topic in topics for p in known[topic].partitions}
+        consumer.assign([TopicPartition(*one, 0) for one in at])
+        while at:
+            for message in consumer.consume(10_000, 0.05):
+                error = message.error()
+                if error is None:
+                    yield Record.of(message)
+                elif error.code() == KafkaError._PARTITION_EOF:
+                    at.discard((message.topic(), message.partition()))
+                elif not error.retriable():
+                    raise AssertionError(f"{topics}: {error}")
+    finally:
+        consumer.close()
+
+
 class LatestValues:
     """The last value of every key of a topic, read on from where the look before ended."""
 
@@ -179,32 +209,7 @@ class EngineTopics:
 
     def records(self, *names: str) -> Iterator[Record]:
         """Every committed record of topics up to where they end now, in order in a partition."""
-        consumer = Consumer(
-            {
-                "bootstrap.servers": self.kafka,
-                "group.id": "outside",
-                "enable.partition.eof": True,
-                "enable.auto.commit": False,
-                "auto.offset.reset": "earliest",
-                # An empty partition says at once that it ends.
-                "fetch.wait.max.ms": 20,
-            }
-        )
-        try:
-            known = consumer.list_topics(timeout=30).topics
-            at = {(self.topic(n), p) for n in names for p in known[self.topic(n)].partitions}
-            consumer.assign([TopicPartition(*one, 0) for one in at])
-            while at:
-                for message in consumer.consume(10_000, 0.05):
-                    error = message.error()
-                    if error is None:
-                        yield Record.of(message)
-                    elif error.code() == KafkaError._PARTITION_EOF:
-                        at.discard((message.topic(), message.partition()))
-                    elif not error.retriable():
-                        raise AssertionError(f"{names}: {error}")
-        finally:
-            consumer.close()
+        return committed_records(self.kafka, *map(self.topic, names))
 
     def read_all(self, *names: str) -> list[Record]:
         return list(self.records(*names))
