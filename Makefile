@@ -24,9 +24,9 @@ ARGS ?=
 SECONDS ?= 30
 TARGETS ?=
 
-# How many processes `make test` runs files of tests in, on one Kafka and Redis: most tests of a
-# running engine wait.  0: one after another, in this process, as a debugger wants it.
-JOBS ?= 2
+# How many processes `make test` runs files of tests in, on one Kafka and Redis: tests of a running
+# engine mostly wait.  0: one after another, in this process, as a debugger wants it.
+JOBS ?= 3
 
 # Real servers on a machine that others load: a few tests may fail once.  Each that does is printed
 # with its failure, as `RERUN`, and is a defect to mend: of the test's waiting, or of feedmill.
@@ -68,7 +68,7 @@ run: $(STAMP) ## The whole engine with a simulated demo; FOR=60 ends it after a 
 	@$(BIN)/feedmill run --demo $(if $(FOR),--for $(FOR)) $(ARGS)
 
 test: $(STAMP) ## All tests, against a real Kafka and Redis of their own; JOBS=0 one after another
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(AGAIN) $(CHECKED) $(ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(AGAIN) $(CHECKED) $(ARGS)
 
 check: $(STAMP) $(TYPING)/.linked ## Lint, format, types, the import rule, docs and schemas: only looks
 	$(BIN)/ruff check .

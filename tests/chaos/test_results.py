@@ -1,10 +1,12 @@
-"""A long run of a scenario replaces its rows on the page, and no others."""
+"""The word at the end of a row; a long run replaces its rows on the page, and no others."""
 
 import pkgutil
 from collections import Counter
 
+import pytest
+
 import chaos.scenarios
-from chaos.results_page import PAGE, merged, read_rows
+from chaos.results import PAGE, line_of, merged, read_rows
 from chaos.scenario import Row
 from chaos.verdict import Verdict
 
@@ -50,12 +52,23 @@ def test_the_page_has_each_row_once_and_a_row_of_each_scenario() -> None:
     assert {scenario for scenario, _ in rows} == names
 
 
-def test_every_bar_of_a_row_can_fail() -> None:
-    assert row("kill").problems == []
-    slow = Row("a", 1, 1, Verdict(), 12.0, 11.0, 1.0)
-    assert (slow.problems, slow.is_slow) == ([], True)
-    assert Row("a", 1, 1, Verdict(), 1.0, 11.0, 300.0, peak_bar_mb=200.0).problems
-    assert Row.failed("a", "it broke").problems == ["it broke"]
-    wrong = Verdict()
-    wrong.add("lost", 2, "post p1")
-    assert Row("a", 1, 1, wrong, 1.0, 11.0, 1.0).problems == ["lost: post p1"]
+@pytest.mark.parametrize(
+    ("lost", "seconds", "peak_mb", "failures", "result"),
+    [
+        (0, 10.9, 200.0, (), "pass"),
+        (0, 11.1, 200.0, (), "slow"),
+        (0, 10.9, 1000.1, (), "FAIL"),
+        (0, 11.1, 200.0, ("the lag was not visible",), "FAIL"),
+        (1, 11.1, 200.0, (), "FAIL"),
+    ],
+)
+def test_what_is_wrong_fails_and_what_took_long_is_slow(
+    lost: int, seconds: float, peak_mb: float, failures: tuple[str, ...], result: str
+) -> None:
+    verdict = Verdict()
+    verdict.add("lost", lost, "post p is not in Redis")
+    one = Row("kill", 3, 1000, verdict, seconds, 11.0, peak_mb, failures=failures)
+    assert line_of(one).split()[-1] == result
+    assert bool(one.problems) is (result == "FAIL")
+    assert one.is_slow is (seconds > 11.0)
+    assert Row.failed("kill", "it broke").problems == ["it broke"]
