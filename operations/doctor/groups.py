@@ -13,7 +13,7 @@ from feedmill.operations.doctor.finding import Finding, some_of
 from feedmill.operations.doctor.installation import CLOCK_TOLERANCE_MS, Installation
 from feedmill.operations.hanging_transactions import HangingTransaction, find_hanging
 from feedmill.streams.flow import stages_of
-from feedmill.streams.kafka.hanging import WAY_OUT
+from feedmill.streams.kafka.read_progress import WAY_OUT
 from feedmill.streams.kafka.topic_reader import TopicRecord
 from feedmill.streams.kafka.topic_table import MINUTE_MS
 from feedmill.streams.settings.instances import RECENT_MS

@@ -11,6 +11,9 @@ import msgspec
 TEXT_BYTES = 1024 * 1024
 
 
+Headers = Sequence[tuple[str, bytes]]
+
+
 class Record(Protocol):
     """A record as the consumer hands it out; timestamps are Unix milliseconds."""
 
@@ -120,3 +123,14 @@ def columns_of(records: Sequence[Record]) -> FetchedRecords:
     columns.keys = [record.key for record in records]
     columns.values = [record.value for record in records]
     return columns
+
+
+class Outgoing(msgspec.Struct, frozen=True, gc=False):
+    """A record on its way; `owner` is the input partition whose owner writes it."""
+
+    topic: str
+    partition: int
+    key: bytes | None
+    value: bytes | None
+    owner: int
+    headers: Headers = ()

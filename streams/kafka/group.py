@@ -17,7 +17,8 @@ from typing import Literal
 from confluent_kafka import Consumer, KafkaError, KafkaException
 from confluent_kafka import TopicPartition as KafkaPartition
 
-from feedmill.streams.kafka.assigned_offsets import (
+from feedmill.streams.kafka.assignment import (
+    AssignmentChange,
     OffsetQuestions,
     PartitionOffsets,
     another_joined,
@@ -25,7 +26,6 @@ from feedmill.streams.kafka.assigned_offsets import (
     out_of_range,
     untouched,
 )
-from feedmill.streams.kafka.assignment import AssignmentChange
 from feedmill.streams.kafka.backlog import Backlog, Together, backlog_of
 from feedmill.streams.kafka.batches import TEXT_BYTES, RecordBatch, TopicPartition
 from feedmill.streams.kafka.client import discard, new_group_consumer, new_log_consumer, rebalance_s

@@ -25,7 +25,6 @@ from confluent_kafka import TopicPartition as KafkaPartition
 from feedmill.streams.kafka.batches import RecordBatch, TopicPartition
 from feedmill.streams.kafka.client import discard, new_log_consumer
 from feedmill.streams.kafka.connection import Connection
-from feedmill.streams.kafka.hanging import WAY_OUT, HeldBack
 from feedmill.streams.kafka.messages import (
     NOTHING,
     Fetched,
@@ -35,7 +34,7 @@ from feedmill.streams.kafka.messages import (
     last_known_end,
 )
 from feedmill.streams.kafka.offsets import Offsets
-from feedmill.streams.kafka.read_progress import LOOK_EVERY_S, ReadProgress
+from feedmill.streams.kafka.read_progress import LOOK_EVERY_S, WAY_OUT, HeldBack, ReadProgress
 
 log = logging.getLogger(__name__)
 

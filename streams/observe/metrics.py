@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import prometheus_client
+from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.registry import Collector
 
 from feedmill.streams.observe.histogram import Histogram, HistogramFamily
 from feedmill.streams.observe.metric import Metric
@@ -96,3 +98,27 @@ class Metrics:
             return family
         kind = prometheus_client.Counter if metric.kind == "counter" else prometheus_client.Gauge
         return kind(metric.name, documentation, names, registry=self._registry)
+
+
+class _MergedTexts(Collector):
+    """Gathers each family of several texts once, with the samples of all."""
+
+    def __init__(self, texts: Iterable[str]) -> None:
+        self._texts = texts
+
+    def collect(self) -> Iterable[prometheus_client.Metric]:
+        families: dict[str, prometheus_client.Metric] = {}
+        for text in self._texts:
+            for family in text_string_to_metric_families(text):
+                if family.name in families:
+                    families[family.name].samples.extend(family.samples)
+                else:
+                    families[family.name] = family
+        return families.values()
+
+
+def merge(texts: Iterable[str]) -> str:
+    """The metrics of several processes as one text in Prometheus' format, each family once."""
+    registry = prometheus_client.CollectorRegistry()
+    registry.register(_MergedTexts(texts))
+    return prometheus_client.generate_latest(registry).decode()

@@ -12,8 +12,8 @@ from typing import Any
 from aiokafka.consumer import fetcher
 from aiokafka.record.memory_records import MemoryRecords
 
+from feedmill.streams.kafka.batch_headers import is_bounded
 from feedmill.streams.kafka.client import MAX_INFLATED_BYTES
-from feedmill.streams.kafka.inflated_size import is_bounded
 
 log = logging.getLogger(__name__)
 

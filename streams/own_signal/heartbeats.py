@@ -13,7 +13,7 @@ from faust.types import TP
 from feedmill.events.decode import encode
 from feedmill.events.instance import Instance
 from feedmill.streams.settings.clock import now_ms
-from feedmill.streams.settings.heartbeats import HEARTBEAT_S
+from feedmill.streams.settings.log_time import HEARTBEAT_S
 from feedmill.streams.worker.heap import resident_mib
 
 log = logging.getLogger(__name__)

@@ -1,20 +1,199 @@
-"""Writes and removes feeds, and keeps what of it failed."""
+"""Writes, removes and announces feeds, and keeps what of it failed.
+
+A feed is written by one script call on the keys of one slot.  Which feed changed is published on
+`feed-changes`, at most ten times a second a feed.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
+import msgspec
+import orjson
 import redis
 
 from feedmill.rankers.combiner import FeedChange
-from feedmill.streams.redis.announcements import Announcements, FeedVersion
-from feedmill.streams.redis.feed_commands import FeedCommands
-from feedmill.streams.redis.keys import Keys
-from feedmill.streams.redis.retries import RetrySchedule
-from feedmill.streams.redis.round_trip import OUT_OF_MEMORY, RoundTrip, is_of_the_server
+from feedmill.streams.redis.commands import (
+    REMOVE_FEED,
+    TOMBSTONE_MS,
+    WRITE_FEED,
+    Argument,
+    Command,
+    Keys,
+)
+from feedmill.streams.redis.round_trip import (
+    OUT_OF_MEMORY,
+    RetrySchedule,
+    RoundTrip,
+    is_of_the_server,
+)
 from feedmill.streams.redis.write_batch import WriteBatch
+
+ANNOUNCED_EVERY_S: Final = 0.1
+# A round trip for each change costs as much as the change: those of so long share one.
+GATHERED_S: Final = 0.05
+
+_encode = msgspec.json.Encoder().encode
+
+
+class FeedVersion(NamedTuple):
+    """A version of a feed, the last `config` record in it, and when it was made."""
+
+    version: int
+    config_offset: int
+    at_ms: int
+
+
+class Announcements:
+    """The newest change of each feed that was not published yet; times are seconds of a clock."""
+
+    def __init__(self, keys: Keys) -> None:
+        self._channel = keys.feed_changes
+        self._waiting: dict[str, FeedVersion] = {}
+        self._waiting_since_s: dict[str, float] = {}
+        self._published_s: dict[str, float] = {}
+
+    def add(self, feed: str, version: FeedVersion, now_s: float) -> None:
+        """Publish this change when it is the feed's turn, unless a newer one comes before."""
+        self._waiting[feed] = version
+        self._waiting_since_s.setdefault(feed, now_s)
+
+    def take_due(self, now_s: float) -> list[Command]:
+        """The commands that publish what is due, for a round trip that is made anyhow."""
+        if not self._waiting:
+            return []
+        due = [feed for feed in self._waiting if self._turn_s(feed) <= now_s]
+        return [self._publish(feed, now_s) for feed in due]
+
+    def next_s(self) -> float:
+        """When `take_due` is worth a round trip of its own; infinity where nothing waits."""
+        return min(map(self._alone_s, self._waiting), default=float("inf"))
+
+    def _alone_s(self, feed: str) -> float:
+        # By its own time: some other feed waits for its turn nearly always.
+        return max(self._turn_s(feed), self._waiting_since_s[feed] + GATHERED_S)
+
+    def _turn_s(self, feed: str) -> float:
+        return self._published_s.get(feed, -1.0) + ANNOUNCED_EVERY_S
+
+    def _publish(self, feed: str, now_s: float) -> Command:
+        version = self._waiting.pop(feed)
+        del self._waiting_since_s[feed]
+        self._published_s[feed] = now_s
+        return ["PUBLISH", self._channel, _encode({"feed": feed, **version._asdict()})]
+
+    def forget_old(self, now_s: float) -> None:
+        """Forget when feeds were published last where that does not matter any more."""
+        if len(self._published_s) > 4096:
+            self._published_s = {
+                feed: at_s
+                for feed, at_s in self._published_s.items()
+                if at_s + ANNOUNCED_EVERY_S > now_s
+            }
+
+
+FRESH_MS: Final = 15_000
+
+_encode = msgspec.json.Encoder().encode
+
+
+class _Known(NamedTuple):
+    version: int
+    size: int
+
+
+class FeedCommands:
+    """Writes feeds, and knows which version and size of each Redis holds.
+
+    A change that is not whole is refused unless Redis holds that very version and size: another
+    writer, a flush, or a write whose outcome is unknown came between.
+    """
+
+    def __init__(self, keys: Keys) -> None:
+        self._keys = keys
+        self._known: dict[str, _Known] = {}
+        self._last_version: dict[str, int] = {}  # also of what a flush took
+
+    def write(self, change: FeedChange, token: int, now_ms: int, *, fresh: bool) -> Command:
+        """Write a change of a feed."""
+        mode = "whole" if change.whole else "change"
+        arguments = self._arguments(mode, change, token, now_ms)
+        arguments += _scores_and_members(change.entries)
+        arguments += ("size", change.size, "config_offset", change.config_offset)
+        if change.whole:
+            weights, gates = _encode(change.weights.as_dict()), _encode(change.gates)
+            arguments += ("weights", weights, "gates", gates)
+        if fresh:
+            arguments += ("fresh_until_ms", now_ms + FRESH_MS)
+        return self._call(change.feed, arguments)
+
+    def remove_members(self, change: FeedChange, token: int, now_ms: int) -> Command:
+        """Only take the removed members of a change out, whatever version Redis holds."""
+        arguments = self._arguments("shrink", change, token, now_ms)
+        arguments[-1] = 0  # no entries
+        return self._call(change.feed, arguments)
+
+    def remove(self, feed: str, token: int, now_ms: int) -> Command:
+        """Remove a feed that is no more."""
+        keys = self._keys
+        key_names = [keys.feed(feed), keys.info(feed), keys.feed_tombstone(feed)]
+        return REMOVE_FEED.call(key_names, [token, now_ms, TOMBSTONE_MS])
+
+    def written(self, change: FeedChange, version: int) -> None:
+        """Redis holds this change now."""
+        self._known[change.feed] = _Known(version, change.size)
+        self._last_version[change.feed] = version
+
+    def forget(self, feed: str) -> None:
+        """What Redis holds of this feed is not known any more."""
+        self._known.pop(feed, None)
+
+    def removed(self, feed: str) -> None:
+        """The feed is no more; its tombstone has its version."""
+        self._known.pop(feed, None)
+        self._last_version.pop(feed, None)
+
+    def forget_all(self) -> None:
+        """What Redis holds of any feed is not known any more."""
+        self._known.clear()
+
+    def _arguments(self, mode: str, change: FeedChange, token: int, now_ms: int) -> list[Argument]:
+        known = self._known.get(change.feed, _Known(-1, -1))
+        return [
+            token,
+            mode,
+            known.version,
+            known.size,
+            len(change.entries) if change.whole else change.size,
+            now_ms,
+            self._last_version.get(change.feed, 0),
+            len(change.removed),
+            *change.removed,
+            len(change.entries),
+        ]
+
+    def _call(self, feed: str, arguments: list[Argument]) -> Command:
+        keys = self._keys
+        key_names = [
+            keys.feed(feed),
+            keys.info(feed),
+            keys.feed_tombstone(feed),
+            keys.feed_copy(feed),
+        ]
+        return WRITE_FEED.call(key_names, arguments)
+
+
+def _scores_and_members(entries: Sequence[tuple[str, float]]) -> list[Argument]:
+    """Score, member, score, member, …; each score in the fewest digits that give it back."""
+    if not entries:
+        return []
+    arguments: list[Argument] = [""] * (2 * len(entries))
+    arguments[1::2], scores = zip(*entries, strict=True)
+    arguments[::2] = orjson.dumps(scores)[1:-1].split(b",")
+    return arguments
+
 
 _WRITTEN, _SHRUNK, _NOT_THERE = 1, 2, 0
 

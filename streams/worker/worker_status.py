@@ -7,7 +7,7 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from threading import Event
 from typing import Protocol
 
@@ -21,19 +21,58 @@ from feedmill.streams.kafka.connection import Connection
 from feedmill.streams.kafka.group import GroupConsumer
 from feedmill.streams.kafka.topic_ids import TopicIds
 from feedmill.streams.kafka.transactions import TransactionalWriter
-from feedmill.streams.observe.http_thread import StatusThread
+from feedmill.streams.observe.http import StatusThread
 from feedmill.streams.observe.legs import Legs, RecentLegs
 from feedmill.streams.observe.metrics import Metrics
 from feedmill.streams.observe.status import Status, status_pipe, write_status
 from feedmill.streams.poison.poison_watch import PoisonWatch
 from feedmill.streams.releases.model_releases import ModelReleases
 from feedmill.streams.settings.environment import Environment
+from feedmill.streams.settings.instances import RECENT_MS
 from feedmill.streams.settings.log_time import LogTime
 from feedmill.streams.settings.settings_log import SettingsLog
 from feedmill.streams.worker.heap import resident_mib
-from feedmill.streams.worker.other_groups import OtherGroups
 from feedmill.streams.worker.step import Step
 from feedmill.streams.worker.watchdog import Watchdog
+
+log = logging.getLogger(__name__)
+
+
+class OtherGroups:
+    """Knows by the heartbeats on `instances` which groups run the stages of this one, too.
+
+    Of two such groups the one whose name comes first goes on as if it were alone, and the other
+    is not ready: so a process that somebody started by mistake takes no feed down.
+    """
+
+    def __init__(self, group: str, stages: Collection[str]) -> None:
+        self._group, self._stages = group, frozenset(stages)
+        # By group the instance that was seen last, and when.
+        self._seen: dict[str, tuple[int, Instance]] = {}
+
+    def heartbeat(self, instance: Instance, at_ms: int) -> None:
+        """Take a heartbeat of any instance, stamped by the broker at `at_ms`."""
+        if instance.stage not in self._stages or instance.group in ("", self._group):
+            return
+        last_ms, _ = self._seen.get(instance.group, (0, instance))
+        if at_ms - last_ms > RECENT_MS:
+            log.error("%s", self._complaint(instance))
+        self._seen[instance.group] = at_ms, instance
+
+    def ready_reason(self, now_ms: int) -> str:
+        """Say which group has the right of way; "" if none has."""
+        for group, (at_ms, instance) in self._seen.items():
+            if group < self._group and now_ms - at_ms <= RECENT_MS:
+                return self._complaint(instance)
+        return ""
+
+    def _complaint(self, other: Instance) -> str:
+        return (
+            f"the group `{other.group}` runs the stage {other.stage}, too (instance"
+            f" {other.instance} on {other.host}), and both write its results: stop the workers of"
+            f" one group, `{other.group}` or `{self._group}`"
+        )
+
 
 log = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ from builders.changes import removal, whole_feed, whole_post, write_batch
 from builders.own_redis import RedisClient
 from builders.redis_writer import KEYS, PREFIX
 from builders.waiting import until
-from feedmill.streams.redis.command_pipeline import open_writer_client
+from feedmill.streams.redis.commands import open_writer_client
 from feedmill.streams.redis.write_batch import WriteBatch, WriteReport
 from feedmill.streams.redis.writer_thread import WriterThread
 

@@ -4,11 +4,13 @@ from collections.abc import Sequence
 
 from builders.kafka_log import KafkaLog
 from feedmill.streams.kafka.batches import FetchedRecord, TopicPartition
-from feedmill.streams.kafka.dead_letters import TOPIC, DeadLetter, dead_letter
-from feedmill.streams.kafka.range_letters import (
+from feedmill.streams.kafka.dead_letters import (
+    TOPIC,
+    DeadLetter,
     OffsetRange,
     RangeLetter,
     RangeReason,
+    dead_letter,
     encode_range_letter,
 )
 from feedmill.streams.kafka.validation import RejectedRecord

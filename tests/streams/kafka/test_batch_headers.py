@@ -11,9 +11,9 @@ from feedmill.events.decode import decode_post
 from feedmill.streams.kafka.batch_headers import PassedBatch, refused_at_first
 from feedmill.streams.kafka.batches import FetchedRecord, Record, RecordBatch, TopicPartition
 from feedmill.streams.kafka.connection import Connection
+from feedmill.streams.kafka.dead_letters import letter_of
 from feedmill.streams.kafka.group import GroupConsumer
 from feedmill.streams.kafka.log_consumer import BEGINNING, LogConsumer
-from feedmill.streams.kafka.range_letters import letter_of
 from feedmill.streams.kafka.topic_reader import open_topic
 from feedmill.streams.kafka.validation import validate_batch
 

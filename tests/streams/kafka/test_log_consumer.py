@@ -7,7 +7,7 @@ import pytest
 
 from builders.kafka_log import KafkaLog, until
 from builders.lost_brokers import forget_brokers
-from feedmill.streams.kafka import hanging, log_consumer, read_progress
+from feedmill.streams.kafka import log_consumer, read_progress
 from feedmill.streams.kafka.batches import TopicPartition
 from feedmill.streams.kafka.connection import Connection
 from feedmill.streams.kafka.log_consumer import BEGINNING, LogConsumer
@@ -97,11 +97,11 @@ def test_what_stands_behind_a_transaction_that_never_ends_is_read_where_that_is_
         log.add(BOTH)
         until(lambda: len(found) == 20, turn)
         # Answers that are not in a row prove nothing.
-        monkeypatch.setattr(hanging, "HANGS_AFTER_S", 0.5)
-        monkeypatch.setattr(hanging, "ASKED_AGAIN_WITHIN_S", 0.01)
+        monkeypatch.setattr(read_progress, "HANGS_AFTER_S", 0.5)
+        monkeypatch.setattr(read_progress, "ASKED_AGAIN_WITHIN_S", 0.01)
         turn_for(1.5)
         assert not log.all_restored()
-        monkeypatch.setattr(hanging, "ASKED_AGAIN_WITHIN_S", 15.0)
+        monkeypatch.setattr(read_progress, "ASKED_AGAIN_WITHIN_S", 15.0)
         until(log.all_restored, turn)
         turn_for(0.5)
         assert found[20:] == ([b"open"] if is_passed else [])

@@ -8,11 +8,10 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException
 
 from feedmill.streams.kafka import transaction
-from feedmill.streams.kafka.assignment import CommitMark, encode_mark
-from feedmill.streams.kafka.batches import TopicPartition
+from feedmill.streams.kafka.batches import Outgoing, TopicPartition
 from feedmill.streams.kafka.client import ClientHealth
-from feedmill.streams.kafka.offsets import Committed
-from feedmill.streams.kafka.transaction import Outgoing, Transaction
+from feedmill.streams.kafka.offsets import CommitMark, Committed, encode_mark
+from feedmill.streams.kafka.transaction import Transaction
 from feedmill.streams.settings.environment import Environment
 
 FULL_AT = (2, 5, 6)

@@ -10,10 +10,11 @@ import pytest
 from builders.records import StoredRecord
 from builders.waiting import until
 from feedmill.streams.kafka import transactions
-from feedmill.streams.kafka.assignment import AssignmentChange, decode_mark
-from feedmill.streams.kafka.batches import TopicPartition
+from feedmill.streams.kafka.assignment import AssignmentChange
+from feedmill.streams.kafka.batches import Outgoing, TopicPartition
 from feedmill.streams.kafka.memory import memory_shares
-from feedmill.streams.kafka.transaction import Outcome, Outgoing, Transaction
+from feedmill.streams.kafka.offsets import decode_mark
+from feedmill.streams.kafka.transaction import Outcome, Transaction
 from feedmill.streams.kafka.transactions import TransactionalWriter
 from feedmill.streams.kafka.validation import RejectedRecord
 from feedmill.streams.settings.environment import Environment

@@ -5,8 +5,8 @@ import gzip
 import pytest
 
 from builders.bombs import CODECS, bomb
+from feedmill.streams.kafka.batch_headers import is_bounded
 from feedmill.streams.kafka.client import MAX_INFLATED_BYTES
-from feedmill.streams.kafka.inflated_size import is_bounded
 from feedmill.streams.own_signal.bounded_batches import BoundedRecords
 
 COMPRESSED = ("gzip", "snappy", "lz4", "zstd")

@@ -24,12 +24,10 @@ from builders.redis_writer import (
     index,
 )
 from builders.waiting import in_background, now_ms
-from feedmill.streams.redis.command_pipeline import CommandPipeline
-from feedmill.streams.redis.feed_index import FeedIndex
-from feedmill.streams.redis.keys import TOMBSTONE_MS, Keys
+from feedmill.streams.redis.batch_writer import FeedIndex
+from feedmill.streams.redis.commands import TOMBSTONE_MS, CommandPipeline, Keys, load_commands
 from feedmill.streams.redis.reader import FeedReader
-from feedmill.streams.redis.retries import FIRST_RETRY_S
-from feedmill.streams.redis.scripts import load_commands
+from feedmill.streams.redis.round_trip import FIRST_RETRY_S
 from feedmill.streams.redis.write_batch import WriteReport
 
 pytestmark = pytest.mark.stack

@@ -17,7 +17,7 @@ from builders.redis_writer import (
     index,
 )
 from feedmill.rankers.combiner import FeedChange, SignalsChange
-from feedmill.streams.redis.retries import FIRST_RETRY_S
+from feedmill.streams.redis.round_trip import FIRST_RETRY_S
 from feedmill.streams.redis.write_batch import WriteReport
 
 pytestmark = pytest.mark.stack

@@ -12,7 +12,7 @@ from builders.changes import (
 )
 from builders.own_redis import RedisClient
 from builders.redis_writer import KEYS, SteppedWriter
-from feedmill.streams.redis.retries import FIRST_RETRY_S
+from feedmill.streams.redis.round_trip import FIRST_RETRY_S
 
 pytestmark = pytest.mark.stack
 

@@ -14,7 +14,7 @@ from builders.redis_writer import KEYS, PREFIX
 from builders.waiting import until
 from builders.writing_loop import WritingLoop, expected, shown, started_loop
 from feedmill.streams.redis.batch_writer import BatchWriter
-from feedmill.streams.redis.command_pipeline import open_writer_client
+from feedmill.streams.redis.commands import open_writer_client
 from feedmill.streams.redis.writer_thread import WriterThread
 
 pytestmark = pytest.mark.stack

@@ -2,14 +2,13 @@
 
 import json
 
-from feedmill.streams.redis.announcements import (
+from feedmill.streams.redis.commands import Command, Keys
+from feedmill.streams.redis.feed_writes import (
     ANNOUNCED_EVERY_S,
     GATHERED_S,
     Announcements,
     FeedVersion,
 )
-from feedmill.streams.redis.command_pipeline import Command
-from feedmill.streams.redis.keys import Keys
 
 
 def message(command: Command) -> tuple[str, int]:

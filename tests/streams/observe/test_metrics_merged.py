@@ -2,8 +2,7 @@
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from feedmill.streams.observe.merged_metrics import merge
-from feedmill.streams.observe.metrics import Metrics
+from feedmill.streams.observe.metrics import Metrics, merge
 
 
 def test_several_processes_are_merged_family_by_family() -> None:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from hypothesis import given
 from hypothesis import strategies as st
 
-from feedmill.streams.redis.retries import (
+from feedmill.streams.redis.round_trip import (
     FIRST_RETRY_S,
     FORGOTTEN_AFTER_S,
     LAST_RETRY_S,

@@ -2,9 +2,8 @@
 
 import redis
 
-from feedmill.streams.redis.command_pipeline import Command
-from feedmill.streams.redis.flush_marker import FlushMarker
-from feedmill.streams.redis.keys import Keys
+from feedmill.streams.redis.batch_writer import FlushMarker
+from feedmill.streams.redis.commands import Command, Keys
 
 
 def is_conditional(command: Command) -> bool:

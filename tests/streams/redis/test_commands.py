@@ -10,7 +10,7 @@ import redis
 
 from builders.own_redis import OwnRedis
 from feedmill.events.errors import FeedmillError
-from feedmill.streams.redis.command_pipeline import (
+from feedmill.streams.redis.commands import (
     CommandPipeline,
     is_broken,
     open_writer_client,
