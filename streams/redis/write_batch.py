@@ -50,14 +50,13 @@ class WriteBatch:
 
 @dataclass(frozen=True)
 class FinishedBatch:
-    """A batch that was dealt with; times are seconds of `time.monotonic`.
+    """A batch that was dealt with, at `finished_s` of `time.monotonic`.
 
     `unwritten` counts its changes that Redis does not show: they are written again later, or
     are a newer owner's.
     """
 
     batch: WriteBatch
-    started_s: float
     finished_s: float
     unwritten: int
 

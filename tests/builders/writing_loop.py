@@ -31,9 +31,7 @@ class WritingLoop:
         All that was polled so far.
     """
 
-    def __init__(
-        self, url: str, *, token: int = 10, batch_size: int = 200, capacity: int = 2
-    ) -> None:
+    def __init__(self, url: str, *, token: int = 10, batch_size: int = 200) -> None:
         self.feeds: dict[str, Mapping[str, float]] = {}
         self.posts: dict[str, Mapping[str, str]] = {}
         self.submitted: list[WriteBatch] = []
@@ -44,7 +42,7 @@ class WritingLoop:
         self._pending_posts: dict[str, None] = {}
         self._is_recovering = False
         self._client: redis.Redis = open_writer_client(url)
-        self.writer = WriterThread(self._client, PREFIX, capacity=capacity)
+        self.writer = WriterThread(self._client, PREFIX)
 
     def __enter__(self) -> WritingLoop:
         self.writer.start()

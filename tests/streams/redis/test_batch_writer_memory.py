@@ -45,19 +45,6 @@ def test_memory_does_not_grow_over_its_limit(writer: SteppedWriter, client: Redi
     assert refused > 15_000
 
 
-def test_the_shortage_is_told_while_it_lasts_and_is_no_outage(
-    writer: SteppedWriter, client: RedisClient
-) -> None:
-    writer.write(whole_post("p"))
-    fill(client)
-    writer.write(whole_post("q"))
-    assert writer.batch_writer.shortage.startswith("Redis: OOM ")
-    assert writer.batch_writer.trouble == ""
-    make_room(client)
-    writer.tend_after(1.0)
-    assert writer.batch_writer.shortage == ""
-
-
 def test_only_what_needs_memory_fails_and_comes_when_there_is_some(
     writer: SteppedWriter, client: RedisClient
 ) -> None:
@@ -78,9 +65,12 @@ def test_only_what_needs_memory_fails_and_comes_when_there_is_some(
     assert client.exists(KEYS.signals("hidden"), KEYS.signals("new")) == 0
     assert client.exists(KEYS.post_tombstone("hidden")) == 1
     assert not report.flushed
+    assert writer.batch_writer.shortage.startswith("Redis: OOM ")
+    assert writer.batch_writer.trouble == ""
 
     make_room(client)
     report = writer.tend_after(FIRST_RETRY_S)
+    assert writer.batch_writer.shortage == ""
     assert (report.rewrite_feeds, report.rewrite_posts) == ({"small"}, {"new"})
     report = writer.write(whole_post("new"), whole_feed("small", {"new": 3.0, "old": 1.0}))
     assert (set(report.written_feeds), report.written_posts) == ({"small"}, 1)

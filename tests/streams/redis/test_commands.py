@@ -44,18 +44,6 @@ def test_each_command_has_its_own_answer(own_redis: OwnRedis) -> None:
     pipeline.close()
 
 
-@pytest.mark.stack
-def test_a_broken_connection_is_made_again(own_redis: OwnRedis) -> None:
-    pipeline = CommandPipeline(open_writer_client(own_redis.url))
-    assert pipeline.execute([["PING"]]) == [b"PONG"]
-    own_redis.stop()
-    answers = pipeline.execute([["PING"], ["PING"]])
-    assert [is_broken(answer) for answer in answers] == [True, True]
-    own_redis.start()
-    assert pipeline.execute([["PING"]]) == [b"PONG"]
-    pipeline.close()
-
-
 @contextmanager
 def server_that_answers(answers: bytes) -> Iterator[str]:
     """Says this to whoever sends something, and hangs up."""
