@@ -171,6 +171,11 @@ class GroupConsumer:
             self._beside.assign([s for topic in self._topics[1:] for s in self._starts(topic)])
 
     @property
+    def owned(self) -> tuple[int, ...]:
+        """The partitions of this worker, in order, begun or not."""
+        return self._last.owned
+
+    @property
     def reading(self) -> frozenset[int]:
         """The partitions of `posts` that were begun."""
         return frozenset(self._reading)

@@ -156,8 +156,8 @@ def test_an_instance_that_has_answered_already_is_not_waited_for() -> None:
     assert found == [("spam/1", "refused"), ("nsfw/1", "applied")]
     # An instance answers once.
     reader = FakeReader([record("spam/1", heartbeat(7))] * 2, [record("nsfw/1", heartbeat(7))])
-    found = [(name, state) for name, state, _ in answers_to(reader, ["spam/1", "nsfw/1"])]
-    assert found == [("spam/1", "applied"), ("nsfw/1", "applied")]
+    again = answers_to(reader, ["spam/1", "nsfw/1"])
+    assert again == [("spam/1", "applied", None), ("nsfw/1", "applied", None)]
 
 
 def test_a_goodbye_is_no_answer_and_those_left_are_silent_by_name() -> None:
