@@ -5,12 +5,16 @@ Behind each assignment Kafka is asked where partitions begin, end and were commi
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 from feedmill.events.errors import UsageError
+from feedmill.streams.kafka.backlog import Backlog, Together
 from feedmill.streams.kafka.batches import TopicPartition
 from feedmill.streams.kafka.offsets import Bounds, CommitMark, Committed, Offsets, decode_mark
+from feedmill.streams.kafka.read_progress import ReadProgress
 from feedmill.streams.kafka.topic_ids import reset_command
 from feedmill.streams.settings.environment import Environment
 
@@ -88,6 +92,47 @@ class OffsetQuestions:
         """
         committed, bounds = self._committed.result(), self._bounds.result()
         return {at: PartitionOffsets(bounds[at], committed.get(at)) for at in self._sources}
+
+
+@dataclass
+class Membership:
+    """How far it is with the partitions that the group gives: asked for, and answered."""
+
+    phase: Literal["waiting", "settling", "settled"] = "waiting"
+    since: float = field(default_factory=time.monotonic)
+    granted: frozenset[int] = frozenset()
+    shards: frozenset[int] = frozenset()
+    asked: OffsetQuestions | None = None
+
+
+@dataclass
+class Reading:
+    """What is read of an assignment, until its partitions go.
+
+    `begun` and `beside` are partitions of `posts` and of the topics beside it; `snapshot` are the
+    positions as they were handed out, until one moves.
+    """
+
+    positions: dict[TopicPartition, int] = field(default_factory=dict)
+    snapshot: dict[TopicPartition, int] | None = None
+    begun: set[int] = field(default_factory=set)
+    beside: set[int] = field(default_factory=set)
+    backlog: Backlog | None = None
+    together: Together = field(default_factory=Together)
+    progress: ReadProgress = field(default_factory=ReadProgress)
+    stopped: dict[TopicPartition, str] = field(default_factory=dict)
+
+    def move(self, source: TopicPartition, position: int) -> None:
+        """Go on to a position."""
+        self.positions[source], self.snapshot = position, None
+
+    def begun_of(self, topic: str) -> set[int]:
+        """Return the partitions of a topic that are read."""
+        return self.begun if topic == "posts" else self.beside
+
+    def halt(self) -> None:
+        """Read nothing more; the positions stay."""
+        self.begun, self.beside, self.backlog = set(), set(), None
 
 
 def untouched(
