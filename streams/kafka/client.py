@@ -95,24 +95,21 @@ class KnownBrokers:
         self.are_lost = self._without >= _MOST_WITHOUT
 
 
-class WatchedConsumer(Consumer):  # type: ignore[misc]  # The package has no types.
-    """A consumer that can tell whether it must be replaced, see `KnownBrokers`."""
+class _Watched:
+    """A client that can tell whether it must be replaced, see `KnownBrokers`."""
 
     def __init__(self, settings: Mapping[str, object]) -> None:
         self.brokers = KnownBrokers()
-        super().__init__(_watched(settings, self.brokers))
+        told = {"statistics.interval.ms": _STATISTICS_MS, "stats_cb": self.brokers.note}
+        super().__init__({**settings, **told})  # type: ignore[call-arg]
 
 
-class WatchedProducer(Producer):  # type: ignore[misc]  # The package has no types.
-    """A producer that can tell whether it must be replaced, see `KnownBrokers`."""
-
-    def __init__(self, settings: Mapping[str, object]) -> None:
-        self.brokers = KnownBrokers()
-        super().__init__(_watched(settings, self.brokers))
+class WatchedConsumer(_Watched, Consumer):  # type: ignore[misc]  # The package has no types.
+    """A consumer that can tell whether it must be replaced."""
 
 
-def _watched(settings: Mapping[str, object], brokers: KnownBrokers) -> dict[str, object]:
-    return {**settings, "statistics.interval.ms": _STATISTICS_MS, "stats_cb": brokers.note}
+class WatchedProducer(_Watched, Producer):  # type: ignore[misc]  # The package has no types.
+    """A producer that can tell whether it must be replaced."""
 
 
 def discard(consumer: Consumer) -> None:

@@ -121,16 +121,6 @@ class WriteReport:
             return False
         return not any(one.unwritten for one in self.finished)
 
-    def refuse_feed(self, feed: str, owner: int) -> None:
-        """Note that an owner with this token has a feed."""
-        self.refused_feeds.add(feed)
-        self.newer_owner = max(self.newer_owner, owner)
-
-    def refuse_post(self, post_id: str, owner: int) -> None:
-        """Note that an owner with this token has a post."""
-        self.refused_posts.add(post_id)
-        self.newer_owner = max(self.newer_owner, owner)
-
     def add(self, later: WriteReport) -> None:
         """Take up what a later report says."""
         self.finished += later.finished
