@@ -28,14 +28,6 @@ from feedmill.streams.kafka.memory import memory_shares
 from feedmill.streams.settings.environment import Environment
 
 
-@pytest.fixture
-def made(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
-    """The settings of the producers that were made."""
-    found: list[dict[str, Any]] = []
-    monkeypatch.setattr(client, "WatchedProducer", found.append)
-    return found
-
-
 def test_a_log_consumer_asks_for_nothing_while_records_wait(
     stack: StackAddress, prefix: str
 ) -> None:

@@ -96,13 +96,6 @@ def test_what_is_not_committed_bounds_them_too() -> None:
     assert taking.take(bad(10))
 
 
-def test_a_record_without_content_shares_one() -> None:
-    taking = Taking()
-    assert not taking.take(bad(5), is_whole=False)
-    (letter,) = taking.shared()
-    assert [*map(tuple, letter.ranges)] == [(5, 5)]
-
-
 @given(st.integers(0, 10_000))
 def test_the_ranges_of_a_partition_are_exactly_its_bad_records(seed: int) -> None:
     dice = random.Random(seed)
