@@ -31,16 +31,14 @@ class WritingLoop:
         All that was polled so far.
     """
 
-    def __init__(self, url: str, *, token: int = 10, batch_size: int = 200) -> None:
+    def __init__(self, url: str, *, token: int = 10) -> None:
         self.feeds: dict[str, Mapping[str, float]] = {}
         self.posts: dict[str, Mapping[str, str]] = {}
         self.submitted: list[WriteBatch] = []
         self.report = WriteReport()
         self._token = token
-        self._batch_size = batch_size
         self._pending_feeds: dict[str, None] = {}
         self._pending_posts: dict[str, None] = {}
-        self._is_recovering = False
         self._client: redis.Redis = open_writer_client(url)
         self.writer = WriterThread(self._client, PREFIX)
 
@@ -79,18 +77,14 @@ class WritingLoop:
         report = self.writer.poll()
         self.report.add(report)
         if report.flushed:
-            self._is_recovering = True
             self._pending_feeds |= dict.fromkeys(self.feeds)
             self._pending_posts |= dict.fromkeys(self.posts)
         self._pending_feeds |= dict.fromkeys(report.rewrite_feeds & self.feeds.keys())
         self._pending_posts |= dict.fromkeys(report.rewrite_posts & self.posts.keys())
-        self._is_recovering &= bool(self._pending_feeds)
-        posts = [] if self._is_recovering else list(self._pending_posts)[: self._batch_size]
-        feeds = list(self._pending_feeds)
+        posts, feeds = list(self._pending_posts), list(self._pending_feeds)
         if (posts or feeds) and self.writer.submit(self._batch(posts, feeds)):
             self.submitted.append(self._batch(posts, feeds))
-            for post_id in posts:
-                del self._pending_posts[post_id]
+            self._pending_posts.clear()
             self._pending_feeds.clear()
         return report
 
