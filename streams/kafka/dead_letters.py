@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -31,16 +31,8 @@ MAX_KEY_BYTES = 4096
 MAX_REASON = 2000
 
 
-class DeadLetter(NamedTuple):
-    """A record of `dead-letters`."""
-
-    key: bytes | None
-    value: bytes | None
-    headers: Sequence[tuple[str, bytes]]
-
-
-def dead_letter(rejection: RejectedRecord, stage: str, at_ms: int) -> DeadLetter:
-    """Make the dead letter of a record that `stage` rejected."""
+def dead_letter(rejection: RejectedRecord, stage: str, at_ms: int, owner: int) -> Outgoing:
+    """Make the dead letter of a record that `stage` rejected, at Unix ms."""
     key, value = rejection.record.key, rejection.record.value
     headers: dict[str, object] = {
         "topic": rejection.source.topic,
@@ -56,7 +48,14 @@ def dead_letter(rejection: RejectedRecord, stage: str, at_ms: int) -> DeadLetter
     if key is not None and len(key) > MAX_KEY_BYTES:
         headers |= {"key_size": len(key), "key_sha256": hashlib.sha256(key).hexdigest()}
         key = key[:MAX_KEY_BYTES]
-    return DeadLetter(key, value, [(name, str(text).encode()) for name, text in headers.items()])
+    return _outgoing(key, value, owner, headers)
+
+
+def _outgoing(
+    key: bytes | None, value: bytes | None, owner: int, headers: Mapping[str, object]
+) -> Outgoing:
+    texts = [(name, str(text).encode()) for name, text in headers.items()]
+    return Outgoing(TOPIC, 0, key, value, owner, texts)
 
 
 # The header that tells a range letter from others: how many records it stands for.
@@ -105,7 +104,7 @@ class RangeLetter(msgspec.Struct, frozen=True):
 _DECODER = msgspec.json.Decoder(RangeLetter)
 
 
-def encode_range_letter(letter: RangeLetter, stage: str, at_ms: int) -> DeadLetter:
+def encode_range_letter(letter: RangeLetter, stage: str, at_ms: int, owner: int) -> Outgoing:
     """Make the record of a range letter that `stage` writes.
 
     Its headers are those of any dead letter, of the first record and reason, and `records`.
@@ -119,15 +118,14 @@ def encode_range_letter(letter: RangeLetter, stage: str, at_ms: int) -> DeadLett
         "error": letter.reasons[0].error[:MAX_REASON],
         RECORDS_HEADER: letter.records,
     }
-    texts = [(name, str(text).encode()) for name, text in headers.items()]
-    return DeadLetter(None, msgspec.json.encode(letter), texts)
+    return _outgoing(None, msgspec.json.encode(letter), owner, headers)
 
 
-def letter_of(rejection: RejectedRecord, stage: str, at_ms: int) -> DeadLetter:
+def letter_of(rejection: RejectedRecord, stage: str, at_ms: int, owner: int) -> Outgoing:
     """Make the dead letter of what `stage` rejected: of a record, or of a batch that was passed."""
     batch = rejection.record.value
     if not isinstance(batch, PassedBatch):
-        return dead_letter(rejection, stage, at_ms)
+        return dead_letter(rejection, stage, at_ms, owner)
     header = batch.header
     letter = RangeLetter(
         *rejection.source,
@@ -135,7 +133,7 @@ def letter_of(rejection: RejectedRecord, stage: str, at_ms: int) -> DeadLetter:
         ranges=(offsets_of(rejection),),
         reasons=(RangeReason(header.first, rejection.reason),),
     )
-    return encode_range_letter(letter, stage, at_ms)
+    return encode_range_letter(letter, stage, at_ms, owner)
 
 
 def offsets_of(rejection: RejectedRecord) -> OffsetRange:
@@ -254,8 +252,7 @@ class Rejections:
         `is_whole` says whether key and value are there: else it shares one in any case.
         """
         if is_whole and self._allows():
-            letter = letter_of(one, stage, at_ms)
-            made = Outgoing(TOPIC, 0, letter.key, letter.value, owner, letter.headers)
+            made = letter_of(one, stage, at_ms, owner)
             self._letters_left -= 1
             self._bytes_left -= outgoing_bytes([made])
             self.waiting_bytes += outgoing_bytes([made])
@@ -276,12 +273,13 @@ class Rejections:
     def letters(self) -> list[Outgoing]:
         """Return the range letters of what was sealed; they are for the next transaction."""
         sealed, self._sealed = self._sealed, {}
-        made = []
+        made: list[Outgoing] = []
         for place, shared in sealed.items():
             ranges, reasons = _joined(shared.ranges), (*shared.reasons.values(),)
-            for one in split_ranges(place.source, ranges, reasons):
-                letter = encode_range_letter(one, place.stage, shared.at_ms)
-                made.append(Outgoing(TOPIC, 0, None, letter.value, place.owner, letter.headers))
+            made += [
+                encode_range_letter(one, place.stage, shared.at_ms, place.owner)
+                for one in split_ranges(place.source, ranges, reasons)
+            ]
         self.waiting_bytes += outgoing_bytes(made)
         return made
 

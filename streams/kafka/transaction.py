@@ -243,8 +243,8 @@ class Transaction:
             return Outgoing(TOPIC, 0, None, None, one.owner, one.headers)
         at = TopicPartition(one.topic, one.partition)
         record = FetchedRecord(-1, 0, one.key, one.value)
-        dead = dead_letter(RejectedRecord(at, record, error.str()), self._stage, self._now_ms())
-        return Outgoing(TOPIC, 0, dead.key, dead.value, one.owner, dead.headers)
+        rejected = RejectedRecord(at, record, error.str())
+        return dead_letter(rejected, self._stage, self._now_ms(), one.owner)
 
     # --- endings ---------------------------------------------------------------------------
 
