@@ -9,9 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from feedmill.streams.kafka.batch_headers import BatchHeaders
-from feedmill.streams.kafka.batches import FetchedRecord, FetchedRecords, TopicPartition, columns_of
+from feedmill.streams.kafka.batches import (
+    RECORD_BYTES,
+    FetchedRecord,
+    FetchedRecords,
+    TopicPartition,
+    columns_of,
+)
 from feedmill.streams.kafka.client import ClientHealth
-from feedmill.streams.kafka.memory import RECORD_BYTES
 from feedmill.streams.kafka.messages import Fetched, Most, fetch
 from feedmill.streams.settings.environment import Environment
 
