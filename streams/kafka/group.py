@@ -50,7 +50,8 @@ class GroupConsumer:
     Their offsets belong to the same group.  With `shards` the group also shares out the
     partitions of `feed-shards`; their records are not read here.
 
-    One thread uses it.  `on_revoked` is called before partitions go: it commits what is done
+    `name` is the group's in Kafka, `epoch` counts the changes of its assignment.  One thread uses
+    it.  `on_revoked` is called before partitions go: it commits what is done
     and returns whether all of it is committed.
     """
 
@@ -64,7 +65,7 @@ class GroupConsumer:
         beside: Sequence[str] = (),
         shards: bool = False,
     ) -> None:
-        self.epoch = 0
+        self.epoch, self.name = 0, connection.environment.group(group)
         environment, health = connection.environment, connection.health
         self._environment = environment
         self._connection = connection

@@ -73,7 +73,6 @@ class Worker:
         shards: bool = False,
         dead_letters_of: str | None = "engagement",
     ) -> None:
-        self.environment = environment
         self.steps: Sequence[Step] = tuple(steps)
         self.connection = Connection(environment)
         self.metrics = Metrics(group, environment.instance)
@@ -104,7 +103,6 @@ class Worker:
         )
         followed = (*FOLLOWED, *(f"signals.{name}" for name in environment.signals.all))
         self.topics = TopicIds(self.connection, group, followed, self.writer.commit_once)
-        self.group_name = environment.group(group)
         self._dead_letters_of = dead_letters_of
         self._input = Input(
             self.group, self.writer, environment.batch_records, self._has_new_settings
@@ -113,8 +111,7 @@ class Worker:
         self._followed: Settings | None = None  # by all steps, once they have begun
         self._is_busy = False
         self._next_step = 0
-        self._watchdog = Watchdog()
-        self.status = WorkerStatus(self, self._watchdog)
+        self.status = WorkerStatus(self, Watchdog())
 
     def run(self) -> None:
         """Start, go round until SIGTERM, SIGINT or `stopping`, stop; in the main thread.
@@ -169,7 +166,7 @@ class Worker:
             )
             self._started_steps.append(step)
         self.time.on_beat = self._hand_heartbeat_down
-        self._watchdog.start()
+        self.status.watchdog.start()
         self.writer.start()
         while not (self.settings.log.all_restored() and self.time.clock.is_set):
             if self.stopping.is_set():
@@ -185,7 +182,7 @@ class Worker:
 
     def _stop(self) -> None:
         self.poison.ends.is_failed = failed = sys.exc_info()[1] is not None
-        self._watchdog.stop()
+        self.status.watchdog.stop()
         parts = [self.group.close, self.writer.close, *(s.close for s in self._started_steps)]
         parts += [self.status.close, self.time.close, self.settings.close, self.poison.close]
         with ends_within(STOP_WITHIN_S, 1 if failed else 0):
@@ -199,7 +196,7 @@ class Worker:
 
     def _cycle(self) -> None:
         start, cpu_start = time.perf_counter(), time.thread_time()
-        self._watchdog.turn()
+        self.status.watchdog.turn()
         self._follow_logs()
         self._follow_assignment()
         moved = False

@@ -27,7 +27,6 @@ from feedmill.streams.observe.metrics import Metrics
 from feedmill.streams.observe.status import Status, status_pipe, write_status
 from feedmill.streams.poison.poison_watch import PoisonWatch
 from feedmill.streams.releases.model_releases import ModelReleases
-from feedmill.streams.settings.environment import Environment
 from feedmill.streams.settings.instances import RECENT_MS
 from feedmill.streams.settings.log_time import LogTime
 from feedmill.streams.settings.settings_log import SettingsLog
@@ -86,8 +85,6 @@ _BUILD = importlib.metadata.version("feedmill")
 class Running(Protocol):
     """What is looked at of a worker."""
 
-    environment: Environment
-    group_name: str
     steps: Sequence[Step]
     legs: Legs
     connection: Connection
@@ -107,7 +104,7 @@ class WorkerStatus:
 
     def __init__(self, worker: Running, watchdog: Watchdog) -> None:
         self._worker = worker
-        self._watchdog = watchdog
+        self.watchdog = watchdog
         self._reason = "starting"
         self._partitions: tuple[PartitionLag, ...] = ()
         self._look_at = self._report_at = 0.0
@@ -115,7 +112,7 @@ class WorkerStatus:
         self._legs = RecentLegs(worker.legs)
         self._pipe = status_pipe(os.environ)
         self._web = StatusThread(self.ready_reason, self._metrics_text)
-        self._others = OtherGroups(worker.group_name, {step.name for step in worker.steps})
+        self._others = OtherGroups(worker.group.name, {step.name for step in worker.steps})
 
     @property
     def port(self) -> int:
@@ -123,14 +120,14 @@ class WorkerStatus:
         return self._web.port
 
     def start(self) -> None:
-        environment = self._worker.environment
+        environment = self._worker.connection.environment
         if environment.port is not None and self._pipe is None:
             self._web.start(environment.host, environment.port)
             log.info("http://%s:%d/metrics", environment.host, self._web.port)
 
     def ready_reason(self) -> str:
         """Say why the worker is not ready, as last seen; "" when it is.  Any thread may ask."""
-        stuck_s = self._watchdog.stuck_s()
+        stuck_s = self.watchdog.stuck_s()
         return f"the loop stands still for {stuck_s:.0f} s" if stuck_s > _STUCK_S else self._reason
 
     def hurry(self) -> None:
@@ -177,7 +174,7 @@ class WorkerStatus:
         for stage, versions in models.items():
             yield Instance(
                 stage=stage,
-                instance=worker.environment.instance,
+                instance=worker.connection.environment.instance,
                 host=socket.gethostname(),
                 pid=os.getpid(),
                 build=_BUILD,
@@ -192,7 +189,7 @@ class WorkerStatus:
                 challengers=worker.releases.challengers.versions(stage),
                 canaries=worker.releases.canaries.versions(stage),
                 waiting_releases=worker.releases.waiting,
-                group=worker.group_name,
+                group=worker.group.name,
                 partitions=self._partitions,
                 reason=self._reason[:REASON_CHARACTERS],
                 memory_mib=memory_mib,
@@ -228,7 +225,7 @@ class WorkerStatus:
         metrics.set("feedmill_lag", sum(lag.values()))
         metrics.replace(
             "feedmill_partition_lag",
-            {(worker.group_name, at.topic, str(at.partition)): float(n) for at, n in lag.items()},
+            {(worker.group.name, at.topic, str(at.partition)): float(n) for at, n in lag.items()},
         )
         self._report_late()
         metrics.set("feedmill_memory_bytes", (resident_mib() or 0) * 1024**2)
@@ -248,7 +245,7 @@ class WorkerStatus:
         self._report_commits()
         if self._pipe is None:
             return
-        stage, instance = "worker", worker.environment.instance
+        stage, instance = "worker", worker.connection.environment.instance
         status = Status(stage, instance, os.getpid(), self._reason, self._metrics_text())
         if not write_status(self._pipe, status):
             log.info("the supervisor is gone: stopping")
@@ -266,7 +263,7 @@ class WorkerStatus:
             self._worker.time.heartbeats.hurry()
 
     def _report_late(self) -> None:
-        metrics, group = self._worker.metrics, self._worker.group_name
+        metrics, group = self._worker.metrics, self._worker.group.name
         late = [one for one in self._partitions if one.late_ms]
         metrics.replace(
             "feedmill_late_seconds",
