@@ -122,10 +122,6 @@ class Reading:
     progress: ReadProgress = field(default_factory=ReadProgress)
     stopped: dict[TopicPartition, str] = field(default_factory=dict)
 
-    def move(self, source: TopicPartition, position: int) -> None:
-        """Go on to a position."""
-        self.positions[source], self.snapshot = position, None
-
     def begun_of(self, topic: str) -> set[int]:
         """Return the partitions of a topic that are read."""
         return self.begun if topic == "posts" else self.beside

@@ -349,13 +349,13 @@ class GroupConsumer:
             is_append_time = source not in fetched.create_times
             reading.progress.stamped(source, is_append_time=is_append_time)
             batch = RecordBatch(source, records, self.epoch, is_append_time)
-            reading.move(source, batch.end)
+            reading.positions[source], reading.snapshot = batch.end, None
             batches.append(batch)
         for source, end in fetched.ends.items():
             reading.progress.said_end(source, end)
             is_begun = source.partition in reading.begun_of(source.topic)
             if is_begun and end > reading.positions.get(source, end):
-                reading.move(source, end)
+                reading.positions[source], reading.snapshot = end, None
         return batches
 
     def _judge(self, source: TopicPartition | None, error: KafkaError) -> None:
