@@ -9,7 +9,7 @@ from typing import Any
 
 import redis
 
-from builders.changes import removal, whole_feed, whole_post, write_batch
+from builders.changes import whole_feed, whole_post, write_batch
 from builders.own_redis import RedisClient
 from builders.redis_writer import KEYS, PREFIX
 from builders.waiting import until
@@ -67,10 +67,6 @@ class WritingLoop:
         self.posts[post_id] = fields
         self._pending_posts[post_id] = None
 
-    def remove_post(self, post_id: str) -> None:
-        del self.posts[post_id]
-        self._pending_posts[post_id] = None
-
     def step(self) -> WriteReport:
         """One cycle: begin, poll, then submit what is pending as far as the writer takes it."""
         self.writer.begin()
@@ -99,12 +95,7 @@ class WritingLoop:
         self.step()
 
     def _batch(self, posts: Iterable[str], feeds: Iterable[str]) -> WriteBatch:
-        signals = [
-            whole_post(post_id, **self.posts[post_id])
-            if post_id in self.posts
-            else removal(post_id)
-            for post_id in posts
-        ]
+        signals = [whole_post(post_id, **self.posts[post_id]) for post_id in posts]
         changes = [whole_feed(feed, self.feeds[feed]) for feed in feeds if feed in self.feeds]
         return write_batch(
             *signals,
