@@ -33,6 +33,7 @@ class Metrics:
         self._process_labels = {"stage": stage, "instance": instance}
         self._replaced: dict[str, dict[tuple[str, ...], float]] = {}
         self._used: dict[str, Any] = {}
+        self._totals: dict[str, float] = {}
         # A look by labels takes microseconds.
         self._labelled_ones: dict[tuple[Any, ...], Any] = {}
 
@@ -45,6 +46,11 @@ class Metrics:
     def add(self, name: str, amount: float = 1, **labels: str) -> None:
         """Increase a counter."""
         self._labelled(name, labels).inc(amount)
+
+    def add_up_to(self, name: str, total: float) -> None:
+        """Increase a counter to what somebody else has counted since the start."""
+        self.add(name, total - self._totals.get(name, 0.0))
+        self._totals[name] = total
 
     def set(self, name: str, value: float, **labels: str) -> None:
         """Set a gauge."""

@@ -108,7 +108,6 @@ class WorkerStatus:
         self._reason = "starting"
         self._partitions: tuple[PartitionLag, ...] = ()
         self._look_at = self._report_at = 0.0
-        self._refused_settings = self._refused_stamps = self._refused_releases = self._swaps = 0
         self._legs = RecentLegs(worker.legs)
         self._pipe = status_pipe(os.environ)
         self._web = StatusThread(self.ready_reason, self._metrics_text)
@@ -230,15 +229,10 @@ class WorkerStatus:
         self._report_late()
         metrics.set("feedmill_memory_bytes", (resident_mib() or 0) * 1024**2)
         metrics.set("feedmill_config_offset", worker.settings.settings.offset)
-        refused = worker.settings.refused_count
-        metrics.add("feedmill_refused_settings_total", refused - self._refused_settings)
-        stamps = worker.time.clock.refused
-        metrics.add("feedmill_clock_refused_total", stamps - self._refused_stamps)
-        self._refused_settings, self._refused_stamps = refused, stamps
-        swaps, unfit = worker.releases.swaps, worker.releases.refused_count
-        metrics.add("feedmill_model_swaps_total", swaps - self._swaps)
-        metrics.add("feedmill_refused_releases_total", unfit - self._refused_releases)
-        self._swaps, self._refused_releases = swaps, unfit
+        metrics.add_up_to("feedmill_refused_settings_total", worker.settings.refused_count)
+        metrics.add_up_to("feedmill_clock_refused_total", worker.time.clock.refused)
+        metrics.add_up_to("feedmill_model_swaps_total", worker.releases.swaps)
+        metrics.add_up_to("feedmill_refused_releases_total", worker.releases.refused_count)
         metrics.set("feedmill_waiting_releases", len(worker.releases.waiting))
         for topic, count in worker.connection.headers.take_passed().items():
             metrics.add("feedmill_passed_batches_total", count, topic=topic)

@@ -28,6 +28,8 @@ def test_each_kind_of_metric_is_counted_by_its_labels_in_its_buckets() -> None:
     metrics.add("feedmill_events_total", 3, topic="posts")
     metrics.add("feedmill_events_total", topic="posts")
     metrics.add("feedmill_events_total", topic="config")
+    for total in (2, 2, 7):
+        metrics.add_up_to("feedmill_model_swaps_total", total)
     metrics.set("feedmill_lag", 7)
     metrics.set("feedmill_lag", 5)
     loops = ("feedmill_loop_seconds", "feedmill_loop_cpu_seconds")
@@ -38,6 +40,7 @@ def test_each_kind_of_metric_is_counted_by_its_labels_in_its_buckets() -> None:
     found = samples(metrics.text())
     assert found["feedmill_events_total", "topic=posts"] == 4
     assert found["feedmill_events_total", "topic=config"] == 1
+    assert found["feedmill_model_swaps_total", ""] == 7
     assert found["feedmill_lag", ""] == 5
     for name in loops:
         assert found[f"{name}_count", ""] == 2
