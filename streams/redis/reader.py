@@ -22,7 +22,7 @@ from feedmill.events.weights import Weights
 from feedmill.rankers.combiner.overrides import ActiveOverride, OverrideTable
 from feedmill.rankers.combiner.post_field import PostVersion, decode_post
 from feedmill.rankers.combiner.signal_hash import SignalSnapshot, decode_signal
-from feedmill.streams.redis.feed_commands import FRESH_MS
+from feedmill.streams.redis.feed_writes import FRESH_MS
 
 State = Literal["fresh", "starting", "stale"]
 
