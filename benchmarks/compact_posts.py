@@ -8,9 +8,14 @@ import numpy as np
 
 from feedmill.events.signal import SignalNames
 from feedmill.rankers.combiner import SignalsChange
-from feedmill.rankers.combiner.post_field import POST_FIELD, PostVersion, encode_post
-from feedmill.rankers.combiner.short_version import short_version
-from feedmill.rankers.combiner.signal_hash import SignalSnapshot, fields_of_signal
+from feedmill.rankers.combiner.signal_hash import (
+    POST_FIELD,
+    PostVersion,
+    SignalSnapshot,
+    encode_post,
+    fields_of_signal,
+    short_version,
+)
 
 VERSION = "56e6e21cd4ce"  # as long as those of shipped models
 DAY_MS = 86_400_000

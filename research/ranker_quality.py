@@ -18,7 +18,7 @@ from ranker_figures import (
 from feedmill.features.text.ngrams import TextBatch
 from feedmill.models.text_model import NgramModel
 from feedmill.models.trees import Trees
-from feedmill.rankers.baselines import Constant, SeededShuffle
+from feedmill.rankers.post_ranker import Constant, SeededShuffle
 from feedmill.rankers.quality import QualityModel
 from feedmill.training.arrays import Mask, Values
 from feedmill.training.datasets.labelled_posts import LabelledPosts, drop_leaked

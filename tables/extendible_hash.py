@@ -35,11 +35,6 @@ class ExtendibleHash:
         self._count: list[int] = [0]  # by bucket
         self._slots.grow(_SLOTS)
 
-    @property
-    def used_bytes(self) -> int:
-        """The bytes of all slots."""
-        return self._slots.used_bytes
-
     def find(self, hashed: int) -> list[int]:
         """The numbers with this hash."""
         cells = self._slots.cells

@@ -8,19 +8,20 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from feedmill.rankers.combiner.row_lookup import RowLookup
-from feedmill.rankers.combiner.ties import order_of_ties, place_of
-from feedmill.rankers.combiner.top import PostIds, rank_within
-
-Floats = npt.NDArray[np.float64]
-Rows = npt.NDArray[np.int32]
-Flags = npt.NDArray[np.bool_]
+from feedmill.rankers.combiner.positions import (
+    Flags,
+    Floats,
+    PostIds,
+    RowLookup,
+    Rows,
+    order_of_ties,
+    place_of,
+    rank_within,
+)
 
 _LEAST_RESERVE = 64
 # Of an author with more posts than the cap lets in, so many more are kept to follow.
 _AUTHOR_RESERVE = 16
-# Of very many scores each eighth says well enough which of them are the best.
-_SAMPLED = 8
 
 
 class Move(NamedTuple):
@@ -91,19 +92,6 @@ class RankedList:
     def floor_score(self) -> float:
         """A post with a lower score does not enter the list."""
         return -np.inf if self._floor is None else self._floor.score
-
-    def estimate(self, scores: Floats) -> float | None:
-        """A score that so many of these reach that the list gets a floor; None for few of them.
-
-        It is taken from a sample, so that none may be below it, or many.
-        """
-        wanted = self._trim_above + self._trim_above // 2
-        if len(scores) < 4 * wanted:
-            return None
-        sample = scores[::_SAMPLED]
-        cut = len(sample) - wanted // _SAMPLED
-        least = float(np.partition(sample, cut)[cut])
-        return least if least > -np.inf else None
 
     def update(self, rows: Rows, scores: Floats, authors: Rows) -> bool:
         """Give posts of the feed their new scores; returns whether the list changed.

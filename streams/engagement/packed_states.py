@@ -1,24 +1,32 @@
-"""The states of many posts in two columns of memory, about 100 bytes a post.
+"""What the engagement step knows of posts: a record of `counters`, and many of them in memory.
 
-A row holds what every post has.  What was counted of a kind is an entry of its own, since most
-posts have few kinds; the entries of a post are chained from its row.
+Counters are a fold over the partition's events in the order of their offsets.  `through` is the
+last offset counted in, so that an event that is read again is skipped.
+
+In memory the states of many posts are two columns, about 100 bytes a post.  A row holds what every
+post has.  What was counted of a kind is an entry of its own, since most posts have few kinds; the
+entries of a post are chained from its row.
 """
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator
-from struct import Struct
+from typing import Annotated
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
+from msgspec import Meta, Struct, field
 
 from feedmill.events.engagement import ENGAGEMENT_KINDS
 from feedmill.features.counters import Counters
-from feedmill.streams.engagement.engagement_state import PostState
 from feedmill.tables.mapped_column import MappedColumn, in_chunks
 
+NO_OFFSET = -1
+_Offset = Annotated[int, Meta(ge=NO_OFFSET, le=2**63 - 1)]
 # A row: `through`, `post_offset`, `at_ms`, `prior`, and the link to its first entry.
-_ROW = Struct("<qqqdI")
+_ROW = struct.Struct("<qqqdI")
 _ROW_FIELDS = np.dtype(
     [
         ("through", "<i8"),
@@ -29,9 +37,9 @@ _ROW_FIELDS = np.dtype(
     ]
 )
 # An entry: the link to the next one, the count, the decayed sum, the time of the last event.
-_ENTRY = Struct("<IIdq")
+_ENTRY = struct.Struct("<IIdq")
 _ENTRY_FIELDS = np.dtype([("link", "<u4"), ("count", "<u4"), ("sum", "<f8"), ("at_ms", "<i8")])
-_LINK = Struct("<I")
+_LINK = struct.Struct("<I")
 # A link has the number of an entry, from 1 on, and in its lowest bits the kind; 0 ends a chain.
 _KIND_BITS, _KIND_MASK = 4, 15
 # The chain's last kind: the sum of all dwell times, in the place of a decayed sum.
@@ -40,6 +48,21 @@ _MOST_COUNT = 2**32 - 1
 _KINDS = len(ENGAGEMENT_KINDS)
 # A row that holds no post is never too old.
 _NEVER_MS = 2**63 - 1
+
+
+class PostState(Struct, gc=False):
+    """One post, as it stands in `counters`; `post_offset` is -1 before the post was read."""
+
+    post_id: str
+    post_offset: _Offset = NO_OFFSET
+    prior: float = 0.0
+    through: _Offset = NO_OFFSET
+    at_ms: Annotated[int, Meta(ge=0, le=2**63 - 1)] = 0
+    counters: Counters = field(default_factory=Counters)
+
+
+encode_state = msgspec.json.Encoder().encode
+decode_state = msgspec.json.Decoder(PostState).decode
 
 
 class PackedStates:
@@ -52,11 +75,6 @@ class PackedStates:
         self._rows: MappedColumn[np.void] = MappedColumn(_ROW_FIELDS)
         self._entries: MappedColumn[np.void] = MappedColumn(_ENTRY_FIELDS)
         self._next_entry, self._free_entry = 1, 0
-
-    @property
-    def used_bytes(self) -> int:
-        """Bytes of rows and entries, used or free."""
-        return self._rows.used_bytes + self._entries.used_bytes
 
     def load(self, row: int, post_id: str) -> PostState:
         """Return a copy of the state in a row."""

@@ -13,8 +13,12 @@ from feedmill.events.engagement import Engagement, EngagementKind
 from feedmill.events.reasons import DECODE_ERRORS
 from feedmill.features.counters import update, weight_of
 from feedmill.streams.engagement.burst_damping import BurstDamping
-from feedmill.streams.engagement.engagement_state import NO_OFFSET, PostState, decode_state
-from feedmill.streams.engagement.packed_states import PackedStates
+from feedmill.streams.engagement.packed_states import (
+    NO_OFFSET,
+    PackedStates,
+    PostState,
+    decode_state,
+)
 from feedmill.streams.engagement.repeated_engagements import RepeatedEngagements, Repetition
 from feedmill.streams.kafka.batches import Record
 from feedmill.streams.settings.environment import Environment
@@ -65,11 +69,6 @@ class PartitionState:
 
     def __len__(self) -> int:
         return len(self._ids)
-
-    @property
-    def used_bytes(self) -> int:
-        """Bytes of the columns that hold the posts."""
-        return self._ids.used_bytes + self._states.used_bytes
 
     def restore(self, records: Iterable[Record]) -> int:
         """Take records of `counters` over; return how many of them cannot be read.

@@ -18,7 +18,6 @@ from typing import Any
 from feedmill.events.decode import decoder_of
 from feedmill.events.decode_many import decode_posts, decode_signals
 from feedmill.events.signal import SignalNames
-from feedmill.rankers.combiner.batches import take_signals
 from feedmill.rankers.combiner.combiner import always
 from feedmill.rankers.combiner.view import PostView
 from feedmill.streams.kafka.assignment import AssignmentChange
@@ -269,4 +268,4 @@ class CombinerLogs:
             for key, override in events:
                 view.update_override(key, override)
         else:
-            take_signals(view, topic.removeprefix(SIGNALS), events)
+            view.update_signals(topic.removeprefix(SIGNALS), events)

@@ -8,11 +8,9 @@ from collections.abc import Callable, Collection
 from feedmill.events.instance import Instance
 from feedmill.events.settings import Settings
 from feedmill.rankers.combiner import Combiner
-from feedmill.rankers.combiner.batches import take_written
 from feedmill.streams.kafka.assignment import AssignmentChange
 from feedmill.streams.ranking.combiner_logs import CombinerLogs
-from feedmill.streams.ranking.feed_freshness import FeedFreshness
-from feedmill.streams.ranking.feed_renewals import LOOK_EVERY_S
+from feedmill.streams.ranking.feed_freshness import LOOK_EVERY_S, FeedFreshness
 from feedmill.streams.ranking.ranking_claim import RankingClaim
 from feedmill.streams.ranking.ranking_letters import RankingLetters
 from feedmill.streams.ranking.redis_handover import RedisHandover
@@ -165,7 +163,7 @@ class RankingStep(Step):
             [record.offset for record, _ in events],
             [record.timestamp for record, _ in events],
         )
-        take_written(view, work.signals)
+        view.update_written(work.signals)
         changed = len(events) + sum(len(part.events) for part in work.engagements)
         self._has_more = self._work(WORK_S + len(events) * _POST_S, changed)
         if len(events) >= _LEAVE_FROM_POSTS:

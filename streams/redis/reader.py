@@ -20,8 +20,12 @@ from feedmill.events.gates import GatePolicy
 from feedmill.events.override import Override, OverrideKey, parse_subject
 from feedmill.events.weights import Weights
 from feedmill.rankers.combiner.overrides import ActiveOverride, OverrideTable
-from feedmill.rankers.combiner.post_field import PostVersion, decode_post
-from feedmill.rankers.combiner.signal_hash import SignalSnapshot, decode_signal
+from feedmill.rankers.combiner.signal_hash import (
+    PostVersion,
+    SignalSnapshot,
+    decode_post,
+    decode_signal,
+)
 from feedmill.streams.redis.feed_commands import FRESH_MS
 
 State = Literal["fresh", "starting", "stale"]

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 from builders.events import HOUR_MS, NOW_MS, post, settings_of, signal
+from builders.mapped import mapped_bytes
 from feedmill.events.override import Override, OverrideKey
 from feedmill.events.post import Deletion, Post
 from feedmill.events.settings import Settings
 from feedmill.events.signal import SignalNames
 from feedmill.rankers.combiner import Combiner, SignalsChange
 from feedmill.rankers.combiner.columns import NEVER_MS, NO_POST
-from feedmill.tables.mapped_column import MappedColumn
 
 NAMES = SignalNames()
 
@@ -244,16 +244,8 @@ def test_deletions_are_not_told_for_ever() -> None:
     assert 1000 <= combiner._pending.tombstones <= 2 * 1000 + 1024
 
 
-def mapped_bytes() -> int:
-    """What all columns take; tracemalloc does not see them."""
-    columns = [one for one in gc.get_objects() if isinstance(one, MappedColumn)]
-    return sum(column.used_bytes for column in columns)
-
-
 @pytest.mark.parametrize("count", [24_000])
 def test_a_live_post_takes_a_few_hundred_bytes(count: int) -> None:
-    gc.collect()
-    before = mapped_bytes()
     tracemalloc.start()
     combiner, random = Combiner(NAMES), Random(3)
     for i in range(count):
@@ -272,7 +264,7 @@ def test_a_live_post_takes_a_few_hundred_bytes(count: int) -> None:
     gc.collect()
     kept, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    kept += mapped_bytes() - before
+    kept += mapped_bytes(combiner)
     print(f"{kept / count:.0f} bytes a live post at {count:,}, {combiner.view.capacity:,} rows")
     assert len(combiner.view) == count
     # A worker may take 420, of which 100 are the counts.

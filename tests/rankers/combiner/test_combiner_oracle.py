@@ -333,5 +333,5 @@ def test_redis_shows_what_the_contract_says(seeds: list[int]) -> None:
 
 @pytest.mark.parametrize("seed", range(6))
 def test_long_runs_show_it(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("feedmill.rankers.combiner.overridden_rows._SLICE_ROWS", 3)
+    monkeypatch.setattr("feedmill.rankers.combiner.overrides._SLICE_ROWS", 3)
     World().run_all(Random(seed).choices(range(1_000_000_000), k=1200))

@@ -6,7 +6,7 @@ import pytest
 
 from builders.events import HOUR_MS, NOW_MS
 from builders.ranked_posts import HIDDEN, SHOWN, Posts
-from feedmill.rankers.combiner.feed_authors import claim_order
+from feedmill.rankers.combiner.feed_places import claim_order
 
 
 def made_feeds(posts: Posts) -> set[str]:

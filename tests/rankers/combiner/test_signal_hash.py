@@ -11,13 +11,15 @@ from hypothesis import strategies as st
 
 from builders.contract_score import truth_of
 from feedmill.events.signal import RULE_MODEL
-from feedmill.rankers.combiner.post_field import PostVersion, encode_post
-from feedmill.rankers.combiner.short_version import short_version
 from feedmill.rankers.combiner.signal_hash import (
+    PostVersion,
     SignalSnapshot,
+    decode_post,
     decode_signal,
+    encode_post,
     encode_signal,
     fields_of_signal,
+    short_version,
 )
 
 ARRIVED_MS = 1_700_000_000_000
@@ -55,8 +57,9 @@ def version_read(signal: SignalSnapshot) -> str:
 
 @given(signal=SIGNALS, post_offset=OFFSETS, arrived_ms=st.integers(0, 2**53 - 1))
 def test_what_is_written_is_read(signal: SignalSnapshot, post_offset: int, arrived_ms: int) -> None:
-    read = decode_signal("spam", fields_of(signal, post_offset, arrived_ms))
-    assert read == replace(signal, version=version_read(signal))
+    fields = fields_of(signal, post_offset, arrived_ms)
+    assert decode_signal("spam", fields) == replace(signal, version=version_read(signal))
+    assert decode_post(fields) == PostVersion(post_offset, arrived_ms - LATE_MS, arrived_ms)
 
 
 @given(signal=SIGNALS, post_offset=OFFSETS)
@@ -97,6 +100,8 @@ def test_a_person_can_read_it(changed: dict[str, Any], text: str) -> None:
     usual = {"value": float(np.float32(0.0123)), "model": "spam", "version": "56e6e21cd4ce"}
     signal = SignalSnapshot(**{**usual, "post_offset": 1046, "at_ms": ARRIVED_MS + 41, **changed})
     assert encode_signal("spam", signal, 1046, ARRIVED_MS) == text
+    version = PostVersion(1045, 1_795_541_438_542, 1_795_541_438_554)
+    assert encode_post(version) == "1045 1795541438542 12"
 
 
 @given(
@@ -111,6 +116,7 @@ def test_signals_of_shipped_models_keep_the_hash_compact(value: float, late_ms: 
 def test_a_signal_that_is_not_there_removes_its_fields() -> None:
     assert fields_of_signal("spam", None, 7, ARRIVED_MS) == {"spam": "", "spam.error": ""}
     assert decode_signal("spam", {"post": "7 1 0"}) is None
+    assert decode_post({"author_id": "ann"}) == PostVersion(-1, 0, 0)
     fine = SignalSnapshot(0.5, "spam", "1", 7, ARRIVED_MS)
     assert fields_of_signal("spam", fine, 7, ARRIVED_MS)["spam.error"] == ""
 
@@ -122,3 +128,17 @@ def test_another_text_is_no_signal(text: str) -> None:
             decode_signal("spam", {"spam": text})
     else:
         assert decode_signal("spam", {"spam": text}) is None
+
+
+@pytest.mark.parametrize("text", ["7", "7 1", "7 1 2 3", "seven 1 2", "7 1 "])
+def test_another_text_is_no_version_of_a_post(text: str) -> None:
+    with pytest.raises(ValueError, match=r"unpack|invalid literal"):
+        decode_post({"post": text})
+
+
+@pytest.mark.parametrize(
+    "version",
+    ["", "56e6e2", "56e6e21cd4c", "56e6e21cd4ce0", "56E6E21CD4CE", "56e6e21cd4ce\n", "v1"],
+)
+def test_a_version_of_other_than_twelve_digits_is_whole(version: str) -> None:
+    assert short_version(version) == version

@@ -45,6 +45,21 @@ def test_a_dropped_signal_of_a_coming_version_leaves_the_post() -> None:
     assert [view.ids[row] for row in view.live_rows().tolist()] == ["p"]
 
 
+def test_rows_are_taken_once_in_the_order_of_their_changes_with_all_that_changed() -> None:
+    view = PostView(NAMES)
+    for post_id in ("a", "b", "c"):
+        view.update_post(post(post_id), 1, NOW_MS)
+    view.update_signal("spam", signal("a", 1, 0.1))
+    view.touch([row_of(view, "c")])
+    rows, masks = view.take_changed(2)
+    assert [view.ids[row] for row in rows.tolist()] == ["a", "b"]
+    assert masks.tolist() == [POST_CHANGED | view.bits["spam"], POST_CHANGED]
+    view.update_signal(NAMES.all[-1], signal("a", 1, 0.1))
+    last = {row_of(view, "c"): POST_CHANGED, row_of(view, "a"): view.bits[NAMES.all[-1]]}
+    assert take_all(view) == last
+    assert not view.has_changes
+
+
 def rows_by_slices(view: PostView, cutoff_ms: int, most: int) -> list[Sequence[int]]:
     found = []
     while len(rows := view.expired(cutoff_ms, most)):
@@ -75,12 +90,12 @@ def test_a_row_freed_waits_for_its_recycling() -> None:
     view.take_changed()
     row = row_of(view, "p")
     view.free([row])
-    assert (view.row_of("p"), view.ids[row], view.is_freed(row)) == (None, "p", True)
+    assert (view.row_of("p"), view.ids[row]) == (None, "p")
     view.update_post(post("p"), 2, NOW_MS)
     other = row_of(view, "p")
     assert other != row
     assert take_all(view) == {row: POST_CHANGED, other: POST_CHANGED}
-    assert (view.ids[row], view.is_freed(row)) == ("", False)
+    assert view.ids[row] == ""
     view.update_post(post("q"), 2, NOW_MS)
     assert row_of(view, "q") == row
 

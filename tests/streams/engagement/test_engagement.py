@@ -21,8 +21,8 @@ from feedmill.events.errors import UsageError
 from feedmill.events.feeds import FeedSpec
 from feedmill.events.settings import Settings
 from feedmill.streams.engagement import engagement
-from feedmill.streams.engagement.engagement_state import PostState, encode_state
 from feedmill.streams.engagement.feature_row import decode_row
+from feedmill.streams.engagement.packed_states import PostState, encode_state
 from feedmill.streams.engagement.partition_state import PartitionState
 from feedmill.streams.kafka.topic_table import DAY_MS, WINDOW_MS
 

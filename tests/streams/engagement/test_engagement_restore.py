@@ -17,7 +17,7 @@ from builders.engagement_step import (
 from builders.fake_log import KeptWriter
 from builders.records import StoredRecord
 from feedmill.streams.engagement import engagement_restore
-from feedmill.streams.engagement.engagement_state import PostState, encode_state
+from feedmill.streams.engagement.packed_states import PostState, encode_state
 from feedmill.streams.kafka.topic_table import DAY_MS
 
 

@@ -4,7 +4,6 @@ import pytest
 
 from builders.events import signal
 from feedmill.features.counters import Counters
-from feedmill.streams.engagement.engagement_state import PostState
 from feedmill.streams.engagement.feature_row import (
     decode_row,
     encode_row,
@@ -12,6 +11,7 @@ from feedmill.streams.engagement.feature_row import (
     sample_limit,
     sampled,
 )
+from feedmill.streams.engagement.packed_states import PostState
 
 
 def logged(states: list[PostState], share: float) -> int:

@@ -7,10 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from builders.engagement_log import START_MS, Event, Record, draw_log, needed_before
+from builders.mapped import mapped_bytes
 from builders.records import StoredRecord
 from builders.work import bytecode_steps
 from feedmill.events.engagement import ENGAGEMENT_KINDS, Engagement
-from feedmill.streams.engagement.engagement_state import PostState, decode_state, encode_state
+from feedmill.streams.engagement.packed_states import PostState, decode_state, encode_state
 from feedmill.streams.engagement.partition_state import PartitionState, Uncounted
 
 # So short that users are forgotten within a drawn log.
@@ -290,7 +291,7 @@ def test_a_post_takes_little_memory(posts: int) -> None:
         if i % 100 == 0:
             state.pack()
     state.pack()
-    assert state.used_bytes / posts < 150
+    assert mapped_bytes(state._ids, state._states) / posts < 150
 
 
 def test_an_impression_counts_as_much_as_its_position_is_looked_at() -> None:
