@@ -151,7 +151,7 @@ def check(view: PostView, posts: int, at_ms: int) -> None:
         for name in NAMES.all:
             revision = i if name == "engagement" else 0
             value = float(np.float32(value_of(i)))
-            assert view.signal(row, name) == (value, name, VERSION, i, at_ms, revision, None)
+            assert view.signal(row, name) == (value, name, VERSION, i, at_ms, None, revision)
 
 
 def in_counts(posts: int, kinds: int) -> None:

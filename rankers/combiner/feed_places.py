@@ -78,13 +78,13 @@ class FeedPlaces:
         """Whether a feed gets a place beside these, which it does until they are short."""
         pattern = pattern_of(feed) or ""
         limit = self._limits[pattern]
-        if len(among) < limit or sum(map(self._takes_place_of(pattern), among)) < limit:
+        if len(among) < limit:
+            return True
+        of_pattern = [feed for feed in among if pattern_of(feed) == pattern]
+        if sum(feed not in self._declared for feed in of_pattern) < limit:
             return True
         self.uncounted.add(pattern)
         return False
-
-    def _takes_place_of(self, pattern: str) -> Callable[[str], bool]:
-        return lambda feed: pattern_of(feed) == pattern and feed not in self._declared
 
     def keeps(self, feed: str) -> bool:
         """Whether a feed that exists keeps its place."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -112,7 +111,7 @@ class RankedList:
         if len(listed):
             same = (scores[given] == self.scores[listed]) & (authors[given] == self.authors[listed])
             enters[given[same]] = False
-            self._remove(listed[~same])
+            self.remove(listed[~same])
         has_left = bool(len(listed) and not same.all())
         # A full feed takes few of the posts that come.
         return bool(enters.any() and self._enter(enters, rows, scores, authors)) or has_left
@@ -137,7 +136,7 @@ class RankedList:
             if is_same_author and not is_out:
                 self._move_one(from_at, score)
                 return True
-            self._remove(listed)
+            self.remove(listed)
         if is_out:
             return len(listed) > 0
         self._has_changed = had_changed  # out and in again are one move
@@ -185,11 +184,8 @@ class RankedList:
         )
         return self._may_be_short
 
-    def remove(self, positions: Iterable[int] | npt.NDArray[np.intp]) -> None:
+    def remove(self, positions: npt.NDArray[np.intp]) -> None:
         """Take out the posts at these positions of `rows`."""
-        self._remove(np.asarray(positions, np.intp))
-
-    def _remove(self, positions: npt.NDArray[np.intp]) -> None:
         if not len(positions):
             return
         self.rows, self.scores, self.authors = _without(

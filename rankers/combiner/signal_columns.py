@@ -24,15 +24,18 @@ _MODEL = _CURRENT - 1
 
 
 class StoredSignal(NamedTuple):
-    """What is kept of a signal; fields as in `Signal`."""
+    """What is kept of a signal, or read from Redis; fields as in `Signal`.
+
+    Redis has `value` as the same float32, `version` perhaps cut, and no `revision`.
+    """
 
     value: float | None
-    model: str
-    version: str
-    post_offset: int
-    at_ms: int
-    revision: int
-    error: str | None
+    model: str = ""
+    version: str = ""
+    post_offset: int = -1
+    at_ms: int = 0
+    error: str | None = None
+    revision: int = 0
 
 
 class StoredSignals(NamedTuple):
@@ -112,8 +115,8 @@ class SignalColumns:
             version,
             post_offset if state >= _CURRENT else self._older[row],
             self._at_ms.cells[row],
-            self._revision.cells[row],
             self._errors.get(row) if self._errors else None,
+            self._revision.cells[row],
         )
 
     def get_many(self, rows: Rows, post_offsets: npt.NDArray[np.int64]) -> StoredSignals:

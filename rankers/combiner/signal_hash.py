@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import unquote
@@ -92,20 +91,8 @@ def decode_post(fields: Mapping[str, str]) -> PostVersion:
 # --- its signals -----------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class SignalSnapshot:
-    """One signal of a post as Redis shows it; `value` is a float32, `version` may be cut."""
-
-    value: float | None
-    model: str = ""
-    version: str = ""
-    post_offset: int = -1
-    at_ms: int = 0
-    error: str | None = None
-
-
 def fields_of_signal(
-    name: str, signal: SignalSnapshot | StoredSignal | None, post_offset: int, arrived_ms: int
+    name: str, signal: StoredSignal | None, post_offset: int, arrived_ms: int
 ) -> dict[str, str]:
     """The fields of a signal, those that are not there as "": in a change they are removed.
 
@@ -124,9 +111,7 @@ def fields_of_signal(
     return {name: text, error_field(name): signal.error or ""}
 
 
-def encode_signal(
-    name: str, signal: SignalSnapshot | StoredSignal, post_offset: int, arrived_ms: int
-) -> str:
+def encode_signal(name: str, signal: StoredSignal, post_offset: int, arrived_ms: int) -> str:
     """The field of a signal without its error; the parameters are those of `fields_of_signal`."""
     value = _shortest(np.nan if signal.value is None else np.float32(signal.value))
     version = _version(name, signal.model, signal.version)
@@ -167,7 +152,7 @@ def _shortest(values: float | np.float32 | npt.NDArray[np.float32]) -> str:
     return orjson.dumps(values, option=orjson.OPT_SERIALIZE_NUMPY).decode()
 
 
-def decode_signal(name: str, fields: Mapping[str, str]) -> SignalSnapshot | None:
+def decode_signal(name: str, fields: Mapping[str, str]) -> StoredSignal | None:
     """Read the signal of a name from the fields of a post; None where there is none.
 
     Raises `ValueError` where a field is not of this form.
@@ -183,7 +168,7 @@ def decode_signal(name: str, fields: Mapping[str, str]) -> SignalSnapshot | None
         post_offset = int(last[1:])
         rest, _, last = rest.rpartition(" ")
     model, version = _model_and_version(name, rest)
-    return SignalSnapshot(
+    return StoredSignal(
         value=None if value == "null" else float(np.float32(value)),
         model=model,
         version=version,

@@ -206,7 +206,7 @@ class PartitionState:
         Returns where the next slice begins, None after the last one.
         """
         end = min(first + rows, self._ids.bound)
-        for row in self._states.older_than(cutoff_ms, first, end).tolist():
+        for row in self._states.older_than(cutoff_ms, first, end):
             self.remove(self._ids[row])
         self._rows = {}
         return end if end < self._ids.bound else None
@@ -229,10 +229,7 @@ class PartitionState:
         is_new = row < 0
         if is_new:
             row = self._rows[state.post_id] = self._ids.add(state.post_id)
-        self._store(row, state, is_new=is_new)
-
-    def _store(self, row: int, state: PostState, *, is_new: bool) -> None:
-        self._states.store(row, state, is_new=is_new)
+        self._states.store(row, state)
         if state.post_offset != NO_OFFSET:
             self._unknown.pop(state.post_id, None)
         elif is_new:

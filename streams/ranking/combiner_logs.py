@@ -180,7 +180,10 @@ class CombinerLogs:
         count = 0
         while count < most:
             wanted = min(most - count, at_once)
-            taken = self._take_all(log_consumer.read(wanted), rejected)
+            taken = 0
+            for batch in log_consumer.read(wanted):
+                taken += len(batch.records)
+                rejected += self._take(batch)
             count += taken
             if taken < wanted or not has_time():
                 break
@@ -229,14 +232,6 @@ class CombinerLogs:
     def _drop(self, sources: Collection[TopicPartition]) -> None:
         self._log.drop(sources)
         self._worker_log.drop(sources)
-
-    def _take_all(self, batches: Iterable[RecordBatch], rejected: list[RejectedRecord]) -> int:
-        """Take batches, add what is refused, and return how many records they had."""
-        count = 0
-        for batch in batches:
-            count += len(batch.records)
-            rejected += self._take(batch)
-        return count
 
     def _take(self, batch: RecordBatch) -> list[RejectedRecord]:
         topic = batch.source.topic

@@ -20,9 +20,9 @@ from feedmill.events.gates import GatePolicy
 from feedmill.events.override import Override, OverrideKey, parse_subject
 from feedmill.events.weights import Weights
 from feedmill.rankers.combiner.overrides import ActiveOverride, OverrideTable
+from feedmill.rankers.combiner.signal_columns import StoredSignal
 from feedmill.rankers.combiner.signal_hash import (
     PostVersion,
-    SignalSnapshot,
     decode_post,
     decode_signal,
 )
@@ -78,7 +78,7 @@ class PostSnapshot:
     def decided_by(self) -> str:
         return self.fields.get("decided_by", "")
 
-    def signal(self, name: str) -> SignalSnapshot | None:
+    def signal(self, name: str) -> StoredSignal | None:
         """The signal of this name, None where there is none yet."""
         return decode_signal(name, self.fields)
 

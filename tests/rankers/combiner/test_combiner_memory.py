@@ -241,7 +241,7 @@ def test_deletions_are_not_told_for_ever() -> None:
             combiner.view.update_post(Deletion(one.post_id, deleted=True), 2, now_ms)
         combiner.cycle(now_ms)
         combiner.tick(now_ms)
-    assert 1000 <= combiner._pending.tombstones <= 2 * 1000 + 1024
+    assert 1000 <= len(combiner._pending._tombstones) <= 2 * 1000 + 1024
 
 
 @pytest.mark.parametrize("count", [24_000])
@@ -267,5 +267,5 @@ def test_a_live_post_takes_a_few_hundred_bytes(count: int) -> None:
     kept += mapped_bytes(combiner)
     print(f"{kept / count:.0f} bytes a live post at {count:,}, {combiner.view.capacity:,} rows")
     assert len(combiner.view) == count
-    # A worker may take 420, of which 100 are the counts.
+    # A worker may take 450, of which 130 are the counts.
     assert kept / count < 320

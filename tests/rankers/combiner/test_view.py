@@ -76,7 +76,7 @@ class Model:
         if value is not None:
             value = float(np.float32(value))
         return StoredSignal(
-            value, last.model, last.version, last.post_offset, last.at_ms, last.revision, last.error
+            value, last.model, last.version, last.post_offset, last.at_ms, last.error, last.revision
         )
 
 
