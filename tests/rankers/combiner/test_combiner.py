@@ -58,66 +58,12 @@ def bench() -> Bench:
     return Bench()
 
 
-def test_global_is_written_whole_at_once_though_it_is_empty(bench: Bench) -> None:
-    [change] = bench.cycle().values()
-    assert (change.feed, change.whole, change.size) == ("global", True, 0)
-    assert bench.cycle() == {}
-
-
 def test_signals_of_the_post_after_a_deletion_outlive_the_deletion(bench: Bench) -> None:
     bench.judge("p", 30)  # the topics of signals may be read ahead of `posts`
     bench.post("p", 10)
     bench.delete("p", 20)
     bench.judge("p", 15)  # lower than the last: ignored
     bench.post("p", 30)
-    assert bench.shown() == ["p"]
-
-
-def test_signals_of_the_deleted_post_do_not(bench: Bench) -> None:
-    bench.post("p", 10)
-    bench.signal("quality", "p", 10, 1.0)
-    bench.signal("engagement", "p", 15, 1.0)
-    bench.delete("p", 20)
-    bench.post("p", 30)
-    fields = bench.fields()["p"]
-    assert not {"quality", "engagement"} & set(fields)
-
-
-def test_each_coming_version_has_its_own_signals(bench: Bench) -> None:
-    for offset, value in ((10, 0.1), (20, 0.95), (30, 0.2)):
-        bench.judge("p", offset, value)
-    decisions = []
-    for offset in (10, 20, 30):
-        bench.post("p", offset)
-        decisions.append(bench.fields()["p"].get("decision", "show"))
-    assert decisions == ["show", "hide", "show"]
-
-
-def test_a_failure_keeps_the_last_good_value_also_before_the_post(bench: Bench) -> None:
-    bench.signal("quality", "p", 10, 0.5)
-    bench.signal("quality", "p", 10, None)
-    bench.signal("spam", "p", 10, 0.1)
-    bench.signal("spam", "p", 10, None)
-    bench.post("p", 10)
-    fields = bench.fields()["p"]
-    assert fields["quality"].startswith("0.5 ")
-    assert fields["quality.error"] == "failed"
-    assert fields["spam"].startswith("null ")
-    assert (fields["decision"], fields["decided_by"]) == ("hold", "spam@1")
-
-
-def test_an_edit_with_another_date_moves_in_and_out_of_the_window(bench: Bench) -> None:
-    bench.post("p", 10, created_at_ms=NOW_MS - 200 * HOUR_MS)
-    bench.post("q", 10)
-    bench.judge("p", 20)
-    bench.judge("q", 10)
-    bench.post("p", 20)
-    assert bench.shown() == ["q", "p"]
-    bench.post("q", 20, created_at_ms=NOW_MS - 167 * HOUR_MS)
-    bench.judge("q", 20)
-    assert bench.shown() == ["p", "q"]
-    bench.now_ms += 2 * HOUR_MS
-    bench.combiner.tick(bench.now_ms)
     assert bench.shown() == ["p"]
 
 
@@ -164,14 +110,16 @@ def test_signals_of_objectives_decide_no_post_anew(
     assert decided == [4]
 
 
-def test_the_end_of_an_open_gates_grace_shows_the_post_at_the_next_tick(bench: Bench) -> None:
-    bench.set("gates", {name: {"on_failure": "open", "grace_s": 60} for name in NAMES.gates})
+def test_the_end_of_each_open_gates_grace_is_followed_at_the_next_tick(bench: Bench) -> None:
+    graces = dict(zip(NAMES.gates, (30, 60, 45), strict=True))
+    bench.set("gates", {n: {"on_failure": "open", "grace_s": s} for n, s in graces.items()})
     bench.post("p", 10)
-    assert bench.fields()["p"]["decision"] == "hold"
-    bench.now_ms += 60_000
-    bench.combiner.tick(bench.now_ms)
-    shown = bench.fields()["p"]
-    assert {"decision", "decided_by"}.isdisjoint(shown)
+    held_by = [bench.fields()["p"]["decided_by"]]
+    for _ in range(2):
+        bench.now_ms += 30_000
+        bench.combiner.tick(bench.now_ms)
+        held_by.append(bench.fields()["p"].get("decided_by", ""))
+    assert held_by == [f"{NAMES.gates[0]}@none", f"{NAMES.gates[1]}@none", ""]
     assert bench.shown() == ["p"]
 
 
@@ -183,15 +131,6 @@ def test_a_signal_between_the_end_of_grace_and_the_tick_brings_the_decision(benc
     bench.signal("quality", "p", 10, 0.5)
     fields = bench.fields()["p"]
     assert (fields["decision"], fields["decided_by"]) == ("", "")
-
-
-def test_who_holds_changes_when_one_gates_grace_ends(bench: Bench) -> None:
-    bench.set("gates", {"spam": {"on_failure": "open", "grace_s": 60}})
-    bench.post("p", 10)
-    assert bench.fields()["p"]["decided_by"] == "spam@none"
-    bench.now_ms += 60_000
-    bench.combiner.tick(bench.now_ms)
-    assert bench.fields()["p"]["decided_by"] == "nsfw@none"
 
 
 def test_a_feed_whose_setting_is_removed_is_removed(bench: Bench) -> None:
@@ -210,7 +149,9 @@ def test_a_feed_whose_setting_is_removed_is_removed(bench: Bench) -> None:
 
 
 def test_a_setting_that_touches_a_feed_is_in_its_info_at_once(bench: Bench) -> None:
-    bench.cycle()
+    [empty] = bench.cycle().values()
+    assert (empty.feed, empty.whole, empty.size) == ("global", True, 0)
+    assert bench.cycle() == {}
     bench.set("feeds/global", {"size": 7})
     change = bench.cycle()["global"]
     assert (change.whole, change.config_offset) == (True, 0)

@@ -1,15 +1,10 @@
 """Feeds are made anew beside the old ones, in slices."""
 
-from collections import Counter
-from collections.abc import Callable
-
-import numpy as np
 import pytest
 
 from builders.events import HOUR_MS, NOW_MS, override
-from builders.ranked_posts import HIDDEN, SHOWN, Posts
+from builders.ranked_posts import HIDDEN, Posts
 from feedmill.events.override import OverrideKey
-from feedmill.rankers.combiner import feed_build
 
 
 @pytest.fixture
@@ -143,50 +138,3 @@ def test_posts_of_a_restore_are_ranked_together() -> None:
         "community:c": {"b"},
         "community:d": {"b"},
     }
-
-
-def spread(number: int) -> float:
-    """Every value another one, in no order."""
-    return (number * 7919 % 3001 + 1) / 4000
-
-
-@pytest.mark.parametrize("most", [None, 2])
-@pytest.mark.parametrize(
-    "quality",
-    [
-        spread,
-        # What the sample has is above all others.
-        lambda number: 0.9 + number / 1e5 if number % 8 == 0 else spread(number),
-        # The best are all of one author.
-        lambda number: 0.9 + number / 1e5 if number < 1000 else spread(number),
-        lambda number: 0.5,
-        # Hardly any are shown.
-        lambda number: spread(number) if number % 97 == 0 else None,
-    ],
-)
-def test_a_feed_made_of_very_many_posts_has_the_best_of_all(
-    quality: Callable[[int], float | None], most: int | None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(feed_build, "_SCORED_ROWS", 512)
-    monkeypatch.setattr(feed_build, "_RANKED_ROWS", 1024)
-    posts, expected = Posts(), []
-    for number in range(2000):
-        post_id, value = f"p{number:04}", quality(number)
-        author = "one" if number < 1000 else post_id
-        spam = HIDDEN if value is None else SHOWN
-        posts.add(post_id, value or 0.5, spam=spam, author_id=author)
-        if value is not None:
-            expected.append((np.float32(value), post_id, author))
-    posts.set("feeds/global", {"size": 5})
-    posts.settle()
-    weights = {"quality": 2, "engagement": 0, "half_life_hours": None, "max_per_author": most}
-    posts.set("weights/global", weights)
-    best, of_author = [], Counter[str]()
-    for _, post_id, author in sorted(expected, reverse=True):
-        of_author[author] += 1
-        if of_author[author] <= (most or 5):
-            best.append(post_id)
-    assert list(posts.settle()["global"]) == best[:5]
-    ranked = posts.combiner.ranking("global").list
-    assert not ranked.is_short
-    assert ranked.floor_score > -np.inf or len(ranked) == len(expected)

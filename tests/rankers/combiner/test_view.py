@@ -148,7 +148,9 @@ class World:
 
     def draw_signal(self) -> Signal:
         random, post_id = self.random, self.post_id()
-        about = self.last.get(post_id, 0) + random.choice((0, 0, 0, 0, 0, -1, 1, 5))
+        last = self.last.get(post_id, 0)
+        # Those of the far future outlive a deletion.
+        about = random.choice((last, last, last, last, last, last - 1, last + 1, self.offset + 99))
         return signal(
             post_id,
             max(about, 0),
