@@ -1,4 +1,4 @@
-"""What evaluation asks of whatever ranks posts: of shipped rankers, and of baselines.
+"""What evaluation asks of whatever ranks posts: of `engagement`, and of baselines.
 
 Baselines are rankers without a model, which a trained one must beat to be worth its cost.
 """
@@ -14,7 +14,7 @@ import numpy as np
 
 from feedmill.events.post import Post
 from feedmill.features.counters import KIND_INDEX, Counters
-from feedmill.models.text_model import Scores, TextModel
+from feedmill.models.text_model import Scores
 from feedmill.rankers.engagement import EngagementModel
 
 
@@ -36,22 +36,6 @@ class PostRanker(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class TextRanker:
-    """Ranks by the value of a model of texts, as `quality`."""
-
-    model: TextModel
-
-    @property
-    def name(self) -> str:
-        """The signal's name."""
-        return self.model.name
-
-    def score_posts(self, posts: Sequence[Post], counters: Sequence[Counters]) -> Scores:
-        """Return the model's values: (posts,); `counters` are not read."""
-        return self.model.score_many(posts)
-
-
-@dataclass(frozen=True, slots=True)
 class EngagementRanker:
     """Ranks by the value of `engagement`: its prior, moved by what was counted."""
 
@@ -65,27 +49,6 @@ class EngagementRanker:
     def score_posts(self, posts: Sequence[Post], counters: Sequence[Counters]) -> Scores:
         """Return the model's values: (posts,)."""
         return self.model.score_many(self.model.prior_many(posts), counters)
-
-
-@dataclass(frozen=True, slots=True)
-class WeightedSum:
-    """Ranks by ``alpha * quality + beta * engagement``, as a feed does for posts of one age."""
-
-    quality: PostRanker
-    engagement: PostRanker
-    alpha: float
-    beta: float
-
-    @property
-    def name(self) -> str:
-        """The two weights."""
-        return f"{self.alpha:g} quality + {self.beta:g} engagement"
-
-    def score_posts(self, posts: Sequence[Post], counters: Sequence[Counters]) -> Scores:
-        """Return the weighted sums: (posts,)."""
-        quality = self.quality.score_posts(posts, counters)
-        engagement = self.engagement.score_posts(posts, counters)
-        return np.asarray(self.alpha * quality + self.beta * engagement, dtype=np.float64)
 
 
 # --- baselines ------------------------------------------------------------------------------

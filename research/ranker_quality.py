@@ -169,7 +169,7 @@ def _evaluate_stored(
     truth = test.labels
     mean = float(truth.mean())
     scores: dict[str, Values] = {"quality": value}
-    for name, rating in zip([c.name for c in model.constructs], model.ratings(batch), strict=True):
+    for name, rating in zip([c.name for c in model.constructs], model.read(batch)[0], strict=True):
         scores[f"as {name} alone"] = rating
     scores["constant"] = Constant(mean).score_posts(test.posts, [])
     scores["seeded shuffle"] = SeededShuffle(SEED).score_posts(test.posts, [])

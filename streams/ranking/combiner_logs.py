@@ -121,10 +121,6 @@ class CombinerLogs:
         reason = reason or next(filter(None, (one.late_reason() for one in self._logs)), "")
         return reason or ("reading posts before signals" if self._after_posts else "")
 
-    def lag(self) -> int:
-        """Return how many records lie ahead."""
-        return sum(one.lag() for one in self._logs)
-
     def assigned(self, change: AssignmentChange) -> None:
         """Read what came with an assignment to its end; then leave it to the worker's own steps."""
         made = set(self._own(change.owned))

@@ -106,10 +106,6 @@ class RankingStep(Step):
         self._handover.set_token(self._claim.token)
         self._is_settled = False
 
-    @property
-    def _knows_all(self) -> bool:
-        return self._logs.is_restored and self.context.settings_complete()
-
     def ready_for(self, partition: int) -> bool:
         return self._logs.is_restored and not self.is_urgent
 
@@ -140,8 +136,8 @@ class RankingStep(Step):
         if rejected:
             self._letters.reject(rejected, writer)
         # With a token it has claimed, and whether all is known matters no more.
-        may_claim = self._claim.token is None and self._knows_all
-        if self._claim.follow(writer, is_restored=may_claim):
+        may_claim = self._claim.token is None and self._logs.is_restored
+        if self._claim.follow(writer, is_restored=may_claim and self.context.settings_complete()):
             self._handover.set_token(self._claim.token)
             self._feeds_first_until = time.monotonic() + FEEDS_FIRST_S
             self._letters.claimed(writer)

@@ -7,7 +7,6 @@ import pytest
 
 from builders.events import counters_of, post, posts_of
 from feedmill.features.counters import Counters
-from feedmill.models.text_model import TextModel
 from feedmill.rankers.engagement import EngagementModel
 from feedmill.rankers.post_ranker import (
     EngagementRanker,
@@ -16,8 +15,6 @@ from feedmill.rankers.post_ranker import (
     PostRanker,
     SeededShuffle,
     SmoothedRate,
-    TextRanker,
-    WeightedSum,
     baselines,
 )
 from feedmill.rankers.registry import load
@@ -33,9 +30,8 @@ COUNTERS = [
 
 
 def rankers() -> list[PostRanker]:
-    text = TextRanker(cast(TextModel, load("quality")))
     engagement = EngagementRanker(cast(EngagementModel, load("engagement")))
-    return [text, engagement, WeightedSum(text, engagement, 0.5, 5.0), *baselines(0.02, 50.0, 7)]
+    return [engagement, *baselines(0.02, 50.0, 7)]
 
 
 @pytest.mark.parametrize("ranker", rankers(), ids=lambda ranker: ranker.name)
@@ -55,21 +51,6 @@ def test_a_score_is_finite_repeatable_and_of_each_post_alone(ranker: PostRanker)
 def test_the_names_of_rankers_differ() -> None:
     names = [ranker.name for ranker in rankers()]
     assert len(set(names)) == len(names)
-
-
-def test_a_weighted_sum_adds_the_two_values() -> None:
-    text, engagement, both, *_ = rankers()
-    expected = 0.5 * text.score_posts(POSTS, COUNTERS) + 5 * engagement.score_posts(POSTS, COUNTERS)
-    np.testing.assert_allclose(both.score_posts(POSTS, COUNTERS), expected)
-    assert both.name == "0.5 quality + 5 engagement"
-
-
-def test_engagement_follows_the_counts_and_text_does_not() -> None:
-    text, engagement, *_ = rankers()
-    liked = [counters_of(("impression", 100), ("click", 60))] * len(POSTS)
-    np.testing.assert_array_equal(text.score_posts(POSTS, liked), text.score_posts(POSTS, COUNTERS))
-    unseen = engagement.score_posts(POSTS, [Counters()] * len(POSTS))
-    assert (engagement.score_posts(POSTS, liked) > unseen).all()
 
 
 # --- baselines ------------------------------------------------------------------------------

@@ -45,7 +45,7 @@ def check_invariants(combiner: Combiner, now_ms: int) -> None:
     view = combiner.view
     used = used_rows(combiner)
     assert len(used) == len(view)
-    early = set(view.early.rows)
+    early = set(view.early._by_row)
     assert early <= used
     assert len(early) <= len(view.early)
     live = set(np.flatnonzero(view.post.offset != NO_POST).tolist())
