@@ -5,7 +5,6 @@ from typing import Any
 import pytest
 
 from builders.events import HOUR_MS, NOW_MS, post, settings_of, signal
-from feedmill.events.override import Override, OverrideKey
 from feedmill.events.post import Deletion
 from feedmill.events.signal import SignalNames
 from feedmill.rankers.combiner import Combiner, FeedChange
@@ -56,15 +55,6 @@ class Bench:
 @pytest.fixture
 def bench() -> Bench:
     return Bench()
-
-
-def test_signals_of_the_post_after_a_deletion_outlive_the_deletion(bench: Bench) -> None:
-    bench.judge("p", 30)  # the topics of signals may be read ahead of `posts`
-    bench.post("p", 10)
-    bench.delete("p", 20)
-    bench.judge("p", 15)  # lower than the last: ignored
-    bench.post("p", 30)
-    assert bench.shown() == ["p"]
 
 
 def test_posts_that_came_older_than_every_window_are_counted_once(bench: Bench) -> None:
@@ -158,61 +148,6 @@ def test_a_setting_that_touches_a_feed_is_in_its_info_at_once(bench: Bench) -> N
     bench.set("weights/other", {"quality": 1, "engagement": 0})
     assert bench.cycle() == {}
     assert [one.config_offset for one in bench.combiner.renewals(bench.combiner.feeds)] == [1]
-
-
-def test_a_declared_feed_does_not_count_against_max_feeds(bench: Bench) -> None:
-    bench.set("feeds/community:*", {"max_feeds": 2})
-    for i in range(4):
-        for n in range(4 - i):
-            # The earlier ones have more authors.
-            bench.post(f"p{i}.{n}", 10, author_id=f"a{i}.{n}", communities=(f"c{i}",))
-            bench.judge(f"p{i}.{n}", 10)
-    bench.cycle()
-    assert set(bench.combiner.feeds) == {"global", "community:c0", "community:c1"}
-    bench.set("feeds/community:c3", {})
-    bench.cycle()
-    assert set(bench.combiner.feeds) == {*(f"community:c{i}" for i in (0, 1, 3)), "global"}
-    bench.set("feeds/community:*", {"max_feeds": 3})
-    assert "community:c2" in bench.cycle()
-
-
-def test_a_narrow_window_of_one_community_forgets_no_post_of_another(bench: Bench) -> None:
-    for feed in ("global", "lang:*", "community:x"):
-        bench.set(f"feeds/{feed}", {"window_hours": 1})
-    bench.post("p", 10, communities=("late",))
-    bench.now_ms += 2 * HOUR_MS
-    bench.combiner.tick(bench.now_ms)
-    assert bench.view.row_of("p") is not None
-
-
-def test_an_override_about_a_deleted_post_decides_nothing(bench: Bench) -> None:
-    key = OverrideKey("post", "p", "*")
-    bench.view.update_override(key, Override("allow", "mo", "", NOW_MS))
-    bench.post("p", 10)
-    bench.cycle()
-    bench.delete("p", 20)
-    bench.cycle()
-    assert set(bench.combiner.decisions().values()) == {0}
-
-
-def test_new_weights_score_nothing_for_rows_where_signals_wait_for_their_post(bench: Bench) -> None:
-    bench.cycle()
-    bench.signal("quality", "p", 10, 0.5)
-    bench.set("weights", {"quality": 1, "engagement": 0})
-    assert bench.cycle()["global"].whole
-
-
-def test_scores_are_computed_in_float64(bench: Bench) -> None:
-    bench.set("weights", {"quality": 1e6, "engagement": 1e-3, "half_life_hours": None})
-    bench.post("p", 10)
-    bench.judge("p", 10)
-    bench.signal("quality", "p", 10, 0.1)
-    bench.signal("engagement", "p", 10, 0.3)
-    bench.cycle()
-    [score] = bench.combiner.ranking("global").written.values()
-    # float32(0.1) and float32(0.3), in full
-    total = 1e6 * 0.10000000149011612 + 1e-3 * 10 * 0.30000001192092896
-    assert 2**score == pytest.approx(total, rel=1e-12)
 
 
 def test_what_is_to_be_written_of_many_posts_is_taken_in_parts(bench: Bench) -> None:

@@ -23,32 +23,6 @@ def test_hidden_posts_make_no_feed_and_take_no_place() -> None:
     assert posts.combiner.places.waiting == {"community:*": 0, "lang:*": 0}
 
 
-def test_a_feed_goes_with_its_last_post_and_comes_again() -> None:
-    posts = Posts()
-    posts.add("a", communities=("c",))
-    posts.add("b", communities=("c",))
-    assert made_feeds(posts) == {"community:c"}
-    posts.signal("spam", "a", HIDDEN)
-    posts.delete("b")
-    assert made_feeds(posts) == set()
-    assert posts.combiner.feeds == ("global",)
-    posts.signal("spam", "a", SHOWN)
-    assert set(posts.settle()["community:c"]) == {"a"}
-
-
-def test_a_demoted_post_makes_a_feed() -> None:
-    posts = Posts()
-    posts.add("a", spam=0.7, communities=("c",))
-    assert made_feeds(posts) == {"community:c"}
-
-
-def test_a_post_out_of_the_window_makes_none() -> None:
-    posts = Posts()
-    posts.set("feeds/community:*", {"window_hours": 1})
-    posts.add("a", communities=("c",), created_at_ms=NOW_MS - 2 * HOUR_MS)
-    assert made_feeds(posts) == set()
-
-
 @pytest.mark.parametrize("seed", range(5))
 def test_which_feeds_have_places_does_not_depend_on_the_order_of_reading(seed: int) -> None:
     posts, random = Posts(), Random(seed)
