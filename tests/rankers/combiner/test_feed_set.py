@@ -120,22 +120,6 @@ def test_a_feed_at_the_border_stays_while_authors_come_and_go() -> None:
         posts.add(f"p{community}.0", communities=(f"c{community}",))
 
 
-def test_more_places_are_given_at_once() -> None:
-    posts = Posts()
-    posts.set("feeds/community:*", {"max_feeds": 1})
-    for i in range(8):
-        posts.add(f"p{i}", communities=(f"c{i % 4}",))
-    order = sorted((f"community:c{i}" for i in range(4)), key=claim_order)
-    posts.settle()
-    posts.set("feeds/community:*", {"max_feeds": 3})
-    feeds = posts.settle()
-    assert set(feeds) - {"global"} == set(order[:3])
-    assert all(len(feeds[name]) == 2 for name in order[:3])
-    posts.set("feeds/community:*", {"max_feeds": 1})
-    assert made_feeds(posts) == {order[0]}
-    assert posts.combiner.places.waiting == {"community:*": 3, "lang:*": 0}
-
-
 def test_a_window_that_ends_takes_authors_away() -> None:
     posts = Posts()
     posts.set("feeds/community:*", {"max_feeds": 1, "window_hours": 1})

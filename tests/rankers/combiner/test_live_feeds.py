@@ -96,17 +96,6 @@ def test_a_setting_of_one_feed_leaves_the_others_alone(posts: Posts) -> None:
     assert posts.combiner.ranking("community:c1") is ranking
 
 
-def test_overrides_hold_under_new_gates(posts: Posts) -> None:
-    view = posts.combiner.view
-    view.update_override(OverrideKey("author", "p4", "*"), override("hide"))
-    view.update_override(OverrideKey("post", "p5", "spam"), override("allow"))
-    posts.settle()
-    posts.set("gates", {"spam": {"hide_at": 0.05}})
-    assert set(posts.settle()["global"]) == {"p5"}
-    posts.set("gates", None)
-    assert set(posts.settle()["global"]) == {f"p{i}" for i in range(20)} - {"p4"}
-
-
 def test_a_list_that_is_short_is_made_anew() -> None:
     posts = Posts()
     posts.set("feeds/global", {"size": 5})
@@ -118,23 +107,3 @@ def test_a_list_that_is_short_is_made_anew() -> None:
         if i % 7 == 0:
             best = sorted(posts.settle()["global"], reverse=True)
             assert best == [f"p{i - k:03}" for k in range(1, 6)]
-
-
-def test_posts_of_a_restore_are_ranked_together() -> None:
-    posts = Posts()
-    posts.add("a", communities=("c",))
-    posts.settle()
-    posts.combiner.is_restoring = True
-    posts.add("b", communities=("c", "d"))
-    posts.add("x", spam=HIDDEN, communities=("e",))
-    posts.delete("a")
-    posts.combiner.follow(NOW_MS)
-    posts.take()
-    assert posts.feeds == {"global": {}}
-    posts.combiner.is_restoring = False
-    feeds = posts.settle()
-    assert {name: set(feed) for name, feed in feeds.items()} == {
-        "global": {"b"},
-        "community:c": {"b"},
-        "community:d": {"b"},
-    }

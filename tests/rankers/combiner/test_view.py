@@ -44,6 +44,16 @@ def test_beyond_the_bound_of_early_signals_their_posts_are_forgotten_too() -> No
     assert (len(view), len(view.early)) == (40, 0)
 
 
+def test_a_signal_after_one_that_dropped_its_own_row_waits_in_another() -> None:
+    view = PostView(NAMES, most_early=1)
+    view.update_written([(name, "p", signal("p", 5, 0.1)) for name in ("spam", "nsfw", "quality")])
+    assert (len(view), len(view.early), row_of(view, "p") in view.early) == (1, 1, True)
+    take_all(view)
+    view.update_post(post("p"), 5, NOW_MS)
+    stored = {name: view.signal(row_of(view, "p"), name) for name in NAMES.all}
+    assert [name for name, one in stored.items() if one] == ["quality"]
+
+
 def test_a_dropped_signal_of_a_coming_version_leaves_the_post() -> None:
     view = PostView(NAMES, most_early=1)
     view.update_post(post("p"), 5, NOW_MS)

@@ -172,19 +172,6 @@ def test_a_cycle_logs_what_the_model_read_for_a_part_of_its_values(run: Start) -
     assert running.count("feedmill_feature_rows_total") == 2
 
 
-def test_the_sample_follows_from_the_log_alone(run: Start) -> None:
-    events = [event(f"p{i % 40}", "impression", i) for i in range(2_000)]
-    posts = [post(f"p{i}", i) for i in range(40)]
-    runs = [run(feature_share=0.1) for _ in range(2)]
-    written = [
-        {key for n in range(0, 2_000, 40) for key in one.apply(posts, events[n : n + 40])}
-        for one in runs
-    ]
-    sampled = [{key for topic, key in found if topic == "features"} for found in written]
-    assert sampled[0] == sampled[1]
-    assert 100 < runs[0].count("feedmill_feature_rows_total") < 300
-
-
 def test_without_the_topic_of_its_features_it_does_not_start(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

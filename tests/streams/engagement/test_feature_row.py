@@ -15,7 +15,10 @@ from feedmill.streams.engagement.packed_states import PostState
 
 
 def logged(states: list[PostState], share: float) -> int:
-    return len(sampled([(0, one) for one in states], sample_limit(share)))
+    rows, limit = [(0, one) for one in states], sample_limit(share)
+    found = sampled(rows, limit)
+    assert sampled(rows, limit) == found  # it follows from the states alone
+    return len(found)
 
 
 @pytest.mark.parametrize("share", [0.01, 0.2])

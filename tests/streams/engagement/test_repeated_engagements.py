@@ -2,13 +2,11 @@
 
 from random import Random
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from builders.engagement_log import START_MS, Event, Record, draw_log
+from builders.engagement_log import Event, draw_log
 from builders.mapped import mapped_bytes
-from feedmill.events.engagement import Engagement
 from feedmill.streams.engagement.repeated_engagements import (
     DEDUPLICATED_MS,
     KEY_BITS,
@@ -56,41 +54,6 @@ def test_what_repeats_follows_from_the_log_also_after_a_restart(seed: int, start
         [one for one in log[:start] if one[0].timestamp >= since_ms or one[0].offset >= offset]
     )
     assert restored.note(log[start:]) == expected[start:]
-
-
-def event(
-    offset: int, at_ms: int = START_MS, user: str = "u", event_id: str | None = None
-) -> Event:
-    return Record(offset, at_ms, b"p"), Engagement("p", user, "like", at_ms, event_id)
-
-
-@pytest.mark.parametrize("at_ms", [START_MS // DEDUPLICATED_MS * DEDUPLICATED_MS, START_MS])
-def test_an_event_id_is_known_for_ten_to_twenty_minutes(at_ms: int) -> None:
-    def repeats(gap_ms: int) -> bool:
-        log = [event(0, at_ms, "u", "e"), event(1, at_ms + gap_ms, "v", "e")]
-        return bool(RepeatedEngagements(WINDOW).note(log)[1])
-
-    assert repeats(DEDUPLICATED_MS)
-    assert not repeats(2 * DEDUPLICATED_MS)
-
-
-def test_the_day_is_that_of_the_record() -> None:
-    midnight_ms = (START_MS // DAY_MS + 1) * DAY_MS
-    log = [event(0, midnight_ms - 2), event(1, midnight_ms - 1), event(2, midnight_ms)]
-    assert RepeatedEngagements(WINDOW).note(log) == ["", "repeated user", ""]
-
-
-@pytest.mark.parametrize(
-    "other",
-    [
-        Engagement("q", "u", "like", START_MS, "e"),
-        Engagement("p", "v", "like", START_MS),
-        Engagement("p", "u", "click", START_MS),
-    ],
-)
-def test_another_post_user_or_kind_is_no_repetition(other: Engagement) -> None:
-    log = [event(0, event_id="e"), (Record(1, START_MS, b""), other)]
-    assert RepeatedEngagements(WINDOW).note(log) == ["", ""]
 
 
 # --- keys in generations --------------------------------------------------------------------
