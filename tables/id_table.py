@@ -143,13 +143,17 @@ class IdArena:
 
     def put(self, number: int, text: bytes) -> None:
         """Set the id of a number that has none."""
-        self._have_rows(number + 1)
+        if number >= len(self._size):
+            self._start.grow(in_chunks(number + 1))
+            self._size.grow(in_chunks(number + 1))
         self._have_room(len(text))
         start = self._block * BLOCK_BYTES + self._filled
         self._bytes.cells[start : start + len(text)] = text
         self._start.cells[number] = start
         self._size.cells[number] = len(text)
-        self._took(len(text))
+        self._filled += len(text)
+        self._live[self._block] += len(text)
+        self._live_bytes += len(text)
 
     def drop(self, number: int) -> None:
         """Forget the id of a number."""
@@ -187,11 +191,6 @@ class IdArena:
         start = self._start.cells[number]
         return bytes(self._bytes.cells[start : start + self._size.cells[number]])
 
-    def _have_rows(self, count: int) -> None:
-        if count > len(self._size):
-            self._start.grow(in_chunks(count))
-            self._size.grow(in_chunks(count))
-
     def _have_room(self, size: int) -> None:
         """Go on in another block if the present one has no room for so many bytes."""
         if self._filled + size <= BLOCK_BYTES:
@@ -205,11 +204,6 @@ class IdArena:
             self._live.append(0)
             self._bytes.grow(len(self._live) * BLOCK_BYTES)
         self._filled = 0
-
-    def _took(self, size: int) -> None:
-        self._filled += size
-        self._live[self._block] += size
-        self._live_bytes += size
 
 
 def encode(text: str) -> bytes:

@@ -170,7 +170,10 @@ class SignalColumns:
             self._value.cells[row] = np.nan
         model = signal.model, signal.version
         state = self._model_state(model)
-        self._set_far_model(row, model, state)
+        if state == _MODEL:
+            self._far_models[row] = model
+        elif self._far_models:
+            self._far_models.pop(row, None)
         self._older.pop(row, None)
         if signal.post_offset == post_offset:
             state |= _CURRENT
@@ -180,7 +183,10 @@ class SignalColumns:
         self._at_ms.cells[row] = signal.at_ms
         if signal.revision or self._revision.cells[row]:
             self._revision.cells[row] = signal.revision
-        self._set_error(row, signal.error)
+        if signal.error is not None:
+            self._errors[row] = signal.error
+        elif self._errors:
+            self._errors.pop(row, None)
         return True
 
     def supersede(self, row: int, offset: int) -> None:
@@ -203,12 +209,6 @@ class SignalColumns:
         value: float = self._value.cells[row]
         return None if math.isnan(value) else value
 
-    def _set_error(self, row: int, error: str | None) -> None:
-        if error is not None:
-            self._errors[row] = error
-        elif self._errors:
-            self._errors.pop(row, None)
-
     def _model_state(self, model: tuple[str, str]) -> int:
         number = self._models.find(model)
         if number is None:
@@ -216,12 +216,6 @@ class SignalColumns:
                 return _MODEL
             number = self._models.number(model)
         return number + 1
-
-    def _set_far_model(self, row: int, model: tuple[str, str], state: int) -> None:
-        if state == _MODEL:
-            self._far_models[row] = model
-        elif self._far_models:
-            self._far_models.pop(row, None)
 
     def _models_of(self, rows: Rows, states: list[int]) -> list[tuple[str, str] | None]:
         if self._far_models:

@@ -328,15 +328,14 @@ class PostView:
 
     def _row(self, post_id: str) -> int:
         row = self.ids.add(post_id)
-        self._have_rows()
+        if self.ids.bound > self.capacity:
+            self._grow()
         if self.post.created_ms.item(row) == NEVER_MS:
             self.post.created_ms[row] = 0
         return row
 
-    def _have_rows(self) -> None:
+    def _grow(self) -> None:
         """Let the columns have all rows that the ids have."""
-        if self.ids.bound <= self.capacity:
-            return
         self.capacity = in_chunks(self.ids.bound)
         self.post.grow(self.capacity)
         self.overridden.grow(self.capacity)

@@ -62,20 +62,6 @@ def test_removals_apply_at_once_while_feeds_are_made_anew(posts: Posts, how: str
     assert feeds["global"]["p3"] == pytest.approx(-3.0)
 
 
-def test_what_comes_while_feeds_are_made_anew_is_in_them(posts: Posts) -> None:
-    posts.set("feeds/mine", {"match": {"langs": ["en"]}})
-    posts.set("weights/community:c1", {"quality": 1, "engagement": 0, "half_life_hours": None})
-
-    def between(part: int) -> None:
-        posts.add(f"new{part}", quality=1.0, communities=("c1",), lang="en")
-
-    parts = posts.work_in_parts(between)
-    feeds = posts.settle()
-    new = {f"new{part}" for part in range(1, parts)}
-    assert new <= feeds["mine"].keys()
-    assert {feeds["community:c1"][one] for one in new} == {0.0}
-
-
 def test_settings_that_change_again_meanwhile_are_followed_afterwards(posts: Posts) -> None:
     posts.set("weights", {"quality": 1, "engagement": 0, "half_life_hours": None})
 
