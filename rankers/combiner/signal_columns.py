@@ -170,10 +170,7 @@ class SignalColumns:
             self._value.cells[row] = np.nan
         model = signal.model, signal.version
         state = self._model_state(model)
-        if state == _MODEL:
-            self._far_models[row] = model
-        elif self._far_models:
-            self._far_models.pop(row, None)
+        self._set_rare(row, model if state == _MODEL else None, signal.error)
         self._older.pop(row, None)
         if signal.post_offset == post_offset:
             state |= _CURRENT
@@ -183,10 +180,6 @@ class SignalColumns:
         self._at_ms.cells[row] = signal.at_ms
         if signal.revision or self._revision.cells[row]:
             self._revision.cells[row] = signal.revision
-        if signal.error is not None:
-            self._errors[row] = signal.error
-        elif self._errors:
-            self._errors.pop(row, None)
         return True
 
     def supersede(self, row: int, offset: int) -> None:
@@ -208,6 +201,17 @@ class SignalColumns:
     def _value_of(self, row: int) -> float | None:
         value: float = self._value.cells[row]
         return None if math.isnan(value) else value
+
+    def _set_rare(self, row: int, far_model: tuple[str, str] | None, error: str | None) -> None:
+        """Note what few signals have, and forget what the one before had."""
+        if far_model is not None:
+            self._far_models[row] = far_model
+        elif self._far_models:
+            self._far_models.pop(row, None)
+        if error is not None:
+            self._errors[row] = error
+        elif self._errors:
+            self._errors.pop(row, None)
 
     def _model_state(self, model: tuple[str, str]) -> int:
         number = self._models.find(model)
