@@ -29,7 +29,7 @@ MODULES = {
         "tests/events/test_settings_refusals.py::test_settings_are_refused_whole_with_their_reasons",
     ],
 }
-PACKAGES = ("events", "features", "models", "filters", "rankers")
+PACKAGES = ("tables", "events", "features", "models", "filters", "rankers")
 _CONFIG = """
 [tool.pytest.ini_options]
 addopts = "--import-mode=importlib -p no:cacheprovider --strict-markers"

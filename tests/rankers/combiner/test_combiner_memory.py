@@ -10,7 +10,6 @@ import pytest
 
 from builders.events import HOUR_MS, NOW_MS, post, settings_of, signal
 from builders.mapped import mapped_bytes
-from feedmill.events.override import Override, OverrideKey
 from feedmill.events.post import Deletion, Post
 from feedmill.events.settings import Settings
 from feedmill.events.signal import SignalNames
@@ -122,47 +121,6 @@ def test_ten_thousand_operations_leave_nothing_behind() -> None:
     assert not combiner.has_changes
     assert set(combiner.feeds) == {"global", "friends"}
     assert all(not combiner.ranking(feed).written for feed in combiner.feeds)
-
-
-def test_a_row_used_again_knows_nothing_of_the_post_before() -> None:
-    combiner = Combiner(NAMES)
-    view = combiner.view
-    theirs = OverrideKey("author", "old", "*")
-    view.update_override(theirs, Override("allow", "mo", "", NOW_MS))
-    for i in range(50):
-        one = post(f"old{i}", author_id="old", communities=("before",), lang="en")
-        add(combiner, 10 + i, one, None if i % 2 else 0.1)
-        view.update_signal("spam", signal(f"old{i}", 500, 0.1))  # of a coming version
-    combiner.cycle(NOW_MS)
-    rows = used_rows(combiner)
-    for i in range(50):
-        view.update_post(Deletion(f"old{i}", deleted=True), 900 + i, NOW_MS)
-    signals, _, _ = combiner.cycle(NOW_MS)
-    assert all(not change.fields for change in signals)
-    for i in range(50):
-        # An offset that the old post's signals were of: nothing of them may count.
-        view.update_post(post(f"new{i}", author_id="new"), 10 + i, NOW_MS)
-    assert used_rows(combiner) == rows
-    signals, feeds, _ = combiner.cycle(NOW_MS)
-    assert hashes(signals).keys() == {f"new{i}" for i in range(50)}
-    for change in signals:
-        assert change.whole
-        assert change.fields["author_id"] == "new"
-        assert (change.fields["decision"], change.fields["decided_by"]) == ("hold", "spam@none")
-        assert set(change.fields).isdisjoint((*NAMES.all, "override"))
-    assert not any(column._errors for column in view.signals.values())
-    assert not view.early
-    assert [change.entries for change in feeds if change.entries] == []
-    assert combiner.feeds == ("global",)
-    for name in NAMES.gates:
-        for i in range(50):
-            view.update_signal(name, signal(f"new{i}", 10 + i, 0.1))
-    signals, _, _ = combiner.cycle(NOW_MS)
-    assert {change.fields["decision"] for change in signals} == {""}  # shown
-    # Objectives count as 0: all that the cap lets in score alike.
-    written = combiner.ranking("global").written
-    assert list(written) == ["new9", "new8", "new7"]
-    assert len(set(written.values())) == 1
 
 
 def test_rows_authors_and_groups_of_posts_past_their_window_are_used_again() -> None:

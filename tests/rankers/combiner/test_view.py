@@ -183,7 +183,9 @@ def stored_signal(view: PostView, post_id: str, name: str) -> StoredSignal:
 
 def test_of_equal_offsets_the_lower_revision_loses_and_of_equal_revisions_the_earlier() -> None:
     view = PostView(NAMES)
-    view.update_post(post("p"), 5, NOW_MS)
+    for author in ("ann", "bob"):  # of one record of a post the first
+        view.update_post(post("p", author_id=author), 5, NOW_MS)
+    assert view.author_of(row_of(view, "p")) == "ann"
     for value, revision, expected in (
         (0.1, 7, 0.1),
         (0.2, 6, 0.1),  # a paused owner writes late
